@@ -4,7 +4,7 @@ use arrow_array::{Array, ArrayRef, StringArray, cast::AsArray};
 use arrow_schema::ArrowError;
 use gstore_core::many_of;
 use gstore_data::RecordError;
-use gstore_ingest::pipeline::{GivenError, IngestError};
+use gstore_ingest::pipeline::{IngestError, SampleEncoderError};
 use gstore_learn::LearnError;
 use gstore_query::QueryError;
 use gstore_query::influence::{Prepared, Scored};
@@ -53,7 +53,7 @@ pub enum AnswerError {
     Compute(Box<IngestError>),
     /// Features that cannot be computed as others were.
     #[error(transparent)]
-    Given(Box<GivenError>),
+    Given(Box<SampleEncoderError>),
     /// An artifact that cannot be read or published.
     #[error(transparent)]
     Artifact(#[from] ArtifactError),
@@ -74,8 +74,8 @@ impl From<IngestError> for AnswerError {
     }
 }
 
-impl From<GivenError> for AnswerError {
-    fn from(error: GivenError) -> Self {
+impl From<SampleEncoderError> for AnswerError {
+    fn from(error: SampleEncoderError) -> Self {
         Self::Given(Box::new(error))
     }
 }
@@ -101,7 +101,7 @@ impl AnswerError {
             Self::Condition(FindError::Read(error)) => error.is_damage(),
             Self::Condition(FindError::Condition(error)) => error.is_damage(),
             Self::Compute(error) => error.is_damage(),
-            Self::Given(error) => matches!(&**error, GivenError::Ingest(error) if error.is_damage()),
+            Self::Given(error) => matches!(&**error, SampleEncoderError::Ingest(error) if error.is_damage()),
             _ => false,
         }
     }

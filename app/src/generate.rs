@@ -28,7 +28,8 @@ const RECORDS_AT_ONCE: usize = 1024;
 /// the same prompts with the same options: registering the answers would be refused after all of them were
 /// made.
 ///
-/// `begun` gives the record of a prompt's answer without the answer: [`gstore_generate::Observer::check`].
+/// `begun` gives the record of a prompt's answer without the answer:
+/// [`gstore_generate::GenerateObserver::check`].
 ///
 /// # Errors
 /// The first such row; samples that cannot be read.

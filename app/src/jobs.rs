@@ -36,7 +36,7 @@ pub fn add_of(
     work: &mut JobContext<'_>,
 ) -> Result<AddOutcome, IngestError> {
     pipeline::check_data(request)?;
-    pipeline::add_of(store, request, client, work.progress, work.cancel)
+    pipeline::add_from_client(store, request, client, work.progress, work.cancel)
 }
 
 /// Computes and publishes what features of registered samples lack. Stopped or killed, the same request goes

@@ -104,12 +104,12 @@ pub use gstore_core::{
     Granularity, Kind, Progress, Remedy, RowFlags, RowSet, Silent, Space, Unit, sha256_hex,
 };
 pub use gstore_generate::{
-    GenerateError, GenerateRequest, Outcome as Generated, PerplexityRequest, PromptSource, Sampling,
-    StopStrings, generate,
+    GenerateError, GenerateOutcome as Generated, GenerateRequest, PerplexityRequest, PromptSource,
+    SamplingOptions, StopStrings, generate,
 };
 pub use gstore_ingest::pipeline::{
-    AddClient, AddOutcome, AddReport, AddRequest, CheckpointArg, Ending, IngestError, IngestReport,
-    IngestRequest,
+    AddClient, AddOutcome, AddReport, AddRequest, CheckpointArg, IngestError, IngestReport, IngestRequest,
+    RunEnding,
 };
 pub use gstore_model::Device;
 pub use gstore_query::QueryError;

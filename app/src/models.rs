@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use gstore_core::{Cancel, Progress, Silent, available_memory};
 #[cfg(feature = "cuda")]
 use gstore_cuda::{Cuda, CudaScan, Precision};
-use gstore_ingest::pipeline::{CheckpointArg, GivenError, GivenOptions, SampleEncoder};
+use gstore_ingest::pipeline::{CheckpointArg, SampleEncoder, SampleEncoderError, SampleEncoderOptions};
 use gstore_model::{BackendError, Device, OutOfMemory};
 use gstore_query::influence::{EncodeRequest, Encoder, EncoderError, TokenRequest};
 use gstore_query::kernel::RowProducts;
@@ -64,7 +64,7 @@ impl Models {
         threads: usize,
     ) -> Self {
         let keep = available_memory().map_or(KEEP, |bytes| bytes / 2);
-        let options = GivenOptions { model, checkpoints, device, threads, keep };
+        let options = SampleEncoderOptions { model, checkpoints, device, threads, keep };
         Self {
             encoder: SampleEncoder::new(options),
             device,
@@ -106,7 +106,7 @@ impl Encoder for Models {
                 Ok(encoded) => return Ok(encoded),
                 // Rows that are kept on the GPU may have the memory that the model needs.
                 Err(error) if error.is_out_of_memory() && self.make_room() => {}
-                Err(GivenError::Cancelled) => return Err(EncoderError::Cancelled),
+                Err(SampleEncoderError::Cancelled) => return Err(EncoderError::Cancelled),
                 Err(error) => return Err(EncoderError::Failed(Box::new(error))),
             }
         }

@@ -7,7 +7,7 @@ use gstore_ingest::pipeline::{
     AddRequest, CheckpointArg, IngestPlan, IngestReport, IngestRequest, Kind, Silent, add, ingest,
 };
 use gstore_ingest::projection::ProjectionSpec;
-use gstore_model::Compute;
+use gstore_model::ComputePrecision;
 use gstore_store::{Cancel, DType, Store};
 
 /// Where the inputs are.
@@ -90,7 +90,7 @@ pub struct How {
     /// Stored type.
     pub dtype: DType,
     /// Precision of the products.
-    pub compute: Compute,
+    pub compute: ComputePrecision,
     /// Worker threads.
     pub threads: usize,
     /// Only the first rows.

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use crate::streams::say;
 use gstore_core::many_of;
-use gstore_train::daunce::{EnsembleObserver, Refused, Trained};
+use gstore_train::daunce::{EnsembleObserver, MemberOutcome, RefusedMember};
 use indicatif::HumanDuration;
 
 /// Time between two lines.
@@ -64,9 +64,9 @@ impl EnsembleObserver for EnsembleProgress {
         }
     }
 
-    fn trained(&mut self, trained: &Trained) {
+    fn trained(&mut self, trained: &MemberOutcome) {
         self.seen += 1;
-        if let Trained::Refused(Refused { model, reason }) = trained {
+        if let MemberOutcome::Refused(RefusedMember { model, reason }) = trained {
             // Told in any case: it is missing from all that follows.
             say!("copy {model} is refused: {reason}; the others are kept");
         }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 use gstore::picture::{self, LogError, Picture, TerminalStyle, TrainingLog};
-use gstore_train::{Lock, TrainError};
+use gstore_train::{FolderLock, TrainError};
 
 use crate::args::PictureArgs;
 use crate::context::Context;
@@ -161,7 +161,7 @@ pub fn training(context: &Context, folder: &Path, asked: Option<&Path>, finished
 fn draw_within(folder: &Path, path: &Path, picture: &Picture) -> Result<()> {
     let begun = Instant::now();
     let _lock = loop {
-        match Lock::of(folder) {
+        match FolderLock::of(folder) {
             Err(TrainError::Busy(_)) if begun.elapsed() < PATIENCE => std::thread::sleep(PAUSE),
             lock => break lock?,
         }

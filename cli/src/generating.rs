@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use crate::output::exists;
 use crate::streams::say;
 use gstore::{GenerateError, Snapshot, answers_in, check_answers};
-use gstore_generate::{Observer, Prompt};
+use gstore_generate::{GenerateObserver, Prompt};
 use indicatif::{HumanCount, HumanDuration, ProgressBar, ProgressStyle};
 use serde_json::Value;
 
@@ -98,7 +98,7 @@ impl GenerationProgress {
     }
 }
 
-impl Observer for GenerationProgress {
+impl GenerateObserver for GenerationProgress {
     fn note(&mut self, message: &str) {
         if !self.quiet {
             say!("{message}");

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use crate::streams::say;
 use gstore::picture::Sparkline;
-use gstore_train::{Checkpoint, Evaluated, Observer, StepReport};
+use gstore_train::{Checkpoint, EvaluationLoss, StepReport, TrainObserver};
 use indicatif::{HumanCount, HumanDuration, ProgressBar, ProgressStyle};
 
 /// Columns of the curve of losses, at most.
@@ -71,7 +71,7 @@ impl TrainingProgress {
     }
 }
 
-impl Observer for TrainingProgress {
+impl TrainObserver for TrainingProgress {
     fn note(&mut self, message: &str) {
         self.line(message);
     }
@@ -113,8 +113,8 @@ impl Observer for TrainingProgress {
         }
     }
 
-    fn evaluated(&mut self, evaluated: &Evaluated) {
-        let Evaluated { step, loss, .. } = evaluated;
+    fn evaluated(&mut self, evaluated: &EvaluationLoss) {
+        let EvaluationLoss { step, loss, .. } = evaluated;
         self.line(&format!("step {step}: loss of the held-out samples {loss:.4}"));
     }
 

@@ -5,7 +5,7 @@
 //! - memory may be dropped while what uses it is still to run
 //! - callers check sizes: a runtime reaches whatever memory it is told to
 
-use gstore_model::{BackendError, Compute};
+use gstore_model::{BackendError, ComputePrecision};
 
 pub(crate) type Result<T> = std::result::Result<T, BackendError>;
 
@@ -67,13 +67,13 @@ impl From<Precision> for Arithmetic {
     }
 }
 
-impl From<Compute> for Arithmetic {
-    fn from(compute: Compute) -> Arithmetic {
+impl From<ComputePrecision> for Arithmetic {
+    fn from(compute: ComputePrecision) -> Arithmetic {
         let (precision, bytes) = match compute {
-            Compute::F32 => (Precision::Single, false),
-            Compute::Tf32 => (Precision::Tf32, false),
-            Compute::Bf16 => (Precision::Bf16, false),
-            Compute::I8 => (Precision::Bf16, true),
+            ComputePrecision::F32 => (Precision::Single, false),
+            ComputePrecision::Tf32 => (Precision::Tf32, false),
+            ComputePrecision::Bf16 => (Precision::Bf16, false),
+            ComputePrecision::I8 => (Precision::Bf16, true),
         };
         Arithmetic { precision, bytes }
     }

@@ -7,7 +7,7 @@ use crate::backends::operations::{Batch, compare, everything};
 use crate::backends::{Shape, assert_same_bits, cached, refusals};
 use crate::{features, ingested, models, oracle, scan};
 use gstore_cuda::{Cuda, Driver, Precision, Runtime};
-use gstore_model::Compute;
+use gstore_model::ComputePrecision;
 use gstore_model::cpu::Cpu;
 
 /// Random shapes that each test looks at.
@@ -51,7 +51,7 @@ fn all_operations_agree_with_the_cpu_backend() {
         for seed in 0..SHAPES {
             let shape = Shape::random(seed);
             let batch = Batch::of(&shape, &shape.samples());
-            let expected = everything(&Cpu::new(Compute::F32), &shape, &batch);
+            let expected = everything(&Cpu::new(ComputePrecision::F32), &shape, &batch);
             let found = everything(&cuda(precision), &shape, &batch);
             compare(&expected, &found, tolerance, &format!("{precision:?}, {shape:?}"));
         }
@@ -97,7 +97,7 @@ fn models_have_the_losses_and_gradients_of_the_cpu_backend() {
     for folder in models::folders() {
         models::agree(&folder, cuda(Precision::Single), 1e-4);
         models::agree(&folder, cuda(Precision::Bf16), 5e-2);
-        models::agree(&folder, Cuda::open(0, Compute::I8).unwrap(), 2e-1);
+        models::agree(&folder, Cuda::open(0, ComputePrecision::I8).unwrap(), 2e-1);
     }
 }
 

@@ -7,7 +7,7 @@ use crate::check::{self, Check, Row, Table};
 use crate::{features, ingested, models, oracle};
 use gstore_cuda::{Arithmetic, Cuda, Emulator, Runtime};
 use gstore_model::cpu::Cpu;
-use gstore_model::{Backend, Compute, LinearWeights};
+use gstore_model::{Backend, ComputePrecision, LinearWeights};
 
 /// Random shapes that each test looks at.
 const SHAPES: u64 = 24;
@@ -35,7 +35,7 @@ macro_rules! on_the_emulator {
     ($($module:ident: $($name:ident),+;)+) => {$($(
         #[test]
         fn $name() {
-            oracle::$module::$name(&cuda(Compute::F32));
+            oracle::$module::$name(&cuda(ComputePrecision::F32));
         }
     )+)+};
 }
@@ -47,8 +47,13 @@ fn all_operations_agree_with_the_cpu_backend() {
     for seed in 0..SHAPES {
         let shape = Shape::random(seed);
         let batch = Batch::of(&shape, &shape.samples());
-        let expected = everything(&Cpu::new(Compute::F32), &shape, &batch);
-        compare(&expected, &everything(&cuda(Compute::F32), &shape, &batch), F32, &format!("{shape:?}"));
+        let expected = everything(&Cpu::new(ComputePrecision::F32), &shape, &batch);
+        compare(
+            &expected,
+            &everything(&cuda(ComputePrecision::F32), &shape, &batch),
+            F32,
+            &format!("{shape:?}"),
+        );
     }
 }
 
@@ -57,10 +62,10 @@ fn half_precision_rounds_what_the_cpu_backend_rounds() {
     for seed in 0..SHAPES / 4 {
         let shape = Shape::random(seed);
         let batch = Batch::of(&shape, &shape.samples());
-        let found = everything(&cuda(Compute::Bf16), &shape, &batch);
-        let exact = everything(&Cpu::new(Compute::F32), &shape, &batch);
+        let found = everything(&cuda(ComputePrecision::Bf16), &shape, &batch);
+        let exact = everything(&Cpu::new(ComputePrecision::F32), &shape, &batch);
         compare(&exact, &found, BF16, &format!("in bf16, {shape:?}"));
-        let rounded = everything(&Cpu::new(Compute::Bf16), &shape, &batch);
+        let rounded = everything(&Cpu::new(ComputePrecision::Bf16), &shape, &batch);
         compare(&rounded, &found, SAME_ROUNDING, &format!("as the CPU in bf16, {shape:?}"));
     }
 }
@@ -71,8 +76,8 @@ fn tf32_rounds_factors_of_products_and_nothing_else() {
     for seed in 0..SHAPES / 4 {
         let shape = Shape::random(seed);
         let batch = Batch::of(&shape, &shape.samples());
-        let found = everything(&cuda(Compute::Tf32), &shape, &batch);
-        let exact = everything(&cuda(Compute::F32), &shape, &batch);
+        let found = everything(&cuda(ComputePrecision::Tf32), &shape, &batch);
+        let exact = everything(&cuda(ComputePrecision::F32), &shape, &batch);
         compare(&exact, &found, TF32, &format!("in tf32, {shape:?}"));
         apart |= found.iter().zip(&exact).any(|(found, exact)| found.values != exact.values);
     }
@@ -101,7 +106,7 @@ fn layers_in_bytes_are_multiplied_as_the_bf16_that_they_stand_for() {
         ];
         products.map(|product| on.to_host(&product).unwrap())
     };
-    let [found, expected] = [Compute::I8, Compute::Bf16].map(products);
+    let [found, expected] = [ComputePrecision::I8, ComputePrecision::Bf16].map(products);
     for (found, expected) in found.iter().zip(&expected) {
         assert_same_bits(found, expected, "a product of bytes");
     }
@@ -110,7 +115,7 @@ fn layers_in_bytes_are_multiplied_as_the_bf16_that_they_stand_for() {
 #[test]
 fn layers_in_bytes_take_a_byte_a_weight() {
     let (out, input) = (8, 32);
-    let on = Cuda::new(Emulator::with_memory(1 << 20), Compute::I8);
+    let on = Cuda::new(Emulator::with_memory(1 << 20), ComputePrecision::I8);
     let held = || (1 << 20) - on.runtime().free().unwrap();
     let weights = || LinearWeights { weight: Draw::new(4).values(out * input), out, input, bias: None };
     let layer = on.pack_of_layer(weights()).unwrap();
@@ -126,7 +131,7 @@ fn layers_in_bytes_take_a_byte_a_weight() {
 /// Products with weights that are not finite are NaN, and rows of zeros stay zeros.
 #[test]
 fn layers_in_bytes_keep_what_is_no_number() {
-    let on = cuda(Compute::I8);
+    let on = cuda(ComputePrecision::I8);
     let weight = vec![1.0, f32::NAN, 0.0, 0.0, f32::INFINITY, 1.0, -1.0, 0.5];
     let layer = on.pack_of_layer(LinearWeights { weight, out: 4, input: 2, bias: None }).unwrap();
     let x = on.tensor(vec![1.0, 1.0], 1, 2).unwrap();
@@ -140,7 +145,7 @@ fn the_same_calls_give_the_same_bits() {
     for seed in 0..SHAPES / 6 {
         let shape = Shape::random(seed);
         let batch = Batch::of(&shape, &shape.samples());
-        let (first, second) = (cuda(Compute::F32), cuda(Compute::F32));
+        let (first, second) = (cuda(ComputePrecision::F32), cuda(ComputePrecision::F32));
         let (first, second) = (everything(&first, &shape, &batch), everything(&second, &shape, &batch));
         for (first, second) in first.iter().zip(&second) {
             assert_same_bits(&second.values, &first.values, second.name);
@@ -154,10 +159,12 @@ fn a_sample_has_the_same_bits_alone_and_packed() {
     for seed in 0..SHAPES / 4 {
         let shape = Shape::random(seed);
         let samples = shape.samples();
-        let packed = everything(&cuda(Compute::F32), &shape, &Batch::of(&shape, &samples));
+        let packed = everything(&cuda(ComputePrecision::F32), &shape, &Batch::of(&shape, &samples));
         for (i, sample) in samples.iter().enumerate() {
             let batch = Batch::of(&shape, std::slice::from_ref(sample));
-            for (packed, alone) in packed.iter().zip(&everything(&cuda(Compute::F32), &shape, &batch)) {
+            for (packed, alone) in
+                packed.iter().zip(&everything(&cuda(ComputePrecision::F32), &shape, &batch))
+            {
                 assert_same_bits(packed.of(i), alone.of(0), &format!("{} of sample {i}", alone.name));
             }
         }
@@ -168,7 +175,7 @@ fn a_sample_has_the_same_bits_alone_and_packed() {
 fn a_sequence_has_the_same_attention_in_parts_and_at_once() {
     for seed in 0..SHAPES {
         let shape = Shape::random(seed);
-        let [whole, parts] = cached::both_ways(&cuda(Compute::F32), &shape);
+        let [whole, parts] = cached::both_ways(&cuda(ComputePrecision::F32), &shape);
         for (whole, parts) in whole.iter().flatten().zip(parts.iter().flatten()) {
             assert_close(parts, whole, F32, &format!("{shape:?}"));
         }
@@ -177,15 +184,15 @@ fn a_sequence_has_the_same_attention_in_parts_and_at_once() {
 
 #[test]
 fn what_does_not_fit_is_refused() {
-    refusals::all(&cuda(Compute::F32));
-    refusals::all(&cuda(Compute::Bf16));
+    refusals::all(&cuda(ComputePrecision::F32));
+    refusals::all(&cuda(ComputePrecision::Bf16));
 }
 
 /// Of the folders of models that are there: the largest is left to devices.
 #[test]
 fn models_have_the_losses_and_gradients_of_the_cpu_backend() {
     for folder in models::folders().iter().skip(1) {
-        models::agree(folder, cuda(Compute::F32), MODELS);
+        models::agree(folder, cuda(ComputePrecision::F32), MODELS);
     }
 }
 
@@ -235,7 +242,7 @@ fn a_part_of_the_check_that_fails_leaves_the_others_rows() {
 
 #[test]
 fn features_have_the_bits_of_the_cpu() {
-    let on = cuda(Compute::F32);
+    let on = cuda(ComputePrecision::F32);
     features::flat_projections_have_the_bits_of_the_cpu(&on);
     features::modules_have_the_bits_of_the_cpu(&on);
     features::broken_gradients_are_marked(&on);
@@ -243,7 +250,7 @@ fn features_have_the_bits_of_the_cpu() {
 
 #[test]
 fn what_is_ingested_has_the_bits_of_the_host() {
-    ingested::small_models(&cuda(Compute::F32));
+    ingested::small_models(&cuda(ComputePrecision::F32));
 }
 
 /// Beside vectors and losses nothing is copied to the host, which takes whole gradients where it projects them.
@@ -254,6 +261,7 @@ fn gradients_stay_on_the_device() {
         ingested::of_a_small_model(&on);
         on.runtime().bytes_read() - before
     };
-    let (on_device, on_host) = (read(cuda(Compute::F32)), read(cuda(Compute::F32).with_table_budget(0)));
+    let (on_device, on_host) =
+        (read(cuda(ComputePrecision::F32)), read(cuda(ComputePrecision::F32).with_table_budget(0)));
     assert!(on_device * 4 < on_host, "{on_device} and {on_host} bytes");
 }

@@ -9,16 +9,16 @@ use crate::tiny::{Tiny, TinyAdapter, VOCAB};
 use gstore_cuda::{Cuda, Emulator, Runtime};
 use gstore_ingest::gradient::{
     AdamParams, BiasCorrection, CheckpointSource, Engine, EngineOptions, EpsPlacement, GradFeatures,
-    GradForm, GradientBackend, ModuleSelection, Projector, Want, module_shapes, tensor_specs,
+    GradForm, GradientBackend, ModuleSelection, Projector, RequestedOutputs, module_shapes, tensor_specs,
 };
 use gstore_ingest::projection::{
-    FactoredProjector, FlatProjector, ModuleShape, ProjectionKind, ProjectionSpec, TensorSpec, Way,
-    modules_of,
+    FactoredProjector, FlatProjector, ModuleShape, ProjectionKind, ProjectionRoute, ProjectionSpec,
+    TensorSpec, modules_of,
 };
 use gstore_model::cpu::Cpu;
 use gstore_model::params::total_len;
 use gstore_model::weights::{Adapter, ModelFolder, Moments};
-use gstore_model::{Compute, PackedSample};
+use gstore_model::{ComputePrecision, PackedSample};
 
 /// Of plain features, relative to the largest: gradients of this backend beside those of the CPU backend.
 const OF_THE_CPU: f32 = 1e-4;
@@ -46,7 +46,7 @@ pub fn features(engine: &Engine, samples: &[Sample]) -> Vec<Features> {
     let batch: Vec<PackedSample<'_>> =
         samples.iter().map(|(ids, scored)| PackedSample::new(ids, scored)).collect();
     let mut found = Vec::new();
-    let want = Want { grad: true, ..Want::default() };
+    let want = RequestedOutputs { grad: true, ..RequestedOutputs::default() };
     engine.run(&batch, want, &mut |_, of| found.push((of.grads.to_vec(), of.sound.to_vec()))).unwrap();
     assert_eq!(found.len(), batch.len());
     found
@@ -89,10 +89,10 @@ impl Checkpoint {
         Projector::Flat(FlatProjector::new(&spec, &self.tensors, None).unwrap())
     }
 
-    fn factored(&self, kind: &str, way: Way) -> Projector {
+    fn factored(&self, kind: &str, way: ProjectionRoute) -> Projector {
         let spec = ProjectionSpec { seed: 5, ..ProjectionSpec::sized(kind.parse().unwrap(), 64) };
         let projector = FactoredProjector::new(&spec, &self.modules, None).unwrap();
-        Projector::Factored { projector, ways: vec![way; self.modules.len()] }
+        Projector::Factored { projector, routes: vec![way; self.modules.len()] }
     }
 
     fn engine<B: GradientBackend>(&self, backend: B, forms: &[GradForm], projector: Projector) -> Engine {
@@ -130,7 +130,7 @@ impl Checkpoint {
         let what = format!("{:?}, {forms:?} to {dim}", self.source);
         let found = self.features(on.clone(), forms, projector());
         let expected = self.features(on.with_table_budget(0), forms, projector());
-        let of_cpu = self.features(Cpu::new(Compute::F32), &forms[..1], projector());
+        let of_cpu = self.features(Cpu::new(ComputePrecision::F32), &forms[..1], projector());
         for (((found, sound), (expected, also)), (plain, _)) in found.iter().zip(&expected).zip(&of_cpu) {
             assert_same_bits(found, expected, &what);
             assert_eq!(sound, also, "{what}");
@@ -152,12 +152,12 @@ impl Checkpoint {
         let others = [GradForm::Adam(outside), GradForm::Sign, GradForm::Normalised { eps: 1e-8 }];
         self.check(on, &[&FORMS[..], &others].concat(), &|| self.flat(ProjectionKind::Sjlt { s: 4 }, 128));
         for kind in ["fact_sjlt", "two_sided", "fact_mask"] {
-            for way in [Way::Factors, Way::Formed] {
+            for way in [ProjectionRoute::Factors, ProjectionRoute::Formed] {
                 self.check(on, &FORMS, &|| self.factored(kind, way));
             }
         }
         // From factors alone: no module needs its sides on the device.
-        self.check(on, &FORMS[..1], &|| self.factored("fact_sjlt", Way::Factors));
+        self.check(on, &FORMS[..1], &|| self.factored("fact_sjlt", ProjectionRoute::Factors));
     }
 }
 
@@ -173,7 +173,7 @@ pub fn small_models<R: Runtime>(on: &Cuda<R>) {
     for path in models::folders().iter().filter(|path| is_fused(path)) {
         let checkpoint = Checkpoint::whole(path);
         checkpoint.check(on, &FORMS, &|| checkpoint.flat(ProjectionKind::Sjlt { s: 1 }, 128));
-        checkpoint.check(on, &FORMS, &|| checkpoint.factored("fact_sjlt", Way::Formed));
+        checkpoint.check(on, &FORMS, &|| checkpoint.factored("fact_sjlt", ProjectionRoute::Formed));
     }
 }
 
@@ -210,20 +210,20 @@ pub fn distances<R: Runtime>(on: &Cuda<R>, model: &Path) -> Distances {
     let checkpoint = Checkpoint::whole(model);
     let projectors: [&dyn Fn() -> Projector; 4] = [
         &|| checkpoint.flat(ProjectionKind::Sjlt { s: 4 }, 512),
-        &|| checkpoint.factored("fact_sjlt", Way::Factors),
-        &|| checkpoint.factored("fact_sjlt", Way::Formed),
-        &|| checkpoint.factored("two_sided", Way::Factors),
+        &|| checkpoint.factored("fact_sjlt", ProjectionRoute::Factors),
+        &|| checkpoint.factored("fact_sjlt", ProjectionRoute::Formed),
+        &|| checkpoint.factored("two_sided", ProjectionRoute::Factors),
     ];
     let mut most = Distances { single: 0.0, half: 0.0, same_bits: true };
     for projector in projectors {
         let plain = &FORMS[..1];
-        let expected = checkpoint.features(Cpu::new(Compute::F32), plain, projector());
-        let single = checkpoint.features(on.with_precision(Compute::F32), plain, projector());
-        let half = checkpoint.features(on.with_precision(Compute::Bf16), plain, projector());
+        let expected = checkpoint.features(Cpu::new(ComputePrecision::F32), plain, projector());
+        let single = checkpoint.features(on.with_precision(ComputePrecision::F32), plain, projector());
+        let half = checkpoint.features(on.with_precision(ComputePrecision::Bf16), plain, projector());
         most.single = most.single.max(most_apart(&single, &expected));
         most.half = most.half.max(most_apart(&half, &expected));
         let [on_device, on_host] = [on.clone(), on.with_table_budget(0)]
-            .map(|on| checkpoint.features(on.with_precision(Compute::F32), &FORMS, projector()));
+            .map(|on| checkpoint.features(on.with_precision(ComputePrecision::F32), &FORMS, projector()));
         most.same_bits &= on_device.iter().zip(&on_host).all(|((found, sound), (expected, also))| {
             let same = |(a, b): (&f32, &f32)| a.to_bits() == b.to_bits();
             sound == also && found.len() == expected.len() && found.iter().zip(expected).all(same)
@@ -240,7 +240,7 @@ pub fn engine_of_layers<B: GradientBackend>(model: &Path, backend: B, dim: u32) 
     let modules = module_shapes(folder.decoder(), &tracked, &tensors);
     let spec = ProjectionSpec::sized("two_sided".parse().unwrap(), dim);
     let projector = FactoredProjector::new(&spec, &modules, None).unwrap();
-    let projector = Projector::Factored { projector, ways: vec![Way::Factors; modules.len()] };
+    let projector = Projector::Factored { projector, routes: vec![ProjectionRoute::Factors; modules.len()] };
     let features = GradFeatures { forms: vec![GradForm::Plain], projector, moments: None };
     let source = CheckpointSource { model: model.to_owned(), adapter: None, tracked };
     Engine::load(&source, backend, EngineOptions::default(), Some(features)).unwrap()
@@ -260,8 +260,9 @@ fn a_batch_that_does_not_fit_a_device_is_cut() {
     let folder = tempfile::tempdir().unwrap();
     let checkpoint = Checkpoint::whole(&Tiny::new().write(&folder.path().join("model")));
     let samples = checkpoint.samples();
-    let on =
-        |memory: usize| Cuda::new(Emulator::with_memory(memory), Compute::F32).with_table_budget(usize::MAX);
+    let on = |memory: usize| {
+        Cuda::new(Emulator::with_memory(memory), ComputePrecision::F32).with_table_budget(usize::MAX)
+    };
     let engine = |on: &Cuda<Emulator>| {
         let projector = checkpoint.flat(ProjectionKind::Sjlt { s: 4 }, 64);
         checkpoint.engine(on.clone(), &FORMS[..1], projector)
@@ -276,8 +277,8 @@ fn a_batch_that_does_not_fit_a_device_is_cut() {
     let little = engine(&on((least + most) / 2));
     let found = features(&little, &samples);
     let tokens: usize = samples.iter().map(|(ids, _)| ids.len()).sum();
-    assert!(little.at_once().tokens() < tokens, "{:?}", little.at_once());
-    assert_eq!(alone.at_once().note(None), None);
+    assert!(little.backoff().tokens() < tokens, "{:?}", little.backoff());
+    assert_eq!(alone.backoff().note(None), None);
     for ((found, _), (expected, _)) in found.iter().zip(&expected) {
         assert_close(found, expected, OF_THE_CPU, "in parts");
     }
@@ -289,7 +290,7 @@ fn a_checkpoint_on_two_devices_has_the_bits_of_one() {
     let model = Tiny::new().with_biases().write(&folder.path().join("model"));
     let adapter = TinyAdapter::new(&["q_proj", "down_proj"], 3).write(&folder.path().join("adapter"));
     for checkpoint in [Checkpoint::whole(&model), Checkpoint::adapted(&model, &adapter)] {
-        let on = || Cuda::new(Emulator::default(), Compute::F32);
+        let on = || Cuda::new(Emulator::default(), ComputePrecision::F32);
         let first = checkpoint.engine(on(), &FORMS, checkpoint.flat(ProjectionKind::Sjlt { s: 4 }, 64));
         let second = first.beside(on()).unwrap();
         assert_eq!(first.checkpoint_id(), second.checkpoint_id());
@@ -318,11 +319,12 @@ fn weights_in_bytes_move_features_by_little() {
     let adapter = TinyAdapter::new(&["q_proj", "down_proj"], 3).write(&folder.path().join("adapter"));
     let adapted = Checkpoint::adapted(&model, &adapter);
     for (name, checkpoint) in [("an adapter", adapted), ("all weights", Checkpoint::whole(&model))] {
-        let of = |compute: Compute| {
+        let of = |compute: ComputePrecision| {
             let projector = checkpoint.flat(ProjectionKind::Sjlt { s: 4 }, 64);
             checkpoint.features(Cuda::new(Emulator::default(), compute), &FORMS[..1], projector)
         };
-        let [exact, half, bytes] = [Compute::F32, Compute::Bf16, Compute::I8].map(of);
+        let [exact, half, bytes] =
+            [ComputePrecision::F32, ComputePrecision::Bf16, ComputePrecision::I8].map(of);
         let [of_half, of_bytes] = [&half, &bytes].map(|found| most_apart(found, &exact));
         println!("gradients of {name}: bf16 {of_half:.4}, i8 {of_bytes:.4} of their length");
         assert!(bytes != half, "{name}: no weight was a byte");

@@ -8,8 +8,8 @@ use gstore_model::architectures::{LinearId, NormId};
 use gstore_model::cpu::Cpu;
 use gstore_model::weights::ModelFolder;
 use gstore_model::{
-    Backend, BackendError, Compute, Keep, LastRows, Layout, Model, NormFactors, Objective, PackedSample,
-    Pass, Reduction, Sink, Slot, TableFactors,
+    Backend, BackendError, ComputePrecision, ForwardOptions, LastRows, Layout, Model, NormFactors, Objective,
+    PackedSample, Reduction, SavedActivations, Sink, Slot, TableFactors,
 };
 
 /// The gradients of all weights, in the order in which a pass has them.
@@ -98,7 +98,8 @@ fn computed<B: Backend>(folder: &ModelFolder, backend: B) -> Vec<(String, Vec<f3
     packed.retain(|sample| sample.scored_tokens() > 0);
     let mut gradients = Gradients::default();
     let keep_from = model.lowest_wanted(&gradients);
-    let pass = Pass { last_rows: LastRows::Scored, keep_from, keep: Keep::Inputs, tap: None };
+    let pass =
+        ForwardOptions { last_rows: LastRows::Scored, keep_from, keep: SavedActivations::Inputs, tap: None };
     let forward = model.forward(Layout::new(&packed, false, Reduction::Mean), pass).unwrap();
     let objective = Objective::CrossEntropy { smoothing: 0.0 };
     let losses = model.backward(forward, objective, &mut gradients).unwrap();
@@ -126,7 +127,7 @@ pub fn folders() -> Vec<PathBuf> {
 /// Checks a model on a backend against the CPU backend.
 pub fn agree<B: Backend>(path: &std::path::Path, backend: B, tolerance: f32) {
     let folder = ModelFolder::open(path).unwrap();
-    let (expected, found) = (computed(&folder, Cpu::new(Compute::F32)), computed(&folder, backend));
+    let (expected, found) = (computed(&folder, Cpu::new(ComputePrecision::F32)), computed(&folder, backend));
     assert_eq!(expected.len(), found.len());
     for ((name, expected), (same, found)) in expected.iter().zip(&found) {
         assert_eq!(name, same);

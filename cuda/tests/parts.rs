@@ -9,10 +9,11 @@ use crate::tiny::{Tiny, VOCAB};
 use gstore_core::Cancel;
 use gstore_cuda::{Cuda, Emulator};
 use gstore_generate::{
-    Compute as Computing, GenerateError, GenerateRequest, Observer, PromptSource, Stopping, generate_on,
+    ComputeOptions as Computing, GenerateError, GenerateObserver, GenerateRequest, PromptSource,
+    StoppingCriteria, generate_on,
 };
 use gstore_model::weights::ModelFolder;
-use gstore_model::{Compute, Device};
+use gstore_model::{ComputePrecision, Device};
 use gstore_train::{LoraChoice, Optimizer, OptimizerKind, Parameters, Sample, Trainer, TrainerOptions};
 
 /// Of other sums of the same gradients.
@@ -22,7 +23,7 @@ const OTHER_SUMS: f32 = 1e-4;
 const SLACK: usize = 4096;
 
 fn device(memory: usize) -> Cuda<Emulator> {
-    Cuda::new(Emulator::with_memory(memory), Compute::F32)
+    Cuda::new(Emulator::with_memory(memory), ComputePrecision::F32)
 }
 
 fn samples() -> Vec<Sample> {
@@ -107,7 +108,7 @@ fn a_training_on_several_devices_has_the_bits_of_one() {
 #[derive(Default)]
 struct Notes(Vec<String>);
 
-impl Observer for Notes {
+impl GenerateObserver for Notes {
     fn note(&mut self, message: &str) {
         self.0.push(message.to_owned());
     }
@@ -123,7 +124,7 @@ fn answers(
     let demo: PathBuf = Path::new(env!("CARGO_MANIFEST_DIR")).join("../demo/model");
     let source = PromptSource::Files { paths: vec![prompts.to_owned()], fields: Vec::new() };
     let request = GenerateRequest {
-        stopping: Stopping { max_new_tokens: 4, ..Stopping::default() },
+        stopping: StoppingCriteria { max_new_tokens: 4, ..StoppingCriteria::default() },
         compute: Computing {
             device: Device::Cuda(0),
             beside: (1..on.len()).map(Device::Cuda).collect(),

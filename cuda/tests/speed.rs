@@ -11,11 +11,11 @@ use crate::backends::Draw;
 use crate::check::{Device, Table};
 use crate::ingested;
 use gstore_cuda::Cuda;
-use gstore_ingest::gradient::Want;
-use gstore_model::architectures::{Decoder, LinearId, Param, Role};
+use gstore_ingest::gradient::RequestedOutputs;
+use gstore_model::architectures::{Decoder, LinearId, Param, TensorRole};
 use gstore_model::{
-    Backend, BackendError, Keep, LastRows, Layout, LinearWeights, Model, Objective, PackedSample, Pass,
-    Reduction, Sink, Slot,
+    Backend, BackendError, ForwardOptions, LastRows, Layout, LinearWeights, Model, Objective, PackedSample,
+    Reduction, SavedActivations, Sink, Slot,
 };
 use safetensors::Dtype;
 use safetensors::tensor::TensorView;
@@ -115,8 +115,8 @@ impl Pythia {
     fn weights(&self, param: &Param) -> Vec<f32> {
         let count = param.shape.iter().product();
         match param.role {
-            Role::NormWeight(_) => vec![1.0; count],
-            Role::Bias(_) | Role::NormBias(_) => vec![0.0; count],
+            TensorRole::NormWeight(_) => vec![1.0; count],
+            TensorRole::Bias(_) | TensorRole::NormBias(_) => vec![0.0; count],
             _ => values(count, 1.0 / (self.width as f32).sqrt()),
         }
     }
@@ -236,7 +236,7 @@ impl<B: Backend + Clone> Loaded<B> {
     }
 
     /// Forward, backward and, if they are asked for, projections and the copy of the vectors.
-    fn pass(&mut self, keep: Keep, projects: bool) -> Result<(), BackendError> {
+    fn pass(&mut self, keep: SavedActivations, projects: bool) -> Result<(), BackendError> {
         let Loaded { model, sink, shape, ids, len } = self;
         let backend = model.backend();
         let scored = vec![true; *len];
@@ -250,7 +250,7 @@ impl<B: Backend + Clone> Loaded<B> {
             sink.rows = Some(backend.rows(packed.len(), width, old)?);
         }
         let keep_from = model.lowest_wanted(&*sink);
-        let pass = Pass { last_rows: LastRows::Scored, keep_from, keep, tap: None };
+        let pass = ForwardOptions { last_rows: LastRows::Scored, keep_from, keep, tap: None };
         let forward = model.forward(Layout::new(&packed, false, Reduction::Mean), pass)?;
         let losses = model.backward(forward, Objective::CrossEntropy { smoothing: 0.0 }, sink)?;
         assert!(losses.iter().all(|loss| loss.is_finite()), "{shape:?}: a loss is not finite");
@@ -280,7 +280,7 @@ pub fn measure<R: Device>(on: &Cuda<R>, shape: &Pythia, len: usize, budget: f64)
     let mut loaded = Loaded::new(on, shape, shape.samples, len);
     let [whole, bare] = [true, false].map(|projects| {
         seconds(budget, &mut || {
-            loaded.pass(Keep::All, projects).unwrap();
+            loaded.pass(SavedActivations::All, projects).unwrap();
             on.runtime().wait();
         })
     });
@@ -336,7 +336,7 @@ fn engine_speed<R: Device>(on: &Cuda<R>, shape: &Pythia, len: usize, budget: f64
     let engine = ingested::engine_of_layers(folder.path(), on.clone(), (SIDE * SIDE) as u32);
     let (ids, scored) = (shape.tokens(shape.samples, len), vec![true; len]);
     let packed: Vec<PackedSample<'_>> = ids.chunks(len).map(|ids| PackedSample::new(ids, &scored)).collect();
-    let want = Want { grad: true, ..Want::default() };
+    let want = RequestedOutputs { grad: true, ..RequestedOutputs::default() };
     let each = seconds(budget, &mut || {
         let mut found = 0;
         engine.run(&packed, want, &mut |_, of| found += usize::from(!of.grads.is_empty())).unwrap();
@@ -395,9 +395,10 @@ pub fn rows<R: Device>(table: &mut Table, on: &Cuda<R>, shape: &Pythia, len: usi
 /// Rows of the table: whether a sample of `len` tokens fits, with layers computed again and with all kept.
 pub fn long_rows<R: Device>(table: &mut Table, on: &Cuda<R>, shape: &Pythia, len: usize) {
     let mut loaded = None;
-    for (keep, how, is_asked) in
-        [(Keep::Inputs, "layers computed again", true), (Keep::All, "all layers kept", false)]
-    {
+    for (keep, how, is_asked) in [
+        (SavedActivations::Inputs, "layers computed again", true),
+        (SavedActivations::All, "all layers kept", false),
+    ] {
         let what = format!("{}: a row of {len} tokens, {how}", shape.name);
         table.attempt(&what, |table| {
             let done = loaded.get_or_insert_with(|| Loaded::new(on, shape, 1, len)).pass(keep, true);

@@ -10,10 +10,10 @@ use crate::error::CurvatureError;
 use crate::matrix::dot;
 
 /// `A v`, or why that of this vector cannot be had.
-pub type Product = Result<Vec<f64>, String>;
+pub type ProductResult = Result<Vec<f64>, String>;
 
 /// A symmetric positive definite matrix A, and P, which is near its inverse and as positive.
-pub trait System {
+pub trait LinearSystem {
     /// Why nothing can be solved for.
     type Error;
 
@@ -21,7 +21,7 @@ pub trait System {
     ///
     /// # Errors
     /// Products that cannot be had of any vector.
-    fn products(&mut self, vectors: &[&[f64]]) -> Result<Vec<Product>, Self::Error>;
+    fn products(&mut self, vectors: &[&[f64]]) -> Result<Vec<ProductResult>, Self::Error>;
 
     /// `P v` of each vector.
     ///
@@ -55,7 +55,7 @@ pub struct Solution {
 }
 
 /// A right-hand side on its way.
-struct Run<'a> {
+struct RightHandSide<'a> {
     name: &'a str,
     /// Length of the right-hand side.
     length: f64,
@@ -70,7 +70,7 @@ struct Run<'a> {
     broken: Option<String>,
 }
 
-impl Run<'_> {
+impl RightHandSide<'_> {
     fn is_open(&self, limits: SolveLimits) -> bool {
         self.broken.is_none() && self.residual > limits.tolerance && self.iterations < limits.iterations
     }
@@ -92,7 +92,7 @@ impl Run<'_> {
     }
 
     /// A step along `p`, of which `product` is the product.
-    fn step(&mut self, product: Product) -> Result<(), CurvatureError> {
+    fn step(&mut self, product: ProductResult) -> Result<(), CurvatureError> {
         let (query, iteration) = (self.name, self.iterations);
         let product =
             product.map_err(|why| CurvatureError::Product { query: query.to_owned(), iteration, why })?;
@@ -131,7 +131,7 @@ impl Run<'_> {
 ///
 /// # Errors
 /// Those of the system.
-pub fn conjugate_gradients<S: System>(
+pub fn conjugate_gradients<S: LinearSystem>(
     system: &mut S,
     sides: Vec<(&str, Vec<f64>)>,
     limits: SolveLimits,
@@ -142,8 +142,18 @@ pub fn conjugate_gradients<S: System>(
         let residual = if length > 0.0 { 1.0 } else { 0.0 };
         let (x, p) = (zeros.clone(), zeros);
         let start = residual;
-        let mut run =
-            Run { name, length, x, r: b, p, energy: 0.0, iterations: 0, residual, start, broken: None };
+        let mut run = RightHandSide {
+            name,
+            length,
+            x,
+            r: b,
+            p,
+            energy: 0.0,
+            iterations: 0,
+            residual,
+            start,
+            broken: None,
+        };
         if !length.is_finite() {
             run.residual = 1.0;
             run.start = 1.0;
@@ -152,7 +162,8 @@ pub fn conjugate_gradients<S: System>(
         runs.push(run);
     }
     loop {
-        let mut open: Vec<&mut Run<'_>> = runs.iter_mut().filter(|run| run.is_open(limits)).collect();
+        let mut open: Vec<&mut RightHandSide<'_>> =
+            runs.iter_mut().filter(|run| run.is_open(limits)).collect();
         if open.is_empty() {
             break;
         }
@@ -173,8 +184,8 @@ pub fn conjugate_gradients<S: System>(
             run.note(stepped);
         }
     }
-    let solution = |run: Run<'_>| {
-        let Run { mut x, iterations, residual, start, broken, .. } = run;
+    let solution = |run: RightHandSide<'_>| {
+        let RightHandSide { mut x, iterations, residual, start, broken, .. } = run;
         if broken.is_some() {
             x.fill(0.0);
         }
@@ -202,10 +213,10 @@ mod tests {
         calls: Vec<usize>,
     }
 
-    impl System for Dense {
+    impl LinearSystem for Dense {
         type Error = CurvatureError;
 
-        fn products(&mut self, vectors: &[&[f64]]) -> Result<Vec<Product>, CurvatureError> {
+        fn products(&mut self, vectors: &[&[f64]]) -> Result<Vec<ProductResult>, CurvatureError> {
             self.calls.push(vectors.len());
             let n = self.scale.len();
             let of = |v: &&[f64]| match v.contains(&REFUSED) {

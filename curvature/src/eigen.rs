@@ -47,10 +47,10 @@ impl Eigen {
         let Some(blocks) = self.blocks() else { return f64::NAN };
         let of = |block: Range<usize>| {
             let (vectors, n) = (blocks.of(&self.vectors, &block), block.len());
-            let z = probes(n);
+            let z = random_signs(n);
             departure(&vectors, (&z, &product(&vectors, &z, (n, n, PROBES))), n)
         };
-        blocks.ranges().map(of).fold(0.0, larger)
+        blocks.ranges().map(of).fold(0.0, max_or_nan)
     }
 
     /// Decomposes the mean of a covariance, block by block.
@@ -130,14 +130,14 @@ const PROBES: usize = 16;
 /// would take two products of whole matrices, a good part of the decomposition's own time.
 fn residual(matrix: &[f64], values: &[f64], vectors: &[f64]) -> f64 {
     let n = values.len();
-    let z = probes(n);
+    let z = random_signs(n);
     let scaled: Vec<f64> = z.iter().enumerate().map(|(at, z)| z * values[at / PROBES]).collect();
     let rotated = product(vectors, &z, (n, n, PROBES));
     let mapped = product(matrix, &rotated, (n, n, PROBES));
     let expected = product(vectors, &scaled, (n, n, PROBES));
     let largest = values.iter().fold(0.0_f64, |most, value| most.max(value.abs()));
     let of_values = difference(&mapped, &expected) / if largest > 0.0 { largest } else { 1.0 };
-    larger(of_values, departure(vectors, (&z, &rotated), n))
+    max_or_nan(of_values, departure(vectors, (&z, &rotated), n))
 }
 
 /// Largest value of `(Q^T Q - I) z`, where `rotated` is `Q z`.
@@ -148,16 +148,16 @@ fn departure(vectors: &[f64], (z, rotated): (&[f64], &[f64]), n: usize) -> f64 {
 
 /// Largest difference of their values.
 fn difference(found: &[f64], expected: &[f64]) -> f64 {
-    found.iter().zip(expected).map(|(found, expected)| (found - expected).abs()).fold(0.0, larger)
+    found.iter().zip(expected).map(|(found, expected)| (found - expected).abs()).fold(0.0, max_or_nan)
 }
 
 /// The larger one; one that is no number stays.
-fn larger(most: f64, other: f64) -> f64 {
+fn max_or_nan(most: f64, other: f64) -> f64 {
     if other > most || other.is_nan() { other } else { most }
 }
 
 /// Random vectors of signs, `[n, PROBES]`.
-fn probes(n: usize) -> Vec<f64> {
+fn random_signs(n: usize) -> Vec<f64> {
     let mut draw = 0x9e37_79b9_7f4a_7c15_u64;
     let mut sign = || {
         // xorshift, by Marsaglia.

@@ -171,8 +171,8 @@ impl ModuleFactors {
         };
         let bases = match strategy.rotates() && scale.is_some() {
             true => {
-                let [activation, gradient] = self.bases(module, strategy)?.map(Basis::new);
-                Some(Bases { activation, gradient })
+                let [activation, gradient] = self.bases(module, strategy)?.map(StoredBasis::new);
+                Some(BasisPair { activation, gradient })
             }
             false => None,
         };
@@ -207,13 +207,13 @@ fn basis<'a>(
 
 /// A basis and its transpose, as their blocks are stored.
 #[derive(Debug, Clone, PartialEq)]
-struct Basis {
+struct StoredBasis {
     blocks: Blocks,
     vectors: Vec<f64>,
     transposed: Vec<f64>,
 }
 
-impl Basis {
+impl StoredBasis {
     fn new((eigen, blocks): (&Eigen, Blocks)) -> Self {
         Self { blocks, vectors: eigen.vectors.clone(), transposed: blocks.transposed(&eigen.vectors) }
     }
@@ -225,9 +225,9 @@ impl Basis {
 
 /// Both bases.
 #[derive(Debug, Clone, PartialEq)]
-struct Bases {
-    activation: Basis,
-    gradient: Basis,
+struct BasisPair {
+    activation: StoredBasis,
+    gradient: StoredBasis,
 }
 
 /// Inverse of a module's curvature through a filter f: `P(G) = Q_S [f(L) (Q_S^T G Q_A)] Q_A^T`, with
@@ -239,7 +239,7 @@ pub struct Inverse {
     damping: f64,
     /// `f(L)`; none for the identity.
     scale: Option<Vec<f64>>,
-    bases: Option<Bases>,
+    bases: Option<BasisPair>,
 }
 
 impl Inverse {
@@ -255,20 +255,20 @@ impl Inverse {
 
     /// The eigenbasis for many gradients in f32; none where there is none.
     pub fn rotation(&self) -> Option<Rotation> {
-        let Bases { activation, gradient } = self.bases.as_ref()?;
+        let BasisPair { activation, gradient } = self.bases.as_ref()?;
         Some(Rotation::new(activation.stored(), gradient.stored()))
     }
 
     /// A gradient `[out, input]` in the eigenbasis: `Q_S^T G Q_A`; unchanged where there is none.
     pub fn rotated(&self, gradient: &[f64]) -> Vec<f64> {
-        let Some(Bases { activation, gradient: outer }) = &self.bases else { return gradient.to_vec() };
+        let Some(BasisPair { activation, gradient: outer }) = &self.bases else { return gradient.to_vec() };
         let half = outer.blocks.times(&outer.transposed, gradient, self.input);
         activation.blocks.behind(&half, &activation.vectors, self.out)
     }
 
     /// What [`Inverse::rotated`] turned, turned back.
     pub fn unrotated(&self, rotated: &[f64]) -> Vec<f64> {
-        let Some(Bases { activation, gradient: outer }) = &self.bases else { return rotated.to_vec() };
+        let Some(BasisPair { activation, gradient: outer }) = &self.bases else { return rotated.to_vec() };
         let half = outer.blocks.times(&outer.vectors, rotated, self.input);
         activation.blocks.behind(&half, &activation.transposed, self.out)
     }

@@ -90,7 +90,7 @@ impl Filter {
         match self {
             Filter::Inverse(_) => 1.0 / (eigenvalue + damping),
             Filter::Identity => 1.0,
-            Filter::Source { steps, rate } => unrolled(eigenvalue, steps as f64 * rate),
+            Filter::Source { steps, rate } => source_factor(eigenvalue, steps as f64 * rate),
             Filter::Decay { steps, rate } => (-(steps as f64 * rate) * eigenvalue).exp(),
         }
     }
@@ -150,7 +150,7 @@ impl fmt::Display for Filter {
 }
 
 /// `(1 - exp(-time L)) / L` of an eigenvalue that is not negative; between 0 and `time`.
-fn unrolled(eigenvalue: f64, time: f64) -> f64 {
+fn source_factor(eigenvalue: f64, time: f64) -> f64 {
     let decay = time * eigenvalue;
     // Numbers below the normal ones have lost digits.
     if decay < f64::MIN_POSITIVE { time } else { (-(-decay).exp_m1() / eigenvalue).min(time) }
@@ -165,14 +165,14 @@ mod tests {
         for (eigenvalue, expected) in
             [(0.0, 0.5), (1e-320, 0.5), (1e-12, 0.5), (1e9, 1e-9), (f64::MAX, 1.0 / f64::MAX)]
         {
-            let found = unrolled(eigenvalue, 0.5);
+            let found = source_factor(eigenvalue, 0.5);
             assert!((found - expected).abs() <= 1e-9 * expected, "{eigenvalue}: {found}");
         }
-        assert!((unrolled(2.0, 0.5) - (1.0 - (-1.0f64).exp()) / 2.0).abs() < 1e-15);
+        assert!((source_factor(2.0, 0.5) - (1.0 - (-1.0f64).exp()) / 2.0).abs() < 1e-15);
         // As steps one after the other, from the last to the first.
         let (steps, rate, eigenvalue) = (1000, 1e-4, 3.0);
         let one_by_one: f64 = (0..steps).map(|step| rate * f64::powi(1.0 - rate * eigenvalue, step)).sum();
-        let found = unrolled(eigenvalue, f64::from(steps) * rate);
+        let found = source_factor(eigenvalue, f64::from(steps) * rate);
         assert!((found - one_by_one).abs() < 1e-3 * found, "{found} {one_by_one}");
         for (filter, most) in [
             (Filter::Identity, 1.0),

@@ -19,13 +19,13 @@ pub type Gram = Covariance;
 
 /// Rows of a Gram matrix that one thread fills: from the diagonal to the right.
 #[derive(Debug)]
-pub struct Strip<'a> {
+pub struct MatrixStrip<'a> {
     sums: &'a mut [f64],
     size: usize,
     first: usize,
 }
 
-impl Strip<'_> {
+impl MatrixStrip<'_> {
     /// Adds the products of rows `[rows, width]`, whose columns from `start` are the block.
     ///
     /// # Panics
@@ -63,10 +63,10 @@ impl Covariance {
 
     /// The matrix in parts that threads fill apart; their sums do not depend on which thread does.
     /// [`Covariance::mirror`] makes it whole.
-    pub fn strips(&mut self) -> Vec<Strip<'_>> {
+    pub fn strips(&mut self) -> Vec<MatrixStrip<'_>> {
         let size = self.size;
         let strips = self.sums.chunks_mut((STRIP * size).max(1)).enumerate();
-        strips.map(|(at, sums)| Strip { sums, size, first: at * STRIP }).collect()
+        strips.map(|(at, sums)| MatrixStrip { sums, size, first: at * STRIP }).collect()
     }
 
     /// The inverse of the mean matrix. `name` is that of the block in errors.

@@ -61,7 +61,7 @@ impl Inversion {
     fn of(self, values: &[f64], damping: Option<f64>, name: &str) -> Result<Vec<f64>, CurvatureError> {
         let mean = values.iter().sum::<f64>() / values.len().max(1) as f64;
         let added = self.added(mean, damping)?;
-        let least = rounding(values.iter().copied());
+        let least = rounding_error(values.iter().copied());
         let zeros = values.iter().filter(|value| **value + added <= least).count();
         if zeros > 0 && self != Self::Pseudoinverse {
             return Err(CurvatureError::Singular { module: name.to_owned(), zeros, all: values.len() });
@@ -77,7 +77,7 @@ impl Inversion {
 }
 
 /// What may be rounding of a decomposition, of eigenvalues or of other values of their size.
-pub(crate) fn rounding(values: impl ExactSizeIterator<Item = f64>) -> f64 {
+pub(crate) fn rounding_error(values: impl ExactSizeIterator<Item = f64>) -> f64 {
     8.0 * f64::EPSILON * values.len() as f64 * values.fold(0.0, f64::max)
 }
 

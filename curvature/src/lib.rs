@@ -45,13 +45,13 @@ mod spectrum;
 mod sums;
 
 pub use blocks::Blocks;
-pub use conjugate::{Product, Solution, SolveLimits, System, conjugate_gradients};
+pub use conjugate::{LinearSystem, ProductResult, Solution, SolveLimits, conjugate_gradients};
 pub use covariance::{Covariance, Squares};
 pub use eigen::Eigen;
 pub use error::CurvatureError;
 pub use factors::{Inverse, ModuleFactors, Strategy};
 pub use filter::{Damping, Filter};
-pub use gram::{Gram, Strip};
+pub use gram::{Gram, MatrixStrip};
 pub use inversion::{BlockInverse, Inversion};
 pub use low_rank::{LowRank, low_rank};
 pub use matrix::{dot, product, transposed};

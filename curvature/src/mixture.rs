@@ -3,7 +3,7 @@
 use crate::eigen::Eigen;
 use crate::error::CurvatureError;
 use crate::gram::Gram;
-use crate::inversion::rounding;
+use crate::inversion::rounding_error;
 
 /// Eigenvalues of both sides of a mixture, of all blocks together and the largest first; what may be rounding is 0.
 #[derive(Debug, Clone, PartialEq)]
@@ -50,7 +50,7 @@ impl MixtureBalance {
 /// The eigenvalues of a mean matrix; 0 where they may be rounding, by which a balance would be chance.
 fn eigenvalues(gram: &Gram, name: &str, what: &'static str) -> Result<Vec<f64>, CurvatureError> {
     let Eigen { mut values, .. } = Eigen::of(&gram.mean(), gram.size, name, what)?;
-    let least = rounding(values.iter().copied());
+    let least = rounding_error(values.iter().copied());
     values.iter_mut().filter(|value| **value <= least).for_each(|value| *value = 0.0);
     Ok(values)
 }

@@ -12,8 +12,8 @@ use crate::sums::RowSums;
 /// The eigenbases of a module in f32, with memory that is used for each gradient again.
 #[derive(Debug)]
 pub struct Rotation {
-    activation: Basis,
-    gradient: Basis,
+    activation: RotationBasis,
+    gradient: RotationBasis,
     /// What is turned back, rounded, or turned inputs of tokens.
     whole: Vec<f32>,
     /// A matrix that was multiplied with one of the bases, or turned gradients of outputs of tokens.
@@ -23,14 +23,14 @@ pub struct Rotation {
 
 /// A basis, block by block.
 #[derive(Debug)]
-struct Basis {
+struct RotationBasis {
     size: usize,
-    blocks: Vec<Block>,
+    blocks: Vec<BasisBlock>,
 }
 
 /// A block on the diagonal and its transpose.
 #[derive(Debug)]
-struct Block {
+struct BasisBlock {
     range: Range<usize>,
     vectors: Vec<f32>,
     transposed: Vec<f32>,
@@ -39,12 +39,12 @@ struct Block {
 /// What a basis is made of: its blocks, and what is stored of it and of its transpose.
 pub(crate) type BasisParts<'a> = (Blocks, &'a [f64], &'a [f64]);
 
-impl Basis {
+impl RotationBasis {
     fn new((blocks, vectors, transposed): BasisParts<'_>) -> Self {
         let single = |values: &[f64], range: &Range<usize>| -> Vec<f32> {
             blocks.of(values, range).into_iter().map(|value| value as f32).collect()
         };
-        let block = |range: Range<usize>| Block {
+        let block = |range: Range<usize>| BasisBlock {
             vectors: single(vectors, &range),
             transposed: single(transposed, &range),
             range,
@@ -56,8 +56,8 @@ impl Basis {
 impl Rotation {
     pub(crate) fn new(activation: BasisParts<'_>, gradient: BasisParts<'_>) -> Self {
         Self {
-            activation: Basis::new(activation),
-            gradient: Basis::new(gradient),
+            activation: RotationBasis::new(activation),
+            gradient: RotationBasis::new(gradient),
             whole: Vec::new(),
             half: Vec::new(),
             sums: RowSums::default(),

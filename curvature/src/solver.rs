@@ -15,7 +15,7 @@ use crate::error::CurvatureError;
 use crate::factors::ROUNDING;
 use crate::filter::{Damping, Filter};
 use crate::gram::Gram;
-use crate::inversion::{BlockInverse, Inversion, rounding};
+use crate::inversion::{BlockInverse, Inversion, rounding_error};
 
 /// `H^-1 v` for the mean matrix H of one block.
 #[derive(Debug, Clone)]
@@ -142,7 +142,7 @@ fn factor(matrix: &[f64], size: usize, added: f64) -> Option<Mat<f64>> {
     }
     let value = |row: usize, col: usize| matrix[row * size + col] + if row == col { added } else { 0.0 };
     let mut factor = Mat::from_fn(size, size, value);
-    let least = rounding((0..size).map(|i| value(i, i)));
+    let least = rounding_error((0..size).map(|i| value(i, i)));
     let scratch = cholesky_in_place_scratch::<f64>(size, Par::Seq, Default::default());
     cholesky_in_place(
         factor.as_mut(),

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 
 use gstore_core::{Cancel, Progress, many_of};
 use gstore_data::{TemplateKind, TextEncoder, TextSample, check_system};
-use gstore_generate::{Compute, Weights};
+use gstore_generate::{ComputeOptions, ModelSource};
 
 use self::answers::ModelRun;
 use self::encodings::Encodings;
@@ -25,7 +25,7 @@ pub struct System {
     /// Its name.
     pub name: String,
     /// Its weights.
-    pub weights: Weights,
+    pub weights: ModelSource,
 }
 
 /// Questions and the models that are to answer them.
@@ -42,7 +42,7 @@ pub struct TasksRequest {
     /// How intervals are found.
     pub bootstrap: Bootstrap,
     /// What computes.
-    pub compute: Compute,
+    pub compute: ComputeOptions,
     /// Folder that keeps what is done, so that the same request goes on; none: it is kept in memory.
     pub journal: Option<PathBuf>,
     /// Whether results of another request in that folder are thrown away.

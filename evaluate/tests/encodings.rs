@@ -9,7 +9,7 @@ use gstore_data::TextOptions;
 use gstore_evaluate::statistics::Bootstrap;
 use gstore_evaluate::tasks::{AnswerRule, Layout, TasksSource, read};
 use gstore_evaluate::{EvaluateError, System, TaskOutcome, TasksRequest, evaluate_tasks};
-use gstore_generate::{Compute, Weights};
+use gstore_generate::{ComputeOptions, ModelSource};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -26,7 +26,7 @@ fn ask(models: &[&Path], template: &str, source: &TasksSource) -> Result<TaskOut
     let text = TextOptions { template: template.parse().expect("a template"), ..TextOptions::default() };
     let system = |(number, model): (usize, &&Path)| System {
         name: format!("model{number}"),
-        weights: Weights { text: text.clone(), ..Weights::new(*model) },
+        weights: ModelSource { text: text.clone(), ..ModelSource::new(*model) },
     };
     let request = TasksRequest {
         benchmark: "small".to_owned(),
@@ -34,7 +34,7 @@ fn ask(models: &[&Path], template: &str, source: &TasksSource) -> Result<TaskOut
         systems: models.iter().enumerate().map(system).collect(),
         base: 0,
         bootstrap: Bootstrap { resamples: 10, seed: 3 },
-        compute: Compute::default(),
+        compute: ComputeOptions::default(),
         journal: None,
         overwrite: false,
     };

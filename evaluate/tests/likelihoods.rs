@@ -4,14 +4,14 @@
 use crate::common::{demo, fixture, numbers, texts};
 use gstore_core::{Cancel, Silent};
 use gstore_data::Content;
-use gstore_generate::{Choice, ChoiceRequest, Compute, GenerateError, Weights, choices};
+use gstore_generate::{ChoiceQuestion, ChoiceRequest, ComputeOptions, GenerateError, ModelSource, choices};
 use serde_json::Value;
 
 /// Tolerance for each token: sums of terms in f32.
 const TOLERANCE: f64 = 1e-3;
 
 fn request() -> ChoiceRequest {
-    let of = |(number, case): (usize, &Value)| Choice {
+    let of = |(number, case): (usize, &Value)| ChoiceQuestion {
         id: number.to_string(),
         content: Content::PromptCompletion {
             prompt: case["prompt"].as_str().expect("a prompt").to_owned(),
@@ -22,9 +22,9 @@ fn request() -> ChoiceRequest {
     };
     let cases = fixture("likelihoods.json");
     ChoiceRequest {
-        weights: Weights::new(demo()),
+        weights: ModelSource::new(demo()),
         questions: cases.as_array().expect("cases").iter().enumerate().map(of).collect(),
-        compute: Compute::default(),
+        compute: ComputeOptions::default(),
         journal: None,
         overwrite: false,
     }
@@ -60,7 +60,7 @@ fn values_are_those_of_transformers() {
 #[test]
 fn threads_change_no_bit_and_a_journal_goes_on() {
     let alone = records(&request());
-    let compute = Compute { threads: 3, ..Compute::default() };
+    let compute = ComputeOptions { threads: 3, ..ComputeOptions::default() };
     assert_eq!(records(&ChoiceRequest { compute, ..request() }), alone);
 
     let folder = tempfile::tempdir().expect("a folder");

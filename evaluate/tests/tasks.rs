@@ -12,7 +12,7 @@ use gstore_evaluate::tasks::{
     Ask, Choices, Layout, Question, TasksSource, pattern, read, targets, too_few_examples,
 };
 use gstore_evaluate::{EvaluateError, System, TaskOutcome, TasksRequest, evaluate_tasks};
-use gstore_generate::{Compute, Weights};
+use gstore_generate::{ComputeOptions, ModelSource};
 
 fn questions(source: &TasksSource) -> Vec<Question> {
     read(source, &Cancel::new()).expect("questions")
@@ -239,7 +239,7 @@ fn attempt(
         },
         ..source(Layout::Own, &folder.join("questions.jsonl"))
     };
-    let weights = Weights::new(demo());
+    let weights = ModelSource::new(demo());
     let tuned = demo().join("../warmup/checkpoint-104");
     let mut questions = questions(&source);
     change(&mut questions);
@@ -248,11 +248,11 @@ fn attempt(
         questions,
         systems: vec![
             System { name: "base".to_owned(), weights: weights.clone() },
-            System { name: "tuned".to_owned(), weights: Weights { adapter: Some(tuned), ..weights } },
+            System { name: "tuned".to_owned(), weights: ModelSource { adapter: Some(tuned), ..weights } },
         ],
         base: 0,
         bootstrap: Bootstrap { resamples: 200, seed: 3 },
-        compute: Compute { threads, ..Compute::default() },
+        compute: ComputeOptions { threads, ..ComputeOptions::default() },
         journal: journal.then(|| folder.join("work")),
         overwrite: false,
     };
@@ -309,10 +309,10 @@ fn a_task_of_two_kinds_is_refused() {
     let request = TasksRequest {
         benchmark: "mixed".to_owned(),
         questions: questions(&source(Layout::Own, folder.path())),
-        systems: vec![System { name: "base".to_owned(), weights: Weights::new(demo()) }],
+        systems: vec![System { name: "base".to_owned(), weights: ModelSource::new(demo()) }],
         base: 0,
         bootstrap: Bootstrap::default(),
-        compute: Compute::default(),
+        compute: ComputeOptions::default(),
         journal: None,
         overwrite: false,
     };
@@ -330,10 +330,13 @@ fn is_told(data: &Path, layout: Layout, template: &str) -> bool {
     let request = TasksRequest {
         benchmark: "told".to_owned(),
         questions: questions(&source(layout, data)),
-        systems: vec![System { name: "base".to_owned(), weights: Weights { text, ..Weights::new(demo()) } }],
+        systems: vec![System {
+            name: "base".to_owned(),
+            weights: ModelSource { text, ..ModelSource::new(demo()) },
+        }],
         base: 0,
         bootstrap: Bootstrap { resamples: 10, seed: 3 },
-        compute: Compute::default(),
+        compute: ComputeOptions::default(),
         journal: None,
         overwrite: false,
     };

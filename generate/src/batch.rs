@@ -12,28 +12,28 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use gstore_core::Cancel;
 use gstore_data::TextEncoder;
-use gstore_model::{Backend, Feed, KeyValues, Model, OutOfMemory};
+use gstore_model::{Backend, KeyValues, Model, NextTokens, OutOfMemory};
 
 use crate::error::GenerateError;
 use crate::load::positions;
 use crate::prompts::Prompt;
 use crate::random::uniform;
-use crate::request::Stopping;
-use crate::sampling::{Sampler, Sampling};
-use crate::stop::Finish;
+use crate::request::StoppingCriteria;
+use crate::sampling::{Sampler, SamplingOptions};
+use crate::stop::FinishReason;
 
 /// Tokens of prompts that a step takes at most, beside one token of each answer.
 const PROMPT_TOKENS: usize = 512;
 
 /// What threads answer together.
-pub(crate) struct Task<'a> {
+pub(crate) struct AnswerTask<'a> {
     pub prompts: &'a [Prompt],
     /// Numbers of the prompts that are to be answered.
     pub left: &'a [usize],
-    pub queue: Mutex<Queue>,
+    pub queue: Mutex<PromptQueue>,
     pub encoder: &'a TextEncoder,
-    pub sampling: &'a Sampling,
-    pub stopping: &'a Stopping,
+    pub sampling: &'a SamplingOptions,
+    pub stopping: &'a StoppingCriteria,
     /// Tokens that end answers.
     pub ends: &'a [u32],
     pub cancel: &'a Cancel,
@@ -43,11 +43,11 @@ pub(crate) struct Task<'a> {
 
 /// What is left for threads to take.
 #[derive(Debug)]
-pub(crate) struct Queue {
+pub(crate) struct PromptQueue {
     /// How many of the prompts that are left were begun.
     begun: usize,
     /// Those that were put back.
-    back: Vec<Row>,
+    back: Vec<AnswerRow>,
     /// What is at work on each device.
     shares: Vec<Share>,
 }
@@ -81,15 +81,15 @@ impl Place {
     }
 }
 
-impl Queue {
-    pub fn new(places: &[Place]) -> Queue {
+impl PromptQueue {
+    pub fn new(places: &[Place]) -> PromptQueue {
         let devices = places.iter().map(|place| place.device + 1).max().unwrap_or(0);
         let mut shares = vec![Share::default(); devices];
         for place in places {
             let Share { threads, slots } = shares[place.device];
             shares[place.device] = Share { threads: threads + 1, slots: slots + place.slots };
         }
-        Queue { begun: 0, back: Vec::new(), shares }
+        PromptQueue { begun: 0, back: Vec::new(), shares }
     }
 
     /// Prompts that are answered at a time.
@@ -97,19 +97,19 @@ impl Queue {
         self.shares.iter().map(|share| share.slots).sum()
     }
 
-    fn next(&mut self, task: &Task<'_>) -> Option<Row> {
+    fn next(&mut self, task: &AnswerTask<'_>) -> Option<AnswerRow> {
         if let Some(row) = self.back.pop() {
             return Some(row);
         }
         let prompt = *task.left.get(self.begun)?;
         self.begun += 1;
         let context = task.prompts.get(prompt)?.ids.clone();
-        Some(Row { prompt, context, fed: 0 })
+        Some(AnswerRow { prompt, context, fed: 0 })
     }
 }
 
-impl Task<'_> {
-    pub fn queue(&self) -> MutexGuard<'_, Queue> {
+impl AnswerTask<'_> {
+    pub fn queue(&self) -> MutexGuard<'_, PromptQueue> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -122,12 +122,12 @@ pub(crate) struct Answer {
     /// Its tokens, the one that ends it among them.
     pub ids: Vec<u32>,
     pub text: String,
-    pub finish: Finish,
+    pub finish: FinishReason,
 }
 
 /// A prompt and what was answered so far.
 #[derive(Debug)]
-struct Row {
+struct AnswerRow {
     prompt: usize,
     /// Tokens of both.
     context: Vec<u32>,
@@ -136,13 +136,13 @@ struct Row {
 }
 
 /// Prompts that one thread answers.
-pub(crate) struct Batch<'a, B: Backend> {
-    task: &'a Task<'a>,
+pub(crate) struct AnswerBatch<'a, B: Backend> {
+    task: &'a AnswerTask<'a>,
     model: &'a Model<B>,
     /// Number of the model's device.
     device: usize,
     cache: KeyValues<B>,
-    rows: Vec<Option<Row>>,
+    rows: Vec<Option<AnswerRow>>,
     /// Tokens of prompts that a step takes at most.
     prompt_tokens: usize,
     /// The device's share when the step began.
@@ -151,19 +151,19 @@ pub(crate) struct Batch<'a, B: Backend> {
 }
 
 /// A part of a row that a step takes.
-struct Part {
+struct RowTokens {
     slot: usize,
     tokens: usize,
     /// Whether the next token is chosen behind it.
     last: bool,
 }
 
-impl<'a, B: Backend> Batch<'a, B> {
-    pub fn new(task: &'a Task<'a>, model: &'a Model<B>, Place { device, slots }: Place) -> Self {
+impl<'a, B: Backend> AnswerBatch<'a, B> {
+    pub fn new(task: &'a AnswerTask<'a>, model: &'a Model<B>, Place { device, slots }: Place) -> Self {
         let rows = (0..slots.max(1)).map(|_| None).collect();
         let sampler = Sampler::new(task.sampling.clone());
         let (cache, prompt_tokens, seen) = (model.key_values(), PROMPT_TOKENS, Share::default());
-        Batch { task, model, device, cache, rows, prompt_tokens, seen, sampler }
+        AnswerBatch { task, model, device, cache, rows, prompt_tokens, seen, sampler }
     }
 
     /// Answers prompts until none is left; `tell` hears after each step how many tokens were chosen, and of
@@ -211,7 +211,7 @@ impl<'a, B: Backend> Batch<'a, B> {
         let tokens: usize = self.parts().iter().map(|part| part.tokens).sum();
         self.cache = self.model.key_values();
         let slots = self.rows.len();
-        let mut rows: Vec<Row> = self.rows.drain(..).flatten().collect();
+        let mut rows: Vec<AnswerRow> = self.rows.drain(..).flatten().collect();
         rows.iter_mut().for_each(|row| row.fed = 0);
         let mut queue = self.task.queue();
         let share = &mut queue.shares[self.device];
@@ -238,14 +238,14 @@ impl<'a, B: Backend> Batch<'a, B> {
 
     /// The parts of rows that the next step takes: of an answer its last token, of prompts as many as there
     /// is room for.
-    fn parts(&self) -> Vec<Part> {
+    fn parts(&self) -> Vec<RowTokens> {
         let mut room = self.prompt_tokens;
-        let part = |(slot, row): (usize, &Option<Row>)| {
+        let part = |(slot, row): (usize, &Option<AnswerRow>)| {
             let row = row.as_ref()?;
             let waiting = row.context.len() - row.fed;
             let tokens = if waiting > 1 { waiting.min(room) } else { waiting };
             room -= if waiting > 1 { tokens } else { 0 };
-            (tokens > 0).then_some(Part { slot, tokens, last: tokens == waiting })
+            (tokens > 0).then_some(RowTokens { slot, tokens, last: tokens == waiting })
         };
         self.rows.iter().enumerate().filter_map(part).collect()
     }
@@ -253,12 +253,12 @@ impl<'a, B: Backend> Batch<'a, B> {
     /// One pass of the model, and a token for every row whose last token it saw.
     fn step(&mut self) -> Result<(u64, Vec<Answer>), GenerateError> {
         let parts = self.parts();
-        let feed = |part: &Part| {
+        let feed = |part: &RowTokens| {
             let row = self.rows[part.slot].as_ref()?;
             let ids = row.context.get(row.fed..row.fed + part.tokens)?;
-            Some(Feed { slot: part.slot, ids, wanted: part.last })
+            Some(NextTokens { slot: part.slot, ids, wanted: part.last })
         };
-        let feeds: Vec<Feed<'_>> = parts.iter().filter_map(feed).collect();
+        let feeds: Vec<NextTokens<'_>> = parts.iter().filter_map(feed).collect();
         let mut logits = self.model.extend(&mut self.cache, &feeds)?;
         let mut logits = logits.chunks_exact_mut(self.model.decoder().vocab_size);
         let (mut chosen, mut answers) = (0, Vec::new());
@@ -300,17 +300,17 @@ impl<'a, B: Backend> Batch<'a, B> {
         let ids = &row.context[before..];
         let done = |finish, text| Answer { prompt: row.prompt, ids: ids.to_vec(), text, finish };
         let decode = |ids: &[u32]| -> Result<String, GenerateError> { Ok(self.task.encoder.decode(ids)?) };
-        let Some(token) = next else { return Ok(Some(done(Finish::NoToken, decode(ids)?))) };
+        let Some(token) = next else { return Ok(Some(done(FinishReason::NoToken, decode(ids)?))) };
         if self.task.ends.contains(&token) {
-            return Ok(Some(done(Finish::EndToken, decode(&ids[..ids.len() - 1])?)));
+            return Ok(Some(done(FinishReason::EndToken, decode(&ids[..ids.len() - 1])?)));
         }
         if let Some(text) = self.task.stopping.strings.cut(ids, decode)? {
-            return Ok(Some(done(Finish::StopString, text)));
+            return Ok(Some(done(FinishReason::StopString, text)));
         }
         let full = ids.len() >= self.task.stopping.max_new_tokens;
         // The token that was chosen last needs a position of its own.
         if full || limit.is_some_and(|limit| row.context.len() > limit) {
-            return Ok(Some(done(Finish::Length, decode(ids)?)));
+            return Ok(Some(done(FinishReason::Length, decode(ids)?)));
         }
         Ok(None)
     }

@@ -18,16 +18,16 @@ use gstore_data::Content;
 use gstore_model::{Backend, with_backend};
 use serde_json::{Value, json};
 
-use self::encode::{Asked, digest, encoded};
+use self::encode::{EncodedQuestion, digest, encode_questions};
 use self::score::score;
 use crate::error::GenerateError;
 use crate::journal::Journal;
-use crate::load::{Opened, encoder, note_of};
-use crate::request::{Compute, Weights};
+use crate::load::{OpenedModel, encoder, note_of};
+use crate::request::{ComputeOptions, ModelSource};
 
 /// A prompt and what may follow it.
 #[derive(Debug, Clone)]
-pub struct Choice {
+pub struct ChoiceQuestion {
     /// Its id.
     pub id: String,
     /// The prompt.
@@ -42,11 +42,11 @@ pub struct Choice {
 #[derive(Debug, Clone)]
 pub struct ChoiceRequest {
     /// The model.
-    pub weights: Weights,
+    pub weights: ModelSource,
     /// The prompts.
-    pub questions: Vec<Choice>,
+    pub questions: Vec<ChoiceQuestion>,
     /// What computes.
-    pub compute: Compute,
+    pub compute: ComputeOptions,
     /// File that keeps what is done, so that the same request goes on; none: it is kept in memory.
     pub journal: Option<PathBuf>,
     /// Whether results of another request in that file are thrown away.
@@ -54,7 +54,7 @@ pub struct ChoiceRequest {
 }
 
 /// How far the scoring came.
-pub struct Likelihoods {
+pub struct ChoiceOutcome {
     /// Whether every question has its values; otherwise it was told to stop, and the same request goes on.
     pub finished: bool,
     /// The weights.
@@ -78,8 +78,8 @@ pub fn choices(
     request: &ChoiceRequest,
     progress: &mut dyn Progress,
     cancel: &Cancel,
-) -> Result<Likelihoods, GenerateError> {
-    let Compute { device, precision, .. } = request.compute;
+) -> Result<ChoiceOutcome, GenerateError> {
+    let ComputeOptions { device, precision, .. } = request.compute;
     with_backend!(
         (device, precision), GenerateError::from,
         cpu => run(request, request.compute.backends(cpu)?, progress, cancel),
@@ -92,11 +92,11 @@ fn run<B: Backend>(
     backends: Vec<B>,
     progress: &mut dyn Progress,
     cancel: &Cancel,
-) -> Result<Likelihoods, GenerateError> {
-    let opened = Opened::new(&request.weights)?;
+) -> Result<ChoiceOutcome, GenerateError> {
+    let opened = OpenedModel::new(&request.weights)?;
     let (encoder, _) = encoder(&request.weights, &opened)?;
     let threads = request.compute.threads.max(1);
-    let asked = encoded(request, &encoder, opened.decoder(), (threads, cancel))?;
+    let asked = encode_questions(request, &encoder, opened.decoder(), (threads, cancel))?;
     let (questions, model) = (&request.questions, opened.id()?);
     let options = json!({
         "compute": request.compute.precision.name(),
@@ -142,11 +142,11 @@ fn run<B: Backend>(
         Err(error) => return Err(opened.with_table(error)),
     }
     let finished = answers.answered() == asked.len();
-    Ok(Likelihoods { finished, model, answers })
+    Ok(ChoiceOutcome { finished, model, answers })
 }
 
 /// Runs of questions of about as many tokens.
-fn pieces<'a>(asked: &[Asked], left: &'a [usize]) -> Vec<&'a [usize]> {
+fn pieces<'a>(asked: &[EncodedQuestion], left: &'a [usize]) -> Vec<&'a [usize]> {
     let (mut pieces, mut start, mut tokens) = (Vec::new(), 0, 0);
     for (i, question) in left.iter().enumerate() {
         let own = asked[*question].tokens();

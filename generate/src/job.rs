@@ -6,15 +6,15 @@ use gstore_core::{Cancel, CheckpointId};
 use gstore_model::{Backend, cut_note, with_backend};
 use serde_json::{Value, json};
 
-use crate::batch::{Answer, Batch, Place, Queue, Task};
+use crate::batch::{Answer, AnswerBatch, AnswerTask, Place, PromptQueue};
 use crate::error::GenerateError;
 use crate::journal::Journal;
-use crate::load::{Loaded, Opened, encoder};
+use crate::load::{Loaded, OpenedModel, encoder};
 use crate::prompts::{Prompt, prompts};
 use crate::request::GenerateRequest;
 
 /// Hears how a generation goes on.
-pub trait Observer {
+pub trait GenerateObserver {
     /// Something the user should know, which is no error.
     fn note(&mut self, _message: &str) {}
     /// Answers that were there are not as they were written, so that they are made again.
@@ -31,7 +31,7 @@ pub trait Observer {
         Ok(())
     }
     /// The records of the answers to all prompts, in their order, if there are some of the same request: then none
-    /// is answered, and the request's journal is not looked at. `begun`: as in [`Observer::check`].
+    /// is answered, and the request's journal is not looked at. `begun`: as in [`GenerateObserver::check`].
     ///
     /// # Errors
     /// What is there in the place of the answers, and has others.
@@ -55,12 +55,12 @@ pub trait Observer {
 
 /// Says nothing.
 #[derive(Debug, Default, Clone, Copy)]
-pub struct Quiet;
+pub struct SilentObserver;
 
-impl Observer for Quiet {}
+impl GenerateObserver for SilentObserver {}
 
 /// How a generation ended.
-pub struct Outcome {
+pub struct GenerateOutcome {
     /// Whether every prompt has its answer; otherwise it was told to stop, and the same request goes on.
     pub finished: bool,
     /// Prompts.
@@ -84,9 +84,9 @@ pub struct Outcome {
 /// another request in the journal; logits that are not numbers. Answers that were done stay in the journal.
 pub fn generate(
     request: &GenerateRequest,
-    observer: &mut dyn Observer,
+    observer: &mut dyn GenerateObserver,
     cancel: &Cancel,
-) -> Result<Outcome, GenerateError> {
+) -> Result<GenerateOutcome, GenerateError> {
     let (device, precision) = (request.compute.device, request.compute.precision);
     with_backend!(
         (device, precision), GenerateError::from,
@@ -102,11 +102,11 @@ pub fn generate(
 pub fn generate_on<B: Backend>(
     request: &GenerateRequest,
     backends: Vec<B>,
-    observer: &mut dyn Observer,
+    observer: &mut dyn GenerateObserver,
     cancel: &Cancel,
-) -> Result<Outcome, GenerateError> {
+) -> Result<GenerateOutcome, GenerateError> {
     request.check()?;
-    let opened = Opened::new(&request.weights)?;
+    let opened = OpenedModel::new(&request.weights)?;
     let (encoder, note) = encoder(&request.weights, &opened)?;
     if let Some(note) = note {
         observer.note(&note);
@@ -129,7 +129,8 @@ pub fn generate_on<B: Backend>(
         "template_digest": encoding.template_digest,
         "prompts": digest(&prompts, &ends),
     });
-    let begun = |prompt: &Prompt| prompt.answered("", &more((Value::Null, Value::Null), &model, &options));
+    let begun =
+        |prompt: &Prompt| prompt.answered("", &answer_fields((Value::Null, Value::Null), &model, &options));
     observer.check(&prompts, &begun)?;
     let mut answers = match observer.made(&prompts, &begun)? {
         Some(records) => Journal::of(records),
@@ -147,10 +148,10 @@ pub fn generate_on<B: Backend>(
         let slots = request.compute.batch.max(backends.len()).min(left.len());
         let models = opened.load(request.compute.devices().zip(backends).take(slots))?;
         let places = Place::all(models.len(), threads.max(models.len()).min(slots), slots);
-        let task = Task {
+        let task = AnswerTask {
             prompts: &prompts,
             left: &left,
-            queue: Mutex::new(Queue::new(&places)),
+            queue: Mutex::new(PromptQueue::new(&places)),
             encoder: &encoder,
             sampling: &request.sampling,
             stopping: &request.stopping,
@@ -161,7 +162,7 @@ pub fn generate_on<B: Backend>(
         let take = |step: u64, done: Vec<Answer>| {
             tokens += step;
             for answer in &done {
-                answers.push(answer.prompt, &record(&prompts, answer, &model, &options))?;
+                answers.push(answer.prompt, &answer_record(&prompts, answer, &model, &options))?;
             }
             observer.advance(step, done.len() as u64);
             Ok(())
@@ -177,17 +178,17 @@ pub fn generate_on<B: Backend>(
         }
     }
     let finished = answers.answered() == prompts.len();
-    Ok(Outcome { finished, prompts: prompts.len(), tokens, model, answers })
+    Ok(GenerateOutcome { finished, prompts: prompts.len(), tokens, model, answers })
 }
 
 /// An answer's record.
-fn record(prompts: &[Prompt], answer: &Answer, model: &CheckpointId, options: &Value) -> Value {
-    let more = more((json!(answer.finish.name()), json!(answer.ids.len())), model, options);
+fn answer_record(prompts: &[Prompt], answer: &Answer, model: &CheckpointId, options: &Value) -> Value {
+    let more = answer_fields((json!(answer.finish.name()), json!(answer.ids.len())), model, options);
     prompts.get(answer.prompt).map_or(Value::Null, |prompt| prompt.answered(&answer.text, &more))
 }
 
 /// The fields of a record that describe its answer.
-fn more(
+fn answer_fields(
     (finish, new_tokens): (Value, Value),
     model: &CheckpointId,
     options: &Value,
@@ -218,14 +219,14 @@ fn digest(prompts: &[Prompt], ends: &[u32]) -> String {
 }
 
 /// What a thread says.
-enum Said {
+enum WorkerMessage {
     Step(u64, Vec<Answer>),
     Failed(GenerateError),
 }
 
 /// Answers the prompts that are left on threads, one at each place; `take` hears of their steps on this one.
 fn answer<B: Backend>(
-    task: &Task<'_>,
+    task: &AnswerTask<'_>,
     models: &[Loaded<B>],
     places: &[Place],
     mut take: impl FnMut(u64, Vec<Answer>) -> Result<(), GenerateError>,
@@ -236,9 +237,9 @@ fn answer<B: Backend>(
             let (send, Loaded { model, device, .. }) = (send.clone(), &models[place.device]);
             scope.spawn(move || {
                 // Where no one listens any more the thread is told to stop, too.
-                let tell = |tokens, answers| drop(send.send(Said::Step(tokens, answers)));
-                if let Err(error) = Batch::new(task, model, *place).run(tell) {
-                    let _ = send.send(Said::Failed(error.on(*device)));
+                let tell = |tokens, answers| drop(send.send(WorkerMessage::Step(tokens, answers)));
+                if let Err(error) = AnswerBatch::new(task, model, *place).run(tell) {
+                    let _ = send.send(WorkerMessage::Failed(error.on(*device)));
                 }
             });
         }
@@ -247,11 +248,13 @@ fn answer<B: Backend>(
         for said in said {
             let result = match said {
                 // After Ctrl-C the other threads still end the token in work, and answers with it.
-                Said::Step(tokens, answers) if matches!(first, Ok(()) | Err(GenerateError::Stopped)) => {
+                WorkerMessage::Step(tokens, answers)
+                    if matches!(first, Ok(()) | Err(GenerateError::Stopped)) =>
+                {
                     take(tokens, answers)
                 }
-                Said::Step(..) => Ok(()),
-                Said::Failed(error) => Err(error),
+                WorkerMessage::Step(..) => Ok(()),
+                WorkerMessage::Failed(error) => Err(error),
             };
             if let Err(error) = result {
                 task.failed.raise();

@@ -19,12 +19,12 @@ use crate::error::GenerateError;
 
 /// Records of answers by the number of their prompt.
 pub struct Journal {
-    kept: Kept,
+    kept: JournalStorage,
     answered: usize,
     damaged: u64,
 }
 
-enum Kept {
+enum JournalStorage {
     Memory(Vec<Option<String>>),
     File { file: File, path: PathBuf, places: Vec<Option<(u64, usize)>>, end: u64 },
 }
@@ -36,7 +36,11 @@ impl Journal {
     /// All answers, in the order of their prompts.
     pub(crate) fn of(records: Vec<String>) -> Journal {
         let answered = records.len();
-        Journal { kept: Kept::Memory(records.into_iter().map(Some).collect()), answered, damaged: 0 }
+        Journal {
+            kept: JournalStorage::Memory(records.into_iter().map(Some).collect()),
+            answered,
+            damaged: 0,
+        }
     }
 
     /// Answers to a request of so many prompts: those that the file has, or none.
@@ -47,7 +51,11 @@ impl Journal {
         overwrite: bool,
     ) -> Result<Journal, GenerateError> {
         let Some(path) = path else {
-            return Ok(Journal { kept: Kept::Memory(vec![None; prompts]), answered: 0, damaged: 0 });
+            return Ok(Journal {
+                kept: JournalStorage::Memory(vec![None; prompts]),
+                answered: 0,
+                damaged: 0,
+            });
         };
         let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
         match file.file().try_lock() {
@@ -55,7 +63,7 @@ impl Journal {
             Err(TryLockError::WouldBlock) => return Err(GenerateError::Busy(path.to_owned())),
             Err(TryLockError::Error(error)) => return Err(error.into()),
         }
-        let lines = Lines::read(&mut file, prompts)?;
+        let lines = JournalContents::read(&mut file, prompts)?;
         let same = lines.header.as_ref().map(|header| difference(header, identity));
         let (places, end, damaged) = match same {
             Some(None) => (lines.places, lines.end, lines.damaged),
@@ -77,12 +85,16 @@ impl Journal {
         };
         file.set_len(end)?;
         let answered = places.iter().flatten().count();
-        Ok(Journal { kept: Kept::File { file, path: path.to_owned(), places, end }, answered, damaged })
+        Ok(Journal {
+            kept: JournalStorage::File { file, path: path.to_owned(), places, end },
+            answered,
+            damaged,
+        })
     }
 
     /// What is to be said of answers in the file that are not as they were written.
     pub(crate) fn note(&self) -> Option<String> {
-        let Kept::File { path, .. } = &self.kept else { return None };
+        let JournalStorage::File { path, .. } = &self.kept else { return None };
         let lines = many_of(self.damaged, "line is", "lines are");
         (self.damaged > 0).then(|| {
             format!(
@@ -100,8 +112,8 @@ impl Journal {
     /// Whether a prompt was answered.
     pub fn has(&self, prompt: usize) -> bool {
         match &self.kept {
-            Kept::Memory(lines) => lines.get(prompt).is_some_and(Option::is_some),
-            Kept::File { places, .. } => places.get(prompt).is_some_and(Option::is_some),
+            JournalStorage::Memory(lines) => lines.get(prompt).is_some_and(Option::is_some),
+            JournalStorage::File { places, .. } => places.get(prompt).is_some_and(Option::is_some),
         }
     }
 
@@ -109,12 +121,12 @@ impl Journal {
     pub(crate) fn push(&mut self, prompt: usize, record: &Value) -> Result<(), GenerateError> {
         let record = record.to_string();
         match &mut self.kept {
-            Kept::Memory(lines) => {
+            JournalStorage::Memory(lines) => {
                 if let Some(line) = lines.get_mut(prompt) {
                     *line = Some(record);
                 }
             }
-            Kept::File { file, places, end, .. } => {
+            JournalStorage::File { file, places, end, .. } => {
                 let answer = format!("{prompt} {record}");
                 let line = format!("{} {answer}\n", Digest::of(answer.as_bytes()));
                 file.seek(SeekFrom::Start(*end))?;
@@ -165,8 +177,10 @@ impl Journal {
     /// The records that are there, in the order of the prompts.
     fn each(&mut self, mut visit: impl FnMut(&[u8]) -> std::io::Result<()>) -> std::io::Result<()> {
         match &mut self.kept {
-            Kept::Memory(lines) => lines.iter().flatten().try_for_each(|line| visit(line.as_bytes())),
-            Kept::File { file, places, .. } => {
+            JournalStorage::Memory(lines) => {
+                lines.iter().flatten().try_for_each(|line| visit(line.as_bytes()))
+            }
+            JournalStorage::File { file, places, .. } => {
                 let mut line = Vec::new();
                 for (at, len) in places.iter().flatten() {
                     line.resize(*len, 0);
@@ -185,8 +199,8 @@ impl Journal {
     /// A file that cannot be removed.
     pub fn remove(self) -> std::io::Result<()> {
         match self.kept {
-            Kept::Memory(_) => Ok(()),
-            Kept::File { path, .. } => fs_err::remove_file(path),
+            JournalStorage::Memory(_) => Ok(()),
+            JournalStorage::File { path, .. } => fs_err::remove_file(path),
         }
     }
 }
@@ -201,7 +215,7 @@ fn is_cut_header(line: &[u8]) -> bool {
 }
 
 /// What a file holds.
-struct Lines {
+struct JournalContents {
     header: Option<Value>,
     /// Whether the file ends within its first line.
     cut_header: bool,
@@ -212,17 +226,22 @@ struct Lines {
     end: u64,
 }
 
-impl Lines {
+impl JournalContents {
     /// Reads a file from its start, one line at a time.
-    fn read(file: &mut File, prompts: usize) -> std::io::Result<Lines> {
-        let mut lines =
-            Lines { header: None, cut_header: false, places: vec![None; prompts], damaged: 0, end: 0 };
+    fn read(file: &mut File, prompts: usize) -> std::io::Result<JournalContents> {
+        let mut lines = JournalContents {
+            header: None,
+            cut_header: false,
+            places: vec![None; prompts],
+            damaged: 0,
+            end: 0,
+        };
         file.seek(SeekFrom::Start(0))?;
         let mut reader = BufReader::new(file);
         let mut line = Vec::new();
         reader.by_ref().take(LONGEST_HEADER).read_until(b'\n', &mut line)?;
         lines.cut_header = is_cut_header(&line);
-        let header = whole(&line).and_then(|text| serde_json::from_str::<Value>(text).ok());
+        let header = ended_line(&line).and_then(|text| serde_json::from_str::<Value>(text).ok());
         let Some(header) =
             header.filter(|header| header.get("version").and_then(Value::as_u64) == Some(VERSION))
         else {
@@ -237,7 +256,7 @@ impl Lines {
                 return Ok(lines);
             }
             lines.end += line.len() as u64;
-            let found = whole(&line).and_then(answer);
+            let found = ended_line(&line).and_then(answer);
             match found.and_then(|(number, len)| Some((lines.places.get_mut(number)?, len))) {
                 Some((place, len)) => *place = Some((lines.end - 1 - len as u64, len)),
                 None => lines.damaged += 1,
@@ -247,7 +266,7 @@ impl Lines {
 }
 
 /// The text of a line that is ended.
-fn whole(line: &[u8]) -> Option<&str> {
+fn ended_line(line: &[u8]) -> Option<&str> {
     std::str::from_utf8(line.strip_suffix(b"\n")?).ok()
 }
 

@@ -6,29 +6,29 @@ use std::path::Path;
 use gstore_core::CheckpointId;
 use gstore_core::parallel::each;
 use gstore_data::TextEncoder;
-use gstore_model::architectures::{Decoder, Positions};
+use gstore_model::architectures::{Decoder, PositionEncoding};
 use gstore_model::gradients::HostFactors;
 use gstore_model::weights::{Adapter, BaseDigests, ModelFolder, check_written, unsound_model};
-use gstore_model::{AtOnce, Backend, Device, Model};
+use gstore_model::{Backend, Device, Model, OomBackoff};
 
 use crate::error::GenerateError;
-use crate::request::Weights;
+use crate::request::ModelSource;
 
 /// A model folder and an adapter that fits it.
-pub struct Opened {
+pub struct OpenedModel {
     folder: ModelFolder,
     adapter: Option<Adapter>,
 }
 
-impl Opened {
+impl OpenedModel {
     /// Opens the folders; reads no weights.
-    pub(crate) fn new(weights: &Weights) -> Result<Opened, GenerateError> {
+    pub(crate) fn new(weights: &ModelSource) -> Result<OpenedModel, GenerateError> {
         let folder = ModelFolder::open(&weights.model)?;
         let adapter = weights.adapter.as_deref().map(Adapter::open).transpose()?;
         if let Some(adapter) = &adapter {
             adapter.fit(&folder)?;
         }
-        Ok(Opened { folder, adapter })
+        Ok(OpenedModel { folder, adapter })
     }
 
     /// What the model computes.
@@ -86,7 +86,7 @@ impl Opened {
     ) -> Result<Vec<Loaded<B>>, GenerateError> {
         each(devices, |(device, backend)| {
             let model = self.load_on(backend).map_err(|error| error.on(device))?;
-            Ok(Loaded { model, device, at_once: AtOnce::default() })
+            Ok(Loaded { model, device, backoff: OomBackoff::default() })
         })
     }
 
@@ -123,7 +123,7 @@ impl Opened {
 pub(crate) struct Loaded<B: Backend> {
     pub model: Model<B>,
     pub device: Device,
-    at_once: AtOnce,
+    backoff: OomBackoff,
 }
 
 impl<B: Backend> Loaded<B> {
@@ -133,30 +133,30 @@ impl<B: Backend> Loaded<B> {
         lengths: &[usize],
         mut compute: impl FnMut(&Model<B>, Range<usize>) -> Result<Vec<T>, GenerateError>,
     ) -> Result<Vec<T>, GenerateError> {
-        let computed = self.at_once.values_in_parts(lengths, |part| compute(&self.model, part));
+        let computed = self.backoff.values_in_parts(lengths, |part| compute(&self.model, part));
         computed.map_err(|error| error.on(self.device))
     }
 }
 
 /// What a user should know of devices that had too little memory for batches.
 pub(crate) fn note_of<B: Backend>(models: &[Loaded<B>]) -> Option<String> {
-    models.iter().find_map(|loaded| loaded.at_once.note_of(None, models.len()))
+    models.iter().find_map(|loaded| loaded.backoff.note_of(None, models.len()))
 }
 
-impl Weights {
+impl ModelSource {
     /// Opens the model and its adapter, which have to fit; reads no weights.
     ///
     /// # Errors
     /// A model or an adapter that cannot be opened, or do not fit each other.
-    pub fn open(&self) -> Result<Opened, GenerateError> {
-        Opened::new(self)
+    pub fn open(&self) -> Result<OpenedModel, GenerateError> {
+        OpenedModel::new(self)
     }
 }
 
 /// The tokenizer of a request, and what is to be said of it next to the model.
 pub(crate) fn encoder(
-    weights: &Weights,
-    opened: &Opened,
+    weights: &ModelSource,
+    opened: &OpenedModel,
 ) -> Result<(TextEncoder, Option<String>), GenerateError> {
     let encoder = weights.text.encoder(&weights.model)?;
     let note = opened.check_vocabulary(&encoder)?;
@@ -165,7 +165,7 @@ pub(crate) fn encoder(
 
 /// Positions that a model has, if that is a limit.
 pub(crate) fn positions(decoder: &Decoder) -> Option<usize> {
-    (decoder.positions == Positions::Learned).then_some(decoder.max_positions)
+    (decoder.positions == PositionEncoding::Learned).then_some(decoder.max_positions)
 }
 
 /// An error if there are more tokens than the model has positions, or else than `max_length`: only then does a

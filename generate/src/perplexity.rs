@@ -9,23 +9,24 @@ use gstore_core::parallel::{in_turn, ordered};
 use gstore_core::{Cancel, Progress, Silent, Unit};
 use gstore_data::{Encoded, Reading, SampleSource, TextEncoder, TextSample, encode_each};
 use gstore_model::{
-    Backend, HEAD_ROWS, Keep, LastRows, Layout, Model, PackedSample, Pass, Reduction, with_backend,
+    Backend, ForwardOptions, HEAD_ROWS, LastRows, Layout, Model, PackedSample, Reduction, SavedActivations,
+    with_backend,
 };
 
 use crate::error::GenerateError;
-use crate::load::{Opened, check_length, check_tokens, encoder, note_of};
+use crate::load::{OpenedModel, check_length, check_tokens, encoder, note_of};
 use crate::prompts::read;
-use crate::request::{Compute, Weights};
+use crate::request::{ComputeOptions, ModelSource};
 
 /// Texts to score.
 #[derive(Clone)]
 pub struct PerplexityRequest {
     /// The model.
-    pub weights: Weights,
+    pub weights: ModelSource,
     /// The texts.
     pub texts: SampleSource,
     /// What computes.
-    pub compute: Compute,
+    pub compute: ComputeOptions,
 }
 
 /// A token behind the first of a text.
@@ -132,7 +133,7 @@ pub fn perplexity(
     cancel: &Cancel,
     take: &mut dyn FnMut(TextScore) -> std::io::Result<()>,
 ) -> Result<[Perplexity; 2], GenerateError> {
-    let Compute { device, precision, .. } = request.compute;
+    let ComputeOptions { device, precision, .. } = request.compute;
     with_backend!(
         (device, precision), GenerateError::from,
         cpu => run(request, request.compute.backends(cpu)?, progress, cancel, take),
@@ -145,25 +146,25 @@ pub fn perplexity(
 /// # Errors
 /// A text that cannot be used; texts of which none has a second token; being told to stop.
 pub fn check_texts(request: &PerplexityRequest, cancel: &Cancel) -> Result<(), GenerateError> {
-    Ready::new(request, &mut Silent, cancel).map(drop)
+    ScorableTexts::new(request, &mut Silent, cancel).map(drop)
 }
 
 /// Texts that a model can score.
-struct Ready {
-    opened: Opened,
+struct ScorableTexts {
+    opened: OpenedModel,
     encoder: TextEncoder,
     samples: Vec<TextSample>,
     texts: Vec<Encoded>,
 }
 
-impl Ready {
+impl ScorableTexts {
     /// Reads no weights.
     fn new(
         request: &PerplexityRequest,
         progress: &mut dyn Progress,
         cancel: &Cancel,
-    ) -> Result<Ready, GenerateError> {
-        let opened = Opened::new(&request.weights)?;
+    ) -> Result<ScorableTexts, GenerateError> {
+        let opened = OpenedModel::new(&request.weights)?;
         let (encoder, note) = encoder(&request.weights, &opened)?;
         if let Some(note) = note {
             progress.note(&note);
@@ -179,7 +180,7 @@ impl Ready {
         if texts.iter().all(|text| text.ids.len() < 2) {
             return Err(GenerateError::NothingPredicted);
         }
-        Ok(Ready { opened, encoder, samples, texts })
+        Ok(ScorableTexts { opened, encoder, samples, texts })
     }
 }
 
@@ -190,7 +191,7 @@ fn run<B: Backend>(
     cancel: &Cancel,
     take: &mut dyn FnMut(TextScore) -> std::io::Result<()>,
 ) -> Result<[Perplexity; 2], GenerateError> {
-    let Ready { opened, encoder, samples, texts } = Ready::new(request, progress, cancel)?;
+    let ScorableTexts { opened, encoder, samples, texts } = ScorableTexts::new(request, progress, cancel)?;
     opened.check_weights()?;
     let models = opened.load(request.compute.devices().zip(backends))?;
     let threads = request.compute.threads.max(models.len());
@@ -254,13 +255,21 @@ fn score<B: Backend>(
         predicting.iter().filter_map(|row| layout.ids.get(*row as usize + 1)).copied().collect();
     let mut found = Vec::with_capacity(predicting.len());
     if !predicting.is_empty() {
-        let pass = Pass { last_rows: LastRows::All, keep_from: None, keep: Keep::Inputs, tap: None };
+        let pass = ForwardOptions {
+            last_rows: LastRows::All,
+            keep_from: None,
+            keep: SavedActivations::Inputs,
+            tap: None,
+        };
         let forward = model.forward(layout, pass)?;
         let vocab = model.decoder().vocab_size;
         for (rows, targets) in predicting.chunks(HEAD_ROWS).zip(targets.chunks(HEAD_ROWS)) {
             let logits = model.logits(&model.backend().gather(&forward.hidden, rows)?)?;
             found.extend(
-                logits.chunks_exact(vocab).zip(targets).map(|(logits, token)| of_row(logits, *token)),
+                logits
+                    .chunks_exact(vocab)
+                    .zip(targets)
+                    .map(|(logits, token)| token_log_probability(logits, *token)),
             );
         }
     }
@@ -289,7 +298,7 @@ fn score<B: Backend>(
 }
 
 /// Log-probability of a token, and the entropy of the distribution.
-fn of_row(logits: &[f32], token: u32) -> (f64, f64) {
+fn token_log_probability(logits: &[f32], token: u32) -> (f64, f64) {
     let top = logits.iter().fold(f32::NEG_INFINITY, |top, z| top.max(*z));
     let (mut total, mut mean) = (0.0, 0.0);
     for z in logits {
@@ -308,10 +317,10 @@ mod tests {
 
     #[test]
     fn a_row_of_equal_logits_is_uniform() {
-        let (log_probability, entropy) = of_row(&[3.0; 8], 5);
+        let (log_probability, entropy) = token_log_probability(&[3.0; 8], 5);
         assert!((log_probability + 8f64.ln()).abs() < 1e-12 && (entropy - 8f64.ln()).abs() < 1e-12);
-        let (log_probability, entropy) = of_row(&[0.0, 100.0], 1);
+        let (log_probability, entropy) = token_log_probability(&[0.0, 100.0], 1);
         assert!(log_probability.abs() < 1e-12 && entropy.abs() < 1e-12);
-        assert!(!of_row(&[f32::NAN, 1.0], 1).0.is_finite());
+        assert!(!token_log_probability(&[f32::NAN, 1.0], 1).0.is_finite());
     }
 }

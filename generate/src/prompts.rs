@@ -23,7 +23,7 @@ pub struct Prompt {
     pub id: String,
     /// Its tokens.
     pub ids: Vec<u32>,
-    question: Question,
+    question: PromptContent,
     /// What the sample says in the answer's place.
     expected: Option<String>,
     metadata: Vec<(String, MetaValue)>,
@@ -31,7 +31,7 @@ pub struct Prompt {
 
 /// What an answer follows.
 #[derive(Debug, Clone)]
-enum Question {
+enum PromptContent {
     Messages(Vec<Message>),
     Text(String),
 }
@@ -43,11 +43,11 @@ impl Prompt {
         let mut record: Map<String, Value> = Map::new();
         record.insert("id".into(), json!(self.id));
         match &self.question {
-            Question::Text(prompt) => {
+            PromptContent::Text(prompt) => {
                 record.insert("prompt".into(), json!(prompt));
                 record.insert("completion".into(), json!(answer));
             }
-            Question::Messages(messages) => {
+            PromptContent::Messages(messages) => {
                 let mut turns: Vec<Value> = messages.iter().map(Message::to_json).collect();
                 turns.push(Message::new(Role::Assistant, answer).to_json());
                 record.insert("messages".into(), Value::Array(turns));
@@ -81,15 +81,15 @@ fn meta_json(value: &MetaValue) -> Value {
 }
 
 /// What an answer follows, and what the sample has in its place.
-fn question(content: Content) -> (Question, Option<String>) {
+fn question(content: Content) -> (PromptContent, Option<String>) {
     match content {
-        Content::Text(text) => (Question::Text(text), None),
+        Content::Text(text) => (PromptContent::Text(text), None),
         Content::PromptCompletion { prompt, completion } => {
-            (Question::Text(prompt), Some(completion).filter(|completion| !completion.is_empty()))
+            (PromptContent::Text(prompt), Some(completion).filter(|completion| !completion.is_empty()))
         }
         Content::Messages(mut messages) => {
             let answer = messages.pop_if(|message| message.role == Role::Assistant);
-            (Question::Messages(messages), answer.map(|message| message.content))
+            (PromptContent::Messages(messages), answer.map(|message| message.content))
         }
     }
 }

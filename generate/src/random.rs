@@ -6,13 +6,13 @@ use gstore_core::{MIX_STEP, mix};
 pub fn uniform(seed: u64, row: u64, position: u64) -> f64 {
     let mut bits = 0x67_73_74_6f_72_65_2e_31;
     for counter in [seed, row, position] {
-        bits = spread(bits ^ spread(counter.wrapping_add(MIX_STEP)));
+        bits = splitmix64(bits ^ splitmix64(counter.wrapping_add(MIX_STEP)));
     }
     (bits >> 11) as f64 / (1u64 << 53) as f64
 }
 
 /// What SplitMix64 gives after a state.
-fn spread(state: u64) -> u64 {
+fn splitmix64(state: u64) -> u64 {
     mix(state.wrapping_add(MIX_STEP))
 }
 

@@ -3,17 +3,17 @@
 use std::path::{Path, PathBuf};
 
 use gstore_data::{SampleSource, TemplateKind, TextOptions};
-use gstore_model::{Compute as Precision, Device, Numbered, gpu_names};
+use gstore_model::{ComputePrecision, Device, MultiDevice, gpu_names};
 use gstore_store::EncodingSpec;
 use serde_json::{Value, json};
 
 use crate::error::GenerateError;
-use crate::sampling::Sampling;
+use crate::sampling::SamplingOptions;
 use crate::stop::StopStrings;
 
 /// Where the weights are, and how texts become tokens.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Weights {
+pub struct ModelSource {
     /// Folder of the model.
     pub model: PathBuf,
     /// A LoRA adapter for it.
@@ -25,7 +25,7 @@ pub struct Weights {
 
 /// When an answer ends.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Stopping {
+pub struct StoppingCriteria {
     /// After so many tokens.
     pub max_new_tokens: usize,
     /// At one of these texts.
@@ -36,13 +36,13 @@ pub struct Stopping {
 
 /// What computes, and how.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Compute {
+pub struct ComputeOptions {
     /// The backend.
     pub device: Device,
     /// More devices of the same sort, each with the model in its memory: they take prompts as the first does.
     pub beside: Vec<Device>,
     /// Precision of the factors of matrix products.
-    pub precision: Precision,
+    pub precision: ComputePrecision,
     /// Threads, which are divided among the devices: at least one for each. Each answers prompts of its own.
     pub threads: usize,
     /// Prompts that are answered at a time, over all threads and devices: at least one on each.
@@ -53,15 +53,15 @@ pub struct Compute {
 #[derive(Clone)]
 pub struct GenerateRequest {
     /// The model.
-    pub weights: Weights,
+    pub weights: ModelSource,
     /// The prompts.
     pub prompts: SampleSource,
     /// How tokens are chosen.
-    pub sampling: Sampling,
+    pub sampling: SamplingOptions,
     /// When answers end.
-    pub stopping: Stopping,
+    pub stopping: StoppingCriteria,
     /// What computes.
-    pub compute: Compute,
+    pub compute: ComputeOptions,
     /// File that keeps answers that are done, so that the same request goes on; none: they are kept in
     /// memory.
     pub journal: Option<PathBuf>,
@@ -69,7 +69,7 @@ pub struct GenerateRequest {
     pub overwrite: bool,
 }
 
-impl Weights {
+impl ModelSource {
     /// The folders of the model, its adapter and its tokenizer.
     pub fn folders(&self) -> impl Iterator<Item = &Path> {
         let others = [&self.adapter, &self.text.tokenizer].into_iter().flatten();
@@ -77,24 +77,24 @@ impl Weights {
     }
 
     /// A model with everything as the command line has it by default.
-    pub fn new(model: impl Into<PathBuf>) -> Weights {
-        Weights { model: model.into(), adapter: None, text: TextOptions::default() }
+    pub fn new(model: impl Into<PathBuf>) -> ModelSource {
+        ModelSource { model: model.into(), adapter: None, text: TextOptions::default() }
     }
 }
 
-impl Stopping {
+impl StoppingCriteria {
     /// Tokens of an answer at most, unless another number is asked for.
     pub const MAX_NEW_TOKENS: usize = 256;
 }
 
-impl Default for Stopping {
+impl Default for StoppingCriteria {
     fn default() -> Self {
         let strings = StopStrings::default();
-        Stopping { max_new_tokens: Self::MAX_NEW_TOKENS, strings, ignore_end: false }
+        StoppingCriteria { max_new_tokens: Self::MAX_NEW_TOKENS, strings, ignore_end: false }
     }
 }
 
-impl Compute {
+impl ComputeOptions {
     /// Prompts at a time, unless another number is asked for.
     pub const BATCH: usize = 64;
 
@@ -107,7 +107,7 @@ impl Compute {
     ///
     /// # Errors
     /// Devices that do not compute the same bits, and one that is not there.
-    pub(crate) fn backends<B: Numbered>(&self, first: B) -> Result<Vec<B>, GenerateError> {
+    pub(crate) fn backends<B: MultiDevice>(&self, first: B) -> Result<Vec<B>, GenerateError> {
         self.device.check_beside(&self.beside, || gpu_names!())?;
         let others = self.beside.iter().map(|device| first.beside(device.number()));
         let others = others.collect::<Result<Vec<B>, _>>()?;
@@ -115,12 +115,12 @@ impl Compute {
     }
 }
 
-impl Default for Compute {
+impl Default for ComputeOptions {
     fn default() -> Self {
-        Compute {
+        ComputeOptions {
             device: Device::Cpu,
             beside: Vec::new(),
-            precision: Precision::F32,
+            precision: ComputePrecision::F32,
             threads: 1,
             batch: Self::BATCH,
         }
@@ -131,11 +131,11 @@ impl GenerateRequest {
     /// A request with everything as the command line has it by default.
     pub fn new(model: impl Into<PathBuf>, prompts: SampleSource) -> GenerateRequest {
         GenerateRequest {
-            weights: Weights::new(model),
+            weights: ModelSource::new(model),
             prompts,
-            sampling: Sampling::default(),
-            stopping: Stopping::default(),
-            compute: Compute::default(),
+            sampling: SamplingOptions::default(),
+            stopping: StoppingCriteria::default(),
+            compute: ComputeOptions::default(),
             journal: None,
             overwrite: false,
         }
@@ -152,7 +152,7 @@ impl GenerateRequest {
 
     /// How answers are made, for their records; `encoding` is what their prompts were encoded by.
     pub(crate) fn options(&self, encoding: &EncodingSpec) -> Value {
-        let Sampling { temperature, top_k, top_p, repetition_penalty, no_repeat_ngram, seed } =
+        let SamplingOptions { temperature, top_k, top_p, repetition_penalty, no_repeat_ngram, seed } =
             &self.sampling;
         let mut options = json!({
             "temperature": temperature,
@@ -174,7 +174,11 @@ impl GenerateRequest {
             ("no_repeat_ngram", json!(no_repeat_ngram), *no_repeat_ngram != 0),
             ("stop", json!(self.stopping.strings.texts()), !self.stopping.strings.texts().is_empty()),
             ("ignore_end", json!(true), self.stopping.ignore_end),
-            ("compute", json!(self.compute.precision.name()), self.compute.precision != Precision::F32),
+            (
+                "compute",
+                json!(self.compute.precision.name()),
+                self.compute.precision != ComputePrecision::F32,
+            ),
             // Devices of one sort go on for each other.
             ("backend", json!(self.compute.device.first().to_string()), self.compute.device != Device::Cpu),
         ];

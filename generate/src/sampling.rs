@@ -13,7 +13,7 @@ use crate::error::GenerateError;
 
 /// How a token is chosen.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Sampling {
+pub struct SamplingOptions {
     /// Logits are divided by it; 0: the most likely token is taken.
     pub temperature: f64,
     /// Only so many tokens; none: all.
@@ -28,9 +28,9 @@ pub struct Sampling {
     pub seed: u64,
 }
 
-impl Default for Sampling {
+impl Default for SamplingOptions {
     fn default() -> Self {
-        Sampling {
+        SamplingOptions {
             temperature: 0.0,
             top_k: None,
             top_p: None,
@@ -41,7 +41,7 @@ impl Default for Sampling {
     }
 }
 
-impl Sampling {
+impl SamplingOptions {
     /// Seed of the uniform numbers, unless another is asked for.
     pub const SEED: u64 = 42;
 
@@ -79,7 +79,7 @@ impl Sampling {
 
 /// Chooses tokens; keeps its memory between them.
 pub struct Sampler {
-    sampling: Sampling,
+    sampling: SamplingOptions,
     /// Tokens that were met, by the number of the call that met them last.
     met: Vec<u64>,
     calls: u64,
@@ -92,7 +92,7 @@ pub struct Sampler {
 
 impl Sampler {
     /// A sampler whose options were checked.
-    pub fn new(sampling: Sampling) -> Sampler {
+    pub fn new(sampling: SamplingOptions) -> Sampler {
         Sampler { sampling, met: Vec::new(), calls: 0, ids: Vec::new(), values: Vec::new(), kept: Vec::new() }
     }
 
@@ -109,10 +109,10 @@ impl Sampler {
     ) -> Result<Option<u32>, GenerateError> {
         if !self.sampling.draws() {
             self.penalise(logits, context)?;
-            return Ok(largest(logits));
+            return Ok(argmax(logits));
         }
         let distribution = self.distribution(logits, context)?;
-        Ok(drawn(distribution, uniform()))
+        Ok(draw_token(distribution, uniform()))
     }
 
     /// The processed distribution: tokens that are left, ascending, with their probabilities. The logits are
@@ -184,7 +184,7 @@ fn leave_out_ngrams(logits: &mut [f32], context: &[u32], n: usize) {
 }
 
 /// The first of the largest logits.
-fn largest(logits: &[f32]) -> Option<u32> {
+fn argmax(logits: &[f32]) -> Option<u32> {
     // Many next to each other: in one, each comparison waits for the one before.
     let mut best = [f32::NEG_INFINITY; 32];
     for row in logits.chunks(best.len()) {
@@ -245,7 +245,7 @@ fn softmax(ids: &[u32], logits: &[f32], to: &mut Vec<(u32, f64)>) {
 }
 
 /// The first token whose cumulative probability exceeds `uniform`; where rounding leaves none, the last.
-fn drawn(distribution: &[(u32, f64)], uniform: f64) -> Option<u32> {
+fn draw_token(distribution: &[(u32, f64)], uniform: f64) -> Option<u32> {
     let mut sum = 0.0;
     let exceeds = |(_, probability): &&(u32, f64)| {
         sum += probability;

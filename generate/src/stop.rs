@@ -4,7 +4,7 @@ use crate::error::GenerateError;
 
 /// Why an answer ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Finish {
+pub enum FinishReason {
     /// A token that ends answers.
     EndToken,
     /// A text that was to end it; neither is part of the answer's text.
@@ -15,14 +15,14 @@ pub enum Finish {
     NoToken,
 }
 
-impl Finish {
+impl FinishReason {
     /// Its name in an answer's record.
     pub fn name(self) -> &'static str {
         match self {
-            Finish::EndToken => "end",
-            Finish::StopString => "stop",
-            Finish::Length => "length",
-            Finish::NoToken => "no-token",
+            FinishReason::EndToken => "end",
+            FinishReason::StopString => "stop",
+            FinishReason::Length => "length",
+            FinishReason::NoToken => "no-token",
         }
     }
 }

@@ -7,10 +7,10 @@ use crate::common::demo;
 use gstore_core::Cancel;
 use gstore_data::{Content, Message, Role};
 use gstore_generate::{
-    Compute, Finish, GenerateError, GenerateRequest, Observer, Outcome, PrefilledPrompt, PromptSource, Quiet,
-    Sampling, StopStrings, Stopping, generate,
+    ComputeOptions, FinishReason, GenerateError, GenerateObserver, GenerateOutcome, GenerateRequest,
+    PrefilledPrompt, PromptSource, SamplingOptions, SilentObserver, StopStrings, StoppingCriteria, generate,
 };
-use gstore_model::{Compute as Precision, Device};
+use gstore_model::{ComputePrecision, Device};
 
 /// Prompts of different lengths and kinds.
 fn prompts() -> Vec<Content> {
@@ -27,34 +27,34 @@ fn prompts() -> Vec<Content> {
 }
 
 fn request() -> GenerateRequest {
-    let sampling = Sampling {
+    let sampling = SamplingOptions {
         temperature: 0.9,
         top_p: Some(0.95),
         repetition_penalty: 1.1,
         no_repeat_ngram: 4,
-        ..Sampling::default()
+        ..SamplingOptions::default()
     };
-    let stopping = Stopping { max_new_tokens: 24, ..Stopping::default() };
+    let stopping = StoppingCriteria { max_new_tokens: 24, ..StoppingCriteria::default() };
     GenerateRequest { sampling, stopping, ..GenerateRequest::new(demo(), PromptSource::Given(prompts())) }
 }
 
-fn text(outcome: &mut Outcome) -> String {
+fn text(outcome: &mut GenerateOutcome) -> String {
     let mut out = Vec::new();
     outcome.answers.write_to(&mut out).unwrap();
     String::from_utf8(out).unwrap()
 }
 
 fn answers(request: &GenerateRequest) -> String {
-    let mut outcome = generate(request, &mut Quiet, &Cancel::new()).unwrap();
+    let mut outcome = generate(request, &mut SilentObserver, &Cancel::new()).unwrap();
     assert!(outcome.finished && outcome.tokens > 0);
     text(&mut outcome)
 }
 
 #[test]
 fn batches_and_threads_change_no_answer() {
-    for precision in [Precision::F32, Precision::Bf16] {
+    for precision in [ComputePrecision::F32, ComputePrecision::Bf16] {
         let with = |threads, batch| {
-            let compute = Compute { threads, batch, precision, ..Compute::default() };
+            let compute = ComputeOptions { threads, batch, precision, ..ComputeOptions::default() };
             answers(&GenerateRequest { compute, ..request() })
         };
         let alone = with(1, 1);
@@ -63,7 +63,7 @@ fn batches_and_threads_change_no_answer() {
             assert_eq!(with(threads, batch), alone, "{threads} threads, {batch} at a time");
         }
     }
-    let other = GenerateRequest { sampling: Sampling { seed: 1, ..request().sampling }, ..request() };
+    let other = GenerateRequest { sampling: SamplingOptions { seed: 1, ..request().sampling }, ..request() };
     assert_ne!(answers(&other), answers(&request()));
 }
 
@@ -73,7 +73,7 @@ fn devices_change_no_answer_and_go_on_for_each_other() {
     let on = |devices: usize| {
         let beside = vec![Device::Cpu; devices - 1];
         GenerateRequest {
-            compute: Compute { beside, threads: 2, batch: 4, ..Compute::default() },
+            compute: ComputeOptions { beside, threads: 2, batch: 4, ..ComputeOptions::default() },
             ..request()
         }
     };
@@ -87,7 +87,8 @@ fn devices_change_no_answer_and_go_on_for_each_other() {
     let stopped =
         generate(&GenerateRequest { journal: journal.clone(), ..on(3) }, &mut stop, &cancel).unwrap();
     drop(stopped);
-    let mut outcome = generate(&GenerateRequest { journal, ..on(2) }, &mut Quiet, &Cancel::new()).unwrap();
+    let mut outcome =
+        generate(&GenerateRequest { journal, ..on(2) }, &mut SilentObserver, &Cancel::new()).unwrap();
     assert_eq!(text(&mut outcome), expected);
 }
 
@@ -108,7 +109,7 @@ struct StopAfter<'a> {
     begun_with: u64,
 }
 
-impl Observer for StopAfter<'_> {
+impl GenerateObserver for StopAfter<'_> {
     fn begin(&mut self, answered: u64, _: u64) -> Result<(), GenerateError> {
         self.begun_with = answered;
         Ok(())
@@ -126,7 +127,7 @@ impl Observer for StopAfter<'_> {
 fn a_stopped_run_goes_on_and_ends_with_the_same_answers() {
     let folder = tempfile::tempdir().unwrap();
     let journal = Some(folder.path().join("answers.part"));
-    let compute = Compute { threads: 2, batch: 4, ..Compute::default() };
+    let compute = ComputeOptions { threads: 2, batch: 4, ..ComputeOptions::default() };
     let request = GenerateRequest { journal: journal.clone(), compute, ..request() };
     let expected = answers(&GenerateRequest { journal: None, ..request.clone() });
     let mut went_on = 0;
@@ -138,17 +139,18 @@ fn a_stopped_run_goes_on_and_ends_with_the_same_answers() {
         assert!(!outcome.finished || steps == 40);
         assert!(outcome.answers.answered() as u64 >= stop.begun_with);
     }
-    let mut outcome = generate(&request, &mut Quiet, &Cancel::new()).unwrap();
+    let mut outcome = generate(&request, &mut SilentObserver, &Cancel::new()).unwrap();
     assert_eq!(text(&mut outcome), expected);
     drop(outcome);
 
-    let other = GenerateRequest { sampling: Sampling { seed: 7, ..request.sampling.clone() }, ..request };
-    match generate(&other, &mut Quiet, &Cancel::new()) {
+    let other =
+        GenerateRequest { sampling: SamplingOptions { seed: 7, ..request.sampling.clone() }, ..request };
+    match generate(&other, &mut SilentObserver, &Cancel::new()) {
         Err(GenerateError::OtherRequest { what, .. }) => assert!(what.contains("options"), "{what}"),
         _ => panic!("answers to another request were taken"),
     }
     let other = GenerateRequest { overwrite: true, ..other };
-    assert!(generate(&other, &mut Quiet, &Cancel::new()).unwrap().finished);
+    assert!(generate(&other, &mut SilentObserver, &Cancel::new()).unwrap().finished);
 }
 
 #[test]
@@ -160,10 +162,10 @@ fn a_stop_string_ends_an_answer() {
     let middle: String = answer.chars().skip(answer.chars().count() / 2).take(3).collect();
     assert!(!middle.is_empty(), "{answer:?}");
     let strings = StopStrings::new(vec![middle.clone()]).unwrap();
-    let stopping = Stopping { strings, ..request().stopping };
+    let stopping = StoppingCriteria { strings, ..request().stopping };
     let cut = answers(&GenerateRequest { stopping, ..request() });
     let record: serde_json::Value = serde_json::from_str(cut.lines().nth(1).unwrap()).unwrap();
-    assert_eq!(record["finish"], Finish::StopString.name());
+    assert_eq!(record["finish"], FinishReason::StopString.name());
     assert_eq!(record["completion"], answer[..answer.find(&middle).unwrap()]);
 }
 
@@ -211,7 +213,7 @@ fn answers_are_records_that_can_be_read_again() {
 #[test]
 fn what_cannot_be_answered_is_refused_before_any_answer() {
     let refused = |request: GenerateRequest, words: &str| {
-        let error = generate(&request, &mut Quiet, &Cancel::new()).err().expect(words).to_string();
+        let error = generate(&request, &mut SilentObserver, &Cancel::new()).err().expect(words).to_string();
         assert!(error.contains(words), "{error}");
     };
     let base = request();
@@ -222,6 +224,6 @@ fn what_cannot_be_answered_is_refused_before_any_answer() {
     let mut weights = base.weights;
     weights.adapter = Some(Path::new("nowhere").to_owned());
     refused(GenerateRequest { weights, ..request() }, "adapter_config.json");
-    let stopping = Stopping { max_new_tokens: 0, ..Stopping::default() };
+    let stopping = StoppingCriteria { max_new_tokens: 0, ..StoppingCriteria::default() };
     refused(GenerateRequest { stopping, ..request() }, "no tokens");
 }

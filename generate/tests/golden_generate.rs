@@ -10,10 +10,10 @@ use crate::common::{Case, Golden, load};
 use gstore_core::{Cancel, Silent};
 use gstore_data::{FieldNames, find};
 use gstore_generate::{
-    Compute, GenerateRequest, Outcome, PerplexityRequest, PromptSource, Quiet, Sampler, Sampling, Stopping,
-    TextScore, generate, perplexity,
+    ComputeOptions, GenerateOutcome, GenerateRequest, PerplexityRequest, PromptSource, Sampler,
+    SamplingOptions, SilentObserver, StoppingCriteria, TextScore, generate, perplexity,
 };
-use gstore_model::Feed;
+use gstore_model::NextTokens;
 use serde_json::Value;
 
 /// Tolerance of logits where the manifest states none.
@@ -62,14 +62,14 @@ fn golden_generate_prompts_and_greedy_tokens_by_the_job() {
         }
         let request = GenerateRequest {
             weights,
-            stopping: Stopping {
+            stopping: StoppingCriteria {
                 max_new_tokens: golden.manifest["max_new_tokens"].as_u64().unwrap() as usize,
-                ..Stopping::default()
+                ..StoppingCriteria::default()
             },
-            compute: Compute { threads: 2, ..Compute::default() },
+            compute: ComputeOptions { threads: 2, ..ComputeOptions::default() },
             ..GenerateRequest::new("", PromptSource::Given(prompts))
         };
-        let mut outcome = generate(&request, &mut Quiet, &Cancel::new()).unwrap();
+        let mut outcome = generate(&request, &mut SilentObserver, &Cancel::new()).unwrap();
         assert!(outcome.finished);
         for (case, record) in cases.iter().zip(records(&mut outcome)) {
             let name = case.text("name");
@@ -80,7 +80,7 @@ fn golden_generate_prompts_and_greedy_tokens_by_the_job() {
     }
 }
 
-fn records(outcome: &mut Outcome) -> Vec<Value> {
+fn records(outcome: &mut GenerateOutcome) -> Vec<Value> {
     let mut out = Vec::new();
     outcome.answers.write_to(&mut out).unwrap();
     String::from_utf8(out).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
@@ -98,13 +98,13 @@ fn golden_generate_logits_of_greedy_steps() {
         let answers: Vec<Vec<u32>> = cases.iter().map(|case| case.ids("new_tokens")).collect();
         let prompts: Vec<Vec<u32>> = cases.iter().map(|case| case.ids("prompt_tokens")).collect();
         let longest = answers.iter().map(Vec::len).max().unwrap();
-        let (mut worst, mut sampler) = (0f64, Sampler::new(Sampling::default()));
+        let (mut worst, mut sampler) = (0f64, Sampler::new(SamplingOptions::default()));
         for step in 0..longest {
             // Sequences that are over go on no more.
             let going: Vec<usize> = (0..cases.len()).filter(|i| step < answers[*i].len()).collect();
             let ids = |i: usize| if step == 0 { &prompts[i][..] } else { &answers[i][step - 1..step] };
-            let feeds: Vec<Feed<'_>> =
-                going.iter().map(|i| Feed { slot: *i, ids: ids(*i), wanted: true }).collect();
+            let feeds: Vec<NextTokens<'_>> =
+                going.iter().map(|i| NextTokens { slot: *i, ids: ids(*i), wanted: true }).collect();
             let mut logits = model.extend(&mut cache, &feeds).unwrap();
             for (i, logits) in going.iter().zip(logits.chunks_exact_mut(vocab)) {
                 let name = cases[*i].text("name");
@@ -138,7 +138,7 @@ fn golden_generate_distributions_and_draws() {
         let name = case.text("name");
         let model = load(&golden.weights(&case));
         let some = |value: f64| (value > 0.0).then_some(value);
-        let sampling = Sampling {
+        let sampling = SamplingOptions {
             temperature: case.number("temperature"),
             top_k: some(case.number("top_k")).map(|k| k as usize),
             top_p: some(case.number("top_p")),
@@ -147,7 +147,7 @@ fn golden_generate_distributions_and_draws() {
             seed: 0,
         };
         let top_p = sampling.top_p;
-        let mut before_top_p = Sampler::new(Sampling { top_p: None, ..sampling.clone() });
+        let mut before_top_p = Sampler::new(SamplingOptions { top_p: None, ..sampling.clone() });
         let mut sampler = Sampler::new(sampling);
         let answer = case.ids("new_tokens");
         let uniform: Vec<f64> =
@@ -156,7 +156,7 @@ fn golden_generate_distributions_and_draws() {
         let mut cache = model.key_values();
         let mut fed = 0;
         for (step, token) in answer.iter().enumerate() {
-            let feed = Feed { slot: 0, ids: &context[fed..], wanted: true };
+            let feed = NextTokens { slot: 0, ids: &context[fed..], wanted: true };
             let mut logits = model.extend(&mut cache, &[feed]).unwrap();
             fed = context.len();
             let stem = format!("{name}.{step}");
@@ -315,7 +315,7 @@ fn golden_generate_perplexity_of_given_texts() {
     let greedy = golden.cases("greedy");
     let named = cases.iter().find(|case| case.0.get("model").is_some());
     let weights = golden.weights(named.unwrap_or(&greedy[0]));
-    let compute = Compute { threads: 2, ..Compute::default() };
+    let compute = ComputeOptions { threads: 2, ..ComputeOptions::default() };
     let request = PerplexityRequest { weights, texts: PromptSource::Given(texts), compute };
     let mut scores: Vec<TextScore> = Vec::new();
     let mut take = |score| {

@@ -12,7 +12,7 @@ use gstore_core::Cancel;
 use gstore_data::{TemplateKind, TextOptions};
 use gstore_ingest::pipeline::{AddRequest, IngestPlan, IngestRequest, Kind, Silent, add, ingest};
 use gstore_ingest::projection::{ProjectionKind, ProjectionSpec};
-use gstore_model::Compute;
+use gstore_model::ComputePrecision;
 use gstore_store::{DType, Store};
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -31,7 +31,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         kinds: vec![Kind::GradSgd],
         projection: ProjectionSpec::sized(sides, 256).into(),
         dtype: DType::F32,
-        compute: if compute == "bf16" { Compute::Bf16 } else { Compute::F32 },
+        compute: if compute == "bf16" { ComputePrecision::Bf16 } else { ComputePrecision::F32 },
         threads: more.first().map_or(Ok(2), |threads| threads.parse())?,
         text: TextOptions::new(TemplateKind::Chat, 512),
         ..IngestRequest::new("pool", model)

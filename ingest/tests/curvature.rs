@@ -15,14 +15,14 @@ use gstore_ingest::curvature::{
 };
 use gstore_ingest::gradient::{
     CheckpointSource, Engine, EngineError, EngineOptions, GradFeatures, GradForm, GradientBackend,
-    ModuleSelection, Projector, Want, module_shapes, tensor_specs,
+    ModuleSelection, Projector, RequestedOutputs, module_shapes, tensor_specs,
 };
 use gstore_ingest::projection::{
-    EigenBasis, EigenBlock, FactoredProjector, ModuleShape, ProjectionSpec, Way,
+    EigenBasis, EigenBlock, FactoredProjector, ModuleShape, ProjectionRoute, ProjectionSpec,
 };
 use gstore_model::candle::Candle;
 use gstore_model::cpu::Cpu;
-use gstore_model::{Compute, Keep, PackedSample, Reduction};
+use gstore_model::{ComputePrecision, PackedSample, Reduction, SavedActivations};
 use tempfile::TempDir;
 
 pub struct Sample {
@@ -50,7 +50,12 @@ fn batch(samples: &[Sample]) -> Vec<TargetSample<'_>> {
 /// One without a scored token, one of a single token, one whose prompt is long.
 const SHAPES: [(usize, usize); 6] = [(9, 2), (5, 5), (1, 1), (31, 25), (17, 1), (12, 6)];
 
-fn load<B: GradientBackend>(model: &Tiny, patterns: &[&str], backend: B, keep: Keep) -> CurvatureEngine {
+fn load<B: GradientBackend>(
+    model: &Tiny,
+    patterns: &[&str],
+    backend: B,
+    keep: SavedActivations,
+) -> CurvatureEngine {
     try_load(model, patterns, backend, keep).unwrap()
 }
 
@@ -58,7 +63,7 @@ fn try_load<B: GradientBackend>(
     model: &Tiny,
     patterns: &[&str],
     backend: B,
-    keep: Keep,
+    keep: SavedActivations,
 ) -> Result<CurvatureEngine, CurvatureLoadError> {
     let folder = TempDir::new().unwrap();
     let source = CheckpointSource { model: model.write(folder.path()), adapter: None, tracked: Vec::new() };
@@ -67,7 +72,7 @@ fn try_load<B: GradientBackend>(
 }
 
 pub fn cpu(model: &Tiny, patterns: &[&str]) -> CurvatureEngine {
-    load(model, patterns, Cpu::new(Compute::F32), Keep::All)
+    load(model, patterns, Cpu::new(ComputePrecision::F32), SavedActivations::All)
 }
 
 fn all(engine: &CurvatureEngine) -> Vec<usize> {
@@ -152,9 +157,9 @@ fn sums_do_not_depend_on_batches_backends_and_what_is_kept() {
     assert!(drawn(7) == drawn(7) && drawn(7) != drawn(8));
 
     let whole = sums(&engine, &samples, 6, None);
-    let recomputed = load(&model, &patterns, Cpu::new(Compute::F32), Keep::Inputs);
+    let recomputed = load(&model, &patterns, Cpu::new(ComputePrecision::F32), SavedActivations::Inputs);
     assert_same_sums(&sums(&recomputed, &samples, 6, None), &whole, 1e-6);
-    let candle = load(&model, &patterns, Candle::cpu(), Keep::All);
+    let candle = load(&model, &patterns, Candle::cpu(), SavedActivations::All);
     assert_same_sums(&sums(&candle, &samples, 6, None), &whole, 1e-4);
 
     // Partitions of the data, and of the modules.
@@ -313,7 +318,7 @@ fn sides_in_blocks_are_summed_and_turned_as_with_zeros_outside() {
     for backend in ["cpu", "candle"] {
         let mut engine = match backend {
             "cpu" => cpu(&model, &["*_proj"]),
-            _ => load(&model, &["*_proj"], Candle::cpu(), Keep::All),
+            _ => load(&model, &["*_proj"], Candle::cpu(), SavedActivations::All),
         };
         let whole = sums(&engine, &samples, 6, None).0;
         let plain = gradients(&engine, &samples, Measurement::Loss, false);
@@ -408,7 +413,8 @@ fn wrong_questions_are_refused() {
         (&model, &["*.mlp.*", "model.embed_tokens"], &["modules=model.embed_tokens", "no linear layer"]),
         (&tied, &["*", "lm_head"], &["shares the weight of model.embed_tokens", "leave it out of"]),
     ] {
-        let refused = try_load(model, patterns, Cpu::new(Compute::F32), Keep::All).err().unwrap();
+        let refused =
+            try_load(model, patterns, Cpu::new(ComputePrecision::F32), SavedActivations::All).err().unwrap();
         assert_says(&refused.to_string(), says);
     }
     assert_eq!(cpu(&tied, &["*"]).modules().len(), 14);
@@ -448,7 +454,7 @@ fn rows(
     model: &Tiny,
     samples: &[Sample],
     spec: &ProjectionSpec,
-    way: Way,
+    way: ProjectionRoute,
 ) -> (Vec<Vec<f64>>, Vec<ModuleShape>) {
     let (rows, _, modules) = computed(model, samples, &["*_proj"], (spec, way));
     (rows, modules)
@@ -459,7 +465,7 @@ pub fn computed(
     model: &Tiny,
     samples: &[Sample],
     patterns: &[&str],
-    (spec, way): (&ProjectionSpec, Way),
+    (spec, way): (&ProjectionSpec, ProjectionRoute),
 ) -> (Vec<Vec<f64>>, Vec<Vec<f64>>, Vec<ModuleShape>) {
     let folder = TempDir::new().unwrap();
     let path = model.write(folder.path());
@@ -470,17 +476,17 @@ pub fn computed(
     let tensors = tensor_specs(&decoder, &tracked);
     let modules = module_shapes(&decoder, &tracked, &tensors);
     let projector = FactoredProjector::new(spec, &modules, None).unwrap().with_residual();
-    let projector = Projector::Factored { projector, ways: vec![way; modules.len()] };
+    let projector = Projector::Factored { projector, routes: vec![way; modules.len()] };
     let features = GradFeatures { forms: vec![GradForm::Plain], projector, moments: None };
     let options = EngineOptions { reduction: Reduction::Sum, ..EngineOptions::default() };
     let source = CheckpointSource { model: path, adapter: None, tracked };
-    let engine = Engine::load(&source, Cpu::new(Compute::F32), options, Some(features)).unwrap();
+    let engine = Engine::load(&source, Cpu::new(ComputePrecision::F32), options, Some(features)).unwrap();
     let flags: Vec<Vec<bool>> =
         samples.iter().map(|sample| sample.targets.iter().map(Option::is_some).collect()).collect();
     let packed: Vec<PackedSample<'_>> =
         samples.iter().zip(&flags).map(|(sample, scored)| PackedSample::new(&sample.ids, scored)).collect();
     let (mut rows, mut residuals) = (vec![Vec::new(); samples.len()], vec![Vec::new(); samples.len()]);
-    let want = Want { grad: true, ..Want::default() };
+    let want = RequestedOutputs { grad: true, ..RequestedOutputs::default() };
     let wide = |values: &[f32]| values.iter().map(|value| f64::from(*value)).collect::<Vec<_>>();
     engine
         .run(&packed, want, &mut |at, output| {
@@ -502,8 +508,8 @@ fn rows_are_rotated_gradients(most: usize) {
     let factors = fitted(&mut engine, &samples, most);
     let whole = ProjectionSpec::of_basis(basis(&engine, &factors, 1 << 20), 1 << 20);
     let plain = gradients(&engine, &samples, Measurement::Loss, false);
-    let (found, order) = rows(&model, &samples, &whole, Way::Factors);
-    let (formed, _) = rows(&model, &samples, &whole, Way::Formed);
+    let (found, order) = rows(&model, &samples, &whole, ProjectionRoute::Factors);
+    let (formed, _) = rows(&model, &samples, &whole, ProjectionRoute::Formed);
     let norm = |values: &[f64]| dot(values, values).sqrt();
     // Rows and scores in f64 from the gradients themselves.
     let (mut expected, mut scores) = (vec![Vec::new(); 6], vec![0.0; 36]);
@@ -539,7 +545,7 @@ fn rows_are_rotated_gradients(most: usize) {
     let cut = ProjectionSpec::of_basis(basis(&engine, &factors, 64), 64);
     let projector = FactoredProjector::new(&cut, &order, None).unwrap();
     assert!(projector.dim() <= 64 * order.len() && cut.fingerprint() != whole.fingerprint());
-    let (kept, _) = rows(&model, &samples, &cut, Way::Factors);
+    let (kept, _) = rows(&model, &samples, &cut, ProjectionRoute::Factors);
     for (kept, all) in kept.iter().zip(&expected) {
         let length = norm(all);
         let among = |value: &f64| all.iter().any(|other| (other - value).abs() <= 1e-5 * length);

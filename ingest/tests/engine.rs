@@ -3,7 +3,7 @@
 
 use crate::common::tiny::{Tiny, TinyAdapter, VOCAB, noise};
 use crate::common::{raw_engine, relative_error};
-use gstore_ingest::gradient::{Engine, EngineError, Want};
+use gstore_ingest::gradient::{Engine, EngineError, RequestedOutputs};
 use gstore_model::PackedSample;
 use gstore_model::candle::Candle;
 use gstore_model::params::total_len;
@@ -38,7 +38,7 @@ fn engine(folder: &TempDir, model: &Tiny, adapter: Option<&TinyAdapter>) -> Engi
 /// Loss, mean embedding, last embedding, gradient.
 type Output = (f32, Vec<f32>, Vec<f32>, Vec<f32>);
 
-fn run(engine: &Engine, samples: &[&Sample], want: Want) -> Vec<Output> {
+fn run(engine: &Engine, samples: &[&Sample], want: RequestedOutputs) -> Vec<Output> {
     let batch: Vec<_> = samples.iter().map(|s| s.packed()).collect();
     let mut outputs = Vec::new();
     engine
@@ -50,7 +50,7 @@ fn run(engine: &Engine, samples: &[&Sample], want: Want) -> Vec<Output> {
     outputs
 }
 
-const GRAD: Want = Want {
+const GRAD: RequestedOutputs = RequestedOutputs {
     loss: true,
     entropy: false,
     embed_mean: false,
@@ -58,7 +58,7 @@ const GRAD: Want = Want {
     embed_weighted: false,
     grad: true,
 };
-const ALL_OUTPUTS: Want = Want {
+const ALL_OUTPUTS: RequestedOutputs = RequestedOutputs {
     loss: true,
     entropy: false,
     embed_mean: true,
@@ -198,7 +198,7 @@ fn embeddings_are_the_mean_and_the_last_of_all_tokens() {
     let folder = TempDir::new().unwrap();
     let engine = engine(&folder, &Tiny::new(), None);
     let sample = Sample::new(3, 1, 1);
-    let want = Want { embed_mean: true, embed_last: true, ..Want::default() };
+    let want = RequestedOutputs { embed_mean: true, embed_last: true, ..RequestedOutputs::default() };
     let (_, mean, last, _) = run(&engine, &[&sample], want).remove(0);
     assert_eq!(mean, last, "with one token the mean is the last");
     // Causality: the first token's state does not depend on what follows.
@@ -216,7 +216,7 @@ fn wrong_batches_are_refused() {
     let mut nothing = |_: usize, _: gstore_ingest::gradient::SampleOutput<'_>| {};
     let good = Sample::new(1, 4, 2);
     let empty = PackedSample::new(&[], &[]);
-    let loss = Want { loss: true, ..Want::default() };
+    let loss = RequestedOutputs { loss: true, ..RequestedOutputs::default() };
     let run = |batch: &[PackedSample<'_>],
                want,
                out: &mut dyn FnMut(usize, gstore_ingest::gradient::SampleOutput<'_>)| {

@@ -4,16 +4,16 @@
 use crate::common::autograd::{Golden, Sample, adapted, adapter_features, packed};
 use crate::common::{assert_near, relative_error};
 use gstore_ingest::gradient::{
-    CheckpointSource, Engine, EngineOptions, GradForm, GradientBackend, Projector, Want,
+    CheckpointSource, Engine, EngineOptions, GradForm, GradientBackend, Projector, RequestedOutputs,
 };
-use gstore_ingest::projection::{FactoredProjector, ProjectionSpec, Way, modules_of};
-use gstore_model::Compute;
+use gstore_ingest::projection::{FactoredProjector, ProjectionRoute, ProjectionSpec, modules_of};
+use gstore_model::ComputePrecision;
 use gstore_model::candle::Candle;
-use gstore_model::cpu::{Cpu, Level};
+use gstore_model::cpu::{Cpu, SimdLevel};
 
 const TOLERANCE: f64 = 1e-4;
 const MODELS: [&str; 5] = ["gpt2", "gpt_neox", "phi3", "gemma2", "qwen3"];
-const WANT: Want = Want {
+const WANT: RequestedOutputs = RequestedOutputs {
     loss: true,
     entropy: false,
     embed_mean: false,
@@ -65,8 +65,8 @@ fn gradients_of_factors_agree_with_autograd() {
         let Some((source, samples)) = adapted(name) else { return };
         let golden = Golden::open("adapters", name);
         let mut worst = check(&source, Candle::cpu(), &samples, &golden);
-        for level in Level::available() {
-            let backend = Cpu::with_level(Compute::F32, level).unwrap();
+        for level in SimdLevel::available() {
+            let backend = Cpu::with_level(ComputePrecision::F32, level).unwrap();
             worst = worst.max(check(&source, backend, &samples, &golden));
         }
         println!("{name}: largest relative error {worst:.1e}");
@@ -79,7 +79,7 @@ fn gradients_of_factors_agree_with_autograd() {
 fn projected_factors_do_not_depend_on_the_way() {
     for name in MODELS {
         let Some((source, samples)) = adapted(name) else { return };
-        let backend = Cpu::new(Compute::F32);
+        let backend = Cpu::new(ComputePrecision::F32);
         let raw =
             Engine::load(&source, backend.clone(), EngineOptions::default(), Some(adapter_features(&source)));
         let raw = raw.unwrap();
@@ -88,12 +88,12 @@ fn projected_factors_do_not_depend_on_the_way() {
         for kind in ["two_sided", "fact_mask", "fact_sjlt"] {
             let spec = ProjectionSpec::sized(kind.parse().unwrap(), 64);
             let modules = modules_of(raw.tensors());
-            for way in [Way::Factors, Way::Formed] {
+            for way in [ProjectionRoute::Factors, ProjectionRoute::Formed] {
                 let projector = FactoredProjector::new(&spec, &modules, None).unwrap();
-                let ways = vec![way; modules.len()];
+                let routes = vec![way; modules.len()];
                 let features = gstore_ingest::gradient::GradFeatures {
                     forms: vec![GradForm::Plain],
-                    projector: Projector::Factored { projector, ways },
+                    projector: Projector::Factored { projector, routes },
                     moments: None,
                 };
                 let engine =

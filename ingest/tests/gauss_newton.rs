@@ -8,19 +8,20 @@ use crate::common::autograd;
 use crate::common::reference::shared;
 use crate::common::tiny::{Tiny, VOCAB, noise};
 use crate::common::{assert_says, relative_error};
-use gstore_curvature::{Covariance, Product, Solution};
+use gstore_curvature::{Covariance, ProductResult, Solution};
 use gstore_curvature::{
-    CurvatureError, Damping, Inverse, Module, ModuleFactors, SolveLimits, Squares, Strategy, System,
+    CurvatureError, Damping, Inverse, LinearSystem, Module, ModuleFactors, SolveLimits, Squares, Strategy,
     conjugate_gradients, dot,
 };
 use gstore_ingest::curvature::{CurvatureEngine, Labels, Measurement, PassError, TargetSample};
 use gstore_ingest::gradient::{CheckpointSource, GradientBackend, ModuleSelection};
-use gstore_model::architectures::{Decoder, LinearId, Param, Role};
+use gstore_model::architectures::{Decoder, LinearId, Param, TensorRole};
 use gstore_model::candle::Candle;
 use gstore_model::cpu::Cpu;
 use gstore_model::weights::ModelFolder;
 use gstore_model::{
-    Backend, Compute, Direction, Keep, LastRows, Layout, LinearWeights, Model, Pass, Reduction,
+    Backend, ComputePrecision, Direction, ForwardOptions, LastRows, Layout, LinearWeights, Model, Reduction,
+    SavedActivations,
 };
 use tempfile::TempDir;
 
@@ -45,14 +46,19 @@ fn batch(samples: &[Sample]) -> Vec<TargetSample<'_>> {
     samples.iter().map(|sample| TargetSample { ids: &sample.ids, targets: &sample.targets }).collect()
 }
 
-fn engine<B: GradientBackend>(model: &Path, patterns: &[&str], backend: B, keep: Keep) -> CurvatureEngine {
+fn engine<B: GradientBackend>(
+    model: &Path,
+    patterns: &[&str],
+    backend: B,
+    keep: SavedActivations,
+) -> CurvatureEngine {
     let source = CheckpointSource { model: model.to_owned(), adapter: None, tracked: Vec::new() };
     let patterns = patterns.iter().map(|pattern| (*pattern).to_owned()).collect();
     CurvatureEngine::load(&source, backend, &ModuleSelection { patterns, biases: false }, keep).unwrap()
 }
 
 fn cpu(model: &Path, patterns: &[&str]) -> CurvatureEngine {
-    engine(model, patterns, Cpu::new(Compute::F32), Keep::All)
+    engine(model, patterns, Cpu::new(ComputePrecision::F32), SavedActivations::All)
 }
 
 fn values(engine: &CurvatureEngine) -> usize {
@@ -152,9 +158,10 @@ fn products_are_those_of_the_matrix_that_all_labels_make() {
         directions.products(&batch(&samples), &mut alone).unwrap();
         assert_eq!(alone[0], found[1]);
         assert_close(&products(&engine, &samples, 1, &[&v])[0], &found[1], 1e-6, "one by one");
-        let recomputed = self::engine(&model, patterns, Cpu::new(Compute::F32), Keep::Inputs);
+        let recomputed =
+            self::engine(&model, patterns, Cpu::new(ComputePrecision::F32), SavedActivations::Inputs);
         assert_eq!(products(&recomputed, &samples, 4, &[&u, &v]), found);
-        let candle = self::engine(&model, patterns, Candle::cpu(), Keep::All);
+        let candle = self::engine(&model, patterns, Candle::cpu(), SavedActivations::All);
         assert_close(&products(&candle, &samples, 4, &[&v])[0], &found[1], 1e-5, "candle");
         let twice: Vec<f64> = v.iter().map(|v| 2.0 * v).collect();
         let doubled: Vec<f64> = found[1].iter().map(|v| 2.0 * v).collect();
@@ -191,10 +198,10 @@ struct Curvature<'a> {
     damping: f64,
 }
 
-impl System for Curvature<'_> {
+impl LinearSystem for Curvature<'_> {
     type Error = CurvatureError;
 
-    fn products(&mut self, vectors: &[&[f64]]) -> Result<Vec<Product>, CurvatureError> {
+    fn products(&mut self, vectors: &[&[f64]]) -> Result<Vec<ProductResult>, CurvatureError> {
         let mut all = products(self.engine, self.samples, 2, vectors);
         for (product, vector) in all.iter_mut().zip(vectors) {
             let values = product.iter_mut().zip(*vector);
@@ -305,7 +312,7 @@ fn conjugate_gradients_solve_what_a_factorisation_solves() {
 /// How the weights and biases of all linear maps move: of each tensor its values.
 fn moves(decoder: &Decoder, folder: &ModelFolder) -> Vec<Option<Vec<f32>>> {
     let of = |(at, param): (usize, &Param)| {
-        if !matches!(param.role, Role::Weight(_) | Role::Bias(_)) {
+        if !matches!(param.role, TensorRole::Weight(_) | TensorRole::Bias(_)) {
             return None;
         }
         let weights = folder.read(param).unwrap();
@@ -319,7 +326,7 @@ fn moves(decoder: &Decoder, folder: &ModelFolder) -> Vec<Option<Vec<f32>>> {
 fn direction_of<B: Backend>(backend: &B, decoder: &Decoder, moves: &[Option<Vec<f32>>]) -> Direction<B> {
     let mut maps: Vec<(LinearId, LinearWeights)> = Vec::new();
     for (param, moved) in decoder.params.iter().zip(moves) {
-        let (Role::Weight(pieces), Some(moved)) = (&param.role, moved) else { continue };
+        let (TensorRole::Weight(pieces), Some(moved)) = (&param.role, moved) else { continue };
         let bias = decoder.params.iter().position(|other| other.name == format!("{}.bias", param.module()));
         let bias = bias.and_then(|at| moves[at].as_ref());
         let input = param.shape[1];
@@ -358,16 +365,16 @@ fn tangents_are_derivatives_of_the_logits_of_every_model() {
         let packed = autograd::packed(&samples[..2.min(samples.len())]);
         let layout = || Layout::new(&packed, false, Reduction::Sum);
         let moves = moves(&decoder, &folder);
-        let model = load(&folder, Cpu::new(Compute::F32), &moves, 0.0);
+        let model = load(&folder, Cpu::new(ComputePrecision::F32), &moves, 0.0);
         let along = direction_of(model.backend(), &decoder, &moves);
-        let pass = |last_rows, keep| Pass { last_rows, keep_from: Some(0), keep, tap: None };
+        let pass = |last_rows, keep| ForwardOptions { last_rows, keep_from: Some(0), keep, tap: None };
         let found = {
-            let forward = model.forward(layout(), pass(LastRows::Scored, Keep::All)).unwrap();
+            let forward = model.forward(layout(), pass(LastRows::Scored, SavedActivations::All)).unwrap();
             model.logits_tangent(&forward, &along).unwrap()
         };
         let logits = |step: f32| -> Vec<f32> {
-            let model = load(&folder, Cpu::new(Compute::F32), &moves, step);
-            let forward = model.forward(layout(), pass(LastRows::Scored, Keep::All)).unwrap();
+            let model = load(&folder, Cpu::new(ComputePrecision::F32), &moves, step);
+            let forward = model.forward(layout(), pass(LastRows::Scored, SavedActivations::All)).unwrap();
             model.logits(&forward.hidden).unwrap()
         };
         // Central differences without the error of the second order.
@@ -381,17 +388,21 @@ fn tangents_are_derivatives_of_the_logits_of_every_model() {
         assert!(error < 2e-3, "{shown}: {error}");
 
         // However the pass was run, and on the other backend.
-        for (last_rows, keep) in [(LastRows::All, Keep::All), (LastRows::Scored, Keep::Inputs)] {
+        for (last_rows, keep) in
+            [(LastRows::All, SavedActivations::All), (LastRows::Scored, SavedActivations::Inputs)]
+        {
             let forward = model.forward(layout(), pass(last_rows, keep)).unwrap();
             let error = relative_error(&model.logits_tangent(&forward, &along).unwrap(), &found);
             assert!(error < 1e-6, "{shown}: {error}");
         }
-        let forward =
-            model.forward(layout(), Pass { keep_from: Some(1), ..pass(LastRows::Scored, Keep::All) });
+        let forward = model.forward(
+            layout(),
+            ForwardOptions { keep_from: Some(1), ..pass(LastRows::Scored, SavedActivations::All) },
+        );
         assert!(model.logits_tangent(&forward.unwrap(), &along).is_err(), "{shown}: a layer was not kept");
         let other = load(&folder, Candle::cpu(), &moves, 0.0);
         let along = direction_of(other.backend(), &decoder, &moves);
-        let forward = other.forward(layout(), pass(LastRows::Scored, Keep::All)).unwrap();
+        let forward = other.forward(layout(), pass(LastRows::Scored, SavedActivations::All)).unwrap();
         let error = relative_error(&other.logits_tangent(&forward, &along).unwrap(), &found);
         assert!(error < 1e-4, "{shown}: {error}");
     }

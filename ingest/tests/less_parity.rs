@@ -3,7 +3,7 @@
 
 use crate::common::reference::{Row, Shared, WarmUp, shared, tensors};
 use crate::common::{assert_near, raw_engine, relative_error};
-use gstore_ingest::gradient::{AdamParams, Engine, Want, adam_feature};
+use gstore_ingest::gradient::{AdamParams, Engine, RequestedOutputs, adam_feature};
 use gstore_model::PackedSample;
 use gstore_model::candle::Candle;
 use gstore_model::weights::{Moments, TensorSet, TrainerState, peak_rate};
@@ -65,7 +65,7 @@ struct Output {
 }
 
 /// Runs rows in batches of about `tokens` tokens.
-fn run(engine: &Engine, rows: &[Row], want: Want, tokens: usize) -> Vec<Output> {
+fn run(engine: &Engine, rows: &[Row], want: RequestedOutputs, tokens: usize) -> Vec<Output> {
     let mut outputs = Vec::new();
     let mut start = 0;
     while start < rows.len() {
@@ -113,13 +113,23 @@ fn losses_embeddings_and_cosines_agree() {
     let losses = reference.golden("losses");
     let embeddings = reference.golden("embeddings");
     let influence = reference.golden("influence");
-    let everything = Want { loss: true, embed_mean: true, embed_last: true, grad: true, ..Want::default() };
+    let everything = RequestedOutputs {
+        loss: true,
+        embed_mean: true,
+        embed_last: true,
+        grad: true,
+        ..RequestedOutputs::default()
+    };
     let mut total = vec![0f64; reference.train.len() * reference.targets.len()];
     for (i, step) in reference.steps().into_iter().enumerate() {
         let engine = reference.engine(step);
         let train = run(&engine, &reference.train, everything, 1024);
-        let targets =
-            run(&engine, &reference.targets, Want { loss: true, grad: true, ..Want::default() }, 512);
+        let targets = run(
+            &engine,
+            &reference.targets,
+            RequestedOutputs { loss: true, grad: true, ..RequestedOutputs::default() },
+            512,
+        );
         for (outputs, name) in [(&train, "train"), (&targets, "target")] {
             let expected = losses.read_f32(&format!("{name}.{step}")).unwrap();
             assert_eq!(outputs.len(), expected.len());
@@ -208,7 +218,7 @@ fn gradients_agree() {
         let outputs = run(
             &engine,
             &reference.train[..=rows[rows.len() - 1]],
-            Want { grad: true, ..Want::default() },
+            RequestedOutputs { grad: true, ..RequestedOutputs::default() },
             512,
         );
         let mut worst = 0f64;
@@ -260,7 +270,13 @@ fn bits_do_not_depend_on_threads_and_hardly_on_batches() {
     let Some(reference) = reference("bits_do_not_depend_on_threads_and_hardly_on_batches") else { return };
     let engine = reference.engine(reference.steps()[0]);
     let rows = &reference.train[..12];
-    let want = Want { loss: true, embed_mean: true, embed_last: true, grad: true, ..Want::default() };
+    let want = RequestedOutputs {
+        loss: true,
+        embed_mean: true,
+        embed_last: true,
+        grad: true,
+        ..RequestedOutputs::default()
+    };
     let alone = run(&engine, rows, want, 512);
     let side_by_side: Vec<Vec<Output>> = std::thread::scope(|scope| {
         let threads: Vec<_> = (0..2).map(|_| scope.spawn(|| run(&engine, rows, want, 512))).collect();
@@ -280,7 +296,12 @@ fn bits_do_not_depend_on_threads_and_hardly_on_batches() {
         }
     }
     // Without embeddings the last layer runs at scored rows only.
-    for (a, b) in alone.iter().zip(run(&engine, rows, Want { grad: true, ..Want::default() }, 512)) {
+    for (a, b) in alone.iter().zip(run(
+        &engine,
+        rows,
+        RequestedOutputs { grad: true, ..RequestedOutputs::default() },
+        512,
+    )) {
         assert!(relative_error(&b.grad, &a.grad) < 1e-5);
     }
 }

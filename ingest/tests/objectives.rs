@@ -6,17 +6,18 @@ use crate::common::autograd::{
 };
 use crate::common::{assert_near, relative_error};
 use gstore_ingest::gradient::{
-    CheckpointSource, Engine, EngineOptions, GradFeatures, GradientBackend, LossForm, SampleOutput, Want,
+    CheckpointSource, Engine, EngineOptions, GradFeatures, GradientBackend, LossForm, RequestedOutputs,
+    SampleOutput,
 };
-use gstore_model::Compute;
+use gstore_model::ComputePrecision;
 use gstore_model::candle::Candle;
-use gstore_model::cpu::{Cpu, Level};
+use gstore_model::cpu::{Cpu, SimdLevel};
 use gstore_model::weights::ModelFolder;
 use gstore_model::{PackedSample, Reduction};
 
 const TOLERANCE: f64 = 1e-4;
 const MODELS: [&str; 3] = ["gpt2", "gemma2", "qwen3"];
-const GRAD: Want = Want {
+const GRAD: RequestedOutputs = RequestedOutputs {
     loss: true,
     entropy: false,
     embed_mean: false,
@@ -24,7 +25,7 @@ const GRAD: Want = Want {
     embed_weighted: false,
     grad: true,
 };
-const EMBED: Want = Want {
+const EMBED: RequestedOutputs = RequestedOutputs {
     loss: false,
     entropy: true,
     embed_mean: true,
@@ -59,13 +60,21 @@ fn on_backends(
         Engine::load(source, backend, options, features).unwrap()
     }
     check(&load(source, Candle::cpu(), options, features()), false);
-    for level in Level::available() {
-        check(&load(source, Cpu::with_level(Compute::F32, level).unwrap(), options, features()), true);
+    for level in SimdLevel::available() {
+        check(
+            &load(source, Cpu::with_level(ComputePrecision::F32, level).unwrap(), options, features()),
+            true,
+        );
     }
 }
 
 /// Runs the samples packed, then each alone.
-fn each_output(engine: &Engine, samples: &[Sample], want: Want, check: impl Fn(usize, &SampleOutput<'_>)) {
+fn each_output(
+    engine: &Engine,
+    samples: &[Sample],
+    want: RequestedOutputs,
+    check: impl Fn(usize, &SampleOutput<'_>),
+) {
     let batch: Vec<PackedSample<'_>> = packed(samples);
     engine.run(&batch, want, &mut |i, output| check(i, &output)).unwrap();
     for (i, sample) in batch.iter().enumerate() {
@@ -113,15 +122,20 @@ fn smoothed_and_summed_losses() {
                             assert!(compare(engine, &golden, &format!("0.{key}"), output.grads) >= 5);
                         }
                     });
-                    each_output(engine, &samples, Want { loss: true, ..Want::default() }, |i, output| {
-                        let loss = golden.scalar(&format!("{i}.{key}"));
-                        assert_near(
-                            output.loss,
-                            loss,
-                            TOLERANCE as f32,
-                            &format!("{key} loss of {name} alone"),
-                        );
-                    });
+                    each_output(
+                        engine,
+                        &samples,
+                        RequestedOutputs { loss: true, ..RequestedOutputs::default() },
+                        |i, output| {
+                            let loss = golden.scalar(&format!("{i}.{key}"));
+                            assert_near(
+                                output.loss,
+                                loss,
+                                TOLERANCE as f32,
+                                &format!("{key} loss of {name} alone"),
+                            );
+                        },
+                    );
                 },
             );
         }
@@ -202,7 +216,7 @@ fn embeddings_of_every_layer() {
                     let width = engine.decoder().hidden_size;
                     // Whether losses are asked for as well must not matter: the last layer
                     // then has rows for either.
-                    for want in [EMBED, Want { loss: true, ..EMBED }] {
+                    for want in [EMBED, RequestedOutputs { loss: true, ..EMBED }] {
                         each_output(engine, &samples, want, |i, output| {
                             let states = golden.values(&format!("{i}.hidden.{layer}"));
                             let triangle = |n: usize| (n * (n + 1)) as f64 / 2.0;
@@ -278,7 +292,7 @@ fn parts_of_a_loss_by_token() {
                 assert_eq!(compared, 3);
                 // One pass for the losses of all tokens gives the bits of a pass for each.
                 let mut one_by_one = Vec::new();
-                let want = Want { loss: true, ..Want::default() };
+                let want = RequestedOutputs { loss: true, ..RequestedOutputs::default() };
                 engine
                     .run(&batch, want, &mut |i, output| match labels.get(i) {
                         Some(_) => one_by_one.push(output.loss),

@@ -2,8 +2,8 @@
 //! from factors and formed.
 
 use gstore_ingest::projection::{
-    FactoredProjector, FlatProjector, KURTOSIS_LIMIT, ModuleShape, OutFactors, ProjectionError,
-    ProjectionKind, ProjectionSpec, Shape, SideEntries, TensorSpec, kurtosis,
+    FactoredProjector, FlatProjector, GradientShape, KURTOSIS_LIMIT, ModuleShape, OutFactors,
+    ProjectionError, ProjectionKind, ProjectionSpec, SideEntries, TensorSpec, kurtosis,
 };
 use proptest::prelude::*;
 
@@ -43,15 +43,15 @@ struct Sample {
     errors: Vec<f32>,
     ids: Vec<u32>,
     inputs: Vec<f32>,
-    shape: Shape,
+    shape: GradientShape,
 }
 
 impl Sample {
-    fn new(shape: Shape, tokens: usize, seed: u64) -> Self {
+    fn new(shape: GradientShape, tokens: usize, seed: u64) -> Self {
         let (out, input) = match shape {
-            Shape::Linear { out, input, .. } => (out, input),
-            Shape::Embedding { vocab, hidden } => (vocab, hidden),
-            Shape::Vector { .. } => panic!("a vector has no factors"),
+            GradientShape::Linear { out, input, .. } => (out, input),
+            GradientShape::Embedding { vocab, hidden } => (vocab, hidden),
+            GradientShape::Vector { .. } => panic!("a vector has no factors"),
         };
         let ids = values(tokens, seed + 2).iter().map(|v| ((v + 1.0) / 2.0 * out as f32) as u32).collect();
         let errors = values(tokens * out, seed);
@@ -62,7 +62,7 @@ impl Sample {
     fn accumulate(&self, projector: &FactoredProjector, from: usize, to: usize, accumulated: &mut [f64]) {
         let (rows, columns) = (self.errors.len() / self.tokens, self.inputs.len() / self.tokens);
         let out = match self.shape {
-            Shape::Embedding { .. } => OutFactors::OneHot(&self.ids[from..to]),
+            GradientShape::Embedding { .. } => OutFactors::OneHot(&self.ids[from..to]),
             _ => OutFactors::Dense(&self.errors[from * rows..to * rows]),
         };
         projector.accumulate(0, out, &self.inputs[from * columns..to * columns], accumulated);
@@ -83,7 +83,7 @@ impl Sample {
         for t in 0..self.tokens {
             for o in 0..rows {
                 let e = match self.shape {
-                    Shape::Embedding { .. } => f64::from(u8::from(self.ids[t] as usize == o)),
+                    GradientShape::Embedding { .. } => f64::from(u8::from(self.ids[t] as usize == o)),
                     _ => f64::from(self.errors[t * rows + o]),
                 };
                 bias[o] += e;
@@ -175,7 +175,7 @@ fn golden_fact_kinds() {
         assert!(got.iter().zip(cells).all(|(a, b)| (a - b).abs() < 1e-5), "{kind}: {got:?}");
         let mut out = vec![0.0; 2];
         projector.finish(0, &got, &mut out);
-        let shape = Shape::Linear { out: 4, input: 6, bias: false };
+        let shape = GradientShape::Linear { out: 4, input: 6, bias: false };
         let (errors, inputs) = (TOKENS.0.to_vec(), TOKENS.1.to_vec());
         let sample = Sample { tokens: 2, errors, ids: Vec::new(), inputs, shape };
         for got in [out, project_formed(&projector, &sample.form().0, &[])] {
@@ -184,13 +184,11 @@ fn golden_fact_kinds() {
     }
 }
 
-fn shapes() -> impl Strategy<Value = Shape> {
-    let linear = (1usize..60, 1usize..60, any::<bool>()).prop_map(|(out, input, bias)| Shape::Linear {
-        out,
-        input,
-        bias,
-    });
-    let table = (1usize..60, 1usize..60).prop_map(|(vocab, hidden)| Shape::Embedding { vocab, hidden });
+fn shapes() -> impl Strategy<Value = GradientShape> {
+    let linear = (1usize..60, 1usize..60, any::<bool>())
+        .prop_map(|(out, input, bias)| GradientShape::Linear { out, input, bias });
+    let table =
+        (1usize..60, 1usize..60).prop_map(|(vocab, hidden)| GradientShape::Embedding { vocab, hidden });
     prop_oneof![3 => linear, 1 => table]
 }
 
@@ -209,7 +207,7 @@ proptest! {
 
     #[test]
     fn tokens_and_slices_add_up(which in 0usize..3, cut in 0usize..=8, seed in 0u64..1000) {
-        let shape = Shape::Linear { out: 40, input: 31, bias: true };
+        let shape = GradientShape::Linear { out: 40, input: 31, bias: true };
         let projector = projector(KINDS[which], &[ModuleShape { name: "m.weight".into(), shape }]);
         let sample = Sample::new(shape, 8, seed);
         let mut accumulated = vec![0.0; projector.accumulated_len(0)];

@@ -3,7 +3,7 @@
 
 use gstore_core::{MIX_STEP, mix};
 use gstore_ingest::projection::{
-    FactoredProjector, ModuleShape, OutFactors, ProjectionKind, ProjectionSpec, Shape, noise,
+    FactoredProjector, GradientShape, ModuleShape, OutFactors, ProjectionKind, ProjectionSpec, noise,
 };
 
 const D: usize = 96;
@@ -145,7 +145,7 @@ fn near(a: f64, b: f64, share: f64) -> bool {
 
 #[test]
 fn effective_dimensions() {
-    let shape = Shape::Linear { out: D, input: D, bias: false };
+    let shape = GradientShape::Linear { out: D, input: D, bias: false };
     println!("| case | two_sided 16x16 | fact_mask 32x32 | fact_sjlt 32x32 |\n|---|---|---|---|");
     for (case, (name, tokens, published)) in CASES.into_iter().enumerate() {
         let got = KINDS.map(|kind| effective(case, kind));

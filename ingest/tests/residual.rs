@@ -4,7 +4,9 @@ use crate::common::tiny::Tiny;
 use crate::curvature::{basis, computed, cpu, fitted, samples};
 use gstore_curvature::ModuleFactors;
 use gstore_ingest::curvature::CurvatureEngine;
-use gstore_ingest::projection::{EigenBlock, FactoredProjector, ModuleShape, ProjectionSpec, Way};
+use gstore_ingest::projection::{
+    EigenBlock, FactoredProjector, ModuleShape, ProjectionRoute, ProjectionSpec,
+};
 
 /// Sequences of which factors are fewer numbers than gradients and such of which they are more, one without a scored
 /// token, and one whose head comes in two pieces.
@@ -35,7 +37,7 @@ fn what_is_kept_and_what_is_left_out_are_the_whole_gradient() {
         let mut engine = cpu(&model, patterns);
         let factors = fitted(&mut engine, &samples, usize::MAX);
         let (whole, cut) = (of_basis(&engine, &factors, 1 << 20), of_basis(&engine, &factors, 64));
-        for way in [Way::Factors, Way::Formed] {
+        for way in [ProjectionRoute::Factors, ProjectionRoute::Formed] {
             let (all, none, modules) = computed(&model, &samples, patterns, (&whole, way));
             let (some, left_out, _) = computed(&model, &samples, patterns, (&cut, way));
             let mut least = 1.0_f64;

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use gstore_core::Cancel;
 use gstore_data::{TemplateKind, TextOptions};
 use gstore_ingest::pipeline::{
-    AddRequest, CheckpointArg, Ending, IngestError, IngestPlan, IngestRequest, Kind, Progress, ShardReport,
-    ShardRequest, Silent, Unit, add, ingest, ingest_shard,
+    AddRequest, CheckpointArg, IngestError, IngestPlan, IngestRequest, Kind, Progress, RunEnding,
+    ShardReport, ShardRequest, Silent, Unit, add, ingest, ingest_shard,
 };
 use gstore_ingest::projection::ProjectionSpec;
 use gstore_store::{
@@ -144,7 +144,7 @@ fn three_shards_are_one_process() {
     let cancel = Cancel::new();
     let mut stop = StopAfter { batches: 28, cancel: &cancel, ingesting: false };
     let report = run_shard(&store, &requests[1], &mut stop, &cancel).unwrap();
-    assert_eq!((report.work.ending, report.receipt), (Ending::Stopped, None));
+    assert_eq!((report.work.ending, report.receipt), (RunEnding::Stopped, None));
     let snapshot = store.snapshot().unwrap().number();
     for i in [0, 2] {
         let report = run_shard(&store, &requests[i], &mut Silent, &never).unwrap();

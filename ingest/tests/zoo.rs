@@ -6,16 +6,18 @@ use std::path::Path;
 use crate::common::reference::{shared, tensors};
 use crate::common::{assert_near, relative_error};
 use gstore_ingest::gradient::{
-    CheckpointSource, Engine, EngineOptions, GradFeatures, GradForm, GradientBackend, Projector, Want,
-    tensor_specs,
+    CheckpointSource, Engine, EngineOptions, GradFeatures, GradForm, GradientBackend, Projector,
+    RequestedOutputs, tensor_specs,
 };
 use gstore_ingest::projection::{FlatProjector, ProjectionSpec};
-use gstore_model::Compute;
+use gstore_model::ComputePrecision;
 use gstore_model::architectures::{Decoder, Param};
 use gstore_model::candle::Candle;
-use gstore_model::cpu::{Cpu, Level};
+use gstore_model::cpu::{Cpu, SimdLevel};
 use gstore_model::weights::{ModelFolder, TensorSet};
-use gstore_model::{Backend, Keep, LastRows, Layout, Model, PackedSample, Pass, Reduction};
+use gstore_model::{
+    Backend, ForwardOptions, LastRows, Layout, Model, PackedSample, Reduction, SavedActivations,
+};
 use serde_json::Value;
 
 const TOLERANCE: f64 = 1e-4;
@@ -53,8 +55,8 @@ fn each_model(test: &str, check: impl Fn(&Path, &[Sample], &TensorSet)) {
 fn zoo_outputs_agree_with_autograd() {
     each_model("zoo_outputs_agree_with_autograd", |path, samples, golden| {
         check_outputs(path, Candle::cpu(), samples, golden);
-        for level in Level::available() {
-            check_outputs(path, Cpu::with_level(Compute::F32, level).unwrap(), samples, golden);
+        for level in SimdLevel::available() {
+            check_outputs(path, Cpu::with_level(ComputePrecision::F32, level).unwrap(), samples, golden);
         }
     });
 }
@@ -64,8 +66,8 @@ fn zoo_outputs_agree_with_autograd() {
 fn zoo_gradients_of_every_parameter_agree_with_autograd() {
     each_model("zoo_gradients_of_every_parameter_agree_with_autograd", |path, samples, golden| {
         check_gradients(path, Candle::cpu(), samples, golden);
-        for level in Level::available() {
-            check_gradients(path, Cpu::with_level(Compute::F32, level).unwrap(), samples, golden);
+        for level in SimdLevel::available() {
+            check_gradients(path, Cpu::with_level(ComputePrecision::F32, level).unwrap(), samples, golden);
         }
     });
 }
@@ -75,7 +77,8 @@ fn check_outputs<B: Backend>(path: &Path, backend: B, samples: &[Sample], golden
     let model = Model::load(&folder, backend, &mut |_, _| Ok(())).unwrap();
     let packed: Vec<_> = samples.iter().map(|s| PackedSample::new(&s.ids, &s.scored)).collect();
     let layout = Layout::new(&packed, true, Reduction::Mean);
-    let pass = Pass { last_rows: LastRows::All, keep_from: None, keep: Keep::All, tap: None };
+    let pass =
+        ForwardOptions { last_rows: LastRows::All, keep_from: None, keep: SavedActivations::All, tap: None };
     let forward = model.forward(layout, pass).unwrap();
     let hidden = model.backend().to_host(&forward.hidden).unwrap();
     let logits = model.logits(&forward.hidden).unwrap();
@@ -96,7 +99,7 @@ fn check_outputs<B: Backend>(path: &Path, backend: B, samples: &[Sample], golden
 }
 
 /// An engine whose features are the gradients of all parameters.
-fn engine<B: GradientBackend>(path: &Path, backend: B, keep: Keep) -> Engine {
+fn engine<B: GradientBackend>(path: &Path, backend: B, keep: SavedActivations) -> Engine {
     let folder = ModelFolder::open(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
     let tracked: Vec<usize> = (0..folder.decoder().params.len()).collect();
     let specs = tensor_specs(folder.decoder(), &tracked);
@@ -112,11 +115,14 @@ fn check_gradients<B: GradientBackend>(path: &Path, backend: B, samples: &[Sampl
     let packed: Vec<_> = samples.iter().map(|s| PackedSample::new(&s.ids, &s.scored)).collect();
     // All samples packed together or each alone; the last layer at all rows or at the scored ones;
     // kept or computed again.
-    for (keep, embeds, size) in
-        [(Keep::All, false, samples.len()), (Keep::All, true, samples.len()), (Keep::Inputs, false, 1)]
-    {
+    for (keep, embeds, size) in [
+        (SavedActivations::All, false, samples.len()),
+        (SavedActivations::All, true, samples.len()),
+        (SavedActivations::Inputs, false, 1),
+    ] {
         let engine = engine(path, backend.clone(), keep);
-        let want = Want { loss: true, grad: true, embed_mean: embeds, ..Want::default() };
+        let want =
+            RequestedOutputs { loss: true, grad: true, embed_mean: embeds, ..RequestedOutputs::default() };
         for start in (0..samples.len()).step_by(size) {
             let mut seen = 0;
             let batch = &packed[start..(start + size).min(samples.len())];

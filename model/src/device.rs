@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::backend::{BackendError, Compute};
+use crate::backend::{BackendError, ComputePrecision};
 use crate::candle::Candle;
 use crate::cpu::Cpu;
 
@@ -68,24 +68,24 @@ impl Device {
 
     /// Bytes that a weight of a linear layer takes, in all the forms in which it is held; what each output or row has
     /// besides is not counted.
-    pub fn bytes_per_weight(self, compute: Compute) -> u64 {
+    pub fn bytes_per_weight(self, compute: ComputePrecision) -> u64 {
         match self {
             // Panels for the forward pass and for the backward.
             Device::Cpu => 2 * Cpu::new(compute).bytes_per_weight(),
             Device::Candle(_) => 4,
             Device::Cuda(_) => match compute {
-                Compute::F32 | Compute::Tf32 => 4,
-                Compute::Bf16 => 2,
-                Compute::I8 => 1,
+                ComputePrecision::F32 | ComputePrecision::Tf32 => 4,
+                ComputePrecision::Bf16 => 2,
+                ComputePrecision::I8 => 1,
             },
         }
     }
 
     /// The precision where none is asked for: bf16 on a GPU, whose products are many times as fast as those of f32.
-    pub fn default_compute(self) -> Compute {
+    pub fn default_compute(self) -> ComputePrecision {
         match self {
-            Device::Cpu | Device::Candle(_) => Compute::F32,
-            Device::Cuda(_) => Compute::Bf16,
+            Device::Cpu | Device::Candle(_) => ComputePrecision::F32,
+            Device::Cuda(_) => ComputePrecision::Bf16,
         }
     }
 
@@ -157,11 +157,13 @@ impl Device {
     }
 
     /// An error unless the backend computes in this precision.
-    pub fn check(self, compute: Compute) -> Result<(), BackendError> {
+    pub fn check(self, compute: ComputePrecision) -> Result<(), BackendError> {
         let others = match (self, compute) {
-            (Device::Cuda(_), _) | (_, Compute::F32) | (Device::Cpu, Compute::Bf16) => return Ok(()),
-            (_, Compute::Bf16) => "the backends `cpu` and `cuda` do",
-            (_, Compute::Tf32 | Compute::I8) => "the backend `cuda` does",
+            (Device::Cuda(_), _) | (_, ComputePrecision::F32) | (Device::Cpu, ComputePrecision::Bf16) => {
+                return Ok(());
+            }
+            (_, ComputePrecision::Bf16) => "the backends `cpu` and `cuda` do",
+            (_, ComputePrecision::Tf32 | ComputePrecision::I8) => "the backend `cuda` does",
         };
         let name = compute.name();
         Err(BackendError::new(format!("the backend `{self}` does not compute in {name}; {others}")))
@@ -376,17 +378,17 @@ mod tests {
             [(cpu, vec!["tf32", "i8"]), (gpu, vec![]), (candle, vec!["tf32", "bf16", "i8"])]
         {
             for name in ["f32", "tf32", "bf16", "i8"] {
-                let checked = device.check(Compute::parse(name).unwrap());
+                let checked = device.check(ComputePrecision::parse(name).unwrap());
                 assert_eq!(checked.is_err(), lacks.contains(&name), "{device}, {name}");
             }
             assert!(device.check(device.default_compute()).is_ok());
         }
         assert_eq!(
-            cpu.check(Compute::Tf32).unwrap_err().to_string(),
+            cpu.check(ComputePrecision::Tf32).unwrap_err().to_string(),
             "the backend `cpu` does not compute in tf32; the backend `cuda` does"
         );
         assert_eq!(
-            [cpu, gpu, candle].map(Device::default_compute).map(Compute::name),
+            [cpu, gpu, candle].map(Device::default_compute).map(ComputePrecision::name),
             ["f32", "bf16", "f32"]
         );
     }

@@ -6,7 +6,7 @@
 //! - [`architectures`] describes the decoder that a configuration means: sizes, form, tensors
 //! - [`weights`] reads model folders, LoRA adapters, optimizer moments and trainer states, and names them by
 //!   digest
-//! - [`Model`] and [`Pass`] run it forward and backward, written once against the [`Backend`] trait
+//! - [`Model`] runs it forward and backward, written once against the [`Backend`] trait
 //! - [`gradients`] says where the factors of a backward pass are added up
 //! - [`cpu`] and [`candle`] are the backends; they know nothing of models
 //!
@@ -15,7 +15,6 @@
 #![deny(unsafe_code)]
 
 pub mod architectures;
-mod at_once;
 mod backend;
 pub mod candle;
 pub mod cpu;
@@ -23,17 +22,18 @@ mod device;
 mod files;
 pub mod gradients;
 pub mod hub;
+mod oom_backoff;
 pub mod params;
 mod passes;
 pub mod weights;
 
-pub use at_once::{AtOnce, Attempt, OutOfMemory, cut_note};
 pub use backend::{
     Activation, Attention, AttentionDropout, AttentionForm, AttentionPlan, AttentionSpan, Backend,
-    BackendError, CacheSpan, CachedAttention, ColumnMap, Compute, EachRows, HEAD_ROWS, HeadOutput, HeadTap,
-    HeadTask, Heads, LinearWeights, LoraPart, NormFactors, NormForm, NormKind, NormWeights, Numbered,
-    Objective,
+    BackendError, CacheSpan, CachedAttention, ColumnMap, ComputePrecision, HEAD_ROWS, HeadOutput, HeadTap,
+    HeadTask, Heads, LinearWeights, LoraOperands, MultiDevice, NormFactors, NormForm, NormKind, NormWeights,
+    Objective, RowVisitor,
 };
+pub use oom_backoff::{Attempt, OomBackoff, OutOfMemory, cut_note};
 /// Checks of the sizes of operands, for backends.
 pub mod sizes {
     pub use crate::backend::{check, check_rows, check_spans};
@@ -41,6 +41,7 @@ pub mod sizes {
 
 pub use device::{CandleDevice, Device, DeviceError};
 pub use passes::{
-    Direction, Dropout, Feed, Forward, Keep, KeyValues, LastRows, Layout, LoadError, LoraWeights, Merge,
-    Model, PackedSample, Pass, Read, Reduction, Sink, Slot, StartingPoint, TableFactors,
+    Direction, Dropout, Forward, ForwardOptions, KeyValues, LastRows, Layout, LoadError, LoraWeights,
+    MergeFactors, Model, NextTokens, PackedSample, ReadParam, Reduction, SavedActivations, Sink, Slot,
+    StartingPoint, TableFactors,
 };

@@ -3,9 +3,9 @@
 
 use crate::backends::operations::{Batch, compare, everything};
 use crate::backends::{Shape, assert_close, assert_same_bits};
-use gstore_model::Compute;
+use gstore_model::ComputePrecision;
 use gstore_model::candle::Candle;
-use gstore_model::cpu::{Cpu, Level};
+use gstore_model::cpu::{Cpu, SimdLevel};
 
 /// Random shapes that each test looks at.
 const SHAPES: u64 = 40;
@@ -20,8 +20,8 @@ const BF16: f32 = 2e-2;
 /// which may fall either side.
 const SAME_ROUNDING: f32 = 2e-3;
 
-fn cpus(compute: Compute) -> Vec<Cpu> {
-    Level::available().into_iter().map(|level| Cpu::with_level(compute, level).unwrap()).collect()
+fn cpus(compute: ComputePrecision) -> Vec<Cpu> {
+    SimdLevel::available().into_iter().map(|level| Cpu::with_level(compute, level).unwrap()).collect()
 }
 
 #[test]
@@ -30,7 +30,7 @@ fn every_level_agrees_with_the_candle_backend() {
         let shape = Shape::random(seed);
         let batch = Batch::of(&shape, &shape.samples());
         let expected = everything(&Candle::cpu(), &shape, &batch);
-        for cpu in cpus(Compute::F32) {
+        for cpu in cpus(ComputePrecision::F32) {
             let about = format!("at {:?}, {shape:?}", cpu.level());
             compare(&expected, &everything(&cpu, &shape, &batch), F32, &about);
         }
@@ -44,7 +44,7 @@ fn half_precision_stays_near_and_is_the_same_at_every_level() {
         let batch = Batch::of(&shape, &shape.samples());
         let exact = everything(&Candle::cpu(), &shape, &batch);
         let mut first = None;
-        for cpu in cpus(Compute::Bf16) {
+        for cpu in cpus(ComputePrecision::Bf16) {
             let about = format!("in bf16 at {:?}, {shape:?}", cpu.level());
             let found = everything(&cpu, &shape, &batch);
             compare(&exact, &found, BF16, &about);
@@ -58,7 +58,7 @@ fn a_sample_has_the_same_bits_alone_and_packed() {
     for seed in 0..SHAPES / 2 {
         let shape = Shape::random(seed);
         let samples = shape.samples();
-        for compute in [Compute::F32, Compute::Bf16] {
+        for compute in [ComputePrecision::F32, ComputePrecision::Bf16] {
             for cpu in cpus(compute) {
                 let batch = Batch::of(&shape, &samples);
                 let packed = everything(&cpu, &shape, &batch);
@@ -79,7 +79,7 @@ fn a_sample_has_the_same_bits_alone_and_packed() {
 fn a_sequence_has_the_same_attention_in_parts_and_at_once() {
     for seed in 0..SHAPES {
         let shape = Shape::random(seed);
-        for cpu in cpus(Compute::F32) {
+        for cpu in cpus(ComputePrecision::F32) {
             let [whole, parts] = crate::backends::cached::both_ways(&cpu, &shape);
             for (whole, parts) in whole.iter().flatten().zip(parts.iter().flatten()) {
                 assert_same_bits(parts, whole, &format!("at {:?}, {shape:?}", cpu.level()));
@@ -94,7 +94,8 @@ fn a_sequence_has_the_same_attention_in_parts_and_at_once() {
 
 #[test]
 fn fused_levels_give_the_same_bits_in_f32() {
-    let fused: Vec<Cpu> = cpus(Compute::F32).into_iter().filter(|cpu| cpu.level() != Level::Scalar).collect();
+    let fused: Vec<Cpu> =
+        cpus(ComputePrecision::F32).into_iter().filter(|cpu| cpu.level() != SimdLevel::Scalar).collect();
     let Some((first, others)) = fused.split_first() else { return };
     for seed in 0..SHAPES / 4 {
         let shape = Shape::random(seed);
@@ -114,7 +115,7 @@ fn fused_levels_give_the_same_bits_in_f32() {
 
 #[test]
 fn what_does_not_fit_is_refused() {
-    for cpu in cpus(Compute::F32) {
+    for cpu in cpus(ComputePrecision::F32) {
         crate::backends::refusals::all(&cpu);
     }
     crate::backends::refusals::all(&Candle::cpu());
@@ -122,6 +123,6 @@ fn what_does_not_fit_is_refused() {
 
 #[test]
 fn a_level_that_the_cpu_lacks_is_refused() {
-    let absent = if cfg!(target_arch = "x86_64") { Level::Neon } else { Level::Avx2 };
-    assert!(Cpu::with_level(Compute::F32, absent).is_err());
+    let absent = if cfg!(target_arch = "x86_64") { SimdLevel::Neon } else { SimdLevel::Avx2 };
+    assert!(Cpu::with_level(ComputePrecision::F32, absent).is_err());
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use crate::common::assert_says;
 use crate::common::tiny::{Tiny, TinyAdapter, Weights, noise, write_json, write_weights};
-use gstore_model::architectures::Positions;
+use gstore_model::architectures::PositionEncoding;
 use gstore_model::params::TensorSpec;
 use gstore_model::weights::{Adapter, ModelFolder, checkpoint_id};
 use safetensors::Dtype;
@@ -74,7 +74,7 @@ fn both_spellings_of_rope_mean_the_same() {
     new.config["rope_parameters"]["rope_theta"] = json!(5e5);
     let decoders = [old, new].map(|t| ModelFolder::open(&t.write(&base(&folder))).unwrap().decoder().clone());
     assert_eq!(decoders[0], decoders[1]);
-    assert!(matches!(decoders[0].positions, Positions::Rotary { theta: 5e5, .. }));
+    assert!(matches!(decoders[0].positions, PositionEncoding::Rotary { theta: 5e5, .. }));
 }
 
 #[test]

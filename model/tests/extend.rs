@@ -5,7 +5,10 @@ use crate::common::zoo::zoo;
 use gstore_model::candle::Candle;
 use gstore_model::cpu::Cpu;
 use gstore_model::weights::ModelFolder;
-use gstore_model::{Backend, Compute, Feed, Keep, LastRows, Layout, Model, PackedSample, Pass, Reduction};
+use gstore_model::{
+    Backend, ComputePrecision, ForwardOptions, LastRows, Layout, Model, NextTokens, PackedSample, Reduction,
+    SavedActivations,
+};
 
 /// Sequences of a vocabulary; the lengths reach beyond a panel of keys and beyond the zoo's windows.
 fn sequences(vocab: usize, most: usize) -> Vec<Vec<u32>> {
@@ -19,7 +22,8 @@ fn sequences(vocab: usize, most: usize) -> Vec<Vec<u32>> {
 fn at_once<B: Backend>(model: &Model<B>, ids: &[u32]) -> Vec<f32> {
     let scored = vec![true; ids.len()];
     let layout = Layout::new(&[PackedSample::new(ids, &scored)], true, Reduction::Sum);
-    let pass = Pass { last_rows: LastRows::All, keep_from: None, keep: Keep::All, tap: None };
+    let pass =
+        ForwardOptions { last_rows: LastRows::All, keep_from: None, keep: SavedActivations::All, tap: None };
     let forward = model.forward(layout, pass).unwrap();
     model.logits(&forward.hidden).unwrap()
 }
@@ -29,7 +33,7 @@ fn at_once<B: Backend>(model: &Model<B>, ids: &[u32]) -> Vec<f32> {
 fn in_parts<B: Backend>(model: &Model<B>, sequences: &[Vec<u32>]) -> Vec<Vec<(usize, Vec<f32>)>> {
     let vocab = model.decoder().vocab_size;
     let mut cache = model.key_values();
-    model.extend(&mut cache, &[Feed { slot: 1, ids: &sequences[0], wanted: false }]).unwrap();
+    model.extend(&mut cache, &[NextTokens { slot: 1, ids: &sequences[0], wanted: false }]).unwrap();
     model.forget(&mut cache, 1);
     let mut found = vec![Vec::new(); sequences.len()];
     let mut fed = vec![0; sequences.len()];
@@ -46,12 +50,12 @@ fn in_parts<B: Backend>(model: &Model<B>, sequences: &[Vec<u32>]) -> Vec<Vec<(us
         }
         // Of some parts no logits are asked for.
         let wanted = |slot: usize| (fed[slot] + slot) % 5 != 1 || fed[slot] + 1 == sequences[slot].len();
-        let feed = |(slot, part): &(usize, usize)| Feed {
+        let feed = |(slot, part): &(usize, usize)| NextTokens {
             slot: *slot,
             ids: &sequences[*slot][fed[*slot]..fed[*slot] + part],
             wanted: wanted(*slot),
         };
-        let feeds: Vec<Feed<'_>> = parts.iter().map(feed).collect();
+        let feeds: Vec<NextTokens<'_>> = parts.iter().map(feed).collect();
         let logits = model.extend(&mut cache, &feeds).unwrap();
         let mut logits = logits.chunks_exact(vocab);
         let asked: Vec<bool> = feeds.iter().map(|feed| feed.wanted).collect();
@@ -99,8 +103,8 @@ fn every_family_is_the_same_in_parts_and_at_once() {
     assert!(folders.len() >= 10);
     for path in folders {
         let folder = ModelFolder::open(&path).unwrap();
-        check(&folder, Cpu::new(Compute::F32), None);
-        check(&folder, Cpu::new(Compute::Bf16), None);
+        check(&folder, Cpu::new(ComputePrecision::F32), None);
+        check(&folder, Cpu::new(ComputePrecision::Bf16), None);
         check(&folder, Candle::cpu(), Some(1e-4));
     }
 }
@@ -109,10 +113,11 @@ fn every_family_is_the_same_in_parts_and_at_once() {
 fn a_step_that_cannot_be_taken_is_refused() {
     let folder = tempfile::TempDir::new().unwrap();
     let path = crate::common::tiny::Tiny::new().write(folder.path());
-    let model = Model::load(&ModelFolder::open(&path).unwrap(), Cpu::new(Compute::F32), &mut |_, _| Ok(()));
+    let model =
+        Model::load(&ModelFolder::open(&path).unwrap(), Cpu::new(ComputePrecision::F32), &mut |_, _| Ok(()));
     let model = model.unwrap();
-    let refused = |feeds: &[Feed<'_>]| model.extend(&mut model.key_values(), feeds).is_err();
-    let feed = |slot, ids| Feed { slot, ids, wanted: true };
+    let refused = |feeds: &[NextTokens<'_>]| model.extend(&mut model.key_values(), feeds).is_err();
+    let feed = |slot, ids| NextTokens { slot, ids, wanted: true };
     assert!(!refused(&[feed(0, &[1, 2]), feed(3, &[4])]));
     assert!(refused(&[]));
     assert!(refused(&[feed(0, &[])]));

@@ -4,10 +4,10 @@
 use crate::common::assert_says;
 use crate::common::zoo::{configs, fixture, read, zoo};
 use gstore_model::architectures::{
-    Decoder, HeadNorm, LinearId, LinearKind, Mlp, NormPlace, Param, Positions, Residual, Role, RopeScaling,
-    Rows,
+    Decoder, LinearId, LinearKind, Mlp, NormPlace, Param, PositionEncoding, QkNorm, Residual, RopeScaling,
+    RowRuns, TensorRole,
 };
-use gstore_model::weights::{Decay, ModelFolder, Trained};
+use gstore_model::weights::{ModelFolder, TrainedTensor, WeightDecay};
 use serde_json::{Value, json};
 
 #[test]
@@ -17,13 +17,14 @@ fn parameters_are_those_of_transformers_in_order() {
     for (name, lines) in fixture("zoo_parameters.json").as_object().unwrap() {
         let folder = ModelFolder::open(&zoo.join(name)).unwrap();
         let decoder = folder.decoder();
-        let describe = |(param, trained): (&Param, &Trained)| {
-            let group = if trained.decay == Decay::Yes { "decayed" } else { "plain" };
+        let describe = |(param, trained): (&Param, &TrainedTensor)| {
+            let group = if trained.decay == WeightDecay::Yes { "decayed" } else { "plain" };
             let order = if param.transposed { "input-out" } else { "as-is" };
             let sizes: Vec<String> = param.file_shape().iter().map(usize::to_string).collect();
             format!("{} {group} {order} {}", param.name, sizes.join(" "))
         };
-        let found: Vec<String> = decoder.params.iter().zip(&Trained::all(decoder)).map(describe).collect();
+        let found: Vec<String> =
+            decoder.params.iter().zip(&TrainedTensor::all(decoder)).map(describe).collect();
         let expected: Vec<&str> =
             lines.as_array().unwrap().iter().map(|line| line.as_str().unwrap()).collect();
         assert_eq!(found, expected, "{name}");
@@ -44,7 +45,7 @@ fn pieces_cover_their_weights() {
         let decoder = Decoder::read(&entry.unwrap().path().join("config.json")).unwrap();
         let mut maps = Vec::new();
         for param in &decoder.params {
-            let (Role::Weight(pieces) | Role::Bias(pieces)) = &param.role else { continue };
+            let (TensorRole::Weight(pieces) | TensorRole::Bias(pieces)) = &param.role else { continue };
             let mut rows: Vec<usize> = pieces.iter().flat_map(|piece| piece.rows.iter()).collect();
             rows.sort_unstable();
             assert_eq!(rows, (0..param.shape[0]).collect::<Vec<_>>(), "{}", param.name);
@@ -53,7 +54,7 @@ fn pieces_cover_their_weights() {
                 assert_eq!(piece.rows.len(), out, "{}", param.name);
                 assert!(param.shape.len() == 1 || param.shape[1] == input, "{}", param.name);
             }
-            if matches!(param.role, Role::Weight(_)) {
+            if matches!(param.role, TensorRole::Weight(_)) {
                 maps.extend(pieces.iter().map(|piece| piece.linear));
             }
         }
@@ -107,21 +108,21 @@ fn forms_follow_the_configuration() {
     assert_eq!(with("qwen2", sliding.clone()).windows, [None, Some(5)]);
     assert_eq!(with("qwen3", sliding).windows, [None, Some(5)]);
     assert_eq!(without("qwen3", "head_dim").heads.dim, 128, "the default of the family");
-    assert_eq!((of("qwen3").head_norm, of("olmo2").head_norm), (HeadNorm::Each, HeadNorm::Whole));
+    assert_eq!((of("qwen3").head_norm, of("olmo2").head_norm), (QkNorm::Each, QkNorm::Whole));
     assert_eq!(of("olmo2").norms, [NormPlace::AfterAttention, NormPlace::AfterMlp]);
     let neox = of("gpt_neox");
     assert_eq!(neox.residual, Residual::Parallel);
     assert_eq!(with("gpt_neox", json!({"use_parallel_residual": false})).residual, Residual::Sequential);
-    let plain = Positions::Rotary { theta: 1e4, scaling: RopeScaling::Default, dims: 3 };
+    let plain = PositionEncoding::Rotary { theta: 1e4, scaling: RopeScaling::Default, dims: 3 };
     assert_eq!(neox.positions, plain, "a quarter of 12, rounded as transformers does");
     let old = json!({"rope_parameters": null, "rotary_pct": 0.5, "rotary_emb_base": 500.0});
-    let turned = Positions::Rotary { theta: 500.0, scaling: RopeScaling::Default, dims: 6 };
+    let turned = PositionEncoding::Rotary { theta: 500.0, scaling: RopeScaling::Default, dims: 6 };
     assert_eq!(with("gpt_neox", old).positions, turned);
-    let Role::Weight(qkv) = &neox.params[5].role else { panic!("{:?}", neox.params[5]) };
-    assert_eq!(qkv[1].rows, Rows { start: 12, run: 12, stride: 36, count: 4 });
+    let TensorRole::Weight(qkv) = &neox.params[5].role else { panic!("{:?}", neox.params[5]) };
+    assert_eq!(qkv[1].rows, RowRuns { start: 12, run: 12, stride: 36, count: 4 });
     assert_eq!(qkv[1].rows.iter().skip(11).take(2).collect::<Vec<_>>(), [23, 48]);
     let half = json!({"rope_parameters": {"rope_type": "default", "partial_rotary_factor": 0.5}});
-    let Positions::Rotary { dims, .. } = with("phi3", half).positions else { panic!() };
+    let PositionEncoding::Rotary { dims, .. } = with("phi3", half).positions else { panic!() };
     assert_eq!(dims, 6);
     assert_eq!(with("gpt2", json!({"n_inner": 70})).intermediate_size, 70);
     assert_eq!(of("gpt2").intermediate_size, 4 * 48);

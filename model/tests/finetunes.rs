@@ -7,15 +7,15 @@ use crate::common::archive::{self, Obj, dict, tensor};
 use crate::common::assert_says;
 use gstore_model::architectures::Decoder;
 use gstore_model::params::TensorSpec;
-use gstore_model::weights::{Moments, MomentsFile, TensorSet, Trained};
+use gstore_model::weights::{Moments, MomentsFile, TensorSet, TrainedTensor};
 use tempfile::TempDir;
 
 fn run(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/finetunes").join(name)
 }
 
-fn trained(name: &str) -> Vec<Trained> {
-    Trained::all(&Decoder::read(&run(name).join("config.json")).unwrap())
+fn trained(name: &str) -> Vec<TrainedTensor> {
+    TrainedTensor::all(&Decoder::read(&run(name).join("config.json")).unwrap())
 }
 
 fn open(name: &str, wanted: impl Fn(&TensorSpec) -> bool) -> MomentsFile {
@@ -23,7 +23,7 @@ fn open(name: &str, wanted: impl Fn(&TensorSpec) -> bool) -> MomentsFile {
 }
 
 /// What the optimizer held for a tensor, as `[out, input]`.
-fn expected(name: &str, tensor: &Trained, moment: &str) -> Vec<f32> {
+fn expected(name: &str, tensor: &TrainedTensor, moment: &str) -> Vec<f32> {
     let folder = TempDir::new().unwrap();
     fs_err::copy(run(name).join("expected.safetensors"), folder.path().join("model.safetensors")).unwrap();
     let set = TensorSet::open(folder.path(), "model").unwrap();
@@ -60,7 +60,7 @@ fn adam_of_two_groups() {
 fn some_tensors_of_all() {
     let wanted = |spec: &TensorSpec| spec.name.contains("mlp") && spec.name.ends_with("weight");
     let file = open("gpt2-adamw", wanted);
-    let tensors: Vec<Trained> = trained("gpt2-adamw").into_iter().filter(|t| wanted(&t.spec)).collect();
+    let tensors: Vec<TrainedTensor> = trained("gpt2-adamw").into_iter().filter(|t| wanted(&t.spec)).collect();
     assert_eq!(file.specs().len(), 2);
     for (index, tensor) in tensors.iter().enumerate() {
         assert_eq!(file.specs()[index], tensor.spec);
@@ -88,7 +88,7 @@ fn adafactor_keeps_factors() {
 }
 
 /// A state with one value per tensor, which is its number, in groups of these sizes.
-fn numbered(trained: &[Trained], order: &[usize], sizes: &[usize]) -> Obj {
+fn numbered(trained: &[TrainedTensor], order: &[usize], sizes: &[usize]) -> Obj {
     let states = order.iter().enumerate().map(|(number, at)| {
         let spec = &trained[*at].spec;
         let mut shape = spec.shape.clone();

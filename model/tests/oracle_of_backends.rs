@@ -1,16 +1,16 @@
 //! The tests of [`crate::oracle`] on the backends of this crate.
 
 use crate::oracle;
-use gstore_model::Compute;
+use gstore_model::ComputePrecision;
 use gstore_model::candle::Candle;
-use gstore_model::cpu::{Cpu, Level};
+use gstore_model::cpu::{Cpu, SimdLevel};
 
 macro_rules! on_every_backend {
     ($($module:ident: $($name:ident),+;)+) => {$($(
         #[test]
         fn $name() {
-            for level in Level::available() {
-                oracle::$module::$name(&Cpu::with_level(Compute::F32, level).unwrap());
+            for level in SimdLevel::available() {
+                oracle::$module::$name(&Cpu::with_level(ComputePrecision::F32, level).unwrap());
             }
             oracle::$module::$name(&Candle::cpu());
         }

@@ -12,8 +12,8 @@ use gstore_model::candle::Candle;
 use gstore_model::cpu::Cpu;
 use gstore_model::weights::{ModelError, ModelFolder};
 use gstore_model::{
-    Backend, BackendError, Compute, Keep, LastRows, Layout, Model, Objective, PackedSample, Pass, Reduction,
-    Sink, Slot, TableFactors,
+    Backend, BackendError, ComputePrecision, ForwardOptions, LastRows, Layout, Model, Objective,
+    PackedSample, Reduction, SavedActivations, Sink, Slot, TableFactors,
 };
 
 /// The bits of all gradients that pass the maps and reach the tables.
@@ -60,7 +60,8 @@ fn computed<B: Backend>(model: &Model<B>) -> Vec<Vec<u32>> {
     let layout = Layout::new(&[PackedSample::new(&ids, &[true; 9])], false, Reduction::Sum);
     let mut gradients = Gradients::default();
     let keep_from = model.lowest_wanted(&gradients);
-    let pass = Pass { last_rows: LastRows::Scored, keep_from, keep: Keep::All, tap: None };
+    let pass =
+        ForwardOptions { last_rows: LastRows::Scored, keep_from, keep: SavedActivations::All, tap: None };
     let forward = model.forward(layout, pass).unwrap();
     let objective = Objective::CrossEntropy { smoothing: 0.0 };
     let losses = model.backward(forward, objective, &mut gradients).unwrap();
@@ -107,7 +108,7 @@ fn check<B: Backend + Clone>(decoder: &Decoder, backend: &B, about: &str) {
 fn weights_are_replaced_on_every_backend() {
     let folder = tempfile::TempDir::new().unwrap();
     let folder = ModelFolder::open(&Tiny::new().write(folder.path())).unwrap();
-    for compute in [Compute::F32, Compute::Bf16] {
+    for compute in [ComputePrecision::F32, ComputePrecision::Bf16] {
         check(folder.decoder(), &Cpu::new(compute), compute.name());
     }
     check(folder.decoder(), &Candle::cpu(), "candle");
@@ -125,7 +126,7 @@ fn weights_of_every_family_are_replaced() {
     assert!(folders.len() >= 10);
     for path in folders {
         let folder = ModelFolder::open(&path).unwrap();
-        for compute in [Compute::F32, Compute::Bf16] {
+        for compute in [ComputePrecision::F32, ComputePrecision::Bf16] {
             check(folder.decoder(), &Cpu::new(compute), &format!("{} {}", path.display(), compute.name()));
         }
     }

@@ -19,7 +19,7 @@ use gstore_curvature::{Module, ModuleFactors};
 use gstore_ingest::curvature::CurvatureEngine;
 use gstore_ingest::gradient::{CheckpointSource, ModuleSelection};
 use gstore_model::cpu::Cpu;
-use gstore_model::{Compute, Keep};
+use gstore_model::{ComputePrecision, SavedActivations};
 use gstore_tests::place::Place;
 use gstore_tests::shared;
 use serde_json::{Map, Value, json};
@@ -138,7 +138,8 @@ fn write_factors(to: &Path, file: &Tensors, cases: &[Case], (model, modules): (&
     let patterns = modules.iter().map(|name| (*name).to_owned()).collect();
     let selection = ModuleSelection { patterns, biases: false };
     let mut engine =
-        CurvatureEngine::load(&source, Cpu::new(Compute::F32), &selection, Keep::All).expect("a model");
+        CurvatureEngine::load(&source, Cpu::new(ComputePrecision::F32), &selection, SavedActivations::All)
+            .expect("a model");
     let (factors, _) = fit::fit(&mut engine, file, cases, false);
     let modules: &[Module] = engine.modules();
     let folder = FactorFolder::create(to, &FactorArguments::new(Strategy::Ekfac).in_f64()).expect("made");

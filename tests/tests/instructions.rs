@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::process::Command;
 
-use gstore_model::cpu::Level;
+use gstore_model::cpu::SimdLevel;
 use gstore_query::kernel::Kernel;
 use gstore_tests::{binary, world};
 
@@ -46,7 +46,7 @@ fn narrower_instructions_leave_fewer_kernels() {
     let names = || {
         let of_queries = Kernel::available().into_iter().map(|kernel| kernel.name().to_owned());
         of_queries
-            .chain(Level::available().iter().map(|level| format!("{level:?}")))
+            .chain(SimdLevel::available().iter().map(|level| format!("{level:?}")))
             .collect::<Vec<_>>()
             .join(" ")
     };

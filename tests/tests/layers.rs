@@ -112,7 +112,7 @@ const MODEL: Folders = Folders {
     krate: "model",
     layers: &[
         &["params", "files"],
-        &["at_once"],
+        &["oom_backoff"],
         &["backend"],
         &["cpu", "candle"],
         &["device"],

@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use gstore_ingest::pipeline::{Ending, IngestPlan, IngestRequest, Kind, Progress, Silent, Unit, ingest};
+use gstore_ingest::pipeline::{IngestPlan, IngestRequest, Kind, Progress, RunEnding, Silent, Unit, ingest};
 use gstore_ingest::projection::ProjectionSpec;
 use gstore_model::Device;
 use gstore_store::{Cancel, FeatureState, RowSet, Store};
@@ -86,7 +86,7 @@ fn threads_limits_and_stops_do_not_change_a_bit() {
         let cancel = Cancel::new();
         let mut progress = StopAfter { batches: 15, cancel: &cancel, ingesting: false };
         let report = ingest(&stopped, &plan, &mut progress, &cancel).expect("no error");
-        if report.ending == Ending::Finished {
+        if report.ending == RunEnding::Finished {
             assert!(report.resumed > 0, "the last run took over what earlier ones had sealed");
             break;
         }
@@ -127,10 +127,10 @@ fn devices_beside_each_other_do_not_change_a_bit() {
     let cancel = Cancel::new();
     let mut progress = StopAfter { batches: 5, cancel: &cancel, ingesting: false };
     let stopped = ingest(&several, &plan, &mut progress, &cancel).expect("no error");
-    assert_eq!(stopped.ending, Ending::Stopped);
+    assert_eq!(stopped.ending, RunEnding::Stopped);
     let finished = world::run(&several, request(2)).expect("ingested");
     assert!(finished.resumed > 0, "what was sealed is not computed again");
-    assert_eq!(finished.ending, Ending::Finished);
+    assert_eq!(finished.ending, RunEnding::Finished);
     assert_eq!(world::digests(&several), world::digests(&one));
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use gstore_data::TextOptions;
 use gstore_ingest::pipeline::{CheckpointArg, EmbeddingForm, IngestRequest, Kind, ProjectionChoice};
-use gstore_model::Compute;
+use gstore_model::ComputePrecision;
 use gstore_model::Reduction;
 use gstore_store::{DType, Store};
 use gstore_tests::{binary, world};
@@ -74,7 +74,7 @@ fn other_questions_are_other_features() {
     let store = ingested(dir.path(), "store", &data, request("pool"));
     let mut features = world::digests(&store).len();
     let mut changes: Vec<(&str, IngestRequest)> = vec![
-        ("bf16", IngestRequest { compute: Compute::Bf16, ..request("pool") }),
+        ("bf16", IngestRequest { compute: ComputePrecision::Bf16, ..request("pool") }),
         (
             "sum",
             IngestRequest {
@@ -135,12 +135,12 @@ fn a_label_says_what_is_unlike_the_plain_one() {
         ..request("pool")
     };
     // The variant comes first and gets the plain name.
-    let store = ingested(dir.path(), "store", &data, loss(Compute::Bf16, Reduction::Mean, 512));
+    let store = ingested(dir.path(), "store", &data, loss(ComputePrecision::Bf16, Reduction::Mean, 512));
     for more in [
-        loss(Compute::F32, Reduction::Mean, 512),
-        loss(Compute::F32, Reduction::Sum, 512),
-        loss(Compute::Bf16, Reduction::Sum, 512),
-        loss(Compute::Bf16, Reduction::Sum, 256),
+        loss(ComputePrecision::F32, Reduction::Mean, 512),
+        loss(ComputePrecision::F32, Reduction::Sum, 512),
+        loss(ComputePrecision::Bf16, Reduction::Sum, 512),
+        loss(ComputePrecision::Bf16, Reduction::Sum, 256),
     ] {
         world::run(&store, more).expect("ingested");
     }

@@ -10,12 +10,12 @@ use gstore_data::{
 };
 
 use crate::error::TrainError;
-use crate::random::Stream;
+use crate::random::RandomStream;
 use crate::sample::Sample;
 
 /// Which samples are used; all unless something is given.
 #[derive(Debug, Clone, PartialEq, Default)]
-pub struct Subset {
+pub struct DataSubset {
     /// These rows: of a file, counted from 0.
     pub rows: Option<RowSet>,
     /// Those with these ids.
@@ -30,7 +30,7 @@ pub struct Subset {
 
 /// Samples as tokens.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Samples {
+pub(crate) struct EncodedSamples {
     pub samples: Vec<Sample>,
     /// Number of each in the data: row of the dataset, or place among the records of the files.
     pub rows: Vec<u64>,
@@ -41,26 +41,26 @@ pub(crate) struct Samples {
     /// Samples that are left out because an earlier one has their id.
     pub repeated: usize,
     /// Texts that were read, those that are not chosen among them where all are looked at.
-    pub texts: Texts,
+    pub texts: TextSizes,
 }
 
 /// Sizes of texts that were read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) struct Texts {
+pub(crate) struct TextSizes {
     pub number: u64,
     pub bytes: u64,
     /// Bytes of the longest.
     pub longest: u64,
 }
 
-impl Texts {
-    pub fn of(samples: &[TextSample]) -> Texts {
-        let bytes = || samples.iter().map(|sample| bytes_of(&sample.content));
-        Texts { number: samples.len() as u64, bytes: bytes().sum(), longest: bytes().max().unwrap_or(0) }
+impl TextSizes {
+    pub fn of(samples: &[TextSample]) -> TextSizes {
+        let bytes = || samples.iter().map(|sample| content_bytes(&sample.content));
+        TextSizes { number: samples.len() as u64, bytes: bytes().sum(), longest: bytes().max().unwrap_or(0) }
     }
 
-    pub fn and(self, other: Texts) -> Texts {
-        Texts {
+    pub fn and(self, other: TextSizes) -> TextSizes {
+        TextSizes {
             number: self.number + other.number,
             bytes: self.bytes + other.bytes,
             longest: self.longest.max(other.longest),
@@ -68,7 +68,7 @@ impl Texts {
     }
 }
 
-fn bytes_of(content: &Content) -> u64 {
+fn content_bytes(content: &Content) -> u64 {
     let bytes = match content {
         Content::Text(text) => text.len(),
         Content::PromptCompletion { prompt, completion } => prompt.len() + completion.len(),
@@ -84,19 +84,19 @@ fn bytes_of(content: &Content) -> u64 {
 /// source.
 pub(crate) fn load(
     source: &SampleSource,
-    subset: &Subset,
+    subset: &DataSubset,
     encoder: &TextEncoder,
     threads: usize,
     cancel: &Cancel,
-) -> Result<Samples, TrainError> {
-    let Subset { rows, ids, share, seed, repeats } = subset;
+) -> Result<EncodedSamples, TrainError> {
+    let DataSubset { rows, ids, share, seed, repeats } = subset;
     let keep = |row: u64, id: &str| {
         rows.as_ref().is_none_or(|rows| rows.contains(row)) && ids.as_ref().is_none_or(|ids| ids.contains(id))
     };
     let (mut chosen, all, texts) = match encoder.block().is_some() || encoder.spec().system.is_some() {
         false => {
             let (chosen, all) = source.read(Reading::Whole, &keep, cancel)?;
-            let texts = Texts::of(&chosen);
+            let texts = TextSizes::of(&chosen);
             (chosen, all, texts)
         }
         // A subset alone may have no place for what others of the source get.
@@ -104,7 +104,7 @@ pub(crate) fn load(
             let (mut whole, all) = source.read(Reading::Whole, &|_, _| true, cancel)?;
             check_block(&whole, encoder)?;
             check_system(&whole, encoder)?;
-            let texts = Texts::of(&whole);
+            let texts = TextSizes::of(&whole);
             whole.retain(|sample| keep(sample.row, &sample.id));
             (whole, all, texts)
         }
@@ -123,9 +123,9 @@ pub(crate) fn load(
     let repeated =
         leave_out_repeated(source, &mut chosen, *repeats, "a training would learn twice from each")?;
     if let Some(share) = share {
-        chosen = drawn(chosen, *share, *seed)?;
+        chosen = random_share(chosen, *share, *seed)?;
     }
-    Ok(Samples { repeated, texts, ..encoded(chosen, encoder, threads, cancel)? })
+    Ok(EncodedSamples { repeated, texts, ..encode_samples(chosen, encoder, threads, cancel)? })
 }
 
 /// Reads and encodes samples that no step is taken on: all of a source.
@@ -138,12 +138,12 @@ pub(crate) fn load_held_out(
     encoder: &TextEncoder,
     threads: usize,
     cancel: &Cancel,
-) -> Result<Samples, TrainError> {
+) -> Result<EncodedSamples, TrainError> {
     let (mut all, number) = source.read(Reading::Whole, &|_, _| true, cancel)?;
     check_records(source, number)?;
-    let texts = Texts::of(&all);
+    let texts = TextSizes::of(&all);
     let repeated = leave_out_repeated(source, &mut all, repeats, "the held-out loss would count each twice")?;
-    Ok(Samples { repeated, texts, ..encoded(all, encoder, threads, cancel)? })
+    Ok(EncodedSamples { repeated, texts, ..encode_samples(all, encoder, threads, cancel)? })
 }
 
 /// An error if files have no record.
@@ -158,14 +158,14 @@ fn check_records(source: &SampleSource, records: u64) -> Result<(), TrainError> 
 }
 
 /// Samples as tokens, those that have a scored one.
-fn encoded(
+fn encode_samples(
     chosen: Vec<TextSample>,
     encoder: &TextEncoder,
     threads: usize,
     cancel: &Cancel,
-) -> Result<Samples, TrainError> {
+) -> Result<EncodedSamples, TrainError> {
     let chosen = in_blocks(chosen, encoder, threads, cancel)?;
-    let mut samples = Samples::default();
+    let mut samples = EncodedSamples::default();
     let encoded = encode_each(&chosen, |sample| encoder.encode(&sample.content), threads, cancel)?;
     for (encoded, TextSample { row, .. }) in encoded.into_iter().zip(&chosen) {
         samples.truncated += usize::from(encoded.truncated);
@@ -191,7 +191,7 @@ fn leave_out_repeated(
         // Ids of a dataset are unique, and given contents have none of their own.
         return Ok(0);
     }
-    let repeated = repeated(chosen);
+    let repeated = repeated_samples(chosen);
     if repeats == Duplicates::Refuse && !repeated.is_empty() {
         let named = repeated.iter().map(|(place, earlier)| {
             let TextSample { id, row, .. } = &chosen[*place];
@@ -218,7 +218,7 @@ fn leave_out_repeated(
 }
 
 /// Places of the samples whose id an earlier one has, each with the row of that one.
-fn repeated(samples: &[TextSample]) -> Vec<(usize, u64)> {
+fn repeated_samples(samples: &[TextSample]) -> Vec<(usize, u64)> {
     let mut first: HashMap<&str, u64> = HashMap::new();
     let mut repeated = Vec::new();
     for (place, sample) in samples.iter().enumerate() {
@@ -233,7 +233,7 @@ fn repeated(samples: &[TextSample]) -> Vec<(usize, u64)> {
 }
 
 /// A random share, in the order of the data.
-fn drawn(mut chosen: Vec<TextSample>, share: f64, seed: u64) -> Result<Vec<TextSample>, TrainError> {
+fn random_share(mut chosen: Vec<TextSample>, share: f64, seed: u64) -> Result<Vec<TextSample>, TrainError> {
     if !(share > 0.0 && share <= 1.0) {
         return Err(TrainError::Option(format!(
             "a share of {share} of the samples is none: above 0, at most 1; 0.05 is 5 %"
@@ -241,7 +241,7 @@ fn drawn(mut chosen: Vec<TextSample>, share: f64, seed: u64) -> Result<Vec<TextS
     }
     let count = ((chosen.len() as f64 * share) as usize).max(1).min(chosen.len());
     let kept: HashSet<usize> =
-        Stream::new(seed, "share of samples", 0).order(chosen.len()).into_iter().take(count).collect();
+        RandomStream::new(seed, "share of samples", 0).order(chosen.len()).into_iter().take(count).collect();
     let mut index = 0;
     chosen.retain(|_| {
         index += 1;
@@ -265,7 +265,11 @@ mod tests {
         vec![Content::Messages(turns), Content::Text("A text that is longer than a block. ".repeat(9))]
     }
 
-    fn loaded(contents: Vec<Content>, subset: &Subset, text: &TextOptions) -> Result<Samples, TrainError> {
+    fn loaded(
+        contents: Vec<Content>,
+        subset: &DataSubset,
+        text: &TextOptions,
+    ) -> Result<EncodedSamples, TrainError> {
         let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("../demo/model");
         let encoder = text.encoder(&model).unwrap();
         load(&SampleSource::Given(contents), subset, &encoder, 1, &Cancel::new())
@@ -282,7 +286,7 @@ mod tests {
         let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("../demo/model");
         let encoder = TextOptions::default().encoder(&model).unwrap();
         let of = |repeats| {
-            let subset = Subset { repeats, ..Subset::default() };
+            let subset = DataSubset { repeats, ..DataSubset::default() };
             load(&source, &subset, &encoder, 1, &Cancel::new())
         };
         let refused = of(Duplicates::Refuse).unwrap_err().to_string();
@@ -300,7 +304,7 @@ mod tests {
         let encoder = TextOptions::default().encoder(&model).unwrap();
         for (files, says) in [(&paths[..1], "a.jsonl: there is no record in it"), (&paths[..], "in them")] {
             let source = SampleSource::Files { paths: files.to_vec(), fields: Vec::new() };
-            let trained = load(&source, &Subset::default(), &encoder, 1, &Cancel::new());
+            let trained = load(&source, &DataSubset::default(), &encoder, 1, &Cancel::new());
             let held_out = load_held_out(&source, Duplicates::Refuse, &encoder, 1, &Cancel::new());
             for refused in [trained, held_out] {
                 let refused = refused.unwrap_err().to_string();
@@ -313,18 +317,18 @@ mod tests {
     fn options_are_of_the_whole_source_and_not_of_a_subset() {
         let blocks = TextOptions { block: Some(16), ..TextOptions::default() };
         let system = TextOptions { system: Some("Be brief.".to_owned()), ..TextOptions::default() };
-        let row = |row| Subset { rows: Some(RowSet::from_rows([row])), ..Subset::default() };
+        let row = |row| DataSubset { rows: Some(RowSet::from_rows([row])), ..DataSubset::default() };
         for (text, without) in [(&blocks, 0), (&system, 1)] {
             assert_eq!(loaded(mixed(), &row(without), text).unwrap().rows, [without]);
             let alone = vec![mixed().swap_remove(without as usize)];
-            let refused = loaded(alone, &Subset::default(), text).err();
+            let refused = loaded(alone, &DataSubset::default(), text).err();
             assert!(matches!(
                 refused,
                 Some(TrainError::Samples(SampleError::NothingToCut | SampleError::NoSystem))
             ));
         }
         // By chance as well: one of the two, whichever.
-        let shared = |seed| Subset { share: Some(0.5), seed, ..Subset::default() };
+        let shared = |seed| DataSubset { share: Some(0.5), seed, ..DataSubset::default() };
         for seed in 0..4 {
             loaded(mixed(), &shared(seed), &blocks).unwrap();
             loaded(mixed(), &shared(seed), &system).unwrap();

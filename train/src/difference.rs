@@ -50,7 +50,7 @@ const OF_STEPS: [&str; 4] =
 pub(crate) const START_DIGESTS: &str = "digests of the checkpoint that it was resumed from";
 
 /// Two requests that are compared, and the caller's own names of options.
-struct Pair<'a> {
+struct RequestPair<'a> {
     stored: &'a Value,
     asked: &'a Value,
     own: &'a [(&'a str, &'a str)],
@@ -63,7 +63,7 @@ struct Pair<'a> {
 /// the name of the option. Where a request has `epochs` or `warm-up share`, its numbers of steps are those
 /// that were asked for, and follow from nothing.
 pub fn difference<'a>(stored: &'a Value, asked: &'a Value, own: &'a [(&str, &str)]) -> Option<String> {
-    let pair = Pair { stored, asked, own };
+    let pair = RequestPair { stored, asked, own };
     let keys = |request: &'a Value| request.as_object().into_iter().flatten().map(|(key, _)| key.as_str());
     let gone = keys(stored).filter(|key| asked.get(key).is_none());
     let differ: Vec<&str> = keys(asked).chain(gone).filter(|key| pair.differs(key)).collect();
@@ -79,9 +79,9 @@ pub fn difference<'a>(stored: &'a Value, asked: &'a Value, own: &'a [(&str, &str
     }
 }
 
-impl Pair<'_> {
+impl RequestPair<'_> {
     fn differs(&self, key: &str) -> bool {
-        if of(self.stored, key) == of(self.asked, key) {
+        if value_of(self.stored, key) == value_of(self.asked, key) {
             return false;
         }
         match key {
@@ -89,7 +89,7 @@ impl Pair<'_> {
             "method" => !self.both(key, is_adapter) || self.differs("model"),
             "resumed from" => !self.both(START_DIGESTS, Value::is_object) || self.differs(START_DIGESTS),
             // Of the devices of one sort any may compute.
-            "backend" => sort(of(self.stored, key)) != sort(of(self.asked, key)),
+            "backend" => sort(value_of(self.stored, key)) != sort(value_of(self.asked, key)),
             // Earlier versions wrote none.
             START_DIGESTS => self.both(key, Value::is_object),
             _ => true,
@@ -97,7 +97,7 @@ impl Pair<'_> {
     }
 
     fn both(&self, key: &str, is: fn(&Value) -> bool) -> bool {
-        is(of(self.stored, key)) && is(of(self.asked, key))
+        is(value_of(self.stored, key)) && is(value_of(self.asked, key))
     }
 
     /// Whether a number was asked for itself, where the request says what else it could follow from.
@@ -130,7 +130,7 @@ impl Pair<'_> {
     }
 
     fn of_key(&self, key: &str) -> Vec<String> {
-        let (stored, asked) = (of(self.stored, key), of(self.asked, key));
+        let (stored, asked) = (value_of(self.stored, key), value_of(self.asked, key));
         let flag = |name: &str, is_asked: bool| {
             let option = Remedy::Option(name, "");
             vec![if is_asked {
@@ -149,7 +149,7 @@ impl Pair<'_> {
             ("samples" | "held-out samples", _) => vec![format!("its {key} differ from those given")],
             ("numbers of the rows", _) => vec!["its rows have other numbers than those given".to_owned()],
             (START_DIGESTS, _) => {
-                let from = text(of(self.asked, "resumed from")).unwrap_or_default();
+                let from = text(value_of(self.asked, "resumed from")).unwrap_or_default();
                 let option = Remedy::Option("resume_from_checkpoint", &from);
                 vec![format!("the checkpoint of {option} is another than it went on from")]
             }
@@ -158,10 +158,12 @@ impl Pair<'_> {
             ("shuffle", _) => flag("no_shuffle", asked == &Value::Bool(false)),
             ("rate of the first step", _) => flag("first_rate_zero", asked == "zero"),
             ("tokens of a packed sequence", Value::Number(_)) if stored.is_number() => {
-                vec![said("max_length", stored, asked)]
+                vec![option_text("max_length", stored, asked)]
             }
             ("tokens of a packed sequence", _) => flag("packing", !asked.is_null()),
-            ("steps between two losses of held-out samples", _) => vec![said("eval_every", stored, asked)],
+            ("steps between two losses of held-out samples", _) => {
+                vec![option_text("eval_every", stored, asked)]
+            }
             ("steps", _) if !self.is_given("epochs") => result("step", ["epochs", "steps"]),
             ("warm-up steps", _) if !self.is_given("warm-up share") => {
                 result("warm-up step", ["warm-up steps", "warm-up share"])
@@ -172,7 +174,7 @@ impl Pair<'_> {
             }
             ("rates of the optimizer" | "dropout", _) => rates(stored, asked),
             _ => match self.name(key) {
-                Some(option) => vec![said(option, stored, asked)],
+                Some(option) => vec![option_text(option, stored, asked)],
                 None => {
                     let what = key.split(" of ").next().unwrap_or(key);
                     let verb = if what.ends_with('s') { "are" } else { "is" };
@@ -184,7 +186,7 @@ impl Pair<'_> {
 }
 
 /// What a request has of a key; null where it has nothing.
-fn of<'a>(request: &'a Value, key: &str) -> &'a Value {
+fn value_of<'a>(request: &'a Value, key: &str) -> &'a Value {
     request.get(key).unwrap_or(&Value::Null)
 }
 
@@ -215,13 +217,13 @@ fn rates(stored: &Value, asked: &Value) -> Vec<String> {
     let rate = |of: &Value, name: &str| of.get(name).and_then(Value::as_f64).or(is_dropout.then_some(0.0));
     let differ = RATES.iter().filter_map(|&(name, option)| {
         let (stored, asked) = (rate(stored, name)?, rate(asked, name)?);
-        (stored != asked).then(|| said(option, &stored.into(), &asked.into()))
+        (stored != asked).then(|| option_text(option, &stored.into(), &asked.into()))
     });
     differ.collect()
 }
 
 /// An option with what is asked and what was.
-fn said(option: &str, stored: &Value, asked: &Value) -> String {
+fn option_text(option: &str, stored: &Value, asked: &Value) -> String {
     let was = text(stored).map_or("was not given".to_owned(), |stored| format!("was {stored}"));
     match text(asked) {
         Some(asked) => format!("{}, {was}", Remedy::Option(option, &asked)),

@@ -5,7 +5,7 @@ use gstore_model::{Dropout, Layout};
 use serde_json::{Value, json};
 
 use crate::error::TrainError;
-use crate::random::Stream;
+use crate::random::RandomStream;
 
 /// Shares of values that are dropped in training, each in [0, 1).
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
@@ -87,7 +87,7 @@ impl DropoutRates {
         decoder: &Decoder,
         layout: &Layout,
         first: usize,
-        stream: Stream,
+        stream: RandomStream,
     ) -> Dropout {
         let mut keys = Vec::with_capacity(layout.rows());
         for (sample, span) in (first as u64..).zip(&layout.spans) {

@@ -6,15 +6,15 @@ use gstore_core::Cancel;
 use gstore_core::parallel::with_workers;
 use gstore_model::gradients::HostFactors;
 use gstore_model::weights::Adapter;
-use gstore_model::{Numbered, with_backend};
+use gstore_model::{MultiDevice, with_backend};
 
 use crate::checkpoint::{check_files, last_checkpoint};
 use crate::error::TrainError;
-use crate::observer::{Observer, Quiet};
+use crate::observer::{SilentObserver, TrainObserver};
 use crate::optimizer::Optimizer;
 use crate::parameters::Parameters;
-use crate::prepare::Prepared;
-use crate::request::{Method, TrainRequest};
+use crate::prepare::PreparedTraining;
+use crate::request::{TrainMethod, TrainRequest};
 use crate::resumption::steps_of;
 use crate::sample::Sample;
 use crate::start::{check_output, identity, start};
@@ -61,12 +61,12 @@ pub struct Forecast {
 /// As [`crate::run`], before its first step.
 pub fn forecast(
     request: &TrainRequest,
-    observer: &mut dyn Observer,
+    observer: &mut dyn TrainObserver,
     cancel: &Cancel,
 ) -> Result<Forecast, TrainError> {
     let (device, precision) = (request.compute.device, request.compute.precision);
     request.compute.check()?;
-    let prepared = Prepared::new(request, observer, cancel)?;
+    let prepared = PreparedTraining::new(request, observer, cancel)?;
     let fits = prepared.check_memory();
     if let Err(lack) = &fits {
         observer.note(&lack.to_string());
@@ -90,24 +90,25 @@ pub fn forecast(
 /// As [`crate::run`], before its first step.
 pub fn check(request: &TrainRequest, cancel: &Cancel) -> Result<(), TrainError> {
     request.compute.check()?;
-    let prepared = Prepared::new(request, &mut Quiet, cancel)?;
+    let prepared = PreparedTraining::new(request, &mut SilentObserver, cancel)?;
     prepared.check_memory()?;
-    let Prepared { request, base, samples, held_out, steps, .. } = &prepared;
+    let PreparedTraining { request, base, samples, held_out, steps, .. } = &prepared;
     identity(request, base.as_ref(), (samples, held_out), steps)?;
-    if let (Method::Adapter(folder), Some(base)) = (&request.method, base) {
+    if let (TrainMethod::Adapter(folder), Some(base)) = (&request.method, base) {
         HostFactors::read(&Adapter::open(folder)?, base)?;
     }
     Ok(())
 }
 
-fn measure<B: Numbered>(
-    prepared: Prepared,
+fn measure<B: MultiDevice>(
+    prepared: PreparedTraining,
     backend: B,
     fits: bool,
     cancel: &Cancel,
 ) -> Result<Forecast, TrainError> {
     let values = prepared.trained_values()?;
-    let Prepared { request, base, decoder, samples, held_out, sequences, steps, memory, .. } = prepared;
+    let PreparedTraining { request, base, decoder, samples, held_out, sequences, steps, memory, .. } =
+        prepared;
     let (identity, _) = identity(&request, base.as_ref(), (&samples, &held_out), &steps)?;
     let overwrites = check_output(&request, &identity, steps.total())?;
     // Nothing of this training is there where it is overwritten.
@@ -151,7 +152,7 @@ fn measure<B: Numbered>(
         disk: at_once.saturating_mul(values).saturating_mul(4 + of_state),
         memory: memory.bytes,
         threads: memory.threads,
-        recomputes: memory.keep == gstore_model::Keep::Inputs,
+        recomputes: memory.keep == gstore_model::SavedActivations::Inputs,
         seconds: of_token.map(|of_token| {
             of_token * of_epoch as f64 * total.saturating_sub(taken) as f64 / per_epoch.max(1) as f64
         }),
@@ -159,7 +160,7 @@ fn measure<B: Numbered>(
 }
 
 /// Seconds that the gradient takes for each token of some samples.
-fn seconds_of_token<B: Numbered>(
+fn seconds_of_token<B: MultiDevice>(
     request: &TrainRequest,
     parameters: Parameters<B>,
     samples: &[Sample],

@@ -5,30 +5,31 @@ use std::sync::{Mutex, PoisonError};
 
 use gstore_core::parallel::{in_turn, unordered};
 use gstore_core::{Cancel, Cancelled};
-use gstore_model::gradients::{LoraSink, Summed};
+use gstore_model::gradients::{BatchSumSink, LoraSink};
 use gstore_model::{
-    Backend, Keep, LastRows, Layout, Model, Objective, OutOfMemory, PackedSample, Pass, Reduction, Sink,
+    Backend, ForwardOptions, LastRows, Layout, Model, Objective, OutOfMemory, PackedSample, Reduction,
+    SavedActivations, Sink,
 };
 
-use crate::cut::cut;
 use crate::dropout::DropoutRates;
 use crate::error::TrainError;
-use crate::parameters::{Form, Parameters};
+use crate::parameters::{ParameterForm, Parameters};
 use crate::perturbed::{PerturbedHead, PieceHead};
-use crate::random::Stream;
-use crate::sample::{Sample, Weighted};
-use crate::sums::{PieceSink, Scratch, Sums};
+use crate::pieces::cut;
+use crate::random::RandomStream;
+use crate::sample::{Sample, WeightedSample};
+use crate::sums::{GradientBuffers, GradientSums, PieceSink};
 use crate::turns::{StopOnDrop, Turns};
 
 /// How a gradient is computed.
 #[derive(Clone, Copy)]
-pub(crate) struct Computing<'a> {
+pub(crate) struct GradientOptions<'a> {
     pub threads: usize,
     /// About as many tokens as a piece has at most.
     pub piece_tokens: usize,
-    pub keep: Keep,
+    pub keep: SavedActivations,
     /// Shares that are dropped, and the step's stream of random numbers.
-    pub dropout: Option<(DropoutRates, Stream)>,
+    pub dropout: Option<(DropoutRates, RandomStream)>,
     pub cancel: &'a Cancel,
 }
 
@@ -41,25 +42,25 @@ impl<B: Backend + Clone> Parameters<B> {
     /// where one on each device is too many, with smaller pieces, as they would have been asked for.
     pub(crate) fn gradient(
         &self,
-        samples: &[Weighted<'_>],
+        samples: &[WeightedSample<'_>],
         head: Option<&PerturbedHead<'_, B>>,
-        computing: Computing<'_>,
+        computing: GradientOptions<'_>,
         mut old: Vec<Vec<f32>>,
     ) -> Result<(f64, Vec<Vec<f32>>), TrainError> {
         let lengths: Vec<usize> = samples.iter().map(|w| w.sample.ids.len()).collect();
         let devices = self.models.len().max(1);
-        self.at_once.retry(|attempt| {
+        self.backoff.retry(|attempt| {
             let most = computing.piece_tokens.min(attempt.most);
             let pieces = cut(&lengths, most);
             let tokens = |piece: &Range<usize>| lengths[piece.clone()].iter().sum::<usize>();
             let several = pieces.iter().filter(|piece| piece.len() > 1).map(tokens).max();
             attempt.tried = several.map(|tokens| tokens.min(most));
             loop {
-                let threads = computing.threads.min(self.at_once.calls()).max(devices).min(pieces.len());
-                let computing = Computing { threads, ..computing };
+                let threads = computing.threads.min(self.backoff.calls()).max(devices).min(pieces.len());
+                let computing = GradientOptions { threads, ..computing };
                 match self.in_pieces(samples, &pieces, head, computing, std::mem::take(&mut old)) {
                     Err(error) if threads > devices && error.is_out_of_memory() => {
-                        self.at_once.halve_calls(threads)
+                        self.backoff.halve_calls(threads)
                     }
                     done => return done,
                 }
@@ -69,15 +70,15 @@ impl<B: Backend + Clone> Parameters<B> {
 
     fn in_pieces(
         &self,
-        samples: &[Weighted<'_>],
+        samples: &[WeightedSample<'_>],
         pieces: &[Range<usize>],
         head: Option<&PerturbedHead<'_, B>>,
-        computing: Computing<'_>,
+        computing: GradientOptions<'_>,
         mut old: Vec<Vec<f32>>,
     ) -> Result<(f64, Vec<Vec<f32>>), TrainError> {
         let places = self.places();
         old.resize(self.store().specs().len(), Vec::new());
-        let sums = Sums {
+        let sums = GradientSums {
             tensors: old.into_iter().map(Mutex::new).collect(),
             turns: Turns::new(places.len()),
             places,
@@ -85,7 +86,7 @@ impl<B: Backend + Clone> Parameters<B> {
         let losses: Vec<Mutex<f64>> = pieces.iter().map(|_| Mutex::new(0.0)).collect();
         // What fails first makes others fail, and only the first says why.
         let failure = Mutex::new(None);
-        let work = |(device, scratch): &mut (usize, Scratch<B>), piece: usize| {
+        let work = |(device, scratch): &mut (usize, GradientBuffers<B>), piece: usize| {
             let mut guard = StopOnDrop { turns: &sums.turns, done: false };
             let of_piece = |()| {
                 let (samples, start) = (&samples[pieces[piece].clone()], pieces[piece].start);
@@ -114,18 +115,18 @@ impl<B: Backend + Clone> Parameters<B> {
             kept().extend(done.into_iter().map(|(_, scratch)| scratch));
         }
         let tensor = |tensor: Mutex<Vec<f32>>| tensor.into_inner().unwrap_or_else(PoisonError::into_inner);
-        Ok((sum(losses), sums.tensors.into_iter().map(tensor).collect()))
+        Ok((sum_losses(losses), sums.tensors.into_iter().map(tensor).collect()))
     }
 
     /// One piece on a device: forward, backward, and its gradients added when it is its turn.
     fn piece(
         &self,
         (piece, device): (usize, usize),
-        samples: &[Weighted<'_>],
+        samples: &[WeightedSample<'_>],
         head: Option<&PerturbedHead<'_, B>>,
-        (first, Computing { keep, dropout, .. }): (usize, Computing<'_>),
-        sums: &Sums,
-        scratch: &mut Scratch<B>,
+        (first, GradientOptions { keep, dropout, .. }): (usize, GradientOptions<'_>),
+        sums: &GradientSums,
+        scratch: &mut GradientBuffers<B>,
     ) -> Result<f64, TrainError> {
         let model = self.model_on(device)?;
         let packed: Vec<PackedSample<'_>> = samples.iter().map(|w| w.sample.packed()).collect();
@@ -144,19 +145,19 @@ impl<B: Backend + Clone> Parameters<B> {
             None => None,
         };
         let losses = match &self.form {
-            Form::Lora { factors, .. } => {
+            ParameterForm::Lora { factors, .. } => {
                 let width = self.store().values().len();
                 let mut rows = model.backend().rows(1, width, scratch.layer.take())?;
                 let factors = &factors[device];
-                let mut sink = Summed(LoraSink { factors, out: Some(&mut rows), entropies: None });
-                let losses = run(model, layout, keep, head.as_mut(), &mut sink)?;
+                let mut sink = BatchSumSink(LoraSink { factors, out: Some(&mut rows), entropies: None });
+                let losses = forward_backward(model, layout, keep, head.as_mut(), &mut sink)?;
                 sums.add(0, piece, model.backend().host_rows(&mut rows)?)?;
                 scratch.layer = Some(rows);
                 losses
             }
-            Form::Full { layout: grad } => {
+            ParameterForm::Full { layout: grad } => {
                 let sink = PieceSink::new(grad, piece, sums, scratch);
-                run(model, layout, keep, head.as_mut(), &mut Summed(sink))?
+                forward_backward(model, layout, keep, head.as_mut(), &mut BatchSumSink(sink))?
             }
         };
         let weighted =
@@ -168,7 +169,11 @@ impl<B: Backend + Clone> Parameters<B> {
 
 impl<B: Backend + Clone> Parameters<B> {
     /// The losses of all scored tokens of samples, summed, without dropout.
-    pub(crate) fn losses(&self, samples: &[Sample], computing: Computing<'_>) -> Result<f64, TrainError> {
+    pub(crate) fn losses(
+        &self,
+        samples: &[Sample],
+        computing: GradientOptions<'_>,
+    ) -> Result<f64, TrainError> {
         let lengths: Vec<usize> = samples.iter().map(|sample| sample.ids.len()).collect();
         let pieces = cut(&lengths, computing.piece_tokens);
         let losses: Vec<Mutex<f64>> = pieces.iter().map(|_| Mutex::new(0.0)).collect();
@@ -178,14 +183,18 @@ impl<B: Backend + Clone> Parameters<B> {
             let samples = &samples[range.clone()];
             // Token by token, so that parts have the sum of the whole.
             let mut total = 0.0;
-            self.at_once.in_parts(&lengths[range], |part| {
+            self.backoff.in_parts(&lengths[range], |part| {
                 let packed: Vec<PackedSample<'_>> = samples[part].iter().map(Sample::packed).collect();
                 let layout = Layout::new(&packed, false, Reduction::Sum);
                 if layout.scored_rows.is_empty() {
                     return Ok(());
                 }
-                let pass =
-                    Pass { last_rows: LastRows::Scored, keep_from: None, keep: Keep::Inputs, tap: None };
+                let pass = ForwardOptions {
+                    last_rows: LastRows::Scored,
+                    keep_from: None,
+                    keep: SavedActivations::Inputs,
+                    tap: None,
+                };
                 let forward = model.forward(layout, pass)?;
                 let of_tokens = model.losses(&forward, Objective::CrossEntropy { smoothing: 0.0 })?;
                 of_tokens.iter().for_each(|loss| total += f64::from(*loss));
@@ -196,26 +205,26 @@ impl<B: Backend + Clone> Parameters<B> {
         };
         let threads = computing.threads.max(self.models.len());
         unordered(pieces.len(), threads, computing.cancel, in_turn(self.models.len()), of_piece)?;
-        Ok(sum(losses))
+        Ok(sum_losses(losses))
     }
 }
 
 /// The losses of pieces, added in their order.
-fn sum(losses: Vec<Mutex<f64>>) -> f64 {
+fn sum_losses(losses: Vec<Mutex<f64>>) -> f64 {
     let value = |loss: Mutex<f64>| loss.into_inner().unwrap_or_else(PoisonError::into_inner);
     losses.into_iter().map(value).fold(0.0, |sum, loss| sum + loss)
 }
 
 /// A forward and a backward pass.
-fn run<B: Backend>(
+fn forward_backward<B: Backend>(
     model: &Model<B>,
     layout: Layout,
-    keep: Keep,
+    keep: SavedActivations,
     head: Option<&mut PieceHead<'_, B>>,
     sink: &mut dyn Sink<B>,
 ) -> Result<Vec<f32>, TrainError> {
     let keep_from = model.lowest_wanted(sink);
-    let pass = Pass { last_rows: LastRows::Scored, keep_from, keep, tap: None };
+    let pass = ForwardOptions { last_rows: LastRows::Scored, keep_from, keep, tap: None };
     let forward = model.forward(layout, pass)?;
     match head {
         Some(head) => head.backward(model, forward, sink),

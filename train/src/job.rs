@@ -4,25 +4,25 @@ mod checks;
 
 use gstore_core::parallel::with_workers;
 use gstore_core::{Cancel, CheckpointId};
-use gstore_model::{Backend, Numbered, with_backend};
+use gstore_model::{Backend, MultiDevice, with_backend};
 use serde_json::Value;
 
 use crate::checkpoint::{
-    Checkpoint, Evaluated, Lock, LogLine, Resumed, TrainingState, check_writable, checkpoints,
-    last_checkpoint, remove_all, write,
+    Checkpoint, EvaluationLoss, FolderLock, LogLine, ResumedTraining, TrainingState, check_writable,
+    checkpoints, last_checkpoint, remove_all, write,
 };
 use crate::error::TrainError;
-use crate::observer::Observer;
-use crate::prepare::Prepared;
+use crate::observer::TrainObserver;
+use crate::prepare::PreparedTraining;
 use crate::request::TrainRequest;
 use crate::sample::Sample;
 use crate::schedule::Schedule;
-use crate::start::{Begun, begin, check_output, identity, start};
+use crate::start::{OutputFolder, check_output, identity, start, take_output_folder};
 use crate::trainer::{Trainer, TrainerOptions};
 
 /// How a training ended.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Outcome {
+pub struct TrainOutcome {
     /// Whether every step was taken; otherwise it was told to stop, and the same command goes on.
     pub finished: bool,
     /// Steps taken, those of earlier runs of the command among them.
@@ -38,7 +38,7 @@ pub struct Outcome {
     /// The last entry of the log.
     pub last: Option<LogLine>,
     /// Losses of the samples that no step is taken on.
-    pub evaluations: Vec<Evaluated>,
+    pub evaluations: Vec<EvaluationLoss>,
     /// Its checkpoints, by step.
     pub checkpoints: Vec<Checkpoint>,
 }
@@ -50,9 +50,9 @@ pub struct Outcome {
 /// number any more. What was saved stays.
 pub fn run(
     request: &TrainRequest,
-    observer: &mut dyn Observer,
+    observer: &mut dyn TrainObserver,
     cancel: &Cancel,
-) -> Result<Outcome, TrainError> {
+) -> Result<TrainOutcome, TrainError> {
     let device = request.compute.device;
     // Threads of the CPU backend keep the memory of their activations from step to step. Candle has threads of its own.
     with_backend!(
@@ -67,10 +67,10 @@ pub fn run(
 
 /// A training that is about to take steps.
 struct Job<'a, B: Backend> {
-    prepared: Prepared,
+    prepared: PreparedTraining,
     /// Of the output folder; none where no step is left.
-    _lock: Option<Lock>,
-    observer: &'a mut dyn Observer,
+    _lock: Option<FolderLock>,
+    observer: &'a mut dyn TrainObserver,
     cancel: &'a Cancel,
     schedule: Schedule,
     identity: Value,
@@ -78,7 +78,7 @@ struct Job<'a, B: Backend> {
     base: Option<CheckpointId>,
     trainer: Trainer<B>,
     log: Vec<LogLine>,
-    evaluations: Vec<Evaluated>,
+    evaluations: Vec<EvaluationLoss>,
     /// Losses since the last entry of the log.
     pending: Vec<f64>,
     /// Whether it was said that the gradient is zero.
@@ -87,18 +87,18 @@ struct Job<'a, B: Backend> {
     said_rise: Option<u64>,
 }
 
-impl<'a, B: Numbered> Job<'a, B> {
+impl<'a, B: MultiDevice> Job<'a, B> {
     fn new(
         request: &TrainRequest,
         backend: B,
-        observer: &'a mut dyn Observer,
+        observer: &'a mut dyn TrainObserver,
         cancel: &'a Cancel,
     ) -> Result<Job<'a, B>, TrainError> {
         // Before data is read: one may not be there.
         let others = request.compute.others(&backend)?;
-        let prepared = Prepared::new(request, observer, cancel)?;
+        let prepared = PreparedTraining::new(request, observer, cancel)?;
         prepared.check_memory()?;
-        let Prepared { request, base, decoder, samples, held_out, steps, .. } = &prepared;
+        let PreparedTraining { request, base, decoder, samples, held_out, steps, .. } = &prepared;
         let (identity, begun_with) = identity(request, base.as_ref(), (samples, held_out), steps)?;
         let total = steps.total();
         // What cannot be begun with leaves no folder behind.
@@ -109,7 +109,7 @@ impl<'a, B: Numbered> Job<'a, B> {
                 Some(start(request, false, base.as_ref(), decoder, backend.clone())?)
             }
         };
-        let Begun { lock, overwrites } = begin(request, &identity, total)?;
+        let OutputFolder { lock, overwrites } = take_output_folder(request, &identity, total)?;
         let start = match (first, last_checkpoint(&request.output)?) {
             (Some(first), None) => first,
             // Where another training has written meanwhile, weights are not in memory twice.
@@ -118,7 +118,7 @@ impl<'a, B: Numbered> Job<'a, B> {
                 start(request, overwrites, base.as_ref(), decoder, backend)?
             }
         };
-        let Resumed { parameters, optimizer, log, evaluations, pending } = start;
+        let ResumedTraining { parameters, optimizer, log, evaluations, pending } = start;
         let parameters = parameters.beside(base.as_ref(), others)?;
         // Not before: what is refused until here leaves the former training as it was.
         if overwrites {
@@ -142,7 +142,7 @@ impl<'a, B: Numbered> Job<'a, B> {
         })
     }
 
-    fn run(mut self) -> Result<Outcome, TrainError> {
+    fn run(mut self) -> Result<TrainOutcome, TrainError> {
         let (begun, total) = (self.trainer.optimizer.steps(), self.prepared.steps.total());
         let (mut taken, mut saved) = (begun, begun);
         if taken < total {
@@ -177,10 +177,10 @@ impl<'a, B: Numbered> Job<'a, B> {
             self.remove_replaced(taken)?;
         }
         self.warn_of_lasting_rise();
-        if let Some(note) = self.trainer.parameters.at_once.note(Some("batch_tokens")) {
+        if let Some(note) = self.trainer.parameters.backoff.note(Some("batch_tokens")) {
             self.observer.note(&note);
         }
-        Ok(Outcome {
+        Ok(TrainOutcome {
             finished: taken >= total,
             steps: taken,
             before: begun,
@@ -223,7 +223,7 @@ impl<'a, B: Numbered> Job<'a, B> {
     /// Computes the loss of the samples that no step is taken on, if it is due after `taken` steps. Ctrl-C
     /// waits for it: a checkpoint has the evaluations of all its steps.
     fn evaluate(&mut self, taken: u64) -> Result<(), TrainError> {
-        let Prepared { request, held_out, steps, .. } = &self.prepared;
+        let PreparedTraining { request, held_out, steps, .. } = &self.prepared;
         let Some(evaluation) = &request.evaluation else { return Ok(()) };
         if !steps.is_due(evaluation.every, taken) {
             return Ok(());
@@ -233,7 +233,7 @@ impl<'a, B: Numbered> Job<'a, B> {
             let what = "the loss of the held-out samples";
             return Err(TrainError::after(taken, what, loss));
         }
-        let line = Evaluated { step: taken, epoch: steps.epoch(taken), loss };
+        let line = EvaluationLoss { step: taken, epoch: steps.epoch(taken), loss };
         self.evaluations.push(line);
         self.observer.evaluated(&line);
         Ok(())
@@ -247,7 +247,7 @@ impl<'a, B: Numbered> Job<'a, B> {
         if !interim {
             self.check_samples(taken, taken == self.prepared.steps.total())?;
         }
-        let Prepared { request, steps, .. } = &self.prepared;
+        let PreparedTraining { request, steps, .. } = &self.prepared;
         let training = TrainingState {
             step: taken,
             epoch: steps.epoch(taken),

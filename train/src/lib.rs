@@ -17,7 +17,7 @@
 #![forbid(unsafe_code)]
 
 mod checkpoint;
-mod cut;
+mod created_folder;
 mod data;
 pub mod daunce;
 mod difference;
@@ -27,7 +27,6 @@ mod forecast;
 mod gradient;
 mod job;
 mod lora;
-mod made;
 mod memory;
 mod merge;
 mod observer;
@@ -36,6 +35,7 @@ mod order;
 mod packing;
 mod parameters;
 mod perturbed;
+mod pieces;
 mod prepare;
 mod random;
 mod register;
@@ -48,22 +48,25 @@ mod sums;
 mod trainer;
 mod turns;
 
-pub use checkpoint::{Checkpoint, Evaluated, Lock, LogLine, last_checkpoint};
-pub use data::Subset;
+pub use checkpoint::{Checkpoint, EvaluationLoss, FolderLock, LogLine, last_checkpoint};
+pub use data::DataSubset;
 pub use difference::difference;
 pub use dropout::DropoutRates;
 pub use error::TrainError;
 pub use forecast::{Forecast, check, forecast};
 pub use gstore_data::SampleSource as DataSource;
-pub use job::{Outcome, run};
+pub use job::{TrainOutcome, run};
 pub use lora::LoraChoice;
-pub use merge::{base_of, is_merged, merge};
-pub use observer::{Observer, Quiet};
+pub use merge::{adapter_base, is_merged, merge};
+pub use observer::{SilentObserver, TrainObserver};
 pub use optimizer::{AdamW, Optimizer, OptimizerKind, Sgd, TensorState};
-pub use order::{Leftover, Plan, Steps};
+pub use order::{LeftoverBatches, SampleOrder, StepPlan};
 pub use parameters::Parameters;
 pub use register::register;
-pub use request::{Batching, Compute, Evaluation, LossMean, Method, Saving, StepOptions, TrainRequest};
+pub use request::{
+    BatchOptions, ComputeOptions, EvaluationOptions, LossMean, SavingOptions, StepOptions, TrainMethod,
+    TrainRequest,
+};
 pub use sample::Sample;
 pub use schedule::{Schedule, ScheduleKind};
 pub use trainer::{StepReport, Trainer, TrainerOptions};

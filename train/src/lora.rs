@@ -1,7 +1,7 @@
 //! The choice of modules that get LoRA factors.
 
 use gstore_core::Remedy;
-use gstore_model::architectures::{Decoder, LinearId, LinearKind, Param, Role};
+use gstore_model::architectures::{Decoder, LinearId, LinearKind, Param, TensorRole};
 
 use crate::error::TrainError;
 
@@ -44,7 +44,7 @@ impl LoraChoice {
             }
         }
         let of_attention = |param: &Param| match &param.role {
-            Role::Weight(pieces) => pieces.iter().all(|piece| match piece.linear {
+            TensorRole::Weight(pieces) => pieces.iter().all(|piece| match piece.linear {
                 LinearId::Layer { kind, .. } => {
                     matches!(kind, LinearKind::Q | LinearKind::K | LinearKind::V | LinearKind::O)
                 }

@@ -3,16 +3,16 @@
 //! Nothing that is given up changes a bit: layers are computed twice rather than kept, and fewer threads run,
 //! one on each device at least.
 
-use gstore_model::architectures::{Decoder, LinearId, LinearKind, Param, Role};
-use gstore_model::{HEAD_ROWS, Keep};
+use gstore_model::architectures::{Decoder, LinearId, LinearKind, Param, TensorRole};
+use gstore_model::{HEAD_ROWS, SavedActivations};
 
 use crate::error::TrainError;
-use crate::request::Method;
+use crate::request::TrainMethod;
 
 /// How a training computes, and what that takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct MemoryPlan {
-    pub keep: Keep,
+    pub keep: SavedActivations,
     pub threads: usize,
     /// Bytes at the peak, about.
     pub bytes: u64,
@@ -36,7 +36,7 @@ const PROCESS: u64 = 48 << 20;
 const OF_VOCABULARY: u64 = 400;
 
 /// Sizes that decide the memory.
-pub(crate) struct Sizes<'a> {
+pub(crate) struct MemorySizes<'a> {
     pub decoder: &'a Decoder,
     /// Devices that compute, each of which has the model.
     pub devices: usize,
@@ -57,31 +57,31 @@ pub(crate) struct Sizes<'a> {
     pub encoding: u64,
 }
 
-impl Sizes<'_> {
+impl MemorySizes<'_> {
     /// What is kept and how many threads run: all of it, unless that is more than `most` bytes.
-    pub fn plan(&self, keep: Keep, threads: usize, most: Option<u64>) -> MemoryPlan {
+    pub fn plan(&self, keep: SavedActivations, threads: usize, most: Option<u64>) -> MemoryPlan {
         let present = self.of_process();
         let of = |keep, threads| MemoryPlan { keep, threads, bytes: self.bytes(keep, threads), present };
         let mut plan = of(keep, threads.max(self.devices));
         let fits = |plan: &MemoryPlan| most.is_none_or(|most| plan.bytes <= most);
         if !fits(&plan) {
-            plan = of(Keep::Inputs, plan.threads);
+            plan = of(SavedActivations::Inputs, plan.threads);
         }
         while !fits(&plan) && plan.threads > self.devices {
-            plan = of(Keep::Inputs, plan.threads - 1);
+            plan = of(SavedActivations::Inputs, plan.threads - 1);
         }
         plan
     }
 
     /// How many copies, of `models`, can be trained at once: a thread for each at least, and not more than
     /// `most` bytes; one in any case. They share the weights of their starting point.
-    pub fn copies(&self, keep: Keep, threads: usize, models: usize, most: Option<u64>) -> usize {
+    pub fn copies(&self, keep: SavedActivations, threads: usize, models: usize, most: Option<u64>) -> usize {
         let fits = |copies: &usize| most.is_none_or(|most| self.of_copies(keep, threads, *copies) <= most);
         (1..=models.min(threads).max(1)).rev().find(fits).unwrap_or(1)
     }
 
     /// Bytes at the peak with so many copies at once.
-    pub fn of_copies(&self, keep: Keep, threads: usize, copies: usize) -> u64 {
+    pub fn of_copies(&self, keep: SavedActivations, threads: usize, copies: usize) -> u64 {
         // Logits of the starting point next to their own.
         let logits = 4 * HEAD_ROWS as u64 * self.decoder.vocab_size as u64;
         let of_threads = threads as u64 * (self.of_thread(keep) + logits);
@@ -90,7 +90,7 @@ impl Sizes<'_> {
         self.of_process() + self.encoding.max(self.of_models() + of_threads + of_copies)
     }
 
-    fn bytes(&self, keep: Keep, threads: usize) -> u64 {
+    fn bytes(&self, keep: SavedActivations, threads: usize) -> u64 {
         let of_threads = threads as u64 * self.of_thread(keep);
         let of_training = self.of_training(self.devices);
         let training = self.of_models() + of_training + self.of_checkpoint() + of_threads;
@@ -111,8 +111,8 @@ impl Sizes<'_> {
     fn of_model(&self) -> u64 {
         let of_param = |param: &Param| {
             let of_value = match &param.role {
-                Role::Weight(_) => self.packed,
-                Role::Embedding if self.decoder.tied => 4 + self.packed,
+                TensorRole::Weight(_) => self.packed,
+                TensorRole::Embedding if self.decoder.tied => 4 + self.packed,
                 _ => 4,
             };
             of_value * values(param)
@@ -136,7 +136,7 @@ impl Sizes<'_> {
     }
 
     /// Bytes of a thread: activations of its piece, gradients of a layer, logits.
-    fn of_thread(&self, keep: Keep) -> u64 {
+    fn of_thread(&self, keep: SavedActivations) -> u64 {
         let decoder = self.decoder;
         let width = |kind| decoder.linear_shape(LinearId::Layer { layer: 0, kind })[0] as u64;
         let hidden = decoder.hidden_size as u64;
@@ -144,8 +144,8 @@ impl Sizes<'_> {
         let layer = 7 * hidden + 3 * query + 3 * key + 3 * inner;
         let layers = decoder.layers as u64;
         let kept = match keep {
-            Keep::All => layers * layer,
-            Keep::Inputs => layers * hidden + layer,
+            SavedActivations::All => layers * layer,
+            SavedActivations::Inputs => layers * hidden + layer,
         };
         // What LoRA factors make of inputs and of gradients: each rank has more trained values than hidden ones.
         let factors = if self.is_full { 0 } else { 2 * self.trained / hidden.max(1) };
@@ -179,17 +179,17 @@ fn values(param: &Param) -> u64 {
 ///
 /// # Errors
 /// LoRA targets that the decoder does not have.
-pub(crate) fn trained_values(method: &Method, decoder: &Decoder) -> Result<u64, TrainError> {
+pub(crate) fn trained_values(method: &TrainMethod, decoder: &Decoder) -> Result<u64, TrainError> {
     let of_factors = |param: &Param, rank: usize| match param.shape[..] {
-        [out, input] if matches!(param.role, Role::Weight(_)) => (rank * (out + input)) as u64,
+        [out, input] if matches!(param.role, TensorRole::Weight(_)) => (rank * (out + input)) as u64,
         _ => 0,
     };
     Ok(match method {
-        Method::Lora(choice) => {
+        TrainMethod::Lora(choice) => {
             choice.resolve(decoder)?.into_iter().map(|param| of_factors(param, choice.rank)).sum()
         }
-        Method::Adapter(_) => 0,
-        Method::Full | Method::FromScratch => decoder.params.iter().map(values).sum(),
+        TrainMethod::Adapter(_) => 0,
+        TrainMethod::Full | TrainMethod::FromScratch => decoder.params.iter().map(values).sum(),
     })
 }
 
@@ -199,7 +199,7 @@ mod tests {
 
     #[test]
     fn what_the_process_has_is_not_taken_once_more() {
-        let plan = MemoryPlan { keep: Keep::All, threads: 1, bytes: 100, present: 30 };
+        let plan = MemoryPlan { keep: SavedActivations::All, threads: 1, bytes: 100, present: 30 };
         assert_eq!(plan.lack(Some(70)), None);
         assert_eq!(plan.lack(Some(69)), Some((100, 99)));
         assert_eq!(plan.lack(None), None, "a system that does not say");

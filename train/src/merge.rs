@@ -5,12 +5,14 @@ use std::path::{Path, PathBuf};
 
 use gstore_core::Remedy;
 use gstore_model::LinearWeights;
-use gstore_model::architectures::Role;
+use gstore_model::architectures::TensorRole;
 use gstore_model::gradients::HostFactors;
-use gstore_model::weights::{Adapter, ModelFolder, Trained, check_finite, checkpoint_id, write_tensors};
+use gstore_model::weights::{
+    Adapter, ModelFolder, TrainedTensor, check_finite, checkpoint_id, write_tensors,
+};
 use serde_json::{Value, json};
 
-use crate::checkpoint::{copy_model_files, make, write_json};
+use crate::checkpoint::{copy_model_files, write_folder, write_json};
 use crate::error::TrainError;
 
 /// Says in a model's folder what was merged into it.
@@ -42,9 +44,9 @@ pub fn merge(model: &Path, adapter: &Path, output: &Path) -> Result<(), TrainErr
     let factors = HostFactors::read(&adapter, &base)?;
     let decoder = base.decoder();
     let mut tensors = Vec::with_capacity(decoder.params.len());
-    for (param, trained) in decoder.params.iter().zip(Trained::all(decoder)) {
+    for (param, trained) in decoder.params.iter().zip(TrainedTensor::all(decoder)) {
         let mut values = base.read(param)?;
-        if let (Role::Weight(_), [out, input]) = (&param.role, &param.shape[..]) {
+        if let (TensorRole::Weight(_), [out, input]) = (&param.role, &param.shape[..]) {
             let mut weights = LinearWeights { weight: values, out: *out, input: *input, bias: None };
             factors.merge(param.module(), &mut weights);
             values = weights.weight;
@@ -59,7 +61,7 @@ pub fn merge(model: &Path, adapter: &Path, output: &Path) -> Result<(), TrainErr
         .file_name()
         .and_then(|name| name.to_str())
         .ok_or_else(|| TrainError::Option(format!("{} cannot be the name of a folder", output.display())))?;
-    make(folder.unwrap_or(Path::new(".")), name, |folder| {
+    write_folder(folder.unwrap_or(Path::new(".")), name, |folder| {
         copy_model_files(model, model, folder)?;
         write_json(&folder.join(MERGED), &json!({ "merged": checkpoint.to_string() }))?;
         Ok(write_tensors(&folder.join("model.safetensors"), tensors)?)
@@ -74,7 +76,7 @@ pub fn merge(model: &Path, adapter: &Path, output: &Path) -> Result<(), TrainErr
 ///
 /// # Errors
 /// A configuration that cannot be read, or names none.
-pub fn base_of(adapter: &Path) -> Result<String, TrainError> {
+pub fn adapter_base(adapter: &Path) -> Result<String, TrainError> {
     let path: PathBuf = adapter.join("adapter_config.json");
     let bad = |what: String| TrainError::Checkpoint { folder: adapter.to_owned(), what };
     let config: Value =

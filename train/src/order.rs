@@ -1,11 +1,11 @@
 //! The order of samples, and the batch of each step.
 
 use crate::error::TrainError;
-use crate::random::Stream;
+use crate::random::RandomStream;
 
 /// The samples of every step.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Plan {
+pub enum SampleOrder {
     /// Each epoch in its own order.
     Shuffled {
         /// Of the orders.
@@ -19,7 +19,7 @@ pub enum Plan {
 
 /// What becomes of the micro-batches that an epoch leaves over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Leftover {
+pub enum LeftoverBatches {
     /// They are a step of their own.
     Step,
     /// They begin the next epoch's first step, and are left at the end: transformers before 4.46.
@@ -31,43 +31,43 @@ const MOST_STEPS: u64 = u32::MAX as u64;
 
 /// A plan over some samples.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Steps {
-    plan: Plan,
+pub struct StepPlan {
+    plan: SampleOrder,
     samples: usize,
     micro: usize,
     accumulate: usize,
-    leftover: Leftover,
+    leftover: LeftoverBatches,
     total: u64,
     /// The epoch of the current order.
     cached: Option<(u64, Vec<usize>)>,
 }
 
-impl Steps {
+impl StepPlan {
     /// Steps of `accumulate` micro-batches of `micro` samples: `max_steps` of them, else as many as `epochs`
     /// take. An epoch of no more than one step is one, whatever `leftover` says.
     ///
     /// # Errors
     /// Nothing to train on, no step, or more steps than there are numbers of 32 bits.
     pub fn new(
-        plan: Plan,
+        plan: SampleOrder,
         samples: usize,
         (micro, accumulate): (usize, usize),
-        leftover: Leftover,
+        leftover: LeftoverBatches,
         epochs: f64,
         max_steps: Option<u64>,
-    ) -> Result<Steps, TrainError> {
+    ) -> Result<StepPlan, TrainError> {
         if samples == 0 {
             return Err(TrainError::NoSamples);
         }
         if micro == 0 || accumulate == 0 {
             return Err(TrainError::Option("a step needs at least one sample and one micro-batch".into()));
         }
-        let may_span = !matches!(plan, Plan::Given(_)) && samples.div_ceil(micro) > accumulate;
-        let leftover = if may_span { leftover } else { Leftover::Step };
-        let mut steps = Steps { plan, samples, micro, accumulate, leftover, total: 0, cached: None };
+        let may_span = !matches!(plan, SampleOrder::Given(_)) && samples.div_ceil(micro) > accumulate;
+        let leftover = if may_span { leftover } else { LeftoverBatches::Step };
+        let mut steps = StepPlan { plan, samples, micro, accumulate, leftover, total: 0, cached: None };
         let of_epochs = (epochs * steps.per_epoch() as f64).ceil();
         steps.total = match (&steps.plan, max_steps) {
-            (Plan::Given(list), _) => list.len() as u64,
+            (SampleOrder::Given(list), _) => list.len() as u64,
             (_, Some(steps)) => steps,
             (_, None) if of_epochs.is_finite() && of_epochs >= 0.0 => of_epochs as u64,
             (_, None) => 0,
@@ -92,8 +92,8 @@ impl Steps {
     /// Steps of an epoch, those that are begun in it where micro-batches are carried.
     pub fn per_epoch(&self) -> u64 {
         match &self.plan {
-            Plan::Given(list) => list.len() as u64,
-            _ if self.leftover == Leftover::Carried => (self.micro_batches() / self.accumulate) as u64,
+            SampleOrder::Given(list) => list.len() as u64,
+            _ if self.leftover == LeftoverBatches::Carried => (self.micro_batches() / self.accumulate) as u64,
             _ => self.micro_batches().div_ceil(self.accumulate) as u64,
         }
     }
@@ -106,14 +106,14 @@ impl Steps {
     /// Whether a step has micro-batches of two epochs.
     pub fn spans_epochs(&self) -> bool {
         let is_whole = self.micro_batches().is_multiple_of(self.accumulate);
-        self.leftover == Leftover::Carried && !is_whole && self.total > self.per_epoch()
+        self.leftover == LeftoverBatches::Carried && !is_whole && self.total > self.per_epoch()
     }
 
     /// Epochs that end with step `done`, with a fraction.
     pub fn epoch(&self, done: u64) -> f64 {
         match self.leftover {
-            Leftover::Carried => done as f64 * self.accumulate as f64 / self.micro_batches() as f64,
-            Leftover::Step => done as f64 / self.per_epoch() as f64,
+            LeftoverBatches::Carried => done as f64 * self.accumulate as f64 / self.micro_batches() as f64,
+            LeftoverBatches::Step => done as f64 / self.per_epoch() as f64,
         }
     }
 
@@ -126,7 +126,7 @@ impl Steps {
 
     /// Whether step `taken`, counted from 1, is the last one of an epoch.
     fn ends_epoch(&self, taken: u64) -> bool {
-        if self.leftover == Leftover::Step {
+        if self.leftover == LeftoverBatches::Step {
             return taken.is_multiple_of(self.per_epoch());
         }
         let (of_epoch, of_step) = (self.micro_batches() as u64, self.accumulate as u64);
@@ -135,13 +135,13 @@ impl Steps {
 
     /// The micro-batches of step `step`, counted from 0.
     pub fn batch(&mut self, step: u64) -> Vec<Vec<usize>> {
-        if let Plan::Given(list) = &self.plan {
+        if let SampleOrder::Given(list) = &self.plan {
             return list.get(step as usize).cloned().unwrap_or_default();
         }
         let (of_epoch, of_step) = (self.micro_batches() as u64, self.accumulate as u64);
         let numbers = match self.leftover {
-            Leftover::Carried => step.saturating_mul(of_step)..(step + 1).saturating_mul(of_step),
-            Leftover::Step => {
+            LeftoverBatches::Carried => step.saturating_mul(of_step)..(step + 1).saturating_mul(of_step),
+            LeftoverBatches::Step => {
                 let (epoch, within) = (step / self.per_epoch(), step % self.per_epoch());
                 let first = epoch.saturating_mul(of_epoch).saturating_add(within * of_step);
                 first..(epoch + 1).saturating_mul(of_epoch).min(first.saturating_add(of_step))
@@ -158,7 +158,9 @@ impl Steps {
     fn order(&mut self, epoch: u64) -> &[usize] {
         if self.cached.as_ref().is_none_or(|(cached, _)| *cached != epoch) {
             let order = match self.plan {
-                Plan::Shuffled { seed } => Stream::new(seed, "order of samples", epoch).order(self.samples),
+                SampleOrder::Shuffled { seed } => {
+                    RandomStream::new(seed, "order of samples", epoch).order(self.samples)
+                }
                 _ => (0..self.samples).collect(),
             };
             self.cached = Some((epoch, order));
@@ -174,9 +176,10 @@ mod tests {
     #[test]
     fn an_epoch_has_every_sample_once() {
         let mut steps =
-            Steps::new(Plan::Shuffled { seed: 3 }, 23, (4, 2), Leftover::Step, 2.0, None).unwrap();
+            StepPlan::new(SampleOrder::Shuffled { seed: 3 }, 23, (4, 2), LeftoverBatches::Step, 2.0, None)
+                .unwrap();
         assert_eq!((steps.per_epoch(), steps.total()), (3, 6));
-        let epoch = |steps: &mut Steps, n: u64| -> Vec<usize> {
+        let epoch = |steps: &mut StepPlan, n: u64| -> Vec<usize> {
             (3 * n..3 * n + 3).flat_map(|step| steps.batch(step)).flatten().collect()
         };
         let (first, second) = (epoch(&mut steps, 0), epoch(&mut steps, 1));
@@ -193,52 +196,73 @@ mod tests {
     /// after these steps.
     #[test]
     fn micro_batches_that_an_epoch_leaves_over_are_carried() {
-        let mut steps =
-            Steps::new(Plan::Shuffled { seed: 3 }, 13_533, (1, 32), Leftover::Carried, 4.0, None).unwrap();
+        let mut steps = StepPlan::new(
+            SampleOrder::Shuffled { seed: 3 },
+            13_533,
+            (1, 32),
+            LeftoverBatches::Carried,
+            4.0,
+            None,
+        )
+        .unwrap();
         assert_eq!((steps.per_epoch(), steps.total()), (422, 1688));
         let saved =
-            |steps: &Steps| (1..=steps.total()).filter(|n| steps.is_due(None, *n)).collect::<Vec<_>>();
+            |steps: &StepPlan| (1..=steps.total()).filter(|n| steps.is_due(None, *n)).collect::<Vec<_>>();
         assert_eq!(saved(&steps), [422, 845, 1268, 1688]);
         assert!((0..1688).all(|step| steps.batch(step).len() == 32));
         assert!((steps.epoch(845) - 1.998).abs() < 1e-3);
-        let short = Steps::new(Plan::InOrder, 13_533, (1, 32), Leftover::Step, 4.0, None).unwrap();
+        let short =
+            StepPlan::new(SampleOrder::InOrder, 13_533, (1, 32), LeftoverBatches::Step, 4.0, None).unwrap();
         assert_eq!(saved(&short), [423, 846, 1269, 1692]);
 
         // A short micro-batch stays one, and every sample of an epoch comes before the next epoch's.
-        let mut steps = Steps::new(Plan::InOrder, 7, (2, 3), Leftover::Carried, 3.0, None).unwrap();
+        let mut steps =
+            StepPlan::new(SampleOrder::InOrder, 7, (2, 3), LeftoverBatches::Carried, 3.0, None).unwrap();
         assert_eq!((steps.per_epoch(), steps.total()), (1, 3));
         assert_eq!(steps.batch(0), [[0, 1], [2, 3], [4, 5]]);
         assert_eq!(steps.batch(1), [vec![6], vec![0, 1], vec![2, 3]]);
         assert!(steps.spans_epochs());
         let spans = |samples, epochs, steps| {
             let size = (2, 3);
-            let steps = Steps::new(Plan::InOrder, samples, size, Leftover::Carried, epochs, steps).unwrap();
+            let steps =
+                StepPlan::new(SampleOrder::InOrder, samples, size, LeftoverBatches::Carried, epochs, steps)
+                    .unwrap();
             steps.spans_epochs()
         };
         // One epoch, one of whole steps, one that ends before what is left over.
         assert!(!spans(7, 1.0, None) && !spans(12, 3.0, None) && !spans(7, 3.0, Some(1)));
         assert!(spans(7, 1.0, Some(2)));
         // An epoch of fewer is one step.
-        let mut steps = Steps::new(Plan::InOrder, 3, (2, 3), Leftover::Carried, 2.0, None).unwrap();
+        let mut steps =
+            StepPlan::new(SampleOrder::InOrder, 3, (2, 3), LeftoverBatches::Carried, 2.0, None).unwrap();
         assert_eq!((steps.total(), steps.batch(1)), (2, vec![vec![0, 1], vec![2]]));
     }
 
     #[test]
     fn what_is_no_step_is_refused() {
         assert!(matches!(
-            Steps::new(Plan::InOrder, 0, (1, 1), Leftover::Step, 1.0, None),
+            StepPlan::new(SampleOrder::InOrder, 0, (1, 1), LeftoverBatches::Step, 1.0, None),
             Err(TrainError::NoSamples)
         ));
-        assert!(Steps::new(Plan::InOrder, 5, (1, 1), Leftover::Step, 0.0, None).is_err());
-        assert!(Steps::new(Plan::InOrder, 5, (0, 1), Leftover::Step, 1.0, None).is_err());
-        assert!(Steps::new(Plan::InOrder, 5, (1, 1), Leftover::Step, f64::NAN, None).is_err());
-        assert_eq!(Steps::new(Plan::InOrder, 5, (2, 1), Leftover::Step, 9.0, Some(4)).unwrap().total(), 4);
+        assert!(StepPlan::new(SampleOrder::InOrder, 5, (1, 1), LeftoverBatches::Step, 0.0, None).is_err());
+        assert!(StepPlan::new(SampleOrder::InOrder, 5, (0, 1), LeftoverBatches::Step, 1.0, None).is_err());
+        assert!(
+            StepPlan::new(SampleOrder::InOrder, 5, (1, 1), LeftoverBatches::Step, f64::NAN, None).is_err()
+        );
+        assert_eq!(
+            StepPlan::new(SampleOrder::InOrder, 5, (2, 1), LeftoverBatches::Step, 9.0, Some(4))
+                .unwrap()
+                .total(),
+            4
+        );
         for (epochs, steps, says) in [
             (1e18, None, "5e18 steps are too many"),
             (1e300, None, "steps are too many"),
             (1.0, Some(u64::MAX), "18446744073709551615 steps are too many"),
         ] {
-            let refused = Steps::new(Plan::InOrder, 5, (1, 1), Leftover::Step, epochs, steps).unwrap_err();
+            let refused =
+                StepPlan::new(SampleOrder::InOrder, 5, (1, 1), LeftoverBatches::Step, epochs, steps)
+                    .unwrap_err();
             assert!(refused.to_string().contains(says), "{refused}");
         }
     }

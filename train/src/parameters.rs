@@ -4,20 +4,20 @@ use std::path::PathBuf;
 use std::sync::Mutex;
 
 use gstore_core::parallel::each;
-use gstore_model::architectures::{Decoder, Param, Role};
-use gstore_model::gradients::{GradLayout, HostFactors, HostModule, LoraFactors, Place};
+use gstore_model::architectures::{Decoder, Param, TensorRole};
+use gstore_model::gradients::{GradLayout, HostFactors, HostModule, LoraFactors, TensorSlice};
 use gstore_model::params::{ParamStore, TensorSpec};
-use gstore_model::weights::{Adapter, ModelError, ModelFolder, Trained, check_finite};
-use gstore_model::{AtOnce, Backend, LoadError, LoraWeights, Model};
+use gstore_model::weights::{Adapter, ModelError, ModelFolder, TrainedTensor, check_finite};
+use gstore_model::{Backend, LoadError, LoraWeights, Model, OomBackoff};
 
 use crate::error::TrainError;
 use crate::lora::LoraChoice;
-use crate::random::Stream;
-use crate::sums::Scratch;
+use crate::random::RandomStream;
+use crate::sums::GradientBuffers;
 
 /// The factors of one module, by their places among the parameters.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct LoraPlace {
+pub(crate) struct AdaptedModule {
     /// Canonical name.
     pub module: String,
     pub rank: usize,
@@ -25,9 +25,9 @@ pub(crate) struct LoraPlace {
 }
 
 /// The form of what is trained.
-pub(crate) enum Form<B: Backend> {
+pub(crate) enum ParameterForm<B: Backend> {
     /// Factors of these modules, as each device has them now.
-    Lora { modules: Vec<LoraPlace>, factors: Vec<LoraFactors<B>> },
+    Lora { modules: Vec<AdaptedModule>, factors: Vec<LoraFactors<B>> },
     /// All tensors.
     Full { layout: GradLayout },
 }
@@ -35,17 +35,17 @@ pub(crate) enum Form<B: Backend> {
 /// Parameters with the models that compute with their present values, one on each device.
 pub struct Parameters<B: Backend> {
     pub(crate) store: ParamStore,
-    pub(crate) form: Form<B>,
-    pub(crate) trained: Vec<Trained>,
+    pub(crate) form: ParameterForm<B>,
+    pub(crate) trained: Vec<TrainedTensor>,
     decoder: Decoder,
     /// Of each device; there is at least one.
     backends: Vec<B>,
     /// On each device; none only while they are packed again.
     pub(crate) models: Vec<Model<B>>,
     /// Memory that threads use again from step to step; of backends on the host alone.
-    pub(crate) scratch: Mutex<Vec<Scratch<B>>>,
+    pub(crate) scratch: Mutex<Vec<GradientBuffers<B>>>,
     /// Of all devices, which are of one model.
-    pub(crate) at_once: AtOnce,
+    pub(crate) backoff: OomBackoff,
 }
 
 impl<B: Backend + Clone> Parameters<B> {
@@ -72,14 +72,18 @@ impl<B: Backend + Clone> Parameters<B> {
             let [out, input] = param.shape[..] else { continue };
             let module = param.module().to_owned();
             let [a, b] = factor_specs(&module, choice.rank, [out, input]);
-            let stream = Stream::new(seed, &a.name, 0);
+            let stream = RandomStream::new(seed, &a.name, 0);
             let bound = 1.0 / (input as f64).sqrt();
             let draw = |index| ((2.0 * stream.uniform(index) - 1.0) * bound) as f32;
             let values: Vec<f32> = (0..a.numel() as u64).map(draw).collect();
             store.push(a, &values);
             let zeros = vec![0.0; b.numel()];
             store.push(b, &zeros);
-            modules.push(LoraPlace { module, rank: choice.rank, scaling: choice.alpha / choice.rank as f64 });
+            modules.push(AdaptedModule {
+                module,
+                rank: choice.rank,
+                scaling: choice.alpha / choice.rank as f64,
+            });
         }
         Parameters::lora(model, modules, store)
     }
@@ -98,7 +102,7 @@ impl<B: Backend + Clone> Parameters<B> {
             for (spec, name) in [(a, &fitted.lora.a), (b, &fitted.lora.b)] {
                 store.push(spec, &adapter.factor(name)?);
             }
-            modules.push(LoraPlace { module, rank: fitted.lora.rank, scaling: fitted.lora.scaling });
+            modules.push(AdaptedModule { module, rank: fitted.lora.rank, scaling: fitted.lora.scaling });
         }
         Parameters::lora(Model::load(base, backend, &mut |_, _| Ok(()))?, modules, store)
     }
@@ -114,12 +118,12 @@ impl<B: Backend + Clone> Parameters<B> {
             return Ok(self);
         }
         match (&self.form, base) {
-            (Form::Full { .. }, _) => {}
-            (Form::Lora { .. }, Some(base)) => {
+            (ParameterForm::Full { .. }, _) => {}
+            (ParameterForm::Lora { .. }, Some(base)) => {
                 let load = |backend: B| Model::load(base, backend, &mut |_, _| Ok(()));
                 self.models.extend(each(more.iter().cloned(), load)?);
             }
-            (Form::Lora { .. }, None) => {
+            (ParameterForm::Lora { .. }, None) => {
                 return Err(TrainError::Option("which model are the factors next to?".to_owned()));
             }
         }
@@ -131,10 +135,10 @@ impl<B: Backend + Clone> Parameters<B> {
     /// The same values once more, to be changed on their own; of LoRA factors the base is shared.
     pub(crate) fn duplicate(&self) -> Result<Parameters<B>, TrainError> {
         match &self.form {
-            Form::Lora { modules, .. } => {
+            ParameterForm::Lora { modules, .. } => {
                 Parameters::lora(self.model()?.share(), modules.clone(), self.store.clone())
             }
-            Form::Full { .. } => {
+            ParameterForm::Full { .. } => {
                 let backend = self.model()?.backend().clone();
                 Parameters::of_all(&self.decoder, self.store.clone(), backend)
             }
@@ -143,20 +147,20 @@ impl<B: Backend + Clone> Parameters<B> {
 
     fn lora(
         mut model: Model<B>,
-        modules: Vec<LoraPlace>,
+        modules: Vec<AdaptedModule>,
         store: ParamStore,
     ) -> Result<Parameters<B>, TrainError> {
         let factors = host_factors(&modules, &store).attach(&mut model)?;
-        let trained = store.specs().iter().cloned().map(Trained::factor).collect();
+        let trained = store.specs().iter().cloned().map(TrainedTensor::factor).collect();
         Ok(Parameters {
             store,
-            form: Form::Lora { modules, factors: vec![factors] },
+            form: ParameterForm::Lora { modules, factors: vec![factors] },
             trained,
             decoder: model.decoder().clone(),
             backends: vec![model.backend().clone()],
             models: vec![model],
             scratch: Mutex::default(),
-            at_once: AtOnce::default(),
+            backoff: OomBackoff::default(),
         })
     }
 
@@ -184,10 +188,10 @@ impl<B: Backend + Clone> Parameters<B> {
         for param in &decoder.params {
             let len = param.shape.iter().product();
             let values = match &param.role {
-                Role::NormWeight(_) => vec![1.0 - decoder.norm_offset; len],
-                Role::Bias(_) | Role::NormBias(_) => vec![0.0; len],
-                Role::Embedding | Role::Positions | Role::Weight(_) => {
-                    let stream = Stream::new(seed, &param.name, 0);
+                TensorRole::NormWeight(_) => vec![1.0 - decoder.norm_offset; len],
+                TensorRole::Bias(_) | TensorRole::NormBias(_) => vec![0.0; len],
+                TensorRole::Embedding | TensorRole::Positions | TensorRole::Weight(_) => {
+                    let stream = RandomStream::new(seed, &param.name, 0);
                     let added = if param.name.ends_with(".c_proj.weight") { 2 * decoder.layers } else { 1 };
                     let deviation = deviation / (added as f64).sqrt();
                     (0..len as u64).map(|index| (deviation * stream.normal(index)) as f32).collect()
@@ -203,13 +207,13 @@ impl<B: Backend + Clone> Parameters<B> {
         let layout = GradLayout::new(decoder, &all, |_| true);
         let mut parameters = Parameters {
             store,
-            form: Form::Full { layout },
-            trained: Trained::all(decoder),
+            form: ParameterForm::Full { layout },
+            trained: TrainedTensor::all(decoder),
             decoder: decoder.clone(),
             backends: vec![backend],
             models: Vec::new(),
             scratch: Mutex::default(),
-            at_once: AtOnce::default(),
+            backoff: OomBackoff::default(),
         };
         parameters.refresh(1)?;
         Ok(parameters)
@@ -233,12 +237,12 @@ impl<B: Backend + Clone> Parameters<B> {
     fn refresh(&mut self, threads: usize) -> Result<(), LoadError> {
         let store = &self.store;
         match &mut self.form {
-            Form::Lora { modules, factors } => {
+            ParameterForm::Lora { modules, factors } => {
                 let modules = &*modules;
                 let attach = |model: &mut Model<B>| host_factors(modules, store).attach(model);
                 *factors = each(&mut self.models, attach)?;
             }
-            Form::Full { .. } => {
+            ParameterForm::Full { .. } => {
                 let decoder = &self.decoder;
                 let values = |param: &Param| {
                     store.get(&param.name).ok_or_else(|| ModelError::MissingTensor {
@@ -270,7 +274,7 @@ impl<B: Backend + Clone> Parameters<B> {
     }
 
     /// The tensors with their state in an optimizer's file.
-    pub fn trained(&self) -> &[Trained] {
+    pub fn trained(&self) -> &[TrainedTensor] {
         &self.trained
     }
 
@@ -286,15 +290,15 @@ impl<B: Backend + Clone> Parameters<B> {
     }
 
     /// Where each tensor's gradient lies in the sums of a batch: one list for each sum.
-    pub(crate) fn places(&self) -> Vec<Vec<Place>> {
+    pub(crate) fn places(&self) -> Vec<Vec<TensorSlice>> {
         match &self.form {
-            Form::Full { layout } => layout.groups.clone(),
-            Form::Lora { factors, .. } => {
+            ParameterForm::Full { layout } => layout.groups.clone(),
+            ParameterForm::Lora { factors, .. } => {
                 let place = |(tensor, (_, range)): (usize, (&TensorSpec, std::ops::Range<usize>))| {
                     let mut orders = factors.iter().flat_map(|factors| &factors.orders);
                     let order = orders.find(|(offset, ..)| *offset == range.start);
                     let order = order.map(|(_, _, order)| order.clone());
-                    Place { tensor, offset: range.start, len: range.len(), order }
+                    TensorSlice { tensor, offset: range.start, len: range.len(), order }
                 };
                 vec![self.store.places().enumerate().map(place).collect()]
             }
@@ -312,11 +316,11 @@ fn factor_specs(module: &str, rank: usize, [out, input]: [usize; 2]) -> [TensorS
 }
 
 /// The factors as they are now.
-fn host_factors(modules: &[LoraPlace], store: &ParamStore) -> HostFactors {
+fn host_factors(modules: &[AdaptedModule], store: &ParamStore) -> HostFactors {
     let value = |module: &str, factor: &str| {
         store.get(&format!("{module}.lora_{factor}.weight")).unwrap_or_default().to_vec()
     };
-    let modules = modules.iter().map(|LoraPlace { module, rank, scaling }| HostModule {
+    let modules = modules.iter().map(|AdaptedModule { module, rank, scaling }| HostModule {
         name: module.clone(),
         lora: LoraWeights { a: value(module, "A"), b: value(module, "B"), rank: *rank, scaling: *scaling },
     });

@@ -6,19 +6,19 @@ use gstore_model::architectures::Decoder;
 use gstore_model::weights::{AdaptedWeight, Adapter, ModelFolder};
 
 use crate::checkpoint::{check_config, lora_dropout, model_config};
-use crate::cut::{SHARES, largest};
-use crate::data::{Samples, Texts, load, load_held_out};
+use crate::data::{EncodedSamples, TextSizes, load, load_held_out};
 use crate::error::TrainError;
-use crate::memory::{MemoryPlan, Sizes, trained_values};
-use crate::observer::Observer;
-use crate::order::{Leftover, Steps};
+use crate::memory::{MemoryPlan, MemorySizes, trained_values};
+use crate::observer::TrainObserver;
+use crate::order::{LeftoverBatches, StepPlan};
 use crate::packing::sequences;
-use crate::request::{LossMean, Method, TrainRequest};
+use crate::pieces::{SHARES, largest};
+use crate::request::{LossMean, TrainMethod, TrainRequest};
 use crate::resumption::resumed_method;
 use crate::sample::Sample;
 
 /// A training before its weights are read.
-pub(crate) struct Prepared {
+pub(crate) struct PreparedTraining {
     /// With what follows from the folders: the method of a checkpoint that is gone on from, what is given up
     /// for the memory.
     pub request: TrainRequest,
@@ -32,40 +32,40 @@ pub(crate) struct Prepared {
     pub held_out: Vec<Sample>,
     /// The samples of each sequence; none: each is its own.
     pub sequences: Option<Vec<Vec<usize>>>,
-    pub steps: Steps,
+    pub steps: StepPlan,
     pub memory: MemoryPlan,
     /// The texts of all samples.
-    texts: Texts,
+    texts: TextSizes,
 }
 
-impl Prepared {
+impl PreparedTraining {
     /// Reads the data, and of the model all but its weights.
     pub fn new(
         request: &TrainRequest,
-        observer: &mut dyn Observer,
+        observer: &mut dyn TrainObserver,
         cancel: &Cancel,
-    ) -> Result<Prepared, TrainError> {
+    ) -> Result<PreparedTraining, TrainError> {
         request.check()?;
         let mut request = request.clone();
         if let Some(from) = &request.saving.resume_from {
             request.method = resumed_method(from, &request.method)?;
         }
         let base = match request.method {
-            Method::FromScratch => None,
+            TrainMethod::FromScratch => None,
             _ => Some(ModelFolder::open(&request.model)?),
         };
         let decoder = match &base {
             Some(base) => base.decoder().clone(),
             None => Decoder::read(&request.model.join("config.json"))?,
         };
-        if let (Method::Full, Some(from)) = (&request.method, &request.saving.resume_from) {
+        if let (TrainMethod::Full, Some(from)) = (&request.method, &request.saving.resume_from) {
             check_config(from, &Decoder::read(&from.join("config.json"))?, &decoder)?;
         }
-        let has_factors = matches!(request.method, Method::Lora(_) | Method::Adapter(_));
+        let has_factors = matches!(request.method, TrainMethod::Lora(_) | TrainMethod::Adapter(_));
         request.steps.dropout.check(&decoder, has_factors)?;
         let config = model_config(&request.model)?;
         request.steps.dropout.differ(&config, &decoder).iter().for_each(|what| observer.note(what));
-        if let Method::Adapter(from) = &request.method {
+        if let TrainMethod::Adapter(from) = &request.method {
             let own = request.steps.dropout.lora;
             if let Some(was) = lora_dropout(from)?.filter(|was| *was != own) {
                 observer.note(&format!(
@@ -77,9 +77,10 @@ impl Prepared {
         if let Some(note) = encoder.check_vocabulary(decoder.vocab_size)? {
             observer.note(&note);
         }
-        let Samples { samples, rows, texts, .. } = samples(&request, &encoder, &decoder, observer, cancel)?;
-        let Samples { samples: held_out, texts: more, .. } =
-            held_out(&request, &encoder, &decoder, observer, cancel)?;
+        let EncodedSamples { samples, rows, texts, .. } =
+            samples(&request, &encoder, &decoder, observer, cancel)?;
+        let EncodedSamples { samples: held_out, texts: more, .. } =
+            load_held_out_samples(&request, &encoder, &decoder, observer, cancel)?;
         let batching = &request.batching;
         let sequences = batching.packing.then(|| {
             let lengths: Vec<usize> = samples.iter().map(|sample| sample.ids.len()).collect();
@@ -92,16 +93,17 @@ impl Prepared {
         }
         let size = (batching.micro, batching.accumulate);
         let leftover = match request.steps.mean {
-            LossMean::MicroBatches => Leftover::Carried,
-            LossMean::Tokens => Leftover::Step,
+            LossMean::MicroBatches => LeftoverBatches::Carried,
+            LossMean::Tokens => LeftoverBatches::Step,
         };
-        let steps = Steps::new(request.plan(), units, size, leftover, batching.epochs, batching.max_steps)?;
+        let steps =
+            StepPlan::new(request.plan(), units, size, leftover, batching.epochs, batching.max_steps)?;
         if let Some(warmup) = request.steps.warmup_steps.filter(|warmup| *warmup >= steps.total()) {
             let (warmup, total) = (many(warmup, "step"), many(steps.total(), "step"));
             let never = "the rate never reaches its peak";
             observer.note(&format!("the warm-up takes {warmup}, and the training has {total}: {never}"));
         }
-        let mut prepared = Prepared {
+        let mut prepared = PreparedTraining {
             memory: MemoryPlan {
                 keep: request.compute.keep,
                 threads: request.compute.threads,
@@ -161,7 +163,7 @@ impl Prepared {
     /// Values that are trained, by the shapes of the weights.
     pub fn trained_values(&self) -> Result<u64, TrainError> {
         match (&self.request.method, &self.base) {
-            (Method::Adapter(folder), Some(base)) => {
+            (TrainMethod::Adapter(folder), Some(base)) => {
                 let adapter = Adapter::open(folder)?;
                 let fitted = adapter.fit(base)?;
                 let size = |weight: &AdaptedWeight<'_>| {
@@ -173,22 +175,22 @@ impl Prepared {
         }
     }
 
-    fn sizes(&self) -> Result<Sizes<'_>, TrainError> {
+    fn sizes(&self) -> Result<MemorySizes<'_>, TrainError> {
         let compute = &self.request.compute;
         let all = || self.samples.iter().chain(&self.held_out);
         let tokens: usize = all().map(|sample| sample.ids.len()).sum();
-        let Texts { number, bytes, longest } = self.texts;
+        let TextSizes { number, bytes, longest } = self.texts;
         // A text that is cut into blocks is there with them.
         let texts = if self.request.batching.text.block.is_some() { 2 * bytes } else { bytes };
-        Ok(Sizes {
+        Ok(MemorySizes {
             decoder: &self.decoder,
             devices: compute.devices(),
             trained: self.trained_values()?,
-            is_full: matches!(self.request.method, Method::Full | Method::FromScratch),
+            is_full: matches!(self.request.method, TrainMethod::Full | TrainMethod::FromScratch),
             packed: compute.device.bytes_per_weight(compute.precision),
             state: self.request.steps.optimizer.bytes_of_value(),
             piece: self.largest_piece() as u64,
-            watched: watched(&self.held_out, compute.piece_tokens) as u64,
+            watched: largest_held_out_piece(&self.held_out, compute.piece_tokens) as u64,
             samples: 5 * tokens as u64 + OF_SAMPLE * all().count() as u64 + OF_RECORD * number + texts,
             encoding: OF_ENCODED_BYTE * longest * compute.threads as u64,
         })
@@ -213,7 +215,7 @@ impl Prepared {
     }
 
     /// Chooses what is kept and how many threads run.
-    fn plan_memory(&mut self, observer: &mut dyn Observer) -> Result<(), TrainError> {
+    fn plan_memory(&mut self, observer: &mut dyn TrainObserver) -> Result<(), TrainError> {
         let compute = &self.request.compute;
         let most = compute.max_memory;
         self.memory = self.sizes()?.plan(compute.keep, compute.threads, most);
@@ -240,7 +242,7 @@ const OF_RECORD: u64 = 256;
 const OF_ENCODED_BYTE: u64 = 48;
 
 /// Tokens that no piece of held-out samples has more of.
-fn watched(held_out: &[Sample], most: usize) -> usize {
+fn largest_held_out_piece(held_out: &[Sample], most: usize) -> usize {
     let lengths: Vec<usize> = held_out.iter().map(|sample| sample.ids.len()).collect();
     let longest = lengths.iter().copied().max().unwrap_or(0);
     let count = lengths.len();
@@ -252,42 +254,42 @@ fn samples(
     request: &TrainRequest,
     encoder: &TextEncoder,
     decoder: &Decoder,
-    observer: &mut dyn Observer,
+    observer: &mut dyn TrainObserver,
     cancel: &Cancel,
-) -> Result<Samples, TrainError> {
+) -> Result<EncodedSamples, TrainError> {
     let threads = request.compute.threads;
     let loaded = load(&request.data, &request.subset, encoder, threads, cancel)?;
     check(&loaded, decoder)?;
-    tell(&loaded, "sample", request.batching.text.max_length, observer);
+    note_left_out(&loaded, "sample", request.batching.text.max_length, observer);
     Ok(loaded)
 }
 
 /// The samples that the loss is watched on.
-fn held_out(
+fn load_held_out_samples(
     request: &TrainRequest,
     encoder: &TextEncoder,
     decoder: &Decoder,
-    observer: &mut dyn Observer,
+    observer: &mut dyn TrainObserver,
     cancel: &Cancel,
-) -> Result<Samples, TrainError> {
-    let Some(evaluation) = &request.evaluation else { return Ok(Samples::default()) };
+) -> Result<EncodedSamples, TrainError> {
+    let Some(evaluation) = &request.evaluation else { return Ok(EncodedSamples::default()) };
     let (repeats, threads) = (request.subset.repeats, request.compute.threads);
     let loaded = load_held_out(&evaluation.data, repeats, encoder, threads, cancel)?;
     if loaded.samples.is_empty() {
         return Err(TrainError::NothingHeldOut);
     }
     check(&loaded, decoder)?;
-    tell(&loaded, "held-out sample", request.batching.text.max_length, observer);
+    note_left_out(&loaded, "held-out sample", request.batching.text.max_length, observer);
     Ok(loaded)
 }
 
-fn check(loaded: &Samples, decoder: &Decoder) -> Result<(), TrainError> {
+fn check(loaded: &EncodedSamples, decoder: &Decoder) -> Result<(), TrainError> {
     loaded.samples.iter().enumerate().try_for_each(|(number, sample)| sample.check(number, decoder))
 }
 
 /// Says what was left out of samples and cut; `noun`: what one of them is called.
-fn tell(loaded: &Samples, noun: &str, max_length: u32, observer: &mut dyn Observer) {
-    let Samples { repeated, without_scored, truncated, .. } = loaded;
+fn note_left_out(loaded: &EncodedSamples, noun: &str, max_length: u32, observer: &mut dyn TrainObserver) {
+    let EncodedSamples { repeated, without_scored, truncated, .. } = loaded;
     if *repeated > 0 {
         let repeats = many(*repeated as u64, noun);
         observer.note(&format!("{repeats} left out, as earlier ones have their ids"));

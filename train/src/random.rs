@@ -4,13 +4,13 @@ use gstore_core::{MIX_STEP, mix};
 
 /// A stream of numbers that can be asked for in any order.
 #[derive(Debug, Clone, Copy)]
-pub struct Stream {
+pub struct RandomStream {
     key: u64,
 }
 
-impl Stream {
+impl RandomStream {
     /// The stream of a seed for one use; `number` tells apart what has one use, epochs for example.
-    pub fn new(seed: u64, what: &str, number: u64) -> Stream {
+    pub fn new(seed: u64, what: &str, number: u64) -> RandomStream {
         let mut hasher = blake3::Hasher::new();
         hasher.update(b"gstore.train.v1\0");
         hasher.update(&seed.to_le_bytes());
@@ -18,7 +18,7 @@ impl Stream {
         hasher.update(what.as_bytes());
         let mut key = [0; 8];
         hasher.finalize_xof().fill(&mut key);
-        Stream { key: u64::from_le_bytes(key) }
+        RandomStream { key: u64::from_le_bytes(key) }
     }
 
     /// The number at an index: that of SplitMix64, seeded with the key.
@@ -51,20 +51,20 @@ mod tests {
 
     #[test]
     fn numbers_are_spread_and_repeat() {
-        let stream = Stream::new(7, "test", 0);
+        let stream = RandomStream::new(7, "test", 0);
         let n = 20_000;
         let mean = (0..n).map(|i| stream.uniform(i)).sum::<f64>() / n as f64;
         assert!((mean - 0.5).abs() < 0.01, "{mean}");
         let variance = (0..n).map(|i| stream.normal(i).powi(2)).sum::<f64>() / n as f64;
         assert!((variance - 1.0).abs() < 0.05, "{variance}");
-        assert_eq!(stream.bits(3), Stream::new(7, "test", 0).bits(3));
-        assert_ne!(stream.bits(3), Stream::new(7, "test", 1).bits(3));
-        assert_ne!(stream.bits(3), Stream::new(8, "test", 0).bits(3));
+        assert_eq!(stream.bits(3), RandomStream::new(7, "test", 0).bits(3));
+        assert_ne!(stream.bits(3), RandomStream::new(7, "test", 1).bits(3));
+        assert_ne!(stream.bits(3), RandomStream::new(8, "test", 0).bits(3));
     }
 
     #[test]
     fn an_order_has_every_index_once() {
-        let mut order = Stream::new(1, "test", 2).order(1000);
+        let mut order = RandomStream::new(1, "test", 2).order(1000);
         assert_ne!(order[..10], [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]);
         order.sort_unstable();
         assert_eq!(order, (0..1000).collect::<Vec<_>>());

@@ -33,9 +33,9 @@ pub fn register(
     };
     let base = (base, model, base_model.as_ref());
     let registered = checkpoints.iter().map(|checkpoint| {
-        let mut described = described(checkpoint, base)?;
+        let mut described = run_checkpoint(checkpoint, base)?;
         if let Some(tokenizer) = tokenizer {
-            described.provenance.insert("tokenizer".to_owned(), place(tokenizer));
+            described.provenance.insert("tokenizer".to_owned(), weights_location(tokenizer));
         }
         Ok::<_, TrainError>(described)
     });
@@ -56,17 +56,17 @@ pub fn register(
 
 /// Whether a checkpoint of a run is one of these, by its name.
 fn is_among(checkpoints: &[Checkpoint], name: &str) -> bool {
-    checkpoints.iter().any(|checkpoint| name_of(checkpoint) == name)
+    checkpoints.iter().any(|checkpoint| checkpoint_name(checkpoint) == name)
 }
 
 /// The name of a checkpoint in its run: that of its folder.
-fn name_of(checkpoint: &Checkpoint) -> String {
+fn checkpoint_name(checkpoint: &Checkpoint) -> String {
     let name = checkpoint.folder.file_name().map(|name| name.to_string_lossy().into_owned());
     name.unwrap_or_else(|| format!("checkpoint-{}", checkpoint.step))
 }
 
 /// A checkpoint of a base model: its name, its folder, and the model itself where checkpoints are adapters.
-fn described(
+fn run_checkpoint(
     checkpoint: &Checkpoint,
     (base, model, base_model): (&str, &Path, Option<&ModelFolder>),
 ) -> Result<RunCheckpoint, TrainError> {
@@ -81,10 +81,11 @@ fn described(
         None => None,
     };
     let mut provenance: Map<String, Value> = Map::new();
-    provenance.insert("model".to_owned(), place(model));
-    provenance.insert(if adapted.is_some() { "adapter" } else { "weights" }.to_owned(), place(folder));
+    provenance.insert("model".to_owned(), weights_location(model));
+    provenance
+        .insert(if adapted.is_some() { "adapter" } else { "weights" }.to_owned(), weights_location(folder));
     Ok(RunCheckpoint {
-        name: name_of(checkpoint),
+        name: checkpoint_name(checkpoint),
         step: Some(checkpoint.step),
         weight,
         checkpoint: id,
@@ -95,6 +96,6 @@ fn described(
 }
 
 /// A later search for the weights may start in another folder.
-fn place(folder: &Path) -> Value {
+fn weights_location(folder: &Path) -> Value {
     json!(std::path::absolute(folder).unwrap_or_else(|_| PathBuf::from(folder)))
 }

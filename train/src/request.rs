@@ -4,15 +4,15 @@ use std::path::{Path, PathBuf};
 
 use gstore_core::Remedy;
 use gstore_data::{SampleSource, TextOptions};
-use gstore_model::{Compute as Precision, Device, Keep, Numbered, gpu_names};
+use gstore_model::{ComputePrecision, Device, MultiDevice, SavedActivations, gpu_names};
 use serde_json::{Value, json};
 
-use crate::data::Subset;
+use crate::data::DataSubset;
 use crate::dropout::DropoutRates;
 use crate::error::TrainError;
 use crate::lora::LoraChoice;
 use crate::optimizer::OptimizerKind;
-use crate::order::Plan;
+use crate::order::SampleOrder;
 use crate::schedule::{Schedule, ScheduleKind};
 
 /// One training.
@@ -24,26 +24,26 @@ pub struct TrainRequest {
     /// Where checkpoints go.
     pub output: PathBuf,
     /// What is trained.
-    pub method: Method,
+    pub method: TrainMethod,
     /// What it is trained on.
     pub data: SampleSource,
     /// Which of that.
-    pub subset: Subset,
+    pub subset: DataSubset,
     /// How samples become tokens and steps.
-    pub batching: Batching,
+    pub batching: BatchOptions,
     /// What a step does.
     pub steps: StepOptions,
     /// What the loss is watched on; none: nothing.
-    pub evaluation: Option<Evaluation>,
+    pub evaluation: Option<EvaluationOptions>,
     /// Which checkpoints are written.
-    pub saving: Saving,
+    pub saving: SavingOptions,
     /// What computes, and how.
-    pub compute: Compute,
+    pub compute: ComputeOptions,
 }
 
 /// Samples that no step is taken on, and when their loss is computed.
 #[derive(Clone)]
-pub struct Evaluation {
+pub struct EvaluationOptions {
     /// The samples, encoded as those that are trained on.
     pub data: SampleSource,
     /// After so many steps, and after the last; none: after each epoch.
@@ -52,7 +52,7 @@ pub struct Evaluation {
 
 /// What is trained.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Method {
+pub enum TrainMethod {
     /// New LoRA factors.
     Lora(LoraChoice),
     /// The factors of a PEFT folder, with a new optimizer.
@@ -65,7 +65,7 @@ pub enum Method {
 
 /// How samples become tokens and steps.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Batching {
+pub struct BatchOptions {
     /// How records become tokens.
     pub text: TextOptions,
     /// Samples of a micro-batch; with packing sequences.
@@ -118,7 +118,7 @@ pub enum LossMean {
 
 /// Which checkpoints are written, and what is logged.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Saving {
+pub struct SavingOptions {
     /// After so many steps; none: after each epoch. The last step always has one.
     pub every: Option<u64>,
     /// Only the newest so many are kept; none: all.
@@ -133,26 +133,26 @@ pub struct Saving {
 
 /// What computes, and how.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Compute {
+pub struct ComputeOptions {
     /// The backend.
     pub device: Device,
     /// More devices of the same sort, each with the model in its memory: they share the pieces of a step with
     /// the first, or the models of an ensemble, and change no bit.
     pub beside: Vec<Device>,
     /// Precision of the factors of matrix products; weights are f32 always.
-    pub precision: Precision,
+    pub precision: ComputePrecision,
     /// Threads, which are divided among the devices: at least one for each. They change no bit.
     pub threads: usize,
     /// Tokens that a thread computes at a time, about.
     pub piece_tokens: usize,
     /// What layers keep for their backward; changes no bit.
-    pub keep: Keep,
+    pub keep: SavedActivations,
     /// Bytes of memory to stay below where that is possible without changing a bit: layers are computed twice
     /// then, and fewer threads run.
     pub max_memory: Option<u64>,
 }
 
-impl Compute {
+impl ComputeOptions {
     /// Tokens of a piece unless others are asked for.
     pub const PIECE_TOKENS: usize = 1024;
 
@@ -170,17 +170,17 @@ impl Compute {
     /// The backends of the devices beside the `first`.
     ///
     /// # Errors
-    /// As [`Compute::check`]; a device that is not there.
-    pub(crate) fn others<B: Numbered>(&self, first: &B) -> Result<Vec<B>, TrainError> {
+    /// As [`ComputeOptions::check`]; a device that is not there.
+    pub(crate) fn others<B: MultiDevice>(&self, first: &B) -> Result<Vec<B>, TrainError> {
         self.check()?;
         let other = |device: &Device| -> Result<B, TrainError> { Ok(first.beside(device.number())?) };
         self.beside.iter().map(other).collect()
     }
 }
 
-impl Default for Batching {
+impl Default for BatchOptions {
     fn default() -> Self {
-        Batching {
+        BatchOptions {
             text: TextOptions::default(),
             micro: 8,
             accumulate: 1,
@@ -208,21 +208,21 @@ impl Default for StepOptions {
     }
 }
 
-impl Default for Saving {
+impl Default for SavingOptions {
     fn default() -> Self {
-        Saving { every: None, limit: None, log_every: 1, overwrite: false, resume_from: None }
+        SavingOptions { every: None, limit: None, log_every: 1, overwrite: false, resume_from: None }
     }
 }
 
-impl Default for Compute {
+impl Default for ComputeOptions {
     fn default() -> Self {
-        Compute {
+        ComputeOptions {
             device: Device::Cpu,
             beside: Vec::new(),
-            precision: Precision::F32,
+            precision: ComputePrecision::F32,
             threads: 1,
             piece_tokens: Self::PIECE_TOKENS,
-            keep: Keep::All,
+            keep: SavedActivations::All,
             max_memory: None,
         }
     }
@@ -233,7 +233,7 @@ impl TrainRequest {
     pub fn new(
         model: impl Into<PathBuf>,
         output: impl Into<PathBuf>,
-        method: Method,
+        method: TrainMethod,
         data: SampleSource,
     ) -> Self {
         TrainRequest {
@@ -241,12 +241,12 @@ impl TrainRequest {
             output: output.into(),
             method,
             data,
-            subset: Subset::default(),
-            batching: Batching::default(),
+            subset: DataSubset::default(),
+            batching: BatchOptions::default(),
             steps: StepOptions::default(),
             evaluation: None,
-            saving: Saving::default(),
-            compute: Compute::default(),
+            saving: SavingOptions::default(),
+            compute: ComputeOptions::default(),
         }
     }
 
@@ -256,10 +256,10 @@ impl TrainRequest {
     }
 
     /// The order of the samples.
-    pub(crate) fn plan(&self) -> Plan {
+    pub(crate) fn plan(&self) -> SampleOrder {
         match self.batching.shuffle {
-            true => Plan::Shuffled { seed: self.batching.seed },
-            false => Plan::InOrder,
+            true => SampleOrder::Shuffled { seed: self.batching.seed },
+            false => SampleOrder::InOrder,
         }
     }
 
@@ -278,7 +278,7 @@ impl TrainRequest {
         let StepOptions {
             optimizer, learning_rate, schedule, warmup_steps, warmup_ratio, max_grad_norm, ..
         } = &self.steps;
-        if self.compute.precision == Precision::I8 {
+        if self.compute.precision == ComputePrecision::I8 {
             return Err(TrainError::Option(
                 "weights that are trained cannot be bytes, since the changes of a step are too small for them: take \
                  bf16, tf32 or f32"
@@ -329,14 +329,14 @@ impl TrainRequest {
     /// Settings that decide the bits of the checkpoints of a training of `total` steps, in addition to the model
     /// and the data.
     pub fn identity(&self, total: u64) -> Value {
-        let Batching { micro, accumulate, seed, shuffle, packing, text, .. } = &self.batching;
+        let BatchOptions { micro, accumulate, seed, shuffle, packing, text, .. } = &self.batching;
         let StepOptions { optimizer, max_grad_norm, mean, dropout, .. } = &self.steps;
         let schedule = self.schedule(total);
         let (method, lora) = match &self.method {
-            Method::Lora(choice) => ("lora".to_owned(), Some(choice)),
-            Method::Adapter(folder) => (format!("adapter {}", folder.display()), None),
-            Method::Full => ("full".to_owned(), None),
-            Method::FromScratch => ("from scratch".to_owned(), None),
+            TrainMethod::Lora(choice) => ("lora".to_owned(), Some(choice)),
+            TrainMethod::Adapter(folder) => (format!("adapter {}", folder.display()), None),
+            TrainMethod::Full => ("full".to_owned(), None),
+            TrainMethod::FromScratch => ("from scratch".to_owned(), None),
         };
         let rates = match optimizer {
             OptimizerKind::AdamW(a) => {
@@ -385,9 +385,9 @@ mod tests {
     #[test]
     fn weights_that_are_trained_are_no_bytes() {
         let data = SampleSource::Files { paths: Vec::new(), fields: Vec::new() };
-        let mut request = TrainRequest::new("model", "output", Method::Full, data);
+        let mut request = TrainRequest::new("model", "output", TrainMethod::Full, data);
         assert!(request.check().is_ok());
-        request.compute.precision = Precision::I8;
+        request.compute.precision = ComputePrecision::I8;
         assert!(request.check().unwrap_err().to_string().contains("cannot be bytes"));
     }
 }

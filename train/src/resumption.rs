@@ -6,32 +6,32 @@ use gstore_core::Remedy;
 
 use crate::checkpoint::{check_json, is_adapter, is_empty, last_checkpoint, trainer_state};
 use crate::error::TrainError;
-use crate::request::Method;
+use crate::request::TrainMethod;
 
 /// The weights that a training goes on with: an adapter keeps its configuration.
 ///
 /// # Errors
 /// A folder that is no checkpoint, and one of other weights than are to be trained.
-pub(crate) fn resumed_method(from: &Path, asked: &Method) -> Result<Method, TrainError> {
+pub(crate) fn resumed_method(from: &Path, asked: &TrainMethod) -> Result<TrainMethod, TrainError> {
     steps_of(from)?;
     let full = Remedy::Option("full", "");
     match (is_adapter(from), asked) {
-        (true, Method::Full) => Err(refused(
+        (true, TrainMethod::Full) => Err(resumption_error(
             from,
             format!(
                 "it is an adapter, and all weights are to be trained: go on from it without {full}, or merge it and begin \
                  with the model that this gives"
             ),
         )),
-        (true, _) => Ok(Method::Adapter(from.to_owned())),
-        (false, Method::Lora(_) | Method::Adapter(_)) => Err(refused(
+        (true, _) => Ok(TrainMethod::Adapter(from.to_owned())),
+        (false, TrainMethod::Lora(_) | TrainMethod::Adapter(_)) => Err(resumption_error(
             from,
             format!(
                 "it has all weights, and an adapter is to be trained: give {full} to go on with all weights, or begin with \
                  it as the model"
             ),
         )),
-        (false, _) => Ok(Method::Full),
+        (false, _) => Ok(TrainMethod::Full),
     }
 }
 
@@ -43,7 +43,7 @@ pub(crate) fn check_steps_left(from: &Path, total: u64) -> Result<u64, TrainErro
     }
     let what =
         format!("it has taken {steps} steps, and this training has {total}: ask for more steps or epochs");
-    Err(refused(from, what))
+    Err(resumption_error(from, what))
 }
 
 /// The steps that a checkpoint has taken.
@@ -77,9 +77,9 @@ pub(crate) fn steps_of(from: &Path) -> Result<u64, TrainError> {
         }
         (false, _) => "there is no such folder".to_owned(),
     };
-    Err(refused(from, what))
+    Err(resumption_error(from, what))
 }
 
-fn refused(from: &Path, what: String) -> TrainError {
+fn resumption_error(from: &Path, what: String) -> TrainError {
     TrainError::Checkpoint { folder: from.to_owned(), what }
 }

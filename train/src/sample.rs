@@ -1,7 +1,7 @@
 //! Samples as tokens, and what a step makes of them.
 
 use gstore_model::PackedSample;
-use gstore_model::architectures::{Decoder, Positions};
+use gstore_model::architectures::{Decoder, PositionEncoding};
 
 use crate::error::TrainError;
 
@@ -32,7 +32,7 @@ impl Sample {
         if tokens != self.scored.len() {
             return Err(TrainError::Option(format!("sample {sample} has {tokens} tokens and other flags")));
         }
-        if decoder.positions == Positions::Learned && tokens > max_positions {
+        if decoder.positions == PositionEncoding::Learned && tokens > max_positions {
             return Err(TrainError::TooLong { sample, tokens, max_positions });
         }
         match self.ids.iter().find(|token| **token as usize >= vocab) {
@@ -44,16 +44,16 @@ impl Sample {
 
 /// A sample of a step and the weight of each of its tokens' losses.
 #[derive(Clone, Copy)]
-pub(crate) struct Weighted<'a> {
+pub(crate) struct WeightedSample<'a> {
     pub sample: &'a Sample,
     pub weight: f32,
     /// What a perturbed objective needs of it.
-    pub term: Option<Term>,
+    pub term: Option<PerturbationTerm>,
 }
 
 /// What a perturbed objective needs of a sample in addition to its tokens.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Term {
+pub(crate) struct PerturbationTerm {
     /// Its number among those of the ensemble.
     pub number: usize,
     /// Its noise.

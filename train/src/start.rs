@@ -7,15 +7,16 @@ use gstore_model::weights::{Adapter, BaseDigest, ModelFolder, check_written};
 use serde_json::{Value, json};
 
 use crate::checkpoint::{
-    Checkpoint, Lock, Resumed, check_files, check_step, checkpoints, identity_of, is_empty, last_checkpoint,
-    named_as_checkpoints, remove_replaced, remove_unfinished, replaced, resume, start_digests, unfinished,
+    Checkpoint, FolderLock, ResumedTraining, check_files, check_step, checkpoints, is_empty, last_checkpoint,
+    numbered_checkpoints, remove_replaced, remove_unfinished, resume, start_digests, stored_identity,
+    superseded_checkpoints, unfinished_paths,
 };
 use crate::difference::{START_DIGESTS, difference};
 use crate::error::TrainError;
 use crate::optimizer::Optimizer;
-use crate::order::Steps;
+use crate::order::StepPlan;
 use crate::parameters::Parameters;
-use crate::request::{Method, TrainRequest};
+use crate::request::{TrainMethod, TrainRequest};
 use crate::resumption::check_steps_left;
 use crate::sample::Sample;
 
@@ -27,7 +28,7 @@ pub(crate) fn identity(
     request: &TrainRequest,
     base: Option<&ModelFolder>,
     (samples, held_out): (&[Sample], &[Sample]),
-    steps: &Steps,
+    steps: &StepPlan,
 ) -> Result<(Value, Option<CheckpointId>), TrainError> {
     let (model, base) = match base {
         Some(base) => {
@@ -36,7 +37,7 @@ pub(crate) fn identity(
             digest.check_finite()?;
             check_base(request, &digest)?;
             let adapter = match &request.method {
-                Method::Adapter(folder) => Some(Adapter::open(folder)?),
+                TrainMethod::Adapter(folder) => Some(Adapter::open(folder)?),
                 _ => None,
             };
             (digest.checkpoint(adapter.as_ref())?.to_string(), Some(digest.checkpoint(None)?))
@@ -65,7 +66,7 @@ pub(crate) fn identity(
 /// checked as a whole by [`start_digests`].
 fn check_weights(request: &TrainRequest) -> Result<(), TrainError> {
     let adapter = match &request.method {
-        Method::Adapter(folder) => Some(folder),
+        TrainMethod::Adapter(folder) => Some(folder),
         _ => None,
     };
     let from = request.saving.resume_from.as_ref();
@@ -75,7 +76,7 @@ fn check_weights(request: &TrainRequest) -> Result<(), TrainError> {
 
 /// An error if what is gone on from was trained on another model.
 fn check_base(request: &TrainRequest, base: &BaseDigest) -> Result<(), TrainError> {
-    if let Method::Adapter(folder) = &request.method {
+    if let TrainMethod::Adapter(folder) = &request.method {
         return Ok(base.check_trained_on(folder)?);
     }
     let Some(from) = &request.saving.resume_from else { return Ok(()) };
@@ -119,7 +120,7 @@ fn check_folder(request: &TrainRequest) -> Result<(), TrainError> {
 /// An error if the training reads one of the checkpoints that it is to overwrite.
 fn check_overwritten(request: &TrainRequest, own: &[Checkpoint]) -> Result<(), TrainError> {
     let adapter = match &request.method {
-        Method::Adapter(folder) => Some(folder),
+        TrainMethod::Adapter(folder) => Some(folder),
         _ => None,
     };
     let (from, tokenizer) = (request.saving.resume_from.as_ref(), request.batching.text.tokenizer.as_ref());
@@ -145,13 +146,13 @@ fn check_overwritten(request: &TrainRequest, own: &[Checkpoint]) -> Result<(), T
 /// no step to take.
 pub(crate) fn check_output(request: &TrainRequest, identity: &Value, total: u64) -> Result<bool, TrainError> {
     check_folder(request)?;
-    let (named, own) = (named_as_checkpoints(&request.output)?, checkpoints(&request.output)?);
+    let (named, own) = (numbered_checkpoints(&request.output)?, checkpoints(&request.output)?);
     let saving = &request.saving;
     let (mut other, mut empty) = (None, Vec::new());
     // One that is not whole, too: a checkpoint of its name would take its place.
     for checkpoint in &named {
         let folder = checkpoint.folder.clone();
-        let Some(stored) = identity_of(&folder)? else {
+        let Some(stored) = stored_identity(&folder)? else {
             if is_empty(&folder) {
                 empty.push(checkpoint);
                 continue;
@@ -186,27 +187,31 @@ pub(crate) fn check_output(request: &TrainRequest, identity: &Value, total: u64)
 }
 
 /// The output folder of a training that is about to start.
-pub(crate) struct Begun {
+pub(crate) struct OutputFolder {
     /// The right to write to it; none where the training is finished and left nothing to remove.
-    pub lock: Option<Lock>,
+    pub lock: Option<FolderLock>,
     /// Whether its checkpoints are to be removed once nothing else can be refused.
     pub overwrites: bool,
 }
 
 /// Takes the output folder for a training of `total` steps, and removes what a killed one left there.
-pub(crate) fn begin(request: &TrainRequest, identity: &Value, total: u64) -> Result<Begun, TrainError> {
+pub(crate) fn take_output_folder(
+    request: &TrainRequest,
+    identity: &Value,
+    total: u64,
+) -> Result<OutputFolder, TrainError> {
     let (output, limit) = (&request.output, request.saving.limit);
     let is_finished = |overwrites: bool| -> Result<bool, TrainError> {
         Ok(!overwrites && last_checkpoint(output)?.is_some_and(|last| last.step >= total))
     };
     let overwrites = check_output(request, identity, total)?;
     if is_finished(overwrites)?
-        && unfinished(output)?.is_empty()
-        && replaced(output, total, limit)?.is_empty()
+        && unfinished_paths(output)?.is_empty()
+        && superseded_checkpoints(output, total, limit)?.is_empty()
     {
-        return Ok(Begun { lock: None, overwrites });
+        return Ok(OutputFolder { lock: None, overwrites });
     }
-    let lock = Some(Lock::of(output)?);
+    let lock = Some(FolderLock::of(output)?);
     // Another one may have written there before it had the lock.
     let overwrites = check_output(request, identity, total)?;
     remove_unfinished(output)?;
@@ -214,7 +219,7 @@ pub(crate) fn begin(request: &TrainRequest, identity: &Value, total: u64) -> Res
         // It was killed between its last checkpoint and this.
         remove_replaced(output, total, limit)?;
     }
-    Ok(Begun { lock, overwrites })
+    Ok(OutputFolder { lock, overwrites })
 }
 
 /// What a training starts from: its own last checkpoint unless that is overwritten, else what the request says.
@@ -224,7 +229,7 @@ pub(crate) fn start<B: Backend + Clone>(
     base: Option<&ModelFolder>,
     decoder: &Decoder,
     backend: B,
-) -> Result<Resumed<B>, TrainError> {
+) -> Result<ResumedTraining<B>, TrainError> {
     let (output, kind) = (&request.output, request.steps.optimizer);
     if let Some(last) = last_checkpoint(output)?.filter(|_| !overwrites) {
         check_files(&last.folder)?;
@@ -236,13 +241,19 @@ pub(crate) fn start<B: Backend + Clone>(
     if let Some(from) = &request.saving.resume_from {
         return resume(from, base, decoder, kind, backend);
     }
-    let parameters = fresh(request, base, decoder, backend)?;
+    let parameters = new_parameters(request, base, decoder, backend)?;
     let optimizer = Optimizer::new(kind, parameters.trained().len());
-    Ok(Resumed { parameters, optimizer, log: Vec::new(), evaluations: Vec::new(), pending: Vec::new() })
+    Ok(ResumedTraining {
+        parameters,
+        optimizer,
+        log: Vec::new(),
+        evaluations: Vec::new(),
+        pending: Vec::new(),
+    })
 }
 
 /// The parameters of a training that has taken no step.
-fn fresh<B: Backend + Clone>(
+fn new_parameters<B: Backend + Clone>(
     request: &TrainRequest,
     base: Option<&ModelFolder>,
     decoder: &Decoder,
@@ -250,11 +261,11 @@ fn fresh<B: Backend + Clone>(
 ) -> Result<Parameters<B>, TrainError> {
     let seed = request.batching.seed;
     match (&request.method, base) {
-        (Method::Lora(choice), Some(base)) => Parameters::new_lora(base, choice, seed, backend),
-        (Method::Adapter(folder), Some(base)) => {
+        (TrainMethod::Lora(choice), Some(base)) => Parameters::new_lora(base, choice, seed, backend),
+        (TrainMethod::Adapter(folder), Some(base)) => {
             Parameters::from_adapter(base, &Adapter::open(folder)?, backend)
         }
-        (Method::Full, Some(base)) => Parameters::full(base, backend),
+        (TrainMethod::Full, Some(base)) => Parameters::full(base, backend),
         _ => Parameters::random(decoder, deviation(request)?, seed, backend),
     }
 }

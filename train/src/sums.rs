@@ -4,26 +4,26 @@ use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
 
 use gstore_model::architectures::{LinearId, NormId};
-use gstore_model::gradients::{GradLayout, Place, Target};
+use gstore_model::gradients::{GradLayout, SlotOffsets, TensorSlice};
 use gstore_model::{Backend, BackendError, NormFactors, Sink, Slot, TableFactors};
 
 use crate::turns::Turns;
 
 /// Sums that pieces add to in turn. The first piece replaces what the memory held before.
-pub(crate) struct Sums {
-    pub places: Vec<Vec<Place>>,
+pub(crate) struct GradientSums {
+    pub places: Vec<Vec<TensorSlice>>,
     pub tensors: Vec<Mutex<Vec<f32>>>,
     pub turns: Turns,
 }
 
-impl Sums {
+impl GradientSums {
     /// Adds the gradients of a piece to sum `sum` when it is its turn.
     pub fn add(&self, sum: usize, piece: usize, gradient: &[f32]) -> Result<(), BackendError> {
         if !self.turns.wait(sum, piece) {
             return Err(BackendError::new("another part of the batch failed"));
         }
         let mut scratch = Vec::new();
-        for Place { tensor, offset, len, order } in self.places.get(sum).into_iter().flatten() {
+        for TensorSlice { tensor, offset, len, order } in self.places.get(sum).into_iter().flatten() {
             let formed = &gradient[*offset..offset + len];
             let formed = match order {
                 Some(order) => {
@@ -50,7 +50,7 @@ impl Sums {
             return;
         }
         if piece == 0 {
-            for Place { tensor, len, .. } in self.places.get(sum).into_iter().flatten() {
+            for TensorSlice { tensor, len, .. } in self.places.get(sum).into_iter().flatten() {
                 let mut tensor = self.tensors[*tensor].lock().unwrap_or_else(PoisonError::into_inner);
                 tensor.clear();
                 tensor.resize(*len, 0.0);
@@ -61,14 +61,14 @@ impl Sums {
 }
 
 /// Memory that a thread uses again.
-pub(crate) struct Scratch<B: Backend> {
+pub(crate) struct GradientBuffers<B: Backend> {
     pub layer: Option<B::Rows>,
     pub loose: Option<B::Rows>,
 }
 
-impl<B: Backend> Default for Scratch<B> {
+impl<B: Backend> Default for GradientBuffers<B> {
     fn default() -> Self {
-        Scratch { layer: None, loose: None }
+        GradientBuffers { layer: None, loose: None }
     }
 }
 
@@ -78,8 +78,8 @@ impl<B: Backend> Default for Scratch<B> {
 pub(crate) struct PieceSink<'a, B: Backend> {
     layout: &'a GradLayout,
     piece: usize,
-    sums: &'a Sums,
-    scratch: &'a mut Scratch<B>,
+    sums: &'a GradientSums,
+    scratch: &'a mut GradientBuffers<B>,
     loose: Option<B::Rows>,
     layer: Option<B::Rows>,
 }
@@ -88,8 +88,8 @@ impl<'a, B: Backend> PieceSink<'a, B> {
     pub fn new(
         layout: &'a GradLayout,
         piece: usize,
-        sums: &'a Sums,
-        scratch: &'a mut Scratch<B>,
+        sums: &'a GradientSums,
+        scratch: &'a mut GradientBuffers<B>,
     ) -> PieceSink<'a, B> {
         PieceSink { layout, piece, sums, scratch, loose: None, layer: None }
     }
@@ -105,7 +105,7 @@ impl<'a, B: Backend> PieceSink<'a, B> {
         rows.as_mut().ok_or_else(|| BackendError::new("no vectors for gradients"))
     }
 
-    fn target(&self, slot: Slot) -> Option<Target> {
+    fn target(&self, slot: Slot) -> Option<SlotOffsets> {
         self.layout.targets.get(&slot).copied()
     }
 }
@@ -177,8 +177,8 @@ mod tests {
 
     #[test]
     fn the_first_piece_replaces_what_the_memory_held() {
-        let place = |tensor, offset, len| Place { tensor, offset, len, order: None };
-        let sums = Sums {
+        let place = |tensor, offset, len| TensorSlice { tensor, offset, len, order: None };
+        let sums = GradientSums {
             places: vec![vec![place(0, 1, 2)], vec![place(1, 0, 1)]],
             tensors: vec![Mutex::new(vec![9.0; 3]), Mutex::new(vec![9.0])],
             turns: Turns::new(2),

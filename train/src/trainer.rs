@@ -2,18 +2,18 @@
 
 use gstore_core::parallel::map;
 use gstore_core::{Cancel, Cancelled};
-use gstore_model::weights::Decay;
-use gstore_model::{Backend, Keep};
+use gstore_model::weights::WeightDecay;
+use gstore_model::{Backend, SavedActivations};
 
 use crate::dropout::DropoutRates;
 use crate::error::TrainError;
-use crate::gradient::Computing;
-use crate::optimizer::{CHUNK, Optimizer, Part};
+use crate::gradient::GradientOptions;
+use crate::optimizer::{CHUNK, Optimizer, TensorUpdate};
 use crate::parameters::Parameters;
 use crate::perturbed::{PerturbedHead, PerturbedRow, weighted as perturbed};
-use crate::random::Stream;
-use crate::request::{Compute, LossMean, TrainRequest};
-use crate::sample::{Sample, Weighted};
+use crate::random::RandomStream;
+use crate::request::{ComputeOptions, LossMean, TrainRequest};
+use crate::sample::{Sample, WeightedSample};
 
 /// How a trainer computes.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -27,7 +27,7 @@ pub struct TrainerOptions {
     /// Tokens that a thread computes at a time, about; the last bits depend on it.
     pub piece_tokens: usize,
     /// What layers keep for their backward.
-    pub keep: Keep,
+    pub keep: SavedActivations,
     /// Shares of values that are dropped.
     pub dropout: DropoutRates,
     /// Seed of what is dropped.
@@ -40,8 +40,8 @@ impl Default for TrainerOptions {
             mean: LossMean::default(),
             max_grad_norm: Some(1.0),
             threads: 1,
-            piece_tokens: Compute::PIECE_TOKENS,
-            keep: Keep::All,
+            piece_tokens: ComputeOptions::PIECE_TOKENS,
+            keep: SavedActivations::All,
             dropout: DropoutRates::default(),
             seed: 0,
         }
@@ -106,7 +106,7 @@ impl<B: Backend + Clone> Trainer<B> {
         cancel: &Cancel,
     ) -> Result<StepReport, TrainError> {
         let step = self.optimizer.steps() + 1;
-        let samples = weighted(batch, self.options.mean).ok_or(TrainError::NothingScored { step })?;
+        let samples = weighted_samples(batch, self.options.mean).ok_or(TrainError::NothingScored { step })?;
         self.take(&samples, None, rate, cancel)
     }
 
@@ -143,7 +143,7 @@ impl<B: Backend + Clone> Trainer<B> {
 
     fn take(
         &mut self,
-        samples: &[Weighted<'_>],
+        samples: &[WeightedSample<'_>],
         head: Option<&PerturbedHead<'_, B>>,
         rate: f64,
         cancel: &Cancel,
@@ -162,7 +162,8 @@ impl<B: Backend + Clone> Trainer<B> {
         }
         // As torch: a gradient shorter than that is multiplied by one.
         let scale = max_grad_norm.map_or(1.0, |most| (most / (norm + 1e-6)).min(1.0) as f32);
-        let decays: Vec<bool> = self.parameters.trained().iter().map(|t| t.decay == Decay::Yes).collect();
+        let decays: Vec<bool> =
+            self.parameters.trained().iter().map(|t| t.decay == WeightDecay::Yes).collect();
         let optimizer = &mut self.optimizer;
         self.parameters.change(threads, |store| {
             let lengths: Vec<usize> = store.specs().iter().map(|spec| spec.numel()).collect();
@@ -171,7 +172,7 @@ impl<B: Backend + Clone> Trainer<B> {
             for ((length, grad), decays) in lengths.into_iter().zip(&gradient).zip(decays) {
                 let (values, after) = rest.split_at_mut(length);
                 rest = after;
-                parts.push(Part { values, grad, scale, decays });
+                parts.push(TensorUpdate { values, grad, scale, decays });
             }
             optimizer.step(rate, parts, threads);
         })?;
@@ -187,7 +188,7 @@ impl<B: Backend + Clone> Trainer<B> {
         cancel: &Cancel,
     ) -> Result<(f64, Vec<Vec<f32>>), TrainError> {
         let step = self.optimizer.steps() + 1;
-        let samples = weighted(batch, self.options.mean).ok_or(TrainError::NothingScored { step })?;
+        let samples = weighted_samples(batch, self.options.mean).ok_or(TrainError::NothingScored { step })?;
         self.parameters.gradient(&samples, None, self.computing(cancel), Vec::new())
     }
 
@@ -202,16 +203,16 @@ impl<B: Backend + Clone> Trainer<B> {
     }
 
     /// How the next step is computed.
-    fn computing<'a>(&self, cancel: &'a Cancel) -> Computing<'a> {
+    fn computing<'a>(&self, cancel: &'a Cancel) -> GradientOptions<'a> {
         let TrainerOptions { threads, piece_tokens, keep, dropout, seed, .. } = self.options;
-        let stream = || Stream::new(seed, "dropout", self.optimizer.steps());
+        let stream = || RandomStream::new(seed, "dropout", self.optimizer.steps());
         let dropout = (!dropout.is_none()).then(|| (dropout, stream()));
-        Computing { threads, piece_tokens, keep, dropout, cancel }
+        GradientOptions { threads, piece_tokens, keep, dropout, cancel }
     }
 }
 
 /// The samples with the weights of their tokens; none if nothing is scored.
-fn weighted<'a>(batch: &[Vec<&'a Sample>], mean: LossMean) -> Option<Vec<Weighted<'a>>> {
+fn weighted_samples<'a>(batch: &[Vec<&'a Sample>], mean: LossMean) -> Option<Vec<WeightedSample<'a>>> {
     let tokens = |micro: &[&Sample]| micro.iter().map(|sample| sample.scored_tokens()).sum::<usize>();
     let all: usize = batch.iter().map(|micro| tokens(micro)).sum();
     if all == 0 {
@@ -224,7 +225,7 @@ fn weighted<'a>(batch: &[Vec<&'a Sample>], mean: LossMean) -> Option<Vec<Weighte
             LossMean::MicroBatches => tokens(micro).max(1) as f64 * batch.len() as f64,
         };
         let weight = (1.0 / divisor) as f32;
-        samples.extend(micro.iter().map(|sample| Weighted { sample, weight, term: None }));
+        samples.extend(micro.iter().map(|sample| WeightedSample { sample, weight, term: None }));
     }
     Some(samples)
 }

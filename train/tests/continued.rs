@@ -5,7 +5,7 @@ use std::process::Command;
 use crate::common::assert_close;
 use crate::jobs::{World, go, lora};
 use gstore_model::weights::TrainerState;
-use gstore_train::{Method, Outcome, TrainRequest};
+use gstore_train::{TrainMethod, TrainOutcome, TrainRequest};
 use serde_json::{Value, json};
 
 /// The step after which the Trainer goes on.
@@ -40,7 +40,7 @@ fn samples(world: &World, request: &TrainRequest) -> Vec<Value> {
 }
 
 /// A run of the Trainer that goes on from the checkpoint of a step.
-fn run(request: &TrainRequest, outcome: &Outcome) -> Value {
+fn run(request: &TrainRequest, outcome: &TrainOutcome) -> Value {
     let checkpoint = outcome.checkpoints.iter().find(|checkpoint| checkpoint.step == FROM).unwrap();
     json!({
         "checkpoint": checkpoint.folder,
@@ -61,7 +61,7 @@ fn run(request: &TrainRequest, outcome: &Outcome) -> Value {
 fn transformers_and_peft_go_on_from_what_is_written() {
     let (Some(world), Some(python)) = (World::new(), python()) else { return };
     // What the moments of an adapter do to its losses shows at a high rate.
-    let trained = [("full", Method::Full, 1e-3), ("lora", lora(), 1e-2)].map(|(name, method, rate)| {
+    let trained = [("full", TrainMethod::Full, 1e-3), ("lora", lora(), 1e-2)].map(|(name, method, rate)| {
         let mut request = world.request(name, method);
         request.batching.shuffle = false;
         request.steps.learning_rate = rate;

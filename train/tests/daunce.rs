@@ -9,17 +9,17 @@ use crate::common::support::{json, shared};
 use crate::jobs::{World, files, lora};
 use gstore_core::Cancel;
 use gstore_data::{FieldNames, TextEncoder, find};
-use gstore_model::Compute;
+use gstore_model::ComputePrecision;
 use gstore_model::cpu::Cpu;
 use gstore_model::weights::{Adapter, ModelFolder, TensorSet, canonical};
 use gstore_train::daunce::{
-    BaseStates, Draw, EnsembleObserver, EnsembleOutcome, EnsembleRequest, FirstRate, Normalizer,
-    Perturbation, PerturbedHead, PerturbedRow, Start, SubsetSize, Trained, Variant, forget_weights, prepare,
-    read_members, train,
+    BaseStates, EnsembleObserver, EnsembleOutcome, EnsembleRequest, EnsembleStart, FirstRate, MemberOutcome,
+    ModelDraw, Normalizer, Perturbation, PerturbedHead, PerturbedRow, SubsetSize, Variant, forget_weights,
+    prepare, read_members, train,
 };
 use gstore_train::{
-    Method, Optimizer, OptimizerKind, Parameters, Sample, Saving, Schedule, ScheduleKind, StepOptions,
-    TrainError, Trainer, TrainerOptions,
+    Optimizer, OptimizerKind, Parameters, Sample, SavingOptions, Schedule, ScheduleKind, StepOptions,
+    TrainError, TrainMethod, Trainer, TrainerOptions,
 };
 use serde_json::Value;
 
@@ -60,9 +60,9 @@ fn golden_daunce_train() {
     let (base, theta0) = manifest["base"].as_str().unwrap().split_once(" + ").expect("a base and an adapter");
     let base = ModelFolder::open(&shared.join(base)).unwrap();
     let theta0 = Adapter::open(&folder.join(theta0)).unwrap();
-    let parameters = Parameters::from_adapter(&base, &theta0, Cpu::new(Compute::F32)).unwrap();
+    let parameters = Parameters::from_adapter(&base, &theta0, Cpu::new(ComputePrecision::F32)).unwrap();
     let begun = parameters.store().clone();
-    let start = Start::new(parameters);
+    let start = EnsembleStart::new(parameters);
     let template = manifest["template"].as_str().unwrap();
     let samples = samples(&shared, base.path(), template, &numbers(&manifest["train_rows"]));
     let number = |key: &str| of[key].as_f64().unwrap_or_else(|| panic!("{key}"));
@@ -160,15 +160,15 @@ fn texts() -> Vec<Sample> {
 fn gradients_are_slopes_of_the_objective() {
     let Some(world) = World::new() else { return };
     let base = ModelFolder::open(&world.model).unwrap();
-    let Method::Lora(choice) = lora() else { unreachable!() };
+    let TrainMethod::Lora(choice) = lora() else { unreachable!() };
     let (texts, never) = (texts(), Cancel::new());
     let noise = [0.9, 0.05, 0.6, 0.3];
     let rows: Vec<PerturbedRow<'_>> =
         (0..4).map(|i| PerturbedRow { sample: &texts[i], number: i, xi: noise[i] }).collect();
-    let backend = || Cpu::new(Compute::F32);
+    let backend = || Cpu::new(ComputePrecision::F32);
     for variant in [Variant::If, Variant::Efim, Variant::Subset] {
         for normalizer in [Normalizer::Step, Normalizer::Row] {
-            let start = Start::new(Parameters::new_lora(&base, &choice, 5, backend()).unwrap());
+            let start = EnsembleStart::new(Parameters::new_lora(&base, &choice, 5, backend()).unwrap());
             let perturbation = Perturbation { variant, rho: 2.0, gamma: 0.8, normalizer };
             let head = PerturbedHead { perturbation, start: &start };
             let parameters = start.copy(None, 0).unwrap();
@@ -202,8 +202,9 @@ fn gradients_are_slopes_of_the_objective() {
 fn without_noise_nothing_moves() {
     let Some(world) = World::new() else { return };
     let base = ModelFolder::open(&world.model).unwrap();
-    let Method::Lora(choice) = lora() else { unreachable!() };
-    let start = Start::new(Parameters::new_lora(&base, &choice, 5, Cpu::new(Compute::F32)).unwrap());
+    let TrainMethod::Lora(choice) = lora() else { unreachable!() };
+    let start =
+        EnsembleStart::new(Parameters::new_lora(&base, &choice, 5, Cpu::new(ComputePrecision::F32)).unwrap());
     let parameters = start.copy(None, 0).unwrap();
     let optimizer = Optimizer::new(OptimizerKind::AdamW(Default::default()), parameters.trained().len());
     let trainer = Trainer::new(parameters, optimizer, TrainerOptions::default());
@@ -234,7 +235,7 @@ fn request(world: &World, output: &str, models: Range<u64>) -> EnsembleRequest {
         max_grad_norm: None,
         ..StepOptions::default()
     };
-    training.saving = Saving::default();
+    training.saving = SavingOptions::default();
     EnsembleRequest {
         training,
         perturbation: Perturbation::default(),
@@ -256,7 +257,7 @@ struct Watch<'a> {
 }
 
 impl EnsembleObserver for Watch<'_> {
-    fn trained(&mut self, trained: &Trained) {
+    fn trained(&mut self, trained: &MemberOutcome) {
         self.trained.push(trained.model());
         if self.stop_after == Some(self.trained.len()) {
             self.cancel.raise();
@@ -285,9 +286,9 @@ fn models_have_the_same_bits_however_they_are_trained() {
     let plain = request(&world, "plain", 0..4);
     let outcome = go(&plain).unwrap();
     assert!(outcome.finished && outcome.steps == 3 && outcome.models.len() == 4);
-    let complete = |trained: &Trained| match trained {
-        Trained::Complete(member) => member.clone(),
-        Trained::Refused(refused) => panic!("{refused:?}"),
+    let complete = |trained: &MemberOutcome| match trained {
+        MemberOutcome::Complete(member) => member.clone(),
+        MemberOutcome::Refused(refused) => panic!("{refused:?}"),
     };
     let members: Vec<_> = outcome.models.iter().map(complete).collect();
     let distinct = |of: &dyn Fn(usize) -> String| (0..4).map(of).collect::<BTreeSet<_>>().len() == 4;
@@ -339,7 +340,7 @@ fn what_was_killed_goes_on() {
 
     // The caller has enough.
     let rounds = RefCell::new(0);
-    let enough = &mut |_: &[Trained]| {
+    let enough = &mut |_: &[MemberOutcome]| {
         *rounds.borrow_mut() += 1;
         Ok::<_, TrainError>(ControlFlow::Break(()))
     };
@@ -347,10 +348,10 @@ fn what_was_killed_goes_on() {
     assert!(outcome.finished && outcome.models.len() == 2 && *rounds.borrow() == 1);
 
     // A model whose weights were not kept is not trained again; one whose folder was removed is.
-    let Trained::Complete(member) = &read_members(&plain.training.output).unwrap()[3] else { panic!() };
+    let MemberOutcome::Complete(member) = &read_members(&plain.training.output).unwrap()[3] else { panic!() };
     let without = forget_weights(&plain.training.output, member).unwrap();
     assert_eq!(without.folder, None);
-    assert_eq!(go(&plain).unwrap().models[3], Trained::Complete(without));
+    assert_eq!(go(&plain).unwrap().models[3], MemberOutcome::Complete(without));
     fs_err::remove_dir_all(members.join("00000")).unwrap();
     go(&killed).unwrap();
     assert!(members.join("00000/adapter_model.safetensors").is_file());
@@ -365,21 +366,21 @@ fn other_variants_and_whole_models_are_trained() {
         let mut request = request(&world, name, 0..2);
         request.perturbation.variant = variant;
         for trained in go(&request).unwrap().models {
-            let Trained::Complete(member) = trained else { panic!("{name}") };
+            let MemberOutcome::Complete(member) = trained else { panic!("{name}") };
             assert!(seen.insert(member.checkpoint), "{name}");
         }
         let states = request.training.output.join("base").exists();
         assert_eq!(states, variant != Variant::Subset, "{name}");
     }
     let mut whole = request(&world, "whole", 0..2);
-    whole.training.method = Method::Full;
+    whole.training.method = TrainMethod::Full;
     whole.training.steps.learning_rate = 1e-4;
     let prepared = prepare(&whole, &mut Quiet, &Cancel::new()).unwrap();
     let bytes = fs_err::metadata(&prepared.file).unwrap().len();
     assert!(bytes >= prepared.bytes && bytes < prepared.bytes + 1000, "{bytes} {prepared:?}");
     let outcome = go(&whole).unwrap();
     for trained in &outcome.models {
-        let Trained::Complete(member) = trained else { panic!("{trained:?}") };
+        let MemberOutcome::Complete(member) = trained else { panic!("{trained:?}") };
         let folder = member.folder.as_ref().unwrap();
         assert!(TensorSet::open(folder, "model").is_ok() && folder.join("config.json").is_file());
         // The first objective is that of the starting point itself.
@@ -412,7 +413,7 @@ fn what_cannot_be_trained_is_refused() {
         (&|r| r.subset = SubsetSize::Share(0.0), "share of 0"),
         (&|r| r.perturbation.rho = f64::NAN, "rho of NaN"),
         (&|r| r.perturbation.variant = Variant::Trak, "trak"),
-        (&|r| r.training.method = Method::FromScratch, "random weights"),
+        (&|r| r.training.method = TrainMethod::FromScratch, "random weights"),
         (&|r| r.training.batching.packing = true, "batch of rows"),
         (&|r| r.models = 3..3, "no model"),
         (&|r| r.training.steps.learning_rate = 0.0, "no rate is above zero"),
@@ -429,7 +430,7 @@ fn what_cannot_be_trained_is_refused() {
     wild.training.batching.max_steps = Some(4);
     for _ in 0..2 {
         for trained in go(&wild).unwrap().models {
-            let Trained::Refused(refused) = trained else { panic!("{trained:?}") };
+            let MemberOutcome::Refused(refused) = trained else { panic!("{trained:?}") };
             assert!(refused.reason.contains("step"), "{refused:?}");
         }
     }
@@ -461,7 +462,7 @@ fn what_is_refused_changes_nothing() {
     // Another start, also for models of other numbers: the note of the start is of all.
     for range in [0..2, 2..4] {
         let mut other = subset(range);
-        other.training.method = Method::Adapter(output.join("members/00000"));
+        other.training.method = TrainMethod::Adapter(output.join("members/00000"));
         let error = go(&other).unwrap_err();
         assert!(matches!(error, TrainError::OtherTraining { .. }), "{error}");
         other.training.saving.overwrite = true;
@@ -482,8 +483,8 @@ fn leave_to_overwrite_spares_what_was_stopped_and_what_is_read() {
     let mut again = request(&world, "again", 0..2);
     go(&again).unwrap();
     let output = again.training.output.clone();
-    let Trained::Complete(first) = &read_members(&output).unwrap()[0] else { panic!() };
-    let without = Trained::Complete(forget_weights(&output, first).unwrap());
+    let MemberOutcome::Complete(first) = &read_members(&output).unwrap()[0] else { panic!() };
+    let without = MemberOutcome::Complete(forget_weights(&output, first).unwrap());
     fs_err::remove_file(output.join("members/00001.json")).unwrap();
     again.training.saving.overwrite = true;
     assert_eq!(go(&again).unwrap().models[0], without, "it was stopped");
@@ -494,7 +495,7 @@ fn leave_to_overwrite_spares_what_was_stopped_and_what_is_read() {
     fs_err::copy(output.join("base/hidden.states"), &given).unwrap();
     let bytes = fs_err::read(&given).unwrap();
     let mut other = request(&world, "other", 0..2);
-    other.training.method = Method::Adapter(output.join("members/00000"));
+    other.training.method = TrainMethod::Adapter(output.join("members/00000"));
     other.training.saving.overwrite = true;
     other.states = BaseStates::Stored;
     let with_given = EnsembleRequest { states_file: Some(given.clone()), ..other.clone() };
@@ -511,10 +512,10 @@ fn leave_to_overwrite_spares_what_was_stopped_and_what_is_read() {
 #[test]
 fn draws_do_not_depend_on_other_rows() {
     let rows: Vec<u64> = (0..40).collect();
-    let draw = Draw::new(3, 11, &rows, 40).unwrap();
+    let draw = ModelDraw::new(3, 11, &rows, 40).unwrap();
     assert_eq!(draw.digest_of_rows(&rows).len(), 64);
-    assert_eq!(draw, Draw::new(3, 11, &rows, 40).unwrap());
-    let half = Draw::new(3, 11, &rows, 20).unwrap();
+    assert_eq!(draw, ModelDraw::new(3, 11, &rows, 40).unwrap());
+    let half = ModelDraw::new(3, 11, &rows, 20).unwrap();
     assert_eq!(half.samples, draw.samples[..20]);
     assert_eq!(half.noise, draw.noise[..20]);
 }

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use crate::common::golden::{Golden, Run, check_sum, checksum, stored};
 use crate::common::{assert_close, relative_l2};
-use gstore_model::Compute;
+use gstore_model::ComputePrecision;
 use gstore_model::cpu::Cpu;
 use gstore_model::weights::{Adapter, ModelFolder, TensorSet};
 use gstore_train::{Parameters, Trainer};
@@ -60,7 +60,7 @@ fn check_optimizer(golden: &Golden, run: &Run, trainer: &Trainer<Cpu>, folder: &
         return;
     }
     let base = ModelFolder::open(&run.model(golden)).unwrap();
-    let backend = Cpu::new(Compute::F32);
+    let backend = Cpu::new(ComputePrecision::F32);
     let there = Trainer::resume(folder, &base, run.optimizer(), run.options(), backend).unwrap();
     assert_eq!(there.optimizer.steps(), trainer.optimizer.steps(), "{}", run.name);
     let states = trainer.optimizer.state().iter().zip(there.optimizer.state());
@@ -91,7 +91,7 @@ fn golden_train_goes_on_from_what_the_trainer_wrote() {
     for run in golden.runs_of("checkpoints in the middle", |run| middle(run).is_some()) {
         let (step, folder) = middle(run).unwrap();
         let base = ModelFolder::open(&run.model(&golden)).unwrap();
-        let backend = Cpu::new(Compute::F32);
+        let backend = Cpu::new(ComputePrecision::F32);
         let mut trainer = Trainer::resume(&folder, &base, run.optimizer(), run.options(), backend).unwrap();
         assert_eq!(trainer.optimizer.steps(), step as u64);
         check_steps(&golden, run, &mut trainer, step);
@@ -136,7 +136,7 @@ fn golden_train_checksums_are_of_values_in_the_order_of_files() {
     for entry in fs_err::read_dir(golden.shared.join("models/zoo")).unwrap() {
         let path = entry.unwrap().path();
         let base = ModelFolder::open(&path).unwrap();
-        let parameters = Parameters::full(&base, Cpu::new(Compute::F32)).unwrap();
+        let parameters = Parameters::full(&base, Cpu::new(ComputePrecision::F32)).unwrap();
         let tensors = TensorSet::open(&path, "model").unwrap();
         for name in tensors.names() {
             let Some(trained) = parameters.trained().iter().find(|trained| trained.spec.name == name) else {

@@ -5,7 +5,7 @@ use gstore_core::Cancel;
 
 use gstore_model::cpu::Cpu;
 use gstore_model::weights::ModelFolder;
-use gstore_model::{Compute, Keep};
+use gstore_model::{ComputePrecision, SavedActivations};
 use gstore_train::{
     DropoutRates, LoraChoice, Optimizer, OptimizerKind, Parameters, Sample, Trainer, TrainerOptions,
 };
@@ -145,7 +145,11 @@ fn families() -> Option<Vec<(String, ModelFolder)>> {
 fn finite_differences_of_whole_models() {
     let Some(families) = families() else { return };
     for (name, folder) in families {
-        check(&name, Parameters::full(&folder, Cpu::new(Compute::F32)).unwrap(), DropoutRates::default());
+        check(
+            &name,
+            Parameters::full(&folder, Cpu::new(ComputePrecision::F32)).unwrap(),
+            DropoutRates::default(),
+        );
     }
 }
 
@@ -156,7 +160,7 @@ fn finite_differences_with_dropout() {
     let Some(families) = families() else { return };
     for (name, folder) in families {
         let hidden = DropoutRates { lora: 0.0, hidden: 0.2, attention: 0.3 };
-        check(&name, Parameters::full(&folder, Cpu::new(Compute::F32)).unwrap(), hidden);
+        check(&name, Parameters::full(&folder, Cpu::new(ComputePrecision::F32)).unwrap(), hidden);
         check(&name, adapted(&folder), DropoutRates { lora: 0.3, hidden: 0.1, attention: 0.2 });
     }
 }
@@ -171,7 +175,7 @@ fn dropout_is_that_of_the_step() {
         let mut trainer = trainer(adapted(&folder), 2);
         trainer.options.dropout = DropoutRates { lora: 0.3, hidden: 0.2, attention: 0.1 };
         let (loss, kept) = gradient(&trainer, &samples);
-        trainer.options.keep = Keep::Inputs;
+        trainer.options.keep = SavedActivations::Inputs;
         assert_eq!(gradient(&trainer, &samples).1, kept, "{name}");
         trainer.options.piece_tokens = 4096;
         let whole = gradient(&trainer, &samples).0;
@@ -190,7 +194,7 @@ fn dropout_is_that_of_the_step() {
 /// Factors on all maps of a model, none of them zero.
 fn adapted(folder: &ModelFolder) -> Parameters<Cpu> {
     let choice = LoraChoice { rank: 3, alpha: 6.0, targets: vec!["all-linear".to_owned()] };
-    let mut parameters = Parameters::new_lora(folder, &choice, 1, Cpu::new(Compute::F32)).unwrap();
+    let mut parameters = Parameters::new_lora(folder, &choice, 1, Cpu::new(ComputePrecision::F32)).unwrap();
     // B is zero at the start, and A has no gradient then.
     parameters
         .change(1, |store| {
@@ -217,7 +221,7 @@ fn threads_change_no_bit() {
     let choice = LoraChoice { rank: 3, alpha: 6.0, targets: Vec::new() };
     for (name, folder) in families {
         let bits = |threads: usize, lora: bool| {
-            let backend = Cpu::new(Compute::F32);
+            let backend = Cpu::new(ComputePrecision::F32);
             let parameters = match lora {
                 true => Parameters::new_lora(&folder, &choice, 1, backend),
                 false => Parameters::full(&folder, backend),
@@ -240,7 +244,7 @@ fn threads_change_no_bit() {
 fn a_missing_part_of_a_gradient_is_seen() {
     let Some(families) = families() else { return };
     let (name, folder) = &families[0];
-    let parameters = Parameters::full(folder, Cpu::new(Compute::F32)).unwrap();
+    let parameters = Parameters::full(folder, Cpu::new(ComputePrecision::F32)).unwrap();
     let samples = samples(parameters.decoder().vocab_size);
     let mut trainer = trainer(parameters, 1);
     let (_, mut gradients) = gradient(&trainer, &samples);

@@ -9,8 +9,9 @@ use gstore_core::Cancel;
 use gstore_data::TextOptions;
 use gstore_model::weights::{Adapter, ModelFolder, TrainerState};
 use gstore_train::{
-    AdamW, Batching, DataSource, LoraChoice, Method, Observer, OptimizerKind, Outcome, Quiet, Saving,
-    ScheduleKind, Sgd, StepOptions, StepReport, Subset, TrainError, TrainRequest, run,
+    AdamW, BatchOptions, DataSource, DataSubset, LoraChoice, OptimizerKind, SavingOptions, ScheduleKind, Sgd,
+    SilentObserver, StepOptions, StepReport, TrainError, TrainMethod, TrainObserver, TrainOutcome,
+    TrainRequest, run,
 };
 
 /// A model with a tokenizer, and data for it.
@@ -37,15 +38,15 @@ impl World {
         self.folder.path().join(name)
     }
 
-    pub fn request(&self, output: &str, method: Method) -> TrainRequest {
+    pub fn request(&self, output: &str, method: TrainMethod) -> TrainRequest {
         let data = DataSource::Files { paths: vec![self.data.clone()], fields: Vec::new() };
         TrainRequest {
-            batching: Batching {
+            batching: BatchOptions {
                 micro: 3,
                 accumulate: 2,
                 max_steps: Some(7),
                 text: TextOptions { max_length: 96, ..TextOptions::default() },
-                ..Batching::default()
+                ..BatchOptions::default()
             },
             steps: StepOptions {
                 learning_rate: 1e-3,
@@ -53,18 +54,18 @@ impl World {
                 optimizer: OptimizerKind::AdamW(AdamW { weight_decay: 0.1, ..AdamW::default() }),
                 ..StepOptions::default()
             },
-            saving: Saving { every: Some(3), log_every: 2, ..Saving::default() },
+            saving: SavingOptions { every: Some(3), log_every: 2, ..SavingOptions::default() },
             ..TrainRequest::new(&self.model, self.path(output), method, data)
         }
     }
 }
 
-pub(crate) fn lora() -> Method {
-    Method::Lora(LoraChoice { rank: 4, alpha: 8.0, targets: vec!["q_proj".into(), "v_proj".into()] })
+pub(crate) fn lora() -> TrainMethod {
+    TrainMethod::Lora(LoraChoice { rank: 4, alpha: 8.0, targets: vec!["q_proj".into(), "v_proj".into()] })
 }
 
-pub(crate) fn go(request: &TrainRequest) -> Result<Outcome, TrainError> {
-    run(request, &mut Quiet, &Cancel::new())
+pub(crate) fn go(request: &TrainRequest) -> Result<TrainOutcome, TrainError> {
+    run(request, &mut SilentObserver, &Cancel::new())
 }
 
 /// Tells the training to stop after some steps.
@@ -73,7 +74,7 @@ struct StopAfter<'a> {
     cancel: &'a Cancel,
 }
 
-impl Observer for StopAfter<'_> {
+impl TrainObserver for StopAfter<'_> {
     fn step(&mut self, _: u64, _: &StepReport) {
         self.steps -= 1;
         if self.steps == 0 {
@@ -82,7 +83,7 @@ impl Observer for StopAfter<'_> {
     }
 }
 
-pub(crate) fn go_for(request: &TrainRequest, steps: u64) -> Outcome {
+pub(crate) fn go_for(request: &TrainRequest, steps: u64) -> TrainOutcome {
     let cancel = Cancel::new();
     run(request, &mut StopAfter { steps, cancel: &cancel }, &cancel).unwrap()
 }
@@ -110,7 +111,7 @@ fn a_stopped_training_goes_on_with_the_same_bits() {
     let Some(world) = World::new() else { return };
     let sgd = OptimizerKind::Sgd(Sgd { momentum: 0.9, weight_decay: 0.01 });
     for (name, method, optimizer) in
-        [("lora", lora(), None), ("full", Method::Full, None), ("sgd", lora(), Some(sgd))]
+        [("lora", lora(), None), ("full", TrainMethod::Full, None), ("sgd", lora(), Some(sgd))]
     {
         let request = |output: &str, threads: usize| {
             let mut request = world.request(&format!("{name}-{output}"), method.clone());
@@ -153,15 +154,15 @@ fn checkpoints_are_models_and_adapters() {
     assert_eq!(state.log_history.iter().map(|line| line.step).collect::<Vec<_>>(), [2, 4, 6, 7]);
 
     // An adapter is gone on from with a new optimizer; a model is trained as it lies there.
-    let more = go(&world.request("more", Method::Adapter(last.clone()))).unwrap();
+    let more = go(&world.request("more", TrainMethod::Adapter(last.clone()))).unwrap();
     assert!(more.last.unwrap().loss < outcome.last.unwrap().loss + 1.0);
-    let full = go(&world.request("full", Method::Full)).unwrap();
+    let full = go(&world.request("full", TrainMethod::Full)).unwrap();
     let folder = ModelFolder::open(&full.checkpoints.last().unwrap().folder).unwrap();
     let names = |folder: &ModelFolder| folder.weight_names();
     assert_eq!(names(&folder), names(&base));
 
-    let mut scratch = world.request("scratch", Method::FromScratch);
-    scratch.subset = Subset { share: Some(0.5), ..Subset::default() };
+    let mut scratch = world.request("scratch", TrainMethod::FromScratch);
+    scratch.subset = DataSubset { share: Some(0.5), ..DataSubset::default() };
     let scratch = go(&scratch).unwrap();
     // Half of the lines, but for those that the maximum length leaves nothing to learn from.
     assert!((1..=11).contains(&scratch.samples), "{scratch:?}");
@@ -177,7 +178,7 @@ fn a_training_is_overwritten_only_when_nothing_else_can_be_refused() {
     // One that was stopped goes on, whether it may overwrite or not.
     let mut again = request.clone();
     again.saving.overwrite = true;
-    let forecast = gstore_train::forecast(&again, &mut Quiet, &Cancel::new()).unwrap();
+    let forecast = gstore_train::forecast(&again, &mut SilentObserver, &Cancel::new()).unwrap();
     assert_eq!((forecast.taken, forecast.steps), (4, 7));
     assert_eq!(go_for(&again, 1).steps, 5);
     assert_eq!(go_for(&again, 2).steps, 7);
@@ -198,7 +199,7 @@ fn a_training_is_overwritten_only_when_nothing_else_can_be_refused() {
         assert!(files(&request.output) == before, "{says}");
     };
     let of = |rank, alpha, target: &str| {
-        let method = Method::Lora(LoraChoice { rank, alpha, targets: vec![target.to_owned()] });
+        let method = TrainMethod::Lora(LoraChoice { rank, alpha, targets: vec![target.to_owned()] });
         TrainRequest { method, ..again.clone() }
     };
     kept(&of(2, 8.0, "v_porj"), "ends in v_porj");
@@ -243,7 +244,7 @@ fn every_family_writes_the_state_of_every_optimizer() {
         config["vocab_size"] = vocabulary.clone();
         fs_err::write(model.join("config.json"), config.to_string()).unwrap();
         for (number, optimizer) in optimizers.into_iter().enumerate() {
-            let mut request = world.request(&format!("{name}-{number}"), Method::FromScratch);
+            let mut request = world.request(&format!("{name}-{number}"), TrainMethod::FromScratch);
             request.model.clone_from(&model);
             request.batching.text.tokenizer = Some(world.model.clone());
             request.batching.text.max_length = 32;
@@ -268,7 +269,8 @@ fn a_changed_bit_of_a_checkpoint_is_found_before_a_training_goes_on_from_it() {
     let Some(world) = World::new() else { return };
     let of_adapter = ["adapter_model.safetensors", "adapter_config.json", "optimizer.pt"];
     let of_model = ["model.safetensors", "optimizer.pt"];
-    for (name, method, written) in [("lora", lora(), &of_adapter[..]), ("full", Method::Full, &of_model[..])]
+    for (name, method, written) in
+        [("lora", lora(), &of_adapter[..]), ("full", TrainMethod::Full, &of_model[..])]
     {
         let request = world.request(name, method);
         assert_eq!(go_for(&request, 6).steps, 6);
@@ -311,7 +313,7 @@ fn copy(from: &Path, to: &Path) {
 #[cfg_attr(not(reference_results), ignore = "needs the reference results; set GSTORE_SHARED")]
 fn another_checkpoint_in_the_place_of_the_one_gone_on_from_is_noticed() {
     let Some(world) = World::new() else { return };
-    for (name, method) in [("lora", lora()), ("full", Method::Full)] {
+    for (name, method) in [("lora", lora()), ("full", TrainMethod::Full)] {
         let first = world.request(&format!("{name}-first"), method.clone());
         assert_eq!(go_for(&first, 4).steps, 4);
         let mut second = world.request(&format!("{name}-second"), method.clone());
@@ -338,7 +340,7 @@ fn another_checkpoint_in_the_place_of_the_one_gone_on_from_is_noticed() {
 #[derive(Default)]
 pub struct Notes(pub Vec<String>);
 
-impl Observer for Notes {
+impl TrainObserver for Notes {
     fn note(&mut self, message: &str) {
         self.0.push(message.to_owned());
     }
@@ -364,7 +366,7 @@ fn a_finished_training_only_removes_what_a_kill_kept_it_from() {
     let mut state: serde_json::Value = serde_json::from_str(&state).unwrap();
     state["interim"] = true.into();
     fs_err::write(interim.join("gstore_state.json"), state.to_string()).unwrap();
-    let steps = |outcome: Outcome| outcome.checkpoints.iter().map(|c| c.step).collect::<Vec<_>>();
+    let steps = |outcome: TrainOutcome| outcome.checkpoints.iter().map(|c| c.step).collect::<Vec<_>>();
     assert_eq!(steps(go(&request).unwrap()), [3, 6, 7]);
     assert!(files(&request.output) == before);
     let mut limited = request.clone();
@@ -378,7 +380,7 @@ struct Twice<'a> {
     refused: Option<String>,
 }
 
-impl Observer for Twice<'_> {
+impl TrainObserver for Twice<'_> {
     fn step(&mut self, _: u64, _: &StepReport) {
         self.refused.get_or_insert_with(|| go(self.request).unwrap_err().to_string());
     }
@@ -434,14 +436,14 @@ fn what_cannot_be_trained_is_refused() {
     let mut onward = other.clone();
     onward.saving.resume_from = Some(begun.clone());
     refused(&onward, "is to overwrite it");
-    refused(&TrainRequest { method: Method::Adapter(begun), ..other.clone() }, "is to overwrite it");
+    refused(&TrainRequest { method: TrainMethod::Adapter(begun), ..other.clone() }, "is to overwrite it");
     assert!(files(&request.output) == before);
     assert!(go(&other).unwrap().finished);
 
     let strange = LoraChoice { rank: 4, alpha: 8.0, targets: vec!["c_attn".into()] };
-    refused(&world.request("strange", Method::Lora(strange)), "ends in c_attn");
+    refused(&world.request("strange", TrainMethod::Lora(strange)), "ends in c_attn");
     let none = LoraChoice { rank: 0, alpha: 8.0, targets: Vec::new() };
-    refused(&world.request("none", Method::Lora(none)), "rank");
+    refused(&world.request("none", TrainMethod::Lora(none)), "rank");
     let mut empty = world.request("empty", lora());
     empty.batching.text.max_length = 1;
     refused(&empty, "no sample with a scored token");
@@ -451,7 +453,7 @@ fn what_cannot_be_trained_is_refused() {
     for alpha in [0.0, -8.0, f64::INFINITY] {
         let choice = LoraChoice { rank: 4, alpha, targets: Vec::new() };
         let says = format!("a LoRA alpha of {alpha} cannot be used");
-        refused(&world.request("alpha", Method::Lora(choice)), &says);
+        refused(&world.request("alpha", TrainMethod::Lora(choice)), &says);
     }
     // Less than the least f32 is zero, too.
     for eps in [0.0, 1e-60] {
@@ -484,20 +486,20 @@ fn what_cannot_be_trained_is_refused() {
     refused(&onward, "so a training cannot go on from it: adapter=");
     // Nothing is left to do behind a checkpoint, and an adapter is not all weights.
     for (method, says) in
-        [(lora(), "has taken 7 steps, and this training has 7"), (Method::Full, "is an adapter")]
+        [(lora(), "has taken 7 steps, and this training has 7"), (TrainMethod::Full, "is an adapter")]
     {
         let mut behind = world.request("behind", method);
         behind.saving.resume_from = Some(request.output.join("checkpoint-7"));
         refused(&behind, says);
         assert!(!behind.output.exists());
-        assert!(gstore_train::forecast(&behind, &mut Quiet, &Cancel::new()).is_err());
+        assert!(gstore_train::forecast(&behind, &mut SilentObserver, &Cancel::new()).is_err());
     }
     let file = world.path("file");
     fs_err::write(&file, "").unwrap();
     refused(&TrainRequest { output: file, ..request.clone() }, "is a file: give a folder");
     refused(&TrainRequest { output: world.model.clone(), ..request.clone() }, "holds the model to train");
     // Nor is a model an adapter.
-    let mut whole = world.request("whole", Method::Full);
+    let mut whole = world.request("whole", TrainMethod::Full);
     go(&whole).unwrap();
     whole.saving.overwrite = true;
     refused(
@@ -513,7 +515,7 @@ fn what_cannot_be_trained_is_refused() {
     let mut config = crate::common::support::json(&other.join("config.json"));
     config["rms_norm_eps"] = 0.1.into();
     fs_err::write(other.join("config.json"), config.to_string()).unwrap();
-    let mut onward = world.request("onward", Method::Full);
+    let mut onward = world.request("onward", TrainMethod::Full);
     onward.saving.resume_from = Some(other);
     refused(&onward, "its config.json is not that of the model to be trained; name it as the model too");
     onward.saving.resume_from = Some(whole.output.join("checkpoint-3"));
@@ -528,11 +530,11 @@ fn what_cannot_be_trained_is_refused() {
     let mut config = crate::common::support::json(&world.model.join("config.json"));
     config["vocab_size"] = 50.into();
     fs_err::write(small.join("config.json"), config.to_string()).unwrap();
-    let few = TrainRequest { model: small, ..world.request("few", Method::FromScratch) };
+    let few = TrainRequest { model: small, ..world.request("few", TrainMethod::FromScratch) };
     refused(&few, "the model's vocabulary has 50: the tokenizer belongs to another model");
     // An adapter of another model.
     let shared = crate::common::support::shared().unwrap();
-    let mut zoo = world.request("zoo", Method::Adapter(request.output.join("checkpoint-7")));
+    let mut zoo = world.request("zoo", TrainMethod::Adapter(request.output.join("checkpoint-7")));
     zoo.model = shared.join("models/zoo/llama");
     assert!(go(&zoo).is_err());
 }

@@ -3,12 +3,13 @@
 
 use gstore_core::Cancel;
 use gstore_data::{Duplicates, SampleSource, TextOptions};
-use gstore_model::Compute;
+use gstore_model::ComputePrecision;
 use gstore_model::cpu::Cpu;
 use gstore_model::weights::{Adapter, ModelFolder, TensorSet, TrainerState};
 use gstore_train::{
-    Batching, DropoutRates, Evaluation, Method, Optimizer, OptimizerKind, Parameters, Quiet, Sample, Saving,
-    StepOptions, TrainRequest, Trainer, TrainerOptions, base_of, forecast, merge, run,
+    BatchOptions, DropoutRates, EvaluationOptions, Optimizer, OptimizerKind, Parameters, Sample,
+    SavingOptions, SilentObserver, StepOptions, TrainMethod, TrainRequest, Trainer, TrainerOptions,
+    adapter_base, forecast, merge, run,
 };
 
 use crate::jobs::{Notes, World, files, go, go_for, lora};
@@ -18,7 +19,7 @@ fn everything(world: &World, output: &str) -> TrainRequest {
     let request = world.request(output, lora());
     let data = SampleSource::Files { paths: vec![world.data.clone()], fields: Vec::new() };
     TrainRequest {
-        batching: Batching {
+        batching: BatchOptions {
             text: TextOptions { max_length: 512, ..request.batching.text },
             packing: true,
             micro: 1,
@@ -28,7 +29,7 @@ fn everything(world: &World, output: &str) -> TrainRequest {
             dropout: DropoutRates { lora: 0.2, ..DropoutRates::default() },
             ..request.steps
         },
-        evaluation: Some(Evaluation { data, every: Some(2) }),
+        evaluation: Some(EvaluationOptions { data, every: Some(2) }),
         ..request
     }
 }
@@ -67,10 +68,10 @@ fn packed_samples_have_the_loss_that_they_have_alone() {
     let Some(world) = World::new() else { return };
     // One step over all samples: only their places in the batch differ.
     let step = |name: &str, packing: bool| {
-        let mut request = world.request(name, Method::Full);
+        let mut request = world.request(name, TrainMethod::Full);
         request.batching =
-            Batching { micro: 64, accumulate: 1, max_steps: Some(1), packing, ..request.batching };
-        request.saving = Saving { log_every: 1, ..Saving::default() };
+            BatchOptions { micro: 64, accumulate: 1, max_steps: Some(1), packing, ..request.batching };
+        request.saving = SavingOptions { log_every: 1, ..SavingOptions::default() };
         go(&request).unwrap().last.unwrap()
     };
     let (packed, plain) = (step("packed", true), step("plain", false));
@@ -83,7 +84,7 @@ fn packed_samples_have_the_loss_that_they_have_alone() {
 fn a_forecast_writes_nothing_and_counts_what_the_training_has() {
     let Some(world) = World::new() else { return };
     let request = everything(&world, "planned");
-    let told = forecast(&request, &mut Quiet, &Cancel::new()).unwrap();
+    let told = forecast(&request, &mut SilentObserver, &Cancel::new()).unwrap();
     assert!(!request.output.exists());
     let outcome = go(&request).unwrap();
     assert_eq!(
@@ -101,7 +102,7 @@ fn a_forecast_writes_nothing_and_counts_what_the_training_has() {
 
     let mut small = request.clone();
     (small.compute.threads, small.compute.max_memory) = (4, Some(1));
-    let small = forecast(&small, &mut Quiet, &Cancel::new()).unwrap();
+    let small = forecast(&small, &mut SilentObserver, &Cancel::new()).unwrap();
     assert!(small.recomputes && small.threads == 1 && small.memory < told.memory, "{small:?}");
 }
 
@@ -111,7 +112,9 @@ fn a_merged_adapter_has_the_losses_of_base_and_adapter() {
     let Some(world) = World::new() else { return };
     let outcome = go(&world.request("lora", lora())).unwrap();
     let adapter = &outcome.checkpoints.last().unwrap().folder;
-    assert!(std::path::Path::new(&base_of(adapter).unwrap()).ends_with(world.model.file_name().unwrap()));
+    assert!(
+        std::path::Path::new(&adapter_base(adapter).unwrap()).ends_with(world.model.file_name().unwrap())
+    );
     let merged = world.path("merged");
     merge(&world.model, adapter, &merged).unwrap();
     assert!(merge(&world.model, adapter, &merged).unwrap_err().to_string().contains("there already"));
@@ -124,7 +127,7 @@ fn a_merged_adapter_has_the_losses_of_base_and_adapter() {
         let sample = Sample { ids: (1..40).collect(), scored: vec![true; 39] };
         trainer.evaluate(&[sample], &Cancel::new()).unwrap().unwrap()
     };
-    let backend = || Cpu::new(Compute::F32);
+    let backend = || Cpu::new(ComputePrecision::F32);
     let adapter = Adapter::open(adapter).unwrap();
     let apart = of(Parameters::from_adapter(&base, &adapter, backend()).unwrap());
     let whole = of(Parameters::full(&ModelFolder::open(&merged).unwrap(), backend()).unwrap());
@@ -141,13 +144,13 @@ fn options_that_mean_nothing_are_refused() {
         let error = go(request).unwrap_err().to_string();
         assert!(error.contains(says), "{error}");
     };
-    let dropping = |lora: f64, hidden: f64, method: Method| {
+    let dropping = |lora: f64, hidden: f64, method: TrainMethod| {
         let request = world.request("dropping", method);
         let steps = StepOptions { dropout: DropoutRates { lora, hidden, attention: 0.0 }, ..request.steps };
         TrainRequest { steps, ..request }
     };
     refused(&dropping(1.0, 0.0, lora()), "dropout of 1");
-    refused(&dropping(0.1, 0.0, Method::Full), "LoRA");
+    refused(&dropping(0.1, 0.0, TrainMethod::Full), "LoRA");
     refused(&dropping(0.0, 0.1, lora()), "hidden states");
     let mut blocks = world.request("blocks", lora());
     blocks.batching.text = TextOptions { block: Some(200), ..blocks.batching.text };
@@ -171,7 +174,7 @@ fn whole_weights_have_the_tokenizer_that_they_were_trained_with() {
     let file = tokenizer.join("tokenizer.json");
     let bytes = [fs_err::read(&file).unwrap(), b"\n".to_vec()].concat();
     fs_err::write(&file, &bytes).unwrap();
-    for (name, method) in [("full", Method::Full), ("scratch", Method::FromScratch)] {
+    for (name, method) in [("full", TrainMethod::Full), ("scratch", TrainMethod::FromScratch)] {
         let mut request = world.request(name, method);
         request.batching.max_steps = Some(1);
         request.batching.text.tokenizer = Some(tokenizer.clone());
@@ -193,7 +196,7 @@ fn other_held_out_samples_are_another_training() {
     fs_err::write(&other, text.lines().take(3).collect::<Vec<_>>().join("\n")).unwrap();
     let watch = |path: &std::path::Path, every| {
         let data = SampleSource::Files { paths: vec![path.to_owned()], fields: Vec::new() };
-        Some(Evaluation { data, every })
+        Some(EvaluationOptions { data, every })
     };
     let others = [
         (watch(&other, Some(2)), "held-out samples"),
@@ -205,7 +208,7 @@ fn other_held_out_samples_are_another_training() {
         let error = go(&request).unwrap_err().to_string();
         assert!(error.contains(what), "{error}");
         // A dry run says so too.
-        let told = forecast(&request, &mut Quiet, &Cancel::new()).unwrap_err().to_string();
+        let told = forecast(&request, &mut SilentObserver, &Cancel::new()).unwrap_err().to_string();
         assert_eq!(told, error);
     }
     request.evaluation = watch(&world.data, Some(2));
@@ -227,8 +230,8 @@ fn what_is_left_out_of_held_out_samples_is_said() {
     fs_err::write(&path, lines.join("\n")).unwrap();
     let mut request = world.request("watched", lora());
     let data = SampleSource::Files { paths: vec![path], fields: Vec::new() };
-    request.evaluation = Some(Evaluation { data, every: None });
-    let refused = forecast(&request, &mut Quiet, &Cancel::new()).unwrap_err().to_string();
+    request.evaluation = Some(EvaluationOptions { data, every: None });
+    let refused = forecast(&request, &mut SilentObserver, &Cancel::new()).unwrap_err().to_string();
     assert!(refused.contains("held-out loss") && refused.contains("\"b\" in rows 1 and 2"), "{refused}");
     request.subset.repeats = Duplicates::First;
     let mut notes = Notes(Vec::new());
@@ -249,7 +252,7 @@ fn an_adapter_that_is_gone_on_from_says_its_new_dropout() {
     let Some(world) = World::new() else { return };
     let first = go(&everything(&world, "first")).unwrap();
     let from = first.checkpoints.last().unwrap().folder.clone();
-    let mut on = world.request("on", Method::Adapter(from));
+    let mut on = world.request("on", TrainMethod::Adapter(from));
     on.batching.max_steps = Some(1);
     on.steps.dropout.lora = 0.1;
     let mut notes = Notes(Vec::new());

@@ -7,7 +7,8 @@ use gstore_core::Cancel;
 use crate::jobs::{Notes, World, go, lora};
 use gstore_model::weights::TrainerState;
 use gstore_train::{
-    AdamW, Batching, Method, OptimizerKind, Saving, Sgd, StepOptions, TrainError, TrainRequest, run,
+    AdamW, BatchOptions, OptimizerKind, SavingOptions, Sgd, StepOptions, TrainError, TrainMethod,
+    TrainRequest, run,
 };
 
 #[test]
@@ -17,17 +18,17 @@ fn a_loss_that_is_no_number_stops_and_the_last_good_checkpoint_stays() {
     // The first step of the warm-up has no rate, the next ones spoil the weights: so far that losses are no numbers,
     // or gradients alone.
     for rate in [1e10, 1e12, 1e14] {
-        let mut request = world.request(&format!("diverges-{rate}"), Method::Full);
+        let mut request = world.request(&format!("diverges-{rate}"), TrainMethod::Full);
         request.steps.learning_rate = rate;
         request.steps.max_grad_norm = None;
         request.steps.optimizer = OptimizerKind::Sgd(Sgd::default());
-        request.saving = Saving { every: Some(1), limit: Some(1), ..request.saving };
+        request.saving = SavingOptions { every: Some(1), limit: Some(1), ..request.saving };
         let error = go(&request).unwrap_err();
         assert!(matches!(error, TrainError::NotFinite { .. }), "{error}");
         let last = gstore_train::last_checkpoint(&request.output).unwrap().unwrap();
         assert!(error.to_string().contains(&last.folder.display().to_string()), "{error}");
         // Steps that change nothing can be taken from there.
-        let mut onward = world.request(&format!("onward-{rate}"), Method::Full);
+        let mut onward = world.request(&format!("onward-{rate}"), TrainMethod::Full);
         onward.steps = StepOptions { learning_rate: 0.0, ..request.steps.clone() };
         onward.saving.resume_from = Some(last.folder);
         assert!(go(&onward).unwrap().finished);
@@ -65,7 +66,7 @@ fn a_step_whose_own_samples_are_at_fault_removes_no_checkpoint() {
     };
     fs_err::write(&world.data, (0..7).map(line).collect::<Vec<_>>().join("\n")).unwrap();
     let mut request = TrainRequest { model, ..world.request("fault", lora()) };
-    request.batching = Batching { micro: 1, accumulate: 1, shuffle: false, ..request.batching };
+    request.batching = BatchOptions { micro: 1, accumulate: 1, shuffle: false, ..request.batching };
     request.saving.every = Some(1);
     let error = go(&request).unwrap_err().to_string();
     let last = request.output.join("checkpoint-4");
@@ -80,7 +81,7 @@ fn a_step_whose_own_samples_are_at_fault_removes_no_checkpoint() {
 fn a_rate_that_is_too_high_is_told_where_numbers_stay_finite() {
     let Some(world) = World::new() else { return };
     let trained = |output: &str, rate: f64| {
-        let mut request = world.request(output, Method::Full);
+        let mut request = world.request(output, TrainMethod::Full);
         // Decay at such a rate would make weights larger.
         let optimizer = OptimizerKind::AdamW(AdamW { weight_decay: 0.0, ..AdamW::default() });
         request.steps = StepOptions { learning_rate: rate, warmup_ratio: 0.0, optimizer, ..request.steps };

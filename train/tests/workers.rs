@@ -3,7 +3,7 @@
 
 use gstore_core::Cancel;
 use gstore_core::parallel::with_workers;
-use gstore_model::Compute;
+use gstore_model::ComputePrecision;
 use gstore_model::architectures::Decoder;
 use gstore_model::cpu::Cpu;
 use gstore_train::{Optimizer, OptimizerKind, Parameters, Sample, TrainError, Trainer, TrainerOptions};
@@ -29,8 +29,8 @@ fn trainer_on(devices: usize) -> Trainer<Cpu> {
     });
     fs_err::write(&path, config.to_string()).unwrap();
     let decoder = Decoder::read(&path).unwrap();
-    let parameters = Parameters::random(&decoder, 0.1, 1, Cpu::new(Compute::F32)).unwrap();
-    let parameters = parameters.beside(None, vec![Cpu::new(Compute::F32); devices - 1]).unwrap();
+    let parameters = Parameters::random(&decoder, 0.1, 1, Cpu::new(ComputePrecision::F32)).unwrap();
+    let parameters = parameters.beside(None, vec![Cpu::new(ComputePrecision::F32); devices - 1]).unwrap();
     let kind: OptimizerKind = "sgd".parse().unwrap();
     let optimizer = Optimizer::new(kind, parameters.store().specs().len());
     let options = TrainerOptions { threads: THREADS, piece_tokens: 16, ..TrainerOptions::default() };
@@ -154,7 +154,7 @@ fn new_weights_have_the_deviation_of_their_family() {
     });
     fs_err::write(&path, config.to_string()).unwrap();
     let decoder = Decoder::read(&path).unwrap();
-    let parameters = Parameters::random(&decoder, 0.02, 1, Cpu::new(Compute::F32)).unwrap();
+    let parameters = Parameters::random(&decoder, 0.02, 1, Cpu::new(ComputePrecision::F32)).unwrap();
     for (name, expected) in [
         ("transformer.wte.weight", 0.02),
         ("transformer.h.3.attn.c_attn.weight", 0.02),

@@ -161,7 +161,7 @@ impl FittedCascade {
 
 #[cfg(test)]
 mod tests {
-    use gstore_ingest::pipeline::GivenOptions;
+    use gstore_ingest::pipeline::SampleEncoderOptions;
     use gstore_query::influence::{InfluenceSpec, Order};
 
     use super::*;
@@ -178,7 +178,7 @@ mod tests {
             rounds: 1,
             learner: Learner::Ridge { alphas: vec![1.0] },
             seed: 1,
-            models: GivenOptions::default(),
+            models: SampleEncoderOptions::default(),
         }
     }
 

@@ -21,7 +21,7 @@ mod stages;
 use std::sync::Arc;
 
 use gstore_core::many;
-use gstore_ingest::pipeline::GivenOptions;
+use gstore_ingest::pipeline::SampleEncoderOptions;
 use gstore_learn::FitOptions;
 use gstore_learn::judge::StageCut;
 use gstore_learn::learners::{FittedLearner, Learner};
@@ -67,7 +67,7 @@ pub struct CascadeRequest {
     /// Seed of the sample, of folds and networks.
     pub seed: u64,
     /// Where models are, and what computes.
-    pub models: GivenOptions,
+    pub models: SampleEncoderOptions,
 }
 
 /// A stage that is calibrated.

@@ -6,8 +6,8 @@ use std::time::Instant;
 use gstore_core::Kind;
 use gstore_ingest::gradient::{LossForm, ModuleSelection};
 use gstore_ingest::pipeline::{
-    self, CheckpointArg, Ending, GivenOptions, IngestError, IngestPlan, IngestRequest, ProjectionChoice,
-    request_like,
+    self, CheckpointArg, IngestError, IngestPlan, IngestRequest, ProjectionChoice, RunEnding,
+    SampleEncoderOptions, request_like,
 };
 use gstore_model::Reduction;
 use gstore_query::QueryError;
@@ -80,7 +80,7 @@ impl CascadeSource {
     pub(super) fn find(
         snapshot: &Arc<Snapshot>,
         spec: &InfluenceSpec,
-        models: &GivenOptions,
+        models: &SampleEncoderOptions,
         work: &mut JobContext<'_>,
     ) -> Result<Self, AnswerError> {
         let refuse = |why: &str| AnswerError::Refused(format!("a cascade {why}"));
@@ -231,7 +231,7 @@ impl CascadeSource {
             true => pipeline::IngestReport::default(),
             false => pipeline::ingest(store, &plan, work.progress, work.cancel)?,
         };
-        if report.ending == Ending::Stopped {
+        if report.ending == RunEnding::Stopped {
             work.progress.note("what was computed is kept, and the same cascade goes on from there");
             return Err(QueryError::Cancelled.into());
         }

@@ -9,10 +9,10 @@ use std::sync::Arc;
 use gstore_core::{Kind, RowSet, many};
 use gstore_ingest::gradient::LossForm;
 use gstore_ingest::pipeline::{
-    CheckpointArg, CheckpointWeights, Ending, IngestError, IngestPlan, IngestRequest, ingest_column,
+    CheckpointArg, CheckpointWeights, IngestError, IngestPlan, IngestRequest, RunEnding, ingest_column,
 };
 use gstore_model::weights::{Adapter, ModelFolder, checkpoint_id};
-use gstore_model::{Compute, Reduction};
+use gstore_model::{ComputePrecision, Reduction};
 use gstore_store::{
     CheckpointId, EnsembleBase, EnsemblePart, EnsembleUpdate, FeaturePart, JobFeature, LossColumns,
     LossWanted, Member, MemberWeights, OffsetOf, Snapshot, Store,
@@ -203,7 +203,7 @@ impl<'a> LossesJob<'a> {
 
     /// The precision of the offsets: one for all rows, whatever is asked for now. Losses that are stored
     /// already are relative to them, also where they are lost and have to be computed again.
-    fn offset_compute(&self, snapshot: &Snapshot) -> Compute {
+    fn offset_compute(&self, snapshot: &Snapshot) -> ComputePrecision {
         let columns = self.columns();
         let is_of_table = |part: &&Arc<FeaturePart>| {
             let desc = &part.desc;
@@ -215,13 +215,13 @@ impl<'a> LossesJob<'a> {
         let stored = snapshot
             .loss_offset(&columns, OffsetOf::Base)
             .or_else(|| snapshot.features().iter().find(is_of_table));
-        stored.and_then(|part| Compute::parse(&part.desc.compute)).unwrap_or(self.request.compute)
+        stored.and_then(|part| ComputePrecision::parse(&part.desc.compute)).unwrap_or(self.request.compute)
     }
 
     fn plan(
         &self,
         weights: CheckpointArg,
-        compute: Compute,
+        compute: ComputePrecision,
         work: &mut JobContext<'_>,
     ) -> Result<IngestPlan, DaunceError> {
         let request = IngestRequest { checkpoints: vec![weights], compute, ..self.request.clone() };
@@ -324,7 +324,7 @@ impl<'a> LossesJob<'a> {
     ) -> Result<bool, DaunceError> {
         let done = ingest_column(self.store, plan, work.progress, work.cancel)?;
         report.snapshot = done.snapshot.map(|snapshot| snapshot.number()).or(report.snapshot);
-        report.stopped = done.ending == Ending::Stopped;
+        report.stopped = done.ending == RunEnding::Stopped;
         Ok(!report.stopped)
     }
 

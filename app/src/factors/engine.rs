@@ -10,9 +10,9 @@ use gstore_data::Encoded;
 use gstore_ingest::curvature::{CurvatureEngine, Directions, Labels, PassError, TargetSample};
 use gstore_ingest::gradient::{CheckpointSource, ModuleSelection};
 use gstore_ingest::pipeline::{CheckpointArg, EncodedRow, IngestRequest, check_devices};
-use gstore_model::architectures::{Decoder, Role};
+use gstore_model::architectures::{Decoder, TensorRole};
 use gstore_model::weights::{Adapter, ModelFolder, checkpoint_id};
-use gstore_model::{Device, Keep, LoadError, with_backend};
+use gstore_model::{Device, LoadError, SavedActivations, with_backend};
 
 use super::error::FactorJobError;
 
@@ -47,7 +47,7 @@ impl Engines {
     /// What a user should know of devices that had too little memory for batches.
     pub(super) fn note(&self) -> Option<String> {
         let devices = self.count();
-        self.0.iter().find_map(|(_, engine)| engine.at_once().note_of(Some("batch_tokens"), devices))
+        self.0.iter().find_map(|(_, engine)| engine.backoff().note_of(Some("batch_tokens"), devices))
     }
 
     /// Puts eigenbases on all devices: [`CurvatureEngine::set_bases`].
@@ -68,8 +68,8 @@ pub(super) fn load(request: &IngestRequest, selection: &ModuleSelection) -> Resu
     check_devices(request)?;
     let source = source(request);
     let keep = match request.max_memory {
-        Some(_) => Keep::Inputs,
-        None => Keep::All,
+        Some(_) => SavedActivations::Inputs,
+        None => SavedActivations::All,
     };
     let on = |device: Device| -> Result<(Device, CurvatureEngine), FactorJobError> {
         let loaded = with_backend!(
@@ -194,7 +194,7 @@ pub(super) fn activation_bytes(engine: &CurvatureEngine, request: &IngestRequest
         None => 12 * decoder.hidden_size + 4 * decoder.intermediate_size,
     };
     let of_head = |module: &Module| {
-        let mut weights = decoder.params.iter().filter(|param| matches!(param.role, Role::Weight(_)));
+        let mut weights = decoder.params.iter().filter(|param| matches!(param.role, TensorRole::Weight(_)));
         weights.any(|param| param.module() == module.name && !param.is_map_of_layer())
     };
     let at_tokens = if engine.modules().iter().any(of_head) { tokens } else { 0 };

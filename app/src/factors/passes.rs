@@ -191,7 +191,7 @@ pub(super) fn sum<S: MergedSums>(
                 batch_error(BatchSamples::Rows(batches), samples, engines.failed(worker, error))
             })
         };
-        engines.of(worker).at_once().retry(|attempt| {
+        engines.of(worker).backoff().retry(|attempt| {
             let added = add_unit(attempt, &unit, &add, &mut sums);
             // What failed has left a part of its sums.
             if added.is_err() {
@@ -277,7 +277,7 @@ fn units(
 #[cfg(test)]
 mod tests {
     use gstore_data::Encoded;
-    use gstore_model::{AtOnce, BackendError};
+    use gstore_model::{BackendError, OomBackoff};
 
     use super::*;
 
@@ -299,9 +299,9 @@ mod tests {
             samples[1..].iter().for_each(|sample| sums[0][0] += sample.row as f64);
             Ok(())
         };
-        let at_once = AtOnce::default();
+        let backoff = OomBackoff::default();
         let mut sums = vec![vec![0.0]];
-        let summed = at_once.retry(|attempt| {
+        let summed = backoff.retry(|attempt| {
             tries += 1;
             let added = add_unit(attempt, &unit, &add, &mut sums);
             if added.is_err() {

@@ -8,7 +8,7 @@ use gstore_benches::machine;
 use gstore_benches::workload::{How, Inputs};
 use gstore_ingest::pipeline::Kind;
 use gstore_ingest::projection::ProjectionSpec;
-use gstore_model::Compute;
+use gstore_model::ComputePrecision;
 use gstore_store::{DType, Store};
 
 /// Rows of the pool through one checkpoint, end to end from JSONL to the published store.
@@ -48,7 +48,7 @@ fn main() -> Result<()> {
         true => (ProjectionSpec::none(), DType::F32),
         false => (ProjectionSpec::default(), DType::F16),
     };
-    let compute = if args.bf16 { Compute::Bf16 } else { Compute::F32 };
+    let compute = if args.bf16 { ComputePrecision::Bf16 } else { ComputePrecision::F32 };
     let how = How {
         kinds: vec![Kind::GradAdam],
         projection,

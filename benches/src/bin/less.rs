@@ -14,7 +14,7 @@ use gstore_benches::machine;
 use gstore_benches::workload::{How, Inputs};
 use gstore_ingest::pipeline::Kind;
 use gstore_ingest::projection::ProjectionSpec;
-use gstore_model::Compute;
+use gstore_model::ComputePrecision;
 use gstore_query::influence::testing::matrix;
 use gstore_query::influence::{InfluenceSpec, Order, Prepared, Ranking, RowFilter, RowMask, TargetRef};
 use gstore_store::{Cancel, DType, Snapshot, Store};
@@ -48,7 +48,7 @@ fn main() -> Result<()> {
         kinds: vec![Kind::GradAdam, Kind::EmbedMean, Kind::Loss],
         projection: ProjectionSpec::default(),
         dtype: DType::F16,
-        compute: Compute::F32,
+        compute: ComputePrecision::F32,
         threads: args.threads,
         limit: None,
     };

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result};
 use gstore_ingest::pipeline::{CheckpointArg, Kind};
 use gstore_ingest::projection::{ProjectionKind, ProjectionSpec};
-use gstore_model::Compute;
+use gstore_model::ComputePrecision;
 use gstore_store::{DType, FeatureReader, Snapshot, Store};
 
 use crate::workload::{How, Inputs};
@@ -52,8 +52,14 @@ pub fn features(which: Which, shared: &Path, keep: &Path, threads: usize) -> Res
         Which::Whole => Kind::GradSgd,
         _ => Kind::GradAdam,
     };
-    let how =
-        How { kinds: vec![pool], projection, dtype: DType::F32, compute: Compute::F32, threads, limit: None };
+    let how = How {
+        kinds: vec![pool],
+        projection,
+        dtype: DType::F32,
+        compute: ComputePrecision::F32,
+        threads,
+        limit: None,
+    };
     if path.exists() {
         fs_err::remove_dir_all(&path)?;
     }

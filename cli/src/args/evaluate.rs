@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
 use gstore_evaluate::statistics::Bootstrap;
-use gstore_generate::Compute;
+use gstore_generate::ComputeOptions;
 use gstore_model::Device;
 
 use super::{
@@ -122,7 +122,7 @@ pub struct EvaluateTasksArgs {
     #[arg(long, value_enum)]
     pub compute: Option<super::Compute>,
     /// Answers that are generated at a time; changes speed and memory, not the answers
-    #[arg(long, value_name = "N", default_value_t = Compute::BATCH, value_parser = at_least::<usize>(1))]
+    #[arg(long, value_name = "N", default_value_t = ComputeOptions::BATCH, value_parser = at_least::<usize>(1))]
     pub batch_size: usize,
 }
 

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use gstore_generate::{Compute, Stopping};
+use gstore_generate::{ComputeOptions, StoppingCriteria};
 
 use super::output::formats;
 use super::{DevicesArgs, Format, IfChanged, TextArgs, at_least};
@@ -55,7 +55,7 @@ pub struct GenerateArgs {
     pub compute: Option<super::Compute>,
     /// Prompts that are answered at a time, on all devices together; changes speed and memory, not the
     /// answers
-    #[arg(long, value_name = "N", default_value_t = Compute::BATCH, value_parser = at_least::<usize>(1))]
+    #[arg(long, value_name = "N", default_value_t = ComputeOptions::BATCH, value_parser = at_least::<usize>(1))]
     pub batch_size: usize,
     /// Print what was done as JSON
     #[arg(long)]
@@ -155,7 +155,7 @@ pub struct SamplingArgs {
     #[arg(long, value_name = "N")]
     pub seed: Option<u64>,
     /// Tokens of an answer at most
-    #[arg(long, value_name = "N", default_value_t = Stopping::MAX_NEW_TOKENS, value_parser = at_least::<usize>(1))]
+    #[arg(long, value_name = "N", default_value_t = StoppingCriteria::MAX_NEW_TOKENS, value_parser = at_least::<usize>(1))]
     pub max_new_tokens: usize,
     /// Text that ends an answer and is not included in it; may be repeated
     #[arg(long, alias = "stop-strings", value_name = "TEXT")]

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 use gstore_data::Layout;
-use gstore_ingest::pipeline::Existing;
+use gstore_ingest::pipeline::ExistingDataset;
 
 /// `gstore add`
 #[derive(Args, Debug, Clone)]
@@ -62,14 +62,14 @@ pub struct SampleArgs {
     pub restore_deleted: bool,
     /// What a dataset takes that is there
     #[arg(skip)]
-    pub existing: Existing,
+    pub existing: ExistingDataset,
 }
 
 impl SampleArgs {
     /// The same for a dataset that is named, or that is called after its file: other data whose file happens to
     /// have that name is not meant for it.
     pub fn for_dataset(&self, name: Option<&str>) -> Self {
-        let existing = if name.is_some() { Existing::Append } else { Existing::Continue };
+        let existing = if name.is_some() { ExistingDataset::Append } else { ExistingDataset::Continue };
         Self { existing, ..self.clone() }
     }
 }

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-use gstore_train::{Compute, ScheduleKind};
+use gstore_train::{ComputeOptions, ScheduleKind};
 
 use super::{DevicesArgs, Duplicates, TextArgs, at_least};
 
@@ -72,7 +72,7 @@ pub struct TrainComputeArgs {
     #[arg(long, value_enum)]
     pub compute: Option<super::Compute>,
     /// Tokens that a thread computes at a time, about; the last bits of the result depend on it
-    #[arg(long, value_name = "N", default_value_t = Compute::PIECE_TOKENS, value_parser = at_least::<usize>(1))]
+    #[arg(long, value_name = "N", default_value_t = ComputeOptions::PIECE_TOKENS, value_parser = at_least::<usize>(1))]
     pub batch_tokens: usize,
 }
 

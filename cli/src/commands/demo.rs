@@ -11,7 +11,7 @@ use arrow_array::cast::AsArray;
 use gstore::Folders;
 use gstore_core::{Cancel, many};
 use gstore_data::TextOptions;
-use gstore_ingest::pipeline::{AddRequest, Ending, IngestPlan, IngestRequest, Kind, add, ingest};
+use gstore_ingest::pipeline::{AddRequest, IngestPlan, IngestRequest, Kind, RunEnding, add, ingest};
 use gstore_ingest::projection::{ProjectionKind, ProjectionSpec};
 use gstore_query::influence::{InfluenceSpec, Order, Prepared, Ranking, TargetRef};
 use gstore_store::{DType, SampleReader, Store, nearest};
@@ -161,7 +161,7 @@ fn step(
     };
     let plan = IngestPlan::new(store, request, &mut reporter)?;
     let report = ingest(store, &plan, &mut reporter, cancel)?;
-    if report.ending == Ending::Stopped {
+    if report.ending == RunEnding::Stopped {
         return Ok(false);
     }
     let what = if report.snapshot.is_some() { "stored" } else { "there already" };

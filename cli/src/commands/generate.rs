@@ -13,7 +13,7 @@ use gstore::{
 };
 use gstore_core::{Cancel, many};
 use gstore_data::TemplateKind;
-use gstore_generate::{Compute, Stopping};
+use gstore_generate::{ComputeOptions, StoppingCriteria};
 use gstore_ingest::pipeline::IngestRequest;
 use serde_json::json;
 
@@ -71,7 +71,7 @@ pub fn run(context: &Context, args: &GenerateArgs) -> Result<ExitCode> {
     }
     let prompts = source(context, &args.prompts, what, &cancel)?;
     let (device, beside) = gradients::devices(&args.devices)?;
-    let compute = Compute {
+    let compute = ComputeOptions {
         device,
         beside,
         precision: gradients::compute(args.compute, device),
@@ -100,7 +100,7 @@ pub fn run(context: &Context, args: &GenerateArgs) -> Result<ExitCode> {
         weights,
         prompts,
         sampling,
-        stopping: Stopping {
+        stopping: StoppingCriteria {
             max_new_tokens: args.sampling.max_new_tokens,
             strings: StopStrings::new(args.sampling.stop.clone())?,
             ignore_end: args.sampling.ignore_eos,

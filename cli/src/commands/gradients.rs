@@ -7,7 +7,7 @@ use gstore::factors::EigenProjection;
 use gstore_ingest::gradient::{LossForm, ModuleSelection};
 use gstore_ingest::pipeline::{CheckpointArg, EmbeddingForm, Kind, ProjectionChoice, gpus};
 use gstore_ingest::projection::{DEFAULT_MODULE_DIM, ProjectionKind, ProjectionSpec};
-use gstore_model::{Compute, Device, Reduction};
+use gstore_model::{ComputePrecision, Device, Reduction};
 use gstore_store::Granularity;
 
 use crate::args;
@@ -100,27 +100,27 @@ pub fn devices(args: &DevicesArgs) -> Result<(Device, Vec<Device>)> {
 }
 
 /// The precision that a device computes in.
-pub fn compute(flag: Option<args::Compute>, device: Device) -> Compute {
+pub fn compute(flag: Option<args::Compute>, device: Device) -> ComputePrecision {
     flag.map_or(device.default_compute(), precision)
 }
 
 /// The precision that a device computes features in.
-pub fn feature_compute(flag: Option<args::FeatureCompute>, device: Device) -> Compute {
+pub fn feature_compute(flag: Option<args::FeatureCompute>, device: Device) -> ComputePrecision {
     match flag {
         None => device.default_compute(),
-        Some(args::FeatureCompute::F32) => Compute::F32,
-        Some(args::FeatureCompute::Tf32) => Compute::Tf32,
-        Some(args::FeatureCompute::Bf16) => Compute::Bf16,
-        Some(args::FeatureCompute::I8) => Compute::I8,
+        Some(args::FeatureCompute::F32) => ComputePrecision::F32,
+        Some(args::FeatureCompute::Tf32) => ComputePrecision::Tf32,
+        Some(args::FeatureCompute::Bf16) => ComputePrecision::Bf16,
+        Some(args::FeatureCompute::I8) => ComputePrecision::I8,
     }
 }
 
 /// The precision of a flag.
-pub fn precision(compute: args::Compute) -> Compute {
+pub fn precision(compute: args::Compute) -> ComputePrecision {
     match compute {
-        args::Compute::F32 => Compute::F32,
-        args::Compute::Tf32 => Compute::Tf32,
-        args::Compute::Bf16 => Compute::Bf16,
+        args::Compute::F32 => ComputePrecision::F32,
+        args::Compute::Tf32 => ComputePrecision::Tf32,
+        args::Compute::Bf16 => ComputePrecision::Bf16,
     }
 }
 

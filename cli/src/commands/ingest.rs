@@ -13,7 +13,7 @@ use std::process::ExitCode;
 
 use anyhow::{Result, bail};
 use gstore_core::{Silent, many};
-use gstore_ingest::pipeline::{Ending, IngestPlan, IngestReport, IngestRequest, check_inputs, ingest};
+use gstore_ingest::pipeline::{IngestPlan, IngestReport, IngestRequest, RunEnding, check_inputs, ingest};
 use gstore_model::weights::BaseDigests;
 use gstore_store::RowSet;
 use serde_json::{Map, Value, json};
@@ -68,7 +68,7 @@ fn report(plan: &IngestPlan, report: &IngestReport) -> Value {
         })
     });
     json!({
-        "finished": report.ending == Ending::Finished,
+        "finished": report.ending == RunEnding::Finished,
         "snapshot": report.snapshot.as_ref().map(|snapshot| snapshot.number()),
         "rows": plan.rows.len(),
         "features": features.collect::<Vec<_>>(),
@@ -141,15 +141,15 @@ fn ingest_dataset(context: &Context, args: &IngestArgs) -> Result<(ExitCode, Val
         context.cancel_on_interrupt("stopping after the batch in work; once more to stop at once")?;
     let done = ingest(&store, &plan, &mut reporter, &cancel)?;
     let code = match (done.ending, &done.snapshot) {
-        (Ending::Stopped, _) => {
+        (RunEnding::Stopped, _) => {
             context.say(&stopped::stopped_summary(&done, plan.checkpoints.len(), registered));
             ExitCode::from(STOPPED)
         }
-        (Ending::Finished, None) => {
+        (RunEnding::Finished, None) => {
             context.say("nothing to compute: every feature has every row asked for");
             sketch::make(context, args, &store, &plan)?
         }
-        (Ending::Finished, Some(snapshot)) => {
+        (RunEnding::Finished, Some(snapshot)) => {
             context.say(&format!(
                 "published snapshot {}: {} of {} of {}",
                 snapshot.number(),

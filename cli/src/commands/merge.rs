@@ -44,7 +44,7 @@ pub fn run(context: &Context, args: &MergeArgs) -> Result<ExitCode> {
     }
     let base = match &args.model {
         Some(model) => model.clone(),
-        None => gstore_train::base_of(adapter)?,
+        None => gstore_train::adapter_base(adapter)?,
     };
     let base = folders.model(&base).map_err(|error| {
         let error = folder_error("--model", error);

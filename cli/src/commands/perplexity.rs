@@ -6,7 +6,7 @@ use anyhow::{Result, bail};
 use gstore::{PerplexityRequest, PerplexityRows, perplexity_table};
 use gstore_core::{Cancel, Kind};
 use gstore_generate::{Perplexity, check_texts};
-use gstore_ingest::pipeline::{Ending, IngestPlan, IngestRequest, ingest};
+use gstore_ingest::pipeline::{IngestPlan, IngestRequest, RunEnding, ingest};
 use gstore_model::Reduction;
 use gstore_store::Granularity;
 use serde_json::json;
@@ -96,7 +96,7 @@ fn store(context: &Context, request: IngestRequest, per_token: bool, cancel: &Ca
         let request = IngestRequest { granularity, reduction, ..request.clone() };
         let mut reporter = context.reporter();
         let plan = IngestPlan::new(&store, request, &mut reporter)?;
-        if ingest(&store, &plan, &mut reporter, cancel)?.ending == Ending::Stopped {
+        if ingest(&store, &plan, &mut reporter, cancel)?.ending == RunEnding::Stopped {
             return Ok(false);
         }
         for feature in plan.features() {

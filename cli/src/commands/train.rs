@@ -10,11 +10,11 @@ use anyhow::{Result, bail};
 use gstore::Folders;
 use gstore_core::many;
 use gstore_data::TextOptions;
-use gstore_model::Keep;
+use gstore_model::SavedActivations;
 use gstore_store::{RunCheckpoint, Store};
 use gstore_train::{
-    Batching, Compute, DataSource, DropoutRates, Evaluation, LoraChoice, Method, Outcome, StepOptions,
-    Subset, TrainError, TrainRequest,
+    BatchOptions, ComputeOptions, DataSource, DataSubset, DropoutRates, EvaluationOptions, LoraChoice,
+    StepOptions, TrainError, TrainMethod, TrainOutcome, TrainRequest,
 };
 use serde_json::{Value, json};
 
@@ -64,7 +64,7 @@ pub fn run(context: &Context, args: &TrainArgs) -> Result<ExitCode> {
     let request = TrainRequest {
         method: method(&args.weights),
         data: source(&args.data.samples, store.as_ref())?,
-        subset: Subset {
+        subset: DataSubset {
             share: args.data.percentage,
             seed: args.data.data_seed.unwrap_or(DATA_SEED),
             ..subset(context, &args.data.samples, store.as_ref(), &cancel)?
@@ -73,8 +73,8 @@ pub fn run(context: &Context, args: &TrainArgs) -> Result<ExitCode> {
         steps: StepOptions { dropout: dropout(&args.weights), ..steps(&args.optimizer, &args.batches)? },
         evaluation: evaluation(&args.data, store.as_ref())?,
         saving: saving(&args.saving)?,
-        compute: Compute {
-            keep: if args.gradient_checkpointing { Keep::Inputs } else { Keep::All },
+        compute: ComputeOptions {
+            keep: if args.gradient_checkpointing { SavedActivations::Inputs } else { SavedActivations::All },
             max_memory: args.max_memory,
             ..computing(context, &args.computing)?
         },
@@ -132,12 +132,12 @@ pub(super) fn tell_steps(context: &Context, args: &TrainBatchArgs) {
 }
 
 /// Which weights are trained.
-pub(super) fn method(args: &TrainWeightArgs) -> Method {
+pub(super) fn method(args: &TrainWeightArgs) -> TrainMethod {
     match args {
-        TrainWeightArgs { full: true, .. } => Method::Full,
-        TrainWeightArgs { from_scratch: true, .. } => Method::FromScratch,
-        TrainWeightArgs { adapter: Some(folder), .. } => Method::Adapter(folder.clone()),
-        TrainWeightArgs { lora_rank, lora_alpha, lora_targets, .. } => Method::Lora(LoraChoice {
+        TrainWeightArgs { full: true, .. } => TrainMethod::Full,
+        TrainWeightArgs { from_scratch: true, .. } => TrainMethod::FromScratch,
+        TrainWeightArgs { adapter: Some(folder), .. } => TrainMethod::Adapter(folder.clone()),
+        TrainWeightArgs { lora_rank, lora_alpha, lora_targets, .. } => TrainMethod::Lora(LoraChoice {
             rank: lora_rank.unwrap_or(8),
             alpha: lora_alpha.unwrap_or(32.0),
             targets: lora_targets.clone(),
@@ -146,7 +146,7 @@ pub(super) fn method(args: &TrainWeightArgs) -> Method {
 }
 
 /// What the loss is watched on.
-fn evaluation(args: &TrainDataArgs, store: Option<&Store>) -> Result<Option<Evaluation>> {
+fn evaluation(args: &TrainDataArgs, store: Option<&Store>) -> Result<Option<EvaluationOptions>> {
     let data = match (&args.eval_dataset, store) {
         (Some(name), Some(store)) => {
             let snapshot = store.snapshot()?;
@@ -161,25 +161,25 @@ fn evaluation(args: &TrainDataArgs, store: Option<&Store>) -> Result<Option<Eval
         }
         _ => return Ok(None),
     };
-    Ok(Some(Evaluation { data, every: args.eval_every }))
+    Ok(Some(EvaluationOptions { data, every: args.eval_every }))
 }
 
 /// What computes, with everything else as it is by default.
-pub(super) fn computing(context: &Context, args: &TrainComputeArgs) -> Result<Compute> {
+pub(super) fn computing(context: &Context, args: &TrainComputeArgs) -> Result<ComputeOptions> {
     let (device, beside) = gradients::devices(&args.devices)?;
-    Ok(Compute {
+    Ok(ComputeOptions {
         device,
         beside,
         precision: gradients::compute(args.compute, device),
         threads: context.threads,
         piece_tokens: args.batch_tokens,
-        ..Compute::default()
+        ..ComputeOptions::default()
     })
 }
 
 /// How samples become tokens and steps.
-pub(super) fn batching(args: &TrainBatchArgs, text: TextOptions) -> Batching {
-    Batching {
+pub(super) fn batching(args: &TrainBatchArgs, text: TextOptions) -> BatchOptions {
+    BatchOptions {
         text,
         micro: args.per_device_train_batch_size,
         accumulate: args.gradient_accumulation_steps,
@@ -259,8 +259,8 @@ pub(super) fn name_of(folder: &Path) -> String {
     name.unwrap_or_else(|| "run".to_owned())
 }
 
-fn tell(context: &Context, args: &TrainArgs, outcome: &Outcome, run: Option<&str>) -> Result<()> {
-    let Outcome { finished, steps, before, total, samples, parameters, last, evaluations, checkpoints } =
+fn tell(context: &Context, args: &TrainArgs, outcome: &TrainOutcome, run: Option<&str>) -> Result<()> {
+    let TrainOutcome { finished, steps, before, total, samples, parameters, last, evaluations, checkpoints } =
         outcome;
     let folder = args.output.display();
     let already = match *finished && before == steps {

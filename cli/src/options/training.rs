@@ -1,7 +1,9 @@
 //! Options of trainings: what a step does, and what is kept.
 
 use anyhow::{Result, bail};
-use gstore_train::{AdamW, DropoutRates, OptimizerKind, Saving, ScheduleKind, Sgd, StepOptions, TrainError};
+use gstore_train::{
+    AdamW, DropoutRates, OptimizerKind, SavingOptions, ScheduleKind, Sgd, StepOptions, TrainError,
+};
 
 use crate::args::{LossMean, SaveStrategy, TrainBatchArgs, TrainOptimizerArgs, TrainSavingArgs};
 use crate::failure::UsageError;
@@ -57,7 +59,7 @@ pub fn optimizer(name: &str, adam: AdamW, momentum: f64) -> Result<OptimizerKind
 }
 
 /// When checkpoints are written, how many stay, and where a training goes on.
-pub fn saving(args: &TrainSavingArgs) -> Result<Saving> {
+pub fn saving(args: &TrainSavingArgs) -> Result<SavingOptions> {
     let every = match (args.save_strategy, args.save_steps) {
         (Some(SaveStrategy::No | SaveStrategy::Epoch), Some(_)) => {
             bail!(UsageError("--save-steps belongs to --save-strategy steps".to_owned()))
@@ -68,7 +70,7 @@ pub fn saving(args: &TrainSavingArgs) -> Result<Saving> {
         }
         (_, every) => every,
     };
-    Ok(Saving {
+    Ok(SavingOptions {
         every,
         limit: args.save_total_limit,
         log_every: args.logging_steps,

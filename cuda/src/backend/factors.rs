@@ -4,7 +4,7 @@
 
 use std::ops::Range;
 
-use gstore_model::LoraPart;
+use gstore_model::LoraOperands;
 use gstore_model::sizes::{check, check_spans};
 
 use super::linear::factor;
@@ -151,7 +151,7 @@ impl<R: Runtime> Cuda<R> {
     pub(super) fn lora_factor_grads(
         &self,
         x: &Tensor<R>,
-        parts: &[LoraPart<'_, Tensor<R>>],
+        parts: &[LoraOperands<'_, Tensor<R>>],
         spans: &[Range<usize>],
         out: &mut CudaRows<R::Memory>,
     ) -> Result<()> {

@@ -25,7 +25,7 @@ use std::ops::Range;
 use std::sync::{Arc, Mutex};
 
 use gstore_model::sizes::{check, check_spans};
-use gstore_model::{BackendError, Numbered};
+use gstore_model::{BackendError, MultiDevice};
 
 pub use self::cache::CudaCache;
 pub use self::factors::CudaRows;
@@ -70,7 +70,7 @@ impl Cuda<Driver> {
     }
 }
 
-impl Numbered for Cuda<Driver> {
+impl MultiDevice for Cuda<Driver> {
     fn beside(&self, number: usize) -> Result<Cuda<Driver>> {
         Cuda::open(number, self.arithmetic)
     }

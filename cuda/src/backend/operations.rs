@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use gstore_model::{
     Activation, Attention, Backend, CachedAttention, ColumnMap, HeadOutput, HeadTap, HeadTask, LinearWeights,
-    LoraPart, NormFactors, NormForm, NormWeights,
+    LoraOperands, NormFactors, NormForm, NormWeights,
 };
 
 use super::{Cuda, CudaCache, CudaLinear, CudaRows, Tensor};
@@ -204,7 +204,7 @@ impl<R: Runtime> Backend for Cuda<R> {
     fn lora_grads(
         &self,
         x: &Tensor<R>,
-        parts: &[LoraPart<'_, Tensor<R>>],
+        parts: &[LoraOperands<'_, Tensor<R>>],
         spans: &[Range<usize>],
         out: &mut Rows<R>,
     ) -> Result<()> {

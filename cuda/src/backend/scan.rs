@@ -17,7 +17,7 @@ use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use gstore_model::sizes::check;
-use gstore_model::{AtOnce, BackendError, OutOfMemory};
+use gstore_model::{BackendError, OomBackoff, OutOfMemory};
 use gstore_query::kernel::{
     BlockKey, EstimatedRows, Folding, KeptRows, ProductsError, Queries, RowBlock, RowProducts,
 };
@@ -41,7 +41,7 @@ pub struct CudaScan<R: Runtime> {
     pub(super) on: Cuda<R>,
     kept: Mutex<Kept<R::Memory>>,
     /// Products that are computed at the same time.
-    at_once: AtOnce,
+    backoff: OomBackoff,
 }
 
 /// The blocks that stay on the device.
@@ -164,7 +164,7 @@ impl<R: Runtime> CudaScan<R> {
     /// Keeps blocks in so many bytes.
     pub fn with_budget(on: Cuda<R>, bytes: usize) -> CudaScan<R> {
         let kept = Kept { blocks: HashMap::new(), coming: 0, budget: bytes, questions: 0 };
-        CudaScan { on, kept: Mutex::new(kept), at_once: AtOnce::default() }
+        CudaScan { on, kept: Mutex::new(kept), backoff: OomBackoff::default() }
     }
 
     /// The device.
@@ -364,7 +364,7 @@ impl<R: Runtime> RowProducts for CudaScan<R> {
         out: &mut [f32],
     ) -> std::result::Result<(), ProductsError> {
         let factors = Factors { queries, groups, of_rows: factors };
-        let done = self.at_once.retry(|_| {
+        let done = self.backoff.retry(|_| {
             loop {
                 let budget = self.kept().budget;
                 match self.multiply(block, chosen, factors, out) {

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use gstore_core::{Cancel, Progress, Unit, many};
 use gstore_generate::{
-    Choice, ChoiceRequest, GenerateError, GenerateRequest, Journal, Observer, PrefilledPrompt, PromptSource,
-    Sampling, StopStrings, Stopping, choices, generate,
+    ChoiceQuestion, ChoiceRequest, GenerateError, GenerateObserver, GenerateRequest, Journal,
+    PrefilledPrompt, PromptSource, SamplingOptions, StopStrings, StoppingCriteria, choices, generate,
 };
 use serde_json::Value;
 
@@ -79,7 +79,7 @@ impl ModelRun<'_> {
                 Ask::Answer { .. } => Vec::new(),
             };
             let FittedPrompt { content, begun, .. } = &self.prompts[*row];
-            Choice { id: self.id(*row), content: content.clone(), begun: begun.clone(), options }
+            ChoiceQuestion { id: self.id(*row), content: content.clone(), begun: begun.clone(), options }
         };
         let request = ChoiceRequest {
             weights: self.system.weights.clone(),
@@ -117,8 +117,8 @@ impl ModelRun<'_> {
         let request = GenerateRequest {
             weights: self.system.weights.clone(),
             prompts: PromptSource::Begun(rows.iter().map(prompt).collect()),
-            sampling: Sampling::default(),
-            stopping: Stopping { max_new_tokens: rule.max_new_tokens, strings, ignore_end: false },
+            sampling: SamplingOptions::default(),
+            stopping: StoppingCriteria { max_new_tokens: rule.max_new_tokens, strings, ignore_end: false },
             compute: self.request.compute.clone(),
             journal: self.folder.map(|folder| folder.join(format!("answers-{number}"))),
             overwrite: self.request.overwrite,
@@ -145,7 +145,7 @@ impl ModelRun<'_> {
 /// A generation's progress as rows.
 struct Reported<'a>(&'a mut dyn Progress);
 
-impl Observer for Reported<'_> {
+impl GenerateObserver for Reported<'_> {
     // Other notes are about all questions, and were made before.
     fn damaged(&mut self, message: &str) {
         self.0.note(message);

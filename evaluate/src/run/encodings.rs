@@ -2,7 +2,7 @@
 
 use gstore_core::{Cancel, Progress};
 use gstore_data::TextEncoder;
-use gstore_generate::{GenerateError, Opened, Weights};
+use gstore_generate::{GenerateError, ModelSource, OpenedModel};
 use serde_json::{Value, json};
 
 use super::System;
@@ -17,7 +17,7 @@ pub(super) struct Encodings {
     /// By model the number of its own.
     of: Vec<usize>,
     /// The models.
-    opened: Vec<Opened>,
+    opened: Vec<OpenedModel>,
 }
 
 impl Encodings {
@@ -26,10 +26,10 @@ impl Encodings {
         let mut found = Encodings { all: Vec::new(), of: Vec::new(), opened: Vec::new() };
         for (number, system) in systems.iter().enumerate() {
             let failed = |source: GenerateError| EvaluateError::Model { system: system.name.clone(), source };
-            let Weights { model, text, .. } = &system.weights;
+            let ModelSource { model, text, .. } = &system.weights;
             let opened = system.weights.open().map_err(failed)?;
             let is_same = |other: &System| {
-                let Weights { model: own, text: options, .. } = &other.weights;
+                let ModelSource { model: own, text: options, .. } = &other.weights;
                 text == options && (text.tokenizer.is_some() || model == own)
             };
             // Adapters share the files of their base, which are read once.
@@ -104,7 +104,7 @@ impl Encodings {
         let mut made = RunParameters::new();
         if self.all.len() > 1 {
             let of = |(system, place): (&System, &usize)| {
-                let Weights { model, text, .. } = &system.weights;
+                let ModelSource { model, text, .. } = &system.weights;
                 let spec = self.all[*place].encoder.spec();
                 json!({
                     "system": system.name,

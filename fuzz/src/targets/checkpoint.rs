@@ -2,7 +2,7 @@
 
 use super::{KIB, MIB};
 use crate::{Target, folder};
-use gstore_model::architectures::{Decoder, Positions, Role};
+use gstore_model::architectures::{Decoder, PositionEncoding, TensorRole};
 use gstore_model::weights::{Adapter, TensorSet, TrainerState};
 use std::sync::OnceLock;
 
@@ -68,12 +68,12 @@ fn model_config(data: &[u8]) {
     let Ok(decoder) = Decoder::read(&folder.join("config.json")) else { return };
     assert_eq!(decoder.heads.query % decoder.heads.kv, 0);
     assert_eq!(decoder.windows.len(), decoder.layers);
-    if let Positions::Rotary { theta, dims, .. } = decoder.positions {
+    if let PositionEncoding::Rotary { theta, dims, .. } = decoder.positions {
         assert!(theta.is_finite() && theta > 0.0);
         assert!(dims > 0 && dims.next_multiple_of(2) <= decoder.heads.dim);
     }
     for param in &decoder.params {
-        let (Role::Weight(pieces) | Role::Bias(pieces)) = &param.role else { continue };
+        let (TensorRole::Weight(pieces) | TensorRole::Bias(pieces)) = &param.role else { continue };
         let rows: usize = pieces.iter().map(|piece| piece.rows.len()).sum();
         assert_eq!(Some(&rows), param.shape.first(), "the pieces cover the weight");
     }

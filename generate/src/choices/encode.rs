@@ -7,18 +7,18 @@ use gstore_core::{Cancel, parallel};
 use gstore_data::{SampleError, TextEncoder};
 use gstore_model::architectures::Decoder;
 
-use super::{Choice, ChoiceRequest};
+use super::{ChoiceQuestion, ChoiceRequest};
 use crate::error::GenerateError;
 use crate::load::{check_length, check_tokens};
 
 /// A question as tokens.
-pub(super) struct Asked {
+pub(super) struct EncodedQuestion {
     /// What the model is fed, none the beginning of another.
     pub sequences: Vec<Vec<u32>>,
-    pub options: Vec<Part>,
+    pub options: Vec<EncodedOption>,
 }
 
-impl Asked {
+impl EncodedQuestion {
     /// Tokens that the model is fed.
     pub fn tokens(&self) -> usize {
         self.sequences.iter().map(Vec::len).sum()
@@ -26,7 +26,7 @@ impl Asked {
 }
 
 /// An option's tokens, and where the model predicts them.
-pub(super) struct Part {
+pub(super) struct EncodedOption {
     pub sequence: usize,
     /// Position in the sequence that predicts the first of them.
     pub first: usize,
@@ -37,12 +37,12 @@ pub(super) struct Part {
 const SHARE: usize = 32;
 
 /// The questions as tokens; all of them are checked before any is scored.
-pub(super) fn encoded(
+pub(super) fn encode_questions(
     request: &ChoiceRequest,
     encoder: &TextEncoder,
     decoder: &Decoder,
     (threads, cancel): (usize, &Cancel),
-) -> Result<Vec<Asked>, GenerateError> {
+) -> Result<Vec<EncodedQuestion>, GenerateError> {
     let mut ids = HashSet::new();
     if let Some(twice) = request.questions.iter().find(|question| !ids.insert(question.id.as_str())) {
         return Err(GenerateError::RepeatedId(twice.id.clone()));
@@ -51,16 +51,16 @@ pub(super) fn encoded(
         return Err(GenerateError::NoSamples);
     }
     let most = request.weights.text.max_length as usize;
-    let asked = |question: &Choice| of_question(question, encoder, decoder, most);
+    let asked = |question: &ChoiceQuestion| encode_question(question, encoder, decoder, most);
     parallel::map(&request.questions, SHARE, threads, cancel, asked)
 }
 
-fn of_question(
-    question: &Choice,
+fn encode_question(
+    question: &ChoiceQuestion,
     encoder: &TextEncoder,
     decoder: &Decoder,
     max_length: usize,
-) -> Result<Asked, GenerateError> {
+) -> Result<EncodedQuestion, GenerateError> {
     let name = || format!("question {:?}", question.id);
     let encode = |option: &String| {
         let encoded = encoder.encode_answer(&question.content, &question.begun, option);
@@ -76,11 +76,11 @@ fn of_question(
     if options.is_empty() {
         return Err(GenerateError::Option(format!("{} has no choices", name())));
     }
-    Ok(shared(&options))
+    Ok(share_sequences(&options))
 }
 
 /// Options as tokens with their place behind the prompt, over as few sequences as can be.
-fn shared(options: &[(Vec<u32>, usize)]) -> Asked {
+fn share_sequences(options: &[(Vec<u32>, usize)]) -> EncodedQuestion {
     // The last token of an option predicts nothing that is asked for.
     let fed = |option: usize| &options[option].0[..options[option].0.len() - 1];
     let mut order: Vec<usize> = (0..options.len()).collect();
@@ -94,16 +94,16 @@ fn shared(options: &[(Vec<u32>, usize)]) -> Asked {
             sequences.len() - 1
         });
     }
-    let part = |((ids, before), sequence): (&(Vec<u32>, usize), usize)| Part {
+    let part = |((ids, before), sequence): (&(Vec<u32>, usize), usize)| EncodedOption {
         sequence,
         first: before - 1,
         tokens: ids[*before..].to_vec(),
     };
-    Asked { options: options.iter().zip(of).map(part).collect(), sequences }
+    EncodedQuestion { options: options.iter().zip(of).map(part).collect(), sequences }
 }
 
 /// What is asked, in a digest.
-pub(super) fn digest(asked: &[Asked]) -> String {
+pub(super) fn digest(asked: &[EncodedQuestion]) -> String {
     let mut hasher = blake3::Hasher::new();
     let mut add = |ids: &[u32]| {
         hasher.update(&(ids.len() as u64).to_le_bytes());
@@ -128,12 +128,12 @@ mod tests {
     #[test]
     fn options_share_what_they_are_fed() {
         let letters: Vec<(Vec<u32>, usize)> = (10..14).map(|letter| (vec![1, 2, 3, letter], 3)).collect();
-        let asked = shared(&letters);
+        let asked = share_sequences(&letters);
         assert_eq!(asked.sequences, [[1, 2, 3]]);
         assert!(asked.options.iter().all(|part| (part.sequence, part.first) == (0, 2)));
 
         // One is the beginning of another, two have nothing in common behind the prompt.
-        let asked = shared(&[(vec![1, 2, 7], 2), (vec![1, 2, 7, 8, 9], 2), (vec![1, 2, 5, 6], 2)]);
+        let asked = share_sequences(&[(vec![1, 2, 7], 2), (vec![1, 2, 7, 8, 9], 2), (vec![1, 2, 5, 6], 2)]);
         assert_eq!(asked.sequences, [vec![1, 2, 7, 8], vec![1, 2, 5]]);
         let of: Vec<(usize, usize, Vec<u32>)> =
             asked.options.into_iter().map(|part| (part.sequence, part.first, part.tokens)).collect();

@@ -1,21 +1,23 @@
 //! Log-probabilities of the tokens of choices, by packed forward passes.
 
-use gstore_model::{Backend, HEAD_ROWS, Keep, LastRows, Layout, Model, PackedSample, Pass, Reduction};
+use gstore_model::{
+    Backend, ForwardOptions, HEAD_ROWS, LastRows, Layout, Model, PackedSample, Reduction, SavedActivations,
+};
 use serde_json::{Value, json};
 
-use super::Choice;
-use super::encode::Asked;
+use super::ChoiceQuestion;
+use super::encode::EncodedQuestion;
 use crate::error::GenerateError;
 
 /// A token whose log-probability is asked for: the row that predicts it, itself, and the number of its option
 /// among those of the piece.
-type Target = (u32, u32, usize);
+type ScoredToken = (u32, u32, usize);
 
 /// A piece's records.
 pub(super) fn score<B: Backend>(
     model: &Model<B>,
-    questions: &[Choice],
-    asked: &[Asked],
+    questions: &[ChoiceQuestion],
+    asked: &[EncodedQuestion],
     piece: &[usize],
 ) -> Result<Vec<(usize, Value)>, GenerateError> {
     let sequences: Vec<&[u32]> =
@@ -24,7 +26,7 @@ pub(super) fn score<B: Backend>(
     let packed: Vec<PackedSample<'_>> =
         sequences.iter().zip(&flags).map(|(ids, flags)| PackedSample::new(ids, flags)).collect();
     let layout = Layout::new(&packed, true, Reduction::Sum);
-    let (mut targets, mut options, mut before) = (Vec::<Target>::new(), 0, 0);
+    let (mut targets, mut options, mut before) = (Vec::<ScoredToken>::new(), 0, 0);
     for question in piece.iter().map(|question| &asked[*question]) {
         for part in &question.options {
             let first = layout.spans[before + part.sequence].start + part.first;
@@ -36,7 +38,12 @@ pub(super) fn score<B: Backend>(
     }
     // Stable: an option's tokens stay in their order.
     targets.sort_by_key(|(row, ..)| *row);
-    let pass = Pass { last_rows: LastRows::All, keep_from: None, keep: Keep::Inputs, tap: None };
+    let pass = ForwardOptions {
+        last_rows: LastRows::All,
+        keep_from: None,
+        keep: SavedActivations::Inputs,
+        tap: None,
+    };
     let forward = model.forward(layout, pass)?;
     let mut sums = log_likelihoods(model, &forward.hidden, &targets, options)?.into_iter();
     let record = |question: &usize| {
@@ -56,11 +63,11 @@ pub(super) fn score<B: Backend>(
 fn log_likelihoods<B: Backend>(
     model: &Model<B>,
     hidden: &B::Tensor,
-    targets: &[Target],
+    targets: &[ScoredToken],
     options: usize,
 ) -> Result<Vec<f64>, GenerateError> {
     let mut sums = vec![0.0; options];
-    let by_row: Vec<&[Target]> = targets.chunk_by(|a, b| a.0 == b.0).collect();
+    let by_row: Vec<&[ScoredToken]> = targets.chunk_by(|a, b| a.0 == b.0).collect();
     for rows in by_row.chunks(HEAD_ROWS) {
         let numbers: Vec<u32> = rows.iter().map(|of_row| of_row[0].0).collect();
         let logits = model.logits(&model.backend().gather(hidden, &numbers)?)?;

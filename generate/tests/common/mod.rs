@@ -2,11 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
-use gstore_generate::Weights;
+use gstore_generate::ModelSource;
 use gstore_model::cpu::Cpu;
 use gstore_model::gradients::HostFactors;
 use gstore_model::weights::{Adapter, ModelFolder, TensorSet};
-use gstore_model::{Compute, Model};
+use gstore_model::{ComputePrecision, Model};
 use serde_json::Value;
 
 #[path = "../../../data/tests/support/mod.rs"]
@@ -79,9 +79,9 @@ impl Golden {
     }
 
     /// Where the weights of a case are: `model` or `model + adapter`.
-    pub fn weights(&self, case: &Case) -> Weights {
+    pub fn weights(&self, case: &Case) -> ModelSource {
         let mut folders = case.text("model").split(" + ").map(|name| self.shared.join(name));
-        let mut weights = Weights::new(folders.next().expect("a model"));
+        let mut weights = ModelSource::new(folders.next().expect("a model"));
         weights.adapter = folders.next();
         if let Some(template) = self.manifest["template"].as_str() {
             weights.text.template = template.parse().unwrap();
@@ -109,7 +109,7 @@ impl Case {
 }
 
 /// A model with an adapter merged into it.
-pub fn load(weights: &Weights) -> Model<Cpu> {
+pub fn load(weights: &ModelSource) -> Model<Cpu> {
     let folder = ModelFolder::open(&weights.model).unwrap();
     let adapter = weights.adapter.as_deref().map(|path| Adapter::open(path).unwrap());
     let factors = adapter.map(|adapter| HostFactors::read(&adapter, &folder).unwrap());
@@ -119,7 +119,7 @@ pub fn load(weights: &Weights) -> Model<Cpu> {
         }
         Ok(())
     };
-    Model::load(&folder, Cpu::new(Compute::F32), merge).unwrap()
+    Model::load(&folder, Cpu::new(ComputePrecision::F32), merge).unwrap()
 }
 
 /// The demo's model.

@@ -5,17 +5,17 @@ use std::ops::Range;
 use gstore_curvature::{Blocks, CurvatureError, Eigen, Module, ModuleFactors};
 use gstore_model::{Backend, BackendError, ColumnMap, LinearWeights};
 
-use super::blocks::{picked, placed};
+use super::blocks::{block_columns, block_positions};
 use super::error::PassError;
 
 /// The bases of one module.
-pub(super) struct Basis<B: Backend> {
+pub(super) struct ModuleBasis<B: Backend> {
     /// That of its inputs, by number: modules with the same inputs have it in common.
     pub input: usize,
-    output: Turn<B>,
+    output: BasisMap<B>,
 }
 
-impl<B: Backend> Basis<B> {
+impl<B: Backend> ModuleBasis<B> {
     /// Gradients of outputs in the basis: `e Q_S`.
     pub fn gradients(&self, backend: &B, grad: &B::Tensor) -> Result<B::Tensor, BackendError> {
         self.output.apply(backend, grad)
@@ -23,12 +23,12 @@ impl<B: Backend> Basis<B> {
 }
 
 /// The bases of modules, in the precision in which the backend holds weights.
-pub(super) struct Bases<B: Backend> {
-    inputs: Vec<Turn<B>>,
-    of: Vec<Option<Basis<B>>>,
+pub(super) struct ModuleBases<B: Backend> {
+    inputs: Vec<BasisMap<B>>,
+    of: Vec<Option<ModuleBasis<B>>>,
 }
 
-impl<B: Backend> Bases<B> {
+impl<B: Backend> ModuleBases<B> {
     /// Those of no module.
     pub fn none() -> Self {
         Self { inputs: Vec::new(), of: Vec::new() }
@@ -60,18 +60,18 @@ impl<B: Backend> Bases<B> {
             let input = match known.map(|basis| basis.input) {
                 Some(input) => input,
                 None => {
-                    bases.inputs.push(Turn::new(backend, activation, of_inputs, module.width())?);
+                    bases.inputs.push(BasisMap::new(backend, activation, of_inputs, module.width())?);
                     bases.inputs.len() - 1
                 }
             };
-            let output = Turn::new(backend, gradient, of_out, module.out)?;
-            bases.of.push(Some(Basis { input, output }));
+            let output = BasisMap::new(backend, gradient, of_out, module.out)?;
+            bases.of.push(Some(ModuleBasis { input, output }));
         }
         Ok(bases)
     }
 
     /// The bases of a module.
-    pub fn of(&self, module: &Module, index: usize) -> Result<&Basis<B>, PassError> {
+    pub fn of(&self, module: &Module, index: usize) -> Result<&ModuleBasis<B>, PassError> {
         self.of.get(index).and_then(Option::as_ref).ok_or_else(|| {
             let (module, what) = (module.name.clone(), "eigenvectors");
             CurvatureError::Missing { module, what, strategy: "a rotated gradient" }.into()
@@ -92,43 +92,43 @@ fn blocks(module: &Module, eigen: &Eigen, size: usize, what: &'static str) -> Re
 }
 
 /// The map of rows to their coordinates in one basis.
-enum Turn<B: Backend> {
+enum BasisMap<B: Backend> {
     Whole(B::Linear),
-    Cut(Vec<TurnedBlock<B>>),
+    Cut(Vec<BasisBlock<B>>),
 }
 
 /// A block of a basis: its columns of a row, their map, and where the coordinates belong.
-struct TurnedBlock<B: Backend> {
+struct BasisBlock<B: Backend> {
     columns: ColumnMap,
     map: B::Linear,
     places: ColumnMap,
 }
 
-impl<B: Backend> Turn<B> {
+impl<B: Backend> BasisMap<B> {
     /// Of rows of `width` values; what the vectors have behind them is that of a constant 1.
     fn new(backend: &B, eigen: &Eigen, blocks: Blocks, width: usize) -> Result<Self, BackendError> {
         if blocks.is_whole() {
-            return Ok(Turn::Whole(backend.pack(turn(eigen, width))?));
+            return Ok(BasisMap::Whole(backend.pack(basis_weights(eigen, width))?));
         }
-        let of = |block: Range<usize>| -> Result<TurnedBlock<B>, BackendError> {
+        let of = |block: Range<usize>| -> Result<BasisBlock<B>, BackendError> {
             let vectors = blocks.of(&eigen.vectors, &block);
             let part = Eigen { values: eigen.values[block.clone()].to_vec(), vectors };
-            Ok(TurnedBlock {
-                columns: picked(width, &block),
-                map: backend.pack(turn(&part, block.len()))?,
-                places: placed(blocks.size(), &block),
+            Ok(BasisBlock {
+                columns: block_columns(width, &block),
+                map: backend.pack(basis_weights(&part, block.len()))?,
+                places: block_positions(blocks.size(), &block),
             })
         };
-        blocks.ranges().map(of).collect::<Result<Vec<_>, _>>().map(Turn::Cut)
+        blocks.ranges().map(of).collect::<Result<Vec<_>, _>>().map(BasisMap::Cut)
     }
 
     fn apply(&self, backend: &B, x: &B::Tensor) -> Result<B::Tensor, BackendError> {
         let blocks = match self {
-            Turn::Whole(map) => return backend.linear(map, x, None),
-            Turn::Cut(blocks) => blocks,
+            BasisMap::Whole(map) => return backend.linear(map, x, None),
+            BasisMap::Cut(blocks) => blocks,
         };
         let mut all: Option<B::Tensor> = None;
-        for TurnedBlock { columns, map, places } in blocks {
+        for BasisBlock { columns, map, places } in blocks {
             let turned = backend.linear(map, &backend.map_columns(x, columns)?, None)?;
             let turned = backend.map_columns(&turned, places)?;
             all = Some(match all {
@@ -142,7 +142,7 @@ impl<B: Backend> Turn<B> {
 
 /// The map of rows of `width` values to their coordinates; what the vectors have behind them is that of a
 /// constant 1.
-fn turn(eigen: &Eigen, width: usize) -> LinearWeights {
+fn basis_weights(eigen: &Eigen, width: usize) -> LinearWeights {
     let size = eigen.size();
     let (vectors, constant) = eigen.vectors.split_at(width * size);
     let weight = (0..size).flat_map(|to| (0..width).map(move |from| vectors[from * size + to] as f32));

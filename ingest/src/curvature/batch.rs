@@ -51,7 +51,7 @@ pub enum Measurement {
 }
 
 /// A batch and what is asked of it.
-pub(super) struct Batch<'a> {
+pub(super) struct CurvatureBatch<'a> {
     pub samples: &'a [TargetSample<'a>],
     pub labels: Labels<'a>,
     pub measurement: Measurement,
@@ -59,7 +59,7 @@ pub(super) struct Batch<'a> {
     pub wanted: Vec<bool>,
 }
 
-impl<'a> Batch<'a> {
+impl<'a> CurvatureBatch<'a> {
     /// With the data's labels and their loss; `wanted` are modules of `modules`.
     pub fn new(samples: &'a [TargetSample<'a>], wanted: &[usize], modules: usize) -> Self {
         let wanted = (0..modules).map(|module| wanted.contains(&module)).collect();

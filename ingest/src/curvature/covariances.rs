@@ -5,31 +5,31 @@ use std::ops::Range;
 use gstore_curvature::{Blocks, Covariance};
 use gstore_model::Backend;
 
-use super::blocks::picked;
+use super::blocks::block_columns;
 use super::error::{PassError, not_finite};
-use super::sink::{Call, Consumer};
+use super::sink::{FactorConsumer, ModuleFactorRows};
 
 /// Rows whose products are summed in f32.
 const SUMMED_ROWS: usize = 512;
 
 /// Sums of a module: over its inputs, and over the gradients of its outputs.
-pub(super) type Pair = (Covariance, Covariance);
+pub(super) type CovariancePair = (Covariance, Covariance);
 
 /// Adds to the sums of each module. Inputs that modules have in common are multiplied once.
 ///
 /// Memory: one product at most.
 pub(super) struct CovarianceSums<'a> {
     /// For each module; empty where it is not wanted.
-    pub out: &'a mut [Pair],
+    pub out: &'a mut [CovariancePair],
 }
 
 impl CovarianceSums<'_> {
     fn add<B: Backend>(
         &mut self,
-        call: &Call<'_, B>,
+        call: &ModuleFactorRows<'_, B>,
         x: &B::Tensor,
         (what, modules): (&'static str, &[usize]),
-        side: fn(&mut Pair) -> &mut Covariance,
+        side: fn(&mut CovariancePair) -> &mut Covariance,
     ) -> Result<(), PassError> {
         let width = call.backend.size(x).1;
         // Modules with the same inputs have them in the same blocks.
@@ -40,13 +40,13 @@ impl CovarianceSums<'_> {
             let columns = match blocks.is_whole() {
                 true => x,
                 false => {
-                    cut = call.backend.map_columns(x, &picked(width, &block))?;
+                    cut = call.backend.map_columns(x, &block_columns(width, &block))?;
                     &cut
                 }
             };
             let found = self.add_block(call, columns, modules, (&block, side))?;
             if let Some(value) = found {
-                return Err(blame(call, x, what, modules, value));
+                return Err(overflow_error(call, x, what, modules, value));
             }
         }
         Ok(())
@@ -56,10 +56,10 @@ impl CovarianceSums<'_> {
     /// number.
     fn add_block<B: Backend>(
         &mut self,
-        call: &Call<'_, B>,
+        call: &ModuleFactorRows<'_, B>,
         columns: &B::Tensor,
         modules: &[usize],
-        (block, side): (&Range<usize>, fn(&mut Pair) -> &mut Covariance),
+        (block, side): (&Range<usize>, fn(&mut CovariancePair) -> &mut Covariance),
     ) -> Result<Option<f32>, PassError> {
         let rows = call.backend.size(columns).0;
         for start in (0..rows).step_by(SUMMED_ROWS) {
@@ -86,12 +86,12 @@ impl CovarianceSums<'_> {
     }
 }
 
-impl<B: Backend> Consumer<B> for CovarianceSums<'_> {
+impl<B: Backend> FactorConsumer<B> for CovarianceSums<'_> {
     fn every_row(&self) -> bool {
         true
     }
 
-    fn take(&mut self, call: &Call<'_, B>) -> Result<(), PassError> {
+    fn take(&mut self, call: &ModuleFactorRows<'_, B>) -> Result<(), PassError> {
         let modules: Vec<usize> = call.parts.iter().map(|part| part.module).collect();
         self.add(call, &call.inputs()?, ("an input", modules.as_slice()), |pair| &mut pair.0)?;
         for part in call.parts {
@@ -103,8 +103,8 @@ impl<B: Backend> Consumer<B> for CovarianceSums<'_> {
 }
 
 /// What made a product `value`.
-fn blame<B: Backend>(
-    call: &Call<'_, B>,
+fn overflow_error<B: Backend>(
+    call: &ModuleFactorRows<'_, B>,
     x: &B::Tensor,
     what: &'static str,
     modules: &[usize],

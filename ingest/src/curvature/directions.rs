@@ -8,7 +8,7 @@
 use gstore_model::architectures::LinearId;
 use gstore_model::{Backend, Direction, Sink, Slot};
 
-use super::batch::{Batch, TargetSample};
+use super::batch::{CurvatureBatch, TargetSample};
 use super::error::PassError;
 use super::gradients::GradientRows;
 use super::head::HeadRows;
@@ -17,11 +17,11 @@ use super::sink::ModuleSink;
 
 /// Directions of an engine's weights. Calls may run side by side from any number of threads.
 pub struct Directions<'a> {
-    packed: Box<dyn Products + 'a>,
+    packed: Box<dyn DirectionProducts + 'a>,
 }
 
 impl<'a> Directions<'a> {
-    pub(super) fn new(packed: Box<dyn Products + 'a>) -> Self {
+    pub(super) fn new(packed: Box<dyn DirectionProducts + 'a>) -> Self {
         Self { packed }
     }
 
@@ -37,7 +37,7 @@ impl<'a> Directions<'a> {
 }
 
 /// Directions without the type of their backend.
-pub(super) trait Products: Send + Sync {
+pub(super) trait DirectionProducts: Send + Sync {
     fn products(&self, batch: &[TargetSample<'_>], out: &mut [Vec<f64>]) -> Result<(), PassError>;
 }
 
@@ -57,14 +57,14 @@ impl<'a, B: Backend> PackedDirections<'a, B> {
     }
 }
 
-impl<B: Backend> Products for PackedDirections<'_, B> {
+impl<B: Backend> DirectionProducts for PackedDirections<'_, B> {
     fn products(&self, batch: &[TargetSample<'_>], out: &mut [Vec<f64>]) -> Result<(), PassError> {
         let BatchRunner { model, modules, .. } = self.runner;
         if batch.is_empty() || self.packed.is_empty() {
             return Ok(());
         }
         let wanted: Vec<usize> = (0..modules.list.len()).collect();
-        let batch = Batch::new(batch, &wanted, wanted.len());
+        let batch = CurvatureBatch::new(batch, &wanted, wanted.len());
         let mut none = |_: usize, _: &[f32]| Ok(());
         let asked = ModuleSink::new(modules, &batch.wanted, GradientRows::<B>::summed(&mut none));
         let forward = self.runner.forward(&batch, &asked, false)?;

@@ -5,26 +5,26 @@ use gstore_curvature::{Covariance, CurvatureError, Module, ModuleFactors, Square
 use gstore_model::architectures::Decoder;
 use gstore_model::gradients::HostFactors;
 use gstore_model::weights::{Adapter, ModelFolder, checkpoint_id};
-use gstore_model::{AtOnce, Backend, Keep, LoadError, Model};
+use gstore_model::{Backend, LoadError, Model, OomBackoff, SavedActivations};
 
-use super::bases::Bases;
-use super::batch::{Batch, Labels, Measurement, TargetSample};
+use super::bases::ModuleBases;
+use super::batch::{CurvatureBatch, Labels, Measurement, TargetSample};
 use super::directions::Directions;
 use super::error::{CurvatureLoadError, PassError};
-use super::gradients::EachGradients;
-use super::modules::Modules;
+use super::gradients::GradientVisitor;
+use super::modules::LinearModules;
 use super::pass::BatchRunner;
 use super::runner::Runner;
-use super::tokens::EachFactors;
+use super::tokens::FactorVisitor;
 use crate::gradient::{CheckpointSource, ModuleSelection, SelectionError};
 
 /// The chosen linear layers, of which there is one at least.
-fn linear(decoder: &Decoder, selection: &ModuleSelection) -> Result<Modules, CurvatureLoadError> {
+fn linear(decoder: &Decoder, selection: &ModuleSelection) -> Result<LinearModules, CurvatureLoadError> {
     let chosen = selection.resolve(decoder).map_err(|error| match error {
         SelectionError::TiedHead { embedding } => CurvatureLoadError::TiedHead { embedding },
         error => error.into(),
     })?;
-    let modules = Modules::new(decoder, &chosen);
+    let modules = LinearModules::new(decoder, &chosen);
     match modules.list.is_empty() {
         true => Err(CurvatureLoadError::NoLinear(selection.to_string())),
         false => Ok(modules),
@@ -36,7 +36,7 @@ pub struct CurvatureEngine {
     id: CheckpointId,
     decoder: Decoder,
     modules: Vec<Module>,
-    at_once: AtOnce,
+    backoff: OomBackoff,
     runner: Box<dyn Runner>,
 }
 
@@ -51,7 +51,7 @@ impl CurvatureEngine {
         source: &CheckpointSource,
         backend: B,
         selection: &ModuleSelection,
-        keep: Keep,
+        keep: SavedActivations,
     ) -> Result<Self, CurvatureLoadError> {
         let folder = ModelFolder::open(&source.model).map_err(LoadError::from)?;
         let decoder = folder.decoder().clone();
@@ -71,8 +71,8 @@ impl CurvatureEngine {
             Ok(())
         })?;
         let list = modules.list.clone();
-        let runner = BatchRunner { model, keep, modules, bases: Bases::none() };
-        Ok(Self { id, decoder, modules: list, at_once: AtOnce::default(), runner: Box::new(runner) })
+        let runner = BatchRunner { model, keep, modules, bases: ModuleBases::none() };
+        Ok(Self { id, decoder, modules: list, backoff: OomBackoff::default(), runner: Box::new(runner) })
     }
 
     /// Identity of the checkpoint.
@@ -92,8 +92,8 @@ impl CurvatureEngine {
 
     /// How much is computed at once: who computes a batch that a device has too little memory for does so again, in
     /// parts. What was handed on of it until then is to be forgotten.
-    pub fn at_once(&self) -> &AtOnce {
-        &self.at_once
+    pub fn backoff(&self) -> &OomBackoff {
+        &self.backoff
     }
 
     /// Puts eigenbases on the backend, in place of earlier ones: of each module that has both; one entry for
@@ -124,7 +124,7 @@ impl CurvatureEngine {
             check_sums(module, "activation covariance", found.map(|(a, _)| a), module.input)?;
             check_sums(module, "gradient covariance", found.map(|(_, g)| g), module.out)?;
         }
-        let batch = Batch { labels: *labels, ..self.batch(batch, wanted) };
+        let batch = CurvatureBatch { labels: *labels, ..self.batch(batch, wanted) };
         self.runner.covariances(&batch, out)
     }
 
@@ -146,7 +146,7 @@ impl CurvatureEngine {
             let found = out.get(index).map_or(0, |squares| squares.sums.len());
             check_size(module, "squares of gradients", found, module.len())?;
         }
-        let batch = Batch { labels: *labels, ..self.batch(batch, wanted) };
+        let batch = CurvatureBatch { labels: *labels, ..self.batch(batch, wanted) };
         self.runner.gradients(&batch, rotated, &mut |module, gradients| {
             let len = self.modules[module].len().max(1);
             gradients.chunks_exact(len).for_each(|gradient| out[module].add(gradient));
@@ -167,9 +167,9 @@ impl CurvatureEngine {
         measurement: Measurement,
         wanted: &[usize],
         rotated: bool,
-        each: EachGradients<'_>,
+        each: GradientVisitor<'_>,
     ) -> Result<Vec<f32>, PassError> {
-        let batch = Batch { measurement, ..self.batch(batch, wanted) };
+        let batch = CurvatureBatch { measurement, ..self.batch(batch, wanted) };
         self.runner.gradients(&batch, rotated, each)
     }
 
@@ -183,9 +183,9 @@ impl CurvatureEngine {
         batch: &[TargetSample<'_>],
         measurement: Measurement,
         wanted: &[usize],
-        each: EachFactors<'_>,
+        each: FactorVisitor<'_>,
     ) -> Result<Vec<f32>, PassError> {
-        let batch = Batch { measurement, ..self.batch(batch, wanted) };
+        let batch = CurvatureBatch { measurement, ..self.batch(batch, wanted) };
         self.runner.factors(&batch, true, each)
     }
 
@@ -200,9 +200,9 @@ impl CurvatureEngine {
         batch: &[TargetSample<'_>],
         measurement: Measurement,
         wanted: &[usize],
-        each: EachFactors<'_>,
+        each: FactorVisitor<'_>,
     ) -> Result<Vec<f32>, PassError> {
-        let batch = Batch { measurement, ..self.batch(batch, wanted) };
+        let batch = CurvatureBatch { measurement, ..self.batch(batch, wanted) };
         self.runner.factors(&batch, false, each)
     }
 
@@ -222,8 +222,8 @@ impl CurvatureEngine {
         Ok(Directions::new(self.runner.directions(values)?))
     }
 
-    fn batch<'a>(&self, samples: &'a [TargetSample<'a>], wanted: &[usize]) -> Batch<'a> {
-        Batch::new(samples, wanted, self.modules.len())
+    fn batch<'a>(&self, samples: &'a [TargetSample<'a>], wanted: &[usize]) -> CurvatureBatch<'a> {
+        CurvatureBatch::new(samples, wanted, self.modules.len())
     }
 
     fn chosen(&self, wanted: &[usize]) -> impl Iterator<Item = (usize, &Module)> {

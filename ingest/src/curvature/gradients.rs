@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 
 use gstore_model::Backend;
 
-use super::bases::Bases;
+use super::bases::ModuleBases;
 use super::error::{PassError, not_finite};
-use super::sink::{Call, Consumer, Part};
+use super::sink::{FactorConsumer, ModuleFactorRows, OutputGradients};
 
 /// Takes the number of a module and the gradients of a batch's samples, one after the other, `[out, input]`
 /// each.
-pub type EachGradients<'a> = &'a mut dyn FnMut(usize, &[f32]) -> Result<(), PassError>;
+pub type GradientVisitor<'a> = &'a mut dyn FnMut(usize, &[f32]) -> Result<(), PassError>;
 
 /// Adds up gradients, and hands on those of a module when all its maps have come.
 ///
@@ -21,27 +21,27 @@ pub(super) struct GradientRows<'a, B: Backend> {
     /// Whether the batch counts as one sample: a gradient is then the sum of those of all.
     summed: bool,
     /// What gradients are turned into, if they are.
-    bases: Option<&'a Bases<B>>,
-    each: EachGradients<'a>,
+    bases: Option<&'a ModuleBases<B>>,
+    each: GradientVisitor<'a>,
     /// Gradients of modules of which some maps have come, and how many.
     open: BTreeMap<usize, (B::Rows, usize)>,
     spare: Option<B::Rows>,
 }
 
 impl<'a, B: Backend> GradientRows<'a, B> {
-    pub fn new(samples: usize, bases: Option<&'a Bases<B>>, each: EachGradients<'a>) -> Self {
+    pub fn new(samples: usize, bases: Option<&'a ModuleBases<B>>, each: GradientVisitor<'a>) -> Self {
         Self { samples, summed: false, bases, each, open: BTreeMap::new(), spare: None }
     }
 
     /// Sums over the samples of a batch.
-    pub fn summed(each: EachGradients<'a>) -> Self {
+    pub fn summed(each: GradientVisitor<'a>) -> Self {
         Self { summed: true, ..Self::new(1, None, each) }
     }
 
     fn add(
         &mut self,
-        call: &Call<'_, B>,
-        part: &Part<B>,
+        call: &ModuleFactorRows<'_, B>,
+        part: &OutputGradients<B>,
         [x, grad]: [&B::Tensor; 2],
     ) -> Result<(), PassError> {
         let module = &call.modules.list[part.module];
@@ -73,12 +73,12 @@ impl<'a, B: Backend> GradientRows<'a, B> {
     }
 }
 
-impl<B: Backend> Consumer<B> for GradientRows<'_, B> {
+impl<B: Backend> FactorConsumer<B> for GradientRows<'_, B> {
     fn every_row(&self) -> bool {
         false
     }
 
-    fn take(&mut self, call: &Call<'_, B>) -> Result<(), PassError> {
+    fn take(&mut self, call: &ModuleFactorRows<'_, B>) -> Result<(), PassError> {
         let Some(bases) = self.bases else {
             let x = call.inputs()?;
             return call.parts.iter().try_for_each(|part| self.add(call, part, [&x, &part.grad]));

@@ -26,7 +26,9 @@ pub(super) fn sampled<B: Backend>(
         };
         let logits = model.logits(&backend.gather(&forward.hidden, &at)?)?;
         let logits = logits.chunks_exact(model.decoder().vocab_size);
-        labels.extend(logits.zip(&counters[piece]).map(|(logits, counter)| draw(logits, uniform(counter))));
+        labels.extend(
+            logits.zip(&counters[piece]).map(|(logits, counter)| draw_token(logits, uniform(counter))),
+        );
     }
     Ok(labels)
 }
@@ -38,7 +40,7 @@ fn uniform(counter: &[u64; 4]) -> f64 {
 }
 
 /// The first token at which the softmax, summed in the order of the vocabulary in f64, exceeds `uniform`.
-fn draw(logits: &[f32], uniform: f64) -> u32 {
+fn draw_token(logits: &[f32], uniform: f64) -> u32 {
     let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     let weights: Vec<f64> =
         logits.iter().map(|logit| (f64::from(*logit) - f64::from(largest)).exp()).collect();
@@ -60,11 +62,11 @@ mod tests {
     #[test]
     fn tokens_are_drawn_in_proportion_to_their_probability() {
         let logits = [1.0f32.ln(), 5.0f32.ln(), f32::NEG_INFINITY, 2.0f32.ln()];
-        assert_eq!([0.0, 0.12, 0.13, 0.74, 0.76, 0.999].map(|u| draw(&logits, u)), [0, 0, 1, 1, 3, 3]);
+        assert_eq!([0.0, 0.12, 0.13, 0.74, 0.76, 0.999].map(|u| draw_token(&logits, u)), [0, 0, 1, 1, 3, 3]);
         let draws = 4000;
         let mut counts = [0u32; 4];
         for row in 0..draws {
-            counts[draw(&logits, uniform(&[7, 0, row, 3])) as usize] += 1;
+            counts[draw_token(&logits, uniform(&[7, 0, row, 3])) as usize] += 1;
         }
         for (count, share) in counts.into_iter().zip([0.125, 0.625, 0.0, 0.25]) {
             assert!((f64::from(count) / draws as f64 - share).abs() < 0.03, "{counts:?}");

@@ -37,5 +37,5 @@ pub use batch::{Labels, Measurement, TargetSample};
 pub use directions::Directions;
 pub use engine::CurvatureEngine;
 pub use error::{CurvatureLoadError, PassError};
-pub use gradients::EachGradients;
-pub use tokens::EachFactors;
+pub use gradients::GradientVisitor;
+pub use tokens::FactorVisitor;

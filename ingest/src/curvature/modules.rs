@@ -3,18 +3,18 @@
 use std::collections::BTreeMap;
 
 use gstore_curvature::Module;
-use gstore_model::architectures::{Decoder, LinearId, Param, Piece, Role};
+use gstore_model::architectures::{Decoder, LinearId, Param, TensorRole, WeightSlice};
 use gstore_model::{Backend, BackendError, ColumnMap, LinearWeights};
 
 /// Where the outputs of a linear map of the engine belong.
-pub(super) struct Place {
+pub(super) struct MapOutputs {
     /// Which module.
     pub module: usize,
     /// Its outputs among those of a fused module; none: they are those of the module.
     columns: Option<ColumnMap>,
 }
 
-impl Place {
+impl MapOutputs {
     /// Rows of the module's weight that are those of the map, in the map's order.
     fn rows(&self, module: &Module) -> Vec<usize> {
         match &self.columns {
@@ -34,29 +34,29 @@ impl Place {
 
 /// The chosen modules, in the order of the model's parameters.
 #[derive(Default)]
-pub(super) struct Modules {
+pub(super) struct LinearModules {
     /// Names and shapes.
     pub list: Vec<Module>,
     /// Number of each module's maps.
     pub pieces: Vec<usize>,
     /// What gives inputs the constant of each module's bias.
     constants: Vec<Option<ColumnMap>>,
-    places: BTreeMap<LinearId, Place>,
+    places: BTreeMap<LinearId, MapOutputs>,
 }
 
-impl Modules {
+impl LinearModules {
     /// The linear ones of `chosen`, which are indices into `decoder.params`.
-    pub fn new(decoder: &Decoder, chosen: &[usize]) -> Modules {
-        let mut modules = Modules::default();
+    pub fn new(decoder: &Decoder, chosen: &[usize]) -> LinearModules {
+        let mut modules = LinearModules::default();
         for param in chosen.iter().filter_map(|index| decoder.params.get(*index)) {
-            if let (Role::Weight(pieces), [out, width]) = (&param.role, &param.shape[..]) {
+            if let (TensorRole::Weight(pieces), [out, width]) = (&param.role, &param.shape[..]) {
                 modules.add(decoder, param, pieces, [*out, *width]);
             }
         }
         modules
     }
 
-    fn add(&mut self, decoder: &Decoder, param: &Param, pieces: &[Piece], [out, width]: [usize; 2]) {
+    fn add(&mut self, decoder: &Decoder, param: &Param, pieces: &[WeightSlice], [out, width]: [usize; 2]) {
         let name = param.module().to_owned();
         let bias = decoder.param(&format!("{name}.bias")).is_some();
         let module = self.list.len();
@@ -69,7 +69,7 @@ impl Modules {
                 entries: entries().collect(),
                 constant: None,
             });
-            self.places.insert(piece.linear, Place { module, columns });
+            self.places.insert(piece.linear, MapOutputs { module, columns });
         }
         self.pieces.push(pieces.len());
         self.constants.push(bias.then(|| with_constant(width)));
@@ -90,7 +90,7 @@ impl Modules {
     /// `[out, input]` each, where the last input is that of a bias.
     pub fn maps(&self, values: &[f64]) -> Vec<(LinearId, LinearWeights)> {
         let starts = self.starts();
-        let map = |(id, place): (&LinearId, &Place)| {
+        let map = |(id, place): (&LinearId, &MapOutputs)| {
             let module = &self.list[place.module];
             let (rows, width) = (place.rows(module), module.width());
             let row = |row: &usize| &values[starts[place.module] + row * module.input..][..module.input];
@@ -102,7 +102,7 @@ impl Modules {
     }
 
     /// Where a map belongs, if in one of the modules.
-    pub fn place(&self, linear: LinearId) -> Option<&Place> {
+    pub fn place(&self, linear: LinearId) -> Option<&MapOutputs> {
         self.places.get(&linear)
     }
 

@@ -3,33 +3,35 @@
 use std::ops::Range;
 
 use gstore_model::architectures::LinearId;
-use gstore_model::{Backend, Forward, Keep, LastRows, Model, Objective, Pass, Sink, Slot};
+use gstore_model::{
+    Backend, Forward, ForwardOptions, LastRows, Model, Objective, SavedActivations, Sink, Slot,
+};
 
-use super::bases::Bases;
-use super::batch::{Batch, Labels, Measurement};
+use super::bases::ModuleBases;
+use super::batch::{CurvatureBatch, Labels, Measurement};
 use super::error::PassError;
 use super::head::HeadRows;
 use super::labels::sampled;
-use super::modules::Modules;
-use super::sink::{Consumer, ModuleSink};
+use super::modules::LinearModules;
+use super::sink::{FactorConsumer, ModuleSink};
 
 pub(super) struct BatchRunner<B: Backend> {
     pub model: Model<B>,
-    pub keep: Keep,
-    pub modules: Modules,
-    pub bases: Bases<B>,
+    pub keep: SavedActivations,
+    pub modules: LinearModules,
+    pub bases: ModuleBases<B>,
 }
 
 impl<B: Backend> BatchRunner<B> {
     /// The forward pass of a batch of at least one sample, for what a sink wants.
     pub fn forward(
         &self,
-        batch: &Batch<'_>,
+        batch: &CurvatureBatch<'_>,
         sink: &dyn Sink<B>,
         every_row: bool,
     ) -> Result<Forward<B>, PassError> {
         batch.check(self.model.decoder())?;
-        let pass = Pass {
+        let pass = ForwardOptions {
             last_rows: if every_row { LastRows::All } else { LastRows::Scored },
             keep_from: self.model.lowest_wanted(sink),
             keep: self.keep,
@@ -39,7 +41,11 @@ impl<B: Backend> BatchRunner<B> {
     }
 
     /// Losses of the samples; the factors go to the consumer.
-    pub fn run<C: Consumer<B>>(&self, batch: &Batch<'_>, consumer: C) -> Result<Vec<f32>, PassError> {
+    pub fn run<C: FactorConsumer<B>>(
+        &self,
+        batch: &CurvatureBatch<'_>,
+        consumer: C,
+    ) -> Result<Vec<f32>, PassError> {
         if batch.samples.is_empty() {
             return Ok(Vec::new());
         }

@@ -7,10 +7,10 @@ use gstore_model::{Backend, BackendError, Sink, Slot};
 
 use super::error::{PassError, not_finite};
 use super::head::HeadRows;
-use super::modules::Modules;
+use super::modules::LinearModules;
 
 /// Gradients of a module's outputs, at the rows of the call.
-pub(super) struct Part<B: Backend> {
+pub(super) struct OutputGradients<B: Backend> {
     /// Which module.
     pub module: usize,
     /// How many of its maps they are of; at the outputs of others they are 0.
@@ -20,18 +20,18 @@ pub(super) struct Part<B: Backend> {
 }
 
 /// Modules with the same inputs, all with a bias or all without.
-pub(super) struct Call<'a, B: Backend> {
+pub(super) struct ModuleFactorRows<'a, B: Backend> {
     pub backend: &'a B,
-    pub modules: &'a Modules,
+    pub modules: &'a LinearModules,
     /// Inputs without the constant of a bias.
     pub x: &'a B::Tensor,
     /// At least one.
-    pub parts: &'a [Part<B>],
+    pub parts: &'a [OutputGradients<B>],
     /// Rows of each sample.
     pub spans: &'a [Range<usize>],
 }
 
-impl<B: Backend> Call<'_, B> {
+impl<B: Backend> ModuleFactorRows<'_, B> {
     /// Inputs of all the modules, with the constant of a bias.
     pub fn inputs(&self) -> Result<B::Tensor, BackendError> {
         match self.parts.first() {
@@ -60,17 +60,17 @@ impl<B: Backend> Call<'_, B> {
 }
 
 /// What becomes of the factors.
-pub(super) trait Consumer<B: Backend> {
+pub(super) trait FactorConsumer<B: Backend> {
     /// Whether they are needed at every row, also where the gradient is zero.
     fn every_row(&self) -> bool;
 
     /// Takes those of some modules. A module may come in several calls, each with others of its maps.
-    fn take(&mut self, call: &Call<'_, B>) -> Result<(), PassError>;
+    fn take(&mut self, call: &ModuleFactorRows<'_, B>) -> Result<(), PassError>;
 }
 
 /// Hands the factors of wanted modules to a consumer.
 pub(super) struct ModuleSink<'a, B: Backend, C> {
-    modules: &'a Modules,
+    modules: &'a LinearModules,
     wanted: &'a [bool],
     consumer: C,
     /// The head's factors, which come in pieces; none if they are not wanted.
@@ -79,9 +79,9 @@ pub(super) struct ModuleSink<'a, B: Backend, C> {
     pub failed: Option<PassError>,
 }
 
-impl<'a, B: Backend, C: Consumer<B>> ModuleSink<'a, B, C> {
+impl<'a, B: Backend, C: FactorConsumer<B>> ModuleSink<'a, B, C> {
     /// `wanted`: for each module.
-    pub fn new(modules: &'a Modules, wanted: &'a [bool], consumer: C) -> Self {
+    pub fn new(modules: &'a LinearModules, wanted: &'a [bool], consumer: C) -> Self {
         Self { modules, wanted, consumer, head: None, failed: None }
     }
 
@@ -96,7 +96,7 @@ impl<'a, B: Backend, C: Consumer<B>> ModuleSink<'a, B, C> {
         grads: &[(LinearId, &B::Tensor)],
         spans: &[Range<usize>],
     ) -> Result<(), PassError> {
-        let mut parts: Vec<Part<B>> = Vec::new();
+        let mut parts: Vec<OutputGradients<B>> = Vec::new();
         for (id, grad) in grads {
             let Some(place) = self.modules.place(*id).filter(|place| self.wants_module(place.module)) else {
                 continue;
@@ -104,10 +104,10 @@ impl<'a, B: Backend, C: Consumer<B>> ModuleSink<'a, B, C> {
             let (module, widened) = (place.module, place.widened(backend, grad)?);
             let part = match parts.iter().position(|part| part.module == module) {
                 Some(at) => {
-                    let Part { pieces, grad, .. } = parts.swap_remove(at);
-                    Part { module, pieces: pieces + 1, grad: backend.add(grad, &widened)? }
+                    let OutputGradients { pieces, grad, .. } = parts.swap_remove(at);
+                    OutputGradients { module, pieces: pieces + 1, grad: backend.add(grad, &widened)? }
                 }
-                None => Part { module, pieces: 1, grad: widened },
+                None => OutputGradients { module, pieces: 1, grad: widened },
             };
             parts.push(part);
         }
@@ -115,7 +115,7 @@ impl<'a, B: Backend, C: Consumer<B>> ModuleSink<'a, B, C> {
         let (biased, plain): (Vec<_>, Vec<_>) =
             parts.into_iter().partition(|part| modules.list[part.module].bias);
         for parts in [plain, biased].iter().filter(|parts| !parts.is_empty()) {
-            self.consumer.take(&Call { backend, modules, x, parts, spans })?;
+            self.consumer.take(&ModuleFactorRows { backend, modules, x, parts, spans })?;
         }
         Ok(())
     }
@@ -128,7 +128,7 @@ impl<'a, B: Backend, C: Consumer<B>> ModuleSink<'a, B, C> {
     }
 }
 
-impl<B: Backend, C: Consumer<B>> Sink<B> for ModuleSink<'_, B, C> {
+impl<B: Backend, C: FactorConsumer<B>> Sink<B> for ModuleSink<'_, B, C> {
     fn wants(&self, slot: Slot) -> bool {
         let Slot::Linear(id) = slot else { return false };
         self.modules.place(id).is_some_and(|place| self.wants_module(place.module))

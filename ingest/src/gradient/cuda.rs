@@ -12,13 +12,13 @@ use super::features::GradFeatures;
 use super::forms::{EpsPlacement, GradForm};
 use super::projector::Projector;
 use crate::projection::{
-    BLOCK, FactoredProjector, FlatProjector, Last, SideEntries, SideMatrix, tensor_modules,
+    BLOCK, FactoredProjector, FlatProjector, PostProjection, SideEntries, SideMatrix, tensor_modules,
 };
 use gstore_cuda::{
     AdamFactors, Cuda, CudaRows, CudaTensor, DeviceForm, DeviceModule, DeviceSigns, DeviceSums, FormPlace,
     Formed, ModuleSides, Runtime,
 };
-use gstore_model::gradients::{Place, RowOrder};
+use gstore_model::gradients::{RowOrder, TensorSlice};
 use gstore_model::{BackendError, ColumnMap};
 
 impl<R: Runtime> GradientBackend for Cuda<R> {
@@ -32,24 +32,24 @@ pub struct CudaFeatures<R: Runtime> {
     moments: [Option<CudaTensor<R::Memory>>; 2],
     /// The first coordinate of each part of the concatenated gradient.
     starts: Vec<usize>,
-    projection: Projection<R::Memory>,
+    projection: DeviceProjection<R::Memory>,
 }
 
-enum Projection<M> {
+enum DeviceProjection<M> {
     Flat {
         /// Of each part.
         signs: Vec<DeviceSigns<M>>,
         dim: usize,
     },
     Modules {
-        modules: Vec<Module<M>>,
+        modules: Vec<ProjectedModule<M>>,
         /// The module of each tensor.
         of_tensor: Vec<usize>,
         dim: usize,
     },
 }
 
-struct Module<M> {
+struct ProjectedModule<M> {
     on: DeviceModule<M>,
     /// Its first coordinate.
     first: usize,
@@ -63,11 +63,11 @@ impl<R: Runtime> CudaFeatures<R> {
         &self,
         on: &Cuda<R>,
         rows: &CudaRows<R::Memory>,
-        (place, order): (&Place, Option<&[u32]>),
+        (place, order): (&TensorSlice, Option<&[u32]>),
         at: usize,
         sums: &DeviceSums<R::Memory>,
     ) -> Result<Formed<R::Memory>, BackendError> {
-        let Place { tensor, offset, len, .. } = *place;
+        let TensorSlice { tensor, offset, len, .. } = *place;
         let from = FormPlace { offset, start: self.starts[tensor], len };
         let moments = self.moments.each_ref().map(Option::as_ref);
         on.form(rows, from, order, (device_form(self.forms[at]), at), moments, sums)
@@ -77,7 +77,7 @@ impl<R: Runtime> CudaFeatures<R> {
         &self,
         on: &Cuda<R>,
         rows: &CudaRows<R::Memory>,
-        place: &Place,
+        place: &TensorSlice,
         signs: &DeviceSigns<R::Memory>,
         sums: &DeviceSums<R::Memory>,
     ) -> Result<(), BackendError> {
@@ -94,8 +94,8 @@ impl<R: Runtime> CudaFeatures<R> {
         &self,
         on: &Cuda<R>,
         rows: &CudaRows<R::Memory>,
-        places: &[Place],
-        module: &Module<R::Memory>,
+        places: &[TensorSlice],
+        module: &ProjectedModule<R::Memory>,
         sums: &DeviceSums<R::Memory>,
     ) -> Result<(), BackendError> {
         let orders: Vec<Option<Vec<u32>>> =
@@ -143,9 +143,9 @@ impl<R: Runtime> DeviceFeatures<Cuda<R>> for CudaFeatures<R> {
                     let (entries, width) = flat.sparse_signs(part.clone())?;
                     Some(on.signs(flat.dim(), part.start, &entries, width))
                 });
-                Projection::Flat { signs: signs.collect::<Result<_, BackendError>>()?, dim: flat.dim() }
+                DeviceProjection::Flat { signs: signs.collect::<Result<_, BackendError>>()?, dim: flat.dim() }
             }
-            Projector::Factored { projector, .. } => Projection::Modules {
+            Projector::Factored { projector, .. } => DeviceProjection::Modules {
                 modules: modules(on, features, projector)?,
                 of_tensor: tensor_modules(projector.modules()),
                 dim: projector.dim(),
@@ -162,8 +162,8 @@ impl<R: Runtime> DeviceFeatures<Cuda<R>> for CudaFeatures<R> {
 
     fn sums(&self, on: &Cuda<R>, samples: usize) -> Result<Self::Sums, BackendError> {
         let (dim, is_flat) = match &self.projection {
-            Projection::Flat { dim, .. } => (*dim, true),
-            Projection::Modules { dim, .. } => (*dim, false),
+            DeviceProjection::Flat { dim, .. } => (*dim, true),
+            DeviceProjection::Modules { dim, .. } => (*dim, false),
         };
         on.sums([samples, self.forms.len(), dim], is_flat)
     }
@@ -172,15 +172,15 @@ impl<R: Runtime> DeviceFeatures<Cuda<R>> for CudaFeatures<R> {
         &self,
         on: &Cuda<R>,
         rows: &CudaRows<R::Memory>,
-        places: &[Place],
+        places: &[TensorSlice],
         sums: &mut Self::Sums,
     ) -> Result<(), BackendError> {
         match &self.projection {
-            Projection::Flat { signs, .. } => places
+            DeviceProjection::Flat { signs, .. } => places
                 .iter()
                 .try_for_each(|place| self.add_signs(on, rows, place, &signs[place.tensor], sums)),
-            Projection::Modules { modules, of_tensor, .. } => {
-                let module = |place: &Place| of_tensor[place.tensor];
+            DeviceProjection::Modules { modules, of_tensor, .. } => {
+                let module = |place: &TensorSlice| of_tensor[place.tensor];
                 let mut of_modules = places.chunk_by(|a, b| module(a) == module(b));
                 of_modules
                     .try_for_each(|both| self.add_module(on, rows, both, &modules[module(&both[0])], sums))
@@ -196,9 +196,9 @@ impl<R: Runtime> DeviceFeatures<Cuda<R>> for CudaFeatures<R> {
         plain: usize,
         sums: &mut Self::Sums,
     ) -> Result<(), BackendError> {
-        let Projection::Modules { modules, .. } = &self.projection else { return Ok(()) };
+        let DeviceProjection::Modules { modules, .. } = &self.projection else { return Ok(()) };
         for (module, part) in maps.parts() {
-            let Module { on: module, first, .. } = &modules[module];
+            let ProjectedModule { on: module, first, .. } = &modules[module];
             let place = FormPlace { offset: part.start, start: 0, len: part.len() };
             let values = on.form(rows, place, None, (DeviceForm::plain(), plain), [None, None], sums)?;
             on.finish_module(module, &values, sums, (plain, *first))?;
@@ -239,9 +239,9 @@ fn modules_bytes(projector: &FactoredProjector) -> Option<usize> {
         // An entry of a side is a number and a factor there.
         let sides = projector.sides(module).map_or(0, |of| 2 * (of.out.bytes() + of.input.bytes()));
         let signs = match projector.last(module) {
-            Last::Nothing => 0,
-            Last::Signs(signs) => 4 * (signs.len() + projector.range(module).len() + 1),
-            Last::Scale(_) => return None,
+            PostProjection::Nothing => 0,
+            PostProjection::Signs(signs) => 4 * (signs.len() + projector.range(module).len() + 1),
+            PostProjection::Scale(_) => return None,
         };
         sum.checked_add(sides + signs)
     })
@@ -252,7 +252,7 @@ fn modules<R: Runtime>(
     on: &Cuda<R>,
     features: &GradFeatures,
     projector: &FactoredProjector,
-) -> Result<Vec<Module<R::Memory>>, BackendError> {
+) -> Result<Vec<ProjectedModule<R::Memory>>, BackendError> {
     let module = |at: usize| {
         let uses_factors = features.projector.uses_factors(at);
         let is_formed = !uses_factors || features.forms.iter().any(|form| !form.is_linear());
@@ -263,12 +263,12 @@ fn modules<R: Runtime>(
             is_dense: matches!(sides.input.entries, SideEntries::Dense(_)),
         });
         let signs = match projector.last(at) {
-            Last::Signs(signs) => Some(&signs[..]),
-            Last::Nothing | Last::Scale(_) => None,
+            PostProjection::Signs(signs) => Some(&signs[..]),
+            PostProjection::Nothing | PostProjection::Scale(_) => None,
         };
         let range = projector.range(at);
         let on = on.module(sides.as_ref(), signs, range.len())?;
-        Ok(Module { on, first: range.start, uses_factors })
+        Ok(ProjectedModule { on, first: range.start, uses_factors })
     };
     (0..projector.modules().len()).map(module).collect()
 }

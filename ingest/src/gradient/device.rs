@@ -2,13 +2,13 @@
 
 use std::ops::Range;
 
-use super::energies::Energies;
+use super::energies::GradientEnergies;
 use super::factored::FactorMaps;
 use super::features::{Accumulator, GradFeatures};
 use crate::projection::FactoredProjector;
 use gstore_model::candle::Candle;
 use gstore_model::cpu::Cpu;
-use gstore_model::gradients::{Place, RowOrder};
+use gstore_model::gradients::{RowOrder, TensorSlice};
 use gstore_model::{Backend, BackendError};
 
 /// Backends whose gradients become features.
@@ -18,11 +18,11 @@ pub trait GradientBackend: Backend + Clone {
 }
 
 impl GradientBackend for Cpu {
-    type Features = OnHost;
+    type Features = HostFeatures;
 }
 
 impl GradientBackend for Candle {
-    type Features = OnHost;
+    type Features = HostFeatures;
 }
 
 /// Forms and projections that were brought to a device. The results are those of the host.
@@ -46,7 +46,7 @@ pub trait DeviceFeatures<B: Backend>: Send + Sync + Sized {
         &self,
         backend: &B,
         rows: &B::Rows,
-        places: &[Place],
+        places: &[TensorSlice],
         sums: &mut Self::Sums,
     ) -> Result<(), BackendError>;
 
@@ -71,20 +71,26 @@ pub trait DeviceFeatures<B: Backend>: Send + Sync + Sized {
 
 /// Of backends whose gradients become features on the host: there is none.
 #[derive(Clone, Copy)]
-pub enum OnHost {}
+pub enum HostFeatures {}
 
-impl<B: Backend> DeviceFeatures<B> for OnHost {
-    type Sums = OnHost;
+impl<B: Backend> DeviceFeatures<B> for HostFeatures {
+    type Sums = HostFeatures;
 
     fn prepare(_: &B, _: &GradFeatures, _: &[Range<usize>]) -> Result<Option<Self>, BackendError> {
         Ok(None)
     }
 
-    fn sums(&self, _: &B, _: usize) -> Result<OnHost, BackendError> {
+    fn sums(&self, _: &B, _: usize) -> Result<HostFeatures, BackendError> {
         match *self {}
     }
 
-    fn add_formed(&self, _: &B, _: &B::Rows, _: &[Place], _: &mut OnHost) -> Result<(), BackendError> {
+    fn add_formed(
+        &self,
+        _: &B,
+        _: &B::Rows,
+        _: &[TensorSlice],
+        _: &mut HostFeatures,
+    ) -> Result<(), BackendError> {
         match *self {}
     }
 
@@ -94,23 +100,28 @@ impl<B: Backend> DeviceFeatures<B> for OnHost {
         _: &B::Rows,
         _: &FactorMaps<B>,
         _: usize,
-        _: &mut OnHost,
+        _: &mut HostFeatures,
     ) -> Result<(), BackendError> {
         match *self {}
     }
 
-    fn finished(&self, _: &B, _: &GradFeatures, _: &OnHost) -> Result<(Vec<f32>, Vec<bool>), BackendError> {
+    fn finished(
+        &self,
+        _: &B,
+        _: &GradFeatures,
+        _: &HostFeatures,
+    ) -> Result<(Vec<f32>, Vec<bool>), BackendError> {
         match *self {}
     }
 }
 
 /// The vectors of the samples of a batch, one for each form, while gradients are added to them.
-pub(super) enum Sums<'a, B: GradientBackend> {
+pub(super) enum BatchVectors<'a, B: GradientBackend> {
     Host(Accumulator<'a>),
     Device(&'a B::Features, <B::Features as DeviceFeatures<B>>::Sums),
 }
 
-impl<B: GradientBackend> Sums<'_, B> {
+impl<B: GradientBackend> BatchVectors<'_, B> {
     /// Forms and projects finished tensors, `places` of every vector of `width` values: by sample, then in the order
     /// of the places.
     pub fn add_formed(
@@ -118,15 +129,15 @@ impl<B: GradientBackend> Sums<'_, B> {
         backend: &B,
         rows: &mut B::Rows,
         width: usize,
-        places: &[Place],
+        places: &[TensorSlice],
     ) -> Result<(), BackendError> {
         let sums = match self {
-            Sums::Device(features, sums) => return features.add_formed(backend, rows, places, sums),
-            Sums::Host(sums) => sums,
+            BatchVectors::Device(features, sums) => return features.add_formed(backend, rows, places, sums),
+            BatchVectors::Host(sums) => sums,
         };
         let mut scratch = Vec::new();
         for (sample, values) in backend.host_rows(rows)?.chunks_exact(width.max(1)).enumerate() {
-            for Place { tensor, offset, len, order } in places {
+            for TensorSlice { tensor, offset, len, order } in places {
                 let formed = &values[*offset..offset + len];
                 match order {
                     Some(order) => {
@@ -149,8 +160,10 @@ impl<B: GradientBackend> Sums<'_, B> {
         plain: usize,
     ) -> Result<(), BackendError> {
         let sums = match self {
-            Sums::Device(features, sums) => return features.add_factored(backend, rows, maps, plain, sums),
-            Sums::Host(sums) => sums,
+            BatchVectors::Device(features, sums) => {
+                return features.add_factored(backend, rows, maps, plain, sums);
+            }
+            BatchVectors::Host(sums) => sums,
         };
         for (sample, values) in backend.host_rows(rows)?.chunks_exact(maps.width.max(1)).enumerate() {
             if let Some((vector, sound)) = sums.vector_mut(sample, plain) {
@@ -162,23 +175,23 @@ impl<B: GradientBackend> Sums<'_, B> {
 
     /// Zeros for the squared lengths of gradients that are projected from factors, where they are wanted: no device
     /// computes the features that want them.
-    pub fn no_energies(&self) -> Option<Energies> {
+    pub fn no_energies(&self) -> Option<GradientEnergies> {
         match self {
-            Sums::Host(sums) => sums.no_energies(),
-            Sums::Device(..) => None,
+            BatchVectors::Host(sums) => sums.no_energies(),
+            BatchVectors::Device(..) => None,
         }
     }
 
     /// Adds the squared lengths of gradients that were projected from factors.
-    pub fn add_energies(&mut self, others: &Energies) {
-        if let Sums::Host(sums) = self {
+    pub fn add_energies(&mut self, others: &GradientEnergies) {
+        if let BatchVectors::Host(sums) = self {
             sums.add_energies(others);
         }
     }
 }
 
 /// Gradients of adapters, `width` values each, whose rows of fused modules are put where they belong, on the host.
-pub(super) fn whole<'a, B: Backend>(
+pub(super) fn reordered_gradients<'a, B: Backend>(
     backend: &B,
     rows: &'a mut B::Rows,
     width: usize,

@@ -5,12 +5,12 @@ use std::ops::Range;
 use gstore_model::{Backend, BackendError};
 
 /// Squared lengths of the gradients of a batch, by sample and module.
-pub(super) struct Energies {
+pub(super) struct GradientEnergies {
     modules: usize,
     values: Vec<f64>,
 }
 
-impl Energies {
+impl GradientEnergies {
     pub fn new(samples: usize, modules: usize) -> Self {
         Self { modules, values: vec![0.0; samples * modules] }
     }
@@ -62,12 +62,12 @@ pub(super) fn squares(values: &[f32]) -> f64 {
 }
 
 /// Inputs, gradients of outputs, and the rows of each sample.
-pub(super) type Factors<T> = (T, T, Vec<Range<usize>>);
+pub(super) type PieceFactors<T> = (T, T, Vec<Range<usize>>);
 
 /// Factors of a map that come in pieces of a batch, in the order of its rows: a sample's gradient is that of all of its
 /// pieces together.
 #[derive(Default)]
-pub(super) struct Pieces {
+pub(super) struct HeadPieces {
     inputs: Vec<f32>,
     grads: Vec<f32>,
     rows: usize,
@@ -75,7 +75,7 @@ pub(super) struct Pieces {
     spans: Vec<Range<usize>>,
 }
 
-impl Pieces {
+impl HeadPieces {
     /// Adds the next rows. They are copied to the host.
     pub fn push<B: Backend>(
         &mut self,
@@ -95,7 +95,7 @@ impl Pieces {
     }
 
     /// The factors of all pieces, and the rows of each sample; nothing where none came.
-    pub fn whole<B: Backend>(self, backend: &B) -> Result<Option<Factors<B::Tensor>>, BackendError> {
+    pub fn whole<B: Backend>(self, backend: &B) -> Result<Option<PieceFactors<B::Tensor>>, BackendError> {
         if self.rows == 0 {
             return Ok(None);
         }

@@ -3,20 +3,20 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::asked::{EngineOptions, LossForm, SampleOutput, Want};
 use super::device::GradientBackend;
 use super::error::EngineError;
 use super::features::GradFeatures;
-use super::peaks::Peaks;
-use super::runner::{BatchRunner, Gradients, Runner};
+use super::kurtosis::KurtosisCheck;
+use super::options::{EngineOptions, LossForm, RequestedOutputs, SampleOutput};
+use super::runner::{BatchRunner, GradientSource, Runner};
 use super::tracked::tensor_specs;
 use super::weights::WeightGradients;
 use gstore_core::CheckpointId;
-use gstore_model::architectures::{Decoder, Positions};
+use gstore_model::architectures::{Decoder, PositionEncoding};
 use gstore_model::gradients::HostFactors;
 use gstore_model::params::{TensorSpec, total_len};
 use gstore_model::weights::{Adapter, ModelFolder, NOT_NUMBERS, checkpoint_id, unsound_model};
-use gstore_model::{AtOnce, LoadError, Model, PackedSample};
+use gstore_model::{LoadError, Model, OomBackoff, PackedSample};
 
 /// Where a checkpoint's weights are, and which of them are differentiated.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,7 +37,7 @@ pub struct Engine {
     features: Option<Arc<GradFeatures>>,
     decoder: Decoder,
     tensors: Vec<TensorSpec>,
-    at_once: AtOnce,
+    backoff: OomBackoff,
     runner: Box<dyn Runner>,
 }
 
@@ -100,8 +100,8 @@ impl Engine {
         })?;
         features.as_ref().map_or(Ok(()), |features| features.check(total_len(&tensors)))?;
         let gradients = match host {
-            Some(host) => Gradients::of_adapter(host.upload(&decoder, model.backend())?, &tensors),
-            None => Gradients::Weights(WeightGradients::new(
+            Some(host) => GradientSource::of_adapter(host.upload(&decoder, model.backend())?, &tensors),
+            None => GradientSource::Weights(WeightGradients::new(
                 model.backend(),
                 &decoder,
                 &source.tracked,
@@ -121,8 +121,8 @@ impl Engine {
             device,
             tensors: tensors.clone(),
         };
-        let (at_once, runner) = (AtOnce::default(), Box::new(runner));
-        Ok(Engine { id, source, options, features, decoder, tensors, at_once, runner })
+        let (backoff, runner) = (OomBackoff::default(), Box::new(runner));
+        Ok(Engine { id, source, options, features, decoder, tensors, backoff, runner })
     }
 
     /// Identity of the checkpoint.
@@ -150,15 +150,15 @@ impl Engine {
     /// gradients, or of the factors that they are projected from, in a batch. 0 where none was seen; empty
     /// with any other projection.
     pub fn kurtosis(&self, batch: &[PackedSample<'_>]) -> Result<Vec<f64>, EngineError> {
-        let Some(peaks) = self.runner.peaks() else { return Ok(Vec::new()) };
-        let want = Want { grad: true, ..Want::default() };
-        self.run_watched(batch, want, Some(&peaks), &mut |_, _| {})?;
-        Ok(peaks.means())
+        let Some(kurtosis_check) = self.runner.kurtosis_check() else { return Ok(Vec::new()) };
+        let want = RequestedOutputs { grad: true, ..RequestedOutputs::default() };
+        self.run_watched(batch, want, Some(&kurtosis_check), &mut |_, _| {})?;
+        Ok(kurtosis_check.means())
     }
 
     /// How much is computed at once.
-    pub fn at_once(&self) -> &AtOnce {
-        &self.at_once
+    pub fn backoff(&self) -> &OomBackoff {
+        &self.backoff
     }
 
     /// Runs a batch and hands each sample's results to `out`, in batch order. One that a device has too little memory
@@ -169,7 +169,7 @@ impl Engine {
     pub fn run(
         &self,
         batch: &[PackedSample<'_>],
-        want: Want,
+        want: RequestedOutputs,
         out: &mut dyn FnMut(usize, SampleOutput<'_>),
     ) -> Result<(), EngineError> {
         self.run_watched(batch, want, None, out)
@@ -178,8 +178,8 @@ impl Engine {
     fn run_watched(
         &self,
         batch: &[PackedSample<'_>],
-        want: Want,
-        peaks: Option<&Peaks>,
+        want: RequestedOutputs,
+        kurtosis_check: Option<&KurtosisCheck>,
         out: &mut dyn FnMut(usize, SampleOutput<'_>),
     ) -> Result<(), EngineError> {
         for (index, sample) in batch.iter().enumerate() {
@@ -189,9 +189,10 @@ impl Engine {
             return Err(EngineError::NoParameters);
         }
         let lengths: Vec<usize> = batch.iter().map(|sample| sample.ids.len()).collect();
-        self.at_once.in_parts(&lengths, |part| {
+        self.backoff.in_parts(&lengths, |part| {
             let first = part.start;
-            self.runner.run(&batch[part], want, peaks, &mut |index, output| out(first + index, output))
+            self.runner
+                .run(&batch[part], want, kurtosis_check, &mut |index, output| out(first + index, output))
         })
     }
 }
@@ -210,7 +211,7 @@ pub(crate) fn check_sample(
     if flags != tokens {
         return Err(EngineError::FlagCount { index, tokens, flags });
     }
-    if decoder.positions == Positions::Learned && tokens > max_positions {
+    if decoder.positions == PositionEncoding::Learned && tokens > max_positions {
         return Err(EngineError::TooLong { index, tokens, max_positions });
     }
     match sample.ids.iter().find(|token| **token as usize >= vocab) {

@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use super::energies::{Energies, Pieces};
-use super::peaks::Peaks;
+use super::energies::{GradientEnergies, HeadPieces};
+use super::kurtosis::KurtosisCheck;
 use crate::projection::{FactoredProjector, SideEntries, SideMatrix, tensor_modules};
-use gstore_model::architectures::{Decoder, LinearId, Param, Role, Rows};
+use gstore_model::architectures::{Decoder, LinearId, Param, RowRuns, TensorRole};
 use gstore_model::{Backend, BackendError, ColumnMap, LinearWeights, Sink, Slot, TableFactors};
 
 /// One side's matrix on a backend.
@@ -64,22 +64,22 @@ impl<B: Backend> FactorMaps<B> {
             maps.width += len;
             let mut add = |slot, out| maps.slots.insert(slot, SlotMap { index, out });
             match &param.role {
-                Role::Weight(pieces) => {
+                TensorRole::Weight(pieces) => {
                     for piece in pieces {
                         let out = side(backend, &sides.out, Some(piece.rows))?;
                         add(Slot::Linear(piece.linear), Some(out));
                     }
                 }
-                Role::Embedding => {
+                TensorRole::Embedding => {
                     add(Slot::Embedding, None);
                     if decoder.tied {
                         add(Slot::Linear(LinearId::Head), Some(side(backend, &sides.out, None)?));
                     }
                 }
-                Role::Positions => {
+                TensorRole::Positions => {
                     add(Slot::Positions, None);
                 }
-                Role::Bias(_) | Role::NormWeight(_) | Role::NormBias(_) => {}
+                TensorRole::Bias(_) | TensorRole::NormWeight(_) | TensorRole::NormBias(_) => {}
             }
         }
         Ok(maps)
@@ -104,7 +104,7 @@ impl<B: Backend> FactorMaps<B> {
 fn side<B: Backend>(
     backend: &B,
     matrix: &SideMatrix,
-    rows: Option<Rows>,
+    rows: Option<RowRuns>,
 ) -> Result<SideMap<B>, BackendError> {
     let columns: Vec<usize> =
         rows.map_or_else(|| (0..matrix.columns).collect(), |rows| rows.iter().collect());
@@ -150,13 +150,13 @@ pub(super) struct FactorSink<'a, B: Backend> {
     pub maps: &'a FactorMaps<B>,
     pub projector: &'a FactoredProjector,
     /// Looks at what a mask samples.
-    pub peaks: Option<&'a Peaks>,
+    pub kurtosis_check: Option<&'a KurtosisCheck>,
     /// What is accumulated; not needed to ask what the sink wants.
     pub out: Option<&'a mut B::Rows>,
     /// Squared lengths of the gradients, where they are wanted.
-    pub energies: Option<&'a mut Energies>,
+    pub energies: Option<&'a mut GradientEnergies>,
     /// The factors of the head, which come in pieces of a batch, for these.
-    pub head: Pieces,
+    pub head: HeadPieces,
 }
 
 impl<B: Backend> FactorSink<'_, B> {
@@ -207,8 +207,8 @@ impl<B: Backend> Sink<B> for FactorSink<'_, B> {
         for (id, grad) in grads {
             let Some(slot) = self.maps.slots.get(&Slot::Linear(*id)) else { continue };
             let (module, Some(out)) = (&self.maps.modules[slot.index], &slot.out) else { continue };
-            if let Some(peaks) = self.peaks {
-                peaks.factors(module.tensor, backend, &[x, grad])?;
+            if let Some(kurtosis_check) = self.kurtosis_check {
+                kurtosis_check.factors(module.tensor, backend, &[x, grad])?;
             }
             let inputs = module.input.apply(backend, x)?;
             let outputs = out.apply(backend, grad)?;
@@ -230,8 +230,8 @@ impl<B: Backend> Sink<B> for FactorSink<'_, B> {
         let Some(slot) = self.maps.slots.get(&slot) else { return Ok(()) };
         let module = &self.maps.modules[slot.index];
         let Some(sides) = self.projector.sides(module.module) else { return Ok(()) };
-        if let Some(peaks) = self.peaks {
-            peaks.factors(module.tensor, backend, &[factors.grad])?;
+        if let Some(kurtosis_check) = self.kurtosis_check {
+            kurtosis_check.factors(module.tensor, backend, &[factors.grad])?;
         }
         // The output side of a looked-up row is that row's column of the side's matrix.
         let mut values = Vec::with_capacity(factors.ids.len() * sides.out.rows);

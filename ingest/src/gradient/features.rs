@@ -2,9 +2,9 @@
 
 use std::ops::Range;
 
-use super::energies::{Energies, squares};
+use super::energies::{GradientEnergies, squares};
 use super::forms::GradForm;
-use super::peaks::Peaks;
+use super::kurtosis::KurtosisCheck;
 use super::projector::Projector;
 use crate::projection::tensor_modules;
 use gstore_model::LoadError;
@@ -38,7 +38,7 @@ impl GradFeatures {
 }
 
 /// The part of each tensor in the concatenated gradient.
-pub(super) fn parts(tensors: &[TensorSpec]) -> impl Iterator<Item = Range<usize>> {
+pub(super) fn tensor_ranges(tensors: &[TensorSpec]) -> impl Iterator<Item = Range<usize>> {
     tensors.iter().scan(0, |end, tensor| {
         let start = *end;
         *end += tensor.numel();
@@ -50,19 +50,19 @@ pub(super) fn parts(tensors: &[TensorSpec]) -> impl Iterator<Item = Range<usize>
 pub struct Accumulator<'a> {
     features: &'a GradFeatures,
     /// Looks at what a mask samples.
-    peaks: Option<&'a Peaks>,
+    kurtosis_check: Option<&'a KurtosisCheck>,
     /// Where each tracked tensor starts in the concatenated gradient.
     starts: Vec<usize>,
-    sums: Sums,
+    sums: FormSums,
     /// Squared lengths of the gradients, where what blocks leave out is wanted.
-    energies: Option<Energies>,
+    energies: Option<GradientEnergies>,
     /// Whether every value so far was finite, for every sample and form.
     sound: Vec<bool>,
     scratch: Vec<f32>,
 }
 
 /// Sums of every sample and form.
-enum Sums {
+enum FormSums {
     Flat(Vec<f64>),
     Factored {
         vectors: Vec<f32>,
@@ -76,16 +76,16 @@ enum Sums {
 impl<'a> Accumulator<'a> {
     pub(super) fn new(
         features: &'a GradFeatures,
-        peaks: Option<&'a Peaks>,
+        kurtosis_check: Option<&'a KurtosisCheck>,
         tensors: &[TensorSpec],
         samples: usize,
     ) -> Accumulator<'a> {
-        let starts = parts(tensors).map(|part| part.start).collect();
+        let starts = tensor_ranges(tensors).map(|part| part.start).collect();
         let vectors = samples * features.forms.len();
         let values = vectors * features.projector.dim();
         let sums = match &features.projector {
-            Projector::Flat(_) => Sums::Flat(vec![0.0; values]),
-            Projector::Factored { projector, .. } => Sums::Factored {
+            Projector::Flat(_) => FormSums::Flat(vec![0.0; values]),
+            Projector::Factored { projector, .. } => FormSums::Factored {
                 vectors: vec![0.0; values],
                 modules: tensor_modules(projector.modules()),
                 waiting: vec![Vec::new(); features.forms.len()],
@@ -93,21 +93,21 @@ impl<'a> Accumulator<'a> {
         };
         let energies = match &features.projector {
             Projector::Factored { projector, .. } if projector.wants_residual() => {
-                Some(Energies::new(samples, projector.modules().len()))
+                Some(GradientEnergies::new(samples, projector.modules().len()))
             }
             _ => None,
         };
         let sound = vec![true; vectors];
-        Accumulator { features, peaks, starts, sums, energies, sound, scratch: Vec::new() }
+        Accumulator { features, kurtosis_check, starts, sums, energies, sound, scratch: Vec::new() }
     }
 
     /// Zeros for the squared lengths of gradients that are projected from factors, where they are wanted.
-    pub(super) fn no_energies(&self) -> Option<Energies> {
-        self.energies.as_ref().map(Energies::emptied)
+    pub(super) fn no_energies(&self) -> Option<GradientEnergies> {
+        self.energies.as_ref().map(GradientEnergies::emptied)
     }
 
     /// Adds the squared lengths of gradients that were projected from factors.
-    pub(super) fn add_energies(&mut self, others: &Energies) {
+    pub(super) fn add_energies(&mut self, others: &GradientEnergies) {
         if let Some(energies) = &mut self.energies {
             energies.extend(others);
         }
@@ -118,10 +118,10 @@ impl<'a> Accumulator<'a> {
     pub(super) fn add(&mut self, tensor: usize, sample: usize, grad: &[f32]) {
         let GradFeatures { forms, projector, moments } = self.features;
         let (start, dim) = (self.starts[tensor], projector.dim());
-        if let Some(peaks) = self.peaks {
-            peaks.formed(tensor, grad);
+        if let Some(kurtosis_check) = self.kurtosis_check {
+            kurtosis_check.formed(tensor, grad);
         }
-        if let (Some(energies), Sums::Factored { modules, .. }) = (&mut self.energies, &self.sums)
+        if let (Some(energies), FormSums::Factored { modules, .. }) = (&mut self.energies, &self.sums)
             && !projector.uses_factors(modules[tensor])
         {
             energies.add(sample, modules[tensor], squares(grad));
@@ -132,7 +132,7 @@ impl<'a> Accumulator<'a> {
         let m = moment(moments.as_ref().map(|moments| &moments.exp_avg));
         let v = moment(moments.as_ref().map(|moments| &moments.exp_avg_sq));
         for (index, form) in forms.iter().enumerate() {
-            if let Sums::Factored { modules, .. } = &self.sums
+            if let FormSums::Factored { modules, .. } = &self.sums
                 && form.is_linear()
                 && projector.uses_factors(modules[tensor])
             {
@@ -149,10 +149,10 @@ impl<'a> Accumulator<'a> {
                 }
             };
             match (&mut self.sums, projector) {
-                (Sums::Flat(totals), Projector::Flat(flat)) => {
+                (FormSums::Flat(totals), Projector::Flat(flat)) => {
                     flat.project_slice(start, values, &mut totals[vector * dim..(vector + 1) * dim]);
                 }
-                (Sums::Factored { vectors, modules, waiting }, Projector::Factored { projector, .. }) => {
+                (FormSums::Factored { vectors, modules, waiting }, Projector::Factored { projector, .. }) => {
                     let module = modules[tensor];
                     let of_vector = &mut vectors[vector * dim..(vector + 1) * dim];
                     let out = &mut of_vector[projector.range(module)];
@@ -174,8 +174,8 @@ impl<'a> Accumulator<'a> {
         let dim = self.features.projector.dim();
         let vector = sample * self.features.forms.len() + form;
         match &mut self.sums {
-            Sums::Flat(_) => None,
-            Sums::Factored { vectors, .. } => {
+            FormSums::Flat(_) => None,
+            FormSums::Factored { vectors, .. } => {
                 Some((&mut vectors[vector * dim..(vector + 1) * dim], &mut self.sound[vector]))
             }
         }
@@ -185,13 +185,13 @@ impl<'a> Accumulator<'a> {
     pub(super) fn finish(&self, sample: usize, out: &mut [f32]) -> &[bool] {
         let (count, dim) = (self.features.forms.len(), self.features.projector.dim());
         match (&self.sums, &self.features.projector) {
-            (Sums::Flat(totals), Projector::Flat(flat)) => {
+            (FormSums::Flat(totals), Projector::Flat(flat)) => {
                 for (index, out) in out.chunks_exact_mut(dim.max(1)).enumerate() {
                     let vector = sample * count + index;
                     flat.finish(&totals[vector * dim..(vector + 1) * dim], out);
                 }
             }
-            (Sums::Factored { vectors, .. }, _) => {
+            (FormSums::Factored { vectors, .. }, _) => {
                 out.copy_from_slice(&vectors[sample * count * dim..(sample + 1) * count * dim]);
             }
             _ => {}
@@ -207,7 +207,7 @@ impl<'a> Accumulator<'a> {
         let (
             Some(energies),
             Some(plain),
-            Sums::Factored { vectors, .. },
+            FormSums::Factored { vectors, .. },
             Projector::Factored { projector, .. },
         ) = (&self.energies, plain, &self.sums, projector)
         else {

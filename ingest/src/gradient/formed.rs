@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::device::{GradientBackend, Sums};
+use super::device::{BatchVectors, GradientBackend};
 use gstore_model::architectures::{LinearId, NormId};
 use gstore_model::gradients::GradLayout;
 use gstore_model::{BackendError, NormFactors, Sink, Slot, TableFactors};
@@ -21,14 +21,14 @@ pub(super) struct FormedSink<'a, 'f, B: GradientBackend> {
     /// Memory of the last layer.
     spare: Option<B::Rows>,
     /// Where finished tensors go; none if the sink is only asked what it wants.
-    sums: Option<&'a mut Sums<'f, B>>,
+    sums: Option<&'a mut BatchVectors<'f, B>>,
 }
 
 impl<'a, 'f, B: GradientBackend> FormedSink<'a, 'f, B> {
     pub fn new(
         layout: &'a GradLayout,
         samples: usize,
-        sums: Option<&'a mut Sums<'f, B>>,
+        sums: Option<&'a mut BatchVectors<'f, B>>,
     ) -> FormedSink<'a, 'f, B> {
         FormedSink { layout, samples, loose: None, layer: None, spare: None, sums }
     }

@@ -7,7 +7,6 @@
 //! - gradients are of a sample's loss: the reduction of the losses of its scored tokens
 //! - weights, their gradients and their moments are `[out, input]`, whatever the file's order
 
-mod asked;
 #[cfg(feature = "on-cuda")]
 mod cuda;
 mod device;
@@ -18,13 +17,13 @@ mod factored;
 mod features;
 mod formed;
 mod forms;
-mod peaks;
+mod kurtosis;
+mod options;
 mod projector;
 mod runner;
 mod tracked;
 mod weights;
 
-pub use asked::{EngineOptions, LossForm, SampleOutput, Want};
 pub use device::GradientBackend;
 pub(crate) use engine::check_sample;
 pub use engine::{CheckpointSource, Engine};
@@ -33,6 +32,7 @@ pub use features::GradFeatures;
 pub use forms::{
     AdamParams, BiasCorrection, EpsPlacement, GradForm, adam_feature, normalised_feature, sign_feature,
 };
+pub use options::{EngineOptions, LossForm, RequestedOutputs, SampleOutput};
 pub use projector::Projector;
 pub use tracked::{ModuleSelection, SelectionError, tensor_specs};
 pub use weights::module_shapes;

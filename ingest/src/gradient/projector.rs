@@ -1,6 +1,6 @@
 //! The projection of a gradient: of all tensors at once, or of each module.
 
-use crate::projection::{FactoredProjector, FlatProjector, Shape, Way};
+use crate::projection::{FactoredProjector, FlatProjector, GradientShape, ProjectionRoute};
 
 /// How a gradient becomes short.
 pub enum Projector {
@@ -12,7 +12,7 @@ pub enum Projector {
         projector: FactoredProjector,
         /// How each module's plain gradient is projected. Any other form needs the gradient itself, and that
         /// of an adapter always exists.
-        ways: Vec<Way>,
+        routes: Vec<ProjectionRoute>,
     },
 }
 
@@ -39,8 +39,8 @@ impl Projector {
     pub(super) fn of_formed(self) -> Projector {
         match self {
             Projector::Factored { projector, .. } => {
-                let ways = vec![Way::Formed; projector.modules().len()];
-                Projector::Factored { projector, ways }
+                let routes = vec![ProjectionRoute::Formed; projector.modules().len()];
+                Projector::Factored { projector, routes }
             }
             flat => flat,
         }
@@ -48,10 +48,10 @@ impl Projector {
 
     /// Whether the plain gradient of a module is projected from its factors.
     pub(super) fn uses_factors(&self, module: usize) -> bool {
-        let Projector::Factored { projector, ways } = self else { return false };
+        let Projector::Factored { projector, routes } = self else { return false };
         // A tensor of one axis has no factors, whatever way is asked for.
         let has_factors =
-            projector.modules().get(module).is_some_and(|m| !matches!(m.shape, Shape::Vector { .. }));
-        has_factors && ways.get(module) == Some(&Way::Factors)
+            projector.modules().get(module).is_some_and(|m| !matches!(m.shape, GradientShape::Vector { .. }));
+        has_factors && routes.get(module) == Some(&ProjectionRoute::Factors)
     }
 }

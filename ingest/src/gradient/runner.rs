@@ -3,54 +3,54 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::asked::{EngineOptions, LossForm, SampleOutput, Want};
-use super::device::{DeviceFeatures, GradientBackend, Sums, whole};
+use super::device::{BatchVectors, DeviceFeatures, GradientBackend, reordered_gradients};
 use super::error::EngineError;
-use super::features::{Accumulator, GradFeatures, parts};
-use super::peaks::Peaks;
+use super::features::{Accumulator, GradFeatures, tensor_ranges};
+use super::kurtosis::KurtosisCheck;
+use super::options::{EngineOptions, LossForm, RequestedOutputs, SampleOutput};
 use super::projector::Projector;
 use super::weights::WeightGradients;
 use crate::projection::FlatProjector;
-use gstore_model::gradients::{LoraFactors, LoraSink, Place};
+use gstore_model::gradients::{LoraFactors, LoraSink, TensorSlice};
 use gstore_model::params::{TensorSpec, total_len};
-use gstore_model::{BackendError, Forward, LastRows, Layout, Model, Objective, PackedSample, Pass};
+use gstore_model::{BackendError, Forward, ForwardOptions, LastRows, Layout, Model, Objective, PackedSample};
 
 /// An engine without the type of its backend.
 pub(super) trait Runner: Send + Sync {
-    /// Runs a batch; `peaks` looks at its gradients.
+    /// Runs a batch; `kurtosis_check` looks at its gradients.
     fn run(
         &self,
         batch: &[PackedSample<'_>],
-        want: Want,
-        peaks: Option<&Peaks>,
+        want: RequestedOutputs,
+        kurtosis_check: Option<&KurtosisCheck>,
         out: &mut dyn FnMut(usize, SampleOutput<'_>),
     ) -> Result<(), EngineError>;
 
     /// What looks at the coordinates that a mask samples, if one does.
-    fn peaks(&self) -> Option<Peaks>;
+    fn kurtosis_check(&self) -> Option<KurtosisCheck>;
 }
 
 /// How gradients come about.
-pub(super) enum Gradients<B: GradientBackend> {
+pub(super) enum GradientSource<B: GradientBackend> {
     /// LoRA factors: small, formed whole, in one vector.
     Adapter {
         factors: LoraFactors<B>,
         /// Where each tensor is in it.
-        places: Vec<Place>,
+        places: Vec<TensorSlice>,
     },
     /// The model's own tensors.
     Weights(WeightGradients<B>),
 }
 
-impl<B: GradientBackend> Gradients<B> {
-    pub fn of_adapter(factors: LoraFactors<B>, tensors: &[TensorSpec]) -> Gradients<B> {
+impl<B: GradientBackend> GradientSource<B> {
+    pub fn of_adapter(factors: LoraFactors<B>, tensors: &[TensorSpec]) -> GradientSource<B> {
         let place = |(tensor, part): (usize, Range<usize>)| {
             let order = factors.orders.iter().find(|(offset, ..)| *offset == part.start);
             let order = order.map(|(.., order)| order.clone());
-            Place { tensor, offset: part.start, len: part.len(), order }
+            TensorSlice { tensor, offset: part.start, len: part.len(), order }
         };
-        let places = parts(tensors).enumerate().map(place).collect();
-        Gradients::Adapter { factors, places }
+        let places = tensor_ranges(tensors).enumerate().map(place).collect();
+        GradientSource::Adapter { factors, places }
     }
 
     /// The features on the device that has the gradients; none if the host computes them.
@@ -63,13 +63,13 @@ impl<B: GradientBackend> Gradients<B> {
         match (self, &features.projector) {
             // A flat projection sums over the bounds of an adapter's tensors: they are one part, whose rows stay where
             // they are.
-            (Gradients::Adapter { factors, .. }, Projector::Flat(_)) if !factors.orders.is_empty() => {
+            (GradientSource::Adapter { factors, .. }, Projector::Flat(_)) if !factors.orders.is_empty() => {
                 Ok(None)
             }
-            (Gradients::Adapter { .. }, Projector::Flat(flat)) => {
+            (GradientSource::Adapter { .. }, Projector::Flat(flat)) => {
                 B::Features::prepare(backend, features, &[0..flat.inputs()])
             }
-            _ => B::Features::prepare(backend, features, &parts(tensors).collect::<Vec<_>>()),
+            _ => B::Features::prepare(backend, features, &tensor_ranges(tensors).collect::<Vec<_>>()),
         }
     }
 }
@@ -79,7 +79,7 @@ pub(super) struct BatchRunner<B: GradientBackend> {
     /// The base model, where the loss is the divergence from it.
     pub reference: Option<Model<B>>,
     pub options: EngineOptions,
-    pub gradients: Gradients<B>,
+    pub gradients: GradientSource<B>,
     pub features: Option<Arc<GradFeatures>>,
     /// The same on the backend's device, if that computes them.
     pub device: Option<B::Features>,
@@ -88,7 +88,7 @@ pub(super) struct BatchRunner<B: GradientBackend> {
 
 /// The vectors of a batch: one after the other for each sample, empty where not wanted.
 #[derive(Default)]
-struct Results {
+struct BatchResults {
     losses: Vec<f32>,
     entropies: Vec<f32>,
     means: Vec<f32>,
@@ -103,14 +103,14 @@ impl<B: GradientBackend> Runner for BatchRunner<B> {
     fn run(
         &self,
         batch: &[PackedSample<'_>],
-        want: Want,
-        peaks: Option<&Peaks>,
+        want: RequestedOutputs,
+        kurtosis_check: Option<&KurtosisCheck>,
         out: &mut dyn FnMut(usize, SampleOutput<'_>),
     ) -> Result<(), EngineError> {
         let layout = Layout::new(batch, wants_embeddings(want), self.options.reduction);
         let scored_spans = layout.scored_spans.clone();
-        let mut results = Results::default();
-        self.compute(layout, want, peaks, &mut results)?;
+        let mut results = BatchResults::default();
+        self.compute(layout, want, kurtosis_check, &mut results)?;
         let (mut token_losses, mut token_entropies) = (Vec::new(), Vec::new());
         let hidden = self.model.decoder().hidden_size;
         let forms = self.features.as_ref().map_or(0, |features| features.forms.len());
@@ -119,7 +119,7 @@ impl<B: GradientBackend> Runner for BatchRunner<B> {
         for (index, span) in scored_spans.iter().enumerate() {
             let divisor = self.divisor(batch[index].scored_tokens());
             let of_sample = |values: &[f32], parts: &mut Vec<f32>| {
-                reduced(values.get(span.clone()).unwrap_or_default(), divisor, parts)
+                reduce_values(values.get(span.clone()).unwrap_or_default(), divisor, parts)
             };
             let loss = of_sample(&results.losses, &mut token_losses);
             let entropy = of_sample(&results.entropies, &mut token_entropies);
@@ -141,9 +141,9 @@ impl<B: GradientBackend> Runner for BatchRunner<B> {
         Ok(())
     }
 
-    fn peaks(&self) -> Option<Peaks> {
+    fn kurtosis_check(&self) -> Option<KurtosisCheck> {
         let features = self.features.as_ref()?;
-        Peaks::of(&features.projector, self.tensors.len())
+        KurtosisCheck::of(&features.projector, self.tensors.len())
     }
 }
 
@@ -159,21 +159,21 @@ impl<B: GradientBackend> BatchRunner<B> {
     fn compute(
         &self,
         layout: Layout,
-        want: Want,
-        peaks: Option<&Peaks>,
-        results: &mut Results,
+        want: RequestedOutputs,
+        kurtosis_check: Option<&KurtosisCheck>,
+        results: &mut BatchResults,
     ) -> Result<(), BackendError> {
         let samples = layout.spans.len();
         let embeds = wants_embeddings(want);
         let scores = !layout.scored_rows.is_empty();
-        let mut gradients = GradientPass { runner: self, samples, want, peaks, results };
+        let mut gradients = GradientPass { runner: self, samples, want, kurtosis_check, results };
         if layout.rows() == 0 || !(embeds || scores && (want.loss || want.entropy || want.grad)) {
             return gradients.without_scores();
         }
         let keep_from = if scores { gradients.lowest()? } else { None };
         let layers = self.model.decoder().layers;
         let all = embeds && self.options.embed_layer.is_none_or(|layer| layer >= layers);
-        let pass = Pass {
+        let pass = ForwardOptions {
             last_rows: if all { LastRows::All } else { LastRows::Scored },
             keep_from,
             keep: self.options.keep,
@@ -181,7 +181,7 @@ impl<B: GradientBackend> BatchRunner<B> {
         };
         let reference = match &self.reference {
             Some(reference) if scores && (want.loss || want.grad) => {
-                let pass = Pass { last_rows: LastRows::Scored, keep_from: None, tap: None, ..pass };
+                let pass = ForwardOptions { last_rows: LastRows::Scored, keep_from: None, tap: None, ..pass };
                 Some(reference.forward(layout.clone(), pass)?.hidden)
             }
             _ => None,
@@ -214,7 +214,12 @@ impl<B: GradientBackend> BatchRunner<B> {
         Ok(())
     }
 
-    fn embed(&self, forward: &Forward<B>, want: Want, results: &mut Results) -> Result<(), BackendError> {
+    fn embed(
+        &self,
+        forward: &Forward<B>,
+        want: RequestedOutputs,
+        results: &mut BatchResults,
+    ) -> Result<(), BackendError> {
         let backend = self.model.backend();
         let x = forward.tapped.as_ref().unwrap_or(&forward.hidden);
         let spans = &forward.layout.spans;
@@ -247,7 +252,7 @@ impl<B: GradientBackend> BatchRunner<B> {
 }
 
 /// The sum of a sample's values over a divisor, and the part of each in it.
-fn reduced(values: &[f32], divisor: f64, parts: &mut Vec<f32>) -> f32 {
+fn reduce_values(values: &[f32], divisor: f64, parts: &mut Vec<f32>) -> f32 {
     // Begun at 0: a sum of nothing is -0.
     let sum = values.iter().fold(0.0, |sum, value| sum + f64::from(*value));
     parts.clear();
@@ -267,9 +272,9 @@ fn normalise(vector: &mut [f32]) {
 struct GradientPass<'a, B: GradientBackend> {
     runner: &'a BatchRunner<B>,
     samples: usize,
-    want: Want,
-    peaks: Option<&'a Peaks>,
-    results: &'a mut Results,
+    want: RequestedOutputs,
+    kurtosis_check: Option<&'a KurtosisCheck>,
+    results: &'a mut BatchResults,
 }
 
 impl<'a, B: GradientBackend> GradientPass<'a, B> {
@@ -280,10 +285,10 @@ impl<'a, B: GradientBackend> GradientPass<'a, B> {
         }
         let model = &self.runner.model;
         Ok(match &self.runner.gradients {
-            Gradients::Adapter { factors, .. } => {
+            GradientSource::Adapter { factors, .. } => {
                 model.lowest_wanted(&LoraSink { factors, out: None, entropies: None })
             }
-            Gradients::Weights(weights) => {
+            GradientSource::Weights(weights) => {
                 self.runner.features.as_ref().and_then(|features| weights.lowest_wanted(model, features))
             }
         })
@@ -293,15 +298,15 @@ impl<'a, B: GradientBackend> GradientPass<'a, B> {
     fn without_scores(&mut self) -> Result<(), BackendError> {
         let (true, Some(features)) = (self.want.grad, &self.runner.features) else { return Ok(()) };
         match &self.runner.gradients {
-            Gradients::Adapter { factors, places } => {
+            GradientSource::Adapter { factors, places } => {
                 let backend = self.runner.model.backend();
                 let mut rows = backend.rows(self.samples, total_len(&self.runner.tensors), None)?;
                 self.project_adapter(features, factors, places, &mut rows)
             }
-            Gradients::Weights(weights) => {
+            GradientSource::Weights(weights) => {
                 let mut sums = self.accumulator(features);
                 weights.zeros(self.samples, &mut sums);
-                self.finish(features, &Sums::Host(sums))
+                self.finish(features, &BatchVectors::Host(sums))
             }
         }
     }
@@ -314,19 +319,19 @@ impl<'a, B: GradientBackend> GradientPass<'a, B> {
         let Some(features) = &self.runner.features else { return Ok(()) };
         let model = &self.runner.model;
         match &self.runner.gradients {
-            Gradients::Adapter { factors, places } => {
+            GradientSource::Adapter { factors, places } => {
                 let mut rows = model.backend().rows(self.samples, total_len(&self.runner.tensors), None)?;
                 let entropies = self.want.entropy.then_some(&mut self.results.entropies);
                 let mut sink = LoraSink { factors, out: Some(&mut rows), entropies };
                 self.results.losses = model.backward(forward, objective, &mut sink)?;
                 self.project_adapter(features, factors, places, &mut rows)
             }
-            Gradients::Weights(weights) => {
+            GradientSource::Weights(weights) => {
                 let mut sums = self.sums(features)?;
                 let entropies = self.want.entropy.then_some(&mut self.results.entropies);
                 let into = (&mut sums, entropies);
                 self.results.losses =
-                    weights.backward(model, forward, objective, features, self.peaks, into)?;
+                    weights.backward(model, forward, objective, features, self.kurtosis_check, into)?;
                 self.finish(features, &sums)
             }
         }
@@ -337,14 +342,18 @@ impl<'a, B: GradientBackend> GradientPass<'a, B> {
         &mut self,
         features: &GradFeatures,
         factors: &LoraFactors<B>,
-        places: &[Place],
+        places: &[TensorSlice],
         rows: &mut B::Rows,
     ) -> Result<(), BackendError> {
         let (backend, width) = (self.runner.model.backend(), total_len(&self.runner.tensors));
-        let joined = [Place { tensor: 0, offset: 0, len: width, order: None }];
+        let joined = [TensorSlice { tensor: 0, offset: 0, len: width, order: None }];
         let places = match (&features.projector, self.device()) {
             (Projector::Flat(flat), None) => {
-                self.project_flat(features, flat, whole(backend, rows, width, &factors.orders)?);
+                self.project_flat(
+                    features,
+                    flat,
+                    reordered_gradients(backend, rows, width, &factors.orders)?,
+                );
                 return Ok(());
             }
             (Projector::Flat(_), Some(_)) => &joined[..],
@@ -363,9 +372,9 @@ impl<'a, B: GradientBackend> GradientPass<'a, B> {
         let v = moments.map_or(&[][..], |moments| &moments.exp_avg_sq);
         let mut formed = vec![0.0; width];
         for grad in grads.chunks_exact(width.max(1)) {
-            if let Some(peaks) = self.peaks {
-                let parts = parts(&self.runner.tensors).enumerate();
-                parts.for_each(|(tensor, part)| peaks.formed(tensor, &grad[part]));
+            if let Some(kurtosis_check) = self.kurtosis_check {
+                let parts = tensor_ranges(&self.runner.tensors).enumerate();
+                parts.for_each(|(tensor, part)| kurtosis_check.formed(tensor, &grad[part]));
             }
             for form in &features.forms {
                 form.apply(grad, m, v, &mut formed);
@@ -380,16 +389,18 @@ impl<'a, B: GradientBackend> GradientPass<'a, B> {
     /// The device's features. Who looks at gradients does so on the host.
     fn device(&self) -> Option<&'a B::Features> {
         let device = self.runner.device.as_ref();
-        device.filter(|_| self.peaks.is_none())
+        device.filter(|_| self.kurtosis_check.is_none())
     }
 
-    fn sums<'f>(&self, features: &'f GradFeatures) -> Result<Sums<'f, B>, BackendError>
+    fn sums<'f>(&self, features: &'f GradFeatures) -> Result<BatchVectors<'f, B>, BackendError>
     where
         'a: 'f,
     {
         Ok(match self.device() {
-            Some(device) => Sums::Device(device, device.sums(self.runner.model.backend(), self.samples)?),
-            None => Sums::Host(self.accumulator(features)),
+            Some(device) => {
+                BatchVectors::Device(device, device.sums(self.runner.model.backend(), self.samples)?)
+            }
+            None => BatchVectors::Host(self.accumulator(features)),
         })
     }
 
@@ -397,13 +408,13 @@ impl<'a, B: GradientBackend> GradientPass<'a, B> {
     where
         'a: 'f,
     {
-        Accumulator::new(features, self.peaks, &self.runner.tensors, self.samples)
+        Accumulator::new(features, self.kurtosis_check, &self.runner.tensors, self.samples)
     }
 
-    fn finish(&mut self, features: &GradFeatures, sums: &Sums<'_, B>) -> Result<(), BackendError> {
+    fn finish(&mut self, features: &GradFeatures, sums: &BatchVectors<'_, B>) -> Result<(), BackendError> {
         let sums = match sums {
-            Sums::Host(sums) => sums,
-            Sums::Device(device, sums) => {
+            BatchVectors::Host(sums) => sums,
+            BatchVectors::Device(device, sums) => {
                 let vectors = device.finished(self.runner.model.backend(), features, sums)?;
                 (self.results.grads, self.results.sound) = vectors;
                 return Ok(());
@@ -419,7 +430,7 @@ impl<'a, B: GradientBackend> GradientPass<'a, B> {
     }
 }
 
-fn wants_embeddings(want: Want) -> bool {
+fn wants_embeddings(want: RequestedOutputs) -> bool {
     want.embed_mean || want.embed_last || want.embed_weighted
 }
 

@@ -5,7 +5,7 @@ use std::fmt;
 use glob::{MatchOptions, Pattern};
 use gstore_core::Remedy;
 
-use gstore_model::architectures::{Decoder, Param, Role};
+use gstore_model::architectures::{Decoder, Param, TensorRole};
 use gstore_model::params::TensorSpec;
 
 /// Which of a model's own weights are differentiated.
@@ -101,12 +101,12 @@ impl ModuleSelection {
             })?;
             let mut found = false;
             for (chosen, param) in chosen.iter_mut().zip(&decoder.params) {
-                if matches(&pattern, param) && !matches!(param.role, Role::Bias(_)) {
+                if matches(&pattern, param) && !matches!(param.role, TensorRole::Bias(_)) {
                     (*chosen, found) = (true, true);
                 }
             }
             if !found {
-                return Err(no_match(text, &pattern, decoder));
+                return Err(no_match_error(text, &pattern, decoder));
             }
         }
         if self.biases {
@@ -114,7 +114,7 @@ impl ModuleSelection {
             let biases: Vec<bool> = decoder
                 .params
                 .iter()
-                .map(|param| matches!(param.role, Role::Bias(_)) && modules.contains(&param.module()))
+                .map(|param| matches!(param.role, TensorRole::Bias(_)) && modules.contains(&param.module()))
                 .collect();
             chosen.iter_mut().zip(biases).for_each(|(chosen, bias)| *chosen |= bias);
         }
@@ -130,7 +130,7 @@ fn chosen_modules<'a>(decoder: &'a Decoder, chosen: &'a [bool]) -> impl Iterator
 fn matches(pattern: &Pattern, param: &Param) -> bool {
     let options = MatchOptions::new();
     // A tied head is another name of the embedding's file entry, not of the embedding.
-    let aliases = param.aliases.iter().filter(|_| param.role != Role::Embedding);
+    let aliases = param.aliases.iter().filter(|_| param.role != TensorRole::Embedding);
     let mut names = std::iter::once(&param.name).chain(aliases);
     names.any(|name| {
         let module = name.rsplit_once('.').map_or(name.as_str(), |(module, _)| module);
@@ -138,8 +138,8 @@ fn matches(pattern: &Pattern, param: &Param) -> bool {
     })
 }
 
-fn no_match(text: &str, pattern: &Pattern, decoder: &Decoder) -> SelectionError {
-    let embedding = decoder.params.iter().find(|param| param.role == Role::Embedding);
+fn no_match_error(text: &str, pattern: &Pattern, decoder: &Decoder) -> SelectionError {
+    let embedding = decoder.params.iter().find(|param| param.role == TensorRole::Embedding);
     let of_head = |name: &&str| pattern.matches(name) || pattern.matches(&format!("{name}.weight"));
     let means_head = ["lm_head", "embed_out"].iter().any(of_head);
     if let Some(embedding) = embedding.filter(|_| decoder.tied && means_head) {

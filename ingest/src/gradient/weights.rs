@@ -4,16 +4,16 @@
 
 use std::ops::Range;
 
-use super::device::{GradientBackend, Sums};
-use super::energies::{Energies, Pieces};
+use super::device::{BatchVectors, GradientBackend};
+use super::energies::{GradientEnergies, HeadPieces};
 use super::factored::{FactorMaps, FactorSink};
 use super::features::{Accumulator, GradFeatures};
 use super::formed::FormedSink;
 use super::forms::GradForm;
-use super::peaks::Peaks;
+use super::kurtosis::KurtosisCheck;
 use super::projector::Projector;
-use crate::projection::{FactoredProjector, ModuleShape, Shape, modules_of, tensor_modules};
-use gstore_model::architectures::{Decoder, LinearId, NormId, Param, Role};
+use crate::projection::{FactoredProjector, GradientShape, ModuleShape, modules_of, tensor_modules};
+use gstore_model::architectures::{Decoder, LinearId, NormId, Param, TensorRole};
 use gstore_model::gradients::GradLayout;
 use gstore_model::params::TensorSpec;
 use gstore_model::{BackendError, Forward, Model, NormFactors, Objective, Sink, Slot, TableFactors};
@@ -78,8 +78,8 @@ impl<B: GradientBackend> WeightGradients<B> {
         forward: Forward<B>,
         objective: Objective<'_, B::Tensor>,
         features: &GradFeatures,
-        peaks: Option<&Peaks>,
-        (sums, entropies): (&mut Sums<'_, B>, Option<&mut Vec<f32>>),
+        kurtosis_check: Option<&KurtosisCheck>,
+        (sums, entropies): (&mut BatchVectors<'_, B>, Option<&mut Vec<f32>>),
     ) -> Result<Vec<f32>, BackendError> {
         let samples = forward.layout.spans.len();
         let width = self.factors.as_ref().map_or(0, |(_, maps)| maps.width);
@@ -87,7 +87,7 @@ impl<B: GradientBackend> WeightGradients<B> {
         let mut accumulated = backend.rows(samples, width, None)?;
         let mut energies = sums.no_energies();
         let formed = FormedSink::new(&self.formed, samples, Some(&mut *sums));
-        let factors = self.factor_sink(features, peaks, Some((&mut accumulated, energies.as_mut())));
+        let factors = self.factor_sink(features, kurtosis_check, Some((&mut accumulated, energies.as_mut())));
         let losses = model.backward(forward, objective, &mut WeightSink { formed, factors, entropies })?;
         if let Some(energies) = &energies {
             sums.add_energies(energies);
@@ -112,12 +112,12 @@ impl<B: GradientBackend> WeightGradients<B> {
     fn factor_sink<'a>(
         &'a self,
         features: &'a GradFeatures,
-        peaks: Option<&'a Peaks>,
-        into: Option<(&'a mut B::Rows, Option<&'a mut Energies>)>,
+        kurtosis_check: Option<&'a KurtosisCheck>,
+        into: Option<(&'a mut B::Rows, Option<&'a mut GradientEnergies>)>,
     ) -> Option<FactorSink<'a, B>> {
         let ((_, maps), projector) = (self.factors.as_ref()?, factored(features)?);
         let (out, energies) = into.map_or((None, None), |(out, energies)| (Some(out), energies));
-        Some(FactorSink { maps, projector, peaks, out, energies, head: Pieces::default() })
+        Some(FactorSink { maps, projector, kurtosis_check, out, energies, head: HeadPieces::default() })
     }
 }
 
@@ -134,10 +134,12 @@ pub fn module_shapes(decoder: &Decoder, tracked: &[usize], tensors: &[TensorSpec
     let params = || tracked.iter().filter_map(|index| decoder.params.get(*index));
     for module in &mut modules {
         let role = params().find(|param| param.name == module.name).map(|param| &param.role);
-        if let (Some(Role::Embedding | Role::Positions), Shape::Linear { out, input, .. }) =
-            (role, module.shape)
+        if let (
+            Some(TensorRole::Embedding | TensorRole::Positions),
+            GradientShape::Linear { out, input, .. },
+        ) = (role, module.shape)
         {
-            module.shape = Shape::Embedding { vocab: out, hidden: input };
+            module.shape = GradientShape::Embedding { vocab: out, hidden: input };
         }
     }
     modules

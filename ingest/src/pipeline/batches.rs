@@ -7,7 +7,7 @@ use gstore_store::{CELL_ROWS, DatasetPart, EncodingSpec, Granularity, RowSet, Sa
 
 use super::IngestError;
 use super::plan::encoder;
-use super::prepare::{Prepared, Preparer};
+use super::prepare::{BatchPreparer, TokenBatch};
 use super::request::IngestRequest;
 use super::tracked::positions;
 use super::window::{BatchLimits, cut_batches};
@@ -93,7 +93,7 @@ impl RowBatches {
         cancel: &Cancel,
         take: &mut dyn FnMut(Vec<EncodedRow>) -> bool,
     ) -> Result<(), IngestError> {
-        let preparer = Preparer {
+        let preparer = BatchPreparer {
             samples: &self.samples,
             encoder: &self.encoder,
             granularity: Granularity::Sample,
@@ -107,7 +107,7 @@ impl RowBatches {
             if cancel.is_raised() {
                 return Err(IngestError::Stopped);
             }
-            for Prepared { rows } in preparer.batches(encoded, |_| true) {
+            for TokenBatch { rows } in preparer.batches(encoded, |_| true) {
                 let batch = rows.into_iter().map(|row| EncodedRow { row: row.row, encoded: row.encoded });
                 if !take(batch.collect()) {
                     return Ok(());

@@ -10,7 +10,7 @@ use super::IngestError;
 
 /// What the losses of a checkpoint are stored relative to.
 #[derive(Debug, Clone)]
-pub(super) struct Column {
+pub(super) struct EnsembleColumn {
     /// Name of the checkpoint.
     pub checkpoint: String,
     /// One value a row; none where these losses are the offsets themselves.
@@ -18,24 +18,24 @@ pub(super) struct Column {
 }
 
 /// The offsets of a cell.
-pub(super) struct Offsets {
+pub(super) struct LossOffsets {
     checkpoint: String,
     first: u64,
     values: Vec<f32>,
 }
 
-impl Column {
+impl EnsembleColumn {
     /// The offsets of the rows of a cell.
-    pub fn offsets(&self, rows: Range<u64>) -> Result<Offsets, IngestError> {
+    pub fn offsets(&self, rows: Range<u64>) -> Result<LossOffsets, IngestError> {
         let values = match &self.offset {
             Some(reader) => reader.offsets(rows.start / CELL_ROWS)?,
             None => Vec::new(),
         };
-        Ok(Offsets { checkpoint: self.checkpoint.clone(), first: rows.start, values })
+        Ok(LossOffsets { checkpoint: self.checkpoint.clone(), first: rows.start, values })
     }
 }
 
-impl Offsets {
+impl LossOffsets {
     /// What is stored of a loss: its difference to the row's offset, or nothing (NaN) where no token is scored.
     ///
     /// # Errors

@@ -4,19 +4,19 @@ use gstore_core::{Kind, KindSource, Pooling};
 use gstore_store::{Granularity, RowFlags};
 
 use super::IngestError;
-use super::prepare::{Prepared, PreparedRow};
-use crate::gradient::{Engine, SampleOutput, Want};
+use super::prepare::{BatchRow, TokenBatch};
+use crate::gradient::{Engine, RequestedOutputs, SampleOutput};
 use gstore_model::PackedSample;
 
 /// The vectors of one row, one for each feature of the checkpoint, in one buffer.
 #[derive(Debug, Clone)]
-pub struct Vectors {
+pub struct RowVectors {
     values: Vec<f32>,
     ends: Vec<usize>,
     flags: Vec<RowFlags>,
 }
 
-impl Vectors {
+impl RowVectors {
     /// Flags of the vector of feature `i`, in addition to those of the row's tokens.
     pub fn flags(&self, i: usize) -> RowFlags {
         self.flags[i]
@@ -31,7 +31,7 @@ impl Vectors {
 
 /// What was computed of one entry of a batch.
 #[derive(Debug, Clone)]
-pub struct Computed {
+pub struct ComputedRow {
     /// Row of the dataset.
     pub row: u64,
     /// Position of the token, where each scored token has a vector of its own.
@@ -39,14 +39,14 @@ pub struct Computed {
     /// What the row's tokens say.
     pub flags: RowFlags,
     /// One for each feature.
-    pub vectors: Vectors,
+    pub vectors: RowVectors,
     /// The first of the model's outputs that is no number, and its value. A gradient is none of them: that of a sample
     /// may be too long for a sound model, and its vector has a flag.
     pub unsound: Option<(&'static str, f32)>,
 }
 
 /// Everything that turns a batch into features at one checkpoint; shared by the workers.
-pub struct Computer {
+pub struct FeatureComputer {
     /// The model; its gradient forms are those of `kinds`, in their order, before others.
     pub engine: Engine,
     /// Kinds, in the order of the vectors.
@@ -57,11 +57,11 @@ pub struct Computer {
     pub granularity: Granularity,
 }
 
-impl Computer {
+impl FeatureComputer {
     /// What the kinds need of a pass.
-    fn want(&self) -> Want {
+    fn want(&self) -> RequestedOutputs {
         let wants = |source: KindSource| self.kinds.iter().any(|kind| kind.source() == source);
-        Want {
+        RequestedOutputs {
             loss: wants(KindSource::Loss),
             entropy: wants(KindSource::Entropy),
             embed_mean: wants(KindSource::Embedding(Pooling::Mean)),
@@ -75,8 +75,8 @@ impl Computer {
     ///
     /// # Errors
     /// What the model cannot do.
-    pub fn compute(&self, batch: &Prepared) -> Result<Vec<Computed>, IngestError> {
-        let (full, empty): (Vec<&PreparedRow>, Vec<&PreparedRow>) =
+    pub fn compute(&self, batch: &TokenBatch) -> Result<Vec<ComputedRow>, IngestError> {
+        let (full, empty): (Vec<&BatchRow>, Vec<&BatchRow>) =
             batch.rows.iter().partition(|row| !row.encoded.ids.is_empty());
         let samples: Vec<PackedSample<'_>> = full.iter().map(|row| row.sample()).collect();
         let mut done = Vec::with_capacity(batch.rows.len());
@@ -86,7 +86,7 @@ impl Computer {
         if !empty.is_empty() {
             let zero = self.of_nothing()?;
             let pos = (self.granularity == Granularity::Token).then_some(0);
-            done.extend(empty.iter().map(|entry| Computed {
+            done.extend(empty.iter().map(|entry| ComputedRow {
                 row: entry.row,
                 pos,
                 flags: entry.flags(),
@@ -99,29 +99,29 @@ impl Computer {
     }
 
     /// What a pass gave for an entry: several where one pass was for all tokens of a row.
-    fn computed(&self, entry: &PreparedRow, output: &SampleOutput<'_>) -> Vec<Computed> {
-        let (row, flags, unsound) = (entry.row, entry.flags(), unsound(output));
+    fn computed(&self, entry: &BatchRow, output: &SampleOutput<'_>) -> Vec<ComputedRow> {
+        let (row, flags, unsound) = (entry.row, entry.flags(), first_unsound_output(output));
         if entry.pos.is_some() || self.granularity == Granularity::Sample {
-            return vec![Computed { row, pos: entry.pos, flags, vectors: self.vectors(output), unsound }];
+            return vec![ComputedRow { row, pos: entry.pos, flags, vectors: self.vectors(output), unsound }];
         }
         let of_token = |(at, pos): (usize, usize)| {
             let part = |of_tokens: &[f32]| of_tokens.get(at).copied().unwrap_or_default();
             let (loss, entropy) = (part(output.token_losses), part(output.token_entropies));
             let output = SampleOutput { loss, entropy, ..*output };
-            Computed { row, pos: Some(pos as u32), flags, vectors: self.vectors(&output), unsound }
+            ComputedRow { row, pos: Some(pos as u32), flags, vectors: self.vectors(&output), unsound }
         };
         let counted = output.token_losses.len().max(output.token_entropies.len());
         let labels = entry.sample().labels().take(counted);
-        let mut tokens: Vec<Computed> = labels.enumerate().map(of_token).collect();
+        let mut tokens: Vec<ComputedRow> = labels.enumerate().map(of_token).collect();
         if tokens.is_empty() {
-            tokens.push(Computed { row, pos: Some(0), flags, vectors: self.vectors(output), unsound });
+            tokens.push(ComputedRow { row, pos: Some(0), flags, vectors: self.vectors(output), unsound });
         }
         tokens
     }
 
     /// A sample without any token is no input for the model; it gets what a zero gradient gives, zero
     /// embeddings, and its flag.
-    fn of_nothing(&self) -> Result<Vectors, IngestError> {
+    fn of_nothing(&self) -> Result<RowVectors, IngestError> {
         let mut vectors = None;
         // Nothing of one unscored token is scored, so its gradient is zero.
         let token = PackedSample::new(&[0], &[false]);
@@ -134,7 +134,7 @@ impl Computer {
         vectors.ok_or(IngestError::NoResult)
     }
 
-    fn vectors(&self, output: &SampleOutput<'_>) -> Vectors {
+    fn vectors(&self, output: &SampleOutput<'_>) -> RowVectors {
         let mut values = Vec::with_capacity(self.dims.iter().sum());
         let mut ends = Vec::with_capacity(self.dims.len());
         let mut flags = Vec::with_capacity(self.dims.len());
@@ -161,12 +161,12 @@ impl Computer {
             flags.push(if is_sound { RowFlags::empty() } else { RowFlags::NON_FINITE });
             ends.push(values.len());
         }
-        Vectors { values, ends, flags }
+        RowVectors { values, ends, flags }
     }
 }
 
 /// The first output of the model for a sample that is no number, and its value.
-fn unsound(output: &SampleOutput<'_>) -> Option<(&'static str, f32)> {
+fn first_unsound_output(output: &SampleOutput<'_>) -> Option<(&'static str, f32)> {
     let embeddings = [output.embed_mean, output.embed_last, output.embed_weighted].into_iter().flatten();
     let embeddings = embeddings.map(|value| ("the embedding", *value));
     [("the loss", output.loss), ("the entropy", output.entropy)]

@@ -12,13 +12,13 @@ use serde_json::{Map, Value, json};
 
 use super::lengths::RESIDUAL_NUMBERS;
 use super::request::IngestRequest;
-use super::tracked::{Measure, Tracked};
+use super::tracked::{GradientSizes, TrackedTensors};
 use crate::gradient::{AdamParams, BiasCorrection, EpsPlacement, LossForm};
 use gstore_model::Device;
 use gstore_model::params::TensorSpec;
 
 /// What the features of one checkpoint have in common.
-pub(super) struct Setting<'a> {
+pub(super) struct FeatureContext<'a> {
     /// What is asked for.
     pub request: &'a IngestRequest,
     /// Key of the encoding.
@@ -28,14 +28,14 @@ pub(super) struct Setting<'a> {
     /// Its name in the run.
     pub checkpoint_name: &'a str,
     /// What is differentiated there, and how it is projected.
-    pub tracked: &'a Tracked,
+    pub tracked: &'a TrackedTensors,
     /// Sizes of the gradients.
-    pub measure: &'a Measure,
+    pub measure: &'a GradientSizes,
     /// Digest of the optimizer moments.
     pub moments: Option<&'a str>,
 }
 
-impl Setting<'_> {
+impl FeatureContext<'_> {
     /// Identity and attributes of one kind.
     pub fn describe(&self, kind: Kind) -> (FeatureDesc, FeatureAttrs) {
         let request = self.request;

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use gstore_core::{Cancel, Kind, Remedy};
 use gstore_store::{FeaturePart, JobFeature, RowSet, Store};
 
-use super::column::Column;
+use super::column::EnsembleColumn;
 use super::plan::IngestPlan;
-use super::run::Ending;
+use super::run::RunEnding;
 use super::{IngestError, IngestReport, Progress, compute_missing};
 
 impl IngestPlan {
@@ -41,7 +41,7 @@ impl IngestPlan {
             None => RowSet::new(),
         };
         feature.published = published.union(done).union(&waiting);
-        self.column = Some(Column { checkpoint: checkpoint.arg.name.clone(), offset });
+        self.column = Some(EnsembleColumn { checkpoint: checkpoint.arg.name.clone(), offset });
         Ok(self)
     }
 }
@@ -64,7 +64,7 @@ pub fn ingest_column(
     let mut job = store.start_job(plan.job())?;
     let give_up = format!("{} gives it up", Remedy::DropJobs);
     let mut report = compute_missing(&mut job, plan, store.path(), progress, cancel, &give_up)?;
-    if report.ending == Ending::Finished {
+    if report.ending == RunEnding::Finished {
         report.snapshot = Some(job.publish(None, !plan.request.is_partial())?);
     }
     Ok(report)

@@ -6,17 +6,17 @@ use gstore_core::Cancel;
 use gstore_store::{CELL_ROWS, Granularity, RowSet};
 
 use super::IngestError;
-use super::compute::Computer;
-use super::memory::Extent;
+use super::compute::FeatureComputer;
+use super::disk_space::{SAMPLE_ROWS, vector_bytes, vectors_of_row};
+use super::memory::BatchExtent;
 use super::plan::{CheckpointPlan, IngestPlan};
-use super::prepare::{PreparedRow, Preparer};
-use super::room::{SAMPLE_ROWS, vector_bytes, vectors_of_row};
+use super::prepare::{BatchPreparer, BatchRow};
 use super::window::cut_batches;
 use super::work::CheckpointWork;
 
 /// What an ingest would take.
 #[derive(Debug, Clone)]
-pub struct Estimate {
+pub struct IngestEstimate {
     /// Rows asked for.
     pub rows: u64,
     /// Passes of the model, summed over checkpoints: one for each row to compute; where each token takes one,
@@ -34,11 +34,11 @@ pub struct Estimate {
     pub warning: Option<String>,
 }
 
-impl Estimate {
+impl IngestEstimate {
     /// What this one and another, done one after the other, would take.
     #[must_use]
-    pub fn and(self, other: &Estimate) -> Estimate {
-        Estimate {
+    pub fn and(self, other: &IngestEstimate) -> IngestEstimate {
+        IngestEstimate {
             rows: self.rows + other.rows,
             passes: self.passes + other.passes,
             tokens: self.tokens + other.tokens,
@@ -54,7 +54,7 @@ impl Estimate {
 ///
 /// # Errors
 /// What would also stop the ingest: samples that cannot be read, a model that does not load.
-pub fn estimate(plan: &IngestPlan) -> Result<Estimate, IngestError> {
+pub fn estimate(plan: &IngestPlan) -> Result<IngestEstimate, IngestError> {
     let works: Vec<CheckpointWork> = plan
         .checkpoints
         .iter()
@@ -69,7 +69,7 @@ pub fn estimate(plan: &IngestPlan) -> Result<Estimate, IngestError> {
         .features()
         .map(|f| plan.rows.difference(&f.published).len() * vector_bytes(f.desc.dtype, f.desc.dim()))
         .sum();
-    let mut estimate = Estimate {
+    let mut estimate = IngestEstimate {
         rows: plan.rows.len(),
         passes,
         tokens: 0,
@@ -82,7 +82,7 @@ pub fn estimate(plan: &IngestPlan) -> Result<Estimate, IngestError> {
     let checkpoint = &plan.checkpoints[first];
     let samples = plan.snapshot.samples(&plan.dataset)?;
     let never = Cancel::new();
-    let preparer = Preparer {
+    let preparer = BatchPreparer {
         samples: &samples,
         encoder: &plan.encoder,
         granularity: plan.request.pass(),
@@ -94,17 +94,17 @@ pub fn estimate(plan: &IngestPlan) -> Result<Estimate, IngestError> {
     let start = plan.rows.ranges().first().map_or(0, |range| range.start);
     let rows = preparer.encode(start..start + SAMPLE_ROWS)?;
     let sampled = rows.len().max(1) as f64;
-    let entries = |row: &PreparedRow, granularity| row.clone().entries(granularity);
+    let entries = |row: &BatchRow, granularity| row.clone().entries(granularity);
     let of_row: Vec<usize> = rows.iter().map(|row| entries(row, plan.request.granularity).len()).collect();
     let most_vectors = of_row.iter().copied().max().unwrap_or(0) as u64;
     let lengths: Vec<usize> =
         rows.iter().flat_map(|row| entries(row, plan.request.pass())).map(|entry| entry.len()).collect();
     let tokens: usize = lengths.iter().sum();
     estimate.memory = memory(plan, |checkpoint| {
-        let (rows, tokens) = twice_of(&lengths, checkpoint);
+        let (rows, tokens) = doubled_extent(&lengths, checkpoint);
         let sample_vectors = (2 * most_vectors).min(checkpoint.memory.largest.sample_vectors);
         let segment_vectors = sample_vectors * plan.rows.len().min(CELL_ROWS);
-        checkpoint.memory.bytes_of(Extent { rows, tokens, sample_vectors, segment_vectors })
+        checkpoint.memory.bytes_of(BatchExtent { rows, tokens, sample_vectors, segment_vectors })
     });
     estimate.tokens = (passes as f64 * tokens as f64 / sampled) as u64;
     if plan.request.pass() == Granularity::Token {
@@ -112,8 +112,8 @@ pub fn estimate(plan: &IngestPlan) -> Result<Estimate, IngestError> {
     }
     estimate.disk = (estimate.disk as f64 * vectors_of_row(&rows, plan.request.granularity)) as u64;
     let Some(batch) = preparer.batches(rows, |_| true).next() else { return Ok(estimate) };
-    let computer: Computer = super::computer(&plan.request, checkpoint)?;
-    estimate.warning = super::peaks::warning(checkpoint, &computer, &preparer, &works[first].rows())?;
+    let computer: FeatureComputer = super::computer(&plan.request, checkpoint)?;
+    estimate.warning = super::mask_warning::warning(checkpoint, &computer, &preparer, &works[first].rows())?;
     computer.compute(&batch)?;
     let begun = Instant::now();
     computer.compute(&batch)?;
@@ -130,7 +130,7 @@ fn memory(plan: &IngestPlan, bytes: impl Fn(&CheckpointPlan) -> u64) -> u64 {
 
 /// Twice the rows and tokens of the largest batch of some rows: others may be shorter, so that more of them
 /// make a batch, or longer.
-fn twice_of(lengths: &[usize], checkpoint: &CheckpointPlan) -> (u64, u64) {
+fn doubled_extent(lengths: &[usize], checkpoint: &CheckpointPlan) -> (u64, u64) {
     let cuts = cut_batches(lengths.iter().copied(), checkpoint.limits);
     let rows = cuts.iter().map(ExactSizeIterator::len).max().unwrap_or(0);
     let longest = lengths.iter().copied().max().unwrap_or(0);

@@ -4,7 +4,7 @@ use gstore_core::Kind;
 
 use super::IngestError;
 use super::plan::CheckpointPlan;
-use super::projector::{Source, moments};
+use super::projector::{ProjectorInputs, moments};
 use super::request::forms;
 use crate::gradient::{AdamParams, GradFeatures, Projector};
 use gstore_model::weights::{Moments, MomentsFile};
@@ -28,10 +28,10 @@ pub fn features(plan: &CheckpointPlan, adam: AdamParams) -> Result<Option<GradFe
         None => None,
     };
     let has_residual = kinds.clone().any(|kind| kind == Kind::Residual);
-    let source = Source::new(&plan.decoder, &plan.tracked, &plan.tensors, &plan.projection);
+    let source = ProjectorInputs::new(&plan.decoder, &plan.tracked, &plan.tensors, &plan.projection);
     let projector = match (source.projector(&plan.id)?, has_residual) {
-        (Projector::Factored { projector, ways }, true) => {
-            Projector::Factored { projector: projector.with_residual(), ways }
+        (Projector::Factored { projector, routes }, true) => {
+            Projector::Factored { projector: projector.with_residual(), routes }
         }
         (projector, _) => projector,
     };

@@ -29,7 +29,7 @@ pub(super) fn check_stored(
         return Ok(());
     }
     let samples = snapshot.samples(dataset)?;
-    let mut found = Found::default();
+    let mut found = ForeignTokens::default();
     progress.start("looking for tokens of fine-tunes", rows.len(), Unit::Rows);
     for range in rows.ranges() {
         for batch in samples.scan(&["row", "id", "record"], Some(range.clone())) {
@@ -50,14 +50,14 @@ pub(super) fn check_stored(
 
 /// The texts that were looked through, and those with such a token.
 #[derive(Default)]
-pub(super) struct Found {
+pub(super) struct ForeignTokens {
     pub looked: u64,
     count: u64,
     places: Vec<String>,
     first: Option<EncodeError>,
 }
 
-impl Found {
+impl ForeignTokens {
     pub fn look(&mut self, encoder: &TextEncoder, content: &Content, place: impl FnOnce() -> String) {
         self.looked += 1;
         let Some(error) = encoder.foreign_token(content) else { return };

@@ -12,7 +12,7 @@ use super::request::{IngestRequest, ProjectionChoice};
 use crate::gradient::{LossForm, ModuleSelection};
 use crate::projection::{ProjectionKind, ProjectionSpec};
 use gstore_data::{TemplateKind, TextOptions};
-use gstore_model::Compute;
+use gstore_model::ComputePrecision;
 use gstore_model::Reduction;
 
 /// Longest text of a selection of modules in a label.
@@ -34,10 +34,10 @@ pub(super) fn label(
     let stored = snapshot.features_of(&desc.dataset);
     let taken = |label: &str| stored.iter().find(|part| part.attrs.label == label).map(|part| &***part);
     let Some(holder) = taken(plain) else { return plain.to_owned() };
-    let mut words = Word::all(request, kind, projection);
+    let mut words = LabelProperty::all(request, kind, projection);
     if holder.desc.checkpoint != desc.checkpoint {
         // Another model's checkpoint of the same name.
-        words.push(Word {
+        words.push(LabelProperty {
             text: request.run.clone(),
             usual: false,
             in_encoding: None,
@@ -50,7 +50,7 @@ pub(super) fn label(
         let dataset = snapshot.dataset(&rival.dataset).ok()?;
         Some(&dataset.encoding(&rival.encoding)?.spec)
     };
-    let differs = |word: &Word, rival: &FeatureDesc| {
+    let differs = |word: &LabelProperty, rival: &FeatureDesc| {
         let of_encoding = word.in_encoding.zip(stored_encoding(rival));
         (word.differs)(desc, rival) && of_encoding.is_none_or(|(differs, other)| differs(encoding, other))
     };
@@ -61,20 +61,23 @@ fn free_label<'a>(
     plain: &str,
     desc: &FeatureDesc,
     holder: &'a FeaturePart,
-    words: &[Word],
-    (taken, differs): (impl Fn(&str) -> Option<&'a FeaturePart>, impl Fn(&Word, &FeatureDesc) -> bool),
+    words: &[LabelProperty],
+    (taken, differs): (
+        impl Fn(&str) -> Option<&'a FeaturePart>,
+        impl Fn(&LabelProperty, &FeatureDesc) -> bool,
+    ),
 ) -> String {
     // Those that have a label which this feature could have: a word stands in the label if it tells the
     // feature from one of them.
     let mut rivals = vec![holder];
     loop {
-        let differs = |word: &&Word| rivals.iter().any(|rival| differs(word, &rival.desc));
-        let named = |words: &[&Word]| {
+        let differs = |word: &&LabelProperty| rivals.iter().any(|rival| differs(word, &rival.desc));
+        let named = |words: &[&LabelProperty]| {
             let texts: Vec<&str> = words.iter().map(|word| word.text.as_str()).collect();
             if texts.is_empty() { plain.to_owned() } else { format!("{plain}:{}", texts.join("+")) }
         };
-        let all: Vec<&Word> = words.iter().filter(differs).collect();
-        let unusual: Vec<&Word> = all.iter().copied().filter(|word| !word.usual).collect();
+        let all: Vec<&LabelProperty> = words.iter().filter(differs).collect();
+        let unusual: Vec<&LabelProperty> = all.iter().copied().filter(|word| !word.usual).collect();
         let (short, long) = (named(&unusual), named(&all));
         let mut found = Vec::new();
         for label in [short, long.clone()] {
@@ -94,7 +97,7 @@ fn free_label<'a>(
 }
 
 /// One property of a feature, as a label names it.
-struct Word {
+struct LabelProperty {
     text: String,
     /// Whether it is what one gets without asking.
     usual: bool,
@@ -104,28 +107,28 @@ struct Word {
     in_encoding: Option<fn(&EncodingSpec, &EncodingSpec) -> bool>,
 }
 
-impl Word {
+impl LabelProperty {
     /// What tells the variants of a kind apart, the computation first.
-    fn all(request: &IngestRequest, kind: Kind, projection: &ProjectionSpec) -> Vec<Word> {
-        let mut words = vec![Word {
+    fn all(request: &IngestRequest, kind: Kind, projection: &ProjectionSpec) -> Vec<LabelProperty> {
+        let mut words = vec![LabelProperty {
             text: match request.compute {
                 // Not `f32` or `i8`, which is how vectors may be stored.
-                Compute::F32 | Compute::I8 => format!("compute_{}", request.compute.name()),
-                Compute::Tf32 | Compute::Bf16 => request.compute.name().to_owned(),
+                ComputePrecision::F32 | ComputePrecision::I8 => format!("compute_{}", request.compute.name()),
+                ComputePrecision::Tf32 | ComputePrecision::Bf16 => request.compute.name().to_owned(),
             },
-            usual: request.compute == Compute::default(),
+            usual: request.compute == ComputePrecision::default(),
             in_encoding: None,
             differs: |a, b| a.compute != b.compute,
         }];
         if kind.is_embedding() {
             words.extend([
-                Word {
+                LabelProperty {
                     text: request.embedding.layer.map_or("final_norm".to_owned(), |n| format!("layer_{n}")),
                     usual: request.embedding.layer.is_none(),
                     in_encoding: None,
                     differs: |a, b| a.space.layer != b.space.layer,
                 },
-                Word {
+                LabelProperty {
                     text: if request.embedding.unit { "unit" } else { "unscaled" }.to_owned(),
                     usual: !request.embedding.unit,
                     in_encoding: None,
@@ -134,13 +137,13 @@ impl Word {
             ]);
         } else {
             words.extend([
-                Word {
+                LabelProperty {
                     text: loss(request.loss),
                     usual: request.loss == LossForm::default(),
                     in_encoding: None,
                     differs: |a, b| a.space.loss != b.space.loss,
                 },
-                Word {
+                LabelProperty {
                     text: request.reduction.name().to_owned(),
                     usual: request.reduction == Reduction::default(),
                     in_encoding: None,
@@ -150,13 +153,13 @@ impl Word {
         }
         if kind.takes_gradient() {
             words.extend([
-                Word {
+                LabelProperty {
                     text: modules(&request.modules),
                     usual: request.modules == ModuleSelection::default(),
                     in_encoding: None,
                     differs: |a, b| a.space.modules != b.space.modules,
                 },
-                Word {
+                LabelProperty {
                     text: projected(projection),
                     usual: is_usual(projection),
                     in_encoding: None,
@@ -165,27 +168,27 @@ impl Word {
             ]);
         }
         if !kind.is_full() {
-            words.push(Word {
+            words.push(LabelProperty {
                 text: request.dtype.name().to_owned(),
                 usual: request.dtype == IngestRequest::DTYPE,
                 in_encoding: None,
                 differs: |a, b| a.dtype != b.dtype,
             });
             let rotation = if SignRotation::of(request.dtype).is_none() { "unrotated" } else { "rotated" };
-            words.push(Word {
+            words.push(LabelProperty {
                 text: rotation.to_owned(),
                 usual: true,
                 in_encoding: None,
                 differs: |a, b| a.rotation != b.rotation,
             });
         }
-        words.extend(Word::of_text(&request.text));
+        words.extend(LabelProperty::of_text(&request.text));
         words
     }
 
     /// What tells encodings apart.
-    fn of_text(text: &TextOptions) -> [Word; 4] {
-        let word = |text: String, usual, differs: fn(&EncodingSpec, &EncodingSpec) -> bool| Word {
+    fn of_text(text: &TextOptions) -> [LabelProperty; 4] {
+        let word = |text: String, usual, differs: fn(&EncodingSpec, &EncodingSpec) -> bool| LabelProperty {
             text,
             usual,
             differs: |a, b| a.encoding != b.encoding,

@@ -7,7 +7,7 @@ pub(super) const RESIDUAL_NUMBERS: u32 = 2;
 
 /// What the lengths of vectors follow from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Lengths {
+pub struct VectorLengths {
     /// Width of the hidden state.
     pub hidden: u32,
     /// Length of a projected gradient; 0 without one.
@@ -16,7 +16,7 @@ pub struct Lengths {
     pub groups: u32,
 }
 
-impl Lengths {
+impl VectorLengths {
     /// Values of a kind's vector.
     pub fn of(self, kind: Kind) -> u32 {
         match kind.source() {
@@ -34,7 +34,7 @@ mod tests {
 
     #[test]
     fn a_vector_is_as_long_as_what_its_kind_is_made_from() {
-        let lengths = Lengths { hidden: 64, gradient: 1000, groups: 7 };
+        let lengths = VectorLengths { hidden: 64, gradient: 1000, groups: 7 };
         for kind in Kind::ALL {
             let length = match kind {
                 kind if kind.is_gradient() => 1000,

@@ -7,16 +7,16 @@ use gstore_core::Kind;
 use gstore_store::{BLOCK_BYTES, CELL_ROWS, DType, Granularity, SIGNS};
 
 use super::IngestError;
-use super::lengths::Lengths;
+use super::lengths::VectorLengths;
 use super::request::IngestRequest;
 use super::window::BatchLimits;
 use crate::gradient::LossForm;
 use crate::projection::{ModuleShape, ProjectionKind, ProjectionSpec, table_bytes};
-use gstore_model::architectures::{Decoder, LinearId, Mlp, Role};
-use gstore_model::{HEAD_ROWS, Keep};
+use gstore_model::architectures::{Decoder, LinearId, Mlp, TensorRole};
+use gstore_model::{HEAD_ROWS, SavedActivations};
 
 /// Finished batches that may wait for a slow one.
-pub(super) fn ahead(threads: usize) -> u64 {
+pub(super) fn batches_ahead(threads: usize) -> u64 {
     4 * threads as u64 + 4
 }
 
@@ -24,7 +24,7 @@ pub(super) fn ahead(threads: usize) -> u64 {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MemoryPlan {
     /// What layers keep for their backward.
-    pub keep: Keep,
+    pub keep: SavedActivations,
     /// Workers.
     pub threads: usize,
     /// Bytes of weights, of which each device has its own, and of moments and projection matrices.
@@ -38,7 +38,7 @@ pub struct MemoryPlan {
     /// Bytes that the file of each feature takes for a vector.
     pub stored: Vec<u64>,
     /// The largest batch and segment that there can be.
-    pub largest: Extent,
+    pub largest: BatchExtent,
 }
 
 /// What is held of a finished batch.
@@ -63,7 +63,7 @@ pub struct WorkerBytes {
 
 /// What of the rows decides the memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Extent {
+pub struct BatchExtent {
     /// Rows of a batch: samples, or tokens where each has a pass of its own.
     pub rows: u64,
     /// Tokens of all rows of a batch.
@@ -74,7 +74,7 @@ pub struct Extent {
     pub segment_vectors: u64,
 }
 
-impl Extent {
+impl BatchExtent {
     fn min(self, other: Self) -> Self {
         Self {
             rows: self.rows.min(other.rows),
@@ -92,10 +92,11 @@ impl MemoryPlan {
     }
 
     /// Bytes at the peak if no batch and no segment is larger than this.
-    pub fn bytes_of(&self, extent: Extent) -> u64 {
+    pub fn bytes_of(&self, extent: BatchExtent) -> u64 {
         let extent = extent.min(self.largest);
-        let Extent { rows, tokens, .. } = extent;
-        let finished = ahead(self.threads) * (rows * self.finished.row + tokens * self.finished.token);
+        let BatchExtent { rows, tokens, .. } = extent;
+        let finished =
+            batches_ahead(self.threads) * (rows * self.finished.row + tokens * self.finished.token);
         let WorkerBytes { fixed, token, row } = self.worker;
         let workers = (fixed + token * tokens + row * rows) * self.threads as u64;
         self.shared + self.waiting + finished + workers + self.writers(extent)
@@ -103,7 +104,7 @@ impl MemoryPlan {
 
     /// Bytes of the open segments, one for each feature: the block that is being filled, and its copy while
     /// it is written. A block is full at its limit, unless the vectors of one sample are more.
-    fn writers(&self, extent: Extent) -> u64 {
+    fn writers(&self, extent: BatchExtent) -> u64 {
         let block = |vector: &u64| {
             let sample = extent.sample_vectors.saturating_mul(*vector);
             let segment = extent.segment_vectors.saturating_mul(*vector);
@@ -114,7 +115,7 @@ impl MemoryPlan {
 }
 
 /// What decides the memory of a checkpoint.
-pub struct Sizes<'a> {
+pub struct MemorySizes<'a> {
     /// Name of the checkpoint.
     pub checkpoint: &'a str,
     /// The model.
@@ -126,7 +127,7 @@ pub struct Sizes<'a> {
     /// Projection of the gradients.
     pub projection: &'a ProjectionSpec,
     /// Lengths of vectors.
-    pub lengths: Lengths,
+    pub lengths: VectorLengths,
     /// Values of a row's gradient that are held at the same time.
     pub held: usize,
     /// Where a batch ends.
@@ -149,7 +150,7 @@ const COMPUTED: u64 = 256;
 ///
 /// # Errors
 /// A limit below what the least memory-hungry way needs.
-pub fn plan(request: &IngestRequest, sizes: &Sizes<'_>) -> Result<MemoryPlan, IngestError> {
+pub fn plan(request: &IngestRequest, sizes: &MemorySizes<'_>) -> Result<MemoryPlan, IngestError> {
     let of = |keep, threads: usize| MemoryPlan {
         keep,
         threads,
@@ -163,17 +164,17 @@ pub fn plan(request: &IngestRequest, sizes: &Sizes<'_>) -> Result<MemoryPlan, In
         largest: sizes.largest(request),
     };
     let (least, most) = (request.devices(), request.threads.max(request.devices()));
-    let wanted = of(Keep::All, most);
+    let wanted = of(SavedActivations::All, most);
     let Some(limit) = request.max_memory.filter(|limit| wanted.bytes() > *limit) else { return Ok(wanted) };
-    let mut fewer = (least..=most).rev().map(|threads| of(Keep::Inputs, threads));
+    let mut fewer = (least..=most).rev().map(|threads| of(SavedActivations::Inputs, threads));
     fewer.find(|plan| plan.bytes() <= limit).ok_or_else(|| IngestError::MaxMemory {
         checkpoint: sizes.checkpoint.to_owned(),
         limit,
-        least: of(Keep::Inputs, least).bytes(),
+        least: of(SavedActivations::Inputs, least).bytes(),
     })
 }
 
-impl Sizes<'_> {
+impl MemorySizes<'_> {
     /// Values of a kind's vector.
     fn dim(&self, kind: Kind) -> u64 {
         u64::from(self.lengths.of(kind))
@@ -215,11 +216,11 @@ impl Sizes<'_> {
         for param in &self.decoder.params {
             let values = values(&param.shape);
             weights += match &param.role {
-                Role::Weight(pieces) if pieces.iter().any(|piece| piece.linear == LinearId::Head) => {
+                TensorRole::Weight(pieces) if pieces.iter().any(|piece| piece.linear == LinearId::Head) => {
                     head * values
                 }
-                Role::Weight(_) => layers * values,
-                Role::Embedding if self.decoder.tied => (4 + head) * values,
+                TensorRole::Weight(_) => layers * values,
+                TensorRole::Embedding if self.decoder.tied => (4 + head) * values,
                 _ => 4 * values,
             };
         }
@@ -251,14 +252,14 @@ impl Sizes<'_> {
 
     /// A row of more tokens than a batch is one of its own; few are longer than what the model was made for.
     /// A segment is of one cell.
-    fn largest(&self, request: &IngestRequest) -> Extent {
+    fn largest(&self, request: &IngestRequest) -> BatchExtent {
         let longest = u64::from(request.text.max_length).min(self.decoder.max_positions as u64);
         let sample_vectors = match request.granularity {
             Granularity::Token => longest,
             Granularity::Sample => 1,
         };
         let samples = request.limit.map_or(CELL_ROWS, |limit| limit.min(CELL_ROWS));
-        Extent {
+        BatchExtent {
             rows: self.limits.rows as u64,
             tokens: (request.batch_tokens as u64).max(longest),
             sample_vectors,
@@ -267,7 +268,7 @@ impl Sizes<'_> {
     }
 
     /// Bytes of one worker: activations of a batch, and the gradients of its rows.
-    fn worker(&self, request: &IngestRequest, keep: Keep) -> WorkerBytes {
+    fn worker(&self, request: &IngestRequest, keep: SavedActivations) -> WorkerBytes {
         let decoder = self.decoder;
         let gradients = request.kinds.iter().any(|kind| kind.takes_gradient());
         let layer = kept_per_token(decoder);
@@ -275,8 +276,8 @@ impl Sizes<'_> {
         let layers = decoder.layers as u64;
         let kept = match (gradients, keep) {
             (false, _) => 2 * layer,
-            (true, Keep::All) => (layers + 1) * layer,
-            (true, Keep::Inputs) => layers * stream + 2 * layer,
+            (true, SavedActivations::All) => (layers + 1) * layer,
+            (true, SavedActivations::Inputs) => layers * stream + 2 * layer,
         };
         // The backward of a layer holds about as many gradients as it has activations.
         let activations = kept + layer + 4 * stream;

@@ -5,12 +5,13 @@
 //! from what is sealed and ends with the same content. Losses may become a column of an ensemble instead
 //! ([`IngestPlan::into_column`], [`ingest_column`]).
 
-mod bad;
+mod bad_records;
 mod batches;
 mod column;
 mod compute;
 mod describe;
 mod devices;
+mod disk_space;
 mod ensemble;
 mod error;
 mod estimate;
@@ -19,15 +20,14 @@ mod foreign;
 mod given;
 mod label;
 mod lengths;
+mod mask_warning;
 mod memory;
-mod peaks;
 mod plan;
 mod prepare;
 mod preview;
 mod projector;
 mod register;
 mod request;
-mod room;
 mod run;
 mod shard;
 mod tokens;
@@ -46,23 +46,23 @@ pub use batches::{EncodedRow, RowBatches};
 pub use devices::{check_devices, gpus};
 pub use ensemble::ingest_column;
 pub use error::IngestError;
-pub use estimate::{Estimate, estimate};
-pub use given::{GivenError, GivenOptions, SampleEncoder, request_like};
+pub use estimate::{IngestEstimate, estimate};
+pub use given::{SampleEncoder, SampleEncoderError, SampleEncoderOptions, request_like};
 pub use gstore_core::{Kind, Progress, Silent, Unit};
-pub use memory::{Extent, FinishedBytes, MemoryPlan, WorkerBytes};
+pub use memory::{BatchExtent, FinishedBytes, MemoryPlan, WorkerBytes};
 pub use plan::{CheckpointPlan, IngestPlan, PlannedFeature, check_inputs, check_weights};
-pub use preview::Preview;
+pub use preview::IngestPreview;
 pub use register::{
-    AddClient, AddOutcome, AddPreview, AddReport, AddRequest, Existing, add, add_of, add_until, check_data,
-    check_texts, preview_add,
+    AddClient, AddOutcome, AddPreview, AddReport, AddRequest, ExistingDataset, add, add_from_client,
+    add_until, check_data, check_texts, preview_add,
 };
 pub use request::{CheckpointArg, CheckpointWeights, EmbeddingForm, IngestRequest, ProjectionChoice};
-pub use run::Ending;
+pub use run::RunEnding;
 pub use shard::{ShardReport, ShardRequest, ingest_shard};
 pub use tracked::{checkpoint_folder, positions};
 
-use compute::Computer;
-use prepare::Preparer;
+use compute::FeatureComputer;
+use prepare::BatchPreparer;
 use work::CheckpointWork;
 
 use crate::gradient::{CheckpointSource, Engine, EngineOptions};
@@ -84,7 +84,7 @@ pub struct IngestReport {
     /// Tokens that went through the model.
     pub tokens: u64,
     /// How it ended.
-    pub ending: Ending,
+    pub ending: RunEnding,
 }
 
 /// Computes and publishes what a plan says is missing.
@@ -113,7 +113,7 @@ pub fn ingest(
         cancel,
         &format!("{} gives it up", Remedy::DropJobs),
     )?;
-    if report.ending == Ending::Finished {
+    if report.ending == RunEnding::Finished {
         report.snapshot = Some(job.publish(Some(plan.run_update()), !plan.request.is_partial())?);
     }
     Ok(report)
@@ -130,7 +130,7 @@ fn compute_missing(
     give_up: &str,
 ) -> Result<IngestReport, IngestError> {
     let done = compute_and_seal(job, plan, place, progress, cancel);
-    if done.as_ref().map_or(true, |report| report.ending == Ending::Stopped) {
+    if done.as_ref().map_or(true, |report| report.ending == RunEnding::Stopped) {
         // What cannot be removed now goes with the next start; the failure is what the user should hear.
         let _ = job.discard_unfinished();
     }
@@ -156,7 +156,7 @@ fn compute_and_seal(
     let works = remaining(job, plan, &mut done);
     done.missing = works.iter().map(|work| work.rows().len()).sum();
     done.rows = works.iter().fold(RowSet::new(), |rows, work| rows.union(&work.rows()));
-    room::check_work(plan, &works, &samples, place)?;
+    disk_space::check_work(plan, &works, &samples, place)?;
     let counts = tokens::count(job, plan, &samples, progress, cancel)?;
     // The same rows are asked about stage by stage where rows are chosen.
     if !cancel.is_raised() && (counts.is_new() || plan.chosen().is_none()) {
@@ -173,11 +173,11 @@ fn compute_and_seal(
             continue;
         }
         if cancel.is_raised() {
-            done.ending = Ending::Stopped;
+            done.ending = RunEnding::Stopped;
             break;
         }
         let computers = computers(&plan.request, checkpoint)?;
-        let preparer = Preparer {
+        let preparer = BatchPreparer {
             samples: &samples,
             encoder: &plan.encoder,
             granularity: plan.request.pass(),
@@ -187,7 +187,7 @@ fn compute_and_seal(
             threads: plan.request.threads,
             cancel,
         };
-        if let Some(warning) = peaks::warning(checkpoint, &computers[0], &preparer, &work.rows())? {
+        if let Some(warning) = mask_warning::warning(checkpoint, &computers[0], &preparer, &work.rows())? {
             progress.note(&warning);
         }
         let threads = checkpoint.memory.threads;
@@ -195,12 +195,13 @@ fn compute_and_seal(
         let (ending, rows) = run::run_checkpoint(job, work, both, &plan.request, threads, progress, cancel)?;
         done.ending = ending;
         done.computed += rows;
-        let note =
-            |computer: &Computer| computer.engine.at_once().note_of(Some("batch_tokens"), computers.len());
+        let note = |computer: &FeatureComputer| {
+            computer.engine.backoff().note_of(Some("batch_tokens"), computers.len())
+        };
         if let Some(note) = computers.iter().find_map(note) {
             progress.note(&note);
         }
-        if done.ending == Ending::Stopped {
+        if done.ending == RunEnding::Stopped {
             break;
         }
         done.tokens += counts.tokens_of(&work.rows());
@@ -208,7 +209,7 @@ fn compute_and_seal(
     progress.finish();
     // Stopped while tokens were counted, with no vector to compute: the counts are not complete.
     if cancel.is_raised() && works.iter().all(|work| work.windows.is_empty()) {
-        done.ending = Ending::Stopped;
+        done.ending = RunEnding::Stopped;
     }
     Ok(done)
 }
@@ -237,7 +238,7 @@ fn remaining(job: &Job, plan: &IngestPlan, done: &mut IngestReport) -> Vec<Check
     works
 }
 
-fn computer(request: &IngestRequest, checkpoint: &CheckpointPlan) -> Result<Computer, IngestError> {
+fn computer(request: &IngestRequest, checkpoint: &CheckpointPlan) -> Result<FeatureComputer, IngestError> {
     let kinds: Vec<Kind> = checkpoint.features.iter().map(|feature| feature.kind).collect();
     let dims = checkpoint.features.iter().map(|feature| feature.desc.dim() as usize).collect();
     let source = CheckpointSource {
@@ -259,13 +260,16 @@ fn computer(request: &IngestRequest, checkpoint: &CheckpointPlan) -> Result<Comp
         backend => Engine::load(&source, backend, options, features)?,
     );
     check_weights_of(&engine, checkpoint)?;
-    Ok(Computer { engine, kinds, dims, granularity: request.granularity })
+    Ok(FeatureComputer { engine, kinds, dims, granularity: request.granularity })
 }
 
 /// One on each device of the request, the first on the first.
-fn computers(request: &IngestRequest, checkpoint: &CheckpointPlan) -> Result<Vec<Computer>, IngestError> {
+fn computers(
+    request: &IngestRequest,
+    checkpoint: &CheckpointPlan,
+) -> Result<Vec<FeatureComputer>, IngestError> {
     let first = computer(request, checkpoint)?;
-    let beside = |device: Device| -> Result<Computer, IngestError> {
+    let beside = |device: Device| -> Result<FeatureComputer, IngestError> {
         let engine = with_backend!(
             (device, request.compute), LoadError::from,
             cpu => first.engine.beside(cpu)?,
@@ -273,7 +277,7 @@ fn computers(request: &IngestRequest, checkpoint: &CheckpointPlan) -> Result<Vec
         );
         check_weights_of(&engine, checkpoint)?;
         let (kinds, dims) = (first.kinds.clone(), first.dims.clone());
-        Ok(Computer { engine, kinds, dims, granularity: first.granularity })
+        Ok(FeatureComputer { engine, kinds, dims, granularity: first.granularity })
     };
     let others = each(request.beside.iter().copied(), beside)?;
     Ok(std::iter::once(first).chain(others).collect())

@@ -13,14 +13,14 @@ use gstore_data::{Encoded, TextEncoder, parse_record};
 use gstore_model::PackedSample;
 
 /// A batch of samples or of parts of them, ready for the model.
-pub struct Prepared {
+pub struct TokenBatch {
     /// The rows and their tokens.
-    pub rows: Vec<PreparedRow>,
+    pub rows: Vec<BatchRow>,
 }
 
 /// One entry of a batch: a row, or one scored token of it.
 #[derive(Clone)]
-pub struct PreparedRow {
+pub struct BatchRow {
     /// Row of the dataset.
     pub row: u64,
     /// Where each scored token has a vector of its own, the position of this one; 0 in a row without one.
@@ -29,14 +29,14 @@ pub struct PreparedRow {
     pub encoded: Arc<Encoded>,
 }
 
-impl Prepared {
+impl TokenBatch {
     /// Tokens in the batch.
     pub fn tokens(&self) -> u64 {
         self.rows.iter().map(|row| row.len() as u64).sum()
     }
 }
 
-impl PreparedRow {
+impl BatchRow {
     /// Tokens that the model reads for it: nothing after the token that it is about.
     pub fn len(&self) -> usize {
         match self.pos {
@@ -57,7 +57,7 @@ impl PreparedRow {
     }
 
     /// Its entries: itself, or one for each scored token.
-    pub fn entries(self, granularity: Granularity) -> Vec<PreparedRow> {
+    pub fn entries(self, granularity: Granularity) -> Vec<BatchRow> {
         if granularity == Granularity::Sample {
             return vec![self];
         }
@@ -65,7 +65,7 @@ impl PreparedRow {
         if positions.is_empty() {
             positions.push(0);
         }
-        positions.into_iter().map(|pos| PreparedRow { pos: Some(pos), ..self.clone() }).collect()
+        positions.into_iter().map(|pos| BatchRow { pos: Some(pos), ..self.clone() }).collect()
     }
 
     /// The encoding's entry of the row.
@@ -97,7 +97,7 @@ pub fn token_flags(encoded: &Encoded) -> RowFlags {
 }
 
 /// Reads and tokenises the samples of one dataset.
-pub struct Preparer<'a> {
+pub struct BatchPreparer<'a> {
     /// Where the samples are.
     pub samples: &'a SampleReader,
     /// Template and tokenizer.
@@ -114,7 +114,7 @@ pub struct Preparer<'a> {
     pub cancel: &'a Cancel,
 }
 
-impl Preparer<'_> {
+impl BatchPreparer<'_> {
     /// The id of a row.
     ///
     /// # Errors
@@ -135,22 +135,22 @@ impl Preparer<'_> {
     pub fn window<'w>(
         &self,
         window: &'w WindowWork,
-    ) -> Result<impl Iterator<Item = Prepared> + use<'w>, IngestError> {
+    ) -> Result<impl Iterator<Item = TokenBatch> + use<'w>, IngestError> {
         Ok(self.batches(self.encode(window.cell_rows())?, |row| window.is_missing(row)))
     }
 
     /// The batches of some rows that hold a wanted one.
     pub fn batches<W: Fn(u64) -> bool>(
         &self,
-        rows: Vec<PreparedRow>,
+        rows: Vec<BatchRow>,
         wanted: W,
-    ) -> impl Iterator<Item = Prepared> + use<W> {
+    ) -> impl Iterator<Item = TokenBatch> + use<W> {
         let granularity = self.granularity;
         let lengths = rows.iter().flat_map(|row| row.clone().entries(granularity)).map(|entry| entry.len());
         let cuts = cut_batches(lengths, self.limits);
         let mut entries = rows.into_iter().flat_map(move |row| row.entries(granularity));
         cuts.into_iter()
-            .map(move |cut| Prepared { rows: entries.by_ref().take(cut.len()).collect() })
+            .map(move |cut| TokenBatch { rows: entries.by_ref().take(cut.len()).collect() })
             .filter(move |batch| batch.rows.iter().any(|entry| wanted(entry.row)))
     }
 
@@ -158,15 +158,15 @@ impl Preparer<'_> {
     ///
     /// # Errors
     /// A sample that cannot be read, parsed or encoded.
-    pub fn encode(&self, rows: Range<u64>) -> Result<Vec<PreparedRow>, IngestError> {
+    pub fn encode(&self, rows: Range<u64>) -> Result<Vec<BatchRow>, IngestError> {
         let mut encoded = Vec::new();
         for batch in self.samples.scan(&["row", "record"], Some(rows)) {
             let batch = batch?;
-            let is_chosen = |(row, _): &Record<'_>| self.chosen.is_none_or(|rows| rows.contains(*row));
-            let records: Vec<Record<'_>> = columns::rows_and_records(&batch)?.filter(is_chosen).collect();
+            let is_chosen = |(row, _): &RowRecord<'_>| self.chosen.is_none_or(|rows| rows.contains(*row));
+            let records: Vec<RowRecord<'_>> = columns::rows_and_records(&batch)?.filter(is_chosen).collect();
             let share = records.len().div_ceil(self.threads.max(1)).max(1);
-            let shares: Vec<&[Record<'_>]> = records.chunks(share).collect();
-            let parts: Vec<Result<Vec<PreparedRow>, IngestError>> = std::thread::scope(|scope| {
+            let shares: Vec<&[RowRecord<'_>]> = records.chunks(share).collect();
+            let parts: Vec<Result<Vec<BatchRow>, IngestError>> = std::thread::scope(|scope| {
                 let [first, others @ ..] = &shares[..] else { return Vec::new() };
                 let helpers: Vec<_> =
                     others.iter().map(|share| scope.spawn(|| self.encode_share(share))).collect();
@@ -191,7 +191,7 @@ impl Preparer<'_> {
     }
 
     /// The samples of one thread's share.
-    fn encode_share(&self, records: &[Record<'_>]) -> Result<Vec<PreparedRow>, IngestError> {
+    fn encode_share(&self, records: &[RowRecord<'_>]) -> Result<Vec<BatchRow>, IngestError> {
         let mut encoded = Vec::with_capacity(records.len());
         for &(row, record) in records {
             if self.cancel.is_raised() {
@@ -201,14 +201,14 @@ impl Preparer<'_> {
             let record = parse_record(record).map_err(|source| IngestError::StoredRecord { row, source })?;
             let tokens =
                 self.encoder.encode(&record.content).map_err(|source| IngestError::Encode { row, source })?;
-            encoded.push(PreparedRow { row, pos: None, encoded: Arc::new(tokens) });
+            encoded.push(BatchRow { row, pos: None, encoded: Arc::new(tokens) });
         }
         Ok(encoded)
     }
 }
 
 /// A row and its record, if it has one.
-type Record<'a> = (u64, Option<&'a [u8]>);
+type RowRecord<'a> = (u64, Option<&'a [u8]>);
 
 pub(super) mod columns {
     //! Typed access to the columns that the store gives back.

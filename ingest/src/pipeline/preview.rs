@@ -20,7 +20,7 @@ use super::request::IngestRequest;
 use super::{AddReport, AddRequest, IngestError, Progress};
 
 /// An ingest of samples of which some are not registered.
-pub struct Preview {
+pub struct IngestPreview {
     /// What registering them would do.
     pub report: AddReport,
     /// The plan of the samples that are in the store; none if there are none.
@@ -30,7 +30,7 @@ pub struct Preview {
     pub added: Option<IngestPlan>,
 }
 
-impl Preview {
+impl IngestPreview {
     /// Plans an ingest of a dataset of `store` together with the samples of the same dataset in `scratch`,
     /// which `add` would register.
     ///
@@ -44,17 +44,17 @@ impl Preview {
         add: &AddRequest,
         progress: &mut dyn Progress,
     ) -> Result<Self, IngestError> {
-        let stored = stored(store, &request.dataset)?;
+        let stored = stored_dataset(store, &request.dataset)?;
         let found = match &stored {
-            Some((snapshot, part)) => Found::look(snapshot, part, scratch, add.if_changed)?,
-            None => Found::default(),
+            Some((snapshot, part)) => SampleComparison::look(snapshot, part, scratch, add.if_changed)?,
+            None => SampleComparison::default(),
         };
         let file = scratch.snapshot()?;
         let all = file.live_rows(file.dataset(&request.dataset)?)?;
         let new = all.difference(&found.same).difference(&found.kept);
         let left_out = match &stored {
             Some((snapshot, part)) if add.if_deleted == IfDeleted::LeaveOut => {
-                deleted(snapshot, part, &file, &new.difference(&found.changed))?
+                deleted_rows(snapshot, part, &file, &new.difference(&found.changed))?
             }
             _ => RowSet::new(),
         };
@@ -99,10 +99,10 @@ impl Preview {
 }
 
 /// A dataset with the state of its store.
-type Stored = (Arc<Snapshot>, Arc<DatasetPart>);
+type DatasetState = (Arc<Snapshot>, Arc<DatasetPart>);
 
 /// The dataset in the store, if it is there.
-fn stored(store: Option<&Store>, dataset: &str) -> Result<Option<Stored>, IngestError> {
+fn stored_dataset(store: Option<&Store>, dataset: &str) -> Result<Option<DatasetState>, IngestError> {
     let Some(store) = store else { return Ok(None) };
     let snapshot = store.snapshot()?;
     let part = snapshot.dataset(dataset).ok().map(Arc::clone);
@@ -110,7 +110,7 @@ fn stored(store: Option<&Store>, dataset: &str) -> Result<Option<Stored>, Ingest
 }
 
 /// Rows of the scratch store whose ids were deleted from the dataset.
-fn deleted(
+fn deleted_rows(
     snapshot: &Snapshot,
     part: &DatasetPart,
     file: &Snapshot,
@@ -134,7 +134,7 @@ fn deleted(
 
 /// Which samples of a file a dataset has.
 #[derive(Default)]
-struct Found {
+struct SampleComparison {
     /// Rows of the scratch store that the dataset has.
     same: RowSet,
     /// Rows of the scratch store in whose place the dataset keeps others.
@@ -145,7 +145,7 @@ struct Found {
     replaced: RowSet,
 }
 
-impl Found {
+impl SampleComparison {
     /// Looks every live sample of a dataset up among those of the scratch store. Memory: 8 bytes
     /// for each that is there.
     fn look(

@@ -7,16 +7,16 @@ use super::IngestError;
 use super::request::{CheckpointArg, CheckpointWeights};
 use crate::gradient::{GradForm, Projector, module_shapes};
 use crate::projection::{
-    FactoredProjector, FlatProjector, ModuleShape, NOMINAL_TOKENS, ProjectionSpec, Way, choose_module,
-    tensor_modules,
+    FactoredProjector, FlatProjector, ModuleShape, NOMINAL_TOKENS, ProjectionRoute, ProjectionSpec,
+    choose_module, tensor_modules,
 };
 use gstore_model::architectures::Decoder;
 use gstore_model::gradients::gradient_width;
 use gstore_model::params::TensorSpec;
-use gstore_model::weights::{Moments, MomentsFile, Trained};
+use gstore_model::weights::{Moments, MomentsFile, TrainedTensor};
 
 /// What a projection is made for.
-pub struct Source<'a> {
+pub struct ProjectorInputs<'a> {
     spec: &'a ProjectionSpec,
     tensors: &'a [TensorSpec],
     /// Modules of a factored kind.
@@ -25,7 +25,7 @@ pub struct Source<'a> {
     has_factors: bool,
 }
 
-impl<'a> Source<'a> {
+impl<'a> ProjectorInputs<'a> {
     /// `tracked`: the differentiated tensors of the model itself, none with an adapter.
     pub fn new(
         decoder: &Decoder,
@@ -54,10 +54,10 @@ impl<'a> Source<'a> {
     }
 
     /// How the plain gradient of each module of a factored kind is projected.
-    pub fn ways(&self) -> Vec<Way> {
+    pub fn routes(&self) -> Vec<ProjectionRoute> {
         let way = |module: &ModuleShape| match self.has_factors {
             true => choose_module(self.spec, module, NOMINAL_TOKENS, false),
-            false => Way::Formed,
+            false => ProjectionRoute::Formed,
         };
         self.modules.iter().map(way).collect()
     }
@@ -66,11 +66,11 @@ impl<'a> Source<'a> {
     /// that are formed, and sums of projected factors.
     pub fn held(&self, decoder: &Decoder, tracked: &[usize], forms: &[GradForm]) -> usize {
         let factored = self.spec.kind.is_factored();
-        let ways = self.ways();
+        let routes = self.routes();
         let modules = tensor_modules(&self.modules);
         let linear = forms.iter().all(|form| form.is_linear());
         let plain = forms.iter().any(|form| form.is_linear());
-        let from_factors = |module: usize| factored && ways.get(module) == Some(&Way::Factors);
+        let from_factors = |module: usize| factored && routes.get(module) == Some(&ProjectionRoute::Factors);
         let formed = gradient_width(decoder, tracked, self.tensors, |tensor| {
             !linear || !modules.get(tensor).is_some_and(|module| from_factors(*module))
         });
@@ -88,7 +88,7 @@ impl<'a> Source<'a> {
         Ok(match self.spec.kind.is_factored() {
             true => Projector::Factored {
                 projector: FactoredProjector::new(self.spec, &self.modules, Some(checkpoint))?,
-                ways: self.ways(),
+                routes: self.routes(),
             },
             false => Projector::Flat(FlatProjector::new(self.spec, self.tensors, Some(checkpoint))?),
         })
@@ -107,9 +107,9 @@ pub fn moments(
             return Err(IngestError::NoMoments { checkpoint: arg.name.clone(), kind: kind.name() });
         }
         CheckpointWeights::Adapter(folder) => {
-            (folder, tensors.iter().cloned().map(Trained::factor).collect())
+            (folder, tensors.iter().cloned().map(TrainedTensor::factor).collect())
         }
-        CheckpointWeights::Model(folder) => (folder, Trained::all(decoder)),
+        CheckpointWeights::Model(folder) => (folder, TrainedTensor::all(decoder)),
     };
     let file = MomentsFile::open(&Moments::find(folder)?, trained, |spec| tensors.contains(spec))?;
     // Adafactor without momentum has the second moment only, which is all that the normaliser needs.

@@ -10,7 +10,7 @@ use gstore_store::{DType, Granularity, RowSet};
 use crate::gradient::{AdamParams, GradForm, LossForm, ModuleSelection};
 use crate::projection::{DEFAULT_MODULE_DIM, ProjectionKind, ProjectionSpec};
 use gstore_data::TextOptions;
-use gstore_model::{Compute, Device, Reduction};
+use gstore_model::{ComputePrecision, Device, Reduction};
 
 /// One ingest: the features of one dataset at some checkpoints.
 #[derive(Debug, Clone)]
@@ -42,7 +42,7 @@ pub struct IngestRequest {
     /// change no bit, and are of jobs that compute features.
     pub beside: Vec<Device>,
     /// Precision of the factors of matrix products.
-    pub compute: Compute,
+    pub compute: ComputePrecision,
     /// Bytes of memory to stay below where that is possible without changing a result.
     pub max_memory: Option<u64>,
     /// Type of the stored vectors; losses are always f32.
@@ -100,7 +100,7 @@ impl IngestRequest {
             projection: ProjectionChoice::default(),
             device: Device::default(),
             beside: Vec::new(),
-            compute: Compute::default(),
+            compute: ComputePrecision::default(),
             max_memory: None,
             dtype: Self::DTYPE,
             text: TextOptions::default(),

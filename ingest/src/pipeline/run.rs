@@ -6,8 +6,8 @@
 //! are sealed one after the other, and what is there of a window every few minutes and when the run is stopped:
 //! what is sealed is never computed again. How often that happens changes files and no value.
 //!
-//! Memory: the weights, for each worker one batch of activations and gradients, at most [`ahead`] finished
-//! batches that wait for their turn, and one window of tokens with the text that is being read.
+//! Memory: the weights, for each worker one batch of activations and gradients, at most [`batches_ahead`]
+//! finished batches that wait for their turn, and one window of tokens with the text that is being read.
 
 use std::ops::ControlFlow;
 use std::time::Instant;
@@ -17,34 +17,34 @@ use gstore_core::parallel::{self, Give};
 use gstore_model::weights::NOT_NUMBERS;
 use gstore_store::{Granularity, Job, RowSet, SegmentWriter};
 
-use super::column::Offsets;
-use super::compute::{Computed, Computer};
-use super::memory::ahead;
-use super::prepare::{Prepared, Preparer};
+use super::column::LossOffsets;
+use super::compute::{ComputedRow, FeatureComputer};
+use super::memory::batches_ahead;
+use super::prepare::{BatchPreparer, TokenBatch};
 use super::request::IngestRequest;
 use super::work::{CheckpointWork, WindowWork};
 use super::{IngestError, Progress};
 
 /// A batch on its way to a worker.
-struct Task {
+struct BatchTask {
     window: usize,
     last_of_window: bool,
     /// Tokens of the rows that are missing: what progress counts.
     tokens: u64,
-    batch: Prepared,
+    batch: TokenBatch,
 }
 
 /// A batch on its way to the writer.
-struct Done {
+struct ComputedBatch {
     window: usize,
     last_of_window: bool,
     tokens: u64,
-    rows: Vec<Computed>,
+    rows: Vec<ComputedRow>,
 }
 
 /// How a checkpoint's run ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Ending {
+pub enum RunEnding {
     /// Every window is sealed.
     #[default]
     Finished,
@@ -60,20 +60,20 @@ pub enum Ending {
 pub fn run_checkpoint(
     job: &mut Job,
     work: &CheckpointWork,
-    (preparer, computers): (&Preparer<'_>, &[Computer]),
+    (preparer, computers): (&BatchPreparer<'_>, &[FeatureComputer]),
     request: &IngestRequest,
     threads: usize,
     progress: &mut dyn Progress,
     cancel: &Cancel,
-) -> Result<(Ending, u64), IngestError> {
-    let compute = |worker: usize, task: Task| -> Result<Done, IngestError> {
+) -> Result<(RunEnding, u64), IngestError> {
+    let compute = |worker: usize, task: BatchTask| -> Result<ComputedBatch, IngestError> {
         let computer = &computers[worker % computers.len()];
-        let Task { window, last_of_window, tokens, batch } = task;
-        Ok(Done { window, last_of_window, tokens, rows: computer.compute(&batch)? })
+        let BatchTask { window, last_of_window, tokens, batch } = task;
+        Ok(ComputedBatch { window, last_of_window, tokens, rows: computer.compute(&batch)? })
     };
     let mut open: Option<OpenWindow> = None;
     let (mut windows, mut rows) = (0, 0);
-    let write = |done: Done| -> Result<ControlFlow<()>, IngestError> {
+    let write = |done: ComputedBatch| -> Result<ControlFlow<()>, IngestError> {
         if cancel.is_raised() {
             return Ok(ControlFlow::Break(()));
         }
@@ -105,22 +105,22 @@ pub fn run_checkpoint(
         Ok(ControlFlow::Continue(()))
     };
     let threads = threads.max(1);
-    let prepare = |give: Give<'_, Task>| produce(work, preparer, give, cancel);
-    let ran = parallel::pipeline(threads, ahead(threads) as usize, prepare, compute, write);
+    let prepare = |give: Give<'_, BatchTask>| produce(work, preparer, give, cancel);
+    let ran = parallel::pipeline(threads, batches_ahead(threads) as usize, prepare, compute, write);
     ran.map_err(|error| with_model(error, computers))?;
     if windows == work.windows.len() {
-        return Ok((Ending::Finished, rows));
+        return Ok((RunEnding::Finished, rows));
     }
     // Of a row with a vector for each token, the last ones may be missing.
     if let Some(window) = open.filter(|_| request.granularity == Granularity::Sample) {
         rows += window.seal(job)?;
     }
-    Ok((Ending::Stopped, rows))
+    Ok((RunEnding::Stopped, rows))
 }
 
 /// The error of a model whose output for a row is no number.
 fn of_sample(
-    preparer: &Preparer<'_>,
+    preparer: &BatchPreparer<'_>,
     request: &IngestRequest,
     (work, row): (&CheckpointWork, u64),
     (what, value): (&'static str, f32),
@@ -136,7 +136,7 @@ fn of_sample(
 }
 
 /// An error of values that are no numbers, with the table of the model that has some.
-fn with_model(mut error: IngestError, computers: &[Computer]) -> IngestError {
+fn with_model(mut error: IngestError, computers: &[FeatureComputer]) -> IngestError {
     if let IngestError::Unsound { model, .. } | IngestError::Diverged { model, .. } = &mut error
         && let Some(computer) = computers.first()
     {
@@ -148,8 +148,8 @@ fn with_model(mut error: IngestError, computers: &[Computer]) -> IngestError {
 /// Prepares the batches of every missing window, in order.
 fn produce(
     work: &CheckpointWork,
-    preparer: &Preparer<'_>,
-    give: Give<'_, Task>,
+    preparer: &BatchPreparer<'_>,
+    give: Give<'_, BatchTask>,
     cancel: &Cancel,
 ) -> Result<(), IngestError> {
     for (window, needed) in work.windows.iter().enumerate() {
@@ -157,7 +157,7 @@ fn produce(
         while let Some(batch) = batches.next() {
             let wanted = batch.rows.iter().filter(|row| needed.is_missing(row.row) && row.is_first());
             let tokens = wanted.map(|row| row.encoded.ids.len() as u64).sum();
-            let task = Task { window, last_of_window: batches.peek().is_none(), tokens, batch };
+            let task = BatchTask { window, last_of_window: batches.peek().is_none(), tokens, batch };
             if cancel.is_raised() || !give(task) {
                 return Ok(());
             }
@@ -186,7 +186,7 @@ struct FeatureWindow {
     /// Begun with the first row: a segment has at least one.
     writer: Option<SegmentWriter>,
     /// What the losses of its rows are relative to, where it is a column of an ensemble.
-    offsets: Option<Offsets>,
+    offsets: Option<LossOffsets>,
 }
 
 impl OpenWindow {
@@ -204,8 +204,8 @@ impl OpenWindow {
     }
 
     /// Writes the vectors of a row, or of a token of it, where they are missing; says whether some were.
-    fn push(&mut self, job: &mut Job, computed: &Computed) -> Result<bool, IngestError> {
-        let Computed { row, pos, flags, vectors, .. } = computed;
+    fn push(&mut self, job: &mut Job, computed: &ComputedRow) -> Result<bool, IngestError> {
+        let ComputedRow { row, pos, flags, vectors, .. } = computed;
         let mut wanted = false;
         for window in &mut self.writers {
             if window.rows.contains(*row) {

@@ -10,7 +10,7 @@ use gstore_store::{Receipt, ShardIndex, ShardPlan, ShardStart, Snapshot, Snapsho
 
 use super::plan::IngestPlan;
 use super::request::IngestRequest;
-use super::{Ending, IngestError, IngestReport, Progress, compute_missing};
+use super::{IngestError, IngestReport, Progress, RunEnding, compute_missing};
 
 /// Which part of an ingest to compute, and where to.
 #[derive(Debug, Clone)]
@@ -110,8 +110,8 @@ pub fn ingest_shard(
         "removing the folder of the shard gives it up",
     )?;
     let receipt = match work.ending {
-        Ending::Finished => Some(job.finish(Some(plan.run_update()))?),
-        Ending::Stopped => None,
+        RunEnding::Finished => Some(job.finish(Some(plan.run_update()))?),
+        RunEnding::Stopped => None,
     };
     Ok(ShardReport { receipt, already: false, work })
 }

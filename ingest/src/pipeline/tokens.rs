@@ -4,12 +4,12 @@ use gstore_core::{Cancel, Remedy, many};
 use gstore_store::{CELL_ROWS, EncodingWriter, Granularity, Job, RowSet, SampleReader, TokenCount};
 
 use super::plan::IngestPlan;
-use super::prepare::Preparer;
+use super::prepare::BatchPreparer;
 use super::{IngestError, Progress, Unit};
 
 /// Tokens of the rows of a dataset, by cell: what progress needs, at 8 bytes for 4,096 rows.
 #[derive(Debug, Default)]
-pub struct Counts {
+pub struct TokenCounts {
     cells: Vec<(u64, u64, u64)>,
     rows: u64,
     truncated: u64,
@@ -17,7 +17,7 @@ pub struct Counts {
     is_new: bool,
 }
 
-impl Counts {
+impl TokenCounts {
     fn add(&mut self, count: &TokenCount) {
         self.rows += 1;
         self.truncated += u64::from(count.truncated);
@@ -82,7 +82,7 @@ pub fn count(
     samples: &SampleReader,
     progress: &mut dyn Progress,
     cancel: &Cancel,
-) -> Result<Counts, IngestError> {
+) -> Result<TokenCounts, IngestError> {
     let key = plan.encoding.key();
     let entry = plan.dataset.encoding(&key);
     let stored = entry.map(|entry| entry.rows()).unwrap_or_default();
@@ -91,7 +91,7 @@ pub fn count(
     let rows = live.as_deref().unwrap_or(&plan.rows);
     let reader = entry.map(|entry| plan.snapshot.encoding(entry)).transpose()?;
     let missing = rows.difference(&stored).difference(&job.encoding_rows_done(&plan.request.dataset, &key));
-    let preparer = Preparer {
+    let preparer = BatchPreparer {
         samples,
         encoder: &plan.encoder,
         granularity: Granularity::Sample,
@@ -101,7 +101,7 @@ pub fn count(
         cancel,
     };
     let mut writer: Option<EncodingWriter> = None;
-    let mut counts = Counts { is_new: !missing.is_empty(), ..Counts::default() };
+    let mut counts = TokenCounts { is_new: !missing.is_empty(), ..TokenCounts::default() };
     progress.start("counting tokens", rows.len(), Unit::Rows);
     for range in rows.ranges() {
         let mut start = range.start;

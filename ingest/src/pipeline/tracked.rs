@@ -6,19 +6,19 @@ use gstore_core::Kind;
 use gstore_store::ModuleGroup;
 
 use super::IngestError;
-use super::lengths::Lengths;
-use super::memory::{self, MemoryPlan, Sizes};
-use super::projector::{self, Source};
+use super::lengths::VectorLengths;
+use super::memory::{self, MemoryPlan, MemorySizes};
+use super::projector::{self, ProjectorInputs};
 use super::request::{CheckpointArg, CheckpointWeights, IngestRequest};
 use super::window::BatchLimits;
 use crate::gradient::{LossForm, ModuleSelection, tensor_specs};
 use crate::projection::{ProjectionError, ProjectionSpec};
-use gstore_model::architectures::{Decoder, Positions};
+use gstore_model::architectures::{Decoder, PositionEncoding};
 use gstore_model::params::{TensorSpec, total_len};
 use gstore_model::weights::{Adapter, ModelFolder, MomentsFile};
 
 /// What of a checkpoint is differentiated.
-pub(super) struct Tracked {
+pub(super) struct TrackedTensors {
     pub folder: ModelFolder,
     pub adapter: Option<Adapter>,
     /// The model's own tensors, as indices into its params; none with an adapter.
@@ -29,9 +29,9 @@ pub(super) struct Tracked {
 }
 
 /// Sizes that follow from what is differentiated.
-pub(super) struct Measure {
+pub(super) struct GradientSizes {
     /// Lengths of vectors.
-    pub lengths: Lengths,
+    pub lengths: VectorLengths,
     /// Module groups of a projected gradient.
     pub gradient_groups: Vec<ModuleGroup>,
     /// Where a batch ends.
@@ -40,13 +40,13 @@ pub(super) struct Measure {
     pub memory: MemoryPlan,
 }
 
-impl Tracked {
+impl TrackedTensors {
     /// Opens a checkpoint and checks that it can do what is asked.
     pub fn find(
         request: &IngestRequest,
         base: &ModelFolder,
         arg: &CheckpointArg,
-    ) -> Result<Tracked, IngestError> {
+    ) -> Result<TrackedTensors, IngestError> {
         let folder = checkpoint_folder(base, arg)?;
         let decoder = folder.decoder();
         check_request(request, decoder)?;
@@ -76,7 +76,7 @@ impl Tracked {
             }
             None => (Vec::new(), Vec::new()),
         };
-        Ok(Tracked { folder, adapter, indices, tensors, projection })
+        Ok(TrackedTensors { folder, adapter, indices, tensors, projection })
     }
 
     /// Sizes of vectors, of batches and of memory. `checkpoint` is the checkpoint's id, or
@@ -89,16 +89,16 @@ impl Tracked {
         request: &IngestRequest,
         arg: &CheckpointArg,
         checkpoint: &str,
-    ) -> Result<Measure, IngestError> {
+    ) -> Result<GradientSizes, IngestError> {
         let decoder = self.folder.decoder();
-        let source = Source::new(decoder, &self.indices, &self.tensors, &self.projection);
+        let source = ProjectorInputs::new(decoder, &self.indices, &self.tensors, &self.projection);
         let forms = request.forms();
         let (held, (dim, gradient_groups)) = match forms.is_empty() {
             true => (0, (0, Vec::new())),
             false => (source.held(decoder, &self.indices, &forms), source.shape(checkpoint)?),
         };
         let length = |values: usize| u32::try_from(values).map_err(|_| IngestError::TooWide);
-        let lengths = Lengths {
+        let lengths = VectorLengths {
             hidden: length(decoder.hidden_size)?,
             gradient: length(dim)?,
             groups: length(gradient_groups.len())?,
@@ -106,7 +106,7 @@ impl Tracked {
         // Each form is summed in double precision, then rounded.
         let made = forms.len().saturating_mul(dim).saturating_mul(3);
         let limits = BatchLimits::new(request.batch_tokens, held.saturating_add(made));
-        let sizes = Sizes {
+        let sizes = MemorySizes {
             checkpoint: &arg.name,
             decoder,
             tracked: total_len(&self.tensors) as u64,
@@ -117,7 +117,7 @@ impl Tracked {
             limits,
         };
         let memory = memory::plan(request, &sizes)?;
-        Ok(Measure { lengths, gradient_groups, limits, memory })
+        Ok(GradientSizes { lengths, gradient_groups, limits, memory })
     }
 
     /// The optimizer's moments of the tensors.
@@ -166,7 +166,7 @@ pub fn positions(model: &Path) -> Result<Option<u32>, IngestError> {
         // What it is instead is told as for any other use.
         false => ModelFolder::open(model)?.decoder().clone(),
     };
-    let learned = decoder.positions == Positions::Learned;
+    let learned = decoder.positions == PositionEncoding::Learned;
     Ok(learned.then(|| u32::try_from(decoder.max_positions).unwrap_or(u32::MAX)))
 }
 
@@ -177,7 +177,7 @@ fn check_request(request: &IngestRequest, decoder: &Decoder) -> Result<(), Inges
         return Err(IngestError::NoLayer { layer, layers });
     }
     let positions = decoder.max_positions;
-    if decoder.positions == Positions::Learned && request.text.max_length as usize > positions {
+    if decoder.positions == PositionEncoding::Learned && request.text.max_length as usize > positions {
         return Err(IngestError::TooLong { max_length: request.text.max_length, positions });
     }
     Ok(())

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use gstore_store::{CELL_ROWS, RowSet};
 
-use super::column::Column;
+use super::column::EnsembleColumn;
 
 /// The part of one checkpoint's features that is missing.
 #[derive(Debug, Clone)]
@@ -16,7 +16,7 @@ pub struct CheckpointWork {
     /// Windows with missing rows, ascending.
     pub windows: Vec<WindowWork>,
     /// What losses are relative to, where they become a column of an ensemble.
-    pub column: Option<Column>,
+    pub column: Option<EnsembleColumn>,
 }
 
 /// One window: a cell, and the rows of it that each feature lacks.

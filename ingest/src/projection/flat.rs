@@ -15,13 +15,13 @@ use gstore_model::params::TensorSpec;
 
 use super::error::ProjectionError;
 use super::gaussian::Gaussian;
-use super::key::{Side, derive_key};
+use super::key::{MatrixSide, derive_key};
 use super::kind::ProjectionKind;
-use super::philox::{Tag, Words};
+use super::philox::{RandomWords, StreamTag};
 use super::rademacher::Rademacher;
 use super::sjlt::Sjlt;
 use super::spec::ProjectionSpec;
-use super::summed::{KeyedTensor, Summed, SummedKind};
+use super::summed::{KeyedTensor, RandomMatrix, SummedProjection};
 use super::{groups, mask, none};
 
 /// Bytes that a table of drawn entries may take; beyond it entries are drawn again for each batch.
@@ -35,11 +35,11 @@ pub struct FlatProjector {
     dim: usize,
     inputs: usize,
     groups: Vec<ModuleGroup>,
-    layout: Layout,
+    layout: FlatForm,
 }
 
-enum Layout {
-    Sum(Summed),
+enum FlatForm {
+    Sum(SummedProjection),
     /// Input index and factor of each output, ascending.
     Sample(Vec<(usize, f64)>),
     Copy,
@@ -70,28 +70,33 @@ impl FlatProjector {
         let inputs: usize = sizes.iter().sum();
         let checkpoint = spec.scope(checkpoint)?;
         let words = |name: &str, tag| {
-            Words::new(derive_key(spec.kind.name(), name, Side::Whole, spec.seed, checkpoint), tag)
+            RandomWords::new(
+                derive_key(spec.kind.name(), name, MatrixSide::Whole, spec.seed, checkpoint),
+                tag,
+            )
         };
-        let sum = |kind: Box<dyn SummedKind>, tag| {
+        let sum = |kind: Box<dyn RandomMatrix>, tag| {
             let mut start = 0;
             let keyed = tensors.iter().zip(&sizes).map(|(tensor, len)| {
                 let keyed = KeyedTensor { start, len: *len, words: words(&tensor.name, tag) };
                 start += len;
                 keyed
             });
-            Layout::Sum(Summed::new(kind, spec.dim as usize, keyed.collect(), budget))
+            FlatForm::Sum(SummedProjection::new(kind, spec.dim as usize, keyed.collect(), budget))
         };
         let single = groups::single(spec.dim);
         let (layout, groups) = match spec.kind {
-            ProjectionKind::Sjlt { s } => (sum(Box::new(Sjlt::new(spec.dim, s)), Tag::Sjlt), single),
-            ProjectionKind::Rademacher => (sum(Box::new(Rademacher::new(spec.dim)), Tag::Rademacher), single),
-            ProjectionKind::Gaussian => (sum(Box::new(Gaussian::new(spec.dim)), Tag::Gaussian), single),
+            ProjectionKind::Sjlt { s } => (sum(Box::new(Sjlt::new(spec.dim, s)), StreamTag::Sjlt), single),
+            ProjectionKind::Rademacher => {
+                (sum(Box::new(Rademacher::new(spec.dim)), StreamTag::Rademacher), single)
+            }
+            ProjectionKind::Gaussian => (sum(Box::new(Gaussian::new(spec.dim)), StreamTag::Gaussian), single),
             ProjectionKind::Mask => {
                 let parts = mask_parts(spec.dim, &sizes)?;
-                let sampled = sample_all(tensors, &sizes, &parts, |name| words(name, Tag::Mask));
-                (Layout::Sample(sampled), module_groups(tensors, &parts, spec.dim as usize)?)
+                let sampled = sample_all(tensors, &sizes, &parts, |name| words(name, StreamTag::Mask));
+                (FlatForm::Sample(sampled), module_groups(tensors, &parts, spec.dim as usize)?)
             }
-            ProjectionKind::None => (Layout::Copy, module_groups(tensors, &sizes, inputs)?),
+            ProjectionKind::None => (FlatForm::Copy, module_groups(tensors, &sizes, inputs)?),
             kind => return Err(ProjectionError::NotFlat { kind }),
         };
         let dim = if spec.kind == ProjectionKind::None { inputs } else { spec.dim as usize };
@@ -105,7 +110,7 @@ impl FlatProjector {
 
     /// Whether it samples coordinates.
     pub fn is_mask(&self) -> bool {
-        matches!(self.layout, Layout::Sample(_))
+        matches!(self.layout, FlatForm::Sample(_))
     }
 
     /// Input coordinates: the sum of the tensors' sizes.
@@ -121,7 +126,7 @@ impl FlatProjector {
     /// Bytes held by the table of drawn entries.
     pub fn table_bytes(&self) -> usize {
         match &self.layout {
-            Layout::Sum(summed) => summed.table_bytes(),
+            FlatForm::Sum(summed) => summed.table_bytes(),
             _ => 0,
         }
     }
@@ -134,8 +139,8 @@ impl FlatProjector {
     pub fn sparse_signs(&self, range: std::ops::Range<usize>) -> Option<(Vec<u32>, usize)> {
         assert!(range.end <= self.inputs, "coordinates {range:?} of {}", self.inputs);
         match &self.layout {
-            Layout::Sum(summed) => summed.sparse(range),
-            Layout::Sample(_) | Layout::Copy => None,
+            FlatForm::Sum(summed) => summed.sparse(range),
+            FlatForm::Sample(_) | FlatForm::Copy => None,
         }
     }
 
@@ -156,19 +161,19 @@ impl FlatProjector {
         assert!(grads.iter().all(|g| g.len() == self.inputs), "every gradient has {} values", self.inputs);
         assert_eq!(out.len(), grads.len() * self.dim, "output of {} gradients", grads.len());
         match &self.layout {
-            Layout::Sum(summed) => {
+            FlatForm::Sum(summed) => {
                 let mut totals = vec![0.0; out.len()];
                 summed.add_batch(0, grads, &mut totals);
                 summed.finish(&totals, out);
             }
-            Layout::Sample(sampled) => {
+            FlatForm::Sample(sampled) => {
                 for (grad, out) in grads.iter().zip(out.chunks_exact_mut(self.dim)) {
                     for (out, (index, factor)) in out.iter_mut().zip(sampled) {
                         *out = (f64::from(grad[*index]) * factor) as f32;
                     }
                 }
             }
-            Layout::Copy => {
+            FlatForm::Copy => {
                 for (grad, out) in grads.iter().zip(out.chunks_exact_mut(self.dim)) {
                     out.copy_from_slice(grad);
                 }
@@ -193,15 +198,15 @@ impl FlatProjector {
             self.inputs
         );
         match &self.layout {
-            Layout::Sum(summed) => summed.add(offset, values, totals),
-            Layout::Sample(sampled) => {
+            FlatForm::Sum(summed) => summed.add(offset, values, totals),
+            FlatForm::Sample(sampled) => {
                 let first = sampled.partition_point(|(index, _)| *index < offset);
                 for ((index, factor), total) in sampled.iter().zip(totals).skip(first) {
                     let Some(value) = values.get(index - offset) else { break };
                     *total += f64::from(*value) * factor;
                 }
             }
-            Layout::Copy => none::add(offset, values, totals),
+            FlatForm::Copy => none::add(offset, values, totals),
         }
     }
 
@@ -209,7 +214,7 @@ impl FlatProjector {
     pub fn finish(&self, totals: &[f64], out: &mut [f32]) {
         assert_eq!((totals.len(), out.len()), (self.dim, self.dim), "lengths of totals and output");
         match &self.layout {
-            Layout::Sum(summed) => summed.finish(totals, out),
+            FlatForm::Sum(summed) => summed.finish(totals, out),
             _ => out.iter_mut().zip(totals).for_each(|(out, total)| *out = *total as f32),
         }
     }
@@ -263,7 +268,7 @@ fn sample_all(
     tensors: &[TensorSpec],
     sizes: &[usize],
     parts: &[usize],
-    words: impl Fn(&str) -> Words,
+    words: impl Fn(&str) -> RandomWords,
 ) -> Vec<(usize, f64)> {
     let mut sampled = Vec::with_capacity(parts.iter().sum());
     let mut start = 0;

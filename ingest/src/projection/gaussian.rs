@@ -8,8 +8,8 @@ use std::f64::consts::TAU;
 
 use gstore_model::cpu::vectorised;
 
-use super::philox::Words;
-use super::summed::SummedKind;
+use super::philox::RandomWords;
+use super::summed::RandomMatrix;
 
 /// The dense normal matrix with `dim` rows.
 #[derive(Clone, Copy, Debug)]
@@ -35,12 +35,12 @@ fn normals(words: [u32; 4]) -> [f64; 4] {
     [a, b, c, d]
 }
 
-impl SummedKind for Gaussian {
+impl RandomMatrix for Gaussian {
     fn width(&self) -> usize {
         self.dim
     }
 
-    fn fill(&self, words: Words, first: u64, entries: &mut [u32]) {
+    fn fill(&self, words: RandomWords, first: u64, entries: &mut [u32]) {
         let root = (self.dim as f64).sqrt();
         for (i, column) in (first..).zip(entries.chunks_exact_mut(self.dim)) {
             for (call, four) in (0..).zip(column.chunks_mut(4)) {
@@ -75,12 +75,15 @@ impl SummedKind for Gaussian {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::projection::key::{Side, derive_key};
-    use crate::projection::philox::Tag;
+    use crate::projection::key::{MatrixSide, derive_key};
+    use crate::projection::philox::StreamTag;
 
     #[test]
     fn golden_words_and_column() {
-        let words = Words::new(derive_key("gaussian", "layers.0.w", Side::Whole, 42, None), Tag::Gaussian);
+        let words = RandomWords::new(
+            derive_key("gaussian", "layers.0.w", MatrixSide::Whole, 42, None),
+            StreamTag::Gaussian,
+        );
         assert_eq!(words.at(0, 0), [0x3fd0962e, 0xfbe54054, 0x868edf4c, 0x535ca825]);
         let mut column = [0; 4];
         Gaussian::new(4).fill(words, 0, &mut column);

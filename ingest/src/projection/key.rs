@@ -6,7 +6,7 @@ use sha2::{Digest, Sha256};
 
 /// Which side of a tensor a matrix acts on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Side {
+pub enum MatrixSide {
     /// The flattened tensor.
     Whole,
     /// The output gradients of a module.
@@ -17,20 +17,20 @@ pub enum Side {
     Post,
 }
 
-impl Side {
+impl MatrixSide {
     fn name(self) -> &'static str {
         match self {
-            Side::Whole => "",
-            Side::Out => "out",
-            Side::In => "in",
-            Side::Post => "post",
+            MatrixSide::Whole => "",
+            MatrixSide::Out => "out",
+            MatrixSide::In => "in",
+            MatrixSide::Post => "post",
         }
     }
 }
 
 /// The first eight bytes, little endian, of SHA-256 over
 /// `"gstore-proj-v1" 00 kind 00 tensor 00 side 00 seed(u64 LE) [00 checkpoint]`.
-pub fn derive_key(kind: &str, tensor: &str, side: Side, seed: u64, checkpoint: Option<&str>) -> u64 {
+pub fn derive_key(kind: &str, tensor: &str, side: MatrixSide, seed: u64, checkpoint: Option<&str>) -> u64 {
     let mut hash = Sha256::new();
     for part in ["gstore-proj-v1", kind, tensor, side.name()] {
         hash.update(part.as_bytes());
@@ -49,11 +49,11 @@ pub fn derive_key(kind: &str, tensor: &str, side: Side, seed: u64, checkpoint: O
 
 #[cfg(test)]
 mod tests {
-    use super::{Side, derive_key};
+    use super::{MatrixSide, derive_key};
 
     #[test]
     fn golden_keys() {
-        let key = |kind| derive_key(kind, "layers.0.w", Side::Whole, 42, None);
+        let key = |kind| derive_key(kind, "layers.0.w", MatrixSide::Whole, 42, None);
         assert_eq!(key("rademacher"), 0xc25943c953f1f3fb);
         assert_eq!(key("gaussian"), 0x49c1d9ef35ba9cef);
         assert_eq!(key("sjlt"), 0xd07872259babe0a8);
@@ -63,27 +63,27 @@ mod tests {
     #[test]
     fn golden_keys_of_sides() {
         let key = |kind, side, seed| derive_key(kind, "layers.0.w", side, seed, None);
-        assert_eq!(key("rademacher", Side::Out, 4), 0xba11db6356f5f3f9);
-        assert_eq!(key("rademacher", Side::In, 4), 0x37c0c344232c01a9);
-        assert_eq!(key("mask", Side::Out, 42), 0xd41e6db069723abc);
-        assert_eq!(key("mask", Side::In, 42), 0xc699012f9abf4f0e);
-        assert_eq!(key("sjlt", Side::Out, 42), 0x7b11636e2d0af315);
-        assert_eq!(key("sjlt", Side::In, 42), 0x49dc238ddf76094d);
-        assert_eq!(key("sjlt", Side::Post, 42), 0xc2b0464432128f27);
+        assert_eq!(key("rademacher", MatrixSide::Out, 4), 0xba11db6356f5f3f9);
+        assert_eq!(key("rademacher", MatrixSide::In, 4), 0x37c0c344232c01a9);
+        assert_eq!(key("mask", MatrixSide::Out, 42), 0xd41e6db069723abc);
+        assert_eq!(key("mask", MatrixSide::In, 42), 0xc699012f9abf4f0e);
+        assert_eq!(key("sjlt", MatrixSide::Out, 42), 0x7b11636e2d0af315);
+        assert_eq!(key("sjlt", MatrixSide::In, 42), 0x49dc238ddf76094d);
+        assert_eq!(key("sjlt", MatrixSide::Post, 42), 0xc2b0464432128f27);
     }
 
     #[test]
     fn every_part_matters() {
         let keys = [
-            derive_key("sjlt", "a", Side::Whole, 0, None),
-            derive_key("sjlt", "a", Side::Whole, 1, None),
-            derive_key("sjlt", "b", Side::Whole, 0, None),
-            derive_key("mask", "a", Side::Whole, 0, None),
-            derive_key("sjlt", "a", Side::Out, 0, None),
-            derive_key("sjlt", "a", Side::In, 0, None),
-            derive_key("sjlt", "a", Side::Post, 0, None),
-            derive_key("sjlt", "a", Side::Whole, 0, Some("")),
-            derive_key("sjlt", "a", Side::Whole, 0, Some("c")),
+            derive_key("sjlt", "a", MatrixSide::Whole, 0, None),
+            derive_key("sjlt", "a", MatrixSide::Whole, 1, None),
+            derive_key("sjlt", "b", MatrixSide::Whole, 0, None),
+            derive_key("mask", "a", MatrixSide::Whole, 0, None),
+            derive_key("sjlt", "a", MatrixSide::Out, 0, None),
+            derive_key("sjlt", "a", MatrixSide::In, 0, None),
+            derive_key("sjlt", "a", MatrixSide::Post, 0, None),
+            derive_key("sjlt", "a", MatrixSide::Whole, 0, Some("")),
+            derive_key("sjlt", "a", MatrixSide::Whole, 0, Some("c")),
         ];
         for (i, a) in keys.iter().enumerate() {
             assert!(keys[..i].iter().all(|b| a != b));

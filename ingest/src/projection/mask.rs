@@ -3,11 +3,11 @@
 //! Costs k reads, but its variance grows with the kurtosis of the coordinates: on heavy-tailed gradients it
 //! is far worse than any of the other kinds. Opt-in only.
 
-use super::philox::Words;
+use super::philox::RandomWords;
 
 /// One output coordinate: which input it reads and the factor.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Sampled {
+pub(super) struct SampledCoordinate {
     /// Index in the tensor.
     pub(super) index: u64,
     /// Length of the stratum; the factor is its square root.
@@ -15,7 +15,7 @@ pub(super) struct Sampled {
 }
 
 /// The `k` samples of a tensor of `p >= k` coordinates, in index order, distinct.
-pub(super) fn sample(words: Words, p: u64, k: u64) -> Vec<Sampled> {
+pub(super) fn sample(words: RandomWords, p: u64, k: u64) -> Vec<SampledCoordinate> {
     let bound = |j: u64| (u128::from(j) * u128::from(p) / u128::from(k)) as u64;
     (0..k)
         .map(|j| {
@@ -23,7 +23,7 @@ pub(super) fn sample(words: Words, p: u64, k: u64) -> Vec<Sampled> {
             let length = end - start;
             let word = words.at(j / 4, 0)[(j % 4) as usize];
             let within = (u128::from(word) * u128::from(length)) >> 32;
-            Sampled { index: start + within as u64, length }
+            SampledCoordinate { index: start + within as u64, length }
         })
         .collect()
 }
@@ -62,13 +62,14 @@ pub(super) fn split(dim: usize, sizes: &[usize]) -> Vec<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::projection::key::{Side, derive_key};
-    use crate::projection::philox::Tag;
+    use crate::projection::key::{MatrixSide, derive_key};
+    use crate::projection::philox::StreamTag;
     use proptest::prelude::*;
 
     #[test]
     fn golden_words_and_indices() {
-        let words = Words::new(derive_key("mask", "layers.0.w", Side::Whole, 42, None), Tag::Mask);
+        let words =
+            RandomWords::new(derive_key("mask", "layers.0.w", MatrixSide::Whole, 42, None), StreamTag::Mask);
         assert_eq!(words.at(0, 0)[..3], [0xdb52f3ce, 0x06c1873d, 0x18ebfa85]);
         let got: Vec<_> = sample(words, 8, 3).iter().map(|s| (s.index, s.length)).collect();
         assert_eq!(got, [(1, 2), (2, 3), (5, 3)]);
@@ -96,7 +97,7 @@ mod tests {
         #[test]
         fn indices_are_sorted_distinct_and_inside(key: u64, p in 1u64..5000, fraction in 0f64..=1.0) {
             let k = 1 + ((p - 1) as f64 * fraction) as u64;
-            let got = sample(Words::new(key, Tag::Mask), p, k);
+            let got = sample(RandomWords::new(key, StreamTag::Mask), p, k);
             prop_assert_eq!(got.len() as u64, k);
             prop_assert!(got.windows(2).all(|w| w[0].index < w[1].index));
             prop_assert!(got.iter().all(|s| s.index < p));

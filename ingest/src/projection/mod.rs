@@ -31,14 +31,14 @@ mod text;
 
 pub use error::ProjectionError;
 pub use factored::{
-    Explanation, FactoredProjector, KURTOSIS_LIMIT, Last, Noise, OutFactors, Way, choose, explain, kurtosis,
-    noise, table_bytes,
+    FactoredProjector, KURTOSIS_LIMIT, OutFactors, PostProjection, ProjectionNoise, ProjectionRoute,
+    ProjectionSummary, choose, explain, kurtosis, noise, table_bytes,
 };
 pub(crate) use factored::{NOMINAL_TOKENS, choose_module};
 pub use flat::FlatProjector;
 pub(crate) use flat::TABLE_BUDGET;
 pub use kind::{DEFAULT_MODULE_DIM, ProjectionKind};
-pub use modules::{EigenBasis, EigenBlock, ModuleShape, Shape, SideEntries, modules_of};
+pub use modules::{EigenBasis, EigenBlock, GradientShape, ModuleShape, SideEntries, modules_of};
 pub(crate) use modules::{SideMatrix, tensor_modules};
 pub use spec::ProjectionSpec;
 pub use summed::BLOCK;

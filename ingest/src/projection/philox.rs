@@ -14,7 +14,7 @@ const W1: u32 = 0xBB67_AE85;
 /// What the words are for; the last counter word, so that kinds never share words even under one key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
-pub enum Tag {
+pub enum StreamTag {
     /// Signs of the dense +-1 matrix.
     Rademacher = 0,
     /// Uniforms of the dense normal matrix.
@@ -42,14 +42,14 @@ pub fn philox4x32_10(counter: [u32; 4], key: [u32; 2]) -> [u32; 4] {
 
 /// A keyed generator for one kind.
 #[derive(Clone, Copy, Debug)]
-pub struct Words {
+pub struct RandomWords {
     key: [u32; 2],
-    tag: Tag,
+    tag: StreamTag,
 }
 
-impl Words {
+impl RandomWords {
     /// Words of `tag` under a derived 64-bit key (see [`super::key::derive_key`]).
-    pub fn new(key: u64, tag: Tag) -> Self {
+    pub fn new(key: u64, tag: StreamTag) -> Self {
         Self { key: [key as u32, (key >> 32) as u32], tag }
     }
 

@@ -5,8 +5,8 @@
 
 use gstore_model::cpu::vectorised;
 
-use super::philox::Words;
-use super::summed::SummedKind;
+use super::philox::RandomWords;
+use super::summed::RandomMatrix;
 
 /// Rows of a column that one generator call gives.
 const ROWS_PER_CALL: usize = 128;
@@ -42,12 +42,12 @@ impl Rademacher {
     }
 }
 
-impl SummedKind for Rademacher {
+impl RandomMatrix for Rademacher {
     fn width(&self) -> usize {
         4 * self.dim.div_ceil(ROWS_PER_CALL)
     }
 
-    fn fill(&self, words: Words, first: u64, entries: &mut [u32]) {
+    fn fill(&self, words: RandomWords, first: u64, entries: &mut [u32]) {
         for (i, column) in (first..).zip(entries.chunks_exact_mut(self.width())) {
             for (call, four) in (0..).zip(column.chunks_exact_mut(4)) {
                 four.copy_from_slice(&words.at(i, call));
@@ -95,13 +95,15 @@ fn add(sums: &mut [f32], value: f32, byte: u8) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::projection::key::{Side, derive_key};
-    use crate::projection::philox::Tag;
+    use crate::projection::key::{MatrixSide, derive_key};
+    use crate::projection::philox::StreamTag;
 
     #[test]
     fn golden_words_and_signs() {
-        let words =
-            Words::new(derive_key("rademacher", "layers.0.w", Side::Whole, 42, None), Tag::Rademacher);
+        let words = RandomWords::new(
+            derive_key("rademacher", "layers.0.w", MatrixSide::Whole, 42, None),
+            StreamTag::Rademacher,
+        );
         assert_eq!(words.at(0, 0), [0xdce66a8a, 0x784b855e, 0xb2e9ecf3, 0xaf1e390e]);
         let kind = Rademacher::new(4);
         let mut entries = vec![0; 8 * kind.width()];
@@ -116,8 +118,10 @@ mod tests {
     /// Numbers of sums that end within a byte, within a word and within a call.
     #[test]
     fn each_sum_takes_the_sign_of_its_own_bit() {
-        let words =
-            Words::new(derive_key("rademacher", "layers.0.w", Side::Whole, 42, None), Tag::Rademacher);
+        let words = RandomWords::new(
+            derive_key("rademacher", "layers.0.w", MatrixSide::Whole, 42, None),
+            StreamTag::Rademacher,
+        );
         for dim in [1, 7, 8, 31, 32, 45, 128, 131] {
             let kind = Rademacher::new(dim);
             let mut entries = vec![0; 2 * kind.width()];

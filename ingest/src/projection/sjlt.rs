@@ -4,8 +4,8 @@
 //! is number `i*s + t` of the stream: bit 0 is the sign, the rest picks the row. Kane and Nelson
 //! 2012 (arXiv 1012.1577).
 
-use super::philox::Words;
-use super::summed::SummedKind;
+use super::philox::RandomWords;
+use super::summed::RandomMatrix;
 
 /// Sign bit of a packed entry; the rest is the row.
 pub(super) const NEGATIVE: u32 = 1 << 31;
@@ -30,12 +30,12 @@ impl Sjlt {
     }
 }
 
-impl SummedKind for Sjlt {
+impl RandomMatrix for Sjlt {
     fn width(&self) -> usize {
         self.s as usize
     }
 
-    fn fill(&self, words: Words, first: u64, entries: &mut [u32]) {
+    fn fill(&self, words: RandomWords, first: u64, entries: &mut [u32]) {
         let mut n = first * u64::from(self.s);
         let mut t = 0;
         let mut rest = entries;
@@ -100,11 +100,11 @@ fn apply_fixed<const S: usize>(entries: &[u32], values: &[f32], sums: &mut [f32]
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::projection::key::{Side, derive_key};
-    use crate::projection::philox::Tag;
+    use crate::projection::key::{MatrixSide, derive_key};
+    use crate::projection::philox::StreamTag;
 
-    fn words() -> Words {
-        Words::new(derive_key("sjlt", "layers.0.w", Side::Whole, 42, None), Tag::Sjlt)
+    fn words() -> RandomWords {
+        RandomWords::new(derive_key("sjlt", "layers.0.w", MatrixSide::Whole, 42, None), StreamTag::Sjlt)
     }
 
     fn entries(dim: u32, s: u32) -> Vec<(u32, bool)> {

@@ -11,7 +11,7 @@ use std::ops::Range;
 use gstore_model::cpu::vectorised;
 use rayon::prelude::*;
 
-use super::philox::Words;
+use super::philox::RandomWords;
 
 /// Coordinates summed in f32 before the sum goes to the f64 total.
 pub const BLOCK: usize = 65_536;
@@ -33,11 +33,11 @@ const fn power_of_two(exponent: i32) -> f32 {
 }
 
 /// One kind of random matrix, column by column.
-pub(super) trait SummedKind: Send + Sync {
+pub(super) trait RandomMatrix: Send + Sync {
     /// Table entries for one coordinate.
     fn width(&self) -> usize;
     /// Draws the entries of consecutive coordinates of one tensor, the first of which has index `first`.
-    fn fill(&self, words: Words, first: u64, entries: &mut [u32]);
+    fn fill(&self, words: RandomWords, first: u64, entries: &mut [u32]);
     /// Adds the unscaled columns of `entries`, weighted by `values`, to `sums`.
     fn apply(&self, entries: &[u32], values: &[f32], sums: &mut [f32]);
     /// Factor of the whole matrix, applied once to the f64 totals.
@@ -52,12 +52,12 @@ pub(super) trait SummedKind: Send + Sync {
 pub(super) struct KeyedTensor {
     pub(super) start: usize,
     pub(super) len: usize,
-    pub(super) words: Words,
+    pub(super) words: RandomWords,
 }
 
 /// A summed projection of the concatenation of several tensors.
-pub(super) struct Summed {
-    kind: Box<dyn SummedKind>,
+pub(super) struct SummedProjection {
+    kind: Box<dyn RandomMatrix>,
     dim: usize,
     tensors: Vec<KeyedTensor>,
     table: Option<Vec<u32>>,
@@ -69,10 +69,10 @@ struct BlockSums {
     unscale: f64,
 }
 
-impl Summed {
+impl SummedProjection {
     /// Builds the table when it fits into `budget` bytes.
     pub(super) fn new(
-        kind: Box<dyn SummedKind>,
+        kind: Box<dyn RandomMatrix>,
         dim: usize,
         tensors: Vec<KeyedTensor>,
         budget: usize,
@@ -105,7 +105,7 @@ impl Summed {
         let len = samples.first().map_or(0, |s| s.len());
         let mut sums: Vec<BlockSums> =
             samples.iter().map(|_| BlockSums { sums: vec![0.0; self.dim], unscale: 1.0 }).collect();
-        let mut scratch = Scratch::default();
+        let mut scratch = ColumnScratch::default();
         for block in blocks(offset, len) {
             self.block(offset, &block, samples, &mut sums, &mut scratch);
             for (sums, totals) in sums.iter().zip(totals.chunks_exact_mut(self.dim)) {
@@ -140,7 +140,7 @@ impl Summed {
         block: &Range<usize>,
         samples: &[&[f32]],
         sums: &mut [BlockSums],
-        scratch: &mut Scratch,
+        scratch: &mut ColumnScratch,
     ) {
         let width = self.kind.width();
         for (sample, sums) in samples.iter().zip(sums.iter_mut()) {
@@ -211,7 +211,7 @@ fn has_large(values: &[f32]) -> bool {
 }
 
 #[derive(Default)]
-struct Scratch {
+struct ColumnScratch {
     entries: Vec<u32>,
     scaled: Vec<f32>,
 }

@@ -4,7 +4,8 @@
 use std::path::{Path, PathBuf};
 
 use gstore_ingest::gradient::{
-    CheckpointSource, Engine, GradFeatures, GradForm, Projector, Want, module_shapes, tensor_specs,
+    CheckpointSource, Engine, GradFeatures, GradForm, Projector, RequestedOutputs, module_shapes,
+    tensor_specs,
 };
 use gstore_ingest::projection::{FactoredProjector, FlatProjector, ModuleShape, ProjectionSpec};
 use gstore_model::PackedSample;
@@ -103,7 +104,7 @@ pub fn whole(model: &Path) -> (CheckpointSource, Vec<TensorSpec>, Vec<ModuleShap
 /// The gradient features of each sample.
 pub fn gradients(engine: &Engine, batch: &[PackedSample<'_>]) -> Vec<Vec<f32>> {
     let mut out = Vec::new();
-    let want = Want { grad: true, ..Want::default() };
+    let want = RequestedOutputs { grad: true, ..RequestedOutputs::default() };
     engine.run(batch, want, &mut |_, output| out.push(output.grads.to_vec())).unwrap();
     out
 }

@@ -12,7 +12,7 @@ use gstore_curvature::Module;
 use gstore_ingest::curvature::{CurvatureEngine, Measurement};
 use gstore_ingest::gradient::{CheckpointSource, ModuleSelection};
 use gstore_model::cpu::Cpu;
-use gstore_model::{Compute, Keep};
+use gstore_model::{ComputePrecision, SavedActivations};
 
 use crate::common::reference::{Shared, shared};
 use check::check_factors;
@@ -40,7 +40,9 @@ fn check_group(shared: &Shared, cases: &[Case], checks: &mut Checks) {
     let source =
         CheckpointSource { model: shared.path(cases[0].model()), adapter: None, tracked: Vec::new() };
     let selection = ModuleSelection { patterns: names.into_iter().cloned().collect(), biases: false };
-    let mut engine = CurvatureEngine::load(&source, Cpu::new(Compute::F32), &selection, Keep::All).unwrap();
+    let mut engine =
+        CurvatureEngine::load(&source, Cpu::new(ComputePrecision::F32), &selection, SavedActivations::All)
+            .unwrap();
     check_shapes(engine.modules(), cases);
     let diagonal = cases.iter().any(|case| case.listed("strategies").contains(&"diagonal"));
     let (factors, stored) = fit(&mut engine, &file, cases, diagonal);

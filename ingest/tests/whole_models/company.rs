@@ -1,11 +1,11 @@
 //! Batch independence: a row has the same bits in any batch, and a form next to any others.
 
-use gstore_ingest::gradient::{AdamParams, Engine, GradFeatures, GradForm, Want};
-use gstore_ingest::projection::{ProjectionKind, Way};
-use gstore_model::Compute;
+use gstore_ingest::gradient::{AdamParams, Engine, GradFeatures, GradForm, RequestedOutputs};
+use gstore_ingest::projection::{ProjectionKind, ProjectionRoute};
+use gstore_model::ComputePrecision;
 use gstore_model::cpu::Cpu;
 use gstore_model::weights::Moments;
-use gstore_model::{Keep, PackedSample};
+use gstore_model::{PackedSample, SavedActivations};
 use tempfile::TempDir;
 
 use super::{Whole, each_model, finetune, levels};
@@ -24,7 +24,7 @@ struct Bits {
     sound: Vec<bool>,
 }
 
-fn bits(engine: &Engine, batch: &[PackedSample<'_>], want: Want) -> Vec<Bits> {
+fn bits(engine: &Engine, batch: &[PackedSample<'_>], want: RequestedOutputs) -> Vec<Bits> {
     let mut all = Vec::new();
     let of = |values: &[f32]| values.iter().map(|v| v.to_bits()).collect::<Vec<_>>();
     engine
@@ -42,11 +42,11 @@ fn bits(engine: &Engine, batch: &[PackedSample<'_>], want: Want) -> Vec<Bits> {
     all
 }
 
-fn alone(engine: &Engine, batch: &[PackedSample<'_>], want: Want) -> Vec<Bits> {
+fn alone(engine: &Engine, batch: &[PackedSample<'_>], want: RequestedOutputs) -> Vec<Bits> {
     batch.iter().flat_map(|sample| bits(engine, &[*sample], want)).collect()
 }
 
-const GRAD: Want = Want {
+const GRAD: RequestedOutputs = RequestedOutputs {
     loss: true,
     entropy: false,
     embed_mean: false,
@@ -54,7 +54,7 @@ const GRAD: Want = Want {
     embed_weighted: false,
     grad: true,
 };
-const EMBED: Want = Want {
+const EMBED: RequestedOutputs = RequestedOutputs {
     loss: false,
     entropy: true,
     embed_mean: true,
@@ -62,8 +62,14 @@ const EMBED: Want = Want {
     embed_weighted: true,
     grad: false,
 };
-const EVERYTHING: Want =
-    Want { loss: true, entropy: true, embed_mean: true, embed_last: true, embed_weighted: true, grad: true };
+const EVERYTHING: RequestedOutputs = RequestedOutputs {
+    loss: true,
+    entropy: true,
+    embed_mean: true,
+    embed_last: true,
+    embed_weighted: true,
+    grad: true,
+};
 
 /// Asserts equality without printing whole vectors.
 #[track_caller]
@@ -105,7 +111,7 @@ fn check_bits(
     features: &dyn Fn() -> GradFeatures,
 ) {
     let what = |how: &str| format!("{}, {what}, {:?}: {how}", model.name, backend.level());
-    let engine = model.engine(backend.clone(), Keep::All, features());
+    let engine = model.engine(backend.clone(), SavedActivations::All, features());
     let expected = alone(&engine, batch, GRAD);
     same(&bits(&engine, batch, GRAD), &expected, &what("packed"));
     let found: Vec<Bits> = batch.chunks(3).flat_map(|part| bits(&engine, part, GRAD)).collect();
@@ -115,7 +121,7 @@ fn check_bits(
     found.reverse();
     same(&found, &expected, &what("in another order"));
 
-    let recomputing = model.engine(backend.clone(), Keep::Inputs, features());
+    let recomputing = model.engine(backend.clone(), SavedActivations::Inputs, features());
     same(&bits(&recomputing, batch, GRAD), &expected, &what("layers run again"));
 
     let embeddings = parts(&alone(&engine, batch, EMBED)).0;
@@ -167,15 +173,15 @@ fn a_row_has_the_same_bits_in_any_company() {
         let batch = packed(&samples);
         let sjlt = ProjectionKind::Sjlt { s: 4 };
         let raw = || raw_features(&model.tensors);
-        let factored = |kind| model.factored_features(kind, Way::Factors, &[GradForm::Plain]);
+        let factored = |kind| model.factored_features(kind, ProjectionRoute::Factors, &[GradForm::Plain]);
         // In bf16 and of two-sided projections at one level, not the same for each model; at all of them with
         // GSTORE_EXHAUSTIVE.
         let all = std::env::var_os("GSTORE_EXHAUSTIVE").is_some();
-        for compute in [Compute::F32, Compute::Bf16] {
+        for compute in [ComputePrecision::F32, ComputePrecision::Bf16] {
             let levels: Vec<Cpu> = levels(compute).collect();
             let own = model.name.bytes().map(usize::from).sum::<usize>() % levels.len();
             for (i, backend) in levels.iter().enumerate() {
-                if all || i == own || compute == Compute::F32 {
+                if all || i == own || compute == ComputePrecision::F32 {
                     check_bits(model, &format!("raw, {compute:?}"), backend, &batch, &raw);
                 }
                 if all || i == own {
@@ -184,7 +190,7 @@ fn a_row_has_the_same_bits_in_any_company() {
                 }
             }
         }
-        let backend = Cpu::new(Compute::F32);
+        let backend = Cpu::new(ComputePrecision::F32);
         for kind in ["fact_mask", "fact_sjlt"] {
             check_bits(model, kind, &backend, &batch, &|| factored(kind));
         }
@@ -199,14 +205,15 @@ fn a_row_has_the_same_bits_in_any_company() {
 fn a_form_has_the_same_bits_beside_others() {
     each_model("a_form_has_the_same_bits_beside_others", |model, samples| {
         let batch = packed(samples);
-        for backend in levels(Compute::F32) {
-            let run = |features| gradients(&model.engine(backend.clone(), Keep::All, features), &batch);
+        for backend in levels(ComputePrecision::F32) {
+            let run =
+                |features| gradients(&model.engine(backend.clone(), SavedActivations::All, features), &batch);
             let sjlt = ProjectionKind::Sjlt { s: 4 };
             let features: [Make<'_>; 4] = [
                 &|forms| model.flat_features(sjlt, forms),
-                &|forms| model.factored_features("two_sided", Way::Factors, forms),
-                &|forms| model.factored_features("fact_sjlt", Way::Factors, forms),
-                &|forms| model.factored_features("fact_mask", Way::Formed, forms),
+                &|forms| model.factored_features("two_sided", ProjectionRoute::Factors, forms),
+                &|forms| model.factored_features("fact_sjlt", ProjectionRoute::Factors, forms),
+                &|forms| model.factored_features("fact_mask", ProjectionRoute::Formed, forms),
             ];
             for features in features {
                 let expected = run(features(&[GradForm::Plain]));
@@ -238,13 +245,13 @@ fn a_row_without_a_label_has_the_same_bits_in_any_company() {
             GradFeatures { moments: Some(moments), ..features }
         };
         let forms = [GradForm::Adam(AdamParams::default()), GradForm::Plain];
-        for backend in levels(Compute::F32) {
+        for backend in levels(ComputePrecision::F32) {
             let sjlt = ProjectionKind::Sjlt { s: 4 };
             check_bits(&model, "adam, sjlt", &backend, &batch, &|| {
                 features(model.flat_features(sjlt, &forms))
             });
             check_bits(&model, "adam, fact_sjlt", &backend, &batch, &|| {
-                features(model.factored_features("fact_sjlt", Way::Factors, &forms))
+                features(model.factored_features("fact_sjlt", ProjectionRoute::Factors, &forms))
             });
         }
     }

@@ -14,14 +14,14 @@ use gstore_ingest::gradient::{
     CheckpointSource, Engine, EngineOptions, GradFeatures, GradForm, GradientBackend, Projector,
 };
 use gstore_ingest::projection::{
-    FactoredProjector, FlatProjector, ModuleShape, ProjectionKind, ProjectionSpec, Way,
+    FactoredProjector, FlatProjector, ModuleShape, ProjectionKind, ProjectionRoute, ProjectionSpec,
 };
-use gstore_model::Compute;
-use gstore_model::Keep;
+use gstore_model::ComputePrecision;
+use gstore_model::SavedActivations;
 use gstore_model::architectures::Decoder;
-use gstore_model::cpu::{Cpu, Level};
+use gstore_model::cpu::{Cpu, SimdLevel};
 use gstore_model::params::TensorSpec;
-use gstore_model::weights::{Moments, MomentsFile, Trained};
+use gstore_model::weights::{Moments, MomentsFile, TrainedTensor};
 use tempfile::TempDir;
 
 /// A model with all of its tensors tracked.
@@ -41,13 +41,18 @@ impl Whole {
         Whole { name, source, tensors, modules, vocab }
     }
 
-    fn engine<B: GradientBackend>(&self, backend: B, keep: Keep, features: GradFeatures) -> Engine {
+    fn engine<B: GradientBackend>(
+        &self,
+        backend: B,
+        keep: SavedActivations,
+        features: GradFeatures,
+    ) -> Engine {
         let options = EngineOptions { keep, ..EngineOptions::default() };
         Engine::load(&self.source, backend, options, Some(features)).unwrap()
     }
 
     fn raw<B: GradientBackend>(&self, backend: B) -> Engine {
-        self.engine(backend, Keep::All, raw_features(&self.tensors))
+        self.engine(backend, SavedActivations::All, raw_features(&self.tensors))
     }
 
     fn factored(&self, kind: &str) -> FactoredProjector {
@@ -55,9 +60,9 @@ impl Whole {
         FactoredProjector::new(&spec, &self.modules, None).unwrap()
     }
 
-    fn factored_features(&self, kind: &str, way: Way, forms: &[GradForm]) -> GradFeatures {
+    fn factored_features(&self, kind: &str, way: ProjectionRoute, forms: &[GradForm]) -> GradFeatures {
         let projector =
-            Projector::Factored { projector: self.factored(kind), ways: vec![way; self.modules.len()] };
+            Projector::Factored { projector: self.factored(kind), routes: vec![way; self.modules.len()] };
         GradFeatures { forms: forms.to_vec(), projector, moments: None }
     }
 
@@ -85,8 +90,8 @@ fn each_model(test: &str, check: impl Fn(&Whole, &[Sample])) {
     }
 }
 
-fn levels(compute: Compute) -> impl Iterator<Item = Cpu> {
-    Level::available().into_iter().map(move |level| Cpu::with_level(compute, level).unwrap())
+fn levels(compute: ComputePrecision) -> impl Iterator<Item = Cpu> {
+    SimdLevel::available().into_iter().map(move |level| Cpu::with_level(compute, level).unwrap())
 }
 
 /// A run whose optimizer state is among the fixtures, as a model of noise.
@@ -95,7 +100,7 @@ fn finetune(folder: &TempDir, name: &str) -> (Whole, Option<Vec<f32>>, Vec<f32>)
     let config = crate::common::support::json(&run.join("config.json"));
     let path =
         crate::common::zoo::write_model(&folder.path().join(name), &config, |param| param.name.clone());
-    let trained = Trained::all(&Decoder::read(&run.join("config.json")).unwrap());
+    let trained = TrainedTensor::all(&Decoder::read(&run.join("config.json")).unwrap());
     let file = MomentsFile::open(&Moments::find(&run).unwrap(), trained, |_| true).unwrap();
     let model = Whole::new(&path);
     assert_eq!(file.specs(), model.tensors);

@@ -3,11 +3,11 @@
 use gstore_ingest::gradient::{
     AdamParams, GradFeatures, GradForm, GradientBackend, adam_feature, normalised_feature, sign_feature,
 };
-use gstore_ingest::projection::{ProjectionKind, Way};
-use gstore_model::Compute;
+use gstore_ingest::projection::{ProjectionKind, ProjectionRoute};
+use gstore_model::ComputePrecision;
 use gstore_model::candle::Candle;
 use gstore_model::weights::Moments;
-use gstore_model::{Keep, PackedSample};
+use gstore_model::{PackedSample, SavedActivations};
 use tempfile::TempDir;
 
 use super::{Whole, each_model, finetune, levels};
@@ -37,9 +37,9 @@ fn check_factored<B: GradientBackend>(model: &Whole, backend: B, batch: &[Packed
     for kind in FACTORED {
         let projector = model.factored(kind);
         let expected: Vec<_> = raw.iter().map(|g| project_modules(&projector, &model.tensors, g)).collect();
-        for way in [Way::Factors, Way::Formed] {
+        for way in [ProjectionRoute::Factors, ProjectionRoute::Formed] {
             let features = model.factored_features(kind, way, &[GradForm::Plain]);
-            let found = gradients(&model.engine(backend.clone(), Keep::All, features), batch);
+            let found = gradients(&model.engine(backend.clone(), SavedActivations::All, features), batch);
             let (error, module) = errors(&found, &expected, projector.module_dim());
             assert!(
                 error < TOLERANCE && module < 1e-4,
@@ -58,7 +58,7 @@ fn factored_projections_are_those_of_the_gradient() {
     each_model("factored_projections_are_those_of_the_gradient", |model, samples| {
         let batch = packed(samples);
         let mut worst = check_factored(model, Candle::cpu(), &batch);
-        for backend in levels(Compute::F32) {
+        for backend in levels(ComputePrecision::F32) {
             let found = check_factored(model, backend, &batch);
             worst = (worst.0.max(found.0), worst.1.max(found.1));
         }
@@ -73,7 +73,7 @@ fn flat_projections_are_those_of_the_gradient() {
         let raw = gradients(&model.raw(backend.clone()), batch);
         for kind in [ProjectionKind::Sjlt { s: 4 }, ProjectionKind::Rademacher, ProjectionKind::Mask] {
             let features = model.flat_features(kind, &[GradForm::Plain, GradForm::Sign]);
-            let found = gradients(&model.engine(backend.clone(), Keep::All, features), batch);
+            let found = gradients(&model.engine(backend.clone(), SavedActivations::All, features), batch);
             let projector = model.flat(kind);
             for (found, gradient) in found.iter().zip(&raw) {
                 let mut signs = vec![0.0; gradient.len()];
@@ -89,7 +89,7 @@ fn flat_projections_are_those_of_the_gradient() {
     }
     each_model("flat_projections_are_those_of_the_gradient", |model, samples| {
         check(model, Candle::cpu(), &packed(samples));
-        levels(Compute::F32).for_each(|backend| check(model, backend, &packed(samples)));
+        levels(ComputePrecision::F32).for_each(|backend| check(model, backend, &packed(samples)));
     });
 }
 
@@ -106,7 +106,7 @@ fn forms_of_a_fine_tune_are_those_of_the_gradient() {
             forms.push(GradForm::Adam(adam));
         }
         let m = first.unwrap_or_default();
-        for backend in levels(Compute::F32) {
+        for backend in levels(ComputePrecision::F32) {
             let raw = gradients(&model.raw(backend.clone()), &batch);
             let formed: Vec<Vec<Vec<f32>>> = raw
                 .iter()
@@ -128,7 +128,7 @@ fn forms_of_a_fine_tune_are_those_of_the_gradient() {
             let sjlt = ProjectionKind::Sjlt { s: 4 };
             let flat = model.flat(sjlt);
             let features = GradFeatures { moments: moments(), ..model.flat_features(sjlt, &forms) };
-            let found = gradients(&model.engine(backend.clone(), Keep::All, features), &batch);
+            let found = gradients(&model.engine(backend.clone(), SavedActivations::All, features), &batch);
             check_forms(&format!("{name}, flat"), &found, &formed, |values| {
                 let mut out = vec![0.0; flat.dim()];
                 flat.project(values, &mut out);
@@ -136,10 +136,11 @@ fn forms_of_a_fine_tune_are_those_of_the_gradient() {
             });
             for kind in FACTORED {
                 let projector = model.factored(kind);
-                for way in [Way::Factors, Way::Formed] {
+                for way in [ProjectionRoute::Factors, ProjectionRoute::Formed] {
                     let features =
                         GradFeatures { moments: moments(), ..model.factored_features(kind, way, &forms) };
-                    let found = gradients(&model.engine(backend.clone(), Keep::All, features), &batch);
+                    let found =
+                        gradients(&model.engine(backend.clone(), SavedActivations::All, features), &batch);
                     check_forms(&format!("{name}, {kind}, {way:?}"), &found, &formed, |values| {
                         project_modules(&projector, &model.tensors, values)
                     });
@@ -171,21 +172,22 @@ fn backends_agree() {
         let batch = packed(samples);
         let expected = gradients(&model.raw(Candle::cpu()), &batch);
         let mut worst: f64 = 0.0;
-        for backend in levels(Compute::F32) {
+        for backend in levels(ComputePrecision::F32) {
             let (error, _) = errors(&gradients(&model.raw(backend), &batch), &expected, usize::MAX);
             assert!(error < TOLERANCE, "{}: {error:e}", model.name);
             worst = worst.max(error);
         }
         let (mut rounded, mut projected): (f64, f64) = (0.0, 0.0);
-        for backend in levels(Compute::Bf16) {
+        for backend in levels(ComputePrecision::Bf16) {
             let raw = gradients(&model.raw(backend.clone()), &batch);
             let (error, _) = errors(&raw, &expected, usize::MAX);
             assert!(error < 0.03, "{} in bf16: {error:e}", model.name);
             rounded = rounded.max(error);
             // Factors are projected by linear maps, whose factors are rounded, too.
             for kind in FACTORED {
-                let features = model.factored_features(kind, Way::Factors, &[GradForm::Plain]);
-                let found = gradients(&model.engine(backend.clone(), Keep::All, features), &batch);
+                let features = model.factored_features(kind, ProjectionRoute::Factors, &[GradForm::Plain]);
+                let found =
+                    gradients(&model.engine(backend.clone(), SavedActivations::All, features), &batch);
                 let projector = model.factored(kind);
                 let of_raw: Vec<_> =
                     raw.iter().map(|g| project_modules(&projector, &model.tensors, g)).collect();

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use gstore_ingest::gradient::{
     CheckpointSource, Engine, EngineOptions, ModuleSelection, SelectionError, tensor_specs,
 };
-use gstore_model::Compute;
-use gstore_model::architectures::{Decoder, NormId, Role};
+use gstore_model::ComputePrecision;
+use gstore_model::architectures::{Decoder, NormId, TensorRole};
 use gstore_model::cpu::Cpu;
 
 use super::each_model;
@@ -20,17 +20,18 @@ use crate::common::reference::shared;
 fn a_selection_has_the_gradients_of_the_whole() {
     each_model("a_selection_has_the_gradients_of_the_whole", |model, samples| {
         let batch = packed(samples);
-        let backend = Cpu::new(Compute::F32);
+        let backend = Cpu::new(ComputePrecision::F32);
         let decoder = Decoder::read(&model.source.model.join("config.json")).unwrap();
         let whole = gradients(&model.raw(backend.clone()), &batch);
-        let named = |wanted: &dyn Fn(&Role) -> bool| -> Vec<String> {
+        let named = |wanted: &dyn Fn(&TensorRole) -> bool| -> Vec<String> {
             decoder.params.iter().filter(|p| wanted(&p.role)).map(|p| p.module().to_owned()).collect()
         };
         let last = decoder.layers - 1;
-        let norms =
-            named(&|role| matches!(role, Role::NormWeight(NormId::Layer { layer, .. }) if *layer == last));
-        let final_norm = named(&|role| *role == Role::NormWeight(NormId::Final));
-        let tables = named(&|role| matches!(role, Role::Embedding | Role::Positions));
+        let norms = named(
+            &|role| matches!(role, TensorRole::NormWeight(NormId::Layer { layer, .. }) if *layer == last),
+        );
+        let final_norm = named(&|role| *role == TensorRole::NormWeight(NormId::Final));
+        let tables = named(&|role| matches!(role, TensorRole::Embedding | TensorRole::Positions));
         let head = decoder.params.last().unwrap().module().to_owned();
         for (patterns, biases) in [
             (vec![], false),
@@ -87,13 +88,13 @@ fn selections_choose_by_module() {
         let linear = names(&[], false);
         assert!(linear.iter().all(|name| layer(name) && name.ends_with("weight") && !name.contains("norm")));
         let with_biases = names(&[], true);
-        let biased = decoder.params.iter().filter(|p| matches!(p.role, Role::Bias(_))).count();
+        let biased = decoder.params.iter().filter(|p| matches!(p.role, TensorRole::Bias(_))).count();
         assert_eq!(with_biases.len(), linear.len() + biased, "{}", model.name);
         assert!(!with_biases.iter().any(|name| name.contains("ln_") || name.contains("layernorm.bias")));
         assert_eq!(names(&["*"], true).len(), decoder.params.len());
         assert_eq!(names(&["*.mlp.*", "*.mlp.*"], false), names(&["*.mlp.*"], false));
 
-        let embedding = decoder.params.iter().find(|p| p.role == Role::Embedding).unwrap();
+        let embedding = decoder.params.iter().find(|p| p.role == TensorRole::Embedding).unwrap();
         match resolve(&["lm_head"], false) {
             Err(SelectionError::TiedHead { embedding: module }) => {
                 assert!(decoder.tied);

@@ -1,17 +1,17 @@
 //! Blocks that families share: the plain decoder they start from, and builders of its tensors.
 
 use super::decoder::{
-    Decoder, HeadNorm, LinearId, LinearKind, Mlp, NormId, NormPlace, Param, Piece, Positions, Residual, Role,
-    Rows,
+    Decoder, LinearId, LinearKind, Mlp, NormId, NormPlace, Param, PositionEncoding, QkNorm, Residual,
+    RowRuns, TensorRole, WeightSlice,
 };
-use super::options::Sizes;
+use super::options::ModelSizes;
 use crate::backend::{Activation, NormForm, NormKind};
 
 /// A decoder in the form of Llama, with no tensors yet; families change what is different with them.
 pub(super) fn plain(
     architecture: &'static str,
-    sizes: &Sizes,
-    positions: Positions,
+    sizes: &ModelSizes,
+    positions: PositionEncoding,
     norm: NormForm,
 ) -> Decoder {
     Decoder {
@@ -28,7 +28,7 @@ pub(super) fn plain(
         norm_offset: 0.0,
         residual: Residual::Sequential,
         norms: vec![NormPlace::BeforeAttention, NormPlace::BeforeMlp],
-        head_norm: HeadNorm::None,
+        head_norm: QkNorm::None,
         attention_scale: inverse_root(sizes.heads.dim as f32),
         attention_softcap: None,
         windows: vec![None; sizes.layers],
@@ -45,14 +45,14 @@ pub(super) fn inverse_root(x: f32) -> f32 {
 }
 
 /// Collects tensors in `named_parameters()` order.
-pub(super) struct Tensors<'a> {
+pub(super) struct TensorList<'a> {
     decoder: &'a Decoder,
     list: Vec<Param>,
 }
 
-impl<'a> Tensors<'a> {
-    pub fn new(decoder: &'a Decoder) -> Tensors<'a> {
-        Tensors { decoder, list: Vec::new() }
+impl<'a> TensorList<'a> {
+    pub fn new(decoder: &'a Decoder) -> TensorList<'a> {
+        TensorList { decoder, list: Vec::new() }
     }
 
     pub fn finish(self) -> Vec<Param> {
@@ -60,7 +60,7 @@ impl<'a> Tensors<'a> {
     }
 
     /// Any tensor, with the names that some files have in its place.
-    pub fn push(&mut self, name: String, aliases: &[&str], shape: Vec<usize>, role: Role) {
+    pub fn push(&mut self, name: String, aliases: &[&str], shape: Vec<usize>, role: TensorRole) {
         let aliases = aliases.iter().map(|alias| (*alias).to_owned()).collect();
         self.list.push(Param { name, aliases, shape, transposed: false, role });
     }
@@ -69,35 +69,35 @@ impl<'a> Tensors<'a> {
     pub fn embedding(&mut self, name: &str, head_names: &[&str]) {
         let shape = vec![self.decoder.vocab_size, self.decoder.hidden_size];
         let aliases = if self.decoder.tied { head_names } else { &[] };
-        self.push(name.to_owned(), aliases, shape, Role::Embedding);
+        self.push(name.to_owned(), aliases, shape, TensorRole::Embedding);
     }
 
     /// The head, unless it is tied.
     pub fn head(&mut self, name: &str, aliases: &[&str]) {
         if !self.decoder.tied {
             let shape = self.decoder.linear_shape(LinearId::Head);
-            let piece = Piece { linear: LinearId::Head, rows: Rows::range(0, shape[0]) };
-            self.push(name.to_owned(), aliases, shape.to_vec(), Role::Weight(vec![piece]));
+            let piece = WeightSlice { linear: LinearId::Head, rows: RowRuns::range(0, shape[0]) };
+            self.push(name.to_owned(), aliases, shape.to_vec(), TensorRole::Weight(vec![piece]));
         }
     }
 
     /// A module that is one linear map of a layer.
     pub fn linear(&mut self, module: String, layer: usize, kind: LinearKind, bias: bool) {
         let [out, _] = self.decoder.linear_shape(LinearId::Layer { layer, kind });
-        self.fused(module, layer, &[(kind, Rows::range(0, out))], bias);
+        self.fused(module, layer, &[(kind, RowRuns::range(0, out))], bias);
     }
 
     /// A module that is several linear maps of the same inputs.
-    pub fn fused(&mut self, module: String, layer: usize, maps: &[(LinearKind, Rows)], bias: bool) {
-        let pieces: Vec<Piece> = maps
+    pub fn fused(&mut self, module: String, layer: usize, maps: &[(LinearKind, RowRuns)], bias: bool) {
+        let pieces: Vec<WeightSlice> = maps
             .iter()
-            .map(|(kind, rows)| Piece { linear: LinearId::Layer { layer, kind: *kind }, rows: *rows })
+            .map(|(kind, rows)| WeightSlice { linear: LinearId::Layer { layer, kind: *kind }, rows: *rows })
             .collect();
         let out = maps.iter().map(|(_, rows)| rows.len()).sum();
         let input = pieces.first().map_or(0, |piece| self.decoder.linear_shape(piece.linear)[1]);
-        self.push(format!("{module}.weight"), &[], vec![out, input], Role::Weight(pieces.clone()));
+        self.push(format!("{module}.weight"), &[], vec![out, input], TensorRole::Weight(pieces.clone()));
         if bias {
-            self.push(format!("{module}.bias"), &[], vec![out], Role::Bias(pieces));
+            self.push(format!("{module}.bias"), &[], vec![out], TensorRole::Bias(pieces));
         }
     }
 
@@ -111,12 +111,12 @@ impl<'a> Tensors<'a> {
         };
         let width = match (heads, decoder.head_norm) {
             (None, _) => decoder.hidden_size,
-            (Some(count), HeadNorm::Whole) => count * decoder.heads.dim,
+            (Some(count), QkNorm::Whole) => count * decoder.heads.dim,
             (Some(_), _) => decoder.heads.dim,
         };
-        self.push(format!("{module}.weight"), &[], vec![width], Role::NormWeight(id));
+        self.push(format!("{module}.weight"), &[], vec![width], TensorRole::NormWeight(id));
         if decoder.norm.kind == NormKind::Layer {
-            self.push(format!("{module}.bias"), &[], vec![width], Role::NormBias(id));
+            self.push(format!("{module}.bias"), &[], vec![width], TensorRole::NormBias(id));
         }
     }
 
@@ -133,7 +133,7 @@ impl<'a> Tensors<'a> {
             let module = format!("model.layers.{layer}.self_attn.{name}");
             self.linear(module, layer, kind, biased.contains(&kind));
         }
-        if self.decoder.head_norm != HeadNorm::None {
+        if self.decoder.head_norm != QkNorm::None {
             for (place, name) in [(NormPlace::Query, "q_norm"), (NormPlace::Key, "k_norm")] {
                 let module = format!("model.layers.{layer}.self_attn.{name}");
                 self.norm(module, NormId::Layer { layer, place });
@@ -163,10 +163,10 @@ pub(super) const PRE_NORMS: [(&str, NormPlace); 2] =
 pub(super) fn finish(
     mut decoder: Decoder,
     norms: &[(&str, NormPlace)],
-    maps: impl Fn(&mut Tensors<'_>, usize),
+    maps: impl Fn(&mut TensorList<'_>, usize),
 ) -> Decoder {
     decoder.norms = norms.iter().map(|(_, place)| *place).collect();
-    let mut tensors = Tensors::new(&decoder);
+    let mut tensors = TensorList::new(&decoder);
     tensors.embedding("model.embed_tokens.weight", &["lm_head.weight"]);
     for layer in 0..decoder.layers {
         maps(&mut tensors, layer);

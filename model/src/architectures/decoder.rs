@@ -3,7 +3,7 @@
 //! Invariants
 //! - the engine knows a model by its [`Decoder`] alone; nothing below it looks at `config.json`
 //! - `params` lists the trainable tensors in `named_parameters()` order, a tied head once
-//! - every linear map of the engine is one [`Piece`] of exactly one [`Param`], fused or not
+//! - every linear map of the engine is one [`WeightSlice`] of exactly one [`Param`], fused or not
 
 use crate::backend::{Activation, Heads, NormForm};
 
@@ -87,7 +87,7 @@ pub enum NormId {
 /// Rows of a weight `[out, input]`: `count` runs of `run` rows each, the first at `start`, each `stride`
 /// rows after the one before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Rows {
+pub struct RowRuns {
     /// First row.
     pub start: usize,
     /// Rows of a run.
@@ -98,10 +98,10 @@ pub struct Rows {
     pub count: usize,
 }
 
-impl Rows {
+impl RowRuns {
     /// `len` rows from `start` on.
-    pub fn range(start: usize, len: usize) -> Rows {
-        Rows { start, run: len, stride: len, count: 1 }
+    pub fn range(start: usize, len: usize) -> RowRuns {
+        RowRuns { start, run: len, stride: len, count: 1 }
     }
 
     /// Number of rows.
@@ -116,31 +116,31 @@ impl Rows {
 
     /// The rows, in the order of the piece's outputs.
     pub fn iter(&self) -> impl Iterator<Item = usize> + use<> {
-        let Rows { start, run, stride, count } = *self;
+        let RowRuns { start, run, stride, count } = *self;
         (0..count).flat_map(move |i| (0..run).map(move |j| start + i * stride + j))
     }
 }
 
 /// The part of a stored weight that is one linear map.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Piece {
+pub struct WeightSlice {
     /// The map.
     pub linear: LinearId,
     /// Its outputs among those of the weight.
-    pub rows: Rows,
+    pub rows: RowRuns,
 }
 
 /// What a tensor is for.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Role {
+pub enum TensorRole {
     /// Token embedding `[vocab, hidden]`; a tied head as well.
     Embedding,
     /// Learned positions `[positions, hidden]`.
     Positions,
     /// Weight `[out, input]` of one or more linear maps.
-    Weight(Vec<Piece>),
+    Weight(Vec<WeightSlice>),
     /// Their bias `[out]`.
-    Bias(Vec<Piece>),
+    Bias(Vec<WeightSlice>),
     /// Weight of a norm.
     NormWeight(NormId),
     /// Bias of a norm.
@@ -159,7 +159,7 @@ pub struct Param {
     /// Files hold the weight as `[input, out]`. Gradients and vectors always have it as `[out, input]`.
     pub transposed: bool,
     /// What it is for.
-    pub role: Role,
+    pub role: TensorRole,
 }
 
 impl Param {
@@ -171,7 +171,7 @@ impl Param {
     /// Whether it is the weight of linear maps of a decoder layer, fused or not.
     pub fn is_map_of_layer(&self) -> bool {
         match &self.role {
-            Role::Weight(pieces) => pieces.iter().all(|piece| piece.linear != LinearId::Head),
+            TensorRole::Weight(pieces) => pieces.iter().all(|piece| piece.linear != LinearId::Head),
             _ => false,
         }
     }
@@ -211,7 +211,7 @@ pub enum RopeScaling {
 
 /// How a model knows the order of its tokens.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Positions {
+pub enum PositionEncoding {
     /// Rotations of queries and keys.
     Rotary {
         /// Base of the frequencies.
@@ -237,7 +237,7 @@ pub enum Residual {
 
 /// Whether queries and keys are normed before they turn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum HeadNorm {
+pub enum QkNorm {
     /// They are not.
     None,
     /// Each head alone; the weight has the width of a head.
@@ -273,7 +273,7 @@ pub struct Decoder {
     /// Positions that the model was made for.
     pub max_positions: usize,
     /// How tokens are ordered.
-    pub positions: Positions,
+    pub positions: PositionEncoding,
     /// Factor of the embedding.
     pub embedding_scale: f32,
     /// Form of every norm.
@@ -285,7 +285,7 @@ pub struct Decoder {
     /// Norms of a layer other than those of heads, in any of the four places.
     pub norms: Vec<NormPlace>,
     /// Norms of queries and keys.
-    pub head_norm: HeadNorm,
+    pub head_norm: QkNorm,
     /// Factor of attention's scores.
     pub attention_scale: f32,
     /// Scores s become `cap * tanh(s / cap)` after scaling.

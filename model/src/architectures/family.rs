@@ -2,7 +2,7 @@
 
 use super::decoder::Decoder;
 use crate::files::ModelError;
-use crate::files::json::Object;
+use crate::files::json::JsonObject;
 
 /// How one family is found and read.
 pub(super) struct Family {
@@ -14,5 +14,5 @@ pub(super) struct Family {
     /// others must be neutral.
     pub settings: &'static [&'static str],
     /// Fills in the description.
-    pub read: fn(Object<'_>) -> Result<Decoder, ModelError>,
+    pub read: fn(JsonObject<'_>) -> Result<Decoder, ModelError>,
 }

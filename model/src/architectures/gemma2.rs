@@ -3,12 +3,12 @@
 use super::blocks::{self, ATTENTION};
 use super::decoder::{Decoder, Mlp, NormPlace};
 use super::family::Family;
-use super::options::{self, Defaults, Sizes};
-use super::rope::{self, Rope};
+use super::options::{self, ModelSizes, SizeDefaults};
+use super::rope::{self, RopeSettings};
 use super::windows;
 use crate::backend::NormKind;
 use crate::files::ModelError;
-use crate::files::json::Object;
+use crate::files::json::JsonObject;
 
 pub(super) const FAMILY: Family = Family {
     architecture: "Gemma2ForCausalLM",
@@ -30,10 +30,10 @@ const NORMS: [(&str, NormPlace); 4] = [
     ("post_feedforward_layernorm", NormPlace::AfterMlp),
 ];
 
-fn read(config: Object<'_>) -> Result<Decoder, ModelError> {
-    let defaults = Defaults { kv_heads: Some(4), head_dim: Some(256), max_positions: 8192 };
-    let sizes = Sizes::read(config, defaults)?;
-    let positions = rope::read(config, &Rope::WHOLE, sizes.heads.dim, sizes.max_positions)?;
+fn read(config: JsonObject<'_>) -> Result<Decoder, ModelError> {
+    let defaults = SizeDefaults { kv_heads: Some(4), head_dim: Some(256), max_positions: 8192 };
+    let sizes = ModelSizes::read(config, defaults)?;
+    let positions = rope::read(config, &RopeSettings::WHOLE, sizes.heads.dim, sizes.max_positions)?;
     let norm = options::norm(config, NormKind::Rms, "rms_norm_eps", 1e-6)?;
     let window = options::size_or_null(config, "sliding_window", Some(4096))?;
     let scalar = options::positive(config, "query_pre_attn_scalar")?.unwrap_or(256.0);

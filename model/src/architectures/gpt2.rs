@@ -1,12 +1,14 @@
 //! GPT-2: learned positions, layer norms, biases, weights stored as `[input, out]` with q, k, v fused.
 
-use super::blocks::{self, Tensors};
-use super::decoder::{Decoder, LinearKind, Mlp, NormId, NormPlace, Param, Positions, Role, Rows};
+use super::blocks::{self, TensorList};
+use super::decoder::{
+    Decoder, LinearKind, Mlp, NormId, NormPlace, Param, PositionEncoding, RowRuns, TensorRole,
+};
 use super::family::Family;
-use super::options::{self, Sizes};
+use super::options::{self, ModelSizes};
 use crate::backend::{Heads, NormKind};
 use crate::files::ModelError;
-use crate::files::json::Object;
+use crate::files::json::JsonObject;
 
 pub(super) const FAMILY: Family =
     Family { architecture: "GPT2LMHeadModel", model_type: "gpt2", settings: &[], read };
@@ -14,10 +16,10 @@ pub(super) const FAMILY: Family =
 /// What the published files leave out of the names.
 const PREFIX: &str = "transformer.";
 
-fn read(config: Object<'_>) -> Result<Decoder, ModelError> {
+fn read(config: JsonObject<'_>) -> Result<Decoder, ModelError> {
     let sizes = read_sizes(config)?;
     let norm = options::norm(config, NormKind::Layer, "layer_norm_epsilon", 1e-5)?;
-    let plain = blocks::plain(FAMILY.architecture, &sizes, Positions::Learned, norm);
+    let plain = blocks::plain(FAMILY.architecture, &sizes, PositionEncoding::Learned, norm);
     let mut decoder = Decoder {
         attention_scale: match options::flag(config, "scale_attn_weights", true)? {
             true => plain.attention_scale,
@@ -29,14 +31,14 @@ fn read(config: Object<'_>) -> Result<Decoder, ModelError> {
     };
     let hidden = sizes.hidden;
     let qkv = [
-        (LinearKind::Q, Rows::range(0, hidden)),
-        (LinearKind::K, Rows::range(hidden, hidden)),
-        (LinearKind::V, Rows::range(2 * hidden, hidden)),
+        (LinearKind::Q, RowRuns::range(0, hidden)),
+        (LinearKind::K, RowRuns::range(hidden, hidden)),
+        (LinearKind::V, RowRuns::range(2 * hidden, hidden)),
     ];
-    let mut tensors = Tensors::new(&decoder);
+    let mut tensors = TensorList::new(&decoder);
     tensors.embedding("transformer.wte.weight", &["lm_head.weight"]);
     let positions = vec![sizes.max_positions, hidden];
-    tensors.push("transformer.wpe.weight".to_owned(), &[], positions, Role::Positions);
+    tensors.push("transformer.wpe.weight".to_owned(), &[], positions, TensorRole::Positions);
     for layer in 0..sizes.layers {
         let module = |name: &str| format!("transformer.h.{layer}.{name}");
         let norm = |place| NormId::Layer { layer, place };
@@ -50,7 +52,7 @@ fn read(config: Object<'_>) -> Result<Decoder, ModelError> {
     tensors.norm("transformer.ln_f".to_owned(), NormId::Final);
     let mut params = tensors.finish();
     params.iter_mut().for_each(as_published);
-    let mut head = Tensors::new(&decoder);
+    let mut head = TensorList::new(&decoder);
     head.head("lm_head.weight", &[]);
     params.extend(head.finish());
     decoder.params = params;
@@ -59,17 +61,17 @@ fn read(config: Object<'_>) -> Result<Decoder, ModelError> {
 
 /// Every linear weight but the head's is stored transposed, and published files have no prefix.
 fn as_published(param: &mut Param) {
-    param.transposed = matches!(param.role, Role::Weight(_));
+    param.transposed = matches!(param.role, TensorRole::Weight(_));
     if let Some(short) = param.name.strip_prefix(PREFIX) {
         param.aliases.insert(0, short.to_owned());
     }
 }
 
-fn read_sizes(config: Object<'_>) -> Result<Sizes, ModelError> {
+fn read_sizes(config: JsonObject<'_>) -> Result<ModelSizes, ModelError> {
     let hidden = config.required_size("n_embd")?;
     let query = config.required_size("n_head")?;
     let dim = options::head_width(config, ("n_embd", hidden), ("n_head", query))?;
-    Ok(Sizes {
+    Ok(ModelSizes {
         vocab: config.required_size("vocab_size")?,
         hidden,
         inner: config.size("n_inner")?.unwrap_or(4 * hidden),

@@ -2,14 +2,14 @@
 //!
 //! Rows of q, k and v are interleaved by head.
 
-use super::blocks::{self, Tensors};
-use super::decoder::{Decoder, LinearKind, Mlp, NormId, NormPlace, Residual, Rows};
+use super::blocks::{self, TensorList};
+use super::decoder::{Decoder, LinearKind, Mlp, NormId, NormPlace, Residual, RowRuns};
 use super::family::Family;
-use super::options::{self, Defaults, Sizes};
-use super::rope::{self, Rope};
+use super::options::{self, ModelSizes, SizeDefaults};
+use super::rope::{self, RopeSettings};
 use crate::backend::NormKind;
 use crate::files::ModelError;
-use crate::files::json::Object;
+use crate::files::json::JsonObject;
 
 pub(super) const FAMILY: Family = Family {
     architecture: "GPTNeoXForCausalLM",
@@ -24,14 +24,15 @@ pub(super) const FAMILY: Family = Family {
     read,
 };
 
-const ROPE: Rope = Rope {
+const ROPE: RopeSettings = RopeSettings {
     kinds: &["default", "linear", "llama3"],
     theta_key: "rotary_emb_base",
     share: Some(("rotary_pct", 0.25)),
 };
 
-fn read(config: Object<'_>) -> Result<Decoder, ModelError> {
-    let sizes = Sizes::read(config, Defaults { kv_heads: None, head_dim: None, max_positions: 2048 })?;
+fn read(config: JsonObject<'_>) -> Result<Decoder, ModelError> {
+    let sizes =
+        ModelSizes::read(config, SizeDefaults { kv_heads: None, head_dim: None, max_positions: 2048 })?;
     let heads = sizes.heads;
     if heads.query != heads.kv || heads.query * heads.dim != sizes.hidden {
         return Err(config.error(format!(
@@ -53,9 +54,9 @@ fn read(config: Object<'_>) -> Result<Decoder, ModelError> {
     };
     let bias = options::flag(config, "attention_bias", true)?;
     let rows =
-        |part| Rows { start: part * heads.dim, run: heads.dim, stride: 3 * heads.dim, count: heads.query };
+        |part| RowRuns { start: part * heads.dim, run: heads.dim, stride: 3 * heads.dim, count: heads.query };
     let qkv = [(LinearKind::Q, rows(0)), (LinearKind::K, rows(1)), (LinearKind::V, rows(2))];
-    let mut tensors = Tensors::new(&decoder);
+    let mut tensors = TensorList::new(&decoder);
     tensors.embedding("gpt_neox.embed_in.weight", &["embed_out.weight", "lm_head.weight"]);
     for layer in 0..sizes.layers {
         let module = |name: &str| format!("gpt_neox.layers.{layer}.{name}");

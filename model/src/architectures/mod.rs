@@ -25,6 +25,6 @@ mod rope;
 mod windows;
 
 pub use decoder::{
-    Decoder, HeadNorm, LinearId, LinearKind, Mlp, NormId, NormPlace, Param, Piece, Positions, Residual, Role,
-    RopeScaling, Rows,
+    Decoder, LinearId, LinearKind, Mlp, NormId, NormPlace, Param, PositionEncoding, QkNorm, Residual,
+    RopeScaling, RowRuns, TensorRole, WeightSlice,
 };

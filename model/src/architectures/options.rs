@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::family::Family;
 use crate::backend::{Activation, Heads, NormForm, NormKind};
 use crate::files::ModelError;
-use crate::files::json::Object;
+use crate::files::json::JsonObject;
 
 /// More layers than any published decoder has; bounds the memory of a description.
 const MAX_LAYERS: usize = 1024;
@@ -60,7 +60,7 @@ const MATHEMATICS: [&str; 44] = [
 ];
 
 /// Whether a setting is there and not null, false, zero, one or empty.
-pub(super) fn is_set(config: Object<'_>, key: &str) -> bool {
+pub(super) fn is_set(config: JsonObject<'_>, key: &str) -> bool {
     match config.get(key) {
         None | Some(Value::Bool(false)) => false,
         Some(Value::Array(a)) => !a.is_empty(),
@@ -71,7 +71,7 @@ pub(super) fn is_set(config: Object<'_>, key: &str) -> bool {
 }
 
 /// The error of a setting whose value is not implemented.
-pub(super) fn unsupported(config: Object<'_>, key: &str, supported: &str) -> ModelError {
+pub(super) fn unsupported(config: JsonObject<'_>, key: &str, supported: &str) -> ModelError {
     let value = config.get(key).unwrap_or(&Value::Null);
     ModelError::UnsupportedOption {
         path: config.path.to_owned(),
@@ -81,7 +81,7 @@ pub(super) fn unsupported(config: Object<'_>, key: &str, supported: &str) -> Mod
 }
 
 /// Refuses what changes the mathematics of some architecture, but is unknown to this one.
-pub(super) fn refuse_unknown_mathematics(config: Object<'_>, family: &Family) -> Result<(), ModelError> {
+pub(super) fn refuse_unknown_mathematics(config: JsonObject<'_>, family: &Family) -> Result<(), ModelError> {
     for key in ["quantization_config", "compression_config"] {
         if config.get(key).is_some() {
             let what = format!("the model ({key})");
@@ -103,12 +103,12 @@ pub(super) fn refuse_unknown_mathematics(config: Object<'_>, family: &Family) ->
 }
 
 /// `true` or `false`, with the family's default.
-pub(super) fn flag(config: Object<'_>, key: &str, default: bool) -> Result<bool, ModelError> {
+pub(super) fn flag(config: JsonObject<'_>, key: &str, default: bool) -> Result<bool, ModelError> {
     if config.get(key).is_some() { config.bool(key) } else { Ok(default) }
 }
 
 /// A positive number.
-pub(super) fn positive(object: Object<'_>, key: &str) -> Result<Option<f64>, ModelError> {
+pub(super) fn positive(object: JsonObject<'_>, key: &str) -> Result<Option<f64>, ModelError> {
     match object.number(key)? {
         Some(v) if !(v.is_finite() && v > 0.0) => {
             Err(object.error(format!("{key} must be a positive number, not {v}")))
@@ -119,7 +119,7 @@ pub(super) fn positive(object: Object<'_>, key: &str) -> Result<Option<f64>, Mod
 
 /// A positive number that is none if it is null, and the family's default if it is missing.
 pub(super) fn positive_or_null(
-    config: Object<'_>,
+    config: JsonObject<'_>,
     key: &str,
     default: Option<f64>,
 ) -> Result<Option<f64>, ModelError> {
@@ -128,7 +128,7 @@ pub(super) fn positive_or_null(
 
 /// A size that is none if it is null, and the family's default if it is missing.
 pub(super) fn size_or_null(
-    config: Object<'_>,
+    config: JsonObject<'_>,
     key: &str,
     default: Option<usize>,
 ) -> Result<Option<usize>, ModelError> {
@@ -137,7 +137,7 @@ pub(super) fn size_or_null(
 
 /// A norm whose epsilon is the setting `key`.
 pub(super) fn norm(
-    config: Object<'_>,
+    config: JsonObject<'_>,
     kind: NormKind,
     key: &str,
     default: f64,
@@ -146,7 +146,7 @@ pub(super) fn norm(
 }
 
 /// The activation that the setting `key` names as transformers does.
-pub(super) fn activation(config: Object<'_>, key: &str, default: &str) -> Result<Activation, ModelError> {
+pub(super) fn activation(config: JsonObject<'_>, key: &str, default: &str) -> Result<Activation, ModelError> {
     Ok(match config.string(key)?.unwrap_or(default) {
         "silu" | "swish" => Activation::Silu,
         "gelu" | "gelu_python" => Activation::Gelu,
@@ -160,7 +160,7 @@ pub(super) fn activation(config: Object<'_>, key: &str, default: &str) -> Result
 }
 
 /// Sizes of a model.
-pub(super) struct Sizes {
+pub(super) struct ModelSizes {
     pub vocab: usize,
     pub hidden: usize,
     pub inner: usize,
@@ -170,7 +170,7 @@ pub(super) struct Sizes {
 }
 
 /// What a family assumes where its configuration has no entry.
-pub(super) struct Defaults {
+pub(super) struct SizeDefaults {
     /// Key and value heads; none: as many as query heads.
     pub kv_heads: Option<usize>,
     /// Width of a head; none: that of the residual stream over the heads.
@@ -178,9 +178,9 @@ pub(super) struct Defaults {
     pub max_positions: usize,
 }
 
-impl Sizes {
+impl ModelSizes {
     /// Reads the names that most families share.
-    pub fn read(config: Object<'_>, defaults: Defaults) -> Result<Sizes, ModelError> {
+    pub fn read(config: JsonObject<'_>, defaults: SizeDefaults) -> Result<ModelSizes, ModelError> {
         let hidden = config.required_size("hidden_size")?;
         let query = config.required_size("num_attention_heads")?;
         let kv = size_or_null(config, "num_key_value_heads", defaults.kv_heads)?.unwrap_or(query);
@@ -193,7 +193,7 @@ impl Sizes {
             Some(size) => size,
             None => head_width(config, ("hidden_size", hidden), ("num_attention_heads", query))?,
         };
-        Ok(Sizes {
+        Ok(ModelSizes {
             vocab: config.required_size("vocab_size")?,
             hidden,
             inner: config.required_size("intermediate_size")?,
@@ -206,7 +206,7 @@ impl Sizes {
 
 /// Width of a head where all heads together have the width of the residual stream.
 pub(super) fn head_width(
-    config: Object<'_>,
+    config: JsonObject<'_>,
     (hidden_key, hidden): (&str, usize),
     (heads_key, heads): (&str, usize),
 ) -> Result<usize, ModelError> {
@@ -217,7 +217,7 @@ pub(super) fn head_width(
 }
 
 /// The number of layers.
-pub(super) fn layers(config: Object<'_>, key: &str) -> Result<usize, ModelError> {
+pub(super) fn layers(config: JsonObject<'_>, key: &str) -> Result<usize, ModelError> {
     let layers = config.required_size(key)?;
     if layers > MAX_LAYERS {
         return Err(

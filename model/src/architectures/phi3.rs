@@ -1,13 +1,13 @@
 //! Phi 3 and Phi 4: Llama with fused projections, partial rotary positions, optional sliding window.
 
 use super::blocks::{self, PRE_NORMS};
-use super::decoder::{Decoder, LinearKind, Mlp, Rows};
+use super::decoder::{Decoder, LinearKind, Mlp, RowRuns};
 use super::family::Family;
-use super::options::{self, Defaults, Sizes};
-use super::rope::{self, Rope};
+use super::options::{self, ModelSizes, SizeDefaults};
+use super::rope::{self, RopeSettings};
 use crate::backend::NormKind;
 use crate::files::ModelError;
-use crate::files::json::Object;
+use crate::files::json::JsonObject;
 
 pub(super) const FAMILY: Family = Family {
     architecture: "Phi3ForCausalLM",
@@ -16,11 +16,15 @@ pub(super) const FAMILY: Family = Family {
     read,
 };
 
-const ROPE: Rope =
-    Rope { kinds: &["default"], theta_key: "rope_theta", share: Some(("partial_rotary_factor", 1.0)) };
+const ROPE: RopeSettings = RopeSettings {
+    kinds: &["default"],
+    theta_key: "rope_theta",
+    share: Some(("partial_rotary_factor", 1.0)),
+};
 
-fn read(config: Object<'_>) -> Result<Decoder, ModelError> {
-    let sizes = Sizes::read(config, Defaults { kv_heads: None, head_dim: None, max_positions: 4096 })?;
+fn read(config: JsonObject<'_>) -> Result<Decoder, ModelError> {
+    let sizes =
+        ModelSizes::read(config, SizeDefaults { kv_heads: None, head_dim: None, max_positions: 4096 })?;
     let positions = rope::read(config, &ROPE, sizes.heads.dim, sizes.max_positions)?;
     let norm = options::norm(config, NormKind::Rms, "rms_norm_eps", 1e-5)?;
     let decoder = Decoder {
@@ -31,13 +35,13 @@ fn read(config: Object<'_>) -> Result<Decoder, ModelError> {
     };
     let (q, kv) = (sizes.heads.query * sizes.heads.dim, sizes.heads.kv * sizes.heads.dim);
     let attention = [
-        (LinearKind::Q, Rows::range(0, q)),
-        (LinearKind::K, Rows::range(q, kv)),
-        (LinearKind::V, Rows::range(q + kv, kv)),
+        (LinearKind::Q, RowRuns::range(0, q)),
+        (LinearKind::K, RowRuns::range(q, kv)),
+        (LinearKind::V, RowRuns::range(q + kv, kv)),
     ];
     let mlp = [
-        (LinearKind::Gate, Rows::range(0, sizes.inner)),
-        (LinearKind::Up, Rows::range(sizes.inner, sizes.inner)),
+        (LinearKind::Gate, RowRuns::range(0, sizes.inner)),
+        (LinearKind::Up, RowRuns::range(sizes.inner, sizes.inner)),
     ];
     Ok(blocks::finish(decoder, &PRE_NORMS, |tensors, layer| {
         let module = |name: &str| format!("model.layers.{layer}.{name}");

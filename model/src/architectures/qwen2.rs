@@ -3,12 +3,12 @@
 use super::blocks::{self, PRE_NORMS};
 use super::decoder::{Decoder, LinearKind, Mlp};
 use super::family::Family;
-use super::options::{self, Defaults, Sizes};
-use super::rope::{self, Rope};
+use super::options::{self, ModelSizes, SizeDefaults};
+use super::rope::{self, RopeSettings};
 use super::windows;
 use crate::backend::NormKind;
 use crate::files::ModelError;
-use crate::files::json::Object;
+use crate::files::json::JsonObject;
 
 pub(super) const FAMILY: Family = Family {
     architecture: "Qwen2ForCausalLM",
@@ -17,9 +17,10 @@ pub(super) const FAMILY: Family = Family {
     read,
 };
 
-fn read(config: Object<'_>) -> Result<Decoder, ModelError> {
-    let sizes = Sizes::read(config, Defaults { kv_heads: Some(32), head_dim: None, max_positions: 32_768 })?;
-    let positions = rope::read(config, &Rope::WHOLE, sizes.heads.dim, sizes.max_positions)?;
+fn read(config: JsonObject<'_>) -> Result<Decoder, ModelError> {
+    let sizes =
+        ModelSizes::read(config, SizeDefaults { kv_heads: Some(32), head_dim: None, max_positions: 32_768 })?;
+    let positions = rope::read(config, &RopeSettings::WHOLE, sizes.heads.dim, sizes.max_positions)?;
     let norm = options::norm(config, NormKind::Rms, "rms_norm_eps", 1e-6)?;
     let decoder = Decoder {
         mlp: Mlp::Gated(options::activation(config, "hidden_act", "silu")?),
@@ -35,7 +36,7 @@ fn read(config: Object<'_>) -> Result<Decoder, ModelError> {
 
 /// `sliding_window` counts only with `use_sliding_window`, and where `layer_types` is missing only from layer
 /// `max_window_layers` on.
-pub(super) fn layer_windows(config: Object<'_>, layers: usize) -> Result<Vec<Option<usize>>, ModelError> {
+pub(super) fn layer_windows(config: JsonObject<'_>, layers: usize) -> Result<Vec<Option<usize>>, ModelError> {
     let window = match config.bool("use_sliding_window")? {
         true => options::size_or_null(config, "sliding_window", Some(4096))?,
         false => None,

@@ -1,14 +1,14 @@
 //! Qwen 3: Llama with a norm of each query and key head, and an explicit width of heads.
 
 use super::blocks::{self, ATTENTION, PRE_NORMS};
-use super::decoder::{Decoder, HeadNorm, Mlp};
+use super::decoder::{Decoder, Mlp, QkNorm};
 use super::family::Family;
-use super::options::{self, Defaults, Sizes};
+use super::options::{self, ModelSizes, SizeDefaults};
 use super::qwen2;
-use super::rope::{self, Rope};
+use super::rope::{self, RopeSettings};
 use crate::backend::NormKind;
 use crate::files::ModelError;
-use crate::files::json::Object;
+use crate::files::json::JsonObject;
 
 pub(super) const FAMILY: Family = Family {
     architecture: "Qwen3ForCausalLM",
@@ -17,15 +17,15 @@ pub(super) const FAMILY: Family = Family {
     read,
 };
 
-fn read(config: Object<'_>) -> Result<Decoder, ModelError> {
-    let defaults = Defaults { kv_heads: Some(32), head_dim: Some(128), max_positions: 32_768 };
-    let sizes = Sizes::read(config, defaults)?;
-    let positions = rope::read(config, &Rope::WHOLE, sizes.heads.dim, sizes.max_positions)?;
+fn read(config: JsonObject<'_>) -> Result<Decoder, ModelError> {
+    let defaults = SizeDefaults { kv_heads: Some(32), head_dim: Some(128), max_positions: 32_768 };
+    let sizes = ModelSizes::read(config, defaults)?;
+    let positions = rope::read(config, &RopeSettings::WHOLE, sizes.heads.dim, sizes.max_positions)?;
     let norm = options::norm(config, NormKind::Rms, "rms_norm_eps", 1e-6)?;
     let decoder = Decoder {
         mlp: Mlp::Gated(options::activation(config, "hidden_act", "silu")?),
         tied: options::flag(config, "tie_word_embeddings", false)?,
-        head_norm: HeadNorm::Each,
+        head_norm: QkNorm::Each,
         windows: qwen2::layer_windows(config, sizes.layers)?,
         ..blocks::plain(FAMILY.architecture, &sizes, positions, norm)
     };

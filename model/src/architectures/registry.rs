@@ -6,7 +6,7 @@ use super::decoder::Decoder;
 use super::family::Family;
 use super::{gemma2, gpt_neox, gpt2, llama, mistral, olmo2, options, phi3, qwen2, qwen3, windows};
 use crate::files::ModelError;
-use crate::files::json::{self, Object};
+use crate::files::json::{self, JsonObject};
 
 const FAMILIES: [&Family; 9] = [
     &llama::FAMILY,
@@ -35,7 +35,7 @@ impl Decoder {
         if !value.is_object() {
             return Err(ModelError::Config { path: path.to_owned(), message: "not a JSON object".into() });
         }
-        let config = Object { path, value: &value };
+        let config = JsonObject { path, value: &value };
         let family = find(config)?;
         options::refuse_unknown_mathematics(config, family)?;
         let decoder = (family.read)(config)?;
@@ -45,7 +45,7 @@ impl Decoder {
 }
 
 /// The family that `architectures` names; where it is missing, that of `model_type`.
-fn find(config: Object<'_>) -> Result<&'static Family, ModelError> {
+fn find(config: JsonObject<'_>) -> Result<&'static Family, ModelError> {
     let listed: Vec<&str> = config
         .get("architectures")
         .and_then(|a| a.as_array())
@@ -98,7 +98,7 @@ const SIGNS: [(&str, &str); 14] = [
     ("embedding_multiplier", "scaled residual streams"),
 ];
 
-fn missing_blocks(config: Object<'_>, listed: &[&str]) -> String {
+fn missing_blocks(config: JsonObject<'_>, listed: &[&str]) -> String {
     let mut missing = vec!["a description of its tensors and settings"];
     let causal = |name: &&str| name.ends_with("ForCausalLM") || name.ends_with("LMHeadModel");
     if !listed.is_empty() && !listed.iter().any(causal) {

@@ -2,13 +2,13 @@
 //!
 //! The first has `rope_parameters`, the others `rope_theta`, `rope_scaling` and a share of the head.
 
-use super::decoder::{Positions, RopeScaling};
+use super::decoder::{PositionEncoding, RopeScaling};
 use super::options::positive;
 use crate::files::ModelError;
-use crate::files::json::Object;
+use crate::files::json::JsonObject;
 
 /// What of a family's rotary positions can be set.
-pub(super) struct Rope {
+pub(super) struct RopeSettings {
     /// Names of the scalings that the family understands.
     pub kinds: &'static [&'static str],
     /// Setting of the base outside `rope_parameters`.
@@ -18,10 +18,10 @@ pub(super) struct Rope {
     pub share: Option<(&'static str, f64)>,
 }
 
-impl Rope {
+impl RopeSettings {
     /// All of a head turns, by any of the implemented scalings.
-    pub const WHOLE: Rope =
-        Rope { kinds: &["default", "linear", "llama3"], theta_key: "rope_theta", share: None };
+    pub const WHOLE: RopeSettings =
+        RopeSettings { kinds: &["default", "linear", "llama3"], theta_key: "rope_theta", share: None };
 }
 
 /// Everything that may stand in `rope_parameters`.
@@ -38,11 +38,11 @@ const KEYS: [&str; 8] = [
 
 /// Reads the positions of heads of width `head_dim`.
 pub(super) fn read(
-    config: Object<'_>,
-    rope: &Rope,
+    config: JsonObject<'_>,
+    rope: &RopeSettings,
     head_dim: usize,
     max_positions: usize,
-) -> Result<Positions, ModelError> {
+) -> Result<PositionEncoding, ModelError> {
     let new = config.object("rope_parameters")?.filter(|o| !is_empty(*o));
     let old = config.object("rope_scaling")?.filter(|o| !is_empty(*o));
     let parameters = match (new, old) {
@@ -67,12 +67,12 @@ pub(super) fn read(
     }
     let dims = turning_coordinates(config, rope, head_dim, share)?;
     let scaling = parameters.map_or(Ok(RopeScaling::Default), |p| read_scaling(p, rope, max_positions))?;
-    Ok(Positions::Rotary { theta, scaling, dims })
+    Ok(PositionEncoding::Rotary { theta, scaling, dims })
 }
 
 /// Some versions write a value under two names; only the family's counts, so the other
 /// must not contradict it.
-fn agree(config: Object<'_>, key: &str, other: &str, value: f64) -> Result<(), ModelError> {
+fn agree(config: JsonObject<'_>, key: &str, other: &str, value: f64) -> Result<(), ModelError> {
     match positive(config, other)? {
         Some(found) if key != other && found != value => {
             Err(config.error(format!("{other} {found} contradicts {key}, which is {value} here")))
@@ -81,13 +81,13 @@ fn agree(config: Object<'_>, key: &str, other: &str, value: f64) -> Result<(), M
     }
 }
 
-fn is_empty(object: Object<'_>) -> bool {
+fn is_empty(object: JsonObject<'_>) -> bool {
     object.value.as_object().is_none_or(|o| o.values().all(|v| v.is_null()))
 }
 
 fn turning_coordinates(
-    config: Object<'_>,
-    rope: &Rope,
+    config: JsonObject<'_>,
+    rope: &RopeSettings,
     head_dim: usize,
     share: f64,
 ) -> Result<usize, ModelError> {
@@ -114,8 +114,8 @@ fn turning_coordinates(
 }
 
 fn read_scaling(
-    parameters: Object<'_>,
-    rope: &Rope,
+    parameters: JsonObject<'_>,
+    rope: &RopeSettings,
     max_positions: usize,
 ) -> Result<RopeScaling, ModelError> {
     let refuse = |setting: String| ModelError::UnsupportedOption {

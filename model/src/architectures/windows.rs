@@ -3,11 +3,11 @@
 use super::family::Family;
 use super::options::unsupported;
 use crate::files::ModelError;
-use crate::files::json::Object;
+use crate::files::json::JsonObject;
 
 /// The window of each layer: what `layer_types` says, else `window` where `slides` says so.
 pub(super) fn read(
-    config: Object<'_>,
+    config: JsonObject<'_>,
     layers: usize,
     window: Option<usize>,
     slides: impl Fn(usize) -> bool,
@@ -23,7 +23,7 @@ pub(super) fn read(
 }
 
 /// Which layers slide, if the configuration lists their types.
-fn layer_types(config: Object<'_>, layers: usize) -> Result<Option<Vec<bool>>, ModelError> {
+fn layer_types(config: JsonObject<'_>, layers: usize) -> Result<Option<Vec<bool>>, ModelError> {
     let Some(value) = config.get("layer_types") else { return Ok(None) };
     let list = value.as_array().ok_or_else(|| config.error("layer_types must be a list"))?;
     if list.len() != layers {
@@ -43,7 +43,7 @@ fn layer_types(config: Object<'_>, layers: usize) -> Result<Option<Vec<bool>>, M
 
 /// A family that does not look at `layer_types` must not be contradicted by it.
 pub(super) fn check(
-    config: Object<'_>,
+    config: JsonObject<'_>,
     family: &Family,
     windows: &[Option<usize>],
 ) -> Result<(), ModelError> {

@@ -15,7 +15,7 @@ const LANES: usize = 8;
 ///
 /// # Errors
 /// Sizes that do not fit, and those of the backend.
-pub(super) fn of_spans<B: Backend + ?Sized>(
+pub(super) fn span_energies<B: Backend + ?Sized>(
     backend: &B,
     x: &B::Tensor,
     grad: &B::Tensor,
@@ -36,7 +36,7 @@ pub(super) fn of_spans<B: Backend + ?Sized>(
             0.0
         } else if is_short(span) {
             let inputs = &inputs[span.start * input..span.end * input];
-            of_factors((inputs, input), (&grads[span.start * out..span.end * out], out))
+            factor_energy((inputs, input), (&grads[span.start * out..span.end * out], out))
         } else {
             let mut sums = backend.rows(1, out * input, formed.take())?;
             backend.weight_grads(x, grad, slice::from_ref(span), &mut sums, 0)?;
@@ -50,7 +50,7 @@ pub(super) fn of_spans<B: Backend + ?Sized>(
 }
 
 /// The sum over all pairs of rows of the product of both inner products.
-fn of_factors((inputs, input): (&[f32], usize), (grads, out): (&[f32], usize)) -> f64 {
+fn factor_energy((inputs, input): (&[f32], usize), (grads, out): (&[f32], usize)) -> f64 {
     let (grads, inputs) = (grads.chunks_exact(out.max(1)), inputs.chunks_exact(input.max(1)));
     let rows: Vec<(&[f32], &[f32])> = grads.zip(inputs).collect();
     let product = |(e, a): (&[f32], &[f32]), (f, b): (&[f32], &[f32])| dot(e, f) * dot(a, b);

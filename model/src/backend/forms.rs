@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use crate::at_once::OutOfMemory;
+use crate::oom_backoff::OutOfMemory;
 
 /// A backend could not compute.
 #[derive(Debug, thiserror::Error)]
@@ -63,7 +63,7 @@ pub(crate) fn check_cap(cap: Option<f32>) -> Result<(), BackendError> {
 
 /// The precision of the factors of linear layers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Compute {
+pub enum ComputePrecision {
     /// f32.
     #[default]
     F32,
@@ -75,28 +75,29 @@ pub enum Compute {
     I8,
 }
 
-impl Compute {
+impl ComputePrecision {
     /// The precision of this name.
     pub fn parse(name: &str) -> Option<Self> {
-        let all = [Compute::F32, Compute::Tf32, Compute::Bf16, Compute::I8];
+        let all =
+            [ComputePrecision::F32, ComputePrecision::Tf32, ComputePrecision::Bf16, ComputePrecision::I8];
         all.into_iter().find(|compute| compute.name() == name)
     }
 
     /// Name in the store and on the command line.
     pub fn name(self) -> &'static str {
         match self {
-            Compute::F32 => "f32",
-            Compute::Tf32 => "tf32",
-            Compute::Bf16 => "bf16",
-            Compute::I8 => "i8",
+            ComputePrecision::F32 => "f32",
+            ComputePrecision::Tf32 => "tf32",
+            ComputePrecision::Bf16 => "bf16",
+            ComputePrecision::I8 => "i8",
         }
     }
 
     /// The precision of products, which is also that of maps that are no weights of layers: the head's, for one.
-    pub fn of_products(self) -> Compute {
+    pub fn of_products(self) -> ComputePrecision {
         match self {
-            Compute::I8 => Compute::Bf16,
-            Compute::F32 | Compute::Tf32 | Compute::Bf16 => self,
+            ComputePrecision::I8 => ComputePrecision::Bf16,
+            ComputePrecision::F32 | ComputePrecision::Tf32 | ComputePrecision::Bf16 => self,
         }
     }
 }

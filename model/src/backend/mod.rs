@@ -24,12 +24,12 @@ pub use cached::CachedAttention;
 pub use dropout::AttentionDropout;
 pub(crate) use dropout::{drop_values, mixed};
 pub use head::{HEAD_ROWS, HeadOutput, HeadTap, HeadTask, Objective};
-pub use parts::{EachRows, LoraPart, NormFactors};
+pub use parts::{LoraOperands, NormFactors, RowVisitor};
 
 pub(crate) use forms::check_cap;
 pub use forms::{
-    Activation, AttentionForm, AttentionPlan, AttentionSpan, BackendError, CacheSpan, ColumnMap, Compute,
-    Heads, LinearWeights, NormForm, NormKind, NormWeights, check, check_rows, check_spans,
+    Activation, AttentionForm, AttentionPlan, AttentionSpan, BackendError, CacheSpan, ColumnMap,
+    ComputePrecision, Heads, LinearWeights, NormForm, NormKind, NormWeights, check, check_rows, check_spans,
 };
 
 /// Fused operations of a decoder, forward and backward.
@@ -55,7 +55,7 @@ pub trait Backend: Send + Sync + 'static {
     fn size(&self, x: &Self::Tensor) -> (usize, usize);
     /// Prepares a linear layer.
     fn pack(&self, weights: LinearWeights) -> Result<Self::Linear, BackendError>;
-    /// Prepares a map of a model's layer, which a backend may hold more coarsely than others ([`Compute::I8`]).
+    /// Prepares a map of a model's layer, which a backend may hold more coarsely than others ([`ComputePrecision::I8`]).
     fn pack_of_layer(&self, weights: LinearWeights) -> Result<Self::Linear, BackendError> {
         self.pack(weights)
     }
@@ -231,7 +231,7 @@ pub trait Backend: Send + Sync + 'static {
     fn lora_grads(
         &self,
         x: &Self::Tensor,
-        parts: &[LoraPart<'_, Self::Tensor>],
+        parts: &[LoraOperands<'_, Self::Tensor>],
         spans: &[Range<usize>],
         out: &mut Self::Rows,
     ) -> Result<(), BackendError>;
@@ -263,12 +263,12 @@ pub trait Backend: Send + Sync + 'static {
         grad: &Self::Tensor,
         spans: &[Range<usize>],
     ) -> Result<Vec<f64>, BackendError> {
-        energy::of_spans(self, x, grad, spans)
+        energy::span_energies(self, x, grad, spans)
     }
     /// Hands `sum_t x_t x_t^T` over some rows to `each`, some rows of the sum at a time: which, the first of their
     /// columns, which is on the diagonal or before it, and their values from there on, row-major. Each value has the
     /// bits of [`Backend::weight_grads`] of `x` with itself. Of no rows nothing is handed.
-    fn gram(&self, x: &Self::Tensor, rows: Range<usize>, each: EachRows<'_>) -> Result<(), BackendError> {
+    fn gram(&self, x: &Self::Tensor, rows: Range<usize>, each: RowVisitor<'_>) -> Result<(), BackendError> {
         let width = self.size(x).1;
         let mut sums = self.rows(1, width * width, None)?;
         self.weight_grads(x, x, slice::from_ref(&rows), &mut sums, 0)?;
@@ -291,7 +291,7 @@ pub trait Backend: Send + Sync + 'static {
 }
 
 /// A backend of which there may be several, on devices with numbers.
-pub trait Numbered: Backend + Clone {
+pub trait MultiDevice: Backend + Clone {
     /// The same on the device of another number.
     ///
     /// # Errors

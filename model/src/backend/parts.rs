@@ -17,7 +17,7 @@ pub struct NormFactors<'a, T> {
 }
 
 /// The LoRA factors of one linear layer and where its gradient goes.
-pub struct LoraPart<'a, T> {
+pub struct LoraOperands<'a, T> {
     /// Gradient of the layer's outputs, `[rows, out]`.
     pub grad: &'a T,
     /// Factor A, `[rank, input]`.
@@ -33,4 +33,4 @@ pub struct LoraPart<'a, T> {
 }
 
 /// Takes rows of a matrix: which, the first of their columns, and their values from there on.
-pub type EachRows<'a> = &'a mut dyn FnMut(Range<usize>, usize, &[f32]);
+pub type RowVisitor<'a> = &'a mut dyn FnMut(Range<usize>, usize, &[f32]);

@@ -4,14 +4,14 @@ use std::ops::Range;
 
 use candle_core::{D, Tensor};
 
-use super::{Candle, Result, capped, expect, size};
+use super::{Candle, Result, expect, size, softcap_with_slope};
 use crate::backend::{Attention, AttentionDropout, AttentionForm, AttentionPlan, AttentionSpan};
 
 /// Queries whose probabilities exist at a time.
 const BLOCK: usize = 128;
 
 /// Some queries of a sequence, and the keys from the first to the last that they see.
-struct Block {
+struct QueryBlock {
     queries: Range<usize>,
     keys: Range<usize>,
     /// Place of the first of them in the sequence.
@@ -107,13 +107,13 @@ impl Candle {
         Ok(outputs)
     }
 
-    fn blocks(&self, form: AttentionForm, plan: &AttentionPlan) -> Result<Vec<Block>> {
+    fn blocks(&self, form: AttentionForm, plan: &AttentionPlan) -> Result<Vec<QueryBlock>> {
         let of_span = |span: &AttentionSpan| {
             let (queries, keys) = (span.queries.clone(), span.keys.clone());
             let starts = queries.clone().step_by(BLOCK);
             starts.map(move |start| (start..(start + BLOCK).min(queries.end), keys.clone()))
         };
-        let block = |(queries, keys): (Range<usize>, Range<usize>)| -> Result<Block> {
+        let block = |(queries, keys): (Range<usize>, Range<usize>)| -> Result<QueryBlock> {
             let positions = &plan.positions[queries.clone()];
             let from = positions.first().map_or(0, |position| form.seen(*position).start);
             let to = positions.last().map_or(0, |position| form.seen(*position).end);
@@ -123,13 +123,13 @@ impl Candle {
             };
             let mask: Vec<f32> = positions.iter().flat_map(seen).collect();
             let mask = Tensor::from_vec(mask, (positions.len(), to - from), &self.device)?;
-            Ok(Block { queries, keys: keys.start + from..keys.start + to, from, mask })
+            Ok(QueryBlock { queries, keys: keys.start + from..keys.start + to, from, mask })
         };
         plan.spans.iter().flat_map(of_span).map(block).collect()
     }
 }
 
-impl Block {
+impl QueryBlock {
     /// The block's rows of something with `dim` columns for each query head: `[heads, queries, dim]`.
     fn queries(&self, x: &Tensor, dim: usize) -> Result<Tensor> {
         split(x, &self.queries, dim)
@@ -148,7 +148,7 @@ impl Block {
         let q = self.queries(q, form.heads.dim)?.affine(f64::from(form.scale), 0.0)?;
         let scores = q.matmul(&self.keys(k, form)?.t()?)?;
         let Some(cap) = form.softcap else { return Ok((scores.broadcast_add(&self.mask)?, None)) };
-        let (scores, slopes) = capped(&scores, cap)?;
+        let (scores, slopes) = softcap_with_slope(&scores, cap)?;
         Ok((scores.broadcast_add(&self.mask)?, Some(slopes)))
     }
 

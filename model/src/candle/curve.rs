@@ -13,7 +13,7 @@ const CUBIC: f64 = 0.044715;
 pub(super) fn value(act: Activation, x: &Tensor) -> Result<Tensor> {
     Ok(match act {
         Activation::Relu => x.relu()?,
-        act => (x * share(act, x)?.0)?,
+        act => (x * gate_and_slope(act, x)?.0)?,
     })
 }
 
@@ -21,14 +21,14 @@ pub(super) fn slope(act: Activation, x: &Tensor) -> Result<Tensor> {
     Ok(match act {
         Activation::Relu => x.gt(&x.zeros_like()?)?.to_dtype(DType::F32)?,
         act => {
-            let (share, slope) = share(act, x)?;
+            let (share, slope) = gate_and_slope(act, x)?;
             (share + (x * slope)?)?
         }
     })
 }
 
 /// The share of x that a smooth activation lets through, and its derivative.
-fn share(act: Activation, x: &Tensor) -> Result<(Tensor, Tensor)> {
+fn gate_and_slope(act: Activation, x: &Tensor) -> Result<(Tensor, Tensor)> {
     if act == Activation::Gelu {
         let below = x.affine(FRAC_1_SQRT_2, 0.0)?.erf()?.affine(0.5, 0.5)?;
         let density = x.sqr()?.affine(-0.5, 0.0)?.exp()?.affine((2.0 * PI).sqrt().recip(), 0.0)?;

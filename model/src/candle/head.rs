@@ -2,7 +2,7 @@
 
 use candle_core::{D, Tensor};
 
-use super::{Candle, CandleLinear, Result, capped, size};
+use super::{Candle, CandleLinear, Result, size, softcap_with_slope};
 use crate::backend::{Backend, HEAD_ROWS, HeadOutput, HeadTap, HeadTask, Objective};
 
 impl Candle {
@@ -54,7 +54,7 @@ impl Candle {
     ) -> Result<(Tensor, Option<Tensor>)> {
         let logits = self.linear(layer, x, None)?;
         let Some(cap) = softcap else { return Ok((logits, None)) };
-        let (logits, slopes) = capped(&logits, cap)?;
+        let (logits, slopes) = softcap_with_slope(&logits, cap)?;
         Ok((logits, Some(slopes)))
     }
 

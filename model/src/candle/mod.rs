@@ -23,7 +23,7 @@ pub use self::cache::CandleCache;
 
 use candle_core::{DType, Device, Tensor};
 
-use crate::backend::{BackendError, Numbered, check, check_spans};
+use crate::backend::{BackendError, MultiDevice, check, check_spans};
 
 type Result<T> = std::result::Result<T, BackendError>;
 
@@ -39,7 +39,7 @@ pub struct Candle {
     device: Device,
 }
 
-impl Numbered for Candle {
+impl MultiDevice for Candle {
     fn beside(&self, number: usize) -> Result<Candle> {
         Ok(Candle::new(match self.device {
             Device::Cpu => Device::Cpu,
@@ -136,7 +136,7 @@ fn expect(x: &Tensor, rows: usize, cols: usize, what: &str) -> Result<()> {
     check(size(x) == (rows, cols), || format!("{what}: {:?} where {rows} rows of {cols} are due", size(x)))
 }
 
-fn added(acc: Option<Tensor>, x: Tensor) -> Result<Tensor> {
+fn add_optional(acc: Option<Tensor>, x: Tensor) -> Result<Tensor> {
     match acc {
         Some(acc) => Ok((acc + x)?),
         None => Ok(x),
@@ -144,7 +144,7 @@ fn added(acc: Option<Tensor>, x: Tensor) -> Result<Tensor> {
 }
 
 /// `cap * tanh(x / cap)` and its derivative.
-fn capped(x: &Tensor, cap: f32) -> Result<(Tensor, Tensor)> {
+fn softcap_with_slope(x: &Tensor, cap: f32) -> Result<(Tensor, Tensor)> {
     let cap = f64::from(cap);
     let bent = x.affine(1.0 / cap, 0.0)?.tanh()?;
     Ok((bent.affine(cap, 0.0)?, bent.sqr()?.affine(-1.0, 1.0)?))

@@ -47,7 +47,7 @@ fn centred(factors: &NormFactors<'_, Tensor>, width: usize) -> Result<(Tensor, T
 }
 
 /// The outputs without weight and bias.
-pub(super) fn normed(factors: &NormFactors<'_, Tensor>, width: usize) -> Result<Tensor> {
+pub(super) fn normalized(factors: &NormFactors<'_, Tensor>, width: usize) -> Result<Tensor> {
     let (u, r) = centred(factors, width)?;
     Ok(u.broadcast_mul(&r)?.reshape(size(factors.x))?)
 }

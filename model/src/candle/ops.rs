@@ -4,10 +4,12 @@ use std::ops::Range;
 
 use candle_core::Tensor;
 
-use super::{Candle, CandleCache, CandleLinear, CandleRows, Result, added, curve, expect, norm, rope, size};
+use super::{
+    Candle, CandleCache, CandleLinear, CandleRows, Result, add_optional, curve, expect, norm, rope, size,
+};
 use crate::backend::{
     Activation, Attention, Backend, CachedAttention, ColumnMap, HeadOutput, HeadTap, HeadTask, LinearWeights,
-    LoraPart, NormFactors, NormForm, NormWeights, check, check_rows, check_spans,
+    LoraOperands, NormFactors, NormForm, NormWeights, check, check_rows, check_spans,
 };
 
 impl Backend for Candle {
@@ -84,11 +86,11 @@ impl Backend for Candle {
     }
 
     fn linear_backward(&self, layer: &CandleLinear, grad: &Tensor, acc: Option<Tensor>) -> Result<Tensor> {
-        added(acc, grad.matmul(&layer.weight)?)
+        add_optional(acc, grad.matmul(&layer.weight)?)
     }
 
     fn linear_tangent(&self, layer: &CandleLinear, x: &Tensor, acc: Option<Tensor>) -> Result<Tensor> {
-        added(acc, x.matmul(&layer.weight.t()?)?)
+        add_optional(acc, x.matmul(&layer.weight.t()?)?)
     }
 
     fn norm(&self, x: &Tensor, weights: &NormWeights<Tensor>, form: NormForm) -> Result<(Tensor, Tensor)> {
@@ -101,7 +103,7 @@ impl Backend for Candle {
         weights: &NormWeights<Tensor>,
         acc: Option<Tensor>,
     ) -> Result<Tensor> {
-        added(acc, norm::backward(factors, weights)?)
+        add_optional(acc, norm::backward(factors, weights)?)
     }
 
     fn norm_grads(
@@ -112,7 +114,7 @@ impl Backend for Candle {
         out: &mut CandleRows,
         [offset, bias_offset]: [Option<usize>; 2],
     ) -> Result<()> {
-        let normed = norm::normed(factors, width)?;
+        let normed = norm::normalized(factors, width)?;
         for (offset, x) in [(offset, &(factors.grad * normed)?), (bias_offset, factors.grad)] {
             let Some(offset) = offset else { continue };
             let sums = self.sums(x, spans)?;
@@ -200,11 +202,11 @@ impl Backend for Candle {
     fn lora_grads(
         &self,
         x: &Tensor,
-        parts: &[LoraPart<'_, Tensor>],
+        parts: &[LoraOperands<'_, Tensor>],
         spans: &[Range<usize>],
         out: &mut CandleRows,
     ) -> Result<()> {
-        for LoraPart { grad, a, b, scaling, a_offset, b_offset } in parts {
+        for LoraOperands { grad, a, b, scaling, a_offset, b_offset } in parts {
             expect(b, size(grad).1, size(a).0, "LoRA factor B")?;
             let outer = grad.matmul(b)?.affine(f64::from(*scaling), 0.0)?;
             self.weight_grads(x, &outer, spans, out, *a_offset)?;

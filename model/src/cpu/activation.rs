@@ -8,7 +8,7 @@ use super::tensor::CpuTensor;
 use crate::backend::{Activation, BackendError};
 
 /// A function and its derivative.
-trait Function: Copy {
+trait ActivationFunction: Copy {
     fn value(self, x: f32) -> f32;
     /// Value and slope.
     fn both(self, x: f32) -> (f32, f32);
@@ -23,7 +23,7 @@ struct GeluTanh;
 #[derive(Clone, Copy)]
 struct Relu;
 
-impl Function for Silu {
+impl ActivationFunction for Silu {
     #[inline(always)]
     fn value(self, x: f32) -> f32 {
         x * sigmoid(x)
@@ -36,7 +36,7 @@ impl Function for Silu {
     }
 }
 
-impl Function for Gelu {
+impl ActivationFunction for Gelu {
     #[inline(always)]
     fn value(self, x: f32) -> f32 {
         x * normal_cdf(x)
@@ -61,7 +61,7 @@ impl GeluTanh {
     }
 }
 
-impl Function for GeluTanh {
+impl ActivationFunction for GeluTanh {
     #[inline(always)]
     fn value(self, x: f32) -> f32 {
         x * Self::share(x)
@@ -77,7 +77,7 @@ impl Function for GeluTanh {
     }
 }
 
-impl Function for Relu {
+impl ActivationFunction for Relu {
     #[inline(always)]
     fn value(self, x: f32) -> f32 {
         if x < 0.0 { 0.0 } else { x }

@@ -8,12 +8,12 @@ use std::ops::Range;
 use std::slice;
 
 use super::Cpu;
-use super::gemm::{Add, Format, Left, Output, Right, add_sums_of_rounded, gram, multiply};
+use super::gemm::{Addend, Left, Output, PanelFormat, Right, add_sums_of_rounded, gram, multiply};
 use super::pool::Buffer;
 use super::rows::add_scaled;
 use super::sample_rows::CpuRows;
 use super::tensor::CpuTensor;
-use crate::backend::{BackendError, EachRows, LoraPart, check, check_spans};
+use crate::backend::{BackendError, LoraOperands, RowVisitor, check, check_spans};
 
 /// An error unless the spans lie in `rows` rows and every sample's vector has `len` values at `offset`.
 pub(super) fn check_samples(
@@ -28,7 +28,7 @@ pub(super) fn check_samples(
 }
 
 /// Sizes of one adapted layer, and its place among the ranks of all.
-struct Sizes {
+struct AdapterSizes {
     rank: usize,
     out: usize,
     first: usize,
@@ -38,7 +38,7 @@ impl Cpu {
     pub(super) fn lora_factor_grads(
         &self,
         x: &CpuTensor,
-        parts: &[LoraPart<'_, CpuTensor>],
+        parts: &[LoraOperands<'_, CpuTensor>],
         spans: &[Range<usize>],
         out: &mut CpuRows,
     ) -> Result<(), BackendError> {
@@ -52,7 +52,7 @@ impl Cpu {
             part.grad.expect(rows, width, "gradient of an adapted layer")?;
             check_samples(spans, rows, out, part.a_offset, rank * input)?;
             check_samples(spans, rows, out, part.b_offset, width * rank)?;
-            sizes.push(Sizes { rank, out: width, first: ranks });
+            sizes.push(AdapterSizes { rank, out: width, first: ranks });
             ranks += rank;
         }
         let kernel = &self.kernels.single;
@@ -62,17 +62,23 @@ impl Cpu {
             let k = span.len();
             let inputs = Right { data: &x.values()[span.start * input..span.end * input], stride: input, k };
             let row = span.start * ranks;
-            for (part, Sizes { rank, out: width, first }) in parts.iter().zip(&sizes) {
+            for (part, AdapterSizes { rank, out: width, first }) in parts.iter().zip(&sizes) {
                 let (rank, width) = (*rank, *width);
                 let first = (row + first).min(outer.len());
                 let left = Left::by_column(&outer[first..], rank, ranks);
                 let data = out.part(sample, part.a_offset, rank * input);
-                multiply(kernel, Output { data, stride: input, cols: input }, left, inputs, Add::Destination);
+                multiply(
+                    kernel,
+                    Output { data, stride: input, cols: input },
+                    left,
+                    inputs,
+                    Addend::Destination,
+                );
                 let e = &part.grad.values()[span.start * width..span.end * width];
                 let left = Left::by_column(e, width, width);
                 let data = out.part(sample, part.b_offset, width * rank);
                 let right = Right { data: &inner[first..], stride: ranks, k };
-                multiply(kernel, Output { data, stride: rank, cols: rank }, left, right, Add::Destination);
+                multiply(kernel, Output { data, stride: rank, cols: rank }, left, right, Addend::Destination);
             }
         }
         Ok(())
@@ -82,8 +88,8 @@ impl Cpu {
     fn inner(
         &self,
         x: &CpuTensor,
-        parts: &[LoraPart<'_, CpuTensor>],
-        sizes: &[Sizes],
+        parts: &[LoraOperands<'_, CpuTensor>],
+        sizes: &[AdapterSizes],
         ranks: usize,
     ) -> Buffer {
         let (rows, input) = x.size();
@@ -99,12 +105,18 @@ impl Cpu {
         let mut inner = Buffer::take(rows * ranks);
         let to = Output { data: &mut inner, stride: ranks, cols: ranks };
         let right = Right { data: &scaled, stride: ranks, k: input };
-        multiply(&self.kernels.single, to, Left::by_row(x.values(), rows, input), right, Add::Nothing);
+        multiply(&self.kernels.single, to, Left::by_row(x.values(), rows, input), right, Addend::Nothing);
         inner
     }
 
     /// `scaling * B^T e` of every row, the layers side by side: `[rows, ranks]`.
-    fn outer(&self, parts: &[LoraPart<'_, CpuTensor>], sizes: &[Sizes], ranks: usize, rows: usize) -> Buffer {
+    fn outer(
+        &self,
+        parts: &[LoraOperands<'_, CpuTensor>],
+        sizes: &[AdapterSizes],
+        ranks: usize,
+        rows: usize,
+    ) -> Buffer {
         let mut outer = Buffer::take(rows * ranks);
         for (part, size) in parts.iter().zip(sizes) {
             if rows == 0 || size.rank == 0 {
@@ -115,7 +127,7 @@ impl Cpu {
             let to = Output { data: &mut outer[size.first..], stride: ranks, cols: size.rank };
             let right = Right { data: &scaled, stride: size.rank, k: size.out };
             let left = Left::by_row(part.grad.values(), rows, size.out);
-            multiply(&self.kernels.single, to, left, right, Add::Nothing);
+            multiply(&self.kernels.single, to, left, right, Addend::Nothing);
         }
         outer
     }
@@ -138,7 +150,7 @@ impl Cpu {
             let data = out.part(sample, offset, width * input);
             let to = Output { data, stride: input, cols: input };
             let right = Right { data: inputs, stride: input, k: span.len() };
-            multiply(&self.kernels.single, to, Left::by_column(e, width, width), right, Add::Destination);
+            multiply(&self.kernels.single, to, Left::by_column(e, width, width), right, Addend::Destination);
         }
         Ok(())
     }
@@ -151,7 +163,7 @@ impl Cpu {
         offset: usize,
     ) -> Result<(), BackendError> {
         let ((rows, input), width) = (x.size(), grad.cols());
-        if self.format() == Format::Single {
+        if self.format() == PanelFormat::Single {
             return self.full_weight_grads(x, grad, slice::from_ref(&(0..rows)), out, offset);
         }
         grad.expect(rows, width, "gradient of a linear layer")?;
@@ -165,7 +177,7 @@ impl Cpu {
         &self,
         x: &CpuTensor,
         rows: Range<usize>,
-        each: EachRows<'_>,
+        each: RowVisitor<'_>,
     ) -> Result<(), BackendError> {
         let (all, width) = x.size();
         check_spans(slice::from_ref(&rows), all)?;

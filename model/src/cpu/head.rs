@@ -6,7 +6,7 @@
 //! - a row's loss and gradient do not depend on the chunk it falls into
 
 use super::Cpu;
-use super::gemm::Add;
+use super::gemm::Addend;
 use super::linear::CpuLinear;
 use super::math::{dot, exp, exp_sum, max, soft_cap, sum3};
 use super::pool::Buffer;
@@ -70,7 +70,7 @@ impl Cpu {
                     let from = &from.values()[start * vocab..chunk.end * vocab];
                     let rows = z.chunks_exact_mut(vocab).zip(from.chunks_exact(vocab)).zip(losses);
                     for (i, ((z, from), loss)) in rows.enumerate() {
-                        let row = Perturbed {
+                        let row = PerturbedLoss {
                             target: task.targets[start + i] as usize,
                             factors: factors[start + i],
                             weight: weights.map(|w| w[i]),
@@ -88,7 +88,7 @@ impl Cpu {
             }
             if let Some(grad) = &mut grad {
                 let to = &mut grad.values_mut()[start * width..chunk.end * width];
-                self.backward_rows(layer, z, n, to, Add::Nothing);
+                self.backward_rows(layer, z, n, to, Addend::Nothing);
                 if let Some(tap) = &mut tap {
                     tap(chunk, &CpuTensor::from_values(inputs, n, width)?, &logits)?;
                 }
@@ -99,7 +99,7 @@ impl Cpu {
 
     /// Logits of rows whose sizes have been checked.
     fn logits(&self, layer: &CpuLinear, x: &[f32], cap: Option<f32>, to: &mut [f32]) {
-        self.forward_rows(layer, x, x.len() / layer.input(), to, Add::Nothing);
+        self.forward_rows(layer, x, x.len() / layer.input(), to, Addend::Nothing);
         if let Some(cap) = cap {
             self.kernels.simd.run(
                 #[inline(always)]
@@ -222,8 +222,8 @@ impl Cpu {
     ///
     /// Losses are compared through their log-sums, so that what differs little is not lost in their level: at
     /// `from` itself the value is exactly zero.
-    fn perturbed(&self, z: &mut [f32], from: &[f32], row: Perturbed, cap: Option<f32>) -> f32 {
-        let Perturbed { target, factors: [change, linear], weight } = row;
+    fn perturbed(&self, z: &mut [f32], from: &[f32], row: PerturbedLoss, cap: Option<f32>) -> f32 {
+        let PerturbedLoss { target, factors: [change, linear], weight } = row;
         self.kernels.simd.run(
             #[inline(always)]
             || {
@@ -286,7 +286,7 @@ impl Cpu {
 }
 
 /// One row of the perturbed objective.
-struct Perturbed {
+struct PerturbedLoss {
     target: usize,
     factors: [f32; 2],
     weight: Option<f32>,

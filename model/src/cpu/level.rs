@@ -15,7 +15,7 @@ use gstore_core::instructions::Instructions;
 
 /// A set of vector instructions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Level {
+pub enum SimdLevel {
     /// x86-64 with AVX-512 (F, BW, DQ, VL); with bf16 products where the CPU has them.
     Avx512,
     /// x86-64 with AVX2 and FMA.
@@ -26,10 +26,10 @@ pub enum Level {
     Scalar,
 }
 
-impl Level {
+impl SimdLevel {
     /// The levels that this CPU has, widest first.
-    pub fn available() -> Vec<Level> {
-        let all = [Level::Avx512, Level::Avx2, Level::Neon, Level::Scalar];
+    pub fn available() -> Vec<SimdLevel> {
+        let all = [SimdLevel::Avx512, SimdLevel::Avx2, SimdLevel::Neon, SimdLevel::Scalar];
         all.into_iter().filter(|level| level.is_available()).collect()
     }
 
@@ -37,23 +37,23 @@ impl Level {
     pub fn is_available(self) -> bool {
         match self {
             #[cfg(target_arch = "x86_64")]
-            Level::Avx512 => {
+            SimdLevel::Avx512 => {
                 Instructions::Widest.may_be_used()
                     && is_x86_feature_detected!("avx512f")
                     && is_x86_feature_detected!("avx512bw")
                     && is_x86_feature_detected!("avx512dq")
                     && is_x86_feature_detected!("avx512vl")
-                    && Level::Avx2.is_available()
+                    && SimdLevel::Avx2.is_available()
             }
             #[cfg(target_arch = "x86_64")]
-            Level::Avx2 => {
+            SimdLevel::Avx2 => {
                 Instructions::Avx2.may_be_used()
                     && is_x86_feature_detected!("avx2")
                     && is_x86_feature_detected!("fma")
             }
             #[cfg(target_arch = "aarch64")]
-            Level::Neon => true,
-            Level::Scalar => true,
+            SimdLevel::Neon => true,
+            SimdLevel::Scalar => true,
             #[allow(unreachable_patterns)] // which levels are left depends on the architecture
             _ => false,
         }
@@ -63,24 +63,24 @@ impl Level {
 /// A level that this CPU has.
 #[derive(Clone, Copy)]
 pub(super) struct Simd {
-    level: Level,
+    level: SimdLevel,
 }
 
 impl Simd {
     /// The level's witness; none if this CPU lacks it.
-    pub fn new(level: Level) -> Option<Simd> {
+    pub fn new(level: SimdLevel) -> Option<Simd> {
         level.is_available().then_some(Simd { level })
     }
 
     /// That of the widest instructions that this CPU has.
     pub fn widest() -> Simd {
         static WIDEST: OnceLock<Simd> = OnceLock::new();
-        let find = || Level::available().into_iter().find_map(Simd::new);
-        *WIDEST.get_or_init(|| find().unwrap_or(Simd { level: Level::Scalar }))
+        let find = || SimdLevel::available().into_iter().find_map(Simd::new);
+        *WIDEST.get_or_init(|| find().unwrap_or(Simd { level: SimdLevel::Scalar }))
     }
 
     /// The level.
-    pub fn level(self) -> Level {
+    pub fn level(self) -> SimdLevel {
         self.level
     }
 
@@ -92,9 +92,9 @@ impl Simd {
             // SAFETY (both): a `Simd` of the level exists, so `Simd::new` has found the
             // instructions on this CPU.
             #[cfg(target_arch = "x86_64")]
-            Level::Avx512 => unsafe { avx512(f) },
+            SimdLevel::Avx512 => unsafe { avx512(f) },
             #[cfg(target_arch = "x86_64")]
-            Level::Avx2 => unsafe { avx2(f) },
+            SimdLevel::Avx2 => unsafe { avx2(f) },
             _ => f(),
         }
     }

@@ -1,13 +1,13 @@
 //! Linear layers, forward and backward.
 
 use super::Cpu;
-use super::gemm::{self, Add, Format, Weights};
+use super::gemm::{self, Addend, PackedWeights, PanelFormat};
 use super::tensor::CpuTensor;
 use crate::backend::{BackendError, LinearWeights, check};
 
 /// A linear layer in panels. The panels of the backward are made when first asked for.
 pub struct CpuLinear {
-    weights: Weights,
+    weights: PackedWeights,
     bias: Option<Vec<f32>>,
     out: usize,
     input: usize,
@@ -39,7 +39,7 @@ impl Cpu {
         let LinearWeights { weight, out, input, bias } = weights;
         let (out, input) = (*out, *input);
         check_sizes([out, input], weight, bias.as_deref())?;
-        let weights = Weights::pack(weight, out, input, self.format());
+        let weights = PackedWeights::pack(weight, out, input, self.format());
         Ok(CpuLinear { weights, bias: bias.clone(), out, input })
     }
 
@@ -57,12 +57,14 @@ impl Cpu {
     }
 
     /// How this backend lays out weights.
-    pub(super) fn format(&self) -> Format {
+    pub(super) fn format(&self) -> PanelFormat {
         match self.compute {
             // tf32 and i8 are of GPUs: `Device::check` refuses them before a backend is made.
-            super::Compute::F32 | super::Compute::Tf32 | super::Compute::I8 => Format::Single,
-            super::Compute::Bf16 if self.kernels.paired.is_some() => Format::Paired,
-            super::Compute::Bf16 => Format::Rounded,
+            super::ComputePrecision::F32 | super::ComputePrecision::Tf32 | super::ComputePrecision::I8 => {
+                PanelFormat::Single
+            }
+            super::ComputePrecision::Bf16 if self.kernels.paired.is_some() => PanelFormat::Paired,
+            super::ComputePrecision::Bf16 => PanelFormat::Rounded,
         }
     }
 
@@ -86,7 +88,7 @@ impl Cpu {
             residual.expect(rows, layer.out, "residual of a linear layer")?;
         }
         let mut out = CpuTensor::unspecified(rows, layer.out);
-        let add = residual.map_or(Add::Nothing, |r| Add::Matrix(r.values()));
+        let add = residual.map_or(Addend::Nothing, |r| Addend::Matrix(r.values()));
         self.forward_rows(layer, x.values(), rows, out.values_mut(), add);
         Ok(out)
     }
@@ -103,7 +105,7 @@ impl Cpu {
         if let Some(acc) = &acc {
             acc.expect(rows, layer.out, "sum of tangents")?;
         }
-        let add = if acc.is_some() { Add::Destination } else { Add::Nothing };
+        let add = if acc.is_some() { Addend::Destination } else { Addend::Nothing };
         let mut out = acc.unwrap_or_else(|| CpuTensor::unspecified(rows, layer.out));
         gemm::linear(&self.kernels, out.values_mut(), x.values(), rows, layer.weights.forward(), None, add);
         Ok(out)
@@ -116,7 +118,7 @@ impl Cpu {
         x: &[f32],
         rows: usize,
         out: &mut [f32],
-        add: Add<'_>,
+        add: Addend<'_>,
     ) {
         gemm::linear(&self.kernels, out, x, rows, layer.weights.forward(), layer.bias.as_deref(), add);
     }
@@ -128,7 +130,7 @@ impl Cpu {
         grad: &[f32],
         rows: usize,
         out: &mut [f32],
-        add: Add<'_>,
+        add: Addend<'_>,
     ) {
         gemm::linear(&self.kernels, out, grad, rows, layer.weights.backward(), None, add);
     }
@@ -150,7 +152,7 @@ impl Cpu {
         if let Some(acc) = &acc {
             acc.expect(rows, layer.input, "sum of input gradients")?;
         }
-        let add = if acc.is_some() { Add::Destination } else { Add::Nothing };
+        let add = if acc.is_some() { Addend::Destination } else { Addend::Nothing };
         let mut out = acc.unwrap_or_else(|| CpuTensor::unspecified(rows, layer.input));
         self.backward_rows(layer, grad.values(), rows, out.values_mut(), add);
         Ok(out)

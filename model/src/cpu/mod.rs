@@ -8,12 +8,13 @@
 //! - sizes are checked before anything is computed; what does not fit is a [`BackendError`]
 //! - unsafe code is in `level` (dispatch) and `gemm` (kernels) alone
 //!
-//! Precision: with [`crate::backend::Compute::Bf16`] both factors of linear layers and of the head are
-//! rounded to bf16 (to nearest, ties to even) and their products summed in f32, and so are those of a weight's
-//! gradient over a whole batch. Attention, norms, residuals, losses and gradients of single samples stay in f32. CPUs without bf16 products multiply the same
-//! rounded values in f32. The last bits differ between the two: the instruction adds products in pairs,
-//! treats denormals as zero, and fuses as its maker chose. f32 results are equal bit for bit on AVX-512, AVX2
-//! and NEON; [`Level::Scalar`] rounds every product before it is added.
+//! Precision: with [`crate::backend::ComputePrecision::Bf16`] both factors of linear layers and of the head
+//! are rounded to bf16 (to nearest, ties to even) and their products summed in f32, and so are those of a
+//! weight's gradient over a whole batch. Attention, norms, residuals, losses and gradients of single samples
+//! stay in f32. CPUs without bf16 products multiply the same rounded values in f32. The last bits differ
+//! between the two: the instruction adds products in pairs, treats denormals as zero, and fuses as its maker
+//! chose. f32 results are equal bit for bit on AVX-512, AVX2 and NEON; [`SimdLevel::Scalar`] rounds every
+//! product before it is added.
 
 mod activation;
 mod attention;
@@ -32,7 +33,7 @@ mod sample_rows;
 mod tensor;
 
 pub use self::attention::CpuCache;
-pub use self::level::{Level, vectorised};
+pub use self::level::{SimdLevel, vectorised};
 pub use self::linear::CpuLinear;
 pub use self::sample_rows::CpuRows;
 pub use self::tensor::CpuTensor;
@@ -43,17 +44,17 @@ pub(crate) use self::gemm::transpose;
 
 use self::gemm::Kernels;
 use self::level::Simd;
-use crate::backend::{BackendError, Compute, Numbered};
+use crate::backend::{BackendError, ComputePrecision, MultiDevice};
 
 /// The backend of this CPU.
 #[derive(Clone)]
 pub struct Cpu {
     kernels: Kernels,
-    compute: Compute,
+    compute: ComputePrecision,
 }
 
 /// There is one.
-impl Numbered for Cpu {
+impl MultiDevice for Cpu {
     fn beside(&self, _: usize) -> Result<Cpu, BackendError> {
         Ok(self.clone())
     }
@@ -61,29 +62,29 @@ impl Numbered for Cpu {
 
 impl Cpu {
     /// The backend with the widest instructions that this CPU has.
-    pub fn new(compute: Compute) -> Cpu {
+    pub fn new(compute: ComputePrecision) -> Cpu {
         Cpu { kernels: Kernels::new(Simd::widest()), compute }
     }
 
     /// Bytes that a packed weight takes in each direction of a product.
     pub fn bytes_per_weight(&self) -> u64 {
         // Without products of bf16 pairs rounded weights are held as f32.
-        if self.compute == Compute::Bf16 && self.kernels.paired.is_some() { 2 } else { 4 }
+        if self.compute == ComputePrecision::Bf16 && self.kernels.paired.is_some() { 2 } else { 4 }
     }
 
     /// The backend with the instructions of a level; an error if this CPU lacks them.
-    pub fn with_level(compute: Compute, level: Level) -> Result<Cpu, BackendError> {
+    pub fn with_level(compute: ComputePrecision, level: SimdLevel) -> Result<Cpu, BackendError> {
         let simd = Simd::new(level).ok_or_else(|| BackendError::new(format!("this CPU has no {level:?}")))?;
         Ok(Cpu { kernels: Kernels::new(simd), compute })
     }
 
     /// The instructions in use.
-    pub fn level(&self) -> Level {
+    pub fn level(&self) -> SimdLevel {
         self.kernels.simd.level()
     }
 
     /// The precision of the factors of linear layers.
-    pub fn compute(&self) -> Compute {
+    pub fn compute(&self) -> ComputePrecision {
         self.compute
     }
 }

@@ -4,8 +4,8 @@ use std::ops::Range;
 
 use super::{Cpu, CpuCache, CpuLinear, CpuRows, CpuTensor};
 use crate::backend::{
-    Activation, Attention, Backend, BackendError, CachedAttention, ColumnMap, EachRows, HeadOutput, HeadTap,
-    HeadTask, LinearWeights, LoraPart, NormFactors, NormForm, NormWeights,
+    Activation, Attention, Backend, BackendError, CachedAttention, ColumnMap, HeadOutput, HeadTap, HeadTask,
+    LinearWeights, LoraOperands, NormFactors, NormForm, NormWeights, RowVisitor,
 };
 
 impl Backend for Cpu {
@@ -214,7 +214,7 @@ impl Backend for Cpu {
     fn lora_grads(
         &self,
         x: &CpuTensor,
-        parts: &[LoraPart<'_, CpuTensor>],
+        parts: &[LoraOperands<'_, CpuTensor>],
         spans: &[Range<usize>],
         out: &mut CpuRows,
     ) -> Result<(), BackendError> {
@@ -242,7 +242,7 @@ impl Backend for Cpu {
         self.weight_grads_of_all(x, grad, out, offset)
     }
 
-    fn gram(&self, x: &CpuTensor, rows: Range<usize>, each: EachRows<'_>) -> Result<(), BackendError> {
+    fn gram(&self, x: &CpuTensor, rows: Range<usize>, each: RowVisitor<'_>) -> Result<(), BackendError> {
         self.gram_of_rows(x, rows, each)
     }
 

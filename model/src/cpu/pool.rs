@@ -25,18 +25,18 @@ const LINE: usize = 16;
 /// A cache line of values.
 #[derive(Clone, Copy, Pod, Zeroable)]
 #[repr(C, align(64))]
-pub(super) struct Line([f32; LINE]);
+pub(super) struct CacheLine([f32; LINE]);
 
-impl Line {
+impl CacheLine {
     /// Enough lines of zeros for `len` values.
-    pub fn zeros(len: usize) -> Vec<Line> {
-        vec![Line([0.0; LINE]); len.div_ceil(LINE)]
+    pub fn zeros(len: usize) -> Vec<CacheLine> {
+        vec![CacheLine([0.0; LINE]); len.div_ceil(LINE)]
     }
 }
 
 /// Values on cache line boundaries; their memory goes back to the pool of the thread that drops them.
 pub(super) struct Buffer {
-    lines: Vec<Line>,
+    lines: Vec<CacheLine>,
     len: usize,
 }
 
@@ -45,7 +45,7 @@ impl Buffer {
     pub fn take(len: usize) -> Buffer {
         let wanted = class(len.div_ceil(LINE));
         let kept = POOL.try_with(|pool| pool.borrow_mut().take(wanted)).ok().flatten();
-        Buffer { lines: kept.unwrap_or_else(|| Line::zeros(wanted * LINE)), len }
+        Buffer { lines: kept.unwrap_or_else(|| CacheLine::zeros(wanted * LINE)), len }
     }
 
     /// A buffer of zeros.
@@ -99,20 +99,20 @@ fn class(lines: usize) -> usize {
 }
 
 thread_local! {
-    static POOL: RefCell<Pool> = const { RefCell::new(Pool { free: BTreeMap::new(), bytes: 0 }) };
+    static POOL: RefCell<BufferPool> = const { RefCell::new(BufferPool { free: BTreeMap::new(), bytes: 0 }) };
 }
 
 /// Free buffers by their number of lines. A thread takes thousands a batch, so finding one must
 /// not look at all of them.
-struct Pool {
-    free: BTreeMap<usize, Vec<Vec<Line>>>,
+struct BufferPool {
+    free: BTreeMap<usize, Vec<Vec<CacheLine>>>,
     bytes: usize,
 }
 
-impl Pool {
+impl BufferPool {
     /// Of the tightest that fit the one given back last: its values are likeliest to be in a cache. If none
     /// fits, the largest that is too small is freed, unless it is of less than half the size.
-    fn take(&mut self, wanted: usize) -> Option<Vec<Line>> {
+    fn take(&mut self, wanted: usize) -> Option<Vec<CacheLine>> {
         let fitting = self.free.range_mut(wanted..=2 * wanted).find_map(|(_, kept)| kept.pop());
         if let Some(lines) = fitting {
             self.bytes -= size_of_val(&*lines);
@@ -125,7 +125,7 @@ impl Pool {
         None
     }
 
-    fn keep(&mut self, lines: Vec<Line>) {
+    fn keep(&mut self, lines: Vec<CacheLine>) {
         let size = size_of_val(&*lines);
         if size == 0 || size > KEPT_BYTES {
             return;
@@ -144,7 +144,7 @@ mod tests {
     use super::*;
     use crate::architectures::{Decoder, Param};
     use crate::cpu::Cpu;
-    use crate::{Compute, Model};
+    use crate::{ComputePrecision, Model};
     use serde_json::json;
 
     /// Bytes that this thread keeps.
@@ -176,7 +176,7 @@ mod tests {
         let values = vec![0.5f32; longest.unwrap_or(0)];
         let replace = |old: Option<Model<Cpu>>, threads: usize| {
             let lent = |param: &Param| Ok(&values[..len(param)]);
-            Model::of_values(&decoder, Cpu::new(Compute::F32), old, lent, threads).unwrap()
+            Model::of_values(&decoder, Cpu::new(ComputePrecision::F32), old, lent, threads).unwrap()
         };
         for threads in [1, 3] {
             // On a thread whose pool is empty.

@@ -14,12 +14,12 @@ pub(crate) fn read(path: &Path) -> Result<Value, ModelError> {
 
 /// Typed access to the keys of one JSON object; `null` counts as absent.
 #[derive(Clone, Copy)]
-pub(crate) struct Object<'a> {
+pub(crate) struct JsonObject<'a> {
     pub path: &'a Path,
     pub value: &'a Value,
 }
 
-impl<'a> Object<'a> {
+impl<'a> JsonObject<'a> {
     pub fn error(&self, message: impl Into<String>) -> ModelError {
         ModelError::Config { path: self.path.to_owned(), message: message.into() }
     }
@@ -28,9 +28,9 @@ impl<'a> Object<'a> {
         self.value.get(key).filter(|v| !v.is_null())
     }
 
-    pub fn object(&self, key: &str) -> Result<Option<Object<'a>>, ModelError> {
+    pub fn object(&self, key: &str) -> Result<Option<JsonObject<'a>>, ModelError> {
         self.typed(key, "an object", |v| v.is_object().then_some(v))
-            .map(|v| v.map(|value| Object { path: self.path, value }))
+            .map(|v| v.map(|value| JsonObject { path: self.path, value }))
     }
 
     pub fn string(&self, key: &str) -> Result<Option<&'a str>, ModelError> {

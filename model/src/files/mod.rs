@@ -17,9 +17,9 @@ mod until_error;
 
 pub use error::ModelError;
 pub use names::canonical;
-pub use pickle::{Limits as PickleLimits, Value as PickleValue, parse as parse_pickle};
+pub use pickle::{PickleLimits, PickleValue, parse as parse_pickle};
 pub use tensor_map::TensorMap;
 pub use tensor_writer::write_tensors;
 pub use tensors::{TensorEntry, TensorSet};
 pub use torch::{TorchArchive, TorchError};
-pub use torch_writer::{Object, write_torch};
+pub use torch_writer::{SavedValue, write_torch};

@@ -7,12 +7,12 @@ use std::path::Path;
 use safetensors::tensor::{Dtype, View};
 
 /// A tensor to write.
-struct Values<'a> {
+struct TensorValues<'a> {
     shape: Vec<usize>,
     values: Cow<'a, [f32]>,
 }
 
-impl View for Values<'_> {
+impl View for TensorValues<'_> {
     fn dtype(&self) -> Dtype {
         Dtype::F32
     }
@@ -41,7 +41,7 @@ pub fn write_tensors<'a>(
     path: &Path,
     tensors: impl IntoIterator<Item = (String, Vec<usize>, Cow<'a, [f32]>)>,
 ) -> std::io::Result<()> {
-    let views = tensors.into_iter().map(|(name, shape, values)| (name, Values { shape, values }));
+    let views = tensors.into_iter().map(|(name, shape, values)| (name, TensorValues { shape, values }));
     let metadata = HashMap::from([("format".to_owned(), "pt".to_owned())]);
     // The library renames a temporary file that only its owner can read.
     let permissions = fs_err::File::create(path)?.metadata()?.permissions();

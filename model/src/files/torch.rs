@@ -7,7 +7,7 @@ use std::sync::Mutex;
 
 use zip::ZipArchive;
 
-use super::pickle::{self, Limits, PickleError, ScalarType, StorageRef, TensorRef, Value};
+use super::pickle::{self, PickleError, PickleLimits, PickleValue, ScalarType, StorageRef, TensorRef};
 
 /// Longest pickle that is read; the values of tensors lie outside it.
 const MAX_PICKLE: u64 = 256 << 20;
@@ -48,7 +48,7 @@ pub struct TorchArchive {
     prefix: String,
     len: u64,
     zip: Mutex<ZipArchive<BufReader<fs_err::File>>>,
-    root: Value,
+    root: PickleValue,
 }
 
 impl TorchArchive {
@@ -74,7 +74,7 @@ impl TorchArchive {
         if zip.index_for_name(&order).is_some() && read_entry(path, &mut zip, &order, 16)? != b"little" {
             return Err(damaged(&"it was written on a big-endian machine"));
         }
-        let root = pickle::parse(&bytes, Limits::default())
+        let root = pickle::parse(&bytes, PickleLimits::default())
             .map_err(|source| TorchError::Pickle { path: path.to_owned(), source })?;
         Ok(TorchArchive { path: path.to_owned(), prefix, len, zip: Mutex::new(zip), root })
     }
@@ -85,7 +85,7 @@ impl TorchArchive {
     }
 
     /// The saved object.
-    pub fn root(&self) -> &Value {
+    pub fn root(&self) -> &PickleValue {
         &self.root
     }
 
@@ -94,7 +94,7 @@ impl TorchArchive {
         let StorageRef { key, scalar, len } = &tensor.storage;
         let damaged = |message: String| TorchError::Damaged { path: self.path.clone(), message };
         let name = format!("{}data/{key}", self.prefix);
-        let indices = Strided::new(tensor).ok_or_else(|| {
+        let indices = StridedIndices::new(tensor).ok_or_else(|| {
             damaged(format!(
                 "a tensor of shape {:?}, stride {:?} and offset {} does not fit its storage {key} of {len} elements",
                 tensor.shape, tensor.stride, tensor.offset
@@ -153,15 +153,15 @@ fn widen(bytes: &[u8], scalar: ScalarType) -> Vec<f32> {
 /// The storage indices of a strided tensor in row-major order. It exists only if all of them lie inside the
 /// storage and there are not more of them than the storage has elements, so a stride of zero cannot make a
 /// small file claim much memory.
-struct Strided<'a> {
+struct StridedIndices<'a> {
     tensor: &'a TensorRef,
     count: usize,
     position: Vec<usize>,
     left: usize,
 }
 
-impl<'a> Strided<'a> {
-    fn new(tensor: &'a TensorRef) -> Option<Strided<'a>> {
+impl<'a> StridedIndices<'a> {
+    fn new(tensor: &'a TensorRef) -> Option<StridedIndices<'a>> {
         let count = tensor.shape.iter().try_fold(1usize, |n, d| n.checked_mul(*d))?;
         if count > tensor.storage.len {
             return None;
@@ -175,7 +175,7 @@ impl<'a> Strided<'a> {
                 return None;
             }
         }
-        Some(Strided { tensor, count, position: vec![0; tensor.shape.len()], left: count })
+        Some(StridedIndices { tensor, count, position: vec![0; tensor.shape.len()], left: count })
     }
 
     fn is_contiguous(&self) -> bool {
@@ -193,7 +193,7 @@ impl<'a> Strided<'a> {
     }
 }
 
-impl Iterator for Strided<'_> {
+impl Iterator for StridedIndices<'_> {
     type Item = usize;
 
     fn next(&mut self) -> Option<usize> {

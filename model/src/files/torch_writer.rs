@@ -10,7 +10,7 @@ use super::until_error::UntilError;
 
 /// A value of the saved object.
 #[derive(Debug, Clone)]
-pub enum Object<'a> {
+pub enum SavedValue<'a> {
     /// `None`
     None,
     /// `True` and `False`
@@ -22,19 +22,21 @@ pub enum Object<'a> {
     /// A string.
     Str(String),
     /// A list.
-    List(Vec<Object<'a>>),
+    List(Vec<SavedValue<'a>>),
     /// A pair.
-    Pair(Box<[Object<'a>; 2]>),
+    Pair(Box<[SavedValue<'a>; 2]>),
     /// A dict, in the order of its entries.
-    Dict(Vec<(Object<'a>, Object<'a>)>),
+    Dict(Vec<(SavedValue<'a>, SavedValue<'a>)>),
     /// A contiguous f32 tensor: sizes and row-major values.
     Tensor(Vec<usize>, &'a [f32]),
 }
 
-impl<'a> Object<'a> {
+impl<'a> SavedValue<'a> {
     /// A dict with names as its keys.
-    pub fn dict(entries: impl IntoIterator<Item = (&'static str, Object<'a>)>) -> Object<'a> {
-        Object::Dict(entries.into_iter().map(|(key, value)| (Object::Str(key.to_owned()), value)).collect())
+    pub fn dict(entries: impl IntoIterator<Item = (&'static str, SavedValue<'a>)>) -> SavedValue<'a> {
+        SavedValue::Dict(
+            entries.into_iter().map(|(key, value)| (SavedValue::Str(key.to_owned()), value)).collect(),
+        )
     }
 }
 
@@ -43,8 +45,8 @@ impl<'a> Object<'a> {
 ///
 /// # Errors
 /// What the file system refuses; the file may then be there in part.
-pub fn write_torch(path: &Path, name: &str, root: &Object<'_>) -> std::io::Result<()> {
-    let mut pickle = Pickle { bytes: vec![PROTO, 2], storages: Vec::new() };
+pub fn write_torch(path: &Path, name: &str, root: &SavedValue<'_>) -> std::io::Result<()> {
+    let mut pickle = PickleWriter { bytes: vec![PROTO, 2], storages: Vec::new() };
     pickle.push(root);
     pickle.bytes.push(STOP);
     let mut zip = ZipWriter::new(UntilError::new(BufWriter::new(fs_err::File::create(path)?)));
@@ -91,33 +93,33 @@ const REDUCE: u8 = b'R';
 const FALSE: u8 = 0x89;
 
 /// A pickle being written, and the storages that it names.
-struct Pickle<'a> {
+struct PickleWriter<'a> {
     bytes: Vec<u8>,
     storages: Vec<&'a [f32]>,
 }
 
-impl<'a> Pickle<'a> {
-    fn push(&mut self, object: &Object<'a>) {
+impl<'a> PickleWriter<'a> {
+    fn push(&mut self, object: &SavedValue<'a>) {
         match object {
-            Object::None => self.bytes.push(b'N'),
-            Object::Bool(true) => self.bytes.push(0x88),
-            Object::Bool(false) => self.bytes.push(FALSE),
-            Object::Int(value) => self.int(*value),
-            Object::Float(value) => {
+            SavedValue::None => self.bytes.push(b'N'),
+            SavedValue::Bool(true) => self.bytes.push(0x88),
+            SavedValue::Bool(false) => self.bytes.push(FALSE),
+            SavedValue::Int(value) => self.int(*value),
+            SavedValue::Float(value) => {
                 self.bytes.push(b'G');
                 self.bytes.extend(value.to_be_bytes());
             }
-            Object::Str(text) => self.text(text),
-            Object::List(items) => {
+            SavedValue::Str(text) => self.text(text),
+            SavedValue::List(items) => {
                 self.bytes.extend([b']', MARK]);
                 items.iter().for_each(|item| self.push(item));
                 self.bytes.push(b'e');
             }
-            Object::Pair(pair) => {
+            SavedValue::Pair(pair) => {
                 pair.iter().for_each(|item| self.push(item));
                 self.bytes.push(PAIR);
             }
-            Object::Dict(entries) => {
+            SavedValue::Dict(entries) => {
                 self.bytes.extend([b'}', MARK]);
                 for (key, value) in entries {
                     self.push(key);
@@ -125,7 +127,7 @@ impl<'a> Pickle<'a> {
                 }
                 self.bytes.push(b'u');
             }
-            Object::Tensor(shape, values) => self.tensor(shape, values),
+            SavedValue::Tensor(shape, values) => self.tensor(shape, values),
         }
     }
 
@@ -192,30 +194,39 @@ impl<'a> Pickle<'a> {
 mod tests {
     use super::*;
     use crate::files::TorchArchive;
-    use crate::files::pickle::Value;
+    use crate::files::pickle::PickleValue;
 
     #[test]
     fn the_reader_finds_what_was_written() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("optimizer.pt");
         let (values, step) = ([1.0, -2.5, 3.0, f32::MIN_POSITIVE, 0.0, 7.0], [4.0]);
-        let root = Object::dict([
-            ("lr", Object::Float(1e-3)),
-            ("none", Object::None),
-            ("flags", Object::List(vec![Object::Bool(true), Object::Bool(false), Object::Int(1 << 40)])),
-            ("betas", Object::Pair(Box::new([Object::Float(0.9), Object::Float(0.999)]))),
-            ("state", Object::Dict(vec![(Object::Int(0), Object::Tensor(vec![2, 3], &values))])),
-            ("step", Object::Tensor(Vec::new(), &step)),
+        let root = SavedValue::dict([
+            ("lr", SavedValue::Float(1e-3)),
+            ("none", SavedValue::None),
+            (
+                "flags",
+                SavedValue::List(vec![
+                    SavedValue::Bool(true),
+                    SavedValue::Bool(false),
+                    SavedValue::Int(1 << 40),
+                ]),
+            ),
+            ("betas", SavedValue::Pair(Box::new([SavedValue::Float(0.9), SavedValue::Float(0.999)]))),
+            ("state", SavedValue::Dict(vec![(SavedValue::Int(0), SavedValue::Tensor(vec![2, 3], &values))])),
+            ("step", SavedValue::Tensor(Vec::new(), &step)),
         ]);
         write_torch(&path, "optimizer", &root).unwrap();
         let archive = TorchArchive::open(&path).unwrap();
         let root = archive.root();
         assert_eq!(root.get("lr").unwrap().as_f64(), Some(1e-3));
         assert_eq!(root.get("flags").unwrap().items().unwrap()[2].as_int(), Some(1 << 40));
-        let Value::Tensor(tensor) = &root.get("state").unwrap().entries().unwrap()[0].1 else { panic!() };
+        let PickleValue::Tensor(tensor) = &root.get("state").unwrap().entries().unwrap()[0].1 else {
+            panic!()
+        };
         assert_eq!((&tensor.shape[..], &tensor.stride[..]), (&[2, 3][..], &[3, 1][..]));
         assert_eq!(archive.read_f32(tensor).unwrap(), values);
-        let Some(Value::Tensor(step)) = root.get("step") else { panic!() };
+        let Some(PickleValue::Tensor(step)) = root.get("step") else { panic!() };
         assert_eq!(archive.read_f32(step).unwrap(), [4.0]);
     }
 }

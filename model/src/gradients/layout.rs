@@ -8,14 +8,14 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::slice;
 
-use crate::architectures::{Decoder, LinearId, NormId, Param, Piece, Role};
+use crate::architectures::{Decoder, LinearId, NormId, Param, TensorRole, WeightSlice};
 use crate::backend::{Backend, BackendError};
 use crate::params::{TensorSpec, total_len};
 use crate::passes::Slot;
 
 /// A tensor within the buffer of its group.
 #[derive(Debug, Clone)]
-pub struct Place {
+pub struct TensorSlice {
     /// Which of the tracked tensors.
     pub tensor: usize,
     /// Where it starts in a sample's buffer.
@@ -37,7 +37,7 @@ pub struct RowOrder {
 
 impl RowOrder {
     /// None if the pieces are in order already.
-    pub fn of(pieces: &[Piece], width: usize) -> Option<RowOrder> {
+    pub fn of(pieces: &[WeightSlice], width: usize) -> Option<RowOrder> {
         let rows: Vec<usize> = pieces.iter().flat_map(|piece| piece.rows.iter()).collect();
         let in_order = rows.iter().enumerate().all(|(i, row)| i == *row);
         (!in_order).then_some(RowOrder { rows, width })
@@ -55,7 +55,7 @@ impl RowOrder {
 
 /// Where the factors of a slot are added up.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Target {
+pub struct SlotOffsets {
     /// The group: 0 for tensors of no layer, else the layer plus one.
     pub group: usize,
     /// Start of the weight's part.
@@ -64,7 +64,7 @@ pub struct Target {
     pub bias: Option<usize>,
 }
 
-impl Target {
+impl SlotOffsets {
     /// Adds the gradients of a linear map's weight and bias for each sample.
     pub fn add_linear<B: Backend>(
         &self,
@@ -113,11 +113,11 @@ impl Target {
 #[derive(Debug, Clone, Default)]
 pub struct GradLayout {
     /// For each group its tensors.
-    pub groups: Vec<Vec<Place>>,
+    pub groups: Vec<Vec<TensorSlice>>,
     /// Length of a sample's buffer in each group.
     pub widths: Vec<usize>,
     /// Where each slot's factors go.
-    pub targets: BTreeMap<Slot, Target>,
+    pub targets: BTreeMap<Slot, SlotOffsets>,
 }
 
 impl GradLayout {
@@ -138,7 +138,7 @@ impl GradLayout {
     }
 
     /// Width of the norm whose weight or bias goes to a target.
-    pub fn norm_width(&self, target: &Target) -> usize {
+    pub fn norm_width(&self, target: &SlotOffsets) -> usize {
         let start = target.weight.or(target.bias);
         let places = &self.groups[target.group];
         places.iter().find(|place| Some(place.offset) == start).map_or(0, |place| place.len)
@@ -150,36 +150,38 @@ impl GradLayout {
         let len: usize = param.shape.iter().product();
         self.widths[group] += len;
         let order = match &param.role {
-            Role::Weight(pieces) => RowOrder::of(pieces, param.shape[1]),
-            Role::Bias(pieces) => RowOrder::of(pieces, 1),
+            TensorRole::Weight(pieces) => RowOrder::of(pieces, param.shape[1]),
+            TensorRole::Bias(pieces) => RowOrder::of(pieces, 1),
             _ => None,
         };
-        self.groups[group].push(Place { tensor, offset, len, order });
+        self.groups[group].push(TensorSlice { tensor, offset, len, order });
         let mut target = |slot, weight: Option<usize>, bias: Option<usize>| {
-            let target = self.targets.entry(slot).or_insert(Target { group, ..Target::default() });
+            let target = self.targets.entry(slot).or_insert(SlotOffsets { group, ..SlotOffsets::default() });
             target.weight = target.weight.or(weight);
             target.bias = target.bias.or(bias);
         };
         match &param.role {
-            Role::Embedding => {
+            TensorRole::Embedding => {
                 target(Slot::Embedding, Some(offset), None);
                 if decoder.tied {
                     target(Slot::Linear(LinearId::Head), Some(offset), None);
                 }
             }
-            Role::Positions => target(Slot::Positions, Some(offset), None),
-            Role::Weight(pieces) => each_piece(pieces, offset, param.shape[1], |slot, at| {
+            TensorRole::Positions => target(Slot::Positions, Some(offset), None),
+            TensorRole::Weight(pieces) => each_piece(pieces, offset, param.shape[1], |slot, at| {
                 target(slot, Some(at), None);
             }),
-            Role::Bias(pieces) => each_piece(pieces, offset, 1, |slot, at| target(slot, None, Some(at))),
-            Role::NormWeight(id) => target(Slot::Norm(*id), Some(offset), None),
-            Role::NormBias(id) => target(Slot::Norm(*id), None, Some(offset)),
+            TensorRole::Bias(pieces) => {
+                each_piece(pieces, offset, 1, |slot, at| target(slot, None, Some(at)))
+            }
+            TensorRole::NormWeight(id) => target(Slot::Norm(*id), Some(offset), None),
+            TensorRole::NormBias(id) => target(Slot::Norm(*id), None, Some(offset)),
         }
     }
 }
 
 /// Pieces follow each other in the order in which they are listed.
-fn each_piece(pieces: &[Piece], offset: usize, width: usize, mut f: impl FnMut(Slot, usize)) {
+fn each_piece(pieces: &[WeightSlice], offset: usize, width: usize, mut f: impl FnMut(Slot, usize)) {
     let mut at = offset;
     for piece in pieces {
         f(Slot::Linear(piece.linear), at);
@@ -188,16 +190,15 @@ fn each_piece(pieces: &[Piece], offset: usize, width: usize, mut f: impl FnMut(S
 }
 
 /// The group of a tensor: 0 without a layer, else the layer plus one.
-fn group_of(role: &Role) -> usize {
-    let of_linear = |pieces: &[Piece]| match pieces.first().map(|p| p.linear) {
+fn group_of(role: &TensorRole) -> usize {
+    let of_linear = |pieces: &[WeightSlice]| match pieces.first().map(|p| p.linear) {
         Some(LinearId::Layer { layer, .. }) => layer + 1,
         _ => 0,
     };
     match role {
-        Role::Weight(pieces) | Role::Bias(pieces) => of_linear(pieces),
-        Role::NormWeight(NormId::Layer { layer, .. }) | Role::NormBias(NormId::Layer { layer, .. }) => {
-            layer + 1
-        }
+        TensorRole::Weight(pieces) | TensorRole::Bias(pieces) => of_linear(pieces),
+        TensorRole::NormWeight(NormId::Layer { layer, .. })
+        | TensorRole::NormBias(NormId::Layer { layer, .. }) => layer + 1,
         _ => 0,
     }
 }

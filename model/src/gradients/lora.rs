@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 
 use super::layout::RowOrder;
-use crate::architectures::{Decoder, LinearId, Role};
-use crate::backend::{Backend, BackendError, LinearWeights, LoraPart};
+use crate::architectures::{Decoder, LinearId, TensorRole};
+use crate::backend::{Backend, BackendError, LinearWeights, LoraOperands};
 use crate::passes::{LoadError, LoraWeights, Model, Sink, Slot};
 use crate::weights::{AdaptedWeight, Adapter, ModelError, ModelFolder};
 
 /// The factors of one linear map on a backend, and where their gradients go in a flat vector.
-struct Factors<B: Backend> {
+struct MapFactors<B: Backend> {
     a: B::Tensor,
     b: B::Tensor,
     scaling: f32,
@@ -20,7 +20,7 @@ struct Factors<B: Backend> {
 
 /// The factors of every adapted map.
 pub struct LoraFactors<B: Backend> {
-    maps: BTreeMap<LinearId, Factors<B>>,
+    maps: BTreeMap<LinearId, MapFactors<B>>,
     /// Factors B of fused modules whose rows are formed in another order than they have: offset, length,
     /// order.
     pub orders: Vec<(usize, usize, RowOrder)>,
@@ -82,7 +82,7 @@ impl HostFactors {
         let decoder = model.decoder().clone();
         for HostModule { name, lora } in &self.modules {
             let weight = decoder.param(&format!("{name}.weight"));
-            let Some(Role::Weight(pieces)) = weight.map(|param| &param.role) else { continue };
+            let Some(TensorRole::Weight(pieces)) = weight.map(|param| &param.role) else { continue };
             for piece in pieces {
                 let rank = lora.rank;
                 let rows = piece.rows.iter().flat_map(|r| &lora.b[r * rank..(r + 1) * rank]);
@@ -99,7 +99,7 @@ impl HostFactors {
         let mut offset = 0;
         for HostModule { name, lora: LoraWeights { a, b, rank, scaling } } in self.modules {
             let weight = decoder.param(&format!("{name}.weight"));
-            let Some(Role::Weight(pieces)) = weight.map(|param| &param.role) else { continue };
+            let Some(TensorRole::Weight(pieces)) = weight.map(|param| &param.role) else { continue };
             let (a_offset, mut b_offset) = (offset, offset + a.len());
             offset = b_offset + b.len();
             if let Some(order) = RowOrder::of(pieces, rank) {
@@ -109,7 +109,7 @@ impl HostFactors {
             for piece in pieces {
                 let rows = piece.rows.len();
                 let part = piece.rows.iter().flat_map(|r| &b[r * rank..(r + 1) * rank]).copied().collect();
-                let factors = Factors {
+                let factors = MapFactors {
                     a: a.clone(),
                     b: backend.tensor(part, rows, rank)?,
                     scaling: scaling as f32,
@@ -153,8 +153,8 @@ impl<B: Backend> Sink<B> for LoraSink<'_, B> {
         let parts: Vec<_> = grads
             .iter()
             .filter_map(|(id, grad)| {
-                let Factors { a, b, scaling, a_offset, b_offset } = self.factors.maps.get(id)?;
-                Some(LoraPart {
+                let MapFactors { a, b, scaling, a_offset, b_offset } = self.factors.maps.get(id)?;
+                Some(LoraOperands {
                     grad: *grad,
                     a,
                     b,

@@ -2,9 +2,9 @@
 
 use super::*;
 use crate::architectures::{LinearKind, Param};
-use crate::backend::{Compute, Objective};
+use crate::backend::{ComputePrecision, Objective};
 use crate::cpu::{Cpu, counted};
-use crate::passes::{Keep, LastRows, Layout, PackedSample, Pass, Reduction};
+use crate::passes::{ForwardOptions, LastRows, Layout, PackedSample, Reduction, SavedActivations};
 
 const RANK: usize = 8;
 const HEADS: u64 = 6;
@@ -35,7 +35,7 @@ fn model() -> Model<Cpu> {
         let values: Vec<f32> = (0..len).map(|i| ((i * 37 + 11) % 101) as f32 * 1e-3 - 0.05).collect();
         Ok::<_, ModelError>(values)
     };
-    Model::build(&decoder, Cpu::new(Compute::F32), &mut values, &mut |_, _| Ok(())).unwrap()
+    Model::build(&decoder, Cpu::new(ComputePrecision::F32), &mut values, &mut |_, _| Ok(())).unwrap()
 }
 
 /// Factors of the maps of attention, and how many values they have.
@@ -82,7 +82,8 @@ fn a_batch_takes_the_products_of_the_table_and_no_others() {
     let mut rows = model.backend().rows(2, values, None).unwrap();
     let keep_from = model.lowest_wanted(&LoraSink { factors: &factors, out: None, entropies: None });
     assert_eq!(keep_from, Some(0));
-    let pass = Pass { last_rows: LastRows::Scored, keep_from, keep: Keep::All, tap: None };
+    let pass =
+        ForwardOptions { last_rows: LastRows::Scored, keep_from, keep: SavedActivations::All, tap: None };
     let before = counted::so_far();
     let forward = model.forward(layout, pass).unwrap();
     let mut sink = LoraSink { factors: &factors, out: Some(&mut rows), entropies: None };

@@ -4,6 +4,6 @@ mod layout;
 mod lora;
 mod summed;
 
-pub use layout::{GradLayout, Place, RowOrder, Target, gradient_width};
+pub use layout::{GradLayout, RowOrder, SlotOffsets, TensorSlice, gradient_width};
 pub use lora::{HostFactors, HostModule, LoraFactors, LoraSink};
-pub use summed::Summed;
+pub use summed::BatchSumSink;

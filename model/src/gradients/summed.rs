@@ -9,9 +9,9 @@ use crate::passes::{Sink, Slot, TableFactors};
 /// A sink that sees the whole batch as one sample: what it adds up is the gradient of the sum of all losses.
 ///
 /// The sums then run over the rows of all samples in their order, in one product for each weight.
-pub struct Summed<S>(pub S);
+pub struct BatchSumSink<S>(pub S);
 
-impl<B: Backend, S: Sink<B>> Sink<B> for Summed<S> {
+impl<B: Backend, S: Sink<B>> Sink<B> for BatchSumSink<S> {
     fn wants(&self, slot: Slot) -> bool {
         self.0.wants(slot)
     }

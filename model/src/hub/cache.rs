@@ -13,17 +13,17 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::HubRef;
-use super::files::Kind;
+use super::files::RepositoryKind;
 
 /// A file of a commit.
-pub(super) struct Remote {
+pub(super) struct RemoteFile {
     pub(super) name: String,
     pub(super) size: u64,
     /// SHA-256 of a large file in 64 digits, git's name of another in 40.
     pub(super) digest: String,
 }
 
-impl Remote {
+impl RemoteFile {
     /// Whether only its size can be checked.
     pub(super) fn is_small(&self) -> bool {
         self.digest.len() != 64
@@ -31,13 +31,13 @@ impl Remote {
 }
 
 /// What the cache has of a repository.
-pub(super) struct Cache {
+pub(super) struct HubCache {
     pub(super) root: PathBuf,
     repository: String,
 }
 
-impl Cache {
-    pub(super) fn new(root: PathBuf, kind: Kind, reference: &HubRef) -> Self {
+impl HubCache {
+    pub(super) fn new(root: PathBuf, kind: RepositoryKind, reference: &HubRef) -> Self {
         let (kind, org, name) = (kind.plural(), reference.org(), reference.name());
         Self { root, repository: format!("{kind}--{org}--{name}") }
     }
@@ -46,7 +46,7 @@ impl Cache {
         self.root.join(&self.repository).join("snapshots").join(commit)
     }
 
-    pub(super) fn blob(&self, file: &Remote) -> PathBuf {
+    pub(super) fn blob(&self, file: &RemoteFile) -> PathBuf {
         self.root.join(&self.repository).join("blobs").join(&file.digest)
     }
 
@@ -72,13 +72,13 @@ impl Cache {
     }
 
     /// Whether a file is there in its size; some tools store it in the snapshot itself.
-    pub(super) fn has(&self, commit: &str, file: &Remote) -> bool {
+    pub(super) fn has(&self, commit: &str, file: &RemoteFile) -> bool {
         is_whole(&self.blob(file), file) || is_whole(&self.snapshot(commit).join(&file.name), file)
     }
 
     /// Puts a file into a snapshot. The link gets its name by a rename: while others do the same, the file is
     /// never missing once it was there.
-    pub(super) fn link(&self, commit: &str, file: &Remote) -> io::Result<()> {
+    pub(super) fn link(&self, commit: &str, file: &RemoteFile) -> io::Result<()> {
         static LINKS: AtomicU64 = AtomicU64::new(0);
         let link = self.snapshot(commit).join(&file.name);
         if is_whole(&link, file) {
@@ -96,14 +96,14 @@ impl Cache {
     }
 
     /// The lock file of a download, held while it runs.
-    pub(super) fn lock(&self, file: &Remote) -> io::Result<fs_err::File> {
+    pub(super) fn lock(&self, file: &RemoteFile) -> io::Result<fs_err::File> {
         let folder = self.root.join(".locks").join(&self.repository);
         fs_err::create_dir_all(&folder)?;
         fs_err::File::create(folder.join(format!("{}.lock", file.digest)))
     }
 }
 
-fn is_whole(path: &Path, file: &Remote) -> bool {
+fn is_whole(path: &Path, file: &RemoteFile) -> bool {
     fs_err::metadata(path).is_ok_and(|found| found.len() == file.size)
 }
 

@@ -10,8 +10,8 @@ use std::path::{Path, PathBuf};
 
 use gstore_core::Progress;
 
-use super::files::{Kind, Want};
-use super::{HubConfig, HubError, HubOrigin, HubRef, Resolved, download};
+use super::files::{FileSelection, RepositoryKind};
+use super::{HubConfig, HubError, HubOrigin, HubRef, ResolvedFolder, download};
 
 /// What stands before the name of a dataset of the Hub.
 pub const DATA_PREFIX: &str = "hf://";
@@ -53,7 +53,7 @@ impl DataRef {
         let mut parts = path.splitn(3, '/');
         let (org, name, configuration) = (parts.next()?, parts.next()?, parts.next());
         let repo = HubRef::parse(&format!("{org}/{name}{revision}"))?;
-        let sound = |part: &str| !part.is_empty() && part.chars().all(is_plain);
+        let sound = |part: &str| !part.is_empty() && part.chars().all(is_url_safe);
         let [configuration, split] =
             [configuration, split].map(|part| part.map(|part| sound(part).then(|| part.to_owned())));
         Some(Self {
@@ -83,7 +83,7 @@ impl DataRef {
             return Err(format!("no file of samples{what}; read are {}", ENDINGS.join(", ")));
         }
         let words = self.words();
-        let mut chosen: Vec<&str> = data.iter().copied().filter(|name| is_of(name, &words)).collect();
+        let mut chosen: Vec<&str> = data.iter().copied().filter(|name| has_word(name, &words)).collect();
         if chosen.is_empty() {
             let there: Vec<&str> = splits(&data);
             match (there.is_empty(), &self.split) {
@@ -121,9 +121,9 @@ impl fmt::Display for DataRef {
     }
 }
 
-impl Want for DataRef {
-    fn kind(&self) -> Kind {
-        Kind::Dataset
+impl FileSelection for DataRef {
+    fn kind(&self) -> RepositoryKind {
+        RepositoryKind::Dataset
     }
 
     fn chosen(&self, names: &[&str]) -> Result<Vec<usize>, String> {
@@ -133,7 +133,7 @@ impl Want for DataRef {
 
     fn lacking(&self, folder: &Path) -> Option<String> {
         let mut names = Vec::new();
-        below(folder, "", &mut names);
+        collect_file_names(folder, "", &mut names);
         match self.choose(&names.iter().map(String::as_str).collect::<Vec<_>>()) {
             Ok(chosen) => missing_part(&chosen),
             Err(why) => Some(why),
@@ -143,7 +143,7 @@ impl Want for DataRef {
 
 /// A split on this machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct FoundData {
+pub struct ResolvedData {
     /// Its files, in order.
     pub files: Vec<PathBuf>,
     /// Where they come from.
@@ -158,7 +158,7 @@ pub fn resolve_data(
     text: &str,
     config: &HubConfig,
     progress: &mut dyn Progress,
-) -> Result<FoundData, HubError> {
+) -> Result<ResolvedData, HubError> {
     let wanted = DataRef::parse(text).ok_or_else(|| HubError::DataName { text: text.to_owned() })?;
     let found = match download(&wanted.repo, &wanted, config, progress) {
         Err(first @ (HubError::Data { .. } | HubError::Offline { .. }))
@@ -172,16 +172,16 @@ pub fn resolve_data(
         }
         found => found,
     };
-    let Resolved { folder, origin } = found.map_err(|error| of_data(error, &wanted))?;
+    let ResolvedFolder { folder, origin } = found.map_err(|error| dataset_error(error, &wanted))?;
     let mut names = Vec::new();
-    below(&folder, "", &mut names);
+    collect_file_names(&folder, "", &mut names);
     let chosen = wanted.choose(&names.iter().map(String::as_str).collect::<Vec<_>>());
     let chosen = chosen.map_err(|message| HubError::Data { reference: wanted.to_string(), message })?;
-    Ok(FoundData { files: chosen.into_iter().map(|name| folder.join(name)).collect(), origin })
+    Ok(ResolvedData { files: chosen.into_iter().map(|name| folder.join(name)).collect(), origin })
 }
 
 /// The same error without a word of the folder that a model or an adapter could be.
-fn of_data(error: HubError, wanted: &DataRef) -> HubError {
+fn dataset_error(error: HubError, wanted: &DataRef) -> HubError {
     let reference = wanted.to_string();
     match error {
         HubError::Failed { message, .. } => HubError::DataFailed { reference, message },
@@ -197,7 +197,7 @@ fn of_data(error: HubError, wanted: &DataRef) -> HubError {
 }
 
 /// Names of the files below a folder, with `/` between their parts.
-fn below(folder: &Path, before: &str, names: &mut Vec<String>) {
+fn collect_file_names(folder: &Path, before: &str, names: &mut Vec<String>) {
     // Deep enough for any configuration and split, and no way into a loop of links.
     if before.matches('/').count() > 8 {
         return;
@@ -205,7 +205,7 @@ fn below(folder: &Path, before: &str, names: &mut Vec<String>) {
     for entry in fs_err::read_dir(folder).into_iter().flatten().flatten() {
         let name = format!("{before}{}", entry.file_name().to_string_lossy());
         match entry.path().is_dir() {
-            true => below(&entry.path(), &format!("{name}/"), names),
+            true => collect_file_names(&entry.path(), &format!("{name}/"), names),
             false => names.push(name),
         }
     }
@@ -227,15 +227,16 @@ fn missing_part(names: &[&str]) -> Option<String> {
 }
 
 /// Characters that have no meaning in an address.
-fn is_plain(c: char) -> bool {
+fn is_url_safe(c: char) -> bool {
     c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.')
 }
 
 fn is_data(name: &str) -> bool {
     const DESCRIPTIONS: [&str; 4] =
         ["dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json"];
-    let plain =
-        name.split('/').all(|part| !part.is_empty() && !part.starts_with('.') && part.chars().all(is_plain));
+    let plain = name
+        .split('/')
+        .all(|part| !part.is_empty() && !part.starts_with('.') && part.chars().all(is_url_safe));
     let file = name.rsplit('/').next().unwrap_or(name);
     let stem = [".gz", ".zst"].iter().find_map(|end| file.strip_suffix(end)).unwrap_or(file);
     let ending = stem.rsplit_once('.').map_or("", |(_, ending)| ending);
@@ -243,7 +244,7 @@ fn is_data(name: &str) -> bool {
 }
 
 /// Whether a name has one of these words as a part of its own.
-fn is_of(name: &str, words: &[&str]) -> bool {
+fn has_word(name: &str, words: &[&str]) -> bool {
     words.iter().any(|word| {
         name.match_indices(word).any(|(at, _)| {
             let apart = |c: Option<char>| c.is_none_or(|c| !c.is_ascii_alphabetic());
@@ -254,14 +255,14 @@ fn is_of(name: &str, words: &[&str]) -> bool {
 
 /// The splits that files are named after.
 fn splits(names: &[&str]) -> Vec<&'static str> {
-    let named = |words: &&&[&str]| names.iter().any(|name| is_of(name, words));
+    let named = |words: &&&[&str]| names.iter().any(|name| has_word(name, words));
     SPLITS.iter().filter(named).map(|words| words[0]).collect()
 }
 
 /// The folder that a file's configuration is called after, if it has one.
 fn configuration(name: &str) -> &str {
     match name.split_once('/') {
-        Some((first, _)) if first != "data" && SPLITS.iter().all(|words| !is_of(first, words)) => first,
+        Some((first, _)) if first != "data" && SPLITS.iter().all(|words| !has_word(first, words)) => first,
         _ => "",
     }
 }

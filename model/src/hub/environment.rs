@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 /// A variable that says something.
-pub(super) fn text(name: &str) -> Option<String> {
+pub(super) fn variable(name: &str) -> Option<String> {
     let text = std::env::var(name).ok()?.trim().to_owned();
     (!text.is_empty()).then_some(text)
 }
@@ -16,11 +16,11 @@ pub(super) fn cache() -> PathBuf {
 
 /// What shows who asks: a variable, or what `hf auth login` wrote.
 pub(super) fn token() -> Option<String> {
-    if text("HF_HUB_DISABLE_IMPLICIT_TOKEN").is_some_and(|value| super::is_true(&value)) {
+    if variable("HF_HUB_DISABLE_IMPLICIT_TOKEN").is_some_and(|value| super::is_true(&value)) {
         return None;
     }
     let file = || path("HF_TOKEN_PATH").unwrap_or_else(|| home().join("token"));
-    let token = text("HF_TOKEN").or_else(|| fs_err::read_to_string(file()).ok())?;
+    let token = variable("HF_TOKEN").or_else(|| fs_err::read_to_string(file()).ok())?;
     Some(token.trim().to_owned()).filter(|token| !token.is_empty())
 }
 
@@ -30,7 +30,7 @@ fn home() -> PathBuf {
 }
 
 fn path(name: &str) -> Option<PathBuf> {
-    let text = text(name)?;
+    let text = variable(name)?;
     Some(text.strip_prefix("~/").map_or_else(|| text.clone().into(), |below| user().join(below)))
 }
 

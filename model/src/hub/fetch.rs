@@ -13,31 +13,32 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 use ureq::http::header::CONTENT_RANGE;
 
-use super::cache::{Cache, Remote, is_hex};
-use super::files::Want;
-use super::http::{Client, Trouble, retried};
-use super::{HubConfig, HubError, HubOrigin, HubRef, Resolved, environment};
+use super::cache::{HubCache, RemoteFile, is_hex};
+use super::files::FileSelection;
+use super::http::{FetchError, HubClient, retry_transient};
+use super::{HubConfig, HubError, HubOrigin, HubRef, ResolvedFolder, environment};
 use gstore_core::{Progress, Unit, is_full};
 
 /// The longest listing that is read.
 const LISTING: u64 = 64 << 20;
 
 /// One repository, and who asks for it.
-struct Fetch<'a> {
+struct Download<'a> {
     reference: &'a HubRef,
-    want: &'a dyn Want,
-    cache: &'a Cache,
-    client: Client,
+    want: &'a dyn FileSelection,
+    cache: &'a HubCache,
+    client: HubClient,
 }
 
 /// The folder of a repository in the cache, with everything that is needed in it.
 pub(super) fn download(
     reference: &HubRef,
-    want: &dyn Want,
+    want: &dyn FileSelection,
     config: &HubConfig,
     progress: &mut dyn Progress,
-) -> Result<Resolved, HubError> {
-    let cache = Cache::new(config.cache.clone().unwrap_or_else(environment::cache), want.kind(), reference);
+) -> Result<ResolvedFolder, HubError> {
+    let cache =
+        HubCache::new(config.cache.clone().unwrap_or_else(environment::cache), want.kind(), reference);
     let found = cache.find(reference.revision()).ok_or_else(|| "everything".to_owned());
     let folder = match found.and_then(|folder| want.lacking(&folder).map_or(Ok(folder), Err)) {
         // A commit never changes, so there is nothing to ask.
@@ -46,10 +47,10 @@ pub(super) fn download(
             return Err(HubError::Offline { reference: reference.clone(), cache: cache.root, lacking });
         }
         cached => {
-            let endpoint = config.endpoint.clone().or_else(|| environment::text("HF_ENDPOINT"));
+            let endpoint = config.endpoint.clone().or_else(|| environment::variable("HF_ENDPOINT"));
             let endpoint = endpoint.as_deref().unwrap_or("https://huggingface.co");
-            let client = Client::new(endpoint, config.token.clone().or_else(environment::token));
-            match (Fetch { reference, want, cache: &cache, client }.download(progress), cached) {
+            let client = HubClient::new(endpoint, config.token.clone().or_else(environment::token));
+            match (Download { reference, want, cache: &cache, client }.download(progress), cached) {
                 (Err(HubError::Failed { message, .. }), Ok(folder)) => {
                     progress.note(&format!(
                         "{reference}: the Hub cannot be asked ({message}); taking what is in the cache"
@@ -61,14 +62,15 @@ pub(super) fn download(
         }
     };
     let commit = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    Ok(Resolved { folder, origin: Some(HubOrigin { reference: reference.clone(), commit }) })
+    Ok(ResolvedFolder { folder, origin: Some(HubOrigin { reference: reference.clone(), commit }) })
 }
 
-impl Fetch<'_> {
+impl Download<'_> {
     fn download(&self, progress: &mut dyn Progress) -> Result<PathBuf, HubError> {
-        let failed = |trouble: Trouble| self.error(trouble);
-        let (commit, files) = retried(|| self.listing()).map_err(failed)?;
-        let mut missing: Vec<&Remote> = files.iter().filter(|file| !self.cache.has(&commit, file)).collect();
+        let failed = |trouble: FetchError| self.error(trouble);
+        let (commit, files) = retry_transient(|| self.listing()).map_err(failed)?;
+        let mut missing: Vec<&RemoteFile> =
+            files.iter().filter(|file| !self.cache.has(&commit, file)).collect();
         missing.sort_by_key(|file| &file.digest);
         missing.dedup_by_key(|file| &file.digest);
         if !missing.is_empty() {
@@ -89,13 +91,14 @@ impl Fetch<'_> {
     }
 
     /// The commit, and those of its files that are read.
-    fn listing(&self) -> Result<(String, Vec<Remote>), Trouble> {
+    fn listing(&self) -> Result<(String, Vec<RemoteFile>), FetchError> {
         let revision = self.reference.revision().replace('/', "%2F").replace('+', "%2B");
         let (kind, repo) = (self.want.kind().plural(), self.reference.repo());
         let path = format!("api/{kind}/{repo}/revision/{revision}?blobs=true");
         let body = self.client.get(&path, 0)?.into_body().into_with_config().limit(LISTING).read_to_vec();
-        let listing = serde_json::from_slice(&body.map_err(|error| Trouble::Passing(error.to_string()))?);
-        let odd = || Trouble::Other("the answer is not a listing of files with sizes and digests".to_owned());
+        let listing = serde_json::from_slice(&body.map_err(|error| FetchError::Passing(error.to_string()))?);
+        let odd =
+            || FetchError::Other("the answer is not a listing of files with sizes and digests".to_owned());
         let listing: Value = listing.map_err(|_| odd())?;
         let commit = hex(&listing, "/sha", 40).ok_or_else(odd)?;
         let all = listing.get("siblings").and_then(Value::as_array).ok_or_else(odd)?;
@@ -103,13 +106,13 @@ impl Fetch<'_> {
             |file: &Value| file.get("rfilename").and_then(Value::as_str).unwrap_or_default().to_owned();
         let names: Vec<String> = all.iter().map(name).collect();
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
-        let chosen = self.want.chosen(&names).map_err(Trouble::Unfit)?;
+        let chosen = self.want.chosen(&names).map_err(FetchError::Unfit)?;
         let files = chosen.into_iter().filter_map(|at| all.get(at)).map(remote).collect::<Option<_>>();
         Ok((commit, files.ok_or_else(odd)?))
     }
 
     /// Brings a file into the cache, unless another process does so meanwhile.
-    fn fetch(&self, commit: &str, file: &Remote, progress: &mut dyn Progress) -> Result<(), Trouble> {
+    fn fetch(&self, commit: &str, file: &RemoteFile, progress: &mut dyn Progress) -> Result<(), FetchError> {
         let lock = self.cache.lock(file)?;
         if lock.try_lock().is_err() {
             progress.note(&format!("waiting for another download of {}", file.name));
@@ -136,21 +139,27 @@ impl Fetch<'_> {
             format!("{}{}/resolve/{commit}/{}", self.want.kind().prefix(), self.reference.repo(), file.name);
         loop {
             let before = fs_err::metadata(&part).map_or(0, |part| part.len());
-            match retried(|| self.receive(&url, file.size, &part, &mut tell)) {
-                Err(Trouble::Passing(_)) if fs_err::metadata(&part)?.len() > before => continue,
+            match retry_transient(|| self.receive(&url, file.size, &part, &mut tell)) {
+                Err(FetchError::Passing(_)) if fs_err::metadata(&part)?.len() > before => continue,
                 received => received?,
             }
-            let Some(message) = wrong(&part, file)? else { break };
+            let Some(message) = download_mismatch(&part, file)? else { break };
             fs_err::remove_file(&part)?;
             if before == 0 {
-                return Err(Trouble::Damaged { file: file.name.clone(), message });
+                return Err(FetchError::Damaged { file: file.name.clone(), message });
             }
         }
         Ok(fs_err::rename(part, blob)?)
     }
 
     /// Receives what a file lacks, and tells how much is there.
-    fn receive(&self, url: &str, size: u64, part: &Path, tell: &mut dyn FnMut(u64)) -> Result<(), Trouble> {
+    fn receive(
+        &self,
+        url: &str,
+        size: u64,
+        part: &Path,
+        tell: &mut dyn FnMut(u64),
+    ) -> Result<(), FetchError> {
         let mut file = fs_err::OpenOptions::new().create(true).append(true).open(part)?;
         let mut have = file.metadata()?.len();
         tell(have);
@@ -166,7 +175,7 @@ impl Fetch<'_> {
             let mut body = response.into_body().into_reader().take(size - have + 1);
             let mut piece = vec![0; 1 << 18];
             loop {
-                match body.read(&mut piece).map_err(|error| Trouble::Passing(error.to_string()))? {
+                match body.read(&mut piece).map_err(|error| FetchError::Passing(error.to_string()))? {
                     0 => break,
                     n => {
                         file.write_all(piece.get(..n).unwrap_or_default())?;
@@ -180,17 +189,19 @@ impl Fetch<'_> {
         Ok(file.sync_all()?)
     }
 
-    fn error(&self, trouble: Trouble) -> HubError {
+    fn error(&self, trouble: FetchError) -> HubError {
         let reference = self.reference.clone();
         match trouble {
-            Trouble::Refused(message) => HubError::Refused { reference, message },
-            Trouble::Unfit(message) => HubError::Data { reference: reference.to_string(), message },
-            Trouble::Damaged { file, message } => HubError::Damaged { reference, file, message },
-            Trouble::Disk(error) if is_full(&error) => {
+            FetchError::Refused(message) => HubError::Refused { reference, message },
+            FetchError::Unfit(message) => HubError::Data { reference: reference.to_string(), message },
+            FetchError::Damaged { file, message } => HubError::Damaged { reference, file, message },
+            FetchError::Disk(error) if is_full(&error) => {
                 HubError::DiskFull { reference, cache: self.cache.root.clone() }
             }
-            Trouble::Disk(error) => HubError::Failed { reference, message: error.to_string() },
-            Trouble::Passing(message) | Trouble::Other(message) => HubError::Failed { reference, message },
+            FetchError::Disk(error) => HubError::Failed { reference, message: error.to_string() },
+            FetchError::Passing(message) | FetchError::Other(message) => {
+                HubError::Failed { reference, message }
+            }
         }
     }
 }
@@ -199,14 +210,14 @@ fn hex(value: &Value, at: &str, digits: usize) -> Option<String> {
     value.pointer(at)?.as_str().filter(|text| is_hex(text, digits)).map(str::to_owned)
 }
 
-fn remote(file: &Value) -> Option<Remote> {
+fn remote(file: &Value) -> Option<RemoteFile> {
     let digest = hex(file, "/lfs/sha256", 64).or_else(|| hex(file, "/blobId", 40))?;
     let name = file.get("rfilename")?.as_str()?.to_owned();
-    Some(Remote { name, size: file.get("size")?.as_u64()?, digest })
+    Some(RemoteFile { name, size: file.get("size")?.as_u64()?, digest })
 }
 
 /// How what arrived differs from what the Hub told.
-fn wrong(part: &Path, file: &Remote) -> io::Result<Option<String>> {
+fn download_mismatch(part: &Path, file: &RemoteFile) -> io::Result<Option<String>> {
     let mut arrived = fs_err::File::open(part)?;
     let found = arrived.metadata()?.len();
     if found != file.size || file.is_small() {

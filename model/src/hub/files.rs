@@ -7,13 +7,13 @@ use serde_json::Value;
 /// What a repository is of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(not(feature = "hub"), allow(dead_code, reason = "only downloads need it"))]
-pub(super) enum Kind {
+pub(super) enum RepositoryKind {
     Model,
     Dataset,
 }
 
 #[cfg_attr(not(feature = "hub"), allow(dead_code, reason = "only downloads need it"))]
-impl Kind {
+impl RepositoryKind {
     /// What stands for it in addresses and in the names of folders of the cache.
     pub(super) fn plural(self) -> &'static str {
         match self {
@@ -33,9 +33,9 @@ impl Kind {
 
 /// Which files of a repository are wanted.
 #[cfg_attr(not(feature = "hub"), allow(dead_code, reason = "only downloads need it"))]
-pub(super) trait Want {
+pub(super) trait FileSelection {
     /// What the repository is of.
-    fn kind(&self) -> Kind;
+    fn kind(&self) -> RepositoryKind;
 
     /// Places of the files that are read among the names of all; or why there are none.
     fn chosen(&self, names: &[&str]) -> Result<Vec<usize>, String>;
@@ -44,9 +44,9 @@ pub(super) trait Want {
     fn lacking(&self, folder: &Path) -> Option<String>;
 }
 
-impl Want for Need {
-    fn kind(&self) -> Kind {
-        Kind::Model
+impl FileSelection for FolderContent {
+    fn kind(&self) -> RepositoryKind {
+        RepositoryKind::Model
     }
 
     fn chosen(&self, names: &[&str]) -> Result<Vec<usize>, String> {
@@ -54,13 +54,13 @@ impl Want for Need {
     }
 
     fn lacking(&self, folder: &Path) -> Option<String> {
-        Need::lacking(*self, folder)
+        FolderContent::lacking(*self, folder)
     }
 }
 
 /// What a folder is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Need {
+pub enum FolderContent {
     /// A base model and its tokenizer.
     Model,
     /// A LoRA adapter.
@@ -72,7 +72,7 @@ pub enum Need {
     Tokenizer,
 }
 
-impl Need {
+impl FolderContent {
     /// What tells such a folder from others.
     pub(super) fn folder(self) -> &'static str {
         match self {
@@ -93,7 +93,7 @@ const TOKENIZER: &[&str] = &[
     "config.json",
 ];
 
-impl Need {
+impl FolderContent {
     /// Whether a file of a repository is read; `*` stands for any characters.
     #[cfg_attr(not(feature = "hub"), allow(dead_code, reason = "only downloads need it"))]
     pub(super) fn reads(self, name: &str) -> bool {
@@ -171,14 +171,22 @@ mod tests {
 
     #[test]
     fn what_is_read() {
-        let adapter = Need::Adapter { moments: false };
-        assert!(Need::Model.reads("model-00001-of-00002.safetensors") && Need::Model.reads("config.json"));
-        assert!(!adapter.reads("optimizer.pt") && Need::Adapter { moments: true }.reads("optimizer.pt"));
-        assert!(Need::Tokenizer.reads("tokenizer.json") && !Need::Tokenizer.reads("model.safetensors"));
+        let adapter = FolderContent::Adapter { moments: false };
+        assert!(
+            FolderContent::Model.reads("model-00001-of-00002.safetensors")
+                && FolderContent::Model.reads("config.json")
+        );
+        assert!(
+            !adapter.reads("optimizer.pt") && FolderContent::Adapter { moments: true }.reads("optimizer.pt")
+        );
+        assert!(
+            FolderContent::Tokenizer.reads("tokenizer.json")
+                && !FolderContent::Tokenizer.reads("model.safetensors")
+        );
         for name in
             ["model-1.safetensors", "a/config.json", "model-a/b-of-2.safetensors", "model-1-of-?.safetensors"]
         {
-            assert!(!Need::Model.reads(name) && !adapter.reads(name), "{name}");
+            assert!(!FolderContent::Model.reads(name) && !adapter.reads(name), "{name}");
         }
     }
 
@@ -186,7 +194,7 @@ mod tests {
     fn what_is_missing_is_named() {
         let dir = tempfile::tempdir().unwrap();
         let put = |name: &str, text: &str| fs_err::write(dir.path().join(name), text).unwrap();
-        let lacking = || Need::Model.lacking(dir.path());
+        let lacking = || FolderContent::Model.lacking(dir.path());
         assert_eq!(lacking().as_deref(), Some("config.json"));
         put("config.json", "{}");
         put("tokenizer.json", "{}");
@@ -201,7 +209,10 @@ mod tests {
         assert_eq!(lacking(), None);
         put("adapter_config.json", "{}");
         put("adapter_model.safetensors", "");
-        assert_eq!(Need::Adapter { moments: false }.lacking(dir.path()), None);
-        assert_eq!(Need::Adapter { moments: true }.lacking(dir.path()).as_deref(), Some("optimizer.pt"));
+        assert_eq!(FolderContent::Adapter { moments: false }.lacking(dir.path()), None);
+        assert_eq!(
+            FolderContent::Adapter { moments: true }.lacking(dir.path()).as_deref(),
+            Some("optimizer.pt")
+        );
     }
 }

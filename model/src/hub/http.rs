@@ -15,7 +15,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const PAUSES: [u64; 4] = [100, 300, 900, 2700];
 
 /// Why a file could not be fetched.
-pub(super) enum Trouble {
+pub(super) enum FetchError {
     /// Not there, or not for this user.
     Refused(String),
     /// May be over the next time.
@@ -30,20 +30,20 @@ pub(super) enum Trouble {
     Other(String),
 }
 
-impl From<std::io::Error> for Trouble {
+impl From<std::io::Error> for FetchError {
     fn from(error: std::io::Error) -> Self {
         Self::Disk(error)
     }
 }
 
 /// An address, and who asks there.
-pub(super) struct Client {
+pub(super) struct HubClient {
     agent: Agent,
     endpoint: String,
     token: Option<String>,
 }
 
-impl Client {
+impl HubClient {
     pub(super) fn new(endpoint: &str, token: Option<String>) -> Self {
         let system = rustls_native_certs::load_native_certs().certs;
         let tls = TlsConfig::builder()
@@ -60,7 +60,7 @@ impl Client {
     }
 
     /// What the Hub has at a path, without its first bytes if the server can leave them out.
-    pub(super) fn get(&self, path: &str, from: u64) -> Result<Response<Body>, Trouble> {
+    pub(super) fn get(&self, path: &str, from: u64) -> Result<Response<Body>, FetchError> {
         // As it is, so that lengths are those of the file.
         let request = self.agent.get(format!("{}/{path}", self.endpoint));
         let mut request = request.header(header::ACCEPT_ENCODING, "identity");
@@ -71,8 +71,8 @@ impl Client {
             request = request.header(header::RANGE, format!("bytes={from}-"));
         }
         let response = request.call().map_err(|error| match error {
-            Error::BadUri(_) | Error::Http(_) | Error::Rustls(_) => Trouble::Other(error.to_string()),
-            _ => Trouble::Passing(error.to_string()),
+            Error::BadUri(_) | Error::Http(_) | Error::Rustls(_) => FetchError::Other(error.to_string()),
+            _ => FetchError::Passing(error.to_string()),
         })?;
         let status = response.status();
         let told = response.headers().get("x-error-message").and_then(|text| text.to_str().ok());
@@ -80,18 +80,18 @@ impl Client {
         match status.as_u16() {
             200..=299 => Ok(response),
             416 if from > 0 => self.get(path, 0),
-            401 | 403 | 404 => Err(Trouble::Refused(message)),
-            408 | 429 | 500..=599 => Err(Trouble::Passing(message)),
-            _ => Err(Trouble::Other(message)),
+            401 | 403 | 404 => Err(FetchError::Refused(message)),
+            408 | 429 | 500..=599 => Err(FetchError::Passing(message)),
+            _ => Err(FetchError::Other(message)),
         }
     }
 }
 
 /// Tries again what may be over the next time.
-pub(super) fn retried<T>(mut work: impl FnMut() -> Result<T, Trouble>) -> Result<T, Trouble> {
+pub(super) fn retry_transient<T>(mut work: impl FnMut() -> Result<T, FetchError>) -> Result<T, FetchError> {
     for pause in PAUSES {
         match work() {
-            Err(Trouble::Passing(_)) => std::thread::sleep(Duration::from_millis(pause)),
+            Err(FetchError::Passing(_)) => std::thread::sleep(Duration::from_millis(pause)),
             result => return result,
         }
     }

@@ -23,9 +23,9 @@ mod reference;
 
 use std::path::{Path, PathBuf};
 
-pub use data::{DATA_PREFIX, DataRef, FoundData, resolve_data};
+pub use data::{DATA_PREFIX, DataRef, ResolvedData, resolve_data};
 pub use error::HubError;
-pub use files::Need;
+pub use files::FolderContent;
 pub use reference::HubRef;
 
 use gstore_core::Progress;
@@ -57,7 +57,7 @@ fn is_true(value: &str) -> bool {
 
 /// A folder, and where it comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Resolved {
+pub struct ResolvedFolder {
     /// The folder on this machine.
     pub folder: PathBuf,
     /// The repository and the commit, if it came from the Hub.
@@ -84,24 +84,28 @@ impl std::fmt::Display for HubOrigin {
 ///
 /// # Errors
 /// As [`resolve`].
-pub fn resolve_model(text: &str, progress: &mut dyn Progress) -> Result<Resolved, HubError> {
-    resolve(text, Need::Model, &HubConfig::from_env(), progress)
+pub fn resolve_model(text: &str, progress: &mut dyn Progress) -> Result<ResolvedFolder, HubError> {
+    resolve(text, FolderContent::Model, &HubConfig::from_env(), progress)
 }
 
 /// Finds the folder of a tokenizer, with the environment's configuration.
 ///
 /// # Errors
 /// As [`resolve`].
-pub fn resolve_tokenizer(text: &str, progress: &mut dyn Progress) -> Result<Resolved, HubError> {
-    resolve(text, Need::Tokenizer, &HubConfig::from_env(), progress)
+pub fn resolve_tokenizer(text: &str, progress: &mut dyn Progress) -> Result<ResolvedFolder, HubError> {
+    resolve(text, FolderContent::Tokenizer, &HubConfig::from_env(), progress)
 }
 
 /// Finds the folder of an adapter, with the environment's configuration; `moments`: also its optimizer state.
 ///
 /// # Errors
 /// As [`resolve`].
-pub fn resolve_adapter(text: &str, moments: bool, progress: &mut dyn Progress) -> Result<Resolved, HubError> {
-    resolve(text, Need::Adapter { moments }, &HubConfig::from_env(), progress)
+pub fn resolve_adapter(
+    text: &str,
+    moments: bool,
+    progress: &mut dyn Progress,
+) -> Result<ResolvedFolder, HubError> {
+    resolve(text, FolderContent::Adapter { moments }, &HubConfig::from_env(), progress)
 }
 
 /// Finds a folder by path, or by the name of a repository of the Hub.
@@ -110,13 +114,13 @@ pub fn resolve_adapter(text: &str, moments: bool, progress: &mut dyn Progress) -
 /// Neither a folder nor such a name; a repository that cannot be reached, or lacks files that are needed.
 pub fn resolve(
     text: &str,
-    need: Need,
+    need: FolderContent,
     config: &HubConfig,
     progress: &mut dyn Progress,
-) -> Result<Resolved, HubError> {
+) -> Result<ResolvedFolder, HubError> {
     let path = Path::new(text);
     if path.is_dir() {
-        return Ok(Resolved { folder: path.to_owned(), origin: None });
+        return Ok(ResolvedFolder { folder: path.to_owned(), origin: None });
     }
     if path.exists() {
         return Err(HubError::NotFolder { path: path.to_owned(), wanted: need.folder() });
@@ -131,10 +135,10 @@ use fetch::download;
 #[cfg(not(feature = "hub"))]
 fn download(
     reference: &HubRef,
-    _: &dyn files::Want,
+    _: &dyn files::FileSelection,
     _: &HubConfig,
     _: &mut dyn Progress,
-) -> Result<Resolved, HubError> {
+) -> Result<ResolvedFolder, HubError> {
     Err(HubError::NotBuilt { reference: reference.clone() })
 }
 
@@ -148,15 +152,16 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let text = dir.path().display().to_string();
         let config = HubConfig { endpoint: Some("http://127.0.0.1:9".into()), ..HubConfig::default() };
-        let found = resolve(&text, Need::Model, &config, &mut Silent).unwrap();
-        assert_eq!(found, Resolved { folder: dir.path().to_owned(), origin: None });
+        let found = resolve(&text, FolderContent::Model, &config, &mut Silent).unwrap();
+        assert_eq!(found, ResolvedFolder { folder: dir.path().to_owned(), origin: None });
         for text in ["./no/such", "/no/such", "no-such", "a/b/c", "../a", "a/b@"] {
-            let error = resolve(text, Need::Model, &config, &mut Silent).unwrap_err();
+            let error = resolve(text, FolderContent::Model, &config, &mut Silent).unwrap_err();
             assert!(matches!(error, HubError::NoFolder { .. }), "{text}: {error}");
         }
         let file = dir.path().join("own.csv");
         fs_err::write(&file, "x").unwrap();
-        let error = resolve(&file.display().to_string(), Need::Model, &config, &mut Silent).unwrap_err();
+        let error =
+            resolve(&file.display().to_string(), FolderContent::Model, &config, &mut Silent).unwrap_err();
         assert!(
             error
                 .to_string()

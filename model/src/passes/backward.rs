@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use super::depth::{Depth, lowest_wanted, wanted_depth};
-use super::dropout::{Place, dropped};
-use super::forward::{Forward, Kept, LastRows, Rows};
+use super::depth::{BackwardDepth, lowest_wanted, wanted_depth};
+use super::dropout::{DropoutSite, dropped};
+use super::forward::{Forward, LastRows, LayerActivations, RowPlans};
 use super::head::HeadLoss;
-use super::layer::{QueryRows, Saved};
+use super::layer::{QueryRows, SavedLayer};
 use super::layout::Layout;
 use super::model::Model;
 use super::perturbed::StartingPoint;
@@ -170,7 +170,7 @@ impl<B: Backend> Model<B> {
             let (rows, width) = (layout.rows(), self.decoder.hidden_size);
             dx = b.scatter_add(b.tensor(vec![0.0; rows * width], rows, width)?, &layout.scored_rows, &dx)?;
         }
-        let rows = Rows::new(self, layout, narrow)?;
+        let rows = RowPlans::new(self, layout, narrow)?;
         for index in (lowest..self.layers.len()).rev() {
             let last = index + 1 == self.layers.len();
             let query = rows.of_layer((index, last), layout);
@@ -183,7 +183,7 @@ impl<B: Backend> Model<B> {
             };
             let saved_at = (&saved.keys, fewer.as_ref().unwrap_or(&saved.tail));
             let below = index > lowest || wants_tables(sink);
-            let depth = if below { Some(Depth::Inputs) } else { wanted_depth(sink, index) };
+            let depth = if below { Some(BackwardDepth::Inputs) } else { wanted_depth(sink, index) };
             let Some(depth) = depth else { return Ok(()) };
             let spans = if last && narrow { &layout.scored_spans } else { &layout.spans };
             let next =
@@ -201,13 +201,15 @@ impl<B: Backend> Model<B> {
     pub(super) fn saved(
         &self,
         index: usize,
-        kept: Kept<B>,
-        rows: &Rows<B>,
+        kept: LayerActivations<B>,
+        rows: &RowPlans<B>,
         query: &QueryRows<'_, B>,
-    ) -> Result<Arc<Saved<B>>, BackendError> {
+    ) -> Result<Arc<SavedLayer<B>>, BackendError> {
         match kept {
-            Kept::All(saved) => Ok(saved),
-            Kept::Inputs(x) => Ok(Arc::new(self.layer_forward(index, &x, rows.angles.as_ref(), query)?.1)),
+            LayerActivations::All(saved) => Ok(saved),
+            LayerActivations::Inputs(x) => {
+                Ok(Arc::new(self.layer_forward(index, &x, rows.angles.as_ref(), query)?.1))
+            }
         }
     }
 
@@ -218,7 +220,7 @@ impl<B: Backend> Model<B> {
         sink: &mut dyn Sink<B>,
     ) -> Result<(), BackendError> {
         let dropout = layout.dropout.as_ref().map(|dropout| dropout.of(&dropout.keys, 0));
-        let dx = &dropped(&self.backend, dropout, Place::Embedding, dx.clone())?;
+        let dx = &dropped(&self.backend, dropout, DropoutSite::Embedding, dx.clone())?;
         for (slot, ids, scale) in [
             (Slot::Embedding, &layout.ids, self.decoder.embedding_scale),
             (Slot::Positions, &layout.positions, 1.0),

@@ -6,7 +6,7 @@ use crate::backend::Backend;
 
 /// How far down a layer has to be differentiated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Depth {
+pub(super) enum BackwardDepth {
     /// Down projection's factors, and those of the norm behind it.
     Down,
     /// To the gate and up projections' factors.
@@ -20,23 +20,23 @@ pub(super) enum Depth {
 }
 
 /// How far down `layer` is wanted for its own sake.
-pub(super) fn wanted_depth<B: Backend>(sink: &dyn Sink<B>, layer: usize) -> Option<Depth> {
+pub(super) fn wanted_depth<B: Backend>(sink: &dyn Sink<B>, layer: usize) -> Option<BackwardDepth> {
     let linear = LinearKind::ALL.into_iter().map(|kind| {
         let depth = match kind {
-            LinearKind::Q | LinearKind::K | LinearKind::V => Depth::Attention,
-            LinearKind::O => Depth::Output,
-            LinearKind::Gate | LinearKind::Up => Depth::GateUp,
-            LinearKind::Down => Depth::Down,
+            LinearKind::Q | LinearKind::K | LinearKind::V => BackwardDepth::Attention,
+            LinearKind::O => BackwardDepth::Output,
+            LinearKind::Gate | LinearKind::Up => BackwardDepth::GateUp,
+            LinearKind::Down => BackwardDepth::Down,
         };
         (Slot::Linear(LinearId::Layer { layer, kind }), depth)
     });
     let norms = [
-        (NormPlace::AfterMlp, Depth::Down),
-        (NormPlace::BeforeMlp, Depth::Output),
-        (NormPlace::AfterAttention, Depth::Output),
-        (NormPlace::Query, Depth::Attention),
-        (NormPlace::Key, Depth::Attention),
-        (NormPlace::BeforeAttention, Depth::Inputs),
+        (NormPlace::AfterMlp, BackwardDepth::Down),
+        (NormPlace::BeforeMlp, BackwardDepth::Output),
+        (NormPlace::AfterAttention, BackwardDepth::Output),
+        (NormPlace::Query, BackwardDepth::Attention),
+        (NormPlace::Key, BackwardDepth::Attention),
+        (NormPlace::BeforeAttention, BackwardDepth::Inputs),
     ]
     .map(|(place, depth)| (Slot::Norm(NormId::Layer { layer, place }), depth));
     linear.chain(norms).filter(|(slot, _)| sink.wants(*slot)).map(|(_, depth)| depth).max()

@@ -30,7 +30,7 @@ pub(super) struct RowDropout<'a> {
 
 /// Where values are dropped.
 #[derive(Clone, Copy)]
-pub(super) enum Place {
+pub(super) enum DropoutSite {
     /// Before the factor A of the module of this number.
     Lora(usize),
     Embedding,
@@ -40,15 +40,15 @@ pub(super) enum Place {
     Weights,
 }
 
-impl Place {
+impl DropoutSite {
     /// Tells places apart in the stream of a row.
     fn salt(self, layer: usize) -> u64 {
         let (kind, number) = match self {
-            Place::Lora(module) => (0, module),
-            Place::Embedding => (1, 0),
-            Place::Weights => (1, layer + 1),
-            Place::Attention => (2, layer),
-            Place::Mlp => (3, layer),
+            DropoutSite::Lora(module) => (0, module),
+            DropoutSite::Embedding => (1, 0),
+            DropoutSite::Weights => (1, layer + 1),
+            DropoutSite::Attention => (2, layer),
+            DropoutSite::Mlp => (3, layer),
         };
         mixed((number as u64) << 2 | kind)
     }
@@ -62,26 +62,26 @@ impl Dropout {
 }
 
 impl RowDropout<'_> {
-    fn rate(&self, place: Place) -> f32 {
+    fn rate(&self, place: DropoutSite) -> f32 {
         match place {
-            Place::Lora(_) => self.rates.lora,
-            Place::Embedding => self.rates.embedding,
-            Place::Attention | Place::Mlp => self.rates.hidden,
-            Place::Weights => self.rates.attention,
+            DropoutSite::Lora(_) => self.rates.lora,
+            DropoutSite::Embedding => self.rates.embedding,
+            DropoutSite::Attention | DropoutSite::Mlp => self.rates.hidden,
+            DropoutSite::Weights => self.rates.attention,
         }
     }
 }
 
 /// Share of attention's weights that are dropped, and a key for each row; none where all are kept.
 pub(super) fn of_weights(dropout: Option<RowDropout<'_>>) -> Option<(f32, Vec<u64>)> {
-    let dropout = dropout.filter(|_| drops(dropout, Place::Weights))?;
-    let salt = Place::Weights.salt(dropout.layer);
+    let dropout = dropout.filter(|_| drops(dropout, DropoutSite::Weights))?;
+    let salt = DropoutSite::Weights.salt(dropout.layer);
     let keys = dropout.keys.iter().map(|key| mixed(key ^ salt));
-    Some((dropout.rate(Place::Weights), keys.collect()))
+    Some((dropout.rate(DropoutSite::Weights), keys.collect()))
 }
 
 /// Whether values are dropped there.
-pub(super) fn drops(dropout: Option<RowDropout<'_>>, place: Place) -> bool {
+pub(super) fn drops(dropout: Option<RowDropout<'_>>, place: DropoutSite) -> bool {
     dropout.is_some_and(|dropout| dropout.rate(place) > 0.0)
 }
 
@@ -89,7 +89,7 @@ pub(super) fn drops(dropout: Option<RowDropout<'_>>, place: Place) -> bool {
 pub(super) fn dropped<B: Backend>(
     backend: &B,
     dropout: Option<RowDropout<'_>>,
-    place: Place,
+    place: DropoutSite,
     x: B::Tensor,
 ) -> Result<B::Tensor, BackendError> {
     let Some(dropout) = dropout.filter(|dropout| dropout.rate(place) > 0.0) else { return Ok(x) };
@@ -108,12 +108,12 @@ pub(super) fn dropped<B: Backend>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::backend::Compute;
+    use crate::backend::ComputePrecision;
     use crate::cpu::Cpu;
 
     #[test]
     fn a_share_is_dropped_and_the_mean_stays() {
-        let (rows, cols, backend) = (64, 200, Cpu::new(Compute::F32));
+        let (rows, cols, backend) = (64, 200, Cpu::new(ComputePrecision::F32));
         let keys: Vec<u64> = (0..rows as u64).collect();
         let dropout = Dropout { lora: 0.25, embedding: 0.5, keys: keys.clone(), ..Dropout::default() };
         let ones = backend.tensor(vec![1.0; rows * cols], rows, cols).unwrap();
@@ -122,14 +122,14 @@ mod tests {
             let out = dropped(&backend, Some(dropout.of(keys, 3)), place, x).unwrap();
             backend.to_host(&out).unwrap()
         };
-        let all = at(&keys, Place::Lora(1));
+        let all = at(&keys, DropoutSite::Lora(1));
         let zeros = all.iter().filter(|v| **v == 0.0).count() as f64 / all.len() as f64;
         assert!((zeros - 0.25).abs() < 0.02, "{zeros}");
         assert!(all.iter().all(|v| *v == 0.0 || (*v - 4.0 / 3.0).abs() < 1e-6));
         // A row has its values wherever it stands.
-        assert_eq!(at(&keys[7..9], Place::Lora(1)), all[7 * cols..9 * cols]);
-        assert_ne!(at(&keys, Place::Lora(2)), all);
-        assert!(at(&keys, Place::Mlp).iter().all(|v| *v == 1.0));
-        assert!(at(&keys, Place::Embedding).contains(&2.0));
+        assert_eq!(at(&keys[7..9], DropoutSite::Lora(1)), all[7 * cols..9 * cols]);
+        assert_ne!(at(&keys, DropoutSite::Lora(2)), all);
+        assert!(at(&keys, DropoutSite::Mlp).iter().all(|v| *v == 1.0));
+        assert!(at(&keys, DropoutSite::Embedding).contains(&2.0));
     }
 }

@@ -5,7 +5,7 @@
 //!   the bits of a forward pass over all of it, alone or with others
 //! - logits are computed at the last token of those parts alone that ask for them
 
-use super::layer::{Angles, Keys};
+use super::layer::{Angles, SavedKeys};
 use super::model::Model;
 use crate::backend::{Backend, BackendError, CacheSpan, CachedAttention, check};
 
@@ -18,7 +18,7 @@ pub struct KeyValues<B: Backend> {
 
 /// The next tokens of a sequence.
 #[derive(Debug, Clone, Copy)]
-pub struct Feed<'a> {
+pub struct NextTokens<'a> {
     /// Number of the sequence.
     pub slot: usize,
     /// Its next tokens, at least one.
@@ -29,7 +29,7 @@ pub struct Feed<'a> {
 
 /// The rows of a step.
 #[derive(Default)]
-struct Rows {
+struct StepRows {
     ids: Vec<u32>,
     positions: Vec<u32>,
     /// Of the layers before the last, in which every row is a query.
@@ -41,7 +41,7 @@ struct Rows {
 }
 
 /// The query rows of a layer, and where they belong.
-struct Queries<'a, B: Backend> {
+struct LayerQueries<'a, B: Backend> {
     /// Their row numbers where they are a part of all.
     subset: Option<&'a [u32]>,
     angles: Option<&'a Angles<B>>,
@@ -54,8 +54,8 @@ impl<B: Backend> KeyValues<B> {
         self.lengths.get(slot).copied().unwrap_or(0)
     }
 
-    fn rows(&mut self, feeds: &[Feed<'_>]) -> Rows {
-        let mut rows = Rows::default();
+    fn rows(&mut self, feeds: &[NextTokens<'_>]) -> StepRows {
+        let mut rows = StepRows::default();
         for feed in feeds {
             if feed.slot >= self.lengths.len() {
                 self.lengths.resize(feed.slot + 1, 0);
@@ -97,7 +97,11 @@ impl<B: Backend> Model<B> {
     /// # Errors
     /// A token or position that the model lacks, and what the backend refuses; the sequences cannot be gone
     /// on with then.
-    pub fn extend(&self, cache: &mut KeyValues<B>, feeds: &[Feed<'_>]) -> Result<Vec<f32>, BackendError> {
+    pub fn extend(
+        &self,
+        cache: &mut KeyValues<B>,
+        feeds: &[NextTokens<'_>],
+    ) -> Result<Vec<f32>, BackendError> {
         let b = &self.backend;
         check(cache.layers.len() == self.layers.len(), || "keys and values of another model".to_owned())?;
         check(!feeds.is_empty() && feeds.iter().all(|feed| !feed.ids.is_empty()), || {
@@ -120,10 +124,12 @@ impl<B: Backend> Model<B> {
         }
         for (index, kept) in cache.layers.iter_mut().enumerate() {
             let queries = match index + 1 == self.layers.len() {
-                true => {
-                    Queries { subset: Some(&rows.wanted), angles: last_angles.as_ref(), spans: &rows.last }
-                }
-                false => Queries { subset: None, angles: angles.as_ref(), spans: &rows.all },
+                true => LayerQueries {
+                    subset: Some(&rows.wanted),
+                    angles: last_angles.as_ref(),
+                    spans: &rows.last,
+                },
+                false => LayerQueries { subset: None, angles: angles.as_ref(), spans: &rows.all },
             };
             x = self.layer_extend(index, &x, angles.as_ref(), &queries, kept)?;
         }
@@ -140,11 +146,11 @@ impl<B: Backend> Model<B> {
         index: usize,
         x: &B::Tensor,
         angles: Option<&Angles<B>>,
-        queries: &Queries<'_, B>,
+        queries: &LayerQueries<'_, B>,
         kept: &mut B::Cache,
     ) -> Result<B::Tensor, BackendError> {
         let (b, layer) = (&self.backend, &self.layers[index]);
-        let Keys { inputs, k, v, .. } = self.keys_forward(layer, x, angles, None)?;
+        let SavedKeys { inputs, k, v, .. } = self.keys_forward(layer, x, angles, None)?;
         let attend = |q: &B::Tensor| {
             let of = CachedAttention { q, k: &k, v: &v, form: layer.attention, spans: queries.spans };
             b.attention_cached(&of, kept)

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use super::dropout::{Place, dropped};
-use super::layer::{Angles, QueryRows, Saved};
+use super::dropout::{DropoutSite, dropped};
+use super::layer::{Angles, QueryRows, SavedLayer};
 use super::layout::Layout;
 use super::model::Model;
 use crate::backend::{AttentionPlan, Backend, BackendError};
@@ -19,7 +19,7 @@ pub enum LastRows {
 
 /// What of a layer is kept until its backward.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Keep {
+pub enum SavedActivations {
     /// Everything that it computed.
     #[default]
     All,
@@ -30,28 +30,28 @@ pub enum Keep {
 
 /// What a forward pass is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Pass {
+pub struct ForwardOptions {
     /// Rows of the last layer.
     pub last_rows: LastRows,
     /// First layer whose backward will run.
     pub keep_from: Option<usize>,
     /// What those layers keep.
-    pub keep: Keep,
+    pub keep: SavedActivations,
     /// Also hand out the residual stream after this many layers (0: the embedding's outputs), at all rows.
     pub tap: Option<usize>,
 }
 
 /// What a layer left behind.
-pub(super) enum Kept<B: Backend> {
-    All(Arc<Saved<B>>),
+pub(super) enum LayerActivations<B: Backend> {
+    All(Arc<SavedLayer<B>>),
     Inputs(B::Tensor),
 }
 
-impl<B: Backend> Clone for Kept<B> {
+impl<B: Backend> Clone for LayerActivations<B> {
     fn clone(&self) -> Self {
         match self {
-            Kept::All(saved) => Kept::All(Arc::clone(saved)),
-            Kept::Inputs(x) => Kept::Inputs(x.clone()),
+            LayerActivations::All(saved) => LayerActivations::All(Arc::clone(saved)),
+            LayerActivations::Inputs(x) => LayerActivations::Inputs(x.clone()),
         }
     }
 }
@@ -68,10 +68,10 @@ pub struct Forward<B: Backend> {
     pub(super) stats: B::Tensor,
     /// Which rows the fields above have.
     pub last_rows: LastRows,
-    /// The residual stream that [`Pass::tap`] asked for.
+    /// The residual stream that [`ForwardOptions::tap`] asked for.
     pub tapped: Option<B::Tensor>,
     /// Layers from the lowest that is differentiated, bottom first.
-    pub(super) kept: Vec<Kept<B>>,
+    pub(super) kept: Vec<LayerActivations<B>>,
     /// Index of the first kept layer.
     pub(super) first_kept: usize,
 }
@@ -92,7 +92,7 @@ impl<B: Backend> Clone for Forward<B> {
 }
 
 /// Plans and angles of a batch, for every layer and for the last one.
-pub(super) struct Rows<B: Backend> {
+pub(super) struct RowPlans<B: Backend> {
     plan: AttentionPlan,
     pub angles: Option<Angles<B>>,
     /// Plan and angles of the scored rows, if the last layer runs at them alone.
@@ -101,9 +101,9 @@ pub(super) struct Rows<B: Backend> {
     scored_keys: Vec<u64>,
 }
 
-impl<B: Backend> Rows<B> {
+impl<B: Backend> RowPlans<B> {
     /// `narrow`: the last layer runs at the scored rows.
-    pub fn new(model: &Model<B>, layout: &Layout, narrow: bool) -> Result<Rows<B>, BackendError> {
+    pub fn new(model: &Model<B>, layout: &Layout, narrow: bool) -> Result<RowPlans<B>, BackendError> {
         let scored = match narrow {
             false => None,
             true => {
@@ -114,7 +114,7 @@ impl<B: Backend> Rows<B> {
         };
         let keys = layout.dropout.as_ref().map_or(&[][..], |dropout| dropout.keys.as_slice());
         let scored_keys = layout.scored_rows.iter().filter_map(|row| keys.get(*row as usize)).copied();
-        Ok(Rows {
+        Ok(RowPlans {
             plan: layout.full_plan(),
             angles: model.angles(&layout.positions)?,
             scored,
@@ -145,10 +145,10 @@ impl<B: Backend> Rows<B> {
 
 impl<B: Backend> Model<B> {
     /// Runs the model over a packed batch of at least one row.
-    pub fn forward(&self, layout: Layout, pass: Pass) -> Result<Forward<B>, BackendError> {
+    pub fn forward(&self, layout: Layout, pass: ForwardOptions) -> Result<Forward<B>, BackendError> {
         let b = &self.backend;
         let narrow = pass.last_rows == LastRows::Scored;
-        let rows = Rows::new(self, &layout, narrow)?;
+        let rows = RowPlans::new(self, &layout, narrow)?;
         let first_kept = pass.keep_from.unwrap_or(usize::MAX);
         let (mut kept, mut tapped) = (Vec::new(), None);
         let mut x = b.gather(&self.embedding, &layout.ids)?;
@@ -156,7 +156,7 @@ impl<B: Backend> Model<B> {
             x = b.add(x, &b.gather(positions, &layout.positions)?)?;
         }
         let dropout = layout.dropout.as_ref().map(|dropout| dropout.of(&dropout.keys, 0));
-        x = dropped(b, dropout, Place::Embedding, x)?;
+        x = dropped(b, dropout, DropoutSite::Embedding, x)?;
         for index in 0..self.layers.len() {
             if pass.tap == Some(index) {
                 tapped = Some(x.clone());
@@ -165,8 +165,8 @@ impl<B: Backend> Model<B> {
             let (out, saved) = self.layer_forward(index, &x, rows.angles.as_ref(), &query)?;
             if index >= first_kept {
                 kept.push(match pass.keep {
-                    Keep::All => Kept::All(Arc::new(saved)),
-                    Keep::Inputs => Kept::Inputs(x),
+                    SavedActivations::All => LayerActivations::All(Arc::new(saved)),
+                    SavedActivations::Inputs => LayerActivations::Inputs(x),
                 });
             }
             x = out;

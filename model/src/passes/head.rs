@@ -7,7 +7,7 @@ use super::layout::Layout;
 use super::model::Model;
 use super::perturbed::StartingPoint;
 use super::sink::{Sink, Slot};
-use super::tangent::MovedHead;
+use super::tangent::HeadTangent;
 use crate::architectures::LinearId;
 use crate::backend::{Backend, BackendError, HEAD_ROWS, HeadOutput, HeadTap, HeadTask, Objective};
 
@@ -18,7 +18,7 @@ pub(super) enum HeadLoss<'a, B: Backend> {
     /// Perturbed ones.
     Perturbed(&'a StartingPoint<'a, B>),
     /// The curvature along a direction of the weights.
-    Along(&'a MovedHead<'a, B>),
+    Along(&'a HeadTangent<'a, B>),
 }
 
 impl<B: Backend> Model<B> {

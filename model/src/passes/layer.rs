@@ -3,32 +3,32 @@
 //! A layer's keys and values are computed at all rows; the rest, its *tail*, at the query rows, which in the
 //! last layer may be the scored rows only.
 
-use super::dropout::{Place, RowDropout, dropped, drops, of_weights};
-use super::map::Map;
+use super::dropout::{DropoutSite, RowDropout, dropped, drops, of_weights};
+use super::map::LinearMap;
 use super::model::{Layer, Model};
 use crate::architectures::{Mlp, NormPlace, Residual};
 use crate::backend::{Attention, AttentionDropout, AttentionPlan, Backend, BackendError};
 
 /// Inputs and statistics of a norm.
-pub(super) struct Normed<B: Backend> {
+pub(super) struct SavedNorm<B: Backend> {
     pub x: B::Tensor,
     pub stats: B::Tensor,
 }
 
-impl<B: Backend> Normed<B> {
-    fn gather(&self, backend: &B, rows: &[u32]) -> Result<Normed<B>, BackendError> {
-        Ok(Normed { x: backend.gather(&self.x, rows)?, stats: backend.gather(&self.stats, rows)? })
+impl<B: Backend> SavedNorm<B> {
+    fn gather(&self, backend: &B, rows: &[u32]) -> Result<SavedNorm<B>, BackendError> {
+        Ok(SavedNorm { x: backend.gather(&self.x, rows)?, stats: backend.gather(&self.stats, rows)? })
     }
 }
 
 /// Keys and values of a layer, and what they were made of, at all rows.
-pub(super) struct Keys<B: Backend> {
+pub(super) struct SavedKeys<B: Backend> {
     /// Norm of attention's inputs.
-    pub before: Option<Normed<B>>,
+    pub before: Option<SavedNorm<B>>,
     /// Inputs of q, k and v.
     pub inputs: B::Tensor,
     /// Norm of the keys.
-    pub key_norm: Option<Normed<B>>,
+    pub key_norm: Option<SavedNorm<B>>,
     /// Keys with positions.
     pub k: B::Tensor,
     /// Values.
@@ -36,19 +36,19 @@ pub(super) struct Keys<B: Backend> {
 }
 
 /// What one layer keeps. Row counts differ only in the last layer.
-pub(super) struct Saved<B: Backend> {
+pub(super) struct SavedLayer<B: Backend> {
     /// At all rows.
-    pub keys: Keys<B>,
+    pub keys: SavedKeys<B>,
     /// At the query rows.
-    pub tail: Tail<B>,
+    pub tail: SavedQueries<B>,
 }
 
 /// What a layer keeps of its query rows.
-pub(super) struct Tail<B: Backend> {
+pub(super) struct SavedQueries<B: Backend> {
     /// Inputs of q.
     pub inputs: B::Tensor,
     /// Norm of the queries.
-    pub query_norm: Option<Normed<B>>,
+    pub query_norm: Option<SavedNorm<B>>,
     /// Queries with positions.
     pub q: B::Tensor,
     /// Attention's outputs.
@@ -56,7 +56,7 @@ pub(super) struct Tail<B: Backend> {
     /// Log-sum-exp of attention's scores.
     pub log_sum: B::Tensor,
     /// Norm of the output projection's results.
-    pub after_attention: Option<Normed<B>>,
+    pub after_attention: Option<SavedNorm<B>>,
     /// The MLP.
     pub mlp: SavedMlp<B>,
 }
@@ -64,7 +64,7 @@ pub(super) struct Tail<B: Backend> {
 /// What an MLP keeps.
 pub(super) struct SavedMlp<B: Backend> {
     /// Norm of its inputs.
-    pub before: Option<Normed<B>>,
+    pub before: Option<SavedNorm<B>>,
     /// Inputs of gate and up.
     pub inputs: B::Tensor,
     /// Gate before its activation, where there is one.
@@ -74,16 +74,16 @@ pub(super) struct SavedMlp<B: Backend> {
     /// Inputs of the down projection.
     pub product: B::Tensor,
     /// Norm of the down projection's results.
-    pub after: Option<Normed<B>>,
+    pub after: Option<SavedNorm<B>>,
 }
 
-impl<B: Backend> Tail<B> {
+impl<B: Backend> SavedQueries<B> {
     /// The same at fewer rows.
-    pub fn gather(&self, backend: &B, rows: &[u32]) -> Result<Tail<B>, BackendError> {
+    pub fn gather(&self, backend: &B, rows: &[u32]) -> Result<SavedQueries<B>, BackendError> {
         let at = |x: &B::Tensor| backend.gather(x, rows);
-        let norm = |n: &Option<Normed<B>>| n.as_ref().map(|n| n.gather(backend, rows)).transpose();
+        let norm = |n: &Option<SavedNorm<B>>| n.as_ref().map(|n| n.gather(backend, rows)).transpose();
         let mlp = &self.mlp;
-        Ok(Tail {
+        Ok(SavedQueries {
             inputs: at(&self.inputs)?,
             query_norm: norm(&self.query_norm)?,
             q: at(&self.q)?,
@@ -148,10 +148,10 @@ impl<B: Backend> Model<B> {
         layer: &Layer<B>,
         place: NormPlace,
         x: B::Tensor,
-    ) -> Result<(B::Tensor, Option<Normed<B>>), BackendError> {
+    ) -> Result<(B::Tensor, Option<SavedNorm<B>>), BackendError> {
         let Some(weights) = layer.norms.get(&place) else { return Ok((x, None)) };
         let (out, stats) = self.backend.norm(&x, weights, self.norm_form())?;
-        Ok((out, Some(Normed { x, stats })))
+        Ok((out, Some(SavedNorm { x, stats })))
     }
 
     /// Runs a layer: its outputs at the query rows, and what its backward needs. `angles`
@@ -162,7 +162,7 @@ impl<B: Backend> Model<B> {
         x: &B::Tensor,
         angles: Option<&Angles<B>>,
         rows: &QueryRows<'_, B>,
-    ) -> Result<(B::Tensor, Saved<B>), BackendError> {
+    ) -> Result<(B::Tensor, SavedLayer<B>), BackendError> {
         let (b, layer) = (&self.backend, &self.layers[index]);
         let [own, all] = rows.dropout;
         let keys = self.keys_forward(layer, x, angles, all)?;
@@ -179,7 +179,7 @@ impl<B: Backend> Model<B> {
             }
             None => self.tail_forward(layer, x, keys.inputs.clone(), (rows.angles, own), attend)?,
         };
-        Ok((out, Saved { keys, tail }))
+        Ok((out, SavedLayer { keys, tail }))
     }
 
     /// The part of a layer that runs at all rows: keys and values.
@@ -189,14 +189,14 @@ impl<B: Backend> Model<B> {
         x: &B::Tensor,
         angles: Option<&Angles<B>>,
         dropout: Option<RowDropout<'_>>,
-    ) -> Result<Keys<B>, BackendError> {
+    ) -> Result<SavedKeys<B>, BackendError> {
         let b = &self.backend;
         let (inputs, before) = self.normed(layer, NormPlace::BeforeAttention, x.clone())?;
         let (k, key_norm) =
             self.normed(layer, NormPlace::Key, layer.k.forward(b, &inputs, None, dropout)?)?;
         let k = self.turn(k, angles, false)?;
         let v = layer.v.forward(b, &inputs, None, dropout)?;
-        Ok(Keys { before, inputs, key_norm, k, v })
+        Ok(SavedKeys { before, inputs, key_norm, k, v })
     }
 
     /// The part of a layer that runs at the query rows: queries, attention, output projection and MLP.
@@ -208,7 +208,7 @@ impl<B: Backend> Model<B> {
         inputs: B::Tensor,
         (angles, dropout): (Option<&Angles<B>>, Option<RowDropout<'_>>),
         attend: impl FnOnce(&B::Tensor) -> Result<(B::Tensor, B::Tensor), BackendError>,
-    ) -> Result<(B::Tensor, Tail<B>), BackendError> {
+    ) -> Result<(B::Tensor, SavedQueries<B>), BackendError> {
         let b = &self.backend;
         let (q, query_norm) =
             self.normed(layer, NormPlace::Query, layer.q.forward(b, &inputs, None, dropout)?)?;
@@ -221,7 +221,7 @@ impl<B: Backend> Model<B> {
             Residual::Parallel => x.clone(),
         };
         let (out, mlp) = self.mlp_forward(of, source, &x2)?;
-        Ok((out, Tail { inputs, query_norm, q, attention, log_sum, after_attention, mlp }))
+        Ok((out, SavedQueries { inputs, query_norm, q, attention, log_sum, after_attention, mlp }))
     }
 
     /// The MLP of `x`, added to the residual stream.
@@ -248,12 +248,12 @@ impl<B: Backend> Model<B> {
         &self,
         (layer, dropout): (&Layer<B>, Option<RowDropout<'_>>),
         place: NormPlace,
-        map: &Map<B>,
+        map: &LinearMap<B>,
         x: &B::Tensor,
         residual: &B::Tensor,
-    ) -> Result<(B::Tensor, Option<Normed<B>>), BackendError> {
+    ) -> Result<(B::Tensor, Option<SavedNorm<B>>), BackendError> {
         let b = &self.backend;
-        let branch = if place == NormPlace::AfterMlp { Place::Mlp } else { Place::Attention };
+        let branch = if place == NormPlace::AfterMlp { DropoutSite::Mlp } else { DropoutSite::Attention };
         if !layer.norms.contains_key(&place) && !drops(dropout, branch) {
             return Ok((map.forward(b, x, Some(residual), dropout)?, None));
         }

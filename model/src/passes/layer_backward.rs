@@ -2,10 +2,10 @@
 
 use std::ops::Range;
 
-use super::depth::Depth;
-use super::dropout::{Place, RowDropout, dropped, of_weights};
-use super::forward::Rows;
-use super::layer::{Keys, Normed, QueryRows, SavedMlp, Tail};
+use super::depth::BackwardDepth;
+use super::dropout::{DropoutSite, RowDropout, dropped, of_weights};
+use super::forward::RowPlans;
+use super::layer::{QueryRows, SavedKeys, SavedMlp, SavedNorm, SavedQueries};
 use super::model::{Layer, Model};
 use super::sink::{Sink, Slot};
 use crate::architectures::{LinearId, LinearKind, Mlp, NormId, NormPlace, Residual};
@@ -50,12 +50,12 @@ impl<B: Backend> LayerSink<'_, B> {
 struct NormStep<'a, B: Backend> {
     layer: &'a Layer<B>,
     place: NormPlace,
-    kept: &'a Option<Normed<B>>,
+    kept: &'a Option<SavedNorm<B>>,
     spans: &'a [Range<usize>],
 }
 
 /// Gradients of attention's branch and of the residual stream.
-type Branches<B> = (<B as Backend>::Tensor, <B as Backend>::Tensor);
+type BranchGradients<B> = (<B as Backend>::Tensor, <B as Backend>::Tensor);
 
 impl<B: Backend> Model<B> {
     /// `grad` through a norm: to the sink if wanted, and as the gradient of the norm's inputs, added to
@@ -89,18 +89,18 @@ impl<B: Backend> Model<B> {
     pub(super) fn layer_backward(
         &self,
         index: usize,
-        (keys, tail): (&Keys<B>, &Tail<B>),
+        (keys, tail): (&SavedKeys<B>, &SavedQueries<B>),
         dx: B::Tensor,
-        all: &Rows<B>,
+        all: &RowPlans<B>,
         query: &QueryRows<'_, B>,
         (spans, key_spans): (&[Range<usize>], &[Range<usize>]),
-        depth: Depth,
+        depth: BackwardDepth,
         sink: &mut dyn Sink<B>,
     ) -> Result<Option<B::Tensor>, BackendError> {
         let (b, layer) = (&self.backend, &self.layers[index]);
         let sink = &mut LayerSink { backend: b, layer: index, weights: layer, sink };
         let [own, every] = query.dropout;
-        let Keys { before, inputs, key_norm, k, v } = keys;
+        let SavedKeys { before, inputs, key_norm, k, v } = keys;
         let step = |place, kept, spans| NormStep { layer, place, kept, spans };
 
         let Some((dattended, dresidual)) =
@@ -109,15 +109,15 @@ impl<B: Backend> Model<B> {
             return Ok(None);
         };
         let after = step(NormPlace::AfterAttention, &tail.after_attention, spans);
-        let dattended = dropped(b, own, Place::Attention, dattended)?;
+        let dattended = dropped(b, own, DropoutSite::Attention, dattended)?;
         let dout = self.norm_step(after, dattended, None, sink)?;
         sink.linear(&tail.attention, &[(LinearKind::O, &dout)], (spans, own))?;
-        if depth <= Depth::Output {
+        if depth <= BackwardDepth::Output {
             return Ok(None);
         }
         let grad = layer.o.backward(b, &dout, None, own)?;
         drop(dout);
-        let Tail { q, attention, log_sum, .. } = tail;
+        let SavedQueries { q, attention, log_sum, .. } = tail;
         let weights = of_weights(own);
         let dropout = weights.as_ref().map(|(rate, keys)| AttentionDropout { rate: *rate, keys });
         let of = Attention { q, k, v, form: layer.attention, plan: query.plan, dropout };
@@ -134,7 +134,7 @@ impl<B: Backend> Model<B> {
                 sink.linear(inputs, &[of_k, of_v], (key_spans, every))?;
             }
         }
-        if depth <= Depth::Attention {
+        if depth <= BackwardDepth::Attention {
             return Ok(None);
         }
 
@@ -161,15 +161,15 @@ impl<B: Backend> Model<B> {
         saved: &SavedMlp<B>,
         dx: B::Tensor,
         (spans, dropout): (&[Range<usize>], Option<RowDropout<'_>>),
-        depth: Depth,
+        depth: BackwardDepth,
         sink: &mut LayerSink<'_, B>,
-    ) -> Result<Option<Branches<B>>, BackendError> {
+    ) -> Result<Option<BranchGradients<B>>, BackendError> {
         let b = &self.backend;
         let step = |place, kept| NormStep { layer, place, kept, spans };
-        let dbranch = dropped(b, dropout, Place::Mlp, dx.clone())?;
+        let dbranch = dropped(b, dropout, DropoutSite::Mlp, dx.clone())?;
         let ddown = self.norm_step(step(NormPlace::AfterMlp, &saved.after), dbranch, None, sink)?;
         sink.linear(&saved.product, &[(LinearKind::Down, &ddown)], (spans, dropout))?;
-        if depth <= Depth::Down {
+        if depth <= BackwardDepth::Down {
             return Ok(None);
         }
         let dproduct = layer.down.backward(b, &ddown, None, dropout)?;
@@ -183,7 +183,7 @@ impl<B: Backend> Model<B> {
                     &[(LinearKind::Gate, &dgate), (LinearKind::Up, &dup)],
                     (spans, dropout),
                 )?;
-                if depth <= Depth::GateUp {
+                if depth <= BackwardDepth::GateUp {
                     return Ok(None);
                 }
                 let dmlp = gate_weights.backward(b, &dgate, None, dropout)?;
@@ -192,7 +192,7 @@ impl<B: Backend> Model<B> {
             (Mlp::Gated(act) | Mlp::Plain(act), ..) => {
                 let dup = b.activate_backward(act, dproduct, &saved.up)?;
                 sink.linear(&saved.inputs, &[(LinearKind::Up, &dup)], (spans, dropout))?;
-                if depth <= Depth::GateUp {
+                if depth <= BackwardDepth::GateUp {
                     return Ok(None);
                 }
                 layer.up.backward(b, &dup, None, dropout)?

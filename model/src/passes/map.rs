@@ -4,17 +4,17 @@ use std::sync::Arc;
 
 use crate::backend::{Backend, BackendError, LinearWeights, check};
 
-use super::dropout::{Place, RowDropout, dropped, drops};
+use super::dropout::{DropoutSite, RowDropout, dropped, drops};
 
 /// A packed weight with the factors that are not merged into it, if it has some.
-pub(super) struct Map<B: Backend> {
+pub(super) struct LinearMap<B: Backend> {
     /// Models may have it in common.
     weight: Arc<B::Linear>,
-    factors: Option<Factors<B>>,
+    factors: Option<PackedFactors<B>>,
 }
 
 /// Packed factors; the scaling is in B.
-struct Factors<B: Backend> {
+struct PackedFactors<B: Backend> {
     a: B::Linear,
     b: B::Linear,
     /// Number of the module that they adapt; fused maps share it, and with it what is dropped.
@@ -34,9 +34,9 @@ pub struct LoraWeights {
     pub scaling: f64,
 }
 
-impl<B: Backend> Map<B> {
-    pub fn new(weight: B::Linear) -> Map<B> {
-        Map { weight: Arc::new(weight), factors: None }
+impl<B: Backend> LinearMap<B> {
+    pub fn new(weight: B::Linear) -> LinearMap<B> {
+        LinearMap { weight: Arc::new(weight), factors: None }
     }
 
     /// Attaches factors in place of earlier ones. `[out, input]`: the sizes of the weight; `module`: the number
@@ -57,13 +57,13 @@ impl<B: Backend> Map<B> {
         })?;
         b.iter_mut().for_each(|b| *b = (scaling * f64::from(*b)) as f32);
         let pack = |weight, out, input| backend.pack(LinearWeights { weight, out, input, bias: None });
-        self.factors = Some(Factors { a: pack(a, rank, input)?, b: pack(b, out, rank)?, module });
+        self.factors = Some(PackedFactors { a: pack(a, rank, input)?, b: pack(b, out, rank)?, module });
         Ok(())
     }
 
     /// The same weight, without factors.
-    pub fn share(&self) -> Map<B> {
-        Map { weight: Arc::clone(&self.weight), factors: None }
+    pub fn share(&self) -> LinearMap<B> {
+        LinearMap { weight: Arc::clone(&self.weight), factors: None }
     }
 
     /// The weight, without factors.
@@ -82,8 +82,8 @@ impl<B: Backend> Map<B> {
         let out = backend.linear(&self.weight, x, residual)?;
         match &self.factors {
             None => Ok(out),
-            Some(Factors { a, b, module }) => {
-                let x = dropped(backend, dropout, Place::Lora(*module), x.clone())?;
+            Some(PackedFactors { a, b, module }) => {
+                let x = dropped(backend, dropout, DropoutSite::Lora(*module), x.clone())?;
                 backend.linear(b, &backend.linear(a, &x, None)?, Some(&out))
             }
         }
@@ -94,7 +94,7 @@ impl<B: Backend> Map<B> {
         let out = backend.linear_tangent(&self.weight, dx, None)?;
         match &self.factors {
             None => Ok(out),
-            Some(Factors { a, b, .. }) => {
+            Some(PackedFactors { a, b, .. }) => {
                 backend.linear_tangent(b, &backend.linear_tangent(a, dx, None)?, Some(out))
             }
         }
@@ -107,7 +107,7 @@ impl<B: Backend> Map<B> {
         x: &B::Tensor,
         dropout: Option<RowDropout<'_>>,
     ) -> Result<Option<B::Tensor>, BackendError> {
-        let place = self.factors.as_ref().map(|factors| Place::Lora(factors.module));
+        let place = self.factors.as_ref().map(|factors| DropoutSite::Lora(factors.module));
         match place.filter(|place| drops(dropout, *place)) {
             Some(place) => dropped(backend, dropout, place, x.clone()).map(Some),
             None => Ok(None),
@@ -123,8 +123,8 @@ impl<B: Backend> Map<B> {
         dropout: Option<RowDropout<'_>>,
     ) -> Result<B::Tensor, BackendError> {
         let acc = backend.linear_backward(&self.weight, grad, acc)?;
-        let Some(Factors { a, b, module }) = &self.factors else { return Ok(acc) };
-        let (inner, place) = (backend.linear_backward(b, grad, None)?, Place::Lora(*module));
+        let Some(PackedFactors { a, b, module }) = &self.factors else { return Ok(acc) };
+        let (inner, place) = (backend.linear_backward(b, grad, None)?, DropoutSite::Lora(*module));
         if !drops(dropout, place) {
             return backend.linear_backward(a, &inner, Some(acc));
         }

@@ -30,10 +30,10 @@ mod sink;
 mod tangent;
 
 pub use dropout::Dropout;
-pub use extend::{Feed, KeyValues};
-pub use forward::{Forward, Keep, LastRows, Pass};
+pub use extend::{KeyValues, NextTokens};
+pub use forward::{Forward, ForwardOptions, LastRows, SavedActivations};
 pub use layout::{Layout, PackedSample, Reduction};
-pub use load::{LoadError, Merge, Read};
+pub use load::{LoadError, MergeFactors, ReadParam};
 pub use map::LoraWeights;
 pub use model::Model;
 pub use perturbed::StartingPoint;

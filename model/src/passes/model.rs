@@ -7,11 +7,13 @@ use std::sync::{Arc, Mutex};
 use gstore_core::parallel::map;
 use gstore_core::{Cancel, Cancelled};
 
-use super::load::{LoadError, Merge, Read, incomplete};
-use super::map::{LoraWeights, Map};
-use super::parts::{Packing, Parts};
+use super::load::{LoadError, MergeFactors, ReadParam, incomplete};
+use super::map::{LinearMap, LoraWeights};
+use super::parts::{PackedTensors, TensorPacker};
 use super::rope::Rope;
-use crate::architectures::{Decoder, LinearId, LinearKind, NormId, NormPlace, Param, Positions, Role};
+use crate::architectures::{
+    Decoder, LinearId, LinearKind, NormId, NormPlace, Param, PositionEncoding, TensorRole,
+};
 use crate::backend::{AttentionForm, Backend, BackendError, NormForm, NormWeights};
 use crate::weights::{ModelError, ModelFolder};
 
@@ -31,14 +33,14 @@ pub struct Model<B: Backend> {
 
 /// The weights of one decoder layer.
 pub(super) struct Layer<B: Backend> {
-    pub q: Map<B>,
-    pub k: Map<B>,
-    pub v: Map<B>,
-    pub o: Map<B>,
+    pub q: LinearMap<B>,
+    pub k: LinearMap<B>,
+    pub v: LinearMap<B>,
+    pub o: LinearMap<B>,
     /// None where the MLP has no gate.
-    pub gate: Option<Map<B>>,
-    pub up: Map<B>,
-    pub down: Map<B>,
+    pub gate: Option<LinearMap<B>>,
+    pub up: LinearMap<B>,
+    pub down: LinearMap<B>,
     pub norms: BTreeMap<NormPlace, NormWeights<B::Tensor>>,
     pub attention: AttentionForm,
 }
@@ -47,7 +49,7 @@ impl<B: Backend> Model<B> {
     /// Reads and packs the weights of a checked folder.
     ///
     /// Memory at the peak: what the backend keeps of the weights, and one weight in f32 twice.
-    pub fn load(folder: &ModelFolder, backend: B, merge: Merge<'_>) -> Result<Model<B>, LoadError> {
+    pub fn load(folder: &ModelFolder, backend: B, merge: MergeFactors<'_>) -> Result<Model<B>, LoadError> {
         Model::build(folder.decoder(), backend, &mut |param| folder.read(param), merge)
     }
 
@@ -55,11 +57,11 @@ impl<B: Backend> Model<B> {
     pub fn build(
         decoder: &Decoder,
         backend: B,
-        read: Read<'_>,
-        merge: Merge<'_>,
+        read: ReadParam<'_>,
+        merge: MergeFactors<'_>,
     ) -> Result<Model<B>, LoadError> {
-        let mut parts = Parts::none();
-        let packing = Packing { decoder, backend: &backend, old: Mutex::default() };
+        let mut parts = PackedTensors::none();
+        let packing = TensorPacker { decoder, backend: &backend, old: Mutex::default() };
         for param in &decoder.params {
             let part = packing.part(param, &mut |param| read(param).map(Cow::Owned), Some(&mut *merge))?;
             parts.take(&backend, param, part)?;
@@ -79,14 +81,14 @@ impl<B: Backend> Model<B> {
         threads: usize,
     ) -> Result<Model<B>, LoadError> {
         let (old, rope) = old.map(Model::into_linears).unwrap_or_default();
-        let packing = Packing { decoder, backend: &backend, old: Mutex::new(old) };
+        let packing = TensorPacker { decoder, backend: &backend, old: Mutex::new(old) };
         let of_param = |param: &Param| -> Result<_, Cancelled> {
             Ok(packing.part(param, &mut |param| values(param).map(Cow::Borrowed), None))
         };
         // Nothing cancels it.
         let found = map(&decoder.params, 1, threads, &Cancel::new(), of_param).unwrap_or_default();
         drop(packing);
-        let mut parts = Parts::none();
+        let mut parts = PackedTensors::none();
         for (param, part) in decoder.params.iter().zip(found) {
             parts.take(&backend, param, part?)?;
         }
@@ -97,18 +99,19 @@ impl<B: Backend> Model<B> {
     fn assemble(
         decoder: &Decoder,
         backend: B,
-        parts: Parts<B>,
+        parts: PackedTensors<B>,
         angles: Option<Rope>,
     ) -> Result<Model<B>, LoadError> {
-        let Parts { embedding, positions, mut linears, mut norms } = parts;
+        let PackedTensors { embedding, positions, mut linears, mut norms } = parts;
         let decoder = decoder.clone();
         let mut linear = |id| linears.remove(&id);
         let mut layers = Vec::with_capacity(decoder.layers);
         for layer in 0..decoder.layers {
             let mut at = |kind| linear(LinearId::Layer { layer, kind });
-            let gate = at(LinearKind::Gate).map(Map::new);
-            let mut required =
-                |kind| at(kind).map(Map::new).ok_or_else(|| incomplete(&decoder, "a linear map of a layer"));
+            let gate = at(LinearKind::Gate).map(LinearMap::new);
+            let mut required = |kind| {
+                at(kind).map(LinearMap::new).ok_or_else(|| incomplete(&decoder, "a linear map of a layer"))
+            };
             layers.push(Layer {
                 q: required(LinearKind::Q)?,
                 k: required(LinearKind::K)?,
@@ -143,7 +146,7 @@ impl<B: Backend> Model<B> {
         let mut weights = vec![(LinearId::Head, self.head)];
         for (layer, Layer { q, k, v, o, gate, up, down, .. }) in self.layers.into_iter().enumerate() {
             let mut of =
-                |kind, map: Map<B>| weights.push((LinearId::Layer { layer, kind }, map.into_weight()));
+                |kind, map: LinearMap<B>| weights.push((LinearId::Layer { layer, kind }, map.into_weight()));
             of(LinearKind::Q, q);
             of(LinearKind::K, k);
             of(LinearKind::V, v);
@@ -164,7 +167,7 @@ impl<B: Backend> Model<B> {
     /// Factors of other sizes than the map's, and a map that the model lacks.
     pub fn set_lora(&mut self, id: LinearId, lora: LoraWeights) -> Result<(), BackendError> {
         let is_of = |param: &Param| match &param.role {
-            Role::Weight(pieces) => pieces.iter().any(|piece| piece.linear == id),
+            TensorRole::Weight(pieces) => pieces.iter().any(|piece| piece.linear == id),
             _ => false,
         };
         let module = self.decoder.params.iter().position(is_of).unwrap_or(0);
@@ -195,7 +198,7 @@ impl<B: Backend> Model<B> {
 
 impl<B: Backend> Layer<B> {
     /// A map, where the layer has it.
-    pub(super) fn map(&self, kind: LinearKind) -> Option<&Map<B>> {
+    pub(super) fn map(&self, kind: LinearKind) -> Option<&LinearMap<B>> {
         Some(match kind {
             LinearKind::Q => &self.q,
             LinearKind::K => &self.k,
@@ -207,7 +210,7 @@ impl<B: Backend> Layer<B> {
         })
     }
 
-    fn map_mut(&mut self, kind: LinearKind) -> Option<&mut Map<B>> {
+    fn map_mut(&mut self, kind: LinearKind) -> Option<&mut LinearMap<B>> {
         Some(match kind {
             LinearKind::Q => &mut self.q,
             LinearKind::K => &mut self.k,
@@ -228,7 +231,7 @@ impl<B: Backend + Clone> Model<B> {
             k: layer.k.share(),
             v: layer.v.share(),
             o: layer.o.share(),
-            gate: layer.gate.as_ref().map(Map::share),
+            gate: layer.gate.as_ref().map(LinearMap::share),
             up: layer.up.share(),
             down: layer.down.share(),
             norms: layer.norms.clone(),
@@ -267,9 +270,9 @@ fn layer_norms<T>(
 
 fn rope(decoder: &Decoder) -> Option<Rope> {
     match &decoder.positions {
-        Positions::Rotary { theta, scaling, dims } => {
+        PositionEncoding::Rotary { theta, scaling, dims } => {
             Some(Rope::new(*theta, scaling, *dims, decoder.max_positions))
         }
-        Positions::Learned => None,
+        PositionEncoding::Learned => None,
     }
 }

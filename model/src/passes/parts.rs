@@ -4,16 +4,16 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
-use super::load::{LoadError, Merge, incomplete};
-use crate::architectures::{Decoder, LinearId, NormId, Param, Piece, Role};
+use super::load::{LoadError, MergeFactors, incomplete};
+use crate::architectures::{Decoder, LinearId, NormId, Param, TensorRole, WeightSlice};
 use crate::backend::{Backend, BackendError, LinearWeights, NormWeights};
 use crate::weights::ModelError;
 
 /// Gives the values of a tensor, its own or lent.
-pub(super) type Values<'a, 'v> = &'a mut dyn FnMut(&Param) -> Result<Cow<'v, [f32]>, ModelError>;
+pub(super) type ParamValues<'a, 'v> = &'a mut dyn FnMut(&Param) -> Result<Cow<'v, [f32]>, ModelError>;
 
 /// What tensors hold, on a backend.
-pub(super) struct Parts<B: Backend> {
+pub(super) struct PackedTensors<B: Backend> {
     /// Scaled as the model scales it.
     pub embedding: Option<B::Tensor>,
     pub positions: Option<B::Tensor>,
@@ -21,37 +21,43 @@ pub(super) struct Parts<B: Backend> {
     pub norms: BTreeMap<NormId, NormWeights<B::Tensor>>,
 }
 
-/// What one tensor holds: its maps on the backend, and values that [`Parts::take`] puts there. A backend may keep the
-/// memory of a tensor for the thread that drops it, which is to be the thread that makes the next one.
-pub(super) struct Part<'v, B: Backend> {
+/// What one tensor holds: its maps on the backend, and values that [`PackedTensors::take`] puts there. A
+/// backend may keep the memory of a tensor for the thread that drops it, which is to be the thread that makes
+/// the next one.
+pub(super) struct PackedTensor<'v, B: Backend> {
     linears: BTreeMap<LinearId, B::Linear>,
-    rest: Option<Rest<'v>>,
+    rest: Option<UnmappedValues<'v>>,
 }
 
 /// Values that are no map.
-enum Rest<'v> {
+enum UnmappedValues<'v> {
     Embedding(Cow<'v, [f32]>),
     Positions(Cow<'v, [f32]>),
     Norm(NormId, Vec<f32>, Option<Cow<'v, [f32]>>),
 }
 
-impl<B: Backend> Parts<B> {
+impl<B: Backend> PackedTensors<B> {
     /// Nothing yet.
-    pub fn none() -> Parts<B> {
-        Parts { embedding: None, positions: None, linears: BTreeMap::new(), norms: BTreeMap::new() }
+    pub fn none() -> PackedTensors<B> {
+        PackedTensors { embedding: None, positions: None, linears: BTreeMap::new(), norms: BTreeMap::new() }
     }
 
     /// Adds what a tensor holds.
-    pub fn take(&mut self, backend: &B, param: &Param, mut part: Part<'_, B>) -> Result<(), LoadError> {
+    pub fn take(
+        &mut self,
+        backend: &B,
+        param: &Param,
+        mut part: PackedTensor<'_, B>,
+    ) -> Result<(), LoadError> {
         self.linears.append(&mut part.linears);
         let table = |values: Cow<'_, [f32]>| match param.shape[..] {
             [rows, cols] => backend.tensor(values.into_owned(), rows, cols),
             _ => Err(BackendError::new("a table has two axes")),
         };
         match part.rest {
-            Some(Rest::Embedding(values)) => self.embedding = Some(table(values)?),
-            Some(Rest::Positions(values)) => self.positions = Some(table(values)?),
-            Some(Rest::Norm(id, weight, bias)) => {
+            Some(UnmappedValues::Embedding(values)) => self.embedding = Some(table(values)?),
+            Some(UnmappedValues::Positions(values)) => self.positions = Some(table(values)?),
+            Some(UnmappedValues::Norm(id, weight, bias)) => {
                 let row = |values: Vec<f32>| {
                     let width = values.len();
                     backend.tensor(values, 1, width)
@@ -66,24 +72,24 @@ impl<B: Backend> Parts<B> {
 }
 
 /// Puts tensors of a decoder onto a backend.
-pub(super) struct Packing<'a, B: Backend> {
+pub(super) struct TensorPacker<'a, B: Backend> {
     pub decoder: &'a Decoder,
     pub backend: &'a B,
     /// Maps that nothing needs any more: their memory is used again.
     pub old: Mutex<BTreeMap<LinearId, B::Linear>>,
 }
 
-impl<B: Backend> Packing<'_, B> {
+impl<B: Backend> TensorPacker<'_, B> {
     /// What a tensor holds; biases come with what they belong to.
     pub fn part<'v>(
         &self,
         param: &Param,
-        values: Values<'_, 'v>,
-        merge: Option<Merge<'_>>,
-    ) -> Result<Part<'v, B>, LoadError> {
+        values: ParamValues<'_, 'v>,
+        merge: Option<MergeFactors<'_>>,
+    ) -> Result<PackedTensor<'v, B>, LoadError> {
         let mut linears = BTreeMap::new();
         let rest = match &param.role {
-            Role::Embedding => {
+            TensorRole::Embedding => {
                 let mut table = values(param)?;
                 if self.decoder.tied {
                     let sizes = [self.decoder.vocab_size, self.decoder.hidden_size];
@@ -92,30 +98,30 @@ impl<B: Backend> Packing<'_, B> {
                 if self.decoder.embedding_scale != 1.0 {
                     table.to_mut().iter_mut().for_each(|v| *v *= self.decoder.embedding_scale);
                 }
-                Some(Rest::Embedding(table))
+                Some(UnmappedValues::Embedding(table))
             }
-            Role::Positions => Some(Rest::Positions(values(param)?)),
-            Role::Weight(pieces) => {
+            TensorRole::Positions => Some(UnmappedValues::Positions(values(param)?)),
+            TensorRole::Weight(pieces) => {
                 linears = self.linears(param, pieces, values, merge)?;
                 None
             }
-            Role::NormWeight(id) => {
+            TensorRole::NormWeight(id) => {
                 let mut weight = values(param)?.into_owned();
                 weight.iter_mut().for_each(|w| *w += self.decoder.norm_offset);
-                Some(Rest::Norm(*id, weight, self.bias(param, values)?))
+                Some(UnmappedValues::Norm(*id, weight, self.bias(param, values)?))
             }
-            Role::Bias(_) | Role::NormBias(_) => None,
+            TensorRole::Bias(_) | TensorRole::NormBias(_) => None,
         };
-        Ok(Part { linears, rest })
+        Ok(PackedTensor { linears, rest })
     }
 
     /// The linear maps of a weight and its bias.
     fn linears(
         &self,
         param: &Param,
-        pieces: &[Piece],
-        values: Values<'_, '_>,
-        merge: Option<Merge<'_>>,
+        pieces: &[WeightSlice],
+        values: ParamValues<'_, '_>,
+        merge: Option<MergeFactors<'_>>,
     ) -> Result<BTreeMap<LinearId, B::Linear>, LoadError> {
         let [out, input] = param.shape[..] else { return Err(incomplete(self.decoder, "a matrix")) };
         let (mut bias, mut weight) = (self.bias(param, values)?, values(param)?);
@@ -127,7 +133,7 @@ impl<B: Backend> Packing<'_, B> {
             bias = whole.bias.map(Cow::Owned);
         }
         let mut linears = BTreeMap::new();
-        for Piece { linear: id, rows } in pieces {
+        for WeightSlice { linear: id, rows } in pieces {
             let [_, expected] = self.decoder.linear_shape(*id);
             if expected != input {
                 return Err(incomplete(self.decoder, "a weight of the right width"));
@@ -171,7 +177,11 @@ impl<B: Backend> Packing<'_, B> {
     }
 
     /// The values of the bias next to a weight, if it has one.
-    fn bias<'v>(&self, param: &Param, values: Values<'_, 'v>) -> Result<Option<Cow<'v, [f32]>>, ModelError> {
+    fn bias<'v>(
+        &self,
+        param: &Param,
+        values: ParamValues<'_, 'v>,
+    ) -> Result<Option<Cow<'v, [f32]>>, ModelError> {
         let bias = self.decoder.param(&format!("{}.bias", param.module()));
         bias.map(values).transpose()
     }

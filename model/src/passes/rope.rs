@@ -6,12 +6,12 @@ use crate::architectures::RopeScaling;
 #[derive(Debug, Clone)]
 pub(crate) struct Rope {
     inverse_frequencies: Vec<f32>,
-    cached: Table,
+    cached: RopeTable,
 }
 
 /// Cosines and sines, row-major `[positions, half]`; half of the coordinates that turn.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Table {
+pub(crate) struct RopeTable {
     pub cos: Vec<f32>,
     pub sin: Vec<f32>,
 }
@@ -23,7 +23,7 @@ impl Rope {
     /// `dims`: coordinates of a head that turn; of an odd number one more turns.
     pub fn new(theta: f64, scaling: &RopeScaling, dims: usize, max_positions: usize) -> Rope {
         let inverse_frequencies = inverse_frequencies(theta, scaling, dims);
-        let mut rope = Rope { inverse_frequencies, cached: Table::default() };
+        let mut rope = Rope { inverse_frequencies, cached: RopeTable::default() };
         let positions = max_positions.min(CACHED_POSITIONS) as u32;
         rope.cached = rope.compute(0..positions);
         rope
@@ -35,7 +35,7 @@ impl Rope {
     }
 
     /// The angles of each position of a batch.
-    pub fn rows(&self, positions: &[u32]) -> Table {
+    pub fn rows(&self, positions: &[u32]) -> RopeTable {
         let width = self.inverse_frequencies.len();
         let cached = self.cached.cos.len() / width.max(1);
         if positions.iter().any(|p| *p as usize >= cached) {
@@ -44,12 +44,12 @@ impl Rope {
         let gather = |from: &[f32]| {
             positions.iter().flat_map(|p| &from[*p as usize * width..][..width]).copied().collect()
         };
-        Table { cos: gather(&self.cached.cos), sin: gather(&self.cached.sin) }
+        RopeTable { cos: gather(&self.cached.cos), sin: gather(&self.cached.sin) }
     }
 
     /// Angles are rounded to f32 before the cosine, like the reference implementation does.
-    fn compute(&self, positions: impl Iterator<Item = u32>) -> Table {
-        let mut table = Table::default();
+    fn compute(&self, positions: impl Iterator<Item = u32>) -> RopeTable {
+        let mut table = RopeTable::default();
         for position in positions {
             for frequency in &self.inverse_frequencies {
                 let (sin, cos) = f64::from(position as f32 * frequency).sin_cos();

@@ -7,8 +7,8 @@
 
 use std::collections::BTreeMap;
 
-use super::forward::{Forward, LastRows, Rows};
-use super::layer::{Normed, QueryRows, Saved};
+use super::forward::{Forward, LastRows, RowPlans};
+use super::layer::{QueryRows, SavedLayer, SavedNorm};
 use super::model::{Layer, Model};
 use crate::architectures::{LinearId, LinearKind, Mlp, NormPlace, Residual};
 use crate::backend::{
@@ -45,7 +45,7 @@ impl<B: Backend> Direction<B> {
 }
 
 /// How the head and its inputs move.
-pub(super) struct MovedHead<'a, B: Backend> {
+pub(super) struct HeadTangent<'a, B: Backend> {
     /// Tangent of its inputs at the scored rows.
     pub hidden: B::Tensor,
     along: Option<&'a B::Linear>,
@@ -76,11 +76,13 @@ impl<B: Backend> LayerTangent<'_, B> {
     fn norm(
         &self,
         place: NormPlace,
-        kept: &Option<Normed<B>>,
+        kept: &Option<SavedNorm<B>>,
         dx: B::Tensor,
     ) -> Result<B::Tensor, BackendError> {
         match (kept, self.layer.norms.get(&place)) {
-            (Some(Normed { x, stats }), Some(weights)) => self.model.norm_tangent(weights, [x, stats], &dx),
+            (Some(SavedNorm { x, stats }), Some(weights)) => {
+                self.model.norm_tangent(weights, [x, stats], &dx)
+            }
             _ => Ok(dx),
         }
     }
@@ -88,12 +90,12 @@ impl<B: Backend> LayerTangent<'_, B> {
     /// The tangent of the layer's outputs at its query rows, of that of its inputs at all rows.
     fn outputs(
         &self,
-        saved: &Saved<B>,
+        saved: &SavedLayer<B>,
         dx: B::Tensor,
-        all: &Rows<B>,
+        all: &RowPlans<B>,
         query: &QueryRows<'_, B>,
     ) -> Result<B::Tensor, BackendError> {
-        let (b, Saved { keys, tail }) = (&self.model.backend, saved);
+        let (b, SavedLayer { keys, tail }) = (&self.model.backend, saved);
         let dinputs = self.norm(NormPlace::BeforeAttention, &keys.before, dx.clone())?;
         let dk = self.map(LinearKind::K, &keys.inputs, &dinputs)?;
         let dk = self.norm(NormPlace::Key, &keys.key_norm, dk)?;
@@ -120,7 +122,7 @@ impl<B: Backend> LayerTangent<'_, B> {
     }
 
     /// What the MLP adds to the residual stream.
-    fn mlp(&self, saved: &Saved<B>, dx: B::Tensor) -> Result<B::Tensor, BackendError> {
+    fn mlp(&self, saved: &SavedLayer<B>, dx: B::Tensor) -> Result<B::Tensor, BackendError> {
         let (b, mlp) = (&self.model.backend, &saved.tail.mlp);
         let dinputs = self.norm(NormPlace::BeforeMlp, &mlp.before, dx)?;
         let dup = self.map(LinearKind::Up, &mlp.inputs, &dinputs)?;
@@ -160,7 +162,7 @@ impl<B: Backend> Model<B> {
     /// The tangent of logits before a cap, of head inputs `x` with the tangent `dx`.
     pub(super) fn moved_logits(
         &self,
-        moved: &MovedHead<'_, B>,
+        moved: &HeadTangent<'_, B>,
         x: &B::Tensor,
         dx: &B::Tensor,
     ) -> Result<B::Tensor, BackendError> {
@@ -175,13 +177,13 @@ impl<B: Backend> Model<B> {
         &self,
         forward: &Forward<B>,
         along: &'a Direction<B>,
-    ) -> Result<MovedHead<'a, B>, BackendError> {
+    ) -> Result<HeadTangent<'a, B>, BackendError> {
         let hidden = self.tangent(forward, along)?;
         let hidden = match forward.last_rows {
             LastRows::Scored => hidden,
             LastRows::All => self.backend.gather(&hidden, &forward.layout.scored_rows)?,
         };
-        Ok(MovedHead { hidden, along: along.maps.get(&LinearId::Head) })
+        Ok(HeadTangent { hidden, along: along.maps.get(&LinearId::Head) })
     }
 
     /// The tangent of the final norm's outputs, at the rows that the forward pass has of them.
@@ -195,7 +197,7 @@ impl<B: Backend> Model<B> {
                 && forward.first_kept.min(count) + forward.kept.len() == count,
             || "the forward pass did not keep the layers that move".to_owned(),
         )?;
-        let rows = Rows::new(self, layout, forward.last_rows == LastRows::Scored)?;
+        let rows = RowPlans::new(self, layout, forward.last_rows == LastRows::Scored)?;
         let at = if lowest < count { layout.rows() } else { b.size(&forward.x).0 };
         let mut dx = b.tensor(vec![0.0; at * width], at, width)?;
         for (index, layer) in self.layers.iter().enumerate().skip(lowest) {

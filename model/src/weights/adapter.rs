@@ -10,13 +10,13 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::finite::check_finite;
-use super::folder::{ModelFolder, hint_of_checkpoints};
+use super::folder::{ModelFolder, checkpoint_hint};
 use super::lora_config::LoraConfig;
 use super::trained_on::trained_on;
 use crate::architectures::Param;
 use crate::files::ModelError;
 use crate::files::TensorSet;
-use crate::files::json::{self, Object};
+use crate::files::json::{self, JsonObject};
 use crate::files::names;
 use crate::params::TensorSpec;
 
@@ -57,7 +57,7 @@ impl Adapter {
     pub fn open(path: &Path) -> Result<Adapter, ModelError> {
         let config_path = path.join("adapter_config.json");
         if !config_path.exists() {
-            let hint = hint_of_checkpoints(path).unwrap_or_else(|| {
+            let hint = checkpoint_hint(path).unwrap_or_else(|| {
                 "; a checkpoint is a folder with a LoRA adapter, or with a whole model (config.json)".into()
             });
             return Err(ModelError::MissingFile {
@@ -67,7 +67,7 @@ impl Adapter {
             });
         }
         let value = json::read(&config_path)?;
-        let config = LoraConfig::parse(Object { path: &config_path, value: &value })?;
+        let config = LoraConfig::parse(JsonObject { path: &config_path, value: &value })?;
         let tensors = TensorSet::open(path, "adapter_model")?;
         let modules = collect_modules(&config_path, &config, &tensors)?;
         Ok(Adapter { path: path.to_owned(), config, tensors, modules })
@@ -172,7 +172,9 @@ impl Adapter {
         let is_stranger = |module: &&String| known(module).is_none_or(|param| !param.is_map_of_layer());
         let module = self.modules.keys().find(is_stranger).map_or("", String::as_str);
         match known(module) {
-            Some(_) => refuse(&self.path.join("adapter_config.json"), format!("an adapter of {module}")),
+            Some(_) => {
+                unsupported_setting(&self.path.join("adapter_config.json"), format!("an adapter of {module}"))
+            }
             None => {
                 let message = format!(
                     "it adapts {module}, the model with its {} layers has no such module",
@@ -184,7 +186,7 @@ impl Adapter {
     }
 }
 
-fn refuse(config_path: &Path, setting: String) -> ModelError {
+fn unsupported_setting(config_path: &Path, setting: String) -> ModelError {
     ModelError::UnsupportedOption {
         path: config_path.to_owned(),
         setting,
@@ -204,7 +206,7 @@ fn collect_modules(
             match (canonical.strip_suffix(".lora_A.weight"), canonical.strip_suffix(".lora_B.weight")) {
                 (Some(module), _) => (module, 0),
                 (_, Some(module)) => (module, 1),
-                _ => return Err(refuse(config_path, format!("tensor {canonical}"))),
+                _ => return Err(unsupported_setting(config_path, format!("tensor {canonical}"))),
             };
         if !config.targets(module) {
             return Err(ModelError::Config {
@@ -213,7 +215,7 @@ fn collect_modules(
             });
         }
         if factors.entry(module.to_owned()).or_default()[slot].replace(name.to_owned()).is_some() {
-            return Err(refuse(config_path, format!("a second tensor {canonical}")));
+            return Err(unsupported_setting(config_path, format!("a second tensor {canonical}")));
         }
     }
     if factors.is_empty() {

@@ -36,10 +36,10 @@ use safetensors::Dtype;
 use super::adapter::Adapter;
 use super::finite::not_finite_in;
 use super::folder::ModelFolder;
-use super::own_state::{OwnState, check_written};
-use super::trained_on::{described, named_base};
+use super::gstore_state::{GstoreState, check_written};
+use super::trained_on::{base_from_config, model_description};
 use crate::architectures::{
-    Decoder, HeadNorm, Mlp, NormPlace, Param, Positions, Residual, Role, RopeScaling,
+    Decoder, Mlp, NormPlace, Param, PositionEncoding, QkNorm, Residual, RopeScaling, TensorRole,
 };
 use crate::backend::{Activation, NormKind};
 use crate::files::ModelError;
@@ -120,8 +120,8 @@ impl BaseDigest {
         let (decoder, mut unsound) = (base.decoder().clone(), None);
         // Of these a text reads the rows of its own tokens and places, unless the head has them all.
         let by_row = |param: &&Param| match param.role {
-            Role::Embedding => !decoder.tied,
-            Role::Positions => true,
+            TensorRole::Embedding => !decoder.tied,
+            TensorRole::Positions => true,
             _ => false,
         };
         let by_row: Vec<&str> =
@@ -150,13 +150,13 @@ impl BaseDigest {
     /// # Errors
     /// Another model; a folder that cannot be read.
     pub fn check_trained_on(&self, checkpoint: &Path) -> Result<(), ModelError> {
-        let state = OwnState::read(checkpoint)?;
+        let state = GstoreState::read(checkpoint)?;
         let Some(trained) = state.and_then(|state| state.base()) else { return Ok(()) };
         let found = self.checkpoint(None)?;
         if trained == found {
             return Ok(());
         }
-        let trained = described(named_base(checkpoint)?, &trained);
+        let trained = model_description(base_from_config(checkpoint)?, &trained);
         let (checkpoint, base) = (checkpoint.to_owned(), self.folder.clone());
         Err(ModelError::OtherBase { checkpoint, trained, base, found: found.short().to_owned() })
     }
@@ -197,8 +197,8 @@ fn add_forward(hasher: &mut Hasher, decoder: &Decoder) {
     }
     add_bits(hasher, decoder.norm.eps);
     let (theta, name, constants) = match &decoder.positions {
-        Positions::Learned => (0.0, "learned", Vec::new()),
-        Positions::Rotary { theta, scaling, .. } => match scaling {
+        PositionEncoding::Learned => (0.0, "learned", Vec::new()),
+        PositionEncoding::Rotary { theta, scaling, .. } => match scaling {
             RopeScaling::Default => (*theta, "default", Vec::new()),
             RopeScaling::Linear { factor } => (*theta, "linear", vec![*factor]),
             RopeScaling::Llama3 { factor, low_freq_factor, high_freq_factor, original } => {
@@ -226,13 +226,13 @@ fn is_plain_llama(decoder: &Decoder) -> bool {
         && decoder.norm_offset == 0.0
         && decoder.residual == Residual::Sequential
         && decoder.norms == [NormPlace::BeforeAttention, NormPlace::BeforeMlp]
-        && decoder.head_norm == HeadNorm::None
+        && decoder.head_norm == QkNorm::None
         && decoder.attention_scale == (dim as f32).sqrt().recip()
         && decoder.attention_softcap.is_none()
         && decoder.windows.iter().all(Option::is_none)
         && decoder.mlp == Mlp::Gated(Activation::Silu)
         && decoder.logit_softcap.is_none()
-        && matches!(decoder.positions, Positions::Rotary { dims, .. } if dims == dim)
+        && matches!(decoder.positions, PositionEncoding::Rotary { dims, .. } if dims == dim)
 }
 
 /// What a Llama leaves no choice in. The pattern is complete, so a new field cannot be forgotten here.
@@ -281,13 +281,13 @@ fn add_form(hasher: &mut Hasher, decoder: &Decoder) {
         },
     );
     add_number(hasher, norms.len() as u64);
-    norms.iter().for_each(|place| add_text(hasher, place_name(*place)));
+    norms.iter().for_each(|place| add_text(hasher, norm_name(*place)));
     add_text(
         hasher,
         match head_norm {
-            HeadNorm::None => "none",
-            HeadNorm::Each => "each",
-            HeadNorm::Whole => "whole",
+            QkNorm::None => "none",
+            QkNorm::Each => "each",
+            QkNorm::Whole => "whole",
         },
     );
     add_bits(hasher, *attention_scale);
@@ -310,14 +310,14 @@ fn add_form(hasher: &mut Hasher, decoder: &Decoder) {
     );
     add_bits(hasher, logit_softcap.unwrap_or(0.0));
     let turning = match positions {
-        Positions::Rotary { dims, .. } => *dims,
-        Positions::Learned => 0,
+        PositionEncoding::Rotary { dims, .. } => *dims,
+        PositionEncoding::Learned => 0,
     };
     add_number(hasher, turning as u64);
     add_number(hasher, u64::from(*tied));
 }
 
-fn place_name(place: NormPlace) -> &'static str {
+fn norm_name(place: NormPlace) -> &'static str {
     match place {
         NormPlace::BeforeAttention => "before_attention",
         NormPlace::Query => "query",

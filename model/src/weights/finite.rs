@@ -5,7 +5,7 @@ use std::path::Path;
 use safetensors::Dtype;
 
 use super::folder::ModelFolder;
-use crate::architectures::Role;
+use crate::architectures::TensorRole;
 use crate::files::ModelError;
 
 /// An error if a tensor that was read from a folder has a value which is not finite.
@@ -27,7 +27,7 @@ pub const NOT_NUMBERS: &str = "the model gives values that are not numbers";
 /// The same with the first of its tables of tokens and positions that has some, and one of them, if there is one. All
 /// other weights are refused before anything is computed.
 pub fn unsound_model(model: &ModelFolder) -> String {
-    let is_table = |role: &Role| matches!(role, Role::Embedding | Role::Positions);
+    let is_table = |role: &TensorRole| matches!(role, TensorRole::Embedding | TensorRole::Positions);
     let mut tables = model.decoder().params.iter().filter(|param| is_table(&param.role));
     let unsound = tables.find_map(|param| {
         let (tensors, name) = (model.tensors(), model.file_name(param));
@@ -48,15 +48,15 @@ pub(super) fn not_finite_in(dtype: Dtype, bytes: &[u8]) -> Option<f32> {
     match dtype {
         Dtype::F32 => {
             let is_bad = |bytes| u32::from_le_bytes(bytes) & 0x7f80_0000 == 0x7f80_0000;
-            first(bytes, is_bad).map(f32::from_le_bytes)
+            first_bad_element(bytes, is_bad).map(f32::from_le_bytes)
         }
         Dtype::BF16 => {
             let is_bad = |bytes| u16::from_le_bytes(bytes) & 0x7f80 == 0x7f80;
-            first(bytes, is_bad).map(|bytes| half::bf16::from_le_bytes(bytes).to_f32())
+            first_bad_element(bytes, is_bad).map(|bytes| half::bf16::from_le_bytes(bytes).to_f32())
         }
         Dtype::F16 => {
             let is_bad = |bytes| u16::from_le_bytes(bytes) & 0x7c00 == 0x7c00;
-            first(bytes, is_bad).map(|bytes| half::f16::from_le_bytes(bytes).to_f32())
+            first_bad_element(bytes, is_bad).map(|bytes| half::f16::from_le_bytes(bytes).to_f32())
         }
         _ => None,
     }
@@ -64,7 +64,7 @@ pub(super) fn not_finite_in(dtype: Dtype, bytes: &[u8]) -> Option<f32> {
 
 /// The first element that is so. Most pieces have none: a loop that may end at any element is not turned into vector
 /// code.
-fn first<const N: usize>(bytes: &[u8], is_bad: impl Fn([u8; N]) -> bool) -> Option<[u8; N]> {
+fn first_bad_element<const N: usize>(bytes: &[u8], is_bad: impl Fn([u8; N]) -> bool) -> Option<[u8; N]> {
     let elements = bytes.as_chunks::<N>().0;
     if !elements.iter().fold(false, |found, element| found | is_bad(*element)) {
         return None;

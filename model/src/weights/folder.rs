@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use gstore_core::first_of;
 
-use crate::architectures::{Decoder, Param, Role};
+use crate::architectures::{Decoder, Param, TensorRole};
 use crate::cpu;
 use crate::files::ModelError;
 use crate::files::TensorSet;
@@ -21,7 +21,7 @@ pub fn checkpoints_in(folder: &Path) -> Vec<PathBuf> {
     if has_config(folder) {
         return Vec::new();
     }
-    let found = named_as_checkpoints(folder).unwrap_or_default();
+    let found = numbered_checkpoints(folder).unwrap_or_default();
     found.into_iter().map(|(_, path)| path).filter(|path| path.is_dir()).collect()
 }
 
@@ -30,7 +30,7 @@ pub fn checkpoints_in(folder: &Path) -> Vec<PathBuf> {
 ///
 /// # Errors
 /// A folder that cannot be listed.
-pub fn named_as_checkpoints(output: &Path) -> std::io::Result<Vec<(u64, PathBuf)>> {
+pub fn numbered_checkpoints(output: &Path) -> std::io::Result<Vec<(u64, PathBuf)>> {
     let entries = match fs_err::read_dir(output) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
         entries => entries?,
@@ -47,7 +47,7 @@ pub fn named_as_checkpoints(output: &Path) -> std::io::Result<Vec<(u64, PathBuf)
 }
 
 /// What to do about a folder that is neither a model nor an adapter, if it has checkpoints in it.
-pub(super) fn hint_of_checkpoints(folder: &Path) -> Option<String> {
+pub(super) fn checkpoint_hint(folder: &Path) -> Option<String> {
     let found = checkpoints_in(folder);
     let names = found.iter().filter_map(|path| path.file_name()?.to_str());
     let (names, last) = (first_of(names, 4), found.last()?.display());
@@ -77,7 +77,7 @@ impl ModelFolder {
                 hint: if path.join("adapter_config.json").exists() {
                     "; it is an adapter: give it as a checkpoint and its base as the model".into()
                 } else {
-                    hint_of_checkpoints(path).unwrap_or_default()
+                    checkpoint_hint(path).unwrap_or_default()
                 },
             });
         }
@@ -159,7 +159,7 @@ impl ModelFolder {
     /// With a head that differs from the embedding, transformers unties them: the configuration then says
     /// something else than the weights.
     fn check_copies_of_tied_head(&self) -> Result<(), ModelError> {
-        let embedding = self.decoder.params.iter().find(|param| param.role == Role::Embedding);
+        let embedding = self.decoder.params.iter().find(|param| param.role == TensorRole::Embedding);
         let Some(embedding) = embedding.filter(|_| self.decoder.tied) else { return Ok(()) };
         let own = self.file_name(embedding);
         let copies = embedding.aliases.iter().filter(|name| is_head(name) && *name != own);
@@ -205,12 +205,12 @@ mod tests {
     fn checkpoints_are_in_the_order_of_their_steps_and_folders() {
         let folder = tempfile::tempdir().unwrap();
         let output = folder.path().join("out");
-        assert!(named_as_checkpoints(&output).unwrap().is_empty());
+        assert!(numbered_checkpoints(&output).unwrap().is_empty());
         for name in ["checkpoint-12", "checkpoint-3", "checkpoint-best", "other-4"] {
             fs_err::create_dir_all(output.join(name)).unwrap();
         }
         fs_err::write(output.join("checkpoint-5"), b"").unwrap();
-        let named = named_as_checkpoints(&output).unwrap();
+        let named = numbered_checkpoints(&output).unwrap();
         assert_eq!(named.iter().map(|(step, _)| *step).collect::<Vec<_>>(), [3, 5, 12]);
         let folders = ["checkpoint-3", "checkpoint-12"].map(|name| output.join(name));
         assert_eq!(checkpoints_in(&output), folders);

@@ -4,7 +4,7 @@ use regex::{Regex, RegexBuilder};
 use serde_json::Value;
 
 use crate::files::ModelError;
-use crate::files::json::Object;
+use crate::files::json::JsonObject;
 
 /// Which modules `target_modules` or `exclude_modules` means.
 #[derive(Debug, Clone)]
@@ -15,7 +15,7 @@ enum ModuleMatch {
 }
 
 impl ModuleMatch {
-    fn parse(config: Object<'_>, key: &str) -> Result<Option<ModuleMatch>, ModelError> {
+    fn parse(config: JsonObject<'_>, key: &str) -> Result<Option<ModuleMatch>, ModelError> {
         let wrong = || config.error(format!("{key} must be a list of names or a pattern"));
         Ok(Some(match config.get(key) {
             None => return Ok(None),
@@ -59,7 +59,7 @@ pub(super) struct LoraConfig {
 }
 
 impl LoraConfig {
-    pub fn parse(config: Object<'_>) -> Result<LoraConfig, ModelError> {
+    pub fn parse(config: JsonObject<'_>) -> Result<LoraConfig, ModelError> {
         refuse_unsupported(config)?;
         let target = ModuleMatch::parse(config, "target_modules")?
             .ok_or_else(|| {
@@ -99,7 +99,7 @@ impl LoraConfig {
 /// Settings that change the adapter's mathematics and are not implemented. `fan_in_fan_out` is not among
 /// them: PEFT makes it follow from whether the base stores a weight as `[input, out]`, and the factors
 /// are the same either way.
-fn refuse_unsupported(config: Object<'_>) -> Result<(), ModelError> {
+fn refuse_unsupported(config: JsonObject<'_>) -> Result<(), ModelError> {
     let refuse = |key: &str, value: &Value, supported: &str| ModelError::UnsupportedOption {
         path: config.path.to_owned(),
         setting: format!("{key} {value}"),
@@ -149,7 +149,7 @@ fn refuse_unsupported(config: Object<'_>) -> Result<(), ModelError> {
 }
 
 /// `rank_pattern` and `alpha_pattern`: module-name patterns, matched like PEFT does, to positive numbers.
-fn pattern(config: Object<'_>, key: &str) -> Result<Vec<(Regex, f64)>, ModelError> {
+fn pattern(config: JsonObject<'_>, key: &str) -> Result<Vec<(Regex, f64)>, ModelError> {
     let Some(object) = config.object(key)? else { return Ok(Vec::new()) };
     let entries = object.value.as_object().into_iter().flatten();
     entries
@@ -170,7 +170,7 @@ fn pattern(config: Object<'_>, key: &str) -> Result<Vec<(Regex, f64)>, ModelErro
 /// Memory that a compiled pattern may take; patterns of module names take a few KiB.
 const PATTERN_BYTES: usize = 1 << 20;
 
-fn compile(config: Object<'_>, key: &str, pattern: &str) -> Result<Regex, ModelError> {
+fn compile(config: JsonObject<'_>, key: &str, pattern: &str) -> Result<Regex, ModelError> {
     RegexBuilder::new(pattern)
         .size_limit(PATTERN_BYTES)
         .dfa_size_limit(PATTERN_BYTES)
@@ -178,7 +178,7 @@ fn compile(config: Object<'_>, key: &str, pattern: &str) -> Result<Regex, ModelE
         .map_err(|e| config.error(format!("{key} is not a pattern that gstore understands: {e}")))
 }
 
-fn finite(config: Object<'_>, key: &str) -> Result<Option<f64>, ModelError> {
+fn finite(config: JsonObject<'_>, key: &str) -> Result<Option<f64>, ModelError> {
     match config.number(key)? {
         Some(v) if !v.is_finite() => Err(config.error(format!("{key} is not finite"))),
         other => Ok(other),
@@ -186,7 +186,7 @@ fn finite(config: Object<'_>, key: &str) -> Result<Option<f64>, ModelError> {
 }
 
 /// `layers_to_transform`: the number of a layer, or a list of them; only modules of these layers are adapted.
-fn layers(config: Object<'_>) -> Result<Vec<u64>, ModelError> {
+fn layers(config: JsonObject<'_>) -> Result<Vec<u64>, ModelError> {
     let wrong = || config.error("layers_to_transform must be the number of a layer or a list of them");
     match config.get("layers_to_transform") {
         None => Ok(Vec::new()),

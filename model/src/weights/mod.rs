@@ -9,22 +9,24 @@ mod adapter;
 mod digest;
 mod finite;
 mod folder;
+mod gstore_state;
 mod lora_config;
 mod moments;
-mod own_state;
 mod schedule;
 mod trained_on;
 mod trainer;
 
 pub use crate::files::{
-    ModelError, Object, PickleLimits, PickleValue, TensorEntry, TensorMap, TensorSet, TorchArchive,
+    ModelError, PickleLimits, PickleValue, SavedValue, TensorEntry, TensorMap, TensorSet, TorchArchive,
     TorchError, canonical, parse_pickle, write_tensors, write_torch,
 };
 pub use adapter::{AdaptedWeight, Adapter, LoraModule};
 pub use digest::{BaseDigest, BaseDigests, checkpoint_id};
 pub use finite::{NOT_NUMBERS, check_finite, unsound_model};
-pub use folder::{ModelFolder, checkpoints_in, has_config, named_as_checkpoints};
-pub use moments::{Decay, Moments, MomentsError, MomentsFile, TensorMoments, Trained, read_momentum};
-pub use own_state::{DamagedFile, OwnState, check_written};
-pub use schedule::Schedule;
+pub use folder::{ModelFolder, checkpoints_in, has_config, numbered_checkpoints};
+pub use gstore_state::{DamagedFile, GstoreState, check_written};
+pub use moments::{
+    Moments, MomentsError, MomentsFile, TensorMoments, TrainedTensor, WeightDecay, read_momentum,
+};
+pub use schedule::LoggedSchedule;
 pub use trainer::{LogEntry, TrainerError, TrainerState, peak_rate};

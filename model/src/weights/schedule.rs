@@ -11,14 +11,14 @@ const SAME: f64 = 1e-9;
 
 /// The rate as a function of the step.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Schedule {
+pub struct LoggedSchedule {
     /// Strictly ascending in the step; at least one.
     knots: Vec<(f64, f64)>,
 }
 
-impl Schedule {
+impl LoggedSchedule {
     /// Rebuilds the schedule from logged `(step, rate)` points, ascending; `None` without points.
-    pub fn new(logged: &[(u64, f64)], peak: Option<f64>) -> Option<Schedule> {
+    pub fn new(logged: &[(u64, f64)], peak: Option<f64>) -> Option<LoggedSchedule> {
         let mut points: Vec<(f64, f64)> = Vec::with_capacity(logged.len() + 2);
         for &(step, rate) in logged {
             let step = step as f64;
@@ -39,7 +39,7 @@ impl Schedule {
             Some(peak) => with_warm_up(points, peak),
             None => extended_to_start(points),
         };
-        Some(Schedule { knots })
+        Some(LoggedSchedule { knots })
     }
 
     /// The rate that step `n` used, counted from 1.
@@ -144,7 +144,7 @@ mod tests {
         last: u64,
     ) {
         let points: Vec<_> = logged.map(|n| (n, rate(n))).collect();
-        let schedule = Schedule::new(&points, peak).unwrap();
+        let schedule = LoggedSchedule::new(&points, peak).unwrap();
         for n in 1..=last {
             let (found, expected) = (schedule.rate(n), rate(n));
             assert!((found - expected).abs() <= 1e-12, "step {n}: {found} instead of {expected}");
@@ -193,13 +193,13 @@ mod tests {
 
     #[test]
     fn rates_never_fall_below_zero() {
-        let schedule = Schedule::new(&[(10, 2e-4), (20, 1e-4)], None).unwrap();
+        let schedule = LoggedSchedule::new(&[(10, 2e-4), (20, 1e-4)], None).unwrap();
         assert_eq!(schedule.rate(40), 0.0);
     }
 
     #[test]
     fn no_log_no_schedule() {
-        assert_eq!(Schedule::new(&[], Some(1.0)), None);
+        assert_eq!(LoggedSchedule::new(&[], Some(1.0)), None);
     }
 
     /// Section 2.6 of the method's description: warm-up over 13 steps, linear to 0 at 420, epochs end at
@@ -210,7 +210,7 @@ mod tests {
         // our rate of step n + 1.
         let rate = linear(2e-5, 13, 420);
         let points: Vec<_> = (1..=420).map(|n| (n, rate(n + 1))).collect();
-        let schedule = Schedule::new(&points, None).unwrap();
+        let schedule = LoggedSchedule::new(&points, None).unwrap();
         let means = [(1, 105), (106, 211), (212, 317), (318, 420)].map(|(a, b)| schedule.mean(a, b));
         for (mean, expected) in means.iter().zip([1.6855e-5, 1.2850e-5, 7.641e-6, 2.506e-6]) {
             assert!((mean - expected).abs() <= 1e-9, "{mean} instead of {expected}");

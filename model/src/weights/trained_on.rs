@@ -4,21 +4,21 @@ use std::path::Path;
 
 use gstore_core::CheckpointId;
 
-use super::own_state::OwnState;
+use super::gstore_state::GstoreState;
 use crate::files::ModelError;
 use crate::files::json;
 
 /// The model that a checkpoint was trained on, as far as its folder says it.
 pub(super) fn trained_on(checkpoint: &Path) -> Result<Option<String>, ModelError> {
-    let name = named_base(checkpoint)?;
-    Ok(match OwnState::read(checkpoint)?.and_then(|state| state.base()) {
-        Some(trained) => Some(described(name, &trained)),
+    let name = base_from_config(checkpoint)?;
+    Ok(match GstoreState::read(checkpoint)?.and_then(|state| state.base()) {
+        Some(trained) => Some(model_description(name, &trained)),
         None => name,
     })
 }
 
 /// A model by its name and the first digits of its digest.
-pub(super) fn described(name: Option<String>, id: &CheckpointId) -> String {
+pub(super) fn model_description(name: Option<String>, id: &CheckpointId) -> String {
     let digest = id.short();
     match name {
         Some(name) => format!("{name}, when its digest began with {digest}"),
@@ -28,7 +28,7 @@ pub(super) fn described(name: Option<String>, id: &CheckpointId) -> String {
 
 /// The base that an adapter's configuration names. A relative path is one of where it was trained, which is looked for
 /// above the adapter: a message that names it from here can be followed.
-pub(super) fn named_base(checkpoint: &Path) -> Result<Option<String>, ModelError> {
+pub(super) fn base_from_config(checkpoint: &Path) -> Result<Option<String>, ModelError> {
     let path = checkpoint.join("adapter_config.json");
     if !path.is_file() {
         return Ok(None);

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use super::schedule::Schedule;
+use super::schedule::LoggedSchedule;
 use crate::files::{TorchArchive, TorchError};
 
 /// More optimiser steps than any run takes; the rate of each one is looked at.
@@ -135,7 +135,7 @@ impl TrainerState {
         let (first, last) = self.epoch_steps()?;
         let points: Vec<(u64, f64)> =
             self.log_history.iter().filter_map(|e| Some((e.step, e.learning_rate?))).collect();
-        Schedule::new(&points, peak).map(|schedule| schedule.mean(first, last))
+        LoggedSchedule::new(&points, peak).map(|schedule| schedule.mean(first, last))
     }
 }
 

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use gstore_model::{
     Attention, AttentionDropout, AttentionPlan, AttentionSpan, Backend, BackendError, ColumnMap, HeadTask,
-    LinearWeights, LoraPart, NormFactors, NormWeights, Objective,
+    LinearWeights, LoraOperands, NormFactors, NormWeights, Objective,
 };
 
 use super::{Draw, Sample, Shape, assert_close};
@@ -353,7 +353,7 @@ impl<B: Backend> Run<'_, B> {
             let b_offset = a_offset + ranks[i] * width;
             vector = b_offset + outs[i] * ranks[i];
             let scaling = 0.5 + i as f32;
-            parts.push(LoraPart { grad: &grads[i], a: &a[i], b: &ups[i], scaling, a_offset, b_offset });
+            parts.push(LoraOperands { grad: &grads[i], a: &a[i], b: &ups[i], scaling, a_offset, b_offset });
         }
         let (b, spans) = (self.b, &self.batch.spans);
         let added = self.added(vector, |out| b.lora_grads(&x, &parts, spans, out));

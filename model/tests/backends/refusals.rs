@@ -2,7 +2,7 @@
 
 use gstore_model::{
     Activation, Attention, AttentionForm, AttentionPlan, AttentionSpan, Backend, CacheSpan, CachedAttention,
-    ColumnMap, HeadTask, Heads, LinearWeights, LoraPart, NormFactors, NormForm, NormKind, NormWeights,
+    ColumnMap, HeadTask, Heads, LinearWeights, LoraOperands, NormFactors, NormForm, NormKind, NormWeights,
     Objective,
 };
 
@@ -119,7 +119,7 @@ pub fn all<B: Backend>(b: &B) {
     let mut out = b.rows(1, 12, None).unwrap();
     let (x, grad, a, f) = (t(2, 3), t(2, 4), t(1, 3), t(4, 1));
     let mut lora = |a: &B::Tensor, f: &B::Tensor, b_offset| {
-        let part = LoraPart { grad: &grad, a, b: f, scaling: 1.0, a_offset: 0, b_offset };
+        let part = LoraOperands { grad: &grad, a, b: f, scaling: 1.0, a_offset: 0, b_offset };
         b.lora_grads(&x, &[part], &span, &mut out).is_err()
     };
     assert!(!lora(&a, &f, 3));

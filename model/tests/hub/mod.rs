@@ -8,7 +8,7 @@ mod server;
 use std::path::{Path, PathBuf};
 
 use gstore_core::{Progress, Silent, Unit};
-use gstore_model::hub::{HubConfig, HubError, Need, Resolved, resolve, resolve_model};
+use gstore_model::hub::{FolderContent, HubConfig, HubError, ResolvedFolder, resolve, resolve_model};
 use server::{COMMIT, Faults, Server, sha256};
 
 fn config(server: &Server, cache: &Path) -> HubConfig {
@@ -35,8 +35,8 @@ impl WithCache for HubConfig {
     }
 }
 
-fn model(text: &str, config: &HubConfig) -> Result<Resolved, HubError> {
-    resolve(text, Need::Model, config, &mut Silent)
+fn model(text: &str, config: &HubConfig) -> Result<ResolvedFolder, HubError> {
+    resolve(text, FolderContent::Model, config, &mut Silent)
 }
 
 /// Counts what is reported.
@@ -86,7 +86,7 @@ fn a_model_is_fetched_once_and_is_there_offline() {
     let server = Server::start(&FILES);
     let cache = tempfile::tempdir().unwrap();
     let mut seen = Seen::default();
-    let found = resolve("org/tiny", Need::Model, &config(&server, cache.path()), &mut seen).unwrap();
+    let found = resolve("org/tiny", FolderContent::Model, &config(&server, cache.path()), &mut seen).unwrap();
     assert_eq!(found.origin.as_ref().unwrap().to_string(), format!("org/tiny@main({COMMIT})"));
     assert_eq!(found.folder, cache.path().join(format!("models--org--tiny/snapshots/{COMMIT}")));
     let mut names: Vec<String> = fs_err::read_dir(&found.folder)
@@ -117,7 +117,7 @@ fn a_model_is_fetched_once_and_is_there_offline() {
     // A Hub that cannot be reached is no reason to stop either.
     let mut seen = Seen::default();
     let away = HubConfig { offline: false, ..offline(cache.path()) };
-    assert_eq!(resolve("org/tiny", Need::Model, &away, &mut seen).unwrap().folder, found.folder);
+    assert_eq!(resolve("org/tiny", FolderContent::Model, &away, &mut seen).unwrap().folder, found.folder);
     assert!(seen.notes[0].contains("taking what is in the cache"), "{:?}", seen.notes);
 }
 
@@ -132,7 +132,7 @@ fn an_adapter_brings_its_optimizer_only_if_it_is_needed() {
     ]);
     let cache = tempfile::tempdir().unwrap();
     let config = config(&server, cache.path());
-    let need = |moments| Need::Adapter { moments };
+    let need = |moments| FolderContent::Adapter { moments };
     let found = resolve("org/tiny@v1", need(false), &config, &mut Silent).unwrap();
     assert!(found.folder.join("trainer_state.json").exists() && !found.folder.join("optimizer.pt").exists());
     let error =
@@ -178,7 +178,8 @@ fn refusals_say_what_to_do() {
             "{text}"
         );
     }
-    let error = resolve("org/tiny", Need::Adapter { moments: false }, &config, &mut Silent).unwrap_err();
+    let error =
+        resolve("org/tiny", FolderContent::Adapter { moments: false }, &config, &mut Silent).unwrap_err();
     assert!(error.to_string().contains("has no adapter_config.json"), "{error}");
     let away = HubConfig { endpoint: Some("http://127.0.0.1:9".to_owned()), ..config };
     let error = model("org/other", &away).unwrap_err().to_string();
@@ -233,7 +234,8 @@ fn a_download_that_was_killed_goes_on() {
         let small = &sha256("{\"a\": 1}")[..40];
         fs_err::write(blobs.join(format!("{small}.incomplete")), "{\"a\"").unwrap();
         let mut seen = Seen::default();
-        let found = resolve("org/tiny", Need::Model, &config(&server, cache.path()), &mut seen).unwrap();
+        let found =
+            resolve("org/tiny", FolderContent::Model, &config(&server, cache.path()), &mut seen).unwrap();
         assert_eq!(fs_err::read(found.folder.join("model.safetensors")).unwrap(), b"weights of the model");
         assert_eq!(fs_err::read(found.folder.join("config.json")).unwrap(), b"{\"a\": 1}");
         assert_eq!(seen.stages, [("downloading org/tiny".to_owned(), 38, 38)]);
@@ -256,7 +258,7 @@ fn a_server_that_fails_now_and_then_is_asked_again() {
     let cache = tempfile::tempdir().unwrap();
     server.fail(Faults { busy: 2, cut: 3, ..Faults::default() });
     let mut seen = Seen::default();
-    let found = resolve("org/tiny", Need::Model, &config(&server, cache.path()), &mut seen).unwrap();
+    let found = resolve("org/tiny", FolderContent::Model, &config(&server, cache.path()), &mut seen).unwrap();
     assert_eq!(fs_err::read(found.folder.join("model.safetensors")).unwrap(), b"weights of the model");
     assert_eq!(seen.stages[0].2, 38);
     assert!(server.requests().iter().any(|request| request.contains("range: bytes=")));
@@ -276,7 +278,7 @@ fn the_snapshot_before_holds_until_the_next_is_whole() {
     }
     server.fail(Faults { busy: 1000, ..Faults::default() });
     let mut seen = Seen::default();
-    let found = resolve("org/tiny", Need::Model, &config(&server, cache.path()), &mut seen).unwrap();
+    let found = resolve("org/tiny", FolderContent::Model, &config(&server, cache.path()), &mut seen).unwrap();
     assert!(
         found.folder == folder && seen.notes[0].contains("503 Service Unavailable: later"),
         "{:?}",
@@ -298,7 +300,7 @@ fn several_at_once_fetch_each_file_once() {
     server.fail(Faults { slow: 50, ..Faults::default() });
     let cache = tempfile::tempdir().unwrap();
     let config = config(&server, cache.path());
-    let found: Vec<Resolved> = std::thread::scope(|scope| {
+    let found: Vec<ResolvedFolder> = std::thread::scope(|scope| {
         let threads: Vec<_> = (0..4).map(|_| scope.spawn(|| model("org/tiny", &config).unwrap())).collect();
         threads.into_iter().map(|thread| thread.join().unwrap()).collect()
     });

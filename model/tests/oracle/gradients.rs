@@ -1,7 +1,7 @@
 //! Per-sample gradients, sums over spans, and maps of columns.
 
 use super::*;
-use gstore_model::{Backend, ColumnMap, LinearWeights, LoraPart};
+use gstore_model::{Backend, ColumnMap, LinearWeights, LoraOperands};
 
 const ROWS: usize = 7;
 const INPUT: usize = 5;
@@ -111,7 +111,7 @@ pub fn gradients_of_factors_are_added<B: Backend>(on: &B) {
     let (mut parts, mut offset) = (Vec::new(), 1);
     for ((grad, a, b), (rank, out, scaling)) in tensors.iter().zip(shapes) {
         let b_offset = offset + rank * INPUT;
-        parts.push(LoraPart { grad, a, b, scaling, a_offset: offset, b_offset });
+        parts.push(LoraOperands { grad, a, b, scaling, a_offset: offset, b_offset });
         offset = b_offset + out * rank;
     }
     let mut out = on.rows(3, offset, None).unwrap();

@@ -89,7 +89,7 @@ pub fn no_rows_give_no_rows<B: Backend>(on: &B) {
     let output = on.head(&layer, &x, &task, None).unwrap();
     assert!(output.losses.is_empty() && output.entropies.is_empty());
     let (a, up) = (matrix(on, &[1.0; 8], 2, 4), matrix(on, &[1.0; 8], 4, 2));
-    let part = || LoraPart { grad: &x, a: &a, b: &up, scaling: 1.0, a_offset: 0, b_offset: 8 };
+    let part = || LoraOperands { grad: &x, a: &a, b: &up, scaling: 1.0, a_offset: 0, b_offset: 8 };
     let mut out = on.rows(1, 16, None).unwrap();
     on.lora_grads(&x, &[part(), part()], &[0..0], &mut out).unwrap();
     assert_eq!(on.host_rows(&mut out).unwrap(), [0.0; 16]);

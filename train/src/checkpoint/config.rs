@@ -30,14 +30,14 @@ pub(super) fn adapter(
         "layer_replication": null,
         "layers_pattern": null,
         "layers_to_transform": null,
-        "lora_alpha": number(choice.alpha),
+        "lora_alpha": whole_number(choice.alpha),
         "lora_dropout": dropout,
         "modules_to_save": null,
         "peft_type": "LORA",
         "r": choice.rank,
         "rank_pattern": {},
         "revision": null,
-        "target_modules": targets(choice, decoder)?,
+        "target_modules": target_names(choice, decoder)?,
         "task_type": "CAUSAL_LM",
         "use_dora": false,
         "use_rslora": false,
@@ -45,7 +45,7 @@ pub(super) fn adapter(
 }
 
 /// A whole number without a fraction, as PEFT's configurations have it.
-fn number(value: f64) -> Value {
+fn whole_number(value: f64) -> Value {
     match value.fract() == 0.0 && value.abs() < 1e9 {
         true => json!(value as i64),
         false => json!(value),
@@ -54,7 +54,7 @@ fn number(value: f64) -> Value {
 
 /// The shortest names that mean exactly the chosen modules: their last part, else all behind the layer's
 /// number.
-fn targets(choice: &LoraChoice, decoder: &Decoder) -> Result<Vec<String>, TrainError> {
+fn target_names(choice: &LoraChoice, decoder: &Decoder) -> Result<Vec<String>, TrainError> {
     let chosen: Vec<&str> = choice.resolve(decoder)?.iter().map(|param| param.module()).collect();
     let last = |module: &str| module.rsplit('.').next().unwrap_or(module).to_owned();
     let behind_layer = |module: &str| {

@@ -8,8 +8,8 @@ use serde_json::Value;
 use super::json::write_json;
 use super::read::is_interim;
 use super::{Checkpoint, checkpoints};
+use crate::created_folder::CreatedFolder;
 use crate::error::TrainError;
-use crate::made::Made;
 
 /// The beginning of the name of a folder that is not finished.
 const UNFINISHED: &str = ".unfinished-";
@@ -21,27 +21,27 @@ const LOCK: &str = ".lock";
 /// however it does; the file stays, since a process that waits for it may have it open. Where the folder was made for it
 /// and nothing is written there, both go.
 #[derive(Debug)]
-pub struct Lock {
+pub struct FolderLock {
     /// Goes before the lock is given back.
-    made: Made,
+    made: CreatedFolder,
     #[expect(dead_code, reason = "is locked as long as it is there")]
     lock: Box<dyn VfsLock>,
 }
 
-impl Lock {
+impl FolderLock {
     /// The lock of a folder, which is made if it is not there.
     ///
     /// # Errors
     /// Another process has it; a folder that cannot be written to.
-    pub fn of(output: &Path) -> Result<Lock, TrainError> {
-        let made = Made::of(output)?;
+    pub fn of(output: &Path) -> Result<FolderLock, TrainError> {
+        let made = CreatedFolder::of(output)?;
         let path = output.join(LOCK);
         let lock = OsVfs.lock(&path, false)?.filter(|_| path.exists());
-        lock.map(|lock| Lock { made, lock }).ok_or_else(|| TrainError::Busy(output.to_owned()))
+        lock.map(|lock| FolderLock { made, lock }).ok_or_else(|| TrainError::Busy(output.to_owned()))
     }
 }
 
-impl Drop for Lock {
+impl Drop for FolderLock {
     fn drop(&mut self) {
         let Some(output) = self.made.made() else { return };
         let is_lock =
@@ -53,7 +53,7 @@ impl Drop for Lock {
 }
 
 /// Makes `output/name` by `fill`, which flushes what it writes. What has that name already is replaced.
-pub(crate) fn make(
+pub(crate) fn write_folder(
     output: &Path,
     name: &str,
     fill: impl FnOnce(&Path) -> Result<(), TrainError>,
@@ -112,7 +112,7 @@ pub(crate) fn remove(folder: &Path) -> Result<(), TrainError> {
 }
 
 /// Folders and files that a killed training left unfinished.
-pub(crate) fn unfinished(output: &Path) -> Result<Vec<PathBuf>, TrainError> {
+pub(crate) fn unfinished_paths(output: &Path) -> Result<Vec<PathBuf>, TrainError> {
     if !output.is_dir() {
         return Ok(Vec::new());
     }
@@ -129,7 +129,7 @@ pub(crate) fn unfinished(output: &Path) -> Result<Vec<PathBuf>, TrainError> {
 
 /// Removes what a killed training left unfinished.
 pub(crate) fn remove_unfinished(output: &Path) -> Result<(), TrainError> {
-    for path in unfinished(output)? {
+    for path in unfinished_paths(output)? {
         match path.is_dir() {
             true => fs_err::remove_dir_all(&path)?,
             false => fs_err::remove_file(&path)?,
@@ -140,7 +140,7 @@ pub(crate) fn remove_unfinished(output: &Path) -> Result<(), TrainError> {
 
 /// Checkpoints that the one after `taken` steps takes the place of: those that only kept what was done when a training
 /// was told to stop, and of the others all but the newest `limit`.
-pub(crate) fn replaced(
+pub(crate) fn superseded_checkpoints(
     output: &Path,
     taken: u64,
     limit: Option<usize>,
@@ -157,7 +157,7 @@ pub(crate) fn replaced(
 
 /// Removes what the checkpoint after `taken` steps takes the place of.
 pub(crate) fn remove_replaced(output: &Path, taken: u64, limit: Option<usize>) -> Result<(), TrainError> {
-    replaced(output, taken, limit)?.iter().try_for_each(|checkpoint| remove(&checkpoint.folder))
+    superseded_checkpoints(output, taken, limit)?.iter().try_for_each(|checkpoint| remove(&checkpoint.folder))
 }
 
 /// Removes all checkpoints.
@@ -189,30 +189,30 @@ mod tests {
     fn one_process_at_a_time_has_a_folder() {
         let folder = tempfile::tempdir().unwrap();
         let output = folder.path().join("runs/one");
-        let first = Lock::of(&output).unwrap();
-        assert!(matches!(Lock::of(&output), Err(TrainError::Busy(path)) if path == output));
+        let first = FolderLock::of(&output).unwrap();
+        assert!(matches!(FolderLock::of(&output), Err(TrainError::Busy(path)) if path == output));
         drop(first);
-        Lock::of(&output).unwrap();
+        FolderLock::of(&output).unwrap();
     }
 
     #[test]
     fn a_folder_that_was_made_for_nothing_goes_with_its_lock() {
         let folder = tempfile::tempdir().unwrap();
         let (runs, output) = (folder.path().join("runs"), folder.path().join("runs/one"));
-        drop(Lock::of(&output).unwrap());
+        drop(FolderLock::of(&output).unwrap());
         assert!(!runs.exists());
         // What holds something else stays, and so does a folder that was there before.
-        let lock = Lock::of(&output).unwrap();
+        let lock = FolderLock::of(&output).unwrap();
         fs_err::write(runs.join("notes.txt"), b"").unwrap();
         drop(lock);
         assert!(runs.exists() && !output.exists());
-        let lock = Lock::of(&output).unwrap();
+        let lock = FolderLock::of(&output).unwrap();
         fs_err::create_dir(output.join("checkpoint-1")).unwrap();
         drop(lock);
         assert!(output.join(LOCK).exists());
         let there = folder.path().join("there");
         fs_err::create_dir(&there).unwrap();
-        drop(Lock::of(&there).unwrap());
+        drop(FolderLock::of(&there).unwrap());
         assert!(there.join(LOCK).exists());
     }
 }

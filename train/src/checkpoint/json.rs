@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::path::Path;
 
-use gstore_model::weights::{OwnState, TrainerState};
+use gstore_model::weights::{GstoreState, TrainerState};
 use serde_json::Value;
 
 use super::checkpoints;
@@ -24,28 +24,32 @@ pub(crate) fn write_json(path: &Path, value: &Value) -> Result<(), TrainError> {
 /// One that cannot be read, with what to do about it.
 pub(super) fn read_json(folder: &Path, name: &str) -> Result<Value, TrainError> {
     let bytes = fs_err::read(folder.join(name))?;
-    TrainerState::json(&bytes).map_err(|error| damaged(folder, name, &error.to_string()))
+    TrainerState::json(&bytes).map_err(|error| damaged_file_error(folder, name, &error.to_string()))
 }
 
 /// `gstore_state.json`, if there is one.
-pub(super) fn own_state(folder: &Path) -> Result<Option<Value>, TrainError> {
-    if folder.join(OwnState::FILE).is_file() { read_json(folder, OwnState::FILE).map(Some) } else { Ok(None) }
+pub(super) fn read_gstore_state(folder: &Path) -> Result<Option<Value>, TrainError> {
+    if folder.join(GstoreState::FILE).is_file() {
+        read_json(folder, GstoreState::FILE).map(Some)
+    } else {
+        Ok(None)
+    }
 }
 
 /// The error of a file of a checkpoint that is damaged, with what to do about it.
-pub(super) fn damaged(folder: &Path, name: &str, why: &str) -> TrainError {
-    let what = format!("{name} is damaged: {why}\n  {}", way_out(folder));
+pub(super) fn damaged_file_error(folder: &Path, name: &str, why: &str) -> TrainError {
+    let what = format!("{name} is damaged: {why}\n  {}", recovery_hint(folder));
     TrainError::Checkpoint { folder: folder.to_owned(), what }
 }
 
 /// What to do about a checkpoint that is damaged.
-pub(super) fn way_out(folder: &Path) -> String {
+pub(super) fn recovery_hint(folder: &Path) -> String {
     let begin = || "no checkpoint is before it: move this folder away and begin again".to_owned();
-    way_back(folder).unwrap_or_else(begin)
+    earlier_checkpoint_hint(folder).unwrap_or_else(begin)
 }
 
 /// What to do about a checkpoint that cannot be gone on from, if its training has one before it.
-pub(super) fn way_back(folder: &Path) -> Option<String> {
+pub(super) fn earlier_checkpoint_hint(folder: &Path) -> Option<String> {
     let folder = std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned());
     let all = checkpoints(folder.parent()?).ok()?;
     let own = all.iter().position(|checkpoint| checkpoint.folder == folder)?;

@@ -22,13 +22,15 @@ use gstore_model::weights;
 
 pub(crate) use config::{copy_model_files, lora_dropout, model_config};
 pub(crate) use digests::{check_files, start_digests};
-pub use folder::Lock;
+pub use folder::FolderLock;
 pub(crate) use folder::{
-    check_writable, make, make_json, remove, remove_all, remove_replaced, remove_unfinished, replaced,
-    unfinished,
+    check_writable, make_json, remove, remove_all, remove_replaced, remove_unfinished,
+    superseded_checkpoints, unfinished_paths, write_folder,
 };
 pub(crate) use json::write_json;
-pub(crate) use read::{Resumed, check_config, check_json, check_step, identity_of, resume, trainer_state};
+pub(crate) use read::{
+    ResumedTraining, check_config, check_json, check_step, resume, stored_identity, trainer_state,
+};
 pub(crate) use state::TrainingState;
 pub(crate) use write::{write, write_weights};
 
@@ -60,7 +62,7 @@ pub struct LogLine {
 
 /// The loss of samples that no step is taken on.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Evaluated {
+pub struct EvaluationLoss {
     /// Steps taken before.
     pub step: u64,
     /// Epochs that end with them.
@@ -84,7 +86,7 @@ pub(crate) fn is_empty(folder: &Path) -> bool {
 /// # Errors
 /// A folder that cannot be listed.
 pub(crate) fn checkpoints(output: &Path) -> Result<Vec<Checkpoint>, TrainError> {
-    let mut found = named_as_checkpoints(output)?;
+    let mut found = numbered_checkpoints(output)?;
     found.retain(|checkpoint| checkpoint.folder.join("trainer_state.json").is_file());
     Ok(found)
 }
@@ -93,8 +95,8 @@ pub(crate) fn checkpoints(output: &Path) -> Result<Vec<Checkpoint>, TrainError> 
 ///
 /// # Errors
 /// A folder that cannot be listed.
-pub(crate) fn named_as_checkpoints(output: &Path) -> Result<Vec<Checkpoint>, TrainError> {
-    let named = weights::named_as_checkpoints(output)?;
+pub(crate) fn numbered_checkpoints(output: &Path) -> Result<Vec<Checkpoint>, TrainError> {
+    let named = weights::numbered_checkpoints(output)?;
     Ok(named.into_iter().map(|(step, folder)| Checkpoint { step, folder }).collect())
 }
 

@@ -6,26 +6,26 @@ use gstore_core::Remedy;
 use gstore_model::Backend;
 use gstore_model::architectures::Decoder;
 use gstore_model::weights::{
-    Adapter, ModelFolder, Moments, MomentsError, MomentsFile, OwnState, TrainerError, TrainerState,
+    Adapter, GstoreState, ModelFolder, Moments, MomentsError, MomentsFile, TrainerError, TrainerState,
     read_momentum,
 };
 use serde_json::Value;
 
 use super::digests::check_files;
-use super::json::{damaged, own_state, read_json, way_back, way_out};
-use super::{Checkpoint, Evaluated, LogLine, is_adapter};
+use super::json::{damaged_file_error, earlier_checkpoint_hint, read_gstore_state, read_json, recovery_hint};
+use super::{Checkpoint, EvaluationLoss, LogLine, is_adapter};
 use crate::error::TrainError;
 use crate::optimizer::{Optimizer, OptimizerKind, TensorState};
 use crate::parameters::Parameters;
 use crate::trainer::{Trainer, TrainerOptions};
 
 /// What a checkpoint holds.
-pub(crate) struct Resumed<B: Backend> {
+pub(crate) struct ResumedTraining<B: Backend> {
     pub parameters: Parameters<B>,
     pub optimizer: Optimizer,
     pub log: Vec<LogLine>,
     /// Losses of the samples that no step is taken on.
-    pub evaluations: Vec<Evaluated>,
+    pub evaluations: Vec<EvaluationLoss>,
     /// Losses since the last entry of the log.
     pub pending: Vec<f64>,
 }
@@ -41,7 +41,7 @@ pub(crate) fn resume<B: Backend + Clone>(
     decoder: &Decoder,
     kind: OptimizerKind,
     backend: B,
-) -> Result<Resumed<B>, TrainError> {
+) -> Result<ResumedTraining<B>, TrainError> {
     let bad = |what: &str| TrainError::Checkpoint { folder: folder.to_owned(), what: what.to_owned() };
     check_json(folder)?;
     let state = trainer_state(folder)?.ok_or_else(|| bad("it has no trainer_state.json"))?;
@@ -62,15 +62,15 @@ pub(crate) fn resume<B: Backend + Clone>(
         return Err(bad(&format!(
             "its optimizer has taken {step} steps, trainer_state.json counts {}\n  {}",
             state.global_step,
-            way_out(folder)
+            recovery_hint(folder)
         )));
     }
     let optimizer = Optimizer::resumed(kind, step, states);
-    let pending = own_state(folder)?.and_then(|own| {
+    let pending = read_gstore_state(folder)?.and_then(|own| {
         Some(own.get("losses_to_log")?.as_array()?.iter().filter_map(Value::as_f64).collect())
     });
     let (log, evaluations) = read_log(folder)?;
-    Ok(Resumed { parameters, optimizer, log, evaluations, pending: pending.unwrap_or_default() })
+    Ok(ResumedTraining { parameters, optimizer, log, evaluations, pending: pending.unwrap_or_default() })
 }
 
 /// An error if a checkpoint of all weights is computed with in another way than the model that is trained, whose
@@ -139,7 +139,7 @@ fn optimizer_file(folder: &Path) -> Result<PathBuf, TrainError> {
         MomentsError::Missing(_) => {
             let name = if is_adapter(folder) { "adapter" } else { "model" };
             let start = Remedy::Option(name, &folder.display().to_string()).to_string();
-            let back = way_back(folder).map_or_else(String::new, |back| format!("\n  or {back}"));
+            let back = earlier_checkpoint_hint(folder).map_or_else(String::new, |back| format!("\n  or {back}"));
             let what = format!(
                 "it has neither optimizer.pt nor optimizer.bin, so a training cannot go on from it: {start} begins one with \
                  its weights and a new optimizer, in another output folder{back}"
@@ -151,13 +151,14 @@ fn optimizer_file(folder: &Path) -> Result<PathBuf, TrainError> {
 }
 
 /// What our own training was asked for; none of another trainer's checkpoint.
-pub(crate) fn identity_of(folder: &Path) -> Result<Option<Value>, TrainError> {
-    Ok(own_state(folder)?.map(|own| own.get("asked").cloned().unwrap_or(Value::Null)))
+pub(crate) fn stored_identity(folder: &Path) -> Result<Option<Value>, TrainError> {
+    Ok(read_gstore_state(folder)?.map(|own| own.get("asked").cloned().unwrap_or(Value::Null)))
 }
 
 /// Whether a checkpoint only keeps what was done when its training was told to stop.
 pub(super) fn is_interim(folder: &Path) -> Result<bool, TrainError> {
-    Ok(own_state(folder)?.is_some_and(|own| own.get("interim").and_then(Value::as_bool) == Some(true)))
+    Ok(read_gstore_state(folder)?
+        .is_some_and(|own| own.get("interim").and_then(Value::as_bool) == Some(true)))
 }
 
 /// `trainer_state.json` of a checkpoint; none where it has no such file.
@@ -166,7 +167,7 @@ pub(super) fn is_interim(folder: &Path) -> Result<bool, TrainError> {
 /// One that cannot be used, with what to do about it.
 pub(crate) fn trainer_state(folder: &Path) -> Result<Option<TrainerState>, TrainError> {
     TrainerState::read(folder).map_err(|error| match error {
-        TrainerError::Invalid { message, .. } => damaged(folder, "trainer_state.json", &message),
+        TrainerError::Invalid { message, .. } => damaged_file_error(folder, "trainer_state.json", &message),
         other => other.into(),
     })
 }
@@ -175,7 +176,11 @@ pub(crate) fn trainer_state(folder: &Path) -> Result<Option<TrainerState>, Train
 pub(crate) fn check_step(checkpoint: &Checkpoint, taken: u64) -> Result<(), TrainError> {
     match taken == checkpoint.step {
         true => Ok(()),
-        false => Err(damaged(&checkpoint.folder, "trainer_state.json", &format!("it counts {taken} steps"))),
+        false => Err(damaged_file_error(
+            &checkpoint.folder,
+            "trainer_state.json",
+            &format!("it counts {taken} steps"),
+        )),
     }
 }
 
@@ -183,25 +188,25 @@ pub(crate) fn check_step(checkpoint: &Checkpoint, taken: u64) -> Result<(), Trai
 /// or the weights that were written are gone.
 pub(crate) fn check_json(folder: &Path) -> Result<(), TrainError> {
     const CONFIG: &str = "adapter_config.json";
-    for name in ["trainer_state.json", OwnState::FILE, CONFIG] {
+    for name in ["trainer_state.json", GstoreState::FILE, CONFIG] {
         if folder.join(name).is_file() {
             read_json(folder, name)?;
         }
     }
     if folder.join("adapter_model.safetensors").is_file() && !is_adapter(folder) {
-        return Err(damaged(folder, CONFIG, "it is not there, and the checkpoint is an adapter"));
+        return Err(damaged_file_error(folder, CONFIG, "it is not there, and the checkpoint is an adapter"));
     }
     // Another program may have its weights in files of other names.
-    let Some(own) = own_state(folder)? else { return Ok(()) };
+    let Some(own) = read_gstore_state(folder)? else { return Ok(()) };
     let is_gone = |name: &str| own["files"].get(name).is_some() && !folder.join(name).is_file();
-    match OwnState::WEIGHTS.into_iter().find(|&name| is_gone(name)) {
-        Some(name) => Err(damaged(folder, name, "it is not there")),
+    match GstoreState::WEIGHTS.into_iter().find(|&name| is_gone(name)) {
+        Some(name) => Err(damaged_file_error(folder, name, "it is not there")),
         None => Ok(()),
     }
 }
 
 /// The log of a checkpoint, every digit of it, and its evaluations.
-fn read_log(folder: &Path) -> Result<(Vec<LogLine>, Vec<Evaluated>), TrainError> {
+fn read_log(folder: &Path) -> Result<(Vec<LogLine>, Vec<EvaluationLoss>), TrainError> {
     let value = read_json(folder, "trainer_state.json")?;
     let line = |entry: &Value| {
         let number = |key: &str| entry.get(key).and_then(Value::as_f64);
@@ -216,7 +221,7 @@ fn read_log(folder: &Path) -> Result<(Vec<LogLine>, Vec<Evaluated>), TrainError>
     let evaluated = |entry: &Value| {
         let number = |key: &str| entry.get(key).and_then(Value::as_f64);
         let step = entry.get("step")?.as_u64()?;
-        Some(Evaluated { step, epoch: number("epoch")?, loss: number("eval_loss")? })
+        Some(EvaluationLoss { step, epoch: number("epoch")?, loss: number("eval_loss")? })
     };
     let entries = || value.get("log_history").and_then(Value::as_array).into_iter().flatten();
     Ok((entries().filter_map(line).collect(), entries().filter_map(evaluated).collect()))
@@ -235,7 +240,7 @@ impl<B: Backend + Clone> Trainer<B> {
         backend: B,
     ) -> Result<Trainer<B>, TrainError> {
         check_files(folder)?;
-        let Resumed { parameters, optimizer, .. } =
+        let ResumedTraining { parameters, optimizer, .. } =
             resume(folder, Some(base), base.decoder(), kind, backend)?;
         Ok(Trainer::new(parameters, optimizer, options))
     }
@@ -253,13 +258,13 @@ mod tests {
             for checkpoint in [&before, &last] {
                 fs_err::create_dir_all(checkpoint).unwrap();
                 fs_err::write(checkpoint.join("adapter_model.safetensors"), b"").unwrap();
-                for name in ["trainer_state.json", OwnState::FILE, "adapter_config.json"] {
+                for name in ["trainer_state.json", GstoreState::FILE, "adapter_config.json"] {
                     fs_err::write(checkpoint.join(name), "{\"loss\": NaN}").unwrap();
                 }
             }
         };
         let told = || check_json(&last).unwrap_err().to_string();
-        for name in ["trainer_state.json", OwnState::FILE, "adapter_config.json"] {
+        for name in ["trainer_state.json", GstoreState::FILE, "adapter_config.json"] {
             whole();
             check_json(&last).unwrap();
             for text in ["", "{\"loss\": "] {
@@ -276,7 +281,7 @@ mod tests {
         fs_err::remove_file(last.join("adapter_model.safetensors")).unwrap();
         check_json(&last).unwrap();
         let files = "{\"files\": {\"adapter_model.safetensors\": \"\"}}";
-        fs_err::write(last.join(OwnState::FILE), files).unwrap();
+        fs_err::write(last.join(GstoreState::FILE), files).unwrap();
         let steps = trainer_state(&last).unwrap_err().to_string();
         let checkpoint = Checkpoint { step: 6, folder: last.clone() };
         check_step(&checkpoint, 6).unwrap();

@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 
 use gstore_core::{CheckpointId, Digest};
-use gstore_model::weights::{Decay, Object, Trained};
+use gstore_model::weights::{SavedValue, TrainedTensor, WeightDecay};
 use serde_json::{Value, json};
 
-use super::{Evaluated, LogLine};
+use super::{EvaluationLoss, LogLine};
 use crate::optimizer::{Optimizer, OptimizerKind, TensorState};
 use crate::schedule::Schedule;
 
@@ -28,7 +28,7 @@ pub(crate) struct TrainingState {
     /// The log.
     pub log: Vec<LogLine>,
     /// Losses of the samples that no step is taken on.
-    pub evaluations: Vec<Evaluated>,
+    pub evaluations: Vec<EvaluationLoss>,
     /// The rates.
     pub schedule: Schedule,
     /// Losses since the last entry of the log.
@@ -43,8 +43,8 @@ pub(crate) struct TrainingState {
 
 /// Indices of the trained tensors in the order in which `optimizer.pt` numbers them: those that decay, then
 /// the others.
-fn groups(trained: &[Trained]) -> [Vec<usize>; 2] {
-    let (decayed, others) = (0..trained.len()).partition(|i| trained[*i].decay == Decay::Yes);
+fn parameter_groups(trained: &[TrainedTensor]) -> [Vec<usize>; 2] {
+    let (decayed, others) = (0..trained.len()).partition(|i| trained[*i].decay == WeightDecay::Yes);
     [decayed, others]
 }
 
@@ -52,27 +52,29 @@ fn groups(trained: &[Trained]) -> [Vec<usize>; 2] {
 /// number of steps as a tensor.
 pub(super) fn optimizer<'a>(
     optimizer: &Optimizer,
-    trained: &[Trained],
+    trained: &[TrainedTensor],
     stored: &'a [[std::borrow::Cow<'a, [f32]>; 2]],
     step: &'a [f32],
     schedule: &Schedule,
-) -> Object<'a> {
-    let groups = groups(trained);
+) -> SavedValue<'a> {
+    let groups = parameter_groups(trained);
     let order: Vec<usize> = groups.iter().flatten().copied().collect();
     let mut state = Vec::new();
     for (number, tensor) in order.iter().enumerate() {
         let shape = trained[*tensor].stored_shape();
         let [first, second] = &stored[*tensor];
         let entry = match optimizer.kind() {
-            OptimizerKind::AdamW(_) => Object::dict([
-                ("step", Object::Tensor(Vec::new(), step)),
-                ("exp_avg", Object::Tensor(shape.clone(), first)),
-                ("exp_avg_sq", Object::Tensor(shape, second)),
+            OptimizerKind::AdamW(_) => SavedValue::dict([
+                ("step", SavedValue::Tensor(Vec::new(), step)),
+                ("exp_avg", SavedValue::Tensor(shape.clone(), first)),
+                ("exp_avg_sq", SavedValue::Tensor(shape, second)),
             ]),
             OptimizerKind::Sgd(sgd) if sgd.momentum == 0.0 => continue,
-            OptimizerKind::Sgd(_) => Object::dict([("momentum_buffer", Object::Tensor(shape, first))]),
+            OptimizerKind::Sgd(_) => {
+                SavedValue::dict([("momentum_buffer", SavedValue::Tensor(shape, first))])
+            }
         };
-        state.push((Object::Int(number as i64), entry));
+        state.push((SavedValue::Int(number as i64), entry));
     }
     let sizes = groups.map(|group| group.len());
     let mut first = 0;
@@ -82,7 +84,7 @@ pub(super) fn optimizer<'a>(
         group(optimizer, schedule, numbers, decays)
     });
     let described = described.collect();
-    Object::dict([("state", Object::Dict(state)), ("param_groups", Object::List(described))])
+    SavedValue::dict([("state", SavedValue::Dict(state)), ("param_groups", SavedValue::List(described))])
 }
 
 /// One parameter group, with the keys of torch.
@@ -91,60 +93,63 @@ fn group(
     schedule: &Schedule,
     numbers: std::ops::Range<usize>,
     decays: bool,
-) -> Object<'static> {
-    let decay = |value: f64| Object::Float(if decays { value } else { 0.0 });
-    let rate = Object::Float(schedule.rate(optimizer.steps()));
+) -> SavedValue<'static> {
+    let decay = |value: f64| SavedValue::Float(if decays { value } else { 0.0 });
+    let rate = SavedValue::Float(schedule.rate(optimizer.steps()));
     let mut entries = match optimizer.kind() {
         OptimizerKind::AdamW(adamw) => vec![
             ("weight_decay", decay(adamw.weight_decay)),
             ("lr", rate),
-            ("betas", Object::Pair(Box::new([Object::Float(adamw.beta1), Object::Float(adamw.beta2)]))),
-            ("eps", Object::Float(adamw.eps)),
-            ("amsgrad", Object::Bool(false)),
-            ("maximize", Object::Bool(false)),
-            ("foreach", Object::None),
-            ("capturable", Object::Bool(false)),
-            ("differentiable", Object::Bool(false)),
-            ("fused", Object::None),
-            ("decoupled_weight_decay", Object::Bool(true)),
+            (
+                "betas",
+                SavedValue::Pair(Box::new([SavedValue::Float(adamw.beta1), SavedValue::Float(adamw.beta2)])),
+            ),
+            ("eps", SavedValue::Float(adamw.eps)),
+            ("amsgrad", SavedValue::Bool(false)),
+            ("maximize", SavedValue::Bool(false)),
+            ("foreach", SavedValue::None),
+            ("capturable", SavedValue::Bool(false)),
+            ("differentiable", SavedValue::Bool(false)),
+            ("fused", SavedValue::None),
+            ("decoupled_weight_decay", SavedValue::Bool(true)),
         ],
         OptimizerKind::Sgd(sgd) => vec![
             ("weight_decay", decay(sgd.weight_decay)),
             ("lr", rate),
-            ("momentum", Object::Float(sgd.momentum)),
-            ("dampening", Object::Int(0)),
-            ("nesterov", Object::Bool(false)),
-            ("maximize", Object::Bool(false)),
-            ("foreach", Object::None),
-            ("differentiable", Object::Bool(false)),
-            ("fused", Object::None),
+            ("momentum", SavedValue::Float(sgd.momentum)),
+            ("dampening", SavedValue::Int(0)),
+            ("nesterov", SavedValue::Bool(false)),
+            ("maximize", SavedValue::Bool(false)),
+            ("foreach", SavedValue::None),
+            ("differentiable", SavedValue::Bool(false)),
+            ("fused", SavedValue::None),
         ],
     };
-    entries.push(("initial_lr", Object::Float(schedule.peak)));
-    entries.push(("params", Object::List(numbers.map(|n| Object::Int(n as i64)).collect())));
-    Object::dict(entries)
+    entries.push(("initial_lr", SavedValue::Float(schedule.peak)));
+    entries.push(("params", SavedValue::List(numbers.map(|n| SavedValue::Int(n as i64)).collect())));
+    SavedValue::dict(entries)
 }
 
 /// The states of the tensors in the order of files.
-pub(super) fn stored<'a>(
+pub(super) fn states_in_file_order<'a>(
     optimizer: &'a Optimizer,
-    trained: &[Trained],
+    trained: &[TrainedTensor],
 ) -> Vec<[std::borrow::Cow<'a, [f32]>; 2]> {
     let states = optimizer.state().iter().zip(trained);
     states.map(|(TensorState { first, second }, t)| [t.stored(first), t.stored(second)]).collect()
 }
 
 /// The state dict of torch's `LambdaLR`.
-pub(super) fn scheduler(schedule: &Schedule, step: u64) -> Object<'static> {
-    let both = |value: f64| Object::List(vec![Object::Float(value), Object::Float(value)]);
-    Object::dict([
+pub(super) fn scheduler(schedule: &Schedule, step: u64) -> SavedValue<'static> {
+    let both = |value: f64| SavedValue::List(vec![SavedValue::Float(value), SavedValue::Float(value)]);
+    SavedValue::dict([
         ("base_lrs", both(schedule.peak)),
-        ("last_epoch", Object::Int(step as i64)),
-        ("_step_count", Object::Int(step as i64 + 1)),
-        ("_is_initial", Object::Bool(false)),
-        ("_get_lr_called_within_step", Object::Bool(false)),
+        ("last_epoch", SavedValue::Int(step as i64)),
+        ("_step_count", SavedValue::Int(step as i64 + 1)),
+        ("_is_initial", SavedValue::Bool(false)),
+        ("_get_lr_called_within_step", SavedValue::Bool(false)),
         ("_last_lr", both(schedule.rate(step))),
-        ("lr_lambdas", Object::List(vec![Object::Dict(Vec::new()), Object::Dict(Vec::new())])),
+        ("lr_lambdas", SavedValue::List(vec![SavedValue::Dict(Vec::new()), SavedValue::Dict(Vec::new())])),
     ])
 }
 
@@ -161,7 +166,7 @@ impl TrainingState {
             })
         };
         let evaluated =
-            |line: &Evaluated| json!({ "epoch": line.epoch, "eval_loss": line.loss, "step": line.step });
+            |line: &EvaluationLoss| json!({ "epoch": line.epoch, "eval_loss": line.loss, "step": line.step });
         let mut history: Vec<Value> = self.log.iter().map(line).collect();
         history.extend(self.evaluations.iter().map(evaluated));
         // Stable: the loss of a step stands before its evaluation.
@@ -203,7 +208,7 @@ impl TrainingState {
     }
 
     /// `gstore_state.json`, with the digests of files next to it.
-    pub(super) fn own_state(&self, files: &BTreeMap<&'static str, Digest>) -> Value {
+    pub(super) fn gstore_state(&self, files: &BTreeMap<&'static str, Digest>) -> Value {
         json!({
             "version": 1,
             "step": self.step,

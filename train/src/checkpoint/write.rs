@@ -3,14 +3,14 @@
 use std::path::Path;
 
 use gstore_model::Backend;
-use gstore_model::weights::{OwnState, write_tensors, write_torch};
+use gstore_model::weights::{GstoreState, write_tensors, write_torch};
 
 use super::json::write_json;
 use super::state::TrainingState;
 use super::{Checkpoint, config, digests, folder, state};
 use crate::error::TrainError;
 use crate::parameters::Parameters;
-use crate::request::{Method, TrainRequest};
+use crate::request::{TrainMethod, TrainRequest};
 use crate::trainer::Trainer;
 
 /// Writes `checkpoint-N` for the steps that were taken.
@@ -20,7 +20,7 @@ pub(crate) fn write<B: Backend + Clone>(
     training: &TrainingState,
 ) -> Result<Checkpoint, TrainError> {
     let (output, name) = (&request.output, format!("checkpoint-{}", training.step));
-    folder::make(output, &name, |folder| fill(folder, request, trainer, training))?;
+    folder::write_folder(output, &name, |folder| fill(folder, request, trainer, training))?;
     Ok(Checkpoint { step: training.step, folder: output.join(name) })
 }
 
@@ -33,12 +33,12 @@ fn fill<B: Backend + Clone>(
     fill_weights(folder, request, &trainer.parameters)?;
     let parameters = &trainer.parameters;
     let (optimizer, trained) = (&trainer.optimizer, parameters.trained());
-    let (stored, step) = (state::stored(optimizer, trained), [optimizer.steps() as f32]);
+    let (stored, step) = (state::states_in_file_order(optimizer, trained), [optimizer.steps() as f32]);
     let object = state::optimizer(optimizer, trained, &stored, &step, &training.schedule);
     write_torch(&folder.join("optimizer.pt"), "optimizer", &object)?;
     let scheduler = state::scheduler(&training.schedule, training.step);
     write_torch(&folder.join("scheduler.pt"), "scheduler", &scheduler)?;
-    write_json(&folder.join(OwnState::FILE), &training.own_state(&digests::digests(folder)?))?;
+    write_json(&folder.join(GstoreState::FILE), &training.gstore_state(&digests::digests(folder)?))?;
     write_json(&folder.join("trainer_state.json"), &training.trainer_state())
 }
 
@@ -50,7 +50,7 @@ pub(crate) fn write_weights<B: Backend + Clone>(
     request: &TrainRequest,
     parameters: &Parameters<B>,
 ) -> Result<(), TrainError> {
-    folder::make(output, name, |folder| fill_weights(folder, request, parameters))
+    folder::write_folder(output, name, |folder| fill_weights(folder, request, parameters))
 }
 
 fn fill_weights<B: Backend + Clone>(
@@ -59,17 +59,17 @@ fn fill_weights<B: Backend + Clone>(
     parameters: &Parameters<B>,
 ) -> Result<(), TrainError> {
     match &request.method {
-        Method::Lora(choice) => {
+        TrainMethod::Lora(choice) => {
             let config =
                 config::adapter(choice, request.steps.dropout.lora, &request.model, parameters.decoder())?;
             write_json(&folder.join("adapter_config.json"), &config)?;
             weights(&folder.join("adapter_model.safetensors"), parameters, "base_model.model.")?;
         }
-        Method::Adapter(from) => {
+        TrainMethod::Adapter(from) => {
             config::copy_adapter(from, request.steps.dropout.lora, folder)?;
             weights(&folder.join("adapter_model.safetensors"), parameters, "base_model.model.")?;
         }
-        Method::Full | Method::FromScratch => {
+        TrainMethod::Full | TrainMethod::FromScratch => {
             config::copy_model_files(&request.model, request.tokenizer(), folder)?;
             weights(&folder.join("model.safetensors"), parameters, "")?;
         }

@@ -1,7 +1,7 @@
 //! An ensemble at work: several copies at once, each from the same starting point.
 
+mod existing_models;
 mod forecast;
-mod found;
 
 use std::ops::ControlFlow;
 use std::path::Path;
@@ -11,22 +11,22 @@ use std::sync::{Mutex, PoisonError};
 use gstore_core::parallel::{each, ordered};
 use gstore_core::{Cancel, CheckpointId};
 use gstore_model::weights::{Adapter, BaseDigest, ModelFolder};
-use gstore_model::{Backend, Model, Numbered};
+use gstore_model::{Backend, Model, MultiDevice};
 use serde_json::{Value, json};
 
-use super::member::{Member, NOTE, Refused, Trained, name, remove};
-use super::noise::Draw;
-use super::outcome::{AfterModels, EnsembleObserver, EnsembleOutcome, PreparedStates};
+use super::member::{Member, MemberOutcome, NOTE, RefusedMember, name, remove};
+use super::noise::ModelDraw;
+use super::outcome::{EnsembleObserver, EnsembleOutcome, ModelsCallback, PreparedStates};
 use super::request::{BaseStates, EnsembleRequest};
 use crate::checkpoint::{make_json, write_weights};
 use crate::error::TrainError;
-use crate::observer::Observer;
+use crate::observer::TrainObserver;
 use crate::optimizer::Optimizer;
-use crate::order::Steps;
+use crate::order::StepPlan;
 use crate::parameters::Parameters;
-use crate::perturbed::{PerturbedHead, PerturbedRow, Start, StatesOf};
-use crate::prepare::Prepared as Training;
-use crate::request::Method;
+use crate::perturbed::{EnsembleStart, PerturbedHead, PerturbedRow, StatesDescription};
+use crate::prepare::PreparedTraining as Training;
+use crate::request::TrainMethod;
 use crate::schedule::Schedule;
 use crate::start::identity;
 use crate::trainer::{Trainer, TrainerOptions};
@@ -38,29 +38,29 @@ pub(super) struct Ensemble<B: Backend> {
     request: EnsembleRequest,
     training: Training,
     /// On each device, the same.
-    starts: Vec<Start<B>>,
+    starts: Vec<EnsembleStart<B>>,
     /// Of the base, for the identities of adapters.
     digest: Option<BaseDigest>,
     /// Rows of a model, and the places of each step among them.
     size: usize,
-    steps: Steps,
+    steps: StepPlan,
     schedule: Schedule,
     asked: Value,
-    states: StatesOf,
+    states: StatesDescription,
     /// Whether the folder says where the starting point is.
     noted: Mutex<bool>,
 }
 
 /// Notes of the preparation go to the ensemble's observer.
-struct Notes<'a>(&'a mut dyn EnsembleObserver);
+struct NoteForwarder<'a>(&'a mut dyn EnsembleObserver);
 
-impl Observer for Notes<'_> {
+impl TrainObserver for NoteForwarder<'_> {
     fn note(&mut self, message: &str) {
         self.0.note(message);
     }
 }
 
-impl<B: Numbered> Ensemble<B> {
+impl<B: MultiDevice> Ensemble<B> {
     /// Reads data and starting point; writes nothing.
     pub fn load(
         request: &EnsembleRequest,
@@ -71,7 +71,7 @@ impl<B: Numbered> Ensemble<B> {
         request.check()?;
         // Before data is read: one may not be there.
         let others = request.training.compute.others(&backend)?;
-        let training = Training::new(&request.training, &mut Notes(observer), cancel)?;
+        let training = Training::new(&request.training, &mut NoteForwarder(observer), cancel)?;
         let mut request = request.clone();
         request.training = training.request.clone();
         let (size, steps) = request.steps(training.samples.len())?;
@@ -81,7 +81,7 @@ impl<B: Numbered> Ensemble<B> {
         for (key, value) in more.as_object().into_iter().flatten() {
             asked[key] = value.clone();
         }
-        let states = StatesOf {
+        let states = StatesDescription {
             model: format!(
                 "{} {} {}",
                 asked["model"].as_str().unwrap_or_default(),
@@ -93,7 +93,7 @@ impl<B: Numbered> Ensemble<B> {
             rows: training.samples.iter().map(|sample| sample.scored_tokens()).collect(),
         };
         let digest = match (&request.training.method, base) {
-            (Method::Lora(_) | Method::Adapter(_), Some(base)) => Some(BaseDigest::new(base)?),
+            (TrainMethod::Lora(_) | TrainMethod::Adapter(_), Some(base)) => Some(BaseDigest::new(base)?),
             _ => None,
         };
         let schedule = request.training.schedule(steps.total());
@@ -120,7 +120,7 @@ impl<B: Numbered> Ensemble<B> {
             _ if !self.request.perturbation.needs_base() => false,
             BaseStates::Forward => false,
             BaseStates::Auto => {
-                let is_full = self.request.training.method == Method::Full;
+                let is_full = self.request.training.method == TrainMethod::Full;
                 is_full || self.request.states_file().is_file() || self.states.bytes() <= BaseStates::LARGE
             }
         }
@@ -163,7 +163,7 @@ impl<B: Numbered> Ensemble<B> {
     pub fn train<E: From<TrainError>>(
         mut self,
         observer: &mut dyn EnsembleObserver,
-        after: AfterModels<'_, E>,
+        after: ModelsCallback<'_, E>,
         cancel: &Cancel,
     ) -> Result<EnsembleOutcome, E> {
         let range = self.request.models.clone();
@@ -191,8 +191,9 @@ impl<B: Numbered> Ensemble<B> {
             // Each thread has its device, which trains a model from its beginning to its end.
             let next = AtomicUsize::new(0);
             let start = || &self.starts[next.fetch_add(1, Ordering::Relaxed) % self.starts.len()];
-            let work = |start: &mut &Start<B>, at: usize| self.model(models[at], start, at_once, cancel);
-            let take = |(trained, cut): (Trained, Option<String>)| {
+            let work =
+                |start: &mut &EnsembleStart<B>, at: usize| self.model(models[at], start, at_once, cancel);
+            let take = |(trained, cut): (MemberOutcome, Option<String>)| {
                 // Models take the same memory: what is said of one goes for all.
                 if let Some(cut) = cut.filter(|_| !told) {
                     observer.note(&cut);
@@ -234,7 +235,7 @@ impl<B: Numbered> Ensemble<B> {
         }
         let training = &self.request.training;
         let adapter = match &training.method {
-            Method::Adapter(folder) => Some(std::path::absolute(folder)?),
+            TrainMethod::Adapter(folder) => Some(std::path::absolute(folder)?),
             _ => None,
         };
         let model = std::path::absolute(&training.model)?;
@@ -253,25 +254,25 @@ impl<B: Numbered> Ensemble<B> {
     fn model(
         &self,
         model: u64,
-        start: &Start<B>,
+        start: &EnsembleStart<B>,
         at_once: usize,
         cancel: &Cancel,
-    ) -> Result<(Trained, Option<String>), TrainError> {
+    ) -> Result<(MemberOutcome, Option<String>), TrainError> {
         let members = self.request.members();
-        if let Some(there) = Trained::read(&members, model, Some(&self.asked))? {
+        if let Some(there) = MemberOutcome::read(&members, model, Some(&self.asked))? {
             self.note_start()?;
             return Ok((there, None));
         }
         let training = &self.request.training;
-        let draw = Draw::new(training.batching.seed, model, &self.training.rows, self.size)?;
+        let draw = ModelDraw::new(training.batching.seed, model, &self.training.rows, self.size)?;
         let threads = (training.compute.threads / at_once).max(1);
         let mut cut = None;
         let trained = match self.run(model, start, (&draw, threads), cancel) {
             Ok((parameters, objective)) => {
-                cut = parameters.at_once.note_of(Some("batch_tokens"), at_once);
+                cut = parameters.backoff.note_of(Some("batch_tokens"), at_once);
                 write_weights(&members, &name(model), training, &parameters)?;
                 let folder = members.join(name(model));
-                Trained::Complete(Member {
+                MemberOutcome::Complete(Member {
                     model,
                     seed: draw.seed,
                     checkpoint: self.checkpoint(&folder)?,
@@ -284,7 +285,7 @@ impl<B: Numbered> Ensemble<B> {
                 })
             }
             Err(TrainError::NotFinite { found, value, .. }) => {
-                Trained::Refused(Refused { model, reason: format!("{found} is {value}") })
+                MemberOutcome::Refused(RefusedMember { model, reason: format!("{found} is {value}") })
             }
             Err(error) => return Err(error),
         };
@@ -301,10 +302,15 @@ impl<B: Numbered> Ensemble<B> {
     }
 
     /// A trainer of a model that has taken no step, on the device of its start.
-    fn trainer(&self, start: &Start<B>, draw: &Draw, threads: usize) -> Result<Trainer<B>, TrainError> {
+    fn trainer(
+        &self,
+        start: &EnsembleStart<B>,
+        draw: &ModelDraw,
+        threads: usize,
+    ) -> Result<Trainer<B>, TrainError> {
         let training = &self.request.training;
         let choice = match &training.method {
-            Method::Lora(choice) => Some(choice),
+            TrainMethod::Lora(choice) => Some(choice),
             _ => None,
         };
         let parameters = start.copy(choice, draw.seed)?;
@@ -314,7 +320,7 @@ impl<B: Numbered> Ensemble<B> {
     }
 
     /// The rows of a step, by their places among those of a model.
-    fn rows(&self, draw: &Draw, batch: Vec<Vec<usize>>) -> Vec<PerturbedRow<'_>> {
+    fn rows(&self, draw: &ModelDraw, batch: Vec<Vec<usize>>) -> Vec<PerturbedRow<'_>> {
         let row = |place: usize| PerturbedRow {
             sample: &self.training.samples[draw.samples[place]],
             number: draw.samples[place],
@@ -327,8 +333,8 @@ impl<B: Numbered> Ensemble<B> {
     fn run(
         &self,
         model: u64,
-        start: &Start<B>,
-        (draw, threads): (&Draw, usize),
+        start: &EnsembleStart<B>,
+        (draw, threads): (&ModelDraw, usize),
         cancel: &Cancel,
     ) -> Result<(Parameters<B>, Vec<f64>), TrainError> {
         let mut trainer = self.trainer(start, draw, threads)?;
@@ -362,16 +368,16 @@ fn start<B: Backend + Clone>(
     request: &EnsembleRequest,
     base: Option<&ModelFolder>,
     backend: B,
-) -> Result<Start<B>, TrainError> {
+) -> Result<EnsembleStart<B>, TrainError> {
     let base = base.ok_or_else(|| TrainError::Option("copies need a model to begin at".to_owned()))?;
     Ok(match &request.training.method {
-        Method::Lora(choice) => {
+        TrainMethod::Lora(choice) => {
             choice.resolve(base.decoder())?;
-            Start::of_base(Model::load(base, backend, &mut |_, _| Ok(()))?)
+            EnsembleStart::of_base(Model::load(base, backend, &mut |_, _| Ok(()))?)
         }
-        Method::Adapter(folder) => {
-            Start::new(Parameters::from_adapter(base, &Adapter::open(folder)?, backend)?)
+        TrainMethod::Adapter(folder) => {
+            EnsembleStart::new(Parameters::from_adapter(base, &Adapter::open(folder)?, backend)?)
         }
-        _ => Start::new(Parameters::full(base, backend)?),
+        _ => EnsembleStart::new(Parameters::full(base, backend)?),
     })
 }

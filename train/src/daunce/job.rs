@@ -4,7 +4,7 @@ use gstore_core::Cancel;
 use gstore_model::with_backend;
 
 use super::ensemble::{Ensemble, EnsembleForecast};
-use super::outcome::{AfterModels, EnsembleObserver, EnsembleOutcome, PreparedStates};
+use super::outcome::{EnsembleObserver, EnsembleOutcome, ModelsCallback, PreparedStates};
 use super::request::{BaseStates, EnsembleRequest};
 use crate::error::TrainError;
 
@@ -18,7 +18,7 @@ use crate::error::TrainError;
 pub fn train<E: From<TrainError>>(
     request: &EnsembleRequest,
     observer: &mut dyn EnsembleObserver,
-    after: AfterModels<'_, E>,
+    after: ModelsCallback<'_, E>,
     cancel: &Cancel,
 ) -> Result<EnsembleOutcome, E> {
     let compute = &request.training.compute;

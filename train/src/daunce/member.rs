@@ -26,11 +26,11 @@ const OPTIONS: [(&str, &str); 8] = [
 
 /// A model of an ensemble.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Trained {
+pub enum MemberOutcome {
     /// One that is complete.
     Complete(Member),
     /// One that is none: it diverged.
-    Refused(Refused),
+    Refused(RefusedMember),
 }
 
 /// A complete model.
@@ -58,29 +58,29 @@ pub struct Member {
 
 /// A model that diverged.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Refused {
+pub struct RefusedMember {
     /// Its number.
     pub model: u64,
     /// What happened.
     pub reason: String,
 }
 
-impl Trained {
+impl MemberOutcome {
     /// Its number.
     pub fn model(&self) -> u64 {
         match self {
-            Trained::Complete(member) => member.model,
-            Trained::Refused(refused) => refused.model,
+            MemberOutcome::Complete(member) => member.model,
+            MemberOutcome::Refused(refused) => refused.model,
         }
     }
 
     /// Writes the record; weights have to be there already.
     pub(super) fn write(&self, members: &Path, asked: &Value) -> Result<(), TrainError> {
         let record = match self {
-            Trained::Refused(Refused { model, reason }) => {
+            MemberOutcome::Refused(RefusedMember { model, reason }) => {
                 json!({ "version": 1, "model": model, "refused": reason, "asked": asked })
             }
-            Trained::Complete(member) => json!({
+            MemberOutcome::Complete(member) => json!({
                 "version": 1,
                 "model": member.model,
                 "seed": member.seed,
@@ -104,7 +104,7 @@ impl Trained {
         members: &Path,
         model: u64,
         asked: Option<&Value>,
-    ) -> Result<Option<Trained>, TrainError> {
+    ) -> Result<Option<MemberOutcome>, TrainError> {
         let path = members.join(format!("{}.json", name(model)));
         if !path.is_file() {
             return Ok(None);
@@ -117,12 +117,12 @@ impl Trained {
             return Err(TrainError::OtherTraining { folder: path, what });
         }
         if let Some(reason) = record["refused"].as_str() {
-            return Ok(Some(Trained::Refused(Refused { model, reason: reason.to_owned() })));
+            return Ok(Some(MemberOutcome::Refused(RefusedMember { model, reason: reason.to_owned() })));
         }
         let member = complete(members, model, &record);
         let member = member.ok_or_else(|| bad("this is not a record of a trained model".to_owned()))?;
         let gone = member.folder.as_ref().is_some_and(|folder| !folder.is_dir());
-        Ok(if gone { None } else { Some(Trained::Complete(member)) })
+        Ok(if gone { None } else { Some(MemberOutcome::Complete(member)) })
     }
 }
 
@@ -148,7 +148,7 @@ fn complete(members: &Path, model: u64, record: &Value) -> Option<Member> {
 pub fn forget_weights(output: &Path, member: &Member) -> Result<Member, TrainError> {
     let members = output.join("members");
     let without = Member { folder: None, ..member.clone() };
-    Trained::Complete(without.clone()).write(&members, &member.asked)?;
+    MemberOutcome::Complete(without.clone()).write(&members, &member.asked)?;
     if let Some(folder) = &member.folder {
         fs_err::remove_dir_all(folder)?;
     }
@@ -160,7 +160,7 @@ pub(super) const NOTE: &str = "ensemble.json";
 
 /// The starting point of a folder's models.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct StartNote {
+pub struct StartRecord {
     /// Identity of its weights.
     pub checkpoint: String,
     /// Folder of the base model, as it was when the models were trained.
@@ -173,7 +173,7 @@ pub struct StartNote {
 ///
 /// # Errors
 /// A folder that no ensemble was trained in.
-pub fn read_start(output: &Path) -> Result<StartNote, TrainError> {
+pub fn read_start(output: &Path) -> Result<StartRecord, TrainError> {
     let path = output.join(NOTE);
     let bad = |what: String| TrainError::Checkpoint { folder: output.to_owned(), what };
     if !path.is_file() {
@@ -184,20 +184,20 @@ pub fn read_start(output: &Path) -> Result<StartNote, TrainError> {
     let text = |key: &str| note[key].as_str().map(str::to_owned);
     let start = text("start").zip(text("model"));
     let (checkpoint, model) = start.ok_or_else(|| bad(format!("{NOTE} names no starting point")))?;
-    Ok(StartNote { checkpoint, model, adapter: text("adapter") })
+    Ok(StartRecord { checkpoint, model, adapter: text("adapter") })
 }
 
 /// The models of a folder by number, which all have to be of one ensemble.
 ///
 /// # Errors
 /// A damaged record, models of different ensembles, and a folder without any.
-pub fn read_members(output: &Path) -> Result<Vec<Trained>, TrainError> {
+pub fn read_members(output: &Path) -> Result<Vec<MemberOutcome>, TrainError> {
     let members = output.join("members");
-    let mut found: Vec<Trained> = Vec::new();
+    let mut found: Vec<MemberOutcome> = Vec::new();
     let mut asked: Option<Value> = None;
     for model in numbers(&members)? {
-        let Some(trained) = Trained::read(&members, model, asked.as_ref())? else { continue };
-        if let Trained::Complete(member) = &trained {
+        let Some(trained) = MemberOutcome::read(&members, model, asked.as_ref())? else { continue };
+        if let MemberOutcome::Complete(member) = &trained {
             asked.get_or_insert_with(|| member.asked.clone());
         }
         found.push(trained);

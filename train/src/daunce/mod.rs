@@ -2,8 +2,10 @@
 //! many of them.
 //!
 //! In layers, each of which uses those before it alone:
-//! - [`RowTerms`] and [`Perturbation`] are the objective over logits, in f64; [`Draw`] is what a model draws
-//! - [`Start`] is the point that all copies begin at, with its hidden states in a file or computed when needed
+//! - [`RowTerms`] and [`Perturbation`] are the objective over logits, in f64; [`ModelDraw`] is what a model
+//!   draws
+//! - [`EnsembleStart`] is the point that all copies begin at, with its hidden states in a file or computed
+//!   when needed
 //! - [`PerturbedHead`] makes the objective the loss of a [`crate::Trainer`]'s step
 //! - [`train`] is the whole job: [`EnsembleRequest`], models, folders, resumption; [`prepare`] makes the file of
 //!   hidden states alone, [`forecast`] tells what it will take
@@ -22,9 +24,13 @@ mod request;
 
 pub use ensemble::EnsembleForecast;
 pub use job::{forecast, prepare, train};
-pub use member::{Member, Refused, StartNote, Trained, forget_weights, read_members, read_start};
-pub use noise::Draw;
-pub use outcome::{AfterModels, EnsembleObserver, EnsembleOutcome, PreparedStates};
+pub use member::{
+    Member, MemberOutcome, RefusedMember, StartRecord, forget_weights, read_members, read_start,
+};
+pub use noise::ModelDraw;
+pub use outcome::{EnsembleObserver, EnsembleOutcome, ModelsCallback, PreparedStates};
 pub use request::{BaseStates, EnsembleRequest, FirstRate, SubsetSize};
 
-pub use crate::perturbed::{Normalizer, Perturbation, PerturbedHead, PerturbedRow, RowTerms, Start, Variant};
+pub use crate::perturbed::{
+    EnsembleStart, Normalizer, Perturbation, PerturbedHead, PerturbedRow, RowTerms, Variant,
+};

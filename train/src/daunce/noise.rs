@@ -8,11 +8,11 @@
 use gstore_core::{Remedy, sha256_hex};
 
 use crate::error::TrainError;
-use crate::random::Stream;
+use crate::random::RandomStream;
 
 /// The rows of one model and their noise.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Draw {
+pub struct ModelDraw {
     /// Seed of whatever else is random: new LoRA factors, dropout.
     pub seed: u64,
     /// Samples that it is trained on, in the order of its steps, without repetition.
@@ -21,20 +21,20 @@ pub struct Draw {
     pub noise: Vec<f64>,
 }
 
-impl Draw {
+impl ModelDraw {
     /// That of model `model` of an ensemble: `size` of the samples whose numbers in the data are `rows`,
     /// without replacement.
     ///
     /// # Errors
     /// More samples than there are.
-    pub fn new(seed: u64, model: u64, rows: &[u64], size: usize) -> Result<Draw, TrainError> {
+    pub fn new(seed: u64, model: u64, rows: &[u64], size: usize) -> Result<ModelDraw, TrainError> {
         check_size(size, rows.len())?;
-        let mut samples = Stream::new(seed, "daunce subset", model).order(rows.len());
+        let mut samples = RandomStream::new(seed, "daunce subset", model).order(rows.len());
         samples.truncate(size);
-        let noise = Stream::new(seed, "daunce noise", model);
-        Ok(Draw {
+        let noise = RandomStream::new(seed, "daunce noise", model);
+        Ok(ModelDraw {
             // 63 bits: every program can keep it as a signed number.
-            seed: Stream::new(seed, "daunce model", model).bits(0) >> 1,
+            seed: RandomStream::new(seed, "daunce model", model).bits(0) >> 1,
             noise: samples.iter().map(|sample| noise.uniform(rows[*sample])).collect(),
             samples,
         })
@@ -72,7 +72,7 @@ mod tests {
     #[test]
     fn models_differ_and_repeat() {
         let rows: Vec<u64> = (0..500).map(|row| 3 * row).collect();
-        let draw = |model| Draw::new(7, model, &rows, 200).unwrap();
+        let draw = |model| ModelDraw::new(7, model, &rows, 200).unwrap();
         assert_eq!(draw(3), draw(3));
         let seeds: std::collections::BTreeSet<u64> = (0..100).map(|model| draw(model).seed).collect();
         assert_eq!(seeds.len(), 100);
@@ -93,7 +93,7 @@ mod tests {
     fn noise_belongs_to_a_row() {
         let (all, some): (Vec<u64>, Vec<u64>) = ((0..50).collect(), (0..50).step_by(2).collect());
         let of = |rows: &[u64]| {
-            let draw = Draw::new(1, 4, rows, rows.len()).unwrap();
+            let draw = ModelDraw::new(1, 4, rows, rows.len()).unwrap();
             let pairs =
                 draw.samples.iter().zip(&draw.noise).map(|(sample, xi)| (rows[*sample], xi.to_bits()));
             pairs.collect::<std::collections::BTreeMap<u64, u64>>()
@@ -104,7 +104,7 @@ mod tests {
 
     #[test]
     fn no_row_comes_twice() {
-        let error = Draw::new(1, 0, &[1, 2, 3], 4).unwrap_err().to_string();
+        let error = ModelDraw::new(1, 0, &[1, 2, 3], 4).unwrap_err().to_string();
         assert!(error.contains('4') && error.contains('3'), "{error}");
     }
 }

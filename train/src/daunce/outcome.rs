@@ -3,7 +3,7 @@
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 
-use super::member::Trained;
+use super::member::MemberOutcome;
 
 /// Hears how an ensemble goes on.
 pub trait EnsembleObserver {
@@ -12,11 +12,11 @@ pub trait EnsembleObserver {
     /// Models begin; `done` of `total` were there before, and `at_once` are trained at the same time.
     fn begin(&mut self, _done: u64, _total: u64, _at_once: usize) {}
     /// A model is complete or refused.
-    fn trained(&mut self, _trained: &Trained) {}
+    fn trained(&mut self, _trained: &MemberOutcome) {}
 }
 
 /// What is done with models once they are trained or refused; it may end the job.
-pub type AfterModels<'a, E> = &'a mut dyn FnMut(&[Trained]) -> Result<ControlFlow<()>, E>;
+pub type ModelsCallback<'a, E> = &'a mut dyn FnMut(&[MemberOutcome]) -> Result<ControlFlow<()>, E>;
 
 /// How the job ended.
 #[derive(Debug, Clone, PartialEq)]
@@ -25,7 +25,7 @@ pub struct EnsembleOutcome {
     /// to stop, and the same request goes on.
     pub finished: bool,
     /// Models by number, those that were there before among them.
-    pub models: Vec<Trained>,
+    pub models: Vec<MemberOutcome>,
     /// Identity of the weights that all started from.
     pub start: String,
     /// Rows that models are drawn from.

@@ -6,9 +6,9 @@ use std::path::PathBuf;
 use serde_json::{Value, json};
 
 use crate::error::TrainError;
-use crate::order::{Leftover, Plan, Steps};
+use crate::order::{LeftoverBatches, SampleOrder, StepPlan};
 use crate::perturbed::Perturbation;
-use crate::request::{Method, TrainRequest};
+use crate::request::{TrainMethod, TrainRequest};
 use crate::schedule::Schedule;
 
 /// An ensemble, and which of its models are wanted.
@@ -135,7 +135,7 @@ impl EnsembleRequest {
         if count > Self::MOST {
             return Err(TrainError::Option(format!("{count} models are asked for: at most {}", Self::MOST)));
         }
-        if training.method == Method::FromScratch {
+        if training.method == TrainMethod::FromScratch {
             return refuse(
                 "copies begin at a trained model: random weights have no losses that mean anything",
             );
@@ -163,7 +163,7 @@ impl EnsembleRequest {
     ///
     /// # Errors
     /// More rows than there are, and no step.
-    pub(super) fn steps(&self, rows: usize) -> Result<(usize, Steps), TrainError> {
+    pub(super) fn steps(&self, rows: usize) -> Result<(usize, StepPlan), TrainError> {
         let batching = &self.training.batching;
         let of_steps = batching
             .max_steps
@@ -175,8 +175,14 @@ impl EnsembleRequest {
         };
         super::noise::check_size(size, rows)?;
         let per_step = (batching.micro, batching.accumulate);
-        let steps =
-            Steps::new(Plan::InOrder, size, per_step, Leftover::Step, batching.epochs, batching.max_steps)?;
+        let steps = StepPlan::new(
+            SampleOrder::InOrder,
+            size,
+            per_step,
+            LeftoverBatches::Step,
+            batching.epochs,
+            batching.max_steps,
+        )?;
         Ok((size, steps))
     }
 

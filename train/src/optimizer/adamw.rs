@@ -1,6 +1,6 @@
 //! AdamW (Loshchilov and Hutter 2019) as torch computes it.
 
-use super::Part;
+use super::TensorUpdate;
 
 /// Constants of AdamW.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -26,11 +26,11 @@ impl AdamW {
     pub(super) fn apply(
         &self,
         (rate, step): (f64, u64),
-        part: Part<'_>,
+        part: TensorUpdate<'_>,
         first: &mut [f32],
         second: &mut [f32],
     ) {
-        let Part { values, grad, scale, decays } = part;
+        let TensorUpdate { values, grad, scale, decays } = part;
         let power = |beta: f64| 1.0 - beta.powi(i32::try_from(step).unwrap_or(i32::MAX));
         let keep = if decays { (1.0 - rate * self.weight_decay) as f32 } else { 1.0 };
         let size = (rate / power(self.beta1)) as f32;
@@ -58,14 +58,14 @@ mod tests {
         let (mut first, mut second) = ([0.0; 3], [0.0; 3]);
         let adamw = AdamW { weight_decay: 0.5, ..AdamW::default() };
         let grad = [0.3, -5.0, 1e-3];
-        let part = Part { values: &mut values, grad: &grad, scale: 1.0, decays: true };
+        let part = TensorUpdate { values: &mut values, grad: &grad, scale: 1.0, decays: true };
         adamw.apply((0.1, 1), part, &mut first, &mut second);
         let decayed = [0.95 - 0.1, -1.9 + 0.1, 2.85 - 0.1];
         for (value, expected) in values.iter().zip(decayed) {
             assert!((value - expected).abs() < 1e-5, "{value} {expected}");
         }
         let mut plain = [1.0];
-        let part = Part { values: &mut plain, grad: &[0.0], scale: 1.0, decays: false };
+        let part = TensorUpdate { values: &mut plain, grad: &[0.0], scale: 1.0, decays: false };
         adamw.apply((0.1, 1), part, &mut [0.0], &mut [0.0]);
         assert_eq!(plain, [1.0]);
     }

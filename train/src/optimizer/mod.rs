@@ -69,7 +69,7 @@ fn chunks(kept: &mut [f32]) -> impl Iterator<Item = &mut [f32]> {
 }
 
 /// One tensor's part of a step, or a chunk of it.
-pub struct Part<'a> {
+pub struct TensorUpdate<'a> {
     /// Its values.
     pub values: &'a mut [f32],
     /// Its gradient.
@@ -125,17 +125,17 @@ impl Optimizer {
     }
 
     /// Changes the tensors at rate `rate`.
-    pub fn step(&mut self, rate: f64, parts: Vec<Part<'_>>, threads: usize) {
+    pub fn step(&mut self, rate: f64, parts: Vec<TensorUpdate<'_>>, threads: usize) {
         self.step += 1;
         let (kind, step) = (self.kind, self.step);
         let mut work = Vec::new();
-        for (state, Part { values, grad, scale, decays }) in self.state.iter_mut().zip(parts) {
+        for (state, TensorUpdate { values, grad, scale, decays }) in self.state.iter_mut().zip(parts) {
             let [first, second] = kind.keeps().map(|keeps| if keeps { values.len() } else { 0 });
             state.first.resize(first, 0.0);
             state.second.resize(second, 0.0);
             let kept = chunks(&mut state.first).zip(chunks(&mut state.second));
             for ((values, grad), kept) in values.chunks_mut(CHUNK).zip(grad.chunks(CHUNK)).zip(kept) {
-                work.push(Mutex::new(Some((Part { values, grad, scale, decays }, kept))));
+                work.push(Mutex::new(Some((TensorUpdate { values, grad, scale, decays }, kept))));
             }
         }
         let never = Cancel::new();

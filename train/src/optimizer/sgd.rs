@@ -1,6 +1,6 @@
 //! Stochastic gradient descent with momentum as torch computes it: the decay is added to the gradient.
 
-use super::Part;
+use super::TensorUpdate;
 
 /// Constants of SGD.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
@@ -12,8 +12,8 @@ pub struct Sgd {
 }
 
 impl Sgd {
-    pub(super) fn apply(&self, rate: f64, part: Part<'_>, kept: &mut [f32]) {
-        let Part { values, grad, scale, decays } = part;
+    pub(super) fn apply(&self, rate: f64, part: TensorUpdate<'_>, kept: &mut [f32]) {
+        let TensorUpdate { values, grad, scale, decays } = part;
         let decay = if decays { self.weight_decay as f32 } else { 0.0 };
         let (momentum, rate) = (self.momentum as f32, rate as f32);
         if self.momentum == 0.0 {
@@ -40,13 +40,17 @@ mod tests {
         let (mut values, mut kept) = ([1.0], [0.0]);
         for expected in [0.9, 0.75] {
             // Half of a gradient of two.
-            let part = Part { values: &mut values, grad: &[2.0], scale: 0.5, decays: true };
+            let part = TensorUpdate { values: &mut values, grad: &[2.0], scale: 0.5, decays: true };
             sgd.apply(0.1, part, &mut kept);
             assert!((values[0] - expected).abs() < 1e-6, "{values:?}");
         }
         let plain = Sgd { momentum: 0.0, weight_decay: 0.1 };
         let mut values = [2.0];
-        plain.apply(0.5, Part { values: &mut values, grad: &[1.0], scale: 1.0, decays: true }, &mut []);
+        plain.apply(
+            0.5,
+            TensorUpdate { values: &mut values, grad: &[1.0], scale: 1.0, decays: true },
+            &mut [],
+        );
         assert!((values[0] - (2.0 - 0.5 * 1.2)).abs() < 1e-6);
     }
 }

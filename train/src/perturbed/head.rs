@@ -3,9 +3,9 @@
 use gstore_model::{Backend, Forward, Model, Sink, StartingPoint};
 
 use super::objective::{Normalizer, Perturbation, Variant};
-use super::start::Start;
+use super::start::EnsembleStart;
 use crate::error::TrainError;
-use crate::sample::{Sample, Term, Weighted};
+use crate::sample::{PerturbationTerm, Sample, WeightedSample};
 
 /// A row of a perturbed step.
 #[derive(Debug, Clone, Copy)]
@@ -23,14 +23,14 @@ pub struct PerturbedHead<'a, B: Backend> {
     /// Variant and scales.
     pub perturbation: Perturbation,
     /// The starting point.
-    pub start: &'a Start<B>,
+    pub start: &'a EnsembleStart<B>,
 }
 
 /// The rows of a step with the weights of their tokens; none if nothing is scored.
 pub(crate) fn weighted<'a>(
     rows: &[PerturbedRow<'a>],
     perturbation: &Perturbation,
-) -> Option<Vec<Weighted<'a>>> {
+) -> Option<Vec<WeightedSample<'a>>> {
     let all: usize = rows.iter().map(|row| row.sample.scored_tokens()).sum();
     if all == 0 {
         return None;
@@ -42,8 +42,8 @@ pub(crate) fn weighted<'a>(
             Normalizer::Step => all as f64 / count,
             Normalizer::Row => row.sample.scored_tokens().max(1) as f64,
         };
-        let term = Term { number: row.number, xi: row.xi, tokens };
-        Weighted { sample: row.sample, weight: (gamma / (count * tokens)) as f32, term: Some(term) }
+        let term = PerturbationTerm { number: row.number, xi: row.xi, tokens };
+        WeightedSample { sample: row.sample, weight: (gamma / (count * tokens)) as f32, term: Some(term) }
     };
     Some(rows.iter().map(weigh).collect())
 }
@@ -54,18 +54,21 @@ pub(crate) struct PieceHead<'a, B: Backend> {
     hidden: B::Tensor,
     factors: Vec<[f32; 2]>,
     perturbation: Perturbation,
-    terms: Vec<(Term, f64)>,
+    terms: Vec<(PerturbationTerm, f64)>,
     /// What the values of the rows have too much of, weighted.
     surplus: f64,
 }
 
 impl<'a, B: Backend + Clone> PerturbedHead<'a, B> {
     /// None where the plain loss is minimised.
-    pub(crate) fn of_piece(&self, samples: &[Weighted<'_>]) -> Result<Option<PieceHead<'a, B>>, TrainError> {
+    pub(crate) fn of_piece(
+        &self,
+        samples: &[WeightedSample<'_>],
+    ) -> Result<Option<PieceHead<'a, B>>, TrainError> {
         if !self.perturbation.needs_base() {
             return Ok(None);
         }
-        let terms: Option<Vec<(Term, f64)>> =
+        let terms: Option<Vec<(PerturbationTerm, f64)>> =
             samples.iter().map(|w| Some((w.term?, f64::from(w.weight)))).collect();
         let terms = terms.ok_or_else(|| TrainError::Option("samples without noise".to_owned()))?;
         let numbered: Vec<(usize, &Sample)> =

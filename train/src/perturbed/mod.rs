@@ -1,7 +1,8 @@
 //! The perturbed objective (Daunce) as the loss of a step, and the point that it compares with.
 //!
 //! - [`RowTerms`] and [`Perturbation`] are the objective over logits, in f64
-//! - [`Start`] is the point that all copies begin at, with its hidden states in a file or computed when needed
+//! - [`EnsembleStart`] is the point that all copies begin at, with its hidden states in a file or computed
+//!   when needed
 //! - [`PerturbedHead`] makes the objective the loss of a step
 
 mod head;
@@ -12,5 +13,5 @@ mod states;
 pub use head::{PerturbedHead, PerturbedRow};
 pub(crate) use head::{PieceHead, weighted};
 pub use objective::{Normalizer, Perturbation, RowTerms, Variant};
-pub use start::Start;
-pub(crate) use states::{States, StatesOf};
+pub use start::EnsembleStart;
+pub(crate) use states::{StatesDescription, StatesFile};

@@ -5,39 +5,39 @@ use std::path::Path;
 
 use gstore_core::Cancel;
 use gstore_core::parallel::ordered;
-use gstore_model::{Backend, Keep, LastRows, Layout, Model, Pass, Reduction};
+use gstore_model::{Backend, ForwardOptions, LastRows, Layout, Model, Reduction, SavedActivations};
 
-use super::states::{States, StatesOf, StatesWriter};
-use crate::cut::cut;
+use super::states::{StatesDescription, StatesFile, StatesWriter};
 use crate::error::TrainError;
 use crate::lora::LoraChoice;
 use crate::parameters::Parameters;
+use crate::pieces::cut;
 use crate::sample::Sample;
 
 /// The model, and where its hidden states come from.
-pub struct Start<B: Backend> {
-    origin: Origin<B>,
-    states: Option<States>,
+pub struct EnsembleStart<B: Backend> {
+    origin: StartWeights<B>,
+    states: Option<StatesFile>,
 }
 
 /// What copies are made of.
 #[expect(clippy::large_enum_variant, reason = "there is one for all copies")]
-enum Origin<B: Backend> {
+enum StartWeights<B: Backend> {
     /// A base, which new factors leave as it is until the first step.
     Base(Model<B>),
     /// Parameters with values of their own.
     Parameters(Parameters<B>),
 }
 
-impl<B: Backend + Clone> Start<B> {
+impl<B: Backend + Clone> EnsembleStart<B> {
     /// Copies begin at these values.
-    pub fn new(parameters: Parameters<B>) -> Start<B> {
-        Start { origin: Origin::Parameters(parameters), states: None }
+    pub fn new(parameters: Parameters<B>) -> EnsembleStart<B> {
+        EnsembleStart { origin: StartWeights::Parameters(parameters), states: None }
     }
 
     /// Copies get new factors next to this model.
-    pub fn of_base(model: Model<B>) -> Start<B> {
-        Start { origin: Origin::Base(model), states: None }
+    pub fn of_base(model: Model<B>) -> EnsembleStart<B> {
+        EnsembleStart { origin: StartWeights::Base(model), states: None }
     }
 
     /// Parameters for one copy, which share what is not trained with all others. `seed` is that of new
@@ -47,16 +47,16 @@ impl<B: Backend + Clone> Start<B> {
     /// What the backend refuses.
     pub fn copy(&self, choice: Option<&LoraChoice>, seed: u64) -> Result<Parameters<B>, TrainError> {
         match (&self.origin, choice) {
-            (Origin::Parameters(parameters), _) => parameters.duplicate(),
-            (Origin::Base(model), Some(choice)) => Parameters::new_factors(model.share(), choice, seed),
-            (Origin::Base(_), None) => Err(TrainError::Option("which factors are new?".to_owned())),
+            (StartWeights::Parameters(parameters), _) => parameters.duplicate(),
+            (StartWeights::Base(model), Some(choice)) => Parameters::new_factors(model.share(), choice, seed),
+            (StartWeights::Base(_), None) => Err(TrainError::Option("which factors are new?".to_owned())),
         }
     }
 
     pub(crate) fn model(&self) -> Result<&Model<B>, TrainError> {
         match &self.origin {
-            Origin::Base(model) => Ok(model),
-            Origin::Parameters(parameters) => parameters.model(),
+            StartWeights::Base(model) => Ok(model),
+            StartWeights::Parameters(parameters) => parameters.model(),
         }
     }
 
@@ -64,15 +64,15 @@ impl<B: Backend + Clone> Start<B> {
     pub(crate) fn store_states(
         &mut self,
         path: &Path,
-        of: &StatesOf,
+        of: &StatesDescription,
         samples: &[Sample],
         computing: (usize, usize),
         cancel: &Cancel,
     ) -> Result<(), TrainError> {
-        self.states = States::open(path, of)?;
+        self.states = StatesFile::open(path, of)?;
         if self.states.is_none() {
             self.write_states(path, of, samples, computing, cancel)?;
-            self.states = States::open(path, of)?;
+            self.states = StatesFile::open(path, of)?;
         }
         Ok(())
     }
@@ -81,7 +81,7 @@ impl<B: Backend + Clone> Start<B> {
     fn write_states(
         &self,
         path: &Path,
-        of: &StatesOf,
+        of: &StatesDescription,
         samples: &[Sample],
         (threads, piece_tokens): (usize, usize),
         cancel: &Cancel,
@@ -127,7 +127,12 @@ impl<B: Backend + Clone> Start<B> {
     fn forward(&self, samples: &[&Sample]) -> Result<B::Tensor, TrainError> {
         let packed: Vec<_> = samples.iter().map(|sample| sample.packed()).collect();
         let layout = Layout::new(&packed, false, Reduction::Sum);
-        let pass = Pass { last_rows: LastRows::Scored, keep_from: None, keep: Keep::Inputs, tap: None };
+        let pass = ForwardOptions {
+            last_rows: LastRows::Scored,
+            keep_from: None,
+            keep: SavedActivations::Inputs,
+            tap: None,
+        };
         Ok(self.model()?.forward(layout, pass)?.hidden)
     }
 }

@@ -21,8 +21,8 @@ use std::sync::{Mutex, PoisonError};
 
 use serde_json::{Value, json};
 
+use crate::created_folder::CreatedFolder;
 use crate::error::TrainError;
-use crate::made::Made;
 
 const MAGIC: &[u8; 8] = b"gsthid01";
 
@@ -31,7 +31,7 @@ const LINE: usize = 40;
 
 /// What a file has the hidden states of.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct StatesOf {
+pub(crate) struct StatesDescription {
     /// Digest of the model, and how it computes.
     pub model: String,
     /// Digest of the texts.
@@ -42,7 +42,7 @@ pub(crate) struct StatesOf {
     pub rows: Vec<usize>,
 }
 
-impl StatesOf {
+impl StatesDescription {
     /// Bytes of the file, about.
     pub fn bytes(&self) -> u64 {
         let rows: u64 = self.rows.iter().map(|rows| *rows as u64).sum();
@@ -62,7 +62,7 @@ impl StatesOf {
 }
 
 /// A file that is open.
-pub(crate) struct States {
+pub(crate) struct StatesFile {
     path: PathBuf,
     file: Mutex<fs_err::File>,
     width: usize,
@@ -70,18 +70,18 @@ pub(crate) struct States {
     places: Vec<(u64, usize, [u8; 32])>,
 }
 
-impl States {
+impl StatesFile {
     /// The file at `path`; none if it is missing.
     ///
     /// # Errors
     /// A damaged file, and one of another model or other texts.
-    pub fn open(path: &Path, of: &StatesOf) -> Result<Option<States>, TrainError> {
+    pub fn open(path: &Path, of: &StatesDescription) -> Result<Option<StatesFile>, TrainError> {
         let mut file = match fs_err::File::open(path) {
             Ok(file) => file,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(error.into()),
         };
-        let (index, footer) = read_end(&mut file).map_err(|what| damaged(path, &what))?;
+        let (index, footer) = read_end(&mut file).map_err(|what| damaged_states_error(path, &what))?;
         let expected = of.footer(&index);
         for (key, what) in [("model", "another model"), ("texts", "other texts"), ("width", "another model")]
         {
@@ -93,19 +93,19 @@ impl States {
             }
         }
         if footer != expected || index.len() != LINE * of.rows.len() {
-            return Err(damaged(path, "its index does not fit its end"));
+            return Err(damaged_states_error(path, "its index does not fit its end"));
         }
         let mut places = Vec::with_capacity(of.rows.len());
         let mut at = MAGIC.len() as u64;
         for (line, rows) in index.chunks_exact(LINE).zip(&of.rows) {
             let (count, digest) = line.split_at(8);
             if count != (*rows as u64).to_le_bytes() {
-                return Err(damaged(path, "a text has another number of scored tokens"));
+                return Err(damaged_states_error(path, "a text has another number of scored tokens"));
             }
             places.push((at, *rows, digest.try_into().unwrap_or_default()));
             at += 4 * (*rows * of.width) as u64;
         }
-        Ok(Some(States { path: path.to_owned(), file: Mutex::new(file), width: of.width, places }))
+        Ok(Some(StatesFile { path: path.to_owned(), file: Mutex::new(file), width: of.width, places }))
     }
 
     /// Adds the rows of text `text` to `to`.
@@ -114,7 +114,7 @@ impl States {
     /// A file that cannot be read, or whose bytes changed.
     pub fn read(&self, text: usize, to: &mut Vec<f32>) -> Result<(), TrainError> {
         let Some((at, rows, digest)) = self.places.get(text) else {
-            return Err(damaged(&self.path, "it lacks a text"));
+            return Err(damaged_states_error(&self.path, "it lacks a text"));
         };
         let mut bytes = vec![0; 4 * rows * self.width];
         {
@@ -123,7 +123,10 @@ impl States {
             file.read_exact(&mut bytes)?;
         }
         if blake3::hash(&bytes).as_bytes() != digest {
-            return Err(damaged(&self.path, &format!("values of text {text} differ from their digest")));
+            return Err(damaged_states_error(
+                &self.path,
+                &format!("values of text {text} differ from their digest"),
+            ));
         }
         to.extend(bytes.as_chunks::<4>().0.iter().map(|value| f32::from_le_bytes(*value)));
         Ok(())
@@ -157,7 +160,7 @@ fn read_end(file: &mut fs_err::File) -> Result<(Vec<u8>, Value), String> {
     Ok((index, footer))
 }
 
-fn damaged(path: &Path, what: &str) -> TrainError {
+fn damaged_states_error(path: &Path, what: &str) -> TrainError {
     TrainError::Checkpoint {
         folder: path.to_owned(),
         what: format!("the hidden states are damaged: {what}\n  remove the file: it is made again"),
@@ -167,7 +170,7 @@ fn damaged(path: &Path, what: &str) -> TrainError {
 /// A file that is being written.
 pub(crate) struct StatesWriter {
     /// Its folder, unless it is in the working one.
-    _made: Option<Made>,
+    _made: Option<CreatedFolder>,
     path: PathBuf,
     unfinished: PathBuf,
     file: BufWriter<fs_err::File>,
@@ -181,7 +184,7 @@ impl StatesWriter {
     /// A folder that cannot be written to.
     pub fn new(path: &Path) -> Result<StatesWriter, TrainError> {
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-        let made = folder.map(Made::of).transpose()?;
+        let made = folder.map(CreatedFolder::of).transpose()?;
         // Several processes may make the same file; each that finishes has all of it.
         let unfinished = path.with_extension(format!("unfinished-{}", std::process::id()));
         let mut file = BufWriter::new(fs_err::File::create(&unfinished)?);
@@ -210,7 +213,7 @@ impl StatesWriter {
     ///
     /// # Errors
     /// A full disk.
-    pub fn finish(mut self, of: &StatesOf) -> Result<(), TrainError> {
+    pub fn finish(mut self, of: &StatesDescription) -> Result<(), TrainError> {
         self.file.write_all(&self.index)?;
         let footer = of.footer(&self.index).to_string();
         self.file.write_all(footer.as_bytes())?;
@@ -236,8 +239,8 @@ impl Drop for StatesWriter {
 mod tests {
     use super::*;
 
-    fn of() -> StatesOf {
-        StatesOf { model: "m".into(), texts: "t".into(), width: 2, rows: vec![1, 0, 2] }
+    fn of() -> StatesDescription {
+        StatesDescription { model: "m".into(), texts: "t".into(), width: 2, rows: vec![1, 0, 2] }
     }
 
     fn written(folder: &Path) -> PathBuf {
@@ -254,13 +257,13 @@ mod tests {
     fn what_was_written_is_read() {
         let folder = tempfile::tempdir().unwrap();
         let path = written(folder.path());
-        let states = States::open(&path, &of()).unwrap().unwrap();
+        let states = StatesFile::open(&path, &of()).unwrap().unwrap();
         let mut values = Vec::new();
         for text in [2, 0, 1] {
             states.read(text, &mut values).unwrap();
         }
         assert_eq!(values, [3.0, 4.0, 5.0, 6.0, 1.0, 2.0]);
-        assert!(States::open(&folder.path().join("none"), &of()).unwrap().is_none());
+        assert!(StatesFile::open(&folder.path().join("none"), &of()).unwrap().is_none());
         assert_eq!(fs_err::read_dir(path.parent().unwrap()).unwrap().count(), 1);
     }
 
@@ -269,22 +272,22 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = written(folder.path());
         let bytes = fs_err::read(&path).unwrap();
-        let other = StatesOf { model: "n".into(), ..of() };
-        let error = States::open(&path, &other).map(|_| ()).unwrap_err();
+        let other = StatesDescription { model: "n".into(), ..of() };
+        let error = StatesFile::open(&path, &other).map(|_| ()).unwrap_err();
         assert!(matches!(error, TrainError::OtherTraining { .. }), "{error}");
         for length in 0..bytes.len() {
             fs_err::write(&path, &bytes[..length]).unwrap();
-            assert!(States::open(&path, &of()).is_err(), "{length}");
+            assert!(StatesFile::open(&path, &of()).is_err(), "{length}");
         }
         for at in 0..bytes.len() {
             let mut changed = bytes.clone();
             changed[at] ^= 1;
             fs_err::write(&path, &changed).unwrap();
-            let read_all = |states: Option<States>| {
+            let read_all = |states: Option<StatesFile>| {
                 let states = states.expect("it is there");
                 (0..3).try_for_each(|text| states.read(text, &mut Vec::new()))
             };
-            let result = States::open(&path, &of()).and_then(read_all);
+            let result = StatesFile::open(&path, &of()).and_then(read_all);
             assert!(result.is_err(), "byte {at}");
         }
     }

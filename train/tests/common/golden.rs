@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use gstore_data::{FieldNames, TextEncoder, find};
-use gstore_model::Compute;
+use gstore_model::ComputePrecision;
 use gstore_model::cpu::Cpu;
-use gstore_model::weights::{Adapter, Decay, ModelFolder, Trained, canonical};
+use gstore_model::weights::{Adapter, ModelFolder, TrainedTensor, WeightDecay, canonical};
 use gstore_train::{
     AdamW, LossMean, Optimizer, OptimizerKind, Parameters, Sample, Schedule, Sgd, Trainer, TrainerOptions,
 };
@@ -170,7 +170,7 @@ impl Run {
     /// The parameters at the start.
     pub fn parameters(&self, golden: &Golden) -> Parameters<Cpu> {
         let base = ModelFolder::open(&self.model(golden)).unwrap();
-        let backend = Cpu::new(Compute::F32);
+        let backend = Cpu::new(ComputePrecision::F32);
         match self.kind.as_str() {
             "lora" => {
                 let adapter = Adapter::open(&golden.folder.join(&golden.initial)).unwrap();
@@ -258,8 +258,8 @@ impl Run {
     pub fn check_groups(&self, parameters: &Parameters<Cpu>) {
         let groups = &self.value["optimizer_index"];
         for (group, decays) in [("decay", true), ("no_decay", false)] {
-            let own: Vec<&Trained> =
-                parameters.trained().iter().filter(|t| (t.decay == Decay::Yes) == decays).collect();
+            let own: Vec<&TrainedTensor> =
+                parameters.trained().iter().filter(|t| (t.decay == WeightDecay::Yes) == decays).collect();
             let note = format!("{} {group}", self.name);
             match &groups[group] {
                 Value::Null => {}
@@ -302,7 +302,7 @@ pub fn stored<'p>(parameters: &'p Parameters<Cpu>, name: &str) -> Cow<'p, [f32]>
 }
 
 /// Whether a file may call a tensor so.
-fn is_called(trained: &Trained, name: &str) -> bool {
+fn is_called(trained: &TrainedTensor, name: &str) -> bool {
     let own = &trained.spec.name;
     *own == name || *own == canonical(name) || trained.aliases.iter().any(|alias| alias == name)
 }

@@ -13,7 +13,7 @@ use gstore_ingest::gradient::{CheckpointSource, ModuleSelection};
 use gstore_ingest::pipeline::{AddRequest, IngestError, IngestPlan, IngestRequest, Silent, add, ingest};
 use gstore_ingest::projection::ProjectionSpec;
 use gstore_model::cpu::Cpu;
-use gstore_model::{Compute, Keep, Reduction};
+use gstore_model::{ComputePrecision, Reduction, SavedActivations};
 use gstore_store::{ArtifactPart, DeleteOptions, RowSet, Store};
 use serde_json::json;
 
@@ -58,7 +58,9 @@ fn store(path: &Path) -> Store {
 fn fitted() -> (String, Vec<Module>, Vec<ModuleFactors>) {
     let source = CheckpointSource { model: model(), adapter: None, tracked: Vec::new() };
     let selection = ModuleSelection { patterns: MODULES.map(str::to_owned).to_vec(), biases: false };
-    let mut engine = CurvatureEngine::load(&source, Cpu::new(Compute::F32), &selection, Keep::All).unwrap();
+    let mut engine =
+        CurvatureEngine::load(&source, Cpu::new(ComputePrecision::F32), &selection, SavedActivations::All)
+            .unwrap();
     let vocabulary = engine.decoder().vocab_size;
     let token = |sample: usize, at: usize| ((sample * 131 + at * 37 + at * at * sample) % vocabulary) as u32;
     let ids: Vec<Vec<u32>> = (0..8).map(|sample| (0..24).map(|at| token(sample, at)).collect()).collect();

@@ -85,7 +85,7 @@ fn sample_gradients(
     let lengths: Vec<usize> = plan.queries[batch.clone()].iter().map(SampleTokens::len).collect();
     let new = |_: &Module| Vec::with_capacity(batch.len());
     let mut all: QueryGradients = plan.engine.modules().iter().map(new).collect();
-    plan.engine.of(worker).at_once().in_parts(&lengths, |part| {
+    plan.engine.of(worker).backoff().in_parts(&lengths, |part| {
         let found = rows_gradients(plan, worker, batch.start + part.start..batch.start + part.end)?;
         all.iter_mut().zip(found).for_each(|(all, part)| all.extend(part));
         Ok::<(), FactorJobError>(())

@@ -6,7 +6,7 @@ use gstore_curvature::Filter;
 use gstore_data::TextOptions;
 use gstore_ingest::gradient::ModuleSelection;
 use gstore_ingest::pipeline::{CheckpointArg, IngestRequest};
-use gstore_model::Compute;
+use gstore_model::ComputePrecision;
 use gstore_store::{ArtifactPart, Snapshot};
 
 use super::request::ScoreSegment;
@@ -56,7 +56,7 @@ pub fn like_factors(
         checkpoints,
         modules: ModuleSelection { patterns, biases: false },
         text: TextOptions { tokenizer: noted("tokenizer").map(PathBuf::from), ..text },
-        compute: Compute::parse(&stamp.compute).unwrap_or_default(),
+        compute: ComputePrecision::parse(&stamp.compute).unwrap_or_default(),
         ..IngestRequest::new("", model)
     })
 }

@@ -52,7 +52,7 @@ pub(super) fn pass(
         cancel.check()?;
         let engine = engines.of(worker);
         let lengths: Vec<usize> = batch.iter().map(SampleTokens::len).collect();
-        let scores = engine.at_once().values_in_parts(&lengths, |part| {
+        let scores = engine.backoff().values_in_parts(&lengths, |part| {
             let part = &batch[part];
             let values = row_scores((plan, engine), against, per, part, kernel);
             let values = values.map_err(|error| row_error(plan, part, engines.failed(worker, error)))?;

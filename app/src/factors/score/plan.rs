@@ -10,7 +10,7 @@ use gstore_data::{Reading, SampleSource, encode_each};
 use gstore_ingest::curvature::Measurement;
 use gstore_ingest::gradient::ModuleSelection;
 use gstore_ingest::pipeline::{IngestRequest, RowBatches};
-use gstore_model::architectures::{Param, Role};
+use gstore_model::architectures::{Param, TensorRole};
 use gstore_store::Snapshot;
 
 use super::checks::{check, check_segments, selection, strategy};
@@ -222,7 +222,7 @@ impl ScorePlan {
         // The weights of another checkpoint are there next to the plan's own.
         let mut places = self.segments.iter().flat_map(|segment| &segment.checkpoints);
         let moves = places.any(|place| place.at.is_some());
-        let is_fused = |param: &Param| matches!(&param.role, Role::Weight(pieces) if pieces.len() > 1);
+        let is_fused = |param: &Param| matches!(&param.role, TensorRole::Weight(pieces) if pieces.len() > 1);
         let sizes = ScoreSizes {
             modules,
             fused: self.engine.decoder().params.iter().any(is_fused),

@@ -7,7 +7,9 @@
 use std::ops::{ControlFlow, Range};
 
 use gstore_core::parallel;
-use gstore_curvature::{Filter, Module, Product, SampleGradient, SolveLimits, System, conjugate_gradients};
+use gstore_curvature::{
+    Filter, LinearSystem, Module, ProductResult, SampleGradient, SolveLimits, conjugate_gradients,
+};
 use gstore_ingest::curvature::{PassError, TargetSample};
 
 use super::forms::{ColumnBuffers, check_column};
@@ -145,7 +147,7 @@ fn not_finite_in(error: &FactorJobError) -> Option<[u64; 2]> {
 /// weights.
 fn single_products(
     found: impl ExactSizeIterator<Item = Result<Vec<f64>, FactorJobError>>,
-) -> Result<Vec<Product>, FactorJobError> {
+) -> Result<Vec<ProductResult>, FactorJobError> {
     let count = found.len();
     let (mut all, mut errors) = (Vec::with_capacity(count), Vec::new());
     for product in found {
@@ -165,10 +167,10 @@ fn single_products(
     }
 }
 
-impl System for DampedCurvature<'_, '_> {
+impl LinearSystem for DampedCurvature<'_, '_> {
     type Error = FactorJobError;
 
-    fn products(&mut self, vectors: &[&[f64]]) -> Result<Vec<Product>, FactorJobError> {
+    fn products(&mut self, vectors: &[&[f64]]) -> Result<Vec<ProductResult>, FactorJobError> {
         match self.multiplied(vectors) {
             Ok(products) => Ok(products.into_iter().map(Ok).collect()),
             Err(error) if not_finite_in(&error).is_none() => Err(error),

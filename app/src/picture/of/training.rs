@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use gstore_model::weights::{LogEntry, TrainerError, TrainerState, named_as_checkpoints};
+use gstore_model::weights::{LogEntry, TrainerError, TrainerState, numbered_checkpoints};
 
 use super::super::scale::number;
 use super::super::{Axis, Body, Panel, Picture, Series};
@@ -98,7 +98,7 @@ impl TrainingLog {
 
 /// The checkpoint with the highest step that has a log.
 fn newest(folder: &Path) -> Result<Option<PathBuf>, std::io::Error> {
-    let mut found = named_as_checkpoints(folder)?.into_iter().rev().map(|(_, path)| path);
+    let mut found = numbered_checkpoints(folder)?.into_iter().rev().map(|(_, path)| path);
     Ok(found.find(|path| path.join("trainer_state.json").is_file()))
 }
 

@@ -8,7 +8,7 @@ use clap::Args;
 use gstore_benches::workload::{How, Inputs};
 use gstore_ingest::pipeline::Kind;
 use gstore_ingest::projection::ProjectionSpec;
-use gstore_model::Compute;
+use gstore_model::ComputePrecision;
 use gstore_store::{DType, Store};
 use serde_json::json;
 
@@ -39,7 +39,7 @@ pub fn run(args: &RealArgs) -> Result<()> {
         kinds: vec![Kind::GradAdam],
         projection: ProjectionSpec { dim: args.dim, ..ProjectionSpec::default() },
         dtype: DType::F32,
-        compute: Compute::F32,
+        compute: ComputePrecision::F32,
         threads: args.threads,
         limit: None,
     };

@@ -8,7 +8,7 @@ use anyhow::{Error, Result, bail};
 use gstore_core::{Cancel, many};
 use gstore_data::{FieldNames, cut_records};
 use gstore_ingest::pipeline::{
-    AddPreview, AddReport, AddRequest, Existing, IngestError, IngestRequest, add_until, check_data,
+    AddPreview, AddReport, AddRequest, ExistingDataset, IngestError, IngestRequest, add_until, check_data,
     check_texts, preview_add,
 };
 use gstore_model::hub::{DATA_PREFIX, HubConfig, resolve_data};
@@ -170,7 +170,7 @@ impl SampleInputs {
     fn of_name(&self, error: IngestError) -> Error {
         let is_changed = matches!(&error, IngestError::Append { source: AppendError::Changed { .. }, .. });
         let error = Error::from(error);
-        match is_changed && self.request.existing == Existing::Continue {
+        match is_changed && self.request.existing == ExistingDataset::Continue {
             true => error.context(format!(
                 "by its file's name this is dataset {}; --dataset with another name makes one of its own",
                 self.request.dataset

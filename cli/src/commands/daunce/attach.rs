@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use anyhow::{Result, bail};
 use gstore_core::many_of;
-use gstore_train::daunce::{Trained, read_members, read_start};
+use gstore_train::daunce::{MemberOutcome, read_members, read_start};
 use serde_json::json;
 
 use super::members;
@@ -19,9 +19,9 @@ pub fn run(context: &Context, args: &DaunceAttachArgs) -> Result<ExitCode> {
     let mut found = Vec::new();
     for folder in &args.folders {
         let (start, copies) = (read_start(folder)?, read_members(folder)?);
-        let is_of_another = |trained: &Trained| match trained {
-            Trained::Complete(copy) => copy.asked["model"] != start.checkpoint,
-            Trained::Refused(_) => false,
+        let is_of_another = |trained: &MemberOutcome| match trained {
+            MemberOutcome::Complete(copy) => copy.asked["model"] != start.checkpoint,
+            MemberOutcome::Refused(_) => false,
         };
         if let Some(copy) = copies.iter().find(|trained| is_of_another(trained)) {
             bail!(
@@ -46,8 +46,8 @@ pub fn run(context: &Context, args: &DaunceAttachArgs) -> Result<ExitCode> {
     for (_, start, copies) in &found {
         registered += members::register(&store, &args.ensemble, start, copies)?;
         refused.extend(copies.iter().filter_map(|trained| match trained {
-            Trained::Refused(refused) => Some(refused.model),
-            Trained::Complete(_) => None,
+            MemberOutcome::Refused(refused) => Some(refused.model),
+            MemberOutcome::Complete(_) => None,
         }));
     }
     for model in &refused {

@@ -5,19 +5,19 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
 use gstore_store::{EnsembleBase, EnsembleUpdate, Member, MemberSettings, MemberWeights, Store, SubsetNote};
-use gstore_train::daunce::{self, StartNote, Trained, read_members};
+use gstore_train::daunce::{self, MemberOutcome, StartRecord, read_members};
 use serde_json::{Map, Value, json};
 
 use crate::context::command_line;
 use crate::failure::UsageError;
 
 /// Registers the complete ones of some copies, in their order; those that are there already stay.
-pub fn register(store: &Store, name: &str, start: &StartNote, copies: &[Trained]) -> Result<u64> {
+pub fn register(store: &Store, name: &str, start: &StartRecord, copies: &[MemberOutcome]) -> Result<u64> {
     let members: Vec<Member> = copies
         .iter()
         .filter_map(|trained| match trained {
-            Trained::Complete(member) => Some(as_member(member, start)),
-            Trained::Refused(_) => None,
+            MemberOutcome::Complete(member) => Some(as_member(member, start)),
+            MemberOutcome::Refused(_) => None,
         })
         .collect();
     let count = members.len() as u64;
@@ -38,7 +38,7 @@ pub fn id(model: u64) -> String {
     format!("copy-{model:05}")
 }
 
-fn as_member(copy: &daunce::Member, start: &StartNote) -> Member {
+fn as_member(copy: &daunce::Member, start: &StartRecord) -> Member {
     let asked = |key: &str| copy.asked.get(key);
     let number = |key: &str| asked(key).and_then(Value::as_f64);
     let mut provenance = Map::new();
@@ -88,13 +88,13 @@ pub fn check(store: &Store, name: &str, output: &Path) -> Result<()> {
 }
 
 /// Drops an ensemble of the store of whose copies the folder has not all any more: others took their place.
-pub fn drop_replaced(store: &Store, name: &str, start: &StartNote, output: &Path) -> Result<()> {
+pub fn drop_replaced(store: &Store, name: &str, start: &StartRecord, output: &Path) -> Result<()> {
     let snapshot = store.snapshot()?;
     let Ok(part) = snapshot.ensemble(name) else { return Ok(()) };
     let copies = read_members(output)?;
     let complete = copies.iter().filter_map(|trained| match trained {
-        Trained::Complete(copy) => Some((id(copy.model), &copy.checkpoint)),
-        Trained::Refused(_) => None,
+        MemberOutcome::Complete(copy) => Some((id(copy.model), &copy.checkpoint)),
+        MemberOutcome::Refused(_) => None,
     });
     let there: BTreeMap<String, _> = complete.collect();
     let is_there = |member: &Member| {

@@ -6,7 +6,8 @@ use gstore_core::Cancel;
 use gstore_store::Store;
 use gstore_train::daunce::{self, EnsembleRequest, FirstRate, Perturbation, SubsetSize};
 use gstore_train::{
-    AdamW, Batching, Compute, DropoutRates, LoraChoice, Method, Saving, StepOptions, TrainRequest,
+    AdamW, BatchOptions, ComputeOptions, DropoutRates, LoraChoice, SavingOptions, StepOptions, TrainMethod,
+    TrainRequest,
 };
 
 use crate::args::{
@@ -36,9 +37,9 @@ pub fn training(
     texts::tell_cut(context, &args.text, (&model, &text))?;
     Ok(TrainRequest {
         subset: subset(context, &args.data, store, cancel)?,
-        batching: Batching { text, accumulate: 1, epochs: 1.0, ..Batching::default() },
-        saving: Saving { overwrite: args.overwrite_output_dir, ..Saving::default() },
-        compute: Compute { max_memory: args.memory_limit, ..computing(context, &args.computing)? },
+        batching: BatchOptions { text, accumulate: 1, epochs: 1.0, ..BatchOptions::default() },
+        saving: SavingOptions { overwrite: args.overwrite_output_dir, ..SavingOptions::default() },
+        compute: ComputeOptions { max_memory: args.memory_limit, ..computing(context, &args.computing)? },
         ..TrainRequest::new(model, &args.output, method(&args.weights), source(&args.data, store)?)
     })
 }
@@ -115,11 +116,11 @@ fn perturbation(args: &DaunceObjectiveArgs) -> Result<Perturbation> {
     })
 }
 
-fn method(args: &DaunceWeightArgs) -> Method {
+fn method(args: &DaunceWeightArgs) -> TrainMethod {
     match args {
-        DaunceWeightArgs { full: true, .. } => Method::Full,
-        DaunceWeightArgs { adapter: Some(folder), .. } => Method::Adapter(folder.clone()),
-        DaunceWeightArgs { lora_rank, lora_alpha, lora_targets, .. } => Method::Lora(LoraChoice {
+        DaunceWeightArgs { full: true, .. } => TrainMethod::Full,
+        DaunceWeightArgs { adapter: Some(folder), .. } => TrainMethod::Adapter(folder.clone()),
+        DaunceWeightArgs { lora_rank, lora_alpha, lora_targets, .. } => TrainMethod::Lora(LoraChoice {
             rank: lora_rank.unwrap_or(8),
             alpha: lora_alpha.unwrap_or(32.0),
             targets: match lora_targets.as_slice() {

@@ -85,7 +85,7 @@ impl<'a> LossRounds<'a> {
                 device: compute.device,
                 beside: compute.beside.clone(),
                 // Whatever the copies are trained in: losses of less precision hide how they differ.
-                compute: gstore_model::Compute::F32,
+                compute: gstore_model::ComputePrecision::F32,
                 max_memory: compute.max_memory,
                 text: self.training.batching.text.clone(),
                 ..IngestRequest::new(dataset.clone(), self.training.model.clone())

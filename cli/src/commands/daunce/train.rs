@@ -7,7 +7,9 @@ use std::time::Instant;
 use anyhow::{Result, bail};
 use gstore_core::{Cancel, many_of};
 use gstore_store::Store;
-use gstore_train::daunce::{self, EnsembleOutcome, EnsembleRequest, Trained, forget_weights, read_start};
+use gstore_train::daunce::{
+    self, EnsembleOutcome, EnsembleRequest, MemberOutcome, forget_weights, read_start,
+};
 use serde_json::{Value, json};
 
 use super::rounds::{LossRounds, rows_of_losses};
@@ -60,7 +62,7 @@ fn rounds_of_copies(
     let begun = Instant::now();
     let mut kept = Vec::new();
     let mut replaces = args.of.overwrite_output_dir;
-    let mut after = |copies: &[Trained]| -> Result<ControlFlow<()>> {
+    let mut after = |copies: &[MemberOutcome]| -> Result<ControlFlow<()>> {
         let mut enough = false;
         if store.is_none() && context.named_store().is_some() && copies.iter().any(is_complete) {
             store = Some(context.open_or_create()?);
@@ -82,10 +84,10 @@ fn rounds_of_copies(
         let before = kept.len();
         for copy in copies {
             kept.push(match copy {
-                Trained::Complete(member)
+                MemberOutcome::Complete(member)
                     if args.keeping.keep == KeepWeights::None && member.folder.is_some() =>
                 {
-                    Trained::Complete(forget_weights(output, member)?)
+                    MemberOutcome::Complete(forget_weights(output, member)?)
                 }
                 copy => copy.clone(),
             });
@@ -158,8 +160,8 @@ fn check(context: &Context, args: &DaunceTrainArgs) -> Result<()> {
     Ok(())
 }
 
-fn is_complete(copy: &Trained) -> bool {
-    matches!(copy, Trained::Complete(_))
+fn is_complete(copy: &MemberOutcome) -> bool {
+    matches!(copy, MemberOutcome::Complete(_))
 }
 
 fn complete(outcome: &EnsembleOutcome) -> u64 {
@@ -205,8 +207,10 @@ fn report(
         .models
         .iter()
         .filter_map(|trained| match trained {
-            Trained::Refused(refused) => Some(json!({ "model": refused.model, "reason": refused.reason })),
-            Trained::Complete(_) => None,
+            MemberOutcome::Refused(refused) => {
+                Some(json!({ "model": refused.model, "reason": refused.reason }))
+            }
+            MemberOutcome::Complete(_) => None,
         })
         .collect();
     json!({

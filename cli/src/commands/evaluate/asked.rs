@@ -8,10 +8,10 @@ use gstore::Folders;
 use gstore_core::{Cancel, sha256_hex};
 use gstore_data::{SampleSource, TextOptions};
 use gstore_evaluate::attribution::{TruthFolder, TruthTexts};
-use gstore_model::Compute;
+use gstore_model::ComputePrecision;
 use gstore_model::weights::{Adapter, ModelFolder, checkpoint_id};
 use gstore_store::EncodingSpec;
-use gstore_train::{Batching, Method, Saving, StepOptions, TrainError, TrainRequest};
+use gstore_train::{BatchOptions, SavingOptions, StepOptions, TrainError, TrainMethod, TrainRequest};
 use serde_json::{Value, json};
 
 use crate::args::EvaluateRetrainArgs;
@@ -24,7 +24,7 @@ use crate::texts;
 
 /// The precision that losses are computed in, whatever the models are trained in: less of it hides how the
 /// models differ.
-pub const PRECISION_OF_LOSSES: Compute = Compute::F32;
+pub const PRECISION_OF_LOSSES: ComputePrecision = ComputePrecision::F32;
 
 /// Refuses runs of which a ground truth has none.
 pub fn check_runs(args: &EvaluateRetrainArgs, truth: &TruthFolder) -> Result<()> {
@@ -110,7 +110,7 @@ fn request(
         batching: train::batching(&args.batches, text),
         steps: StepOptions { dropout, ..steps(&args.optimizer, &args.batches)? },
         // A run is short, and its only checkpoint is the last.
-        saving: Saving { every: Some(u64::MAX), ..Saving::default() },
+        saving: SavingOptions { every: Some(u64::MAX), ..SavingOptions::default() },
         compute: train::computing(context, &args.computing)?,
         ..TrainRequest::new(model, truth.model_folder(0), train::method(&args.weights), data(truth))
     })
@@ -119,16 +119,16 @@ fn request(
 /// What decides the bits of a model but for its rows, and with the texts as they were asked for those of its losses:
 /// the same for all runs of a ground truth.
 fn recipe(request: &TrainRequest, text: &TextOptions, encoding: &EncodingSpec) -> Result<Value> {
-    let Batching { epochs, max_steps, .. } = &request.batching;
+    let BatchOptions { epochs, max_steps, .. } = &request.batching;
     let mut recipe = request.identity(0);
     let model = match &request.method {
-        Method::FromScratch => sha256_hex(&fs_err::read(request.model.join("config.json"))?),
-        Method::Adapter(folder) => {
+        TrainMethod::FromScratch => sha256_hex(&fs_err::read(request.model.join("config.json"))?),
+        TrainMethod::Adapter(folder) => {
             // The digest knows the adapter, wherever it stands.
             recipe["method"] = json!("adapter");
             id_of(&request.model, Some(&Adapter::open(folder)?))?
         }
-        Method::Lora(_) | Method::Full => id_of(&request.model, None)?,
+        TrainMethod::Lora(_) | TrainMethod::Full => id_of(&request.model, None)?,
     };
     // Steps follow from the number of rows.
     recipe["steps"] = json!(max_steps);

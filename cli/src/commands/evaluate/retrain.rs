@@ -7,8 +7,8 @@ use anyhow::{Result, bail};
 use gstore_core::{Cancel, Silent, many};
 use gstore_data::{SampleSource, TextOptions};
 use gstore_evaluate::attribution::{PendingRun, QueryLoss, Recipe, TruthFolder};
-use gstore_generate::{PerplexityRequest, Weights, perplexity};
-use gstore_train::{Method, Quiet, TrainRequest};
+use gstore_generate::{ModelSource, PerplexityRequest, perplexity};
+use gstore_train::{SilentObserver, TrainMethod, TrainRequest};
 
 use super::asked::{PRECISION_OF_LOSSES, RunSetup, asked, check_runs, check_training};
 use super::{draw, replacing, stored};
@@ -91,7 +91,7 @@ fn retrain(
     request.subset.ids = Some(ids.into_iter().collect());
     request.batching.seed = request.batching.seed.wrapping_add(repeat as u64);
     request.output.clone_from(&output);
-    let outcome = gstore_train::run(&request, &mut Quiet, cancel)?;
+    let outcome = gstore_train::run(&request, &mut SilentObserver, cancel)?;
     let Some(checkpoint) = outcome.checkpoints.last().filter(|_| outcome.finished) else {
         return Ok(false);
     };
@@ -140,20 +140,20 @@ fn losses(
 ) -> Result<Vec<QueryLoss>> {
     let mut text = queries.clone();
     text.tokenizer.get_or_insert_with(|| request.model.clone());
-    let is_adapter = matches!(request.method, Method::Lora(_) | Method::Adapter(_));
+    let is_adapter = matches!(request.method, TrainMethod::Lora(_) | TrainMethod::Adapter(_));
     let weights = match is_adapter {
-        true => Weights { model: request.model.clone(), adapter: Some(checkpoint.to_owned()), text },
-        false => Weights { model: checkpoint.to_owned(), adapter: None, text },
+        true => ModelSource { model: request.model.clone(), adapter: Some(checkpoint.to_owned()), text },
+        false => ModelSource { model: checkpoint.to_owned(), adapter: None, text },
     };
     let request = PerplexityRequest {
         weights,
         texts: SampleSource::Files { paths: vec![truth.queries_file()], fields: Vec::new() },
-        compute: gstore_generate::Compute {
+        compute: gstore_generate::ComputeOptions {
             device: request.compute.device,
             beside: request.compute.beside.clone(),
             precision: PRECISION_OF_LOSSES,
             threads: context.threads,
-            batch: gstore_generate::Compute::BATCH,
+            batch: gstore_generate::ComputeOptions::BATCH,
         },
     };
     let mut losses = Vec::new();

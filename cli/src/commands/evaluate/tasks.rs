@@ -12,7 +12,7 @@ use gstore_evaluate::tasks::{
     AnswerRule, Ask, Choices, Layout, Question, TasksSource, pattern, read, targets, too_few_examples,
 };
 use gstore_evaluate::{EvaluateError, RunParameters, System, TasksRequest, evaluate_tasks};
-use gstore_generate::{Compute, Weights};
+use gstore_generate::{ComputeOptions, ModelSource};
 use gstore_ingest::pipeline::CheckpointArg;
 
 use super::kept::WorkFolder;
@@ -67,7 +67,7 @@ pub fn run(context: &Context, args: &EvaluateTasksArgs) -> Result<ExitCode> {
         systems,
         base,
         bootstrap: bootstrap(&args.comparison),
-        compute: Compute {
+        compute: ComputeOptions {
             device: args.backend,
             beside: Vec::new(),
             precision,
@@ -248,6 +248,6 @@ fn system(base: &Path, checkpoint: &CheckpointArg, mut text: TextOptions) -> Res
     if text.tokenizer.is_none() && !has_tokenizer {
         text.tokenizer = Some(base.to_owned());
     }
-    let weights = Weights { adapter: checkpoint.adapter().map(Path::to_owned), text, model };
+    let weights = ModelSource { adapter: checkpoint.adapter().map(Path::to_owned), text, model };
     Ok(System { name: checkpoint.name.clone(), weights })
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
 use gstore::Folders;
-use gstore_generate::Weights;
+use gstore_generate::ModelSource;
 use gstore_ingest::pipeline::{CheckpointArg, CheckpointWeights, checkpoint_folder};
 use gstore_model::weights::ModelFolder;
 
@@ -18,7 +18,7 @@ use crate::texts;
 
 /// The model that was named.
 pub struct ChosenModel {
-    pub weights: Weights,
+    pub weights: ModelSource,
     pub base: PathBuf,
     pub checkpoint: CheckpointArg,
     /// The run that its features belong to.
@@ -62,7 +62,7 @@ pub fn chosen(context: &Context, args: &GenerateArgs) -> Result<ChosenModel> {
     if text.tokenizer.is_none() && !model.join("tokenizer.json").exists() {
         text.tokenizer = Some(base.clone());
     }
-    let weights = Weights { adapter: checkpoint.adapter().map(Path::to_owned), text, model };
+    let weights = ModelSource { adapter: checkpoint.adapter().map(Path::to_owned), text, model };
     let named = std::slice::from_ref(&checkpoint);
     let run = args.run.clone().unwrap_or_else(|| folders.run_name(&base, named));
     Ok(ChosenModel { weights, run, origins: folders.origins(), base, checkpoint })

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use gstore_core::many;
 use gstore_ingest::pipeline::{
-    AddReport, Estimate, IngestError, IngestPlan, IngestRequest, Preview, ShardRequest, estimate,
+    AddReport, IngestError, IngestEstimate, IngestPlan, IngestPreview, IngestRequest, ShardRequest, estimate,
 };
 use gstore_store::vfs::free_space;
 use gstore_store::{Granularity, Store};
@@ -51,7 +51,7 @@ fn dry_run_with_data(
     let samples = samples(context, args, request)?;
     let AddReport { skipped, duplicates, .. } = samples.read(context, &scratch, None)?;
     let add = samples.request();
-    let preview = Preview::new(store.as_ref(), &scratch, request, add, &mut context.reporter())?;
+    let preview = IngestPreview::new(store.as_ref(), &scratch, request, add, &mut context.reporter())?;
     samples.check_stopped()?;
     context.say(&add_forecast(args.dataset(), &AddReport { skipped, duplicates, ..preview.report }));
     let plans: Vec<&IngestPlan> = preview.plans().collect();
@@ -93,7 +93,7 @@ fn print_explanation(plan: &IngestPlan) -> Result<()> {
 }
 
 /// What the plans take together.
-fn estimate_all(context: &Context, plans: &[&IngestPlan]) -> Result<Option<Estimate>> {
+fn estimate_all(context: &Context, plans: &[&IngestPlan]) -> Result<Option<IngestEstimate>> {
     let mut estimates = plans.iter().map(|plan| estimate(plan));
     let Some(first) = estimates.next() else { return Ok(None) };
     let estimate = estimates.try_fold(first?, |sum, more| Ok::<_, IngestError>(sum.and(&more?)))?;
@@ -107,7 +107,7 @@ fn estimate_all(context: &Context, plans: &[&IngestPlan]) -> Result<Option<Estim
 fn estimate_json(
     context: &Context,
     args: &IngestArgs,
-    (plans, estimate): (&[&IngestPlan], &Estimate),
+    (plans, estimate): (&[&IngestPlan], &IngestEstimate),
 ) -> Result<Value> {
     let Some(plan) = plans.first() else { return Ok(Value::Null) };
     let checkpoints = plan.checkpoints.iter().enumerate().map(|(i, checkpoint)| {
@@ -150,7 +150,7 @@ fn print_estimate(
     context: &Context,
     args: &IngestArgs,
     plans: &[&IngestPlan],
-    estimate: &Estimate,
+    estimate: &IngestEstimate,
 ) -> Result<()> {
     let Some(plan) = plans.first() else { return Ok(()) };
     out!("rows         {}", estimate.rows);

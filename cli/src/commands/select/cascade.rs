@@ -4,7 +4,7 @@ use std::io::Write;
 
 use anyhow::{Result, bail};
 use gstore::{AnswerError, CascadeReport, CascadeRequest, Device, Folders};
-use gstore_ingest::pipeline::GivenOptions;
+use gstore_ingest::pipeline::SampleEncoderOptions;
 use gstore_learn::FitOptions;
 use gstore_learn::judge::percent;
 use gstore_query::influence::{Diversity, InfluenceSpec, Order};
@@ -165,7 +165,7 @@ fn request(
         learner: learner(args.cascade.learner, alphas(), C, FitOptions::default().top),
         rounds: args.cascade.rounds,
         seed: args.cascade.seed,
-        models: GivenOptions {
+        models: SampleEncoderOptions {
             model,
             checkpoints,
             device: models.backend,

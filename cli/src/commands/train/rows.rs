@@ -8,7 +8,7 @@ use std::sync::Arc;
 use anyhow::{Context as _, Result, bail};
 use gstore_core::Cancel;
 use gstore_store::Store;
-use gstore_train::{DataSource, Subset};
+use gstore_train::{DataSource, DataSubset};
 use serde_json::Value;
 
 use crate::args::{Duplicates, TrainRowsArgs};
@@ -52,7 +52,7 @@ pub fn subset(
     args: &TrainRowsArgs,
     store: Option<&Store>,
     cancel: &Cancel,
-) -> Result<Subset> {
+) -> Result<DataSubset> {
     let ids = args.rows.as_deref().map(ids_of).transpose()?;
     let rows = match (store, &args.dataset, &args.filter) {
         (Some(store), Some(name), Some(condition)) => {
@@ -61,7 +61,7 @@ pub fn subset(
         }
         _ => None,
     };
-    Ok(Subset { rows, ids, repeats: args.duplicates.into(), ..Subset::default() })
+    Ok(DataSubset { rows, ids, repeats: args.duplicates.into(), ..DataSubset::default() })
 }
 
 /// The ids of a file of JSON lines.

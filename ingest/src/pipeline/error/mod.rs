@@ -16,7 +16,7 @@ use crate::projection::ProjectionError;
 use gstore_data::{DataError, EncodeError, Field, FieldError, Place, RecordError, SchemaError};
 use gstore_model::weights::{ModelError, MomentsError, TrainerError};
 
-use words::{leave_out, mib, skip_bad};
+use words::{leave_out_hint, mib, skip_bad_hint};
 
 /// Why samples could not be registered, or features not computed.
 #[derive(Debug, thiserror::Error)]
@@ -278,7 +278,7 @@ pub enum IngestError {
     /// Texts that a fine-tune would read as other tokens than its base.
     #[error(
         "{count} of {looked} samples contain a token that only a fine-tune's tokenizer has: {places}\n  {source}\n  {}",
-        leave_out(.registered.as_deref())
+        leave_out_hint(.registered.as_deref())
     )]
     TokensOfFineTune {
         /// How many.
@@ -325,7 +325,7 @@ pub enum IngestError {
     },
     /// Several records that are no samples, or that the store does not take.
     #[error("{}{} cannot be {}:{list}{}", if *enough { "at least " } else { "" }, many(*count, "record"),
-        if *of_text { "read" } else { "added" }, skip_bad(*of_text && !enough && !all, *count))]
+        if *of_text { "read" } else { "added" }, skip_bad_hint(*of_text && !enough && !all, *count))]
     BadRecords {
         /// How many.
         count: u64,

@@ -2,14 +2,14 @@
 
 use gstore_core::Remedy;
 
-pub(super) fn skip_bad(possible: bool, count: u64) -> String {
+pub(super) fn skip_bad_hint(possible: bool, count: u64) -> String {
     match possible {
         true => format!("\n  {} leaves them out", Remedy::Option("skip_bad", &count.to_string())),
         false => String::new(),
     }
 }
 
-pub(super) fn leave_out(registered: Option<&str>) -> String {
+pub(super) fn leave_out_hint(registered: Option<&str>) -> String {
     match registered {
         Some(dataset) => format!("leave them out with {}", Remedy::Delete(dataset)),
         None => "nothing was registered; leave them out".to_owned(),

@@ -8,7 +8,7 @@ use gstore_data::{EncodeError, RecordError};
 use gstore_model::OutOfMemory;
 
 /// What to do where weights cannot be had.
-fn give() -> String {
+fn give_weights_hint() -> String {
     let (model, checkpoints) = (Remedy::Option("model", ""), Remedy::Option("checkpoint_folders", ""));
     format!("say where they are with {model} (the base model) and {checkpoints} (adapters, or whole models)")
 }
@@ -16,7 +16,7 @@ fn give() -> String {
 /// Why given samples have no vectors that could be compared with a stored feature.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum GivenError {
+pub enum SampleEncoderError {
     /// It was told to stop.
     #[error("the computation was cancelled")]
     Cancelled,
@@ -68,13 +68,16 @@ pub enum GivenError {
         checkpoint: String,
     },
     /// The location of the weights is not known.
-    #[error("nothing in the store says where the weights of checkpoint `{checkpoint}` are; {}", give())]
+    #[error(
+        "nothing in the store says where the weights of checkpoint `{checkpoint}` are; {}",
+        give_weights_hint()
+    )]
     Unknown {
         /// The checkpoint.
         checkpoint: String,
     },
     /// The weights are not where they were.
-    #[error("the weights of checkpoint `{checkpoint}` were in {}, which no longer exists; {}", folder.display(), give())]
+    #[error("the weights of checkpoint `{checkpoint}` were in {}, which no longer exists; {}", folder.display(), give_weights_hint())]
     Gone {
         /// The checkpoint.
         checkpoint: String,
@@ -86,7 +89,7 @@ pub enum GivenError {
         "the weights of {} are not those of checkpoint `{checkpoint}`: their digest is not {id}, which the pool's vectors were computed with; \
          {}",
         folder.display(),
-        give()
+        give_weights_hint()
     )]
     OtherWeights {
         /// The checkpoint.
@@ -101,7 +104,7 @@ pub enum GivenError {
         "none of the {given} checkpoints that {} gives has the weights of checkpoint `{checkpoint}` (digest {id}) on the model in {}{}",
         Remedy::Option("checkpoint_folders", ""),
         model.display(),
-        no_longer(.was)
+        gone_folder_hint(.was)
     )]
     NotGiven {
         /// The checkpoint.
@@ -130,12 +133,12 @@ pub enum GivenError {
     Ingest(#[from] IngestError),
 }
 
-fn no_longer(was: &Option<PathBuf>) -> String {
+fn gone_folder_hint(was: &Option<PathBuf>) -> String {
     was.as_ref()
         .map_or_else(String::new, |folder| format!(", and they are not in {} any more", folder.display()))
 }
 
-impl OutOfMemory for GivenError {
+impl OutOfMemory for SampleEncoderError {
     fn is_out_of_memory(&self) -> bool {
         matches!(self, Self::Ingest(error) if error.is_out_of_memory())
     }
@@ -151,10 +154,10 @@ mod tests {
     #[test]
     fn a_device_without_memory_is_told_from_other_failures() {
         let full = || BackendError::out_of_memory("full");
-        let is_full = |error: IngestError| GivenError::from(error).is_out_of_memory();
+        let is_full = |error: IngestError| SampleEncoderError::from(error).is_out_of_memory();
         assert!(is_full(LoadError::from(full()).into()));
         assert!(is_full(EngineError::from(full()).into()));
         assert!(!is_full(EngineError::from(BackendError::new("lost")).into()));
-        assert!(!GivenError::Cancelled.is_out_of_memory());
+        assert!(!SampleEncoderError::Cancelled.is_out_of_memory());
     }
 }

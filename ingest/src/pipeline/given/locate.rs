@@ -6,14 +6,14 @@ use std::path::{Path, PathBuf};
 
 use gstore_store::{CheckpointId, EncodeFeature, RunCheckpoint, Snapshot};
 
-use super::GivenError;
+use super::SampleEncoderError;
 use crate::pipeline::IngestError;
 use crate::pipeline::request::{CheckpointArg, CheckpointWeights};
 use gstore_model::weights::{Adapter, BaseDigest, ModelFolder};
 
 /// Folders of a checkpoint; whether its weights are in them shows when they are read.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Located {
+pub(super) struct CheckpointFolders {
     /// The base model.
     pub model: PathBuf,
     /// The checkpoint.
@@ -24,14 +24,14 @@ pub(super) struct Located {
 
 /// Where the user says that weights are, and what is known of these folders.
 #[derive(Debug, Default)]
-pub(super) struct Places {
+pub(super) struct WeightFolders {
     pub model: Option<PathBuf>,
     pub checkpoints: Vec<CheckpointArg>,
     /// Identities of folders that were looked at: base, then the checkpoint's own.
     known: HashMap<(PathBuf, Option<PathBuf>), CheckpointId>,
 }
 
-impl Places {
+impl WeightFolders {
     /// Nothing is looked at yet.
     pub fn new(model: Option<PathBuf>, checkpoints: Vec<CheckpointArg>) -> Self {
         Self { model, checkpoints, known: HashMap::new() }
@@ -43,22 +43,22 @@ impl Places {
         snapshot: &Snapshot,
         wanted: &EncodeFeature<'_>,
         id: &CheckpointId,
-    ) -> Result<Located, GivenError> {
-        let stored = stored(snapshot, wanted.run, id);
+    ) -> Result<CheckpointFolders, SampleEncoderError> {
+        let stored = stored_checkpoint(snapshot, wanted.run, id);
         let noted = |key: &str| {
             let provenance = stored.map(|checkpoint| &checkpoint.provenance);
             provenance.and_then(|p| p.get(key)).and_then(|v| v.as_str()).map(PathBuf::from)
         };
         let name = wanted.checkpoint.to_owned();
         let model = self.model.clone().or_else(|| noted("model"));
-        let Some(model) = model else { return Err(GivenError::Unknown { checkpoint: name }) };
+        let Some(model) = model else { return Err(SampleEncoderError::Unknown { checkpoint: name }) };
         present(&name, &model)?;
         let of_feature = wanted.pool.attrs.provenance.get("tokenizer").and_then(|v| v.as_str());
         let tokenizers =
             [of_feature.map(PathBuf::from), Some(model.clone()), noted("tokenizer"), noted("weights")];
         let tokenizers: Vec<PathBuf> = tokenizers.into_iter().flatten().collect();
         if let Some(arg) = self.of_user(&name, &model, id)? {
-            return Ok(Located { model, arg, tokenizers });
+            return Ok(CheckpointFolders { model, arg, tokenizers });
         }
         let weights = match (noted("adapter"), noted("weights")) {
             (Some(folder), _) => CheckpointWeights::Adapter(folder),
@@ -70,7 +70,7 @@ impl Places {
             // Those that did not move need no naming.
             let there = arg.folder().is_none_or(Path::is_dir);
             if !there || *self.identity(&model, &arg)? != *id {
-                return Err(GivenError::NotGiven {
+                return Err(SampleEncoderError::NotGiven {
                     checkpoint: arg.name.clone(),
                     given: self.checkpoints.len(),
                     was: arg.folder().map(Path::to_owned),
@@ -81,7 +81,7 @@ impl Places {
         } else if let Some(folder) = arg.folder() {
             present(&arg.name, folder)?;
         }
-        Ok(Located { model, arg, tokenizers })
+        Ok(CheckpointFolders { model, arg, tokenizers })
     }
 
     /// That of the user's checkpoints which has the weights; one of the same name is looked at first.
@@ -90,7 +90,7 @@ impl Places {
         name: &str,
         model: &Path,
         id: &CheckpointId,
-    ) -> Result<Option<CheckpointArg>, GivenError> {
+    ) -> Result<Option<CheckpointArg>, SampleEncoderError> {
         let (same, others): (Vec<_>, Vec<_>) =
             self.checkpoints.clone().into_iter().partition(|arg| arg.name == name);
         for arg in same.into_iter().chain(others) {
@@ -102,7 +102,7 @@ impl Places {
     }
 
     /// Reads the weights, unless they were read before.
-    fn identity(&mut self, model: &Path, arg: &CheckpointArg) -> Result<&CheckpointId, GivenError> {
+    fn identity(&mut self, model: &Path, arg: &CheckpointArg) -> Result<&CheckpointId, SampleEncoderError> {
         let key = (model.to_owned(), arg.folder().map(Path::to_owned));
         match self.known.entry(key) {
             Entry::Occupied(known) => Ok(known.into_mut()),
@@ -118,15 +118,21 @@ impl Places {
 }
 
 /// The checkpoint as a run has it: that of the question, else any.
-fn stored<'a>(snapshot: &'a Snapshot, run: Option<&str>, id: &CheckpointId) -> Option<&'a RunCheckpoint> {
+fn stored_checkpoint<'a>(
+    snapshot: &'a Snapshot,
+    run: Option<&str>,
+    id: &CheckpointId,
+) -> Option<&'a RunCheckpoint> {
     let (own, others): (Vec<_>, Vec<_>) =
         snapshot.runs().iter().partition(|part| run == Some(part.name.as_str()));
     own.into_iter().chain(others).flat_map(|part| &part.checkpoints).find(|c| c.checkpoint == *id)
 }
 
-fn present(checkpoint: &str, folder: &Path) -> Result<(), GivenError> {
+fn present(checkpoint: &str, folder: &Path) -> Result<(), SampleEncoderError> {
     match folder.is_dir() {
         true => Ok(()),
-        false => Err(GivenError::Gone { checkpoint: checkpoint.to_owned(), folder: folder.to_owned() }),
+        false => {
+            Err(SampleEncoderError::Gone { checkpoint: checkpoint.to_owned(), folder: folder.to_owned() })
+        }
     }
 }

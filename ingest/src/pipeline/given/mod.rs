@@ -12,5 +12,5 @@ mod reproduce;
 mod sample_encoder;
 mod texts;
 
-pub use error::GivenError;
-pub use sample_encoder::{GivenOptions, SampleEncoder, request_like};
+pub use error::SampleEncoderError;
+pub use sample_encoder::{SampleEncoder, SampleEncoderOptions, request_like};

@@ -9,15 +9,15 @@ use gstore_core::Kind;
 use gstore_store::{EncodingSpec, FeaturePart, Granularity};
 use serde_json::Value;
 
-use super::GivenError;
-use super::locate::Located;
+use super::SampleEncoderError;
+use super::locate::CheckpointFolders;
 use crate::gradient::{AdamParams, LossForm, ModuleSelection};
 use crate::pipeline::describe::{parse_adam, parse_loss};
 use crate::pipeline::plan::CheckpointPlan;
 use crate::pipeline::request::{EmbeddingForm, IngestRequest, ProjectionChoice};
 use crate::projection::{ProjectionKind, ProjectionSpec};
 use gstore_data::TextOptions;
-use gstore_model::{Compute, Device, Reduction};
+use gstore_model::{ComputePrecision, Device, Reduction};
 
 /// What a message calls the dataset of given samples.
 const DATASET: &str = "given";
@@ -27,13 +27,13 @@ pub(super) fn request(
     part: &FeaturePart,
     kind: Kind,
     encoding: &EncodingSpec,
-    located: &Located,
+    located: &CheckpointFolders,
     device: Device,
-) -> Result<IngestRequest, GivenError> {
-    let refuse = |what: String| GivenError::Feature { feature: part.display_name(), what };
+) -> Result<IngestRequest, SampleEncoderError> {
+    let refuse = |what: String| SampleEncoderError::Feature { feature: part.display_name(), what };
     let (desc, space) = (&part.desc, &part.desc.space);
     let text = |key: &str| part.attrs.provenance.get(key).and_then(Value::as_str);
-    let compute = Compute::parse(&desc.compute)
+    let compute = ComputePrecision::parse(&desc.compute)
         .ok_or_else(|| refuse(format!("they were computed in {}, which is not known here", desc.compute)))?;
     device.check(compute).map_err(|error| refuse(error.to_string()))?;
     let (mut loss, mut reduction) = (LossForm::default(), Reduction::default());
@@ -103,8 +103,8 @@ pub(super) fn check(
     part: &FeaturePart,
     plan: &CheckpointPlan,
     encoding: (&EncodingSpec, &EncodingSpec),
-) -> Result<(), GivenError> {
-    let refuse = |what: String| Err(GivenError::Feature { feature: part.display_name(), what });
+) -> Result<(), SampleEncoderError> {
+    let refuse = |what: String| Err(SampleEncoderError::Feature { feature: part.display_name(), what });
     let (stored, own) = encoding;
     if stored != own {
         return refuse(format!("the tokens would be others: {}", encoding_difference(stored, own)));

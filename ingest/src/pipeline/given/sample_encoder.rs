@@ -10,16 +10,16 @@ use gstore_store::{
     EncodeFeature, EncodedSamples, EncodingSpec, FeaturePart, Granularity, RowFlags, Snapshot,
 };
 
-use super::GivenError;
-use super::locate::{Located, Places};
+use super::SampleEncoderError;
+use super::locate::{CheckpointFolders, WeightFolders};
 use super::reproduce;
 use super::texts;
 use super::texts::Tokenizers;
-use crate::pipeline::compute::Computer;
+use crate::pipeline::compute::FeatureComputer;
 use crate::pipeline::plan::{CheckpointPlan, describe_checkpoint, encoder};
-use crate::pipeline::prepare::{Prepared, PreparedRow};
+use crate::pipeline::prepare::{BatchRow, TokenBatch};
 use crate::pipeline::request::{CheckpointArg, IngestRequest};
-use crate::pipeline::tracked::Tracked;
+use crate::pipeline::tracked::TrackedTensors;
 use crate::pipeline::{IngestError, Progress, Unit, computer};
 use gstore_data::{Content, Encoded, TextEncoder, parse_record};
 use gstore_model::Device;
@@ -27,7 +27,7 @@ use gstore_model::weights::ModelFolder;
 
 /// How given samples are computed.
 #[derive(Debug, Clone, Default)]
-pub struct GivenOptions {
+pub struct SampleEncoderOptions {
     /// Folder of the base model; none: where it was when the store saw it.
     pub model: Option<PathBuf>,
     /// Where the checkpoints are; empty: where they were.
@@ -42,21 +42,21 @@ pub struct GivenOptions {
 
 /// Computes the vectors of samples that are in no dataset, and keeps models for the next ones.
 pub struct SampleEncoder {
-    options: GivenOptions,
-    state: Mutex<State>,
+    options: SampleEncoderOptions,
+    state: Mutex<EncoderState>,
 }
 
-struct State {
-    places: Places,
-    loaded: Vec<Arc<Loaded>>,
+struct EncoderState {
+    places: WeightFolders,
+    loaded: Vec<Arc<LoadedCheckpoint>>,
     tokenizers: Tokenizers,
 }
 
 /// A checkpoint ready to compute one kind of vector.
-struct Loaded {
+struct LoadedCheckpoint {
     /// What it gives: everything that decides a vector.
     key: String,
-    computer: Computer,
+    computer: FeatureComputer,
     encoder: TextEncoder,
     /// Bytes that it holds.
     bytes: u64,
@@ -70,11 +70,11 @@ impl fmt::Debug for SampleEncoder {
 
 impl SampleEncoder {
     /// Loads nothing yet.
-    pub fn new(options: GivenOptions) -> Self {
-        let places = Places::new(options.model.clone(), options.checkpoints.clone());
+    pub fn new(options: SampleEncoderOptions) -> Self {
+        let places = WeightFolders::new(options.model.clone(), options.checkpoints.clone());
         Self {
             options,
-            state: Mutex::new(State { places, loaded: Vec::new(), tokenizers: Tokenizers::default() }),
+            state: Mutex::new(EncoderState { places, loaded: Vec::new(), tokenizers: Tokenizers::default() }),
         }
     }
 
@@ -91,8 +91,8 @@ impl SampleEncoder {
         wanted: &[EncodeFeature<'_>],
         progress: &mut dyn Progress,
         cancel: &Cancel,
-    ) -> Result<EncodedSamples, GivenError> {
-        let contents = contents(records)?;
+    ) -> Result<EncodedSamples, SampleEncoderError> {
+        let contents = parse_contents(records)?;
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let keys: Vec<String> = wanted.iter().map(key).collect();
         // What this question does not use makes room.
@@ -105,7 +105,7 @@ impl SampleEncoder {
         let mut all = || {
             for (feature, key) in wanted.iter().zip(&keys) {
                 if cancel.is_raised() {
-                    return Err(GivenError::Cancelled);
+                    return Err(SampleEncoderError::Cancelled);
                 }
                 let loaded = self.load(&mut state, snapshot, feature, key)?;
                 let encoded = encode(&loaded.encoder, &contents)?;
@@ -131,7 +131,7 @@ impl SampleEncoder {
         snapshot: &Snapshot,
         encoding: &EncodingSpec,
         records: &[&str],
-    ) -> Result<Option<Vec<Vec<String>>>, GivenError> {
+    ) -> Result<Option<Vec<Vec<String>>>, SampleEncoderError> {
         let tokenizer = {
             let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
             state.tokenizers.find(snapshot, encoding, self.options.model.as_deref())
@@ -142,11 +142,11 @@ impl SampleEncoder {
     /// The model of a feature: kept from before, or loaded.
     fn load(
         &self,
-        state: &mut State,
+        state: &mut EncoderState,
         snapshot: &Snapshot,
         feature: &EncodeFeature<'_>,
         key: &str,
-    ) -> Result<Arc<Loaded>, GivenError> {
+    ) -> Result<Arc<LoadedCheckpoint>, SampleEncoderError> {
         if let Some(kept) = state.loaded.iter().find(|loaded| loaded.key == key) {
             return Ok(Arc::clone(kept));
         }
@@ -161,20 +161,20 @@ impl SampleEncoder {
     /// The vectors of the samples, in their order, whichever thread computes which.
     fn compute(
         &self,
-        loaded: &Loaded,
+        loaded: &LoadedCheckpoint,
         feature: &EncodeFeature<'_>,
         samples: Vec<Encoded>,
         cancel: &Cancel,
-    ) -> Result<Vec<Vec<f32>>, GivenError> {
+    ) -> Result<Vec<Vec<f32>>, SampleEncoderError> {
         let next = AtomicUsize::new(0);
         let samples: Vec<Arc<Encoded>> = samples.into_iter().map(Arc::new).collect();
-        let results: Vec<Slot> = samples.iter().map(|_| Mutex::new(None)).collect();
+        let results: Vec<VectorSlot> = samples.iter().map(|_| Mutex::new(None)).collect();
         let work = || {
             loop {
                 let i = next.fetch_add(1, Ordering::Relaxed);
                 let (Some(sample), Some(slot)) = (samples.get(i), results.get(i)) else { return };
                 let result = match cancel.is_raised() {
-                    true => Err(GivenError::Cancelled),
+                    true => Err(SampleEncoderError::Cancelled),
                     false => vector(loaded, feature, i, sample),
                 };
                 *slot.lock().unwrap_or_else(PoisonError::into_inner) = Some(result);
@@ -187,12 +187,12 @@ impl SampleEncoder {
             work();
         });
         let taken = results.into_iter().map(|slot| slot.into_inner().unwrap_or_else(PoisonError::into_inner));
-        taken.map(|result| result.unwrap_or(Err(GivenError::Ingest(IngestError::NoResult)))).collect()
+        taken.map(|result| result.unwrap_or(Err(SampleEncoderError::Ingest(IngestError::NoResult)))).collect()
     }
 }
 
 /// Where a thread puts the vector of a sample.
-type Slot = Mutex<Option<Result<Vec<f32>, GivenError>>>;
+type VectorSlot = Mutex<Option<Result<Vec<f32>, SampleEncoderError>>>;
 
 /// Everything that decides a vector and that a description knows.
 fn key(feature: &EncodeFeature<'_>) -> String {
@@ -208,25 +208,26 @@ fn key(feature: &EncodeFeature<'_>) -> String {
     )
 }
 
-fn contents(records: &[&[u8]]) -> Result<Vec<Content>, GivenError> {
+fn parse_contents(records: &[&[u8]]) -> Result<Vec<Content>, SampleEncoderError> {
     let read = |(i, record): (usize, &&[u8])| match parse_record(record) {
         Ok(record) => Ok(record.content),
-        Err(source) => Err(GivenError::Record { sample: i + 1, source }),
+        Err(source) => Err(SampleEncoderError::Record { sample: i + 1, source }),
     };
     records.iter().enumerate().map(read).collect()
 }
 
 /// The tokens of every sample; one that would be cut or not count is refused.
-fn encode(encoder: &TextEncoder, contents: &[Content]) -> Result<Vec<Encoded>, GivenError> {
+fn encode(encoder: &TextEncoder, contents: &[Content]) -> Result<Vec<Encoded>, SampleEncoderError> {
     let mut all = Vec::with_capacity(contents.len());
     for (i, content) in contents.iter().enumerate() {
         let sample = i + 1;
-        let encoded = encoder.encode(content).map_err(|source| GivenError::Encode { sample, source })?;
+        let encoded =
+            encoder.encode(content).map_err(|source| SampleEncoderError::Encode { sample, source })?;
         if encoded.truncated {
-            return Err(GivenError::Truncated { sample, max_length: encoder.spec().max_length });
+            return Err(SampleEncoderError::Truncated { sample, max_length: encoder.spec().max_length });
         }
         if encoded.scored_tokens() == 0 {
-            return Err(GivenError::NoScored { sample, why: why_unscored(content, &encoded) });
+            return Err(SampleEncoderError::NoScored { sample, why: why_unscored(content, &encoded) });
         }
         all.push(encoded);
     }
@@ -253,23 +254,23 @@ fn counts(encoded: &Encoded) -> (u32, u32) {
 
 /// Loads a checkpoint and makes sure that it gives vectors of the feature's space.
 fn load(
-    places: &mut Places,
+    places: &mut WeightFolders,
     snapshot: &Snapshot,
     feature: &EncodeFeature<'_>,
     key: &str,
     device: Device,
-) -> Result<Loaded, GivenError> {
-    let Found { located, request, plan, encoder } = find(places, snapshot, feature, device)?;
+) -> Result<LoadedCheckpoint, SampleEncoderError> {
+    let ReproducedFeature { located, request, plan, encoder } = find(places, snapshot, feature, device)?;
     let computer = computer(&request, &plan).map_err(|error| match error {
         IngestError::WeightsChanged { .. } => other_weights(&located, plan.id.short()),
         other => other.into(),
     })?;
-    Ok(Loaded { key: key.to_owned(), computer, encoder, bytes: plan.memory.shared })
+    Ok(LoadedCheckpoint { key: key.to_owned(), computer, encoder, bytes: plan.memory.shared })
 }
 
 /// What gives vectors of a feature's space.
-struct Found {
-    located: Located,
+struct ReproducedFeature {
+    located: CheckpointFolders,
     request: IngestRequest,
     plan: CheckpointPlan,
     encoder: TextEncoder,
@@ -277,13 +278,14 @@ struct Found {
 
 /// Finds the weights of a feature and makes its request again, without reading the weights.
 fn find(
-    places: &mut Places,
+    places: &mut WeightFolders,
     snapshot: &Snapshot,
     feature: &EncodeFeature<'_>,
     device: Device,
-) -> Result<Found, GivenError> {
+) -> Result<ReproducedFeature, SampleEncoderError> {
     let part = feature.pool;
-    let refuse = |what: &str| GivenError::Feature { feature: part.display_name(), what: what.to_owned() };
+    let refuse =
+        |what: &str| SampleEncoderError::Feature { feature: part.display_name(), what: what.to_owned() };
     let id = part.desc.checkpoint.as_ref().ok_or_else(|| refuse("they belong to no single checkpoint"))?;
     let kind = feature.kind.parse::<Kind>().map_err(IngestError::from)?;
     let encoding = stored_encoding(snapshot, part).ok_or_else(|| {
@@ -293,10 +295,10 @@ fn find(
     let request = reproduce::request(part, kind, &encoding, &located, device)?;
     let base = ModelFolder::open(&located.model).map_err(IngestError::from)?;
     let encoder = encoder(&request)?;
-    let tracked = Tracked::find(&request, &base, &located.arg)?;
+    let tracked = TrackedTensors::find(&request, &base, &located.arg)?;
     let plan = describe_checkpoint(&request, tracked, &located.arg, id.clone(), &encoding.key())?;
     reproduce::check(part, &plan, (&encoding, &encoder.spec()))?;
-    Ok(Found { located, request, plan, encoder })
+    Ok(ReproducedFeature { located, request, plan, encoder })
 }
 
 /// The request that computes of a dataset what can be compared with stored features, one for each checkpoint.
@@ -308,24 +310,24 @@ pub fn request_like(
     snapshot: &Snapshot,
     features: &[EncodeFeature<'_>],
     dataset: &str,
-    options: GivenOptions,
-) -> Result<IngestRequest, GivenError> {
-    let GivenOptions { model, checkpoints, device, threads, .. } = options;
-    let mut places = Places::new(model, checkpoints);
+    options: SampleEncoderOptions,
+) -> Result<IngestRequest, SampleEncoderError> {
+    let SampleEncoderOptions { model, checkpoints, device, threads, .. } = options;
+    let mut places = WeightFolders::new(model, checkpoints);
     let mut like: Option<IngestRequest> = None;
     for feature in features {
-        let Found { request, .. } = find(&mut places, snapshot, feature, device)?;
+        let ReproducedFeature { request, .. } = find(&mut places, snapshot, feature, device)?;
         match &mut like {
             None => like = Some(request),
             Some(like) => like.checkpoints.extend(request.checkpoints),
         }
     }
-    let like = like.ok_or(GivenError::Ingest(IngestError::NoKinds))?;
+    let like = like.ok_or(SampleEncoderError::Ingest(IngestError::NoKinds))?;
     Ok(IngestRequest { dataset: dataset.to_owned(), threads: threads.max(1), ..like })
 }
 
-fn other_weights(located: &Located, id: &str) -> GivenError {
-    GivenError::OtherWeights {
+fn other_weights(located: &CheckpointFolders, id: &str) -> SampleEncoderError {
+    SampleEncoderError::OtherWeights {
         checkpoint: located.arg.name.clone(),
         folder: located.arg.folder().unwrap_or(&located.model).to_owned(),
         id: id.to_owned(),
@@ -341,20 +343,20 @@ fn stored_encoding(snapshot: &Snapshot, part: &FeaturePart) -> Option<EncodingSp
 
 /// The vector of one sample.
 fn vector(
-    loaded: &Loaded,
+    loaded: &LoadedCheckpoint,
     feature: &EncodeFeature<'_>,
     index: usize,
     encoded: &Arc<Encoded>,
-) -> Result<Vec<f32>, GivenError> {
+) -> Result<Vec<f32>, SampleEncoderError> {
     debug_assert_eq!(loaded.computer.granularity, Granularity::Sample);
-    let row = PreparedRow { row: index as u64, pos: None, encoded: Arc::clone(encoded) };
-    let computed = loaded.computer.compute(&Prepared { rows: vec![row] })?;
+    let row = BatchRow { row: index as u64, pos: None, encoded: Arc::clone(encoded) };
+    let computed = loaded.computer.compute(&TokenBatch { rows: vec![row] })?;
     let Some(vectors) = computed.first().map(|computed| &computed.vectors) else {
         return Err(IngestError::NoResult.into());
     };
     let vector = vectors.get(0);
     if vectors.flags(0).contains(RowFlags::NON_FINITE) || vector.iter().any(|x| !x.is_finite()) {
-        return Err(GivenError::NotFinite {
+        return Err(SampleEncoderError::NotFinite {
             sample: index + 1,
             kind: loaded.computer.kinds.first().map_or("vector", |kind| kind.name()),
             checkpoint: feature.checkpoint.to_owned(),

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use gstore_data::{EncodeError, TextEncoder, TextOptions, parse_record};
 use gstore_store::{EncodingSpec, Snapshot};
 
-use super::GivenError;
+use super::SampleEncoderError;
 use crate::pipeline::IngestError;
 
 /// Tokenizers that are kept for the next question.
@@ -53,7 +53,10 @@ impl Tokenizers {
 }
 
 /// The text of each token of records; none of one that cannot be cut.
-pub(super) fn of_records(tokenizer: &TextEncoder, records: &[&str]) -> Result<Vec<Vec<String>>, GivenError> {
+pub(super) fn of_records(
+    tokenizer: &TextEncoder,
+    records: &[&str],
+) -> Result<Vec<Vec<String>>, SampleEncoderError> {
     let texts = |record: &&str| {
         let Ok(record) = parse_record(record.as_bytes()) else { return Ok(Vec::new()) };
         match tokenizer.encode(&record.content) {

@@ -7,16 +7,16 @@ use gstore_store::{
     CheckpointId, EncodingSpec, FeatureAttrs, FeatureDesc, FeatureState, RowSet, SignRotation, Snapshot,
 };
 
-use super::super::describe::Setting;
+use super::super::describe::FeatureContext;
 use super::super::label::label;
 use super::super::memory::MemoryPlan;
 use super::super::request::{CheckpointArg, IngestRequest};
-use super::super::tracked::{Measure, Tracked};
+use super::super::tracked::{GradientSizes, TrackedTensors};
 use super::super::window::BatchLimits;
 use super::super::{IngestError, Progress, Unit};
 use super::inputs::step_and_weight;
 use crate::gradient::module_shapes;
-use crate::projection::{Explanation, ModuleShape, NOMINAL_TOKENS, ProjectionSpec, explain};
+use crate::projection::{ModuleShape, NOMINAL_TOKENS, ProjectionSpec, ProjectionSummary, explain};
 use gstore_model::architectures::Decoder;
 use gstore_model::gradients::HostFactors;
 use gstore_model::params::TensorSpec;
@@ -61,7 +61,7 @@ impl CheckpointPlan {
     ///
     /// # Errors
     /// A projection that is not sound.
-    pub fn explanation(&self) -> Result<Option<Explanation>, IngestError> {
+    pub fn explanation(&self) -> Result<Option<ProjectionSummary>, IngestError> {
         let mut forms = self.features.iter().filter(|feature| feature.kind.takes_gradient()).peekable();
         if forms.peek().is_none() {
             return Ok(None);
@@ -95,7 +95,7 @@ pub(super) fn plan_checkpoint(
     encoding: &EncodingSpec,
     bases: &mut BaseDigests,
 ) -> Result<CheckpointPlan, IngestError> {
-    let tracked = Tracked::find(request, base, arg)?;
+    let tracked = TrackedTensors::find(request, base, arg)?;
     let id = bases.checkpoint(&tracked.folder, tracked.adapter.as_ref())?;
     if let Some(basis) = tracked.projection.basis.as_ref().filter(|_| !request.forms().is_empty()) {
         basis.check_checkpoint(&id)?;
@@ -120,7 +120,7 @@ pub(super) fn plan_checkpoint(
 /// A checkpoint of known identity and its features, as if none were in any store.
 pub(in super::super) fn describe_checkpoint(
     request: &IngestRequest,
-    tracked: Tracked,
+    tracked: TrackedTensors,
     arg: &CheckpointArg,
     id: CheckpointId,
     encoding: &str,
@@ -128,7 +128,7 @@ pub(in super::super) fn describe_checkpoint(
     let moments = tracked.moments(request, arg)?.map(|file| file.digest()).transpose()?;
     let measure = tracked.measure(request, arg, &id)?;
     let decoder = tracked.folder.decoder().clone();
-    let setting = Setting {
+    let setting = FeatureContext {
         request,
         encoding,
         checkpoint: &id,
@@ -145,8 +145,8 @@ pub(in super::super) fn describe_checkpoint(
             PlannedFeature { kind: *kind, desc, attrs, published: RowSet::new(), complete: false }
         })
         .collect();
-    let Tracked { indices, tensors, projection, .. } = tracked;
-    let Measure { limits, memory, .. } = measure;
+    let TrackedTensors { indices, tensors, projection, .. } = tracked;
+    let GradientSizes { limits, memory, .. } = measure;
     Ok(CheckpointPlan {
         arg: arg.clone(),
         id,

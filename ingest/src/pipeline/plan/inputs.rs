@@ -5,7 +5,7 @@ use gstore_store::Granularity;
 use super::super::IngestError;
 use super::super::devices;
 use super::super::request::{CheckpointWeights, IngestRequest};
-use super::super::tracked::Tracked;
+use super::super::tracked::TrackedTensors;
 use gstore_data::TextEncoder;
 use gstore_model::weights::{ModelFolder, TrainerState, peak_rate};
 
@@ -19,7 +19,7 @@ pub fn check_inputs(request: &IngestRequest) -> Result<(), IngestError> {
     let base = ModelFolder::open(&request.model)?;
     encoder(request)?.check_vocabulary(base.decoder().vocab_size)?;
     for arg in &request.checkpoints {
-        let tracked = Tracked::find(request, &base, arg)?;
+        let tracked = TrackedTensors::find(request, &base, arg)?;
         tracked.projection.check()?;
         tracked.moments(request, arg)?;
         // Matrices that differ by checkpoint have the same sizes.

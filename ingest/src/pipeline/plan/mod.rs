@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use gstore_store::{DatasetPart, EncodingSpec, Lease, RowSet, Snapshot, Store};
 
-use super::column::Column;
+use super::column::EnsembleColumn;
 use super::foreign::check_stored;
 use super::request::IngestRequest;
 use super::{IngestError, Progress, Unit};
@@ -46,7 +46,7 @@ pub struct IngestPlan {
     /// Keeps the snapshot from being collected as long as the plan is there.
     pub lease: Option<Lease>,
     /// What its losses are relative to, where they become a column of an ensemble.
-    pub(super) column: Option<Column>,
+    pub(super) column: Option<EnsembleColumn>,
 }
 
 impl IngestPlan {

@@ -7,17 +7,17 @@ use sha2::{Digest, Sha256};
 use gstore_data::{ColumnOverride, Duplicates, Field, Layout, Schema, SchemaBuilder};
 use gstore_store::{ColumnDef, DatasetPart};
 
-use super::super::bad::{Bad, Unscorable};
+use super::super::bad_records::{BadRecords, UnscorableRecords};
 use super::super::{IngestError, Progress};
 use super::AddRequest;
-use super::input::Input;
+use super::input::InputFiles;
 
 /// Columns without values that are named.
 const SHOWN: usize = 10;
 
 /// What was found in the records.
 #[derive(Default)]
-pub(super) struct Found {
+pub(super) struct RecordFindings {
     pub(super) skipped: u64,
     pub(super) duplicates: u64,
     pub(super) unscorable: u64,
@@ -32,15 +32,16 @@ pub(super) struct Found {
 /// The columns of the records. `content` hashes all that decides what becomes of them.
 pub(super) fn find_columns(
     request: &AddRequest,
-    input: &Input,
+    input: &InputFiles,
     existing: Vec<ColumnDef>,
     mut content: Option<&mut Sha256>,
     progress: &mut dyn Progress,
     cancel: &Cancel,
-) -> Result<(Schema, Found), IngestError> {
-    let mut builder = SchemaBuilder::new(overrides(request)?, &existing);
+) -> Result<(Schema, RecordFindings), IngestError> {
+    let mut builder = SchemaBuilder::new(column_overrides(request)?, &existing);
     let mut has_id = false;
-    let (mut found, mut bad, mut unscorable) = (Found::default(), Bad::default(), Unscorable::default());
+    let (mut found, mut bad, mut unscorable) =
+        (RecordFindings::default(), BadRecords::default(), UnscorableRecords::default());
     let mut records = 0u64;
     if let Some(content) = &mut content {
         let AddRequest { fields, columns, if_changed, if_deleted, .. } = request;
@@ -122,13 +123,13 @@ fn empty(builder: &SchemaBuilder) -> Option<String> {
     ))
 }
 
-pub(super) fn overrides(request: &AddRequest) -> Result<Vec<ColumnOverride>, IngestError> {
+pub(super) fn column_overrides(request: &AddRequest) -> Result<Vec<ColumnOverride>, IngestError> {
     let parsed = request.columns.iter().map(|text| text.parse());
     parsed.collect::<Result<_, _>>().map_err(|source| IngestError::ColumnOption { source })
 }
 
 /// The note about records with reasoning outside of their content, which no template writes.
-pub(super) fn left_reasoning(count: u64) -> Option<String> {
+pub(super) fn reasoning_note(count: u64) -> Option<String> {
     let keys = REASONING.map(|key| format!("`{key}`")).join(" or ");
     let (have, their) = if count == 1 { ("has", "its") } else { ("have", "their") };
     (count > 0).then(|| {
@@ -141,7 +142,7 @@ pub(super) fn left_reasoning(count: u64) -> Option<String> {
 }
 
 /// What people are told of new columns that are not called like their keys.
-pub(super) fn renamed(columns: &[ColumnDef], before: Option<&DatasetPart>) -> Option<String> {
+pub(super) fn renamed_columns_note(columns: &[ColumnDef], before: Option<&DatasetPart>) -> Option<String> {
     let is_new = |key: &str| before.is_none_or(|part| part.columns.iter().all(|known| known.key != key));
     let renamed: Vec<String> = columns
         .iter()

@@ -2,13 +2,13 @@
 
 use gstore_core::Cancel;
 
-use super::super::bad::Bad;
-use super::super::foreign::Found;
+use super::super::bad_records::BadRecords;
+use super::super::foreign::ForeignTokens;
 use super::super::plan::encoder;
 use super::super::request::IngestRequest;
 use super::super::{IngestError, Progress, Unit};
 use super::AddRequest;
-use super::input::Input;
+use super::input::InputFiles;
 
 /// Looks through the records of data files that are to be registered for an ingest; with a limit,
 /// through as many of them.
@@ -26,9 +26,9 @@ pub fn check_texts(
     if !encoder.has_foreign_tokens() {
         return Ok(());
     }
-    let input = Input::find(data)?;
+    let input = InputFiles::find(data)?;
     progress.start("looking for tokens of fine-tunes", input.bytes()?, Unit::Bytes);
-    let (mut found, mut bad) = (Found::default(), Bad::default());
+    let (mut found, mut bad) = (ForeignTokens::default(), BadRecords::default());
     input.each(progress, cancel, &mut |error| bad.note(error), |place, _, record| {
         if request.limit.is_none_or(|limit| found.looked < limit) {
             found.look(&encoder, &record.content, || format!("{}, {place}", place.file.display()));

@@ -8,12 +8,12 @@ use super::super::{IngestError, Progress};
 use super::AddRequest;
 
 /// Files, and how their records are read.
-pub(super) struct Input {
+pub(super) struct InputFiles {
     pub(super) files: Vec<DataFile>,
     pub(super) fields: FieldNames,
 }
 
-impl Input {
+impl InputFiles {
     pub(super) fn find(request: &AddRequest) -> Result<Self, IngestError> {
         Ok(Self {
             fields: FieldNames::parse(&request.fields)

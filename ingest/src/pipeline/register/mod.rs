@@ -19,19 +19,19 @@ use gstore_store::{
     IfDeleted, NewSample, SampleAppend, Store,
 };
 
-use super::bad::Bad;
+use super::bad_records::BadRecords;
+use super::disk_space::{SAMPLE_ROWS, check_new};
 use super::plan::{check_run_name, check_weights};
 use super::request::IngestRequest;
-use super::room::{SAMPLE_ROWS, check_new};
 use super::{IngestError, Progress, Unit};
 use gstore_data::{Content, Duplicates, IdAllocator, Place, Record, Schema};
 use gstore_model::weights::BaseDigests;
 
 pub use foreign::check_texts;
-pub use request::{AddClient, AddOutcome, AddPreview, AddReport, AddRequest, Existing};
+pub use request::{AddClient, AddOutcome, AddPreview, AddReport, AddRequest, ExistingDataset};
 
-use columns::{Found, find_columns, left_reasoning, overrides, renamed};
-use input::Input;
+use columns::{RecordFindings, column_overrides, find_columns, reasoning_note, renamed_columns_note};
+use input::InputFiles;
 
 /// Registers the samples of files: all of them in one commit, or none.
 ///
@@ -59,7 +59,7 @@ pub fn add_until(
     progress: &mut dyn Progress,
     cancel: &Cancel,
 ) -> Result<AddReport, IngestError> {
-    without_key(add_named(store, request, then, None, progress, cancel, SampleAppend::finish)?)
+    without_key(append_samples(store, request, then, None, progress, cancel, SampleAppend::finish)?)
 }
 
 /// What [`add_until`] would do: the same but for the commit.
@@ -73,7 +73,7 @@ pub fn preview_add(
     cancel: &Cancel,
 ) -> Result<AddPreview, IngestError> {
     let mut columns = Vec::new();
-    let outcome = add_named(store, request, None, None, progress, cancel, |append| {
+    let outcome = append_samples(store, request, None, None, progress, cancel, |append| {
         columns = append.columns().to_vec();
         Ok(append.report())
     })?;
@@ -93,18 +93,18 @@ fn without_key(outcome: AddOutcome) -> Result<AddReport, IngestError> {
 ///
 /// # Errors
 /// As [`add_until`]; a key that was used for others.
-pub fn add_of(
+pub fn add_from_client(
     store: &Store,
     request: &AddRequest,
     client: &AddClient,
     progress: &mut dyn Progress,
     cancel: &Cancel,
 ) -> Result<AddOutcome, IngestError> {
-    add_named(store, request, None, Some(client), progress, cancel, SampleAppend::finish)
+    append_samples(store, request, None, Some(client), progress, cancel, SampleAppend::finish)
 }
 
 /// Registers samples; `end` takes the append when all are in it.
-fn add_named(
+fn append_samples(
     store: &Store,
     request: &AddRequest,
     then: Option<(&IngestRequest, &mut BaseDigests)>,
@@ -113,7 +113,7 @@ fn add_named(
     cancel: &Cancel,
     end: impl FnOnce(SampleAppend) -> Result<AppendReport, CommitError>,
 ) -> Result<AddOutcome, IngestError> {
-    let (name, input) = (dataset(request)?, Input::find(request)?);
+    let (name, input) = (dataset(request)?, InputFiles::find(request)?);
     let mut follows = None;
     if let Some((then, bases)) = then {
         let snapshot = store.snapshot()?;
@@ -121,7 +121,7 @@ fn add_named(
         check_weights(&snapshot, &then.run, (&then.model, &then.checkpoints), bases, progress)?;
         follows = Some(then);
     }
-    let before = existing(store, &name)?;
+    let before = existing_dataset(store, &name)?;
     let columns = before.as_ref().map(|part| part.columns.clone()).unwrap_or_default();
     progress.start("reading samples", 2 * input.bytes()?, Unit::Bytes);
     let key = client.and_then(|client| client.key.as_deref());
@@ -148,7 +148,7 @@ fn add_named(
         }
         append.name(write);
     }
-    found.notes.extend(renamed(append.columns(), before.as_deref()));
+    found.notes.extend(renamed_columns_note(append.columns(), before.as_deref()));
     if let Some(before) = &before {
         // Reading takes a while, and the lock may.
         append.base().same_dataset(before)?;
@@ -191,7 +191,7 @@ pub(super) fn check_existing(
     added: u64,
     known: u64,
 ) -> Result<(), IngestError> {
-    let goes_on = request.existing == Existing::Append || request.if_deleted == IfDeleted::Restore;
+    let goes_on = request.existing == ExistingDataset::Append || request.if_deleted == IfDeleted::Restore;
     match dataset {
         Some(part) if part.rows > 0 && added > 0 && known == 0 && !goes_on => Err(IngestError::OtherData {
             path: request.data.first().cloned().unwrap_or_default(),
@@ -208,10 +208,10 @@ pub(super) fn check_existing(
 fn fill(
     append: &mut SampleAppend,
     request: &AddRequest,
-    input: &Input,
+    input: &InputFiles,
     schema: &Schema,
     then: Option<&IngestRequest>,
-    found: &mut Found,
+    found: &mut RecordFindings,
     progress: &mut dyn Progress,
     cancel: &Cancel,
 ) -> Result<Vec<Content>, IngestError> {
@@ -219,7 +219,7 @@ fn fill(
     let mut records = 0u64;
     let mut texts = Vec::new();
     let wanted = then.map_or(0, |_| SAMPLE_ROWS);
-    let mut bad = Bad::default();
+    let mut bad = BadRecords::default();
     let add = |place: Place, json: &[u8], record: Record| {
         if records < wanted {
             texts.push(record.content.clone());
@@ -244,7 +244,7 @@ fn fill(
     let mut left_out = |error: IngestError| if error.is_of_text() { Ok(()) } else { bad.note(error) };
     input.each(progress, cancel, &mut left_out, add)?;
     bad.check(0)?;
-    found.notes.extend(left_reasoning(found.reasoning));
+    found.notes.extend(reasoning_note(found.reasoning));
     if records == 0 {
         return Err(no_samples(request));
     }
@@ -259,8 +259,8 @@ fn fill(
 /// at all.
 pub fn check_data(request: &AddRequest) -> Result<(), IngestError> {
     dataset(request)?;
-    overrides(request)?;
-    let input = Input::find(request)?;
+    column_overrides(request)?;
+    let input = InputFiles::find(request)?;
     let mut found = false;
     for file in &input.files {
         let mut source = file.open(&input.fields)?;
@@ -294,6 +294,6 @@ fn push(append: &mut SampleAppend, place: &Place, sample: NewSample<'_>) -> Resu
 }
 
 /// The dataset, if it is there.
-fn existing(store: &Store, name: &DatasetName) -> Result<Option<Arc<DatasetPart>>, IngestError> {
+fn existing_dataset(store: &Store, name: &DatasetName) -> Result<Option<Arc<DatasetPart>>, IngestError> {
     Ok(store.snapshot()?.dataset(name).ok().cloned())
 }

@@ -29,7 +29,7 @@ pub struct AddRequest {
     /// What happens to a line whose id was deleted.
     pub if_deleted: IfDeleted,
     /// What data the dataset takes if it is there.
-    pub existing: Existing,
+    pub existing: ExistingDataset,
     /// The command as the history shows it.
     pub command: String,
     /// Where the samples come from, as the history shows it; without it the names of the files.
@@ -38,7 +38,7 @@ pub struct AddRequest {
 
 /// What data a dataset that is there takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Existing {
+pub enum ExistingDataset {
     /// Any.
     #[default]
     Append,
@@ -59,7 +59,7 @@ impl AddRequest {
             duplicates: Duplicates::Refuse,
             if_changed: IfChanged::Refuse,
             if_deleted: IfDeleted::default(),
-            existing: Existing::default(),
+            existing: ExistingDataset::default(),
             command: String::new(),
             source: None,
         }

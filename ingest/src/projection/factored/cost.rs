@@ -4,7 +4,7 @@
 //! last bits, and a row must not depend on its batch.
 
 use crate::projection::kind::ProjectionKind;
-use crate::projection::modules::{ModuleShape, Shape, SideEntry};
+use crate::projection::modules::{GradientShape, ModuleShape, SideEntry};
 use crate::projection::spec::ProjectionSpec;
 
 /// Tokens of the sample that costs are reckoned for unless the caller knows better.
@@ -12,7 +12,7 @@ pub const NOMINAL_TOKENS: u64 = 512;
 
 /// How a module's vector is computed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Way {
+pub enum ProjectionRoute {
     /// Each token's factors are projected and their products summed; the gradient never exists.
     Factors,
     /// The gradient is formed, then projected.
@@ -22,7 +22,7 @@ pub enum Way {
 /// Multiply-adds per sample of one module. Modules share the reads of a flat mask, so
 /// theirs is an upper bound.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Cost {
+pub struct ProjectionCost {
     /// From the factors to the vector; none where there are no factors to project.
     pub factors: Option<u64>,
     /// Forming the gradient.
@@ -31,46 +31,51 @@ pub struct Cost {
     pub projecting: u64,
 }
 
-impl Cost {
+impl ProjectionCost {
     /// Forming and projecting.
     pub fn formed(&self) -> u64 {
         self.forming.saturating_add(self.projecting)
     }
 
     /// Of a way; that of forming where there are no factors.
-    pub fn of(&self, way: Way) -> u64 {
+    pub fn of(&self, way: ProjectionRoute) -> u64 {
         match (way, self.factors) {
-            (Way::Factors, Some(factors)) => factors,
+            (ProjectionRoute::Factors, Some(factors)) => factors,
             _ => self.formed(),
         }
     }
 }
 
 /// The cost of one sample of `tokens` tokens in a module.
-pub fn module_cost(spec: &ProjectionSpec, module: &ModuleShape, tokens: u64) -> Cost {
-    of_sides(spec, module.shape, spec.sides(module), tokens)
+pub fn module_cost(spec: &ProjectionSpec, module: &ModuleShape, tokens: u64) -> ProjectionCost {
+    sides_cost(spec, module.shape, spec.sides(module), tokens)
 }
 
 /// The cost of one sample of `tokens` tokens where modules have the sides of the kind.
-pub fn cost(spec: &ProjectionSpec, shape: Shape, tokens: u64) -> Cost {
-    of_sides(spec, shape, shape.sides(spec.kind), tokens)
+pub fn cost(spec: &ProjectionSpec, shape: GradientShape, tokens: u64) -> ProjectionCost {
+    sides_cost(spec, shape, shape.sides(spec.kind), tokens)
 }
 
-fn of_sides(spec: &ProjectionSpec, shape: Shape, sides: Option<(usize, usize)>, tokens: u64) -> Cost {
+fn sides_cost(
+    spec: &ProjectionSpec,
+    shape: GradientShape,
+    sides: Option<(usize, usize)>,
+    tokens: u64,
+) -> ProjectionCost {
     let (rows, columns) = shape.matrix();
     let (rows, columns) = (rows as u64, columns as u64);
     let forming = match shape {
-        Shape::Linear { .. } => product(&[tokens, rows, columns]),
-        Shape::Embedding { .. } => product(&[tokens, columns]),
-        Shape::Vector { .. } => product(&[tokens, rows]),
+        GradientShape::Linear { .. } => product(&[tokens, rows, columns]),
+        GradientShape::Embedding { .. } => product(&[tokens, columns]),
+        GradientShape::Vector { .. } => product(&[tokens, rows]),
     };
     let Some((k_out, k_in)) = sides else {
-        return Cost { factors: None, forming, projecting: whole(spec, shape.numel()) };
+        return ProjectionCost { factors: None, forming, projecting: flat_cost(spec, shape.numel()) };
     };
     let (k_out, k_in) = (k_out as u64, k_in as u64);
     let cells = product(&[k_out, k_in]);
     // A one-hot side costs nothing to project, and of a sparse one only one row of cells is touched.
-    let one_hot = matches!(shape, Shape::Embedding { .. });
+    let one_hot = matches!(shape, GradientShape::Embedding { .. });
     let touched = if one_hot { k_in } else { cells };
     let dense_out = if one_hot { 0 } else { rows };
     let (factors, projecting) = match spec.kind {
@@ -89,14 +94,19 @@ fn of_sides(spec: &ProjectionSpec, shape: Shape, sides: Option<(usize, usize)>, 
             )
         }
     };
-    Cost { factors: Some(factors), forming, projecting }
+    ProjectionCost { factors: Some(factors), forming, projecting }
 }
 
 /// The way with fewer multiply-adds; the factors if both have as many.
 ///
 /// `needs_formed`: whether the feature needs the gradient itself, as every function of it
 /// does that is not linear.
-pub fn choose(spec: &ProjectionSpec, shape: Shape, nominal_tokens: u64, needs_formed: bool) -> Way {
+pub fn choose(
+    spec: &ProjectionSpec,
+    shape: GradientShape,
+    nominal_tokens: u64,
+    needs_formed: bool,
+) -> ProjectionRoute {
     cheaper(cost(spec, shape, nominal_tokens), needs_formed)
 }
 
@@ -106,14 +116,14 @@ pub fn choose_module(
     module: &ModuleShape,
     nominal_tokens: u64,
     needs_formed: bool,
-) -> Way {
+) -> ProjectionRoute {
     cheaper(module_cost(spec, module, nominal_tokens), needs_formed)
 }
 
-fn cheaper(cost: Cost, needs_formed: bool) -> Way {
+fn cheaper(cost: ProjectionCost, needs_formed: bool) -> ProjectionRoute {
     match cost.factors {
-        Some(factors) if !needs_formed && factors <= cost.formed() => Way::Factors,
-        _ => Way::Formed,
+        Some(factors) if !needs_formed && factors <= cost.formed() => ProjectionRoute::Factors,
+        _ => ProjectionRoute::Formed,
     }
 }
 
@@ -159,7 +169,7 @@ pub fn table_bytes(spec: &ProjectionSpec, module: &ModuleShape) -> u64 {
 }
 
 /// Multiply-adds of a projection of the flattened tensor.
-fn whole(spec: &ProjectionSpec, numel: u64) -> u64 {
+fn flat_cost(spec: &ProjectionSpec, numel: u64) -> u64 {
     match spec.kind {
         ProjectionKind::None => 0,
         ProjectionKind::Sjlt { s } => product(&[u64::from(s), numel]),
@@ -192,8 +202,8 @@ mod tests {
     fn worked_sizes() {
         // In units of 10^9, T = 1024, 4096 coordinates a module.
         let billions = |n: u64| (n as f64 / 1e7).round() / 100.0;
-        let square = Shape::Linear { out: 4096, input: 4096, bias: false };
-        let wide = Shape::Linear { out: 14336, input: 4096, bias: false };
+        let square = GradientShape::Linear { out: 4096, input: 4096, bias: false };
+        let wide = GradientShape::Linear { out: 14336, input: 4096, bias: false };
         for (shape, forming, two_sided) in [(square, 17.18, 0.54), (wide, 60.13, 1.21)] {
             assert_eq!(billions(cost(&spec("two_sided", 4096), shape, 1024).forming), forming);
             assert_eq!(billions(cost(&spec("two_sided", 4096), shape, 1024).factors.unwrap()), two_sided);
@@ -203,24 +213,24 @@ mod tests {
         let sjlt = |shape| cost(&spec("fact_sjlt", 4096), shape, 1024).factors.unwrap();
         assert_eq!((billions(sjlt(square)), billions(sjlt(wide))), (0.03, 0.04));
         let flat = ProjectionSpec { dim: 8192, ..ProjectionSpec::default() };
-        assert_eq!(cost(&flat, Shape::Vector { len: 10_000_000 }, 1).projecting, 40_000_000);
+        assert_eq!(cost(&flat, GradientShape::Vector { len: 10_000_000 }, 1).projecting, 40_000_000);
     }
 
     #[test]
     fn the_way_depends_on_shapes() {
         let way = |name, shape, needs| choose(&spec(name, 1024), shape, NOMINAL_TOKENS, needs);
-        let full = Shape::Linear { out: 2048, input: 2048, bias: true };
-        let lora = Shape::Linear { out: 8, input: 2048, bias: false };
-        let norm = Shape::Vector { len: 2048 };
-        let table = Shape::Embedding { vocab: 50_000, hidden: 768 };
+        let full = GradientShape::Linear { out: 2048, input: 2048, bias: true };
+        let lora = GradientShape::Linear { out: 8, input: 2048, bias: false };
+        let norm = GradientShape::Vector { len: 2048 };
+        let table = GradientShape::Embedding { vocab: 50_000, hidden: 768 };
         for name in ["two_sided", "fact_mask", "fact_sjlt"] {
-            assert_eq!(way(name, full, false), Way::Factors);
-            assert_eq!(way(name, full, true), Way::Formed);
-            assert_eq!(way(name, norm, false), Way::Formed);
-            assert_eq!(way(name, table, false), Way::Factors);
+            assert_eq!(way(name, full, false), ProjectionRoute::Factors);
+            assert_eq!(way(name, full, true), ProjectionRoute::Formed);
+            assert_eq!(way(name, norm, false), ProjectionRoute::Formed);
+            assert_eq!(way(name, table, false), ProjectionRoute::Factors);
         }
-        assert_eq!(way("two_sided", lora, false), Way::Formed);
-        assert_eq!(way("fact_sjlt", lora, false), Way::Factors);
-        assert_eq!(way("sjlt", lora, false), Way::Formed);
+        assert_eq!(way("two_sided", lora, false), ProjectionRoute::Formed);
+        assert_eq!(way("fact_sjlt", lora, false), ProjectionRoute::Factors);
+        assert_eq!(way("sjlt", lora, false), ProjectionRoute::Formed);
     }
 }

@@ -2,43 +2,43 @@
 
 use std::fmt;
 
-use super::cost::{self, Cost, Way};
-use super::noise::{Noise, noise};
+use super::cost::{self, ProjectionCost, ProjectionRoute};
+use super::noise::{ProjectionNoise, noise};
 use crate::projection::error::ProjectionError;
 use crate::projection::kind::ProjectionKind;
-use crate::projection::modules::{ModuleShape, Shape};
+use crate::projection::modules::{GradientShape, ModuleShape};
 use crate::projection::spec::ProjectionSpec;
 
-/// One module of an [`Explanation`].
+/// One module of a [`ProjectionSummary`].
 #[derive(Clone, Debug, PartialEq)]
-pub struct ModuleRow {
+pub struct ModuleSummary {
     /// The module.
     pub module: ModuleShape,
     /// Its coordinates; none where modules share them.
     pub dim: Option<u32>,
     /// How its vector is computed.
-    pub way: Way,
+    pub way: ProjectionRoute,
     /// Multiply-adds of every way.
-    pub cost: Cost,
+    pub cost: ProjectionCost,
     /// Bytes of its matrices.
     pub table_bytes: u64,
     /// Expected noise.
-    pub noise: Noise,
+    pub noise: ProjectionNoise,
 }
 
 /// Costs and noise of a projection of some modules, per sample of `tokens` tokens. Prints as a table.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Explanation {
+pub struct ProjectionSummary {
     /// Name of the kind.
     pub kind: &'static str,
     /// Tokens of the sample.
     pub tokens: u64,
     /// Modules, in order.
-    pub rows: Vec<ModuleRow>,
+    pub rows: Vec<ModuleSummary>,
     /// Coordinates of the whole vector.
     pub dim: u64,
     /// Noise of the whole vector if modules have equal shares of the squared norm.
-    pub noise: Noise,
+    pub noise: ProjectionNoise,
 }
 
 /// Explains a projection of either family. `needs_formed`: see [`cost::choose`].
@@ -49,11 +49,11 @@ pub fn explain(
     modules: &[ModuleShape],
     tokens: u64,
     needs_formed: bool,
-) -> Result<Explanation, ProjectionError> {
+) -> Result<ProjectionSummary, ProjectionError> {
     spec.check()?;
-    let rows: Vec<ModuleRow> = modules
+    let rows: Vec<ModuleSummary> = modules
         .iter()
-        .map(|module| ModuleRow {
+        .map(|module| ModuleSummary {
             module: module.clone(),
             dim: spec.kind.is_factored().then(|| spec.module_dim(module)),
             way: cost::choose_module(spec, module, tokens, needs_formed),
@@ -64,17 +64,17 @@ pub fn explain(
         .collect();
     let inputs = modules.iter().fold(0u64, |n, m| n.saturating_add(m.shape.numel()));
     let (dim, noise) = match spec.kind {
-        ProjectionKind::None => (inputs, Noise::default()),
+        ProjectionKind::None => (inputs, ProjectionNoise::default()),
         kind if kind.is_factored() => {
-            let all: Vec<Noise> = rows.iter().map(|r| r.noise).collect();
-            (rows.iter().filter_map(|r| r.dim).map(u64::from).sum(), Noise::of_all(&all))
+            let all: Vec<ProjectionNoise> = rows.iter().map(|r| r.noise).collect();
+            (rows.iter().filter_map(|r| r.dim).map(u64::from).sum(), ProjectionNoise::of_all(&all))
         }
-        _ => (u64::from(spec.dim), noise(spec, Shape::Vector { len: inputs as usize }, tokens)),
+        _ => (u64::from(spec.dim), noise(spec, GradientShape::Vector { len: inputs as usize }, tokens)),
     };
-    Ok(Explanation { kind: spec.kind.name(), tokens, rows, dim, noise })
+    Ok(ProjectionSummary { kind: spec.kind.name(), tokens, rows, dim, noise })
 }
 
-impl Explanation {
+impl ProjectionSummary {
     /// Multiply-adds of the chosen ways.
     pub fn multiply_adds(&self) -> u64 {
         self.rows.iter().fold(0, |n, r| n.saturating_add(r.cost.of(r.way)))
@@ -89,7 +89,7 @@ impl Explanation {
 const HEADER: [&str; 9] =
     ["module", "shape", "dim", "way", "factors", "formed", "table", "sd unrelated", "sd own"];
 
-impl fmt::Display for Explanation {
+impl fmt::Display for ProjectionSummary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut lines: Vec<[String; 9]> = vec![HEADER.map(str::to_owned)];
         lines.extend(self.rows.iter().map(cells));
@@ -99,8 +99,8 @@ impl fmt::Display for Explanation {
             self.dim.to_string(),
             String::new(),
             String::new(),
-            short(self.multiply_adds()),
-            format!("{}B", short(self.table_bytes())),
+            three_digits(self.multiply_adds()),
+            format!("{}B", three_digits(self.table_bytes())),
             format!("{:.4}", self.noise.unrelated.sqrt()),
             format!("{:.4}", self.noise.own.sqrt()),
         ]);
@@ -127,11 +127,11 @@ impl fmt::Display for Explanation {
     }
 }
 
-fn cells(row: &ModuleRow) -> [String; 9] {
+fn cells(row: &ModuleSummary) -> [String; 9] {
     let (out, input) = row.module.shape.matrix();
     let bias = row.module.shape.bias();
     let shape = match row.module.shape {
-        Shape::Vector { len } => len.to_string(),
+        GradientShape::Vector { len } => len.to_string(),
         _ if bias => format!("{out} x ({} + 1)", input - 1),
         _ => format!("{out} x {input}"),
     };
@@ -140,19 +140,19 @@ fn cells(row: &ModuleRow) -> [String; 9] {
         shape,
         row.dim.map_or("shared".to_owned(), |dim| dim.to_string()),
         match row.way {
-            Way::Factors => "factors".to_owned(),
-            Way::Formed => "formed".to_owned(),
+            ProjectionRoute::Factors => "factors".to_owned(),
+            ProjectionRoute::Formed => "formed".to_owned(),
         },
-        row.cost.factors.map_or("-".to_owned(), short),
-        short(row.cost.formed()),
-        format!("{}B", short(row.table_bytes)),
+        row.cost.factors.map_or("-".to_owned(), three_digits),
+        three_digits(row.cost.formed()),
+        format!("{}B", three_digits(row.table_bytes)),
         format!("{:.4}", row.noise.unrelated.sqrt()),
         format!("{:.4}", row.noise.own.sqrt()),
     ]
 }
 
 /// Three digits and a decimal prefix.
-fn short(n: u64) -> String {
+fn three_digits(n: u64) -> String {
     let prefixes = ["", "k", "M", "G", "T", "P", "E"];
     let mut value = n as f64;
     let mut prefix = 0;
@@ -188,14 +188,14 @@ total                                        3072                     8.40M   14
         assert_eq!(explanation.to_string(), want);
         assert_eq!(explanation.dim, 3072);
         let flat = explain(&ProjectionSpec::default(), &modules, 512, false).unwrap();
-        assert!(flat.rows.iter().all(|r| r.way == Way::Formed && r.dim.is_none()));
+        assert!(flat.rows.iter().all(|r| r.way == ProjectionRoute::Formed && r.dim.is_none()));
         assert_eq!(flat.dim, 8192);
         assert!((flat.noise.unrelated.sqrt() - 0.011).abs() < 1e-3);
     }
 
     #[test]
     fn numbers_in_three_digits() {
-        let got = [0, 7, 999, 1000, 12_345, 99_960, 999_600, 17_179_869_184, u64::MAX].map(short);
+        let got = [0, 7, 999, 1000, 12_345, 99_960, 999_600, 17_179_869_184, u64::MAX].map(three_digits);
         assert_eq!(got, ["0", "7", "999", "1.00k", "12.3k", "100k", "1.00M", "17.2G", "18.4E"]);
     }
 }

@@ -7,10 +7,10 @@
 
 use crate::projection::mask;
 use crate::projection::modules::{SideEntry, SideMatrix};
-use crate::projection::philox::Words;
+use crate::projection::philox::RandomWords;
 
 /// The `mask` of `rows` of `columns` coordinates, times the root of each stratum's length.
-pub(super) fn side(words: Words, rows: u32, columns: usize, bias: bool) -> SideMatrix {
+pub(super) fn side(words: RandomWords, rows: u32, columns: usize, bias: bool) -> SideMatrix {
     let entries = (0..)
         .zip(mask::sample(words, columns as u64, u64::from(rows)))
         .map(|(dest, sampled)| SideEntry {
@@ -25,21 +25,22 @@ pub(super) fn side(words: Words, rows: u32, columns: usize, bias: bool) -> SideM
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::projection::key::{Side, derive_key};
+    use crate::projection::key::{MatrixSide, derive_key};
     use crate::projection::modules::SideEntries;
-    use crate::projection::philox::Tag;
+    use crate::projection::philox::StreamTag;
 
     #[test]
     fn golden_samples() {
         let kept = |side_of, rows, columns| {
-            let words = Words::new(derive_key("mask", "layers.0.w", side_of, 42, None), Tag::Mask);
+            let words =
+                RandomWords::new(derive_key("mask", "layers.0.w", side_of, 42, None), StreamTag::Mask);
             let SideEntries::Sparse(entries) = side(words, rows, columns, false).entries else {
                 panic!("sparse")
             };
             assert!(entries.iter().all(|e| e.factor == 2f32.sqrt()));
             entries.iter().map(|e| (e.dest, e.source)).collect::<Vec<_>>()
         };
-        assert_eq!(kept(Side::Out, 2, 4), [(0, 1), (1, 2)]);
-        assert_eq!(kept(Side::In, 3, 6), [(0, 0), (1, 3), (2, 5)]);
+        assert_eq!(kept(MatrixSide::Out, 2, 4), [(0, 1), (1, 2)]);
+        assert_eq!(kept(MatrixSide::In, 3, 6), [(0, 0), (1, 3), (2, 5)]);
     }
 }

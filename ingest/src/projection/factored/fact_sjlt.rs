@@ -3,12 +3,12 @@
 //! A token costs one addition per value of either side, and no channel is left out.
 
 use crate::projection::modules::{SideEntry, SideMatrix};
-use crate::projection::philox::Words;
+use crate::projection::philox::RandomWords;
 use crate::projection::sjlt::{NEGATIVE, Sjlt};
-use crate::projection::summed::SummedKind;
+use crate::projection::summed::RandomMatrix;
 
 /// The `sjlt` matrix of `rows x columns` with one sign in each column.
-pub(super) fn side(words: Words, rows: u32, columns: usize, bias: bool) -> SideMatrix {
+pub(super) fn side(words: RandomWords, rows: u32, columns: usize, bias: bool) -> SideMatrix {
     let entries = (0..)
         .zip(signs(words, rows, columns))
         .map(|(source, packed)| {
@@ -20,7 +20,7 @@ pub(super) fn side(words: Words, rows: u32, columns: usize, bias: bool) -> SideM
 }
 
 /// Packed row and sign of each column of an `sjlt` matrix with s = 1.
-pub(super) fn signs(words: Words, rows: u32, columns: usize) -> Vec<u32> {
+pub(super) fn signs(words: RandomWords, rows: u32, columns: usize) -> Vec<u32> {
     let mut packed = vec![0; columns];
     Sjlt::new(rows, 1).fill(words, 0, &mut packed);
     packed
@@ -42,12 +42,12 @@ pub(super) fn scatter<T: Copy + Into<f64>>(packed: &[u32], values: &[T], out: &m
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::projection::key::{Side, derive_key};
+    use crate::projection::key::{MatrixSide, derive_key};
     use crate::projection::modules::SideEntries;
-    use crate::projection::philox::Tag;
+    use crate::projection::philox::StreamTag;
 
-    fn words(side: Side) -> Words {
-        Words::new(derive_key("sjlt", "layers.0.w", side, 42, None), Tag::Sjlt)
+    fn words(side: MatrixSide) -> RandomWords {
+        RandomWords::new(derive_key("sjlt", "layers.0.w", side, 42, None), StreamTag::Sjlt)
     }
 
     #[test]
@@ -60,14 +60,14 @@ mod tests {
             let signs: String = entries.iter().map(|e| if e.factor < 0.0 { '-' } else { '+' }).collect();
             (entries.iter().map(|e| e.dest).collect::<Vec<_>>(), signs)
         };
-        assert_eq!(drawn(Side::Out, 2, 4), (vec![0, 1, 1, 0], "+-++".to_owned()));
-        assert_eq!(drawn(Side::In, 3, 6), (vec![2, 0, 0, 0, 2, 0], "+-+-+-".to_owned()));
+        assert_eq!(drawn(MatrixSide::Out, 2, 4), (vec![0, 1, 1, 0], "+-++".to_owned()));
+        assert_eq!(drawn(MatrixSide::In, 3, 6), (vec![2, 0, 0, 0, 2, 0], "+-+-+-".to_owned()));
     }
 
     #[test]
     fn golden_post() {
         let mut out = [0.0; 2];
-        let packed = signs(words(Side::Post), 2, 6);
+        let packed = signs(words(MatrixSide::Post), 2, 6);
         scatter(&packed, &[0.0f32, 12.0, 4.0, -2.0, 2.0, -1.0], &mut out);
         assert_eq!(out, [16.0, -5.0]);
         let rows: Vec<_> = packed.iter().map(|p| p & !NEGATIVE).collect();

@@ -24,8 +24,8 @@ mod projector;
 mod sparse;
 mod two_sided;
 
-pub use cost::{NOMINAL_TOKENS, Way, choose, choose_module, table_bytes};
-pub use explain::{Explanation, explain};
+pub use cost::{NOMINAL_TOKENS, ProjectionRoute, choose, choose_module, table_bytes};
+pub use explain::{ProjectionSummary, explain};
 pub use kurtosis::{KURTOSIS_LIMIT, kurtosis};
-pub use noise::{Noise, noise};
-pub use projector::{FactoredProjector, Last, OutFactors};
+pub use noise::{ProjectionNoise, noise};
+pub use projector::{FactoredProjector, OutFactors, PostProjection};

@@ -13,19 +13,19 @@
 //! Measured values: `docs/methods.md`.
 
 use crate::projection::kind::ProjectionKind;
-use crate::projection::modules::Shape;
+use crate::projection::modules::GradientShape;
 use crate::projection::spec::ProjectionSpec;
 
 /// Variances of the inner product of two unit gradients.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Noise {
+pub struct ProjectionNoise {
     /// Of unrelated gradients; its root is the standard error of a cosine near 0.
     pub unrelated: f64,
     /// Of a gradient with itself; its root is the relative error of a squared norm.
     pub own: f64,
 }
 
-impl Noise {
+impl ProjectionNoise {
     /// Dimension of a dense projection with the same variance for unrelated gradients.
     pub fn effective_unrelated(&self) -> f64 {
         1.0 / self.unrelated
@@ -37,9 +37,9 @@ impl Noise {
     }
 
     /// Of the inner product over several modules that have equal shares of the squared norm.
-    pub fn of_all(modules: &[Noise]) -> Noise {
+    pub fn of_all(modules: &[ProjectionNoise]) -> ProjectionNoise {
         let shares = (modules.len().max(1) as f64).powi(2);
-        Noise {
+        ProjectionNoise {
             unrelated: modules.iter().map(|n| n.unrelated).sum::<f64>() / shares,
             own: modules.iter().map(|n| n.own).sum::<f64>() / shares,
         }
@@ -48,7 +48,7 @@ impl Noise {
 
 /// Of one module, for samples of `tokens` tokens; of a flat kind, which modules share, if
 /// `shape` were all there is.
-pub fn noise(spec: &ProjectionSpec, shape: Shape, tokens: u64) -> Noise {
+pub fn noise(spec: &ProjectionSpec, shape: GradientShape, tokens: u64) -> ProjectionNoise {
     let k = f64::from(spec.dim.max(1));
     let (rows, columns) = shape.matrix();
     let (d_out, d_in) = (rows.max(1) as f64, columns.max(1) as f64);
@@ -63,7 +63,7 @@ pub fn noise(spec: &ProjectionSpec, shape: Shape, tokens: u64) -> Noise {
             | ProjectionKind::FactMask { .. }
             | ProjectionKind::FactSjlt { .. } => 1.0,
         };
-        return Noise { unrelated: rest / k, own: 2.0 * rest / k };
+        return ProjectionNoise { unrelated: rest / k, own: 2.0 * rest / k };
     };
     let (k_out, k_in) = (k_out as f64, k_in as f64);
     let (rest_out, rest_in) = match spec.kind {
@@ -75,8 +75,10 @@ pub fn noise(spec: &ProjectionSpec, shape: Shape, tokens: u64) -> Noise {
     let own = 2.0 * concentration * (v_out + v_in) + 2.0 * (1.0 + concentration) * v_out * v_in;
     let unrelated = v_out / d_in + v_in / d_out + v_out * v_in;
     match spec.kind {
-        ProjectionKind::TwoSided { .. } => Noise { unrelated, own },
-        _ => Noise { unrelated: unrelated + (1.0 + unrelated) / k, own: own + 2.0 * (1.0 + own) / k },
+        ProjectionKind::TwoSided { .. } => ProjectionNoise { unrelated, own },
+        _ => {
+            ProjectionNoise { unrelated: unrelated + (1.0 + unrelated) / k, own: own + 2.0 * (1.0 + own) / k }
+        }
     }
 }
 
@@ -87,7 +89,7 @@ mod tests {
     #[test]
     fn one_token_of_two_sided() {
         let spec = ProjectionSpec::sized("two_sided".parse().unwrap(), 4096);
-        let shape = Shape::Linear { out: 100_000, input: 100_000, bias: false };
+        let shape = GradientShape::Linear { out: 100_000, input: 100_000, bias: false };
         let noise = noise(&spec, shape, 1);
         assert!((noise.effective_own() - 31.5).abs() < 0.5, "k_out k_in / (k_out + k_in) = 32");
         assert!((noise.effective_unrelated() - 4096.0).abs() < 10.0);
@@ -96,14 +98,14 @@ mod tests {
     #[test]
     fn a_whole_mask_has_no_noise_of_its_own() {
         let spec = ProjectionSpec::sized("fact_mask".parse().unwrap(), 1024);
-        let noise = noise(&spec, Shape::Linear { out: 8, input: 8, bias: false }, 1);
+        let noise = noise(&spec, GradientShape::Linear { out: 8, input: 8, bias: false }, 1);
         assert!((noise.own - 2.0 / 1024.0).abs() < 1e-9 && (noise.unrelated - 1.0 / 1024.0).abs() < 1e-9);
     }
 
     #[test]
     fn modules_average() {
-        let one = Noise { unrelated: 0.1, own: 0.4 };
-        let all = Noise::of_all(&[one; 4]);
+        let one = ProjectionNoise { unrelated: 0.1, own: 0.4 };
+        let all = ProjectionNoise::of_all(&[one; 4]);
         assert!((all.unrelated - 0.025).abs() < 1e-12 && (all.own - 0.1).abs() < 1e-12);
     }
 }

@@ -9,10 +9,10 @@ use gstore_store::ModuleGroup;
 use super::{fact_mask, fact_sjlt, sparse, two_sided};
 use crate::projection::error::ProjectionError;
 use crate::projection::groups;
-use crate::projection::key::{Side, derive_key};
+use crate::projection::key::{MatrixSide, derive_key};
 use crate::projection::kind::ProjectionKind;
-use crate::projection::modules::{ModuleShape, Shape, SideEntry, SideMatrix, Sides};
-use crate::projection::philox::{Tag, Words};
+use crate::projection::modules::{GradientShape, ModuleShape, SideEntry, SideMatrices, SideMatrix};
+use crate::projection::philox::{RandomWords, StreamTag};
 use crate::projection::spec::ProjectionSpec;
 
 /// The part of a gradient's length that rounding may hide of what a block leaves out: 2^-10.
@@ -26,7 +26,7 @@ pub struct FactoredProjector {
     spec: ProjectionSpec,
     checkpoint: Option<String>,
     modules: Vec<ModuleShape>,
-    drawn: Vec<OnceLock<Drawn>>,
+    drawn: Vec<OnceLock<ModuleMatrices>>,
     /// Whether it is also wanted what blocks of an eigenbasis leave out.
     residual: bool,
     /// First coordinate of each module, and their number.
@@ -43,16 +43,16 @@ pub enum OutFactors<'a> {
     OneHot(&'a [u32]),
 }
 
-struct Drawn {
+struct ModuleMatrices {
     /// None of a tensor of one axis.
-    sides: Option<Sides>,
+    sides: Option<SideMatrices>,
     /// The output side by destination; empty if it is dense.
     rows: Vec<SideEntry>,
-    last: Last,
+    last: PostProjection,
 }
 
 /// What makes coordinates of the sums of both sides, or of the values of a tensor of one axis.
-pub enum Last {
+pub enum PostProjection {
     /// They are the coordinates.
     Nothing,
     /// One more projection: of each value a coordinate and, in the highest bit, a sign.
@@ -61,16 +61,16 @@ pub enum Last {
     Scale(Vec<f64>),
 }
 
-impl Last {
+impl PostProjection {
     fn apply<T: Copy + Into<f64>>(&self, values: &[T], out: &mut [f32]) {
         match self {
-            Last::Signs(packed) => fact_sjlt::scatter(packed, values, out),
-            Last::Nothing => {
+            PostProjection::Signs(packed) => fact_sjlt::scatter(packed, values, out),
+            PostProjection::Nothing => {
                 for (out, value) in out.iter_mut().zip(values) {
                     *out = (*value).into() as f32;
                 }
             }
-            Last::Scale(scale) => {
+            PostProjection::Scale(scale) => {
                 for ((out, value), scale) in out.iter_mut().zip(values).zip(scale) {
                     let value: f64 = (*value).into();
                     *out = (value * scale) as f32;
@@ -180,12 +180,12 @@ impl FactoredProjector {
     }
 
     /// Both sides of a module; none of a tensor of one axis, whose gradient is always formed.
-    pub fn sides(&self, module: usize) -> Option<&Sides> {
+    pub fn sides(&self, module: usize) -> Option<&SideMatrices> {
         self.drawn(module).sides.as_ref()
     }
 
     /// What follows the sides of a module, for devices that have them.
-    pub fn last(&self, module: usize) -> &Last {
+    pub fn last(&self, module: usize) -> &PostProjection {
         &self.drawn(module).last
     }
 
@@ -232,7 +232,7 @@ impl FactoredProjector {
             lengths,
             "lengths of what is accumulated and of the output"
         );
-        let Drawn { sides, last, .. } = self.drawn(module);
+        let ModuleMatrices { sides, last, .. } = self.drawn(module);
         assert!(sides.is_some(), "{} has no factors", self.modules[module].name);
         last.apply(accumulated, out);
     }
@@ -247,10 +247,10 @@ impl FactoredProjector {
         let biases = if shape.shape.bias() { shape.shape.matrix().0 } else { 0 };
         assert_eq!((weight.len(), bias.len()), (shape.weight_len(), biases), "gradient of {}", shape.name);
         assert_eq!(out.len(), self.range(module).len(), "output of {}", shape.name);
-        let Drawn { sides, rows, last } = self.drawn(module);
+        let ModuleMatrices { sides, rows, last } = self.drawn(module);
         match sides {
             None => last.apply(weight, out),
-            Some(Sides { out: side, input }) => {
+            Some(SideMatrices { out: side, input }) => {
                 let cells = match rows.is_empty() {
                     true => two_sided::project(side, input, weight, bias),
                     false => sparse::project(rows, side.rows, input, weight, bias),
@@ -260,42 +260,42 @@ impl FactoredProjector {
         }
     }
 
-    fn drawn(&self, module: usize) -> &Drawn {
+    fn drawn(&self, module: usize) -> &ModuleMatrices {
         self.drawn[module].get_or_init(|| self.draw(&self.modules[module]))
     }
 
-    fn draw(&self, module: &ModuleShape) -> Drawn {
+    fn draw(&self, module: &ModuleShape) -> ModuleMatrices {
         let words = |kind: &str, side, tag| {
             let key = derive_key(kind, &module.name, side, self.spec.seed, self.checkpoint.as_deref());
-            Words::new(key, tag)
+            RandomWords::new(key, tag)
         };
         if let Some(block) = self.spec.block(module) {
-            let (sides, last) = (block.matrices(module.shape.bias()), Last::Scale(block.scale()));
-            return Drawn { sides: Some(sides), rows: Vec::new(), last };
+            let (sides, last) = (block.matrices(module.shape.bias()), PostProjection::Scale(block.scale()));
+            return ModuleMatrices { sides: Some(sides), rows: Vec::new(), last };
         }
         let (rows, columns) = module.shape.matrix();
         let Some((k_out, k_in)) = module.shape.sides(self.spec.kind) else {
-            let words = words("sjlt", Side::Whole, Tag::Sjlt);
-            let last = Last::Signs(fact_sjlt::signs(words, self.spec.dim, rows));
-            return Drawn { sides: None, rows: Vec::new(), last };
+            let words = words("sjlt", MatrixSide::Whole, StreamTag::Sjlt);
+            let last = PostProjection::Signs(fact_sjlt::signs(words, self.spec.dim, rows));
+            return ModuleMatrices { sides: None, rows: Vec::new(), last };
         };
-        let both = |kind, tag, draw: fn(Words, u32, usize, bool) -> SideMatrix| Sides {
-            out: draw(words(kind, Side::Out, tag), k_out as u32, rows, false),
-            input: draw(words(kind, Side::In, tag), k_in as u32, columns, module.shape.bias()),
+        let both = |kind, tag, draw: fn(RandomWords, u32, usize, bool) -> SideMatrix| SideMatrices {
+            out: draw(words(kind, MatrixSide::Out, tag), k_out as u32, rows, false),
+            input: draw(words(kind, MatrixSide::In, tag), k_in as u32, columns, module.shape.bias()),
         };
         let sides = match self.spec.kind {
-            ProjectionKind::TwoSided { .. } => both("rademacher", Tag::Rademacher, two_sided::side),
-            ProjectionKind::FactMask { .. } => both("mask", Tag::Mask, fact_mask::side),
-            _ => both("sjlt", Tag::Sjlt, fact_sjlt::side),
+            ProjectionKind::TwoSided { .. } => both("rademacher", StreamTag::Rademacher, two_sided::side),
+            ProjectionKind::FactMask { .. } => both("mask", StreamTag::Mask, fact_mask::side),
+            _ => both("sjlt", StreamTag::Sjlt, fact_sjlt::side),
         };
         let last = match self.spec.kind {
-            ProjectionKind::TwoSided { .. } => Last::Nothing,
+            ProjectionKind::TwoSided { .. } => PostProjection::Nothing,
             _ => {
-                let words = words("sjlt", Side::Post, Tag::Sjlt);
-                Last::Signs(fact_sjlt::signs(words, self.spec.dim, k_out * k_in))
+                let words = words("sjlt", MatrixSide::Post, StreamTag::Sjlt);
+                PostProjection::Signs(fact_sjlt::signs(words, self.spec.dim, k_out * k_in))
             }
         };
-        Drawn { rows: sparse::by_destination(&sides.out), sides: Some(sides), last }
+        ModuleMatrices { rows: sparse::by_destination(&sides.out), sides: Some(sides), last }
     }
 }
 
@@ -310,9 +310,9 @@ fn check(modules: &[ModuleShape]) -> Result<(), ProjectionError> {
             return Err(ProjectionError::SameName { name: module.name.clone() });
         }
         let shape = match module.shape {
-            Shape::Vector { len } => vec![len],
-            Shape::Linear { out, input, .. } => vec![out, input],
-            Shape::Embedding { vocab, hidden } => vec![vocab, hidden],
+            GradientShape::Vector { len } => vec![len],
+            GradientShape::Linear { out, input, .. } => vec![out, input],
+            GradientShape::Embedding { vocab, hidden } => vec![vocab, hidden],
         };
         if shape.contains(&0) {
             return Err(ProjectionError::EmptyTensor { name: module.name.clone(), shape });

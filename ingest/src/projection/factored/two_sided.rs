@@ -4,12 +4,12 @@
 //! `k_out k_in / (k_out + k_in)`, which recovers with the number of tokens.
 
 use crate::projection::modules::{SideEntries, SideMatrix};
-use crate::projection::philox::Words;
+use crate::projection::philox::RandomWords;
 use crate::projection::rademacher::Rademacher;
-use crate::projection::summed::SummedKind;
+use crate::projection::summed::RandomMatrix;
 
 /// The `rademacher` matrix of `rows x columns`, row-major.
-pub(super) fn side(words: Words, rows: u32, columns: usize, bias: bool) -> SideMatrix {
+pub(super) fn side(words: RandomWords, rows: u32, columns: usize, bias: bool) -> SideMatrix {
     let kind = Rademacher::new(rows);
     let scale = kind.scale() as f32;
     let rows = rows as usize;
@@ -72,18 +72,21 @@ fn dot(values: &[f64], entries: &[f32]) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::projection::key::{Side, derive_key};
-    use crate::projection::philox::Tag;
+    use crate::projection::key::{MatrixSide, derive_key};
+    use crate::projection::philox::StreamTag;
 
     #[test]
     fn golden_signs() {
         let signs = |side_of, columns| {
-            let words = Words::new(derive_key("rademacher", "layers.0.w", side_of, 4, None), Tag::Rademacher);
+            let words = RandomWords::new(
+                derive_key("rademacher", "layers.0.w", side_of, 4, None),
+                StreamTag::Rademacher,
+            );
             let SideEntries::Dense(values) = side(words, 2, columns, false).entries else { panic!("dense") };
             assert!(values.iter().all(|v| v.abs() == 0.5f32.sqrt()));
             values.iter().map(|v| if *v < 0.0 { '-' } else { '+' }).collect::<String>()
         };
-        assert_eq!(signs(Side::Out, 3), "--++--");
-        assert_eq!(signs(Side::In, 4), "-----++-");
+        assert_eq!(signs(MatrixSide::Out, 3), "--++--");
+        assert_eq!(signs(MatrixSide::In, 4), "-----++-");
     }
 }

@@ -8,11 +8,11 @@ use std::collections::HashMap;
 use std::fmt;
 
 use gstore_curvature::{CurvatureError, Damping, Eigen, Module, ModuleFactors, Strategy};
-use gstore_model::architectures::{Decoder, Role};
+use gstore_model::architectures::{Decoder, TensorRole};
 use gstore_store::sha256_hex;
 
 use super::module::ModuleShape;
-use super::side::{SideMatrix, Sides};
+use super::side::{SideMatrices, SideMatrix};
 use crate::projection::error::ProjectionError;
 use crate::projection::groups::module_of;
 
@@ -53,7 +53,7 @@ impl EigenBlock {
             let (zeros, all) = (lambda.len(), lambda.len());
             return Err(CurvatureError::Singular { module: module.name.clone(), zeros, all });
         }
-        let (kept_rows, kept_columns) = block(&lambda, (rows, columns), most as usize);
+        let (kept_rows, kept_columns) = largest_block(&lambda, (rows, columns), most as usize);
         let directions = |eigen: &Eigen, kept: &[usize]| -> Vec<f32> {
             kept.iter().flat_map(|at| eigen.vector(*at)).map(|value| value as f32).collect()
         };
@@ -108,9 +108,9 @@ impl EigenBlock {
     }
 
     /// Both sides as matrices.
-    pub(in crate::projection) fn matrices(&self, bias: bool) -> Sides {
+    pub(in crate::projection) fn matrices(&self, bias: bool) -> SideMatrices {
         let (k_out, k_in) = self.sides();
-        Sides {
+        SideMatrices {
             out: SideMatrix::dense(k_out, self.module.out, self.out.clone(), false),
             input: SideMatrix::dense(k_in, self.module.input, self.input.clone(), bias),
         }
@@ -154,7 +154,7 @@ fn basis<'a>(
 
 /// Rows and columns, ascending, of the block of at most `most` values that has the largest sum among those of
 /// the rows and the columns with the largest sums.
-fn block(values: &[f64], (rows, columns): (usize, usize), most: usize) -> (Vec<usize>, Vec<usize>) {
+fn largest_block(values: &[f64], (rows, columns): (usize, usize), most: usize) -> (Vec<usize>, Vec<usize>) {
     if values.len() <= most {
         return ((0..rows).collect(), (0..columns).collect());
     }
@@ -163,7 +163,7 @@ fn block(values: &[f64], (rows, columns): (usize, usize), most: usize) -> (Vec<u
     for row in values.chunks_exact(columns) {
         of_columns.iter_mut().zip(row).for_each(|(sum, value)| *sum += value);
     }
-    let (mut by_row, mut by_column) = (descending(&of_rows), descending(&of_columns));
+    let (mut by_row, mut by_column) = (order_descending(&of_rows), order_descending(&of_columns));
     // Of the rows so far: sums of the first columns.
     let mut sums = vec![0.0; columns];
     let (mut largest, mut sides) = (f64::NEG_INFINITY, (1, 1));
@@ -189,7 +189,7 @@ fn block(values: &[f64], (rows, columns): (usize, usize), most: usize) -> (Vec<u
 }
 
 /// Places of values, the largest first.
-fn descending(values: &[f64]) -> Vec<usize> {
+fn order_descending(values: &[f64]) -> Vec<usize> {
     let mut order: Vec<usize> = (0..values.len()).collect();
     order.sort_by(|a, b| values[*b].total_cmp(&values[*a]));
     order
@@ -233,9 +233,9 @@ impl EigenBasis {
     /// # Errors
     /// Modules that the model lacks.
     pub(crate) fn tracked(&self, decoder: &Decoder) -> Result<Vec<usize>, ProjectionError> {
-        let is_part = |name: &str, role: &Role| match (role, self.of(name)) {
-            (Role::Weight(_), Some(_)) => true,
-            (Role::Bias(_), Some(block)) => {
+        let is_part = |name: &str, role: &TensorRole| match (role, self.of(name)) {
+            (TensorRole::Weight(_), Some(_)) => true,
+            (TensorRole::Bias(_), Some(block)) => {
                 let weight = decoder.param(&format!("{}.weight", block.module.name));
                 weight.is_some_and(|weight| {
                     weight.shape.get(1).is_some_and(|width| *width < block.module.input)
@@ -248,7 +248,7 @@ impl EigenBasis {
             params.filter(|(_, param)| is_part(&param.name, &param.role)).map(|(at, _)| at).collect();
         let has = |module: &str| found.iter().any(|at| decoder.params[*at].module() == module);
         let lacking = self.blocks.iter().map(|block| block.module.name.as_str()).filter(|name| !has(name));
-        match named(lacking) {
+        match first_name_and_count(lacking) {
             None => Ok(found),
             Some(modules) => Err(ProjectionError::ModulesOfFactors { modules }),
         }
@@ -269,7 +269,7 @@ impl EigenBasis {
     pub(in crate::projection) fn check(&self, modules: &[ModuleShape]) -> Result<(), ProjectionError> {
         let lacking =
             modules.iter().map(|module| module.name.as_str()).filter(|name| self.of(name).is_none());
-        if let Some(modules) = named(lacking) {
+        if let Some(modules) = first_name_and_count(lacking) {
             return Err(ProjectionError::NoFactorsOf { modules });
         }
         for module in modules {
@@ -285,7 +285,7 @@ impl EigenBasis {
 }
 
 /// The first of some names, and how many there are more; none without one.
-fn named<'a>(names: impl Iterator<Item = &'a str>) -> Option<String> {
+fn first_name_and_count<'a>(names: impl Iterator<Item = &'a str>) -> Option<String> {
     let names: Vec<&str> = names.collect();
     let shown = names.iter().take(NAMED).copied().collect::<Vec<_>>().join(", ");
     match names.len() {
@@ -340,11 +340,11 @@ mod tests {
     #[test]
     fn a_block_has_most_of_the_sum() {
         let values = [0.0, 1.0, 0.0, 9.0, 0.0, 8.0, 0.0, 2.0, 0.0, 0.0, 0.0, 0.0];
-        assert_eq!(block(&values, (3, 4), 2), (vec![0, 1], vec![3]));
-        assert_eq!(block(&values, (3, 4), 4), (vec![0, 1], vec![1, 3]));
-        assert_eq!(block(&values, (3, 4), 12), (vec![0, 1, 2], vec![0, 1, 2, 3]));
-        assert_eq!(block(&values, (3, 4), 1).0.len(), 1);
-        assert_eq!(named(["a", "b"].into_iter()).as_deref(), Some("a, b"));
-        assert_eq!(named(["a"; 6].into_iter()).as_deref(), Some("a, a, a, a and 2 more"));
+        assert_eq!(largest_block(&values, (3, 4), 2), (vec![0, 1], vec![3]));
+        assert_eq!(largest_block(&values, (3, 4), 4), (vec![0, 1], vec![1, 3]));
+        assert_eq!(largest_block(&values, (3, 4), 12), (vec![0, 1, 2], vec![0, 1, 2, 3]));
+        assert_eq!(largest_block(&values, (3, 4), 1).0.len(), 1);
+        assert_eq!(first_name_and_count(["a", "b"].into_iter()).as_deref(), Some("a, b"));
+        assert_eq!(first_name_and_count(["a"; 6].into_iter()).as_deref(), Some("a, a, a, a and 2 more"));
     }
 }

@@ -5,5 +5,5 @@ mod module;
 mod side;
 
 pub use eigen::{EigenBasis, EigenBlock};
-pub use module::{ModuleShape, Shape, modules_of, tensor_modules};
-pub use side::{SideEntries, SideEntry, SideMatrix, Sides};
+pub use module::{GradientShape, ModuleShape, modules_of, tensor_modules};
+pub use side::{SideEntries, SideEntry, SideMatrices, SideMatrix};

@@ -6,7 +6,7 @@ use gstore_model::params::TensorSpec;
 
 /// How a module's gradient arises.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Shape {
+pub enum GradientShape {
     /// A linear layer, or anything whose gradient is a sum of outer products: `[out, input]`.
     Linear {
         /// Outputs.
@@ -31,19 +31,19 @@ pub enum Shape {
     },
 }
 
-impl Shape {
+impl GradientShape {
     /// Rows and columns of the gradient, the column of a bias included. A vector is one column.
     pub fn matrix(self) -> (usize, usize) {
         match self {
-            Shape::Linear { out, input, bias } => (out, input.saturating_add(usize::from(bias))),
-            Shape::Embedding { vocab, hidden } => (vocab, hidden),
-            Shape::Vector { len } => (len, 1),
+            GradientShape::Linear { out, input, bias } => (out, input.saturating_add(usize::from(bias))),
+            GradientShape::Embedding { vocab, hidden } => (vocab, hidden),
+            GradientShape::Vector { len } => (len, 1),
         }
     }
 
     /// Whether the gradient has a column of a bias.
     pub fn bias(self) -> bool {
-        matches!(self, Shape::Linear { bias: true, .. })
+        matches!(self, GradientShape::Linear { bias: true, .. })
     }
 
     /// Trainable values.
@@ -59,7 +59,7 @@ impl Shape {
         let (k_out, k_in) = (k_out as usize, k_in as usize);
         let (rows, columns) = self.matrix();
         match (self, kind) {
-            (Shape::Vector { .. }, _) => None,
+            (GradientShape::Vector { .. }, _) => None,
             (_, ProjectionKind::FactMask { .. }) => Some((k_out.min(rows), k_in.min(columns))),
             _ => Some((k_out, k_in)),
         }
@@ -72,29 +72,29 @@ pub struct ModuleShape {
     /// Name of the tensor, e.g. `model.layers.0.self_attn.q_proj.weight`.
     pub name: String,
     /// How its gradient arises.
-    pub shape: Shape,
+    pub shape: GradientShape,
 }
 
 impl ModuleShape {
     /// A linear layer.
     pub fn linear(name: impl Into<String>, out: usize, input: usize, bias: bool) -> Self {
-        Self { name: name.into(), shape: Shape::Linear { out, input, bias } }
+        Self { name: name.into(), shape: GradientShape::Linear { out, input, bias } }
     }
 
     /// A table of embeddings.
     pub fn embedding(name: impl Into<String>, vocab: usize, hidden: usize) -> Self {
-        Self { name: name.into(), shape: Shape::Embedding { vocab, hidden } }
+        Self { name: name.into(), shape: GradientShape::Embedding { vocab, hidden } }
     }
 
     /// A tensor of one axis.
     pub fn vector(name: impl Into<String>, len: usize) -> Self {
-        Self { name: name.into(), shape: Shape::Vector { len } }
+        Self { name: name.into(), shape: GradientShape::Vector { len } }
     }
 
     /// Values of the weight alone, as a formed gradient has them before those of the bias.
     pub fn weight_len(&self) -> usize {
         match self.shape {
-            Shape::Linear { out, input, .. } => out.saturating_mul(input),
+            GradientShape::Linear { out, input, .. } => out.saturating_mul(input),
             other => usize::try_from(other.numel()).unwrap_or(usize::MAX),
         }
     }
@@ -169,11 +169,14 @@ mod tests {
 
     #[test]
     fn only_a_mask_is_cut_to_the_module() {
-        let shape = Shape::Linear { out: 3, input: 9, bias: true };
+        let shape = GradientShape::Linear { out: 3, input: 9, bias: true };
         assert_eq!(shape.sides(ProjectionKind::FactMask { k_out: 8, k_in: 16 }), Some((3, 10)));
         assert_eq!(shape.sides(ProjectionKind::FactSjlt { k_out: 8, k_in: 16 }), Some((8, 16)));
         assert_eq!(shape.sides(ProjectionKind::TwoSided { k_out: 8, k_in: 16 }), Some((8, 16)));
         assert_eq!(shape.sides(ProjectionKind::Mask), None);
-        assert_eq!(Shape::Vector { len: 9 }.sides(ProjectionKind::FactMask { k_out: 8, k_in: 16 }), None);
+        assert_eq!(
+            GradientShape::Vector { len: 9 }.sides(ProjectionKind::FactMask { k_out: 8, k_in: 16 }),
+            None
+        );
     }
 }

@@ -15,7 +15,7 @@ pub struct SideMatrix {
 }
 
 /// The matrices of both sides of a module.
-pub struct Sides {
+pub struct SideMatrices {
     /// Of the output gradients, or of the one-hot token of an embedding.
     pub out: SideMatrix,
     /// Of the inputs, or of the hidden gradient of an embedding.

@@ -3,11 +3,11 @@
 use std::ops::Range;
 
 use super::super::Cpu;
-use super::super::gemm::{Add, Destination, Extra, Kernel, Left, PANEL, Packed, Panel, cut};
+use super::super::gemm::{Addend, Addends, Destination, Kernel, Left, PANEL, PackedMatrix, Panel, cut};
 use super::super::pool::Buffer;
 use super::super::tensor::CpuTensor;
-use super::scores::{against_keys, along, over_keys, probabilities, side_by_side};
-use super::{Block, BlockDropout, MOST_ROWS, block_rows};
+use super::scores::{against_keys, multiply_over_keys, output_gradient_dot, pack_head_rows, probabilities};
+use super::{BlockDropout, MOST_ROWS, QueryBlock, block_rows};
 use crate::backend::{Attention, AttentionForm, BackendError};
 
 /// Blocks of a sequence's query rows.
@@ -25,14 +25,14 @@ fn blocks(positions: &[u32], form: &AttentionForm) -> impl Iterator<Item = Range
 }
 
 /// A sequence's keys or values of one head in both forms.
-struct Both {
-    plain: Packed,
-    transposed: Packed,
+struct PackedForms {
+    plain: PackedMatrix,
+    transposed: PackedMatrix,
 }
 
 /// One head's part of matrices whose rows start `width` values apart, from a block's first row on.
 #[derive(Clone, Copy)]
-struct Rows<'a> {
+struct HeadRows<'a> {
     q: &'a [f32],
     grad: &'a [f32],
     out: &'a [f32],
@@ -70,19 +70,19 @@ impl Cpu {
             let length = span.keys.len();
             for kv in 0..heads.kv {
                 let at = span.keys.start * key_width + kv * dim;
-                let keys = Both {
-                    plain: Packed::rows(&k.values()[at..], key_width, length, dim),
-                    transposed: Packed::transposed(&k.values()[at..], key_width, dim, length),
+                let keys = PackedForms {
+                    plain: PackedMatrix::rows(&k.values()[at..], key_width, length, dim),
+                    transposed: PackedMatrix::transposed(&k.values()[at..], key_width, dim, length),
                 };
-                let values = Packed::transposed(&v.values()[at..], key_width, dim, length);
+                let values = PackedMatrix::transposed(&v.values()[at..], key_width, dim, length);
                 let mut key_grads =
                     KeyGrads { dk: Buffer::zeroed(length * dim), dv: Buffer::zeroed(length * dim) };
                 for head in kv * heads.group()..(kv + 1) * heads.group() {
                     for rows in blocks(positions, &form) {
                         let first = span.queries.start + rows.start;
-                        let block = Block::new(rows, positions, &form);
+                        let block = QueryBlock::new(rows, positions, &form);
                         let at = first * width + head * dim;
-                        let rows = Rows {
+                        let rows = HeadRows {
                             q: &q.values()[at..],
                             grad: &grad.values()[at..],
                             out: &out.values()[at..],
@@ -116,12 +116,12 @@ impl Cpu {
     #[allow(clippy::too_many_arguments)]
     fn block_gradient(
         &self,
-        rows: Rows<'_>,
+        rows: HeadRows<'_>,
         dq: &mut [f32],
         key_grads: &mut KeyGrads,
-        keys: &Both,
-        values: &Packed,
-        block: &Block,
+        keys: &PackedForms,
+        values: &PackedMatrix,
+        block: &QueryBlock,
         positions: &[u32],
         (form, dropout): (&AttentionForm, Option<BlockDropout<'_>>),
     ) {
@@ -129,8 +129,8 @@ impl Cpu {
             (&self.kernels.single, block.rows.len(), block.rows.len() * block.stride());
         let (width, dim, heads) = (rows.width, form.heads.dim, form.heads.query);
         let (mut scores, mut grads) = (Buffer::take(size), Buffer::take(size));
-        let q = side_by_side(rows.q, width, count, dim);
-        let grad = side_by_side(rows.grad, width, count, dim);
+        let q = pack_head_rows(rows.q, width, count, dim);
+        let grad = pack_head_rows(rows.grad, width, count, dim);
         against_keys(kernel, &mut scores, block, &q, keys.transposed.view(), positions);
         against_keys(kernel, &mut grads, block, &grad, values.view(), positions);
         // What is dropped of the weights has no gradient, and the rest has the same factor.
@@ -144,14 +144,15 @@ impl Cpu {
             #[inline(always)]
             || {
                 let log_sum = |i: usize| rows.log_sum[i * heads];
-                let along = |i: usize| along(&rows.out[i * width..][..dim], &grad[i * dim..][..dim]);
+                let along =
+                    |i: usize| output_gradient_dot(&rows.out[i * width..][..dim], &grad[i * dim..][..dim]);
                 probabilities(&mut scores, &mut grads, block, positions, form, log_sum, along);
             },
         );
         dropped(&mut scores);
-        over_keys(kernel, dq, width, block, &grads, keys.plain.view(), positions);
-        let grad = Packed::rows(&grad, dim, count, dim);
-        let q = Packed::rows(&q, dim, count, dim);
+        multiply_over_keys(kernel, dq, width, block, &grads, keys.plain.view(), positions);
+        let grad = PackedMatrix::rows(&grad, dim, count, dim);
+        let q = PackedMatrix::rows(&q, dim, count, dim);
         add_over_rows(kernel, &mut key_grads.dv, dim, &scores, &grad, block, positions);
         add_over_rows(kernel, &mut key_grads.dk, dim, &grads, &q, block, positions);
     }
@@ -164,8 +165,8 @@ fn add_over_rows(
     to: &mut [f32],
     stride: usize,
     weights: &[f32],
-    rows: &Packed,
-    block: &Block,
+    rows: &PackedMatrix,
+    block: &QueryBlock,
     positions: &[u32],
 ) {
     let width = block.stride();
@@ -177,7 +178,7 @@ fn add_over_rows(
         for (column, cols, panel) in rows.view().panels() {
             let to = Destination { data: &mut to[key * stride + column..], stride, cols };
             let part = Panel::packed(&panel[first * PANEL..]);
-            kernel.panel(to, left, part, Extra { bias: None, add: Add::Destination });
+            kernel.panel(to, left, part, Addends { bias: None, add: Addend::Destination });
         }
     }
 }

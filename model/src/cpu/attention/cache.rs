@@ -7,31 +7,31 @@
 use std::ops::Range;
 
 use super::super::Cpu;
-use super::super::gemm::{PANEL, Panels, cut};
+use super::super::gemm::{MatrixPanels, PANEL, cut};
 use super::super::pool::Buffer;
 use super::super::tensor::CpuTensor;
-use super::{Block, MOST_ROWS, block_rows};
+use super::{MOST_ROWS, QueryBlock, block_rows};
 use crate::backend::{AttentionForm, BackendError, CachedAttention, Heads, check};
 
 /// Keys and values of one layer, by slot.
 #[derive(Default)]
 pub struct CpuCache {
-    sequences: Vec<Sequence>,
+    sequences: Vec<SequenceCache>,
 }
 
 /// Keys and values of a sequence.
 #[derive(Default)]
-struct Sequence {
+struct SequenceCache {
     len: usize,
     /// Rows for which there is room.
     capacity: usize,
     /// Width of a head; that of the first rows stays.
     dim: usize,
-    heads: Vec<Head>,
+    heads: Vec<HeadCache>,
 }
 
 /// Those of a key head.
-struct Head {
+struct HeadCache {
     /// The transpose of the keys: a panel for each [`PANEL`] keys.
     keys: Buffer,
     /// A panel of `capacity` rows for each [`PANEL`] columns of the values.
@@ -42,14 +42,14 @@ impl CpuCache {
     /// Forgets a sequence.
     pub(in super::super) fn forget(&mut self, slot: usize) {
         if let Some(sequence) = self.sequences.get_mut(slot) {
-            *sequence = Sequence::default();
+            *sequence = SequenceCache::default();
         }
     }
 
     /// The sequence of a slot; an error if it has other heads.
-    fn sequence(&mut self, slot: usize, heads: Heads) -> Result<&mut Sequence, BackendError> {
+    fn sequence(&mut self, slot: usize, heads: Heads) -> Result<&mut SequenceCache, BackendError> {
         if slot >= self.sequences.len() {
-            self.sequences.resize_with(slot + 1, Sequence::default);
+            self.sequences.resize_with(slot + 1, SequenceCache::default);
         }
         let sequence = &mut self.sequences[slot];
         let same = sequence.heads.is_empty() || (sequence.heads.len(), sequence.dim) == (heads.kv, heads.dim);
@@ -58,7 +58,7 @@ impl CpuCache {
     }
 }
 
-impl Sequence {
+impl SequenceCache {
     /// Makes room for `len` rows in all.
     fn reserve(&mut self, len: usize, heads: Heads) {
         if len <= self.capacity {
@@ -76,7 +76,7 @@ impl Sequence {
                     to[..from.len()].copy_from_slice(from);
                 }
             }
-            Head { keys, values }
+            HeadCache { keys, values }
         };
         self.heads = (0..heads.kv).map(grown).collect();
         (self.capacity, self.dim) = (capacity, dim);
@@ -104,18 +104,18 @@ impl Sequence {
     }
 
     /// Keys (transposed) and values of a head.
-    fn panels(&self, head: usize) -> (Panels<'_>, Panels<'_>) {
-        let Head { keys, values } = &self.heads[head];
+    fn panels(&self, head: usize) -> (MatrixPanels<'_>, MatrixPanels<'_>) {
+        let HeadCache { keys, values } = &self.heads[head];
         let (len, dim) = (self.len, self.dim);
         (
-            Panels { values: keys, k: dim, n: len, apart: PANEL * dim },
-            Panels { values, k: len, n: dim, apart: PANEL * self.capacity },
+            MatrixPanels { values: keys, k: dim, n: len, apart: PANEL * dim },
+            MatrixPanels { values, k: len, n: dim, apart: PANEL * self.capacity },
         )
     }
 }
 
 /// Where results go.
-struct Results<'a> {
+struct AttentionResults<'a> {
     out: &'a mut [f32],
     log_sum: &'a mut [f32],
 }
@@ -131,7 +131,7 @@ impl Cpu {
         // Rows of no sequence stay zero.
         let mut out = CpuTensor::zeros(q.rows(), q.cols());
         let mut log_sum = CpuTensor::zeros(q.rows(), form.heads.query);
-        let mut to = Results { out: out.values_mut(), log_sum: log_sum.values_mut() };
+        let mut to = AttentionResults { out: out.values_mut(), log_sum: log_sum.values_mut() };
         for span in spans {
             let sequence = cache.sequence(span.slot, form.heads)?;
             sequence.append(k, v, span.keys.clone(), form.heads);
@@ -147,11 +147,11 @@ impl Cpu {
     /// The last position alone: the heads that share a key head are the rows of a block.
     fn attend_one(
         &self,
-        sequence: &Sequence,
+        sequence: &SequenceCache,
         q: &[f32],
         row: usize,
         form: &AttentionForm,
-        to: &mut Results<'_>,
+        to: &mut AttentionResults<'_>,
     ) {
         let heads = form.heads;
         let positions = [sequence.len as u32 - 1; MOST_ROWS];
@@ -159,7 +159,7 @@ impl Cpu {
             for part in cut(heads.group(), MOST_ROWS) {
                 let head = row * heads.query + kv * heads.group() + part.start;
                 let at = head * heads.dim;
-                let block = Block::new(0..part.len(), &positions, form);
+                let block = QueryBlock::new(0..part.len(), &positions, form);
                 let log_to = &mut to.log_sum[head..];
                 self.attend(
                     &q[at..],
@@ -178,11 +178,11 @@ impl Cpu {
     /// The last positions, head by head and in blocks, as without a cache.
     fn attend_several(
         &self,
-        sequence: &Sequence,
+        sequence: &SequenceCache,
         q: &[f32],
         queries: Range<usize>,
         form: &AttentionForm,
-        to: &mut Results<'_>,
+        to: &mut AttentionResults<'_>,
     ) {
         let heads = form.heads;
         let (dim, width) = (heads.dim, heads.query * heads.dim);
@@ -192,7 +192,7 @@ impl Cpu {
             let panels = sequence.panels(head / heads.group());
             for rows in cut(queries.len(), block_rows(sequence.len, form, 1)) {
                 let first = queries.start + rows.start;
-                let block = Block::new(rows, &positions, form);
+                let block = QueryBlock::new(rows, &positions, form);
                 let at = first * width + head * dim;
                 let log_to = &mut to.log_sum[first * heads.query + head..];
                 self.attend(

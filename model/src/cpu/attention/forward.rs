@@ -1,11 +1,11 @@
 //! Outputs and log-sum-exps.
 
 use super::super::Cpu;
-use super::super::gemm::{Packed, Panels, cut};
+use super::super::gemm::{MatrixPanels, PackedMatrix, cut};
 use super::super::pool::Buffer;
 use super::super::tensor::CpuTensor;
-use super::scores::{against_keys, over_keys, side_by_side, weigh};
-use super::{Block, BlockDropout, MOST_ROWS, block_rows};
+use super::scores::{against_keys, multiply_over_keys, pack_head_rows, softmax_weights};
+use super::{BlockDropout, MOST_ROWS, QueryBlock, block_rows};
 use crate::backend::{Attention, AttentionForm, BackendError};
 
 impl Cpu {
@@ -26,12 +26,12 @@ impl Cpu {
             let length = span.keys.len();
             for kv in 0..heads.kv {
                 let at = span.keys.start * key_width + kv * dim;
-                let keys = Packed::transposed(&k.values()[at..], key_width, dim, length);
-                let values = Packed::rows(&v.values()[at..], key_width, length, dim);
+                let keys = PackedMatrix::transposed(&k.values()[at..], key_width, dim, length);
+                let values = PackedMatrix::rows(&v.values()[at..], key_width, length, dim);
                 for head in kv * heads.group()..(kv + 1) * heads.group() {
                     for rows in cut(span.queries.len(), block_rows(length, &form, 1)) {
                         let first = span.queries.start + rows.start;
-                        let block = Block::new(rows, positions, &form);
+                        let block = QueryBlock::new(rows, positions, &form);
                         let at = first * width + head * dim;
                         let log_to = &mut log_to[first * heads.query + head..];
                         let heads = heads.query;
@@ -60,27 +60,27 @@ impl Cpu {
         q: &[f32],
         out: &mut [f32],
         width: usize,
-        (keys, values): (Panels<'_>, Panels<'_>),
-        block: &Block,
+        (keys, values): (MatrixPanels<'_>, MatrixPanels<'_>),
+        block: &QueryBlock,
         positions: &[u32],
         (form, dropout): (&AttentionForm, Option<BlockDropout<'_>>),
         log_sum: impl FnMut(usize, f32),
     ) {
         let (kernel, count, dim) = (&self.kernels.single, block.rows.len(), form.heads.dim);
         let mut scores = Buffer::take(count * block.stride());
-        let q = side_by_side(q, width, count, dim);
+        let q = pack_head_rows(q, width, count, dim);
         against_keys(kernel, &mut scores, block, &q, keys, positions);
         let mut sums = [0.0; MOST_ROWS];
         self.kernels.simd.run(
             #[inline(always)]
-            || weigh(&mut scores, block, positions, form, &mut sums, log_sum),
+            || softmax_weights(&mut scores, block, positions, form, &mut sums, log_sum),
         );
         // The sums are those of all weights.
         if let Some(dropout) = dropout {
             dropout.apply(&mut scores, block, positions, form);
         }
         let mut weighed = q;
-        over_keys(kernel, &mut weighed, dim, block, &scores, values, positions);
+        multiply_over_keys(kernel, &mut weighed, dim, block, &scores, values, positions);
         self.kernels.simd.run(
             #[inline(always)]
             || {

@@ -41,18 +41,18 @@ fn block_rows(length: usize, form: &AttentionForm, kept: usize) -> usize {
 
 /// The keys that a block of queries multiplies: those that any of them sees, begun on a panel.
 #[derive(Clone)]
-struct Block {
+struct QueryBlock {
     /// Query rows, counted from the sequence's first.
     rows: Range<usize>,
     /// Keys, counted from the sequence's first; the start is a multiple of [`PANEL`].
     keys: Range<usize>,
 }
 
-impl Block {
-    fn new(rows: Range<usize>, positions: &[u32], form: &AttentionForm) -> Block {
+impl QueryBlock {
+    fn new(rows: Range<usize>, positions: &[u32], form: &AttentionForm) -> QueryBlock {
         let first = form.seen(positions[rows.start]).start;
         let end = positions[rows.end - 1] as usize + 1;
-        Block { rows, keys: first / PANEL * PANEL..end }
+        QueryBlock { rows, keys: first / PANEL * PANEL..end }
     }
 
     /// Keys that some row of a tile sees end here. Positions ascend, so the last row sees the furthest.
@@ -84,7 +84,7 @@ struct BlockDropout<'a> {
 
 impl BlockDropout<'_> {
     /// Drops values that belong to the block's weights of the keys that its queries see.
-    fn apply(&self, values: &mut [f32], block: &Block, positions: &[u32], form: &AttentionForm) {
+    fn apply(&self, values: &mut [f32], block: &QueryBlock, positions: &[u32], form: &AttentionForm) {
         for (i, row) in values.chunks_exact_mut(block.stride()).take(block.rows.len()).enumerate() {
             let keys = form.seen(positions[block.rows.start + i]);
             let row = &mut row[keys.start - block.keys.start..keys.end - block.keys.start];

@@ -2,10 +2,10 @@
 
 use std::ops::Range;
 
-use super::super::gemm::{Destination, Extra, Kernel, Left, PANEL, Panel, Panels, cut};
+use super::super::gemm::{Addends, Destination, Kernel, Left, MatrixPanels, PANEL, Panel, cut};
 use super::super::math::{dot, exp, exp_sum, max, tanh};
 use super::super::pool::Buffer;
-use super::Block;
+use super::QueryBlock;
 use crate::backend::AttentionForm;
 
 /// `to = left * right` for the keys of a block, skipping panels that none of a tile's rows sees.
@@ -15,9 +15,9 @@ use crate::backend::AttentionForm;
 pub(super) fn against_keys(
     kernel: &Kernel,
     to: &mut [f32],
-    block: &Block,
+    block: &QueryBlock,
     left: &[f32],
-    right: Panels<'_>,
+    right: MatrixPanels<'_>,
     positions: &[u32],
 ) {
     let (stride, dim) = (block.stride(), left.len() / block.rows.len());
@@ -30,7 +30,7 @@ pub(super) fn against_keys(
             let rows = Left::by_row(&left[tile.start * dim..], tile.len(), dim);
             let start = tile.start * stride + panel * PANEL - block.keys.start;
             let to = Destination { data: &mut to[start..], stride, cols: PANEL };
-            kernel.panel(to, rows, Panel::packed(right.panel(panel)), Extra::default());
+            kernel.panel(to, rows, Panel::packed(right.panel(panel)), Addends::default());
         }
     }
 }
@@ -39,13 +39,13 @@ pub(super) fn against_keys(
 /// sequence's keys or values.
 ///
 /// The rows of `to` start `width` values apart. Weights beyond a row's own position are zeros.
-pub(super) fn over_keys(
+pub(super) fn multiply_over_keys(
     kernel: &Kernel,
     to: &mut [f32],
     width: usize,
-    block: &Block,
+    block: &QueryBlock,
     weights: &[f32],
-    right: Panels<'_>,
+    right: MatrixPanels<'_>,
     positions: &[u32],
 ) {
     let stride = block.stride();
@@ -55,14 +55,14 @@ pub(super) fn over_keys(
         for (first, cols, panel) in right.panels() {
             let to = Destination { data: &mut to[tile.start * width + first..], stride: width, cols };
             let part = Panel::packed(&panel[block.keys.start * PANEL..end * PANEL]);
-            kernel.panel(to, left, part, Extra::default());
+            kernel.panel(to, left, part, Addends::default());
         }
     }
 }
 
 /// One head of rows that start `width` values apart, side by side. Rows a power of two apart
 /// would share cache sets.
-pub(super) fn side_by_side(rows: &[f32], width: usize, count: usize, dim: usize) -> Buffer {
+pub(super) fn pack_head_rows(rows: &[f32], width: usize, count: usize, dim: usize) -> Buffer {
     let mut copy = Buffer::take(count * dim);
     for (i, to) in copy.chunks_exact_mut(dim).enumerate() {
         to.copy_from_slice(&rows[i * width..i * width + dim]);
@@ -75,7 +75,7 @@ const STEP: usize = 16;
 
 /// The part of a row of scores that its query sees, and that part widened to whole steps.
 #[inline(always)]
-fn visible(block: &Block, position: u32, form: &AttentionForm) -> (Range<usize>, Range<usize>) {
+fn visible(block: &QueryBlock, position: u32, form: &AttentionForm) -> (Range<usize>, Range<usize>) {
     let keys = form.seen(position);
     let visible = keys.start - block.keys.start..keys.end - block.keys.start;
     let whole = visible.start / STEP * STEP..visible.end.next_multiple_of(STEP);
@@ -84,7 +84,7 @@ fn visible(block: &Block, position: u32, form: &AttentionForm) -> (Range<usize>,
 
 /// Sets what a query does not see to zero.
 #[inline(always)]
-fn hide(row: &mut [f32], visible: &Range<usize>) {
+fn zero_hidden(row: &mut [f32], visible: &Range<usize>) {
     row[..visible.start].fill(0.0);
     row[visible.end..].fill(0.0);
 }
@@ -104,9 +104,9 @@ fn score(row: &mut [f32], form: &AttentionForm) {
 /// Turns rows of products into `e^(score - largest)`, zero where a query does not see; gives each row's sum
 /// of them and log-sum-exp.
 #[inline(always)]
-pub(super) fn weigh(
+pub(super) fn softmax_weights(
     scores: &mut [f32],
-    block: &Block,
+    block: &QueryBlock,
     positions: &[u32],
     form: &AttentionForm,
     sums: &mut [f32],
@@ -119,7 +119,7 @@ pub(super) fn weigh(
         row[visible.end..whole.end].fill(f32::NEG_INFINITY);
         let largest = max(&row[whole.clone()]);
         sums[i] = exp_sum(&mut row[whole], largest);
-        hide(row, &visible);
+        zero_hidden(row, &visible);
         log_sum(i, largest + sums[i].ln());
     }
 }
@@ -132,7 +132,7 @@ pub(super) fn weigh(
 pub(super) fn probabilities(
     scores: &mut [f32],
     grads: &mut [f32],
-    block: &Block,
+    block: &QueryBlock,
     positions: &[u32],
     form: &AttentionForm,
     log_sum: impl Fn(usize) -> f32,
@@ -148,14 +148,14 @@ pub(super) fn probabilities(
         let (grads, _) = grad[whole].as_chunks_mut::<STEP>();
         for (scores, grads) in scores.iter_mut().zip(grads) {
             for (s, d) in scores.iter_mut().zip(grads) {
-                let (score, slope) = sloped(*s, inner, form);
+                let (score, slope) = score_and_slope(*s, inner, form);
                 let p = exp(score - log_sum);
                 *d = p * (*d - along) * slope;
                 *s = p;
             }
         }
-        hide(row, &visible);
-        hide(grad, &visible);
+        zero_hidden(row, &visible);
+        zero_hidden(grad, &visible);
     }
 }
 
@@ -165,7 +165,7 @@ pub(super) fn probabilities(
 pub(super) fn probability_tangents(
     scores: &mut [f32],
     [tangents, others]: [&mut [f32]; 2],
-    block: &Block,
+    block: &QueryBlock,
     positions: &[u32],
     form: &AttentionForm,
     log_sum: impl Fn(usize) -> f32,
@@ -179,12 +179,12 @@ pub(super) fn probability_tangents(
         let log_sum = log_sum(i);
         let terms = tangent[whole.clone()].iter_mut().zip(&other[whole.clone()]);
         for (s, (t, other)) in row[whole.clone()].iter_mut().zip(terms) {
-            let (score, slope) = sloped(*s, inner, form);
+            let (score, slope) = score_and_slope(*s, inner, form);
             *s = exp(score - log_sum);
             *t = (*t + other) * slope;
         }
-        hide(row, &visible);
-        hide(tangent, &visible);
+        zero_hidden(row, &visible);
+        zero_hidden(tangent, &visible);
         let (row, tangent) = (&row[whole.clone()], &mut tangent[whole]);
         let along = dot(row, tangent);
         for (p, t) in row.iter().zip(tangent) {
@@ -195,7 +195,7 @@ pub(super) fn probability_tangents(
 
 /// The score of a product, and its slope; `inner` is the scale, or the scale over the cap.
 #[inline(always)]
-fn sloped(product: f32, inner: f32, form: &AttentionForm) -> (f32, f32) {
+fn score_and_slope(product: f32, inner: f32, form: &AttentionForm) -> (f32, f32) {
     match form.softcap {
         None => (product * inner, form.scale),
         Some(cap) => {
@@ -207,6 +207,6 @@ fn sloped(product: f32, inner: f32, form: &AttentionForm) -> (f32, f32) {
 
 /// Sum of products of a row of the outputs and its gradient: the sum of probabilities times their gradients.
 #[inline(always)]
-pub(super) fn along(out: &[f32], grad: &[f32]) -> f32 {
+pub(super) fn output_gradient_dot(out: &[f32], grad: &[f32]) -> f32 {
     dot(out, grad)
 }

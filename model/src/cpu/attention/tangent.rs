@@ -1,17 +1,17 @@
 //! Tangents of the outputs along those of queries, keys and values.
 
 use super::super::Cpu;
-use super::super::gemm::{Packed, cut};
+use super::super::gemm::{PackedMatrix, cut};
 use super::super::pool::Buffer;
 use super::super::tensor::CpuTensor;
-use super::scores::{against_keys, over_keys, probability_tangents, side_by_side};
-use super::{Block, block_rows};
+use super::scores::{against_keys, multiply_over_keys, pack_head_rows, probability_tangents};
+use super::{QueryBlock, block_rows};
 use crate::backend::{Attention, AttentionForm, BackendError};
 
 /// A sequence's keys and values of one head, and their tangents.
 struct KeySide {
-    keys: [Packed; 2],
-    values: [Packed; 2],
+    keys: [PackedMatrix; 2],
+    values: [PackedMatrix; 2],
 }
 
 /// One head of a block's rows of queries, of their tangents and of log-sums, from the block's first row on.
@@ -41,14 +41,15 @@ impl Cpu {
             for kv in 0..heads.kv {
                 let at = span.keys.start * key_width + kv * dim;
                 let side = KeySide {
-                    keys: [k, dk].map(|k| Packed::transposed(&k.values()[at..], key_width, dim, length)),
-                    values: [v, dv].map(|v| Packed::rows(&v.values()[at..], key_width, length, dim)),
+                    keys: [k, dk]
+                        .map(|k| PackedMatrix::transposed(&k.values()[at..], key_width, dim, length)),
+                    values: [v, dv].map(|v| PackedMatrix::rows(&v.values()[at..], key_width, length, dim)),
                 };
                 for head in kv * heads.group()..(kv + 1) * heads.group() {
                     for rows in cut(span.queries.len(), block_rows(length, &form, 3)) {
                         let first = span.queries.start + rows.start;
                         let at = first * width + head * dim;
-                        let block = Block::new(rows, positions, &form);
+                        let block = QueryBlock::new(rows, positions, &form);
                         let queries = QuerySide {
                             q: [q, dq].map(|q| &q.values()[at..]),
                             width,
@@ -67,15 +68,15 @@ impl Cpu {
         queries: &QuerySide<'_>,
         side: &KeySide,
         out: &mut [f32],
-        block: &Block,
+        block: &QueryBlock,
         positions: &[u32],
         form: &AttentionForm,
     ) {
         let (kernel, count, dim) = (&self.kernels.single, block.rows.len(), form.heads.dim);
         let (width, heads) = (queries.width, form.heads.query);
-        let [q, dq] = queries.q.map(|q| side_by_side(q, width, count, dim));
-        let [keys, dkeys] = side.keys.each_ref().map(Packed::view);
-        let [values, dvalues] = side.values.each_ref().map(Packed::view);
+        let [q, dq] = queries.q.map(|q| pack_head_rows(q, width, count, dim));
+        let [keys, dkeys] = side.keys.each_ref().map(PackedMatrix::view);
+        let [values, dvalues] = side.values.each_ref().map(PackedMatrix::view);
         let take = || Buffer::take(count * block.stride());
         let (mut weights, mut moved, mut other) = (take(), take(), take());
         against_keys(kernel, &mut weights, block, &q, keys, positions);
@@ -90,8 +91,8 @@ impl Cpu {
             },
         );
         let (mut first, mut second) = (q, dq);
-        over_keys(kernel, &mut first, dim, block, &moved, values, positions);
-        over_keys(kernel, &mut second, dim, block, &weights, dvalues, positions);
+        multiply_over_keys(kernel, &mut first, dim, block, &moved, values, positions);
+        multiply_over_keys(kernel, &mut second, dim, block, &weights, dvalues, positions);
         for (i, (first, second)) in first.chunks_exact(dim).zip(second.chunks_exact(dim)).enumerate() {
             let to = &mut out[i * width..i * width + dim];
             for (to, (first, second)) in to.iter_mut().zip(first.iter().zip(second)) {

@@ -12,8 +12,8 @@ use std::arch::x86_64::{__cpuid, __cpuid_count};
 use std::mem::MaybeUninit;
 use std::sync::OnceLock;
 
-use super::tile::{Run, Tile, WIDEST, rows};
-use super::{Kernel, LeftReads, PANEL, PairedKernel, Shape, avx512};
+use super::tile::{MicroKernel, Tile, WIDEST, rows};
+use super::{Kernel, LeftReads, PANEL, PairedKernel, TileShape, avx512};
 
 /// Rows of a register, and pairs of a row.
 const SIDE: usize = 16;
@@ -22,9 +22,9 @@ const ROWS: usize = 2 * SIDE;
 
 /// Palette 1 with eight registers of 16 rows of 64 bytes, as `ldtilecfg` reads it.
 #[repr(C, align(64))]
-struct Layout([u8; 64]);
+struct TileConfig([u8; 64]);
 
-static LAYOUT: Layout = {
+static LAYOUT: TileConfig = {
     let mut bytes = [0; 64];
     bytes[0] = 1;
     let mut register = 0;
@@ -33,10 +33,10 @@ static LAYOUT: Layout = {
         bytes[48 + register] = SIDE as u8;
         register += 1;
     }
-    Layout(bytes)
+    TileConfig(bytes)
 };
 
-static TABLE: &[Run; ROWS] = rows!(tiled, 2, false, [
+static TABLE: &[MicroKernel; ROWS] = rows!(tiled, 2, false, [
     1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25 26 27 28 29 30 31 32
 ]);
 
@@ -47,7 +47,7 @@ pub(super) fn kernel() -> Option<PairedKernel> {
     avx512::bf16_kernel()?;
     FOUND.get_or_init(|| has_instructions() && is_permitted()).then_some(PairedKernel {
         kernel: Kernel {
-            shape: Shape {
+            shape: TileShape {
                 rows: ROWS,
                 cols: PANEL,
                 half: false,

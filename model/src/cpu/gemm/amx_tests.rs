@@ -1,23 +1,23 @@
 use super::super::super::level::Simd;
 use super::super::drawn::values;
 use super::super::weights::round;
-use super::super::{Add, Format, Kernels, Weights, linear};
+use super::super::{Addend, Kernels, PackedWeights, PanelFormat, linear};
 use super::*;
-use crate::cpu::level::Level;
+use crate::cpu::level::SimdLevel;
 
 #[test]
 fn every_size_has_the_products_of_rounded_factors() {
-    let Some(simd) = Simd::new(Level::Avx512).filter(|_| kernel().is_some()) else {
+    let Some(simd) = Simd::new(SimdLevel::Avx512).filter(|_| kernel().is_some()) else {
         println!("SKIPPED: this CPU has no AMX");
         return;
     };
     let kernels = Kernels::new(simd);
     for (rows, k, n) in [(1, 1, 1), (5, 31, 33), (16, 32, 32), (17, 34, 16), (33, 96, 70), (140, 129, 65)] {
         let (x, weight, bias) = (values(rows * k, 1), values(n * k, 2), values(n, 3));
-        let packed = Weights::pack(&weight, n, k, Format::Paired);
+        let packed = PackedWeights::pack(&weight, n, k, PanelFormat::Paired);
         let mut found = values(rows * n, 4);
         let added = found.clone();
-        linear(&kernels, &mut found, &x, rows, packed.forward(), Some(&bias), Add::Destination);
+        linear(&kernels, &mut found, &x, rows, packed.forward(), Some(&bias), Addend::Destination);
         for (i, row) in found.chunks_exact(n).enumerate() {
             for (j, found) in row.iter().enumerate() {
                 let factors = x[i * k..][..k].iter().zip(&weight[j * k..][..k]);
@@ -38,7 +38,7 @@ fn every_size_has_the_products_of_rounded_factors() {
                 1,
                 packed.forward(),
                 Some(&bias),
-                Add::Destination,
+                Addend::Destination,
             );
             assert!(
                 alone.iter().zip(row).all(|(a, b)| a.to_bits() == b.to_bits()),
@@ -50,7 +50,7 @@ fn every_size_has_the_products_of_rounded_factors() {
 
 #[test]
 fn columns_and_rows_behind_the_matrix_change_nothing() {
-    let Some(simd) = Simd::new(Level::Avx512).filter(|_| kernel().is_some()) else {
+    let Some(simd) = Simd::new(SimdLevel::Avx512).filter(|_| kernel().is_some()) else {
         println!("SKIPPED: this CPU has no AMX");
         return;
     };
@@ -59,9 +59,9 @@ fn columns_and_rows_behind_the_matrix_change_nothing() {
     let (rows, k, n) = (3, 6, 64);
     let mut weight = values(n * k, 5);
     weight[32 * k..].fill(f32::INFINITY);
-    let packed = Weights::pack(&weight, n, k, Format::Paired);
+    let packed = PackedWeights::pack(&weight, n, k, PanelFormat::Paired);
     let mut found = vec![0.0; rows * n];
-    linear(&kernels, &mut found, &values(rows * k, 6), rows, packed.forward(), None, Add::Nothing);
+    linear(&kernels, &mut found, &values(rows * k, 6), rows, packed.forward(), None, Addend::Nothing);
     assert!(found.chunks_exact(n).all(|row| row[..32].iter().all(|v| v.is_finite())));
     assert!(found.chunks_exact(n).all(|row| row[32..].iter().all(|v| !v.is_finite())));
 }

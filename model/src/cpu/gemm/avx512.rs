@@ -2,9 +2,9 @@
 
 use std::arch::x86_64::*;
 
-use super::super::level::{Level, Simd};
-use super::tile::{self, Run, Tile, Vector, WIDEST, rows, run};
-use super::{Kernel, LeftReads, PairedKernel, Shape, fits};
+use super::super::level::{Simd, SimdLevel};
+use super::tile::{self, MicroKernel, Tile, Vector, WIDEST, rows, run};
+use super::{Kernel, LeftReads, PairedKernel, TileShape, fits};
 
 #[derive(Clone, Copy)]
 struct Single(__m512);
@@ -97,9 +97,9 @@ unsafe fn paired<const M: usize, const N: usize, const BY_COLUMN: bool>(t: &Tile
 }
 
 const ROWS: usize = 14;
-const SHAPE: Shape = Shape { rows: ROWS, cols: 32, half: true, left: LeftReads::EXACT };
+const SHAPE: TileShape = TileShape { rows: ROWS, cols: 32, half: true, left: LeftReads::EXACT };
 
-static SINGLE: [[&[Run; ROWS]; 2]; 2] = [
+static SINGLE: [[&[MicroKernel; ROWS]; 2]; 2] = [
     [
         rows!(single, 2, false, [1 2 3 4 5 6 7 8 9 10 11 12 13 14]),
         rows!(single, 2, true, [1 2 3 4 5 6 7 8 9 10 11 12 13 14]),
@@ -110,7 +110,7 @@ static SINGLE: [[&[Run; ROWS]; 2]; 2] = [
     ],
 ];
 
-static PAIRED: [&[Run; ROWS]; 2] = [
+static PAIRED: [&[MicroKernel; ROWS]; 2] = [
     rows!(paired, 2, false, [1 2 3 4 5 6 7 8 9 10 11 12 13 14]),
     rows!(paired, 1, false, [1 2 3 4 5 6 7 8 9 10 11 12 13 14]),
 ];
@@ -123,7 +123,7 @@ pub(super) fn f32_kernel() -> Kernel {
 /// The kernel on pairs of bf16, if the CPU has it. Takes `a` by row only.
 pub(super) fn bf16_kernel() -> Option<PairedKernel> {
     let kernel = Kernel { shape: SHAPE, wide: [PAIRED[0], &[]], narrow: [PAIRED[1], &[]] };
-    let found = Level::Avx512.is_available() && is_x86_feature_detected!("avx512bf16");
+    let found = SimdLevel::Avx512.is_available() && is_x86_feature_detected!("avx512bf16");
     found.then_some(PairedKernel { kernel, begin: || (), end: || () })
 }
 
@@ -209,7 +209,7 @@ unsafe fn transposed(from: *const f32, stride: usize, to: *mut f32, to_stride: u
 ///
 /// Panics if a block does not fit its slice, or `simd` is of another level.
 pub(super) fn transpose_block(simd: Simd, from: &[f32], stride: usize, to: &mut [f32], to_stride: usize) {
-    assert!(simd.level() == Level::Avx512, "level of a transpose");
+    assert!(simd.level() == SimdLevel::Avx512, "level of a transpose");
     assert!(fits(from.len(), 16, 16, stride) && fits(to.len(), 16, 16, to_stride), "block of a transpose");
     // SAFETY: a `Simd` of the level exists, and both blocks lie in their slices.
     unsafe { transposed(from.as_ptr(), stride, to.as_mut_ptr(), to_stride) }

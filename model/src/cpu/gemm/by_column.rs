@@ -7,9 +7,9 @@ use std::ops::Range;
 
 use super::super::pool::Buffer;
 use super::operands::{Output, Right};
-use super::pack::{Packed, Panels};
-use super::{Add, Destination, Extra, Kernel, Left, PANEL, Panel, cut};
-use crate::backend::EachRows;
+use super::pack::{MatrixPanels, PackedMatrix};
+use super::{Addend, Addends, Destination, Kernel, Left, PANEL, Panel, cut};
+use crate::backend::RowVisitor;
 
 /// Values of the left factor that are copied at a time, but for whole tiles: next to a panel of the right
 /// factor they stay in the second cache.
@@ -45,14 +45,20 @@ impl Tiles {
     }
 
     /// `to = a b + add`, where `b` has the columns of the panels from `skipped` on.
-    fn multiply(&self, kernel: &Kernel, to: Output<'_>, (b, skipped): (Panels<'_>, usize), add: Add<'_>) {
+    fn multiply(
+        &self,
+        kernel: &Kernel,
+        to: Output<'_>,
+        (b, skipped): (MatrixPanels<'_>, usize),
+        add: Addend<'_>,
+    ) {
         let Output { data, stride, .. } = to;
         for (first, cols, panel) in b.panels().skip(skipped) {
             for (columns, tile) in self.columns.iter().zip(self.values.chunks_exact(self.k * self.stride)) {
                 let start = columns.start * stride + first - skipped * PANEL;
                 let to = Destination { data: &mut data[start..], stride, cols };
                 let left = Left::by_column(tile, columns.len(), self.stride);
-                kernel.panel(to, left, Panel::packed(panel), Extra { bias: None, add: add.at(start) });
+                kernel.panel(to, left, Panel::packed(panel), Addends { bias: None, add: add.at(start) });
             }
         }
     }
@@ -76,14 +82,14 @@ fn columns_at_a_time(kernel: &Kernel, k: usize) -> usize {
 }
 
 /// Whether copying tiles costs less than it saves.
-pub(super) fn pays(kernel: &Kernel, a: Left<'_>, cols: usize) -> bool {
+pub(super) fn is_worth_tiling(kernel: &Kernel, a: Left<'_>, cols: usize) -> bool {
     a.by_column && a.rows > 2 * kernel.rows() && cols > 2 * PANEL
 }
 
 /// As [`super::multiply`], of a left factor by column and a right factor of at least one row.
-pub(super) fn multiply(kernel: &Kernel, to: Output<'_>, a: Left<'_>, b: Right<'_>, add: Add<'_>) {
+pub(super) fn multiply(kernel: &Kernel, to: Output<'_>, a: Left<'_>, b: Right<'_>, add: Addend<'_>) {
     let Output { data, stride, cols } = to;
-    let panels = Packed::rows(b.data, b.stride, b.k, cols);
+    let panels = PackedMatrix::rows(b.data, b.stride, b.k, cols);
     for columns in cut(a.rows, columns_at_a_time(kernel, b.k)) {
         let start = columns.start * stride;
         let to = Output { data: &mut data[start..], stride, cols };
@@ -93,23 +99,23 @@ pub(super) fn multiply(kernel: &Kernel, to: Output<'_>, a: Left<'_>, b: Right<'_
 
 /// Hands the sum of the outer products of `k` rows, at least one, with themselves to `each`, some rows of it at a
 /// time: which, the first of their columns, and their values from there on. They begin on the diagonal or before it.
-pub(in super::super) fn gram(kernel: &Kernel, x: &[f32], k: usize, each: EachRows<'_>) {
+pub(in super::super) fn gram(kernel: &Kernel, x: &[f32], k: usize, each: RowVisitor<'_>) {
     let n = x.len() / k;
-    let panels = Packed::rows(x, n, k, n);
+    let panels = PackedMatrix::rows(x, n, k, n);
     for rows in cut(n, columns_at_a_time(kernel, k)) {
         let skipped = rows.start / PANEL;
         let (first, cols) = (skipped * PANEL, n - skipped * PANEL);
         let mut sums = Buffer::take(rows.len() * cols);
         let to = Output { data: &mut sums, stride: cols, cols };
         let tiles = Tiles::of(kernel, Left::by_column(x, n, n), &rows, k);
-        tiles.multiply(kernel, to, (panels.view(), skipped), Add::Nothing);
+        tiles.multiply(kernel, to, (panels.view(), skipped), Addend::Nothing);
         each(rows, first, &sums[..]);
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::super::level::{Level, Simd};
+    use super::super::super::level::{Simd, SimdLevel};
     use super::super::Kernels;
     use super::super::drawn::values;
     use super::super::product;
@@ -117,7 +123,7 @@ mod tests {
 
     #[test]
     fn products_have_the_bits_of_those_of_the_transpose() {
-        for level in Level::available() {
+        for level in SimdLevel::available() {
             let kernel = &Kernels::new(Simd::new(level).unwrap()).single;
             // Of one copy of columns and of several, with whole and partial tiles and panels.
             for (k, rows, cols) in [(1, 40, 70), (5, 43, 96), (37, 200, 65), (1300, 131, 100)] {
@@ -125,9 +131,9 @@ mod tests {
                 let (a, b) = (values(k * stride, 1), values(k * cols, 2));
                 let left = Left::by_column(&a, rows, stride);
                 let right = Right { data: &b, stride: cols, k };
-                assert!(pays(kernel, left, cols), "{level:?}");
+                assert!(is_worth_tiling(kernel, left, cols), "{level:?}");
                 let turned: Vec<f32> = (0..rows * k).map(|at| a[at % k * stride + at / k]).collect();
-                for add in [Add::Nothing, Add::Destination] {
+                for add in [Addend::Nothing, Addend::Destination] {
                     let before = values(rows * to_stride, 3);
                     let (mut found, mut expected) = (before.clone(), before);
                     let to = |data| Output { data, stride: to_stride, cols };
@@ -142,13 +148,19 @@ mod tests {
 
     #[test]
     fn a_gram_has_the_bits_of_the_whole_product() {
-        for level in Level::available() {
+        for level in SimdLevel::available() {
             let kernel = &Kernels::new(Simd::new(level).unwrap()).single;
             for (k, n) in [(1, 1), (3, 31), (7, 97), (1300, 130)] {
                 let x = values(k * n, 4);
                 let mut whole = vec![0.0; n * n];
                 let (left, right) = (Left::by_column(&x, n, n), Right { data: &x, stride: n, k });
-                multiply(kernel, Output { data: &mut whole, stride: n, cols: n }, left, right, Add::Nothing);
+                multiply(
+                    kernel,
+                    Output { data: &mut whole, stride: n, cols: n },
+                    left,
+                    right,
+                    Addend::Nothing,
+                );
                 let mut next = 0;
                 gram(kernel, &x, k, &mut |rows, first, values| {
                     assert!(rows.start == next && first <= next, "{rows:?}");

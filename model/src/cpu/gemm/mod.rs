@@ -30,18 +30,18 @@ mod transpose;
 mod weights;
 
 pub(super) use self::by_column::gram;
-pub(super) use self::operands::{Add, Destination, Extra, Left, Output, Panel, Right};
-pub(super) use self::pack::{Packed, Panels};
+pub(super) use self::operands::{Addend, Addends, Destination, Left, Output, Panel, Right};
+pub(super) use self::pack::{MatrixPanels, PackedMatrix};
 pub(super) use self::product::{linear, multiply};
 pub(super) use self::sums::add_sums_of_rounded;
 pub(crate) use self::transpose::transpose;
-pub(super) use self::weights::{Format, Weights};
+pub(super) use self::weights::{PackedWeights, PanelFormat};
 
 use std::marker::PhantomData;
 
 use self::operands::fits;
-use self::tile::{Run, Tile};
-use super::level::{Level, Simd};
+use self::tile::{MicroKernel, Tile};
+use super::level::{Simd, SimdLevel};
 
 /// Multiply-adds of this thread's products.
 #[cfg(test)]
@@ -81,7 +81,7 @@ pub(super) const PANEL: usize = 32;
 
 /// Size of a kernel's tile.
 #[derive(Clone, Copy)]
-pub(super) struct Shape {
+pub(super) struct TileShape {
     /// Rows.
     pub rows: usize,
     /// Columns; divides [`PANEL`].
@@ -109,9 +109,9 @@ impl LeftReads {
 /// A micro-kernel for every number of rows up to a tile's; the left factor by row and by column.
 #[derive(Clone, Copy)]
 pub(super) struct Kernel {
-    shape: Shape,
-    wide: [&'static [Run]; 2],
-    narrow: [&'static [Run]; 2],
+    shape: TileShape,
+    wide: [&'static [MicroKernel]; 2],
+    narrow: [&'static [MicroKernel]; 2],
 }
 
 /// A kernel on pairs of bf16. That one exists shows that the CPU has such products.
@@ -124,7 +124,7 @@ pub(super) struct PairedKernel {
 }
 
 /// While this is there, products of pairs may be computed on this thread.
-struct Begun {
+struct PairedSession {
     end: fn(),
     /// Stays on its thread.
     _thread: PhantomData<*const ()>,
@@ -132,13 +132,13 @@ struct Begun {
 
 impl PairedKernel {
     /// Prepares this thread for products.
-    fn begin(&self) -> Begun {
+    fn begin(&self) -> PairedSession {
         (self.begin)();
-        Begun { end: self.end, _thread: PhantomData }
+        PairedSession { end: self.end, _thread: PhantomData }
     }
 }
 
-impl Drop for Begun {
+impl Drop for PairedSession {
     fn drop(&mut self) {
         (self.end)();
     }
@@ -160,11 +160,11 @@ impl Kernels {
     pub fn new(simd: Simd) -> Kernels {
         let (single, paired) = match simd.level() {
             #[cfg(target_arch = "x86_64")]
-            Level::Avx512 => (avx512::f32_kernel(), amx::kernel().or_else(avx512::bf16_kernel)),
+            SimdLevel::Avx512 => (avx512::f32_kernel(), amx::kernel().or_else(avx512::bf16_kernel)),
             #[cfg(target_arch = "x86_64")]
-            Level::Avx2 => (avx2::f32_kernel(), None),
+            SimdLevel::Avx2 => (avx2::f32_kernel(), None),
             #[cfg(target_arch = "aarch64")]
-            Level::Neon => (neon::f32_kernel(), None),
+            SimdLevel::Neon => (neon::f32_kernel(), None),
             _ => (scalar::f32_kernel(), None),
         };
         Kernels { single, paired, simd }
@@ -185,7 +185,7 @@ impl Kernel {
 
     /// How many columns of a right factor are read for `cols` of them.
     fn readable(&self, cols: usize) -> usize {
-        let Shape { cols: tile, half, .. } = self.shape;
+        let TileShape { cols: tile, half, .. } = self.shape;
         let last = cols % tile;
         if half && last > 0 && last <= tile / 2 {
             cols - last + tile / 2
@@ -197,7 +197,7 @@ impl Kernel {
     /// `to = a b + extra` for one panel.
     ///
     /// Panics if a matrix does not fit its slice.
-    pub fn panel(&self, to: Destination<'_>, a: Left<'_>, b: Panel<'_>, extra: Extra<'_>) {
+    pub fn panel(&self, to: Destination<'_>, a: Left<'_>, b: Panel<'_>, extra: Addends<'_>) {
         let (rows, cols) = (a.rows, to.cols);
         assert!(cols <= PANEL && fits(to.data.len(), rows, cols, to.stride), "destination of a product");
         assert!(rows <= 1 || to.stride >= cols, "destination of a product");
@@ -210,9 +210,9 @@ impl Kernel {
         counted::add(rows * cols * b.k);
         let c = to.data.as_mut_ptr();
         let add = match extra.add {
-            Add::Nothing => std::ptr::null(),
-            Add::Destination => c.cast_const(),
-            Add::Matrix(matrix) => {
+            Addend::Nothing => std::ptr::null(),
+            Addend::Destination => c.cast_const(),
+            Addend::Matrix(matrix) => {
                 assert!(fits(matrix.len(), rows, cols, to.stride), "addend of a product");
                 matrix.as_ptr()
             }

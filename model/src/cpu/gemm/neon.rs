@@ -2,8 +2,8 @@
 
 use std::arch::aarch64::*;
 
-use super::tile::{Run, Tile, Vector, rows, run};
-use super::{Kernel, LeftReads, Shape};
+use super::tile::{MicroKernel, Tile, Vector, rows, run};
+use super::{Kernel, LeftReads, TileShape};
 
 #[derive(Clone, Copy)]
 struct Single(float32x4_t);
@@ -46,12 +46,13 @@ unsafe fn single<const M: usize, const N: usize, const BY_COLUMN: bool>(t: &Tile
     unsafe { run::<Single, M, N, BY_COLUMN>(t) }
 }
 
-static WIDE: [&[Run; 6]; 2] = [rows!(single, 4, false, [1 2 3 4 5 6]), rows!(single, 4, true, [1 2 3 4 5 6])];
-static NARROW: [&[Run; 6]; 2] =
+static WIDE: [&[MicroKernel; 6]; 2] =
+    [rows!(single, 4, false, [1 2 3 4 5 6]), rows!(single, 4, true, [1 2 3 4 5 6])];
+static NARROW: [&[MicroKernel; 6]; 2] =
     [rows!(single, 2, false, [1 2 3 4 5 6]), rows!(single, 2, true, [1 2 3 4 5 6])];
 
 /// The kernel in f32.
 pub(super) fn f32_kernel() -> Kernel {
-    let shape = Shape { rows: 6, cols: 16, half: true, left: LeftReads::EXACT };
+    let shape = TileShape { rows: 6, cols: 16, half: true, left: LeftReads::EXACT };
     Kernel { shape, wide: [WIDE[0], WIDE[1]], narrow: [NARROW[0], NARROW[1]] }
 }

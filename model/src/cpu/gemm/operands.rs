@@ -84,16 +84,16 @@ pub(in super::super) struct Destination<'a> {
 
 /// What is added to a product.
 #[derive(Clone, Copy, Default)]
-pub(in super::super) struct Extra<'a> {
+pub(in super::super) struct Addends<'a> {
     /// One value per column.
     pub bias: Option<&'a [f32]>,
     /// One value per element.
-    pub add: Add<'a>,
+    pub add: Addend<'a>,
 }
 
 /// An addend with one value per element.
 #[derive(Clone, Copy, Default)]
-pub(in super::super) enum Add<'a> {
+pub(in super::super) enum Addend<'a> {
     /// Zeros: the product replaces the destination.
     #[default]
     Nothing,
@@ -103,11 +103,11 @@ pub(in super::super) enum Add<'a> {
     Matrix(&'a [f32]),
 }
 
-impl<'a> Add<'a> {
+impl<'a> Addend<'a> {
     /// The addend of the part of a destination that begins at `start`.
-    pub(super) fn at(self, start: usize) -> Add<'a> {
+    pub(super) fn at(self, start: usize) -> Addend<'a> {
         match self {
-            Add::Matrix(matrix) => Add::Matrix(&matrix[start..]),
+            Addend::Matrix(matrix) => Addend::Matrix(&matrix[start..]),
             same => same,
         }
     }

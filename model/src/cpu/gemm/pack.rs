@@ -8,26 +8,26 @@ use super::PANEL;
 use super::transpose::transpose;
 
 /// A matrix `[k, n]` in f32 panels, for one operation.
-pub(in super::super) struct Packed {
+pub(in super::super) struct PackedMatrix {
     values: Buffer,
     k: usize,
     n: usize,
 }
 
-impl Packed {
+impl PackedMatrix {
     /// Packs `k` rows of `n` values that start `stride` apart.
-    pub fn rows(matrix: &[f32], stride: usize, k: usize, n: usize) -> Packed {
+    pub fn rows(matrix: &[f32], stride: usize, k: usize, n: usize) -> PackedMatrix {
         let mut values = Buffer::take(n.div_ceil(PANEL) * PANEL * k);
         if k > 0 {
             for (j, panel) in values.chunks_exact_mut(PANEL * k).enumerate() {
                 copy_panel(panel, &matrix[j * PANEL..], stride, PANEL.min(n - j * PANEL));
             }
         }
-        Packed { values, k, n }
+        PackedMatrix { values, k, n }
     }
 
     /// Packs the transpose of `n` rows of `k` values that start `stride` apart.
-    pub fn transposed(matrix: &[f32], stride: usize, k: usize, n: usize) -> Packed {
+    pub fn transposed(matrix: &[f32], stride: usize, k: usize, n: usize) -> PackedMatrix {
         let mut values = Buffer::take(n.div_ceil(PANEL) * PANEL * k);
         if k > 0 {
             for (j, panel) in values.chunks_exact_mut(PANEL * k).enumerate() {
@@ -35,18 +35,18 @@ impl Packed {
                 transpose_panel(panel, &matrix[j * PANEL * stride..], stride, k, count);
             }
         }
-        Packed { values, k, n }
+        PackedMatrix { values, k, n }
     }
 
     /// The panels.
-    pub fn view(&self) -> Panels<'_> {
-        Panels { values: &self.values, k: self.k, n: self.n, apart: PANEL * self.k }
+    pub fn view(&self) -> MatrixPanels<'_> {
+        MatrixPanels { values: &self.values, k: self.k, n: self.n, apart: PANEL * self.k }
     }
 }
 
 /// The panels of a matrix `[k, n]`, wherever they lie.
 #[derive(Clone, Copy)]
-pub(in super::super) struct Panels<'a> {
+pub(in super::super) struct MatrixPanels<'a> {
     /// The panels, one after the other.
     pub values: &'a [f32],
     /// Rows of the matrix.
@@ -57,7 +57,7 @@ pub(in super::super) struct Panels<'a> {
     pub apart: usize,
 }
 
-impl<'a> Panels<'a> {
+impl<'a> MatrixPanels<'a> {
     /// Panel `j`.
     pub fn panel(&self, j: usize) -> &'a [f32] {
         &self.values[j * self.apart..][..PANEL * self.k]

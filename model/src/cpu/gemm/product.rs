@@ -5,8 +5,10 @@ use super::super::pool::Buffer;
 use super::by_column;
 use super::operands::{Output, Right};
 use super::pack::copy_panel;
-use super::weights::{Format, Side, round};
-use super::{Add, Destination, Extra, Kernel, Kernels, Left, LeftReads, PANEL, PairedKernel, Panel, cut};
+use super::weights::{PanelFormat, PanelMatrix, round};
+use super::{
+    Addend, Addends, Destination, Kernel, Kernels, Left, LeftReads, PANEL, PairedKernel, Panel, cut,
+};
 
 /// Tiles of rows that a panel is multiplied with before the next panel: their rows stay in
 /// the first-level cache.
@@ -25,18 +27,18 @@ pub(in super::super) fn linear(
     to: &mut [f32],
     x: &[f32],
     rows: usize,
-    w: &Side,
+    w: &PanelMatrix,
     bias: Option<&[f32]>,
-    add: Add<'_>,
+    add: Addend<'_>,
 ) {
     let (k, n) = (w.k(), w.n());
-    let paired = kernels.paired.as_ref().filter(|_| w.format() == Format::Paired);
+    let paired = kernels.paired.as_ref().filter(|_| w.format() == PanelFormat::Paired);
     let kernel = paired.map_or(&kernels.single, |paired| &paired.kernel);
     let _begun = paired.map(PairedKernel::begin);
     for chunk in cut(rows, TILES * kernel.rows()) {
         let x = &x[chunk.start * k..chunk.end * k];
         let count = chunk.len();
-        let copied = copy_left(paired, kernels.simd, w.format(), x, k, n);
+        let copied = repack_left(paired, kernels.simd, w.format(), x, k, n);
         let left = match &copied {
             Some((values, stride)) => Left::by_row(values, count, *stride),
             None => Left::by_row(x, count, k),
@@ -45,40 +47,40 @@ pub(in super::super) fn linear(
             let first = j * PANEL;
             let start = chunk.start * n + first;
             let to = Destination { data: &mut to[start..], stride: n, cols: PANEL.min(n - first) };
-            let extra = Extra { bias: bias.map(|bias| &bias[first..]), add: add.at(start) };
+            let extra = Addends { bias: bias.map(|bias| &bias[first..]), add: add.at(start) };
             kernel.panel(to, left, Panel::packed(w.panel(j)), extra);
         }
     }
 }
 
 /// Values from the start of a copied row of `width` values to that of the next.
-pub(super) fn apart(width: usize) -> usize {
+pub(super) fn row_stride(width: usize) -> usize {
     if width.is_multiple_of(ALIASING) { width + APART } else { width }
 }
 
 /// Rows of width `k` in the form that the kernel multiplies, and the stride of that form; none if
 /// they are in it already.
-fn copy_left(
+fn repack_left(
     paired: Option<&PairedKernel>,
     simd: Simd,
-    format: Format,
+    format: PanelFormat,
     x: &[f32],
     k: usize,
     n: usize,
 ) -> Option<(Buffer, usize)> {
     let rows = x.len() / k;
     match format {
-        Format::Single if k.is_multiple_of(ALIASING) && n > 2 * PANEL => {
-            let stride = apart(k);
+        PanelFormat::Single if k.is_multiple_of(ALIASING) && n > 2 * PANEL => {
+            let stride = row_stride(k);
             let mut copy = Buffer::take(rows * stride);
             for (from, to) in x.chunks_exact(k).zip(copy.chunks_exact_mut(stride)) {
                 to[..k].copy_from_slice(from);
             }
             Some((copy, stride))
         }
-        Format::Single => None,
-        Format::Rounded => {
-            let stride = apart(k);
+        PanelFormat::Single => None,
+        PanelFormat::Rounded => {
+            let stride = row_stride(k);
             let mut copy = Buffer::take(rows * stride);
             simd.run(
                 #[inline(always)]
@@ -92,10 +94,10 @@ fn copy_left(
             );
             Some((copy, stride))
         }
-        Format::Paired => {
+        PanelFormat::Paired => {
             let reads = paired.map_or(LeftReads::EXACT, |paired| paired.kernel.shape.left);
             let pairs = k.div_ceil(2).next_multiple_of(reads.steps);
-            let stride = apart(pairs);
+            let stride = row_stride(pairs);
             let mut copy = Buffer::take((rows + reads.rows) * stride);
             for (from, to) in x.chunks_exact(k).zip(copy.chunks_exact_mut(stride)) {
                 let to: &mut [u16] = bytemuck::cast_slice_mut(to);
@@ -120,8 +122,14 @@ pub(super) fn narrow(paired: Option<&PairedKernel>, from: &[f32], to: &mut [u16]
 }
 
 /// `to = a b`, or added to `to`, in f32.
-pub(in super::super) fn multiply(kernel: &Kernel, to: Output<'_>, a: Left<'_>, b: Right<'_>, add: Add<'_>) {
-    if b.k > 0 && by_column::pays(kernel, a, to.cols) {
+pub(in super::super) fn multiply(
+    kernel: &Kernel,
+    to: Output<'_>,
+    a: Left<'_>,
+    b: Right<'_>,
+    add: Addend<'_>,
+) {
+    if b.k > 0 && by_column::is_worth_tiling(kernel, a, to.cols) {
         return by_column::multiply(kernel, to, a, b, add);
     }
     let Output { data, stride, cols } = to;
@@ -138,6 +146,6 @@ pub(in super::super) fn multiply(kernel: &Kernel, to: Output<'_>, a: Left<'_>, b
             Panel { data: &b.data[first.min(b.data.len())..], stride: b.stride, k: b.k }
         };
         let to = Destination { data: &mut data[first..], stride, cols: width };
-        kernel.panel(to, a, panel, Extra { bias: None, add: add.at(first) });
+        kernel.panel(to, a, panel, Addends { bias: None, add: add.at(first) });
     }
 }

@@ -1,7 +1,7 @@
 //! Portable kernel: 4 rows of 8 values, which the compiler puts into the registers at hand.
 
-use super::tile::{Run, Tile, Vector, rows, run};
-use super::{Kernel, LeftReads, Shape};
+use super::tile::{MicroKernel, Tile, Vector, rows, run};
+use super::{Kernel, LeftReads, TileShape};
 
 /// Four values that the compiler may hold in one register.
 #[derive(Clone, Copy)]
@@ -44,13 +44,13 @@ unsafe fn single<const M: usize, const N: usize, const BY_COLUMN: bool>(t: &Tile
     unsafe { run::<Single, M, N, BY_COLUMN>(t) }
 }
 
-static BY_ROW: &[Run; 4] = rows!(single, 2, false, [1 2 3 4]);
-static BY_COLUMN: &[Run; 4] = rows!(single, 2, true, [1 2 3 4]);
+static BY_ROW: &[MicroKernel; 4] = rows!(single, 2, false, [1 2 3 4]);
+static BY_COLUMN: &[MicroKernel; 4] = rows!(single, 2, true, [1 2 3 4]);
 
 /// The kernel in f32.
 pub(super) fn f32_kernel() -> Kernel {
     Kernel {
-        shape: Shape { rows: 4, cols: 8, half: false, left: LeftReads::EXACT },
+        shape: TileShape { rows: 4, cols: 8, half: false, left: LeftReads::EXACT },
         wide: [BY_ROW, BY_COLUMN],
         narrow: [&[], &[]],
     }

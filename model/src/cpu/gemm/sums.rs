@@ -5,10 +5,10 @@
 use super::super::level::Simd;
 use super::super::pool::Buffer;
 use super::operands::{Output, Right};
-use super::product::{apart, multiply, narrow};
+use super::product::{multiply, narrow, row_stride};
 use super::transpose::transpose;
 use super::weights::round;
-use super::{Add, Destination, Extra, Kernels, Left, PANEL, PairedKernel, Panel, cut};
+use super::{Addend, Addends, Destination, Kernels, Left, PANEL, PairedKernel, Panel, cut};
 
 /// Columns of the left matrix that are transposed at a time: next to the panels of the right matrix they stay
 /// in the second-level cache.
@@ -30,12 +30,12 @@ pub(in super::super) fn add_sums_of_rounded(
         let [a, b] = [a, b].map(|values| rounded(kernels.simd, values));
         let (left, right) = (Left::by_column(&a, width, width), Right { data: &b, stride: n, k: rows });
         let to = Output { data: to, stride: n, cols: n };
-        return multiply(&kernels.single, to, left, right, Add::Destination);
+        return multiply(&kernels.single, to, left, right, Addend::Destination);
     };
     let pairs = rows.div_ceil(2);
     let panels = panels_of_pairs(paired, kernels.simd, b, rows);
     let reads = paired.kernel.shape.left;
-    let stride = apart(pairs.next_multiple_of(reads.steps));
+    let stride = row_stride(pairs.next_multiple_of(reads.steps));
     let mut left = Buffer::take((COLUMNS.min(width) + reads.rows) * stride);
     let mut halves = Buffer::take((rows * COLUMNS.min(width)).div_ceil(2));
     let _begun = paired.begin();
@@ -50,7 +50,7 @@ pub(in super::super) fn add_sums_of_rounded(
         for (j, panel) in panels.chunks_exact(PANEL * pairs).enumerate() {
             let data = &mut to[columns.start * n + j * PANEL..];
             let to = Destination { data, stride: n, cols: PANEL.min(n - j * PANEL) };
-            let extra = Extra { bias: None, add: Add::Destination };
+            let extra = Addends { bias: None, add: Addend::Destination };
             paired.kernel.panel(to, left, Panel::packed(panel), extra);
         }
     }
@@ -121,13 +121,13 @@ fn transpose_pairs(simd: Simd, halves: &[u16], width: usize, to: &mut [f32], str
 
 #[cfg(test)]
 mod tests {
-    use super::super::super::level::Level;
+    use super::super::super::level::SimdLevel;
     use super::super::drawn::values;
     use super::*;
 
     #[test]
     fn sums_are_those_of_rounded_values_at_every_size_and_level() {
-        for level in Level::available() {
+        for level in SimdLevel::available() {
             let kernels = Kernels::new(Simd::new(level).unwrap());
             for (rows, width, n) in
                 [(0, 3, 2), (1, 1, 1), (2, 17, 33), (31, 16, 32), (65, 300, 70), (70, 5, 1030)]
@@ -150,7 +150,7 @@ mod tests {
 
     #[test]
     fn an_element_has_the_same_bits_in_any_matrix() {
-        for level in Level::available() {
+        for level in SimdLevel::available() {
             let kernels = Kernels::new(Simd::new(level).unwrap());
             let (rows, width, n) = (37, 290, 50);
             let (a, b) = (values(rows * width, 1), values(rows * n, 2));

@@ -28,7 +28,7 @@ pub(super) struct Tile {
 /// A micro-kernel for a fixed number of rows and vectors.
 ///
 /// Its safety contract is [`run`]'s, and that the CPU has the kernel's instructions.
-pub(super) type Run = unsafe fn(&Tile);
+pub(super) type MicroKernel = unsafe fn(&Tile);
 
 /// A vector of f32 accumulators.
 pub(super) trait Vector: Copy {
@@ -158,7 +158,7 @@ unsafe fn edge(t: &Tile, rows: &[[f32; WIDEST]]) {
 /// whether `a` lies by column.
 macro_rules! rows {
     ($kernel:ident, $vectors:literal, $by_column:literal, [$($rows:literal)*]) => {
-        &[$($kernel::<$rows, $vectors, $by_column> as $crate::cpu::gemm::tile::Run),*]
+        &[$($kernel::<$rows, $vectors, $by_column> as $crate::cpu::gemm::tile::MicroKernel),*]
     };
 }
 pub(super) use rows;

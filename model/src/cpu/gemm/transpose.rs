@@ -35,7 +35,7 @@ pub(crate) fn transpose(
 /// Transposes a whole block, if the CPU has the registers for it.
 fn in_registers(simd: Simd, from: &[f32], stride: usize, to: &mut [f32], to_stride: usize) -> bool {
     #[cfg(target_arch = "x86_64")]
-    if simd.level() == super::Level::Avx512 {
+    if simd.level() == super::SimdLevel::Avx512 {
         super::avx512::transpose_block(simd, from, stride, to, to_stride);
         return true;
     }

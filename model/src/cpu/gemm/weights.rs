@@ -7,13 +7,13 @@
 use std::sync::OnceLock;
 
 use super::super::level::vectorised;
-use super::super::pool::{Buffer, Line};
+use super::super::pool::{Buffer, CacheLine};
 use super::PANEL;
 use super::pack::transpose_panel;
 
 /// How a weight's values lie in its panels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in super::super) enum Format {
+pub(in super::super) enum PanelFormat {
     /// As f32.
     Single,
     /// Rounded to bf16, as f32.
@@ -36,26 +36,26 @@ fn half_bits(x: f32) -> u32 {
     if x.is_nan() { 0x7fc0 } else { round(x).to_bits() >> 16 }
 }
 
-impl Format {
+impl PanelFormat {
     /// Rows of the matrix that a row of a panel holds.
     fn rows(self) -> usize {
-        if self == Format::Paired { 2 } else { 1 }
+        if self == PanelFormat::Paired { 2 } else { 1 }
     }
 }
 
 /// A matrix `[k, n]` in panels.
-pub(in super::super) struct Side {
-    lines: Vec<Line>,
-    format: Format,
+pub(in super::super) struct PanelMatrix {
+    lines: Vec<CacheLine>,
+    format: PanelFormat,
     k: usize,
     n: usize,
 }
 
-impl Side {
+impl PanelMatrix {
     /// A matrix of zeros.
-    fn zeros(k: usize, n: usize, format: Format) -> Side {
+    fn zeros(k: usize, n: usize, format: PanelFormat) -> PanelMatrix {
         let depth = k.div_ceil(format.rows());
-        Side { lines: Line::zeros(n.div_ceil(PANEL) * PANEL * depth), format, k, n }
+        PanelMatrix { lines: CacheLine::zeros(n.div_ceil(PANEL) * PANEL * depth), format, k, n }
     }
 
     /// Rows of a panel.
@@ -68,10 +68,10 @@ impl Side {
         let (k, depth, format) = (self.k, self.depth(), self.format);
         let values: &mut [f32] = bytemuck::cast_slice_mut(&mut self.lines);
         // What is rounded is so along its row, where values lie next to each other.
-        let mut rounded = Buffer::take(if format == Format::Single { 0 } else { PANEL * depth });
+        let mut rounded = Buffer::take(if format == PanelFormat::Single { 0 } else { PANEL * depth });
         for (panel, columns) in values.chunks_exact_mut(PANEL * depth).zip(columns.chunks(PANEL * k)) {
             let count = columns.len() / k;
-            if format == Format::Single {
+            if format == PanelFormat::Single {
                 transpose_panel(panel, columns, k, k, count);
                 continue;
             }
@@ -79,7 +79,7 @@ impl Side {
                 #[inline(always)]
                 || {
                     for (column, to) in columns.chunks_exact(k).zip(rounded.chunks_exact_mut(depth)) {
-                        if format == Format::Rounded {
+                        if format == PanelFormat::Rounded {
                             to.iter_mut().zip(column).for_each(|(to, v)| *to = round(*v));
                         } else {
                             let halves: &mut [u16] = bytemuck::cast_slice_mut(to);
@@ -112,9 +112,9 @@ impl Side {
                 let (low, high) = rows.split_at(n);
                 let values = to.iter_mut().zip(&low[columns.clone()]);
                 match format {
-                    Format::Single => values.for_each(|(to, v)| *to = *v),
-                    Format::Rounded => values.for_each(|(to, v)| *to = round(*v)),
-                    Format::Paired => {
+                    PanelFormat::Single => values.for_each(|(to, v)| *to = *v),
+                    PanelFormat::Rounded => values.for_each(|(to, v)| *to = round(*v)),
+                    PanelFormat::Paired => {
                         // The partner of an odd last row.
                         let high = high.get(columns.clone()).unwrap_or(&[0.0; PANEL]);
                         for ((to, low), high) in values.zip(high) {
@@ -130,7 +130,7 @@ impl Side {
         let column = j % PANEL;
         let panel = self.panel(j / PANEL);
         match self.format {
-            Format::Paired => {
+            PanelFormat::Paired => {
                 let pair = panel[p / 2 * PANEL + column].to_bits();
                 f32::from_bits(if p.is_multiple_of(2) { pair << 16 } else { pair & 0xffff_0000 })
             }
@@ -139,7 +139,7 @@ impl Side {
     }
 
     /// How the values lie.
-    pub fn format(&self) -> Format {
+    pub fn format(&self) -> PanelFormat {
         self.format
     }
 
@@ -162,17 +162,17 @@ impl Side {
 
 /// The weight of a linear layer, in panels for both directions; those of the backward are
 /// made when first asked for.
-pub(in super::super) struct Weights {
-    forward: Side,
-    backward: OnceLock<Side>,
+pub(in super::super) struct PackedWeights {
+    forward: PanelMatrix,
+    backward: OnceLock<PanelMatrix>,
 }
 
-impl Weights {
+impl PackedWeights {
     /// Packs a row-major weight `[out, input]`.
-    pub fn pack(weight: &[f32], out: usize, input: usize, format: Format) -> Weights {
-        let mut forward = Side::zeros(input, out, format);
+    pub fn pack(weight: &[f32], out: usize, input: usize, format: PanelFormat) -> PackedWeights {
+        let mut forward = PanelMatrix::zeros(input, out, format);
         forward.set_columns(weight);
-        Weights { forward, backward: OnceLock::new() }
+        PackedWeights { forward, backward: OnceLock::new() }
     }
 
     /// Packs another weight of the same sizes in the same memory.
@@ -187,15 +187,15 @@ impl Weights {
     }
 
     /// Panels of the transposed weight, `[input, out]`.
-    pub fn forward(&self) -> &Side {
+    pub fn forward(&self) -> &PanelMatrix {
         &self.forward
     }
 
     /// Panels of the weight, `[out, input]`.
-    pub fn backward(&self) -> &Side {
+    pub fn backward(&self) -> &PanelMatrix {
         self.backward.get_or_init(|| {
             let (forward, input) = (&self.forward, self.forward.k);
-            let mut backward = Side::zeros(forward.n, input, forward.format);
+            let mut backward = PanelMatrix::zeros(forward.n, input, forward.format);
             let mut rows = Buffer::take(PANEL * input);
             for first in (0..forward.n).step_by(PANEL) {
                 let rows = &mut rows[..PANEL.min(forward.n - first) * input];

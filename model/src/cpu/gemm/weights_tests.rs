@@ -12,23 +12,23 @@ fn nearest(x: f32) -> u32 {
 }
 
 /// The panels of `[k, n]`, value by value.
-fn panels(k: usize, n: usize, format: Format, at: impl Fn(usize, usize) -> f32) -> Vec<Vec<u32>> {
+fn panels(k: usize, n: usize, format: PanelFormat, at: impl Fn(usize, usize) -> f32) -> Vec<Vec<u32>> {
     let half = |p: usize, j: usize| if p < k { nearest(at(p, j)) } else { 0 };
     let value = |row: usize, j: usize| match format {
         _ if j >= n => 0,
-        Format::Single => at(row, j).to_bits(),
-        Format::Rounded if at(row, j).is_nan() => at(row, j).to_bits(),
-        Format::Rounded => nearest(at(row, j)) << 16,
-        Format::Paired => half(2 * row, j) | half(2 * row + 1, j) << 16,
+        PanelFormat::Single => at(row, j).to_bits(),
+        PanelFormat::Rounded if at(row, j).is_nan() => at(row, j).to_bits(),
+        PanelFormat::Rounded => nearest(at(row, j)) << 16,
+        PanelFormat::Paired => half(2 * row, j) | half(2 * row + 1, j) << 16,
     };
-    let depth = if format == Format::Paired { k.div_ceil(2) } else { k };
+    let depth = if format == PanelFormat::Paired { k.div_ceil(2) } else { k };
     let panel = |first: usize| -> Vec<u32> {
         (0..depth * PANEL).map(|i| value(i / PANEL, first + i % PANEL)).collect()
     };
     (0..n).step_by(PANEL).map(panel).collect()
 }
 
-fn bits(side: &Side) -> Vec<Vec<u32>> {
+fn bits(side: &PanelMatrix) -> Vec<Vec<u32>> {
     let bits = |j: usize| side.panel(j).iter().map(|v| v.to_bits()).collect::<Vec<u32>>();
     (0..side.n().div_ceil(PANEL)).map(bits).collect()
 }
@@ -47,13 +47,13 @@ fn weight(len: usize, seed: u32) -> Vec<f32> {
 #[test]
 fn panels_hold_what_a_loop_over_the_values_gives_before_and_after_a_weight_is_replaced() {
     for (out, input) in [(1, 1), (3, 5), (32, 32), (33, 31), (40, 64), (65, 97), (64, 33), (31, 130)] {
-        for format in [Format::Single, Format::Rounded, Format::Paired] {
+        for format in [PanelFormat::Single, PanelFormat::Rounded, PanelFormat::Paired] {
             let expected = |weight: &[f32]| {
                 let forward = panels(input, out, format, |p, j| weight[j * input + p]);
                 [forward, panels(out, input, format, |p, j| weight[p * input + j])]
             };
             let [first, second, third] = [0, 1000, 2000].map(|seed| weight(out * input, seed));
-            let mut weights = Weights::pack(&first, out, input, format);
+            let mut weights = PackedWeights::pack(&first, out, input, format);
             assert_eq!(bits(weights.forward()), expected(&first)[0], "{out} x {input} {format:?}");
             // Replaced without panels for the backward, and with them.
             weights.replace(&second);

@@ -7,36 +7,36 @@ mod calls;
 
 use std::sync::Arc;
 
-use super::value::Value;
+use super::value::PickleValue;
 use super::{Global, PickleError};
 
 /// Bounds on what a pickle may cost.
 #[derive(Debug, Clone, Copy)]
-pub struct Limits {
+pub struct PickleLimits {
     /// Values, counted when they are made and again when they are copied into the tree.
     pub values: usize,
     /// Nesting of containers.
     pub depth: usize,
 }
 
-impl Limits {
+impl PickleLimits {
     /// The same, for a pickle of this length. Every instruction is a byte or more and makes at most one
     /// value or memo slot, so more of them than bytes come only from copies of what is shared; what
     /// picklers share is small.
     fn of_length(self, bytes: usize) -> Self {
-        Limits { values: self.values.min(bytes.saturating_mul(2).saturating_add(1024)), ..self }
+        PickleLimits { values: self.values.min(bytes.saturating_mul(2).saturating_add(1024)), ..self }
     }
 }
 
-impl Default for Limits {
+impl Default for PickleLimits {
     /// Enough for the optimizer state of a model with a hundred thousand tensors.
     fn default() -> Self {
-        Limits { values: 8_000_000, depth: 64 }
+        PickleLimits { values: 8_000_000, depth: 64 }
     }
 }
 
 /// Reads one pickle; bytes after its end are ignored.
-pub fn parse(bytes: &[u8], limits: Limits) -> Result<Value, PickleError> {
+pub fn parse(bytes: &[u8], limits: PickleLimits) -> Result<PickleValue, PickleError> {
     let limits = limits.of_length(bytes.len());
     let mut machine = Machine {
         bytes,
@@ -53,14 +53,14 @@ pub fn parse(bytes: &[u8], limits: Limits) -> Result<Value, PickleError> {
     machine.tree(root, 0, &mut budget)
 }
 
-type Id = u32;
+type NodeId = u32;
 
 #[derive(Debug, Clone)]
 enum Node {
-    Leaf(Value),
-    List(Vec<Id>),
-    Tuple(Vec<Id>),
-    Dict(Vec<(Id, Id)>),
+    Leaf(PickleValue),
+    List(Vec<NodeId>),
+    Tuple(Vec<NodeId>),
+    Dict(Vec<(NodeId, NodeId)>),
     Global(Global),
 }
 
@@ -68,16 +68,16 @@ struct Machine<'a> {
     bytes: &'a [u8],
     at: usize,
     nodes: Vec<Node>,
-    stack: Vec<Id>,
+    stack: Vec<NodeId>,
     marks: Vec<usize>,
-    memo: Vec<Option<Id>>,
+    memo: Vec<Option<NodeId>>,
     /// Items copied by calls, which a pickle may repeat on one shared container.
     copied: usize,
-    limits: Limits,
+    limits: PickleLimits,
 }
 
 impl<'a> Machine<'a> {
-    fn run(&mut self) -> Result<Id, PickleError> {
+    fn run(&mut self) -> Result<NodeId, PickleError> {
         loop {
             let at = self.at;
             let opcode = self.byte()?;
@@ -87,25 +87,25 @@ impl<'a> Machine<'a> {
                 b'.' => return self.pop(),   // STOP
                 b'(' => self.marks.push(self.stack.len()),
                 b'0' => drop(self.pop()?), // POP
-                b'N' => self.leaf(Value::None)?,
-                0x88 => self.leaf(Value::Bool(true))?,
-                0x89 => self.leaf(Value::Bool(false))?,
+                b'N' => self.leaf(PickleValue::None)?,
+                0x88 => self.leaf(PickleValue::Bool(true))?,
+                0x89 => self.leaf(PickleValue::Bool(false))?,
                 b'K' => {
                     let v = self.byte()?;
-                    self.leaf(Value::Int(i64::from(v)))?;
+                    self.leaf(PickleValue::Int(i64::from(v)))?;
                 }
                 b'M' => {
                     let v = u16::from_le_bytes(self.array()?);
-                    self.leaf(Value::Int(i64::from(v)))?;
+                    self.leaf(PickleValue::Int(i64::from(v)))?;
                 }
                 b'J' => {
                     let v = i32::from_le_bytes(self.array()?);
-                    self.leaf(Value::Int(i64::from(v)))?;
+                    self.leaf(PickleValue::Int(i64::from(v)))?;
                 }
                 0x8a => self.long()?,
                 b'G' => {
                     let v = f64::from_be_bytes(self.array()?);
-                    self.leaf(Value::Float(v))?;
+                    self.leaf(PickleValue::Float(v))?;
                 }
                 b'X' => {
                     let n = u32::from_le_bytes(self.array()?) as usize;
@@ -217,24 +217,24 @@ impl<'a> Machine<'a> {
         if self.nodes.len() >= self.limits.values {
             return Err(PickleError::Limit { limit: self.limits.values, what: "values" });
         }
-        self.stack.push(self.nodes.len() as Id);
+        self.stack.push(self.nodes.len() as NodeId);
         self.nodes.push(node);
         Ok(())
     }
 
-    fn leaf(&mut self, value: Value) -> Result<(), PickleError> {
+    fn leaf(&mut self, value: PickleValue) -> Result<(), PickleError> {
         self.push(Node::Leaf(value))
     }
 
     fn text(&mut self, n: usize) -> Result<(), PickleError> {
         let bytes = self.take(n)?;
         let text = std::str::from_utf8(bytes).map_err(|_| self.malformed("a string is not UTF-8"))?;
-        self.leaf(Value::Str(Arc::from(text)))
+        self.leaf(PickleValue::Str(Arc::from(text)))
     }
 
     fn raw(&mut self, n: usize) -> Result<(), PickleError> {
         let bytes = self.take(n)?;
-        self.leaf(Value::Bytes(Arc::from(bytes)))
+        self.leaf(PickleValue::Bytes(Arc::from(bytes)))
     }
 
     /// LONG1: a little-endian two's complement integer of any length, of which up to eight bytes are
@@ -248,21 +248,21 @@ impl<'a> Machine<'a> {
         };
         let target = wide.get_mut(..n).ok_or_else(|| self.malformed("an integer of more than 64 bits"))?;
         target.copy_from_slice(bytes);
-        self.leaf(Value::Int(i64::from_le_bytes(wide)))
+        self.leaf(PickleValue::Int(i64::from_le_bytes(wide)))
     }
 
     fn floor(&self) -> usize {
         self.marks.last().copied().unwrap_or(0)
     }
 
-    fn pop(&mut self) -> Result<Id, PickleError> {
+    fn pop(&mut self) -> Result<NodeId, PickleError> {
         if self.stack.len() <= self.floor() {
             return Err(self.malformed("the stack is empty"));
         }
         self.stack.pop().ok_or_else(|| self.malformed("the stack is empty"))
     }
 
-    fn pop_to_mark(&mut self) -> Result<Vec<Id>, PickleError> {
+    fn pop_to_mark(&mut self) -> Result<Vec<NodeId>, PickleError> {
         let mark = self.marks.pop().ok_or_else(|| self.malformed("no mark"))?;
         Ok(self.stack.split_off(mark.min(self.stack.len())))
     }
@@ -274,7 +274,7 @@ impl<'a> Machine<'a> {
         self.nodes.get_mut(id as usize).ok_or(error)
     }
 
-    fn node(&self, id: Id) -> Result<&Node, PickleError> {
+    fn node(&self, id: NodeId) -> Result<&Node, PickleError> {
         self.nodes.get(id as usize).ok_or_else(|| self.malformed("unknown object"))
     }
 
@@ -286,7 +286,7 @@ impl<'a> Machine<'a> {
         self.push(Node::Tuple(items))
     }
 
-    fn append(&mut self, items: Vec<Id>) -> Result<(), PickleError> {
+    fn append(&mut self, items: Vec<NodeId>) -> Result<(), PickleError> {
         let error = self.malformed("append to something that is not a list");
         match self.top()? {
             Node::List(list) => list.extend(items),
@@ -295,7 +295,7 @@ impl<'a> Machine<'a> {
         Ok(())
     }
 
-    fn set_items(&mut self, items: Vec<Id>) -> Result<(), PickleError> {
+    fn set_items(&mut self, items: Vec<NodeId>) -> Result<(), PickleError> {
         let error = self.malformed("a key without a value, or not a dict");
         let (pairs, rest) = items.as_chunks::<2>();
         match self.top()? {
@@ -334,20 +334,20 @@ impl<'a> Machine<'a> {
         Ok(())
     }
 
-    fn tree(&self, id: Id, depth: usize, budget: &mut usize) -> Result<Value, PickleError> {
+    fn tree(&self, id: NodeId, depth: usize, budget: &mut usize) -> Result<PickleValue, PickleError> {
         if depth > self.limits.depth {
             return Err(PickleError::Limit { limit: self.limits.depth, what: "nested containers" });
         }
         *budget =
             budget.checked_sub(1).ok_or(PickleError::Limit { limit: self.limits.values, what: "values" })?;
-        let mut all = |ids: &[Id]| -> Result<Vec<Value>, PickleError> {
+        let mut all = |ids: &[NodeId]| -> Result<Vec<PickleValue>, PickleError> {
             ids.iter().map(|id| self.tree(*id, depth + 1, budget)).collect()
         };
         Ok(match self.node(id)? {
             Node::Leaf(value) => value.clone(),
-            Node::List(items) => Value::List(all(items)?),
-            Node::Tuple(items) => Value::Tuple(all(items)?),
-            Node::Dict(entries) => Value::Dict(
+            Node::List(items) => PickleValue::List(all(items)?),
+            Node::Tuple(items) => PickleValue::Tuple(all(items)?),
+            Node::Dict(entries) => PickleValue::Dict(
                 entries
                     .iter()
                     .map(|(k, v)| Ok((self.tree(*k, depth + 1, budget)?, self.tree(*v, depth + 1, budget)?)))

@@ -8,8 +8,8 @@
 mod machine;
 mod value;
 
-pub use machine::{Limits, parse};
-pub use value::{ScalarType, StorageRef, TensorRef, Value};
+pub use machine::{PickleLimits, parse};
+pub use value::{PickleValue, ScalarType, StorageRef, TensorRef};
 
 /// Why a pickle was refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -81,7 +81,7 @@ pub struct TensorRef {
 
 /// A value of a pickle. Shared objects are copied, cyclic ones refused.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Value {
+pub enum PickleValue {
     /// `None`
     None,
     /// `True` or `False`
@@ -95,35 +95,35 @@ pub enum Value {
     /// Bytes.
     Bytes(Arc<[u8]>),
     /// A list.
-    List(Vec<Value>),
+    List(Vec<PickleValue>),
     /// A tuple.
-    Tuple(Vec<Value>),
+    Tuple(Vec<PickleValue>),
     /// A dict or an `OrderedDict`, in insertion order; a repeated key keeps its last value.
-    Dict(Vec<(Value, Value)>),
+    Dict(Vec<(PickleValue, PickleValue)>),
     /// A torch tensor.
     Tensor(TensorRef),
     /// A torch storage.
     Storage(StorageRef),
 }
 
-impl Value {
+impl PickleValue {
     /// The value under a string key of a dict.
-    pub fn get(&self, key: &str) -> Option<&Value> {
+    pub fn get(&self, key: &str) -> Option<&PickleValue> {
         self.entries()?.iter().rev().find(|(k, _)| k.as_str() == Some(key)).map(|(_, v)| v)
     }
 
     /// The entries of a dict.
-    pub fn entries(&self) -> Option<&[(Value, Value)]> {
+    pub fn entries(&self) -> Option<&[(PickleValue, PickleValue)]> {
         match self {
-            Value::Dict(entries) => Some(entries),
+            PickleValue::Dict(entries) => Some(entries),
             _ => None,
         }
     }
 
     /// The items of a list or tuple.
-    pub fn items(&self) -> Option<&[Value]> {
+    pub fn items(&self) -> Option<&[PickleValue]> {
         match self {
-            Value::List(items) | Value::Tuple(items) => Some(items),
+            PickleValue::List(items) | PickleValue::Tuple(items) => Some(items),
             _ => None,
         }
     }
@@ -131,7 +131,7 @@ impl Value {
     /// A string.
     pub fn as_str(&self) -> Option<&str> {
         match self {
-            Value::Str(s) => Some(s),
+            PickleValue::Str(s) => Some(s),
             _ => None,
         }
     }
@@ -139,7 +139,7 @@ impl Value {
     /// An integer.
     pub fn as_int(&self) -> Option<i64> {
         match self {
-            Value::Int(v) => Some(*v),
+            PickleValue::Int(v) => Some(*v),
             _ => None,
         }
     }
@@ -147,8 +147,8 @@ impl Value {
     /// A float or an integer.
     pub fn as_f64(&self) -> Option<f64> {
         match self {
-            Value::Int(v) => Some(*v as f64),
-            Value::Float(v) => Some(*v),
+            PickleValue::Int(v) => Some(*v as f64),
+            PickleValue::Float(v) => Some(*v),
             _ => None,
         }
     }

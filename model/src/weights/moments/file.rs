@@ -4,9 +4,9 @@ use std::path::Path;
 
 use super::error::MomentsError;
 use super::state;
-use super::trained::Trained;
+use super::trained::TrainedTensor;
 use crate::files::TorchArchive;
-use crate::files::pickle::{TensorRef, Value};
+use crate::files::pickle::{PickleValue, TensorRef};
 use crate::params::TensorSpec;
 
 /// Moments of one tensor, row-major in its canonical sizes.
@@ -22,14 +22,14 @@ pub struct TensorMoments {
 pub struct MomentsFile {
     archive: TorchArchive,
     /// The wanted tensors.
-    trained: Vec<Trained>,
+    trained: Vec<TrainedTensor>,
     specs: Vec<TensorSpec>,
     /// For each of them, its entry in the state.
     places: Vec<usize>,
 }
 
 /// How a state holds the second moment of a tensor.
-enum Second<'a> {
+enum SecondMoment<'a> {
     Whole(&'a TensorRef),
     /// Means over the last axis and over the one before.
     Factors(&'a TensorRef, &'a TensorRef),
@@ -40,7 +40,7 @@ impl MomentsFile {
     /// only those that are `wanted` need to be in the state and can be read.
     pub fn open(
         path: &Path,
-        trained: Vec<Trained>,
+        trained: Vec<TrainedTensor>,
         wanted: impl Fn(&TensorSpec) -> bool,
     ) -> Result<MomentsFile, MomentsError> {
         let archive = TorchArchive::open(path)?;
@@ -88,8 +88,8 @@ impl MomentsFile {
     pub fn read_second(&self, index: usize) -> Result<Vec<f32>, MomentsError> {
         let tensor = &self.trained[index];
         let values = match self.second(tensor, self.places[index])? {
-            Second::Whole(whole) => self.read_checked(tensor, "exp_avg_sq", whole)?,
-            Second::Factors(rows, columns) => {
+            SecondMoment::Whole(whole) => self.read_checked(tensor, "exp_avg_sq", whole)?,
+            SecondMoment::Factors(rows, columns) => {
                 let rows = self.read_checked(tensor, "exp_avg_sq_row", rows)?;
                 let columns = self.read_checked(tensor, "exp_avg_sq_col", columns)?;
                 outer(&rows, &columns)
@@ -126,7 +126,7 @@ impl MomentsFile {
     /// The number of steps: an integer or a tensor of one value, by version of torch.
     fn step_of(&self, place: usize) -> Result<Option<u64>, MomentsError> {
         let step = match self.state(place).get("step") {
-            Some(Value::Tensor(tensor)) if tensor.shape.iter().all(|d| *d == 1) => {
+            Some(PickleValue::Tensor(tensor)) if tensor.shape.iter().all(|d| *d == 1) => {
                 self.archive.read_f32(tensor)?.first().map(|v| f64::from(*v))
             }
             Some(value) => value.as_f64(),
@@ -135,17 +135,17 @@ impl MomentsFile {
         Ok(step.filter(|s| *s >= 0.0 && s.fract() == 0.0 && *s < 1e15).map(|s| s as u64))
     }
 
-    fn state(&self, place: usize) -> &Value {
+    fn state(&self, place: usize) -> &PickleValue {
         // Opening has found the entries.
         state::entries(&self.archive)
             .ok()
             .and_then(|entries| entries.get(place))
-            .map_or(&Value::None, |e| &e.1)
+            .map_or(&PickleValue::None, |e| &e.1)
     }
 
     fn tensor(&self, place: usize, key: &str) -> Option<&TensorRef> {
         match self.state(place).get(key) {
-            Some(Value::Tensor(tensor)) => Some(tensor),
+            Some(PickleValue::Tensor(tensor)) => Some(tensor),
             _ => None,
         }
     }
@@ -156,11 +156,11 @@ impl MomentsFile {
         self.tensor(place, "exp_avg").filter(|_| self.state(place).get("RMS").is_none())
     }
 
-    fn second(&self, tensor: &Trained, place: usize) -> Result<Second<'_>, MomentsError> {
+    fn second(&self, tensor: &TrainedTensor, place: usize) -> Result<SecondMoment<'_>, MomentsError> {
         let part = |key| self.tensor(place, key);
         match (part("exp_avg_sq"), part("exp_avg_sq_row"), part("exp_avg_sq_col")) {
-            (Some(whole), _, _) => Ok(Second::Whole(whole)),
-            (None, Some(rows), Some(columns)) => Ok(Second::Factors(rows, columns)),
+            (Some(whole), _, _) => Ok(SecondMoment::Whole(whole)),
+            (None, Some(rows), Some(columns)) => Ok(SecondMoment::Factors(rows, columns)),
             _ => Err(self.mismatch(format!(
                 "{} has no exp_avg_sq; only states of Adam, AdamW and the Adafactor of transformers are understood",
                 tensor.spec.name
@@ -168,7 +168,7 @@ impl MomentsFile {
         }
     }
 
-    fn check_shapes(&self, tensor: &Trained, place: usize) -> Result<(), MomentsError> {
+    fn check_shapes(&self, tensor: &TrainedTensor, place: usize) -> Result<(), MomentsError> {
         let shape = tensor.stored_shape();
         let numel = tensor.spec.numel();
         let check = |moment: &str, found: &TensorRef, expected: &[usize], may_be_flat: bool| {
@@ -185,8 +185,8 @@ impl MomentsFile {
             check("exp_avg", first, &shape, true)?;
         }
         match self.second(tensor, place)? {
-            Second::Whole(whole) => check("exp_avg_sq", whole, &shape, true),
-            Second::Factors(rows, columns) => {
+            SecondMoment::Whole(whole) => check("exp_avg_sq", whole, &shape, true),
+            SecondMoment::Factors(rows, columns) => {
                 let &[height, width] = &shape[..] else {
                     return Err(self.mismatch(format!("{} is factored but no matrix", tensor.spec.name)));
                 };
@@ -198,7 +198,7 @@ impl MomentsFile {
 
     fn read_checked(
         &self,
-        tensor: &Trained,
+        tensor: &TrainedTensor,
         moment: &'static str,
         values: &TensorRef,
     ) -> Result<Vec<f32>, MomentsError> {

@@ -1,8 +1,8 @@
 //! Moments that an optimizer saved with a checkpoint.
 //!
 //! Two keyings exist. `optimizer.pt` of the Hugging Face Trainer numbers parameters in the order of its
-//! parameter groups, see [`Decay`]; `optimizer.bin` as LESS writes it under FSDP is keyed by name. Shapes are
-//! checked either way, before any value is read.
+//! parameter groups, see [`WeightDecay`]; `optimizer.bin` as LESS writes it under FSDP is keyed by name.
+//! Shapes are checked either way, before any value is read.
 //!
 //! Adam and AdamW keep both moments whole. Adafactor keeps the second moment of a matrix as its means over
 //! rows and over columns; the product that it divides by is formed when it is asked for.
@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 pub use error::MomentsError;
 pub use file::{MomentsFile, TensorMoments};
 pub use momentum::read_momentum;
-pub use trained::{Decay, Trained};
+pub use trained::{TrainedTensor, WeightDecay};
 
 use crate::params::{TensorSpec, total_len};
 
@@ -45,7 +45,7 @@ impl Moments {
 
     /// Loads the moments of an adapter's factors from an optimizer state of either keying.
     pub fn load(path: &Path, params: &[TensorSpec]) -> Result<Moments, MomentsError> {
-        let trained = params.iter().cloned().map(Trained::factor).collect();
+        let trained = params.iter().cloned().map(TrainedTensor::factor).collect();
         MomentsFile::open(path, trained, |_| true)?.load()
     }
 

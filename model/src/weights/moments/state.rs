@@ -3,24 +3,27 @@
 use std::collections::BTreeMap;
 
 use super::error::MomentsError;
-use super::trained::{Trained, group_order};
+use super::trained::{TrainedTensor, group_order};
 use crate::files::TorchArchive;
 use crate::files::names;
-use crate::files::pickle::Value;
+use crate::files::pickle::PickleValue;
 
 /// For each tensor, where it stands among the entries of `state`, if it does.
-pub(super) fn find(archive: &TorchArchive, trained: &[Trained]) -> Result<Vec<Option<usize>>, MomentsError> {
+pub(super) fn find(
+    archive: &TorchArchive,
+    trained: &[TrainedTensor],
+) -> Result<Vec<Option<usize>>, MomentsError> {
     let entries = entries(archive)?;
     match entries.first() {
         None => Err(not_a_state(archive, "\"state\" is empty: the optimizer took no step")),
-        Some((Value::Str(_), _)) => by_name(archive, entries, trained),
-        Some((Value::Int(_), _)) => by_index(archive, entries, trained),
+        Some((PickleValue::Str(_), _)) => by_name(archive, entries, trained),
+        Some((PickleValue::Int(_), _)) => by_index(archive, entries, trained),
         Some(_) => Err(not_a_state(archive, "the keys of \"state\" are neither numbers nor names")),
     }
 }
 
 /// Keys and values of `state`.
-pub(super) fn entries(archive: &TorchArchive) -> Result<&[(Value, Value)], MomentsError> {
+pub(super) fn entries(archive: &TorchArchive) -> Result<&[(PickleValue, PickleValue)], MomentsError> {
     let state = archive.root().get("state").ok_or_else(|| not_a_state(archive, "it has no key \"state\""))?;
     state.entries().ok_or_else(|| not_a_state(archive, "\"state\" is not a dict"))
 }
@@ -35,8 +38,8 @@ fn mismatch(archive: &TorchArchive, message: String) -> MomentsError {
 
 fn by_name(
     archive: &TorchArchive,
-    entries: &[(Value, Value)],
-    trained: &[Trained],
+    entries: &[(PickleValue, PickleValue)],
+    trained: &[TrainedTensor],
 ) -> Result<Vec<Option<usize>>, MomentsError> {
     let mut named = BTreeMap::new();
     for (at, (key, _)) in entries.iter().enumerate() {
@@ -59,8 +62,8 @@ fn by_name(
 
 fn by_index(
     archive: &TorchArchive,
-    entries: &[(Value, Value)],
-    trained: &[Trained],
+    entries: &[(PickleValue, PickleValue)],
+    trained: &[TrainedTensor],
 ) -> Result<Vec<Option<usize>>, MomentsError> {
     let groups = groups(archive.root())
         .ok_or_else(|| not_a_state(archive, "it has no param_groups that list the parameters"))?;
@@ -76,7 +79,7 @@ fn by_index(
 }
 
 /// The parameter numbers of each group.
-fn groups(root: &Value) -> Option<Vec<Vec<i64>>> {
-    let group = |group: &Value| group.get("params")?.items()?.iter().map(Value::as_int).collect();
+fn groups(root: &PickleValue) -> Option<Vec<Vec<i64>>> {
+    let group = |group: &PickleValue| group.get("params")?.items()?.iter().map(PickleValue::as_int).collect();
     root.get("param_groups")?.items()?.iter().map(group).collect()
 }

@@ -3,13 +3,13 @@
 use std::borrow::Cow;
 
 use super::super::folder::transpose;
-use crate::architectures::{Decoder, Param, Role};
+use crate::architectures::{Decoder, Param, TensorRole};
 use crate::backend::NormKind;
 use crate::params::TensorSpec;
 
 /// Whether the Hugging Face Trainer decays a tensor, which decides the parameter group that it is in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Decay {
+pub enum WeightDecay {
     /// Weights of linear maps and tables.
     Yes,
     /// Biases and the weights of layer norms.
@@ -21,7 +21,7 @@ pub enum Decay {
 
 /// A tensor that an optimizer trained.
 #[derive(Debug, Clone)]
-pub struct Trained {
+pub struct TrainedTensor {
     /// Canonical name and sizes.
     pub spec: TensorSpec,
     /// Other names that a state may have for it.
@@ -29,26 +29,26 @@ pub struct Trained {
     /// The state holds its moments as `[input, out]`.
     pub transposed: bool,
     /// Its parameter group.
-    pub decay: Decay,
+    pub decay: WeightDecay,
 }
 
-impl Trained {
+impl TrainedTensor {
     /// A LoRA factor.
-    pub fn factor(spec: TensorSpec) -> Trained {
-        Trained { spec, aliases: Vec::new(), transposed: false, decay: Decay::Yes }
+    pub fn factor(spec: TensorSpec) -> TrainedTensor {
+        TrainedTensor { spec, aliases: Vec::new(), transposed: false, decay: WeightDecay::Yes }
     }
 
     /// All tensors of a model, in `named_parameters()` order: what a full fine-tune trains.
-    pub fn all(decoder: &Decoder) -> Vec<Trained> {
-        let of = |param: &Param| Trained {
+    pub fn all(decoder: &Decoder) -> Vec<TrainedTensor> {
+        let of = |param: &Param| TrainedTensor {
             spec: TensorSpec { name: param.name.clone(), shape: param.shape.clone() },
             aliases: param.aliases.clone(),
             transposed: param.transposed,
             decay: match param.role {
-                Role::Embedding | Role::Positions | Role::Weight(_) => Decay::Yes,
-                Role::Bias(_) | Role::NormBias(_) => Decay::No,
-                Role::NormWeight(_) if decoder.norm.kind == NormKind::Layer => Decay::No,
-                Role::NormWeight(_) => Decay::Norm,
+                TensorRole::Embedding | TensorRole::Positions | TensorRole::Weight(_) => WeightDecay::Yes,
+                TensorRole::Bias(_) | TensorRole::NormBias(_) => WeightDecay::No,
+                TensorRole::NormWeight(_) if decoder.norm.kind == NormKind::Layer => WeightDecay::No,
+                TensorRole::NormWeight(_) => WeightDecay::Norm,
             },
         };
         decoder.params.iter().map(of).collect()
@@ -91,7 +91,7 @@ const NORM_RULES: [fn(&str) -> bool; 3] = [|_| false, |name| !name.contains("lay
 ///
 /// One group has `named_parameters()` order. The Trainer makes two, first the decayed tensors, then the
 /// others, each in that order.
-pub(super) fn group_order(trained: &[Trained], sizes: &[usize]) -> Result<Vec<usize>, String> {
+pub(super) fn group_order(trained: &[TrainedTensor], sizes: &[usize]) -> Result<Vec<usize>, String> {
     let total: usize = sizes.iter().sum();
     if total != trained.len() {
         return Err(format!("it numbers {total} parameters, {} tensors are trained", trained.len()));
@@ -105,9 +105,9 @@ pub(super) fn group_order(trained: &[Trained], sizes: &[usize]) -> Result<Vec<us
     };
     for decays in NORM_RULES {
         let decayed = |i: &usize| match trained[*i].decay {
-            Decay::Yes => true,
-            Decay::No => false,
-            Decay::Norm => decays(&trained[*i].spec.name),
+            WeightDecay::Yes => true,
+            WeightDecay::No => false,
+            WeightDecay::Norm => decays(&trained[*i].spec.name),
         };
         let (mut order, others): (Vec<usize>, Vec<usize>) = (0..trained.len()).partition(decayed);
         if order.len() == first {
@@ -115,7 +115,7 @@ pub(super) fn group_order(trained: &[Trained], sizes: &[usize]) -> Result<Vec<us
             return Ok(order);
         }
     }
-    let weights = trained.iter().filter(|t| t.decay == Decay::Yes).count();
+    let weights = trained.iter().filter(|t| t.decay == WeightDecay::Yes).count();
     Err(format!(
         "its first group has {first} parameters; the Trainer's has {weights}, all but biases and norms"
     ))

@@ -8,7 +8,7 @@ use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use gstore_core::{Cancel, Progress, Unit, parallel};
-use gstore_curvature::{Gram, Strip};
+use gstore_curvature::{Gram, MatrixStrip};
 use gstore_store::{BlockBuffer, CELL_ROWS, FeaturePart, FeatureReader, RowFlags, RowSet};
 
 use crate::error::QueryError;
@@ -101,7 +101,7 @@ impl Prepared {
             scratch: BlockBuffer::new(),
         };
         let mut grams: Vec<Gram> = groups.iter().map(|group| Gram::new(group.len())).collect();
-        let strips: Vec<Mutex<(usize, Strip<'_>)>> = groups
+        let strips: Vec<Mutex<(usize, MatrixStrip<'_>)>> = groups
             .iter()
             .zip(&mut grams)
             .flat_map(|(group, gram)| {

@@ -3,12 +3,12 @@
 use std::time::Instant;
 
 use gstore_core::Cancel;
-use gstore_model::Numbered;
+use gstore_model::MultiDevice;
 
-use super::super::noise::Draw;
+use super::super::noise::ModelDraw;
 use super::Ensemble;
 use crate::error::TrainError;
-use crate::perturbed::{PerturbedHead, States};
+use crate::perturbed::{PerturbedHead, StatesFile};
 
 /// What an ensemble will take.
 #[derive(Debug, Clone, PartialEq)]
@@ -35,14 +35,14 @@ pub struct EnsembleForecast {
     pub seconds: f64,
 }
 
-impl<B: Numbered> Ensemble<B> {
+impl<B: MultiDevice> Ensemble<B> {
     /// What the models that are missing will take; one gradient is computed, and nothing is written.
     pub fn forecast(&self, cancel: &Cancel) -> Result<EnsembleForecast, TrainError> {
         let (training, range) = (&self.request.training, self.request.models.clone());
         let models = range.end.saturating_sub(range.start);
         let there = self.found(cancel)?.there;
         let at_once = self.at_once()?;
-        let draw = Draw::new(training.batching.seed, range.start, &self.training.rows, self.size)?;
+        let draw = ModelDraw::new(training.batching.seed, range.start, &self.training.rows, self.size)?;
         let start = &self.starts[0];
         let trainer = self.trainer(start, &draw, (training.compute.threads / at_once).max(1))?;
         let rows = self.rows(&draw, self.steps.clone().batch(0));
@@ -69,7 +69,7 @@ impl<B: Numbered> Ensemble<B> {
         if !self.wants_states() {
             return Ok(0);
         }
-        match States::open(&self.request.states_file(), &self.states) {
+        match StatesFile::open(&self.request.states_file(), &self.states) {
             Ok(Some(_)) => Ok(0),
             Ok(None) => Ok(self.states.bytes()),
             Err(TrainError::OtherTraining { .. }) if self.request.replaces_states() => {

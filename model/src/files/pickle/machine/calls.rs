@@ -1,15 +1,17 @@
 //! Allow-list of names that a pickle may refer to, and the plain data that calling them makes.
 
-use super::super::value::{StorageRef, TensorRef, Value};
+use super::super::value::{PickleValue, StorageRef, TensorRef};
 use super::super::{Global, PickleError};
-use super::{Id, Machine, Node};
+use super::{Machine, Node, NodeId};
 
 impl Machine<'_> {
     pub(super) fn stack_global(&mut self) -> Result<(), PickleError> {
         let name = self.pop()?;
         let module = self.pop()?;
         let global = match (self.node(module)?, self.node(name)?) {
-            (Node::Leaf(Value::Str(module)), Node::Leaf(Value::Str(name))) => Global::lookup(module, name)?,
+            (Node::Leaf(PickleValue::Str(module)), Node::Leaf(PickleValue::Str(name))) => {
+                Global::lookup(module, name)?
+            }
             _ => return Err(self.malformed("a name is not a string")),
         };
         self.push(Node::Global(global))
@@ -21,16 +23,16 @@ impl Machine<'_> {
         let Node::Tuple(arguments) = self.node(arguments)? else {
             return Err(self.malformed("arguments are not a tuple"));
         };
-        let arguments: Vec<Id> = arguments.iter().take(8).copied().collect();
+        let arguments: Vec<NodeId> = arguments.iter().take(8).copied().collect();
         let global = match self.node(callable)? {
             Node::Global(global) => *global,
             _ => return Err(self.malformed("a call of something that is not a name")),
         };
         let node = match global {
             Global::OrderedDict => self.ordered_dict(&arguments)?,
-            Global::RebuildTensor => Node::Leaf(Value::Tensor(self.tensor(&arguments)?)),
+            Global::RebuildTensor => Node::Leaf(PickleValue::Tensor(self.tensor(&arguments)?)),
             Global::RebuildParameter => match arguments.first().map(|id| self.node(*id)).transpose()? {
-                Some(tensor @ Node::Leaf(Value::Tensor(_))) => tensor.clone(),
+                Some(tensor @ Node::Leaf(PickleValue::Tensor(_))) => tensor.clone(),
                 _ => return Err(self.malformed("a parameter without a tensor")),
             },
             Global::Storage(_) => return Err(self.malformed("a storage is called")),
@@ -39,7 +41,7 @@ impl Machine<'_> {
     }
 
     /// `OrderedDict()` or, as protocol 2 with items writes it, `OrderedDict([[key, value], ...])`.
-    fn ordered_dict(&mut self, arguments: &[Id]) -> Result<Node, PickleError> {
+    fn ordered_dict(&mut self, arguments: &[NodeId]) -> Result<Node, PickleError> {
         let Some(first) = arguments.first() else { return Ok(Node::Dict(Vec::new())) };
         let Node::List(items) = self.node(*first)? else {
             return Err(self.malformed("OrderedDict of something that is not a list"));
@@ -58,10 +60,10 @@ impl Machine<'_> {
     }
 
     /// `(storage, offset, size, stride, requires_grad, hooks, ...)`
-    fn tensor(&self, arguments: &[Id]) -> Result<TensorRef, PickleError> {
+    fn tensor(&self, arguments: &[NodeId]) -> Result<TensorRef, PickleError> {
         let bad = || self.malformed("the arguments of a tensor");
         let [storage, offset, shape, stride, ..] = arguments else { return Err(bad()) };
-        let Node::Leaf(Value::Storage(storage)) = self.node(*storage)? else { return Err(bad()) };
+        let Node::Leaf(PickleValue::Storage(storage)) = self.node(*storage)? else { return Err(bad()) };
         let shape = self.sizes(*shape)?;
         let stride = self.sizes(*stride)?;
         if shape.len() != stride.len() || shape.len() > 16 {
@@ -70,16 +72,18 @@ impl Machine<'_> {
         Ok(TensorRef { storage: storage.clone(), offset: self.size(*offset)?, shape, stride })
     }
 
-    fn sizes(&self, id: Id) -> Result<Vec<usize>, PickleError> {
+    fn sizes(&self, id: NodeId) -> Result<Vec<usize>, PickleError> {
         match self.node(id)? {
             Node::Tuple(items) | Node::List(items) => items.iter().map(|id| self.size(*id)).collect(),
             _ => Err(self.malformed("a shape is not a tuple")),
         }
     }
 
-    fn size(&self, id: Id) -> Result<usize, PickleError> {
+    fn size(&self, id: NodeId) -> Result<usize, PickleError> {
         match self.node(id)? {
-            Node::Leaf(Value::Int(v)) => usize::try_from(*v).map_err(|_| self.malformed("a negative size")),
+            Node::Leaf(PickleValue::Int(v)) => {
+                usize::try_from(*v).map_err(|_| self.malformed("a negative size"))
+            }
             _ => Err(self.malformed("a size is not an integer")),
         }
     }
@@ -103,14 +107,14 @@ impl Machine<'_> {
         let [tag, class, key, _location, len] = items.as_slice() else { return Err(bad()) };
         let storage = match (self.node(*tag)?, self.node(*class)?, self.node(*key)?) {
             (
-                Node::Leaf(Value::Str(tag)),
+                Node::Leaf(PickleValue::Str(tag)),
                 Node::Global(Global::Storage(scalar)),
-                Node::Leaf(Value::Str(key)),
+                Node::Leaf(PickleValue::Str(key)),
             ) if &**tag == "storage" => {
                 StorageRef { key: key.clone(), scalar: *scalar, len: self.size(*len)? }
             }
             _ => return Err(bad()),
         };
-        self.leaf(Value::Storage(storage))
+        self.leaf(PickleValue::Storage(storage))
     }
 }

@@ -12,22 +12,22 @@ const ROWS: usize = 64;
 /// Kurtosis of the coordinates of each differentiated tensor. Memory: two numbers for each.
 ///
 /// The sinks of a pass look at it one after the other, on the pass's own thread.
-pub(super) struct Peaks(RefCell<Vec<Mean>>);
+pub(super) struct KurtosisCheck(RefCell<Vec<RunningMean>>);
 
 #[derive(Clone, Copy, Default)]
-struct Mean {
+struct RunningMean {
     sum: f64,
     values: u32,
 }
 
-impl Peaks {
+impl KurtosisCheck {
     /// Of this many tensors, if their gradients are projected by a mask.
-    pub fn of(projector: &Projector, tensors: usize) -> Option<Peaks> {
+    pub fn of(projector: &Projector, tensors: usize) -> Option<KurtosisCheck> {
         let is_mask = match projector {
             Projector::Flat(flat) => flat.is_mask(),
             Projector::Factored { projector, .. } => projector.is_mask(),
         };
-        is_mask.then(|| Peaks(RefCell::new(vec![Mean::default(); tensors])))
+        is_mask.then(|| KurtosisCheck(RefCell::new(vec![RunningMean::default(); tensors])))
     }
 
     /// Looks at a tensor's gradient.
@@ -80,31 +80,31 @@ mod tests {
     use crate::projection::{FlatProjector, ProjectionKind, ProjectionSpec};
     use gstore_model::params::TensorSpec;
 
-    fn peaks(kind: ProjectionKind) -> Option<Peaks> {
+    fn kurtosis_check(kind: ProjectionKind) -> Option<KurtosisCheck> {
         let tensors = [("a", [4, 8]), ("b", [2, 2])]
             .map(|(name, shape)| TensorSpec { name: name.into(), shape: shape.into() });
         let spec = ProjectionSpec { kind, dim: 8, ..ProjectionSpec::default() };
         let flat = FlatProjector::new(&spec, &tensors, None).unwrap();
-        Peaks::of(&Projector::Flat(flat), tensors.len())
+        KurtosisCheck::of(&Projector::Flat(flat), tensors.len())
     }
 
     #[test]
     fn only_a_mask_is_looked_at() {
-        assert!(peaks(ProjectionKind::Sjlt { s: 4 }).is_none());
-        assert!(peaks(ProjectionKind::Mask).is_some());
+        assert!(kurtosis_check(ProjectionKind::Sjlt { s: 4 }).is_none());
+        assert!(kurtosis_check(ProjectionKind::Mask).is_some());
     }
 
     #[test]
     fn zeros_do_not_count() {
-        let peaks = peaks(ProjectionKind::Mask).unwrap();
-        assert_eq!(peaks.means(), [0.0, 0.0]);
+        let kurtosis_check = kurtosis_check(ProjectionKind::Mask).unwrap();
+        assert_eq!(kurtosis_check.means(), [0.0, 0.0]);
         let mut spike = [0.0; 32];
         spike[3] = 2.0;
-        peaks.formed(0, &[0.0; 32]);
-        peaks.formed(0, &spike);
-        peaks.formed(1, &[1.0, -1.0, 1.0, 1.0]);
-        assert_eq!(peaks.means(), [32.0, 1.0]);
-        peaks.formed(1, &[1.0, 0.0, 0.0, 0.0]);
-        assert_eq!(peaks.means(), [32.0, 2.5]);
+        kurtosis_check.formed(0, &[0.0; 32]);
+        kurtosis_check.formed(0, &spike);
+        kurtosis_check.formed(1, &[1.0, -1.0, 1.0, 1.0]);
+        assert_eq!(kurtosis_check.means(), [32.0, 1.0]);
+        kurtosis_check.formed(1, &[1.0, 0.0, 0.0, 0.0]);
+        assert_eq!(kurtosis_check.means(), [32.0, 2.5]);
     }
 }

@@ -4,9 +4,9 @@ use gstore_core::Remedy;
 use gstore_store::RowSet;
 
 use super::IngestError;
-use super::compute::Computer;
+use super::compute::FeatureComputer;
 use super::plan::CheckpointPlan;
-use super::prepare::{PreparedRow, Preparer};
+use super::prepare::{BatchPreparer, BatchRow};
 use super::window::cut_batches;
 use crate::projection::{KURTOSIS_LIMIT, ProjectionKind};
 use gstore_model::PackedSample;
@@ -26,8 +26,8 @@ const LOOKED_AT: u64 = 64;
 /// Samples that cannot be read or encoded.
 pub(super) fn warning(
     checkpoint: &CheckpointPlan,
-    computer: &Computer,
-    preparer: &Preparer<'_>,
+    computer: &FeatureComputer,
+    preparer: &BatchPreparer<'_>,
     rows: &RowSet,
 ) -> Result<Option<String>, IngestError> {
     let kind = checkpoint.projection.kind;
@@ -37,7 +37,7 @@ pub(super) fn warning(
     }
     let start = rows.ranges().first().map_or(0, |range| range.start);
     let encoded = preparer.encode(start..start.saturating_add(LOOKED_AT))?;
-    let scored: Vec<&PreparedRow> =
+    let scored: Vec<&BatchRow> =
         encoded.iter().filter(|row| row.encoded.scored_tokens() > 0).take(ROWS).collect();
     let cuts = cut_batches(scored.iter().map(|row| row.encoded.ids.len()), checkpoint.limits);
     let batch: Vec<PackedSample<'_>> =
@@ -56,13 +56,13 @@ fn text(checkpoint: &CheckpointPlan, kurtosis: &[f64]) -> Option<String> {
     Some(format!(
         "checkpoint `{}`: {}; {kind} may miss most of such a tensor's gradient, and no score shows it\n  {} keeps it (docs/methods.md)",
         checkpoint.arg.name,
-        peaked(&seen)?,
+        peaked_tensors(&seen)?,
         Remedy::Option("projection", better)
     ))
 }
 
 /// How many tensors are above the limit, and the largest value; none if no tensor is.
-fn peaked(seen: &[(&str, f64)]) -> Option<String> {
+fn peaked_tensors(seen: &[(&str, f64)]) -> Option<String> {
     let above = seen.iter().filter(|(_, kurtosis)| *kurtosis > KURTOSIS_LIMIT);
     let count = above.clone().count();
     let (worst, most) = above.max_by(|a, b| a.1.total_cmp(&b.1))?;
@@ -81,10 +81,10 @@ mod tests {
 
     #[test]
     fn the_warning_counts_and_never_shows_the_limit_as_above_itself() {
-        assert_eq!(peaked(&[("a", 3.0), ("b", 10.0)]), None);
-        let one = peaked(&[("a", 3.0), ("b", 10.02), ("c", 0.0)]).unwrap();
+        assert_eq!(peaked_tensors(&[("a", 3.0), ("b", 10.0)]), None);
+        let one = peaked_tensors(&[("a", 3.0), ("b", 10.02), ("c", 0.0)]).unwrap();
         assert!(one.contains("1 of 3 tensors") && one.contains("up to 10.1 in b"), "{one}");
-        let two = peaked(&[("a", 33.0), ("b", 1234.2)]).unwrap();
+        let two = peaked_tensors(&[("a", 33.0), ("b", 1234.2)]).unwrap();
         assert!(two.contains("2 of 2 tensors") && two.contains("up to 1235 in b"), "{two}");
     }
 }

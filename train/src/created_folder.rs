@@ -2,24 +2,24 @@
 
 use std::path::{Path, PathBuf};
 
-/// A folder that was made where it was missing, with those above it. Those of them that are empty in the end are removed,
-/// so that what is refused leaves nothing behind.
+/// A folder that was made where it was missing, with those above it. Those of them that are empty in the end
+/// are removed, so that what is refused leaves nothing behind.
 #[derive(Debug)]
-pub(crate) struct Made {
+pub(crate) struct CreatedFolder {
     /// The innermost first.
     folders: Vec<PathBuf>,
 }
 
-impl Made {
+impl CreatedFolder {
     /// The folder, made if it is not there.
     ///
     /// # Errors
     /// One that cannot be made.
-    pub fn of(folder: &Path) -> std::io::Result<Made> {
+    pub fn of(folder: &Path) -> std::io::Result<CreatedFolder> {
         let is_missing = |folder: &&Path| !folder.as_os_str().is_empty() && !folder.exists();
         let folders = folder.ancestors().take_while(is_missing).map(Path::to_owned).collect();
         fs_err::create_dir_all(folder)?;
-        Ok(Made { folders })
+        Ok(CreatedFolder { folders })
     }
 
     /// The folder itself; none if it was there before.
@@ -28,7 +28,7 @@ impl Made {
     }
 }
 
-impl Drop for Made {
+impl Drop for CreatedFolder {
     fn drop(&mut self) {
         // Removal ends at the first folder that is not empty.
         let _ = self.folders.iter().try_for_each(fs_err::remove_dir);

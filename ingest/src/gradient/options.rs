@@ -1,6 +1,6 @@
 //! Options of a gradient engine, what is wanted of a batch, and the results of a sample.
 
-use gstore_model::{Keep, Reduction};
+use gstore_model::{Reduction, SavedActivations};
 
 /// What a loss is.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -34,12 +34,12 @@ pub struct EngineOptions {
     /// Embeddings are divided by their L2 norm.
     pub embed_unit: bool,
     /// What layers keep for their backward.
-    pub keep: Keep,
+    pub keep: SavedActivations,
 }
 
 /// What to compute for each sample of a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Want {
+pub struct RequestedOutputs {
     /// The loss over scored tokens.
     pub loss: bool,
     /// The entropy of the predictions of scored tokens.
@@ -75,8 +75,8 @@ pub struct SampleOutput<'a> {
     pub embed_weighted: &'a [f32],
     /// The gradient's projected forms, one after the other.
     pub grads: &'a [f32],
-    /// For each module the length of what its block of an eigenbasis leaves out of the gradient, and of the gradient
-    /// there; empty unless the projector was asked for it.
+    /// For each module the length of what its block of an eigenbasis leaves out of the gradient, and of the
+    /// gradient there; empty unless the projector was asked for it.
     pub residual: &'a [f32],
     /// Whether each form was computed from finite values.
     pub sound: &'a [bool],

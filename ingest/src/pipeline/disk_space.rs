@@ -6,9 +6,9 @@ use gstore_store::{DType, Granularity, SampleReader, Store, vfs::free_space};
 
 use super::IngestError;
 use super::plan::{IngestPlan, encoder};
-use super::prepare::{PreparedRow, Preparer};
+use super::prepare::{BatchPreparer, BatchRow};
 use super::request::IngestRequest;
-use super::tracked::Tracked;
+use super::tracked::TrackedTensors;
 use super::window::BatchLimits;
 use super::work::CheckpointWork;
 use gstore_core::{Cancel, Kind};
@@ -24,7 +24,7 @@ pub(super) fn vector_bytes(dtype: DType, dim: u32) -> u64 {
 }
 
 /// Vectors that one of some rows has, on average.
-pub(super) fn vectors_of_row(rows: &[PreparedRow], granularity: Granularity) -> f64 {
+pub(super) fn vectors_of_row(rows: &[BatchRow], granularity: Granularity) -> f64 {
     let vectors: usize = rows.iter().map(|row| row.clone().entries(granularity).len()).sum();
     if rows.is_empty() { 1.0 } else { vectors as f64 / rows.len() as f64 }
 }
@@ -48,7 +48,7 @@ pub(super) fn check_work(
     let per_row = match plan.request.granularity {
         Granularity::Token if bytes > 0 && plan.request.check_room => {
             let start = plan.rows.ranges().first().map_or(0, |range| range.start);
-            let preparer = Preparer {
+            let preparer = BatchPreparer {
                 samples,
                 encoder: &plan.encoder,
                 granularity: Granularity::Token,
@@ -103,7 +103,7 @@ fn bytes_of_row(request: &IngestRequest) -> Result<u64, IngestError> {
     let base = ModelFolder::open(&request.model)?;
     let mut bytes = 0u64;
     for arg in &request.checkpoints {
-        let tracked = Tracked::find(request, &base, arg)?;
+        let tracked = TrackedTensors::find(request, &base, arg)?;
         let measure = tracked.measure(request, arg, "")?;
         let of = |kind: &Kind| vector_bytes(request.dtype_of(*kind), measure.lengths.of(*kind));
         bytes += request.kinds.iter().map(of).sum::<u64>();

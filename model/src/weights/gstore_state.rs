@@ -11,12 +11,12 @@ use crate::files::json;
 
 /// What a training of gstore says of a checkpoint.
 #[derive(Debug, Clone)]
-pub struct OwnState {
+pub struct GstoreState {
     folder: PathBuf,
     value: Value,
 }
 
-impl OwnState {
+impl GstoreState {
     /// Its name in the folder of a checkpoint.
     pub const FILE: &'static str = "gstore_state.json";
 
@@ -30,7 +30,7 @@ impl OwnState {
     ///
     /// # Errors
     /// A file that cannot be read.
-    pub fn read(folder: &Path) -> Result<Option<OwnState>, ModelError> {
+    pub fn read(folder: &Path) -> Result<Option<GstoreState>, ModelError> {
         let path = folder.join(Self::FILE);
         if !path.is_file() {
             return Ok(None);
@@ -46,8 +46,8 @@ impl OwnState {
     }
 
     /// That of a checkpoint's folder, which was read.
-    pub fn new(folder: &Path, value: Value) -> OwnState {
-        OwnState { folder: folder.to_owned(), value }
+    pub fn new(folder: &Path, value: Value) -> GstoreState {
+        GstoreState { folder: folder.to_owned(), value }
     }
 
     /// The model that the training began with; none where weights were drawn.
@@ -60,8 +60,8 @@ impl OwnState {
         CheckpointId::try_from(said).ok()
     }
 
-    /// The first of these files which is not the one that was written. An earlier version said no digests: its files
-    /// are taken as they are; a file that is gone is told where it is opened.
+    /// The first of these files which is not the one that was written. An earlier version said no digests:
+    /// its files are taken as they are; a file that is gone is told where it is opened.
     ///
     /// # Errors
     /// A file that cannot be read.
@@ -90,8 +90,8 @@ impl OwnState {
         Ok(None)
     }
 
-    /// The digest that is said of a file: that of its bytes, and of an adapter's configuration that of what it says, but
-    /// for the place of its base, which may move.
+    /// The digest that is said of a file: that of its bytes, and of an adapter's configuration that of what
+    /// it says, but for the place of its base, which may move.
     ///
     /// # Errors
     /// A file that cannot be read.
@@ -117,14 +117,14 @@ impl OwnState {
     }
 }
 
-/// An error if the weights in a checkpoint's folder are not those that its training wrote. What another program or an
-/// earlier version wrote says no digests, and is taken as it is.
+/// An error if the weights in a checkpoint's folder are not those that its training wrote. What another
+/// program or an earlier version wrote says no digests, and is taken as it is.
 ///
 /// # Errors
 /// Such weights; files that cannot be read.
 pub fn check_written(folder: &Path) -> Result<(), ModelError> {
-    let Some(state) = OwnState::read(folder)? else { return Ok(()) };
-    match state.damaged(&OwnState::WEIGHTS)? {
+    let Some(state) = GstoreState::read(folder)? else { return Ok(()) };
+    match state.damaged(&GstoreState::WEIGHTS)? {
         None => Ok(()),
         Some(file) => Err(ModelError::Damaged { folder: folder.to_owned(), file: file.to_string() }),
     }
@@ -155,20 +155,20 @@ mod tests {
     fn the_configuration_of_an_adapter_may_name_another_place_of_its_base() {
         let place = tempfile::tempdir().unwrap();
         let folder = place.path();
-        let write = |text: &str| fs_err::write(folder.join(OwnState::ADAPTER), text).unwrap();
+        let write = |text: &str| fs_err::write(folder.join(GstoreState::ADAPTER), text).unwrap();
         let written = r#"{"base_model_name_or_path": "models/a", "lora_alpha": 32.0, "r": 8}"#;
         write(written);
         let said = [
-            OwnState::digest(folder, OwnState::ADAPTER).unwrap(),
+            GstoreState::digest(folder, GstoreState::ADAPTER).unwrap(),
             // As an earlier version said it.
             Digest::of(written.as_bytes()),
         ];
         let [now, before] = said.map(|digest| {
-            let files = json!({ "files": { (OwnState::ADAPTER): digest.to_string() } });
-            OwnState::new(folder, files)
+            let files = json!({ "files": { (GstoreState::ADAPTER): digest.to_string() } });
+            GstoreState::new(folder, files)
         });
-        let damage = |state: &OwnState| {
-            state.damaged(&[OwnState::ADAPTER]).unwrap().map(|file| file.to_string()).unwrap_or_default()
+        let damage = |state: &GstoreState| {
+            state.damaged(&[GstoreState::ADAPTER]).unwrap().map(|file| file.to_string()).unwrap_or_default()
         };
         assert_eq!([damage(&now), damage(&before)], ["", ""]);
         write(r#"{ "r": 8, "lora_alpha": 32, "base_model_name_or_path": "/elsewhere/a" }"#);

@@ -5,13 +5,13 @@ use std::path::Path;
 use gstore_core::Cancel;
 use gstore_model::Backend;
 
-use super::super::member::{Trained, numbers};
+use super::super::member::{MemberOutcome, numbers};
 use super::Ensemble;
 use crate::error::TrainError;
-use crate::request::Method;
+use crate::request::TrainMethod;
 
 /// Models of a folder, before others are trained.
-pub(super) struct Found {
+pub(super) struct ExistingModels {
     /// How many of those that are asked for stay, complete or refused.
     pub there: u64,
     /// Numbers of those to remove first.
@@ -19,19 +19,19 @@ pub(super) struct Found {
 }
 
 impl<B: Backend + Clone> Ensemble<B> {
-    /// Looks at the records of all models, also of those that are not asked for: a folder has one ensemble. With
-    /// permission to overwrite, those of another one are replaced, and those that are asked for if none is missing;
-    /// an ensemble that was stopped goes on.
+    /// Looks at the records of all models, also of those that are not asked for: a folder has one ensemble.
+    /// With permission to overwrite, those of another one are replaced, and those that are asked for if none
+    /// is missing; an ensemble that was stopped goes on.
     ///
     /// # Errors
     /// Models of another ensemble that are not to be replaced; the start is among those that are.
-    pub(super) fn found(&self, cancel: &Cancel) -> Result<Found, TrainError> {
+    pub(super) fn found(&self, cancel: &Cancel) -> Result<ExistingModels, TrainError> {
         let (members, range) = (self.request.members(), &self.request.models);
         let overwrites = self.request.training.saving.overwrite;
         let (mut there, mut replaced) = (Vec::new(), Vec::new());
         for model in numbers(&members)? {
             cancel.check()?;
-            match Trained::read(&members, model, Some(&self.asked)) {
+            match MemberOutcome::read(&members, model, Some(&self.asked)) {
                 Ok(Some(_)) if range.contains(&model) => there.push(model),
                 Ok(_) => {}
                 Err(TrainError::OtherTraining { .. } | TrainError::Checkpoint { .. }) if overwrites => {
@@ -46,13 +46,13 @@ impl<B: Backend + Clone> Ensemble<B> {
         if !replaced.is_empty() {
             self.check_start_stays(&members)?;
         }
-        Ok(Found { there: there.len() as u64, replaced })
+        Ok(ExistingModels { there: there.len() as u64, replaced })
     }
 
     fn check_start_stays(&self, members: &Path) -> Result<(), TrainError> {
         let training = &self.request.training;
         let adapter = match &training.method {
-            Method::Adapter(folder) => Some(folder),
+            TrainMethod::Adapter(folder) => Some(folder),
             _ => None,
         };
         let members = fs_err::canonicalize(members)?;

@@ -15,7 +15,7 @@ const ENOUGH: u64 = 10_000;
 
 /// Records that cannot be read or added, as they are found.
 #[derive(Default)]
-pub(super) struct Bad {
+pub(super) struct BadRecords {
     /// With how many more lack the same.
     first: Vec<(IngestError, u64)>,
     count: u64,
@@ -23,7 +23,7 @@ pub(super) struct Bad {
     pub(super) good: u64,
 }
 
-impl Bad {
+impl BadRecords {
     /// Takes one. There is an error when there are so many that the rest need not be read.
     pub(super) fn note(&mut self, error: IngestError) -> Result<(), IngestError> {
         self.count += 1;
@@ -83,12 +83,12 @@ impl Bad {
 
 /// Records without a token that could be scored, by why that is.
 #[derive(Default)]
-pub(super) struct Unscorable {
+pub(super) struct UnscorableRecords {
     why: BTreeMap<&'static str, Vec<String>>,
     count: u64,
 }
 
-impl Unscorable {
+impl UnscorableRecords {
     /// Looks at a record.
     pub(super) fn look(&mut self, place: &Place, content: &Content) {
         let why = match content {
@@ -135,7 +135,7 @@ mod tests {
 
     #[test]
     fn ten_are_named_and_the_others_counted() {
-        let mut bad = Bad::default();
+        let mut bad = BadRecords::default();
         bad.note(missing(0)).unwrap();
         assert_eq!(std::mem::take(&mut bad).check(0).unwrap_err().to_string(), missing(0).to_string());
         for row in 0..12 {
@@ -146,7 +146,7 @@ mod tests {
             told.contains("row 9 ") && !told.contains("row 10 ") && told.ends_with("and 2 more"),
             "{told}"
         );
-        assert!(Bad { count: 12, ..Bad::default() }.check(12).is_ok());
+        assert!(BadRecords { count: 12, ..BadRecords::default() }.check(12).is_ok());
         let error = bad.check(11).unwrap_err().to_string();
         assert!(error.starts_with("12 records cannot be added:") && error.contains("row 9 "), "{error}");
     }
@@ -157,7 +157,7 @@ mod tests {
             place: Place::from(line),
             source: RecordError::Nothing { keys: vec![key.to_owned()], talk: None },
         };
-        let mut bad = Bad::default();
+        let mut bad = BadRecords::default();
         for line in 2..30 {
             bad.note(lacking(line, if line == 7 { "b" } else { "a" })).unwrap();
         }
@@ -171,14 +171,14 @@ mod tests {
 
     #[test]
     fn a_file_of_another_kind_is_not_read_to_its_end() {
-        let mut bad = Bad::default();
+        let mut bad = BadRecords::default();
         let ended = (0..2 * ENOUGH).position(|row| bad.note(missing(row)).is_err());
         assert_eq!(ended, Some(ENOUGH as usize - 1));
     }
 
     #[test]
     fn what_can_never_be_scored_is_counted_by_its_reason() {
-        let mut found = Unscorable::default();
+        let mut found = UnscorableRecords::default();
         let message = |role| Message::new(role, "x");
         for (line, content) in [
             (1, Content::Text("x".to_owned())),

@@ -1,7 +1,8 @@
 //! Limits of what is computed at once, for a device whose memory is too little for all.
 //!
 //! Invariants
-//! - calls beside each other become fewer first, which changes no bit of what they compute; then batches become smaller
+//! - calls beside each other become fewer first, which changes no bit of what they compute; then batches
+//!   become smaller
 //! - what was too much once is not tried again
 
 use std::ops::Range;
@@ -17,16 +18,16 @@ pub trait OutOfMemory {
 
 /// How much threads may compute at once on a device: everything, until its memory is too little for that.
 #[derive(Debug, Default)]
-pub struct AtOnce {
-    state: Mutex<State>,
+pub struct OomBackoff {
+    state: Mutex<BackoffState>,
     left: Condvar,
 }
 
 #[derive(Debug)]
-struct State {
-    limits: Limits,
+struct BackoffState {
+    limits: CallLimits,
     /// Those that a user was told of.
-    told: Limits,
+    told: CallLimits,
     /// Calls that compute now.
     running: usize,
     /// Calls that began so far.
@@ -34,17 +35,17 @@ struct State {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Limits {
+struct CallLimits {
     /// Calls beside each other.
     calls: usize,
     /// Tokens of several samples in one call.
     tokens: usize,
 }
 
-impl Default for State {
+impl Default for BackoffState {
     fn default() -> Self {
-        let limits = Limits { calls: usize::MAX, tokens: usize::MAX };
-        State { limits, told: limits, running: 0, begun: 0 }
+        let limits = CallLimits { calls: usize::MAX, tokens: usize::MAX };
+        BackoffState { limits, told: limits, running: 0, begun: 0 }
     }
 }
 
@@ -58,7 +59,8 @@ pub struct Attempt {
 }
 
 impl Attempt {
-    /// How many of the first of some samples, given by their tokens, are to be computed at once: at least one.
+    /// How many of the first of some samples, given by their tokens, are to be computed at once: at least
+    /// one.
     pub fn next(&mut self, lengths: &[usize]) -> usize {
         let mut sum = 0usize;
         let fits = |length: &&usize| {
@@ -72,25 +74,25 @@ impl Attempt {
 }
 
 /// A call. It is counted out when dropped, after a panic too: others wait for it.
-struct Running<'a> {
-    at_once: &'a AtOnce,
+struct RunningCall<'a> {
+    backoff: &'a OomBackoff,
     /// As they were when it began.
-    limits: Limits,
+    limits: CallLimits,
     running: usize,
     begun: u64,
 }
 
-impl Drop for Running<'_> {
+impl Drop for RunningCall<'_> {
     fn drop(&mut self) {
-        self.at_once.state().running -= 1;
-        self.at_once.left.notify_all();
+        self.backoff.state().running -= 1;
+        self.backoff.left.notify_all();
     }
 }
 
-impl Running<'_> {
+impl RunningCall<'_> {
     /// Makes the limits less than what was tried; false if that was the least.
     fn reduce(&self, attempt: &Attempt) -> bool {
-        let mut state = self.at_once.state();
+        let mut state = self.backoff.state();
         // Of several that fail together the first says enough.
         if state.limits != self.limits {
             return true;
@@ -105,8 +107,8 @@ impl Running<'_> {
     }
 }
 
-impl AtOnce {
-    fn state(&self) -> MutexGuard<'_, State> {
+impl OomBackoff {
+    fn state(&self) -> MutexGuard<'_, BackoffState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -129,7 +131,8 @@ impl AtOnce {
     /// Computes, and begins again with less at once where memory was too little.
     ///
     /// # Errors
-    /// Those of `compute`; one of memory where it tried a single sample and nothing else was computed beside it.
+    /// Those of `compute`; one of memory where it tried a single sample and nothing else was computed beside
+    /// it.
     pub fn retry<T, E: OutOfMemory>(
         &self,
         mut compute: impl FnMut(&mut Attempt) -> Result<T, E>,
@@ -144,11 +147,11 @@ impl AtOnce {
         }
     }
 
-    /// Hands on the samples of a batch, given by their tokens, in parts that fit. A part that did not is handed
-    /// on again, as smaller ones.
+    /// Hands on the samples of a batch, given by their tokens, in parts that fit. A part that did not is
+    /// handed on again, as smaller ones.
     ///
     /// # Errors
-    /// As [`AtOnce::retry`].
+    /// As [`OomBackoff::retry`].
     pub fn in_parts<E: OutOfMemory>(
         &self,
         lengths: &[usize],
@@ -164,10 +167,10 @@ impl AtOnce {
         Ok(())
     }
 
-    /// Values of the samples of a batch, computed as by [`AtOnce::in_parts`], in their order.
+    /// Values of the samples of a batch, computed as by [`OomBackoff::in_parts`], in their order.
     ///
     /// # Errors
-    /// As [`AtOnce::retry`].
+    /// As [`OomBackoff::retry`].
     pub fn values_in_parts<T, E: OutOfMemory>(
         &self,
         lengths: &[usize],
@@ -195,11 +198,11 @@ impl AtOnce {
         drop(state);
         match limits {
             _ if told == limits => None,
-            Limits { calls, tokens: usize::MAX } => {
+            CallLimits { calls, tokens: usize::MAX } => {
                 let done = format!("batches were computed {calls} at a time");
                 Some(cut_note(&done, Some(("threads", calls.saturating_mul(devices)))))
             }
-            Limits { calls, tokens } => {
+            CallLimits { calls, tokens } => {
                 let tokens = tokens.max(1);
                 let mut done = format!("batches were cut to {tokens} tokens");
                 if calls < usize::MAX {
@@ -211,14 +214,14 @@ impl AtOnce {
     }
 
     /// Waits until a call may begin.
-    fn enter(&self) -> Running<'_> {
+    fn enter(&self) -> RunningCall<'_> {
         let mut state = self.state();
         while state.running >= state.limits.calls {
             state = self.left.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
         state.running += 1;
         state.begun += 1;
-        Running { at_once: self, limits: state.limits, running: state.running, begun: state.begun }
+        RunningCall { backoff: self, limits: state.limits, running: state.running, begun: state.begun }
     }
 }
 
@@ -246,7 +249,7 @@ mod tests {
     #[test]
     fn a_batch_is_handed_on_in_parts_that_fit() {
         let lengths = [9, 3, 14, 2, 2];
-        let at_once = AtOnce::default();
+        let backoff = OomBackoff::default();
         let (mut tried, mut done) = (Vec::new(), Vec::new());
         let compute = |part: Range<usize>| {
             tried.push(part.clone());
@@ -256,16 +259,16 @@ mod tests {
             done.push(part);
             Ok(())
         };
-        at_once.in_parts(&lengths, compute).unwrap();
+        backoff.in_parts(&lengths, compute).unwrap();
         assert_eq!(tried, [0..5, 0..2, 2..3, 3..5]);
         assert_eq!(done, [0..2, 2..3, 3..5]);
-        assert_eq!((at_once.tokens(), at_once.calls()), (15, usize::MAX));
-        let note = at_once.note(Some("batch_tokens")).unwrap();
+        assert_eq!((backoff.tokens(), backoff.calls()), (15, usize::MAX));
+        let note = backoff.note(Some("batch_tokens")).unwrap();
         assert!(note.contains("cut to 15 tokens") && note.contains("batch_tokens"), "{note}");
-        assert_eq!(at_once.note(Some("batch_tokens")), None, "it was said");
+        assert_eq!(backoff.note(Some("batch_tokens")), None, "it was said");
         // What was too much is not tried again.
         let mut parts = Vec::new();
-        at_once
+        backoff
             .in_parts(&lengths, |part| {
                 parts.push(part);
                 Ok::<_, BackendError>(())
@@ -276,15 +279,15 @@ mod tests {
 
     #[test]
     fn a_sample_that_does_not_fit_is_an_error() {
-        let at_once = AtOnce::default();
+        let backoff = OomBackoff::default();
         let mut tries = 0;
         let compute = |_| {
             tries += 1;
             Err::<(), _>(full())
         };
-        assert!(at_once.in_parts(&[5, 5, 5], compute).unwrap_err().is_out_of_memory());
+        assert!(backoff.in_parts(&[5, 5, 5], compute).unwrap_err().is_out_of_memory());
         assert!(tries < 5, "{tries}");
-        let other = AtOnce::default();
+        let other = OomBackoff::default();
         assert!(other.in_parts(&[5, 5], |_| Err::<(), _>(BackendError::new("lost"))).is_err());
         assert_eq!(other.note(Some("batch_tokens")), None);
     }
@@ -292,7 +295,7 @@ mod tests {
     #[test]
     fn calls_become_fewer_before_batches_become_smaller() {
         const SLOTS: usize = 2;
-        let (at_once, held, whole) = (AtOnce::default(), AtomicUsize::new(0), AtomicUsize::new(0));
+        let (backoff, held, whole) = (OomBackoff::default(), AtomicUsize::new(0), AtomicUsize::new(0));
         let all = Barrier::new(8);
         let batch = || {
             let mut is_first = true;
@@ -309,7 +312,7 @@ mod tests {
                 whole.fetch_add(1, Ordering::SeqCst);
                 Ok(())
             };
-            at_once.in_parts(&[7, 7], compute).unwrap();
+            backoff.in_parts(&[7, 7], compute).unwrap();
         };
         std::thread::scope(|scope| {
             for _ in 0..8 {
@@ -317,13 +320,13 @@ mod tests {
             }
         });
         assert_eq!(whole.load(Ordering::SeqCst), 8, "every batch was computed, whole");
-        assert_eq!(at_once.tokens(), usize::MAX);
-        let calls = at_once.calls();
+        assert_eq!(backoff.tokens(), usize::MAX);
+        let calls = backoff.calls();
         assert!((1..8).contains(&calls), "{calls}");
-        let note = at_once.note(Some("batch_tokens")).unwrap();
+        let note = backoff.note(Some("batch_tokens")).unwrap();
         assert!(note.contains(&format!("{calls} at a time")) && note.contains("threads"), "{note}");
 
-        let one_of_three = AtOnce::default();
+        let one_of_three = OomBackoff::default();
         one_of_three.halve_calls(8);
         let note = one_of_three.note_of(Some("batch_tokens"), 3).unwrap();
         assert!(note.contains("computed 4 at a time") && note.contains("12"), "{note}");
