@@ -138,7 +138,7 @@ impl<'a, B: Backend> AnswerBatch<'a, B> {
             }
             match self.step() {
                 Ok((tokens, answers)) => tell(tokens, answers),
-                Err(error) if error.is_out_of_memory() => self.give_way(error)?,
+                Err(error) if error.is_out_of_memory() => self.shrink_after_out_of_memory(error)?,
                 Err(error) => return Err(error),
             }
         }
@@ -166,7 +166,7 @@ impl<'a, B: Backend> AnswerBatch<'a, B> {
     ///
     /// # Errors
     /// The same, where it was a single token that nothing else was computed beside.
-    fn give_way(&mut self, error: GenerateError) -> Result<(), GenerateError> {
+    fn shrink_after_out_of_memory(&mut self, error: GenerateError) -> Result<(), GenerateError> {
         let tokens: usize = self.parts().iter().map(|part| part.tokens).sum();
         self.cache = self.model.key_values();
         let slots = self.rows.len();

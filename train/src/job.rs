@@ -231,7 +231,7 @@ impl<'a, B: MultiDevice> Job<'a, B> {
         let Some(loss) = self.trainer.evaluate(held_out, &Cancel::new())? else { return Ok(()) };
         if !loss.is_finite() {
             let what = "the loss of the held-out samples";
-            return Err(TrainError::after(taken, what, loss));
+            return Err(TrainError::not_finite_after(taken, what, loss));
         }
         let line = EvaluationLoss { step: taken, epoch: steps.epoch(taken), loss };
         self.evaluations.push(line);

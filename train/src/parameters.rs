@@ -254,7 +254,7 @@ impl<B: Backend + Clone> Parameters<B> {
                 let threads = threads / self.backends.len();
                 let pack = |(backend, old): (B, Option<Model<B>>)| {
                     let threads = if backend.on_host() { threads.max(1) } else { 1 };
-                    Model::of_values(decoder, backend, old, values, threads)
+                    Model::from_values(decoder, backend, old, values, threads)
                 };
                 let mut old = std::mem::take(&mut self.models).into_iter();
                 let replaced = self.backends.iter().map(|backend| (backend.clone(), old.next()));

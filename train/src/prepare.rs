@@ -146,7 +146,7 @@ impl PreparedTraining {
     /// Bytes at the peak with so many copies at once, about.
     pub fn memory_of_copies(&self, copies: usize) -> Result<u64, TrainError> {
         let compute = &self.request.compute;
-        Ok(self.sizes()?.of_copies(compute.keep, compute.threads, copies))
+        Ok(self.sizes()?.copies_bytes(compute.keep, compute.threads, copies))
     }
 
     /// An error where the host has less memory than the training takes at its peak.

@@ -126,7 +126,7 @@ fn one(context: &Context, args: &IngestArgs) -> Result<(ExitCode, Value)> {
         return Ok((ExitCode::from(STOPPED), nothing()));
     }
     let mut reporter = context.reporter();
-    let plan = IngestPlan::knowing(&store, request, &mut bases, &mut reporter)?;
+    let plan = IngestPlan::with_base_digests(&store, request, &mut bases, &mut reporter)?;
     if !plan.is_done() {
         context.check_writable(false)?;
     }

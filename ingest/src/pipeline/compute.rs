@@ -84,7 +84,7 @@ impl FeatureComputer {
             done.extend(self.computed(full[sample], &output));
         })?;
         if !empty.is_empty() {
-            let zero = self.of_nothing()?;
+            let zero = self.empty_vectors()?;
             let pos = (self.granularity == Granularity::Token).then_some(0);
             done.extend(empty.iter().map(|entry| ComputedRow {
                 row: entry.row,
@@ -121,7 +121,7 @@ impl FeatureComputer {
 
     /// A sample without any token is no input for the model; it gets what a zero gradient gives, zero
     /// embeddings, and its flag.
-    fn of_nothing(&self) -> Result<RowVectors, IngestError> {
+    fn empty_vectors(&self) -> Result<RowVectors, IngestError> {
         let mut vectors = None;
         // Nothing of one unscored token is scored, so its gradient is zero.
         let token = PackedSample::new(&[0], &[false]);

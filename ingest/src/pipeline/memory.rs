@@ -211,7 +211,7 @@ impl MemorySizes<'_> {
     /// Bytes of the weights of all devices, moments and matrices.
     fn shared(&self, request: &IngestRequest) -> u64 {
         let layers = request.device.bytes_per_weight(request.compute);
-        let head = request.device.bytes_per_weight(request.compute.of_products());
+        let head = request.device.bytes_per_weight(request.compute.product_precision());
         let mut weights = 0;
         for param in &self.decoder.params {
             let values = values(&param.shape);

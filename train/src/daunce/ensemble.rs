@@ -142,7 +142,7 @@ impl<B: MultiDevice> Ensemble<B> {
                     }
                     stored => stored,
                 };
-                stored.map_err(|error| error.of_model(self.training.base.as_ref()))?;
+                stored.map_err(|error| error.with_base_table(self.training.base.as_ref()))?;
             }
         }
         Ok(())
@@ -351,7 +351,7 @@ impl<B: MultiDevice> Ensemble<B> {
         let parameters = trainer.parameters;
         let values = parameters.store().values();
         if let Some(value) = values.iter().find(|value| !value.is_finite()) {
-            return Err(TrainError::after(steps.total(), "a weight", f64::from(*value)));
+            return Err(TrainError::not_finite_after(steps.total(), "a weight", f64::from(*value)));
         }
         if parameters.store() == &begun {
             return Err(TrainError::Option(format!(

@@ -13,12 +13,14 @@ impl<B: Backend + Clone> Job<'_, B> {
         let is_unsound = |value: &&f32| !value.is_finite();
         let mut weights = self.trainer.parameters.store().values().iter();
         if let Some(value) = weights.find(is_unsound) {
-            return Err(TrainError::after(taken, "a weight", f64::from(*value)));
+            return Err(TrainError::not_finite_after(taken, "a weight", f64::from(*value)));
         }
         let mut moments =
             self.trainer.optimizer.state().iter().flat_map(|state| [&state.first, &state.second]);
         match moments.find_map(|values| values.iter().find(is_unsound)) {
-            Some(value) => Err(TrainError::after(taken, "a moment of the optimizer", f64::from(*value))),
+            Some(value) => {
+                Err(TrainError::not_finite_after(taken, "a moment of the optimizer", f64::from(*value)))
+            }
             None => Ok(()),
         }
     }
@@ -32,14 +34,20 @@ impl<B: Backend + Clone> Job<'_, B> {
             let (loss, gradient) = self.trainer.gradient(&[own.collect()], &Cancel::new())?;
             let is_unsound = |value: &&f32| !value.is_finite();
             if let Some(value) = gradient.iter().find_map(|values| values.iter().find(is_unsound)) {
-                return Err(TrainError::after(taken, "the gradient of its samples", f64::from(*value)));
+                return Err(TrainError::not_finite_after(
+                    taken,
+                    "the gradient of its samples",
+                    f64::from(*value),
+                ));
             }
             Some(loss)
         } else {
             self.trainer.evaluate(&own.cloned().collect::<Vec<_>>(), &Cancel::new())?
         };
         match loss {
-            Some(loss) if !loss.is_finite() => Err(TrainError::after(taken, "the loss of its samples", loss)),
+            Some(loss) if !loss.is_finite() => {
+                Err(TrainError::not_finite_after(taken, "the loss of its samples", loss))
+            }
             _ => Ok(()),
         }
     }
@@ -84,14 +92,15 @@ impl<B: Backend + Clone> Job<'_, B> {
         };
         match error {
             TrainError::NotFinite { found, value, .. } if self.trainer.optimizer.steps() == 0 => {
-                TrainError::before_any(found, value).of_model(self.prepared.base.as_ref())
+                TrainError::not_finite_before_training(found, value)
+                    .with_base_table(self.prepared.base.as_ref())
             }
             TrainError::NotFinite { found, value, last } => {
                 TrainError::NotFinite { found, value, last: last + &now() }
             }
-            error => {
-                error.on_full(|| format!("{}; free some space there, and the same command goes on", now()))
-            }
+            error => error.with_disk_full_hint(|| {
+                format!("{}; free some space there, and the same command goes on", now())
+            }),
         }
     }
 
