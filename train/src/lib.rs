@@ -60,7 +60,6 @@ pub use lora::LoraChoice;
 pub use merge::{adapter_base, is_merged, merge};
 pub use observer::{SilentObserver, TrainObserver};
 pub use optimizer::{AdamW, Optimizer, OptimizerKind, Sgd, TensorState};
-pub use order::{LeftoverBatches, SampleOrder, StepPlan};
 pub use parameters::Parameters;
 pub use register::register;
 pub use request::{

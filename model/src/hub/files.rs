@@ -54,7 +54,7 @@ impl FileSelection for FolderContent {
     }
 
     fn missing_file(&self, folder: &Path) -> Option<String> {
-        FolderContent::lacking(*self, folder)
+        FolderContent::missing_file(*self, folder)
     }
 }
 
