@@ -1,4 +1,4 @@
-//! Answers to several prompts at a time: a step runs the model over what is new of each.
+//! Batched decoding: answers to several prompts at a time, of which a step computes what is new of each.
 //!
 //! Invariants
 //! - a slot that becomes free takes the next prompt at once, so that products stay wide until the last

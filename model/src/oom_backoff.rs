@@ -1,7 +1,8 @@
-//! Limits of what is computed at once, for a device whose memory is too little for all.
+//! Backoff after out-of-memory errors of a device: limits of what is computed at once.
 //!
 //! Invariants
-//! - calls beside each other become fewer first, which changes no bit of what they compute; then batches become smaller
+//! - calls beside each other become fewer first, which changes no bit of what they compute; then batches
+//!   become smaller
 //! - what was too much once is not tried again
 
 use std::ops::Range;
@@ -58,7 +59,8 @@ pub struct Attempt {
 }
 
 impl Attempt {
-    /// How many of the first of some samples, given by their tokens, are to be computed at once: at least one.
+    /// How many of the first of some samples, given by their tokens, are to be computed at once: at least
+    /// one.
     pub fn next(&mut self, lengths: &[usize]) -> usize {
         let mut sum = 0usize;
         let fits = |length: &&usize| {
@@ -129,7 +131,8 @@ impl OomBackoff {
     /// Computes, and begins again with less at once where memory was too little.
     ///
     /// # Errors
-    /// Those of `compute`; one of memory where it tried a single sample and nothing else was computed beside it.
+    /// Those of `compute`; one of memory where it tried a single sample and nothing else was computed beside
+    /// it.
     pub fn retry<T, E: OutOfMemory>(
         &self,
         mut compute: impl FnMut(&mut Attempt) -> Result<T, E>,
@@ -144,8 +147,8 @@ impl OomBackoff {
         }
     }
 
-    /// Hands on the samples of a batch, given by their tokens, in parts that fit. A part that did not is handed
-    /// on again, as smaller ones.
+    /// Hands on the samples of a batch, given by their tokens, in parts that fit. A part that did not is
+    /// handed on again, as smaller ones.
     ///
     /// # Errors
     /// As [`OomBackoff::retry`].

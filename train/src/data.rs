@@ -80,8 +80,8 @@ fn content_bytes(content: &Content) -> u64 {
 /// Reads, chooses and encodes samples.
 ///
 /// # Errors
-/// A file or sample that cannot be read, ids or rows that are not there, and options that change no sample of the
-/// source.
+/// A file or sample that cannot be read, ids or rows that are not there, and options that change no sample of
+/// the source.
 pub(crate) fn load(
     source: &SampleSource,
     subset: &DataSubset,

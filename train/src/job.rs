@@ -54,7 +54,8 @@ pub fn run(
     cancel: &Cancel,
 ) -> Result<TrainOutcome, TrainError> {
     let device = request.compute.device;
-    // Threads of the CPU backend keep the memory of their activations from step to step. Candle has threads of its own.
+    // Threads of the CPU backend keep the memory of their activations from step to step. Candle has threads
+    // of its own.
     with_backend!(
         (device, request.compute.precision), TrainError::from,
         cpu => {

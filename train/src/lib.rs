@@ -7,7 +7,8 @@
 //! - [`Trainer`] takes steps; `checkpoint` writes what torch, PEFT and transformers open, and reads it again
 //! - [`daunce`] trains perturbed copies of one model, whose losses tell rows of influence
 //! - [`run`] is the whole job: [`TrainRequest`], data, steps, checkpoints, resumption; [`forecast()`] tells
-//!   what it takes, [`check()`] what it would be refused for, [`merge()`] makes a model of an adapter and its base
+//!   what it takes, [`check()`] what it would be refused for, [`merge()`] makes a model of an adapter and its
+//!   base
 //!
 //! Invariants
 //! - bits depend on the request and the data alone: not on threads, nor on how many devices of one model

@@ -127,8 +127,8 @@ impl MemorySizes<'_> {
         (8 + self.state + factors) * self.trained
     }
 
-    /// Bytes that the end of a training takes in addition: the gradient of the samples that it learned from last, and
-    /// after it a copy of all moments that files hold transposed.
+    /// Bytes that the end of a training takes in addition: the gradient of the samples that it learned from
+    /// last, and after it a copy of all moments that files hold transposed.
     fn checkpoint_bytes(&self) -> u64 {
         let transposed = |param: &&Param| self.is_full && param.transposed;
         let transposed: u64 = self.decoder.params.iter().filter(transposed).map(values).sum();
@@ -147,9 +147,11 @@ impl MemorySizes<'_> {
             SavedActivations::All => layers * layer,
             SavedActivations::Inputs => layers * hidden + layer,
         };
-        // What LoRA factors make of inputs and of gradients: each rank has more trained values than hidden ones.
+        // What LoRA factors make of inputs and of gradients: each rank has more trained values than hidden
+        // ones.
         let factors = if self.is_full { 0 } else { 2 * self.trained / hidden.max(1) };
-        // The layer at work, forward or backward, and rounded inputs and outputs of a weight whose gradient is summed.
+        // The layer at work, forward or backward, and rounded inputs and outputs of a weight whose gradient
+        // is summed.
         let rounded = if self.is_full { hidden + inner } else { 0 };
         let working = 4 * hidden + 2 * query + 3 * inner + rounded;
         let gradients = match self.is_full {

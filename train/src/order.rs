@@ -113,8 +113,8 @@ impl StepPlan {
         }
     }
 
-    /// Whether what is done every so many steps, or after each epoch, is done after `taken` of them; after the last
-    /// it always is.
+    /// Whether what is done every so many steps, or after each epoch, is done after `taken` of them; after
+    /// the last it always is.
     pub fn is_due(&self, every: Option<u64>, taken: u64) -> bool {
         taken == self.total
             || every.map_or_else(|| self.ends_epoch(taken), |every| taken.is_multiple_of(every))
@@ -185,8 +185,8 @@ mod tests {
         assert_eq!(steps.batch(2).iter().map(Vec::len).collect::<Vec<_>>(), [4, 3]);
     }
 
-    /// less.md, 3.2: transformers 4.36.2 saves LESS's warm-up of 13,533 samples, 32 micro-batches of one of them a step,
-    /// after these steps.
+    /// less.md, 3.2: transformers 4.36.2 saves LESS's warm-up of 13,533 samples, 32 micro-batches of one of
+    /// them a step, after these steps.
     #[test]
     fn micro_batches_that_an_epoch_leaves_over_are_carried() {
         let mut steps = StepPlan::new(

@@ -5,8 +5,9 @@ use std::ops::Range;
 /// Pieces come in multiples of this many, so that a few threads have equal shares.
 pub(crate) const SHARES: usize = 4;
 
-/// Tokens that no piece of a step has more of: `units` are the lengths of all samples, or of the sequences that they
-/// are packed into, of which a step has at most `count`, and `longest` is the length of the longest sample.
+/// Tokens that no piece of a step has more of: `units` are the lengths of all samples, or of the sequences
+/// that they are packed into, of which a step has at most `count`, and `longest` is the length of the longest
+/// sample.
 ///
 /// A piece ends with the sample that completes its share.
 pub(crate) fn largest(mut units: Vec<usize>, count: usize, longest: usize, most: usize) -> usize {

@@ -237,8 +237,8 @@ const OF_SAMPLE: u64 = 96;
 /// Bytes of a record without its text.
 const OF_RECORD: u64 = 256;
 
-/// Bytes that a tokenizer takes for each one of a text: where every byte came from, before and after its normalisation,
-/// and the tokens with their places.
+/// Bytes that a tokenizer takes for each one of a text: where every byte came from, before and after its
+/// normalisation, and the tokens with their places.
 const OF_ENCODED_BYTE: u64 = 48;
 
 /// Tokens that no piece of held-out samples has more of.

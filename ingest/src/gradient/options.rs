@@ -75,8 +75,8 @@ pub struct SampleOutput<'a> {
     pub embed_weighted: &'a [f32],
     /// The gradient's projected forms, one after the other.
     pub grads: &'a [f32],
-    /// For each module the length of what its block of an eigenbasis leaves out of the gradient, and of the gradient
-    /// there; empty unless the projector was asked for it.
+    /// For each module the length of what its block of an eigenbasis leaves out of the gradient, and of the
+    /// gradient there; empty unless the projector was asked for it.
     pub residual: &'a [f32],
     /// Whether each form was computed from finite values.
     pub sound: &'a [bool],

@@ -40,8 +40,8 @@ pub struct ComputedRow {
     pub flags: RowFlags,
     /// One for each feature.
     pub vectors: RowVectors,
-    /// The first of the model's outputs that is no number, and its value. A gradient is none of them: that of a sample
-    /// may be too long for a sound model, and its vector has a flag.
+    /// The first of the model's outputs that is no number, and its value. A gradient is none of them: that of
+    /// a sample may be too long for a sound model, and its vector has a flag.
     pub unsound: Option<(&'static str, f32)>,
 }
 

@@ -292,8 +292,8 @@ impl MemorySizes<'_> {
         WorkerBytes { fixed, token, row: bytes(gradient) }
     }
 
-    /// Values that are held to measure whole gradients that are projected from factors: the largest of one sample and
-    /// module, and for each token the factors of the head.
+    /// Values that are held to measure whole gradients that are projected from factors: the largest of one
+    /// sample and module, and for each token the factors of the head.
     fn residual(&self, request: &IngestRequest) -> [u64; 2] {
         if !request.kinds.contains(&Kind::Residual) {
             return [0; 2];

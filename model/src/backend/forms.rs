@@ -93,7 +93,8 @@ impl ComputePrecision {
         }
     }
 
-    /// The precision of products, which is also that of maps that are no weights of layers: the head's, for one.
+    /// The precision of products, which is also that of maps that are no weights of layers: the head's, for
+    /// one.
     pub fn product_precision(self) -> ComputePrecision {
         match self {
             ComputePrecision::I8 => ComputePrecision::Bf16,

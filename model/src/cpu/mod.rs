@@ -8,12 +8,13 @@
 //! - sizes are checked before anything is computed; what does not fit is a [`BackendError`]
 //! - unsafe code is in `level` (dispatch) and `gemm` (kernels) alone
 //!
-//! Precision: with [`crate::backend::ComputePrecision::Bf16`] both factors of linear layers and of the head are
-//! rounded to bf16 (to nearest, ties to even) and their products summed in f32, and so are those of a weight's
-//! gradient over a whole batch. Attention, norms, residuals, losses and gradients of single samples stay in f32. CPUs without bf16 products multiply the same
-//! rounded values in f32. The last bits differ between the two: the instruction adds products in pairs,
-//! treats denormals as zero, and fuses as its maker chose. f32 results are equal bit for bit on AVX-512, AVX2
-//! and NEON; [`SimdLevel::Scalar`] rounds every product before it is added.
+//! Precision: with [`crate::backend::ComputePrecision::Bf16`] both factors of linear layers and of the head
+//! are rounded to bf16 (to nearest, ties to even) and their products summed in f32, and so are those of a
+//! weight's gradient over a whole batch. Attention, norms, residuals, losses and gradients of single samples
+//! stay in f32. CPUs without bf16 products multiply the same rounded values in f32. The last bits differ
+//! between the two: the instruction adds products in pairs, treats denormals as zero, and fuses as its maker
+//! chose. f32 results are equal bit for bit on AVX-512, AVX2 and NEON; [`SimdLevel::Scalar`] rounds every
+//! product before it is added.
 
 mod activation;
 mod attention;

@@ -1,4 +1,4 @@
-//! Memory of tensors and scratch, reused by the thread that gave it back.
+//! Buffer pool: memory of tensors and scratch, reused by the thread that gave it back.
 //!
 //! Invariants
 //! - a buffer's values are initialised memory that starts on a cache line

@@ -21,8 +21,9 @@ pub(super) struct PackedTensors<B: Backend> {
     pub norms: BTreeMap<NormId, NormWeights<B::Tensor>>,
 }
 
-/// What one tensor holds: its maps on the backend, and values that [`PackedTensors::take`] puts there. A backend may keep the
-/// memory of a tensor for the thread that drops it, which is to be the thread that makes the next one.
+/// What one tensor holds: its maps on the backend, and values that [`PackedTensors::take`] puts there. A
+/// backend may keep the memory of a tensor for the thread that drops it, which is to be the thread that makes
+/// the next one.
 pub(super) struct PackedTensor<'v, B: Backend> {
     linears: BTreeMap<LinearId, B::Linear>,
     rest: Option<UnmappedValues<'v>>,

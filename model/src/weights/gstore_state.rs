@@ -60,8 +60,8 @@ impl GstoreState {
         CheckpointId::try_from(said).ok()
     }
 
-    /// The first of these files which is not the one that was written. An earlier version said no digests: its files
-    /// are taken as they are; a file that is gone is told where it is opened.
+    /// The first of these files which is not the one that was written. An earlier version said no digests:
+    /// its files are taken as they are; a file that is gone is told where it is opened.
     ///
     /// # Errors
     /// A file that cannot be read.
@@ -90,8 +90,8 @@ impl GstoreState {
         Ok(None)
     }
 
-    /// The digest that is said of a file: that of its bytes, and of an adapter's configuration that of what it says, but
-    /// for the place of its base, which may move.
+    /// The digest that is said of a file: that of its bytes, and of an adapter's configuration that of what
+    /// it says, but for the place of its base, which may move.
     ///
     /// # Errors
     /// A file that cannot be read.
@@ -117,8 +117,8 @@ impl GstoreState {
     }
 }
 
-/// An error if the weights in a checkpoint's folder are not those that its training wrote. What another program or an
-/// earlier version wrote says no digests, and is taken as it is.
+/// An error if the weights in a checkpoint's folder are not those that its training wrote. What another
+/// program or an earlier version wrote says no digests, and is taken as it is.
 ///
 /// # Errors
 /// Such weights; files that cannot be read.

@@ -1,4 +1,4 @@
-//! An ensemble at work: several copies at once, each from the same starting point.
+//! Training of an ensemble: several copies at once, each from the same starting point.
 
 mod existing_models;
 mod forecast;
@@ -226,8 +226,8 @@ impl<B: MultiDevice> Ensemble<B> {
         self.training.copies_at_once(self.request.at_once.unwrap_or(most).min(most))
     }
 
-    /// Notes where the starting point is, for those who look at the models later. It comes with the first of them: a
-    /// training that is refused notes nothing.
+    /// Notes where the starting point is, for those who look at the models later. It comes with the first of
+    /// them: a training that is refused notes nothing.
     fn note_start(&self) -> Result<(), TrainError> {
         let mut noted = self.noted.lock().unwrap_or_else(PoisonError::into_inner);
         if *noted {
@@ -249,8 +249,8 @@ impl<B: MultiDevice> Ensemble<B> {
         Ok(())
     }
 
-    /// A model: the one on record, or a new one, which is trained beside others, `at_once` in all; and what is to
-    /// be said of its batches.
+    /// A model: the one on record, or a new one, which is trained beside others, `at_once` in all; and what
+    /// is to be said of its batches.
     fn model(
         &self,
         model: u64,

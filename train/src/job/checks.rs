@@ -59,9 +59,10 @@ impl<B: Backend + Clone> Job<'_, B> {
         remove_replaced(&request.output, taken, request.saving.limit)
     }
 
-    /// After a step that was not finite: removes the checkpoint before it, which is of `taken` steps, if there is an
-    /// older one and the samples that it has learned from are not finite with it either. Else the step's own samples
-    /// are at fault, and the checkpoint stays. Gives back the error, which says what was removed.
+    /// After a step that was not finite: removes the checkpoint before it, which is of `taken` steps, if
+    /// there is an older one and the samples that it has learned from are not finite with it either. Else the
+    /// step's own samples are at fault, and the checkpoint stays. Gives back the error, which says what was
+    /// removed.
     pub(super) fn without_unsound(
         &mut self,
         error: TrainError,
@@ -83,8 +84,8 @@ impl<B: Backend + Clone> Job<'_, B> {
         Ok(TrainError::NotFinite { found, value, last })
     }
 
-    /// Says of a loss that is no number, and of a full disk, which checkpoint is there. A loss of the weights that were
-    /// begun with says it of these.
+    /// Says of a loss that is no number, and of a full disk, which checkpoint is there. A loss of the weights
+    /// that were begun with says it of these.
     pub(super) fn with_last(&self, error: TrainError) -> TrainError {
         let now = || match last_checkpoint(&self.prepared.request.output) {
             Ok(Some(checkpoint)) => format!("the last checkpoint is {}", checkpoint.folder.display()),
@@ -104,8 +105,8 @@ impl<B: Backend + Clone> Job<'_, B> {
         }
     }
 
-    /// Tells once of a gradient that is zero: weights so large that every unit is saturated have none, and their loss
-    /// is finite.
+    /// Tells once of a gradient that is zero: weights so large that every unit is saturated have none, and
+    /// their loss is finite.
     pub(super) fn warn_of_zero(&mut self, step: u64, grad_norm: f64) {
         if grad_norm == 0.0 && !self.said_zero {
             self.said_zero = true;
@@ -116,7 +117,8 @@ impl<B: Backend + Clone> Job<'_, B> {
         }
     }
 
-    /// Tells once of a loss that rose, with the entry of the log that shows it, and of one that begins above a guess.
+    /// Tells once of a loss that rose, with the entry of the log that shows it, and of one that begins above
+    /// a guess.
     pub(super) fn warn_of_loss(&mut self) {
         if let [only] = self.log.as_slice()
             && only.loss > self.loss_of_guess() + 0.5

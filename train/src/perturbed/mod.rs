@@ -1,7 +1,8 @@
 //! The perturbed objective (Daunce) as the loss of a step, and the point that it compares with.
 //!
 //! - [`RowTerms`] and [`Perturbation`] are the objective over logits, in f64
-//! - [`EnsembleStart`] is the point that all copies begin at, with its hidden states in a file or computed when needed
+//! - [`EnsembleStart`] is the point that all copies begin at, with its hidden states in a file or computed
+//!   when needed
 //! - [`PerturbedHead`] makes the objective the loss of a step
 
 mod head;

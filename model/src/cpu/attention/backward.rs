@@ -1,4 +1,4 @@
-//! Gradients of queries, keys and values.
+//! Attention backward: gradients of queries, keys and values.
 
 use std::ops::Range;
 
