@@ -36,7 +36,7 @@ const PROCESS: u64 = 48 << 20;
 const OF_VOCABULARY: u64 = 400;
 
 /// Sizes that decide the memory.
-pub(crate) struct MemorySizes<'a> {
+pub(crate) struct TrainingSizes<'a> {
     pub decoder: &'a Decoder,
     /// Devices that compute, each of which has the model.
     pub devices: usize,
@@ -57,7 +57,7 @@ pub(crate) struct MemorySizes<'a> {
     pub encoding: u64,
 }
 
-impl MemorySizes<'_> {
+impl TrainingSizes<'_> {
     /// What is kept and how many threads run: all of it, unless that is more than `most` bytes.
     pub fn plan(&self, keep: SavedActivations, threads: usize, most: Option<u64>) -> MemoryPlan {
         let present = self.process_bytes();
