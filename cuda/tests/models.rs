@@ -56,7 +56,7 @@ impl<B: Backend> Sink<B> for Gradients {
         spans: &[Range<usize>],
     ) -> Result<(), BackendError> {
         // Statistics of groups tell how wide a group is.
-        let kept = factors.form.kept(1);
+        let kept = factors.form.stat_columns(1);
         let width = backend.size(factors.x).1 / (backend.size(factors.stats).1 / kept);
         let values = added(backend, (spans.len(), 2 * width), |rows| {
             backend.norm_grads(factors, width, spans, rows, [Some(0), Some(width)])

@@ -5,7 +5,8 @@ use crate::error::CurvatureError;
 use crate::gram::Gram;
 use crate::inversion::rounding_error;
 
-/// Eigenvalues of both sides of a mixture, of all blocks together and the largest first; what may be rounding is 0.
+/// Eigenvalues of both sides of a mixture, of all blocks together and the largest first; what may be rounding
+/// is 0.
 #[derive(Debug, Clone, PartialEq)]
 pub struct MixtureBalance {
     train: Vec<f64>,
@@ -33,8 +34,8 @@ impl MixtureBalance {
         self.train.iter().zip(&self.query).take_while(|(a, b)| **a > 0.0 && **b > 0.0).count()
     }
 
-    /// TrackStar's share of the queries (arXiv 2410.17413), between 0 and 1: with it both sides have as much of
-    /// their eigenvalue of this number, counted from 1.
+    /// TrackStar's share of the queries (arXiv 2410.17413), between 0 and 1: with it both sides have as much
+    /// of their eigenvalue of this number, counted from 1.
     ///
     /// # Errors
     /// A number from which on a side has no eigenvalue above 0.
@@ -55,8 +56,8 @@ fn eigenvalues(gram: &Gram, name: &str, what: &'static str) -> Result<Vec<f64>, 
     Ok(values)
 }
 
-/// For each block `share H_query + (1 - share) H_train`, of the means, with a share from 0 to 1. `blocks`: name,
-/// training rows, queries.
+/// For each block `share H_query + (1 - share) H_train`, of the means, with a share from 0 to 1. `blocks`:
+/// name, training rows, queries.
 ///
 /// # Errors
 /// Sizes that differ.
@@ -96,7 +97,8 @@ mod tests {
             );
             gram
         };
-        // Of 4 queries the last two eigenvalues are 0 but for rounding, and of 2 in a second block the last four.
+        // Of 4 queries the last two eigenvalues are 0 but for rounding, and of 2 in a second block the last
+        // four.
         let sides = [(of(20), of(4)), (of(30), of(2))];
         let blocks: Vec<(&str, &Gram, &Gram)> =
             sides.iter().map(|(train, query)| ("b", train, query)).collect();

@@ -1,4 +1,4 @@
-//! Answers to several prompts at a time: a step runs the model over what is new of each.
+//! Batched decoding: answers to several prompts at a time, of which a step computes what is new of each.
 //!
 //! Invariants
 //! - a slot that becomes free takes the next prompt at once, so that products stay wide until the last
@@ -178,7 +178,7 @@ impl<'a, B: Backend> AnswerBatch<'a, B> {
             }
             match self.step() {
                 Ok((tokens, answers)) => tell(tokens, answers),
-                Err(error) if error.is_out_of_memory() => self.give_way(error)?,
+                Err(error) if error.is_out_of_memory() => self.shrink_after_out_of_memory(error)?,
                 Err(error) => return Err(error),
             }
         }
@@ -207,7 +207,7 @@ impl<'a, B: Backend> AnswerBatch<'a, B> {
     ///
     /// # Errors
     /// The same, where it was a single token that nothing else was computed beside.
-    fn give_way(&mut self, error: GenerateError) -> Result<(), GenerateError> {
+    fn shrink_after_out_of_memory(&mut self, error: GenerateError) -> Result<(), GenerateError> {
         let tokens: usize = self.parts().iter().map(|part| part.tokens).sum();
         self.cache = self.model.key_values();
         let slots = self.rows.len();

@@ -2,8 +2,8 @@
 //!
 //! Invariants
 //! - a continuation's value is the sum, in f64 and in the order of its tokens, of their log-probabilities
-//! - continuations that are fed the same tokens share a sequence: choices of one token each cost one pass over
-//!   their prompt
+//! - continuations that are fed the same tokens share a sequence: choices of one token each cost one pass
+//!   over their prompt
 //! - on the CPU backend a value has the same bits on any number of threads and after any stop
 
 mod encode;

@@ -1,4 +1,4 @@
-//! A whole generation: prompts, the answers that are there already, and those that are not.
+//! Generation jobs: prompts, the answers that are there already, and those that are not.
 
 use std::sync::{Mutex, mpsc};
 
@@ -30,8 +30,9 @@ pub trait GenerateObserver {
     fn check(&mut self, _prompts: &[Prompt], _begun: &dyn Fn(&Prompt) -> Value) -> Result<(), GenerateError> {
         Ok(())
     }
-    /// The records of the answers to all prompts, in their order, if there are some of the same request: then none
-    /// is answered, and the request's journal is not looked at. `begun`: as in [`GenerateObserver::check`].
+    /// The records of the answers to all prompts, in their order, if there are some of the same request: then
+    /// none is answered, and the request's journal is not looked at. `begun`: as in
+    /// [`GenerateObserver::check`].
     ///
     /// # Errors
     /// What is there in the place of the answers, and has others.

@@ -1,10 +1,10 @@
-//! Answers that are done, in the order in which they were, until all are there.
+//! Journal of finished answers, in the order in which they were done, until all are there.
 //!
 //! Invariants
-//! - a line is an answer: a digest of the rest, the number of its prompt, its record, with spaces between them;
-//!   the first line says to which request
-//! - a line that a crash cut short is worth nothing and is written over; one that has another digest is counted
-//!   and passed over
+//! - a line is an answer: a digest of the rest, the number of its prompt, its record, with spaces between
+//!   them; the first line says to which request
+//! - a line that a crash cut short is worth nothing and is written over; one that has another digest is
+//!   counted and passed over
 //! - one process at a time writes
 
 use std::fs::TryLockError;
@@ -152,7 +152,8 @@ impl Journal {
         })
     }
 
-    /// How many of the answers that are there have no text, and how many of those are no turn of a conversation.
+    /// How many of the answers that are there have no text, and how many of those are no turn of a
+    /// conversation.
     ///
     /// # Errors
     /// A file that cannot be read.

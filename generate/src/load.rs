@@ -44,8 +44,8 @@ impl OpenedModel {
         Ok(id)
     }
 
-    /// An error if the weights are not those which were written, or the adapter says that it was trained on another
-    /// model.
+    /// An error if the weights are not those which were written, or the adapter says that it was trained on
+    /// another model.
     pub(crate) fn check_weights(&self) -> Result<(), GenerateError> {
         match self.adapter {
             Some(_) => self.id().map(drop),
@@ -53,8 +53,8 @@ impl OpenedModel {
         }
     }
 
-    /// The same of one of several models, before any computes, and that its weights are finite, an adapter's and its
-    /// base's. `bases` keeps what was read of a model for the next adapter on it.
+    /// The same of one of several models, before any computes, and that its weights are finite, an adapter's
+    /// and its base's. `bases` keeps what was read of a model for the next adapter on it.
     ///
     /// # Errors
     /// Such weights; files that cannot be read.
@@ -168,8 +168,8 @@ pub(crate) fn positions(decoder: &Decoder) -> Option<usize> {
     (decoder.positions == PositionEncoding::Learned).then_some(decoder.max_positions)
 }
 
-/// An error if there are more tokens than the model has positions, or else than `max_length`: only then does a
-/// larger one help.
+/// An error if there are more tokens than the model has positions, or else than `max_length`: only then does
+/// a larger one help.
 pub(crate) fn check_length(
     sample: &str,
     tokens: usize,

@@ -1,4 +1,4 @@
-//! From logits to the next token, with the processors of transformers in their order.
+//! Token sampling: from logits to the next token, with the processors of transformers in their order.
 //!
 //! 1. repetition penalty over all tokens so far, the prompt's too: positive logits are divided by it,
 //!    negative ones multiplied, once for each token

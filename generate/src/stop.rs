@@ -1,4 +1,4 @@
-//! The end of an answer: a token that ends it, a text that does, or its length.
+//! Stop conditions of an answer: a token that ends it, a text that does, or its length.
 
 use crate::error::GenerateError;
 

@@ -188,8 +188,8 @@ struct Cut<'a> {
 }
 
 impl Cut<'_> {
-    /// Whether rounding decides if top-p keeps a token: those before it make up the share, to the tolerance. Others
-    /// whose probability is the same to `alike` may stand before it.
+    /// Whether rounding decides if top-p keeps a token: those before it make up the share, to the tolerance.
+    /// Others whose probability is the same to `alike` may stand before it.
     fn is_border(&self, token: u32, alike: f64) -> bool {
         let Some(share) = self.top_p else { return false };
         let of = |id: u32| self.whole.iter().find(|(own, _)| *own == id).map_or(0.0, |(_, own)| *own);
@@ -202,8 +202,8 @@ impl Cut<'_> {
         least - self.tolerance <= share && share <= most + self.tolerance
     }
 
-    /// Asserts that what is kept is a distribution, but for tokens on the border, which may fall on either side: the
-    /// others then share what such a token has.
+    /// Asserts that what is kept is a distribution, but for tokens on the border, which may fall on either
+    /// side: the others then share what such a token has.
     fn check(&self, name: &str, expected: &[(u32, f64)]) {
         let mut all: BTreeMap<u32, [Option<f64>; 2]> = BTreeMap::new();
         for (id, probability) in self.kept {
@@ -232,8 +232,8 @@ impl Cut<'_> {
         }
     }
 
-    /// Whether a uniform number may draw a token: it is among its cumulative probabilities or within the tolerance of
-    /// them, with the tokens on the border or without.
+    /// Whether a uniform number may draw a token: it is among its cumulative probabilities or within the
+    /// tolerance of them, with the tokens on the border or without.
     fn may_draw(&self, token: u32, uniform: f64) -> bool {
         let kept = |id: u32| self.kept.iter().any(|(own, _)| *own == id);
         let border: Vec<u32> =

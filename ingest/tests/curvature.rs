@@ -108,8 +108,8 @@ fn sums(engine: &CurvatureEngine, samples: &[Sample], size: usize, seed: Option<
     (pairs, squares, losses)
 }
 
-/// Asserts of each value that it is not further than `most` from the expected one: a maximum of all would leave out what
-/// is not a number.
+/// Asserts of each value that it is not further than `most` from the expected one: a maximum of all would
+/// leave out what is not a number.
 fn assert_within(found: &[f64], expected: &[f64], most: f64, what: &str) {
     for (at, (a, b)) in found.iter().zip(expected).enumerate() {
         assert!((a - b).abs() <= most, "{what}: {at}: {a} is not {b} within {most}");

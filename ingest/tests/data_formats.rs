@@ -160,8 +160,8 @@ fn register(folder: &Path, data: &[PathBuf], fields: &[&str]) -> Result<Store, I
     Ok(store)
 }
 
-/// Contents, and the other columns as they are stored, by their names: their order is that of the header, and in JSON
-/// that of the first values.
+/// Contents, and the other columns as they are stored, by their names: their order is that of the header, and
+/// in JSON that of the first values.
 fn samples(store: &Store) -> (Vec<Content>, Vec<RecordBatch>) {
     let snapshot = store.snapshot().unwrap();
     let part = snapshot.dataset("pool").unwrap();

@@ -8,8 +8,8 @@ use gstore_ingest::projection::{
     EigenBlock, FactoredProjector, ModuleShape, ProjectionRoute, ProjectionSpec,
 };
 
-/// Sequences of which factors are fewer numbers than gradients and such of which they are more, one without a scored
-/// token, and one whose head comes in two pieces.
+/// Sequences of which factors are fewer numbers than gradients and such of which they are more, one without a
+/// scored token, and one whose head comes in two pieces.
 const SHAPES: [(usize, usize); 5] = [(9, 2), (5, 5), (31, 25), (150, 2), (12, 6)];
 
 /// By module the squared length of a gradient, from some of its coordinates.

@@ -1,4 +1,4 @@
-//! Backends by name.
+//! Devices and backends by name.
 
 use std::fmt;
 use std::str::FromStr;
@@ -66,8 +66,8 @@ impl Device {
         BackendError::new(DeviceError::NotBuilt { device: self, feature }.to_string())
     }
 
-    /// Bytes that a weight of a linear layer takes, in all the forms in which it is held; what each output or row has
-    /// besides is not counted.
+    /// Bytes that a weight of a linear layer takes, in all the forms in which it is held; what each output or
+    /// row has besides is not counted.
     pub fn bytes_per_weight(self, compute: ComputePrecision) -> u64 {
         match self {
             // Panels for the forward pass and for the backward.
@@ -81,7 +81,8 @@ impl Device {
         }
     }
 
-    /// The precision where none is asked for: bf16 on a GPU, whose products are many times as fast as those of f32.
+    /// The precision where none is asked for: bf16 on a GPU, whose products are many times as fast as those
+    /// of f32.
     pub fn default_compute(self) -> ComputePrecision {
         match self {
             Device::Cpu | Device::Candle(_) => ComputePrecision::F32,
@@ -236,9 +237,10 @@ impl FromStr for Device {
     }
 }
 
-/// Computes with the backend of a device: `cpu => ...` where it is the CPU, `backend => ...` with any other. A backend
-/// that does not open, or does not compute in the precision, returns what `error` makes of a [`BackendError`] from the
-/// function. A crate that uses this has a feature `cuda` with which it depends on `gstore-cuda`.
+/// Computes with the backend of a device: `cpu => ...` where it is the CPU, `backend => ...` with any other.
+/// A backend that does not open, or does not compute in the precision, returns what `error` makes of a
+/// [`BackendError`] from the function. A crate that uses this has a feature `cuda` with which it depends on
+/// `gstore-cuda`.
 #[macro_export]
 macro_rules! with_backend {
     (($device:expr, $precision:expr), $error:expr, $cpu:ident => $on_cpu:expr, $backend:ident => $on_other:expr $(,)?) => {{

@@ -1,4 +1,4 @@
-//! Limits of what is computed at once, for a device whose memory is too little for all.
+//! Backoff after out-of-memory errors of a device: limits of what is computed at once.
 //!
 //! Invariants
 //! - calls beside each other become fewer first, which changes no bit of what they compute; then batches

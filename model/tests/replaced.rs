@@ -95,7 +95,7 @@ fn check<B: Backend + Clone>(decoder: &Decoder, backend: &B, about: &str) {
     assert!(before != expected, "{about}");
     let replaced = |old, threads| {
         let lent = |param: &Param| Ok(&second[&param.name][..]);
-        let model = Model::of_values(decoder, backend.clone(), old, lent, threads).unwrap();
+        let model = Model::from_values(decoder, backend.clone(), old, lent, threads).unwrap();
         assert!(computed(&model) == expected, "{about}, {threads} threads");
     };
     replaced(None, 1);
@@ -114,7 +114,7 @@ fn weights_are_replaced_on_every_backend() {
     check(folder.decoder(), &Candle::cpu(), "candle");
     let missing =
         |param: &Param| Err(ModelError::MissingTensor { folder: PathBuf::new(), name: param.name.clone() });
-    assert!(Model::of_values(folder.decoder(), Candle::cpu(), None, missing, 2).is_err());
+    assert!(Model::from_values(folder.decoder(), Candle::cpu(), None, missing, 2).is_err());
 }
 
 #[test]

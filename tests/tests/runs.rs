@@ -52,7 +52,8 @@ fn weights_are_read_once_for_registering_and_planning() {
     let mut bytes = fs_err::read(&weights).expect("read");
     *bytes.last_mut().expect("a byte") ^= 1;
     fs_err::write(&weights, bytes).expect("written");
-    let plan = IngestPlan::knowing(&store, request.clone(), &mut bases, &mut Silent).expect("planned");
+    let plan =
+        IngestPlan::with_base_digests(&store, request.clone(), &mut bases, &mut Silent).expect("planned");
     let anew = IngestPlan::new(&store, request, &mut Silent).expect("planned");
     assert_ne!(plan.checkpoints[0].id, anew.checkpoints[0].id);
     let refused = ingest(&store, &plan, &mut Silent, &Cancel::new());

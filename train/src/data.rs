@@ -30,7 +30,7 @@ pub struct DataSubset {
 
 /// Samples as tokens.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct EncodedSamples {
+pub(crate) struct TrainingSamples {
     pub samples: Vec<Sample>,
     /// Number of each in the data: row of the dataset, or place among the records of the files.
     pub rows: Vec<u64>,
@@ -80,15 +80,15 @@ fn content_bytes(content: &Content) -> u64 {
 /// Reads, chooses and encodes samples.
 ///
 /// # Errors
-/// A file or sample that cannot be read, ids or rows that are not there, and options that change no sample of the
-/// source.
+/// A file or sample that cannot be read, ids or rows that are not there, and options that change no sample of
+/// the source.
 pub(crate) fn load(
     source: &SampleSource,
     subset: &DataSubset,
     encoder: &TextEncoder,
     threads: usize,
     cancel: &Cancel,
-) -> Result<EncodedSamples, TrainError> {
+) -> Result<TrainingSamples, TrainError> {
     let DataSubset { rows, ids, share, seed, repeats } = subset;
     let keep = |row: u64, id: &str| {
         rows.as_ref().is_none_or(|rows| rows.contains(row)) && ids.as_ref().is_none_or(|ids| ids.contains(id))
@@ -125,7 +125,7 @@ pub(crate) fn load(
     if let Some(share) = share {
         chosen = random_share(chosen, *share, *seed)?;
     }
-    Ok(EncodedSamples { repeated, texts, ..encode_samples(chosen, encoder, threads, cancel)? })
+    Ok(TrainingSamples { repeated, texts, ..encode_samples(chosen, encoder, threads, cancel)? })
 }
 
 /// Reads and encodes samples that no step is taken on: all of a source.
@@ -138,12 +138,12 @@ pub(crate) fn load_held_out(
     encoder: &TextEncoder,
     threads: usize,
     cancel: &Cancel,
-) -> Result<EncodedSamples, TrainError> {
+) -> Result<TrainingSamples, TrainError> {
     let (mut all, number) = source.read(Reading::Whole, &|_, _| true, cancel)?;
     check_records(source, number)?;
     let texts = TextSizes::of(&all);
     let repeated = leave_out_repeated(source, &mut all, repeats, "the held-out loss would count each twice")?;
-    Ok(EncodedSamples { repeated, texts, ..encode_samples(all, encoder, threads, cancel)? })
+    Ok(TrainingSamples { repeated, texts, ..encode_samples(all, encoder, threads, cancel)? })
 }
 
 /// An error if files have no record.
@@ -163,9 +163,9 @@ fn encode_samples(
     encoder: &TextEncoder,
     threads: usize,
     cancel: &Cancel,
-) -> Result<EncodedSamples, TrainError> {
+) -> Result<TrainingSamples, TrainError> {
     let chosen = in_blocks(chosen, encoder, threads, cancel)?;
-    let mut samples = EncodedSamples::default();
+    let mut samples = TrainingSamples::default();
     let encoded = encode_each(&chosen, |sample| encoder.encode(&sample.content), threads, cancel)?;
     for (encoded, TextSample { row, .. }) in encoded.into_iter().zip(&chosen) {
         samples.truncated += usize::from(encoded.truncated);
@@ -269,7 +269,7 @@ mod tests {
         contents: Vec<Content>,
         subset: &DataSubset,
         text: &TextOptions,
-    ) -> Result<EncodedSamples, TrainError> {
+    ) -> Result<TrainingSamples, TrainError> {
         let model = Path::new(env!("CARGO_MANIFEST_DIR")).join("../demo/model");
         let encoder = text.encoder(&model).unwrap();
         load(&SampleSource::Given(contents), subset, &encoder, 1, &Cancel::new())

@@ -186,17 +186,17 @@ pub enum TrainError {
 
 impl TrainError {
     /// What is not finite after `step` steps.
-    pub(crate) fn after(step: u64, what: &str, value: f64) -> Self {
+    pub(crate) fn not_finite_after(step: u64, what: &str, value: f64) -> Self {
         TrainError::NotFinite { found: format!("after step {step} {what}"), value, last: String::new() }
     }
 
     /// What is not finite before a weight was changed.
-    pub(crate) fn before_any(found: String, value: f64) -> Self {
+    pub(crate) fn not_finite_before_training(found: String, value: f64) -> Self {
         TrainError::Unsound { found, value, model: NOT_NUMBERS.to_owned() }
     }
 
     /// The same with the table of the model that training begins with, if it is at fault; none from scratch.
-    pub(crate) fn of_model(self, base: Option<&ModelFolder>) -> Self {
+    pub(crate) fn with_base_table(self, base: Option<&ModelFolder>) -> Self {
         match (self, base) {
             (TrainError::Unsound { found, value, .. }, Some(base)) => {
                 TrainError::Unsound { found, value, model: unsound_model(base) }
@@ -206,7 +206,7 @@ impl TrainError {
     }
 
     /// The same with what is there and what to do, if the disk is full.
-    pub(crate) fn on_full(self, safe: impl FnOnce() -> String) -> Self {
+    pub(crate) fn with_disk_full_hint(self, safe: impl FnOnce() -> String) -> Self {
         match is_of_full_disk(&self) {
             true => TrainError::Full { safe: safe(), source: Box::new(self) },
             false => self,

@@ -83,8 +83,8 @@ pub fn forecast(
     )
 }
 
-/// Reads what a training reads but the values of its model, and computes nothing. Nothing is written, and what its output
-/// folder has is not looked at.
+/// Reads what a training reads but the values of its model, and computes nothing. Nothing is written, and
+/// what its output folder has is not looked at.
 ///
 /// # Errors
 /// As [`crate::run`], before its first step.

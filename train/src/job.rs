@@ -54,7 +54,8 @@ pub fn run(
     cancel: &Cancel,
 ) -> Result<TrainOutcome, TrainError> {
     let device = request.compute.device;
-    // Threads of the CPU backend keep the memory of their activations from step to step. Candle has threads of its own.
+    // Threads of the CPU backend keep the memory of their activations from step to step. Candle has threads
+    // of its own.
     with_backend!(
         (device, request.compute.precision), TrainError::from,
         cpu => {
@@ -231,7 +232,7 @@ impl<'a, B: MultiDevice> Job<'a, B> {
         let Some(loss) = self.trainer.evaluate(held_out, &Cancel::new())? else { return Ok(()) };
         if !loss.is_finite() {
             let what = "the loss of the held-out samples";
-            return Err(TrainError::after(taken, what, loss));
+            return Err(TrainError::not_finite_after(taken, what, loss));
         }
         let line = EvaluationLoss { step: taken, epoch: steps.epoch(taken), loss };
         self.evaluations.push(line);

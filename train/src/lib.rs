@@ -7,7 +7,8 @@
 //! - [`Trainer`] takes steps; `checkpoint` writes what torch, PEFT and transformers open, and reads it again
 //! - [`daunce`] trains perturbed copies of one model, whose losses tell rows of influence
 //! - [`run`] is the whole job: [`TrainRequest`], data, steps, checkpoints, resumption; [`forecast()`] tells
-//!   what it takes, [`check()`] what it would be refused for, [`merge()`] makes a model of an adapter and its base
+//!   what it takes, [`check()`] what it would be refused for, [`merge()`] makes a model of an adapter and its
+//!   base
 //!
 //! Invariants
 //! - bits depend on the request and the data alone: not on threads, nor on how many devices of one model
@@ -60,7 +61,6 @@ pub use lora::LoraChoice;
 pub use merge::{adapter_base, is_merged, merge};
 pub use observer::{SilentObserver, TrainObserver};
 pub use optimizer::{AdamW, Optimizer, OptimizerKind, Sgd, TensorState};
-pub use order::{LeftoverBatches, SampleOrder, StepPlan};
 pub use parameters::Parameters;
 pub use register::register;
 pub use request::{

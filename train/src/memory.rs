@@ -36,7 +36,7 @@ const PROCESS: u64 = 48 << 20;
 const OF_VOCABULARY: u64 = 400;
 
 /// Sizes that decide the memory.
-pub(crate) struct MemorySizes<'a> {
+pub(crate) struct TrainingSizes<'a> {
     pub decoder: &'a Decoder,
     /// Devices that compute, each of which has the model.
     pub devices: usize,
@@ -57,10 +57,10 @@ pub(crate) struct MemorySizes<'a> {
     pub encoding: u64,
 }
 
-impl MemorySizes<'_> {
+impl TrainingSizes<'_> {
     /// What is kept and how many threads run: all of it, unless that is more than `most` bytes.
     pub fn plan(&self, keep: SavedActivations, threads: usize, most: Option<u64>) -> MemoryPlan {
-        let present = self.of_process();
+        let present = self.process_bytes();
         let of = |keep, threads| MemoryPlan { keep, threads, bytes: self.bytes(keep, threads), present };
         let mut plan = of(keep, threads.max(self.devices));
         let fits = |plan: &MemoryPlan| most.is_none_or(|most| plan.bytes <= most);
@@ -76,39 +76,39 @@ impl MemorySizes<'_> {
     /// How many copies, of `models`, can be trained at once: a thread for each at least, and not more than
     /// `most` bytes; one in any case. They share the weights of their starting point.
     pub fn copies(&self, keep: SavedActivations, threads: usize, models: usize, most: Option<u64>) -> usize {
-        let fits = |copies: &usize| most.is_none_or(|most| self.of_copies(keep, threads, *copies) <= most);
+        let fits = |copies: &usize| most.is_none_or(|most| self.copies_bytes(keep, threads, *copies) <= most);
         (1..=models.min(threads).max(1)).rev().find(fits).unwrap_or(1)
     }
 
     /// Bytes at the peak with so many copies at once.
-    pub fn of_copies(&self, keep: SavedActivations, threads: usize, copies: usize) -> u64 {
+    pub fn copies_bytes(&self, keep: SavedActivations, threads: usize, copies: usize) -> u64 {
         // Logits of the starting point next to their own.
         let logits = 4 * HEAD_ROWS as u64 * self.decoder.vocab_size as u64;
-        let of_threads = threads as u64 * (self.of_thread(keep) + logits);
-        let own_model = if self.is_full { self.of_model() } else { 0 };
-        let of_copies = copies as u64 * (self.of_training(1) + own_model);
-        self.of_process() + self.encoding.max(self.of_models() + of_threads + of_copies)
+        let of_threads = threads as u64 * (self.thread_bytes(keep) + logits);
+        let own_model = if self.is_full { self.model_bytes() } else { 0 };
+        let of_copies = copies as u64 * (self.training_bytes(1) + own_model);
+        self.process_bytes() + self.encoding.max(self.models_bytes() + of_threads + of_copies)
     }
 
     fn bytes(&self, keep: SavedActivations, threads: usize) -> u64 {
-        let of_threads = threads as u64 * self.of_thread(keep);
-        let of_training = self.of_training(self.devices);
-        let training = self.of_models() + of_training + self.of_checkpoint() + of_threads;
-        self.of_process() + self.encoding.max(training)
+        let of_threads = threads as u64 * self.thread_bytes(keep);
+        let of_training = self.training_bytes(self.devices);
+        let training = self.models_bytes() + of_training + self.checkpoint_bytes() + of_threads;
+        self.process_bytes() + self.encoding.max(training)
     }
 
     /// Bytes that are there from the beginning to the end.
-    fn of_process(&self) -> u64 {
+    fn process_bytes(&self) -> u64 {
         PROCESS + OF_VOCABULARY * self.decoder.vocab_size as u64 + self.samples
     }
 
     /// Bytes of the models that are computed with, one on each device.
-    fn of_models(&self) -> u64 {
-        self.devices as u64 * self.of_model()
+    fn models_bytes(&self) -> u64 {
+        self.devices as u64 * self.model_bytes()
     }
 
     /// Bytes of one of them. An embedding that is also the head is there as both.
-    fn of_model(&self) -> u64 {
+    fn model_bytes(&self) -> u64 {
         let of_param = |param: &Param| {
             let of_value = match &param.role {
                 TensorRole::Weight(_) => self.packed,
@@ -122,21 +122,21 @@ impl MemorySizes<'_> {
 
     /// Bytes of what is trained on some devices: values, gradients and what the optimizer keeps; of LoRA
     /// factors also their packed forms on each device, and a copy while they are packed.
-    fn of_training(&self, devices: usize) -> u64 {
+    fn training_bytes(&self, devices: usize) -> u64 {
         let factors = if self.is_full { 0 } else { devices as u64 * (4 + self.packed) };
         (8 + self.state + factors) * self.trained
     }
 
-    /// Bytes that the end of a training takes in addition: the gradient of the samples that it learned from last, and
-    /// after it a copy of all moments that files hold transposed.
-    fn of_checkpoint(&self) -> u64 {
+    /// Bytes that the end of a training takes in addition: the gradient of the samples that it learned from
+    /// last, and after it a copy of all moments that files hold transposed.
+    fn checkpoint_bytes(&self) -> u64 {
         let transposed = |param: &&Param| self.is_full && param.transposed;
         let transposed: u64 = self.decoder.params.iter().filter(transposed).map(values).sum();
         (4 * self.trained).max(self.state.max(4) * transposed)
     }
 
     /// Bytes of a thread: activations of its piece, gradients of a layer, logits.
-    fn of_thread(&self, keep: SavedActivations) -> u64 {
+    fn thread_bytes(&self, keep: SavedActivations) -> u64 {
         let decoder = self.decoder;
         let width = |kind| decoder.linear_shape(LinearId::Layer { layer: 0, kind })[0] as u64;
         let hidden = decoder.hidden_size as u64;
@@ -147,9 +147,11 @@ impl MemorySizes<'_> {
             SavedActivations::All => layers * layer,
             SavedActivations::Inputs => layers * hidden + layer,
         };
-        // What LoRA factors make of inputs and of gradients: each rank has more trained values than hidden ones.
+        // What LoRA factors make of inputs and of gradients: each rank has more trained values than hidden
+        // ones.
         let factors = if self.is_full { 0 } else { 2 * self.trained / hidden.max(1) };
-        // The layer at work, forward or backward, and rounded inputs and outputs of a weight whose gradient is summed.
+        // The layer at work, forward or backward, and rounded inputs and outputs of a weight whose gradient
+        // is summed.
         let rounded = if self.is_full { hidden + inner } else { 0 };
         let working = 4 * hidden + 2 * query + 3 * inner + rounded;
         let gradients = match self.is_full {

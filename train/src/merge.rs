@@ -68,7 +68,7 @@ pub fn merge(model: &Path, adapter: &Path, output: &Path) -> Result<(), TrainErr
     })
     .map_err(|error| {
         let again = "what was unfinished is removed; free some space there and run the same command again";
-        error.on_full(|| again.to_owned())
+        error.with_disk_full_hint(|| again.to_owned())
     })
 }
 

@@ -3,9 +3,9 @@
 use crate::error::TrainError;
 use crate::random::RandomStream;
 
-/// The samples of every step.
-#[derive(Debug, Clone, PartialEq)]
-pub enum SampleOrder {
+/// The order in which a training goes through its samples.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum SampleOrder {
     /// Each epoch in its own order.
     Shuffled {
         /// Of the orders.
@@ -13,13 +13,11 @@ pub enum SampleOrder {
     },
     /// Each epoch in the order of the data.
     InOrder,
-    /// As listed: step, micro-batch, samples.
-    Given(Vec<Vec<Vec<usize>>>),
 }
 
 /// What becomes of the micro-batches that an epoch leaves over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum LeftoverBatches {
+pub(crate) enum LeftoverBatches {
     /// They are a step of their own.
     Step,
     /// They begin the next epoch's first step, and are left at the end: transformers before 4.46.
@@ -29,10 +27,10 @@ pub enum LeftoverBatches {
 /// Steps that a training takes at most: years of them on any machine.
 const MOST_STEPS: u64 = u32::MAX as u64;
 
-/// A plan over some samples.
+/// The samples of every step.
 #[derive(Debug, Clone, PartialEq)]
-pub struct StepPlan {
-    plan: SampleOrder,
+pub(crate) struct StepPlan {
+    order: SampleOrder,
     samples: usize,
     micro: usize,
     accumulate: usize,
@@ -49,7 +47,7 @@ impl StepPlan {
     /// # Errors
     /// Nothing to train on, no step, or more steps than there are numbers of 32 bits.
     pub fn new(
-        plan: SampleOrder,
+        order: SampleOrder,
         samples: usize,
         (micro, accumulate): (usize, usize),
         leftover: LeftoverBatches,
@@ -62,15 +60,14 @@ impl StepPlan {
         if micro == 0 || accumulate == 0 {
             return Err(TrainError::Option("a step needs at least one sample and one micro-batch".into()));
         }
-        let may_span = !matches!(plan, SampleOrder::Given(_)) && samples.div_ceil(micro) > accumulate;
+        let may_span = samples.div_ceil(micro) > accumulate;
         let leftover = if may_span { leftover } else { LeftoverBatches::Step };
-        let mut steps = StepPlan { plan, samples, micro, accumulate, leftover, total: 0, cached: None };
+        let mut steps = StepPlan { order, samples, micro, accumulate, leftover, total: 0, cached: None };
         let of_epochs = (epochs * steps.per_epoch() as f64).ceil();
-        steps.total = match (&steps.plan, max_steps) {
-            (SampleOrder::Given(list), _) => list.len() as u64,
-            (_, Some(steps)) => steps,
-            (_, None) if of_epochs.is_finite() && of_epochs >= 0.0 => of_epochs as u64,
-            (_, None) => 0,
+        steps.total = match max_steps {
+            Some(steps) => steps,
+            None if of_epochs.is_finite() && of_epochs >= 0.0 => of_epochs as u64,
+            None => 0,
         };
         match steps.total {
             0 => Err(TrainError::Option(format!("{epochs} epochs are no step"))),
@@ -91,10 +88,9 @@ impl StepPlan {
 
     /// Steps of an epoch, those that are begun in it where micro-batches are carried.
     pub fn per_epoch(&self) -> u64 {
-        match &self.plan {
-            SampleOrder::Given(list) => list.len() as u64,
-            _ if self.leftover == LeftoverBatches::Carried => (self.micro_batches() / self.accumulate) as u64,
-            _ => self.micro_batches().div_ceil(self.accumulate) as u64,
+        match self.leftover {
+            LeftoverBatches::Carried => (self.micro_batches() / self.accumulate) as u64,
+            LeftoverBatches::Step => self.micro_batches().div_ceil(self.accumulate) as u64,
         }
     }
 
@@ -117,8 +113,8 @@ impl StepPlan {
         }
     }
 
-    /// Whether what is done every so many steps, or after each epoch, is done after `taken` of them; after the last
-    /// it always is.
+    /// Whether what is done every so many steps, or after each epoch, is done after `taken` of them; after
+    /// the last it always is.
     pub fn is_due(&self, every: Option<u64>, taken: u64) -> bool {
         taken == self.total
             || every.map_or_else(|| self.ends_epoch(taken), |every| taken.is_multiple_of(every))
@@ -135,9 +131,6 @@ impl StepPlan {
 
     /// The micro-batches of step `step`, counted from 0.
     pub fn batch(&mut self, step: u64) -> Vec<Vec<usize>> {
-        if let SampleOrder::Given(list) = &self.plan {
-            return list.get(step as usize).cloned().unwrap_or_default();
-        }
         let (of_epoch, of_step) = (self.micro_batches() as u64, self.accumulate as u64);
         let numbers = match self.leftover {
             LeftoverBatches::Carried => step.saturating_mul(of_step)..(step + 1).saturating_mul(of_step),
@@ -157,11 +150,11 @@ impl StepPlan {
 
     fn order(&mut self, epoch: u64) -> &[usize] {
         if self.cached.as_ref().is_none_or(|(cached, _)| *cached != epoch) {
-            let order = match self.plan {
+            let order = match self.order {
                 SampleOrder::Shuffled { seed } => {
                     RandomStream::new(seed, "order of samples", epoch).order(self.samples)
                 }
-                _ => (0..self.samples).collect(),
+                SampleOrder::InOrder => (0..self.samples).collect(),
             };
             self.cached = Some((epoch, order));
         }
@@ -192,8 +185,8 @@ mod tests {
         assert_eq!(steps.batch(2).iter().map(Vec::len).collect::<Vec<_>>(), [4, 3]);
     }
 
-    /// less.md, 3.2: transformers 4.36.2 saves LESS's warm-up of 13,533 samples, 32 micro-batches of one of them a step,
-    /// after these steps.
+    /// less.md, 3.2: transformers 4.36.2 saves LESS's warm-up of 13,533 samples, 32 micro-batches of one of
+    /// them a step, after these steps.
     #[test]
     fn micro_batches_that_an_epoch_leaves_over_are_carried() {
         let mut steps = StepPlan::new(

@@ -1,4 +1,4 @@
-//! Packing: short samples put together into sequences of about equally many tokens.
+//! Sequence packing: short samples put together into sequences of about equally many tokens.
 //!
 //! A sequence only says which samples count as one in a micro-batch: each keeps its own positions, and
 //! attention does not cross from one to the next.

@@ -176,8 +176,8 @@ impl<B: Backend + Clone> Parameters<B> {
     }
 
     /// All tensors of a model that no one has trained: weights and tables normal with deviation `deviation`,
-    /// norms one, biases zero. GPT-2's weights that add to the hidden states have less, as transformers begins them:
-    /// the deviation over the root of how many they are (Radford et al. 2019, 2.3).
+    /// norms one, biases zero. GPT-2's weights that add to the hidden states have less, as transformers
+    /// begins them: the deviation over the root of how many they are (Radford et al. 2019, 2.3).
     pub fn random(
         decoder: &Decoder,
         deviation: f64,
@@ -253,7 +253,7 @@ impl<B: Backend + Clone> Parameters<B> {
                 let threads = threads / self.backends.len();
                 let pack = |(backend, old): (B, Option<Model<B>>)| {
                     let threads = if backend.on_host() { threads.max(1) } else { 1 };
-                    Model::of_values(decoder, backend, old, values, threads)
+                    Model::from_values(decoder, backend, old, values, threads)
                 };
                 let mut old = std::mem::take(&mut self.models).into_iter();
                 let replaced = self.backends.iter().map(|backend| (backend.clone(), old.next()));

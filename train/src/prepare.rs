@@ -6,9 +6,9 @@ use gstore_model::architectures::Decoder;
 use gstore_model::weights::{AdaptedWeight, Adapter, ModelFolder};
 
 use crate::checkpoint::{check_config, lora_dropout, model_config};
-use crate::data::{EncodedSamples, TextSizes, load, load_held_out};
+use crate::data::{TextSizes, TrainingSamples, load, load_held_out};
 use crate::error::TrainError;
-use crate::memory::{MemoryPlan, MemorySizes, trained_values};
+use crate::memory::{MemoryPlan, TrainingSizes, trained_values};
 use crate::observer::TrainObserver;
 use crate::order::{LeftoverBatches, StepPlan};
 use crate::packing::sequences;
@@ -77,9 +77,9 @@ impl PreparedTraining {
         if let Some(note) = encoder.check_vocabulary(decoder.vocab_size)? {
             observer.note(&note);
         }
-        let EncodedSamples { samples, rows, texts, .. } =
+        let TrainingSamples { samples, rows, texts, .. } =
             samples(&request, &encoder, &decoder, observer, cancel)?;
-        let EncodedSamples { samples: held_out, texts: more, .. } =
+        let TrainingSamples { samples: held_out, texts: more, .. } =
             load_held_out_samples(&request, &encoder, &decoder, observer, cancel)?;
         let batching = &request.batching;
         let sequences = batching.packing.then(|| {
@@ -146,7 +146,7 @@ impl PreparedTraining {
     /// Bytes at the peak with so many copies at once, about.
     pub fn memory_of_copies(&self, copies: usize) -> Result<u64, TrainError> {
         let compute = &self.request.compute;
-        Ok(self.sizes()?.of_copies(compute.keep, compute.threads, copies))
+        Ok(self.sizes()?.copies_bytes(compute.keep, compute.threads, copies))
     }
 
     /// An error where the host has less memory than the training takes at its peak.
@@ -175,14 +175,14 @@ impl PreparedTraining {
         }
     }
 
-    fn sizes(&self) -> Result<MemorySizes<'_>, TrainError> {
+    fn sizes(&self) -> Result<TrainingSizes<'_>, TrainError> {
         let compute = &self.request.compute;
         let all = || self.samples.iter().chain(&self.held_out);
         let tokens: usize = all().map(|sample| sample.ids.len()).sum();
         let TextSizes { number, bytes, longest } = self.texts;
         // A text that is cut into blocks is there with them.
         let texts = if self.request.batching.text.block.is_some() { 2 * bytes } else { bytes };
-        Ok(MemorySizes {
+        Ok(TrainingSizes {
             decoder: &self.decoder,
             devices: compute.devices(),
             trained: self.trained_values()?,
@@ -237,8 +237,8 @@ const OF_SAMPLE: u64 = 96;
 /// Bytes of a record without its text.
 const OF_RECORD: u64 = 256;
 
-/// Bytes that a tokenizer takes for each one of a text: where every byte came from, before and after its normalisation,
-/// and the tokens with their places.
+/// Bytes that a tokenizer takes for each one of a text: where every byte came from, before and after its
+/// normalisation, and the tokens with their places.
 const OF_ENCODED_BYTE: u64 = 48;
 
 /// Tokens that no piece of held-out samples has more of.
@@ -256,7 +256,7 @@ fn samples(
     decoder: &Decoder,
     observer: &mut dyn TrainObserver,
     cancel: &Cancel,
-) -> Result<EncodedSamples, TrainError> {
+) -> Result<TrainingSamples, TrainError> {
     let threads = request.compute.threads;
     let loaded = load(&request.data, &request.subset, encoder, threads, cancel)?;
     check(&loaded, decoder)?;
@@ -271,8 +271,8 @@ fn load_held_out_samples(
     decoder: &Decoder,
     observer: &mut dyn TrainObserver,
     cancel: &Cancel,
-) -> Result<EncodedSamples, TrainError> {
-    let Some(evaluation) = &request.evaluation else { return Ok(EncodedSamples::default()) };
+) -> Result<TrainingSamples, TrainError> {
+    let Some(evaluation) = &request.evaluation else { return Ok(TrainingSamples::default()) };
     let (repeats, threads) = (request.subset.repeats, request.compute.threads);
     let loaded = load_held_out(&evaluation.data, repeats, encoder, threads, cancel)?;
     if loaded.samples.is_empty() {
@@ -283,13 +283,13 @@ fn load_held_out_samples(
     Ok(loaded)
 }
 
-fn check(loaded: &EncodedSamples, decoder: &Decoder) -> Result<(), TrainError> {
+fn check(loaded: &TrainingSamples, decoder: &Decoder) -> Result<(), TrainError> {
     loaded.samples.iter().enumerate().try_for_each(|(number, sample)| sample.check(number, decoder))
 }
 
 /// Says what was left out of samples and cut; `noun`: what one of them is called.
-fn note_left_out(loaded: &EncodedSamples, noun: &str, max_length: u32, observer: &mut dyn TrainObserver) {
-    let EncodedSamples { repeated, without_scored, truncated, .. } = loaded;
+fn note_left_out(loaded: &TrainingSamples, noun: &str, max_length: u32, observer: &mut dyn TrainObserver) {
+    let TrainingSamples { repeated, without_scored, truncated, .. } = loaded;
     if *repeated > 0 {
         let repeats = many(*repeated as u64, noun);
         observer.note(&format!("{repeats} left out, as earlier ones have their ids"));

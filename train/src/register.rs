@@ -1,4 +1,4 @@
-//! The run in the store: `gstore ingest --run NAME` finds its checkpoints there.
+//! Registration of a training's checkpoints as a run of the store, where an ingest finds them.
 
 use std::path::{Path, PathBuf};
 

@@ -326,8 +326,8 @@ impl TrainRequest {
         }
     }
 
-    /// Settings that decide the bits of the checkpoints of a training of `total` steps, in addition to the model
-    /// and the data.
+    /// Settings that decide the bits of the checkpoints of a training of `total` steps, in addition to the
+    /// model and the data.
     pub fn identity(&self, total: u64) -> Value {
         let BatchOptions { micro, accumulate, seed, shuffle, packing, text, .. } = &self.batching;
         let StepOptions { optimizer, max_grad_norm, mean, dropout, .. } = &self.steps;

@@ -62,8 +62,8 @@ pub(crate) fn identity(
     Ok((identity, base))
 }
 
-/// An error if weights that are begun with are not those that were written. A checkpoint that is gone on from is
-/// checked as a whole by [`start_digests`].
+/// An error if weights that are begun with are not those that were written. A checkpoint that is gone on from
+/// is checked as a whole by [`start_digests`].
 fn check_weights(request: &TrainRequest) -> Result<(), TrainError> {
     let adapter = match &request.method {
         TrainMethod::Adapter(folder) => Some(folder),
@@ -80,7 +80,8 @@ fn check_base(request: &TrainRequest, base: &BaseDigest) -> Result<(), TrainErro
         return Ok(base.check_trained_on(folder)?);
     }
     let Some(from) = &request.saving.resume_from else { return Ok(()) };
-    // A checkpoint of all weights may be named as the model, too: it has the tokenizer that it was trained with.
+    // A checkpoint of all weights may be named as the model, too: it has the tokenizer that it was trained
+    // with.
     if fs_err::canonicalize(from)? == fs_err::canonicalize(&request.model)? {
         return Ok(());
     }
@@ -137,13 +138,13 @@ fn check_overwritten(request: &TrainRequest, own: &[Checkpoint]) -> Result<(), T
     Ok(())
 }
 
-/// Whether the checkpoints of the output folder are to be removed: those of another training, and of this one if it is
-/// finished. A training that was stopped goes on, as without the permission to overwrite.
+/// Whether the checkpoints of the output folder are to be removed: those of another training, and of this one
+/// if it is finished. A training that was stopped goes on, as without the permission to overwrite.
 ///
 /// # Errors
 /// The folder has checkpoints of another training that are not to be removed, or of another program, or an
-/// empty folder where this one may write a checkpoint; the checkpoint to go on from is to be removed or leaves
-/// no step to take.
+/// empty folder where this one may write a checkpoint; the checkpoint to go on from is to be removed or
+/// leaves no step to take.
 pub(crate) fn check_output(request: &TrainRequest, identity: &Value, total: u64) -> Result<bool, TrainError> {
     check_folder(request)?;
     let (named, own) = (numbered_checkpoints(&request.output)?, checkpoints(&request.output)?);
@@ -222,7 +223,8 @@ pub(crate) fn take_output_folder(
     Ok(OutputFolder { lock, overwrites })
 }
 
-/// What a training starts from: its own last checkpoint unless that is overwritten, else what the request says.
+/// What a training starts from: its own last checkpoint unless that is overwritten, else what the request
+/// says.
 pub(crate) fn start<B: Backend + Clone>(
     request: &TrainRequest,
     overwrites: bool,

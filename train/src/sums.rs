@@ -73,8 +73,8 @@ impl<B: Backend> Default for GradientBuffers<B> {
 }
 
 /// Forms the gradients of a model's own tensors layer by layer, and adds each layer when it is complete and
-/// the piece's turn: of a piece only one layer and the tensors of no layer are in memory. All rows of a piece are
-/// one sum, whatever their samples.
+/// the piece's turn: of a piece only one layer and the tensors of no layer are in memory. All rows of a piece
+/// are one sum, whatever their samples.
 pub(crate) struct PieceSink<'a, B: Backend> {
     layout: &'a GradLayout,
     piece: usize,

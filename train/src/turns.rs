@@ -1,4 +1,4 @@
-//! Turns: pieces that several threads compute are added up in the order of their numbers.
+//! Ordered reduction: pieces that several threads compute are added up in the order of their numbers.
 
 use std::sync::{Condvar, Mutex, PoisonError};
 

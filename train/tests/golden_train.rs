@@ -1,7 +1,7 @@
 //! Promise: training is that of the reference step by step: losses, rates, norms of gradients, parameters.
 //!
-//! Which runs there are, their rows and their files come from the manifest of `golden/train`, and tolerances where it
-//! states some.
+//! Which runs there are, their rows and their files come from the manifest of `golden/train`, and tolerances
+//! where it states some.
 
 use std::path::Path;
 

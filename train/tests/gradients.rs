@@ -13,8 +13,8 @@ use gstore_train::{
 /// Relative error of a central difference in f32 along a tensor's own gradient.
 const TOLERANCE: f64 = 0.03;
 
-/// Error of a central difference in a direction of its own, in parts of what the gradient has in such a direction: its
-/// norm over the root of its length.
+/// Error of a central difference in a direction of its own, in parts of what the gradient has in such a
+/// direction: its norm over the root of its length.
 const OTHERWISE: f64 = 0.05;
 
 /// Length of a step in such a direction.
@@ -69,8 +69,8 @@ fn signs(tensor: &str, len: usize) -> Vec<f64> {
     (0..len).map(|_| sign()).collect()
 }
 
-/// What is wrong with gradients, tensor by tensor: by central differences along each gradient, and along a direction
-/// that does not follow from it, in which a value that is zero by mistake is missing.
+/// What is wrong with gradients, tensor by tensor: by central differences along each gradient, and along a
+/// direction that does not follow from it, in which a value that is zero by mistake is missing.
 fn wrong(name: &str, trainer: &mut Trainer<Cpu>, samples: &[Sample], gradients: &[Vec<f32>]) -> Vec<String> {
     let places: Vec<_> = trainer.parameters.store().places().map(|(s, r)| (s.name.clone(), r)).collect();
     let mut wrong = Vec::new();

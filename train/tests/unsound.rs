@@ -15,8 +15,8 @@ use gstore_train::{
 #[cfg_attr(not(reference_results), ignore = "needs the reference results; set GSTORE_SHARED")]
 fn a_loss_that_is_no_number_stops_and_the_last_good_checkpoint_stays() {
     let Some(world) = World::new() else { return };
-    // The first step of the warm-up has no rate, the next ones spoil the weights: so far that losses are no numbers,
-    // or gradients alone.
+    // The first step of the warm-up has no rate, the next ones spoil the weights: so far that losses are no
+    // numbers, or gradients alone.
     for rate in [1e10, 1e12, 1e14] {
         let mut request = world.request(&format!("diverges-{rate}"), TrainMethod::Full);
         request.steps.learning_rate = rate;

@@ -142,7 +142,8 @@ fn a_step_without_a_scored_token_is_refused() {
     assert!(trainer.optimizer.steps() == 0 && trainer.parameters.store().values() == before);
 }
 
-/// As transformers begins it: GPT-2's weights that add to the hidden states by the root of twice the layers less.
+/// As transformers begins it: GPT-2's weights that add to the hidden states by the root of twice the layers
+/// less.
 #[test]
 fn new_weights_have_the_deviation_of_their_family() {
     let folder = tempfile::tempdir().unwrap();

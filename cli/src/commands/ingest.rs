@@ -127,7 +127,7 @@ fn ingest_dataset(context: &Context, args: &IngestArgs) -> Result<(ExitCode, Val
         return Ok((ExitCode::from(STOPPED), empty_report()));
     }
     let mut reporter = context.reporter();
-    let plan = IngestPlan::knowing(&store, request, &mut bases, &mut reporter)?;
+    let plan = IngestPlan::with_base_digests(&store, request, &mut bases, &mut reporter)?;
     if !plan.is_done() {
         context.check_writable(false)?;
     }

@@ -25,7 +25,7 @@ impl<R: Runtime> Cuda<R> {
             bias.expect(1, width, "bias of a norm")?;
         }
         let groups = form.groups(cols, width)?;
-        let (y, stats) = (self.unspecified(rows, cols)?, self.unspecified(rows, form.kept(groups))?);
+        let (y, stats) = (self.unspecified(rows, cols)?, self.unspecified(rows, form.stat_columns(groups))?);
         let arguments = [
             x.argument(),
             weights.weight.argument(),
@@ -50,7 +50,7 @@ impl<R: Runtime> Cuda<R> {
         let (rows, cols) = x.size();
         let groups = form.groups(cols, width)?;
         grad.expect(rows, cols, "gradient of a norm")?;
-        stats.expect(rows, form.kept(groups), "statistics of a norm")?;
+        stats.expect(rows, form.stat_columns(groups), "statistics of a norm")?;
         Ok(groups)
     }
 

@@ -56,8 +56,8 @@ impl QueryTile {
                 values,
                 first_query: first as u32,
                 queries: (end - first) as u32,
-                from: form.seen(positions[first]).start as u32,
-                to: form.seen(positions[end - 1]).end as u32,
+                from: form.visible_keys(positions[first]).start as u32,
+                to: form.visible_keys(positions[end - 1]).end as u32,
                 key_row,
                 unused: 0,
             }

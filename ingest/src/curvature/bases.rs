@@ -94,11 +94,11 @@ fn blocks(module: &Module, eigen: &Eigen, size: usize, what: &'static str) -> Re
 /// The map of rows to their coordinates in one basis.
 enum BasisMap<B: Backend> {
     Whole(B::Linear),
-    Cut(Vec<BasisBlock<B>>),
+    Cut(Vec<BasisMapBlock<B>>),
 }
 
 /// A block of a basis: its columns of a row, their map, and where the coordinates belong.
-struct BasisBlock<B: Backend> {
+struct BasisMapBlock<B: Backend> {
     columns: ColumnMap,
     map: B::Linear,
     places: ColumnMap,
@@ -110,10 +110,10 @@ impl<B: Backend> BasisMap<B> {
         if blocks.is_whole() {
             return Ok(BasisMap::Whole(backend.pack(basis_weights(eigen, width))?));
         }
-        let of = |block: Range<usize>| -> Result<BasisBlock<B>, BackendError> {
+        let of = |block: Range<usize>| -> Result<BasisMapBlock<B>, BackendError> {
             let vectors = blocks.of(&eigen.vectors, &block);
             let part = Eigen { values: eigen.values[block.clone()].to_vec(), vectors };
-            Ok(BasisBlock {
+            Ok(BasisMapBlock {
                 columns: block_columns(width, &block),
                 map: backend.pack(basis_weights(&part, block.len()))?,
                 places: block_positions(blocks.size(), &block),
@@ -128,7 +128,7 @@ impl<B: Backend> BasisMap<B> {
             BasisMap::Cut(blocks) => blocks,
         };
         let mut all: Option<B::Tensor> = None;
-        for BasisBlock { columns, map, places } in blocks {
+        for BasisMapBlock { columns, map, places } in blocks {
             let turned = backend.linear(map, &backend.map_columns(x, columns)?, None)?;
             let turned = backend.map_columns(&turned, places)?;
             all = Some(match all {

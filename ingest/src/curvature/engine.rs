@@ -90,8 +90,8 @@ impl CurvatureEngine {
         &self.modules
     }
 
-    /// How much is computed at once: who computes a batch that a device has too little memory for does so again, in
-    /// parts. What was handed on of it until then is to be forgotten.
+    /// How much is computed at once: who computes a batch that a device has too little memory for does so
+    /// again, in parts. What was handed on of it until then is to be forgotten.
     pub fn backoff(&self) -> &OomBackoff {
         &self.backoff
     }

@@ -2,7 +2,8 @@
 //!
 //! Invariants
 //! - forms and projections have the bits of the host
-//! - nothing but finished vectors is copied to the host; those of a flat projection are scaled and rounded there
+//! - nothing but finished vectors is copied to the host; those of a flat projection are scaled and rounded
+//!   there
 
 use std::ops::Range;
 
@@ -221,7 +222,8 @@ impl<R: Runtime> DeviceFeatures<Cuda<R>> for CudaFeatures<R> {
     }
 }
 
-/// Bytes of the signs of some parts; none where a projection has no such signs, or a part more than a kernel can count.
+/// Bytes of the signs of some parts; none where a projection has no such signs, or a part more than a kernel
+/// can count.
 fn flat_bytes(flat: &FlatProjector, parts: &[Range<usize>]) -> Option<usize> {
     let (_, width) = flat.sparse_signs(0..0)?;
     let of_part = |part: &Range<usize>| {

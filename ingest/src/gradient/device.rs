@@ -1,4 +1,5 @@
-//! Features of a batch while gradients are added to them: on the host, or on the device that has the gradients.
+//! Features of a batch while gradients are added to them: on the host, or on the device that has the
+//! gradients.
 
 use std::ops::Range;
 
@@ -30,8 +31,8 @@ pub trait DeviceFeatures<B: Backend>: Send + Sync + Sized {
     /// The vectors of a batch, on the device.
     type Sums;
 
-    /// Brings features to the device; none if the host has to compute them. Gradients are summed in these parts of the
-    /// concatenated gradient.
+    /// Brings features to the device; none if the host has to compute them. Gradients are summed in these
+    /// parts of the concatenated gradient.
     fn prepare(
         backend: &B,
         features: &GradFeatures,
@@ -122,8 +123,8 @@ pub(super) enum BatchVectors<'a, B: GradientBackend> {
 }
 
 impl<B: GradientBackend> BatchVectors<'_, B> {
-    /// Forms and projects finished tensors, `places` of every vector of `width` values: by sample, then in the order
-    /// of the places.
+    /// Forms and projects finished tensors, `places` of every vector of `width` values: by sample, then in
+    /// the order of the places.
     pub fn add_formed(
         &mut self,
         backend: &B,
@@ -151,7 +152,8 @@ impl<B: GradientBackend> BatchVectors<'_, B> {
         Ok(())
     }
 
-    /// Turns what was accumulated from factors into the modules' coordinates of each sample's vector of form `plain`.
+    /// Turns what was accumulated from factors into the modules' coordinates of each sample's vector of form
+    /// `plain`.
     pub fn add_factored(
         &mut self,
         backend: &B,
@@ -173,8 +175,8 @@ impl<B: GradientBackend> BatchVectors<'_, B> {
         Ok(())
     }
 
-    /// Zeros for the squared lengths of gradients that are projected from factors, where they are wanted: no device
-    /// computes the features that want them.
+    /// Zeros for the squared lengths of gradients that are projected from factors, where they are wanted: no
+    /// device computes the features that want them.
     pub fn no_energies(&self) -> Option<GradientEnergies> {
         match self {
             BatchVectors::Host(sums) => sums.no_energies(),
@@ -190,7 +192,8 @@ impl<B: GradientBackend> BatchVectors<'_, B> {
     }
 }
 
-/// Gradients of adapters, `width` values each, whose rows of fused modules are put where they belong, on the host.
+/// Gradients of adapters, `width` values each, whose rows of fused modules are put where they belong, on the
+/// host.
 pub(super) fn reordered_gradients<'a, B: Backend>(
     backend: &B,
     rows: &'a mut B::Rows,

@@ -1,4 +1,5 @@
-//! Squared lengths of whole gradients, by sample and module, to compare with those of their blocks in an eigenbasis.
+//! Squared lengths of whole gradients, by sample and module, to compare with those of their blocks in an
+//! eigenbasis.
 
 use std::ops::Range;
 
@@ -64,8 +65,8 @@ pub(super) fn squares(values: &[f32]) -> f64 {
 /// Inputs, gradients of outputs, and the rows of each sample.
 pub(super) type PieceFactors<T> = (T, T, Vec<Range<usize>>);
 
-/// Factors of a map that come in pieces of a batch, in the order of its rows: a sample's gradient is that of all of its
-/// pieces together.
+/// Factors of a map that come in pieces of a batch, in the order of its rows: a sample's gradient is that of
+/// all of its pieces together.
 #[derive(Default)]
 pub(super) struct HeadPieces {
     inputs: Vec<f32>,

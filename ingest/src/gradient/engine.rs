@@ -61,8 +61,8 @@ impl Engine {
         Engine::with(source.clone(), backend, options, features.map(Arc::new))
     }
 
-    /// The same files on another device, read again. The two share what the host has of the projection and of the
-    /// optimizer's moments.
+    /// The same files on another device, read again. The two share what the host has of the projection and of
+    /// the optimizer's moments.
     ///
     /// # Errors
     /// As [`Engine::load`].
@@ -161,8 +161,8 @@ impl Engine {
         &self.backoff
     }
 
-    /// Runs a batch and hands each sample's results to `out`, in batch order. One that a device has too little memory
-    /// for is computed in parts.
+    /// Runs a batch and hands each sample's results to `out`, in batch order. One that a device has too
+    /// little memory for is computed in parts.
     ///
     /// Memory is linear in the batch's tokens, plus for each sample its adapter's gradient, or that of one
     /// layer and the tensors of no layer.

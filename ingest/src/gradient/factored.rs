@@ -160,7 +160,8 @@ pub(super) struct FactorSink<'a, B: Backend> {
 }
 
 impl<B: Backend> FactorSink<'_, B> {
-    /// Adds the squared lengths of the gradients of a module's map; those of the head when all of its pieces are there.
+    /// Adds the squared lengths of the gradients of a module's map; those of the head when all of its pieces
+    /// are there.
     fn add_energies(
         &mut self,
         backend: &B,

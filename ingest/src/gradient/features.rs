@@ -199,8 +199,8 @@ impl<'a> Accumulator<'a> {
         &self.sound[sample * count..(sample + 1) * count]
     }
 
-    /// For each module the length of what its block leaves out of a sample's gradient, and of all of it. Nothing where
-    /// that is not wanted.
+    /// For each module the length of what its block leaves out of a sample's gradient, and of all of it.
+    /// Nothing where that is not wanted.
     pub(super) fn residual(&self, sample: usize) -> Vec<f32> {
         let GradFeatures { forms, projector, .. } = self.features;
         let plain = forms.iter().position(|form| *form == GradForm::Plain);

@@ -126,7 +126,8 @@ impl AdamParams {
         (1.0 - self.b1) / ((1.0 - self.b2) * (1.0 - self.b1 * self.b1 / self.b2)).sqrt()
     }
 
-    /// Of the first and of the second moment what the old one and what the gradient or its square are multiplied by.
+    /// Of the first and of the second moment what the old one and what the gradient or its square are
+    /// multiplied by.
     pub(super) fn factors(&self) -> [[f32; 2]; 2] {
         let [m, v] = match self.bias_correction {
             BiasCorrection::None => [1.0, 1.0],

@@ -61,8 +61,8 @@ impl<B: GradientBackend> GradientSource<B> {
         tensors: &[TensorSpec],
     ) -> Result<Option<B::Features>, BackendError> {
         match (self, &features.projector) {
-            // A flat projection sums over the bounds of an adapter's tensors: they are one part, whose rows stay where
-            // they are.
+            // A flat projection sums over the bounds of an adapter's tensors: they are one part, whose rows
+            // stay where they are.
             (GradientSource::Adapter { factors, .. }, Projector::Flat(_)) if !factors.orders.is_empty() => {
                 Ok(None)
             }

@@ -36,7 +36,8 @@ impl EnsembleColumn {
 }
 
 impl LossOffsets {
-    /// What is stored of a loss: its difference to the row's offset, or nothing (NaN) where no token is scored.
+    /// What is stored of a loss: its difference to the row's offset, or nothing (NaN) where no token is
+    /// scored.
     ///
     /// # Errors
     /// A loss that is not a number.

@@ -10,13 +10,13 @@ use gstore_model::PackedSample;
 
 /// The vectors of one row, one for each feature of the checkpoint, in one buffer.
 #[derive(Debug, Clone)]
-pub struct RowVectors {
+pub struct FeatureVectors {
     values: Vec<f32>,
     ends: Vec<usize>,
     flags: Vec<RowFlags>,
 }
 
-impl RowVectors {
+impl FeatureVectors {
     /// Flags of the vector of feature `i`, in addition to those of the row's tokens.
     pub fn flags(&self, i: usize) -> RowFlags {
         self.flags[i]
@@ -39,9 +39,9 @@ pub struct ComputedRow {
     /// What the row's tokens say.
     pub flags: RowFlags,
     /// One for each feature.
-    pub vectors: RowVectors,
-    /// The first of the model's outputs that is no number, and its value. A gradient is none of them: that of a sample
-    /// may be too long for a sound model, and its vector has a flag.
+    pub vectors: FeatureVectors,
+    /// The first of the model's outputs that is no number, and its value. A gradient is none of them: that of
+    /// a sample may be too long for a sound model, and its vector has a flag.
     pub unsound: Option<(&'static str, f32)>,
 }
 
@@ -84,7 +84,7 @@ impl FeatureComputer {
             done.extend(self.computed(full[sample], &output));
         })?;
         if !empty.is_empty() {
-            let zero = self.of_nothing()?;
+            let zero = self.empty_vectors()?;
             let pos = (self.granularity == Granularity::Token).then_some(0);
             done.extend(empty.iter().map(|entry| ComputedRow {
                 row: entry.row,
@@ -121,7 +121,7 @@ impl FeatureComputer {
 
     /// A sample without any token is no input for the model; it gets what a zero gradient gives, zero
     /// embeddings, and its flag.
-    fn of_nothing(&self) -> Result<RowVectors, IngestError> {
+    fn empty_vectors(&self) -> Result<FeatureVectors, IngestError> {
         let mut vectors = None;
         // Nothing of one unscored token is scored, so its gradient is zero.
         let token = PackedSample::new(&[0], &[false]);
@@ -134,7 +134,7 @@ impl FeatureComputer {
         vectors.ok_or(IngestError::NoResult)
     }
 
-    fn vectors(&self, output: &SampleOutput<'_>) -> RowVectors {
+    fn vectors(&self, output: &SampleOutput<'_>) -> FeatureVectors {
         let mut values = Vec::with_capacity(self.dims.iter().sum());
         let mut ends = Vec::with_capacity(self.dims.len());
         let mut flags = Vec::with_capacity(self.dims.len());
@@ -161,7 +161,7 @@ impl FeatureComputer {
             flags.push(if is_sound { RowFlags::empty() } else { RowFlags::NON_FINITE });
             ends.push(values.len());
         }
-        RowVectors { values, ends, flags }
+        FeatureVectors { values, ends, flags }
     }
 }
 

@@ -1,6 +1,7 @@
 //! The devices that compute an ingest together.
 //!
-//! Invariant: they are all of one sort and model, so that no bit of a row depends on which of them computes it.
+//! Invariant: they are all of one sort and model, so that no bit of a row depends on which of them computes
+//! it.
 
 use gstore_model::{Device, gpu_names};
 

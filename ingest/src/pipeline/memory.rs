@@ -211,7 +211,7 @@ impl MemorySizes<'_> {
     /// Bytes of the weights of all devices, moments and matrices.
     fn shared(&self, request: &IngestRequest) -> u64 {
         let layers = request.device.bytes_per_weight(request.compute);
-        let head = request.device.bytes_per_weight(request.compute.of_products());
+        let head = request.device.bytes_per_weight(request.compute.product_precision());
         let mut weights = 0;
         for param in &self.decoder.params {
             let values = values(&param.shape);
@@ -292,8 +292,8 @@ impl MemorySizes<'_> {
         WorkerBytes { fixed, token, row: bytes(gradient) }
     }
 
-    /// Values that are held to measure whole gradients that are projected from factors: the largest of one sample and
-    /// module, and for each token the factors of the head.
+    /// Values that are held to measure whole gradients that are projected from factors: the largest of one
+    /// sample and module, and for each token the factors of the head.
     fn residual(&self, request: &IngestRequest) -> [u64; 2] {
         if !request.kinds.contains(&Kind::Residual) {
             return [0; 2];

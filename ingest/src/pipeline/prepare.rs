@@ -162,10 +162,11 @@ impl BatchPreparer<'_> {
         let mut encoded = Vec::new();
         for batch in self.samples.scan(&["row", "record"], Some(rows)) {
             let batch = batch?;
-            let is_chosen = |(row, _): &RowRecord<'_>| self.chosen.is_none_or(|rows| rows.contains(*row));
-            let records: Vec<RowRecord<'_>> = columns::rows_and_records(&batch)?.filter(is_chosen).collect();
+            let is_chosen = |(row, _): &StoredRecord<'_>| self.chosen.is_none_or(|rows| rows.contains(*row));
+            let records: Vec<StoredRecord<'_>> =
+                columns::rows_and_records(&batch)?.filter(is_chosen).collect();
             let share = records.len().div_ceil(self.threads.max(1)).max(1);
-            let shares: Vec<&[RowRecord<'_>]> = records.chunks(share).collect();
+            let shares: Vec<&[StoredRecord<'_>]> = records.chunks(share).collect();
             let parts: Vec<Result<Vec<BatchRow>, IngestError>> = std::thread::scope(|scope| {
                 let [first, others @ ..] = &shares[..] else { return Vec::new() };
                 let helpers: Vec<_> =
@@ -191,7 +192,7 @@ impl BatchPreparer<'_> {
     }
 
     /// The samples of one thread's share.
-    fn encode_share(&self, records: &[RowRecord<'_>]) -> Result<Vec<BatchRow>, IngestError> {
+    fn encode_share(&self, records: &[StoredRecord<'_>]) -> Result<Vec<BatchRow>, IngestError> {
         let mut encoded = Vec::with_capacity(records.len());
         for &(row, record) in records {
             if self.cancel.is_raised() {
@@ -208,7 +209,7 @@ impl BatchPreparer<'_> {
 }
 
 /// A row and its record, if it has one.
-type RowRecord<'a> = (u64, Option<&'a [u8]>);
+type StoredRecord<'a> = (u64, Option<&'a [u8]>);
 
 pub(super) mod columns {
     //! Typed access to the columns that the store gives back.

@@ -38,8 +38,8 @@ pub struct IngestRequest {
     pub projection: ProjectionChoice,
     /// What computes, and where.
     pub device: Device,
-    /// More devices of the same sort, each with the model in its memory, which take batches as the first does. They
-    /// change no bit, and are of jobs that compute features.
+    /// More devices of the same sort, each with the model in its memory, which take batches as the first
+    /// does. They change no bit, and are of jobs that compute features.
     pub beside: Vec<Device>,
     /// Precision of the factors of matrix products.
     pub compute: ComputePrecision,
@@ -145,15 +145,15 @@ impl IngestRequest {
         self.limit.is_some() || self.rows.is_some()
     }
 
-    /// The forms of the gradient that its kinds are made from, in their order; the plain one comes last where only
-    /// what a projection leaves out is of it.
+    /// The forms of the gradient that its kinds are made from, in their order; the plain one comes last where
+    /// only what a projection leaves out is of it.
     pub fn forms(&self) -> Vec<GradForm> {
         forms(self.kinds.iter().copied(), self.adam)
     }
 }
 
-/// The forms of the gradient that kinds are made from, in their order. What a projection leaves out is of the plain
-/// one, which comes last where no kind is made from it.
+/// The forms of the gradient that kinds are made from, in their order. What a projection leaves out is of the
+/// plain one, which comes last where no kind is made from it.
 pub fn forms(mut kinds: impl Iterator<Item = Kind> + Clone, adam: AdamParams) -> Vec<GradForm> {
     let mut forms: Vec<GradForm> = kinds.clone().filter_map(|kind| form(kind, adam)).collect();
     if kinds.any(|kind| kind == Kind::Residual) && !forms.contains(&GradForm::Plain) {

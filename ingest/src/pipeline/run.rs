@@ -1,10 +1,10 @@
-//! Runs an ingest: samples -> tokens -> batches -> model -> features -> projection -> segments.
+//! The run of an ingest: samples -> tokens -> batches -> model -> features -> projection -> segments.
 //!
 //! One thread prepares batches, workers run the model, the calling thread writes. Every batch is computed by
-//! one worker alone and written in row order, so the result does not depend on the number of workers, nor on the
-//! devices that these are on. Windows
-//! are sealed one after the other, and what is there of a window every few minutes and when the run is stopped:
-//! what is sealed is never computed again. How often that happens changes files and no value.
+//! one worker alone and written in row order, so the result does not depend on the number of workers, nor on
+//! the devices that these are on. Windows are sealed one after the other, and what is there of a window every
+//! few minutes and when the run is stopped: what is sealed is never computed again. How often that happens
+//! changes files and no value.
 //!
 //! Memory: the weights, for each worker one batch of activations and gradients, at most [`batches_ahead`]
 //! finished batches that wait for their turn, and one window of tokens with the text that is being read.
@@ -52,8 +52,8 @@ pub enum RunEnding {
     Stopped,
 }
 
-/// Computes and seals every missing window of one checkpoint: by workers that are divided among the computers, of which
-/// there is at least one. Returns how many rows were sealed, too.
+/// Computes and seals every missing window of one checkpoint: by workers that are divided among the
+/// computers, of which there is at least one. Returns how many rows were sealed, too.
 ///
 /// # Errors
 /// The first failure in the order of the batches; what was sealed before it stays.

@@ -49,7 +49,7 @@ impl IngestPlan {
         if request.is_partial() {
             return Err(IngestError::LimitedShard);
         }
-        let snapshot = shard.planned_on(store)?;
+        let snapshot = shard.base_snapshot(store)?;
         let part = ShardPlan::new(Arc::clone(&snapshot), &request.dataset, shard.shard, &shard.out)?;
         let mut plan = Self::at(snapshot, request, progress)?;
         plan.rows = part.rows().clone();
@@ -62,7 +62,7 @@ impl ShardRequest {
     ///
     /// # Errors
     /// A snapshot that is not there; a folder that cannot be read.
-    pub fn planned_on(&self, store: &Store) -> Result<Arc<Snapshot>, IngestError> {
+    pub fn base_snapshot(&self, store: &Store) -> Result<Arc<Snapshot>, IngestError> {
         let begun = store.shard_note(&self.out)?.map(|note| note.snapshot);
         match (&self.snapshot, begun) {
             (Some(name), _) => Ok(store.snapshot_named(name)?),

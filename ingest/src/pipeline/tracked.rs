@@ -155,7 +155,8 @@ fn is_same_shape(tuned: &Decoder, base: &Decoder) -> bool {
     sizes(tuned) == sizes(base)
 }
 
-/// How many positions a model has a table of, which may have no weights yet; none if it can go on as far as one likes.
+/// How many positions a model has a table of, which may have no weights yet; none if it can go on as far as
+/// one likes.
 ///
 /// # Errors
 /// A folder that is no model.

@@ -131,8 +131,8 @@ impl FlatProjector {
         }
     }
 
-    /// Of `sjlt` the entries of coordinates `range`, for devices that have a table of their own: of each the row and,
-    /// in the highest bit, the sign of its non-zeros, and how many a coordinate has.
+    /// Of `sjlt` the entries of coordinates `range`, for devices that have a table of their own: of each the
+    /// row and, in the highest bit, the sign of its non-zeros, and how many a coordinate has.
     ///
     /// # Panics
     /// If the coordinates are not all below [`Self::inputs`].

@@ -32,9 +32,9 @@ mod text;
 pub use error::ProjectionError;
 pub use factored::{
     FactoredProjector, KURTOSIS_LIMIT, OutFactors, PostProjection, ProjectionNoise, ProjectionRoute,
-    ProjectionSummary, choose, explain, kurtosis, noise, table_bytes,
+    ProjectionSummary, explain, kurtosis, noise,
 };
-pub(crate) use factored::{NOMINAL_TOKENS, choose_module};
+pub(crate) use factored::{NOMINAL_TOKENS, choose_module, table_bytes};
 pub use flat::FlatProjector;
 pub(crate) use flat::TABLE_BUDGET;
 pub use kind::{DEFAULT_MODULE_DIM, ProjectionKind};

@@ -4,8 +4,9 @@ use gstore_curvature::{Module, ModuleFactors, product};
 
 use super::folder::{Case, Checks};
 
-/// Compares what the reference has of a case's factors, which are in step with their modules. Of eigenvalues of EK-FAC
-/// those of single pairs of directions are compared for the modules whose eigenvectors are `stored` ones.
+/// Compares what the reference has of a case's factors, which are in step with their modules. Of eigenvalues
+/// of EK-FAC those of single pairs of directions are compared for the modules whose eigenvectors are `stored`
+/// ones.
 pub fn check_factors(
     modules: &[Module],
     case: &Case,

@@ -1,4 +1,4 @@
-//! The inputs of an attention.
+//! Operands of packed attention.
 
 use super::{AttentionDropout, AttentionForm, AttentionPlan, BackendError, check};
 

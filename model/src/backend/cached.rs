@@ -1,4 +1,4 @@
-//! Attention of sequences that grow, over keys and values that a backend keeps.
+//! Operands of attention over a key-value cache that a backend keeps.
 
 use super::forms::{AttentionForm, BackendError, CacheSpan, check};
 

@@ -23,8 +23,8 @@ impl AttentionDropout<'_> {
         })
     }
 
-    /// The share as numbers are compared with it: those of 32 bits below the first are dropped, what stays is multiplied by
-    /// the second.
+    /// The share as numbers are compared with it: those of 32 bits below the first are dropped, what stays is
+    /// multiplied by the second.
     pub fn limit_and_scale(&self) -> (u64, f32) {
         limit_and_scale(self.rate)
     }

@@ -10,8 +10,9 @@ const LANES: usize = 8;
 
 /// For each span the squared length of `G = sum_t e_t x_t^T`.
 ///
-/// It is `sum over t, s of <e_t, e_s> <x_t, x_s>`, which takes fewer products than G where a span is short: then it is
-/// summed on the host. Else G is formed, of one span after the other. Which it is depends on the sizes of a span alone.
+/// It is `sum over t, s of <e_t, e_s> <x_t, x_s>`, which takes fewer products than G where a span is short:
+/// then it is summed on the host. Else G is formed, of one span after the other. Which it is depends on the
+/// sizes of a span alone.
 ///
 /// # Errors
 /// Sizes that do not fit, and those of the backend.

@@ -93,8 +93,9 @@ impl ComputePrecision {
         }
     }
 
-    /// The precision of products, which is also that of maps that are no weights of layers: the head's, for one.
-    pub fn of_products(self) -> ComputePrecision {
+    /// The precision of products, which is also that of maps that are no weights of layers: the head's, for
+    /// one.
+    pub fn product_precision(self) -> ComputePrecision {
         match self {
             ComputePrecision::I8 => ComputePrecision::Bf16,
             ComputePrecision::F32 | ComputePrecision::Tf32 | ComputePrecision::Bf16 => self,
@@ -160,7 +161,7 @@ impl AttentionForm {
 
     /// Keys of its sequence that a query at `position` sees.
     #[inline(always)]
-    pub fn seen(&self, position: u32) -> Range<usize> {
+    pub fn visible_keys(&self, position: u32) -> Range<usize> {
         let end = position as usize + 1;
         self.window.map_or(0, |window| end.saturating_sub(window))..end
     }
@@ -224,7 +225,7 @@ impl NormForm {
     }
 
     /// Columns of the statistics of a row of `groups` groups.
-    pub fn kept(self, groups: usize) -> usize {
+    pub fn stat_columns(self, groups: usize) -> usize {
         match self.kind {
             NormKind::Rms => groups,
             NormKind::Layer => 2 * groups,

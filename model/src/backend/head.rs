@@ -12,8 +12,8 @@ pub enum Objective<'a, T> {
         /// Share of the uniform distribution; 0 for none.
         smoothing: f32,
     },
-    /// Minus the log-odds of the target, `-ln(p / (1 - p))`: minus the margin of its logit over the log-sum of
-    /// all others.
+    /// Minus the log-odds of the target, `-ln(p / (1 - p))`: minus the margin of its logit over the log-sum
+    /// of all others.
     Margin,
     /// `KL(p || q)` of the model's distribution p from that of another model's head inputs, with the same
     /// head.

@@ -55,7 +55,8 @@ pub trait Backend: Send + Sync + 'static {
     fn size(&self, x: &Self::Tensor) -> (usize, usize);
     /// Prepares a linear layer.
     fn pack(&self, weights: LinearWeights) -> Result<Self::Linear, BackendError>;
-    /// Prepares a map of a model's layer, which a backend may hold more coarsely than others ([`ComputePrecision::I8`]).
+    /// Prepares a map of a model's layer, which a backend may hold more coarsely than others
+    /// ([`ComputePrecision::I8`]).
     fn pack_of_layer(&self, weights: LinearWeights) -> Result<Self::Linear, BackendError> {
         self.pack(weights)
     }
@@ -245,8 +246,8 @@ pub trait Backend: Send + Sync + 'static {
         out: &mut Self::Rows,
         offset: usize,
     ) -> Result<(), BackendError>;
-    /// Adds the weight gradient of all rows together to the first vector at `offset`, as [`Backend::weight_grads`]
-    /// of one span; factors are rounded where those of linear layers are.
+    /// Adds the weight gradient of all rows together to the first vector at `offset`, as
+    /// [`Backend::weight_grads`] of one span; factors are rounded where those of linear layers are.
     fn summed_weight_grads(
         &self,
         x: &Self::Tensor,
@@ -265,9 +266,9 @@ pub trait Backend: Send + Sync + 'static {
     ) -> Result<Vec<f64>, BackendError> {
         energy::span_energies(self, x, grad, spans)
     }
-    /// Hands `sum_t x_t x_t^T` over some rows to `each`, some rows of the sum at a time: which, the first of their
-    /// columns, which is on the diagonal or before it, and their values from there on, row-major. Each value has the
-    /// bits of [`Backend::weight_grads`] of `x` with itself. Of no rows nothing is handed.
+    /// Hands `sum_t x_t x_t^T` over some rows to `each`, some rows of the sum at a time: which, the first of
+    /// their columns, which is on the diagonal or before it, and their values from there on, row-major. Each
+    /// value has the bits of [`Backend::weight_grads`] of `x` with itself. Of no rows nothing is handed.
     fn gram(&self, x: &Self::Tensor, rows: Range<usize>, each: RowVisitor<'_>) -> Result<(), BackendError> {
         let width = self.size(x).1;
         let mut sums = self.rows(1, width * width, None)?;

@@ -115,10 +115,10 @@ impl Candle {
         };
         let block = |(queries, keys): (Range<usize>, Range<usize>)| -> Result<QueryBlock> {
             let positions = &plan.positions[queries.clone()];
-            let from = positions.first().map_or(0, |position| form.seen(*position).start);
-            let to = positions.last().map_or(0, |position| form.seen(*position).end);
+            let from = positions.first().map_or(0, |position| form.visible_keys(*position).start);
+            let to = positions.last().map_or(0, |position| form.visible_keys(*position).end);
             let seen = |position: &u32| {
-                let visible = form.seen(*position);
+                let visible = form.visible_keys(*position);
                 (from..to).map(move |key| if visible.contains(&key) { 0.0 } else { f32::NEG_INFINITY })
             };
             let mask: Vec<f32> = positions.iter().flat_map(seen).collect();

@@ -1,4 +1,4 @@
-//! Keys and values of sequences that grow, as tensors that are made longer.
+//! Key-value cache, as tensors that are made longer.
 
 use candle_core::Tensor;
 

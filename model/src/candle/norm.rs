@@ -37,7 +37,7 @@ fn centred(factors: &NormFactors<'_, Tensor>, width: usize) -> Result<(Tensor, T
     let (rows, cols) = size(x);
     let groups = form.groups(cols, width)?;
     expect(grad, rows, cols, "gradient of a norm")?;
-    expect(stats, rows, form.kept(groups), "statistics of a norm")?;
+    expect(stats, rows, form.stat_columns(groups), "statistics of a norm")?;
     let stat = |first: usize| stats.narrow(1, first, groups)?.reshape(((), 1));
     let u = match form.kind {
         NormKind::Rms => split(x, width)?,

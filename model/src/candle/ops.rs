@@ -1,4 +1,4 @@
-//! The operations of the backend.
+//! Operations of the candle backend.
 
 use std::ops::Range;
 

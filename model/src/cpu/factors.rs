@@ -1,8 +1,8 @@
 //! Gradients of weights from the factors of linear layers, of each sample or of all rows, added to vectors.
 //!
-//! Invariant: the products of a sample's gradient are in f32 at every precision of the backend, and its sums run
-//! over its own rows in order, so they do not depend on what else is in the batch. Sums over all rows have the
-//! backend's precision.
+//! Invariant: the products of a sample's gradient are in f32 at every precision of the backend, and its sums
+//! run over its own rows in order, so they do not depend on what else is in the batch. Sums over all rows
+//! have the backend's precision.
 
 use std::ops::Range;
 use std::slice;

@@ -1,4 +1,4 @@
-//! The vector instructions that kernels are compiled for, chosen once.
+//! SIMD levels: the vector instructions that kernels are compiled for, chosen once.
 //!
 //! Invariants
 //! - a [`Simd`] exists only for a level that this CPU has

@@ -49,7 +49,7 @@ impl Cpu {
         weight: &[f32],
         bias: Option<&[f32]>,
     ) -> Result<(), BackendError> {
-        self.own(layer)?;
+        self.check_packed_form(layer)?;
         check_sizes([layer.out, layer.input], weight, bias)?;
         layer.weights.replace(weight);
         layer.bias = bias.map(<[f32]>::to_vec);
@@ -69,7 +69,7 @@ impl Cpu {
     }
 
     /// An error unless the layer has the form that this backend packs.
-    fn own(&self, layer: &CpuLinear) -> Result<(), BackendError> {
+    fn check_packed_form(&self, layer: &CpuLinear) -> Result<(), BackendError> {
         check(layer.weights.forward().format() == self.format(), || {
             "a layer was packed for another precision or level".into()
         })
@@ -81,7 +81,7 @@ impl Cpu {
         x: &CpuTensor,
         residual: Option<&CpuTensor>,
     ) -> Result<CpuTensor, BackendError> {
-        self.own(layer)?;
+        self.check_packed_form(layer)?;
         let rows = x.rows();
         x.expect(rows, layer.input, "inputs of a linear layer")?;
         if let Some(residual) = residual {
@@ -99,7 +99,7 @@ impl Cpu {
         x: &CpuTensor,
         acc: Option<CpuTensor>,
     ) -> Result<CpuTensor, BackendError> {
-        self.own(layer)?;
+        self.check_packed_form(layer)?;
         let rows = x.rows();
         x.expect(rows, layer.input, "tangent of a linear layer's inputs")?;
         if let Some(acc) = &acc {
@@ -137,7 +137,7 @@ impl Cpu {
 
     /// An error unless the head can multiply with this layer.
     pub(super) fn check_head(&self, layer: &CpuLinear) -> Result<(), BackendError> {
-        self.own(layer)
+        self.check_packed_form(layer)
     }
 
     pub(super) fn linear_gradient(
@@ -146,7 +146,7 @@ impl Cpu {
         grad: &CpuTensor,
         acc: Option<CpuTensor>,
     ) -> Result<CpuTensor, BackendError> {
-        self.own(layer)?;
+        self.check_packed_form(layer)?;
         let rows = grad.rows();
         grad.expect(rows, layer.out, "gradient of a linear layer")?;
         if let Some(acc) = &acc {

@@ -35,7 +35,7 @@ impl Cpu {
             bias.expect(1, width, "bias of a norm")?;
         }
         let groups = form.groups(x.cols(), width)?;
-        let kept = form.kept(groups);
+        let kept = form.stat_columns(groups);
         let mut out = CpuTensor::unspecified(x.rows(), x.cols());
         let mut stats = CpuTensor::unspecified(x.rows(), kept);
         let (to, stats_to) = (out.values_mut(), stats.values_mut());
@@ -82,7 +82,7 @@ impl Cpu {
         let width = weights.weight.cols();
         weights.weight.expect(1, width, "weight of a norm")?;
         let groups = form.groups(x.cols(), width)?;
-        let kept = form.kept(groups);
+        let kept = form.stat_columns(groups);
         grad.expect(rows, cols, "gradient of a norm")?;
         stats.expect(rows, kept, "statistics of a norm")?;
         if let Some(acc) = &acc {
@@ -128,7 +128,7 @@ impl Cpu {
     ) -> Result<(), BackendError> {
         let (rows, cols) = x.size();
         let groups = form.groups(x.cols(), width)?;
-        let kept = form.kept(groups);
+        let kept = form.stat_columns(groups);
         grad.expect(rows, cols, "gradient of a norm")?;
         stats.expect(rows, kept, "statistics of a norm")?;
         for offset in offset.iter().chain(&bias_offset) {

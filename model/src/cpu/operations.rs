@@ -1,4 +1,4 @@
-//! The operations of the boundary, each in the file of its group.
+//! Operations of the CPU backend, each in the file of its group.
 
 use std::ops::Range;
 

@@ -1,4 +1,4 @@
-//! Memory of tensors and scratch, reused by the thread that gave it back.
+//! Buffer pool: memory of tensors and scratch, reused by the thread that gave it back.
 //!
 //! Invariants
 //! - a buffer's values are initialised memory that starts on a cache line
@@ -176,7 +176,7 @@ mod tests {
         let values = vec![0.5f32; longest.unwrap_or(0)];
         let replace = |old: Option<Model<Cpu>>, threads: usize| {
             let lent = |param: &Param| Ok(&values[..len(param)]);
-            Model::of_values(&decoder, Cpu::new(ComputePrecision::F32), old, lent, threads).unwrap()
+            Model::from_values(&decoder, Cpu::new(ComputePrecision::F32), old, lent, threads).unwrap()
         };
         for threads in [1, 3] {
             // On a thread whose pool is empty.

@@ -1,4 +1,4 @@
-//! Reading JSON files with errors that name the file and the key.
+//! JSON files, with errors that name the file and the key.
 
 use std::path::Path;
 

@@ -1,7 +1,7 @@
 //! Named tensors of one safetensors file whose bytes are in memory or mapped.
 //!
-//! Invariant: opening checks the header against the length of the bytes, which do not change, so that every tensor
-//! lies within them.
+//! Invariant: opening checks the header against the length of the bytes, which do not change, so that every
+//! tensor lies within them.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

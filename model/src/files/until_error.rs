@@ -2,8 +2,8 @@
 
 use std::io::{Seek, SeekFrom, Write};
 
-/// A file that takes what it is given in silence after an error. A `ZipWriter` ends its archive when it is dropped, and
-/// prints the second error of a full disk in its own words.
+/// A file that takes what it is given in silence after an error. A `ZipWriter` ends its archive when it is
+/// dropped, and prints the second error of a full disk in its own words.
 pub(super) struct UntilError<W> {
     inner: W,
     failed: bool,

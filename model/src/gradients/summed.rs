@@ -1,4 +1,4 @@
-//! Gradients summed over a batch in place of one for each sample.
+//! The sink that sums gradients over a batch in place of one for each sample.
 
 use std::ops::Range;
 

@@ -126,12 +126,12 @@ impl FileSelection for DataRef {
         RepositoryKind::Dataset
     }
 
-    fn chosen(&self, names: &[&str]) -> Result<Vec<usize>, String> {
+    fn select(&self, names: &[&str]) -> Result<Vec<usize>, String> {
         let chosen = self.choose(names)?;
         Ok((0..names.len()).filter(|at| chosen.contains(&names[*at])).collect())
     }
 
-    fn lacking(&self, folder: &Path) -> Option<String> {
+    fn missing_file(&self, folder: &Path) -> Option<String> {
         let mut names = Vec::new();
         collect_file_names(folder, "", &mut names);
         match self.choose(&names.iter().map(String::as_str).collect::<Vec<_>>()) {

@@ -25,7 +25,7 @@ const LISTING: u64 = 64 << 20;
 /// One repository, and who asks for it.
 struct Download<'a> {
     reference: &'a HubRef,
-    want: &'a dyn FileSelection,
+    selection: &'a dyn FileSelection,
     cache: &'a HubCache,
     client: HubClient,
 }
@@ -33,14 +33,14 @@ struct Download<'a> {
 /// The folder of a repository in the cache, with everything that is needed in it.
 pub(super) fn download(
     reference: &HubRef,
-    want: &dyn FileSelection,
+    selection: &dyn FileSelection,
     config: &HubConfig,
     progress: &mut dyn Progress,
 ) -> Result<ResolvedFolder, HubError> {
     let cache =
-        HubCache::new(config.cache.clone().unwrap_or_else(environment::cache), want.kind(), reference);
+        HubCache::new(config.cache.clone().unwrap_or_else(environment::cache), selection.kind(), reference);
     let found = cache.find(reference.revision()).ok_or_else(|| "everything".to_owned());
-    let folder = match found.and_then(|folder| want.lacking(&folder).map_or(Ok(folder), Err)) {
+    let folder = match found.and_then(|folder| selection.missing_file(&folder).map_or(Ok(folder), Err)) {
         // A commit never changes, so there is nothing to ask.
         Ok(folder) if config.offline || is_hex(reference.revision(), 40) => folder,
         Err(lacking) if config.offline => {
@@ -50,7 +50,7 @@ pub(super) fn download(
             let endpoint = config.endpoint.clone().or_else(|| environment::variable("HF_ENDPOINT"));
             let endpoint = endpoint.as_deref().unwrap_or("https://huggingface.co");
             let client = HubClient::new(endpoint, config.token.clone().or_else(environment::token));
-            match (Download { reference, want, cache: &cache, client }.download(progress), cached) {
+            match (Download { reference, selection, cache: &cache, client }.download(progress), cached) {
                 (Err(HubError::Failed { message, .. }), Ok(folder)) => {
                     progress.note(&format!(
                         "{reference}: the Hub cannot be asked ({message}); taking what is in the cache"
@@ -83,7 +83,7 @@ impl Download<'_> {
         let linked = files.iter().try_for_each(|file| self.cache.link(&commit, file));
         linked.map_err(|error| failed(error.into()))?;
         let folder = self.cache.snapshot(&commit);
-        if let Some(file) = self.want.lacking(&folder) {
+        if let Some(file) = self.selection.missing_file(&folder) {
             return Err(HubError::Lacking { reference: self.reference.clone(), commit, file });
         }
         self.cache.note(self.reference.revision(), &commit).map_err(|error| failed(error.into()))?;
@@ -93,7 +93,7 @@ impl Download<'_> {
     /// The commit, and those of its files that are read.
     fn listing(&self) -> Result<(String, Vec<RemoteFile>), FetchError> {
         let revision = self.reference.revision().replace('/', "%2F").replace('+', "%2B");
-        let (kind, repo) = (self.want.kind().plural(), self.reference.repo());
+        let (kind, repo) = (self.selection.kind().plural(), self.reference.repo());
         let path = format!("api/{kind}/{repo}/revision/{revision}?blobs=true");
         let body = self.client.get(&path, 0)?.into_body().into_with_config().limit(LISTING).read_to_vec();
         let listing = serde_json::from_slice(&body.map_err(|error| FetchError::Passing(error.to_string()))?);
@@ -106,7 +106,7 @@ impl Download<'_> {
             |file: &Value| file.get("rfilename").and_then(Value::as_str).unwrap_or_default().to_owned();
         let names: Vec<String> = all.iter().map(name).collect();
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
-        let chosen = self.want.chosen(&names).map_err(FetchError::Unfit)?;
+        let chosen = self.selection.select(&names).map_err(FetchError::Unfit)?;
         let files = chosen.into_iter().filter_map(|at| all.get(at)).map(remote).collect::<Option<_>>();
         Ok((commit, files.ok_or_else(odd)?))
     }
@@ -135,8 +135,12 @@ impl Download<'_> {
             // Without a digest there is no way to tell whether what an earlier run left is sound.
             fs_err::remove_file(&part)?;
         }
-        let url =
-            format!("{}{}/resolve/{commit}/{}", self.want.kind().prefix(), self.reference.repo(), file.name);
+        let url = format!(
+            "{}{}/resolve/{commit}/{}",
+            self.selection.kind().prefix(),
+            self.reference.repo(),
+            file.name
+        );
         loop {
             let before = fs_err::metadata(&part).map_or(0, |part| part.len());
             match retry_transient(|| self.receive(&url, file.size, &part, &mut tell)) {

@@ -38,10 +38,10 @@ pub(super) trait FileSelection {
     fn kind(&self) -> RepositoryKind;
 
     /// Places of the files that are read among the names of all; or why there are none.
-    fn chosen(&self, names: &[&str]) -> Result<Vec<usize>, String>;
+    fn select(&self, names: &[&str]) -> Result<Vec<usize>, String>;
 
     /// What has to be in the folder of a commit and is not, if anything.
-    fn lacking(&self, folder: &Path) -> Option<String>;
+    fn missing_file(&self, folder: &Path) -> Option<String>;
 }
 
 impl FileSelection for FolderContent {
@@ -49,12 +49,12 @@ impl FileSelection for FolderContent {
         RepositoryKind::Model
     }
 
-    fn chosen(&self, names: &[&str]) -> Result<Vec<usize>, String> {
+    fn select(&self, names: &[&str]) -> Result<Vec<usize>, String> {
         Ok((0..names.len()).filter(|at| self.reads(names[*at])).collect())
     }
 
-    fn lacking(&self, folder: &Path) -> Option<String> {
-        FolderContent::lacking(*self, folder)
+    fn missing_file(&self, folder: &Path) -> Option<String> {
+        FolderContent::missing_file(*self, folder)
     }
 }
 
@@ -119,7 +119,7 @@ impl FolderContent {
 
     /// A file that has to be in the folder and is not, if any.
     #[cfg_attr(not(feature = "hub"), allow(dead_code, reason = "only downloads need it"))]
-    pub(super) fn lacking(self, folder: &Path) -> Option<String> {
+    pub(super) fn missing_file(self, folder: &Path) -> Option<String> {
         let is_there = |name: &str| folder.join(name).exists();
         let (first, stem) = match self {
             Self::Model => (&["config.json", "tokenizer.json"][..], "model"),
@@ -194,7 +194,7 @@ mod tests {
     fn what_is_missing_is_named() {
         let dir = tempfile::tempdir().unwrap();
         let put = |name: &str, text: &str| fs_err::write(dir.path().join(name), text).unwrap();
-        let lacking = || FolderContent::Model.lacking(dir.path());
+        let lacking = || FolderContent::Model.missing_file(dir.path());
         assert_eq!(lacking().as_deref(), Some("config.json"));
         put("config.json", "{}");
         put("tokenizer.json", "{}");
@@ -209,9 +209,9 @@ mod tests {
         assert_eq!(lacking(), None);
         put("adapter_config.json", "{}");
         put("adapter_model.safetensors", "");
-        assert_eq!(FolderContent::Adapter { moments: false }.lacking(dir.path()), None);
+        assert_eq!(FolderContent::Adapter { moments: false }.missing_file(dir.path()), None);
         assert_eq!(
-            FolderContent::Adapter { moments: true }.lacking(dir.path()).as_deref(),
+            FolderContent::Adapter { moments: true }.missing_file(dir.path()).as_deref(),
             Some("optimizer.pt")
         );
     }

@@ -1,4 +1,4 @@
-//! Names of repositories.
+//! Names of repositories of the Hub.
 
 use std::fmt;
 

@@ -126,8 +126,8 @@ impl<B: Backend> Model<B> {
             sink.finished(b, None)?;
             return Ok(losses);
         };
-        // At unscored rows the gradient of the last layer's outputs is zero, so only scored rows go on, unless
-        // the sink wants all of them.
+        // At unscored rows the gradient of the last layer's outputs is zero, so only scored rows go on,
+        // unless the sink wants all of them.
         let layout = &forward.layout;
         let (x, stats) = match forward.last_rows {
             LastRows::Scored => (forward.x.clone(), forward.stats.clone()),

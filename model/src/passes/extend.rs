@@ -1,4 +1,4 @@
-//! The forward pass of sequences that grow: only new tokens are computed, over keys and values that are kept.
+//! Incremental forward pass: only new tokens are computed, over a key-value cache.
 //!
 //! Invariants
 //! - the logits of a sequence do not depend on the parts in which it was fed; on the CPU backend they have

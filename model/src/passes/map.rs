@@ -39,8 +39,8 @@ impl<B: Backend> LinearMap<B> {
         LinearMap { weight: Arc::new(weight), factors: None }
     }
 
-    /// Attaches factors in place of earlier ones. `[out, input]`: the sizes of the weight; `module`: the number
-    /// of the module that they adapt.
+    /// Attaches factors in place of earlier ones. `[out, input]`: the sizes of the weight; `module`: the
+    /// number of the module that they adapt.
     ///
     /// # Errors
     /// Factors of other sizes than the weight's.

@@ -71,9 +71,9 @@ impl<B: Backend> Model<B> {
     }
 
     /// Packs weights that are in memory already, each in the sizes of its [`Param::shape`], on `threads`
-    /// threads, which change no bit; maps in the memory of those of an `old` model of the same decoder, as far as
-    /// it shares them with no other. LoRA factors of the old model are left out.
-    pub fn of_values<'v>(
+    /// threads, which change no bit; maps in the memory of those of an `old` model of the same decoder, as
+    /// far as it shares them with no other. LoRA factors of the old model are left out.
+    pub fn from_values<'v>(
         decoder: &Decoder,
         backend: B,
         old: Option<Model<B>>,

@@ -43,8 +43,8 @@ pub trait Sink<B: Backend> {
         false
     }
 
-    /// Where the entropy of each scored row's distribution goes, in nats; none: it is not wanted. It is of the
-    /// logits that the losses are of, which exist for a chunk of rows at a time only.
+    /// Where the entropy of each scored row's distribution goes, in nats; none: it is not wanted. It is of
+    /// the logits that the losses are of, which exist for a chunk of rows at a time only.
     fn entropies(&mut self) -> Option<&mut Vec<f32>> {
         None
     }

@@ -118,7 +118,7 @@ impl Adapter {
             }
         }
         if fitted.len() < self.modules.len() {
-            return Err(self.first_stranger(base));
+            return Err(self.unknown_module_error(base));
         }
         for AdaptedWeight { param, lora } in &fitted {
             let &[out, input] = &param.shape[..] else { continue };
@@ -159,7 +159,7 @@ impl Adapter {
     }
 
     /// The error of a module that is no linear map of the base's layers.
-    fn first_stranger(&self, base: &ModelFolder) -> ModelError {
+    fn unknown_module_error(&self, base: &ModelFolder) -> ModelError {
         let decoder = base.decoder();
         let known = |module: &str| {
             let names = |param: &Param| {

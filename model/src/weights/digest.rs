@@ -59,10 +59,12 @@ pub fn checkpoint_id(base: &ModelFolder, adapter: Option<&Adapter>) -> Result<Ch
 pub struct BaseDigests(BTreeMap<PathBuf, BaseDigest>);
 
 impl BaseDigests {
-    /// An error if a weight of a base is no number, and every text reads it; reads the weights of a base once.
+    /// An error if a weight of a base is no number, and every text reads it; reads the weights of a base
+    /// once.
     ///
     /// # Errors
-    /// As of [`BaseDigest::check_finite`]; weights that cannot be read, or are not those that their training wrote.
+    /// As of [`BaseDigest::check_finite`]; weights that cannot be read, or are not those that their training
+    /// wrote.
     pub fn check_finite(&mut self, base: &ModelFolder) -> Result<(), ModelError> {
         self.digest(base)?.check_finite()
     }
@@ -70,8 +72,8 @@ impl BaseDigests {
     /// The identity of a checkpoint; reads the weights of a base once.
     ///
     /// # Errors
-    /// Weights that cannot be read, or are not those that their training wrote; an adapter that says that it was
-    /// trained on another model.
+    /// Weights that cannot be read, or are not those that their training wrote; an adapter that says that it
+    /// was trained on another model.
     pub fn checkpoint(
         &mut self,
         base: &ModelFolder,
@@ -134,8 +136,8 @@ impl BaseDigest {
         Ok(BaseDigest { folder: base.path().to_owned(), hasher, decoder, unsound })
     }
 
-    /// An error if a weight is no number, and every text reads it: rows of tables of tokens and positions may be of
-    /// none.
+    /// An error if a weight is no number, and every text reads it: rows of tables of tokens and positions may
+    /// be of none.
     ///
     /// # Errors
     /// Names the tensor and the value.
@@ -144,8 +146,8 @@ impl BaseDigest {
         Err(ModelError::NotFinite { folder: self.folder.clone(), tensor, value })
     }
 
-    /// An error if a checkpoint's folder says that it was trained on another model: its sizes may fit all the same. One
-    /// of another program does not say it.
+    /// An error if a checkpoint's folder says that it was trained on another model: its sizes may fit all the
+    /// same. One of another program does not say it.
     ///
     /// # Errors
     /// Another model; a folder that cannot be read.
@@ -328,8 +330,8 @@ fn norm_name(place: NormPlace) -> &'static str {
     }
 }
 
-/// `names`: canonical name to name in the file. `look` is shown each piece of a tensor: its canonical name, its element
-/// type and the bytes.
+/// `names`: canonical name to name in the file. `look` is shown each piece of a tensor: its canonical name,
+/// its element type and the bytes.
 fn add_tensors(
     hasher: &mut Hasher,
     tensors: &TensorSet,

@@ -24,8 +24,8 @@ pub fn check_finite(folder: &Path, name: &str, values: &[f32]) -> Result<(), Mod
 /// What is said of a model that gave values which are no numbers.
 pub const NOT_NUMBERS: &str = "the model gives values that are not numbers";
 
-/// The same with the first of its tables of tokens and positions that has some, and one of them, if there is one. All
-/// other weights are refused before anything is computed.
+/// The same with the first of its tables of tokens and positions that has some, and one of them, if there is
+/// one. All other weights are refused before anything is computed.
 pub fn unsound_model(model: &ModelFolder) -> String {
     let is_table = |role: &TensorRole| matches!(role, TensorRole::Embedding | TensorRole::Positions);
     let mut tables = model.decoder().params.iter().filter(|param| is_table(&param.role));
@@ -43,7 +43,8 @@ pub fn unsound_model(model: &ModelFolder) -> String {
     )
 }
 
-/// The first value of a piece of a tensor's bytes that is not finite; none in other types than those of weights.
+/// The first value of a piece of a tensor's bytes that is not finite; none in other types than those of
+/// weights.
 pub(super) fn not_finite_in(dtype: Dtype, bytes: &[u8]) -> Option<f32> {
     match dtype {
         Dtype::F32 => {
@@ -62,8 +63,8 @@ pub(super) fn not_finite_in(dtype: Dtype, bytes: &[u8]) -> Option<f32> {
     }
 }
 
-/// The first element that is so. Most pieces have none: a loop that may end at any element is not turned into vector
-/// code.
+/// The first element that is so. Most pieces have none: a loop that may end at any element is not turned into
+/// vector code.
 fn first_bad_element<const N: usize>(bytes: &[u8], is_bad: impl Fn([u8; N]) -> bool) -> Option<[u8; N]> {
     let elements = bytes.as_chunks::<N>().0;
     if !elements.iter().fold(false, |found, element| found | is_bad(*element)) {

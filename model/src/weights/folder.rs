@@ -15,8 +15,8 @@ pub fn has_config(folder: &Path) -> bool {
     ["config.json", "adapter_config.json"].iter().any(|name| folder.join(name).exists())
 }
 
-/// The folders `checkpoint-N` in the output folder of a training, by N; none of a folder that is a model or an
-/// adapter itself.
+/// The folders `checkpoint-N` in the output folder of a training, by N; none of a folder that is a model or
+/// an adapter itself.
 pub fn checkpoints_in(folder: &Path) -> Vec<PathBuf> {
     if has_config(folder) {
         return Vec::new();
@@ -25,8 +25,8 @@ pub fn checkpoints_in(folder: &Path) -> Vec<PathBuf> {
     found.into_iter().map(|(_, path)| path).filter(|path| path.is_dir()).collect()
 }
 
-/// What is called `checkpoint-N` in the output folder of a training, whatever it is, with N and by it; nothing
-/// where there is no such folder.
+/// What is called `checkpoint-N` in the output folder of a training, whatever it is, with N and by it;
+/// nothing where there is no such folder.
 ///
 /// # Errors
 /// A folder that cannot be listed.

@@ -26,8 +26,8 @@ pub(super) fn model_description(name: Option<String>, id: &CheckpointId) -> Stri
     }
 }
 
-/// The base that an adapter's configuration names. A relative path is one of where it was trained, which is looked for
-/// above the adapter: a message that names it from here can be followed.
+/// The base that an adapter's configuration names. A relative path is one of where it was trained, which is
+/// looked for above the adapter: a message that names it from here can be followed.
 pub(super) fn base_from_config(checkpoint: &Path) -> Result<Option<String>, ModelError> {
     let path = checkpoint.join("adapter_config.json");
     if !path.is_file() {

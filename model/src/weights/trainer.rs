@@ -93,8 +93,8 @@ impl TrainerState {
         }))
     }
 
-    /// The JSON of a trainer state. What no JSON has and Python writes, `NaN`, `Infinity` and `-Infinity`, is null: a
-    /// log may have the norm of a gradient that overflowed.
+    /// The JSON of a trainer state. What no JSON has and Python writes, `NaN`, `Infinity` and `-Infinity`, is
+    /// null: a log may have the norm of a gradient that overflowed.
     ///
     /// # Errors
     /// What is no JSON otherwise.

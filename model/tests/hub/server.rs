@@ -35,8 +35,8 @@ pub struct Faults {
     pub slow: u64,
 }
 
-/// Serves `org/tiny` as a model and as a dataset, and the listing of `org/gated`; `org/private` refuses, any other repository is missing.
-/// Large files come from another host, as those of the Hub do.
+/// Serves `org/tiny` as a model and as a dataset, and the listing of `org/gated`; `org/private` refuses, any
+/// other repository is missing. Large files come from another host, as those of the Hub do.
 pub struct Server {
     state: Arc<Mutex<State>>,
 }

@@ -11,7 +11,8 @@ pub mod refusals;
 use gstore_model::Backend;
 use gstore_model::candle::Candle;
 
-/// Hands all functions of the modules here, each of which takes a backend, to a macro that makes tests of them.
+/// Hands all functions of the modules here, each of which takes a backend, to a macro that makes tests of
+/// them.
 macro_rules! every_operation {
     ($tests:ident) => {
         $tests! {

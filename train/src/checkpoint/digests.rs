@@ -1,5 +1,5 @@
-//! Digests of what a training goes on from: a changed bit of a weight or a moment is a number like any other, which
-//! nothing else notices.
+//! Digests of what a training goes on from: a changed bit of a weight or a moment is a number like any other,
+//! which nothing else notices.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -22,8 +22,8 @@ pub(super) fn digests(folder: &Path) -> Result<BTreeMap<&'static str, Digest>, T
     there.map(|name| Ok((name, GstoreState::digest(folder, name)?))).collect()
 }
 
-/// An error if a file of a checkpoint is not the one that was written. One of another program says no digests and is
-/// taken as it is.
+/// An error if a file of a checkpoint is not the one that was written. One of another program says no digests
+/// and is taken as it is.
 pub(crate) fn check_files(folder: &Path) -> Result<(), TrainError> {
     let Some(own) = read_gstore_state(folder)? else { return Ok(()) };
     refuse_damaged(folder, GstoreState::new(folder, own).damaged(&FILES)?)
@@ -42,8 +42,8 @@ fn refuse_damaged(folder: &Path, file: Option<DamagedFile>) -> Result<(), TrainE
 /// Files that say with the weights how a training goes on from a checkpoint, as far as it has them.
 const STATE: [&str; 3] = ["optimizer.pt", "optimizer.bin", "trainer_state.json"];
 
-/// Digests of all that a training goes on with from a checkpoint, our own or another trainer's. The weights of
-/// an adapter are not among them: they are part of the digest of its model.
+/// Digests of all that a training goes on with from a checkpoint, our own or another trainer's. The weights
+/// of an adapter are not among them: they are part of the digest of its model.
 ///
 /// # Errors
 /// Files that are not those which were written, as of [`check_files`].

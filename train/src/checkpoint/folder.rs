@@ -17,9 +17,9 @@ const UNFINISHED: &str = ".unfinished-";
 /// The file that is locked.
 const LOCK: &str = ".lock";
 
-/// The right to write to an output folder, which one process has at a time. The system gives it back where that ends,
-/// however it does; the file stays, since a process that waits for it may have it open. Where the folder was made for it
-/// and nothing is written there, both go.
+/// The right to write to an output folder, which one process has at a time. The system gives it back where
+/// that ends, however it does; the file stays, since a process that waits for it may have it open. Where the
+/// folder was made for it and nothing is written there, both go.
 #[derive(Debug)]
 pub struct FolderLock {
     /// Goes before the lock is given back.
@@ -90,8 +90,8 @@ fn sync(folder: &Path) -> std::io::Result<()> {
     fs_err::File::open(folder)?.sync_all()
 }
 
-/// An error unless folders can be made in `output`, which is made if it is not there: before steps are taken, not
-/// with their first checkpoint.
+/// An error unless folders can be made in `output`, which is made if it is not there: before steps are taken,
+/// not with their first checkpoint.
 pub(crate) fn check_writable(output: &Path) -> std::io::Result<()> {
     fs_err::create_dir_all(output)?;
     let tried = output.join(format!("{UNFINISHED}tried"));
@@ -99,8 +99,8 @@ pub(crate) fn check_writable(output: &Path) -> std::io::Result<()> {
     fs_err::remove_dir(&tried)
 }
 
-/// Removes a folder, first its name: a process that is killed meanwhile leaves no part of it that looks whole, and
-/// [`remove_unfinished`] takes the rest.
+/// Removes a folder, first its name: a process that is killed meanwhile leaves no part of it that looks
+/// whole, and [`remove_unfinished`] takes the rest.
 pub(crate) fn remove(folder: &Path) -> Result<(), TrainError> {
     let name = folder.file_name().unwrap_or_default().to_string_lossy();
     let gone = folder.with_file_name(format!("{UNFINISHED}removed-{name}"));
@@ -138,8 +138,8 @@ pub(crate) fn remove_unfinished(output: &Path) -> Result<(), TrainError> {
     Ok(())
 }
 
-/// Checkpoints that the one after `taken` steps takes the place of: those that only kept what was done when a training
-/// was told to stop, and of the others all but the newest `limit`.
+/// Checkpoints that the one after `taken` steps takes the place of: those that only kept what was done when a
+/// training was told to stop, and of the others all but the newest `limit`.
 pub(crate) fn superseded_checkpoints(
     output: &Path,
     taken: u64,

@@ -1,4 +1,4 @@
-//! Resuming from a checkpoint, our own or another trainer's.
+//! Resumption from a checkpoint, our own or another trainer's.
 
 use std::path::{Path, PathBuf};
 
@@ -30,8 +30,8 @@ pub(crate) struct ResumedTraining<B: Backend> {
     pub pending: Vec<f64>,
 }
 
-/// Reads parameters, optimizer and log of a checkpoint of `base`, whose files were checked. `decoder`: the model that is
-/// trained.
+/// Reads parameters, optimizer and log of a checkpoint of `base`, whose files were checked. `decoder`: the
+/// model that is trained.
 ///
 /// # Errors
 /// A folder that does not fit.
@@ -73,8 +73,8 @@ pub(crate) fn resume<B: Backend + Clone>(
     Ok(ResumedTraining { parameters, optimizer, log, evaluations, pending: pending.unwrap_or_default() })
 }
 
-/// An error if a checkpoint of all weights is computed with in another way than the model that is trained, whose
-/// configuration is written with the weights. `own`: what the checkpoint's config.json says.
+/// An error if a checkpoint of all weights is computed with in another way than the model that is trained,
+/// whose configuration is written with the weights. `own`: what the checkpoint's config.json says.
 pub(crate) fn check_config(folder: &Path, own: &Decoder, decoder: &Decoder) -> Result<(), TrainError> {
     if own == decoder {
         return Ok(());
@@ -184,8 +184,8 @@ pub(crate) fn check_step(checkpoint: &Checkpoint, taken: u64) -> Result<(), Trai
     }
 }
 
-/// An error, with what to do, if a file of JSON of a checkpoint cannot be read, factors have no configuration,
-/// or the weights that were written are gone.
+/// An error, with what to do, if a file of JSON of a checkpoint cannot be read, factors have no
+/// configuration, or the weights that were written are gone.
 pub(crate) fn check_json(folder: &Path) -> Result<(), TrainError> {
     const CONFIG: &str = "adapter_config.json";
     for name in ["trainer_state.json", GstoreState::FILE, CONFIG] {

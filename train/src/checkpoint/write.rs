@@ -1,4 +1,4 @@
-//! Writing a checkpoint.
+//! Writer of checkpoint folders.
 
 use std::path::Path;
 

@@ -1,4 +1,4 @@
-//! An ensemble at work: several copies at once, each from the same starting point.
+//! Training of an ensemble: several copies at once, each from the same starting point.
 
 mod existing_models;
 mod forecast;
@@ -142,7 +142,7 @@ impl<B: MultiDevice> Ensemble<B> {
                     }
                     stored => stored,
                 };
-                stored.map_err(|error| error.of_model(self.training.base.as_ref()))?;
+                stored.map_err(|error| error.with_base_table(self.training.base.as_ref()))?;
             }
         }
         Ok(())
@@ -226,8 +226,8 @@ impl<B: MultiDevice> Ensemble<B> {
         self.training.copies_at_once(self.request.at_once.unwrap_or(most).min(most))
     }
 
-    /// Notes where the starting point is, for those who look at the models later. It comes with the first of them: a
-    /// training that is refused notes nothing.
+    /// Notes where the starting point is, for those who look at the models later. It comes with the first of
+    /// them: a training that is refused notes nothing.
     fn note_start(&self) -> Result<(), TrainError> {
         let mut noted = self.noted.lock().unwrap_or_else(PoisonError::into_inner);
         if *noted {
@@ -249,8 +249,8 @@ impl<B: MultiDevice> Ensemble<B> {
         Ok(())
     }
 
-    /// A model: the one on record, or a new one, which is trained beside others, `at_once` in all; and what is to
-    /// be said of its batches.
+    /// A model: the one on record, or a new one, which is trained beside others, `at_once` in all; and what
+    /// is to be said of its batches.
     fn model(
         &self,
         model: u64,
@@ -351,7 +351,7 @@ impl<B: MultiDevice> Ensemble<B> {
         let parameters = trainer.parameters;
         let values = parameters.store().values();
         if let Some(value) = values.iter().find(|value| !value.is_finite()) {
-            return Err(TrainError::after(steps.total(), "a weight", f64::from(*value)));
+            return Err(TrainError::not_finite_after(steps.total(), "a weight", f64::from(*value)));
         }
         if parameters.store() == &begun {
             return Err(TrainError::Option(format!(

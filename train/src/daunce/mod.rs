@@ -7,8 +7,8 @@
 //! - [`EnsembleStart`] is the point that all copies begin at, with its hidden states in a file or computed
 //!   when needed
 //! - [`PerturbedHead`] makes the objective the loss of a [`crate::Trainer`]'s step
-//! - [`train`] is the whole job: [`EnsembleRequest`], models, folders, resumption; [`prepare`] makes the file of
-//!   hidden states alone, [`forecast`] tells what it will take
+//! - [`train`] is the whole job: [`EnsembleRequest`], models, folders, resumption; [`prepare`] makes the file
+//!   of hidden states alone, [`forecast`] tells what it will take
 //!
 //! Invariants
 //! - bits of a model depend on the request, the data and the model's number alone: not on threads, on which

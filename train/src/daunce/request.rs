@@ -107,8 +107,8 @@ impl EnsembleRequest {
         self.states_file.clone().unwrap_or_else(own)
     }
 
-    /// Whether hidden states of another start may be replaced. A file that is given is an input, which others may
-    /// have in common, unless it is what is made.
+    /// Whether hidden states of another start may be replaced. A file that is given is an input, which others
+    /// may have in common, unless it is what is made.
     pub(super) fn replaces_states(&self) -> bool {
         let is_own = self.states_file.as_ref().is_none_or(|file| *file == self.training.output);
         is_own && self.training.saving.overwrite

@@ -13,12 +13,14 @@ impl<B: Backend + Clone> Job<'_, B> {
         let is_unsound = |value: &&f32| !value.is_finite();
         let mut weights = self.trainer.parameters.store().values().iter();
         if let Some(value) = weights.find(is_unsound) {
-            return Err(TrainError::after(taken, "a weight", f64::from(*value)));
+            return Err(TrainError::not_finite_after(taken, "a weight", f64::from(*value)));
         }
         let mut moments =
             self.trainer.optimizer.state().iter().flat_map(|state| [&state.first, &state.second]);
         match moments.find_map(|values| values.iter().find(is_unsound)) {
-            Some(value) => Err(TrainError::after(taken, "a moment of the optimizer", f64::from(*value))),
+            Some(value) => {
+                Err(TrainError::not_finite_after(taken, "a moment of the optimizer", f64::from(*value)))
+            }
             None => Ok(()),
         }
     }
@@ -32,14 +34,20 @@ impl<B: Backend + Clone> Job<'_, B> {
             let (loss, gradient) = self.trainer.gradient(&[own.collect()], &Cancel::new())?;
             let is_unsound = |value: &&f32| !value.is_finite();
             if let Some(value) = gradient.iter().find_map(|values| values.iter().find(is_unsound)) {
-                return Err(TrainError::after(taken, "the gradient of its samples", f64::from(*value)));
+                return Err(TrainError::not_finite_after(
+                    taken,
+                    "the gradient of its samples",
+                    f64::from(*value),
+                ));
             }
             Some(loss)
         } else {
             self.trainer.evaluate(&own.cloned().collect::<Vec<_>>(), &Cancel::new())?
         };
         match loss {
-            Some(loss) if !loss.is_finite() => Err(TrainError::after(taken, "the loss of its samples", loss)),
+            Some(loss) if !loss.is_finite() => {
+                Err(TrainError::not_finite_after(taken, "the loss of its samples", loss))
+            }
             _ => Ok(()),
         }
     }
@@ -51,9 +59,10 @@ impl<B: Backend + Clone> Job<'_, B> {
         remove_replaced(&request.output, taken, request.saving.limit)
     }
 
-    /// After a step that was not finite: removes the checkpoint before it, which is of `taken` steps, if there is an
-    /// older one and the samples that it has learned from are not finite with it either. Else the step's own samples
-    /// are at fault, and the checkpoint stays. Gives back the error, which says what was removed.
+    /// After a step that was not finite: removes the checkpoint before it, which is of `taken` steps, if
+    /// there is an older one and the samples that it has learned from are not finite with it either. Else the
+    /// step's own samples are at fault, and the checkpoint stays. Gives back the error, which says what was
+    /// removed.
     pub(super) fn without_unsound(
         &mut self,
         error: TrainError,
@@ -75,8 +84,8 @@ impl<B: Backend + Clone> Job<'_, B> {
         Ok(TrainError::NotFinite { found, value, last })
     }
 
-    /// Says of a loss that is no number, and of a full disk, which checkpoint is there. A loss of the weights that were
-    /// begun with says it of these.
+    /// Says of a loss that is no number, and of a full disk, which checkpoint is there. A loss of the weights
+    /// that were begun with says it of these.
     pub(super) fn with_last(&self, error: TrainError) -> TrainError {
         let now = || match last_checkpoint(&self.prepared.request.output) {
             Ok(Some(checkpoint)) => format!("the last checkpoint is {}", checkpoint.folder.display()),
@@ -84,19 +93,20 @@ impl<B: Backend + Clone> Job<'_, B> {
         };
         match error {
             TrainError::NotFinite { found, value, .. } if self.trainer.optimizer.steps() == 0 => {
-                TrainError::before_any(found, value).of_model(self.prepared.base.as_ref())
+                TrainError::not_finite_before_training(found, value)
+                    .with_base_table(self.prepared.base.as_ref())
             }
             TrainError::NotFinite { found, value, last } => {
                 TrainError::NotFinite { found, value, last: last + &now() }
             }
-            error => {
-                error.on_full(|| format!("{}; free some space there, and the same command goes on", now()))
-            }
+            error => error.with_disk_full_hint(|| {
+                format!("{}; free some space there, and the same command goes on", now())
+            }),
         }
     }
 
-    /// Tells once of a gradient that is zero: weights so large that every unit is saturated have none, and their loss
-    /// is finite.
+    /// Tells once of a gradient that is zero: weights so large that every unit is saturated have none, and
+    /// their loss is finite.
     pub(super) fn warn_of_zero(&mut self, step: u64, grad_norm: f64) {
         if grad_norm == 0.0 && !self.said_zero {
             self.said_zero = true;
@@ -107,7 +117,8 @@ impl<B: Backend + Clone> Job<'_, B> {
         }
     }
 
-    /// Tells once of a loss that rose, with the entry of the log that shows it, and of one that begins above a guess.
+    /// Tells once of a loss that rose, with the entry of the log that shows it, and of one that begins above
+    /// a guess.
     pub(super) fn warn_of_loss(&mut self) {
         if let [only] = self.log.as_slice()
             && only.loss > self.loss_of_guess() + 0.5

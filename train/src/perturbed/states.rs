@@ -200,7 +200,7 @@ impl StatesWriter {
         let text = self.index.len() / LINE;
         if let Some(value) = values.iter().find(|value| !value.is_finite()) {
             let found = format!("the hidden state of text {text}");
-            return Err(TrainError::before_any(found, f64::from(*value)));
+            return Err(TrainError::not_finite_before_training(found, f64::from(*value)));
         }
         let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
         self.file.write_all(&bytes)?;

@@ -29,7 +29,7 @@ pub(super) fn with_store(
     let Some(store) = context.open_if_there()? else { return Ok(text) };
     // Shards of one snapshot take the same over, whenever they start.
     let snapshot = match shard(args)? {
-        Some(shard) => shard.planned_on(&store)?,
+        Some(shard) => shard.base_snapshot(&store)?,
         None => store.snapshot()?,
     };
     let (found, whose) = find_encodings(&snapshot, args.dataset(), run);

@@ -55,8 +55,8 @@ impl IngestError {
         self.is_of_text() || self.is_repeated_id()
     }
 
-    /// Whether the request itself was wrong, whatever the data and the store hold: a length, too, that is beyond the
-    /// model's positions.
+    /// Whether the request itself was wrong, whatever the data and the store hold: a length, too, that is
+    /// beyond the model's positions.
     pub fn is_usage(&self) -> bool {
         matches!(
             self,

@@ -120,9 +120,9 @@ impl SampleEncoder {
         result.map(|()| given)
     }
 
-    /// The text of each token of records (JSON objects, as in a data file), as an encoding cuts them; none of a
-    /// record that cannot be cut. `None` where the encoding's tokenizer is in none of the folders that the user
-    /// gave or the store saw.
+    /// The text of each token of records (JSON objects, as in a data file), as an encoding cuts them; none of
+    /// a record that cannot be cut. `None` where the encoding's tokenizer is in none of the folders that the
+    /// user gave or the store saw.
     ///
     /// # Errors
     /// A tokenizer that fails.

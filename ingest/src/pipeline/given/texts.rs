@@ -18,8 +18,8 @@ const KEPT: usize = 4;
 pub(super) struct Tokenizers(Vec<(EncodingSpec, Arc<TextEncoder>)>);
 
 impl Tokenizers {
-    /// The tokenizer of an encoding: in the folder that the user gives, or where the runs of the store had their
-    /// models. What decides is its digest, so a folder that has another one by now is passed over.
+    /// The tokenizer of an encoding: in the folder that the user gives, or where the runs of the store had
+    /// their models. What decides is its digest, so a folder that has another one by now is passed over.
     pub(super) fn find(
         &mut self,
         snapshot: &Snapshot,

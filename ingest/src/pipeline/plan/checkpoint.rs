@@ -163,8 +163,9 @@ pub(in super::super) fn describe_checkpoint(
     })
 }
 
-/// Reads the weights of checkpoints of a run, and refuses those that are not what the run was registered with, changed
-/// since they were written, not numbers, or cannot be used with the model. `bases` keeps what was read.
+/// Reads the weights of checkpoints of a run, and refuses those that are not what the run was registered
+/// with, changed since they were written, not numbers, or cannot be used with the model. `bases` keeps what
+/// was read.
 ///
 /// # Errors
 /// Such weights; folders that cannot be read.

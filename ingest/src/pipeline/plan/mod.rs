@@ -60,14 +60,14 @@ impl IngestPlan {
         request: IngestRequest,
         progress: &mut dyn Progress,
     ) -> Result<Self, IngestError> {
-        Self::knowing(store, request, &mut BaseDigests::default(), progress)
+        Self::with_base_digests(store, request, &mut BaseDigests::default(), progress)
     }
 
     /// The same, where weights of bases were read before; computing looks whether they have changed since.
     ///
     /// # Errors
     /// As [`IngestPlan::new`].
-    pub fn knowing(
+    pub fn with_base_digests(
         store: &Store,
         request: IngestRequest,
         bases: &mut BaseDigests,

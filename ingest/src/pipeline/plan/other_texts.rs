@@ -8,8 +8,8 @@ use gstore_store::FeatureDesc;
 use super::IngestPlan;
 
 impl IngestPlan {
-    /// What people should know before anything is computed: which of the features that the plan begins are stored
-    /// with other options of their texts, by these options.
+    /// What people should know before anything is computed: which of the features that the plan begins are
+    /// stored with other options of their texts, by these options.
     pub fn other_texts(&self) -> Vec<String> {
         let stored = self.snapshot.features_of(&self.dataset.name);
         let mut found: BTreeMap<&str, Vec<&str>> = BTreeMap::new();

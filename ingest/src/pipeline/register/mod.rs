@@ -1,4 +1,4 @@
-//! Registering the samples of data files: columns are found in a first pass, rows are stored in a second.
+//! Registration of the samples of data files: columns are found in a first pass, rows are stored in a second.
 //!
 //! Memory: what a file keeps together (see [`gstore_data::RecordSource`]), and about 100 bytes for each new
 //! sample (its id, until the ledger takes it in one transaction at the end), so much data is registered in
@@ -46,9 +46,9 @@ pub fn add(
     add_until(store, request, None, progress, &Cancel::new())
 }
 
-/// The same, until `cancel` is raised: then nothing is added. Nor is it if an ingest that follows,
-/// `then`, would fill the disk, or its run or the weights of its checkpoints be refused; what was read of these
-/// is kept for its plan.
+/// The same, until `cancel` is raised: then nothing is added. Nor is it if an ingest that follows, `then`,
+/// would fill the disk, or its run or the weights of its checkpoints be refused; what was read of these is
+/// kept for its plan.
 ///
 /// # Errors
 /// As [`add`]; [`IngestError::Stopped`], [`IngestError::NoRoom`]; as [`check_weights`].
@@ -88,8 +88,8 @@ fn without_key(outcome: AddOutcome) -> Result<AddReport, IngestError> {
     }
 }
 
-/// Registers what a client sent: all of it in one commit with its key, or nothing. With a key that was used for the same samples and options,
-/// nothing happens.
+/// Registers what a client sent: all of it in one commit with its key, or nothing. With a key that was used
+/// for the same samples and options, nothing happens.
 ///
 /// # Errors
 /// As [`add_until`]; a key that was used for others.

@@ -48,20 +48,7 @@ impl ProjectionCost {
 
 /// The cost of one sample of `tokens` tokens in a module.
 pub fn module_cost(spec: &ProjectionSpec, module: &ModuleShape, tokens: u64) -> ProjectionCost {
-    sides_cost(spec, module.shape, spec.sides(module), tokens)
-}
-
-/// The cost of one sample of `tokens` tokens where modules have the sides of the kind.
-pub fn cost(spec: &ProjectionSpec, shape: GradientShape, tokens: u64) -> ProjectionCost {
-    sides_cost(spec, shape, shape.sides(spec.kind), tokens)
-}
-
-fn sides_cost(
-    spec: &ProjectionSpec,
-    shape: GradientShape,
-    sides: Option<(usize, usize)>,
-    tokens: u64,
-) -> ProjectionCost {
+    let (shape, sides) = (module.shape, spec.sides(module));
     let (rows, columns) = shape.matrix();
     let (rows, columns) = (rows as u64, columns as u64);
     let forming = match shape {
@@ -101,26 +88,13 @@ fn sides_cost(
 ///
 /// `needs_formed`: whether the feature needs the gradient itself, as every function of it
 /// does that is not linear.
-pub fn choose(
-    spec: &ProjectionSpec,
-    shape: GradientShape,
-    nominal_tokens: u64,
-    needs_formed: bool,
-) -> ProjectionRoute {
-    cheaper(cost(spec, shape, nominal_tokens), needs_formed)
-}
-
-/// As [`choose`], of a module that may have sides of its own.
 pub fn choose_module(
     spec: &ProjectionSpec,
     module: &ModuleShape,
     nominal_tokens: u64,
     needs_formed: bool,
 ) -> ProjectionRoute {
-    cheaper(module_cost(spec, module, nominal_tokens), needs_formed)
-}
-
-fn cheaper(cost: ProjectionCost, needs_formed: bool) -> ProjectionRoute {
+    let cost = module_cost(spec, module, nominal_tokens);
     match cost.factors {
         Some(factors) if !needs_formed && factors <= cost.formed() => ProjectionRoute::Factors,
         _ => ProjectionRoute::Formed,
@@ -198,6 +172,14 @@ mod tests {
         ProjectionSpec::sized(name.parse().unwrap(), dim)
     }
 
+    fn module(shape: GradientShape) -> ModuleShape {
+        ModuleShape { name: "module".to_owned(), shape }
+    }
+
+    fn cost(spec: &ProjectionSpec, shape: GradientShape, tokens: u64) -> ProjectionCost {
+        module_cost(spec, &module(shape), tokens)
+    }
+
     #[test]
     fn worked_sizes() {
         // In units of 10^9, T = 1024, 4096 coordinates a module.
@@ -218,7 +200,8 @@ mod tests {
 
     #[test]
     fn the_way_depends_on_shapes() {
-        let way = |name, shape, needs| choose(&spec(name, 1024), shape, NOMINAL_TOKENS, needs);
+        let way =
+            |name, shape, needs| choose_module(&spec(name, 1024), &module(shape), NOMINAL_TOKENS, needs);
         let full = GradientShape::Linear { out: 2048, input: 2048, bias: true };
         let lora = GradientShape::Linear { out: 8, input: 2048, bias: false };
         let norm = GradientShape::Vector { len: 2048 };

@@ -41,7 +41,7 @@ pub struct ProjectionSummary {
     pub noise: ProjectionNoise,
 }
 
-/// Explains a projection of either family. `needs_formed`: see [`cost::choose`].
+/// Explains a projection of either family. `needs_formed`: see `choose_module`.
 ///
 /// Fails if the spec is not sound; whether a projector takes these modules is said by its `new`.
 pub fn explain(

@@ -6,7 +6,7 @@
 //!
 //! Invariants
 //! - the factors and the formed gradient give the same vector up to rounding; which way is taken depends on
-//!   shapes and a nominal number of tokens only ([`choose`]), so bits never depend on a batch
+//!   shapes and a nominal number of tokens only ([`choose_module`]), so bits never depend on a batch
 //! - C is row-major, the output side first; `two_sided` stores it, the fact kinds project it once more
 //!   (side `post`, s = 1)
 //! - every module has the same number of coordinates, whatever its size, and they follow each other
@@ -24,7 +24,7 @@ mod projector;
 mod sparse;
 mod two_sided;
 
-pub use cost::{NOMINAL_TOKENS, ProjectionRoute, choose, choose_module, table_bytes};
+pub use cost::{NOMINAL_TOKENS, ProjectionRoute, choose_module, table_bytes};
 pub use explain::{ProjectionSummary, explain};
 pub use kurtosis::{KURTOSIS_LIMIT, kurtosis};
 pub use noise::{ProjectionNoise, noise};

@@ -120,8 +120,8 @@ impl FactoredProjector {
         self.residual
     }
 
-    /// What the block of a module leaves out of a gradient whose squared length in the module is `energy`: the
-    /// length of what is left out, and of all. `coordinates`: those of the module.
+    /// What the block of a module leaves out of a gradient whose squared length in the module is `energy`:
+    /// the length of what is left out, and of all. `coordinates`: those of the module.
     ///
     /// The first is 0 where all coordinates are kept. Else it is at least 2^-10 of the second, below which a
     /// difference of two squares is rounding.

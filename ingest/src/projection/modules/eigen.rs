@@ -2,7 +2,8 @@
 //!
 //! A module's coordinates are `(Q_S' G Q_A) / sqrt(L + d)` of the rows and columns that are kept, in the
 //! order of the bases: L are the eigenvalues of the curvature, d is a tenth of their mean over the whole
-//! module. So the dot product of two rows is their EK-FAC score with the damping d, as far as the blocks reach.
+//! module. So the dot product of two rows is their EK-FAC score with the damping d, as far as the blocks
+//! reach.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -85,8 +86,8 @@ impl EigenBlock {
         self.damping
     }
 
-    /// Squared length of a row, `sum of L / (L + d)`: in its coordinates, and in all of the module's. With the
-    /// eigenvalues of EK-FAC it is the mean over the samples of the fit.
+    /// Squared length of a row, `sum of L / (L + d)`: in its coordinates, and in all of the module's. With
+    /// the eigenvalues of EK-FAC it is the mean over the samples of the fit.
     pub fn lengths(&self) -> [f64; 2] {
         self.lengths
     }

@@ -1,4 +1,4 @@
-//! Gradients of queries, keys and values.
+//! Attention backward: gradients of queries, keys and values.
 
 use std::ops::Range;
 
@@ -32,7 +32,7 @@ struct PackedForms {
 
 /// One head's part of matrices whose rows start `width` values apart, from a block's first row on.
 #[derive(Clone, Copy)]
-struct HeadRows<'a> {
+struct HeadOperands<'a> {
     q: &'a [f32],
     grad: &'a [f32],
     out: &'a [f32],
@@ -82,7 +82,7 @@ impl Cpu {
                         let first = span.queries.start + rows.start;
                         let block = QueryBlock::new(rows, positions, &form);
                         let at = first * width + head * dim;
-                        let rows = HeadRows {
+                        let rows = HeadOperands {
                             q: &q.values()[at..],
                             grad: &grad.values()[at..],
                             out: &out.values()[at..],
@@ -116,7 +116,7 @@ impl Cpu {
     #[allow(clippy::too_many_arguments)]
     fn block_gradient(
         &self,
-        rows: HeadRows<'_>,
+        rows: HeadOperands<'_>,
         dq: &mut [f32],
         key_grads: &mut KeyGrads,
         keys: &PackedForms,

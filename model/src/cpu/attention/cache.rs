@@ -1,4 +1,4 @@
-//! Keys and values of sequences that grow, and attention over them.
+//! Key-value cache of sequences that grow, and attention over it.
 //!
 //! Invariant: the panels of a sequence hold what packing all of its keys and values at once would give, so
 //! its results have the bits of an attention over all of them, whatever the parts in which it came. Columns

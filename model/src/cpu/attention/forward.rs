@@ -1,4 +1,4 @@
-//! Outputs and log-sum-exps.
+//! Attention forward: outputs and log-sum-exps.
 
 use super::super::Cpu;
 use super::super::gemm::{MatrixPanels, PackedMatrix, cut};

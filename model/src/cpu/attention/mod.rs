@@ -50,7 +50,7 @@ struct QueryBlock {
 
 impl QueryBlock {
     fn new(rows: Range<usize>, positions: &[u32], form: &AttentionForm) -> QueryBlock {
-        let first = form.seen(positions[rows.start]).start;
+        let first = form.visible_keys(positions[rows.start]).start;
         let end = positions[rows.end - 1] as usize + 1;
         QueryBlock { rows, keys: first / PANEL * PANEL..end }
     }
@@ -86,7 +86,7 @@ impl BlockDropout<'_> {
     /// Drops values that belong to the block's weights of the keys that its queries see.
     fn apply(&self, values: &mut [f32], block: &QueryBlock, positions: &[u32], form: &AttentionForm) {
         for (i, row) in values.chunks_exact_mut(block.stride()).take(block.rows.len()).enumerate() {
-            let keys = form.seen(positions[block.rows.start + i]);
+            let keys = form.visible_keys(positions[block.rows.start + i]);
             let row = &mut row[keys.start - block.keys.start..keys.end - block.keys.start];
             self.of.apply(row, self.first + i, self.head, keys.start);
         }

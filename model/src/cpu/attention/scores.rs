@@ -76,7 +76,7 @@ const STEP: usize = 16;
 /// The part of a row of scores that its query sees, and that part widened to whole steps.
 #[inline(always)]
 fn visible(block: &QueryBlock, position: u32, form: &AttentionForm) -> (Range<usize>, Range<usize>) {
-    let keys = form.seen(position);
+    let keys = form.visible_keys(position);
     let visible = keys.start - block.keys.start..keys.end - block.keys.start;
     let whole = visible.start / STEP * STEP..visible.end.next_multiple_of(STEP);
     (visible, whole)

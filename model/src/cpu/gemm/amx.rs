@@ -1,8 +1,8 @@
 //! Kernel for AMX: pairs of bf16 in the tile registers of Intel's processors, 32 rows and columns at a time.
 //!
-//! The sums of an element go by blocks of 32 factors, from the first on: in a block the products at even places
-//! and those at odd places are added up apart, then both sums, then the block to the blocks before. So bits depend
-//! on a row and a column alone here too, but are others than those of the kernel for AVX-512.
+//! The sums of an element go by blocks of 32 factors, from the first on: in a block the products at even
+//! places and those at odd places are added up apart, then both sums, then the block to the blocks before. So
+//! bits depend on a row and a column alone here too, but are others than those of the kernel for AVX-512.
 //!
 //! The instructions are written as assembly: those of the standard library are not stable yet
 //! (<https://github.com/rust-lang/rust/issues/126622>).
@@ -94,8 +94,9 @@ fn end() {
 }
 
 /// # Safety
-/// As of [`super::tile::run`]; elements of `a` and `b` are pairs, `a` lies by row and is readable as [`LeftReads`]
-/// says, with zeros behind its `k` pairs; rows of `b` start [`PANEL`] pairs apart. Between `begin` and `end`.
+/// As of [`super::tile::run`]; elements of `a` and `b` are pairs, `a` lies by row and is readable as
+/// [`LeftReads`] says, with zeros behind its `k` pairs; rows of `b` start [`PANEL`] pairs apart. Between
+/// `begin` and `end`.
 unsafe fn tiled<const M: usize, const N: usize, const BY_COLUMN: bool>(t: &Tile) {
     // SAFETY: the caller's promise.
     unsafe { product(t, M) }
@@ -123,8 +124,8 @@ unsafe fn product(t: &Tile, rows: usize) {
         std::ptr::null()
     };
     let bytes = t.a_stride * size_of::<f32>();
-    // SAFETY: reads rows of `a` and `b` that the caller guarantees, and writes 16 or 32 rows of `sums`. The registers
-    // are laid out.
+    // SAFETY: reads rows of `a` and `b` that the caller guarantees, and writes 16 or 32 rows of `sums`. The
+    // registers are laid out.
     unsafe {
         if rows > SIDE {
             asm!(

@@ -171,7 +171,8 @@ pub(super) fn to_bf16(_: &PairedKernel, from: &[f32], to: &mut [u16]) {
 /// Transposes 16 rows of 16 values.
 ///
 /// # Safety
-/// The CPU has AVX-512; 16 values are readable from the start of each of 16 rows of `from`, and writable of `to`.
+/// The CPU has AVX-512; 16 values are readable from the start of each of 16 rows of `from`, and writable of
+/// `to`.
 #[target_feature(enable = "avx512f")]
 unsafe fn transposed(from: *const f32, stride: usize, to: *mut f32, to_stride: usize) {
     let pairs = |low: __m512, high: __m512| {

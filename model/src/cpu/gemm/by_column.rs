@@ -64,8 +64,8 @@ impl Tiles {
     }
 }
 
-/// Copies `count` columns of each row, with values behind them while there are any: a copy of fixed size is one
-/// instruction.
+/// Copies `count` columns of each row, with values behind them while there are any: a copy of fixed size is
+/// one instruction.
 fn copy<const N: usize>(tile: &mut [f32], a: Left<'_>, first: usize, count: usize) {
     for (p, to) in tile.as_chunks_mut::<N>().0.iter_mut().enumerate() {
         let from = &a.data[p * a.stride + first..];
@@ -97,8 +97,9 @@ pub(super) fn multiply(kernel: &Kernel, to: Output<'_>, a: Left<'_>, b: Right<'_
     }
 }
 
-/// Hands the sum of the outer products of `k` rows, at least one, with themselves to `each`, some rows of it at a
-/// time: which, the first of their columns, and their values from there on. They begin on the diagonal or before it.
+/// Hands the sum of the outer products of `k` rows, at least one, with themselves to `each`, some rows of it
+/// at a time: which, the first of their columns, and their values from there on. They begin on the diagonal
+/// or before it.
 pub(in super::super) fn gram(kernel: &Kernel, x: &[f32], k: usize, each: RowVisitor<'_>) {
     let n = x.len() / k;
     let panels = PackedMatrix::rows(x, n, k, n);

@@ -225,10 +225,11 @@ impl Kernel {
                 let start = block.start;
                 let a_start = if a.by_column { start } else { start * a.stride };
                 // SAFETY: the assertions keep the elements of all rows and columns of `c`, `a`, `b`, `add`
-                // and `bias` inside their slices, those of `b` up to whole tiles, those of `a` as `LeftReads` says; `start` and `first` are
-                // below the row and column counts, so the offsets are too. `c` is borrowed mutably and so
-                // overlaps none but `add`, which is then `c` itself. `table` has a kernel for each count up
-                // to `shape.rows`; `Kernels::new` chose it by a witness that the CPU has its instructions.
+                // and `bias` inside their slices, those of `b` up to whole tiles, those of `a` as `LeftReads`
+                // says; `start` and `first` are below the row and column counts, so the offsets are too. `c`
+                // is borrowed mutably and so overlaps none but `add`, which is then `c` itself. `table` has a
+                // kernel for each count up to `shape.rows`; `Kernels::new` chose it by a witness that the CPU
+                // has its instructions.
                 unsafe {
                     let tile = Tile {
                         a: a.data.as_ptr().wrapping_add(a_start),

@@ -63,7 +63,8 @@ impl<'a> MatrixPanels<'a> {
         &self.values[j * self.apart..][..PANEL * self.k]
     }
 
-    /// The panels in turn: their first column, how many of their columns belong to the matrix, and their values.
+    /// The panels in turn: their first column, how many of their columns belong to the matrix, and their
+    /// values.
     pub fn panels(self) -> impl Iterator<Item = (usize, usize, &'a [f32])> {
         let count = if self.k == 0 { 0 } else { self.n.div_ceil(PANEL) };
         (0..count).map(move |j| (j * PANEL, PANEL.min(self.n - j * PANEL), self.panel(j)))

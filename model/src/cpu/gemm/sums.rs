@@ -66,7 +66,8 @@ fn rounded(simd: Simd, values: &[f32]) -> Buffer {
     copy
 }
 
-/// A matrix of so many rows as panels of pairs: row `p` of a panel has rows `2 p` and `2 p + 1` of its columns.
+/// A matrix of so many rows as panels of pairs: row `p` of a panel has rows `2 p` and `2 p + 1` of its
+/// columns.
 fn panels_of_pairs(paired: &PairedKernel, simd: Simd, matrix: &[f32], rows: usize) -> Buffer {
     let (n, pairs) = (matrix.len() / rows, rows.div_ceil(2));
     let mut halves = Buffer::take(matrix.len().div_ceil(2));
@@ -88,7 +89,8 @@ fn panels_of_pairs(paired: &PairedKernel, simd: Simd, matrix: &[f32], rows: usiz
     panels
 }
 
-/// Pair `p` of the rows of a matrix of `width` columns, from column `first` on. The partner of an odd last row is zero.
+/// Pair `p` of the rows of a matrix of `width` columns, from column `first` on. The partner of an odd last
+/// row is zero.
 #[inline(always)]
 fn pair_rows(halves: &[u16], width: usize, p: usize, first: usize, to: &mut [f32]) {
     let count = to.len();

@@ -5,8 +5,8 @@ use super::super::level::Simd;
 /// Rows and columns of a block: a cache line of values.
 const BLOCK: usize = 16;
 
-/// Writes the transpose of `rows` rows of `cols` values: row `p` of `to`, of which each starts `to_stride` values
-/// behind the one before, begins with column `p`.
+/// Writes the transpose of `rows` rows of `cols` values: row `p` of `to`, of which each starts `to_stride`
+/// values behind the one before, begins with column `p`.
 pub(crate) fn transpose(
     from: &[f32],
     stride: usize,

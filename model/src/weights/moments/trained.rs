@@ -63,7 +63,8 @@ impl TrainedTensor {
         shape
     }
 
-    /// Values in the order of files, from the canonical one: none of a moment that an optimizer does not have.
+    /// Values in the order of files, from the canonical one: none of a moment that an optimizer does not
+    /// have.
     pub fn stored<'v>(&self, values: &'v [f32]) -> Cow<'v, [f32]> {
         match self.spec.shape[..] {
             [out, input] if self.transposed && !values.is_empty() => {
