@@ -152,7 +152,7 @@ fn headings_and_errors_are_in_the_words_of_the_statement() {
     for (sql, says) in [
         ("SELECT id FROM pool WHERE source = \"dates\"", "single quotes: 'dates'"),
         ("SELECT influence('pool', 'pool')", "write FROM influence(..)"),
-        ("PIVOT pool ON source USING count(*)", "PIVOT t ON x IN ('a', 'b')"),
+        ("PIVOT pool ON source, id", "write ON (a || '_' || b)"),
         ("SELEC 1", "syntax error at SELEC"),
     ] {
         let done = place.run(&["query", sql]);

@@ -11,6 +11,7 @@ mod elementwise;
 mod estimates;
 mod factors;
 mod features;
+mod halves;
 mod head;
 mod linear;
 mod maps;

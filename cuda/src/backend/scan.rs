@@ -23,7 +23,7 @@ use gstore_query::kernel::{
 };
 use gstore_store::Values;
 
-use super::estimates::Halves;
+use super::halves::Halves;
 use super::{Cuda, THREADS, from, number};
 use crate::runtime::{Argument, Memory, Result, Runtime};
 

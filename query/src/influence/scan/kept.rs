@@ -7,7 +7,7 @@ use gstore_store::{Block, BlockBuffer, BlockRef, FeatureReader, RowFlags};
 
 use super::Scan;
 use super::lengths::Measure;
-use super::slate::Slate;
+use super::slate::{Slate, Waiting};
 use super::slots::Slots;
 use crate::error::QueryError;
 use crate::influence::spec::modules::used_groups;
@@ -15,31 +15,6 @@ use crate::kernel::{BlockKey, KeptRows, Queries, RowProducts};
 
 /// Vectors from which on a device is asked: the processor has fewer sooner than a device has begun.
 pub(super) const LEAST: usize = 16;
-
-/// Vectors of one checkpoint that wait for the others of a window, block after block.
-#[derive(Default)]
-pub(super) struct Waiting {
-    at: Vec<BlockRef>,
-    /// By what the device knows them, with the number of vectors.
-    blocks: Vec<(BlockKey, usize)>,
-    /// By vector its place in the block,
-    places: Vec<usize>,
-    /// and its slot and flags.
-    slots: Vec<(usize, RowFlags)>,
-    /// By vector and module group, as those of a slate.
-    factors: Vec<f32>,
-}
-
-impl Waiting {
-    fn clear(&mut self) {
-        let Waiting { at, blocks, places, slots, factors } = self;
-        at.clear();
-        blocks.clear();
-        places.clear();
-        slots.clear();
-        factors.clear();
-    }
-}
 
 /// By what devices know a block.
 pub(crate) fn key(reader: &FeatureReader, at: BlockRef) -> BlockKey {

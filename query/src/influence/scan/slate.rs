@@ -2,11 +2,10 @@
 
 use std::sync::Arc;
 
-use gstore_store::{BlockBuffer, ReadAhead, RowFlags};
+use gstore_store::{BlockBuffer, BlockRef, ReadAhead, RowFlags};
 
-use super::kept::Waiting;
 use super::slots::{Selection, Slots};
-use crate::kernel::Scratch;
+use crate::kernel::{BlockKey, Scratch};
 
 /// A thread's memory, used again for every window.
 #[derive(Default)]
@@ -46,6 +45,31 @@ pub(super) struct Slate {
     /// Vectors that a device multiplies with those of other blocks.
     pub(super) waiting: Waiting,
     pub(super) scratch: Scratch,
+}
+
+/// Vectors of one checkpoint that wait for the others of a window, block after block.
+#[derive(Default)]
+pub(super) struct Waiting {
+    pub(super) at: Vec<BlockRef>,
+    /// By what the device knows them, with the number of vectors.
+    pub(super) blocks: Vec<(BlockKey, usize)>,
+    /// By vector its place in the block,
+    pub(super) places: Vec<usize>,
+    /// and its slot and flags.
+    pub(super) slots: Vec<(usize, RowFlags)>,
+    /// By vector and module group, as those of a slate.
+    pub(super) factors: Vec<f32>,
+}
+
+impl Waiting {
+    pub(super) fn clear(&mut self) {
+        let Waiting { at, blocks, places, slots, factors } = self;
+        at.clear();
+        blocks.clear();
+        places.clear();
+        slots.clear();
+        factors.clear();
+    }
 }
 
 impl Slate {

@@ -1,0 +1,159 @@
+//! Query vectors in half precision, as the tiles that the units for matrices read, with the norms that bound what
+//! rounding takes (`estimates.rs` derives the bound).
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use gstore_query::kernel::Queries;
+use half::f16;
+use half::slice::HalfFloatSliceExt;
+
+/// Queries and coordinates of a tile, and values that a thread has of a row or query at a time.
+pub(super) const TILE: usize = 64;
+pub(super) const STEP: usize = 32;
+pub(super) const EIGHT: usize = 8;
+
+/// Norms from which on sums could overflow.
+const HUGE: f64 = (1u64 << 60) as f64;
+
+/// Exponents that values of a query are brought to, below the greatest of f16, and that the greatest has at least.
+const GREATEST: i32 = 14;
+const LEAST: i32 = -80;
+
+/// Query vectors in f16, as tiles.
+pub(super) struct Halves<M> {
+    /// The module groups that they have, one after the other.
+    pub(super) groups: Vec<usize>,
+    pub(super) tiles: Arc<M>,
+    /// By what products with each query are multiplied.
+    pub(super) units: M,
+    /// Tiles of each 64 queries.
+    pub(super) steps: usize,
+    pub(super) norms: Vec<Norms>,
+}
+
+/// Of one module group the greatest norms of any query.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Norms {
+    len: usize,
+    /// Of the queries,
+    exact: f64,
+    /// of what they are rounded to,
+    rounded: f64,
+    /// and of what rounding took.
+    residual: f64,
+}
+
+impl Norms {
+    /// Takes the squares of one more query's into account.
+    fn add(&mut self, squares: [f64; 3]) {
+        let [exact, rounded, residual] = squares.map(|sum| above(sum.sqrt()));
+        // False for NaN too.
+        let [exact, rounded, residual] = match exact < HUGE && rounded < HUGE {
+            true => [exact, rounded, residual],
+            false => [f64::INFINITY; 3],
+        };
+        self.exact = self.exact.max(exact);
+        self.rounded = self.rounded.max(rounded);
+        self.residual = self.residual.max(residual);
+    }
+
+    /// The most that an estimate is off by, relative to `|s||x|`, where so many sums are added up.
+    pub(super) fn weight(&self, added: usize) -> f32 {
+        let (terms, others) = (self.len as f64, (added + 2) as f64 * f64::exp2(-24.0));
+        let units = (terms * f64::exp2(-22.0) + others).exp_m1();
+        let processor = ((terms / 16.0 + 6.0) * f64::exp2(-24.0) + others).exp_m1();
+        let weight = self.residual + units * self.rounded + processor * self.exact;
+        if weight.is_finite() { (above(weight) as f32).next_up() } else { f32::INFINITY }
+    }
+}
+
+/// A little more: what rounding in double precision may have taken from a sum of positive terms.
+fn above(value: f64) -> f64 {
+    value * (1.0 + f64::exp2(-30.0))
+}
+
+/// Query vectors as tiles in f16, units, and norms of each group.
+pub(super) fn narrowed(queries: &Queries, spans: &[Range<usize>]) -> (Vec<f16>, Vec<f32>, Vec<Norms>) {
+    let (dim, steps) = (queries.dim(), steps_of(spans));
+    let padded = queries.len().div_ceil(TILE) * TILE;
+    let (mut tiles, mut units) = (vec![f16::ZERO; padded * steps * STEP], vec![1.0; padded]);
+    let mut norms: Vec<Norms> =
+        spans.iter().map(|span| Norms { len: span.len(), ..Norms::default() }).collect();
+    for (q, vector) in queries.vectors().chunks_exact(dim).enumerate() {
+        let values = spans.iter().flat_map(|span| &vector[span.clone()]);
+        let greatest = values.fold(0.0f32, |greatest, value| greatest.max(value.abs()));
+        // The exponent of a number that is neither zero nor too small nor infinite.
+        let exponent = ((greatest.to_bits() >> 23) as i32 - 127).clamp(LEAST, 127);
+        let scale = power(GREATEST - exponent);
+        units[q] = power(exponent - GREATEST);
+        let mut first = 0;
+        for (span, norms) in spans.iter().zip(&mut norms) {
+            let mut squares = [0.0f64; 3];
+            for (at, exact) in vector[span.clone()].as_chunks::<EIGHT>().0.iter().enumerate() {
+                let (mut rounded, mut back) = ([f16::ZERO; EIGHT], [0.0f32; EIGHT]);
+                rounded.convert_from_f32_slice(&exact.map(|value| value * scale));
+                rounded.convert_to_f32_slice(&mut back);
+                for (exact, rounded) in exact.iter().zip(back) {
+                    let (exact, rounded) = (f64::from(*exact), f64::from(rounded) * f64::from(units[q]));
+                    squares[0] += exact * exact;
+                    squares[1] += rounded * rounded;
+                    squares[2] += (exact - rounded) * (exact - rounded);
+                }
+                // Four threads of a warp have the eights of one query that make a step.
+                let tile = (q / TILE * steps + first + at / 4) * TILE / EIGHT + q % TILE / EIGHT;
+                let place = (tile * STEP + q % EIGHT * 4 + at % 4) * EIGHT;
+                tiles[place..place + EIGHT].copy_from_slice(&rounded);
+            }
+            norms.add(squares);
+            first += span.len().div_ceil(STEP);
+        }
+    }
+    (tiles, units, norms)
+}
+
+/// 2 to the power of an exponent of normal numbers.
+fn power(exponent: i32) -> f32 {
+    f32::from_bits(((exponent + 127) as u32) << 23)
+}
+
+pub(super) fn steps_of(spans: &[Range<usize>]) -> usize {
+    spans.iter().map(|span| span.len().div_ceil(STEP)).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The bound has what rounding the queries takes, and what sums take of as many terms.
+    #[test]
+    fn queries_are_rounded_by_no_more_than_their_norms_say() {
+        let vector: Vec<f32> =
+            (0..128).map(|i| (i as f32 * 0.37).sin() * f32::exp2((i % 30) as f32 - 40.0)).collect();
+        let mut all = vector.clone();
+        all.extend([0.0; 128]);
+        all.extend([f32::INFINITY; 128]);
+        let queries = Queries::new(&all, 128, &[0..64, 64..128]);
+        let spans = [0..64, 64..128];
+        let (tiles, units, norms) = narrowed(&queries, &spans);
+        assert_eq!((tiles.len(), units.len()), (TILE * 128, TILE));
+        assert!(norms.iter().all(|norms| norms.weight(1) == f32::INFINITY), "one is not finite");
+
+        let queries = Queries::new(&all[..256], 128, &[0..64, 64..128]);
+        let (tiles, units, norms) = narrowed(&queries, &spans);
+        for (span, norms) in spans.iter().zip(&norms) {
+            let exact =
+                vector[span.clone()].iter().map(|x| f64::from(*x) * f64::from(*x)).sum::<f64>().sqrt();
+            assert!(norms.exact >= exact && norms.exact < exact * 1.000_001);
+            assert!(norms.residual > 0.0 && norms.residual < norms.exact * f64::exp2(-11.0));
+            let weight = f64::from(norms.weight(1));
+            assert!(weight > norms.residual + exact * 64.0 * f64::exp2(-22.0) && weight < exact * 1e-3);
+        }
+        // The first query's values, where the threads of a warp look for them.
+        for (k, exact) in vector.iter().enumerate() {
+            let place = (k / STEP * TILE / EIGHT * STEP + k % STEP / EIGHT) * EIGHT + k % EIGHT;
+            let found = f64::from(tiles[place].to_f32()) * f64::from(units[0]);
+            assert!((found - f64::from(*exact)).abs() <= norms[k / 64].residual, "{k}");
+        }
+    }
+}
