@@ -16,6 +16,7 @@ use super::charge::with_reservation;
 use super::growth::{Growth, pairs};
 use super::{Budget, MAX_REPEATED, MAX_VALUE};
 use crate::error::SqlError;
+use crate::functions::from_engine;
 
 /// Bytes that are made at a time, by the estimate, which may be far above what is made.
 const PIECE: u64 = MAX_VALUE;
@@ -25,7 +26,7 @@ const ORDINARY: u64 = 4 << 20;
 /// A function that refuses to make too much.
 #[derive(Debug)]
 pub(super) struct BoundedFunction {
-    inner: Arc<ScalarUDF>,
+    engine: Arc<ScalarUDF>,
     growth: Growth,
     budget: Arc<Budget>,
 }
@@ -33,7 +34,7 @@ pub(super) struct BoundedFunction {
 // Which statement a function belongs to makes no other function of it.
 impl PartialEq for BoundedFunction {
     fn eq(&self, other: &Self) -> bool {
-        self.inner == other.inner
+        self.engine == other.engine
     }
 }
 
@@ -41,57 +42,33 @@ impl Eq for BoundedFunction {}
 
 impl Hash for BoundedFunction {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        self.inner.hash(state);
+        self.engine.hash(state);
     }
 }
 
 /// The function with the limits of a statement.
-pub(super) fn limit_function(inner: Arc<ScalarUDF>, growth: Growth, budget: &Arc<Budget>) -> ScalarUDF {
-    ScalarUDF::from(BoundedFunction { inner, growth, budget: Arc::clone(budget) })
+pub(super) fn limit_function(engine: Arc<ScalarUDF>, growth: Growth, budget: &Arc<Budget>) -> ScalarUDF {
+    ScalarUDF::from(BoundedFunction { engine, growth, budget: Arc::clone(budget) })
 }
 
 // Not handed on: `simplify`, which may put the engine's own function in place of this one.
 impl ScalarUDFImpl for BoundedFunction {
-    fn name(&self) -> &str {
-        self.inner.name()
-    }
-
-    fn aliases(&self) -> &[String] {
-        self.inner.aliases()
-    }
-
-    fn schema_name(&self, args: &[Expr]) -> DfResult<String> {
-        self.inner.schema_name(args)
-    }
-
-    fn signature(&self) -> &Signature {
-        self.inner.signature()
-    }
-
-    fn return_type(&self, types: &[DataType]) -> DfResult<DataType> {
-        self.inner.return_type(types)
-    }
-
-    fn return_field_from_args(&self, args: ReturnFieldArgs) -> DfResult<FieldRef> {
-        self.inner.return_field_from_args(args)
-    }
-
-    fn is_strict(&self) -> bool {
-        self.inner.is_strict()
-    }
-
-    fn coerce_types(&self, types: &[DataType]) -> DfResult<Vec<DataType>> {
-        self.inner.coerce_types(types)
-    }
-
-    fn documentation(&self) -> Option<&Documentation> {
-        self.inner.documentation()
+    from_engine! {
+        name() -> &str;
+        aliases() -> &[String];
+        schema_name(args: &[Expr]) -> DfResult<String>;
+        signature() -> &Signature;
+        return_type(types: &[DataType]) -> DfResult<DataType>;
+        return_field_from_args(args: ReturnFieldArgs) -> DfResult<FieldRef>;
+        is_strict() -> bool;
+        coerce_types(types: &[DataType]) -> DfResult<Vec<DataType>>;
+        documentation() -> Option<&Documentation>;
     }
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> DfResult<ColumnarValue> {
         if self.growth == Growth::Pairs {
             self.budget.compare(self.name(), pairs(&args.args, args.number_rows)?, &args.args)?;
-            return self.inner.invoke_with_args(args);
+            return self.engine.invoke_with_args(args);
         }
         if args.args.iter().all(|arg| matches!(arg, ColumnarValue::Scalar(_))) {
             let bytes = self.growth.bytes(&args.args, 1)?.into_iter().max().unwrap_or(0);
@@ -100,7 +77,7 @@ impl ScalarUDFImpl for BoundedFunction {
                 let why = format!("{}() would make {bytes} bytes for each row", self.name());
                 return Err(SqlError::refused(why).into());
             }
-            return self.inner.invoke_with_args(args);
+            return self.engine.invoke_with_args(args);
         }
         let mut bytes = self.growth.bytes(&args.args, args.number_rows)?;
         bytes.resize(args.number_rows, 0);
@@ -111,7 +88,7 @@ impl ScalarUDFImpl for BoundedFunction {
         }
         let total = bytes.iter().fold(0u64, |sum, bytes| sum.saturating_add(*bytes));
         if total <= ORDINARY {
-            return self.inner.invoke_with_args(args);
+            return self.engine.invoke_with_args(args);
         }
         let mut made = Vec::new();
         for piece in pieces(&bytes) {
@@ -141,7 +118,7 @@ impl BoundedFunction {
                 *array = array.slice(rows.start, rows.len());
             }
         }
-        let made = self.inner.invoke_with_args(args)?.into_array(rows.len())?;
+        let made = self.engine.invoke_with_args(args)?.into_array(rows.len())?;
         let size = made.get_array_memory_size() as u64;
         if rows.len() == number && size <= ORDINARY {
             return Ok(made);

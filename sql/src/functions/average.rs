@@ -54,20 +54,17 @@ struct Average {
 }
 
 impl AggregateUDFImpl for Average {
-    fn name(&self) -> &str {
-        self.engine.name()
-    }
-
-    fn aliases(&self) -> &[String] {
-        self.engine.aliases()
+    from_engine! {
+        name() -> &str;
+        aliases() -> &[String];
+        return_type(types: &[DataType]) -> DfResult<DataType>;
+        state_fields(args: StateFieldsArgs) -> DfResult<Vec<FieldRef>>;
+        groups_accumulator_supported(args: AccumulatorArgs) -> bool;
+        documentation() -> Option<&Documentation>;
     }
 
     fn signature(&self) -> &Signature {
         &self.signature
-    }
-
-    fn return_type(&self, types: &[DataType]) -> DfResult<DataType> {
-        self.engine.return_type(types)
     }
 
     fn accumulator(&self, args: AccumulatorArgs) -> DfResult<Box<dyn Accumulator>> {
@@ -81,23 +78,11 @@ impl AggregateUDFImpl for Average {
         self.engine.create_sliding_accumulator(args)
     }
 
-    fn state_fields(&self, args: StateFieldsArgs) -> DfResult<Vec<FieldRef>> {
-        self.engine.state_fields(args)
-    }
-
-    fn groups_accumulator_supported(&self, args: AccumulatorArgs) -> bool {
-        self.engine.groups_accumulator_supported(args)
-    }
-
     fn create_groups_accumulator(&self, args: AccumulatorArgs) -> DfResult<Box<dyn GroupsAccumulator>> {
         self.engine.create_groups_accumulator(args).map(nans::groups)
     }
 
     fn reverse_expr(&self) -> ReversedUDAF {
         self.engine.reverse_udf()
-    }
-
-    fn documentation(&self) -> Option<&Documentation> {
-        self.engine.documentation()
     }
 }

@@ -21,24 +21,12 @@ struct FormatFunction {
 }
 
 impl ScalarUDFImpl for FormatFunction {
-    fn name(&self) -> &str {
-        self.engine.name()
-    }
-
-    fn aliases(&self) -> &[String] {
-        self.engine.aliases()
-    }
-
-    fn signature(&self) -> &Signature {
-        self.engine.signature()
-    }
-
-    fn return_type(&self, types: &[DataType]) -> DfResult<DataType> {
-        self.engine.return_type(types)
-    }
-
-    fn documentation(&self) -> Option<&Documentation> {
-        self.engine.documentation()
+    from_engine! {
+        name() -> &str;
+        aliases() -> &[String];
+        signature() -> &Signature;
+        return_type(types: &[DataType]) -> DfResult<DataType>;
+        documentation() -> Option<&Documentation>;
     }
 
     fn invoke_with_args(&self, mut args: ScalarFunctionArgs) -> DfResult<ColumnarValue> {

@@ -56,48 +56,18 @@ struct ForwardOnly {
 }
 
 impl AggregateUDFImpl for ForwardOnly {
-    fn name(&self) -> &str {
-        self.engine.name()
-    }
-
-    fn signature(&self) -> &Signature {
-        self.engine.signature()
-    }
-
-    fn return_type(&self, types: &[DataType]) -> DfResult<DataType> {
-        self.engine.return_type(types)
-    }
-
-    fn return_field(&self, fields: &[FieldRef]) -> DfResult<FieldRef> {
-        self.engine.return_field(fields)
-    }
-
-    fn is_nullable(&self) -> bool {
-        self.engine.is_nullable()
-    }
-
-    fn coerce_types(&self, types: &[DataType]) -> DfResult<Vec<DataType>> {
-        self.engine.coerce_types(types)
-    }
-
-    fn accumulator(&self, args: AccumulatorArgs) -> DfResult<Box<dyn Accumulator>> {
-        self.engine.accumulator(args)
-    }
-
-    fn create_sliding_accumulator(&self, args: AccumulatorArgs) -> DfResult<Box<dyn Accumulator>> {
-        self.engine.create_sliding_accumulator(args)
-    }
-
-    fn state_fields(&self, args: StateFieldsArgs) -> DfResult<Vec<FieldRef>> {
-        self.engine.state_fields(args)
-    }
-
-    fn default_value(&self, of: &DataType) -> DfResult<ScalarValue> {
-        self.engine.default_value(of)
-    }
-
-    fn supports_null_handling_clause(&self) -> bool {
-        self.engine.supports_null_handling_clause()
+    from_engine! {
+        name() -> &str;
+        signature() -> &Signature;
+        return_type(types: &[DataType]) -> DfResult<DataType>;
+        return_field(fields: &[FieldRef]) -> DfResult<FieldRef>;
+        is_nullable() -> bool;
+        coerce_types(types: &[DataType]) -> DfResult<Vec<DataType>>;
+        accumulator(args: AccumulatorArgs) -> DfResult<Box<dyn Accumulator>>;
+        create_sliding_accumulator(args: AccumulatorArgs) -> DfResult<Box<dyn Accumulator>>;
+        state_fields(args: StateFieldsArgs) -> DfResult<Vec<FieldRef>>;
+        default_value(of: &DataType) -> DfResult<ScalarValue>;
+        supports_null_handling_clause() -> bool;
     }
 
     fn reverse_expr(&self) -> ReversedUDAF {

@@ -100,12 +100,11 @@ fn number_fields(fields: &[FieldRef]) -> Vec<FieldRef> {
 // Not handed on: what takes the place of a quantile by the least or the largest value, which has another
 // type.
 impl AggregateUDFImpl for Quantile {
-    fn name(&self) -> &str {
-        self.engine.name()
-    }
-
-    fn aliases(&self) -> &[String] {
-        self.engine.aliases()
+    from_engine! {
+        name() -> &str;
+        aliases() -> &[String];
+        supports_within_group_clause() -> bool;
+        documentation() -> Option<&Documentation>;
     }
 
     fn signature(&self) -> &Signature {
@@ -147,14 +146,6 @@ impl AggregateUDFImpl for Quantile {
         let found = share(&args);
         let values = self.engine.create_groups_accumulator(args)?;
         Ok(nans::groups(Box::new(QuantileGroups { values, share: found? })))
-    }
-
-    fn supports_within_group_clause(&self) -> bool {
-        self.engine.supports_within_group_clause()
-    }
-
-    fn documentation(&self) -> Option<&Documentation> {
-        self.engine.documentation()
     }
 }
 

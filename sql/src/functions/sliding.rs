@@ -72,20 +72,14 @@ struct Statistic {
 }
 
 impl AggregateUDFImpl for Statistic {
-    fn name(&self) -> &str {
-        self.engine.name()
-    }
-
-    fn aliases(&self) -> &[String] {
-        self.engine.aliases()
-    }
-
-    fn signature(&self) -> &Signature {
-        self.engine.signature()
-    }
-
-    fn return_type(&self, types: &[DataType]) -> DfResult<DataType> {
-        self.engine.return_type(types)
+    from_engine! {
+        name() -> &str;
+        aliases() -> &[String];
+        signature() -> &Signature;
+        return_type(types: &[DataType]) -> DfResult<DataType>;
+        state_fields(args: StateFieldsArgs) -> DfResult<Vec<FieldRef>>;
+        groups_accumulator_supported(args: AccumulatorArgs) -> bool;
+        documentation() -> Option<&Documentation>;
     }
 
     fn accumulator(&self, args: AccumulatorArgs) -> DfResult<Box<dyn Accumulator>> {
@@ -104,20 +98,8 @@ impl AggregateUDFImpl for Statistic {
         }
     }
 
-    fn state_fields(&self, args: StateFieldsArgs) -> DfResult<Vec<FieldRef>> {
-        self.engine.state_fields(args)
-    }
-
-    fn groups_accumulator_supported(&self, args: AccumulatorArgs) -> bool {
-        self.engine.groups_accumulator_supported(args)
-    }
-
     fn create_groups_accumulator(&self, args: AccumulatorArgs) -> DfResult<Box<dyn GroupsAccumulator>> {
         self.engine.create_groups_accumulator(args).map(nans::groups)
-    }
-
-    fn documentation(&self) -> Option<&Documentation> {
-        self.engine.documentation()
     }
 }
 

@@ -54,16 +54,16 @@ fn wide_field(result: &DataType) -> Option<FieldRef> {
 // Not handed on: what takes the place of a sum by statistics, or by a product with a count, which may wrap
 // around.
 impl AggregateUDFImpl for Sum {
-    fn name(&self) -> &str {
-        self.engine.name()
+    from_engine! {
+        name() -> &str;
+        return_type(types: &[DataType]) -> DfResult<DataType>;
+        groups_accumulator_supported(args: AccumulatorArgs) -> bool;
+        order_sensitivity() -> AggregateOrderSensitivity;
+        documentation() -> Option<&Documentation>;
     }
 
     fn signature(&self) -> &Signature {
         &self.signature
-    }
-
-    fn return_type(&self, types: &[DataType]) -> DfResult<DataType> {
-        self.engine.return_type(types)
     }
 
     fn accumulator(&self, args: AccumulatorArgs) -> DfResult<Box<dyn Accumulator>> {
@@ -95,10 +95,6 @@ impl AggregateUDFImpl for Sum {
         }
     }
 
-    fn groups_accumulator_supported(&self, args: AccumulatorArgs) -> bool {
-        self.engine.groups_accumulator_supported(args)
-    }
-
     fn create_groups_accumulator(&self, args: AccumulatorArgs) -> DfResult<Box<dyn GroupsAccumulator>> {
         let to = args.return_type().clone();
         let Some(return_field) = wide_field(&to) else {
@@ -112,16 +108,8 @@ impl AggregateUDFImpl for Sum {
         self.engine.reverse_udf()
     }
 
-    fn order_sensitivity(&self) -> AggregateOrderSensitivity {
-        self.engine.order_sensitivity()
-    }
-
     fn set_monotonicity(&self, data_type: &DataType) -> SetMonotonicity {
         self.engine.inner().set_monotonicity(data_type)
-    }
-
-    fn documentation(&self) -> Option<&Documentation> {
-        self.engine.documentation()
     }
 }
 
