@@ -15,40 +15,31 @@ use arrow_ipc::reader::{FileDecoder, read_footer_length};
 use arrow_ipc::{Block, convert::fb_to_schema, root_as_footer};
 use arrow_schema::Fields;
 
-use super::rows::{Rows, caught};
-use super::{DataError, DataFile, RawRecord, RecordSource, unpack};
+use super::rows::{BatchReader, Rows, caught, check};
+use super::{DataError, DataFile, unpack};
 
 /// Length of the index and the magic word.
 const TAIL: u64 = 10;
 
-pub(super) struct BlockSource {
-    rows: Rows,
-    reader: BlockReader,
-    next: usize,
-    file_bytes: u64,
-}
-
-struct BlockReader {
+pub(super) struct BlockReader {
     file: File,
     length: u64,
     decoder: FileDecoder,
     fields: Fields,
     batches: Vec<Block>,
-}
-
-impl BlockSource {
-    pub(super) fn new(path: Arc<Path>, file: &DataFile) -> Result<Self, DataError> {
-        let rows = Rows::new(path);
-        let file_bytes = fs_err::metadata(file.path())?.len();
-        let input = unpack::seekable(file)?;
-        let reader = caught(|| BlockReader::open(input)).map_err(|message| damaged(&rows, &message))?;
-        rows.check(&reader.fields)?;
-        Ok(Self { rows, reader, next: 0, file_bytes })
-    }
+    next: usize,
+    file_bytes: u64,
 }
 
 impl BlockReader {
-    fn open(mut file: File) -> Result<Self, String> {
+    pub(super) fn rows(path: Arc<Path>, file: &DataFile) -> Result<Rows<Self>, DataError> {
+        let file_bytes = fs_err::metadata(file.path())?.len();
+        let input = unpack::seekable(file)?;
+        let opened = caught(|| Self::open(input, file_bytes)).map_err(damaged);
+        Rows::new(path, opened.and_then(|reader| check(&reader.fields).map(|()| reader)))
+    }
+
+    fn open(mut file: File, file_bytes: u64) -> Result<Self, String> {
         let length = file.seek(SeekFrom::End(0)).map_err(text)?;
         let start = length.checked_sub(TAIL).ok_or("it is too short")?;
         let tail = read_at(&mut file, length, start, TAIL)?;
@@ -62,7 +53,7 @@ impl BlockReader {
         let decoder = FileDecoder::new(Arc::new(schema), footer.version());
         let dictionaries: Vec<Block> = footer.dictionaries().iter().flatten().copied().collect();
         let batches = footer.recordBatches().iter().flatten().copied().collect();
-        let mut reader = Self { file, length, decoder, fields, batches };
+        let mut reader = Self { file, length, decoder, fields, batches, next: 0, file_bytes };
         for block in dictionaries {
             let bytes = reader.block(&block)?;
             reader.decoder.read_dictionary(&block, &bytes).map_err(text)?;
@@ -78,45 +69,24 @@ impl BlockReader {
         read_at(&mut self.file, self.length, start, length).map(Buffer::from)
     }
 
-    fn batch(&mut self, number: usize) -> Result<Option<RecordBatch>, String> {
-        let Some(block) = self.batches.get(number).copied() else { return Ok(None) };
+    fn batch(&mut self) -> Result<Option<RecordBatch>, String> {
+        let Some(block) = self.batches.get(self.next).copied() else { return Ok(None) };
+        self.next += 1;
         let bytes = self.block(&block)?;
         let batch = self.decoder.read_record_batch(&block, &bytes).map_err(text)?;
         batch.map(Some).ok_or_else(|| "a block that holds no rows".to_owned())
     }
 }
 
-impl RecordSource for BlockSource {
-    fn next_record(&mut self) -> Option<Result<RawRecord<'_>, DataError>> {
-        if self.rows.failed() {
-            return None;
-        }
-        while !self.rows.is_ready() {
-            match caught(|| self.reader.batch(self.next)) {
-                Ok(Some(batch)) => self.rows.put(batch),
-                Ok(None) => return None,
-                Err(message) => {
-                    self.reader.batches.clear();
-                    return Some(Err(damaged(&self.rows, &message)));
-                }
-            }
-            self.next += 1;
-        }
-        self.rows.take()
-    }
-
-    fn nulls(&self) -> Vec<String> {
-        self.rows.nulls()
-    }
-
-    fn columns(&self) -> Vec<String> {
-        self.rows.columns()
+impl BatchReader for BlockReader {
+    fn next_batch(&mut self, _: u64) -> Result<Option<RecordBatch>, String> {
+        caught(|| self.batch()).map_err(damaged)
     }
 
     /// The share of the blocks stands for the share of the bytes.
-    fn bytes_read(&self) -> u64 {
+    fn bytes_read(&self, _: u64) -> u64 {
         let share = u128::from(self.file_bytes) * self.next as u128;
-        u64::try_from(share / self.reader.batches.len().max(1) as u128).unwrap_or(self.file_bytes)
+        u64::try_from(share / self.batches.len().max(1) as u128).unwrap_or(self.file_bytes)
     }
 }
 
@@ -134,9 +104,9 @@ fn text(error: impl std::fmt::Display) -> String {
     error.to_string()
 }
 
-fn damaged(rows: &Rows, message: &str) -> DataError {
-    rows.damaged(format!(
+fn damaged(message: String) -> String {
+    format!(
         "not an Arrow file, or damaged: {message}; if it was copied or downloaded, do that again: what a reader needs first stands \
          at its end"
-    ))
+    )
 }

@@ -104,9 +104,9 @@ impl DataFile {
             Format::Csv { delimiter } => {
                 Box::new(csv::CsvSource::new(path, Input::open(self)?, self, delimiter, fields)?)
             }
-            Format::ArrowStream => Box::new(stream::StreamSource::new(path, Input::open(self)?)?),
-            Format::ArrowFile => Box::new(blocks::BlockSource::new(path, self)?),
-            Format::Parquet => Box::new(parquet::ParquetSource::new(path, self)?),
+            Format::ArrowStream => Box::new(stream::StreamReader::rows(path, Input::open(self)?)?),
+            Format::ArrowFile => Box::new(blocks::BlockReader::rows(path, self)?),
+            Format::Parquet => Box::new(parquet::ParquetReader::rows(path, self)?),
         })
     }
 }

@@ -4,87 +4,49 @@ use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
 
-use arrow_array::RecordBatchReader;
+use arrow_array::{RecordBatch, RecordBatchReader};
 use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
 
-use super::rows::{Rows, caught};
-use super::{DataError, DataFile, RawRecord, RecordSource, unpack};
+use super::rows::{BatchReader, Rows, caught, check};
+use super::{DataError, DataFile, unpack};
 
 /// Bytes of rows that a batch holds, about.
 const BATCH_BYTES: u64 = 8 << 20;
 /// Rows that a batch holds at most.
 const BATCH_ROWS: u64 = 1024;
 
-pub(super) struct ParquetSource {
-    rows: Rows,
-    reader: Option<ParquetRecordBatchReader>,
+pub(super) struct ParquetReader {
+    batches: ParquetRecordBatchReader,
     total_rows: u64,
     file_bytes: u64,
 }
 
-impl ParquetSource {
-    pub(super) fn new(path: Arc<Path>, file: &DataFile) -> Result<Self, DataError> {
-        let rows = Rows::new(path);
+impl ParquetReader {
+    pub(super) fn rows(path: Arc<Path>, file: &DataFile) -> Result<Rows<Self>, DataError> {
         let file_bytes = fs_err::metadata(file.path())?.len();
         let input = unpack::seekable(file)?;
-        let opened = caught(|| open(input));
-        let (reader, total_rows) =
-            opened.map_err(|message| rows.damaged(format!("not Parquet, or damaged: {message}")))?;
-        rows.check(reader.schema().fields())?;
-        Ok(Self { rows, reader: Some(reader), total_rows, file_bytes })
-    }
-
-    /// Reads the next batch; false at the end.
-    fn advance(&mut self) -> Result<bool, DataError> {
-        let Some(reader) = &mut self.reader else { return Ok(false) };
-        let batch = caught(|| reader.next().transpose().map_err(|error| error.to_string()));
-        match batch {
-            Ok(Some(batch)) => {
-                self.rows.put(batch);
-                Ok(true)
-            }
-            Ok(None) => {
-                self.reader = None;
-                let given = self.rows.given();
-                if given == self.total_rows {
-                    return Ok(false);
-                }
-                Err(self.rows.damaged(format!("{given} rows came, and its footer says {}", self.total_rows)))
-            }
-            Err(message) => {
-                self.reader = None;
-                Err(self.rows.damaged(format!("damaged: {message}; copy or download the file again")))
-            }
-        }
+        let opened = caught(|| open(input)).map_err(|message| format!("not Parquet, or damaged: {message}"));
+        let checked = opened.and_then(|(batches, total_rows)| {
+            check(batches.schema().fields())?;
+            Ok(Self { batches, total_rows, file_bytes })
+        });
+        Rows::new(path, checked)
     }
 }
 
-impl RecordSource for ParquetSource {
-    fn next_record(&mut self) -> Option<Result<RawRecord<'_>, DataError>> {
-        if self.rows.failed() {
-            return None;
+impl BatchReader for ParquetReader {
+    fn next_batch(&mut self, given: u64) -> Result<Option<RecordBatch>, String> {
+        let batch = caught(|| self.batches.next().transpose().map_err(|error| error.to_string()))
+            .map_err(|message| format!("damaged: {message}; copy or download the file again"))?;
+        if batch.is_none() && given != self.total_rows {
+            return Err(format!("{given} rows came, and its footer says {}", self.total_rows));
         }
-        while !self.rows.is_ready() {
-            match self.advance() {
-                Ok(true) => {}
-                Ok(false) => return None,
-                Err(error) => return Some(Err(error)),
-            }
-        }
-        self.rows.take()
-    }
-
-    fn nulls(&self) -> Vec<String> {
-        self.rows.nulls()
-    }
-
-    fn columns(&self) -> Vec<String> {
-        self.rows.columns()
+        Ok(batch)
     }
 
     /// Pages are read out of order, so the share of the rows stands for the share of the bytes.
-    fn bytes_read(&self) -> u64 {
-        let share = u128::from(self.file_bytes) * u128::from(self.rows.given());
+    fn bytes_read(&self, given: u64) -> u64 {
+        let share = u128::from(self.file_bytes) * u128::from(given);
         u64::try_from(share / u128::from(self.total_rows.max(1))).unwrap_or(self.file_bytes)
     }
 }

@@ -9,94 +9,74 @@ use arrow_schema::{DataType, Fields};
 use serde_json::Value;
 
 use super::value::{UnsupportedValue, object};
-use super::{DataError, Place, RawRecord, Unit};
+use super::{DataError, Place, RawRecord, RecordSource, Unit};
+
+/// What gives the batches of a file. An error is a message about the row that comes next.
+pub(super) trait BatchReader {
+    /// The next batch, after so many rows; not called again after an error or the end.
+    fn next_batch(&mut self, given: u64) -> Result<Option<RecordBatch>, String>;
+
+    /// How much of the file was read for so many rows, as [`RecordSource::bytes_read`] has it.
+    fn bytes_read(&self, given: u64) -> u64;
+}
 
 /// The rows of the batches of one file.
-pub(super) struct Rows {
+pub(super) struct Rows<R> {
     path: Arc<Path>,
+    reader: R,
     batch: Option<RecordBatch>,
     next: usize,
     number: u64,
     json: Vec<u8>,
-    failed: bool,
+    ended: bool,
 }
 
-impl Rows {
-    pub(super) fn new(path: Arc<Path>) -> Self {
-        Self { path, batch: None, next: 0, number: 0, json: Vec::new(), failed: false }
-    }
-
-    /// Rows given so far.
-    pub(super) fn given(&self) -> u64 {
-        self.number
+impl<R> Rows<R> {
+    /// The rows of a file that was opened, or why it was not.
+    pub(super) fn new(path: Arc<Path>, opened: Result<R, String>) -> Result<Self, DataError> {
+        match opened {
+            Ok(reader) => {
+                Ok(Self { path, reader, batch: None, next: 0, number: 0, json: Vec::new(), ended: false })
+            }
+            Err(message) => Err(DataError::Damaged { path: path.to_path_buf(), place: None, message }),
+        }
     }
 
     /// The row that comes next, for errors.
-    pub(super) fn place(&self) -> Place {
+    fn place(&self) -> Place {
         Place { file: Arc::clone(&self.path), unit: Unit::Row, number: self.number + 1 }
     }
 
     /// An error at the row that comes next.
-    pub(super) fn damaged(&self, message: impl Into<String>) -> DataError {
+    fn damaged(&self, message: String) -> DataError {
         DataError::Damaged {
             path: self.path.to_path_buf(),
             place: (self.number > 0).then(|| self.place()),
-            message: message.into(),
+            message,
         }
     }
 
-    /// Refuses columns of one name, of which an object could hold only one.
-    pub(super) fn check(&self, fields: &Fields) -> Result<(), DataError> {
-        let mut seen = HashSet::new();
-        for field in fields {
-            if !seen.insert(field.name()) {
-                return Err(self.damaged(format!("two columns are called {:?}; rename one", field.name())));
-            }
-            match field.data_type() {
-                DataType::Struct(fields) => self.check(fields)?,
-                DataType::List(item) | DataType::LargeList(item) | DataType::FixedSizeList(item, _) => {
-                    self.check(&Fields::from(vec![Arc::clone(item)]))?;
-                }
-                _ => {}
-            }
-        }
-        Ok(())
-    }
-
-    /// Takes the next batch, once the last one is used up.
-    pub(super) fn put(&mut self, batch: RecordBatch) {
-        self.batch = Some(batch);
-        self.next = 0;
-    }
-
-    /// Whether a row could not be given; then there are no more.
-    pub(super) fn failed(&self) -> bool {
-        self.failed
-    }
-
-    /// Whether a row is left.
-    pub(super) fn is_ready(&self) -> bool {
+    /// Whether a row of the batch is left.
+    fn is_ready(&self) -> bool {
         self.batch.as_ref().is_some_and(|batch| self.next < batch.num_rows())
     }
+}
 
-    /// Columns that are null in the row that was taken last.
-    pub(super) fn nulls(&self) -> Vec<String> {
-        let (Some(batch), Some(row)) = (&self.batch, self.next.checked_sub(1)) else { return Vec::new() };
-        let schema = batch.schema();
-        let columns = schema.fields().iter().zip(batch.columns());
-        let nulls =
-            columns.filter(|(_, values)| values.logical_nulls().is_some_and(|nulls| nulls.is_null(row)));
-        nulls.map(|(field, _)| field.name().clone()).collect()
-    }
-
-    /// The columns of the batch that was put last.
-    pub(super) fn columns(&self) -> Vec<String> {
-        let fields = self.batch.iter().flat_map(|batch| batch.schema_ref().fields());
-        fields.map(|field| field.name().clone()).collect()
-    }
-
-    /// The next row of the batch.
-    pub(super) fn take(&mut self) -> Option<Result<RawRecord<'_>, DataError>> {
+impl<R: BatchReader> RecordSource for Rows<R> {
+    fn next_record(&mut self) -> Option<Result<RawRecord<'_>, DataError>> {
+        while !self.ended && !self.is_ready() {
+            match self.reader.next_batch(self.number) {
+                Ok(Some(batch)) => (self.batch, self.next) = (Some(batch), 0),
+                Ok(None) => self.ended = true,
+                Err(message) => {
+                    self.ended = true;
+                    return Some(Err(self.damaged(message)));
+                }
+            }
+        }
+        if self.ended {
+            return None;
+        }
         let batch = self.batch.as_ref()?;
         let place = self.place();
         let schema = batch.schema();
@@ -109,12 +89,48 @@ impl Rows {
                 .map_err(|error| self.damaged(error.to_string()))
         });
         if let Err(error) = result {
-            (self.batch, self.failed) = (None, true);
+            (self.batch, self.ended) = (None, true);
             return Some(Err(error));
         }
         self.number += 1;
         Some(Ok(RawRecord { place, json: &self.json }))
     }
+
+    fn nulls(&self) -> Vec<String> {
+        let (Some(batch), Some(row)) = (&self.batch, self.next.checked_sub(1)) else { return Vec::new() };
+        let schema = batch.schema();
+        let columns = schema.fields().iter().zip(batch.columns());
+        let nulls =
+            columns.filter(|(_, values)| values.logical_nulls().is_some_and(|nulls| nulls.is_null(row)));
+        nulls.map(|(field, _)| field.name().clone()).collect()
+    }
+
+    fn columns(&self) -> Vec<String> {
+        let fields = self.batch.iter().flat_map(|batch| batch.schema_ref().fields());
+        fields.map(|field| field.name().clone()).collect()
+    }
+
+    fn bytes_read(&self) -> u64 {
+        self.reader.bytes_read(self.number)
+    }
+}
+
+/// Refuses columns of one name, of which an object could hold only one.
+pub(super) fn check(fields: &Fields) -> Result<(), String> {
+    let mut seen = HashSet::new();
+    for field in fields {
+        if !seen.insert(field.name()) {
+            return Err(format!("two columns are called {:?}; rename one", field.name()));
+        }
+        match field.data_type() {
+            DataType::Struct(fields) => check(fields)?,
+            DataType::List(item) | DataType::LargeList(item) | DataType::FixedSizeList(item, _) => {
+                check(&Fields::from(vec![Arc::clone(item)]))?;
+            }
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 fn unfit_error(place: Place, unfit: UnsupportedValue) -> DataError {

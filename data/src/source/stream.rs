@@ -12,18 +12,18 @@ use arrow_array::RecordBatch;
 use arrow_buffer::Buffer;
 use arrow_ipc::reader::StreamDecoder;
 
-use super::rows::{Rows, caught};
+use super::DataError;
+use super::rows::{BatchReader, Rows, caught, check};
 use super::unpack::{ByteCount, Input};
-use super::{DataError, RawRecord, RecordSource};
 
 const CONTINUATION: [u8; 4] = [0xFF; 4];
 /// The longest description of a message that is read; a real one takes kilobytes.
 const LONGEST_MESSAGE: u32 = 64 << 20;
 /// Bytes handed to the decoder at a time.
 const PIECE: u64 = 1 << 20;
+const CUT: &str = "the file ends before the end mark of its Arrow stream, so rows may be missing; copy or download it again";
 
-pub(super) struct StreamSource {
-    rows: Rows,
+pub(super) struct StreamReader {
     input: Box<dyn Read + Send>,
     count: ByteCount,
     decoder: StreamDecoder,
@@ -34,10 +34,13 @@ pub(super) struct StreamSource {
     done: bool,
 }
 
-impl StreamSource {
-    pub(super) fn new(path: Arc<Path>, input: Input) -> Result<Self, DataError> {
-        let mut source = Self {
-            rows: Rows::new(path),
+impl StreamReader {
+    pub(super) fn rows(path: Arc<Path>, input: Input) -> Result<Rows<Self>, DataError> {
+        Rows::new(path, Self::open(input))
+    }
+
+    fn open(input: Input) -> Result<Self, String> {
+        let mut reader = Self {
             input: input.bytes,
             count: input.count,
             decoder: StreamDecoder::new(),
@@ -47,17 +50,17 @@ impl StreamSource {
             done: false,
         };
         let mut start = [0; 8];
-        let got = source.fill(&mut start)?;
+        let got = reader.fill(&mut start)?;
         if start.starts_with(b"FEA1") {
             let message = "a Feather file of version 1; write it again with version 2, which is Arrow IPC";
-            return Err(source.rows.damaged(message));
+            return Err(message.to_owned());
         }
-        source.ahead = start[..got].to_vec();
-        Ok(source)
+        reader.ahead = start[..got].to_vec();
+        Ok(reader)
     }
 
     /// Reads until the buffer is full or the file ends.
-    fn fill(&mut self, buffer: &mut [u8]) -> Result<usize, DataError> {
+    fn fill(&mut self, buffer: &mut [u8]) -> Result<usize, String> {
         let from_ahead = self.ahead.len().min(buffer.len());
         buffer[..from_ahead].copy_from_slice(&self.ahead[..from_ahead]);
         self.ahead.drain(..from_ahead);
@@ -67,29 +70,23 @@ impl StreamSource {
                 Ok(0) => break,
                 Ok(n) => got += n,
                 Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(self.rows.damaged(error.to_string())),
+                Err(error) => return Err(error.to_string()),
             }
         }
         Ok(got)
     }
 
-    fn cut(&self) -> DataError {
-        self.rows.damaged(
-            "the file ends before the end mark of its Arrow stream, so rows may be missing; copy or download it again",
-        )
-    }
-
     /// Reads messages until a batch is ready or the stream ends.
-    fn advance(&mut self) -> Result<(), DataError> {
+    fn advance(&mut self) -> Result<(), String> {
         while self.ready.is_empty() && !self.done {
             let mut word = [0; 4];
             if self.fill(&mut word)? < 4 {
-                return Err(self.cut());
+                return Err(CUT.to_owned());
             }
             let mut head = word.to_vec();
             if word == CONTINUATION {
                 if self.fill(&mut word)? < 4 {
-                    return Err(self.cut());
+                    return Err(CUT.to_owned());
                 }
                 head.extend_from_slice(&word);
             }
@@ -101,7 +98,7 @@ impl StreamSource {
             }
             self.message(length)?;
             if let (false, Some(schema)) = (self.checked, self.decoder.schema()) {
-                self.rows.check(schema.fields())?;
+                check(schema.fields())?;
                 self.checked = true;
             }
         }
@@ -109,24 +106,24 @@ impl StreamSource {
     }
 
     /// One message after its length: the description and the body that it announces.
-    fn message(&mut self, length: u32) -> Result<(), DataError> {
+    fn message(&mut self, length: u32) -> Result<(), String> {
         if length > LONGEST_MESSAGE {
-            return Err(self.rows.damaged(format!("not Arrow IPC, or damaged: a message of {length} bytes")));
+            return Err(format!("not Arrow IPC, or damaged: a message of {length} bytes"));
         }
         let mut description = vec![0; length as usize];
         if self.fill(&mut description)? < description.len() {
-            return Err(self.cut());
+            return Err(CUT.to_owned());
         }
         let body =
             gstore_store::caught(|| arrow_ipc::root_as_message(&description).map(|m| m.bodyLength()).ok());
         let Some(mut left) = body.flatten().and_then(|length| u64::try_from(length).ok()) else {
-            return Err(self.rows.damaged("not Arrow IPC, or damaged: a message that says nothing"));
+            return Err("not Arrow IPC, or damaged: a message that says nothing".to_owned());
         };
         self.decode(description)?;
         while left > 0 {
             let mut piece = vec![0; left.min(PIECE) as usize];
             if self.fill(&mut piece)? < piece.len() {
-                return Err(self.cut());
+                return Err(CUT.to_owned());
             }
             left -= piece.len() as u64;
             self.decode(piece)?;
@@ -134,7 +131,7 @@ impl StreamSource {
         Ok(())
     }
 
-    fn decode(&mut self, bytes: Vec<u8>) -> Result<(), DataError> {
+    fn decode(&mut self, bytes: Vec<u8>) -> Result<(), String> {
         let mut buffer = Buffer::from(bytes);
         let decoder = &mut self.decoder;
         let ready = &mut self.ready;
@@ -144,39 +141,17 @@ impl StreamSource {
             }
             Ok(())
         });
-        decoded.map_err(|message| self.rows.damaged(format!("not Arrow IPC, or damaged: {message}")))
+        decoded.map_err(|message| format!("not Arrow IPC, or damaged: {message}"))
     }
 }
 
-impl RecordSource for StreamSource {
-    fn next_record(&mut self) -> Option<Result<RawRecord<'_>, DataError>> {
-        if self.rows.failed() {
-            return None;
-        }
-        while !self.rows.is_ready() {
-            match self.ready.pop_front() {
-                Some(batch) => self.rows.put(batch),
-                None if self.done => return None,
-                None => {
-                    if let Err(error) = self.advance() {
-                        (self.done, self.ready) = (true, VecDeque::new());
-                        return Some(Err(error));
-                    }
-                }
-            }
-        }
-        self.rows.take()
+impl BatchReader for StreamReader {
+    fn next_batch(&mut self, _: u64) -> Result<Option<RecordBatch>, String> {
+        self.advance()?;
+        Ok(self.ready.pop_front())
     }
 
-    fn nulls(&self) -> Vec<String> {
-        self.rows.nulls()
-    }
-
-    fn columns(&self) -> Vec<String> {
-        self.rows.columns()
-    }
-
-    fn bytes_read(&self) -> u64 {
+    fn bytes_read(&self, _: u64) -> u64 {
         self.count.get()
     }
 }

@@ -99,7 +99,7 @@ pub(super) fn value_of(array: &dyn Array, row: usize) -> Result<Value, Unsupport
     })
 }
 
-/// The fields of a row that are not null. Names are distinct: see `Rows::check`.
+/// The fields of a row that are not null. Names are distinct: see `rows::check`.
 pub(super) fn object<'a>(
     fields: impl Iterator<Item = (&'a str, &'a ArrayRef)>,
     row: usize,
