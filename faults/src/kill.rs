@@ -1,22 +1,9 @@
 //! kill -9 at random instants of the workload, cycle after cycle on the same store until its work is done.
 
-use crate::process::{Bench, Child};
+use crate::process::{Bench, Child, CycleOptions, cycles};
 use crate::{Failure, Random, Report, Stop};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
-
-/// How much is done.
-#[derive(Debug, Clone)]
-pub struct KillOptions {
-    /// Kills.
-    pub cycles: u64,
-    /// Steps of a workload.
-    pub steps: usize,
-    /// The `faults` program, for the children.
-    pub program: PathBuf,
-    /// Where bad stores are kept.
-    pub keep: Option<PathBuf>,
-}
 
 /// When a child is killed.
 #[derive(Debug, Clone, Copy)]
@@ -30,7 +17,7 @@ enum Aim {
 }
 
 /// The cycles.
-pub fn run(seed: u64, options: &KillOptions, stop: &Stop) -> Report {
+pub fn run(seed: u64, options: &CycleOptions, stop: &Stop) -> Report {
     let mut report = Report::new("kill");
     let folder = match temporary() {
         Ok(folder) => folder,
@@ -40,34 +27,11 @@ pub fn run(seed: u64, options: &KillOptions, stop: &Stop) -> Report {
         }
     };
     let mut random = Random::of(&[seed, 9]);
-    let mut next_seed = seed;
-    let mut bench: Option<Bench> = None;
-    for cycle in 0..options.cycles {
-        if stop.now() {
-            break;
-        }
-        let now = bench.get_or_insert_with(|| {
-            next_seed += 1;
-            Bench::new(folder.path(), next_seed, options.steps)
-        });
-        let aim = aim(now, &mut random);
-        match one(now, aim, &options.program, &mut random, &mut report) {
-            Ok(false) => {}
-            Ok(true) => {
-                report.count("stores finished", 1);
-                now.remove(None);
-                bench = None;
-            }
-            Err(e) => {
-                report.anomaly(format!("cycle {cycle} ({aim:?}), {}: {e}", now.place()));
-                now.remove(options.keep.as_deref());
-                bench = None;
-            }
-        }
-        if cycle % 100 == 99 {
-            eprintln!("kill: {} cycles", cycle + 1);
-        }
-    }
+    cycles(&mut report, seed, folder.path(), options, stop, |bench, report| {
+        let aim = aim(bench, &mut random);
+        let done = one(bench, aim, &options.program, &mut random, report);
+        Some(done.map_err(|e| format!("{aim:?}: {e}").into()))
+    });
     report.finish()
 }
 

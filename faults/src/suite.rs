@@ -2,8 +2,7 @@
 
 use crate::fail::FailOptions;
 use crate::intent::IntentOptions;
-use crate::kill::KillOptions;
-use crate::power::PowerOptions;
+use crate::process::CycleOptions;
 use crate::serve::ServerOptions;
 use crate::sim::SimOptions;
 use crate::soak::SoakOptions;
@@ -28,9 +27,11 @@ pub struct Suite {
     /// Pairs of commands.
     pub intent: IntentOptions,
     /// Kills.
-    pub kill: KillOptions,
+    pub kill: CycleOptions,
     /// Losses of power.
-    pub power: PowerOptions,
+    pub power: CycleOptions,
+    /// Size of the image that loses power.
+    pub mebibytes: u64,
     /// Servers under clients.
     pub serve: ServerOptions,
     /// Concurrent processes.
@@ -51,14 +52,9 @@ impl Suite {
             fail_seeds: 1,
             fail: FailOptions { steps: 9, stride: 5 },
             intent: IntentOptions { seeds: 1, pairs: 156, threads: threads() },
-            kill: KillOptions { cycles: 25, steps: 14, program: program.clone(), keep: keep.clone() },
-            power: PowerOptions {
-                cycles: 20,
-                steps: 10,
-                mebibytes: 64,
-                program: program.clone(),
-                keep: keep.clone(),
-            },
+            kill: CycleOptions { cycles: 25, steps: 14, program: program.clone(), keep: keep.clone() },
+            power: CycleOptions { cycles: 20, steps: 10, program: program.clone(), keep: keep.clone() },
+            mebibytes: 64,
             serve: ServerOptions { cycles: 12, pieces: 45, clients: 3, program, keep },
             soak: SoakOptions { time: Duration::from_secs(8), readers: 8 },
         }
@@ -73,14 +69,9 @@ impl Suite {
             fail_seeds: 2,
             fail: FailOptions { steps: 18, stride: 1 },
             intent: IntentOptions { seeds: 50, pairs: usize::MAX, threads: threads() },
-            kill: KillOptions { cycles: 1_000, steps: 20, program: program.clone(), keep: keep.clone() },
-            power: PowerOptions {
-                cycles: 1_000,
-                steps: 20,
-                mebibytes: 128,
-                program: program.clone(),
-                keep: keep.clone(),
-            },
+            kill: CycleOptions { cycles: 1_000, steps: 20, program: program.clone(), keep: keep.clone() },
+            power: CycleOptions { cycles: 1_000, steps: 20, program: program.clone(), keep: keep.clone() },
+            mebibytes: 128,
             serve: ServerOptions { cycles: 500, pieces: 300, clients: 4, program, keep },
             soak: SoakOptions { time: Duration::from_secs(600), readers: 8 },
         }
@@ -117,7 +108,7 @@ impl Suite {
             "fail" => Some(self.run_fail(stop)),
             "intent" => Some(intent::run(self.seed, &self.intent, stop)),
             "kill" => Some(kill::run(self.seed, &self.kill, stop)),
-            "power" => Some(power::run(self.seed, &self.power, stop)),
+            "power" => Some(power::run(self.seed, self.mebibytes, &self.power, stop)),
             "serve" => Some(serve::run(self.seed, &self.serve, stop)),
             "soak" => Some(soak::run(self.seed, &self.soak, stop)),
             _ => None,

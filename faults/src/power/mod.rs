@@ -7,64 +7,23 @@ mod mount;
 
 pub use mount::Mounted;
 
-use crate::process::{Bench, Child};
+use crate::process::{Bench, Child, CycleOptions, cycles};
 use crate::{Failure, Random, Report, Stop};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
-/// How much is done.
-#[derive(Debug, Clone)]
-pub struct PowerOptions {
-    /// Losses of power.
-    pub cycles: u64,
-    /// Steps of a workload.
-    pub steps: usize,
-    /// Size of the image.
-    pub mebibytes: u64,
-    /// The `faults` program, for the children.
-    pub program: PathBuf,
-    /// Where bad stores are kept.
-    pub keep: Option<PathBuf>,
-}
-
-/// The cycles; skipped where images cannot be mounted.
-pub fn run(seed: u64, options: &PowerOptions, stop: &Stop) -> Report {
-    let mut disk = match Mounted::new(options.mebibytes) {
+/// The cycles, on an image of some mebibytes; skipped where images cannot be mounted.
+pub fn run(seed: u64, mebibytes: u64, options: &CycleOptions, stop: &Stop) -> Report {
+    let mut disk = match Mounted::new(mebibytes) {
         Ok(disk) => disk,
         Err(why) => return Report::skipped("power", why),
     };
     let mut report = Report::new("power");
     let mut random = Random::of(&[seed, 11]);
-    let mut next_seed = seed;
-    let mut bench: Option<Bench> = None;
-    for cycle in 0..options.cycles {
-        if stop.now() {
-            break;
-        }
-        let now = bench.get_or_insert_with(|| {
-            next_seed += 1;
-            Bench::new(disk.folder(), next_seed, options.steps)
-        });
-        match one(now, &mut disk, &options.program, &mut random, &mut report) {
-            Ok(false) => {}
-            Ok(true) => {
-                report.count("stores finished", 1);
-                now.remove(None);
-                bench = None;
-            }
-            Err(e) => {
-                report.anomaly(format!("cycle {cycle}, {}: {e}", now.place()));
-                now.remove(options.keep.as_deref());
-                bench = None;
-                if !disk.is_mounted() {
-                    break;
-                }
-            }
-        }
-        if cycle % 100 == 99 {
-            eprintln!("power: {} cycles", cycle + 1);
-        }
-    }
+    let folder = disk.folder().to_owned();
+    cycles(&mut report, seed, &folder, options, stop, |bench, report| {
+        disk.is_mounted().then(|| one(bench, &mut disk, &options.program, &mut random, report))
+    });
     if let Err(e) = disk.close() {
         report.anomaly(format!("cleaning up: {e}"));
     }

@@ -9,10 +9,62 @@ pub(crate) use vfs::FaultyVfs;
 
 use crate::check::{self, Depth, guarded};
 use crate::work::Plan;
-use crate::{Failure, Random};
+use crate::{Failure, Random, Report, Stop};
 use gstore_store::vfs::{OsVfs, Vfs};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+
+/// How often stores are brought down, and with how much work.
+#[derive(Debug, Clone)]
+pub struct CycleOptions {
+    /// Kills, or losses of power.
+    pub cycles: u64,
+    /// Steps of a workload.
+    pub steps: usize,
+    /// The `faults` program, for the children.
+    pub program: PathBuf,
+    /// Where bad stores are kept.
+    pub keep: Option<PathBuf>,
+}
+
+/// Brings down one store after the other, each until its work is done or it is bad. `one` is a cycle, and says
+/// whether the work is done; nothing where no cycle is possible any more.
+pub(crate) fn cycles(
+    report: &mut Report,
+    mut seed: u64,
+    folder: &Path,
+    options: &CycleOptions,
+    stop: &Stop,
+    mut one: impl FnMut(&mut Bench, &mut Report) -> Option<Result<bool, Failure>>,
+) {
+    let mut bench: Option<Bench> = None;
+    for cycle in 0..options.cycles {
+        if stop.now() {
+            break;
+        }
+        let now = bench.get_or_insert_with(|| {
+            seed += 1;
+            Bench::new(folder, seed, options.steps)
+        });
+        match one(now, report) {
+            None => break,
+            Some(Ok(false)) => {}
+            Some(Ok(true)) => {
+                report.count("stores finished", 1);
+                now.remove(None);
+                bench = None;
+            }
+            Some(Err(e)) => {
+                report.anomaly(format!("cycle {cycle}, {}: {e}", now.place()));
+                now.remove(options.keep.as_deref());
+                bench = None;
+            }
+        }
+        if cycle % 100 == 99 {
+            eprintln!("{}: {} cycles", report.name, cycle + 1);
+        }
+    }
+}
 
 /// A store on a real file system, and how far its workload is.
 #[derive(Debug)]
