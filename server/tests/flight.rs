@@ -27,6 +27,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use client::Client;
 use gstore_core::Cancel;
 use gstore_server::{Addresses, NewToken, RequestLimits, Scope, ServeError, ServeOptions, Tokens, serve};
 use gstore_sql::SqlOptions;
@@ -42,6 +43,13 @@ struct Server {
     stop: Arc<Cancel>,
     thread: Option<JoinHandle<Result<(), ServeError>>>,
     _folder: tempfile::TempDir,
+}
+
+/// A server, and a client that may read.
+async fn served(options: ServeOptions) -> (Server, Client) {
+    let server = Server::start(options);
+    let client = Client::of(&server).await;
+    (server, client)
 }
 
 /// Options of a server on a free port of this machine.

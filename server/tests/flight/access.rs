@@ -20,7 +20,7 @@ use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_client::HealthClient;
 
 use crate::client::{Client, channel, statement, text};
-use crate::{Server, options, token};
+use crate::{Server, options, served, token};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn only_a_token_that_works_gets_in() {
@@ -222,8 +222,7 @@ async fn members_and_artifacts_are_seen_by_who_sees_their_datasets() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn bytes_that_are_no_request_are_refused() {
-    let server = Server::start(options());
-    let client = Client::of(&server).await;
+    let (_server, client) = served(options()).await;
     let mut state = 1u64;
     let mut random = move || {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
@@ -284,8 +283,7 @@ fn what_others_can_reach_is_protected() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn requests_are_recorded() {
-    let mut server = Server::start(options());
-    let client = Client::of(&server).await;
+    let (mut server, client) = served(options()).await;
     client.sql("SELECT row FROM pool").await.unwrap();
     let _ = client.sql("SELECT nothing").await;
     let mut lost = client.clone();

@@ -15,7 +15,7 @@ use serde_json::json;
 use tonic::{Code, Request};
 
 use crate::client::{Client, channel, statement};
-use crate::{Server, options};
+use crate::{options, served};
 
 /// The code of a refusal that says nothing of the disk.
 async fn refused(client: &Client, sql: &str) -> Code {
@@ -28,8 +28,7 @@ async fn refused(client: &Client, sql: &str) -> Code {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn no_statement_reads_a_file_of_the_server() {
-    let server = Server::start(options());
-    let client = Client::of(&server).await;
+    let (server, client) = served(options()).await;
     let secret = server.audit.with_file_name("secret.csv");
     fs_err::write(&secret, "a\nsecret\n").unwrap();
     let (path, folder) = (secret.display().to_string(), secret.parent().unwrap().display().to_string());
@@ -59,8 +58,7 @@ async fn no_statement_reads_a_file_of_the_server() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn names_that_are_paths_lead_nowhere() {
-    let server = Server::start(options());
-    let client = Client::of(&server).await;
+    let (_server, client) = served(options()).await;
     for name in ["..", "../../etc/passwd", "/etc/passwd", "pool/../../x", "pool\0", "C:\\x", "%2e%2e%2f", ""]
     {
         for path in
@@ -92,8 +90,7 @@ async fn names_that_are_paths_lead_nowhere() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn thousands_of_terms_are_refused() {
-    let server = Server::start(options());
-    let client = Client::of(&server).await;
+    let (_server, client) = served(options()).await;
     let many = |term: &str, between: &str, times: usize| vec![term; times].join(between);
     for sql in [
         format!("SELECT row FROM pool WHERE {}", many("row = 1", " OR ", 5000)),
@@ -112,8 +109,7 @@ async fn thousands_of_terms_are_refused() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn short_statements_do_not_take_the_memory() {
-    let server = Server::start(options());
-    let client = Client::of(&server).await;
+    let (_server, client) = served(options()).await;
     for sql in [
         "SELECT repeat('x', 2000000000)",
         "SELECT repeat(id, 2000000000) FROM pool",
@@ -128,8 +124,7 @@ async fn short_statements_do_not_take_the_memory() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn wide_values_are_not_repeated_for_many_rows() {
-    let server = Server::start(options());
-    let client = Client::of(&server).await;
+    let (_server, client) = served(options()).await;
     let many = "range(200000)";
     for sql in [
         format!(
@@ -153,8 +148,7 @@ async fn wide_values_are_not_repeated_for_many_rows() {
 async fn a_reader_that_never_reads_loses_its_statement() {
     let connections = ConnectionLimits { reader: Duration::from_millis(300), ..ConnectionLimits::default() };
     let limits = RequestLimits { connections, batch_bytes: 10_000, ..RequestLimits::default() };
-    let server = Server::start(ServeOptions { limits, ..options() });
-    let client = Client::of(&server).await;
+    let (server, client) = served(ServeOptions { limits, ..options() }).await;
     let sql = "SELECT a.range FROM range(1000000) a, range(1000000) b";
     let mut unread = Vec::new();
     for _ in 0..3 {
@@ -182,8 +176,7 @@ async fn a_reader_that_never_reads_loses_its_statement() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_flood_of_handshakes_has_to_wait_and_others_have_not() {
-    let server = Server::start(options());
-    let known = Client::of(&server).await;
+    let (server, known) = served(options()).await;
     assert!(known.sql("SELECT 1").await.is_ok());
     let mut flood = tokio::task::JoinSet::new();
     let channel = channel(&server).await;
@@ -208,8 +201,7 @@ async fn a_flood_of_handshakes_has_to_wait_and_others_have_not() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_values_of_a_statement_are_bounded_together() {
-    let server = Server::start(options());
-    let client = Client::of(&server).await;
+    let (_server, client) = served(options()).await;
     let handle = client.prepare("SELECT length($1)").await.unwrap().prepared_statement_handle;
     let command = CommandPreparedStatementQuery { prepared_statement_handle: handle };
     let descriptor = FlightDescriptor::new_cmd(command.as_any().encode_to_vec());

@@ -11,7 +11,7 @@ use prost::Message;
 use tonic::Code;
 
 use crate::client::{Client, statement};
-use crate::{Server, options};
+use crate::{options, served};
 
 /// Rows without an end.
 const ENDLESS: &str = "SELECT a.range FROM range(1000000) a, range(1000000) b";
@@ -30,18 +30,15 @@ async fn until_none_runs(client: &Client) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn results_have_a_limit_of_bytes_and_of_time() {
-    let server = Server::start(limited(RequestLimits { result_bytes: 1 << 20, ..RequestLimits::default() }));
-    let client = Client::of(&server).await;
+    let limits = RequestLimits { result_bytes: 1 << 20, ..RequestLimits::default() };
+    let (_server, client) = served(limited(limits)).await;
     let status = client.sql(ENDLESS).await.unwrap_err();
     assert_eq!(status.code(), Code::ResourceExhausted, "{status}");
     assert!(client.sql("SELECT row FROM pool").await.is_ok());
     until_none_runs(&client).await;
 
-    let server = Server::start(limited(RequestLimits {
-        time: Duration::from_millis(300),
-        ..RequestLimits::default()
-    }));
-    let client = Client::of(&server).await;
+    let limits = RequestLimits { time: Duration::from_millis(300), ..RequestLimits::default() };
+    let (_server, client) = served(limited(limits)).await;
     let counted = format!("SELECT count(*) FROM ({ENDLESS})");
     assert_eq!(client.sql(&counted).await.unwrap_err().code(), Code::DeadlineExceeded);
     // One who never reads holds nothing up for longer than that.
@@ -53,8 +50,7 @@ async fn results_have_a_limit_of_bytes_and_of_time() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_statement_ends_when_its_reader_goes_or_says_so() {
-    let server = Server::start(options());
-    let client = Client::of(&server).await;
+    let (server, client) = served(options()).await;
     for _ in 0..20 {
         let info = client.info(statement(ENDLESS)).await.unwrap();
         let mut stream = client.stream(info.endpoint[0].ticket.clone().unwrap()).await.unwrap();
@@ -85,8 +81,7 @@ async fn a_statement_ends_when_its_reader_goes_or_says_so() {
 #[tokio::test(flavor = "multi_thread")]
 async fn statements_take_turns() {
     let limits = RequestLimits { statements: 2, statements_each: 1, waiting: 0, ..RequestLimits::default() };
-    let server = Server::start(limited(limits));
-    let client = Client::of(&server).await;
+    let (server, client) = served(limited(limits)).await;
     let info = client.info(statement(ENDLESS)).await.unwrap();
     let stream = client.stream(info.endpoint[0].ticket.clone().unwrap()).await.unwrap();
     let refused = client.sql("SELECT 1").await.unwrap_err();
@@ -102,8 +97,7 @@ async fn statements_take_turns() {
 async fn large_messages_and_more_memory_than_one_token_has_are_refused() {
     let sql = SqlOptions { memory_each: Some(1 << 20), ..options().sql };
     let limits = RequestLimits { message_bytes: 1 << 20, ..RequestLimits::default() };
-    let server = Server::start(ServeOptions { sql, ..limited(limits) });
-    let client = Client::of(&server).await;
+    let (server, client) = served(ServeOptions { sql, ..limited(limits) }).await;
     let long = format!("SELECT '{}'", "x".repeat(2 << 20));
     let refused = client.sql(&long).await.unwrap_err();
     assert_eq!(refused.code(), Code::ResourceExhausted);
@@ -122,8 +116,7 @@ async fn large_messages_and_more_memory_than_one_token_has_are_refused() {
 async fn a_matrix_counts_to_the_memory_of_its_token() {
     let refused = async |each: usize| {
         let sql = SqlOptions { memory_each: Some(each), ..options().sql };
-        let server = Server::start(ServeOptions { sql, ..options() });
-        let client = Client::of(&server).await;
+        let (_server, client) = served(ServeOptions { sql, ..options() }).await;
         let asked = serde_json::json!({"matrix": {"pool": "pool", "target": "target"}}).to_string();
         let answer = client.rows(FlightDescriptor::new_cmd(asked.into_bytes())).await;
         // What it held is free again.
@@ -138,8 +131,8 @@ async fn a_matrix_counts_to_the_memory_of_its_token() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn answers_are_cut_into_messages_by_bytes() {
-    let server = Server::start(limited(RequestLimits { batch_bytes: 10_000, ..RequestLimits::default() }));
-    let client = Client::of(&server).await;
+    let limits = RequestLimits { batch_bytes: 10_000, ..RequestLimits::default() };
+    let (_server, client) = served(limited(limits)).await;
     let sql = "SELECT range, repeat('x', 100) AS x FROM range(20000)";
     let (_, batches) = client.sql(sql).await.unwrap();
     assert_eq!(batches.iter().map(arrow_array::RecordBatch::num_rows).sum::<usize>(), 20_000);
@@ -148,8 +141,7 @@ async fn answers_are_cut_into_messages_by_bytes() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn stopping_waits_a_while_and_then_tells_who_is_left() {
-    let mut server = Server::start(ServeOptions { drain: Duration::from_secs(2), ..options() });
-    let client = Client::of(&server).await;
+    let (mut server, client) = served(ServeOptions { drain: Duration::from_secs(2), ..options() }).await;
     let slow = client.info(statement(ENDLESS)).await.unwrap();
     let mut endless = client.stream(slow.endpoint[0].ticket.clone().unwrap()).await.unwrap();
     let sql = "SELECT range, repeat('x', 100) AS x FROM range(200000)";

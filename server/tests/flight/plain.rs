@@ -11,7 +11,7 @@ use prost::Message;
 use tonic::Code;
 
 use crate::client::{Client, text};
-use crate::{Server, fixture, options};
+use crate::{Server, fixture, options, served};
 
 fn json(text: &str) -> FlightDescriptor {
     FlightDescriptor::new_cmd(text.as_bytes().to_vec())
@@ -26,8 +26,7 @@ async fn flights(client: &Client, criteria: &str) -> Vec<String> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_listed_can_be_read() {
-    let server = Server::start(options());
-    let client = Client::of(&server).await;
+    let (_server, client) = served(options()).await;
     let all = flights(&client, "").await;
     assert!(all.contains(&"dataset/pool".to_owned()), "{all:?}");
     assert!(all.contains(&"vectors/pool/grad-adam@checkpoint-1".to_owned()), "{all:?}");
@@ -40,8 +39,7 @@ async fn what_is_listed_can_be_read() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_same_rows_come_by_every_way() {
-    let server = Server::start(options());
-    let client = Client::of(&server).await;
+    let (_server, client) = served(options()).await;
     for (asked, sql) in [
         (r#"{"dataset": "pool"}"#, "SELECT * FROM pool"),
         (r#"{"dataset": "pool", "rows": [3, 7]}"#, "SELECT * FROM pool WHERE row >= 3 AND row < 7"),
@@ -165,8 +163,7 @@ fn check(batch: &RecordBatch, reader: &gstore_store::FeatureReader, row: &mut u6
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_command_in_place_of_a_ticket_is_answered_too() {
-    let server = Server::start(options());
-    let client = Client::of(&server).await;
+    let (_server, client) = served(options()).await;
     let command = CommandStatementQuery { query: "SELECT 7".into(), transaction_id: None };
     let ticket = arrow_flight::Ticket::new(command.as_any().encode_to_vec());
     assert!(text(&client.get(ticket).await.unwrap().1).contains('7'));

@@ -24,7 +24,7 @@ use serde_json::{Value, json};
 use tonic::{Code, Status};
 
 use crate::client::{Client, text};
-use crate::{Server, options};
+use crate::{Server, options, served};
 
 pub fn writer(store: &Store, name: &str, datasets: Option<&[&str]>) -> String {
     let datasets = datasets.map(|names| names.iter().map(|n| (*n).to_owned()).collect());
@@ -34,6 +34,13 @@ pub fn writer(store: &Store, name: &str, datasets: Option<&[&str]>) -> String {
 
 async fn writing(server: &Server) -> Client {
     Client::with(server, &writer(&server.store, "writer", None)).await
+}
+
+/// A server, and a client that may write.
+async fn writable(options: ServeOptions) -> (Server, Client) {
+    let server = Server::start(options);
+    let client = writing(&server).await;
+    (server, client)
 }
 
 async fn put_as(
@@ -117,8 +124,7 @@ fn leftovers(store: &Store) -> Vec<String> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn samples_become_a_dataset_once_for_each_key() {
-    let server = Server::start(options());
-    let client = writing(&server).await;
+    let (server, client) = writable(options()).await;
     let what = json!({"samples": {"dataset": "fresh"}, "key": "first"});
     let told = put(&client, what.clone(), vec![texts(0..3), texts(3..10)]).await.unwrap();
     assert_eq!((&told["added"], &told["repeated"]), (&json!(10), &json!(false)), "{told}");
@@ -157,8 +163,7 @@ async fn samples_become_a_dataset_once_for_each_key() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn samples_come_in_all_forms_of_data_files() {
-    let server = Server::start(options());
-    let client = writing(&server).await;
+    let (_server, client) = writable(options()).await;
     let column = |texts: &[&str]| -> ArrayRef { Arc::new(StringArray::from(texts.to_vec())) };
     let pairs = batch(vec![("prompt", column(&["1+1", "2+2"])), ("completion", column(&["2", "4"]))]);
     let told = put(&client, json!({"samples": {"dataset": "pairs"}}), vec![pairs]).await.unwrap();
@@ -207,8 +212,7 @@ async fn samples_come_in_all_forms_of_data_files() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn vectors_become_a_feature_bit_for_bit() {
-    let server = Server::start(options());
-    let client = writing(&server).await;
+    let (server, client) = writable(options()).await;
     let what = |key: &str| json!({"vectors": {"dataset": "pool", "kind": "embed-mine"}, "key": key});
     let told = put(&client, what("a"), vec![vectors(&[0, 1, 2], 3), vectors(&[5, 4, 3], 3)]).await.unwrap();
     assert_eq!((&told["rows"], &told["feature"]), (&json!(6), &json!("embed-mine")), "{told}");
@@ -255,8 +259,7 @@ async fn vectors_become_a_feature_bit_for_bit() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn vectors_that_are_not_finite_are_flagged_and_scored_by_nothing() {
-    let server = Server::start(options());
-    let client = writing(&server).await;
+    let (_server, client) = writable(options()).await;
     let values = vec![1.0, 0.0, f32::NAN, 1.0, f32::INFINITY, 0.0, 0.0, 1.0];
     let rows: ArrayRef = Arc::new(Int64Array::from(vec![0, 1, 2, 3]));
     let sent = batch(vec![("row", rows), ("vector", list::<Float32Type>(values, 2))]);
@@ -270,8 +273,7 @@ async fn vectors_that_are_not_finite_are_flagged_and_scored_by_nothing() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn vectors_are_stored_as_signs_where_that_is_asked_for() {
-    let server = Server::start(options());
-    let client = writing(&server).await;
+    let (_server, client) = writable(options()).await;
     let rows: ArrayRef = Arc::new(Int64Array::from(vec![0, 1]));
     let sent = batch(vec![("row", rows), ("vector", list::<Float32Type>(vec![1.0, -3.0, 0.0, 0.0], 2))]);
     let what = json!({"vectors": {"dataset": "target", "kind": "embed-signs", "dtype": "i1"}});
@@ -288,8 +290,7 @@ async fn vectors_are_stored_as_signs_where_that_is_asked_for() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn gradients_of_one_space_and_checkpoint_are_compared() {
-    let server = Server::start(options());
-    let client = writing(&server).await;
+    let (_server, client) = writable(options()).await;
     let of = |dataset: &str, space: Option<&Value>| json!({"vectors": {"dataset": dataset, "kind": "grad-mine", "run": "theirs", "checkpoint": "last", "weight": 1.0, "space": space}});
     let all: Vec<u64> = {
         let (_, rows) = client.sql("SELECT row FROM pool ORDER BY row").await.unwrap();
@@ -310,8 +311,7 @@ async fn gradients_of_one_space_and_checkpoint_are_compared() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn losses_from_elsewhere_are_losses_of_the_store() {
-    let server = Server::start(options());
-    let client = writing(&server).await;
+    let (_server, client) = writable(options()).await;
     let rows: ArrayRef = Arc::new(Int64Array::from(vec![0, 1, 2, 3]));
     let losses: ArrayRef = Arc::new(Float64Array::from(vec![0.5, 1.5, 2.5, 0.25]));
     let sent = batch(vec![("row", rows), ("loss", losses)]);
@@ -338,10 +338,9 @@ async fn losses_from_elsewhere_are_losses_of_the_store() {
 #[tokio::test(flavor = "multi_thread")]
 async fn only_those_who_may_write_add_something_and_only_what_can_be() {
     let limits = RequestLimits { put_rows: 50, message_bytes: 1 << 20, ..RequestLimits::default() };
-    let server = Server::start(ServeOptions { limits, ..options() });
+    let (server, reader) = served(ServeOptions { limits, ..options() }).await;
     let before = server.store.snapshot().unwrap().number();
     let what = json!({"samples": {"dataset": "fresh"}});
-    let reader = Client::of(&server).await;
     assert_eq!(refused(&reader, what.clone(), texts(0..2)).await, Code::PermissionDenied);
     let narrow = Client::with(&server, &writer(&server.store, "narrow", Some(&["pool", "mine"]))).await;
     assert_eq!(refused(&narrow, what.clone(), texts(0..2)).await, Code::PermissionDenied);
@@ -403,8 +402,7 @@ async fn leave(client: &Client, what: Value, batches: Vec<RecordBatch>) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stream_that_breaks_off_leaves_nothing() {
-    let server = Server::start(options());
-    let client = writing(&server).await;
+    let (server, client) = writable(options()).await;
     let before = server.store.snapshot().unwrap().number();
     let samples = json!({"samples": {"dataset": "fresh"}, "key": "k"});
     let own = json!({"vectors": {"dataset": "pool", "kind": "embed-x"}, "key": "k"});
@@ -429,8 +427,7 @@ async fn a_stream_that_breaks_off_leaves_nothing() {
 async fn a_stream_in_which_nothing_comes_is_given_up() {
     let connections = ConnectionLimits { reader: Duration::from_millis(200), ..ConnectionLimits::default() };
     let limits = RequestLimits { connections, ..RequestLimits::default() };
-    let server = Server::start(ServeOptions { limits, ..options() });
-    let client = writing(&server).await;
+    let (_server, client) = writable(ServeOptions { limits, ..options() }).await;
     let upload = json!({"put": {"samples": {"dataset": "fresh"}}}).to_string().into_bytes();
     let handle = client.prepare("SELECT $1").await.unwrap().prepared_statement_handle;
     let bind = CommandPreparedStatementQuery { prepared_statement_handle: handle }.as_any().encode_to_vec();
@@ -450,8 +447,7 @@ async fn a_stream_in_which_nothing_comes_is_given_up() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_same_key_at_the_same_time_is_done_once() {
-    let server = Server::start(options());
-    let client = writing(&server).await;
+    let (_server, client) = writable(options()).await;
     let one = || put(&client, json!({"samples": {"dataset": "fresh"}, "key": "k"}), vec![texts(0..40)]);
     let all = futures::future::join_all((0..6).map(|_| one())).await;
     let told: Vec<Value> = all.into_iter().map(Result::unwrap).collect();
@@ -476,8 +472,7 @@ async fn the_same_key_at_the_same_time_is_done_once() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_matrix_has_the_scores_of_single_questions() {
-    let server = Server::start(options());
-    let client = Client::of(&server).await;
+    let (_server, client) = served(options()).await;
     let ask = |target: &str| {
         FlightDescriptor::new_cmd(
             json!({"matrix": {"pool": "pool", "target": target}}).to_string().into_bytes(),
@@ -513,8 +508,7 @@ async fn a_matrix_has_the_scores_of_single_questions() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn tags_are_made_and_removed_by_those_who_may_write_all() {
-    let server = Server::start(options());
-    let client = writing(&server).await;
+    let (server, client) = writable(options()).await;
     let act = async |client: &Client, kind: &str, body: Value| -> Result<Value, Code> {
         let results = client.action(kind, body.to_string().into_bytes()).await.map_err(|e| e.code())?;
         Ok(serde_json::from_slice(&results[0]).unwrap())
@@ -548,8 +542,7 @@ async fn tags_are_made_and_removed_by_those_who_may_write_all() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn two_first_uploads_of_a_label_make_one_feature() {
-    let server = Server::start(options());
-    let client = writing(&server).await;
+    let (server, client) = writable(options()).await;
     let what = |key: &str| json!({"vectors": {"dataset": "pool", "kind": "embed-both"}, "key": key});
     let (send, open) = futures::channel::mpsc::unbounded();
     for message in encoded(&what("a"), vec![vectors(&[0, 1], 2)], IpcWriteOptions::default()).await {
@@ -575,8 +568,7 @@ async fn two_first_uploads_of_a_label_make_one_feature() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn messages_that_claim_more_than_was_sent_are_refused() {
-    let server = Server::start(options());
-    let client = writing(&server).await;
+    let (_server, client) = writable(options()).await;
     let what = json!({"samples": {"dataset": "fresh"}});
     let mut messages = encoded(&what, vec![texts(0..3)], IpcWriteOptions::default()).await;
     let last = messages.last_mut().unwrap();

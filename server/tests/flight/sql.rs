@@ -20,7 +20,7 @@ use prost::Message;
 use tonic::Code;
 
 use crate::client::{Client, statement, text};
-use crate::{Server, fixture, options};
+use crate::{Server, fixture, options, served};
 
 fn command(message: &impl ProstMessageExt) -> FlightDescriptor {
     FlightDescriptor::new_cmd(message.as_any().encode_to_vec())
@@ -38,8 +38,7 @@ const STATEMENTS: [&str; 7] = [
 
 #[tokio::test(flavor = "multi_thread")]
 async fn statements_give_what_a_session_gives_here() {
-    let server = Server::start(options());
-    let client = Client::of(&server).await;
+    let (server, client) = served(options()).await;
     let snapshot = server.store.snapshot().unwrap();
     let session =
         gstore_sql::SqlSession::new(snapshot, SqlOptions { threads: 2, ..SqlOptions::default() }).unwrap();
@@ -111,8 +110,7 @@ async fn statements_give_what_a_session_gives_here() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn prepared_statements_take_values_also_in_the_arguments_of_functions() {
-    let mut server = Server::start(options());
-    let client = Client::of(&server).await;
+    let (mut server, client) = served(options()).await;
     let prepared =
         client.prepare("SELECT id, score FROM influence(?, ?, k => ?) ORDER BY score DESC").await.unwrap();
     let parameters = Schema::try_from(IpcMessage(prepared.parameter_schema)).unwrap();
@@ -158,8 +156,7 @@ async fn prepared_statements_take_values_also_in_the_arguments_of_functions() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_would_change_the_store_is_refused_with_what_does_it() {
-    let server = Server::start(options());
-    let client = Client::of(&server).await;
+    let (_server, client) = served(options()).await;
     for (sql, says) in [
         ("DELETE FROM pool WHERE row = 1", "a job of the store does that"),
         ("INSERT INTO pool VALUES (1)", "a job of the store does that"),
@@ -186,8 +183,7 @@ async fn what_would_change_the_store_is_refused_with_what_does_it() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn settings_of_the_server_are_not_shown() {
-    let server = Server::start(options());
-    let client = Client::of(&server).await;
+    let (_server, client) = served(options()).await;
     for sql in [
         "SHOW ALL",
         "SHOW datafusion.runtime.temp_directory",
@@ -207,8 +203,7 @@ async fn settings_of_the_server_are_not_shown() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_statement_is_planned_without_running_another() {
-    let server = Server::start(options());
-    let client = Client::of(&server).await;
+    let (_server, client) = served(options()).await;
     let sql = "PIVOT (SELECT 1 AS k) ON k";
     for status in [client.sql(sql).await.err(), client.prepare(sql).await.err()] {
         let status = status.unwrap_or_else(|| panic!("{sql}"));
@@ -219,8 +214,7 @@ async fn a_statement_is_planned_without_running_another() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn functions_of_each_element_are_refused() {
-    let server = Server::start(options());
-    let client = Client::of(&server).await;
+    let (_server, client) = served(options()).await;
     for sql in
         ["SELECT list_transform([1], x -> x)", "SELECT count(*) FROM extra WHERE len([y FOR y IN [1]]) > 0"]
     {
@@ -231,8 +225,7 @@ async fn functions_of_each_element_are_refused() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_request_reads_one_snapshot_and_the_next_one_what_was_published() {
-    let server = Server::start(options());
-    let client = Client::of(&server).await;
+    let (server, client) = served(options()).await;
     let before = server.store.snapshot().unwrap().number();
     let count = "SELECT count(*) AS n FROM extra";
     let info = client.info(statement(count)).await.unwrap();
