@@ -1,6 +1,8 @@
 //! Pools and errors shared by selections and by questions about given samples.
 
-use arrow_array::{Array, ArrayRef, StringArray, cast::AsArray};
+use std::sync::Arc;
+
+use arrow_array::{Array, ArrayRef, StringArray, UInt64Array, cast::AsArray};
 use arrow_schema::ArrowError;
 use gstore_core::many_of;
 use gstore_data::RecordError;
@@ -171,10 +173,19 @@ pub(crate) fn ids(rows: &[Scored], pools: &[Pool]) -> Result<StringArray, Answer
     Ok(ids.iter().map(|id| id.as_string_opt::<i32>().map(|id| id.value(0))).collect())
 }
 
-/// The names of the pools of ranked rows, where there are several.
-pub(crate) fn pool_names(rows: &[Scored], pools: &[Pool]) -> Option<StringArray> {
-    let names = || rows.iter().map(|row| pools[row.pool as usize].name.as_str());
-    (pools.len() > 1).then(|| StringArray::from_iter_values(names()))
+/// The columns `pool, id, row` of ranked rows, without `pool` where there is one.
+pub(crate) fn row_columns(
+    rows: &[Scored],
+    pools: &[Pool],
+) -> Result<Vec<(&'static str, ArrayRef)>, AnswerError> {
+    let mut columns: Vec<(&'static str, ArrayRef)> = Vec::new();
+    if pools.len() > 1 {
+        let names = rows.iter().map(|row| pools[row.pool as usize].name.as_str());
+        columns.push(("pool", Arc::new(StringArray::from_iter_values(names))));
+    }
+    columns.push(("id", Arc::new(ids(rows, pools)?)));
+    columns.push(("row", Arc::new(UInt64Array::from_iter_values(rows.iter().map(|row| row.row)))));
+    Ok(columns)
 }
 
 /// The record of a row, if it was stored with it.

@@ -12,7 +12,7 @@ use gstore_query::influence::{
 };
 use gstore_store::{Snapshot, TokenCount};
 
-use crate::answer::{AnswerError, Pool, column, ids, open_pools, pool_names, record, tell_notes};
+use crate::answer::{AnswerError, Pool, column, open_pools, record, row_columns, tell_notes};
 use crate::picture::{Picture, RankedRows, ranked};
 use crate::work::JobContext;
 
@@ -95,11 +95,7 @@ impl GivenQuestion {
             // Adding zero turns -0.0 into 0.0.
             ("score", Arc::new(Float32Array::from_iter_values(rows.iter().map(|r| r.score + 0.0)))),
         ];
-        if let Some(names) = pool_names(rows, &self.pools) {
-            columns.push(("pool", Arc::new(names)));
-        }
-        columns.push(("id", Arc::new(ids(rows, &self.pools)?)));
-        columns.push(("row", Arc::new(UInt64Array::from_iter_values(rows.iter().map(|r| r.row)))));
+        columns.extend(row_columns(rows, &self.pools)?);
         columns.push(("in_target", Arc::new(BooleanArray::from(marks))));
         columns.push(("text", Arc::new(texts)));
         // Both sides must have one schema, whichever of them has a null.

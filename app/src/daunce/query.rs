@@ -8,7 +8,7 @@ use gstore_query::daunce::Agreement;
 use gstore_query::influence::{InfluenceSpec, Order, Prepared, Ranking, RowEstimate, Scored};
 use gstore_store::Snapshot;
 
-use crate::answer::{AnswerError, Pool, column, ids, open_pools, pool_names, record, tell_notes};
+use crate::answer::{AnswerError, Pool, column, open_pools, record, row_columns, tell_notes};
 use crate::work::JobContext;
 
 /// A question about losses, ready to be answered.
@@ -69,11 +69,7 @@ impl LossRankings {
             ("score", Arc::new(Float32Array::from_iter_values(rows.iter().map(|r| r.score + 0.0)))),
         ];
         columns.extend(errors(&self.prepared, rows)?);
-        if let Some(names) = pool_names(rows, &self.pools) {
-            columns.push(("pool", Arc::new(names)));
-        }
-        columns.push(("id", Arc::new(ids(rows, &self.pools)?)));
-        columns.push(("row", Arc::new(UInt64Array::from_iter_values(rows.iter().map(|r| r.row)))));
+        columns.extend(row_columns(rows, &self.pools)?);
         columns.push(("text", Arc::new(texts)));
         let may_lack = |name: &str| matches!(name, "se" | "z" | "noise_floor" | "id" | "text");
         let columns = columns.into_iter().map(|(name, array)| (name, array, may_lack(name)));

@@ -4,7 +4,7 @@ use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
 
-use arrow_array::{ArrayRef, Float32Array, RecordBatch, StringArray, UInt64Array};
+use arrow_array::{Float32Array, RecordBatch, StringArray};
 use gstore_core::Cancel;
 use gstore_query::influence::{
     Diversity, Encoder, InfluenceSpec, NO_SUBTASK, Order, Prepared, Ranking, RowFilter, Scored,
@@ -15,7 +15,7 @@ use gstore_store::{RowSet, Snapshot};
 
 use self::explained::Explained;
 use self::records::{NestedValues, Records, bytes};
-use crate::answer::{AnswerError, CHUNK, Pool, column, ids, open_pools, pool_names, tell_notes};
+use crate::answer::{AnswerError, CHUNK, Pool, column, open_pools, row_columns, tell_notes};
 use crate::picture::{Picture, RankedRows, ranked};
 use crate::rows::{FindError, matching};
 use crate::work::JobContext;
@@ -209,12 +209,7 @@ impl SelectedRows {
             NO_SUBTASK => None,
             number => self.ranking.subtasks.get(number as usize).map(String::as_str),
         };
-        let mut columns: Vec<(&str, ArrayRef)> = Vec::new();
-        if let Some(names) = pool_names(rows, &self.pools) {
-            columns.push(("pool", Arc::new(names)));
-        }
-        columns.push(("id", Arc::new(ids(rows, &self.pools)?)));
-        columns.push(("row", Arc::new(UInt64Array::from_iter_values(rows.iter().map(|r| r.row)))));
+        let mut columns = row_columns(rows, &self.pools)?;
         columns.push(("score", Arc::new(Float32Array::from_iter_values(rows.iter().map(|r| r.score)))));
         columns.push(("subtask", Arc::new(rows.iter().map(subtask).collect::<StringArray>())));
         if self.prepared.plan().models().is_some() {
