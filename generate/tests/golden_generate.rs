@@ -56,7 +56,7 @@ fn golden_generate_prompts_and_greedy_tokens_by_the_job() {
         for case in &cases {
             let file = golden.target(case.text("target"));
             let content = contents(file).swap_remove(case.number("row") as usize);
-            let ids = encoder.encode_prompt(&content).unwrap();
+            let ids = encoder.encode_begun(&content, "").unwrap();
             assert_eq!(ids, case.ids("prompt_tokens"), "{}", case.text("name"));
             prompts.push(content);
         }

@@ -36,8 +36,7 @@ pub fn samples(shapes: &[(usize, usize)]) -> Vec<Sample> {
         let values = noise(seed as u64 + 1, *len, 1.0);
         let ids: Vec<u32> =
             values.iter().map(|v| ((v + 1.0) * 0.5 * VOCAB as f32) as u32 % VOCAB as u32).collect();
-        let scored: Vec<bool> = (0..*len).map(|at| at >= *first).collect();
-        let targets = TargetSample::data_targets(&PackedSample::new(&ids, &scored));
+        let targets = (0..*len).map(|at| (at >= *first).then_some(ids[at])).collect();
         Sample { ids, targets }
     };
     shapes.iter().enumerate().map(sample).collect()

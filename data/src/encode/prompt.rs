@@ -12,21 +12,13 @@ use crate::tokenizer::guarded;
 impl TextEncoder {
     /// Tokens up to where the assistant is to speak: of a conversation without what it says last, of a prompt
     /// without its completion, of a text all. The first tokens are those of the whole record as a rule: its
-    /// text begins with this text.
+    /// text begins with this text. What is given of the answer follows, after a space unless the prompt ends
+    /// with white space.
     ///
     /// An empty prompt is the token with which texts begin, else the one with which they end.
     ///
     /// # Errors
     /// A template that refuses the conversation, a tokenizer that fails, an empty prompt without such tokens.
-    pub fn encode_prompt(&self, content: &Content) -> Result<Vec<u32>, EncodeError> {
-        self.encode_begun(content, "")
-    }
-
-    /// The same where the answer begins with a text that is given, after a space unless the prompt ends with
-    /// white space.
-    ///
-    /// # Errors
-    /// As [`Self::encode_prompt`].
     pub fn encode_begun(&self, content: &Content, begun: &str) -> Result<Vec<u32>, EncodeError> {
         let (text, add_special) = self.begun(content, begun)?;
         let mut ids = self.prompt_ids(&text, add_special)?;
@@ -49,7 +41,7 @@ impl TextEncoder {
     /// where most tokenizers put it.
     ///
     /// # Errors
-    /// As [`Self::encode_prompt`].
+    /// As [`Self::encode_begun`].
     pub fn encode_answer(
         &self,
         content: &Content,

@@ -38,19 +38,11 @@ pub struct RougeWords(Vec<String>);
 impl RougeWords {
     /// Those of a text.
     pub fn of(text: &str) -> RougeWords {
-        Self::with(text, |word| if word.len() > 3 { stem(word) } else { word.to_owned() })
-    }
-
-    /// The words as they are.
-    pub fn without_stemming(text: &str) -> RougeWords {
-        Self::with(text, str::to_owned)
-    }
-
-    fn with(text: &str, of: impl Fn(&str) -> String) -> RougeWords {
         let text = text.to_lowercase();
         let is_letter = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
         let words = text.split(|c: char| !is_letter(c)).filter(|word| !word.is_empty());
-        RougeWords(words.map(of).filter(|word| !word.is_empty()).collect())
+        let stemmed = words.map(|word| if word.len() > 3 { stem(word) } else { word.to_owned() });
+        RougeWords(stemmed.filter(|word| !word.is_empty()).collect())
     }
 
     /// ROUGE-N of a text and a reference.

@@ -16,13 +16,6 @@ pub struct TargetSample<'a> {
     pub targets: &'a [Option<u32>],
 }
 
-impl TargetSample<'_> {
-    /// The targets that the data has: each scored token itself.
-    pub fn data_targets(sample: &PackedSample<'_>) -> Vec<Option<u32>> {
-        sample.ids.iter().zip(sample.scored).map(|(id, scored)| scored.then_some(*id)).collect()
-    }
-}
-
 /// Whose labels a loss has.
 #[derive(Debug, Clone, Copy)]
 pub enum Labels<'a> {

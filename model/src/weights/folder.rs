@@ -128,11 +128,6 @@ impl ModelFolder {
         &self.tensors
     }
 
-    /// Canonical names of the tensors that the model uses, sorted by bytes.
-    pub fn weight_names(&self) -> Vec<String> {
-        self.file_names().into_keys().map(str::to_owned).collect()
-    }
-
     /// The name under which the files have a tensor: its own, else the first alias that they have.
     pub fn file_name<'a>(&self, param: &'a Param) -> &'a str {
         std::iter::once(&param.name)
