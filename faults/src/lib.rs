@@ -4,6 +4,15 @@
 //! that knows what a loss of power may leave of it. The other modules bring the store down, each in its way,
 //! and check what is left.
 
+/// Operations of a file system that are those of the field `disk`, each a step of its kind.
+macro_rules! steps {
+    ($($kind:ident: $method:ident($($arg:ident: $type:ty),+) -> $result:ty;)+) => {
+        $(fn $method(&self, $($arg: $type),+) -> io::Result<$result> {
+            self.step(Kind::$kind, || self.disk.$method($($arg),+))
+        })+
+    };
+}
+
 pub mod check;
 pub mod disk;
 pub mod fail;

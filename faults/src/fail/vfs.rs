@@ -117,8 +117,8 @@ impl FailVfs {
         first || t.fault == Fault::Full
     }
 
-    fn step(&self, kind: Kind) -> io::Result<()> {
-        if self.fails(kind) { Err(self.trigger.fault.error()) } else { Ok(()) }
+    fn step<T>(&self, kind: Kind, operation: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+        if self.fails(kind) { Err(self.trigger.fault.error()) } else { operation() }
     }
 
     /// A write: all of it, or as much as the fault lets through.
@@ -164,12 +164,10 @@ struct Reading(Box<dyn VfsRead>, FailVfs);
 
 impl VfsRead for Reading {
     fn len(&self) -> io::Result<u64> {
-        self.1.step(Kind::Read)?;
-        self.0.len()
+        self.1.step(Kind::Read, || self.0.len())
     }
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
-        self.1.step(Kind::Read)?;
-        self.0.read_at(buf, offset)
+        self.1.step(Kind::Read, || self.0.read_at(buf, offset))
     }
 }
 
@@ -184,10 +182,7 @@ impl VfsRead for Direct {
         match self.1.trigger.fault {
             Fault::Direct(DirectFault::Missing) => self.0.read_at(buf, offset),
             Fault::Direct(fault) if self.1.fails(Kind::Direct) => fault.read(buf, &*self.0, offset),
-            _ => {
-                self.1.step(Kind::Read)?;
-                self.0.read_at(buf, offset)
-            }
+            _ => self.1.step(Kind::Read, || self.0.read_at(buf, offset)),
         }
     }
 }
@@ -197,12 +192,10 @@ struct Changing(Box<dyn VfsRandom>, FailVfs, PathBuf);
 
 impl VfsRead for Changing {
     fn len(&self) -> io::Result<u64> {
-        self.1.step(Kind::Read)?;
-        self.0.len()
+        self.1.step(Kind::Read, || self.0.len())
     }
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
-        self.1.step(Kind::Read)?;
-        self.0.read_at(buf, offset)
+        self.1.step(Kind::Read, || self.0.read_at(buf, offset))
     }
 }
 
@@ -213,8 +206,7 @@ impl VfsRandom for Changing {
         if done == data.len() { Ok(()) } else { Err(ErrorKind::WriteZero.into()) }
     }
     fn set_len(&self, len: u64) -> io::Result<()> {
-        self.1.step(Kind::Space)?;
-        self.0.set_len(len)
+        self.1.step(Kind::Space, || self.0.set_len(len))
     }
     fn sync_data(&self) -> io::Result<()> {
         if self.1.fails(Kind::Sync) {
@@ -226,17 +218,27 @@ impl VfsRandom for Changing {
 }
 
 impl Vfs for FailVfs {
+    steps! {
+        Space: rename(from: &Path, to: &Path) -> ();
+        Change: remove(path: &Path) -> ();
+        Space: create_dir(path: &Path) -> ();
+        Change: remove_dir(path: &Path) -> ();
+        Read: list(path: &Path) -> Vec<String>;
+        Sync: sync_dir(path: &Path) -> ();
+        Read: exists(path: &Path) -> bool;
+        Change: lock(path: &Path, wait: bool) -> Option<Box<dyn VfsLock>>;
+    }
+
     fn create(&self, path: &Path) -> io::Result<Box<dyn VfsFile>> {
-        self.step(Kind::Space)?;
-        Ok(Box::new(File(self.disk.create(path)?, self.clone(), path.to_owned())))
+        let file = self.step(Kind::Space, || self.disk.create(path))?;
+        Ok(Box::new(File(file, self.clone(), path.to_owned())))
     }
     fn open(&self, path: &Path) -> io::Result<Box<dyn VfsRead>> {
-        self.step(Kind::Read)?;
-        Ok(Box::new(Reading(self.disk.open(path)?, self.clone())))
+        Ok(Box::new(Reading(self.step(Kind::Read, || self.disk.open(path))?, self.clone())))
     }
     fn open_random(&self, path: &Path) -> io::Result<Box<dyn VfsRandom>> {
-        self.step(Kind::Space)?;
-        Ok(Box::new(Changing(self.disk.open_random(path)?, self.clone(), path.to_owned())))
+        let file = self.step(Kind::Space, || self.disk.open_random(path))?;
+        Ok(Box::new(Changing(file, self.clone(), path.to_owned())))
     }
     fn open_direct(&self, path: &Path) -> io::Result<Option<Box<dyn VfsRead>>> {
         if self.trigger.fault == Fault::Direct(DirectFault::Missing) && self.fails(Kind::Direct) {
@@ -246,39 +248,6 @@ impl Vfs for FailVfs {
     }
     /// What is mapped counts as out of memory, so that readers read it ahead.
     fn map(&self, path: &Path, len: u64) -> io::Result<FileMap> {
-        self.step(Kind::Read)?;
-        Ok(self.disk.map(path, len)?.out_of_memory())
-    }
-    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        self.step(Kind::Space)?;
-        self.disk.rename(from, to)
-    }
-    fn remove(&self, path: &Path) -> io::Result<()> {
-        self.step(Kind::Change)?;
-        self.disk.remove(path)
-    }
-    fn create_dir(&self, path: &Path) -> io::Result<()> {
-        self.step(Kind::Space)?;
-        self.disk.create_dir(path)
-    }
-    fn remove_dir(&self, path: &Path) -> io::Result<()> {
-        self.step(Kind::Change)?;
-        self.disk.remove_dir(path)
-    }
-    fn list(&self, path: &Path) -> io::Result<Vec<String>> {
-        self.step(Kind::Read)?;
-        self.disk.list(path)
-    }
-    fn sync_dir(&self, path: &Path) -> io::Result<()> {
-        self.step(Kind::Sync)?;
-        self.disk.sync_dir(path)
-    }
-    fn exists(&self, path: &Path) -> io::Result<bool> {
-        self.step(Kind::Read)?;
-        self.disk.exists(path)
-    }
-    fn lock(&self, path: &Path, wait: bool) -> io::Result<Option<Box<dyn VfsLock>>> {
-        self.step(Kind::Change)?;
-        self.disk.lock(path, wait)
+        Ok(self.step(Kind::Read, || self.disk.map(path, len))?.out_of_memory())
     }
 }

@@ -32,7 +32,7 @@ pub enum Fault {
 /// Counts changes, and has a fault at some of them.
 #[derive(Debug, Clone)]
 pub(crate) struct FaultyVfs {
-    os: OsVfs,
+    disk: OsVfs,
     fault: Option<Fault>,
     done: Arc<AtomicU64>,
 }
@@ -50,7 +50,7 @@ enum Kind {
 
 impl FaultyVfs {
     pub(crate) fn new(fault: Option<Fault>) -> Self {
-        FaultyVfs { os: OsVfs, fault, done: Arc::default() }
+        FaultyVfs { disk: OsVfs, fault, done: Arc::default() }
     }
 
     fn step<T>(&self, kind: Kind, change: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
@@ -128,45 +128,36 @@ impl VfsRandom for Changing {
 }
 
 impl Vfs for FaultyVfs {
+    steps! {
+        Space: rename(from: &Path, to: &Path) -> ();
+        Other: remove(path: &Path) -> ();
+        Space: create_dir(path: &Path) -> ();
+        Other: remove_dir(path: &Path) -> ();
+        Other: sync_dir(path: &Path) -> ();
+        Lock: lock(path: &Path, wait: bool) -> Option<Box<dyn VfsLock>>;
+    }
+
     fn create(&self, path: &Path) -> io::Result<Box<dyn VfsFile>> {
-        let file = self.step(Kind::Space, || self.os.create(path))?;
+        let file = self.step(Kind::Space, || self.disk.create(path))?;
         Ok(Box::new(File(file, self.clone())))
     }
     fn open(&self, path: &Path) -> io::Result<Box<dyn VfsRead>> {
-        self.os.open(path)
+        self.disk.open(path)
     }
     fn open_random(&self, path: &Path) -> io::Result<Box<dyn VfsRandom>> {
-        let file = self.step(Kind::Space, || self.os.open_random(path))?;
+        let file = self.step(Kind::Space, || self.disk.open_random(path))?;
         Ok(Box::new(Changing(file, self.clone())))
     }
     fn map(&self, path: &Path, len: u64) -> io::Result<FileMap> {
-        self.os.map(path, len)
-    }
-    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        self.step(Kind::Space, || self.os.rename(from, to))
-    }
-    fn remove(&self, path: &Path) -> io::Result<()> {
-        self.step(Kind::Other, || self.os.remove(path))
-    }
-    fn create_dir(&self, path: &Path) -> io::Result<()> {
-        self.step(Kind::Space, || self.os.create_dir(path))
-    }
-    fn remove_dir(&self, path: &Path) -> io::Result<()> {
-        self.step(Kind::Other, || self.os.remove_dir(path))
+        self.disk.map(path, len)
     }
     fn list(&self, path: &Path) -> io::Result<Vec<String>> {
-        self.os.list(path)
-    }
-    fn sync_dir(&self, path: &Path) -> io::Result<()> {
-        self.step(Kind::Other, || self.os.sync_dir(path))
+        self.disk.list(path)
     }
     fn exists(&self, path: &Path) -> io::Result<bool> {
-        self.os.exists(path)
-    }
-    fn lock(&self, path: &Path, wait: bool) -> io::Result<Option<Box<dyn VfsLock>>> {
-        self.step(Kind::Lock, || self.os.lock(path, wait))
+        self.disk.exists(path)
     }
     fn is_locked(&self, path: &Path) -> io::Result<bool> {
-        self.os.is_locked(path)
+        self.disk.is_locked(path)
     }
 }
