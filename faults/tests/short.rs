@@ -135,7 +135,8 @@ fn the_process_is_killed() {
 
 #[test]
 fn power_is_lost_on_ext4() {
-    good(&gstore_faults::power::run(1, &suite().power, &Stop::after(None)));
+    let suite = suite();
+    good(&gstore_faults::power::run(1, suite.mebibytes, &suite.power, &Stop::after(None)));
 }
 
 #[test]
