@@ -34,6 +34,7 @@ mod exists;
 mod expanded;
 mod filter;
 mod formats;
+mod forward;
 mod function;
 mod functions;
 mod guard;

@@ -16,6 +16,7 @@ use datafusion::logical_expr::{
 };
 
 use super::{nans, sliding};
+use crate::forward::from_engine;
 
 /// The function.
 pub(super) fn function() -> AggregateUDF {

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use crate::forward::from_engine;
 use arrow_schema::DataType;
 use datafusion::error::Result as DfResult;
 use datafusion::functions::datetime;

@@ -6,16 +6,6 @@
 //!   bar; what is gathered over rows counts against the memory of the session
 //! - results do not depend on the order of rows, nor on the number of threads
 
-/// Methods that are those of the function of the engine in the field `engine`.
-macro_rules! from_engine {
-    ($($method:ident($($arg:ident: $type:ty)?) -> $result:ty;)+) => {
-        $(fn $method(&self $(, $arg: $type)?) -> $result {
-            self.engine.$method($($arg)?)
-        })+
-    };
-}
-pub(crate) use from_engine;
-
 mod average;
 mod best;
 mod casts;

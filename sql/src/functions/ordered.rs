@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use crate::forward::from_engine;
 use arrow_schema::{DataType, FieldRef};
 use datafusion::common::DFSchema;
 use datafusion::common::tree_node::Transformed;

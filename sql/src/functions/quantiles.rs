@@ -24,6 +24,7 @@ use datafusion::scalar::ScalarValue;
 use self::between::{QuantileAccumulator, QuantileGroups, share};
 use super::nans;
 use crate::error::SqlError;
+use crate::forward::from_engine;
 
 /// The functions.
 pub(super) fn functions() -> [AggregateUDF; 2] {

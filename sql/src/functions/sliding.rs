@@ -32,6 +32,7 @@ use self::moments::Moments;
 use self::queue::{Queue, Total};
 use super::nans;
 use crate::error::SqlError;
+use crate::forward::from_engine;
 
 /// The functions of variances and regressions.
 pub(super) fn functions() -> [AggregateUDF; 15] {

@@ -12,6 +12,7 @@ use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDF, Sca
 use datafusion::scalar::ScalarValue;
 
 use crate::error::SqlError;
+use crate::forward::from_engine;
 
 /// The function.
 pub(super) fn function() -> ScalarUDF {

@@ -28,6 +28,7 @@ use datafusion::scalar::ScalarValue;
 use super::average::with_booleans;
 use super::{nans, sliding};
 use crate::error::SqlError;
+use crate::forward::from_engine;
 
 /// Digits of the decimals that are added.
 const DIGITS: u8 = 38;
