@@ -13,7 +13,8 @@ use serde_json::{Map, Value};
 use super::field::Field;
 use super::json::write_compact;
 use super::layout::Layout;
-use super::record::{Record, RecordError, parse_object, record_of};
+use super::record::{KeysOf, Record, RecordError, parse_object, record_of};
+use super::source::RecordSource;
 
 /// Why names of fields cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -189,6 +190,15 @@ impl FieldNames {
         renamed.read()
     }
 
+    /// An error of the last record of a file, with what its table says of it.
+    pub fn error_in(&self, source: &dyn RecordSource, error: RecordError) -> RecordError {
+        let id = self.key_of(Field::Id);
+        let own = |column: String| {
+            if id == Some(column.as_str()) { Field::Id.name().to_owned() } else { column }
+        };
+        error.in_table(source.columns().into_iter().map(own).collect(), &source.nulls())
+    }
+
     /// A record's text and keys under gstore's names.
     fn under_own_names<'a>(&self, json: &'a [u8]) -> Result<RenamedRecord<'a>, RecordError> {
         let mut object = parse_object(json)?;
@@ -212,7 +222,13 @@ impl FieldNames {
     fn rename(&self, object: Map<String, Value>) -> Result<Map<String, Value>, RecordError> {
         for (field, key) in &self.named {
             if field.shape().is_some() && !object.contains_key(key) {
-                return Err(RecordError::NoField { field: *field, key: key.clone() });
+                let keys = object.keys().cloned().collect();
+                return Err(RecordError::NoField {
+                    field: *field,
+                    key: key.clone(),
+                    keys,
+                    of: KeysOf::Record,
+                });
             }
         }
         let mut renamed = rename_keys(object, |key| match self.field_of(key) {

@@ -36,7 +36,7 @@ pub use ids::{Duplicates, IdAllocator};
 pub use jsonl::{JsonLine, JsonlReader, ReadError};
 pub use layout::{Layout, LayoutError};
 pub use options::TextOptions;
-pub use record::{Record, RecordError, parse_object, parse_record};
+pub use record::{KeysOf, Record, RecordError, parse_object, parse_record};
 pub use samples::{
     PrefilledPrompt, Reading, SampleError, SampleSource, TextSample, check_block, check_system, each_record,
     encode_each, in_blocks,

@@ -4,8 +4,8 @@
 
 use std::collections::HashMap;
 
-use gstore_core::Remedy;
 use gstore_core::content::{Content, ContentError, json_type};
+use gstore_core::{Remedy, first_of, nearest};
 use gstore_store::MetaValue;
 use serde_json::{Map, Value};
 
@@ -49,10 +49,12 @@ pub enum RecordError {
     #[error(transparent)]
     Content(#[from] ContentError),
     /// None of the three shapes.
-    #[error("{}; it has {}; {}", ContentError::Nothing, listed(keys), way_out(keys, talk.as_deref()))]
+    #[error("{}; {}; {}", ContentError::Nothing, of.listed(keys), way_out(keys, *of, talk.as_deref()))]
     Nothing {
         /// The keys that it has.
         keys: Vec<String>,
+        /// Whose they are.
+        of: KeysOf,
         /// The names of fields with which a list in it is a conversation.
         talk: Option<String>,
     },
@@ -86,12 +88,16 @@ pub enum RecordError {
     #[error(transparent)]
     Layout(#[from] LayoutError),
     /// Not there under the name that was given.
-    #[error("no key {key:?}, which was named as its {field}")]
+    #[error("no {} {key:?}, which was named as its {field}; {}{}", of.noun(), of.listed(keys), did_you_mean(key, keys))]
     NoField {
         /// What was looked for.
         field: Field,
         /// The key that was named.
         key: String,
+        /// The keys that it has.
+        keys: Vec<String>,
+        /// Whose they are.
+        of: KeysOf,
     },
     /// A column of a table that holds nothing here.
     #[error(
@@ -112,8 +118,35 @@ pub enum RecordError {
     EmptyId,
 }
 
-/// Keys that an error lists of a record without text.
-const KEYS_SHOWN: usize = 8;
+/// What has the keys of a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeysOf {
+    /// The record itself.
+    Record,
+    /// The table that it is a row of.
+    Table,
+}
+
+impl KeysOf {
+    fn noun(self) -> &'static str {
+        match self {
+            Self::Record => "key",
+            Self::Table => "column",
+        }
+    }
+
+    fn listed(self, keys: &[String]) -> String {
+        let names = first_of(keys.iter().map(|key| format!("`{key}`")), KEYS_SHOWN);
+        match self {
+            Self::Record if keys.is_empty() => "it has no key".to_owned(),
+            Self::Record => format!("it has {names}"),
+            Self::Table => format!("the table has the columns {names}"),
+        }
+    }
+}
+
+/// Keys that an error lists.
+const KEYS_SHOWN: usize = 40;
 
 /// Names that prompts have elsewhere, in the order of their likelihood.
 const PROMPTS: [&str; 9] =
@@ -139,8 +172,14 @@ const TEXTS: [&str; 9] =
 /// Names of the speaker in conversations.
 const SPEAKERS: [&str; 3] = ["role", "from", "speaker"];
 
+/// The key that a name is a slip of, if there is one.
+fn did_you_mean(name: &str, keys: &[String]) -> String {
+    let near = nearest(name, keys.iter().map(String::as_str));
+    near.map(|key| format!("; did you mean `{key}`?")).unwrap_or_default()
+}
+
 /// How a record of these keys may be meant, of which `talk` names a list as a conversation.
-fn way_out(keys: &[String], talk: Option<&str>) -> String {
+fn way_out(keys: &[String], of: KeysOf, talk: Option<&str>) -> String {
     if let Some(talk) = talk {
         return format!("if it has a conversation, say so: {}", Remedy::Option("field", talk));
     }
@@ -158,12 +197,13 @@ fn way_out(keys: &[String], talk: Option<&str>) -> String {
             format!("for example {} {}", option("prompt", prompt), option("completion", completion))
         }
         (_, _, Some(text)) => format!("for example {}", option("text", text)),
-        _ => format!(
-            "as in {} {}, or {}",
-            option("prompt", "KEY"),
-            option("completion", "KEY"),
-            option("text", "KEY")
-        ),
+        _ => {
+            let any = of.noun().to_uppercase();
+            let id = if has("id") { String::new() } else { format!(" {}", option("id", &any)) };
+            let [prompt, completion, text] =
+                ["prompt", "completion", "text"].map(|field| option(field, &any));
+            format!("as in {prompt} {completion}{id}, or {text}{id}")
+        }
     };
     format!("if they have other names, give them with {}, {meant}", Remedy::Option("field", ""))
 }
@@ -184,6 +224,7 @@ fn content_error(error: ContentError, named: Option<String>, object: &Map<String
             Some(key) => RecordError::Around { key: key.to_owned() },
             None => RecordError::Nothing {
                 keys: named.into_iter().chain(object.keys().cloned()).collect(),
+                of: KeysOf::Record,
                 talk: conversation(object),
             },
         },
@@ -231,33 +272,48 @@ fn conversation(object: &Map<String, Value>) -> Option<String> {
     found.next().is_none().then_some(names)
 }
 
-fn listed(keys: &[String]) -> String {
-    if keys.is_empty() {
-        return "no key".to_owned();
-    }
-    let shown: Vec<String> = keys.iter().take(KEYS_SHOWN).map(|key| format!("`{key}`")).collect();
-    let more = keys.len().saturating_sub(KEYS_SHOWN);
-    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-    format!("{}{more}", shown.join(", "))
-}
-
 impl RecordError {
-    /// Whether the keys of the record are not those that are wanted, which its neighbours mostly share.
-    pub fn is_of_keys(&self) -> bool {
-        matches!(
-            self,
-            Self::Nothing { .. }
-                | Self::MissingKey { .. }
+    /// Whether the keys of another record are wrong in the same way, whatever else it has: neighbours mostly
+    /// share that.
+    pub fn is_like(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Nothing { of, talk, .. }, Self::Nothing { of: of_other, talk: other, .. }) => {
+                of == of_other && talk == other
+            }
+            (Self::NoField { field, of, .. }, Self::NoField { field: other, of: of_other, .. }) => {
+                of == of_other && field == other
+            }
+            (
+                Self::MissingKey { .. }
                 | Self::Around { .. }
-                | Self::NoField { .. }
-                | Self::Layout(_)
-        )
+                | Self::HalfPair { .. }
+                | Self::Content(ContentError::HalfPair { .. })
+                | Self::Layout(_),
+                other,
+            ) => self == other,
+            _ => false,
+        }
     }
 
-    /// The same error of a record of a table, of which these columns are null: what is not
-    /// there may be one of them.
+    /// Lists the keys of a record like this one as well.
+    pub fn add_keys(&mut self, like: &Self) {
+        let (Self::Nothing { keys: listed, .. } | Self::NoField { keys: listed, .. }) = self else { return };
+        let (Self::Nothing { keys, .. } | Self::NoField { keys, .. }) = like else { return };
+        for key in keys {
+            // One more than are shown says that there are others.
+            if listed.len() > KEYS_SHOWN {
+                return;
+            }
+            if !listed.contains(key) {
+                listed.push(key.clone());
+            }
+        }
+    }
+
+    /// The same error of a row of a table with these columns, none where records have keys of their own. What
+    /// is not there may be one of those that are null.
     #[must_use]
-    pub fn with_nulls(self, nulls: &[String]) -> Self {
+    pub(super) fn in_table(mut self, columns: Vec<String>, nulls: &[String]) -> Self {
         let wanted: &[&str] = match &self {
             Self::Nothing { .. } => &["messages", "text", "prompt", "completion"],
             Self::Content(ContentError::HalfPair { missing, .. }) | Self::HalfPair { missing, .. } => {
@@ -266,10 +322,15 @@ impl RecordError {
             Self::NoField { key, .. } => &[key],
             _ => &[],
         };
-        match nulls.iter().find(|column| wanted.contains(&column.as_str())) {
-            Some(column) => Self::Null { column: column.clone() },
-            None => self,
+        if let Some(column) = nulls.iter().find(|column| wanted.contains(&column.as_str())) {
+            return Self::Null { column: column.clone() };
         }
+        if let Self::Nothing { keys, of, .. } | Self::NoField { keys, of, .. } = &mut self
+            && !columns.is_empty()
+        {
+            (*keys, *of) = (columns, KeysOf::Table);
+        }
+        self
     }
 }
 

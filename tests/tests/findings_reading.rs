@@ -226,6 +226,25 @@ fn s16_bad_lines_are_listed_ten_at_a_time_and_may_be_left_out() {
     let finished = add(&place, "own", "own.csv", &[]);
     said(&finished, 1, &["`q`, `a`", "--field prompt=q --field completion=a", "1 more like it"]);
     assert!(!finished.stderr.contains("--skip-bad"), "{}", finished.stderr);
+    // Its columns are told once, whichever of them a row lacks.
+    let rows = ["1,help,,", "2,,done,", "3,help,done,", "4,,,x", "5,help,,y"];
+    write(&place, "tickets.csv", &format!("Ticket,Customer Message,Agent Reply,Tag\n{}\n", rows.join("\n")));
+    let columns = "the table has the columns `Ticket`, `Customer Message`, `Agent Reply`, `Tag`";
+    let options = "--field prompt=COLUMN --field completion=COLUMN --field id=COLUMN";
+    let finished = add(&place, "tickets", "tickets.csv", &[]);
+    said(&finished, 1, &["5 records cannot be read", "tickets.csv, ", columns, options, "4 more like it"]);
+    assert_eq!(finished.stderr.matches("nothing to train on").count(), 1, "{}", finished.stderr);
+    let finished = add(&place, "tickets", "tickets.csv", &["--field", "prompt=Customer Msg,completion=Tag"]);
+    said(&finished, 1, &["no column \"Customer Msg\"", "did you mean `Customer Message`?", "4 more like it"]);
+    let given = ["--field", "prompt=Customer Message,completion=Agent Reply,id=Tickt"];
+    said(
+        &add(&place, "tickets", "tickets.csv", &given),
+        1,
+        &["no record has a key \"Tickt\"", "did you mean `Ticket`?"],
+    );
+    // Of records, all keys that any of them has.
+    write(&place, "odd.jsonl", "{\"x\":1}\n{\"y\":1,\"x\":2}\n{\"z\":1}\n");
+    said(&add(&place, "odd", "odd.jsonl", &[]), 1, &["it has `x`, `y`, `z`;", "2 more like it"]);
     // A key whose name means something else in the table.
     write(&place, "score.jsonl", "{\"text\":\"a\",\"score\":1}\n");
     for says in ["`score` is the column `score_` of the table", "nothing to add"] {

@@ -97,7 +97,7 @@ fn refusals() {
         assert!(message.contains(want), "{texts:?}: {message}");
     }
     let error = names(&["text=body"]).read(br#"{"text": "t"}"#).unwrap_err();
-    assert_eq!(error.to_string(), "no key \"body\", which was named as its text");
+    assert_eq!(error.to_string(), "no key \"body\", which was named as its text; it has `text`");
     assert_eq!(FieldNames::parse(&["role=from", "content=from"]), Err(FieldError::Twice("from".to_owned())));
 }
 

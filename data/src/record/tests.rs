@@ -93,6 +93,10 @@ fn refusals_say_what_and_where() {
             "for example field=prompt=question field=completion=answer",
         ),
         (r#"{"url": "u", "content": "c"}"#, "for example field=text=content"),
+        (
+            r#"{"url": "u"}"#,
+            "as in field=prompt=KEY field=completion=KEY field=id=KEY, or field=text=KEY field=id=KEY",
+        ),
         (r#"{"row": 1, "source": "s", "record": "{}"}"#, "texts in `record`: write that column alone"),
         (
             r#"{"version": 1, "data": [{"text": "a"}], "ids": [1]}"#,

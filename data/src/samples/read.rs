@@ -94,7 +94,7 @@ pub fn each_record<E: From<SampleError>>(
             let (json, record) = match read {
                 Ok(read) => read,
                 Err(error) => {
-                    let source = error.with_nulls(&source.nulls());
+                    let source = fields.error_in(source.as_ref(), error);
                     return Err(SampleError::Record { place, source }.into());
                 }
             };

@@ -16,7 +16,7 @@ use crate::projection::ProjectionError;
 use gstore_data::{DataError, EncodeError, Field, FieldError, Place, RecordError, SchemaError};
 use gstore_model::weights::{ModelError, MomentsError, TrainerError};
 
-use words::{leave_out_hint, mib, skip_bad_hint};
+use words::{leave_out_hint, mib, other_keys, skip_bad_hint};
 
 /// Why samples could not be registered, or features not computed.
 #[derive(Debug, thiserror::Error)]
@@ -348,7 +348,7 @@ pub enum IngestError {
         source: FieldError,
     },
     /// A name that no record uses.
-    #[error("{path}: no record has a key {key:?}, which was named as the {field}", path = path.display())]
+    #[error("{path}: no record has a key {key:?}, which was named as the {field}{}", other_keys(key, keys), path = path.display())]
     FieldNever {
         /// The data.
         path: PathBuf,
@@ -356,6 +356,8 @@ pub enum IngestError {
         field: Field,
         /// The key that was named.
         key: String,
+        /// The keys that records have beside their text.
+        keys: Vec<String>,
     },
     /// Lines that do not fit together.
     #[error("{path}: {source}", path = path.display())]

@@ -30,15 +30,18 @@ impl IngestError {
         self.is_of_text() && !matches!(self, Self::Record { source: RecordError::Around { .. }, .. })
     }
 
-    /// Whether it is of a record that lacks the same as that of another error.
-    pub(in super::super) fn is_like(&self, other: &Self) -> bool {
-        let lacking = |error: &Self| match error {
-            Self::Record { place, source } if source.is_of_keys() => {
-                Some((place.file.to_path_buf(), source.to_string()))
+    /// Whether another error is of a record of the same file whose keys are wrong in the same way; then this
+    /// one tells its keys, too.
+    pub(in super::super) fn takes(&mut self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Record { place, source }, Self::Record { place: other_place, source: other })
+                if place.file == other_place.file && source.is_like(other) =>
+            {
+                source.add_keys(other);
+                true
             }
-            _ => None,
-        };
-        lacking(self).is_some_and(|of_self| lacking(other) == Some(of_self))
+            _ => false,
+        }
     }
 
     /// Whether an earlier record of the same files has a record's id.

@@ -1,12 +1,27 @@
 //! Parts of messages that depend on what an error holds.
 
-use gstore_core::Remedy;
+use gstore_core::{Remedy, first_of, nearest};
+
+/// Keys that are listed.
+const KEYS_SHOWN: usize = 40;
 
 pub(super) fn skip_bad_hint(possible: bool, count: u64) -> String {
     match possible {
         true => format!("\n  {} leaves them out", Remedy::Option("skip_bad", &count.to_string())),
         false => String::new(),
     }
+}
+
+pub(super) fn other_keys(wrong: &str, keys: &[String]) -> String {
+    if keys.is_empty() {
+        return String::new();
+    }
+    let near = nearest(wrong, keys.iter().map(String::as_str));
+    let near = near.map(|key| format!("; did you mean `{key}`?")).unwrap_or_default();
+    format!(
+        "; beside their text they have {}{near}",
+        first_of(keys.iter().map(|key| format!("`{key}`")), KEYS_SHOWN)
+    )
 }
 
 pub(super) fn leave_out_hint(registered: Option<&str>) -> String {

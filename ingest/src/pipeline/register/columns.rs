@@ -100,7 +100,8 @@ pub(super) fn find_columns(
     let path = request.data.first().cloned().unwrap_or_default();
     for (field, seen) in [(Field::Id, has_id), (Field::Subtask, builder.has_seen(Field::Subtask.name()))] {
         if let (Some(key), false) = (input.fields.key_of(field), seen) {
-            return Err(IngestError::FieldNever { path, field, key: key.to_owned() });
+            let keys = builder.keys().map(str::to_owned).collect();
+            return Err(IngestError::FieldNever { path, field, key: key.to_owned(), keys });
         }
     }
     let is_text = |key: &str| found.layouts.iter().any(|layout| layout.may_read(key));

@@ -107,7 +107,7 @@ impl InputFiles {
         let place = raw.place;
         match self.fields.read(raw.json) {
             Ok((json, record)) => f(place, &json, record).map(|()| true),
-            Err(error) => Err(IngestError::Record { place, source: error.with_nulls(&source.nulls()) }),
+            Err(error) => Err(IngestError::Record { place, source: self.fields.error_in(source, error) }),
         }
     }
 }
