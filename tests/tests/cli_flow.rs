@@ -108,7 +108,17 @@ fn a_store_can_be_listed_queried_and_verified() {
     assert!(ls.contains("\"type\":\"run\"") && ls.contains("warmup"), "{ls}");
     assert!(world.ok(&["ls"]).contains("grad-adam@checkpoint-"));
     assert!(world.ok(&["info"]).contains("datasets"));
-    assert!(world.ok(&["info", "pool"]).contains("source text"));
+    let pool = world.ok(&["info", "pool"]);
+    assert!(pool.contains("source text"), "{pool}");
+    // A line for each feature, with the number that `drop feature` takes.
+    let first = |line: &str| line.split_whitespace().next()?.parse::<u64>().ok();
+    let mut told: Vec<u64> = pool.lines().filter_map(first).collect();
+    let objects = ls.lines().map(|line| serde_json::from_str::<Value>(line).expect("an object"));
+    let of_pool = objects.filter(|line| line["type"] == "feature" && line["dataset"] == "pool");
+    let mut listed: Vec<u64> = of_pool.filter_map(|line| line["number"].as_u64()).collect();
+    told.sort_unstable();
+    listed.sort_unstable();
+    assert!(listed.len() >= 3 && told == listed, "{listed:?}:\n{pool}");
     let info: Value = serde_json::from_str(&world.ok(&["info", "warmup", "--json"])).expect("JSON");
     assert!(info["checkpoints"][0]["weight"].as_f64().is_some_and(|w| w > 0.0));
     let snapshots = world.ok(&["snapshots", "--format", "csv"]);

@@ -1,6 +1,7 @@
 //! `gstore info`: describes the store, a dataset, a run, an ensemble or a feature.
 
 mod ensemble;
+mod features;
 
 use std::process::ExitCode;
 
@@ -126,10 +127,21 @@ fn run_of(part: &RunPart) -> Value {
 
 fn feature(snapshot: &Snapshot, part: &FeaturePart, whole: bool) -> Result<Value> {
     let coverage = snapshot.coverage(part)?;
+    // A checkpoint may belong to several runs, of which the first is named.
+    let named = part.desc.checkpoint.as_ref().and_then(|id| {
+        let of_run = |run: &RunPart| {
+            let known = run.checkpoints.iter().find(|known| known.checkpoint == *id)?;
+            Some((run.name.clone(), known.name.clone()))
+        };
+        snapshot.runs().iter().find_map(|run| of_run(run))
+    });
+    let (run, checkpoint) = named.unzip();
     let mut value = json!({
         "feature": part.attrs.label,
         "number": part.number,
         "dataset": part.desc.dataset,
+        "run": run,
+        "checkpoint": checkpoint,
         "kind": part.desc.kind.name,
         "granularity": part.desc.granularity.name(),
         "dimension": part.desc.dim(),
@@ -161,6 +173,12 @@ fn print(value: &Value, indent: usize) -> Result<()> {
     for (key, value) in fields {
         let key = heading(key);
         match value {
+            Value::Array(items) if key == "features" && !items.is_empty() => {
+                out!("{blank}{key}");
+                for line in features::lines(items) {
+                    out!("{blank}{line}");
+                }
+            }
             Value::Array(items)
                 if items.iter().any(|item| item.is_object() && column_text(item).is_none()) =>
             {
@@ -185,6 +203,20 @@ fn print(value: &Value, indent: usize) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Columns, each with its heading, as indented lines.
+fn aligned(columns: &[Vec<String>]) -> Vec<String> {
+    let width = |column: &Vec<String>| column.iter().map(|cell| cell.chars().count()).max().unwrap_or(0);
+    let widths: Vec<usize> = columns.iter().map(width).collect();
+    let line = |row: usize| {
+        let mut line = String::from(" ");
+        for (column, width) in columns.iter().zip(widths.iter().copied()) {
+            line.push_str(&format!(" {:width$} ", column.get(row).map_or("", String::as_str)));
+        }
+        line.trim_end().to_owned()
+    };
+    (0..columns.iter().map(Vec::len).max().unwrap_or(0)).map(line).collect()
 }
 
 /// A key of ours as people read it; keys that users gave stay as they are.

@@ -4,7 +4,7 @@ use anyhow::Result;
 use gstore_store::{EnsemblePart, Snapshot};
 use serde_json::{Value, json};
 
-use super::text;
+use super::{aligned, text};
 use crate::streams::out;
 
 /// Members that are shown to people; JSON has all.
@@ -60,17 +60,7 @@ fn lines(members: &[Value]) -> Vec<String> {
         let cells = values.into_iter().take(SHOWN).map(text);
         columns.push(std::iter::once(key.clone()).chain(cells).collect());
     }
-    let widths: Vec<usize> = columns
-        .iter()
-        .map(|column| column.iter().map(|cell| cell.chars().count()).max().unwrap_or(0))
-        .collect();
-    for row in 0..count.min(SHOWN) + usize::from(count > 0) {
-        let mut line = String::from(" ");
-        for (column, width) in columns.iter().zip(widths.iter().copied()) {
-            line.push_str(&format!(" {:width$} ", column.get(row).map_or("", String::as_str)));
-        }
-        lines.push(line.trim_end().to_owned());
-    }
+    lines.extend(aligned(&columns));
     if count > SHOWN {
         lines.push(format!("  ... and {} more (--json lists all)", count - SHOWN));
     }
