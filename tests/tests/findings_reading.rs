@@ -153,6 +153,34 @@ fn a_column_without_any_value_is_named_and_kept_if_it_has_a_type() {
 }
 
 #[test]
+fn ids_that_are_made_are_told_where_a_key_may_have_them() {
+    let place = Place::new();
+    let told = "no record has an `id`, so ids are made from their contents";
+    write(&place, "t.csv", "ticket,text\n1,a\n2,b\n");
+    said(&add(&place, "t", "t.csv", &[]), 0, &[told, "--field id=KEY names", "2 samples added"]);
+    write(&place, "own.csv", "id,text,n\n1,a,x\n,b,y\n");
+    write(&place, "bare.jsonl", "{\"text\":\"a\"}\n");
+    write(&place, "part.jsonl", "{\"text\":\"a\",\"subtask\":\"x\"}\n");
+    write(&place, "asked.jsonl", "{\"instruction\":\"Add\",\"input\":\"\",\"output\":\"3\",\"n\":1}\n");
+    for (dataset, file, given) in [
+        ("named", "t.csv", &["--field", "id=ticket"][..]),
+        // Nothing is new.
+        ("t", "t.csv", &[]),
+        ("own", "own.csv", &[]),
+        ("bare", "bare.jsonl", &[]),
+        ("part", "part.jsonl", &[]),
+        ("asked", "asked.jsonl", &[]),
+    ] {
+        let finished = add(&place, dataset, file, given);
+        assert!(
+            finished.code == 0 && !finished.stderr.contains("no record has an `id`"),
+            "{}",
+            finished.stderr
+        );
+    }
+}
+
+#[test]
 fn columns_of_a_table_stand_in_the_order_of_its_header() {
     let place = Place::new();
     let columns = |dataset: &str| {

@@ -27,6 +27,8 @@ pub(super) struct RecordFindings {
     pub(super) layouts: Vec<Layout>,
     /// What people are told of it.
     pub(super) notes: Vec<String>,
+    /// What they are told of the ids of new samples.
+    pub(super) of_new: Option<String>,
 }
 
 /// The columns of the records. `content` hashes all that decides what becomes of them.
@@ -104,6 +106,9 @@ pub(super) fn find_columns(
             return Err(IngestError::FieldNever { path, field, key: key.to_owned(), keys });
         }
     }
+    if !has_id && found.layouts.is_empty() {
+        found.of_new = made_ids_note(&builder);
+    }
     let is_text = |key: &str| found.layouts.iter().any(|layout| layout.may_read(key));
     let named =
         named.iter().filter_map(|column| input.fields.metadata_of(column)).filter(|key| !is_text(key));
@@ -112,6 +117,17 @@ pub(super) fn find_columns(
     found.notes.extend(empty(&builder));
     let schema = builder.finish().map_err(|source| IngestError::Schema { path, source })?;
     Ok((schema, found))
+}
+
+/// What people are told where every id is made, if the records have a key that may hold their own.
+fn made_ids_note(builder: &SchemaBuilder) -> Option<String> {
+    builder.keys().any(|key| key != Field::Subtask.name()).then(|| {
+        let option = Remedy::Option("field", &format!("{}=KEY", Field::Id)).to_string();
+        format!(
+            "no record has an `id`, so ids are made from their contents: one that is changed later is another sample; \
+             {option} names a key that has ids"
+        )
+    })
 }
 
 /// What people are told of columns that the table will not have.

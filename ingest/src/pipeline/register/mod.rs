@@ -155,10 +155,11 @@ fn append_samples(
     }
     let texts = fill(&mut append, request, &input, &schema, follows, &mut found, progress, cancel)?;
     progress.finish();
+    let new = append.report();
+    found.notes.extend(found.of_new.take().filter(|_| new.added > 0));
     for note in &found.notes {
         progress.note(note);
     }
-    let new = append.report();
     let known = new.unchanged + new.kept + new.replaced + new.left_out;
     check_existing(request, before.as_deref(), new.added, known)?;
     if let Some(then) = follows {
