@@ -29,7 +29,7 @@ const LOOKED_AT: usize = 1000;
 pub struct Context {
     store: Option<PathBuf>,
     /// Whether the store is that of the environment, not of the command line.
-    pub store_of_environment: bool,
+    store_of_environment: bool,
     /// Threads to use.
     pub threads: usize,
     /// Whether their number was given.

@@ -44,10 +44,15 @@ impl ConfiguredOption {
     }
 }
 
-/// Remembers them for [`note_origins`], once in a process.
+/// Remembers them for [`note_origins`] and [`is_configured`], once in a process.
 pub fn remember(given: Vec<ConfiguredOption>) {
     // A process has one command line.
     let _ = GIVEN.set(given);
+}
+
+/// Whether the config file or the environment gives an option, and not the command line.
+pub fn is_configured(long: &str) -> bool {
+    GIVEN.get().is_some_and(|given| given.iter().any(|option| option.long == long))
 }
 
 /// A message, and where the options stand that it is about.

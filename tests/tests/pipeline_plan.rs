@@ -53,6 +53,27 @@ fn a_dry_run_reads_no_config_file_as_the_stages_do_not() {
 }
 
 #[test]
+fn a_config_file_overrides_nothing_of_the_pipeline() {
+    let place = place();
+    let stage = "[[stage]]\nname = 'add'\ncommand = 'add'\ndataset = 'pool'\ndata = 'pool.jsonl'\n";
+    write(&place, &format!("store = 'own.gstore'\nthreads = 1\n{stage}"));
+    fs_err::write(place.path("gstore.toml"), "store = \"other.gstore\"\nthreads = 2\n").expect("written");
+    let own = "add --store=own.gstore --dataset";
+    for config in [&[][..], &["--config", "gstore.toml"]] {
+        let plan = without_store(&place, &[&["--dry-run"][..], config].concat());
+        assert!(plan.code == 0 && plan.stdout.contains(own), "{}{}", plan.stdout, plan.stderr);
+    }
+    let run = without_store(&place, &[]);
+    assert!(run.code == 0 && place.path("own.gstore").exists(), "{}", run.stderr);
+    let log = fs_err::read_to_string(place.path("p.state/logs/add.log")).expect("a log");
+    assert!(log.contains("--threads=1"), "{log}");
+    // A pipeline that names none is run in that of the config file.
+    write(&place, stage);
+    let plan = without_store(&place, &["--dry-run"]);
+    assert!(plan.code == 0 && plan.stdout.contains("/other.gstore"), "{}{}", plan.stdout, plan.stderr);
+}
+
+#[test]
 fn mistakes_are_refused_before_anything_runs() {
     let place = place();
     for (from, to, says) in [

@@ -19,6 +19,7 @@ use serde_json::json;
 use crate::args::{self, RunArgs};
 use crate::context::Context;
 use crate::failure::{NothingSaved, STOPPED, UsageError};
+use crate::origin;
 use crate::pipeline::{Decider, Journal, PipelineFile, Plan, Variables, Versions};
 use crate::streams::out;
 use outcome::{BlockCause, StageOutcome};
@@ -128,10 +129,11 @@ fn end(
     }
 }
 
-/// The store of the command line, which goes before the file's; that of the environment does not.
+/// The store of the command line, which goes before the file's; that of a config file or the environment
+/// does not.
 fn store(context: &Context, in_file: bool) -> Result<Option<String>> {
     let Some(named) = context.named_store() else { return Ok(None) };
-    if context.store_of_environment && in_file {
+    if in_file && origin::is_configured("store") {
         return Ok(None);
     }
     let path = std::path::absolute(named)?;
@@ -144,7 +146,7 @@ fn store(context: &Context, in_file: bool) -> Result<Option<String>> {
 /// The threads of each stage: those of the command line, else the file's.
 fn threads(context: &Context, file: &PipelineFile) -> usize {
     match file.threads {
-        Some(threads) if !context.threads_given => threads.get(),
+        Some(threads) if !context.threads_given || origin::is_configured("threads") => threads.get(),
         _ => context.threads,
     }
 }
