@@ -67,6 +67,12 @@ fn a_config_file_overrides_nothing_of_the_pipeline() {
     assert!(run.code == 0 && place.path("own.gstore").exists(), "{}", run.stderr);
     let log = fs_err::read_to_string(place.path("p.state/logs/add.log")).expect("a log");
     assert!(log.contains("--threads=1"), "{log}");
+    // Another store has nothing of it.
+    let run = without_store(&place, &["--store", "b.gstore"]);
+    assert!(run.stderr.contains("add, since it ran in another store"), "{}", run.stderr);
+    assert!(run.code == 0 && place.path("b.gstore").exists(), "{}", run.stderr);
+    let again = without_store(&place, &["--store", "b.gstore"]);
+    assert!(again.stderr.contains("0 run, 1 up to date"), "{}", again.stderr);
     // A pipeline that names none is run in that of the config file.
     write(&place, stage);
     let plan = without_store(&place, &["--dry-run"]);

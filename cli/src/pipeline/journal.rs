@@ -38,6 +38,9 @@ pub struct StageRecord {
     pub state: StageState,
     /// What it was asked.
     pub asked: StageRequest,
+    /// The store that it ran in; empty: it uses none. Earlier versions of gstore did not note it.
+    #[serde(default)]
+    pub store: Option<String>,
     /// Versions of what it wrote.
     pub outputs: BTreeMap<String, String>,
     /// Versions of what the run before, which was asked something else, had written.
@@ -203,6 +206,7 @@ mod tests {
         let record = StageRecord {
             state: StageState::Done,
             asked: StageRequest { arguments: vec!["ls".into()], inputs: BTreeMap::new() },
+            store: Some("st".into()),
             outputs: BTreeMap::new(),
             before: BTreeMap::new(),
             done: None,

@@ -33,6 +33,8 @@ pub enum RunReason {
     Failed,
     /// Its command line is another one.
     Arguments,
+    /// It ran in another store.
+    Store,
     /// Something that it reads has changed.
     Input(String),
     /// Something that it wrote has changed or is gone.
@@ -53,6 +55,7 @@ impl std::fmt::Display for RunReason {
             Self::Stopped => f.write_str("its last run was stopped"),
             Self::Failed => f.write_str("its last run failed"),
             Self::Arguments => f.write_str("its options have changed"),
+            Self::Store => f.write_str("it ran in another store"),
             Self::Input(what) => write!(f, "{what} has changed"),
             Self::Output(what) => write!(f, "its result has changed: {what}"),
             Self::After(stage) => write!(f, "{stage} has run since"),
@@ -87,6 +90,9 @@ impl Decider<'_> {
         }
         if record.asked.arguments != stage.call.arguments() {
             return run(RunReason::Arguments);
+        }
+        if record.store.as_ref().is_some_and(|store| *store != self.plan.store_of(place)) {
+            return run(RunReason::Store);
         }
         match record.state {
             StageState::Running => return run(RunReason::Killed),

@@ -9,8 +9,8 @@
 //!
 //! Invariants
 //! - a file that cannot be run as it stands is refused before anything runs, with the line
-//! - a stage is up to date only if it ended well, was asked the same, and neither its inputs nor its outputs
-//!   were changed by others since
+//! - a stage is up to date only if it ended well, was asked the same in the same store, and neither its
+//!   inputs nor its outputs were changed by others since
 
 mod call;
 mod error;

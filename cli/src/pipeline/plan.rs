@@ -10,7 +10,7 @@ use clap::Command;
 use gstore_model::weights::{checkpoints_in, has_config};
 use gstore_store::{Store, nearest};
 
-use super::resource::{is_pattern, value_of};
+use super::resource::{is_pattern, relative_to, value_of};
 use super::roles::is_model;
 use super::{
     PipelineError, PipelineFile, PipelineStage, Resource, StageCall, StageUses, StoreNames, Variables,
@@ -103,6 +103,16 @@ impl Plan {
             return Err(format!("there is no stage `{name}`{hint}"));
         }
         Ok(places)
+    }
+
+    /// The store that the stage at a place uses, below the pipeline's folder where it can be; empty: none.
+    pub fn store_of(&self, place: usize) -> String {
+        let PlannedStage { call, reads, writes, .. } = &self.stages[place];
+        let is_used = reads.iter().chain(writes).any(|used| used.as_path().is_none())
+            // Names in the store, which no stage reads.
+            || matches!(call.words[0].as_str(), "tag" | "view");
+        let store = call.store().filter(|_| is_used);
+        store.map_or_else(String::new, |store| relative_to(&self.base, store).display().to_string())
     }
 
     /// Places of stages, and of all that need one of them.

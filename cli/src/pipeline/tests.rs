@@ -81,6 +81,7 @@ impl World {
         let record = StageRecord {
             state: StageState::Done,
             asked,
+            store: Some(plan.store_of(place)),
             outputs: BTreeMap::new(),
             before: BTreeMap::new(),
             done: None,
@@ -179,6 +180,29 @@ fn only_what_depends_on_a_change_runs_again() {
     assert_eq!(world.decide(&other, "other", false), Decision::Run(RunReason::Arguments));
     assert_eq!(world.decide(&other, "score", true), Decision::Run(RunReason::Forced));
     assert_eq!(world.go(&other), ["other"]);
+}
+
+#[test]
+fn a_stage_is_up_to_date_for_the_store_that_it_ran_in() {
+    let mut world = World::new();
+    let text = format!("store = 'a'\n{FILE}")
+        .replace("perplexity = true\noutput = \"other.csv\"", "as = \"said\"\noutput = \"other.jsonl\"");
+    let file = PipelineFile::parse(&text).expect("TOML");
+    let in_store = |store: Option<&str>| {
+        Plan::new(&args::command(), &file, world.dir.path(), &Variables::new(), store)
+            .unwrap_or_else(|error| panic!("{error}"))
+    };
+    let (first, other, whole) =
+        (in_store(None), in_store(Some("b")), in_store(world.dir.path().join("a").to_str()));
+    world.go(&first);
+    assert!(world.go(&first).is_empty() && world.go(&whole).is_empty());
+    // The others use no store.
+    assert_eq!(world.decide(&other, "other", false), Decision::Run(RunReason::Store));
+    assert_eq!(world.go(&other), ["other"]);
+    assert_eq!(world.go(&first), ["other"]);
+    // A journal of before the store was noted.
+    world.journal.stages.values_mut().for_each(|record| record.store = None);
+    assert!(world.go(&first).is_empty());
 }
 
 #[test]

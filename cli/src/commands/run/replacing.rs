@@ -114,7 +114,7 @@ impl Runner<'_> {
             RunReason::Output(_) => true,
             // Of a stage that was killed it is not known what it left, and another folder is not that of this
             // stage.
-            RunReason::Arguments | RunReason::Input(_) | RunReason::After(_) => {
+            RunReason::Arguments | RunReason::Store | RunReason::Input(_) | RunReason::After(_) => {
                 left.is_some() && record.is_some_and(|record| record.state != StageState::Running)
             }
             _ => false,

@@ -118,6 +118,7 @@ impl Runner<'_> {
         let record = StageRecord {
             state: StageState::Running,
             asked,
+            store: Some(self.plan.store_of(place)),
             outputs: BTreeMap::new(),
             before,
             done,
