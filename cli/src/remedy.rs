@@ -2,6 +2,8 @@
 
 use gstore_core::Remedy;
 
+use crate::wording::shell_word;
+
 /// The command or flag that is meant.
 pub fn words(remedy: &Remedy<'_>) -> String {
     let command = match *remedy {
@@ -10,12 +12,10 @@ pub fn words(remedy: &Remedy<'_>) -> String {
         }
         Remedy::Add => "add".into(),
         Remedy::Ingest => "ingest".into(),
-        Remedy::IngestKind { kind, per_token } => {
-            let (tokens, features) = (
-                if per_token { " --per-token" } else { "" },
-                if kind.is_empty() { "" } else { " --features " },
-            );
-            format!("ingest{tokens}{features}{kind}")
+        Remedy::IngestKind { kind, per_token, dataset, run } => {
+            let (dataset, run) = (flag("dataset", dataset), flag("run", run));
+            let tokens = if per_token { " --per-token" } else { "" };
+            format!("ingest{dataset}{run}{tokens} --features {kind}")
         }
         Remedy::IngestLike(command) if can_repeat(command) => return format!("`{command}`"),
         Remedy::IngestLike(_) => return "`gstore ingest` with the options of the others".into(),
@@ -27,8 +27,7 @@ pub fn words(remedy: &Remedy<'_>) -> String {
             return format!("`{}`", more.fold(command.to_owned(), |line, option| line + " " + option));
         }
         Remedy::IngestAs { dataset, kind, per_token, run, options, .. } => {
-            let run = if run.is_empty() { String::new() } else { format!(" --run {run}") };
-            let dataset = if dataset.is_empty() { String::new() } else { format!(" --dataset {dataset}") };
+            let (dataset, run) = (flag("dataset", dataset), flag("run", run));
             let tokens = if per_token { " --per-token" } else { "" };
             let options: String = options.iter().map(|option| format!(" {option}")).collect();
             format!("ingest{run}{dataset} --features {kind}{tokens}{options}")
@@ -70,6 +69,11 @@ pub fn words(remedy: &Remedy<'_>) -> String {
     format!("`gstore {command}`")
 }
 
+/// A flag with its value, if that is known.
+fn flag(name: &str, value: &str) -> String {
+    if value.is_empty() { String::new() } else { format!(" --{name} {}", shell_word(value)) }
+}
+
 /// Whether a command of the history computes more rows if it is given again: an ingest of all of them.
 fn can_repeat(command: &str) -> bool {
     let of_some = ["--limit", "--shard", "--data -"];
@@ -98,7 +102,8 @@ mod tests {
 
     #[test]
     fn remedies_are_commands_and_flags_that_there_are() {
-        let kind = |kind, per_token| Remedy::IngestKind { kind, per_token };
+        let kind = |kind, per_token| Remedy::IngestKind { kind, per_token, dataset: "", run: "" };
+        let of_pool = |run| Remedy::IngestKind { kind: "embed-mean", per_token: false, dataset: "pool", run };
         let options = &["--template chat".to_owned(), "--max-length 256".to_owned()][..];
         let of_val = |run, per_token, options, command| Remedy::IngestAs {
             dataset: "val",
@@ -116,9 +121,10 @@ mod tests {
             (Remedy::Option("checkpoint_folders", ""), "--checkpoint-folders"),
             (Remedy::Add, "`gstore add`"),
             (Remedy::Ingest, "`gstore ingest`"),
-            (kind("", true), "`gstore ingest --per-token`"),
             (kind("loss", true), "`gstore ingest --per-token --features loss`"),
             (kind("loss", false), "`gstore ingest --features loss`"),
+            (of_pool("warm"), "`gstore ingest --dataset pool --run warm --features embed-mean`"),
+            (of_pool(""), "`gstore ingest --dataset pool --features embed-mean`"),
             (
                 talk("", ""),
                 "`gstore ingest --dataset val --features grad-sgd --template chat --max-length 256`",

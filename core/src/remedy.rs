@@ -21,10 +21,14 @@ pub enum Remedy<'a> {
     Ingest,
     /// Compute a feature of this kind.
     IngestKind {
-        /// The kind; empty: any.
+        /// The kind.
         kind: &'a str,
         /// For each token.
         per_token: bool,
+        /// The dataset; empty: that of the message.
+        dataset: &'a str,
+        /// The run whose checkpoints are meant; empty: not known.
+        run: &'a str,
     },
     /// Compute what features lack as this command computed the rest of them; empty: that of the message.
     IngestLike(&'a str),
@@ -159,10 +163,9 @@ impl Remedy<'_> {
             Self::Option(name, "") => name.into(),
             Self::Option(name, value) => format!("{name}={value}"),
             Self::Add => "an append".into(),
-            Self::Ingest | Self::IngestKind { kind: "", per_token: false } => "an ingest".into(),
-            Self::IngestKind { kind: "", per_token: true } => "an ingest per token".into(),
-            Self::IngestKind { kind, per_token: false } => format!("an ingest of {kind}"),
-            Self::IngestKind { kind, per_token: true } => format!("an ingest of {kind} per token"),
+            Self::Ingest => "an ingest".into(),
+            Self::IngestKind { kind, per_token: false, .. } => format!("an ingest of {kind}"),
+            Self::IngestKind { kind, per_token: true, .. } => format!("an ingest of {kind} per token"),
             Self::IngestLike(_) => "an ingest with the options of the others".into(),
             Self::IngestAs { dataset, kind, per_token, options, .. } => {
                 let tokens = if per_token { " per token" } else { "" };
@@ -217,7 +220,7 @@ mod tests {
         assert_eq!(Remedy::plainly(|| Remedy::Verify.to_string()), "a verification");
         assert_eq!(Remedy::Option("checkpoints", "").to_string(), "checkpoints");
         assert_eq!(
-            Remedy::IngestKind { kind: "loss", per_token: true }.to_string(),
+            Remedy::IngestKind { kind: "loss", per_token: true, dataset: "pool", run: "" }.to_string(),
             "an ingest of loss per token"
         );
     }

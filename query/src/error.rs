@@ -14,18 +14,18 @@ pub enum SideOf {
     Target,
 }
 
-/// Features that an ingest would have to compute.
+/// How an ingest would have to compute features.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ToCompute {
-    /// Their kind; empty: any.
-    pub kind: String,
     /// A vector for each token.
     pub per_token: bool,
+    /// The run at whose checkpoints; empty: not known.
+    pub run: String,
 }
 
-fn with(compute: Option<&ToCompute>) -> String {
-    compute.map_or_else(String::new, |ToCompute { kind, per_token }| {
-        format!(" with {}", Remedy::IngestKind { kind, per_token: *per_token })
+fn with(dataset: &str, kind: &str, compute: Option<&ToCompute>) -> String {
+    compute.map_or_else(String::new, |ToCompute { per_token, run }| {
+        format!(" with {}", Remedy::IngestKind { kind, per_token: *per_token, dataset, run })
     })
 }
 
@@ -60,7 +60,7 @@ pub enum QueryError {
     #[error("{0}")]
     Spec(String),
     /// A dataset has no feature of the kind that the question needs.
-    #[error("dataset `{dataset}` has no `{kind}` feature{place}; {hint}{}", with(.compute.as_ref()))]
+    #[error("dataset `{dataset}` has no `{kind}` feature{place}; {hint}{}", with(.dataset, .kind, .compute.as_ref()))]
     NoFeature {
         /// Which side of the comparison lacks it.
         side: SideOf,
@@ -72,7 +72,7 @@ pub enum QueryError {
         place: String,
         /// What it has, or how to get it.
         hint: String,
-        /// What an ingest would have to compute, where `hint` ends in that.
+        /// How an ingest would have to compute it, where `hint` ends in that.
         compute: Option<ToCompute>,
     },
     /// Several features fit.

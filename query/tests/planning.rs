@@ -1,6 +1,7 @@
 //! Promise: a question that cannot be answered as asked is refused with what is wrong and what would work.
 
 use crate::common::*;
+use gstore_core::Remedy;
 use gstore_query::QueryError;
 use gstore_query::influence::*;
 use gstore_store::{DType, Preconditioned};
@@ -167,11 +168,30 @@ fn without_gradients_the_embeddings_that_all_have_are_named() {
         "it has embed-mine; rank by `kind => 'embed-mine'`, or compute others with an ingest of grad-adam";
     assert!(said.ends_with(hint), "{said}");
     plan(&store, &with(|s| s.pool_kind = Some("embed-mine".into())));
-    // Not where a target lacks it, and not where it was named.
-    for spec in [ask("pool", "bare"), with(|s| s.pool_kind = Some("grad-sign".into()))] {
+    // Not where a target lacks it, where it was named, or for dot products, as those of rows with themselves.
+    let itself = InfluenceSpec { sim: Sim::Dot, ..ask("pool", "pool") };
+    for spec in [ask("pool", "bare"), with(|s| s.pool_kind = Some("grad-sign".into())), itself] {
         let said = error(&store, &spec);
         assert!(said.contains("it has embed-mine; compute others with"), "{said}");
     }
+}
+
+#[test]
+fn what_computes_a_missing_feature_has_its_dataset_and_run() {
+    let store = base();
+    let remedies = |spec: &InfluenceSpec| {
+        let error = Prepared::new(&store.snapshot(), spec).err().unwrap();
+        Remedy::named_in(&error, |remedy| match *remedy {
+            Remedy::IngestKind { kind, per_token: false, dataset, run } => {
+                [dataset, run, kind].map(str::to_owned)
+            }
+            _ => panic!("{remedy}"),
+        })
+    };
+    let of_pool = with(|s| s.pool_kind = Some("grad-sign".into()));
+    assert_eq!(remedies(&of_pool), [["pool", "warmup", "grad-sign"]]);
+    // One without features takes the run of the others.
+    assert_eq!(remedies(&ask("other", "val")), [["other", "warmup", "grad-adam"]]);
 }
 
 #[test]

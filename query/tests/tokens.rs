@@ -281,7 +281,7 @@ fn tokens_are_scored_only_where_they_are_asked_for() {
     );
     assert_eq!(
         refuse(&ask_tokens()),
-        "dataset `pool` has no `grad-adam` feature of tokens; it has none of tokens at all; compute some with an ingest per token"
+        "dataset `pool` has no `grad-adam` feature of tokens; it has none of tokens at all; compute some with an ingest of grad-adam per token"
     );
     let of_samples = scores(&plan(&store, &ask("pool", "val")));
     store.features(
@@ -347,7 +347,7 @@ fn what_lacks_the_feature_is_what_is_named() {
     assert!(matches!(error, QueryError::NoFeature { side: SideOf::Target, .. }), "{error}");
     assert!(!error.to_string().contains("per_token"), "{error}");
     let kinds = Remedy::named_in(&error, |remedy| match *remedy {
-        Remedy::IngestKind { kind, per_token } => (kind.to_owned(), per_token),
+        Remedy::IngestKind { kind, per_token, .. } => (kind.to_owned(), per_token),
         _ => panic!("{remedy}"),
     });
     assert_eq!(kinds, [("grad-sgd".to_owned(), false)]);

@@ -132,7 +132,7 @@ fn computed(column: &str) -> Option<String> {
     let kind = of.kinds().first()?.name();
     Some(format!(
         "`{column}` is there once {} has computed it",
-        Remedy::IngestKind { kind, per_token: false }
+        Remedy::IngestKind { kind, per_token: false, dataset: "", run: "" }
     ))
 }
 

@@ -7,7 +7,7 @@ use gstore_core::Kind;
 use gstore_store::{CheckpointId, DatasetPart, Family, FeaturePart, Granularity, Snapshot};
 
 use crate::error::{QueryError, SideOf, ToCompute};
-use crate::influence::spec::{InfluenceSpec, TargetRef};
+use crate::influence::spec::{InfluenceSpec, Sim, TargetRef};
 
 /// A dataset of the question and the features of the wanted kind that it has, by checkpoint.
 pub(super) struct QuestionDataset {
@@ -169,11 +169,11 @@ fn missing_kind(
     let has = kinds(granularity);
     let of_tokens = kinds(Granularity::Token);
     let listed = Vec::from_iter(has.iter().copied()).join(", ");
-    let (place, hint, compute) = match granularity {
+    let (place, hint) = match granularity {
         Granularity::Token if has.is_empty() => {
-            (OF_TOKENS, "it has none of tokens at all; compute some".to_owned(), "")
+            (OF_TOKENS, "it has none of tokens at all; compute some".to_owned())
         }
-        Granularity::Token => (OF_TOKENS, format!("of tokens it has {listed}; compute others"), kind),
+        Granularity::Token => (OF_TOKENS, format!("of tokens it has {listed}; compute others")),
         Granularity::Sample if !of_tokens.is_empty() && (has.is_empty() || of_tokens.contains(kind)) => {
             let tokens = Vec::from_iter(of_tokens.iter().copied()).join(", ");
             let has = match has.is_empty() {
@@ -184,9 +184,9 @@ fn missing_kind(
                 SideOf::Pool => SCORES_TOKENS,
                 SideOf::Target => "a target is always one of samples",
             };
-            (" of samples", format!("{has}; {scores}; compute those of samples"), kind)
+            (" of samples", format!("{has}; {scores}; compute those of samples"))
         }
-        Granularity::Sample if has.is_empty() => ("", "it has no features yet: compute some".to_owned(), ""),
+        Granularity::Sample if has.is_empty() => ("", "it has no features yet: compute some".to_owned()),
         Granularity::Sample => {
             let instead = embeddings(snapshot, &has, spec).into_iter();
             let instead: Vec<String> = instead.map(|kind| format!("`kind => '{kind}'`")).collect();
@@ -194,7 +194,7 @@ fn missing_kind(
                 true => String::new(),
                 false => format!("rank by {}, or ", instead.join(" or ")),
             };
-            ("", format!("it has {listed}; {rank}compute others"), kind)
+            ("", format!("it has {listed}; {rank}compute others"))
         }
     };
     QueryError::NoFeature {
@@ -203,14 +203,37 @@ fn missing_kind(
         kind: kind.to_owned(),
         place: place.to_owned(),
         hint,
-        compute: Some(ToCompute { kind: compute.to_owned(), per_token: granularity == Granularity::Token }),
+        compute: Some(ToCompute {
+            per_token: granularity == Granularity::Token,
+            run: run_for(snapshot, dataset, spec).to_owned(),
+        }),
     }
 }
 
+/// The run at whose checkpoints a dataset lacks features: the question's, else that of the newest feature of
+/// the dataset or of the others, else the only one. Empty: not known.
+fn run_for<'a>(snapshot: &'a Snapshot, dataset: &str, spec: &InfluenceSpec) -> &'a str {
+    if let Some(Ok(run)) = spec.run.as_deref().map(|name| snapshot.run(name)) {
+        return &run.name;
+    }
+    let newest = |dataset: &str| {
+        let features = snapshot.features_of(dataset).into_iter();
+        let of_runs = features
+            .filter_map(|f| Some((f.number, snapshot.run_with(f.desc.checkpoint.as_ref()?)?.name.as_str())));
+        of_runs.max().map(|(_, run)| run)
+    };
+    let others = spec.pools.iter().chain(spec.targets.iter().map(|target| &target.dataset));
+    let only = || match snapshot.runs() {
+        [run] => Some(run.name.as_str()),
+        _ => None,
+    };
+    newest(dataset).or_else(|| others.map(String::as_str).find_map(newest)).or_else(only).unwrap_or_default()
+}
+
 /// Of some kinds those by which the question can be asked where it names none: of embeddings that all its
-/// datasets have.
+/// datasets have. Their dot products are no influence: that of a row with itself is its squared length.
 fn embeddings<'a>(snapshot: &Snapshot, kinds: &BTreeSet<&'a str>, spec: &InfluenceSpec) -> Vec<&'a str> {
-    if spec.pool_kind.is_some() || spec.target_kind.is_some() || spec.per_token {
+    if spec.pool_kind.is_some() || spec.target_kind.is_some() || spec.per_token || spec.sim == Sim::Dot {
         return Vec::new();
     }
     let targets = spec.targets.iter().map(|target| target.dataset.as_str());
