@@ -5,6 +5,7 @@ use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::parser::Parser;
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer};
 
+use super::tokens::{is_any, is_word, next};
 use super::{
     differs, first, free, lambdas, named, nulls, numbers, pivot, refused, sample, summarized, tokens,
 };
@@ -13,6 +14,9 @@ use crate::guard;
 
 /// Most levels of nesting, as the parser of statements has it.
 const NESTING: usize = 50;
+
+/// Words with which clauses begin.
+const CLAUSES: [&str; 8] = ["FETCH", "GROUP", "HAVING", "LIMIT", "OFFSET", "ORDER", "QUALIFY", "WHERE"];
 
 /// Parses one statement and refuses what is not a small read-only query.
 pub(crate) fn parse(sql: &str) -> Result<Statement, SqlError> {
@@ -28,11 +32,16 @@ pub(crate) fn parse_below(sql: &str, lines: u64) -> Result<Statement, SqlError> 
         token.span.start.line += lines;
         token.span.end.line += lines;
     }
+    let clause = clause_as_name(&tokens);
     let mut statements = DFParserBuilder::new(tokens)
         .with_dialect(&generic)
         .build()
         .and_then(|mut p| p.parse_statements())
-        .map_err(|e| SqlError::from_datafusion(e, &[]))?;
+        .map_err(|e| match (SqlError::from_datafusion(e, &[]), clause) {
+            (error, Some(word)) if error.kind() == SqlErrorKind::Syntax => error
+                .hint(format!("`{word}` begins a clause: as a name it stands in double quotes, \"{word}\"")),
+            (error, _) => error,
+        })?;
     let mut statement = match (statements.pop_front(), statements.is_empty()) {
         (Some(one), true) => one,
         (None, _) => return Err(SqlError::new(SqlErrorKind::Syntax, "there is no statement".into())),
@@ -43,6 +52,26 @@ pub(crate) fn parse_below(sql: &str, lines: u64) -> Result<Statement, SqlError> 
     lambdas::put(&mut statement);
     pivot::put(&mut statement)?;
     Ok(statement)
+}
+
+/// A word that begins a clause and stands where a column is meant: an item of a list, or the last before FROM.
+fn clause_as_name(tokens: &[TokenWithSpan]) -> Option<String> {
+    let is_behind_item =
+        |after: &TokenWithSpan| matches!(after.token, Token::Comma | Token::RParen) || is_word(after, "FROM");
+    let mut before: Option<&TokenWithSpan> = None;
+    for (i, token) in tokens.iter().enumerate() {
+        if matches!(token.token, Token::Whitespace(_)) {
+            continue;
+        }
+        // There the parser takes it for the name that it is.
+        let is_name = before.is_some_and(|before| before.token == Token::Period || is_word(before, "AS"));
+        if !is_name && is_any(token, &CLAUSES) && next(tokens, i + 1).is_some_and(|(_, t)| is_behind_item(t))
+        {
+            return Some(token.token.to_string().to_lowercase());
+        }
+        before = Some(token);
+    }
+    None
 }
 
 /// The tokens of a text of bearable size.
@@ -81,5 +110,25 @@ pub fn check_condition(text: &str) -> Result<(), SqlError> {
             let why = format!("syntax error at {token}: the condition ends before it");
             Err(SqlError::new(SqlErrorKind::Syntax, why).at(place.line, place.column))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clause_in_the_place_of_a_column_is_proposed_as_a_name() {
+        for (sql, name) in [
+            ("SELECT id, group FROM tickets", "\"group\""),
+            ("SELECT row, limit FROM pool", "\"limit\""),
+            ("SELECT id, Order FROM pool", "\"order\""),
+            ("SELECT id FROM pool ORDER BY id GROUP BY id", "\"group\"; clauses stand in the order"),
+        ] {
+            let error = parse(sql).expect_err(sql).to_string();
+            assert!(error.contains(name), "{sql}: {error}");
+        }
+        let other = parse("SELECT id AS limit, t.group FROM t WHERE").expect_err("no condition").to_string();
+        assert!(!other.contains("as a name"), "{other}");
     }
 }

@@ -123,7 +123,7 @@ fn by_text(error: &DataFusionError, tables: &[String]) -> SqlError {
                         true => error.hint(
                             "commands that begin with a dot are those of the shell: SHOW TABLES lists tables",
                         ),
-                        false => error.maybe_hint(syntax_hint(message).map(str::to_owned)),
+                        false => error.maybe_hint(syntax_hint(message)),
                     }
                 }
                 None => SqlError::new(SqlErrorKind::Syntax, syntax(text)),

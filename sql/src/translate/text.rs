@@ -44,28 +44,30 @@ pub(super) fn syntax(message: &str) -> String {
 }
 
 /// What is written in the place of a form that the parser does not read.
-pub(super) fn syntax_hint(message: &str) -> Option<&'static str> {
+pub(super) fn syntax_hint(message: &str) -> Option<String> {
     let (expected, found) = message.strip_prefix("Expected: ")?.rsplit_once(", found: ")?;
     // The place in the statement stands behind what was found.
     let found = found.split_once(" at Line: ").map_or(found, |(found, _)| found);
     match (expected, found) {
         ("(", "[") => Some(
             "IN takes values or a subquery in parentheses; whether a list has a value is list_contains(list, x), whether \
-             two have one in common list_has_any(a, b)",
+             two have one in common list_has_any(a, b)"
+                .to_owned(),
         ),
         (expected, word)
             if expected.starts_with("end of statement")
                 && ["ORDER", "GROUP"].iter().any(|clause| word.eq_ignore_ascii_case(clause)) =>
         {
-            Some(
-                "as a name it stands in double quotes, \"order\"; clauses stand in the order WHERE, GROUP BY, HAVING, \
+            Some(format!(
+                "as a name it stands in double quotes, \"{}\"; clauses stand in the order WHERE, GROUP BY, HAVING, \
                  QUALIFY, ORDER BY, LIMIT",
-            )
+                word.to_lowercase()
+            ))
         }
         (expected, word)
             if (expected == ")" || expected.starts_with("end of statement")) && is_taken(word) =>
         {
-            Some("a name that is a word of SQL too stands in double quotes, or behind AS: AS \"view\"")
+            Some("a name that is a word of SQL too stands in double quotes, or behind AS: AS \"view\"".to_owned())
         }
         _ => None,
     }
