@@ -135,6 +135,15 @@ fn dot_commands_work_through_a_pipe() {
     let (shown, said, fine) = piped(&place, &["query", "-"], "SELECT 1 AS one;\n.mode tabel\nSELECT 2;");
     assert!(!fine && shown == "one\n1\n", "{shown}");
     has(&said, &["standard input, line 2", "`tabel`"]);
+    // Places are those of the whole text, also where a line has several statements.
+    let three = "SELECT 1 AS one; SELECT bad; SELECT 3;\n";
+    let (_, said, fine) = piped(&place, &["query"], &format!(".mode json\n{three}"));
+    assert!(!fine && said.contains("`bad` (line 2, column 25)"), "{said}");
+    fs_err::write(place.path("three.sql"), three).expect("written");
+    for args in [&["query", ".read three.sql"][..], &["query", "-f", "three.sql"]] {
+        let said = place.run(args).stderr;
+        assert!(said.contains("`bad` (line 1, column 25)"), "{said}");
+    }
     // The ends of lines within a text are those of the script.
     let (shown, said, fine) = piped(&place, &["query"], ".mode json\r\nSELECT 'a\r\nb' AS t;\r\n");
     assert!(fine && shown == "{\"t\":\"a\\r\\nb\"}\n", "{shown}{said}");

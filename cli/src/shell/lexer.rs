@@ -105,28 +105,6 @@ pub fn is_complete(text: &str) -> bool {
     pieces.iter().rev().find(|piece| piece.kind != Kind::Comment).is_none_or(|last| last.kind == Kind::End)
 }
 
-/// The statements of a text with their ends; the last may have none.
-pub fn statements(text: &str) -> Vec<&str> {
-    let mut found = Vec::new();
-    let (mut from, mut any) = (0, false);
-    for piece in pieces(text) {
-        match piece.kind {
-            Kind::End => {
-                if any {
-                    found.push(text[from..piece.to].trim());
-                }
-                (from, any) = (piece.to, false);
-            }
-            Kind::Comment => {}
-            _ => any = true,
-        }
-    }
-    if any {
-        found.push(text[from..].trim());
-    }
-    found
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -154,7 +132,6 @@ mod tests {
                 (Kind::End, ";"),
             ]
         );
-        assert_eq!(statements(text), [text]);
     }
 
     #[test]
@@ -167,6 +144,5 @@ mod tests {
         for open in ["SELECT 1", "SELECT ';", "SELECT 1; SELECT", "SELECT 1 -- ;", "SELECT 1; /* ", "\";"] {
             assert!(!is_complete(open), "{open:?}");
         }
-        assert_eq!(statements(";; SELECT 1; -- two\nSELECT 2"), ["SELECT 1;", "-- two\nSELECT 2"]);
     }
 }

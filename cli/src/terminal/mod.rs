@@ -131,8 +131,8 @@ impl Shell<'_> {
             "quit" | "exit" => return Ok(Flow::Quit),
             _ => {}
         }
-        for statement in lexer::statements(input) {
-            self.answer(statement)?;
+        for statement in gstore_sql::statements(input) {
+            self.answer(&statement)?;
         }
         Ok(Flow::Go)
     }
