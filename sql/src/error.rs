@@ -153,6 +153,12 @@ impl SqlError {
         self
     }
 
+    /// Adds the way out where none is known yet.
+    pub(crate) fn or_hint(mut self, hint: Option<String>) -> Self {
+        self.hint = self.hint.or(hint);
+        self
+    }
+
     /// Adds the place in the SQL text; lines and columns count from 1.
     pub(crate) fn at(mut self, line: u64, column: u64) -> Self {
         if line > 0 && self.position.is_none() {

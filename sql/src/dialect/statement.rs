@@ -37,10 +37,14 @@ pub(crate) fn parse_below(sql: &str, lines: u64) -> Result<Statement, SqlError> 
         .with_dialect(&generic)
         .build()
         .and_then(|mut p| p.parse_statements())
-        .map_err(|e| match (SqlError::from_datafusion(e, &[]), clause) {
-            (error, Some(word)) if error.kind() == SqlErrorKind::Syntax => error
-                .hint(format!("`{word}` begins a clause: as a name it stands in double quotes, \"{word}\"")),
-            (error, _) => error,
+        .map_err(|e| {
+            let quoted = |word: String| {
+                format!("`{word}` begins a clause: as a name it stands in double quotes, \"{word}\"")
+            };
+            match SqlError::from_datafusion(e, &[]) {
+                error if error.kind() == SqlErrorKind::Syntax => error.or_hint(clause.map(quoted)),
+                error => error,
+            }
         })?;
     let mut statement = match (statements.pop_front(), statements.is_empty()) {
         (Some(one), true) => one,
