@@ -368,6 +368,34 @@ fn d22_blanks_between_features_and_silent_rules_are_no_trouble() {
 }
 
 #[test]
+fn b1_a_target_that_decides_all_rows_is_named() {
+    let place = scored();
+    // The pool itself: no row is closer to anything than to itself.
+    said(&ingest(&place, &["--dataset", "same", "--data", "pool.jsonl"], "grad-sgd"), 0, &[]);
+    let select = |top: &str, flags: &[&str]| {
+        let targets = ["select", "--pool", "pool", "--target", "target", "same", "--within", "max"];
+        let finished =
+            place.run(&[&targets[..], &["--top", top, "-o", "x.jsonl", "--force"], flags].concat());
+        assert_eq!(finished.code, 0, "{}", finished.stderr);
+        finished.stderr
+    };
+    // Where both are as close, the first subtask by name decides, which is `same`.
+    let note = "note: all 20 rows were taken for same; --round-robin target gives each target its share, \
+        --each target makes a file for each";
+    assert!(select("20", &[]).contains(note), "{}", select("20", &[]));
+    for (top, flags) in [
+        ("20", &["--round-robin", "target"][..]),
+        ("20", &["--each", "target"]),
+        ("20", &["--across", "mean"]),
+        // Of a few rows it is no wonder.
+        ("5", &[]),
+    ] {
+        let told = select(top, flags);
+        assert!(!told.contains("were taken for"), "{flags:?}: {told}");
+    }
+}
+
+#[test]
 fn d23_tags_that_follow_each_other_name_one_state() {
     let place = Place::new();
     write(&place, "a.jsonl", "{\"text\":\"x\"}\n");

@@ -28,7 +28,7 @@ use crate::question::{question_between, rules, scoring};
 use crate::statements::with_digest_checks;
 
 use kept::TargetJournal;
-use told::{SelectionReport, summarise, tell_passed_over};
+use told::{SelectionReport, summarise, tell_decided, tell_passed_over};
 
 /// What Ctrl-C says.
 const STOPPING: &str = "stopping, if nothing is written yet; once more to stop at once";
@@ -116,6 +116,10 @@ fn one(
         error => error.into(),
     })?;
     tell_passed_over(context, args, found.passed_over);
+    // Where targets take rows in turn, or their samples do, each has its share already.
+    if request.rules.round_robin.is_none() {
+        tell_decided(context, found.rows().len(), found.decided_by()?);
+    }
 
     let mut outputs: Vec<Output> = report.into_iter().collect();
     if let Some(path) = &scores {

@@ -29,6 +29,16 @@ pub(super) fn tell_passed_over(context: &Context, args: &SelectArgs, passed_over
     }
 }
 
+/// Says that one of several targets decided nearly all rows: which one, and how many.
+pub(super) fn tell_decided(context: &Context, selected: usize, decided: Option<(&str, usize)>) {
+    let Some((target, count)) = decided else { return };
+    let of = if count == selected { "all".to_owned() } else { format!("{count} of") };
+    context.say(&format!(
+        "note: {of} {selected} rows were taken for {target}; --round-robin target gives each target its share, --each target makes a file for \
+         each"
+    ));
+}
+
 /// What is told of a selection.
 pub(super) struct SelectionReport<'a> {
     pub(super) selected: usize,

@@ -88,6 +88,17 @@ impl Prepared {
         Ok(found)
     }
 
+    /// For each subtask, which `Scored::subtask` names, the number of its target dataset.
+    ///
+    /// # Errors
+    /// Damage of the target's samples.
+    pub fn targets_of_subtasks(&self) -> Result<Vec<u32>, QueryError> {
+        let found = self.target_rows()?;
+        let mut targets = vec![0; found.subtasks.len()];
+        found.rows.iter().for_each(|row| targets[row.subtask as usize] = row.target);
+        Ok(targets)
+    }
+
     /// The target rows of the question as a whole.
     pub(super) fn all_target_rows(&self) -> Result<Vec<TargetRow>, QueryError> {
         Ok(target_rows(self.snapshot(), &self.inputs.asked, self.spec().by)?.rows)
