@@ -149,6 +149,10 @@ fn constant(
             Ast::Identifier(name) => {
                 column.hint(format!("names of datasets and the like are text: write '{}'", name.value))
             }
+            _ if function == "nearest" => column.hint(
+                "to compare all rows of a dataset with each other, write \
+                 FROM influence('pool', 'pool', kind => 'embed-mean', each => 'sample', k => 2)",
+            ),
             _ => column,
         };
         return Err(with_place(column.into(), place));

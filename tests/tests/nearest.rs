@@ -38,6 +38,28 @@ fn refused(place: &Place, sql: &str) -> String {
 }
 
 #[test]
+fn the_documented_statement_finds_the_near_duplicates_of_a_pool() {
+    let place = Place::new();
+    let line = |id: &str, text: &str| format!("{{\"id\":\"{id}\",\"text\":\"{text}\"}}\n");
+    let texts = [
+        ("a", "Seven is odd and eight is even"),
+        ("b", "The quick brown fox jumps over a lazy dog"),
+        ("c", "Seven is odd and eight is even"),
+        ("d", "def f(x): return x * x + 1"),
+    ];
+    let pool: String = texts.iter().map(|(id, text)| line(id, text)).collect();
+    fs_err::write(place.path("pool.jsonl"), pool).expect("written");
+    place.ingested("pool", Some(&place.path("pool.jsonl")), "embed-mean");
+    let docs = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/sql.md");
+    let docs = fs_err::read_to_string(docs).expect("readable");
+    let from = docs.find("SELECT target, id, score FROM influence('pool', 'pool'").expect("the statement");
+    let statement = docs[from..].split(';').next().expect("an end");
+    let found = rows(&place, statement);
+    let pairs: Vec<_> = found.iter().map(|row| (row["target"].as_str(), row["id"].as_str())).collect();
+    assert_eq!(pairs, [(Some("a"), Some("c"))], "{found:?}");
+}
+
+#[test]
 fn text_id_and_vector_find_the_same_rows_with_and_without_graphs() {
     let place = place();
     let checkpoint = place.value("SELECT name FROM gstore.checkpoints ORDER BY step LIMIT 1");

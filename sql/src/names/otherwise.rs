@@ -23,6 +23,8 @@ const FORMS: &[(&str, &str)] = &[
     ("bin", HEX),
     ("bit_count", "(x & 1) + (x >> 1 & 1) + .., a term for each bit"),
     ("century", "(year(time) + 99) // 100"),
+    ("cosine", SIMILARITY),
+    ("cosine_similarity", SIMILARITY),
     ("count_star", "count(*)"),
     ("damerau_levenshtein", "levenshtein(a, b), to which two letters that change places are two changes"),
     ("date_add", "time + INTERVAL (n) DAY"),
@@ -234,6 +236,8 @@ mod tests {
         assert_eq!(nearly_written_otherwise("avrage").as_deref(), Some("write avg(x)"));
         assert_eq!(nearly_written_otherwise("fooo"), None);
         assert_eq!(said("product"), "write list_product(list(x))");
+        assert_eq!(said("cosine"), "write 1 - cosine_distance(a, b)");
+        assert_eq!(said("cosine"), said("cosine_similarity"));
         assert_eq!(said("grouping_id"), "write grouping(a, b)");
         assert!(
             said("json").contains("CAST(x AS JSON)") && said("json_structure").contains("json_keys(record)")
