@@ -79,8 +79,13 @@ impl Drop for ReadAheadPermit {
     }
 }
 
-/// What takes fewer milliseconds is not worth a note.
-const LONG: u64 = 2000;
+/// What takes fewer milliseconds is not worth a note,
+const SHORT: u64 = 2000;
+/// nor what reads fewer bytes than this and takes fewer milliseconds than that,
+const LARGE: u64 = 1_000_000_000;
+const LONG: u64 = 10_000;
+/// nor what reads less than this: what took so long was computing.
+const FEW: u64 = 10_000_000;
 
 /// What questions read ahead.
 #[derive(Default)]
@@ -169,21 +174,29 @@ impl Disk {
     }
 }
 
-/// What the user should know of it, if it took long.
+/// What the user should know of it, if it was much or took long.
 pub(crate) fn note(read: &DiskSummary) -> Option<String> {
-    if read.bytes() == 0 || read.milliseconds < LONG {
+    let (bytes, milliseconds) = (read.bytes(), read.milliseconds);
+    if bytes < FEW || milliseconds < SHORT || (bytes < LARGE && milliseconds < LONG) {
         return None;
     }
-    let (gigabytes, seconds) = (read.bytes() as f64 / 1e9, read.milliseconds as f64 / 1e3);
-    let rate = gigabytes / seconds;
+    let seconds = milliseconds as f64 / 1e3;
     let way = match read {
         DiskSummary { ordinary: 0, .. } => "direct reads".to_owned(),
         DiskSummary { direct: 0, .. } => "ordinary reads".to_owned(),
-        DiskSummary { direct, .. } => format!("{:.2} GB of them by direct reads", *direct as f64 / 1e9),
+        DiskSummary { direct, .. } => format!("{} of them by direct reads", amount(*direct as f64)),
     };
-    Some(format!(
-        "{gigabytes:.2} GB were not in memory and were read from disk in {seconds:.1} s ({rate:.2} GB/s, {way})"
-    ))
+    let (all, rate) = (amount(bytes as f64), amount(bytes as f64 / seconds));
+    Some(format!("{all} were not in memory and were read from disk in {seconds:.1} s ({rate}/s, {way})"))
+}
+
+/// Bytes in a unit of which they are at least one.
+fn amount(bytes: f64) -> String {
+    let units = [(1e9, "GB"), (1e6, "MB"), (1e3, "kB")];
+    match units.into_iter().find(|(unit, _)| bytes >= *unit) {
+        Some((unit, name)) => format!("{:.2} {name}", bytes / unit),
+        None => format!("{bytes:.0} bytes"),
+    }
 }
 
 /// How much is read ahead.
@@ -247,10 +260,17 @@ mod tests {
         let read = |direct, ordinary, milliseconds| DiskSummary { direct, ordinary, milliseconds };
         assert_eq!(note(&read(0, 0, 9000)), None);
         assert_eq!(note(&read(8_200_000_000, 0, 1999)), None);
+        // Little, in a few seconds or however long its rows were computed with.
+        assert_eq!(note(&read(999_999_999, 0, 9999)), None);
+        assert_eq!(note(&read(0, 3_000_000, 30_000)), None);
+        assert_eq!(
+            note(&read(0, 20_000_000, 10_000)).unwrap(),
+            "20.00 MB were not in memory and were read from disk in 10.0 s (2.00 MB/s, ordinary reads)"
+        );
         for (direct, ordinary, way) in [
             (8_200_000_000, 0, "direct reads"),
             (0, 8_200_000_000, "ordinary reads"),
-            (130_000_000, 8_070_000_000, "0.13 GB of them by direct reads"),
+            (130_000_000, 8_070_000_000, "130.00 MB of them by direct reads"),
         ] {
             assert_eq!(
                 note(&read(direct, ordinary, 4000)).unwrap(),
