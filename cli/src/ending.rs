@@ -11,7 +11,7 @@ use crate::output::OutputTarget;
 use crate::packing::{Packing, ending_of, packing_of};
 
 /// Endings of formats that are not written.
-const FOREIGN: &str = "7z avro bin bz2 db duckdb h5 hdf5 html lz4 md npy npz ods orc pickle pkl pt pth safetensors sqlite tar tgz toml xls \
+const FOREIGN: &str = "7z avro bin bz2 db duckdb h5 hdf5 htm html lz4 npy npz ods orc pickle pkl pt pth safetensors sqlite tar tgz toml xls \
                        xlsx xml xz yaml zip";
 
 /// The format that a name says, before its packing; `None` where it says nothing.
@@ -19,6 +19,11 @@ const FOREIGN: &str = "7z avro bin bz2 db duckdb h5 hdf5 html lz4 md npy npz ods
 /// # Errors
 /// The name of a format that is not written.
 pub fn format_of_name(path: &Path) -> Result<Option<Format>> {
+    named_format(path, "")
+}
+
+/// The same; `also` is what else is written in this place.
+fn named_format(path: &Path, also: &str) -> Result<Option<Format>> {
     Ok(Some(match ending_of(unpacked_name(path)).as_deref() {
         Some("csv") => Format::Csv,
         Some("tsv") => Format::Tsv,
@@ -26,14 +31,24 @@ pub fn format_of_name(path: &Path) -> Result<Option<Format>> {
         Some("parquet") => Format::Parquet,
         Some("arrow" | "feather" | "ipc") => Format::Arrow,
         Some("txt") => Format::Table,
+        Some("md" | "markdown") => Format::Markdown,
         Some(foreign) if FOREIGN.split(' ').any(|known| known == foreign) => {
-            bail!(UsageError(format!("{}: .{foreign} is not written; {UNDERSTOOD}", path.display())))
+            let picture = match foreign {
+                "htm" | "html" => {
+                    " (`gstore query` and `gstore select` draw a picture with --plot FILE.html)"
+                }
+                _ => "",
+            };
+            let path = path.display();
+            bail!(UsageError(format!("{path}: .{foreign} is not written{picture}; {UNDERSTOOD}{also}")))
         }
         _ => return Ok(None),
     }))
 }
 
 const UNDERSTOOD: &str = "a name may end in .jsonl (or .json, one object a line), .csv, .tsv, .parquet or .arrow, each also with .gz or .zst";
+/// What results of statements have besides.
+const FOR_READING: &str = "; .txt is a table as on the terminal, .md one of Markdown";
 
 /// A name without the ending of its packing.
 fn unpacked_name(path: &Path) -> &Path {
@@ -49,7 +64,9 @@ pub fn format_of(args: &OutputArgs) -> Result<Format> {
     let path = args.output.as_deref();
     let place = OutputTarget::of(path);
     let named = match path {
-        Some(path) if place != OutputTarget::Stdout => format_of_name(path)?.map(|format| (path, format)),
+        Some(path) if place != OutputTarget::Stdout => {
+            named_format(path, FOR_READING)?.map(|format| (path, format))
+        }
         _ => None,
     };
     Ok(match (named, args.format) {
@@ -58,7 +75,10 @@ pub fn format_of(args: &OutputArgs) -> Result<Format> {
             Format::Lines
         }
         // Any text may be called .txt.
-        (Some((_, Format::Table)), Some(asked @ (Format::Csv | Format::Tsv | Format::Json))) => asked,
+        (
+            Some((_, Format::Table)),
+            Some(asked @ (Format::Csv | Format::Tsv | Format::Json | Format::Markdown)),
+        ) => asked,
         (Some((path, named)), Some(asked)) if named != asked => bail!(UsageError(format!(
             "{} is {} by its name, and --format says {}; change one of them",
             path.display(),
@@ -67,7 +87,7 @@ pub fn format_of(args: &OutputArgs) -> Result<Format> {
         ))),
         (Some((_, format)), _) | (None, Some(format)) => format,
         (None, None) => match (place, path) {
-            (OutputTarget::File(_), Some(path)) => bail!(no_format(path)),
+            (OutputTarget::File(_), Some(path)) => bail!(no_format(path, FOR_READING)),
             (OutputTarget::Stdout, _) if std::io::stdout().is_terminal() => Format::Table,
             _ => Format::Csv,
         },
@@ -86,12 +106,13 @@ pub fn check_terminal(format: Format, path: Option<&Path>) -> Result<()> {
 /// The format of a score file.
 pub fn format_of_scores(path: &Path) -> Result<Format> {
     match (format_of_name(path)?, OutputTarget::of(Some(path))) {
-        // A table is for reading: its numbers are rounded.
-        (Some(Format::Table), _) => {
-            bail!(UsageError(format!("{}: scores are not written as .txt; {UNDERSTOOD}", path.display())))
-        }
+        // A table is for reading, and no program reads it again.
+        (Some(Format::Table | Format::Markdown), _) => bail!(UsageError(format!(
+            "{}: scores are not written as .txt or .md; {UNDERSTOOD}",
+            path.display()
+        ))),
         (Some(format), _) => Ok(format),
-        (None, OutputTarget::File(_)) => bail!(no_format(path)),
+        (None, OutputTarget::File(_)) => bail!(no_format(path, "")),
         (None, _) => Ok(Format::Csv),
     }
 }
@@ -100,7 +121,7 @@ pub fn format_of_scores(path: &Path) -> Result<Format> {
 pub fn check_ending(path: &Path) -> Result<()> {
     let has_ending = unpacked_name(path).extension().is_some();
     match has_ending && OutputTarget::of(Some(path)).is_file() && format_of_name(path)?.is_none() {
-        true => bail!(no_format(path)),
+        true => bail!(no_format(path, "")),
         false => Ok(()),
     }
 }
@@ -121,6 +142,6 @@ pub fn check_lines(path: &Path, what: &str) -> Result<()> {
     }
 }
 
-fn no_format(path: &Path) -> UsageError {
-    UsageError(format!("{}: the ending says no format; {UNDERSTOOD}", path.display()))
+fn no_format(path: &Path, also: &str) -> UsageError {
+    UsageError(format!("{}: the ending says no format; {UNDERSTOOD}{also}", path.display()))
 }

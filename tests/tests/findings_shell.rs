@@ -170,6 +170,11 @@ fn dot_commands_work_through_a_pipe() {
     assert!(fine && shown.is_empty(), "{shown}{said}");
     let written = |name: &str| fs_err::read_to_string(place.path(name)).expect("written");
     assert!(written("one") == "{\"a\":1}\n" && !written("one.txt").contains('{'), "{}", written("one.txt"));
+    // A table of Markdown has one header, as one of CSV.
+    let script = ".output one.md\nSELECT 1 AS a;\nSELECT 2 AS a;\n.output\n.mode box\nSELECT 3 AS a;";
+    let (shown, said, fine) = piped(&place, &["query"], script);
+    assert!(fine && shown.contains("a\n") && !shown.contains(','), "{shown}{said}");
+    assert_eq!(written("one.md"), "| a |\n| ---: |\n| 1 |\n| 2 |\n");
     place.ok(&["view", "create", "odd_ones", "SELECT id, row FROM pool"]);
     assert_eq!(place.ok(&["query", ".tables odd"]), "odd_ones\n");
     has(&place.ok(&["query", ".schema odd_ones"]), &["odd_ones\n", "  id ", "  row "]);

@@ -170,6 +170,8 @@ fn the_ending_says_what_a_selection_is() {
         assert!(again.stderr.contains("nothing to add; all 4 samples"), "{name}: {}", again.stderr);
     }
     refused(&place, &[&SELECT[..], &["x.txt"]].concat(), &["x.txt", ".jsonl", ".parquet"]);
+    refused(&place, &[&SELECT[..], &["x.md"]].concat(), &["x.md", ".jsonl", ".parquet"]);
+    refused(&place, &[&SELECT[..], &["x.html"]].concat(), &["x.html", ".jsonl", "--plot FILE.html"]);
     refused(&place, &[&SELECT[..], &["x.xlsx"]].concat(), &["x.xlsx", ".jsonl", ".parquet"]);
     // A misspelt ending would give lines where a table was meant.
     for name in ["x.foo", "x.parqet", "sel.bbh", "x.foo.gz", "x.parqet.zst"] {
@@ -255,6 +257,7 @@ fn results_of_statements_follow_their_names() {
     let place = place();
     let sql = "SELECT id, n FROM pool WHERE n > 0 ORDER BY id";
     for (name, want) in [
+        ("q.md", "| id | n |\n| --- | ---: |\n| a | 1 |\n| c | 3 |\n"),
         ("q.csv", "id,n\na,1\nc,3\n"),
         ("q.tsv", "id\tn\na\t1\nc\t3\n"),
         ("q.jsonl", "{\"id\":\"a\",\"n\":1}\n{\"id\":\"c\",\"n\":3}\n"),
@@ -267,6 +270,9 @@ fn results_of_statements_follow_their_names() {
     place.ok(&["add", "--dataset", "q", "--data", "q.csv.gz"]);
     refused(&place, &["query", sql, "--format", "csv", "-o", "q.parquet"], &["q.parquet is parquet", "csv"]);
     refused(&place, &["query", sql, "-o", "q.xyz"], &["q.xyz", ".csv"]);
+    let readable = ".txt is a table as on the terminal, .md one of Markdown";
+    refused(&place, &["query", sql, "-o", "q.html"], &["q.html", "--plot FILE.html", readable]);
+    refused(&place, &["query", sql, "-o", "q.xlsx"], &["q.xlsx", ".csv", readable]);
     refused(&place, &["query", sql, "--format", "csv", "-o", "q.xlsx"], &["q.xlsx", ".csv"]);
     place.ok(&["query", sql, "--format", "csv", "-o", "q.xyz"]);
 }

@@ -202,7 +202,7 @@ fn list(context: &Context, args: &PrefilterListArgs) -> Result<ExitCode> {
         Arc::new(notes.iter().map(of).collect::<UInt64Array>())
     };
     // A row of text has them as a text, and what is read by programs as a list.
-    let is_text = matches!(format_of(to)?, Format::Table | Format::Csv | Format::Tsv | Format::Lines);
+    let is_text = !matches!(format_of(to)?, Format::Json | Format::Parquet | Format::Arrow);
     let list = |of: &dyn Fn(&PrefilterNote) -> &[String]| match is_text {
         true => text(&|note| Some(of(note).join(", "))),
         false => lists(notes.iter().map(of)),

@@ -31,6 +31,8 @@ impl FromStr for Mode {
             )
         };
         match word.parse::<Format>() {
+            // What others call the table.
+            Err(_) if word == "box" => Ok(Self::Format(Format::Table)),
             Ok(format) if !format.is_binary() => Ok(Self::Format(format)),
             _ => Err(known()),
         }

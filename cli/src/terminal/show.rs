@@ -95,10 +95,10 @@ fn into_file(
     written
 }
 
-/// The columns that a text of separated values begins with; none in another mode.
+/// The columns that a text with a header begins with; none in another mode.
 fn header(mode: Mode, schema: &SchemaRef) -> Option<Vec<String>> {
     let names = || schema.fields().iter().map(|field| field.name().clone()).collect();
-    matches!(mode, Mode::Format(Format::Csv | Format::Tsv)).then(names)
+    matches!(mode, Mode::Format(Format::Csv | Format::Tsv | Format::Markdown)).then(names)
 }
 
 /// Writes the first rows.

@@ -1,4 +1,5 @@
-//! Writing a result: as a table for people, as CSV or JSON lines for tools, as Parquet or Arrow for programs.
+//! Writing a result: as a table for people, also of Markdown, as CSV or JSON lines for tools, as Parquet or
+//! Arrow for programs.
 //!
 //! Invariants
 //! - a format may be written to a pipe: nothing seeks
@@ -9,6 +10,7 @@ mod below;
 mod cell;
 mod exact;
 mod layout;
+mod markdown;
 mod plan;
 mod record;
 mod table;
@@ -56,11 +58,14 @@ pub enum Format {
     /// The only column as it is, each value followed by the end of a line; null as an empty one. On a terminal
     /// what is hidden in a value is escaped.
     Lines,
+    /// A table of Markdown; lists as JSON, bytes as hex digits.
+    Markdown,
 }
 
 impl Format {
     /// The words that name the formats.
-    pub const WORDS: [&'static str; 7] = ["table", "csv", "tsv", "json", "parquet", "arrow", "lines"];
+    pub const WORDS: [&'static str; 8] =
+        ["table", "csv", "tsv", "json", "parquet", "arrow", "lines", "markdown"];
 
     /// Its word.
     pub fn name(self) -> &'static str {
@@ -84,6 +89,7 @@ impl FromStr for Format {
             "parquet" => Ok(Self::Parquet),
             "arrow" | "ipc" | "feather" => Ok(Self::Arrow),
             "lines" => Ok(Self::Lines),
+            "markdown" | "md" => Ok(Self::Markdown),
             _ => Err(format!("format cannot be `{word}`: it is one of {}", Self::WORDS.join(", "))),
         }
     }
@@ -96,6 +102,7 @@ enum FormatWriter<W: Write + Send> {
     Parquet { out: ArrowWriter<W>, schema: SchemaRef },
     Arrow { out: FileWriter<W>, schema: SchemaRef },
     Lines { out: W, terminal: bool },
+    Markdown { out: W, schema: SchemaRef },
 }
 
 /// Writes the batches of one result.
@@ -134,6 +141,11 @@ impl<W: Write + Send> ResultWriter<W> {
             Format::Lines if schema.fields().len() == 1 => {
                 FormatWriter::Lines { out, terminal: style.width.is_some() }
             }
+            Format::Markdown => {
+                let (schema, mut out) = (cell::flat_schema(schema), out);
+                markdown::header(&schema, &mut out).map_err(|e| output_error(e.into()))?;
+                FormatWriter::Markdown { out, schema }
+            }
             Format::Lines => {
                 let n = schema.fields().len();
                 let why = format!("the format lines is for one column, and the result has {n}");
@@ -154,6 +166,9 @@ impl<W: Write + Send> ResultWriter<W> {
             Format::Csv | Format::Tsv => {
                 let out = csv_builder(format).with_header(false).build(out);
                 Ok(Self { inner: FormatWriter::Csv { out, schema: cell::flat_schema(schema) }, rows: 0 })
+            }
+            Format::Markdown => {
+                Ok(Self { inner: FormatWriter::Markdown { out, schema: cell::flat_schema(schema) }, rows: 0 })
             }
             _ => Self::new(format, schema, out, style),
         }
@@ -193,6 +208,9 @@ impl<W: Write + Send> ResultWriter<W> {
             FormatWriter::Arrow { out, schema } => {
                 with_schema(batch, schema).and_then(|b| out.write(&b)).map_err(output_error)
             }
+            FormatWriter::Markdown { out, schema } => {
+                cell::flatten(batch, schema).and_then(|b| markdown::rows(&b, out)).map_err(output_error)
+            }
             FormatWriter::Lines { out, terminal } => lines(batch, out, *terminal).map_err(output_error),
         }
     }
@@ -206,7 +224,7 @@ impl<W: Write + Send> ResultWriter<W> {
                 out.finish().map_err(output_error)?;
                 Box::new(out.into_inner())
             }
-            FormatWriter::Lines { out, .. } => Box::new(out),
+            FormatWriter::Lines { out, .. } | FormatWriter::Markdown { out, .. } => Box::new(out),
             FormatWriter::Parquet { out, .. } => {
                 Box::new(out.into_inner().map_err(|e| output_error(e.into()))?)
             }

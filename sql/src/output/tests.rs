@@ -57,6 +57,25 @@ fn tabs_take_the_place_of_commas() {
 }
 
 #[test]
+fn a_value_stays_in_its_cell_of_markdown() {
+    assert_eq!(
+        text(Format::Markdown),
+        "| row | row | score | text | raw | vector |\n\
+         | ---: | ---: | ---: | --- | --- | --- |\n\
+         | 0 | 7 | 0.1 | a,\"b\"<br>c | 00ff | [0.5,0.0] |\n\
+         | 1 | 8 | NaN |  |  | [-3.0,0.0] |\n"
+    );
+    let column: ArrayRef = Arc::new(StringArray::from(vec!["a|b\r\n\u{202e}c\n"]));
+    let batch = RecordBatch::try_from_iter([("x|y", column)]).unwrap();
+    let mut out = Vec::new();
+    let style = TableStyle::default();
+    let mut writer = ResultWriter::new(Format::Markdown, &batch.schema(), &mut out, style).unwrap();
+    writer.write(&batch).unwrap();
+    writer.finish().unwrap();
+    assert_eq!(String::from_utf8(out).unwrap(), "| x\\|y |\n| --- |\n| a\\|b<br>\\u{202e}c |\n");
+}
+
+#[test]
 fn json_is_one_object_a_line_with_every_name_once() {
     assert_eq!(
         text(Format::Json),
@@ -196,6 +215,6 @@ fn formats_are_known_by_their_words() {
     }
     assert_eq!(
         "exel".parse::<Format>().unwrap_err(),
-        "format cannot be `exel`: it is one of table, csv, tsv, json, parquet, arrow, lines"
+        "format cannot be `exel`: it is one of table, csv, tsv, json, parquet, arrow, lines, markdown"
     );
 }
