@@ -188,16 +188,27 @@ fn only_a_table_has_beginnings_of_texts() {
         let written = fs_err::read_to_string(place.path("rows.csv")).unwrap_or(shown);
         assert!(written.contains(&whole), "{args:?}: {written}");
     }
-    let table = ok(&place, &["--format", "table"]);
+    let table = ask(&["--format", "table"]);
+    let finished = place.run(&table.iter().map(String::as_str).collect::<Vec<_>>());
+    assert!(finished.stderr.contains("--full shows whole texts"), "{}", finished.stderr);
+    let table = finished.stdout;
+    let heading = table.lines().next().expect("a line");
+    assert!(heading.contains("prompt") && heading.contains("completion"), "{table}");
     assert!(table.contains("-----") && table.contains('…') && !table.contains("end"), "{table}");
     let full = ok(&place, &["--format", "table", "--full"]);
     assert!(full.contains(&format!("completion: {ANSWER}\n\n  {words}end\n")), "{full}");
+    assert!(
+        !place
+            .run(&["ask", "--pool", "pool", "--text", "7 is odd", "--format", "table", "--full"])
+            .stderr
+            .contains("--full")
+    );
     assert!(full.contains("side proponent  rank 1  score ") && !full.contains("-----"), "{full}");
 
     // A terminal with little room for texts has them below their rows, another in a table.
     let args = ask(&[]);
     let command = place.gstore(&args.iter().map(String::as_str).collect::<Vec<_>>());
-    for (columns, is_table, text) in [(80, false, "word word"), (160, true, "knows w…")] {
+    for (columns, is_table, text) in [(80, false, "word word"), (160, true, "word w…")] {
         let Some(mut terminal) = Terminal::run(&command, columns, 60) else { return };
         let shown = terminal.until(text);
         assert_eq!(shown.contains("-----"), is_table, "{columns}: {shown}");

@@ -2,29 +2,29 @@
 
 mod explain;
 pub(super) mod text;
+mod written;
 
-use std::io::Write;
 use std::process::ExitCode;
 
 use anyhow::{Result, bail};
-use arrow_array::RecordBatch;
 use gstore::{GivenQuestion, JobContext};
 use gstore_core::{many, many_of};
 use gstore_query::influence::{InfluenceSpec, Mode, Order, Ranking};
-use gstore_sql::output::{ResultWriter, TableStyle, write_below};
 use serde_json::{Value, json};
 
-use crate::args::{AskArgs, Format, OutputArgs};
+use crate::args::{AskArgs, Format};
 use crate::context::{Context, command_line};
 use crate::drawing::{check_file, draw};
 use crate::ending::{check_terminal, format_of};
 use crate::failure::UsageError;
 use crate::models::encoder;
-use crate::output::{Output, OutputTarget, check};
+use crate::output::{OutputTarget, check};
 use crate::question::scoring;
-use crate::statements::{style, with_digest_checks};
+use crate::statements::with_digest_checks;
 use crate::streams::out;
 use crate::summary;
+
+pub(super) use written::write;
 
 /// The metadata column whose values a picture shows.
 const SOURCE: &str = "source";
@@ -176,8 +176,7 @@ fn rank(
         }
         let ranking = asked.rank(order, args.top, work)?;
         lacking.extend(none_of(order, &ranking));
-        let text = |record: &[u8]| text::record_text(record, is_whole(format, args.full));
-        batches.push(asked.table(order, &ranking.rows, text, work.cancel)?);
+        batches.push(asked.table(order, &ranking.rows, text::record, work.cancel)?);
         rankings.push(ranking);
     }
     let nothing = rankings.iter().all(|ranking| ranking.rows.is_empty());
@@ -190,7 +189,7 @@ fn rank(
             out!("{line}");
         }
     } else {
-        write(&args.output, format, &batches, args.full)?;
+        write(context, (&args.output, args.full), format, &batches)?;
         lacking.iter().for_each(|line| context.say(line));
     }
     summarise(context, &rankings);
@@ -209,69 +208,6 @@ fn none_of(order: Order, ranking: &Ranking) -> Option<String> {
             format!("no {side}: {} a score, and none is {bound}", many_of(scored, "row has", "rows have"))
         }
     })
-}
-
-/// Whether a result has whole texts: only a table, which is for reading, has their beginnings unless it is
-/// asked.
-pub(super) fn is_whole(format: Format, full: bool) -> bool {
-    full || format != Format::Table
-}
-
-/// Writes rankings whose last column is text as one table; `full` texts, and those for which a terminal has
-/// little room, stand below their rows.
-pub(super) fn write(to: &OutputArgs, format: Format, batches: &[RecordBatch], full: bool) -> Result<()> {
-    let mut output = Output::create(to.output.as_deref(), to.force)?;
-    let style = match OutputTarget::of(to.output.as_deref()) {
-        OutputTarget::Stdout => style(),
-        OutputTarget::Stream(_) | OutputTarget::File(_) => WHOLE,
-    };
-    let is_below = format == Format::Table && (full || is_narrow(batches, style)?);
-    if is_below {
-        let mut written = 0;
-        for batch in batches {
-            write_below(batch, written, &mut output)?;
-            written += batch.num_rows() as u64;
-        }
-    } else {
-        table(format, batches, style, &mut output)?;
-    }
-    output.finish()
-}
-
-/// A table as wide as it gets.
-const WHOLE: TableStyle = TableStyle { width: None, column: None };
-
-/// Whether a terminal leaves little room for the last column.
-fn is_narrow(batches: &[RecordBatch], style: TableStyle) -> Result<bool> {
-    /// Columns of the terminal with which a text can be read.
-    const ROOM: usize = 40;
-    let Some(width) = style.width else { return Ok(false) };
-    let others = |batch: &RecordBatch| {
-        let places: Vec<usize> = (0..batch.num_columns().saturating_sub(1)).collect();
-        batch.project(&places)
-    };
-    let others = batches.iter().map(others).collect::<Result<Vec<_>, _>>()?;
-    let mut drawn = Vec::new();
-    table(Format::Table, &others, WHOLE, &mut drawn)?;
-    let widest = String::from_utf8_lossy(&drawn).lines().map(|line| line.chars().count()).max();
-    // Two blanks are before the text.
-    Ok(width < widest.unwrap_or(0) + 2 + ROOM)
-}
-
-/// Writes batches in one format.
-fn table(
-    format: Format,
-    batches: &[RecordBatch],
-    style: TableStyle,
-    out: &mut (impl Write + Send),
-) -> Result<()> {
-    let Some(first) = batches.first() else { return Ok(()) };
-    let mut writer = ResultWriter::new(format, &first.schema(), out, style)?;
-    for batch in batches {
-        writer.write(batch)?;
-    }
-    writer.finish()?;
-    Ok(())
 }
 
 fn summarise(context: &Context, rankings: &[Ranking]) {

@@ -6,7 +6,7 @@ use anyhow::Result;
 use gstore_core::many;
 use gstore_query::influence::{Order, Ranking};
 
-use super::super::ask::{is_whole, text, write};
+use super::super::ask::{text, write};
 use super::{STOPPING, spec};
 use crate::args::DaunceQueryArgs;
 use crate::context::{Context, command_line};
@@ -30,11 +30,10 @@ pub fn run(context: &Context, args: &DaunceQueryArgs) -> Result<ExitCode> {
     let mut last: Option<Ranking> = None;
     for order in [Order::Best, Order::Worst] {
         let ranking = rankings.rank(order, args.top, &work)?;
-        let text = |record: &[u8]| text::record_text(record, is_whole(format, args.full));
-        batches.push(rankings.table(order, &ranking.rows, text)?);
+        batches.push(rankings.table(order, &ranking.rows, text::record)?);
         last = Some(ranking);
     }
-    write(&args.output, format, &batches, args.full)?;
+    write(context, (&args.output, args.full), format, &batches)?;
     if let Some(ranking) = last {
         let have = if ranking.eligible == 1 { "has" } else { "have" };
         context.say(&format!("{} of {} {have} a score", ranking.eligible, many(ranking.live, "row")));
