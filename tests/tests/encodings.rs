@@ -37,8 +37,8 @@ const NOTE: &str = "pool has loss@base with --max-length 256; this computes a se
 #[test]
 fn a_forgotten_flag_is_that_of_the_features_that_there_are() {
     let place = place();
-    let taken = "note: texts of pool become the tokens that its features have, as by --max-length 256; \
-        --max-length 2048 makes others";
+    let taken = "note: --max-length 256 is taken from the features of pool; \
+        with --max-length 2048 texts become other tokens";
     let dry = ingest(&place, "pool", &["--dry-run"]);
     said(&dry, &[taken]);
     assert!(dry.stdout.contains("loss f32 x 1: 1 row missing"), "{}", dry.stdout);
@@ -48,8 +48,7 @@ fn a_forgotten_flag_is_that_of_the_features_that_there_are() {
     assert_eq!(place.value("SELECT count(*) FROM gstore.features"), "1");
     assert_eq!(place.value("SELECT min(rows) FROM gstore.features"), "9");
     // A target becomes tokens as its pool did.
-    let whose =
-        "note: texts of q become the tokens that the features of run model have, as by --max-length 256";
+    let whose = "note: --max-length 256 is taken from the features of run model";
     said(&ingest(&place, "q", &["--data", "q.jsonl"]), &[whose]);
     assert_eq!(place.value("SELECT count(DISTINCT key) FROM gstore.features"), "2");
     let info = place.json(&["info", "q", "--json"]);

@@ -40,13 +40,11 @@ pub(super) fn with_store(
         [like] if *like != text => {
             let own = match by(&text, like) {
                 own if own.is_empty() => own,
-                own => format!("; {own} makes others"),
+                own => format!("; with {own} texts become other tokens"),
             };
-            context.say(&format!(
-                "note: texts of {} become the tokens that {whose} have, as by {}{own}",
-                args.dataset(),
-                by(like, &text)
-            ));
+            let flags = taken(&text, like);
+            let are = if flags.len() == 1 { "is" } else { "are" };
+            context.say(&format!("note: {} {are} taken from {whose}{own}", flags.join(", ")));
             Ok(like.clone())
         }
         several if several.len() > 1 && !several.contains(&text) => {
@@ -66,7 +64,7 @@ pub(super) fn with_store(
 fn find_encodings<'a>(snapshot: &'a Snapshot, dataset: &str, run: &str) -> (Vec<&'a EncodingSpec>, String) {
     let own = encodings(snapshot, |feature| feature.desc.dataset == dataset);
     if !own.is_empty() {
-        return (own, "its features".to_owned());
+        return (own, format!("the features of {dataset}"));
     }
     let checkpoints = snapshot.run(run).map(|run| run.checkpoints.as_slice()).unwrap_or_default();
     let of_run = encodings(snapshot, |feature| {
