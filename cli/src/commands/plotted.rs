@@ -59,6 +59,9 @@ pub fn run(context: &Context, args: &QueryArgs) -> Result<ExitCode> {
         write_result(context, (&args.output, NULL), &schema, &mut batches.iter().cloned().map(Ok))?;
     }
     draw(&picture, &picture::table(&batches)?)?;
+    if let Some(file) = place.filter(|place| OutputTarget::of(Some(*place)).is_file()) {
+        context.say(&format!("picture written to {}", file.display()));
+    }
     report(context, &rows.notes());
     Ok(ExitCode::SUCCESS)
 }
