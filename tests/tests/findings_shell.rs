@@ -376,6 +376,14 @@ fn results_go_to_files_and_statements_come_from_files() {
     assert_eq!((rows.lines().count(), rows.lines().last()), (2044, Some("target2")));
     has(&shell.line(".output there.csv"), &["exists; .output begins a new file"]);
     has(&shell.line(".output rows.csv.gz"), &["the shell packs no files"]);
+    // What was meant for a file does not come to the screen unasked.
+    has(&shell.line(".once there.csv"), &["exists; .once begins a new file"]);
+    let refused = shell.line("SELECT 40 + 2 AS n;");
+    assert!(refused.contains("not run, as the file") && !refused.contains("(1 row"), "{refused}");
+    has(&shell.line("SELECT 40 + 2 AS n;"), &["42", "(1 row"]);
+    shell.line(".once there.csv");
+    shell.line(".once once.csv");
+    has(&shell.line("SELECT 40 + 2 AS n;"), &["(1 row to once.csv)"]);
     // A Parquet file is one result. What fails leaves nothing of itself in any file.
     shell.line(".output rows.parquet");
     has(&shell.line("SELECT nothing;"), &["error: "]);
@@ -530,6 +538,9 @@ fn answers_are_drawn_with_the_flag() {
     assert!(bars.starts_with("id,place,part\n"), "{bars}");
     assert!(fs_err::read_to_string(place.path("bars.svg")).expect("drawn").contains("pool2"));
     let select = ["select", "--pool", "pool", "--target", "target", "--top", "5%"];
+    let again =
+        place.run(&["query", "--plot=bars.svg", "--force", "SELECT id, row AS place FROM pool LIMIT 3"]);
+    has(&again.stderr, &["picture written to bars.svg"]);
     place.ok(&[&select[..], &["-o", "best.jsonl", "--plot", "best.html"]].concat());
     let page = fs_err::read_to_string(place.path("best.html")).expect("drawn");
     assert!(page.contains("selected 102") && page.contains("scores of 2,040 rows"), "{page}");
