@@ -27,9 +27,9 @@ impl BadRecords {
     /// Takes one. There is an error when there are so many that the rest need not be read.
     pub(super) fn note(&mut self, error: IngestError) -> Result<(), IngestError> {
         self.count += 1;
-        let like = self.first.iter_mut().find_map(|(known, alike)| known.takes(&error).then_some(alike));
+        let like = self.first.iter_mut().position(|(known, _)| known.takes(&error));
         match like {
-            Some(alike) => *alike += 1,
+            Some(at) => self.first[at].1 += 1,
             None if self.first.len() < SHOWN => self.first.push((error, 0)),
             None => {}
         }
