@@ -7,6 +7,8 @@ use gstore_tests::place::Place;
 use gstore_tests::{binary, world};
 use serde_json::Value;
 
+use crate::terminal::Terminal;
+
 /// `gstore generate` with the demo's model; answers have 12 tokens.
 pub fn generate(place: &Place, args: &[&str]) -> Command {
     let short: &[&str] = if args.contains(&"--perplexity") { &[] } else { &["--max-new-tokens", "12"] };
@@ -19,6 +21,27 @@ pub fn generate(place: &Place, args: &[&str]) -> Command {
 pub fn lines(place: &Place, name: &str) -> Vec<Value> {
     let text = fs_err::read_to_string(place.path(name)).expect("written");
     text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
+}
+
+#[test]
+fn a_terminal_has_answers_as_text() {
+    let place = Place::new();
+    for prompts in [&["--prompt", "Is 7 odd?"][..], &["--prompt", "Is 7 odd?", "--prompt", "Is 8 odd?"]] {
+        let args = [prompts, &["--chat", "--ignore-eos"]].concat();
+        let piped = binary::ok(&mut generate(&place, &args));
+        let last: Value = piped.lines().last().map(serde_json::from_str).expect("a line").expect("JSON");
+        let answer = last["messages"][1]["content"].as_str().expect("an answer");
+        let line = answer.lines().find(|line| !line.trim().is_empty()).expect("a text").trim();
+        let Some(mut terminal) = Terminal::run(&generate(&place, &args), 100, 40) else { return };
+        // Several have their ids.
+        if prompts.len() > 2 {
+            let id = last["id"].as_str().expect("an id");
+            terminal.until(&format!("id {id}"));
+        }
+        let shown = terminal.until(line);
+        assert!(!shown.contains("\"messages\""), "{shown}");
+        assert_eq!(terminal.end(), 0);
+    }
 }
 
 #[test]

@@ -170,7 +170,8 @@ pub struct SamplingArgs {
 #[command(next_help_heading = "Result")]
 pub struct AnswerArgs {
     /// File for the answers: one JSON object a line, which `gstore add` takes; also with .gz or .zst. With
-    /// --perplexity a table: .csv, .tsv, .jsonl, .parquet or .arrow [default: standard output]
+    /// --perplexity a table: .csv, .tsv, .jsonl, .parquet or .arrow [default: standard output; on a terminal
+    /// answers are printed as text there]
     #[arg(long, short, alias = "out", value_name = "FILE")]
     pub output: Option<PathBuf>,
     /// With --perplexity: format of the table [default: by the file's ending; without a file a table on a

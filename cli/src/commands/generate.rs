@@ -3,10 +3,13 @@
 mod model;
 mod prompts;
 
+use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use anyhow::{Result, bail};
+use arrow_array::{ArrayRef, RecordBatch, StringArray};
 use gstore::{
     AddReport, AddRequest, GenerateRequest, Generated, PerplexityRequest, StopStrings, add_answers,
     begins_with_answer,
@@ -15,18 +18,20 @@ use gstore_core::{Cancel, many};
 use gstore_data::TemplateKind;
 use gstore_generate::{ComputeOptions, StoppingCriteria};
 use gstore_ingest::pipeline::IngestRequest;
-use serde_json::json;
+use gstore_sql::output::{ResultWriter, write_below};
+use serde_json::{Value, json};
 
 use self::model::{ChosenModel, chosen};
 use self::prompts::{prompt_input, source};
 use super::{gradients, perplexity};
-use crate::args::{GenerateArgs, IfChanged, PromptArgs};
+use crate::args::{Format, GenerateArgs, IfChanged, PromptArgs};
 use crate::context::{Context, command_line};
 use crate::ending::check_lines;
 use crate::failure::{STOPPED, UsageError};
 use crate::generating::GenerationProgress;
 use crate::options::sampling;
 use crate::output::{self, Output, OutputTarget, path_beside};
+use crate::statements::style;
 use crate::streams::{self, out};
 use crate::texts;
 
@@ -207,7 +212,10 @@ fn finish(
     };
     if there == ExistingAnswers::Nothing && (path.is_some() || added.is_none()) {
         let mut file = Output::create(path, args.answers.force)?;
-        streams::note_closed_pipe(generated.answers.write_to(&mut file))?;
+        match path.is_none() && std::io::stdout().is_terminal() {
+            true => print(&mut generated, &mut file)?,
+            false => streams::note_closed_pipe(generated.answers.write_to(&mut file))?,
+        }
         file.finish()?;
     }
     let Generated { finished, prompts, tokens, model, answers } = generated;
@@ -240,6 +248,33 @@ fn finish(
         context.say(&format!("{dataset}: {} added, {there} there already", many(new, "answer")));
     }
     Ok(if finished { ExitCode::SUCCESS } else { ExitCode::from(STOPPED) })
+}
+
+/// Prints answers for reading, each below its id; of one alone there is its text.
+fn print(generated: &mut Generated, out: &mut Output) -> Result<()> {
+    let mut lines = Vec::new();
+    generated.answers.write_to(&mut lines)?;
+    let records = serde_json::Deserializer::from_slice(&lines).into_iter::<Value>();
+    let records = records.collect::<Result<Vec<_>, _>>()?;
+    let ids: ArrayRef = Arc::new(records.iter().map(|record| record["id"].as_str()).collect::<StringArray>());
+    let texts: ArrayRef = Arc::new(records.iter().map(answer).collect::<StringArray>());
+    if records.len() > 1 {
+        write_below(&RecordBatch::try_from_iter([("id", ids), ("answer", texts)])?, 0, out)?;
+        return Ok(());
+    }
+    let batch = RecordBatch::try_from_iter([("answer", texts)])?;
+    let mut writer = ResultWriter::new(Format::Lines, &batch.schema(), out, style())?;
+    writer.write(&batch)?;
+    writer.finish()?;
+    Ok(())
+}
+
+/// The text of an answer: the completion, or the last turn of a conversation.
+fn answer(record: &Value) -> Option<&str> {
+    match record["messages"].as_array() {
+        Some(turns) => turns.last()?["content"].as_str(),
+        None => record["completion"].as_str(),
+    }
 }
 
 /// The answers as samples of a dataset.
