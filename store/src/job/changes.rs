@@ -11,7 +11,7 @@ use crate::error::CommitError;
 use crate::layout::{encoding_file, segment_file};
 use crate::manifest::{Counters, DatasetPart, EncodingEntry, FeaturePart, FeatureState};
 use crate::store::{Change, Snapshot, change_of};
-use gstore_core::{CheckpointId, Granularity, RowSet, many};
+use gstore_core::{RowSet, many};
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::sync::Arc;
@@ -20,54 +20,6 @@ use std::sync::Arc;
 /// gets another name, so the names of files do not say forever what was attached.
 pub(crate) const ATTACHED: &str = "attached";
 
-/// What a publish adds to a feature.
-struct Addition {
-    name: String,
-    /// Its name without its checkpoint.
-    of_kind: String,
-    checkpoint: Option<CheckpointId>,
-    what: String,
-}
-
-impl Addition {
-    fn new(part: &FeaturePart, what: String) -> Self {
-        let desc = &part.desc;
-        let granularity = match desc.granularity {
-            Granularity::Sample => "",
-            Granularity::Token => ":token",
-        };
-        Self {
-            name: part.display_name(),
-            of_kind: format!("{}/{}{granularity}", desc.dataset, desc.kind.name),
-            checkpoint: desc.checkpoint.clone(),
-            what,
-        }
-    }
-
-    /// Whether it is the same as another one but for the checkpoint.
-    fn is_like(&self, other: &Self) -> bool {
-        let at_others = self.checkpoint.is_some() && other.checkpoint.is_some();
-        let same = self.of_kind == other.of_kind && self.what == other.what;
-        same && at_others && self.checkpoint != other.checkpoint
-    }
-}
-
-/// The lines of the history about features. What is the same at several checkpoints is one of them.
-fn in_words(additions: &[Addition]) -> Vec<String> {
-    let mut groups: Vec<Vec<&Addition>> = Vec::new();
-    for new in additions {
-        match groups.iter().position(|group| group.iter().all(|other| other.is_like(new))) {
-            Some(at) => groups[at].push(new),
-            None => groups.push(vec![new]),
-        }
-    }
-    let line = |group: &Vec<&Addition>| match group.as_slice() {
-        [one, _, ..] => format!("feature {} at {} checkpoints: {}", one.of_kind, group.len(), one.what),
-        few => few.iter().map(|one| format!("feature {}: {}", one.name, one.what)).collect(),
-    };
-    groups.iter().map(line).collect()
-}
-
 impl Job {
     pub(super) fn prepare(
         &self,
@@ -75,12 +27,16 @@ impl Job {
         finish: &Finish,
     ) -> Result<(Change, Vec<Move>), CommitError> {
         let mut change = change_of(now, &self.command);
-        let (mut moves, mut additions) = (Vec::new(), Vec::new());
+        let mut moves = Vec::new();
         for work in &self.work {
             if let Some(part) = self.feature_part(work, now, &mut change.next, finish)? {
                 let added: u64 = work.sealed.iter().map(|s| s.rows()).sum();
                 let what = if part.state == FeatureState::Complete { "complete" } else { "building" };
-                additions.push(Addition::new(&part, format!("{} added, {what}", many(added, "row"))));
+                change.changes.push(format!(
+                    "feature {}: {} added, {what}",
+                    part.display_name(),
+                    many(added, "row")
+                ));
                 moves.extend(work.sealed.iter().map(|s| Move {
                     uuid: s.uuid(),
                     from: work.name_of(s.uuid()),
@@ -91,7 +47,6 @@ impl Job {
                 now.dataset(&work.feature.desc.dataset)?;
             }
         }
-        change.changes.extend(in_words(&additions));
         self.encoding_changes(now, &mut change, &mut moves)?;
         note_write(now, &mut change, finish)?;
         for update in &finish.runs {
@@ -270,41 +225,4 @@ fn add_encoding(part: &mut DatasetPart, new: &SealedEncoding, next: &mut Counter
     next.encoding += 1;
     part.encodings.push(EncodingEntry { number, ..new.entry() });
     Some(number)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_several_checkpoints_get_is_told_once() {
-        let addition = |kind: &str, checkpoint: Option<u8>, what: &str| Addition {
-            name: format!("pool/{kind}@{checkpoint:?}"),
-            of_kind: format!("pool/{kind}"),
-            checkpoint: checkpoint.map(|n| CheckpointId::try_from(format!("{n:064x}")).unwrap()),
-            what: what.to_owned(),
-        };
-        let told = in_words(&[
-            addition("loss", Some(1), "3 rows added"),
-            addition("grad", Some(1), "3 rows added"),
-            addition("loss", Some(2), "3 rows added"),
-            addition("grad", Some(2), "2 rows added"),
-            addition("loss", Some(3), "3 rows added"),
-            // Another projection of the same gradients.
-            addition("grad", Some(1), "3 rows added"),
-            addition("own", None, "3 rows added"),
-            addition("own", None, "3 rows added"),
-        ]);
-        assert_eq!(
-            told,
-            [
-                "feature pool/loss at 3 checkpoints: 3 rows added",
-                "feature pool/grad@Some(1): 3 rows added",
-                "feature pool/grad@Some(2): 2 rows added",
-                "feature pool/grad@Some(1): 3 rows added",
-                "feature pool/own@None: 3 rows added",
-                "feature pool/own@None: 3 rows added",
-            ]
-        );
-    }
 }
