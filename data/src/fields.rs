@@ -14,7 +14,6 @@ use super::field::Field;
 use super::json::write_compact;
 use super::layout::Layout;
 use super::record::{KeysOf, Record, RecordError, parse_object, record_of};
-use super::source::RecordSource;
 
 /// Why names of fields cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -190,13 +189,14 @@ impl FieldNames {
         renamed.read()
     }
 
-    /// An error of the last record of a file, with what its table says of it.
-    pub fn error_in(&self, source: &dyn RecordSource, error: RecordError) -> RecordError {
+    /// An error of the last record of a file, with what its table says of it: its columns, and those of which the
+    /// record has none.
+    pub fn error_in(&self, columns: Vec<String>, nulls: &[String], error: RecordError) -> RecordError {
         let id = self.key_of(Field::Id);
         let own = |column: String| {
             if id == Some(column.as_str()) { Field::Id.name().to_owned() } else { column }
         };
-        error.in_table(source.columns().into_iter().map(own).collect(), &source.nulls())
+        error.in_table(columns.into_iter().map(own).collect(), nulls)
     }
 
     /// A record's text and keys under gstore's names.

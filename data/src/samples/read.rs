@@ -94,7 +94,7 @@ pub fn each_record<E: From<SampleError>>(
             let (json, record) = match read {
                 Ok(read) => read,
                 Err(error) => {
-                    let source = fields.error_in(source.as_ref(), error);
+                    let source = fields.error_in(source.columns(), &source.nulls(), error);
                     return Err(SampleError::Record { place, source }.into());
                 }
             };

@@ -107,7 +107,10 @@ impl InputFiles {
         let place = raw.place;
         match self.fields.read(raw.json) {
             Ok((json, record)) => f(place, &json, record).map(|()| true),
-            Err(error) => Err(IngestError::Record { place, source: self.fields.error_in(source, error) }),
+            Err(error) => {
+                let error = self.fields.error_in(source.columns(), &source.nulls(), error);
+                Err(IngestError::Record { place, source: error })
+            }
         }
     }
 }
