@@ -1,0 +1,75 @@
+"""Scores of one adapter by gstore and by bergson, from JSONL to a file of scores, in alternating rounds.
+
+`trak` is preconditioned by the Gram matrix of the rows, `cosine` is not: the two ratios show whether
+preconditioning costs gstore more of its lead. Both sides have the same weights, output function, damping and size of
+the projection (`lds_same.py`), and their agreement is printed: projections are random, so only cosines are equal.
+
+    python benches/preconditioned.py GSTORE SHARED [--rows 1000] [--queries 48] [--rounds 2] [--out FILE.jsonl]
+"""
+
+import argparse
+import itertools
+import json
+import pathlib
+import tempfile
+
+import numpy
+from lds_same import Ours
+from measured import peer
+from scipy.stats import spearmanr
+
+METHODS = {"cosine": "cosine", "trak": "trak_margin"}
+
+
+def scores(path):
+    """The table of a file of scores."""
+    header, *lines = path.read_text(encoding="utf-8").splitlines()
+    names = header.split(",")
+    key = [names.index("id"), names.index("target" if "target" in names else "query")]
+    rows = (line.split(",") for line in lines)
+    return {tuple(row[at] for at in key): float(row[names.index("score")]) for row in rows}
+
+
+def agreement(ours, theirs):
+    """The median over queries of the rank correlation of their rows."""
+    (ours, theirs), found = (scores(path) for path in (ours, theirs)), []
+    for _, keys in itertools.groupby(sorted(ours, key=lambda key: key[1]), key=lambda key: key[1]):
+        keys = list(keys)
+        found.append(spearmanr([ours[key] for key in keys], [theirs[key] for key in keys]).statistic)
+    return round(float(numpy.median(found)), 4)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("gstore", type=pathlib.Path)
+    parser.add_argument("shared", type=pathlib.Path)
+    parser.add_argument("--rows", type=int, default=1000)
+    parser.add_argument("--queries", type=int, default=48)
+    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--out", type=pathlib.Path)
+    args = parser.parse_args()
+    model = args.shared / "models/tiny-llama"
+    checkpoints = sorted(args.shared.glob("models/tiny-llama-warmup/checkpoint-*"), key=lambda path: int(path.name.split("-")[1]))
+    with tempfile.TemporaryDirectory() as work:
+        work = pathlib.Path(work)
+        texts = []
+        for name, source, count in (("pool", "pool.jsonl", args.rows), ("queries", "targets/gsm8k.jsonl", args.queries)):
+            texts.append(work / f"{name}.jsonl")
+            with open(args.shared / "data" / source, encoding="utf-8") as lines:
+                texts[-1].write_text("".join(itertools.islice(lines, count)), encoding="utf-8")
+        ours = Ours(args.gstore, work / "ours", model, texts, checkpoints)
+        for seed, method in itertools.product(range(args.rounds), METHODS):
+            found = ours.scores(METHODS[method], seed)
+            seconds = json.loads(found.with_suffix(".json").read_text(encoding="utf-8"))["seconds"]
+            theirs = work / f"{method}.csv"
+            line = peer("bergson_scores.py", model, *texts, "--checkpoint", checkpoints[-1], "--method", method, "--seed", seed, "--scores", theirs)
+            line = {"method": method, "rows": args.rows, "queries": args.queries, "ours": seconds, "bergson": line["seconds"],
+                    "ratio": round(line["seconds"] / seconds, 2), "agreement": agreement(found, theirs)}
+            print(json.dumps(line), flush=True)
+            if args.out:
+                with open(args.out, "a", encoding="utf-8") as out:
+                    out.write(json.dumps(line) + "\n")
+
+
+if __name__ == "__main__":
+    main()
