@@ -104,7 +104,7 @@ pub(super) fn day_of(time: f64) -> i64 {
 
 /// The month of a day, counted from January of the year 0.
 fn month_of(day: i64) -> i64 {
-    // No month begins so early or late that it lies two beside what its mean length says.
+    // The mean length of a month gives it, or a neighbour.
     let mut month = (day as f64 * DAY / MONTH).floor() as i64 + 1970 * 12;
     while first_day(month) > day {
         month -= 1;
