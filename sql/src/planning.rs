@@ -208,7 +208,6 @@ async fn meant(
         Some(budget) => bounds::rewrite(logical, &budget).map_err(translate)?,
         None => logical,
     };
-    let served = state.config().get_extension::<LeafOptions>().is_some_and(|limits| limits.served);
     elements::check(&logical, served).map_err(translate)?;
     if logical.schema().fields().is_empty() {
         return Err(SqlError::invalid("the statement selects no column".into())
