@@ -72,6 +72,19 @@ pub(super) struct Planned {
     pub(super) mixed: Vec<MixedComparison>,
 }
 
+impl Planned {
+    /// The context to run it in: with smaller batches if it needs them.
+    pub(super) fn context(&self, context: TaskContext) -> TaskContext {
+        match self.rows {
+            Some(rows) => {
+                let config = context.session_config().clone().with_batch_size(rows);
+                context.with_session_config(config)
+            }
+            None => context,
+        }
+    }
+}
+
 /// Plans a parsed statement whose parameters have values; its headings are those that it had before.
 pub(super) async fn plan(
     state: &SessionState,
@@ -127,14 +140,10 @@ fn rows_of<'a>(
         // Limits and notes of its own: it is no part of the other plan.
         bounds::limit(&mut state, &memory.memory_pool).map_err(engine_error)?;
         state.config_mut().set_extension(Arc::new(RunNotes::default()));
-        let Planned { plan, rows, mixed } =
-            plan(&state, statement, &Headings::default(), None, tables).await?;
-        if let Some(rows) = rows {
-            let config = std::mem::take(state.config_mut());
-            *state.config_mut() = config.with_batch_size(rows);
-        }
+        let planned = plan(&state, statement, &Headings::default(), None, tables).await?;
         let pool = Arc::clone(&memory.memory_pool);
-        let context = TaskContext::from(&state).with_runtime(memory);
+        let context = planned.context(TaskContext::from(&state).with_runtime(memory));
+        let Planned { plan, mixed, .. } = planned;
         let rows = collect(plan, Arc::new(context)).await;
         rows.map_err(|e| {
             memory::explain(MixedComparison::explain(&mixed, SqlError::from_datafusion(e, tables)), &pool)

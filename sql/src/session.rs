@@ -231,17 +231,12 @@ impl SqlSession {
     /// Starts a plan.
     fn begin(
         &self,
-        Planned { plan, rows, mixed }: Planned,
+        planned: Planned,
         context: TaskContext,
         notes: Arc<RunNotes>,
     ) -> Result<SqlResult, SqlError> {
-        let context = match rows {
-            Some(rows) => {
-                let config = context.session_config().clone().with_batch_size(rows);
-                context.with_session_config(config)
-            }
-            None => context,
-        };
+        let context = planned.context(context);
+        let Planned { plan, mixed, .. } = planned;
         let (schema, tables, snapshot) = (plan.schema(), self.table_names(), Arc::clone(self.snapshot()));
         let pool = Arc::clone(context.memory_pool());
         let translate = move |e| {
