@@ -31,7 +31,7 @@ mod tensors;
 mod words;
 
 pub use cancel::{Cancel, Cancelled};
-pub use canonical::{canonical_json, key_of, sha256_hex};
+pub use canonical::{canonical_json, hex, key_of, sha256_hex};
 pub use digest::{Digest, DigestError, xxh3_hex};
 pub use dtype::{DType, SIGNS};
 pub use feature::{

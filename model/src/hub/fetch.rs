@@ -231,6 +231,6 @@ fn download_mismatch(part: &Path, file: &RemoteFile) -> io::Result<Option<String
     while let n @ 1.. = arrived.read(&mut piece)? {
         hash.update(piece.get(..n).unwrap_or_default());
     }
-    let sum: String = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+    let sum = gstore_core::hex(&hash.finalize());
     Ok((sum != file.digest).then(|| "another SHA-256".to_owned()))
 }

@@ -1,6 +1,5 @@
 //! `md5(x)` and `sha256(x)`: hexadecimal digests of texts and bytes.
 
-use std::fmt::Write as _;
 use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
@@ -10,7 +9,7 @@ use datafusion::error::Result as DfResult;
 use datafusion::logical_expr::{
     ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
 };
-use gstore_core::sha256_hex;
+use gstore_core::{hex, sha256_hex};
 use md5::{Digest, Md5};
 
 use super::columnar::of_one;
@@ -85,14 +84,6 @@ fn digests(kind: Kind, values: &ArrayRef) -> Result<StringArray, SqlError> {
     }
     let bytes = values.as_binary_opt::<i32>().ok_or_else(|| SqlError::internal("type of a digest"))?;
     Ok(bytes.iter().map(|bytes| bytes.map(|bytes| kind.digits(bytes))).collect())
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
-        // Writing to memory does not fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }
 
 #[cfg(test)]
