@@ -12,6 +12,7 @@ use datafusion::logical_expr::{
 use gstore_core::{hex, sha256_hex};
 use md5::{Digest, Md5};
 
+use super::casts::is_text;
 use super::columnar::of_one;
 use crate::error::SqlError;
 
@@ -62,9 +63,8 @@ impl ScalarUDFImpl for DigestFunction {
     fn coerce_types(&self, types: &[DataType]) -> DfResult<Vec<DataType>> {
         let name = self.name();
         match types {
-            [of] if of.is_string() || of.is_null() => Ok(vec![DataType::Utf8]),
+            [of] if is_text(of) || of.is_null() => Ok(vec![DataType::Utf8]),
             [of] if of.is_binary() => Ok(vec![DataType::Binary]),
-            [DataType::Dictionary(_, values)] if values.is_string() => Ok(vec![DataType::Utf8]),
             [of] => {
                 let error = SqlError::invalid(format!("{name}() takes a text or bytes, not {of}"));
                 Err(error.hint(format!("write {name}(x::VARCHAR)")).into())

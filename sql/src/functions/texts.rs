@@ -12,6 +12,7 @@ use datafusion::logical_expr::{
     ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
 };
 
+use super::casts::is_text;
 use super::columnar::by_column;
 use crate::error::SqlError;
 
@@ -64,9 +65,8 @@ impl ScalarUDFImpl for TextFunction {
             (TextResult::Hex, [of]) => match of {
                 DataType::UInt64 => Ok(vec![DataType::UInt64]),
                 of if of.is_integer() => Ok(vec![DataType::Int64]),
-                of if of.is_string() || of.is_null() => Ok(vec![DataType::Utf8]),
+                of if is_text(of) || of.is_null() => Ok(vec![DataType::Utf8]),
                 of if of.is_binary() => Ok(vec![DataType::Binary]),
-                DataType::Dictionary(_, values) if values.is_string() => Ok(vec![DataType::Utf8]),
                 _ => Err(SqlError::invalid(format!("hex() takes a whole number, a text or bytes, not {of}"))
                     .into()),
             },
