@@ -57,8 +57,6 @@ pub(super) struct TableWriter<W: Write> {
     widths: Option<Vec<usize>>,
     /// Blanks between two columns.
     gap: &'static str,
-    /// Whether headings stand on two lines.
-    is_broken: bool,
     /// The columns for which there is no room.
     left_out: Range<usize>,
 }
@@ -82,7 +80,6 @@ impl<W: Write> TableWriter<W> {
             head: Vec::new(),
             widths: None,
             gap: GAP,
-            is_broken: false,
             left_out: 0..0,
         }
     }
@@ -146,6 +143,7 @@ impl<W: Write> TableWriter<W> {
     fn settle(&mut self) -> Result<(), ArrowError> {
         let headings: Vec<usize> = self.names.iter().map(|n| n.width()).collect();
         let (mut widths, mut layout) = self.measured(&headings);
+        let mut is_broken = false;
         if let Some(total) = self.style.width {
             let room = Room { total, gap: GAP.len() };
             let wide = (widths.clone(), layout.clone());
@@ -154,7 +152,7 @@ impl<W: Write> TableWriter<W> {
             if !self.left_out.is_empty() {
                 if let Some((narrow, cells, gap)) = self.narrow(total) {
                     (widths, layout, self.gap) = (narrow, cells, gap);
-                    (self.is_broken, self.left_out) = (true, 0..0);
+                    (is_broken, self.left_out) = (true, 0..0);
                 } else {
                     // Where columns are left out, the texts of the others may have their room.
                     (widths, layout) = wide;
@@ -165,7 +163,7 @@ impl<W: Write> TableWriter<W> {
         self.layout = layout;
         let (head, own) = (std::mem::take(&mut self.head), (widths.as_slice(), &self.left_out));
         let style = (self.layout.as_slice(), self.gap);
-        header(&mut self.out, &self.names, self.is_broken, own, style)?;
+        header(&mut self.out, &self.names, is_broken, own, style)?;
         for cells in head {
             line(&mut self.out, &cells, own, style)?;
         }
