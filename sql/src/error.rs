@@ -4,6 +4,7 @@ use std::fmt;
 
 use datafusion::common::Span;
 use datafusion::error::DataFusionError;
+use datafusion::sql::sqlparser::ast::Spanned;
 
 /// What sort of failure it is; callers choose exit codes and status codes by it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -188,6 +189,12 @@ impl SqlError {
             Some(s) => self.at(s.start.line, s.start.column),
             None => self,
         }
+    }
+
+    /// Adds the place where a part of the statement begins.
+    pub(crate) fn at_start_of(self, part: &impl Spanned) -> Self {
+        let start = part.span().start;
+        self.at(start.line, start.column)
     }
 
     /// Names the argument of a table function that is to blame.

@@ -10,8 +10,8 @@ use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::helpers::attached_token::AttachedToken;
 use datafusion::sql::sqlparser::ast::{
-    AccessExpr, BinaryOperator, CaseWhen, DataType, Expr, GroupByExpr, LimitClause, Query, Spanned,
-    Subscript, UnaryOperator, Value,
+    AccessExpr, BinaryOperator, CaseWhen, DataType, Expr, GroupByExpr, LimitClause, Query, Subscript,
+    UnaryOperator, Value,
 };
 
 pub(super) use self::likes::{escape, replacement};
@@ -242,8 +242,7 @@ pub(super) fn close(access: &mut [AccessExpr]) {
 
 /// The error about `~x`: it is read as one with the sum that stands behind it elsewhere, but not here.
 pub(super) fn complement(of: &Expr) -> SqlError {
-    let place = of.span().start;
-    let error = SqlError::invalid("~x is written -1 - x".to_owned()).at(place.line, place.column);
+    let error = SqlError::invalid("~x is written -1 - x".to_owned()).at_start_of(of);
     error.hint("of an unsigned number with the largest of its type: xor(x, 255)")
 }
 
@@ -259,10 +258,10 @@ pub(super) fn no_keys(by: &mut GroupByExpr) {
 pub(super) fn not_counted(query: &Query) -> Option<SqlError> {
     let Some(LimitClause::LimitOffset { limit, offset, .. }) = &query.limit_clause else { return None };
     let mut counts = limit.iter().chain(offset.iter().map(|offset| &offset.value));
-    let place = counts.find(|count| is_subquery(count))?.span().start;
+    let count = counts.find(|count| is_subquery(count))?;
     let error = SqlError::invalid("LIMIT and OFFSET take a number, not a subquery".to_owned());
     let hint = "ask for the number first, and give it as a parameter: LIMIT $1";
-    Some(error.at(place.line, place.column).hint(hint))
+    Some(error.at_start_of(count).hint(hint))
 }
 
 fn is_subquery(expr: &Expr) -> bool {

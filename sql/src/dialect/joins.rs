@@ -1,6 +1,6 @@
 //! Joins in the words of the engine, and those without a condition refused.
 
-use datafusion::sql::sqlparser::ast::{Join, JoinConstraint, JoinOperator as Op, Spanned, TableFactor};
+use datafusion::sql::sqlparser::ast::{Join, JoinConstraint, JoinOperator as Op, TableFactor};
 
 use crate::error::SqlError;
 
@@ -42,9 +42,8 @@ fn no_condition(with: &TableFactor) -> SqlError {
         TableFactor::Table { alias: Some(alias), .. } => format!("the join with `{}`", alias.name),
         _ => "a join".to_owned(),
     };
-    let place = with.span().start;
     SqlError::invalid(format!("{called} has no condition"))
-        .at(place.line, place.column)
+        .at_start_of(with)
         .hint("write JOIN b ON a.x = b.x, or JOIN b USING (x); CROSS JOIN b puts each row beside each")
 }
 

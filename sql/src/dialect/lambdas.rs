@@ -93,10 +93,9 @@ fn put_call(tokens: &mut Vec<TokenWithSpan>, function: usize, open: usize) -> Re
         return Ok(());
     }
     let Some(lambda) = comma.and_then(|comma| Lambda::of(all, comma + 1)) else {
-        let place = called.span.start;
         let why = format!("{}() takes a list and a function of one element", called.token);
         let hint = "write list_transform(list, x -> x + 1), list_filter(list, x -> x > 2)";
-        return Err(SqlError::invalid(why).at(place.line, place.column).hint(hint));
+        return Err(SqlError::invalid(why).at_start_of(called).hint(hint));
     };
     let (span, end) = (called.span, end(lambda.body).unwrap_or(all.len()));
     let quoted = format!("\"{LAMBDA}\"");

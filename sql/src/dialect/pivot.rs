@@ -10,7 +10,7 @@ use std::ops::ControlFlow;
 use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast::{
     Array, BinaryOperator, ExcludeSelectItem, Expr, ExprWithAlias, GroupByExpr, Ident, NullInclusion,
-    ObjectName, PivotValueSource, Query, Select, SelectItem, SetExpr, Spanned, TableAlias, TableFactor,
+    ObjectName, PivotValueSource, Query, Select, SelectItem, SetExpr, TableAlias, TableFactor,
     TableWithJoins, TypedString, UnaryOperator, Value, VisitorMut, WildcardAdditionalOptions,
 };
 use datafusion::sql::sqlparser::dialect::GenericDialect;
@@ -93,13 +93,13 @@ fn pivoted(
     keys: Option<&Expr>,
 ) -> Result<Box<Query>, SqlError> {
     let on = only(on)?;
-    let PivotValueSource::List(values) = values else { return Err(at(without_values(), on)) };
+    let PivotValueSource::List(values) = values else { return Err(without_values().at_start_of(on)) };
     let keys = match keys {
         None => None,
         Some(keys) => {
             let why = "PIVOT takes no DEFAULT ON NULL";
             let refused = || SqlError::invalid(why.to_owned()).hint("write coalesce(name, 0) in the SELECT");
-            Some(words::keys_of(keys).ok_or_else(|| at(refused(), keys))?)
+            Some(words::keys_of(keys).ok_or_else(|| refused().at_start_of(keys))?)
         }
     };
     let made = values.len().saturating_mul(functions.len());
@@ -110,7 +110,7 @@ fn pivoted(
         let why = format!(
             "PIVOT would make {made} columns, and at most {MOST_COLUMNS} of bearable length are allowed"
         );
-        return Err(at(SqlError::refused(why), on));
+        return Err(SqlError::refused(why).at_start_of(on));
     }
     let side = match on {
         Expr::Identifier(_) | Expr::CompoundIdentifier(_) | Expr::Nested(_) => on.clone(),
@@ -130,7 +130,7 @@ fn pivoted(
             (None, Some(alias)) => (alias.value.clone(), value.clone()),
             (None, None) => {
                 let why = format!("{value} is no value that PIVOT can name a column by");
-                return Err(at(SqlError::invalid(why).hint("write IN (.. AS name)"), value));
+                return Err(SqlError::invalid(why).at_start_of(value).hint("write IN (.. AS name)"));
             }
         };
         for of in functions {
@@ -140,7 +140,7 @@ fn pivoted(
                 (None, _) => format!("{called}_{}", of.expr),
             };
             let expr = of_value(&of.expr, binary(side.clone(), BinaryOperator::Eq, value.clone()))
-                .ok_or_else(|| at(no_aggregate(&of.expr), on))?;
+                .ok_or_else(|| no_aggregate(&of.expr).at_start_of(on))?;
             items.push(SelectItem::ExprWithAlias { expr, alias: Ident::with_quote('"', heading) });
         }
     }
@@ -180,7 +180,7 @@ fn only(on: &[Expr]) -> Result<&Expr, SqlError> {
     match on {
         [only] => Ok(only),
         [] => Err(several()),
-        [first, ..] => Err(at(several(), first)),
+        [first, ..] => Err(several().at_start_of(first)),
     }
 }
 
@@ -226,13 +226,13 @@ fn unpivoted(
 ) -> Result<Box<Query>, SqlError> {
     let (Expr::Identifier(value), false) = (value, columns.is_empty()) else {
         let why = "UNPIVOT is written UNPIVOT t ON a, b INTO NAME key VALUE value";
-        return Err(at(SqlError::invalid(why.to_owned()), value));
+        return Err(SqlError::invalid(why.to_owned()).at_start_of(value));
     };
     let mut names = Vec::new();
     for ExprWithAlias { expr, alias } in columns {
         let (Expr::Identifier(_) | Expr::CompoundIdentifier(_)) = expr else {
             let why = "UNPIVOT takes the names of columns: ON a, b";
-            return Err(at(SqlError::invalid(why.to_owned()), expr));
+            return Err(SqlError::invalid(why.to_owned()).at_start_of(expr));
         };
         let own = columns_of(std::iter::once(expr)).pop().map(|column| column.value);
         let called = alias.as_ref().map(|alias| alias.value.clone()).or(own).unwrap_or_default();
@@ -295,11 +295,6 @@ fn select(query: &mut Query) -> Result<&mut Select, SqlError> {
         SetExpr::Select(select) => Ok(select),
         _ => Err(SqlError::internal("the SELECT of a PIVOT")),
     }
-}
-
-fn at(error: SqlError, expr: &Expr) -> SqlError {
-    let place = expr.span().start;
-    error.at(place.line, place.column)
 }
 
 #[cfg(test)]

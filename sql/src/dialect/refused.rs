@@ -71,7 +71,7 @@ pub(super) fn check(tokens: &[TokenWithSpan]) -> Result<(), SqlError> {
             return Err(error(says, token));
         }
         if let Some(part) = no_part(tokens, i) {
-            return Err(wording::no_part(part).at(token.span.start.line, token.span.start.column));
+            return Err(wording::no_part(part).at_start_of(token));
         }
         if is_word(token, "INTERVAL") && !has_unit(tokens, i) {
             return Err(error(
@@ -160,8 +160,7 @@ fn ends_query(token: &TokenWithSpan) -> bool {
 }
 
 fn error(says: &str, token: &TokenWithSpan) -> SqlError {
-    let place = token.span.start;
-    SqlError::new(SqlErrorKind::Invalid, says.to_owned()).at(place.line, place.column)
+    SqlError::new(SqlErrorKind::Invalid, says.to_owned()).at_start_of(token)
 }
 
 fn refused(tokens: &[TokenWithSpan], at: usize, before: Option<&TokenWithSpan>) -> Option<&'static str> {

@@ -84,9 +84,8 @@ impl VisitorMut for Rows {
     fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<Self::Break> {
         let Expr::InSubquery { expr: of, .. } = expr else { return ControlFlow::Continue(()) };
         let Expr::Tuple(_) = &**of else { return ControlFlow::Continue(()) };
-        let place = of.span().start;
         let why = "(a, b) IN (SELECT ..) stands in WHERE only, alone or with AND and OR";
-        let refused = SqlError::invalid(why.to_owned()).at(place.line, place.column);
+        let refused = SqlError::invalid(why.to_owned()).at_start_of(&**of);
         let how = "elsewhere write a LEFT JOIN with (SELECT DISTINCT x, y FROM ..) u, and u.x IS NOT NULL";
         ControlFlow::Break(Box::new(refused.hint(how)))
     }
@@ -123,8 +122,7 @@ fn exists(expr: &mut Expr, denied: bool) -> Result<Option<Expr>, SqlError> {
     let Expr::InSubquery { expr: of, subquery, negated } = expr else { return Ok(None) };
     let Expr::Tuple(values) = &mut **of else { return Ok(None) };
     if let Some(columns) = plain(&subquery.body).filter(|columns| *columns != values.len()) {
-        let place = subquery.span().start;
-        return Err(uneven(values.len(), columns).at(place.line, place.column));
+        return Err(uneven(values.len(), columns).at_start_of(&**subquery));
     }
     let negated = *negated != denied;
     let column = |n: usize| format!("\"column {n}\"");

@@ -3,7 +3,7 @@
 //! The engine takes a backslash for an escape, and `$1` for a group. So a pattern with another escape, or
 //! none, is written with backslashes.
 
-use datafusion::sql::sqlparser::ast::{Expr, Spanned, Value, ValueWithSpan};
+use datafusion::sql::sqlparser::ast::{Expr, Value, ValueWithSpan};
 use datafusion::sql::sqlparser::tokenizer::Span;
 
 use crate::dialect::exprs::{call, text, text_of};
@@ -68,8 +68,7 @@ fn escaped(pattern: &str, named: Option<char>) -> Option<String> {
 }
 
 fn refused(why: &str, pattern: &Expr) -> SqlError {
-    let place = pattern.span().start;
-    SqlError::invalid(why.to_owned()).at(place.line, place.column)
+    SqlError::invalid(why.to_owned()).at_start_of(pattern)
 }
 
 /// What `regexp_replace` is given to replace a match by, with `$` as the engine writes it; `None` if it has

@@ -1,7 +1,7 @@
 //! Regular expressions that are to match a whole text: `regexp_full_match` and `SIMILAR TO`.
 
 use datafusion::sql::sqlparser::ast::helpers::attached_token::AttachedToken;
-use datafusion::sql::sqlparser::ast::{BinaryOperator, CaseWhen, Expr, Spanned, UnaryOperator};
+use datafusion::sql::sqlparser::ast::{BinaryOperator, CaseWhen, Expr, UnaryOperator};
 use regex::Regex;
 
 use crate::dialect::exprs::{call, nested, text, text_of};
@@ -48,8 +48,7 @@ pub(in crate::dialect) fn similar(of: &Expr, pattern: &Expr, negated: bool) -> O
 /// The error about `SIMILAR TO` with what it does not take.
 pub(in crate::dialect) fn not_similar(of: &Expr) -> SqlError {
     let why = "SIMILAR TO takes a regular expression of at most 1000 characters, without ESCAPE";
-    let place = of.span().start;
-    SqlError::invalid(why.to_owned()).at(place.line, place.column).hint("LIKE has % and _, and ESCAPE")
+    SqlError::invalid(why.to_owned()).at_start_of(of).hint("LIKE has % and _, and ESCAPE")
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ use datafusion::sql::sqlparser::ast::{
 };
 use futures::future::BoxFuture;
 
-use super::{MOST_COLUMNS, at, derived, only, parsed, put_query, select, without_values};
+use super::{MOST_COLUMNS, derived, only, parsed, put_query, select, without_values};
 use crate::dialect::exprs::text;
 use crate::dialect::scopes::Scopes;
 use crate::error::SqlError;
@@ -47,7 +47,7 @@ pub(crate) async fn expand(statement: &mut Statement, rows_of: Option<&RowsOf<'_
                 "the statement has more than {MOST} PIVOT without values"
             )));
         }
-        let Some(rows_of) = rows_of else { return Err(at(without_values(), &on)) };
+        let Some(rows_of) = rows_of else { return Err(without_values().at_start_of(&on)) };
         values = Some(found(&on, query, rows_of).await?);
     }
 }
@@ -72,7 +72,7 @@ async fn found(on: &Expr, query: Box<Query>, rows_of: &RowsOf<'_>) -> Result<Val
     if values.names.len() > MOST_COLUMNS {
         let why = format!("PIVOT makes at most {MOST_COLUMNS} columns, and {on} has more values");
         let hint = "name those that are meant: ON x IN ('a', 'b')";
-        return Err(at(SqlError::refused(why).hint(hint), on));
+        return Err(SqlError::refused(why).at_start_of(on).hint(hint));
     }
     Ok(values)
 }
