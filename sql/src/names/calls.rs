@@ -118,8 +118,8 @@ const CALLS: [(&str, &str, &str); 25] = [
 ];
 
 const SCALAR: &str = "SCALAR";
-const TRANSFORM: &str = "list_transform(list, x -> x + 1)";
-const FILTER: &str = "list_filter(list, x -> x > 1)";
+pub(super) const TRANSFORM: &str = "list_transform(list, x -> x + 1)";
+pub(super) const FILTER: &str = "list_filter(list, x -> x > 1)";
 
 /// Functions of another form: their names, their kinds, and how they are called.
 pub(crate) fn calls() -> impl Iterator<Item = (&'static str, &'static str, String)> {

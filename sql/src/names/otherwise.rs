@@ -2,13 +2,15 @@
 
 use gstore_query::hint::nearest;
 
+use super::calls::{FILTER, TRANSFORM};
+
 /// Their names in lower case, and what is written in their place.
 const FORMS: &[(&str, &str)] = &[
     ("add", "a + b"),
     ("age", "a - b"),
     ("aggregate", OF_LIST),
     ("ago", "now() - INTERVAL 1 DAY"),
-    ("apply", "list_transform(list, x -> x + 1)"),
+    ("apply", TRANSFORM),
     ("approx_top_k", "SELECT x, count(*) AS n FROM t GROUP BY x ORDER BY n DESC LIMIT k"),
     ("arg_max_null", "max_by(x, y)"),
     ("arg_max_nulls_last", "max_by(x, y)"),
@@ -44,7 +46,7 @@ const FORMS: &[(&str, &str)] = &[
     ("era", "year(time) > 0"),
     ("fdiv", "floor(a / b)"),
     ("fill", "coalesce(x, last_value(x IGNORE NULLS) OVER (ORDER BY time)), the value before"),
-    ("filter", "list_filter(list, x -> x > 1)"),
+    ("filter", FILTER),
     ("fmod", "a % b"),
     ("format", TEXT),
     ("format_bytes", "round(n / 1e6, 1) || ' MB'"),
