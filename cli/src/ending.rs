@@ -48,7 +48,7 @@ fn named_format(path: &Path, also: &str) -> Result<Option<Format>> {
 
 const UNDERSTOOD: &str = "a name may end in .jsonl (or .json, one object a line), .csv, .tsv, .parquet or .arrow, each also with .gz or .zst";
 /// What results of statements have besides.
-const FOR_READING: &str = "; .txt is a table as on the terminal, .md one of Markdown";
+const FOR_READING: &str = "; .txt is a table as on the terminal, .md a Markdown table";
 
 /// A name without the ending of its packing.
 fn unpacked_name(path: &Path) -> &Path {

@@ -170,7 +170,7 @@ fn dot_commands_work_through_a_pipe() {
     assert!(fine && shown.is_empty(), "{shown}{said}");
     let written = |name: &str| fs_err::read_to_string(place.path(name)).expect("written");
     assert!(written("one") == "{\"a\":1}\n" && !written("one.txt").contains('{'), "{}", written("one.txt"));
-    // A table of Markdown has one header, as one of CSV.
+    // A Markdown table has one header, as a CSV file has.
     let script = ".output one.md\nSELECT 1 AS a;\nSELECT 2 AS a;\n.output\n.mode box\nSELECT 3 AS a;";
     let (shown, said, fine) = piped(&place, &["query"], script);
     assert!(fine && shown.contains("a\n") && !shown.contains(','), "{shown}{said}");

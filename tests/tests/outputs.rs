@@ -270,7 +270,7 @@ fn results_of_statements_follow_their_names() {
     place.ok(&["add", "--dataset", "q", "--data", "q.csv.gz"]);
     refused(&place, &["query", sql, "--format", "csv", "-o", "q.parquet"], &["q.parquet is parquet", "csv"]);
     refused(&place, &["query", sql, "-o", "q.xyz"], &["q.xyz", ".csv"]);
-    let readable = ".txt is a table as on the terminal, .md one of Markdown";
+    let readable = ".txt is a table as on the terminal, .md a Markdown table";
     refused(&place, &["query", sql, "-o", "q.html"], &["q.html", "--plot FILE.html", readable]);
     refused(&place, &["query", sql, "-o", "q.xlsx"], &["q.xlsx", ".csv", readable]);
     refused(&place, &["query", sql, "--format", "csv", "-o", "q.xlsx"], &["q.xlsx", ".csv"]);

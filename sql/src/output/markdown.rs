@@ -1,7 +1,7 @@
-//! A result as a table of Markdown, for issues and reports.
+//! A result as a Markdown table, for issues and reports.
 //!
 //! Invariants
-//! - a value stays in its cell: a bar in it is escaped, and the end of a line is `<br>`
+//! - a value stays in its cell: a `|` in it is escaped, and a line break is `<br>`
 
 use std::io::Write;
 

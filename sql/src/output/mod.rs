@@ -1,4 +1,4 @@
-//! Writing a result: as a table for people, also of Markdown, as CSV or JSON lines for tools, as Parquet or
+//! Writing a result: as a table for people or for Markdown, as CSV or JSON lines for tools, as Parquet or
 //! Arrow for programs.
 //!
 //! Invariants
@@ -58,7 +58,7 @@ pub enum Format {
     /// The only column as it is, each value followed by the end of a line; null as an empty one. On a terminal
     /// what is hidden in a value is escaped.
     Lines,
-    /// A table of Markdown; lists as JSON, bytes as hex digits.
+    /// A Markdown table; lists as JSON, bytes as hex digits.
     Markdown,
 }
 
