@@ -1,11 +1,12 @@
 //! Limits on functions of each element of a list, `list_transform(l, x -> x + 1)`.
 //!
-//! The engine computes one for all elements of a batch at once, with as many rows of what else it names.
+//! The engine computes one for all elements of a batch at once, and repeats each column that it names for
+//! every element.
 //!
 //! Invariants
-//! - what stands beside each element has a few bytes: the rows take not much more than their lists
+//! - a value that is repeated has a few bytes, so the repeated rows take not much more memory than the lists
 //! - no constant in such a function is made by one that enlarges its input
-//! - a server, where lists may be anybody's, takes no such functions
+//! - a server, where lists may be of any client, refuses such functions
 
 use std::sync::Arc;
 
@@ -112,7 +113,7 @@ fn field<'a>(node: &'a LogicalPlan, column: &Column) -> Option<&'a Field> {
         .map(|field| &**field)
 }
 
-/// Refuses what would be copied for each element at any length.
+/// Refuses a value of any length, which would be copied for each element.
 fn narrow(name: &str, field: Option<&Field>, place: Option<Span>) -> DfResult<()> {
     let is_narrow = |field: &Field| {
         matches!(field.data_type(), DataType::Boolean | DataType::Null)
@@ -122,7 +123,7 @@ fn narrow(name: &str, field: Option<&Field>, place: Option<Span>) -> DfResult<()
         return Ok(());
     }
     let why = format!(
-        "beside its element, a function of each names numbers, times and booleans, and `{name}` is none"
+        "besides the element, its function can use only numbers, times and booleans; `{name}` is of another type"
     );
     Err(SqlError::refused(why).at_span(place).hint(OTHERWISE).into())
 }

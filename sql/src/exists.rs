@@ -1,10 +1,10 @@
-//! `EXISTS (SELECT ..)` as a value: a count that is above 0, since the engine knows EXISTS in conditions
-//! only.
+//! `EXISTS (SELECT ..)` as a value: a count that is above 0, since the engine supports EXISTS in
+//! conditions only.
 //!
 //! Invariants
 //! - it is true or false, never NULL
-//! - a subquery that names columns around it is counted only where the engine counts no rows as 0: it takes
-//!   the row that an aggregate of no rows has for none
+//! - a correlated subquery is counted only where the engine's count is right: the join that it makes of one
+//!   loses the row that an aggregate without GROUP BY has of no rows
 
 use std::sync::Arc;
 
@@ -55,7 +55,7 @@ fn counted(expr: Expr) -> DfResult<Transformed<Expr>> {
     Ok(Transformed::yes(if negated { Expr::IsNotTrue(is_there) } else { Expr::IsTrue(is_there) }))
 }
 
-/// What a subquery selects from: there are rows of the one where there are of the other.
+/// What a subquery selects from, which has rows exactly where the subquery has.
 fn rows(subquery: &Arc<LogicalPlan>) -> &Arc<LogicalPlan> {
     match &**subquery {
         LogicalPlan::Projection(of) => rows(&of.input),
@@ -72,7 +72,7 @@ fn rows(subquery: &Arc<LogicalPlan>) -> &Arc<LogicalPlan> {
     }
 }
 
-/// Whether rows that are chosen by columns around them are counted as what they are.
+/// Whether the engine counts these rows of a correlated subquery correctly.
 fn is_countable(rows: &LogicalPlan) -> bool {
     let is_other = |node: &LogicalPlan| match node {
         LogicalPlan::Aggregate(of) => {

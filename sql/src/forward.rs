@@ -1,6 +1,6 @@
-//! Methods that a function has from the engine's function in it.
+//! Methods that a function delegates to the function of the engine that it wraps.
 
-/// Methods that are those of the function of the engine in the field `engine`.
+/// Methods that call the same method of the wrapped function, which is in the field `engine`.
 macro_rules! from_engine {
     ($($method:ident($($arg:ident: $type:ty)?) -> $result:ty;)+) => {
         $(fn $method(&self $(, $arg: $type)?) -> $result {

@@ -1,4 +1,4 @@
-//! `FROM t, unnest(t.list) AS u(x)`: lists that are taken apart beside the rows that they are in.
+//! `FROM t, unnest(t.list) AS u(x)`: a row for each element of a list, with the columns of the list's row.
 //!
 //! The engine plans this, like `LATERAL (SELECT unnest(t.list))`, as a join with a subquery for each row,
 //! which it does not run. A subquery without tables computes from a row of the other side alone: here it is

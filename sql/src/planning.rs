@@ -137,7 +137,7 @@ fn rows_of<'a>(
     let memory = state.config().get_extension::<RuntimeEnv>();
     let memory = memory.unwrap_or_else(|| Arc::clone(state.runtime_env()));
     Box::pin(async move {
-        // Limits and notes of its own: it is no part of the other plan.
+        // It runs apart from the statement that it is for, with limits and notes of its own.
         bounds::limit(&mut state, &memory.memory_pool).map_err(engine_error)?;
         state.config_mut().set_extension(Arc::new(RunNotes::default()));
         let planned = plan(&state, statement, &Headings::default(), None, tables).await?;

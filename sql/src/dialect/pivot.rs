@@ -108,7 +108,7 @@ fn pivoted(
     let names = named.saturating_mul(functions.len());
     if made > MOST_COLUMNS || values.len().saturating_mul(length).saturating_add(names) > MAX_SQL_BYTES {
         let why = format!(
-            "PIVOT would make {made} columns, and at most {MOST_COLUMNS} of bearable length are allowed"
+            "PIVOT would make {made} columns, and at most {MOST_COLUMNS} are allowed, in at most {MAX_SQL_BYTES} bytes of SQL"
         );
         return Err(SqlError::refused(why).at_start_of(on));
     }

@@ -1,4 +1,4 @@
-//! Table expressions that the queries around a place in a statement give it.
+//! The table expressions that can be named at a place in a statement: those of the queries around it.
 
 use datafusion::sql::sqlparser::ast::helpers::attached_token::AttachedToken;
 use datafusion::sql::sqlparser::ast::{Cte, Query, With};

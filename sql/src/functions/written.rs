@@ -1,5 +1,5 @@
-//! Casts and comparisons as the statement has them, before the engine makes types agree: then nobody knows
-//! any more what was written.
+//! Casts and comparisons as the statement has them, before the engine coerces types: afterwards the types
+//! that were written are lost.
 //!
 //! - `text::INT` rounds: `'12.7'::INT` is 13
 //! - numbers are neither cast to times nor compared with them

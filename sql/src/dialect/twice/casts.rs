@@ -29,8 +29,8 @@ impl Casts {
         casts
     }
 
-    /// Whether an item is a cast of a column that stands there too, or stood before as a cast. It is the one
-    /// to be renamed: nobody can name it.
+    /// Whether an item is a cast of a column that the SELECT has too, or that it has cast before. It is the
+    /// item to rename, since nothing else in the statement can refer to it.
     pub(super) fn has(&mut self, item: &SelectItem) -> bool {
         let SelectItem::UnnamedExpr(expr) = item else { return false };
         let Some(of) = cast_of(expr).and_then(column_name) else { return false };
