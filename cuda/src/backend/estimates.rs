@@ -27,7 +27,7 @@ use gstore_model::sizes::check;
 use gstore_query::kernel::{Combined, EstimatedRows, Folding, Queries};
 
 use super::halves::{EIGHT, Halves, TILE, narrowed, steps_of};
-use super::scan::{CudaScan, Stored};
+use super::scan::{CudaScan, Factors, Stored};
 use super::{THREADS, from, number};
 use crate::runtime::{Argument, Result, Runtime};
 
@@ -147,16 +147,9 @@ impl<R: Runtime> CudaScan<R> {
             rows[*slot] = *place;
             of_rows[slot * columns..(slot + 1) * columns].copy_from_slice(factors);
         }
-        let mut words = bytemuck::cast_slice::<u64, u32>(&rows).to_vec();
-        let factors_at = words.len();
-        words.extend_from_slice(bytemuck::cast_slice(&of_rows));
-        let groups_at = words.len();
-        let mut longest = 0;
-        for group in groups {
-            let span = queries.span(*group);
-            longest = longest.max(span.len());
-            words.extend([number(span.start)?, number(span.end)?, number(*group)?]);
-        }
+        let factors = Factors { queries, groups, of_rows: &of_rows };
+        let (mut words, [factors_at, groups_at]) = factors.packed(&rows)?;
+        let longest = groups.iter().map(|group| queries.span(*group).len()).max().unwrap_or(0);
         let weights_at = words.len();
         let added = groups.len() + checkpoints;
         words.extend(halves.norms.iter().map(|norms| norms.weight(added).to_bits()));

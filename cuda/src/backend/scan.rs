@@ -109,11 +109,11 @@ impl Stored {
 
 /// What rows are multiplied with.
 #[derive(Clone, Copy)]
-struct Factors<'a> {
-    queries: &'a Queries,
-    groups: &'a [usize],
+pub(super) struct Factors<'a> {
+    pub(super) queries: &'a Queries,
+    pub(super) groups: &'a [usize],
     /// Rows x groups of the queries.
-    of_rows: &'a [f32],
+    pub(super) of_rows: &'a [f32],
 }
 
 impl Factors<'_> {
@@ -125,6 +125,21 @@ impl Factors<'_> {
             let factors = self.of_rows.len();
             format!("{factors} factors of {rows} rows, and {products} products with {width} queries")
         })
+    }
+
+    /// What kernels are told of the rows at some addresses: these, then the factors, then the ends and the number of
+    /// each group, and where factors and groups begin. In one piece, as each copy to the device costs time; the
+    /// widest first, so that all are aligned.
+    pub(super) fn packed(self, places: &[u64]) -> Result<(Vec<u32>, [usize; 2])> {
+        let mut words = bytemuck::cast_slice::<u64, u32>(places).to_vec();
+        let factors_at = words.len();
+        words.extend_from_slice(bytemuck::cast_slice(self.of_rows));
+        let groups_at = words.len();
+        for group in self.groups {
+            let span = self.queries.span(*group);
+            words.extend([number(span.start)?, number(span.end)?, number(*group)?]);
+        }
+        Ok((words, [factors_at, groups_at]))
     }
 }
 
@@ -311,20 +326,12 @@ impl<R: Runtime> CudaScan<R> {
         (vectors, factors): (&R::Memory, Factors<'_>),
         out: &mut [f32],
     ) -> Result<()> {
-        let Factors { queries, groups, of_rows } = factors;
+        let Factors { queries, groups, .. } = factors;
         let (rows, width) = (places.len(), queries.len());
         if out.is_empty() {
             return Ok(());
         }
-        // What belongs to these products goes to the device at once, the widest first.
-        let mut words = bytemuck::cast_slice::<u64, u32>(places).to_vec();
-        let factors_at = words.len();
-        words.extend_from_slice(bytemuck::cast_slice(of_rows));
-        let groups_at = words.len();
-        for group in groups {
-            let span = queries.span(*group);
-            words.extend([number(span.start)?, number(span.end)?, number(*group)?]);
-        }
+        let (words, [factors_at, groups_at]) = factors.packed(places)?;
         let words = self.bring(bytemuck::cast_slice(&words))?;
         let products = self.on.allocate::<f32>(out.len())?;
         // Of each form the rows and queries of a block of threads, and its shared memory.
