@@ -95,8 +95,7 @@ impl<R: Runtime> CudaScan<R> {
                 return Ok(false);
             }
         }
-        let ends: Vec<u32> = spans.iter().flat_map(|span| [span.start as u32, span.end as u32]).collect();
-        let (ends, found) = (self.on.upload(&ends)?, self.on.allocate::<f32>(2 * count)?);
+        let (ends, found) = (self.on.upload_spans(spans, width)?, self.on.allocate::<f32>(2 * count)?);
         let [most, slack] = folded(folding);
         let arguments = [
             from::<f32, _>(&values, 0),
