@@ -154,17 +154,17 @@ impl<R: Runtime> CudaScan<R> {
         words.extend(halves.norms.iter().map(|norms| norms.weight(added).to_bits()));
         let words = self.bring(bytemuck::cast_slice(&words))?;
         let arguments = [
-            from::<u64, _>(&*words, 0),
+            from::<u64, _>(&words, 0),
             Argument::U32(number(count)?),
-            from::<u32, _>(&*halves.tiles, 0),
+            from::<u32, _>(&halves.tiles, 0),
             Argument::U32(number(halves.steps)?),
             from::<f32, _>(&halves.units, 0),
             Argument::U32(number(queries.len())?),
-            from::<u32, _>(&*words, groups_at),
+            from::<u32, _>(&words, groups_at),
             Argument::U32(number(groups.len())?),
-            from::<u32, _>(&*words, factors_at),
+            from::<u32, _>(&words, factors_at),
             Argument::U32(number(columns)?),
-            from::<u32, _>(&*words, weights_at),
+            from::<u32, _>(&words, weights_at),
             Argument::F32(1.0 + longest as f32 * f32::exp2(-23.0)),
             Argument::U32(u32::from(adds)),
             from::<f32, _>(values, 0),

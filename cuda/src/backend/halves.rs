@@ -2,7 +2,6 @@
 //! rounding takes (`estimates.rs` derives the bound).
 
 use std::ops::Range;
-use std::sync::Arc;
 
 use gstore_query::kernel::Queries;
 use half::f16;
@@ -24,7 +23,7 @@ const LEAST: i32 = -80;
 pub(super) struct Halves<M> {
     /// The module groups that they have, one after the other.
     pub(super) groups: Vec<usize>,
-    pub(super) tiles: Arc<M>,
+    pub(super) tiles: M,
     /// By what products with each query are multiplied.
     pub(super) units: M,
     /// Tiles of each 64 queries.

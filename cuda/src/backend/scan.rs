@@ -197,12 +197,12 @@ impl<R: Runtime> CudaScan<R> {
     }
 
     /// Bytes in memory of the device.
-    pub(super) fn bring(&self, bytes: &[u8]) -> Result<Arc<R::Memory>> {
+    pub(super) fn bring(&self, bytes: &[u8]) -> Result<R::Memory> {
         let memory = self.on.allocate::<u8>(bytes.len())?;
         for (at, piece) in bytes.chunks(PIECE).enumerate() {
             self.on.runtime.write(&memory, at * PIECE, piece)?;
         }
-        Ok(Arc::new(memory))
+        Ok(memory)
     }
 
     /// Memory that has bytes `span` of a block, and where they start there.
@@ -218,12 +218,12 @@ impl<R: Runtime> CudaScan<R> {
             kept.takes(bytes.len())
         };
         if !stays {
-            return Ok((self.bring(&bytes[span])?, 0));
+            return Ok((Arc::new(self.bring(&bytes[span])?), 0));
         }
         let brought = self.bring(bytes);
         let mut kept = self.kept();
         kept.coming -= bytes.len();
-        let (values, stored) = (brought?, Stored::of(block.values)?);
+        let (values, stored) = (Arc::new(brought?), Stored::of(block.values)?);
         let (bytes, read) = (bytes.len(), kept.questions);
         kept.blocks.insert(block.key, KeptBlock { values: values.clone(), stored, bytes, read });
         Ok((values, span.start))
@@ -343,15 +343,15 @@ impl<R: Runtime> CudaScan<R> {
         };
         let grid = [rows.div_ceil(tile[0]) * width.div_ceil(tile[1]), 1, 1];
         let arguments = [
-            from::<u64, _>(&*words, 0),
+            from::<u64, _>(&words, 0),
             Argument::U32(stored.number()),
             Argument::U32(number(rows)?),
             Argument::U32(number(queries.dim())?),
             from::<f32, _>(vectors, 0),
             Argument::U32(number(width)?),
-            from::<u32, _>(&*words, groups_at),
+            from::<u32, _>(&words, groups_at),
             Argument::U32(number(groups.len())?),
-            from::<u32, _>(&*words, factors_at),
+            from::<u32, _>(&words, factors_at),
             Argument::U32(number(queries.groups())?),
             from::<f32, _>(&products, 0),
         ];
