@@ -38,9 +38,7 @@ impl Scan<'_> {
     ) {
         let Slate { found, waiting, .. } = slate;
         slots.find(block, found);
-        for run in found.chunk_by(|a, b| a.0 + 1 == b.0) {
-            self.add_factors(block, run[0].0..run[0].0 + run.len(), reader, measure, &mut waiting.factors);
-        }
+        self.add_factors_of(block, found, reader, measure, &mut waiting.factors);
         waiting.at.push(at);
         waiting.blocks.push((key(reader, at), found.len()));
         waiting.places.extend(found.iter().map(|(i, _)| *i));

@@ -56,10 +56,7 @@ impl Scan<'_> {
     ) -> Result<(), QueryError> {
         used_groups(measure.0, &mut slate.groups);
         slate.factors.clear();
-        let runs = vectors.chunk_by(|a, b| a.0 + 1 == b.0);
-        for run in runs.clone() {
-            self.add_factors(block, run[0].0..run[0].0 + run.len(), reader, measure, &mut slate.factors);
-        }
+        self.add_factors_of(block, vectors, reader, measure, &mut slate.factors);
         slate.sums.clear();
         slate.sums.resize(vectors.len() * queries.len(), 0.0);
         let Slate { chosen, groups, factors, sums, scratch, .. } = slate;
@@ -83,6 +80,21 @@ impl Scan<'_> {
             }
         }
         Ok(())
+    }
+
+    /// As [`Scan::add_factors`], of vectors that ascend and need not follow one another, the first of each
+    /// pair.
+    pub(super) fn add_factors_of(
+        &self,
+        block: &Block<'_>,
+        vectors: &[(usize, usize)],
+        reader: &FeatureReader,
+        measure: Measure<'_>,
+        factors: &mut Vec<f32>,
+    ) {
+        for run in vectors.chunk_by(|a, b| a.0 + 1 == b.0) {
+            self.add_factors(block, run[0].0..run[0].0 + run.len(), reader, measure, factors);
+        }
     }
 
     /// Adds by what the products of vectors `run` of a block are multiplied, for each module group.

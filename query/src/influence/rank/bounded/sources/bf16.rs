@@ -61,12 +61,11 @@ pub(super) fn estimate(
             found.find(rows, block.len(), |i| block.rows[i]);
             bytes += block_bytes(&block) / block.len().max(1) as u64 * found.vectors.len() as u64;
             let mut places = found.places.iter();
-            for run in found.vectors.chunk_by(|a, b| a + 1 == *b) {
-                let vectors = run[0] as usize..run[0] as usize + run.len();
+            for vectors in found.runs() {
                 factors.clear();
                 scan.add_factors(&block, vectors.clone(), reader, pool.measure(c), factors);
-                sums.resize(run.len() * count, 0.0);
-                norms.resize(run.len(), RowNorms::default());
+                sums.resize(vectors.len() * count, 0.0);
+                norms.resize(vectors.len(), RowNorms::default());
                 let values = rows_of(block.values, queries.dim(), vectors.clone());
                 filter.scaled_dots(values, queries, groups, factors, panels, sums, norms);
                 let of_run = vectors.zip(&mut places).zip(sums.chunks_exact(count)).zip(norms.iter());

@@ -69,8 +69,7 @@ pub(super) fn estimate(
             found.find(rows, block.len(), |i| block.rows[i]);
             bytes += block_bytes(&block) / block.len().max(1) as u64 * found.vectors.len() as u64;
             note(&block, found, scan.weights[c] > 0.0, estimates);
-            for run in found.vectors.chunk_by(|a, b| a + 1 == *b) {
-                let vectors = run[0] as usize..run[0] as usize + run.len();
+            for vectors in found.runs() {
                 scan.add_factors(&block, vectors, reader, pool.measure(c), &mut own.factors);
             }
             own.blocks.push((key(reader, at), found.vectors.len()));

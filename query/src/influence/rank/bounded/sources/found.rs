@@ -42,6 +42,12 @@ impl FoundVectors {
         }
     }
 
+    /// The vectors, those that follow one another as one range.
+    pub(super) fn runs(&self) -> impl Iterator<Item = Range<usize>> {
+        let runs = self.vectors.chunk_by(|a, b| a + 1 == *b);
+        runs.map(|run| run[0] as usize..run[0] as usize + run.len())
+    }
+
     /// The ranges of vectors and places, where each of both follows the one before.
     pub(super) fn stretches(&self) -> Option<(Range<usize>, Range<usize>)> {
         Some((stretch(&self.vectors)?, stretch(&self.places)?))
