@@ -123,9 +123,15 @@ impl Scan<'_> {
     }
 }
 
+/// Bytes of a block's vectors with what belongs to them.
 pub(super) fn block_bytes(block: &Block<'_>) -> u64 {
     let values = block.values.bytes().len();
     let keys = size_of_val(block.rows) + size_of_val(block.pos);
     let rest = size_of_val(block.scale) + size_of_val(block.norm);
     (values + keys + rest + size_of_val(block.flags) + size_of_val(block.check)) as u64
+}
+
+/// The share of them that so many of its vectors have.
+pub(super) fn vector_bytes(block: &Block<'_>, vectors: usize) -> u64 {
+    block_bytes(block) / block.len().max(1) as u64 * vectors as u64
 }

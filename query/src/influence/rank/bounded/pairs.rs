@@ -7,7 +7,7 @@ use gstore_store::{BlockBuffer, CELL_ROWS, ReadAhead};
 use crate::error::QueryError;
 use crate::influence::scan::slots::Slots;
 use crate::influence::scan::windows::Window;
-use crate::influence::scan::{Scan, block_bytes};
+use crate::influence::scan::{Scan, vector_bytes};
 use crate::influence::sides::Singles;
 use crate::influence::spec::modules::used_groups;
 use crate::kernel::{Scratch, rows_of};
@@ -69,7 +69,7 @@ pub(super) fn values(
             slots.rows_in(block.range(), wanted);
             let block = reader.read_rows(block, wanted, scratch)?;
             slots.find(&block, found);
-            bytes += block_bytes(&block) / block.len().max(1) as u64 * found.len() as u64;
+            bytes += vector_bytes(&block, found.len());
             for (i, slot) in found.iter() {
                 factors.clear();
                 scan.add_factors(&block, *i..i + 1, reader, pool.measure(c), factors);

@@ -7,7 +7,7 @@ use gstore_store::{BlockBuffer, CELL_ROWS, ReadAhead, RowFlags};
 use super::found::FoundVectors;
 use super::{Estimates, Rows};
 use crate::error::QueryError;
-use crate::influence::scan::{Scan, block_bytes};
+use crate::influence::scan::{Scan, vector_bytes};
 use crate::influence::sides::{Bf16Side, Bf16Sides};
 use crate::kernel::{Filter, RowNorms, Scratch, rows_of};
 
@@ -59,7 +59,7 @@ pub(super) fn estimate(
                 }
             };
             found.find(rows, block.len(), |i| block.rows[i]);
-            bytes += block_bytes(&block) / block.len().max(1) as u64 * found.vectors.len() as u64;
+            bytes += vector_bytes(&block, found.vectors.len());
             let mut places = found.places.iter();
             for vectors in found.runs() {
                 factors.clear();

@@ -7,7 +7,7 @@ use super::{Estimates, Rows};
 use crate::error::QueryError;
 use crate::influence::scan::kept::key;
 use crate::influence::scan::terms::Terms;
-use crate::influence::scan::{Scan, block_bytes};
+use crate::influence::scan::{Scan, vector_bytes};
 use crate::influence::spec::modules::used_groups;
 use crate::influence::spec::{Across, Within};
 use crate::kernel::{BlockKey, Combined, EstimatedRows, Folding, KeptRows, RowProducts};
@@ -67,7 +67,7 @@ pub(super) fn estimate(
             scan.check_cancelled()?;
             let block = reader.read_block(at, scratch)?;
             found.find(rows, block.len(), |i| block.rows[i]);
-            bytes += block_bytes(&block) / block.len().max(1) as u64 * found.vectors.len() as u64;
+            bytes += vector_bytes(&block, found.vectors.len());
             note(&block, found, scan.weights[c] > 0.0, estimates);
             for vectors in found.runs() {
                 scan.add_factors(&block, vectors, reader, pool.measure(c), &mut own.factors);
