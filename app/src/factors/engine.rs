@@ -36,12 +36,16 @@ impl Engines {
 
     /// That of a worker: workers are divided among the devices by their numbers.
     pub(super) fn of(&self, worker: usize) -> &CurvatureEngine {
-        &self.0[worker % self.0.len()].1
+        &self.at(worker).1
+    }
+
+    fn at(&self, worker: usize) -> &(Device, CurvatureEngine) {
+        &self.0[worker % self.0.len()]
     }
 
     /// An error of a worker; where its device failed, with the device's name.
     pub(super) fn failed(&self, worker: usize, error: PassError) -> PassError {
-        error.on(self.0[worker % self.0.len()].0)
+        error.on(self.at(worker).0)
     }
 
     /// What a user should know of devices that had too little memory for batches.
