@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use gstore_core::parallel::each;
 use gstore_data::{SampleSource, TemplateKind, TextOptions};
 use gstore_model::{ComputePrecision, Device, MultiDevice, gpu_names};
 use gstore_store::EncodingSpec;
@@ -109,8 +110,7 @@ impl ComputeOptions {
     /// Devices that do not compute the same bits, and one that is not there.
     pub(crate) fn backends<B: MultiDevice>(&self, first: B) -> Result<Vec<B>, GenerateError> {
         self.device.check_beside(&self.beside, || gpu_names!())?;
-        let others = self.beside.iter().map(|device| first.beside(device.number()));
-        let others = others.collect::<Result<Vec<B>, _>>()?;
+        let others = each(&self.beside, |device| first.beside(device.number()))?;
         Ok(std::iter::once(first).chain(others).collect())
     }
 }

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use gstore_core::Remedy;
+use gstore_core::parallel::each;
 use gstore_data::{SampleSource, TextOptions};
 use gstore_model::{ComputePrecision, Device, MultiDevice, SavedActivations, gpu_names};
 use serde_json::{Value, json};
@@ -173,8 +174,7 @@ impl ComputeOptions {
     /// As [`ComputeOptions::check`]; a device that is not there.
     pub(crate) fn others<B: MultiDevice>(&self, first: &B) -> Result<Vec<B>, TrainError> {
         self.check()?;
-        let other = |device: &Device| -> Result<B, TrainError> { Ok(first.beside(device.number())?) };
-        self.beside.iter().map(other).collect()
+        Ok(each(&self.beside, |device| first.beside(device.number()))?)
     }
 }
 
