@@ -74,7 +74,7 @@ pub fn ok(command: &mut Command) -> String {
     finished.stdout
 }
 
-/// Starts a command whose output nobody reads.
+/// Starts a command and discards its output.
 ///
 /// # Panics
 /// If it cannot be started.
@@ -82,7 +82,7 @@ pub fn start(command: &mut Command) -> Child {
     command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("gstore runs")
 }
 
-/// Starts a command and kills it after a time; whether it was still at work.
+/// Starts a command and kills it after a time; returns whether it was still running.
 ///
 /// # Panics
 /// If it cannot be started.
@@ -95,15 +95,15 @@ pub fn killed_after(command: &mut Command, time: Duration) -> bool {
     at_work
 }
 
-/// Starts a command and kills it once something is so; whether it was still at work.
+/// Starts a command and kills it once a condition holds; returns whether it was still running.
 ///
 /// # Panics
-/// If that never comes.
+/// If it neither ends nor meets the condition in ten minutes.
 pub fn killed_once(command: &mut Command, is_so: impl Fn() -> bool) -> bool {
     let mut child = start(command);
     let begun = Instant::now();
     while !is_so() && child.try_wait().expect("a state").is_none() {
-        assert!(begun.elapsed() < Duration::from_secs(600), "{command:?} goes on and on");
+        assert!(begun.elapsed() < Duration::from_secs(600), "{command:?} still runs after ten minutes");
         std::thread::sleep(Duration::from_millis(1));
     }
     child.kill().expect("killed");

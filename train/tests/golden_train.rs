@@ -1,7 +1,6 @@
-//! Promise: training is that of the reference step by step: losses, rates, norms of gradients, parameters.
+//! Promise: training matches the reference step by step: losses, learning rates, gradient norms, parameters.
 //!
-//! Which runs there are, their rows and their files come from the manifest of `golden/train`, and tolerances
-//! where it states some.
+//! The manifest of `golden/train` lists the runs, their rows and their files, and may state tolerances.
 
 use std::path::Path;
 
