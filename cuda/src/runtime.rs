@@ -46,7 +46,7 @@ pub enum Precision {
     /// As they are.
     #[default]
     Single,
-    /// Rounded to 10 bits of mantissa by the units that multiply.
+    /// Rounded to 10 bits of mantissa by the tensor cores.
     Tf32,
     /// Rounded to bf16 in memory.
     Bf16,

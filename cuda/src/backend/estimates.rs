@@ -1,19 +1,20 @@
 //! Estimates of scores from rows in f16, with a bound on how far the exact scores are from them.
 //!
-//! A value is the sum over checkpoints and module groups of `s <x, q>`: of a row x, its factor s, and a query q. Queries
-//! are rounded to f16, each times a power of two, to what is q' without it. Units that multiply matrices have products of
-//! two f16 exactly, and add them in f32. With e what they find and v what the processor does,
+//! A value is the sum over checkpoints and module groups of `s <x, q>`: of a row x, its factor s, and a query
+//! q. Queries are rounded to f16, each times a power of two, to what is q' without it. Tensor cores multiply
+//! two f16 exactly and add the products in f32. With e what they find and v what the processor does,
 //!
 //! ```text
 //! |e - s<x, q'>| <= a |s||x||q'|, |s<x, q'> - s<x, q>| <= |s||x||q' - q|, |s<x, q> - v| <= b |s||x||q|
 //! ```
 //!
-//! by Cauchy-Schwarz, where a and b bound how far rounding takes sums from the sum of the magnitudes of their terms. An
-//! addition of the processor is off by a factor of at most 1 + 2^-24, and a term of n goes through n / 16 + 6 of them; so
-//! b is e^(2^-24 (n / 16 + 6)) - 1 (Higham, Accuracy and Stability of Numerical Algorithms, section 3.1). The units add some
-//! terms at a time: they cut each off at 2^-23 of the greatest of them or below, in whatever order. At most n terms, n / 4
-//! sums so far and as many results are cut, each by 2^-23 of the sum of all magnitudes: 2^-22 n covers it, and a is
-//! e^(2^-22 n) - 1. Both have an addition for each group and checkpoint, and a product with s, besides.
+//! by Cauchy-Schwarz, where a and b bound the rounding of a sum relative to the sum of the magnitudes of its
+//! terms. An addition of the processor is off by a factor of at most 1 + 2^-24, and a term of n goes through
+//! n / 16 + 6 of them; so b is e^(2^-24 (n / 16 + 6)) - 1 (Higham, Accuracy and Stability of Numerical
+//! Algorithms, section 3.1). Tensor cores add some terms at a time: they cut each off at 2^-23 of the
+//! greatest of them or below, in whatever order. At most n terms, n / 4 sums so far and as many results are
+//! cut, each by 2^-23 of the sum of all magnitudes: 2^-22 n covers it, and a is e^(2^-22 n) - 1. Both have an
+//! addition for each group and checkpoint, and a product with s, besides.
 //!
 //! Invariants
 //! - what could overflow, or is not finite, has an error that is not finite either: it says nothing
@@ -45,8 +46,8 @@ fn code(how: Combined) -> u32 {
     }
 }
 
-/// How often an error of every value counts at most in the score, and by how much of the greatest value the folding
-/// of a processor and of a device differ at most.
+/// How often an error of every value counts at most in the score, and how far the folding of a processor and
+/// of a device differ at most, relative to the greatest value.
 fn folded(folding: Folding<'_>) -> [f32; 2] {
     let longest = folding.subtasks.iter().map(|span| span.len()).max().unwrap_or(0);
     let values: usize = folding.subtasks.iter().map(|span| span.len()).sum();

@@ -1,5 +1,5 @@
-//! Query vectors in half precision, as the tiles that the units for matrices read, with the norms that bound what
-//! rounding takes (`estimates.rs` derives the bound).
+//! Query vectors in half precision, as the tiles that tensor cores read, with the norms that bound the error
+//! of rounding (`estimates.rs` derives the bound).
 
 use std::ops::Range;
 
@@ -15,7 +15,8 @@ pub(super) const EIGHT: usize = 8;
 /// Norms from which on sums could overflow.
 const HUGE: f64 = (1u64 << 60) as f64;
 
-/// Exponents that values of a query are brought to, below the greatest of f16, and that the greatest has at least.
+/// The exponent that a query's greatest value is scaled to, below the greatest of f16, and the least exponent
+/// that it is taken to have.
 const GREATEST: i32 = 14;
 const LEAST: i32 = -80;
 
@@ -24,9 +25,9 @@ pub(super) struct Halves<M> {
     /// The module groups that they have, one after the other.
     pub(super) groups: Vec<usize>,
     pub(super) tiles: M,
-    /// By what products with each query are multiplied.
+    /// For each query the power of two that products with it are multiplied by.
     pub(super) units: M,
-    /// Tiles of each 64 queries.
+    /// Tiles of every 64 queries.
     pub(super) steps: usize,
     pub(super) norms: Vec<Norms>,
 }
@@ -67,7 +68,7 @@ impl Norms {
     }
 }
 
-/// A little more: what rounding in double precision may have taken from a sum of positive terms.
+/// An upper bound of a sum of positive terms, of which rounding in double precision may have taken some.
 fn above(value: f64) -> f64 {
     value * (1.0 + f64::exp2(-30.0))
 }

@@ -30,10 +30,10 @@ use crate::runtime::{Argument, Memory, Result, Runtime};
 /// Bytes that go to the device at a time: as many as a runtime takes through pinned memory.
 const PIECE: usize = 1 << 20;
 
-/// A block gives way to others once so many sets of query vectors have come since it was read.
+/// A block may be evicted once so many sets of query vectors have come since it was last read.
 const IDLE: u64 = 64;
 
-/// Queries up to which tiles of few are faster.
+/// The most queries for which the kernel of narrow tiles is faster.
 const FEW: usize = 8;
 
 /// A device that multiplies stored rows.
@@ -127,9 +127,9 @@ impl Factors<'_> {
         })
     }
 
-    /// What kernels are told of the rows at some addresses: these, then the factors, then the ends and the number of
-    /// each group, and where factors and groups begin. In one piece, as each copy to the device costs time; the
-    /// widest first, so that all are aligned.
+    /// What kernels are told of the rows at some addresses: these, then the factors, then the ends and the
+    /// number of each group; and where factors and groups begin. It is one piece because each copy to the
+    /// device costs time, and the widest come first so that all are aligned.
     pub(super) fn packed(self, places: &[u64]) -> Result<(Vec<u32>, [usize; 2])> {
         let mut words = bytemuck::cast_slice::<u64, u32>(places).to_vec();
         let factors_at = words.len();
@@ -295,7 +295,7 @@ impl<R: Runtime> CudaScan<R> {
         values: &mut Vec<Arc<R::Memory>>,
     ) -> Result<Option<(Stored, Vec<u64>)>> {
         check(rows.blocks.iter().map(|block| block.1).sum::<usize>() == rows.places.len(), || {
-            format!("{} rows of other blocks", rows.places.len())
+            format!("{} rows, which are not as many as those of their blocks", rows.places.len())
         })?;
         let mut kept = self.kept();
         let questions = kept.questions;

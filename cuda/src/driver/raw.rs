@@ -88,8 +88,8 @@ unsafe impl Send for Staging {}
 const STAGING: usize = 32 << 20;
 const MOST_STAGED: usize = 1 << 20;
 
-/// Pinned memory of the host to which values come from the device, and what says that they have come: a thread
-/// that reads waits for its own alone, and not for what others ask for meanwhile.
+/// Pinned host memory that values of the device are copied to, and an event that is recorded behind the copy:
+/// a thread waits for its own copy alone, and not for what others have asked for meanwhile.
 struct Landing {
     start: *mut u8,
     bytes: usize,

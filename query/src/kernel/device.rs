@@ -16,16 +16,16 @@ pub type BlockKey = (u128, usize);
 /// A block of stored rows, which never changes: a device may keep it.
 #[derive(Debug, Clone, Copy)]
 pub struct RowBlock<'a> {
-    /// By what it is known.
+    /// Identifies it.
     pub key: BlockKey,
-    /// Its values, which are no signs.
+    /// Its values, of any type but signs.
     pub values: Values<'a>,
 }
 
 /// Rows of blocks that a device keeps, block after block.
 #[derive(Debug, Clone, Copy)]
 pub struct KeptRows<'a> {
-    /// The blocks, each with how many of the rows are its.
+    /// The blocks, each with the number of its rows.
     pub blocks: &'a [(BlockKey, usize)],
     /// The rows' places in their blocks.
     pub places: &'a [usize],
@@ -36,7 +36,7 @@ pub struct KeptRows<'a> {
 pub struct EstimatedRows<'a> {
     /// Its rows.
     pub rows: KeptRows<'a>,
-    /// For each of them the place of its score. A score of which there is no row here is any.
+    /// For each of them the place of its score. A score without a row here is unspecified.
     pub slots: &'a [usize],
     /// As those of [`RowProducts::scaled_dots`].
     pub queries: &'a Queries,
@@ -105,8 +105,8 @@ pub trait RowProducts: fmt::Debug + Send + Sync {
     ) -> Result<bool, ProductsError>;
 
     /// Estimates scores of rows that the device keeps, from the sums of their products over checkpoints:
-    /// each with the most by which the score differs that the processor makes of the exact products. What is
-    /// not finite says nothing. False as [`RowProducts::kept_dots`], and if the rows are not f16 whose groups
+    /// each with a bound on how far the processor's score, from exact products, is from it. One that is not
+    /// finite says nothing. False as [`RowProducts::kept_dots`], and if the rows are not f16 whose groups
     /// begin and end at multiples of 8.
     ///
     /// # Errors

@@ -13,10 +13,10 @@ use crate::error::QueryError;
 use crate::influence::spec::modules::used_groups;
 use crate::kernel::{BlockKey, KeptRows, Queries, RowProducts};
 
-/// Vectors from which on a device is asked: the processor has fewer sooner than a device has begun.
+/// The least number of vectors for a device: a launch takes longer to begin than the processor for fewer.
 pub(super) const LEAST: usize = 16;
 
-/// By what devices know a block.
+/// The key by which devices know a block.
 pub(crate) fn key(reader: &FeatureReader, at: BlockRef) -> BlockKey {
     (reader.segments()[at.segment()].uuid().as_u128(), at.place())
 }
