@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use crate::ingested::distances;
 use crate::less::{Golden, differences};
 use crate::models;
-use crate::scan::{Questions, timed, timed_questions};
+use crate::scan_speed::{Questions, timed, timed_questions};
 use crate::speed::{self, Pythia, SHAPES};
 use crate::tiny::Tiny;
 use gstore_cuda::{Cuda, Driver, Emulator, Precision, Runtime};

@@ -16,6 +16,7 @@ mod models;
 mod oracle;
 mod parts;
 mod scan;
+mod scan_speed;
 mod speed;
 #[path = "../../model/tests/common/tiny.rs"]
 mod tiny;
