@@ -26,6 +26,18 @@ fn numbers(n: &mut Numbers, count: usize) -> Vec<f32> {
     (0..count).map(|_| n.next() * [1.0, 1e-6, 1e-38, 3e4][n.below(4)]).collect()
 }
 
+fn halves(values: &[f32]) -> Vec<f16> {
+    values.iter().map(|x| f16::from_f32(*x)).collect()
+}
+
+fn bits(values: &[f32]) -> Vec<u32> {
+    values.iter().map(|x| x.to_bits()).collect()
+}
+
+fn on_the_emulator() -> Cuda<Emulator> {
+    Cuda::new(Emulator::default(), Precision::Single)
+}
+
 /// Random rows of each type, some or all, in module groups of any length, with few queries and with many.
 pub fn products_have_the_bits_of_the_processor<R: Runtime>(on: &Cuda<R>) {
     let scans = [ALL, 0].map(|bytes| CudaScan::with_budget(on.clone(), bytes));
@@ -46,11 +58,11 @@ pub fn products_have_the_bits_of_the_processor<R: Runtime>(on: &Cuda<R>) {
         };
         let factors = numbers(&mut n, chosen.len() * groups.len());
         let singles = numbers(&mut n, stored * dim);
-        let halves: Vec<f16> = singles.iter().map(|x| f16::from_f32(*x)).collect();
+        let rounded = halves(&singles);
         let bytes: Vec<i8> = singles.iter().map(|_| n.bits() as i8).collect();
         let vectors = numbers(&mut n, width * dim);
         for (key, values) in
-            [Values::F16(&halves), Values::F32(&singles), Values::I8(&bytes)].into_iter().enumerate()
+            [Values::F16(&rounded), Values::F32(&singles), Values::I8(&bytes)].into_iter().enumerate()
         {
             let mut expected = vec![f32::NAN; chosen.len() * width];
             let queries = Queries::new(&vectors, dim, &groups);
@@ -62,7 +74,6 @@ pub fn products_have_the_bits_of_the_processor<R: Runtime>(on: &Cuda<R>) {
                 for again in [false, true] {
                     let mut found = vec![f32::NAN; expected.len()];
                     scan.scaled_dots(&block, &chosen, &queries, &used, &factors, &mut found).unwrap();
-                    let bits = |all: &[f32]| all.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
                     assert_eq!(bits(&found), bits(&expected), "seed {seed}, type {key}, again {again}");
                 }
             }
@@ -87,7 +98,7 @@ pub fn products_of_many_blocks_have_the_bits_of_the_processor<R: Runtime>(on: &C
         let blocks: Vec<Vec<f16>> = (0..5)
             .map(|_| {
                 let count = (1 + n.below(70)) * dim;
-                numbers(&mut n, count).iter().map(|x| f16::from_f32(*x)).collect()
+                halves(&numbers(&mut n, count))
             })
             .collect();
         let (mut kept, mut places, mut factors, mut expected) = (vec![], vec![], vec![], vec![]);
@@ -115,7 +126,6 @@ pub fn products_of_many_blocks_have_the_bits_of_the_processor<R: Runtime>(on: &C
         let mut found = vec![f32::NAN; expected.len()];
         let rows = KeptRows { blocks: &kept, places: &places };
         assert!(scan.kept_dots(rows, &queries, &used, &factors, &mut found).unwrap());
-        let bits = |all: &[f32]| all.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
         assert_eq!(bits(&found), bits(&expected), "seed {seed}, {width} queries, {dim} values");
 
         // Neither rows that a block does not have, nor blocks that are not kept.
@@ -153,7 +163,7 @@ pub fn estimates_are_as_close_as_they_say<R: Runtime>(on: &Cuda<R>) {
         let (mut parts, mut largest) = (Vec::new(), 0.0);
         for c in 0..checkpoints {
             let queries = Queries::new(&vector(&mut n, width * dim), dim, &groups);
-            let values: Vec<f16> = vector(&mut n, stored * dim).iter().map(|x| f16::from_f32(*x)).collect();
+            let values = halves(&vector(&mut n, stored * dim));
             let factors = vector(&mut n, stored * groups.len());
             let block = RowBlock { key: (u128::from(seed), c), values: Values::F16(&values) };
             let (all, mut sums) = ((0..stored).collect::<Vec<_>>(), vec![f32::NAN; stored * width]);
@@ -277,20 +287,17 @@ fn first(prepared: &Prepared, order: Order, k: usize) -> Vec<(u64, Option<u32>, 
 
 #[test]
 fn products_have_the_bits_of_the_processor_on_the_emulator() {
-    products_have_the_bits_of_the_processor(&Cuda::new(Emulator::default(), Precision::Single));
+    products_have_the_bits_of_the_processor(&on_the_emulator());
 }
 
 #[test]
 fn products_of_many_blocks_have_the_bits_of_the_processor_on_the_emulator() {
-    products_of_many_blocks_have_the_bits_of_the_processor(&Cuda::new(
-        Emulator::default(),
-        Precision::Single,
-    ));
+    products_of_many_blocks_have_the_bits_of_the_processor(&on_the_emulator());
 }
 
 #[test]
 fn estimates_are_as_close_as_they_say_on_the_emulator() {
-    let on = Cuda::new(Emulator::default(), Precision::Single);
+    let on = on_the_emulator();
     estimates_are_as_close_as_they_say(&on);
     estimates_of_what_is_not_finite_say_nothing(&on);
 }
