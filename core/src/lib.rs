@@ -6,6 +6,7 @@
 //!   descriptions as they were
 //! - nothing here reads the clock, the machine or a path: the same description has the same key everywhere
 
+pub mod calendar;
 mod cancel;
 mod canonical;
 pub mod content;

@@ -1,5 +1,6 @@
-//! Times in seconds since the beginning of 1970: where months, days and hours begin, and how they are
-//! written.
+//! Ticks on axes of times, which are seconds since the beginning of 1970, and the texts of times.
+
+use gstore_core::calendar::{date, first_day, month_of};
 
 const MINUTE: f64 = 60.0;
 const HOUR: f64 = 60.0 * MINUTE;
@@ -73,9 +74,7 @@ pub(super) fn ticks(distance: Distance, low: f64, high: f64) -> Vec<f64> {
 /// and day.
 pub(super) fn written(time: f64, part: Part, dated: bool) -> String {
     let day = day_of(time);
-    let month = month_of(day);
-    let (year, of_year, of_month) =
-        (month.div_euclid(12), month.rem_euclid(12) + 1, day - first_day(month) + 1);
+    let (year, of_year, of_month) = date(day);
     let decimals = match part {
         Part::Year => return format!("{year:04}"),
         Part::Month => return format!("{year:04}-{of_year:02}"),
@@ -102,28 +101,6 @@ pub(super) fn day_of(time: f64) -> i64 {
     (time / DAY).floor().clamp(-FARTHEST, FARTHEST) as i64
 }
 
-/// The month of a day, counted from January of the year 0.
-fn month_of(day: i64) -> i64 {
-    // The mean length of a month gives it, or a neighbour.
-    let mut month = (day as f64 * DAY / MONTH).floor() as i64 + 1970 * 12;
-    while first_day(month) > day {
-        month -= 1;
-    }
-    while first_day(month + 1) <= day {
-        month += 1;
-    }
-    month
-}
-
-/// The first day of a month, as [`day_of`] and [`month_of`] count.
-///
-/// Years that begin in March have their leap day at the end: Howard Hinnant, `days_from_civil`.
-fn first_day(month: i64) -> i64 {
-    let (year, of_year) = ((month - 2).div_euclid(12), (month - 2).rem_euclid(12));
-    let leap_days = year.div_euclid(4) - year.div_euclid(100) + year.div_euclid(400);
-    365 * year + leap_days + (153 * of_year + 2) / 5 - 719_468
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -145,10 +122,6 @@ mod tests {
             "9999-12-31",
         ];
         assert_eq!(days.map(date), dates);
-        assert!((-800_000..800_000).all(|day| {
-            let month = month_of(day);
-            first_day(month) <= day && day < first_day(month + 1)
-        }));
     }
 
     #[test]

@@ -11,6 +11,7 @@ use datafusion::error::Result as DfResult;
 use datafusion::logical_expr::{
     ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
 };
+use gstore_core::calendar::month_of;
 
 use super::columnar::by_column;
 use crate::error::SqlError;
@@ -66,22 +67,9 @@ impl DatePart {
             Self::Even(length) => time.div_euclid(length),
             // 1970 began on a Thursday, and weeks begin on Monday.
             Self::Week => (day + 3).div_euclid(7),
-            Self::Months(length) => month(day).div_euclid(length),
+            Self::Months(length) => month_of(day).div_euclid(length),
         }
     }
-}
-
-/// The month of a day counted from the beginning of 1970; that of a January is a multiple of twelve.
-///
-/// Years of four hundred are equally long, and those that begin in March have their leap day at the end:
-/// Howard Hinnant, `civil_from_days`.
-fn month(day: i64) -> i64 {
-    let day = day + 719_468;
-    let (era, day) = (day.div_euclid(146_097), day.rem_euclid(146_097));
-    let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
-    let of_year = day - (365 * year + year / 4 - year / 100);
-    let from_march = (5 * of_year + 2) / 153;
-    (era * 400 + year) * 12 + from_march + 2
 }
 
 #[derive(Debug, PartialEq, Eq, Hash)]
@@ -152,16 +140,6 @@ fn counts(arrays: &[ArrayRef]) -> DfResult<Int64Array> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn months_begin_where_the_calendar_has_them() {
-        // 1970-01-01, 1970-01-31, 1970-02-01, 2000-02-29, 2000-03-01, 1969-12-31.
-        for (day, year, month_of_year) in
-            [(0, 1970, 0), (30, 1970, 0), (31, 1970, 1), (11_016, 2000, 1), (11_017, 2000, 2), (-1, 1969, 11)]
-        {
-            assert_eq!(month(day), year * 12 + month_of_year, "{day}");
-        }
-    }
 
     #[test]
     fn boundaries_are_counted_and_not_lengths() {
