@@ -29,7 +29,7 @@ pub(super) enum Part {
     Second(usize),
 }
 
-/// The distance of ticks.
+/// The distance between ticks.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum Distance {
     /// Seconds.
@@ -38,7 +38,8 @@ pub(super) enum Distance {
     Months(i64),
 }
 
-/// The smallest round distance of at least `least` seconds, and what the ticks say; none beyond half a year.
+/// The smallest round distance of at least `least` seconds, and the part of the time that labels its ticks; none
+/// beyond half a year.
 pub(super) fn round(least: f64) -> Option<(Distance, Part)> {
     let even: [(f64, Part, &[f64]); 4] = [
         (1.0, Part::Second(0), &[1.0, 2.0, 5.0, 10.0, 15.0, 30.0]),
@@ -70,8 +71,8 @@ pub(super) fn ticks(distance: Distance, low: f64, high: f64) -> Vec<f64> {
     }
 }
 
-/// A time without what is smaller than `part`. Hours and what is smaller stand alone, or `dated` behind month
-/// and day.
+/// A time down to `part`. Hours and smaller parts are written alone, or with month and day before them if
+/// `dated`.
 pub(super) fn written(time: f64, part: Part, dated: bool) -> String {
     let day = day_of(time);
     let (year, of_year, of_month) = date(day);

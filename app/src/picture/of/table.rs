@@ -34,17 +34,19 @@ struct NamedColumn {
     values: Vec<f64>,
 }
 
-/// A column that says of what its row is.
+/// A column whose values label the rows.
 struct LabelColumn<'n> {
     at: usize,
     name: &'n str,
     is_text: bool,
 }
 
-/// A result: tokens with their values as a text in colours; numbers of rows that a date or a time before them
-/// names alone, each another one, as lines over it; those of rows that a text, a date, a time or a boolean
-/// names as bars, and those of a single row; numbers over an ascending one as lines; else the distribution of
-/// one column of numbers, that of `score` first.
+/// A result as the first of these that fits its columns:
+/// - tokens with values: a text in colours
+/// - numbers behind a single date or time, which differs in all rows: lines over time
+/// - numbers of rows that are labelled by texts, dates, times or booleans, or of a single row: bars
+/// - several columns of numbers, of which the first ascends: lines over it
+/// - else the distribution of one column of numbers, `score` if there is one
 ///
 /// # Errors
 /// A result without a row or without a number.
@@ -118,8 +120,8 @@ pub fn table(batches: &[RecordBatch]) -> Result<Picture, AnswerError> {
     Ok(Picture { title, about, panels: vec![Panel { heading, body, notes }] })
 }
 
-/// The columns that name the rows: the only one if it is a text, else those before the first number, of which `front`
-/// says how many they are, unless a text stands behind it.
+/// The columns that label the rows: the only one if it is a text, else the `front` columns before the first
+/// number, unless a text stands behind it.
 fn naming<'c, 'n>(categories: &'c [LabelColumn<'n>], front: usize) -> &'c [LabelColumn<'n>] {
     let (before, behind) = categories.split_at(front);
     match categories {
@@ -179,8 +181,8 @@ fn bars(labels: Vec<String>, numbers: &[NamedColumn]) -> Body {
     Body::Bars { rows: rows.collect(), series, shares: false }
 }
 
-/// An axis of times, and the time of each row that has one, in their order; none where rows have the same
-/// time, or the column is a length of time.
+/// An axis of times, and the times of the rows that have one, in ascending order; none where two rows have the
+/// same time, or the column holds durations.
 fn times(batches: &[RecordBatch], column: &LabelColumn<'_>) -> Result<Option<(Axis, Places)>, AnswerError> {
     let (mut times, mut before, mut is_dated) = (Places::new(), 0_usize, true);
     for batch in batches {
@@ -286,7 +288,7 @@ mod tests {
             }
         };
         let named = |labels: &str, series| Some((labels.to_owned(), series));
-        // A day that has several rows is no place of one.
+        // Lines need a day of its own for each row.
         let same: ArrayRef = Arc::new(Date32Array::from(vec![0, 0, 1]));
         assert_eq!(names(&[("day", &same), ("n", &n)]), named("1970-01-01; 1970-01-01; 1970-01-02", 1));
         let both = named("true, 1970-01-01; false, 1970-01-02; true, (none)", 1);
