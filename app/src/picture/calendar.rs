@@ -38,8 +38,8 @@ pub(super) enum Distance {
     Months(i64),
 }
 
-/// The smallest round distance of at least `least` seconds, and the part of the time that labels its ticks; none
-/// beyond half a year.
+/// The smallest round distance of at least `least` seconds, and the part of the time that labels its ticks;
+/// none beyond half a year.
 pub(super) fn round(least: f64) -> Option<(Distance, Part)> {
     let even: [(f64, Part, &[f64]); 4] = [
         (1.0, Part::Second(0), &[1.0, 2.0, 5.0, 10.0, 15.0, 30.0]),

@@ -181,8 +181,8 @@ fn bars(labels: Vec<String>, numbers: &[NamedColumn]) -> Body {
     Body::Bars { rows: rows.collect(), series, shares: false }
 }
 
-/// An axis of times, and the times of the rows that have one, in ascending order; none where two rows have the
-/// same time, or the column holds durations.
+/// An axis of times, and the times of the rows that have one, in ascending order; none where two rows have
+/// the same time, or the column holds durations.
 fn times(batches: &[RecordBatch], column: &LabelColumn<'_>) -> Result<Option<(Axis, Places)>, AnswerError> {
     let (mut times, mut before, mut is_dated) = (Places::new(), 0_usize, true);
     for batch in batches {
