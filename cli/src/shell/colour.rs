@@ -2,7 +2,7 @@
 
 use super::dot::is_dot;
 use super::lexer::{Kind, pieces};
-use super::words::{KEYWORDS, table_function};
+use super::words::{is_keyword, table_function};
 
 const END: &str = "\x1b[0m";
 
@@ -17,7 +17,7 @@ pub fn coloured(text: &str) -> String {
         let own = piece.of(text);
         out.push_str(&text[at..piece.from]);
         let colour = match piece.kind {
-            Kind::Word if KEYWORDS.contains(&own.to_uppercase().as_str()) => "\x1b[1;34m",
+            Kind::Word if is_keyword(own) => "\x1b[1;34m",
             Kind::Word if table_function(own).is_some() => "\x1b[35m",
             Kind::Text => "\x1b[32m",
             Kind::Number => "\x1b[36m",

@@ -3,7 +3,7 @@
 use super::call::{as_value, call, options, values};
 use super::lexer::{Kind, Token, pieces};
 use super::relations::{Relation, any_column, relations, shown_table};
-use super::words::{CompletionNames, KEYWORDS};
+use super::words::{CompletionNames, KEYWORDS, is_keyword, is_one_of};
 
 /// Keywords behind which a relation stands.
 const BEFORE_RELATIONS: [&str; 4] = ["FROM", "JOIN", "DESCRIBE", "SUMMARIZE"];
@@ -104,17 +104,12 @@ fn names(words: &CompletionNames, line: &str, head: &[Token], typed: &str) -> Ve
     found
 }
 
-fn is_keyword(word: &str) -> bool {
-    KEYWORDS.contains(&word.to_uppercase().as_str())
-}
-
 /// Whether a relation stands behind a text: one that ends with a keyword before relations, or with a comma
 /// between them.
 fn is_before_relation(line: &str, head: &[Token]) -> bool {
     let Some((last, before)) = head.split_last() else { return false };
-    let begins_relations = |word: &str| BEFORE_RELATIONS.contains(&word.to_uppercase().as_str());
     if last.of(line) != "," {
-        return begins_relations(last.of(line));
+        return is_one_of(last.of(line), &BEFORE_RELATIONS);
     }
     let mut depth = 0usize;
     for piece in before.iter().rev() {
@@ -122,7 +117,7 @@ fn is_before_relation(line: &str, head: &[Token]) -> bool {
             ")" | "]" => depth += 1,
             "(" | "[" if depth == 0 => return false,
             "(" | "[" => depth -= 1,
-            word if depth == 0 && begins_relations(word) => return true,
+            word if depth == 0 && is_one_of(word, &BEFORE_RELATIONS) => return true,
             // Between the keyword and the comma stand only tables and their names.
             word if depth == 0 && !word.eq_ignore_ascii_case("AS") && is_keyword(word) => return false,
             _ => {}
@@ -134,14 +129,13 @@ fn is_before_relation(line: &str, head: &[Token]) -> bool {
 /// Whether a text ends with a value or a table, which only a keyword can follow, or a name of one's own.
 fn is_whole(line: &str, head: &[Token]) -> bool {
     let Some((last, before)) = head.split_last() else { return false };
-    let is_one = |piece: &Token, of: &[&str]| of.contains(&piece.of(line).to_uppercase().as_str());
     match (last.kind, last.of(line)) {
         (Kind::Name | Kind::Text | Kind::Number, _) | (Kind::Sign, ")" | "]") => true,
-        (Kind::Word, word) => !is_keyword(word) || is_one(last, &ENDS),
+        (Kind::Word, word) => !is_keyword(word) || is_one_of(word, &ENDS),
         // All columns, and not a product.
-        (Kind::Sign, "*") => before.last().is_some_and(|piece| {
-            is_one(piece, &["SELECT", "DISTINCT"]) || [".", ","].contains(&piece.of(line))
-        }),
+        (Kind::Sign, "*") => {
+            before.last().is_some_and(|piece| is_one_of(piece.of(line), &["SELECT", "DISTINCT", ".", ","]))
+        }
         _ => false,
     }
 }

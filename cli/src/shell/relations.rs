@@ -3,7 +3,7 @@
 use gstore_sql::virtual_columns;
 
 use super::lexer::{Kind, Token, pieces};
-use super::words::{CompletionNames, KEYWORDS, table_function};
+use super::words::{CompletionNames, is_keyword, table_function};
 
 /// A relation that the statement names.
 pub(super) struct Relation {
@@ -39,7 +39,7 @@ pub(super) fn relations(words: &CompletionNames, line: &str) -> Vec<Relation> {
         }
         let is_alias = |piece: &&Token| match piece.kind {
             Kind::Name => piece.closed,
-            Kind::Word => !KEYWORDS.contains(&piece.of(line).to_uppercase().as_str()),
+            Kind::Word => !is_keyword(piece.of(line)),
             _ => false,
         };
         let alias = all.get(next).filter(is_alias).map(|piece| piece.of(line).trim_matches('"').to_owned());

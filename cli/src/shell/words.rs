@@ -11,6 +11,16 @@ pub const KEYWORDS: &[&str] = &[
     "TRUE", "UNION", "USING", "VALUES", "WHEN", "WHERE", "WINDOW", "WITH",
 ];
 
+/// Whether a word is a keyword, in upper or lower case.
+pub fn is_keyword(word: &str) -> bool {
+    is_one_of(word, KEYWORDS)
+}
+
+/// Whether a word is one of these keywords, in upper or lower case.
+pub fn is_one_of(word: &str, keywords: &[&str]) -> bool {
+    keywords.contains(&word.to_uppercase().as_str())
+}
+
 /// The function of this name that gives a table, and how many of its first arguments are datasets.
 pub fn table_function(name: &str) -> Option<(&'static str, usize)> {
     gstore_sql::table_functions().find(|(known, _)| known.eq_ignore_ascii_case(name))
