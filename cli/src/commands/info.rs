@@ -129,11 +129,9 @@ fn feature(snapshot: &Snapshot, part: &FeaturePart, whole: bool) -> Result<Value
     let coverage = snapshot.coverage(part)?;
     // A checkpoint may belong to several runs, of which the first is named.
     let named = part.desc.checkpoint.as_ref().and_then(|id| {
-        let of_run = |run: &RunPart| {
-            let known = run.checkpoints.iter().find(|known| known.checkpoint == *id)?;
-            Some((run.name.clone(), known.name.clone()))
-        };
-        snapshot.runs().iter().find_map(|run| of_run(run))
+        let run = snapshot.run_with(id)?;
+        let known = run.checkpoints.iter().find(|known| known.checkpoint == *id)?;
+        Some((run.name.clone(), known.name.clone()))
     });
     let (run, checkpoint) = named.unzip();
     let mut value = json!({
