@@ -76,6 +76,8 @@ pub struct Settings {
     pub output: Option<PathBuf>,
     /// Whether only the next one is.
     pub once: bool,
+    /// Whether the file for the next result was refused.
+    pub refused: bool,
     /// The mode before records were shown below each other.
     pub before: Option<Mode>,
     /// The columns of that file, once it has some and begins with them.
@@ -92,6 +94,7 @@ impl Default for Settings {
             pager: true,
             output: None,
             once: false,
+            refused: false,
             before: None,
             header: None,
         }

@@ -52,19 +52,8 @@ pub fn run(context: &Context, store: &Store, args: &QueryArgs, cancel: &Cancel) 
     let encoder = encoder(context, &args.models)?;
     let settings = Settings::default();
     let (names, script) = (&names, false);
-    let mut shell = Shell {
-        context,
-        store,
-        args,
-        cancel,
-        names,
-        encoder,
-        own,
-        settings,
-        engine: None,
-        script,
-        refused: false,
-    };
+    let mut shell =
+        Shell { context, store, args, cancel, names, encoder, own, settings, engine: None, script };
     context.say("gstore shell; .help shows how, .quit leaves");
     loop {
         let input = match context.at_prompt(|| editor.read())? {
@@ -102,19 +91,8 @@ pub fn script(
     let mode = Mode::Format(format);
     let settings = Settings { mode, most: None, timer: false, pager: false, ..Settings::default() };
     let script = true;
-    let mut shell = Shell {
-        context,
-        store,
-        args,
-        cancel,
-        names,
-        encoder,
-        own,
-        settings,
-        engine: None,
-        script,
-        refused: false,
-    };
+    let mut shell =
+        Shell { context, store, args, cancel, names, encoder, own, settings, engine: None, script };
     shell.lines(from, text, 0)?;
     Ok(())
 }
@@ -140,8 +118,6 @@ struct Shell<'a> {
     engine: Option<(u64, Engine)>,
     /// Whether nobody types: then nothing is said but results, and times that are asked for.
     script: bool,
-    /// Whether the file for the next result was refused.
-    refused: bool,
 }
 
 impl Shell<'_> {
@@ -201,7 +177,7 @@ impl Shell<'_> {
 
     /// Runs one statement and shows its result.
     fn answer(&mut self, sql: &str) -> Result<()> {
-        if std::mem::take(&mut self.refused) {
+        if std::mem::take(&mut self.settings.refused) {
             bail!(
                 "not run, as the file for its result was refused; name another file, or run it again to see the result here"
             );
@@ -267,8 +243,9 @@ impl Shell<'_> {
     /// Sends results, or only the next one, to a new file, or to the screen again. Where the file is refused, so
     /// is the next statement: its result may be too long for the screen.
     fn direct(&mut self, path: Option<PathBuf>, once: bool) -> Result<()> {
-        (self.settings.output, self.settings.header, self.settings.once) = (None, None, false);
-        self.refused = path.is_some();
+        let settings = &mut self.settings;
+        (settings.output, settings.header, settings.once) = (None, None, false);
+        settings.refused = path.is_some();
         let Some(path) = path else { return Ok(()) };
         if OutputTarget::of(Some(&path)).is_file() && path.is_file() {
             let command = if once { ".once" } else { ".output" };
@@ -282,7 +259,8 @@ impl Shell<'_> {
         if OutputTarget::of(Some(&path)).is_file() {
             fs_err::OpenOptions::new().write(true).create_new(true).open(&path)?;
         }
-        (self.settings.output, self.settings.once, self.refused) = (Some(path), once, false);
+        let settings = &mut self.settings;
+        (settings.output, settings.once, settings.refused) = (Some(path), once, false);
         Ok(())
     }
 
