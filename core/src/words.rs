@@ -1,4 +1,4 @@
-//! Counts with their nouns, singular or plural, and the beginnings of long texts and lists.
+//! Counts with their nouns, singular or plural, texts on one line, beginnings of long texts and lists.
 
 /// `1 row`, `2 rows`.
 pub fn many(n: u64, noun: &str) -> String {
@@ -8,6 +8,11 @@ pub fn many(n: u64, noun: &str) -> String {
 /// The same where more is not just an `s`, as with verbs.
 pub fn many_of(n: u64, one: &str, several: &str) -> String {
     format!("{n} {}", if n == 1 { one } else { several })
+}
+
+/// A text on one line: a blank for each run of white space, and none at the ends.
+pub fn one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 /// The first `most` characters of a text, and dots where it has more.
@@ -29,7 +34,13 @@ pub fn first_of<T: AsRef<str>>(names: impl IntoIterator<Item = T>, most: usize) 
 
 #[cfg(test)]
 mod tests {
-    use super::{first_of, many, many_of, shortened};
+    use super::{first_of, many, many_of, one_line, shortened};
+
+    #[test]
+    fn white_space_is_folded() {
+        assert_eq!(one_line(" a\n\tb  c\r\n"), "a b c");
+        assert_eq!(one_line(" \n"), "");
+    }
 
     #[test]
     fn long_lists_end_in_dots() {

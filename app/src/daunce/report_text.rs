@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use gstore_core::many;
+use gstore_core::{many, one_line};
 
 use super::report::{DaunceReport, Hub, QueryReport, ReportRow};
 use crate::picture;
@@ -150,10 +150,6 @@ fn cells(place: usize, row: &ReportRow) -> [String; 7] {
         row.id.clone().unwrap_or_else(|| format!("row {}", row.row)),
         row.text.clone().unwrap_or_default(),
     ]
-}
-
-fn one_line(text: &str) -> String {
-    text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 fn escaped(text: &str) -> String {

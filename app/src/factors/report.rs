@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use gstore_core::one_line;
 use gstore_data::{Content, Message, Role};
 
 /// Samples of each end that a report shows.
@@ -151,10 +152,6 @@ fn cell_text(text: &str) -> String {
         cell.push_str("...");
     }
     cell.replace('\\', "\\\\").replace('|', "\\|")
-}
-
-fn one_line(text: &str) -> String {
-    text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 #[cfg(test)]

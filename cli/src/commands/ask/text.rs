@@ -1,5 +1,6 @@
 //! Records as text to read.
 
+use gstore_core::one_line;
 use gstore_data::{Content, Message, parse_record};
 
 /// Characters of a beginning.
@@ -10,7 +11,7 @@ pub fn record_text(record: &[u8], full: bool) -> String {
     let text = match parse_record(record) {
         Ok(record) => content_text(&record.content),
         // Whatever was stored is shown rather than nothing.
-        Err(_) => String::from_utf8_lossy(record).into_owned(),
+        Err(_) => self::record(record),
     };
     if full { text } else { preview(&text) }
 }
@@ -46,8 +47,7 @@ pub fn beginnings(record: &[u8]) -> String {
 /// Both with their white space folded, as they are where nothing is cut.
 pub fn folded_parts(record: &[u8]) -> impl Iterator<Item = String> {
     let (prompt, answer) = parts(record);
-    let folded = |text: String| text.split_whitespace().collect::<Vec<_>>().join(" ");
-    std::iter::once(prompt).chain(answer).map(folded)
+    std::iter::once(prompt).chain(answer).map(|text| one_line(&text))
 }
 
 fn turns(messages: &[Message]) -> String {
