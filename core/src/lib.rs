@@ -44,7 +44,7 @@ pub use kind::{GradientForm, Kind, KindSource, Pooling, UnknownKind};
 pub use memory::{available_memory, keep_freed_memory, total_memory};
 pub use mix::{MIX_STEP, mix};
 pub use names::{CheckpointId, DatasetName, NameError};
-pub use nearest::nearest;
+pub use nearest::{did_you_mean, nearest};
 pub use progress::{Progress, Silent, Unit};
 pub use remedy::{Remedy, Wording};
 pub use rotation::{SignRotation, hadamard};

@@ -26,6 +26,11 @@ pub fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) ->
         .map(|(.., c)| c)
 }
 
+/// The question after a misspelt name, `; did you mean ...?`; nothing where no candidate is close.
+pub fn did_you_mean<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> String {
+    nearest(name, candidates).map(|near| format!("; did you mean `{near}`?")).unwrap_or_default()
+}
+
 fn start(name: &str) -> &str {
     name.char_indices().nth(COMPARED).map_or(name, |(end, _)| name.split_at(end).0)
 }
@@ -45,5 +50,7 @@ mod tests {
         assert_eq!(nearest("sc", ["id", "row"]), None);
         assert_eq!(nearest("e4", ["b"]), None);
         assert_eq!(nearest("c", ["a", "b"]), Some("a"));
+        assert_eq!(did_you_mean("gsmk8", names), "; did you mean `gsm8k`?");
+        assert_eq!(did_you_mean("weather", names), "");
     }
 }

@@ -5,7 +5,7 @@
 use std::collections::HashMap;
 
 use gstore_core::content::{Content, ContentError, json_type};
-use gstore_core::{Remedy, first_of, nearest};
+use gstore_core::{Remedy, did_you_mean, first_of};
 use gstore_store::MetaValue;
 use serde_json::{Map, Value};
 
@@ -88,7 +88,7 @@ pub enum RecordError {
     #[error(transparent)]
     Layout(#[from] LayoutError),
     /// Not there under the name that was given.
-    #[error("no {} {key:?}, which was named as its {field}; {}{}", of.noun(), of.listed(keys), did_you_mean(key, keys))]
+    #[error("no {} {key:?}, which was named as its {field}; {}{}", of.noun(), of.listed(keys), did_you_mean(key, keys.iter().map(String::as_str)))]
     NoField {
         /// What was looked for.
         field: Field,
@@ -171,12 +171,6 @@ const TEXTS: [&str; 9] =
 
 /// Names of the speaker in conversations.
 const SPEAKERS: [&str; 3] = ["role", "from", "speaker"];
-
-/// The key that a name is a slip of, if there is one.
-fn did_you_mean(name: &str, keys: &[String]) -> String {
-    let near = nearest(name, keys.iter().map(String::as_str));
-    near.map(|key| format!("; did you mean `{key}`?")).unwrap_or_default()
-}
 
 /// How a record of these keys may be meant, of which `talk` names a list as a conversation.
 fn way_out(keys: &[String], of: KeysOf, talk: Option<&str>) -> String {

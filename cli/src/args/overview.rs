@@ -5,7 +5,7 @@ use std::path::Path;
 
 use clap::Command;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
-use gstore_store::nearest;
+use gstore_core::{did_you_mean, nearest};
 
 /// The commands by what they are for.
 const GROUPS: [(&str, &[&str]); 6] = [
@@ -35,10 +35,9 @@ pub fn without_command(root: &Command, argv: &[OsString], error: &clap::Error) -
                 Some(ContextValue::String(name)) => std::slice::from_ref(name),
                 _ => &[],
             };
-            let near = nearest(name, similar.iter().map(String::as_str));
             let hint = match other_command(command.get_name(), name) {
                 Some(meant) => format!("; {meant}"),
-                None => near.map_or(String::new(), |near| format!("; did you mean `{near}`?")),
+                None => did_you_mean(name, similar.iter().map(String::as_str)),
             };
             if command.get_name() == root.get_name() {
                 return Some(format!("error: there is no command `{name}`{hint}\n\n{}", overview(root)));

@@ -9,12 +9,12 @@ use anyhow::{Context as _, Result, bail};
 use arrow_array::Array;
 use arrow_array::cast::AsArray;
 use gstore::Folders;
-use gstore_core::{Cancel, many};
+use gstore_core::{Cancel, did_you_mean, many};
 use gstore_data::TextOptions;
 use gstore_ingest::pipeline::{AddRequest, IngestPlan, IngestRequest, Kind, RunEnding, add, ingest};
 use gstore_ingest::projection::{ProjectionKind, ProjectionSpec};
 use gstore_query::influence::{InfluenceSpec, Order, Prepared, Ranking, TargetRef};
-use gstore_store::{DType, SampleReader, Store, nearest};
+use gstore_store::{DType, SampleReader, Store};
 
 use super::gradients::kind;
 use crate::args::{DemoArgs, Projection};
@@ -97,8 +97,7 @@ fn choose<'a>(targets: &'a [String], wanted: Option<&str>) -> Result<&'a str> {
     match targets.iter().find(|name| *name == wanted) {
         Some(name) => Ok(name),
         None => {
-            let near = nearest(wanted, targets.iter().map(String::as_str));
-            let near = near.map_or(String::new(), |name| format!("; did you mean `{name}`?"));
+            let near = did_you_mean(wanted, targets.iter().map(String::as_str));
             bail!(UsageError(format!(
                 "the demo has no target `{wanted}`{near}\n  it has {}",
                 targets.join(", ")

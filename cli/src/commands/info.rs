@@ -6,7 +6,8 @@ mod features;
 use std::process::ExitCode;
 
 use anyhow::{Result, bail};
-use gstore_store::{ColumnDef, DatasetPart, FeaturePart, RunPart, Snapshot, Store, nearest};
+use gstore_core::did_you_mean;
+use gstore_store::{ColumnDef, DatasetPart, FeaturePart, RunPart, Snapshot, Store};
 use serde_json::{Value, json};
 
 use crate::args::InfoArgs;
@@ -62,16 +63,14 @@ fn describe_named(context: &Context, snapshot: &Snapshot, name: &str) -> Result<
             }
         });
     }
-    let known: Vec<&str> = snapshot
+    let known = snapshot
         .datasets()
         .iter()
         .map(|d| d.name.as_str())
         .chain(snapshot.runs().iter().map(|r| r.name.as_str()))
         .chain(snapshot.ensembles().iter().map(|e| e.name.as_str()))
-        .chain(snapshot.features().iter().map(|f| f.attrs.label.as_str()))
-        .collect();
-    let near =
-        nearest(name, known.iter().copied()).map_or(String::new(), |n| format!("; did you mean `{n}`?"));
+        .chain(snapshot.features().iter().map(|f| f.attrs.label.as_str()));
+    let near = did_you_mean(name, known);
     let store = context.at_store();
     bail!("there is no dataset, run, ensemble or feature `{name}`{near} (`gstore ls{store}` lists them)")
 }

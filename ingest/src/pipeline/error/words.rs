@@ -1,6 +1,6 @@
 //! Parts of messages that depend on what an error holds.
 
-use gstore_core::{Remedy, first_of, nearest};
+use gstore_core::{Remedy, did_you_mean, first_of};
 
 /// Keys that are listed.
 const KEYS_SHOWN: usize = 40;
@@ -16,12 +16,9 @@ pub(super) fn other_keys(wrong: &str, keys: &[String]) -> String {
     if keys.is_empty() {
         return String::new();
     }
-    let near = nearest(wrong, keys.iter().map(String::as_str));
-    let near = near.map(|key| format!("; did you mean `{key}`?")).unwrap_or_default();
-    format!(
-        "; beside their text they have {}{near}",
-        first_of(keys.iter().map(|key| format!("`{key}`")), KEYS_SHOWN)
-    )
+    let near = did_you_mean(wrong, keys.iter().map(String::as_str));
+    let names = first_of(keys.iter().map(|key| format!("`{key}`")), KEYS_SHOWN);
+    format!("; beside their text they have {names}{near}")
 }
 
 pub(super) fn leave_out_hint(registered: Option<&str>) -> String {
