@@ -189,8 +189,8 @@ impl FieldNames {
         renamed.read()
     }
 
-    /// An error of the last record of a file, with what its table says of it: its columns, and those of which the
-    /// record has none.
+    /// An error of a record with what its table says of it: the columns of the table, and those that are null
+    /// in the record.
     pub fn error_in(&self, columns: Vec<String>, nulls: &[String], error: RecordError) -> RecordError {
         let id = self.key_of(Field::Id);
         let own = |column: String| {

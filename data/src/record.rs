@@ -267,8 +267,7 @@ fn conversation(object: &Map<String, Value>) -> Option<String> {
 }
 
 impl RecordError {
-    /// Whether the keys of another record are wrong in the same way, whatever else it has: neighbours mostly
-    /// share that.
+    /// Whether the keys of another record are wrong in the same way, as they often are all over a file.
     pub fn is_like(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Nothing { of, talk, .. }, Self::Nothing { of: of_other, talk: other, .. }) => {

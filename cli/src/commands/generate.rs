@@ -250,7 +250,7 @@ fn finish(
     Ok(if finished { ExitCode::SUCCESS } else { ExitCode::from(STOPPED) })
 }
 
-/// Prints answers for reading, each below its id; of one alone there is its text.
+/// Prints answers for reading, each below its id; a single answer is its text alone.
 fn print(generated: &mut Generated, out: &mut Output) -> Result<()> {
     let mut lines = Vec::new();
     generated.answers.write_to(&mut lines)?;

@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::{aligned, text};
 
-/// What is told of each, by its key.
+/// The columns, by the keys of a feature.
 const KEYS: [&str; 13] = [
     "number",
     "feature",
@@ -22,7 +22,7 @@ const KEYS: [&str; 13] = [
     "bytes",
 ];
 
-/// A table of features. Columns that only say of all what is usual are left out.
+/// A table of features, without columns in which all have the usual value.
 pub(super) fn lines(features: &[Value]) -> Vec<String> {
     let columns = KEYS.into_iter().filter(|key| says_something(features, key)).map(|key| {
         let cells = features.iter().map(|feature| cell(feature, key));

@@ -27,7 +27,7 @@ pub(super) struct RecordFindings {
     pub(super) layouts: Vec<Layout>,
     /// What people are told of it.
     pub(super) notes: Vec<String>,
-    /// What they are told of the ids of new samples.
+    /// What they are told of made ids, if there are new samples.
     pub(super) of_new: Option<String>,
 }
 

@@ -79,12 +79,14 @@ impl Drop for ReadAheadPermit {
     }
 }
 
-/// What takes fewer milliseconds is not worth a note,
+/// Least milliseconds of reads that have a note.
 const SHORT: u64 = 2000;
-/// nor what reads fewer bytes than this and takes fewer milliseconds than that,
+
+/// Bytes or milliseconds of reads that have a note: one of the two is reached.
 const LARGE: u64 = 1_000_000_000;
 const LONG: u64 = 10_000;
-/// nor what reads less than this: what took so long was computing.
+
+/// Least bytes of reads that have a note; with fewer the time went into computing.
 const FEW: u64 = 10_000_000;
 
 /// What questions read ahead.
@@ -190,7 +192,7 @@ pub(crate) fn note(read: &DiskSummary) -> Option<String> {
     Some(format!("{all} were not in memory and were read from disk in {seconds:.1} s ({rate}/s, {way})"))
 }
 
-/// Bytes in a unit of which they are at least one.
+/// Bytes in the largest decimal unit of which there is at least one.
 fn amount(bytes: f64) -> String {
     let units = [(1e9, "GB"), (1e6, "MB"), (1e3, "kB")];
     match units.into_iter().find(|(unit, _)| bytes >= *unit) {
