@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use arrow_array::{Array, ArrayRef, StringArray, UInt64Array, cast::AsArray};
+use arrow_array::{Array, ArrayRef, Float32Array, StringArray, UInt64Array, cast::AsArray};
 use arrow_schema::ArrowError;
 use gstore_core::many_of;
 use gstore_data::RecordError;
@@ -173,6 +173,16 @@ pub(crate) fn ids(rows: &[Scored], pools: &[Pool]) -> Result<StringArray, Answer
     Ok(ids.iter().map(|id| id.as_string_opt::<i32>().map(|id| id.value(0))).collect())
 }
 
+/// The columns `side, rank, score` of ranked rows.
+pub(crate) fn rank_columns(side: &str, rows: &[Scored]) -> Vec<(&'static str, ArrayRef)> {
+    vec![
+        ("side", Arc::new(StringArray::from_iter_values(rows.iter().map(|_| side)))),
+        ("rank", Arc::new(UInt64Array::from_iter_values(1..=rows.len() as u64))),
+        // Adding zero turns -0.0 into 0.0.
+        ("score", Arc::new(Float32Array::from_iter_values(rows.iter().map(|row| row.score + 0.0)))),
+    ]
+}
+
 /// The columns `pool, id, row` of ranked rows, without `pool` where there is one.
 pub(crate) fn row_columns(
     rows: &[Scored],
@@ -186,6 +196,17 @@ pub(crate) fn row_columns(
     columns.push(("id", Arc::new(ids(rows, pools)?)));
     columns.push(("row", Arc::new(UInt64Array::from_iter_values(rows.iter().map(|row| row.row)))));
     Ok(columns)
+}
+
+/// The column `text` of ranked rows, made of their records.
+pub(crate) fn text_column(
+    rows: &[Scored],
+    pools: &[Pool],
+    text: impl Fn(&[u8]) -> String,
+) -> Result<(&'static str, ArrayRef), AnswerError> {
+    let records = column(rows, pools, "record")?;
+    let texts: StringArray = records.iter().map(|stored| record(stored).map(&text)).collect();
+    Ok(("text", Arc::new(texts)))
 }
 
 /// The record of a row, if it was stored with it.

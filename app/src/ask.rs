@@ -5,14 +5,16 @@ use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::UInt64Type;
-use arrow_array::{ArrayRef, BooleanArray, Float32Array, RecordBatch, StringArray, UInt64Array};
+use arrow_array::{BooleanArray, RecordBatch};
 use gstore_core::{Cancel, Remedy, nearest};
 use gstore_query::influence::{
     Encoder, InfluenceSpec, Order, Pair, Prepared, Ranking, Reason, RowFilter, RowMask, Scored,
 };
 use gstore_store::{Snapshot, TokenCount};
 
-use crate::answer::{AnswerError, Pool, column, open_pools, record, row_columns, tell_notes};
+use crate::answer::{
+    AnswerError, Pool, open_pools, rank_columns, record, row_columns, tell_notes, text_column,
+};
 use crate::picture::{Picture, RankedRows, ranked};
 use crate::work::JobContext;
 
@@ -80,8 +82,7 @@ impl GivenQuestion {
         cancel: &Cancel,
     ) -> Result<RecordBatch, AnswerError> {
         let side = if order == Order::Best { "proponent" } else { "opponent" };
-        let records = column(rows, &self.pools, "record")?;
-        let texts: StringArray = records.iter().map(|stored| record(stored).map(&text)).collect();
+        let texts = text_column(rows, &self.pools, text)?;
         let mut marks = vec![false; rows.len()];
         for pool in 0..self.pools.len() {
             let own: Vec<usize> = (0..rows.len()).filter(|i| rows[*i].pool as usize == pool).collect();
@@ -89,15 +90,10 @@ impl GivenQuestion {
             let found = self.prepared.in_target(pool, &numbers, cancel)?;
             own.into_iter().zip(found).for_each(|(i, found)| marks[i] = found);
         }
-        let mut columns: Vec<(&str, ArrayRef)> = vec![
-            ("side", Arc::new(StringArray::from_iter_values(rows.iter().map(|_| side)))),
-            ("rank", Arc::new(UInt64Array::from_iter_values(1..=rows.len() as u64))),
-            // Adding zero turns -0.0 into 0.0.
-            ("score", Arc::new(Float32Array::from_iter_values(rows.iter().map(|r| r.score + 0.0)))),
-        ];
+        let mut columns = rank_columns(side, rows);
         columns.extend(row_columns(rows, &self.pools)?);
         columns.push(("in_target", Arc::new(BooleanArray::from(marks))));
-        columns.push(("text", Arc::new(texts)));
+        columns.push(texts);
         // Both sides must have one schema, whichever of them has a null.
         let columns = columns.into_iter().map(|(name, array)| (name, array, matches!(name, "id" | "text")));
         Ok(RecordBatch::try_from_iter_with_nullable(columns)?)

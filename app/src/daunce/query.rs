@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use arrow_array::{ArrayRef, Float32Array, Float64Array, RecordBatch, StringArray, UInt32Array, UInt64Array};
+use arrow_array::{ArrayRef, Float64Array, RecordBatch, UInt32Array};
 use gstore_core::Cancel;
 use gstore_query::daunce::Agreement;
 use gstore_query::influence::{InfluenceSpec, Order, Prepared, Ranking, RowEstimate, Scored};
 use gstore_store::Snapshot;
 
-use crate::answer::{AnswerError, Pool, column, open_pools, record, row_columns, tell_notes};
+use crate::answer::{AnswerError, Pool, open_pools, rank_columns, row_columns, tell_notes, text_column};
 use crate::work::JobContext;
 
 /// A question about losses, ready to be answered.
@@ -60,17 +60,11 @@ impl LossRankings {
         text: impl Fn(&[u8]) -> String,
     ) -> Result<RecordBatch, AnswerError> {
         let side = if order == Order::Best { "best" } else { "worst" };
-        let records = column(rows, &self.pools, "record")?;
-        let texts: StringArray = records.iter().map(|stored| record(stored).map(&text)).collect();
-        let mut columns: Vec<(&str, ArrayRef)> = vec![
-            ("side", Arc::new(StringArray::from_iter_values(rows.iter().map(|_| side)))),
-            ("rank", Arc::new(UInt64Array::from_iter_values(1..=rows.len() as u64))),
-            // Adding zero turns -0.0 into 0.0.
-            ("score", Arc::new(Float32Array::from_iter_values(rows.iter().map(|r| r.score + 0.0)))),
-        ];
+        let texts = text_column(rows, &self.pools, text)?;
+        let mut columns = rank_columns(side, rows);
         columns.extend(errors(&self.prepared, rows)?);
         columns.extend(row_columns(rows, &self.pools)?);
-        columns.push(("text", Arc::new(texts)));
+        columns.push(texts);
         let may_lack = |name: &str| matches!(name, "se" | "z" | "noise_floor" | "id" | "text");
         let columns = columns.into_iter().map(|(name, array)| (name, array, may_lack(name)));
         Ok(RecordBatch::try_from_iter_with_nullable(columns)?)
