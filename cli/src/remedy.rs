@@ -54,6 +54,12 @@ pub fn words(remedy: &Remedy<'_>) -> String {
         Remedy::Solve => "score --solver cg".into(),
         Remedy::WriteResult => return "`gstore query -o FILE` (in the shell `.once FILE`)".into(),
         Remedy::OwnTable => "query --with NAME=FILE".into(),
+        Remedy::RepeatedTexts(dataset) => {
+            let sql = format!(
+                "SELECT text, count(*) AS copies, min(id), max(id) FROM \"{dataset}\" GROUP BY text HAVING copies > 1"
+            );
+            format!("query {}", shell_word(&sql))
+        }
         Remedy::InsteadOf(statement) => match statement {
             "UPDATE" | "MERGE" => "add --if-changed replace",
             "DELETE" | "TRUNCATE" => "delete",
@@ -164,6 +170,10 @@ mod tests {
             (Remedy::Solve, "`gstore score --solver cg`"),
             (Remedy::WriteResult, "`gstore query -o FILE` (in the shell `.once FILE`)"),
             (Remedy::OwnTable, "`gstore query --with NAME=FILE`"),
+            (
+                Remedy::RepeatedTexts("pool"),
+                "`gstore query 'SELECT text, count(*) AS copies, min(id), max(id) FROM \"pool\" GROUP BY text HAVING copies > 1'`",
+            ),
             (Remedy::InsteadOf("INSERT"), "`gstore add`"),
             (Remedy::InsteadOf("UPDATE"), "`gstore add --if-changed replace`"),
             (Remedy::InsteadOf("DELETE"), "`gstore delete`"),

@@ -13,6 +13,8 @@ use std::fmt;
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::{Map, Value, json};
 
+use crate::digest::Digest;
+
 /// Who speaks in a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
@@ -183,6 +185,31 @@ impl Content {
         let Shapes(mut object) =
             serde_json::from_slice(record).map_err(|error| ContentError::Json(error.to_string()))?;
         Self::take(&mut object)
+    }
+
+    /// Digest of what is said: contents of the same text have the same, and those of the same conversation, role
+    /// by role and word by word. A prompt with its completion is that of a user and an assistant.
+    pub fn digest(&self) -> Digest {
+        // Lengths keep the parts apart, whatever is in them.
+        let mut all = Vec::new();
+        let mut part = |text: &str| {
+            all.extend_from_slice(&(text.len() as u64).to_le_bytes());
+            all.extend_from_slice(text.as_bytes());
+        };
+        match self {
+            Self::Text(text) => part(text),
+            Self::PromptCompletion { prompt, completion } => {
+                for (role, text) in [(Role::User, prompt), (Role::Assistant, completion)] {
+                    part(role.name());
+                    part(text);
+                }
+            }
+            Self::Messages(messages) => messages.iter().for_each(|message| {
+                part(message.role.name());
+                part(&message.content);
+            }),
+        }
+        Digest::of(&all)
     }
 
     /// Whether a message of a record has a key for reasoning next to its content.

@@ -84,6 +84,8 @@ pub enum Remedy<'a> {
     WriteResult,
     /// Make a file of one's own a table.
     OwnTable,
+    /// List the texts that several samples of this dataset have.
+    RepeatedTexts(&'a str),
     /// Do what a statement would that begins with these words of SQL.
     InsteadOf(&'a str),
 }
@@ -188,6 +190,7 @@ impl Remedy<'_> {
             Self::Solve => "a pass over the pool with the solver cg".into(),
             Self::WriteResult => "the program that asked".into(),
             Self::OwnTable => "the program that asks".into(),
+            Self::RepeatedTexts(dataset) => format!("a query of {dataset} that groups its samples by text"),
             Self::InsteadOf(_) => "a job of the store".into(),
         }
     }

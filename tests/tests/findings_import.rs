@@ -94,3 +94,30 @@ fn an_empty_answer_is_the_same_in_every_format() {
     let same = "SELECT count(*) FROM csv AS a JOIN jsonl AS b ON a.row = b.row AND a.record = b.record";
     assert_eq!(place.value(same), "2");
 }
+
+#[test]
+fn texts_that_come_again_under_other_ids_are_told() {
+    let place = Place::new();
+    let one = "{\"id\":\"a\",\"prompt\":\"1+1?\",\"completion\":\"2\"}\n{\"id\":\"b\",\"prompt\":\"1+2?\",\"completion\":\"3\"}\n";
+    write(&place, "one.jsonl", one);
+    let first = add(&place, "one.jsonl", &[]);
+    said(&first, 0, &["2 samples added"]);
+    let again = add(&place, "one.jsonl", &[]);
+    said(&again, 0, &["nothing to add"]);
+    for told in [&first, &again] {
+        assert!(!told.stderr.contains("already under another id"), "{}", told.stderr);
+    }
+    let other = "{\"id\":\"c\",\"prompt\":\"1+1?\",\"completion\":\"2\",\"source\":\"x\"}\n\
+                 {\"id\":\"d\",\"prompt\":\"1+1?\",\"completion\":\"3\"}\n\
+                 {\"id\":\"b\",\"prompt\":\"1+2?\",\"completion\":\"3\"}\n";
+    write(&place, "other.jsonl", other);
+    let sql =
+        "SELECT text, count(*) AS copies, min(id), max(id) FROM \"pool\" GROUP BY text HAVING copies > 1";
+    let says = format!(
+        "of 2 new samples, 1 has a text that `pool` has already under another id: `gstore query '{sql}'` lists such texts"
+    );
+    said(&add(&place, "other.jsonl", &["--dry-run"]), 0, &[&says]);
+    said(&add(&place, "other.jsonl", &[]), 0, &[&says, "2 samples added, 1 was there already"]);
+    let listed = place.ok(&["query", "--format", "csv", sql]);
+    assert!(listed.ends_with(",2,a,c\n") && listed.matches(",2,").count() == 1, "{listed}");
+}

@@ -7,12 +7,10 @@ use std::sync::Arc;
 use arrow_array::Array;
 use arrow_array::cast::AsArray;
 use gstore_core::content::Content;
-use gstore_core::{Kind, Remedy, first_of, many, many_of};
+use gstore_core::{Digest, Kind, Remedy, first_of, many, many_of};
 use gstore_learn::judge::Reliability;
 use gstore_learn::{LearnError, Matrix, Passes};
-use gstore_query::influence::{
-    InfluenceSpec, Missing, Prepared, Scored, TargetRef, content_digest, rows_in_targets,
-};
+use gstore_query::influence::{InfluenceSpec, Missing, Prepared, Scored, TargetRef, rows_in_targets};
 use gstore_store::{RowSet, Snapshot};
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -334,7 +332,7 @@ fn candidates_of(
 /// What a row says, as far as its gradients depend on it.
 struct RecordDigest {
     /// Digest of the words.
-    words: String,
+    words: Digest,
     /// Of each of its parts whether it is scored.
     scored: Vec<bool>,
     is_conversation: bool,
@@ -344,7 +342,7 @@ impl RecordDigest {
     /// What a record says; none of one that has no text.
     fn of(record: &[u8]) -> Option<Self> {
         let content = Content::read(record).ok()?;
-        let words = content_digest(&content);
+        let words = content.digest();
         let (scored, is_conversation) = match content {
             Content::Messages(messages) => (messages.iter().map(|message| message.scored).collect(), true),
             Content::PromptCompletion { .. } => (vec![false, true], false),

@@ -45,7 +45,7 @@ pub use plan::precondition::PlanPrecondition;
 pub use plan::vector::{AtHandVector, NO_DOT};
 pub use plan::{Plan, PlanSide, PlanSnapshot, PlanTarget};
 pub use prepare::encoder::{EncodeRequest, Encoder, EncoderError, TokenRequest};
-pub use prepare::overlap::{content_digest, rows_in_targets};
+pub use prepare::overlap::rows_in_targets;
 pub use prepare::target_rows::TargetRow;
 pub use prepare::target_samples::TargetSamples;
 pub use prepare::{Prepared, PreparedSide};

@@ -11,6 +11,7 @@ use super::super::bad_records::{BadRecords, UnscorableRecords};
 use super::super::{IngestError, Progress};
 use super::AddRequest;
 use super::input::InputFiles;
+use super::repeated::NewTexts;
 
 /// Columns without values that are named.
 const SHOWN: usize = 10;
@@ -29,6 +30,8 @@ pub(super) struct RecordFindings {
     pub(super) notes: Vec<String>,
     /// What they are told of made ids, if there are new samples.
     pub(super) of_new: Option<String>,
+    /// Texts of new samples, if the dataset has rows that may have the same.
+    pub(super) new_texts: Option<NewTexts>,
 }
 
 /// The columns of the records. `content` hashes all that decides what becomes of them.

@@ -1,12 +1,13 @@
 //! Registration of the samples of data files: columns are found in a first pass, rows are stored in a second.
 //!
 //! Memory: what a file keeps together (see [`gstore_data::RecordSource`]), and about 100 bytes for each new
-//! sample (its id, until the ledger takes it in one transaction at the end), so much data is registered in
-//! pieces where that would be too much.
+//! sample (its id, until the ledger takes it in one transaction at the end; 150 if the dataset has rows, with
+//! which texts are compared), so much data is registered in pieces where that would be too much.
 
 mod columns;
 mod foreign;
 mod input;
+mod repeated;
 mod request;
 
 use std::sync::Arc;
@@ -32,6 +33,7 @@ pub use request::{AddClient, AddOutcome, AddPreview, AddReport, AddRequest, Exis
 
 use columns::{RecordFindings, column_overrides, find_columns, reasoning_note, renamed_columns_note};
 use input::InputFiles;
+use repeated::NewTexts;
 
 /// Registers the samples of files: all of them in one commit, or none.
 ///
@@ -153,7 +155,12 @@ fn append_samples(
         // Reading takes a while, and the lock may.
         append.base().same_dataset(before)?;
     }
+    // A client is told nothing but its report.
+    found.new_texts = NewTexts::beside(before.as_deref().filter(|_| client.is_none()));
     let texts = fill(&mut append, request, &input, &schema, follows, &mut found, progress, cancel)?;
+    if let (Some(texts), Some(part)) = (found.new_texts.take(), &before) {
+        found.notes.extend(texts.told(append.base(), part, cancel));
+    }
     progress.finish();
     let new = append.report();
     found.notes.extend(found.of_new.take().filter(|_| new.added > 0));
@@ -238,7 +245,11 @@ fn fill(
                 found.duplicates += 1;
                 Ok(())
             }
-            (pushed, _) => pushed,
+            (Ok(AppendOutcome::Added(_)), _) => {
+                found.new_texts.iter_mut().for_each(|texts| texts.add(&record.content));
+                Ok(())
+            }
+            (pushed, _) => pushed.map(|_| ()),
         }
     };
     // What cannot be read was counted before.
@@ -282,7 +293,11 @@ fn no_samples(request: &AddRequest) -> IngestError {
     IngestError::NoSamples { path: request.data.first().cloned().unwrap_or_default() }
 }
 
-fn push(append: &mut SampleAppend, place: &Place, sample: NewSample<'_>) -> Result<(), IngestError> {
+fn push(
+    append: &mut SampleAppend,
+    place: &Place,
+    sample: NewSample<'_>,
+) -> Result<AppendOutcome, IngestError> {
     let id = sample.id;
     let pushed =
         append.push(sample).map_err(|source| IngestError::Append { place: place.clone(), source })?;
@@ -290,7 +305,7 @@ fn push(append: &mut SampleAppend, place: &Place, sample: NewSample<'_>) -> Resu
         AppendOutcome::Repeated(_) => {
             Err(IngestError::RepeatedId { place: place.clone(), id: id.to_owned() })
         }
-        _ => Ok(()),
+        outcome => Ok(outcome),
     }
 }
 

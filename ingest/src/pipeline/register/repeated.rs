@@ -1,0 +1,64 @@
+//! New samples with texts that the dataset has already, under other ids.
+
+use std::collections::HashMap;
+
+use arrow_array::cast::AsArray;
+use gstore_core::{Cancel, Digest, Remedy, many, many_of};
+use gstore_data::Content;
+use gstore_store::{DatasetPart, ReadError, Snapshot};
+
+/// Stored rows that are read whatever comes.
+const ROWS: u64 = 10_000;
+/// And for each new sample: reading these takes about as long as registering it does.
+const ROWS_EACH: u64 = 4;
+
+/// How many new samples have each text. Memory: about 50 bytes for each text.
+#[derive(Default)]
+pub(super) struct NewTexts(HashMap<Digest, u64>);
+
+impl NewTexts {
+    /// For data that goes to a dataset with rows.
+    pub(super) fn beside(part: Option<&DatasetPart>) -> Option<Self> {
+        part.filter(|part| part.rows > 0).map(|_| Self::default())
+    }
+
+    pub(super) fn add(&mut self, content: &Content) {
+        *self.0.entry(content.digest()).or_default() += 1;
+    }
+
+    /// What people are told of them. Damage is for those to hear who read the stored rows: new ones do not
+    /// depend on these.
+    pub(super) fn told(self, before: &Snapshot, part: &DatasetPart, cancel: &Cancel) -> Option<String> {
+        let new: u64 = self.0.values().sum();
+        if part.rows > new.saturating_mul(ROWS_EACH).saturating_add(ROWS) {
+            return None;
+        }
+        let known = self.known(before, part, cancel).unwrap_or_default();
+        (known > 0).then(|| {
+            format!(
+                "of {}, {} a text that `{}` has already under another id: {} lists such texts",
+                many(new, "new sample"),
+                many_of(known, "has", "have"),
+                part.name,
+                Remedy::RepeatedTexts(&part.name)
+            )
+        })
+    }
+
+    /// How many of them have the text of a stored sample.
+    fn known(mut self, before: &Snapshot, part: &DatasetPart, cancel: &Cancel) -> Result<u64, ReadError> {
+        let mut known = 0;
+        for batch in before.samples(part)?.scan(&["record"], None) {
+            let batch = batch?;
+            let records = batch.column_by_name("record").and_then(|column| column.as_binary_opt::<i32>());
+            for record in records.into_iter().flatten().flatten() {
+                let content = Content::read(record).ok();
+                known += content.and_then(|content| self.0.remove(&content.digest())).unwrap_or_default();
+            }
+            if self.0.is_empty() || cancel.is_raised() {
+                break;
+            }
+        }
+        Ok(known)
+    }
+}
