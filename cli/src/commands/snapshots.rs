@@ -1,22 +1,98 @@
 //! `gstore snapshots`: the history of the store.
 
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use anyhow::Result;
+use arrow_array::cast::AsArray;
+use arrow_array::{ArrayRef, RecordBatch, StringArray};
+use gstore_sql::{SqlOptions, SqlRunner};
 
-use crate::args::SnapshotsArgs;
+use crate::args::{Format, SnapshotsArgs};
 use crate::context::Context;
-use crate::statements::Engine;
+use crate::ending::format_of;
+use crate::statements;
+
+const SNAPSHOTS: &str =
+    "SELECT number, created, tags, changes, command, current FROM gstore.snapshots ORDER BY number DESC";
 
 /// Prints the snapshots, newest first.
 pub fn run(context: &Context, args: &SnapshotsArgs) -> Result<ExitCode> {
+    let to = &args.output.to;
+    let is_table = format_of(to)? == Format::Table;
     let store = context.open()?;
     let cancel = context.cancel_on_interrupt("stopping")?;
-    Engine::new(context, store.snapshot()?)?.run(
-        context,
-        "SELECT number, created, tags, changes, command, current FROM gstore.snapshots ORDER BY number DESC",
-        &args.output.to,
-        &cancel,
-    )?;
+    let options = SqlOptions { threads: context.threads, ..SqlOptions::default() };
+    let runner = SqlRunner::new(store.snapshot()?, options)?;
+    let rows = runner.run(SNAPSHOTS, &cancel)?;
+    let schema = Arc::clone(rows.schema());
+    let mut batches = rows.collect::<Result<Vec<RecordBatch>, _>>()?;
+    if is_table {
+        batches = batches.iter().map(with_joined_changes).collect::<Result<_>>()?;
+    }
+    statements::write(context, to, &schema, &mut batches.into_iter().map(Ok))?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// The rows as they are read: programs get each change as the history has it.
+fn with_joined_changes(batch: &RecordBatch) -> Result<RecordBatch> {
+    let schema = batch.schema();
+    let column = |(name, column): (&str, &ArrayRef)| -> ArrayRef {
+        match column.as_string_opt::<i32>() {
+            Some(texts) if name == "changes" => {
+                Arc::new(texts.iter().map(|changes| changes.map(joined)).collect::<StringArray>())
+            }
+            _ => Arc::clone(column),
+        }
+    };
+    let names = schema.fields().iter().map(|field| field.name().as_str());
+    let columns = names.zip(batch.columns()).map(column).collect();
+    Ok(RecordBatch::try_new(Arc::clone(&schema), columns)?)
+}
+
+/// Changes of a snapshot, those of features that differ by their checkpoints alone as one.
+fn joined(changes: &str) -> String {
+    let mut all: Vec<(&str, String, &str)> = Vec::new();
+    for change in changes.split("; ") {
+        let parts = change.split_once('@').and_then(|(feature, rest)| {
+            let (checkpoint, what) = rest.split_once(": ")?;
+            Some((feature, checkpoint, what))
+        });
+        let Some((feature, checkpoint, what)) = parts else {
+            all.push((change, String::new(), ""));
+            continue;
+        };
+        match all.iter_mut().find(|known| (known.0, known.2) == (feature, what)) {
+            Some((_, checkpoints, _)) => checkpoints.extend([", ", checkpoint]),
+            None => all.push((feature, checkpoint.to_owned(), what)),
+        }
+    }
+    let texts = all.into_iter().map(|(feature, checkpoints, what)| match checkpoints.is_empty() {
+        true => feature.to_owned(),
+        false => format!("{feature}@{checkpoints}: {what}"),
+    });
+    texts.collect::<Vec<_>>().join("; ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn features_that_differ_by_their_checkpoints_are_one_change() {
+        for (changes, expected) in [
+            (
+                "feature pool/loss@c1: 4 rows added, complete; feature pool/grad@c1: 4 rows added, complete; \
+                 feature pool/loss@c2: 4 rows added, complete; feature pool/grad@c2: 3 rows added, building; run r: 2 checkpoints",
+                "feature pool/loss@c1, c2: 4 rows added, complete; feature pool/grad@c1: 4 rows added, complete; \
+                 feature pool/grad@c2: 3 rows added, building; run r: 2 checkpoints",
+            ),
+            ("dataset pool: 3 samples added", "dataset pool: 3 samples added"),
+            ("feature pool/a@c dropped", "feature pool/a@c dropped"),
+            ("store created", "store created"),
+            ("", ""),
+        ] {
+            assert_eq!(joined(changes), expected);
+        }
+    }
 }
