@@ -20,6 +20,10 @@ pub struct InfluenceNote {
     pub resolution: Vec<String>,
     /// Rows, exclusions, bytes and the guarantee.
     pub summary: ScanSummary,
+    /// The target that decided nearly all rows of a ranking, and how many, where several compete for them.
+    /// Servers of earlier versions do not say it.
+    #[serde(default)]
+    pub decided_by: Option<(String, u64)>,
 }
 
 /// Where EXPLAIN ANALYZE finds what a scan did.

@@ -9,6 +9,8 @@ use gstore_tests::place::Place;
 use gstore_tests::world;
 use serde_json::{Value, json};
 
+use crate::served::{Served, token};
+
 /// A pool and a target with gradients of the demo's model.
 pub fn scored() -> Place {
     let place = Place::new();
@@ -392,6 +394,22 @@ fn b1_a_target_that_decides_all_rows_is_named() {
     ] {
         let told = select(top, flags);
         assert!(!told.contains("were taken for"), "{flags:?}: {told}");
+    }
+    // Programs are told too, and a server's clients.
+    let token = token(&place, "laptop");
+    let server = Served::start(&place, &[]);
+    let words = "select --pool pool --target target,same --within max -o x.jsonl --force";
+    let here: Vec<&str> = words.split(' ').collect();
+    let mut there = here.clone();
+    there.extend(["--remote", &server.address, "--token", &token]);
+    for asked in [&here[..], &there] {
+        for (top, target, rows) in [("20", json!("same"), json!(20)), ("5", json!(null), json!(null))] {
+            let finished = place.run(&[asked, &["--top", top, "--json"]].concat());
+            assert_eq!(finished.code, 0, "{}", finished.stderr);
+            let report: Value = serde_json::from_str(&finished.stdout).expect("JSON");
+            assert_eq!((&report["decided_by"], &report["decided_rows"]), (&target, &rows), "{asked:?}");
+            assert_eq!(finished.stderr.contains(note), target == "same", "{}", finished.stderr);
+        }
     }
 }
 

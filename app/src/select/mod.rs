@@ -7,7 +7,7 @@ use std::sync::Arc;
 use arrow_array::{Float32Array, RecordBatch, StringArray};
 use gstore_core::Cancel;
 use gstore_query::influence::{
-    Across, Diversity, Encoder, InfluenceSpec, NO_SUBTASK, Order, Prepared, Ranking, RowFilter, Scored,
+    Diversity, Encoder, InfluenceSpec, NO_SUBTASK, Order, Prepared, Ranking, RowFilter, Scored,
     SelectRequest, resolve_share, resolve_top,
 };
 use gstore_sql::output::{Format, ResultWriter, TableStyle};
@@ -27,9 +27,6 @@ mod saved;
 
 /// Bytes that the vectors of selected rows may take, where near-duplicates are passed over.
 const MEMORY: usize = 2 << 30;
-
-/// Of fewer rows than this it says nothing that one target decided them.
-const FEW: usize = 10;
 
 /// What is to be selected.
 #[derive(Debug, Clone)]
@@ -148,25 +145,13 @@ impl SelectedRows {
         &self.ranking.rows[..self.ranking.rows.len().min(self.wanted)]
     }
 
-    /// The target dataset that decided at least nine in ten of the selected rows, and how many, where several
-    /// targets compete by their largest or smallest value. Values of targets may differ in scale, and then one
-    /// of them decides whatever the rows do for the others.
+    /// The target dataset that decided nearly all of the selected rows, and how many: see
+    /// [`Prepared::decided_by`].
     ///
     /// # Errors
     /// Damage of the targets' samples.
-    pub fn decided_by(&self) -> Result<Option<(&str, usize)>, AnswerError> {
-        let (targets, rows) = (self.prepared.targets(), self.rows());
-        let compete = matches!(self.prepared.spec().across, Across::Max | Across::Min);
-        if targets.len() < 2 || rows.len() < FEW || !compete {
-            return Ok(None);
-        }
-        let of_subtask = self.prepared.targets_of_subtasks()?;
-        let mut counts = vec![0; targets.len()];
-        for target in rows.iter().filter_map(|row| of_subtask.get(row.subtask as usize)) {
-            counts[*target as usize] += 1;
-        }
-        let decided = targets.iter().zip(counts).find(|(_, count)| count * 10 >= rows.len() * 9);
-        Ok(decided.map(|(target, count)| (target.dataset.name.as_str(), count)))
+    pub fn decided_by(&self) -> Result<Option<(&str, u64)>, AnswerError> {
+        Ok(self.prepared.decided_by(self.rows())?)
     }
 
     /// A picture of the selected rows: the distribution of the scores of all rows, and the shares of the

@@ -204,6 +204,8 @@ impl EachRows {
             checkpoints: self.plan.checkpoints().iter().map(|c| (c.name.clone(), c.weight)).collect(),
             resolution: self.plan.notes().to_vec(),
             summary,
+            // Each has its own ranking.
+            decided_by: None,
         });
     }
 }

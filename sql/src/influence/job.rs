@@ -132,7 +132,7 @@ impl InfluenceJob {
                 let timer = MetricBuilder::new(&self.set).subset_time("score_time", self.partition);
                 let _running = timer.timer();
                 let ranking = self.rank(order, k, rows, sink)?;
-                self.note(&ranking.summary);
+                self.note(&ranking.summary, self.decided_by(&ranking.rows)?);
                 ranking.rows
             }
             false => self.ranked_after(order, k, rows, sink)?,
@@ -274,12 +274,27 @@ impl InfluenceJob {
         }
         let summary = scanned.map_err(SqlError::query)?;
         if !finished {
-            self.note(&summary);
+            self.note(&summary, None);
         }
         Ok(())
     }
 
-    fn note(&self, summary: &ScanSummary) {
+    /// The target that decided nearly all of these rows, and how many. Where targets or their samples take rows
+    /// in turn, each has its share already.
+    fn decided_by(&self, rows: &[Scored]) -> Result<Option<(String, u64)>, SqlError> {
+        let compete = match &self.question.relation {
+            RankedRelation::All => true,
+            RankedRelation::Best { rules, .. } => rules.round_robin.is_none(),
+            RankedRelation::Nearest { .. } | RankedRelation::SelfInfluence { .. } => false,
+        };
+        if !compete || self.notes.is_none() {
+            return Ok(None);
+        }
+        let decided = self.question.plan.decided_by(rows).map_err(SqlError::query)?;
+        Ok(decided.map(|(target, count)| (target.to_owned(), count)))
+    }
+
+    fn note(&self, summary: &ScanSummary, decided_by: Option<(String, u64)>) {
         ScanCounters::new(&self.set, self.partition).add(summary);
         if let Some(notes) = &self.notes {
             let plan = &self.question.plan;
@@ -297,6 +312,7 @@ impl InfluenceJob {
                 checkpoints: plan.checkpoints().iter().map(|c| (c.name.clone(), c.weight)).collect(),
                 resolution: of_search.into_iter().chain(plan.notes().iter().cloned()).collect(),
                 summary: summary.clone(),
+                decided_by,
             });
         }
     }

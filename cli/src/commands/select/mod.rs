@@ -117,9 +117,11 @@ fn one(
     })?;
     tell_passed_over(context, args, found.passed_over);
     // Where targets take rows in turn, or their samples do, each has its share already.
-    if request.rules.round_robin.is_none() {
-        tell_decided(context, found.rows().len(), found.decided_by()?);
-    }
+    let decided = match request.rules.round_robin {
+        None => found.decided_by()?,
+        Some(_) => None,
+    };
+    tell_decided(context, found.rows().len(), decided);
 
     let mut outputs: Vec<Output> = report.into_iter().collect();
     if let Some(path) = &scores {
@@ -165,6 +167,7 @@ fn one(
         summary: &ranking.summary,
         ruled: found.passed_over.is_some(),
         passed_over: found.passed_over,
+        decided,
     };
     summarise(context, args, &found, scores.as_deref())?;
     Ok(ExitCode::SUCCESS)

@@ -21,7 +21,7 @@ use gstore_sql::output::{ResultWriter, TableStyle};
 use gstore_sql::{Notes, Parameters, SqlError};
 use serde_json::Value;
 
-use super::told::{SelectionReport, summarise};
+use super::told::{SelectionReport, summarise, tell_decided};
 use super::{RowsForm, STOPPING, Selection, output};
 use crate::args::SelectArgs;
 use crate::commands::query::connect;
@@ -86,6 +86,9 @@ pub(super) fn run(context: &Context, args: &SelectArgs) -> Result<ExitCode> {
     let outputs = [to.scores, all.scores].into_iter().flatten().map(|(_, output)| output).chain(to.lines);
     outputs.into_iter().try_for_each(Output::finish)?;
     note.iter().flat_map(|note| &note.resolution).for_each(|line| context.say(&format!("note: {line}")));
+    let decided = note.as_ref().and_then(|note| note.decided_by.clone());
+    let decided = decided.as_ref().map(|(target, rows)| (target.as_str(), *rows));
+    tell_decided(context, selected, decided);
     let summary = note.map_or_else(ScanSummary::default, |note| note.summary);
     let found = SelectionReport {
         selected,
@@ -96,6 +99,7 @@ pub(super) fn run(context: &Context, args: &SelectArgs) -> Result<ExitCode> {
         summary: &summary,
         ruled,
         passed_over: None,
+        decided,
     };
     summarise(context, args, &found, scores.as_deref())?;
     Ok(ExitCode::SUCCESS)

@@ -30,9 +30,9 @@ pub(super) fn tell_passed_over(context: &Context, args: &SelectArgs, passed_over
 }
 
 /// Says that one of several targets decided nearly all rows: which one, and how many.
-pub(super) fn tell_decided(context: &Context, selected: usize, decided: Option<(&str, usize)>) {
+pub(super) fn tell_decided(context: &Context, selected: usize, decided: Option<(&str, u64)>) {
     let Some((target, count)) = decided else { return };
-    let of = if count == selected { "all".to_owned() } else { format!("{count} of") };
+    let of = if count == selected as u64 { "all".to_owned() } else { format!("{count} of") };
     context.say(&format!(
         "note: {of} {selected} rows were taken for {target}; --round-robin target gives each target its share, --each target makes a file for \
          each"
@@ -52,6 +52,8 @@ pub(super) struct SelectionReport<'a> {
     pub(super) ruled: bool,
     /// How many candidates: over a quota, and near-duplicates; a server does not say it.
     pub(super) passed_over: Option<(u64, u64)>,
+    /// The target that decided nearly all rows, and how many.
+    pub(super) decided: Option<(&'a str, u64)>,
 }
 
 /// Tells what was selected, and what was not; with `--json` for programs as well.
@@ -105,6 +107,8 @@ fn value(args: &SelectArgs, found: &SelectionReport<'_>, scores: Option<&Path>) 
         "in_target": summary.in_target,
         "over_quota": found.passed_over.map(|(over_quota, _)| over_quota),
         "near_duplicates": found.passed_over.map(|(_, near_duplicates)| near_duplicates),
+        "decided_by": found.decided.map(|(target, _)| target),
+        "decided_rows": found.decided.map(|(_, rows)| rows),
         "guarantee": summary.guarantee,
         "notes": summary.notes,
         "output": args.output.as_deref().map(path_text),

@@ -11,7 +11,11 @@ use super::target_rows::{TargetRow, TargetRows, target_rows};
 use super::target_source::TargetSource;
 use super::target_vectors::{Shape, TargetLoader, TargetVectors};
 use crate::error::QueryError;
-use crate::influence::spec::GIVEN;
+use crate::influence::result::Scored;
+use crate::influence::spec::{Across, GIVEN};
+
+/// Of fewer rows than this it says nothing that one target decided them.
+const FEW: usize = 10;
 
 impl Prepared {
     /// The samples that are given with the question, computed at the first call.
@@ -88,15 +92,27 @@ impl Prepared {
         Ok(found)
     }
 
-    /// For each subtask, which `Scored::subtask` names, the number of its target dataset.
+    /// The target dataset that decided at least nine in ten of some ranked rows, and how many, where several
+    /// targets compete by their largest or smallest value. Values of targets may differ in scale, and then one
+    /// of them decides whatever the rows do for the others.
     ///
     /// # Errors
-    /// Damage of the target's samples.
-    pub fn targets_of_subtasks(&self) -> Result<Vec<u32>, QueryError> {
+    /// Damage of the targets' samples.
+    pub fn decided_by(&self, rows: &[Scored]) -> Result<Option<(&str, u64)>, QueryError> {
+        let targets = self.targets();
+        let compete = matches!(self.spec().across, Across::Max | Across::Min);
+        if targets.len() < 2 || rows.len() < FEW || !compete {
+            return Ok(None);
+        }
         let found = self.target_rows()?;
-        let mut targets = vec![0; found.subtasks.len()];
-        found.rows.iter().for_each(|row| targets[row.subtask as usize] = row.target);
-        Ok(targets)
+        let mut of_subtask = vec![0; found.subtasks.len()];
+        found.rows.iter().for_each(|row| of_subtask[row.subtask as usize] = row.target);
+        let mut counts = vec![0_u64; targets.len()];
+        for target in rows.iter().filter_map(|row| of_subtask.get(row.subtask as usize)) {
+            counts[*target as usize] += 1;
+        }
+        let decided = targets.iter().zip(counts).find(|(_, count)| count * 10 >= rows.len() as u64 * 9);
+        Ok(decided.map(|(target, count)| (target.dataset.name.as_str(), count)))
     }
 
     /// The target rows of the question as a whole.
