@@ -96,7 +96,7 @@ pub use prefilter::{
 };
 pub use put::{PutError, PutReport, SpaceSpec, VectorPut, VectorSamples, VectorShape, VectorSpec};
 pub use rows::{FindError, NamedRows, RowNames, find_rows};
-pub use select::{SelectedRows, SelectionRequest, select};
+pub use select::{SelectedRows, SelectionRequest, select, write_scored_line};
 pub use work::JobContext;
 
 pub use gstore_core::{

@@ -48,6 +48,7 @@ fn a_pool_is_ingested_and_asked() {
         rules,
         condition: None,
         rank_all: false,
+        with_scores: false,
         models: None,
     };
     let mut work = JobContext::silent("test");

@@ -253,6 +253,34 @@ fn a_table_of_selected_records_can_be_added_again() {
 }
 
 #[test]
+fn ranks_and_scores_are_in_the_records_if_they_are_asked_for() {
+    let place = place();
+    let select = |pool: &str, name: &str| {
+        let words =
+            ["select", "--pool", pool, "--target", "target", "--top", "3", "--with-scores", "-o", name];
+        place.run(&words)
+    };
+    for (name, dataset) in [("x.jsonl", "x1"), ("x.parquet", "x2"), ("saved/", "x3"), ("x.csv", "x4")] {
+        let selected = select("pool", name);
+        assert_eq!(selected.code, 0, "{name}: {}", selected.stderr);
+        place.ok(&["add", "--dataset", dataset, "--data", name]);
+        let scores = format!("s={}.scores.csv", name.trim_end_matches('/'));
+        let sql = format!(
+            "SELECT count(*) FROM {dataset} AS x JOIN s ON x.id = s.id WHERE x.gstore_score = s.score AND x.gstore_rank = x.row + 1"
+        );
+        let alike = place.ok(&["query", "--format", "lines", "--with", &scores, &sql]);
+        assert_eq!(alike, "3\n", "{name}");
+    }
+    place.ingested("again", Some(Path::new("x.jsonl")), "grad-adam");
+    for name in ["y.jsonl", "y.parquet"] {
+        let refused = select("again", name);
+        let says = "`gstore_rank` already, so it cannot be added: leave --with-scores out";
+        assert!(refused.code == 1 && refused.stderr.contains(says), "{}", refused.stderr);
+        assert!(!place.path(name).exists());
+    }
+}
+
+#[test]
 fn results_of_statements_follow_their_names() {
     let place = place();
     let sql = "SELECT id, n FROM pool WHERE n > 0 ORDER BY id";

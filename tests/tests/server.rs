@@ -99,6 +99,7 @@ fn a_remote_selection_writes_what_a_local_one_does() {
         (false, &["--top", "50%", "--of", "target"]),
         (false, &["--top", "7", "--of", "target"]),
         (false, &["--top", "9", "--worst"]),
+        (false, &["--top", "9", "--with-scores"]),
         (false, &["--top", "9", "--within", "max", "--sim", "dot", "--checkpoints", "checkpoint-26"]),
         (false, &["--top", "4", "--scores-of", "all"]),
         (false, &["--top", "500"]),

@@ -1,6 +1,7 @@
 //! Selections: the rows of a pool that influence a target most, as their original lines or as a table.
 
 use std::io::Write;
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -15,6 +16,7 @@ use gstore_store::{RowSet, Snapshot};
 
 use self::explained::Explained;
 use self::records::{NestedValues, Records, bytes};
+pub use self::scored::write_scored_line;
 use crate::answer::{AnswerError, CHUNK, Pool, column, open_pools, row_columns, tell_notes};
 use crate::picture::{Picture, RankedRows, ranked};
 use crate::rows::{FindError, matching};
@@ -24,6 +26,7 @@ mod explained;
 mod nested;
 mod records;
 mod saved;
+mod scored;
 
 /// Bytes that the vectors of selected rows may take, where near-duplicates are passed over.
 const MEMORY: usize = 2 << 30;
@@ -45,6 +48,8 @@ pub struct SelectionRequest {
     pub condition: Option<String>,
     /// Rank every row, so that all scores can be written; not with rules.
     pub rank_all: bool,
+    /// Write rank and score of the selected rows into their records.
+    pub with_scores: bool,
     /// Whose device scans the rows; none: the processor does.
     pub models: Option<Arc<dyn Encoder>>,
 }
@@ -57,6 +62,7 @@ pub struct SelectedRows {
     pub ranking: Ranking,
     /// How many rows were asked for.
     pub wanted: usize,
+    with_scores: bool,
     /// Candidates that rules kept out: over a quota, and near-duplicates.
     pub passed_over: Option<(u64, u64)>,
 }
@@ -102,7 +108,8 @@ pub fn select(
         (found.ranking, Some((found.over_quota, found.near_duplicates)))
     };
     let pools = open_pools(snapshot, &spec.pools)?;
-    Ok(SelectedRows { prepared, pools, ranking, wanted: k, passed_over })
+    let with_scores = request.with_scores;
+    Ok(SelectedRows { prepared, pools, ranking, wanted: k, with_scores, passed_over })
 }
 
 /// Damage is damage, whatever was looked for.
@@ -168,16 +175,25 @@ impl SelectedRows {
         )
     }
 
-    /// Writes the original lines, each ended by a line break, byte for byte.
+    /// Writes the original lines, each ended by a line break, byte for byte; with scores as the last keys if they
+    /// were asked for.
     ///
     /// # Errors
-    /// A row that was stored without its line, damage, an output that fails, and being told to stop.
+    /// A row that was stored without its line, or that has no place for its score, damage, an output that fails,
+    /// and being told to stop.
     pub fn write_lines(&self, out: &mut impl Write, cancel: &Cancel) -> Result<(), AnswerError> {
+        let mut ranks = 1..;
         for chunk in self.rows().chunks(CHUNK) {
             go_on(cancel)?;
-            for (scored, record) in chunk.iter().zip(column(chunk, &self.pools, "record")?) {
-                out.write_all(bytes(&record, scored)?)?;
-                out.write_all(b"\n")?;
+            for (scored, stored) in chunk.iter().zip(column(chunk, &self.pools, "record")?) {
+                let record = bytes(&stored, scored)?;
+                match ranks.next().filter(|_| self.with_scores) {
+                    Some(rank) => write_scored_line(out, (scored.row, record), (rank, scored.score))?,
+                    None => {
+                        out.write_all(record)?;
+                        out.write_all(b"\n")?;
+                    }
+                }
             }
         }
         Ok(())
@@ -193,8 +209,8 @@ impl SelectedRows {
         format: Format,
         cancel: &Cancel,
     ) -> Result<(), AnswerError> {
-        let records = Records::new(&self.pools, self.rows(), nested_in(format))?;
-        write_batches(out, format, self.rows(), cancel, |chunk| records.batch(chunk))
+        let records = Records::new(&self.pools, self.rows(), nested_in(format), self.with_scores)?;
+        write_batches(out, format, self.rows().len(), cancel, |rows| records.batch(rows))
     }
 
     /// Writes id, row, score and subtask of every ranked row; with `explain`, what stands behind each score.
@@ -209,7 +225,8 @@ impl SelectedRows {
         cancel: &Cancel,
     ) -> Result<(), AnswerError> {
         let explain = explain.then(|| Explained::new(&self.prepared, cancel)).transpose()?;
-        write_batches(out, format, &self.ranking.rows, cancel, |chunk| self.scores(chunk, explain.as_ref()))
+        let ranked = &self.ranking.rows;
+        write_batches(out, format, ranked.len(), cancel, |rows| self.scores(&ranked[rows], explain.as_ref()))
     }
 
     /// `id, row, score, subtask`, and `pool` in front if there are several; of covariances their errors.
@@ -254,8 +271,8 @@ pub(crate) fn write_records<W: Write + Send>(
     cancel: &Cancel,
 ) -> Result<(), AnswerError> {
     let (pools, rows) = (open_pools(snapshot, &[dataset.to_owned()])?, without_scores(rows));
-    let records = Records::new(&pools, &rows, nested_in(format))?;
-    write_batches(out, format, &rows, cancel, |chunk| records.batch(chunk))
+    let records = Records::new(&pools, &rows, nested_in(format), false)?;
+    write_batches(out, format, rows.len(), cancel, |rows| records.batch(rows))
 }
 
 /// Writes records of a dataset as one of the library `datasets` into a folder, which is there and empty.
@@ -268,7 +285,8 @@ pub(crate) fn write_saved(
     folder: &Path,
     cancel: &Cancel,
 ) -> Result<(), AnswerError> {
-    saved::write(&open_pools(snapshot, &[dataset.to_owned()])?, &without_scores(rows), folder, cancel)
+    let (pools, rows) = (open_pools(snapshot, &[dataset.to_owned()])?, without_scores(rows));
+    saved::write(&Records::new(&pools, &rows, NestedValues::Typed, false)?, &rows, folder, cancel)
 }
 
 /// Fails once it was told to stop.
@@ -276,24 +294,23 @@ fn go_on(cancel: &Cancel) -> Result<(), AnswerError> {
     Ok(cancel.check().map_err(gstore_query::QueryError::from)?)
 }
 
-/// Writes the batches of some rows.
+/// Writes the batches of so many rows.
 fn write_batches<W: Write + Send>(
     out: W,
     format: Format,
-    rows: &[Scored],
+    rows: usize,
     cancel: &Cancel,
-    batch: impl Fn(&[Scored]) -> Result<RecordBatch, AnswerError>,
+    batch: impl Fn(Range<usize>) -> Result<RecordBatch, AnswerError>,
 ) -> Result<(), AnswerError> {
     let style = TableStyle { width: None, column: None };
     // At least one batch, so that an empty selection still is a file with a header.
-    let (first, rest) = rows.split_at(rows.len().min(CHUNK));
     go_on(cancel)?;
-    let first = batch(first)?;
+    let first = batch(0..rows.min(CHUNK))?;
     let mut writer = ResultWriter::new(format, &first.schema(), out, style)?;
     writer.write(&first)?;
-    for chunk in rest.chunks(CHUNK) {
+    for start in (CHUNK..rows).step_by(CHUNK) {
         go_on(cancel)?;
-        writer.write(&batch(chunk)?)?;
+        writer.write(&batch(start..rows.min(start + CHUNK))?)?;
     }
     writer.finish()?;
     Ok(())

@@ -6,12 +6,16 @@
 //! - lists and objects are columns of lists and structs where their values have one type, else JSON text
 
 use std::collections::BTreeSet;
+use std::ops::Range;
 use std::sync::Arc;
 
 use arrow_array::builder::{ListBuilder, StringBuilder, StructBuilder};
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Float64Type, Int64Type};
-use arrow_array::{Array, ArrayRef, BooleanArray, Float64Array, Int64Array, RecordBatch, StringArray};
+use arrow_array::{
+    Array, ArrayRef, BooleanArray, Float32Array, Float64Array, Int64Array, RecordBatch, StringArray,
+    UInt64Array,
+};
 use arrow_schema::{DataType, Field};
 use gstore_data::{Content, parse_record};
 use gstore_query::influence::Scored;
@@ -19,11 +23,14 @@ use gstore_store::{ColumnDef, ColumnType};
 use serde_json::Value;
 
 use super::nested::{self, NestedShape};
+use super::scored::{RANK, SCORE, check_keys};
 use crate::answer::{AnswerError, CHUNK, Pool, column, ids, record};
 
 /// A table of selected records.
 pub(super) struct Records<'a> {
     pools: &'a [Pool],
+    rows: &'a [Scored],
+    with_scores: bool,
     /// Keys of the records' text, in the order of the columns.
     texts: Vec<&'static str>,
     /// With the type of a column of lists or objects.
@@ -40,11 +47,16 @@ pub(super) enum NestedValues {
 }
 
 impl<'a> Records<'a> {
-    /// Finds the columns of these rows.
+    /// Finds the columns of these rows; `with_scores`: with rank and score as the last ones.
     ///
     /// # Errors
     /// Where records do not fit into one table.
-    pub(super) fn new(pools: &'a [Pool], rows: &[Scored], nested: NestedValues) -> Result<Self, AnswerError> {
+    pub(super) fn new(
+        pools: &'a [Pool],
+        rows: &'a [Scored],
+        nested: NestedValues,
+        with_scores: bool,
+    ) -> Result<Self, AnswerError> {
         let mut metadata: Vec<ColumnDef> = Vec::new();
         for pool in pools {
             for own in &pool.samples.part().columns {
@@ -58,6 +70,12 @@ impl<'a> Records<'a> {
                     Some(_) => {}
                     None => metadata.push(own.clone()),
                 }
+            }
+        }
+        if with_scores {
+            for pool in pools {
+                let own = &pool.samples.part().columns;
+                check_keys(&format!("dataset `{}`", pool.name), |key| own.iter().any(|own| own.key == key))?;
             }
         }
         // Of texts nothing but the records says whether they are lists and objects.
@@ -85,11 +103,12 @@ impl<'a> Records<'a> {
         let order = ["messages", "prompt", "completion", "text"];
         let texts = order.into_iter().filter(|key| found.contains(key)).collect();
         let types = shapes.into_iter().map(|shape| shape?.nested());
-        Ok(Self { pools, texts, metadata: metadata.into_iter().zip(types).collect() })
+        Ok(Self { pools, rows, with_scores, texts, metadata: metadata.into_iter().zip(types).collect() })
     }
 
-    /// The records of these rows.
-    pub(super) fn batch(&self, rows: &[Scored]) -> Result<RecordBatch, AnswerError> {
+    /// The records of the rows at these places.
+    pub(super) fn batch(&self, places: Range<usize>) -> Result<RecordBatch, AnswerError> {
+        let rows = &self.rows[places.clone()];
         let ids = ids(rows, self.pools)?;
         let records = column(rows, self.pools, "record")?;
         let contents = rows.iter().zip(&records).map(|(scored, record)| texts(bytes(record, scored)?));
@@ -114,6 +133,12 @@ impl<'a> Records<'a> {
                 }
             };
             columns.push((&own.key, column));
+        }
+        if self.with_scores {
+            let ranks = places.map(|place| place as u64 + 1);
+            columns.push((RANK, Arc::new(UInt64Array::from_iter_values(ranks))));
+            let scores = rows.iter().map(|row| row.score);
+            columns.push((SCORE, Arc::new(Float32Array::from_iter_values(scores))));
         }
         let columns = columns.into_iter().map(|(name, column)| (name, column, true));
         Ok(RecordBatch::try_from_iter_with_nullable(columns)?)

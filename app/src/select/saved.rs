@@ -10,7 +10,7 @@ use serde_json::json;
 
 use super::records::{NestedValues, Records};
 use super::{SelectedRows, go_on};
-use crate::answer::{AnswerError, CHUNK, Pool};
+use crate::answer::{AnswerError, CHUNK};
 
 /// The one data file.
 const DATA: &str = "data-00000-of-00001.arrow";
@@ -23,27 +23,26 @@ impl SelectedRows {
     /// Records that do not fit into one table, damage, a folder that cannot be written to, and being told to
     /// stop.
     pub fn write_dataset(&self, folder: &Path, cancel: &Cancel) -> Result<(), AnswerError> {
-        write(&self.pools, self.rows(), folder, cancel)
+        let records = Records::new(&self.pools, self.rows(), NestedValues::Typed, self.with_scores)?;
+        write(&records, self.rows(), folder, cancel)
     }
 }
 
-/// Writes rows as such a dataset.
+/// Writes the records of rows as such a dataset.
 pub(super) fn write(
-    pools: &[Pool],
+    records: &Records<'_>,
     rows: &[Scored],
     folder: &Path,
     cancel: &Cancel,
 ) -> Result<(), AnswerError> {
-    let records = Records::new(pools, rows, NestedValues::Typed)?;
-    let (first, rest) = rows.split_at(rows.len().min(CHUNK));
     go_on(cancel)?;
-    let first = records.batch(first)?;
+    let first = records.batch(0..rows.len().min(CHUNK))?;
     let file = BufWriter::new(fs_err::File::create(folder.join(DATA))?);
     let mut writer = StreamWriter::try_new(file, &first.schema())?;
     writer.write(&first)?;
-    for chunk in rest.chunks(CHUNK) {
+    for start in (CHUNK..rows.len()).step_by(CHUNK) {
         go_on(cancel)?;
-        writer.write(&records.batch(chunk)?)?;
+        writer.write(&records.batch(start..rows.len().min(start + CHUNK))?)?;
     }
     writer.finish()?;
     let file = writer.into_inner()?.into_inner().map_err(|error| error.into_error())?;

@@ -15,6 +15,7 @@ use super::{CascadeArgs, DigestChecks, DrawArgs, ScoringArgs};
     after_help = "Examples:\n  gstore select --store s --pool pool --target gsm8k --top 5% -o selected.jsonl\n  \
     gstore select --store s --pool pool --target gsm8k --top 5% --cascade 'loss -> embed -> 1 checkpoint -> all' -o selected.jsonl\n  \
     gstore select --store s --pool pool --target gsm8k --top 5% --cascade 'loss -> 1 checkpoint -> all' --estimate\n  \
+    gstore select --store s --pool pool --target gsm8k --top 5% --with-scores -o selected.parquet\n  \
     gstore select --remote grpc://127.0.0.1:8815 --pool pool --target gsm8k --top 5% -o selected.jsonl\n\n\
     The method is LESS unless told otherwise: cosine of optimizer-aware gradients, weighted over checkpoints, mean within a subtask, maximum across.\n\
     Rows without a scored token, or with values that are not finite, are never selected; their number is printed.\n\n\
@@ -61,6 +62,10 @@ pub struct SelectArgs {
     /// With --estimate nothing is selected, and no file is needed
     #[arg(long, short, value_name = "FILE", required_unless_present = "estimate")]
     pub output: Option<PathBuf>,
+    /// Add rank and score of each selected row to its record, as the keys gstore_rank (from 1) and gstore_score; a
+    /// record that has one of these is refused
+    #[arg(long)]
+    pub with_scores: bool,
     /// File for id, row, score and subtask: .csv, .tsv, .json, .parquet or .arrow [default:
     /// OUTPUT.scores.csv; none for standard output and devices]
     #[arg(long, value_name = "FILE")]

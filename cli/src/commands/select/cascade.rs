@@ -56,8 +56,8 @@ pub(super) fn check_flags(context: &Context, args: &SelectArgs, rules: &Diversit
         let why = "--cascade selects a share of its pool, whose other rows it never computes: leave --of out";
         bail!(UsageError(why.to_owned()));
     }
-    if args.cascade.estimate && (args.scores.is_some() || args.draw.plot.is_some()) {
-        let why = "--estimate selects nothing, so that there are no scores: leave --scores and --plot out";
+    if args.cascade.estimate && (args.scores.is_some() || args.with_scores || args.draw.plot.is_some()) {
+        let why = "--estimate selects nothing, so that there are no scores: leave --scores, --with-scores and --plot out";
         bail!(UsageError(why.to_owned()));
     }
     if args.snapshot.is_some() {

@@ -106,6 +106,7 @@ fn one(
         rules,
         condition: args.filter.clone(),
         rank_all: every,
+        with_scores: args.with_scores,
         models: Some(models),
     };
     let cancel = context.cancel_on_interrupt(STOPPING)?;

@@ -12,6 +12,7 @@ use anyhow::{Result, bail};
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Float32Type, UInt64Type};
 use arrow_array::{ArrayRef, Float32Array, RecordBatch};
+use gstore::write_scored_line;
 use gstore_core::Cancel;
 use gstore_query::influence::{
     Diversity, Function, InfluenceSpec, Order, ScanSummary, resolve_share, resolve_top,
@@ -139,6 +140,8 @@ fn number(server: &Remote, sql: &str, cancel: &Cancel) -> Result<u64> {
 /// The question in SQL, with every value as a parameter.
 struct SqlQuestion {
     columns: String,
+    /// Whether rank and score are written into the records.
+    with_scores: bool,
     call: String,
     values: Parameters,
     /// The checkpoints that were used, where the scores are explained.
@@ -194,7 +197,7 @@ impl SqlQuestion {
             None => String::new(),
         };
         let call = format!("influence({}){condition}", arguments.join(", "));
-        Ok(Self { columns, call, values, explained })
+        Ok(Self { columns, with_scores: args.with_scores, call, values, explained })
     }
 
     /// Writes the rows of the question; how many there were, and what is to be known beside them.
@@ -220,10 +223,10 @@ impl SqlQuestion {
         let mut count = 0;
         for batch in &mut rows {
             let batch = batch?;
-            count += batch.num_rows();
             if let Some(lines) = &mut to.lines {
-                write_lines(lines, &batch)?;
+                write_lines(lines, &batch, self.with_scores.then_some(count))?;
             }
+            count += batch.num_rows();
             if let Some(writer) = &mut writer {
                 writer.write(&self.scores(&batch.project(&(0..width).collect::<Vec<_>>())?)?)?;
             }
@@ -260,18 +263,24 @@ fn part(of_row: &ArrayRef, place: usize) -> Option<f32> {
     of_row.as_primitive_opt::<Float32Type>()?.iter().nth(place).flatten()
 }
 
-/// The original lines.
-fn write_lines(to: &mut impl Write, batch: &RecordBatch) -> Result<()> {
+/// The original lines; with `before`, the number of rows that were written before, with rank and score.
+fn write_lines(to: &mut impl Write, batch: &RecordBatch, before: Option<usize>) -> Result<()> {
     let column = |name| batch.column_by_name(name);
     let records = column("record").and_then(|records| records.as_string_opt::<i32>());
     let numbers = column("row").and_then(|rows| rows.as_primitive_opt::<UInt64Type>());
-    let (Some(records), Some(numbers)) = (records, numbers) else {
+    let scores = column("score").and_then(|scores| scores.as_primitive_opt::<Float32Type>());
+    let (Some(records), Some(numbers), Some(scores)) = (records, numbers, scores) else {
         bail!("the server's answer has not the columns that were asked for");
     };
-    for (record, row) in records.iter().zip(numbers.values()) {
+    for (i, (record, row)) in records.iter().zip(numbers.values()).enumerate() {
         let Some(record) = record else {
             bail!("row {row} was stored without its original record, so it cannot be written");
         };
+        if let Some(before) = before {
+            let rank = (before + i + 1) as u64;
+            write_scored_line(to, (*row, record.as_bytes()), (rank, scores.value(i)))?;
+            continue;
+        }
         to.write_all(record.as_bytes())?;
         to.write_all(b"\n")?;
     }
