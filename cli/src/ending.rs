@@ -11,7 +11,7 @@ use crate::output::OutputTarget;
 use crate::packing::{Packing, ending_of, packing_of};
 
 /// Endings of formats that are not written.
-const FOREIGN: &str = "7z avro bin bz2 db duckdb h5 hdf5 htm html lz4 npy npz ods orc pickle pkl pt pth safetensors sqlite tar tgz toml xls \
+const FOREIGN: &str = "7z avro bin bz2 db duckdb h5 hdf5 lz4 npy npz ods orc pickle pkl pt pth safetensors sqlite tar tgz toml xls \
                        xlsx xml xz yaml zip";
 
 /// The format that a name says, before its packing; `None` where it says nothing.
@@ -32,15 +32,10 @@ fn named_format(path: &Path, also: &str) -> Result<Option<Format>> {
         Some("arrow" | "feather" | "ipc") => Format::Arrow,
         Some("txt") => Format::Table,
         Some("md" | "markdown") => Format::Markdown,
+        Some("html" | "htm") => Format::Html,
         Some(foreign) if FOREIGN.split(' ').any(|known| known == foreign) => {
-            let picture = match foreign {
-                "htm" | "html" => {
-                    " (`gstore query` and `gstore select` draw a picture with --plot FILE.html)"
-                }
-                _ => "",
-            };
             let path = path.display();
-            bail!(UsageError(format!("{path}: .{foreign} is not written{picture}; {UNDERSTOOD}{also}")))
+            bail!(UsageError(format!("{path}: .{foreign} is not written; {UNDERSTOOD}{also}")))
         }
         _ => return Ok(None),
     }))
@@ -48,7 +43,7 @@ fn named_format(path: &Path, also: &str) -> Result<Option<Format>> {
 
 const UNDERSTOOD: &str = "a name may end in .jsonl (or .json, one object a line), .csv, .tsv, .parquet or .arrow, each also with .gz or .zst";
 /// What results of statements have besides.
-const FOR_READING: &str = "; .txt is a table as on the terminal, .md a Markdown table";
+const FOR_READING: &str = "; .txt is a table as on the terminal, .md a Markdown table, .html a page";
 
 /// A name without the ending of its packing.
 fn unpacked_name(path: &Path) -> &Path {
@@ -77,7 +72,7 @@ pub fn format_of(args: &OutputArgs) -> Result<Format> {
         // Any text may be called .txt.
         (
             Some((_, Format::Table)),
-            Some(asked @ (Format::Csv | Format::Tsv | Format::Json | Format::Markdown)),
+            Some(asked @ (Format::Csv | Format::Tsv | Format::Json | Format::Markdown | Format::Html)),
         ) => asked,
         (Some((path, named)), Some(asked)) if named != asked => bail!(UsageError(format!(
             "{} is {} by its name, and --format says {}; change one of them",
@@ -107,8 +102,8 @@ pub fn check_terminal(format: Format, path: Option<&Path>) -> Result<()> {
 pub fn format_of_scores(path: &Path) -> Result<Format> {
     match (format_of_name(path)?, OutputTarget::of(Some(path))) {
         // A table is for reading, and no program reads it again.
-        (Some(Format::Table | Format::Markdown), _) => bail!(UsageError(format!(
-            "{}: scores are not written as .txt or .md; {UNDERSTOOD}",
+        (Some(Format::Table | Format::Markdown | Format::Html), _) => bail!(UsageError(format!(
+            "{}: scores are not written as .txt, .md or .html; {UNDERSTOOD}",
             path.display()
         ))),
         (Some(format), _) => Ok(format),

@@ -187,8 +187,8 @@ impl Content {
         Self::take(&mut object)
     }
 
-    /// Digest of what is said: contents of the same text have the same, and those of the same conversation, role
-    /// by role and word by word. A prompt with its completion is that of a user and an assistant.
+    /// Digest of what is said: contents of the same text have the same, and those of the same conversation,
+    /// role by role and word by word. A prompt with its completion is that of a user and an assistant.
     pub fn digest(&self) -> Digest {
         // Lengths keep the parts apart, whatever is in them.
         let mut all = Vec::new();

@@ -390,6 +390,10 @@ fn results_go_to_files_and_statements_come_from_files() {
     has(&shell.line("SELECT 1 // (9000 - range) AS n FROM range(30000);"), &["divided by 0"]);
     has(&shell.line("SELECT id FROM pool;"), &["(2040 rows to rows.parquet)"]);
     has(&shell.line("SELECT id FROM target;"), &["rows.parquet has a result and holds no other"]);
+    // Nor does a page.
+    shell.line(".output rows.html");
+    has(&shell.line("SELECT 1 AS n;"), &["(1 row to rows.html)"]);
+    has(&shell.line("SELECT 2 AS n;"), &["rows.html has a result and holds no other"]);
     shell.line(".output rows.json");
     has(&shell.line("SELECT 1 // (9000 - range) AS n FROM range(30000);"), &["divided by 0"]);
     has(&shell.line("SELECT 7 AS n;"), &["(1 row to rows.json)"]);

@@ -298,8 +298,15 @@ fn results_of_statements_follow_their_names() {
     place.ok(&["add", "--dataset", "q", "--data", "q.csv.gz"]);
     refused(&place, &["query", sql, "--format", "csv", "-o", "q.parquet"], &["q.parquet is parquet", "csv"]);
     refused(&place, &["query", sql, "-o", "q.xyz"], &["q.xyz", ".csv"]);
-    let readable = ".txt is a table as on the terminal, .md a Markdown table";
-    refused(&place, &["query", sql, "-o", "q.html"], &["q.html", "--plot FILE.html", readable]);
+    let readable = ".txt is a table as on the terminal, .md a Markdown table, .html a page";
+    place.ok(&["query", sql, "-o", "q.html"]);
+    let page = fs_err::read_to_string(place.path("q.html")).expect("readable");
+    assert!(
+        page.contains("<tr><td>a</td><td class=\"n\">1</td></tr>") && page.ends_with("</html>\n"),
+        "{page}"
+    );
+    assert_eq!(place.ok(&["query", sql, "--format", "html"]), page);
+    refused(&place, &["query", "SELECT 1; SELECT 2", "--format", "html"], &["several statements"]);
     refused(&place, &["query", sql, "-o", "q.xlsx"], &["q.xlsx", ".csv", readable]);
     refused(&place, &["query", sql, "--format", "csv", "-o", "q.xlsx"], &["q.xlsx", ".csv"]);
     place.ok(&["query", sql, "--format", "csv", "-o", "q.xyz"]);

@@ -29,7 +29,7 @@ fn a_remote_query_prints_and_ends_as_a_local_one() {
     let server = Served::start(&place, &[]);
     let both = Both { place: &place, server: &server, token: &token };
     let ranking = "SELECT id, score FROM influence('pool', 'target') ORDER BY score DESC LIMIT 7";
-    for format in ["table", "csv", "tsv", "json", "markdown"] {
+    for format in ["table", "csv", "tsv", "json", "markdown", "html"] {
         for sql in [
             ranking,
             "SELECT * FROM pool ORDER BY row",

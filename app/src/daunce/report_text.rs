@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use gstore_core::{many, one_line};
+use gstore_core::{html_escaped, many, one_line};
 
 use super::report::{DaunceReport, Hub, QueryReport, ReportRow};
 use crate::picture;
@@ -79,13 +79,14 @@ impl DaunceReport {
             "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
              <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n<title>{title}</title>\n\
              <style>{STYLE}</style>\n</head>\n<body>\n<h1>{title}</h1>\n<p>{}</p>\n",
-            escaped(&self.about())
+            html_escaped(&self.about())
         );
         let mut lines: Vec<String> = self.agreed().into_iter().chain(self.notes.iter().cloned()).collect();
         if !self.hubs.is_empty() {
             lines.push(format!("Among the best rows of several queries: {}", self.hubs()));
         }
-        let items: Vec<String> = lines.iter().map(|line| format!("<li>{}</li>", escaped(line))).collect();
+        let items: Vec<String> =
+            lines.iter().map(|line| format!("<li>{}</li>", html_escaped(line))).collect();
         let _ = writeln!(out, "<ul>{}</ul>", items.join(""));
         if self.agreement.at.len() > 1 {
             let svg = picture::agreement(&self.agreement).svg();
@@ -93,9 +94,9 @@ impl DaunceReport {
             out.push_str(svg.split_once("?>\n").map_or(svg.as_str(), |(_, element)| element));
         }
         for query in &self.queries {
-            let _ = writeln!(out, "<h2>{}</h2>", escaped(&name(query)));
+            let _ = writeln!(out, "<h2>{}</h2>", html_escaped(&name(query)));
             if let Some(text) = &query.text {
-                let _ = writeln!(out, "<blockquote>{}</blockquote>", escaped(text));
+                let _ = writeln!(out, "<blockquote>{}</blockquote>", html_escaped(text));
             }
             for (heading, rows) in [("Best", &query.best), ("Worst", &query.worst)] {
                 let head: Vec<String> = COLUMNS.iter().map(|name| format!("<th>{name}</th>")).collect();
@@ -106,7 +107,7 @@ impl DaunceReport {
                     let cells = cells
                         .iter()
                         .enumerate()
-                        .map(|(c, cell)| format!("<td{}>{}</td>", class(c), escaped(cell)));
+                        .map(|(c, cell)| format!("<td{}>{}</td>", class(c), html_escaped(cell)));
                     let _ = writeln!(out, "<tr>{}</tr>", cells.collect::<String>());
                 }
                 out.push_str("</table>\n");
@@ -150,8 +151,4 @@ fn cells(place: usize, row: &ReportRow) -> [String; 7] {
         row.id.clone().unwrap_or_else(|| format!("row {}", row.row)),
         row.text.clone().unwrap_or_default(),
     ]
-}
-
-fn escaped(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }

@@ -175,12 +175,12 @@ impl SelectedRows {
         )
     }
 
-    /// Writes the original lines, each ended by a line break, byte for byte; with scores as the last keys if they
-    /// were asked for.
+    /// Writes the original lines, each ended by a line break, byte for byte; with scores as the last keys if
+    /// they were asked for.
     ///
     /// # Errors
-    /// A row that was stored without its line, or that has no place for its score, damage, an output that fails,
-    /// and being told to stop.
+    /// A row that was stored without its line, or that has no place for its score, damage, an output that
+    /// fails, and being told to stop.
     pub fn write_lines(&self, out: &mut impl Write, cancel: &Cancel) -> Result<(), AnswerError> {
         let mut ranks = 1..;
         for chunk in self.rows().chunks(CHUNK) {

@@ -12,8 +12,8 @@ pub(super) const RANK: &str = "gstore_rank";
 /// The key of a score.
 pub(super) const SCORE: &str = "gstore_score";
 
-/// Writes a record as a line with its rank and score as its last keys; the rest of it stays as it is, byte for
-/// byte.
+/// Writes a record as a line with its rank and score as its last keys; the rest of it stays as it is, byte
+/// for byte.
 ///
 /// # Errors
 /// A record that has such a key, or is no JSON object; an output that fails.

@@ -13,7 +13,7 @@ pub struct OutputArgs {
     #[arg(long, value_parser = formats())]
     pub format: Option<Format>,
     /// File to write: .csv, .tsv, .json or .jsonl (one object a line), .parquet, .arrow, also with .gz or
-    /// .zst; .txt for a table, .md for a Markdown table [default: standard output]
+    /// .zst; .txt for a table, .md for a Markdown table, .html for a page [default: standard output]
     #[arg(long, short, value_name = "FILE")]
     pub output: Option<PathBuf>,
     /// Replace the file if it exists
@@ -57,6 +57,7 @@ pub(super) fn formats() -> impl TypedValueParser<Value = Format> {
         "Arrow IPC",
         "The only column as it is, one value a line",
         "A Markdown table",
+        "A page with the table, for a browser",
     ];
     let words = Format::WORDS.into_iter().zip(ABOUT);
     let words = words.map(|(word, about)| PossibleValue::new(word).help(about));

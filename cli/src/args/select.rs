@@ -62,8 +62,8 @@ pub struct SelectArgs {
     /// With --estimate nothing is selected, and no file is needed
     #[arg(long, short, value_name = "FILE", required_unless_present = "estimate")]
     pub output: Option<PathBuf>,
-    /// Add rank and score of each selected row to its record, as the keys gstore_rank (from 1) and gstore_score; a
-    /// record that has one of these is refused
+    /// Add rank and score of each selected row to its record, as the keys gstore_rank (from 1) and
+    /// gstore_score; a record that has one of these is refused
     #[arg(long)]
     pub with_scores: bool,
     /// File for id, row, score and subtask: .csv, .tsv, .json, .parquet or .arrow [default:

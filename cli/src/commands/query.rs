@@ -108,8 +108,8 @@ fn run_all(
     let statements = gstore_sql::statements(sql);
     if statements.len() > 1 {
         let format = format_of(to)?;
-        if to.output.is_some() || format.is_binary() {
-            let why = "several statements have several results; write one of them to a file, or all as text";
+        if to.output.is_some() || format.is_whole() {
+            let why = "several statements have several results; write one of them to a file, or all in a format of lines";
             bail!(UsageError(why.to_owned()));
         }
     }

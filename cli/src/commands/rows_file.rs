@@ -45,8 +45,9 @@ impl RowsForm {
         };
         check_ending(file)?;
         match format_of_name(file)? {
-            Some(Format::Table | Format::Markdown) => bail!(UsageError(format!(
-                "{}: rows are not written as .txt or .md; end the name in .jsonl for the original lines, or in .csv, .tsv, .parquet or .arrow for a table",
+            Some(Format::Table | Format::Markdown | Format::Html) => bail!(UsageError(format!(
+                "{}: rows are not written as .txt, .md or .html; end the name in .jsonl for the original lines, or in .csv, .tsv, .parquet or .arrow \
+                 for a table (`gstore query` and `gstore select` draw a picture with --plot FILE.html)",
                 file.display()
             ))),
             Some(Format::Json) | None => Ok(RowsForm::Lines),

@@ -4,7 +4,7 @@ use std::fmt::Write;
 use std::path::Path;
 
 use anyhow::Result;
-use gstore_core::calendar;
+use gstore_core::{calendar, html_escaped};
 use serde_json::Value;
 
 use super::StageRun;
@@ -120,18 +120,18 @@ pub fn html(title: &str, stages: &[StageReport]) -> String {
     let mut out = format!(
         "<!doctype html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n<title>{0}</title>\n<style>{STYLE}</style>\n<h1>{0}</h1>\n\
          <table>\n<tr><th>stage<th>outcome<th>took\n",
-        escaped(title)
+        html_escaped(title)
     );
     for stage in stages {
-        let (name, outcome) = (escaped(&stage.name), escaped(&stage.outcome));
+        let (name, outcome) = (html_escaped(&stage.name), html_escaped(&stage.outcome));
         let _ = writeln!(out, "<tr><td><a href=\"#{name}\">{name}</a><td>{outcome}<td>{}", seconds(stage));
     }
     out.push_str("</table>\n");
     for stage in stages {
-        let (name, line) = (escaped(&stage.name), escaped(&stage.line));
+        let (name, line) = (html_escaped(&stage.name), html_escaped(&stage.line));
         let _ = write!(out, "<h2 id=\"{name}\">{name}</h2>\n<pre>{line}</pre>\n<table>\n");
         for (name, value) in facts(stage) {
-            let _ = writeln!(out, "<tr><th>{}<td>{}", escaped(&name), escaped(&value));
+            let _ = writeln!(out, "<tr><th>{}<td>{}", html_escaped(&name), html_escaped(&value));
         }
         out.push_str("</table>\n");
     }
@@ -142,10 +142,6 @@ pub fn html(title: &str, stages: &[StageReport]) -> String {
 const STYLE: &str = "body{font:15px/1.5 system-ui,sans-serif;max-width:60em;margin:2em auto;padding:0 1em}table{border-collapse:collapse}\
     th,td{text-align:left;padding:.2em .8em .2em 0;border-bottom:1px solid #ddd;font-weight:normal;vertical-align:top}\
     th{color:#666}pre{background:#f4f4f4;padding:.6em;white-space:pre-wrap;overflow-wrap:anywhere}";
-
-fn escaped(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
-}
 
 #[cfg(test)]
 mod tests {

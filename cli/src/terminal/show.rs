@@ -54,7 +54,8 @@ pub fn show(
     Ok(shown)
 }
 
-/// Adds a result to a file, or nothing of one that fails or is stopped. A file of a binary format holds no second.
+/// Adds a result to a file, or nothing of one that fails or is stopped. A file of a format of one result
+/// holds no second.
 fn into_file(
     settings: &mut Settings,
     path: &Path,
@@ -63,11 +64,11 @@ fn into_file(
     shown: &mut ShownResult,
 ) -> Result<()> {
     let named = format_of_name(path)?;
-    let is_binary = named.is_some_and(|format| format.is_binary());
     let mode = named.map_or(settings.mode, Mode::Format);
+    let is_whole = matches!(mode, Mode::Format(format) if format.is_whole());
     let file = fs_err::OpenOptions::new().append(true).open(path)?;
     let found = file.metadata()?;
-    if is_binary && found.len() > 0 {
+    if is_whole && found.len() > 0 {
         bail!("{} has a result and holds no other; `.output FILE` names a file for this", path.display());
     }
     let whole = TableStyle { width: None, column: None };

@@ -42,6 +42,7 @@ impl BodyShape {
             Self::File(Format::Csv) => "text/csv; charset=utf-8",
             Self::File(Format::Tsv) => "text/tab-separated-values; charset=utf-8",
             Self::File(Format::Markdown) => "text/markdown; charset=utf-8",
+            Self::File(Format::Html) => "text/html; charset=utf-8",
             Self::File(Format::Parquet) => "application/vnd.apache.parquet",
             Self::File(Format::Arrow) => "application/vnd.apache.arrow.file",
             Self::File(Format::Json | Format::Table | Format::Lines) | Self::Page => "application/x-ndjson",

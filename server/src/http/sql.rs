@@ -65,7 +65,7 @@ impl SqlRequestBody {
         Ok(match word.parse() {
             _ if word == "page" => BodyShape::Page,
             Ok(Format::Table | Format::Lines) | Err(_) => {
-                let known = "json, csv, tsv, markdown, parquet and arrow";
+                let known = "json, csv, tsv, markdown, html, parquet and arrow";
                 return Err(Status::invalid_argument(format!(
                     "the formats are {known}, not `{}`",
                     word.escape_debug()

@@ -279,8 +279,8 @@ impl InfluenceJob {
         Ok(())
     }
 
-    /// The target that decided nearly all of these rows, and how many. Where targets or their samples take rows
-    /// in turn, each has its share already.
+    /// The target that decided nearly all of these rows, and how many. Where targets or their samples take
+    /// rows in turn, each has its share already.
     fn decided_by(&self, rows: &[Scored]) -> Result<Option<(String, u64)>, SqlError> {
         let compete = match &self.question.relation {
             RankedRelation::All => true,

@@ -1,5 +1,5 @@
-//! Writing a result: as a table for people or for Markdown, as CSV or JSON lines for tools, as Parquet or
-//! Arrow for programs.
+//! Writing a result: as a table for people, for Markdown or on a page of HTML, as CSV or JSON lines for
+//! tools, as Parquet or Arrow for programs.
 //!
 //! Invariants
 //! - a format may be written to a pipe: nothing seeks
@@ -9,6 +9,7 @@
 mod below;
 mod cell;
 mod exact;
+mod html;
 mod layout;
 mod markdown;
 mod plan;
@@ -60,12 +61,14 @@ pub enum Format {
     Lines,
     /// A Markdown table; lists as JSON, bytes as hex digits.
     Markdown,
+    /// A page of HTML with one table; lists as JSON, bytes as hex digits.
+    Html,
 }
 
 impl Format {
     /// The words that name the formats.
-    pub const WORDS: [&'static str; 8] =
-        ["table", "csv", "tsv", "json", "parquet", "arrow", "lines", "markdown"];
+    pub const WORDS: [&'static str; 9] =
+        ["table", "csv", "tsv", "json", "parquet", "arrow", "lines", "markdown", "html"];
 
     /// Its word.
     pub fn name(self) -> &'static str {
@@ -75,6 +78,11 @@ impl Format {
     /// Whether the output is bytes that do not belong on a terminal.
     pub fn is_binary(self) -> bool {
         matches!(self, Self::Parquet | Self::Arrow)
+    }
+
+    /// Whether an output has one result and no other behind it.
+    pub fn is_whole(self) -> bool {
+        self.is_binary() || self == Self::Html
     }
 }
 
@@ -90,6 +98,7 @@ impl FromStr for Format {
             "arrow" | "ipc" | "feather" => Ok(Self::Arrow),
             "lines" => Ok(Self::Lines),
             "markdown" | "md" => Ok(Self::Markdown),
+            "html" | "htm" => Ok(Self::Html),
             _ => Err(format!("format cannot be `{word}`: it is one of {}", Self::WORDS.join(", "))),
         }
     }
@@ -103,6 +112,7 @@ enum FormatWriter<W: Write + Send> {
     Arrow { out: FileWriter<W>, schema: SchemaRef },
     Lines { out: W, terminal: bool },
     Markdown { out: W, schema: SchemaRef },
+    Html { out: W, schema: SchemaRef },
 }
 
 /// Writes the batches of one result.
@@ -145,6 +155,11 @@ impl<W: Write + Send> ResultWriter<W> {
                 let (schema, mut out) = (cell::flat_schema(schema), out);
                 markdown::header(&schema, &mut out).map_err(|e| output_error(e.into()))?;
                 FormatWriter::Markdown { out, schema }
+            }
+            Format::Html => {
+                let (schema, mut out) = (cell::flat_schema(schema), out);
+                html::header(&schema, &mut out).map_err(|e| output_error(e.into()))?;
+                FormatWriter::Html { out, schema }
             }
             Format::Lines => {
                 let n = schema.fields().len();
@@ -211,6 +226,9 @@ impl<W: Write + Send> ResultWriter<W> {
             FormatWriter::Markdown { out, schema } => {
                 cell::flatten(batch, schema).and_then(|b| markdown::rows(&b, out)).map_err(output_error)
             }
+            FormatWriter::Html { out, schema } => {
+                cell::flatten(batch, schema).and_then(|b| html::rows(&b, out)).map_err(output_error)
+            }
             FormatWriter::Lines { out, terminal } => lines(batch, out, *terminal).map_err(output_error),
         }
     }
@@ -225,6 +243,10 @@ impl<W: Write + Send> ResultWriter<W> {
                 Box::new(out.into_inner())
             }
             FormatWriter::Lines { out, .. } | FormatWriter::Markdown { out, .. } => Box::new(out),
+            FormatWriter::Html { mut out, .. } => {
+                html::end(&mut out).map_err(|e| output_error(e.into()))?;
+                Box::new(out)
+            }
             FormatWriter::Parquet { out, .. } => {
                 Box::new(out.into_inner().map_err(|e| output_error(e.into()))?)
             }

@@ -76,6 +76,32 @@ fn a_value_stays_in_its_cell_of_markdown() {
 }
 
 #[test]
+fn a_page_shows_markup_as_it_is_and_numbers_on_the_right() {
+    let page = text(Format::Html);
+    let (head, table) = page.split_once("<table>\n").unwrap();
+    assert!(head.starts_with("<!DOCTYPE html>\n") && head.contains("<meta charset=\"utf-8\">"), "{head}");
+    assert_eq!(
+        table,
+        "<thead>\n<tr><th class=\"n\">row</th><th class=\"n\">row</th><th class=\"n\">score</th><th>text</th><th>raw</th>\
+         <th>vector</th></tr>\n</thead>\n<tbody>\n\
+         <tr><td class=\"n\">0</td><td class=\"n\">7</td><td class=\"n\">0.1</td><td>a,&quot;b&quot;\nc</td><td>00ff</td>\
+         <td>[0.5,0.0]</td></tr>\n\
+         <tr><td class=\"n\">1</td><td class=\"n\">8</td><td class=\"n\">NaN</td><td></td><td></td><td>[-3.0,0.0]</td></tr>\n\
+         </tbody>\n</table>\n</body>\n</html>\n"
+    );
+    let column: ArrayRef = Arc::new(StringArray::from(vec!["<script>1 & 2</script>\r\n\u{202e}c"]));
+    let batch = RecordBatch::try_from_iter([("<i>", column)]).unwrap();
+    let mut out = Vec::new();
+    let style = TableStyle::default();
+    let mut writer = ResultWriter::new(Format::Html, &batch.schema(), &mut out, style).unwrap();
+    writer.write(&batch).unwrap();
+    writer.finish().unwrap();
+    let page = String::from_utf8(out).unwrap();
+    assert!(page.contains("<th>&lt;i&gt;</th>"), "{page}");
+    assert!(page.contains("<td>&lt;script&gt;1 &amp; 2&lt;/script&gt;\n\\u{202e}c</td>"), "{page}");
+}
+
+#[test]
 fn json_is_one_object_a_line_with_every_name_once() {
     assert_eq!(
         text(Format::Json),
@@ -215,6 +241,6 @@ fn formats_are_known_by_their_words() {
     }
     assert_eq!(
         "exel".parse::<Format>().unwrap_err(),
-        "format cannot be `exel`: it is one of table, csv, tsv, json, parquet, arrow, lines, markdown"
+        "format cannot be `exel`: it is one of table, csv, tsv, json, parquet, arrow, lines, markdown, html"
     );
 }

@@ -23,7 +23,7 @@ const fn dot_help(name: &'static str, takes: &'static str, about: &'static str) 
 pub const COMMANDS: &[DotHelp] = &[
     dot_help(".tables", "[TEXT]", "the tables, or those whose name contains a text"),
     dot_help(".schema", "[TABLE]", "the columns of a table, or of every dataset"),
-    dot_help(".mode", "[MODE]", "how results look: table, line (a record below the other), csv, tsv, json, lines or markdown"),
+    dot_help(".mode", "[MODE]", "how results look: table, line (a record below the other), csv, tsv, json, lines, markdown or html"),
     dot_help(".maxrows", "[N|all]", "how many rows of a result are shown"),
     dot_help(".timer", "[on|off]", "whether the time of each statement is shown"),
     dot_help(".pager", "[on|off]", "whether a result longer than the screen goes through a pager"),

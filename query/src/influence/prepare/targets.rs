@@ -93,8 +93,8 @@ impl Prepared {
     }
 
     /// The target dataset that decided at least nine in ten of some ranked rows, and how many, where several
-    /// targets compete by their largest or smallest value. Values of targets may differ in scale, and then one
-    /// of them decides whatever the rows do for the others.
+    /// targets compete by their largest or smallest value. Values of targets may differ in scale, and then
+    /// one of them decides whatever the rows do for the others.
     ///
     /// # Errors
     /// Damage of the targets' samples.
