@@ -216,6 +216,11 @@ impl SqlError {
         &self.message
     }
 
+    /// Whether this is its hint.
+    pub(crate) fn has_hint(&self, hint: &str) -> bool {
+        self.hint.as_deref() == Some(hint)
+    }
+
     /// The hint that names what was probably meant.
     pub(crate) fn guess(&self) -> Option<&str> {
         self.hint.as_deref().filter(|hint| hint.starts_with("did you mean"))

@@ -13,7 +13,7 @@ use super::error::{SqlError, SqlErrorKind};
 use super::walk::inner;
 use super::wording::{
     AGGREGATED, AS_WRITTEN, DISTINCT_ORDER, EXISTS, IN_ROWS, IN_WHERE, JOINED, NO_COLLATE, NO_ELEMENTS,
-    NO_FIELDS, NO_VALUE, OCCURS, ROW_ALONE, TWICE, TYPES, of_rows,
+    NO_FIELDS, NO_VALUE, OCCURS, ROW_ALONE, TEXT_AS_NUMBER, TWICE, TYPES, of_rows,
 };
 use crate::walk::Visit;
 
@@ -39,6 +39,8 @@ pub(super) struct AmbiguousNames {
     unnamed: Vec<TextPosition>,
     /// Functions.
     called: Vec<(String, TextPosition)>,
+    /// Columns that are the only argument of a function, as they are written, by the function's place.
+    arguments: Vec<(TextPosition, String)>,
     /// Collations.
     collated: Vec<TextPosition>,
     /// What is joined by `||`.
@@ -115,18 +117,25 @@ impl AmbiguousNames {
         let own = || message.split_once("() is written ").or_else(|| message.split_once("() takes "));
         let types = message.split_once(TYPES);
         let Some((name, _)) = types.or_else(own) else { return error };
-        let Some((written, (line, column))) = self.called.iter().find(|(written, _)| {
+        let mut calls = self.called.iter().filter(|(written, _)| {
             let known = dialect::known(&written.to_lowercase()).to_owned();
             let aggregate = state.aggregate_functions().get(&known).map(|function| function.name());
             let scalar = state.scalar_functions().get(&known).map(|function| function.name());
             aggregate.or(scalar).unwrap_or(&known) == name
-        }) else {
-            return self.of_join(error);
-        };
+        });
+        let Some((written, (line, column))) = calls.next() else { return self.of_join(error) };
+        let is_only = calls.next().is_none();
         let Some((_, call)) = types else { return error.at(*line, *column) };
         let types = call.split_once('(').map_or("..)", |(_, types)| types);
         let worded = format!("{written}{TYPES}{written}({types}");
-        error.worded(worded).at(*line, *column)
+        // Decimals of a table are texts in a dataset.
+        let argument = self.arguments.iter().find(|(place, _)| *place == (*line, *column));
+        let text = argument.filter(|_| is_only && error.has_hint(TEXT_AS_NUMBER)).map(|(_, text)| {
+            format!(
+                "`{text}` is text: write {written}({text}::DOUBLE); decimals keep their digits as {text}::DECIMAL(18, 2)"
+            )
+        });
+        error.worded(worded).at(*line, *column).maybe_hint(text)
     }
 
     /// The error about what `||` does not join: the engine has functions of lists in its place.

@@ -24,6 +24,10 @@ pub(super) const NO_ELEMENTS: &str = " has no elements";
 /// What stands between a function and the types that it does not take.
 pub(super) const TYPES: &str = "() does not take these types: ";
 
+/// What is said of a text that a function does not take, before it is known which.
+pub(super) const TEXT_AS_NUMBER: &str =
+    "CAST(x AS DOUBLE) makes a number of text, CAST(x AS VARCHAR) text of a number";
+
 /// How the error about an aggregate function in WHERE ends, which begins with its name once that is known.
 pub(super) const IN_WHERE: &str = " stands in WHERE, which is asked of each row alone";
 

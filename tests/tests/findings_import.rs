@@ -121,3 +121,20 @@ fn texts_that_come_again_under_other_ids_are_told() {
     let listed = place.ok(&["query", "--format", "csv", sql]);
     assert!(listed.ends_with(",2,a,c\n") && listed.matches(",2,").count() == 1, "{listed}");
 }
+
+#[test]
+fn a_sum_of_decimals_says_how_it_is_written() {
+    let place = Place::new();
+    write(&place, "a.jsonl", "{\"text\":\"a\"}\n");
+    said(&add(&place, "a.jsonl", &[]), 0, &["1 sample added"]);
+    let rows =
+        "SELECT t AS text, a::DECIMAL(10, 2) AS amount FROM (VALUES ('a', '1.50'), ('b', '2.25')) AS v(t, a)";
+    place.ok(&["query", rows, "-o", "d.parquet"]);
+    place.ok(&["add", "--dataset", "d", "--data", "d.parquet"]);
+    let says =
+        "`amount` is text: write sum(amount::DOUBLE); decimals keep their digits as amount::DECIMAL(18, 2)";
+    said(&place.run(&["query", "SELECT sum(amount) FROM d"]), 1, &[says]);
+    for ty in ["DOUBLE", "DECIMAL(18, 2)"] {
+        assert_eq!(place.value(&format!("SELECT sum(amount::{ty}) FROM d")), "3.75", "{ty}");
+    }
+}

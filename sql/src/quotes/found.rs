@@ -4,8 +4,9 @@ use std::collections::HashSet;
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    AccessExpr, BinaryOperator, ExcludeSelectItem, Expr, GroupByExpr, Ident, ObjectName, OrderBy,
-    OrderByKind, Query, Select, SelectItem, SetExpr, Spanned, Subscript, Value, Visitor,
+    AccessExpr, BinaryOperator, ExcludeSelectItem, Expr, Function, FunctionArg, FunctionArgExpr,
+    FunctionArguments, GroupByExpr, Ident, ObjectName, OrderBy, OrderByKind, Query, Select, SelectItem,
+    SetExpr, Spanned, Subscript, Value, Visitor,
 };
 use datafusion::sql::sqlparser::tokenizer::Span;
 
@@ -43,6 +44,19 @@ fn column(expr: &Expr) -> Option<(String, TextPosition)> {
         _ => return None,
     };
     Some((name(parts.last()?), place(parts.first()?)))
+}
+
+/// The only argument of a function, if that is a column.
+fn only_column(function: &Function) -> Option<String> {
+    let FunctionArguments::List(list) = &function.args else { return None };
+    match list.args.as_slice() {
+        [
+            FunctionArg::Unnamed(FunctionArgExpr::Expr(
+                argument @ (Expr::Identifier(_) | Expr::CompoundIdentifier(_)),
+            )),
+        ] => Some(argument.to_string()),
+        _ => None,
+    }
 }
 
 fn place(name: &Ident) -> TextPosition {
@@ -129,6 +143,7 @@ impl Visitor for AmbiguousNames {
             Expr::Function(function) => {
                 let name = function.name.0.last().and_then(|part| part.as_ident());
                 self.called.extend(name.map(|name| (name.value.clone(), place(name))));
+                self.arguments.extend(name.map(place).zip(only_column(function)));
             }
             Expr::BinaryOp { op: BinaryOperator::StringConcat, .. } => {
                 self.joined.push(begin(expr));

@@ -5,7 +5,8 @@ use super::lists;
 use super::text::between;
 use crate::error::SqlError;
 use crate::wording::{
-    DISTINCT_ORDER, EXISTS, IN_ROWS, IN_WHERE, JOINED, NO_ELEMENTS, NO_FIELDS, NO_VALUE, TYPES,
+    DISTINCT_ORDER, EXISTS, IN_ROWS, IN_WHERE, JOINED, NO_ELEMENTS, NO_FIELDS, NO_VALUE, TEXT_AS_NUMBER,
+    TYPES,
 };
 
 /// Columns outside of a grouping, and values of types that a function does not take.
@@ -151,9 +152,7 @@ fn wrong_types(name: &str, call: &str) -> SqlError {
         _ if is_time && ["median", "quantile", "percentile"].iter().any(|kind| name.contains(kind)) => {
             Some("median(x) and quantile_cont(x, 0.5) are of times too")
         }
-        _ if call.contains("Utf8") => {
-            Some("CAST(x AS DOUBLE) makes a number of text, CAST(x AS VARCHAR) text of a number")
-        }
+        _ if call.contains("Utf8") => Some(TEXT_AS_NUMBER),
         _ => None,
     };
     let how = lists::of_plain(name, call).or_else(|| how.map(str::to_owned));
