@@ -17,7 +17,7 @@ use datafusion::sql::sqlparser::ast::{
 };
 
 use super::error::SqlError;
-use crate::walk::Visit;
+use crate::walk::{Visit, break_on_error};
 
 /// Most tables of a statement whose table expressions stand wherever they are named.
 const MAX_TABLES: usize = 300;
@@ -96,13 +96,6 @@ pub(super) fn name(ident: &Ident) -> String {
     }
 }
 
-fn refused(result: Result<(), SqlError>) -> ControlFlow<Box<SqlError>> {
-    match result {
-        Ok(()) => ControlFlow::Continue(()),
-        Err(error) => ControlFlow::Break(Box::new(error)),
-    }
-}
-
 impl Visitor for ExpandedSizes {
     type Break = Box<SqlError>;
 
@@ -124,7 +117,7 @@ impl Visitor for ExpandedSizes {
                 None => outer.size.add(size),
             }
         }
-        refused(self.bearable(size))
+        break_on_error(self.bearable(size))
     }
 
     fn pre_visit_select(&mut self, select: &Select) -> ControlFlow<Self::Break> {
@@ -134,14 +127,14 @@ impl Visitor for ExpandedSizes {
         };
         let computed = select.projection.iter().filter(is_computed).count();
         if computed > MAX_COMPUTED {
-            return refused(Err(SqlError::refused(format!(
+            return break_on_error(Err(SqlError::refused(format!(
                 "a SELECT computes {computed} columns, more than the {MAX_COMPUTED} allowed"
             ))));
         }
         let GroupByExpr::Expressions(groups, _) = &select.group_by else { return ControlFlow::Continue(()) };
         let sets = groups.iter().map(sets).fold(1, usize::saturating_mul);
         match sets > MAX_SETS {
-            true => refused(Err(SqlError::refused(format!(
+            true => break_on_error(Err(SqlError::refused(format!(
                 "GROUP BY has more than {MAX_SETS} sets of columns, by CUBE, ROLLUP or GROUPING SETS"
             )))),
             false => ControlFlow::Continue(()),

@@ -11,6 +11,14 @@ use datafusion::sql::sqlparser::ast::{
     self, Expr, ObjectName, Query, Select, Statement, TableFactor, ValueWithSpan, Visitor, VisitorMut,
 };
 
+/// Goes on after a part without an error; an error ends the walk.
+pub(crate) fn break_on_error<E>(result: Result<(), E>) -> ControlFlow<Box<E>> {
+    match result {
+        Ok(()) => ControlFlow::Continue(()),
+        Err(error) => ControlFlow::Break(Box::new(error)),
+    }
+}
+
 /// What is walked over and left as it is.
 pub(crate) trait Visit {
     /// Shows each part to `visitor`, until it breaks.

@@ -31,7 +31,7 @@ use super::tuples;
 use super::twice;
 use super::types;
 use crate::error::SqlError;
-use crate::walk::{VisitMut, inner};
+use crate::walk::{VisitMut, break_on_error, inner};
 
 /// Puts a statement into the words of the engine.
 pub(crate) fn resolve(statement: &mut Statement) -> Result<(), SqlError> {
@@ -63,98 +63,10 @@ impl VisitorMut for Words {
     }
 
     fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<Self::Break> {
-        if let Expr::Cast { data_type, .. } | Expr::TypedString(TypedString { data_type, .. }) = expr {
-            types::rename(data_type);
-        }
-        if let Expr::Cast { expr: of, data_type, .. } = expr {
-            if let Some(error) = forms::number_as_time(of, data_type) {
-                return ControlFlow::Break(Box::new(error));
-            }
-            forms::null_of_json(of, data_type);
-        }
-        match expr {
-            Expr::BinaryOp { left, op: op @ (BinaryOperator::Arrow | BinaryOperator::LongArrow), right } => {
-                let name = if *op == BinaryOperator::Arrow { "json_extract" } else { "json_extract_string" };
-                *expr = call(name, vec![(**left).clone(), (**right).clone()]);
-            }
-            Expr::Substring { expr: of, substring_from: from, substring_for: length, .. }
-                if from.is_some() || length.is_some() =>
-            {
-                let one = || Expr::value(Value::Number("1".to_owned(), false));
-                let mut args = vec![(**of).clone(), from.as_deref().cloned().unwrap_or_else(one)];
-                args.extend(length.as_deref().cloned());
-                *expr = call("substr", args);
-            }
-            Expr::Function(function) => {
-                let refused = not_ordered(function).or_else(|| not_within(function));
-                if let Some(error) = refused.or_else(|| not_of_rows(function)) {
-                    return ControlFlow::Break(Box::new(error));
-                }
-                if let Some(other) = renamed(function) {
-                    *expr = other;
-                } else if let Err(error) = framed::order(function) {
-                    return ControlFlow::Break(Box::new(error));
-                }
-            }
-            Expr::Extract { field, expr: time, .. } => {
-                if let Some(other) = forms::part_of(&field.to_string(), time) {
-                    *expr = other;
-                }
-            }
-            Expr::Interval(interval) => {
-                if let Some(other) = forms::interval(interval) {
-                    *expr = other;
-                }
-            }
-            Expr::TypedString(TypedString { data_type: DataType::JSON | DataType::JSONB, value, .. }) => {
-                *expr = call("as_json", vec![Expr::Value(value.clone())]);
-            }
-            Expr::Cast { kind, expr: of, data_type: DataType::JSON | DataType::JSONB, .. } => {
-                let is_safe = matches!(kind, CastKind::TryCast | CastKind::SafeCast);
-                let name = if is_safe { "try_as_json" } else { "as_json" };
-                *expr = call(name, vec![(**of).clone()]);
-            }
-            Expr::TypedString(TypedString {
-                data_type: DataType::Timestamp(..) | DataType::Date,
-                value,
-                ..
-            }) => {
-                forms::usual_time(&mut value.value);
-            }
-            Expr::Cast { expr: of, data_type: DataType::Timestamp(..) | DataType::Date, .. } => {
-                if let Expr::Value(value) = &mut **of {
-                    forms::usual_time(&mut value.value);
-                }
-            }
-            Expr::Cast { expr: of, data_type, .. } => {
-                forms::whole(of, data_type);
-                forms::exact(of, data_type);
-            }
-            Expr::CompoundFieldAccess { access_chain, .. } => forms::close(access_chain),
-            Expr::UnaryOp { op: UnaryOperator::BitwiseNot, expr: of } => {
-                return ControlFlow::Break(Box::new(forms::complement(of)));
-            }
-            Expr::AnyOp { .. } | Expr::AllOp { .. } => compared::name(expr),
-            Expr::BinaryOp { op: BinaryOperator::Eq | BinaryOperator::NotEq, .. } => {
-                if let Err(error) = tuples::apart(expr) {
-                    return ControlFlow::Break(Box::new(error));
-                }
-            }
-            Expr::Like { pattern, escape_char, any: false, .. }
-            | Expr::ILike { pattern, escape_char, any: false, .. } => {
-                if let Err(error) = forms::escape(pattern, escape_char) {
-                    return ControlFlow::Break(Box::new(error));
-                }
-            }
-            Expr::SimilarTo { negated, expr: of, pattern, escape_char } => {
-                match forms::similar(of, pattern, *negated).filter(|_| escape_char.is_none()) {
-                    Some(other) => *expr = other,
-                    None => return ControlFlow::Break(Box::new(forms::not_similar(of))),
-                }
-            }
-            _ => {}
-        }
-        ControlFlow::Continue(())
+        break_on_error(match expr {
+            Expr::Cast { .. } | Expr::TypedString(_) => put_cast(expr),
+            _ => put_expr(expr),
+        })
     }
 
     fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<Self::Break> {
@@ -191,9 +103,97 @@ impl VisitorMut for Words {
     }
 }
 
-fn resolved<'a>(all: impl IntoIterator<Item = &'a mut Join>) -> ControlFlow<Box<SqlError>> {
-    match all.into_iter().try_for_each(joins::resolve) {
-        Ok(()) => ControlFlow::Continue(()),
-        Err(error) => ControlFlow::Break(Box::new(error)),
+/// Puts a cast, or a literal with its type before it, into the words of the engine.
+fn put_cast(expr: &mut Expr) -> Result<(), SqlError> {
+    if let Expr::Cast { data_type, .. } | Expr::TypedString(TypedString { data_type, .. }) = expr {
+        types::rename(data_type);
     }
+    if let Expr::Cast { expr: of, data_type, .. } = expr {
+        if let Some(error) = forms::number_as_time(of, data_type) {
+            return Err(error);
+        }
+        forms::null_of_json(of, data_type);
+    }
+    match expr {
+        Expr::TypedString(TypedString { data_type: DataType::JSON | DataType::JSONB, value, .. }) => {
+            *expr = call("as_json", vec![Expr::Value(value.clone())]);
+        }
+        Expr::Cast { kind, expr: of, data_type: DataType::JSON | DataType::JSONB, .. } => {
+            let is_safe = matches!(kind, CastKind::TryCast | CastKind::SafeCast);
+            let name = if is_safe { "try_as_json" } else { "as_json" };
+            *expr = call(name, vec![(**of).clone()]);
+        }
+        Expr::TypedString(TypedString {
+            data_type: DataType::Timestamp(..) | DataType::Date, value, ..
+        }) => {
+            forms::usual_time(&mut value.value);
+        }
+        Expr::Cast { expr: of, data_type: DataType::Timestamp(..) | DataType::Date, .. } => {
+            if let Expr::Value(value) = &mut **of {
+                forms::usual_time(&mut value.value);
+            }
+        }
+        Expr::Cast { expr: of, data_type, .. } => {
+            forms::whole(of, data_type);
+            forms::exact(of, data_type);
+        }
+        _ => {}
+    }
+    Ok(())
+}
+
+/// Puts an expression that is no cast into the words of the engine.
+fn put_expr(expr: &mut Expr) -> Result<(), SqlError> {
+    match expr {
+        Expr::BinaryOp { left, op: op @ (BinaryOperator::Arrow | BinaryOperator::LongArrow), right } => {
+            let name = if *op == BinaryOperator::Arrow { "json_extract" } else { "json_extract_string" };
+            *expr = call(name, vec![(**left).clone(), (**right).clone()]);
+        }
+        Expr::Substring { expr: of, substring_from: from, substring_for: length, .. }
+            if from.is_some() || length.is_some() =>
+        {
+            let one = || Expr::value(Value::Number("1".to_owned(), false));
+            let mut args = vec![(**of).clone(), from.as_deref().cloned().unwrap_or_else(one)];
+            args.extend(length.as_deref().cloned());
+            *expr = call("substr", args);
+        }
+        Expr::Function(function) => {
+            let refused = not_ordered(function).or_else(|| not_within(function));
+            if let Some(error) = refused.or_else(|| not_of_rows(function)) {
+                return Err(error);
+            }
+            match renamed(function) {
+                Some(other) => *expr = other,
+                None => framed::order(function)?,
+            }
+        }
+        Expr::Extract { field, expr: time, .. } => {
+            if let Some(other) = forms::part_of(&field.to_string(), time) {
+                *expr = other;
+            }
+        }
+        Expr::Interval(interval) => {
+            if let Some(other) = forms::interval(interval) {
+                *expr = other;
+            }
+        }
+        Expr::CompoundFieldAccess { access_chain, .. } => forms::close(access_chain),
+        Expr::UnaryOp { op: UnaryOperator::BitwiseNot, expr: of } => return Err(forms::complement(of)),
+        Expr::AnyOp { .. } | Expr::AllOp { .. } => compared::name(expr),
+        Expr::BinaryOp { op: BinaryOperator::Eq | BinaryOperator::NotEq, .. } => tuples::apart(expr)?,
+        Expr::Like { pattern, escape_char, any: false, .. }
+        | Expr::ILike { pattern, escape_char, any: false, .. } => forms::escape(pattern, escape_char)?,
+        Expr::SimilarTo { negated, expr: of, pattern, escape_char } => {
+            match forms::similar(of, pattern, *negated).filter(|_| escape_char.is_none()) {
+                Some(other) => *expr = other,
+                None => return Err(forms::not_similar(of)),
+            }
+        }
+        _ => {}
+    }
+    Ok(())
+}
+
+fn resolved<'a>(all: impl IntoIterator<Item = &'a mut Join>) -> ControlFlow<Box<SqlError>> {
+    break_on_error(all.into_iter().try_for_each(joins::resolve))
 }

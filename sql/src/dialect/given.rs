@@ -24,7 +24,7 @@ use super::twice::is_given;
 use crate::error::{SqlError, SqlErrorKind};
 use crate::expanded::{MAX_EXPRESSIONS, name};
 use crate::guard::MAX_OPERATORS;
-use crate::walk::{Visit, VisitMut, inner};
+use crate::walk::{Visit, VisitMut, break_on_error, inner};
 use crate::wording::TWICE;
 
 /// Most names of a statement that are looked up.
@@ -175,9 +175,6 @@ impl VisitorMut for Selects<'_, '_> {
     type Break = Box<SqlError>;
 
     fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<Self::Break> {
-        match self.of.select(select, self.column, self.place) {
-            Ok(()) => ControlFlow::Continue(()),
-            Err(refused) => ControlFlow::Break(Box::new(refused)),
-        }
+        break_on_error(self.of.select(select, self.column, self.place))
     }
 }

@@ -30,7 +30,7 @@ use self::wildcard::{Options, all, named};
 use super::using::UsingJoins;
 use crate::error::{SqlError, SqlErrorKind};
 use crate::expanded::name;
-use crate::walk::{VisitMut, inner};
+use crate::walk::{VisitMut, break_on_error, inner};
 
 /// Puts columns of tables in the place of those of `USING`.
 pub(crate) async fn merge(
@@ -138,22 +138,15 @@ impl Selects {
     }
 }
 
-fn flow(result: Result<(), SqlError>) -> ControlFlow<Box<SqlError>> {
-    match result {
-        Ok(()) => ControlFlow::Continue(()),
-        Err(refused) => ControlFlow::Break(Box::new(refused)),
-    }
-}
-
 impl VisitorMut for Selects {
     type Break = Box<SqlError>;
 
     fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<Self::Break> {
-        flow(self.order(query))
+        break_on_error(self.order(query))
     }
 
     fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<Self::Break> {
-        flow(self.resolve(select))
+        break_on_error(self.resolve(select))
     }
 }
 

@@ -24,7 +24,7 @@ use crate::error::SqlError;
 use crate::expanded::name;
 use crate::functions::is_aggregate;
 use crate::guard::MAX_SQL_BYTES;
-use crate::walk::{VisitMut, inner, visit_expressions};
+use crate::walk::{VisitMut, break_on_error, inner, visit_expressions};
 
 /// Most columns that PIVOT makes.
 const MOST_COLUMNS: usize = 1000;
@@ -47,10 +47,7 @@ impl VisitorMut for Pivots {
     type Break = Box<SqlError>;
 
     fn post_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<Self::Break> {
-        match put_query(factor) {
-            Ok(()) => ControlFlow::Continue(()),
-            Err(error) => ControlFlow::Break(Box::new(error)),
-        }
+        break_on_error(put_query(factor))
     }
 }
 

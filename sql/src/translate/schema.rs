@@ -20,78 +20,7 @@ const COUNTED: [&str; 3] = ["tokens", "scored_tokens", "truncated"];
 
 pub(super) fn schema_error(error: SchemaError) -> SqlError {
     match error {
-        SchemaError::FieldNotFound { field, valid_fields } => {
-            let mut seen = HashSet::new();
-            let names = valid_fields.iter().map(|c| c.name.as_str());
-            let names: Vec<&str> = names.filter(|name| seen.insert(*name)).collect();
-            let unknown = SqlError::unknown(format!("there is no column `{}`", field.name));
-            let lower = field.name.to_lowercase();
-            // Only a name in double quotes has capitals here.
-            if let Some(column) = known_column(&names, &lower).filter(|_| lower != field.name) {
-                return unknown.hint(format!("did you mean {column}? {AS_WRITTEN}"));
-            }
-            if let Some(exact) = names.iter().find(|n| n.to_lowercase() == lower) {
-                if *exact != field.name {
-                    return unknown
-                        .hint(format!("names are read in lower case unless quoted: write \"{exact}\""));
-                }
-                if let Some(relation) =
-                    valid_fields.iter().find(|c| c.name == field.name).and_then(|c| c.relation.as_ref())
-                {
-                    let is_of = |own: &TableReference, c: &Column| {
-                        c.relation.as_ref().is_some_and(|table| table.table() == own.table())
-                    };
-                    if let Some(own) = &field.relation
-                        && valid_fields.iter().any(|c| is_of(own, c))
-                    {
-                        let name = &field.name;
-                        return SqlError::unknown(format!("`{own}` has no column `{name}`"))
-                            .hint(format!("it is a column of {relation}: write {relation}.{name}"));
-                    }
-                    return unknown.hint(format!(
-                        "it is a column of {relation}, which has no other name here: write `{}` alone",
-                        field.name
-                    ));
-                }
-            }
-            if valid_fields
-                .iter()
-                .filter_map(|c| c.relation.as_ref())
-                .any(|table| table.table() == field.name)
-            {
-                let table = &field.name;
-                return unknown.hint(format!(
-                    "`{table}` is a table here: {table}.* are all its columns, {table}.{} is one",
-                    names.first().unwrap_or(&"name")
-                ));
-            }
-            if let Some(series) =
-                names.iter().find(|name| SERIES.contains(*name)).filter(|_| lower == "value")
-            {
-                return unknown.hint(format!("the column of {series}(..) is called `{series}`"));
-            }
-            let guess = nearest(&field.name, names.iter().copied());
-            if let Some(hint) = computed(&field.name) {
-                return unknown.hint(hint);
-            }
-            // Of a table of samples.
-            if field.name == "score" && names.contains(&"record") {
-                return unknown.hint(SCORED);
-            }
-            if COUNTED.contains(&field.name.as_str()) && names.contains(&"record") {
-                return unknown.hint(uncounted(&field.name));
-            }
-            if names.is_empty() {
-                let text = &field.name;
-                return unknown
-                    .hint(format!("there is no table here: write FROM, or '{text}' if it is a text"));
-            }
-            unknown.hint(match guess {
-                Some(name) if is_plain(name) => format!("did you mean `{name}`?"),
-                Some(name) => format!("did you mean \"{name}\"? Such a name stands in double quotes"),
-                None => format!("there are {}", listing(names.iter().copied().take(40))),
-            })
-        }
+        SchemaError::FieldNotFound { field, valid_fields } => unknown_column(&field, &valid_fields),
         // A column of a table and one that is computed; of several tables none is named.
         SchemaError::AmbiguousReference { field } if field.relation.is_some() => ambiguous_name(&field.name),
         SchemaError::AmbiguousReference { field } => SqlError::invalid(format!(
@@ -101,6 +30,74 @@ pub(super) fn schema_error(error: SchemaError) -> SqlError {
         SchemaError::DuplicateQualifiedField { name, .. }
         | SchemaError::DuplicateUnqualifiedField { name } => ambiguous_name(&name),
     }
+}
+
+/// The error about a column that does not exist, with the best guess of what was meant.
+fn unknown_column(field: &Column, valid_fields: &[Column]) -> SqlError {
+    let mut seen = HashSet::new();
+    let names = valid_fields.iter().map(|c| c.name.as_str());
+    let names: Vec<&str> = names.filter(|name| seen.insert(*name)).collect();
+    let unknown = SqlError::unknown(format!("there is no column `{}`", field.name));
+    let lower = field.name.to_lowercase();
+    // Only a name in double quotes has capitals here.
+    if let Some(column) = known_column(&names, &lower).filter(|_| lower != field.name) {
+        return unknown.hint(format!("did you mean {column}? {AS_WRITTEN}"));
+    }
+    if let Some(exact) = names.iter().find(|n| n.to_lowercase() == lower) {
+        if *exact != field.name {
+            return unknown.hint(format!("names are read in lower case unless quoted: write \"{exact}\""));
+        }
+        if let Some(relation) =
+            valid_fields.iter().find(|c| c.name == field.name).and_then(|c| c.relation.as_ref())
+        {
+            return wrong_table(field, relation, valid_fields).unwrap_or_else(|| {
+                unknown.hint(format!(
+                    "it is a column of {relation}, which has no other name here: write `{}` alone",
+                    field.name
+                ))
+            });
+        }
+    }
+    if valid_fields.iter().filter_map(|c| c.relation.as_ref()).any(|table| table.table() == field.name) {
+        let table = &field.name;
+        return unknown.hint(format!(
+            "`{table}` is a table here: {table}.* are all its columns, {table}.{} is one",
+            names.first().unwrap_or(&"name")
+        ));
+    }
+    if let Some(series) = names.iter().find(|name| SERIES.contains(*name)).filter(|_| lower == "value") {
+        return unknown.hint(format!("the column of {series}(..) is called `{series}`"));
+    }
+    if let Some(hint) = computed(&field.name) {
+        return unknown.hint(hint);
+    }
+    // Of a table of samples.
+    if field.name == "score" && names.contains(&"record") {
+        return unknown.hint(SCORED);
+    }
+    if COUNTED.contains(&field.name.as_str()) && names.contains(&"record") {
+        return unknown.hint(uncounted(&field.name));
+    }
+    if names.is_empty() {
+        let text = &field.name;
+        return unknown.hint(format!("there is no table here: write FROM, or '{text}' if it is a text"));
+    }
+    unknown.hint(match nearest(&field.name, names.iter().copied()) {
+        Some(name) if is_plain(name) => format!("did you mean `{name}`?"),
+        Some(name) => format!("did you mean \"{name}\"? Such a name stands in double quotes"),
+        None => format!("there are {}", listing(names.iter().copied().take(40))),
+    })
+}
+
+/// The error about a column that is named as one of a table here, and is one of another, `relation`.
+fn wrong_table(field: &Column, relation: &TableReference, valid_fields: &[Column]) -> Option<SqlError> {
+    let own = field.relation.as_ref()?;
+    let tables = valid_fields.iter().filter_map(|c| c.relation.as_ref());
+    let name = &field.name;
+    tables.map(TableReference::table).any(|table| table == own.table()).then(|| {
+        SqlError::unknown(format!("`{own}` has no column `{name}`"))
+            .hint(format!("it is a column of {relation}: write {relation}.{name}"))
+    })
 }
 
 /// The column of a table, or one that is computed, with this name in lower case; in quotes where it needs
