@@ -46,7 +46,7 @@ fn group_options(root: Command) -> Command {
             &["columns", "fields", "layout", "if_changed", "restore_deleted", "skip_bad", "duplicates"],
         )
     };
-    root.mut_subcommand("add", |add| with_groups(add, vec![samples()]))
+    root.mut_subcommand("add", |add| with_groups(add, [vec![samples()]]))
         .mut_subcommand("ingest", |ingest| {
             let speed =
                 options_named("Speed and memory", &["backend", "batch_tokens", "compute", "max_memory"]);
@@ -56,33 +56,16 @@ fn group_options(root: Command) -> Command {
                 &["dry_run", "explain", "force", "sketch", "planes", "json"],
             );
             let gradients = options_of::<GradientArgs>("Gradients and embeddings");
-            with_groups(
-                ingest,
-                vec![samples(), speed, part, run, gradients, options_of::<TextArgs>("Text and tokens")],
-            )
+            let text = options_of::<TextArgs>("Text and tokens");
+            with_groups(ingest, [vec![samples(), speed, part, run, gradients, text]])
         })
         .mut_subcommand("select", |select| {
-            with_groups(
-                select,
-                [
-                    vec![
-                        options_of::<RuleArgs>("Rules of the selection"),
-                        options_of::<CascadeArgs>("Cascade"),
-                    ],
-                    questions(),
-                    writing(),
-                ]
-                .into_iter()
-                .flatten()
-                .collect(),
-            )
+            let rules = options_of::<RuleArgs>("Rules of the selection");
+            let cascade = options_of::<CascadeArgs>("Cascade");
+            with_groups(select, [vec![rules, cascade], questions(), writing()])
         })
-        .mut_subcommand("ask", |ask| {
-            with_groups(ask, [questions(), writing(), models()].into_iter().flatten().collect())
-        })
-        .mut_subcommand("query", |query| {
-            with_groups(query, [writing(), models(), reading()].into_iter().flatten().collect())
-        })
+        .mut_subcommand("ask", |ask| with_groups(ask, [questions(), writing(), models()]))
+        .mut_subcommand("query", |query| with_groups(query, [writing(), models(), reading()]))
         .mut_subcommand("prefilter", |prefilter| {
             prefilter.mut_subcommand("fit", label_command).mut_subcommand("evaluate", label_command)
         })
@@ -93,10 +76,10 @@ fn group_options(root: Command) -> Command {
                     &["data_partitions", "module_partitions", "partition", "folder", "extend"],
                 );
                 let run = options_named("Before and after", &["dry_run", "force", "json"]);
-                with_groups(fit, [vec![parts, run], passing()].into_iter().flatten().collect())
+                with_groups(fit, [vec![parts, run], passing()])
             });
             factors.mut_subcommand("import", |import| {
-                with_groups(import, vec![options_of::<TextArgs>("Text and tokens")])
+                with_groups(import, [vec![options_of::<TextArgs>("Text and tokens")]])
             })
         })
         .mut_subcommand("score", |score| {
@@ -110,25 +93,16 @@ fn group_options(root: Command) -> Command {
             let which =
                 options_named("Which scores", &["per_module", "per_token", "sum_pool", "top", "limit"]);
             let place = options_named("Output", &["kronfluence", "report"]);
-            with_groups(
-                score,
-                [vec![queries, how, which, place], passing(), writing(), reading()]
-                    .into_iter()
-                    .flatten()
-                    .collect(),
-            )
+            with_groups(score, [vec![queries, how, which, place], passing(), writing(), reading()])
         })
         .mut_subcommand("matrix", |matrix| {
             let pairs = options_named("Which vectors are compared", PAIRS);
-            with_groups(matrix, [vec![pairs], writing(), reading()].into_iter().flatten().collect())
+            with_groups(matrix, [vec![pairs], writing(), reading()])
         })
         .mut_subcommand("plot", |plot| {
             plot.mut_subcommands(|what| {
                 let picture = options_of::<PlotOutputArgs>("Picture");
-                with_groups(
-                    what,
-                    [vec![picture], questions(), models(), reading()].into_iter().flatten().collect(),
-                )
+                with_groups(what, [vec![picture], questions(), models(), reading()])
             })
         })
 }
@@ -199,10 +173,10 @@ fn models() -> Vec<OptionGroup> {
 }
 
 /// The command with each option under the heading of its group; one of no group is a plain option.
-fn with_groups(command: Command, groups: Vec<OptionGroup>) -> Command {
+fn with_groups<const N: usize>(command: Command, groups: [Vec<OptionGroup>; N]) -> Command {
     command.mut_args(|arg| {
         let id = arg.get_id().as_str();
-        let group = groups.iter().find(|group| group.options.iter().any(|option| option == id));
+        let group = groups.iter().flatten().find(|group| group.options.iter().any(|option| option == id));
         let heading = group.map(|group| group.heading);
         arg.help_heading(heading)
     })

@@ -44,28 +44,8 @@ pub fn run(context: &Context, args: &GenerateArgs) -> Result<ExitCode> {
     let Some(what) = prompt_input(&args.prompts) else {
         bail!(UsageError("which prompts? give --prompt, --data or --dataset".to_owned()));
     };
-    if !args.prompts.text.is_empty() && !args.perplexity {
-        let why = "--text is scored as a whole, with --perplexity; what is answered is given as --prompt";
-        bail!(UsageError(why.to_owned()));
-    }
-    if args.text.block.is_some() && !args.perplexity {
-        bail!(UsageError("--block cuts texts that are scored: it goes with --perplexity".to_owned()));
-    }
-    if args.perplexity {
-        perplexity::format(args)?;
-    } else if let Some(path) = path {
-        check_lines(path, "answers")?;
-    }
+    check_flags(context, args)?;
     let sampling = sampling(&args.sampling)?;
-    if args.json && path.is_none() && args.answers.dataset_as.is_none() {
-        bail!(UsageError(
-            "--json prints what was done, where the answers would be: give --output or --as".to_owned()
-        ));
-    }
-    if let Some(dataset) = &args.answers.dataset_as {
-        context.store_path()?;
-        gstore::DatasetName::try_from(dataset.as_str()).map_err(|error| UsageError(error.to_string()))?;
-    }
     let message = "stopping after the token in work; once more to stop at once";
     let cancel = context.cancel_on_interrupt(message)?;
     let ChosenModel { mut weights, base, checkpoint, run, origins } = unread(args, chosen(context, args)?)?;
@@ -75,14 +55,7 @@ pub fn run(context: &Context, args: &GenerateArgs) -> Result<ExitCode> {
         weights.text = within;
     }
     let prompts = source(context, &args.prompts, what, &cancel)?;
-    let (device, beside) = gradients::devices(&args.devices)?;
-    let compute = ComputeOptions {
-        device,
-        beside,
-        precision: gradients::compute(args.compute, device),
-        threads: context.threads,
-        batch: args.batch_size,
-    };
+    let compute = compute_options(context, args)?;
     if args.perplexity {
         let stored = IngestRequest {
             run,
@@ -114,18 +87,7 @@ pub fn run(context: &Context, args: &GenerateArgs) -> Result<ExitCode> {
         journal,
         overwrite: args.answers.force,
     };
-    let mut live = GenerationProgress::new(context.quiet);
-    if let Some(dataset) = &args.answers.dataset_as
-        && args.answers.if_changed == IfChanged::Refuse
-        && let Some(store) = context.open_if_there()?
-    {
-        live.for_dataset(store.snapshot()?, dataset);
-    }
-    match (there, path) {
-        (ExistingAnswers::ResultAndKept, Some(file)) => live.for_file(file),
-        (ExistingAnswers::Answers, Some(file)) => live.take_from(file),
-        _ => {}
-    }
+    let mut live = observer(context, args, there)?;
     let generated = gstore::generate(&request, &mut live, &cancel);
     live.finish();
     let mut generated = generated?;
@@ -143,6 +105,62 @@ pub fn run(context: &Context, args: &GenerateArgs) -> Result<ExitCode> {
         context.say(&note);
     }
     finish(context, args, generated, there, &cancel)
+}
+
+/// Refuses flags that do not go together, before anything is read.
+fn check_flags(context: &Context, args: &GenerateArgs) -> Result<()> {
+    let path = args.answers.output.as_deref();
+    if !args.prompts.text.is_empty() && !args.perplexity {
+        let why = "--text is scored as a whole, with --perplexity; what is answered is given as --prompt";
+        bail!(UsageError(why.to_owned()));
+    }
+    if args.text.block.is_some() && !args.perplexity {
+        bail!(UsageError("--block cuts texts that are scored: it goes with --perplexity".to_owned()));
+    }
+    if args.perplexity {
+        perplexity::format(args)?;
+    } else if let Some(path) = path {
+        check_lines(path, "answers")?;
+    }
+    if args.json && path.is_none() && args.answers.dataset_as.is_none() {
+        bail!(UsageError(
+            "--json prints what was done, where the answers would be: give --output or --as".to_owned()
+        ));
+    }
+    if let Some(dataset) = &args.answers.dataset_as {
+        context.store_path()?;
+        gstore::DatasetName::try_from(dataset.as_str()).map_err(|error| UsageError(error.to_string()))?;
+    }
+    Ok(())
+}
+
+/// The devices that compute, and how.
+fn compute_options(context: &Context, args: &GenerateArgs) -> Result<ComputeOptions> {
+    let (device, beside) = gradients::devices(&args.devices)?;
+    Ok(ComputeOptions {
+        device,
+        beside,
+        precision: gradients::compute(args.compute, device),
+        threads: context.threads,
+        batch: args.batch_size,
+    })
+}
+
+/// The progress on the terminal, which also compares the prompts with the answers that exist already.
+fn observer(context: &Context, args: &GenerateArgs, there: ExistingAnswers) -> Result<GenerationProgress> {
+    let mut live = GenerationProgress::new(context.quiet);
+    if let Some(dataset) = &args.answers.dataset_as
+        && args.answers.if_changed == IfChanged::Refuse
+        && let Some(store) = context.open_if_there()?
+    {
+        live.for_dataset(store.snapshot()?, dataset);
+    }
+    match (there, args.answers.output.as_deref()) {
+        (ExistingAnswers::ResultAndKept, Some(file)) => live.for_file(file),
+        (ExistingAnswers::Answers, Some(file)) => live.take_from(file),
+        _ => {}
+    }
+    Ok(live)
 }
 
 /// What is said of answers that have no text: of prompts that the template gave without roles, why.

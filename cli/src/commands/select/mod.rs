@@ -12,7 +12,8 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::{Result, bail};
-use gstore::{AnswerError, Models, SelectionRequest};
+use gstore::{AnswerError, Models, SelectedRows, SelectionRequest};
+use gstore_core::Cancel;
 use gstore_query::QueryError;
 use gstore_query::influence::{Diversity, Each, Encoder, InfluenceSpec, Mode, Order};
 
@@ -77,7 +78,8 @@ fn models(context: &Context, args: &SelectArgs) -> Arc<dyn Encoder> {
     Models::at(None, Vec::new(), args.cascade.models.backend, context.threads).shared()
 }
 
-/// Scores the pool and writes the selection. `kept`: where it is noted what the files of one of several selections are.
+/// Scores the pool and writes the selection. `kept`: the journal of a selection for each target, which notes
+/// what the files of this one are.
 fn one(
     context: &Context,
     args: &SelectArgs,
@@ -130,19 +132,8 @@ fn one(
         found.write_scores(&mut output, format_of_scores(path)?, args.explain, &cancel)?;
         outputs.push(output);
     }
-    let mut folder = None;
-    if form == RowsForm::Folder {
-        let begun = NewFolder::begin(output(args)?, args.force)?;
-        found.write_dataset(begun.path(), &cancel)?;
-        folder = Some(begun);
-    } else {
-        let mut rows = Output::create(Some(output(args)?), args.force)?;
-        match form {
-            RowsForm::Table(format) => found.write_table(&mut rows, format, &cancel)?,
-            _ => found.write_lines(&mut rows, &cancel)?,
-        }
-        outputs.push(rows);
-    }
+    let (folder, rows) = write_rows(&found, args, form, &cancel)?;
+    outputs.extend(rows);
     // One for the terminal comes after the rows.
     let mut shown = None;
     if let Some(picture) = &picture {
@@ -172,6 +163,27 @@ fn one(
     };
     summarise(context, args, &found, scores.as_deref())?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Writes the selected rows to a folder or a file, neither of which appears yet.
+fn write_rows(
+    found: &SelectedRows,
+    args: &SelectArgs,
+    form: RowsForm,
+    cancel: &Cancel,
+) -> Result<(Option<NewFolder>, Option<Output>)> {
+    let path = output(args)?;
+    if form == RowsForm::Folder {
+        let folder = NewFolder::begin(path, args.force)?;
+        found.write_dataset(folder.path(), cancel)?;
+        return Ok((Some(folder), None));
+    }
+    let mut rows = Output::create(Some(path), args.force)?;
+    match form {
+        RowsForm::Table(format) => found.write_table(&mut rows, format, cancel)?,
+        _ => found.write_lines(&mut rows, cancel)?,
+    }
+    Ok((None, Some(rows)))
 }
 
 /// Lets the files of a selection appear; before that it is noted what they will be, so that what a kill leaves
