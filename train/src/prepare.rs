@@ -61,18 +61,7 @@ impl PreparedTraining {
         if let (TrainMethod::Full, Some(from)) = (&request.method, &request.saving.resume_from) {
             check_config(from, &Decoder::read(&from.join("config.json"))?, &decoder)?;
         }
-        let has_factors = matches!(request.method, TrainMethod::Lora(_) | TrainMethod::Adapter(_));
-        request.steps.dropout.check(&decoder, has_factors)?;
-        let config = model_config(&request.model)?;
-        request.steps.dropout.differ(&config, &decoder).iter().for_each(|what| observer.note(what));
-        if let TrainMethod::Adapter(from) = &request.method {
-            let own = request.steps.dropout.lora;
-            if let Some(was) = lora_dropout(from)?.filter(|was| *was != own) {
-                observer.note(&format!(
-                    "the adapter was trained with a dropout of {was} of the inputs of its factors; it goes on with {own}"
-                ));
-            }
-        }
+        check_dropout(&request, &decoder, observer)?;
         let encoder = request.batching.text.encoder(&request.model)?;
         if let Some(note) = encoder.check_vocabulary(decoder.vocab_size)? {
             observer.note(&note);
@@ -247,6 +236,29 @@ fn largest_held_out_piece(held_out: &[Sample], most: usize) -> usize {
     let longest = lengths.iter().copied().max().unwrap_or(0);
     let count = lengths.len();
     largest(lengths, count, longest, most)
+}
+
+/// Checks that the model has what is dropped, and says where the dropout differs from that of the model's or the
+/// adapter's training.
+fn check_dropout(
+    request: &TrainRequest,
+    decoder: &Decoder,
+    observer: &mut dyn TrainObserver,
+) -> Result<(), TrainError> {
+    let dropout = &request.steps.dropout;
+    let has_factors = matches!(request.method, TrainMethod::Lora(_) | TrainMethod::Adapter(_));
+    dropout.check(decoder, has_factors)?;
+    let config = model_config(&request.model)?;
+    dropout.differ(&config, decoder).iter().for_each(|what| observer.note(what));
+    if let TrainMethod::Adapter(from) = &request.method {
+        let own = dropout.lora;
+        if let Some(was) = lora_dropout(from)?.filter(|was| *was != own) {
+            observer.note(&format!(
+                "the adapter was trained with a dropout of {was} of the inputs of its factors; it goes on with {own}"
+            ));
+        }
+    }
+    Ok(())
 }
 
 /// The samples that are trained on, checked against the model.

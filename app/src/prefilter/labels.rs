@@ -174,15 +174,7 @@ pub(super) fn labels(
     (request, wanted): (&LabelRequest, LabelFilter<'_>),
     work: &mut JobContext<'_>,
 ) -> Result<Labels, AnswerError> {
-    if request.targets.is_empty() {
-        return Err(AnswerError::Usage("labels need a target".to_owned()));
-    }
-    if let Some(twice) = request.targets.iter().enumerate().find(|(i, t)| request.targets[..*i].contains(t)) {
-        return Err(AnswerError::Usage(format!("the target `{}` is named twice", twice.1)));
-    }
-    if request.spec.covariance.is_some() {
-        return Err(AnswerError::no_labels_of_losses("gradients or embeddings"));
-    }
+    let asked = prepare_targets(snapshot, request)?;
     // By row of the dataset: that of the pool, and a score for each target.
     let mut by_row: BTreeMap<u64, (u64, Vec<f64>)> = BTreeMap::new();
     let mut noise = Vec::with_capacity(request.targets.len());
@@ -191,18 +183,6 @@ pub(super) fn labels(
     let (mut unused, mut elsewhere) = (0, 0);
     let mut candidates = Candidates::default();
     let mut is_seeded = wanted.pool == request.dataset;
-    let of_target = |target: &String| {
-        let spec = InfluenceSpec {
-            pools: vec![request.dataset.clone()],
-            targets: vec![TargetRef::parse(target)],
-            given: Vec::new(),
-            missing: Missing::Exclude,
-            partial: true,
-            ..request.spec.clone()
-        };
-        Prepared::new(snapshot, &spec)
-    };
-    let asked = request.targets.iter().map(of_target).collect::<Result<Vec<Prepared>, _>>()?;
     let in_target = in_targets(snapshot, &asked, &request.dataset, work)?;
     let of_pool = match wanted.pool == request.dataset {
         true => in_target.len(),
@@ -244,13 +224,12 @@ pub(super) fn labels(
     };
     let scores = by_row.into_values().flat_map(|(_, scores)| scores).collect();
     let scores = Matrix::new(request.targets.len(), scores);
-    let scored = questions;
     Ok(Labels {
         ids,
         rows,
         scores,
         noise,
-        scored,
+        scored: questions,
         vectors,
         is_seeded,
         unused,
@@ -258,6 +237,31 @@ pub(super) fn labels(
         in_target: of_pool,
         other_form,
     })
+}
+
+/// The question of each target, which scores the rows of the dataset for it.
+fn prepare_targets(snapshot: &Arc<Snapshot>, request: &LabelRequest) -> Result<Vec<Prepared>, AnswerError> {
+    if request.targets.is_empty() {
+        return Err(AnswerError::Usage("labels need a target".to_owned()));
+    }
+    if let Some(twice) = request.targets.iter().enumerate().find(|(i, t)| request.targets[..*i].contains(t)) {
+        return Err(AnswerError::Usage(format!("the target `{}` is named twice", twice.1)));
+    }
+    if request.spec.covariance.is_some() {
+        return Err(AnswerError::no_labels_of_losses("gradients or embeddings"));
+    }
+    let of_target = |target: &String| {
+        let spec = InfluenceSpec {
+            pools: vec![request.dataset.clone()],
+            targets: vec![TargetRef::parse(target)],
+            given: Vec::new(),
+            missing: Missing::Exclude,
+            partial: true,
+            ..request.spec.clone()
+        };
+        Prepared::new(snapshot, &spec)
+    };
+    Ok(request.targets.iter().map(of_target).collect::<Result<_, _>>()?)
 }
 
 /// The live rows of a dataset that occur in any of the targets, where the questions leave them out.

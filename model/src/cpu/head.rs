@@ -5,6 +5,8 @@
 //!   the second-level cache
 //! - a row's loss and gradient do not depend on the chunk it falls into
 
+use std::ops::Range;
+
 use super::Cpu;
 use super::gemm::Addend;
 use super::linear::CpuLinear;
@@ -39,53 +41,7 @@ impl Cpu {
                 // Before the losses, which leave other values in place of the logits.
                 entropies.extend(z.chunks_exact(vocab).map(|z| self.entropy(z)));
             }
-            let weights = task.weights.map(|weights| &weights[chunk.clone()]);
-            let losses = &mut losses[chunk.clone()];
-            match &task.objective {
-                Objective::CrossEntropy { smoothing } => {
-                    let targets = &task.targets[chunk.clone()];
-                    let rows = z.chunks_exact_mut(vocab).zip(targets).zip(losses).enumerate();
-                    for (i, ((z, target), loss)) in rows {
-                        let weight = weights.map(|w| w[i]);
-                        *loss = self.cross_entropy(z, *target as usize, *smoothing, weight, task.softcap);
-                    }
-                }
-                Objective::Margin => {
-                    let targets = &task.targets[chunk.clone()];
-                    let rows = z.chunks_exact_mut(vocab).zip(targets).zip(losses).enumerate();
-                    for (i, ((z, target), loss)) in rows {
-                        *loss = self.margin(z, *target as usize, weights.map(|w| w[i]), task.softcap);
-                    }
-                }
-                Objective::Kl { reference } => {
-                    let inputs = &reference.values()[start * width..chunk.end * width];
-                    let mut others = Buffer::take(n * vocab);
-                    self.logits(layer, inputs, task.softcap, &mut others);
-                    let rows = z.chunks_exact_mut(vocab).zip(others.chunks_exact_mut(vocab)).zip(losses);
-                    for (i, ((z, other), loss)) in rows.enumerate() {
-                        *loss = self.divergence(z, other, weights.map(|w| w[i]), task.softcap);
-                    }
-                }
-                Objective::Perturbed { start: from, factors } => {
-                    let from = &from.values()[start * vocab..chunk.end * vocab];
-                    let rows = z.chunks_exact_mut(vocab).zip(from.chunks_exact(vocab)).zip(losses);
-                    for (i, ((z, from), loss)) in rows.enumerate() {
-                        let row = PerturbedLoss {
-                            target: task.targets[start + i] as usize,
-                            factors: factors[start + i],
-                            weight: weights.map(|w| w[i]),
-                        };
-                        *loss = self.perturbed(z, from, row, task.softcap);
-                    }
-                }
-                Objective::GaussNewton { tangent } => {
-                    let tangent = &tangent.values()[start * vocab..chunk.end * vocab];
-                    let rows = z.chunks_exact_mut(vocab).zip(tangent.chunks_exact(vocab)).zip(losses);
-                    for (i, ((z, tangent), loss)) in rows.enumerate() {
-                        *loss = self.gauss_newton(z, tangent, weights.map(|w| w[i]), task.softcap);
-                    }
-                }
-            }
+            self.chunk_losses(layer, task, &chunk, z, &mut losses[chunk.clone()]);
             if let Some(grad) = &mut grad {
                 let to = &mut grad.values_mut()[start * width..chunk.end * width];
                 self.backward_rows(layer, z, n, to, Addend::Nothing);
@@ -95,6 +51,51 @@ impl Cpu {
             }
         }
         Ok(HeadOutput { losses, entropies, grad })
+    }
+
+    /// Losses of a chunk of rows by their logits `z`, which become the gradients of the uncapped logits if the
+    /// rows have weights.
+    fn chunk_losses(
+        &self,
+        layer: &CpuLinear,
+        task: &HeadTask<'_, CpuTensor>,
+        chunk: &Range<usize>,
+        z: &mut [f32],
+        losses: &mut [f32],
+    ) {
+        let (vocab, width, cap) = (layer.out(), layer.input(), task.softcap);
+        // The logits of the other model, where there is one.
+        let mut others = match &task.objective {
+            Objective::Kl { reference } => {
+                let mut others = Buffer::take(z.len());
+                let inputs = &reference.values()[chunk.start * width..chunk.end * width];
+                self.logits(layer, inputs, cap, &mut others);
+                others
+            }
+            _ => Buffer::take(0),
+        };
+        for ((row, z), loss) in chunk.clone().zip(z.chunks_exact_mut(vocab)).zip(losses) {
+            let weight = task.weights.map(|weights| weights[row]);
+            let target = || task.targets[row] as usize;
+            *loss = match &task.objective {
+                Objective::CrossEntropy { smoothing } => {
+                    self.cross_entropy(z, target(), *smoothing, weight, cap)
+                }
+                Objective::Margin => self.margin(z, target(), weight, cap),
+                Objective::Kl { .. } => {
+                    let other = &mut others[(row - chunk.start) * vocab..][..vocab];
+                    self.divergence(z, other, weight, cap)
+                }
+                Objective::Perturbed { start, factors } => {
+                    let from = &start.values()[row * vocab..][..vocab];
+                    let row = PerturbedLoss { target: target(), factors: factors[row], weight };
+                    self.perturbed(z, from, row, cap)
+                }
+                Objective::GaussNewton { tangent } => {
+                    self.gauss_newton(z, &tangent.values()[row * vocab..][..vocab], weight, cap)
+                }
+            };
+        }
     }
 
     /// Logits of rows whose sizes have been checked.

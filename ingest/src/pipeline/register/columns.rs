@@ -48,14 +48,8 @@ pub(super) fn find_columns(
     let (mut found, mut bad, mut unscorable) =
         (RecordFindings::default(), BadRecords::default(), UnscorableRecords::default());
     let mut records = 0u64;
-    if let Some(content) = &mut content {
-        let AddRequest { fields, columns, if_changed, if_deleted, .. } = request;
-        content.update(format!("{fields:?} {columns:?} {if_changed:?} {if_deleted:?}"));
-        let AddRequest { layout, skip_bad, duplicates, .. } = request;
-        // Keys of writes that knew nothing of these stay what they were.
-        if layout.is_some() || *skip_bad > 0 || *duplicates != Duplicates::Refuse {
-            content.update(format!(" {layout:?} {skip_bad} {duplicates:?}"));
-        }
+    if let Some(content) = content.as_deref_mut() {
+        hash_options(request, content);
     }
     let (mut named, mut order) = (Vec::new(), Vec::new());
     for file in &input.files {
@@ -120,6 +114,17 @@ pub(super) fn find_columns(
     found.notes.extend(empty(&builder));
     let schema = builder.finish().map_err(|source| IngestError::Schema { path, source })?;
     Ok((schema, found))
+}
+
+/// Hashes the options that decide what becomes of records.
+fn hash_options(request: &AddRequest, content: &mut Sha256) {
+    let AddRequest { fields, columns, if_changed, if_deleted, .. } = request;
+    content.update(format!("{fields:?} {columns:?} {if_changed:?} {if_deleted:?}"));
+    let AddRequest { layout, skip_bad, duplicates, .. } = request;
+    // Requests without these options keep the digest that earlier versions gave them.
+    if layout.is_some() || *skip_bad > 0 || *duplicates != Duplicates::Refuse {
+        content.update(format!(" {layout:?} {skip_bad} {duplicates:?}"));
+    }
 }
 
 /// What people are told where every id is made, if the records have a key that may hold their own.
