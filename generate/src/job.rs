@@ -4,6 +4,7 @@ use std::sync::{Mutex, mpsc};
 
 use gstore_core::{Cancel, CheckpointId};
 use gstore_model::{Backend, cut_note, with_backend};
+use gstore_store::EncodingSpec;
 use serde_json::{Value, json};
 
 use crate::batch::{Answer, AnswerBatch, AnswerTask, Place, PromptQueue};
@@ -122,14 +123,7 @@ pub fn generate_on<B: Backend>(
     let model = opened.id()?;
     let encoding = encoder.spec();
     let options = request.options(&encoding);
-    let identity = json!({
-        "model": model.to_string(),
-        "options": options,
-        // The encoding decides where answers end too, and how they are written.
-        "tokenizer": encoding.tokenizer,
-        "template_digest": encoding.template_digest,
-        "prompts": digest(&prompts, &ends),
-    });
+    let identity = identity((&model, &options, &encoding), (&prompts, &ends));
     let begun =
         |prompt: &Prompt| prompt.answered("", &answer_fields((Value::Null, Value::Null), &model, &options));
     observer.check(&prompts, &begun)?;
@@ -180,6 +174,21 @@ pub fn generate_on<B: Backend>(
     }
     let finished = answers.answered() == prompts.len();
     Ok(GenerateOutcome { finished, prompts: prompts.len(), tokens, model, answers })
+}
+
+/// What the answers to prompts follow from: a journal of another identity has other answers.
+fn identity(
+    (model, options, encoding): (&CheckpointId, &Value, &EncodingSpec),
+    (prompts, ends): (&[Prompt], &[u32]),
+) -> Value {
+    json!({
+        "model": model.to_string(),
+        "options": options,
+        // The encoding decides where answers end too, and how they are written.
+        "tokenizer": encoding.tokenizer,
+        "template_digest": encoding.template_digest,
+        "prompts": digest(prompts, ends),
+    })
 }
 
 /// An answer's record.

@@ -71,6 +71,37 @@ pub(super) fn draw(
     // With a miss for each stage cuts are worth more, where that is no large part of the pool.
     let usual = labels(stages.len(), SPARE).min(all / 4).max(labels(0, SPARE));
     let count = request.labels.unwrap_or(usual.max(needed));
+    check_labels(request, (count, least, all), top, stages.len())?;
+    let rest = (all - count) as f64;
+    // No fewer rows than those that are to be found beside the labelled ones can go on.
+    let found = (rest * top - (1.0 - request.recall) * k as f64).max(0.0);
+    let entering = (0..=stages.len()).map(|stage| if stage == 0 { rest } else { found });
+    let cost = ComputeCost::new(stages, source.checkpoints()).passes(all, count, entering.collect());
+    if cost.saving() <= 0.0 {
+        return Err(AnswerError::Cascade(format!(
+            "nothing was computed, because nothing can be saved: labels of {count} of {} and the stages take at least {:.0} \
+             forward passes, against {:.0} for the gradients of all rows; fewer stages, a lower recall, or a larger \
+             selection take fewer labels",
+            many(all, "row"),
+            cost.with(),
+            cost.without()
+        )));
+    }
+    let labelled = random_rows(&rows, count, request.seed);
+    Ok(CandidatePool { rows, top, selected: k, labelled, in_target })
+}
+
+/// Checks `count` labels of the `all` rows of a pool, of which the recall over some stages takes `least`. `top`: the
+/// share of the rows that is selected.
+///
+/// # Errors
+/// Fewer labels than the recall takes, and as many as there are rows.
+fn check_labels(
+    request: &CascadeRequest,
+    (count, least, all): (u64, u64, u64),
+    top: f64,
+    stages: usize,
+) -> Result<(), AnswerError> {
     // Without a number of labels there are enough of them. One that is too small is no cascade that saves
     // nothing.
     if count < least {
@@ -81,7 +112,7 @@ pub(super) fn draw(
             count as f64 * top,
             percent(top),
             percent(request.recall),
-            many(stages.len() as u64, "stage")
+            many(stages as u64, "stage")
         )));
     }
     if let Some(asked) = request.labels.filter(|asked| *asked >= all && least < all) {
@@ -102,23 +133,7 @@ pub(super) fn draw(
             if request.labels.is_some() { least } else { count }
         )));
     }
-    let rest = (all - count) as f64;
-    // No fewer rows than those that are to be found beside the labelled ones can go on.
-    let found = (rest * top - (1.0 - request.recall) * k as f64).max(0.0);
-    let entering = (0..=stages.len()).map(|stage| if stage == 0 { rest } else { found });
-    let cost = ComputeCost::new(stages, source.checkpoints()).passes(all, count, entering.collect());
-    if cost.saving() <= 0.0 {
-        return Err(AnswerError::Cascade(format!(
-            "nothing was computed, because nothing can be saved: labels of {count} of {} and the stages take at least {:.0} \
-             forward passes, against {:.0} for the gradients of all rows; fewer stages, a lower recall, or a larger \
-             selection take fewer labels",
-            many(all, "row"),
-            cost.with(),
-            cost.without()
-        )));
-    }
-    let labelled = random_rows(&rows, count, request.seed);
-    Ok(CandidatePool { rows, top, selected: k, labelled, in_target })
+    Ok(())
 }
 
 /// How many labelled rows the learner needs, of so many rows of the pool.

@@ -67,20 +67,14 @@ impl FitPlan {
         if rows.is_empty() {
             return Err(FactorJobError::Refused(format!("dataset `{}` has no rows", dataset.name)));
         }
-        if request.partitions[0] as u64 > rows.len() {
-            let (parts, rows) = (request.partitions[0], many(rows.len(), "row"));
-            return Err(FactorJobError::Option(format!("{rows} cannot be split into {parts} partitions")));
-        }
+        check_partitions(request.partitions[0], rows.len(), "row")?;
         work.progress.start("reading weights", 1, Unit::Checkpoints);
         let engine = engine::load(&ingest, &ingest.modules)?;
         work.progress.advance(1);
         work.progress.finish();
         let checkpoints = checkpoints(&ingest, &engine)?;
         let modules = engine.modules().to_vec();
-        if request.partitions[1] > modules.len() {
-            let (parts, modules) = (request.partitions[1], many(modules.len() as u64, "module"));
-            return Err(FactorJobError::Option(format!("{modules} cannot be split into {parts} partitions")));
-        }
+        check_partitions(request.partitions[1], modules.len() as u64, "module")?;
         let max_block = most_rows(&snapshot, request)?;
         tell_head(&engine, &ingest, max_block, work);
         tell_blocks(&modules, request.strategy, max_block, work);
@@ -175,6 +169,15 @@ impl FitPlan {
     pub fn modules_of(&self, group: usize) -> Vec<Module> {
         self.groups[group].iter().map(|at| self.engine.modules()[*at].clone()).collect()
     }
+}
+
+/// Refuses more partitions than there are rows or modules, of which `noun` is the name of one.
+fn check_partitions(parts: usize, count: u64, noun: &str) -> Result<(), FactorJobError> {
+    if parts as u64 > count {
+        let all = many(count, noun);
+        return Err(FactorJobError::Option(format!("{all} cannot be split into {parts} partitions")));
+    }
+    Ok(())
 }
 
 /// The checkpoints of a request, of which the engine has the first.

@@ -29,10 +29,12 @@ use datafusion::physical_plan::{
     DisplayAs, DisplayFormatType, ExecutionPlan, Partitioning, PlanProperties, SendableRecordBatchStream,
     SortOrderPushdownResult,
 };
-use gstore_query::influence::Order;
+use gstore_query::daunce::Covariance;
+use gstore_query::influence::{Order, PlanModels};
 
 use super::job::InfluenceJob;
 use super::question::{InfluenceQuestion, RankedRelation};
+use super::search::NearestSearch;
 use crate::blocking;
 use crate::filter::{self, columns_of};
 use crate::leaf::statistics;
@@ -131,75 +133,90 @@ fn properties(
 
 impl DisplayAs for InfluenceExec {
     fn fmt_as(&self, _: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let plan = &self.question.plan;
+        match (&self.question.relation, &plan.spec().covariance, plan.plan().models()) {
+            (RankedRelation::Nearest { k, search }, ..) => self.fmt_nearest(*k, search, f)?,
+            (_, Some(covariance), Some(models)) => self.fmt_daunce(covariance, models, f)?,
+            _ => self.fmt_influence(f)?,
+        }
+        self.fmt_cut(f)
+    }
+}
+
+impl InfluenceExec {
+    fn fmt_nearest(
+        &self,
+        k: Option<usize>,
+        search: &NearestSearch,
+        f: &mut fmt::Formatter<'_>,
+    ) -> fmt::Result {
+        let plan = &self.question.plan;
+        let kinds: Vec<&str> = plan.pools().iter().map(|pool| pool.kind.as_str()).collect();
+        write!(
+            f,
+            "NearestExec: pool=[{}], about={}, kind=[{}], checkpoint=[{}], by={}, columns=[{}]",
+            plan.spec().pools.join(", "),
+            search.about,
+            kinds.join(", "),
+            self.checkpoints(),
+            search.by(plan, k.or(self.cut()), !self.after.is_empty()),
+            self.column_names()
+        )
+    }
+
+    fn fmt_daunce(
+        &self,
+        covariance: &Covariance,
+        models: &PlanModels,
+        f: &mut fmt::Formatter<'_>,
+    ) -> fmt::Result {
         let spec = self.question.plan.spec();
-        let targets = match &self.question.relation {
-            RankedRelation::SelfInfluence { .. } => vec!["itself".to_owned()],
-            RankedRelation::All | RankedRelation::Best { .. } | RankedRelation::Nearest { .. } => {
-                spec.target_names()
-            }
-        };
-        let schema = self.properties.eq_properties.schema();
-        let names: Vec<&str> = schema.fields().iter().map(|f| f.name().as_str()).collect();
-        let checkpoints: Vec<&str> =
-            self.question.plan.checkpoints().iter().map(|c| c.name.as_str()).collect();
+        let excluded = if spec.exclude_target { ", exclude_target=true" } else { "" };
+        write!(
+            f,
+            "DaunceExec: pool=[{}], target=[{}], ensemble={}, models={}, score={}, center={}, ddof={}, missing={}, within={}, across={}{excluded}, columns=[{}]",
+            spec.pools.join(", "),
+            self.targets(),
+            models.ensemble,
+            models.members.len(),
+            covariance.how.score,
+            covariance.how.center,
+            covariance.how.ddof,
+            covariance.missing,
+            spec.within,
+            spec.across,
+            self.column_names()
+        )
+    }
+
+    fn fmt_influence(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let spec = self.question.plan.spec();
         let modules = match &spec.modules {
             Some(modules) => format!(", modules=[{}]", modules.text()),
             None => String::new(),
         };
-        if let RankedRelation::Nearest { k, search } = &self.question.relation {
-            let kinds: Vec<&str> = self.question.plan.pools().iter().map(|pool| pool.kind.as_str()).collect();
-            write!(
-                f,
-                "NearestExec: pool=[{}], about={}, kind=[{}], checkpoint=[{}], by={}, columns=[{}]",
-                spec.pools.join(", "),
-                search.about,
-                kinds.join(", "),
-                checkpoints.join(", "),
-                search.by(&self.question.plan, k.or(self.cut()), !self.after.is_empty()),
-                names.join(", ")
-            )?;
-            return self.fmt_cut(f);
-        }
-        let excluded = if spec.exclude_target { ", exclude_target=true" } else { "" };
-        if let (Some(covariance), Some(models)) = (&spec.covariance, self.question.plan.plan().models()) {
-            write!(
-                f,
-                "DaunceExec: pool=[{}], target=[{}], ensemble={}, models={}, score={}, center={}, ddof={}, missing={}, within={}, across={}{excluded}, columns=[{}]",
-                spec.pools.join(", "),
-                targets.join(", "),
-                models.ensemble,
-                models.members.len(),
-                covariance.how.score,
-                covariance.how.center,
-                covariance.how.ddof,
-                covariance.missing,
-                spec.within,
-                spec.across,
-                names.join(", ")
-            )?;
-            return self.fmt_cut(f);
-        }
-        let per_token = if spec.per_token { ", per_token=true" } else { "" };
         let under = match (&spec.precondition, spec.damping) {
             (Some(name), _) => format!(", precondition={name}"),
             (None, Some(damping)) => format!(", damping={damping}"),
             (None, None) => String::new(),
         };
         let filter = spec.filter.map_or_else(String::new, |filter| format!(", filter={filter}"));
+        let per_token = if spec.per_token { ", per_token=true" } else { "" };
+        let excluded = if spec.exclude_target { ", exclude_target=true" } else { "" };
         write!(
             f,
             "InfluenceExec: pool=[{}], target=[{}], mode={}, checkpoints=[{}], sim={}, fold={}, within={}, across={}{modules}{under}{filter}{per_token}{excluded}, columns=[{}]",
             spec.pools.join(", "),
-            targets.join(", "),
+            self.targets(),
             spec.mode,
-            checkpoints.join(", "),
+            self.checkpoints(),
             spec.sim,
             spec.fold,
             spec.within,
             spec.across,
-            names.join(", ")
+            self.column_names()
         )?;
-        let RankedRelation::Best { rules, .. } = &self.question.relation else { return self.fmt_cut(f) };
+        let RankedRelation::Best { rules, .. } = &self.question.relation else { return Ok(()) };
         if let Some(quota) = &rules.quota {
             write!(f, ", quota=[{quota}]")?;
         }
@@ -209,11 +226,29 @@ impl DisplayAs for InfluenceExec {
         if let Some(each) = rules.round_robin {
             write!(f, ", round_robin={each}")?;
         }
-        self.fmt_cut(f)
+        Ok(())
     }
-}
 
-impl InfluenceExec {
+    fn targets(&self) -> String {
+        match &self.question.relation {
+            RankedRelation::SelfInfluence { .. } => "itself".to_owned(),
+            RankedRelation::All | RankedRelation::Best { .. } | RankedRelation::Nearest { .. } => {
+                self.question.plan.spec().target_names().join(", ")
+            }
+        }
+    }
+
+    fn checkpoints(&self) -> String {
+        let names: Vec<&str> = self.question.plan.checkpoints().iter().map(|c| c.name.as_str()).collect();
+        names.join(", ")
+    }
+
+    fn column_names(&self) -> String {
+        let schema = self.properties.eq_properties.schema();
+        let names: Vec<&str> = schema.fields().iter().map(|f| f.name().as_str()).collect();
+        names.join(", ")
+    }
+
     /// The filters, and how many rows come out in which order.
     fn fmt_cut(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         filter::display(&self.before, f)?;

@@ -178,17 +178,7 @@ impl Prepared {
         };
         let k = request.k.min(usize::try_from(self.most_results()).unwrap_or(usize::MAX));
         let count = lists.len();
-        let page =
-            k.saturating_mul(2).max(FIRST_PAGE).div_ceil(count.max(1)).clamp(LEAST_PAGE, most_page(count));
-        let mut candidates = Candidates {
-            prepared: self,
-            operands,
-            lists,
-            all: (0..count).map(|_| List::default()).collect(),
-            page,
-            totals: None,
-            passes: 0,
-        };
+        let mut candidates = Candidates::new(self, operands, lists, k);
         let mut sources = rules.quota.as_ref().map(|quota| Sources::new(self, quota, k)).transpose()?;
         let mut taken = match rules.distinct {
             Some(limit) => Some(TakenRows::new(self, operands, limit, k, request.memory)?),
@@ -249,7 +239,16 @@ impl Prepared {
     }
 }
 
-impl Candidates<'_> {
+impl<'a> Candidates<'a> {
+    /// The candidates of some rankings for `k` rows, none of them fetched yet.
+    fn new(prepared: &'a Prepared, operands: &'a Operands, lists: Lists, k: usize) -> Self {
+        let count = lists.len();
+        let page =
+            k.saturating_mul(2).max(FIRST_PAGE).div_ceil(count.max(1)).clamp(LEAST_PAGE, most_page(count));
+        let all = (0..count).map(|_| List::default()).collect();
+        Self { prepared, operands, lists, all, page, totals: None, passes: 0 }
+    }
+
     /// The next candidate of a ranking.
     fn next(
         &mut self,
