@@ -12,6 +12,14 @@ fn refusal(line: &str) -> String {
     parse_record(line.as_bytes()).expect_err(line).to_string()
 }
 
+/// Asserts that each line is refused with a message that has this text.
+fn assert_refused(cases: &[(&str, &str)]) {
+    for (line, want) in cases {
+        let message = refusal(line);
+        assert!(message.contains(want), "{line}: {message}");
+    }
+}
+
 fn with_message(message: &str) -> String {
     format!(r#"{{"messages": [{{"role": "user", "content": "q"}}, {message}]}}"#)
 }
@@ -77,11 +85,31 @@ fn other_shapes() {
 }
 
 #[test]
-fn refusals_say_what_and_where() {
-    let cases = [
+fn refusals_of_json_say_where_it_is_wrong() {
+    assert_refused(&[
         (r#"{"text": "a"#, "malformed JSON at column 11: EOF while parsing a string"),
         (r#"{"text": "a"} x"#, "malformed JSON at column 15: trailing characters"),
         ("{", "malformed JSON at column 1: an object over several lines; `jq -c .` puts each on one"),
+        (
+            r#"{"version": 1, "data": [{"text": "a"}], "ids": [1]}"#,
+            r#"the list under "data": `jq -c '.["data"][]'` puts each on its own line"#,
+        ),
+        ("{\"data\": [", "an object over several lines"),
+        ("{\"data\": [\"a", "malformed JSON at column 12: EOF"),
+        (r#"{"text": "a", "text": "b"}"#, "malformed JSON at column 20: the key \"text\" appears twice"),
+        (r#"{"text": "a", "m": [{"k": 1, "k": 1}]}"#, "the key \"k\" appears twice"),
+        ("[1]", "expected a JSON object, found a list"),
+        ("null", "expected a JSON object, found null"),
+        (r#"{"text": "a", "x": 1e999}"#, "number out of range"),
+        (r#"{"text": "a", "x": NaN}"#, "malformed JSON at column 20: NaN is not valid JSON; write null"),
+        (r#"{"text": "a", "x": [-Infinity]}"#, "Infinity is not valid JSON; write null"),
+        (r#"{"text": "a", "x": None}"#, "malformed JSON at column 20: expected value"),
+    ]);
+}
+
+#[test]
+fn refusals_of_unknown_layouts_say_which_fields_to_name() {
+    assert_refused(&[
         (r#"{"id": "c", "n": 1}"#, "it has `id`, `n`;"),
         (r#"{"id": "c", "n": 1}"#, "as in field=prompt=KEY field=completion=KEY, or field=text=KEY"),
         (
@@ -98,10 +126,6 @@ fn refusals_say_what_and_where() {
             "as in field=prompt=KEY field=completion=KEY field=id=KEY, or field=text=KEY field=id=KEY",
         ),
         (r#"{"row": 1, "source": "s", "record": "{}"}"#, "texts in `record`: write that column alone"),
-        (
-            r#"{"version": 1, "data": [{"text": "a"}], "ids": [1]}"#,
-            r#"the list under "data": `jq -c '.["data"][]'` puts each on its own line"#,
-        ),
         (r#"{"train": [{"text": "a"}], "test": [{"text": "b"}]}"#, "it has `train`, `test`;"),
         (r#"{"turns": [{"speaker": "a", "said": "b"}]}"#, "it has `turns`;"),
         (
@@ -110,13 +134,7 @@ fn refusals_say_what_and_where() {
         ),
         (r#"{"dialog": [{"role": "user", "content": "q"}]}"#, "say so: field=messages=dialog"),
         (r#"{"id": 1, "answers": [{"n": "a"}]}"#, "it has `id`, `answers`;"),
-        ("{\"data\": [", "an object over several lines"),
-        ("{\"data\": [\"a", "malformed JSON at column 12: EOF"),
         (r#"{"q": "c", "a b": 1, "a": 2}"#, "for example field=prompt=q field=completion=a"),
-        (r#"{"text": "a", "text": "b"}"#, "malformed JSON at column 20: the key \"text\" appears twice"),
-        (r#"{"text": "a", "m": [{"k": 1, "k": 1}]}"#, "the key \"k\" appears twice"),
-        ("[1]", "expected a JSON object, found a list"),
-        ("null", "expected a JSON object, found null"),
         ("{}", "nothing to train on"),
         (r#"{"prompt": "p"}"#, "`prompt` without `completion`"),
         (r#"{"completion": "p"}"#, "`completion` without `prompt`"),
@@ -125,6 +143,13 @@ fn refusals_say_what_and_where() {
             "needs both; if `response` is its completion, say so: field=completion=response",
         ),
         (r#"{"Question": "p", "completion": "r"}"#, "say so: field=prompt=Question"),
+        (r#"{"id": null, "n": 1}"#, "it has `id`, `n`;"),
+    ]);
+}
+
+#[test]
+fn refusals_of_values_say_which_key_has_them() {
+    assert_refused(&[
         (r#"{"text": "t", "messages": []}"#, "both `messages` and `text`"),
         (r#"{"messages": []}"#, "the conversation is empty"),
         (r#"{"messages": {}}"#, "`messages` must be a list of messages, found an object"),
@@ -134,18 +159,13 @@ fn refusals_say_what_and_where() {
         (r#"{"id": "", "text": "t"}"#, "`id` is empty"),
         (r#"{"id": 1.5, "text": "t"}"#, "`id` must be a string or an integer, found a number with"),
         (r#"{"id": true, "text": "t"}"#, "`id` must be a string or an integer, found a boolean"),
-        (r#"{"id": null, "n": 1}"#, "it has `id`, `n`;"),
         (r#"{"id": [1], "text": "t"}"#, "`id` must be a string or an integer, found a list"),
-        (r#"{"text": "a", "x": 1e999}"#, "number out of range"),
-        (r#"{"text": "a", "x": NaN}"#, "malformed JSON at column 20: NaN is not valid JSON; write null"),
-        (r#"{"text": "a", "x": [-Infinity]}"#, "Infinity is not valid JSON; write null"),
-        (r#"{"text": "a", "x": None}"#, "malformed JSON at column 20: expected value"),
-    ];
-    for (line, want) in cases {
-        let message = refusal(line);
-        assert!(message.contains(want), "{line}: {message}");
-    }
-    let cases = [
+    ]);
+}
+
+#[test]
+fn refusals_of_messages_say_which_message() {
+    for (message, want) in [
         (
             r#"{"role": "robot", "content": "x"}"#,
             "message 1 has the role \"robot\"; known roles are system, user, assistant and tool",
@@ -168,8 +188,7 @@ fn refusals_say_what_and_where() {
             r#"{"content": "x"}"#,
             "message 1 has no `role`; if it has another name, give it with field=role=KEY",
         ),
-    ];
-    for (message, want) in cases {
+    ] {
         let got = refusal(&with_message(message));
         assert!(got.contains(want), "{message}: {got}");
     }

@@ -183,6 +183,31 @@ fn gradients(store: &Store, dataset: &str, rows: u64, modules: &[Module]) -> Gra
     (0..rows).map(of_row).collect()
 }
 
+/// Scores by id of the rows of a dataset: the mean over targets of the products of gradients, with filtered factors
+/// between them.
+fn scores_of_gradients(
+    (modules, factors): (&[Module], &[ModuleFactors]),
+    (dataset, rows, targets): (&str, &Gradients, &Gradients),
+    filter: Filter,
+) -> BTreeMap<String, f64> {
+    let inverse = |(module, factors): (&Module, &ModuleFactors)| -> Inverse {
+        factors.filtered(module, Strategy::Ekfac, filter).unwrap()
+    };
+    let inverses: Vec<Inverse> = modules.iter().zip(factors).map(inverse).collect();
+    let mut scores = BTreeMap::new();
+    for (row, gradient) in rows.iter().enumerate() {
+        let with = |target: &Vec<Vec<f64>>| -> f64 {
+            let of_module = |((inverse, target), own): ((&Inverse, &Vec<f64>), &Vec<f64>)| {
+                dot(&inverse.apply(target), own)
+            };
+            inverses.iter().zip(target).zip(gradient).map(of_module).sum()
+        };
+        scores
+            .insert(format!("{dataset}{row}"), targets.iter().map(with).sum::<f64>() / targets.len() as f64);
+    }
+    scores
+}
+
 #[test]
 fn rows_in_the_eigenbasis_of_factors_give_the_scores_of_their_gradients_with_any_damping() {
     let folder = tempfile::tempdir().unwrap();
@@ -221,25 +246,7 @@ fn rows_in_the_eigenbasis_of_factors_give_the_scores_of_their_gradients_with_any
 
     let [pool, val] = ROWS.map(|(dataset, rows)| gradients(&other, dataset, rows, &modules));
     let [of_pool, of_val] = [("pool", &pool, &val), ("val", &val, &pool)];
-    let by_name = |(name, rows, targets): (&str, &Gradients, &Gradients), filter: Filter| {
-        let inverse = |(module, factors): (&Module, &ModuleFactors)| -> Inverse {
-            factors.filtered(module, Strategy::Ekfac, filter).unwrap()
-        };
-        let inverses: Vec<Inverse> = modules.iter().zip(&factors).map(inverse).collect();
-        let mut scores = BTreeMap::new();
-        for (row, gradient) in rows.iter().enumerate() {
-            let with = |target: &Vec<Vec<f64>>| -> f64 {
-                let of_module = |((inverse, target), own): ((&Inverse, &Vec<f64>), &Vec<f64>)| {
-                    dot(&inverse.apply(target), own)
-                };
-                inverses.iter().zip(target).zip(gradient).map(of_module).sum()
-            };
-            scores
-                .insert(format!("{name}{row}"), targets.iter().map(with).sum::<f64>() / targets.len() as f64);
-        }
-        scores
-    };
-    let filtered = |filter: Filter| by_name(of_pool, filter);
+    let filtered = |filter: Filter| scores_of_gradients((&modules, &factors), of_pool, filter);
     let expected = |damping: Damping| filtered(Filter::Inverse(damping));
     let usual = ask("").unwrap();
     assert_close(&usual, &expected(Damping::OfMean));
@@ -262,7 +269,7 @@ fn rows_in_the_eigenbasis_of_factors_give_the_scores_of_their_gradients_with_any
         assert!(refused.contains("`fit` was fitted on dataset `pool`, not on `val`"), "{refused}");
         assert!(refused.contains("`precondition => 'fit', stale => true`"), "{refused}");
     }
-    let of_val = by_name(of_val, Filter::Inverse(Damping::OfMean));
+    let of_val = scores_of_gradients((&modules, &factors), of_val, Filter::Inverse(Damping::OfMean));
     assert_close(&ask(", precondition => 'fit', stale => true").unwrap(), &of_val);
 
     // A row that they were fitted on is not there any more.

@@ -2,9 +2,18 @@
 
 use super::*;
 
+/// Asserts that each statement is put into these words.
+fn assert_resolved(cases: &[(&str, &str)]) {
+    for (sql, expected) in cases {
+        let mut statement = crate::dialect::parse(sql).unwrap();
+        resolve(&mut statement).unwrap();
+        assert_eq!(statement.to_string(), *expected);
+    }
+}
+
 #[test]
-fn statements_are_put_into_the_words_of_the_engine() {
-    for (sql, expected) in [
+fn operators_are_calls_of_functions() {
+    assert_resolved(&[
         ("SELECT record->>'a' FROM t", "SELECT json_extract_string(record, 'a') FROM t"),
         ("SELECT record->'a'->0 FROM t", "SELECT json_extract(json_extract(record, 'a'), 0) FROM t"),
         (
@@ -19,6 +28,27 @@ fn statements_are_put_into_the_words_of_the_engine() {
             "SELECT 1 FROM t WHERE record->'a'->>'b' LIKE '%x' AND (record->>'c')::INT > 1",
             "SELECT 1 FROM t WHERE json_extract_string(json_extract(record, 'a'), 'b') LIKE '%x' AND (json_extract_string(record, 'c'))::INT > 1",
         ),
+        ("SELECT a * b ^ c ^ 2 + d ^ e FROM t", "SELECT a * power(power(b, c), 2) + power(d, e) FROM t"),
+        ("SELECT -a ^ (1 + b ^ 2) FROM t", "SELECT power(-a, (1 + power(b, 2))) FROM t"),
+        (
+            "SELECT 1 FROM t WHERE a + b ^ 2 > c AND record->>'n' ^ 2 < 9",
+            "SELECT 1 FROM t WHERE a + power(b, 2) > c AND power(json_extract_string(record, 'n'), 2) < 9",
+        ),
+        ("SELECT x[:2], x[2:] FROM t", "SELECT x[1:2], x[2:-1] FROM t"),
+        (
+            "SELECT a SIMILAR TO 'x|y', a NOT SIMILAR TO 'x' FROM t",
+            "SELECT regexp_like(a, '^(?:x|y)$'), (NOT regexp_like(a, '^(?:x)$')) FROM t",
+        ),
+        (
+            "SELECT unnest(record->'tags') FROM t",
+            "SELECT unnest(json_elements(json_extract(record, 'tags'))) FROM t",
+        ),
+    ]);
+}
+
+#[test]
+fn casts_name_types_of_the_engine() {
+    assert_resolved(&[
         (
             "SELECT a::JSON->>'k', TRY_CAST(b AS JSON), JSON '[1]' FROM t",
             "SELECT json_extract_string(as_json(a), 'k'), try_as_json(b), as_json('[1]') FROM t",
@@ -27,6 +57,16 @@ fn statements_are_put_into_the_words_of_the_engine() {
             "SELECT a::UBIGINT, b::uinteger[], CAST(c AS BLOB), d::HUGEINT, e::TIMESTAMP_MS, f::other FROM t",
             "SELECT a::BIGINT UNSIGNED, b::INT UNSIGNED[], CAST(c AS BYTEA), d::DECIMAL(38,0), e::TIMESTAMP(3), f::other FROM t",
         ),
+        (
+            "SELECT 1.005::DECIMAL(10,2), -CAST((-.5) AS DECIMAL(2,0)), 1e0::DECIMAL(3,1), 2::DECIMAL(3,1)",
+            "SELECT '1.005'::DECIMAL(10,2), -CAST('-.5' AS DECIMAL(2,0)), 1e0::DECIMAL(3,1), 2::DECIMAL(3,1)",
+        ),
+    ]);
+}
+
+#[test]
+fn functions_have_the_names_of_the_engine() {
+    assert_resolved(&[
         ("SELECT list(a ORDER BY b) FROM t", "SELECT array_agg(a ORDER BY b) FROM t"),
         ("SELECT count_if(a > 1) FROM t", "SELECT count(nullif(a > 1, false)) FROM t"),
         (
@@ -39,28 +79,29 @@ fn statements_are_put_into_the_words_of_the_engine() {
         ),
         ("SELECT ceil(a), ceiling(a) FROM t", r#"SELECT CEIL(a), ceil(a) AS "ceil(a)_1" FROM t"#),
         ("SELECT list_distinct(a) FROM t", "SELECT array_compact(array_distinct(a)) FROM t"),
-        (
-            "SELECT 1.005::DECIMAL(10,2), -CAST((-.5) AS DECIMAL(2,0)), 1e0::DECIMAL(3,1), 2::DECIMAL(3,1)",
-            "SELECT '1.005'::DECIMAL(10,2), -CAST('-.5' AS DECIMAL(2,0)), 1e0::DECIMAL(3,1), 2::DECIMAL(3,1)",
-        ),
         ("SELECT mod(a, 2) FROM t", "SELECT ((a) % (2)) FROM t"),
-        ("SELECT * FROM a ANTI JOIN b USING(row)", "SELECT * FROM a LEFT ANTI JOIN b USING(row)"),
-        ("SELECT * FROM a SEMI JOIN b ON a.x = b.x", "SELECT * FROM a LEFT SEMI JOIN b ON a.x = b.x"),
-        ("SELECT a, b FROM t ORDER BY ALL", "SELECT a, b FROM t ORDER BY 1, 2"),
         ("SELECT \"list\"(a) FROM t", "SELECT \"list\"(a) FROM t"),
-        ("SELECT a * b ^ c ^ 2 + d ^ e FROM t", "SELECT a * power(power(b, c), 2) + power(d, e) FROM t"),
-        ("SELECT -a ^ (1 + b ^ 2) FROM t", "SELECT power(-a, (1 + power(b, 2))) FROM t"),
-        (
-            "SELECT 1 FROM t WHERE a + b ^ 2 > c AND record->>'n' ^ 2 < 9",
-            "SELECT 1 FROM t WHERE a + power(b, 2) > c AND power(json_extract_string(record, 'n'), 2) < 9",
-        ),
         (
             "SELECT substring(a FROM 2), substring(a FOR 3) FROM t",
             "SELECT substr(a, 2), substr(a, 1, 3) FROM t",
         ),
         (
+            "SELECT group_concat(DISTINCT x ORDER BY y), string_agg(x, '; ') FROM t",
+            "SELECT string_agg(DISTINCT x, ',' ORDER BY y), string_agg(x, '; ') FROM t",
+        ),
+    ]);
+}
+
+#[test]
+fn parts_of_times_and_intervals_are_texts() {
+    assert_resolved(&[
+        (
             "SELECT sum(a) OVER (ORDER BY b RANGE BETWEEN INTERVAL 3 DAYS PRECEDING AND CURRENT ROW) FROM t",
             "SELECT sum(a) OVER (ORDER BY b RANGE BETWEEN INTERVAL '3' DAYS PRECEDING AND CURRENT ROW) FROM t",
+        ),
+        (
+            "SELECT a + INTERVAL (n) DAY, a - INTERVAL 1 DAY FROM t",
+            "SELECT a + CAST(CAST((n) AS VARCHAR) || ' DAY' AS INTERVAL), a - INTERVAL '1' DAY FROM t",
         ),
         ("SELECT year(a), epoch(b) FROM t", "SELECT date_part('year', a), date_part('epoch', b) FROM t"),
         (
@@ -68,32 +109,20 @@ fn statements_are_put_into_the_words_of_the_engine() {
             "SELECT date_part('isodow', a), date_part('doy', a), date_part('year', a) FROM t",
         ),
         ("SELECT extract(dayofweek FROM a) FROM t", "SELECT date_part('dow', a) FROM t"),
-        ("SELECT x[:2], x[2:] FROM t", "SELECT x[1:2], x[2:-1] FROM t"),
-        (
-            "SELECT a SIMILAR TO 'x|y', a NOT SIMILAR TO 'x' FROM t",
-            "SELECT regexp_like(a, '^(?:x|y)$'), (NOT regexp_like(a, '^(?:x)$')) FROM t",
-        ),
-        (
-            "SELECT group_concat(DISTINCT x ORDER BY y), string_agg(x, '; ') FROM t",
-            "SELECT string_agg(DISTINCT x, ',' ORDER BY y), string_agg(x, '; ') FROM t",
-        ),
+    ]);
+}
+
+#[test]
+fn joins_orders_and_limits_have_the_form_of_the_engine() {
+    assert_resolved(&[
+        ("SELECT * FROM a ANTI JOIN b USING(row)", "SELECT * FROM a LEFT ANTI JOIN b USING(row)"),
+        ("SELECT * FROM a SEMI JOIN b ON a.x = b.x", "SELECT * FROM a LEFT SEMI JOIN b ON a.x = b.x"),
+        ("SELECT a, b FROM t ORDER BY ALL", "SELECT a, b FROM t ORDER BY 1, 2"),
         ("SELECT a FROM t FETCH FIRST 3 ROWS ONLY", "SELECT a FROM t LIMIT 3"),
         ("TABLE t OFFSET 2 ROWS FETCH NEXT ROW ONLY", "SELECT * FROM t LIMIT 1 OFFSET 2 ROWS"),
         (
             "WITH c AS (TABLE t) TABLE c UNION ALL TABLE t LIMIT 2",
             "WITH c AS (SELECT * FROM t) SELECT * FROM c UNION ALL SELECT * FROM t LIMIT 2",
         ),
-        (
-            "SELECT a + INTERVAL (n) DAY, a - INTERVAL 1 DAY FROM t",
-            "SELECT a + CAST(CAST((n) AS VARCHAR) || ' DAY' AS INTERVAL), a - INTERVAL '1' DAY FROM t",
-        ),
-        (
-            "SELECT unnest(record->'tags') FROM t",
-            "SELECT unnest(json_elements(json_extract(record, 'tags'))) FROM t",
-        ),
-    ] {
-        let mut statement = crate::dialect::parse(sql).unwrap();
-        resolve(&mut statement).unwrap();
-        assert_eq!(statement.to_string(), expected);
-    }
+    ]);
 }
