@@ -15,8 +15,6 @@ mod folder;
 mod plan;
 mod publish;
 mod purge;
-#[cfg(test)]
-mod purge_test;
 mod resume;
 mod rows;
 mod run;

@@ -10,6 +10,8 @@
 //! - attaching reads the folders and never changes them; the store shows all of the shards or none
 
 mod attach;
+#[cfg(test)]
+mod purge_test;
 mod receipt;
 mod samples;
 mod split;

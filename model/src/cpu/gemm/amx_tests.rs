@@ -1,9 +1,8 @@
-use super::super::super::level::Simd;
-use super::super::drawn::values;
-use super::super::weights::round;
-use super::super::{Addend, Kernels, PackedWeights, PanelFormat, linear};
 use super::*;
-use crate::cpu::level::SimdLevel;
+use crate::cpu::gemm::drawn::values;
+use crate::cpu::gemm::weights::round;
+use crate::cpu::gemm::{Addend, Kernels, PackedWeights, PanelFormat, linear};
+use crate::cpu::level::{Simd, SimdLevel};
 
 #[test]
 fn every_size_has_the_products_of_rounded_factors() {

@@ -1,11 +1,11 @@
 //! Promise: rows that are purged while a job runs, or after a shard was computed, do not come back with it.
 
-use super::{JobFeature, JobPlan};
+use super::{AttachOptions, ShardOutcome, ShardPlan, ShardStart};
 use crate::append::{AppendOptions, IfChanged};
 use crate::encodings::TokenCount;
+use crate::job::{JobFeature, JobPlan, published_rows};
 use crate::manifest::DatasetPart;
 use crate::samples::NewSample;
-use crate::shard::{AttachOptions, ShardOutcome, ShardPlan, ShardStart};
 use crate::store::{Store, WriterLock, change_of, publish};
 use crate::{AttachReport, Job};
 use gstore_core::{
@@ -125,7 +125,7 @@ fn check(store: &Store, path: &Path) {
     assert_eq!(digests(store), digests(&plain), "the other rows keep every bit");
     let snapshot = store.snapshot().unwrap();
     for p in snapshot.features() {
-        assert_eq!(super::published_rows(&snapshot, &p.key).unwrap(), kept);
+        assert_eq!(published_rows(&snapshot, &p.key).unwrap(), kept);
     }
     let part = snapshot.dataset("pool").unwrap();
     let counts = snapshot.encoding(&part.encodings[0]).unwrap().counts(0..30).unwrap();
@@ -182,7 +182,7 @@ fn a_shard_from_before_a_purge_is_attached_without_the_purged_rows() {
     }
     let snapshot = store.snapshot().unwrap();
     for p in snapshot.features() {
-        let rows = super::published_rows(&snapshot, &p.key).unwrap();
+        let rows = published_rows(&snapshot, &p.key).unwrap();
         assert_eq!(rows, RowSet::from_ranges([0..10, 20..30]));
     }
     let again = attach();
