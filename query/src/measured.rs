@@ -15,7 +15,7 @@ const VARIABLE: &str = "GSTORE_COSTS";
 
 /// A kind of measurement: each has its own file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub(crate) enum MeasurementKind {
     /// Costs of reading and multiplying rows.
     Costs,
     /// Rates of disks.
@@ -51,7 +51,7 @@ struct Content<T> {
 
 impl MeasurementsLocation {
     /// Where measurements of a kind are kept.
-    pub(crate) fn of(kind: Kind) -> Self {
+    pub(crate) fn of(kind: MeasurementKind) -> Self {
         let machine = machine();
         let path = match std::env::var_os(VARIABLE) {
             Some(off) if off == "off" => return Self::Off,
@@ -111,20 +111,20 @@ fn machine() -> String {
     format!("{}, {cores} cores, {}", model.unwrap_or(std::env::consts::ARCH), Kernel::detect().name())
 }
 
-fn file_name(machine: &str, kind: Kind) -> String {
+fn file_name(machine: &str, kind: MeasurementKind) -> String {
     let plain: String = machine.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect();
     let kind = match kind {
-        Kind::Costs => "costs",
-        Kind::Disks => "disks",
+        MeasurementKind::Costs => "costs",
+        MeasurementKind::Disks => "disks",
     };
     format!("{kind}-{plain}.json")
 }
 
 /// The file of a kind where the user named that of costs.
-fn beside(costs: PathBuf, kind: Kind) -> PathBuf {
+fn beside(costs: PathBuf, kind: MeasurementKind) -> PathBuf {
     match kind {
-        Kind::Costs => costs,
-        Kind::Disks => {
+        MeasurementKind::Costs => costs,
+        MeasurementKind::Disks => {
             let mut name = costs.into_os_string();
             name.push(".disks");
             name.into()
@@ -155,10 +155,10 @@ mod tests {
 
     #[test]
     fn each_kind_has_its_file() {
-        assert_eq!(file_name("A B, 2 cores", Kind::Costs), "costs-A-B--2-cores.json");
-        assert_eq!(file_name("A B, 2 cores", Kind::Disks), "disks-A-B--2-cores.json");
+        assert_eq!(file_name("A B, 2 cores", MeasurementKind::Costs), "costs-A-B--2-cores.json");
+        assert_eq!(file_name("A B, 2 cores", MeasurementKind::Disks), "disks-A-B--2-cores.json");
         let named = PathBuf::from("folder/own.json");
-        assert_eq!(beside(named.clone(), Kind::Costs), named);
-        assert_eq!(beside(named, Kind::Disks), PathBuf::from("folder/own.json.disks"));
+        assert_eq!(beside(named.clone(), MeasurementKind::Costs), named);
+        assert_eq!(beside(named, MeasurementKind::Disks), PathBuf::from("folder/own.json.disks"));
     }
 }

@@ -17,7 +17,7 @@ use std::ops::Range;
 /// on a 64-byte boundary.
 #[derive(Debug)]
 pub struct FileMap {
-    source: Source,
+    source: MappedBytes,
     /// Whether it is taken for one whose pages are not in memory, whatever the system says.
     out: bool,
     /// Its descriptor, where only reads say what is in memory.
@@ -26,7 +26,7 @@ pub struct FileMap {
 }
 
 #[derive(Debug)]
-enum Source {
+enum MappedBytes {
     Map(Mmap),
     Memory(AlignedBuffer),
 }
@@ -46,7 +46,7 @@ impl FileMap {
         // file truncated from outside raises SIGBUS, which no Rust code can turn into an error.
         let map = unsafe { Mmap::map(file)? };
         Ok(FileMap {
-            source: Source::Map(map),
+            source: MappedBytes::Map(map),
             out: false,
             #[cfg(target_os = "linux")]
             reads: others::is_of_others(file).then(|| others::Reads::new(file)).flatten(),
@@ -58,7 +58,7 @@ impl FileMap {
         let mut buffer = AlignedBuffer::new();
         buffer.resize(bytes.len()).copy_from_slice(bytes);
         FileMap {
-            source: Source::Memory(buffer),
+            source: MappedBytes::Memory(buffer),
             out: false,
             #[cfg(target_os = "linux")]
             reads: None,
@@ -74,8 +74,8 @@ impl FileMap {
     /// The file's bytes.
     pub fn as_bytes(&self) -> &[u8] {
         match &self.source {
-            Source::Map(m) => m,
-            Source::Memory(b) => b.as_bytes(),
+            MappedBytes::Map(m) => m,
+            MappedBytes::Memory(b) => b.as_bytes(),
         }
     }
 
@@ -105,7 +105,7 @@ impl FileMap {
 
     #[cfg(target_os = "linux")]
     fn is_page_in_memory(&self, at: usize) -> bool {
-        let Source::Map(map) = &self.source else { return true };
+        let MappedBytes::Map(map) = &self.source else { return true };
         if at >= map.len() {
             return true;
         }
@@ -124,7 +124,7 @@ impl FileMap {
 
     /// Asks the system to read a range into its memory, without waiting for it. A hint.
     pub(crate) fn will_need(&self, range: &Range<usize>) {
-        if let Source::Map(map) = &self.source {
+        if let MappedBytes::Map(map) = &self.source {
             // Nothing depends on it.
             let _ = map.advise_range(memmap2::Advice::WillNeed, range.start, range.len());
         }
@@ -134,7 +134,9 @@ impl FileMap {
     pub(crate) fn populate(&self, range: &Range<usize>) -> io::Result<()> {
         match &self.source {
             #[cfg(target_os = "linux")]
-            Source::Map(map) => map.advise_range(memmap2::Advice::PopulateRead, range.start, range.len()),
+            MappedBytes::Map(map) => {
+                map.advise_range(memmap2::Advice::PopulateRead, range.start, range.len())
+            }
             _ => Ok(()),
         }
     }

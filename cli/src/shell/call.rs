@@ -3,7 +3,7 @@
 use gstore_core::Kind as FeatureKind;
 use gstore_query::influence::{Function, Takes};
 
-use super::lexer::{Kind, Token};
+use super::lexer::{Token, TokenKind};
 use super::relations::relations;
 use super::words::{CompletionNames, table_function};
 
@@ -34,7 +34,7 @@ pub(super) fn call<'a>(line: &'a str, head: &[Token]) -> Option<FunctionCall<'a>
             "(" => {
                 let function = head[..i].last()?.of(line);
                 let (function, datasets) = table_function(function)?;
-                let first = head.get(i + 1).filter(|piece| piece.kind == Kind::Text && piece.closed);
+                let first = head.get(i + 1).filter(|piece| piece.kind == TokenKind::Text && piece.closed);
                 let first = first.map(|piece| piece.of(line).trim_matches('\''));
                 return Some(FunctionCall { function, datasets, position, option, first });
             }

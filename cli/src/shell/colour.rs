@@ -1,7 +1,7 @@
 //! Colours of SQL while it is typed.
 
 use super::dot::is_dot;
-use super::lexer::{Kind, pieces};
+use super::lexer::{TokenKind, pieces};
 use super::words::{is_keyword, table_function};
 
 const END: &str = "\x1b[0m";
@@ -17,11 +17,11 @@ pub fn coloured(text: &str) -> String {
         let own = piece.of(text);
         out.push_str(&text[at..piece.from]);
         let colour = match piece.kind {
-            Kind::Word if is_keyword(own) => "\x1b[1;34m",
-            Kind::Word if table_function(own).is_some() => "\x1b[35m",
-            Kind::Text => "\x1b[32m",
-            Kind::Number => "\x1b[36m",
-            Kind::Comment => "\x1b[2m",
+            TokenKind::Word if is_keyword(own) => "\x1b[1;34m",
+            TokenKind::Word if table_function(own).is_some() => "\x1b[35m",
+            TokenKind::Text => "\x1b[32m",
+            TokenKind::Number => "\x1b[36m",
+            TokenKind::Comment => "\x1b[2m",
             _ => "",
         };
         match colour {

@@ -1,7 +1,7 @@
 //! Completion of SQL: what may stand where the cursor is.
 
 use super::call::{as_value, call, options, values};
-use super::lexer::{Kind, Token, pieces};
+use super::lexer::{Token, TokenKind, pieces};
 use super::relations::{Relation, any_column, relations, shown_table};
 use super::words::{CompletionNames, KEYWORDS, is_keyword, is_one_of};
 
@@ -21,25 +21,25 @@ const OF_CASE: [&str; 4] = ["ELSE", "END", "THEN", "WHEN"];
 pub fn complete(words: &CompletionNames, line: &str, at: usize) -> (usize, Vec<String>) {
     let before = &line[..at];
     let all = pieces(before);
-    let begin = all.iter().rposition(|piece| piece.kind == Kind::End).map_or(0, |end| end + 1);
+    let begin = all.iter().rposition(|piece| piece.kind == TokenKind::End).map_or(0, |end| end + 1);
     let mut head = &all[begin..];
     let typed = match head.split_last() {
-        Some((last, _)) if last.kind == Kind::Comment && !last.closed => return (at, Vec::new()),
-        Some((last, rest)) if !last.closed || last.to == at && last.kind == Kind::Word => {
+        Some((last, _)) if last.kind == TokenKind::Comment && !last.closed => return (at, Vec::new()),
+        Some((last, rest)) if !last.closed || last.to == at && last.kind == TokenKind::Word => {
             head = rest;
             Some(*last)
         }
         _ => None,
     };
     let from = typed.map_or(at, |piece| piece.from);
-    if let Some(text) = typed.filter(|piece| piece.kind == Kind::Text) {
+    if let Some(text) = typed.filter(|piece| piece.kind == TokenKind::Text) {
         // A list in one text has its names between commas.
         let inside = text.from + 1;
         let from = before[inside..].rfind(',').map_or(inside, |comma| inside + comma + 1);
         let values = call(line, head).map_or_else(Vec::new, |call| values(words, line, &call));
         return (from, matching(values, before[from..].trim_start()));
     }
-    if typed.is_some_and(|piece| piece.kind == Kind::Name) {
+    if typed.is_some_and(|piece| piece.kind == TokenKind::Name) {
         // What stands behind the cursor is not part of the name.
         let behind = &line[at..];
         let is_closed = behind.starts_with('"');
@@ -130,10 +130,10 @@ fn is_before_relation(line: &str, head: &[Token]) -> bool {
 fn is_whole(line: &str, head: &[Token]) -> bool {
     let Some((last, before)) = head.split_last() else { return false };
     match (last.kind, last.of(line)) {
-        (Kind::Name | Kind::Text | Kind::Number, _) | (Kind::Sign, ")" | "]") => true,
-        (Kind::Word, word) => !is_keyword(word) || is_one_of(word, &ENDS),
+        (TokenKind::Name | TokenKind::Text | TokenKind::Number, _) | (TokenKind::Sign, ")" | "]") => true,
+        (TokenKind::Word, word) => !is_keyword(word) || is_one_of(word, &ENDS),
         // All columns, and not a product.
-        (Kind::Sign, "*") => {
+        (TokenKind::Sign, "*") => {
             before.last().is_some_and(|piece| is_one_of(piece.of(line), &["SELECT", "DISTINCT", ".", ","]))
         }
         _ => false,

@@ -2,7 +2,7 @@
 
 /// What a piece is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub enum TokenKind {
     /// A name or a keyword.
     Word,
     /// A name in double quotes.
@@ -23,7 +23,7 @@ pub enum Kind {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Token {
     /// What it is.
-    pub kind: Kind,
+    pub kind: TokenKind,
     /// Its first byte.
     pub from: usize,
     /// The byte behind it.
@@ -56,23 +56,23 @@ pub fn pieces(text: &str) -> Vec<Token> {
 }
 
 /// Kind and length of the piece that a text begins with, and whether it is closed.
-fn first(c: char, rest: &str) -> (Kind, usize, bool) {
+fn first(c: char, rest: &str) -> (TokenKind, usize, bool) {
     match c {
-        '\'' => quoted(rest, c, Kind::Text),
-        '"' => quoted(rest, c, Kind::Name),
+        '\'' => quoted(rest, c, TokenKind::Text),
+        '"' => quoted(rest, c, TokenKind::Name),
         '-' if rest.starts_with("--") => match rest.find('\n') {
-            Some(end) => (Kind::Comment, end, true),
-            None => (Kind::Comment, rest.len(), false),
+            Some(end) => (TokenKind::Comment, end, true),
+            None => (TokenKind::Comment, rest.len(), false),
         },
         '/' if rest.starts_with("/*") => match rest[2..].find("*/") {
-            Some(end) => (Kind::Comment, end + 4, true),
-            None => (Kind::Comment, rest.len(), false),
+            Some(end) => (TokenKind::Comment, end + 4, true),
+            None => (TokenKind::Comment, rest.len(), false),
         },
-        ';' => (Kind::End, 1, true),
-        '=' if rest.starts_with("=>") => (Kind::Sign, 2, true),
-        c if c.is_ascii_digit() => (Kind::Number, run(rest, |c| is_word(c) || c == '.'), true),
-        c if is_word(c) => (Kind::Word, run(rest, is_word), true),
-        c => (Kind::Sign, c.len_utf8(), true),
+        ';' => (TokenKind::End, 1, true),
+        '=' if rest.starts_with("=>") => (TokenKind::Sign, 2, true),
+        c if c.is_ascii_digit() => (TokenKind::Number, run(rest, |c| is_word(c) || c == '.'), true),
+        c if is_word(c) => (TokenKind::Word, run(rest, is_word), true),
+        c => (TokenKind::Sign, c.len_utf8(), true),
     }
 }
 
@@ -85,7 +85,7 @@ fn run(rest: &str, belongs: impl Fn(char) -> bool) -> usize {
 }
 
 /// A quotation, in which a doubled quote stands for one.
-fn quoted(rest: &str, quote: char, kind: Kind) -> (Kind, usize, bool) {
+fn quoted(rest: &str, quote: char, kind: TokenKind) -> (TokenKind, usize, bool) {
     let mut chars = rest.char_indices().skip(1).peekable();
     while let Some((at, c)) = chars.next() {
         if c == quote && chars.next_if(|(_, next)| *next == quote).is_none() {
@@ -102,7 +102,11 @@ pub fn is_complete(text: &str) -> bool {
     if pieces.last().is_some_and(open) {
         return false;
     }
-    pieces.iter().rev().find(|piece| piece.kind != Kind::Comment).is_none_or(|last| last.kind == Kind::End)
+    pieces
+        .iter()
+        .rev()
+        .find(|piece| piece.kind != TokenKind::Comment)
+        .is_none_or(|last| last.kind == TokenKind::End)
 }
 
 #[cfg(test)]
@@ -112,24 +116,24 @@ mod tests {
     #[test]
     fn texts_and_comments_hide_what_is_in_them() {
         let text = "SELECT 'it''s;', \"a;b\" -- no; end\n/* ; */ FROM f(k => 1.5);";
-        let kinds: Vec<(Kind, &str)> = pieces(text).iter().map(|p| (p.kind, p.of(text))).collect();
+        let kinds: Vec<(TokenKind, &str)> = pieces(text).iter().map(|p| (p.kind, p.of(text))).collect();
         assert_eq!(
             kinds,
             [
-                (Kind::Word, "SELECT"),
-                (Kind::Text, "'it''s;'"),
-                (Kind::Sign, ","),
-                (Kind::Name, "\"a;b\""),
-                (Kind::Comment, "-- no; end"),
-                (Kind::Comment, "/* ; */"),
-                (Kind::Word, "FROM"),
-                (Kind::Word, "f"),
-                (Kind::Sign, "("),
-                (Kind::Word, "k"),
-                (Kind::Sign, "=>"),
-                (Kind::Number, "1.5"),
-                (Kind::Sign, ")"),
-                (Kind::End, ";"),
+                (TokenKind::Word, "SELECT"),
+                (TokenKind::Text, "'it''s;'"),
+                (TokenKind::Sign, ","),
+                (TokenKind::Name, "\"a;b\""),
+                (TokenKind::Comment, "-- no; end"),
+                (TokenKind::Comment, "/* ; */"),
+                (TokenKind::Word, "FROM"),
+                (TokenKind::Word, "f"),
+                (TokenKind::Sign, "("),
+                (TokenKind::Word, "k"),
+                (TokenKind::Sign, "=>"),
+                (TokenKind::Number, "1.5"),
+                (TokenKind::Sign, ")"),
+                (TokenKind::End, ";"),
             ]
         );
     }

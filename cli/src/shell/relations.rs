@@ -2,7 +2,7 @@
 
 use gstore_sql::virtual_columns;
 
-use super::lexer::{Kind, Token, pieces};
+use super::lexer::{Token, TokenKind, pieces};
 use super::words::{CompletionNames, is_keyword, table_function};
 
 /// A relation that the statement names.
@@ -38,8 +38,8 @@ pub(super) fn relations(words: &CompletionNames, line: &str) -> Vec<Relation> {
             next += 1;
         }
         let is_alias = |piece: &&Token| match piece.kind {
-            Kind::Name => piece.closed,
-            Kind::Word => !is_keyword(piece.of(line)),
+            TokenKind::Name => piece.closed,
+            TokenKind::Word => !is_keyword(piece.of(line)),
             _ => false,
         };
         let alias = all.get(next).filter(is_alias).map(|piece| piece.of(line).trim_matches('"').to_owned());

@@ -2,14 +2,14 @@
 
 use gstore_model::Attention;
 
-use super::tiles::{Instance, QueryTile, Shape, key_tiles, query_tiles};
+use super::tiles::{AttentionShape, Instance, QueryTile, key_tiles, query_tiles};
 use super::{Cuda, CudaTensor, THREADS, Tensor, number};
 use crate::runtime::{Argument, Result, Runtime};
 
 /// What the kernels of a plan share, on the device.
 struct Planned<M> {
     instance: Instance,
-    shape: Shape,
+    shape: AttentionShape,
     positions: M,
     drop_keys: Option<M>,
 }
@@ -20,7 +20,7 @@ impl<R: Runtime> Cuda<R> {
         number(of.q.size().0.max(of.k.size().0))?;
         Ok(Planned {
             instance: Instance::of(of.form.heads.dim)?,
-            shape: Shape::new(of.form, of.dropout)?,
+            shape: AttentionShape::new(of.form, of.dropout)?,
             positions: self.upload(&of.plan.positions)?,
             drop_keys: of.dropout.map(|dropout| self.upload(dropout.keys)).transpose()?,
         })
@@ -40,7 +40,7 @@ impl<R: Runtime> Cuda<R> {
         tiles: &[QueryTile],
         (positions, drop_keys): (&R::Memory, Option<&R::Memory>),
         instance: &Instance,
-        shape: Shape,
+        shape: AttentionShape,
     ) -> Result<(Tensor<R>, Tensor<R>)> {
         let (rows, width) = q.size();
         let heads = shape.query_heads as usize;

@@ -2,7 +2,7 @@
 
 use gstore_model::{CacheSpan, CachedAttention};
 
-use super::tiles::{Instance, QueryTile, Shape};
+use super::tiles::{AttentionShape, Instance, QueryTile};
 use super::{Cuda, CudaTensor, Tensor, number};
 use crate::runtime::{Memory, Result, Runtime};
 
@@ -89,6 +89,6 @@ impl<R: Runtime> Cuda<R> {
             tiles.extend(QueryTile::cut(queries.clone(), &positions, (addresses, 0), form, instance.side));
         }
         let positions = self.upload(&positions)?;
-        self.attend_tiles(q, &tiles, (&positions, None), &instance, Shape::new(form, None)?)
+        self.attend_tiles(q, &tiles, (&positions, None), &instance, AttentionShape::new(form, None)?)
     }
 }

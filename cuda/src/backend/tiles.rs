@@ -13,7 +13,7 @@ use crate::runtime::{Memory, Result};
 /// As kernels have it: `AttentionShape` of kernels/attention.cuh.
 #[derive(Clone, Copy, Pod, Zeroable)]
 #[repr(C)]
-pub(super) struct Shape {
+pub(super) struct AttentionShape {
     pub(super) query_heads: u32,
     kv_heads: u32,
     pub(super) dim: u32,
@@ -115,10 +115,10 @@ impl Instance {
     }
 }
 
-impl Shape {
-    pub(super) fn new(form: AttentionForm, dropout: Option<AttentionDropout<'_>>) -> Result<Shape> {
+impl AttentionShape {
+    pub(super) fn new(form: AttentionForm, dropout: Option<AttentionDropout<'_>>) -> Result<AttentionShape> {
         let (drop_limit, drop_scale) = dropout.map_or((0, 1.0), |dropout| dropout.limit_and_scale());
-        Ok(Shape {
+        Ok(AttentionShape {
             query_heads: number(form.heads.query)?,
             kv_heads: number(form.heads.kv)?,
             dim: number(form.heads.dim)?,

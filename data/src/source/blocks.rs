@@ -15,7 +15,7 @@ use arrow_ipc::reader::{FileDecoder, read_footer_length};
 use arrow_ipc::{Block, convert::fb_to_schema, root_as_footer};
 use arrow_schema::Fields;
 
-use super::rows::{BatchReader, Rows, caught, check};
+use super::rows::{BatchReader, BatchRows, caught, check};
 use super::{DataError, DataFile, unpack};
 
 /// Length of the index and the magic word.
@@ -32,11 +32,11 @@ pub(super) struct BlockReader {
 }
 
 impl BlockReader {
-    pub(super) fn rows(path: Arc<Path>, file: &DataFile) -> Result<Rows<Self>, DataError> {
+    pub(super) fn rows(path: Arc<Path>, file: &DataFile) -> Result<BatchRows<Self>, DataError> {
         let file_bytes = fs_err::metadata(file.path())?.len();
         let input = unpack::seekable(file)?;
         let opened = caught(|| Self::open(input, file_bytes)).map_err(damaged);
-        Rows::new(path, opened.and_then(|reader| check(&reader.fields).map(|()| reader)))
+        BatchRows::new(path, opened.and_then(|reader| check(&reader.fields).map(|()| reader)))
     }
 
     fn open(mut file: File, file_bytes: u64) -> Result<Self, String> {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use arrow_array::{RecordBatch, RecordBatchReader};
 use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
 
-use super::rows::{BatchReader, Rows, caught, check};
+use super::rows::{BatchReader, BatchRows, caught, check};
 use super::{DataError, DataFile, unpack};
 
 /// Bytes of rows that a batch holds, about.
@@ -22,7 +22,7 @@ pub(super) struct ParquetReader {
 }
 
 impl ParquetReader {
-    pub(super) fn rows(path: Arc<Path>, file: &DataFile) -> Result<Rows<Self>, DataError> {
+    pub(super) fn rows(path: Arc<Path>, file: &DataFile) -> Result<BatchRows<Self>, DataError> {
         let file_bytes = fs_err::metadata(file.path())?.len();
         let input = unpack::seekable(file)?;
         let opened = caught(|| open(input)).map_err(|message| format!("not Parquet, or damaged: {message}"));
@@ -30,7 +30,7 @@ impl ParquetReader {
             check(batches.schema().fields())?;
             Ok(Self { batches, total_rows, file_bytes })
         });
-        Rows::new(path, checked)
+        BatchRows::new(path, checked)
     }
 }
 

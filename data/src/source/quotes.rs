@@ -30,7 +30,7 @@ impl fmt::Display for UnclosedQuote {
 impl std::error::Error for UnclosedQuote {}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
+enum QuoteState {
     /// Not in quotes; a quote after this byte opens a field if the byte ends one.
     Outside { before: u8 },
     /// In quotes that were opened on this line.
@@ -43,7 +43,7 @@ enum State {
 pub(super) struct Quotes<R> {
     inner: R,
     delimiter: u8,
-    state: State,
+    state: QuoteState,
     line: u64,
     started: bool,
     /// Lines on which records begin.
@@ -57,7 +57,7 @@ pub(super) struct Quotes<R> {
 impl<R: Read> Quotes<R> {
     /// The reader, and the line of each record that it gives, in their order and from 1.
     pub(super) fn new(inner: R, delimiter: u8, limit: usize) -> (Self, Receiver<u64>) {
-        let state = State::Outside { before: b'\n' };
+        let state = QuoteState::Outside { before: b'\n' };
         let (begins, lines) = channel();
         let since = Arc::default();
         (Self { inner, delimiter, state, line: 1, started: false, begins, since, limit }, lines)
@@ -99,9 +99,9 @@ impl<R: Read> Quotes<R> {
             rest = rest.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(rest);
         }
         while let Some(&first) = rest.first() {
-            if let State::Quote { opened } = self.state {
+            if let QuoteState::Quote { opened } = self.state {
                 if first == b'"' {
-                    (self.state, rest) = (State::Inside { opened }, &rest[1..]);
+                    (self.state, rest) = (QuoteState::Inside { opened }, &rest[1..]);
                     continue;
                 }
                 // Within one line, words after a quoted one are how some write quotes in text.
@@ -113,26 +113,26 @@ impl<R: Read> Quotes<R> {
                     );
                     return Err(UnclosedQuote { line: opened, why });
                 }
-                self.state = State::Outside { before: b'"' };
+                self.state = QuoteState::Outside { before: b'"' };
             }
             let quote = memchr(b'"', rest);
             let text = &rest[..quote.unwrap_or(rest.len())];
             rest = quote.map_or(&[][..], |at| &rest[at + 1..]);
             self.state = match self.state {
-                State::Outside { before } => {
+                QuoteState::Outside { before } => {
                     let before = self.pass_text(before, text);
                     if quote.is_some() {
                         self.pass(before, b'"');
                     }
                     match quote {
-                        Some(_) if self.ends_field(before) => State::Inside { opened: self.line },
-                        Some(_) => State::Outside { before: b'"' },
-                        None => State::Outside { before },
+                        Some(_) if self.ends_field(before) => QuoteState::Inside { opened: self.line },
+                        Some(_) => QuoteState::Outside { before: b'"' },
+                        None => QuoteState::Outside { before },
                     }
                 }
-                State::Inside { opened } | State::Quote { opened } => {
+                QuoteState::Inside { opened } | QuoteState::Quote { opened } => {
                     self.line += memchr_iter(b'\n', text).count() as u64;
-                    if quote.is_some() { State::Quote { opened } } else { State::Inside { opened } }
+                    if quote.is_some() { QuoteState::Quote { opened } } else { QuoteState::Inside { opened } }
                 }
             };
         }
@@ -150,7 +150,7 @@ impl<R: Read> Read for Quotes<R> {
         if self.since.load(Ordering::Relaxed) > self.limit {
             let limit = self.limit;
             return Err(match self.state {
-                State::Inside { opened } => {
+                QuoteState::Inside { opened } => {
                     let why = format!("the quote that opens here is not closed within {limit} bytes");
                     unclosed(opened, why)
                 }
@@ -160,7 +160,7 @@ impl<R: Read> Read for Quotes<R> {
         let n = self.inner.read(buf)?;
         self.since.fetch_add(n, Ordering::Relaxed);
         match self.state {
-            State::Inside { opened } if n == 0 => {
+            QuoteState::Inside { opened } if n == 0 => {
                 let why = "the quote that opens here is never closed; \
                            close it, or copy or download the file again if it is cut off";
                 Err(unclosed(opened, why.to_owned()))

@@ -21,7 +21,7 @@ pub(super) trait BatchReader {
 }
 
 /// The rows of the batches of one file.
-pub(super) struct Rows<R> {
+pub(super) struct BatchRows<R> {
     path: Arc<Path>,
     reader: R,
     batch: Option<RecordBatch>,
@@ -31,7 +31,7 @@ pub(super) struct Rows<R> {
     ended: bool,
 }
 
-impl<R> Rows<R> {
+impl<R> BatchRows<R> {
     /// The rows of a file that was opened, or why it was not.
     pub(super) fn new(path: Arc<Path>, opened: Result<R, String>) -> Result<Self, DataError> {
         match opened {
@@ -62,7 +62,7 @@ impl<R> Rows<R> {
     }
 }
 
-impl<R: BatchReader> RecordSource for Rows<R> {
+impl<R: BatchReader> RecordSource for BatchRows<R> {
     fn next_record(&mut self) -> Option<Result<RawRecord<'_>, DataError>> {
         while !self.ended && !self.is_ready() {
             match self.reader.next_batch(self.number) {

@@ -13,7 +13,7 @@ use arrow_buffer::Buffer;
 use arrow_ipc::reader::StreamDecoder;
 
 use super::DataError;
-use super::rows::{BatchReader, Rows, caught, check};
+use super::rows::{BatchReader, BatchRows, caught, check};
 use super::unpack::{ByteCount, Input};
 
 const CONTINUATION: [u8; 4] = [0xFF; 4];
@@ -35,8 +35,8 @@ pub(super) struct StreamReader {
 }
 
 impl StreamReader {
-    pub(super) fn rows(path: Arc<Path>, input: Input) -> Result<Rows<Self>, DataError> {
-        Rows::new(path, Self::open(input))
+    pub(super) fn rows(path: Arc<Path>, input: Input) -> Result<BatchRows<Self>, DataError> {
+        BatchRows::new(path, Self::open(input))
     }
 
     fn open(input: Input) -> Result<Self, String> {

@@ -15,7 +15,7 @@ use gstore_core::Cancel;
 use regex::Regex;
 use serde_json::Value;
 
-use self::target::{Target, Targets};
+use self::target::{RightChoice, Targets};
 use super::{Ask, Question, Rule, TasksSource};
 use crate::error::EvaluateError;
 use crate::metrics::Normal;
@@ -54,7 +54,7 @@ pub(super) fn read(source: &TasksSource, cancel: &Cancel) -> Result<Vec<Question
         let (ask, target) = match &requests[0].1 {
             Value::String(_) => {
                 let options = options(&at, &requests)?;
-                let target = Target::of(&at, &record, &options)?;
+                let target = RightChoice::of(&at, &record, &options)?;
                 (Ask::Choose { options, answer: target.choice() }, Some(target))
             }
             settings => (answer(&at, &record, settings, (source, concluded.as_ref()))?, None),

@@ -87,7 +87,7 @@ struct LogisticProblem<'a> {
 }
 
 /// Value, gradient and curvature at a place: coefficients, then the constant.
-struct State {
+struct Derivatives {
     value: f64,
     gradient: Vec<f64>,
     /// C p (1 - p) of each row.
@@ -100,7 +100,7 @@ impl LogisticProblem<'_> {
         Logistic { coefficients: at, intercept, gradient }
     }
 
-    fn at(&self, place: &[f64]) -> State {
+    fn at(&self, place: &[f64]) -> Derivatives {
         let p = self.x.cols();
         let (w, b) = (&place[..p], place[p]);
         let mut gradient = w.to_vec();
@@ -119,11 +119,11 @@ impl LogisticProblem<'_> {
             gradient[p] += error;
             curvature.push(self.c * p_row * (1.0 - p_row));
         }
-        State { value, gradient, curvature }
+        Derivatives { value, gradient, curvature }
     }
 
     /// The Hessian times a vector.
-    fn curve(&self, state: &State, vector: &[f64]) -> Vec<f64> {
+    fn curve(&self, state: &Derivatives, vector: &[f64]) -> Vec<f64> {
         let p = self.x.cols();
         let mut found = vector[..p].to_vec();
         found.push(0.0);
@@ -137,7 +137,7 @@ impl LogisticProblem<'_> {
     }
 
     /// The step to the minimum of the quadratic model, to a part of the gradient that shrinks with it.
-    fn newton(&self, state: &State) -> Vec<f64> {
+    fn newton(&self, state: &Derivatives) -> Vec<f64> {
         let p = self.x.cols();
         let mut diagonal = vec![1.0; p + 1];
         diagonal[p] = state.curvature.iter().sum::<f64>().max(1e-12);

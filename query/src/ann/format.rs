@@ -136,7 +136,7 @@ impl GraphHeader {
 
 /// The fixed part of a graph, checked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Shape {
+pub(super) struct GraphShape {
     pub nodes: u64,
     /// Edges of a list above level 0,
     pub edges: u64,
@@ -146,7 +146,7 @@ pub(super) struct Shape {
     pub entry: u64,
 }
 
-impl Shape {
+impl GraphShape {
     /// Bytes of the fixed part.
     pub const BYTES: usize = HEAD + 40;
 

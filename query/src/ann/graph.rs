@@ -16,7 +16,7 @@ use gstore_core::{Cancel, Remedy};
 use gstore_store::{IndexFile, Section};
 use half::f16;
 
-use super::format::{GRAPH, GraphHeader, HEAD, NODE_HEAD, Shape, VECTORS, i16_at, u32_at, u64_at};
+use super::format::{GRAPH, GraphHeader, GraphShape, HEAD, NODE_HEAD, VECTORS, i16_at, u32_at, u64_at};
 use crate::error::QueryError;
 use crate::kernel::Kernel;
 
@@ -30,7 +30,7 @@ pub struct Graph {
     /// The feature, for messages.
     feature: String,
     header: GraphHeader,
-    shape: Shape,
+    shape: GraphShape,
     /// Sum of the levels of the nodes before each multiple of [`STRIDE`].
     levels: Vec<u64>,
 }
@@ -95,11 +95,11 @@ impl Graph {
             return Err(wrong(format!("its section `{VECTORS}` has {} bytes", values.len())));
         }
         if header.indexed == 0 {
-            let shape = Shape { nodes: 0, edges: 1, base_edges: 1, top: 0, entry: 0 };
+            let shape = GraphShape { nodes: 0, edges: 1, base_edges: 1, top: 0, entry: 0 };
             return Ok(Self { shape, levels: Vec::new(), header, feature: feature.to_owned(), file });
         }
         let fixed = nodes.view(0..nodes.len().min((HEAD + 40) as u64))?;
-        let shape = Shape::read(fixed, &header).map_err(wrong)?;
+        let shape = GraphShape::read(fixed, &header).map_err(wrong)?;
         if nodes.len() < shape.nodes_at() {
             return Err(wrong(format!("its section `{GRAPH}` has {} bytes", nodes.len())));
         }

@@ -10,7 +10,7 @@
 //! - links are only added, at level 0, and only where a list has room: the form of the file stays usearch's
 //! - what is added is a function of the graph and of the neighbours that are handed in
 
-use super::format::{GraphHeader, NODE_HEAD, Shape, i16_at, u32_at, u64_at};
+use super::format::{GraphHeader, GraphShape, NODE_HEAD, i16_at, u32_at, u64_at};
 
 /// Neighbours of a node that are looked at.
 pub(super) const NEAR: usize = 64;
@@ -31,7 +31,7 @@ pub(super) struct Links {
 impl Links {
     /// Takes what usearch wrote.
     pub(super) fn read(bytes: Vec<u8>, header: &GraphHeader) -> Result<Self, String> {
-        let shape = Shape::read(&bytes, header)?;
+        let shape = GraphShape::read(&bytes, header)?;
         let (mut at, mut next) = (Vec::new(), shape.nodes_at());
         for node in 0..shape.nodes {
             at.push((next + NODE_HEAD) as usize);

@@ -6,7 +6,7 @@ use crate::error::QueryError;
 use crate::influence::prepare::Prepared;
 use crate::influence::prepare::operands::open_pools;
 use crate::influence::prepare::target_rows::TargetRow;
-use crate::influence::prepare::target_vectors::Shape;
+use crate::influence::prepare::target_vectors::TargetForm;
 use crate::influence::rank::check_missing;
 use crate::influence::result::Reason;
 use crate::influence::scan::filter::RowFilter;
@@ -53,7 +53,7 @@ pub fn matrix(
     }
     let operands = prepared.operands(cancel)?;
     check_missing(prepared, operands, filter)?;
-    let pairs = prepared.load_targets(Shape::Pairs, cancel)?;
+    let pairs = prepared.load_targets(TargetForm::Pairs, cancel)?;
     let rows = operands.rows(filter);
     let values = rows.saturating_mul(pairs.rows.len() as u64 * (prepared.checkpoints().len() as u64 + 1));
     if values > MOST_VALUES {

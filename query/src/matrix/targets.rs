@@ -71,7 +71,7 @@ pub(super) fn write(
 }
 
 #[derive(Serialize)]
-struct Target<'a> {
+struct TargetEntry<'a> {
     dataset: &'a str,
     row: u64,
     id: Option<String>,
@@ -84,7 +84,7 @@ pub(super) fn as_json(samples: &TargetSamples, names: &TargetNames<'_>) -> Resul
     for rows in samples.rows.chunks(CHUNK) {
         for (row, id) in rows.iter().zip(names.ids_of(rows)?) {
             let subtask = samples.subtasks.get(row.subtask as usize).map(String::as_str);
-            all.push(Target { dataset: names.dataset_of(row), row: row.row, id, subtask });
+            all.push(TargetEntry { dataset: names.dataset_of(row), row: row.row, id, subtask });
         }
     }
     json(&all)

@@ -87,7 +87,7 @@ impl<'a> Encoder<'a> {
         self.rotation.rotate(&mut self.rotated);
         let error = (self.rotation.error() + inexact) * norm;
         let square = sum(&self.rotated, |x| x * x);
-        let shape = Shape { square, norm, dim: self.rotated.len() };
+        let shape = RotatedLengths { square, norm, dim: self.rotated.len() };
         for kind in self.planes.kinds() {
             match kind {
                 CodeKind::Sign => self.signs(shape),
@@ -98,7 +98,7 @@ impl<'a> Encoder<'a> {
         &self.codes
     }
 
-    fn signs(&mut self, shape: Shape) {
+    fn signs(&mut self, shape: RotatedLengths) {
         for (byte, values) in self.codes.sign.iter_mut().zip(self.rotated.chunks_exact(8)) {
             *byte = values.iter().enumerate().fold(0, |byte, (i, x)| byte | u8::from(*x >= 0.0) << i);
         }
@@ -106,7 +106,7 @@ impl<'a> Encoder<'a> {
         self.codes.sign_factor = shape.factor(along, shape.dim as f64);
     }
 
-    fn nibbles(&mut self, shape: Shape) {
+    fn nibbles(&mut self, shape: RotatedLengths) {
         let rms = (shape.square / shape.dim as f64).sqrt();
         let mut best = (f64::NEG_INFINITY, Factor::default());
         for spacing in SPACINGS {
@@ -141,7 +141,7 @@ impl<'a> Encoder<'a> {
         self.codes.nibble_factor = best.1;
     }
 
-    fn bytes(&mut self, shape: Shape, error: f64) {
+    fn bytes(&mut self, shape: RotatedLengths, error: f64) {
         // By their bits, which compare as the magnitudes of numbers do: that is turned into vector code.
         let largest = self.rotated.iter().fold(0, |most, x| x.abs().to_bits().max(most));
         let largest = f32::from_bits(largest);
@@ -164,7 +164,7 @@ impl<'a> Encoder<'a> {
 }
 
 #[derive(Clone, Copy)]
-struct Shape {
+struct RotatedLengths {
     /// `|x'|^2` as it was rotated.
     square: f64,
     /// Length of the vector.
@@ -172,7 +172,7 @@ struct Shape {
     dim: usize,
 }
 
-impl Shape {
+impl RotatedLengths {
     /// From `<x', c>` and `|c|^2`. A unit vector across x' has, in a space of n = dim - 1 dimensions, a
     /// component t along a given direction with density proportional to
     /// `(1 - t^2)^((n - 3) / 2) <= exp(-(n - 3) t^2 / 2)`: n - 3 in place of n makes its tail that of a

@@ -25,10 +25,10 @@ const GOOD: Duration = Duration::from_secs(600);
 
 /// Counts refusals.
 #[derive(Debug, Default)]
-pub(super) struct Throttle(Mutex<State>);
+pub(super) struct Throttle(Mutex<ThrottleState>);
 
 #[derive(Debug, Default)]
-struct State {
+struct ThrottleState {
     /// Buckets that are not full; the key `None` is that of all others.
     buckets: HashMap<Option<IpAddr>, Bucket>,
     /// Digests of tokens, and when they were good.
@@ -91,12 +91,12 @@ impl Throttle {
     }
 
     // Whole at every instant, so one that a panic poisoned is still good.
-    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, ThrottleState> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl State {
+impl ThrottleState {
     /// The bucket of an address: its own, or that of all others where there are too many.
     fn key(&self, peer: Option<SocketAddr>) -> Option<IpAddr> {
         let key = peer.map(|peer| network(peer.ip()));

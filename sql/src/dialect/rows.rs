@@ -24,7 +24,7 @@ const NAME: &str = "the rows";
 
 /// Puts such comparisons into the words of the engine.
 pub(crate) fn compare(statement: &mut Statement) -> Result<(), SqlError> {
-    match inner(statement).map(|sql| sql.visit(&mut Rows)) {
+    match inner(statement).map(|sql| sql.visit(&mut TupleSubqueries)) {
         Some(ControlFlow::Break(refused)) => Err(*refused),
         _ => Ok(()),
     }
@@ -69,9 +69,9 @@ impl Visitor for RowComparison {
     }
 }
 
-struct Rows;
+struct TupleSubqueries;
 
-impl VisitorMut for Rows {
+impl VisitorMut for TupleSubqueries {
     type Break = Box<SqlError>;
 
     fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<Self::Break> {

@@ -18,18 +18,18 @@ use crate::error::SqlError;
 
 /// The functions.
 pub(super) fn functions() -> [ScalarUDF; 2] {
-    [Kind::Md5, Kind::Sha256].map(|kind| {
+    [DigestKind::Md5, DigestKind::Sha256].map(|kind| {
         ScalarUDF::from(DigestFunction { kind, signature: Signature::user_defined(Volatility::Immutable) })
     })
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-enum Kind {
+enum DigestKind {
     Md5,
     Sha256,
 }
 
-impl Kind {
+impl DigestKind {
     fn digits(self, bytes: &[u8]) -> String {
         match self {
             Self::Md5 => hex(&Md5::digest(bytes)),
@@ -40,15 +40,15 @@ impl Kind {
 
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct DigestFunction {
-    kind: Kind,
+    kind: DigestKind,
     signature: Signature,
 }
 
 impl ScalarUDFImpl for DigestFunction {
     fn name(&self) -> &str {
         match self.kind {
-            Kind::Md5 => "md5",
-            Kind::Sha256 => "sha256",
+            DigestKind::Md5 => "md5",
+            DigestKind::Sha256 => "sha256",
         }
     }
 
@@ -78,7 +78,7 @@ impl ScalarUDFImpl for DigestFunction {
     }
 }
 
-fn digests(kind: Kind, values: &ArrayRef) -> Result<StringArray, SqlError> {
+fn digests(kind: DigestKind, values: &ArrayRef) -> Result<StringArray, SqlError> {
     if let Some(texts) = values.as_string_opt::<i32>() {
         return Ok(texts.iter().map(|text| text.map(|text| kind.digits(text.as_bytes()))).collect());
     }
@@ -100,13 +100,13 @@ mod tests {
             (56, "668a72d5ba17f08e62dabcafad6db14b"),
             (64, "c1bb4f81d892b2d57947682aeb252456"),
         ] {
-            assert_eq!(Kind::Md5.digits(&vec![b'x'; length]), digest, "{length}");
+            assert_eq!(DigestKind::Md5.digits(&vec![b'x'; length]), digest, "{length}");
         }
-        assert_eq!(Kind::Md5.digits(b"message digest"), "f96b697d7cb7938d525a2f31aaf161d0");
+        assert_eq!(DigestKind::Md5.digits(b"message digest"), "f96b697d7cb7938d525a2f31aaf161d0");
         let abc = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
-        assert_eq!(Kind::Sha256.digits(b"abc"), abc);
+        assert_eq!(DigestKind::Sha256.digits(b"abc"), abc);
         let bytes: ArrayRef = Arc::new(BinaryArray::from(vec![Some(&b"abc"[..]), None]));
-        let found = digests(Kind::Sha256, &bytes).unwrap();
+        let found = digests(DigestKind::Sha256, &bytes).unwrap();
         assert_eq!(found.iter().collect::<Vec<_>>(), [Some(abc), None]);
     }
 }

@@ -3,7 +3,7 @@
 //! One thread does so and ends with the process, which does not wait for it. While questions are being read
 //! for, it takes a small share of the disk, so that it also comes to an end where they never stop.
 
-use super::Source;
+use super::ScannedFile;
 use super::wants::places;
 use crate::map::FileMap;
 use std::collections::{HashMap, VecDeque};
@@ -30,7 +30,7 @@ pub struct UncachedSpans(Vec<Span>);
 type Span = (Arc<FileMap>, Range<usize>);
 
 impl UncachedSpans {
-    pub(super) fn add(&mut self, source: Source<'_>, span: &Range<u64>) {
+    pub(super) fn add(&mut self, source: ScannedFile<'_>, span: &Range<u64>) {
         if let Some(range) = places(span).filter(|_| source.is_kept) {
             self.0.push((Arc::clone(source.map), range));
         }

@@ -15,7 +15,7 @@ pub use buffer::BlockBuffer;
 pub use wants::SpanRequests;
 pub use way::{DiskRates, expect_disks, measured_disks};
 
-pub(crate) use wants::{FileIdentity, NEAR, NEAR_SMALL, Source};
+pub(crate) use wants::{FileIdentity, NEAR, NEAR_SMALL, ScannedFile};
 
 use wants::OpenFile;
 use way::ReadMode;

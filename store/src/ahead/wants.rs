@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 /// A file that is scanned.
 #[derive(Clone, Copy)]
-pub(crate) struct Source<'a> {
+pub(crate) struct ScannedFile<'a> {
     pub vfs: &'a dyn Vfs,
     pub path: &'a Path,
     /// Relative to the store.
@@ -28,7 +28,7 @@ pub(crate) trait FileIdentity: Sync {
     fn is_other(&self, file: &dyn VfsRead) -> bool;
 }
 
-impl Source<'_> {
+impl ScannedFile<'_> {
     fn is_in_memory(&self, span: &Range<u64>) -> bool {
         places(span).is_none_or(|range| self.map.is_in_memory(&range))
     }
@@ -36,7 +36,7 @@ impl Source<'_> {
 
 /// A file that spans are read from, opened once for those that follow one another.
 pub(super) struct OpenFile<'a> {
-    source: Source<'a>,
+    source: ScannedFile<'a>,
     /// `None` where it cannot be opened, or is another one.
     file: Option<Box<dyn VfsRead>>,
     /// How it is read.
@@ -46,7 +46,7 @@ pub(super) struct OpenFile<'a> {
 }
 
 impl<'a> OpenFile<'a> {
-    pub(super) fn new(source: Source<'a>) -> Self {
+    pub(super) fn new(source: ScannedFile<'a>) -> Self {
         let disk = source.vfs.disk(source.path);
         let direct = match way::of(disk) {
             ReadMode::Direct => source.vfs.open_direct(source.path),
@@ -61,7 +61,7 @@ impl<'a> OpenFile<'a> {
         OpenFile { source, file: file.filter(|file| !source.file.is_other(&**file)), way, disk }
     }
 
-    pub(super) fn is_of(&self, source: Source<'_>) -> bool {
+    pub(super) fn is_of(&self, source: ScannedFile<'_>) -> bool {
         Arc::ptr_eq(self.source.map, source.map)
     }
 
@@ -96,7 +96,7 @@ pub(crate) const NEAR_SMALL: usize = 4096;
 /// for small ones the system is asked to read them.
 #[derive(Default)]
 pub struct SpanRequests<'a> {
-    spans: Vec<(Source<'a>, Range<u64>)>,
+    spans: Vec<(ScannedFile<'a>, Range<u64>)>,
     small: Vec<(&'a FileMap, Range<usize>)>,
 }
 
@@ -118,7 +118,7 @@ impl<'a> SpanRequests<'a> {
 
     /// Adds a span. One that begins where the last one of its file ended, or near that, is read together with
     /// it.
-    pub(crate) fn add(&mut self, source: Source<'a>, span: Range<u64>) {
+    pub(crate) fn add(&mut self, source: ScannedFile<'a>, span: Range<u64>) {
         if span.is_empty() || source.is_in_memory(&span) {
             return;
         }
@@ -152,7 +152,7 @@ impl<'a> SpanRequests<'a> {
         self.small.iter().for_each(|(map, range)| map.will_need(range));
     }
 
-    pub(super) fn into_spans(self) -> Vec<(Source<'a>, Range<u64>)> {
+    pub(super) fn into_spans(self) -> Vec<(ScannedFile<'a>, Range<u64>)> {
         self.spans
     }
 }

@@ -26,7 +26,7 @@ use gstore_core::Cancel;
 use serde::Serialize;
 use std::path::Path;
 use std::sync::Arc;
-use target::{Purpose, Target};
+use target::{BackupFolder, Purpose};
 use uuid::Uuid;
 
 /// How a backup is made.
@@ -130,7 +130,7 @@ fn copy_snapshot(
     cancel: &Cancel,
 ) -> Result<CopyReport, BackupError> {
     let from = snapshot.env();
-    let target = Target::prepare(vfs, snapshot, to, purpose)?;
+    let target = BackupFolder::prepare(vfs, snapshot, to, purpose)?;
     let files = files::of(snapshot);
     let mut copier = Copier::new(from, target.store.env(), &files, progress, cancel);
     for folder in FOLDERS {
@@ -171,7 +171,7 @@ fn root_of(snapshot: &Snapshot) -> Root {
 }
 
 /// Publishes the copy and removes what it does not need.
-fn finish(target: &Target, root: Root, purpose: Purpose) -> Result<Swept, BackupError> {
+fn finish(target: &BackupFolder, root: Root, purpose: Purpose) -> Result<Swept, BackupError> {
     let env = target.store.env();
     let (number, store) = (root.snapshot, root.store);
     let (link, _) = env.manifests().write(root)?;
@@ -190,7 +190,7 @@ fn finish(target: &Target, root: Root, purpose: Purpose) -> Result<Swept, Backup
 }
 
 /// Readers of the old backup keep what they hold.
-fn tidy(target: &Target, env: &Env, link: &Link) -> Result<Swept, crate::error::StorageError> {
+fn tidy(target: &BackupFolder, env: &Env, link: &Link) -> Result<Swept, crate::error::StorageError> {
     let mut needed = NeededFiles::of(env, [link])?;
     for lease in held(env)? {
         needed.add_rest(env, &lease.root)?;

@@ -48,19 +48,19 @@ struct Marker {
 }
 
 /// The folder, locked against other writers.
-pub(super) struct Target {
+pub(super) struct BackupFolder {
     pub store: Store,
     pub lock: WriterLock,
 }
 
-impl Target {
+impl BackupFolder {
     /// Makes sure that the folder may be written to, and marks it.
     pub(super) fn prepare(
         vfs: Arc<dyn Vfs>,
         snapshot: &Snapshot,
         to: &Path,
         purpose: Purpose,
-    ) -> Result<Target, BackupError> {
+    ) -> Result<BackupFolder, BackupError> {
         let shown = to.display().to_string();
         let whole = |p: &Path| absolute(p).unwrap_or_else(|_| p.to_owned());
         let (a, b) = (whole(snapshot.env().path()), whole(to));
@@ -82,7 +82,7 @@ impl Target {
             .filter(|p| !p.as_os_str().is_empty())
             .map_or_else(|| PathBuf::from("."), Path::to_owned);
         vfs.sync_dir(&above).map_err(Env::io("flush the folder above", &shown))?;
-        Ok(Target { store, lock })
+        Ok(BackupFolder { store, lock })
     }
 
     /// Says that `CURRENT` will name this root. Called before it does.

@@ -8,7 +8,7 @@
 //! - no descriptor is held
 
 use super::footer::{Footer, SectionInfo, TRAILER, Tail, remedy};
-use crate::ahead::{FileIdentity, Source};
+use crate::ahead::{FileIdentity, ScannedFile};
 use crate::error::{Damage, StorageError};
 use crate::map::FileMap;
 use crate::vfs::{Vfs, VfsRead};
@@ -186,8 +186,8 @@ impl IndexFile {
     }
 
     /// What reads of it ahead need to know.
-    pub(super) fn source(&self) -> Source<'_> {
-        Source {
+    pub(super) fn source(&self) -> ScannedFile<'_> {
+        ScannedFile {
             vfs: &*self.vfs,
             path: &self.path,
             name: &self.name,

@@ -35,11 +35,11 @@ pub(super) struct Pages {
     file: Box<dyn VfsRandom>,
     /// `None`: changes do not reach the medium.
     home: Option<Home>,
-    state: Mutex<State>,
+    state: Mutex<PagesState>,
 }
 
 #[derive(Debug)]
-struct State {
+struct PagesState {
     sums: PageSums,
     /// `ledger.sums` is gone, and the file may differ from what it said.
     changed: bool,
@@ -47,7 +47,7 @@ struct State {
     failed: bool,
 }
 
-impl State {
+impl PagesState {
     fn page(&self, page: u64) -> Option<u64> {
         self.sums.pages.get(usize::try_from(page).ok()?).copied()
     }
@@ -69,16 +69,16 @@ impl Pages {
         Pages {
             file,
             home,
-            state: Mutex::new(State { sums, changed: false, unsynced: false, failed: false }),
+            state: Mutex::new(PagesState { sums, changed: false, unsynced: false, failed: false }),
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, PagesState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Does something with the file. The first failure is final.
-    fn with<T>(&self, f: impl FnOnce(&mut State) -> io::Result<T>) -> io::Result<T> {
+    fn with<T>(&self, f: impl FnOnce(&mut PagesState) -> io::Result<T>) -> io::Result<T> {
         let mut state = self.lock();
         if state.failed {
             return Err(io::Error::other("an earlier operation on the index of ids failed"));
@@ -89,7 +89,7 @@ impl Pages {
     }
 
     /// Takes `ledger.sums` away before the first change.
-    fn announce(&self, state: &mut State) -> io::Result<()> {
+    fn announce(&self, state: &mut PagesState) -> io::Result<()> {
         if state.changed {
             return Ok(());
         }
@@ -101,7 +101,7 @@ impl Pages {
     }
 
     /// The bytes of a page, compared.
-    fn load(&self, state: &State, page: u64) -> io::Result<Vec<u8>> {
+    fn load(&self, state: &PagesState, page: u64) -> io::Result<Vec<u8>> {
         let start = page * PAGE;
         let mut bytes = vec![0; PAGE.min(state.sums.len.saturating_sub(start)) as usize];
         self.file.read_at(&mut bytes, start)?;
@@ -189,7 +189,7 @@ impl Pages {
         self.with(|state| self.flush(state))
     }
 
-    fn flush(&self, state: &mut State) -> io::Result<()> {
+    fn flush(&self, state: &mut PagesState) -> io::Result<()> {
         self.file.sync_data()?;
         state.unsynced = false;
         Ok(())
@@ -221,7 +221,7 @@ impl Pages {
 }
 
 /// One past the last byte, if the file has that.
-fn end_of(state: &State, offset: u64, len: usize) -> io::Result<u64> {
+fn end_of(state: &PagesState, offset: u64, len: usize) -> io::Result<u64> {
     let end = offset.checked_add(len as u64).filter(|end| *end <= state.sums.len);
     end.ok_or_else(|| {
         let detail = format!("{len} bytes at byte {offset} of an index of ids of {} bytes", state.sums.len);

@@ -215,7 +215,7 @@ fn take_newer(
     let known = |link: &Link| has_root && inventory.known.contains(&link.file);
     let none = Counters { dataset: 0, encoding: 0, run: 0, ensemble: 0, feature: 0 };
     let limits = if has_root { root.next.clone() } else { none };
-    let mut taken: Vec<(Kind, PartLink)> = Vec::new();
+    let mut taken: Vec<(PartKind, PartLink)> = Vec::new();
     for number in numbers(inventory.datasets.iter().map(|v| v.part.number)) {
         let all = || inventory.dataset(number).filter(|v| !known(&v.link));
         let old = root.datasets.iter().find(|l| l.number == number);
@@ -226,7 +226,7 @@ fn take_newer(
             None if old.is_some() || number >= limits.dataset => best_dataset(env, all()),
             None => None,
         };
-        taken.extend(found.map(|v| (Kind::Dataset, link_of(number, &v.part.name, &v.link))));
+        taken.extend(found.map(|v| (PartKind::Dataset, link_of(number, &v.part.name, &v.link))));
     }
     for number in numbers(inventory.features.iter().map(|v| v.part.number)) {
         let all = || inventory.features.iter().filter(|v| v.part.number == number && !known(&v.link));
@@ -238,7 +238,7 @@ fn take_newer(
             None if old.is_some() || number >= limits.feature => best_feature(env, all()),
             None => None,
         };
-        taken.extend(found.map(|v| (Kind::Feature, link_of(number, &v.part.display_name(), &v.link))));
+        taken.extend(found.map(|v| (PartKind::Feature, link_of(number, &v.part.display_name(), &v.link))));
     }
     for number in numbers(inventory.runs.iter().map(|v| v.part.number)) {
         let all = || inventory.runs.iter().filter(|v| v.part.number == number && !known(&v.link));
@@ -248,7 +248,7 @@ fn take_newer(
             None if old.is_some() || number >= limits.run => best_run(all()),
             None => None,
         };
-        taken.extend(found.map(|v| (Kind::Run, link_of(number, &v.part.name, &v.link))));
+        taken.extend(found.map(|v| (PartKind::Run, link_of(number, &v.part.name, &v.link))));
     }
     for number in numbers(inventory.ensembles.iter().map(|v| v.part.number)) {
         let all = || inventory.ensembles.iter().filter(|v| v.part.number == number && !known(&v.link));
@@ -260,12 +260,12 @@ fn take_newer(
             None if old.is_some() || number >= limits.ensemble => best_ensemble(all()),
             None => None,
         };
-        taken.extend(found.map(|v| (Kind::Ensemble, link_of(number, &v.part.name, &v.link))));
+        taken.extend(found.map(|v| (PartKind::Ensemble, link_of(number, &v.part.name, &v.link))));
     }
     for (kind, link) in taken {
         let links = kind.links(root);
         let same_name = links.iter().any(|l| l.number != link.number && l.name == link.name);
-        if links.contains(&link) || (matches!(kind, Kind::Dataset | Kind::Ensemble) && same_name) {
+        if links.contains(&link) || (matches!(kind, PartKind::Dataset | PartKind::Ensemble) && same_name) {
             continue;
         }
         if has_root {
@@ -321,29 +321,29 @@ fn link_of(number: u32, name: &str, link: &Link) -> PartLink {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
+enum PartKind {
     Dataset,
     Run,
     Ensemble,
     Feature,
 }
 
-impl Kind {
+impl PartKind {
     fn name(self) -> &'static str {
         match self {
-            Kind::Dataset => "dataset",
-            Kind::Run => "run",
-            Kind::Ensemble => "ensemble",
-            Kind::Feature => "feature",
+            PartKind::Dataset => "dataset",
+            PartKind::Run => "run",
+            PartKind::Ensemble => "ensemble",
+            PartKind::Feature => "feature",
         }
     }
 
     fn links(self, root: &mut Root) -> &mut Vec<PartLink> {
         match self {
-            Kind::Dataset => &mut root.datasets,
-            Kind::Run => &mut root.runs,
-            Kind::Ensemble => &mut root.ensembles,
-            Kind::Feature => &mut root.features,
+            PartKind::Dataset => &mut root.datasets,
+            PartKind::Run => &mut root.runs,
+            PartKind::Ensemble => &mut root.ensembles,
+            PartKind::Feature => &mut root.features,
         }
     }
 }

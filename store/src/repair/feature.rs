@@ -9,7 +9,7 @@ use crate::layout::segment_file;
 use crate::manifest::{FeaturePart, FeatureState, SegmentEntry};
 use crate::rewrite::rows_of;
 use crate::segment::{
-    BlockBuffer, FileId, OpenedSegment, SalvagedSegment, SegmentFile, SegmentWriter, Shape, salvage,
+    BlockBuffer, FileId, OpenedSegment, SalvagedSegment, SegmentFile, SegmentShape, SegmentWriter, salvage,
 };
 
 use crate::verify::data_uuid;
@@ -23,7 +23,7 @@ pub(super) fn repair(
     part: &mut FeaturePart,
     live: &RowSet,
 ) -> Result<(), VerifyError> {
-    let shape = Shape::new(&part.desc, &part.attrs);
+    let shape = SegmentShape::new(&part.desc, &part.attrs);
     let mut covered = RowSet::new();
     let mut kept = Vec::new();
     let mut bad = Vec::new();
@@ -111,7 +111,7 @@ fn missing(work: &Repair<'_>, part: &FeaturePart, entry: &SegmentEntry, saved: &
 fn from_others(
     work: &mut Repair<'_>,
     part: &FeaturePart,
-    shape: &Shape,
+    shape: &SegmentShape,
     lost: &RowSet,
 ) -> Result<Vec<(SalvagedSegment, RowSet)>, VerifyError> {
     let mut out = Vec::new();
@@ -242,7 +242,7 @@ pub(super) fn rebuild(
         part.extra = version.extra.clone();
     }
     let live = live(&part.desc.dataset);
-    let shape = Shape::new(&part.desc, &part.attrs);
+    let shape = SegmentShape::new(&part.desc, &part.attrs);
     let same = |c: &Candidate| c.desc == part.desc && c.attrs.groups == part.attrs.groups;
     let (own, others): (Vec<Candidate>, Vec<Candidate>) = all.into_iter().partition(same);
     let (sound, hurt): (Vec<Candidate>, Vec<Candidate>) = own.into_iter().partition(|c| c.sound);

@@ -33,7 +33,7 @@ pub(crate) fn merge_samples(
 ) -> Result<Vec<FileEntry>, RewriteError> {
     let own = RowSet::from_ranges(inputs.iter().map(FileEntry::range));
     let of = format!("dataset {}", part.name);
-    let mut target = Target::new(folder, part, file_bytes);
+    let mut target = RewrittenSamples::new(folder, part, file_bytes);
     for stretch in stretches(live, &own) {
         let copied = copy(folder.env(), part, inputs, &stretch, &mut target, watch);
         match copied.and_then(|()| target.close()) {
@@ -52,7 +52,7 @@ fn copy(
     part: &DatasetPart,
     inputs: &[FileEntry],
     live: &RowSet,
-    target: &mut Target<'_>,
+    target: &mut RewrittenSamples<'_>,
     watch: &mut Watch<'_>,
 ) -> Result<(), RewriteError> {
     let files = inputs.iter().map(|entry| {
@@ -87,7 +87,7 @@ fn copy(
     }
 }
 
-struct Target<'a> {
+struct RewrittenSamples<'a> {
     folder: &'a WorkFolder,
     schema: SchemaRef,
     about: TableMetadata,
@@ -98,10 +98,10 @@ struct Target<'a> {
     done: Vec<FileEntry>,
 }
 
-impl<'a> Target<'a> {
+impl<'a> RewrittenSamples<'a> {
     fn new(folder: &'a WorkFolder, part: &DatasetPart, file_bytes: u64) -> Self {
         let about = TableMetadata::samples(part, &part.columns);
-        Target {
+        RewrittenSamples {
             folder,
             schema: schema(&part.columns),
             about,

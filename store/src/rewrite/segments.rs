@@ -33,7 +33,7 @@ pub(crate) fn merge_segments(
         .map(|entry| SegmentFile::open_of(folder.env(), part, entry))
         .collect::<Result<Vec<_>, _>>()
         .map_err(RewriteError::source)?;
-    let mut target = Target { folder, part, uuid, name, writer: None };
+    let mut target = RewrittenSegment { folder, part, uuid, name, writer: None };
     match copy(&sources, live, &mut target, watch) {
         Ok(()) => Ok(target.writer.map(SegmentWriter::finish).transpose()?),
         Err(e) => {
@@ -45,7 +45,7 @@ pub(crate) fn merge_segments(
 }
 
 /// The file being written, made when its first row comes.
-struct Target<'a> {
+struct RewrittenSegment<'a> {
     folder: &'a WorkFolder,
     part: &'a FeaturePart,
     uuid: Uuid,
@@ -53,7 +53,7 @@ struct Target<'a> {
     writer: Option<SegmentWriter>,
 }
 
-impl Target<'_> {
+impl RewrittenSegment<'_> {
     fn push(&mut self, vector: &Vector<'_>) -> Result<(), RewriteError> {
         let writer = match &mut self.writer {
             Some(writer) => writer,
@@ -68,15 +68,15 @@ impl Target<'_> {
 }
 
 /// A block with the file that has it.
-type Source<'a> = (&'a SegmentFile, &'a SegmentBlock);
+type SourceBlock<'a> = (&'a SegmentFile, &'a SegmentBlock);
 
 fn copy(
     sources: &[SegmentFile],
     live: &RowSet,
-    target: &mut Target<'_>,
+    target: &mut RewrittenSegment<'_>,
     watch: &mut Watch<'_>,
 ) -> Result<(), RewriteError> {
-    let mut blocks: Vec<Source<'_>> =
+    let mut blocks: Vec<SourceBlock<'_>> =
         sources.iter().flat_map(|file| file.blocks.iter().map(move |block| (file, block))).collect();
     blocks.sort_by_key(|(_, block)| block.first);
     let mut scratch = BlockBuffer::new();
@@ -103,7 +103,11 @@ fn copy(
 }
 
 /// Copies the rows of blocks that interleave, in order.
-fn interleave(together: &[Source<'_>], live: &RowSet, target: &mut Target<'_>) -> Result<(), RewriteError> {
+fn interleave(
+    together: &[SourceBlock<'_>],
+    live: &RowSet,
+    target: &mut RewrittenSegment<'_>,
+) -> Result<(), RewriteError> {
     let mut buffers: Vec<BlockBuffer> = together.iter().map(|_| BlockBuffer::new()).collect();
     let mut vectors: Vec<Vector<'_>> = Vec::new();
     for ((file, block), buffer) in together.iter().zip(&mut buffers) {

@@ -1,6 +1,6 @@
 //! A block of rows as the kernels see it, and single rows.
 
-use super::layout::{BlockLayout, Shape};
+use super::layout::{BlockLayout, SegmentShape};
 use super::signs::Signs;
 use gstore_core::{DType, RowFlags};
 use half::f16;
@@ -151,7 +151,7 @@ impl Vector<'_> {
 
 impl<'a> Block<'a> {
     /// The columns of a block whose bytes start at `bytes`; `None` if they are not aligned.
-    pub(crate) fn view(bytes: &'a [u8], layout: &BlockLayout, shape: &Shape) -> Option<Block<'a>> {
+    pub(crate) fn view(bytes: &'a [u8], layout: &BlockLayout, shape: &SegmentShape) -> Option<Block<'a>> {
         Some(Block {
             rows: cast(bytes, &layout.row)?,
             pos: cast(bytes, &layout.pos)?,
@@ -244,7 +244,7 @@ impl RowBytes {
         row_check(&mut Xxh3::new(), (self.row, self.pos), &self.values, &self.scale, &self.norm, self.flags)
     }
 
-    pub(crate) fn decode(&self, shape: &Shape) -> StoredRow {
+    pub(crate) fn decode(&self, shape: &SegmentShape) -> StoredRow {
         let floats = |bytes: &[u8]| -> Vec<f32> {
             let (chunks, _) = bytes.as_chunks::<4>();
             chunks.iter().map(|b| f32::from_le_bytes(*b)).collect()

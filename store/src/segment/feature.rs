@@ -4,7 +4,7 @@ use super::BlockBuffer;
 use super::block::{Block, StoredRow};
 use super::bounds::BlockBounds;
 use super::file::{SegmentBlock, SegmentFile};
-use super::layout::Shape;
+use super::layout::SegmentShape;
 use super::refs::{BlockRef, SegmentRef};
 use super::shared::SharedBlock;
 use crate::error::ReadError;
@@ -20,7 +20,7 @@ impl FeaturePart {
     pub fn most_vectors(&self) -> u64 {
         let blocks =
             self.segments.iter().fold(0u64, |n, s| n.saturating_add(s.len.saturating_sub(s.tail_len)));
-        blocks / (Shape::new(&self.desc, &self.attrs).vector_bytes() as u64).max(1)
+        blocks / (SegmentShape::new(&self.desc, &self.attrs).vector_bytes() as u64).max(1)
     }
 }
 

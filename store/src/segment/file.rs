@@ -9,8 +9,8 @@ use super::BlockBuffer;
 use super::block::{Block, RowBytes};
 use super::bounds::BlockBounds;
 use super::footer::BlockInfo;
-use super::layout::{BlockLayout, Mismatch, Shape};
-use crate::ahead::{FileIdentity, Source};
+use super::layout::{BlockLayout, Mismatch, SegmentShape};
+use crate::ahead::{FileIdentity, ScannedFile};
 use crate::error::{Damage, StorageError, is_not_whole};
 use crate::map::FileMap;
 use crate::vfs::{Vfs, VfsRead};
@@ -54,7 +54,7 @@ pub(crate) struct SegmentFile {
     pub(super) name: String,
     /// The feature, for messages.
     pub(super) label: String,
-    pub(super) shape: Shape,
+    pub(super) shape: SegmentShape,
     pub(super) len: u64,
     pub(crate) blocks: Vec<SegmentBlock>,
     pub(super) head_len: u64,
@@ -66,7 +66,7 @@ pub(crate) struct SegmentFile {
 }
 
 impl SegmentFile {
-    pub(crate) fn shape(&self) -> &Shape {
+    pub(crate) fn shape(&self) -> &SegmentShape {
         &self.shape
     }
 
@@ -99,8 +99,8 @@ impl SegmentFile {
     }
 
     /// What reads of it ahead need to know; `None` if the system refuses to map it.
-    pub(super) fn source(&self) -> Option<Source<'_>> {
-        Some(Source {
+    pub(super) fn source(&self) -> Option<ScannedFile<'_>> {
+        Some(ScannedFile {
             vfs: &*self.vfs,
             path: &self.path,
             name: &self.name,

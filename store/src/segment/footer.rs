@@ -1,7 +1,7 @@
 //! The metadata in a segment's footer: enough to rebuild the catalog from the files.
 
 use super::bounds::BlockBounds;
-use super::layout::{ALIGN, Mismatch, Shape, problem};
+use super::layout::{ALIGN, Mismatch, SegmentShape, problem};
 use crate::error::{Damage, StorageError};
 use crate::manifest::{ROTATED_SIGNS, SIGN_ROWS, TOKENS, VERSION};
 use gstore_core::{CELL_ROWS, DType, Digest, FeatureAttrs, FeatureDesc, Granularity, canonical_json};
@@ -310,7 +310,7 @@ fn read_json<T: serde::de::DeserializeOwned>(
 
 /// Checks that the schema in a footer is the one that `shape` has, so that other Arrow
 /// readers see what we see.
-pub(crate) fn check_schema(tail: &[u8], shape: &Shape) -> Result<(), Mismatch> {
+pub(crate) fn check_schema(tail: &[u8], shape: &SegmentShape) -> Result<(), Mismatch> {
     let end = tail.len().saturating_sub(TRAILER);
     let n = footer_len(tail.split_at(end).1, u64::MAX)?;
     // A footer that cannot be parsed has no columns, which is what the problem then says.

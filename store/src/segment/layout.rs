@@ -32,7 +32,7 @@ fn mismatch(what: String, [expected, found]: [&dyn Display; 2]) -> Mismatch {
 
 /// What decides the columns of a segment.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Shape {
+pub(crate) struct SegmentShape {
     pub dim: usize,
     pub groups: Vec<Range<usize>>,
     pub dtype: DType,
@@ -52,13 +52,13 @@ struct Column {
     list: bool,
 }
 
-impl Shape {
-    pub(crate) fn new(desc: &gstore_core::FeatureDesc, attrs: &gstore_core::FeatureAttrs) -> Shape {
+impl SegmentShape {
+    pub(crate) fn new(desc: &gstore_core::FeatureDesc, attrs: &gstore_core::FeatureAttrs) -> SegmentShape {
         let groups =
             attrs.groups.iter().map(|g| g.start as usize..g.start as usize + g.len as usize).collect();
         let (dim, gaps) = (desc.dim() as usize, desc.ensemble.is_some());
         let (dtype, rotation, granularity) = (desc.dtype, desc.rotation, desc.granularity);
-        Shape { dim, groups, dtype, rotation, granularity, gaps }
+        SegmentShape { dim, groups, dtype, rotation, granularity, gaps }
     }
 
     /// Stored items of a vector.
@@ -146,7 +146,7 @@ impl BlockLayout {
         header: &[u8],
         body_len: usize,
         vectors: usize,
-        shape: &Shape,
+        shape: &SegmentShape,
     ) -> Result<BlockLayout, Mismatch> {
         let Some((&[a, b, c, d, l0, l1, l2, l3], flat)) = header.split_first_chunk::<8>() else {
             return problem("message header", "8 bytes or more", header.len());
@@ -185,7 +185,7 @@ impl BlockLayout {
     fn check_nodes(
         batch: &arrow_ipc::RecordBatch<'_>,
         vectors: usize,
-        shape: &Shape,
+        shape: &SegmentShape,
     ) -> Result<(), Mismatch> {
         let mut expected = Vec::new();
         for column in shape.columns() {
@@ -215,7 +215,7 @@ impl BlockLayout {
         header_len: usize,
         body_len: usize,
         vectors: usize,
-        shape: &Shape,
+        shape: &SegmentShape,
     ) -> Result<BlockLayout, Mismatch> {
         let columns = shape.columns();
         // Each column has a validity buffer first, and so has each list's item.

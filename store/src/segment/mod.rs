@@ -43,7 +43,7 @@ pub use writer::{SealedSegment, SegmentWriter};
 pub(crate) use crate::ahead::BlockBuffer;
 pub(crate) use block::Vector;
 pub(crate) use file::{SegmentBlock, SegmentFile};
-pub(crate) use layout::Shape;
+pub(crate) use layout::SegmentShape;
 pub(crate) use many::open_all;
 pub(crate) use open::{FileId, OpenedSegment};
 pub(crate) use salvage::{SalvagedSegment, salvage};

@@ -2,7 +2,7 @@
 
 use super::file::{SegmentBlock, SegmentFile, lost};
 use super::footer::{Footer, RowSpan, TRAILER, TailSource, check_schema, footer_len};
-use super::layout::{Mismatch, Shape};
+use super::layout::{Mismatch, SegmentShape};
 use crate::error::{Damage, StorageError};
 use crate::layout::{Env, segment_file};
 use crate::manifest::{Extra, FeaturePart, SegmentEntry};
@@ -39,7 +39,7 @@ impl SegmentFile {
     ) -> Result<SegmentFile, StorageError> {
         let name = segment_file(part.number, entry.uuid);
         let id = FileId { path: &env.at(&name), name };
-        let shape = Shape::new(&part.desc, &part.attrs);
+        let shape = SegmentShape::new(&part.desc, &part.attrs);
         Self::open(env.shared_vfs(), id, entry, &part.display_name(), shape, &part.key)
     }
 
@@ -49,7 +49,7 @@ impl SegmentFile {
         id: FileId<'_>,
         entry: &SegmentEntry,
         label: &str,
-        shape: Shape,
+        shape: SegmentShape,
         key: &str,
     ) -> Result<SegmentFile, StorageError> {
         let lost = |d: Damage| -> StorageError { d.affecting(lost(entry.range(), label)).into() };
@@ -106,7 +106,7 @@ impl SegmentFile {
         let tail = read_tail(&*file, &id.name, len, tail_len)?;
         let footer = Footer::parse(&place, &tail)?;
         let (desc, attrs) = footer.description().map_err(damage)?;
-        let shape = Shape::new(&desc, &attrs);
+        let shape = SegmentShape::new(&desc, &attrs);
         check_schema(&tail, &shape).map_err(damage)?;
         footer.check_bounds(shape.groups.len()).map_err(damage)?;
         let entry = SegmentEntry {
@@ -127,7 +127,7 @@ impl SegmentFile {
         vfs: Arc<dyn Vfs>,
         id: FileId<'_>,
         label: String,
-        shape: Shape,
+        shape: SegmentShape,
         len: u64,
         footer: Footer,
     ) -> Self {

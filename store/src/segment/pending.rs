@@ -1,7 +1,7 @@
 //! The block that a writer is filling.
 
 use super::block::{Block, Vector, row_check};
-use super::layout::Shape;
+use super::layout::SegmentShape;
 use super::quantize::{Scratch, store_row};
 use super::values::ValueVec;
 use arrow_array::types::{Float16Type, Float32Type, Int8Type, UInt64Type};
@@ -30,7 +30,7 @@ pub(super) struct Pending {
 
 impl Pending {
     /// A block with room for `vectors`.
-    pub fn new(shape: &Shape, vectors: usize) -> Self {
+    pub fn new(shape: &SegmentShape, vectors: usize) -> Self {
         Pending {
             items: shape.items(),
             groups: shape.groups.len(),
@@ -79,7 +79,7 @@ impl Pending {
         key: (u64, Option<u32>),
         vector: &[f32],
         mut flags: RowFlags,
-        shape: &Shape,
+        shape: &SegmentShape,
         (scratch, hash): (&mut Scratch, &mut Xxh3),
     ) {
         let gaps = shape.gaps && vector.iter().any(|value| value.is_nan());
@@ -110,7 +110,7 @@ impl Pending {
     }
 
     /// Takes out the vectors from `at` on, into a block with room for `vectors`.
-    pub fn split_off(&mut self, at: usize, shape: &Shape, vectors: usize) -> Pending {
+    pub fn split_off(&mut self, at: usize, shape: &SegmentShape, vectors: usize) -> Pending {
         let mut rest = Pending::new(shape, vectors);
         rest.rows = self.rows.split_off(at);
         rest.pos = self.pos.split_off(at.min(self.pos.len()));

@@ -5,7 +5,7 @@
 //! so a damaged one cannot pass. Where a row has a vector for each token, all of it is taken or none.
 
 use super::block::{Block, Vector};
-use super::layout::{ALIGN, BlockLayout, Shape};
+use super::layout::{ALIGN, BlockLayout, SegmentShape};
 use super::{BlockBuffer, SegmentWriter};
 use crate::error::{StorageError, WriteError};
 use crate::vfs::{Vfs, VfsRead};
@@ -38,7 +38,7 @@ pub(crate) struct SalvagedSegment {
     vfs: Arc<dyn Vfs>,
     path: PathBuf,
     name: String,
-    shape: Shape,
+    shape: SegmentShape,
     blocks: Vec<SoundBlock>,
     rows: RowSet,
 }
@@ -48,7 +48,7 @@ pub(crate) fn salvage(
     vfs: &Arc<dyn Vfs>,
     path: &Path,
     name: &str,
-    shape: &Shape,
+    shape: &SegmentShape,
 ) -> Result<SalvagedSegment, StorageError> {
     let mut out = SalvagedSegment {
         vfs: Arc::clone(vfs),
@@ -160,7 +160,12 @@ fn next_header(file: &dyn VfsRead, from: u64, len: u64) -> Option<u64> {
 }
 
 /// The columns of the block that starts at `offset`, if one does, and its length.
-fn read_header(file: &dyn VfsRead, offset: u64, len: u64, shape: &Shape) -> Option<(BlockLayout, usize)> {
+fn read_header(
+    file: &dyn VfsRead,
+    offset: u64,
+    len: u64,
+    shape: &SegmentShape,
+) -> Option<(BlockLayout, usize)> {
     let mut header = vec![0; 8];
     read_lenient(file, &mut header, offset);
     let (_, size) = header.split_last_chunk::<4>()?;

@@ -3,7 +3,7 @@
 use super::block::{Block, Vector};
 use super::bounds::BlockBounds;
 use super::footer::{BlockMeta, RowSpan, metadata};
-use super::layout::Shape;
+use super::layout::SegmentShape;
 use super::pending::Pending;
 use super::quantize::Scratch;
 use super::sink::Sink;
@@ -63,7 +63,7 @@ pub struct SegmentWriter {
     uuid: Uuid,
     desc: FeatureDesc,
     attrs: FeatureAttrs,
-    shape: Shape,
+    shape: SegmentShape,
     schema: Arc<Schema>,
     /// `None` once a write failed: what the file holds is unknown then.
     writer: Option<FileWriter<Sink>>,
@@ -92,7 +92,7 @@ impl SegmentWriter {
         check_description(desc, attrs).map_err(WriteError::Description)?;
         let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
         let io = |e| StorageError::io(format!("create {name}"), e);
-        let shape = Shape::new(desc, attrs);
+        let shape = SegmentShape::new(desc, attrs);
         let schema = Arc::new(shape.schema());
         let file = vfs.create(path).map_err(io)?;
         let options = IpcWriteOptions::try_new(super::layout::ALIGN, false, MetadataVersion::V5)

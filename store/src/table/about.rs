@@ -33,7 +33,7 @@ const KEY_ENCODING: &str = "gstore.encoding";
 
 /// The rows of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-struct Rows {
+struct RowRange {
     first: u64,
     end: u64,
 }
@@ -88,7 +88,7 @@ impl TableMetadata {
     pub(super) fn pairs(&self, first: u64, end: u64, created: u64) -> Vec<(&'static str, String)> {
         let mut pairs = vec![
             (KEY_VERSION, VERSION.to_string()),
-            (KEY_ROWS, json(&Rows { first, end })),
+            (KEY_ROWS, json(&RowRange { first, end })),
             (KEY_CREATED, created.to_string()),
         ];
         pairs.extend(self.0.iter().cloned());
@@ -136,7 +136,7 @@ pub(crate) fn describe(
     };
     let version = text(KEY_VERSION).ok_or_else(|| damage(KEY_VERSION, "nothing"))?;
     check_version(name, version.parse().map_err(|_| damage(KEY_VERSION, version))?, &[])?;
-    let rows: Rows = parse(text(KEY_ROWS)).ok_or_else(|| damage(KEY_ROWS, "others"))?;
+    let rows: RowRange = parse(text(KEY_ROWS)).ok_or_else(|| damage(KEY_ROWS, "others"))?;
     (entry.first_row, entry.end_row) = (rows.first, rows.end);
     entry.rows = rows.end.saturating_sub(rows.first);
     if entry.rows == 0 || u64::try_from(metadata.num_rows()).ok() != Some(entry.rows) {

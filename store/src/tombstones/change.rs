@@ -1,6 +1,6 @@
 //! Deleting rows from a dataset part, before it is published.
 
-use super::file::Kind;
+use super::file::BitmapKind;
 use super::{LiveRows, file};
 use crate::error::StorageError;
 use crate::layout::{Env, deleted_ids_file, tombstone_file, tombstone_folder};
@@ -22,7 +22,7 @@ pub(crate) fn bury(env: &Env, part: &mut DatasetPart, rows: &RowSet) -> Result<R
         return Ok(rows);
     }
     if part.tombstones.len() < FILES {
-        let added = write(env, part, &[(&rows, Kind::Deleted)])?;
+        let added = write(env, part, &[(&rows, BitmapKind::Deleted)])?;
         let mut tombstones = part.tombstones.clone();
         tombstones.extend(added);
         part.set_tombstones(tombstones);
@@ -62,9 +62,9 @@ pub(crate) fn set_dead(
     let deleted = deleted.intersection(&stored).difference(&purged);
     let superseded = superseded.intersection(&deleted);
     let sets = [
-        (&deleted.difference(&superseded), Kind::Deleted),
-        (&superseded, Kind::Superseded),
-        (&purged, Kind::Purged),
+        (&deleted.difference(&superseded), BitmapKind::Deleted),
+        (&superseded, BitmapKind::Superseded),
+        (&purged, BitmapKind::Purged),
     ];
     let tombstones = write(env, part, &sets)?;
     part.set_tombstones(tombstones);
@@ -83,7 +83,7 @@ pub(crate) fn new_files(before: &DatasetPart, after: &DatasetPart) -> Vec<String
 fn write(
     env: &Env,
     part: &DatasetPart,
-    sets: &[(&RowSet, Kind)],
+    sets: &[(&RowSet, BitmapKind)],
 ) -> Result<Vec<TombstoneEntry>, StorageError> {
     let mut written: Vec<TombstoneEntry> = Vec::new();
     let mut all = || {

@@ -14,7 +14,7 @@ const LIMIT: u64 = 1 << 30;
 
 /// What is left of the rows of a bitmap.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum BitmapKind {
     /// Their samples, until a rewrite.
     Deleted,
     /// The same, and a newer row has, or had, the id.
@@ -30,7 +30,7 @@ pub(super) fn write(
     env: &Env,
     dataset: u32,
     rows: &RowSet,
-    kind: Kind,
+    kind: BitmapKind,
 ) -> Result<TombstoneEntry, StorageError> {
     let mut bitmap = RoaringTreemap::new();
     for range in rows.ranges() {
@@ -53,8 +53,8 @@ pub(super) fn write(
         rows: rows.len(),
         len: bytes.len() as u64,
         digest: Digest::of(&bytes),
-        purged: kind == Kind::Purged,
-        superseded: kind == Kind::Superseded,
+        purged: kind == BitmapKind::Purged,
+        superseded: kind == BitmapKind::Superseded,
         extra: Extra::new(),
     })
 }

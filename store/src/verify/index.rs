@@ -41,18 +41,18 @@ pub(crate) fn ledger(store: &Store, catalog: &Catalog, sound: &HashSet<String>, 
 
 /// What must not change while the ledger is looked at.
 #[derive(PartialEq, Eq)]
-struct State {
+struct LedgerState {
     current: Vec<u8>,
     ledger: Stamp,
 }
 
 /// `None` while a writer is at work.
-fn state(store: &Store) -> Result<Option<State>, OpenError> {
+fn state(store: &Store) -> Result<Option<LedgerState>, OpenError> {
     let Some(_lock) = WriterLock::attempt(store, false)? else { return Ok(None) };
     let current = Current::read_bytes(store.env().vfs(), store.path())?;
     let ledger = Ledger::stamp(store.env().vfs(), store.path())
         .map_err(|e| StorageError::io(format!("read {LEDGER}"), e))?;
-    Ok(Some(State { current, ledger }))
+    Ok(Some(LedgerState { current, ledger }))
 }
 
 fn look(store: &Store, catalog: &Catalog, sound: &HashSet<String>, tally: &mut Tally<'_>) {

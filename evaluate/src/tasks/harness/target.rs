@@ -12,7 +12,7 @@ use crate::records::RecordLocation;
 use crate::tasks::{Ask, Question};
 
 /// The right choice of a record.
-pub(super) enum Target {
+pub(super) enum RightChoice {
     /// Its number, and what the target is if it is not both.
     Known(usize, Option<TargetForm>),
     /// One of two choices.
@@ -26,13 +26,13 @@ pub(super) enum TargetForm {
     Text,
 }
 
-impl Target {
+impl RightChoice {
     /// As far as the record tells.
     pub(super) fn of(
         at: &RecordLocation<'_>,
         record: &Value,
         options: &[String],
-    ) -> Result<Target, EvaluateError> {
+    ) -> Result<RightChoice, EvaluateError> {
         let in_range =
             |number: u64| usize::try_from(number).ok().filter(|number: &usize| *number < options.len());
         let (by_number, by_text) = match record.get("target") {
@@ -46,16 +46,18 @@ impl Target {
             _ => (None, None),
         };
         match (by_number, by_text) {
-            (Some(number), Some(text)) if number == text => Ok(Target::Known(number, None)),
+            (Some(number), Some(text)) if number == text => Ok(RightChoice::Known(number, None)),
             (Some(by_number), Some(by_text)) => {
                 Ok(match judged(record, [by_number, by_text], options.len()) {
-                    Some(choice) if choice == by_number => Target::Known(choice, Some(TargetForm::Number)),
-                    Some(choice) => Target::Known(choice, Some(TargetForm::Text)),
-                    None => Target::Open { by_number, by_text },
+                    Some(choice) if choice == by_number => {
+                        RightChoice::Known(choice, Some(TargetForm::Number))
+                    }
+                    Some(choice) => RightChoice::Known(choice, Some(TargetForm::Text)),
+                    None => RightChoice::Open { by_number, by_text },
                 })
             }
-            (Some(number), None) => Ok(Target::Known(number, Some(TargetForm::Number))),
-            (None, Some(text)) => Ok(Target::Known(text, Some(TargetForm::Text))),
+            (Some(number), None) => Ok(RightChoice::Known(number, Some(TargetForm::Number))),
+            (None, Some(text)) => Ok(RightChoice::Known(text, Some(TargetForm::Text))),
             (None, None) => Err(at.error("`target` is none of its choices")),
         }
     }
@@ -63,7 +65,7 @@ impl Target {
     /// The choice, or the first of two.
     pub(super) fn choice(&self) -> usize {
         match self {
-            Target::Known(choice, _) | Target::Open { by_number: choice, .. } => *choice,
+            RightChoice::Known(choice, _) | RightChoice::Open { by_number: choice, .. } => *choice,
         }
     }
 }
@@ -87,8 +89,8 @@ struct AmbiguousTarget {
 
 impl Targets {
     /// Takes note of what a target of a task is.
-    pub(super) fn note(&mut self, task: &str, target: &Target) {
-        if let Target::Known(_, Some(form)) = target {
+    pub(super) fn note(&mut self, task: &str, target: &RightChoice) {
+        if let RightChoice::Known(_, Some(form)) = target {
             let (number, text) = self.forms.entry(task.to_owned()).or_default();
             *number |= *form == TargetForm::Number;
             *text |= *form == TargetForm::Text;
@@ -99,11 +101,11 @@ impl Targets {
     pub(super) fn postpone(
         &mut self,
         question: usize,
-        target: &Target,
+        target: &RightChoice,
         at: &RecordLocation<'_>,
         (task, ask): (&str, &Ask),
     ) {
-        let (Target::Open { by_number, by_text }, Ask::Choose { options, .. }) = (target, ask) else {
+        let (RightChoice::Open { by_number, by_text }, Ask::Choose { options, .. }) = (target, ask) else {
             return;
         };
         let (by_number, by_text) = (*by_number, *by_text);

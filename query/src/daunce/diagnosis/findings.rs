@@ -1,6 +1,6 @@
 //! Findings of a diagnosis: what the sums over all rows mean.
 
-use super::{Diagnosing, Finding, ModelNotes, Rows, Severity};
+use super::{CountedRows, Diagnosing, Finding, ModelNotes, Severity};
 use crate::daunce::how::{FEW_MODELS, MIN_MODELS};
 
 /// A model that has more than so many times its share of the variation dominates.
@@ -76,7 +76,7 @@ impl Diagnosing {
     }
 
     pub(super) fn look_at_rows(&self, findings: &mut Vec<Finding>) {
-        let mut about = |rows: &Rows, severity, what, says: &str| {
+        let mut about = |rows: &CountedRows, severity, what, says: &str| {
             if rows.count > 0 {
                 let text = format!("{} of {} rows {says}", rows.count, self.rows);
                 findings.push(Finding { rows: rows.first.clone(), ..finding(severity, what, text) });

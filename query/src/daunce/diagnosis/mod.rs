@@ -70,12 +70,12 @@ pub struct ModelNotes {
 
 /// Rows of one sort: how many, and the first.
 #[derive(Debug, Default)]
-struct Rows {
+struct CountedRows {
     count: u64,
     first: Vec<u64>,
 }
 
-impl Rows {
+impl CountedRows {
     fn add(&mut self, row: u64) {
         self.count += 1;
         if self.first.len() < NAMED {
@@ -91,11 +91,11 @@ pub(crate) struct Diagnosing {
     models: Vec<ModelNotes>,
     rows: u64,
     varying: u64,
-    constant: Rows,
-    partial: Rows,
-    empty: Rows,
+    constant: CountedRows,
+    partial: CountedRows,
+    empty: CountedRows,
     /// Rows whose losses vary by less than two neighbouring numbers of the format differ.
-    coarse: Rows,
+    coarse: CountedRows,
     cells: u64,
     like_bf16: u64,
     like_f16: u64,
@@ -136,10 +136,10 @@ impl Diagnosing {
             ask,
             rows: 0,
             varying: 0,
-            constant: Rows::default(),
-            partial: Rows::default(),
-            empty: Rows::default(),
-            coarse: Rows::default(),
+            constant: CountedRows::default(),
+            partial: CountedRows::default(),
+            empty: CountedRows::default(),
+            coarse: CountedRows::default(),
             cells: 0,
             like_bf16: 0,
             like_f16: 0,

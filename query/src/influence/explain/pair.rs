@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use crate::error::QueryError;
 use crate::influence::prepare::Prepared;
-use crate::influence::prepare::target_vectors::Shape;
+use crate::influence::prepare::target_vectors::TargetForm;
 use crate::influence::result::{NO_SUBTASK, Scored};
 use crate::influence::scan::filter::{RowFilter, RowMask};
 use crate::influence::scan::lengths::length as under;
@@ -126,7 +126,7 @@ impl Prepared {
 
 /// What each checkpoint adds to the value that decided.
 fn parts(prepared: &Prepared, scored: &Scored, cancel: &Cancel) -> Result<Vec<PairCheckpoint>, QueryError> {
-    let target = prepared.load_targets(Shape::Terms, cancel)?;
+    let target = prepared.load_targets(TargetForm::Terms, cancel)?;
     let mut found: Vec<Vec<PairCheckpoint>> = Vec::new();
     let Some(side) = prepared.pools().get(scored.pool as usize) else { return Ok(Vec::new()) };
     let subtask = if scored.subtask == NO_SUBTASK { 0 } else { scored.subtask as usize };

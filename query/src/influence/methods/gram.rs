@@ -23,7 +23,7 @@ const MOST_COORDINATES: u32 = 8192;
 const WINDOW_VALUES: u64 = 1 << 22;
 
 /// A window of rows, and what reading it takes.
-struct Memory {
+struct WindowBuffers {
     /// `[height, dim]`; zeros where a row is left out.
     rows: Vec<f64>,
     vector: Vec<f32>,
@@ -95,7 +95,7 @@ impl Prepared {
         check(part)?;
         let (dim, groups) = (part.desc.dim() as usize, groups(part));
         let height = height(dim as u64);
-        let mut memory = Memory {
+        let mut memory = WindowBuffers {
             rows: vec![0.0; height as usize * dim],
             vector: vec![0.0; dim],
             scratch: BlockBuffer::new(),
@@ -188,12 +188,12 @@ fn fill(
     reader: &FeatureReader,
     window: &Range<u64>,
     rows: &RowSet,
-    memory: &mut Memory,
+    memory: &mut WindowBuffers,
 ) -> Result<WindowRows, QueryError> {
     let part = reader.part();
     let (dim, groups) = (part.desc.dim() as usize, groups(part));
     let left_out = RowFlags::NO_SCORED.union(RowFlags::NON_FINITE).union(RowFlags::MISSING);
-    let Memory { rows: values, vector: buffer, scratch } = memory;
+    let WindowBuffers { rows: values, vector: buffer, scratch } = memory;
     values.fill(0.0);
     let mut filled = WindowRows::default();
     for block in reader.blocks_in(window.start / CELL_ROWS) {

@@ -7,7 +7,7 @@ use half::f16;
 use crate::error::QueryError;
 use crate::influence::prepare::Prepared;
 use crate::influence::prepare::operands::Operands;
-use crate::influence::prepare::target_vectors::Shape;
+use crate::influence::prepare::target_vectors::TargetForm;
 use crate::values::{NoDirection, unit};
 
 /// What a search for neighbours needs of a question.
@@ -28,7 +28,7 @@ impl Prepared {
     /// What a search for neighbours needs.
     pub(crate) fn neighbours(&self, cancel: &Cancel) -> Result<Neighbours<'_>, QueryError> {
         self.plan().check_nearest()?;
-        let target = self.load_targets(Shape::Pairs, cancel)?;
+        let target = self.load_targets(TargetForm::Pairs, cancel)?;
         let [vector] = target.vectors.as_slice() else {
             return Err(QueryError::Spec("neighbours are looked for at one checkpoint".to_owned()));
         };

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use gstore_core::Kind;
 use gstore_store::{CheckpointId, DatasetPart, Granularity, Snapshot};
 
-use super::resolve::{Target, features_of_kind};
+use super::resolve::{NamedTarget, features_of_kind};
 use crate::influence::spec::InfluenceSpec;
 
 /// Kinds of the pools and of the targets, and what a user should know about their choice.
@@ -21,7 +21,7 @@ pub(super) fn kinds(
     snapshot: &Snapshot,
     spec: &InfluenceSpec,
     pools: &[Arc<DatasetPart>],
-    targets: &[Target],
+    targets: &[NamedTarget],
 ) -> Kinds {
     let (pool, note) = match (&spec.pool_kind, &spec.target_kind) {
         (Some(kind), _) => (kind.clone(), None),
@@ -42,7 +42,7 @@ fn gradient(
     snapshot: &Snapshot,
     spec: &InfluenceSpec,
     pools: &[Arc<DatasetPart>],
-    targets: &[Target],
+    targets: &[NamedTarget],
 ) -> (String, Option<String>) {
     let [adam, sgd] = [Kind::GradAdam.name(), Kind::GradSgd.name()];
     let of_pool = |pool: &Arc<DatasetPart>, kind| checkpoints(snapshot, &pool.name, kind, spec.granularity());
@@ -57,7 +57,7 @@ fn gradient(
     let named = spec.run.is_some() || spec.checkpoints.is_some() || !spec.features.is_empty();
     let of_targets = spec.target_kind.as_deref().unwrap_or(sgd);
     let meets = |kind| {
-        let of_target = |(target, _): &Target| -> BTreeSet<CheckpointId> {
+        let of_target = |(target, _): &NamedTarget| -> BTreeSet<CheckpointId> {
             checkpoints(snapshot, &target.name, of_targets, Granularity::Sample)
         };
         let sides = pools.iter().map(|pool| of_pool(pool, kind)).chain(targets.iter().map(of_target));

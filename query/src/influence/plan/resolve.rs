@@ -18,7 +18,7 @@ pub(super) struct QuestionDataset {
 }
 
 /// A target dataset and the subtasks that are asked about (`None`: all its rows).
-pub(super) type Target = (Arc<DatasetPart>, Option<BTreeSet<String>>);
+pub(super) type NamedTarget = (Arc<DatasetPart>, Option<BTreeSet<String>>);
 
 /// The pools, each named once.
 pub(super) fn pools(snapshot: &Snapshot, names: &[String]) -> Result<Vec<Arc<DatasetPart>>, QueryError> {
@@ -37,8 +37,8 @@ pub(super) fn pools(snapshot: &Snapshot, names: &[String]) -> Result<Vec<Arc<Dat
 }
 
 /// The targets by dataset, in the order of their first mention.
-pub(super) fn targets(snapshot: &Snapshot, refs: &[TargetRef]) -> Result<Vec<Target>, QueryError> {
-    let mut found: Vec<Target> = Vec::new();
+pub(super) fn targets(snapshot: &Snapshot, refs: &[TargetRef]) -> Result<Vec<NamedTarget>, QueryError> {
+    let mut found: Vec<NamedTarget> = Vec::new();
     for (at, target) in refs.iter().enumerate() {
         if refs.iter().take(at).any(|other| other == target) {
             return Err(QueryError::Spec(format!("target `{target}` is named twice")));

@@ -33,8 +33,8 @@ use self::loss_sides::LossSides;
 use self::losses::LossOperands;
 use self::operands::Operands;
 use self::overlap::{TargetContents, rows_in_targets};
-use self::target_rows::Target;
-use self::target_vectors::Shape;
+use self::target_rows::TargetDataset;
+use self::target_vectors::TargetForm;
 use crate::error::QueryError;
 use crate::influence::plan::Plan;
 use crate::influence::plan::checkpoints::PlanCheckpoint;
@@ -65,7 +65,7 @@ struct Inputs {
     snapshot: Arc<Snapshot>,
     pools: Vec<PreparedSide>,
     targets: Vec<PreparedSide>,
-    asked: Vec<Target>,
+    asked: Vec<TargetDataset>,
     encoder: Option<Arc<dyn Encoder>>,
     given: OnceCell<GivenSamples>,
     contents: OnceCell<TargetContents>,
@@ -199,7 +199,7 @@ impl Prepared {
     /// The pools and the query vectors that the question's terms need.
     pub(super) fn operands(&self, cancel: &Cancel) -> Result<&Operands, QueryError> {
         self.by_terms.get_or_try_init(|| {
-            let target = self.load_targets(Shape::Terms, cancel)?;
+            let target = self.load_targets(TargetForm::Terms, cancel)?;
             Operands::open(self, target, cancel)
         })
     }
@@ -207,7 +207,7 @@ impl Prepared {
     /// The pools with one query vector for each target sample.
     pub(super) fn operands_by_sample(&self, cancel: &Cancel) -> Result<&Operands, QueryError> {
         self.by_sample.get_or_try_init(|| {
-            let mut target = self.load_targets(Shape::Samples, cancel)?;
+            let mut target = self.load_targets(TargetForm::Samples, cancel)?;
             // A row counts if its value is finite for every sample.
             let subtasks = (0..target.rows.len()).map(|q| q..q + 1).collect();
             target.terms = Terms { within: Within::Max, across: Across::Max, subtasks };

@@ -45,7 +45,7 @@ pub(crate) struct TargetRows {
 }
 
 /// A target dataset and the subtasks that are asked about (`None`: all its rows).
-pub(super) struct Target {
+pub(super) struct TargetDataset {
     pub(super) dataset: Arc<DatasetPart>,
     pub(super) subtasks: Option<BTreeSet<String>>,
 }
@@ -58,7 +58,7 @@ type Owner<'a> = (u32, Option<&'a str>);
 /// written `dataset:subtask`.
 pub(super) fn target_rows(
     snapshot: &Snapshot,
-    targets: &[Target],
+    targets: &[TargetDataset],
     by: SubtaskBy,
 ) -> Result<TargetRows, QueryError> {
     let mut named: Vec<(u32, u64, Option<String>)> = Vec::new();
@@ -104,7 +104,7 @@ pub(super) fn target_rows(
 }
 
 /// A name for each, no two alike.
-fn names<'a>(owners: &BTreeSet<Owner<'a>>, targets: &[Target]) -> BTreeMap<Owner<'a>, String> {
+fn names<'a>(owners: &BTreeSet<Owner<'a>>, targets: &[TargetDataset]) -> BTreeMap<Owner<'a>, String> {
     let mut in_full: BTreeSet<Owner<'a>> = BTreeSet::new();
     loop {
         let mut names = BTreeMap::new();
@@ -128,7 +128,7 @@ fn names<'a>(owners: &BTreeSet<Owner<'a>>, targets: &[Target]) -> BTreeMap<Owner
     }
 }
 
-fn full_name((target, subtask): &Owner<'_>, targets: &[Target]) -> String {
+fn full_name((target, subtask): &Owner<'_>, targets: &[TargetDataset]) -> String {
     let dataset = targets.get(*target as usize).map_or("", |target| target.dataset.name.as_str());
     match subtask {
         Some(subtask) => format!("{dataset}:{subtask}"),
@@ -137,7 +137,7 @@ fn full_name((target, subtask): &Owner<'_>, targets: &[Target]) -> String {
 }
 
 /// Live rows of a dataset with the subtask that the metadata says, ascending.
-fn rows(snapshot: &Snapshot, target: &Target) -> Result<Vec<(u64, Option<String>)>, QueryError> {
+fn rows(snapshot: &Snapshot, target: &TargetDataset) -> Result<Vec<(u64, Option<String>)>, QueryError> {
     let dataset = &target.dataset;
     if !dataset.columns.iter().any(|column| column.name == COLUMN) {
         return Ok(snapshot.live_rows(dataset)?.iter().map(|row| (row, None)).collect());

@@ -66,7 +66,7 @@ impl TargetSource<'_> {
 }
 
 /// The vectors of some target rows at one checkpoint.
-pub(super) struct Source<'a> {
+pub(super) struct CheckpointTargets<'a> {
     pub(super) readers: &'a [TargetSource<'a>],
     pub(super) rows: &'a [TargetRow],
     /// For each reader the weights of its module groups.
@@ -76,7 +76,7 @@ pub(super) struct Source<'a> {
     pub(super) cancel: &'a Cancel,
 }
 
-impl Source<'_> {
+impl CheckpointTargets<'_> {
     pub(super) fn dim(&self) -> usize {
         self.readers.first().map_or(0, |reader| reader.part().desc.dim() as usize)
     }
@@ -164,7 +164,11 @@ impl Source<'_> {
 }
 
 /// One vector per row.
-pub(super) fn single(spec: &InfluenceSpec, weight: f64, source: &Source<'_>) -> Result<Vec<f32>, QueryError> {
+pub(super) fn single(
+    spec: &InfluenceSpec,
+    weight: f64,
+    source: &CheckpointTargets<'_>,
+) -> Result<Vec<f32>, QueryError> {
     let dim = source.dim();
     let mut out = vec![0.0f32; source.rows.len() * dim];
     each_single(spec, weight, source, |at, vector| out[at * dim..(at + 1) * dim].copy_from_slice(vector))?;
@@ -175,7 +179,7 @@ pub(super) fn single(spec: &InfluenceSpec, weight: f64, source: &Source<'_>) -> 
 pub(super) fn each_single(
     spec: &InfluenceSpec,
     weight: f64,
-    source: &Source<'_>,
+    source: &CheckpointTargets<'_>,
     mut take: impl FnMut(usize, &[f32]),
 ) -> Result<(), QueryError> {
     let (mut out, mut exact) = (vec![0.0f32; source.dim()], vec![0.0f64; source.dim()]);
@@ -201,7 +205,7 @@ pub(super) fn each_single(
 pub(super) fn collapsed(
     spec: &InfluenceSpec,
     weight: f64,
-    source: &Source<'_>,
+    source: &CheckpointTargets<'_>,
     spans: &[Range<usize>],
 ) -> Result<Vec<f32>, QueryError> {
     let dim = source.dim();
@@ -216,7 +220,11 @@ pub(super) fn collapsed(
     for span in spans {
         // A subtask of one sample is that sample, to the bit.
         if span.len() == 1 && spec.fold == Fold::None {
-            let one = Source { rows: &source.rows[span.clone()], modules: source.modules.clone(), ..*source };
+            let one = CheckpointTargets {
+                rows: &source.rows[span.clone()],
+                modules: source.modules.clone(),
+                ..*source
+            };
             out.extend(single(spec, weight, &one)?);
             continue;
         }

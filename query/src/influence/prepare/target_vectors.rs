@@ -9,7 +9,9 @@ use gstore_curvature::Preconditioner;
 use gstore_store::{BlockBuffer, RowFlags};
 
 use super::target_rows::{TargetRow, TargetRows};
-use super::target_source::{Source, TargetSource, collapsed, each_single, each_stored, position, single};
+use super::target_source::{
+    CheckpointTargets, TargetSource, collapsed, each_single, each_stored, position, single,
+};
 use crate::error::QueryError;
 use crate::influence::plan::checkpoints::PlanCheckpoint;
 use crate::influence::result::{ExcludedCounts, Reason};
@@ -32,7 +34,7 @@ pub(crate) struct TargetVectors {
 
 /// How target rows become vectors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Shape {
+pub(crate) enum TargetForm {
     /// One vector per row, not weighted: to look at single pairs.
     Pairs,
     /// One vector per row with the checkpoint's weight folded in: a score for each row.
@@ -54,19 +56,19 @@ pub(crate) struct TargetLoader<'a> {
 
 impl TargetLoader<'_> {
     /// Loads the vectors of `members`.
-    pub(crate) fn load(&self, members: TargetRows, shape: Shape) -> Result<TargetVectors, QueryError> {
+    pub(crate) fn load(&self, members: TargetRows, shape: TargetForm) -> Result<TargetVectors, QueryError> {
         let Self { spec, checkpoints, readers, .. } = *self;
         let (rows, subtasks, excluded) = self.compared(members)?;
         let spans: Vec<Range<usize>> =
             (0..subtasks.len() as u32).map(|s| TargetRow::of_subtask(&rows, s)).collect();
-        let collapse = shape == Shape::Terms && spec.collapses();
+        let collapse = shape == TargetForm::Terms && spec.collapses();
         let mut vectors = Vec::with_capacity(checkpoints.len());
         for (c, checkpoint) in checkpoints.iter().enumerate().take(readers.len()) {
             let source = self.source(&rows, c);
             let mut found = if collapse {
                 collapsed(spec, checkpoint.weight, &source, &spans)?
             } else {
-                let weight = if shape == Shape::Pairs { 1.0 } else { checkpoint.weight };
+                let weight = if shape == TargetForm::Pairs { 1.0 } else { checkpoint.weight };
                 single(spec, weight, &source)?
             };
             source.weigh(&mut found);
@@ -173,12 +175,12 @@ impl TargetLoader<'_> {
         Ok(found)
     }
 
-    fn source<'b>(&'b self, rows: &'b [TargetRow], checkpoint: usize) -> Source<'b> {
+    fn source<'b>(&'b self, rows: &'b [TargetRow], checkpoint: usize) -> CheckpointTargets<'b> {
         let readers = &self.readers[checkpoint];
         let modules =
             readers.iter().map(|r| modules::weights(self.spec.modules.as_ref(), r.part())).collect();
         let inverse = self.inverses.and_then(|inverses| inverses.get(checkpoint));
-        Source { readers, rows, modules, inverse, cancel: self.cancel }
+        CheckpointTargets { readers, rows, modules, inverse, cancel: self.cancel }
     }
 }
 

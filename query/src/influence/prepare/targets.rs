@@ -9,7 +9,7 @@ use super::Prepared;
 use super::encoder::{EncodeRequest, GivenSamples, given};
 use super::target_rows::{TargetRow, TargetRows, target_rows};
 use super::target_source::TargetSource;
-use super::target_vectors::{Shape, TargetLoader, TargetVectors};
+use super::target_vectors::{TargetForm, TargetLoader, TargetVectors};
 use crate::error::QueryError;
 use crate::influence::result::Scored;
 use crate::influence::spec::{Across, GIVEN};
@@ -131,7 +131,11 @@ impl Prepared {
     }
 
     /// Reads the target vectors.
-    pub(crate) fn load_targets(&self, shape: Shape, cancel: &Cancel) -> Result<TargetVectors, QueryError> {
+    pub(crate) fn load_targets(
+        &self,
+        shape: TargetForm,
+        cancel: &Cancel,
+    ) -> Result<TargetVectors, QueryError> {
         self.check_vectors()?;
         let members = self.target_rows()?;
         let readers = self.target_sources(cancel)?;

@@ -3,7 +3,7 @@
 use gstore_store::{BlockBuffer, Granularity};
 
 use super::kept::{self, is_kept};
-use super::slate::{Slate, State, Worker};
+use super::slate::{Slate, SlotState, Worker};
 use super::slots::{NO_TOKEN, Selection, Slots};
 use super::windows::{Window, most_slots};
 use super::{Scan, ScanPool, Totals, Yield, block_bytes};
@@ -27,7 +27,7 @@ impl Scan<'_> {
         &self,
         pool: u32,
         (row, pos): (u64, Option<u32>),
-        state: &State,
+        state: &SlotState,
         values: &mut [f32],
         found: &mut Yield,
     ) {
@@ -122,7 +122,7 @@ impl Scan<'_> {
         &self,
         window: &Window,
         worker: &mut Worker,
-        mut take: impl FnMut(u64, Option<u32>, &State, &mut [f32]),
+        mut take: impl FnMut(u64, Option<u32>, &SlotState, &mut [f32]),
     ) -> Result<u64, QueryError> {
         let pool = &self.pools[window.pool as usize];
         let Worker { scratch, selection, slate } = worker;
@@ -214,7 +214,7 @@ impl Scan<'_> {
     }
 
     /// The score of a row, or why it has none.
-    fn judge(&self, state: &State, values: &mut [f32]) -> Result<(f32, u32), Reason> {
+    fn judge(&self, state: &SlotState, values: &mut [f32]) -> Result<(f32, u32), Reason> {
         self.usable(state, values)?;
         match self.terms.score(values) {
             (score, subtask) if score.is_finite() => Ok((score, subtask)),
@@ -223,7 +223,7 @@ impl Scan<'_> {
     }
 
     /// Whether a row counts; where it lacks checkpoints and that is allowed, its values are renormalised.
-    fn usable(&self, state: &State, values: &mut [f32]) -> Result<(), Reason> {
+    fn usable(&self, state: &SlotState, values: &mut [f32]) -> Result<(), Reason> {
         if !self.is_whole(state.flags, state.checkpoints as usize, state.weight > 0.0)? {
             let factor = 1.0 / state.weight;
             values.iter_mut().for_each(|value| *value = (f64::from(*value) * factor) as f32);

@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 use gstore_store::{DiskRates, expect_disks, measured_disks};
 use serde::{Deserialize, Serialize};
 
-use crate::measured::{KeptFile, Kind, MeasurementsLocation};
+use crate::measured::{KeptFile, MeasurementKind, MeasurementsLocation};
 
 /// What is older is measured again.
 const LASTS: u64 = 7 * 24 * 60 * 60;
@@ -28,7 +28,7 @@ struct DiskRecord {
 pub(super) fn expect() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
-        if let Some(file) = MeasurementsLocation::of(Kind::Disks).file() {
+        if let Some(file) = MeasurementsLocation::of(MeasurementKind::Disks).file() {
             expect_disks(read(&file, seconds()).into_iter().map(|kept| (kept.disk, kept.rates)));
         }
     });
@@ -43,7 +43,7 @@ pub(super) fn keep() {
         return;
     }
     let _one = WRITES.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some(file) = MeasurementsLocation::of(Kind::Disks).file() {
+    if let Some(file) = MeasurementsLocation::of(MeasurementKind::Disks).file() {
         // Measured again next time, if it cannot be kept.
         let _ = write(&file, &new, seconds());
     }

@@ -26,7 +26,7 @@ impl Worker {
 #[derive(Default)]
 pub(super) struct Slate {
     /// Per slot.
-    pub(super) states: Vec<State>,
+    pub(super) states: Vec<SlotState>,
     /// Slots x queries: the weighted sum over the checkpoints so far.
     pub(super) values: Vec<f32>,
     /// Rows of one block that are to be scored, where those are few.
@@ -75,7 +75,7 @@ impl Waiting {
 impl Slate {
     pub(super) fn reset(&mut self, slots: usize, queries: usize) {
         self.states.clear();
-        self.states.resize(slots, State::default());
+        self.states.resize(slots, SlotState::default());
         self.values.clear();
         self.values.resize(slots * queries, 0.0);
     }
@@ -97,7 +97,7 @@ impl Slate {
     pub(super) fn hand_out(
         &mut self,
         slots: Slots<'_>,
-        mut take: impl FnMut(u64, Option<u32>, &State, &mut [f32]),
+        mut take: impl FnMut(u64, Option<u32>, &SlotState, &mut [f32]),
     ) {
         let queries = self.values.len() / self.states.len().max(1);
         for (slot, values) in self.values.chunks_exact_mut(queries.max(1)).enumerate() {
@@ -109,7 +109,7 @@ impl Slate {
 }
 
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct State {
+pub(super) struct SlotState {
     pub(super) checkpoints: u32,
     pub(super) weight: f64,
     pub(super) flags: RowFlags,

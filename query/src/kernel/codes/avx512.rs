@@ -7,7 +7,7 @@
 use std::arch::x86_64::*;
 
 use super::queries::LANES_FROM;
-use super::{CODE_STEP, CodeKind, CodeQueries, Rows, finish};
+use super::{CODE_STEP, CodeKind, CodeQueries, CodeRows, finish};
 
 /// Most queries that are multiplied one by one; more are side by side.
 const DIRECT: usize = LANES_FROM - 1;
@@ -71,7 +71,7 @@ impl Unpack for Int8 {
 /// # Safety
 /// The processor has AVX-512F, BW and VNNI; `out` has a value per row and query.
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
-pub(super) unsafe fn rows(rows: Rows<'_>, queries: &CodeQueries, out: &mut [i32]) {
+pub(super) unsafe fn rows(rows: CodeRows<'_>, queries: &CodeQueries, out: &mut [i32]) {
     // SAFETY: the caller's promise, passed on.
     unsafe {
         match rows.codes.kind {
@@ -86,7 +86,7 @@ pub(super) unsafe fn rows(rows: Rows<'_>, queries: &CodeQueries, out: &mut [i32]
 /// As `rows`.
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
 #[inline]
-unsafe fn of_kind<U: Unpack>(rows: Rows<'_>, queries: &CodeQueries, out: &mut [i32]) {
+unsafe fn of_kind<U: Unpack>(rows: CodeRows<'_>, queries: &CodeQueries, out: &mut [i32]) {
     // SAFETY: the caller's promise, passed on; the widths are those of the tiles.
     unsafe {
         match queries.len() {
@@ -112,7 +112,7 @@ unsafe fn of_kind<U: Unpack>(rows: Rows<'_>, queries: &CodeQueries, out: &mut [i
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
 #[inline]
 unsafe fn direct<U: Unpack, const C: usize, const Q: usize>(
-    rows: Rows<'_>,
+    rows: CodeRows<'_>,
     queries: &CodeQueries,
     out: &mut [i32],
 ) {

@@ -6,7 +6,7 @@
 use std::arch::x86_64::*;
 
 use super::queries::{BIT_STEP, VALUE_BITS};
-use super::{CodeKind, CodeQueries, Rows, finish};
+use super::{CodeKind, CodeQueries, CodeRows, finish};
 use crate::kernel::packing::CacheLine;
 
 /// Bytes ahead of the scan that are fetched.
@@ -17,7 +17,7 @@ const AHEAD: usize = 4096;
 /// `planes`; `out` has a value per row and query.
 #[target_feature(enable = "avx512f,avx512bw,avx512vpopcntdq")]
 pub(super) unsafe fn rows<const Q: usize>(
-    rows: Rows<'_>,
+    rows: CodeRows<'_>,
     queries: &CodeQueries,
     planes: &[CacheLine],
     out: &mut [i32],

@@ -7,14 +7,14 @@ use std::marker::PhantomData;
 use std::ops::Range;
 
 use super::avx512::{Int8, Nibble, Sign, Unpack};
-use super::{CODE_STEP, CodeKind, CodeQueries, Rows, finish};
+use super::{CODE_STEP, CodeKind, CodeQueries, CodeRows, finish};
 use crate::kernel::ahead::RowPrefetch;
 use crate::kernel::lanes::{GroupValues, LanePacking, Lanes, Operands, WORD, multiply, run};
 use crate::kernel::packing::CacheLine;
 use crate::kernel::panels::Scratch;
 
 struct Bytes<'a, U> {
-    rows: Rows<'a>,
+    rows: CodeRows<'a>,
     queries: &'a CodeQueries,
     out: &'a mut [i32],
     unpack: PhantomData<U>,
@@ -24,7 +24,7 @@ struct Bytes<'a, U> {
 /// The processor has AVX-512F, BW and VNNI; `out` has a value per row and query; `lanes`
 /// are those of `queries`.
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
-pub(super) unsafe fn rows(rows: Rows<'_>, queries: &CodeQueries, lanes: &LanePacking, out: &mut [i32]) {
+pub(super) unsafe fn rows(rows: CodeRows<'_>, queries: &CodeQueries, lanes: &LanePacking, out: &mut [i32]) {
     // SAFETY: the caller's promise, passed on.
     unsafe {
         match rows.codes.kind {
@@ -42,7 +42,12 @@ pub(super) unsafe fn rows(rows: Rows<'_>, queries: &CodeQueries, lanes: &LanePac
 /// # Safety
 /// As `rows`.
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
-unsafe fn of_kind<U: Unpack>(rows: Rows<'_>, queries: &CodeQueries, lanes: &LanePacking, out: &mut [i32]) {
+unsafe fn of_kind<U: Unpack>(
+    rows: CodeRows<'_>,
+    queries: &CodeQueries,
+    lanes: &LanePacking,
+    out: &mut [i32],
+) {
     let mut bytes = Bytes::<U> { rows, queries, out, unpack: PhantomData };
     // SAFETY: the caller's promise, passed on.
     unsafe { run(&mut bytes, rows.len(), lanes, &[0], &mut Scratch::default()) };
@@ -93,7 +98,7 @@ const STRAIGHT: usize = 8;
 /// The processor has AVX-512F, BW and VNNI; `out` has a value per row and query; `lanes`
 /// are those of `queries`.
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
-unsafe fn straight(rows: Rows<'_>, queries: &CodeQueries, lanes: &LanePacking, out: &mut [i32]) -> usize {
+unsafe fn straight(rows: CodeRows<'_>, queries: &CodeQueries, lanes: &LanePacking, out: &mut [i32]) -> usize {
     let (count, bytes) = (queries.len(), rows.row_bytes);
     let Some(packed) = lanes.line().filter(|_| rows.chosen.is_none()) else { return 0 };
     assert!(packed.len() * WORD == bytes && bytes.is_multiple_of(CODE_STEP));

@@ -93,7 +93,7 @@ impl Kernel {
     pub fn code_dots(self, codes: Codes<'_>, queries: &CodeQueries, out: &mut [i32]) {
         let row_bytes = codes.kind.row_bytes(queries.dim());
         assert!(codes.bytes.len().is_multiple_of(row_bytes));
-        self.rows(Rows { codes, row_bytes, chosen: None }, queries, out);
+        self.rows(CodeRows { codes, row_bytes, chosen: None }, queries, out);
     }
 
     /// The same for the vectors at `chosen` alone: `out[i * queries.len() + q]` belongs to vector
@@ -111,10 +111,10 @@ impl Kernel {
     ) {
         let row_bytes = codes.kind.row_bytes(queries.dim());
         assert!(codes.bytes.len().is_multiple_of(row_bytes));
-        self.rows(Rows { codes, row_bytes, chosen: Some(chosen) }, queries, out);
+        self.rows(CodeRows { codes, row_bytes, chosen: Some(chosen) }, queries, out);
     }
 
-    fn rows(self, rows: Rows<'_>, queries: &CodeQueries, out: &mut [i32]) {
+    fn rows(self, rows: CodeRows<'_>, queries: &CodeQueries, out: &mut [i32]) {
         assert_eq!(out.len(), rows.len() * queries.len());
         match self.0 {
             Isa::Portable => portable::rows(rows, queries, out),
@@ -184,13 +184,13 @@ fn finish(kind: CodeKind, unsigned: i32, query: i32) -> i32 {
 
 /// The vectors of one call.
 #[derive(Clone, Copy)]
-struct Rows<'a> {
+struct CodeRows<'a> {
     codes: Codes<'a>,
     row_bytes: usize,
     chosen: Option<&'a [u32]>,
 }
 
-impl<'a> Rows<'a> {
+impl<'a> CodeRows<'a> {
     fn len(&self) -> usize {
         self.chosen.map_or(self.codes.bytes.len() / self.row_bytes, <[u32]>::len)
     }

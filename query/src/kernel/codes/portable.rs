@@ -1,8 +1,8 @@
 //! The definition in plain Rust, and the fallback.
 
-use super::{CODE_STEP, CodeKind, CodeQueries, Rows};
+use super::{CODE_STEP, CodeKind, CodeQueries, CodeRows};
 
-pub(super) fn rows(rows: Rows<'_>, queries: &CodeQueries, out: &mut [i32]) {
+pub(super) fn rows(rows: CodeRows<'_>, queries: &CodeQueries, out: &mut [i32]) {
     if queries.is_empty() {
         return;
     }

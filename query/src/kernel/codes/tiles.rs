@@ -1,7 +1,7 @@
 //! Queries tile by tile, for instruction sets that multiply one row with up to eight of them.
 
 use super::super::packing::MAX_TILE;
-use super::{CODE_STEP, CodeKind, CodeQueries, Rows, finish};
+use super::{CODE_STEP, CodeKind, CodeQueries, CodeRows, finish};
 
 /// Rows that a tile of queries is multiplied with before the next one: it comes from far once for all of
 /// them, and the rows stay near.
@@ -32,7 +32,7 @@ pub(super) const fn kind<const KIND: u8>() -> CodeKind {
 
 /// # Safety
 /// The processor has the instructions of `T`; `out` has a value per row and query.
-pub(super) unsafe fn rows<T: Tile>(rows: Rows<'_>, queries: &CodeQueries, out: &mut [i32]) {
+pub(super) unsafe fn rows<T: Tile>(rows: CodeRows<'_>, queries: &CodeQueries, out: &mut [i32]) {
     // SAFETY: the caller's promise, passed on.
     unsafe {
         match rows.codes.kind {
@@ -45,7 +45,7 @@ pub(super) unsafe fn rows<T: Tile>(rows: Rows<'_>, queries: &CodeQueries, out: &
 
 /// # Safety
 /// As `rows`.
-unsafe fn of_kind<T: Tile, const KIND: u8>(rows: Rows<'_>, queries: &CodeQueries, out: &mut [i32]) {
+unsafe fn of_kind<T: Tile, const KIND: u8>(rows: CodeRows<'_>, queries: &CodeQueries, out: &mut [i32]) {
     let blocks = (0..rows.len()).step_by(BLOCK);
     let tiles = blocks.flat_map(|first| (0..queries.tiles()).map(move |tile| (first, tile)));
     for (first, tile) in tiles {

@@ -39,7 +39,7 @@ const TALL_BLOCK: usize = 16;
 const CUT: usize = 192;
 
 /// How much of the rows is packed at a time.
-struct Shape {
+struct PackSizes {
     /// Rows of a block.
     tall: usize,
     /// Most rows,
@@ -50,7 +50,7 @@ struct Shape {
     segment: usize,
 }
 
-impl Shape {
+impl PackSizes {
     /// For few queries what is packed stays in the first-level cache; for many in the second, with the bytes
     /// of the rows that come next.
     fn of(queries: &LanePacking) -> Self {
@@ -112,7 +112,7 @@ pub(super) unsafe fn run<L: Lanes>(
     groups: &[usize],
     memory: &mut Scratch,
 ) {
-    let shape = Shape::of(queries);
+    let shape = PackSizes::of(queries);
     let segments = segments(groups.iter().flat_map(|group| queries.cuts(*group)), shape.segment);
     let words = |segment: &Vec<&GroupValues>| segment.iter().map(|cut| cut.words).sum::<usize>();
     let Some(longest) = segments.iter().map(words).max().filter(|_| queries.len() > 0) else { return };

@@ -21,11 +21,11 @@ pub(super) struct ResultColumn {
     key: String,
     /// What it is, where a column of a table is one with its table and without.
     value: String,
-    kind: Kind,
+    kind: ColumnKind,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Kind {
+enum ColumnKind {
     /// A column of a table that is named.
     Qualified,
     /// A column alone, or with a name of its own.
@@ -47,15 +47,15 @@ impl ResultColumn {
         }
         let alias_free = alias.is_none();
         let (own, kind) = match (alias, expr) {
-            (Some(alias), _) => (alias, Kind::Plain),
-            (None, Expr::Identifier(column)) => (name(column), Kind::Plain),
+            (Some(alias), _) => (alias, ColumnKind::Plain),
+            (None, Expr::Identifier(column)) => (name(column), ColumnKind::Plain),
             (None, Expr::CompoundIdentifier(parts)) if all.is_of_table(parts) => {
-                (parts.last().map(name)?, Kind::Qualified)
+                (parts.last().map(name)?, ColumnKind::Qualified)
             }
-            (None, _) => (text, Kind::Expression),
+            (None, _) => (text, ColumnKind::Expression),
         };
         let (key, means) = (key(expr, true), key(expr, false));
-        let is_column = alias_free && (kind == Kind::Qualified || matches!(expr, Expr::Identifier(_)));
+        let is_column = alias_free && (kind == ColumnKind::Qualified || matches!(expr, Expr::Identifier(_)));
         let value = if is_column { Ident::with_quote('"', &own).to_string() } else { means };
         Some(Self { name: own, key, value, kind })
     }
@@ -78,9 +78,9 @@ impl EarlierColumns {
     /// Whether the engine takes a column for one of these.
     pub(super) fn has(&self, column: &ResultColumn) -> bool {
         match column.kind {
-            Kind::Expression => self.keys.contains(&column.key),
-            Kind::Qualified => self.plain.contains(&column.name) || self.keys.contains(&column.key),
-            Kind::Plain => self.plain.contains(&column.name) || self.qualified.contains(&column.name),
+            ColumnKind::Expression => self.keys.contains(&column.key),
+            ColumnKind::Qualified => self.plain.contains(&column.name) || self.keys.contains(&column.key),
+            ColumnKind::Plain => self.plain.contains(&column.name) || self.qualified.contains(&column.name),
         }
     }
 
@@ -92,12 +92,12 @@ impl EarlierColumns {
     pub(super) fn add(&mut self, column: &ResultColumn) {
         self.first.entry(column.name.clone()).or_insert_with(|| column.value.clone());
         match column.kind {
-            Kind::Plain => self.plain.insert(column.name.clone()),
-            Kind::Qualified => {
+            ColumnKind::Plain => self.plain.insert(column.name.clone()),
+            ColumnKind::Qualified => {
                 self.qualified.insert(column.name.clone());
                 self.keys.insert(column.key.clone())
             }
-            Kind::Expression => self.keys.insert(column.key.clone()),
+            ColumnKind::Expression => self.keys.insert(column.key.clone()),
         };
     }
 }

@@ -4,7 +4,7 @@ use super::read::Shard;
 use crate::error::{AttachError, StorageError};
 use crate::job::JobFeature;
 use crate::manifest::SegmentEntry;
-use crate::segment::{BlockBuffer, FeatureReader, FileId, SegmentFile, Shape};
+use crate::segment::{BlockBuffer, FeatureReader, FileId, SegmentFile, SegmentShape};
 use crate::shard::ReceiptFile;
 use crate::store::{Snapshot, Store};
 use crate::vfs::Vfs;
@@ -78,7 +78,7 @@ fn file_digests(
     };
     let path = shard.folder.join(file.name());
     let read = || -> Result<HashMap<u64, u64>, StorageError> {
-        let shape = Shape::new(&feature.desc, &feature.attrs);
+        let shape = SegmentShape::new(&feature.desc, &feature.attrs);
         let id = FileId { path: &path, name: path.display().to_string() };
         let file =
             SegmentFile::open(Arc::clone(vfs), id, entry, &feature.name(), shape, &feature.desc.key())?;

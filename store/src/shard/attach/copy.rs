@@ -12,7 +12,7 @@ use crate::job::{
 };
 use crate::layout::Env;
 use crate::manifest::{FileEntry, SegmentEntry};
-use crate::segment::{FileId, SealedSegment, SegmentFile, Shape};
+use crate::segment::{FileId, SealedSegment, SegmentFile, SegmentShape};
 use crate::shard::ReceiptFile;
 use crate::shard::receipt::FileContent;
 use crate::table::TableFile;
@@ -174,7 +174,7 @@ fn check_segment(
     feature: &JobFeature,
     rows: &gstore_core::RowSet,
 ) -> Result<(), StorageError> {
-    let shape = Shape::new(&feature.desc, &feature.attrs);
+    let shape = SegmentShape::new(&feature.desc, &feature.attrs);
     let id = FileId { path, name: path.display().to_string() };
     let key = feature.desc.key();
     let file = SegmentFile::open(env.shared_vfs(), id, entry, &feature.name(), shape, &key)?;

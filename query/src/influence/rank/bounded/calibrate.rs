@@ -11,7 +11,7 @@ use half::f16;
 use super::cost::{Costs, Products, QUERIES, TYPICAL};
 use crate::influence::scan::ScanPool;
 use crate::kernel::{CodeKind, CodeQueries, Codes, FilterQueries, Kernel, Queries, RowNorms, Scratch};
-use crate::measured::{KeptFile, Kind, MeasurementsLocation};
+use crate::measured::{KeptFile, MeasurementKind, MeasurementsLocation};
 
 /// Bytes of a stream that an exact scan would cost from which on the costs of this machine are measured: it
 /// then takes some ten milliseconds.
@@ -44,7 +44,7 @@ impl Costs {
 
 /// The costs of this machine.
 fn costs() -> Costs {
-    let place = MeasurementsLocation::of(Kind::Costs);
+    let place = MeasurementsLocation::of(MeasurementKind::Costs);
     if matches!(place, MeasurementsLocation::Off) {
         return TYPICAL;
     }

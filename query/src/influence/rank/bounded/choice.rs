@@ -4,7 +4,7 @@
 use super::candidates::ScoreCut;
 use super::cost::{Costs, scattered};
 use super::pass::RequestedRows;
-use super::sources::{CodeEstimates, PickedRows, Source};
+use super::sources::{CodeEstimates, EstimateSource, PickedRows};
 use super::{Plan, Search};
 use crate::error::QueryError;
 use crate::influence::scan::windows::Window;
@@ -35,7 +35,7 @@ pub(super) fn plan<'a>(
     windows: &[Window],
     rows: u64,
 ) -> Result<Result<Plan<'a>, String>, QueryError> {
-    let source = |plane: &Plane| Source::Codes(CodeEstimates { sides, plane: *plane, z });
+    let source = |plane: &Plane| EstimateSource::Codes(CodeEstimates { sides, plane: *plane, z });
     let plan = |way, expected| Plan { ways: vec![way], chosen: true, expected };
     if let Some(planes) = &mode.planes {
         return Ok(Ok(plan(planes.iter().map(source).collect(), None)));
@@ -57,13 +57,13 @@ pub(super) fn plan<'a>(
         true => vec![Plane::Certified],
         false => Plane::PROBABLE.into_iter().filter(|plane| all_have(sides, *plane)).collect(),
     };
-    let sources: Vec<Source<'a>> = planes.iter().map(source).collect();
+    let sources: Vec<EstimateSource<'a>> = planes.iter().map(source).collect();
     let Sample { passing, expected } = sample(search, &sources, windows, rows)?;
     let pools = search.scan.pools;
     let costs = Costs::of(pools, rows, mode.is_certain());
     let exact = costs.exact(pools);
     let each: Vec<f64> = sources.iter().map(|source| costs.source(source, pools)).collect();
-    let mut best: Option<(f64, Vec<Source<'a>>)> = None;
+    let mut best: Option<(f64, Vec<EstimateSource<'a>>)> = None;
     for set in 1..1usize << sources.len() {
         let (mut cost, mut share, mut way) = (0.0, 1.0f64, Vec::new());
         for (i, source) in sources.iter().enumerate().filter(|(i, _)| set >> i & 1 == 1) {
@@ -91,14 +91,14 @@ pub(super) fn plan<'a>(
 
 fn sample(
     search: &Search<'_>,
-    sources: &[Source<'_>],
+    sources: &[EstimateSource<'_>],
     windows: &[Window],
     rows: u64,
 ) -> Result<Sample, QueryError> {
     let has = |plane| sources.iter().any(|source| source.plane() == Some(plane));
     // The bounds of bytes are some twelve times as close as those of nibbles, whose share says enough.
     let skipped = has(Plane::Nibble).then_some(Plane::Int8);
-    let read: Vec<Source<'_>> =
+    let read: Vec<EstimateSource<'_>> =
         sources.iter().copied().filter(|source| skipped.is_none() || source.plane() != skipped).collect();
     let only_signs = read.iter().all(|source| source.plane() == Some(Plane::Sign));
     let wanted = windows.len().min(WINDOWS);

@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::exact::row_bytes;
-use super::sources::{Source, sections};
+use super::sources::{EstimateSource, sections};
 use crate::influence::scan::ScanPool;
 use crate::influence::spec::mode::Plane;
 use crate::sketch::Section;
@@ -96,8 +96,8 @@ impl Costs {
     }
 
     /// Of a row that a source estimates.
-    pub(super) fn source(&self, source: &Source<'_>, pools: &[ScanPool]) -> f64 {
-        let Source::Codes(reading) = source else {
+    pub(super) fn source(&self, source: &EstimateSource<'_>, pools: &[ScanPool]) -> f64 {
+        let EstimateSource::Codes(reading) = source else {
             return self.rows_themselves(pools, |products| products.bf16);
         };
         let (_, codes, factors) = sections(reading.plane);

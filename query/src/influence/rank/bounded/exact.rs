@@ -102,7 +102,7 @@ impl Search<'_> {
         let states = self.scan.disk.unordered(
             of_windows.len(),
             (self.threads, self.scan.cancel),
-            || (pairs::Memory::default(), Vec::new(), Vec::new(), Vec::new(), Totals::default()),
+            || (pairs::PairBuffers::default(), Vec::new(), Vec::new(), Vec::new(), Totals::default()),
             |(memory, ..), ahead| memory.see(ahead),
             |units, wants| {
                 for (unit, pairs) in &of_windows[units] {

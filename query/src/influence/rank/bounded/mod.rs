@@ -1,7 +1,7 @@
 //! Rankings by bounds: values are estimated up to a bound of the error, and what may rank is computed
 //! exactly.
 //!
-//! A [`Source`] estimates the values of rows: the rows themselves in bf16, or a plane of the codes of a
+//! An [`EstimateSource`] estimates the values of rows: the rows themselves in bf16, or a plane of the codes of a
 //! sketch. A way to an answer is one source, or several that are asked one after the other about the rows
 //! that the ones before leave. A row is a candidate of a ranking unless its upper bound is below a cut: the
 //! k-th score so far, the k-th of the lower bounds, or what a sample lets expect. Of the candidates those
@@ -40,7 +40,7 @@ use crate::influence::scan::{Scan, Totals, query_count};
 use crate::influence::sides::Singles;
 use crate::influence::spec::Order;
 use run::Run;
-use sources::Source;
+use sources::EstimateSource;
 
 /// Pairs of a row and a ranking that are looked at together; each may be a candidate of 16 bytes.
 const BATCH_PAIRS: usize = 1 << 21;
@@ -73,7 +73,7 @@ struct Search<'a> {
 struct Plan<'a> {
     /// Sources that are asked one after the other; where there are several ways, each takes over where the
     /// one before says too little, and in the end every row is scored.
-    ways: Vec<Vec<Source<'a>>>,
+    ways: Vec<Vec<EstimateSource<'a>>>,
     /// Whether a way is known to pay.
     chosen: bool,
     /// What the k-th score of the only ranking may be expected to reach.

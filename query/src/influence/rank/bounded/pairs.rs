@@ -14,7 +14,7 @@ use crate::kernel::{Scratch, rows_of};
 
 /// A thread's memory.
 #[derive(Default)]
-pub(super) struct Memory {
+pub(super) struct PairBuffers {
     scratch: BlockBuffer,
     rows: Vec<u64>,
     wanted: Vec<u64>,
@@ -26,7 +26,7 @@ pub(super) struct Memory {
     panels: Scratch,
 }
 
-impl Memory {
+impl PairBuffers {
     /// What blocks are taken from before they are read.
     pub(super) fn see(&mut self, ahead: Option<&Arc<ReadAhead>>) {
         self.scratch.see(ahead);
@@ -40,10 +40,10 @@ pub(super) fn values(
     window: &Window,
     pairs: &[(u32, u32)],
     values: &mut Vec<f32>,
-    memory: &mut Memory,
+    memory: &mut PairBuffers,
 ) -> Result<u64, QueryError> {
     let pool = &scan.pools[window.pool as usize];
-    let Memory { scratch, rows, wanted, found, factors, groups, firsts, panels } = memory;
+    let PairBuffers { scratch, rows, wanted, found, factors, groups, firsts, panels } = memory;
     values.clear();
     values.resize(pairs.len(), 0.0);
     rows.clear();

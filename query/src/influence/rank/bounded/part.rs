@@ -6,7 +6,7 @@ use gstore_store::ReadAhead;
 
 use super::candidates::{Candidate, ScoreCut};
 use super::findings::Findings;
-use super::sources::{Estimates, Memory, Rows, Source};
+use super::sources::{EstimateSource, Estimates, SourceBuffers, WindowOffsets};
 use super::{CACHED, Search};
 use crate::error::QueryError;
 use crate::influence::rank::lists::Lists;
@@ -20,7 +20,7 @@ const STRETCH: usize = 16;
 pub(super) struct ThreadSearch {
     pub(super) found: Findings,
     estimates: Estimates,
-    memory: Memory,
+    memory: SourceBuffers,
     offsets: Vec<u32>,
     /// Of each list, or of each row. Rounding keeps order: what reaches a limit does so as it is computed.
     limits: Vec<f32>,
@@ -36,7 +36,7 @@ impl ThreadSearch {
         Self {
             found: Findings::new(k, cuts),
             estimates: Estimates::default(),
-            memory: Memory::default(),
+            memory: SourceBuffers::default(),
             offsets: Vec::new(),
             limits: cuts.iter().map(|cut| cut.limit).collect(),
             row_limits: Vec::new(),
@@ -54,7 +54,7 @@ impl ThreadSearch {
     /// Finds the candidates of a window.
     pub(super) fn window(
         &mut self,
-        of: (&Search<'_>, &Source<'_>),
+        of: (&Search<'_>, &EstimateSource<'_>),
         (unit, window): (u32, &Window),
         picked: Option<&[u32]>,
     ) -> Result<(), QueryError> {
@@ -70,7 +70,11 @@ impl ThreadSearch {
             false => (CACHED / of.0.queries().max(1)).max(48),
         };
         for piece in offsets.chunks(most) {
-            self.rows(of, unit, Rows { pool: window.pool, start: window.rows.start, offsets: piece })?;
+            self.rows(
+                of,
+                unit,
+                WindowOffsets { pool: window.pool, start: window.rows.start, offsets: piece },
+            )?;
         }
         self.offsets = offsets;
         Ok(())
@@ -79,9 +83,9 @@ impl ThreadSearch {
     /// Finds the candidates among some rows of a window.
     fn rows(
         &mut self,
-        (of, source): (&Search<'_>, &Source<'_>),
+        (of, source): (&Search<'_>, &EstimateSource<'_>),
         unit: u32,
-        rows: Rows<'_>,
+        rows: WindowOffsets<'_>,
     ) -> Result<(), QueryError> {
         let (scan, count) = (&of.scan, rows.offsets.len());
         let values = if source.is_of_scores() { 1 } else { of.queries() };
@@ -139,7 +143,7 @@ impl ThreadSearch {
     /// Finds the rankings that a row is a candidate of; false where its values have no bounds.
     fn row(
         &mut self,
-        (of, source): (&Search<'_>, &Source<'_>),
+        (of, source): (&Search<'_>, &EstimateSource<'_>),
         (unit, slot): (u32, u32),
         place: usize,
     ) -> bool {

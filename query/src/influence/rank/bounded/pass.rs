@@ -4,7 +4,7 @@ use super::Search;
 use super::candidates::{Candidates, ScoreCut};
 use super::findings::Findings;
 use super::part::ThreadSearch;
-use super::sources::{PickedRows, Source};
+use super::sources::{EstimateSource, PickedRows};
 use crate::error::QueryError;
 use crate::influence::scan::windows::Window;
 
@@ -21,7 +21,7 @@ impl Search<'_> {
     pub(super) fn read(
         &self,
         windows: &[Window],
-        sources: &[Source<'_>],
+        sources: &[EstimateSource<'_>],
         asked: &RequestedRows<'_>,
         cuts: &[ScoreCut],
     ) -> Result<Vec<Findings>, QueryError> {

@@ -6,7 +6,7 @@ use gstore_core::parallel;
 use gstore_store::{DType, FeatureReader};
 
 use super::cost::{Costs, LEAST_MANY};
-use super::sources::{CodeEstimates, Source};
+use super::sources::{CodeEstimates, EstimateSource};
 use super::{BATCH_PAIRS, Plan, Search, SearchOutcome, choice};
 use crate::error::QueryError;
 use crate::influence::prepare::Prepared;
@@ -96,7 +96,7 @@ fn of_device(
         return Ok(None);
     }
     let search = search(prepared, operands, lists, ask);
-    let plan = Plan { ways: vec![vec![Source::Device(device)]], chosen: false, expected: None };
+    let plan = Plan { ways: vec![vec![EstimateSource::Device(device)]], chosen: false, expected: None };
     parallel::stages(|| search.run(&plan, &operands.scan_windows())).map(Some)
 }
 
@@ -143,10 +143,10 @@ fn sources<'a>(
     operands: &'a Operands,
     (lists, ask): (&Lists, Ask<'_>),
     costs: &Costs,
-) -> Vec<Source<'a>> {
+) -> Vec<EstimateSource<'a>> {
     let scan = operands.scan(prepared.spec(), ask.filter, ask.cancel);
     let sides = || operands.bounded.bf16(&operands.pools);
-    let bf16 = || scan.kernel.filter().map(|filter| Source::Bf16(filter, sides()));
+    let bf16 = || scan.kernel.filter().map(|filter| EstimateSource::Bf16(filter, sides()));
     let Mode::Sketch(mode) = &prepared.spec().mode else { return bf16().into_iter().collect() };
     if mode.planes.is_some() {
         return Vec::new();
@@ -156,7 +156,7 @@ fn sources<'a>(
     // processor has, must not decide whether it does.
     let is_exact_else = mode.is_certain() || !matches!(lists, Lists::Whole);
     let bf16 = || bf16().filter(|_| is_exact_else);
-    let reading = |plane, z| Source::Codes(CodeEstimates { sides, plane, z });
+    let reading = |plane, z| EstimateSource::Codes(CodeEstimates { sides, plane, z });
     if !mode.certified {
         // Bounds of coarser codes leave too much where so many values are asked for.
         if !all_have(sides, Plane::Int8) {

@@ -6,7 +6,7 @@ use super::candidates::{Candidate, Candidates, ScoreCut};
 use super::exact::ScoredRows;
 use super::findings::Findings;
 use super::pass::RequestedRows;
-use super::sources::Source;
+use super::sources::EstimateSource;
 use super::{BATCH_PAIRS, DENSE, Plan, Search, SearchOutcome, TRIAL_ROWS};
 use crate::error::QueryError;
 use crate::influence::rank::collect::Collector;
@@ -60,7 +60,7 @@ impl<'a> Run<'a> {
         let stages = vec![Stage::default(); plan.ways.first().map_or(0, Vec::len)];
         let pass = Findings::default();
         // A device has little to do for an estimate, and more to begin: it is not tried on a few rows.
-        let by_device = plan.ways.first().is_some_and(|way| way.iter().all(Source::is_of_scores));
+        let by_device = plan.ways.first().is_some_and(|way| way.iter().all(EstimateSource::is_of_scores));
         let proven = plan.chosen || by_device;
         let mut run = Self { of, plan, windows, found, way: 0, stages, proven, waiting: 0..0, pass };
         run.start(0);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use gstore_store::{BlockBuffer, CELL_ROWS, ReadAhead, RowFlags};
 
 use super::found::FoundVectors;
-use super::{Estimates, Rows};
+use super::{Estimates, WindowOffsets};
 use crate::error::QueryError;
 use crate::influence::scan::{Scan, vector_bytes};
 use crate::influence::sides::{Bf16Side, Bf16Sides};
@@ -13,7 +13,7 @@ use crate::kernel::{Filter, RowNorms, Scratch, rows_of};
 
 /// A thread's memory.
 #[derive(Default)]
-pub(super) struct Memory {
+pub(super) struct Bf16Buffers {
     scratch: BlockBuffer,
     found: FoundVectors,
     wanted: Vec<u64>,
@@ -23,7 +23,7 @@ pub(super) struct Memory {
     panels: Scratch,
 }
 
-impl Memory {
+impl Bf16Buffers {
     /// What blocks are taken from before they are read.
     pub(super) fn see(&mut self, ahead: Option<&Arc<ReadAhead>>) {
         self.scratch.see(ahead);
@@ -33,12 +33,12 @@ impl Memory {
 /// Estimates the values of rows; returns the bytes read.
 pub(super) fn estimate(
     (scan, filter, sides): (&Scan<'_>, Filter, &Bf16Sides),
-    rows: Rows<'_>,
+    rows: WindowOffsets<'_>,
     estimates: &mut Estimates,
-    memory: &mut Memory,
+    memory: &mut Bf16Buffers,
 ) -> Result<u64, QueryError> {
     let pool = &scan.pools[rows.pool as usize];
-    let Memory { scratch, found, wanted, factors, sums, norms, panels } = memory;
+    let Bf16Buffers { scratch, found, wanted, factors, sums, norms, panels } = memory;
     let mut bytes = 0;
     for ((c, reader), side) in pool.readers.iter().enumerate().zip(&sides[rows.pool as usize]) {
         let Bf16Side { queries, bound, groups } = side;

@@ -8,7 +8,7 @@ use gstore_store::{BlockBuffer, BlockRef, CELL_ROWS, FeatureReader, ReadAhead, R
 use super::bounds::{CodeFactors, Coefficients, Measure};
 use super::found::FoundVectors;
 use super::sums::{AddMany, AddOne, EstimateSums, Finish, LEAST_VARIANCE, OneQuery, QueryParts, share};
-use super::{Estimates, Rows};
+use super::{Estimates, WindowOffsets};
 use crate::error::QueryError;
 use crate::influence::scan::Scan;
 use crate::influence::sides::SketchSide;
@@ -39,7 +39,7 @@ pub(in super::super) fn sections(plane: Plane) -> (CodeKind, Section, Section) {
 
 /// A thread's memory.
 #[derive(Default)]
-pub(super) struct Memory {
+pub(super) struct CodeBuffers {
     found: FoundVectors,
     dots: Vec<i32>,
     /// Of the vectors found.
@@ -52,7 +52,7 @@ pub(super) struct Memory {
     codes: BlockBuffer,
 }
 
-impl Memory {
+impl CodeBuffers {
     /// What codes are taken from before they are read.
     pub(super) fn see(&mut self, ahead: Option<&Arc<ReadAhead>>) {
         [&mut self.records, &mut self.factors, &mut self.codes].into_iter().for_each(|own| own.see(ahead));
@@ -75,9 +75,9 @@ struct Checkpoint<'a> {
 /// Estimates the values of rows; returns the bytes read.
 pub(super) fn estimate(
     (scan, reading): (&Scan<'_>, CodeEstimates<'_>),
-    rows: Rows<'_>,
+    rows: WindowOffsets<'_>,
     estimates: &mut Estimates,
-    memory: &mut Memory,
+    memory: &mut CodeBuffers,
 ) -> Result<u64, QueryError> {
     let pool = &scan.pools[rows.pool as usize];
     let sides = &reading.sides[rows.pool as usize];
@@ -140,12 +140,13 @@ impl Checkpoint<'_> {
     fn block<F: CodeFactors<N>, const N: usize>(
         &self,
         block: BlockRef,
-        rows: Rows<'_>,
+        rows: WindowOffsets<'_>,
         estimates: &mut Estimates,
-        memory: &mut Memory,
+        memory: &mut CodeBuffers,
     ) -> Result<u64, QueryError> {
         let sketch = &self.side.sketch;
-        let Memory { found, dots, variances, records, factors, codes, queries: parts, coefficients } = memory;
+        let CodeBuffers { found, dots, variances, records, factors, codes, queries: parts, coefficients } =
+            memory;
         let records: &[RowRecord] = sketch.records(block, Section::Rows, records)?;
         let first = block.range().start;
         found.find(rows, records.len(), |i| first + u64::from(records[i].offset));

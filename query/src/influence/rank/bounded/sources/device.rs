@@ -3,7 +3,7 @@
 use gstore_store::{Block, BlockBuffer, RowFlags};
 
 use super::found::FoundVectors;
-use super::{Estimates, Rows};
+use super::{Estimates, WindowOffsets};
 use crate::error::QueryError;
 use crate::influence::scan::kept::key;
 use crate::influence::scan::terms::Terms;
@@ -14,7 +14,7 @@ use crate::kernel::{BlockKey, Combined, EstimatedRows, Folding, KeptRows, RowPro
 
 /// A thread's memory.
 #[derive(Default)]
-pub(super) struct Memory {
+pub(super) struct DeviceBuffers {
     scratch: BlockBuffer,
     found: FoundVectors,
     checkpoints: Vec<Checkpoint>,
@@ -49,12 +49,12 @@ impl Checkpoint {
 /// read.
 pub(super) fn estimate(
     (scan, device): (&Scan<'_>, &dyn RowProducts),
-    rows: Rows<'_>,
+    rows: WindowOffsets<'_>,
     estimates: &mut Estimates,
-    memory: &mut Memory,
+    memory: &mut DeviceBuffers,
 ) -> Result<u64, QueryError> {
     let pool = &scan.pools[rows.pool as usize];
-    let Memory { scratch, found, checkpoints, scores } = memory;
+    let DeviceBuffers { scratch, found, checkpoints, scores } = memory;
     checkpoints.resize_with(pool.readers.len(), Checkpoint::default);
     let mut bytes = 0;
     for ((c, reader), own) in pool.readers.iter().enumerate().zip(&mut *checkpoints) {

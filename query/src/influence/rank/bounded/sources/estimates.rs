@@ -10,7 +10,7 @@ use crate::influence::scan::Scan;
 #[derive(Default)]
 pub(in super::super) struct Estimates {
     queries: usize,
-    states: Vec<State>,
+    states: Vec<RowState>,
     /// Rows x queries.
     values: Vec<f32>,
     /// Rows x queries: how far the exact values can be from them. What is not finite bounds nothing.
@@ -20,7 +20,7 @@ pub(in super::super) struct Estimates {
 }
 
 #[derive(Debug, Clone, Copy, Default)]
-struct State {
+struct RowState {
     checkpoints: u32,
     flags: RowFlags,
     weighty: bool,
@@ -28,7 +28,7 @@ struct State {
     odd: bool,
 }
 
-impl State {
+impl RowState {
     fn note(&mut self, weighty: bool) {
         self.checkpoints += 1;
         self.weighty |= weighty;
@@ -41,7 +41,7 @@ impl Estimates {
         self.queries = queries;
         self.plain = 0;
         self.states.clear();
-        self.states.resize(rows, State::default());
+        self.states.resize(rows, RowState::default());
         for all in [&mut self.values, &mut self.errors] {
             all.clear();
             all.resize(rows * queries, 0.0);

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::Rows;
+use super::WindowOffsets;
 use crate::kernel::{CodeQueries, Codes, Kernel};
 
 /// Vectors of a block, and for each the place of its row among those that are asked about; both ascend.
@@ -14,7 +14,7 @@ pub(super) struct FoundVectors {
 
 impl FoundVectors {
     /// Finds rows among the `count` vectors of a block, whose rows `row` gives and which ascend.
-    pub(super) fn find(&mut self, rows: Rows<'_>, count: usize, row: impl Fn(usize) -> u64) {
+    pub(super) fn find(&mut self, rows: WindowOffsets<'_>, count: usize, row: impl Fn(usize) -> u64) {
         let Self { vectors, places } = self;
         vectors.clear();
         places.clear();

@@ -32,7 +32,7 @@ use crate::kernel::{Filter, RowProducts};
 
 /// Where estimates come from.
 #[derive(Clone, Copy)]
-pub(super) enum Source<'a> {
+pub(super) enum EstimateSource<'a> {
     /// The rows in bf16: bounds are certain.
     Bf16(Filter, &'a Bf16Sides),
     /// The rows on a device: bounds are certain, and of whole scores.
@@ -43,13 +43,13 @@ pub(super) enum Source<'a> {
 
 /// A thread's memory.
 #[derive(Default)]
-pub(super) struct Memory {
-    bf16: bf16::Memory,
-    device: device::Memory,
-    codes: codes::Memory,
+pub(super) struct SourceBuffers {
+    bf16: bf16::Bf16Buffers,
+    device: device::DeviceBuffers,
+    codes: codes::CodeBuffers,
 }
 
-impl Memory {
+impl SourceBuffers {
     /// What blocks and codes are taken from before they are read.
     pub(super) fn see(&mut self, ahead: Option<&Arc<ReadAhead>>) {
         self.bf16.see(ahead);
@@ -57,7 +57,7 @@ impl Memory {
     }
 }
 
-impl<'a> Source<'a> {
+impl<'a> EstimateSource<'a> {
     /// The plane of a sketch that is read.
     pub(super) fn plane(&self) -> Option<Plane> {
         match self {
@@ -93,9 +93,9 @@ impl<'a> Source<'a> {
     pub(super) fn estimate(
         &self,
         scan: &Scan<'_>,
-        rows: Rows<'_>,
+        rows: WindowOffsets<'_>,
         estimates: &mut Estimates,
-        memory: &mut Memory,
+        memory: &mut SourceBuffers,
     ) -> Result<u64, QueryError> {
         match self {
             Self::Bf16(filter, sides) => {
@@ -112,7 +112,7 @@ pub(super) type PickedRows = (u32, Vec<u32>);
 
 /// Rows of a window.
 #[derive(Clone, Copy)]
-pub(super) struct Rows<'a> {
+pub(super) struct WindowOffsets<'a> {
     pub(super) pool: u32,
     /// First row of the window.
     pub(super) start: u64,
@@ -120,7 +120,7 @@ pub(super) struct Rows<'a> {
     pub(super) offsets: &'a [u32],
 }
 
-impl Rows<'_> {
+impl WindowOffsets<'_> {
     /// A reader's blocks in the cells in which they lie, by first row.
     fn blocks(&self, reader: &FeatureReader) -> impl Iterator<Item = BlockRef> {
         let cell = |offset: &u32| (self.start + u64::from(*offset)) / CELL_ROWS;

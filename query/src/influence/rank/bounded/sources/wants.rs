@@ -3,7 +3,7 @@
 use gstore_store::SpanRequests;
 
 use super::codes::{CodeEstimates, sections};
-use super::{PickedRows, Rows};
+use super::{PickedRows, WindowOffsets};
 use crate::influence::scan::Scan;
 use crate::influence::scan::windows::Window;
 use crate::sketch::Section;
@@ -31,7 +31,7 @@ pub(super) fn want<'a>(
                 (None, None) => return side.sketch.want(block, section, true, wants),
                 (Some(picked), _) => {
                     let start = windows[at].rows.start;
-                    let rows = Rows { pool: pool as u32, start, offsets: &picked[at].1 };
+                    let rows = WindowOffsets { pool: pool as u32, start, offsets: &picked[at].1 };
                     let own = &rows.offsets[rows.within(block.range())];
                     vectors.extend(own.iter().map(|offset| (start + u64::from(*offset) - first) as u32));
                 }
