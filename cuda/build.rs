@@ -1,5 +1,5 @@
-//! Compiles the kernels for the emulator of the tests. A build for devices compiles nothing here: what they run is
-//! in `kernels/`, or compiled by the driver's own compiler from the embedded source.
+//! Compiles the kernels for the emulator of the tests. A build for devices compiles nothing here: what they
+//! run is in `kernels/`, or compiled by the driver's own compiler from the embedded source.
 
 fn main() {
     println!("cargo:rerun-if-changed=kernels");

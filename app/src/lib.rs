@@ -1,12 +1,12 @@
 //! Training-data attribution over a store of features: the front door for programs.
 //!
 //! - [`Store`] and [`Snapshot`]: a store, and a state of it that stays as it is
-//! - [`add`], [`ingest`], [`query`]: the jobs of the commands of the same names; [`JobContext`] says how a job is
-//!   done and what stops it
+//! - [`add`], [`ingest`], [`query`]: the jobs of the commands of the same names; [`JobContext`] says how a
+//!   job is done and what stops it
 //! - [`select()`]: the rows that influence a target most, as their original lines; [`ask()`]: those that
 //!   influence the loss of samples that are given with the question
-//! - [`generate()`], [`check_answers`], [`add_answers`]: answers of a model to prompts, and a dataset of them;
-//!   [`perplexity_table`]: how likely a model finds texts
+//! - [`generate()`], [`check_answers`], [`add_answers`]: answers of a model to prompts, and a dataset of
+//!   them; [`perplexity_table`]: how likely a model finds texts
 //! - [`Prepared`]: rankings without SQL
 //! - [`VectorPut`]: vectors and losses that were computed elsewhere
 //! - [`daunce`]: losses under each model of an ensemble, computed here or elsewhere; rankings by their
@@ -15,7 +15,8 @@
 //! - [`fit_prefilter`], [`publish_prefilter`], [`apply_prefilter`], [`evaluate_prefilter`],
 //!   [`list_prefilters`]: models that predict from cheap features which rows deserve gradients
 //! - [`prepare_cascade`], [`Cascade`]: features stage by stage for the rows that are left, and few gradients
-//! - [`fit_gram`], [`mix_grams`]: Gram matrices of stored rows, which precondition questions, and mixtures of them
+//! - [`fit_gram`], [`mix_grams`]: Gram matrices of stored rows, which precondition
+//!   questions, and mixtures of them
 //! - [`find_rows`]: rows by their ids or by a condition, for [`Store::delete`]
 //! - [`picture`]: pictures of scores, rankings and trainings, as files and for a terminal
 //! - [`Folders`]: models and checkpoints, by path, pattern or name on the Hugging Face Hub

@@ -135,8 +135,8 @@ impl EncodingSpec {
         options
     }
 
-    /// The options that made this encoding and not another one. None where both differ in nothing but what the
-    /// template takes from the model folder.
+    /// The options that made this encoding and not another one. None where both differ in nothing but what
+    /// the template takes from the model folder.
     pub fn options_unlike(&self, other: &Self) -> Vec<String> {
         let mut options = Vec::new();
         if (&self.template, &self.template_source) != (&other.template, &other.template_source) {

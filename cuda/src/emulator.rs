@@ -1,7 +1,7 @@
 //! The kernels on the CPU: the same source compiled as C++, blocks one after the other, threads as fibers.
 //!
-//! Memory begins as NaN and has guards on both sides, so that what a kernel reads before it is written, or writes
-//! beside its operands, is found.
+//! Memory begins as NaN and has guards on both sides, so that what a kernel reads before it is written, or
+//! writes beside its operands, is found.
 #![allow(unsafe_code)]
 
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};

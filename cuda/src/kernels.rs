@@ -42,7 +42,8 @@ mod tests {
         assert_eq!(included, SOURCES.map(|(name, _)| name));
     }
 
-    /// The first lines of the PTX have the digest of the source that it was made of: all files, one after the other.
+    /// The first lines of the PTX have the digest of the source that it was made of: all
+    /// files, one after the other.
     #[test]
     fn the_ptx_is_that_of_the_source() {
         let digest = PTX.lines().find_map(|line| line.strip_prefix("// source "));

@@ -4,10 +4,11 @@
 //! - `runtime` is the boundary to a device: memory, launches of kernels, products of matrices
 //! - [`Driver`] is an NVIDIA device, through its driver and cuBLAS, which are loaded when it is opened
 //! - `Emulator` (feature `emulate`, for tests) runs the same kernels on the CPU, slowly
-//! - [`Cuda`] is the backend over either, and [`CudaScan`] multiplies the stored rows that questions are about
+//! - [`Cuda`] is the backend over either, and [`CudaScan`] multiplies the stored
+//!   rows that questions are about
 //!
-//! Unsafe code stands where memory and kernels of a device are reached: in `driver/raw.rs`, `driver/blas.rs` and
-//! `emulator.rs`.
+//! Unsafe code stands where memory and kernels of a device are reached: in `driver/raw.rs`,
+//! `driver/blas.rs` and `emulator.rs`.
 
 #![deny(unsafe_code)]
 

@@ -1,7 +1,8 @@
 //! The boundary to a device: memory, launches of kernels, products of matrices.
 //!
 //! Invariants
-//! - what is asked for runs in the order of the calls, and is done for the host when [`Runtime::read`] returns
+//! - what is asked for runs in the order of the calls, and is done for the host when
+//!   [`Runtime::read`] returns
 //! - memory may be dropped while what uses it is still to run
 //! - callers check sizes: a runtime reaches whatever memory it is told to
 

@@ -1,5 +1,5 @@
-//! The parts of `cuda/check` that print rows of its table: what was found beside what is asked. They run on a device,
-//! and at a small size on the emulator.
+//! The parts of `cuda/check` that print rows of its table: what was found beside what is asked. They run on a
+//! device, and at a small size on the emulator.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -38,7 +38,8 @@ impl Device for Driver {
         self.synchronize().unwrap();
     }
 
-    /// With what the driver and cuBLAS have. The pool keeps what was given back, so nothing of it is free again.
+    /// With what the driver and cuBLAS have. The pool keeps what was given back, so
+    /// nothing of it is free again.
     fn most_taken(&self) -> [usize; 2] {
         let (_, free, all) = self.describe().unwrap();
         [all - free, all]
@@ -142,8 +143,8 @@ impl Check<Driver> {
 }
 
 impl Check<Emulator> {
-    /// As small as shows that the check does what it says, with a model that is written to a folder. The emulator takes
-    /// seconds for a sample of a real model.
+    /// As small as shows that the check does what it says, with a model that is written to a folder. The
+    /// emulator takes seconds for a sample of a real model.
     pub fn of_the_emulator(folder: &Path) -> Check<Emulator> {
         let small = |shape: Pythia| Pythia { width: 32, layers: 2, heads: 4, vocab: 61, samples: 2, ..shape };
         Check {
@@ -165,8 +166,8 @@ impl<R: Device> Check<R> {
     }
 }
 
-/// Hands the names of all parts, which are functions here, to a macro that makes tests of them. Their seconds are in
-/// `cuda/check`.
+/// Hands the names of all parts, which are functions here, to a macro that makes tests of them. Their
+/// seconds are in `cuda/check`.
 macro_rules! every_part {
     ($tests:ident) => {
         $tests! { machine, features, less, questions, pythia_14m, pythia_160m, pythia_1b, pythia_6_9b, long_rows }

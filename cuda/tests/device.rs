@@ -1,5 +1,5 @@
-//! Promise: on an NVIDIA GPU all operations and models compute what the CPU does. Run by `cuda/check` on a machine that
-//! has one; its parts print what is measured beside what is asked.
+//! Promise: on an NVIDIA GPU all operations and models compute what the CPU does. Run by `cuda/check` on a
+//! machine that has one; its parts print what is measured beside what is asked.
 
 use std::sync::OnceLock;
 
@@ -149,7 +149,8 @@ fn memory_that_was_given_back_is_free() {
     assert!(after + OTHERS >= before, "{before}, then {after}");
 }
 
-/// Parts of `cuda/check` that print rows of its table. What is not met is told there, so they do not fail for it.
+/// Parts of `cuda/check` that print rows of its table. What is not met is told there,
+/// so they do not fail for it.
 macro_rules! parts_on_the_device {
     ($($name:ident),+) => {
         mod part {

@@ -1,5 +1,5 @@
-//! Promise: the kernels and all that calls them compute what the other backends do, as far as a CPU can tell: the
-//! same source, run by the emulator, against the CPU backend and against plain loops in f64.
+//! Promise: the kernels and all that calls them compute what the other backends do, as far as a CPU can tell:
+//! the same source, run by the emulator, against the CPU backend and against plain loops in f64.
 
 use crate::backends::operations::{Batch, compare, everything};
 use crate::backends::{Draw, Shape, assert_close, assert_same_bits, cached, refusals};
@@ -196,7 +196,8 @@ fn models_have_the_losses_and_gradients_of_the_cpu_backend() {
     }
 }
 
-/// So that it does not fail for itself where there is a GPU for some minutes. What it measures of speed says nothing here.
+/// So that it does not fail for itself where there is a GPU for some minutes. What it measures
+/// of speed says nothing here.
 #[test]
 fn the_check_runs_at_toy_size_on_the_emulator() {
     let folder = tempfile::tempdir().unwrap();
@@ -253,7 +254,8 @@ fn what_is_ingested_has_the_bits_of_the_host() {
     ingested::small_models(&cuda(ComputePrecision::F32));
 }
 
-/// Beside vectors and losses nothing is copied to the host, which takes whole gradients where it projects them.
+/// Beside vectors and losses nothing is copied to the host, which takes whole
+/// gradients where it projects them.
 #[test]
 fn gradients_stay_on_the_device() {
     let read = |on: Cuda<Emulator>| {

@@ -4,7 +4,8 @@ use crate::backends::Draw;
 use gstore_cuda::{AdamFactors, Cuda, CudaRows, DeviceForm, FormPlace, ModuleSides, Runtime};
 use gstore_model::{Backend, ColumnMap};
 
-/// Tensors of a gradient: one that is cut by a block of 65,536 coordinates, one of its own piece, a short one.
+/// Tensors of a gradient: one that is cut by a block of 65,536 coordinates, one of
+/// its own piece, a short one.
 const LENGTHS: [usize; 4] = [700, 66_000, 70_000, 3];
 const SAMPLES: usize = 2;
 
@@ -57,8 +58,8 @@ fn forms() -> [(Formed, DeviceForm); 5] {
     ]
 }
 
-/// Adds a tensor's projection to totals as ingestion does (ingest/src/projection/summed.rs): in f32 inside a block of
-/// 65,536 coordinates of the whole gradient, in f64 over blocks.
+/// Adds a tensor's projection to totals as ingestion does (ingest/src/projection/summed.rs): in f32 inside a
+/// block of 65,536 coordinates of the whole gradient, in f64 over blocks.
 fn project(entries: &[u32], width: usize, offset: usize, values: &[f32], totals: &mut [f64]) {
     let mut start = 0;
     while start < values.len() {
@@ -146,7 +147,8 @@ fn rows_of<R: Runtime>(on: &Cuda<R>, values: &[f32], len: usize, offset: usize) 
     rows
 }
 
-/// Gradients that are no numbers, or whose squares are not where they enter, are marked; other samples are not.
+/// Gradients that are no numbers, or whose squares are not where they enter, are
+/// marked; other samples are not.
 pub fn broken_gradients_are_marked<R: Runtime>(on: &Cuda<R>) {
     let factors = AdamFactors { m: [0.9, 0.1], v: [0.999, 0.001], eps: 1e-8, eps_inside: true };
     let zeros = on.tensor(vec![0.0; 2], 1, 2).unwrap();
@@ -188,8 +190,8 @@ fn side(draw: &mut Draw, rows: usize, columns: usize, is_dense: bool) -> ColumnM
     ColumnMap { input: columns, out: rows, entries, constant: None }
 }
 
-/// Both sides in f64, as ingestion has them (ingest/src/projection/factored): the output side first, then the columns in
-/// order or, of a dense side, in eight interleaved sums; then signs.
+/// Both sides in f64, as ingestion has them (ingest/src/projection/factored): the output side first, then the
+/// columns in order or, of a dense side, in eight interleaved sums; then signs.
 fn coordinates(
     sides: &ModuleSides,
     signs: Option<&[u32]>,
@@ -236,8 +238,8 @@ fn signed(signs: Option<&[u32]>, dim: usize, values: &[f64]) -> Vec<f32> {
     totals.iter().map(|total| *total as f32).collect()
 }
 
-/// Projects a module's weight, whose rows lie in another order, and its bias: from formed gradients, and from sums of
-/// factors.
+/// Projects a module's weight, whose rows lie in another order, and its bias: from formed gradients,
+/// and from sums of factors.
 pub fn modules_have_the_bits_of_the_cpu<R: Runtime>(on: &Cuda<R>) {
     let (rows, width, first) = (37, 301, 5);
     for (is_dense, has_bias) in [(false, false), (false, true), (true, false), (true, true)] {

@@ -1,5 +1,5 @@
-//! Promise: features of gradients are the same whether a device or the host forms and projects them, of models and of
-//! adapters, in every form.
+//! Promise: features of gradients are the same whether a device or the host forms and projects them, of
+//! models and of adapters, in every form.
 
 use std::path::{Path, PathBuf};
 
@@ -123,8 +123,8 @@ impl Checkpoint {
         features(&self.engine(backend, forms, projector), &self.samples())
     }
 
-    /// Compares the features of a projection with those that the host makes of the same gradients, and the plain ones,
-    /// which come first, with those of the CPU backend.
+    /// Compares the features of a projection with those that the host makes of the same gradients, and the
+    /// plain ones, which come first, with those of the CPU backend.
     fn check<R: Runtime>(&self, on: &Cuda<R>, forms: &[GradForm], projector: &dyn Fn() -> Projector) {
         let dim = projector().dim();
         let what = format!("{:?}, {forms:?} to {dim}", self.source);
@@ -161,7 +161,8 @@ impl Checkpoint {
     }
 }
 
-/// Features of models that are written here, and of some of the zoo whose modules are fused, if they are there.
+/// Features of models that are written here, and of some of the zoo whose modules are
+/// fused, if they are there.
 pub fn small_models<R: Runtime>(on: &Cuda<R>) {
     let folder = tempfile::tempdir().unwrap();
     let model = Tiny::new().with_biases().write(&folder.path().join("model"));
@@ -204,8 +205,8 @@ pub struct Distances {
     pub same_bits: bool,
 }
 
-/// Plain features of all weights of a model, by a flat projection and by those of modules from factors and from
-/// gradients; of bits also Adam's.
+/// Plain features of all weights of a model, by a flat projection and by those of modules from factors and
+/// from gradients; of bits also Adam's.
 pub fn distances<R: Runtime>(on: &Cuda<R>, model: &Path) -> Distances {
     let checkpoint = Checkpoint::whole(model);
     let projectors: [&dyn Fn() -> Projector; 4] = [

@@ -45,7 +45,8 @@ fn samples(golden: &Golden, encoder: &TextEncoder, file: &str, offset: usize, co
     encoded.collect()
 }
 
-/// An engine for the plain gradient and Adam's step of an adapter, without projection, and the length of each.
+/// An engine for the plain gradient and Adam's step of an adapter, without
+/// projection, and the length of each.
 fn engine<B: GradientBackend>(backend: B, model: &Path, adapter: &Path) -> (Engine, usize) {
     let params = Adapter::open(adapter).unwrap().params(&ModelFolder::open(model).unwrap()).unwrap();
     let features = GradFeatures {

@@ -1,4 +1,5 @@
-//! Whole models on a backend beside the CPU backend: losses and every weight gradient of samples of different lengths.
+//! Whole models on a backend beside the CPU backend: losses and every weight gradient of
+//! samples of different lengths.
 
 use std::ops::Range;
 use std::path::PathBuf;

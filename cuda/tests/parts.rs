@@ -1,5 +1,5 @@
-//! Promise: where a device has too little memory for what is asked of it at once, trainings and generations go
-//! on with less at once, and come to the same; those on several devices have the bits of one.
+//! Promise: where a device has too little memory for what is asked of it at once, trainings and generations
+//! go on with less at once, and come to the same; those on several devices have the bits of one.
 
 use std::path::{Path, PathBuf};
 use std::slice;

@@ -82,8 +82,8 @@ pub fn products_have_the_bits_of_the_processor<R: Runtime>(on: &Cuda<R>) {
     assert!(scans[0].kept_bytes() > 0 && scans[1].kept_bytes() == 0);
 }
 
-/// Rows of several blocks that stay, which are multiplied at once: with one query, few and many, in groups that begin
-/// where values can be read many at a time and where they cannot.
+/// Rows of several blocks that stay, which are multiplied at once: with one query, few and many, in groups
+/// that begin where values can be read many at a time and where they cannot.
 pub fn products_of_many_blocks_have_the_bits_of_the_processor<R: Runtime>(on: &Cuda<R>) {
     for seed in 0..24 {
         let mut n = Numbers(seed);
@@ -141,7 +141,8 @@ pub fn products_of_many_blocks_have_the_bits_of_the_processor<R: Runtime>(on: &C
     }
 }
 
-/// Scores of random rows at one checkpoint or two, of which every exact one lies inside the bounds of its estimate.
+/// Scores of random rows at one checkpoint or two, of which every exact one lies inside
+/// the bounds of its estimate.
 pub fn estimates_are_as_close_as_they_say<R: Runtime>(on: &Cuda<R>) {
     let folds = [
         (Combined::Max, Within::Max, Combined::Max, Across::Max),
@@ -343,7 +344,8 @@ fn store(per_token: bool) -> TestStore {
     store_of(per_token, DIM)
 }
 
-/// The same of rows of so many values; of samples a few lack the second checkpoint, or have no gradient there.
+/// The same of rows of so many values; of samples a few lack the second checkpoint,
+/// or have no gradient there.
 fn store_of(per_token: bool, dim: usize) -> TestStore {
     let (mut n, store) = (Numbers(7), TestStore::new());
     let count = if per_token { ROWS / 2 } else { ROWS };
@@ -401,7 +403,8 @@ fn blocks_stay_from_one_question_to_the_next_as_far_as_they_fit() {
         // Where fewer products are asked for, their groups are told fewer times.
         let saved = stays..stays + 1000;
         assert!(brought > of_all && saved.contains(&(brought - again)), "{brought}, then {again} bytes");
-        // What stays is multiplied at once, whatever blocks and cells it lies in: one product for each checkpoint.
+        // What stays is multiplied at once, whatever blocks and cells it lies in: one
+        // product for each checkpoint.
         assert!(
             if stays == of_all { fewer == 2 && launches > 2 } else { fewer == launches },
             "{launches}, {fewer}"

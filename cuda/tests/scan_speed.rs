@@ -13,8 +13,8 @@ use gstore_query::kernel::{Queries, RowBlock, RowProducts};
 use gstore_store::*;
 use half::f16;
 
-/// How fast one thread has the products of a block of rows in half precision, which stays on the device, with so many
-/// queries: what it is, and what was found.
+/// How fast one thread has the products of a block of rows in half precision, which stays on the device, with
+/// so many queries: what it is, and what was found.
 pub fn timed<R: Runtime>(on: &Cuda<R>, [rows, dim, width]: [usize; 3], repeats: u32) -> (String, String) {
     let (scan, mut n) = (CudaScan::with_budget(on.clone(), ALL), Numbers(1));
     let values: Vec<f16> = (0..rows * dim).map(|_| f16::from_f32(n.next())).collect();

@@ -1,5 +1,5 @@
-//! Speed of passes for features: forward, backward, and factors of every linear map that are projected to 16 x 16 a
-//! map, on models of Pythia's shapes with random weights.
+//! Speed of passes for features: forward, backward, and factors of every linear map that are projected to 16
+//! x 16 a map, on models of Pythia's shapes with random weights.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -44,7 +44,8 @@ pub enum Asked {
     Part(f64),
 }
 
-/// The part of a pass that projections and copies may take, where a part of the rate of products is asked for.
+/// The part of a pass that projections and copies may take, where a part of the rate
+/// of products is asked for.
 const PROJECTED: f64 = 0.1;
 
 pub const SHAPES: [Pythia; 4] = [
@@ -142,7 +143,8 @@ impl Pythia {
     }
 }
 
-/// Values of a random model, a few of them again and again: drawing billions would take longer than the passes.
+/// Values of a random model, a few of them again and again: drawing billions would
+/// take longer than the passes.
 fn values(len: usize, scale: f32) -> Vec<f32> {
     let some: Vec<f32> = Draw::new(3).values(len.min(1 << 20)).into_iter().map(|v| v * scale).collect();
     let mut all = Vec::with_capacity(len);
@@ -166,8 +168,8 @@ pub fn seconds(budget: f64, call: &mut dyn FnMut()) -> f64 {
 /// Columns of a projected factor.
 const SIDE: usize = 16;
 
-/// Takes the factors of every map but the head's: projects both sides with dense signs, as `two_sided` does, and adds
-/// the products up by sample; or does nothing with them.
+/// Takes the factors of every map but the head's: projects both sides with dense signs, as `two_sided` does,
+/// and adds the products up by sample; or does nothing with them.
 struct Projected<B: Backend> {
     projects: bool,
     maps: BTreeMap<usize, B::Linear>,
@@ -298,8 +300,8 @@ pub fn measure<R: Device>(on: &Cuda<R>, shape: &Pythia, len: usize, budget: f64)
 /// Products of a map between two waits: waiting costs as much as a small product.
 const TOGETHER: usize = 4;
 
-/// Operations per second of the products of a model alone, forward and backward: those of a layer as often as there are
-/// layers, and the head's.
+/// Operations per second of the products of a model alone, forward and backward: those of a layer as often as
+/// there are layers, and the head's.
 fn product_rate<R: Device>(on: &Cuda<R>, shape: &Pythia, rows: usize, budget: f64) -> f64 {
     let Pythia { width, layers, vocab, .. } = *shape;
     let maps = [
@@ -329,7 +331,8 @@ fn product_rate<R: Device>(on: &Cuda<R>, shape: &Pythia, rows: usize, budget: f6
     operations / needed
 }
 
-/// Tokens per second of the engine that features are ingested with: plain gradients, `two_sided` to 16 x 16 a module.
+/// Tokens per second of the engine that features are ingested with: plain gradients,
+/// `two_sided` to 16 x 16 a module.
 fn engine_speed<R: Device>(on: &Cuda<R>, shape: &Pythia, len: usize, budget: f64) -> f64 {
     let folder = tempfile::tempdir().unwrap();
     shape.write(folder.path());

@@ -68,8 +68,8 @@ const PIECE_TOKENS: usize = 1024;
 
 /// Scores the continuations of prompts, or goes on where the same request was stopped.
 ///
-/// Memory: the weights once on each device, the tokens of the questions, and for each thread the activations of
-/// about a thousand tokens (at least one question).
+/// Memory: the weights once on each device, the tokens of the questions, and for each thread the activations
+/// of about a thousand tokens (at least one question).
 ///
 /// # Errors
 /// A model or question that cannot be used, which shows before any is scored; results of another request in

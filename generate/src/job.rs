@@ -77,9 +77,9 @@ pub struct GenerateOutcome {
 
 /// Answers prompts, or goes on where the same request was stopped.
 ///
-/// Memory: the weights once on each device, and for each prompt that is answered at a time its keys and values
-/// (8 bytes for each layer, key head, coordinate of a head and token, up to half of it more while it grows) and
-/// its logits; the prompts themselves.
+/// Memory: the weights once on each device, and for each prompt that is answered at a time its keys and
+/// values (8 bytes for each layer, key head, coordinate of a head and token, up to half of it more while it
+/// grows) and its logits; the prompts themselves.
 ///
 /// # Errors
 /// A request, model or prompt that cannot be used, which shows before any prompt is answered; answers to

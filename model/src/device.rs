@@ -125,8 +125,8 @@ impl Device {
         }
     }
 
-    /// An error unless the devices `beside` it compute the same bits: those of another sort do not, nor does a
-    /// GPU of another model. `gpu_names` are those of [`gpu_names!`](crate::gpu_names).
+    /// An error unless the devices `beside` it compute the same bits: those of another sort do not, nor does
+    /// a GPU of another model. `gpu_names` are those of [`gpu_names!`](crate::gpu_names).
     ///
     /// # Errors
     /// Such a device, and those of `gpu_names`. A GPU that is not there is refused when it is opened, with

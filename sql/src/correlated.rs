@@ -16,7 +16,8 @@ use crate::wording::NO_VALUE;
 /// Subqueries of a statement that are looked at.
 const MOST: usize = 100;
 
-/// What a statement says of its subqueries in the place of values, or of tables, that name columns around them.
+/// What a statement says of its subqueries in the place of values, or of tables, that
+/// name columns around them.
 #[derive(Debug, Default)]
 pub(super) struct CorrelatedSubqueries {
     /// A column of each.

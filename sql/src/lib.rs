@@ -1,7 +1,8 @@
 //! SQL over a store, by DataFusion: datasets and system tables, `influence()` and its relatives.
 //!
 //! - [`SqlSession`]: one snapshot, read by SQL; [`SqlSession::run`] plans and starts one statement
-//! - [`Parameters`]: values for the parameters of a statement; [`PreparedStatement`]: a statement to be run later
+//! - [`Parameters`]: values for the parameters of a statement; [`PreparedStatement`]: a
+//!   statement to be run later
 //! - [`SqlResources`]: memory and disk that several sessions share
 //! - [`SqlRunner`]: the same for a program without an async runtime
 //! - [`OwnTable`]: a file of the caller's as a table, which no statement can name by itself

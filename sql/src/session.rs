@@ -198,8 +198,8 @@ impl SqlSession {
         self.begin(planned, context, notes)
     }
 
-    /// Plans a statement to be run later, as long as this session is there. What functions make counts in this
-    /// memory, that of the session without it.
+    /// Plans a statement to be run later, as long as this session is there. What functions make counts in
+    /// this memory, that of the session without it.
     pub async fn prepare(
         &self,
         sql: &str,

@@ -1,4 +1,5 @@
-//! Promise: scores in a folder as Kronfluence writes it are compared as those of a table, by ids that its lists name.
+//! Promise: scores in a folder as Kronfluence writes it are compared as those of a table,
+//! by ids that its lists name.
 
 use std::path::Path;
 
@@ -9,7 +10,8 @@ use serde_json::Value;
 use crate::factors;
 use crate::retrained::{read, write};
 
-/// Of what Kronfluence scored, seven rows for two queries and the rows with themselves, the sums over both modules.
+/// Of what Kronfluence scored, seven rows for two queries and the rows with themselves,
+/// the sums over both modules.
 const PAIRWISE: [[f64; 7]; 2] = [
     [
         10.53905725479126,
@@ -50,8 +52,8 @@ const OF_SEVEN: [(&str, [f64; 2]); 8] = [
     ("cd", [1.1, 0.25]),
 ];
 
-/// Outputs of models of the seven rows, Kronfluence's folder `scores_mlp` with the ids of its rows and queries, and the
-/// same scores as `sums.csv` and `own.csv`.
+/// Outputs of models of the seven rows, Kronfluence's folder `scores_mlp` with the ids of its rows and
+/// queries, and the same scores as `sums.csv` and `own.csv`.
 fn kronfluence() -> Place {
     let place = Place::new();
     let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("../app/tests/kronfluence/scores_mlp");

@@ -1,5 +1,5 @@
-//! Promise: a cascade computes what it says, goes on from what is there, and keeps the recall that it was asked for.
-//! One that would save nothing is refused with its numbers, and holds up no other.
+//! Promise: a cascade computes what it says, goes on from what is there, and keeps the recall that it was
+//! asked for. One that would save nothing is refused with its numbers, and holds up no other.
 
 use std::collections::BTreeSet;
 use std::os::unix::fs::MetadataExt;
@@ -60,7 +60,8 @@ fn a_cascade_computes_few_gradients_and_goes_on_from_them() {
     ] {
         let refused = run(more);
         assert!(refused.code != 0 && refused.stderr.contains(says), "{more:?}: {}", refused.stderr);
-        // What would save nothing is refused with a code of its own; too few labels are a mistake as any other.
+        // What would save nothing is refused with a code of its own; too few labels
+        // are a mistake as any other.
         assert_eq!(refused.code == 4, says.contains("nothing was"), "{more:?}: {}", refused.stderr);
     }
     for stages in ["loss", "loss -> grad-sgd -> all", "loss => all"] {
@@ -76,8 +77,8 @@ fn a_cascade_computes_few_gradients_and_goes_on_from_them() {
     }
 
     let sized = ["--top", "50%", "--recall", "80%", "--labels", "60", "--rounds", "1"];
-    // An estimate computes the sample alone, is printed whatever else is silent, and needs no file; the cascade goes on
-    // from it.
+    // An estimate computes the sample alone, is printed whatever else is silent, and needs no file;
+    // the cascade goes on from it.
     let estimate = ["select", "--pool", "pool", "--target", "q", "--cascade", stages, "--estimate"];
     let told = place.run(&[&estimate[..], &sized, &["-q"]].concat());
     assert!(told.code == 0 && told.stdout.contains("rows and costs are expected"), "{}", told.stderr);
@@ -122,8 +123,8 @@ fn a_cascade_computes_few_gradients_and_goes_on_from_them() {
     let computed = number(&first["report"]["last"]["computed"]);
     let expected = [last.to_string(), computed.to_string()];
     assert!(words.len() == 7 && [words[1], words[4]] == expected, "{line}: {first:#}");
-    // All that enter it lack gradients, at three checkpoints each; rows of the round got theirs early. Rows are counted
-    // there as in the stages before it.
+    // All that enter it lack gradients, at three checkpoints each; rows of the round got theirs early. Rows
+    // are counted there as in the stages before it.
     assert_eq!(computed, last, "{first:#}");
     for stage in first["report"]["stages"].as_array().expect("stages") {
         assert_eq!(stage["computed"], stage["rows_in"], "{first:#}");
@@ -347,8 +348,8 @@ fn a_command_of_several_targets_goes_on_after_those_that_it_has_finished() {
     assert!(![0, 4].contains(&ended.code), "{}", ended.stderr);
     let inode = |name: &str| fs_err::metadata(place.path(name)).expect("written").ino();
     let files = ["best.q.jsonl", "best.q.jsonl.scores.csv", "q.json"];
-    // A kill between two files of a target leaves the first of them, and the note of what all will be: the same command
-    // makes them again.
+    // A kill between two files of a target leaves the first of them, and the note of what all will be: the
+    // same command makes them again.
     let rows = fs_err::read(place.path(files[0])).expect("written");
     fs_err::remove_file(place.path(files[1])).expect("removed");
     let ended = select("50%");

@@ -1,5 +1,5 @@
-//! Promise: perturbed copies are trained on the command line with the same bits after a kill and in parts, and
-//! flags that contradict each other are refused before anything is written.
+//! Promise: perturbed copies are trained on the command line with the same bits after a kill and in parts,
+//! and flags that contradict each other are refused before anything is written.
 
 use std::collections::BTreeMap;
 use std::path::Path;

@@ -1,7 +1,7 @@
 //! Text options taken over from stored features.
 //!
-//! A command need not repeat the options that features of the store were computed with. If other options make it
-//! compute a second feature, it says so first, and dropping that feature undoes it.
+//! A command need not repeat the options that features of the store were computed with. If other options make
+//! it compute a second feature, it says so first, and dropping that feature undoes it.
 
 use gstore_tests::binary::Finished;
 use gstore_tests::place::Place;

@@ -1,5 +1,5 @@
-//! Promise: the entropy of a model's predictions is a feature like their loss: computed in the same pass, stored with
-//! it, and read as a column and by prefilters.
+//! Promise: the entropy of a model's predictions is a feature like their loss: computed in the same pass,
+//! stored with it, and read as a column and by prefilters.
 
 use gstore_tests::place::Place;
 use gstore_tests::{binary, world};

@@ -1,4 +1,5 @@
-//! Promise: what a new user tried in SQL and was refused, or answered in other words, works as it was written.
+//! Promise: what a new user tried in SQL and was refused, or answered in other
+//! words, works as it was written.
 
 use gstore_tests::place::Place;
 use gstore_tests::world;

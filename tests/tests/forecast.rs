@@ -1,4 +1,5 @@
-//! Promise: `--dry-run` forecasts no less memory than the ingest or the training then takes, and not many times more.
+//! Promise: `--dry-run` forecasts no less memory than the ingest or the training then
+//! takes, and not many times more.
 #![cfg(target_os = "linux")]
 
 use std::path::Path;

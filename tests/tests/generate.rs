@@ -107,7 +107,8 @@ fn a_finished_command_that_is_repeated_has_nothing_to_do() {
         binary::ok(&mut generate(&place, &[&ask[..], &["--force"]].concat()));
         assert_eq!(fs_err::read(place.path(name)).expect("read"), written);
     }
-    // What has other answers is not replaced: one too few or too many, another order, another key of a sample.
+    // What has other answers is not replaced: one too few or too many, another
+    // order, another key of a sample.
     let ask = ["--data", "pool.jsonl", "--temperature", "0.7", "-o", "answers.jsonl"];
     let written = fs_err::read_to_string(place.path("answers.jsonl")).expect("read");
     let lines: Vec<&str> = written.lines().collect();

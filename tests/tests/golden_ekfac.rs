@@ -1,7 +1,8 @@
 //! Promise: the factors and the scores of the program are Kronfluence's, as far as its own f32 lets one tell
-//! (`golden/ekfac`). Scores are those with factors that it fits, and with a folder that it takes in where these depend on
-//! more than the rows: on labels that were drawn, or, of EK-FAC, on the eigenvectors that stand for eigenvalues which are
-//! all but equal. Of eigenvalues of fitted factors those are compared that do not depend on these eigenvectors.
+//! (`golden/ekfac`). Scores are those with factors that it fits, and with a folder that it takes in where
+//! these depend on more than the rows: on labels that were drawn, or, of EK-FAC, on the eigenvectors that
+//! stand for eigenvalues which are all but equal. Of eigenvalues of fitted factors those are compared that do
+//! not depend on these eigenvectors.
 
 #[path = "../../ingest/tests/golden_ekfac/check.rs"]
 mod check;
@@ -174,7 +175,8 @@ impl Scored {
         let names = case.scores.names();
         let mut names: Vec<&str> = names.iter().filter_map(|name| name.strip_prefix("float64/")).collect();
         names.sort_unstable();
-        // Scores of all modules are the sums of those of each, which are compared for the same factors and damping.
+        // Scores of all modules are the sums of those of each, which are compared for the
+        // same factors and damping.
         if std::env::var_os("GSTORE_EXHAUSTIVE").is_none() {
             let all = names.clone();
             names.retain(|name| {

@@ -188,7 +188,8 @@ fn crates_use_only_those_below_them() {
     }
 }
 
-/// A file that its crate's `tests/main.rs` leaves out, and that is no program of its manifest, would never run.
+/// A file that its crate's `tests/main.rs` leaves out, and that is no program of its
+/// manifest, would never run.
 #[test]
 fn every_test_file_is_part_of_a_program() {
     for entry in fs_err::read_dir(root()).expect("the workspace") {

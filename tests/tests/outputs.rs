@@ -413,8 +413,8 @@ fn from_without_select_takes_all_columns() {
     assert!(finished.code == 1 && finished.stderr.contains("SELECT * FROM"), "{}", finished.stderr);
 }
 
-/// Waits until a command takes Ctrl-C in its own way, before which it dies of the signal without a word. False
-/// if it has ended.
+/// Waits until a command takes Ctrl-C in its own way, before which it dies of the signal without a
+/// word. False if it has ended.
 fn takes_interrupts(child: &mut Child) -> bool {
     let path = format!("/proc/{}/status", child.id());
     while child.try_wait().expect("a state").is_none() {

@@ -1,4 +1,5 @@
-//! Promise: a dry run shows what a pipeline would do and touches nothing, and mistakes are refused before anything runs.
+//! Promise: a dry run shows what a pipeline would do and touches nothing, and mistakes are
+//! refused before anything runs.
 
 use serde_json::Value;
 

@@ -1,4 +1,5 @@
-//! Promise: a prefilter reads what it has learned from, whatever else of that kind there is since, and nothing else.
+//! Promise: a prefilter reads what it has learned from, whatever else of that kind there
+//! is since, and nothing else.
 
 use std::fmt::Write as _;
 

@@ -1,5 +1,5 @@
-//! Promise: a prefilter keeps rows of which it knows that they are wanted, or cannot say that they are not: labelled
-//! rows of the true top, and rows of which a value is missing.
+//! Promise: a prefilter keeps rows of which it knows that they are wanted, or cannot say that they are not:
+//! labelled rows of the true top, and rows of which a value is missing.
 
 use gstore_store::Store;
 use gstore_tests::made::{Numbers, append, gradients, projected};
@@ -86,7 +86,8 @@ fn labelled_rows_count_as_found_only_where_they_were_drawn_at_random() {
     assert!(told && noted.contains("unknown"), "{noted}");
     let (stated, told, noted) = bound(&["--labels-of", "few", "--random-labels"]);
     assert!(!told && noted.contains("as_stated"), "{noted}");
-    // Fifty rows of the top that all pass a cut bound its recall by 0.05^(1/50); half of the top is found besides.
+    // Fifty rows of the top that all pass a cut bound its recall by 0.05^(1/50); half of
+    // the top is found besides.
     assert!(alone < 0.955 && stated > alone && of_draw > alone, "{alone}, {stated}, {of_draw}");
 }
 
@@ -244,7 +245,8 @@ fn the_reliability_of_a_maximum_is_what_another_projection_says() {
             said.parse().expect("a number")
         };
         let truth = others.iter().map(with).sum::<f64>() / others.len() as f64;
-        // The interval is of 95 %, that of 600 rows, and of the few projections that are asked: 0.02 each way.
+        // The interval is of 95 %, that of 600 rows, and of the few projections that
+        // are asked: 0.02 each way.
         let (low, high) = (number(&found["interval"]["low"]), number(&found["interval"]["high"]));
         assert!(low - 0.02 < truth && truth < high + 0.02, "{terms:?}: {truth} and {found}");
         let value = number(&found["value"]);

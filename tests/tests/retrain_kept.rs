@@ -1,4 +1,5 @@
-//! Promise: a ground truth stays what it is, in its folder and in the store, until another one is to take its place.
+//! Promise: a ground truth stays what it is, in its folder and in the store, until another
+//! one is to take its place.
 
 use gstore_tests::place::Place;
 use gstore_tests::{binary, world};

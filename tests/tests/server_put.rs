@@ -112,7 +112,8 @@ fn under_way(place: &Place) -> usize {
     count("tmp", |name| name.starts_with("job-")) + count("server/uploads", |name| name.ends_with(".arrow"))
 }
 
-/// Kills the server in the middle of an upload and after `delays` of a whole one; the same upload succeeds once afterwards.
+/// Kills the server in the middle of an upload and after `delays` of a whole one; the same upload
+/// succeeds once afterwards.
 fn killed(place: &Place, token: &str, upload: impl Fn(&Runtime, &str) -> Upload, count: &str, each: u64) {
     let runtime = Runtime::new().expect("a runtime");
     let cut = upload(&runtime, "cut");

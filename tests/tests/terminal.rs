@@ -131,8 +131,8 @@ impl Terminal {
         panic!("it did not end: {:?}", self.text());
     }
 
-    /// Sends a signal to the program and waits for its end; returns its exit code, and whether the terminal then has
-    /// lines and Ctrl-C again.
+    /// Sends a signal to the program and waits for its end; returns its exit code, and whether the terminal
+    /// then has lines and Ctrl-C again.
     pub fn end_by(self, signal: Signal) -> (i32, bool) {
         kill_process(Pid::from_child(&self.child), signal).expect("it runs");
         let master = self.master.try_clone().expect("another end");

@@ -238,8 +238,8 @@ fn largest_held_out_piece(held_out: &[Sample], most: usize) -> usize {
     largest(lengths, count, longest, most)
 }
 
-/// Checks that the model has what is dropped, and says where the dropout differs from that of the model's or the
-/// adapter's training.
+/// Checks that the model has what is dropped, and says where the dropout differs from that of the model's
+/// or the adapter's training.
 fn check_dropout(
     request: &TrainRequest,
     decoder: &Decoder,

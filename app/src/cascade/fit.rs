@@ -21,26 +21,26 @@ pub(super) struct ScoredSample {
 
 /// The labelled rows, and what was learned of them.
 pub(super) struct FittedCascade {
-    /// The rows that are learned from: those of the random sample that have all values, in their order, then those that
-    /// were labelled in rounds.
+    /// The rows that are learned from: those of the random sample that have all values, in their order, then
+    /// those that were labelled in rounds.
     pub(super) data: Labelled,
     /// How many of them are of the random sample.
     pub(super) sample: usize,
-    /// The random sample: cuts are calibrated on it alone, as rows that were chosen by their predictions say nothing
-    /// of the recall. Rows that lack a value are of it as well: they go on, and so they are kept.
+    /// The random sample: cuts are calibrated on it alone, as rows that were chosen by their predictions say
+    /// nothing of the recall. Rows that lack a value are of it as well: they go on, and so they are kept.
     sampled: ScoredSample,
     /// The share of rows that is the true top.
     share: f64,
     /// How many rows of the pool are.
     selected: usize,
-    /// Of each stage, predictions of the sample by learners that have not seen the row; infinite of one that goes on
-    /// whatever is predicted.
+    /// Of each stage, predictions of the sample by learners that have not seen the row; infinite of one that
+    /// goes on whatever is predicted.
     predictions: Vec<Vec<f64>>,
 }
 
 impl FittedCascade {
-    /// Nothing yet, of a random sample, of which `data` are the rows that have all values. The true top is this share of
-    /// its rows, and so many rows of the pool.
+    /// Nothing yet, of a random sample, of which `data` are the rows that have all values. The true top is
+    /// this share of its rows, and so many rows of the pool.
     pub(super) fn new(data: Labelled, sampled: ScoredSample, share: f64, selected: usize) -> Self {
         Self { sample: data.ids.len(), data, sampled, share, selected, predictions: Vec::new() }
     }
@@ -76,8 +76,8 @@ impl FittedCascade {
         Ok(fitted)
     }
 
-    /// What a stage predicts of the sample: `held_out` of rows that are learned from, the learner itself of others that
-    /// have its columns, which it has not seen either.
+    /// What a stage predicts of the sample: `held_out` of rows that are learned from, the learner itself of
+    /// others that have its columns, which it has not seen either.
     fn predicted(&self, width: usize, fitted: &FittedLearner, held_out: &Matrix) -> Vec<f64> {
         let x = &self.sampled.x;
         let mut whole = 0..self.sample;
@@ -103,8 +103,9 @@ impl FittedCascade {
         (self.sample / PART).max(1)
     }
 
-    /// How many rows below the last cut go on as they are labelled in rounds, of so many that are not labelled yet: the
-    /// rows of the sample that are nearest to the cut stand for those that rounds will take.
+    /// How many rows below the last cut go on as they are labelled in rounds, of so many that
+    /// are not labelled yet: the rows of the sample that are nearest to the cut stand for
+    /// those that rounds will take.
     pub(super) fn below_in_rounds(&self, cuts: &[StageCut], (rest, rounds): (f64, usize)) -> f64 {
         let Some((last, before)) = cuts.split_last() else { return 0.0 };
         let (Some(from), Some(of_last)) = (last.from, self.predictions.get(before.len())) else { return 0.0 };
@@ -125,7 +126,8 @@ impl FittedCascade {
         below
     }
 
-    /// The rank correlation of a stage's predictions with the scores of the sample, of rows that have a prediction.
+    /// The rank correlation of a stage's predictions with the scores of the sample, of
+    /// rows that have a prediction.
     pub(super) fn spearman(&self, place: usize) -> f64 {
         let of_stage = self.predictions.get(place).into_iter().flatten();
         let both = of_stage.zip(&self.sampled.scores).filter(|(prediction, _)| prediction.is_finite());
@@ -221,7 +223,8 @@ mod tests {
         let below = |learned: &FittedCascade, cuts: &[StageCut], rounds| {
             learned.below_in_rounds(cuts, (240.0, rounds))
         };
-        // A round takes 30 rows, and a row of the sample stands for two: 60 itself, and seven on each side of it.
+        // A round takes 30 rows, and a row of the sample stands for two: 60 itself, and
+        // seven on each side of it.
         assert_eq!(learned.in_round(), 30);
         assert_eq!(
             [0, 1, 1000].map(|rounds| below(&learned, &[cut(Some(60.0))], rounds)),

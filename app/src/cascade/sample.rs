@@ -91,8 +91,8 @@ pub(super) fn draw(
     Ok(CandidatePool { rows, top, selected: k, labelled, in_target })
 }
 
-/// Checks `count` labels of the `all` rows of a pool, of which the recall over some stages takes `least`. `top`: the
-/// share of the rows that is selected.
+/// Checks `count` labels of the `all` rows of a pool, of which the recall over some stages takes `least`.
+/// `top`: the share of the rows that is selected.
 ///
 /// # Errors
 /// Fewer labels than the recall takes, and as many as there are rows.

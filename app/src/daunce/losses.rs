@@ -66,8 +66,8 @@ pub struct LossesReport {
     pub diverged: Vec<String>,
 }
 
-/// Computes what an ensemble's losses of a dataset lack, member by member; each column is published when it is
-/// whole, and what is there is not computed again.
+/// Computes what an ensemble's losses of a dataset lack, member by member; each column is published when it
+/// is whole, and what is there is not computed again.
 ///
 /// # Errors
 /// An ensemble that is not known, weights that are not those of its members, a loss of theta_0 that is no

@@ -53,13 +53,14 @@ pub(super) struct FitSizes<'a> {
     pub several: bool,
 }
 
-/// Sets of sums that exist at once: those of the units that are worked on or wait for their turn, and their sum.
+/// Sets of sums that exist at once: those of the units that are worked on or wait for
+/// their turn, and their sum.
 pub(super) fn sets(threads: usize) -> u64 {
     ahead(threads) as u64 + 1
 }
 
-/// Units that may be in front of the one whose sums are added next. They are of one size, so that a thread hardly
-/// waits for another; each more would take the memory of all sums.
+/// Units that may be in front of the one whose sums are added next. They are of one size, so that a thread
+/// hardly waits for another; each more would take the memory of all sums.
 pub(super) fn ahead(threads: usize) -> usize {
     threads
 }
@@ -201,8 +202,8 @@ mod tests {
         assert!(two.fitted(4, [1, 1], Some(least - 1)).is_err());
         let diagonal = FitSizes { strategy: Strategy::Diagonal, ..sizes };
         assert_eq!(diagonal.forecast(1, [1, 1]).covariances, 0);
-        // The weights stay while covariances are decomposed, which is the peak of wide modules and a small batch, and
-        // while sums of all modules are merged.
+        // The weights stay while covariances are decomposed, which is the peak of wide modules and a small
+        // batch, and while sums of all modules are merged.
         let heavy = FitSizes { weights: 1 << 30, activations: 0, ..sizes };
         let decomposed = 2 * whole.covariances + 5 * 80_000;
         assert_eq!(heavy.forecast(1, [1, 8]).memory, (1 << 30) + decomposed);

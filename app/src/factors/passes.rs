@@ -24,7 +24,8 @@ use crate::work::JobContext;
 /// Units that the rows of a partition are cut into, where they are not too large then.
 const UNITS: u64 = 32;
 
-/// Batches of a unit, but for the last: adding the sums of a unit to all others costs about a tenth of a batch.
+/// Batches of a unit, but for the last: adding the sums of a unit to all others costs
+/// about a tenth of a batch.
 const BATCHES: RangeInclusive<usize> = 2..=16;
 
 /// Numbers of the passes, each of which draws labels of its own.
@@ -110,8 +111,8 @@ fn sums_per_module<T: Default>(modules: &[Module], wanted: &[usize], new: impl F
     modules.iter().enumerate().map(of).collect()
 }
 
-/// Covariances of some modules over some rows, in the order of `wanted`: from the diagonal on, as they are added;
-/// [`Covariance::mirror`] makes them whole.
+/// Covariances of some modules over some rows, in the order of `wanted`: from the diagonal on, as they are
+/// added; [`Covariance::mirror`] makes them whole.
 pub(super) fn covariances(
     plan: &FitPlan,
     rows: &RowSet,
@@ -128,8 +129,8 @@ pub(super) fn covariances(
     chosen(sum("covariances", &RowPass::of(plan, rows, seen), &empty, &add, work)?, wanted)
 }
 
-/// Squares of the gradients of some modules over some rows, in the order of `wanted`; in the eigenbases of the
-/// engine where `rotated`.
+/// Squares of the gradients of some modules over some rows, in the order of `wanted`; in the eigenbases of
+/// the engine where `rotated`.
 pub(super) fn squares(
     plan: &FitPlan,
     rows: &RowSet,

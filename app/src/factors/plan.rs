@@ -133,8 +133,9 @@ impl FitPlan {
         self.checkpoints.len()
     }
 
-    /// Their places, as a partition goes over them. Of two the first is the one that is there, so that weights
-    /// and eigenbases are not read again: two sums have the same bits in either order, and more have not.
+    /// Their places, as a partition goes over them. Of two the first is the one that is there, so
+    /// that weights and eigenbases are not read again: two sums have the same bits in either
+    /// order, and more have not.
     pub fn places(&self) -> Vec<usize> {
         let mut places: Vec<usize> = (0..self.checkpoints.len()).collect();
         if places.len() == 2 && self.here == 1 {
@@ -201,8 +202,8 @@ fn checkpoints(
     Ok(all)
 }
 
-/// Says that the head is left out where nothing was chosen, as its covariance grows with the vocabulary. A tied one
-/// is no linear layer of its own.
+/// Says that the head is left out where nothing was chosen, as its covariance grows with the vocabulary. A
+/// tied one is no linear layer of its own.
 fn tell_head(engine: &CurvatureEngine, ingest: &IngestRequest, max_block: usize, work: &mut JobContext<'_>) {
     let Decoder { vocab_size, tied, .. } = *engine.decoder();
     if !tied && ingest.modules.patterns.is_empty() {

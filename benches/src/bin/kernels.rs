@@ -43,8 +43,8 @@ struct Args {
     /// Kernels to measure
     #[arg(long, value_delimiter = ',', default_values_t = ["exact".to_owned(), "i8".into(), "i1".into(), "bf16".into(), "int8".into(), "nibble".into(), "sign".into()])]
     kernels: Vec<String>,
-    /// Instruction set of the exact and the code kernels and of the loop that they are held to: portable, neon,
-    /// avx2, avxvnni or avx512 [default: the fastest]
+    /// Instruction set of the exact and the code kernels and of the loop that they are held to: portable,
+    /// neon, avx2, avxvnni or avx512 [default: the fastest]
     #[arg(long)]
     isa: Option<String>,
     /// Rounds, of which the best are quoted

@@ -63,15 +63,15 @@ pub struct DaunceLossesArgs {
     /// Dataset whose registered samples are used
     #[arg(long, value_name = "NAME")]
     pub dataset: String,
-    /// The base model: a folder in Hugging Face layout, or org/name or org/name@revision on the Hugging Face Hub
-    /// [default: the folder that the ensemble was made from]
+    /// The base model: a folder in Hugging Face layout, or org/name or org/name@revision on the Hugging Face
+    /// Hub [default: the folder that the ensemble was made from]
     #[arg(long, alias = "model-name-or-path", value_name = "DIR|REPO")]
     pub model: Option<String>,
     /// With --adapters: the adapter that theta_0 is; without, theta_0 is the base model itself
     #[arg(long, value_name = "DIR", requires = "adapters")]
     pub adapter: Option<String>,
-    /// Adapters or models to add to the ensemble first, as folders or patterns, also as name=folder; it is made if
-    /// there is none
+    /// Adapters or models to add to the ensemble first, as folders or patterns, also as name=folder;
+    /// it is made if there is none
     #[arg(long, value_name = "DIR", num_args = 1.., requires = "model")]
     pub adapters: Vec<String>,
     /// Only these members, by their places from 0: a..b without b [default: all]

@@ -19,8 +19,8 @@ pub struct EngineArgs {
     /// What computes
     #[command(flatten)]
     pub devices: DevicesArgs,
-    /// Precision of the factors of matrix products [default: that of the factors; where there are none f32, with
-    /// --backend cuda bf16]
+    /// Precision of the factors of matrix products [default: that of the factors; where there are none f32,
+    /// with --backend cuda bf16]
     #[arg(long, value_enum)]
     pub compute: Option<Compute>,
     /// Bytes of memory to stay below, e.g. 8GB: layers are then computed twice rather than kept [default:

@@ -103,8 +103,8 @@ pub struct GenerateWeightArgs {
 #[derive(Args, Debug, Clone)]
 #[command(next_help_heading = "Prompts")]
 pub struct PromptArgs {
-    /// Prompt; may be repeated. With --template tulu or plain it is text without roles, with any other template a
-    /// user's message
+    /// Prompt; may be repeated. With --template tulu or plain it is text without roles, with any other
+    /// template a user's message
     #[arg(long, value_name = "TEXT", conflicts_with_all = ["data", "dataset", "text"])]
     pub prompt: Vec<String>,
     /// Give each --prompt as a user's message with any template, and its answer as a conversation
@@ -125,8 +125,8 @@ pub struct PromptArgs {
     #[arg(long = "field", value_name = "FIELD=KEY", value_delimiter = ',', requires = "data", conflicts_with_all = ["dataset", "prompt", "text"])]
     pub fields: Vec<String>,
     /// Only the rows of the --dataset for which an SQL condition is true
-    // clap asks for nothing that another argument excludes: without the conflicts it would pass beside --data,
-    // which excludes --dataset.
+    // clap asks for nothing that another argument excludes: without the conflicts it would pass beside
+    // --data, which excludes --dataset.
     #[arg(long = "where", value_name = "SQL", requires = "dataset", conflicts_with_all = NOT_OF_DATASET)]
     pub filter: Option<String>,
 }

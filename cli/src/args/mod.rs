@@ -147,8 +147,8 @@ fn part_or_all(text: &str) -> Result<f64, String> {
     found.ok_or_else(|| "a share above 0 and at most 1 is wanted, such as 0.05 or 5%".to_owned())
 }
 
-/// Threads of a command at most. Some work starts all of them at once, and a slip of the finger must not ask the
-/// system for a hundred thousand.
+/// Threads of a command at most. Some work starts all of them at once, and a slip of the finger must not ask
+/// the system for a hundred thousand.
 const MOST_THREADS: usize = 1024;
 
 /// A number of threads.

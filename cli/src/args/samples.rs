@@ -44,7 +44,8 @@ pub struct SampleArgs {
     /// subtask (may be repeated)
     #[arg(long = "field", value_name = "FIELD=KEY", value_delimiter = ',')]
     pub fields: Vec<String>,
-    /// Layout of the records: openai, sharegpt, alpaca, preference, flan or trl [default: found by their keys]
+    /// Layout of the records: openai, sharegpt, alpaca, preference, flan or trl
+    /// [default: found by their keys]
     #[arg(long, value_name = "LAYOUT")]
     pub layout: Option<Layout>,
     /// Leave out up to N records that cannot be read; with more of them nothing is added
@@ -66,8 +67,8 @@ pub struct SampleArgs {
 }
 
 impl SampleArgs {
-    /// The same for a dataset that is named, or that is called after its file: other data whose file happens to
-    /// have that name is not meant for it.
+    /// The same for a dataset that is named, or that is called after its file: other data whose file happens
+    /// to have that name is not meant for it.
     pub fn for_dataset(&self, name: Option<&str>) -> Self {
         let existing = if name.is_some() { ExistingDataset::Append } else { ExistingDataset::Continue };
         Self { existing, ..self.clone() }

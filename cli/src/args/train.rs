@@ -49,8 +49,8 @@ pub struct TrainArgs {
     /// Compute layers twice rather than keep what they computed: less memory, the same bits
     #[arg(long)]
     pub gradient_checkpointing: bool,
-    /// Bytes of memory to stay below where that is possible, e.g. 2GB: layers are then computed twice, and fewer
-    /// threads run; the same bits
+    /// Bytes of memory to stay below where that is possible, e.g. 2GB: layers are then computed twice, and
+    /// fewer threads run; the same bits
     #[arg(long, value_name = "SIZE", value_parser = super::gradients::size)]
     pub max_memory: Option<u64>,
     /// Show samples, steps, tokens, time, memory and disk, and write nothing
@@ -67,8 +67,8 @@ pub struct TrainComputeArgs {
     /// What computes
     #[command(flatten)]
     pub devices: DevicesArgs,
-    /// Precision of the factors of matrix products; weights, gradients and moments are f32 [default: f32, with
-    /// --backend cuda bf16]
+    /// Precision of the factors of matrix products; weights, gradients and moments are f32 [default: f32,
+    /// with --backend cuda bf16]
     #[arg(long, value_enum)]
     pub compute: Option<super::Compute>,
     /// Tokens that a thread computes at a time, about; the last bits of the result depend on it
@@ -188,8 +188,9 @@ pub struct TrainBatchArgs {
     /// Train in the order of the data
     #[arg(long)]
     pub no_shuffle: bool,
-    /// How the losses of a step's tokens become one: their mean, or the mean of the micro-batches' means, where
-    /// micro-batches that an epoch leaves over begin the next one's first step (transformers before 4.46)
+    /// How the losses of a step's tokens become one: their mean, or the mean of the micro-batches'
+    /// means, where micro-batches that an epoch leaves over begin the next one's first step
+    /// (transformers before 4.46)
     #[arg(long, value_enum, default_value = "tokens")]
     pub loss_mean: LossMean,
 }
@@ -250,7 +251,8 @@ pub struct TrainOptimizerArgs {
 #[derive(Args, Debug, Clone)]
 #[command(next_help_heading = "Checkpoints")]
 pub struct TrainSavingArgs {
-    /// When checkpoints are written; the last step always has one [default: epoch, or steps with --save-steps]
+    /// When checkpoints are written; the last step always has one [default: epoch,
+    /// or steps with --save-steps]
     #[arg(long, value_enum)]
     pub save_strategy: Option<SaveStrategy>,
     /// Write a checkpoint every N steps
@@ -262,8 +264,8 @@ pub struct TrainSavingArgs {
     /// Steps between two entries of the log
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = at_least::<u64>(1))]
     pub logging_steps: u64,
-    /// Remove another training of gstore from the output folder, or this one if it is finished; one that was stopped
-    /// goes on
+    /// Remove another training of gstore from the output folder, or this one if it is finished;
+    /// one that was stopped goes on
     #[arg(long)]
     pub overwrite_output_dir: bool,
     /// The store's run of this name is dropped before the training
@@ -272,8 +274,8 @@ pub struct TrainSavingArgs {
     /// Go on from this checkpoint, of gstore or of the Hugging Face Trainer, with its optimizer
     #[arg(long, value_name = "DIR", conflicts_with_all = ["adapter", "lora_rank", "lora_alpha", "lora_targets", "from_scratch"])]
     pub resume_from_checkpoint: Option<PathBuf>,
-    /// Also draw the curves of the training here: .svg, .png, .html, or .txt; replaced if it exists. OUTPUT/loss.svg
-    /// is always drawn
+    /// Also draw the curves of the training here: .svg, .png, .html, or .txt; replaced if it exists.
+    /// OUTPUT/loss.svg is always drawn
     #[arg(long, value_name = "FILE")]
     pub plot: Option<PathBuf>,
     /// With --store: register the checkpoints as this run of the store, where `gstore ingest --run NAME`

@@ -190,8 +190,8 @@ enum ExistingAnswers {
     Nothing,
     /// A result that begins with an answer, which may be of the same request.
     Answers,
-    /// A result and the answers that were kept for it, as a command leaves them that is killed when the result has
-    /// its name.
+    /// A result and the answers that were kept for it, as a command leaves them that is killed
+    /// when the result has its name.
     ResultAndKept,
 }
 

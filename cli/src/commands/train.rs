@@ -93,8 +93,8 @@ pub fn run(context: &Context, args: &TrainArgs) -> Result<ExitCode> {
     context.check_place(store.as_ref())?;
     let outcome = gstore_train::run(&request, &mut live, &cancel);
     live.finish();
-    // A picture that cannot be drawn keeps no run from being registered, and a loss that is no number is the one
-    // whose curve is wanted most.
+    // A picture that cannot be drawn keeps no run from being registered, and a loss that is no number is the
+    // one whose curve is wanted most.
     let drawn = match &outcome {
         Ok(_) | Err(TrainError::NotFinite { .. }) => {
             let finished = outcome.as_ref().is_ok_and(|outcome| outcome.finished);
@@ -212,8 +212,8 @@ fn check_read(args: &TrainArgs) -> Result<()> {
     }
 }
 
-/// Refuses, before hours of work, what cannot name a run, and a run of the store that is another training, or would name
-/// checkpoints that this one does not keep.
+/// Refuses, before hours of work, what cannot name a run, and a run of the store that is another training, or
+/// would name checkpoints that this one does not keep.
 fn check_run(context: &Context, store: Option<&Store>, run: &str, args: &TrainArgs) -> Result<()> {
     let (snapshot, saving) = (store.map(Store::snapshot).transpose()?, &args.saving);
     let Some(part) = snapshot.as_ref().and_then(|snapshot| snapshot.run(run).ok()) else {

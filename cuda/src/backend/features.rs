@@ -26,8 +26,8 @@ pub struct DeviceForm {
     inside: u32,
 }
 
-/// Factors of the Adam feature: `(m_old m + m_new g) / sqrt(v_old v + v_new g^2 + eps)`, or with `eps` outside of the
-/// root.
+/// Factors of the Adam feature: `(m_old m + m_new g) / sqrt(v_old v + v_new g^2 + eps)`, or with
+/// `eps` outside of the root.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct AdamFactors {
     /// Of the first moment and of the gradient in it.
@@ -125,8 +125,8 @@ impl<M: Memory> Formed<M> {
 }
 
 impl<M: Memory> DeviceSums<M> {
-    /// The place of coordinates from `first` on of a form, and what lies between two samples there; an error unless
-    /// there are so many for so many samples.
+    /// The place of coordinates from `first` on of a form, and what lies between two samples there; an error
+    /// unless there are so many for so many samples.
     pub(super) fn place<T>(
         &self,
         samples: usize,
@@ -157,7 +157,8 @@ pub struct FormPlace {
 }
 
 impl<R: Runtime> Cuda<R> {
-    /// Zeros for the vectors of samples in some forms: f64 totals of a flat projection, or f32 coordinates of modules.
+    /// Zeros for the vectors of samples in some forms: f64 totals of a flat projection, or
+    /// f32 coordinates of modules.
     ///
     /// # Errors
     /// No memory.
@@ -174,8 +175,8 @@ impl<R: Runtime> Cuda<R> {
         Ok(DeviceSums { values, sound, samples, forms, dim })
     }
 
-    /// The vectors, `T` being f64 of a flat projection, which are to be scaled and rounded, and f32 else; and of each
-    /// whether all gradients were sound.
+    /// The vectors, `T` being f64 of a flat projection, which are to be scaled and rounded, and f32 else; and
+    /// of each whether all gradients were sound.
     ///
     /// # Errors
     /// A kernel that failed.
@@ -194,8 +195,8 @@ impl<R: Runtime> Cuda<R> {
         self.tensor_of(values, 1, values.len())
     }
 
-    /// Brings the signs of a tensor to the device: its coordinates start at `start` of the concatenated gradient, and
-    /// each has `width` entries, a row below `dim` and in the highest bit a sign.
+    /// Brings the signs of a tensor to the device: its coordinates start at `start` of the concatenated
+    /// gradient, and each has `width` entries, a row below `dim` and in the highest bit a sign.
     ///
     /// # Errors
     /// Entries that are no such rows; no memory.
@@ -228,9 +229,9 @@ impl<R: Runtime> Cuda<R> {
         })
     }
 
-    /// The forms of a tensor's gradients. Moments are those of the concatenated gradient, in one row, where they enter.
-    /// `order`, if the rows of the tensor do not lie where they belong: for each the row that has its values. Gradients
-    /// that are not sound are noted in `sums`, for form number `at`.
+    /// The forms of a tensor's gradients. Moments are those of the concatenated gradient, in one row, where
+    /// they enter. `order`, if the rows of the tensor do not lie where they belong: for each the row that has
+    /// its values. Gradients that are not sound are noted in `sums`, for form number `at`.
     ///
     /// # Errors
     /// Values that are not there.
@@ -339,8 +340,8 @@ pub(super) fn check_entries(dim: usize, entries: &[u32], width: usize) -> Result
     number(entries.len()).map(|_| ())
 }
 
-/// Appends a piece's entries by row, each with the coordinate of the piece in place of the row, and where each row
-/// starts.
+/// Appends a piece's entries by row, each with the coordinate of the piece in place of the row,
+/// and where each row starts.
 pub(super) fn sort_by_row(
     dim: usize,
     entries: &[u32],

@@ -10,7 +10,8 @@ use crate::runtime::{Argument, Factor, Memory, Precision, Product, Result, Runti
 enum Weight<M> {
     /// In f32 or bf16, as it is multiplied.
     Values(M),
-    /// Bytes, and for each output the factor that makes values of them. For a product they are spread to bf16.
+    /// Bytes, and for each output the factor that makes values of them. For a
+    /// product they are spread to bf16.
     Bytes { bytes: M, scales: M },
 }
 
@@ -45,8 +46,8 @@ fn check_layer(weight: &[f32], out: usize, input: usize) -> Result<()> {
 /// The greatest magnitude of a byte: -128 is left out, whose opposite is no byte.
 const MOST: f32 = 127.0;
 
-/// The nearest bytes of each row, and the scale that they are multiplied by. The scale of a row with a value that
-/// is not finite is NaN, and so are products with it.
+/// The nearest bytes of each row, and the scale that they are multiplied by. The scale of a row with a value
+/// that is not finite is NaN, and so are products with it.
 fn in_bytes(weight: &[f32], input: usize) -> (Vec<i8>, Vec<f32>) {
     let scale = |row: &[f32]| {
         let most = row.iter().fold(0.0f32, |most, value| most.max(value.abs()));

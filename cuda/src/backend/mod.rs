@@ -94,8 +94,8 @@ impl<R: Runtime> Cuda<R> {
         Cuda { table_budget: Some(bytes), ..self.clone() }
     }
 
-    /// Bytes that the tables of a projection may take on the device: a quarter of the memory that is free, unless told
-    /// otherwise.
+    /// Bytes that the tables of a projection may take on the device: a quarter of the memory that is
+    /// free, unless told otherwise.
     ///
     /// # Errors
     /// A device that is lost.

@@ -57,9 +57,9 @@ enum Sums<'a, M> {
 }
 
 impl<R: Runtime> Cuda<R> {
-    /// Brings the matrices of a module with `dim` coordinates to the device. `signs`: an entry for each value that is
-    /// summed before them, a coordinate and in the highest bit a sign; none if the sums are the coordinates. Without
-    /// sides the values are those of the tensor.
+    /// Brings the matrices of a module with `dim` coordinates to the device. `signs`: an entry for each value
+    /// that is summed before them, a coordinate and in the highest bit a sign; none if the sums are the
+    /// coordinates. Without sides the values are those of the tensor.
     ///
     /// # Errors
     /// Matrices that do not fit each other; no memory.
@@ -97,8 +97,8 @@ impl<R: Runtime> Cuda<R> {
         Ok(DeviceSides { out, input, constants, lanes: if *is_dense { 8 } else { 1 } })
     }
 
-    /// Projects a module's formed gradients of all samples into their vectors of a form, from coordinate `first` on.
-    /// A module with a bias takes the bias's gradients as well.
+    /// Projects a module's formed gradients of all samples into their vectors of a form, from coordinate
+    /// `first` on. A module with a bias takes the bias's gradients as well.
     ///
     /// # Errors
     /// Gradients or vectors that do not fit the module.

@@ -1,5 +1,5 @@
-//! Operands of the attention kernels: tiles of queries and keys, the form of the scores, and the kernels' names by width
-//! of a head.
+//! Operands of the attention kernels: tiles of queries and keys, the form of the scores, and the kernels'
+//! names by width of a head.
 
 use std::ops::Range;
 
@@ -40,8 +40,8 @@ pub(super) struct QueryTile {
 }
 
 impl QueryTile {
-    /// Tiles of up to `side` of the queries of one sequence, whose keys and values begin at two addresses, and in row `key_row`
-    /// of all keys.
+    /// Tiles of up to `side` of the queries of one sequence, whose keys and values begin at two addresses,
+    /// and in row `key_row` of all keys.
     pub(super) fn cut(
         queries: Range<usize>,
         positions: &[u32],

@@ -5,8 +5,8 @@ use super::raw::Machine;
 /// The least compute capability: that of bf16 products.
 pub(super) const LEAST_CAPABILITY: (i32, i32) = (8, 0);
 
-/// The least version of CUDA that a driver has to support, as drivers write it: that of the embedded kernels and of
-/// the cuBLAS that is loaded.
+/// The least version of CUDA that a driver has to support, as drivers write it: that of the embedded kernels
+/// and of the cuBLAS that is loaded.
 pub(super) const LEAST_CUDA: i32 = 13_000;
 
 /// A device that cannot be opened, and what to do.

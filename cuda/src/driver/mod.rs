@@ -2,8 +2,8 @@
 //!
 //! Invariants
 //! - everything runs on one stream, in the order of the calls
-//! - memory comes from the driver's pool and goes back to it in the order of the stream, so that it may be dropped
-//!   while it is in use
+//! - memory comes from the driver's pool and goes back to it in the order of the stream, so that it may be
+//!   dropped while it is in use
 
 mod blas;
 mod error;

@@ -1,5 +1,5 @@
-//! The kernels' code: PTX that is embedded, compiled by the driver for its device; or, where the driver refuses it,
-//! the embedded source compiled by NVRTC, if that library is there.
+//! The kernels' code: PTX that is embedded, compiled by the driver for its device; or, where the driver
+//! refuses it, the embedded source compiled by NVRTC, if that library is there.
 
 use cudarc::nvrtc::{CompileError, CompileOptions, Ptx, compile_ptx_with_opts};
 

@@ -1,7 +1,8 @@
 //! Unsafe calls of the CUDA driver: memory, copies, launches.
 //!
-//! Soundness: kernels read and write device memory only, which Rust code never dereferences. That a kernel stays within its
-//! operands is ensured by the callers, who check sizes, and by the tests, which run every kernel between guards.
+//! Soundness: kernels read and write device memory only, which Rust code never dereferences. That a
+//! kernel stays within its operands is ensured by the callers, who check sizes, and by the tests, which
+//! run every kernel between guards.
 #![allow(unsafe_code)]
 
 use std::collections::HashMap;
@@ -284,7 +285,8 @@ impl Runtime for Driver {
         self.bind()?;
         let (to, stream) = (to.at(at, from.len())?, self.stream.cu_stream());
         if from.len() > MOST_STAGED {
-            // SAFETY: the range was checked; the driver has taken the values of pageable memory when it returns.
+            // SAFETY: the range was checked; the driver has taken the values of
+            // pageable memory when it returns.
             unsafe { result::memcpy_htod_async(to, from, stream) }.map_err(failed)?;
             return Ok(());
         }
@@ -354,8 +356,8 @@ impl Runtime for Driver {
         let mut pointers: Vec<*mut c_void> =
             words.iter_mut().map(|word| std::ptr::from_mut(word).cast()).collect();
         let [x, y, z] = launch.grid;
-        // SAFETY: the kernel takes as many arguments, of the types that the caller gives them, which the tests on
-        // the emulator hold, and reaches the memory that they name.
+        // SAFETY: the kernel takes as many arguments, of the types that the caller gives them, which the
+        // tests on the emulator hold, and reaches the memory that they name.
         let done = unsafe {
             result::launch_kernel(
                 function.cu_function(),

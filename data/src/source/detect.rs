@@ -1,5 +1,5 @@
-//! Detection of formats, by the first bytes of a file where they tell, else by its name; of what separates the
-//! columns of text, by its header line.
+//! Detection of formats, by the first bytes of a file where they tell, else by its name; of what separates
+//! the columns of text, by its header line.
 
 use std::io::Read;
 use std::path::Path;

@@ -152,8 +152,8 @@ pub(super) enum Template {
 }
 
 impl Template {
-    /// A conversation that begins with a system message, `system` where it has none. With a template in Jinja and
-    /// with `tulu_chat` a prompt with its completion is a conversation too.
+    /// A conversation that begins with a system message, `system` where it has none. With a template in Jinja
+    /// and with `tulu_chat` a prompt with its completion is a conversation too.
     pub(super) fn with_system<'a>(&self, content: &'a Content, system: &str) -> Cow<'a, Content> {
         let turn = Message::new;
         match (self, content) {

@@ -27,8 +27,8 @@ pub struct CycleOptions {
     pub keep: Option<PathBuf>,
 }
 
-/// Brings down one store after the other, each until its work is done or it is bad. `one` is a cycle, and says
-/// whether the work is done; nothing where no cycle is possible any more.
+/// Brings down one store after the other, each until its work is done or it is bad. `one` is a cycle, and
+/// says whether the work is done; nothing where no cycle is possible any more.
 pub(crate) fn cycles(
     report: &mut Report,
     mut seed: u64,

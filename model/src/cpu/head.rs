@@ -53,8 +53,8 @@ impl Cpu {
         Ok(HeadOutput { losses, entropies, grad })
     }
 
-    /// Losses of a chunk of rows by their logits `z`, which become the gradients of the uncapped logits if the
-    /// rows have weights.
+    /// Losses of a chunk of rows by their logits `z`, which become the gradients of the uncapped logits
+    /// if the rows have weights.
     fn chunk_losses(
         &self,
         layer: &CpuLinear,

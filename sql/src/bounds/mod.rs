@@ -4,14 +4,15 @@
 //! folded then) and while it runs. `repeat('x', 1e9)` is a statement of twenty bytes.
 //!
 //! Invariants
-//! - a call is refused by what its arguments would make, before anything is allocated for it, or by how much it
-//!   would compare: constants are computed while a statement is planned, which nothing stops
+//! - a call is refused by what its arguments would make, before anything is allocated for it, or by how much
+//!   it would compare: constants are computed while a statement is planned, which nothing stops
 //! - the constants of one statement have at most [`MAX_CONSTANTS`] bytes in all: a plan holds them several
 //!   times
 //! - large arrays that functions made count against the memory of the session for as long as anything holds
 //!   them
 //! - a long constant is only where the engine does not repeat it for each row, or where its rows are counted
-//! - what joins, `unnest`, subqueries in place of values and windows repeat is in small batches (`repeated.rs`)
+//! - what joins, `unnest`, subqueries in place of values and windows repeat is in
+//!   small batches (`repeated.rs`)
 //! - expressions that the rules of the engine repeat are counted before (`substituted.rs`, `written.rs`)
 
 mod charge;
@@ -67,7 +68,8 @@ pub(super) struct Budget {
 }
 
 impl Budget {
-    /// Takes note that the statement is planned: a constant that is computed from now on is not kept by the plan.
+    /// Takes note that the statement is planned: a constant that is computed from now
+    /// on is not kept by the plan.
     pub(super) fn planned(&self) {
         self.planned.store(true, Ordering::Relaxed);
     }

@@ -1,6 +1,6 @@
-//! Names that a statement gives to columns where the engine does not look for them: those of the result in `HAVING`.
-//! Subqueries that are joined by names of columns get names of their own, for it knows columns of tables alone there.
-//! The column of a series has the name of its function.
+//! Names that a statement gives to columns where the engine does not look for them: those of the result in
+//! `HAVING`. Subqueries that are joined by names of columns get names of their own, for it knows columns of
+//! tables alone there. The column of a series has the name of its function.
 
 use std::collections::HashSet;
 use std::ops::ControlFlow;
@@ -16,8 +16,8 @@ use crate::expanded::name;
 use crate::names::SERIES;
 use crate::walk::{VisitMut, count_subqueries, visit_expressions};
 
-/// Most names of one `HAVING` that are looked up, and the longest expression that may stand for each: what they
-/// stand for is repeated.
+/// Most names of one `HAVING` that are looked up, and the longest expression that may stand for each: what
+/// they stand for is repeated.
 const MOST_NAMES: usize = 100;
 const LONGEST: usize = 1000;
 
@@ -120,8 +120,9 @@ fn joined(select: &mut Select) {
     }
 }
 
-/// Puts what is computed under a name in its place in `HAVING`, where the engine reads a column of the table that
-/// has this name. In an argument of a function the column is meant, and where the rows are grouped by it.
+/// Puts what is computed under a name in its place in `HAVING`, where the engine reads a column
+/// of the table that has this name. In an argument of a function the column is meant, and where
+/// the rows are grouped by it.
 fn having(select: &mut Select) {
     let Some(condition) = &mut select.having else { return };
     let grouped: Vec<String> = match &select.group_by {

@@ -1,5 +1,5 @@
-//! Expressions of DuckDB in the form that they have here: parts of times, intervals of so many days, slices with
-//! an open end, the elements of a JSON list.
+//! Expressions of DuckDB in the form that they have here: parts of times, intervals of so many days, slices
+//! with an open end, the elements of a JSON list.
 
 mod formats;
 mod likes;
@@ -160,8 +160,8 @@ fn is_empty(expr: &Expr) -> bool {
     text_of(expr).is_some_and(str::is_empty)
 }
 
-/// A written number with a point, which is a decimal, as the nearest whole one where it is cast to such a type;
-/// halves go away from zero. With an exponent it is a double, whose casts round by themselves.
+/// A written number with a point, which is a decimal, as the nearest whole one where it is cast to such a
+/// type; halves go away from zero. With an exponent it is a double, whose casts round by themselves.
 pub(super) fn whole(of: &mut Expr, to: &DataType) {
     use DataType as D;
     let is_whole = matches!(

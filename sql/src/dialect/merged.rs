@@ -2,8 +2,8 @@
 //! without a table.
 //!
 //! Invariants
-//! - such a column has a value wherever one of the joined rows has: of `RIGHT JOIN` it is that of the table on
-//!   the right, of `FULL JOIN` the first that is there
+//! - such a column has a value wherever one of the joined rows has: of `RIGHT JOIN` it is that of the table
+//!   on the right, of `FULL JOIN` the first that is there
 //! - a name is put into other words only where each table of its `FROM` has it by `USING`: else it might be a
 //!   column of another; it is left to the engine, and refused where the engine would have the wrong value
 //! - the values of all names together are limited like the expressions of table expressions
@@ -58,7 +58,8 @@ fn merge_names(statement: &mut Statement) -> Result<Keys, SqlError> {
 pub(crate) struct Keys(Vec<(String, String)>);
 
 impl Keys {
-    /// The error about a name that is not known, where a table lacks it or a subquery may mean the column around it.
+    /// The error about a name that is not known, where a table lacks it or a subquery may
+    /// mean the column around it.
     pub(crate) fn explain(&self, error: SqlError) -> SqlError {
         if error.kind() != SqlErrorKind::Unknown {
             return error;

@@ -1,8 +1,8 @@
 //! Translation of statements for DuckDB or PostgreSQL into what the engine understands.
 //!
-//! Forms that the parser does not know are changed in the token stream, where each token keeps its place in the
-//! text; the rest in the parsed statement, before it is planned. What has no meaning here is refused in one line
-//! that says how to write it.
+//! Forms that the parser does not know are changed in the token stream, where each token keeps its place in
+//! the text; the rest in the parsed statement, before it is planned. What has no meaning here is refused in
+//! one line that says how to write it.
 
 mod aliases;
 mod arrows;

@@ -126,8 +126,8 @@ const UNITS: [&str; 14] = [
     "NANOSECOND",
 ];
 
-/// Whether a unit follows where INTERVAL is followed by a number. A word that is none would be a heading, and the
-/// number one of seconds.
+/// Whether a unit follows where INTERVAL is followed by a number. A word that is none would be a heading, and
+/// the number one of seconds.
 fn has_unit(tokens: &[TokenWithSpan], interval: usize) -> bool {
     let Some((number, token)) = next(tokens, interval + 1) else { return true };
     if !matches!(token.token, Token::Number(..)) {
@@ -140,8 +140,8 @@ fn has_unit(tokens: &[TokenWithSpan], interval: usize) -> bool {
     known(&word) || word.strip_suffix('S').is_some_and(known)
 }
 
-/// Whether LIMIT is followed by a percentage, with nothing but the end of its query behind it: else it is the rest
-/// of a division.
+/// Whether LIMIT is followed by a percentage, with nothing but the end of its query behind it: else it
+/// is the rest of a division.
 fn is_share(tokens: &[TokenWithSpan], limit: usize) -> bool {
     let Some((number, token)) = next(tokens, limit + 1) else { return false };
     let sign = next(tokens, number + 1).filter(|_| matches!(token.token, Token::Number(..)));

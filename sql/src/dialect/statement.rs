@@ -58,7 +58,8 @@ pub(crate) fn parse_below(sql: &str, lines: u64) -> Result<Statement, SqlError> 
     Ok(statement)
 }
 
-/// A word that begins a clause and stands where a column is meant: an item of a list, or the last before FROM.
+/// A word that begins a clause and stands where a column is meant: an item of a
+/// list, or the last before FROM.
 fn clause_as_name(tokens: &[TokenWithSpan]) -> Option<String> {
     let is_behind_item =
         |after: &TokenWithSpan| matches!(after.token, Token::Comma | Token::RParen) || is_word(after, "FROM");

@@ -2,8 +2,8 @@
 //! for counting, for numbers.
 //!
 //! Invariants
-//! - what makes more of its arguments than they are has a limit in [`crate::bounds`], but for a few kilobytes of a
-//!   bar; what is gathered over rows counts against the memory of the session
+//! - what makes more of its arguments than they are has a limit in [`crate::bounds`], but for a few kilobytes
+//!   of a bar; what is gathered over rows counts against the memory of the session
 //! - results do not depend on the order of rows, nor on the number of threads
 
 mod average;

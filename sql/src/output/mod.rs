@@ -36,8 +36,8 @@ use table::{TableWriter, visible};
 
 use super::error::{SqlError, SqlErrorKind};
 
-/// Bytes of a row group of Parquet, which is in memory until it is complete; rows of long vectors fill the usual
-/// million of rows never.
+/// Bytes of a row group of Parquet, which is in memory until it is complete; rows of long vectors fill the
+/// usual million of rows never.
 const ROW_GROUP: usize = 128 << 20;
 
 /// A way to write a result.
@@ -56,8 +56,8 @@ pub enum Format {
     Parquet,
     /// An Arrow IPC file.
     Arrow,
-    /// The only column as it is, each value followed by the end of a line; null as an empty one. On a terminal
-    /// what is hidden in a value is escaped.
+    /// The only column as it is, each value followed by the end of a line; null as an empty one. On a
+    /// terminal what is hidden in a value is escaped.
     Lines,
     /// A Markdown table; lists as JSON, bytes as hex digits.
     Markdown,
@@ -189,8 +189,8 @@ impl<W: Write + Send> ResultWriter<W> {
         }
     }
 
-    /// Starts a result as JSON lines for a reader whose numbers are doubles: a number that such a reader would
-    /// change, or that JSON does not have, is written as `{"$number":"9007199254740993"}`.
+    /// Starts a result as JSON lines for a reader whose numbers are doubles: a number that such a reader
+    /// would change, or that JSON does not have, is written as `{"$number":"9007199254740993"}`.
     pub fn exact_json(schema: &SchemaRef, out: W) -> Self {
         let builder = arrow_json::WriterBuilder::new().with_explicit_nulls(true);
         let out = builder.with_encoder_factory(Arc::new(exact::ExactNumbers)).build(out);

@@ -295,8 +295,8 @@ fn cut(text: &str, width: usize, how: CellTruncation) -> String {
     kept
 }
 
-/// Line breaks, other control characters and characters that hide or reorder others as escapes, so that a cell stays
-/// on its line, reads as it is, and cannot drive the terminal.
+/// Line breaks, other control characters and characters that hide or reorder others as escapes, so that a
+/// cell stays on its line, reads as it is, and cannot drive the terminal.
 pub(super) fn visible(text: &str) -> String {
     if !text.chars().any(is_hidden) {
         return text.to_string();
@@ -309,7 +309,8 @@ pub(super) fn visible(text: &str) -> String {
         .collect()
 }
 
-/// Whether a character controls, reorders or hides text. Joiners are left as they are: scripts and emoji need them.
+/// Whether a character controls, reorders or hides text. Joiners are left as they are:
+/// scripts and emoji need them.
 fn is_hidden(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{61c}' | '\u{180e}' | '\u{200b}' | '\u{200e}' | '\u{200f}' | '\u{feff}')

@@ -1,5 +1,5 @@
-//! Errors of expressions in the wrong place: columns outside of a grouping, values of types that a function does not take,
-//! expressions in the wrong clause.
+//! Errors of expressions in the wrong place: columns outside of a grouping, values of types that a function
+//! does not take, expressions in the wrong clause.
 
 use super::lists;
 use super::text::between;
@@ -85,7 +85,8 @@ pub(super) fn misused(text: &str) -> Option<SqlError> {
     })
 }
 
-/// A text without the parentheses at its end that nothing in it opens, and with those that it leaves open closed.
+/// A text without the parentheses at its end that nothing in it opens, and with those
+/// that it leaves open closed.
 fn balanced(mut text: &str) -> String {
     let count = |text: &str, sign: char| text.matches(sign).count();
     while let Some(shorter) = text.strip_suffix(')')

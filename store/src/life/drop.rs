@@ -1,8 +1,8 @@
 //! Dropping features, datasets, runs, ensembles and artifacts from the catalog. Their files stay for older
 //! snapshots until `gc`.
 //!
-//! Token counts go with the last feature of their encoding, as long as the dataset has features of another one:
-//! with the counts of several encodings it has no `tokens` to show.
+//! Token counts go with the last feature of their encoding, as long as the dataset has features of another
+//! one: with the counts of several encodings it has no `tokens` to show.
 
 use super::{has_tmp, refuse_live_jobs};
 use crate::artifacts::link_of;
@@ -164,9 +164,10 @@ impl Store {
         self.publish_drop(&lock, &base, change, report)
     }
 
-    /// Takes the token counts of encodings that no feature uses out of datasets that lose a feature and have others
-    /// left, and says how many bytes of files these were. The caller keeps jobs from starting: one that runs
-    /// counts no rows that were counted before, so the encodings that live jobs write features of stay.
+    /// Takes the token counts of encodings that no feature uses out of datasets that lose a feature
+    /// and have others left, and says how many bytes of files these were. The caller keeps jobs from
+    /// starting: one that runs counts no rows that were counted before, so the encodings that live
+    /// jobs write features of stay.
     fn release_encodings(&self, base: &Snapshot, change: &mut Change) -> Result<u64, ChangeError> {
         let jobs = if has_tmp(self.env())? { held_jobs(self.env())? } else { Vec::new() };
         // What a live job writes must be known.

@@ -196,7 +196,8 @@ impl DatasetPart {
         self.encodings.iter().find(|e| e.key == key)
     }
 
-    /// The label of one of its encodings, with what tells it from others of the same label: `tulu:length_256`.
+    /// The label of one of its encodings, with what tells it from others of the same
+    /// label: `tulu:length_256`.
     pub fn encoding_label(&self, encoding: &EncodingEntry) -> String {
         let is_twin = |other: &&EncodingEntry| other.label == encoding.label && other.key != encoding.key;
         let twins = || self.encodings.iter().filter(is_twin).map(|other| &other.spec);

@@ -1,5 +1,5 @@
-//! The condition `reference_results` of build scripts: set where results that tests compare with are there, be it those
-//! of one kind; tests that need some are ignored elsewhere.
+//! The condition `reference_results` of build scripts: set where results that tests compare with are there,
+//! be it those of one kind; tests that need some are ignored elsewhere.
 //!
 //! With `CI` set it is always set, so that a missing folder fails.
 
@@ -23,8 +23,8 @@ pub fn set_condition() {
     }
 }
 
-/// The first file of results, each kind of which has a folder: any is enough, and tests of another kind say what they
-/// lack.
+/// The first file of results, each kind of which has a folder: any is enough, and tests of
+/// another kind say what they lack.
 fn results(golden: &Path) -> Option<PathBuf> {
     let entries = |folder: &Path| folder.read_dir().into_iter().flatten().flatten().map(|entry| entry.path());
     let is_json = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "json");

@@ -47,7 +47,8 @@ fn rows(place: &Place, label: &str) -> u64 {
 
 const LABELS: [&str; 3] = ["loss@base", "grad-adam@checkpoint-26", "grad-adam@checkpoint-104"];
 
-/// Starts the cascade and kills it once a feature has more than so many rows; whether it was killed before its end.
+/// Starts the cascade and kills it once a feature has more than so many rows; whether it
+/// was killed before its end.
 fn is_killed(place: &Place, label: &str, most: u64) -> bool {
     binary::killed_once(&mut place.gstore(&ARGS), || rows(place, label) > most)
 }
@@ -71,8 +72,8 @@ fn a_cascade_goes_on_after_a_kill_and_selects_the_same() {
     let whole = prepared();
     whole.ok(&ARGS);
     let place = prepared();
-    // While the sample is computed, while others get the gradients of one checkpoint, and while those that are left get
-    // all.
+    // While the sample is computed, while others get the gradients of one checkpoint, and while
+    // those that are left get all.
     let kills = [(LABELS[0], 0), (LABELS[2], 0), (LABELS[1], 60), (LABELS[2], 60)];
     let killed = kills.iter().filter(|(label, most)| is_killed(&place, label, *most)).count();
     assert!(killed >= 3, "{killed} of 4: the cascade was done before");

@@ -1,5 +1,6 @@
-//! Promise: rows in the eigenbasis of factors give the scores of their gradients, with any damping or filter and
-//! no other ingest, and factors of another checkpoint, of other data and of rows that have changed are refused.
+//! Promise: rows in the eigenbasis of factors give the scores of their gradients, with any damping
+//! or filter and no other ingest, and factors of another checkpoint, of other data and of rows that
+//! have changed are refused.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -183,8 +184,8 @@ fn gradients(store: &Store, dataset: &str, rows: u64, modules: &[Module]) -> Gra
     (0..rows).map(of_row).collect()
 }
 
-/// Scores by id of the rows of a dataset: the mean over targets of the products of gradients, with filtered factors
-/// between them.
+/// Scores by id of the rows of a dataset: the mean over targets of the products of gradients, with
+/// filtered factors between them.
 fn scores_of_gradients(
     (modules, factors): (&[Module], &[ModuleFactors]),
     (dataset, rows, targets): (&str, &Gradients, &Gradients),

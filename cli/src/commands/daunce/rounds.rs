@@ -42,8 +42,8 @@ fn datasets(args: &DaunceTrainArgs) -> BTreeSet<String> {
     args.keeping.losses.iter().chain(of_until).cloned().collect()
 }
 
-/// Rows that have losses computed of each copy. Refuses datasets that the store does not have, before anything
-/// is trained or dropped.
+/// Rows that have losses computed of each copy. Refuses datasets that the store does not have, before
+/// anything is trained or dropped.
 ///
 /// # Errors
 /// One that is not there.

@@ -36,7 +36,8 @@ pub fn check_runs(args: &EvaluateRetrainArgs, truth: &TruthFolder) -> Result<()>
     }
 }
 
-/// Refuses a training that could not begin, by the first run that is asked for: before anything is noted of it.
+/// Refuses a training that could not begin, by the first run that is asked for:
+/// before anything is noted of it.
 pub fn check_training(
     args: &EvaluateRetrainArgs,
     truth: &TruthFolder,
@@ -116,8 +117,8 @@ fn request(
     })
 }
 
-/// What decides the bits of a model but for its rows, and with the texts as they were asked for those of its losses:
-/// the same for all runs of a ground truth.
+/// What decides the bits of a model but for its rows, and with the texts as they were asked for those of its
+/// losses: the same for all runs of a ground truth.
 fn recipe(request: &TrainRequest, text: &TextOptions, encoding: &EncodingSpec) -> Result<Value> {
     let BatchOptions { epochs, max_steps, .. } = &request.batching;
     let mut recipe = request.identity(0);
@@ -142,7 +143,8 @@ fn recipe(request: &TrainRequest, text: &TextOptions, encoding: &EncodingSpec) -
     recipe["system message"] = json!(text.system);
     recipe["maximum length"] = json!(text.max_length);
     recipe["block"] = json!(text.block);
-    // A recipe without this entry has losses in the precision of the training, as all had in earlier versions.
+    // A recipe without this entry has losses in the precision of the training, as
+    // all had in earlier versions.
     if request.compute.precision != PRECISION_OF_LOSSES {
         recipe["precision of losses"] = json!(PRECISION_OF_LOSSES.name());
     }

@@ -110,14 +110,14 @@ fn retrain(
     Ok(true)
 }
 
-/// Where a model goes before its losses are recorded: a later command knows what a kill leaves there from a model that
-/// was to be kept.
+/// Where a model goes before its losses are recorded: a later command knows what a kill leaves there from a
+/// model that was to be kept.
 fn leaving(model: &Path) -> PathBuf {
     model.with_extension("done")
 }
 
-/// Removes the model that an earlier command left on its way out, or puts it back where its losses were not recorded:
-/// they are computed again, and it is not trained again.
+/// Removes the model that an earlier command left on its way out, or puts it back where its losses were not
+/// recorded: they are computed again, and it is not trained again.
 fn settle(model: &Path, is_done: bool) -> Result<()> {
     let left = leaving(model);
     if !left.exists() {

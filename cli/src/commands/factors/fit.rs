@@ -138,8 +138,8 @@ fn request(context: &Context, args: &FactorsFitArgs) -> Result<FitRequest> {
     })
 }
 
-/// The request with the modules, precision, labels and text options of the factors that it goes on from, where no flag
-/// says others. Factors of other programs do not say how texts became tokens.
+/// The request with the modules, precision, labels and text options of the factors that it goes on from,
+/// where no flag says others. Factors of other programs do not say how texts became tokens.
 fn extending(
     context: &Context,
     args: &FactorsFitArgs,

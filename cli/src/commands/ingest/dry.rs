@@ -58,8 +58,8 @@ fn dry_run_with_data(
     print(context, args, &plans)
 }
 
-/// Explains and estimates plans that are parts of one ingest: they differ in their rows alone. With what they take, for
-/// programs.
+/// Explains and estimates plans that are parts of one ingest: they differ in their rows alone. With
+/// what they take, for programs.
 fn print(context: &Context, args: &IngestArgs, plans: &[&IngestPlan]) -> Result<(ExitCode, Value)> {
     if let Some(plan) = plans.first() {
         texts::tell_cut(context, &args.text.text, (&plan.request.model, &plan.request.text))?;

@@ -87,8 +87,9 @@ pub(super) fn check_flags(context: &Context, args: &SelectArgs, rules: &Diversit
     }
 }
 
-/// The question that is asked of the pool: as the flags ask it, or of the rows that a cascade has gradients
-/// of, with the cascade's report, which is to appear with the selected rows. None where it was only to be estimated.
+/// The question that is asked of the pool: as the flags ask it, or of the rows that a cascade has
+/// gradients of, with the cascade's report, which is to appear with the selected rows. None where it
+/// was only to be estimated.
 pub(super) fn computed(
     context: &Context,
     args: &SelectArgs,

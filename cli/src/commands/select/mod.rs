@@ -186,8 +186,8 @@ fn write_rows(
     Ok((None, Some(rows)))
 }
 
-/// Lets the files of a selection appear; before that it is noted what they will be, so that what a kill leaves
-/// of them is known to be of this command. `refused`: why there is no selection.
+/// Lets the files of a selection appear; before that it is noted what they will be, so that what a kill
+/// leaves of them is known to be of this command. `refused`: why there is no selection.
 fn place(
     kept: Option<&TargetJournal>,
     (folder, outputs): (Option<NewFolder>, Vec<Output>),

@@ -235,7 +235,8 @@ impl SqlQuestion {
         Ok((count, rows.notes()))
     }
 
-    /// The columns as the command writes them here: all may lack values, and each checkpoint's part has its own.
+    /// The columns as the command writes them here: all may lack values, and each
+    /// checkpoint's part has its own.
     fn scores(&self, batch: &RecordBatch) -> Result<RecordBatch> {
         let schema = batch.schema();
         let mut columns: Vec<(String, ArrayRef, bool)> = Vec::new();

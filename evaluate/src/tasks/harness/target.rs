@@ -1,7 +1,8 @@
 //! Right choice of a record: the harness writes `target` as text, be it the number of a choice or its text.
 //!
-//! "2" can be the number of one choice and the text of another. Then the scores that the harness stored in the
-//! record decide. Where they do not, the other records of the task do: their targets are all numbers or all texts.
+//! "2" can be the number of one choice and the text of another. Then the scores that the harness
+//! stored in the record decide. Where they do not, the other records of the task do: their targets are
+//! all numbers or all texts.
 
 use std::collections::HashMap;
 

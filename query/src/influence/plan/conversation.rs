@@ -109,9 +109,9 @@ pub(super) fn form(spec: &EncodingSpec) -> (String, Option<String>) {
     (template, template_source)
 }
 
-/// What a user should know of stored targets that became text in another form than the pools' conversations: prompts
-/// with completions without roles, or with another template. Their vectors are what they are: nothing is asked
-/// otherwise.
+/// What a user should know of stored targets that became text in another form than the pools' conversations:
+/// prompts with completions without roles, or with another template. Their vectors are what they are:
+/// nothing is asked otherwise.
 pub(super) fn notes_of_targets(
     snapshot: &Snapshot,
     pools: &[(&Arc<DatasetPart>, &[Arc<FeaturePart>])],

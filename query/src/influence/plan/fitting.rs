@@ -17,8 +17,8 @@ use crate::error::QueryError;
 use crate::influence::spec::modules;
 use crate::influence::spec::{InfluenceSpec, Sim};
 
-/// For one checkpoint the feature of every side: those of the only space that all sides have. `all` are the checkpoints
-/// of the question.
+/// For one checkpoint the feature of every side: those of the only space that all sides have. `all` are the
+/// checkpoints of the question.
 pub(super) fn fit(
     snapshot: &Snapshot,
     sides: &[QuestionDataset],
@@ -73,8 +73,9 @@ fn within<'a>(lists: &[&'a [Arc<FeaturePart>]], spaces: &BTreeSet<String>) -> Ve
     lists.iter().map(|list| list.iter().filter(|f| spaces.contains(&f.desc.space.id())).collect()).collect()
 }
 
-/// The error for sides of which some have several features of a common space, each with the text options that the
-/// others were not made with: the hash of an encoding does not tell. The ways out are those for all checkpoints.
+/// The error for sides of which some have several features of a common space, each with the text
+/// options that the others were not made with: the hash of an encoding does not tell. The ways out are
+/// those for all checkpoints.
 fn ambiguous(
     sides: &[QuestionDataset],
     chosen: &[Vec<&Arc<FeaturePart>>],

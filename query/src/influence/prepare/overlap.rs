@@ -55,8 +55,8 @@ fn occurs(
     Ok(digest.is_some_and(|digest| targets.iter().any(|target| target.digests.contains(&digest))))
 }
 
-/// The rows of a dataset that occur in the target of any of some questions about one snapshot, be it one of their pools
-/// or not. Reads all its records, once.
+/// The rows of a dataset that occur in the target of any of some questions about one snapshot, be it one of
+/// their pools or not. Reads all its records, once.
 ///
 /// # Errors
 /// As [`Prepared::in_target`].

@@ -1,8 +1,8 @@
 //! The pools cut into units of work, and the rows that they lack.
 //!
 //! Invariants
-//! - a window lies inside one cell of one pool, unless a device keeps all its blocks; every live row is in one
-//!   window, deleted rows may be in one
+//! - a window lies inside one cell of one pool, unless a device keeps all its blocks; every live row is in
+//!   one window, deleted rows may be in one
 //! - windows come in (pool, row) order
 
 use std::ops::Range;

@@ -159,8 +159,8 @@ impl Form {
     }
 }
 
-/// The tokens with one more pair of brackets around a value in brackets at their beginning, which the parser would read
-/// as a list of columns.
+/// The tokens with one more pair of brackets around a value in brackets at their beginning, which the parser
+/// would read as a list of columns.
 fn value_in_brackets(on: &[TokenWithSpan], span: Span) -> Vec<TokenWithSpan> {
     let mut depth = 0usize;
     for (i, token) in on.iter().enumerate() {

@@ -1,10 +1,10 @@
 //! Rankings by bounds: values are estimated up to a bound of the error, and what may rank is computed
 //! exactly.
 //!
-//! An [`EstimateSource`] estimates the values of rows: the rows themselves in bf16, or a plane of the codes of a
-//! sketch. A way to an answer is one source, or several that are asked one after the other about the rows
-//! that the ones before leave. A row is a candidate of a ranking unless its upper bound is below a cut: the
-//! k-th score so far, the k-th of the lower bounds, or what a sample lets expect. Of the candidates those
+//! An [`EstimateSource`] estimates the values of rows: the rows themselves in bf16, or a plane of the codes
+//! of a sketch. A way to an answer is one source, or several that are asked one after the other about the
+//! rows that the ones before leave. A row is a candidate of a ranking unless its upper bound is below a cut:
+//! the k-th score so far, the k-th of the lower bounds, or what a sample lets expect. Of the candidates those
 //! with the best estimates are scored first, since their k-th score is a better cut for the others.
 //!
 //! Invariants

@@ -1,7 +1,7 @@
 //! Sources of estimates: what says of a row's values, up to a bound of the error, before they are computed.
 //!
-//! Each fills [`Estimates`] for some rows of a window: from the rows themselves, by the processor in bf16 or by
-//! a device that keeps them, or from one plane of a sketch's codes.
+//! Each fills [`Estimates`] for some rows of a window: from the rows themselves, by the processor in bf16 or
+//! by a device that keeps them, or from one plane of a sketch's codes.
 
 #[cfg(test)]
 mod agreement;
