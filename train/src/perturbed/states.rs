@@ -8,7 +8,7 @@
 //! | 8 | `gsthid01` |
 //! | 4 for each value | of each text in turn a row of f32 for each scored token, little-endian |
 //! | 40 for each text | number of its rows (u64), BLAKE3 of its values |
-//! | JSON | `model` and `texts` by digest, `width`, `count` of the texts, `index`: BLAKE3 of the earlier lines |
+//! | JSON | `model` and `texts` by digest, `width`, `count` of texts, `index`: BLAKE3 of what is before |
 //! | 8 | length of the JSON (u64) |
 //!
 //! Invariants
