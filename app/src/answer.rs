@@ -198,7 +198,7 @@ pub(crate) fn row_columns(
     Ok(columns)
 }
 
-/// The column `text` of ranked rows, made of their records.
+/// The column `text` of ranked rows, taken from their records.
 pub(crate) fn text_column(
     rows: &[Scored],
     pools: &[Pool],

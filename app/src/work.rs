@@ -17,7 +17,7 @@ pub struct JobContext<'a> {
 }
 
 impl<'a> JobContext<'a> {
-    /// On all cores; reported to no one, and never stopped.
+    /// On all cores, without progress reports, and never stopped.
     pub fn silent(command: &'a str) -> Self {
         static NEVER: Cancel = Cancel::new();
         let threads = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);

@@ -177,7 +177,7 @@ fn resolve_paths(file: &Path, arg: &Arg, value: toml::Value) -> toml::Value {
         _ if is_path => folder.join(&text).display().to_string(),
         Some((name, path)) if named.is_some() => format!("{name}={}", folder.join(path).display()),
         None if named.is_some_and(|form| form.starts_with('[')) => folder.join(&text).display().to_string(),
-        // A name of the Hub stays one where no such folder is beside the file.
+        // A name of the Hub stays one where no such folder is next to the file.
         Some((name, path)) if is_there(folder, path) => format!("{name}={}", folder.join(path).display()),
         _ if may_be && is_there(folder, &text) => folder.join(&text).display().to_string(),
         _ => text,

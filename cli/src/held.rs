@@ -1,4 +1,4 @@
-//! Hidden folders beside the places of results, in which these are made until they get their names.
+//! Hidden folders next to results, in which results are written until they get their names.
 //!
 //! Invariants
 //! - such a folder has a lock file that its process holds until the folder is gone: one whose lock is free is
@@ -72,7 +72,7 @@ impl Drop for LockedFolder {
     }
 }
 
-/// Removes the folders with such names that processes which were killed left beside a place. What cannot be
+/// Removes the folders with such names that processes which were killed left next to a place. What cannot be
 /// removed, such as that of another user, does no harm.
 pub fn remove_leftovers(prefix: &str, place: &Path) {
     let Ok(place) = std::path::absolute(place) else { return };

@@ -82,7 +82,7 @@ impl NewStore {
     }
 }
 
-/// Removes what processes that were killed left beside the place of a store.
+/// Removes what processes that were killed left next to the place of a store.
 pub fn remove_leftovers(place: &Path) {
     held::remove_leftovers(PREFIX, place);
 }

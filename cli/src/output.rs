@@ -343,7 +343,7 @@ fn unfinished_file(target: &Path) -> std::io::Result<NamedTempFile> {
         match made.as_file().try_lock() {
             Err(TryLockError::WouldBlock) => {}
             Ok(()) if !made.path().exists() => {}
-            // Where there are no locks, no one takes it for a leftover.
+            // Where there are no locks, no process takes it for a leftover.
             Ok(()) | Err(TryLockError::Error(_)) => return Ok(made),
         }
     }

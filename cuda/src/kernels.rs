@@ -42,7 +42,7 @@ mod tests {
         assert_eq!(included, SOURCES.map(|(name, _)| name));
     }
 
-    /// The first lines of the PTX have the digest of the source that it was made of: all
+    /// The first lines of the PTX have the digest of the source that it was compiled from: all
     /// files, one after the other.
     #[test]
     fn the_ptx_is_that_of_the_source() {

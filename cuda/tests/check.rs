@@ -1,5 +1,5 @@
-//! The parts of `cuda/check` that print rows of its table: what was found beside what is asked. They run on a
-//! device, and at a small size on the emulator.
+//! The parts of `cuda/check` that print rows of its table: what was found next to what is required. They run
+//! on a device, and at a small size on the emulator.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -19,7 +19,7 @@ const HALF: f64 = 5e-2;
 /// Of cosines and scores of the reference results.
 const GOLDEN: f64 = 1e-4;
 
-/// What is measured of a device beside what it computes.
+/// Measurements of a device, apart from its results.
 pub trait Device: Runtime {
     /// Its name.
     fn name(&self) -> String;
@@ -183,7 +183,7 @@ pub fn machine<R: Device>(table: &mut Table, check: &Check<R>) {
     table.told("device", check.on.runtime().name(), memory);
 }
 
-/// Features of models beside those of the CPU backend.
+/// Features of models compared with those of the CPU backend.
 pub fn features<R: Device>(table: &mut Table, check: &Check<R>) {
     if check.models.is_empty() {
         let asked = ("GSTORE_SHARED with models/".to_owned(), false);

@@ -1,5 +1,5 @@
 //! Promise: on an NVIDIA GPU all operations and models compute what the CPU does. Run by `cuda/check` on a
-//! machine that has one; its parts print what is measured beside what is asked.
+//! machine that has one; its parts print what is measured next to what is required.
 
 use std::sync::OnceLock;
 

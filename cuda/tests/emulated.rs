@@ -254,7 +254,7 @@ fn what_is_ingested_has_the_bits_of_the_host() {
     ingested::small_models(&cuda(ComputePrecision::F32));
 }
 
-/// Beside vectors and losses nothing is copied to the host, which takes whole
+/// Nothing but vectors and losses is copied to the host, which takes whole
 /// gradients where it projects them.
 #[test]
 fn gradients_stay_on_the_device() {

@@ -20,7 +20,7 @@ use gstore_model::params::total_len;
 use gstore_model::weights::{Adapter, ModelFolder, Moments};
 use gstore_model::{ComputePrecision, PackedSample};
 
-/// Of plain features, relative to the largest: gradients of this backend beside those of the CPU backend.
+/// Of plain features, relative to the largest: gradients of this backend against those of the CPU backend.
 const OF_THE_CPU: f32 = 1e-4;
 
 /// Lengths of samples, and from which token on they are scored: of the second none is.

@@ -1,4 +1,4 @@
-//! Influence of LESS on a backend beside the reference results: `golden/less`.
+//! Influence of LESS on a backend, compared with the reference results: `golden/less`.
 
 use std::path::{Path, PathBuf};
 

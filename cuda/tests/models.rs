@@ -1,4 +1,4 @@
-//! Whole models on a backend beside the CPU backend: losses and every weight gradient of
+//! Whole models on a backend, compared with the CPU backend: losses and every weight gradient of
 //! samples of different lengths.
 
 use std::ops::Range;

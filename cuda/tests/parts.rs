@@ -100,7 +100,7 @@ fn a_training_on_several_devices_has_the_bits_of_one() {
         let on = |devices: usize| (0..devices).map(|_| device(usize::MAX)).collect::<Vec<_>>();
         assert!(trained(&on(3)) == trained(&on(1)), "all tensors: {is_full}");
     }
-    // Factors cannot be put beside a model that is not named.
+    // Factors cannot be placed next to a model that is not named.
     let parameters = Parameters::new_lora(&base, &choice, 1, device(usize::MAX)).unwrap();
     assert!(parameters.beside(None, vec![device(usize::MAX)]).is_err());
 }

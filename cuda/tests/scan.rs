@@ -217,7 +217,7 @@ pub fn estimates_are_as_close_as_they_say<R: Runtime>(on: &Cuda<R>) {
     }
 }
 
-/// What is not a number, or may overflow, is not bounded; what is, beside it.
+/// Values that are no numbers, or may overflow, are not bounded; others next to them are.
 pub fn estimates_of_what_is_not_finite_say_nothing<R: Runtime>(on: &Cuda<R>) {
     const DIM: usize = 64;
     const WIDTH: usize = 9;

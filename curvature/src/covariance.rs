@@ -1,4 +1,4 @@
-//! Sums that curvature is made of: outer products of tokens, squares of gradients.
+//! Sums that curvature is estimated from: outer products of tokens, squares of gradients.
 //!
 //! Sums and counts are kept, not means, so that parts of the data can be fitted apart and added.
 

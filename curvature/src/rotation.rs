@@ -36,7 +36,7 @@ struct BasisBlock {
     transposed: Vec<f32>,
 }
 
-/// What a basis is made of: its blocks, and what is stored of it and of its transpose.
+/// The parts of a basis: its blocks, and the stored values of it and of its transpose.
 pub(crate) type BasisParts<'a> = (Blocks, &'a [f64], &'a [f64]);
 
 impl RotationBasis {

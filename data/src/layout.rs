@@ -96,7 +96,7 @@ impl FromStr for Layout {
     }
 }
 
-/// The keys of a record that its text is made of, and what is made of them.
+/// The keys of a record that its text is composed of, and the content that they give.
 struct TextKeys {
     from: Vec<&'static str>,
     keys: Vec<(&'static str, Value)>,

@@ -154,7 +154,7 @@ fn fits(ty: ColumnType, found: ColumnType) -> bool {
 impl Candidate {
     fn see(&mut self, found: ObservedType, place: &Place) -> Result<(), SchemaError> {
         if let Some((ty, by)) = self.fixed {
-            // Whoever asks for floats has them, rounded or not.
+            // A column that the caller fixed as floats takes any number, rounded or not.
             let rounded = by == FixedBy::Dataset && ty == ColumnType::Float && found.is_inexact();
             return if fits(ty, found.ty()) && !rounded {
                 Ok(())

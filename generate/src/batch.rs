@@ -3,7 +3,8 @@
 //! Invariants
 //! - a slot that becomes free takes the next prompt at once, so that products stay wide until the last
 //!   prompts
-//! - long prompts are fed in parts, beside the answers that go on, so that the memory of a step is bounded
+//! - long prompts are fed in parts, together with the answers that go on, so that the
+//!   memory of a step is bounded
 //! - what a prompt is batched with decides neither its tokens nor its numbers
 //! - where a device's memory is too little, it answers fewer prompts at a time. Keys and values of those in
 //!   work are then computed again, in other parts
@@ -22,7 +23,7 @@ use crate::request::StoppingCriteria;
 use crate::sampling::{Sampler, SamplingOptions};
 use crate::stop::FinishReason;
 
-/// Tokens of prompts that a step takes at most, beside one token of each answer.
+/// Most tokens of prompts in a step, in addition to one token of each answer.
 const PROMPT_TOKENS: usize = 512;
 
 /// What threads answer together.
@@ -206,7 +207,7 @@ impl<'a, B: Backend> AnswerBatch<'a, B> {
     /// values, and half of the rows, or the last one if another thread goes on there.
     ///
     /// # Errors
-    /// The same, where it was a single token that nothing else was computed beside.
+    /// `error`, where a single token was computed and nothing else.
     fn shrink_after_out_of_memory(&mut self, error: GenerateError) -> Result<(), GenerateError> {
         let tokens: usize = self.parts().iter().map(|part| part.tokens).sum();
         self.cache = self.model.key_values();

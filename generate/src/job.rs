@@ -246,7 +246,7 @@ fn answer<B: Backend>(
         for place in places {
             let (send, Loaded { model, device, .. }) = (send.clone(), &models[place.device]);
             scope.spawn(move || {
-                // Where no one listens any more the thread is told to stop, too.
+                // Where the receiver is gone the thread is told to stop, too.
                 let tell = |tokens, answers| drop(send.send(WorkerMessage::Step(tokens, answers)));
                 if let Err(error) = AnswerBatch::new(task, model, *place).run(tell) {
                     let _ = send.send(WorkerMessage::Failed(error.on(*device)));

@@ -29,7 +29,7 @@ enum JournalStorage {
     File { file: File, path: PathBuf, places: Vec<Option<(u64, usize)>>, end: u64 },
 }
 
-/// What the first line says beside the request.
+/// What the first line says in addition to the request.
 const VERSION: u64 = 2;
 
 impl Journal {

@@ -1,4 +1,4 @@
-//! Matrices of f64 in row order, and the products that learners are made of.
+//! Matrices of f64 in row order, and the products that learners need.
 //!
 //! Invariants
 //! - a product sums in an order that depends on its length alone, so that results have the same bits for any

@@ -125,7 +125,7 @@ impl Device {
         }
     }
 
-    /// An error unless the devices `beside` it compute the same bits: those of another sort do not, nor does
+    /// An error unless the devices `beside` it compute the same bits: those of another kind do not, nor does
     /// a GPU of another model. `gpu_names` are those of [`gpu_names!`](crate::gpu_names).
     ///
     /// # Errors

@@ -1,7 +1,7 @@
 //! Backoff after out-of-memory errors of a device: limits of what is computed at once.
 //!
 //! Invariants
-//! - calls beside each other become fewer first, which changes no bit of what they compute; then batches
+//! - concurrent calls become fewer first, which changes no bit of what they compute; then batches
 //!   become smaller
 //! - what was too much once is not tried again
 
@@ -36,7 +36,7 @@ struct BackoffState {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct CallLimits {
-    /// Calls beside each other.
+    /// Concurrent calls.
     calls: usize,
     /// Tokens of several samples in one call.
     tokens: usize,
@@ -112,7 +112,7 @@ impl OomBackoff {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Calls that may compute beside each other.
+    /// Calls that may compute concurrently.
     pub fn calls(&self) -> usize {
         self.state().limits.calls
     }
@@ -122,7 +122,7 @@ impl OomBackoff {
         self.state().limits.tokens
     }
 
-    /// So many calls beside each other were too many.
+    /// So many concurrent calls were too many.
     pub fn halve_calls(&self, calls: usize) {
         let limits = &mut self.state().limits;
         limits.calls = limits.calls.min((calls / 2).max(1));

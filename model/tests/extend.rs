@@ -1,5 +1,5 @@
 //! Promise: fed in parts over kept keys and values, a sequence has the logits of one pass over all of it, in
-//! every family and beside any others; on the CPU backend the same bits.
+//! every family and together with any others; on the CPU backend the same bits.
 
 use crate::common::zoo::zoo;
 use gstore_model::candle::Candle;

@@ -196,7 +196,7 @@ pub enum QueryError {
     /// An artifact that is not there, or cannot be read.
     #[error(transparent)]
     Artifact(#[from] ArtifactError),
-    /// A preconditioner that cannot be made of its matrices.
+    /// A preconditioner that cannot be computed from its matrices.
     #[error("preconditioner: {0}")]
     Curvature(#[from] CurvatureError),
     /// A column could not be converted.

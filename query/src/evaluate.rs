@@ -41,7 +41,7 @@ pub struct PlanesEvaluation {
     pub queries: usize,
     /// Rows among which was looked.
     pub rows: u64,
-    /// Bytes that a sketch has for each vector beside its planes.
+    /// Bytes that a sketch has for each vector in addition to its planes.
     pub record_bytes: u64,
     /// Bytes that a scan reads, on average.
     pub scan_bytes_read: f64,
@@ -57,7 +57,7 @@ pub struct PlanesEvaluation {
     pub planes: Vec<PlaneEvaluation>,
 }
 
-/// One plane. `certified` and `int8` are made of the same codes.
+/// One plane. `certified` and `int8` use the same codes.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct PlaneEvaluation {
     /// The plane.

@@ -104,7 +104,7 @@ fn all_answers_agree(store: &TestStore, sim: Sim) {
         (prepared.inverse_bytes().unwrap(), plan(store, &plain).inverse_bytes().unwrap()),
         (inverses, 0)
     );
-    // While one is made, there are its sums and their mean beside it, or what a decomposition takes: on each
+    // While one is made, there are also its sums and their mean, or what a decomposition takes: on each
     // thread that has one, of the largest.
     let squares = |inversion, threads| {
         let spec = InfluenceSpec { inversion, ..spec.clone() };

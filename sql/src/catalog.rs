@@ -37,7 +37,7 @@ pub(crate) const SHOW_TABLES: &str = "SELECT table_schema AS schema, table_name 
 pub(crate) struct Tables {
     pub(crate) snapshot: Arc<Snapshot>,
     pub(crate) live: Vec<Arc<dyn LiveTable>>,
-    /// Files of whoever opened the session.
+    /// Files of the user who opened the session.
     pub(crate) own: Vec<OwnTable>,
 }
 

@@ -159,7 +159,7 @@ mod tests {
         let error = sorted(&session, Some(two.clone())).await.unwrap_err();
         assert!(error.to_string().contains("all clients"), "{error}");
         drop(rest);
-        // A plan that is kept holds what its client may hold, whoever had it made.
+        // A plan that is kept holds what its client may hold, whichever client it was made for.
         let prepared = session.prepare(SORTED, &Parameters::default(), Some(&two)).await.unwrap();
         let run = session.run_prepared(&prepared, Some(&one)).unwrap().unwrap();
         assert_eq!(counted(run).await.unwrap_err().kind(), SqlErrorKind::Memory);

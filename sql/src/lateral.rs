@@ -21,7 +21,7 @@ const NAME: &str = "the elements";
 /// What the engine's names of the lists and their elements begin with.
 const PLACEHOLDER: &str = "__unnest_placeholder";
 
-/// Puts such lists beside their rows.
+/// Joins such lists to their rows.
 pub(super) fn resolve(plan: LogicalPlan) -> DfResult<LogicalPlan> {
     plan.transform_up_with_subqueries(|node| match node {
         LogicalPlan::Join(join) => Ok(match joined(&join)? {

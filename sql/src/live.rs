@@ -1,5 +1,5 @@
 //! Live tables, of the program around a session: their rows are those of the moment when a statement reads
-//! them, and only what whoever asks may see.
+//! them, and only what the asking client may see.
 
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use datafusion::physical_plan::ExecutionPlan;
 use super::at_once;
 use super::error::SqlError;
 
-/// Whoever asks, as the program around the session knows them.
+/// The client that asks, as the program around the session knows it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Requester {
     /// The id that their own rows have.

@@ -24,7 +24,7 @@ use super::functions::path::{Step, find, parts, text};
 use super::walk::inner;
 use crate::walk::VisitMut;
 
-/// A column that is made of others.
+/// A column that is computed from others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum VirtualColumn {
     Prompt,
@@ -60,7 +60,7 @@ impl VirtualColumn {
         }
     }
 
-    /// Whether it is made of a record, as opposed to a feature.
+    /// Whether it is read from a record, as opposed to a feature.
     pub(crate) fn is_of_record(self) -> bool {
         self.kinds().is_empty()
     }

@@ -2,7 +2,7 @@
 //!
 //! Invariants
 //! - saving or removing one is a publish of its own, so each snapshot has the views of its time
-//! - the store keeps the text and does not read it; whoever saves one has checked it
+//! - the store keeps the text and does not read it; the caller that saves one has checked it
 
 use crate::error::ViewError;
 use crate::layout::now;

@@ -104,7 +104,7 @@ fn of_two_first_writes_of_a_label_the_second_is_refused_and_joins_when_it_is_don
     let now = store.snapshot().unwrap();
     assert_eq!((now.number(), now.features().len()), (first.number(), 1));
     assert_eq!(pool(&store).written("b"), None);
-    // Whoever asks for the label finds the space that it has now.
+    // A lookup by label finds the space that it has now.
     let joined = publish(begin(elsewhere("external:one"), 3..6), "b").unwrap();
     assert_eq!((joined.features().len(), joined.features()[0].state), (1, FeatureState::Complete));
     // Features that are computed are known by what they are, and may share a label.

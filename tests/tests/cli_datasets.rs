@@ -72,7 +72,7 @@ fn the_same_file_again_adds_nothing_and_a_grown_one_its_new_samples() {
     // All that it has was deleted: it is still of this dataset.
     write(&place, "deleted/pool.jsonl", &["a1", "a4"]);
     assert_eq!(add(&place, &["--data", "deleted/pool.jsonl"]).0, 0);
-    // Whoever brings samples back says what they belong to.
+    // A command that restores samples says what they belong to.
     write(&place, "back/pool.jsonl", &["a1"]);
     assert_eq!(add(&place, &["--data", "back/pool.jsonl", "--restore-deleted"]).0, 0);
     assert_eq!(place.value(COUNT), "4");

@@ -1,4 +1,4 @@
-//! Promise: losses of models that nobody has weights of are ranked, reported and judged on the command line.
+//! Promise: losses of models without weights are ranked, reported and judged on the command line.
 
 use gstore_tests::place::Place;
 use serde_json::Value;

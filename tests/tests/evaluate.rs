@@ -161,7 +161,7 @@ fn what_is_read_is_not_replaced() {
         (read(&place, "texts/base.jsonl").as_str(), read(&place, "data/questions.jsonl").as_str()),
         (BASE, QUESTIONS)
     );
-    // A file beside what is read, and the same again.
+    // A file next to what is read, and the same again.
     for _ in 0..2 {
         place.ok(&["evaluate", "text", "--data", "texts/*.jsonl", "-o", "texts/report.md", "--force"]);
     }

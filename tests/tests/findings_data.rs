@@ -492,7 +492,7 @@ fn a_command_of_the_history_can_be_pasted() {
     assert!(command.starts_with("gstore --store /") && command.ends_with(words), "{command}");
 }
 
-/// Folders in which stores are made, beside the place of a store.
+/// Folders in which stores are made, next to the place of a store.
 fn unfinished(place: &Place) -> usize {
     place.names().iter().filter(|name| name.starts_with(".gstore-new-")).count()
 }

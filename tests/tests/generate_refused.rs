@@ -210,7 +210,7 @@ fn what_is_read_is_not_replaced() {
         assert!(refused.code == 2 && refused.stderr.contains(&says), "{ask:?}: {}", refused.stderr);
         assert_eq!(fs_err::read(place.path(read)).expect("read"), before, "{ask:?}");
     }
-    // A new file beside them, and the same again.
+    // A new file next to them, and the same again.
     for (ask, written) in [
         (prompt, "m/new.jsonl"),
         (&["--data", "data/*.jsonl"], "data/new.json"),

@@ -357,7 +357,7 @@ fn what_cannot_be_learned_from_is_named() {
         (&["--inputs", "x", "--labels-of", "nothing"], "nothing"),
         (&["--inputs", "same"], "(same): others are needed"),
         (&["--inputs", "late"], "no labelled row has a value of late"),
-        // Beside others as well, of numbers too.
+        // With others as well, of numbers too.
         (&["--inputs", "x,late"], "no labelled row has a value of late: other"),
         (&["--inputs", "x,last,late"], "no labelled row has a value of last, late: other"),
         (&["--inputs", "x", "--learner", "trees", "--alpha", "1"], "--alpha is an option of --learner ridge"),

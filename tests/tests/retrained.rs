@@ -1,4 +1,4 @@
-//! Ground truths by retraining small models, and files beside them.
+//! Ground truths by retraining small models, and files next to them.
 
 use std::process::Command;
 

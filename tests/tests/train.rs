@@ -225,7 +225,7 @@ fn a_merged_adapter_answers_as_base_and_adapter() {
     for ((merged, apart), base) in merged.iter().zip(&apart).zip(&base) {
         assert!((merged - apart).abs() < 1e-4 * apart && merged != base, "{merged} {apart} {base}");
     }
-    // The demo's adapters name a folder beside them.
+    // The demo's adapters name a folder next to them.
     let adapter = world::demo().join("warmup/checkpoint-26").display().to_string();
     let lost = place.run(&["merge", &adapter, "-o", "lost"]);
     let says =

@@ -37,9 +37,9 @@ impl<B: Backend + Clone> Parameters<B> {
     /// The weighted sum of the losses, cross-entropies unless a head says otherwise, and its gradient: one
     /// vector for each tensor, in the memory of `old`.
     ///
-    /// Pieces are divided among the devices, and added on the host: in their order, whoever computed them.
-    /// Where a device has too little memory it is computed again: on fewer threads, which changes no bit, and
-    /// where one on each device is too many, with smaller pieces, as they would have been asked for.
+    /// Pieces are divided among the devices, and added on the host: in their order, whichever device computed
+    /// them. Where a device has too little memory it is computed again: on fewer threads, which changes no
+    /// bit, and where one on each device is too many, with smaller pieces, as they would have been asked for.
     pub(crate) fn gradient(
         &self,
         samples: &[WeightedSample<'_>],

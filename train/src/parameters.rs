@@ -175,7 +175,7 @@ impl<B: Backend + Clone> Parameters<B> {
         Parameters::of_all(folder.decoder(), store, backend)
     }
 
-    /// All tensors of a model that no one has trained: weights and tables normal with deviation `deviation`,
+    /// All tensors of an untrained model: weights and tables normal with deviation `deviation`,
     /// norms one, biases zero. GPT-2's weights that add to the hidden states have less, as transformers
     /// begins them: the deviation over the root of how many they are (Radford et al. 2019, 2.3).
     pub fn random(

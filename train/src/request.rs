@@ -168,7 +168,7 @@ impl ComputeOptions {
         Ok(self.device.check_beside(&self.beside, || gpu_names!())?)
     }
 
-    /// The backends of the devices beside the `first`.
+    /// The backends of the devices other than the `first`.
     ///
     /// # Errors
     /// As [`ComputeOptions::check`]; a device that is not there.

@@ -73,7 +73,7 @@ pub(super) fn draw(
     let count = request.labels.unwrap_or(usual.max(needed));
     check_labels(request, (count, least, all), top, stages.len())?;
     let rest = (all - count) as f64;
-    // No fewer rows than those that are to be found beside the labelled ones can go on.
+    // At least the rows that are still to be found among the unlabelled ones go on.
     let found = (rest * top - (1.0 - request.recall) * k as f64).max(0.0);
     let entering = (0..=stages.len()).map(|stage| if stage == 0 { rest } else { found });
     let cost = ComputeCost::new(stages, source.checkpoints()).passes(all, count, entering.collect());

@@ -34,7 +34,7 @@ pub struct FitForecast {
     pub partitions: [usize; 2],
 }
 
-/// Sizes that a forecast is made of.
+/// Sizes that a forecast is computed from.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct FitSizes<'a> {
     pub modules: &'a [Module],

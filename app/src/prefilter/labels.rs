@@ -100,7 +100,7 @@ pub(super) struct Labels {
     pub(super) noise: Vec<ScoreReliability>,
     /// How the rows were scored for each target.
     pub(super) scored: Vec<Map<String, Value>>,
-    /// The stored vectors of a row that its scores are made of.
+    /// The stored vectors of a row that its scores are computed from.
     pub(super) vectors: LabelVectors,
     /// Whether they are rows of the pool that the seed gives, for each target.
     pub(super) is_seeded: bool,

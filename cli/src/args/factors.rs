@@ -200,7 +200,7 @@ pub struct FactorsGramArgs {
     pub json: bool,
 }
 
-/// What a mixture has of the matrices that it is made of.
+/// What a mixture takes from the matrices that it combines.
 const NOT_MIXED: [&str; 7] = ["dataset", "kind", "run", "checkpoints", "features", "partial", "extend"];
 
 /// The part of queries in a mixture.

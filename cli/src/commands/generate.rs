@@ -318,7 +318,7 @@ fn register(
     Ok(add_answers(&store, &request, &mut generated.answers, &mut work)?)
 }
 
-/// File beside the result that keeps answers until all are there; none for a stream.
+/// The file next to the result that keeps answers until all exist; none for a stream.
 fn journal(context: &Context, args: &GenerateArgs) -> Result<Option<PathBuf>> {
     if let OutputTarget::File(target) = OutputTarget::of(args.answers.output.as_deref()) {
         return Ok(Some(path_beside(&target, ".part")));

@@ -83,7 +83,7 @@ pub fn embedding(args: &GradientArgs) -> EmbeddingForm {
     EmbeddingForm { layer: args.embed_layer, unit: args.embed_unit }
 }
 
-/// The devices that compute: the first, and those beside it.
+/// The devices that compute: the first, and the others.
 pub fn devices(args: &DevicesArgs) -> Result<(Device, Vec<Device>)> {
     let one = |name: &DeviceName| match name {
         DeviceName::One(device) => Ok(*device),

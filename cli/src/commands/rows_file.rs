@@ -24,7 +24,7 @@ pub(super) enum RowsForm {
 
 impl RowsForm {
     /// Of the rows' output; lines where there is none. Refuses a wrong place or ending before the work, not
-    /// after it, of a file of scores beside them too.
+    /// after it, of a file of scores next to them too.
     pub(super) fn of(
         context: &Context,
         output: Option<&Path>,

@@ -151,7 +151,7 @@ fn a_folder_of_checkpoints_is_no_model() {
     for checkpoints in ["trained/checkpoint-12", "trained/checkpoint-*"] {
         tasks(checkpoints).expect("planned");
     }
-    // A model that has checkpoints beside itself.
+    // A model that has checkpoints in its own folder.
     world.write("trained/config.json", "1");
     of("trained").expect("planned");
 }

@@ -116,7 +116,7 @@ struct Shell<'a> {
     settings: Settings,
     /// The session of the snapshot that was read last.
     engine: Option<(u64, Engine)>,
-    /// Whether nobody types: then nothing is said but results, and times that are asked for.
+    /// Whether input is not typed by a user: then only results are printed, and times that are asked for.
     script: bool,
 }
 

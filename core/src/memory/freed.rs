@@ -1,6 +1,6 @@
 //! Freed memory that a process keeps for what it allocates next.
 
-/// Blocks up to this size are taken from memory that was freed; larger ones are mapped anew. glibc takes no
+/// Blocks up to this size are taken from memory that was freed; larger ones are new maps. glibc takes no
 /// larger value.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 const REUSED_BLOCK: libc::c_int = 32 << 20;

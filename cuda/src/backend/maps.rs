@@ -12,7 +12,7 @@ use crate::runtime::{Argument, Result, Runtime};
 /// Maps that are kept; when there are more, all are forgotten.
 const MOST: usize = 4096;
 
-/// Maps of one digest, each with what it was made of.
+/// Maps of one digest, each with what it was computed from.
 type Alike<M> = Vec<(ColumnMap, Arc<DeviceMap<M>>)>;
 
 /// Maps of the device by the digest of their entries.

@@ -75,7 +75,7 @@ impl<R: Read> Quotes<R> {
     /// no line break.
     fn pass(&self, before: u8, byte: u8) {
         if is_break(before) && !is_break(byte) {
-            // Whoever does not ask for lines gets none.
+            // A caller that does not ask for lines gets none.
             let _ = self.begins.send(self.line);
         }
     }

@@ -14,7 +14,7 @@ use crate::metrics::Normal;
 /// Examples before a question where no number is asked for.
 pub(super) const SHOTS: usize = 1;
 
-/// What a language's prompts are made of.
+/// The parts of a language's prompts.
 struct Words {
     language: &'static str,
     instruction: &'static str,

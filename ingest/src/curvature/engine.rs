@@ -173,7 +173,7 @@ impl CurvatureEngine {
         self.runner.gradients(&batch, rotated, each)
     }
 
-    /// Hands what the gradients of a batch are made of to `each`, for each of the modules `wanted`, in the
+    /// Hands the factors of the gradients of a batch to `each`, for each of the modules `wanted`, in the
     /// same order: every token of every sample has a row.
     ///
     /// # Errors

@@ -1,4 +1,4 @@
-//! Passes over a model that curvature factors and influence scores are made of, at one checkpoint.
+//! Passes over a model for curvature factors and influence scores, at one checkpoint.
 //!
 //! A module is a linear layer with its bias, fused or not, in the rows of the file's `[out, in]`; the input
 //! that belongs to the bias is the constant 1, its last. A loss is the sum over scored tokens.

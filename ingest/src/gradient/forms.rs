@@ -58,7 +58,7 @@ impl GradForm {
     }
 }
 
-/// Whether what is made of each value is finite. A loop that may end at any value is not turned into vector
+/// Whether the result of each value is finite. A loop that may end at any value is not turned into vector
 /// code, so this one ends after some.
 fn all_finite(grad: &[f32], of: impl Fn(f32) -> f32) -> bool {
     vectorised(

@@ -24,7 +24,7 @@ pub struct Cost {
 }
 
 impl Cost {
-    /// Rows of which all is computed that scores are made of: the labelled ones and the kept ones. A labelled
+    /// Rows of which all inputs of scores are computed: the labelled ones and the kept ones. A labelled
     /// row that is kept counts twice, as it does where the kept rows are a dataset of their own.
     pub fn scored(&self) -> f64 {
         self.labelled as f64 + self.kept * self.rows as f64

@@ -61,7 +61,7 @@ pub struct HeadTask<'a, T> {
     pub softcap: Option<f32>,
     /// What a loss is.
     pub objective: Objective<'a, T>,
-    /// Whether the entropy of each row's distribution is wanted beside its loss.
+    /// Whether the entropy of each row's distribution is wanted in addition to its loss.
     pub entropies: bool,
 }
 

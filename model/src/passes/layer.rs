@@ -21,7 +21,7 @@ impl<B: Backend> SavedNorm<B> {
     }
 }
 
-/// Keys and values of a layer, and what they were made of, at all rows.
+/// Keys and values of a layer, and what they were computed from, at all rows.
 pub(super) struct SavedKeys<B: Backend> {
     /// Norm of attention's inputs.
     pub before: Option<SavedNorm<B>>,

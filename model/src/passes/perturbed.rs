@@ -6,7 +6,7 @@ use crate::backend::{Backend, BackendError, check};
 
 /// Where a perturbed objective starts from, for one batch.
 ///
-/// Logits of the starting point are made of its hidden states a chunk of rows at a time, by its own head:
+/// Logits of the starting point come from its hidden states a chunk of rows at a time, by its own head:
 /// those of a batch never exist.
 pub struct StartingPoint<'a, B: Backend> {
     /// The model there.

@@ -15,7 +15,7 @@ pub const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
 struct State {
     address: String,
     files: Vec<(String, String)>,
-    /// What the Hub made of a dataset.
+    /// The Hub's conversion of a dataset.
     tables: Option<Vec<(String, String)>>,
     damaged: HashMap<String, String>,
     faults: Faults,

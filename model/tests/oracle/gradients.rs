@@ -52,7 +52,7 @@ pub fn weight_and_table_gradients_are_added<B: Backend>(on: &B) {
     expected.extend(outer(&grad, &x, 0..ROWS).into_iter().map(|v| 2.0 * v));
     assert_close(on.host_rows(&mut out).unwrap(), &expected, 1e-6);
 
-    // Of factors that are short beside their gradient, and of such that are not.
+    // Of factors that are short compared with their gradient, and of others.
     for (out, n) in [(3, INPUT), (9, 70)] {
         let (x, grad) = (noise(4, ROWS * n), noise(5, ROWS * out));
         let (tx, tgrad) = (matrix(on, &x, ROWS, n), matrix(on, &grad, ROWS, out));

@@ -1,7 +1,7 @@
 //! Scores of many rows with many queries, in tiles.
 //!
 //! The product of a row and a query is one sum in ascending order of the models, whatever rows and queries
-//! are beside it in a tile, so its bits depend on nothing else.
+//! are in its tile, so its bits depend on nothing else.
 //!
 //! A covariance is centred on the side of the queries alone: `sum (a - mean a)(b - mean b) = sum a (b - mean
 //! b)`, and a model's mean m is subtracted as `sum m (b - mean b)`. Rows are read as they are stored.

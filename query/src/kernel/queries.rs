@@ -49,7 +49,7 @@ impl Queries {
             }
             (rotation, Box::new(Self::new(&vectors, self.dim(), &spans)))
         });
-        // There is one beside none.
+        // There is only one rotation besides `none`.
         assert_eq!(*of, rotation, "queries have one rotation");
         rotated
     }

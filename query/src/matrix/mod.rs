@@ -82,7 +82,7 @@ pub struct MatrixReport {
     pub bytes: u64,
 }
 
-/// Refuses what no matrix is made of.
+/// Refuses questions that have no matrix.
 fn of_stored_samples(prepared: &Prepared) -> Result<(), QueryError> {
     match prepared.spec().per_token || !prepared.spec().given.is_empty() {
         true => Err(QueryError::Spec(

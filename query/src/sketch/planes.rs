@@ -10,7 +10,7 @@ use super::section::Section;
 use crate::error::QueryError;
 use crate::kernel::CodeKind;
 
-/// A set of planes, one at least. Beside them a sketch has a record for each vector.
+/// A set of planes, one at least. A sketch also has a record for each vector.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "Vec<String>", into = "Vec<&'static str>")]
 pub struct Planes([bool; 3]);

@@ -4,7 +4,7 @@
 //! that the selection has by then.
 //!
 //! Invariants
-//! - memory beside the selections: [`WAITING`] candidates for each selection and thread
+//! - memory in addition to the selections: [`WAITING`] candidates for each selection and thread
 //! - what is selected does not depend on threads nor on which hands over first: the order of candidates is
 //!   total
 

@@ -71,7 +71,7 @@ pub(super) async fn channel(options: &RemoteOptions) -> Result<Channel, SqlError
     endpoint.connect().await.map_err(refused)
 }
 
-/// What is said beside the cause of a connection with TLS that did not come about.
+/// The hint that goes with the cause of a failed connection with TLS.
 fn tls_hint(cause: &str) -> &'static str {
     if cause.contains("InvalidContentType") {
         "; what answers there has no TLS, and its address is grpc://host:port"

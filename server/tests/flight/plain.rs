@@ -103,7 +103,7 @@ async fn stored_vectors_come_bit_for_bit() {
     assert_eq!(batches.iter().map(RecordBatch::num_rows).sum::<usize>(), 690);
 }
 
-/// Signs come with the rotation that values are made of them with; older ones, and other types, have none.
+/// Signs come with the rotation that turns them into values; older ones, and other types, have none.
 #[tokio::test(flavor = "multi_thread")]
 async fn schemas_of_stored_signs_name_their_rotation() {
     let folder = tempfile::tempdir().unwrap();

@@ -108,7 +108,7 @@ async fn value(client: &Client, sql: &str) -> String {
     arrow_cast::display::array_value_to_string(rows[0].column(0), 0).unwrap()
 }
 
-/// What uploads leave in the store beside what they publish.
+/// What uploads leave in the store in addition to what they publish.
 fn leftovers(store: &Store) -> Vec<String> {
     let names = |folder: &str| -> Vec<String> {
         let Ok(entries) = fs_err::read_dir(store.path().join(folder)) else { return Vec::new() };

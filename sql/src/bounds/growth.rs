@@ -86,7 +86,7 @@ pub(super) const FUNCTIONS: &[(&str, Growth)] = &[
     ("json_contains", Growth::Pairs),
 ];
 
-/// Bytes of an element of a list, beside those of its value.
+/// Bytes of an element of a list, without those of its value.
 const ELEMENT: u64 = 16;
 /// The longest text of a number.
 const NUMBER: u64 = 26;

@@ -17,7 +17,7 @@ use crate::error::SqlError;
 
 /// Most bytes that one value of a type may take, whatever it is: a NULL of such a type takes as much.
 const MAX_WIDTH: u64 = 1 << 20;
-/// Most types that one is made of.
+/// Most types that a type is composed of.
 const MAX_PARTS: usize = 2000;
 
 /// Puts limits on what the planner has made of operators and brackets, and refuses types that are too wide.

@@ -3,7 +3,7 @@
 //!
 //! Invariants
 //! - a column of a table goes before: a name is looked up only where the engine has none
-//! - what is computed anew each time, or by a subquery, stands in one place only
+//! - what has another value each time, or is computed by a subquery, stands in one place only
 //! - the expressions that stand more than once are limited together, and so is how deep they are in one
 //!   another
 

@@ -7,7 +7,7 @@ use crate::error::SqlError;
 /// Puts a join into the words of the engine.
 ///
 /// # Errors
-/// One that has neither ON nor USING: the engine would put each row beside each.
+/// One that has neither ON nor USING: the engine would join each row with each.
 pub(super) fn resolve(join: &mut Join) -> Result<(), SqlError> {
     if has_no_condition(&join.join_operator) {
         return Err(no_condition(&join.relation));

@@ -30,7 +30,7 @@ struct BindingPower {
     read: u8,
 }
 
-/// How much an operator binds, of those that may stand beside `^` without parentheses.
+/// The precedence of an operator, of those that may stand next to `^` without parentheses.
 fn binds(operator: &BinaryOperator) -> Option<BindingPower> {
     use BinaryOperator as Op;
     let (here, read) = match operator {

@@ -156,7 +156,7 @@ fn place_of(expr: &Expr, select: &Select) -> Option<usize> {
     None
 }
 
-/// Whether a key of an order is made of no column of the result; `None` where that is not clear.
+/// Whether a key of an order uses no column of the result; `None` where that is not clear.
 fn is_missing(key: &Expr, names: &HashSet<String>) -> Option<bool> {
     if matches!(key, Expr::Value(_)) || has_unnest(key) || by_all::is_all(key) {
         return None;

@@ -12,7 +12,7 @@ use crate::error::SqlError;
 use crate::expanded::{self, MAX_EXPRESSIONS};
 use crate::walk::inner;
 
-/// Most names of columns beside `*` that are put into other words.
+/// Most names of columns next to `*` that are put into other words.
 const MOST: usize = 50;
 /// Most expressions that are planned again for names, after the first of them.
 const MOST_AGAIN: usize = 4 * MAX_EXPRESSIONS;
@@ -70,7 +70,7 @@ pub(crate) async fn planned(
 #[derive(Default)]
 struct ReplannedParts {
     plans: usize,
-    /// Names beside `*` among them.
+    /// Names next to `*` among them.
     apart: usize,
     expressions: usize,
 }

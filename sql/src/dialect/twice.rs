@@ -65,7 +65,7 @@ pub(super) fn is_given(alias: &Ident, column: &str) -> bool {
 
 #[derive(Default)]
 struct Twice {
-    /// The name that is looked for beside `*`.
+    /// The name that is looked for next to `*`.
     only: Option<String>,
     renamed: usize,
     /// Queries in parentheses, by where they are, and the names that clauses around them have.
@@ -141,7 +141,7 @@ fn rename(select: &mut Select, used: &HashSet<String>) {
     }
 }
 
-/// Renames the only column of this name beside a `*`; false if there is none.
+/// Renames the only column of this name next to a `*`; false if there is none.
 fn rename_beside_all(select: &mut Select, column: &str, used: &HashSet<String>) -> bool {
     let is_all =
         |item: &SelectItem| matches!(item, SelectItem::Wildcard(_) | SelectItem::QualifiedWildcard(..));

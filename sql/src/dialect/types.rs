@@ -4,7 +4,7 @@ use datafusion::sql::sqlparser::ast::{
     ArrayElemTypeDef, DataType, ExactNumberInfo, ObjectName, TimezoneInfo,
 };
 
-/// Puts a type into the words of the engine, the types that it is made of too.
+/// Puts a type into the words of the engine, and the types of its parts.
 pub(super) fn rename(ty: &mut DataType) {
     match ty {
         DataType::Array(

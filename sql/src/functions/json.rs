@@ -17,7 +17,7 @@ use datafusion::scalar::ScalarValue;
 use super::path::{Step, find, parts, steps, text};
 use crate::error::SqlError;
 
-/// What is made of the part of a document that a path leads to.
+/// The form in which the part of a document at a path is returned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum JsonResult {
     /// The part, as JSON.

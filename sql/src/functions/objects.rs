@@ -1,4 +1,4 @@
-//! JSON made of values: `to_json`, `json_object`, `json_array`; and containment, `json_contains`.
+//! JSON from values: `to_json`, `json_object`, `json_array`; and containment, `json_contains`.
 //!
 //! A text becomes a string, also one that is JSON.
 

@@ -102,7 +102,7 @@ impl<'a> Copier<'a> {
         }
     }
 
-    /// Writes the file beside its place, flushes it and renames it.
+    /// Writes the file under another name, flushes it and renames it.
     fn copy(&mut self, file: &DataFile<'_>, regions: &[Region]) -> Result<(), BackupError> {
         let source =
             self.from.vfs().open(&self.from.at(&file.name)).map_err(|e| self.unreadable(file, regions, e))?;

@@ -69,7 +69,7 @@ pub enum ShardError {
         /// The rows.
         rows: RowSet,
     },
-    /// The receipt would be one that nobody could read.
+    /// The receipt would be refused when it is read.
     #[error("the receipt of {path} would not be sound: {detail}")]
     Receipt {
         /// The folder.

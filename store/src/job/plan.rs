@@ -92,7 +92,7 @@ impl JobFile {
     }
 }
 
-/// `<uuid>.encoding.json`, beside a sealed file of token counts: what the file itself does not say.
+/// `<uuid>.encoding.json`, next to a sealed file of token counts: what the file itself does not say.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct EncodingNote {
     pub version: u32,

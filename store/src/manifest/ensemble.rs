@@ -66,7 +66,7 @@ pub struct Member {
     pub id: String,
     /// Id of its theta_0. Members of one group may be compared as they are.
     pub group: String,
-    /// What its randomness was made of.
+    /// What its randomness was derived from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seed: Option<u64>,
     /// `if`, `efim`, `trak`, `subset` or `other`.

@@ -1,7 +1,7 @@
 //! Sums over the coordinates of a module group: in f64 in eight lanes (coordinate i of the group goes to lane
 //! i mod 8), which are added pairwise. The same bits on every machine.
 
-/// The sum of what is made of each value.
+/// The sum of a function of each value.
 #[inline]
 pub(super) fn sum(group: &[f32], of: impl Fn(f64) -> f64) -> f64 {
     let mut lanes = [0f64; 8];

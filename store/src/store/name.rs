@@ -10,7 +10,7 @@ use std::str::FromStr;
 #[error("{0}")]
 pub struct SnapshotNameError(String);
 
-/// What a tag is made of.
+/// The characters of a tag.
 const OF_TAG: &str =
     "1 to 64 of the characters a-z, 0-9, `.`, `_` and `-`, of which the first is a letter or digit";
 

@@ -249,8 +249,8 @@ impl<B: MultiDevice> Ensemble<B> {
         Ok(())
     }
 
-    /// A model: the one on record, or a new one, which is trained beside others, `at_once` in all; and what
-    /// is to be said of its batches.
+    /// A model: the one on record, or a new one, which is trained along with others, `at_once` in all; and
+    /// what is to be said of its batches.
     fn model(
         &self,
         model: u64,

@@ -20,7 +20,7 @@ pub struct EnsembleStart<B: Backend> {
     states: Option<StatesFile>,
 }
 
-/// What copies are made of.
+/// What copies start from.
 #[expect(clippy::large_enum_variant, reason = "there is one for all copies")]
 enum StartWeights<B: Backend> {
     /// A base, which new factors leave as it is until the first step.

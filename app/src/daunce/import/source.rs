@@ -206,7 +206,7 @@ impl LossSource {
     }
 }
 
-/// The losses of theta_0 beside a table: a table of the same ids with one model.
+/// The losses of theta_0 that come with a table: a table of the same ids with one model.
 fn base_of_records(path: &Path, signal: Signal, rows: &SampleRows) -> Result<LossMatrix, DaunceError> {
     let table = records::read(path, signal, &[])?;
     if table.models.len() != 1 {

@@ -69,7 +69,7 @@ struct MemberGroup {
     feature: Option<usize>,
 }
 
-/// Given losses beside those of the store.
+/// Given losses, compared with those of the store.
 struct ImportedTable<'a> {
     source: &'a LossSource,
     replace: bool,

@@ -35,7 +35,7 @@ pub(super) struct ScoreMemoryPlan {
     pub memory: u64,
 }
 
-/// Sizes that the memory of scores is made of.
+/// Sizes that the memory of scores is computed from.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct ScoreSizes<'a> {
     pub modules: &'a [Module],
@@ -52,7 +52,7 @@ pub(super) struct ScoreSizes<'a> {
     /// Tokens of a batch, and rows of one.
     pub batch: [u64; 2],
     pub per: ScorePer,
-    /// Whether scores are made of tokens.
+    /// Whether scores are computed token by token.
     pub by_token: bool,
     /// Filters, whose scores are told apart.
     pub filters: usize,
@@ -113,7 +113,7 @@ impl ScoreSizes<'_> {
         self.widest(|module| bytes(module, making).max(bytes(module, turning)))
     }
 
-    /// What a worker has of a batch: activations, and the gradients of one module or what they are made of.
+    /// What a worker has of a batch: activations, and the gradients of one module or their factors.
     fn worker(&self) -> u64 {
         let [tokens, _] = self.batch;
         let of_tokens = tokens * self.widest(|module| (module.input + module.out) as u64);

@@ -60,7 +60,7 @@ pub(super) struct QueryNames {
     pub texts: Vec<(String, Option<String>)>,
 }
 
-/// What is made of gradients.
+/// What is computed from gradients.
 pub(super) struct ScoreOptions {
     pub measurement: Measurement,
     /// Queries become one, their sum.
@@ -69,7 +69,7 @@ pub(super) struct ScoreOptions {
     /// Filters whose scores are told apart.
     pub filters: Vec<Filter>,
     pub rank: Option<usize>,
-    /// Whether scores are made of tokens.
+    /// Whether scores are computed token by token.
     pub by_token: bool,
 }
 

@@ -1,4 +1,4 @@
-//! Request of an ingest, made of the flags.
+//! The request of an ingest, read from the flags.
 
 use anyhow::{Result, bail};
 use gstore::Folders;

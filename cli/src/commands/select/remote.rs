@@ -200,7 +200,7 @@ impl SqlQuestion {
         Ok(Self { columns, with_scores: args.with_scores, call, values, explained })
     }
 
-    /// Writes the rows of the question; how many there were, and what is to be known beside them.
+    /// Writes the rows of the question; how many there were, and the notes about them.
     fn write(
         &self,
         server: &Remote,

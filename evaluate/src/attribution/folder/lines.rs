@@ -51,7 +51,7 @@ impl SubsetLine {
     }
 }
 
-/// What is made of each line of JSON; `bad` makes an error of what is wrong with one.
+/// Converts each line of JSON; `bad` makes an error of what is wrong with one.
 fn parse_lines<L: DeserializeOwned, T>(
     text: &str,
     bad: impl Fn(String) -> EvaluateError,

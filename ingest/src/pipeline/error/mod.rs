@@ -356,7 +356,7 @@ pub enum IngestError {
         field: Field,
         /// The key that was named.
         key: String,
-        /// The keys that records have beside their text.
+        /// The keys that records have in addition to their text.
         keys: Vec<String>,
     },
     /// Lines that do not fit together.

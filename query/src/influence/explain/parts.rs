@@ -89,7 +89,7 @@ impl Prepared {
     }
 }
 
-/// What the scores of parts are made of: sums by class of coordinates.
+/// What the scores of parts are computed from: sums by class of coordinates.
 struct Products {
     sim: Sim,
     units: usize,

@@ -1,4 +1,4 @@
-//! Binding of plans to the snapshots that they were made of.
+//! Binding of plans to the snapshots that they were made for.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -82,7 +82,7 @@ impl Prepared {
         let content = GramContent::of(&part)?;
         let used = plan.checkpoints.iter().filter_map(|place| content.checkpoints.get(*place));
         let groups = used.flat_map(|checkpoint| &checkpoint.groups);
-        // The sums, their mean, and what is made of it, which stays.
+        // The sums, their mean, and the inverse, which stays.
         let beside = match self.spec().inversion {
             Inversion::Damped | Inversion::Absolute => 2,
             Inversion::Tikhonov | Inversion::Pseudoinverse => 5,

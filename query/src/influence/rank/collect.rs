@@ -11,7 +11,7 @@ use crate::topk::{CANDIDATE_BYTES, PendingCandidates, Shared, TieBreakers, TopK,
 /// Candidates that a collector with little room holds beyond its k, or a quarter of k if that is more.
 const SMALL_ROOM: usize = 64;
 
-/// Bytes that a ranking of `k` takes beside others that threads fill together: its candidates, then in their
+/// Bytes that a ranking of `k` takes among others that threads fill together: its candidates, then in their
 /// place its results, and what waits in each thread.
 pub fn small_bytes(k: usize, threads: usize) -> usize {
     let candidates = most_held(k, SMALL_ROOM).saturating_mul(CANDIDATE_BYTES);

@@ -233,7 +233,7 @@ pub struct InfluenceSpec {
     pub damping: Option<f64>,
     /// How eigenvalues are inverted.
     pub inversion: Inversion,
-    /// What is made of the eigenvalues of vectors in the eigenbasis of factors; by default the
+    /// The filter of eigenvalues, for vectors in the eigenbasis of factors; by default the
     /// damped inverse.
     pub filter: Option<Filter>,
     /// Accepts matrices of other datasets, or of another checkpoint.

@@ -28,7 +28,7 @@ pub(super) trait Panels {
     /// How many.
     const WIDTH: usize;
 
-    /// Registers that hold sums, beside those of a panel's rows and of one query: 24 or 12.
+    /// Registers that hold sums, without those of a panel's rows and of one query: 24 or 12.
     const SUMS: usize;
 
     /// What is multiplied at a time with `tiles` tiles of queries.

@@ -142,7 +142,7 @@ unsafe fn registers<P: Panels, const R: usize, const Q: usize, const N: usize>(
     }
 }
 
-/// A step of `R` rows and `N` queries. The fewer of both stay in registers beside the sums, and the
+/// A step of `R` rows and `N` queries. The fewer of both stay in registers with the sums, and the
 /// others come one at a time.
 ///
 /// # Safety

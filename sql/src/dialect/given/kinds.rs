@@ -8,7 +8,7 @@ use datafusion::sql::sqlparser::ast::{Expr, Query, Visitor};
 
 use crate::walk::Visit;
 
-/// What an expression is made of.
+/// The parts of an expression.
 pub(super) struct ExpressionParts<'a> {
     state: &'a SessionState,
     pub(super) aggregate: bool,

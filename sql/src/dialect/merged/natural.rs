@@ -1,4 +1,4 @@
-//! `NATURAL` joins whose columns the engine would take from the wrong table: alone, in chains and beside
+//! `NATURAL` joins whose columns the engine would take from the wrong table: alone, in chains and with
 //! `USING`; and chains of `USING` whose text does not say which table on the left has a column.
 //!
 //! Invariants

@@ -1,4 +1,4 @@
-//! The `*` of a SELECT, and whether a column that stands beside it is one of its columns.
+//! The `*` of a SELECT, and whether a column next to it is one of its columns.
 
 use datafusion::sql::sqlparser::ast::{
     ExcludeSelectItem, Expr, Ident, ObjectName, Select, SelectItem, SelectItemQualifiedWildcardKind,
@@ -40,7 +40,7 @@ impl StarColumns {
         table.is_some_and(|table| self.tables.contains(&table))
     }
 
-    /// Whether an item is a column that a `*` beside it has.
+    /// Whether an item is a column that a `*` next to it has.
     pub(super) fn has(&self, item: &SelectItem) -> bool {
         let expr = match item {
             SelectItem::UnnamedExpr(expr) => expr,

@@ -15,7 +15,7 @@ pub(super) struct UnqualifiedNames {
 }
 
 impl UnqualifiedNames {
-    /// Beside those that are known.
+    /// In addition to those that are known.
     pub(super) fn beside(names: HashSet<String>) -> Self {
         Self { names, queries: 0 }
     }

@@ -62,8 +62,8 @@ impl Costs {
         (self.byte / int8).ceil().clamp(LEAST_MANY as f64, 64.0) as usize
     }
 
-    /// Queries below which certified bytes pay beside bf16, as they are fewer. The products of both cost much
-    /// the same, and the bounds of bf16 are closer.
+    /// Queries below which certified bytes pay against bf16, as they are fewer. The products of both cost
+    /// much the same, and the bounds of bf16 are closer.
     pub(super) fn certified_below(&self) -> usize {
         let each = self.products[2].codes[Plane::Certified as usize];
         (self.byte / each / NEGLIGIBLE).ceil().clamp(16.0, 1024.0) as usize
