@@ -1,4 +1,4 @@
-//! A generation as it goes on: a bar on a terminal, a plain line every few seconds elsewhere.
+//! Progress of a generation: a bar on a terminal, a plain line every few seconds elsewhere.
 
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};

@@ -1,5 +1,5 @@
-//! Words of libraries and of the operating system as the command line says them, and words as shells read
-//! them.
+//! Messages of libraries and of the operating system in the words of the command
+//! line, and quoting for shells.
 
 use std::io::{Error, ErrorKind};
 

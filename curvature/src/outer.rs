@@ -1,4 +1,4 @@
-//! A sample's gradient in the form that takes the fewest multiplications to rotate.
+//! Gradient of a sample, in the form that takes the fewest multiplications to rotate.
 //!
 //! For T tokens, and bases of `s` outputs and `a` inputs with `v_s` and `v_a` values in their blocks, turning
 //! the gradient itself takes `a v_s + s v_a` multiplications. Turning what it is a product of takes

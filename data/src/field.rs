@@ -1,4 +1,4 @@
-//! Fields: what gstore looks for in a record.
+//! Fields: the parts of a record that gstore reads.
 
 use std::fmt;
 

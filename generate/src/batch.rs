@@ -1,4 +1,4 @@
-//! Batched decoding: answers to several prompts at a time, of which a step computes what is new of each.
+//! Batched decoding: answers to several prompts at a time, whose new tokens are computed step by step.
 //!
 //! Invariants
 //! - a slot that becomes free takes the next prompt at once, so that products stay wide until the last

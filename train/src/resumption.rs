@@ -1,4 +1,4 @@
-//! The checkpoint that a training is told to go on from.
+//! The checkpoint from which a training resumes.
 
 use std::path::Path;
 

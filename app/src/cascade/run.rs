@@ -1,4 +1,4 @@
-//! The rows that are not labelled, stage by stage: what is computed of them, and which go on.
+//! Unlabelled rows of a cascade, stage by stage: the features computed for them, and which rows go on.
 
 use gstore_core::{Unit, many_of};
 use gstore_learn::LearnError;

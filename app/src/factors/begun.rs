@@ -1,4 +1,4 @@
-//! Folder of an unfinished fit: begun, resumed, or refused where it is of something else.
+//! Folder of an unfinished fit: created, resumed, or refused where it belongs to another fit.
 
 use std::path::Path;
 

@@ -1,4 +1,4 @@
-//! Errors of batches, with the sample that they are of.
+//! Errors of batches, with the sample that causes them.
 
 use arrow_array::Array;
 use arrow_array::cast::AsArray;

@@ -1,4 +1,4 @@
-//! Factors whose sums a fit goes on from.
+//! Earlier factors that a fit extends with the sums of more rows.
 
 use gstore_core::{Cancel, Remedy, RowSet, many};
 use gstore_store::Snapshot;

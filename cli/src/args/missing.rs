@@ -1,4 +1,4 @@
-//! Options that a command line lacks, each with what it is for.
+//! Missing options of a command line, each with its explanation.
 
 use std::ffi::OsString;
 

@@ -1,4 +1,4 @@
-//! `gstore attach`: takes finished shards into the store.
+//! `gstore attach`: adds finished shards to the store.
 
 use std::collections::HashSet;
 use std::process::ExitCode;

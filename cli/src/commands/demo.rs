@@ -1,4 +1,4 @@
-//! `gstore demo`: the main job on the bundled model and data, told step by step.
+//! `gstore demo`: the main job on the bundled model and data, explained step by step.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};

@@ -1,4 +1,4 @@
-//! `gstore import`: takes in what was computed elsewhere.
+//! `gstore import`: imports what was computed elsewhere.
 
 use std::process::ExitCode;
 

@@ -1,4 +1,4 @@
-//! A look at a stage: whether it is up to date, and if not why.
+//! Status of a stage: whether it is up to date, and if not why.
 //!
 //! A version that differs from the noted one is no change where later stages of the pipeline made it: a
 //! selection is still that of its pool when a later stage computes further features of the pool. So a

@@ -1,4 +1,4 @@
-//! Ground truth: what models that were retrained on subsets of a pool say of queries.
+//! Ground truth: outputs for queries of models that were retrained on subsets of a pool.
 //!
 //! Invariants
 //! - a larger output is better: it is the loss with the other sign, or a margin

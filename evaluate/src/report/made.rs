@@ -1,4 +1,4 @@
-//! Provenance of a report: the files that were read, and the options that shape its numbers.
+//! Provenance of a report: its files, and the options that affect its numbers.
 
 use std::path::{Path, PathBuf};
 

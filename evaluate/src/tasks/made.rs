@@ -1,4 +1,4 @@
-//! Provenance of a report of tasks: its files, its questions, and what shapes prompts and answers.
+//! Provenance of a report of tasks: its files, its questions, and the options of prompts and answers.
 
 use gstore_core::Digest;
 use gstore_data::{TemplateKind, TextOptions};

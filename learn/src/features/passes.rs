@@ -1,4 +1,4 @@
-//! Forward passes that what is stored of a row takes.
+//! Number of forward passes that the stored features of a row take.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! The report on a prefilter: what its predictions are worth for each target, and what it saves.
+//! Report on a prefilter: the quality of its predictions for each target, and the cost that it saves.
 
 use gstore_core::{Cancel, Cancelled};
 use serde::Serialize;

@@ -1,4 +1,4 @@
-//! Functions, operators and joins under the names that they have here.
+//! Functions, operators, casts and joins of other databases, rewritten for the engine.
 
 mod functions;
 #[cfg(test)]

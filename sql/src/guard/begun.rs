@@ -1,4 +1,4 @@
-//! Statements of other databases by their first words, and what does here what they are for.
+//! Statements of other databases, by their first words, and their replacements here.
 
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 use gstore_core::Remedy;

@@ -1,4 +1,4 @@
-//! Functions of lists that are given a column of plain values, and what is meant by that.
+//! Errors of list functions on a column of plain values, with the function that is probably meant.
 
 /// What to write in place of such a call, by the types that the engine says it has.
 pub(super) fn of_plain(name: &str, call: &str) -> Option<String> {

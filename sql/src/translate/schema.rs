@@ -1,4 +1,4 @@
-//! Names of columns that there are not, or that several have.
+//! Errors about unknown and ambiguous column names.
 
 use std::collections::HashSet;
 

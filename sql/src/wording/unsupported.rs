@@ -1,4 +1,4 @@
-//! Errors about what the engine does not do, with what is written in its place.
+//! Errors about what the engine does not support, with replacements.
 
 use super::{NO_RENAME, NO_ROOM};
 use crate::error::SqlError;

@@ -1,4 +1,4 @@
-//! Groups of neighbouring files, each of which becomes one, and what is known of that before.
+//! Groups of neighbouring files that are merged into one each, and forecasts of the result.
 
 use super::options::{CompactOptions, CompactedPart};
 

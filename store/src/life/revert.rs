@@ -1,4 +1,4 @@
-//! Going back: a new snapshot whose content is that of an older one.
+//! Reverting: a new snapshot with the content of an older one.
 //!
 //! Invariants
 //! - the history stays: what the store was before is the parent, so going back can be undone like any change

@@ -1,4 +1,4 @@
-//! Manifest of given losses: the models, what was recorded of them, and where it is.
+//! Manifest of given losses: the models, the recorded signal, and the files.
 
 use std::path::{Path, PathBuf};
 

@@ -1,4 +1,4 @@
-//! Writing given losses: what the store has already, what is new, and the features that take it.
+//! Writing given losses: comparison with the store, new cells, and the features that take them.
 //!
 //! Invariants
 //! - one process at a time writes a table: its job has both kinds of offsets, of which it writes one

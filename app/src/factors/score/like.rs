@@ -1,4 +1,4 @@
-//! Requests as factors say: the model and the checkpoints that they are of, and how texts became tokens.
+//! Requests that follow stored factors: their model, checkpoints and text options.
 
 use std::path::PathBuf;
 

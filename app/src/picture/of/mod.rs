@@ -1,4 +1,4 @@
-//! Pictures of what a store, and of what the logs of trainings hold.
+//! Pictures of the content of a store and of the logs of trainings.
 
 mod agreement;
 mod bins;

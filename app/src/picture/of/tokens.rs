@@ -1,4 +1,4 @@
-//! The tokens of one sample, with what a feature or a target says of each.
+//! The tokens of one sample, with the value of a feature or the score for a target of each.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! `gstore daunce diagnose`: what is wrong with the models of an ensemble or their losses.
+//! `gstore daunce diagnose`: defects of the models of an ensemble or of their losses.
 
 use std::process::ExitCode;
 

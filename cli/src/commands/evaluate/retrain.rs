@@ -1,4 +1,4 @@
-//! `gstore evaluate retrain`: models of subsets of a pool, and what they say of queries.
+//! `gstore evaluate retrain`: models of subsets of a pool, and their outputs for queries.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;

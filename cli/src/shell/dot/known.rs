@@ -1,4 +1,4 @@
-//! The dot commands that there are: their list for help, and what of it completes a word.
+//! List of the dot commands, for help and for completion.
 
 use gstore_core::nearest;
 

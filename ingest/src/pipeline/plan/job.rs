@@ -1,4 +1,4 @@
-//! Job and run of a plan, as the store is told of them.
+//! Job and run of a plan, as recorded in the store.
 
 use std::path::PathBuf;
 

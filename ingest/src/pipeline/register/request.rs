@@ -1,4 +1,4 @@
-//! Requests to register samples, and what became of them.
+//! Requests to register samples, and their reports.
 
 use std::path::PathBuf;
 

@@ -1,4 +1,4 @@
-//! Losses with one thing wrong, and what is said of it.
+//! Losses with one defect each, and the finding about it.
 
 use super::*;
 

@@ -1,4 +1,4 @@
-//! Types that casts do not have, and what is written in their place.
+//! Types that casts do not have, and their replacements.
 
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 

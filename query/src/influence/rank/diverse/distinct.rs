@@ -1,4 +1,4 @@
-//! Near-duplicates: candidates whose vectors point the way of a row that was taken before.
+//! Near-duplicates: candidates whose vectors have nearly the direction of a row taken before.
 
 use std::collections::VecDeque;
 
