@@ -74,7 +74,7 @@ pub use manifest::{
     ArtifactFile, ArtifactPart, ClientWrite, ColumnDef, ColumnType, DatasetPart, DeletedIdsEntry,
     EncodingEntry, EnsembleBase, EnsemblePart, Extra, FeaturePart, FeatureState, FileEntry, Member,
     MemberSettings, MemberWeights, OffsetOf, RunCheckpoint, RunPart, RunUpdate, SegmentEntry, SourceNote,
-    Stripe, StripePart, SubsetNote, TombstoneEntry, View, WriteNote, check_key,
+    SubsetNote, TombstoneEntry, View, WriteNote, check_key,
 };
 pub use map::FileMap;
 pub use panics::caught;

@@ -81,7 +81,7 @@ impl TrainingSizes<'_> {
     }
 
     /// Bytes at the peak with so many copies at once.
-    pub fn copies_bytes(&self, keep: SavedActivations, threads: usize, copies: usize) -> u64 {
+    pub(crate) fn copies_bytes(&self, keep: SavedActivations, threads: usize, copies: usize) -> u64 {
         // Logits of the starting point next to their own.
         let logits = 4 * HEAD_ROWS as u64 * self.decoder.vocab_size as u64;
         let of_threads = threads as u64 * (self.thread_bytes(keep) + logits);

@@ -100,7 +100,7 @@ impl StepPlan {
     }
 
     /// Whether a step has micro-batches of two epochs.
-    pub fn spans_epochs(&self) -> bool {
+    pub(crate) fn spans_epochs(&self) -> bool {
         let is_whole = self.micro_batches().is_multiple_of(self.accumulate);
         self.leftover == LeftoverBatches::Carried && !is_whole && self.total > self.per_epoch()
     }
@@ -115,7 +115,7 @@ impl StepPlan {
 
     /// Whether what is done every so many steps, or after each epoch, is done after `taken` of them; after
     /// the last it always is.
-    pub fn is_due(&self, every: Option<u64>, taken: u64) -> bool {
+    pub(crate) fn is_due(&self, every: Option<u64>, taken: u64) -> bool {
         taken == self.total
             || every.map_or_else(|| self.ends_epoch(taken), |every| taken.is_multiple_of(every))
     }

@@ -127,13 +127,13 @@ impl PreparedTraining {
 
     /// How many of `models` copies are trained at once on the threads there are, in the memory that is
     /// allowed: one at least.
-    pub fn copies_at_once(&self, models: usize) -> Result<usize, TrainError> {
+    pub(crate) fn copies_at_once(&self, models: usize) -> Result<usize, TrainError> {
         let compute = &self.request.compute;
         Ok(self.sizes()?.copies(compute.keep, compute.threads, models, compute.max_memory))
     }
 
     /// Bytes at the peak with so many copies at once, about.
-    pub fn memory_of_copies(&self, copies: usize) -> Result<u64, TrainError> {
+    pub(crate) fn memory_of_copies(&self, copies: usize) -> Result<u64, TrainError> {
         let compute = &self.request.compute;
         Ok(self.sizes()?.copies_bytes(compute.keep, compute.threads, copies))
     }
@@ -150,7 +150,7 @@ impl PreparedTraining {
     }
 
     /// Values that are trained, by the shapes of the weights.
-    pub fn trained_values(&self) -> Result<u64, TrainError> {
+    pub(crate) fn trained_values(&self) -> Result<u64, TrainError> {
         match (&self.request.method, &self.base) {
             (TrainMethod::Adapter(folder), Some(base)) => {
                 let adapter = Adapter::open(folder)?;

@@ -4,7 +4,7 @@ use gstore_core::{MIX_STEP, mix};
 
 /// A stream of numbers that can be asked for in any order.
 #[derive(Debug, Clone, Copy)]
-pub struct RandomStream {
+pub(crate) struct RandomStream {
     key: u64,
 }
 

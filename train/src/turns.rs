@@ -6,7 +6,7 @@ use std::sync::{Condvar, Mutex, PoisonError};
 ///
 /// A thread that waits is woken by the piece before its own, or by [`Turns::stop`]; pieces have to be begun
 /// in the order of their numbers.
-pub struct Turns {
+pub(crate) struct Turns {
     /// The piece that may add to each sum; none once a piece has failed.
     next: Mutex<Option<Vec<usize>>>,
     moved: Condvar,
@@ -46,7 +46,7 @@ impl Turns {
 }
 
 /// Stops the turns if a thread ends before its piece is done, by a panic too: others would wait forever.
-pub struct StopOnDrop<'a> {
+pub(crate) struct StopOnDrop<'a> {
     pub turns: &'a Turns,
     pub done: bool,
 }

@@ -32,17 +32,18 @@ pub use arguments::{DatasetNote, FactorArguments, FactorStage, ScoreArguments};
 pub use error::FactorError;
 pub use reader::{FactorParts, FactorReader};
 use reader::{TensorPair, lambda_files};
-pub use scores::{ALL_MODULES, ScoreFolder, ScoreKind, ScoreSide, ScoreTable};
+pub(crate) use scores::ALL_MODULES;
+pub use scores::{ScoreFolder, ScoreKind, ScoreSide, ScoreTable};
 use tensors::Tensors;
 
 /// A partition: of the data, and of the modules.
 pub type Partition = (usize, usize);
 
 /// Sums of inputs and of gradients of outputs, by name of their module.
-pub type NamedCovariances = Vec<(String, Covariance, Covariance)>;
+pub(crate) type NamedCovariances = Vec<(String, Covariance, Covariance)>;
 
 /// Eigenbases of inputs and of gradients of outputs, by name of their module.
-pub type NamedEigen = Vec<(String, Eigen, Eigen)>;
+pub(crate) type NamedEigen = Vec<(String, Eigen, Eigen)>;
 
 const ARGUMENTS: &str = "factor_arguments.json";
 const COVARIANCES: [&str; 2] = ["activation_covariance", "gradient_covariance"];
@@ -111,7 +112,7 @@ impl FactorFolder {
     ///
     /// # Errors
     /// Files that cannot be read or do not fit together.
-    pub fn read_covariances(
+    pub(crate) fn read_covariances(
         &self,
         partition: Option<Partition>,
     ) -> Result<Option<NamedCovariances>, FactorError> {
@@ -130,7 +131,7 @@ impl FactorFolder {
     ///
     /// # Errors
     /// Files that cannot be read or do not fit together.
-    pub fn read_eigen(&self) -> Result<Option<NamedEigen>, FactorError> {
+    pub(crate) fn read_eigen(&self) -> Result<Option<NamedEigen>, FactorError> {
         let Some(files) = TensorPair::open(&mut self.opener(None), EIGENVECTORS, EIGENVALUES)? else {
             return Ok(None);
         };
@@ -145,7 +146,7 @@ impl FactorFolder {
     ///
     /// # Errors
     /// Files that cannot be read or do not fit together.
-    pub fn read_lambda(
+    pub(crate) fn read_lambda(
         &self,
         partition: Option<Partition>,
     ) -> Result<Option<Vec<(String, Squares)>>, FactorError> {

@@ -33,7 +33,7 @@ pub use extend::fitted_labels;
 pub use fit::{FitReport, FitSeconds, fit_factors, forecast_factors};
 pub use folder::{
     DatasetNote, FactorArguments, FactorError, FactorFolder, FactorParts, FactorReader, FactorStage,
-    NamedCovariances, NamedEigen, Partition, ScoreArguments, ScoreFolder, ScoreKind, ScoreSide, ScoreTable,
+    Partition, ScoreArguments, ScoreFolder, ScoreKind, ScoreSide, ScoreTable,
 };
 pub use forecast::FitForecast;
 pub use gram::{GramAt, GramReport, GramRequest, GramShare, MixRequest, fit_gram, mix_grams};

@@ -145,7 +145,7 @@ impl FitPlan {
     }
 
     /// Goes to one of them: its weights are read, unless they are there.
-    pub fn go_to(&mut self, place: usize) -> Result<(), FactorJobError> {
+    pub(crate) fn go_to(&mut self, place: usize) -> Result<(), FactorJobError> {
         if place == self.here {
             return Ok(());
         }
@@ -161,7 +161,7 @@ impl FitPlan {
     }
 
     /// Covariances of no token, of inputs and of gradients.
-    pub fn no_sums(&self, module: &Module) -> (Covariance, Covariance) {
+    pub(crate) fn no_sums(&self, module: &Module) -> (Covariance, Covariance) {
         let of = |size| Covariance::in_blocks(Blocks::new(size, self.max_block));
         (of(module.input), of(module.out))
     }

@@ -177,7 +177,7 @@ impl<B: GradientBackend> BatchVectors<'_, B> {
 
     /// Zeros for the squared lengths of gradients that are projected from factors, where they are wanted: no
     /// device computes the features that want them.
-    pub fn no_energies(&self) -> Option<GradientEnergies> {
+    pub(crate) fn no_energies(&self) -> Option<GradientEnergies> {
         match self {
             BatchVectors::Host(sums) => sums.no_energies(),
             BatchVectors::Device(..) => None,
@@ -185,7 +185,7 @@ impl<B: GradientBackend> BatchVectors<'_, B> {
     }
 
     /// Adds the squared lengths of gradients that were projected from factors.
-    pub fn add_energies(&mut self, others: &GradientEnergies) {
+    pub(crate) fn add_energies(&mut self, others: &GradientEnergies) {
         if let BatchVectors::Host(sums) = self {
             sums.add_energies(others);
         }

@@ -17,7 +17,7 @@ impl GradientEnergies {
     }
 
     /// Zeros for the same samples and modules.
-    pub fn emptied(&self) -> Self {
+    pub(crate) fn emptied(&self) -> Self {
         Self { modules: self.modules, values: vec![0.0; self.values.len()] }
     }
 

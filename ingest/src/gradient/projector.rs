@@ -26,7 +26,7 @@ impl Projector {
     }
 
     /// Length of what is said of a gradient's residual: two numbers a module where it is wanted.
-    pub fn residual_dim(&self) -> usize {
+    pub(crate) fn residual_dim(&self) -> usize {
         match self {
             Projector::Factored { projector, .. } if projector.wants_residual() => {
                 2 * projector.modules().len()

@@ -34,7 +34,7 @@ impl fmt::Display for ModuleSelection {
 
 impl ModuleSelection {
     /// The selection that prints like this.
-    pub fn from_text(text: &str) -> Self {
+    pub(crate) fn from_text(text: &str) -> Self {
         let (patterns, biases) = match text.strip_suffix(WITH_BIASES) {
             _ if text == BIASES_ALONE => ("", true),
             Some(patterns) => (patterns, true),

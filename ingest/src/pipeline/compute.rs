@@ -10,7 +10,7 @@ use gstore_model::PackedSample;
 
 /// The vectors of one row, one for each feature of the checkpoint, in one buffer.
 #[derive(Debug, Clone)]
-pub struct FeatureVectors {
+pub(crate) struct FeatureVectors {
     values: Vec<f32>,
     ends: Vec<usize>,
     flags: Vec<RowFlags>,
@@ -31,7 +31,7 @@ impl FeatureVectors {
 
 /// What was computed of one entry of a batch.
 #[derive(Debug, Clone)]
-pub struct ComputedRow {
+pub(crate) struct ComputedRow {
     /// Row of the dataset.
     pub row: u64,
     /// Position of the token, where each scored token has a vector of its own.
@@ -46,7 +46,7 @@ pub struct ComputedRow {
 }
 
 /// Everything that turns a batch into features at one checkpoint; shared by the workers.
-pub struct FeatureComputer {
+pub(crate) struct FeatureComputer {
     /// The model; its gradient forms are those of `kinds`, in their order, before others.
     pub engine: Engine,
     /// Kinds, in the order of the vectors.

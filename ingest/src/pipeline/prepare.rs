@@ -13,14 +13,14 @@ use gstore_data::{Encoded, TextEncoder, parse_record};
 use gstore_model::PackedSample;
 
 /// A batch of samples or of parts of them, ready for the model.
-pub struct TokenBatch {
+pub(crate) struct TokenBatch {
     /// The rows and their tokens.
     pub rows: Vec<BatchRow>,
 }
 
 /// One entry of a batch: a row, or one scored token of it.
 #[derive(Clone)]
-pub struct BatchRow {
+pub(crate) struct BatchRow {
     /// Row of the dataset.
     pub row: u64,
     /// Where each scored token has a vector of its own, the position of this one; 0 in a row without one.
@@ -85,7 +85,7 @@ impl BatchRow {
 }
 
 /// Flags that follow from the tokens alone.
-pub fn token_flags(encoded: &Encoded) -> RowFlags {
+pub(crate) fn token_flags(encoded: &Encoded) -> RowFlags {
     let mut flags = RowFlags::default();
     if encoded.scored_tokens() == 0 {
         flags.insert(RowFlags::NO_SCORED);
@@ -97,7 +97,7 @@ pub fn token_flags(encoded: &Encoded) -> RowFlags {
 }
 
 /// Reads and tokenises the samples of one dataset.
-pub struct BatchPreparer<'a> {
+pub(crate) struct BatchPreparer<'a> {
     /// Where the samples are.
     pub samples: &'a SampleReader,
     /// Template and tokenizer.
@@ -226,7 +226,7 @@ pub(super) mod columns {
     }
 
     /// Pairs of row and original record; a row without one yields `None`.
-    pub fn rows_and_records(
+    pub(crate) fn rows_and_records(
         batch: &RecordBatch,
     ) -> Result<impl Iterator<Item = (u64, Option<&[u8]>)> + '_, IngestError> {
         let rows = batch.column_by_name("row").and_then(|c| c.as_primitive_opt::<UInt64Type>());

@@ -16,7 +16,7 @@ use gstore_model::params::TensorSpec;
 use gstore_model::weights::{Moments, MomentsFile, TrainedTensor};
 
 /// What a projection is made for.
-pub struct ProjectorInputs<'a> {
+pub(crate) struct ProjectorInputs<'a> {
     spec: &'a ProjectionSpec,
     tensors: &'a [TensorSpec],
     /// Modules of a factored kind.

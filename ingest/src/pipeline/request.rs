@@ -141,7 +141,7 @@ impl IngestRequest {
     }
 
     /// Whether it asks for a part of the rows.
-    pub fn is_partial(&self) -> bool {
+    pub(crate) fn is_partial(&self) -> bool {
         self.limit.is_some() || self.rows.is_some()
     }
 

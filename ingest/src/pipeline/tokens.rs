@@ -9,7 +9,7 @@ use super::{IngestError, Progress, Unit};
 
 /// Tokens of the rows of a dataset, by cell: what progress needs, at 8 bytes for 4,096 rows.
 #[derive(Debug, Default)]
-pub struct TokenCounts {
+pub(crate) struct TokenCounts {
     cells: Vec<(u64, u64, u64)>,
     rows: u64,
     truncated: u64,

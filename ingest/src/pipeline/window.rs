@@ -38,7 +38,7 @@ impl BatchLimits {
 
 /// Cuts consecutive rows into batches, by their token counts in row order. Returns ranges of
 /// positions, without gaps.
-pub fn cut_batches(tokens: impl IntoIterator<Item = usize>, limits: BatchLimits) -> Vec<Range<usize>> {
+pub(crate) fn cut_batches(tokens: impl IntoIterator<Item = usize>, limits: BatchLimits) -> Vec<Range<usize>> {
     let mut batches = Vec::new();
     let (mut start, mut sum, mut end) = (0, 0, 0);
     for count in tokens {

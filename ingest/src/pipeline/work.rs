@@ -8,7 +8,7 @@ use super::column::EnsembleColumn;
 
 /// The part of one checkpoint's features that is missing.
 #[derive(Debug, Clone)]
-pub struct CheckpointWork {
+pub(crate) struct CheckpointWork {
     /// Name of the checkpoint.
     pub checkpoint: String,
     /// Numbers of the checkpoint's features in the job, in the order of the vectors.
@@ -21,7 +21,7 @@ pub struct CheckpointWork {
 
 /// One window: a cell, and the rows of it that each feature lacks.
 #[derive(Debug, Clone)]
-pub struct WindowWork {
+pub(crate) struct WindowWork {
     cell: u64,
     missing: Vec<RowSet>,
 }
@@ -55,12 +55,12 @@ impl CheckpointWork {
 
 impl WindowWork {
     /// All rows of the cell, stored or not.
-    pub fn cell_rows(&self) -> Range<u64> {
+    pub(crate) fn cell_rows(&self) -> Range<u64> {
         cell_rows(self.cell)
     }
 
     /// Rows that feature `i` lacks.
-    pub fn missing_of(&self, feature: usize) -> &RowSet {
+    pub(crate) fn missing_of(&self, feature: usize) -> &RowSet {
         &self.missing[feature]
     }
 

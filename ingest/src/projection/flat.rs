@@ -25,7 +25,7 @@ use super::summed::{KeyedTensor, RandomMatrix, SummedProjection};
 use super::{groups, mask, none};
 
 /// Bytes that a table of drawn entries may take; beyond it entries are drawn again for each batch.
-pub const TABLE_BUDGET: usize = 256 << 20;
+pub(crate) const TABLE_BUDGET: usize = 256 << 20;
 
 /// Projects concatenated gradients of one list of tensors.
 ///
@@ -109,7 +109,7 @@ impl FlatProjector {
     }
 
     /// Whether it samples coordinates.
-    pub fn is_mask(&self) -> bool {
+    pub(crate) fn is_mask(&self) -> bool {
         matches!(self.layout, FlatForm::Sample(_))
     }
 

@@ -6,7 +6,7 @@ use sha2::{Digest, Sha256};
 
 /// Which side of a tensor a matrix acts on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum MatrixSide {
+pub(crate) enum MatrixSide {
     /// The flattened tensor.
     Whole,
     /// The output gradients of a module.
@@ -30,7 +30,13 @@ impl MatrixSide {
 
 /// The first eight bytes, little endian, of SHA-256 over
 /// `"gstore-proj-v1" 00 kind 00 tensor 00 side 00 seed(u64 LE) [00 checkpoint]`.
-pub fn derive_key(kind: &str, tensor: &str, side: MatrixSide, seed: u64, checkpoint: Option<&str>) -> u64 {
+pub(crate) fn derive_key(
+    kind: &str,
+    tensor: &str,
+    side: MatrixSide,
+    seed: u64,
+    checkpoint: Option<&str>,
+) -> u64 {
     let mut hash = Sha256::new();
     for part in ["gstore-proj-v1", kind, tensor, side.name()] {
         hash.update(part.as_bytes());

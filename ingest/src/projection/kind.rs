@@ -101,7 +101,7 @@ impl ProjectionKind {
     /// `fact_mask`, `fact_sjlt`: both sides `2 sqrt(dim)`, rounded up to a multiple of 8. `two_sided`:
     /// the two factors of `dim` nearest to each other, the output side the smaller; choose a square,
     /// such as 1024 = 32 x 32.
-    pub fn for_module_dim(self, dim: u32) -> Self {
+    pub(crate) fn for_module_dim(self, dim: u32) -> Self {
         match self {
             ProjectionKind::TwoSided { .. } => {
                 let k_out = (1..=dim.isqrt()).rev().find(|k| dim.is_multiple_of(*k)).unwrap_or(1);

@@ -14,7 +14,7 @@ const W1: u32 = 0xBB67_AE85;
 /// What the words are for; the last counter word, so that kinds never share words even under one key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
-pub enum StreamTag {
+pub(crate) enum StreamTag {
     /// Signs of the dense +-1 matrix.
     Rademacher = 0,
     /// Uniforms of the dense normal matrix.
@@ -27,7 +27,7 @@ pub enum StreamTag {
 
 /// Ten rounds over one counter. `key` is (low word, high word).
 #[inline]
-pub fn philox4x32_10(counter: [u32; 4], key: [u32; 2]) -> [u32; 4] {
+pub(crate) fn philox4x32_10(counter: [u32; 4], key: [u32; 2]) -> [u32; 4] {
     let [mut c0, mut c1, mut c2, mut c3] = counter;
     let [mut k0, mut k1] = key;
     for _ in 0..10 {
@@ -42,7 +42,7 @@ pub fn philox4x32_10(counter: [u32; 4], key: [u32; 2]) -> [u32; 4] {
 
 /// A keyed generator for one kind.
 #[derive(Clone, Copy, Debug)]
-pub struct RandomWords {
+pub(crate) struct RandomWords {
     key: [u32; 2],
     tag: StreamTag,
 }

@@ -41,7 +41,7 @@ impl ProjectionSpec {
     /// The projection that prints like this, with the sides that suit its dimension; `None` for another text,
     /// and for `ekfac`, which needs the factors.
     /// Its fingerprint says whether it is the one that was meant.
-    pub fn from_text(text: &str) -> Option<Self> {
+    pub(crate) fn from_text(text: &str) -> Option<Self> {
         if text == "none" {
             return Some(Self::none());
         }

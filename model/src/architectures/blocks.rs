@@ -142,7 +142,7 @@ impl<'a> TensorList<'a> {
     }
 
     /// `mlp` with one module for each map.
-    pub fn gated_mlp(&mut self, layer: usize, bias: bool) {
+    pub(crate) fn gated_mlp(&mut self, layer: usize, bias: bool) {
         let modules =
             [(LinearKind::Gate, "gate_proj"), (LinearKind::Up, "up_proj"), (LinearKind::Down, "down_proj")];
         for (kind, name) in modules {

@@ -34,7 +34,7 @@ impl SimdLevel {
     }
 
     /// Whether this CPU has the instructions.
-    pub fn is_available(self) -> bool {
+    pub(crate) fn is_available(self) -> bool {
         match self {
             #[cfg(target_arch = "x86_64")]
             SimdLevel::Avx512 => {

@@ -56,7 +56,7 @@ impl Buffer {
     }
 
     /// A buffer with these values.
-    pub fn copy_of(values: &[f32]) -> Buffer {
+    pub(crate) fn copy_of(values: &[f32]) -> Buffer {
         let mut buffer = Buffer::take(values.len());
         buffer.copy_from_slice(values);
         buffer

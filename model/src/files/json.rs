@@ -59,7 +59,7 @@ impl<'a> JsonObject<'a> {
         })
     }
 
-    pub fn required_size(&self, key: &str) -> Result<usize, ModelError> {
+    pub(crate) fn required_size(&self, key: &str) -> Result<usize, ModelError> {
         self.size(key)?.ok_or_else(|| self.error(format!("{key} is missing")))
     }
 

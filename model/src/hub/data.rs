@@ -31,7 +31,7 @@ const SPLITS: [&[&str]; 3] = [
 
 /// A split of a dataset of the Hub: `hf://org/name/configuration@revision#split`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DataRef {
+pub(crate) struct DataRef {
     repo: HubRef,
     configuration: Option<String>,
     split: Option<String>,

@@ -23,7 +23,7 @@ mod reference;
 
 use std::path::{Path, PathBuf};
 
-pub use data::{DATA_PREFIX, DataRef, ResolvedData, resolve_data};
+pub use data::{DATA_PREFIX, ResolvedData, resolve_data};
 pub use error::HubError;
 pub use files::FolderContent;
 pub use reference::HubRef;

@@ -123,7 +123,11 @@ impl<B: Backend> RowPlans<B> {
     }
 
     /// The query rows of a layer, which is the last one or not.
-    pub fn of_layer<'a>(&'a self, (layer, last): (usize, bool), layout: &'a Layout) -> QueryRows<'a, B> {
+    pub(crate) fn of_layer<'a>(
+        &'a self,
+        (layer, last): (usize, bool),
+        layout: &'a Layout,
+    ) -> QueryRows<'a, B> {
         let dropout = layout.dropout.as_ref();
         let all = dropout.map(|dropout| dropout.of(&dropout.keys, layer));
         match &self.scored {

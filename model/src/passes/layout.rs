@@ -129,14 +129,14 @@ impl Layout {
     }
 
     /// Attention of every row.
-    pub fn full_plan(&self) -> AttentionPlan {
+    pub(crate) fn full_plan(&self) -> AttentionPlan {
         let spans =
             self.spans.iter().map(|s| AttentionSpan { keys: s.clone(), queries: s.clone() }).collect();
         AttentionPlan { spans, positions: self.positions.clone() }
     }
 
     /// Attention of the scored rows only.
-    pub fn scored_plan(&self) -> AttentionPlan {
+    pub(crate) fn scored_plan(&self) -> AttentionPlan {
         let spans = self.spans.iter().zip(&self.scored_spans);
         AttentionPlan {
             spans: spans.map(|(k, q)| AttentionSpan { keys: k.clone(), queries: q.clone() }).collect(),

@@ -67,7 +67,7 @@ impl<B: Backend> LinearMap<B> {
     }
 
     /// The weight, without factors.
-    pub fn into_weight(self) -> Arc<B::Linear> {
+    pub(crate) fn into_weight(self) -> Arc<B::Linear> {
         self.weight
     }
 
@@ -101,7 +101,7 @@ impl<B: Backend> LinearMap<B> {
     }
 
     /// What the map's factors multiply where values of `x` are dropped for them; none: `x` itself.
-    pub fn dropped_inputs(
+    pub(crate) fn dropped_inputs(
         &self,
         backend: &B,
         x: &B::Tensor,

@@ -165,7 +165,7 @@ impl<B: Backend> Model<B> {
     ///
     /// # Errors
     /// Factors of other sizes than the map's, and a map that the model lacks.
-    pub fn set_lora(&mut self, id: LinearId, lora: LoraWeights) -> Result<(), BackendError> {
+    pub(crate) fn set_lora(&mut self, id: LinearId, lora: LoraWeights) -> Result<(), BackendError> {
         let is_of = |param: &Param| match &param.role {
             TensorRole::Weight(pieces) => pieces.iter().any(|piece| piece.linear == id),
             _ => false,

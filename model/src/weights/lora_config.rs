@@ -86,7 +86,7 @@ impl LoraConfig {
         in_layers && self.target.matches(module) && !self.exclude.as_ref().is_some_and(|e| e.matches(module))
     }
 
-    pub fn rank_and_scaling(&self, module: &str) -> (usize, f64) {
+    pub(crate) fn rank_and_scaling(&self, module: &str) -> (usize, f64) {
         let lookup =
             |patterns: &[(Regex, f64)]| patterns.iter().find(|(p, _)| p.is_match(module)).map(|(_, v)| *v);
         let rank = lookup(&self.rank_pattern).map_or(self.rank, |r| r as usize);

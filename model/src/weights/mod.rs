@@ -28,5 +28,4 @@ pub use gstore_state::{DamagedFile, GstoreState, check_written};
 pub use moments::{
     Moments, MomentsError, MomentsFile, TensorMoments, TrainedTensor, WeightDecay, read_momentum,
 };
-pub use schedule::LoggedSchedule;
 pub use trainer::{LogEntry, TrainerError, TrainerState, peak_rate};

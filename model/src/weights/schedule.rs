@@ -11,7 +11,7 @@ const SAME: f64 = 1e-9;
 
 /// The rate as a function of the step.
 #[derive(Debug, Clone, PartialEq)]
-pub struct LoggedSchedule {
+pub(crate) struct LoggedSchedule {
     /// Strictly ascending in the step; at least one.
     knots: Vec<(f64, f64)>,
 }

@@ -17,7 +17,7 @@ pub(super) const INFO: &str = "matrix.json";
 /// What is being made, while it is.
 pub(super) const QUESTION: &str = "question.json";
 pub(super) const LOCK: &str = "lock";
-/// The key of a [`super::MatrixInfo`] in the metadata of a single file.
+/// The key of a [`MatrixInfo`] in the metadata of a single file.
 pub(super) const INFO_KEY: &str = "gstore.matrix";
 
 /// The output, and the hidden folder next to it.

@@ -98,7 +98,7 @@ pub struct MatrixGroup {
 
 /// `matrix.json`: the question and its outcome.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct MatrixInfo {
+pub(crate) struct MatrixInfo {
     /// What was asked.
     #[serde(flatten)]
     pub question: MatrixQuestion,

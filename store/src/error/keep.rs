@@ -10,7 +10,7 @@ use uuid::Uuid;
     "snapshot {snapshot} was collected by gc (or purged) meanwhile; read the current one, and let a tag or a lease hold a snapshot that is needed for longer"
 )]
 #[non_exhaustive]
-pub struct SnapshotCollected {
+pub(crate) struct SnapshotCollected {
     /// Its number.
     pub snapshot: u64,
 }

@@ -21,7 +21,8 @@ pub use damage::{Damage, StorageError};
 pub(crate) use damage::{is_medium, is_not_whole};
 pub use data::{ReadError, StoreError, WriteError};
 pub use index::IndexError;
-pub use keep::{ArtifactError, BackupError, GcError, SnapshotCollected, TagError, ViewError};
+pub(crate) use keep::SnapshotCollected;
+pub use keep::{ArtifactError, BackupError, GcError, TagError, ViewError};
 pub use life::{ChangeError, CompactError, ConcurrentChange};
 
 pub use loss::LossError;

@@ -49,7 +49,7 @@ pub struct Swept {
 
 impl Swept {
     /// The most foreign files that are listed by name.
-    pub const STRANGERS: usize = 1000;
+    pub(crate) const STRANGERS: usize = 1000;
 
     /// Files removed.
     pub fn files(&self) -> u64 {

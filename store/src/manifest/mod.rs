@@ -31,7 +31,8 @@ pub use ensemble::{EnsembleBase, EnsemblePart, Member, MemberSettings, MemberWei
 pub use feature::{FeaturePart, FeatureState, SegmentEntry};
 pub use root::View;
 pub use run::{RunCheckpoint, RunPart, RunUpdate};
-pub use stripe::{OffsetOf, Stripe, StripePart};
+pub use stripe::OffsetOf;
+pub(crate) use stripe::{Stripe, StripePart};
 pub use written::{ClientWrite, WriteNote, check_key};
 
 pub(crate) use current::Current;

@@ -22,7 +22,7 @@ pub enum OffsetOf {
 
 /// What a stripe has.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum StripePart {
+pub(crate) enum StripePart {
     /// Losses of these members, one a column.
     Members {
         /// Their places.
@@ -36,7 +36,7 @@ pub enum StripePart {
 
 /// The parameters of a feature of an ensemble.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Stripe {
+pub(crate) struct Stripe {
     /// What was recorded: `loss`, `neg_margin`, `prob`, `true_logit`.
     pub signal: String,
     /// Which columns.

@@ -47,7 +47,7 @@ impl ModelDraw {
     }
 
     /// SHA-256 of the noise in the same order, as little-endian f64.
-    pub fn digest_of_noise(&self) -> String {
+    pub(crate) fn digest_of_noise(&self) -> String {
         sha256_hex(&self.noise.iter().flat_map(|xi| xi.to_le_bytes()).collect::<Vec<u8>>())
     }
 }

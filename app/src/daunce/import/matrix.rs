@@ -99,7 +99,7 @@ impl LossMatrix {
     }
 
     /// A matrix of a file of our own.
-    pub fn of_own(file: File, path: &Path, examples: usize, models: usize) -> Self {
+    pub(crate) fn of_own(file: File, path: &Path, examples: usize, models: usize) -> Self {
         let number = NumberType::Inverted;
         Self { path: path.to_owned(), file, offset: 0, number, examples, models, by_example: true }
     }

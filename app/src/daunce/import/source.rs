@@ -169,7 +169,7 @@ impl LossSource {
     }
 
     /// Whether losses of theta_0 are given.
-    pub fn has_base(&self) -> bool {
+    pub(crate) fn has_base(&self) -> bool {
         self.base.is_some()
     }
 

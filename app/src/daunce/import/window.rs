@@ -33,21 +33,21 @@ impl CellLosses {
     }
 
     /// What the store has of a row and a column of its own.
-    pub fn stored_delta(&self, at: usize, column: Option<usize>) -> Option<f32> {
+    pub(crate) fn stored_delta(&self, at: usize, column: Option<usize>) -> Option<f32> {
         let (row, _) = self.rows.get(at)?;
         let place = self.stored.rows.binary_search(row).ok()?;
         self.stored.row(place).get(column?).copied().filter(|value| !value.is_nan())
     }
 
     /// The same as a loss.
-    pub fn stored_loss(&self, at: usize, column: Option<usize>) -> f64 {
+    pub(crate) fn stored_loss(&self, at: usize, column: Option<usize>) -> f64 {
         let delta = self.stored_delta(at, column).unwrap_or(f32::NAN);
         let offset = self.offset.get(at).copied().filter(|offset| offset.is_finite()).unwrap_or(0.0);
         f64::from(offset) + f64::from(delta)
     }
 
     /// Whether the store has a loss of a row.
-    pub fn has_stored(&self, at: usize) -> bool {
+    pub(crate) fn has_stored(&self, at: usize) -> bool {
         let place = self.rows.get(at).and_then(|(row, _)| self.stored.rows.binary_search(row).ok());
         place.is_some_and(|place| self.stored.row(place).iter().any(|value| !value.is_nan()))
     }

@@ -63,7 +63,7 @@ impl FactorArguments {
 
     /// Whose labels the loss has: the data's, or sampled ones.
     #[must_use]
-    pub fn empirical_fisher(self, empirical: bool) -> Self {
+    pub(crate) fn empirical_fisher(self, empirical: bool) -> Self {
         self.with("use_empirical_fisher", json!(empirical))
     }
 
@@ -75,7 +75,7 @@ impl FactorArguments {
 
     /// How many of the first samples are fitted on; none: all.
     #[must_use]
-    pub fn max_examples(self, stage: FactorStage, most: Option<u64>) -> Self {
+    pub(crate) fn max_examples(self, stage: FactorStage, most: Option<u64>) -> Self {
         self.with(&format!("{}_max_examples", stage.name()), json!(most))
     }
 
@@ -104,7 +104,7 @@ impl FactorArguments {
     }
 
     /// Number of partitions of the data and of the modules.
-    pub fn partitions_of(&self, stage: FactorStage) -> (usize, usize) {
+    pub(crate) fn partitions_of(&self, stage: FactorStage) -> (usize, usize) {
         let of = |what: &str| partition_count(&self.values, &format!("{}_{what}_partitions", stage.name()));
         (of("data"), of("module"))
     }
@@ -200,7 +200,7 @@ impl ScoreArguments {
 
     /// Whether gradients of queries, and of training samples, are summed up.
     #[must_use]
-    pub fn aggregated(self, queries: bool, training: bool) -> Self {
+    pub(crate) fn aggregated(self, queries: bool, training: bool) -> Self {
         self.with("aggregate_query_gradients", json!(queries))
             .with("aggregate_train_gradients", json!(training))
     }
@@ -212,7 +212,7 @@ impl ScoreArguments {
     }
 
     /// Number of partitions of the data and of the modules.
-    pub fn partitions_of(&self) -> (usize, usize) {
+    pub(crate) fn partitions_of(&self) -> (usize, usize) {
         (partition_count(&self.values, "data_partitions"), partition_count(&self.values, "module_partitions"))
     }
 

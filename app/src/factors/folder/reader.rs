@@ -43,7 +43,7 @@ impl FactorParts {
     }
 
     /// The sums that later rows are added to.
-    pub fn sums_of(strategy: Strategy) -> Self {
+    pub(crate) fn sums_of(strategy: Strategy) -> Self {
         Self { covariances: strategy.rotates(), eigen: false, lambda: strategy == Strategy::Diagonal }
     }
 

@@ -11,7 +11,7 @@ use super::tensors::{self, Tensor, TensorValues, Tensors};
 use super::{ARGUMENTS, Partition, file_name};
 
 /// Key of scores that are summed over all modules.
-pub const ALL_MODULES: &str = "all_modules";
+pub(crate) const ALL_MODULES: &str = "all_modules";
 
 const SCORE_ARGUMENTS: &str = "score_arguments.json";
 
@@ -141,7 +141,7 @@ impl ScoreFolder {
     ///
     /// # Errors
     /// Other ids there, an id with a line break, and what the file system refuses.
-    pub fn settle_ids(&self, side: ScoreSide, ids: &[String]) -> Result<(), FactorError> {
+    pub(crate) fn settle_ids(&self, side: ScoreSide, ids: &[String]) -> Result<(), FactorError> {
         let path = self.ids_file(side);
         if let Some(id) = ids.iter().find(|id| id.contains(['\n', '\r'])) {
             let detail =

@@ -26,7 +26,7 @@ pub enum GramShare {
 
 impl GramShare {
     /// TrackStar's number of the eigenvalue.
-    pub const COMPONENTS: usize = 1000;
+    pub(crate) const COMPONENTS: usize = 1000;
 }
 
 /// The matrices of a pool and of queries at one checkpoint.

@@ -139,7 +139,7 @@ impl<'a> ScoreTableWriter<'a> {
     }
 
     /// Writes the best rows of a query and filter.
-    pub fn write_best(
+    pub(crate) fn write_best(
         &mut self,
         query: usize,
         filter: usize,

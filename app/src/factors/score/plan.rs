@@ -191,7 +191,7 @@ impl ScorePlan {
 
     /// Rows of the largest block of eigenvectors that queries are turned with; none where they are not turned
     /// as they come from the model.
-    pub fn turned_block(&self) -> Option<usize> {
+    pub(crate) fn turned_block(&self) -> Option<usize> {
         let is_turned = self.how.strategy.rotates() && self.solve.is_none() && !self.how.sum_queries;
         is_turned.then(|| self.largest_block())
     }

@@ -49,7 +49,7 @@ impl IngestPlan {
     }
 
     /// The checkpoints as the run keeps them.
-    pub fn run_checkpoints(&self) -> Vec<RunCheckpoint> {
+    pub(crate) fn run_checkpoints(&self) -> Vec<RunCheckpoint> {
         let origin = |folder: &PathBuf| self.request.origins.get(folder);
         let base = origin(&self.request.model).cloned();
         let base = base.unwrap_or_else(|| folder_name(&self.request.model));

@@ -8,7 +8,7 @@ use crate::projection::modules::{GradientShape, ModuleShape, SideEntry};
 use crate::projection::spec::ProjectionSpec;
 
 /// Tokens of the sample that costs are reckoned for unless the caller knows better.
-pub const NOMINAL_TOKENS: u64 = 512;
+pub(crate) const NOMINAL_TOKENS: u64 = 512;
 
 /// How a module's vector is computed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,7 +47,7 @@ impl ProjectionCost {
 }
 
 /// The cost of one sample of `tokens` tokens in a module.
-pub fn module_cost(spec: &ProjectionSpec, module: &ModuleShape, tokens: u64) -> ProjectionCost {
+pub(crate) fn module_cost(spec: &ProjectionSpec, module: &ModuleShape, tokens: u64) -> ProjectionCost {
     let (shape, sides) = (module.shape, spec.sides(module));
     let (rows, columns) = shape.matrix();
     let (rows, columns) = (rows as u64, columns as u64);
@@ -88,7 +88,7 @@ pub fn module_cost(spec: &ProjectionSpec, module: &ModuleShape, tokens: u64) -> 
 ///
 /// `needs_formed`: whether the feature needs the gradient itself, as every function of it
 /// does that is not linear.
-pub fn choose_module(
+pub(crate) fn choose_module(
     spec: &ProjectionSpec,
     module: &ModuleShape,
     nominal_tokens: u64,

@@ -24,7 +24,8 @@ mod projector;
 mod sparse;
 mod two_sided;
 
-pub use cost::{NOMINAL_TOKENS, ProjectionRoute, choose_module, table_bytes};
+pub(crate) use cost::{NOMINAL_TOKENS, choose_module};
+pub use cost::{ProjectionRoute, table_bytes};
 pub use explain::{ProjectionSummary, explain};
 pub use kurtosis::{KURTOSIS_LIMIT, kurtosis};
 pub use noise::{ProjectionNoise, noise};

@@ -138,7 +138,7 @@ impl FactoredProjector {
     }
 
     /// Whether it samples coordinates.
-    pub fn is_mask(&self) -> bool {
+    pub(crate) fn is_mask(&self) -> bool {
         matches!(self.spec.kind, ProjectionKind::FactMask { .. })
     }
 

@@ -5,5 +5,6 @@ mod module;
 mod side;
 
 pub use eigen::{EigenBasis, EigenBlock};
-pub use module::{GradientShape, ModuleShape, modules_of, tensor_modules};
+pub(crate) use module::tensor_modules;
+pub use module::{GradientShape, ModuleShape, modules_of};
 pub use side::{SideEntries, SideEntry, SideMatrices, SideMatrix};

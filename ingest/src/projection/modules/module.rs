@@ -126,7 +126,7 @@ pub fn modules_of(tensors: &[TensorSpec]) -> Vec<ModuleShape> {
 }
 
 /// For each tensor that [`modules_of`] took, the number of its module: a bias follows its weight.
-pub fn tensor_modules(modules: &[ModuleShape]) -> Vec<usize> {
+pub(crate) fn tensor_modules(modules: &[ModuleShape]) -> Vec<usize> {
     let tensors = |module: &ModuleShape| 1 + usize::from(module.shape.bias());
     modules.iter().enumerate().flat_map(|(at, module)| std::iter::repeat_n(at, tensors(module))).collect()
 }

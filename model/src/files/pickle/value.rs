@@ -137,7 +137,7 @@ impl PickleValue {
     }
 
     /// An integer.
-    pub fn as_int(&self) -> Option<i64> {
+    pub(crate) fn as_int(&self) -> Option<i64> {
         match self {
             PickleValue::Int(v) => Some(*v),
             _ => None,

@@ -36,7 +36,7 @@ impl FactorReader {
     ///
     /// # Errors
     /// Those, with how far they are off.
-    pub fn check_bases(&self, name: &str, factors: &ModuleFactors) -> Result<(), FactorError> {
+    pub(crate) fn check_bases(&self, name: &str, factors: &ModuleFactors) -> Result<(), FactorError> {
         let Some(files) = &self.eigen else { return Ok(()) };
         for (file, eigen) in files.first.iter().zip([&factors.activation_eigen, &factors.gradient_eigen]) {
             let Some(eigen) = eigen else { continue };
