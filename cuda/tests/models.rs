@@ -5,12 +5,12 @@ use std::ops::Range;
 use std::path::PathBuf;
 
 use crate::backends::{Draw, assert_close};
-use gstore_model::architectures::{LinearId, NormId};
+use gstore_model::architectures::NormId;
 use gstore_model::cpu::Cpu;
 use gstore_model::weights::ModelFolder;
 use gstore_model::{
-    Backend, BackendError, ComputePrecision, ForwardOptions, LastRows, Layout, Model, NormFactors, Objective,
-    PackedSample, Reduction, SavedActivations, Sink, Slot, TableFactors,
+    Backend, BackendError, ComputePrecision, ForwardOptions, LastRows, Layout, LinearFactors, Model,
+    NormFactors, Objective, PackedSample, Reduction, SavedActivations, Sink, Slot, TableFactors,
 };
 
 /// The gradients of all weights, in the order in which a pass has them.
@@ -33,13 +33,8 @@ impl<B: Backend> Sink<B> for Gradients {
         true
     }
 
-    fn linear(
-        &mut self,
-        backend: &B,
-        x: &B::Tensor,
-        grads: &[(LinearId, &B::Tensor)],
-        spans: &[Range<usize>],
-    ) -> Result<(), BackendError> {
+    fn linear(&mut self, backend: &B, maps: &LinearFactors<'_, B::Tensor>) -> Result<(), BackendError> {
+        let LinearFactors { x, grads, spans } = *maps;
         for (id, grad) in grads {
             let width = backend.size(x).1 * backend.size(grad).1;
             let values =
@@ -66,19 +61,14 @@ impl<B: Backend> Sink<B> for Gradients {
         Ok(())
     }
 
-    fn table(
-        &mut self,
-        backend: &B,
-        slot: Slot,
-        factors: &TableFactors<'_, B::Tensor>,
-        spans: &[Range<usize>],
-    ) -> Result<(), BackendError> {
+    fn table(&mut self, backend: &B, factors: &TableFactors<'_, B::Tensor>) -> Result<(), BackendError> {
+        let spans = factors.spans;
         let rows = factors.ids.iter().max().map_or(0, |id| *id as usize + 1);
         let width = rows * backend.size(factors.grad).1;
         let values = added(backend, (spans.len(), width), |rows| {
             backend.table_grads(factors.ids, factors.grad, factors.scale, spans, rows, 0)
         })?;
-        self.0.push((format!("{slot:?}"), values));
+        self.0.push((format!("{:?}", factors.slot), values));
         Ok(())
     }
 }

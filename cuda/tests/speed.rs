@@ -3,7 +3,6 @@
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
-use std::ops::Range;
 use std::path::Path;
 use std::time::Instant;
 
@@ -14,8 +13,8 @@ use gstore_cuda::Cuda;
 use gstore_ingest::gradient::RequestedOutputs;
 use gstore_model::architectures::{Decoder, LinearId, Param, TensorRole};
 use gstore_model::{
-    Backend, BackendError, ForwardOptions, LastRows, Layout, LinearWeights, Model, Objective, PackedSample,
-    Reduction, SavedActivations, Sink, Slot,
+    Backend, BackendError, ForwardOptions, LastRows, Layout, LinearFactors, LinearWeights, Model, Objective,
+    PackedSample, Reduction, SavedActivations, Sink, Slot,
 };
 use safetensors::Dtype;
 use safetensors::tensor::TensorView;
@@ -197,21 +196,15 @@ impl<B: Backend> Sink<B> for Projected<B> {
         matches!(slot, Slot::Linear(LinearId::Layer { .. }))
     }
 
-    fn linear(
-        &mut self,
-        backend: &B,
-        x: &B::Tensor,
-        grads: &[(LinearId, &B::Tensor)],
-        spans: &[Range<usize>],
-    ) -> Result<(), BackendError> {
+    fn linear(&mut self, backend: &B, maps: &LinearFactors<'_, B::Tensor>) -> Result<(), BackendError> {
         if !self.projects {
             return Ok(());
         }
-        let x = backend.linear(self.map(backend, backend.size(x).1)?, x, None)?;
-        for (_, grad) in grads {
+        let x = backend.linear(self.map(backend, backend.size(maps.x).1)?, maps.x, None)?;
+        for (_, grad) in maps.grads {
             let grad = backend.linear(self.map(backend, backend.size(grad).1)?, grad, None)?;
             if let Some(rows) = &mut self.rows {
-                backend.weight_grads(&x, &grad, spans, rows, self.at)?;
+                backend.weight_grads(&x, &grad, maps.spans, rows, self.at)?;
             }
             self.at += SIDE * SIDE;
         }

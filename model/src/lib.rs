@@ -41,7 +41,7 @@ pub mod sizes {
 
 pub use device::{CandleDevice, Device, DeviceError};
 pub use passes::{
-    Direction, Dropout, Forward, ForwardOptions, KeyValues, LastRows, Layout, LoadError, LoraWeights,
-    MergeFactors, Model, NextTokens, PackedSample, ReadParam, Reduction, SavedActivations, Sink, Slot,
-    StartingPoint, TableFactors,
+    Direction, Dropout, Forward, ForwardOptions, KeyValues, LastRows, Layout, LinearFactors, LoadError,
+    LoraWeights, MergeFactors, Model, NextTokens, PackedSample, ReadParam, Reduction, SavedActivations, Sink,
+    Slot, StartingPoint, TableFactors,
 };

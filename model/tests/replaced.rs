@@ -2,18 +2,17 @@
 //! any number of threads, and leaves alone what it shares.
 
 use std::collections::BTreeMap;
-use std::ops::Range;
 use std::path::PathBuf;
 
 use crate::common::tiny::{Tiny, noise};
 use crate::common::zoo::zoo;
-use gstore_model::architectures::{Decoder, LinearId, Param};
+use gstore_model::architectures::{Decoder, Param};
 use gstore_model::candle::Candle;
 use gstore_model::cpu::Cpu;
 use gstore_model::weights::{ModelError, ModelFolder};
 use gstore_model::{
-    Backend, BackendError, ComputePrecision, ForwardOptions, LastRows, Layout, Model, Objective,
-    PackedSample, Reduction, SavedActivations, Sink, Slot, TableFactors,
+    Backend, BackendError, ComputePrecision, ForwardOptions, LastRows, Layout, LinearFactors, Model,
+    Objective, PackedSample, Reduction, SavedActivations, Sink, Slot, TableFactors,
 };
 
 /// The bits of all gradients that pass the maps and reach the tables.
@@ -29,26 +28,14 @@ impl<B: Backend> Sink<B> for Gradients {
         true
     }
 
-    fn linear(
-        &mut self,
-        backend: &B,
-        _: &B::Tensor,
-        grads: &[(LinearId, &B::Tensor)],
-        _: &[Range<usize>],
-    ) -> Result<(), BackendError> {
-        for (_, grad) in grads {
+    fn linear(&mut self, backend: &B, maps: &LinearFactors<'_, B::Tensor>) -> Result<(), BackendError> {
+        for (_, grad) in maps.grads {
             self.0.push(bits(&backend.to_host(grad)?));
         }
         Ok(())
     }
 
-    fn table(
-        &mut self,
-        backend: &B,
-        _: Slot,
-        factors: &TableFactors<'_, B::Tensor>,
-        _: &[Range<usize>],
-    ) -> Result<(), BackendError> {
+    fn table(&mut self, backend: &B, factors: &TableFactors<'_, B::Tensor>) -> Result<(), BackendError> {
         self.0.push(bits(&backend.to_host(factors.grad)?));
         Ok(())
     }

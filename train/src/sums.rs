@@ -3,9 +3,9 @@
 use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
 
-use gstore_model::architectures::{LinearId, NormId};
+use gstore_model::architectures::NormId;
 use gstore_model::gradients::{GradLayout, SlotOffsets, TensorSlice};
-use gstore_model::{Backend, BackendError, NormFactors, Sink, Slot, TableFactors};
+use gstore_model::{Backend, BackendError, LinearFactors, NormFactors, Sink, Slot, TableFactors};
 
 use crate::turns::Turns;
 
@@ -115,17 +115,11 @@ impl<B: Backend> Sink<B> for PieceSink<'_, B> {
         self.layout.targets.contains_key(&slot)
     }
 
-    fn linear(
-        &mut self,
-        backend: &B,
-        x: &B::Tensor,
-        grads: &[(LinearId, &B::Tensor)],
-        _spans: &[Range<usize>],
-    ) -> Result<(), BackendError> {
-        for (id, grad) in grads {
+    fn linear(&mut self, backend: &B, maps: &LinearFactors<'_, B::Tensor>) -> Result<(), BackendError> {
+        for (id, grad) in maps.grads {
             if let Some(target) = self.target(Slot::Linear(*id)) {
                 let out = self.rows(backend, target.group)?;
-                target.add_linear_sum(backend, x, grad, out)?;
+                target.add_linear_sum(backend, maps.x, grad, out)?;
             }
         }
         Ok(())
@@ -144,17 +138,11 @@ impl<B: Backend> Sink<B> for PieceSink<'_, B> {
         backend.norm_grads(factors, width, spans, out, [target.weight, target.bias])
     }
 
-    fn table(
-        &mut self,
-        backend: &B,
-        slot: Slot,
-        factors: &TableFactors<'_, B::Tensor>,
-        spans: &[Range<usize>],
-    ) -> Result<(), BackendError> {
-        let Some(target) = self.target(slot) else { return Ok(()) };
+    fn table(&mut self, backend: &B, factors: &TableFactors<'_, B::Tensor>) -> Result<(), BackendError> {
+        let Some(target) = self.target(factors.slot) else { return Ok(()) };
         let Some(offset) = target.weight else { return Ok(()) };
         let out = self.rows(backend, target.group)?;
-        backend.table_grads(factors.ids, factors.grad, factors.scale, spans, out, offset)
+        backend.table_grads(factors.ids, factors.grad, factors.scale, factors.spans, out, offset)
     }
 
     fn finished(&mut self, backend: &B, layer: Option<usize>) -> Result<(), BackendError> {

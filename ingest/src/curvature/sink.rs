@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use gstore_model::architectures::LinearId;
-use gstore_model::{Backend, BackendError, Sink, Slot};
+use gstore_model::{Backend, BackendError, LinearFactors, Sink, Slot};
 
 use super::error::{PassError, not_finite};
 use super::head::HeadRows;
@@ -89,13 +89,8 @@ impl<'a, B: Backend, C: FactorConsumer<B>> ModuleSink<'a, B, C> {
         self.wanted.get(module).copied().unwrap_or(false)
     }
 
-    fn hand_on(
-        &mut self,
-        backend: &B,
-        x: &B::Tensor,
-        grads: &[(LinearId, &B::Tensor)],
-        spans: &[Range<usize>],
-    ) -> Result<(), PassError> {
+    fn hand_on(&mut self, backend: &B, maps: &LinearFactors<'_, B::Tensor>) -> Result<(), PassError> {
+        let LinearFactors { x, grads, spans } = *maps;
         let mut parts: Vec<OutputGradients<B>> = Vec::new();
         for (id, grad) in grads {
             let Some(place) = self.modules.place(*id).filter(|place| self.wants_module(place.module)) else {
@@ -138,24 +133,20 @@ impl<B: Backend, C: FactorConsumer<B>> Sink<B> for ModuleSink<'_, B, C> {
         self.consumer.every_row()
     }
 
-    fn linear(
-        &mut self,
-        backend: &B,
-        x: &B::Tensor,
-        grads: &[(LinearId, &B::Tensor)],
-        spans: &[Range<usize>],
-    ) -> Result<(), BackendError> {
-        if let ([(LinearId::Head, grad)], Some(head)) = (grads, &mut self.head) {
+    fn linear(&mut self, backend: &B, maps: &LinearFactors<'_, B::Tensor>) -> Result<(), BackendError> {
+        if let ([(LinearId::Head, grad)], Some(head)) = (maps.grads, &mut self.head) {
             return head.add(backend, grad);
         }
-        self.hand_on(backend, x, grads, spans).map_err(|error| self.fail(error))
+        self.hand_on(backend, maps).map_err(|error| self.fail(error))
     }
 
     fn finished(&mut self, backend: &B, layer: Option<usize>) -> Result<(), BackendError> {
         match self.head.take_if(|_| layer.is_none()).and_then(HeadRows::finish) {
-            Some((x, grad, spans)) => self
-                .hand_on(backend, &x, &[(LinearId::Head, &grad)], &spans)
-                .map_err(|error| self.fail(error)),
+            Some((x, grad, spans)) => {
+                let grads = &[(LinearId::Head, &grad)];
+                let maps = LinearFactors { x: &x, grads, spans: &spans };
+                self.hand_on(backend, &maps).map_err(|error| self.fail(error))
+            }
             None => Ok(()),
         }
     }

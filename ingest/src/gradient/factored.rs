@@ -7,7 +7,9 @@ use super::energies::{GradientEnergies, HeadPieces};
 use super::kurtosis::KurtosisCheck;
 use crate::projection::{FactoredProjector, SideEntries, SideMatrix, tensor_modules};
 use gstore_model::architectures::{Decoder, LinearId, Param, RowRuns, TensorRole};
-use gstore_model::{Backend, BackendError, ColumnMap, LinearWeights, Sink, Slot, TableFactors};
+use gstore_model::{
+    Backend, BackendError, ColumnMap, LinearFactors, LinearWeights, Sink, Slot, TableFactors,
+};
 
 /// One side's matrix on a backend.
 enum SideMap<B: Backend> {
@@ -198,13 +200,8 @@ impl<B: Backend> Sink<B> for FactorSink<'_, B> {
         self.maps.slots.contains_key(&slot)
     }
 
-    fn linear(
-        &mut self,
-        backend: &B,
-        x: &B::Tensor,
-        grads: &[(LinearId, &B::Tensor)],
-        spans: &[Range<usize>],
-    ) -> Result<(), BackendError> {
+    fn linear(&mut self, backend: &B, maps: &LinearFactors<'_, B::Tensor>) -> Result<(), BackendError> {
+        let LinearFactors { x, grads, spans } = *maps;
         for (id, grad) in grads {
             let Some(slot) = self.maps.slots.get(&Slot::Linear(*id)) else { continue };
             let (module, Some(out)) = (&self.maps.modules[slot.index], &slot.out) else { continue };
@@ -221,14 +218,8 @@ impl<B: Backend> Sink<B> for FactorSink<'_, B> {
         Ok(())
     }
 
-    fn table(
-        &mut self,
-        backend: &B,
-        slot: Slot,
-        factors: &TableFactors<'_, B::Tensor>,
-        spans: &[Range<usize>],
-    ) -> Result<(), BackendError> {
-        let Some(slot) = self.maps.slots.get(&slot) else { return Ok(()) };
+    fn table(&mut self, backend: &B, factors: &TableFactors<'_, B::Tensor>) -> Result<(), BackendError> {
+        let Some(slot) = self.maps.slots.get(&factors.slot) else { return Ok(()) };
         let module = &self.maps.modules[slot.index];
         let Some(sides) = self.projector.sides(module.module) else { return Ok(()) };
         if let Some(kurtosis_check) = self.kurtosis_check {
@@ -244,7 +235,7 @@ impl<B: Backend> Sink<B> for FactorSink<'_, B> {
         let outputs = backend.tensor(values, factors.ids.len(), sides.out.rows)?;
         let inputs = module.input.apply(backend, factors.grad)?;
         match &mut self.out {
-            Some(out) => backend.weight_grads(&inputs, &outputs, spans, out, module.offset),
+            Some(out) => backend.weight_grads(&inputs, &outputs, factors.spans, out, module.offset),
             None => Ok(()),
         }
     }

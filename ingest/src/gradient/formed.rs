@@ -3,9 +3,9 @@
 use std::ops::Range;
 
 use super::device::{BatchVectors, GradientBackend};
-use gstore_model::architectures::{LinearId, NormId};
+use gstore_model::architectures::NormId;
 use gstore_model::gradients::GradLayout;
-use gstore_model::{BackendError, NormFactors, Sink, Slot, TableFactors};
+use gstore_model::{BackendError, LinearFactors, NormFactors, Sink, Slot, TableFactors};
 
 /// Forms gradients group by group and hands each on when it is complete: layers from the last to the first,
 /// then tensors of no layer.
@@ -62,17 +62,11 @@ impl<B: GradientBackend> Sink<B> for FormedSink<'_, '_, B> {
         self.layout.targets.contains_key(&slot)
     }
 
-    fn linear(
-        &mut self,
-        backend: &B,
-        x: &B::Tensor,
-        grads: &[(LinearId, &B::Tensor)],
-        spans: &[Range<usize>],
-    ) -> Result<(), BackendError> {
-        for (id, grad) in grads {
+    fn linear(&mut self, backend: &B, maps: &LinearFactors<'_, B::Tensor>) -> Result<(), BackendError> {
+        for (id, grad) in maps.grads {
             let Some(target) = self.layout.targets.get(&Slot::Linear(*id)).copied() else { continue };
             let out = self.rows(backend, target.group)?;
-            target.add_linear(backend, x, grad, spans, out)?;
+            target.add_linear(backend, maps.x, grad, maps.spans, out)?;
         }
         Ok(())
     }
@@ -90,17 +84,11 @@ impl<B: GradientBackend> Sink<B> for FormedSink<'_, '_, B> {
         backend.norm_grads(factors, width, spans, out, [target.weight, target.bias])
     }
 
-    fn table(
-        &mut self,
-        backend: &B,
-        slot: Slot,
-        factors: &TableFactors<'_, B::Tensor>,
-        spans: &[Range<usize>],
-    ) -> Result<(), BackendError> {
-        let Some(target) = self.layout.targets.get(&slot).copied() else { return Ok(()) };
+    fn table(&mut self, backend: &B, factors: &TableFactors<'_, B::Tensor>) -> Result<(), BackendError> {
+        let Some(target) = self.layout.targets.get(&factors.slot).copied() else { return Ok(()) };
         let Some(offset) = target.weight else { return Ok(()) };
         let out = self.rows(backend, target.group)?;
-        backend.table_grads(factors.ids, factors.grad, factors.scale, spans, out, offset)
+        backend.table_grads(factors.ids, factors.grad, factors.scale, factors.spans, out, offset)
     }
 
     fn finished(&mut self, backend: &B, layer: Option<usize>) -> Result<(), BackendError> {

@@ -13,10 +13,12 @@ use super::forms::GradForm;
 use super::kurtosis::KurtosisCheck;
 use super::projector::Projector;
 use crate::projection::{FactoredProjector, GradientShape, ModuleShape, modules_of, tensor_modules};
-use gstore_model::architectures::{Decoder, LinearId, NormId, Param, TensorRole};
+use gstore_model::architectures::{Decoder, NormId, Param, TensorRole};
 use gstore_model::gradients::GradLayout;
 use gstore_model::params::TensorSpec;
-use gstore_model::{BackendError, Forward, Model, NormFactors, Objective, Sink, Slot, TableFactors};
+use gstore_model::{
+    BackendError, Forward, LinearFactors, Model, NormFactors, Objective, Sink, Slot, TableFactors,
+};
 
 /// How the gradient of each tracked tensor becomes part of a vector.
 pub(super) struct WeightGradients<B: GradientBackend> {
@@ -161,17 +163,11 @@ impl<B: GradientBackend> Sink<B> for WeightSink<'_, '_, B> {
         self.entropies.as_deref_mut()
     }
 
-    fn linear(
-        &mut self,
-        backend: &B,
-        x: &B::Tensor,
-        grads: &[(LinearId, &B::Tensor)],
-        spans: &[Range<usize>],
-    ) -> Result<(), BackendError> {
+    fn linear(&mut self, backend: &B, maps: &LinearFactors<'_, B::Tensor>) -> Result<(), BackendError> {
         if let Some(factors) = &mut self.factors {
-            factors.linear(backend, x, grads, spans)?;
+            factors.linear(backend, maps)?;
         }
-        self.formed.linear(backend, x, grads, spans)
+        self.formed.linear(backend, maps)
     }
 
     fn norm(
@@ -184,17 +180,11 @@ impl<B: GradientBackend> Sink<B> for WeightSink<'_, '_, B> {
         self.formed.norm(backend, id, factors, spans)
     }
 
-    fn table(
-        &mut self,
-        backend: &B,
-        slot: Slot,
-        factors: &TableFactors<'_, B::Tensor>,
-        spans: &[Range<usize>],
-    ) -> Result<(), BackendError> {
+    fn table(&mut self, backend: &B, factors: &TableFactors<'_, B::Tensor>) -> Result<(), BackendError> {
         if let Some(sink) = &mut self.factors {
-            sink.table(backend, slot, factors, spans)?;
+            sink.table(backend, factors)?;
         }
-        self.formed.table(backend, slot, factors, spans)
+        self.formed.table(backend, factors)
     }
 
     fn finished(&mut self, backend: &B, layer: Option<usize>) -> Result<(), BackendError> {

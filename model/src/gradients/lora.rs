@@ -1,12 +1,11 @@
 //! The sink that forms per-sample gradients of LoRA factors.
 
 use std::collections::BTreeMap;
-use std::ops::Range;
 
 use super::layout::RowOrder;
 use crate::architectures::{Decoder, LinearId, TensorRole};
 use crate::backend::{Backend, BackendError, LinearWeights, LoraOperands};
-use crate::passes::{LoadError, LoraWeights, Model, Sink, Slot};
+use crate::passes::{LinearFactors, LoadError, LoraWeights, Model, Sink, Slot};
 use crate::weights::{AdaptedWeight, Adapter, ModelError, ModelFolder};
 
 /// The factors of one linear map on a backend, and where their gradients go in a flat vector.
@@ -143,14 +142,9 @@ impl<B: Backend> Sink<B> for LoraSink<'_, B> {
         self.entropies.as_deref_mut()
     }
 
-    fn linear(
-        &mut self,
-        backend: &B,
-        x: &B::Tensor,
-        grads: &[(LinearId, &B::Tensor)],
-        spans: &[Range<usize>],
-    ) -> Result<(), BackendError> {
-        let parts: Vec<_> = grads
+    fn linear(&mut self, backend: &B, maps: &LinearFactors<'_, B::Tensor>) -> Result<(), BackendError> {
+        let parts: Vec<_> = maps
+            .grads
             .iter()
             .filter_map(|(id, grad)| {
                 let MapFactors { a, b, scaling, a_offset, b_offset } = self.factors.maps.get(id)?;
@@ -165,7 +159,7 @@ impl<B: Backend> Sink<B> for LoraSink<'_, B> {
             })
             .collect();
         match &mut self.out {
-            Some(out) => backend.lora_grads(x, &parts, spans, out),
+            Some(out) => backend.lora_grads(maps.x, &parts, maps.spans, out),
             None => Ok(()),
         }
     }

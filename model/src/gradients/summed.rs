@@ -2,9 +2,9 @@
 
 use std::ops::Range;
 
-use crate::architectures::{LinearId, NormId};
+use crate::architectures::NormId;
 use crate::backend::{Backend, BackendError, NormFactors};
-use crate::passes::{Sink, Slot, TableFactors};
+use crate::passes::{LinearFactors, Sink, Slot, TableFactors};
 
 /// A sink that sees the whole batch as one sample: what it adds up is the gradient of the sum of all losses.
 ///
@@ -20,14 +20,9 @@ impl<B: Backend, S: Sink<B>> Sink<B> for BatchSumSink<S> {
         self.0.every_row()
     }
 
-    fn linear(
-        &mut self,
-        backend: &B,
-        x: &B::Tensor,
-        grads: &[(LinearId, &B::Tensor)],
-        _spans: &[Range<usize>],
-    ) -> Result<(), BackendError> {
-        self.0.linear(backend, x, grads, &[0..backend.size(x).0])
+    fn linear(&mut self, backend: &B, maps: &LinearFactors<'_, B::Tensor>) -> Result<(), BackendError> {
+        let LinearFactors { x, grads, .. } = *maps;
+        self.0.linear(backend, &LinearFactors { x, grads, spans: &[0..backend.size(x).0] })
     }
 
     fn norm(
@@ -40,14 +35,10 @@ impl<B: Backend, S: Sink<B>> Sink<B> for BatchSumSink<S> {
         self.0.norm(backend, id, factors, &[0..backend.size(factors.grad).0])
     }
 
-    fn table(
-        &mut self,
-        backend: &B,
-        slot: Slot,
-        factors: &TableFactors<'_, B::Tensor>,
-        _spans: &[Range<usize>],
-    ) -> Result<(), BackendError> {
-        self.0.table(backend, slot, factors, &[0..backend.size(factors.grad).0])
+    fn table(&mut self, backend: &B, factors: &TableFactors<'_, B::Tensor>) -> Result<(), BackendError> {
+        let TableFactors { slot, ids, grad, scale, .. } = *factors;
+        let spans = &[0..backend.size(grad).0];
+        self.0.table(backend, &TableFactors { slot, ids, grad, scale, spans })
     }
 
     fn finished(&mut self, backend: &B, layer: Option<usize>) -> Result<(), BackendError> {

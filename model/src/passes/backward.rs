@@ -226,7 +226,8 @@ impl<B: Backend> Model<B> {
             (Slot::Positions, &layout.positions, 1.0),
         ] {
             if sink.wants(slot) {
-                sink.table(&self.backend, slot, &TableFactors { ids, grad: dx, scale }, &layout.spans)?;
+                let spans = &layout.spans;
+                sink.table(&self.backend, &TableFactors { slot, ids, grad: dx, scale, spans })?;
             }
         }
         Ok(())

@@ -115,11 +115,10 @@ impl<B: Backend> Model<B> {
             let mut tap = |chunk: Range<usize>, x: &B::Tensor, grad: &B::Tensor| {
                 let (first, end) = (piece.start + chunk.start, piece.start + chunk.end);
                 let within = |row: usize| row.clamp(first, end) - first;
+                let Some(sink) = &mut sink else { return Ok(()) };
                 let spans = layout.scored_spans.iter().map(|span| within(span.start)..within(span.end));
-                match &mut sink {
-                    Some(sink) => sink.linear(b, x, &[(LinearId::Head, grad)], &spans.collect::<Vec<_>>()),
-                    None => Ok(()),
-                }
+                let spans = &spans.collect::<Vec<_>>();
+                sink.linear(b, &LinearFactors { x, grads: &[(LinearId::Head, grad)], spans })
             };
             let tap: Option<HeadTap<'_, B::Tensor>> = if has_sink { Some(&mut tap) } else { None };
             let task = HeadTask {

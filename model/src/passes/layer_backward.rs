@@ -7,7 +7,7 @@ use super::dropout::{DropoutSite, RowDropout, dropped, of_weights};
 use super::forward::RowPlans;
 use super::layer::{QueryRows, SavedKeys, SavedMlp, SavedNorm, SavedQueries};
 use super::model::{Layer, Model};
-use super::sink::{Sink, Slot};
+use super::sink::{LinearFactors, Sink, Slot};
 use crate::architectures::{LinearId, LinearKind, Mlp, NormId, NormPlace, Residual};
 use crate::backend::{Attention, AttentionDropout, Backend, BackendError, NormFactors};
 
@@ -38,11 +38,17 @@ impl<B: Backend> LayerSink<'_, B> {
                 None => None,
             };
             match own {
-                Some(x) => self.sink.linear(self.backend, &x, &[(id, *grad)], spans)?,
+                Some(x) => {
+                    let grads = &[(id, *grad)];
+                    self.sink.linear(self.backend, &LinearFactors { x: &x, grads, spans })?;
+                }
                 None => shared.push((id, *grad)),
             }
         }
-        if shared.is_empty() { Ok(()) } else { self.sink.linear(self.backend, x, &shared, spans) }
+        if shared.is_empty() {
+            return Ok(());
+        }
+        self.sink.linear(self.backend, &LinearFactors { x, grads: &shared, spans })
     }
 }
 

@@ -37,5 +37,5 @@ pub use load::{LoadError, MergeFactors, ReadParam};
 pub use map::LoraWeights;
 pub use model::Model;
 pub use perturbed::StartingPoint;
-pub use sink::{Sink, Slot, TableFactors};
+pub use sink::{LinearFactors, Sink, Slot, TableFactors};
 pub use tangent::Direction;

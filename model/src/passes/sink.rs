@@ -18,18 +18,33 @@ pub enum Slot {
     Norm(NormId),
 }
 
+/// Linear maps that share their inputs: the weight gradient of sample i is the sum over its rows of output
+/// gradient times input.
+pub struct LinearFactors<'a, T> {
+    /// The inputs.
+    pub x: &'a T,
+    /// The maps, and the gradients of their outputs.
+    pub grads: &'a [(LinearId, &'a T)],
+    /// The rows of each sample.
+    pub spans: &'a [Range<usize>],
+}
+
 /// Rows of a table and the gradients of what was looked up there.
 pub struct TableFactors<'a, T> {
+    /// [`Slot::Embedding`] or [`Slot::Positions`].
+    pub slot: Slot,
     /// Row of the table of each row of `grad`.
     pub ids: &'a [u32],
     /// Gradient of the looked-up rows.
     pub grad: &'a T,
     /// Factor that the rows were multiplied by.
     pub scale: f32,
+    /// The rows of each sample.
+    pub spans: &'a [Range<usize>],
 }
 
-/// Receives, for each slot that it wants, the factors of its weights' gradients. `spans[i]`
-/// are the rows of sample i.
+/// Receives, for each slot that it wants, the factors of its weights' gradients. `spans[i]` are the rows of
+/// sample i.
 ///
 /// A slot may come in several pieces, each with other rows of the same samples; the gradient is their sum.
 pub trait Sink<B: Backend> {
@@ -49,15 +64,8 @@ pub trait Sink<B: Backend> {
         None
     }
 
-    /// Linear maps that share their inputs `x`: the weight gradient of sample i is the sum over its rows of
-    /// output gradient times input.
-    fn linear(
-        &mut self,
-        backend: &B,
-        x: &B::Tensor,
-        grads: &[(LinearId, &B::Tensor)],
-        spans: &[Range<usize>],
-    ) -> Result<(), BackendError>;
+    /// Linear maps.
+    fn linear(&mut self, backend: &B, maps: &LinearFactors<'_, B::Tensor>) -> Result<(), BackendError>;
 
     /// A norm. Not called if the sink wants none; one that passes on what others want
     /// skips what is not its own.
@@ -71,14 +79,8 @@ pub trait Sink<B: Backend> {
         Ok(())
     }
 
-    /// [`Slot::Embedding`] or [`Slot::Positions`]. Not called if the sink wants neither.
-    fn table(
-        &mut self,
-        _backend: &B,
-        _slot: Slot,
-        _factors: &TableFactors<'_, B::Tensor>,
-        _spans: &[Range<usize>],
-    ) -> Result<(), BackendError> {
+    /// A table. Not called if the sink wants none.
+    fn table(&mut self, _backend: &B, _factors: &TableFactors<'_, B::Tensor>) -> Result<(), BackendError> {
         Ok(())
     }
 
