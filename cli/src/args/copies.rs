@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
-use super::{TextArgs, TrainComputeArgs, TrainRowsArgs, at_least};
+use super::{TextArgs, TrainComputeArgs, TrainMethodArgs, TrainRowsArgs};
 
 pub use count::{DaunceModelsArgs, ModelRange, Subset};
 pub use objective::{BaseStates, DaunceObjectiveArgs, DaunceRateArgs, Normalizer, Variant};
@@ -108,7 +108,7 @@ pub struct DaunceOfArgs {
     pub text: TextArgs,
     /// Which weights
     #[command(flatten)]
-    pub weights: DaunceWeightArgs,
+    pub weights: TrainMethodArgs,
     /// What computes
     #[command(flatten)]
     pub computing: TrainComputeArgs,
@@ -116,27 +116,6 @@ pub struct DaunceOfArgs {
     /// layers are computed twice, fewer threads run; the same bits
     #[arg(long, alias = "max-memory", value_name = "SIZE", value_parser = super::gradients::size)]
     pub memory_limit: Option<u64>,
-}
-
-/// Which weights are trained.
-#[derive(Args, Debug, Clone)]
-#[command(next_help_heading = "Weights")]
-pub struct DaunceWeightArgs {
-    /// Each copy trains a new LoRA adapter of this rank [default: 8, where no other way is asked for]
-    #[arg(long, alias = "lora-r", value_name = "N", value_parser = at_least::<usize>(1))]
-    pub lora_rank: Option<usize>,
-    /// The adapter's update is alpha / rank times its factors [default: 32]
-    #[arg(long, value_name = "X")]
-    pub lora_alpha: Option<f64>,
-    /// Ends of the names of adapted modules, or all-linear [default: all-linear]
-    #[arg(long, alias = "lora-target-modules", value_name = "NAME", value_delimiter = ',', num_args = 1..)]
-    pub lora_targets: Vec<String>,
-    /// Each copy goes on with the adapter in this folder, which belongs to the model that all start from
-    #[arg(long, value_name = "DIR", conflicts_with_all = ["lora_rank", "lora_alpha", "lora_targets"])]
-    pub adapter: Option<PathBuf>,
-    /// Each copy trains all weights
-    #[arg(long, conflicts_with_all = ["lora_rank", "lora_alpha", "lora_targets", "adapter"])]
-    pub full: bool,
 }
 
 /// What becomes of the copies.

@@ -50,8 +50,7 @@ pub use attribution::*;
 pub use cascade::CascadeArgs;
 pub use copies::{
     BaseStates, DaunceAttachArgs, DaunceKeepArgs, DaunceModelsArgs, DaunceObjectiveArgs, DaunceOfArgs,
-    DauncePrepareArgs, DaunceRateArgs, DaunceTrainArgs, DaunceWeightArgs, KeepWeights, ModelRange,
-    Normalizer, Subset, Variant,
+    DauncePrepareArgs, DaunceRateArgs, DaunceTrainArgs, KeepWeights, ModelRange, Normalizer, Subset, Variant,
 };
 pub use covariance::*;
 pub use daunce::*;

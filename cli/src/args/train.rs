@@ -128,19 +128,34 @@ pub struct TrainDataArgs {
     pub eval_every: Option<u64>,
 }
 
-/// Which weights are trained.
+/// Which weights are trained, of a model or of each copy.
 #[derive(Args, Debug, Clone)]
 #[command(next_help_heading = "Weights")]
-pub struct TrainWeightArgs {
+pub struct TrainMethodArgs {
     /// Train a new LoRA adapter of this rank [default: 8, where no other way is asked for]
     #[arg(long, alias = "lora-r", value_name = "N", value_parser = at_least::<usize>(1))]
     pub lora_rank: Option<usize>,
     /// The adapter's update is alpha / rank times its factors: a number above 0 [default: 32]
     #[arg(long, value_name = "X")]
     pub lora_alpha: Option<f64>,
-    /// Ends of the names of adapted modules, or all-linear [default: the maps of attention]
+    /// Ends of the names of adapted modules, or all-linear [default: the maps of attention; in copies all-linear]
     #[arg(long, alias = "lora-target-modules", value_name = "NAME", value_delimiter = ',', num_args = 1..)]
     pub lora_targets: Vec<String>,
+    /// Go on training the adapter in this folder, with a new optimizer
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["lora_rank", "lora_alpha", "lora_targets"])]
+    pub adapter: Option<PathBuf>,
+    /// Train all weights
+    #[arg(long, conflicts_with_all = ["lora_rank", "lora_alpha", "lora_targets", "adapter"])]
+    pub full: bool,
+}
+
+/// Which weights are trained, and what is dropped meanwhile.
+#[derive(Args, Debug, Clone)]
+#[command(next_help_heading = "Weights")]
+pub struct TrainWeightArgs {
+    /// Which weights
+    #[command(flatten)]
+    pub method: TrainMethodArgs,
     /// Share of the inputs of LoRA factors that is dropped in training
     #[arg(long, value_name = "SHARE", default_value_t = 0.0)]
     pub lora_dropout: f64,
@@ -151,12 +166,6 @@ pub struct TrainWeightArgs {
     /// Share of attention's weights that is dropped in training
     #[arg(long, value_name = "SHARE", default_value_t = 0.0)]
     pub attention_dropout: f64,
-    /// Go on training the adapter in this folder, with a new optimizer
-    #[arg(long, value_name = "DIR", conflicts_with_all = ["lora_rank", "lora_alpha", "lora_targets"])]
-    pub adapter: Option<PathBuf>,
-    /// Train all weights
-    #[arg(long, conflicts_with_all = ["lora_rank", "lora_alpha", "lora_targets", "adapter"])]
-    pub full: bool,
     /// Train all weights, from random ones: of the model only its configuration and tokenizer are used
     #[arg(long, conflicts_with_all = ["lora_rank", "lora_alpha", "lora_targets", "adapter", "full"])]
     pub from_scratch: bool,

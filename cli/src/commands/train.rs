@@ -20,7 +20,9 @@ use serde_json::{Value, json};
 
 use super::gradients;
 use super::ingest::folder_of;
-use crate::args::{TrainArgs, TrainBatchArgs, TrainComputeArgs, TrainDataArgs, TrainWeightArgs};
+use crate::args::{
+    TrainArgs, TrainBatchArgs, TrainComputeArgs, TrainDataArgs, TrainMethodArgs, TrainWeightArgs,
+};
 use crate::context::{Context, command_line};
 use crate::drawing;
 use crate::failure::{STOPPED, UsageError};
@@ -133,11 +135,15 @@ pub(super) fn tell_steps(context: &Context, args: &TrainBatchArgs) {
 
 /// Which weights are trained.
 pub(super) fn method(args: &TrainWeightArgs) -> TrainMethod {
+    if args.from_scratch { TrainMethod::FromScratch } else { method_of(&args.method) }
+}
+
+/// The same of given ones.
+pub(super) fn method_of(args: &TrainMethodArgs) -> TrainMethod {
     match args {
-        TrainWeightArgs { full: true, .. } => TrainMethod::Full,
-        TrainWeightArgs { from_scratch: true, .. } => TrainMethod::FromScratch,
-        TrainWeightArgs { adapter: Some(folder), .. } => TrainMethod::Adapter(folder.clone()),
-        TrainWeightArgs { lora_rank, lora_alpha, lora_targets, .. } => TrainMethod::Lora(LoraChoice {
+        TrainMethodArgs { full: true, .. } => TrainMethod::Full,
+        TrainMethodArgs { adapter: Some(folder), .. } => TrainMethod::Adapter(folder.clone()),
+        TrainMethodArgs { lora_rank, lora_alpha, lora_targets, .. } => TrainMethod::Lora(LoraChoice {
             rank: lora_rank.unwrap_or(8),
             alpha: lora_alpha.unwrap_or(32.0),
             targets: lora_targets.clone(),

@@ -6,15 +6,14 @@ use gstore_core::Cancel;
 use gstore_store::Store;
 use gstore_train::daunce::{self, EnsembleRequest, FirstRate, Perturbation, SubsetSize};
 use gstore_train::{
-    AdamW, BatchOptions, ComputeOptions, DropoutRates, LoraChoice, SavingOptions, StepOptions, TrainMethod,
-    TrainRequest,
+    AdamW, BatchOptions, ComputeOptions, DropoutRates, SavingOptions, StepOptions, TrainMethod, TrainRequest,
 };
 
 use crate::args::{
-    BaseStates, DaunceModelsArgs, DaunceObjectiveArgs, DaunceOfArgs, DaunceRateArgs, DaunceWeightArgs,
-    Normalizer, Subset, Variant,
+    BaseStates, DaunceModelsArgs, DaunceObjectiveArgs, DaunceOfArgs, DaunceRateArgs, Normalizer, Subset,
+    TrainMethodArgs, Variant,
 };
-use crate::commands::train::{check_file_options, computing, source, subset};
+use crate::commands::train::{check_file_options, computing, method_of, source, subset};
 use crate::context::Context;
 use crate::failure::UsageError;
 use crate::models::folder_error;
@@ -116,19 +115,14 @@ fn perturbation(args: &DaunceObjectiveArgs) -> Result<Perturbation> {
     })
 }
 
-fn method(args: &DaunceWeightArgs) -> TrainMethod {
-    match args {
-        DaunceWeightArgs { full: true, .. } => TrainMethod::Full,
-        DaunceWeightArgs { adapter: Some(folder), .. } => TrainMethod::Adapter(folder.clone()),
-        DaunceWeightArgs { lora_rank, lora_alpha, lora_targets, .. } => TrainMethod::Lora(LoraChoice {
-            rank: lora_rank.unwrap_or(8),
-            alpha: lora_alpha.unwrap_or(32.0),
-            targets: match lora_targets.as_slice() {
-                [] => vec!["all-linear".to_owned()],
-                targets => targets.to_vec(),
-            },
-        }),
+fn method(args: &TrainMethodArgs) -> TrainMethod {
+    let mut method = method_of(args);
+    if let TrainMethod::Lora(choice) = &mut method
+        && choice.targets.is_empty()
+    {
+        choice.targets.push("all-linear".to_owned());
     }
+    method
 }
 
 fn steps(args: &DaunceRateArgs) -> Result<StepOptions> {
