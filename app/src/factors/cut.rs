@@ -2,20 +2,18 @@
 
 use gstore_core::many;
 use gstore_curvature::{Blocks, Module, Strategy};
-use gstore_store::Snapshot;
 
-use super::error::FactorJobError;
-use super::publish::read_content;
 use super::request::FitRequest;
+use super::stamp::FactorStamp;
 use crate::work::JobContext;
 
-/// Rows of the largest block that a request asks for.
-pub(super) fn most_rows(snapshot: &Snapshot, request: &FitRequest) -> Result<usize, FactorJobError> {
-    Ok(match (request.max_block, &request.extend) {
+/// Rows of the largest block that a request asks for, which may extend factors.
+pub(super) fn most_rows(request: &FitRequest, extended: Option<&FactorStamp>) -> usize {
+    match (request.max_block, extended) {
         (Some(most), _) => most,
-        (None, Some(name)) => read_content(&snapshot.artifact(name)?)?.stamp.max_block.unwrap_or(usize::MAX),
+        (None, Some(extended)) => extended.max_block.unwrap_or(usize::MAX),
         (None, None) => FitRequest::MAX_BLOCK as usize,
-    })
+    }
 }
 
 /// The largest block of factors that are cut into some; none where all covariances are whole.

@@ -4,32 +4,22 @@ use gstore_core::{Cancel, Remedy, RowSet, many};
 use gstore_store::Snapshot;
 
 use super::cut::same_blocks;
-use super::engine::Fisher;
 use super::error::FactorJobError;
 use super::publish::read_content;
 use super::request::FitRequest;
 use super::stamp::{FactorStamp, rows_digest};
 
-/// Whose labels the loss of a fit had.
-///
-/// # Errors
-/// No factors of this name.
-pub fn fitted_labels(snapshot: &Snapshot, name: &str) -> Result<Fisher, FactorJobError> {
-    let FactorStamp { fisher, seed, .. } = read_content(&snapshot.artifact(name)?)?.stamp;
-    Ok(match fisher == Fisher::Empirical.name() {
-        true => Fisher::Empirical,
-        false => Fisher::True { seed: seed.unwrap_or(0) },
-    })
-}
-
-/// Refuses to extend factors that do not say of which rows and tokens their sums are, as those of other
-/// programs: which rows they lack is not known then, and `ekfac` measures its eigenvalues over all of them
-/// again.
-pub(super) fn check_origin(snapshot: &Snapshot, request: &FitRequest) -> Result<(), FactorJobError> {
-    let Some(name) = &request.extend else { return Ok(()) };
-    let FactorStamp { dataset, encoding, .. } = read_content(&snapshot.artifact(name)?)?.stamp;
-    if dataset.is_some() && encoding.is_some() {
-        return Ok(());
+/// What the factors that a request extends are of. Refuses those that do not say of which rows and tokens
+/// their sums are, as those of other programs: which rows they lack is not known then, and `ekfac` measures
+/// its eigenvalues over all of them again.
+pub(super) fn extended(
+    snapshot: &Snapshot,
+    request: &FitRequest,
+) -> Result<Option<FactorStamp>, FactorJobError> {
+    let Some(name) = &request.extend else { return Ok(None) };
+    let stamp = read_content(&snapshot.artifact(name)?)?.stamp;
+    if stamp.dataset.is_some() && stamp.encoding.is_some() {
+        return Ok(Some(stamp));
     }
     Err(FactorJobError::Refused(format!(
         "factors `{name}` were fitted by another program and do not say on which rows, nor which tokens these became: which \
@@ -43,11 +33,10 @@ pub(super) fn check_origin(snapshot: &Snapshot, request: &FitRequest) -> Result<
 /// The rows of factors that are to be extended, which have to be among those of now, and of the same model.
 pub(super) fn earlier(
     snapshot: &Snapshot,
-    name: &str,
+    (name, before): (&str, &FactorStamp),
     now: &FactorStamp,
     cancel: &Cancel,
 ) -> Result<RowSet, FactorJobError> {
-    let before = read_content(&snapshot.artifact(name)?)?.stamp;
     let same = FactorStamp {
         rows: now.rows.clone(),
         rows_digest: now.rows_digest.clone(),

@@ -29,7 +29,6 @@ mod stored;
 pub use eigenbasis::EigenProjection;
 pub use engine::Fisher;
 pub use error::FactorJobError;
-pub use extend::fitted_labels;
 pub use fit::{FitReport, FitSeconds, fit_factors, forecast_factors};
 pub use folder::{
     DatasetNote, FactorArguments, FactorError, FactorFolder, FactorParts, FactorReader, FactorStage,
@@ -48,8 +47,8 @@ pub use publish::{FACTORS, FactorContent, FactorNote, export_factors, list_facto
 pub use report::{PromptScores, REPORTED, prompt_and_completion, score_report, whole_text};
 pub use request::FitRequest;
 pub use score::{
-    ScoreForm, ScoreOutput, ScorePer, ScoreReport, ScoreRequest, ScoreSegment, ScoreSolve, ScoreTarget,
-    SolvedQuery, TableOutput, forecast_scores, like_factors, like_segment, score_rows, states_encoding,
+    LikeFactors, ScoreForm, ScoreOutput, ScorePer, ScoreReport, ScoreRequest, ScoreSegment, ScoreSolve,
+    ScoreTarget, SolvedQuery, TableOutput, forecast_scores, like_factors, like_segment, score_rows,
 };
 pub use spectra::{SpectraRequest, factor_differences, factor_spectra};
 pub use stamp::FactorStamp;

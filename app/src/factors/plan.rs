@@ -12,7 +12,7 @@ use gstore_store::{Lease, Snapshot, Store};
 use super::cut::{cut, most_rows, tell_blocks};
 use super::engine::{self, Engines, RowCounters};
 use super::error::FactorJobError;
-use super::extend::{check_origin, earlier};
+use super::extend::{earlier, extended};
 use super::forecast::{FitForecast, FitSizes};
 use super::parts::{first, split, split_rows};
 use super::request::{FitRequest, check};
@@ -59,7 +59,7 @@ impl FitPlan {
     ) -> Result<Self, FactorJobError> {
         check(request)?;
         let (snapshot, lease) = store.snapshot_leased(None, work.command)?;
-        check_origin(&snapshot, request)?;
+        let extended = extended(&snapshot, request)?;
         let ingest = IngestRequest { threads: work.threads, ..request.ingest.clone() };
         let dataset = Arc::clone(snapshot.dataset(&ingest.dataset)?);
         let live = snapshot.live_rows(&dataset)?;
@@ -75,7 +75,7 @@ impl FitPlan {
         let checkpoints = checkpoints(&ingest, &engine)?;
         let modules = engine.modules().to_vec();
         check_partitions(request.partitions[1], modules.len() as u64, "module")?;
-        let max_block = most_rows(&snapshot, request)?;
+        let max_block = most_rows(request, extended.as_ref());
         tell_head(&engine, &ingest, max_block, work);
         tell_blocks(&modules, request.strategy, max_block, work);
         let sizes = FitSizes {
@@ -100,8 +100,8 @@ impl FitPlan {
             averaged: checkpoints.iter().skip(1).map(|checkpoint| checkpoint.id.to_string()).collect(),
             ..stamp(request, &ingest, (&engine, &batches), &rows, work)?
         };
-        let before = request.extend.as_deref();
-        let before = before.map(|name| earlier(&snapshot, name, &stamp, work.cancel)).transpose()?;
+        let before = request.extend.as_deref().zip(extended.as_ref());
+        let before = before.map(|before| earlier(&snapshot, before, &stamp, work.cancel)).transpose()?;
         let new = before.map_or_else(|| rows.clone(), |before| rows.difference(&before));
         if new.is_empty() && request.extend.is_some() {
             return Err(FactorJobError::Refused("there are no rows that those factors lack".to_owned()));

@@ -8,9 +8,9 @@ use std::sync::Arc;
 use anyhow::{Result, bail};
 use gstore::Folders;
 use gstore::factors::{
-    Filter, Measurement, ScoreForm, ScoreOutput, ScorePer, ScoreReport, ScoreRequest, ScoreSegment,
-    ScoreSolve, ScoreTarget, SolveLimits, SolvedQuery, TableOutput, forecast_scores, like_factors,
-    like_segment, score_rows, states_encoding,
+    Filter, LikeFactors, Measurement, ScoreForm, ScoreOutput, ScorePer, ScoreReport, ScoreRequest,
+    ScoreSegment, ScoreSolve, ScoreTarget, SolveLimits, SolvedQuery, TableOutput, forecast_scores,
+    like_factors, like_segment, score_rows,
 };
 use gstore_core::{many, many_of};
 use gstore_data::{SampleSource, TextOptions};
@@ -170,22 +170,23 @@ fn request(context: &Context, args: &ScoreArgs, snapshot: &Arc<Snapshot>) -> Res
     });
     let of_factors = last.or_else(|| args.factors.clone().map(|name| (name, given.clone())));
     let ingest = match (of_factors, given) {
-        (Some((name, given)), _) if states_encoding(snapshot, &name)? => {
-            if args.text.is_given() {
+        (Some((name, given)), _) => {
+            let LikeFactors { ingest, states_encoding, .. } = like_factors(snapshot, &name, given)?;
+            if states_encoding && args.text.is_given() {
                 bail!(UsageError(format!(
                     "factors {name} say how texts become tokens: leave --template, --system, --tokenizer, --max-length and --block out"
                 )));
             }
-            like_factors(snapshot, &name, given)?
-        }
-        (Some((name, given)), _) => {
-            let like = like_factors(snapshot, &name, given)?;
-            let text = text(context, &mut folders, args, (snapshot, &like.model))?;
-            context.say(&format!(
-                "factors {name} do not say how texts became tokens: they become those of the template {}, at most {} a sample",
-                text.template, text.max_length
-            ));
-            IngestRequest { text, ..like }
+            if states_encoding {
+                ingest
+            } else {
+                let text = text(context, &mut folders, args, (snapshot, &ingest.model))?;
+                context.say(&format!(
+                    "factors {name} do not say how texts became tokens: they become those of the template {}, at most {} a sample",
+                    text.template, text.max_length
+                ));
+                IngestRequest { text, ..ingest }
+            }
         }
         (None, Some((model, checkpoints))) => {
             let text = text(context, &mut folders, args, (snapshot, &model))?;

@@ -11,19 +11,23 @@ use gstore_store::{ArtifactPart, Snapshot};
 
 use super::request::ScoreSegment;
 use crate::factors::begun::AVERAGED;
+use crate::factors::engine::Fisher;
 use crate::factors::error::FactorJobError;
 use crate::factors::publish::read_content;
 
-/// Whether factors say how texts became tokens: those of other programs do not.
-///
-/// # Errors
-/// No factors of this name.
-pub fn states_encoding(snapshot: &Snapshot, name: &str) -> Result<bool, FactorJobError> {
-    Ok(read_content(&snapshot.artifact(name)?)?.stamp.encoding.is_some())
+/// What factors say of their fit.
+#[derive(Debug, Clone)]
+pub struct LikeFactors {
+    /// The request of a pool's tokens at the checkpoint that they are of: model, weights, tokenizer and text
+    /// options as they were fitted with. What is not known of them is as it is by default.
+    pub ingest: IngestRequest,
+    /// Whether they say how texts became tokens: those of other programs do not.
+    pub states_encoding: bool,
+    /// Whose labels the loss had.
+    pub labels: Fisher,
 }
 
-/// The request of a pool's tokens at the checkpoint that factors are of: model, weights, tokenizer and text
-/// options as they were fitted with. What is not known of them is as it is by default.
+/// Reads what factors say of their fit.
 ///
 /// # Errors
 /// No factors of this name, and factors that do not say where their model is, where none is `given`.
@@ -31,7 +35,7 @@ pub fn like_factors(
     snapshot: &Snapshot,
     name: &str,
     given: Option<(PathBuf, Vec<CheckpointArg>)>,
-) -> Result<IngestRequest, FactorJobError> {
+) -> Result<LikeFactors, FactorJobError> {
     let part = snapshot.artifact(name)?;
     let stamp = read_content(&part)?.stamp;
     let noted = |key: &str| part.provenance.get(key).and_then(|value| value.as_str()).map(str::to_owned);
@@ -52,13 +56,18 @@ pub fn like_factors(
     };
     let text = stamp.encoding.as_ref().and_then(TextOptions::of_spec).unwrap_or_default();
     let patterns = stamp.modules.iter().map(|module| module.name.clone()).collect();
-    Ok(IngestRequest {
+    let ingest = IngestRequest {
         checkpoints,
         modules: ModuleSelection { patterns, biases: false },
         text: TextOptions { tokenizer: noted("tokenizer").map(PathBuf::from), ..text },
         compute: ComputePrecision::parse(&stamp.compute).unwrap_or_default(),
         ..IngestRequest::new("", model)
-    })
+    };
+    let labels = match stamp.fisher == Fisher::Empirical.name() {
+        true => Fisher::Empirical,
+        false => Fisher::True { seed: stamp.seed.unwrap_or(0) },
+    };
+    Ok(LikeFactors { ingest, states_encoding: stamp.encoding.is_some(), labels })
 }
 
 /// A segment: its factors and filter, and the checkpoints of its rows; without any, those at which the
@@ -82,7 +91,7 @@ pub fn like_segment(
     };
     // Queries are measured at the last one, which the factors are said to be of.
     let mut all = if given.is_none() { further_checkpoints(&part) } else { Vec::new() };
-    let like = like_factors(snapshot, factors, given)?;
+    let like = like_factors(snapshot, factors, given)?.ingest;
     all.extend(like.checkpoints);
     Ok(ScoreSegment {
         factors: factors.to_owned(),

@@ -28,7 +28,7 @@ use std::sync::Arc;
 use gstore_curvature::Spectrum;
 use gstore_store::Snapshot;
 
-pub use like::{like_factors, like_segment, states_encoding};
+pub use like::{LikeFactors, like_factors, like_segment};
 pub use request::{
     ScoreForm, ScoreOutput, ScorePer, ScoreReport, ScoreRequest, ScoreSegment, ScoreSolve, ScoreTarget,
     SolvedQuery, TableOutput,

@@ -5,8 +5,7 @@ use std::process::ExitCode;
 use anyhow::{Result, bail};
 use gstore::Folders;
 use gstore::factors::{
-    FactorJobError, Fisher, FitForecast, FitReport, FitRequest, fit_factors, fitted_labels, forecast_factors,
-    like_factors, states_encoding,
+    FactorJobError, Fisher, FitForecast, FitReport, FitRequest, fit_factors, forecast_factors, like_factors,
 };
 use gstore_core::many;
 use gstore_ingest::pipeline::IngestRequest;
@@ -148,15 +147,15 @@ fn extending(
 ) -> Result<FitRequest> {
     let FitRequest { ingest, fisher, .. } = &request;
     let like = like_factors(snapshot, name, Some((ingest.model.clone(), ingest.checkpoints.clone())))?;
-    let text = match states_encoding(snapshot, name)? {
-        true => texts::text_of_fit(&args.text, &ingest.text, like.text),
+    let text = match like.states_encoding {
+        true => texts::text_of_fit(&args.text, &ingest.text, like.ingest.text),
         false => ingest.text.clone(),
     };
     texts::tell_fit(context, &ingest.text, &text);
-    let fitted = fitted_labels(snapshot, name)?;
-    let has_others = args.seed.is_some() || args.fisher.is_some() && fitted.name() != fisher.name();
-    let fisher = if has_others { *fisher } else { fitted };
-    let ingest = IngestRequest { modules: like.modules, compute: like.compute, text, ..ingest.clone() };
+    let has_others = args.seed.is_some() || args.fisher.is_some() && like.labels.name() != fisher.name();
+    let fisher = if has_others { *fisher } else { like.labels };
+    let (modules, compute) = (like.ingest.modules, like.ingest.compute);
+    let ingest = IngestRequest { modules, compute, text, ..ingest.clone() };
     Ok(FitRequest { ingest: with_engine(ingest, &args.engine)?, fisher, ..request })
 }
 
