@@ -18,7 +18,7 @@ use std::time::Instant;
 use anyhow::{Context as _, Result, anyhow, bail};
 use gstore_core::{Cancel, nearest};
 use gstore_query::influence::Encoder;
-use gstore_sql::{OwnTable, SqlError};
+use gstore_sql::SqlError;
 use gstore_store::Store;
 
 use crate::args::QueryArgs;
@@ -46,14 +46,9 @@ const NESTED: usize = 16;
 /// Reads and runs statements until the end of input.
 pub fn run(context: &Context, store: &Store, args: &QueryArgs, cancel: &Cancel) -> Result<()> {
     let own = own_tables(context, &args.with)?;
-    let names = SnapshotNames::new(context, store, args.snapshot.as_ref(), own.clone());
+    let names = SnapshotNames::new(context, store, args.snapshot.as_ref(), own);
     let mut editor = Editor::new(&names, colours())?;
-    // Models stay loaded from one statement to the next, whatever the snapshot.
-    let encoder = encoder(context, &args.models)?;
-    let settings = Settings::default();
-    let (names, script) = (&names, false);
-    let mut shell =
-        Shell { context, store, args, cancel, names, encoder, own, settings, engine: None, script };
+    let mut shell = Shell::new(context, store, args, cancel, &names)?;
     context.say("gstore shell; .help shows how, .quit leaves");
     loop {
         let input = match context.at_prompt(|| editor.read())? {
@@ -86,13 +81,10 @@ pub fn script(
         bail!(UsageError(why.to_owned()));
     }
     let own = own_tables(context, &args.with)?;
-    let names = &SnapshotNames::new(context, store, args.snapshot.as_ref(), own.clone());
-    let encoder = encoder(context, &args.models)?;
+    let names = SnapshotNames::new(context, store, args.snapshot.as_ref(), own);
     let mode = Mode::Format(format);
     let settings = Settings { mode, most: None, timer: false, pager: false, ..Settings::default() };
-    let script = true;
-    let mut shell =
-        Shell { context, store, args, cancel, names, encoder, own, settings, engine: None, script };
+    let mut shell = Shell { settings, script: true, ..Shell::new(context, store, args, cancel, &names)? };
     shell.lines(from, text, 0)?;
     Ok(())
 }
@@ -111,8 +103,6 @@ struct Shell<'a> {
     cancel: &'a Cancel,
     names: &'a SnapshotNames<'a>,
     encoder: Arc<dyn Encoder>,
-    /// Tables of the user's own.
-    own: Vec<OwnTable>,
     settings: Settings,
     /// The session of the snapshot that was read last.
     engine: Option<(u64, Engine)>,
@@ -120,7 +110,21 @@ struct Shell<'a> {
     script: bool,
 }
 
-impl Shell<'_> {
+impl<'a> Shell<'a> {
+    /// For somebody who types.
+    fn new(
+        context: &'a Context,
+        store: &'a Store,
+        args: &'a QueryArgs,
+        cancel: &'a Cancel,
+        names: &'a SnapshotNames<'a>,
+    ) -> Result<Self> {
+        // Models stay loaded from one statement to the next, whatever the snapshot.
+        let encoder = encoder(context, &args.models)?;
+        let settings = Settings::default();
+        Ok(Shell { context, store, args, cancel, names, encoder, settings, engine: None, script: false })
+    }
+
     /// Runs what was typed, or read from a file of this depth.
     fn take(&mut self, input: &str, depth: usize) -> Result<Flow> {
         if dot::is_dot(input) {
@@ -188,7 +192,7 @@ impl Shell<'_> {
         let engine = match &mut self.engine {
             Some((n, engine)) if *n == number => engine,
             slot => {
-                let (encoder, own) = (Some(Arc::clone(&self.encoder)), self.own.clone());
+                let (encoder, own) = (Some(Arc::clone(&self.encoder)), self.names.own.clone());
                 let engine = Engine::with_own(self.context, snapshot, encoder, own)?;
                 &mut slot.insert((number, engine)).1
             }

@@ -19,7 +19,8 @@ pub struct SnapshotNames<'a> {
     context: &'a Context,
     store: &'a Store,
     snapshot: Option<&'a SnapshotName>,
-    own: Vec<OwnTable>,
+    /// Tables of the user's own.
+    pub own: Vec<OwnTable>,
     read: RefCell<Option<(u64, Rc<CompletionNames>)>>,
 }
 
