@@ -513,36 +513,3 @@ fn a_subtask_named_like_a_dataset_is_not_the_rows_without_one() {
     assert_eq!(of(&["named"], SubtaskBy::Column).asked, ["named:named", "named:other"]);
     assert_eq!(of(&["alpha", "beta"], SubtaskBy::Dataset).subtasks, ["alpha", "beta"]);
 }
-
-#[test]
-fn a_plan_reads_back_from_json_and_belongs_to_its_snapshot() {
-    let store = base();
-    let snapshot = store.snapshot();
-    let sketch = Mode::Sketch(SketchMode { miss: 1e-9, ..SketchMode::default() });
-    for spec in [
-        ask("pool", "val:law"),
-        with(|s| (s.weights, s.mode) = (Some(vec![0.1, 1.0 / 3.0]), sketch.clone())),
-        with(|s| (s.pool_kind, s.sim) = (Some("embed-mean".into()), Sim::Dot)),
-    ] {
-        let own = Prepared::new(&snapshot, &spec).unwrap();
-        let text = serde_json::to_string(own.plan()).unwrap();
-        let read: Plan = serde_json::from_str(&text).unwrap();
-        assert_eq!(&read, own.plan(), "{text}");
-        let other = Prepared::from_plan(&snapshot, read, None).unwrap();
-        assert_eq!(scores(&other), scores(&own));
-    }
-    let plan = Plan::new(&snapshot, &ask("pool", "val")).unwrap();
-    let forged = |from: &str, to: &str| -> String {
-        let text = serde_json::to_string(&plan).unwrap();
-        assert!(text.contains(from), "{text}");
-        let read: Plan = serde_json::from_str(&text.replacen(from, to, 1)).unwrap();
-        Prepared::from_plan(&snapshot, read, None).err().unwrap().to_string()
-    };
-    let wrong = "not what its question resolves to";
-    assert!(forged(r#""weight":0.75"#, r#""weight":0.5"#).contains(wrong));
-    let features = format!(r#""features":{:?}"#, plan.pools()[0].features).replace(' ', "");
-    assert!(forged(&features, r#""features":[7,4000000000]"#).contains(wrong));
-    store.dataset("late", 1);
-    let error = Prepared::from_plan(&store.snapshot(), plan, None).err().unwrap().to_string();
-    assert!(error.contains("plan the question for it"), "{error}");
-}

@@ -3,9 +3,9 @@
 
 use crate::common::*;
 use gstore_core::Silent;
+use gstore_query::QueryError;
 use gstore_query::gram::{self, CheckpointGrams, FILE, GramContent, GramDataset, KIND};
 use gstore_query::influence::*;
-use gstore_query::{Plan, QueryError};
 use gstore_store::{ArtifactPart, RowFlags};
 
 /// More than a window.
@@ -142,12 +142,7 @@ fn all_answers_agree(store: &TestStore, sim: Sim) {
         }
     }
 
-    // A plan is answered elsewhere as it was made.
-    let text = serde_json::to_string(prepared.plan()).unwrap();
-    let read: Plan = serde_json::from_str(&text).unwrap();
-    assert_eq!(read.precondition().map(|found| found.checkpoints.clone()), Some(vec![0, 1]));
-    let again = Prepared::from_plan(&store.snapshot(), read, None).unwrap();
-    assert_eq!(best(&again, 5), best(&prepared, 5));
+    assert_eq!(prepared.plan().precondition().map(|found| found.checkpoints.clone()), Some(vec![0, 1]));
 }
 
 #[test]

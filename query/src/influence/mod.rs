@@ -43,7 +43,7 @@ pub use plan::checkpoints::PlanCheckpoint;
 pub use plan::covariance::PlanModels;
 pub use plan::precondition::PlanPrecondition;
 pub use plan::vector::{AtHandVector, NO_DOT};
-pub use plan::{Plan, PlanSide, PlanSnapshot, PlanTarget};
+pub use plan::{Plan, PlanSide, PlanTarget};
 pub use prepare::encoder::{EncodeRequest, Encoder, EncoderError, TokenRequest};
 pub use prepare::overlap::rows_in_targets;
 pub use prepare::target_rows::TargetRow;

@@ -4,15 +4,13 @@ use std::sync::Arc;
 
 use gstore_core::Remedy;
 use gstore_store::{CheckpointId, RunPart, Snapshot};
-use serde::{Deserialize, Serialize};
 
 use super::resolve::QuestionDataset;
 use crate::error::QueryError;
 use crate::influence::spec::InfluenceSpec;
 
 /// A checkpoint of a plan.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct PlanCheckpoint {
     /// Its name in the run; the start of its id where no run has it.
     pub name: String,

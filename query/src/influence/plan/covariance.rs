@@ -6,9 +6,8 @@ use std::sync::Arc;
 
 use gstore_core::many;
 use gstore_store::{EnsemblePart, LossTable, Snapshot};
-use serde::{Deserialize, Serialize};
 
-use super::{Plan, PlanSide, PlanTarget, plan_snapshot, resolve};
+use super::{Plan, PlanSide, PlanTarget, resolve};
 use crate::daunce::{Center, Covariance, FEW_MODELS, Models};
 use crate::error::{QueryError, SideOf};
 use crate::influence::spec::InfluenceSpec;
@@ -17,8 +16,7 @@ use crate::influence::spec::InfluenceSpec;
 const KIND: &str = "loss";
 
 /// The models of a plan that compares losses.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PlanModels {
     /// Name of the ensemble.
     pub ensemble: String,
@@ -76,7 +74,6 @@ pub(super) fn plan(
     let side =
         |dataset: &str| PlanSide { dataset: dataset.to_owned(), kind: KIND.to_owned(), features: Vec::new() };
     Ok(Plan {
-        snapshot: plan_snapshot(snapshot),
         spec: spec.clone(),
         given: Vec::new(),
         vector: None,

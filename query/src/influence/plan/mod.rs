@@ -1,8 +1,7 @@
 //! A question resolved against a snapshot, as plain data.
 //!
 //! Invariants
-//! - a plan names datasets, checkpoints and features and holds nothing of the store, so it can be written as
-//!   JSON and read elsewhere
+//! - a plan names datasets, checkpoints and features and holds nothing of the store
 //! - it belongs to one state of one store, and is answered for that state alone
 
 pub(super) mod checkpoints;
@@ -18,7 +17,6 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use gstore_store::{FeaturePart, Snapshot};
-use serde::{Deserialize, Serialize};
 
 use self::checkpoints::PlanCheckpoint;
 use self::covariance::PlanModels;
@@ -34,10 +32,8 @@ use crate::influence::spec::mode::Mode;
 /// Making one reads only the catalog and some records of each dataset: a given prompt with its completion is
 /// asked as a conversation where the pool's samples are, unless the question says `raw`; of a stored one a
 /// note says that they differ. [`super::Prepared`] answers it.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Plan {
-    pub(super) snapshot: PlanSnapshot,
     pub(super) spec: InfluenceSpec,
     /// The given samples as they are asked: a prompt with its completion may be a conversation.
     pub(super) given: Vec<String>,
@@ -50,28 +46,13 @@ pub struct Plan {
     pub(super) target_kind: String,
     pub(super) notes: Vec<String>,
     /// The models whose losses are compared, where the question asks for that.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) models: Option<PlanModels>,
     /// What the target's vectors are preconditioned by, where the question asks for that.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) precondition: Option<PlanPrecondition>,
 }
 
-/// The state of a store that a plan belongs to.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct PlanSnapshot {
-    /// Id of the store.
-    pub store: String,
-    /// Number of the snapshot.
-    pub number: u64,
-    /// Digest of its root.
-    pub digest: String,
-}
-
 /// A dataset of a plan and its feature at each checkpoint of the plan.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PlanSide {
     /// Name of the dataset.
     pub dataset: String,
@@ -82,8 +63,7 @@ pub struct PlanSide {
 }
 
 /// A target of a plan.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PlanTarget {
     /// The dataset and its features.
     pub side: PlanSide,
@@ -151,7 +131,6 @@ impl Plan {
         };
         let mut sides = sides.into_iter().zip(features).map(side);
         Ok(Self {
-            snapshot: plan_snapshot(snapshot),
             spec: spec.clone(),
             given,
             vector: None,
@@ -166,38 +145,9 @@ impl Plan {
         })
     }
 
-    /// Refuses a snapshot of which this is no plan: another state of the store, or a plan that says something
-    /// else than its own question resolves to, since its numbers are used as they are.
-    pub(super) fn check(&self, snapshot: &Snapshot) -> Result<(), QueryError> {
-        let own = match &self.vector {
-            None => Self::new(snapshot, &self.spec)?,
-            Some(vector) => {
-                let spec = InfluenceSpec { given: Vec::new(), ..self.spec.clone() };
-                Self::about_vector(snapshot, &spec, vector.clone())?
-            }
-        };
-        if own.snapshot != self.snapshot {
-            return Err(QueryError::Spec(format!(
-                "the plan is of snapshot {} of store {}, and this is snapshot {} of store {}; plan the question for it",
-                self.snapshot.number, self.snapshot.store, own.snapshot.number, own.snapshot.store
-            )));
-        }
-        match own == *self {
-            true => Ok(()),
-            false => Err(QueryError::Spec(
-                "the plan is not what its question resolves to; plan the question again".into(),
-            )),
-        }
-    }
-
     /// The question.
     pub fn spec(&self) -> &InfluenceSpec {
         &self.spec
-    }
-
-    /// The state of the store that it is asked of.
-    pub fn snapshot(&self) -> &PlanSnapshot {
-        &self.snapshot
     }
 
     /// The run whose checkpoints are used, if they belong to one.
@@ -234,9 +184,4 @@ impl Plan {
     pub fn precondition(&self) -> Option<&PlanPrecondition> {
         self.precondition.as_ref()
     }
-}
-
-fn plan_snapshot(snapshot: &Snapshot) -> PlanSnapshot {
-    let info = snapshot.info();
-    PlanSnapshot { store: info.store.to_string(), number: info.number, digest: info.digest.to_string() }
 }

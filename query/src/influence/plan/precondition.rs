@@ -7,7 +7,6 @@ use std::sync::Arc;
 
 use gstore_core::many;
 use gstore_store::{DatasetPart, FeaturePart, Preconditioned, Snapshot, Space};
-use serde::{Deserialize, Serialize};
 
 use super::checkpoints::PlanCheckpoint;
 use super::fitting::describe;
@@ -17,8 +16,7 @@ use crate::gram::{GramCheckpoint, GramContent};
 use crate::influence::spec::InfluenceSpec;
 
 /// What the target's vectors of a plan are preconditioned by.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PlanPrecondition {
     /// Name of the artifact.
     pub artifact: String,

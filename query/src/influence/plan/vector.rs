@@ -1,7 +1,6 @@
 //! Questions about a vector: given numbers, or the vector of a stored row.
 
 use gstore_store::Snapshot;
-use serde::{Deserialize, Serialize};
 
 use super::Plan;
 use crate::error::QueryError;
@@ -12,8 +11,7 @@ pub const NO_DOT: &str = "a graph is built from cosines: with raw dot products a
     a scan of dot products is exact, and faster than a graph that finds as much";
 
 /// A given vector.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case", deny_unknown_fields)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum AtHandVector {
     /// Values of any length: they are divided by it before anything is rounded.
     Values(Vec<f64>),

@@ -54,19 +54,6 @@ impl Prepared {
         Self::bound(snapshot, Plan::about_vector(snapshot, spec, vector)?, encoder)
     }
 
-    /// Takes a plan that was made elsewhere.
-    ///
-    /// # Errors
-    /// A plan of another snapshot, or that is not what its question resolves to.
-    pub fn from_plan(
-        snapshot: &Arc<Snapshot>,
-        plan: Plan,
-        encoder: Option<Arc<dyn Encoder>>,
-    ) -> Result<Self, QueryError> {
-        plan.check(snapshot)?;
-        Self::bound(snapshot, plan, encoder)
-    }
-
     fn bound(
         snapshot: &Arc<Snapshot>,
         plan: Plan,
