@@ -124,21 +124,18 @@ pub(super) fn notes_of_targets(
     for (dataset, features) in targets {
         let Some(own) = encoding_of(dataset, features) else { continue };
         // Records that cannot be read are the trouble of who reads them: the answer takes vectors.
-        let count = |is_such: fn(&Content) -> bool| count_of(snapshot, dataset, is_such).ok().flatten();
-        let of_pairs = count(|content| matches!(content, Content::PromptCompletion { .. }));
-        let like = match of_pairs {
-            Some(looked_at @ 1..) if !writes_roles(dataset, features) => {
+        let like = match shape_of(snapshot, dataset).unwrap_or_default() {
+            (looked_at, Some(Shape::Pairs)) if !writes_roles(dataset, features) => {
                 pairs.push(format!("`{}` ({} looked at)", dataset.name, many(looked_at, "sample")));
                 with_pairs(pool)
             }
             _ if form(own) == form(pool) => continue,
-            Some(1..) => {
+            (_, Some(shape)) => {
                 others.push(format!("`{}` with the template {}", dataset.name, own.template));
-                with_pairs(pool)
-            }
-            _ if matches!(count(|content| matches!(content, Content::Messages(_))), Some(1..)) => {
-                others.push(format!("`{}` with the template {}", dataset.name, own.template));
-                pool.clone()
+                match shape {
+                    Shape::Pairs => with_pairs(pool),
+                    Shape::Conversations => pool.clone(),
+                }
             }
             _ => continue,
         };
@@ -193,31 +190,41 @@ fn are_conversations(
         if encodings.into_iter().any(|encoding| encoding.spec.template == "plain") {
             return Ok(false);
         }
-        match count_of(snapshot, dataset, |content| matches!(content, Content::Messages(_)))? {
-            Some(count) => all += count,
-            None => return Ok(false),
+        match shape_of(snapshot, dataset)? {
+            (0, _) => {}
+            (count, Some(Shape::Conversations)) => all += count,
+            _ => return Ok(false),
         }
     }
     Ok(all > 0)
 }
 
-/// How many records of a dataset were looked at, spread over the whole, where all of them are of one shape.
-fn count_of(
-    snapshot: &Snapshot,
-    dataset: &DatasetPart,
-    is_such: impl Fn(&Content) -> bool,
-) -> Result<Option<u64>, QueryError> {
+/// What a record is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Shape {
+    Conversations,
+    Pairs,
+}
+
+/// How many records of a dataset were looked at, spread over the whole, and the shape that all of them have.
+fn shape_of(snapshot: &Snapshot, dataset: &DatasetPart) -> Result<(u64, Option<Shape>), QueryError> {
     let samples = snapshot.samples(dataset)?;
     let batch = samples.get(&spread(samples.rows(), LOOKED_AT), &["record"])?;
     let records = batch.column(0).as_binary_opt::<i32>();
-    let mut count = 0;
+    let (mut count, mut found): (u64, Option<Shape>) = (0, None);
     for record in records.into_iter().flat_map(|records| records.iter().flatten()) {
-        if !Content::read(record).is_ok_and(|content| is_such(&content)) {
-            return Ok(None);
-        }
+        let shape = match Content::read(record) {
+            Ok(Content::Messages(_)) => Some(Shape::Conversations),
+            Ok(Content::PromptCompletion { .. }) => Some(Shape::Pairs),
+            _ => None,
+        };
         count += 1;
+        if shape.is_none() || found.is_some_and(|found| Some(found) != shape) {
+            return Ok((count, None));
+        }
+        found = shape;
     }
-    Ok(Some(count))
+    Ok((count, found))
 }
 
 /// So many rows of a set, the first and the last among them, at even distances.
