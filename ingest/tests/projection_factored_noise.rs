@@ -161,8 +161,7 @@ fn effective_dimensions() {
             if case < 4 {
                 let spec = ProjectionSpec { kind, dim: DIM, ..Default::default() };
                 let expected = noise(&spec, shape, tokens as u64);
-                let expected =
-                    if case == 0 { expected.effective_unrelated() } else { expected.effective_own() };
+                let expected = if case == 0 { 1.0 / expected.unrelated } else { 2.0 / expected.own };
                 assert!(near(got, expected, 0.2), "{name}, {kind}: {got}, expected {expected}");
             }
         }

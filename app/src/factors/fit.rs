@@ -12,14 +12,14 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use gstore_core::many;
-use gstore_curvature::{Squares, Strategy};
+use gstore_curvature::{Module, Squares, Strategy};
 use gstore_store::{ArtifactError, ArtifactPart, Store};
 use serde::Serialize;
 use serde_json::json;
 
 use super::begun::{begin, places};
 use super::error::FactorJobError;
-use super::folder::FactorFolder;
+use super::folder::{FactorError, FactorFolder, Partition};
 use super::forecast::FitForecast;
 use super::passes::{Covariances, MergedSums, covariances, squares};
 use super::plan::FitPlan;
@@ -175,35 +175,45 @@ impl FitJob<'_> {
         self.request.only.map_or_else(|| (0..self.plan.new.len()).collect(), |only| vec![only])
     }
 
-    /// Sums of covariances; false while other partitions are missing.
-    fn covariances(&mut self, work: &mut JobContext<'_>) -> Result<bool, FactorJobError> {
-        let read =
-            |folder: &FactorFolder, number| folder.read_covariances(number).map_err(FactorJobError::other);
-        if read(&self.folder, None)?.is_some() {
-            return Ok(true);
-        }
-        let modules = self.plan.engine.modules().to_vec();
+    /// Computes and writes the sums of the partitions of this run that are not there; those of a fit that is one
+    /// partition are returned.
+    fn partitions<S>(
+        &mut self,
+        is_there: impl Fn(&FactorFolder, Option<Partition>) -> Result<bool, FactorError>,
+        mut compute: impl FnMut(&mut Self, usize, usize) -> Result<Vec<S>, FactorJobError>,
+        write: impl Fn(&FactorFolder, Option<Partition>, &[Module], &[S]) -> Result<(), FactorError>,
+    ) -> Result<Option<Vec<S>>, FactorJobError> {
         let mut single = None;
         for data in self.data() {
             for group in 0..self.plan.groups.len() {
                 let number = self.plan.number(data, group);
-                if number.is_some() && read(&self.folder, number)?.is_some() {
+                if number.is_some() && is_there(&self.folder, number).map_err(FactorJobError::other)? {
                     self.report.found += 1;
                     continue;
                 }
-                let sums = self.covariances_of(data, group, work)?;
+                let sums = compute(self, data, group)?;
                 self.report.computed += 1;
                 match number {
-                    Some(_) => {
-                        let modules = self.plan.modules_of(group);
-                        self.folder
-                            .write_covariances(number, &modules, &sums)
-                            .map_err(FactorJobError::other)?;
-                    }
+                    Some(_) => write(&self.folder, number, &self.plan.modules_of(group), &sums)
+                        .map_err(FactorJobError::other)?,
                     None => single = Some(sums),
                 }
             }
         }
+        Ok(single)
+    }
+
+    /// Sums of covariances; false while other partitions are missing.
+    fn covariances(&mut self, work: &mut JobContext<'_>) -> Result<bool, FactorJobError> {
+        if self.folder.read_covariances(None).map_err(FactorJobError::other)?.is_some() {
+            return Ok(true);
+        }
+        let modules = self.plan.engine.modules().to_vec();
+        let single = self.partitions(
+            |folder, number| Ok(folder.read_covariances(number)?.is_some()),
+            |fit, data, group| fit.covariances_of(data, group, work),
+            |folder, number, modules, sums| folder.write_covariances(number, modules, sums),
+        )?;
         let all = match single {
             Some(sums) => sums,
             None => {
@@ -271,31 +281,16 @@ impl FitJob<'_> {
 
     /// Squares of gradients; false while other partitions are missing.
     fn squares(&mut self, work: &mut JobContext<'_>) -> Result<bool, FactorJobError> {
-        let read = |folder: &FactorFolder, number| folder.read_lambda(number).map_err(FactorJobError::other);
-        if read(&self.folder, None)?.is_some() {
+        if self.folder.read_lambda(None).map_err(FactorJobError::other)?.is_some() {
             return Ok(true);
         }
         let rotated = self.request.strategy == Strategy::Ekfac;
         let modules = self.plan.engine.modules().to_vec();
-        let mut single = None;
-        for data in self.data() {
-            for group in 0..self.plan.groups.len() {
-                let number = self.plan.number(data, group);
-                if number.is_some() && read(&self.folder, number)?.is_some() {
-                    self.report.found += 1;
-                    continue;
-                }
-                let sums = self.squares_of(data, group, work)?;
-                self.report.computed += 1;
-                match number {
-                    Some(_) => {
-                        let modules = self.plan.modules_of(group);
-                        self.folder.write_lambda(number, &modules, &sums).map_err(FactorJobError::other)?;
-                    }
-                    None => single = Some(sums),
-                }
-            }
-        }
+        let single = self.partitions(
+            |folder, number| Ok(folder.read_lambda(number)?.is_some()),
+            |fit, data, group| fit.squares_of(data, group, work),
+            |folder, number, modules, sums| folder.write_lambda(number, modules, sums),
+        )?;
         let mut all = match single {
             Some(sums) => sums,
             None => {

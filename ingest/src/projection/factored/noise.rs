@@ -26,16 +26,6 @@ pub struct ProjectionNoise {
 }
 
 impl ProjectionNoise {
-    /// Dimension of a dense projection with the same variance for unrelated gradients.
-    pub fn effective_unrelated(&self) -> f64 {
-        1.0 / self.unrelated
-    }
-
-    /// Dimension of a dense projection with the same variance for a gradient with itself.
-    pub fn effective_own(&self) -> f64 {
-        2.0 / self.own
-    }
-
     /// Of the inner product over several modules that have equal shares of the squared norm.
     pub fn of_all(modules: &[ProjectionNoise]) -> ProjectionNoise {
         let shares = (modules.len().max(1) as f64).powi(2);
@@ -91,8 +81,9 @@ mod tests {
         let spec = ProjectionSpec::sized("two_sided".parse().unwrap(), 4096);
         let shape = GradientShape::Linear { out: 100_000, input: 100_000, bias: false };
         let noise = noise(&spec, shape, 1);
-        assert!((noise.effective_own() - 31.5).abs() < 0.5, "k_out k_in / (k_out + k_in) = 32");
-        assert!((noise.effective_unrelated() - 4096.0).abs() < 10.0);
+        // Dimensions of dense projections with these variances.
+        assert!((2.0 / noise.own - 31.5).abs() < 0.5, "k_out k_in / (k_out + k_in) = 32");
+        assert!((1.0 / noise.unrelated - 4096.0).abs() < 10.0);
     }
 
     #[test]
