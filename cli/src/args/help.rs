@@ -4,10 +4,11 @@
 //! the commands that have such structs are set here.
 
 use clap::{Args, Command};
+use gstore_query::influence::PAIR_OPTIONS;
 
 use super::engine::EngineArgs;
 use super::gradients::GradientArgs;
-use super::scoring::{COVARIANCE, METHOD, PAIRS, TERMS};
+use super::scoring::{COVARIANCE, METHOD, TERMS};
 #[cfg(feature = "serve")]
 use super::serve::RemoteArgs;
 use super::text::TextArgs;
@@ -96,7 +97,7 @@ fn group_options(root: Command) -> Command {
             with_groups(score, [vec![queries, how, which, place], passing(), writing(), reading()])
         })
         .mut_subcommand("matrix", |matrix| {
-            let pairs = options_named("Which vectors are compared", PAIRS);
+            let pairs = options_named("Which vectors are compared", PAIR_OPTIONS);
             with_groups(matrix, [vec![pairs], writing(), reading()])
         })
         .mut_subcommand("plot", |plot| {
@@ -133,7 +134,7 @@ fn questions() -> Vec<OptionGroup> {
     let (sketches, terms): (Vec<&str>, Vec<&str>) =
         TERMS.iter().copied().partition(|name| matches!(*name, "mode" | "miss" | "tolerance" | "certified"));
     let mut groups = vec![
-        options_named("Which vectors are compared", PAIRS),
+        options_named("Which vectors are compared", PAIR_OPTIONS),
         options_named("How similarities become scores", &terms),
         options_named("Sketches", &sketches),
     ];

@@ -3,29 +3,8 @@
 use clap::error::Error;
 use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches};
-use gstore_query::influence::{Function, OptionInfo, Options, Takes};
+use gstore_query::influence::{Function, OptionInfo, Options, PAIR_OPTIONS, Takes};
 use serde_json::Value;
-
-/// Which vectors are compared, and how.
-pub(super) const PAIRS: &[&str] = &[
-    "checkpoints",
-    "run",
-    "weights",
-    "sim",
-    "missing",
-    "kind",
-    "pool_kind",
-    "target_kind",
-    "features",
-    "modules",
-    "precondition",
-    "damping",
-    "inversion",
-    "filter",
-    "stale",
-    "partial",
-    "exclude_target",
-];
 
 /// How the similarities become scores, and how rankings are found.
 pub(super) const TERMS: &[&str] =
@@ -125,6 +104,6 @@ macro_rules! flags {
     };
 }
 
-flags!(ScoringArgs, &[PAIRS, TERMS, METHOD, COVARIANCE]);
+flags!(ScoringArgs, &[PAIR_OPTIONS, TERMS, METHOD, COVARIANCE]);
 flags!(CovarianceArgs, &[COVARIANCE, SHARED]);
-flags!(PairArgs, &[PAIRS]);
+flags!(PairArgs, &[PAIR_OPTIONS]);

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use arrow_array::RecordBatch;
 use gstore_core::Cancel;
 use gstore_query::QueryError;
-use gstore_query::influence::{InfluenceSpec, Prepared};
+use gstore_query::influence::{InfluenceSpec, PAIR_OPTIONS, Prepared};
 use gstore_query::matrix::{MatrixError, MatrixRows};
 use gstore_store::{ReadError, Snapshot};
 use serde_json::{Map, Value};
@@ -17,35 +17,15 @@ use tonic::Status;
 use crate::handle::Matrix;
 use crate::status;
 
-/// The options that a matrix has: those that combine scores are none of them.
-const OPTIONS: &[&str] = &[
-    "pool",
-    "target",
-    "run",
-    "checkpoints",
-    "weights",
-    "sim",
-    "kind",
-    "pool_kind",
-    "target_kind",
-    "features",
-    "modules",
-    "precondition",
-    "damping",
-    "inversion",
-    "filter",
-    "stale",
-    "missing",
-    "partial",
-    "exclude_target",
-];
 /// Bytes that the vectors of the target samples may take.
 const MEMORY: u64 = 1 << 30;
 
 /// Reads the options.
 pub(crate) fn question(options: Map<String, Value>) -> Result<Matrix, Status> {
-    if let Some(name) = options.keys().find(|name| !OPTIONS.contains(&name.as_str())) {
-        let (name, all) = (name.escape_debug(), OPTIONS.join(", "));
+    // Options that combine scores are none of them.
+    let known = [&["pool", "target"][..], PAIR_OPTIONS].concat();
+    if let Some(name) = options.keys().find(|name| !known.contains(&name.as_str())) {
+        let (name, all) = (name.escape_debug(), known.join(", "));
         return Err(Status::invalid_argument(format!("a matrix has no option `{name}`; it has {all}")));
     }
     let matrix = Matrix { spec: Value::Object(options).to_string() };

@@ -106,6 +106,27 @@ const fn option(
     OptionInfo { name, takes, default, about, functions }
 }
 
+/// The options that say which vectors are compared, and how.
+pub const PAIR_OPTIONS: &[&str] = &[
+    "checkpoints",
+    "run",
+    "weights",
+    "sim",
+    "missing",
+    "kind",
+    "pool_kind",
+    "target_kind",
+    "features",
+    "modules",
+    "precondition",
+    "damping",
+    "inversion",
+    "filter",
+    "stale",
+    "partial",
+    "exclude_target",
+];
+
 /// All options.
 #[rustfmt::skip]
 pub const OPTIONS: &[OptionInfo] = &[
