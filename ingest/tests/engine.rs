@@ -2,7 +2,7 @@
 //! do not touch each other.
 
 use crate::common::tiny::{Tiny, TinyAdapter, VOCAB, noise};
-use crate::common::{raw_engine, relative_error};
+use crate::common::{EVERYTHING, GRAD, raw_engine, relative_error};
 use gstore_ingest::gradient::{Engine, EngineError, RequestedOutputs};
 use gstore_model::PackedSample;
 use gstore_model::candle::Candle;
@@ -49,23 +49,6 @@ fn run(engine: &Engine, samples: &[&Sample], want: RequestedOutputs) -> Vec<Outp
         .unwrap();
     outputs
 }
-
-const GRAD: RequestedOutputs = RequestedOutputs {
-    loss: true,
-    entropy: false,
-    embed_mean: false,
-    embed_last: false,
-    embed_weighted: false,
-    grad: true,
-};
-const ALL_OUTPUTS: RequestedOutputs = RequestedOutputs {
-    loss: true,
-    entropy: false,
-    embed_mean: true,
-    embed_last: true,
-    embed_weighted: false,
-    grad: true,
-};
 
 /// Central differences of the loss along random directions in each trainable tensor.
 fn check_slopes(model: &Tiny, adapter: &TinyAdapter) {
@@ -159,7 +142,7 @@ fn samples_of_a_batch_do_not_touch_each_other() {
         .enumerate()
         .map(|(i, (len, scored))| Sample::new(i as u64 + 1, len, scored))
         .collect();
-    for want in [GRAD, ALL_OUTPUTS] {
+    for want in [GRAD, EVERYTHING] {
         let together = run(&engine, &samples.iter().collect::<Vec<_>>(), want);
         for (sample, packed) in samples.iter().zip(&together) {
             let alone = run(&engine, &[sample], want).remove(0);
@@ -176,7 +159,7 @@ fn a_sample_without_scored_tokens_has_zero_loss_and_gradient() {
     let folder = TempDir::new().unwrap();
     let engine = engine(&folder, &Tiny::new(), Some(&TinyAdapter::new(&["q_proj"], 2)));
     let sample = Sample::new(1, 6, 6);
-    for want in [GRAD, ALL_OUTPUTS] {
+    for want in [GRAD, EVERYTHING] {
         engine
             .run(&[sample.packed()], want, &mut |_, o| {
                 assert_eq!((o.loss, o.scored), (0.0, 0));

@@ -2,9 +2,9 @@
 //! automatic differentiation.
 
 use crate::common::autograd::{Golden, Sample, adapted, adapter_features, packed};
-use crate::common::{assert_near, relative_error};
+use crate::common::{GRAD, assert_near, relative_error};
 use gstore_ingest::gradient::{
-    CheckpointSource, Engine, EngineOptions, GradForm, GradientBackend, Projector, RequestedOutputs,
+    CheckpointSource, Engine, EngineOptions, GradForm, GradientBackend, Projector,
 };
 use gstore_ingest::projection::{FactoredProjector, ProjectionRoute, ProjectionSpec, modules_of};
 use gstore_model::ComputePrecision;
@@ -13,14 +13,6 @@ use gstore_model::cpu::{Cpu, SimdLevel};
 
 const TOLERANCE: f64 = 1e-4;
 const MODELS: [&str; 5] = ["gpt2", "gpt_neox", "phi3", "gemma2", "qwen3"];
-const WANT: RequestedOutputs = RequestedOutputs {
-    loss: true,
-    entropy: false,
-    embed_mean: false,
-    embed_last: false,
-    embed_weighted: false,
-    grad: true,
-};
 
 fn check<B: GradientBackend>(
     source: &CheckpointSource,
@@ -35,7 +27,7 @@ fn check<B: GradientBackend>(
     for size in [samples.len(), 1] {
         for start in (0..samples.len()).step_by(size) {
             engine
-                .run(&batch[start..start + size], WANT, &mut |i, output| {
+                .run(&batch[start..start + size], GRAD, &mut |i, output| {
                     let i = start + i;
                     assert_near(output.loss, golden.scalar(&format!("{i}.loss")), TOLERANCE as f32, "loss");
                     let mut rest = output.grads;

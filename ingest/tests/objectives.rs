@@ -4,7 +4,7 @@
 use crate::common::autograd::{
     Golden, Sample, adapted, adapter_features, packed, plain, raw_features, whole,
 };
-use crate::common::{assert_near, relative_error};
+use crate::common::{EMBED, GRAD, assert_near, relative_error};
 use gstore_ingest::gradient::{
     CheckpointSource, Engine, EngineOptions, GradFeatures, GradientBackend, LossForm, RequestedOutputs,
     SampleOutput,
@@ -17,22 +17,6 @@ use gstore_model::{PackedSample, Reduction};
 
 const TOLERANCE: f64 = 1e-4;
 const MODELS: [&str; 3] = ["gpt2", "gemma2", "qwen3"];
-const GRAD: RequestedOutputs = RequestedOutputs {
-    loss: true,
-    entropy: false,
-    embed_mean: false,
-    embed_last: false,
-    embed_weighted: false,
-    grad: true,
-};
-const EMBED: RequestedOutputs = RequestedOutputs {
-    loss: false,
-    entropy: true,
-    embed_mean: true,
-    embed_last: true,
-    embed_weighted: true,
-    grad: false,
-};
 
 /// Loads an engine on each backend.
 fn on_every_backend(

@@ -14,9 +14,32 @@ use std::path::Path;
 
 use gstore_ingest::gradient::{
     CheckpointSource, Engine, EngineOptions, GradFeatures, GradForm, GradientBackend, Projector,
+    RequestedOutputs,
 };
 use gstore_ingest::projection::{FlatProjector, ProjectionSpec};
 use gstore_model::weights::{Adapter, ModelFolder};
+
+const NOTHING: RequestedOutputs = RequestedOutputs {
+    loss: false,
+    entropy: false,
+    embed_mean: false,
+    embed_last: false,
+    embed_weighted: false,
+    grad: false,
+};
+/// The loss and its gradient.
+pub const GRAD: RequestedOutputs = RequestedOutputs { loss: true, grad: true, ..NOTHING };
+/// Embeddings and the entropy.
+pub const EMBED: RequestedOutputs = RequestedOutputs { loss: false, grad: false, ..EVERYTHING };
+/// All of them.
+pub const EVERYTHING: RequestedOutputs = RequestedOutputs {
+    loss: true,
+    entropy: true,
+    embed_mean: true,
+    embed_last: true,
+    embed_weighted: true,
+    grad: true,
+};
 
 /// An engine whose gradient feature is the gradient of an adapter's factors itself; without
 /// an adapter it has none.

@@ -10,6 +10,7 @@ use tempfile::TempDir;
 
 use super::{Whole, each_model, finetune, levels};
 use crate::common::autograd::{Sample, gradients, packed, raw_features, samples};
+use crate::common::{EMBED, EVERYTHING, GRAD};
 
 /// Makes the features of some forms.
 type Make<'a> = &'a dyn Fn(&[GradForm]) -> GradFeatures;
@@ -45,31 +46,6 @@ fn bits(engine: &Engine, batch: &[PackedSample<'_>], want: RequestedOutputs) -> 
 fn alone(engine: &Engine, batch: &[PackedSample<'_>], want: RequestedOutputs) -> Vec<Bits> {
     batch.iter().flat_map(|sample| bits(engine, &[*sample], want)).collect()
 }
-
-const GRAD: RequestedOutputs = RequestedOutputs {
-    loss: true,
-    entropy: false,
-    embed_mean: false,
-    embed_last: false,
-    embed_weighted: false,
-    grad: true,
-};
-const EMBED: RequestedOutputs = RequestedOutputs {
-    loss: false,
-    entropy: true,
-    embed_mean: true,
-    embed_last: true,
-    embed_weighted: true,
-    grad: false,
-};
-const EVERYTHING: RequestedOutputs = RequestedOutputs {
-    loss: true,
-    entropy: true,
-    embed_mean: true,
-    embed_last: true,
-    embed_weighted: true,
-    grad: true,
-};
 
 /// Asserts equality without printing whole vectors.
 #[track_caller]
