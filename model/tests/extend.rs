@@ -1,7 +1,7 @@
 //! Promise: fed in parts over kept keys and values, a sequence has the logits of one pass over all of it, in
 //! every family and together with any others; on the CPU backend the same bits.
 
-use crate::common::zoo::zoo;
+use crate::common::zoo::folders;
 use gstore_model::candle::Candle;
 use gstore_model::cpu::Cpu;
 use gstore_model::weights::ModelFolder;
@@ -97,10 +97,7 @@ fn check<B: Backend>(folder: &ModelFolder, backend: B, tolerance: Option<f32>) {
 #[test]
 #[cfg_attr(not(reference_results), ignore = "needs the reference results; set GSTORE_SHARED")]
 fn every_family_is_the_same_in_parts_and_at_once() {
-    let Some(zoo) = zoo() else { return };
-    let mut folders: Vec<_> = fs_err::read_dir(zoo).unwrap().map(|entry| entry.unwrap().path()).collect();
-    folders.sort();
-    assert!(folders.len() >= 10);
+    let Some(folders) = folders() else { return };
     for path in folders {
         let folder = ModelFolder::open(&path).unwrap();
         check(&folder, Cpu::new(ComputePrecision::F32), None);

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use crate::common::tiny::{Tiny, noise};
-use crate::common::zoo::zoo;
+use crate::common::zoo::folders;
 use gstore_model::architectures::{Decoder, Param};
 use gstore_model::candle::Candle;
 use gstore_model::cpu::Cpu;
@@ -107,10 +107,7 @@ fn weights_are_replaced_on_every_backend() {
 #[test]
 #[cfg_attr(not(reference_results), ignore = "needs the reference results; set GSTORE_SHARED")]
 fn weights_of_every_family_are_replaced() {
-    let Some(zoo) = zoo() else { return };
-    let mut folders: Vec<_> = fs_err::read_dir(zoo).unwrap().map(|entry| entry.unwrap().path()).collect();
-    folders.sort();
-    assert!(folders.len() >= 10);
+    let Some(folders) = folders() else { return };
     for path in folders {
         let folder = ModelFolder::open(&path).unwrap();
         for compute in [ComputePrecision::F32, ComputePrecision::Bf16] {

@@ -4,6 +4,7 @@
 use crate::common::altered::{Alter, Altered};
 use crate::common::crash::CrashVfs;
 use crate::common::*;
+use crate::ledger_power::change;
 use gstore_store::vfs::*;
 use gstore_store::*;
 use std::collections::HashSet;
@@ -257,16 +258,6 @@ fn a_crash_at_any_operation_leaves_a_ledger_that_is_right_or_made_anew() {
     let dir = tempdir().unwrap();
     let base = dir.path().join("base");
     add(&Store::create(&base).unwrap(), 0..20).unwrap();
-    let change = |store: &Store| -> Result<(), CommitError> {
-        let options = AppendOptions { if_changed: IfChanged::Replace, ..options("add") };
-        let mut append = store.append(&dataset(), columns(), options)?;
-        for i in 15..25u64 {
-            let record = if i < 18 { b"changed".to_vec() } else { record(i) };
-            let metadata = vec![MetaValue::Null, MetaValue::Int(i as i64)];
-            append.push(NewSample { id: &format!("s{i}"), record: Some(&record), metadata })?;
-        }
-        append.finish().map(|_| ())
-    };
     for once in [false, true] {
         for n in 0.. {
             let path = dir.path().join(format!("{once}-{n}"));

@@ -16,6 +16,21 @@ pub fn demo() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../demo")
 }
 
+/// Makes a folder with the tokenizer of the demo's model: the same tokens from other bytes, which are another
+/// encoding.
+///
+/// # Panics
+/// If it cannot be written.
+pub fn other_tokenizer(folder: &Path) {
+    fs_err::create_dir(folder).expect("made");
+    for name in ["tokenizer_config.json", "chat_template.jinja", "tokenizer.json"] {
+        fs_err::copy(demo().join("model").join(name), folder.join(name)).expect("copied");
+    }
+    let file = folder.join("tokenizer.json");
+    let text = fs_err::read_to_string(&file).expect("read");
+    fs_err::write(&file, text + "\n").expect("written");
+}
+
 /// Copies the content of a folder into another one.
 ///
 /// # Panics

@@ -541,18 +541,12 @@ fn every_form_of_a_vector_is_made_again() {
 #[test]
 fn each_feature_is_asked_with_its_own_tokenizer() {
     let place = place("embed-mean", "embed-mean");
-    // The same tokens from other bytes, which are another encoding; the run is there already.
-    let model = world::demo().join("model");
-    fs_err::create_dir(place.path("tokenizer")).expect("made");
-    for name in ["tokenizer_config.json", "chat_template.jinja", "tokenizer.json"] {
-        fs_err::copy(model.join(name), place.path("tokenizer").join(name)).expect("copied");
-    }
-    let file = place.path("tokenizer/tokenizer.json");
-    let text = fs_err::read_to_string(&file).expect("read");
-    fs_err::write(&file, text + "\n").expect("written");
+    // The run is there already.
+    world::other_tokenizer(&place.path("tokenizer"));
     let mut ingest = place.gstore(&["ingest", "--dataset", "other", "--data", "pool.jsonl"]);
     ingest.args(["--features", "embed-mean", "--dim", "256", "--tokenizer", "tokenizer", "--model"]);
-    ingest.arg(&model).arg("--checkpoints").arg(world::demo().join("warmup/checkpoint-*"));
+    ingest.arg(world::demo().join("model"));
+    ingest.arg("--checkpoints").arg(world::demo().join("warmup/checkpoint-*"));
     binary::ok(&mut ingest);
     for pool in ["pool", "other"] {
         let ask = ["ask", "--pool", pool, "--prompt", PROMPT, "--completion", ANSWER];

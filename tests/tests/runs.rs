@@ -114,14 +114,7 @@ fn another_projection_gets_a_label_of_its_own() {
 fn an_ingest_of_a_run_takes_over_its_tokenizer() {
     let place = Place::new();
     let model = world::demo().join("model");
-    // The same tokens from other bytes, which are another encoding.
-    fs_err::create_dir(place.path("tokenizer")).expect("made");
-    for name in ["tokenizer_config.json", "chat_template.jinja", "tokenizer.json"] {
-        fs_err::copy(model.join(name), place.path("tokenizer").join(name)).expect("copied");
-    }
-    let file = place.path("tokenizer/tokenizer.json");
-    let text = fs_err::read_to_string(&file).expect("read");
-    fs_err::write(&file, text + "\n").expect("written");
+    world::other_tokenizer(&place.path("tokenizer"));
     let model = model.to_str().expect("a path");
     let ingest = |dataset: &str, more: &[&str]| {
         let data = format!("{dataset}.jsonl");

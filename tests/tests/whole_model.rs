@@ -154,13 +154,7 @@ fn a_label_names_the_part_of_the_encoding_that_differs() {
     let dir = tempfile::tempdir().expect("a folder");
     let (data, tokenizer) = (dir.path().join("pool.jsonl"), dir.path().join("tokenizer"));
     world::write_samples(&data, 5);
-    fs_err::create_dir(&tokenizer).expect("created");
-    for file in ["tokenizer_config.json", "chat_template.jinja", "tokenizer.json"] {
-        fs_err::copy(world::demo().join("model").join(file), tokenizer.join(file)).expect("copied");
-    }
-    let file = tokenizer.join("tokenizer.json");
-    let text = fs_err::read_to_string(&file).expect("read");
-    fs_err::write(&file, text + "\n").expect("written");
+    world::other_tokenizer(&tokenizer);
     let loss = |tokenizer| IngestRequest {
         kinds: vec![Kind::Loss],
         text: TextOptions { max_length: 128, tokenizer, ..TextOptions::default() },

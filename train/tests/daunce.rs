@@ -5,10 +5,11 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::{ControlFlow, Range};
 
+use crate::common::golden::encoded;
 use crate::common::support::{json, shared};
 use crate::jobs::{World, files, lora};
 use gstore_core::Cancel;
-use gstore_data::{FieldNames, TextEncoder, find};
+use gstore_data::TextEncoder;
 use gstore_model::ComputePrecision;
 use gstore_model::cpu::Cpu;
 use gstore_model::weights::{Adapter, ModelFolder, TensorSet, canonical};
@@ -34,19 +35,7 @@ fn numbers(value: &Value) -> Vec<usize> {
 /// Rows of the pool as tokens, in the order of `rows`.
 fn samples(shared: &std::path::Path, model: &std::path::Path, template: &str, rows: &[usize]) -> Vec<Sample> {
     let encoder = TextEncoder::load(model, template.parse().unwrap(), 2048).unwrap();
-    let wanted: BTreeSet<usize> = rows.iter().copied().collect();
-    let mut found = BTreeMap::new();
-    let files = find(&[shared.join("data/pool.jsonl")]).unwrap();
-    let mut source = files[0].open(&FieldNames::default()).unwrap();
-    let mut row = 0;
-    while let Some(record) = source.next_record() {
-        if wanted.contains(&row) {
-            let record = gstore_data::parse_record(record.unwrap().json).unwrap();
-            let encoded = encoder.encode(&record.content).unwrap();
-            found.insert(row, Sample { ids: encoded.ids, scored: encoded.scored });
-        }
-        row += 1;
-    }
+    let found = encoded(&shared.join("data/pool.jsonl"), &encoder, &rows.iter().copied().collect());
     rows.iter().map(|row| found[row].clone()).collect()
 }
 

@@ -14,6 +14,14 @@ pub fn zoo() -> Option<PathBuf> {
     Some(support::shared()?.join("models/zoo"))
 }
 
+/// The models of the zoo.
+pub fn folders() -> Option<Vec<PathBuf>> {
+    let mut folders: Vec<_> = fs_err::read_dir(zoo()?).unwrap().map(|entry| entry.unwrap().path()).collect();
+    folders.sort();
+    assert!(folders.len() >= 10);
+    Some(folders)
+}
+
 pub fn fixture(name: &str) -> Value {
     support::json(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name))
 }

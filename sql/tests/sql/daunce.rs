@@ -3,11 +3,12 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use gstore_sql::{SqlError, SqlOptions, SqlSession};
+use gstore_sql::{SqlOptions, SqlSession};
 use gstore_store::*;
 use serde_json::Value;
 
-use crate::{fixture, slt};
+use crate::fixture;
+use crate::slt::{self, refused, rows};
 
 const MODELS: usize = 40;
 
@@ -67,15 +68,6 @@ fn session(threads: usize) -> (tempfile::TempDir, SqlSession) {
     let snapshot = store(&folder.path().join("store"));
     let options = SqlOptions { threads, ..SqlOptions::default() };
     (folder, SqlSession::new(snapshot, options).unwrap())
-}
-
-async fn rows(session: &SqlSession, sql: &str) -> Vec<String> {
-    slt::run(session, sql).await.unwrap_or_else(|error| panic!("{sql}: {error}")).1
-}
-
-async fn refused(session: &SqlSession, sql: &str) -> String {
-    let error: SqlError = slt::run(session, sql).await.expect_err(sql);
-    error.to_string()
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -2,18 +2,10 @@
 
 use std::sync::Arc;
 
-use gstore_sql::{SqlError, SqlOptions, SqlSession};
+use gstore_sql::{SqlOptions, SqlSession};
 
-use crate::{session, slt, small_store};
-
-async fn rows(session: &SqlSession, sql: &str) -> Vec<String> {
-    slt::run(session, sql).await.unwrap_or_else(|error| panic!("{sql}: {error}")).1
-}
-
-async fn refused(session: &SqlSession, sql: &str) -> String {
-    let error: SqlError = slt::run(session, sql).await.expect_err(sql);
-    error.to_string()
-}
+use crate::slt::{self, refused, rows};
+use crate::{session, small_store};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn each_ranking_is_the_one_that_its_target_has_alone() {

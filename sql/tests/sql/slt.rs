@@ -102,6 +102,16 @@ async fn answer(session: &SqlSession, kind: &str, sql: &str) -> String {
     }
 }
 
+/// The rows of a statement as lines.
+pub async fn rows(session: &SqlSession, sql: &str) -> Vec<String> {
+    run(session, sql).await.unwrap_or_else(|error| panic!("{sql}: {error}")).1
+}
+
+/// Why a statement is refused.
+pub async fn refused(session: &SqlSession, sql: &str) -> String {
+    run(session, sql).await.expect_err(sql).to_string()
+}
+
 /// Header and rows as lines.
 pub async fn run(session: &SqlSession, sql: &str) -> Result<(String, Vec<String>), SqlError> {
     let mut result = session.run(sql).await?;

@@ -1,7 +1,7 @@
 //! Reference runs of training: `golden/train`.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use gstore_data::{FieldNames, TextEncoder, find};
@@ -29,6 +29,22 @@ pub struct Golden {
     template: String,
     pool: String,
     max_length: u32,
+}
+
+/// Some samples of a file as tokens, by their rows.
+pub fn encoded(data: &Path, encoder: &TextEncoder, wanted: &BTreeSet<usize>) -> BTreeMap<usize, Sample> {
+    let files = find(&[data.to_owned()]).unwrap();
+    let mut source = files[0].open(&FieldNames::default()).unwrap();
+    let (mut samples, mut row) = (BTreeMap::new(), 0);
+    while let Some(record) = source.next_record() {
+        if wanted.contains(&row) {
+            let record = gstore_data::parse_record(record.unwrap().json).unwrap();
+            let encoded = encoder.encode(&record.content).unwrap();
+            samples.insert(row, Sample { ids: encoded.ids, scored: encoded.scored });
+        }
+        row += 1;
+    }
+    samples
 }
 
 /// One run.
@@ -206,21 +222,8 @@ impl Run {
         }
         let template = golden.template.parse().unwrap();
         let encoder = TextEncoder::load(&self.model(golden), template, golden.max_length).unwrap();
-        let wanted: std::collections::BTreeSet<usize> =
-            self.plan.iter().flatten().flatten().copied().collect();
-        let mut samples = BTreeMap::new();
-        let files = find(&[golden.shared.join(&golden.pool)]).unwrap();
-        let mut source = files[0].open(&FieldNames::default()).unwrap();
-        let mut row = 0;
-        while let Some(record) = source.next_record() {
-            if wanted.contains(&row) {
-                let record = gstore_data::parse_record(record.unwrap().json).unwrap();
-                let encoded = encoder.encode(&record.content).unwrap();
-                samples.insert(row, Sample { ids: encoded.ids, scored: encoded.scored });
-            }
-            row += 1;
-        }
-        samples
+        let wanted = self.plan.iter().flatten().flatten().copied().collect();
+        encoded(&golden.shared.join(&golden.pool), &encoder, &wanted)
     }
 
     /// The micro-batches of a step, counted from 0.
