@@ -8,21 +8,21 @@ use datafusion::common::utils::take_function_args;
 use datafusion::error::Result as DfResult;
 use datafusion::logical_expr::binary::BinaryTypeCoercer;
 use datafusion::logical_expr::{
-    ColumnarValue, Expr, Operator, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
+    ColumnarValue, Expr, Operator, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature,
 };
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::expressions::{BinaryExpr, Column};
 use datafusion::scalar::ScalarValue;
 
+use crate::functions::signatures;
+
 /// `a || b`, with the types and the nulls of the operator.
 #[derive(Debug, PartialEq, Eq, Hash)]
-struct ConcatOperator {
-    signature: Signature,
-}
+struct ConcatOperator;
 
 /// The operator as a function.
 pub(super) fn function() -> ScalarUDF {
-    ScalarUDF::from(ConcatOperator { signature: Signature::user_defined(Volatility::Immutable) })
+    ScalarUDF::from(ConcatOperator)
 }
 
 impl ScalarUDFImpl for ConcatOperator {
@@ -36,7 +36,7 @@ impl ScalarUDFImpl for ConcatOperator {
     }
 
     fn signature(&self) -> &Signature {
-        &self.signature
+        signatures::own()
     }
 
     fn return_type(&self, types: &[DataType]) -> DfResult<DataType> {

@@ -13,14 +13,14 @@ use datafusion::common::DFSchema;
 use datafusion::error::Result as DfResult;
 use datafusion::logical_expr::expr::ScalarFunction;
 use datafusion::logical_expr::{
-    ColumnarValue, Expr, ExprSchemable, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
-    lit,
+    ColumnarValue, Expr, ExprSchemable, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, lit,
 };
 use datafusion::scalar::ScalarValue;
 use gstore_core::shortened;
 
 use super::columnar::of_one;
 use super::path::{parts, text};
+use super::signatures;
 use super::spans::is_span;
 use super::spelled::{self, is_list};
 use super::times::{self, SAID, is_time};
@@ -68,7 +68,6 @@ pub(super) fn is_text(ty: &DataType) -> bool {
 struct CastFunction {
     to: DataType,
     safe: bool,
-    signature: Signature,
 }
 
 impl ScalarUDFImpl for CastFunction {
@@ -77,7 +76,7 @@ impl ScalarUDFImpl for CastFunction {
     }
 
     fn signature(&self) -> &Signature {
-        &self.signature
+        signatures::one()
     }
 
     fn return_type(&self, _: &[DataType]) -> DfResult<DataType> {
@@ -91,7 +90,7 @@ impl ScalarUDFImpl for CastFunction {
 
 impl CastFunction {
     fn new(to: &DataType, safe: bool) -> Self {
-        Self { to: to.clone(), safe, signature: Signature::any(1, Volatility::Immutable) }
+        Self { to: to.clone(), safe }
     }
 
     fn of(&self, values: &ArrayRef) -> DfResult<ArrayRef> {

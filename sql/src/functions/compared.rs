@@ -17,11 +17,12 @@ use datafusion::logical_expr::expr::{Between, BinaryExpr, InList, ScalarFunction
 use datafusion::logical_expr::expr_rewriter::FunctionRewrite;
 use datafusion::logical_expr::{
     ColumnarValue, Distinct, Expr, ExprSchemable, LogicalPlan, Operator, ScalarFunctionArgs, ScalarUDF,
-    ScalarUDFImpl, Signature, Volatility,
+    ScalarUDFImpl, Signature,
 };
 use datafusion::optimizer::AnalyzerRule;
 
 use super::columnar::of_one;
+use super::signatures;
 use super::spans;
 use crate::error::SqlError;
 
@@ -222,15 +223,13 @@ fn refused() -> SqlError {
 
 /// The call that gives the length of an interval.
 fn length(of: Expr) -> Expr {
-    let function = ScalarUDF::from(IntervalLength { signature: Signature::any(1, Volatility::Immutable) });
+    let function = ScalarUDF::from(IntervalLength);
     Expr::ScalarFunction(ScalarFunction::new_udf(Arc::new(function), vec![of]))
 }
 
 /// Nanoseconds of an interval: a number that all intervals fit into.
 #[derive(Debug, PartialEq, Eq, Hash)]
-struct IntervalLength {
-    signature: Signature,
-}
+struct IntervalLength;
 
 impl ScalarUDFImpl for IntervalLength {
     fn name(&self) -> &str {
@@ -238,7 +237,7 @@ impl ScalarUDFImpl for IntervalLength {
     }
 
     fn signature(&self) -> &Signature {
-        &self.signature
+        signatures::one()
     }
 
     fn return_type(&self, _: &[DataType]) -> DfResult<DataType> {

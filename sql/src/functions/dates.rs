@@ -8,12 +8,11 @@ use arrow_array::{Array, ArrayRef, Int64Array};
 use arrow_schema::{DataType, TimeUnit};
 use datafusion::common::utils::take_function_args;
 use datafusion::error::Result as DfResult;
-use datafusion::logical_expr::{
-    ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
-};
+use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature};
 use gstore_core::calendar::month_of;
 
 use super::columnar::by_column;
+use super::signatures;
 use crate::error::SqlError;
 
 /// Microseconds.
@@ -22,10 +21,7 @@ const DAY: i64 = 86_400 * SECOND;
 
 /// The function.
 pub(super) fn function() -> ScalarUDF {
-    ScalarUDF::from(DateDiff {
-        aliases: vec!["datediff".to_owned()],
-        signature: Signature::user_defined(Volatility::Immutable),
-    })
+    ScalarUDF::from(DateDiff { aliases: vec!["datediff".to_owned()] })
 }
 
 /// A part of a time.
@@ -75,7 +71,6 @@ impl DatePart {
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct DateDiff {
     aliases: Vec<String>,
-    signature: Signature,
 }
 
 impl ScalarUDFImpl for DateDiff {
@@ -88,7 +83,7 @@ impl ScalarUDFImpl for DateDiff {
     }
 
     fn signature(&self) -> &Signature {
-        &self.signature
+        signatures::own()
     }
 
     fn return_type(&self, _: &[DataType]) -> DfResult<DataType> {

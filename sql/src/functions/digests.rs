@@ -6,21 +6,18 @@ use arrow_array::cast::AsArray;
 use arrow_array::{ArrayRef, StringArray};
 use arrow_schema::DataType;
 use datafusion::error::Result as DfResult;
-use datafusion::logical_expr::{
-    ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
-};
+use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature};
 use gstore_core::{hex, sha256_hex};
 use md5::{Digest, Md5};
 
 use super::casts::is_text;
 use super::columnar::of_one;
+use super::signatures;
 use crate::error::SqlError;
 
 /// The functions.
 pub(super) fn functions() -> [ScalarUDF; 2] {
-    [DigestKind::Md5, DigestKind::Sha256].map(|kind| {
-        ScalarUDF::from(DigestFunction { kind, signature: Signature::user_defined(Volatility::Immutable) })
-    })
+    [DigestKind::Md5, DigestKind::Sha256].map(ScalarUDF::from)
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -38,22 +35,16 @@ impl DigestKind {
     }
 }
 
-#[derive(Debug, PartialEq, Eq, Hash)]
-struct DigestFunction {
-    kind: DigestKind,
-    signature: Signature,
-}
-
-impl ScalarUDFImpl for DigestFunction {
+impl ScalarUDFImpl for DigestKind {
     fn name(&self) -> &str {
-        match self.kind {
+        match self {
             DigestKind::Md5 => "md5",
             DigestKind::Sha256 => "sha256",
         }
     }
 
     fn signature(&self) -> &Signature {
-        &self.signature
+        signatures::own()
     }
 
     fn return_type(&self, _: &[DataType]) -> DfResult<DataType> {
@@ -74,7 +65,7 @@ impl ScalarUDFImpl for DigestFunction {
     }
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> DfResult<ColumnarValue> {
-        of_one(self.name(), args, |values| Ok(Arc::new(digests(self.kind, values)?)))
+        of_one(self.name(), args, |values| Ok(Arc::new(digests(*self, values)?)))
     }
 }
 

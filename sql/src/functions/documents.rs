@@ -7,14 +7,12 @@ use arrow_array::{ArrayRef, StringArray};
 use arrow_schema::DataType;
 use datafusion::common::utils::take_function_args;
 use datafusion::error::Result as DfResult;
-use datafusion::logical_expr::{
-    ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
-};
+use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature};
 use gstore_core::shortened;
 use serde::de::IgnoredAny;
 
 use super::columnar::of_one;
-use super::{casts, objects};
+use super::{casts, objects, signatures};
 use crate::error::SqlError;
 
 /// Most characters of a text in a message.
@@ -22,16 +20,13 @@ const SAID: usize = 100;
 
 /// The functions that stand in the place of `CAST(x AS JSON)` and of `TRY_CAST(x AS JSON)`.
 pub(super) fn functions() -> [ScalarUDF; 2] {
-    [false, true].map(|safe| {
-        ScalarUDF::from(AsJson { safe, signature: Signature::user_defined(Volatility::Immutable) })
-    })
+    [false, true].map(|safe| ScalarUDF::from(AsJson { safe }))
 }
 
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct AsJson {
     /// Whether a text that is no JSON is null.
     safe: bool,
-    signature: Signature,
 }
 
 impl ScalarUDFImpl for AsJson {
@@ -40,7 +35,7 @@ impl ScalarUDFImpl for AsJson {
     }
 
     fn signature(&self) -> &Signature {
-        &self.signature
+        signatures::own()
     }
 
     fn return_type(&self, _: &[DataType]) -> DfResult<DataType> {

@@ -9,12 +9,11 @@ use arrow_array::types::Int64Type;
 use arrow_array::{Array, ArrayRef, BooleanArray, Float64Array, Int64Array, StringArray};
 use arrow_schema::{DataType, Field};
 use datafusion::error::Result as DfResult;
-use datafusion::logical_expr::{
-    ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
-};
+use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature};
 use datafusion::scalar::ScalarValue;
 
 use super::path::{Step, find, parts, steps, text};
+use super::signatures;
 use crate::error::SqlError;
 
 /// The form in which the part of a document at a path is returned.
@@ -59,8 +58,7 @@ const FUNCTIONS: [(&str, &[&str], JsonResult); 11] = [
 pub(super) fn functions() -> impl Iterator<Item = ScalarUDF> {
     FUNCTIONS.into_iter().map(|(name, aliases, gives)| {
         let aliases = aliases.iter().map(|alias| (*alias).to_owned()).collect();
-        let signature = Signature::user_defined(Volatility::Immutable);
-        ScalarUDF::from(JsonFunction { name, aliases, gives, signature })
+        ScalarUDF::from(JsonFunction { name, aliases, gives })
     })
 }
 
@@ -69,7 +67,6 @@ struct JsonFunction {
     name: &'static str,
     aliases: Vec<String>,
     gives: JsonResult,
-    signature: Signature,
 }
 
 impl JsonResult {
@@ -110,7 +107,7 @@ impl ScalarUDFImpl for JsonFunction {
     }
 
     fn signature(&self) -> &Signature {
-        &self.signature
+        signatures::own()
     }
 
     fn return_type(&self, _: &[DataType]) -> DfResult<DataType> {

@@ -11,14 +11,13 @@ use arrow_array::types::Int64Type;
 use arrow_array::{ArrayRef, Int64Array, StringArray};
 use arrow_schema::{DataType, Field};
 use datafusion::error::Result as DfResult;
-use datafusion::logical_expr::{
-    ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
-};
+use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature};
 use gstore_core::shortened;
 use regex::Regex;
 
 use super::casts::is_text;
 use super::columnar::by_column;
+use super::signatures;
 use crate::error::SqlError;
 
 /// Most characters of a pattern in a message.
@@ -28,9 +27,7 @@ const KEPT: usize = 16;
 
 /// The functions.
 pub(super) fn functions() -> [ScalarUDF; 2] {
-    [MatchResult::All, MatchResult::First].map(|gives| {
-        ScalarUDF::from(RegexMatches { gives, signature: Signature::user_defined(Volatility::Immutable) })
-    })
+    [MatchResult::All, MatchResult::First].map(ScalarUDF::from)
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -40,26 +37,20 @@ enum MatchResult {
     First,
 }
 
-#[derive(Debug, PartialEq, Eq, Hash)]
-struct RegexMatches {
-    gives: MatchResult,
-    signature: Signature,
-}
-
-impl ScalarUDFImpl for RegexMatches {
+impl ScalarUDFImpl for MatchResult {
     fn name(&self) -> &str {
-        match self.gives {
+        match self {
             MatchResult::All => "regexp_extract_all",
             MatchResult::First => "regexp_extract",
         }
     }
 
     fn signature(&self) -> &Signature {
-        &self.signature
+        signatures::own()
     }
 
     fn return_type(&self, _: &[DataType]) -> DfResult<DataType> {
-        Ok(match self.gives {
+        Ok(match self {
             MatchResult::All => DataType::List(Arc::new(Field::new("item", DataType::Utf8, true))),
             MatchResult::First => DataType::Utf8,
         })
@@ -97,7 +88,7 @@ impl ScalarUDFImpl for RegexMatches {
             let (Some(texts), Some(patterns), Some(groups)) = (text(0), text(1), groups) else {
                 return Err(SqlError::internal("types of a pattern's matches").into());
             };
-            let found = match self.gives {
+            let found = match self {
                 MatchResult::All => all_matches(texts, patterns, &groups)?,
                 MatchResult::First => first(texts, patterns, &groups)?,
             };

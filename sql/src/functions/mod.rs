@@ -30,6 +30,7 @@ mod parts;
 pub(crate) mod path;
 mod quantiles;
 mod rounded;
+pub(crate) mod signatures;
 mod sliding;
 pub(crate) mod spans;
 mod spelled;

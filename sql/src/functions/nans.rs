@@ -30,7 +30,7 @@ use datafusion::logical_expr::expr::{Cast, ScalarFunction, TryCast};
 use datafusion::logical_expr::expr_rewriter::FunctionRewrite;
 use datafusion::logical_expr::{
     Accumulator, BinaryExpr, ColumnarValue, EmitTo, Expr, ExprSchemable, GroupsAccumulator, Operator,
-    ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility, lit,
+    ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, lit,
 };
 use datafusion::scalar::ScalarValue;
 
@@ -38,6 +38,7 @@ pub(crate) use self::values::canonical;
 pub(super) use self::values::canonical_value;
 use super::casts::is_text;
 use super::columnar::of_one;
+use super::signatures;
 
 /// Functions of numbers that give NaN or -0.0 for some that are neither, those in the place of operators
 /// among them.
@@ -210,15 +211,13 @@ fn unwrap_call(expr: &mut Expr) {
 }
 
 fn call(of: Expr) -> Expr {
-    let function = ScalarUDF::from(CanonicalFloat { signature: Signature::any(1, Volatility::Immutable) });
+    let function = ScalarUDF::from(CanonicalFloat);
     Expr::ScalarFunction(ScalarFunction::new_udf(Arc::new(function), vec![of]))
 }
 
 /// The same number, with one NaN and one zero for all.
 #[derive(Debug, PartialEq, Eq, Hash)]
-struct CanonicalFloat {
-    signature: Signature,
-}
+struct CanonicalFloat;
 
 impl ScalarUDFImpl for CanonicalFloat {
     fn name(&self) -> &str {
@@ -231,7 +230,7 @@ impl ScalarUDFImpl for CanonicalFloat {
     }
 
     fn signature(&self) -> &Signature {
-        &self.signature
+        signatures::one()
     }
 
     fn return_type(&self, types: &[DataType]) -> DfResult<DataType> {

@@ -11,12 +11,11 @@ use arrow_array::{Array, ArrayRef};
 use arrow_json::writer::{EncoderOptions, NullableEncoder, make_encoder};
 use arrow_schema::{DataType, Field, FieldRef};
 use datafusion::error::Result as DfResult;
-use datafusion::logical_expr::{
-    ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
-};
+use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature};
 
 use self::contained::contained;
 use super::columnar::by_column;
+use super::signatures;
 use super::spans::IntervalTexts;
 use crate::error::SqlError;
 
@@ -37,23 +36,12 @@ enum JsonBuilder {
 
 /// The functions.
 pub(super) fn functions() -> [ScalarUDF; 4] {
-    [JsonBuilder::Value, JsonBuilder::Object, JsonBuilder::List, JsonBuilder::Contains].map(|gives| {
-        ScalarUDF::from(JsonBuilderFunction {
-            gives,
-            signature: Signature::user_defined(Volatility::Immutable),
-        })
-    })
+    [JsonBuilder::Value, JsonBuilder::Object, JsonBuilder::List, JsonBuilder::Contains].map(ScalarUDF::from)
 }
 
-#[derive(Debug, PartialEq, Eq, Hash)]
-struct JsonBuilderFunction {
-    gives: JsonBuilder,
-    signature: Signature,
-}
-
-impl ScalarUDFImpl for JsonBuilderFunction {
+impl ScalarUDFImpl for JsonBuilder {
     fn name(&self) -> &str {
-        match self.gives {
+        match self {
             JsonBuilder::Value => "to_json",
             JsonBuilder::Object => "json_object",
             JsonBuilder::List => "json_array",
@@ -62,16 +50,16 @@ impl ScalarUDFImpl for JsonBuilderFunction {
     }
 
     fn signature(&self) -> &Signature {
-        &self.signature
+        signatures::own()
     }
 
     fn return_type(&self, _: &[DataType]) -> DfResult<DataType> {
-        Ok(if self.gives == JsonBuilder::Contains { DataType::Boolean } else { DataType::Utf8 })
+        Ok(if *self == JsonBuilder::Contains { DataType::Boolean } else { DataType::Utf8 })
     }
 
     fn coerce_types(&self, types: &[DataType]) -> DfResult<Vec<DataType>> {
         let is_text = |ty: &DataType| super::casts::is_text(ty) || ty.is_null();
-        let fits = match self.gives {
+        let fits = match self {
             JsonBuilder::Value => types.len() == 1,
             JsonBuilder::Object => types.len().is_multiple_of(2) && types.iter().step_by(2).all(is_text),
             JsonBuilder::List => true,
@@ -81,7 +69,7 @@ impl ScalarUDFImpl for JsonBuilderFunction {
         };
         let name = self.name();
         if !fits {
-            let example = match self.gives {
+            let example = match self {
                 JsonBuilder::Object => "'key', value, ..",
                 JsonBuilder::Contains => "record, '\"text\"'",
                 JsonBuilder::Value | JsonBuilder::List => "value",
@@ -89,7 +77,7 @@ impl ScalarUDFImpl for JsonBuilderFunction {
             return Err(SqlError::invalid(format!("{name}() is written {name}({example})")).into());
         }
         refuse_deep(&format!("{name}()"), types)?;
-        let texts = |place: usize| match self.gives {
+        let texts = |place: usize| match self {
             JsonBuilder::Contains => true,
             JsonBuilder::Object => place.is_multiple_of(2),
             JsonBuilder::Value | JsonBuilder::List => false,
@@ -102,9 +90,9 @@ impl ScalarUDFImpl for JsonBuilderFunction {
     }
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> DfResult<ColumnarValue> {
-        by_column(args, |arrays, rows| match self.gives {
+        by_column(args, |arrays, rows| match self {
             JsonBuilder::Contains => contained(arrays),
-            gives => build_json(gives, arrays, rows),
+            gives => build_json(*gives, arrays, rows),
         })
     }
 }

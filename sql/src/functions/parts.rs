@@ -11,10 +11,11 @@ use datafusion::common::DFSchema;
 use datafusion::error::Result as DfResult;
 use datafusion::logical_expr::expr::ScalarFunction;
 use datafusion::logical_expr::{
-    ColumnarValue, Expr, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility, cast,
+    ColumnarValue, Expr, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, cast,
 };
 
 use super::columnar::of_one;
+use super::signatures;
 use super::spans::{DAY, nanos};
 use super::whole::type_of;
 use crate::error::SqlError;
@@ -48,9 +49,7 @@ pub(super) fn call(expr: &Expr, schema: &DFSchema) -> Option<Expr> {
 }
 
 fn part_of(gives: PartResult, of: Expr) -> Expr {
-    let function =
-        ScalarUDF::from(PartFunction { gives, signature: Signature::any(1, Volatility::Immutable) });
-    Expr::ScalarFunction(ScalarFunction::new_udf(Arc::new(function), vec![of]))
+    Expr::ScalarFunction(ScalarFunction::new_udf(Arc::new(ScalarUDF::from(gives)), vec![of]))
 }
 
 fn literal(part: &Expr) -> Option<&str> {
@@ -79,26 +78,20 @@ enum PartResult {
     WithinMinute(i64),
 }
 
-#[derive(Debug, PartialEq, Eq, Hash)]
-struct PartFunction {
-    gives: PartResult,
-    signature: Signature,
-}
-
-impl ScalarUDFImpl for PartFunction {
+impl ScalarUDFImpl for PartResult {
     fn name(&self) -> &str {
-        match self.gives {
+        match self {
             PartResult::Days => "in_days",
             PartResult::WithinMinute(_) => "within_minute",
         }
     }
 
     fn signature(&self) -> &Signature {
-        &self.signature
+        signatures::one()
     }
 
     fn return_type(&self, _: &[DataType]) -> DfResult<DataType> {
-        Ok(match self.gives {
+        Ok(match self {
             PartResult::Days => DataType::Interval(IntervalUnit::MonthDayNano),
             PartResult::WithinMinute(_) => DataType::Int32,
         })
@@ -109,7 +102,7 @@ impl ScalarUDFImpl for PartFunction {
     }
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> DfResult<ColumnarValue> {
-        of_one(self.name(), args, |spans| self.gives.of(spans))
+        of_one(self.name(), args, |spans| self.of(spans))
     }
 }
 

@@ -17,11 +17,12 @@ use datafusion::error::Result as DfResult;
 use datafusion::logical_expr::expr::{Cast, ScalarFunction, TryCast};
 use datafusion::logical_expr::expr_rewriter::FunctionRewrite;
 use datafusion::logical_expr::{
-    ColumnarValue, Expr, ExprSchemable, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
+    ColumnarValue, Expr, ExprSchemable, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature,
 };
 
 use super::casts;
 use super::columnar::of_one;
+use super::signatures;
 use crate::error::SqlError;
 
 /// What rounds before such casts, and takes the place of those of [`casts`].
@@ -59,7 +60,7 @@ fn round_cast(expr: Box<Expr>, to: &DataType, schema: &DFSchema) -> Transformed<
     if !to.is_integer() || is_rounded || !fraction() {
         return Transformed::no(expr);
     }
-    let function = ScalarUDF::from(NearestInteger { signature: Signature::any(1, Volatility::Immutable) });
+    let function = ScalarUDF::from(NearestInteger);
     let call = ScalarFunction::new_udf(Arc::new(function), vec![*expr]);
     Transformed::yes(Box::new(Expr::ScalarFunction(call)))
 }
@@ -82,9 +83,7 @@ fn integer_type(of: &DataType) -> Option<DataType> {
 
 /// The nearest whole number. A function, since the engine takes casts of decimals out of comparisons.
 #[derive(Debug, PartialEq, Eq, Hash)]
-struct NearestInteger {
-    signature: Signature,
-}
+struct NearestInteger;
 
 impl ScalarUDFImpl for NearestInteger {
     fn name(&self) -> &str {
@@ -92,7 +91,7 @@ impl ScalarUDFImpl for NearestInteger {
     }
 
     fn signature(&self) -> &Signature {
-        &self.signature
+        signatures::one()
     }
 
     fn return_type(&self, types: &[DataType]) -> DfResult<DataType> {

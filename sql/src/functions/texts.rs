@@ -8,12 +8,11 @@ use arrow_array::types::{Float64Type, Int64Type, UInt64Type};
 use arrow_array::{Array, ArrayRef, StringArray};
 use arrow_schema::DataType;
 use datafusion::error::Result as DfResult;
-use datafusion::logical_expr::{
-    ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
-};
+use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature};
 
 use super::casts::is_text;
 use super::columnar::by_column;
+use super::signatures;
 use crate::error::SqlError;
 
 /// Characters of a bar where the call does not say how many, and the most that it may say.
@@ -24,9 +23,7 @@ const EIGHTHS: [&str; 8] = ["", "▏", "▎", "▍", "▌", "▋", "▊", "▉"]
 
 /// The functions.
 pub(super) fn functions() -> [ScalarUDF; 2] {
-    [TextResult::Hex, TextResult::Bar].map(|gives| {
-        ScalarUDF::from(TextFunction { gives, signature: Signature::user_defined(Volatility::Immutable) })
-    })
+    [TextResult::Hex, TextResult::Bar].map(ScalarUDF::from)
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -37,22 +34,16 @@ enum TextResult {
     Bar,
 }
 
-#[derive(Debug, PartialEq, Eq, Hash)]
-struct TextFunction {
-    gives: TextResult,
-    signature: Signature,
-}
-
-impl ScalarUDFImpl for TextFunction {
+impl ScalarUDFImpl for TextResult {
     fn name(&self) -> &str {
-        match self.gives {
+        match self {
             TextResult::Hex => "hex",
             TextResult::Bar => "bar",
         }
     }
 
     fn signature(&self) -> &Signature {
-        &self.signature
+        signatures::own()
     }
 
     fn return_type(&self, _: &[DataType]) -> DfResult<DataType> {
@@ -61,7 +52,7 @@ impl ScalarUDFImpl for TextFunction {
 
     fn coerce_types(&self, types: &[DataType]) -> DfResult<Vec<DataType>> {
         let is_number = |ty: &DataType| ty.is_numeric() || ty.is_null();
-        match (self.gives, types) {
+        match (self, types) {
             (TextResult::Hex, [of]) => match of {
                 DataType::UInt64 => Ok(vec![DataType::UInt64]),
                 of if of.is_integer() => Ok(vec![DataType::Int64]),
@@ -83,7 +74,7 @@ impl ScalarUDFImpl for TextFunction {
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> DfResult<ColumnarValue> {
         by_column(args, |arrays, _| {
-            let made: ArrayRef = Arc::new(match self.gives {
+            let made: ArrayRef = Arc::new(match self {
                 TextResult::Hex => digits(arrays)?,
                 TextResult::Bar => bars(arrays)?,
             });

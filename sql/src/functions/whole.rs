@@ -31,6 +31,7 @@ use datafusion::scalar::ScalarValue;
 use datafusion::sql::sqlparser::ast::BinaryOperator;
 
 use self::operation::{Computation, Operation, exact, quotients, scale, unsigned};
+use super::signatures;
 use crate::error::SqlError;
 
 /// What puts the functions in the place of operators.
@@ -121,7 +122,6 @@ impl Operation {
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct IntegerOperations {
     operations: Vec<Operation>,
-    signature: Signature,
 }
 
 impl ScalarUDFImpl for IntegerOperations {
@@ -142,7 +142,7 @@ impl ScalarUDFImpl for IntegerOperations {
     }
 
     fn signature(&self) -> &Signature {
-        &self.signature
+        signatures::own()
     }
 
     fn coerce_types(&self, types: &[DataType]) -> DfResult<Vec<DataType>> {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use datafusion::error::Result as DfResult;
 use datafusion::logical_expr::expr::ScalarFunction;
-use datafusion::logical_expr::{Expr, ScalarUDF, Signature, Volatility};
+use datafusion::logical_expr::{Expr, ScalarUDF};
 
 use super::{IntegerOperations, Operation};
 use crate::error::SqlError;
@@ -28,8 +28,7 @@ pub(super) fn applied(operation: Operation, left: Expr, right: Expr) -> Expr {
         }
         (_, left) => vec![left, right],
     };
-    let function =
-        IntegerOperations { operations, signature: Signature::user_defined(Volatility::Immutable) };
+    let function = IntegerOperations { operations };
     Expr::ScalarFunction(ScalarFunction::new_udf(Arc::new(ScalarUDF::from(function)), args))
 }
 
