@@ -93,21 +93,19 @@ fn aggregate() -> impl Iterator<Item = AggregateUDF> {
         .chain([sum::function(), average::function()])
 }
 
+/// All names of functions.
+fn names_of<'f>(functions: impl Iterator<Item = (&'f str, &'f [String])>) -> HashSet<String> {
+    let names = |(name, aliases): (&str, &[String])| [&[name.to_owned()][..], aliases].concat();
+    functions.flat_map(names).collect()
+}
+
 /// Whether a function is one of rows, by a name in lower case that it has here.
 pub(crate) fn is_aggregate(name: &str) -> bool {
     static NAMES: LazyLock<HashSet<String>> = LazyLock::new(|| {
-        let mut names = HashSet::new();
-        let mut add = |function: &AggregateUDF| {
-            names.insert(function.name().to_owned());
-            names.extend(function.aliases().iter().cloned());
-        };
-        for of_rows in SessionStateDefaults::default_aggregate_functions() {
-            add(of_rows.as_ref());
-        }
-        for of_rows in aggregate() {
-            add(&of_rows);
-        }
-        names
+        let engine = SessionStateDefaults::default_aggregate_functions();
+        let own: Vec<AggregateUDF> = aggregate().collect();
+        let all = engine.iter().map(|function| &**function).chain(&own);
+        names_of(all.map(|function| (function.name(), function.aliases())))
     });
     NAMES.contains(name) || own_calls().any(|(own, kind, _)| own == name && kind == "AGGREGATE")
 }
@@ -115,18 +113,10 @@ pub(crate) fn is_aggregate(name: &str) -> bool {
 /// Whether a function is one of the values of a row, by such a name.
 pub(crate) fn is_scalar(name: &str) -> bool {
     static NAMES: LazyLock<HashSet<String>> = LazyLock::new(|| {
-        let mut names = HashSet::new();
-        let mut add = |function: &ScalarUDF| {
-            names.insert(function.name().to_owned());
-            names.extend(function.aliases().iter().cloned());
-        };
-        for of_values in SessionStateDefaults::default_scalar_functions() {
-            add(of_values.as_ref());
-        }
-        for of_values in scalar() {
-            add(&of_values);
-        }
-        names
+        let engine = SessionStateDefaults::default_scalar_functions();
+        let own: Vec<ScalarUDF> = scalar().collect();
+        let all = engine.iter().map(|function| &**function).chain(&own);
+        names_of(all.map(|function| (function.name(), function.aliases())))
     });
     let is_own = || own_calls().any(|(own, kind, _)| own == name && kind == "SCALAR");
     !is_aggregate(name) && (NAMES.contains(name) || is_own())
