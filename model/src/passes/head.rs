@@ -6,7 +6,7 @@ use super::forward::{Forward, LastRows};
 use super::layout::Layout;
 use super::model::Model;
 use super::perturbed::StartingPoint;
-use super::sink::{Sink, Slot};
+use super::sink::{LinearFactors, Sink, Slot};
 use super::tangent::HeadTangent;
 use crate::architectures::LinearId;
 use crate::backend::{Backend, BackendError, HEAD_ROWS, HeadOutput, HeadTap, HeadTask, Objective};
