@@ -4,7 +4,8 @@ use arrow_schema::DataType;
 use datafusion::error::Result as DfResult;
 use datafusion::logical_expr::ColumnarValue;
 
-use super::sizes::{PerRow, bytes, counts, instants, leaves, numbers, scalar_bytes, spans};
+use super::sizes::{PerRow, bytes, counts, instants, leaves, numbers, of_texts, scalar_bytes, spans};
+use crate::functions::MAX_PRINTED;
 
 /// How the result of a function grows with its arguments.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,6 +36,8 @@ pub(super) enum Growth {
     Matches,
     /// The first argument once for each group of the second, a pattern.
     Groups,
+    /// The other arguments in the places that the first, a format, has for them.
+    Formatted,
     /// The list with the last argument in the place of elements.
     Exchange,
     /// Nothing that grows, but work: each part of the first argument is compared with each of the second.
@@ -69,6 +72,8 @@ pub(super) const FUNCTIONS: &[(&str, Growth)] = &[
     ("replace", Growth::Replace),
     ("regexp_replace", Growth::Matches),
     ("regexp_match", Growth::Groups),
+    ("printf", Growth::Formatted),
+    ("format", Growth::Formatted),
     ("make_array", Growth::Sum(1)),
     ("array_append", Growth::Sum(1)),
     ("array_prepend", Growth::Sum(1)),
@@ -90,6 +95,10 @@ pub(super) const FUNCTIONS: &[(&str, Growth)] = &[
 const ELEMENT: u64 = 16;
 /// The longest text of a number.
 const NUMBER: u64 = 26;
+/// The same where a format asks for all digits before the point, with what stands between groups of three.
+const FIXED: u64 = 420;
+/// The same where it asks for none of these, and may ask for bits.
+const BITS: u64 = 180;
 
 /// How a function of this name grows.
 pub(super) fn of(function: &str) -> Option<Growth> {
@@ -142,6 +151,14 @@ impl Growth {
             Self::Groups => {
                 let groups = arg(1).map_or(1, groups);
                 of_rows(&|row| at(0, row).saturating_add(ELEMENT).saturating_mul(groups))
+            }
+            Self::Formatted => {
+                let Some(format) = arg(0) else { return Ok(Vec::new()) };
+                let formats = of_texts(format, formatted);
+                of_rows(&|row| {
+                    let Places { bytes, values } = formats.at(row);
+                    bytes.saturating_add(values.saturating_mul(total(row)))
+                })
             }
             Self::Repeat | Self::Pad | Self::Elements | Self::Resize => {
                 let Some(wanted) = arg(1) else { return Ok(Vec::new()) };
@@ -225,6 +242,26 @@ fn references(new: &ColumnarValue) -> Option<u64> {
     }
 }
 
+/// What the places of a format take.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Places {
+    /// Bytes besides those of texts.
+    bytes: u64,
+    values: u64,
+}
+
+/// The places of a format, with the widths that they ask for and the digits of the longest number.
+fn formatted(format: &str) -> Places {
+    let values = format.matches(['%', '{']).count() as u64;
+    let number = if format.contains(['f', 'F']) { FIXED } else { BITS };
+    let widths = format.split(|c: char| !c.is_ascii_digit()).filter(|digits| !digits.is_empty());
+    let width = |digits: &str| digits.parse().unwrap_or(usize::MAX).min(MAX_PRINTED) as u64;
+    // What fills a width up has up to four bytes.
+    let widths = widths.fold(0u64, |sum, digits| sum.saturating_add(4 * width(digits)));
+    let bytes = (format.len() as u64).saturating_add(widths).saturating_add(values.saturating_mul(number));
+    Places { bytes, values }
+}
+
 /// Groups of a pattern, and itself; a pattern that is a column is taken for one of nothing but groups.
 fn groups(pattern: &ColumnarValue) -> u64 {
     match pattern {
@@ -299,6 +336,9 @@ mod tests {
         assert_eq!(of(Growth::Range, &[number(5), number(1)]), 16);
         assert!(of(Growth::Range, &[number(i64::MIN), number(i64::MAX)]) > 1 << 62);
         assert_eq!(of(Growth::Groups, &[text("aa"), text("((a)(a))")]), 72);
+        assert_eq!(formatted("%d of %s"), Places { bytes: 8 + 2 * FIXED, values: 2 });
+        assert_eq!(formatted("{:>20}{:.2f}"), Places { bytes: 12 + 4 * 22 + 2 * FIXED, values: 2 });
+        assert_eq!(of(Growth::Formatted, &[text("%s%s"), text("abc")]), 4 + 2 * BITS + 2 * 7);
         assert_eq!(pairs(&[text("abc"), text("abcd")], 1).unwrap(), 12);
         assert_eq!(of(Growth::Joined, &[text("--"), text("a"), text("b"), text("c")]), 9);
     }

@@ -35,6 +35,17 @@ pub(super) fn leaves(value: &ColumnarValue) -> DfResult<PerRow<u64>> {
     }))
 }
 
+/// What is found of each text of an argument.
+pub(super) fn of_texts<T: Default>(value: &ColumnarValue, found: impl Fn(&str) -> T) -> PerRow<T> {
+    let of = |text: Option<&str>| text.map(&found).unwrap_or_default();
+    PerRow(match value {
+        ColumnarValue::Scalar(scalar) => vec![of(scalar.try_as_str().flatten())],
+        ColumnarValue::Array(array) => {
+            array.as_string_opt::<i32>().map_or_else(Vec::new, |texts| texts.iter().map(of).collect())
+        }
+    })
+}
+
 /// An argument that is a count; none of nothing and of what is negative.
 pub(super) fn counts(value: &ColumnarValue) -> DfResult<PerRow<u64>> {
     let PerRow(numbers) = numbers(value)?;

@@ -28,6 +28,7 @@ mod objects;
 mod ordered;
 mod parts;
 pub(crate) mod path;
+mod printf;
 mod quantiles;
 mod rounded;
 pub(crate) mod signatures;
@@ -57,6 +58,7 @@ pub(crate) use moments::Moments;
 pub(crate) use nans::{CanonicalFloats, canonical};
 pub(crate) use numbers::hash;
 pub(crate) use ordered::OrderedWindows;
+pub(crate) use printf::MAX_WIDTH as MAX_PRINTED;
 pub(crate) use rounded::RoundedCasts;
 pub(crate) use times::full_time;
 pub(crate) use whole::Arithmetic;
@@ -80,6 +82,7 @@ fn scalar() -> impl Iterator<Item = ScalarUDF> {
         .chain(documents::functions())
         .chain(matches::functions())
         .chain(kinds::functions())
+        .chain(printf::functions())
         .chain([dates::function(), formatted::function(), substr::function()])
 }
 

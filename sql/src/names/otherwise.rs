@@ -48,7 +48,6 @@ const FORMS: &[(&str, &str)] = &[
     ("fill", "coalesce(x, last_value(x IGNORE NULLS) OVER (ORDER BY time)), the value before"),
     ("filter", FILTER),
     ("fmod", "a % b"),
-    ("format", TEXT),
     ("format_bytes", "round(n / 1e6, 1) || ' MB'"),
     ("from_base64", "decode(text, 'base64pad')"),
     ("from_hex", "decode(text, 'hex')"),
@@ -136,7 +135,6 @@ const FORMS: &[(&str, &str)] = &[
     ("parse_dirpath", "regexp_extract(path, '^(.*)/', 1)"),
     ("parse_filename", "regexp_extract(path, '[^/]*$')"),
     ("parse_path", "string_split(path, '/')"),
-    ("printf", TEXT),
     ("product", "list_product(list(x))"),
     ("reduce", OF_LIST),
     ("regexp_escape", "contains(text, part), which takes no pattern"),
@@ -203,7 +201,6 @@ const HASH: &str = "md5(x), sha256(x), or hash(x), a number that is the same for
 const OF_JSON: &str = "record->>'key' for each key, CAST(record->>'key' AS DOUBLE) where it is a number";
 const NEW_JSON: &str = "json_object('a', record->>'a', 'b', x) with each key that the new object is to have";
 const CASE: &str = "if(condition, a, b), or CASE WHEN condition THEN a ELSE b END";
-const TEXT: &str = "a || ', ' || round(b, 2)";
 const OF_LIST: &str =
     "list_sum(list), list_avg(list), list_min(list), list_max(list), list_product(list) or len(list)";
 const SIMILARITY: &str = "1 - cosine_distance(a, b)";
