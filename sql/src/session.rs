@@ -121,6 +121,8 @@ impl SqlSession {
         tables.check()?;
         config.set_extension(Arc::clone(&tables));
         let state = SessionStateBuilder::new()
+            // Before those of the engine, to which all brackets are of lists.
+            .with_expr_planners(vec![Arc::new(functions::TextSlices)])
             .with_default_features()
             .with_config(config)
             .with_runtime_env(resources.env())

@@ -104,7 +104,7 @@ fn no_elements(call: &str) -> Option<SqlError> {
     let (what, hint) = if types.starts_with("Utf8") {
         (
             "a text",
-            "a part of a text is substr(x, from, length); an element of a JSON list is x->0, the first",
+            "an element of a JSON list is x->0, the first; x->>'$' is the text of a JSON string",
         )
     } else if types.starts_with("Timestamp(") || types.starts_with("Date") {
         (
