@@ -103,6 +103,14 @@ impl VisitorMut for Words {
     }
 }
 
+/// An argument of a call, which needs no parentheses.
+fn plain(expr: &Expr) -> Expr {
+    match expr {
+        Expr::Nested(inner) => (**inner).clone(),
+        other => other.clone(),
+    }
+}
+
 /// Puts a cast, or a literal with its type before it, into the words of the engine.
 fn put_cast(expr: &mut Expr) -> Result<(), SqlError> {
     if let Expr::Cast { data_type, .. } | Expr::TypedString(TypedString { data_type, .. }) = expr {
@@ -148,6 +156,9 @@ fn put_expr(expr: &mut Expr) -> Result<(), SqlError> {
         Expr::BinaryOp { left, op: op @ (BinaryOperator::Arrow | BinaryOperator::LongArrow), right } => {
             let name = if *op == BinaryOperator::Arrow { "json_extract" } else { "json_extract_string" };
             *expr = call(name, vec![(**left).clone(), (**right).clone()]);
+        }
+        Expr::BinaryOp { left, op: BinaryOperator::PGStartsWith, right } => {
+            *expr = call("starts_with", vec![plain(left), plain(right)]);
         }
         Expr::Substring { expr: of, substring_from: from, substring_for: length, .. }
             if from.is_some() || length.is_some() =>

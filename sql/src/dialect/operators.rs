@@ -1,4 +1,4 @@
-//! Operators that bind as in DuckDB and PostgreSQL: `a ^ b` is a power and binds more than `*`; `||`, `&`,
+//! Operators that bind as in DuckDB and PostgreSQL: `a ^ b` is a power and binds more than `*`; `||`, `^@`, `&`,
 //! `|`, `<<` and `>>` bind alike, less than `+`. All go from the left.
 //!
 //! The parser takes `^` for an operator on bits, which binds less than `+`, and lets the others bind each in
@@ -39,6 +39,7 @@ fn binds(operator: &BinaryOperator) -> Option<BindingPower> {
         Op::Plus | Op::Minus => (30, 30),
         Op::Xor => (24, 24),
         Op::StringConcat => (20, 40),
+        Op::PGStartsWith => (20, 50),
         Op::BitwiseAnd => (20, 23),
         Op::PGBitwiseShiftLeft | Op::PGBitwiseShiftRight => (20, 22),
         Op::BitwiseOr => (20, 21),
@@ -127,6 +128,7 @@ mod tests {
             ("'a' || 1 + 2", "'a' || (1 + 2)"),
             ("1 + 2 || 'a' || b * 3", "(1 + 2) || 'a' || (b * 3)"),
             ("a || b || c > d || e", "a || b || c > d || e"),
+            ("a || b ^@ 'c' AND d ^@ lower(e)", "starts_with(a || b, 'c') AND starts_with(d, lower(e))"),
         ] {
             let mut statement = crate::dialect::parse(&format!("SELECT {sql} FROM t")).unwrap();
             resolve(&mut statement).unwrap();

@@ -10,7 +10,7 @@ use crate::error::{SqlError, SqlErrorKind};
 use crate::wording;
 
 /// Words that begin such a form, those that follow, and what is said of it.
-const FORMS: [(&str, &[&str], &str); 10] = [
+const FORMS: [(&str, &[&str], &str); 9] = [
     ("ASOF", &["JOIN"], ASOF),
     ("ASOF", &["LEFT", "JOIN"], ASOF),
     ("POSITIONAL", &["JOIN"], "POSITIONAL JOIN is written JOIN .. USING (row), or over row_number() of both"),
@@ -21,7 +21,6 @@ const FORMS: [(&str, &[&str], &str); 10] = [
     ),
     ("LATERAL", &["VIEW"], "LATERAL VIEW is written SELECT .., unnest(list)"),
     ("CONNECT", &["BY"], "CONNECT BY is written WITH RECURSIVE"),
-    ("GLOB", &[], "GLOB is written LIKE with % and _, or ~ with a regular expression"),
     ("SHOW", &["ALL", "TABLES"], "SHOW ALL TABLES is written SHOW TABLES, or SELECT * FROM gstore.datasets"),
     (
         "DESCRIBE",
@@ -202,7 +201,6 @@ fn refused(tokens: &[TokenWithSpan], at: usize, before: Option<&TokenWithSpan>) 
             let table = !of_column && matches!(after, Some(Token::Word(_) | Token::LParen));
             (inside && table).then_some(says)
         }
-        "GLOB" => (clause && matches!(after, Some(Token::SingleQuotedString(_)))).then_some(says),
         _ if before.is_none() => Some(says),
         _ => (clause && matches!(after, Some(Token::LParen))).then_some(says),
     }

@@ -7,7 +7,8 @@ use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer};
 
 use super::tokens::{is_any, is_word, next};
 use super::{
-    differs, first, free, lambdas, named, nulls, numbers, pivot, refused, sample, summarized, tokens,
+    differs, first, free, globs, lambdas, named, nulls, numbers, pivot, places, refused, sample, summarized,
+    tokens, within,
 };
 use crate::error::{SqlError, SqlErrorKind};
 use crate::guard;
@@ -54,6 +55,8 @@ pub(crate) fn parse_below(sql: &str, lines: u64) -> Result<Statement, SqlError> 
     guard::check(&statement)?;
     differs::put(&mut statement);
     lambdas::put(&mut statement);
+    within::put(&mut statement);
+    places::put(&mut statement)?;
     pivot::put(&mut statement)?;
     Ok(statement)
 }
@@ -91,7 +94,7 @@ fn tokens_of(sql: &str) -> Result<Vec<TokenWithSpan>, SqlError> {
 
 /// The tokens of a statement as the parser understands them.
 fn understood(tokens: Vec<TokenWithSpan>) -> Result<Vec<TokenWithSpan>, SqlError> {
-    let tokens = lambdas::tokens(numbers::tokens(tokens)?)?;
+    let tokens = within::tokens(globs::tokens(lambdas::tokens(numbers::tokens(tokens)?)?));
     refused::check(&tokens)?;
     let tokens = tokens::powers(tokens);
     let tokens = tokens::usual(tokens::plain(nulls::tokens(differs::tokens(free::tokens(tokens)))));
