@@ -6,7 +6,8 @@
 //! Invariants
 //! - a value that is repeated has a few bytes, so the repeated rows take not much more memory than the lists
 //! - no constant in such a function is made by one that enlarges its input
-//! - a server, where lists may be of any client, refuses such functions
+//!
+//! What the rows of the elements take is limited where they are computed (`bounds/elements.rs`).
 
 use std::sync::Arc;
 
@@ -32,15 +33,11 @@ const OTHERWISE: &str =
     "write SELECT id, list(f(x)) FROM (SELECT id, unnest(list) AS x FROM pool) GROUP BY id";
 
 /// Refuses those that are outside of the limits.
-pub(super) fn check(plan: &LogicalPlan, served: bool) -> DfResult<()> {
+pub(super) fn check(plan: &LogicalPlan) -> DfResult<()> {
     plan.apply_with_subqueries(|node| {
         node.apply_expressions(|expr| {
             expr.apply(|part| {
                 if let Expr::Lambda(lambda) = part {
-                    if served {
-                        let why = "a server takes no function of each element";
-                        return Err(SqlError::refused(why.to_owned()).hint(OTHERWISE).into());
-                    }
                     let mut own: Vec<&str> = lambda.params.iter().map(String::as_str).collect();
                     body(&lambda.body, &mut own, node)?;
                 }

@@ -4,6 +4,7 @@
 
 use std::borrow::Cow;
 use std::sync::Arc;
+use std::time::Duration;
 
 use arrow_array::RecordBatch;
 use datafusion::execution::runtime_env::RuntimeEnv;
@@ -34,6 +35,7 @@ use super::mixed::MixedComparison;
 use super::not_in;
 use super::notes::RunNotes;
 use super::ordinals;
+use super::prepared;
 use super::quotes::AmbiguousNames;
 use super::shows;
 use super::types;
@@ -127,16 +129,32 @@ pub(super) async fn plan(
     Ok(Planned { plan, rows, mixed })
 }
 
+/// How a PIVOT is written that is planned without its rows.
+const NAMED: &str = "name the values that become columns: PIVOT t ON x IN ('a', 'b')";
+
+/// Longest time of a statement that another one of a server is planned with: nothing ends it when the client
+/// goes away.
+const LONGEST_ANSWER: Duration = Duration::from_secs(10);
+
 /// The rows of a statement that another one is planned with. Boxed, since planning comes here.
+///
+/// On a server the columns of a result are told before it runs, so they must not depend on when that is.
 fn rows_of<'a>(
     state: &'a SessionState,
     statement: Statement,
     tables: &'a [String],
 ) -> BoxFuture<'a, Result<Vec<RecordBatch>, SqlError>> {
+    let served = asking(state).served;
+    let all = state.config().get_extension::<Tables>().filter(|_| served);
+    let passes = all.is_some_and(|all| !prepared::is_lasting(&statement.to_string(), state, &all));
     let mut state = state.clone();
     let memory = state.config().get_extension::<RuntimeEnv>();
     let memory = memory.unwrap_or_else(|| Arc::clone(state.runtime_env()));
     Box::pin(async move {
+        if passes {
+            let why = "PIVOT without IN is of rows that may be others when it runs";
+            return Err(SqlError::invalid(why.to_owned()).hint(NAMED));
+        }
         // It runs apart from the statement that it is for, with limits and notes of its own.
         bounds::limit(&mut state, &memory.memory_pool).map_err(engine_error)?;
         state.config_mut().set_extension(Arc::new(RunNotes::default()));
@@ -144,7 +162,15 @@ fn rows_of<'a>(
         let pool = Arc::clone(&memory.memory_pool);
         let context = planned.context(TaskContext::from(&state).with_runtime(memory));
         let Planned { plan, mixed, .. } = planned;
-        let rows = collect(plan, Arc::new(context)).await;
+        let rows = collect(plan, Arc::new(context));
+        let rows = match served {
+            true => tokio::time::timeout(LONGEST_ANSWER, rows).await.map_err(|_| {
+                let seconds = LONGEST_ANSWER.as_secs();
+                SqlError::refused(format!("the values of a PIVOT were not found within {seconds} s"))
+                    .hint(NAMED)
+            })?,
+            false => rows.await,
+        };
         rows.map_err(|e| {
             memory::explain(MixedComparison::explain(&mixed, SqlError::from_datafusion(e, tables)), &pool)
         })
@@ -187,10 +213,9 @@ async fn meant(
     if let Some(all) = &all {
         views::expand(&mut statement, &all.snapshot)?;
     }
-    // A server plans outside of the queue of its statements, so it runs none for another.
-    let answer = |probe| rows_of(state, probe, tables);
     let served = asking(state).served;
-    dialect::expand_pivots(&mut statement, (!served).then_some(&answer as &dialect::RowsOf<'_>)).await?;
+    let answer = |probe| rows_of(state, probe, tables);
+    dialect::expand_pivots(&mut statement, &answer).await?;
     if let Some(sql) = inner(&mut statement) {
         expanded::check(sql)?;
     }
@@ -217,7 +242,7 @@ async fn meant(
         Some(budget) => bounds::rewrite(logical, &budget).map_err(translate)?,
         None => logical,
     };
-    elements::check(&logical, served).map_err(translate)?;
+    elements::check(&logical).map_err(translate)?;
     if logical.schema().fields().is_empty() {
         return Err(SqlError::invalid("the statement selects no column".into())
             .hint("write SELECT * FROM .. for all of them"));

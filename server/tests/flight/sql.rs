@@ -202,25 +202,32 @@ async fn settings_of_the_server_are_not_shown() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_statement_is_planned_without_running_another() {
+async fn the_values_of_a_pivot_are_looked_up_while_it_is_planned() {
     let (_server, client) = served(options()).await;
-    let sql = "PIVOT (SELECT 1 AS k) ON k";
-    for status in [client.sql(sql).await.err(), client.prepare(sql).await.err()] {
-        let status = status.unwrap_or_else(|| panic!("{sql}"));
-        assert!(status.message().contains("PIVOT takes the values that become columns"), "{status}");
+    let sql = "PIVOT (SELECT * FROM (VALUES ('b', 1), ('a', 2), ('b', 3)) AS v(k, n)) ON k USING sum(n)";
+    assert!(client.prepare(sql).await.is_ok());
+    // By the plan of the question, and then without it.
+    for _ in 0..2 {
+        let (told, rows) = client.sql(sql).await.unwrap();
+        let names: Vec<&str> = told.fields().iter().map(|field| field.name().as_str()).collect();
+        assert_eq!(names, ["a", "b"]);
+        assert_eq!(rows[0].column(1).as_primitive::<arrow_array::types::Int64Type>().value(0), 4);
     }
-    assert!(client.sql("PIVOT (SELECT 1 AS k) ON k IN (1)").await.is_ok());
+    for sql in ["PIVOT (SELECT * FROM gstore.statements) ON state", "PIVOT (SELECT random() > 2 AS k) ON k"] {
+        for status in [client.sql(sql).await.err(), client.prepare(sql).await.err()] {
+            let status = status.unwrap_or_else(|| panic!("{sql}"));
+            assert!(status.message().contains("may be others when it runs"), "{status}");
+        }
+    }
+    assert!(client.sql("PIVOT (SELECT * FROM gstore.statements) ON state IN ('running')").await.is_ok());
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn functions_of_each_element_are_refused() {
+async fn functions_of_each_element_are_computed() {
     let (_server, client) = served(options()).await;
-    for sql in
-        ["SELECT list_transform([1], x -> x)", "SELECT count(*) FROM extra WHERE len([y FOR y IN [1]]) > 0"]
-    {
-        let status = client.sql(sql).await.err().unwrap_or_else(|| panic!("{sql}"));
-        assert!(status.message().contains("no function of each element"), "{status}");
-    }
+    let sql = "SELECT len([y FOR y IN list_transform([1, 2, 3], x -> x + 1) IF y > 2]) AS n FROM extra";
+    let rows = client.sql(sql).await.unwrap().1;
+    assert_eq!(rows[0].column(0).as_primitive::<arrow_array::types::Int64Type>().value(0), 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -10,12 +10,14 @@
 //!   times
 //! - large arrays that functions made count against the memory of the session for as long as anything holds
 //!   them
+//! - the elements of lists that become rows take the memory of the session before they do (`elements.rs`)
 //! - a long constant is only where the engine does not repeat it for each row, or where its rows are counted
 //! - what joins, `unnest`, subqueries in place of values and windows repeat is in
 //!   small batches (`repeated.rs`)
 //! - expressions that the rules of the engine repeat are counted before (`substituted.rs`, `written.rs`)
 
 mod charge;
+mod elements;
 mod function;
 mod growth;
 mod join;
@@ -32,8 +34,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use datafusion::error::Result as DfResult;
 use datafusion::execution::SessionState;
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryLimit, MemoryPool, MemoryReservation};
-use datafusion::logical_expr::ColumnarValue;
 use datafusion::logical_expr::registry::FunctionRegistry;
+use datafusion::logical_expr::{ColumnarValue, HigherOrderUDF};
 
 use super::error::SqlError;
 use growth::Growth;
@@ -179,6 +181,12 @@ pub(super) fn limit(state: &mut SessionState, pool: &Arc<dyn MemoryPool>) -> DfR
         if let Some(udf) = state.scalar_functions().get(*name).cloned() {
             state.register_udf(Arc::new(function::limit_function(udf, *growth, &budget)))?;
         }
+    }
+    let own = |(name, function): &(&String, &Arc<HigherOrderUDF>)| name.as_str() == function.name();
+    let of_elements = state.higher_order_functions().iter().filter(own);
+    for function in of_elements.map(|(_, function)| Arc::clone(function)).collect::<Vec<_>>() {
+        let limited = elements::limit_elements(function, &budget);
+        state.register_higher_order_function(Arc::new(limited))?;
     }
     state.config_mut().set_extension(Arc::clone(&budget));
     Ok(budget)

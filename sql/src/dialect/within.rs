@@ -1,7 +1,7 @@
 //! `x IN [1, 2]` and `x IN list`: whether a list has a value.
 //!
-//! The parser reads parentheses alone behind IN: among the tokens a list becomes a call in parentheses, and in
-//! the parsed statement the values of a written list, or a call of `list_contains()` with any other.
+//! The parser reads parentheses alone behind IN: among the tokens a list becomes a call in parentheses, and
+//! in the parsed statement the values of a written list, or a call of `list_contains()` with any other.
 
 use std::ops::ControlFlow;
 
@@ -70,8 +70,8 @@ fn end_of_list(tokens: &[TokenWithSpan], begin: usize) -> Option<usize> {
     }
 }
 
-/// Whether a token behind IN begins a list: none in the call of `position(a IN b)`, in SHOW, and where `in` is
-/// a column.
+/// Whether a token behind IN begins a list: none in the call of `position(a IN b)`, in SHOW, and where `in`
+/// is a column.
 fn is_list(tokens: &[TokenWithSpan], at: usize) -> bool {
     let Some(token) = tokens.get(at) else { return false };
     let is_shown = next(tokens, 0).is_some_and(|(_, first)| is_word(first, "SHOW"));

@@ -120,6 +120,13 @@ async fn what_functions_make_counts_against_the_memory_while_it_is_held() {
         .await
         .unwrap_err();
     assert_eq!(error.kind(), SqlErrorKind::Memory, "{error}");
+    // A row for each of a million elements, and in it one for each of eight.
+    let eight = "x -> len(list_transform([1, 2, 3, 4, 5, 6, 7, 8], y -> x + y))";
+    let sql = format!(
+        "SELECT sum(list_sum(list_transform(range(0, 1000000 + row::INT), {eight}))) FROM pool WHERE row = 0"
+    );
+    let error = slt::run(&session, &sql).await.unwrap_err();
+    assert_eq!(error.kind(), SqlErrorKind::Memory, "{error}");
     // What the first has held is free again, each time.
     for _ in 0..8 {
         let sql = "SELECT sum(length(repeat(id, 1000000))) FROM pool";

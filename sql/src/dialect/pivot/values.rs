@@ -13,7 +13,7 @@ use datafusion::sql::sqlparser::ast::{
 };
 use futures::future::BoxFuture;
 
-use super::{MOST_COLUMNS, derived, only, parsed, put_query, select, without_values};
+use super::{MOST_COLUMNS, derived, only, parsed, put_query, select};
 use crate::dialect::exprs::text;
 use crate::dialect::scopes::Scopes;
 use crate::error::SqlError;
@@ -26,9 +26,8 @@ const MOST: usize = 10;
 pub(crate) type RowsOf<'a> =
     dyn Fn(Statement) -> BoxFuture<'a, Result<Vec<RecordBatch>, SqlError>> + Sync + 'a;
 
-/// Puts queries in the place of these. Without anything that answers the query for their values they are
-/// refused.
-pub(crate) async fn expand(statement: &mut Statement, rows_of: Option<&RowsOf<'_>>) -> Result<(), SqlError> {
+/// Puts queries in the place of these.
+pub(crate) async fn expand(statement: &mut Statement, rows_of: &RowsOf<'_>) -> Result<(), SqlError> {
     let (mut values, mut probes) = (None, 0);
     loop {
         let Some(sql) = inner(statement) else { return Ok(()) };
@@ -47,7 +46,6 @@ pub(crate) async fn expand(statement: &mut Statement, rows_of: Option<&RowsOf<'_
                 "the statement has more than {MOST} PIVOT without values"
             )));
         }
-        let Some(rows_of) = rows_of else { return Err(without_values().at_start_of(&on)) };
         values = Some(found(&on, query, rows_of).await?);
     }
 }
