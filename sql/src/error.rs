@@ -47,12 +47,14 @@ pub struct SqlError {
     hint: Option<String>,
     /// The argument of a table function that is to blame, for callers that know its place.
     argument: Option<&'static str>,
+    /// The only column whose name differs from the one that is not found in nothing but the case of letters.
+    exact_name: Option<String>,
 }
 
 impl SqlError {
     /// An error with a plain message.
     pub fn new(kind: SqlErrorKind, message: String) -> Self {
-        Self { kind, message, position: None, hint: None, argument: None }
+        Self { kind, message, position: None, hint: None, argument: None, exact_name: None }
     }
 
     pub(crate) fn refused(message: String) -> Self {
@@ -209,6 +211,16 @@ impl SqlError {
             DataFusionError::External(inner) => inner.downcast_ref::<Self>()?.argument,
             _ => None,
         }
+    }
+
+    /// Names the column that differs from the one that is not found in the case of letters.
+    pub(crate) fn exactly(self, name: String) -> Self {
+        Self { exact_name: Some(name), ..self }
+    }
+
+    /// That column.
+    pub(crate) fn exact_name(&self) -> Option<&str> {
+        self.exact_name.as_deref()
     }
 
     /// The message, without its place and its hint.

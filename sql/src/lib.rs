@@ -20,6 +20,7 @@ mod args;
 mod at_once;
 mod blocking;
 mod bounds;
+mod cases;
 mod catalog;
 mod caught;
 mod cooperative;

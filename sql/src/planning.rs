@@ -16,6 +16,7 @@ use datafusion::sql::parser::Statement;
 use futures::future::BoxFuture;
 
 use super::bounds::{self, Budget, SessionBounds};
+use super::cases;
 use super::catalog::Tables;
 use super::cooperative::cooperative;
 use super::copies;
@@ -98,7 +99,12 @@ pub(super) async fn plan(
     let correlated = CorrelatedSubqueries::of(&statement);
     let names = named(&mut statement)?;
     let decimals = MixedComparison::decimals(&mut statement);
-    let logical = meant(state, statement, &names, tables).await.map_err(|error| names.of_plan(error))?;
+    let meant = meant(state, statement, &names, tables).await.map_err(|error| names.of_plan(error))?;
+    let (logical, respelled) = meant;
+    let headings = match &respelled {
+        Some(statement) => Cow::Owned(headings.in_letters_of(&Headings::of(statement))),
+        None => Cow::Borrowed(headings),
+    };
     let logical = match window {
         Some(window) => window.of(logical)?,
         None => logical,
@@ -122,7 +128,7 @@ pub(super) async fn plan(
     let (plan, rows) = bounds::count_constants(plan)
         .and_then(|plan| bounds::limit_repetition(plan, asking))
         .map_err(translate)?;
-    let plan = cooperative(plan).and_then(|plan| dialect::renamed(plan, headings)).map_err(translate)?;
+    let plan = cooperative(plan).and_then(|plan| dialect::renamed(plan, &headings)).map_err(translate)?;
     if let Some(budget) = state.config().get_extension::<Budget>() {
         budget.planned();
     }
@@ -190,7 +196,7 @@ pub(super) async fn logical(
     tables: &[String],
 ) -> Result<LogicalPlan, SqlError> {
     let names = named(&mut statement)?;
-    meant(state, statement, &names, tables).await
+    Ok(meant(state, statement, &names, tables).await?.0)
 }
 
 /// The names of a statement before anything is put into other words; in the place of SHOW stands its query.
@@ -201,8 +207,30 @@ fn named(statement: &mut Statement) -> Result<AmbiguousNames, SqlError> {
     Ok(AmbiguousNames::of(statement))
 }
 
-/// What a statement with these names means.
+/// Most names of a statement that have other letters than their columns.
+const MOST_RESPELLED: usize = 50;
+
+/// What a statement with these names means, and the statement where names in it have other letters now.
 async fn meant(
+    state: &SessionState,
+    mut statement: Statement,
+    names: &AmbiguousNames,
+    tables: &[String],
+) -> Result<(LogicalPlan, Option<Statement>), SqlError> {
+    let mut respelled = 0;
+    loop {
+        match meant_as_written(state, statement.clone(), names, tables).await {
+            Ok(logical) => return Ok((logical, (respelled > 0).then_some(statement))),
+            Err(error) if respelled < MOST_RESPELLED && cases::respell(&mut statement, names, &error) => {
+                respelled += 1;
+            }
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// What a statement means that has all names as their columns have them.
+async fn meant_as_written(
     state: &SessionState,
     mut statement: Statement,
     names: &AmbiguousNames,

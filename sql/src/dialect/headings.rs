@@ -101,7 +101,7 @@ fn put_names(body: &mut SetExpr) {
 }
 
 /// What the columns of a result are called, as far as the statement says it.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Headings {
     /// Of the columns before the first item that may stand for several.
     first: Vec<String>,
@@ -147,6 +147,29 @@ impl Headings {
             }
         }
         found
+    }
+
+    /// The same with the names of columns in the letters that another reading of the statement has for them.
+    pub(crate) fn in_letters_of(&self, other: &Self) -> Self {
+        let letters = |own: &String, other: &String| match own.eq_ignore_ascii_case(other) {
+            true => other.clone(),
+            false => own.clone(),
+        };
+        let all = |own: &[String], others: &[String]| match own.len() == others.len() {
+            true => own.iter().zip(others).map(|(own, other)| letters(own, other)).collect(),
+            false => own.to_vec(),
+        };
+        let single = match (&self.single, &other.single) {
+            (Some(own), Some(others)) if own.len() == others.len() => {
+                let one = |(own, other): (&Option<String>, &Option<String>)| match (own, other) {
+                    (Some(own), Some(other)) => Some(letters(own, other)),
+                    _ => own.clone(),
+                };
+                Some(own.iter().zip(others).map(one).collect())
+            }
+            _ => self.single.clone(),
+        };
+        Self { first: all(&self.first, &other.first), last: all(&self.last, &other.last), single, ..*self }
     }
 
     /// The name of a column out of `n` that the engine calls so and the statement does not name: of a struct
@@ -293,6 +316,16 @@ mod tests {
             by_name(&mut query.body);
             assert_eq!(statement.to_string(), expected);
         }
+    }
+
+    #[test]
+    fn headings_of_columns_have_the_letters_of_their_tables() {
+        let of = |sql: &str| Headings::of(&crate::dialect::parse(sql).unwrap());
+        let own = of("SELECT topic, Topic + 1, topic AS topic, *, t.topic FROM t");
+        let other = of("SELECT \"Topic\", \"Topic\" + 1, \"Topic\" AS topic, *, t.\"Topic\" FROM t");
+        let both = own.in_letters_of(&other);
+        assert_eq!(both.first, ["Topic", "Topic + 1", "topic"]);
+        assert_eq!(both.last, ["Topic"]);
     }
 
     #[test]

@@ -43,9 +43,12 @@ fn unknown_column(field: &Column, valid_fields: &[Column]) -> SqlError {
     if let Some(column) = known_column(&names, &lower).filter(|_| lower != field.name) {
         return unknown.hint(format!("did you mean {column}? {AS_WRITTEN}"));
     }
+    if let Some(exact) = only_like(field, valid_fields).filter(|exact| *exact != field.name) {
+        return unknown.hint(in_quotes(exact)).exactly(exact.to_owned());
+    }
     if let Some(exact) = names.iter().find(|n| n.to_lowercase() == lower) {
         if *exact != field.name {
-            return unknown.hint(format!("names are read in lower case unless quoted: write \"{exact}\""));
+            return unknown.hint(in_quotes(exact));
         }
         if let Some(relation) =
             valid_fields.iter().find(|c| c.name == field.name).and_then(|c| c.relation.as_ref())
@@ -87,6 +90,24 @@ fn unknown_column(field: &Column, valid_fields: &[Column]) -> SqlError {
         Some(name) => format!("did you mean \"{name}\"? Such a name stands in double quotes"),
         None => format!("there are {}", listing(names.iter().copied().take(40))),
     })
+}
+
+fn in_quotes(exact: &str) -> String {
+    format!("names are read in lower case unless quoted: write \"{exact}\"")
+}
+
+/// The only name of a column that differs from another in nothing but the case of letters, in its table where
+/// one is named.
+fn only_like<'a>(field: &Column, all: &'a [Column]) -> Option<&'a str> {
+    let lower = field.name.to_lowercase();
+    let is_in = |column: &Column| match (&field.relation, &column.relation) {
+        (Some(own), Some(other)) => own.table() == other.table(),
+        (Some(_), None) => false,
+        (None, _) => true,
+    };
+    let mut alike = all.iter().filter(|column| column.name.to_lowercase() == lower && is_in(column));
+    let first = alike.next()?;
+    alike.all(|column| column.name == first.name).then_some(first.name.as_str())
 }
 
 /// The error about a column that is named as one of a table here, and is one of another, `relation`.
