@@ -86,6 +86,8 @@ pub(super) const FUNCTIONS: &[(&str, Growth)] = &[
     ("array_replace_n", Growth::Exchange),
     ("array_replace_all", Growth::Exchange),
     ("levenshtein", Growth::Pairs),
+    ("jaro_similarity", Growth::Pairs),
+    ("jaro_winkler_similarity", Growth::Pairs),
     ("array_has_all", Growth::Pairs),
     ("array_has_any", Growth::Pairs),
     ("json_contains", Growth::Pairs),

@@ -4,6 +4,7 @@
 mod formats;
 mod likes;
 mod patterns;
+mod shorthand;
 mod times;
 
 use std::ops::ControlFlow;
@@ -30,6 +31,9 @@ const BETWEEN: &str = "\u{fdd0}";
 
 /// What takes the place of a call of a function that is none here, by its name in lower case.
 pub(super) fn written(name: &str, args: &[Expr]) -> Option<Expr> {
+    if let Some(expr) = shorthand::written(name, args) {
+        return Some(expr);
+    }
     match (name, args) {
         ("unnest", [list]) if is_json(list) => {
             Some(call("unnest", vec![call("json_elements", vec![list.clone()])]))

@@ -132,8 +132,12 @@ fn has_unit(tokens: &[TokenWithSpan], interval: usize) -> bool {
     if !matches!(token.token, Token::Number(..)) {
         return true;
     }
-    let Some((_, unit)) = next(tokens, number + 1) else { return false };
-    let Token::Word(word) = &unit.token else { return false };
+    next(tokens, number + 1).is_some_and(|(_, unit)| is_unit(unit))
+}
+
+/// Whether a token is the unit of an interval.
+pub(super) fn is_unit(token: &TokenWithSpan) -> bool {
+    let Token::Word(word) = &token.token else { return false };
     let word = word.value.to_ascii_uppercase();
     let known = |word: &str| UNITS.contains(&word);
     known(&word) || word.strip_suffix('S').is_some_and(known)

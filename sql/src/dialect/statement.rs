@@ -96,7 +96,7 @@ fn tokens_of(sql: &str) -> Result<Vec<TokenWithSpan>, SqlError> {
 fn understood(tokens: Vec<TokenWithSpan>) -> Result<Vec<TokenWithSpan>, SqlError> {
     let tokens = within::tokens(globs::tokens(lambdas::tokens(numbers::tokens(tokens)?)?));
     refused::check(&tokens)?;
-    let tokens = tokens::powers(tokens);
+    let tokens = tokens::intervals(tokens::powers(tokens));
     let tokens = tokens::usual(tokens::plain(nulls::tokens(differs::tokens(free::tokens(tokens)))));
     pivot::tokens(summarized::tokens(named::tokens(sample::tokens(first::tokens(tokens))?)))
 }

@@ -6,6 +6,8 @@ use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::tokenizer::{Location, Span, Token, TokenWithSpan, Tokenizer, Word};
 
+use super::refused::is_unit;
+
 /// The statements of a text, without those that are empty. Each has as many lines and blanks before it as the
 /// text has, so that places in messages are those of the text. Text that cannot be cut into tokens is one
 /// statement, which says why when it runs.
@@ -115,6 +117,26 @@ pub(super) fn powers(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
     powers
 }
 
+/// The tokens with `INTERVAL (3) DAY` as `INTERVAL 3 DAY`: the parser takes `INTERVAL (3)` for a type with
+/// three digits.
+pub(super) fn intervals(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
+    let mut dropped: Vec<usize> = Vec::new();
+    for (i, _) in tokens.iter().enumerate().filter(|(_, token)| is_word(token, "INTERVAL")) {
+        let behind = |from: usize, wanted: fn(&TokenWithSpan) -> bool| {
+            next(&tokens, from + 1).filter(|(_, token)| wanted(token)).map(|(place, _)| place)
+        };
+        let open = behind(i, |token| token.token == Token::LParen);
+        let number = open.and_then(|open| behind(open, |token| matches!(token.token, Token::Number(..))));
+        let close = number.and_then(|number| behind(number, |token| token.token == Token::RParen));
+        let unit = close.and_then(|close| behind(close, is_unit));
+        if let (Some(open), Some(close), Some(_)) = (open, close, unit) {
+            dropped.extend([open, close]);
+        }
+    }
+    let kept = |(i, _): &(usize, TokenWithSpan)| !dropped.contains(i);
+    tokens.into_iter().enumerate().filter(kept).map(|(_, token)| token).collect()
+}
+
 /// The first token from a place on that is not white space, and its place.
 pub(super) fn next(tokens: &[TokenWithSpan], from: usize) -> Option<(usize, &TokenWithSpan)> {
     let written =
@@ -191,6 +213,18 @@ mod tests {
         ] {
             let tokens = Tokenizer::new(&GenericDialect {}, sql).tokenize_with_location().unwrap();
             let text: String = usual(tokens).iter().map(|token| token.token.to_string()).collect();
+            assert_eq!(text, expected);
+        }
+    }
+
+    #[test]
+    fn an_interval_of_a_number_needs_no_parentheses() {
+        for (sql, expected) in [
+            ("INTERVAL (3) DAY + INTERVAL(n) HOUR", "INTERVAL 3 DAY + INTERVAL(n) HOUR"),
+            ("x::INTERVAL (3) AS y, interval (3)", "x::INTERVAL (3) AS y, interval (3)"),
+        ] {
+            let tokens = Tokenizer::new(&GenericDialect {}, sql).tokenize_with_location().unwrap();
+            let text: String = intervals(tokens).iter().map(|token| token.token.to_string()).collect();
             assert_eq!(text, expected);
         }
     }

@@ -1,4 +1,4 @@
-//! `mode(x)` and `histogram(x)`: how often each value occurs.
+//! `mode(x)`, `histogram(x)` and `entropy(x)`: how often each value occurs.
 
 use std::cmp::Ordering;
 use std::collections::HashMap;
@@ -21,8 +21,8 @@ use crate::error::SqlError;
 const MOST_BYTES: usize = 64 << 20;
 
 /// The functions.
-pub(super) fn functions() -> [AggregateUDF; 2] {
-    [CountResult::Mode, CountResult::Histogram].map(|gives| {
+pub(super) fn functions() -> [AggregateUDF; 3] {
+    [CountResult::Mode, CountResult::Histogram, CountResult::Entropy].map(|gives| {
         AggregateUDF::from(CountFunction { gives, signature: Signature::any(1, Volatility::Immutable) })
     })
 }
@@ -33,6 +33,8 @@ enum CountResult {
     Mode,
     /// Every value with its count, ascending.
     Histogram,
+    /// In bits, of the shares of the values.
+    Entropy,
 }
 
 impl CountResult {
@@ -40,6 +42,7 @@ impl CountResult {
         match self {
             Self::Mode => "mode",
             Self::Histogram => "histogram",
+            Self::Entropy => "entropy",
         }
     }
 }
@@ -73,6 +76,7 @@ impl AggregateUDFImpl for CountFunction {
         Ok(match self.gives {
             CountResult::Mode => value.clone(),
             CountResult::Histogram => list_of(DataType::Struct(entry(value))),
+            CountResult::Entropy => DataType::Float64,
         })
     }
 
@@ -136,10 +140,20 @@ impl ValueCounts {
 }
 
 /// One list as a value.
-fn one_list(elements: ArrayRef) -> ScalarValue {
+pub(super) fn one_list(elements: ArrayRef) -> ScalarValue {
     let item = Arc::new(Field::new("item", elements.data_type().clone(), true));
     let offsets = OffsetBuffer::from_lengths([elements.len()]);
     ScalarValue::List(Arc::new(ListArray::new(item, offsets, elements, None)))
+}
+
+/// The entropy of the values, 0 of none.
+fn entropy(sorted: &[(&ScalarValue, u64)]) -> f64 {
+    let all = sorted.iter().map(|(_, count)| *count as f64).sum::<f64>();
+    let part = |(_, count): &(&ScalarValue, u64)| *count as f64 * (*count as f64).log2();
+    match sorted {
+        [] | [_] => 0.0,
+        several => all.log2() - several.iter().map(part).sum::<f64>() / all,
+    }
 }
 
 fn counts_of(sorted: &[(&ScalarValue, u64)]) -> ArrayRef {
@@ -180,6 +194,7 @@ impl Accumulator for ValueCounts {
                     None => ScalarValue::try_from(&self.of),
                 }
             }
+            CountResult::Entropy => Ok(ScalarValue::Float64(Some(entropy(&sorted)))),
             CountResult::Histogram if sorted.is_empty() => {
                 ScalarValue::try_from(&list_of(DataType::Struct(entry(&self.of))))
             }
@@ -227,5 +242,9 @@ mod tests {
         let entries = list.value(0);
         let found = entries.as_struct().column(1).as_primitive::<UInt64Type>().values().to_vec();
         assert_eq!(found, [2, 2, 1]);
+        one.gives = CountResult::Entropy;
+        assert_eq!(one.evaluate().unwrap(), ScalarValue::Float64(Some(5f64.log2() - 0.8)));
+        let none = counts(CountResult::Entropy).evaluate().unwrap();
+        assert_eq!(none, ScalarValue::Float64(Some(0.0)));
     }
 }

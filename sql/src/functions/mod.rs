@@ -6,6 +6,7 @@
 //!   of a bar; what is gathered over rows counts against the memory of the session
 //! - results do not depend on the order of rows, nor on the number of threads
 
+mod alike;
 mod average;
 mod best;
 mod casts;
@@ -31,6 +32,7 @@ pub(crate) mod path;
 mod printf;
 mod quantiles;
 mod rounded;
+mod shape;
 pub(crate) mod signatures;
 mod slices;
 mod sliding;
@@ -85,6 +87,7 @@ fn scalar() -> impl Iterator<Item = ScalarUDF> {
         .chain(matches::functions())
         .chain(kinds::functions())
         .chain(printf::functions())
+        .chain(alike::functions())
         .chain([dates::function(), formatted::function(), substr::function()])
 }
 
@@ -94,6 +97,7 @@ fn aggregate() -> impl Iterator<Item = AggregateUDF> {
         .into_iter()
         .chain(counts::functions())
         .chain(quantiles::functions())
+        .chain(shape::functions())
         .chain(sliding::functions())
         .chain([sum::function(), average::function()])
 }

@@ -1,4 +1,4 @@
-//! `width_bucket`, `hash`, `len`, `even`, `isinf`, and `sqrt`, which is NaN below 0 where the engine's fails.
+//! `width_bucket`, `hash`, `len`, `even`, `isinf`, `bit_count`, and `sqrt`, which is NaN below 0 where the engine's fails.
 
 use std::sync::Arc;
 
@@ -25,6 +25,8 @@ enum NumberResult {
     Even,
     Infinite,
     Root,
+    /// The bits of a number that are set.
+    Bits,
 }
 
 #[derive(Debug, PartialEq, Eq, Hash)]
@@ -34,7 +36,7 @@ struct NumberFunction {
 }
 
 /// The functions.
-pub(super) fn functions() -> [ScalarUDF; 6] {
+pub(super) fn functions() -> [ScalarUDF; 7] {
     let double = || DataType::Float64;
     let bucket = Signature::exact(vec![double(), double(), double(), DataType::Int64], Volatility::Immutable);
     let of_double = |gives| {
@@ -53,6 +55,10 @@ pub(super) fn functions() -> [ScalarUDF; 6] {
         of_double(NumberResult::Even),
         of_double(NumberResult::Infinite),
         of_double(NumberResult::Root),
+        ScalarUDF::from(NumberFunction {
+            gives: NumberResult::Bits,
+            signature: Signature::exact(vec![DataType::Int64], Volatility::Immutable),
+        }),
     ]
 }
 
@@ -73,6 +79,7 @@ impl ScalarUDFImpl for NumberFunction {
             NumberResult::Even => "even",
             NumberResult::Infinite => "isinf",
             NumberResult::Root => "sqrt",
+            NumberResult::Bits => "bit_count",
         }
     }
 
@@ -82,7 +89,7 @@ impl ScalarUDFImpl for NumberFunction {
 
     fn return_type(&self, _: &[DataType]) -> DfResult<DataType> {
         Ok(match self.gives {
-            NumberResult::Bucket | NumberResult::Length => DataType::Int64,
+            NumberResult::Bucket | NumberResult::Length | NumberResult::Bits => DataType::Int64,
             NumberResult::Hash => DataType::UInt64,
             NumberResult::Even | NumberResult::Root => DataType::Float64,
             NumberResult::Infinite => DataType::Boolean,
@@ -100,6 +107,11 @@ impl ScalarUDFImpl for NumberFunction {
                 }
                 NumberResult::Even => Arc::new(doubles(arrays)?.unary::<_, Float64Type>(even)),
                 NumberResult::Root => Arc::new(doubles(arrays)?.unary::<_, Float64Type>(f64::sqrt)),
+                NumberResult::Bits => {
+                    let numbers = arrays.first().and_then(|array| array.as_primitive_opt::<Int64Type>());
+                    let numbers = numbers.ok_or_else(|| SqlError::internal("type of a whole number"))?;
+                    Arc::new(numbers.unary::<_, Int64Type>(|n| n.count_ones().into()))
+                }
                 NumberResult::Infinite => {
                     let numbers = doubles(arrays)?;
                     Arc::new(numbers.iter().map(|x| x.map(f64::is_infinite)).collect::<BooleanArray>())

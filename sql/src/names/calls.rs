@@ -1,5 +1,7 @@
 //! Functions that the dialect rewrites: the engine has them under other names, or in another form.
 
+use super::shorthand::SHORTHANDS;
+
 /// Names of other databases, and those of the same functions here.
 pub(crate) const RENAMED: &[(&str, &str)] = &[
     ("approx_count_distinct", "approx_distinct"),
@@ -81,7 +83,9 @@ pub(crate) const PARTS: &[(&str, &str)] = &[
 ];
 
 /// Those of another form: their names, their kinds, and how they are called.
-const CALLS: [(&str, &str, &str); 25] = [
+const CALLS: [(&str, &str, &str); 31] = [
+    ("array_aggr", SCALAR, OF_ELEMENTS),
+    ("array_aggregate", SCALAR, OF_ELEMENTS),
     ("array_apply", SCALAR, TRANSFORM),
     ("array_filter", SCALAR, FILTER),
     ("array_reverse_sort", SCALAR, "array_reverse_sort(list)"),
@@ -90,6 +94,8 @@ const CALLS: [(&str, &str, &str); 25] = [
     ("count_if", "AGGREGATE", "count_if(condition)"),
     ("dayname", SCALAR, "dayname(time)"),
     ("if", SCALAR, "if(condition, a, b)"),
+    ("list_aggr", SCALAR, OF_ELEMENTS),
+    ("list_aggregate", SCALAR, OF_ELEMENTS),
     ("list_apply", SCALAR, TRANSFORM),
     ("list_filter", SCALAR, FILTER),
     ("list_reverse_sort", SCALAR, "list_reverse_sort(list)"),
@@ -113,18 +119,22 @@ const CALLS: [(&str, &str, &str); 25] = [
     ("strftime", SCALAR, "strftime(time, '%Y-%m-%d'), with the format as it is"),
     ("string_split_regex", SCALAR, "string_split_regex(text, 'pattern')"),
     ("strptime", SCALAR, "strptime(text, '%Y-%m-%d'), with the format as it is, and with %p next to %I"),
+    ("struct_pack", SCALAR, "struct_pack(a := 1, b := 2)"),
+    ("time_bucket", SCALAR, "time_bucket(INTERVAL '1 hour', time)"),
     ("unnest", SCALAR, "unnest(list)"),
     ("xor", SCALAR, "xor(a, b)"),
 ];
 
 const SCALAR: &str = "SCALAR";
+const OF_ELEMENTS: &str = "list_aggregate(list, 'sum'), or with avg, min, max, product, count, string_agg, first or last in the place of sum";
 pub(super) const TRANSFORM: &str = "list_transform(list, x -> x + 1)";
 pub(super) const FILTER: &str = "list_filter(list, x -> x > 1)";
 
 /// Functions of another form: their names, their kinds, and how they are called.
 pub(crate) fn calls() -> impl Iterator<Item = (&'static str, &'static str, String)> {
     let calls = CALLS.into_iter().map(|(name, kind, call)| (name, kind, call.to_owned()));
-    calls.chain(PARTS.iter().map(|(part, _)| (*part, SCALAR, format!("{part}(time)"))))
+    let short = SHORTHANDS.iter().map(|(name, call, _)| (*name, SCALAR, (*call).to_owned()));
+    calls.chain(short).chain(PARTS.iter().map(|(part, _)| (*part, SCALAR, format!("{part}(time)"))))
 }
 
 /// Functions that the engine has under another name, with that name.

@@ -2,10 +2,12 @@
 
 mod calls;
 mod otherwise;
+mod shorthand;
 mod words;
 
 pub(crate) use calls::{PARTS, RENAMED, call_of, calls as own_calls, renamed as renamed_functions};
 pub(crate) use otherwise::{nearly_written_otherwise, written_otherwise};
+pub(crate) use shorthand::SHORTHANDS;
 pub(crate) use words::{FREE, is_taken};
 
 /// Functions in FROM whose column has their name, as in DuckDB; the engine calls it `value`.

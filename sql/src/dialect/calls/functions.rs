@@ -7,7 +7,7 @@ use datafusion::sql::sqlparser::ast::{
     FunctionArguments, Ident, NullTreatment, ObjectName, Value,
 };
 
-use crate::dialect::exprs::{arguments, call, nested};
+use crate::dialect::exprs::{arguments, call, nested, text};
 use crate::dialect::forms;
 use crate::error::SqlError;
 use crate::functions::is_scalar;
@@ -29,6 +29,7 @@ pub(super) fn renamed(function: &mut Function) -> Option<Expr> {
         return Some(other);
     }
     match known(&lower) {
+        "struct_pack" => Some(call("named_struct", named_args(function)?)),
         "count_if" => {
             let [condition]: [Expr; 1] = plain_args(function)?.try_into().ok()?;
             // False counts as little as null.
@@ -144,6 +145,17 @@ pub(super) fn not_of_rows(function: &Function) -> Option<SqlError> {
 fn is_ordered(function: &Function) -> bool {
     let FunctionArguments::List(list) = &function.args else { return false };
     list.clauses.iter().any(|clause| matches!(clause, FunctionArgumentClause::OrderBy(_)))
+}
+
+/// The names and values of `struct_pack(a := 1, b := 2)`.
+fn named_args(function: &Function) -> Option<Vec<Expr>> {
+    let FunctionArguments::List(list) = &function.args else { return None };
+    let mut args = Vec::new();
+    for arg in &list.args {
+        let FunctionArg::Named { name, arg: FunctionArgExpr::Expr(value), .. } = arg else { return None };
+        args.extend([text(&crate::expanded::name(name)), value.clone()]);
+    }
+    Some(args)
 }
 
 /// The arguments of a call, if they are nothing but expressions.

@@ -1,0 +1,119 @@
+//! Calls of functions that are short for an expression.
+
+use std::ops::ControlFlow;
+
+use datafusion::sql::sqlparser::ast::{Expr, Value};
+use datafusion::sql::sqlparser::dialect::GenericDialect;
+use datafusion::sql::sqlparser::parser::Parser;
+
+use super::times::interval;
+use crate::dialect::exprs::{call, nested, text, text_of};
+use crate::names::SHORTHANDS;
+use crate::walk::visit_expressions_mut;
+
+/// Where buckets of time begin that are counted in months, and others: on a Monday.
+const MONTHS_FROM: &str = "2000-01-01";
+const DAYS_FROM: &str = "2000-01-03";
+
+/// What takes the place of such a call, by its name in lower case.
+pub(super) fn written(name: &str, args: &[Expr]) -> Option<Expr> {
+    match (name, args) {
+        ("time_bucket", [span, time]) => {
+            let span_text = span.to_string().to_ascii_lowercase();
+            let is_of_months = ["month", "quarter", "year"].iter().any(|unit| span_text.contains(unit));
+            let from = text(if is_of_months { MONTHS_FROM } else { DAYS_FROM });
+            Some(call("date_bin", vec![span.clone(), time.clone(), call("to_timestamp", vec![from])]))
+        }
+        ("list_aggregate" | "list_aggr" | "array_aggregate" | "array_aggr", [list, of, rest @ ..]) => {
+            aggregate(list, text_of(of)?, rest)
+        }
+        _ => {
+            let (.., form) = SHORTHANDS.iter().find(|(known, ..)| *known == name)?;
+            expression(form, args)
+        }
+    }
+}
+
+/// An aggregate function of the elements of a list, by its name.
+fn aggregate(list: &Expr, of: &str, rest: &[Expr]) -> Option<Expr> {
+    let whole = |name: &str| Some(call(name, vec![list.clone()]));
+    let number = |number: &str| Expr::value(Value::Number(number.to_owned(), false));
+    let element = |place| Some(call("array_element", vec![list.clone(), place]));
+    match (of.to_ascii_lowercase().as_str(), rest) {
+        ("sum", []) => whole("array_sum"),
+        ("avg" | "mean", []) => whole("array_avg"),
+        ("min", []) => whole("array_min"),
+        ("max", []) => whole("array_max"),
+        ("product", []) => whole("array_product"),
+        ("count", []) => Some(call("len", vec![call("array_compact", vec![list.clone()])])),
+        ("string_agg", []) => Some(call("array_to_string", vec![list.clone(), text(",")])),
+        ("string_agg", [between]) => Some(call("array_to_string", vec![list.clone(), between.clone()])),
+        ("first", []) => element(number("1")),
+        ("last", []) => element(number("-1")),
+        _ => None,
+    }
+}
+
+/// The expression with the arguments in their places; `None` if it has places for more or fewer.
+fn expression(form: &str, args: &[Expr]) -> Option<Expr> {
+    let parser = Parser::new(&GenericDialect {}).try_with_sql(form);
+    let mut expr = parser.and_then(|mut parser| parser.parse_expr()).ok()?;
+    let mut put = 0;
+    let _ = visit_expressions_mut(&mut expr, |part: &mut Expr| {
+        if let Expr::Value(value) = part
+            && let Value::Placeholder(place) = &value.value
+        {
+            let place = place.strip_prefix('$').and_then(|digits| digits.parse::<usize>().ok());
+            let Some(arg) = place.and_then(|place| args.get(place.checked_sub(1)?)) else {
+                return ControlFlow::Break(());
+            };
+            put += 1;
+            *part = match arg {
+                Expr::Identifier(_) | Expr::CompoundIdentifier(_) | Expr::Function(_) | Expr::Value(_) => {
+                    arg.clone()
+                }
+                other => *nested(other.clone()),
+            };
+        }
+        ControlFlow::Continue(())
+    });
+    let of_time = match &expr {
+        Expr::Interval(of) => interval(of),
+        _ => None,
+    };
+    let expr = of_time.unwrap_or_else(|| *nested(expr));
+    (put == args.len()).then_some(expr)
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::dialect::{parse, resolve};
+
+    #[test]
+    fn calls_are_the_expressions_that_they_are_short_for() {
+        for (sql, expected) in [
+            ("fmod(a + 1, b)", "((a + 1) % b)"),
+            ("last_day(t)", "(CAST(date_trunc('month', t) + INTERVAL '1 month' - INTERVAL '1 day' AS DATE))"),
+            ("iif(a > 1, 'x', NULL)", "(CASE WHEN (a > 1) THEN 'x' ELSE NULL END)"),
+            ("list_aggregate(l, 'sum')", "array_sum(l)"),
+            ("array_aggr(l, 'string_agg', '-')", "array_to_string(l, '-')"),
+            ("list_aggregate(l, 'median')", "list_aggregate(l, 'median')"),
+            ("fmod(a)", "fmod(a)"),
+            ("array_first(l, x)", "array_first(l, x)"),
+            ("struct_pack(a := 1, B := x)", "named_struct('a', 1, 'b', x)"),
+        ] {
+            let mut statement = parse(&format!("SELECT {sql} FROM t")).unwrap();
+            resolve(&mut statement).unwrap();
+            assert_eq!(statement.to_string(), format!("SELECT {expected} FROM t"));
+        }
+    }
+
+    #[test]
+    fn every_shorthand_is_an_expression() {
+        for (name, call, _) in crate::names::SHORTHANDS {
+            let mut statement = parse(&format!("SELECT {call} FROM t")).unwrap();
+            resolve(&mut statement).unwrap();
+            assert!(!statement.to_string().starts_with(&format!("SELECT {name}(")), "{statement}");
+        }
+    }
+}

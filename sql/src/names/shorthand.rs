@@ -1,0 +1,69 @@
+//! Functions of DuckDB that are short for an expression.
+
+/// Their names, how they are called, and the expression in the words of the engine: `$1` is the first
+/// argument.
+///
+/// Each argument stands once in it, so calls within calls do not grow.
+pub(crate) const SHORTHANDS: &[(&str, &str, &str)] = &[
+    ("array_cosine_similarity", "array_cosine_similarity(a, b)", SIMILARITY),
+    ("array_first", "array_first(list)", FIRST),
+    ("base64", "base64(x)", "encode($1, 'base64pad')"),
+    ("bin", "bin(n)", BITS),
+    ("century", "century(time)", "(date_part('year', $1) + 99) // 100"),
+    ("date_add", "date_add(time, span)", "$1 + $2"),
+    ("days_in_month", "days_in_month(time)", DAYS),
+    ("decade", "decade(time)", "date_part('year', $1) // 10"),
+    ("fdiv", "fdiv(a, b)", "floor($1 / $2)"),
+    ("fmod", "fmod(a, b)", "$1 % $2"),
+    ("from_base64", "from_base64(text)", "decode($1, 'base64pad')"),
+    ("from_hex", "from_hex(text)", "decode($1, 'hex')"),
+    ("iff", "iff(condition, a, b)", EITHER),
+    ("iif", "iif(condition, a, b)", EITHER),
+    ("isfinite", "isfinite(x)", "abs(CAST($1 AS DOUBLE)) < CAST('inf' AS DOUBLE)"),
+    ("json", "json(text)", "as_json($1)"),
+    ("last_day", "last_day(time)", LAST_DAY),
+    ("list_cosine_similarity", "list_cosine_similarity(a, b)", SIMILARITY),
+    ("list_count", "list_count(list)", "len(array_compact($1))"),
+    ("list_first", "list_first(list)", FIRST),
+    ("list_last", "list_last(list)", "array_element($1, -1)"),
+    ("list_string_agg", "list_string_agg(list)", "array_to_string($1, ',')"),
+    ("millennium", "millennium(time)", "(date_part('year', $1) + 999) // 1000"),
+    ("parse_filename", "parse_filename(path)", "regexp_extract($1, '[^/]*$')"),
+    ("parse_path", "parse_path(path)", "string_to_array($1, '/')"),
+    ("to_base64", "to_base64(x)", "encode($1, 'base64pad')"),
+    ("to_binary", "to_binary(n)", BITS),
+    ("to_days", "to_days(n)", "INTERVAL ($1) DAY"),
+    ("to_hours", "to_hours(n)", "INTERVAL ($1) HOUR"),
+    ("to_minutes", "to_minutes(n)", "INTERVAL ($1) MINUTE"),
+    ("to_months", "to_months(n)", "INTERVAL ($1) MONTH"),
+    ("to_seconds", "to_seconds(n)", "INTERVAL ($1) SECOND"),
+    ("to_weeks", "to_weeks(n)", "INTERVAL ($1) WEEK"),
+    ("to_years", "to_years(n)", "INTERVAL ($1) YEAR"),
+    ("unhex", "unhex(text)", "decode($1, 'hex')"),
+    ("yearweek", "yearweek(time)", "CAST(to_char($1, '%G%V') AS BIGINT)"),
+];
+
+const BITS: &str = "printf('%b', $1)";
+const DAYS: &str =
+    "date_part('day', CAST(date_trunc('month', $1) + INTERVAL '1 month' - INTERVAL '1 day' AS DATE))";
+const EITHER: &str = "CASE WHEN $1 THEN $2 ELSE $3 END";
+const FIRST: &str = "array_element($1, 1)";
+const LAST_DAY: &str = "CAST(date_trunc('month', $1) + INTERVAL '1 month' - INTERVAL '1 day' AS DATE)";
+const SIMILARITY: &str = "1 - cosine_distance($1, $2)";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_argument_stands_once() {
+        for (name, call, form) in SHORTHANDS {
+            let arguments = call.matches(',').count() + 1;
+            for place in 1..=9 {
+                let expected = usize::from(place <= arguments);
+                assert_eq!(form.matches(&format!("${place}")).count(), expected, "{name}");
+            }
+        }
+        assert!(SHORTHANDS.is_sorted_by_key(|(name, ..)| *name));
+    }
+}
