@@ -41,6 +41,7 @@ mod function;
 mod functions;
 mod guard;
 mod influence;
+mod lasting;
 mod lateral;
 mod leaf;
 mod literals;

@@ -29,6 +29,7 @@ use super::exists;
 use super::expanded;
 use super::functions;
 use super::guard;
+use super::lasting;
 use super::lateral;
 use super::leaf::LeafOptions;
 use super::memory;
@@ -36,7 +37,6 @@ use super::mixed::MixedComparison;
 use super::not_in;
 use super::notes::RunNotes;
 use super::ordinals;
-use super::prepared;
 use super::quotes::AmbiguousNames;
 use super::shows;
 use super::types;
@@ -152,7 +152,7 @@ fn rows_of<'a>(
 ) -> BoxFuture<'a, Result<Vec<RecordBatch>, SqlError>> {
     let served = asking(state).served;
     let all = state.config().get_extension::<Tables>().filter(|_| served);
-    let passes = all.is_some_and(|all| !prepared::is_lasting(&statement.to_string(), state, &all));
+    let passes = all.is_some_and(|all| !lasting::is_lasting(&statement.to_string(), state, &all));
     let mut state = state.clone();
     let memory = state.config().get_extension::<RuntimeEnv>();
     let memory = memory.unwrap_or_else(|| Arc::clone(state.runtime_env()));

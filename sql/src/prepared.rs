@@ -11,11 +11,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use arrow_schema::SchemaRef;
 use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
 use datafusion::error::Result as DfResult;
-use datafusion::execution::SessionState;
-use datafusion::logical_expr::Volatility;
 use datafusion::physical_plan::ExecutionPlan;
 
-use super::catalog::Tables;
 use super::planning::Planned;
 use super::scan::RowsExec;
 
@@ -78,25 +75,6 @@ impl PreparedStatement {
             }
         }
     }
-}
-
-/// Whether a statement means later what it means now, by its words, and those of all views where it names
-/// one: a column that has the name of a function or table that would change it counts as one.
-pub(super) fn is_lasting(sql: &str, state: &SessionState, tables: &Tables) -> bool {
-    let passes = |word: &str| {
-        let word = word.to_ascii_lowercase();
-        let function = state.scalar_functions().get(&word);
-        function.is_some_and(|function| function.signature().volatility != Volatility::Immutable)
-            || tables.live.iter().any(|table| table.name() == word)
-    };
-    let views = tables.snapshot.views();
-    let is_view = |word: &str| views.iter().any(|view| view.name.eq_ignore_ascii_case(word));
-    let viewed = words(sql).any(is_view) && views.iter().any(|view| words(&view.sql).any(passes));
-    tables.own.is_empty() && !viewed && !words(sql).any(passes)
-}
-
-fn words(text: &str) -> impl Iterator<Item = &str> {
-    text.split(|c: char| !c.is_alphanumeric() && c != '_')
 }
 
 /// Columns of all operators; rows in memory stay as long as their plan, so such a plan counts as too wide.

@@ -32,6 +32,7 @@ use super::engine::{SqlResources, engine_error, logical_rules, physical_rules};
 use super::error::SqlError;
 use super::function;
 use super::functions;
+use super::lasting;
 use super::leaf::LeafOptions;
 use super::live::{LiveTable, Requester};
 use super::memory;
@@ -40,7 +41,7 @@ use super::notes::{Notes, RunNotes};
 use super::options::SqlOptions;
 use super::parameters::{self, Parameters};
 use super::planning::{Planned, apart, plan};
-use super::prepared::{self, PreparedStatement};
+use super::prepared::PreparedStatement;
 use super::table_functions;
 use super::views;
 use super::virtuals::NamedVirtuals as AskedColumns;
@@ -209,7 +210,7 @@ impl SqlSession {
         memory: Option<&SqlResources>,
     ) -> Result<PreparedStatement, SqlError> {
         let (state, budget) = self.state(memory)?;
-        let lasting = prepared::is_lasting(sql, &state, &self.tables);
+        let lasting = lasting::is_lasting(sql, &state, &self.tables);
         let planned = self.plan_with(state, sql, values, None).await?;
         Ok(PreparedStatement::new(planned, lasting, budget.made()))
     }

@@ -4,8 +4,8 @@ use arrow_schema::DataType;
 use datafusion::error::Result as DfResult;
 use datafusion::logical_expr::ColumnarValue;
 
+use super::MAX_PRINTED;
 use super::sizes::{PerRow, bytes, counts, instants, leaves, numbers, of_texts, scalar_bytes, spans};
-use crate::functions::MAX_PRINTED;
 
 /// How the result of a function grows with its arguments.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

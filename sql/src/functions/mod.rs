@@ -61,7 +61,6 @@ pub(crate) use moments::Moments;
 pub(crate) use nans::{CanonicalFloats, canonical};
 pub(crate) use numbers::hash;
 pub(crate) use ordered::OrderedWindows;
-pub(crate) use printf::MAX_WIDTH as MAX_PRINTED;
 pub(crate) use rounded::RoundedCasts;
 pub(crate) use slices::TextSlices;
 pub(crate) use times::full_time;

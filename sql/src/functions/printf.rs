@@ -17,7 +17,6 @@ use datafusion::logical_expr::{
     ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
 };
 
-pub(crate) use self::conversion::MAX_WIDTH;
 use self::conversion::{FormatPart, FormatSyntax};
 use self::rendered::Printed;
 use super::casts::is_text;

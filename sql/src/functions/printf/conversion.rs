@@ -4,10 +4,9 @@ use std::iter::Peekable;
 use std::str::Chars;
 
 use super::rendered::Printed;
+use crate::bounds::MAX_PRINTED;
 use crate::error::SqlError;
 
-/// Most characters to which a value is filled up.
-pub(crate) const MAX_WIDTH: usize = 500;
 /// Most digits that one asks for.
 const MAX_PRECISION: usize = 100;
 
@@ -144,12 +143,12 @@ impl Conversion {
     }
 
     fn check(&self) -> Result<(), SqlError> {
-        let most = match (self.width > MAX_WIDTH, self.precision.is_some_and(|digits| digits > MAX_PRECISION))
-        {
-            (true, _) => format!("{MAX_WIDTH} characters"),
-            (false, true) => format!("{MAX_PRECISION} digits"),
-            (false, false) => return Ok(()),
-        };
+        let most =
+            match (self.width > MAX_PRINTED, self.precision.is_some_and(|digits| digits > MAX_PRECISION)) {
+                (true, _) => format!("{MAX_PRINTED} characters"),
+                (false, true) => format!("{MAX_PRECISION} digits"),
+                (false, false) => return Ok(()),
+            };
         let (written, function) = (&self.written, self.syntax.function());
         Err(SqlError::refused(format!("`{written}` of {function}() has more than {most}")))
     }
