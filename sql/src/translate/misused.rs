@@ -102,10 +102,7 @@ fn balanced(mut text: &str) -> String {
 fn no_elements(call: &str) -> Option<SqlError> {
     let (_, types) = call.split_once('(')?;
     let (what, hint) = if types.starts_with("Utf8") {
-        (
-            "a text",
-            "an element of a JSON list is x->0, the first; x->>'$' is the text of a JSON string",
-        )
+        ("a text", "an element of a JSON list is x->0, the first; x->>'$' is the text of a JSON string")
     } else if types.starts_with("Timestamp(") || types.starts_with("Date") {
         (
             "a time",

@@ -23,8 +23,7 @@ use crate::walk::{VisitMut, inner};
 const MOST: usize = 10;
 
 /// What answers the query for values.
-pub(crate) type RowsOf<'a> =
-    dyn Fn(Statement) -> BoxFuture<'a, Result<Vec<RecordBatch>, SqlError>> + Sync + 'a;
+type RowsOf<'a> = dyn Fn(Statement) -> BoxFuture<'a, Result<Vec<RecordBatch>, SqlError>> + Sync + 'a;
 
 /// Puts queries in the place of these.
 pub(crate) async fn expand(statement: &mut Statement, rows_of: &RowsOf<'_>) -> Result<(), SqlError> {
