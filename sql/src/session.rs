@@ -115,6 +115,8 @@ impl SqlSession {
             // limit from reaching them.
             .with_round_robin_repartition(false);
         config.options_mut().sql_parser.collect_spans = true;
+        // Below LIMIT, and for lists and row numbers, the order of a subquery is seen.
+        config.options_mut().sql_parser.enable_subquery_sort_elimination = false;
         config.options_mut().sql_parser.default_null_ordering = "nulls_last".to_owned();
         let limits = Arc::new(LeafOptions { threads, served: !live.is_empty() });
         config.set_extension(limits);
@@ -137,6 +139,7 @@ impl SqlSession {
                 Arc::new(functions::OrderedWindows),
             ])))
             .with_analyzer_rule(Arc::new(functions::ComparedSpans))
+            .with_analyzer_rule(Arc::new(functions::InputOrder))
             .with_optimizer_rules(logical_rules())
             .with_physical_optimizer_rules(physical_rules())
             .build();

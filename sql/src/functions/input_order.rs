@@ -1,0 +1,166 @@
+//! Aggregates that depend on the order of their rows, over a subquery with ORDER BY: `SELECT list(id) FROM
+//! (SELECT id FROM t ORDER BY score DESC)` gives the list in that order, as in DuckDB.
+//!
+//! The engine sorts for an aggregate only by the ORDER BY in its brackets, and drops a sort below an aggregate
+//! without one. So the keys of the sort below are put into the brackets. Keys that projections between the two
+//! leave out go along as columns without a place in the result.
+
+use std::sync::Arc;
+
+use datafusion::common::config::ConfigOptions;
+use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::common::{Column, TableReference};
+use datafusion::error::Result as DfResult;
+use datafusion::functions_aggregate::first_last::first_value_udaf;
+use datafusion::logical_expr::expr::{AggregateFunction, NullTreatment, Sort as SortKey};
+use datafusion::logical_expr::expr_rewriter::NamePreserver;
+use datafusion::logical_expr::{Aggregate, Expr, Filter, LogicalPlan, Projection, SubqueryAlias};
+use datafusion::optimizer::AnalyzerRule;
+
+/// Aggregates whose value is another one if the rows come in another order.
+const BY_ORDER: [&str; 6] =
+    ["any_value", "array_agg", "first_value", "last_value", "nth_value", "string_agg"];
+
+/// Orders the rows of aggregates as the subquery that they read.
+#[derive(Debug)]
+pub(crate) struct InputOrder;
+
+impl AnalyzerRule for InputOrder {
+    fn name(&self) -> &str {
+        "input_order"
+    }
+
+    fn analyze(&self, plan: LogicalPlan, _: &ConfigOptions) -> DfResult<LogicalPlan> {
+        plan.transform_up_with_subqueries(ordered).map(|plan| plan.data)
+    }
+}
+
+fn ordered(plan: LogicalPlan) -> DfResult<Transformed<LogicalPlan>> {
+    let LogicalPlan::Aggregate(aggregate) = plan else { return Ok(Transformed::no(plan)) };
+    if !aggregate.aggr_expr.iter().any(is_by_order) {
+        return Ok(Transformed::no(LogicalPlan::Aggregate(aggregate)));
+    }
+    let Some((input, keys)) = with_keys(&aggregate.input)? else {
+        return Ok(Transformed::no(LogicalPlan::Aggregate(aggregate)));
+    };
+    let Aggregate { group_expr, aggr_expr, schema, .. } = aggregate;
+    let names = NamePreserver::new_for_projection();
+    let aggr_expr = aggr_expr.into_iter().map(|expr| {
+        let name = names.save(&expr);
+        let expr = expr.transform(|expr| Ok(ordered_by(expr, &keys)))?.data;
+        Ok(name.restore(expr))
+    });
+    let aggr_expr = aggr_expr.collect::<DfResult<Vec<Expr>>>()?;
+    let aggregate = Aggregate::try_new_with_schema(Arc::new(input), group_expr, aggr_expr, schema)?;
+    Ok(Transformed::yes(LogicalPlan::Aggregate(aggregate)))
+}
+
+/// Whether an expression is such an aggregate without an order of its own. The values of DISTINCT have none.
+fn is_by_order(expr: &Expr) -> bool {
+    match expr {
+        Expr::Alias(alias) => is_by_order(&alias.expr),
+        Expr::AggregateFunction(AggregateFunction { func, params }) => {
+            BY_ORDER.contains(&func.name()) && params.order_by.is_empty() && !params.distinct
+        }
+        _ => false,
+    }
+}
+
+fn ordered_by(expr: Expr, keys: &[SortKey]) -> Transformed<Expr> {
+    if !is_by_order(&expr) {
+        return Transformed::no(expr);
+    }
+    let Expr::AggregateFunction(AggregateFunction { mut func, mut params }) = expr else {
+        return Transformed::no(expr);
+    };
+    params.order_by = keys.to_vec();
+    if func.name() == "any_value" {
+        func = first_value_udaf();
+        params.null_treatment = Some(NullTreatment::IgnoreNulls);
+    }
+    Transformed::yes(Expr::AggregateFunction(AggregateFunction { func, params }))
+}
+
+/// A plan whose rows are ordered, with the keys of their order as expressions of its columns; the plan may have
+/// more columns than before. `None` if its rows have no order.
+fn with_keys(plan: &LogicalPlan) -> DfResult<Option<(LogicalPlan, Vec<SortKey>)>> {
+    let found = match plan {
+        LogicalPlan::Sort(sort) => {
+            // A key such as random() has other values the second time.
+            let is_fixed = sort.expr.iter().all(|key| !key.expr.is_volatile());
+            is_fixed.then(|| (plan.clone(), sort.expr.clone()))
+        }
+        LogicalPlan::Limit(limit) => with_keys(&limit.input)?.map(|(input, keys)| {
+            let mut limit = limit.clone();
+            limit.input = Arc::new(input);
+            (LogicalPlan::Limit(limit), keys)
+        }),
+        LogicalPlan::Filter(filter) => match with_keys(&filter.input)? {
+            Some((input, keys)) => {
+                let filter = Filter::try_new(filter.predicate.clone(), Arc::new(input))?;
+                Some((LogicalPlan::Filter(filter), keys))
+            }
+            None => None,
+        },
+        LogicalPlan::SubqueryAlias(named) => match with_keys(&named.input)? {
+            Some((input, keys)) => of_alias(input, &keys, &named.alias)?,
+            None => None,
+        },
+        LogicalPlan::Projection(projection) => match with_keys(&projection.input)? {
+            Some((input, keys)) => Some(of_projection(&projection.expr, input, keys)?),
+            None => None,
+        },
+        _ => None,
+    };
+    Ok(found)
+}
+
+/// A subquery under its name, if the keys are plain columns or expressions of columns with different names.
+fn of_alias(
+    input: LogicalPlan,
+    keys: &[SortKey],
+    alias: &TableReference,
+) -> DfResult<Option<(LogicalPlan, Vec<SortKey>)>> {
+    let schema = Arc::clone(input.schema());
+    let named = LogicalPlan::SubqueryAlias(SubqueryAlias::try_new(Arc::new(input), alias.clone())?);
+    let is_unique = |column: &Column| schema.qualified_fields_with_unqualified_name(&column.name).len() == 1;
+    let mut requalified = Vec::with_capacity(keys.len());
+    for key in keys {
+        if !key.expr.column_refs().into_iter().all(is_unique) {
+            return Ok(None);
+        }
+        let expr = key.expr.clone().transform(|expr| {
+            Ok(match expr {
+                Expr::Column(column) => {
+                    Transformed::yes(Expr::Column(Column::new(Some(alias.clone()), column.name)))
+                }
+                other => Transformed::no(other),
+            })
+        })?;
+        requalified.push(SortKey { expr: expr.data, ..key.clone() });
+    }
+    Ok(Some((named, requalified)))
+}
+
+/// A projection that has the keys as columns, too.
+fn of_projection(
+    selected: &[Expr],
+    input: LogicalPlan,
+    keys: Vec<SortKey>,
+) -> DfResult<(LogicalPlan, Vec<SortKey>)> {
+    let mut selected = selected.to_vec();
+    let keys = keys.into_iter().enumerate().map(|(place, key)| {
+        let kept = selected.iter().find(|expr| **expr == key.expr && matches!(expr, Expr::Column(_)));
+        let expr = match kept {
+            Some(column) => column.clone(),
+            None => {
+                let name = format!("order of rows {place}");
+                selected.push(key.expr.clone().alias(name.clone()));
+                Expr::Column(Column::new_unqualified(name))
+            }
+        };
+        SortKey { expr, ..key }
+    });
+    let keys = keys.collect();
+    Ok((LogicalPlan::Projection(Projection::try_new(selected, Arc::new(input))?), keys))
+}
