@@ -11,37 +11,38 @@ use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast::{Expr, Ident};
 
 use super::error::SqlError;
-use super::quotes::AmbiguousNames;
+use super::quotes::{AmbiguousNames, TextPosition};
 use super::walk::{inner, visit_expressions_mut};
 
 /// Puts the name that an error proposes in the place of the one that it is about; false where there is none.
-/// An error that does not know its place is about each such name, if the statement gives none like it.
+/// An error that does not know its place, or whose place has been put right, is about each such name, if the
+/// statement gives none like it.
 pub(super) fn respell(statement: &mut Statement, names: &AmbiguousNames, error: &SqlError) -> bool {
     let Some(exact) = error.exact_name() else { return false };
-    let place = error.position();
-    if place.is_none() && names.gives(&exact.to_ascii_lowercase()) {
-        return false;
-    }
     let Some(sql) = inner(statement) else { return false };
-    let mut found = false;
-    let _ = visit_expressions_mut(sql, |expr: &mut Expr| {
-        let parts = match expr {
-            Expr::Identifier(name) => std::slice::from_mut(name),
-            Expr::CompoundIdentifier(parts) => parts.as_mut_slice(),
-            _ => return ControlFlow::<()>::Continue(()),
-        };
-        let start = parts.first().map(|first| (first.span.start.line, first.span.start.column));
-        if let Some(last) = parts.last_mut()
-            && (place.is_none() || place == start)
-            && last.quote_style.is_none()
-            && last.value.eq_ignore_ascii_case(exact)
-        {
-            *last = Ident { value: exact.to_owned(), quote_style: Some('"'), span: last.span };
-            found = true;
-        }
-        ControlFlow::Continue(())
-    });
-    found
+    let mut respell_at = |place: Option<TextPosition>| {
+        let mut found = false;
+        let _ = visit_expressions_mut(sql, |expr: &mut Expr| {
+            let parts = match expr {
+                Expr::Identifier(name) => std::slice::from_mut(name),
+                Expr::CompoundIdentifier(parts) => parts.as_mut_slice(),
+                _ => return ControlFlow::<()>::Continue(()),
+            };
+            let start = parts.first().map(|first| (first.span.start.line, first.span.start.column));
+            if let Some(last) = parts.last_mut()
+                && (place.is_none() || place == start)
+                && last.quote_style.is_none()
+                && last.value.eq_ignore_ascii_case(exact)
+            {
+                *last = Ident { value: exact.to_owned(), quote_style: Some('"'), span: last.span };
+                found = true;
+            }
+            ControlFlow::Continue(())
+        });
+        found
+    };
+    let is_there = error.position().is_some_and(|place| respell_at(Some(place)));
+    is_there || (!names.gives(&exact.to_ascii_lowercase()) && respell_at(None))
 }
 
 #[cfg(test)]
@@ -62,7 +63,8 @@ mod tests {
         assert_eq!(respelled(&error().at(1, 8)).as_deref(), Some(one));
         let all = "SELECT p.\"Topic\", \"Topic\", \"topic\", topics FROM pool p GROUP BY \"Topic\"";
         assert_eq!(respelled(&error()).as_deref(), Some(all));
-        assert_eq!(respelled(&error().at(1, 9)), None);
+        // Of a place that has none such left.
+        assert_eq!(respelled(&error().at(1, 9)).as_deref(), Some(all));
         assert_eq!(respelled(&SqlError::unknown(String::new()).at(1, 8)), None);
     }
 

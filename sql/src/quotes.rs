@@ -18,7 +18,7 @@ use super::wording::{
 use crate::walk::Visit;
 
 /// Line and column in the statement.
-type TextPosition = (u64, u64);
+pub(super) type TextPosition = (u64, u64);
 
 /// Names of a statement that may be meant otherwise than they are read.
 #[derive(Debug, Default)]

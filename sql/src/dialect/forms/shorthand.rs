@@ -58,16 +58,17 @@ fn aggregate(list: &Expr, of: &str, rest: &[Expr]) -> Option<Expr> {
 fn expression(form: &str, args: &[Expr]) -> Option<Expr> {
     let parser = Parser::new(&GenericDialect {}).try_with_sql(form);
     let mut expr = parser.and_then(|mut parser| parser.parse_expr()).ok()?;
-    let mut put = 0;
-    let _ = visit_expressions_mut(&mut expr, |part: &mut Expr| {
+    let mut places = 0;
+    let walk = visit_expressions_mut(&mut expr, |part: &mut Expr| {
         if let Expr::Value(value) = part
             && let Value::Placeholder(place) = &value.value
         {
             let place = place.strip_prefix('$').and_then(|digits| digits.parse::<usize>().ok());
-            let Some(arg) = place.and_then(|place| args.get(place.checked_sub(1)?)) else {
+            let Some((place, arg)) = place.and_then(|place| Some((place, args.get(place.checked_sub(1)?)?)))
+            else {
                 return ControlFlow::Break(());
             };
-            put += 1;
+            places = places.max(place);
             *part = match arg {
                 Expr::Identifier(_) | Expr::CompoundIdentifier(_) | Expr::Function(_) | Expr::Value(_) => {
                     arg.clone()
@@ -82,7 +83,7 @@ fn expression(form: &str, args: &[Expr]) -> Option<Expr> {
         _ => None,
     };
     let expr = of_time.unwrap_or_else(|| *nested(expr));
-    (put == args.len()).then_some(expr)
+    (walk.is_continue() && places == args.len()).then_some(expr)
 }
 
 #[cfg(test)]
