@@ -4,8 +4,9 @@ use std::str::FromStr;
 
 use anyhow::{Result, bail};
 use gstore_query::influence::{
-    Diversity, Each, InfluenceSpec, OptionError, Options, Prepared, Quota, TargetRef,
+    Diversity, Each, InfluenceSpec, OptionError, Options, Prepared, Quota, TargetRef, named_targets,
 };
+use gstore_store::Snapshot;
 
 use crate::args::{PairArgs, RuleArgs, ScoringArgs};
 use crate::context::Context;
@@ -13,8 +14,16 @@ use crate::failure::UsageError;
 
 /// A question about pools and targets that is like `spec` otherwise.
 pub fn question_between(pools: &[String], targets: &[String], spec: InfluenceSpec) -> InfluenceSpec {
-    let targets = targets.iter().map(|target| TargetRef::parse(target)).collect();
-    InfluenceSpec { pools: pools.to_vec(), targets, ..spec }
+    InfluenceSpec { pools: pools.to_vec(), targets: parsed(targets), ..spec }
+}
+
+fn parsed(targets: &[String]) -> Vec<TargetRef> {
+    targets.iter().map(|target| TargetRef::parse(target)).collect()
+}
+
+/// The targets, with the datasets that a pattern matches in its place.
+pub fn named(snapshot: &Snapshot, targets: &[String]) -> Result<Vec<String>> {
+    Ok(named_targets(snapshot, &parsed(targets))?.iter().map(ToString::to_string).collect())
 }
 
 /// Says what a user should know of how a question was resolved.

@@ -480,6 +480,35 @@ fn subtasks_of_several_datasets() {
 }
 
 #[test]
+fn a_pattern_stands_for_the_datasets_whose_names_it_matches() {
+    let mut numbers = Numbers(3);
+    let store = TestStore::new();
+    for (name, rows) in [("pool", 2), ("skill_a", 1), ("skill_b", 1), ("other", 1)] {
+        store.dataset(name, rows);
+    }
+    let mut features = vec![Feature::new("pool", "grad-sgd", 0, present(&numbers.vectors(2, 3)))];
+    for name in ["skill_a", "skill_b", "other"] {
+        features.push(Feature::new(name, "grad-sgd", 0, present(&numbers.vectors(1, 3))));
+    }
+    store.features(&features, None);
+    let of = |targets: &[&str]| {
+        let targets = targets.iter().map(|t| TargetRef::parse(t)).collect();
+        InfluenceSpec { targets, ..ask("pool", "other") }
+    };
+    let named = plan(&store, &of(&["other", "skill_a", "skill_b"]));
+    for targets in [&["other", "skill_*"][..], &["other", "skill_?"]] {
+        let found = plan(&store, &of(targets));
+        assert_eq!(found.plan(), named.plan());
+        assert_eq!(found.spec().target_names(), ["other", "skill_a", "skill_b"]);
+    }
+    let none = error(&store, &of(&["skil_*"]));
+    assert!(none.starts_with("there is no dataset like \"skil_*\"; available: "), "{none}");
+    assert!(["pool", "skill_a", "skill_b", "other"].iter().all(|name| none.contains(name)), "{none}");
+    assert!(error(&store, &of(&["skill_b", "skill_*"])).contains("target `skill_b` is named twice"));
+    assert!(error(&store, &of(&["***"])).contains("target `***`: "));
+}
+
+#[test]
 fn a_subtask_named_like_a_dataset_is_not_the_rows_without_one() {
     let mut numbers = Numbers(2);
     let store = TestStore::new();

@@ -452,6 +452,18 @@ fn every_file_makes_a_dataset_and_every_target_a_selection() {
     said(&select(&["--each", "target", "-o", "best.jsonl"]), 2, &["best.second.jsonl exists"]);
     assert!(!place.path("best.even_odd.jsonl").exists());
     said(&select(&["--each", "target", "-o", "-"]), 2, &["--each target"]);
+    // A pattern stands for the datasets that it matches.
+    let of = |targets: &[&str], more: &[&str]| {
+        place.run(&[&["select", "--pool", "pool", "--top", "3", "--target"], targets, more].concat())
+    };
+    let (both, named) = (of(&["*o*d*"], &["-o", "-"]), of(&["even_odd", "second"], &["-o", "-"]));
+    assert!(both.code == 0 && both.stdout == named.stdout && !both.stdout.is_empty(), "{}", both.stderr);
+    said(&of(&["*o*d*"], &["--each", "target", "-o", "each.jsonl"]), 0, &["for even_odd", "for second"]);
+    assert!(["even_odd", "second"].iter().all(|name| place.path(&format!("each.{name}.jsonl")).is_file()));
+    let says = ["there is no dataset like \"skill_*\"", "available: ", "even_odd"];
+    said(&of(&["skill_*"], &["-o", "-"]), 1, &says);
+    let each = "FROM influence('pool', '*o*d*', each => 'target', k => 2)";
+    assert_eq!(place.value(&format!("SELECT count(DISTINCT target) {each}")), "2");
 }
 
 #[test]

@@ -26,7 +26,7 @@ use gstore_learn::FitOptions;
 use gstore_learn::judge::StageCut;
 use gstore_learn::learners::{FittedLearner, Learner};
 use gstore_query::QueryError;
-use gstore_query::influence::{InfluenceSpec, Order};
+use gstore_query::influence::{InfluenceSpec, Order, named_targets};
 use gstore_store::{Lease, RowSet, Snapshot, Store};
 
 pub use report::{CascadeReport, LastReport, StageReport};
@@ -105,6 +105,9 @@ pub fn prepare_cascade(
         return Err(AnswerError::Usage("the recall of a cascade is a share above 0 and below 1".to_owned()));
     }
     let (snapshot, lease) = open_newest(store, work)?;
+    let targets = named_targets(&snapshot, &request.spec.targets)?;
+    let spec = InfluenceSpec { targets, ..request.spec.clone() };
+    let request = &CascadeRequest { spec, ..request.clone() };
     let source = CascadeSource::find(&snapshot, &request.spec, &request.models, work)?;
     let part = Arc::clone(snapshot.dataset(source.pool())?);
     let names: Vec<&str> = part.columns.iter().map(|column| column.name.as_str()).collect();

@@ -25,8 +25,8 @@ pub struct MatrixArgs {
     /// Datasets whose rows are scored
     #[arg(long, value_name = "NAME", value_delimiter = ',', num_args = 1.., required = true)]
     pub pool: Vec<String>,
-    /// Target samples: a dataset, or dataset:subtask; several are allowed, with commas between them (a
-    /// subtask with a comma can be named in SQL only)
+    /// Target samples: a dataset, 'skill_*' for all with such a name, or dataset:subtask; several are
+    /// allowed, with commas between them (a subtask with a comma can be named in SQL only)
     #[arg(long, value_name = "NAME", value_delimiter = ',', num_args = 1.., required = true)]
     pub target: Vec<String>,
     /// A file ending in .parquet, or a folder

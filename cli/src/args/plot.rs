@@ -142,7 +142,8 @@ pub struct RankingArgs<S: Args = ScoringArgs> {
     /// Datasets whose rows are scored
     #[arg(long, value_name = "NAME", value_delimiter = ',', num_args = 1.., required = true)]
     pub pool: Vec<String>,
-    /// Target samples: a dataset, or dataset:subtask; several are allowed, with commas between them
+    /// Target samples: a dataset, 'skill_*' for all with such a name, or dataset:subtask; several are
+    /// allowed, with commas between them
     #[arg(long, value_name = "NAME", value_delimiter = ',', num_args = 1.., required = true)]
     pub target: Vec<String>,
     /// The state of the store to read: a number or a tag [default: the current one]

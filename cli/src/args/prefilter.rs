@@ -43,7 +43,8 @@ pub struct LabelArgs {
     /// The dataset that is filtered
     #[arg(long, value_name = "NAME")]
     pub pool: String,
-    /// What rows are scored for: a dataset, or dataset:subtask; each has predictions of its own
+    /// What rows are scored for: a dataset, 'skill_*' for all with such a name, or dataset:subtask; each has
+    /// predictions of its own
     #[arg(long, value_name = "NAME", value_delimiter = ',', num_args = 1.., required = true)]
     pub target: Vec<String>,
     /// The dataset whose gradients are scored; its rows are those of the pool with the same ids

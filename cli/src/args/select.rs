@@ -25,8 +25,8 @@ pub struct SelectArgs {
     /// Datasets to select from
     #[arg(long, value_name = "NAME", value_delimiter = ',', num_args = 1.., required = true)]
     pub pool: Vec<String>,
-    /// Target samples: a dataset, or dataset:subtask; several are allowed, with commas between them (a
-    /// subtask with a comma can be named in SQL only)
+    /// Target samples: a dataset, 'skill_*' for all with such a name, or dataset:subtask; several are
+    /// allowed, with commas between them (a subtask with a comma can be named in SQL only)
     #[arg(long, value_name = "NAME", value_delimiter = ',', num_args = 1.., required = true)]
     pub target: Vec<String>,
     /// How many rows: a number, or a share of the live rows such as 5%, rounded down; less than one row is

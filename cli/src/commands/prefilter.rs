@@ -15,7 +15,7 @@ use gstore_core::many;
 use gstore_learn::FitOptions;
 use gstore_learn::judge::{Budget, Report, percent};
 use gstore_learn::learners::{Learner, TreeOptions};
-use gstore_store::ArtifactPart;
+use gstore_store::{ArtifactPart, Snapshot};
 use serde_json::json;
 
 use super::folder::NewFolder;
@@ -29,7 +29,7 @@ use crate::drawing;
 use crate::ending::{format_of, format_of_scores};
 use crate::failure::{NothingSaved, UsageError};
 use crate::output::{Output, OutputTarget, check, check_json, path_text};
-use crate::question::scoring;
+use crate::question::{named, scoring};
 use crate::statements;
 use crate::streams::out;
 
@@ -65,7 +65,7 @@ fn fit(context: &Context, args: &PrefilterFitArgs) -> Result<ExitCode> {
         features: args.inputs.clone(),
         labels: LabelRequest {
             drawn: if args.random_labels { LabelDraw::AsStated } else { LabelDraw::Unknown },
-            ..labels(&args.labels)?
+            ..labels(&snapshot, &args.labels)?
         },
         options: options(args)?,
         seconds: args.feature_seconds.zip(args.gradient_seconds),
@@ -125,7 +125,7 @@ fn evaluate(context: &Context, args: &PrefilterEvaluateArgs) -> Result<ExitCode>
     let store = context.open()?;
     let (snapshot, _lease) = context.snapshot(&store, args.labels.snapshot.as_ref())?;
     let prefilter = gstore::prefilter(&snapshot, &args.name)?;
-    let labels = labels(&args.labels)?;
+    let labels = labels(&snapshot, &args.labels)?;
     let options = FitOptions {
         seed: args.labels.seed,
         budgets: args.report.budgets.clone(),
@@ -234,7 +234,7 @@ fn lists<'n>(rows: impl Iterator<Item = &'n [String]>) -> ArrayRef {
     Arc::new(lists.finish())
 }
 
-fn labels(args: &LabelArgs) -> Result<LabelRequest> {
+fn labels(snapshot: &Snapshot, args: &LabelArgs) -> Result<LabelRequest> {
     if args.scoring.0.value("missing").is_some() {
         let why =
             "labels are the scores of whatever rows have gradients at all checkpoints: leave --missing out";
@@ -243,7 +243,7 @@ fn labels(args: &LabelArgs) -> Result<LabelRequest> {
     Ok(LabelRequest {
         spec: scoring(&args.scoring)?,
         dataset: args.labels_of.clone().unwrap_or_else(|| args.pool.clone()),
-        targets: args.target.clone(),
+        targets: named(snapshot, &args.target)?,
         most: args.labels,
         seed: args.seed,
         drawn: LabelDraw::Unknown,

@@ -42,6 +42,7 @@ pub use methods::tiles::{Tile, TileWorker, Tiles};
 pub use plan::checkpoints::PlanCheckpoint;
 pub use plan::covariance::PlanModels;
 pub use plan::precondition::PlanPrecondition;
+pub use plan::resolve::named_targets;
 pub use plan::vector::{AtHandVector, NO_DOT};
 pub use plan::{Plan, PlanSide, PlanTarget};
 pub use prepare::encoder::{EncodeRequest, Encoder, EncoderError, TokenRequest};

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use anyhow::{Result, bail};
 use gstore_core::many_of;
-use gstore_query::influence::Encoder;
+use gstore_query::influence::{Encoder, TargetRef};
 
 use super::Selection;
 use super::kept::{TargetJournal, TargetNote, TargetProgress};
@@ -14,12 +14,13 @@ use crate::args::{CascadeArgs, DrawArgs, SelectArgs};
 use crate::context::Context;
 use crate::failure::{NothingSaved, UsageError, is_refused};
 use crate::output::OutputTarget;
+use crate::question;
 
 /// What stands for the target's name in that of a file.
 const PLACE: &str = "{target}";
 
 /// The flags of each selection.
-pub(super) fn targets(args: &SelectArgs) -> Result<Vec<SelectArgs>> {
+pub(super) fn targets(context: &Context, args: &SelectArgs) -> Result<Vec<SelectArgs>> {
     // An estimate may do without: there are no rows then.
     if args.output.as_deref().is_some_and(|output| !OutputTarget::of(Some(output)).is_file()) {
         bail!(UsageError("--each target writes files of their own: name one with --output".to_owned()));
@@ -36,7 +37,7 @@ pub(super) fn targets(args: &SelectArgs) -> Result<Vec<SelectArgs>> {
         let (target, draw) = (vec![target.clone()], DrawArgs { plot });
         SelectArgs { target, output, scores, draw, cascade, ..args.clone() }
     };
-    let all: Vec<SelectArgs> = args.target.iter().map(one).collect();
+    let all: Vec<SelectArgs> = names(context, args)?.iter().map(one).collect();
     for (at, args) in all.iter().enumerate() {
         let Some(output) = &args.output else { continue };
         if all[..at].iter().any(|other| other.output.as_ref() == Some(output)) {
@@ -44,6 +45,21 @@ pub(super) fn targets(args: &SelectArgs) -> Result<Vec<SelectArgs>> {
         }
     }
     Ok(all)
+}
+
+/// The targets. Only the store knows those that a pattern matches.
+fn names(context: &Context, args: &SelectArgs) -> Result<Vec<String>> {
+    if !args.target.iter().any(|target| TargetRef::parse(target).is_pattern()) {
+        return Ok(args.target.clone());
+    }
+    #[cfg(feature = "serve")]
+    if args.server.remote.is_some() {
+        let why = "--each target makes a file for each target, and only the server knows those of a pattern: name them";
+        bail!(UsageError(why.to_owned()));
+    }
+    let store = context.open()?;
+    let (snapshot, _lease) = context.snapshot(&store, args.snapshot.as_ref())?;
+    question::named(&snapshot, &args.target)
 }
 
 /// A target's selection, and what an earlier run of the command left of it.

@@ -69,7 +69,9 @@ impl Selection {
 pub fn run(context: &Context, args: &SelectArgs) -> Result<ExitCode> {
     match args.each {
         None => one(context, args, None, models(context, args)),
-        Some(EachSelection::Target) => each::run(context, each::targets(args)?, &models(context, args)),
+        Some(EachSelection::Target) => {
+            each::run(context, each::targets(context, args)?, &models(context, args))
+        }
     }
 }
 

@@ -10,7 +10,7 @@ pub(super) mod covariance;
 mod fitting;
 mod kinds;
 pub(super) mod precondition;
-mod resolve;
+pub(super) mod resolve;
 pub(super) mod vector;
 
 use std::collections::BTreeSet;
@@ -78,6 +78,8 @@ impl Plan {
     /// Names that the snapshot does not have, features that cannot be compared, and options that
     /// contradict each other.
     pub fn new(snapshot: &Snapshot, spec: &InfluenceSpec) -> Result<Self, QueryError> {
+        let targets = resolve::named_targets(snapshot, &spec.targets)?;
+        let spec = &InfluenceSpec { targets, ..spec.clone() };
         if let Some(covariance) = &spec.covariance {
             return covariance::plan(snapshot, spec, covariance);
         }

@@ -3,8 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use glob::{Pattern, PatternError};
 use gstore_core::Kind;
-use gstore_store::{CheckpointId, DatasetPart, Family, FeaturePart, Granularity, Snapshot};
+use gstore_store::{CheckpointId, DatasetPart, Family, FeaturePart, Granularity, LookupError, Snapshot};
 
 use crate::error::{QueryError, SideOf, ToCompute};
 use crate::influence::spec::{InfluenceSpec, Sim, TargetRef};
@@ -34,6 +35,35 @@ pub(super) fn pools(snapshot: &Snapshot, names: &[String]) -> Result<Vec<Arc<Dat
         return Err(QueryError::Spec("a question needs at least one pool".into()));
     }
     Ok(found)
+}
+
+/// The targets, with the datasets that a pattern matches in its place.
+///
+/// # Errors
+/// A text that is no pattern, and a pattern that no dataset matches.
+pub fn named_targets(snapshot: &Snapshot, targets: &[TargetRef]) -> Result<Vec<TargetRef>, QueryError> {
+    let mut named = Vec::with_capacity(targets.len());
+    for target in targets {
+        if !target.is_pattern() {
+            named.push(target.clone());
+            continue;
+        }
+        let refuse = |error: PatternError| QueryError::Spec(format!("target `{target}`: {error}"));
+        let pattern = Pattern::new(&target.dataset).map_err(refuse)?;
+        let names = || snapshot.datasets().iter().map(|dataset| &dataset.name);
+        let of = |name: &String| TargetRef { dataset: name.clone(), ..target.clone() };
+        let before = named.len();
+        named.extend(names().filter(|name| pattern.matches(name)).map(of));
+        if named.len() == before {
+            return Err(QueryError::Lookup(LookupError::Unknown {
+                what: "dataset like",
+                name: target.dataset.clone(),
+                nearest: None,
+                known: names().cloned().collect(),
+            }));
+        }
+    }
+    Ok(named)
 }
 
 /// The targets by dataset, in the order of their first mention.

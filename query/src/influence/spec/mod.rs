@@ -149,7 +149,7 @@ term! {
 /// The samples a question is about: a dataset, or one subtask of it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct TargetRef {
-    /// Name of the dataset.
+    /// Name of the dataset, or a pattern such as `skill_*`: a target for each dataset whose name matches.
     pub dataset: String,
     /// Only the rows of this subtask (a value of the metadata column `subtask`).
     pub subtask: Option<String>,
@@ -162,6 +162,11 @@ impl TargetRef {
             Some((dataset, subtask)) => Self { dataset: dataset.into(), subtask: Some(subtask.into()) },
             None => Self { dataset: text.into(), subtask: None },
         }
+    }
+
+    /// Whether it is a pattern over names of datasets, which have letters, digits and `_` alone.
+    pub fn is_pattern(&self) -> bool {
+        self.dataset.contains(['*', '?'])
     }
 }
 

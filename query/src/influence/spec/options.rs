@@ -131,7 +131,7 @@ pub const PAIR_OPTIONS: &[&str] = &[
 #[rustfmt::skip]
 pub const OPTIONS: &[OptionInfo] = &[
     option("pool", Texts, TARGET | SELF | NEAREST | DAUNCE, "", "Datasets whose rows are scored; their order breaks ties"),
-    option("target", Texts, TARGET | DAUNCE, "", "What they are scored for: datasets, or `dataset:subtask` for one subtask"),
+    option("target", Texts, TARGET | DAUNCE, "", "What they are scored for: datasets, `skill_*` for all with such a name, or `dataset:subtask` for one subtask"),
     option("given", Texts, JSON, "", "Instead of a target: samples as records, JSON objects as in a data file"),
     option("checkpoints", Texts, TARGET | SELF, "all that both sides have", "Checkpoints to use, by name or step"),
     option("weights", Numbers, TARGET | SELF, "those of the run", "Weights of the checkpoints"),
