@@ -549,6 +549,11 @@ fn a_selection_says_what_its_rules_did() {
     };
     // Before anything is scored or written.
     world.refused(&mut select("a=1", "sorce", "5"), 1, &["metadata column", "did you mean \"source\""]);
+    world.refused(
+        &mut select("a=1", "zzzz", "5"),
+        1,
+        &["metadata column `zzzz`", "`--quota-by ", "`source`"],
+    );
     assert!(!world.path("out.jsonl").exists());
     let finished = binary::run(&mut select("a=1,b=1,c=1,d=7", "source", "30"));
     assert_eq!(finished.code, 0, "{}", finished.stderr);

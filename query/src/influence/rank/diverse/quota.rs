@@ -13,6 +13,7 @@ use gstore_store::SampleReader;
 
 use super::{Prepared, RowFilter, Scored};
 use crate::error::QueryError;
+use crate::hint::{listing, nearest};
 use crate::influence::RowMask;
 
 /// The most rows of an answer for each value of a metadata column.
@@ -90,7 +91,17 @@ impl Quota {
             return Ok(());
         }
         let names: BTreeSet<&str> = columns().map(|column| column.name.as_str()).collect();
-        Err(QueryError::unknown("metadata column", &self.column, names))
+        let is_slip = nearest(&self.column, names.iter().copied()).is_some();
+        match names.first().filter(|_| !is_slip) {
+            // The column may be the usual one, which nobody named.
+            Some(example) => Err(QueryError::Spec(format!(
+                "no pool has the metadata column `{}`, which quotas count by; `quota_by => '{example}'` names one of \
+                 those there are: {}",
+                self.column,
+                listing(names.iter().copied())
+            ))),
+            None => Err(QueryError::unknown("metadata column", &self.column, names)),
+        }
     }
 
     /// The values that have a limit of their own.
