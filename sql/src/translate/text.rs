@@ -1,6 +1,11 @@
 //! Parts of the engine's messages.
 
+use gstore_query::hint::nearest;
+
 use crate::names::is_taken;
+
+/// Words that a statement begins with.
+const VERBS: [&str; 7] = ["SELECT", "FROM", "WITH", "SHOW", "DESCRIBE", "SUMMARIZE", "EXPLAIN"];
 
 /// Drops the engine's prefixes, which say where in the engine it happened.
 pub(super) fn tidy(text: &str) -> String {
@@ -49,6 +54,7 @@ pub(super) fn syntax_hint(message: &str) -> Option<String> {
     // The place in the statement stands behind what was found.
     let found = found.split_once(" at Line: ").map_or(found, |(found, _)| found);
     match (expected, found) {
+        ("an SQL statement", word) => nearest(word, VERBS).map(|verb| format!("did you mean `{verb}`?")),
         ("(", "[") => Some(
             "IN takes values or a subquery in parentheses; whether a list has a value is list_contains(list, x), whether \
              two have one in common list_has_any(a, b)"
