@@ -170,7 +170,8 @@ impl FieldNames {
     /// # Errors
     /// As [`super::parse_record`]; a record without a key that was named for its text.
     pub fn read<'a>(&self, json: &'a [u8]) -> Result<(Cow<'a, [u8]>, Record), RecordError> {
-        self.under_own_names(json)?.read()
+        let read = self.under_own_names(json).and_then(RenamedRecord::read);
+        read.map_err(|error| error.or_frame(json))
     }
 
     /// The same of a record whose prompt may stand without a completion, which is empty then.

@@ -74,6 +74,12 @@ pub enum RecordError {
         /// The key that has the list.
         key: String,
     },
+    /// All records in one object, by columns or by rows.
+    #[error(
+        "this looks like a whole table that pandas wrote as one object; write it with \
+         `df.to_json(.., orient='records', lines=True)`"
+    )]
+    Frame,
     /// Half of a pair, where another key may be the other half.
     #[error("{}", half_of_pair(present, missing, key))]
     HalfPair {
@@ -238,6 +244,20 @@ fn content_error(error: ContentError, named: Option<String>, object: &Map<String
     }
 }
 
+/// Whether an object is a table as pandas writes it: its columns by name, each with its values by the number
+/// of the row; its rows by number; or the names of its columns next to their values.
+fn is_frame(object: &Map<String, Value>) -> bool {
+    let are_numbers = |mut keys: serde_json::map::Keys<'_>| keys.all(|key| key.parse::<u64>().is_ok());
+    let mut parts = object.values().map(Value::as_object);
+    let Some(Some(first)) = parts.next() else {
+        let is_split = |part: &Value| part.as_array().is_some_and(|list| list.iter().all(Value::is_array));
+        return object.contains_key("columns") && object.get("data").is_some_and(is_split);
+    };
+    let is_like_first =
+        |part: Option<&Map<String, Value>>| part.is_some_and(|part| part.keys().eq(first.keys()));
+    !first.is_empty() && parts.all(is_like_first) && (are_numbers(first.keys()) || are_numbers(object.keys()))
+}
+
 /// The only key that has a list of objects, unless these look like the messages of one conversation.
 fn list_of_records(object: &Map<String, Value>) -> Option<&str> {
     let mut lists =
@@ -267,6 +287,12 @@ fn conversation(object: &Map<String, Value>) -> Option<String> {
 }
 
 impl RecordError {
+    /// The error of a record, where the whole of it is a table the one that says so.
+    #[must_use]
+    pub(super) fn or_frame(self, json: &[u8]) -> Self {
+        if parse_object(json).is_ok_and(|object| is_frame(&object)) { Self::Frame } else { self }
+    }
+
     /// Whether the keys of another record are wrong in the same way, as they often are all over a file.
     pub fn is_like(&self, other: &Self) -> bool {
         match (self, other) {

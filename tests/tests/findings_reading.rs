@@ -222,6 +222,10 @@ fn s15_a_file_that_is_one_list_is_read_item_by_item() {
     let finished = add(&place, "around", "around.json", &[]);
     said(&finished, 1, &["the list under \"data\"", "jq -c"]);
     assert!(!finished.stderr.contains("--skip-bad"), "{}", finished.stderr);
+    write(&place, "frame.json", "{\"prompt\":{\"0\":\"q\"},\"completion\":{\"0\":\"a\"}}");
+    let finished = add(&place, "frame", "frame.json", &[]);
+    said(&finished, 1, &["pandas wrote as one object", "orient='records', lines=True"]);
+    assert!(!finished.stderr.contains("--skip-bad"), "{}", finished.stderr);
     // Records that are none are listed before columns whose types differ.
     write(&place, "clash.jsonl", "{\"n\":1}\n4\n{\"text\":\"a\",\"n\":1}\n{\"text\":\"a\",\"n\":\"x\"}\n");
     said(&add(&place, "clash", "clash.jsonl", &[]), 1, &["2 records cannot be read", "--skip-bad 2"]);

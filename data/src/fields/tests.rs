@@ -24,6 +24,32 @@ fn without_names_the_bytes_stay() {
 }
 
 #[test]
+fn a_table_in_one_object_is_told_from_a_record() {
+    let refused = |texts: &[&str], json: &str| names(texts).read(json.as_bytes()).unwrap_err().to_string();
+    let says = "`df.to_json(.., orient='records', lines=True)`";
+    for json in [
+        r#"{"prompt": {"0": "q", "1": "r"}, "completion": {"0": "a", "1": "b"}}"#,
+        r#"{"id": {"0": "x"}, "text": {"0": "q"}}"#,
+        r#"{"instruction": {"0": "q"}, "output": {"0": "a"}}"#,
+        r#"{"question": {"7": "q"}}"#,
+        r#"{"0": {"prompt": "q", "completion": "a"}, "1": {"prompt": "r", "completion": "b"}}"#,
+        r#"{"columns": ["prompt", "completion"], "index": [0], "data": [["q", "a"]]}"#,
+    ] {
+        assert!(refused(&[], json).contains(says), "{json}: {}", refused(&[], json));
+    }
+    assert!(refused(&["text=body"], r#"{"content": {"0": "q"}}"#).contains(says));
+    for json in [
+        r#"{"prompt": {"text": "q"}, "completion": {"text": "a"}}"#,
+        r#"{"prompt": {"0": "q"}, "completion": "a"}"#,
+        r#"{"columns": ["a"], "data": [{"text": "q"}]}"#,
+        r#"{"text": {}}"#,
+        "{}",
+    ] {
+        assert!(!refused(&[], json).contains("pandas"), "{json}");
+    }
+}
+
+#[test]
 fn keys_are_renamed_in_place() {
     let got = stored(&["text=content", "id=uid"], r#"{"uid": "a", "content": "t", "n": 1.0}"#);
     assert_eq!(got, r#"{"id":"a","text":"t","n":1.0}"#);

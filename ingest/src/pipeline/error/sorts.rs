@@ -27,7 +27,8 @@ impl IngestError {
 
     /// Whether it is of a record that leaves others when it is left out: not of an object around all of them.
     pub fn may_be_skipped(&self) -> bool {
-        self.is_of_text() && !matches!(self, Self::Record { source: RecordError::Around { .. }, .. })
+        let is_all = |source: &RecordError| matches!(source, RecordError::Around { .. } | RecordError::Frame);
+        self.is_of_text() && !matches!(self, Self::Record { source, .. } if is_all(source))
     }
 
     /// Whether another error is of a record of the same file whose keys are wrong in the same way; then this
