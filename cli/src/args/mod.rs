@@ -10,6 +10,7 @@ mod copies;
 mod covariance;
 mod daunce;
 mod devices;
+mod elsewhere;
 mod engine;
 mod evaluate;
 mod factors;
@@ -55,6 +56,9 @@ pub use copies::{
 pub use covariance::*;
 pub use daunce::*;
 pub use devices::{DeviceName, DevicesArgs};
+#[cfg(test)]
+pub use elsewhere::check_commands;
+pub use elsewhere::in_place_of;
 pub use engine::EngineArgs;
 pub use evaluate::*;
 pub use factors::*;
@@ -71,7 +75,7 @@ pub use merge::MergeArgs;
 pub use missing::explained_missing;
 pub use negative::{command, join_negative};
 pub use output::{Format, JsonArgs, ListOutputArgs, OutputArgs};
-pub use overview::{in_place_of, misplaced_hint, without_command, without_far_tip};
+pub use overview::{misplaced_hint, without_command, without_far_tip};
 pub use plot::*;
 pub use prefilter::*;
 pub use query::{DigestChecks, QueryArgs};

@@ -1,4 +1,5 @@
-//! Command lines that do not parse: those without a command get all commands in short, a file its option.
+//! Command lines that do not parse: those without a command get all commands in short, a file its option, and
+//! what has another name here that name.
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -6,6 +7,13 @@ use std::path::Path;
 use clap::Command;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use gstore_core::{did_you_mean, nearest};
+use gstore_store::Store;
+
+use super::elsewhere::{has_option, in_place_of, other_command};
+use crate::wording::shell_word;
+
+/// How names of files end that are data, before what they are packed with.
+const DATA_ENDINGS: [&str; 7] = ["jsonl", "ndjson", "json", "csv", "tsv", "parquet", "arrow"];
 
 /// The commands by what they are for.
 const GROUPS: [(&str, &[&str]); 6] = [
@@ -26,6 +34,9 @@ pub fn without_command(root: &Command, argv: &[OsString], error: &clap::Error) -
             let Some(ContextValue::String(name)) = error.get(ContextKind::InvalidSubcommand) else {
                 return None;
             };
+            if let Some(said) = misplaced_store(argv, name) {
+                return Some(said);
+            }
             let before = argv.iter().skip(1).take_while(|word| *word != name.as_str());
             let command = before
                 .filter_map(|word| word.to_str())
@@ -54,24 +65,6 @@ pub fn without_command(root: &Command, argv: &[OsString], error: &clap::Error) -
     }
 }
 
-/// The command that does what is asked of `command` by a subcommand that it lacks.
-fn other_command(command: &str, word: &str) -> Option<&'static str> {
-    Some(match (command, word) {
-        ("gstore", "list") => "`gstore ls` lists datasets, runs and features",
-        ("gstore", "repair") => "`gstore verify --repair` saves what is sound of a damaged store",
-        ("gstore", "rm" | "remove") => "`gstore delete` deletes samples, `gstore drop` the rest",
-        ("drop", "tag") => "`gstore tag NAME --delete` removes one",
-        ("drop", "view") => "`gstore view drop NAME` drops one",
-        ("drop", "token") => "`gstore token revoke NAME` ends one",
-        ("drop", "snapshot") => "`gstore gc` removes old ones",
-        ("drop", "prefilter" | "factors")
-        | ("prefilter" | "factors", "delete" | "drop" | "remove" | "rm") => {
-            "`gstore drop artifact NAME` drops one"
-        }
-        _ => return None,
-    })
-}
-
 /// What is said of a file or a dataset without its option, for a command of `root` that takes it with one,
 /// and of what another command or option does.
 pub fn misplaced_hint(root: &Command, argv: &[OsString], error: &clap::Error) -> Option<String> {
@@ -93,10 +86,13 @@ pub fn misplaced_hint(root: &Command, argv: &[OsString], error: &clap::Error) ->
     let is_table =
         |word: &str| word.split_once('=').is_some_and(|(name, _)| !name.is_empty() && is_name(name));
     let has = |long: &str| has_option(command, long);
+    // A backup may be in a folder of such a name, and has an option of its own.
+    let is_backup = missing.is_some() && first != Some("revert");
+    if let Some(said) = misplaced_store(argv, word).filter(|_| !is_backup && !has_given("store")) {
+        return Some(said);
+    }
     match word.as_str() {
-        word if Path::new(word).exists() && has("data") => {
-            Some(format!("error: {word} is a file; give it with --data {word}"))
-        }
+        word if has("data") && is_data(word) => Some(with_option("data is", argv, word, "data")),
         "--remote" if root.find_subcommand("query").is_some_and(|query| has_option(query, "remote")) => {
             let name = first.unwrap_or_default();
             Some(format!(
@@ -114,7 +110,7 @@ pub fn misplaced_hint(root: &Command, argv: &[OsString], error: &clap::Error) ->
         "--dry-run" if first == Some("drop") => {
             Some("error: a drop has no dry run; `gstore revert` takes it back".to_owned())
         }
-        word if word.starts_with("--") && in_place_of(command, word).is_some() => {
+        word if word.starts_with('-') && in_place_of(command, word).is_some() => {
             in_place_of(command, word).map(|meant| format!("error: there is no {word}; {meant}"))
         }
         word if missing.is_some() && !word.starts_with('-') => {
@@ -144,6 +140,36 @@ pub fn misplaced_hint(root: &Command, argv: &[OsString], error: &clap::Error) ->
     }
 }
 
+/// What is said of a store without its option: it is the word that is refused, or the one before that, which
+/// was taken for something else.
+fn misplaced_store(argv: &[OsString], word: &str) -> Option<String> {
+    let refused = argv.iter().position(|given| given == word)?;
+    let stands_alone = |at: usize| {
+        let before = argv.get(at.checked_sub(1)?)?.to_str()?;
+        let given = argv.get(at)?.to_str().filter(|_| !before.starts_with('-'))?;
+        (given.trim_end_matches('/').ends_with(".gstore") || Store::open(given).is_ok()).then_some(given)
+    };
+    let store = stands_alone(refused).or_else(|| stands_alone(refused.checked_sub(1)?))?;
+    Some(with_option("the store is", argv, store, "store"))
+}
+
+/// Whether a word is a file of data, or is called like one.
+fn is_data(word: &str) -> bool {
+    let ends_so = word.split('.').skip(1).any(|part| DATA_ENDINGS.contains(&part));
+    !word.starts_with('-') && (Path::new(word).exists() || ends_so && !word.contains(char::is_whitespace))
+}
+
+/// What is said of a word without its option, with the command as it is meant.
+fn with_option(what: &str, argv: &[OsString], word: &str, option: &str) -> String {
+    let found = argv.iter().position(|given| given == word);
+    let words = argv.iter().enumerate().skip(1).flat_map(|(at, given)| {
+        let flag = (Some(at) == found).then(|| format!("--{option}"));
+        flag.into_iter().chain([shell_word(&given.to_string_lossy())])
+    });
+    let line = words.fold("gstore".to_owned(), |line, word| line + " " + &word);
+    format!("error: {what} given with --{option} {}\n  {line}", shell_word(word))
+}
+
 /// The option whose text the word before a lone one is.
 fn behind_text(argv: &[OsString], word: &str) -> Option<&'static str> {
     let at = argv.iter().position(|given| given == word).filter(|_| !word.starts_with('-'))?;
@@ -151,37 +177,17 @@ fn behind_text(argv: &[OsString], word: &str) -> Option<&'static str> {
     ["text", "prompt"].into_iter().find(|option| *option == flag)
 }
 
-/// What does the job of an option that a command lacks, whether it stands on the command line or in a file.
-pub fn in_place_of(command: &Command, word: &str) -> Option<String> {
-    let name = word.trim_start_matches('-').replace('_', "-");
-    let meant = match (command.get_name(), name.as_str()) {
-        ("ask", "data") => {
-            "--messages \"$(jq -c .messages FILE)\" asks about the conversation of a file; a whole file is added \
-             as a dataset, and influence('pool', 'NAME') ranks by it"
-        }
-        ("ask", "where") => {
-            "a condition is SQL: gstore query \"SELECT * FROM influence('pool', prompt => 'A', completion => 'B') \
-             WHERE ...\""
-        }
-        ("select", "min-score" | "threshold") => {
-            "a condition on scores is SQL: gstore query \"SELECT id, score FROM influence('pool', 'target') \
-             WHERE score > 0.05\""
-        }
-        ("train", "max-train-samples") => {
-            "--percentage SHARE takes a random share of the samples, --rows FILE those that a file lists"
-        }
-        _ => {
-            let option = trainer_option(&name)?;
-            let is_there = has_option(command, option.split(' ').next().unwrap_or_default());
-            return is_there.then(|| format!("--{option} does its job"));
-        }
-    };
-    Some(meant.to_owned())
-}
-
-/// The same error without the similar option that clap proposes, if that is far from the one that is given:
-/// clap takes any with some letters in common.
+/// The same error without what clap proposes that does not help: a similar option that is far from the one
+/// that is given (clap takes any with some letters in common), and to take an option for a text, unless it
+/// looks like one.
 pub fn without_far_tip(mut error: clap::Error) -> clap::Error {
+    let is_text = |text: &ContextValue| text.to_string().contains(char::is_whitespace);
+    let is_of_text = |tip: &ContextValue| tip.to_string().contains("as a value");
+    if error.get(ContextKind::Suggested).is_some_and(is_of_text)
+        && !error.get(ContextKind::InvalidArg).is_some_and(is_text)
+    {
+        error.remove(ContextKind::Suggested);
+    }
     let plain = |kind| match error.get(kind) {
         Some(ContextValue::String(flag)) => Some(flag.trim_start_matches('-').replace('_', "-")),
         _ => None,
@@ -202,21 +208,6 @@ fn is_near(given: &str, proposed: &str) -> bool {
     nearest(given, [proposed]).is_some() || has_words(given, proposed) || has_words(proposed, given)
 }
 
-/// The option that does the job of one of the Hugging Face Trainer and its scripts. Most have the same names.
-fn trainer_option(name: &str) -> Option<&'static str> {
-    Some(match name {
-        "bf16" | "fp16" => "compute bf16",
-        "tf32" => "compute tf32",
-        "max-seq-len" | "model-max-length" => "max-length N",
-        "eval-strategy" | "evaluation-strategy" => "eval-every N",
-        "train-file" => "data PATH",
-        "validation-file" => "eval-data PATH",
-        "lr" => "learning-rate X",
-        "target-modules" => "lora-targets NAME,...",
-        _ => return None,
-    })
-}
-
 /// The option of a command that says all it needs to know.
 fn only_option(command: Option<&str>) -> Option<&'static str> {
     match command? {
@@ -224,10 +215,6 @@ fn only_option(command: Option<&str>) -> Option<&'static str> {
         "restore" => Some("from"),
         _ => None,
     }
-}
-
-fn has_option(command: &Command, long: &str) -> bool {
-    command.get_arguments().any(|arg| arg.get_long() == Some(long))
 }
 
 fn overview(root: &Command) -> String {
@@ -269,10 +256,12 @@ mod tests {
             (&["select", "--threshold", "1"], None),
             (&["select", "--distinkt"], Some("'--distinct'")),
             (&["train", "--learn-rate", "1"], Some("'--learning-rate'")),
+            (&["index", "--nothing"], None),
         ] {
             let argv = ["gstore"].iter().chain(words);
             let error = command().try_get_matches_from(argv).expect_err("refused");
             let text = without_far_tip(error).to_string();
+            assert!(!text.contains("as a value"), "{text}");
             let proposed = text.contains("similar argument exists");
             assert_eq!((proposed, tip.is_none_or(|tip| text.contains(tip))), (tip.is_some(), true), "{text}");
         }
@@ -293,7 +282,7 @@ mod tests {
         let error = command().try_get_matches_from(&argv).expect_err("refused");
         assert_eq!(
             misplaced_hint(&command(), &argv, &error).as_deref(),
-            Some("error: Cargo.toml is a file; give it with --data Cargo.toml")
+            Some("error: data is given with --data Cargo.toml\n  gstore add --data Cargo.toml")
         );
         for (words, says) in [
             (&["delete", "notes", "--id", "1"][..], "a dataset is given with --dataset notes"),
@@ -305,6 +294,20 @@ mod tests {
             (&["tag", "drop", "v1"], "`gstore tag v1` sets it, with --delete"),
             (&["index", "-l"], "`gstore index` alone lists"),
             (&["view", "--list"], "`gstore view list` lists"),
+            (
+                &["ingest", "pool.jsonl.gz", "--features", "loss"],
+                "data is given with --data pool.jsonl.gz\n  gstore ingest --data pool.jsonl.gz --features loss",
+            ),
+            (
+                &["query", "my.gstore", "SELECT 1"],
+                "the store is given with --store my.gstore\n  gstore query --store my.gstore 'SELECT 1'",
+            ),
+            (&["ls", "x/my.gstore/"], "gstore ls --store x/my.gstore/"),
+            (&["delete", "my.gstore", "--dataset", "pool"], "gstore delete --store my.gstore --dataset pool"),
+            (&["index", "--db", "my.gstore"], "there is no --db; the store is given with --store DIR"),
+            (&["select", "-n", "5"], "there is no -n; --top N does its job"),
+            (&["ask", "--per-token"], "there is no --per-token; tokens are scored by `gstore query`"),
+            (&["restore", "my.gstore"], "give it with --from my.gstore"),
             (&["revert", "99"], "give it with --to 99"),
             (&["train", "--bf16", "true"], "there is no --bf16; --compute bf16 does its job"),
             (&["train", "--max_seq_len", "512"], "--max-length N"),
@@ -335,6 +338,9 @@ mod tests {
         assert_eq!(misplaced_hint(&command(), &argv, &error), None);
         for (words, says) in [
             (&["list"][..], "`gstore ls` lists"),
+            (&["shell"], "there is no command `shell`; `gstore query` runs SQL"),
+            (&["export"], "`gstore query -o FILE`"),
+            (&["my.gstore", "ls"], "given with --store my.gstore\n  gstore --store my.gstore ls"),
             (&["repair"], "there is no command `repair`; `gstore verify --repair` saves"),
             (&["drop", "view", "v"], "`gstore drop` has no command `view`; `gstore view drop NAME`"),
             (&["drop", "tag", "v"], "`gstore tag NAME --delete`"),
