@@ -105,7 +105,10 @@ fn what_is_no_option_or_table_says_what_is_meant() {
     let select = ["select", "--pool", "p", "--target", "t", "--top", "1", "-o", "x.jsonl"];
     let on_server = [&select[..], &["--remote", "grpc://127.0.0.1:1", "--backend", "candle"]].concat();
     let by_candle = [&select[..], &["--backend", "candle"]].concat();
-    let cases: [(&str, &[&str], &[&str]); 9] = [
+    let cases: [(&str, &[&str], &[&str]); 12] = [
+        ("", &["add", "pool.jsonl"], &["data is given with --data pool.jsonl\n", " add --data pool.jsonl\n"]),
+        ("", &["select", "-n", "5"], &["there is no -n; --top N does its job"]),
+        ("", &["shell"], &["there is no command `shell`; `gstore query` runs SQL"]),
         ("model = \"m\"", &["ls"], &["`gstore ls` has no option `model`", "put it below the name", "as ["]),
         ("[select]\nexclude-target = \"yes\"", &select, &["`exclude-target` is true or false, not \"yes\""]),
         ("", &["query", "--with", "r=*.parquet", "SELECT 1"], &["r=*.parquet", "one file", "UNION ALL"]),
@@ -121,6 +124,12 @@ fn what_is_no_option_or_table_says_what_is_meant() {
         let done = place.run(args);
         assert!(done.code != 0 && words.iter().all(|word| done.stderr.contains(word)), "{}", done.stderr);
     }
+    // Without a store on the command line, one that stands there by itself is meant for it.
+    let mut loose = Command::new(binary::path());
+    loose.args(["query", "store", "SELECT 1"]).current_dir(place.path("")).env_remove("GSTORE_STORE");
+    let done = binary::run(loose.env_remove("GSTORE_CONFIG"));
+    let says = "error: the store is given with --store store\n  gstore query --store store 'SELECT 1'\n";
+    assert_eq!((done.code, done.stderr.as_str()), (2, says));
 }
 
 #[test]
@@ -212,6 +221,8 @@ fn a_line_that_is_no_command_is_an_error_at_once() {
     let Some(mut shell) = Shell::new(&place) else { return };
     has(&shell.line(".tabels"), &["did you mean `.tables`?"]);
     has(&shell.line("\\zz"), &["there is no command `\\zz`"]);
+    has(&shell.line(".open other"), &["there is no command `.open`; there is one store", "--store DIR"]);
+    has(&shell.line("selec 3;"), &["did you mean `SELECT`?"]);
     let tables = shell.line(".tables targ");
     assert!(tables.contains("target\n") && !tables.contains("pool"), "{tables}");
     has(&shell.line("\\d pool"), &["record", "VARCHAR", "UBIGINT"]);

@@ -149,7 +149,9 @@ fn parse_switch(name: &str, word: &str) -> Result<Option<bool>, String> {
 
 #[cfg(test)]
 mod tests {
+    use super::known::ELSEWHERE;
     use super::*;
+    use crate::args::check_commands;
 
     #[test]
     fn commands_and_their_other_names() {
@@ -196,6 +198,25 @@ mod tests {
             let words = format!("{} 1", known.name);
             assert!(!parse(&words).is_err_and(|error| error.contains("there is no command")), "{words}");
             assert!(help().contains(known.name));
+        }
+    }
+
+    #[test]
+    fn commands_of_other_shells_are_answered_with_those_of_this_one() {
+        let is_known = |name: &str| {
+            let mut aliases = ALIASES.iter().map(|(alias, _)| *alias);
+            COMMANDS.iter().any(|known| known.name == name) || aliases.any(|alias| alias == name)
+        };
+        for (names, meant) in ELSEWHERE {
+            check_commands(meant);
+            for code in meant.split('`').skip(1).step_by(2).filter(|code| code.starts_with('.')) {
+                assert!(code.split(' ').next().is_some_and(is_known), "{code}");
+            }
+            for name in *names {
+                assert!(!is_known(name), "{name} is a command");
+                let line = format!("{name} on");
+                assert_eq!(parse(&line), Err(format!("there is no command `{name}`; {meant}")));
+            }
         }
     }
 

@@ -50,8 +50,39 @@ pub(super) const ALIASES: &[(&str, &str)] = &[
     (".show", ".mode"),
 ];
 
+/// Commands of other shells, and what does their job here.
+#[rustfmt::skip]
+pub(super) const ELSEWHERE: &[(&[&str], &str)] = &[
+    (&[".headers", ".header"], "results name their columns in every `.mode` but lines"),
+    (&[".width", ".wrap", ".cols"], "tables fit the terminal; `.mode line` cuts nothing"),
+    (&[".separator", ".colsep", ".rowsep"], "`.mode csv` and `.mode tsv` have their own"),
+    (&[".nullvalue"], "NULL is shown as such; coalesce(x, '-') shows another text"),
+    (&[".rows", ".limit", ".maxwidth"], "`.maxrows N` says how many rows are shown"),
+    (&[".open", ".connect", ".attach", ".databases", ".database", "\\c", "\\connect", "\\l"],
+        "there is one store, that of `gstore query --store DIR`; SHOW TABLES lists its tables"),
+    (&[".import", "\\copy"], "`gstore query --with NAME=FILE` makes a file a table, `gstore add` registers samples"),
+    (&[".load"], "`gstore query --with NAME=FILE` makes a file a table"),
+    (&[".dump", ".fullschema", ".excel", ".export"],
+        "`.output FILE` writes results, as `gstore query -o FILE` does; `gstore backup` copies the store"),
+    (&[".save", ".backup", ".clone", ".restore"], "`gstore backup` copies the store, `gstore restore` makes one of a copy"),
+    (&[".indexes", ".indices", ".index", "\\di"], "`gstore index` lists the indexes"),
+    (&[".shell", ".system", ".sh", ".cd", "\\!", "\\cd"], "leave with `.quit`; paths count from the folder where gstore was started"),
+    (&[".echo", ".print", "\\echo"], "SELECT 'text' shows a text"),
+    (&[".explain", ".eqp", ".stats", ".scanstats"], "EXPLAIN shows the plan of a statement, EXPLAIN ANALYZE also what it took"),
+    (&[".constant", ".keyword", ".highlight", ".highlight_colors", ".prompt", ".color"],
+        "colours and the prompt stay as they are; if NO_COLOR is set, there are no colours"),
+    (&[".changes", ".log"], "SQL only reads the store; `gstore snapshots` lists what changed it"),
+    (&[".history", "\\s"], "Up and Ctrl-R find earlier statements"),
+    (&[".edit", "\\e"], "a statement may have several lines; `.read FILE` runs one from a file"),
+    (&[".views", "\\dv"], "`gstore view list` lists views, and `.tables` all tables"),
+    (&[".functions", "\\df"], "SHOW FUNCTIONS lists functions"),
+];
+
 /// What is said of a name that no command has.
 pub(super) fn unknown_command(name: &str) -> String {
+    if let Some((_, meant)) = ELSEWHERE.iter().find(|(names, _)| names.contains(&name)) {
+        return format!("there is no command `{name}`; {meant}");
+    }
     let hint = nearest(name, COMMANDS.iter().map(|known| known.name));
     let hint = hint.map_or_else(String::new, |near| format!("did you mean `{near}`? "));
     format!("there is no command `{name}`; {hint}.help lists them")
