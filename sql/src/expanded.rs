@@ -13,7 +13,8 @@ use std::collections::HashMap;
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    Expr, GroupByExpr, Ident, ObjectName, Query, Select, SelectItem, Statement as Sql, Visitor,
+    ExcludeSelectItem, Expr, GroupByExpr, Ident, ObjectName, Query, Select, SelectItem, Statement as Sql,
+    TableFactor, TableWithJoins, Visitor, WildcardAdditionalOptions,
 };
 
 use super::error::SqlError;
@@ -93,6 +94,42 @@ pub(super) fn name(ident: &Ident) -> String {
     match ident.quote_style {
         Some(_) => ident.value.clone(),
         None => ident.value.to_ascii_lowercase(),
+    }
+}
+
+/// The last part of a name, as the engine reads it.
+pub(super) fn last_name(object: &ObjectName) -> Option<String> {
+    object.0.last()?.as_ident().map(name)
+}
+
+/// The names behind the EXCLUDE of a `*`.
+pub(super) fn excluded(options: &WildcardAdditionalOptions) -> &[ObjectName] {
+    match &options.opt_exclude {
+        None => &[],
+        Some(ExcludeSelectItem::Single(name)) => std::slice::from_ref(name),
+        Some(ExcludeSelectItem::Multiple(names)) => names.as_slice(),
+    }
+}
+
+/// The names that the tables of a SELECT have in it.
+pub(super) fn tables(select: &Select) -> Vec<String> {
+    let mut names = Vec::new();
+    select.from.iter().for_each(|from| add_tables(from, &mut names));
+    names
+}
+
+fn add_tables(from: &TableWithJoins, names: &mut Vec<String>) {
+    for factor in std::iter::once(&from.relation).chain(from.joins.iter().map(|join| &join.relation)) {
+        match factor {
+            TableFactor::NestedJoin { table_with_joins, .. } => add_tables(table_with_joins, names),
+            TableFactor::Table { alias: Some(alias), .. }
+            | TableFactor::Derived { alias: Some(alias), .. }
+            | TableFactor::Function { alias: Some(alias), .. } => names.push(name(&alias.name)),
+            TableFactor::Table { name, .. } | TableFactor::Function { name, .. } => {
+                names.extend(last_name(name));
+            }
+            _ => {}
+        }
     }
 }
 

@@ -13,13 +13,15 @@ use arrow_array::{ArrayRef, StringArray};
 use arrow_schema::DataType;
 use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast::{
-    ExcludeSelectItem, Expr, Ident, ObjectName, Select, SelectItem, VisitorMut,
+    ExcludeSelectItem, Expr, Ident, ObjectName, Select, SelectItem, SelectItemQualifiedWildcardKind,
+    VisitorMut, WildcardAdditionalOptions,
 };
 use gstore_core::Kind;
 use gstore_core::content::CALLS;
 use serde_json::Value;
 
 use super::error::SqlError;
+use super::expanded::{excluded, last_name, name, tables};
 use super::functions::path::{Step, find, parts, text};
 use super::walk::inner;
 use crate::walk::VisitMut;
@@ -134,38 +136,65 @@ impl VisitorMut for VirtualNames {
 
     /// `SELECT *, prompt`: the table has the column where it is named, and `*` is to leave it out.
     fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<()> {
+        let tables = tables(select);
         let mut named = Vec::new();
         for item in &select.projection {
             match item {
-                SelectItem::ExprWithAlias { alias, .. } => {
-                    self.given.extend(VirtualColumn::of_name(alias).map(VirtualColumn::name));
-                }
-                SelectItem::UnnamedExpr(expr) => named.extend(virtual_of(expr)),
+                SelectItem::ExprWithAlias { expr, alias } => match VirtualColumn::of_name(alias) {
+                    // `prompt AS prompt` is what it is without a name.
+                    Some(own) if virtual_of(expr) == Some(own) => named.extend(named_column(expr, &tables)),
+                    other => self.given.extend(other.map(VirtualColumn::name)),
+                },
+                SelectItem::UnnamedExpr(expr) => named.extend(named_column(expr, &tables)),
                 SelectItem::Wildcard(options) | SelectItem::QualifiedWildcard(_, options) => {
-                    let names: &[ObjectName] = match &options.opt_exclude {
-                        None => &[],
-                        Some(ExcludeSelectItem::Single(name)) => std::slice::from_ref(name),
-                        Some(ExcludeSelectItem::Multiple(names)) => names.as_slice(),
-                    };
-                    let names = names.iter().filter_map(|name| name.0.last()?.as_ident());
+                    let names = excluded(options).iter().filter_map(|name| name.0.last()?.as_ident());
                     self.excluded.extend(names.filter_map(VirtualColumn::of_name).map(VirtualColumn::name));
                 }
                 _ => {}
             }
         }
-        if named.is_empty() {
-            return ControlFlow::Continue(());
-        }
         for item in &mut select.projection {
-            if let SelectItem::Wildcard(options) = item
-                && options.opt_exclude.is_none()
-                && options.opt_except.is_none()
-            {
-                let name = |column: &VirtualColumn| ObjectName::from(vec![Ident::new(column.name())]);
-                options.opt_exclude = Some(ExcludeSelectItem::Multiple(named.iter().map(name).collect()));
-            }
+            let (star, options) = match item {
+                SelectItem::Wildcard(options) => (None, options),
+                SelectItem::QualifiedWildcard(
+                    SelectItemQualifiedWildcardKind::ObjectName(table),
+                    options,
+                ) => (last_name(table), options),
+                _ => continue,
+            };
+            let of_star = |table: &Option<String>| match (&star, table) {
+                (None, _) => true,
+                (Some(_), None) => tables.len() == 1,
+                (star, table) => *star == *table,
+            };
+            named
+                .iter()
+                .filter(|(table, _)| of_star(table))
+                .for_each(|(_, column)| exclude(options, *column));
         }
         ControlFlow::Continue(())
+    }
+}
+
+/// A column that is named as one of a SELECT with these tables, and the table that it is named with.
+fn named_column(expr: &Expr, tables: &[String]) -> Option<(Option<String>, VirtualColumn)> {
+    let column = virtual_of(expr)?;
+    let Expr::CompoundIdentifier(parts) = expr else { return Some((None, column)) };
+    // Of a struct it is a field.
+    let table = parts.iter().rev().nth(1).map(name).filter(|table| tables.contains(table))?;
+    Some((Some(table), column))
+}
+
+/// Takes a column out of `*`, where nothing else does.
+fn exclude(options: &mut WildcardAdditionalOptions, column: VirtualColumn) {
+    let mut names = excluded(options).to_vec();
+    let except = options.opt_except.iter();
+    let except = except.flat_map(|except| except.additional_elements.iter().chain([&except.first_element]));
+    let all = names.iter().filter_map(|name| name.0.last()?.as_ident()).chain(except);
+    let is_out = all.map(VirtualColumn::of_name).any(|out| out == Some(column));
+    if !is_out {
+        names.push(ObjectName::from(vec![Ident::new(column.name())]));
+        options.opt_exclude = Some(ExcludeSelectItem::Multiple(names));
     }
 }
 

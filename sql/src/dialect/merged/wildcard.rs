@@ -9,7 +9,7 @@ use datafusion::sql::sqlparser::ast::{
 use super::put::Written;
 use crate::dialect::using::{MergedColumn, UsingJoins, quoted};
 use crate::error::SqlError;
-use crate::expanded::name;
+use crate::expanded::{excluded, name};
 
 /// What stands behind `*`.
 #[derive(Default)]
@@ -24,12 +24,7 @@ impl Options {
         if options.opt_ilike.is_some() || options.opt_rename.is_some() || options.opt_alias.is_some() {
             return None;
         }
-        let names: &[ObjectName] = match &options.opt_exclude {
-            None => &[],
-            Some(ExcludeSelectItem::Single(name)) => std::slice::from_ref(name),
-            Some(ExcludeSelectItem::Multiple(names)) => names.as_slice(),
-        };
-        let mut excluded: Vec<String> = names.iter().map(only).collect::<Option<_>>()?;
+        let mut excluded: Vec<String> = excluded(options).iter().map(only).collect::<Option<_>>()?;
         if let Some(except) = &options.opt_except {
             excluded.push(name(&except.first_element));
             excluded.extend(except.additional_elements.iter().map(name));

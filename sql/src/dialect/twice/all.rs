@@ -1,12 +1,11 @@
 //! The `*` of a SELECT, and whether a column next to it is one of its columns.
 
 use datafusion::sql::sqlparser::ast::{
-    ExcludeSelectItem, Expr, Ident, ObjectName, Select, SelectItem, SelectItemQualifiedWildcardKind,
-    TableFactor, TableWithJoins, WildcardAdditionalOptions,
+    Expr, Ident, Select, SelectItem, SelectItemQualifiedWildcardKind, WildcardAdditionalOptions,
 };
 
 use crate::dialect::using::joins_by_names;
-use crate::expanded::name;
+use crate::expanded::{excluded, last_name, name, tables};
 use crate::virtuals::is_virtual;
 
 /// The `*` of a SELECT, with their tables where these are named, and all tables.
@@ -21,17 +20,12 @@ impl StarColumns {
         let star = |item: &SelectItem| match item {
             SelectItem::Wildcard(options) => Some((None, options.clone())),
             SelectItem::QualifiedWildcard(SelectItemQualifiedWildcardKind::ObjectName(table), options) => {
-                Some((Some(last(table)?), options.clone()))
+                Some((Some(last_name(table)?), options.clone()))
             }
             _ => None,
         };
         let stars: Vec<_> = select.projection.iter().filter_map(star).collect();
-        let joined = |from: &TableWithJoins| {
-            let joins = from.joins.iter().filter_map(|join| table(&join.relation));
-            table(&from.relation).into_iter().chain(joins).collect::<Vec<String>>()
-        };
-        let tables = select.from.iter().flat_map(joined).collect();
-        Self { joins_by_names: !stars.is_empty() && joins_by_names(select), stars, tables }
+        Self { joins_by_names: !stars.is_empty() && joins_by_names(select), stars, tables: tables(select) }
     }
 
     /// Whether the parts of a name are those of a table and its column, and not of a struct and its field.
@@ -86,30 +80,10 @@ fn has(options: &WildcardAdditionalOptions, column: &str) -> bool {
     if options.opt_ilike.is_some() || options.opt_rename.is_some() || options.opt_alias.is_some() {
         return false;
     }
-    let excluded: &[ObjectName] = match &options.opt_exclude {
-        None => &[],
-        Some(ExcludeSelectItem::Single(one)) => std::slice::from_ref(one),
-        Some(ExcludeSelectItem::Multiple(several)) => several.as_slice(),
-    };
     let mut except = options
         .opt_except
         .iter()
         .flat_map(|except| except.additional_elements.iter().chain([&except.first_element]));
-    !excluded.iter().any(|excluded| last(excluded).as_deref() == Some(column))
+    !excluded(options).iter().any(|excluded| last_name(excluded).as_deref() == Some(column))
         && !except.any(|except| name(except) == column)
-}
-
-fn last(object: &ObjectName) -> Option<String> {
-    object.0.last()?.as_ident().map(name)
-}
-
-/// The name of a table in its statement.
-fn table(factor: &TableFactor) -> Option<String> {
-    match factor {
-        TableFactor::Table { alias: Some(alias), .. }
-        | TableFactor::Derived { alias: Some(alias), .. }
-        | TableFactor::Function { alias: Some(alias), .. } => Some(name(&alias.name)),
-        TableFactor::Table { name, .. } | TableFactor::Function { name, .. } => last(name),
-        _ => None,
-    }
 }
