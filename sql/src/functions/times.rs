@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use arrow_array::{Array, ArrayRef, StringArray};
 use arrow_cast::CastOptions;
+use arrow_cast::parse::string_to_timestamp_nanos;
 use arrow_schema::DataType;
 use datafusion::error::Result as DfResult;
 use gstore_core::shortened;
@@ -48,9 +49,17 @@ fn too_far_error(text: &str) -> SqlError {
         .hint("DATE and TIMESTAMP_S reach further")
 }
 
-/// A time of the day as it is written; a number without `:` is none, which the engine takes for nanoseconds.
+/// A time of the day as it is written, or that of a whole time; a number without `:` is none, which the engine
+/// takes for nanoseconds.
 fn clock(text: &str) -> Option<Cow<'_, str>> {
-    Some(text.trim()).filter(|text| text.contains(':')).map(Cow::Borrowed)
+    let text = text.trim();
+    let Some(full) = full_time(text) else {
+        return Some(text).filter(|text| text.contains(':')).map(Cow::Borrowed);
+    };
+    let since_midnight = string_to_timestamp_nanos(&full).ok()?.rem_euclid(86_400_000_000_000);
+    let (seconds, fraction) = (since_midnight / 1_000_000_000, since_midnight % 1_000_000_000);
+    let (hours, minutes, seconds) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
+    Some(Cow::Owned(format!("{hours:02}:{minutes:02}:{seconds:02}.{fraction:09}")))
 }
 
 /// The text of a time with two digits for each part and with seconds: the engine reads no other. So
