@@ -5,7 +5,9 @@ use datafusion::error::Result as DfResult;
 use datafusion::logical_expr::ColumnarValue;
 
 use super::MAX_PRINTED;
-use super::sizes::{PerRow, bytes, counts, instants, leaves, numbers, of_texts, scalar_bytes, spans};
+use super::sizes::{
+    NUMBER, PerRow, bytes, counts, instants, json, leaves, numbers, of_texts, scalar_bytes, spans,
+};
 
 /// How the result of a function grows with its arguments.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,7 +28,7 @@ pub(super) enum Growth {
     Joined,
     /// The elements of a list as text, with the other arguments between them.
     Text,
-    /// All arguments as JSON, with the names of fields in each element of a list.
+    /// All arguments as JSON.
     Json,
     /// The same of what is no text; a text stays as it is.
     Document,
@@ -95,8 +97,6 @@ pub(super) const FUNCTIONS: &[(&str, Growth)] = &[
 
 /// Bytes of an element of a list, without those of its value.
 const ELEMENT: u64 = 16;
-/// The longest text of a number.
-const NUMBER: u64 = 26;
 /// The same where a format asks for all digits before the point, with what stands between groups of three.
 const FIXED: u64 = 420;
 /// The same where it asks for none of these, and may ask for bits.
@@ -185,15 +185,10 @@ impl Growth {
                 })
             }
             Self::Json => {
-                let lists = args.iter().map(leaves).collect::<DfResult<Vec<_>>>()?;
-                let name = |sum: u64, arg: &ColumnarValue| sum.saturating_add(names(&arg.data_type()));
-                let each = args.iter().fold(NUMBER, name);
-                let frame = ELEMENT * (args.len() as u64 + 1);
-                of_rows(&|row| {
-                    let values = lists.iter().fold(1u64, |sum, lists| sum.saturating_add(lists.at(row)));
-                    let escaped = total(row).saturating_add(frame).saturating_mul(6);
-                    escaped.saturating_add(values.saturating_mul(each))
-                })
+                let values = args.iter().map(json).collect::<DfResult<Vec<_>>>()?;
+                // A comma or a colon behind each, and what stands around all.
+                let each = |sum: u64, value: u64| sum.saturating_add(value).saturating_add(1);
+                of_rows(&|row| values.iter().map(|value| value.at(row)).fold(2, each))
             }
             Self::Document if arg(0).is_some_and(|of| of.data_type() == DataType::Utf8) => vec![0; rows],
             Self::Document => Self::Json.made(args, sizes, rows)?,
@@ -201,20 +196,6 @@ impl Growth {
             // A yes or no, or a number.
             Self::Pairs => vec![0; rows],
         })
-    }
-}
-
-/// Bytes of the names of a type's fields in JSON, with those of their numbers.
-fn names(ty: &DataType) -> u64 {
-    match ty {
-        DataType::List(item) | DataType::LargeList(item) | DataType::FixedSizeList(item, _) => {
-            names(item.data_type())
-        }
-        DataType::Struct(fields) => fields.iter().fold(0, |sum: u64, field| {
-            let name = (field.name().len() as u64).saturating_mul(6).saturating_add(NUMBER + 4);
-            sum.saturating_add(name).saturating_add(names(field.data_type()))
-        }),
-        _ => 0,
     }
 }
 

@@ -8,6 +8,11 @@ use datafusion::error::Result as DfResult;
 use datafusion::logical_expr::ColumnarValue;
 use datafusion::scalar::ScalarValue;
 
+/// The longest text of a number.
+pub(super) const NUMBER: u64 = 26;
+/// Most bytes that JSON has for one of a text.
+const ESCAPED: u64 = 6;
+
 /// A number for each row, or one for all.
 pub(super) struct PerRow<T>(Vec<T>);
 
@@ -76,6 +81,31 @@ pub(super) fn spans(value: &ColumnarValue) -> DfResult<PerRow<f64>> {
         (f64::from(s.months) * 28.0 * DAY + f64::from(s.days) * DAY + s.nanoseconds as f64 / 1e6).abs()
     };
     Ok(PerRow(spans.iter().map(|s| s.map_or(DAY, span)).collect()))
+}
+
+/// Most bytes of an argument as JSON.
+pub(super) fn json(value: &ColumnarValue) -> DfResult<PerRow<u64>> {
+    Ok(PerRow(json_bytes(&array(value)?)))
+}
+
+fn json_bytes(array: &ArrayRef) -> Vec<u64> {
+    if let Some(of) = array.as_struct_opt() {
+        let mut all = vec![2u64; array.len()];
+        for (field, column) in of.fields().iter().zip(of.columns()) {
+            // Its quotes, a colon and a comma.
+            let name = (field.name().len() as u64).saturating_mul(ESCAPED).saturating_add(4);
+            for (all, value) in all.iter_mut().zip(json_bytes(column)) {
+                *all = all.saturating_add(name).saturating_add(value);
+            }
+        }
+        return all;
+    }
+    if let Some(lists) = inside(array) {
+        let each: Vec<u64> = json_bytes(&lists.values).iter().map(|bytes| bytes.saturating_add(1)).collect();
+        return differences(&lists.sums(&each)).map(|bytes| bytes.saturating_add(2)).collect();
+    }
+    let leaf = |bytes: &u64| bytes.saturating_mul(ESCAPED).saturating_add(NUMBER);
+    value_bytes(array).iter().map(leaf).collect()
 }
 
 fn array(value: &ColumnarValue) -> DfResult<ArrayRef> {
@@ -224,7 +254,8 @@ mod tests {
     use std::sync::Arc;
 
     use arrow_array::types::Int32Type;
-    use arrow_array::{DictionaryArray, ListArray, StringArray, StringViewArray};
+    use arrow_array::{DictionaryArray, ListArray, StringArray, StringViewArray, StructArray};
+    use arrow_schema::Field;
 
     use super::*;
 
@@ -246,5 +277,23 @@ mod tests {
         assert_eq!(value_bytes(&lists.slice(2, 2)), [16, 20]);
         assert_eq!(element_counts(&lists), [2, 0, 0, 1]);
         assert_eq!(element_counts(&lists.slice(3, 1)), [1]);
+    }
+
+    #[test]
+    fn json_is_no_longer_than_its_values_say() {
+        let numbers: ArrayRef =
+            Arc::new(ListArray::from_iter_primitive::<Int32Type, _, _>([Some(vec![Some(1), Some(2)]), None]));
+        let number = 4 * ESCAPED + NUMBER;
+        assert_eq!(json_bytes(&numbers), [2 + 2 * (number + 1), 2]);
+        let texts: ArrayRef = Arc::new(StringArray::from(vec![Some("abc"), None]));
+        let field = |name: &str, array: &ArrayRef| {
+            (Arc::new(Field::new(name, array.data_type().clone(), true)), Arc::clone(array))
+        };
+        let inner: ArrayRef = Arc::new(StructArray::from(vec![field("n", &numbers), field("t", &texts)]));
+        let outer: ArrayRef = Arc::new(StructArray::from(vec![field("in", &inner)]));
+        let names = 2 + 2 * ESCAPED + 4 + 2 + 2 * (ESCAPED + 4);
+        let first = names + 2 + 2 * (number + 1) + 3 * ESCAPED + NUMBER;
+        assert_eq!(json_bytes(&outer), [first, names + 2 + NUMBER]);
+        assert_eq!(json_bytes(&outer.slice(1, 1)), [names + 2 + NUMBER]);
     }
 }

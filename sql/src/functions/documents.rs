@@ -47,7 +47,7 @@ impl ScalarUDFImpl for AsJson {
         if casts::is_text(of) || of.is_null() {
             return Ok(vec![DataType::Utf8]);
         }
-        objects::refuse_deep("a cast to JSON", types)?;
+        objects::refuse_unknown("a cast to JSON", types)?;
         Ok(vec![of.clone()])
     }
 

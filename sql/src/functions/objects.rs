@@ -76,7 +76,7 @@ impl ScalarUDFImpl for JsonBuilder {
             };
             return Err(SqlError::invalid(format!("{name}() is written {name}({example})")).into());
         }
-        refuse_deep(&format!("{name}()"), types)?;
+        refuse_unknown(&format!("{name}()"), types)?;
         let texts = |place: usize| match self {
             JsonBuilder::Contains => true,
             JsonBuilder::Object => place.is_multiple_of(2),
@@ -97,23 +97,22 @@ impl ScalarUDFImpl for JsonBuilder {
     }
 }
 
-/// Whether the length of the JSON of a type is known from its values and lists: there is no list below a
-/// struct.
-fn is_flat(ty: &DataType) -> bool {
+/// Whether the length of the JSON of a type is known from its values: it has no map, nor a union.
+fn is_known(ty: &DataType) -> bool {
     match ty {
         DataType::List(item) | DataType::LargeList(item) | DataType::FixedSizeList(item, _) => {
-            is_flat(item.data_type())
+            is_known(item.data_type())
         }
-        DataType::Struct(fields) => fields.iter().all(|field| !field.data_type().is_nested()),
+        DataType::Struct(fields) => fields.iter().all(|field| is_known(field.data_type())),
         ty => !ty.is_nested(),
     }
 }
 
 /// Refuses types whose JSON has no known length; `what` takes the values.
-pub(super) fn refuse_deep(what: &str, types: &[DataType]) -> DfResult<()> {
-    let Some(ty) = types.iter().find(|ty| !is_flat(ty)) else { return Ok(()) };
-    let error = SqlError::invalid(format!("{what} takes no lists or structs inside of a struct, as in {ty}"));
-    Err(error.hint("write json_object('key', value, ..) for the outer one").into())
+pub(super) fn refuse_unknown(what: &str, types: &[DataType]) -> DfResult<()> {
+    let Some(ty) = types.iter().find(|ty| !is_known(ty)) else { return Ok(()) };
+    let error = SqlError::invalid(format!("{what} takes no {ty}"));
+    Err(error.hint("of a map, map_keys(x) and map_values(x) are lists").into())
 }
 
 /// Values as JSON; null for null.
