@@ -29,7 +29,7 @@ pub(super) const NAME: &str = "element ";
 const MAX_LITERAL: usize = 256;
 
 /// How one is written without a lambda.
-const OTHERWISE: &str =
+pub(super) const OTHERWISE: &str =
     "write SELECT id, list(f(x)) FROM (SELECT id, unnest(list) AS x FROM pool) GROUP BY id";
 
 /// Refuses those that are outside of the limits.

@@ -6,8 +6,30 @@ use datafusion::sql::sqlparser::ast::{
     AccessExpr, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, ObjectName,
     Subscript, Value,
 };
+use datafusion::sql::sqlparser::keywords::Keyword;
+use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 
+use super::tokens::next;
 use crate::expanded::name;
+
+/// The tokens with the names of calls behind a dot as plain names: the parser has forms of its own for TRIM,
+/// SUBSTRING and others, which stand before their values.
+pub(super) fn tokens(mut tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
+    for dot in 0..tokens.len() {
+        if tokens.get(dot).is_none_or(|token| token.token != Token::Period) {
+            continue;
+        }
+        let called = next(&tokens, dot + 1).map(|(at, _)| at);
+        let is_call =
+            |at: &usize| next(&tokens, at + 1).is_some_and(|(_, after)| after.token == Token::LParen);
+        if let Some(at) = called.filter(is_call)
+            && let Some(TokenWithSpan { token: Token::Word(word), .. }) = tokens.get_mut(at)
+        {
+            word.keyword = Keyword::NoKeyword;
+        }
+    }
+    tokens
+}
 
 /// Puts calls around the values that they stand behind, and fields into brackets.
 pub(super) fn apart(expr: &mut Expr) {
@@ -116,6 +138,13 @@ mod tests {
             ("t.x.upper().lower()", "lower(upper(t.x))"),
             ("'x'.upper()", "upper('x')"),
             ("(a || b).repeat(3).len()", "len(repeat((a || b), 3))"),
+            ("x.trim().Substring(1, 3)", "Substring(trim(x), 1, 3)"),
+            ("t.x.trim(), 'x'.position('y')", "trim(t.x), position('x', 'y')"),
+            (
+                "[1, 2].list_transform(x -> x + 1)",
+                r#"array_transform([1, 2], "element x" -> "element x" + 1)"#,
+            ),
+            ("l.filter(x -> x > 1).len()", r#"len(array_filter(l, "element x" -> "element x" > 1))"#),
             ("x.list()", "array_agg(x)"),
             ("{'a': 1, 'B': {'c': 2}}.b.c", "{'a': 1, 'B': {'c': 2}}['B']['c']"),
             ("(s).field", "(s)['field']"),

@@ -14,7 +14,7 @@ use datafusion::sql::sqlparser::ast::{
 };
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 
-use super::exprs::text;
+use super::exprs::{call, text};
 use super::tokens::{is_any, is_word, made, next, outside};
 use crate::elements::NAME;
 use crate::error::SqlError;
@@ -26,6 +26,9 @@ const LAMBDA: &str = "->";
 /// Functions that take one.
 const FUNCTIONS: [&str; 6] =
     ["array_apply", "array_filter", "array_transform", "list_apply", "list_filter", "list_transform"];
+
+/// Names of DuckDB for two of these, where a lambda stands behind their list: FILTER begins a clause too.
+const SHORT: [&str; 2] = ["apply", "filter"];
 
 /// Most of them in a statement.
 const MOST: usize = 100;
@@ -57,11 +60,10 @@ pub(super) fn tokens(mut tokens: Vec<TokenWithSpan>) -> Result<Vec<TokenWithSpan
                     put += 1;
                 }
             }
-            Token::Word(_) if is_any(token, &FUNCTIONS) => {
+            Token::Word(_) if is_any(token, &FUNCTIONS) || is_any(token, &SHORT) => {
                 let open = next(&tokens, from).filter(|(_, open)| open.token == Token::LParen);
                 if let Some((open, _)) = open {
-                    put_call(&mut tokens, at, open)?;
-                    put += 1;
+                    put += usize::from(put_call(&mut tokens, at, open)?);
                 }
             }
             _ => {}
@@ -75,10 +77,11 @@ pub(super) fn tokens(mut tokens: Vec<TokenWithSpan>) -> Result<Vec<TokenWithSpan
     Ok(tokens)
 }
 
-/// Puts the call of a lambda behind the first argument of another call.
-fn put_call(tokens: &mut Vec<TokenWithSpan>, function: usize, open: usize) -> Result<(), SqlError> {
+/// Puts the call of a lambda behind the first argument of another call, or before all of one behind a dot;
+/// says whether there is one.
+fn put_call(tokens: &mut Vec<TokenWithSpan>, function: usize, open: usize) -> Result<bool, SqlError> {
     let all: &[TokenWithSpan] = tokens;
-    let Some(called) = all.get(function) else { return Ok(()) };
+    let Some(called) = all.get(function) else { return Ok(false) };
     let is_end = |token: &TokenWithSpan| {
         matches!(
             token.token,
@@ -86,13 +89,24 @@ fn put_call(tokens: &mut Vec<TokenWithSpan>, function: usize, open: usize) -> Re
         )
     };
     let end = |from: usize| outside(all, from).find(|(_, token)| is_end(token)).map(|(end, _)| end);
-    let comma = end(open + 1).filter(|end| all.get(*end).is_some_and(|token| token.token == Token::Comma));
-    let behind = comma.and_then(|comma| next(all, comma + 1)).map(|(_, token)| &token.token);
+    let mut before = all.get(..function).unwrap_or_default().iter().rev();
+    let before = before.find(|token| !matches!(token.token, Token::Whitespace(_)));
+    let begin = match before.is_some_and(|token| token.token == Token::Period) {
+        true => Some(open + 1),
+        false => {
+            let is_comma = |end: &usize| all.get(*end).is_some_and(|token| token.token == Token::Comma);
+            end(open + 1).filter(is_comma).map(|comma| comma + 1)
+        }
+    };
+    let first = begin.and_then(|begin| next(all, begin)).map(|(_, token)| &token.token);
     // Of a list around this one, whose tokens were read before.
-    if matches!(behind, Some(Token::Word(word)) if word.quote_style.is_some() && word.value == LAMBDA) {
-        return Ok(());
+    if matches!(first, Some(Token::Word(word)) if word.quote_style.is_some() && word.value == LAMBDA) {
+        return Ok(true);
     }
-    let Some(lambda) = comma.and_then(|comma| Lambda::of(all, comma + 1)) else {
+    let Some(lambda) = begin.and_then(|begin| Lambda::of(all, begin)) else {
+        if is_any(called, &SHORT) {
+            return Ok(false);
+        }
         let why = format!("{}() takes a list and a function of one element", called.token);
         let hint = "write list_transform(list, x -> x + 1), list_filter(list, x -> x > 2)";
         return Err(SqlError::invalid(why).at_start_of(called).hint(hint));
@@ -104,7 +118,7 @@ fn put_call(tokens: &mut Vec<TokenWithSpan>, function: usize, open: usize) -> Re
     begin.push(TokenWithSpan { token: Token::Comma, span });
     drop(tokens.splice(end..end, made(&[")"], span)));
     drop(tokens.splice(lambda.begin..lambda.body, begin));
-    Ok(())
+    Ok(true)
 }
 
 /// A lambda of one parameter, by the places of its parts.
@@ -227,7 +241,8 @@ fn lambda_of(function: &Function) -> Option<LambdaFunction> {
 }
 
 /// Gives parameters names that no column has: whatever comes after takes a name in them for that of a column.
-/// A field of one, `x.a`, is written in brackets, since the engine looks for tables alone before a dot.
+/// A field of one, `x.a`, is written in brackets, since the engine looks for tables alone before a dot, and a
+/// list as a call, since it finds no parameters between brackets.
 pub(super) fn rename(sql: &mut Sql) {
     let _ = visit_expressions_mut(sql, |expr: &mut Expr| {
         if let Expr::Lambda(LambdaFunction { params: OneOrManyWithParens::One(parameter), body, .. }) = expr {
@@ -248,6 +263,7 @@ pub(super) fn rename(sql: &mut Sql) {
                             *part = field(Expr::Identifier(of), fields);
                         }
                     }
+                    Expr::Array(array) => *part = call("make_array", std::mem::take(&mut array.elem)),
                     _ => {}
                 }
                 ControlFlow::<()>::Continue(())
@@ -281,6 +297,10 @@ mod tests {
                 r#"list_transform(l, x -> x + 1) | list_transform(l, "element x" -> "element x" + 1)"#,
             ),
             (
+                "SELECT filter(l, lambda x: x = [x]), count(*) FILTER (a), apply(x)",
+                r#"filter(l, x -> x = [x]), count(*) FILTER (WHERE a), apply(x) | filter(l, "element x" -> "element x" = make_array("element x")), count(*) FILTER (WHERE a), apply(x)"#,
+            ),
+            (
                 "SELECT array_filter([1, 2], (X) -> f(x, y), z)",
                 r#"array_filter([1, 2], X -> f(x, y), z) | array_filter([1, 2], "element x" -> f("element x", y), z)"#,
             ),
@@ -290,7 +310,7 @@ mod tests {
             ),
             (
                 "SELECT [[y FOR y IN x] FOR x IN l IF x <> [1]]",
-                r#"list_transform(list_filter(l, x -> x <> [1]), x -> list_transform(x, y -> y)) | list_transform(list_filter(l, "element x" -> "element x" <> [1]), "element x" -> list_transform("element x", "element y" -> "element y"))"#,
+                r#"list_transform(list_filter(l, x -> x <> [1]), x -> list_transform(x, y -> y)) | list_transform(list_filter(l, "element x" -> "element x" <> make_array(1)), "element x" -> list_transform("element x", "element y" -> "element y"))"#,
             ),
             ("SELECT x -> 'a', list_filter, [1]", "x -> 'a', list_filter, [1] | x -> 'a', list_filter, [1]"),
         ] {

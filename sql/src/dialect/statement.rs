@@ -89,7 +89,7 @@ fn tokens_of(sql: &str) -> Result<Vec<TokenWithSpan>, SqlError> {
         .tokenize_with_location()
         .map_err(|e| SqlError::new(SqlErrorKind::Syntax, e.message).at(e.location.line, e.location.column))?;
     guard::check_operators(&tokens)?;
-    understood(tokens)
+    understood(super::chained::tokens(tokens))
 }
 
 /// The tokens of a statement as the parser understands them.

@@ -3,6 +3,7 @@
 
 use super::lists;
 use super::text::between;
+use crate::elements::{NAME, OTHERWISE};
 use crate::error::SqlError;
 use crate::wording::{
     DISTINCT_ORDER, EXISTS, IN_ROWS, IN_WHERE, JOINED, NO_ELEMENTS, NO_FIELDS, NO_VALUE, TEXT_AS_NUMBER,
@@ -51,6 +52,11 @@ pub(super) fn misused(text: &str) -> Option<SqlError> {
         return Some(
             SqlError::invalid(NO_FIELDS.into()).hint("a key of JSON is read with ->>, as record->>'id'"),
         );
+    }
+    if let Some((_, named)) = text.split_once("qualifier for lambda variable ") {
+        let element = named.strip_suffix(" not found").unwrap_or(named).trim_start_matches(NAME);
+        let why = format!("a subquery does not know `{element}`, the element of a list around it");
+        return Some(SqlError::invalid(why).hint(OTHERWISE));
     }
     // What a function of gstore says of its arguments.
     if let Some((_, said)) = text.split_once("user-defined coercion failed with: External error: ") {

@@ -44,6 +44,10 @@ pub(super) fn renamed(function: &mut Function) -> Option<Expr> {
                 Expr::BinaryOp { left: nested(left), op: BinaryOperator::Modulo, right: nested(right) };
             Some(Expr::Nested(Box::new(rest)))
         }
+        "apply" | "filter" if takes_lambda(function) => {
+            set_name(function, &name, if lower == "apply" { "array_transform" } else { "array_filter" });
+            None
+        }
         // The first that is not null.
         "any_value" if is_ordered(function) => {
             function.null_treatment = Some(NullTreatment::IgnoreNulls);
@@ -156,6 +160,11 @@ fn named_args(function: &Function) -> Option<Vec<Expr>> {
         args.extend([text(&crate::expanded::name(name)), value.clone()]);
     }
     Some(args)
+}
+
+/// Whether a function has a list and a lambda.
+fn takes_lambda(function: &Function) -> bool {
+    plain_args(function).is_some_and(|args| matches!(args.as_slice(), [_, Expr::Lambda(_)]))
 }
 
 /// The arguments of a call, if they are nothing but expressions.
