@@ -1,9 +1,10 @@
-//! `FROM pool WHERE ok` as `SELECT * FROM pool WHERE ok`, wherever a query may stand; and `TABLE pool`.
+//! `FROM pool WHERE ok` as `SELECT * FROM pool WHERE ok`, wherever a query may stand; and `TABLE pool`, also
+//! behind DESCRIBE.
 
 use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 
-use super::tokens::{is, is_word, made, next};
+use super::tokens::{is, is_any, is_word, made, next};
 
 /// A query in parentheses, or the statement.
 #[derive(Default)]
@@ -18,6 +19,7 @@ struct QueryLevel {
 
 /// The tokens with all columns selected where a query begins with FROM and names none.
 pub(super) fn tokens(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
+    let tokens = described(tokens);
     let mut begun = begun_with_from(&tokens).into_iter().peekable();
     if begun.peek().is_none() {
         return tokens;
@@ -35,6 +37,20 @@ pub(super) fn tokens(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
         all.push(token);
     }
     all
+}
+
+/// The tokens of `DESCRIBE TABLE pool` without TABLE.
+fn described(mut tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
+    let describes = next(&tokens, 0).filter(|(_, first)| is_any(first, &["DESC", "DESCRIBE"]));
+    let table = describes.and_then(|(at, _)| next(&tokens, at + 1));
+    let table = table.filter(|(_, word)| is(word, Keyword::TABLE)).map(|(table, _)| table);
+    let is_named = |table: &usize| {
+        next(&tokens, table + 1).is_some_and(|(_, name)| matches!(name.token, Token::Word(_)))
+    };
+    if let Some(table) = table.filter(is_named) {
+        tokens.remove(table);
+    }
+    tokens
 }
 
 /// The places of FROM and TABLE at the beginning of a query that has no SELECT, in order.
@@ -55,7 +71,7 @@ fn begun_with_from(tokens: &[TokenWithSpan]) -> Vec<usize> {
             }
             _ if is(token, Keyword::WITH) => level.with |= !level.begun,
             _ if is(token, Keyword::SELECT) => (level.begun, level.from) = (true, None),
-            _ if is(token, Keyword::FROM) || is_table(tokens, i, before) => {
+            _ if is(token, Keyword::FROM) || is_table(tokens, i) => {
                 let first = !level.begun
                     && before.is_none_or(|token| precedes_query(token, level.with, outer.is_empty()));
                 level.from = level.from.or(first.then_some(i));
@@ -72,11 +88,9 @@ fn begun_with_from(tokens: &[TokenWithSpan]) -> Vec<usize> {
 
 /// Whether a token begins `TABLE name`, with nothing but the end of a query or what limits its rows behind
 /// it.
-fn is_table(tokens: &[TokenWithSpan], at: usize, before: Option<&TokenWithSpan>) -> bool {
+fn is_table(tokens: &[TokenWithSpan], at: usize) -> bool {
     let is_named = |token: &TokenWithSpan| matches!(token.token, Token::Word(_));
-    if !tokens.get(at).is_some_and(|token| is(token, Keyword::TABLE))
-        || before.is_some_and(|token| is_word(token, "DESCRIBE"))
-    {
+    if !tokens.get(at).is_some_and(|token| is(token, Keyword::TABLE)) {
         return false;
     }
     let Some((name, _)) = next(tokens, at + 1).filter(|(_, token)| is_named(token)) else { return false };
@@ -142,7 +156,8 @@ mod tests {
             ("TABLE t ORDER BY a", "SELECT * FROM  t ORDER BY a"),
             ("FROM (TABLE s.t) x", "SELECT * FROM (SELECT * FROM  s.t) x"),
             ("SELECT 1 FROM t WHERE (table IS NULL)", "SELECT 1 FROM t WHERE (table IS NULL)"),
-            ("DESCRIBE TABLE t", "DESCRIBE TABLE t"),
+            ("DESCRIBE TABLE t", "DESCRIBE  t"),
+            ("DESCRIBE table", "DESCRIBE table"),
         ] {
             let found = Tokenizer::new(&GenericDialect {}, sql).tokenize_with_location().unwrap();
             let text: String = tokens(found).iter().map(|token| token.token.to_string()).collect();

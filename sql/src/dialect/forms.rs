@@ -18,6 +18,7 @@ use datafusion::sql::sqlparser::ast::{
 pub(super) use self::likes::{escape, replacement};
 use self::patterns::full_match;
 pub(super) use self::patterns::{not_similar, similar};
+use self::times::cast;
 pub(super) use self::times::{interval, number_as_time, part_of, usual_time};
 use super::exprs::{call, nested, text, text_of};
 use crate::error::SqlError;
@@ -58,6 +59,20 @@ pub(super) fn written(name: &str, args: &[Expr]) -> Option<Expr> {
         ("list_sort" | "array_sort", [list]) => Some(sorted(list, text("ASC"))),
         ("list_sort" | "array_sort", [list, order]) => Some(sorted(list, order.clone())),
         ("regexp_full_match", [of, pattern]) => full_match(of, pattern),
+        ("date", [time]) => {
+            let mut time = time.clone();
+            null_of_json(&mut time, &DataType::Date);
+            Some(cast(time, DataType::Date))
+        }
+        // Without the name of an encoding it is UTF-8.
+        ("encode", [of]) => Some(cast(of.clone(), DataType::Bytea)),
+        ("decode", [of]) => Some(cast(of.clone(), DataType::Varchar(None))),
+        // Of characters, as DuckDB takes nothing for what is between them.
+        ("split_part", [of, between, place]) if is_empty(between) && is_plain(place) => {
+            let all = call("string_to_array", vec![of.clone(), Expr::value(Value::Null)]);
+            let part = call("array_slice", vec![all, place.clone(), place.clone()]);
+            Some(call("array_to_string", vec![part, text("")]))
+        }
         // Into characters.
         ("split" | "str_split" | "string_split" | "string_to_array", [of, between]) if is_empty(between) => {
             Some(call("string_to_array", vec![of.clone(), Expr::value(Value::Null)]))
@@ -158,6 +173,14 @@ fn is_part(expr: &Expr) -> bool {
 
 fn is_null(expr: &Expr) -> bool {
     matches!(expr, Expr::Value(value) if value.value == Value::Null)
+}
+
+/// Whether an expression is a value or a column, which can be repeated.
+fn is_plain(expr: &Expr) -> bool {
+    match expr {
+        Expr::UnaryOp { op: UnaryOperator::Minus, expr } => matches!(**expr, Expr::Value(_)),
+        _ => matches!(expr, Expr::Value(_) | Expr::Identifier(_) | Expr::CompoundIdentifier(_)),
+    }
 }
 
 fn is_empty(expr: &Expr) -> bool {

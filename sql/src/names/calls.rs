@@ -42,6 +42,7 @@ pub(crate) const RENAMED: &[(&str, &str)] = &[
     ("list_value", "make_array"),
     ("listagg", "string_agg"),
     ("ord", "ascii"),
+    ("pg_typeof", "typeof"),
     ("prefix", "starts_with"),
     ("quantile", "percentile_cont"),
     ("regexp_matches", "regexp_like"),
@@ -83,7 +84,8 @@ pub(crate) const PARTS: &[(&str, &str)] = &[
 ];
 
 /// Those of another form: their names, their kinds, and how they are called.
-const CALLS: [(&str, &str, &str); 31] = [
+const CALLS: [(&str, &str, &str); 34] = [
+    ("apply", SCALAR, TRANSFORM),
     ("array_aggr", SCALAR, OF_ELEMENTS),
     ("array_aggregate", SCALAR, OF_ELEMENTS),
     ("array_apply", SCALAR, TRANSFORM),
@@ -92,7 +94,9 @@ const CALLS: [(&str, &str, &str); 31] = [
     ("array_transform", SCALAR, TRANSFORM),
     ("array_unique", SCALAR, "array_unique(list)"),
     ("count_if", "AGGREGATE", "count_if(condition)"),
+    ("date", SCALAR, "date(time)"),
     ("dayname", SCALAR, "dayname(time)"),
+    ("filter", SCALAR, FILTER),
     ("if", SCALAR, "if(condition, a, b)"),
     ("list_aggr", SCALAR, OF_ELEMENTS),
     ("list_aggregate", SCALAR, OF_ELEMENTS),
@@ -127,8 +131,8 @@ const CALLS: [(&str, &str, &str); 31] = [
 
 const SCALAR: &str = "SCALAR";
 const OF_ELEMENTS: &str = "list_aggregate(list, 'sum'), or with avg, min, max, product, count, string_agg, first or last in the place of sum";
-pub(super) const TRANSFORM: &str = "list_transform(list, x -> x + 1)";
-pub(super) const FILTER: &str = "list_filter(list, x -> x > 1)";
+const TRANSFORM: &str = "list_transform(list, x -> x + 1)";
+const FILTER: &str = "list_filter(list, x -> x > 1)";
 
 /// Functions of another form: their names, their kinds, and how they are called.
 pub(crate) fn calls() -> impl Iterator<Item = (&'static str, &'static str, String)> {

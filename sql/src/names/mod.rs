@@ -6,7 +6,7 @@ mod shorthand;
 mod words;
 
 pub(crate) use calls::{PARTS, RENAMED, call_of, calls as own_calls, renamed as renamed_functions};
-pub(crate) use otherwise::{nearly_written_otherwise, written_otherwise};
+pub(crate) use otherwise::{catalog_otherwise, nearly_written_otherwise, written_otherwise};
 pub(crate) use shorthand::SHORTHANDS;
 pub(crate) use words::{FREE, is_taken};
 

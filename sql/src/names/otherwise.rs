@@ -2,15 +2,12 @@
 
 use gstore_query::hint::nearest;
 
-use super::calls::{FILTER, TRANSFORM};
-
 /// Their names in lower case, and what is written in their place.
 const FORMS: &[(&str, &str)] = &[
     ("add", "a + b"),
     ("age", "a - b"),
     ("aggregate", OF_LIST),
     ("ago", "now() - INTERVAL 1 DAY"),
-    ("apply", TRANSFORM),
     ("approx_top_k", "SELECT x, count(*) AS n FROM t GROUP BY x ORDER BY n DESC LIMIT k"),
     ("arg_max_null", "max_by(x, y)"),
     ("arg_max_nulls_last", "max_by(x, y)"),
@@ -18,6 +15,7 @@ const FORMS: &[(&str, &str)] = &[
     ("arg_min_nulls_last", "min_by(x, y)"),
     ("array_to_json", "to_json(x)"),
     ("average", "avg(x)"),
+    ("bitstring_agg", "list_sort(list(DISTINCT x)), the places of the bits that it sets"),
     ("cosine", SIMILARITY),
     ("cosine_similarity", SIMILARITY),
     ("count_star", "count(*)"),
@@ -31,7 +29,6 @@ const FORMS: &[(&str, &str)] = &[
     ("equi_width_bins", "width_bucket(x, low, high, n), the number of the bin in which x is"),
     ("era", "year(time) > 0"),
     ("fill", "coalesce(x, last_value(x IGNORE NULLS) OVER (ORDER BY time)), the value before"),
-    ("filter", FILTER),
     ("format_bytes", "round(n / 1e6, 1) || ' MB'"),
     ("from_json", OF_JSON),
     ("gamma", "factorial(n - 1) for a whole number n"),
@@ -71,12 +68,17 @@ const FORMS: &[(&str, &str)] = &[
     ("list_mad", UNNESTED),
     ("list_median", UNNESTED),
     ("list_mode", UNNESTED),
+    ("list_select", "[list[1], list[3]] with each place that is meant"),
     ("list_sem", UNNESTED),
     ("list_skewness", UNNESTED),
     ("list_stddev_pop", UNNESTED),
     ("list_stddev_samp", UNNESTED),
     ("list_var_pop", UNNESTED),
     ("list_var_samp", UNNESTED),
+    (
+        "list_where",
+        "list_filter(list, x -> x > 1), with the condition in the place of the list of its answers",
+    ),
     (
         "make_timestamp",
         "make_date(2024, 5, 29) + INTERVAL (hour) HOUR + INTERVAL (minute) MINUTE + INTERVAL (second) SECOND",
@@ -148,6 +150,29 @@ pub(crate) fn written_otherwise(name: &str) -> Option<String> {
     FORMS.iter().find(|(known, _)| *known == name).map(|(_, form)| format!("write {form}"))
 }
 
+/// What others have tables for, and functions in FROM, by their names in lower case.
+const CATALOGS: &[(&str, &str)] = &[
+    ("duckdb_columns", OF_COLUMNS),
+    ("duckdb_functions", "SHOW FUNCTIONS"),
+    ("duckdb_tables", OF_TABLES),
+    ("duckdb_views", "SHOW VIEWS"),
+    ("pg_tables", OF_TABLES),
+    ("pg_views", "SHOW VIEWS"),
+    ("pragma_table_info", OF_COLUMNS),
+    ("sqlite_master", OF_TABLES),
+    ("sqlite_schema", OF_TABLES),
+];
+
+const OF_COLUMNS: &str = "DESCRIBE pool, or FROM gstore.columns for those of all datasets";
+const OF_TABLES: &str = "SHOW TABLES, or FROM gstore.datasets for the rows and columns of each dataset";
+
+/// What is written in the place of such a table, whatever its schema.
+pub(crate) fn catalog_otherwise(table: &str) -> Option<String> {
+    let table = table.to_lowercase();
+    let table = table.rsplit('.').next()?;
+    CATALOGS.iter().find(|(known, _)| *known == table).map(|(_, form)| format!("write {form}"))
+}
+
 /// How a call is written whose function has nearly the name of such a one.
 pub(crate) fn nearly_written_otherwise(name: &str) -> Option<String> {
     let is_long = |known: &&str| known.len() > 5 && !known.contains("list") && !known.starts_with("array");
@@ -168,6 +193,7 @@ mod tests {
         assert_eq!(said("cosine"), "write 1 - cosine_distance(a, b)");
         assert_eq!(said("cosine"), said("cosine_similarity"));
         assert_eq!(said("grouping_id"), "write grouping(a, b)");
+        assert_eq!(catalog_otherwise("pg_catalog.PG_VIEWS").as_deref(), Some("write SHOW VIEWS"));
         assert!(said("json_structure").contains("json_keys(record)"));
         let mut names: Vec<&str> = FORMS.iter().map(|(name, _)| *name).collect();
         names.dedup();

@@ -22,8 +22,11 @@ const WINDOWS: [&str; 8] =
 pub(super) fn plan_error(text: &str, tables: &[String]) -> SqlError {
     if let Some(name) = between(text, "table '", "' not found") {
         let short = name.strip_prefix("store.data.").or_else(|| name.strip_prefix("store.")).unwrap_or(name);
-        let guess = nearest(short, tables.iter().map(String::as_str));
-        return SqlError::unknown(format!("there is no table `{short}`")).hint(match guess {
+        let unknown = SqlError::unknown(format!("there is no table `{short}`"));
+        if let Some(form) = names::catalog_otherwise(short) {
+            return unknown.hint(form);
+        }
+        return unknown.hint(match nearest(short, tables.iter().map(String::as_str)) {
             _ if Format::of(Path::new(short)).is_some() => no_files(),
             Some(table) => format!("did you mean `{table}`?"),
             None => format!("there are {}", listing(tables.iter().map(String::as_str).take(40))),
@@ -35,6 +38,7 @@ pub(super) fn plan_error(text: &str, tables: &[String]) -> SqlError {
             _ if name.starts_with("read_") => no_files(),
             Some(function) => format!("did you mean `{function}`?"),
             None => names::written_otherwise(name)
+                .or_else(|| names::catalog_otherwise(name))
                 .unwrap_or_else(|| format!("there are {}", listing(names::table_functions()))),
         });
     }

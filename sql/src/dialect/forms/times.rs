@@ -85,7 +85,8 @@ pub(in crate::dialect) fn number_as_time(of: &Expr, to: &DataType) -> Option<Sql
     is_time.then(|| no_cast(number, &to.to_string(), true).at(place.line, place.column))
 }
 
-fn cast(expr: Expr, data_type: DataType) -> Expr {
+/// A cast to another type.
+pub(super) fn cast(expr: Expr, data_type: DataType) -> Expr {
     Expr::Cast { kind: CastKind::Cast, expr: Box::new(expr), data_type, array: false, format: None }
 }
 
