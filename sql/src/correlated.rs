@@ -94,10 +94,11 @@ impl CorrelatedSubqueries {
             );
         }
         if let Some(lacking) = self.lacking.as_ref().filter(|_| is_of_rows(error.message())) {
+            let error = lacking.error(self.unnests);
             let places: Vec<_> = self.behind_in.iter().chain(&self.places).collect();
             return match places.as_slice() {
-                [(line, column)] => lacking.error().at(*line, *column),
-                _ => lacking.error(),
+                [(line, column)] => error.at(*line, *column),
+                _ => error,
             };
         }
         let known = reason(error.message()).filter(|_| !self.columns.is_empty());
@@ -115,7 +116,7 @@ impl CorrelatedSubqueries {
 }
 
 impl OuterColumn {
-    fn error(&self) -> SqlError {
+    fn error(&self, unnests: bool) -> SqlError {
         let column = &self.column;
         let why = match self.own.as_slice() {
             [table] => format!("`{table}` has no column `{column}`"),
@@ -125,8 +126,14 @@ impl OuterColumn {
             Some(table) => format!("`{table}`, in the statement around the subquery"),
             None => "the statement around the subquery".to_owned(),
         };
-        SqlError::unknown(why)
-            .hint(format!("it is a column of {around}; a subquery selects columns of its own tables"))
+        let how = match unnests {
+            true => format!(
+                "whether a list of a row has a value is list_contains({column}, 'x'), of one in JSON \
+                 list_contains({column}::VARCHAR[], 'x')"
+            ),
+            false => "a subquery selects columns of its own tables".to_owned(),
+        };
+        SqlError::unknown(why).hint(format!("it is a column of {around}; {how}"))
     }
 }
 
@@ -193,7 +200,9 @@ fn reason(message: &str) -> Option<(&'static str, &'static str)> {
     if message.contains("ScalarSubquery(") || message.contains("OuterReferenceColumn") {
         return Some((
             "compares with it by = only, in WHERE, and gives an aggregate",
-            "write a LEFT JOIN in its place, with GROUP BY, or with QUALIFY row_number() OVER (..) = 1 for one row of each",
+            "write a LEFT JOIN in its place: SELECT t.id, max(u.x) FROM t LEFT JOIN u ON u.x < t.x GROUP BY t.id; for one row of \
+             each, SELECT t.id, u.id FROM t LEFT JOIN u ON u.x < t.x QUALIFY row_number() OVER (PARTITION BY t.row ORDER BY \
+             u.x DESC) = 1",
         ));
     }
     None

@@ -24,6 +24,7 @@ use super::dialect;
 use super::error::SqlError;
 use super::names::table_functions;
 use super::table_functions::options_of;
+use super::wording;
 
 /// Plans calls of gstore's own table functions.
 #[derive(Debug)]
@@ -76,13 +77,14 @@ impl RelationPlanner for FunctionPlanner {
 /// The engine parses these clauses and then ignores them, which would give another result
 /// than the one asked for.
 fn refuse_ignored(relation: TableFactor) -> Result<TableFactor> {
-    let ignored = match &relation {
-        TableFactor::Table { version: Some(_), .. } => "a version of a table",
+    Err(match &relation {
+        TableFactor::Table { version: Some(_), .. } => {
+            SqlError::invalid("a version of a table is not supported".to_owned()).into()
+        }
         TableFactor::Table { with_ordinality: true, .. }
-        | TableFactor::Function { with_ordinality: true, .. } => "WITH ORDINALITY",
+        | TableFactor::Function { with_ordinality: true, .. } => wording::no_ordinality().into(),
         _ => return Ok(relation),
-    };
-    Err(SqlError::invalid(format!("{ignored} is not supported")).into())
+    })
 }
 
 /// The arguments as expressions, and the place of each by its name. The first options of a function are

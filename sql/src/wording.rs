@@ -68,6 +68,14 @@ pub(super) const NO_ROOM: &str = " does not fit into a DECIMAL that ends at ";
 pub(super) const NO_RENAME: &str =
     "RENAME stands behind the * of the outermost SELECT; elsewhere write * EXCLUDE (a), a AS b";
 
+/// The error about numbers of elements.
+pub(super) fn no_ordinality() -> SqlError {
+    SqlError::invalid("WITH ORDINALITY is not supported".to_owned()).hint(
+        "elements have their numbers by SELECT unnest(x) AS x, unnest(range(1, len(x) + 1)) AS n FROM t, rows by \
+         row_number() OVER ()",
+    )
+}
+
 /// What is said of COLLATE.
 pub(super) const NO_COLLATE: &str = "COLLATE is not supported";
 

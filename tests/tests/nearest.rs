@@ -186,6 +186,8 @@ fn what_makes_no_sense_is_refused_with_the_way_out() {
         let message = refused(&place, &format!("SELECT id FROM nearest('pool', {call}) LIMIT 3"));
         assert!(message.contains(says), "{call}: {message}");
     }
+    let score = format!("SELECT score FROM nearest('pool', id => 's1', checkpoint => '{checkpoint}')");
+    assert!(refused(&place, &score).contains("nearest() calls it `similarity`"));
     for (args, code, says) in [
         (vec!["index", "--hnsw"], 2, "graphs of what?"),
         (vec!["index", "--hnsw", "--dataset", "pool", "--sim", "dot"], 2, "a scan of dot products is exact"),

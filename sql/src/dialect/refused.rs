@@ -175,6 +175,11 @@ fn refused(tokens: &[TokenWithSpan], at: usize, before: Option<&TokenWithSpan>) 
              aggregate function f",
         );
     }
+    if called && is_word(token, "COLUMNS") && is_lambda(tokens, at) {
+        return Some(
+            "COLUMNS takes no function of a name: COLUMNS('^to') has the columns whose names a regular expression fits",
+        );
+    }
     let of_place = of_frame(tokens, at, before).or_else(|| types::refused(tokens, at, before));
     if of_place.is_some() {
         return of_place;
@@ -208,6 +213,14 @@ fn refused(tokens: &[TokenWithSpan], at: usize, before: Option<&TokenWithSpan>) 
         _ if before.is_none() => Some(says),
         _ => (clause && matches!(after, Some(Token::LParen))).then_some(says),
     }
+}
+
+/// Whether a call begins with `lambda name:`.
+fn is_lambda(tokens: &[TokenWithSpan], call: usize) -> bool {
+    let open = next(tokens, call + 1).map(|(open, _)| open);
+    let first = open.and_then(|open| next(tokens, open + 1)).filter(|(_, first)| is_word(first, "LAMBDA"));
+    let name = first.and_then(|(first, _)| next(tokens, first + 1));
+    name.is_some_and(|(_, name)| matches!(name.token, Token::Word(_)))
 }
 
 /// Words behind a column.

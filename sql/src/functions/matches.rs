@@ -69,8 +69,12 @@ impl ScalarUDFImpl for MatchResult {
                     "{name}() is written {name}(text, 'pattern'), or with the number of a group behind"
                 );
                 let error = SqlError::invalid(why);
-                Err(match types.len() {
-                    4.. => error.hint("'(?i)pattern' matches whatever the case of letters"),
+                Err(match types {
+                    [_, _, DataType::List(_)] => error.hint(
+                        "each group has a call: {'a': regexp_extract(text, 'pattern', 1), 'b': regexp_extract(text, \
+                         'pattern', 2)}",
+                    ),
+                    [_, _, _, _, ..] => error.hint("'(?i)pattern' matches whatever the case of letters"),
                     _ => error,
                 }
                 .into())

@@ -60,8 +60,10 @@ pub(super) fn misused(text: &str) -> Option<SqlError> {
     }
     // What a function of gstore says of its arguments.
     if let Some((_, said)) = text.split_once("user-defined coercion failed with: External error: ") {
-        let said = said.lines().next().and_then(|line| line.split("No function matches").next());
-        return Some(SqlError::invalid(said.unwrap_or_default().trim_end_matches(['.', ' ']).to_owned()));
+        let said = said.split("No function matches").next().unwrap_or(said);
+        let mut lines = said.lines().map(|line| line.trim_matches(['.', ' ']).to_owned());
+        let why = lines.next().unwrap_or_default();
+        return Some(SqlError::invalid(why).maybe_hint(lines.next().filter(|hint| !hint.is_empty())));
     }
     // The types of lists have quotes in them.
     if let Some(call) = between(text, "given name and argument types '", "'. ") {

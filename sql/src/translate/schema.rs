@@ -74,6 +74,9 @@ fn unknown_column(field: &Column, valid_fields: &[Column]) -> SqlError {
     if let Some(hint) = computed(&field.name) {
         return unknown.hint(hint);
     }
+    if field.name == "score" && names.contains(&"similarity") {
+        return unknown.hint("nearest() calls it `similarity`");
+    }
     // Of a table of samples.
     if field.name == "score" && names.contains(&"record") {
         return unknown.hint(SCORED);

@@ -1,6 +1,6 @@
 //! Errors about what the engine does not support, with replacements.
 
-use super::{NO_RENAME, NO_ROOM};
+use super::{NO_RENAME, NO_ROOM, no_ordinality};
 use crate::error::SqlError;
 
 /// The error that a message of the engine means, if it is one of these.
@@ -48,6 +48,9 @@ pub(super) fn worded(text: &str) -> Option<SqlError> {
                 .hint("write count(DISTINCT x), or approx_count_distinct(x::VARCHAR)"),
         );
     }
+    if text.contains("UNNEST with ordinality") {
+        return Some(no_ordinality());
+    }
     if text.contains("ANY in LIKE expression") {
         let why = "LIKE ANY is not supported";
         return Some(
@@ -66,8 +69,10 @@ pub(super) fn worded(text: &str) -> Option<SqlError> {
         return Some(SqlError::invalid(why).hint("write list_filter(list, x -> x > 1)"));
     }
     if text.starts_with("unnest() requires exactly one argument") {
-        let why = "unnest() takes one list";
-        return Some(SqlError::invalid(why.to_owned()).hint("of lists of lists write unnest(flatten(x))"));
+        let why = "unnest() takes one list or struct";
+        let hint =
+            "unnest(x) alone takes a list or a struct apart; of lists of lists write unnest(flatten(x))";
+        return Some(SqlError::invalid(why.to_owned()).hint(hint));
     }
     let (_, rest) = text.split_once("Cannot cast value '")?;
     let (value, _) = rest.split_once("' to value of Boolean type")?;
@@ -108,7 +113,8 @@ mod tests {
                 "Cast error: Can't cast value 3000000000 to type Int32",
                 "3000000000 is not a value of Int32\n  TRY_CAST",
             ),
-            ("unnest() requires exactly one argument", "unnest() takes one list\n"),
+            ("unnest() requires exactly one argument", "unnest() takes one list or struct\n"),
+            ("UNNEST with ordinality is not supported yet", "unnest(range(1, len(x) + 1)) AS n"),
             (
                 "array_filter expected a list as first argument, got Utf8",
                 "not Utf8\n  a list in JSON becomes",
