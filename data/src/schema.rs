@@ -4,7 +4,7 @@
 //! - columns stand in the order in which their keys first appear, those of a table in that of its header or
 //!   schema: see [`SchemaBuilder::arrange`]
 //! - a column has the type of its values; integers among floats are floats, if a float is exactly that
-//!   integer; any other mixture is refused and names both places
+//!   integer, also those that a dataset has already; any other mixture is refused and names both places
 //! - a column of nulls only is left out until a value appears, since nothing says its type: a type that is
 //!   guessed would refuse or change the values that come later
 //!
@@ -136,7 +136,7 @@ impl SchemaBuilder {
             }
         }
         let column = |candidate: Candidate| {
-            let ty = candidate.fixed.map(|f| f.0).or(candidate.seen.map(|s| s.0.ty()))?;
+            let ty = candidate.ty()?;
             let declared = matches!(candidate.fixed, Some((_, FixedBy::User)));
             Some(ColumnSpec { key: candidate.key, ty, declared })
         };
@@ -152,8 +152,21 @@ fn fits(ty: ColumnType, found: ColumnType) -> bool {
 }
 
 impl Candidate {
+    /// The type as far as it is known.
+    fn ty(&self) -> Option<ColumnType> {
+        let seen = self.seen.as_ref().map(|(held, _)| held.ty());
+        match self.fixed {
+            Some((ColumnType::Int, FixedBy::Dataset)) => seen.or(Some(ColumnType::Int)),
+            Some((ty, _)) => Some(ty),
+            None => seen,
+        }
+    }
+
     fn see(&mut self, found: ObservedType, place: &Place) -> Result<(), SchemaError> {
-        if let Some((ty, by)) = self.fixed {
+        let is_number = matches!(found.ty(), ColumnType::Int | ColumnType::Float);
+        // Floats make floats of the dataset's integers, so those of the file have to go with them.
+        let may_widen = is_number && self.fixed == Some((ColumnType::Int, FixedBy::Dataset));
+        if let Some((ty, by)) = self.fixed.filter(|_| !may_widen) {
             // A column that the caller fixed as floats takes any number, rounded or not.
             let rounded = by == FixedBy::Dataset && ty == ColumnType::Float && found.is_inexact();
             return if fits(ty, found.ty()) && !rounded {

@@ -147,6 +147,38 @@ fn columns_may_come_later_and_become_text() {
 }
 
 #[test]
+fn integers_become_floats_if_none_is_lost_by_it() {
+    let (_dir, store) = created();
+    let push = |column: ColumnSpec, id: &str, record: Option<&[u8]>, value: MetaValue| {
+        let mut append = store.append(&dataset(), vec![column], options("add"))?;
+        append.push(NewSample { id, record, metadata: vec![value] })?;
+        append.finish()
+    };
+    let int = |key: &str| ColumnSpec::inferred(key, ColumnType::Int);
+    let float = |key: &str| ColumnSpec::inferred(key, ColumnType::Float);
+    push(int("a"), "x", Some(b"x"), MetaValue::Int(1)).unwrap();
+    push(int("b"), "y", Some(b"y"), MetaValue::Int((1 << 53) + 1)).unwrap();
+    push(int("c"), "z", None, MetaValue::Int(1)).unwrap();
+    push(float("a"), "u", Some(b"u"), MetaValue::Float(0.5)).unwrap();
+    let e = push(float("b"), "v", Some(b"v"), MetaValue::Float(0.5)).unwrap_err().to_string();
+    for says in ["holds 9007199254740993 in row 1", "column=b:utf8", "column=b:float"] {
+        assert!(e.contains(says), "{e}");
+    }
+    push(ColumnSpec::declared("b", ColumnType::Float), "v", Some(b"v"), MetaValue::Float(0.5)).unwrap();
+    // The digest of a sample without a record is that of its integers.
+    for column in [float("c"), ColumnSpec::declared("c", ColumnType::Float)] {
+        let e = push(column, "w", Some(b"w"), MetaValue::Float(0.5)).unwrap_err().to_string();
+        assert!(e.contains("holds int, float does not fit") && e.contains("column=c:utf8"), "{e}");
+    }
+    let snapshot = store.snapshot().unwrap();
+    let reader = snapshot.samples(snapshot.dataset("pool").unwrap()).unwrap();
+    let b = reader.get(&[0, 1, 3, 4], &["a", "b"]).unwrap();
+    let of = |column: usize, row: usize| b.column(column).as_primitive::<Float64Type>().value(row);
+    assert_eq!((of(0, 0), of(1, 1), of(0, 2), of(1, 3)), (1.0, 9007199254740992.0, 0.5, 0.5));
+    assert!(verify(&store).is_sound());
+}
+
+#[test]
 fn a_missing_or_foreign_or_damaged_ledger_is_made_anew() {
     let (dir, store) = created();
     add(&store, 0..200).unwrap();

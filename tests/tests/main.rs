@@ -21,6 +21,7 @@ mod factors;
 mod factors_fit;
 mod factors_refused;
 mod factors_rows;
+mod findings_adding;
 mod findings_data;
 mod findings_import;
 mod findings_reading;

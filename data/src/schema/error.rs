@@ -52,8 +52,8 @@ pub enum SchemaError {
     },
     /// A value that does not fit the type that the user or the dataset gives the column.
     #[error(
-        "column {column:?} is {} {by}, but {place} holds {}; use {} if it may hold anything",
-        type_text(*ty), found.beside(*ty), Remedy::Option("column", &format!("{column}:utf8"))
+        "column {column:?} is {} {by}, but {place} holds {}; use {}",
+        type_text(*ty), found.beside(*ty), way_out(column, *ty, found)
     )]
     Unfit {
         /// Key in the records.
@@ -75,6 +75,16 @@ pub enum SchemaError {
         /// The place.
         place: Place,
     },
+}
+
+/// The type that holds what a column of type `ty` does not.
+fn way_out(column: &str, ty: ColumnType, found: &ObservedType) -> String {
+    match (ty, found.ty()) {
+        (ColumnType::Int, ColumnType::Float) => {
+            Remedy::Option("column", &format!("{column}:float")).to_string()
+        }
+        _ => format!("{} if it may hold anything", Remedy::Option("column", &format!("{column}:utf8"))),
+    }
 }
 
 fn did_you_mean(nearest: &Option<String>) -> String {

@@ -101,7 +101,10 @@ fn overrides_decide() {
     let schema = build(overrides(&["x:int"]), &[r#""x": null"#]).unwrap();
     assert_eq!(shape(&schema), [("x", ColumnType::Int, true)]);
     let error = build(overrides(&["x:int"]), &[r#""x": 1.5"#]).unwrap_err().to_string();
-    assert!(error.contains("column \"x\" is int as asked, but line 1 holds float"), "{error}");
+    assert!(
+        error.ends_with("column \"x\" is int as asked, but line 1 holds float; use column=x:float"),
+        "{error}"
+    );
     let error = build(overrides(&["sorce:int"]), &[r#""source": 1"#]).unwrap_err().to_string();
     assert_eq!(error, "no record has a key \"sorce\" to give a type to; did you mean \"source\"?");
     for bad in ["x", "x:text", ":int", "x:"] {
@@ -123,6 +126,23 @@ fn an_existing_dataset_keeps_its_types() {
     assert!(error.contains("is float in the dataset, but line 1 holds utf8"), "{error}");
     let schema = build(builder(vec!["x:utf8".parse().unwrap()]), &[r#""x": "one""#]).unwrap();
     assert_eq!(shape(&schema), [("x", ColumnType::Text, true)]);
+}
+
+#[test]
+fn floats_make_floats_of_the_integers_of_a_dataset() {
+    let existing = [ColumnDef { name: "x".into(), key: "x".into(), ty: ColumnType::Int }];
+    let builder = || SchemaBuilder::new(vec![], &existing);
+    let of = |lines: &[&str]| build(builder(), lines).map(|schema| schema.columns()[0].clone());
+    for lines in [&[r#""x": 1"#, r#""x": 3.0"#], &[r#""x": 3.0"#, r#""x": 1"#]] {
+        assert_eq!(of(lines).unwrap(), ColumnSpec::inferred("x", ColumnType::Float));
+    }
+    for lines in [[r#""x": 1"#], [r#""x": 9007199254740993"#], [r#""x": null"#]] {
+        assert_eq!(of(&lines).unwrap(), ColumnSpec::inferred("x", ColumnType::Int));
+    }
+    let error = of(&[r#""x": 0.5"#, r#""x": 9007199254740993"#]).unwrap_err().to_string();
+    assert!(error.contains("holds float in line 1 and 9007199254740993 (a float would round it)"), "{error}");
+    let error = of(&[r#""x": "one""#]).unwrap_err().to_string();
+    assert!(error.contains("is int in the dataset, but line 1 holds utf8; use column=x:utf8 if"), "{error}");
 }
 
 #[test]

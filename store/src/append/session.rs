@@ -5,7 +5,8 @@ use crate::error::{AppendError, CommitError};
 use crate::ledger::LedgerEntry;
 use crate::manifest::{ClientWrite, ColumnDef, DatasetPart, SourceNote};
 use crate::samples::{
-    ColumnSpec, MetaRow, MetaValue, NewSample, SampleFiles, merge, remove_leftovers, sample_digest,
+    ColumnSpec, MetaRow, MetaValue, NewSample, SampleFiles, check_widened, merge, remove_leftovers,
+    sample_digest,
 };
 use crate::store::{Snapshot, Store, WriterLock, change_of, publish};
 use crate::tombstones::ids::{self, IdDigest};
@@ -149,6 +150,9 @@ impl SampleAppend {
         let is_new = existing.is_none();
         let ids = KnownIds::open(&store, &base, existing)?;
         let (merged, places) = merge(&part, &columns)?;
+        if let Some(part) = existing {
+            check_widened(&base.samples(part)?, &merged, &columns)?;
+        }
         part.columns = merged;
         let files = SampleFiles::new(store.env(), &part);
         Ok(SampleAppend {

@@ -48,6 +48,22 @@ pub enum AppendError {
         /// What was given.
         found: String,
     },
+    /// Floats came for a column of integers, and one of these would be rounded.
+    #[error(
+        "column {column:?} of dataset {dataset:?} would become float, and holds {value} in row {row} (a float would round it)\n  to keep it, as text: {}; to round it: {}",
+        Remedy::Option("column", &format!("{column}:utf8")),
+        Remedy::Option("column", &format!("{column}:float"))
+    )]
+    Rounded {
+        /// The dataset.
+        dataset: String,
+        /// The column.
+        column: String,
+        /// A row whose value would change.
+        row: u64,
+        /// The value.
+        value: i64,
+    },
     /// Two columns have the same key.
     #[error("the columns of an append need different keys; {0:?} occurs twice")]
     DuplicateColumn(String),

@@ -25,7 +25,7 @@ pub struct ColumnSpec {
     /// Its type.
     pub ty: ColumnType,
     /// Whether the user asked for this type. Only then does text replace another type of a column that
-    /// exists.
+    /// exists, and only then are its integers rounded where they become floats.
     pub declared: bool,
 }
 
@@ -81,7 +81,9 @@ fn merged_type(column: &ColumnDef, spec: &ColumnSpec) -> Option<ColumnType> {
     match (column.ty, spec.ty) {
         (old, new) if old == new => Some(old),
         (ColumnType::Text, _) => Some(ColumnType::Text),
-        (ColumnType::Float, ColumnType::Int) => Some(ColumnType::Float),
+        (ColumnType::Float, ColumnType::Int) | (ColumnType::Int, ColumnType::Float) => {
+            Some(ColumnType::Float)
+        }
         (_, ColumnType::Text) if spec.declared => Some(ColumnType::Text),
         _ => None,
     }
@@ -209,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn types_conflict_unless_text_is_asked_for() {
+    fn types_conflict_unless_text_is_asked_for_or_both_are_numbers() {
         let p = part(&[("x", ColumnType::Int), ("f", ColumnType::Float)]);
         let e = merge(&p, &[ColumnSpec::inferred("x", ColumnType::Text)]).unwrap_err();
         assert!(e.to_string().contains("column=x:utf8"), "{e}");
@@ -217,5 +219,7 @@ mod tests {
         assert_eq!(columns[0].ty, ColumnType::Text);
         let (columns, places) = merge(&p, &[ColumnSpec::inferred("f", ColumnType::Int)]).unwrap();
         assert_eq!((columns[1].ty, places[0]), (ColumnType::Float, 1));
+        let (columns, _) = merge(&p, &[ColumnSpec::inferred("x", ColumnType::Float)]).unwrap();
+        assert_eq!(columns[0].ty, ColumnType::Float);
     }
 }

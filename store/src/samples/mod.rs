@@ -10,6 +10,7 @@ mod columns;
 mod files;
 mod read;
 mod value;
+mod widened;
 
 pub use columns::{ColumnSpec, record_columns};
 pub use read::SampleReader;
@@ -19,3 +20,4 @@ pub(crate) use columns::{merge, schema};
 pub(crate) use files::{FILE_BYTES, SampleFiles, TMP, remove_leftovers, sample_properties};
 pub(crate) use read::scan_known;
 pub(crate) use value::{MetaRow, sample_digest};
+pub(crate) use widened::check_widened;

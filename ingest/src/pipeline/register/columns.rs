@@ -5,7 +5,7 @@ use gstore_core::{Cancel, Remedy, first_of, many};
 use sha2::{Digest, Sha256};
 
 use gstore_data::{ColumnOverride, Duplicates, Field, Layout, Schema, SchemaBuilder};
-use gstore_store::{ColumnDef, DatasetPart};
+use gstore_store::{ColumnDef, ColumnType, DatasetPart};
 
 use super::super::bad_records::{BadRecords, UnscorableRecords};
 use super::super::{IngestError, Progress};
@@ -176,4 +176,17 @@ pub(super) fn renamed_columns_note(columns: &[ColumnDef], before: Option<&Datase
         .collect();
     let said = renamed.join(", ");
     (!renamed.is_empty()).then(|| format!("{said}: tables have something else under the name of the key"))
+}
+
+/// What people are told of columns of integers that became columns of floats.
+pub(super) fn widened_columns_note(columns: &[ColumnDef], before: Option<&DatasetPart>) -> Option<String> {
+    let before = before?.columns.iter().filter(|known| known.ty == ColumnType::Int);
+    let widened = before.filter(|known| {
+        columns.iter().any(|column| column.key == known.key && column.ty == ColumnType::Float)
+    });
+    let names: Vec<String> = widened.map(|column| format!("`{}`", column.name)).collect();
+    let (was, is) = if names.len() == 1 { ("was", "is") } else { ("were", "are") };
+    (!names.is_empty()).then(|| {
+        format!("{} {was} int and {is} float now, in all rows: the new values are floats", names.join(", "))
+    })
 }

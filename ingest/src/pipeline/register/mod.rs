@@ -31,7 +31,10 @@ use gstore_model::weights::BaseDigests;
 pub use foreign::check_texts;
 pub use request::{AddClient, AddOutcome, AddPreview, AddReport, AddRequest, ExistingDataset};
 
-use columns::{RecordFindings, column_overrides, find_columns, reasoning_note, renamed_columns_note};
+use columns::{
+    RecordFindings, column_overrides, find_columns, reasoning_note, renamed_columns_note,
+    widened_columns_note,
+};
 use input::InputFiles;
 use repeated::NewTexts;
 
@@ -164,6 +167,8 @@ fn append_samples(
     progress.finish();
     let new = append.report();
     found.notes.extend(found.of_new.take().filter(|_| new.added > 0));
+    let widened = widened_columns_note(append.columns(), before.as_deref());
+    found.notes.extend(widened.filter(|_| new.added + new.replaced > 0));
     for note in &found.notes {
         progress.note(note);
     }

@@ -1,0 +1,65 @@
+//! Promise: what a new user tripped over where data comes piece by piece, and from other programs, stays
+//! mended.
+
+use gstore_tests::place::Place;
+
+use crate::findings_data::{add, said, write};
+
+/// One sample with a vote.
+fn votes(place: &Place, name: &str, votes: &str) {
+    write(
+        place,
+        &format!("{name}.jsonl"),
+        &format!("{{\"id\":\"{name}\",\"text\":\"t\",\"votes\":{votes}}}\n"),
+    );
+}
+
+#[test]
+fn integers_and_floats_make_the_same_column_in_any_order() {
+    let place = Place::new();
+    votes(&place, "int", "1");
+    votes(&place, "float", "3.0");
+    votes(&place, "null", "null");
+    let widened = "`votes` was int and is float now, in all rows";
+    said(&add(&place, "up", "int.jsonl", &[]), 0, &[]);
+    said(&add(&place, "up", "float.jsonl", &["--dry-run"]), 0, &[widened, "columns: votes float"]);
+    assert_eq!(place.value("SELECT arrow_typeof(max(votes)) FROM up"), "Int64");
+    said(&add(&place, "up", "float.jsonl", &[]), 0, &[widened, "1 sample added"]);
+    said(&add(&place, "asked", "int.jsonl", &[]), 0, &[]);
+    said(&add(&place, "asked", "float.jsonl", &["--column", "votes:float"]), 0, &[widened]);
+    for (dataset, files) in [("down", vec!["float.jsonl", "int.jsonl"]), ("once", vec!["int.jsonl"])] {
+        for file in files {
+            said(&add(&place, dataset, file, &[]), 0, &[]);
+        }
+    }
+    said(&place.run(&["add", "--dataset", "once", "--data", "int.jsonl", "float.jsonl"]), 0, &[]);
+    for dataset in ["up", "asked", "down", "once"] {
+        said(&add(&place, dataset, "null.jsonl", &[]), 0, &[]);
+        let sum = format!("SELECT sum(votes) || ' ' || arrow_typeof(max(votes)) FROM {dataset}");
+        assert_eq!(place.value(&sum), "4.0 Float64", "{dataset}");
+    }
+    // What is there already changes nothing.
+    said(&add(&place, "two", "int.jsonl", &[]), 0, &[]);
+    votes(&place, "int", "1.0");
+    let kept = add(&place, "two", "int.jsonl", &["--if-changed", "keep"]);
+    said(&kept, 0, &["1 changed line skipped"]);
+    assert!(!kept.stderr.contains("is float now"), "{}", kept.stderr);
+    assert!(place.ok(&["verify"]).contains(" 0 problems"));
+}
+
+#[test]
+fn a_stored_integer_that_a_float_would_round_keeps_its_column() {
+    let place = Place::new();
+    votes(&place, "big", "9007199254740993");
+    votes(&place, "float", "0.5");
+    said(&add(&place, "pool", "big.jsonl", &[]), 0, &[]);
+    let held = "would become float, and holds 9007199254740993 in row 0 (a float would round it)";
+    let refused = add(&place, "pool", "float.jsonl", &[]);
+    said(&refused, 1, &["\"votes\"", held, "--column votes:utf8", "--column votes:float"]);
+    assert_eq!(place.value("SELECT max(votes) FROM pool"), "9007199254740993");
+    said(&add(&place, "pool", "float.jsonl", &["--column", "votes:float"]), 0, &["1 sample added"]);
+    assert_eq!(place.value("SELECT max(votes) = 9007199254740992 FROM pool"), "true");
+    // Where the type was asked for, the way out is the one that keeps numbers.
+    let asked = add(&place, "other", "float.jsonl", &["--column", "votes:int"]);
+    said(&asked, 1, &["is int as asked, but line 1 holds float; use --column votes:float"]);
+}
