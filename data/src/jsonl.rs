@@ -83,11 +83,17 @@ impl ReadError {
 pub(crate) const CONVERT: &str =
     "if the file is in Latin-1, `iconv -f latin1 -t utf8 FILE > NEW` makes it UTF-8";
 
+/// What to do about a file in UTF-16.
+pub(crate) const CONVERT_WIDE: &str =
+    "it is text in UTF-16; save it as UTF-8, or `iconv -f UTF-16 -t UTF-8 FILE > NEW` makes it so";
+
 fn encoding_hint(utf16: bool) -> &'static str {
-    match utf16 {
-        true => "the file looks like UTF-16: `iconv -f utf16 -t utf8 FILE > NEW` makes it UTF-8",
-        false => CONVERT,
-    }
+    if utf16 { CONVERT_WIDE } else { CONVERT }
+}
+
+/// Whether text begins with the byte order mark of UTF-16.
+pub(crate) fn is_utf16(start: &[u8]) -> bool {
+    matches!(start, [0xFF, 0xFE, ..] | [0xFE, 0xFF, ..])
 }
 
 /// Reads a file line by line.
@@ -197,7 +203,7 @@ impl JsonlReader {
             path: self.path.clone(),
             line: self.number,
             byte: error.valid_up_to() + 1,
-            utf16: self.number == 1 && matches!(self.line.get(..2), Some([0xFF, 0xFE] | [0xFE, 0xFF])),
+            utf16: self.number == 1 && is_utf16(&self.line),
         })
     }
 

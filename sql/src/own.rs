@@ -126,10 +126,6 @@ impl OwnTable {
     fn text(&self) -> Result<Text, SqlError> {
         let mut text = BufReader::new(self.file.bytes().map_err(data_error)?);
         let start = text.fill_buf().map_err(|e| self.failed(e))?;
-        if start.starts_with(b"\xff\xfe") || start.starts_with(b"\xfe\xff") {
-            let how = "it is text in UTF-16; save it as UTF-8, or `iconv -f UTF-16 -t UTF-8 FILE > NEW` makes it so";
-            return Err(self.failed(how));
-        }
         if start.starts_with(b"\xef\xbb\xbf") {
             text.consume(3);
         }
@@ -142,7 +138,7 @@ impl OwnTable {
         ParquetRecordBatchReaderBuilder::try_new(file.into_parts().0).map_err(|e| self.failed(e))
     }
 
-    /// Refuses text in UTF-16, and what is damaged from its beginning on.
+    /// Refuses what is damaged from its beginning on.
     fn check_begin(&self) -> Result<(), SqlError> {
         let read = self.text()?.take(BEGIN).read_to_end(&mut Vec::new());
         read.map(|_| ()).map_err(|e| self.failed(e))

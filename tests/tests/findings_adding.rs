@@ -63,3 +63,22 @@ fn a_stored_integer_that_a_float_would_round_keeps_its_column() {
     let asked = add(&place, "other", "float.jsonl", &["--column", "votes:int"]);
     said(&asked, 1, &["is int as asked, but line 1 holds float; use --column votes:float"]);
 }
+
+#[test]
+fn text_in_utf_16_is_named_as_such_wherever_it_is_read() {
+    let place = Place::new();
+    votes(&place, "one", "1");
+    said(&add(&place, "pool", "one.jsonl", &[]), 0, &[]);
+    let says = "it is text in UTF-16; save it as UTF-8, or `iconv -f UTF-16 -t UTF-8 FILE > NEW` makes it so";
+    for (name, text) in
+        [("u.csv", "id,text\n1,\"a, b\"\n"), ("u.tsv", "id\ttext\n1\ta\n"), ("u.jsonl", "{\"text\":\"a\"}\n")]
+    {
+        for wide in [u16::to_le_bytes, u16::to_be_bytes] {
+            let bytes: Vec<u8> = std::iter::once(0xFEFF).chain(text.encode_utf16()).flat_map(wide).collect();
+            fs_err::write(place.path(name), bytes).expect("written");
+            said(&add(&place, "pool", name, &[]), 1, &[name, says]);
+            said(&place.run(&["query", "--with", &format!("t={name}"), "SELECT * FROM t"]), 1, &[name, says]);
+        }
+    }
+    assert_eq!(place.value("SELECT count(*) FROM pool"), "1");
+}

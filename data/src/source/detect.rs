@@ -6,6 +6,7 @@ use std::path::Path;
 
 use gstore_core::separator;
 
+use super::super::jsonl::{CONVERT_WIDE, is_utf16};
 use super::format::{Compression, Format, format_of};
 use super::unpack::Input;
 use super::{DataError, DataFile};
@@ -14,7 +15,7 @@ impl DataFile {
     /// Looks at the name and the first bytes of a file.
     ///
     /// # Errors
-    /// A file that cannot be read, or whose format is not known.
+    /// A file that cannot be read, text in UTF-16, and a file whose format is not known.
     pub fn detect(path: &Path) -> Result<Self, DataError> {
         let compression = compression_of(&first_bytes(&mut fs_err::File::open(path)?)?);
         let (mut start, mut header) = (Vec::new(), Vec::new());
@@ -38,6 +39,10 @@ impl DataFile {
         let format = by_content
             .or_else(|| format_of(path))
             .ok_or_else(|| DataError::Unknown { path: path.to_owned() })?;
+        if matches!(format, Format::Lines | Format::Csv { .. }) && is_utf16(&start) {
+            let (path, message) = (path.to_owned(), CONVERT_WIDE.to_owned());
+            return Err(DataError::Damaged { path, place: None, message });
+        }
         let other = match format {
             Format::Csv { delimiter } => other_separator(&header, delimiter),
             _ => None,
