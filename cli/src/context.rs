@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use anyhow::{Result, bail};
 use gstore::JobContext;
-use gstore_core::Cancel;
+use gstore_core::{Cancel, first_of};
 use gstore_store::{Lease, OpenError, Snapshot, SnapshotName, Store};
 use rustix::fs::{Access, access};
 use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
@@ -24,6 +24,8 @@ pub const STAGE: &str = "GSTORE_STAGE";
 
 /// Entries of a folder that are looked at for stores.
 const LOOKED_AT: usize = 1000;
+/// Stores that are named.
+const NAMED: usize = 10;
 
 /// Common options, as objects.
 pub struct Context {
@@ -273,10 +275,21 @@ pub fn is_store(path: &Path) -> bool {
     path.join("CURRENT").is_file() && path.join("manifests").is_dir()
 }
 
-/// Asks for the store, and names one that is in the working folder.
+/// Asks for the store, and names those that are in the working folder, backups last.
 fn which_store() -> String {
     let entries = fs_err::read_dir(".").into_iter().flatten().take(LOOKED_AT).flatten();
     let stores = entries.map(|entry| PathBuf::from(entry.file_name())).filter(|path| is_store(path));
-    let here = stores.min().map_or_else(String::new, |path| format!("; there is {} here", path.display()));
+    let mut stores: Vec<(bool, PathBuf)> =
+        stores.map(|path| (path.join("backup.json").is_file(), path)).collect();
+    stores.sort_unstable();
+    let names = stores.iter().map(|(is_backup, path)| {
+        format!("{}{}", path.display(), if *is_backup { " (a backup)" } else { "" })
+    });
+    let names = first_of(names, NAMED);
+    let here = match stores.len() {
+        0 => String::new(),
+        1 => format!("; there is {names} here"),
+        _ => format!("; there are {names} here"),
+    };
     format!("which store? give --store DIR or set GSTORE_STORE{here}")
 }

@@ -23,6 +23,7 @@ mod factors_refused;
 mod factors_rows;
 mod findings_adding;
 mod findings_data;
+mod findings_hints;
 mod findings_import;
 mod findings_reading;
 mod findings_shell;
