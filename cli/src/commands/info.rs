@@ -172,7 +172,8 @@ fn print(value: &Value, indent: usize) -> Result<()> {
         match value {
             Value::Array(items) if key == "features" && !items.is_empty() => {
                 out!("{blank}{key}");
-                for line in features::lines(items) {
+                let columns = console::Term::stdout().size_checked().map(|(_, columns)| usize::from(columns));
+                for line in features::lines(items, columns) {
                     out!("{blank}{line}");
                 }
             }

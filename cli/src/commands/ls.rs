@@ -8,9 +8,10 @@ use crate::args::ListArgs;
 use crate::context::Context;
 use crate::statements::Engine;
 
-/// A terminal without room for all columns leaves out those in the middle.
+/// A terminal without room for all columns leaves out those in the middle: what says whether a feature is
+/// complete stands at the ends.
 const LIST: &str = "\
-SELECT name, dataset, number, state, missing, granularity, vectors, dim, dtype, bytes, type, rows FROM (
+SELECT name, dataset, state, number, granularity, vectors, dim, dtype, bytes, type, missing, rows FROM (
     SELECT 1 AS place, 'dataset' AS type, dataset AS name, dataset, NULL AS granularity, rows, NULL AS missing, NULL AS vectors, NULL AS dim, NULL AS dtype, NULL AS state, bytes, NULL AS number
         FROM gstore.datasets
     UNION ALL

@@ -22,13 +22,38 @@ const KEYS: [&str; 13] = [
     "bytes",
 ];
 
-/// A table of features, without columns in which all have the usual value.
-pub(super) fn lines(features: &[Value]) -> Vec<String> {
-    let columns = KEYS.into_iter().filter(|key| says_something(features, key)).map(|key| {
-        let cells = features.iter().map(|feature| cell(feature, key));
-        std::iter::once(heading(key).to_owned()).chain(cells).collect::<Vec<String>>()
-    });
-    aligned(&columns.collect::<Vec<_>>())
+/// Columns that a terminal without room for all does without, in this order.
+const SPARED: [&str; 4] = ["type", "dimension", "bytes", "run"];
+
+/// A table of features that fits a width, without columns in which all have the usual value.
+pub(super) fn lines(features: &[Value], width: Option<usize>) -> Vec<String> {
+    let mut keys: Vec<&str> = KEYS.into_iter().filter(|key| says_something(features, key)).collect();
+    let mut left_out = Vec::new();
+    let mut spared = SPARED.into_iter().filter(|key| *key != "run" || all_have_one(features, key));
+    loop {
+        let columns = keys.iter().map(|key| {
+            let cells = features.iter().map(|feature| cell(feature, key));
+            std::iter::once(heading(key).to_owned()).chain(cells).collect::<Vec<String>>()
+        });
+        let mut lines = aligned(&columns.collect::<Vec<_>>());
+        let fits = |line: &String| width.is_none_or(|width| line.chars().count() <= width);
+        match spared.find(|key| !lines.iter().all(fits) && keys.contains(key)) {
+            Some(key) => {
+                keys.retain(|known| *known != key);
+                left_out.push(heading(key));
+            }
+            None => {
+                if !left_out.is_empty() {
+                    lines.push(format!("  left out for room: {}; --json has all", left_out.join(", ")));
+                }
+                return lines;
+            }
+        }
+    }
+}
+
+fn all_have_one(features: &[Value], key: &str) -> bool {
+    features.windows(2).all(|two| two[0][key] == two[1][key])
 }
 
 fn says_something(features: &[Value], key: &str) -> bool {
@@ -38,7 +63,7 @@ fn says_something(features: &[Value], key: &str) -> bool {
             let usual = format!("{}@{}", text(&feature["kind"]), text(&feature["checkpoint"]));
             text(&feature[key]) != usual
         }),
-        "dataset" => features.windows(2).any(|two| two[0][key] != two[1][key]),
+        "dataset" => !all_have_one(features, key),
         "run" | "checkpoint" => is_other(Value::Null),
         "granularity" => is_other(Value::from("sample")),
         "state" => is_other(Value::from("complete")),
@@ -79,7 +104,7 @@ mod tests {
     fn features_take_a_line_each_and_what_is_usual_goes_without_saying() {
         let mut features = vec![feature(1, "loss@c-7"), feature(12, "loss@c-7")];
         assert_eq!(
-            lines(&features),
+            lines(&features, None),
             [
                 "  number  run     checkpoint  kind  rows  dim  type  size",
                 "  1       warmup  c-7         loss  40    1    f32   2.00 KiB",
@@ -90,8 +115,21 @@ mod tests {
         features[1]["missing"] = json!(2);
         features[1]["feature"] = json!("loss@c-7:own");
         features[1]["dataset"] = json!("target");
-        let told = lines(&features);
+        let told = lines(&features, None);
         assert!(told[0].starts_with("  number  feature       dataset  run "), "{told:?}");
         assert!(told[2].contains("loss@c-7:own") && told[2].contains("behind"), "{told:?}");
+    }
+
+    #[test]
+    fn a_narrow_table_keeps_what_says_whether_a_feature_is_complete() {
+        let mut features = vec![feature(1, "loss@c-7"), feature(12, "loss@c-7")];
+        (features[1]["state"], features[1]["missing"]) = (json!("building"), json!(2));
+        let told = lines(&features, Some(63));
+        assert_eq!(told[0], "  number  run     checkpoint  kind  state     rows  missing");
+        assert_eq!(told[3], "  left out for room: type, dim, size; --json has all");
+        assert!(told.iter().all(|line| line.chars().count() <= 63), "{told:?}");
+        assert!(lines(&features, Some(40))[3].ends_with("size, run; --json has all"));
+        features[1]["run"] = json!("other");
+        assert!(lines(&features, Some(40))[0].contains("run"));
     }
 }
