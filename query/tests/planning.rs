@@ -140,6 +140,8 @@ fn unknown_names_come_with_the_nearest() {
         (with(|s| s.run = Some("warmap".into())), "warmup"),
         (with(|s| s.checkpoints = Some(vec!["checkpoint-10".into()])), "checkpoint-100"),
         (with(|s| s.features = vec!["grad-adm@checkpoint-100".into()]), "grad-adam@checkpoint-100"),
+        (with(|s| s.pool_kind = Some("grad-adm".into())), "grad-adam"),
+        (with(|s| s.target_kind = Some("embed-maen".into())), "embed-mean"),
     ];
     for (spec, nearest) in cases {
         let error = error(&store, &spec);
@@ -176,22 +178,55 @@ fn without_gradients_the_embeddings_that_all_have_are_named() {
     }
 }
 
+/// Dataset, run and kind of the ingests that an error names.
+fn ingests(store: &TestStore, spec: &InfluenceSpec) -> Vec<[String; 3]> {
+    let error = Prepared::new(&store.snapshot(), spec).err().unwrap();
+    Remedy::named_in(&error, |remedy| match *remedy {
+        Remedy::IngestKind { kind, per_token: false, dataset, run } => {
+            [dataset, run, kind].map(str::to_owned)
+        }
+        _ => panic!("{remedy}"),
+    })
+}
+
 #[test]
 fn what_computes_a_missing_feature_has_its_dataset_and_run() {
     let store = base();
-    let remedies = |spec: &InfluenceSpec| {
-        let error = Prepared::new(&store.snapshot(), spec).err().unwrap();
-        Remedy::named_in(&error, |remedy| match *remedy {
-            Remedy::IngestKind { kind, per_token: false, dataset, run } => {
-                [dataset, run, kind].map(str::to_owned)
-            }
-            _ => panic!("{remedy}"),
-        })
-    };
+    let remedies = |spec: &InfluenceSpec| ingests(&store, spec);
     let of_pool = with(|s| s.pool_kind = Some("grad-sign".into()));
     assert_eq!(remedies(&of_pool), [["pool", "warmup", "grad-sign"]]);
     // One without features takes the run of the others.
     assert_eq!(remedies(&ask("other", "val")), [["other", "warmup", "grad-adam"]]);
+}
+
+#[test]
+fn what_is_missing_is_computed_where_the_rest_is_complete() {
+    let mut numbers = Numbers(6);
+    let store = TestStore::new();
+    store.dataset("pool", 2).dataset("val", 2);
+    let mut of_pool = |kind: &str, checkpoint: usize, dim: usize, complete: bool| {
+        let vectors = present(&numbers.vectors(2, dim));
+        Feature { complete, ..Feature::new("pool", kind, checkpoint, vectors) }
+    };
+    let run = |name: &str, used: std::ops::Range<usize>| {
+        let mut run = store.run(name, &[None; 4]);
+        run.checkpoints = run.checkpoints.drain(used).collect();
+        run
+    };
+    store.features(&[of_pool("grad-adam", 0, 6, true)], Some(run("early", 0..1)));
+    // The newer run has numbers of all rows, and gradients of some.
+    let late = [of_pool("loss", 2, 1, true), of_pool("loss", 3, 1, true)];
+    store.features(&late, Some(run("late", 2..4)));
+    store.features(&[of_pool("grad-adam", 2, 6, false)], None);
+    assert_eq!(ingests(&store, &ask("pool", "val")), [["val", "early", "grad-sgd"]]);
+    assert_eq!(ingests(&store, &ask("pool", "pool")), [["pool", "early", "grad-sgd"]]);
+    let sign = with(|s| s.pool_kind = Some("grad-sign".into()));
+    assert_eq!(ingests(&store, &sign), [["pool", "early", "grad-sign"]]);
+    let named = with(|s| s.run = Some("late".into()));
+    assert_eq!(ingests(&store, &named), [["val", "late", "grad-sgd"]]);
+    // Of equal ones the newest.
+    store.features(&[of_pool("grad-adam", 3, 6, true)], None);
+    assert_eq!(ingests(&store, &ask("pool", "val")), [["val", "late", "grad-sgd"]]);
 }
 
 #[test]

@@ -39,3 +39,55 @@ fn a_narrow_list_says_what_is_missing() {
     assert!(shown.lines().all(|line| line.chars().count() <= 70), "{shown}");
     assert_eq!(terminal.end(), 0);
 }
+
+/// A pool with complete gradients of one run, and of a newer one with losses and a few gradients.
+fn with_two_runs() -> Place {
+    let place = scored();
+    let newer = world::demo_checkpoints().swap_remove(1).folder().expect("an adapter").to_owned();
+    for features in [&["loss"][..], &["grad-sgd", "--dim", "64", "--limit", "5"]] {
+        let mut command = place.gstore(&["ingest", "--dataset", "pool", "--run", "newer", "--features"]);
+        command.args(features).arg("--model").arg(world::demo().join("model"));
+        binary::ok(command.arg("--checkpoints").arg(&newer));
+    }
+    world::write_samples(&place.path("bare.jsonl"), 4);
+    said(&add(&place, "bare", "bare.jsonl", &[]), 0, &[]);
+    place
+}
+
+#[test]
+fn a_hint_names_the_run_that_is_complete_elsewhere_and_no_kind_that_there_is_not() {
+    let place = with_two_runs();
+    let asked = |sql: &str| place.run(&["query", &format!("SELECT * FROM {sql} LIMIT 1")]);
+    let select = |more: &[&str]| {
+        let select =
+            ["select", "--pool", "pool", "--target", "bare", "--top", "3", "--force", "-o", "rows.jsonl"];
+        place.run(&[&select[..], more].concat())
+    };
+    let lacks = "ingest --dataset bare --run warmup --features grad-sgd`";
+    said(&select(&[]), 1, &[lacks]);
+    said(&asked("influence('pool', 'bare')"), 1, &[lacks]);
+    for (sql, lacks) in [
+        ("influence('pool', 'target', per_token => true)", "--run warmup --per-token --features grad-adam`"),
+        ("self_influence('pool', kind => 'grad-sign')", "--run warmup --features grad-sign`"),
+        ("nearest('pool', id => 's1', kind => 'embed-mean')", "--run warmup --features embed-mean`"),
+    ] {
+        said(&asked(sql), 1, &[lacks]);
+    }
+    // What it says helps.
+    let mut command =
+        place.gstore(&["ingest", "--dataset", "bare", "--run", "warmup", "--features", "grad-sgd"]);
+    binary::ok(command.args(["--dim", "64"]));
+    said(&select(&[]), 0, &[]);
+
+    let plot =
+        ["plot", "scores", "--pool", "pool", "--target", "target", "-o", "s.svg", "--kind", "grad-sdg"];
+    for (finished, meant) in [
+        (select(&["--kind", "grad-sdg"]), "grad-sgd"),
+        (asked("influence('pool', 'target', kind => 'grad-adm')"), "grad-adam"),
+        (asked("nearest('pool', id => 's1', kind => 'embed-maen')"), "embed-mean"),
+        (place.run(&plot), "grad-sgd"),
+    ] {
+        said(&finished, 1, &["there is no feature kind", &format!("did you mean \"{meant}\"?")]);
+        assert!(!finished.stderr.contains("--features"), "{}", finished.stderr);
+    }
+}

@@ -51,6 +51,7 @@ pub(super) fn argument_error(spec: &InfluenceSpec, error: QueryError) -> SqlErro
             "group" => Some("groups"),
             "run" => Some("run"),
             "feature" => Some("features"),
+            "feature kind" => Some("kind"),
             _ => None,
         },
         QueryError::Artifact(_) | QueryError::Curvature(_) => Some("precondition"),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use gstore_core::Remedy;
 use gstore_store::{CheckpointId, RunPart, Snapshot};
 
-use super::resolve::QuestionDataset;
+use super::resolve::{NeededFeatures, QuestionDataset, run_for};
 use crate::error::QueryError;
 use crate::influence::spec::InfluenceSpec;
 
@@ -42,6 +42,7 @@ pub(super) fn choose(
     snapshot: &Snapshot,
     spec: &InfluenceSpec,
     sides: &[QuestionDataset],
+    needed: &[NeededFeatures<'_>],
 ) -> Result<ChosenCheckpoints, QueryError> {
     let everywhere = |id: &CheckpointId| sides.iter().all(|side| side.features.contains_key(id));
     let run = find_run(snapshot, spec, &everywhere)?;
@@ -72,7 +73,7 @@ pub(super) fn choose(
         }
     };
     if used.is_empty() {
-        return Err(nothing_common(snapshot, sides, run.as_deref()));
+        return Err(nothing_common(snapshot, spec, (sides, needed), run.as_deref()));
     }
     let weights = weights(spec, &known, &used, &mut notes)?;
     let mut checkpoints: Vec<(usize, PlanCheckpoint)> = used
@@ -167,7 +168,12 @@ fn named(names: &[String], known: &[Entry], sides: &[QuestionDataset]) -> Result
 }
 
 /// The error for sides without a common checkpoint, with what they have.
-fn nothing_common(snapshot: &Snapshot, sides: &[QuestionDataset], run: Option<&RunPart>) -> QueryError {
+fn nothing_common(
+    snapshot: &Snapshot,
+    spec: &InfluenceSpec,
+    (sides, needed): (&[QuestionDataset], &[NeededFeatures<'_>]),
+    run: Option<&RunPart>,
+) -> QueryError {
     let has: Vec<String> = sides
         .iter()
         .map(|side| {
@@ -178,12 +184,13 @@ fn nothing_common(snapshot: &Snapshot, sides: &[QuestionDataset], run: Option<&R
         })
         .collect();
     let within = run.map_or_else(String::new, |run| format!(" of run `{}`", run.name));
-    let way = match sides {
-        [first, .., last] => {
+    let way = match (sides, needed) {
+        ([first, .., last], [.., lacking]) => {
             let has = |run: &&Arc<RunPart>| {
                 run.checkpoints.iter().any(|known| first.features.contains_key(&known.checkpoint))
             };
-            let found = snapshot.runs().iter().find(has);
+            let best = run_for(snapshot, *lacking, needed, spec);
+            let found = snapshot.runs().iter().rev().filter(has).max_by_key(|run| run.name == best);
             let remedy = Remedy::IngestAs {
                 dataset: &last.dataset.name,
                 kind: &last.kind,

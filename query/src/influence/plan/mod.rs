@@ -21,6 +21,7 @@ use gstore_store::{FeaturePart, Snapshot};
 use self::checkpoints::PlanCheckpoint;
 use self::covariance::PlanModels;
 use self::precondition::PlanPrecondition;
+use self::resolve::NeededFeatures;
 use self::vector::AtHandVector;
 use crate::error::{QueryError, SideOf};
 use crate::influence::spec::InfluenceSpec;
@@ -99,14 +100,17 @@ impl Plan {
         resolve::check_preferences(snapshot, spec)?;
         let kinds::Kinds { pool: pool_kind, target: target_kind, note: of_kinds } =
             kinds::kinds(snapshot, spec, &pools, &targets);
+        let of_pools = pools.iter().map(|pool| (SideOf::Pool, pool, &pool_kind));
+        let of_targets = targets.iter().map(|(target, _)| (SideOf::Target, target, &target_kind));
+        let (datasets, needed): (Vec<_>, Vec<_>) = of_pools
+            .chain(of_targets)
+            .map(|(of, dataset, kind)| (dataset, NeededFeatures::new(of, dataset, kind, spec)))
+            .unzip();
         let mut sides = Vec::new();
-        for pool in &pools {
-            sides.push(resolve::side(snapshot, pool, &pool_kind, SideOf::Pool, spec)?);
+        for (dataset, own) in datasets.into_iter().zip(&needed) {
+            sides.push(resolve::side(snapshot, dataset, *own, &needed, spec)?);
         }
-        for (target, _) in &targets {
-            sides.push(resolve::side(snapshot, target, &target_kind, SideOf::Target, spec)?);
-        }
-        let chosen = checkpoints::choose(snapshot, spec, &sides)?;
+        let chosen = checkpoints::choose(snapshot, spec, &sides, &needed)?;
         let mut features: Vec<Vec<Arc<FeaturePart>>> = vec![Vec::new(); sides.len()];
         for checkpoint in &chosen.checkpoints {
             let of_sides = fitting::fit(snapshot, &sides, checkpoint, &chosen.checkpoints, spec)?;

@@ -5,10 +5,32 @@ use std::sync::Arc;
 
 use glob::{Pattern, PatternError};
 use gstore_core::Kind;
-use gstore_store::{CheckpointId, DatasetPart, Family, FeaturePart, Granularity, LookupError, Snapshot};
+use gstore_store::{
+    CheckpointId, CoverageState, DatasetPart, Family, FeaturePart, Granularity, LookupError, RunPart,
+    Snapshot,
+};
 
 use crate::error::{QueryError, SideOf, ToCompute};
 use crate::influence::spec::{InfluenceSpec, Sim, TargetRef};
+
+/// The features of a dataset that a question needs.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) struct NeededFeatures<'a> {
+    of: SideOf,
+    dataset: &'a str,
+    kind: &'a str,
+    granularity: Granularity,
+}
+
+impl<'a> NeededFeatures<'a> {
+    pub(super) fn new(of: SideOf, dataset: &'a DatasetPart, kind: &'a str, spec: &InfluenceSpec) -> Self {
+        let granularity = match of {
+            SideOf::Pool => spec.granularity(),
+            SideOf::Target => Granularity::Sample,
+        };
+        Self { of, dataset: &dataset.name, kind, granularity }
+    }
+}
 
 /// A dataset of the question and the features of the wanted kind that it has, by checkpoint.
 pub(super) struct QuestionDataset {
@@ -109,20 +131,17 @@ pub(super) fn features_of_kind<'a>(
     of_dataset.filter(move |f| fits(f) && f.desc.checkpoint.is_some())
 }
 
-/// The features of one kind that a dataset has for its side of the question. Where `features` names some of a
-/// checkpoint's, the others of it are left out.
+/// The features of one kind that a dataset has for its side of the question, of which `all` are needed. Where
+/// `features` names some of a checkpoint's, the others of it are left out.
 pub(super) fn side(
     snapshot: &Snapshot,
     dataset: &Arc<DatasetPart>,
-    kind: &str,
-    of: SideOf,
+    needed: NeededFeatures<'_>,
+    all: &[NeededFeatures<'_>],
     spec: &InfluenceSpec,
 ) -> Result<QuestionDataset, QueryError> {
     let prefer = &spec.features;
-    let granularity = match of {
-        SideOf::Pool => spec.granularity(),
-        SideOf::Target => Granularity::Sample,
-    };
+    let NeededFeatures { of, kind, granularity, .. } = needed;
     let mut features: BTreeMap<CheckpointId, Vec<Arc<FeaturePart>>> = BTreeMap::new();
     for feature in features_of_kind(snapshot, &dataset.name, kind, granularity) {
         if let Some(checkpoint) = &feature.desc.checkpoint {
@@ -130,7 +149,7 @@ pub(super) fn side(
         }
     }
     if features.is_empty() {
-        return Err(missing_kind(snapshot, &dataset.name, kind, (of, granularity), spec));
+        return Err(missing_kind(snapshot, needed, all, spec));
     }
     if features.values().flatten().any(|f| f.desc.space.family == Family::Loss) {
         return Err(QueryError::Spec(format!(
@@ -186,11 +205,16 @@ pub(super) fn check_preferences(snapshot: &Snapshot, spec: &InfluenceSpec) -> Re
 /// The error for a dataset without a feature of this kind and granularity, with what it has instead.
 fn missing_kind(
     snapshot: &Snapshot,
-    dataset: &str,
-    kind: &str,
-    (of, granularity): (SideOf, Granularity),
+    needed: NeededFeatures<'_>,
+    all: &[NeededFeatures<'_>],
     spec: &InfluenceSpec,
 ) -> QueryError {
+    let NeededFeatures { of, dataset, kind, granularity } = needed;
+    let stored = || snapshot.features().iter().map(|f| f.desc.kind.name.as_str());
+    if kind.parse::<Kind>().is_err() && !stored().any(|known| known == kind) {
+        let known: BTreeSet<&str> = Kind::ALL.iter().map(|kind| kind.name()).chain(stored()).collect();
+        return QueryError::unknown("feature kind", kind, known);
+    }
     let kinds = |granularity: Granularity| -> BTreeSet<&str> {
         let own = snapshot.features().iter().filter(|f| f.desc.dataset == dataset);
         let own = own.filter(|f| f.desc.ensemble.is_none());
@@ -235,29 +259,59 @@ fn missing_kind(
         hint,
         compute: Some(ToCompute {
             per_token: granularity == Granularity::Token,
-            run: run_for(snapshot, dataset, spec).to_owned(),
+            run: run_for(snapshot, needed, all, spec).to_owned(),
         }),
     }
 }
 
-/// The run at whose checkpoints a dataset lacks features: the question's, else that of the newest feature of
-/// the dataset or of the others, else the only one. Empty: not known.
-fn run_for<'a>(snapshot: &'a Snapshot, dataset: &str, spec: &InfluenceSpec) -> &'a str {
+/// The run at whose checkpoints a dataset lacks features: the question's, else the one at most of whose all
+/// that the question needs of the others is complete, so that nothing else is missing then; of equal ones that
+/// at most of whose the dataset has complete vectors, then that of the newest feature of the dataset or of the
+/// others; else the only one. Empty: not known.
+pub(super) fn run_for<'a>(
+    snapshot: &'a Snapshot,
+    lacking: NeededFeatures<'_>,
+    all: &[NeededFeatures<'_>],
+    spec: &InfluenceSpec,
+) -> &'a str {
     if let Some(Ok(run)) = spec.run.as_deref().map(|name| snapshot.run(name)) {
         return &run.name;
     }
-    let newest = |dataset: &str| {
-        let features = snapshot.features_of(dataset).into_iter();
-        let of_runs = features
-            .filter_map(|f| Some((f.number, snapshot.run_with(f.desc.checkpoint.as_ref()?)?.name.as_str())));
-        of_runs.max().map(|(_, run)| run)
+    let is_complete = |feature: &FeaturePart| {
+        snapshot.coverage(feature).is_ok_and(|coverage| coverage.state == CoverageState::Complete)
     };
-    let others = spec.pools.iter().chain(spec.targets.iter().map(|target| &target.dataset));
-    let only = || match snapshot.runs() {
-        [run] => Some(run.name.as_str()),
-        _ => None,
+    let complete = |needed: &NeededFeatures<'_>| -> BTreeSet<CheckpointId> {
+        let features = features_of_kind(snapshot, needed.dataset, needed.kind, needed.granularity);
+        features.filter(|f| is_complete(f)).filter_map(|f| f.desc.checkpoint.clone()).collect()
     };
-    newest(dataset).or_else(|| others.map(String::as_str).find_map(newest)).or_else(only).unwrap_or_default()
+    let others: Vec<BTreeSet<CheckpointId>> =
+        all.iter().filter(|other| **other != lacking).map(complete).collect();
+    let vectors = snapshot.features_of(lacking.dataset).into_iter();
+    let vectors = vectors.filter(|f| f.desc.space.family != Family::Loss && is_complete(f));
+    let own: BTreeSet<CheckpointId> = vectors.filter_map(|f| f.desc.checkpoint.clone()).collect();
+    let rank = |run: &RunPart| {
+        let at = || run.checkpoints.iter().map(|known| &known.checkpoint);
+        let newest = |dataset: &str| {
+            let features = snapshot.features_of(dataset).into_iter();
+            let of_run = features.filter(|f| at().any(|id| f.desc.checkpoint.as_ref() == Some(id)));
+            of_run.map(|f| f.number).max()
+        };
+        let ready = at().filter(|id| !others.is_empty() && others.iter().all(|have| have.contains(*id)));
+        (
+            ready.count(),
+            at().filter(|id| own.contains(*id)).count(),
+            newest(lacking.dataset),
+            all.iter().map(|other| newest(other.dataset)).max().flatten(),
+        )
+    };
+    match snapshot.runs() {
+        [only] => &only.name,
+        runs => {
+            let ranked = runs.iter().map(|run| (rank(run), run));
+            let known = ranked.filter(|(rank, _)| rank.2.max(rank.3).is_some());
+            known.rev().max_by_key(|(rank, _)| *rank).map_or("", |(_, run)| &run.name)
+        }
+    }
 }
 
 /// Of some kinds those by which the question can be asked where it names none: of embeddings that all its
