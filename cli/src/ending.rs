@@ -19,11 +19,11 @@ const FOREIGN: &str = "7z avro bin bz2 db duckdb h5 hdf5 lz4 npy npz ods orc pic
 /// # Errors
 /// The name of a format that is not written.
 pub fn format_of_name(path: &Path) -> Result<Option<Format>> {
-    named_format(path, "")
+    named_format(path, &[PACKED])
 }
 
 /// The same; `also` is what else is written in this place.
-fn named_format(path: &Path, also: &str) -> Result<Option<Format>> {
+fn named_format(path: &Path, also: &[&str]) -> Result<Option<Format>> {
     Ok(Some(match ending_of(unpacked_name(path)).as_deref() {
         Some("csv") => Format::Csv,
         Some("tsv") => Format::Tsv,
@@ -34,14 +34,17 @@ fn named_format(path: &Path, also: &str) -> Result<Option<Format>> {
         Some("md" | "markdown") => Format::Markdown,
         Some("html" | "htm") => Format::Html,
         Some(foreign) if FOREIGN.split(' ').any(|known| known == foreign) => {
-            let path = path.display();
+            let (path, also) = (path.display(), also.concat());
             bail!(UsageError(format!("{path}: .{foreign} is not written; {UNDERSTOOD}{also}")))
         }
         _ => return Ok(None),
     }))
 }
 
-const UNDERSTOOD: &str = "a name may end in .jsonl (or .json, one object a line), .csv, .tsv, .parquet or .arrow, each also with .gz or .zst";
+const UNDERSTOOD: &str =
+    "a name may end in .jsonl (or .json, one object a line), .csv, .tsv, .parquet or .arrow";
+/// What files have to which nothing is added later.
+const PACKED: &str = ", each also with .gz or .zst";
 /// What results of statements have besides.
 const FOR_READING: &str = "; .txt is a table as on the terminal, .md a Markdown table, .html a page";
 
@@ -60,7 +63,7 @@ pub fn format_of(args: &OutputArgs) -> Result<Format> {
     let place = OutputTarget::of(path);
     let named = match path {
         Some(path) if place != OutputTarget::Stdout => {
-            named_format(path, FOR_READING)?.map(|format| (path, format))
+            named_format(path, &[PACKED, FOR_READING])?.map(|format| (path, format))
         }
         _ => None,
     };
@@ -82,7 +85,7 @@ pub fn format_of(args: &OutputArgs) -> Result<Format> {
         ))),
         (Some((_, format)), _) | (None, Some(format)) => format,
         (None, None) => match (place, path) {
-            (OutputTarget::File(_), Some(path)) => bail!(no_format(path, FOR_READING)),
+            (OutputTarget::File(_), Some(path)) => bail!(no_format(path, &[PACKED, FOR_READING])),
             (OutputTarget::Stdout, _) if std::io::stdout().is_terminal() => Format::Table,
             _ => Format::Csv,
         },
@@ -103,20 +106,29 @@ pub fn format_of_scores(path: &Path) -> Result<Format> {
     match (format_of_name(path)?, OutputTarget::of(Some(path))) {
         // A table is for reading, and no program reads it again.
         (Some(Format::Table | Format::Markdown | Format::Html), _) => bail!(UsageError(format!(
-            "{}: scores are not written as .txt, .md or .html; {UNDERSTOOD}",
+            "{}: scores are not written as .txt, .md or .html; {UNDERSTOOD}{PACKED}",
             path.display()
         ))),
         (Some(format), _) => Ok(format),
-        (None, OutputTarget::File(_)) => bail!(no_format(path, "")),
+        (None, OutputTarget::File(_)) => bail!(no_format(path, &[PACKED])),
         (None, _) => Ok(Format::Csv),
     }
 }
 
 /// Refuses a name with an ending that no format has; one without an ending passes.
 pub fn check_ending(path: &Path) -> Result<()> {
+    check_known(path, &[PACKED])
+}
+
+/// The same of a file to which results of statements are added one after the other.
+pub fn check_growing(path: &Path) -> Result<()> {
+    check_known(path, &[FOR_READING])
+}
+
+fn check_known(path: &Path, also: &[&str]) -> Result<()> {
     let has_ending = unpacked_name(path).extension().is_some();
-    match has_ending && OutputTarget::of(Some(path)).is_file() && format_of_name(path)?.is_none() {
-        true => bail!(no_format(path, "")),
+    match has_ending && OutputTarget::of(Some(path)).is_file() && named_format(path, also)?.is_none() {
+        true => bail!(no_format(path, also)),
         false => Ok(()),
     }
 }
@@ -137,6 +149,6 @@ pub fn check_lines(path: &Path, what: &str) -> Result<()> {
     }
 }
 
-fn no_format(path: &Path, also: &str) -> UsageError {
-    UsageError(format!("{}: the ending says no format; {UNDERSTOOD}{also}", path.display()))
+fn no_format(path: &Path, also: &[&str]) -> UsageError {
+    UsageError(format!("{}: the ending says no format; {UNDERSTOOD}{}", path.display(), also.concat()))
 }

@@ -91,3 +91,24 @@ fn a_hint_names_the_run_that_is_complete_elsewhere_and_no_kind_that_there_is_not
         assert!(!finished.stderr.contains("--features"), "{}", finished.stderr);
     }
 }
+
+#[test]
+fn a_value_that_stands_by_itself_is_told_so() {
+    let place = Place::new();
+    let refused = place.run(&["merge", "--model", "M", "--adapter", "w/checkpoint-4", "-o", "m"]);
+    said(&refused, 2, &["there is no --adapter; ADAPTER stands by itself, without an option before it"]);
+    assert!(!refused.stderr.contains("-- --adapter"), "{}", refused.stderr);
+}
+
+#[test]
+fn a_report_of_one_system_has_no_empty_findings() {
+    let place = Place::new();
+    write(&place, "one.jsonl", "{\"id\":\"a\",\"completion\":\"the cat\",\"expected\":\"the cat sat\"}\n");
+    let text = ["evaluate", "text", "--resamples", "200", "--force", "-o", "report.md", "--data"];
+    for (files, has) in [(&["one.jsonl"][..], false), (&["one.jsonl", "again=one.jsonl"], true)] {
+        place.ok(&[&text[..], files].concat());
+        let report = fs_err::read_to_string(place.path("report.md")).expect("written");
+        assert_eq!(report.contains("## Findings\n\n- "), has, "{report}");
+        assert_eq!(report.contains("## Findings"), has, "{report}");
+    }
+}

@@ -387,6 +387,11 @@ fn results_go_to_files_and_statements_come_from_files() {
     assert_eq!((rows.lines().count(), rows.lines().last()), (2044, Some("target2")));
     has(&shell.line(".output there.csv"), &["exists; .output begins a new file"]);
     has(&shell.line(".output rows.csv.gz"), &["the shell packs no files"]);
+    for name in ["rows.xlsx", "rows.odd"] {
+        let refused = shell.line(&format!(".output {name}"));
+        has(&refused, &[".parquet or .arrow; .txt is a table"]);
+        assert!(!refused.contains(".gz"), "{refused}");
+    }
     // What was meant for a file does not come to the screen unasked.
     has(&shell.line(".once there.csv"), &["exists; .once begins a new file"]);
     let refused = shell.line("SELECT 40 + 2 AS n;");

@@ -113,6 +113,9 @@ pub fn misplaced_hint(root: &Command, argv: &[OsString], error: &clap::Error) ->
         word if word.starts_with('-') && in_place_of(command, word).is_some() => {
             in_place_of(command, word).map(|meant| format!("error: there is no {word}; {meant}"))
         }
+        word if positional(command, word).is_some() => positional(command, word).map(|called| {
+            format!("error: there is no {word}; {called} stands by itself, without an option before it")
+        }),
         word if missing.is_some() && !word.starts_with('-') => {
             missing.map(|option| format!("error: `{word}` stands by itself; give it with --{option} {word}"))
         }
@@ -215,6 +218,13 @@ fn only_option(command: Option<&str>) -> Option<&'static str> {
         "restore" => Some("from"),
         _ => None,
     }
+}
+
+/// The value without an option that a command takes under the name of this one.
+fn positional<'a>(command: &'a Command, word: &str) -> Option<&'a str> {
+    let name = word.strip_prefix("--")?.split('=').next()?;
+    let called = command.get_positionals().filter_map(|arg| arg.get_value_names()?.first());
+    called.map(|called| called.as_str()).find(|called| called.eq_ignore_ascii_case(name))
 }
 
 fn overview(root: &Command) -> String {
@@ -324,6 +334,10 @@ mod tests {
             ),
             (&["generate", "--prompt", "A", "B"], "each text has its own option: --prompt 'B'"),
             (&["restore", "bk"], "give it with --from bk"),
+            (
+                &["merge", "--model", "m", "--adapter", "w/checkpoint-4", "-o", "x"],
+                "there is no --adapter; ADAPTER stands by itself",
+            ),
         ] {
             let argv: Vec<OsString> = ["gstore"].iter().chain(words).map(OsString::from).collect();
             let error = command().try_get_matches_from(&argv).expect_err("refused");

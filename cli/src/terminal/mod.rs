@@ -24,7 +24,7 @@ use gstore_store::Store;
 use crate::args::QueryArgs;
 use crate::context::Context;
 use crate::drawing::colours;
-use crate::ending::{check_ending, format_of};
+use crate::ending::{check_growing, format_of};
 use crate::failure::{UsageError, text};
 use crate::models::encoder;
 use crate::output::{OutputTarget, check};
@@ -256,7 +256,7 @@ impl<'a> Shell<'a> {
             bail!("{} exists; {command} begins a new file: give another name", path.display());
         }
         check(self.context, &[Some(path.as_path())], false)?;
-        check_ending(&path)?;
+        check_growing(&path)?;
         if packing_of(&path) != Packing::None {
             bail!("{}: the shell packs no files; `gstore query -o FILE` does", path.display());
         }

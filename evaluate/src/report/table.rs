@@ -50,7 +50,11 @@ impl Report {
         line(&header);
         line(&vec!["---".to_owned(); header.len()]);
         lines.iter().for_each(|cells| line(cells));
-        out.push_str(&format!("\n{}\n\n## Findings\n\n", self.note()));
+        out.push_str(&format!("\n{}\n", self.note()));
+        // One model alone is compared with nothing.
+        if !self.findings.is_empty() {
+            out.push_str("\n## Findings\n\n");
+        }
         for finding in &self.findings {
             out.push_str(&format!("- {finding}\n"));
         }
