@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use gstore_tests::binary;
+use gstore_tests::binary::{self, Finished};
 use gstore_tests::place::Place;
 use gstore_tests::world;
 
@@ -110,5 +110,51 @@ fn a_report_of_one_system_has_no_empty_findings() {
         let report = fs_err::read_to_string(place.path("report.md")).expect("written");
         assert_eq!(report.contains("## Findings\n\n- "), has, "{report}");
         assert_eq!(report.contains("## Findings"), has, "{report}");
+    }
+}
+
+/// An ingest of gradients of a dataset, with what its command line has besides.
+fn gradients(place: &Place, dataset: &str, more: &[&str]) -> Finished {
+    let ingest = ["ingest", "--dataset", dataset, "--features", "grad-sgd", "--dim", "64"];
+    place.run(&[&ingest[..], more].concat())
+}
+
+#[test]
+fn a_run_whose_folders_have_moved_is_registered_where_they_are() {
+    let place = Place::new();
+    let adapter = world::demo_checkpoints().swap_remove(0).folder().expect("an adapter").to_owned();
+    world::copy_files(&world::demo().join("model"), &place.path("old/model"));
+    world::copy_files(&adapter, &place.path("old/checkpoint-26"));
+    for (dataset, rows) in [("pool", 20), ("target", 4), ("late", 4)] {
+        world::write_samples(&place.path(&format!("{dataset}.jsonl")), rows);
+        said(&add(&place, dataset, &format!("{dataset}.jsonl"), &[]), 0, &[]);
+    }
+    let old = ["--run", "wu", "--model", "old/model", "--checkpoints", "old/checkpoint-26"];
+    said(&gradients(&place, "pool", &old), 0, &["published"]);
+    fs_err::rename(place.path("old"), place.path("new")).expect("renamed");
+
+    let gone = ["run `wu` was registered with ", "old/model, which no longer exists; an ingest with "];
+    let way = "`--run wu --model DIR --checkpoints 'DIR/*'`";
+    let asked = gradients(&place, "target", &["--run", "wu"]);
+    said(&asked, 1, &[gone[0], gone[1], way]);
+    said(&place.run(&["generate", "--run", "wu", "--prompt", "a"]), 1, &[gone[0], gone[1], way]);
+
+    // Also without anything to compute, and once.
+    let new = ["--run", "wu", "--model", "new/model", "--checkpoints", "new/checkpoint-26"];
+    let note = "those of 1 checkpoint are registered where they are now";
+    said(&gradients(&place, "pool", &new), 0, &[note, "published"]);
+    let described = place.ok(&["info", "wu", "--json"]);
+    assert!(described.contains("new/checkpoint-26") && !described.contains("old/"), "{described}");
+    let again = gradients(&place, "pool", &new);
+    said(&again, 0, &["nothing to compute"]);
+    assert!(!again.stderr.contains("registered"), "{}", again.stderr);
+    said(&gradients(&place, "target", &["--run", "wu"]), 0, &["published"]);
+
+    // A second run of the same weights is no rival.
+    let second = ["--run", "second", "--model", "new/model", "--checkpoints", "new/checkpoint-26"];
+    said(&gradients(&place, "late", &second), 0, &["published"]);
+    for target in ["target", "late"] {
+        let output = format!("kept-{target}.jsonl");
+        place.ok(&["select", "--pool", "pool", "--target", target, "--top", "2", "-o", &output]);
     }
 }

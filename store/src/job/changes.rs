@@ -51,7 +51,7 @@ impl Job {
         note_write(now, &mut change, finish)?;
         for update in &finish.runs {
             let there = change.runs.iter().find(|r| r.name == update.name);
-            if let Some(part) = run_part(now, there, update, &mut change.next)? {
+            if let Some(part) = run_part(now, there, update, finish.known, &mut change.next)? {
                 change.runs.retain(|r| r.name != part.name);
                 change.runs.push(part);
             }

@@ -6,6 +6,7 @@
 use super::folder::PUBLISH;
 use super::plan::Intents;
 use super::run::Job;
+use super::run_part::KnownProvenance;
 use crate::error::{CommitError, StorageError};
 use crate::manifest::{ClientWrite, FeatureState, RunUpdate, VERSION};
 use crate::store::{Snapshot, WriterLock, publish};
@@ -17,6 +18,7 @@ use std::sync::Arc;
 #[derive(Debug, Default)]
 pub(crate) struct Finish {
     pub runs: Vec<RunUpdate>,
+    pub known: KnownProvenance,
     pub completion: Completion,
     /// A new feature needs a label that no other one of its dataset has.
     pub own_labels: bool,
@@ -65,7 +67,8 @@ impl Job {
     /// returned. After an error the sealed files are kept, and the same command goes on from them.
     pub fn publish(self, run: Option<RunUpdate>, complete: bool) -> Result<Arc<Snapshot>, CommitError> {
         let completion = if complete { Completion::Complete } else { Completion::Unchanged };
-        let finish = Finish { runs: run.into_iter().collect(), completion, ..Finish::default() };
+        let (runs, known) = (run.into_iter().collect(), KnownProvenance::Replaced);
+        let finish = Finish { runs, known, completion, ..Finish::default() };
         Ok(Arc::clone(self.publish_as(finish)?.snapshot()))
     }
 

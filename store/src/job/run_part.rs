@@ -22,12 +22,23 @@ impl RunPart {
     }
 }
 
+/// What becomes of the provenance of a checkpoint that the run has already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum KnownProvenance {
+    /// It stays: the update may come from a machine with other folders.
+    #[default]
+    Kept,
+    /// That of the update takes its place, if it has one.
+    Replaced,
+}
+
 /// The run's part after an update; `None` if the update changes nothing. `changed`: the part as an update
 /// before this one left it.
 pub(crate) fn run_part(
     now: &Snapshot,
     changed: Option<&RunPart>,
     update: &RunUpdate,
+    known: KnownProvenance,
     next: &mut Counters,
 ) -> Result<Option<RunPart>, CommitError> {
     let stored = || now.runs().iter().find(|r| r.name == update.name).map(|r| &**r);
@@ -54,6 +65,9 @@ pub(crate) fn run_part(
                 o.step = o.step.or(c.step);
                 if update.replace_weights || o.weight.is_none() {
                     o.weight = c.weight.or(o.weight);
+                }
+                if known == KnownProvenance::Replaced && !c.provenance.is_empty() {
+                    o.provenance.clone_from(&c.provenance);
                 }
             }
             None => {

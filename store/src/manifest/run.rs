@@ -32,7 +32,8 @@ pub struct RunCheckpoint {
 pub struct RunUpdate {
     /// The run; made if there is none of this name.
     pub name: String,
-    /// The checkpoints. A name that the run has already must mean the same checkpoint.
+    /// The checkpoints. A name that the run has already must mean the same checkpoint, whose provenance this
+    /// one replaces, if it has any and does not come from a shard.
     pub checkpoints: Vec<RunCheckpoint>,
     /// Whether the weights of checkpoints that the run has already are replaced; otherwise only
     /// missing ones are filled in.

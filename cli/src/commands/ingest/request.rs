@@ -8,6 +8,7 @@ use gstore_ingest::gradient::AdamParams;
 use gstore_ingest::pipeline::IngestRequest;
 
 use super::super::gradients;
+use super::stored::check_folders;
 use super::{model_of_run, with_fit, with_run, with_store};
 use crate::args::{DType, IngestArgs};
 use crate::context::{Context, command_line};
@@ -40,7 +41,11 @@ pub(super) fn request(
                 .map_err(|error| folder_error("--checkpoints", error))?;
             (model, checkpoints)
         }
-        (None, Some(run)) => model_of_run(context, run, &args.checkpoints)?,
+        (None, Some(run)) => {
+            let (model, checkpoints) = model_of_run(context, run, &args.checkpoints)?;
+            check_folders(run, (&model, &checkpoints))?;
+            (model, checkpoints)
+        }
         (None, None) => {
             bail!(UsageError("which model? give --model, or --run of a run of the store".to_owned()))
         }

@@ -9,6 +9,7 @@ use gstore_store::RunCheckpoint;
 
 use crate::context::Context;
 use crate::failure::UsageError;
+use crate::wording::shell_word;
 
 /// Model and checkpoints of a run of the store, by where they were when it was registered.
 pub(in super::super) fn model_of_run(
@@ -37,9 +38,25 @@ pub(in super::super) fn check_run(
     run: &str,
     (model, checkpoints): (&Path, &[CheckpointArg]),
 ) -> Result<()> {
+    check_folders(run, (model, checkpoints))?;
     let snapshot = context.open()?.snapshot()?;
     let (bases, reporter) = (&mut BaseDigests::default(), &mut context.reporter());
     Ok(check_weights(&snapshot, run, (model, checkpoints), bases, reporter)?)
+}
+
+/// An error if folders with which a run was registered are gone.
+pub(super) fn check_folders(run: &str, (model, checkpoints): (&Path, &[CheckpointArg])) -> Result<()> {
+    let own = || checkpoints.iter().filter_map(CheckpointArg::folder);
+    let Some(gone) = std::iter::once(model).chain(own()).find(|folder| !folder.is_dir()) else {
+        return Ok(());
+    };
+    let also = if own().next().is_some() { " --checkpoints 'DIR/*'" } else { "" };
+    bail!(
+        "run `{run}` was registered with {}, which no longer exists; an ingest with `--run {} --model DIR{also}` \
+         registers where its folders are now",
+        gone.display(),
+        shell_word(run)
+    )
 }
 
 fn checkpoint_of(checkpoint: &RunCheckpoint) -> CheckpointArg {

@@ -1,13 +1,14 @@
 //! Job and run of a plan, as recorded in the store.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use gstore_core::many;
 use gstore_store::{JobFeature, JobPlan, RunCheckpoint, RunPart, RunUpdate, Snapshot};
-use serde_json::{Map, json};
+use serde_json::{Map, Value, json};
 
 use super::super::IngestError;
 use super::super::request::CheckpointWeights;
-use super::IngestPlan;
+use super::{CheckpointPlan, IngestPlan};
 
 /// An error if a run that is to be made cannot have its name. One that is there keeps it, whatever it is.
 pub(in super::super) fn check_run_name(snapshot: &Snapshot, run: &str) -> Result<(), IngestError> {
@@ -48,6 +49,29 @@ impl IngestPlan {
         }
     }
 
+    /// What people are told where the run names folders that are gone, and the request has their weights
+    /// elsewhere.
+    pub fn moved(&self) -> Option<String> {
+        let planned = self.checkpoints.iter().zip(self.run_checkpoints());
+        let moved = planned.filter(|(checkpoint, planned)| {
+            self.stored(checkpoint).is_some_and(|stored| stored.provenance != planned.provenance)
+        });
+        let moved = moved.count() as u64;
+        (moved > 0).then(|| {
+            format!(
+                "run `{}` names folders that are gone; those of {} are registered where they are now",
+                self.request.run,
+                many(moved, "checkpoint")
+            )
+        })
+    }
+
+    /// A checkpoint as the run has it already.
+    pub(super) fn stored(&self, checkpoint: &CheckpointPlan) -> Option<&RunCheckpoint> {
+        let stored = self.snapshot.run(&self.request.run).ok()?.checkpoint(&checkpoint.arg.name)?;
+        (stored.checkpoint == checkpoint.id).then_some(stored)
+    }
+
     /// The checkpoints as the run keeps them.
     pub(crate) fn run_checkpoints(&self) -> Vec<RunCheckpoint> {
         let origin = |folder: &PathBuf| self.request.origins.get(folder);
@@ -78,6 +102,9 @@ impl IngestPlan {
                         provenance.insert("weights".to_owned(), place(folder));
                     }
                 }
+                if let Some(stored) = self.stored(checkpoint) {
+                    provenance = relocated(&stored.provenance, &provenance);
+                }
                 RunCheckpoint {
                     name: checkpoint.arg.name.clone(),
                     step: checkpoint.step,
@@ -92,7 +119,25 @@ impl IngestPlan {
     }
 }
 
-fn folder_name(path: &std::path::Path) -> String {
+/// The provenance of a checkpoint that a run has: what is gone of its folders is where it was found now.
+fn relocated(stored: &Map<String, Value>, found: &Map<String, Value>) -> Map<String, Value> {
+    let mut places = stored.clone();
+    for key in ["model", "adapter", "weights", "tokenizer"] {
+        let folder = stored.get(key).and_then(Value::as_str);
+        let is_gone = folder.is_some_and(|folder| !Path::new(folder).exists());
+        if let (true, Some(place)) = (is_gone, found.get(key)) {
+            places.insert(key.to_owned(), place.clone());
+            let origin = format!("{key}_origin");
+            match found.get(&origin) {
+                Some(known) => places.insert(origin, known.clone()),
+                None => places.remove(&origin),
+            };
+        }
+    }
+    places
+}
+
+fn folder_name(path: &Path) -> String {
     let path = path.canonicalize().unwrap_or_else(|_| path.to_owned());
     path.file_name().map_or_else(|| path.display().to_string(), |name| name.to_string_lossy().into_owned())
 }

@@ -145,12 +145,12 @@ impl IngestPlan {
         entry.is_some_and(|entry| self.rows.difference(&entry.rows()).is_empty())
     }
 
-    /// Whether the run in the store has these checkpoints, with these weights if they were given.
+    /// Whether the run in the store has these checkpoints, where they are, with these weights if they were
+    /// given.
     fn run_is_current(&self) -> bool {
-        let Ok(run) = self.snapshot.run(&self.request.run) else { return false };
-        self.checkpoints.iter().all(|checkpoint| {
-            run.checkpoint(&checkpoint.arg.name).is_some_and(|stored| {
-                stored.checkpoint == checkpoint.id
+        self.checkpoints.iter().zip(self.run_checkpoints()).all(|(checkpoint, planned)| {
+            self.stored(checkpoint).is_some_and(|stored| {
+                stored.provenance == planned.provenance
                     && (self.request.weights.is_empty() || stored.weight == checkpoint.weight)
             })
         })

@@ -121,8 +121,18 @@ fn find_run(
     // A run that has some of another's checkpoints is no rival to it.
     let covered = |run: &&Arc<RunPart>| run.checkpoints.iter().filter(|c| everywhere(&c.checkpoint)).count();
     let most = fitting.iter().map(covered).max();
-    let fitting: Vec<&Arc<RunPart>> = fitting.into_iter().filter(|run| Some(covered(run)) == most).collect();
-    match fitting.as_slice() {
+    // Runs with the same checkpoints and weights give the same scores: of these it is the last, whose folders
+    // are known best.
+    let used = |run: &RunPart| -> Vec<(CheckpointId, Option<f64>)> {
+        let used = run.checkpoints.iter().filter(|c| everywhere(&c.checkpoint));
+        used.map(|c| (c.checkpoint.clone(), c.weight)).collect()
+    };
+    let mut distinct: Vec<&Arc<RunPart>> = Vec::new();
+    for run in fitting.into_iter().filter(|run| Some(covered(run)) == most) {
+        distinct.retain(|other| used(other) != used(run));
+        distinct.push(run);
+    }
+    match distinct.as_slice() {
         [] => Ok(None),
         [only] => Ok(Some((*only).clone())),
         several => Err(QueryError::Spec(format!(

@@ -20,7 +20,7 @@ mod report;
 pub use report::{AttachProgress, AttachReport, AttachedFeature, AttachedShard, ShardOutcome};
 
 use crate::error::{AttachError, CommitError};
-use crate::job::{Completion, Finish, Job, JobPlan, PublishOutcome, run_part};
+use crate::job::{Completion, Finish, Job, JobPlan, KnownProvenance, PublishOutcome, run_part};
 use crate::manifest::FeatureState;
 use crate::store::{Snapshot, Store};
 use choose::Choice;
@@ -158,7 +158,7 @@ fn is_needed(snapshot: &Snapshot, shards: &[Shard], choice: &Choice) -> Result<b
     }
     for update in shards.iter().filter_map(|s| s.receipt.run.as_ref()) {
         let mut next = snapshot.root().next.clone();
-        if run_part(snapshot, None, update, &mut next)?.is_some() {
+        if run_part(snapshot, None, update, KnownProvenance::Kept, &mut next)?.is_some() {
             return Ok(true);
         }
     }
