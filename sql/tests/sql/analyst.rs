@@ -10,12 +10,12 @@ use gstore_store::{DatasetName, Store, ViewOptions};
 use crate::{fixture, session, slt, small_store};
 
 #[test]
-fn of_119_statements_116_run_as_written() {
+fn of_123_statements_120_run_as_written() {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/slt/analyst.slt");
     let text = fs_err::read_to_string(file).unwrap();
     let begins = |word: &str| text.lines().filter(|line| line.starts_with(word)).count();
     let (run, refused) = (begins("query"), begins("error"));
-    assert!(run == 116 && run + refused == 119, "{run} run, {refused} are refused");
+    assert!(run == 120 && run + refused == 123, "{run} run, {refused} are refused");
 }
 
 #[tokio::test(flavor = "multi_thread")]
