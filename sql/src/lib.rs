@@ -67,6 +67,7 @@ mod scan;
 mod session;
 mod shown;
 mod shows;
+mod signatures;
 mod system;
 mod table_functions;
 mod tokens;

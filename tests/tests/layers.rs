@@ -86,7 +86,7 @@ const QUERY: Folders = Folders {
 const SQL: Folders = Folders {
     krate: "sql",
     layers: &[
-        &["error", "formats", "forward", "names", "notes", "walk", "wording"],
+        &["error", "formats", "forward", "names", "notes", "signatures", "walk", "wording"],
         &["at_once", "blocking", "caught", "cooperative", "copies", "live", "memory", "ordinals", "tokens"],
         &["bounds", "correlated", "exists", "expanded", "guard", "lateral", "not_in"],
         &["elements", "types"],

@@ -14,7 +14,7 @@ use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::expressions::{BinaryExpr, Column};
 use datafusion::scalar::ScalarValue;
 
-use crate::functions::signatures;
+use crate::signatures;
 
 /// `a || b`, with the types and the nulls of the operator.
 #[derive(Debug, PartialEq, Eq, Hash)]

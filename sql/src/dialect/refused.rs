@@ -5,7 +5,7 @@ mod types;
 
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 
-use super::tokens::{is_any, is_word, next};
+use super::tokens::{is_any, is_unit, is_word, next};
 use crate::error::{SqlError, SqlErrorKind};
 use crate::wording;
 
@@ -107,24 +107,6 @@ fn no_part(tokens: &[TokenWithSpan], call: usize) -> Option<&str> {
     NO_PARTS.iter().any(|known| part.eq_ignore_ascii_case(known)).then_some(part.as_str())
 }
 
-/// Units of an interval, in the singular.
-const UNITS: [&str; 14] = [
-    "MILLENNIUM",
-    "CENTURY",
-    "DECADE",
-    "YEAR",
-    "QUARTER",
-    "MONTH",
-    "WEEK",
-    "DAY",
-    "HOUR",
-    "MINUTE",
-    "SECOND",
-    "MILLISECOND",
-    "MICROSECOND",
-    "NANOSECOND",
-];
-
 /// Whether a unit follows where INTERVAL is followed by a number. A word that is none would be a heading, and
 /// the number one of seconds.
 fn has_unit(tokens: &[TokenWithSpan], interval: usize) -> bool {
@@ -133,14 +115,6 @@ fn has_unit(tokens: &[TokenWithSpan], interval: usize) -> bool {
         return true;
     }
     next(tokens, number + 1).is_some_and(|(_, unit)| is_unit(unit))
-}
-
-/// Whether a token is the unit of an interval.
-pub(super) fn is_unit(token: &TokenWithSpan) -> bool {
-    let Token::Word(word) = &token.token else { return false };
-    let word = word.value.to_ascii_uppercase();
-    let known = |word: &str| UNITS.contains(&word);
-    known(&word) || word.strip_suffix('S').is_some_and(known)
 }
 
 /// Whether LIMIT is followed by a percentage, with nothing but the end of its query behind it: else it

@@ -6,8 +6,6 @@ use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::tokenizer::{Location, Span, Token, TokenWithSpan, Tokenizer, Word};
 
-use super::refused::is_unit;
-
 /// The statements of a text, without those that are empty. Each has as many lines and blanks before it as the
 /// text has, so that places in messages are those of the text. Text that cannot be cut into tokens is one
 /// statement, which says why when it runs.
@@ -195,6 +193,32 @@ pub(super) fn made(words: &[&str], span: Span) -> Vec<TokenWithSpan> {
     let space = || Token::Whitespace(datafusion::sql::sqlparser::tokenizer::Whitespace::Space);
     let spaced = words.iter().flat_map(|word| [token(word), space()]);
     spaced.map(|token| TokenWithSpan { token, span }).collect()
+}
+
+/// Units of an interval, in the singular.
+const UNITS: [&str; 14] = [
+    "MILLENNIUM",
+    "CENTURY",
+    "DECADE",
+    "YEAR",
+    "QUARTER",
+    "MONTH",
+    "WEEK",
+    "DAY",
+    "HOUR",
+    "MINUTE",
+    "SECOND",
+    "MILLISECOND",
+    "MICROSECOND",
+    "NANOSECOND",
+];
+
+/// Whether a token is the unit of an interval.
+pub(super) fn is_unit(token: &TokenWithSpan) -> bool {
+    let Token::Word(word) = &token.token else { return false };
+    let word = word.value.to_ascii_uppercase();
+    let known = |word: &str| UNITS.contains(&word);
+    known(&word) || word.strip_suffix('S').is_some_and(known)
 }
 
 #[cfg(test)]

@@ -20,11 +20,11 @@ use gstore_core::shortened;
 
 use super::columnar::of_one;
 use super::path::{parts, text};
-use super::signatures;
 use super::spans::is_span;
 use super::spelled::{self, is_list};
 use super::times::{self, SAID, is_time};
 use crate::error::SqlError;
+use crate::signatures;
 
 /// What takes the place of a cast, if it is one of these; `safe` casts give null for what they cannot read.
 ///

@@ -22,9 +22,9 @@ use datafusion::logical_expr::{
 use datafusion::optimizer::AnalyzerRule;
 
 use super::columnar::of_one;
-use super::signatures;
 use super::spans;
 use crate::error::SqlError;
+use crate::signatures;
 
 /// Aggregate and window functions that carry or add values; but not of rows that are distinct.
 const CARRYING: [&str; 10] = [

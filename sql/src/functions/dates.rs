@@ -12,8 +12,8 @@ use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDF, Sca
 use gstore_core::calendar::month_of;
 
 use super::columnar::by_column;
-use super::signatures;
 use crate::error::SqlError;
+use crate::signatures;
 
 /// Microseconds.
 const SECOND: i64 = 1_000_000;

@@ -12,8 +12,8 @@ use md5::{Digest, Md5};
 
 use super::casts::is_text;
 use super::columnar::of_one;
-use super::signatures;
 use crate::error::SqlError;
+use crate::signatures;
 
 /// The functions.
 pub(super) fn functions() -> [ScalarUDF; 2] {

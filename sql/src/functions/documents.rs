@@ -12,8 +12,9 @@ use gstore_core::shortened;
 use serde::de::IgnoredAny;
 
 use super::columnar::of_one;
-use super::{casts, objects, signatures};
+use super::{casts, objects};
 use crate::error::SqlError;
+use crate::signatures;
 
 /// Most characters of a text in a message.
 const SAID: usize = 100;

@@ -1,9 +1,9 @@
 //! Aggregates that depend on the order of their rows, over a subquery with ORDER BY: `SELECT list(id) FROM
 //! (SELECT id FROM t ORDER BY score DESC)` gives the list in that order, as in DuckDB.
 //!
-//! The engine sorts for an aggregate only by the ORDER BY in its brackets, and drops a sort below an aggregate
-//! without one. So the keys of the sort below are put into the brackets. Keys that projections between the two
-//! leave out go along as columns without a place in the result.
+//! The engine sorts for an aggregate only by the ORDER BY in its brackets, and drops a sort below one without
+//! it. So the keys of the sort are put into the brackets. Keys that projections between the two leave out go
+//! along as additional columns.
 
 use std::sync::Arc;
 
@@ -81,8 +81,8 @@ fn ordered_by(expr: Expr, keys: &[SortKey]) -> Transformed<Expr> {
     Transformed::yes(Expr::AggregateFunction(AggregateFunction { func, params }))
 }
 
-/// A plan whose rows are ordered, with the keys of their order as expressions of its columns; the plan may have
-/// more columns than before. `None` if its rows have no order.
+/// A plan whose rows are ordered, with the keys of their order as expressions of its columns; the plan may
+/// have more columns than before. `None` if its rows have no order.
 fn with_keys(plan: &LogicalPlan) -> DfResult<Option<(LogicalPlan, Vec<SortKey>)>> {
     let found = match plan {
         LogicalPlan::Sort(sort) => {

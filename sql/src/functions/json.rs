@@ -13,8 +13,8 @@ use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDF, Sca
 use datafusion::scalar::ScalarValue;
 
 use super::path::{Step, find, parts, steps, text};
-use super::signatures;
 use crate::error::SqlError;
+use crate::signatures;
 
 /// The form in which the part of a document at a path is returned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -17,8 +17,8 @@ use regex::Regex;
 
 use super::casts::is_text;
 use super::columnar::by_column;
-use super::signatures;
 use crate::error::SqlError;
+use crate::signatures;
 
 /// Most characters of a pattern in a message.
 const SAID: usize = 100;

@@ -34,7 +34,6 @@ mod printf;
 mod quantiles;
 mod rounded;
 mod shape;
-pub(crate) mod signatures;
 mod slices;
 mod sliding;
 pub(crate) mod spans;

@@ -38,7 +38,7 @@ pub(crate) use self::values::canonical;
 pub(super) use self::values::canonical_value;
 use super::casts::is_text;
 use super::columnar::of_one;
-use super::signatures;
+use crate::signatures;
 
 /// Functions of numbers that give NaN or -0.0 for some that are neither, those in the place of operators
 /// among them.

@@ -15,9 +15,9 @@ use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDF, Sca
 
 use self::contained::contained;
 use super::columnar::by_column;
-use super::signatures;
 use super::spans::IntervalTexts;
 use crate::error::SqlError;
+use crate::signatures;
 
 /// A timestamp as its text is.
 const TIME: &str = "%Y-%m-%d %H:%M:%S%.f";

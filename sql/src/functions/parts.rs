@@ -15,10 +15,10 @@ use datafusion::logical_expr::{
 };
 
 use super::columnar::of_one;
-use super::signatures;
 use super::spans::{DAY, nanos};
 use super::whole::type_of;
 use crate::error::SqlError;
+use crate::signatures;
 
 /// Nanoseconds.
 const MINUTE: i64 = 60_000_000_000;

@@ -22,8 +22,8 @@ use datafusion::logical_expr::{
 
 use super::casts;
 use super::columnar::of_one;
-use super::signatures;
 use crate::error::SqlError;
+use crate::signatures;
 
 /// What rounds before such casts, and takes the place of those of [`casts`].
 #[derive(Debug)]

@@ -12,8 +12,8 @@ use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDF, Sca
 
 use super::casts::is_text;
 use super::columnar::by_column;
-use super::signatures;
 use crate::error::SqlError;
+use crate::signatures;
 
 /// Characters of a bar where the call does not say how many, and the most that it may say.
 const WIDTH: f64 = 80.0;

@@ -31,8 +31,8 @@ use datafusion::scalar::ScalarValue;
 use datafusion::sql::sqlparser::ast::BinaryOperator;
 
 use self::operation::{Computation, Operation, exact, quotients, scale, unsigned};
-use super::signatures;
 use crate::error::SqlError;
+use crate::signatures;
 
 /// What puts the functions in the place of operators.
 ///

@@ -66,6 +66,17 @@ impl Rendered {
 }
 
 impl Conversion {
+    /// The error about a value that it is not for.
+    pub(super) fn not_for(&self, value: &Printed<'_>) -> SqlError {
+        let (written, function, what) = (&self.written, self.syntax.function(), value.what());
+        let error = SqlError::invalid(format!("`{written}` of {function}() is not for {what}"));
+        error.hint(match value {
+            Printed::Double(_) => "write %f or {:f}, or x::BIGINT for a whole number",
+            Printed::Whole(_) => "write %d or {:d}, or x::DOUBLE for a number with digits behind the point",
+            Printed::Flag(_) | Printed::Text(_) => "write %s or {}",
+        })
+    }
+
     /// Puts a value behind a text.
     ///
     /// # Errors
