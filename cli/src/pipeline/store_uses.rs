@@ -152,7 +152,7 @@ impl StageStore<'_> {
         let run = call.value("run");
         let run_of_all = if call.has("options") { None } else { run };
         let targets = call.values("target").iter().chain(call.values("other"));
-        let targets = targets.filter_map(|target| target.split(':').next());
+        let targets = targets.flat_map(|target| self.targets(target));
         let own = call.values("pool").iter().chain(call.values("dataset")).map(String::as_str);
         for dataset in own.chain(targets) {
             uses.reads.extend([self.samples(dataset), self.features(dataset, run_of_all)]);
@@ -177,7 +177,7 @@ impl StageStore<'_> {
         let run = call.value("run");
         // What is known of a row may be of any run.
         let pool = call.value("pool").map(|name| [self.samples(name), self.features(name, None)]);
-        let targets = call.values("target").iter().filter_map(|target| target.split(':').next());
+        let targets = call.values("target").iter().flat_map(|target| self.targets(target));
         let scored = targets.chain(call.value("labels_of"));
         let scored = scored.flat_map(|name| [self.samples(name), self.features(name, run)]);
         uses.reads.extend(pool.into_iter().flatten().chain(scored));
@@ -247,18 +247,37 @@ impl StageStore<'_> {
         uses.reads.extend(named);
     }
 
+    /// The dataset of a target; of a pattern all that it matches.
+    fn targets<'t>(&'t self, target: &'t str) -> Vec<&'t str> {
+        let dataset = target.split(':').next().unwrap_or(target);
+        match glob::Pattern::new(dataset) {
+            Ok(pattern) if dataset.contains(['*', '?']) => {
+                let known = self.known.datasets.iter().map(String::as_str);
+                known.filter(|name| pattern.matches(name)).collect()
+            }
+            _ => vec![dataset],
+        }
+    }
+
     /// Datasets and runs whose names stand in texts of SQL, and whether these may look at anything else.
     fn tables<'t>(&self, texts: impl IntoIterator<Item = &'t String>) -> (Vec<Resource>, bool) {
-        let words = texts
-            .into_iter()
-            .flat_map(|text| text.split(|c: char| !(c.is_ascii_alphanumeric() || "_-.".contains(c))));
+        let texts: Vec<&String> = texts.into_iter().collect();
+        let cut = |also: &'static str| {
+            let is_between = move |c: char| !(c.is_ascii_alphanumeric() || also.contains(c));
+            texts.iter().flat_map(move |text| text.split(is_between))
+        };
+        let words = cut("_-.");
+        // Targets may be patterns; a star alone is one of columns or of rows that are counted.
+        let patterns = cut("_*?").filter(|word| word.len() > 1 && word.contains(['*', '?']));
+        let matched = patterns.flat_map(|pattern| self.targets(pattern));
         // SQL takes names without quotes in small letters, and a hyphen for a minus.
         let parts = |word: &str| -> Vec<String> {
             let inner = word.split(['-', '.']).map(str::to_owned);
             inner.chain([word.to_owned()]).flat_map(|word| [word.to_lowercase(), word]).collect()
         };
         let words: BTreeSet<String> = words.flat_map(parts).collect();
-        let datasets = words.intersection(&self.known.datasets).flat_map(|name| self.dataset(name));
+        let datasets = words.intersection(&self.known.datasets).map(String::as_str).chain(matched);
+        let datasets = datasets.flat_map(|name| self.dataset(name));
         let runs = words.intersection(&self.known.runs).map(|run| self.run(run));
         let named: Vec<Resource> = datasets.chain(runs).collect();
         // Tables such as gstore.samples are of the whole store; what artifacts there are and what a view

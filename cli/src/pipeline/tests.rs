@@ -417,6 +417,35 @@ output = "picture.svg"
 }
 
 #[test]
+fn a_pattern_of_targets_reads_the_datasets_that_it_matches() {
+    let world = World::new();
+    let text = r#"
+store = "st"
+[[stage]]
+name = "add"
+command = "add"
+each = {name = ["pool", "skill_a", "skill_b", "other"]}
+dataset = "${name}"
+data = "texts.jsonl"
+[[stage]]
+name = "best"
+command = "select"
+pool = "pool"
+target = "skill_*"
+top = "5%"
+output = "best.jsonl"
+[[stage]]
+name = "scores"
+command = "query"
+args = "SELECT count(*) FROM influence('pool', 'skill_?')"
+"#;
+    let plan = world.plan(text);
+    for name in ["best", "scores"] {
+        assert_eq!(needs(&plan, name), ["add-pool", "add-skill_a", "add-skill_b"], "{name}");
+    }
+}
+
+#[test]
 fn conditions_read_the_tables_of_their_subselects() {
     let world = World::new();
     let text = r#"
