@@ -175,8 +175,8 @@ impl FitJob<'_> {
         self.request.only.map_or_else(|| (0..self.plan.new.len()).collect(), |only| vec![only])
     }
 
-    /// Computes and writes the sums of the partitions of this run that are not there; those of a fit that is one
-    /// partition are returned.
+    /// Computes and writes the sums of the partitions of this run that are not there; those of a fit that is
+    /// one partition are returned.
     fn partitions<S>(
         &mut self,
         is_there: impl Fn(&FactorFolder, Option<Partition>) -> Result<bool, FactorError>,

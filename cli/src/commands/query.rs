@@ -109,7 +109,7 @@ fn run_all(
     if statements.len() > 1 {
         let format = format_of(to)?;
         if to.output.is_some() || format.is_whole() {
-            let why = "several statements have several results; write one of them to a file, or all in a format of lines";
+            let why = "several statements have several results: give one for a file or such a format, or print all as table, csv, tsv, json, lines or markdown";
             bail!(UsageError(why.to_owned()));
         }
     }

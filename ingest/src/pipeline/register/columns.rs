@@ -178,15 +178,15 @@ pub(super) fn renamed_columns_note(columns: &[ColumnDef], before: Option<&Datase
     (!renamed.is_empty()).then(|| format!("{said}: tables have something else under the name of the key"))
 }
 
-/// What people are told of columns of integers that became columns of floats.
+/// What people are told of columns of integers that become columns of floats.
 pub(super) fn widened_columns_note(columns: &[ColumnDef], before: Option<&DatasetPart>) -> Option<String> {
     let before = before?.columns.iter().filter(|known| known.ty == ColumnType::Int);
     let widened = before.filter(|known| {
         columns.iter().any(|column| column.key == known.key && column.ty == ColumnType::Float)
     });
     let names: Vec<String> = widened.map(|column| format!("`{}`", column.name)).collect();
-    let (was, is) = if names.len() == 1 { ("was", "is") } else { ("were", "are") };
+    let change = if names.len() == 1 { "changes" } else { "change" };
     (!names.is_empty()).then(|| {
-        format!("{} {was} int and {is} float now, in all rows: the new values are floats", names.join(", "))
+        format!("{} {change} from int to float in all rows: the new values are floats", names.join(", "))
     })
 }

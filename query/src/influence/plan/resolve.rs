@@ -264,10 +264,10 @@ fn missing_kind(
     }
 }
 
-/// The run at whose checkpoints a dataset lacks features: the question's, else the one at most of whose all
-/// that the question needs of the others is complete, so that nothing else is missing then; of equal ones that
-/// at most of whose the dataset has complete vectors, then that of the newest feature of the dataset or of the
-/// others; else the only one. Empty: not known.
+/// The run at whose checkpoints a dataset lacks features: the question's, else the only one, else the best by
+/// these in turn: the number of checkpoints at which all that the question needs of the other datasets is
+/// complete, so that nothing else is missing then; the number at which the dataset has complete vectors; the
+/// newest feature of the dataset; the newest of the others. Empty: not known.
 pub(super) fn run_for<'a>(
     snapshot: &'a Snapshot,
     lacking: NeededFeatures<'_>,
