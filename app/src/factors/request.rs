@@ -24,7 +24,7 @@ pub struct FitRequest {
     pub fisher: Fisher,
     /// Partitions of the data and of the modules, at least one each.
     pub partitions: [usize; 2],
-    /// Covariances of more rows than this are cut into blocks of at most so many; none: [`Self::MAX_BLOCK`],
+    /// Covariances of more rows than this are cut into blocks of at most so many; none: `MAX_BLOCK`,
     /// or as those of the factors are that these go on from.
     pub max_block: Option<usize>,
     /// Only this partition of the data, from 0.

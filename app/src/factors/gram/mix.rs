@@ -17,7 +17,7 @@ use crate::work::JobContext;
 #[serde(rename_all = "snake_case")]
 pub enum GramShare {
     /// At each checkpoint that with which both sides have as much of their eigenvalue of this number, counted
-    /// from the largest of all module groups; none: number [`Self::COMPONENTS`], or the largest at which all
+    /// from the largest of all module groups; none: number `COMPONENTS`, or the largest at which all
     /// matrices have one above 0.
     Balanced(Option<usize>),
     /// This part, from 0 to 1.
