@@ -1,6 +1,6 @@
-//! `* EXCLUDE (..)` and `* REPLACE (..)` of columns of the tables that `USING` joins, `*` of `NATURAL` joins,
-//! and all columns of `NATURAL RIGHT JOIN` and `NATURAL FULL JOIN`: which table has each is asked of the
-//! engine, by a plan of the query's `FROM` alone.
+//! `* REPLACE (..)`, `* EXCLUDE (..)` of columns of the tables that `USING` joins, `*` of `NATURAL` joins, and
+//! all columns of `NATURAL RIGHT JOIN` and `NATURAL FULL JOIN`: which table has each is asked of the engine, by
+//! a plan of the query's `FROM` alone.
 
 use std::ops::ControlFlow;
 
@@ -8,17 +8,19 @@ use datafusion::error::DataFusionError;
 use datafusion::execution::SessionState;
 use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast::{
-    JoinConstraint, JoinOperator, ObjectName, OrderBy, Query, Select, SelectItem, SetExpr, Statement as Sql,
-    VisitorMut,
+    Ident, JoinConstraint, JoinOperator, ObjectName, OrderBy, Query, Select, SelectItem,
+    SelectItemQualifiedWildcardKind, SetExpr, Statement as Sql, VisitorMut, WildcardAdditionalOptions,
 };
+use datafusion::sql::sqlparser::tokenizer::Span;
 
 use super::natural;
 use super::wildcard::{Options, all, named, unknown};
-use super::{Keys, Selects, merge_names};
+use super::{Keys, Selects, merge_names, of_from};
 use crate::dialect::planned;
 use crate::dialect::scopes::Scopes;
-use crate::dialect::using::UsingJoins;
+use crate::dialect::using::{UsingJoins, quoted};
 use crate::error::SqlError;
+use crate::expanded::{last_name, name};
 use crate::walk::{VisitMut, inner};
 
 /// Most queries of a statement that are planned for their columns.
@@ -46,7 +48,7 @@ pub(super) async fn expand(
         probes += 1;
         if probes > MOST {
             let why = format!(
-                "the statement has more than {MOST} * EXCLUDE or REPLACE over joins by USING, or NATURAL joins"
+                "the statement has more than {MOST} * REPLACE, * EXCLUDE over joins by USING, or NATURAL joins"
             );
             return Err(SqlError::refused(why).hint("write the columns that are meant"));
         }
@@ -106,6 +108,7 @@ impl Known {
         if let Some(tables) = natural::tables(select) {
             return self.natural(select, order, &tables);
         }
+        self.replaced(select)?;
         if !select.projection.iter().any(|item| matches!(item, SelectItem::Wildcard(_))) {
             return Ok(());
         }
@@ -138,6 +141,36 @@ impl Known {
         Err(Stop::Again)
     }
 
+    /// Puts columns in the place of the names behind REPLACE: the engine reads past one that no column has.
+    fn replaced(&mut self, select: &mut Select) -> Result<(), Stop> {
+        if !select.projection.iter().any(is_replaced) {
+            return Ok(());
+        }
+        if self.left > 0 {
+            self.left -= 1;
+            return Ok(());
+        }
+        let Some(columns) = self.columns.take() else {
+            let all = SelectItem::Wildcard(WildcardAdditionalOptions::default());
+            return Err(Stop::Probe(Box::new(self.scopes.query(of_from(select, vec![all])))));
+        };
+        for item in &mut select.projection {
+            let (table, options) = match item {
+                SelectItem::Wildcard(options) => (None, options),
+                SelectItem::QualifiedWildcard(
+                    SelectItemQualifiedWildcardKind::ObjectName(table),
+                    options,
+                ) => (last_name(table), options),
+                _ => continue,
+            };
+            for item in options.opt_replace.iter_mut().flat_map(|replace| &mut replace.items) {
+                let column = replaced_column(&item.column_name, table.as_deref(), &columns);
+                item.column_name = quoted(&column.map_err(|error| Stop::Wrong(Box::new(error)))?);
+            }
+        }
+        Err(Stop::Again)
+    }
+
     /// Writes `NATURAL` joins with the columns that they compare.
     fn natural(
         &mut self,
@@ -159,6 +192,40 @@ impl Known {
         match natural::put(select, order, columns, &mut self.selects) {
             Ok(()) => Err(Stop::Again),
             Err(error) => Err(Stop::Wrong(Box::new(error))),
+        }
+    }
+}
+
+/// Whether a `*` has names behind REPLACE that stand as they were written: those that are put there have no
+/// place.
+fn is_replaced(item: &SelectItem) -> bool {
+    let (SelectItem::Wildcard(options)
+    | SelectItem::QualifiedWildcard(SelectItemQualifiedWildcardKind::ObjectName(_), options)) = item
+    else {
+        return false;
+    };
+    let mut items = options.opt_replace.iter().flat_map(|replace| &replace.items);
+    items.any(|item| item.column_name.span != Span::empty())
+}
+
+/// The column that a name behind REPLACE means, of one table or of all: without quotes in letters of any case,
+/// if there is only one.
+fn replaced_column(
+    column: &Ident,
+    table: Option<&str>,
+    columns: &[(String, String)],
+) -> Result<String, SqlError> {
+    let wanted = name(column);
+    let is_of = |own: &str| table.is_none_or(|table| own == table);
+    let known = columns.iter().filter(|(own, _)| is_of(own)).map(|(_, known)| known);
+    let is_alike = |known: &&String| column.quote_style.is_none() && known.eq_ignore_ascii_case(&wanted);
+    let alike: Vec<&String> = known.clone().filter(is_alike).collect();
+    match (alike.as_slice(), known.clone().any(|known| *known == wanted)) {
+        (_, true) => Ok(wanted),
+        ([only], false) => Ok((*only).clone()),
+        _ => {
+            let place = column.span.start;
+            Err(SqlError::unknown(format!("there is no column `{wanted}`")).at(place.line, place.column))
         }
     }
 }

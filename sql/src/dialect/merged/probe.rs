@@ -12,10 +12,14 @@ impl Scopes {
     /// A query for all columns of the tables of another.
     pub(super) fn probe(&self, select: &Select, tables: &[ObjectName]) -> Statement {
         let of_table = |table| of_table(table, WildcardAdditionalOptions::default());
-        let all = of_from(select, tables.iter().map(of_table).collect());
+        self.query(of_from(select, tables.iter().map(of_table).collect()))
+    }
+
+    /// A query with the table expressions that it can name here.
+    pub(super) fn query(&self, select: Select) -> Statement {
         let query = Query {
             with: self.with(),
-            body: Box::new(SetExpr::Select(Box::new(all))),
+            body: Box::new(SetExpr::Select(Box::new(select))),
             order_by: None,
             limit_clause: None,
             fetch: None,

@@ -30,7 +30,11 @@ impl Options {
             excluded.extend(except.additional_elements.iter().map(name));
         }
         let items = options.opt_replace.iter().flat_map(|replace| &replace.items);
-        let replaced = items.map(|item| (**item).clone()).collect();
+        let own = |item: &ReplaceSelectElement| ReplaceSelectElement {
+            column_name: quoted(&name(&item.column_name)),
+            ..item.clone()
+        };
+        let replaced = items.map(|item| own(item)).collect();
         Some(Self { excluded, replaced })
     }
 
