@@ -221,7 +221,7 @@ async fn meant(
     loop {
         match meant_as_written(state, statement.clone(), names, tables).await {
             Ok(logical) => return Ok((logical, (respelled > 0).then_some(statement))),
-            Err(error) if respelled < MOST_RESPELLED && cases::respell(&mut statement, names, &error) => {
+            Err(error) if respelled < MOST_RESPELLED && cases::respell(&mut statement, &error) => {
                 respelled += 1;
             }
             Err(error) => return Err(error),

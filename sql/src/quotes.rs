@@ -70,11 +70,6 @@ impl AmbiguousNames {
         names
     }
 
-    /// Whether the statement gives this name, in lower case, to something.
-    pub(super) fn gives(&self, name: &str) -> bool {
-        self.given.iter().any(|given| given == name)
-    }
-
     /// An error in the words of the statement, with a hint where a name was meant as something else.
     pub(super) fn explain(&self, error: SqlError, state: &SessionState) -> SqlError {
         let error = self.of_filter(self.of_call(error, state), state);
