@@ -185,6 +185,7 @@ mod tests {
             ("%.0f %.0f", vec![double(0.5), double(2.5)], "0 2"),
             ("100%% of %s, %5s|%-5s|%.2s", vec![text("abc"); 4], "100% of abc,   abc|abc  |ab"),
             ("%i %u %c %ld", vec![whole(3), whole(4), whole(65), whole(1)], "3 4 A 1"),
+            ("%i %u %.f", vec![whole(-1), whole(-1), double(1.5)], "-1 18446744073709551615 2"),
             ("%,d", vec![whole(-1_234_567)], "-1,234,567"),
             ("%s %s %.1f", vec![whole(3), double(3.0), whole(3)], "3 3.0 3.0"),
             ("no value", vec![whole(1)], "no value"),
@@ -209,6 +210,7 @@ mod tests {
             ("{} {} {} {}", doubles(&[1.0, 1e20, 1e-7, 1e15]), "1.0 1e+20 1e-07 1000000000000000.0"),
             ("{} {} {}", doubles(&[f64::NAN, f64::NEG_INFINITY, -0.0]), "nan -inf 0.0"),
             ("{:e} {:g} {:.3} {:.3}", doubles(&[1.5, 0.5, 2.0 / 3.0, 100.0]), "1.500000e+00 0.5 0.667 100.0"),
+            ("{:.5} {:.5} {:.5} {:.3}", doubles(&[1.5, 0.5, 100.0, 0.0]), "1.5000 0.5 100.00 0.00"),
             ("{1} {0} {{}}", vec![text("a"), text("b")], "b a {}"),
         ] {
             assert_eq!(put(FormatSyntax::Braces, format, values).as_deref(), Ok(expected));
@@ -227,6 +229,12 @@ mod tests {
             (FormatSyntax::Percent, "%.2d", "`%.2d` of printf() is not for a whole number"),
             (FormatSyntax::Percent, "%501d", "`%501d` of printf() has more than 500 characters"),
             (FormatSyntax::Braces, "{:z}", "format() has no conversion `{:z`"),
+            (FormatSyntax::Braces, "{:.}", "format() has no conversion `{:.`"),
+            (
+                FormatSyntax::Braces,
+                "{99999999999999999999}",
+                "format() is asked for value 18446744073709551615",
+            ),
             (FormatSyntax::Braces, "{name}", "format() has no conversion `{n`"),
             (FormatSyntax::Braces, "{", "format() has no conversion `{`"),
             (FormatSyntax::Braces, "}", "format() has no conversion `}`"),

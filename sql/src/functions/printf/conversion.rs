@@ -157,7 +157,7 @@ impl Conversion {
         let which = match self.place {
             0 => "a value".to_owned(),
             1 => "a second value".to_owned(),
-            place => format!("value {}", place + 1),
+            place => format!("value {}", place.saturating_add(1)),
         };
         SqlError::invalid(format!("{}() is asked for {which}, and has {values}", self.syntax.function()))
     }
@@ -186,11 +186,12 @@ impl ConversionReader<'_, '_> {
         number
     }
 
-    /// The digits behind a point, if there is one.
-    fn precision(&mut self) {
+    /// The digits behind a point, if there is one: `none` where it has no number.
+    fn precision(&mut self, none: Option<usize>) -> Result<(), ()> {
         if self.take(|c| c == '.').is_some() {
-            self.read.precision = Some(self.number().unwrap_or(0));
+            self.read.precision = Some(self.number().or(none).ok_or(())?);
         }
+        Ok(())
     }
 
     /// The letter; of one that is none, what was read says so.
@@ -211,7 +212,7 @@ impl ConversionReader<'_, '_> {
             }
         }
         self.read.width = self.number().unwrap_or(0);
-        self.precision();
+        self.precision(Some(0))?;
         // The size of a number in C.
         while self.take(|c| "hl".contains(c)).is_some() {}
         self.kind("dixXobuscfFeEgG")
@@ -229,7 +230,7 @@ impl ConversionReader<'_, '_> {
             self.read.zeros = self.take(|c| c == '0').is_some();
             self.read.width = self.number().unwrap_or(0);
             self.read.group = self.take(|c| ",_'".contains(c));
-            self.precision();
+            self.precision(None)?;
             if self.chars.peek().is_some_and(|c| *c != '}') {
                 self.kind("dxXobsfFeEgG")?;
             }

@@ -118,7 +118,8 @@ impl Conversion {
                 Some('x') => format!("{n:x}"),
                 Some('X') => format!("{n:X}"),
                 Some('o') => format!("{n:o}"),
-                _ => format!("{n:b}"),
+                Some('b') => format!("{n:b}"),
+                _ => n.to_string(),
             })
         };
         let has_precision = self.precision.is_some();
@@ -128,18 +129,18 @@ impl Conversion {
                 None => text.to_owned(),
             }),
             (None | Some('s'), Printed::Flag(flag)) => Rendered::text(flag.to_string()),
-            (None | Some('s' | 'd' | 'i' | 'u'), Printed::Whole(n)) if !has_precision => {
+            (None | Some('s' | 'd' | 'i'), Printed::Whole(n)) if !has_precision => {
                 Rendered::whole(n, |n| n.to_string())
             }
             (Some('d' | 'i' | 'u' | 'x' | 'X' | 'o' | 'b'), Printed::Flag(flag)) => {
                 Rendered::whole(flag.into(), |n| n.to_string())
             }
-            (Some('x' | 'X' | 'o' | 'b'), Printed::Whole(n)) if !has_precision => radix(n),
+            (Some('u' | 'x' | 'X' | 'o' | 'b'), Printed::Whole(n)) if !has_precision => radix(n),
             (Some('c'), Printed::Whole(n)) => {
                 Rendered::text(u32::try_from(n).ok().and_then(char::from_u32)?.to_string())
             }
             (None, Printed::Double(_)) if has_precision => {
-                Rendered::double(value.as_double()?, |x| general(x, digits, Zeros::One))
+                Rendered::double(value.as_double()?, |x| general(x, digits, Zeros::Point))
             }
             (None | Some('s'), Printed::Double(_)) => Rendered::double(value.as_double()?, shortest),
             (Some('f' | 'F'), _) => Rendered::double(value.as_double()?, |x| format!("{x:.digits$}")),
@@ -158,8 +159,8 @@ impl Conversion {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Zeros {
     None,
-    /// One where there is no other digit.
-    One,
+    /// All of a number from 1 on, and at least one.
+    Point,
 }
 
 /// The digits and the exponent of a number of Rust's `1.5e-7`.
@@ -192,8 +193,8 @@ fn general(x: f64, digits: usize, zeros: Zeros) -> String {
     }
     let behind = usize::try_from(most - 1 - exponent).unwrap_or(0);
     let fixed = format!("{x:.behind$}");
-    let short = without_zeros(&fixed);
-    match zeros == Zeros::One && !short.contains('.') {
+    let short = if zeros == Zeros::None || exponent < 0 { without_zeros(&fixed) } else { fixed.as_str() };
+    match zeros == Zeros::Point && !short.contains('.') {
         true => format!("{short}.0"),
         false => short.to_owned(),
     }
