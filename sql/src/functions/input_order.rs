@@ -1,8 +1,8 @@
-//! Aggregates and windows that depend on the order of their rows, over a subquery with ORDER BY: `SELECT list(id)
-//! FROM (SELECT id FROM t ORDER BY score DESC)` gives the list in that order, as in DuckDB.
+//! Aggregates and windows that depend on the order of their rows, over a subquery with ORDER BY: `SELECT
+//! list(id) FROM (SELECT id FROM t ORDER BY score DESC)` gives the list in that order, as in DuckDB.
 //!
-//! The engine sorts only by the ORDER BY in the brackets of an aggregate or of OVER, and drops a sort below one
-//! without. So the keys of the sort below are put into the brackets. Keys that projections between the two
+//! The engine sorts only by the ORDER BY in the brackets of an aggregate or of OVER, and drops a sort below
+//! one without. So the keys of the sort below are put into the brackets. Keys that projections between the two
 //! leave out go along as columns without a place in the result.
 
 use std::sync::Arc;
