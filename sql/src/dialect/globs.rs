@@ -1,12 +1,15 @@
 //! `x GLOB 'a*'` and `* LIKE 'a%'` in the words for regular expressions.
 
+use std::str::Chars;
+
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 
 use super::tokens::{is_any, is_word, made, next};
 
-/// Any characters, and any one, line breaks among them.
+/// Any characters, any one, line breaks among them, and what no text has.
 const MANY: &str = "(?s:.*)";
 const ONE: &str = "(?s:.)";
+const NONE: &str = "[a&&b]";
 
 /// Words behind which `glob` is a name.
 const BEFORE_NAMES: [&str; 5] = ["AS", "SELECT", "DISTINCT", "BY", "WHERE"];
@@ -79,7 +82,7 @@ fn of_like(pattern: &str) -> String {
         match c {
             '%' => made.push_str(".*"),
             '_' => made.push('.'),
-            other => made.push_str(&regex::escape(other.encode_utf8(&mut [0; 4]))),
+            other => made.push_str(&only(other)),
         }
     }
     made
@@ -93,22 +96,48 @@ fn of_glob(pattern: &str) -> String {
         match c {
             '*' => made.push_str(MANY),
             '?' => made.push_str(ONE),
-            '[' if chars.clone().skip(1).any(|c| c == ']') => {
-                made.push('[');
-                for (i, c) in chars.by_ref().enumerate().take_while(|(i, c)| *i == 0 || *c != ']') {
-                    match c {
-                        '!' | '^' if i == 0 => made.push('^'),
-                        '[' | ']' | '\\' | '^' | '&' | '~' => made.extend(['\\', c]),
-                        other => made.push(other),
-                    }
-                }
-                made.push(']');
-            }
-            '\\' => made.extend(chars.next().map(|c| regex::escape(c.encode_utf8(&mut [0; 4])))),
-            other => made.push_str(&regex::escape(other.encode_utf8(&mut [0; 4]))),
+            '[' => made.push_str(&of_set(&mut chars).unwrap_or_else(|| NONE.to_owned())),
+            '\\' => made.push_str(&chars.next().map_or_else(|| NONE.to_owned(), only)),
+            other => made.push_str(&only(other)),
         }
     }
     made
+}
+
+/// That of a set such as `[!a-c]` behind its bracket: a bracket that comes first is a character of it. `None`
+/// if it has no end.
+fn of_set(chars: &mut Chars<'_>) -> Option<String> {
+    let rest = chars.as_str();
+    let (is_without, rest) = rest.strip_prefix('!').map_or((false, rest), |rest| (true, rest));
+    let (end, _) = rest.char_indices().skip(1).find(|(_, c)| *c == ']')?;
+    let (set, behind) = rest.split_at(end);
+    *chars = behind.chars();
+    chars.next();
+    let (mut set, mut made) = (set.chars(), String::new());
+    while let Some(from) = set.next() {
+        let mut ahead = set.clone();
+        match (ahead.next(), ahead.next()) {
+            (Some('-'), Some(to)) => {
+                set = ahead;
+                // Of a range that ends before it begins nothing is.
+                if from <= to {
+                    made.push_str(&format!("{}-{}", only(from), only(to)));
+                }
+            }
+            _ => made.push_str(&only(from)),
+        }
+    }
+    Some(match (made.is_empty(), is_without) {
+        (true, true) => ONE.to_owned(),
+        (true, false) => NONE.to_owned(),
+        (false, true) => format!("[^{made}]"),
+        (false, false) => format!("[{made}]"),
+    })
+}
+
+/// That of a character.
+fn only(c: char) -> String {
+    regex::escape(c.encode_utf8(&mut [0; 4]))
 }
 
 #[cfg(test)]
@@ -119,7 +148,9 @@ mod tests {
     fn patterns_are_regular_expressions() {
         for (sql, expected) in [
             ("SELECT a FROM t WHERE a GLOB 'x*.?'", r"SELECT a FROM t WHERE a SIMILAR TO 'x(?s:.*)\.(?s:.)'"),
-            ("SELECT a NOT GLOB '[!a-c][]x]\\*['", r"SELECT a NOT SIMILAR TO '[^a-c][\]x]\*\['"),
+            ("SELECT a NOT GLOB '[!a-c][]x]\\*'", r"SELECT a NOT SIMILAR TO '[^a-c][\]x]\*'"),
+            ("SELECT a GLOB '[!]b][^a-]'", r"SELECT a SIMILAR TO '[^\]b][\^a\-]'"),
+            ("SELECT a GLOB '[c-a][!c-a]['", r"SELECT a SIMILAR TO '[a&&b](?s:.)[a&&b]'"),
             ("SELECT glob FROM t WHERE glob = 'a'", "SELECT glob FROM t WHERE glob = 'a'"),
             ("SELECT * LIKE 'a_b.%' FROM t", r"SELECT COLUMNS('(?s)^a.b\..*$') FROM t"),
             ("SELECT a, * ILIKE 'x%', 2 * b FROM t", "SELECT a, COLUMNS('(?is)^x.*$'), 2 * b FROM t"),

@@ -2,8 +2,8 @@
 //! list(id) FROM (SELECT id FROM t ORDER BY score DESC)` gives the list in that order, as in DuckDB.
 //!
 //! The engine sorts only by the ORDER BY in the brackets of an aggregate or of OVER, and drops a sort below
-//! one without. So the keys of the sort below are put into the brackets. Keys that projections between the two
-//! leave out go along as columns without a place in the result.
+//! one without. So the keys of the sort below are put into the brackets. Keys that projections between the
+//! two leave out go along as columns without a place in the result.
 
 use std::sync::Arc;
 

@@ -1,6 +1,6 @@
-//! `* REPLACE (..)`, `* EXCLUDE (..)` of columns of the tables that `USING` joins, `*` of `NATURAL` joins, and
-//! all columns of `NATURAL RIGHT JOIN` and `NATURAL FULL JOIN`: which table has each is asked of the engine, by
-//! a plan of the query's `FROM` alone.
+//! `* REPLACE (..)`, `* EXCLUDE (..)` of columns of the tables that `USING` joins, `*` of `NATURAL` joins,
+//! and all columns of `NATURAL RIGHT JOIN` and `NATURAL FULL JOIN`: which table has each is asked of the
+//! engine, by a plan of the query's `FROM` alone.
 
 use std::ops::ControlFlow;
 
@@ -208,8 +208,8 @@ fn is_replaced(item: &SelectItem) -> bool {
     items.any(|item| item.column_name.span != Span::empty())
 }
 
-/// The column that a name behind REPLACE means, of one table or of all: without quotes in letters of any case,
-/// if there is only one.
+/// The column that a name behind REPLACE means, of one table or of all: without quotes in letters of any
+/// case, if there is only one.
 fn replaced_column(
     column: &Ident,
     table: Option<&str>,
