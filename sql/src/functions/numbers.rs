@@ -1,4 +1,5 @@
-//! `width_bucket`, `hash`, `len`, `even`, `isinf`, `bit_count`, and `sqrt`, which is NaN below 0 where the engine's fails.
+//! `width_bucket`, `hash`, `len`, `even`, `fmod`, `isinf`, `bit_count`, and `sqrt`, which is NaN below 0 where
+//! the engine's fails.
 
 use std::sync::Arc;
 
@@ -23,6 +24,8 @@ enum NumberResult {
     Hash,
     Length,
     Even,
+    /// The rest of a division, which has the sign of the divisor.
+    Rest,
     Infinite,
     Root,
     /// The bits of a number that are set.
@@ -36,7 +39,7 @@ struct NumberFunction {
 }
 
 /// The functions.
-pub(super) fn functions() -> [ScalarUDF; 7] {
+pub(super) fn functions() -> [ScalarUDF; 8] {
     let double = || DataType::Float64;
     let bucket = Signature::exact(vec![double(), double(), double(), DataType::Int64], Volatility::Immutable);
     let of_double = |gives| {
@@ -53,6 +56,10 @@ pub(super) fn functions() -> [ScalarUDF; 7] {
             signature: Signature::any(1, Volatility::Immutable),
         }),
         of_double(NumberResult::Even),
+        ScalarUDF::from(NumberFunction {
+            gives: NumberResult::Rest,
+            signature: Signature::exact(vec![double(), double()], Volatility::Immutable),
+        }),
         of_double(NumberResult::Infinite),
         of_double(NumberResult::Root),
         ScalarUDF::from(NumberFunction {
@@ -77,6 +84,7 @@ impl ScalarUDFImpl for NumberFunction {
             NumberResult::Hash => "hash",
             NumberResult::Length => "len",
             NumberResult::Even => "even",
+            NumberResult::Rest => "fmod",
             NumberResult::Infinite => "isinf",
             NumberResult::Root => "sqrt",
             NumberResult::Bits => "bit_count",
@@ -91,7 +99,7 @@ impl ScalarUDFImpl for NumberFunction {
         Ok(match self.gives {
             NumberResult::Bucket | NumberResult::Length | NumberResult::Bits => DataType::Int64,
             NumberResult::Hash => DataType::UInt64,
-            NumberResult::Even | NumberResult::Root => DataType::Float64,
+            NumberResult::Even | NumberResult::Rest | NumberResult::Root => DataType::Float64,
             NumberResult::Infinite => DataType::Boolean,
         })
     }
@@ -106,6 +114,12 @@ impl ScalarUDFImpl for NumberFunction {
                     lengths(values)?
                 }
                 NumberResult::Even => Arc::new(doubles(arrays)?.unary::<_, Float64Type>(even)),
+                NumberResult::Rest => {
+                    let [x, by] = take_function_args("fmod", arrays)?;
+                    let (x, by) = (doubles(std::slice::from_ref(x))?, doubles(std::slice::from_ref(by))?);
+                    let of_row = |(x, by): (Option<f64>, Option<f64>)| Some(rest(x?, by?));
+                    Arc::new(x.iter().zip(&by).map(of_row).collect::<Float64Array>())
+                }
                 NumberResult::Root => Arc::new(doubles(arrays)?.unary::<_, Float64Type>(f64::sqrt)),
                 NumberResult::Bits => {
                     let numbers = arrays.first().and_then(|array| array.as_primitive_opt::<Int64Type>());
@@ -130,6 +144,11 @@ fn doubles(arrays: &[ArrayRef]) -> Result<Float64Array, SqlError> {
 /// The next even number, away from zero.
 fn even(x: f64) -> f64 {
     (2.0 * (x.abs() / 2.0).ceil()).copysign(x)
+}
+
+fn rest(x: f64, by: f64) -> f64 {
+    let rest = x % by;
+    if rest != 0.0 && (rest < 0.0) != (by < 0.0) { rest + by } else { rest }
 }
 
 /// In which of equal parts of a range each value is, from 1; 0 below it, one more than there are above it.
@@ -218,6 +237,14 @@ mod tests {
         for (x, next) in [(2.9, 4.0), (2.0, 2.0), (3.0, 4.0), (-0.1, -2.0), (0.0, 0.0)] {
             assert_eq!(even(x), next);
         }
+    }
+
+    #[test]
+    fn a_rest_has_the_sign_of_the_divisor() {
+        for (x, by, expected) in [(7.5, 2.0, 1.5), (-7.5, 2.0, 0.5), (7.5, -2.0, -0.5), (-6.0, 2.0, 0.0)] {
+            assert_eq!(rest(x, by), expected);
+        }
+        assert!(rest(1.0, 0.0).is_nan());
     }
 
     #[test]

@@ -14,7 +14,6 @@ pub(crate) const SHORTHANDS: &[(&str, &str, &str)] = &[
     ("days_in_month", "days_in_month(time)", DAYS),
     ("decade", "decade(time)", "date_part('year', $1) // 10"),
     ("fdiv", "fdiv(a, b)", "floor($1 / $2)"),
-    ("fmod", "fmod(a, b)", "$1 % $2"),
     ("from_base64", "from_base64(text)", "decode($1, 'base64pad')"),
     ("from_hex", "from_hex(text)", "decode($1, 'hex')"),
     ("iff", "iff(condition, a, b)", EITHER),
