@@ -13,27 +13,23 @@ use arrow_array::{
 };
 use arrow_schema::DataType;
 use datafusion::error::Result as DfResult;
-use datafusion::logical_expr::{
-    ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
-};
+use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature};
 
 use self::conversion::{FormatPart, FormatSyntax};
 use self::rendered::Printed;
 use super::casts::is_text;
 use super::columnar::by_column;
+use super::signatures;
 use crate::error::SqlError;
 
 /// The functions.
 pub(super) fn functions() -> [ScalarUDF; 2] {
-    [FormatSyntax::Percent, FormatSyntax::Braces].map(|syntax| {
-        ScalarUDF::from(PrintFunction { syntax, signature: Signature::user_defined(Volatility::Immutable) })
-    })
+    [FormatSyntax::Percent, FormatSyntax::Braces].map(|syntax| ScalarUDF::from(PrintFunction { syntax }))
 }
 
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct PrintFunction {
     syntax: FormatSyntax,
-    signature: Signature,
 }
 
 impl ScalarUDFImpl for PrintFunction {
@@ -42,7 +38,7 @@ impl ScalarUDFImpl for PrintFunction {
     }
 
     fn signature(&self) -> &Signature {
-        &self.signature
+        signatures::own()
     }
 
     fn return_type(&self, _: &[DataType]) -> DfResult<DataType> {

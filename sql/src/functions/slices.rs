@@ -14,7 +14,7 @@ use datafusion::error::Result as DfResult;
 use datafusion::logical_expr::expr::ScalarFunction;
 use datafusion::logical_expr::planner::{ExprPlanner, PlannerResult, RawFieldAccessExpr};
 use datafusion::logical_expr::{
-    ColumnarValue, Expr, GetFieldAccess, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
+    ColumnarValue, Expr, GetFieldAccess, ScalarFunctionArgs, ScalarUDFImpl, Signature,
 };
 use datafusion::scalar::ScalarValue;
 use gstore_core::shortened;
@@ -22,6 +22,7 @@ use serde::de::IgnoredAny;
 
 use super::casts::is_text;
 use super::columnar::by_column;
+use super::signatures;
 use super::whole::type_of;
 use crate::error::SqlError;
 
@@ -57,9 +58,7 @@ impl ExprPlanner for TextSlices {
                 return Ok(PlannerResult::Original(RawFieldAccessExpr { field_access, expr }));
             }
         };
-        let function =
-            ScalarUDF::from(SliceFunction { signature: Signature::user_defined(Volatility::Immutable) });
-        let call = ScalarFunction::new_udf(Arc::new(function), vec![expr, from, to]);
+        let call = ScalarFunction::new_udf(Arc::new(SliceFunction.into()), vec![expr, from, to]);
         Ok(PlannerResult::Planned(Expr::ScalarFunction(call)))
     }
 }
@@ -72,9 +71,7 @@ fn is_json(expr: &Expr) -> bool {
 const JSON: [&str; 6] = ["as_json", "json_array", "json_extract", "json_object", "to_json", "try_as_json"];
 
 #[derive(Debug, PartialEq, Eq, Hash)]
-struct SliceFunction {
-    signature: Signature,
-}
+struct SliceFunction;
 
 impl ScalarUDFImpl for SliceFunction {
     fn name(&self) -> &str {
@@ -82,7 +79,7 @@ impl ScalarUDFImpl for SliceFunction {
     }
 
     fn signature(&self) -> &Signature {
-        &self.signature
+        signatures::own()
     }
 
     fn return_type(&self, _: &[DataType]) -> DfResult<DataType> {
