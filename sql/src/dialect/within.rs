@@ -1,7 +1,8 @@
 //! `x IN [1, 2]` and `x IN list`: whether a list has a value.
 //!
 //! The parser reads parentheses alone behind IN: among the tokens a list becomes a call in parentheses, and
-//! in the parsed statement the values of a written list, or a call of `list_contains()` with any other.
+//! in the parsed statement the values of a written list, or a call of `list_contains()` with any other. To
+//! that call a NULL in the list is like any value that is not the one; a column of the list may have one.
 
 use std::ops::ControlFlow;
 
@@ -15,7 +16,7 @@ use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 use super::arrows::tighten;
 use super::exprs::{arguments, nested};
 use super::tokens::{is_any, is_word, made, next, outside};
-use crate::walk::{VisitMut, inner};
+use crate::walk::{VisitMut, inner, visit_expressions};
 
 /// The call that a list is until the statement is parsed, which no statement makes by chance.
 const LIST: &str = "in list";
@@ -139,6 +140,7 @@ fn condition(expr: &Expr) -> Option<Expr> {
     let is_null = |element: &Expr| matches!(element, Expr::Value(value) if value.value == Value::Null);
     if let Expr::Array(array) = list
         && array.elem.iter().any(|element| !is_null(element))
+        && !array.elem.iter().any(is_computed)
     {
         let list = array.elem.iter().filter(|element| !is_null(element)).cloned().collect();
         return Some(Expr::InList { expr: value.clone(), list, negated: *negated });
@@ -155,6 +157,17 @@ fn condition(expr: &Expr) -> Option<Expr> {
     })
 }
 
+/// Whether an element of a list depends on columns.
+fn is_computed(element: &Expr) -> bool {
+    let walk = visit_expressions(element, |part: &Expr| match part {
+        Expr::Identifier(_) | Expr::CompoundIdentifier(_) | Expr::Function(_) | Expr::Subquery(_) => {
+            ControlFlow::Break(())
+        }
+        _ => ControlFlow::Continue(()),
+    });
+    walk.is_break()
+}
+
 #[cfg(test)]
 mod tests {
     use crate::dialect::parse;
@@ -169,6 +182,7 @@ mod tests {
             ("a IN tags::VARCHAR[] OR b", "list_contains(tags::VARCHAR[], a) OR b"),
             ("lower(a) IN string_split(x, ',')[1:2]", "list_contains(string_split(x, ',')[1:2], lower(a))"),
             ("a IN []", "list_contains([], a)"),
+            ("a NOT IN [1, b]", "(NOT list_contains([1, b], a))"),
             ("r->>'a' IN l AND r->'b' NOT IN [1]", "list_contains(l, r ->> 'a') AND r -> 'b' NOT IN (1)"),
             ("position('a' IN b) > 1 AND a IN (SELECT 1)", "position('a' IN b) > 1 AND a IN (SELECT 1)"),
         ] {

@@ -49,6 +49,9 @@ fn too_far_error(text: &str) -> SqlError {
         .hint("DATE and TIMESTAMP_S reach further")
 }
 
+/// How the zone of a time begins.
+const ZONES: [char; 4] = ['Z', 'z', '+', '-'];
+
 /// A time of the day as it is written, or that of a whole time; a number without `:` is none, which the engine
 /// takes for nanoseconds.
 fn clock(text: &str) -> Option<Cow<'_, str>> {
@@ -56,10 +59,11 @@ fn clock(text: &str) -> Option<Cow<'_, str>> {
     let Some(full) = full_time(text) else {
         return Some(text).filter(|text| text.contains(':')).map(Cow::Borrowed);
     };
-    let since_midnight = string_to_timestamp_nanos(&full).ok()?.rem_euclid(86_400_000_000_000);
-    let (seconds, fraction) = (since_midnight / 1_000_000_000, since_midnight % 1_000_000_000);
-    let (hours, minutes, seconds) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
-    Some(Cow::Owned(format!("{hours:02}:{minutes:02}:{seconds:02}.{fraction:09}")))
+    string_to_timestamp_nanos(&full).ok()?;
+    // What the clock shows, whatever its zone.
+    let clock = full.split_once(' ').map_or("00:00:00", |(_, clock)| clock);
+    let end = clock.find(ZONES).unwrap_or(clock.len());
+    Some(Cow::Owned(clock.get(..end)?.trim_end().to_owned()))
 }
 
 /// The text of a time with two digits for each part and with seconds: the engine reads no other. So
@@ -83,7 +87,7 @@ pub(crate) fn full_time(text: &str) -> Option<String> {
     if !of_digits(hour, 2) {
         return None;
     }
-    let (rest, zone) = rest.split_at(rest.find(['Z', 'z', '+', '-']).unwrap_or(rest.len()));
+    let (rest, zone) = rest.split_at(rest.find(ZONES).unwrap_or(rest.len()));
     let clock = match rest.trim_end().split_once(':') {
         Some((minute, second)) if of_digits(minute, 2) => {
             let digits = second.bytes().take_while(u8::is_ascii_digit).count();
