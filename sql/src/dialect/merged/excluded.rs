@@ -8,8 +8,9 @@ use datafusion::error::DataFusionError;
 use datafusion::execution::SessionState;
 use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast::{
-    Ident, JoinConstraint, JoinOperator, ObjectName, OrderBy, Query, Select, SelectItem,
-    SelectItemQualifiedWildcardKind, SetExpr, Statement as Sql, VisitorMut, WildcardAdditionalOptions,
+    ExcludeSelectItem, Ident, JoinConstraint, JoinOperator, ObjectName, ObjectNamePart, OrderBy, Query,
+    Select, SelectItem, SelectItemQualifiedWildcardKind, SetExpr, Statement as Sql, VisitorMut,
+    WildcardAdditionalOptions,
 };
 use datafusion::sql::sqlparser::tokenizer::Span;
 
@@ -108,6 +109,7 @@ impl Known {
         if let Some(tables) = natural::tables(select) {
             return self.natural(select, order, &tables);
         }
+        select.projection.iter_mut().for_each(lower_excluded);
         self.replaced(select)?;
         if !select.projection.iter().any(|item| matches!(item, SelectItem::Wildcard(_))) {
             return Ok(());
@@ -192,6 +194,23 @@ impl Known {
         match natural::put(select, order, columns, &mut self.selects) {
             Ok(()) => Err(Stop::Again),
             Err(error) => Err(Stop::Wrong(Box::new(error))),
+        }
+    }
+}
+
+/// Puts names without quotes behind EXCLUDE in lower case, as the engine reads names elsewhere.
+fn lower_excluded(item: &mut SelectItem) {
+    let (SelectItem::Wildcard(options) | SelectItem::QualifiedWildcard(_, options)) = item else { return };
+    let excluded = match &mut options.opt_exclude {
+        None => return,
+        Some(ExcludeSelectItem::Single(one)) => std::slice::from_mut(one),
+        Some(ExcludeSelectItem::Multiple(all)) => all.as_mut_slice(),
+    };
+    for part in excluded.iter_mut().flat_map(|column| &mut column.0) {
+        if let ObjectNamePart::Identifier(ident) = part
+            && ident.quote_style.is_none()
+        {
+            ident.value.make_ascii_lowercase();
         }
     }
 }
