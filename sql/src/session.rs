@@ -136,7 +136,7 @@ impl SqlSession {
                 Arc::new(functions::RoundedCasts),
                 Arc::new(functions::ComparedSpans),
                 Arc::new(functions::CanonicalFloats),
-                Arc::new(functions::OrderedWindows),
+                Arc::new(functions::OrderedLists),
             ])))
             .with_analyzer_rule(Arc::new(functions::ComparedSpans))
             .with_analyzer_rule(Arc::new(functions::InputOrder))

@@ -61,7 +61,7 @@ pub(crate) use kinds::AS_TYPE;
 pub(crate) use moments::Moments;
 pub(crate) use nans::{CanonicalFloats, canonical};
 pub(crate) use numbers::hash;
-pub(crate) use ordered::OrderedWindows;
+pub(crate) use ordered::OrderedLists;
 pub(crate) use rounded::RoundedCasts;
 pub(crate) use slices::TextSlices;
 pub(crate) use times::full_time;

@@ -1,7 +1,8 @@
-//! Lists and joined texts of windows, in the order of their window.
+//! Lists and joined texts in the order that is asked for: of windows, and of distinct values.
 //!
 //! For windows of opposite orders the engine sorts once, and computes those of the second order backwards. It
-//! takes each list and each joined text to be the same backwards, and would give them in the other order.
+//! takes each list and each joined text to be the same backwards, and would give them in the other order. So
+//! it does with those of distinct values, where its rows come in the opposite order already.
 
 use std::sync::Arc;
 
@@ -11,7 +12,7 @@ use datafusion::common::DFSchema;
 use datafusion::common::tree_node::Transformed;
 use datafusion::config::ConfigOptions;
 use datafusion::error::Result as DfResult;
-use datafusion::logical_expr::expr::WindowFunction;
+use datafusion::logical_expr::expr::{AggregateFunction, WindowFunction};
 use datafusion::logical_expr::expr_rewriter::FunctionRewrite;
 use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
 use datafusion::logical_expr::{
@@ -19,26 +20,30 @@ use datafusion::logical_expr::{
 };
 use datafusion::scalar::ScalarValue;
 
-/// What puts [`ForwardOnly`] around the aggregates of windows that the engine would compute backwards as they
-/// are.
+/// What puts [`ForwardOnly`] around the aggregates that the engine would compute backwards as they are.
 #[derive(Debug)]
-pub(crate) struct OrderedWindows;
+pub(crate) struct OrderedLists;
 
-impl FunctionRewrite for OrderedWindows {
+impl FunctionRewrite for OrderedLists {
     fn name(&self) -> &str {
-        "ordered_windows"
+        "ordered_lists"
     }
 
     fn rewrite(&self, expr: Expr, _: &DFSchema, _: &ConfigOptions) -> DfResult<Transformed<Expr>> {
         Ok(match expr {
             Expr::WindowFunction(call) => match call.fun {
                 WindowFunctionDefinition::AggregateUDF(engine) if is_its_own_reverse(&engine) => {
-                    let forward = Arc::new(AggregateUDF::from(ForwardOnly { engine }));
-                    let fun = WindowFunctionDefinition::AggregateUDF(forward);
+                    let fun = WindowFunctionDefinition::AggregateUDF(forward_only(engine));
                     Transformed::yes(Expr::from(WindowFunction { fun, ..*call }))
                 }
                 _ => Transformed::no(Expr::WindowFunction(call)),
             },
+            Expr::AggregateFunction(AggregateFunction { func, params })
+                if params.distinct && !params.order_by.is_empty() && is_its_own_reverse(&func) =>
+            {
+                let func = forward_only(func);
+                Transformed::yes(Expr::AggregateFunction(AggregateFunction { func, params }))
+            }
             other => Transformed::no(other),
         })
     }
@@ -48,6 +53,10 @@ impl FunctionRewrite for OrderedWindows {
 /// order matters to it.
 fn is_its_own_reverse(function: &AggregateUDF) -> bool {
     matches!(function.reverse_udf(), ReversedUDAF::Reversed(other) if other.name() == function.name())
+}
+
+fn forward_only(engine: Arc<AggregateUDF>) -> Arc<AggregateUDF> {
+    Arc::new(AggregateUDF::from(ForwardOnly { engine }))
 }
 
 /// An aggregate that is never computed over rows in the opposite order.

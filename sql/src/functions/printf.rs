@@ -19,8 +19,8 @@ use self::conversion::{FormatPart, FormatSyntax};
 use self::rendered::Printed;
 use super::casts::is_text;
 use super::columnar::by_column;
-use super::signatures;
 use crate::error::SqlError;
+use crate::signatures;
 
 /// The functions.
 pub(super) fn functions() -> [ScalarUDF; 2] {

@@ -22,9 +22,9 @@ use serde::de::IgnoredAny;
 
 use super::casts::is_text;
 use super::columnar::by_column;
-use super::signatures;
 use super::whole::type_of;
 use crate::error::SqlError;
+use crate::signatures;
 
 /// Most characters of a list in a message.
 const SAID: usize = 40;
