@@ -40,7 +40,7 @@ pub struct Swept {
     pub folders: u64,
     /// Jobs that are running or were interrupted. Their files stay.
     pub jobs: Vec<JobNote>,
-    /// Things in the store's folder that are not the store's: at most [`Swept::STRANGERS`] of them. They
+    /// Things in the store's folder that are not the store's: at most `STRANGERS` of them. They
     /// stay.
     pub strangers: Vec<String>,
     /// How many more there are.
