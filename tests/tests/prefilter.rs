@@ -138,7 +138,11 @@ fn what_is_fitted_keeps_the_best_rows() {
         let added = place.value(&format!("SELECT count(*) FROM {dataset}"));
         assert_eq!(added, ids.len().to_string(), "{file}");
     }
-    for (file, says) in [("kept.weird", "says no format"), ("kept.txt", "rows are not written as .txt")] {
+    for (file, says) in [
+        ("kept.weird", "says no format"),
+        ("kept.txt", "rows are not written as .txt"),
+        ("kept.html", "k => 30)\" -o kept.html"),
+    ] {
         let refused = apply(file);
         assert!(refused.code == 2 && refused.stderr.contains(says), "{file}: {}", refused.stderr);
         assert!(!place.path(file).exists(), "{file}");

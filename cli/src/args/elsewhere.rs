@@ -46,6 +46,9 @@ const COMMANDS: &[(&str, &[&str], &str)] = &[
     ("gstore", &["rename", "mv", "move"],
         "a dataset keeps its name; `gstore view create` gives it another in SQL, `gstore add --dataset NAME` makes another of the same data"),
     ("gstore", &["pipeline", "workflow"], "`gstore run` runs the commands of a file"),
+    ("evaluate", &["loss", "losses", "nll", "perplexity", "ppl"],
+        "`gstore generate --perplexity` writes the loss and the perplexity of held-out texts; \
+         `gstore train --eval-data` measures them during a training"),
     ("drop", &["tag"], "`gstore tag NAME --delete` removes one"),
     ("drop", &["view"], "`gstore view drop NAME` drops one"),
     ("drop", &["token"], "`gstore token revoke NAME` ends one"),
@@ -62,7 +65,7 @@ const OPTIONS: &[(&[&str], &str)] = &[
     (&["tf32"], "compute tf32"),
     (&["max-seq-len", "model-max-length", "cutoff-len"], "max-length N"),
     (&["eval-strategy", "evaluation-strategy"], "eval-every N"),
-    (&["train-file", "file", "input", "input-file"], "data PATH"),
+    (&["train-file", "file", "input", "input-file", "json-file"], "data PATH"),
     (&["validation-file"], "eval-data PATH"),
     (&["lr"], "learning-rate X"),
     (&["target-modules"], "lora-targets NAME,..."),
@@ -73,6 +76,14 @@ const OPTIONS: &[(&[&str], &str)] = &[
     (&["gpu", "cuda"], "backend cuda"),
     (&["overwrite"], "force"),
     (&["csv"], "format csv"),
+    (&["jsonl"], "format json"),
+    (&["parquet"], "format parquet"),
+    (&["csv", "jsonl", "parquet"], "data PATH"),
+    (&["batch-size", "per-device-batch-size"], "batch-tokens N (tokens at a time)"),
+    (&["projection-dim", "proj-dim"], "dim N"),
+    (&["question", "query"], "prompt TEXT"),
+    (&["queries", "query"], "target NAME"),
+    (&["dataset", "train", "train-dataset"], "pool NAME"),
     (&["group-by"], "quota-by COLUMN"),
     (&["group-by", "quota-by"], "column COLUMN"),
 ];
@@ -102,6 +113,12 @@ pub fn in_place_of(command: &Command, word: &str) -> Option<String> {
         ("select", "min-score" | "threshold") => {
             "a condition on scores is SQL: gstore query \"SELECT id, score FROM influence('pool', 'target') \
              WHERE score > 0.05\""
+        }
+        ("select", "percentage" | "percent" | "fraction" | "share") => {
+            "--top takes a share of the rows, too, such as --top 5%"
+        }
+        ("select", "format" | "output-format") => {
+            "the ending of -o says it: .jsonl for the original lines, .csv, .tsv, .parquet or .arrow for a table"
         }
         ("snapshots", "n" | "limit" | "top" | "last") => {
             "SQL has it: gstore query \"SELECT * FROM gstore.snapshots ORDER BY number DESC LIMIT 5\""
@@ -192,6 +209,17 @@ mod tests {
             (&["snapshots"], "--limit", "FROM gstore.snapshots ORDER BY number DESC LIMIT 5"),
             (&["query"], "--limit", "LIMIT 5"),
             (&["query"], "-c", "gstore query \"SELECT 1\""),
+            (&["ingest"], "--batch-size", "--batch-tokens N (tokens at a time) does its job"),
+            (&["ingest"], "--projection-dim", "--dim N does its job"),
+            (&["ask"], "--question", "--prompt TEXT does its job"),
+            (&["ask"], "--query", "--prompt TEXT does its job"),
+            (&["select"], "--queries", "--target NAME does its job"),
+            (&["select"], "--train", "--pool NAME does its job"),
+            (&["select"], "--dataset", "--pool NAME does its job"),
+            (&["select"], "--percentage", "--top 5%"),
+            (&["select"], "--format", "the ending of -o says it: .jsonl"),
+            (&["add"], "--jsonl", "--data PATH does its job"),
+            (&["query"], "--jsonl", "--format json does its job"),
             (&["ls"], "--db", "the store is given with --store DIR"),
             #[cfg(feature = "serve")]
             (&["serve"], "--port", "--listen ADDR:PORT does its job"),

@@ -359,6 +359,7 @@ mod tests {
             (&["drop", "view", "v"], "`gstore drop` has no command `view`; `gstore view drop NAME`"),
             (&["drop", "tag", "v"], "`gstore tag NAME --delete`"),
             (&["prefilter", "rm", "p"], "`gstore drop artifact NAME`"),
+            (&["evaluate", "loss"], "has no command `loss`; `gstore generate --perplexity` writes"),
         ] {
             let text = said(words).unwrap_or_default();
             assert!(text.contains(says), "{words:?}: {text}");

@@ -10,6 +10,7 @@ use crate::context::Context;
 use crate::ending::{check_ending, format_of_name, format_of_scores};
 use crate::failure::UsageError;
 use crate::output::{check, check_outside};
+use crate::wording::shell_word;
 
 /// How rows are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,8 +48,9 @@ impl RowsForm {
         match format_of_name(file)? {
             Some(Format::Table | Format::Markdown | Format::Html) => bail!(UsageError(format!(
                 "{}: rows are not written as .txt, .md or .html; end the name in .jsonl for the original lines, or in .csv, .tsv, .parquet or .arrow \
-                 for a table (`gstore query` and `gstore select` draw a picture with --plot FILE.html)",
-                file.display()
+                 for a table; a page with scores and texts is `gstore query \"SELECT id, score, text FROM influence('POOL', 'TARGET', k => 30)\" -o {}`, and --plot FILE.html draws a picture",
+                file.display(),
+                shell_word(&file.to_string_lossy())
             ))),
             Some(Format::Json) | None => Ok(RowsForm::Lines),
             Some(table) => Ok(RowsForm::Table(table)),
