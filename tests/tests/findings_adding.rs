@@ -48,6 +48,19 @@ fn integers_and_floats_make_the_same_column_in_any_order() {
 }
 
 #[test]
+fn stored_integers_that_become_text_are_told() {
+    let place = Place::new();
+    votes(&place, "int", "7");
+    votes(&place, "word", "\"many\"");
+    said(&add(&place, "pool", "int.jsonl", &[]), 0, &[]);
+    said(&add(&place, "pool", "word.jsonl", &[]), 1, &["--column votes:utf8"]);
+    let told = ["`votes` changes from int to text in all rows: all values are text", "1 sample added"];
+    said(&add(&place, "pool", "word.jsonl", &["--column", "votes:utf8"]), 0, &told);
+    let again = add(&place, "pool", "word.jsonl", &["--column", "votes:utf8"]);
+    assert!(!again.stderr.contains("changes from"), "{}", again.stderr);
+}
+
+#[test]
 fn a_stored_integer_that_a_float_would_round_keeps_its_column() {
     let place = Place::new();
     votes(&place, "big", "9007199254740993");
@@ -59,6 +72,13 @@ fn a_stored_integer_that_a_float_would_round_keeps_its_column() {
     assert_eq!(place.value("SELECT max(votes) FROM pool"), "9007199254740993");
     said(&add(&place, "pool", "float.jsonl", &["--column", "votes:float"]), 0, &["1 sample added"]);
     assert_eq!(place.value("SELECT max(votes) = 9007199254740992 FROM pool"), "true");
+    // Of several columns that change at once, the one that would lose is named.
+    write(&place, "two.jsonl", "{\"id\":\"a\",\"text\":\"t\",\"n\":1,\"m\":9007199254740993}\n");
+    write(&place, "both.jsonl", "{\"id\":\"b\",\"text\":\"t\",\"n\":0.5,\"m\":0.5}\n");
+    said(&add(&place, "two", "two.jsonl", &[]), 0, &[]);
+    said(&add(&place, "two", "both.jsonl", &[]), 1, &["\"m\"", held]);
+    let told = ["`n` changes from int to float", "`m` changes from int to float"];
+    said(&add(&place, "two", "both.jsonl", &["--column", "m:float"]), 0, &told);
     // Where the type was asked for, the way out is the one that keeps numbers.
     let asked = add(&place, "other", "float.jsonl", &["--column", "votes:int"]);
     said(&asked, 1, &["is int as asked, but line 1 holds float; use --column votes:float"]);

@@ -16,29 +16,36 @@ pub(crate) fn check_widened(
     specs: &[ColumnSpec],
 ) -> Result<(), AppendError> {
     let part = samples.part();
-    for (old, new) in part.columns.iter().zip(merged) {
-        if (old.ty, new.ty) != (ColumnType::Int, ColumnType::Float) {
-            continue;
-        }
-        let may_round = specs.iter().any(|spec| spec.key == old.key && spec.declared);
-        for batch in samples.scan(&["row", "record", &old.name], None) {
-            let batch = batch?;
-            let [rows, records, values] = batch.columns() else { continue };
-            let rows = rows.as_primitive::<UInt64Type>().values();
+    let is_widened =
+        |(old, new): &(&ColumnDef, &ColumnDef)| (old.ty, new.ty) == (ColumnType::Int, ColumnType::Float);
+    let widened: Vec<&ColumnDef> =
+        part.columns.iter().zip(merged).filter(is_widened).map(|(old, _)| old).collect();
+    if widened.is_empty() {
+        return Ok(());
+    }
+    let is_asked = |key: &str| specs.iter().any(|spec| spec.key == key && spec.declared);
+    let names = ["row", "record"].into_iter().chain(widened.iter().map(|column| column.name.as_str()));
+    // One scan for all of them: records are long.
+    for batch in samples.scan(&names.collect::<Vec<_>>(), None) {
+        let batch = batch?;
+        let [rows, records, values @ ..] = batch.columns() else { continue };
+        let rows = rows.as_primitive::<UInt64Type>().values();
+        for (column, values) in widened.iter().zip(values) {
+            let may_round = is_asked(&column.key);
             for (i, value) in values.as_primitive::<Int64Type>().iter().enumerate() {
                 let Some(value) = value else { continue };
                 if records.is_null(i) {
                     return Err(AppendError::ColumnType {
                         dataset: part.name.clone(),
-                        column: old.key.clone(),
-                        expected: old.ty.to_string(),
-                        found: new.ty.to_string(),
+                        column: column.key.clone(),
+                        expected: ColumnType::Int.to_string(),
+                        found: ColumnType::Float.to_string(),
                     });
                 }
                 if !may_round && (value as f64) as i128 != i128::from(value) {
                     return Err(AppendError::Rounded {
                         dataset: part.name.clone(),
-                        column: old.key.clone(),
+                        column: column.key.clone(),
                         row: rows.get(i).copied().unwrap_or_default(),
                         value,
                     });

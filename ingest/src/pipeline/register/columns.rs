@@ -178,15 +178,16 @@ pub(super) fn renamed_columns_note(columns: &[ColumnDef], before: Option<&Datase
     (!renamed.is_empty()).then(|| format!("{said}: tables have something else under the name of the key"))
 }
 
-/// What people are told of columns of integers that become columns of floats.
+/// What people are told of stored columns whose type changes.
 pub(super) fn widened_columns_note(columns: &[ColumnDef], before: Option<&DatasetPart>) -> Option<String> {
-    let before = before?.columns.iter().filter(|known| known.ty == ColumnType::Int);
-    let widened = before.filter(|known| {
-        columns.iter().any(|column| column.key == known.key && column.ty == ColumnType::Float)
-    });
-    let names: Vec<String> = widened.map(|column| format!("`{}`", column.name)).collect();
-    let change = if names.len() == 1 { "changes" } else { "change" };
-    (!names.is_empty()).then(|| {
-        format!("{} {change} from int to float in all rows: the new values are floats", names.join(", "))
-    })
+    let change = |known: &ColumnDef| {
+        let now = columns.iter().find(|column| column.key == known.key && column.ty != known.ty)?.ty;
+        let order = match now {
+            ColumnType::Text => "all values are text, also in the order of rows (10 before 7)",
+            _ => "the new values are floats",
+        };
+        Some(format!("`{}` changes from {} to {now} in all rows: {order}", known.name, known.ty))
+    };
+    let changes: Vec<String> = before?.columns.iter().filter_map(change).collect();
+    (!changes.is_empty()).then(|| changes.join("; "))
 }
