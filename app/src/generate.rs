@@ -16,7 +16,7 @@ use gstore_generate::{
 use gstore_ingest::pipeline::{self, AddReport, AddRequest, IngestError};
 use gstore_sql::SqlError;
 use gstore_sql::output::{Format, ResultWriter, TableStyle};
-use gstore_store::{AppendError, ReadError, Snapshot, Store, record_columns};
+use gstore_store::{AppendError, ReadError, RecordDifference, Snapshot, Store, record_columns};
 use serde_json::Value;
 
 use crate::work::JobContext;
@@ -60,7 +60,8 @@ pub fn check_answers(
             let stored = if records.is_valid(at) { records.value(at) } else { b"null".as_slice() };
             if !is_answer_to(stored, &begun(prompt)) {
                 let (dataset, id) = (dataset.to_owned(), prompt.id.clone());
-                let changed = AppendError::Changed { dataset, id, row: *row, line_end: false };
+                let differs = RecordDifference::Otherwise;
+                let changed = AppendError::Changed { dataset, id, row: *row, differs };
                 return Err(GenerateError::Taken(Box::new(changed)));
             }
         }

@@ -49,9 +49,7 @@ pub use ahead::{
     BlockBuffer, Busy, BytesRead, DiskRates, MOST_BYTES as MOST_READ_AHEAD, ReadAhead, SpanRequests,
     UncachedSpans, expect_disks, fill_behind, is_busy, measured_disks,
 };
-pub use append::{
-    AppendOptions, AppendOutcome, AppendReport, IfChanged, IfDeleted, RecordDifference, SampleAppend,
-};
+pub use append::{AppendOptions, AppendOutcome, AppendReport, IfChanged, IfDeleted, SampleAppend};
 pub use artifacts::ArtifactFiles;
 pub use backup::{BackupOptions, CopyProgress, CopyReport};
 pub use compact::{CompactOptions, CompactProgress, CompactReport, CompactedPart, SkippedFiles};

@@ -79,15 +79,42 @@ fn a_change_of_the_line_end_alone_says_so() {
     append.push(sample("lf", b"{}")).unwrap();
     append.finish().unwrap();
     let mut append = store.append(&dataset(), vec![], options("add")).unwrap();
-    let cases: [(&str, &[u8], bool); 3] =
-        [("crlf", b"{}", true), ("lf", b"{}\r", true), ("lf", b"{ }\r", false)];
+    let cases: [(&str, &[u8], RecordDifference); 3] = [
+        ("crlf", b"{}", RecordDifference::InLineEnd),
+        ("lf", b"{}\r", RecordDifference::InLineEnd),
+        ("lf", b"[]\r", RecordDifference::Otherwise),
+    ];
     for (id, record, expected) in cases {
         let error = append.push(sample(id, record)).unwrap_err();
-        assert!(
-            matches!(error, AppendError::Changed { line_end, .. } if line_end == expected),
-            "{id}: {error}"
-        );
-        assert_eq!(error.to_string().contains("CRLF"), expected, "{id}: {error}");
+        let AppendError::Changed { differs, .. } = &error else { panic!("{id}: {error}") };
+        assert_eq!(*differs, expected, "{id}: {error}");
+        let is_said = error.to_string().contains("CRLF");
+        assert_eq!(is_said, expected == RecordDifference::InLineEnd, "{id}: {error}");
+    }
+}
+
+/// JSON lines by Python's `json.dumps` and a table of the same rows.
+#[test]
+fn a_change_of_the_spelling_alone_says_so() {
+    let (_dir, store) = created();
+    let stored = br#"{"id": "a", "text": "\u00e9", "n": null, "m": {"x": 1, "y": null}, "l": [null, 2]}"#;
+    let long = br#"{"text": "t", "n": 340282366920938463463374607431768211455}"#;
+    let sample = |id, record| NewSample { id, record: Some(record), metadata: vec![] };
+    let mut append = store.append(&dataset(), vec![], options("add")).unwrap();
+    append.push(sample("a", stored)).unwrap();
+    append.push(sample("long", long)).unwrap();
+    append.finish().unwrap();
+    let mut append = store.append(&dataset(), vec![], options("add")).unwrap();
+    for (id, record, is_spelling) in [
+        ("a", r#"{"text":"é","id":"a","m":{"x":1},"l":[null,2]}"#, true),
+        ("a", r#"{"id":"a","text":"é","m":{"x":1},"l":[2]}"#, false),
+        ("a", r#"{"id":"a","text":"é","m":{"x":1.0},"l":[null,2]}"#, false),
+        ("a", r#"{"id":"a","text":"é","m":{"x":1},"l":[null,2],"more":0}"#, false),
+        ("a", "no JSON", false),
+        ("long", r#"{"text":"t","n":340282366920938463463374607431768211456}"#, false),
+    ] {
+        let error = append.push(sample(id, record.as_bytes())).unwrap_err().to_string();
+        assert_eq!(error.contains("only the spelling of the JSON differs"), is_spelling, "{record}: {error}");
     }
 }
 

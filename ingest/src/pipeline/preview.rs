@@ -6,12 +6,12 @@
 
 use std::sync::Arc;
 
+use arrow_array::Array;
 use arrow_array::cast::AsArray;
 use arrow_array::types::UInt64Type;
-use arrow_array::{Array, RecordBatch};
 use gstore_store::{
-    AppendError, AppendOptions, DatasetName, DatasetPart, IfChanged, IfDeleted, RecordDifference, RowSet,
-    SampleAppend, Snapshot, Store, record_columns,
+    AppendError, AppendOptions, DatasetName, DatasetPart, IfChanged, IfDeleted, RowSet, Snapshot, Store,
+    record_columns,
 };
 
 use super::plan::{IngestPlan, first_rows};
@@ -159,42 +159,29 @@ impl SampleComparison {
         let mut file = scratch.append(&name, Vec::new(), AppendOptions::default())?;
         let [mut same, mut kept, mut changed, mut replaced] = [const { Vec::new() }; 4];
         for batch in snapshot.samples(part)?.scan(&["row", "id", "record"], None) {
-            look_up(&batch?, &mut file, |id, row, at, differs| {
-                match (differs, if_changed) {
-                    (RecordDifference::Nowhere, _) => same.push(at),
-                    (_, IfChanged::Keep) => kept.push(at),
-                    (_, IfChanged::Replace) => {
+            let batch = batch?;
+            let (rows, ids, records) = record_columns(&batch).ok_or(IngestError::SampleColumns)?;
+            for i in 0..batch.num_rows() {
+                let (row, id) = (rows.value(i), ids.value(i));
+                let record = records.is_valid(i).then(|| records.value(i));
+                match (file.stored(id, record)?, if_changed) {
+                    (None, _) => {}
+                    (Some((at, true)), _) => same.push(at),
+                    (Some((at, false)), IfChanged::Keep) => kept.push(at),
+                    (Some((at, false)), IfChanged::Replace) => {
                         changed.push(at);
                         replaced.push(row);
                     }
-                    (_, IfChanged::Refuse) => {
+                    (Some((at, false)), IfChanged::Refuse) => {
                         let (dataset, id) = (part.name.clone(), id.to_owned());
-                        let line_end = differs == RecordDifference::InLineEnd;
-                        let error = AppendError::Changed { dataset, id, row, line_end };
+                        let differs = file.difference(at, record)?;
+                        let error = AppendError::Changed { dataset, id, row, differs };
                         return Err(IngestError::Register(error));
                     }
                 }
-                Ok(())
-            })?;
+            }
         }
         let [same, kept, changed, replaced] = [same, kept, changed, replaced].map(RowSet::from_rows);
         Ok(Self { same, kept, changed, replaced })
     }
-}
-
-/// Calls `f` for every stored sample of a batch whose id a file has: with the id, its row here and there, and
-/// how the records differ.
-fn look_up(
-    batch: &RecordBatch,
-    file: &mut SampleAppend,
-    mut f: impl FnMut(&str, u64, u64, RecordDifference) -> Result<(), IngestError>,
-) -> Result<(), IngestError> {
-    let (rows, ids, records) = record_columns(batch).ok_or(IngestError::SampleColumns)?;
-    for i in 0..batch.num_rows() {
-        let record = records.is_valid(i).then(|| records.value(i));
-        if let Some((at, differs)) = file.stored(ids.value(i), record)? {
-            f(ids.value(i), rows.value(i), at, differs)?;
-        }
-    }
-    Ok(())
 }

@@ -7,12 +7,11 @@
 //! - what decides whether a sample changed is the digest of its record, or of its metadata
 //!   where it has no record
 
+mod difference;
 mod known;
 mod session;
 
-pub use session::{
-    AppendOptions, AppendOutcome, AppendReport, IfChanged, IfDeleted, RecordDifference, SampleAppend,
-};
+pub use session::{AppendOptions, AppendOutcome, AppendReport, IfChanged, IfDeleted, SampleAppend};
 
 use crate::error::AppendError;
 use crate::samples::ColumnSpec;

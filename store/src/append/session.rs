@@ -1,7 +1,8 @@
 //! Adding samples: rows are allotted, ids checked, and everything is published at once or not at all.
 
+use super::difference::difference_of;
 use super::known::{KnownIds, StoredId};
-use crate::error::{AppendError, CommitError};
+use crate::error::{AppendError, CommitError, RecordDifference};
 use crate::ledger::LedgerEntry;
 use crate::manifest::{ClientWrite, ColumnDef, DatasetPart, SourceNote};
 use crate::samples::{
@@ -11,6 +12,7 @@ use crate::samples::{
 use crate::store::{Snapshot, Store, WriterLock, change_of, publish};
 use crate::tombstones::ids::{self, IdDigest};
 use crate::tombstones::{new_files, supersede};
+use arrow_array::cast::AsArray;
 use gstore_core::{DatasetName, Digest, RowSet, many};
 use roaring::RoaringTreemap;
 use serde_json::{Map, Value, json};
@@ -50,17 +52,6 @@ pub struct AppendOptions {
     pub if_deleted: IfDeleted,
     /// Where the samples come from, for people.
     pub source: Option<String>,
-}
-
-/// How a record differs from the stored one of its id.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum RecordDifference {
-    /// It is the same.
-    Nowhere,
-    /// By a carriage return at its end alone.
-    InLineEnd,
-    /// Otherwise, or what is compared is no record.
-    Otherwise,
 }
 
 /// Outcome of a sample.
@@ -200,24 +191,27 @@ impl SampleAppend {
         self.report
     }
 
-    /// The row of the sample that the dataset had under an id before this append, and how this record differs
-    /// from its own. Adds nothing.
+    /// The row of the sample that the dataset had under an id before this append, and whether this record is
+    /// its own. Adds nothing.
     ///
     /// # Errors
     /// A ledger that can neither be read nor rebuilt.
-    pub fn stored(
-        &mut self,
-        id: &str,
-        record: Option<&[u8]>,
-    ) -> Result<Option<(u64, RecordDifference)>, AppendError> {
+    pub fn stored(&mut self, id: &str, record: Option<&[u8]>) -> Result<Option<(u64, bool)>, AppendError> {
         let StoredId::Live(known) = self.ids.stored(id)? else { return Ok(None) };
         let is_same = |r: &[u8]| sample_digest(Some(r), &mut MetaRow::new()) == known.digest;
-        let differs = match record {
-            Some(record) if is_same(record) => RecordDifference::Nowhere,
-            Some(record) if differs_in_line_end(record, known.digest) => RecordDifference::InLineEnd,
-            _ => RecordDifference::Otherwise,
-        };
-        Ok(Some((known.row, differs)))
+        Ok(Some((known.row, record.is_some_and(is_same))))
+    }
+
+    /// How a record differs from that of a row that the dataset had before this append.
+    ///
+    /// # Errors
+    /// A row that cannot be read.
+    pub fn difference(&self, row: u64, record: Option<&[u8]>) -> Result<RecordDifference, AppendError> {
+        let part = self.base.datasets().iter().find(|part| part.number == self.part.number);
+        let (Some(part), Some(record)) = (part, record) else { return Ok(RecordDifference::Otherwise) };
+        let stored = self.base.samples(part)?.get(&[row], &["record"])?;
+        let stored = stored.column(0).as_binary::<i32>().iter().next().flatten();
+        Ok(stored.map_or(RecordDifference::Otherwise, |stored| difference_of(stored, record)))
     }
 
     /// Adds a sample, or finds that it is there already.
@@ -323,7 +317,7 @@ impl SampleAppend {
                 dataset: self.part.name.clone(),
                 id: sample.id.to_owned(),
                 row: known.row,
-                line_end: sample.record.is_some_and(|record| differs_in_line_end(record, known.digest)),
+                differs: self.difference(known.row, sample.record)?,
             }),
         }
     }
@@ -409,13 +403,6 @@ fn client_report(report: &AppendReport, snapshot: u64) -> Map<String, Value> {
     let counts = [("added", added), ("unchanged", unchanged), ("kept", kept), ("replaced", replaced)];
     let all = counts.into_iter().chain([("left_out", left_out), ("snapshot", &snapshot)]);
     all.map(|(name, count)| (name.to_owned(), json!(count))).collect()
-}
-
-/// Whether a record with a carriage return more or less at its end has this digest.
-fn differs_in_line_end(record: &[u8], stored: Digest) -> bool {
-    let with_return = || [record, b"\r"].concat();
-    let other = record.strip_suffix(b"\r").map_or_else(with_return, <[u8]>::to_vec);
-    sample_digest(Some(&other), &mut MetaRow::new()) == stored
 }
 
 fn describe(value: &MetaValue) -> String {

@@ -2,6 +2,31 @@
 
 use super::{StorageError, StoreError};
 use gstore_core::{Remedy, RowSet};
+use std::fmt;
+
+/// How a record differs from the stored one of its id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RecordDifference {
+    /// By a carriage return at its end alone.
+    InLineEnd,
+    /// By the spelling of the same JSON alone.
+    InSpelling,
+    /// Otherwise, or what is compared is no record.
+    Otherwise,
+}
+
+impl fmt::Display for RecordDifference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::InLineEnd => " (only the end of its line differs: one of the two files has CRLF)",
+            Self::InSpelling => {
+                " (only the spelling of the JSON differs, in blanks, escapes, keys that are null or their order: \
+                 as between JSON lines and a table of the same rows)"
+            }
+            Self::Otherwise => "",
+        })
+    }
+}
 
 /// Samples could not be added.
 #[derive(Debug, thiserror::Error)]
@@ -18,8 +43,7 @@ pub enum AppendError {
     },
     /// The dataset has the id with other content.
     #[error(
-        "id {id:?} is in dataset {dataset:?} already (row {row}) with different content{}\n  `{}` keeps the stored sample, `{}` deletes it and adds the new one;\n  or give the new one an id of its own",
-        if *.line_end { " (only the end of its line differs: one of the two files has CRLF)" } else { "" },
+        "id {id:?} is in dataset {dataset:?} already (row {row}) with different content{differs}\n  `{}` keeps the stored sample, `{}` deletes it and adds the new one;\n  or give the new one an id of its own",
         Remedy::Option("if_changed", "keep"),
         Remedy::Option("if_changed", "replace")
     )]
@@ -30,8 +54,8 @@ pub enum AppendError {
         id: String,
         /// The row that has it.
         row: u64,
-        /// Whether only a carriage return at the end of the record is known to differ.
-        line_end: bool,
+        /// How the records differ.
+        differs: RecordDifference,
     },
     /// A value does not fit its column.
     #[error(

@@ -16,7 +16,7 @@ mod loss;
 mod shard;
 
 pub use catalog::{CreateError, LookupError, OpenError, VerifyError};
-pub use change::{AppendError, CommitError, JobError, KeyError};
+pub use change::{AppendError, CommitError, JobError, KeyError, RecordDifference};
 pub use damage::{Damage, StorageError};
 pub(crate) use damage::{is_medium, is_not_whole};
 pub use data::{ReadError, StoreError, WriteError};
