@@ -1,8 +1,9 @@
 //! Field names: the keys that records use in place of gstore's own.
 //!
 //! A record that is read with such names is stored under gstore's own (`text`, `messages`, ...), so that
-//! readers of the store need no options. A key whose place is thereby taken gets a `_` at its end. The record
-//! is stored as compact JSON in which every number stands as it was written.
+//! readers of the store need no options. A key within an object is named by its path with dots, unless the
+//! record has a key of exactly that name, and is taken out of it. A key whose place is thereby taken gets a
+//! `_` at its end. The record is stored as compact JSON in which every number stands as it was written.
 
 use std::borrow::Cow;
 
@@ -13,6 +14,7 @@ use serde_json::{Map, Value};
 use super::field::Field;
 use super::json::write_compact;
 use super::layout::Layout;
+use super::nested;
 use super::record::{KeysOf, Record, RecordError, parse_object, record_of};
 
 /// Why names of fields cannot be used.
@@ -155,6 +157,8 @@ impl FieldNames {
         match self.field_of(column) {
             Some(Field::Subtask) => Some(Field::Subtask.name()),
             Some(_) => None,
+            // Of an object that keys are taken from, what is left shows itself in the records.
+            None if self.named.iter().any(|(_, key)| nested::is_within(key, column)) => None,
             None => Field::ALL.iter().all(|field| field.name() != column).then_some(column),
         }
     }
@@ -212,6 +216,15 @@ impl FieldNames {
         if self.named.is_empty() {
             return Ok(RenamedRecord { text, object, layout });
         }
+        let is_path = |key: &&str| key.contains('.') && !object.contains_key(*key);
+        let of_record = self.named.iter().filter(|(field, _)| !field.is_of_message());
+        let paths: Vec<&str> = of_record.map(|(_, key)| key.as_str()).filter(is_path).collect();
+        if !paths.is_empty() {
+            let lifted = nested::lifted(&object, &String::from_utf8_lossy(&text), &paths);
+            if let Some((line, all)) = lifted {
+                (text, object) = (Cow::Owned(line.into_bytes()), all);
+            }
+        }
         let renamed = Value::Object(self.rename(object)?);
         let mut line = String::with_capacity(text.len());
         // A number is what its digits say; as a value it may have lost some.
@@ -221,15 +234,18 @@ impl FieldNames {
     }
 
     fn rename(&self, object: Map<String, Value>) -> Result<Map<String, Value>, RecordError> {
-        for (field, key) in &self.named {
-            if field.shape().is_some() && !object.contains_key(key) {
-                let keys = object.keys().cloned().collect();
-                return Err(RecordError::NoField {
-                    field: *field,
-                    key: key.clone(),
-                    keys,
-                    of: KeysOf::Record,
-                });
+        for (field, key) in self.named.iter().filter(|(field, _)| field.shape().is_some()) {
+            let (field, key) = (*field, key.clone());
+            match object.get(&key) {
+                None => {
+                    let keys = nested::paths(&object);
+                    return Err(RecordError::NoField { field, key, keys, of: KeysOf::Record });
+                }
+                Some(Value::Object(inner)) if !inner.is_empty() => {
+                    let keys = nested::paths(inner).iter().map(|path| format!("{key}.{path}")).collect();
+                    return Err(RecordError::NestedField { field, key, keys });
+                }
+                Some(_) => {}
             }
         }
         let mut renamed = rename_keys(object, |key| match self.field_of(key) {

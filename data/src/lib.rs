@@ -16,6 +16,7 @@ mod ids;
 mod json;
 mod jsonl;
 mod layout;
+mod nested;
 mod options;
 mod record;
 mod samples;

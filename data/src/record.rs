@@ -12,6 +12,7 @@ use serde_json::{Map, Value};
 use super::field::Field;
 use super::json::{Unique, is_long_integer, may_have_long_integers, parts, write_compact};
 use super::layout::{Layout, LayoutError};
+use super::nested::is_within;
 
 /// One record.
 #[derive(Clone, Debug, PartialEq)]
@@ -104,6 +105,19 @@ pub enum RecordError {
         keys: Vec<String>,
         /// Whose they are.
         of: KeysOf,
+    },
+    /// An object under the name that was given.
+    #[error(
+        "{key:?}, which was named as its {field}, is an object; name a key within it: {}",
+        first_of(keys.iter().map(|key| Remedy::Option("field", &format!("{field}={key}")).to_string()), KEYS_SHOWN)
+    )]
+    NestedField {
+        /// What was looked for.
+        field: Field,
+        /// The key that was named.
+        key: String,
+        /// The paths of the keys within.
+        keys: Vec<String>,
     },
     /// A column of a table that holds nothing here.
     #[error(
@@ -306,6 +320,7 @@ impl RecordError {
                 Self::MissingKey { .. }
                 | Self::Around { .. }
                 | Self::HalfPair { .. }
+                | Self::NestedField { .. }
                 | Self::Content(ContentError::HalfPair { .. })
                 | Self::Layout(_),
                 other,
@@ -338,7 +353,8 @@ impl RecordError {
             Self::Content(ContentError::HalfPair { missing, .. }) | Self::HalfPair { missing, .. } => {
                 &[missing]
             }
-            Self::NoField { key, .. } => &[key],
+            // A null object has no keys.
+            Self::NoField { key, .. } => &[key, key.split('.').next().unwrap_or(key)],
             _ => &[],
         };
         if let Some(column) = nulls.iter().find(|column| wanted.contains(&column.as_str())) {
@@ -347,7 +363,12 @@ impl RecordError {
         if let Self::Nothing { keys, of, .. } | Self::NoField { keys, of, .. } = &mut self
             && !columns.is_empty()
         {
-            (*keys, *of) = (columns, KeysOf::Table);
+            let named = |column: String| {
+                let within: Vec<String> =
+                    keys.iter().filter(|key| is_within(key, &column)).cloned().collect();
+                if within.is_empty() { vec![column] } else { within }
+            };
+            (*keys, *of) = (columns.into_iter().flat_map(named).collect(), KeysOf::Table);
         }
         self
     }

@@ -48,6 +48,44 @@ fn integers_and_floats_make_the_same_column_in_any_order() {
 }
 
 #[test]
+fn keys_within_objects_are_fields_in_json_and_in_tables() {
+    let place = Place::new();
+    let pair = ["--field", "prompt=translation.en,completion=translation.fr"];
+    let line =
+        |id: &str| format!("{{\"id\": \"{id}\", \"translation\": {{\"en\": \"go\", \"fr\": \"va\"}}}}\n");
+    write(&place, "wmt.jsonl", &line("a"));
+    // The hints lead to it.
+    let whole = add(&place, "json", "wmt.jsonl", &["--field", "text=translation"]);
+    said(&whole, 1, &["name a key within it: --field text=translation.en"]);
+    let wrong = add(&place, "json", "wmt.jsonl", &["--field", "text=translation.em"]);
+    said(&wrong, 1, &["did you mean `translation.en`?"]);
+    said(&add(&place, "json", "wmt.jsonl", &pair), 0, &["1 sample added"]);
+    let table = "SELECT 'a' AS id, named_struct('en', 'go', 'fr', 'va') AS translation";
+    for file in ["wmt.parquet", "wmt.arrow"] {
+        place.ok(&["query", table, "--force", "-o", file]);
+        let dataset = file.replace('.', "_");
+        said(&add(&place, &dataset, file, &["--field", "text=translation.em"]), 1, &["`translation.en`?"]);
+        let added = add(&place, &dataset, file, &pair);
+        said(&added, 0, &["1 sample added"]);
+        assert!(!added.stderr.contains("no record has a value"), "{}", added.stderr);
+        assert_eq!(place.value(&format!("SELECT prompt || completion FROM {dataset}")), "gova");
+        // The rows are those of the JSON lines.
+        said(&add(&place, "json", file, &pair), 0, &["nothing to add"]);
+    }
+}
+
+#[test]
+fn a_changed_spelling_of_a_sample_is_told() {
+    let place = Place::new();
+    write(&place, "spaced.jsonl", "{\"id\": \"a\", \"text\": \"t\", \"n\": null}\n");
+    write(&place, "compact.jsonl", "{\"id\":\"a\",\"text\":\"t\"}\n");
+    said(&add(&place, "pool", "spaced.jsonl", &[]), 0, &[]);
+    for more in [&[][..], &["--dry-run"]] {
+        said(&add(&place, "pool", "compact.jsonl", more), 1, &["only the spelling of the JSON differs"]);
+    }
+}
+
+#[test]
 fn stored_integers_that_become_text_are_told() {
     let place = Place::new();
     votes(&place, "int", "7");

@@ -41,7 +41,7 @@ pub struct SampleArgs {
     #[arg(long = "column", value_name = "NAME:TYPE")]
     pub columns: Vec<String>,
     /// Key that holds what gstore calls text, prompt, completion, messages, role, content, id or
-    /// subtask (may be repeated)
+    /// subtask (may be repeated); one within an object with dots, as in prompt=translation.en
     #[arg(long = "field", value_name = "FIELD=KEY", value_delimiter = ',')]
     pub fields: Vec<String>,
     /// Layout of the records: openai, sharegpt, alpaca, preference, flan or trl

@@ -60,6 +60,40 @@ fn keys_are_renamed_in_place() {
 }
 
 #[test]
+fn keys_within_objects_are_named_with_dots() {
+    let pair = ["prompt=translation.en", "completion=translation.fr"];
+    let got = stored(&pair, r#"{"id": 7, "translation": {"en": "a", "fr": "b"}, "n": 1.50}"#);
+    assert_eq!(got, r#"{"id":7,"prompt":"a","completion":"b","n":1.50}"#);
+    // What else the object has stays in it, with its digits.
+    let long = "340282366920938463463374607431768211455";
+    let json = format!(
+        r#"{{"translation": {{"hash": {long}, "en": "a \"b\" {{", "fr": "b", "in": {{"x": 1e5}}}}, "meta": {{"id": {long}}}}}"#
+    );
+    let want = format!(
+        r#"{{"prompt":"a \"b\" {{","completion":"b","translation":{{"hash":{long},"in":{{"x":1e5}}}},"id":{long}}}"#
+    );
+    assert_eq!(stored(&[pair[0], pair[1], "id=meta.id"], &json), want);
+    assert_eq!(
+        stored(&["text=a.b.c"], r#"{"a": {"b": {"c": "t", "d": 1}}}"#),
+        r#"{"text":"t","a":{"b":{"d":1}}}"#
+    );
+    // A key of exactly that name goes first.
+    let got = stored(&["text=a.b"], r#"{"a": {"b": "inner"}, "a.b": "t"}"#);
+    assert_eq!(got, r#"{"a":{"b":"inner"},"text":"t"}"#);
+    // A path of two values is that of the first.
+    let got = stored(&["text=a.b.c"], r#"{"a": {"b.c": "t", "b": {"c": "u"}}}"#);
+    assert_eq!(got, r#"{"text":"t","a":{"b":{"c":"u"}}}"#);
+
+    let refused = |texts: &[&str], json: &str| names(texts).read(json.as_bytes()).unwrap_err().to_string();
+    let json = r#"{"id": "x", "translation": {"en": "a", "fr": "b"}}"#;
+    let unknown = refused(&["text=translation.enn"], json);
+    let says = "it has `id`, `translation.en`, `translation.fr`; did you mean `translation.en`?";
+    assert!(unknown.ends_with(says), "{unknown}");
+    let object = refused(&["text=translation"], json);
+    assert!(object.contains("is an object; name a key within it: field=text=translation.en, "), "{object}");
+}
+
+#[test]
 fn numbers_are_stored_as_they_were_written() {
     let long = "340282366920938463463374607431768211455";
     let numbers = format!("{long}, -{long}, 1e5, 1.0, -0, 1.50, 1E-30, 7");
