@@ -75,6 +75,23 @@ fn keys_within_objects_are_fields_in_json_and_in_tables() {
 }
 
 #[test]
+fn files_of_other_programs_are_refused_with_what_converts_them() {
+    let place = Place::new();
+    write(&place, "a.jsonl", "{\"text\":\"t\"}\n");
+    said(&add(&place, "pool", "a.jsonl", &[]), 0, &[]);
+    for (file, line) in [
+        ("d.pkl", "pandas.read_pickle('d.pkl').to_parquet('d.parquet')"),
+        ("d.xlsx", "pandas.read_excel('d.xlsx').to_parquet('d.parquet')"),
+        ("d.zip", "to convert it: unzip d.zip -d d"),
+    ] {
+        write(&place, file, "PK");
+        said(&add(&place, "pool", file, &[]), 1, &["unknown format; supported: .jsonl", line]);
+        let table = format!("t={file}");
+        said(&place.run(&["query", "--with", &table, "SELECT 1"]), 2, &[".parquet, .csv, .tsv", line]);
+    }
+}
+
+#[test]
 fn a_changed_spelling_of_a_sample_is_told() {
     let place = Place::new();
     write(&place, "spaced.jsonl", "{\"id\": \"a\", \"text\": \"t\", \"n\": null}\n");

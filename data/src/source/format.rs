@@ -124,9 +124,41 @@ pub(super) fn format_of(path: &Path) -> Option<Format> {
     })
 }
 
+/// What makes a file that is read of one that is not, as a command of a shell, where the name says how.
+pub fn conversion(path: &Path) -> Option<String> {
+    let plain = |c: char| c.is_alphanumeric() || "/._-".contains(c);
+    let name = path.to_str().filter(|name| name.chars().all(plain)).unwrap_or("FILE");
+    let stem = Path::new(name).with_extension("");
+    let pandas = |read: &str| {
+        format!(
+            "python -c \"import pandas; pandas.{read}('{name}').to_parquet('{}.parquet')\"",
+            stem.display()
+        )
+    };
+    match path.extension()?.to_str()?.to_ascii_lowercase().as_str() {
+        "pkl" | "pickle" => Some(pandas("read_pickle")),
+        "xlsx" | "xls" => Some(pandas("read_excel")),
+        "zip" => Some(format!("unzip {name} -d {}", stem.display())),
+        _ => None,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn files_of_other_programs_are_converted_by_one_line() {
+        let said = |name: &str| conversion(Path::new(name));
+        let pickled = "python -c \"import pandas; pandas.read_pickle('d/a.pkl').to_parquet('d/a.parquet')\"";
+        assert_eq!(said("d/a.pkl").as_deref(), Some(pickled));
+        assert!(
+            said("A.XLSX").is_some_and(|line| line.contains("read_excel('A.XLSX').to_parquet('A.parquet')"))
+        );
+        assert!(said("it's $x.xls").is_some_and(|line| line.contains("read_excel('FILE')")));
+        assert_eq!(said("pool.zip").as_deref(), Some("unzip pool.zip -d pool"));
+        assert_eq!((said("a.txt"), said("zip")), (None, None));
+    }
 
     #[test]
     fn names_tell_the_format() {
