@@ -93,6 +93,37 @@ fn a_hint_names_the_run_that_is_complete_elsewhere_and_no_kind_that_there_is_not
 }
 
 #[test]
+fn checkpoints_of_two_runs_are_told_apart_and_features_name_their_run() {
+    let place = with_two_runs();
+    let [first, second] = [0, 1].map(|at| {
+        let folder = world::demo_checkpoints().swap_remove(at).folder().expect("an adapter").to_owned();
+        folder.file_name().expect("a name").to_string_lossy().into_owned()
+    });
+    let both = format!("{first},{second}");
+    let of_each = format!("`{first}` is of `warmup`, `{second}` is of `newer`");
+    for (run, lacks) in
+        [(&[][..], "no run has all of these: "), (&["--run", "warmup"], "run `warmup` lacks some of these: ")]
+    {
+        let select = ["select", "--pool", "pool", "--target", "target", "--top", "3", "-o", "rows.jsonl"];
+        let finished = place.run(&[&select[..], &["--checkpoints", &both], run].concat());
+        said(&finished, 1, &["a question uses the checkpoints of one run", lacks, &of_each]);
+    }
+    // A name that no run has, and a run that there is not, are told as before.
+    let asked = |more: &str| {
+        place.run(&["query", &format!("SELECT * FROM influence('pool', 'target', {more}) LIMIT 1")])
+    };
+    said(&asked("checkpoints => 'checkpoint-9999', run => 'warmup'"), 1, &["there is no checkpoint"]);
+    said(&asked(&format!("checkpoints => '{first}', run => 'warm'")), 1, &["there is no run"]);
+    let listed = place.ok(&["ls", "--format", "csv"]);
+    for (feature, run) in [(&first, "warmup"), (&second, "newer")] {
+        let has = |line: &str| {
+            line.starts_with(&format!("loss@{feature},pool,")) && line.contains(&format!(",{run},"))
+        };
+        assert!(listed.lines().any(has), "{listed}");
+    }
+}
+
+#[test]
 fn a_value_that_stands_by_itself_is_told_so() {
     let place = Place::new();
     let refused = place.run(&["merge", "--model", "M", "--adapter", "w/checkpoint-4", "-o", "m"]);

@@ -45,6 +45,11 @@ pub(super) fn choose(
     needed: &[NeededFeatures<'_>],
 ) -> Result<ChosenCheckpoints, QueryError> {
     let everywhere = |id: &CheckpointId| sides.iter().all(|side| side.features.contains_key(id));
+    if let Some(several) =
+        spec.checkpoints.as_deref().and_then(|names| of_several_runs(snapshot, spec, names))
+    {
+        return Err(QueryError::Spec(several));
+    }
     let run = find_run(snapshot, spec, &everywhere)?;
     let known: Vec<Entry> = match &run {
         Some(run) => run.checkpoints.iter().map(entry).collect(),
@@ -142,19 +147,44 @@ fn find_run(
     }
 }
 
+/// The position of the checkpoint with a name, a step or the start of an id.
+fn position(name: &str, known: &[Entry]) -> Option<usize> {
+    let by_name = known.iter().position(|c| c.name == name);
+    let by_step = || name.parse().ok().and_then(|step: u64| known.iter().position(|c| c.step == Some(step)));
+    let by_id = || (name.len() >= 8).then(|| known.iter().position(|c| c.id.starts_with(name))).flatten();
+    by_name.or_else(by_step).or_else(by_id)
+}
+
+/// What is said of names whose checkpoints are of several runs; none where the run of the question has all of
+/// them (without one: any run), or no run has one of them.
+fn of_several_runs(snapshot: &Snapshot, spec: &InfluenceSpec, names: &[String]) -> Option<String> {
+    let entries = |run: &Arc<RunPart>| run.checkpoints.iter().map(entry).collect::<Vec<_>>();
+    let runs: Vec<(&str, Vec<Entry>)> =
+        snapshot.runs().iter().map(|run| (run.name.as_str(), entries(run))).collect();
+    let asked: Vec<&(&str, Vec<Entry>)> =
+        runs.iter().filter(|(run, _)| spec.run.as_deref().is_none_or(|asked| asked == *run)).collect();
+    let has_all = |(_, known): &&(&str, Vec<Entry>)| names.iter().all(|name| position(name, known).is_some());
+    if asked.is_empty() || asked.iter().any(has_all) {
+        return None;
+    }
+    let runs_of = |name: &String| {
+        let having = runs.iter().filter(|(_, known)| position(name, known).is_some());
+        let having: Vec<String> = having.map(|(run, _)| format!("`{run}`")).collect();
+        (!having.is_empty()).then(|| format!("`{name}` is of {}", having.join(" and ")))
+    };
+    let found: Vec<String> = names.iter().map(runs_of).collect::<Option<_>>()?;
+    let lacking = match &spec.run {
+        Some(run) => format!("run `{run}` lacks some of these"),
+        None => "no run has all of these".to_owned(),
+    };
+    Some(format!("a question uses the checkpoints of one run, and {lacking}: {}", found.join(", ")))
+}
+
 /// Positions of the checkpoints named by name, step or the start of their id.
 fn named(names: &[String], known: &[Entry], sides: &[QuestionDataset]) -> Result<Vec<usize>, QueryError> {
     let mut used = Vec::new();
     for name in names {
-        let by_name = known.iter().position(|c| c.name == *name);
-        let by_step =
-            || name.parse().ok().and_then(|step: u64| known.iter().position(|c| c.step == Some(step)));
-        let by_id = || {
-            (name.len() >= 8).then(|| known.iter().position(|c| c.id.starts_with(name.as_str()))).flatten()
-        };
-        let at = by_name
-            .or_else(by_step)
-            .or_else(by_id)
+        let at = position(name, known)
             .ok_or_else(|| QueryError::unknown("checkpoint", name, known.iter().map(|c| c.name.as_str())))?;
         if used.contains(&at) {
             return Err(QueryError::Spec(format!("checkpoint `{name}` is named twice")));
