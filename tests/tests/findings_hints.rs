@@ -102,7 +102,7 @@ fn checkpoints_of_two_runs_are_told_apart_and_features_name_their_run() {
     let both = format!("{first},{second}");
     let of_each = format!("`{first}` is of `warmup`, `{second}` is of `newer`");
     for (run, lacks) in
-        [(&[][..], "no run has all of these: "), (&["--run", "warmup"], "run `warmup` lacks some of these: ")]
+        [(&["--run", "warmup"][..], "run `warmup` lacks some of these: "), (&[], "no run has all of these: ")]
     {
         let select = ["select", "--pool", "pool", "--target", "target", "--top", "3", "-o", "rows.jsonl"];
         let finished = place.run(&[&select[..], &["--checkpoints", &both], run].concat());

@@ -158,6 +158,9 @@ fn dot_commands_work_through_a_pipe() {
     assert!(fine && shown == "{\"t\":\"a\\r\\nb\"}\n", "{shown}{said}");
     let (_, said, fine) = piped(&place, &["query", "-o", "x.csv"], ".tables");
     assert!(!fine && said.contains(".output FILE"), "{said}");
+    // Pages do not follow each other.
+    let (shown, said, fine) = piped(&place, &["query", "--format", "html"], ".tables\nSELECT 1;\nSELECT 2;");
+    assert!(!fine && shown.is_empty() && said.contains("formats of one result (html"), "{shown}{said}");
     // On the command line as well.
     assert_eq!(place.ok(&["query", ".tables targ"]), "target\n");
     // One result goes to a file, records below each other and back, and a view is a table.

@@ -76,8 +76,8 @@ pub fn script(
     text: &str,
 ) -> Result<()> {
     let format = format_of(&args.output)?;
-    if args.output.output.is_some() || format.is_binary() || !args.parameters.is_empty() {
-        let why = "with dot commands, --output, --param and binary formats are not available; .output FILE names a file";
+    if args.output.output.is_some() || format.is_whole() || !args.parameters.is_empty() {
+        let why = "with dot commands, --output, --param and formats of one result (html, parquet, arrow) are not available; .output FILE names a file";
         bail!(UsageError(why.to_owned()));
     }
     let own = own_tables(context, &args.with)?;
