@@ -3,7 +3,7 @@
 
 use gstore_tests::place::Place;
 
-use crate::findings_data::{add, said, write};
+use crate::findings_data::{add, ingest, said, scored, write};
 
 /// One sample with a vote.
 fn votes(place: &Place, name: &str, votes: &str) {
@@ -97,7 +97,7 @@ fn a_changed_spelling_of_a_sample_is_told() {
     write(&place, "spaced.jsonl", "{\"id\": \"a\", \"text\": \"t\", \"n\": null}\n");
     write(&place, "compact.jsonl", "{\"id\":\"a\",\"text\":\"t\"}\n");
     said(&add(&place, "pool", "spaced.jsonl", &[]), 0, &[]);
-    for more in [&[][..], &["--dry-run"]] {
+    for more in [&["--dry-run"][..], &[]] {
         said(&add(&place, "pool", "compact.jsonl", more), 1, &["only the spelling of the JSON differs"]);
     }
 }
@@ -137,6 +137,34 @@ fn a_stored_integer_that_a_float_would_round_keeps_its_column() {
     // Where the type was asked for, the way out is the one that keeps numbers.
     let asked = add(&place, "other", "float.jsonl", &["--column", "votes:int"]);
     said(&asked, 1, &["is int as asked, but line 1 holds float; use --column votes:float"]);
+}
+
+#[test]
+fn integers_of_one_pool_and_floats_of_another_make_one_table() {
+    let place = scored();
+    for (pool, values) in
+        [("whole", ["1", "2"]), ("parts", ["0.5", "2.5"]), ("big", ["9007199254740993", "1"])]
+    {
+        let line = |(at, n): (usize, &&str)| {
+            format!("{{\"text\":\"{pool} {at} is a text\",\"id\":\"{pool}{at}\",\"n\":{n}}}\n")
+        };
+        let file = format!("{pool}.jsonl");
+        write(&place, &file, &values.iter().enumerate().map(line).collect::<String>());
+        said(&ingest(&place, &["--dataset", pool, "--data", &file], "grad-sgd"), 0, &[]);
+    }
+    let select = |pools: &str, output: &str| {
+        place.run(&["select", "--pool", pools, "--target", "target", "--top", "4", "-o", output])
+    };
+    for (pools, output) in [("whole,parts", "one.parquet"), ("parts,whole", "other.csv")] {
+        said(&select(pools, output), 0, &[]);
+        let table = format!("t={output}");
+        let sum = "SELECT sum(n) || ' ' || count(n) || ' ' || arrow_typeof(max(n)) FROM t";
+        let found = place.ok(&["query", "--with", &table, "--format", "lines", sum]);
+        assert_eq!(found.trim(), "6.0 4 Float64", "{pools}");
+    }
+    let rounded = "a float would round 9007199254740993, so there is no table of both; write .jsonl";
+    said(&select("parts,big", "big.parquet"), 1, &["`n` is int in one pool", rounded]);
+    assert!(!place.path("big.parquet").exists());
 }
 
 #[test]

@@ -60,7 +60,12 @@ impl<'a> Records<'a> {
         let mut metadata: Vec<ColumnDef> = Vec::new();
         for pool in pools {
             for own in &pool.samples.part().columns {
-                match metadata.iter().find(|seen| seen.key == own.key) {
+                match metadata.iter_mut().find(|seen| seen.key == own.key) {
+                    Some(seen) if is_number(seen.ty) && is_number(own.ty) => {
+                        if own.ty == ColumnType::Float {
+                            seen.ty = ColumnType::Float;
+                        }
+                    }
                     Some(seen) if seen.ty != own.ty => {
                         return Err(AnswerError::Refused(format!(
                             "`{}` is {} in one pool and {} in `{}`, so there is no table of both; write .jsonl",
@@ -165,14 +170,37 @@ impl<'a> Records<'a> {
             ColumnType::Int => Arc::new(
                 cells.map(|c| Some(c?.as_primitive_opt::<Int64Type>()?.value(0))).collect::<Int64Array>(),
             ),
-            ColumnType::Float => Arc::new(
-                cells.map(|c| Some(c?.as_primitive_opt::<Float64Type>()?.value(0))).collect::<Float64Array>(),
-            ),
+            ColumnType::Float => {
+                let floats = cells.map(|c| c.map_or(Ok(None), |c| float(c, &wanted.key)));
+                Arc::new(floats.collect::<Result<Float64Array, _>>()?)
+            }
             ColumnType::Text => {
                 Arc::new(cells.map(|c| Some(c?.as_string_opt::<i32>()?.value(0))).collect::<StringArray>())
             }
         })
     }
+}
+
+/// Whether a column of integers or floats becomes one of floats beside the other.
+fn is_number(ty: ColumnType) -> bool {
+    matches!(ty, ColumnType::Int | ColumnType::Float)
+}
+
+/// A number as a float. An integer of another pool that a float would round is refused.
+fn float(cell: &ArrayRef, key: &str) -> Result<Option<f64>, AnswerError> {
+    if let Some(floats) = cell.as_primitive_opt::<Float64Type>() {
+        return Ok(Some(floats.value(0)));
+    }
+    let Some(whole) = cell.as_primitive_opt::<Int64Type>().map(|integers| integers.value(0)) else {
+        return Ok(None);
+    };
+    let float = whole as f64;
+    if float as i128 != i128::from(whole) {
+        return Err(AnswerError::Refused(format!(
+            "`{key}` is int in one pool and float in another, and a float would round {whole}, so there is no table of both; write .jsonl"
+        )));
+    }
+    Ok(Some(float))
 }
 
 /// A text of a record.
