@@ -23,7 +23,7 @@ pub(super) fn paths(object: &Map<String, Value>) -> Vec<String> {
 
 /// A record's compact JSON text with the values of some paths as keys of their own, called like their paths,
 /// and the same as an object; `None` if it has none of them. They stand before what is left of the object
-/// that had them, and an object of which nothing is left goes. `text` is the JSON that `object` was read from.
+/// that had them; one of which nothing is left goes. `text` is the JSON that `object` was read from.
 pub(super) fn lifted(
     object: &Map<String, Value>,
     text: &str,
