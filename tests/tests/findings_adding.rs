@@ -92,6 +92,16 @@ fn files_of_other_programs_are_refused_with_what_converts_them() {
 }
 
 #[test]
+fn a_column_without_a_name_has_the_same_one_in_a_dataset_and_in_a_table() {
+    let place = Place::new();
+    write(&place, "index.csv", ",text\n7,a\n8,b\n");
+    said(&add(&place, "pool", "index.csv", &[]), 0, &["2 samples added"]);
+    assert_eq!(place.value("SELECT max(column_1) FROM pool"), "8");
+    let sum = "SELECT sum(column_1) FROM t";
+    assert_eq!(place.ok(&["query", "--with", "t=index.csv", "--format", "lines", sum]).trim(), "15");
+}
+
+#[test]
 fn a_changed_spelling_of_a_sample_is_told() {
     let place = Place::new();
     write(&place, "spaced.jsonl", "{\"id\": \"a\", \"text\": \"t\", \"n\": null}\n");

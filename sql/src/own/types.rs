@@ -18,6 +18,12 @@ impl OwnTable {
     pub(super) fn columns(&self, delimiter: u8) -> Result<Schema, SqlError> {
         let format = arrow_csv::reader::Format::default().with_header(true).with_delimiter(delimiter);
         let found = format.infer_schema(self.text()?, None).map_err(|e| self.failed(e))?.0;
+        // Data frames write their index under no name. Datasets call such a column so, too.
+        let named = |(i, field): (usize, &Arc<Field>)| match field.as_ref().clone() {
+            field if field.name().is_empty() => field.with_name(format!("column_{}", i + 1)),
+            field => field,
+        };
+        let found = Schema::new(found.fields().iter().enumerate().map(named).collect::<Vec<_>>());
         let found = self.with_infinite(found, delimiter)?;
         let is_open = |ty: &DataType| matches!(ty, DataType::Int64 | DataType::Float64) || ty.is_temporal();
         let fields = found.fields();
