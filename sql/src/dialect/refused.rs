@@ -1,16 +1,19 @@
 //! Forms of other databases that have no meaning here, refused in one line that says how to write them.
 
+mod clauses;
 mod signs;
 mod types;
 
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
+use gstore_core::Remedy;
 
+pub(super) use self::clauses::check as check_clauses;
 use super::tokens::{is_any, is_unit, is_word, next};
 use crate::error::{SqlError, SqlErrorKind};
 use crate::wording;
 
 /// Words that begin such a form, those that follow, and what is said of it.
-const FORMS: [(&str, &[&str], &str); 9] = [
+const FORMS: [(&str, &[&str], &str); 19] = [
     ("ASOF", &["JOIN"], ASOF),
     ("ASOF", &["LEFT", "JOIN"], ASOF),
     ("POSITIONAL", &["JOIN"], "POSITIONAL JOIN is written JOIN .. USING (row), or over row_number() of both"),
@@ -20,7 +23,17 @@ const FORMS: [(&str, &[&str], &str); 9] = [
         "MATCH_RECOGNIZE is not supported; windows with lag() and lead() see the rows around one",
     ),
     ("LATERAL", &["VIEW"], "LATERAL VIEW is written SELECT .., unnest(list)"),
-    ("CONNECT", &["BY"], "CONNECT BY is written WITH RECURSIVE"),
+    ("CONNECT", &["BY"], RECURSIVE),
+    ("FOR", &["SYSTEM_TIME"], OF_STATE),
+    ("VERSION", &["AS", "OF"], OF_STATE),
+    ("TIMESTAMP", &["AS", "OF"], OF_STATE),
+    ("AS", &["OF", "TIMESTAMP"], OF_STATE),
+    ("USE", &["INDEX"], HINTS),
+    ("FORCE", &["INDEX"], HINTS),
+    ("IGNORE", &["INDEX"], HINTS),
+    ("SELECT", &["AS", "STRUCT"], "SELECT AS STRUCT is written SELECT {'a': x.a, 'b': x.b}"),
+    ("SELECT", &["AS", "VALUE"], "SELECT AS VALUE is written SELECT x"),
+    ("MINUS", &["SELECT"], "MINUS is written EXCEPT"),
     ("SHOW", &["ALL", "TABLES"], "SHOW ALL TABLES is written SHOW TABLES, or SELECT * FROM gstore.datasets"),
     (
         "DESCRIBE",
@@ -31,6 +44,12 @@ const FORMS: [(&str, &[&str], &str); 9] = [
 ];
 
 const ASOF: &str = "ASOF JOIN is written as a join with `<=` and QUALIFY row_number() OVER (PARTITION BY .. ORDER BY ..) = 1";
+
+const RECURSIVE: &str = "CONNECT BY is written WITH RECURSIVE";
+
+const HINTS: &str = "hints for tables and indexes are left out: there are none";
+
+const OF_STATE: &str = "all tables of a query are read in one state of the store";
 
 const EXCLUDED: &str = "EXCLUDE in the frame of a window is written as a difference: sum(x) OVER (..) - x without the row itself";
 const TIES: &str = "WITH TIES is written QUALIFY rank() OVER (ORDER BY x) <= n";
@@ -64,7 +83,8 @@ pub(super) fn check(tokens: &[TokenWithSpan]) -> Result<(), SqlError> {
             && word.quote_style.is_none()
             && let Some(says) = refused(tokens, i, before)
         {
-            return Err(error(says, token));
+            let refused = error(says, token);
+            return Err(if says == OF_STATE { of_state(refused) } else { refused });
         }
         if let Some(says) = signs::refused(tokens, i, before) {
             return Err(error(says, token));
@@ -138,6 +158,12 @@ fn ends_query(token: &TokenWithSpan) -> bool {
 
 fn error(says: &str, token: &TokenWithSpan) -> SqlError {
     SqlError::new(SqlErrorKind::Invalid, says.to_owned()).at_start_of(token)
+}
+
+/// The error about one table of another state.
+fn of_state(error: SqlError) -> SqlError {
+    let asked = Remedy::Option("snapshot", "N");
+    error.hint(format!("that state is an option of the program that asks: {asked}"))
 }
 
 fn refused(tokens: &[TokenWithSpan], at: usize, before: Option<&TokenWithSpan>) -> Option<&'static str> {

@@ -12,6 +12,7 @@ use super::{
 };
 use crate::error::{SqlError, SqlErrorKind};
 use crate::guard;
+use crate::walk::inner;
 
 /// Most levels of nesting, as the parser of statements has it.
 const NESTING: usize = 50;
@@ -53,6 +54,9 @@ pub(crate) fn parse_below(sql: &str, lines: u64) -> Result<Statement, SqlError> 
         (Some(_), false) => return Err(SqlError::refused("only one statement is allowed here".into())),
     };
     guard::check(&statement)?;
+    if let Some(sql) = inner(&mut statement) {
+        refused::check_clauses(sql)?;
+    }
     differs::put(&mut statement);
     lambdas::put(&mut statement);
     within::put(&mut statement);
@@ -109,7 +113,8 @@ pub fn check_condition(text: &str) -> Result<(), SqlError> {
     let mut parser = Parser::new(&GenericDialect {})
         .with_recursion_limit(NESTING)
         .with_tokens_with_locations(tokens_of(text)?);
-    parser.parse_expr().map_err(|e| SqlError::from_datafusion(e.into(), &[]))?;
+    let condition = parser.parse_expr().map_err(|e| SqlError::from_datafusion(e.into(), &[]))?;
+    refused::check_clauses(&condition)?;
     let after = parser.peek_token();
     match after.token {
         Token::EOF => Ok(()),

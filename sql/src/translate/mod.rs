@@ -140,7 +140,7 @@ fn by_text(error: &DataFusionError, tables: &[String]) -> SqlError {
                 return misplaced;
             }
             let text = without_tree(&text);
-            let count = text.starts_with("FETCH") || text.starts_with("TOP");
+            let count = text.starts_with("FETCH");
             SqlError::invalid(format!("not supported: {}", lower_first(text)))
                 .maybe_hint(count.then(|| "write LIMIT n".to_owned()))
         }
