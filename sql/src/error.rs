@@ -238,6 +238,11 @@ impl SqlError {
         self.hint.as_deref().filter(|hint| hint.starts_with("did you mean"))
     }
 
+    /// The hint that lists what there is.
+    pub(crate) fn listing(&self) -> Option<&str> {
+        self.hint.as_deref().filter(|hint| hint.starts_with("there are "))
+    }
+
     /// What sort of failure this is.
     pub fn kind(&self) -> SqlErrorKind {
         self.kind

@@ -12,8 +12,8 @@ use super::dialect;
 use super::error::{SqlError, SqlErrorKind};
 use super::walk::inner;
 use super::wording::{
-    AGGREGATED, AS_WRITTEN, DISTINCT_ORDER, EXISTS, IN_ROWS, IN_WHERE, JOINED, NO_COLLATE, NO_ELEMENTS,
-    NO_FIELDS, NO_VALUE, OCCURS, ROW_ALONE, TEXT_AS_NUMBER, TWICE, TYPES, of_rows,
+    AGGREGATED, AS_WRITTEN, DISTINCT_ORDER, EXISTS, IN_ROWS, IN_WHERE, JOINED, LIST_FIELDS, NO_COLLATE,
+    NO_ELEMENTS, NO_FIELD, NO_FIELDS, NO_VALUE, OCCURS, ROW_ALONE, TEXT_AS_NUMBER, TWICE, TYPES, of_rows,
 };
 use crate::walk::Visit;
 
@@ -29,6 +29,8 @@ pub(super) struct AmbiguousNames {
     given: Vec<String>,
     /// Columns and their keys, where these are read like fields.
     fields: Vec<(String, String, TextPosition)>,
+    /// The last two parts of names with a dot.
+    dotted: Vec<(String, String, TextPosition)>,
     /// What is read like a list, with its brackets.
     listed: Vec<(String, TextPosition)>,
     /// Names that one SELECT gives again.
@@ -105,7 +107,10 @@ impl AmbiguousNames {
                     let both = format!("{quotes}; {guess}");
                     error.hint(both)
                 }
-                None => error.hint(quotes),
+                None => {
+                    let both = error.listing().map(|listing| format!("{quotes}; {listing}"));
+                    error.hint(both.unwrap_or(quotes))
+                }
             };
         }
         error
@@ -175,8 +180,27 @@ impl AmbiguousNames {
         }
     }
 
-    /// The error about a key that is read like a field, with what reads it.
+    /// The error about a key that is read like a field, with what reads it, and about a field that there is
+    /// not.
     fn of_field(&self, error: SqlError) -> SqlError {
+        let [before, behind] = NO_FIELD;
+        let missing = error.message().strip_prefix(before).and_then(|rest| rest.strip_suffix(behind));
+        let is_missing = |key: &str| missing.is_some_and(|missing| key.eq_ignore_ascii_case(missing));
+        if let Some((column, key, (line, place))) =
+            self.fields.iter().chain(&self.dotted).find(|(_, key, _)| is_missing(key))
+        {
+            return error.worded(format!("`{column}` has no field `{key}`")).at(*line, *place);
+        }
+        if let [(column, key, (line, place))] = self.dotted.as_slice()
+            && error.message() == LIST_FIELDS
+            && self.fields.is_empty()
+        {
+            let hint = format!(
+                "{column}[1].{key} is the field of its first element, list_transform({column}, x -> x.{key}) has those of all"
+            );
+            let worded = format!("`{column}` is a list, which has no fields");
+            return error.worded(worded).at(*line, *place).hint(hint);
+        }
         match self.fields.first().filter(|_| error.message() == NO_FIELDS) {
             Some((column, key, (line, place))) => error
                 .worded(format!("`{column}` is text, which has no fields"))

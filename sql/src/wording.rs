@@ -18,6 +18,12 @@ pub(super) const OCCURS: &str = " occurs twice: give one of them another name wi
 /// What the error about a key of a text says, before it is known which.
 pub(super) const NO_FIELDS: &str = "a text has no fields";
 
+/// The same of a list.
+pub(super) const LIST_FIELDS: &str = "a list has no fields";
+
+/// What stands around the name of a field that a struct does not have.
+pub(super) const NO_FIELD: [&str; 2] = ["there is no field `", "` in the struct"];
+
 /// How the error about an element or a slice of a text or a time ends, before it is known which.
 pub(super) const NO_ELEMENTS: &str = " has no elements";
 

@@ -19,7 +19,7 @@ use datafusion::sql::sqlparser::ast::{
 use crate::error::SqlError;
 use crate::expanded::name;
 use crate::walk::{Visit, VisitMut};
-use crate::wording::NO_FIELDS;
+use crate::wording::{LIST_FIELDS, NO_FIELDS};
 
 /// The tables of a statement that subqueries name which do not have them.
 pub(super) fn tables(sql: &Statement) -> HashSet<String> {
@@ -38,7 +38,8 @@ pub(super) fn are_read(tables: &HashSet<String>, planned: &Result<LogicalPlan, S
         Ok(plan) => plan,
         Err(error) => {
             let message = error.message();
-            return message == NO_FIELDS || message.starts_with("Cannot access field at argument");
+            return [NO_FIELDS, LIST_FIELDS].contains(&message)
+                || message.starts_with("Cannot access field at argument");
         }
     };
     let mut found = false;

@@ -13,6 +13,7 @@ use datafusion::sql::sqlparser::ast::{
     LambdaFunctionParameter, LambdaSyntax, OneOrManyWithParens, Statement as Sql, Subscript,
 };
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
+use gstore_query::hint::nearest;
 
 use super::exprs::{call, text};
 use super::tokens::{is_any, is_word, made, next, outside};
@@ -30,13 +31,22 @@ const FUNCTIONS: [&str; 6] =
 /// Names of DuckDB for two of these, where a lambda stands behind their list: FILTER begins a clause too.
 const SHORT: [&str; 2] = ["apply", "filter"];
 
+/// Functions of the engine for which there is another form: it plans what they compute before their names.
+const MATCHES: [&str; 3] = ["any_match", "array_any_match", "list_any_match"];
+
+/// Functions that say themselves what they take in its place.
+const APART: [&str; 3] = ["array_reduce", "columns", "list_reduce"];
+
+/// How functions of elements are written.
+const WRITTEN: &str = "write list_transform(list, x -> x + 1), list_filter(list, x -> x > 2)";
+
 /// Most of them in a statement.
 const MOST: usize = 100;
 
 /// The tokens with such calls.
 ///
 /// # Errors
-/// A function of several parameters, and a call without one.
+/// A function of several parameters, a call without one, and one in the call of another function.
 pub(super) fn tokens(mut tokens: Vec<TokenWithSpan>) -> Result<Vec<TokenWithSpan>, SqlError> {
     let (mut from, mut put) = (0, 0);
     let mut around: Vec<usize> = Vec::new();
@@ -60,6 +70,20 @@ pub(super) fn tokens(mut tokens: Vec<TokenWithSpan>) -> Result<Vec<TokenWithSpan
                     put += 1;
                 }
             }
+            Token::Word(_) if is_word(token, "LAMBDA") => {
+                let open = around.last().copied();
+                if let Some(error) = open.and_then(|open| of_other(&tokens, open, at)) {
+                    return Err(error);
+                }
+            }
+            Token::Word(_)
+                if is_any(token, &MATCHES)
+                    && next(&tokens, from).is_some_and(|(_, open)| open.token == Token::LParen) =>
+            {
+                let error = SqlError::unknown(format!("there is no function `{}`", token.token));
+                let hint = "write len(list_filter(list, x -> x > 1)) > 0";
+                return Err(error.at_start_of(token).hint(hint));
+            }
             Token::Word(_) if is_any(token, &FUNCTIONS) || is_any(token, &SHORT) => {
                 let open = next(&tokens, from).filter(|(_, open)| open.token == Token::LParen);
                 if let Some((open, _)) = open {
@@ -75,6 +99,24 @@ pub(super) fn tokens(mut tokens: Vec<TokenWithSpan>) -> Result<Vec<TokenWithSpan
         }
     }
     Ok(tokens)
+}
+
+/// The error about `lambda x: ..` in the call of a function that takes none.
+fn of_other(tokens: &[TokenWithSpan], open: usize, lambda: usize) -> Option<SqlError> {
+    let (parameter, _) =
+        next(tokens, lambda + 1).filter(|(_, token)| matches!(token.token, Token::Word(_)))?;
+    next(tokens, parameter + 1).filter(|(_, token)| token.token == Token::Colon)?;
+    tokens.get(open).filter(|token| token.token == Token::LParen)?;
+    let mut before = tokens.get(..open)?.iter().rev();
+    let called = before.find(|token| !matches!(token.token, Token::Whitespace(_)))?;
+    let Token::Word(word) = &called.token else { return None };
+    if is_any(called, &APART) {
+        return None;
+    }
+    let meant = nearest(&word.value.to_lowercase(), FUNCTIONS);
+    let hint = meant.map_or_else(|| WRITTEN.to_owned(), |meant| format!("did you mean `{meant}`?"));
+    let why = format!("there is no function `{}` that takes a lambda", word.value);
+    Some(SqlError::unknown(why).at_start_of(called).hint(hint))
 }
 
 /// Puts the call of a lambda behind the first argument of another call, or before all of one behind a dot;
@@ -108,8 +150,7 @@ fn put_call(tokens: &mut Vec<TokenWithSpan>, function: usize, open: usize) -> Re
             return Ok(false);
         }
         let why = format!("{}() takes a list and a function of one element", called.token);
-        let hint = "write list_transform(list, x -> x + 1), list_filter(list, x -> x > 2)";
-        return Err(SqlError::invalid(why).at_start_of(called).hint(hint));
+        return Err(SqlError::invalid(why).at_start_of(called).hint(WRITTEN));
     };
     let (span, end) = (called.span, end(lambda.body).unwrap_or(all.len()));
     let quoted = format!("\"{LAMBDA}\"");
@@ -287,6 +328,26 @@ mod tests {
         let written = statement.to_string();
         rename(inner(&mut statement).unwrap());
         Ok(format!("{written} | {statement}").replace("SELECT ", ""))
+    }
+
+    #[test]
+    fn other_functions_take_no_lambda() {
+        for (sql, says) in [
+            (
+                "SELECT list_filtr(l, lambda x: x = 'a')",
+                "`list_filtr` that takes a lambda (line 1, column 8)\n  did you mean `list_filter`?",
+            ),
+            (
+                "SELECT len(lambda x: x)",
+                "`len` that takes a lambda (line 1, column 8)\n  write list_transform(",
+            ),
+            ("SELECT any_match(l, x -> x = 'a')", "no function `any_match` (line 1, column 8)\n  write len("),
+            ("SELECT list_reduce(l, lambda x: x)", "a function of two elements"),
+        ] {
+            let said = read(sql).unwrap_err();
+            assert!(said.contains(says), "{said}");
+        }
+        assert!(read("SELECT coalesce(lambda -> 'k', any_match)").is_ok());
     }
 
     #[test]

@@ -8,11 +8,13 @@ const FORMS: &[(&str, &str)] = &[
     ("age", "a - b"),
     ("aggregate", OF_LIST),
     ("ago", "now() - INTERVAL 1 DAY"),
+    ("all_match", ALL_ELEMENTS),
     ("approx_top_k", "SELECT x, count(*) AS n FROM t GROUP BY x ORDER BY n DESC LIMIT k"),
     ("arg_max_null", "max_by(x, y)"),
     ("arg_max_nulls_last", "max_by(x, y)"),
     ("arg_min_null", "min_by(x, y)"),
     ("arg_min_nulls_last", "min_by(x, y)"),
+    ("array", "(SELECT list(x) FROM t), and [a, b] for a list of values"),
     ("array_to_json", "to_json(x)"),
     ("average", "avg(x)"),
     ("bitstring_agg", "list_sort(list(DISTINCT x)), the places of the bits that it sets"),
@@ -21,6 +23,7 @@ const FORMS: &[(&str, &str)] = &[
     ("count_star", "count(*)"),
     ("damerau_levenshtein", "levenshtein(a, b), to which two letters that change places are two changes"),
     ("date_sub", WHOLE),
+    ("dateadd", "time + INTERVAL (n) DAY"),
     ("datesub", WHOLE),
     ("divide", "a // b"),
     ("epoch_ms", "date_diff('millisecond', TIMESTAMP '1970-01-01', time), or to_timestamp_millis(n)"),
@@ -56,6 +59,8 @@ const FORMS: &[(&str, &str)] = &[
     ("json_transform", OF_JSON),
     ("json_value", "record->>'$.key'"),
     ("left_grapheme", "left(text, n)"),
+    ("list_all", ALL_ELEMENTS),
+    ("list_any", "len(list_filter(list, x -> x > 1)) > 0"),
     ("list_approx_count_distinct", UNNESTED),
     ("list_bit_and", UNNESTED),
     ("list_bit_or", UNNESTED),
@@ -91,7 +96,9 @@ const FORMS: &[(&str, &str)] = &[
     ("mismatches", "hamming(a, b)"),
     ("multiply", "a * b"),
     ("nanosecond", "date_part('nanosecond', time)"),
+    ("nextafter", "x * (1 + 2.3e-16), of which a DOUBLE is one or two steps away"),
     ("nfc_normalize", "the text in NFC into the records, before they are added"),
+    ("none_match", "len(list_filter(list, x -> x > 1)) = 0"),
     ("parse_dirpath", "regexp_extract(path, '^(.*)/', 1)"),
     ("reduce", OF_LIST),
     ("regexp_escape", "contains(text, part), which takes no pattern"),
@@ -127,6 +134,7 @@ const FORMS: &[(&str, &str)] = &[
     ("weighted_avg", WEIGHTED),
 ];
 
+const ALL_ELEMENTS: &str = "len(list_filter(list, x -> x > 1)) = len(list)";
 /// Of a column of a table, for which others have functions in FROM.
 const RANGES: &str = "SELECT floor(x / 10) * 10 AS x, count(*) FROM pool GROUP BY ALL ORDER BY ALL";
 const EVEN: &str = "CAST(x * 100 AS BIGINT) / 100, whose cast takes halves to the even number";
@@ -193,6 +201,8 @@ mod tests {
         assert_eq!(said("cosine"), "write 1 - cosine_distance(a, b)");
         assert_eq!(said("cosine"), said("cosine_similarity"));
         assert_eq!(said("grouping_id"), "write grouping(a, b)");
+        assert_eq!(said("ARRAY"), "write (SELECT list(x) FROM t), and [a, b] for a list of values");
+        assert_eq!(said("list_any"), "write len(list_filter(list, x -> x > 1)) > 0");
         assert_eq!(catalog_otherwise("pg_catalog.PG_VIEWS").as_deref(), Some("write SHOW VIEWS"));
         assert!(said("json_structure").contains("json_keys(record)"));
         let mut names: Vec<&str> = FORMS.iter().map(|(name, _)| *name).collect();

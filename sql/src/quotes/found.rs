@@ -127,10 +127,10 @@ impl Visitor for AmbiguousNames {
         match expr {
             Expr::Identifier(name) if name.quote_style == Some('"') => self.quoted.push(name.value.clone()),
             Expr::CompoundIdentifier(parts) => {
-                if let [.., column, key] = parts.as_slice()
-                    && column.value.eq_ignore_ascii_case("record")
-                {
-                    self.fields.push((column.value.clone(), key.value.clone(), place(column)));
+                if let [.., column, key] = parts.as_slice() {
+                    let is_json = column.value.eq_ignore_ascii_case("record");
+                    let of = if is_json { &mut self.fields } else { &mut self.dotted };
+                    of.push((column.value.clone(), key.value.clone(), place(column)));
                 }
             }
             Expr::CompoundFieldAccess { root, access_chain } => {

@@ -6,8 +6,8 @@ use super::text::between;
 use crate::elements::{NAME, OTHERWISE};
 use crate::error::SqlError;
 use crate::wording::{
-    DISTINCT_ORDER, EXISTS, IN_ROWS, IN_WHERE, JOINED, NO_ELEMENTS, NO_FIELDS, NO_VALUE, TEXT_AS_NUMBER,
-    TYPES,
+    DISTINCT_ORDER, EXISTS, IN_ROWS, IN_WHERE, JOINED, LIST_FIELDS, NO_ELEMENTS, NO_FIELD, NO_FIELDS,
+    NO_VALUE, TEXT_AS_NUMBER, TYPES,
 };
 
 /// Columns outside of a grouping, and values of types that a function does not take.
@@ -47,8 +47,21 @@ pub(super) fn misused(text: &str) -> Option<SqlError> {
     if let Some(value) = time.or(date) {
         return Some(SqlError::no_time(value, time.is_none()));
     }
-    let is_of_text = between(text, ": type ", " is not Struct").is_some_and(|ty| ty.contains("Utf8"));
-    if is_of_text && text.contains("Cannot access field at argument") {
+    let ty = between(text, ": type ", " is not Struct")
+        .filter(|_| text.contains("Cannot access field at argument"));
+    if ty.is_some_and(|ty| ty.starts_with("List(") || ty.starts_with("LargeList(")) {
+        let hint =
+            "x[1].name is a field of the first element, list_transform(x, y -> y.name) has those of all";
+        return Some(SqlError::invalid(LIST_FIELDS.into()).hint(hint));
+    }
+    if let Some(field) = between(text, "Field ", " not found in struct") {
+        let [before, behind] = NO_FIELD;
+        return Some(
+            SqlError::unknown(format!("{before}{field}{behind}"))
+                .hint("DESCRIBE has the fields of each column"),
+        );
+    }
+    if ty.is_some_and(|ty| ty.contains("Utf8")) {
         return Some(
             SqlError::invalid(NO_FIELDS.into()).hint("a key of JSON is read with ->>, as record->>'id'"),
         );

@@ -15,6 +15,10 @@ use crate::wording::{AS_WRITTEN, OCCURS};
 const SCORED: &str =
     "rows have scores in influence(): SELECT id, score FROM influence('pool', 'target') WHERE score > 0.1";
 
+/// Columns that scores have with `explain => true`.
+const EXPLAINED: [&str; 6] =
+    ["checkpoint_scores", "ignored", "noise_floor", "stderr", "target_id", "target_score"];
+
 /// Columns that a dataset has of its only encoding.
 const COUNTED: [&str; 3] = ["tokens", "scored_tokens", "truncated"];
 
@@ -81,6 +85,10 @@ fn unknown_column(field: &Column, valid_fields: &[Column]) -> SqlError {
     if field.name == "score" && names.contains(&"record") {
         return unknown.hint(SCORED);
     }
+    if EXPLAINED.contains(&field.name.as_str()) && names.contains(&"score") {
+        let name = &field.name;
+        return unknown.hint(format!("`{name}` is there with explain => true, behind the other arguments"));
+    }
     if COUNTED.contains(&field.name.as_str()) && names.contains(&"record") {
         return unknown.hint(uncounted(&field.name));
     }
@@ -90,6 +98,10 @@ fn unknown_column(field: &Column, valid_fields: &[Column]) -> SqlError {
     }
     unknown.hint(match nearest(&field.name, names.iter().copied()) {
         Some(name) if is_plain(name) => format!("did you mean `{name}`?"),
+        // Without quotes it is found in any case.
+        Some(name) if lower == field.name && is_plain(&name.to_lowercase()) => {
+            format!("did you mean `{}`?", name.to_lowercase())
+        }
         Some(name) => format!("did you mean \"{name}\"? Such a name stands in double quotes"),
         None => format!("there are {}", listing(names.iter().copied().take(40))),
     })

@@ -60,6 +60,9 @@ pub(super) fn syntax_hint(message: &str) -> Option<String> {
              two have one in common list_has_any(a, b)"
                 .to_owned(),
         ),
+        ("identifier", word) if word.starts_with('$') => {
+            Some("a parameter has a value: the name of a table is written out".to_owned())
+        }
         (expected, word)
             if expected.starts_with("end of statement")
                 && ["ORDER", "GROUP"].iter().any(|clause| word.eq_ignore_ascii_case(clause)) =>

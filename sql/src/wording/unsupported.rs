@@ -51,6 +51,14 @@ pub(super) fn worded(text: &str) -> Option<SqlError> {
     if text.contains("UNNEST with ordinality") {
         return Some(no_ordinality());
     }
+    if text.contains("in sqltorel: Convert") {
+        let why = "there is no CONVERT";
+        return Some(SqlError::invalid(why.to_owned()).hint("write CAST(x AS INT), or x::INT"));
+    }
+    if let Some((_, separator)) = text.split_once("SEPARATOR not supported in function arguments: ") {
+        let why = "SEPARATOR is not supported";
+        return Some(SqlError::invalid(why.to_owned()).hint(format!("write string_agg(x, {separator})")));
+    }
     if text.contains("ANY in LIKE expression") {
         let why = "LIKE ANY is not supported";
         return Some(
@@ -129,6 +137,14 @@ mod tests {
                 "count(DISTINCT x)",
             ),
             ("This feature is not implemented: ANY in LIKE expression", "x ~ '^(a|b)'"),
+            (
+                "This feature is not implemented: Unsupported ast node in sqltorel: Convert { is_try: false }",
+                "there is no CONVERT\n  write CAST(x AS INT)",
+            ),
+            (
+                "Calling string_agg: SEPARATOR not supported in function arguments: ';'",
+                "write string_agg(x, ';')",
+            ),
             (
                 "This feature is not implemented: wildcard * with RENAME not supported ",
                 "* EXCLUDE (a), a AS b",

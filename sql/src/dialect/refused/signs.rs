@@ -11,6 +11,18 @@ pub(super) fn refused(
     before: Option<&TokenWithSpan>,
 ) -> Option<&'static str> {
     let (token, before) = (tokens.get(at)?, before?);
+    let is_at = match &token.token {
+        Token::AtSign => true,
+        Token::Word(word) => word.quote_style.is_none() && word.value.starts_with('@'),
+        _ => false,
+    };
+    if is_at {
+        return Some("@x is written abs(x), and a parameter $x");
+    }
+    let is_factorial = matches!(before.token, Token::Number(..) | Token::RParen);
+    if is_factorial && token.token == Token::ExclamationMark {
+        return Some("x! is written factorial(x)");
+    }
     let is_text = |token: &TokenWithSpan| matches!(token.token, Token::SingleQuotedString(_));
     if is_text(before) && is_text(token) {
         return Some("two texts stand next to each other: 'a' || 'b' joins them, 'a' AS b names the first");
