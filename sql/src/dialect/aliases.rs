@@ -1,6 +1,6 @@
 //! Names that a statement gives to columns where the engine does not look for them: those of the result in
-//! `HAVING`. Subqueries that are joined by names of columns get names of their own, for it knows columns of
-//! tables alone there. The column of a series has the name of its function.
+//! `HAVING`. Subqueries that are joined get names of their own, for it knows columns of tables alone there.
+//! The column of a series has the name of its function.
 
 use std::collections::HashSet;
 use std::ops::ControlFlow;
@@ -105,9 +105,10 @@ fn tables(select: &mut Select) -> impl Iterator<Item = &mut TableFactor> {
     })
 }
 
-/// Names the subqueries of a FROM with USING or NATURAL JOIN that have none.
+/// Names the subqueries next to other tables that have none: the engine tells columns of one name apart by
+/// their tables.
 fn joined(select: &mut Select) {
-    if !joins_without_condition(select) {
+    if !joins_without_condition(select) && tables(select).nth(1).is_none() {
         return;
     }
     for (n, table) in tables(select).enumerate() {
@@ -242,6 +243,11 @@ mod tests {
                 "SELECT max(id) AS id FROM t JOIN u USING(id) GROUP BY k HAVING id > 1",
                 "SELECT max(id) AS id FROM t JOIN u USING(id) GROUP BY k HAVING id > 1",
             ),
+            (
+                "SELECT * FROM t, (SELECT 1 AS x), (SELECT 2 AS x) y",
+                "SELECT * FROM t, (SELECT 1 AS x) AS \"joined 2\", (SELECT 2 AS x) y",
+            ),
+            ("SELECT * FROM (SELECT 1 AS x)", "SELECT * FROM (SELECT 1 AS x)"),
             ("SELECT range FROM Range(3)", "SELECT range FROM Range(3) AS range (range)"),
             (
                 "SELECT 1 FROM range(3), Range(4)",

@@ -36,6 +36,7 @@ use crate::walk::{VisitMut, break_on_error, inner};
 /// Puts a statement into the words of the engine.
 pub(crate) fn resolve(statement: &mut Statement) -> Result<(), SqlError> {
     let Some(sql) = inner(statement) else { return Ok(()) };
+    headings::put(sql);
     aliases::put(sql);
     if let ControlFlow::Break(refused) = sql.visit(&mut Words::default()) {
         return Err(*refused);
@@ -97,7 +98,6 @@ impl VisitorMut for Words {
             return ControlFlow::Break(Box::new(error));
         }
         forms::limit(query);
-        headings::by_name(&mut query.body);
         by_all::place(query, &mut self.by_all);
         ControlFlow::Continue(())
     }

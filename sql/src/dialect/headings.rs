@@ -1,8 +1,10 @@
 //! Headings of a result as the statement has them: `avg(score)`, and not the engine's `avg(influence.score)`;
 //! and texts and bytes in the arrays that readers have.
 //!
-//! The plan keeps the engine's names and types; a projection on top of it gives the others, so no plan
-//! changes by this.
+//! The plan keeps the engine's names and types of the result; a projection on top of it gives the others, so
+//! no plan changes by this.
+
+mod tables;
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -14,10 +16,10 @@ use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::projection::{ProjectionExec, ProjectionExpr};
 use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast::{
-    AccessExpr, Expr, ExtractSyntax, Ident, Query, Select, SelectItem, SetExpr, SetQuantifier,
-    Statement as Sql,
+    AccessExpr, Expr, ExtractSyntax, Ident, Query, Select, SelectItem, SetExpr, Statement as Sql,
 };
 
+pub(super) use self::tables::{is_heading, put};
 use crate::expanded::name;
 use crate::types::without_views;
 use crate::walk::visit_expressions_mut;
@@ -62,42 +64,6 @@ fn in_lower_case(expr: &Expr) -> String {
         ControlFlow::<()>::Continue(())
     });
     expr.to_string()
-}
-
-/// Names the columns of queries that `UNION BY NAME` joins as the statement does: the engine compares its own
-/// names.
-pub(super) fn by_name(body: &mut SetExpr) {
-    use SetQuantifier as Q;
-    if let SetExpr::SetOperation { set_quantifier, left, right, .. } = body {
-        let put = match set_quantifier {
-            Q::ByName | Q::AllByName | Q::DistinctByName => put_names,
-            Q::All | Q::Distinct | Q::None => by_name,
-        };
-        put(left);
-        put(right);
-    }
-}
-
-fn put_names(body: &mut SetExpr) {
-    match body {
-        SetExpr::Select(select) => {
-            for item in &mut select.projection {
-                if let SelectItem::UnnamedExpr(expr) = item
-                    && !matches!(expr, Expr::Identifier(_) | Expr::CompoundIdentifier(_))
-                    && !is_many(expr)
-                {
-                    let alias = Ident::with_quote('"', written(expr));
-                    *item = SelectItem::ExprWithAlias { expr: expr.clone(), alias };
-                }
-            }
-        }
-        SetExpr::Query(query) => put_names(&mut query.body),
-        SetExpr::SetOperation { left, right, .. } => {
-            put_names(left);
-            put_names(right);
-        }
-        _ => {}
-    }
 }
 
 /// What the columns of a result are called, as far as the statement says it.
@@ -300,22 +266,6 @@ mod tests {
                 name("position('F(' IN trim(x))")
             ]
         );
-    }
-
-    #[test]
-    fn columns_that_are_compared_by_name_have_those_of_the_statement() {
-        for (sql, expected) in [
-            (
-                "SELECT a, b + 1 UNION BY NAME (SELECT 1, t.a AS c FROM t)",
-                "SELECT a, b + 1 AS \"b + 1\" UNION BY NAME (SELECT 1 AS \"1\", t.a AS c FROM t)",
-            ),
-            ("SELECT 1 UNION ALL SELECT 2", "SELECT 1 UNION ALL SELECT 2"),
-        ] {
-            let mut statement = crate::dialect::parse(sql).unwrap();
-            let Some(Sql::Query(query)) = crate::walk::inner(&mut statement) else { panic!("{sql}") };
-            by_name(&mut query.body);
-            assert_eq!(statement.to_string(), expected);
-        }
     }
 
     #[test]

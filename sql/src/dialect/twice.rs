@@ -16,7 +16,7 @@ use std::collections::HashSet;
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    Ident, OrderByKind, Query, Select, SelectItem, SetExpr, Statement, VisitorMut,
+    Expr, Ident, OrderByKind, Query, Select, SelectItem, SetExpr, Statement, VisitorMut,
 };
 use datafusion::sql::sqlparser::tokenizer::Span;
 
@@ -25,11 +25,13 @@ use self::casts::Casts;
 pub(super) use self::casts::{cast_of, column_name};
 pub(super) use self::column::key;
 use self::column::{EarlierColumns, ResultColumn};
-use self::names::{FreeNames, UnqualifiedNames};
+use self::names::FreeNames;
+pub(super) use self::names::UnqualifiedNames;
+use super::headings::is_heading;
 use crate::error::SqlError;
 use crate::expanded::name;
 use crate::walk::{Visit, VisitMut};
-use crate::wording::OCCURS;
+use crate::wording::{OCCURS, TWICE};
 
 /// Most columns of a SELECT that get such a name.
 const MOST: usize = 1000;
@@ -40,17 +42,23 @@ pub(super) fn apart(sql: &mut Statement) {
 }
 
 /// Does so with a name that `*` has too, as an error of the engine says; false if it is not clear which is
-/// meant.
+/// meant. Headings in several SELECTs all get numbers.
 pub(super) fn beside_all(sql: &mut Statement, error: &SqlError) -> bool {
-    let message = error.message().strip_prefix("column `").and_then(|rest| rest.strip_suffix(OCCURS));
-    let Some(column) = message.and_then(|rest| rest.strip_suffix('`')) else { return false };
+    let message = error.message();
+    let in_tables = message.strip_prefix("column `").and_then(|rest| rest.strip_suffix(OCCURS));
+    let column = in_tables.or_else(|| {
+        let of_select = message.strip_prefix(TWICE)?;
+        of_select.strip_prefix("called `").or_else(|| of_select.strip_prefix("the same: `"))
+    });
+    let Some(column) = column.and_then(|rest| rest.strip_suffix('`')) else { return false };
     let mut changed = sql.clone();
     let mut twice = Twice { only: Some(column.to_owned()), ..Twice::default() };
     let _ = VisitMut::visit(&mut changed, &mut twice);
-    if twice.renamed == 1 {
+    let is_clear = twice.renamed == 1 || (twice.renamed > 1 && twice.given == 0);
+    if is_clear {
         *sql = changed;
     }
-    twice.renamed == 1
+    is_clear
 }
 
 /// Whether the statement calls a column so: a name that was made here is none of its own.
@@ -58,6 +66,9 @@ pub(super) fn is_given(alias: &Ident, column: &str) -> bool {
     let is_made = alias.quote_style.is_some() && alias.span == Span::empty();
     if !is_made {
         return name(alias) == column;
+    }
+    if is_heading(alias) {
+        return false;
     }
     let number = alias.value.strip_prefix(column).and_then(|rest| rest.strip_prefix('_'));
     number.is_some_and(|number| !number.is_empty() && number.bytes().all(|digit| digit.is_ascii_digit()))
@@ -68,6 +79,8 @@ struct Twice {
     /// The name that is looked for next to `*`.
     only: Option<String>,
     renamed: usize,
+    /// Those of them that the statement gives with AS.
+    given: usize,
     /// Queries in parentheses, by where they are, and the names that clauses around them have.
     around: Vec<(*const Query, HashSet<String>)>,
 }
@@ -81,7 +94,10 @@ impl Twice {
                 match &self.only {
                     None => rename(select, &used.names),
                     Some(column) => {
-                        self.renamed += usize::from(rename_beside_all(select, column, &used.names));
+                        if let Some(is_given) = rename_beside_all(select, column, &used.names) {
+                            self.renamed += 1;
+                            self.given += usize::from(is_given);
+                        }
                     }
                 }
             }
@@ -134,32 +150,55 @@ fn rename(select: &mut Select, used: &HashSet<String>) {
         if renamed > MOST {
             return;
         }
-        if let SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } = item {
-            let (expr, alias) = (expr.clone(), free.next(&column.name));
-            *item = SelectItem::ExprWithAlias { expr, alias };
+        match item {
+            SelectItem::UnnamedExpr(expr) => {
+                let (expr, alias) = (expr.clone(), free.next(&column.name));
+                *item = SelectItem::ExprWithAlias { expr, alias };
+            }
+            SelectItem::ExprWithAlias { alias, .. } => *alias = numbered(alias, free.next(&column.name)),
+            _ => {}
         }
     }
 }
 
-/// Renames the only column of this name next to a `*`; false if there is none.
-fn rename_beside_all(select: &mut Select, column: &str, used: &HashSet<String>) -> bool {
+/// The name with a number in the place of another: of a heading it is none that is given either.
+fn numbered(before: &Ident, name: Ident) -> Ident {
+    match is_heading(before) {
+        true => Ident { quote_style: before.quote_style, ..name },
+        false => name,
+    }
+}
+
+/// Renames the only column of this name next to a `*`, and says whether the statement gives it with AS;
+/// `None` if there is none.
+fn rename_beside_all(select: &mut Select, column: &str, used: &HashSet<String>) -> Option<bool> {
     let is_all =
         |item: &SelectItem| matches!(item, SelectItem::Wildcard(_) | SelectItem::QualifiedWildcard(..));
     if !select.projection.iter().any(is_all) || used.contains(column) {
-        return false;
+        return None;
     }
     let all = StarColumns::of(select);
     let columns = select.projection.iter().filter_map(|item| ResultColumn::of(item, &all));
     let mut free = FreeNames::of(columns.map(|column| column.name).chain(used.iter().cloned()).collect());
-    let mut named = select.projection.iter_mut().filter_map(|item| match item {
-        SelectItem::ExprWithAlias { alias, .. } if name(alias) == column => Some(alias),
-        _ => None,
-    });
-    match (named.next(), named.next()) {
-        (Some(alias), None) => {
-            *alias = free.next(column);
-            true
+    let mut called = select.projection.iter_mut().filter(|item| match item {
+        SelectItem::ExprWithAlias { alias, .. } => name(alias) == column,
+        SelectItem::UnnamedExpr(expr) => {
+            !matches!(expr, Expr::Identifier(_)) && expr.to_string().eq_ignore_ascii_case(column)
         }
         _ => false,
+    });
+    let (Some(item), None) = (called.next(), called.next()) else { return None };
+    let next = free.next(column);
+    match item {
+        SelectItem::ExprWithAlias { alias, .. } => {
+            let is_given = !is_heading(alias);
+            *alias = numbered(alias, next);
+            Some(is_given)
+        }
+        SelectItem::UnnamedExpr(expr) => {
+            *item = SelectItem::ExprWithAlias { expr: expr.clone(), alias: next };
+            Some(false)
+        }
+        _ => None,
     }
 }

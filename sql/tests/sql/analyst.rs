@@ -78,6 +78,7 @@ async fn views_stand_for_their_statements_in_each_snapshot_that_has_them() {
     };
     save("good", "SELECT id, source, text FROM pool WHERE ok");
     save("few", "FROM good ORDER BY id LIMIT 3");
+    save("counted", "SELECT source, count(*) + 1 FROM pool GROUP BY source");
     save("twisted", "SELECT * FROM other_twisted");
     save("other_twisted", "SELECT * FROM twisted");
     let open = |snapshot| SqlSession::new(snapshot, SqlOptions::default()).unwrap();
@@ -87,6 +88,7 @@ async fn views_stand_for_their_statements_in_each_snapshot_that_has_them() {
         ("SELECT id, text FROM few ORDER BY id LIMIT 1", "p0 | pool 0"),
         ("SELECT count(*) FROM good g JOIN few f ON g.id = f.id", "3"),
         ("WITH good AS (SELECT 1 AS x) SELECT x FROM good", "1"),
+        ("SELECT \"count(*) + 1\" FROM counted WHERE source = 'chat'", "5"),
         ("SELECT count(*) FROM (SELECT * FROM few) WHERE id IN (SELECT id FROM good)", "3"),
     ] {
         let (_, rows) = slt::run(&session, sql).await.unwrap_or_else(|e| panic!("{sql}: {e}"));

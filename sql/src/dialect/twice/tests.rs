@@ -68,6 +68,33 @@ fn the_second_of_two_columns_has_a_number() {
 }
 
 #[test]
+fn headings_with_numbers_are_headings() {
+    let mut statement =
+        crate::dialect::parse("SELECT * FROM (SELECT s.id, id, t.s.id, len(x), len(x) FROM t)").unwrap();
+    let sql = inner(&mut statement).unwrap();
+    crate::dialect::headings::put(sql);
+    apart(sql);
+    assert_eq!(
+        statement.to_string(),
+        r#"SELECT * FROM (SELECT s.id AS `id`, id AS "id_1", t.s.id AS `id_2`, len(x) AS `len(x)`, len(x) AS `len(x)_1` FROM t)"#
+    );
+    assert!(!is_given(&Ident::with_quote('`', "id_2"), "id"));
+    assert!(is_given(&Ident::with_quote('"', "id_2"), "id"));
+}
+
+#[test]
+fn headings_that_all_columns_have_too_have_numbers_in_every_select() {
+    let error = SqlError::invalid(format!("column `id`{OCCURS}"));
+    let mut statement =
+        crate::dialect::parse("SELECT * FROM (SELECT *, s.id FROM t), (SELECT *, s.id FROM u)").unwrap();
+    let sql = inner(&mut statement).unwrap();
+    crate::dialect::headings::put(sql);
+    assert!(beside_all(sql, &error));
+    let expected = "SELECT * FROM (SELECT *, s.id AS `id_1` FROM t), (SELECT *, s.id AS `id_1` FROM u)";
+    assert_eq!(statement.to_string(), expected);
+}
+
+#[test]
 fn a_name_that_all_columns_have_too_has_a_number() {
     let error = SqlError::invalid(format!("column `id`{OCCURS}"));
     let beside = |sql: &str| {
@@ -84,5 +111,27 @@ fn a_name_that_all_columns_have_too_has_a_number() {
         "SELECT 1 AS id FROM t",
     ] {
         assert_eq!(beside(sql), (false, sql.to_owned()));
+    }
+    // Of a subquery without a name.
+    for (sql, said, expected) in [
+        (
+            "SELECT *, upper(id) AS id FROM (SELECT -x AS id FROM t)",
+            "the same: `id`",
+            r#"SELECT *, upper(id) AS "id_1" FROM (SELECT -x AS id FROM t)"#,
+        ),
+        (
+            "SELECT upper(id) AS id, * FROM (SELECT -x AS id FROM t)",
+            "called `id`",
+            r#"SELECT upper(id) AS "id_1", * FROM (SELECT -x AS id FROM t)"#,
+        ),
+        (
+            "SELECT *, len(x) FROM (SELECT len(x) AS \"len(x)\", x FROM t)",
+            "the same: `len(x)`",
+            r#"SELECT *, len(x) AS "len(x)_1" FROM (SELECT len(x) AS "len(x)", x FROM t)"#,
+        ),
+    ] {
+        let mut statement = crate::dialect::parse(sql).unwrap();
+        assert!(beside_all(inner(&mut statement).unwrap(), &SqlError::invalid(format!("{TWICE}{said}"))));
+        assert_eq!(statement.to_string(), expected);
     }
 }
