@@ -130,16 +130,23 @@ pub(super) fn not_within(function: &Function) -> Option<SqlError> {
     Some(error.at(name.span.start.line, name.span.start.column).hint(format!("write {call}")))
 }
 
-/// The error about FILTER, DISTINCT or an order of rows in a function of the values of one row: the engine
-/// would take no note of them.
+/// The error about FILTER, a window, DISTINCT or an order of rows in a function of the values of one row: the
+/// engine would take no note of them.
 pub(super) fn not_of_rows(function: &Function) -> Option<SqlError> {
     let FunctionArguments::List(list) = &function.args else { return None };
     let is_distinct = list.duplicate_treatment == Some(DuplicateTreatment::Distinct);
     let [only] = function.name.0.as_slice() else { return None };
-    let name =
-        only.as_ident().filter(|_| is_distinct || is_ordered(function) || function.filter.is_some())?;
-    let why =
-        format!("{}() is of the values of one row: it takes no FILTER, DISTINCT or ORDER BY", name.value);
+    let is_of_rows = is_distinct
+        || is_ordered(function)
+        || function.filter.is_some()
+        || function.over.is_some()
+        || function.null_treatment.is_some()
+        || !function.within_group.is_empty();
+    let name = only.as_ident().filter(|_| is_of_rows)?;
+    let why = format!(
+        "{}() is of the values of one row: it takes no FILTER, OVER, DISTINCT, ORDER BY or IGNORE NULLS",
+        name.value
+    );
     let error = SqlError::invalid(why).at(name.span.start.line, name.span.start.column);
     let hint = "write them in the aggregate function, round(avg(x) FILTER (WHERE ok), 1)";
     is_scalar(known(&name.value.to_lowercase())).then(|| error.hint(hint))
