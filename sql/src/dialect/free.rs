@@ -83,7 +83,6 @@ mod tests {
                 "SELECT DISTINCT top, max(top) FROM (SELECT a minus FROM t) sample WHERE minus > 1",
                 "SELECT DISTINCT top, max(top) FROM (SELECT a AS minus FROM t) sample WHERE minus > 1",
             ),
-            ("SELECT TOP 3 a FROM t", "SELECT TOP 3 a FROM t"),
             ("SELECT a FROM (VALUES (1)) values", "SELECT a FROM (VALUES (1)) values"),
             (
                 "SELECT sum(a) OVER (PARTITION BY b) partition FROM t",

@@ -10,6 +10,7 @@ mod by_all;
 mod calls;
 mod casts;
 mod chained;
+mod column_names;
 mod columns;
 mod compared;
 mod differs;

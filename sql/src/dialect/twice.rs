@@ -8,7 +8,6 @@
 mod all;
 mod casts;
 mod column;
-mod names;
 #[cfg(test)]
 mod tests;
 
@@ -25,8 +24,7 @@ use self::casts::Casts;
 pub(super) use self::casts::{cast_of, column_name};
 pub(super) use self::column::key;
 use self::column::{EarlierColumns, ResultColumn};
-use self::names::FreeNames;
-pub(super) use self::names::UnqualifiedNames;
+use super::column_names::{FreeNames, UnqualifiedNames};
 use super::headings::is_heading;
 use crate::error::SqlError;
 use crate::expanded::name;

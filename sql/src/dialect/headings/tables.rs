@@ -16,7 +16,7 @@ use datafusion::sql::sqlparser::ast::{
 use datafusion::sql::sqlparser::tokenizer::Span;
 
 use super::{is_many, written};
-use crate::dialect::twice::UnqualifiedNames;
+use crate::dialect::column_names::UnqualifiedNames;
 use crate::expanded::{name, tables};
 use crate::walk::{Visit, VisitMut};
 

@@ -9,19 +9,19 @@ use crate::expanded::name;
 use crate::walk::{Visit, count_subqueries};
 
 /// The columns without a table that expressions name; not in their subqueries.
-pub(in crate::dialect) struct UnqualifiedNames {
-    pub(in crate::dialect) names: HashSet<String>,
+pub(super) struct UnqualifiedNames {
+    pub(super) names: HashSet<String>,
     queries: usize,
 }
 
 impl UnqualifiedNames {
     /// In addition to those that are known.
-    pub(in crate::dialect) fn beside(names: HashSet<String>) -> Self {
+    pub(super) fn beside(names: HashSet<String>) -> Self {
         Self { names, queries: 0 }
     }
 
     /// Those of the clauses that may mean columns of the result.
-    pub(in crate::dialect) fn clauses(&mut self, select: &Select) {
+    pub(super) fn clauses(&mut self, select: &Select) {
         let _ = select.group_by.visit(self);
         let _ = select.having.visit(self);
         let _ = select.qualify.visit(self);
