@@ -170,6 +170,11 @@ impl SampleAppend {
         &self.base
     }
 
+    /// The dataset as it was before this append, if it was there.
+    fn before(&self) -> Option<&Arc<DatasetPart>> {
+        self.base.datasets().iter().find(|part| part.number == self.part.number)
+    }
+
     /// The columns that the dataset has with this append.
     pub fn columns(&self) -> &[ColumnDef] {
         &self.part.columns
@@ -207,8 +212,9 @@ impl SampleAppend {
     /// # Errors
     /// A row that cannot be read.
     pub fn difference(&self, row: u64, record: Option<&[u8]>) -> Result<RecordDifference, AppendError> {
-        let part = self.base.datasets().iter().find(|part| part.number == self.part.number);
-        let (Some(part), Some(record)) = (part, record) else { return Ok(RecordDifference::Otherwise) };
+        let (Some(part), Some(record)) = (self.before(), record) else {
+            return Ok(RecordDifference::Otherwise);
+        };
         let stored = self.base.samples(part)?.get(&[row], &["record"])?;
         let stored = stored.column(0).as_binary::<i32>().iter().next().flatten();
         Ok(stored.map_or(RecordDifference::Otherwise, |stored| difference_of(stored, record)))
@@ -342,7 +348,7 @@ impl SampleAppend {
                 if !matches!(e, CommitError::Unclear { .. }) {
                     // CURRENT does not name the files, so nothing can refer to them: they may go.
                     self.files.remove_from(self.part.number);
-                    if let Some(old) = self.base.datasets().iter().find(|d| d.number == self.part.number) {
+                    if let Some(old) = self.before() {
                         self.store.env().remove_unreferenced(new_files(old, &self.part));
                     }
                 }
