@@ -127,7 +127,7 @@ pub(super) fn features_of_kind<'a>(
     granularity: Granularity,
 ) -> impl Iterator<Item = &'a Arc<FeaturePart>> {
     let fits = move |f: &FeaturePart| f.desc.kind.name == kind && f.desc.granularity == granularity;
-    let of_dataset = snapshot.features().iter().filter(move |f| f.desc.dataset == dataset);
+    let of_dataset = snapshot.features_of(dataset).into_iter();
     of_dataset.filter(move |f| fits(f) && f.desc.checkpoint.is_some())
 }
 
@@ -216,8 +216,7 @@ fn missing_kind(
         return QueryError::unknown("feature kind", kind, known);
     }
     let kinds = |granularity: Granularity| -> BTreeSet<&str> {
-        let own = snapshot.features().iter().filter(|f| f.desc.dataset == dataset);
-        let own = own.filter(|f| f.desc.ensemble.is_none());
+        let own = snapshot.features_of(dataset).into_iter().filter(|f| f.desc.ensemble.is_none());
         own.filter(|f| f.desc.granularity == granularity).map(|f| f.desc.kind.name.as_str()).collect()
     };
     let has = kinds(granularity);
