@@ -181,19 +181,24 @@ fn append_samples(
     if cancel.is_raised() {
         return Err(IngestError::Stopped);
     }
-    let report = end(append)?;
-    Ok(AddOutcome::Done(AddReport {
-        added: report.added,
-        unchanged: report.unchanged,
-        replaced: report.replaced,
-        kept: report.kept,
-        left_out: report.left_out,
+    Ok(AddOutcome::Done(report_of(end(append)?, &found)))
+}
+
+/// What became of the samples, and what was found in their records.
+fn report_of(appended: AppendReport, found: &RecordFindings) -> AddReport {
+    let AppendReport { added, unchanged, kept, replaced, left_out, snapshot } = appended;
+    AddReport {
+        added,
+        unchanged,
+        replaced,
+        kept,
+        left_out,
         skipped: found.skipped,
         duplicates: found.duplicates,
         unscorable: found.unscorable,
         layout: found.layouts.first().copied(),
-        snapshot: report.snapshot,
-    }))
+        snapshot,
+    }
 }
 
 /// Refuses data that is new from end to end for a dataset that goes on with its own alone. What brings back
