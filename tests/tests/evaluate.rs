@@ -8,6 +8,8 @@ use gstore_tests::place::Place;
 use gstore_tests::{binary, world};
 use serde_json::Value;
 
+use crate::findings_data::write;
+
 const BASE: &str = r#"{"id": "a", "completion": "the cat is on mat", "expected": "the cat sat on the mat"}
 {"id": "b", "completion": "no", "expected": "yes"}
 "#;
@@ -20,12 +22,6 @@ const QUESTIONS: &str = r#"{"id": "a", "task": "odd", "question": "Is 7 odd?", "
 {"id": "b", "task": "odd", "question": "Is 8 odd?", "choices": ["yes", "no"], "answer": 1}
 {"id": "c", "task": "words", "question": "Say yes", "answers": ["yes"]}
 "#;
-
-fn write(place: &Place, name: &str, text: &str) {
-    let path = place.path(name);
-    fs_err::create_dir_all(path.parent().expect("a parent")).expect("a folder");
-    fs_err::write(path, text).expect("written");
-}
 
 fn read(place: &Place, name: &str) -> String {
     fs_err::read_to_string(place.path(name)).expect("written")

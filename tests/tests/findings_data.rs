@@ -44,9 +44,9 @@ pub fn add(place: &Place, dataset: &str, file: &str, more: &[&str]) -> Finished 
 
 #[track_caller]
 pub fn said(finished: &Finished, code: i32, words: &[&str]) {
-    assert_eq!(finished.code, code, "{}{}", finished.stdout, finished.stderr);
+    let all = format!("{}{}", finished.stdout, finished.stderr);
+    assert_eq!(finished.code, code, "{all}");
     for word in words {
-        let all = format!("{}{}", finished.stdout, finished.stderr);
         assert!(all.contains(word), "no {word:?} in: {all}");
     }
 }

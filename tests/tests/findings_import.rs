@@ -1,24 +1,9 @@
 //! Promise: what a new user tripped over in files of data, and in what is written of them, stays mended.
 
-use gstore_tests::binary::{self, Finished};
+use gstore_tests::binary;
 use gstore_tests::place::Place;
 
-fn write(place: &Place, name: &str, text: &str) {
-    fs_err::write(place.path(name), text).expect("written");
-}
-
-fn add(place: &Place, file: &str, more: &[&str]) -> Finished {
-    place.run(&[&["add", "--dataset", "pool", "--data", file], more].concat())
-}
-
-#[track_caller]
-fn said(finished: &Finished, code: i32, words: &[&str]) {
-    let all = format!("{}{}", finished.stdout, finished.stderr);
-    assert_eq!(finished.code, code, "{all}");
-    for word in words {
-        assert!(all.contains(word), "no {word:?} in: {all}");
-    }
-}
+use crate::findings_data::{add, said, write};
 
 #[test]
 fn integers_are_never_rounded_in_silence() {
@@ -27,30 +12,26 @@ fn integers_are_never_rounded_in_silence() {
         values.iter().map(|value| format!("{{\"text\":\"t{value}\",\"n\":{value}}}\n")).collect()
     };
     write(&place, "a.jsonl", &lines(&["1", "9007199254740993", "0.5"]));
-    let refused = add(&place, "a.jsonl", &[]);
+    let refused = add(&place, "pool", "a.jsonl", &[]);
     let says = "a.jsonl: column \"n\" holds 9007199254740993 (a float would round it) in line 2 and float in line 3; \
                 say what it is, for example --column n:utf8";
     said(&refused, 1, &[says]);
-    said(&add(&place, "a.jsonl", &["--column", "n:utf8"]), 0, &["3 samples added"]);
+    said(&add(&place, "pool", "a.jsonl", &["--column", "n:utf8"]), 0, &["3 samples added"]);
     assert_eq!(place.value("SELECT n FROM pool WHERE row = 1"), "9007199254740993");
     write(&place, "b.jsonl", &lines(&["1", "18446744073709551615"]));
     let says = "holds int in line 1 and an integer of 20 digits (64 bits with a sign do not hold it, so it is text) in line 2";
-    said(
-        &place.run(&["add", "--dataset", "b", "--data", "b.jsonl"]),
-        1,
-        &["b.jsonl", says, "--column n:utf8"],
-    );
+    said(&add(&place, "b", "b.jsonl", &[]), 1, &["b.jsonl", says, "--column n:utf8"]);
     // Unsigned numbers of a Parquet file, as hashes are.
     let hashes = "SELECT a AS text, h::UBIGINT AS h FROM (VALUES ('a', '1'), ('b', '18446744073709551615')) AS v(a, h)";
     place.ok(&["query", hashes, "-o", "h.parquet"]);
-    let refused = place.run(&["add", "--dataset", "h", "--data", "h.parquet"]);
+    let refused = add(&place, "h", "h.parquet", &[]);
     let says = "h.parquet: column \"h\" holds int in row 1 and an integer of 20 digits";
     said(&refused, 1, &[says, "64 bits with a sign", "in row 2", "--column h:utf8"]);
     place.ok(&["add", "--dataset", "h", "--data", "h.parquet", "--column", "h:utf8"]);
     assert_eq!(place.value("SELECT max(h) FROM h"), "18446744073709551615");
     // A column of a table is text in all of its rows.
     write(&place, "c.csv", "text,n\na,9007199254740993\nb,0.5\n");
-    said(&place.run(&["add", "--dataset", "c", "--data", "c.csv"]), 0, &["2 samples added"]);
+    said(&add(&place, "c", "c.csv", &[]), 0, &["2 samples added"]);
     assert_eq!(place.value("SELECT min(n) FROM c"), "0.5");
 }
 
@@ -100,9 +81,9 @@ fn texts_that_come_again_under_other_ids_are_told() {
     let place = Place::new();
     let one = "{\"id\":\"a\",\"prompt\":\"1+1?\",\"completion\":\"2\"}\n{\"id\":\"b\",\"prompt\":\"1+2?\",\"completion\":\"3\"}\n";
     write(&place, "one.jsonl", one);
-    let first = add(&place, "one.jsonl", &[]);
+    let first = add(&place, "pool", "one.jsonl", &[]);
     said(&first, 0, &["2 samples added"]);
-    let again = add(&place, "one.jsonl", &[]);
+    let again = add(&place, "pool", "one.jsonl", &[]);
     said(&again, 0, &["nothing to add"]);
     for told in [&first, &again] {
         assert!(!told.stderr.contains("already under another id"), "{}", told.stderr);
@@ -116,8 +97,8 @@ fn texts_that_come_again_under_other_ids_are_told() {
     let says = format!(
         "of 2 new samples, 1 has a text that `pool` has already under another id: `gstore query '{sql}'` lists such texts"
     );
-    said(&add(&place, "other.jsonl", &["--dry-run"]), 0, &[&says]);
-    said(&add(&place, "other.jsonl", &[]), 0, &[&says, "2 samples added, 1 was there already"]);
+    said(&add(&place, "pool", "other.jsonl", &["--dry-run"]), 0, &[&says]);
+    said(&add(&place, "pool", "other.jsonl", &[]), 0, &[&says, "2 samples added, 1 was there already"]);
     let listed = place.ok(&["query", "--format", "csv", sql]);
     assert!(listed.ends_with(",2,a,c\n") && listed.matches(",2,").count() == 1, "{listed}");
 }
@@ -126,7 +107,7 @@ fn texts_that_come_again_under_other_ids_are_told() {
 fn a_sum_of_decimals_says_how_it_is_written() {
     let place = Place::new();
     write(&place, "a.jsonl", "{\"text\":\"a\"}\n");
-    said(&add(&place, "a.jsonl", &[]), 0, &["1 sample added"]);
+    said(&add(&place, "pool", "a.jsonl", &[]), 0, &["1 sample added"]);
     let rows =
         "SELECT t AS text, a::DECIMAL(10, 2) AS amount FROM (VALUES ('a', '1.50'), ('b', '2.25')) AS v(t, a)";
     place.ok(&["query", rows, "-o", "d.parquet"]);
