@@ -22,6 +22,7 @@ mod factors_fit;
 mod factors_refused;
 mod factors_rows;
 mod findings_adding;
+mod findings_command_line;
 mod findings_data;
 mod findings_hints;
 mod findings_import;
