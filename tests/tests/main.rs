@@ -21,6 +21,7 @@ mod factors;
 mod factors_fit;
 mod factors_refused;
 mod factors_rows;
+mod factors_segments;
 mod findings_adding;
 mod findings_command_line;
 mod findings_data;
