@@ -1,5 +1,5 @@
-//! What `cuda/check` measures of stored rows on a device: how fast they are multiplied, and how fast
-//! whole questions about a store are answered.
+//! Speed of stored rows on a device, for `cuda/check`: of their products with queries, and of whole
+//! questions about a store.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -13,8 +13,8 @@ use gstore_query::kernel::{Queries, RowBlock, RowProducts};
 use gstore_store::*;
 use half::f16;
 
-/// How fast one thread has the products of a block of rows in half precision, which stays on the device, with
-/// so many queries: what it is, and what was found.
+/// Speed of the products of a block of rows in half precision, which stays on the device, with some queries,
+/// from one thread: what is measured, and the figures.
 pub fn timed<R: Runtime>(on: &Cuda<R>, [rows, dim, width]: [usize; 3], repeats: u32) -> (String, String) {
     let (scan, mut n) = (CudaScan::with_budget(on.clone(), ALL), Numbers(1));
     let values: Vec<f16> = (0..rows * dim).map(|_| f16::from_f32(n.next())).collect();

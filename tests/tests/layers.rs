@@ -4,8 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-/// Which crates of the workspace a crate uses outside its tests. A crate that is not here is not known to
-/// the plan of the house.
+/// The crates of the workspace, and for each the ones that it may use outside its tests.
 const CRATES: &[(&str, &[&str])] = &[
     ("gstore-core", &[]),
     ("gstore-curvature", &[]),
@@ -188,8 +187,7 @@ fn crates_use_only_those_below_them() {
     }
 }
 
-/// A file that its crate's `tests/main.rs` leaves out, and that is no program of its
-/// manifest, would never run.
+/// A test file that neither its crate's `tests/main.rs` nor its manifest names would never run.
 #[test]
 fn every_test_file_is_part_of_a_program() {
     for entry in fs_err::read_dir(root()).expect("the workspace") {

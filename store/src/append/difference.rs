@@ -1,4 +1,4 @@
-//! How a record differs from the stored one of its id, for people.
+//! Comparison of a record with the stored one of its id, for messages.
 
 use crate::error::RecordDifference;
 use serde_json::{Map, Value};
@@ -20,7 +20,7 @@ fn without_return(record: &[u8]) -> &[u8] {
     record.strip_suffix(b"\r").unwrap_or(record)
 }
 
-/// Whether two values say the same, of which the keys of one may be null where the other lacks them.
+/// Whether two values are the same, where a key that is null counts as one that is absent.
 fn says_the_same(one: &Value, other: &Value) -> bool {
     match (one, other) {
         (Value::Object(one), Value::Object(other)) => {
@@ -34,7 +34,7 @@ fn says_the_same(one: &Value, other: &Value) -> bool {
         (Value::Array(one), Value::Array(other)) => {
             one.len() == other.len() && one.iter().zip(other).all(|(one, other)| says_the_same(one, other))
         }
-        // Integers of more than 64 bits were read as floats, and may differ in digits that these lack.
+        // Integers of more than 64 bits were read as floats, which may lack the digits that differ.
         (Value::Number(number), _)
             if number.is_f64() && number.as_f64().is_some_and(|x| x.abs() >= 2_f64.powi(63)) =>
         {

@@ -11,7 +11,7 @@ pub enum RecordDifference {
     InLineEnd,
     /// By the spelling of the same JSON alone.
     InSpelling,
-    /// Otherwise, or what is compared is no record.
+    /// In its content, or there is no record to compare.
     Otherwise,
 }
 

@@ -93,7 +93,7 @@ impl Quota {
         let names: BTreeSet<&str> = columns().map(|column| column.name.as_str()).collect();
         let is_slip = nearest(&self.column, names.iter().copied()).is_some();
         match names.first().filter(|_| !is_slip) {
-            // The column may be the usual one, which nobody named.
+            // The column may be the default, which the question does not name.
             Some(example) => Err(QueryError::Spec(format!(
                 "no pool has the metadata column `{}`, which quotas count by; `quota_by => '{example}'` names one of \
                  those there are: {}",
