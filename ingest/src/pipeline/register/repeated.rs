@@ -7,9 +7,9 @@ use gstore_core::{Cancel, Digest, Remedy, many, many_of};
 use gstore_data::Content;
 use gstore_store::{DatasetPart, ReadError, Snapshot};
 
-/// Stored rows that are read whatever comes.
+/// Stored rows that are read however few samples are new.
 const ROWS: u64 = 10_000;
-/// And for each new sample: reading these takes about as long as registering it does.
+/// Further ones for each new sample: reading them takes about as long as registering it does.
 const ROWS_EACH: u64 = 4;
 
 /// How many new samples have each text. Memory: about 50 bytes for each text.
@@ -26,11 +26,11 @@ impl NewTexts {
         *self.0.entry(content.digest()).or_default() += 1;
     }
 
-    /// What people are told of them. Damage is for those to hear who read the stored rows: new ones do not
-    /// depend on these.
+    /// What people are told of them. Damage of stored rows is left to their readers: new rows do not depend on
+    /// it.
     pub(super) fn told(self, before: &Snapshot, part: &DatasetPart, cancel: &Cancel) -> Option<String> {
         let new: u64 = self.0.values().sum();
-        if part.rows > new.saturating_mul(ROWS_EACH).saturating_add(ROWS) {
+        if new == 0 || part.rows > new.saturating_mul(ROWS_EACH).saturating_add(ROWS) {
             return None;
         }
         let known = self.known(before, part, cancel).unwrap_or_default();
