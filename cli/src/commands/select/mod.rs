@@ -151,19 +151,7 @@ fn one(
     if let Some((picture, drawn)) = shown {
         draw(picture, &drawn)?;
     }
-    let ranking = &found.ranking;
-    let found = SelectionReport {
-        selected: found.rows().len(),
-        wanted: found.wanted,
-        live: ranking.live,
-        eligible: ranking.eligible,
-        excluded: &ranking.excluded,
-        summary: &ranking.summary,
-        ruled: found.passed_over.is_some(),
-        passed_over: found.passed_over,
-        decided,
-    };
-    summarise(context, args, &found, scores.as_deref())?;
+    summarise(context, args, &SelectionReport::of(&found, decided), scores.as_deref())?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use anyhow::Result;
+use gstore::SelectedRows;
 use gstore_core::{many, many_of};
 use gstore_query::influence::{ExcludedCounts, ScanSummary};
 use serde_json::{Value, json};
@@ -54,6 +55,24 @@ pub(super) struct SelectionReport<'a> {
     pub(super) passed_over: Option<(u64, u64)>,
     /// The target that decided nearly all rows, and how many.
     pub(super) decided: Option<(&'a str, u64)>,
+}
+
+impl<'a> SelectionReport<'a> {
+    /// Of a selection of the store, of which `decided` is the target that decided nearly all rows.
+    pub(super) fn of(found: &'a SelectedRows, decided: Option<(&'a str, u64)>) -> Self {
+        let ranking = &found.ranking;
+        Self {
+            selected: found.rows().len(),
+            wanted: found.wanted,
+            live: ranking.live,
+            eligible: ranking.eligible,
+            excluded: &ranking.excluded,
+            summary: &ranking.summary,
+            ruled: found.passed_over.is_some(),
+            passed_over: found.passed_over,
+            decided,
+        }
+    }
 }
 
 /// Tells what was selected, and what was not; with `--json` for programs as well.
