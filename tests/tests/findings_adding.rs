@@ -172,8 +172,9 @@ fn integers_of_one_pool_and_floats_of_another_make_one_table() {
         let found = place.ok(&["query", "--with", &table, "--format", "lines", sum]);
         assert_eq!(found.trim(), "6.0 4 Float64", "{pools}");
     }
-    let rounded = "a float would round 9007199254740993, so there is no table of both; write .jsonl";
-    said(&select("parts,big", "big.parquet"), 1, &["`n` is int in one pool", rounded]);
+    let rounded = "`n` is int in one pool and float in another, and 9007199254740993 is not exact as a float: \
+                   write .jsonl instead of a table";
+    said(&select("parts,big", "big.parquet"), 1, &[rounded]);
     assert!(!place.path("big.parquet").exists());
 }
 

@@ -197,7 +197,7 @@ fn float(cell: &ArrayRef, key: &str) -> Result<Option<f64>, AnswerError> {
     let float = whole as f64;
     if float as i128 != i128::from(whole) {
         return Err(AnswerError::Refused(format!(
-            "`{key}` is int in one pool and float in another, and a float would round {whole}, so there is no table of both; write .jsonl"
+            "`{key}` is int in one pool and float in another, and {whole} is not exact as a float: write .jsonl instead of a table"
         )));
     }
     Ok(Some(float))
