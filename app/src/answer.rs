@@ -213,3 +213,15 @@ pub(crate) fn text_column(
 pub(crate) fn record(record: &ArrayRef) -> Option<&[u8]> {
     record.as_binary_opt::<i32>().filter(|record| record.is_valid(0)).map(|record| record.value(0))
 }
+
+/// The record of a row that is to be written.
+///
+/// # Errors
+/// A row that was stored without it.
+pub(crate) fn written_record(stored: &ArrayRef, row: u64) -> Result<&[u8], AnswerError> {
+    record(stored).ok_or_else(|| {
+        AnswerError::Refused(format!(
+            "row {row} was stored without its original record, so it cannot be written"
+        ))
+    })
+}

@@ -11,7 +11,7 @@ use gstore_learn::{LearnError, Prediction, Prefilter};
 use gstore_sql::output::{Format, ResultWriter, TableStyle};
 use gstore_store::Snapshot;
 
-use crate::answer::{AnswerError, record};
+use crate::answer::{AnswerError, written_record};
 use crate::select::{write_records, write_saved};
 use crate::work::JobContext;
 
@@ -119,12 +119,7 @@ fn write_lines(
     let batch = features.samples().get(rows, &["record"])?;
     for (i, row) in rows.iter().enumerate() {
         let stored: ArrayRef = batch.column(0).slice(i, 1);
-        let Some(line) = record(&stored) else {
-            return Err(AnswerError::Refused(format!(
-                "row {row} was stored without its original record, so it cannot be written"
-            )));
-        };
-        out.write_all(line)?;
+        out.write_all(written_record(&stored, *row)?)?;
         out.write_all(b"\n")?;
     }
     Ok(())

@@ -15,9 +15,9 @@ use gstore_sql::output::{Format, ResultWriter, TableStyle};
 use gstore_store::{RowSet, Snapshot};
 
 use self::explained::Explained;
-use self::records::{NestedValues, Records, bytes};
+use self::records::{NestedValues, Records};
 pub use self::scored::write_scored_line;
-use crate::answer::{AnswerError, CHUNK, Pool, column, open_pools, row_columns, tell_notes};
+use crate::answer::{AnswerError, CHUNK, Pool, column, open_pools, row_columns, tell_notes, written_record};
 use crate::picture::{Picture, RankedRows, ranked};
 use crate::rows::{FindError, matching};
 use crate::work::JobContext;
@@ -186,7 +186,7 @@ impl SelectedRows {
         for chunk in self.rows().chunks(CHUNK) {
             go_on(cancel)?;
             for (scored, stored) in chunk.iter().zip(column(chunk, &self.pools, "record")?) {
-                let record = bytes(&stored, scored)?;
+                let record = written_record(&stored, scored.row)?;
                 match ranks.next().filter(|_| self.with_scores) {
                     Some(rank) => write_scored_line(out, (scored.row, record), (rank, scored.score))?,
                     None => {

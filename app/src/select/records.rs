@@ -24,7 +24,7 @@ use serde_json::Value;
 
 use super::nested::{self, NestedShape};
 use super::scored::{RANK, SCORE, check_keys};
-use crate::answer::{AnswerError, CHUNK, Pool, column, ids, record};
+use crate::answer::{AnswerError, CHUNK, Pool, column, ids, written_record};
 
 /// A table of selected records.
 pub(super) struct Records<'a> {
@@ -90,7 +90,7 @@ impl<'a> Records<'a> {
         let mut found = BTreeSet::new();
         for chunk in rows.chunks(CHUNK) {
             for (scored, record) in chunk.iter().zip(column(chunk, pools, "record")?) {
-                let record = bytes(&record, scored)?;
+                let record = written_record(&record, scored.row)?;
                 let values = values(record)?;
                 check_messages(&values, scored)?;
                 for (own, shape) in metadata.iter().zip(&mut shapes) {
@@ -116,7 +116,8 @@ impl<'a> Records<'a> {
         let rows = &self.rows[places.clone()];
         let ids = ids(rows, self.pools)?;
         let records = column(rows, self.pools, "record")?;
-        let contents = rows.iter().zip(&records).map(|(scored, record)| texts(bytes(record, scored)?));
+        let contents =
+            rows.iter().zip(&records).map(|(scored, record)| texts(written_record(record, scored.row)?));
         let contents = contents.collect::<Result<Vec<_>, _>>()?;
         let mut columns: Vec<(&str, ArrayRef)> = vec![("id", Arc::new(ids))];
         for key in &self.texts {
@@ -126,7 +127,7 @@ impl<'a> Records<'a> {
         }
         let is_nested = self.metadata.iter().any(|(_, nested)| nested.is_some());
         let objects = rows.iter().zip(&records).filter(|_| is_nested);
-        let objects = objects.map(|(scored, record)| values(bytes(record, scored)?));
+        let objects = objects.map(|(scored, record)| values(written_record(record, scored.row)?));
         let objects = objects.collect::<Result<Vec<Value>, AnswerError>>()?;
         for (own, nested) in &self.metadata {
             let column = match nested {
@@ -270,14 +271,4 @@ fn messages_column<'t>(cells: impl Iterator<Item = Option<&'t RecordText>>) -> A
         lists.append(cell.is_some());
     }
     Arc::new(lists.finish())
-}
-
-/// The record of a row.
-pub(super) fn bytes<'r>(stored: &'r ArrayRef, scored: &Scored) -> Result<&'r [u8], AnswerError> {
-    record(stored).ok_or_else(|| {
-        let row = scored.row;
-        AnswerError::Refused(format!(
-            "row {row} was stored without its original record, so it cannot be written"
-        ))
-    })
 }
