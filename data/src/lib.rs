@@ -43,5 +43,5 @@ pub use samples::{
     encode_each, in_blocks,
 };
 pub use schema::{ColumnOverride, FixedBy, ObservedType, Schema, SchemaBuilder, SchemaError};
-pub use source::{DataError, DataFile, Place, RawRecord, RecordSource, Unit, conversion, find};
+pub use source::{DataError, DataFile, Place, RawRecord, RecordSource, Unit, conversion_hint, find};
 pub use template::TemplateKind;

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use anyhow::{Result, bail};
-use gstore_data::conversion;
+use gstore_data::conversion_hint;
 use gstore_sql::{OwnTable, Parameters};
 
 use crate::context::Context;
@@ -27,10 +27,8 @@ pub fn own_tables(context: &Context, given: &[String]) -> Result<Vec<OwnTable>> 
                 "a table is one file, without patterns: read several with a --with for each and UNION ALL";
             bail!(UsageError(format!("{text}: {why}")));
         }
-        let table = OwnTable::open(name, Path::new(file)).map_err(|error| {
-            let convert = conversion(Path::new(file)).map(|line| format!("\n  to convert it: {line}"));
-            UsageError(error.to_string() + &convert.unwrap_or_default())
-        })?;
+        let table = OwnTable::open(name, Path::new(file))
+            .map_err(|error| UsageError(error.to_string() + &conversion_hint(Path::new(file))))?;
         if let Some(note) = table.note() {
             context.say(note);
         }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use super::super::jsonl::ReadError;
 use super::Place;
-use super::format::conversion;
+use super::format::conversion_hint;
 
 /// What is understood, for errors and help.
 pub(crate) const UNDERSTOOD: &str = ".jsonl .ndjson .json (one object a line, or one list), .parquet, .arrow .feather .ipc, .csv .tsv, each also with .gz or .zst; \
@@ -37,10 +37,7 @@ pub enum DataError {
         path: PathBuf,
     },
     /// A name that says nothing.
-    #[error(
-        "{}: unknown format; supported: {UNDERSTOOD}{}",
-        path.display(), conversion(path).map(|line| format!("\n  to convert it: {line}")).unwrap_or_default()
-    )]
+    #[error("{}: unknown format; supported: {UNDERSTOOD}{}", path.display(), conversion_hint(path))]
     Unknown {
         /// The file.
         path: PathBuf,

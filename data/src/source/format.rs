@@ -124,8 +124,13 @@ pub(super) fn format_of(path: &Path) -> Option<Format> {
     })
 }
 
-/// What makes a file that is read of one that is not, as a command of a shell, where the name says how.
-pub fn conversion(path: &Path) -> Option<String> {
+/// What stands behind an error about a file that is not read: how it is converted, where its name says it.
+pub fn conversion_hint(path: &Path) -> String {
+    conversion(path).map(|line| format!("\n  to convert it: {line}")).unwrap_or_default()
+}
+
+/// The command of a shell that converts a file to one that is read.
+fn conversion(path: &Path) -> Option<String> {
     let plain = |c: char| c.is_alphanumeric() || "/._-".contains(c);
     let name = path.to_str().filter(|name| name.chars().all(plain)).unwrap_or("FILE");
     let stem = Path::new(name).with_extension("");

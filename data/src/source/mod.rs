@@ -32,7 +32,7 @@ use std::sync::Arc;
 
 pub use error::DataError;
 pub use find::find;
-pub use format::{DataFile, conversion};
+pub use format::{DataFile, conversion_hint};
 pub use place::{Place, Unit};
 
 use super::fields::FieldNames;
