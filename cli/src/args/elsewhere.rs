@@ -142,6 +142,11 @@ pub fn in_place_of(command: &Command, word: &str) -> Option<String> {
     Some(meant.to_owned())
 }
 
+/// The command below `root` that words of a command line name, as far as they do.
+pub(super) fn named_command<'a, 'w>(root: &'a Command, words: impl Iterator<Item = &'w str>) -> &'a Command {
+    words.fold(root, |command, word| command.find_subcommand(word).unwrap_or(command))
+}
+
 /// Whether a command has an option of its own.
 pub(super) fn has_option(command: &Command, long: &str) -> bool {
     command.get_arguments().any(|arg| arg.get_long() == Some(long))

@@ -5,6 +5,8 @@ use std::ffi::OsString;
 use clap::error::ErrorKind;
 use clap::{Arg, Command};
 
+use super::elsewhere::named_command;
+
 /// Widest line of an explanation.
 const WIDEST: usize = 100;
 
@@ -25,10 +27,7 @@ pub fn explained_missing(
     if error.kind() != ErrorKind::MissingRequiredArgument {
         return None;
     }
-    let mut command = root;
-    for word in argv.iter().skip(1).filter_map(|word| word.to_str()) {
-        command = command.find_subcommand(word).unwrap_or(command);
-    }
+    let command = named_command(root, argv.iter().skip(1).filter_map(|word| word.to_str()));
     let mut text = String::new();
     for line in error.to_string().lines() {
         // clap lists it where the environment gives it, as if the command lacked it.

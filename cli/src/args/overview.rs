@@ -9,7 +9,7 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use gstore_core::{did_you_mean, nearest};
 use gstore_store::Store;
 
-use super::elsewhere::{has_option, in_place_of, other_command};
+use super::elsewhere::{has_option, in_place_of, named_command, other_command};
 use crate::wording::shell_word;
 
 /// How names of files end that are data, before what they are packed with.
@@ -38,9 +38,7 @@ pub fn without_command(root: &Command, argv: &[OsString], error: &clap::Error) -
                 return Some(said);
             }
             let before = argv.iter().skip(1).take_while(|word| *word != name.as_str());
-            let command = before
-                .filter_map(|word| word.to_str())
-                .fold(root, |command, word| command.find_subcommand(word).unwrap_or(command));
+            let command = named_command(root, before.filter_map(|word| word.to_str()));
             let similar = match error.get(ContextKind::SuggestedSubcommand) {
                 Some(ContextValue::Strings(names)) => names.as_slice(),
                 Some(ContextValue::String(name)) => std::slice::from_ref(name),
@@ -81,7 +79,7 @@ pub fn misplaced_hint(root: &Command, argv: &[OsString], error: &clap::Error) ->
     };
     let missing = only_option(first).filter(|option| !has_given(option));
     let behind_table = words.clone().skip_while(|word| *word != "--with").nth(2);
-    let command = words.fold(root, |command, word| command.find_subcommand(word).unwrap_or(command));
+    let command = named_command(root, words);
     let is_name = |word: &str| word.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
     let is_table =
         |word: &str| word.split_once('=').is_some_and(|(name, _)| !name.is_empty() && is_name(name));
