@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
+use gstore_query::influence::TargetRef;
+
 use super::resource::{StageUses, value_of};
 use super::{Resource, StageCall};
 
@@ -153,9 +155,9 @@ impl StageStore<'_> {
         let run_of_all = if call.has("options") { None } else { run };
         let targets = call.values("target").iter().chain(call.values("other"));
         let targets = targets.flat_map(|target| self.targets(target));
-        let own = call.values("pool").iter().chain(call.values("dataset")).map(String::as_str);
+        let own = call.values("pool").iter().chain(call.values("dataset")).cloned();
         for dataset in own.chain(targets) {
-            uses.reads.extend([self.samples(dataset), self.features(dataset, run_of_all)]);
+            uses.reads.extend([self.samples(&dataset), self.features(&dataset, run_of_all)]);
         }
         uses.reads.extend(call.value("of").map(|dataset| self.samples(dataset)));
         uses.reads.extend(run.map(|run| self.run(run)));
@@ -178,8 +180,8 @@ impl StageStore<'_> {
         // What is known of a row may be of any run.
         let pool = call.value("pool").map(|name| [self.samples(name), self.features(name, None)]);
         let targets = call.values("target").iter().flat_map(|target| self.targets(target));
-        let scored = targets.chain(call.value("labels_of"));
-        let scored = scored.flat_map(|name| [self.samples(name), self.features(name, run)]);
+        let scored = targets.chain(call.value("labels_of").map(str::to_owned));
+        let scored = scored.flat_map(|name| [self.samples(&name), self.features(&name, run)]);
         uses.reads.extend(pool.into_iter().flatten().chain(scored));
         uses.reads.extend(run.map(|run| self.run(run)));
         let artifact = call.value("name").map(|name| self.artifact(name));
@@ -248,14 +250,13 @@ impl StageStore<'_> {
     }
 
     /// The dataset of a target; of a pattern all that it matches.
-    fn targets<'t>(&'t self, target: &'t str) -> Vec<&'t str> {
-        let dataset = target.split(':').next().unwrap_or(target);
-        match glob::Pattern::new(dataset) {
-            Ok(pattern) if dataset.contains(['*', '?']) => {
-                let known = self.known.datasets.iter().map(String::as_str);
-                known.filter(|name| pattern.matches(name)).collect()
+    fn targets(&self, target: &str) -> Vec<String> {
+        let target = TargetRef::parse(target);
+        match glob::Pattern::new(&target.dataset) {
+            Ok(pattern) if target.is_pattern() => {
+                self.known.datasets.iter().filter(|name| pattern.matches(name)).cloned().collect()
             }
-            _ => vec![dataset],
+            _ => vec![target.dataset],
         }
     }
 
@@ -276,8 +277,8 @@ impl StageStore<'_> {
             inner.chain([word.to_owned()]).flat_map(|word| [word.to_lowercase(), word]).collect()
         };
         let words: BTreeSet<String> = words.flat_map(parts).collect();
-        let datasets = words.intersection(&self.known.datasets).map(String::as_str).chain(matched);
-        let datasets = datasets.flat_map(|name| self.dataset(name));
+        let datasets = words.intersection(&self.known.datasets).cloned().chain(matched);
+        let datasets = datasets.flat_map(|name| self.dataset(&name));
         let runs = words.intersection(&self.known.runs).map(|run| self.run(run));
         let named: Vec<Resource> = datasets.chain(runs).collect();
         // Tables such as gstore.samples are of the whole store; what artifacts there are and what a view
