@@ -12,7 +12,7 @@ use gstore_store::nearest;
 use serde_json::{Map, Value};
 
 use super::field::Field;
-use super::json::write_compact;
+use super::json::{every_number, write_compact};
 use super::layout::Layout;
 use super::nested;
 use super::record::{KeysOf, Record, RecordError, parse_object, record_of};
@@ -227,8 +227,7 @@ impl FieldNames {
         }
         let renamed = Value::Object(self.rename(object)?);
         let mut line = String::with_capacity(text.len());
-        // A number is what its digits say; as a value it may have lost some.
-        write_compact(&renamed, &String::from_utf8_lossy(&text), |_, _| true, &mut line);
+        write_compact(&renamed, &String::from_utf8_lossy(&text), every_number, &mut line);
         let Value::Object(object) = renamed else { return Err(ContentError::Nothing.into()) };
         Ok(RenamedRecord { text: Cow::Owned(line.into_bytes()), object, layout })
     }

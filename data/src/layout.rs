@@ -22,7 +22,7 @@ use gstore_core::Remedy;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use crate::json::{Unique, parts, write_compact};
+use crate::json::{Unique, every_number, parts, write_compact};
 
 /// A shape of records that is not gstore's own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
@@ -171,8 +171,7 @@ impl Layout {
             line.push(if line.is_empty() { '{' } else { ',' });
             line.push_str(&Value::from(key.as_str()).to_string());
             line.push(':');
-            // A number is what its digits say; as a value it may have lost some.
-            write_compact(&value, text, |_, _| true, &mut line);
+            write_compact(&value, text, every_number, &mut line);
             renamed.insert(key, value);
         };
         for ((key, value), text) in object.iter().zip(parts(text)) {

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use crate::json::{parts, write_compact};
+use crate::json::{every_number, parts, write_compact};
 
 /// Whether a path leads into the object of another one.
 pub(super) fn is_within(path: &str, object: &str) -> bool {
@@ -77,8 +77,7 @@ impl Lift<'_> {
 
 fn compact(value: &Value, text: &str) -> String {
     let mut line = String::with_capacity(text.len());
-    // A number is what its digits say; as a value it may have lost some.
-    write_compact(value, text, |_, _| true, &mut line);
+    write_compact(value, text, every_number, &mut line);
     line
 }
 
