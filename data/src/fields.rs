@@ -241,7 +241,7 @@ impl FieldNames {
                     return Err(RecordError::NoField { field, key, keys, of: KeysOf::Record });
                 }
                 Some(Value::Object(inner)) if !inner.is_empty() => {
-                    let keys = nested::paths(inner).iter().map(|path| format!("{key}.{path}")).collect();
+                    let keys = nested::paths_within(&key, inner);
                     return Err(RecordError::NestedField { field, key, keys });
                 }
                 Some(_) => {}

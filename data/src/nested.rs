@@ -14,11 +14,16 @@ pub(super) fn paths(object: &Map<String, Value>) -> Vec<String> {
     let mut found = Vec::new();
     for (key, value) in object {
         match value.as_object().filter(|inner| !inner.is_empty()) {
-            Some(inner) => found.extend(paths(inner).into_iter().map(|path| format!("{key}.{path}"))),
+            Some(inner) => found.extend(paths_within(key, inner)),
             None => found.push(key.clone()),
         }
     }
     found
+}
+
+/// The paths of the keys within the object of a key.
+pub(super) fn paths_within(key: &str, inner: &Map<String, Value>) -> Vec<String> {
+    paths(inner).into_iter().map(|path| format!("{key}.{path}")).collect()
 }
 
 /// A record's compact JSON text with the values of some paths as keys of their own, called like their paths,
