@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use anyhow::Result;
 use arrow_array::cast::AsArray;
-use arrow_array::{ArrayRef, RecordBatch, StringArray};
+use arrow_array::{RecordBatch, StringArray};
 use gstore_sql::{SqlOptions, SqlRunner};
 
 use crate::args::{Format, SnapshotsArgs};
@@ -36,18 +36,12 @@ pub fn run(context: &Context, args: &SnapshotsArgs) -> Result<ExitCode> {
 
 /// The rows as they are read: programs get each change as the history has it.
 fn with_joined_changes(batch: &RecordBatch) -> Result<RecordBatch> {
-    let schema = batch.schema();
-    let column = |(name, column): (&str, &ArrayRef)| -> ArrayRef {
-        match column.as_string_opt::<i32>() {
-            Some(texts) if name == "changes" => {
-                Arc::new(texts.iter().map(|changes| changes.map(joined)).collect::<StringArray>())
-            }
-            _ => Arc::clone(column),
-        }
-    };
-    let names = schema.fields().iter().map(|field| field.name().as_str());
-    let columns = names.zip(batch.columns()).map(column).collect();
-    Ok(RecordBatch::try_new(Arc::clone(&schema), columns)?)
+    let mut columns = batch.columns().to_vec();
+    let changes = &mut columns[batch.schema().index_of("changes")?];
+    if let Some(texts) = changes.as_string_opt::<i32>() {
+        *changes = Arc::new(texts.iter().map(|text| text.map(joined)).collect::<StringArray>());
+    }
+    Ok(RecordBatch::try_new(batch.schema(), columns)?)
 }
 
 /// Changes of a snapshot, those of features that differ by their checkpoints alone as one.
