@@ -17,6 +17,7 @@ use arrow_array::{
     UInt64Array,
 };
 use arrow_schema::{DataType, Field};
+use gstore_core::exact_float;
 use gstore_data::{Content, parse_record};
 use gstore_query::influence::Scored;
 use gstore_store::{ColumnDef, ColumnType};
@@ -195,12 +196,11 @@ fn float(cell: &ArrayRef, key: &str) -> Result<Option<f64>, AnswerError> {
     let Some(whole) = cell.as_primitive_opt::<Int64Type>().map(|integers| integers.value(0)) else {
         return Ok(None);
     };
-    let float = whole as f64;
-    if float as i128 != i128::from(whole) {
+    let Some(float) = exact_float(whole) else {
         return Err(AnswerError::Refused(format!(
             "`{key}` is int in one pool and float in another, and {whole} is not exact as a float: write .jsonl instead of a table"
         )));
-    }
+    };
     Ok(Some(float))
 }
 

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use gstore_core::Remedy;
+use gstore_core::{Remedy, exact_float};
 use gstore_store::{ColumnType, MetaValue};
 
 use super::super::source::Place;
@@ -124,7 +124,7 @@ impl ObservedType {
     /// `None` for a null, which fits every column.
     pub(super) fn of(value: &MetaValue) -> Option<Self> {
         Some(match value {
-            MetaValue::Int(int) if (*int as f64) as i128 != i128::from(*int) => Self::Inexact(*int),
+            MetaValue::Int(int) if exact_float(*int).is_none() => Self::Inexact(*int),
             MetaValue::Text(text) if is_long(text) => Self::Long(text.trim_start_matches('-').len()),
             other => Self::Type(other.column_type()?),
         })

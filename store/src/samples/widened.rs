@@ -7,6 +7,7 @@ use crate::manifest::{ColumnDef, ColumnType};
 use arrow_array::Array;
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Int64Type, UInt64Type};
+use gstore_core::exact_float;
 
 /// Refuses floats for a column of integers that would lose by it: a stored one that a float would round, if
 /// the user did not ask for floats, and a sample without a record, whose digest is that of its integers.
@@ -42,7 +43,7 @@ pub(crate) fn check_widened(
                         found: ColumnType::Float.to_string(),
                     });
                 }
-                if !may_round && (value as f64) as i128 != i128::from(value) {
+                if !may_round && exact_float(value).is_none() {
                     return Err(AppendError::Rounded {
                         dataset: part.name.clone(),
                         column: column.key.clone(),
