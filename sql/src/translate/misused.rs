@@ -12,24 +12,34 @@ use crate::wording::{
 
 /// Columns outside of a grouping, and values of types that a function does not take.
 pub(super) fn misused(text: &str) -> Option<SqlError> {
-    if let Some(column) = between(text, "column \"", "\" must appear in the GROUP BY clause") {
-        if column.contains(['(', '[']) {
-            let why = "a column of the result is neither in GROUP BY nor in an aggregate function";
-            return Some(
-                SqlError::invalid(why.into()).hint("add it to GROUP BY, or order by a name given with AS"),
-            );
-        }
-        let column = column.rsplit_once('.').map_or(column, |(_, name)| name);
-        let misused = SqlError::invalid(format!(
-            "column `{column}` is neither in GROUP BY nor in an aggregate function"
-        ));
-        return Some(misused.hint(format!("add it to GROUP BY, write any_value({column}), or GROUP BY ALL")));
+    let known: [fn(&str) -> Option<SqlError>; 7] =
+        [ungrouped, no_signature, unreadable, no_field, outer_element, wrong_arguments, wrong_clause];
+    known.into_iter().find_map(|known| known(text))
+}
+
+fn ungrouped(text: &str) -> Option<SqlError> {
+    let column = between(text, "column \"", "\" must appear in the GROUP BY clause")?;
+    if column.contains(['(', '[']) {
+        let why = "a column of the result is neither in GROUP BY nor in an aggregate function";
+        return Some(
+            SqlError::invalid(why.into()).hint("add it to GROUP BY, or order by a name given with AS"),
+        );
     }
-    if let Some(name) = between(text, "Function '", "' failed to match any signature") {
-        let call = between(text, "given name and argument types '", "'. ").map(str::to_owned);
-        let given = || balanced(between(text, "(DataType: ", ").").unwrap_or(".."));
-        return Some(wrong_types(name, &call.unwrap_or_else(|| format!("{name}({})", given()))));
-    }
+    let column = column.rsplit_once('.').map_or(column, |(_, name)| name);
+    let why = format!("column `{column}` is neither in GROUP BY nor in an aggregate function");
+    let hint = format!("add it to GROUP BY, write any_value({column}), or GROUP BY ALL");
+    Some(SqlError::invalid(why).hint(hint))
+}
+
+fn no_signature(text: &str) -> Option<SqlError> {
+    let name = between(text, "Function '", "' failed to match any signature")?;
+    let call = between(text, "given name and argument types '", "'. ").map(str::to_owned);
+    let given = || balanced(between(text, "(DataType: ", ").").unwrap_or(".."));
+    Some(wrong_types(name, &call.unwrap_or_else(|| format!("{name}({})", given()))))
+}
+
+/// A text that is no number, and one that is no time.
+fn unreadable(text: &str) -> Option<SqlError> {
     if let Some((value, to)) =
         text.split_once("Cannot cast string '").and_then(|(_, rest)| rest.split_once("' to value of "))
         && ["Int", "UInt", "Float", "Decimal"].iter().any(|number| to.starts_with(number))
@@ -44,9 +54,10 @@ pub(super) fn misused(text: &str) -> Option<SqlError> {
     }
     let time = between(text, "Error parsing timestamp from '", "': ");
     let date = between(text, "Cannot cast string '", "' to value of Date");
-    if let Some(value) = time.or(date) {
-        return Some(SqlError::no_time(value, time.is_none()));
-    }
+    time.or(date).map(|value| SqlError::no_time(value, time.is_none()))
+}
+
+fn no_field(text: &str) -> Option<SqlError> {
     let ty = between(text, ": type ", " is not Struct")
         .filter(|_| text.contains("Cannot access field at argument"));
     if ty.is_some_and(|ty| ty.starts_with("List(") || ty.starts_with("LargeList(")) {
@@ -61,16 +72,20 @@ pub(super) fn misused(text: &str) -> Option<SqlError> {
                 .hint("DESCRIBE has the fields of each column"),
         );
     }
-    if ty.is_some_and(|ty| ty.contains("Utf8")) {
-        return Some(
-            SqlError::invalid(NO_FIELDS.into()).hint("a key of JSON is read with ->>, as record->>'id'"),
-        );
-    }
-    if let Some((_, named)) = text.split_once("qualifier for lambda variable ") {
-        let element = named.strip_suffix(" not found").unwrap_or(named).trim_start_matches(NAME);
-        let why = format!("a subquery does not know `{element}`, the element of a list around it");
-        return Some(SqlError::invalid(why).hint(OTHERWISE));
-    }
+    let of_text = ty.is_some_and(|ty| ty.contains("Utf8"));
+    of_text
+        .then(|| SqlError::invalid(NO_FIELDS.into()).hint("a key of JSON is read with ->>, as record->>'id'"))
+}
+
+/// The element of a list in a subquery of its lambda.
+fn outer_element(text: &str) -> Option<SqlError> {
+    let (_, named) = text.split_once("qualifier for lambda variable ")?;
+    let element = named.strip_suffix(" not found").unwrap_or(named).trim_start_matches(NAME);
+    let why = format!("a subquery does not know `{element}`, the element of a list around it");
+    Some(SqlError::invalid(why).hint(OTHERWISE))
+}
+
+fn wrong_arguments(text: &str) -> Option<SqlError> {
     // What a function of gstore says of its arguments.
     if let Some((_, said)) = text.split_once("user-defined coercion failed with: External error: ") {
         let said = said.split("No function matches").next().unwrap_or(said);
@@ -88,22 +103,23 @@ pub(super) fn misused(text: &str) -> Option<SqlError> {
     {
         return Some(wrong_types(name, &format!("{name}({ty})")));
     }
-    if let Some(name) = between(text, "to satisfy a call to '", "' function: coercion from ") {
-        let types = between(text, "' function: coercion from ", " to the signature")?;
-        return Some(wrong_types(name, &format!("{name}({types})")));
-    }
+    let name = between(text, "to satisfy a call to '", "' function: coercion from ")?;
+    let types = between(text, "' function: coercion from ", " to the signature")?;
+    Some(wrong_types(name, &format!("{name}({types})")))
+}
+
+/// Aggregates in WHERE, and an order of DISTINCT rows by what is not selected.
+fn wrong_clause(text: &str) -> Option<SqlError> {
     if text.starts_with("Aggregate functions are not allowed in the WHERE clause") {
         return Some(SqlError::invalid(format!("an aggregate function{IN_WHERE}")).hint(
             "a condition on groups stands in HAVING, behind GROUP BY; one value of all rows is (SELECT avg(x) FROM t)",
         ));
     }
-    let ordered = between(text, "For SELECT DISTINCT, ORDER BY expressions ", " must appear in select list");
-    ordered.map(|key| {
-        let key = key.rsplit_once('.').filter(|_| !key.contains('(')).map_or(key, |(_, name)| name);
-        let [before, behind] = DISTINCT_ORDER;
-        SqlError::invalid(format!("{before}{key}{behind}"))
-            .hint(format!("which of the rows that are one gives it? write GROUP BY .. ORDER BY min({key})"))
-    })
+    let key = between(text, "For SELECT DISTINCT, ORDER BY expressions ", " must appear in select list")?;
+    let key = key.rsplit_once('.').filter(|_| !key.contains('(')).map_or(key, |(_, name)| name);
+    let [before, behind] = DISTINCT_ORDER;
+    let hint = format!("which of the rows that are one gives it? write GROUP BY .. ORDER BY min({key})");
+    Some(SqlError::invalid(format!("{before}{key}{behind}")).hint(hint))
 }
 
 /// A text without the parentheses at its end that nothing in it opens, and with those
