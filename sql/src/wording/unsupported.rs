@@ -3,17 +3,47 @@
 use super::{NO_RENAME, NO_ROOM, no_ordinality};
 use crate::error::SqlError;
 
+/// Parts of messages of the engine, what is said in their place, and what to write.
+const UNSUPPORTED: [(&str, &str, &str); 4] = [
+    (
+        "null_aware anti join only supports single column join key",
+        "NOT IN takes no grouped or limited subquery that names columns of the statement around it",
+        "write NOT EXISTS (SELECT 1 FROM (SELECT k, max(x) AS x FROM u GROUP BY k) u WHERE u.k = t.k AND u.x = t.x), \
+         or ANTI JOIN, which keep rows with NULL",
+    ),
+    (
+        "upport for 'approx_distinct' for data type",
+        "approx_count_distinct() does not take fractions",
+        "write count(DISTINCT x), or approx_count_distinct(x::VARCHAR)",
+    ),
+    ("in sqltorel: Convert", "there is no CONVERT", "write CAST(x AS INT), or x::INT"),
+    (
+        "ANY in LIKE expression",
+        "LIKE ANY is not supported",
+        "write x LIKE 'a%' OR x LIKE 'b%', or x ~ '^(a|b)'",
+    ),
+];
+
 /// The error that a message of the engine means, if it is one of these.
 pub(super) fn worded(text: &str) -> Option<SqlError> {
     if let Some((_, call)) = text.split_once("`retract_batch` is not implemented: ") {
         return Some(sliding(call.split('(').next().unwrap_or(call)));
     }
-    if text.contains("null_aware anti join only supports single column join key") {
-        let why = "NOT IN takes no grouped or limited subquery that names columns of the statement around it";
-        let hint = "write NOT EXISTS (SELECT 1 FROM (SELECT k, max(x) AS x FROM u GROUP BY k) u WHERE u.k = t.k AND u.x = t.x), \
-                    or ANTI JOIN, which keep rows with NULL";
-        return Some(SqlError::invalid(why.to_owned()).hint(hint));
+    if let Some(error) = no_value(text).or_else(|| wrong_argument(text)) {
+        return Some(error);
     }
+    if text.contains("UNNEST with ordinality") {
+        return Some(no_ordinality());
+    }
+    if text.contains("ildcard * with RENAME not supported") {
+        return Some(SqlError::invalid(NO_RENAME.to_owned()));
+    }
+    let (_, why, hint) = UNSUPPORTED.into_iter().find(|(part, ..)| text.contains(*part))?;
+    Some(SqlError::invalid(why.to_owned()).hint(hint))
+}
+
+/// Values that have no place in the type of a cast.
+fn no_value(text: &str) -> Option<SqlError> {
     if text.contains("nsupported CAST from Struct(") && text.contains(" to Utf8") {
         let why = "a struct is not cast to a text";
         return Some(SqlError::invalid(why.to_owned()).hint("to_json(x) is its text, as JSON"));
@@ -37,55 +67,33 @@ pub(super) fn worded(text: &str) -> Option<SqlError> {
             SqlError::invalid(why).hint("TRY_CAST is null for it, and DECIMAL(38, 2) has room for more"),
         );
     }
-    if let Some((_, length)) = text.split_once("negative count not allowed: ") {
-        let why = format!("substr() is asked for {length} characters");
-        return Some(SqlError::invalid(why).hint("write substr(x, from, greatest(length, 0))"));
-    }
-    if text.contains("upport for 'approx_distinct' for data type") {
-        let why = "approx_count_distinct() does not take fractions";
-        return Some(
-            SqlError::invalid(why.to_owned())
-                .hint("write count(DISTINCT x), or approx_count_distinct(x::VARCHAR)"),
-        );
-    }
-    if text.contains("UNNEST with ordinality") {
-        return Some(no_ordinality());
-    }
-    if text.contains("in sqltorel: Convert") {
-        let why = "there is no CONVERT";
-        return Some(SqlError::invalid(why.to_owned()).hint("write CAST(x AS INT), or x::INT"));
-    }
-    if let Some((_, separator)) = text.split_once("SEPARATOR not supported in function arguments: ") {
-        let why = "SEPARATOR is not supported";
-        return Some(SqlError::invalid(why.to_owned()).hint(format!("write string_agg(x, {separator})")));
-    }
-    if text.contains("ANY in LIKE expression") {
-        let why = "LIKE ANY is not supported";
-        return Some(
-            SqlError::invalid(why.to_owned()).hint("write x LIKE 'a%' OR x LIKE 'b%', or x ~ '^(a|b)'"),
-        );
-    }
-    if text.contains("ildcard * with RENAME not supported") {
-        return Some(SqlError::invalid(NO_RENAME.to_owned()));
-    }
-    if let Some((_, ty)) = text.split_once(" expected a list as first argument, got ") {
-        let why = format!("list_transform() and list_filter() take a list, not {ty}");
-        return Some(SqlError::invalid(why).hint("a list in JSON becomes one by CAST(x AS VARCHAR[])"));
-    }
-    if let Some((_, ty)) = text.split_once("array_filter lambda must return boolean, got ") {
-        let why = format!("list_filter() takes a condition on each element, not {ty}");
-        return Some(SqlError::invalid(why).hint("write list_filter(list, x -> x > 1)"));
-    }
-    if text.starts_with("unnest() requires exactly one argument") {
-        let why = "unnest() takes one list or struct";
-        let hint =
-            "unnest(x) alone takes a list or a struct apart; of lists of lists write unnest(flatten(x))";
-        return Some(SqlError::invalid(why.to_owned()).hint(hint));
-    }
     let (_, rest) = text.split_once("Cannot cast value '")?;
     let (value, _) = rest.split_once("' to value of Boolean type")?;
     let hint = "TRY_CAST(x AS BOOLEAN) is null for such a text";
     Some(SqlError::invalid(format!("'{value}' is neither true nor false")).hint(hint))
+}
+
+/// Arguments that a function does not take.
+fn wrong_argument(text: &str) -> Option<SqlError> {
+    let (why, hint) = if let Some((_, length)) = text.split_once("negative count not allowed: ") {
+        let why = format!("substr() is asked for {length} characters");
+        (why, "write substr(x, from, greatest(length, 0))".to_owned())
+    } else if let Some((_, separator)) = text.split_once("SEPARATOR not supported in function arguments: ") {
+        ("SEPARATOR is not supported".to_owned(), format!("write string_agg(x, {separator})"))
+    } else if let Some((_, ty)) = text.split_once(" expected a list as first argument, got ") {
+        let why = format!("list_transform() and list_filter() take a list, not {ty}");
+        (why, "a list in JSON becomes one by CAST(x AS VARCHAR[])".to_owned())
+    } else if let Some((_, ty)) = text.split_once("array_filter lambda must return boolean, got ") {
+        let why = format!("list_filter() takes a condition on each element, not {ty}");
+        (why, "write list_filter(list, x -> x > 1)".to_owned())
+    } else if text.starts_with("unnest() requires exactly one argument") {
+        let hint =
+            "unnest(x) alone takes a list or a struct apart; of lists of lists write unnest(flatten(x))";
+        ("unnest() takes one list or struct".to_owned(), hint.to_owned())
+    } else {
+        return None;
+    };
+    Some(SqlError::invalid(why).hint(hint))
 }
 
 /// A function over a window whose rows leave it again.
