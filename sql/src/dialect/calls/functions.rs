@@ -28,7 +28,12 @@ pub(super) fn renamed(function: &mut Function) -> Option<Expr> {
     if let Some(other) = quantiles::written(function, &lower) {
         return Some(other);
     }
-    match known(&lower) {
+    let known = known(&lower);
+    if let Some(aggregate) = aggregate(function, known) {
+        set_name(function, &name, aggregate);
+        return None;
+    }
+    match known {
         "struct_pack" => Some(call("named_struct", named_args(function)?)),
         "count_if" => {
             let [condition]: [Expr; 1] = plain_args(function)?.try_into().ok()?;
@@ -48,22 +53,6 @@ pub(super) fn renamed(function: &mut Function) -> Option<Expr> {
             set_name(function, &name, if lower == "apply" { "array_transform" } else { "array_filter" });
             None
         }
-        // The first that is not null.
-        "any_value" if is_ordered(function) => {
-            function.null_treatment = Some(NullTreatment::IgnoreNulls);
-            set_name(function, &name, "first_value");
-            None
-        }
-        // The engine would take the order for what the quantile is of.
-        "percentile_cont" | "quantile_cont" | "approx_percentile_cont" if is_ordered(function) => {
-            if let FunctionArguments::List(list) = &mut function.args
-                && list.args.len() > 1
-            {
-                list.clauses.retain(|clause| !matches!(clause, FunctionArgumentClause::OrderBy(_)));
-            }
-            set_name(function, &name, known(&lower));
-            None
-        }
         "regexp_replace" => {
             let mut args = plain_args(function)?;
             let by = args.get_mut(2)?;
@@ -71,26 +60,7 @@ pub(super) fn renamed(function: &mut Function) -> Option<Expr> {
             set_args(function, args);
             None
         }
-        // The engine has these two in windows from the first row on only.
-        "bool_or" if function.over.is_some() => {
-            set_name(function, &name, "max");
-            None
-        }
-        "bool_and" if function.over.is_some() => {
-            set_name(function, &name, "min");
-            None
-        }
-        "string_agg" => {
-            if let FunctionArguments::List(list) = &mut function.args
-                && list.args.len() == 1
-            {
-                let comma = Expr::value(Value::SingleQuotedString(",".to_owned()));
-                list.args.push(FunctionArg::Unnamed(FunctionArgExpr::Expr(comma)));
-            }
-            set_name(function, &name, "string_agg");
-            None
-        }
-        known => {
+        _ => {
             let other = plain_args(function).and_then(|args| forms::written(&lower, &args));
             if other.is_some() {
                 return other;
@@ -101,6 +71,39 @@ pub(super) fn renamed(function: &mut Function) -> Option<Expr> {
             None
         }
     }
+}
+
+/// The aggregate function that a call means by such a name, where it is another one or has other arguments.
+fn aggregate<'a>(function: &mut Function, known: &'a str) -> Option<&'a str> {
+    Some(match known {
+        // The first that is not null.
+        "any_value" if is_ordered(function) => {
+            function.null_treatment = Some(NullTreatment::IgnoreNulls);
+            "first_value"
+        }
+        // The engine would take the order for what the quantile is of.
+        "percentile_cont" | "quantile_cont" | "approx_percentile_cont" if is_ordered(function) => {
+            if let FunctionArguments::List(list) = &mut function.args
+                && list.args.len() > 1
+            {
+                list.clauses.retain(|clause| !matches!(clause, FunctionArgumentClause::OrderBy(_)));
+            }
+            known
+        }
+        // The engine has these two in windows from the first row on only.
+        "bool_or" if function.over.is_some() => "max",
+        "bool_and" if function.over.is_some() => "min",
+        "string_agg" => {
+            if let FunctionArguments::List(list) = &mut function.args
+                && list.args.len() == 1
+            {
+                let comma = Expr::value(Value::SingleQuotedString(",".to_owned()));
+                list.args.push(FunctionArg::Unnamed(FunctionArgExpr::Expr(comma)));
+            }
+            known
+        }
+        _ => return None,
+    })
 }
 
 /// The error about an order of rows in a function that takes the value of one of them by itself.
