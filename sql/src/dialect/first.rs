@@ -4,7 +4,7 @@
 use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 
-use super::tokens::{is, is_any, is_word, made, next};
+use super::tokens::{is, is_any, made, next};
 
 /// A query in parentheses, or the statement.
 #[derive(Default)]
@@ -98,7 +98,7 @@ fn is_table(tokens: &[TokenWithSpan], at: usize) -> bool {
     next(tokens, name + 1).is_none_or(|(_, after)| {
         matches!(after.token, Token::RParen | Token::SemiColon | Token::Period)
             || joins_queries(after)
-            || ends.iter().any(|word| is_word(after, word))
+            || is_any(after, &ends)
     })
 }
 
@@ -114,9 +114,7 @@ fn precedes_query(token: &TokenWithSpan, with: bool, outermost: bool) -> bool {
         Token::RParen => with,
         _ => {
             let verbs = ["EXPLAIN", "ANALYZE", "VERBOSE", "SUMMARIZE", "DESCRIBE"];
-            joins_queries(token)
-                || is(token, Keyword::ALL)
-                || outermost && verbs.iter().any(|word| is_word(token, word))
+            joins_queries(token) || is(token, Keyword::ALL) || outermost && is_any(token, &verbs)
         }
     }
 }

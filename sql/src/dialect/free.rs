@@ -4,7 +4,7 @@ use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan, Word};
 
 use super::nulls::ends_value;
-use super::tokens::{is_word, next};
+use super::tokens::{is_any, is_word, next};
 use crate::names::FREE;
 
 /// Words behind such a name.
@@ -63,10 +63,9 @@ fn is_name(tokens: &[TokenWithSpan], at: usize, is_behind: bool) -> bool {
         return !after.is_some_and(|after| matches!(after.token, Token::Number(..) | Token::LParen));
     }
     is_behind
-        && FREE.iter().any(|word| is_word(token, word))
+        && is_any(token, &FREE)
         && after.is_none_or(|after| {
-            matches!(after.token, Token::Comma | Token::RParen | Token::SemiColon)
-                || BEHIND.iter().any(|word| is_word(after, word))
+            matches!(after.token, Token::Comma | Token::RParen | Token::SemiColon) || is_any(after, &BEHIND)
         })
 }
 

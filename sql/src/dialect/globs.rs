@@ -4,15 +4,12 @@ use std::str::Chars;
 
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 
-use super::tokens::{is_any, is_word, made, next};
+use super::tokens::{BEFORE_NAMES, is_any, is_word, made, next};
 
 /// Any characters, any one, line breaks among them, and what no text has.
 const MANY: &str = "(?s:.*)";
 const ONE: &str = "(?s:.)";
 const NONE: &str = "[a&&b]";
-
-/// Words behind which `glob` is a name.
-const BEFORE_NAMES: [&str; 5] = ["AS", "SELECT", "DISTINCT", "BY", "WHERE"];
 
 /// The tokens with `SIMILAR TO` in the place of GLOB, and `COLUMNS('..')` in that of `* LIKE`.
 pub(super) fn tokens(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {

@@ -16,7 +16,7 @@ use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 use gstore_query::hint::nearest;
 
 use super::exprs::{call, text};
-use super::tokens::{is_any, is_word, made, next, outside};
+use super::tokens::{is_any, is_word, last_before, made, next, outside};
 use crate::elements::NAME;
 use crate::error::SqlError;
 use crate::expanded::name;
@@ -107,8 +107,7 @@ fn of_other(tokens: &[TokenWithSpan], open: usize, lambda: usize) -> Option<SqlE
         next(tokens, lambda + 1).filter(|(_, token)| matches!(token.token, Token::Word(_)))?;
     next(tokens, parameter + 1).filter(|(_, token)| token.token == Token::Colon)?;
     tokens.get(open).filter(|token| token.token == Token::LParen)?;
-    let mut before = tokens.get(..open)?.iter().rev();
-    let called = before.find(|token| !matches!(token.token, Token::Whitespace(_)))?;
+    let called = last_before(tokens, open)?;
     let Token::Word(word) = &called.token else { return None };
     if is_any(called, &APART) {
         return None;
@@ -131,9 +130,7 @@ fn put_call(tokens: &mut Vec<TokenWithSpan>, function: usize, open: usize) -> Re
         )
     };
     let end = |from: usize| outside(all, from).find(|(_, token)| is_end(token)).map(|(end, _)| end);
-    let mut before = all.get(..function).unwrap_or_default().iter().rev();
-    let before = before.find(|token| !matches!(token.token, Token::Whitespace(_)));
-    let begin = match before.is_some_and(|token| token.token == Token::Period) {
+    let begin = match last_before(all, function).is_some_and(|token| token.token == Token::Period) {
         true => Some(open + 1),
         false => {
             let is_comma = |end: &usize| all.get(*end).is_some_and(|token| token.token == Token::Comma);

@@ -2,7 +2,7 @@
 
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 
-use super::tokens::{is_any, is_word, made, next};
+use super::tokens::{is_any, is_word, last_before, made, next};
 
 /// Words that end the result of a SELECT.
 const AFTER_RESULT: [&str; 15] = [
@@ -102,9 +102,7 @@ fn colon(tokens: &[TokenWithSpan], name: usize) -> Option<usize> {
 /// Whether a word ends the result of a SELECT: not that of WITHIN GROUP, nor of `* EXCEPT (..)`.
 fn ends_result(tokens: &[TokenWithSpan], at: usize) -> bool {
     let Some(token) = tokens.get(at).filter(|token| is_any(token, &AFTER_RESULT)) else { return false };
-    let mut before = tokens.get(..at).unwrap_or_default().iter().rev();
-    let before = before.find(|token| !matches!(token.token, Token::Whitespace(_)));
-    match before {
+    match last_before(tokens, at) {
         Some(before) if is_word(token, "GROUP") => !is_word(before, "WITHIN"),
         Some(before) if is_word(token, "EXCEPT") => before.token != Token::Mul,
         _ => true,

@@ -2,7 +2,7 @@
 
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 
-use super::tokens::{is_word, made, next};
+use super::tokens::{is_any, is_word, made, next};
 
 /// Words behind which a value begins, so that none ends with them.
 const BEFORE_VALUES: [&str; 34] = [
@@ -82,7 +82,7 @@ pub(super) fn ends_value(token: &TokenWithSpan) -> bool {
             | Token::RBracket
             | Token::RBrace
     );
-    is_end && !BEFORE_VALUES.iter().any(|word| is_word(token, word))
+    is_end && !is_any(token, &BEFORE_VALUES)
 }
 
 #[cfg(test)]

@@ -109,10 +109,7 @@ pub(super) fn check(tokens: &[TokenWithSpan]) -> Result<(), SqlError> {
 /// The part of a time that a token asks for by its call, where there is no such part.
 fn no_part(tokens: &[TokenWithSpan], call: usize) -> Option<&str> {
     let name = tokens.get(call)?;
-    if !["EXTRACT", "DATE_PART", "DATEPART", "DATE_TRUNC", "DATETRUNC"]
-        .iter()
-        .any(|known| is_word(name, known))
-    {
+    if !is_any(name, &["EXTRACT", "DATE_PART", "DATEPART", "DATE_TRUNC", "DATETRUNC"]) {
         return None;
     }
     let (open, _) = next(tokens, call + 1).filter(|(_, token)| token.token == Token::LParen)?;
@@ -153,7 +150,7 @@ fn is_share(tokens: &[TokenWithSpan], limit: usize) -> bool {
 /// Whether a token behind `LIMIT` and its number ends the query.
 fn ends_query(token: &TokenWithSpan) -> bool {
     let words = ["OFFSET", "UNION", "EXCEPT", "INTERSECT"];
-    matches!(token.token, Token::SemiColon | Token::RParen) || words.iter().any(|word| is_word(token, word))
+    matches!(token.token, Token::SemiColon | Token::RParen) || is_any(token, &words)
 }
 
 fn error(says: &str, token: &TokenWithSpan) -> SqlError {

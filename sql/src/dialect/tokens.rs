@@ -142,6 +142,11 @@ pub(super) fn next(tokens: &[TokenWithSpan], from: usize) -> Option<(usize, &Tok
     tokens.iter().enumerate().skip(from).find(written)
 }
 
+/// The last token before a place that is not white space.
+pub(super) fn last_before(tokens: &[TokenWithSpan], place: usize) -> Option<&TokenWithSpan> {
+    tokens.get(..place)?.iter().rev().find(|token| !matches!(token.token, Token::Whitespace(_)))
+}
+
 /// The tokens from a place on, with their places, outside of brackets that open there.
 pub(super) fn outside(
     tokens: &[TokenWithSpan],
@@ -194,6 +199,9 @@ pub(super) fn made(words: &[&str], span: Span) -> Vec<TokenWithSpan> {
     let spaced = words.iter().flat_map(|word| [token(word), space()]);
     spaced.map(|token| TokenWithSpan { token, span }).collect()
 }
+
+/// Words behind which one that is an operator elsewhere is a name.
+pub(super) const BEFORE_NAMES: [&str; 5] = ["AS", "SELECT", "DISTINCT", "BY", "WHERE"];
 
 /// Units of an interval, in the singular.
 const UNITS: [&str; 14] = [

@@ -15,7 +15,7 @@ use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 
 use super::arrows::tighten;
 use super::exprs::{arguments, nested};
-use super::tokens::{is_any, is_word, made, next, outside};
+use super::tokens::{BEFORE_NAMES, is_any, is_word, made, next, outside};
 use crate::walk::{VisitMut, inner, visit_expressions};
 
 /// The call that a list is until the statement is parsed, which no statement makes by chance.
@@ -24,9 +24,6 @@ const LIST: &str = "in list";
 /// What is no list behind IN: a call, and what goes on with a statement behind a column called `in`.
 const NO_LIST: [&str; 11] =
     ["UNNEST", "FROM", "WHERE", "GROUP", "HAVING", "ORDER", "LIMIT", "UNION", "AS", "ASC", "DESC"];
-
-/// Words behind which `in` is a name.
-const BEFORE_NAMES: [&str; 5] = ["AS", "SELECT", "DISTINCT", "BY", "WHERE"];
 
 /// The tokens with such calls.
 pub(super) fn tokens(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
