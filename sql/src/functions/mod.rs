@@ -102,10 +102,11 @@ fn aggregate() -> impl Iterator<Item = AggregateUDF> {
         .chain([sum::function(), average::function()])
 }
 
-/// All names of functions.
-fn names_of<'f>(functions: impl Iterator<Item = (&'f str, &'f [String])>) -> HashSet<String> {
+/// All names of functions, and of those of this kind that the dialect puts into another form.
+fn names_of<'f>(kind: &str, functions: impl Iterator<Item = (&'f str, &'f [String])>) -> HashSet<String> {
     let names = |(name, aliases): (&str, &[String])| [&[name.to_owned()][..], aliases].concat();
-    functions.flat_map(names).collect()
+    let rewritten = own_calls().filter(|(_, own, _)| *own == kind).map(|(name, ..)| name.to_owned());
+    functions.flat_map(names).chain(rewritten).collect()
 }
 
 /// Whether a function is one of rows, by a name in lower case that it has here.
@@ -114,9 +115,9 @@ pub(crate) fn is_aggregate(name: &str) -> bool {
         let engine = SessionStateDefaults::default_aggregate_functions();
         let own: Vec<AggregateUDF> = aggregate().collect();
         let all = engine.iter().map(|function| &**function).chain(&own);
-        names_of(all.map(|function| (function.name(), function.aliases())))
+        names_of("AGGREGATE", all.map(|function| (function.name(), function.aliases())))
     });
-    NAMES.contains(name) || own_calls().any(|(own, kind, _)| own == name && kind == "AGGREGATE")
+    NAMES.contains(name)
 }
 
 /// Whether a function is one of the values of a row, by such a name.
@@ -125,10 +126,9 @@ pub(crate) fn is_scalar(name: &str) -> bool {
         let engine = SessionStateDefaults::default_scalar_functions();
         let own: Vec<ScalarUDF> = scalar().collect();
         let all = engine.iter().map(|function| &**function).chain(&own);
-        names_of(all.map(|function| (function.name(), function.aliases())))
+        names_of("SCALAR", all.map(|function| (function.name(), function.aliases())))
     });
-    let is_own = || own_calls().any(|(own, kind, _)| own == name && kind == "SCALAR");
-    !is_aggregate(name) && (NAMES.contains(name) || is_own())
+    !is_aggregate(name) && NAMES.contains(name)
 }
 
 /// What plans call a function, by any of its names in lower case: `power` for `pow`.
