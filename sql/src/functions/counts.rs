@@ -12,19 +12,18 @@ use datafusion::arrow::buffer::OffsetBuffer;
 use datafusion::error::Result as DfResult;
 use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
 use datafusion::logical_expr::utils::format_state_name;
-use datafusion::logical_expr::{Accumulator, AggregateUDF, AggregateUDFImpl, Signature, Volatility};
+use datafusion::logical_expr::{Accumulator, AggregateUDF, AggregateUDFImpl, Signature};
 use datafusion::scalar::ScalarValue;
 
 use crate::error::SqlError;
+use crate::signatures;
 
 /// Bytes of the distinct values of a group that are counted.
 const MOST_BYTES: usize = 64 << 20;
 
 /// The functions.
 pub(super) fn functions() -> [AggregateUDF; 3] {
-    [CountResult::Mode, CountResult::Histogram, CountResult::Entropy].map(|gives| {
-        AggregateUDF::from(CountFunction { gives, signature: Signature::any(1, Volatility::Immutable) })
-    })
+    [CountResult::Mode, CountResult::Histogram, CountResult::Entropy].map(AggregateUDF::from)
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -37,58 +36,44 @@ enum CountResult {
     Entropy,
 }
 
-impl CountResult {
-    fn name(self) -> &'static str {
+/// The fields of an entry of a histogram.
+fn entry(value: &DataType) -> Fields {
+    vec![Field::new("value", value.clone(), true), Field::new("count", DataType::UInt64, false)].into()
+}
+
+impl AggregateUDFImpl for CountResult {
+    fn name(&self) -> &str {
         match self {
             Self::Mode => "mode",
             Self::Histogram => "histogram",
             Self::Entropy => "entropy",
         }
     }
-}
-
-#[derive(Debug, PartialEq, Eq, Hash)]
-struct CountFunction {
-    gives: CountResult,
-    signature: Signature,
-}
-
-/// The fields of an entry of a histogram.
-fn entry(value: &DataType) -> Fields {
-    vec![Field::new("value", value.clone(), true), Field::new("count", DataType::UInt64, false)].into()
-}
-
-fn list_of(element: DataType) -> DataType {
-    DataType::List(Arc::new(Field::new("item", element, true)))
-}
-
-impl AggregateUDFImpl for CountFunction {
-    fn name(&self) -> &str {
-        self.gives.name()
-    }
 
     fn signature(&self) -> &Signature {
-        &self.signature
+        signatures::one()
     }
 
     fn return_type(&self, types: &[DataType]) -> DfResult<DataType> {
         let value = types.first().ok_or_else(|| SqlError::internal("no value"))?;
-        Ok(match self.gives {
-            CountResult::Mode => value.clone(),
-            CountResult::Histogram => list_of(DataType::Struct(entry(value))),
-            CountResult::Entropy => DataType::Float64,
+        Ok(match self {
+            Self::Mode => value.clone(),
+            Self::Histogram => DataType::new_list(DataType::Struct(entry(value)), true),
+            Self::Entropy => DataType::Float64,
         })
     }
 
     fn accumulator(&self, args: AccumulatorArgs) -> DfResult<Box<dyn Accumulator>> {
         let of = args.expr_fields.first().map_or(DataType::Null, |field| field.data_type().clone());
-        Ok(Box::new(ValueCounts { gives: self.gives, of, counts: HashMap::new(), bytes: 0 }))
+        Ok(Box::new(ValueCounts { gives: *self, of, counts: HashMap::new(), bytes: 0 }))
     }
 
     fn state_fields(&self, args: StateFieldsArgs) -> DfResult<Vec<FieldRef>> {
         let of = args.input_fields.first().map_or(DataType::Null, |field| field.data_type().clone());
-        let field =
-            |name, element| Arc::new(Field::new(format_state_name(args.name, name), list_of(element), true));
+        let field = |name, element| {
+            let list = DataType::new_list(element, true);
+            Arc::new(Field::new(format_state_name(args.name, name), list, true))
+        };
         Ok(vec![field("values", of), field("counts", DataType::UInt64)])
     }
 }
@@ -196,7 +181,7 @@ impl Accumulator for ValueCounts {
             }
             CountResult::Entropy => Ok(ScalarValue::Float64(Some(entropy(&sorted)))),
             CountResult::Histogram if sorted.is_empty() => {
-                ScalarValue::try_from(&list_of(DataType::Struct(entry(&self.of))))
+                ScalarValue::try_from(&DataType::new_list(DataType::Struct(entry(&self.of)), true))
             }
             CountResult::Histogram => {
                 let columns = vec![self.values(&sorted)?, counts_of(&sorted)];

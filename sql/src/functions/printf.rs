@@ -24,17 +24,12 @@ use crate::signatures;
 
 /// The functions.
 pub(super) fn functions() -> [ScalarUDF; 2] {
-    [FormatSyntax::Percent, FormatSyntax::Braces].map(|syntax| ScalarUDF::from(PrintFunction { syntax }))
+    [FormatSyntax::Percent, FormatSyntax::Braces].map(ScalarUDF::from)
 }
 
-#[derive(Debug, PartialEq, Eq, Hash)]
-struct PrintFunction {
-    syntax: FormatSyntax,
-}
-
-impl ScalarUDFImpl for PrintFunction {
+impl ScalarUDFImpl for FormatSyntax {
     fn name(&self) -> &str {
-        self.syntax.function()
+        self.function()
     }
 
     fn signature(&self) -> &Signature {
@@ -46,13 +41,9 @@ impl ScalarUDFImpl for PrintFunction {
     }
 
     fn coerce_types(&self, types: &[DataType]) -> DfResult<Vec<DataType>> {
-        let [format, values @ ..] = types else {
-            return Err(SqlError::invalid(self.syntax.usage().to_owned()).into());
-        };
-        if !is_text(format) && !format.is_null() {
-            return Err(SqlError::invalid(self.syntax.usage().to_owned()).into());
-        }
-        let name = self.syntax.function();
+        let format = types.split_first().filter(|(format, _)| is_text(format) || format.is_null());
+        let (_, values) = format.ok_or_else(|| SqlError::invalid(self.usage().to_owned()))?;
+        let name = self.function();
         let values = values.iter().map(|of| {
             taken(of).ok_or_else(|| {
                 let why =
@@ -64,8 +55,7 @@ impl ScalarUDFImpl for PrintFunction {
     }
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> DfResult<ColumnarValue> {
-        let syntax = self.syntax;
-        by_column(args, |arrays, rows| Ok(Arc::new(texts(syntax, arrays, rows)?)))
+        by_column(args, |arrays, rows| Ok(Arc::new(texts(*self, arrays, rows)?)))
     }
 }
 

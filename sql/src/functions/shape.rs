@@ -57,10 +57,6 @@ struct ShapeFunction {
     signature: Signature,
 }
 
-fn list() -> DataType {
-    DataType::List(Arc::new(Field::new("item", DataType::Float64, true)))
-}
-
 impl AggregateUDFImpl for ShapeFunction {
     fn name(&self) -> &str {
         match self.gives {
@@ -92,7 +88,8 @@ impl AggregateUDFImpl for ShapeFunction {
     }
 
     fn state_fields(&self, args: StateFieldsArgs) -> DfResult<Vec<FieldRef>> {
-        Ok(vec![Arc::new(Field::new(format_state_name(args.name, "values"), list(), true))])
+        let list = DataType::new_list(DataType::Float64, true);
+        Ok(vec![Arc::new(Field::new(format_state_name(args.name, "values"), list, true))])
     }
 }
 
