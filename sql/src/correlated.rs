@@ -16,8 +16,7 @@ use crate::wording::NO_VALUE;
 /// Subqueries of a statement that are looked at.
 const MOST: usize = 100;
 
-/// What a statement says of its subqueries in the place of values, or of tables, that
-/// name columns around them.
+/// The correlated subqueries of a statement, in the place of values or of tables.
 #[derive(Debug, Default)]
 pub(super) struct CorrelatedSubqueries {
     /// A column of each.

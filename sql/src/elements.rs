@@ -1,7 +1,7 @@
-//! Limits on functions of each element of a list, `list_transform(l, x -> x + 1)`.
+//! Limits on lambdas, functions of each element of a list: `list_transform(l, x -> x + 1)`.
 //!
-//! The engine computes one for all elements of a batch at once, and repeats each column that it names for
-//! every element.
+//! The engine evaluates a lambda for all elements of a batch at once, and repeats each column that it names
+//! for every element.
 //!
 //! Invariants
 //! - a value that is repeated has a few bytes, so the repeated rows take not much more memory than the lists

@@ -1,4 +1,4 @@
-//! What functions take.
+//! Argument signatures that several functions share.
 
 use std::sync::LazyLock;
 

@@ -6,7 +6,7 @@ use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 
 use super::tokens::{BEFORE_NAMES, is_any, is_word, made, next};
 
-/// Any characters, any one, line breaks among them, and what no text has.
+/// Any number of characters, exactly one, and none at all; a line break is a character.
 const MANY: &str = "(?s:.*)";
 const ONE: &str = "(?s:.)";
 const NONE: &str = "[a&&b]";
@@ -101,8 +101,8 @@ fn of_glob(pattern: &str) -> String {
     made
 }
 
-/// That of a set such as `[!a-c]` behind its bracket: a bracket that comes first is a character of it. `None`
-/// if it has no end.
+/// The regular expression of a set such as `[!a-c]` behind its bracket: a bracket that comes first is a
+/// character of it. `None` if it has no end.
 fn of_set(chars: &mut Chars<'_>) -> Option<String> {
     let rest = chars.as_str();
     let (is_without, rest) = rest.strip_prefix('!').map_or((false, rest), |rest| (true, rest));
@@ -132,7 +132,7 @@ fn of_set(chars: &mut Chars<'_>) -> Option<String> {
     })
 }
 
-/// That of a character.
+/// The regular expression of a character.
 fn only(c: char) -> String {
     regex::escape(c.encode_utf8(&mut [0; 4]))
 }

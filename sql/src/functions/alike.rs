@@ -1,4 +1,4 @@
-//! How alike two texts are: `jaro_similarity(a, b)`, `jaro_winkler_similarity(a, b)`, `jaccard(a, b)` and
+//! Similarity of two texts: `jaro_similarity(a, b)`, `jaro_winkler_similarity(a, b)`, `jaccard(a, b)` and
 //! `hamming(a, b)`, by their characters.
 
 use std::collections::BTreeSet;
@@ -16,9 +16,9 @@ use datafusion::logical_expr::{
 use super::columnar::by_column;
 use crate::error::SqlError;
 
-/// Texts less alike than this get nothing for a common beginning.
+/// The similarity above which a common prefix counts.
 const ALIKE: f64 = 0.7;
-/// Most characters of a common beginning that count, and what each gives.
+/// Most characters of a common prefix that count, and the weight of each.
 const BEGINNING: usize = 4;
 const EACH: f64 = 0.1;
 

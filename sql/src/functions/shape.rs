@@ -1,5 +1,5 @@
-//! Aggregate functions of how values are spread: `skewness`, `kurtosis`, `kurtosis_pop`, `sem` and `mad`; and
-//! `product` and `geomean`.
+//! Aggregate functions of the shape of a distribution: `skewness`, `kurtosis`, `kurtosis_pop`, `sem` and
+//! `mad`; and `product` and `geomean`.
 //!
 //! The values of a group are kept and sorted before anything is computed of them, so that no result depends
 //! on the order of rows.
@@ -44,7 +44,7 @@ enum ShapeResult {
     KurtosisPop,
     /// Of the mean: the standard deviation of the values, divided by the root of their number.
     StandardError,
-    /// The median of what the values are away from their median.
+    /// The median of the absolute deviations from the median.
     Deviation,
     Product,
     GeometricMean,
@@ -140,11 +140,11 @@ impl Accumulator for KeptValues {
 }
 
 impl ShapeResult {
-    /// What it is of sorted values.
+    /// The result for sorted values.
     fn of(self, values: &[f64]) -> Option<f64> {
         let n = values.len() as f64;
         let mean = values.iter().sum::<f64>() / n;
-        // The mean of a power of what the values are away from their mean.
+        // A central moment.
         let moment = |power: i32| values.iter().map(|x| (x - mean).powi(power)).sum::<f64>() / n;
         let least = match self {
             Self::Skewness => 3,

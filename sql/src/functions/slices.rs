@@ -29,8 +29,8 @@ use crate::signatures;
 /// Most characters of a list in a message.
 const SAID: usize = 40;
 
-/// What takes characters of texts where the engine would look for elements of a list. It stands before the
-/// engine's own planner, which leaves nothing to others.
+/// A planner that takes characters of texts where the engine would look for elements of a list. It stands
+/// before the engine's own planner, which leaves nothing to others.
 #[derive(Debug)]
 pub(crate) struct TextSlices;
 

@@ -38,7 +38,7 @@ pub(in crate::dialect) fn put(sql: &mut Sql) {
     let _ = VisitMut::visit(sql, &mut NamedTables);
 }
 
-/// What is outside has its headings before what is in it.
+/// Outer queries get their headings before the queries within them.
 struct NamedTables;
 
 impl VisitorMut for NamedTables {

@@ -16,7 +16,7 @@ use super::{HINTS, OF_STATE, RECURSIVE, SHARE, TIES, of_state};
 use crate::error::SqlError;
 use crate::walk::{Visit, break_on_error};
 
-/// What is said of each.
+/// The messages about them.
 const BY: &str = "LIMIT n BY a is written QUALIFY row_number() OVER (PARTITION BY a ORDER BY b) <= n";
 const LOCKS: &str = "FOR UPDATE and FOR SHARE are left out: a query reads one state of the store";
 const SETTINGS: &str = "SETTINGS are left out: a query has none";
@@ -150,7 +150,7 @@ fn of_select(select: &Select) -> Result<(), SqlError> {
         select_modifiers: _,
         exclude: _,
         value_table_mode: _,
-        // Refused among what writes, and by its words.
+        // The first is refused among statements that write, the second by its words.
         into: _,
         lateral_views: _,
         top,
@@ -192,7 +192,7 @@ fn of_select(select: &Select) -> Result<(), SqlError> {
     })
 }
 
-/// What is said of words behind the keys of groups.
+/// The message about words behind the keys of groups.
 fn modified(by: &GroupByExpr) -> Option<&'static str> {
     let (GroupByExpr::All(with) | GroupByExpr::Expressions(_, with)) = by;
     Some(match with.first()? {

@@ -1,4 +1,4 @@
-//! Formats of `printf()` and `format()`, read into what stands between the values and how each is written.
+//! Formats of `printf()` and `format()`, parsed into literal texts and conversions.
 
 use std::iter::Peekable;
 use std::str::Chars;
@@ -71,7 +71,7 @@ impl FormatSyntax {
     /// The parts of a format.
     ///
     /// # Errors
-    /// What is no conversion.
+    /// A conversion that the syntax does not have.
     pub(super) fn parts(self, format: &str) -> Result<Vec<FormatPart>, SqlError> {
         let (mut parts, mut text, mut place) = (Vec::new(), String::new(), 0);
         let mut chars = format.chars().peekable();
@@ -241,7 +241,7 @@ impl ConversionReader<'_, '_> {
         }
     }
 
-    /// Where the value stands in its width, with what fills that up before it.
+    /// The alignment of the value in its width, and the fill character before it.
     fn align(&mut self) {
         let of = |c: char| match c {
             '<' => Some(FieldAlignment::Left),
