@@ -105,15 +105,12 @@ fn of_query(query: &Query) -> Result<(), SqlError> {
     if !locks.is_empty() {
         return Err(invalid(LOCKS).at_start_of(query));
     }
-    let form = match (for_clause, format_clause) {
-        (Some(clause), _) => Some(clause.to_string()),
-        (None, Some(clause)) => Some(clause.to_string()),
-        (None, None) => None,
-    };
+    let form = for_clause.as_ref().map(ToString::to_string);
+    let form = form.or_else(|| format_clause.as_ref().map(ToString::to_string));
     if let Some(form) = form {
         let asked = Remedy::Option("format", "json");
         let hint = format!("the form of a result is an option of the program that asks: {asked}");
-        let error = SqlError::invalid(format!("{form} is no part of a query")).at_start_of(query);
+        let error = SqlError::invalid(format!("{form} is not supported in a query")).at_start_of(query);
         return Err(error.hint(hint));
     }
     if settings.is_some() {
@@ -310,10 +307,13 @@ mod tests {
             ("SELECT id FROM pool p FORCE INDEX (i)", HINTS),
             ("SELECT id FROM pool FINAL", FINAL),
             ("SELECT id FROM pool FINAL WHERE c > 15", FINAL),
-            ("SELECT id FROM pool FORMAT JSON", "FORMAT JSON is no part of a query (line 1, column 1)\n"),
-            ("SELECT id FROM pool FOR XML AUTO", "FOR XML AUTO is no part of a query"),
+            (
+                "SELECT id FROM pool FORMAT JSON",
+                "FORMAT JSON is not supported in a query (line 1, column 1)\n",
+            ),
+            ("SELECT id FROM pool FOR XML AUTO", "FOR XML AUTO is not supported in a query"),
             ("SELECT id FROM pool FOR JSON PATH", "that asks: format=json"),
-            ("SELECT id FROM pool FOR BROWSE", "FOR BROWSE is no part of a query"),
+            ("SELECT id FROM pool FOR BROWSE", "FOR BROWSE is not supported in a query"),
             ("SELECT id FROM pool SETTINGS a = 1", SETTINGS),
             ("SELECT * FROM range(3, SETTINGS a = 1)", SETTINGS),
             ("SELECT id FROM pool FOR UPDATE", LOCKS),
