@@ -9,6 +9,7 @@ use datafusion::sql::sqlparser::ast::{
     Expr, OrderByExpr, OrderByKind, Query, SelectItem, SetExpr, Statement, Value, VisitorMut,
 };
 
+use super::exprs::has_columns;
 use crate::error::SqlError;
 use crate::walk::VisitMut;
 
@@ -49,7 +50,7 @@ pub(super) fn is_all(key: &Expr) -> bool {
 /// Whether an item of the result is one column.
 fn is_one(item: &SelectItem) -> bool {
     let (SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. }) = item else { return false };
-    !expr.to_string().to_lowercase().contains("columns(")
+    !has_columns(expr)
 }
 
 /// A place as a key.

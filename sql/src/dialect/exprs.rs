@@ -48,3 +48,24 @@ pub(super) fn text_of(expr: &Expr) -> Option<&str> {
 pub(super) fn text(text: &str) -> Expr {
     Expr::value(Value::SingleQuotedString(text.to_owned()))
 }
+
+/// Whether an expression takes lists apart: it may stand for several rows, and for several columns.
+pub(super) fn has_unnest(expr: &Expr) -> bool {
+    has_call(expr, &["unnest("])
+}
+
+/// Whether an expression stands for the columns that a pattern fits.
+pub(super) fn has_columns(expr: &Expr) -> bool {
+    has_call(expr, &["columns("])
+}
+
+/// Whether an expression may stand for several columns.
+pub(super) fn is_many(expr: &Expr) -> bool {
+    has_call(expr, &["unnest(", "columns("])
+}
+
+/// Whether the text of an expression has one of these in any case.
+fn has_call(expr: &Expr, begins: &[&str]) -> bool {
+    let text = expr.to_string().to_ascii_lowercase();
+    begins.iter().any(|begin| text.contains(begin))
+}

@@ -20,6 +20,7 @@ use datafusion::sql::sqlparser::ast::{
 };
 
 pub(super) use self::tables::{is_heading, put};
+use crate::dialect::exprs::{has_columns, is_many};
 use crate::expanded::name;
 use crate::types::without_views;
 use crate::walk::visit_expressions_mut;
@@ -187,21 +188,11 @@ fn single(item: &SelectItem) -> Option<Option<String>> {
     }
 }
 
-fn has_columns(expr: &Expr) -> bool {
-    expr.to_string().to_ascii_lowercase().contains("columns(")
-}
-
 /// Whether an expression is a call of `unnest()`, and nothing around it.
 fn is_unnest(expr: &Expr) -> bool {
     let is_call =
         matches!(expr, Expr::Function(call) if call.name.to_string().eq_ignore_ascii_case("unnest"));
     is_call && !has_columns(expr)
-}
-
-/// Whether an expression may stand for several columns, or gives its column a name by itself.
-fn is_many(expr: &Expr) -> bool {
-    let text = expr.to_string().to_ascii_lowercase();
-    text.contains("columns(") || text.contains("unnest(")
 }
 
 /// The plan with these headings, and without the views that the engine makes of texts and bytes: pandas, for

@@ -16,6 +16,7 @@ use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::parser::Parser;
 
 use super::by_all;
+use super::exprs::{has_unnest, is_many};
 use super::twice::key;
 use crate::error::SqlError;
 use crate::expanded::name;
@@ -176,10 +177,6 @@ fn is_missing(key: &Expr, names: &HashSet<String>) -> Option<bool> {
     }
 }
 
-fn has_unnest(expr: &Expr) -> bool {
-    expr.to_string().to_lowercase().contains("unnest(")
-}
-
 /// The column that an expression is, without its table.
 fn column(expr: &Expr) -> Option<String> {
     match expr {
@@ -237,8 +234,7 @@ fn output(item: &SelectItem) -> Option<String> {
         },
         _ => return None,
     };
-    let text = expr.to_string().to_lowercase();
-    (!text.contains("unnest(") && !text.contains("columns(")).then_some(name)
+    (!is_many(expr)).then_some(name)
 }
 
 #[cfg(test)]

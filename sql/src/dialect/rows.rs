@@ -13,7 +13,7 @@ use datafusion::sql::sqlparser::ast::{
     UnaryOperator, Visitor, VisitorMut,
 };
 
-use super::exprs::binary;
+use super::exprs::{binary, has_unnest};
 use super::statement::parse;
 use crate::error::SqlError;
 use crate::walk::{Visit, VisitMut, inner};
@@ -162,7 +162,7 @@ fn plain(body: &SetExpr) -> Option<usize> {
                     SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } => expr,
                     _ => return false,
                 };
-                !expr.to_string().to_lowercase().contains("unnest(")
+                !has_unnest(expr)
             };
             select.projection.iter().all(is_one).then_some(select.projection.len())
         }

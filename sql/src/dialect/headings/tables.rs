@@ -15,8 +15,9 @@ use datafusion::sql::sqlparser::ast::{
 };
 use datafusion::sql::sqlparser::tokenizer::Span;
 
-use super::{is_many, written};
+use super::written;
 use crate::dialect::column_names::UnqualifiedNames;
+use crate::dialect::exprs::is_many;
 use crate::expanded::{name, tables};
 use crate::walk::{Visit, VisitMut};
 

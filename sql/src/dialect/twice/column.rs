@@ -9,7 +9,7 @@ use datafusion::sql::sqlparser::ast::{
 };
 
 use super::all::StarColumns;
-use crate::dialect::exprs::{call, text, text_of};
+use crate::dialect::exprs::{call, is_many, text, text_of};
 use crate::expanded::name;
 use crate::functions::called;
 use crate::walk::visit_expressions_mut;
@@ -40,9 +40,7 @@ impl ResultColumn {
             SelectItem::ExprWithAlias { expr, alias } => (expr, Some(name(alias))),
             _ => return None,
         };
-        let text = expr.to_string();
-        let lower = text.to_lowercase();
-        if lower.contains("unnest(") || lower.contains("columns(") {
+        if is_many(expr) {
             return None;
         }
         let alias_free = alias.is_none();
@@ -52,7 +50,7 @@ impl ResultColumn {
             (None, Expr::CompoundIdentifier(parts)) if all.is_of_table(parts) => {
                 (parts.last().map(name)?, ColumnKind::Qualified)
             }
-            (None, _) => (text, ColumnKind::Expression),
+            (None, _) => (expr.to_string(), ColumnKind::Expression),
         };
         let (key, means) = (key(expr, true), key(expr, false));
         let is_column = alias_free && (kind == ColumnKind::Qualified || matches!(expr, Expr::Identifier(_)));
