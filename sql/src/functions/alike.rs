@@ -7,13 +7,10 @@ use std::sync::Arc;
 use arrow_array::cast::AsArray;
 use arrow_array::{ArrayRef, Float64Array, Int64Array, StringArray};
 use arrow_schema::DataType;
-use datafusion::common::utils::take_function_args;
 use datafusion::error::Result as DfResult;
-use datafusion::logical_expr::{
-    ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
-};
+use datafusion::logical_expr::{ScalarUDF, TypeSignature};
 
-use super::columnar::by_column;
+use super::columnar::{Compute, function};
 use crate::error::SqlError;
 
 /// The similarity above which a common prefix counts.
@@ -22,71 +19,36 @@ const ALIKE: f64 = 0.7;
 const BEGINNING: usize = 4;
 const EACH: f64 = 0.1;
 
-/// The functions.
+/// The functions: the mean of the shares of common characters, and of these in order; the same, and more for
+/// texts that begin alike; the share of the characters of either text that both have; in how many places two
+/// texts of one length differ.
 pub(super) fn functions() -> [ScalarUDF; 4] {
-    use Likeness as L;
-    [L::Jaro, L::JaroWinkler, L::Jaccard, L::Hamming].map(|gives| {
-        let signature = Signature::exact(vec![DataType::Utf8; 2], Volatility::Immutable);
-        ScalarUDF::from(LikenessFunction { gives, signature })
-    })
+    fn of_texts(name: &'static str, gives: DataType, compute: Compute) -> ScalarUDF {
+        function(name, TypeSignature::Exact(vec![DataType::Utf8; 2]), gives, compute)
+    }
+    [
+        of_texts("jaro_similarity", DataType::Float64, |arrays| shares(arrays, jaro)),
+        of_texts("jaro_winkler_similarity", DataType::Float64, |arrays| shares(arrays, jaro_winkler)),
+        of_texts("jaccard", DataType::Float64, |arrays| shares(arrays, jaccard)),
+        of_texts("hamming", DataType::Int64, |arrays| {
+            let (a, b) = texts(arrays)?;
+            Ok(Arc::new(differences(a, b)?))
+        }),
+    ]
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-enum Likeness {
-    /// The mean of three shares: of the characters of each text that the other has nearby, and of these that
-    /// are in order.
-    Jaro,
-    /// The same, and more for texts that begin alike.
-    JaroWinkler,
-    /// The share of the characters of either text that both have.
-    Jaccard,
-    /// In how many places two texts of one length differ.
-    Hamming,
+fn texts(arrays: &[ArrayRef]) -> Result<(&StringArray, &StringArray), SqlError> {
+    let texts = match arrays {
+        [a, b] => a.as_string_opt::<i32>().zip(b.as_string_opt::<i32>()),
+        _ => None,
+    };
+    texts.ok_or_else(|| SqlError::internal("types of texts that are compared"))
 }
 
-#[derive(Debug, PartialEq, Eq, Hash)]
-struct LikenessFunction {
-    gives: Likeness,
-    signature: Signature,
-}
-
-impl ScalarUDFImpl for LikenessFunction {
-    fn name(&self) -> &str {
-        match self.gives {
-            Likeness::Jaro => "jaro_similarity",
-            Likeness::JaroWinkler => "jaro_winkler_similarity",
-            Likeness::Jaccard => "jaccard",
-            Likeness::Hamming => "hamming",
-        }
-    }
-
-    fn signature(&self) -> &Signature {
-        &self.signature
-    }
-
-    fn return_type(&self, _: &[DataType]) -> DfResult<DataType> {
-        Ok(if self.gives == Likeness::Hamming { DataType::Int64 } else { DataType::Float64 })
-    }
-
-    fn invoke_with_args(&self, args: ScalarFunctionArgs) -> DfResult<ColumnarValue> {
-        let (gives, name) = (self.gives, self.name());
-        by_column(args, |arrays, _| {
-            let [a, b] = take_function_args(name, arrays)?;
-            let (Some(a), Some(b)) = (a.as_string_opt::<i32>(), b.as_string_opt::<i32>()) else {
-                return Err(SqlError::internal("types of texts that are compared").into());
-            };
-            let share = |share: fn(&[char], &[char]) -> f64| -> ArrayRef {
-                let of_row = |(a, b): (Option<&str>, Option<&str>)| Some(share(&chars(a?), &chars(b?)));
-                Arc::new(a.iter().zip(b).map(of_row).collect::<Float64Array>())
-            };
-            Ok(match gives {
-                Likeness::Jaro => share(jaro),
-                Likeness::JaroWinkler => share(jaro_winkler),
-                Likeness::Jaccard => share(jaccard),
-                Likeness::Hamming => Arc::new(differences(a, b)?),
-            })
-        })
-    }
+fn shares(arrays: &[ArrayRef], share: fn(&[char], &[char]) -> f64) -> DfResult<ArrayRef> {
+    let (a, b) = texts(arrays)?;
+    let of_row = |(a, b): (Option<&str>, Option<&str>)| Some(share(&chars(a?), &chars(b?)));
+    Ok(Arc::new(a.iter().zip(b).map(of_row).collect::<Float64Array>()))
 }
 
 fn chars(text: &str) -> Vec<char> {

@@ -17,29 +17,20 @@ use crate::error::SqlError;
 /// The functions.
 pub(super) fn functions() -> [AggregateUDF; 2] {
     [(true, ["arg_max", "argmax"]), (false, ["arg_min", "argmin"])].map(|(largest, aliases)| {
-        let aliases = aliases.map(str::to_owned).into();
-        AggregateUDF::from(ArgExtreme {
-            largest,
-            aliases,
-            signature: Signature::any(2, Volatility::Immutable),
-        })
+        let signature = Signature::any(2, Volatility::Immutable);
+        AggregateUDF::from(ArgExtreme { largest, signature }).with_aliases(aliases)
     })
 }
 
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct ArgExtreme {
     largest: bool,
-    aliases: Vec<String>,
     signature: Signature,
 }
 
 impl AggregateUDFImpl for ArgExtreme {
     fn name(&self) -> &str {
         if self.largest { "max_by" } else { "min_by" }
-    }
-
-    fn aliases(&self) -> &[String] {
-        &self.aliases
     }
 
     fn signature(&self) -> &Signature {

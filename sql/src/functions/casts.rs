@@ -84,7 +84,7 @@ impl ScalarUDFImpl for CastFunction {
     }
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> DfResult<ColumnarValue> {
-        of_one(self.name(), args, |values| self.of(values))
+        of_one(self.name(), &args, |values| self.of(values))
     }
 }
 

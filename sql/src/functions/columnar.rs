@@ -1,74 +1,104 @@
 //! Functions of the values of a row as functions of whole columns.
 
+use std::hash::{Hash, Hasher};
+
 use arrow_array::ArrayRef;
+use arrow_schema::DataType;
 use datafusion::common::utils::take_function_args;
 use datafusion::error::Result as DfResult;
-use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs};
-use datafusion::scalar::ScalarValue;
+use datafusion::functions::utils::make_scalar_function;
+use datafusion::logical_expr::{
+    ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, TypeSignature, Volatility,
+};
 
-/// What `compute` makes of the columns of the arguments and the number of their rows. Of constants alone it
-/// is computed for one row, and is a constant as well.
-pub(super) fn by_column(
-    args: ScalarFunctionArgs,
-    compute: impl FnOnce(&[ArrayRef], usize) -> DfResult<ArrayRef>,
+use crate::signatures;
+
+/// The types to which the arguments of a function of this name are cast.
+pub(super) type Coercion = fn(&str, &[DataType]) -> DfResult<Vec<DataType>>;
+/// What a function makes of the columns of its arguments.
+pub(super) type Compute = fn(&[ArrayRef]) -> DfResult<ArrayRef>;
+
+/// A function whose result has one type, whatever its arguments.
+#[derive(Debug)]
+struct ColumnFunction {
+    name: &'static str,
+    signature: Signature,
+    coerced: Coercion,
+    gives: DataType,
+    compute: Compute,
+}
+
+// Each has a name of its own.
+impl PartialEq for ColumnFunction {
+    fn eq(&self, other: &Self) -> bool {
+        self.name == other.name
+    }
+}
+
+impl Eq for ColumnFunction {}
+
+impl Hash for ColumnFunction {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.name.hash(state);
+    }
+}
+
+impl ScalarUDFImpl for ColumnFunction {
+    fn name(&self) -> &str {
+        self.name
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn return_type(&self, _: &[DataType]) -> DfResult<DataType> {
+        Ok(self.gives.clone())
+    }
+
+    fn coerce_types(&self, types: &[DataType]) -> DfResult<Vec<DataType>> {
+        (self.coerced)(self.name, types)
+    }
+
+    fn invoke_with_args(&self, args: ScalarFunctionArgs) -> DfResult<ColumnarValue> {
+        by_column(&args, self.compute)
+    }
+}
+
+/// A function whose arguments the engine casts.
+pub(super) fn function(
+    name: &'static str,
+    takes: TypeSignature,
+    gives: DataType,
+    compute: Compute,
+) -> ScalarUDF {
+    let signature = Signature::new(takes, Volatility::Immutable);
+    let coerced: Coercion = |_, types| Ok(types.to_vec());
+    ScalarUDF::from(ColumnFunction { name, signature, coerced, gives, compute })
+}
+
+/// A function that checks the types of its arguments itself.
+pub(super) fn checked(name: &'static str, coerced: Coercion, gives: DataType, compute: Compute) -> ScalarUDF {
+    ScalarUDF::from(ColumnFunction { name, signature: signatures::own().clone(), coerced, gives, compute })
+}
+
+/// What `compute` makes of the columns of the arguments. Of constants alone it is computed for one row, and is
+/// a constant as well.
+fn by_column(
+    args: &ScalarFunctionArgs,
+    compute: impl Fn(&[ArrayRef]) -> DfResult<ArrayRef>,
 ) -> DfResult<ColumnarValue> {
-    let constant = args.args.iter().all(|arg| matches!(arg, ColumnarValue::Scalar(_)));
-    let rows = if constant { 1 } else { args.number_rows };
-    let arrays = args.args.into_iter().map(|arg| arg.into_array(rows)).collect::<DfResult<Vec<_>>>()?;
-    let made = compute(&arrays, rows)?;
-    Ok(match constant {
-        true => ColumnarValue::Scalar(ScalarValue::try_from_array(&made, 0)?),
-        false => ColumnarValue::Array(made),
-    })
+    make_scalar_function(compute, Vec::new())(&args.args)
 }
 
 /// The same of a function of one argument.
 pub(super) fn of_one(
     name: &str,
-    args: ScalarFunctionArgs,
-    compute: impl FnOnce(&ArrayRef) -> DfResult<ArrayRef>,
+    args: &ScalarFunctionArgs,
+    compute: impl Fn(&ArrayRef) -> DfResult<ArrayRef>,
 ) -> DfResult<ColumnarValue> {
-    by_column(args, |arrays, _| {
+    by_column(args, |arrays| {
         let [values] = take_function_args(name, arrays)?;
         compute(values)
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use std::sync::Arc;
-
-    use arrow_array::cast::AsArray;
-    use arrow_array::types::Int64Type;
-    use arrow_array::{Array, Int64Array};
-    use arrow_schema::{DataType, Field};
-    use datafusion::common::config::ConfigOptions;
-
-    use super::*;
-
-    fn called(args: Vec<ColumnarValue>, number_rows: usize) -> DfResult<ColumnarValue> {
-        let fields = args.iter().map(|arg| Arc::new(Field::new("x", arg.data_type(), true))).collect();
-        let args = ScalarFunctionArgs {
-            args,
-            arg_fields: fields,
-            number_rows,
-            return_field: Arc::new(Field::new("y", DataType::Int64, true)),
-            config_options: Arc::new(ConfigOptions::default()),
-        };
-        of_one("twice", args, |values| {
-            Ok(Arc::new(values.as_primitive::<Int64Type>().unary::<_, Int64Type>(|x| 2 * x)))
-        })
-    }
-
-    #[test]
-    fn a_function_of_constants_gives_a_constant() {
-        let constant = || ColumnarValue::Scalar(ScalarValue::Int64(Some(3)));
-        let made = called(vec![constant()], 5).unwrap();
-        assert!(matches!(made, ColumnarValue::Scalar(ScalarValue::Int64(Some(6)))));
-        let column = ColumnarValue::Array(Arc::new(Int64Array::from(vec![Some(1), None])));
-        let ColumnarValue::Array(made) = called(vec![column], 2).unwrap() else { panic!("a column") };
-        assert_eq!(made.as_primitive::<Int64Type>(), &Int64Array::from(vec![Some(2), None]));
-        assert_eq!(made.len(), 2);
-        assert!(called(vec![constant(), constant()], 5).is_err());
-    }
 }

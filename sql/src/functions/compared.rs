@@ -249,7 +249,7 @@ impl ScalarUDFImpl for IntervalLength {
     }
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> DfResult<ColumnarValue> {
-        of_one(self.name(), args, |values| Ok(Arc::new(lengths(values)?)))
+        of_one(self.name(), &args, |values| Ok(Arc::new(lengths(values)?)))
     }
 }
 

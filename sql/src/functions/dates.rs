@@ -8,12 +8,11 @@ use arrow_array::{Array, ArrayRef, Int64Array};
 use arrow_schema::{DataType, TimeUnit};
 use datafusion::common::utils::take_function_args;
 use datafusion::error::Result as DfResult;
-use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature};
+use datafusion::logical_expr::ScalarUDF;
 use gstore_core::calendar::month_of;
 
-use super::columnar::by_column;
+use super::columnar::checked;
 use crate::error::SqlError;
-use crate::signatures;
 
 /// Microseconds.
 const SECOND: i64 = 1_000_000;
@@ -21,7 +20,8 @@ const DAY: i64 = 86_400 * SECOND;
 
 /// The function.
 pub(super) fn function() -> ScalarUDF {
-    ScalarUDF::from(DateDiff { aliases: vec!["datediff".to_owned()] })
+    checked("date_diff", coerced, DataType::Int64, |arrays| Ok(Arc::new(counts(arrays)?)))
+        .with_aliases(["datediff"])
 }
 
 /// A part of a time.
@@ -68,48 +68,20 @@ impl DatePart {
     }
 }
 
-#[derive(Debug, PartialEq, Eq, Hash)]
-struct DateDiff {
-    aliases: Vec<String>,
-}
-
-impl ScalarUDFImpl for DateDiff {
-    fn name(&self) -> &str {
-        "date_diff"
-    }
-
-    fn aliases(&self) -> &[String] {
-        &self.aliases
-    }
-
-    fn signature(&self) -> &Signature {
-        signatures::own()
-    }
-
-    fn return_type(&self, _: &[DataType]) -> DfResult<DataType> {
-        Ok(DataType::Int64)
-    }
-
-    fn coerce_types(&self, types: &[DataType]) -> DfResult<Vec<DataType>> {
-        let text = |ty: &DataType| {
-            matches!(ty, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View | DataType::Null)
-        };
-        let time =
-            |ty: &DataType| matches!(ty, DataType::Timestamp(..) | DataType::Date32 | DataType::Date64);
-        match types {
-            [part, from, to] if text(part) && [from, to].iter().all(|ty| text(ty) || time(ty)) => {
-                let time = DataType::Timestamp(TimeUnit::Microsecond, None);
-                Ok(vec![DataType::Utf8, time.clone(), time])
-            }
-            _ => {
-                let why = "date_diff() is written date_diff('day', from, to), of two dates or timestamps";
-                Err(SqlError::invalid(why.to_owned()).into())
-            }
+fn coerced(_: &str, types: &[DataType]) -> DfResult<Vec<DataType>> {
+    let text = |ty: &DataType| {
+        matches!(ty, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View | DataType::Null)
+    };
+    let time = |ty: &DataType| matches!(ty, DataType::Timestamp(..) | DataType::Date32 | DataType::Date64);
+    match types {
+        [part, from, to] if text(part) && [from, to].iter().all(|ty| text(ty) || time(ty)) => {
+            let time = DataType::Timestamp(TimeUnit::Microsecond, None);
+            Ok(vec![DataType::Utf8, time.clone(), time])
         }
-    }
-
-    fn invoke_with_args(&self, args: ScalarFunctionArgs) -> DfResult<ColumnarValue> {
-        by_column(args, |arrays, _| Ok(Arc::new(counts(arrays)?)))
+        _ => {
+            let why = "date_diff() is written date_diff('day', from, to), of two dates or timestamps";
+            Err(SqlError::invalid(why.to_owned()).into())
+        }
     }
 }
 

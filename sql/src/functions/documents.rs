@@ -7,69 +7,46 @@ use arrow_array::{ArrayRef, StringArray};
 use arrow_schema::DataType;
 use datafusion::common::utils::take_function_args;
 use datafusion::error::Result as DfResult;
-use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature};
+use datafusion::logical_expr::ScalarUDF;
 use gstore_core::shortened;
 use serde::de::IgnoredAny;
 
-use super::columnar::of_one;
+use super::columnar::checked;
 use super::{casts, objects};
 use crate::error::SqlError;
-use crate::signatures;
 
 /// Most characters of a text in a message.
 const SAID: usize = 100;
 
 /// The functions that stand in the place of `CAST(x AS JSON)` and of `TRY_CAST(x AS JSON)`.
 pub(super) fn functions() -> [ScalarUDF; 2] {
-    [false, true].map(|safe| ScalarUDF::from(AsJson { safe }))
+    [
+        checked("as_json", coerced, DataType::Utf8, |arrays| as_json(arrays, false)),
+        checked("try_as_json", coerced, DataType::Utf8, |arrays| as_json(arrays, true)),
+    ]
 }
 
-#[derive(Debug, PartialEq, Eq, Hash)]
-struct AsJson {
-    /// Whether a text that is no JSON is null.
-    safe: bool,
+fn coerced(name: &str, types: &[DataType]) -> DfResult<Vec<DataType>> {
+    let [of] = take_function_args(name, types)?;
+    if casts::is_text(of) || of.is_null() {
+        return Ok(vec![DataType::Utf8]);
+    }
+    objects::refuse_unknown("a cast to JSON", types)?;
+    Ok(vec![of.clone()])
 }
 
-impl ScalarUDFImpl for AsJson {
-    fn name(&self) -> &str {
-        if self.safe { "try_as_json" } else { "as_json" }
+/// The JSON of values; a text that is none is null if it is `safe`.
+fn as_json(arrays: &[ArrayRef], safe: bool) -> DfResult<ArrayRef> {
+    let [values] = take_function_args("as_json", arrays)?;
+    let Some(texts) = values.as_string_opt::<i32>() else { return objects::json(arrays) };
+    if safe {
+        let sound = |text: &&str| read(text).is_ok();
+        return Ok(Arc::new(texts.iter().map(|text| text.filter(sound)).collect::<StringArray>()));
     }
-
-    fn signature(&self) -> &Signature {
-        signatures::own()
+    for text in texts.iter().flatten() {
+        read(text).map_err(|why| no_json(text, &why))?;
     }
-
-    fn return_type(&self, _: &[DataType]) -> DfResult<DataType> {
-        Ok(DataType::Utf8)
-    }
-
-    fn coerce_types(&self, types: &[DataType]) -> DfResult<Vec<DataType>> {
-        let [of] = take_function_args(self.name(), types)?;
-        if casts::is_text(of) || of.is_null() {
-            return Ok(vec![DataType::Utf8]);
-        }
-        objects::refuse_unknown("a cast to JSON", types)?;
-        Ok(vec![of.clone()])
-    }
-
-    fn invoke_with_args(&self, args: ScalarFunctionArgs) -> DfResult<ColumnarValue> {
-        of_one(self.name(), args, |values| self.of(values))
-    }
-}
-
-impl AsJson {
-    fn of(&self, values: &ArrayRef) -> DfResult<ArrayRef> {
-        let Some(texts) = values.as_string_opt::<i32>() else { return objects::json(values) };
-        if self.safe {
-            let sound: StringArray =
-                texts.iter().map(|text| text.filter(|text| read(text).is_ok())).collect();
-            return Ok(Arc::new(sound));
-        }
-        for text in texts.iter().flatten() {
-            read(text).map_err(|why| no_json(text, &why))?;
-        }
-        Ok(Arc::clone(values))
-    }
+    Ok(Arc::clone(values))
 }
 
 fn read(text: &str) -> serde_json::Result<IgnoredAny> {

@@ -57,15 +57,13 @@ const FUNCTIONS: [(&str, &[&str], JsonResult); 11] = [
 /// The functions.
 pub(super) fn functions() -> impl Iterator<Item = ScalarUDF> {
     FUNCTIONS.into_iter().map(|(name, aliases, gives)| {
-        let aliases = aliases.iter().map(|alias| (*alias).to_owned()).collect();
-        ScalarUDF::from(JsonFunction { name, aliases, gives })
+        ScalarUDF::from(JsonFunction { name, gives }).with_aliases(aliases.iter().copied())
     })
 }
 
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct JsonFunction {
     name: &'static str,
-    aliases: Vec<String>,
     gives: JsonResult,
 }
 
@@ -100,10 +98,6 @@ enum JsonPath {
 impl ScalarUDFImpl for JsonFunction {
     fn name(&self) -> &str {
         self.name
-    }
-
-    fn aliases(&self) -> &[String] {
-        &self.aliases
     }
 
     fn signature(&self) -> &Signature {

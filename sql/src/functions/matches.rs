@@ -8,17 +8,16 @@ use std::sync::Arc;
 use arrow_array::builder::{ListBuilder, StringBuilder};
 use arrow_array::cast::AsArray;
 use arrow_array::types::Int64Type;
-use arrow_array::{ArrayRef, Int64Array, StringArray};
-use arrow_schema::{DataType, Field};
+use arrow_array::{Array, ArrayRef, Int64Array, StringArray};
+use arrow_schema::DataType;
 use datafusion::error::Result as DfResult;
-use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature};
+use datafusion::logical_expr::ScalarUDF;
 use gstore_core::shortened;
 use regex::Regex;
 
 use super::casts::is_text;
-use super::columnar::by_column;
+use super::columnar::checked;
 use crate::error::SqlError;
-use crate::signatures;
 
 /// Most characters of a pattern in a message.
 const SAID: usize = 100;
@@ -27,78 +26,49 @@ const KEPT: usize = 16;
 
 /// The functions.
 pub(super) fn functions() -> [ScalarUDF; 2] {
-    [MatchResult::All, MatchResult::First].map(ScalarUDF::from)
+    let list = DataType::new_list(DataType::Utf8, true);
+    [
+        checked("regexp_extract_all", coerced, list, |arrays| matched(arrays, all_matches)),
+        checked("regexp_extract", coerced, DataType::Utf8, |arrays| matched(arrays, first)),
+    ]
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-enum MatchResult {
-    All,
-    /// Empty without a match, or where the group has no part in it.
-    First,
+fn coerced(name: &str, types: &[DataType]) -> DfResult<Vec<DataType>> {
+    let text = |ty: &DataType| is_text(ty) || ty.is_null();
+    match types {
+        [of, pattern] if text(of) && text(pattern) => Ok(vec![DataType::Utf8; 2]),
+        [of, pattern, group] if text(of) && text(pattern) && (group.is_integer() || group.is_null()) => {
+            Ok(vec![DataType::Utf8, DataType::Utf8, DataType::Int64])
+        }
+        _ => {
+            let why =
+                format!("{name}() is written {name}(text, 'pattern'), or with the number of a group behind");
+            let error = SqlError::invalid(why);
+            Err(match types {
+                [_, _, DataType::List(_)] => error.hint(
+                    "each group has a call: {'a': regexp_extract(text, 'pattern', 1), 'b': regexp_extract(text, \
+                     'pattern', 2)}",
+                ),
+                [_, _, _, _, ..] => error.hint("'(?i)pattern' matches whatever the case of letters"),
+                _ => error,
+            }
+            .into())
+        }
+    }
 }
 
-impl ScalarUDFImpl for MatchResult {
-    fn name(&self) -> &str {
-        match self {
-            MatchResult::All => "regexp_extract_all",
-            MatchResult::First => "regexp_extract",
-        }
-    }
+/// What is found of texts, patterns and numbers of groups.
+type Found = fn(&StringArray, &StringArray, &Int64Array) -> Result<ArrayRef, SqlError>;
 
-    fn signature(&self) -> &Signature {
-        signatures::own()
-    }
-
-    fn return_type(&self, _: &[DataType]) -> DfResult<DataType> {
-        Ok(match self {
-            MatchResult::All => DataType::List(Arc::new(Field::new("item", DataType::Utf8, true))),
-            MatchResult::First => DataType::Utf8,
-        })
-    }
-
-    fn coerce_types(&self, types: &[DataType]) -> DfResult<Vec<DataType>> {
-        let text = |ty: &DataType| is_text(ty) || ty.is_null();
-        match types {
-            [of, pattern] if text(of) && text(pattern) => Ok(vec![DataType::Utf8; 2]),
-            [of, pattern, group] if text(of) && text(pattern) && (group.is_integer() || group.is_null()) => {
-                Ok(vec![DataType::Utf8, DataType::Utf8, DataType::Int64])
-            }
-            _ => {
-                let name = self.name();
-                let why = format!(
-                    "{name}() is written {name}(text, 'pattern'), or with the number of a group behind"
-                );
-                let error = SqlError::invalid(why);
-                Err(match types {
-                    [_, _, DataType::List(_)] => error.hint(
-                        "each group has a call: {'a': regexp_extract(text, 'pattern', 1), 'b': regexp_extract(text, \
-                         'pattern', 2)}",
-                    ),
-                    [_, _, _, _, ..] => error.hint("'(?i)pattern' matches whatever the case of letters"),
-                    _ => error,
-                }
-                .into())
-            }
-        }
-    }
-
-    fn invoke_with_args(&self, args: ScalarFunctionArgs) -> DfResult<ColumnarValue> {
-        by_column(args, |arrays, rows| {
-            let text = |place: usize| arrays.get(place).and_then(|array| array.as_string_opt::<i32>());
-            let groups = match arrays.get(2) {
-                None => Some(Int64Array::from(vec![0; rows])),
-                Some(groups) => groups.as_primitive_opt::<Int64Type>().cloned(),
-            };
-            let (Some(texts), Some(patterns), Some(groups)) = (text(0), text(1), groups) else {
-                return Err(SqlError::internal("types of a pattern's matches").into());
-            };
-            let found = match self {
-                MatchResult::All => all_matches(texts, patterns, &groups)?,
-                MatchResult::First => first(texts, patterns, &groups)?,
-            };
-            Ok(found)
-        })
-    }
+fn matched(arrays: &[ArrayRef], found: Found) -> DfResult<ArrayRef> {
+    let text = |place: usize| arrays.get(place).and_then(|array| array.as_string_opt::<i32>());
+    let no_types = || SqlError::internal("types of a pattern's matches");
+    let (texts, patterns) = text(0).zip(text(1)).ok_or_else(no_types)?;
+    let groups = match arrays.get(2) {
+        None => Some(Int64Array::from(vec![0; texts.len()])),
+        Some(groups) => groups.as_primitive_opt::<Int64Type>().cloned(),
+    };
+    Ok(found(texts, patterns, &groups.ok_or_else(no_types)?)?)
 }
 
 /// The patterns of a batch of rows that were compiled last.
@@ -145,7 +115,7 @@ fn all_matches(
     Ok(Arc::new(lists.finish()))
 }
 
-/// A group that the pattern does not have is empty too, as in DuckDB.
+/// Empty without a match, and where the group has no part in it or is none of the pattern's, as in DuckDB.
 fn first(texts: &StringArray, patterns: &StringArray, groups: &Int64Array) -> Result<ArrayRef, SqlError> {
     let mut found = StringBuilder::new();
     let mut known = CompiledPatterns::default();
@@ -187,8 +157,6 @@ fn no_group(group: i64, groups: usize) -> SqlError {
 
 #[cfg(test)]
 mod tests {
-    use arrow_array::Array;
-
     use super::*;
 
     #[test]

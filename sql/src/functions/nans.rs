@@ -248,7 +248,7 @@ impl ScalarUDFImpl for CanonicalFloat {
     }
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> DfResult<ColumnarValue> {
-        of_one(self.name(), args, |values| Ok(canonical(values)))
+        of_one(self.name(), &args, |values| Ok(canonical(values)))
     }
 }
 

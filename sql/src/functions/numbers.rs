@@ -10,130 +10,45 @@ use arrow_cast::display::{ArrayFormatter, FormatOptions};
 use arrow_schema::DataType;
 use datafusion::common::utils::take_function_args;
 use datafusion::error::Result as DfResult;
-use datafusion::logical_expr::{
-    ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
-};
+use datafusion::logical_expr::{ScalarUDF, TypeSignature};
 use gstore_core::{MIX_STEP, mix};
 
-use super::columnar::by_column;
+use super::columnar::{Compute, function};
 use crate::error::SqlError;
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-enum NumberResult {
-    Bucket,
-    Hash,
-    Length,
-    Even,
-    /// The rest of a division, which has the sign of the divisor.
-    Rest,
-    Infinite,
-    Root,
-    /// The bits of a number that are set.
-    Bits,
-}
-
-#[derive(Debug, PartialEq, Eq, Hash)]
-struct NumberFunction {
-    gives: NumberResult,
-    signature: Signature,
-}
 
 /// The functions.
 pub(super) fn functions() -> [ScalarUDF; 8] {
-    let double = || DataType::Float64;
-    let bucket = Signature::exact(vec![double(), double(), double(), DataType::Int64], Volatility::Immutable);
-    let of_double = |gives| {
-        ScalarUDF::from(NumberFunction {
-            gives,
-            signature: Signature::exact(vec![double()], Volatility::Immutable),
-        })
-    };
+    const DOUBLE: DataType = DataType::Float64;
+    fn of_doubles<const N: usize>(name: &'static str, gives: DataType, compute: Compute) -> ScalarUDF {
+        function(name, TypeSignature::Exact(vec![DOUBLE; N]), gives, compute)
+    }
+    let bucket = TypeSignature::Exact(vec![DOUBLE, DOUBLE, DOUBLE, DataType::Int64]);
     [
-        ScalarUDF::from(NumberFunction { gives: NumberResult::Bucket, signature: bucket }),
+        function("width_bucket", bucket, DataType::Int64, buckets),
         hash(),
-        ScalarUDF::from(NumberFunction {
-            gives: NumberResult::Length,
-            signature: Signature::any(1, Volatility::Immutable),
+        function("len", TypeSignature::Any(1), DataType::Int64, lengths),
+        of_doubles::<1>("even", DOUBLE, |arrays| {
+            Ok(Arc::new(doubles(arrays)?.unary::<_, Float64Type>(even)))
         }),
-        of_double(NumberResult::Even),
-        ScalarUDF::from(NumberFunction {
-            gives: NumberResult::Rest,
-            signature: Signature::exact(vec![double(), double()], Volatility::Immutable),
+        of_doubles::<2>("fmod", DOUBLE, |arrays| {
+            let (x, by) = (doubles(arrays)?, doubles(arrays.get(1..).unwrap_or_default())?);
+            let of_row = |(x, by): (Option<f64>, Option<f64>)| Some(rest(x?, by?));
+            Ok(Arc::new(x.iter().zip(&by).map(of_row).collect::<Float64Array>()))
         }),
-        of_double(NumberResult::Infinite),
-        of_double(NumberResult::Root),
-        ScalarUDF::from(NumberFunction {
-            gives: NumberResult::Bits,
-            signature: Signature::exact(vec![DataType::Int64], Volatility::Immutable),
+        of_doubles::<1>("isinf", DataType::Boolean, |arrays| {
+            let numbers = doubles(arrays)?;
+            Ok(Arc::new(numbers.iter().map(|x| x.map(f64::is_infinite)).collect::<BooleanArray>()))
         }),
+        of_doubles::<1>("sqrt", DOUBLE, |arrays| {
+            Ok(Arc::new(doubles(arrays)?.unary::<_, Float64Type>(f64::sqrt)))
+        }),
+        function("bit_count", TypeSignature::Exact(vec![DataType::Int64]), DataType::Int64, bits),
     ]
 }
 
 /// `hash(..)`: the same number for the same values, on every machine and in every version.
 pub(crate) fn hash() -> ScalarUDF {
-    ScalarUDF::from(NumberFunction {
-        gives: NumberResult::Hash,
-        signature: Signature::variadic_any(Volatility::Immutable),
-    })
-}
-
-impl ScalarUDFImpl for NumberFunction {
-    fn name(&self) -> &str {
-        match self.gives {
-            NumberResult::Bucket => "width_bucket",
-            NumberResult::Hash => "hash",
-            NumberResult::Length => "len",
-            NumberResult::Even => "even",
-            NumberResult::Rest => "fmod",
-            NumberResult::Infinite => "isinf",
-            NumberResult::Root => "sqrt",
-            NumberResult::Bits => "bit_count",
-        }
-    }
-
-    fn signature(&self) -> &Signature {
-        &self.signature
-    }
-
-    fn return_type(&self, _: &[DataType]) -> DfResult<DataType> {
-        Ok(match self.gives {
-            NumberResult::Bucket | NumberResult::Length | NumberResult::Bits => DataType::Int64,
-            NumberResult::Hash => DataType::UInt64,
-            NumberResult::Even | NumberResult::Rest | NumberResult::Root => DataType::Float64,
-            NumberResult::Infinite => DataType::Boolean,
-        })
-    }
-
-    fn invoke_with_args(&self, args: ScalarFunctionArgs) -> DfResult<ColumnarValue> {
-        by_column(args, |arrays, rows| {
-            let made: ArrayRef = match self.gives {
-                NumberResult::Bucket => buckets(arrays)?,
-                NumberResult::Hash => hashes(arrays, rows)?,
-                NumberResult::Length => {
-                    let [values] = take_function_args("len", arrays)?;
-                    lengths(values)?
-                }
-                NumberResult::Even => Arc::new(doubles(arrays)?.unary::<_, Float64Type>(even)),
-                NumberResult::Rest => {
-                    let [x, by] = take_function_args("fmod", arrays)?;
-                    let (x, by) = (doubles(std::slice::from_ref(x))?, doubles(std::slice::from_ref(by))?);
-                    let of_row = |(x, by): (Option<f64>, Option<f64>)| Some(rest(x?, by?));
-                    Arc::new(x.iter().zip(&by).map(of_row).collect::<Float64Array>())
-                }
-                NumberResult::Root => Arc::new(doubles(arrays)?.unary::<_, Float64Type>(f64::sqrt)),
-                NumberResult::Bits => {
-                    let numbers = arrays.first().and_then(|array| array.as_primitive_opt::<Int64Type>());
-                    let numbers = numbers.ok_or_else(|| SqlError::internal("type of a whole number"))?;
-                    Arc::new(numbers.unary::<_, Int64Type>(|n| n.count_ones().into()))
-                }
-                NumberResult::Infinite => {
-                    let numbers = doubles(arrays)?;
-                    Arc::new(numbers.iter().map(|x| x.map(f64::is_infinite)).collect::<BooleanArray>())
-                }
-            };
-            Ok(made)
-        })
-    }
+    function("hash", TypeSignature::VariadicAny, DataType::UInt64, hashes)
 }
 
 fn doubles(arrays: &[ArrayRef]) -> Result<Float64Array, SqlError> {
@@ -141,11 +56,19 @@ fn doubles(arrays: &[ArrayRef]) -> Result<Float64Array, SqlError> {
     numbers.cloned().ok_or_else(|| SqlError::internal("type of a number"))
 }
 
+/// The bits of each number that are set.
+fn bits(arrays: &[ArrayRef]) -> DfResult<ArrayRef> {
+    let numbers = arrays.first().and_then(|array| array.as_primitive_opt::<Int64Type>());
+    let numbers = numbers.ok_or_else(|| SqlError::internal("type of a whole number"))?;
+    Ok(Arc::new(numbers.unary::<_, Int64Type>(|n| n.count_ones().into())))
+}
+
 /// The next even number, away from zero.
 fn even(x: f64) -> f64 {
     (2.0 * (x.abs() / 2.0).ceil()).copysign(x)
 }
 
+/// The rest of a division, which has the sign of the divisor.
 fn rest(x: f64, by: f64) -> f64 {
     let rest = x % by;
     if rest != 0.0 && (rest < 0.0) != (by < 0.0) { rest + by } else { rest }
@@ -182,8 +105,8 @@ fn buckets(arrays: &[ArrayRef]) -> DfResult<ArrayRef> {
 }
 
 /// A number for each row: of the text of its values, so that it depends on nothing but them.
-fn hashes(arrays: &[ArrayRef], rows: usize) -> DfResult<ArrayRef> {
-    let mut state = vec![MIX_STEP; rows];
+fn hashes(arrays: &[ArrayRef]) -> DfResult<ArrayRef> {
+    let mut state = vec![MIX_STEP; arrays.first().map_or(1, |array| array.len())];
     let options = FormatOptions::default();
     for array in arrays {
         let texts = ArrayFormatter::try_new(array, &options)?;
@@ -204,7 +127,8 @@ fn fnv(bytes: &[u8]) -> u64 {
 }
 
 /// Characters of a text, elements of a list.
-fn lengths(values: &ArrayRef) -> DfResult<ArrayRef> {
+fn lengths(arrays: &[ArrayRef]) -> DfResult<ArrayRef> {
+    let [values] = take_function_args("len", arrays)?;
     if values.data_type().is_nested() {
         let lengths = datafusion::arrow::compute::kernels::length::length(values)?;
         return Ok(arrow_cast::cast(&lengths, &DataType::Int64)?);
@@ -250,7 +174,7 @@ mod tests {
     #[test]
     fn a_hash_is_of_the_values_alone() {
         let texts = Arc::new(StringArray::from(vec![Some("a"), None, Some("a")])) as ArrayRef;
-        let found = hashes(&[texts], 3).unwrap();
+        let found = hashes(&[texts]).unwrap();
         let found = found.as_primitive::<arrow_array::types::UInt64Type>();
         assert_eq!(found.value(0), found.value(2));
         assert_ne!(found.value(0), found.value(1));

@@ -11,18 +11,18 @@ use arrow_array::{Array, ArrayRef};
 use arrow_json::writer::{EncoderOptions, NullableEncoder, make_encoder};
 use arrow_schema::{DataType, Field, FieldRef};
 use datafusion::error::Result as DfResult;
-use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature};
+use datafusion::logical_expr::ScalarUDF;
 
 use self::contained::contained;
-use super::columnar::by_column;
+use super::casts::is_text;
+use super::columnar::checked;
 use super::spans::IntervalTexts;
 use crate::error::SqlError;
-use crate::signatures;
 
 /// A timestamp as its text is.
 const TIME: &str = "%Y-%m-%d %H:%M:%S%.f";
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy)]
 enum JsonBuilder {
     /// A value as JSON; null for null.
     Value,
@@ -30,71 +30,44 @@ enum JsonBuilder {
     Object,
     /// A list of values.
     List,
-    /// Whether a document has another in it.
-    Contains,
 }
 
 /// The functions.
 pub(super) fn functions() -> [ScalarUDF; 4] {
-    [JsonBuilder::Value, JsonBuilder::Object, JsonBuilder::List, JsonBuilder::Contains].map(ScalarUDF::from)
+    const TEXT: DataType = DataType::Utf8;
+    [
+        checked("to_json", taken, TEXT, json),
+        checked("json_object", taken, TEXT, |arrays| build_json(JsonBuilder::Object, arrays)),
+        checked("json_array", taken, TEXT, |arrays| build_json(JsonBuilder::List, arrays)),
+        checked("json_contains", taken, DataType::Boolean, contained),
+    ]
 }
 
-impl ScalarUDFImpl for JsonBuilder {
-    fn name(&self) -> &str {
-        match self {
-            JsonBuilder::Value => "to_json",
-            JsonBuilder::Object => "json_object",
-            JsonBuilder::List => "json_array",
-            JsonBuilder::Contains => "json_contains",
+fn taken(name: &str, types: &[DataType]) -> DfResult<Vec<DataType>> {
+    let is_text = |ty: &DataType| is_text(ty) || ty.is_null();
+    let (fits, example) = match name {
+        "json_object" => {
+            let has_keys = types.len().is_multiple_of(2) && types.iter().step_by(2).all(is_text);
+            (has_keys, "'key', value, ..")
         }
-    }
-
-    fn signature(&self) -> &Signature {
-        signatures::own()
-    }
-
-    fn return_type(&self, _: &[DataType]) -> DfResult<DataType> {
-        Ok(if *self == JsonBuilder::Contains { DataType::Boolean } else { DataType::Utf8 })
-    }
-
-    fn coerce_types(&self, types: &[DataType]) -> DfResult<Vec<DataType>> {
-        let is_text = |ty: &DataType| super::casts::is_text(ty) || ty.is_null();
-        let fits = match self {
-            JsonBuilder::Value => types.len() == 1,
-            JsonBuilder::Object => types.len().is_multiple_of(2) && types.iter().step_by(2).all(is_text),
-            JsonBuilder::List => true,
-            JsonBuilder::Contains => {
-                matches!(types, [of, part] if is_text(of) && (is_text(part) || part.is_numeric()))
-            }
-        };
-        let name = self.name();
-        if !fits {
-            let example = match self {
-                JsonBuilder::Object => "'key', value, ..",
-                JsonBuilder::Contains => "record, '\"text\"'",
-                JsonBuilder::Value | JsonBuilder::List => "value",
-            };
-            return Err(SqlError::invalid(format!("{name}() is written {name}({example})")).into());
+        "json_contains" => {
+            let is_part = |part: &DataType| is_text(part) || part.is_numeric();
+            (matches!(types, [of, part] if is_text(of) && is_part(part)), "record, '\"text\"'")
         }
-        refuse_unknown(&format!("{name}()"), types)?;
-        let texts = |place: usize| match self {
-            JsonBuilder::Contains => true,
-            JsonBuilder::Object => place.is_multiple_of(2),
-            JsonBuilder::Value | JsonBuilder::List => false,
-        };
-        let coerced = types.iter().enumerate().map(|(place, ty)| match texts(place) {
-            true => DataType::Utf8,
-            false => ty.clone(),
-        });
-        Ok(coerced.collect())
+        "to_json" => (types.len() == 1, "value"),
+        _ => (true, "value"),
+    };
+    if !fits {
+        return Err(SqlError::invalid(format!("{name}() is written {name}({example})")).into());
     }
-
-    fn invoke_with_args(&self, args: ScalarFunctionArgs) -> DfResult<ColumnarValue> {
-        by_column(args, |arrays, rows| match self {
-            JsonBuilder::Contains => contained(arrays),
-            gives => build_json(*gives, arrays, rows),
-        })
-    }
+    refuse_unknown(&format!("{name}()"), types)?;
+    let is_cast = |place: usize| match name {
+        "json_contains" => true,
+        "json_object" => place.is_multiple_of(2),
+        _ => false,
+    };
+    let coerced = types.iter().enumerate();
+    Ok(coerced.map(|(place, ty)| if is_cast(place) { DataType::Utf8 } else { ty.clone() }).collect())
 }
 
 /// Whether the length of the JSON of a type is known from its values: it has no map, nor a union.
@@ -116,11 +89,11 @@ pub(super) fn refuse_unknown(what: &str, types: &[DataType]) -> DfResult<()> {
 }
 
 /// Values as JSON; null for null.
-pub(super) fn json(values: &ArrayRef) -> DfResult<ArrayRef> {
-    build_json(JsonBuilder::Value, std::slice::from_ref(values), values.len())
+pub(super) fn json(arrays: &[ArrayRef]) -> DfResult<ArrayRef> {
+    build_json(JsonBuilder::Value, arrays)
 }
 
-fn build_json(gives: JsonBuilder, arrays: &[ArrayRef], rows: usize) -> DfResult<ArrayRef> {
+fn build_json(gives: JsonBuilder, arrays: &[ArrayRef]) -> DfResult<ArrayRef> {
     let options = EncoderOptions::default()
         .with_explicit_nulls(true)
         .with_encoder_factory(Arc::new(IntervalTexts))
@@ -132,7 +105,7 @@ fn build_json(gives: JsonBuilder, arrays: &[ArrayRef], rows: usize) -> DfResult<
     let mut encoders = encoders.collect::<Result<Vec<_>, _>>()?;
     let mut texts = StringBuilder::new();
     let mut out = Vec::new();
-    for row in 0..rows {
+    for row in 0..arrays.first().map_or(1, |array| array.len()) {
         out.clear();
         let is_there = write_row(gives, &mut encoders, row, &mut out);
         let text = std::str::from_utf8(&out).map_err(|_| SqlError::internal("JSON that is no text"))?;

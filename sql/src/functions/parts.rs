@@ -102,7 +102,7 @@ impl ScalarUDFImpl for PartResult {
     }
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> DfResult<ColumnarValue> {
-        of_one(self.name(), args, |spans| self.of(spans))
+        of_one(self.name(), &args, |spans| self.of(spans))
     }
 }
 

@@ -13,50 +13,45 @@ use arrow_array::{
 };
 use arrow_schema::DataType;
 use datafusion::error::Result as DfResult;
-use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature};
+use datafusion::logical_expr::ScalarUDF;
 
 use self::conversion::{FormatPart, FormatSyntax};
 use self::rendered::Printed;
 use super::casts::is_text;
-use super::columnar::by_column;
+use super::columnar::checked;
 use crate::error::SqlError;
-use crate::signatures;
 
 /// The functions.
 pub(super) fn functions() -> [ScalarUDF; 2] {
-    [FormatSyntax::Percent, FormatSyntax::Braces].map(ScalarUDF::from)
+    use FormatSyntax as F;
+    [
+        checked(
+            F::Percent.function(),
+            |_, types| coerced(F::Percent, types),
+            DataType::Utf8,
+            |arrays| Ok(Arc::new(texts(F::Percent, arrays)?)),
+        ),
+        checked(
+            F::Braces.function(),
+            |_, types| coerced(F::Braces, types),
+            DataType::Utf8,
+            |arrays| Ok(Arc::new(texts(F::Braces, arrays)?)),
+        ),
+    ]
 }
 
-impl ScalarUDFImpl for FormatSyntax {
-    fn name(&self) -> &str {
-        self.function()
-    }
-
-    fn signature(&self) -> &Signature {
-        signatures::own()
-    }
-
-    fn return_type(&self, _: &[DataType]) -> DfResult<DataType> {
-        Ok(DataType::Utf8)
-    }
-
-    fn coerce_types(&self, types: &[DataType]) -> DfResult<Vec<DataType>> {
-        let format = types.split_first().filter(|(format, _)| is_text(format) || format.is_null());
-        let (_, values) = format.ok_or_else(|| SqlError::invalid(self.usage().to_owned()))?;
-        let name = self.function();
-        let values = values.iter().map(|of| {
-            taken(of).ok_or_else(|| {
-                let why =
-                    format!("{name}() takes texts, numbers, booleans and dates, not {of}: write x::VARCHAR");
-                SqlError::invalid(why).into()
-            })
-        });
-        std::iter::once(Ok(DataType::Utf8)).chain(values).collect()
-    }
-
-    fn invoke_with_args(&self, args: ScalarFunctionArgs) -> DfResult<ColumnarValue> {
-        by_column(args, |arrays, rows| Ok(Arc::new(texts(*self, arrays, rows)?)))
-    }
+fn coerced(syntax: FormatSyntax, types: &[DataType]) -> DfResult<Vec<DataType>> {
+    let format = types.split_first().filter(|(format, _)| is_text(format) || format.is_null());
+    let (_, values) = format.ok_or_else(|| SqlError::invalid(syntax.usage().to_owned()))?;
+    let name = syntax.function();
+    let values = values.iter().map(|of| {
+        taken(of).ok_or_else(|| {
+            let why =
+                format!("{name}() takes texts, numbers, booleans and dates, not {of}: write x::VARCHAR");
+            SqlError::invalid(why).into()
+        })
+    });
+    std::iter::once(Ok(DataType::Utf8)).chain(values).collect()
 }
 
 /// The type as which a value of a type is taken.
@@ -107,13 +102,13 @@ impl<'a> PrintColumn<'a> {
 }
 
 /// The text of each row; null where any argument is.
-fn texts(syntax: FormatSyntax, arrays: &[ArrayRef], rows: usize) -> Result<StringArray, SqlError> {
+fn texts(syntax: FormatSyntax, arrays: &[ArrayRef]) -> Result<StringArray, SqlError> {
     let formats = arrays.first().and_then(|formats| formats.as_string_opt::<i32>());
     let formats = formats.ok_or_else(|| SqlError::internal("type of a format"))?;
     let columns = arrays.iter().skip(1).map(PrintColumn::of).collect::<Result<Vec<_>, _>>()?;
     let mut read: Option<(&str, Vec<FormatPart>)> = None;
     let (mut made, mut text) = (StringBuilder::new(), String::new());
-    for row in 0..rows {
+    for row in 0..formats.len() {
         if arrays.iter().any(|array| array.is_null(row)) {
             made.append_null();
             continue;
@@ -156,7 +151,7 @@ mod tests {
 
     fn put(syntax: FormatSyntax, format: &str, values: Vec<ArrayRef>) -> Result<String, String> {
         let arrays: Vec<ArrayRef> = std::iter::once(text(format)).chain(values).collect();
-        texts(syntax, &arrays, 1).map(|made| made.value(0).to_owned()).map_err(|error| error.to_string())
+        texts(syntax, &arrays).map(|made| made.value(0).to_owned()).map_err(|error| error.to_string())
     }
 
     #[test]
@@ -236,7 +231,7 @@ mod tests {
     fn a_row_with_a_null_has_none() {
         let formats: ArrayRef = Arc::new(StringArray::from(vec![Some("<{}>"), None, Some("({})")]));
         let values: ArrayRef = Arc::new(Int64Array::from(vec![Some(1), Some(2), None]));
-        let made = texts(FormatSyntax::Braces, &[formats, values], 3).unwrap();
+        let made = texts(FormatSyntax::Braces, &[formats, values]).unwrap();
         assert_eq!(made.iter().collect::<Vec<_>>(), [Some("<1>"), None, None]);
     }
 }

@@ -104,7 +104,7 @@ impl ScalarUDFImpl for NearestInteger {
     }
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> DfResult<ColumnarValue> {
-        of_one(self.name(), args, nearest)
+        of_one(self.name(), &args, nearest)
     }
 }
 

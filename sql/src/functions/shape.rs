@@ -25,12 +25,9 @@ pub(super) fn functions() -> [AggregateUDF; 7] {
     use ShapeResult as R;
     [R::Skewness, R::Kurtosis, R::KurtosisPop, R::StandardError, R::Deviation, R::Product, R::GeometricMean]
         .map(|gives| {
-            let aliases = match gives {
-                R::GeometricMean => vec!["geometric_mean".to_owned()],
-                _ => Vec::new(),
-            };
+            let alias = (gives == R::GeometricMean).then_some("geometric_mean");
             let signature = Signature::exact(vec![DataType::Float64], Volatility::Immutable);
-            AggregateUDF::from(ShapeFunction { gives, aliases, signature })
+            AggregateUDF::from(ShapeFunction { gives, signature }).with_aliases(alias)
         })
 }
 
@@ -53,7 +50,6 @@ enum ShapeResult {
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct ShapeFunction {
     gives: ShapeResult,
-    aliases: Vec<String>,
     signature: Signature,
 }
 
@@ -68,10 +64,6 @@ impl AggregateUDFImpl for ShapeFunction {
             ShapeResult::Product => "product",
             ShapeResult::GeometricMean => "geomean",
         }
-    }
-
-    fn aliases(&self) -> &[String] {
-        &self.aliases
     }
 
     fn signature(&self) -> &Signature {

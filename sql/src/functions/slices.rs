@@ -7,24 +7,20 @@ use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::Int64Type;
-use arrow_array::{Int64Array, StringArray};
+use arrow_array::{ArrayRef, Int64Array, StringArray};
 use arrow_schema::DataType;
 use datafusion::common::DFSchema;
 use datafusion::error::Result as DfResult;
-use datafusion::logical_expr::expr::ScalarFunction;
 use datafusion::logical_expr::planner::{ExprPlanner, PlannerResult, RawFieldAccessExpr};
-use datafusion::logical_expr::{
-    ColumnarValue, Expr, GetFieldAccess, ScalarFunctionArgs, ScalarUDFImpl, Signature,
-};
+use datafusion::logical_expr::{Expr, GetFieldAccess};
 use datafusion::scalar::ScalarValue;
 use gstore_core::shortened;
 use serde::de::IgnoredAny;
 
 use super::casts::is_text;
-use super::columnar::by_column;
+use super::columnar::checked;
 use super::whole::type_of;
 use crate::error::SqlError;
-use crate::signatures;
 
 /// Most characters of a list in a message.
 const SAID: usize = 40;
@@ -58,8 +54,8 @@ impl ExprPlanner for TextSlices {
                 return Ok(PlannerResult::Original(RawFieldAccessExpr { field_access, expr }));
             }
         };
-        let call = ScalarFunction::new_udf(Arc::new(SliceFunction.into()), vec![expr, from, to]);
-        Ok(PlannerResult::Planned(Expr::ScalarFunction(call)))
+        let slice = checked("text_slice", coerced, DataType::Utf8, |arrays| Ok(Arc::new(sliced(arrays)?)));
+        Ok(PlannerResult::Planned(slice.call(vec![expr, from, to])))
     }
 }
 
@@ -70,48 +66,29 @@ fn is_json(expr: &Expr) -> bool {
 
 const JSON: [&str; 6] = ["as_json", "json_array", "json_extract", "json_object", "to_json", "try_as_json"];
 
-#[derive(Debug, PartialEq, Eq, Hash)]
-struct SliceFunction;
-
-impl ScalarUDFImpl for SliceFunction {
-    fn name(&self) -> &str {
-        "text_slice"
-    }
-
-    fn signature(&self) -> &Signature {
-        signatures::own()
-    }
-
-    fn return_type(&self, _: &[DataType]) -> DfResult<DataType> {
-        Ok(DataType::Utf8)
-    }
-
-    fn coerce_types(&self, types: &[DataType]) -> DfResult<Vec<DataType>> {
-        let is_place = |of: &DataType| of.is_integer() || of.is_null();
-        match types {
-            [_, from, to] if is_place(from) && is_place(to) => {
-                Ok(vec![DataType::Utf8, DataType::Int64, DataType::Int64])
-            }
-            _ => {
-                let why = "characters of a text have whole numbers: x[2], x[2:4], x[-3:]";
-                Err(SqlError::invalid(why.to_owned()).into())
-            }
+fn coerced(_: &str, types: &[DataType]) -> DfResult<Vec<DataType>> {
+    let is_place = |of: &DataType| of.is_integer() || of.is_null();
+    match types {
+        [_, from, to] if is_place(from) && is_place(to) => {
+            Ok(vec![DataType::Utf8, DataType::Int64, DataType::Int64])
+        }
+        _ => {
+            let why = "characters of a text have whole numbers: x[2], x[2:4], x[-3:]";
+            Err(SqlError::invalid(why.to_owned()).into())
         }
     }
+}
 
-    fn invoke_with_args(&self, args: ScalarFunctionArgs) -> DfResult<ColumnarValue> {
-        by_column(args, |arrays, _| {
-            let [texts, from, to] = arrays else { return Err(SqlError::internal("parts of a text").into()) };
-            let (Some(texts), Some(from), Some(to)) = (
-                texts.as_string_opt::<i32>(),
-                from.as_primitive_opt::<Int64Type>(),
-                to.as_primitive_opt::<Int64Type>(),
-            ) else {
-                return Err(SqlError::internal("types of the parts of a text").into());
-            };
-            Ok(Arc::new(slices(texts, from, to)?))
-        })
-    }
+fn sliced(arrays: &[ArrayRef]) -> Result<StringArray, SqlError> {
+    let [texts, from, to] = arrays else { return Err(SqlError::internal("parts of a text")) };
+    let (Some(texts), Some(from), Some(to)) = (
+        texts.as_string_opt::<i32>(),
+        from.as_primitive_opt::<Int64Type>(),
+        to.as_primitive_opt::<Int64Type>(),
+    ) else {
+        return Err(SqlError::internal("types of the parts of a text"));
+    };
+    slices(texts, from, to)
 }
 
 fn slices(texts: &StringArray, from: &Int64Array, to: &Int64Array) -> Result<StringArray, SqlError> {

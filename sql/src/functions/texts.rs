@@ -8,12 +8,11 @@ use arrow_array::types::{Float64Type, Int64Type, UInt64Type};
 use arrow_array::{Array, ArrayRef, StringArray};
 use arrow_schema::DataType;
 use datafusion::error::Result as DfResult;
-use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature};
+use datafusion::logical_expr::ScalarUDF;
 
 use super::casts::is_text;
-use super::columnar::by_column;
+use super::columnar::checked;
 use crate::error::SqlError;
-use crate::signatures;
 
 /// Characters of a bar where the call does not say how many, and the most that it may say.
 const WIDTH: f64 = 80.0;
@@ -23,66 +22,38 @@ const EIGHTHS: [&str; 8] = ["", "▏", "▎", "▍", "▌", "▋", "▊", "▉"]
 
 /// The functions.
 pub(super) fn functions() -> [ScalarUDF; 2] {
-    [TextResult::Hex, TextResult::Bar].map(ScalarUDF::from)
+    [
+        checked("hex", of_hex, DataType::Utf8, |arrays| Ok(Arc::new(digits(arrays)?))),
+        checked("bar", of_bar, DataType::Utf8, |arrays| Ok(Arc::new(bars(arrays)?))),
+    ]
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-enum TextResult {
-    /// The hexadecimal digits of a number, or those of the bytes of a text.
-    Hex,
-    /// A bar as long as its value says.
-    Bar,
-}
-
-impl ScalarUDFImpl for TextResult {
-    fn name(&self) -> &str {
-        match self {
-            TextResult::Hex => "hex",
-            TextResult::Bar => "bar",
+fn of_hex(_: &str, types: &[DataType]) -> DfResult<Vec<DataType>> {
+    let [of] = types else {
+        return Err(SqlError::invalid("hex() is written hex(x)".to_owned()).into());
+    };
+    Ok(vec![match of {
+        DataType::UInt64 => DataType::UInt64,
+        of if of.is_integer() => DataType::Int64,
+        of if is_text(of) || of.is_null() => DataType::Utf8,
+        of if of.is_binary() => DataType::Binary,
+        _ => {
+            let why = format!("hex() takes a whole number, a text or bytes, not {of}");
+            return Err(SqlError::invalid(why).into());
         }
-    }
-
-    fn signature(&self) -> &Signature {
-        signatures::own()
-    }
-
-    fn return_type(&self, _: &[DataType]) -> DfResult<DataType> {
-        Ok(DataType::Utf8)
-    }
-
-    fn coerce_types(&self, types: &[DataType]) -> DfResult<Vec<DataType>> {
-        let is_number = |ty: &DataType| ty.is_numeric() || ty.is_null();
-        match (self, types) {
-            (TextResult::Hex, [of]) => match of {
-                DataType::UInt64 => Ok(vec![DataType::UInt64]),
-                of if of.is_integer() => Ok(vec![DataType::Int64]),
-                of if is_text(of) || of.is_null() => Ok(vec![DataType::Utf8]),
-                of if of.is_binary() => Ok(vec![DataType::Binary]),
-                _ => Err(SqlError::invalid(format!("hex() takes a whole number, a text or bytes, not {of}"))
-                    .into()),
-            },
-            (TextResult::Bar, [_, _, _] | [_, _, _, _]) if types.iter().all(is_number) => {
-                Ok(vec![DataType::Float64; types.len()])
-            }
-            (TextResult::Hex, _) => Err(SqlError::invalid("hex() is written hex(x)".to_owned()).into()),
-            (TextResult::Bar, _) => {
-                let why = "bar() is written bar(x, low, high), or with a number of characters behind";
-                Err(SqlError::invalid(why.to_owned()).into())
-            }
-        }
-    }
-
-    fn invoke_with_args(&self, args: ScalarFunctionArgs) -> DfResult<ColumnarValue> {
-        by_column(args, |arrays, _| {
-            let made: ArrayRef = Arc::new(match self {
-                TextResult::Hex => digits(arrays)?,
-                TextResult::Bar => bars(arrays)?,
-            });
-            Ok(made)
-        })
-    }
+    }])
 }
 
+fn of_bar(_: &str, types: &[DataType]) -> DfResult<Vec<DataType>> {
+    let is_number = |ty: &DataType| ty.is_numeric() || ty.is_null();
+    if (3..=4).contains(&types.len()) && types.iter().all(is_number) {
+        return Ok(vec![DataType::Float64; types.len()]);
+    }
+    let why = "bar() is written bar(x, low, high), or with a number of characters behind";
+    Err(SqlError::invalid(why.to_owned()).into())
+}
+
+/// The hexadecimal digits of numbers, or those of the bytes of texts.
 fn digits(arrays: &[ArrayRef]) -> Result<StringArray, SqlError> {
     let of_bytes = |bytes: &[u8]| {
         bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
@@ -105,6 +76,7 @@ fn digits(arrays: &[ArrayRef]) -> Result<StringArray, SqlError> {
     Ok(bytes.iter().map(|bytes| bytes.map(of_bytes)).collect())
 }
 
+/// Bars as long as their values say.
 fn bars(arrays: &[ArrayRef]) -> Result<StringArray, SqlError> {
     let [values, low, high, widths @ ..] = arrays else {
         return Err(SqlError::internal("arguments of bar()"));
