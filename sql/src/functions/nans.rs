@@ -38,6 +38,7 @@ pub(crate) use self::values::canonical;
 pub(super) use self::values::canonical_value;
 use super::casts::is_text;
 use super::columnar::of_one;
+use crate::forward::{accumulate_in, group_in};
 use crate::signatures;
 
 /// Functions of numbers that give NaN or -0.0 for some that are neither, those in the place of operators
@@ -266,70 +267,20 @@ pub(super) fn groups(of: Box<dyn GroupsAccumulator>) -> Box<dyn GroupsAccumulato
 struct CanonicalAccumulator(Box<dyn Accumulator>);
 
 impl Accumulator for CanonicalAccumulator {
-    fn update_batch(&mut self, values: &[ArrayRef]) -> DfResult<()> {
-        self.0.update_batch(values)
-    }
-
-    fn retract_batch(&mut self, values: &[ArrayRef]) -> DfResult<()> {
-        self.0.retract_batch(values)
-    }
-
-    fn supports_retract_batch(&self) -> bool {
-        self.0.supports_retract_batch()
-    }
-
-    fn merge_batch(&mut self, states: &[ArrayRef]) -> DfResult<()> {
-        self.0.merge_batch(states)
-    }
+    accumulate_in!(0, |self, values| values);
 
     fn evaluate(&mut self) -> DfResult<ScalarValue> {
         self.0.evaluate().map(canonical_value)
-    }
-
-    fn state(&mut self) -> DfResult<Vec<ScalarValue>> {
-        self.0.state()
-    }
-
-    fn size(&self) -> usize {
-        size_of_val(self) + self.0.size()
     }
 }
 
 struct CanonicalGroups(Box<dyn GroupsAccumulator>);
 
 impl GroupsAccumulator for CanonicalGroups {
-    fn update_batch(
-        &mut self,
-        values: &[ArrayRef],
-        groups: &[usize],
-        filter: Option<&BooleanArray>,
-        total: usize,
-    ) -> DfResult<()> {
-        self.0.update_batch(values, groups, filter, total)
-    }
-
-    fn merge_batch(&mut self, states: &[ArrayRef], groups: &[usize], total: usize) -> DfResult<()> {
-        self.0.merge_batch(states, groups, total)
-    }
+    group_in!(0, |values| values);
 
     fn evaluate(&mut self, emit: EmitTo) -> DfResult<ArrayRef> {
         Ok(canonical(&self.0.evaluate(emit)?))
-    }
-
-    fn state(&mut self, emit: EmitTo) -> DfResult<Vec<ArrayRef>> {
-        self.0.state(emit)
-    }
-
-    fn convert_to_state(
-        &self,
-        values: &[ArrayRef],
-        filter: Option<&BooleanArray>,
-    ) -> DfResult<Vec<ArrayRef>> {
-        self.0.convert_to_state(values, filter)
-    }
-
-    fn size(&self) -> usize {
-        size_of_val(self) + self.0.size()
     }
 }
 

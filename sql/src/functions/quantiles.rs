@@ -24,7 +24,7 @@ use datafusion::scalar::ScalarValue;
 use self::between::{QuantileAccumulator, QuantileGroups, share};
 use super::nans;
 use crate::error::SqlError;
-use crate::forward::from_engine;
+use crate::forward::{accumulate_in, from_engine};
 
 /// The functions.
 pub(super) fn functions() -> [AggregateUDF; 2] {
@@ -169,23 +169,7 @@ impl TimeQuantile {
 }
 
 impl Accumulator for TimeQuantile {
-    fn update_batch(&mut self, values: &[ArrayRef]) -> DfResult<()> {
-        let numbers = self.micros(values)?;
-        self.numbers.update_batch(&numbers)
-    }
-
-    fn retract_batch(&mut self, values: &[ArrayRef]) -> DfResult<()> {
-        let numbers = self.micros(values)?;
-        self.numbers.retract_batch(&numbers)
-    }
-
-    fn supports_retract_batch(&self) -> bool {
-        self.numbers.supports_retract_batch()
-    }
-
-    fn merge_batch(&mut self, states: &[ArrayRef]) -> DfResult<()> {
-        self.numbers.merge_batch(states)
-    }
+    accumulate_in!(numbers, |self, values| self.micros(values)?);
 
     fn evaluate(&mut self) -> DfResult<ScalarValue> {
         match (self.numbers.evaluate()?, &self.to) {
@@ -195,13 +179,5 @@ impl Accumulator for TimeQuantile {
             }
             _ => Err(SqlError::internal("type of a quantile").into()),
         }
-    }
-
-    fn state(&mut self) -> DfResult<Vec<ScalarValue>> {
-        self.numbers.state()
-    }
-
-    fn size(&self) -> usize {
-        size_of_val(self) + self.numbers.size()
     }
 }

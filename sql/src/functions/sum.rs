@@ -28,7 +28,7 @@ use datafusion::scalar::ScalarValue;
 use super::average::with_booleans;
 use super::{nans, sliding};
 use crate::error::SqlError;
-use crate::forward::from_engine;
+use crate::forward::{accumulate_in, from_engine, group_in};
 
 /// Digits of the decimals that are added.
 const DIGITS: u8 = 38;
@@ -149,32 +149,10 @@ struct CheckedSum {
 }
 
 impl Accumulator for CheckedSum {
-    fn update_batch(&mut self, values: &[ArrayRef]) -> DfResult<()> {
-        self.sum.update_batch(&widen(values)?)
-    }
-
-    fn retract_batch(&mut self, values: &[ArrayRef]) -> DfResult<()> {
-        self.sum.retract_batch(&widen(values)?)
-    }
-
-    fn supports_retract_batch(&self) -> bool {
-        self.sum.supports_retract_batch()
-    }
-
-    fn merge_batch(&mut self, states: &[ArrayRef]) -> DfResult<()> {
-        self.sum.merge_batch(states)
-    }
+    accumulate_in!(sum, |self, values| widen(values)?);
 
     fn evaluate(&mut self) -> DfResult<ScalarValue> {
         narrow_total(self.sum.evaluate()?, &self.to)
-    }
-
-    fn state(&mut self) -> DfResult<Vec<ScalarValue>> {
-        self.sum.state()
-    }
-
-    fn size(&self) -> usize {
-        size_of_val(self) + self.sum.size()
     }
 }
 
@@ -185,19 +163,7 @@ struct CheckedGroups {
 }
 
 impl GroupsAccumulator for CheckedGroups {
-    fn update_batch(
-        &mut self,
-        values: &[ArrayRef],
-        groups: &[usize],
-        filter: Option<&BooleanArray>,
-        total: usize,
-    ) -> DfResult<()> {
-        self.sums.update_batch(&widen(values)?, groups, filter, total)
-    }
-
-    fn merge_batch(&mut self, states: &[ArrayRef], groups: &[usize], total: usize) -> DfResult<()> {
-        self.sums.merge_batch(states, groups, total)
-    }
+    group_in!(sums, |values| widen(values)?);
 
     fn evaluate(&mut self, emit: EmitTo) -> DfResult<ArrayRef> {
         let totals = self.sums.evaluate(emit)?;
@@ -211,22 +177,6 @@ impl GroupsAccumulator for CheckedGroups {
                 i64::try_from(total).map_err(|_| too_large())
             })?),
         })
-    }
-
-    fn state(&mut self, emit: EmitTo) -> DfResult<Vec<ArrayRef>> {
-        self.sums.state(emit)
-    }
-
-    fn convert_to_state(
-        &self,
-        values: &[ArrayRef],
-        filter: Option<&BooleanArray>,
-    ) -> DfResult<Vec<ArrayRef>> {
-        self.sums.convert_to_state(&widen(values)?, filter)
-    }
-
-    fn size(&self) -> usize {
-        size_of_val(self) + self.sums.size()
     }
 }
 

@@ -13,6 +13,7 @@ use datafusion::logical_expr::{Accumulator, ColumnarValue, EmitTo, GroupsAccumul
 use datafusion::scalar::ScalarValue;
 
 use crate::error::SqlError;
+use crate::forward::{accumulate_in, group_in};
 
 /// The share of a call, counted from the smallest value. The engine has checked it.
 pub(super) fn share(args: &AccumulatorArgs) -> DfResult<f64> {
@@ -37,21 +38,7 @@ pub(super) struct QuantileAccumulator {
 }
 
 impl Accumulator for QuantileAccumulator {
-    fn update_batch(&mut self, values: &[ArrayRef]) -> DfResult<()> {
-        self.values.update_batch(values)
-    }
-
-    fn retract_batch(&mut self, values: &[ArrayRef]) -> DfResult<()> {
-        self.values.retract_batch(values)
-    }
-
-    fn supports_retract_batch(&self) -> bool {
-        self.values.supports_retract_batch()
-    }
-
-    fn merge_batch(&mut self, states: &[ArrayRef]) -> DfResult<()> {
-        self.values.merge_batch(states)
-    }
+    accumulate_in!(values, |self, values| values);
 
     fn evaluate(&mut self) -> DfResult<ScalarValue> {
         let states = self.values.state()?;
@@ -66,14 +53,6 @@ impl Accumulator for QuantileAccumulator {
         }
         ScalarValue::Float64(found).cast_to(&list.value_type())
     }
-
-    fn state(&mut self) -> DfResult<Vec<ScalarValue>> {
-        self.values.state()
-    }
-
-    fn size(&self) -> usize {
-        size_of_val(self) + self.values.size()
-    }
 }
 
 /// The same for each group.
@@ -83,19 +62,7 @@ pub(super) struct QuantileGroups {
 }
 
 impl GroupsAccumulator for QuantileGroups {
-    fn update_batch(
-        &mut self,
-        values: &[ArrayRef],
-        groups: &[usize],
-        filter: Option<&BooleanArray>,
-        count: usize,
-    ) -> DfResult<()> {
-        self.values.update_batch(values, groups, filter, count)
-    }
-
-    fn merge_batch(&mut self, values: &[ArrayRef], groups: &[usize], count: usize) -> DfResult<()> {
-        self.values.merge_batch(values, groups, count)
-    }
+    group_in!(values, |values| values);
 
     fn evaluate(&mut self, emit: EmitTo) -> DfResult<ArrayRef> {
         let states = self.values.state(emit)?;
@@ -105,22 +72,6 @@ impl GroupsAccumulator for QuantileGroups {
         let found = lists.iter().map(|list| list.map_or(Ok(None), |list| quantile(&list, self.share)));
         let found: Float64Array = found.collect::<DfResult<_>>()?;
         Ok(arrow_cast::cast(&found, &lists.value_type())?)
-    }
-
-    fn state(&mut self, emit: EmitTo) -> DfResult<Vec<ArrayRef>> {
-        self.values.state(emit)
-    }
-
-    fn convert_to_state(
-        &self,
-        values: &[ArrayRef],
-        filter: Option<&BooleanArray>,
-    ) -> DfResult<Vec<ArrayRef>> {
-        self.values.convert_to_state(values, filter)
-    }
-
-    fn size(&self) -> usize {
-        self.values.size()
     }
 }
 
