@@ -1,5 +1,6 @@
 //! The columns of `influence()`: the ranking's own, then the pools' metadata and token counts.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
@@ -33,30 +34,19 @@ pub(super) struct InfluenceColumns {
     pub(super) in_target: Option<usize>,
     /// Index of `record`.
     pub(super) record: usize,
-    /// Where the columns of explanations are, if they were asked for.
-    pub(super) explained: Option<ExplainedColumns>,
-    /// Where the errors of scores are, which only covariances have.
-    pub(super) errors: Option<ErrorColumns>,
+    /// Indexes of the columns of explanations, if they were asked for.
+    pub(super) explained: Option<Range<usize>>,
+    /// Indexes of [`ERRORS`], which only covariances have.
+    pub(super) errors: Option<Range<usize>>,
 }
 
-/// Indexes of the columns that say how far a covariance can be trusted.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct ErrorColumns {
-    pub(super) se: usize,
-    pub(super) z: usize,
-    pub(super) models: usize,
-    pub(super) noise_floor: usize,
-}
-
-/// Names of these columns.
-const ERRORS: [&str; 4] = ["se", "z", "models", "noise_floor"];
-
-impl ErrorColumns {
-    /// Whether a column is one of them.
-    pub(super) fn has(&self, column: usize) -> bool {
-        [self.se, self.z, self.models, self.noise_floor].contains(&column)
-    }
-}
+/// The columns that say how far a covariance can be trusted.
+const ERRORS: [(&str, DataType, bool); 4] = [
+    ("se", DataType::Float64, true),
+    ("z", DataType::Float64, true),
+    ("models", DataType::UInt32, false),
+    ("noise_floor", DataType::Float64, true),
+];
 
 /// Columns that exist only where they were asked for.
 #[derive(Debug, Clone, Copy, Default)]
@@ -73,73 +63,21 @@ pub(super) struct ExtraColumns {
     pub(super) asked: NamedVirtuals,
 }
 
-/// Indexes of the columns that explain a score.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct ExplainedColumns {
-    pub(super) checkpoint_scores: usize,
-    pub(super) target_dataset: usize,
-    pub(super) target_id: usize,
-    pub(super) target_row: usize,
-    pub(super) target_score: usize,
-    /// Absent where all scores have errors anyway.
-    pub(super) stderr: Option<usize>,
-    pub(super) noise_floor: Option<usize>,
-    pub(super) ignored: Option<usize>,
-}
-
-/// Names of these columns.
-const EXPLAINED: [&str; 8] = [
-    "checkpoint_scores",
-    "target_dataset",
-    "target_id",
-    "target_row",
-    "target_score",
-    "stderr",
-    "noise_floor",
-    "ignored",
-];
-
-/// What the scores of the parts are called where the parts are models.
-const OF_MODELS: &str = "model_scores";
-
-impl ExplainedColumns {
-    fn new(to: &mut ColumnsBuilder, of_losses: bool) -> Self {
-        let list = DataType::List(Arc::new(Field::new("item", DataType::Float32, true)));
-        let [scores, dataset, id, row, score, stderr, floor, ignored] = EXPLAINED;
-        let scores = if of_losses { OF_MODELS } else { scores };
-        let mut add = |name, ty, nullable| to.add_absent(name, ty, nullable);
-        Self {
-            checkpoint_scores: add(scores, list, false),
-            target_dataset: add(dataset, DataType::Utf8, false),
-            target_id: add(id, DataType::Utf8, true),
-            target_row: add(row, DataType::UInt64, false),
-            target_score: add(score, DataType::Float32, false),
-            stderr: (!of_losses).then(|| add(stderr, DataType::Float32, true)),
-            noise_floor: (!of_losses).then(|| add(floor, DataType::Float32, true)),
-            ignored: (!of_losses).then(|| add(ignored, DataType::Float32, true)),
-        }
+/// The columns that explain a score; without the last three where all scores have errors anyway.
+fn explained_columns(of_losses: bool) -> Vec<(&'static str, DataType, bool)> {
+    // The parts of a covariance are models.
+    let scores = if of_losses { "model_scores" } else { "checkpoint_scores" };
+    let mut columns = vec![
+        (scores, DataType::new_list(DataType::Float32, true), false),
+        ("target_dataset", DataType::Utf8, false),
+        ("target_id", DataType::Utf8, true),
+        ("target_row", DataType::UInt64, false),
+        ("target_score", DataType::Float32, false),
+    ];
+    if !of_losses {
+        columns.extend(["stderr", "noise_floor", "ignored"].map(|name| (name, DataType::Float32, true)));
     }
-
-    fn all(&self) -> [Option<usize>; 8] {
-        let Self {
-            checkpoint_scores,
-            target_dataset,
-            target_id,
-            target_row,
-            target_score,
-            stderr,
-            noise_floor,
-            ignored,
-        } = *self;
-        let [scores, dataset, id, row, score] =
-            [checkpoint_scores, target_dataset, target_id, target_row, target_score].map(Some);
-        [scores, dataset, id, row, score, stderr, noise_floor, ignored]
-    }
-
-    /// Whether a column is one of them.
-    pub(super) fn has(&self, column: usize) -> bool {
-        self.all().contains(&Some(column))
-    }
+    columns
 }
 
 struct ColumnsBuilder {
@@ -161,6 +99,15 @@ impl ColumnsBuilder {
     fn add_absent(&mut self, name: &str, ty: DataType, nullable: bool) -> usize {
         let absent = vec![PartSource::Absent; self.sources.len()];
         self.add(name, ty, nullable, absent)
+    }
+
+    /// The same for several; returns their indexes.
+    fn add_all(&mut self, columns: impl IntoIterator<Item = (&'static str, DataType, bool)>) -> Range<usize> {
+        let start = self.fields.len();
+        for (name, ty, nullable) in columns {
+            self.add_absent(name, ty, nullable);
+        }
+        start..self.fields.len()
     }
 }
 
@@ -187,34 +134,15 @@ impl InfluenceColumns {
         let decided = !besides.neighbours && !besides.own;
         let subtask = decided.then(|| b.add_absent("subtask", DataType::Utf8, true));
         let of_losses = plan.plan().models().is_some();
-        let errors = of_losses.then(|| {
-            let float = DataType::Float64;
-            let [se, z, models, floor] = ERRORS;
-            ErrorColumns {
-                se: b.add_absent(se, float.clone(), true),
-                z: b.add_absent(z, float.clone(), true),
-                models: b.add_absent(models, DataType::UInt32, false),
-                noise_floor: b.add_absent(floor, float, true),
-            }
-        });
+        let errors = of_losses.then(|| b.add_all(ERRORS));
         let in_target = besides.in_target.then(|| b.add_absent("in_target", DataType::Boolean, false));
-        let explained = besides.explanation.then(|| ExplainedColumns::new(&mut b, of_losses));
-        let explained_names = EXPLAINED.into_iter().chain([OF_MODELS]).filter(|_| besides.explanation);
-        let error_names = ERRORS.into_iter().filter(|_| of_losses);
-        let own = ["pool", "row", "id", score_name, "tokens", "scored_tokens", "truncated", "record"];
-        let subtask_name = subtask.map(|_| "subtask");
+        let explained = besides.explanation.then(|| b.add_all(explained_columns(of_losses)));
+        let explained_names = [true, false].into_iter().filter(|_| besides.explanation);
+        let explained_names = explained_names.flat_map(explained_columns).map(|(name, ..)| name);
         let rank_names = ["target", "rank"].into_iter().filter(|_| besides.each);
-        let token_names = ["pos", "token"].into_iter().filter(|_| per_token);
-        let mark_name = besides.in_target.then_some("in_target");
-        let own = own
-            .into_iter()
-            .chain(subtask_name)
-            .chain(rank_names)
-            .chain(token_names)
-            .chain(mark_name)
-            .chain(explained_names)
-            .chain(error_names);
-        let mut taken: Vec<String> = own.map(String::from).collect();
+        let own = ["pool", "tokens", "scored_tokens", "truncated", "record"];
+        let own = own.into_iter().chain(rank_names).chain(explained_names).map(String::from);
+        let mut taken: Vec<String> = own.chain(b.fields.iter().map(|field| field.name().clone())).collect();
         for (name, ty) in metadata(&tables) {
             let shown = free_name(&name, &mut taken);
             b.add(&shown, ty, true, of(ColumnSource::Metadata(name)));
@@ -253,8 +181,7 @@ impl InfluenceColumns {
             || Some(column) == self.pos
             || Some(column) == self.token
             || Some(column) == self.in_target
-            || self.explained.is_some_and(|explained| explained.has(column))
-            || self.errors.is_some_and(|errors| errors.has(column))
+            || [&self.explained, &self.errors].into_iter().flatten().any(|range| range.contains(&column))
     }
 
     /// Whether the pools' names ascend, so that the order of pools is the order of the column `pool`.

@@ -138,8 +138,8 @@ impl EachRows {
         ranking: &EachRanking,
         want: &ReadRequest,
     ) -> Result<Option<(InfluenceQuestion, Vec<Scored>)>, SqlError> {
-        let errors = self.columns.errors;
-        if !want.columns.iter().any(|c| *c >= OWN && errors.is_some_and(|errors| errors.has(c - OWN))) {
+        let errors = self.columns.errors.as_ref();
+        if !want.columns.iter().any(|c| *c >= OWN && errors.is_some_and(|at| at.contains(&(c - OWN)))) {
             return Ok(None);
         }
         let is_own = |row: &&TargetRow| match (self.options.each, ranking.sample) {

@@ -7,7 +7,6 @@ use arrow_array::{ArrayRef, Float32Array, Float64Array, StringArray, UInt32Array
 use gstore_core::Cancel;
 use gstore_query::influence::{RowEstimate, RowExplanation, Scored, TargetNames, TargetRow};
 
-use super::columns::{ErrorColumns, ExplainedColumns};
 use super::question::InfluenceQuestion;
 use crate::error::SqlError;
 
@@ -59,54 +58,54 @@ impl<'a> Explanations<'a> {
         }
     }
 
-    /// A column of an explanation by its index in the table.
-    pub(super) fn column(&self, at: &ExplainedColumns, column: usize) -> Result<ArrayRef, SqlError> {
+    /// A column of an explanation by its place among them.
+    pub(super) fn column(&self, place: usize) -> Result<ArrayRef, SqlError> {
         let nearest = || self.parts().into_iter().map(|(_, nearest, _)| nearest).collect::<Vec<_>>();
-        Ok(if column == at.checkpoint_scores {
-            let mut lists = ListBuilder::new(Float32Builder::new());
-            for (parts, _, _) in self.parts() {
-                parts.into_iter().for_each(|part| lists.values().append_option(part));
-                lists.append(true);
+        let names = || TargetNames::new(&self.question.plan).map_err(SqlError::query);
+        Ok(match place {
+            0 => {
+                let mut lists = ListBuilder::new(Float32Builder::new());
+                for (parts, _, _) in self.parts() {
+                    parts.into_iter().for_each(|part| lists.values().append_option(part));
+                    lists.append(true);
+                }
+                Arc::new(lists.finish())
             }
-            Arc::new(lists.finish())
-        } else if column == at.target_dataset {
-            let names = TargetNames::new(&self.question.plan).map_err(SqlError::query)?;
-            Arc::new(nearest().iter().map(|row| Some(names.dataset_of(row))).collect::<StringArray>())
-        } else if column == at.target_id {
-            let names = TargetNames::new(&self.question.plan).map_err(SqlError::query)?;
-            Arc::new(StringArray::from(names.ids_of(&nearest()).map_err(SqlError::query)?))
-        } else if column == at.target_row {
-            Arc::new(UInt64Array::from_iter_values(nearest().iter().map(|row| row.row)))
-        } else if column == at.target_score {
-            Arc::new(Float32Array::from_iter_values(self.parts().iter().map(|(_, _, score)| *score)))
-        } else {
-            let ScoreSources::Vectors(rows) = &self.rows else {
-                return Err(SqlError::internal("errors of vectors"));
-            };
-            let value: fn(&RowExplanation) -> Option<f32> = match Some(column) {
-                error if error == at.stderr => |row| row.stderr,
-                floor if floor == at.noise_floor => |row| row.noise_floor,
-                _ => |row| row.ignored,
-            };
-            Arc::new(rows.iter().map(value).collect::<Float32Array>())
+            1 => {
+                let names = names()?;
+                Arc::new(nearest().iter().map(|row| Some(names.dataset_of(row))).collect::<StringArray>())
+            }
+            2 => Arc::new(StringArray::from(names()?.ids_of(&nearest()).map_err(SqlError::query)?)),
+            3 => Arc::new(UInt64Array::from_iter_values(nearest().iter().map(|row| row.row))),
+            4 => Arc::new(Float32Array::from_iter_values(self.parts().iter().map(|(_, _, score)| *score))),
+            place => {
+                let ScoreSources::Vectors(rows) = &self.rows else {
+                    return Err(SqlError::internal("errors of vectors"));
+                };
+                let value: fn(&RowExplanation) -> Option<f32> = match place {
+                    5 => |row| row.stderr,
+                    6 => |row| row.noise_floor,
+                    _ => |row| row.ignored,
+                };
+                Arc::new(rows.iter().map(value).collect::<Float32Array>())
+            }
         })
     }
 
-    /// A column of errors by its index in the table.
-    pub(super) fn error(&self, at: &ErrorColumns, column: usize) -> Result<ArrayRef, SqlError> {
+    /// A column of errors by its place among them.
+    pub(super) fn error(&self, place: usize) -> Result<ArrayRef, SqlError> {
         let ScoreSources::Losses(rows) = &self.rows else {
             return Err(SqlError::internal("errors of covariances"));
         };
         let estimates = rows.iter().map(|row| row.estimate);
-        Ok(if column == at.se {
-            Arc::new(estimates.map(|estimate| estimate.se).collect::<Float64Array>())
-        } else if column == at.z {
-            Arc::new(estimates.map(|estimate| estimate.z()).collect::<Float64Array>())
-        } else if column == at.models {
-            let models = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
-            Arc::new(UInt32Array::from_iter_values(estimates.map(|estimate| models(estimate.models))))
-        } else {
-            Arc::new(estimates.map(|estimate| estimate.noise_floor).collect::<Float64Array>())
+        Ok(match place {
+            0 => Arc::new(estimates.map(|estimate| estimate.se).collect::<Float64Array>()),
+            1 => Arc::new(estimates.map(|estimate| estimate.z()).collect::<Float64Array>()),
+            2 => {
+                let models = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+                Arc::new(UInt32Array::from_iter_values(estimates.map(|estimate| models(estimate.models))))
+            }
+            _ => Arc::new(estimates.map(|estimate| estimate.noise_floor).collect::<Float64Array>()),
         })
     }
 }

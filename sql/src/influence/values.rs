@@ -95,8 +95,8 @@ impl InfluenceQuestion {
     ) -> Result<RecordBatch, SqlError> {
         let columns = &self.columns;
         let schema = Arc::new(columns.schema().project(wanted).map_err(arrow)?);
-        let explained = columns.explained.filter(|e| wanted.iter().any(|c| e.has(*c)));
-        let errors = columns.errors.filter(|e| wanted.iter().any(|c| e.has(*c)));
+        let explained = columns.explained.as_ref().filter(|at| wanted.iter().any(|c| at.contains(c)));
+        let errors = columns.errors.as_ref().filter(|at| wanted.iter().any(|c| at.contains(c)));
         let behind = match explained.is_some() || errors.is_some() {
             true => Some(Explanations::of(self, part, explained.is_some(), cancel)?),
             false => None,
@@ -119,10 +119,10 @@ impl InfluenceQuestion {
                 Arc::new(StringArray::from_iter(part.iter().map(name)))
             } else if Some(*column) == columns.in_target {
                 Arc::new(BooleanArray::from(self.marks(part, cancel)?))
-            } else if let (Some(at), Some(behind)) = (explained.filter(|at| at.has(*column)), &behind) {
-                canonical(&behind.column(&at, *column)?)
-            } else if let (Some(at), Some(behind)) = (errors.filter(|at| at.has(*column)), &behind) {
-                canonical(&behind.error(&at, *column)?)
+            } else if let (Some(at), Some(behind)) = (explained.filter(|at| at.contains(column)), &behind) {
+                canonical(&behind.column(*column - at.start)?)
+            } else if let (Some(at), Some(behind)) = (errors.filter(|at| at.contains(column)), &behind) {
+                canonical(&behind.error(*column - at.start)?)
             } else {
                 let i = from_samples.iter().position(|c| c == column);
                 let array = i.and_then(|i| samples.columns().get(i));
