@@ -57,12 +57,14 @@ impl ReadRequest {
 }
 
 /// A table that can be read from front to back.
-pub(crate) trait RowReader: fmt::Debug + Send + Sync + 'static {
+pub(crate) trait RowReader: Send + Sync + 'static {
     /// The name of the node in EXPLAIN, and what it reads.
     fn describe(&self) -> (&'static str, String);
     fn schema(&self) -> &SchemaRef;
-    /// How many rows there are.
-    fn count(&self) -> Precision<usize>;
+    /// How many rows there are, as far as it is known.
+    fn count(&self) -> Precision<usize> {
+        Precision::Absent
+    }
     /// Index of the column of row numbers, if rows can be asked for by it.
     fn row_column(&self) -> Option<usize> {
         None
@@ -80,6 +82,12 @@ pub(crate) trait RowReader: fmt::Debug + Send + Sync + 'static {
     /// The same table with no file open, if files are all that reading it leaves behind.
     fn unopened(&self) -> Option<Arc<dyn RowReader>> {
         None
+    }
+}
+
+impl fmt::Debug for dyn RowReader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.describe().1)
     }
 }
 

@@ -15,7 +15,6 @@ use std::sync::Arc;
 
 use arrow_array::RecordBatch;
 use arrow_schema::{ArrowError, Schema, SchemaRef};
-use datafusion::common::stats::Precision;
 use gstore_core::{DatasetName, shortened};
 use gstore_data::{DataError, DataFile};
 use parquet::arrow::ProjectionMask;
@@ -199,10 +198,6 @@ impl RowReader for OwnTable {
 
     fn schema(&self) -> &SchemaRef {
         &self.schema
-    }
-
-    fn count(&self) -> Precision<usize> {
-        Precision::Absent
     }
 
     fn read(&self, want: &ReadRequest, each: BatchConsumer<'_>) -> Result<(), SqlError> {

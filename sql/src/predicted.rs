@@ -83,12 +83,6 @@ struct PredictionRows {
     schema: SchemaRef,
 }
 
-impl std::fmt::Debug for PredictionRows {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "predictions for {}", self.dataset)
-    }
-}
-
 impl PredictionRows {
     fn new(dataset: String, prefilter: Prefilter, features: OpenFeatures) -> Self {
         let fixed = COLUMNS.iter().map(|(name, ty, null)| Field::new(*name, ty.clone(), *null));

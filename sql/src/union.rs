@@ -2,7 +2,6 @@
 //!
 //! A part that lacks a column has null there; a part whose column has another type is cast.
 
-use std::fmt;
 use std::sync::Arc;
 
 use arrow_array::{ArrayRef, RecordBatch, RecordBatchOptions, StringArray, new_null_array};
@@ -16,7 +15,6 @@ use super::samples::{PartSource, SampleTable, as_type};
 use super::translate::arrow;
 
 /// One dataset in a union.
-#[derive(Debug)]
 pub(crate) struct UnionPart {
     pub(crate) samples: SampleTable,
     /// One source for each column of the union.
@@ -27,12 +25,6 @@ pub(crate) struct UnionPart {
 pub(crate) struct SampleUnion {
     pub(crate) schema: SchemaRef,
     pub(crate) parts: Vec<UnionPart>,
-}
-
-impl fmt::Debug for SampleUnion {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list().entries(self.parts.iter().map(|p| &p.samples.dataset().name)).finish()
-    }
 }
 
 impl SampleUnion {

@@ -98,12 +98,6 @@ struct VectorRows {
     schema: SchemaRef,
 }
 
-impl std::fmt::Debug for VectorRows {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "vectors of {}", self.feature.display_name())
-    }
-}
-
 impl VectorRows {
     fn new(source: &FunctionSource, dataset: &str, feature: Arc<FeaturePart>) -> Result<Self, SqlError> {
         let snapshot = &source.snapshot;

@@ -11,7 +11,6 @@ use crate::union::{SampleUnion, UnionPart};
 use crate::virtuals::NamedVirtuals;
 
 /// The schema of `influence()` and where its sample columns come from.
-#[derive(Debug)]
 pub(super) struct InfluenceColumns {
     /// The pools' samples in the shape of the whole table; score and subtask are absent there.
     pub(super) samples: SampleUnion,

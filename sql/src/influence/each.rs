@@ -40,12 +40,6 @@ pub(super) struct EachRows {
     schema: SchemaRef,
 }
 
-impl std::fmt::Debug for EachRows {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.describe().1)
-    }
-}
-
 impl EachRows {
     pub(super) fn new(plan: Prepared, columns: InfluenceColumns, options: EachOptions) -> Self {
         let mut fields: Vec<Arc<Field>> = vec![

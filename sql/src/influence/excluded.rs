@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use arrow_array::{ArrayRef, RecordBatch, StringArray, UInt32Array, UInt64Array};
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
-use datafusion::common::stats::Precision;
 use datafusion::execution::memory_pool::MemoryConsumer;
 use gstore_query::influence::{ExcludedRow, Prepared};
 
@@ -34,12 +33,6 @@ pub(super) struct ExcludedRows {
     /// In step with the schema.
     shown: Vec<ExcludedColumn>,
     schema: SchemaRef,
-}
-
-impl std::fmt::Debug for ExcludedRows {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "excluded of {}", self.names())
-    }
 }
 
 impl ExcludedRows {
@@ -98,10 +91,6 @@ impl RowReader for ExcludedRows {
 
     fn schema(&self) -> &SchemaRef {
         &self.schema
-    }
-
-    fn count(&self) -> Precision<usize> {
-        Precision::Absent
     }
 
     fn read(&self, want: &ReadRequest, each: BatchConsumer<'_>) -> Result<(), SqlError> {

@@ -9,7 +9,6 @@ mod cell;
 mod counts;
 mod read;
 
-use std::fmt;
 use std::sync::{Arc, OnceLock};
 
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
@@ -33,12 +32,6 @@ pub(crate) struct SampleTable {
     counts: OnceLock<EncodingReader>,
     /// The features that columns are read from.
     measured: Vec<FeatureNumbers>,
-}
-
-impl fmt::Debug for SampleTable {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "samples of {}", self.dataset.name)
-    }
 }
 
 impl SampleTable {

@@ -1,7 +1,6 @@
 //! Rankings as the rows of a leaf of a plan, pass by pass.
 
 use arrow_schema::SchemaRef;
-use datafusion::common::stats::Precision;
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryLimit};
 
 use super::seen::AnswerStatistics;
@@ -46,10 +45,6 @@ impl RowReader for EachRows {
 
     fn schema(&self) -> &SchemaRef {
         &self.schema
-    }
-
-    fn count(&self) -> Precision<usize> {
-        Precision::Absent
     }
 
     fn read(&self, want: &ReadRequest, each: leaf::BatchConsumer<'_>) -> Result<(), SqlError> {
