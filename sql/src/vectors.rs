@@ -29,21 +29,6 @@ use gstore_query::hint::{listing, nearest};
 /// Options of `vectors()`: its two arguments by name.
 pub(crate) const OPTIONS: &[&str] = &["dataset", "feature"];
 
-/// A column.
-#[derive(Debug, Clone, Copy)]
-enum VectorColumn {
-    Row,
-    /// Of a token's vector; 0 stands for a sample without a scored token.
-    Pos,
-    /// The text at that position.
-    Token,
-    Id,
-    Vector,
-    /// Its L2 norm before it was rounded.
-    Norm,
-    Flags,
-}
-
 /// The table function `vectors`.
 #[derive(Debug)]
 pub(crate) struct VectorsFunction(pub(crate) FunctionSource);
@@ -93,8 +78,6 @@ struct VectorRows {
     source: FunctionSource,
     feature: Arc<FeaturePart>,
     samples: SampleTable,
-    /// In step with the schema.
-    shown: Vec<VectorColumn>,
     schema: SchemaRef,
 }
 
@@ -106,20 +89,20 @@ impl VectorRows {
             SampleTable::new(Arc::clone(snapshot), Arc::clone(part), None, NamedVirtuals::default());
         let dim = i32::try_from(feature.desc.dim()).map_err(|_| SqlError::internal("dimension"))?;
         let value = Arc::new(Field::new("item", DataType::Float32, false));
-        let mut shown = vec![
-            (VectorColumn::Row, Field::new("row", DataType::UInt64, false)),
-            (VectorColumn::Id, Field::new("id", DataType::Utf8, false)),
-            (VectorColumn::Vector, Field::new("vector", DataType::FixedSizeList(value, dim), false)),
-            (VectorColumn::Flags, Field::new("flags", DataType::UInt8, false)),
-            (VectorColumn::Norm, Field::new("norm", DataType::Float32, false)),
+        let mut fields = vec![
+            Field::new("row", DataType::UInt64, false),
+            Field::new("id", DataType::Utf8, false),
+            Field::new("vector", DataType::FixedSizeList(value, dim), false),
+            Field::new("flags", DataType::UInt8, false),
+            // The L2 norm before the vector was rounded.
+            Field::new("norm", DataType::Float32, false),
         ];
         if feature.desc.granularity == Granularity::Token {
-            shown.insert(1, (VectorColumn::Pos, Field::new("pos", DataType::UInt32, false)));
-            shown.insert(2, (VectorColumn::Token, Field::new("token", DataType::Utf8, true)));
+            // 0 stands for a sample without a scored token.
+            fields.insert(1, Field::new("pos", DataType::UInt32, false));
+            fields.insert(2, Field::new("token", DataType::Utf8, true));
         }
-        let (shown, fields): (Vec<_>, Vec<_>) = shown.into_iter().unzip();
-        let schema = Arc::new(Schema::new(fields));
-        Ok(Self { source: source.clone(), feature, samples, shown, schema })
+        Ok(Self { source: source.clone(), feature, samples, schema: Arc::new(Schema::new(fields)) })
     }
 
     /// The columns asked for of some vectors of a block, by their places in it.
@@ -127,23 +110,18 @@ impl VectorRows {
         let rows: Vec<u64> = kept.iter().map(|i| block.rows[*i]).collect();
         let schema = Arc::new(self.schema.project(wanted).map_err(arrow)?);
         let mut values: Vec<ArrayRef> = Vec::with_capacity(wanted.len());
-        for (column, field) in wanted.iter().zip(schema.fields()) {
-            let shown = self.shown.get(*column).ok_or_else(|| SqlError::internal("no such column"))?;
-            values.push(match shown {
-                VectorColumn::Row => Arc::new(UInt64Array::from(rows.clone())),
-                VectorColumn::Pos => {
-                    Arc::new(UInt32Array::from_iter_values(kept.iter().map(|i| block.pos[*i])))
-                }
-                VectorColumn::Token => self.tokens(block, kept)?,
-                VectorColumn::Id => self.of_samples(&rows, &ColumnSource::Id)?,
-                VectorColumn::Vector => self.vectors(block, kept, field.data_type())?,
-                VectorColumn::Norm => {
+        for field in schema.fields() {
+            values.push(match field.name().as_str() {
+                "row" => Arc::new(UInt64Array::from(rows.clone())),
+                "pos" => Arc::new(UInt32Array::from_iter_values(kept.iter().map(|i| block.pos[*i]))),
+                "token" => self.tokens(block, kept)?,
+                "id" => self.of_samples(&rows, &ColumnSource::Id)?,
+                "vector" => self.vectors(block, kept, field.data_type())?,
+                "norm" => {
                     let groups = self.feature.attrs.groups.len();
                     Arc::new(Float32Array::from_iter_values(kept.iter().map(|i| norm(block, *i, groups))))
                 }
-                VectorColumn::Flags => {
-                    Arc::new(UInt8Array::from_iter_values(kept.iter().map(|i| block.flags[*i])))
-                }
+                _ => Arc::new(UInt8Array::from_iter_values(kept.iter().map(|i| block.flags[*i]))),
             });
         }
         let options = arrow_array::RecordBatchOptions::new().with_row_count(Some(rows.len()));

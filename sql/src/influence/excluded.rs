@@ -15,40 +15,27 @@ use crate::error::SqlError;
 use crate::leaf::{BatchConsumer, ReadRequest, RowReader};
 use crate::translate::arrow;
 
-/// A column.
-#[derive(Clone, Copy)]
-enum ExcludedColumn {
-    Dataset,
-    Row,
-    /// Of a token; null where none of the sample's tokens has a vector.
-    Pos,
-    Id,
-    Reason,
-}
-
 /// The rows that `influence()` leaves out.
 pub(super) struct ExcludedRows {
     plan: Prepared,
     columns: InfluenceColumns,
-    /// In step with the schema.
-    shown: Vec<ExcludedColumn>,
     schema: SchemaRef,
 }
 
 impl ExcludedRows {
     pub(super) fn new(plan: Prepared) -> Self {
-        let mut shown = vec![
-            (ExcludedColumn::Dataset, Field::new("dataset", DataType::Utf8, false)),
-            (ExcludedColumn::Row, Field::new("row", DataType::UInt64, false)),
-            (ExcludedColumn::Id, Field::new("id", DataType::Utf8, false)),
-            (ExcludedColumn::Reason, Field::new("reason", DataType::Utf8, false)),
+        let mut fields = vec![
+            Field::new("dataset", DataType::Utf8, false),
+            Field::new("row", DataType::UInt64, false),
+            Field::new("id", DataType::Utf8, false),
+            Field::new("reason", DataType::Utf8, false),
         ];
         if plan.spec().per_token {
-            shown.insert(2, (ExcludedColumn::Pos, Field::new("pos", DataType::UInt32, true)));
+            // Null where none of the sample's tokens has a vector.
+            fields.insert(2, Field::new("pos", DataType::UInt32, true));
         }
         let columns = InfluenceColumns::new(&plan, ExtraColumns::default());
-        let (shown, fields): (Vec<_>, Vec<_>) = shown.into_iter().unzip();
-        Self { plan, columns, shown, schema: Arc::new(Schema::new(fields)) }
+        Self { plan, columns, schema: Arc::new(Schema::new(fields)) }
     }
 
     fn names(&self) -> String {
@@ -61,22 +48,17 @@ impl ExcludedRows {
         let name = self.plan.pools().get(pool).map_or("", |p| p.dataset.name.as_str());
         let schema = Arc::new(self.schema.project(wanted).map_err(arrow)?);
         let mut values: Vec<ArrayRef> = Vec::with_capacity(wanted.len());
-        for column in wanted {
-            let shown = self.shown.get(*column).ok_or_else(|| SqlError::internal("no such column"))?;
-            values.push(match shown {
-                ExcludedColumn::Dataset => {
-                    Arc::new(StringArray::from_iter_values(std::iter::repeat_n(name, rows.len())))
-                }
-                ExcludedColumn::Row => Arc::new(UInt64Array::from_iter_values(rows.iter().map(|r| r.row))),
-                ExcludedColumn::Pos => Arc::new(UInt32Array::from_iter(rows.iter().map(|r| r.pos))),
-                ExcludedColumn::Id => {
+        for field in schema.fields() {
+            values.push(match field.name().as_str() {
+                "dataset" => Arc::new(StringArray::from_iter_values(std::iter::repeat_n(name, rows.len()))),
+                "row" => Arc::new(UInt64Array::from_iter_values(rows.iter().map(|r| r.row))),
+                "pos" => Arc::new(UInt32Array::from_iter(rows.iter().map(|r| r.pos))),
+                "id" => {
                     let numbers: Vec<u64> = rows.iter().map(|r| r.row).collect();
                     let ids = self.columns.samples.fetch_part(pool, &numbers, &[self.columns.id])?;
                     Arc::clone(ids.column(0))
                 }
-                ExcludedColumn::Reason => {
-                    Arc::new(StringArray::from_iter_values(rows.iter().map(|r| r.reason.word())))
-                }
+                _ => Arc::new(StringArray::from_iter_values(rows.iter().map(|r| r.reason.word()))),
             });
         }
         let options = arrow_array::RecordBatchOptions::new().with_row_count(Some(rows.len()));
