@@ -5,7 +5,6 @@
 //! options on as one struct.
 
 use std::collections::HashSet;
-use std::sync::Arc;
 
 use datafusion::common::{DFSchema, Diagnostic, Span, TableReference};
 use datafusion::error::{DataFusionError, Result};
@@ -15,8 +14,7 @@ use datafusion::logical_expr::planner::{
 };
 use datafusion::logical_expr::{Expr, LogicalPlanBuilder, lit};
 use datafusion::sql::sqlparser::ast::{
-    BinaryOperator, Expr as Ast, FunctionArg, FunctionArgExpr, ObjectName, Spanned, TableAlias, TableFactor,
-    Value,
+    BinaryOperator, Expr as Ast, FunctionArg, FunctionArgExpr, Spanned, TableFactor, Value,
 };
 
 use super::args::check_name;
@@ -33,12 +31,6 @@ pub(crate) struct FunctionPlanner;
 /// Where the arguments of a call stand, by their names.
 type ArgumentSpans = Vec<(String, Option<Span>)>;
 
-struct TableCall {
-    name: ObjectName,
-    args: Vec<FunctionArg>,
-    alias: Option<TableAlias>,
-}
-
 impl RelationPlanner for FunctionPlanner {
     fn plan_relation(
         &self,
@@ -49,28 +41,26 @@ impl RelationPlanner for FunctionPlanner {
             RelationPlanning::Original(relation) => *relation,
             planned => return Ok(planned),
         };
-        let call = match refuse_ignored(relation)? {
-            TableFactor::Table { name, args: Some(args), alias, .. } => {
-                TableCall { name, args: args.args, alias }
-            }
-            TableFactor::Function { name, args, alias, .. } => TableCall { name, args, alias },
+        let (name, args, alias) = match refuse_ignored(relation)? {
+            TableFactor::Table { name, args: Some(args), alias, .. } => (name, args.args, alias),
+            TableFactor::Function { name, args, alias, .. } => (name, args, alias),
             other => return Ok(RelationPlanning::Original(Box::new(other))),
         };
-        let function = cx.object_name_to_table_reference(call.name.clone())?.table().to_string();
-        let place = Span::try_from_sqlparser_span(call.name.span());
+        let place = Span::try_from_sqlparser_span(name.span());
+        let function = cx.object_name_to_table_reference(name)?.table().to_string();
         // Else its arguments would be refused as those of one of ours.
         if !table_functions().any(|known| known == function) {
             let unknown = DataFusionError::Plan(format!("table function '{function}' not found"));
             return Err(with_place(unknown, place));
         }
-        let (exprs, places) = arguments(&function, &options_of(&function), call.args, cx)?;
+        let (exprs, places) = arguments(&function, &options_of(&function), args, cx)?;
         let source = cx.context_provider().get_table_function_source(&function, exprs).map_err(|e| {
             let blamed = SqlError::argument(&e);
             let argument = places.iter().find(|(name, _)| Some(name.as_str()) == blamed);
             with_place(e, argument.map_or(place, |(_, place)| *place))
         })?;
         let plan = LogicalPlanBuilder::scan(TableReference::bare(function), source, None)?.build()?;
-        Ok(RelationPlanning::Planned(Box::new(PlannedRelation::new(plan, call.alias))))
+        Ok(RelationPlanning::Planned(Box::new(PlannedRelation::new(plan, alias))))
     }
 }
 
@@ -196,9 +186,4 @@ fn with_place(error: DataFusionError, place: Option<Span>) -> DataFusionError {
         }
         _ => error,
     }
-}
-
-/// A registered relation planner, as the session wants it.
-pub(crate) fn planner() -> Arc<dyn RelationPlanner> {
-    Arc::new(FunctionPlanner)
 }

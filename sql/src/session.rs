@@ -30,7 +30,7 @@ use super::describe::{self, Description};
 use super::dialect::{self, Headings};
 use super::engine::{SqlResources, engine_error, logical_rules, physical_rules};
 use super::error::SqlError;
-use super::function;
+use super::function::FunctionPlanner;
 use super::functions;
 use super::lasting;
 use super::leaf::LeafOptions;
@@ -156,7 +156,7 @@ impl SqlSession {
             context.register_udtf(name, table);
         }
         functions::register(&context);
-        context.register_relation_planner(function::planner()).map_err(engine_error)?;
+        context.register_relation_planner(Arc::new(FunctionPlanner)).map_err(engine_error)?;
         Ok(Self { tables, context })
     }
 

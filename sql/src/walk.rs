@@ -146,32 +146,17 @@ impl<V, B> BreakKeeper<'_, V, B> {
 struct DynVisitor<'a>(&'a mut dyn Visitor<Break = ()>);
 struct DynVisitorMut<'a>(&'a mut dyn VisitorMut<Break = ()>);
 
-/// Writes out a form of method for all methods of a visitor.
+/// Writes out a form of method for all methods of a visitor, or of one that changes what it is shown (`mut`).
 macro_rules! methods {
-    ($form:ident) => {
+    ($form:ident $($how:tt)?) => {
         $form! {
-            pre_visit_query(&Query), post_visit_query(&Query),
-            pre_visit_select(&Select), post_visit_select(&Select),
-            pre_visit_relation(&ObjectName), post_visit_relation(&ObjectName),
-            pre_visit_table_factor(&TableFactor), post_visit_table_factor(&TableFactor),
-            pre_visit_expr(&Expr), post_visit_expr(&Expr),
-            pre_visit_statement(&Statement), post_visit_statement(&Statement),
-            pre_visit_value(&ValueWithSpan), post_visit_value(&ValueWithSpan),
-        }
-    };
-}
-
-/// The same for a visitor that changes what it is shown.
-macro_rules! methods_mut {
-    ($form:ident) => {
-        $form! {
-            pre_visit_query(&mut Query), post_visit_query(&mut Query),
-            pre_visit_select(&mut Select), post_visit_select(&mut Select),
-            pre_visit_relation(&mut ObjectName), post_visit_relation(&mut ObjectName),
-            pre_visit_table_factor(&mut TableFactor), post_visit_table_factor(&mut TableFactor),
-            pre_visit_expr(&mut Expr), post_visit_expr(&mut Expr),
-            pre_visit_statement(&mut Statement), post_visit_statement(&mut Statement),
-            pre_visit_value(&mut ValueWithSpan), post_visit_value(&mut ValueWithSpan),
+            pre_visit_query(&$($how)? Query), post_visit_query(&$($how)? Query),
+            pre_visit_select(&$($how)? Select), post_visit_select(&$($how)? Select),
+            pre_visit_relation(&$($how)? ObjectName), post_visit_relation(&$($how)? ObjectName),
+            pre_visit_table_factor(&$($how)? TableFactor), post_visit_table_factor(&$($how)? TableFactor),
+            pre_visit_expr(&$($how)? Expr), post_visit_expr(&$($how)? Expr),
+            pre_visit_statement(&$($how)? Statement), post_visit_statement(&$($how)? Statement),
+            pre_visit_value(&$($how)? ValueWithSpan), post_visit_value(&$($how)? ValueWithSpan),
         }
     };
 }
@@ -202,7 +187,7 @@ impl<V: Visitor> Visitor for BreakKeeper<'_, V, V::Break> {
 impl<V: VisitorMut> VisitorMut for BreakKeeper<'_, V, V::Break> {
     type Break = ();
 
-    methods_mut! { kept }
+    methods! { kept mut }
 }
 
 impl Visitor for DynVisitor<'_> {
@@ -214,7 +199,7 @@ impl Visitor for DynVisitor<'_> {
 impl VisitorMut for DynVisitorMut<'_> {
     type Break = ();
 
-    methods_mut! { behind }
+    methods! { behind mut }
 }
 
 // Behind the macros, which it uses.

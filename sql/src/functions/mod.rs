@@ -144,20 +144,10 @@ fn names() -> HashMap<String, String> {
         let all = aliases.iter().map(String::as_str).chain([name]);
         names.extend(all.map(|other| (other.to_owned(), name.to_owned())));
     };
-    for window in SessionStateDefaults::default_window_functions() {
-        add(window.name(), window.aliases());
-    }
-    for of_rows in SessionStateDefaults::default_aggregate_functions() {
-        add(of_rows.name(), of_rows.aliases());
-    }
-    for of_rows in aggregate() {
-        add(of_rows.name(), of_rows.aliases());
-    }
-    for of_values in SessionStateDefaults::default_scalar_functions() {
-        add(of_values.name(), of_values.aliases());
-    }
-    for of_values in scalar() {
-        add(of_values.name(), of_values.aliases());
-    }
+    SessionStateDefaults::default_window_functions().iter().for_each(|f| add(f.name(), f.aliases()));
+    SessionStateDefaults::default_aggregate_functions().iter().for_each(|f| add(f.name(), f.aliases()));
+    aggregate().for_each(|f| add(f.name(), f.aliases()));
+    SessionStateDefaults::default_scalar_functions().iter().for_each(|f| add(f.name(), f.aliases()));
+    scalar().for_each(|f| add(f.name(), f.aliases()));
     names
 }

@@ -32,7 +32,7 @@ impl Visitor for Seen {
 impl VisitorMut for Seen {
     type Break = ();
 
-    methods_mut! { seen }
+    methods! { seen mut }
 }
 
 #[test]
