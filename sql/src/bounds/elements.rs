@@ -3,7 +3,6 @@
 //! The engine computes it for all elements of a batch together, and makes a row of each; a list that is the
 //! same for all rows is repeated for each of them before.
 
-use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use arrow_schema::{DataType, FieldRef};
@@ -22,25 +21,10 @@ use crate::forward::from_engine;
 const ROW: u64 = 64;
 
 /// A function of each element that takes the memory of its rows first.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq, Hash)]
 struct BoundedElements {
     engine: Arc<HigherOrderUDF>,
     budget: Arc<Budget>,
-}
-
-// Which statement a function belongs to makes no other function of it.
-impl PartialEq for BoundedElements {
-    fn eq(&self, other: &Self) -> bool {
-        self.engine == other.engine
-    }
-}
-
-impl Eq for BoundedElements {}
-
-impl Hash for BoundedElements {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        self.engine.hash(state);
-    }
 }
 
 /// The function with the limits of a statement.

@@ -1,6 +1,5 @@
 //! A function of the engine with a limit on what it makes.
 
-use std::hash::{Hash, Hasher};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -24,26 +23,11 @@ const PIECE: u64 = MAX_VALUE;
 const ORDINARY: u64 = 4 << 20;
 
 /// A function that refuses to make too much.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq, Hash)]
 pub(super) struct BoundedFunction {
     engine: Arc<ScalarUDF>,
     growth: Growth,
     budget: Arc<Budget>,
-}
-
-// Which statement a function belongs to makes no other function of it.
-impl PartialEq for BoundedFunction {
-    fn eq(&self, other: &Self) -> bool {
-        self.engine == other.engine
-    }
-}
-
-impl Eq for BoundedFunction {}
-
-impl Hash for BoundedFunction {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        self.engine.hash(state);
-    }
 }
 
 /// The function with the limits of a statement.

@@ -10,7 +10,7 @@ use super::sizes::{
 };
 
 /// How the result of a function grows with its arguments.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Growth {
     /// The first argument, as often as the second says.
     Repeat,

@@ -28,6 +28,7 @@ mod sizes;
 mod substituted;
 mod written;
 
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -70,6 +71,19 @@ pub(super) struct Budget {
     /// Comparisons of constants made so far.
     pairs: AtomicU64,
     planned: AtomicBool,
+}
+
+// Which statement a function belongs to makes no other function of it.
+impl PartialEq for Budget {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for Budget {}
+
+impl Hash for Budget {
+    fn hash<H: Hasher>(&self, _: &mut H) {}
 }
 
 impl Budget {
