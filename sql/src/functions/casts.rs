@@ -159,33 +159,16 @@ fn numbers(texts: &StringArray, to: &DataType, safe: bool) -> DfResult<ArrayRef>
     if whole.null_count() == texts.null_count() {
         return Ok(whole);
     }
-    let (least, most) = bounds(to);
-    let mut numbers = Vec::with_capacity(texts.len());
-    for text in texts {
-        let number = text.and_then(nearest).filter(|number| (least..=most).contains(number));
-        match text {
-            Some(text) if number.is_none() && !safe => {
-                let why = format!("Cannot cast string '{text}' to value of {to} type");
-                return Err(ArrowError::CastError(why).into());
-            }
-            _ => numbers.push(number),
+    // What does not fit becomes null.
+    let rounded: Decimal128Array = texts.iter().map(|text| nearest(text?)).collect();
+    let whole = arrow_cast::cast(&rounded.with_precision_and_scale(38, 0)?, to)?;
+    let wrong = texts.iter().enumerate().find(|(row, text)| text.is_some() && whole.is_null(*row));
+    match wrong {
+        Some((_, Some(text))) if !safe => {
+            let why = format!("Cannot cast string '{text}' to value of {to} type");
+            Err(ArrowError::CastError(why).into())
         }
-    }
-    let numbers = Decimal128Array::from(numbers).with_precision_and_scale(38, 0)?;
-    Ok(arrow_cast::cast(&numbers, to)?)
-}
-
-/// The least and the largest value of a type of whole numbers.
-fn bounds(ty: &DataType) -> (i128, i128) {
-    match ty {
-        DataType::Int8 => (i8::MIN.into(), i8::MAX.into()),
-        DataType::Int16 => (i16::MIN.into(), i16::MAX.into()),
-        DataType::Int32 => (i32::MIN.into(), i32::MAX.into()),
-        DataType::UInt8 => (0, u8::MAX.into()),
-        DataType::UInt16 => (0, u16::MAX.into()),
-        DataType::UInt32 => (0, u32::MAX.into()),
-        DataType::UInt64 => (0, u64::MAX.into()),
-        _ => (i64::MIN.into(), i64::MAX.into()),
+        _ => Ok(whole),
     }
 }
 
