@@ -6,9 +6,9 @@ use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::UInt64Type;
-use arrow_array::{Array, ArrayRef, ListArray, StructArray, UInt64Array};
+use arrow_array::{Array, ArrayRef, StructArray, UInt64Array};
 use arrow_schema::{DataType, Field, FieldRef, Fields};
-use datafusion::arrow::buffer::OffsetBuffer;
+use datafusion::common::utils::SingleRowListArrayBuilder;
 use datafusion::error::Result as DfResult;
 use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
 use datafusion::logical_expr::utils::format_state_name;
@@ -126,9 +126,7 @@ impl ValueCounts {
 
 /// One list as a value.
 pub(super) fn one_list(elements: ArrayRef) -> ScalarValue {
-    let item = Arc::new(Field::new("item", elements.data_type().clone(), true));
-    let offsets = OffsetBuffer::from_lengths([elements.len()]);
-    ScalarValue::List(Arc::new(ListArray::new(item, offsets, elements, None)))
+    SingleRowListArrayBuilder::new(elements).build_list_scalar()
 }
 
 /// The entropy of the values, 0 of none.
