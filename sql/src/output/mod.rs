@@ -106,68 +106,63 @@ impl FromStr for Format {
 
 enum FormatWriter<W: Write + Send> {
     Table(TableWriter<W>),
-    Csv { out: arrow_csv::Writer<W>, schema: SchemaRef },
-    Json { out: arrow_json::LineDelimitedWriter<W>, schema: SchemaRef },
-    Parquet { out: ArrowWriter<W>, schema: SchemaRef },
-    Arrow { out: FileWriter<W>, schema: SchemaRef },
+    Csv(arrow_csv::Writer<W>),
+    Json(arrow_json::LineDelimitedWriter<W>),
+    Parquet(ArrowWriter<W>),
+    Arrow(FileWriter<W>),
     Lines { out: W, terminal: bool },
-    Markdown { out: W, schema: SchemaRef },
-    Html { out: W, schema: SchemaRef },
+    Markdown(W),
+    Html(W),
 }
 
 /// Writes the batches of one result.
 pub struct ResultWriter<W: Write + Send> {
     inner: FormatWriter<W>,
+    /// Of what is written; not of a table or of lines.
+    schema: SchemaRef,
     rows: u64,
 }
 
 impl<W: Write + Send> ResultWriter<W> {
     /// Starts a result. Formats with a header write it now, so that an empty result is still a valid file.
     pub fn new(format: Format, schema: &SchemaRef, out: W, style: TableStyle) -> Result<Self, SqlError> {
+        if format == Format::Lines && schema.fields().len() != 1 {
+            let n = schema.fields().len();
+            let why = format!("the format lines is for one column, and the result has {n}");
+            return Err(SqlError::invalid(why).hint("select the one that is meant, for example record"));
+        }
+        Self::begun(format, schema, out, style).map_err(output_error)
+    }
+
+    fn begun(format: Format, columns: &SchemaRef, mut out: W, style: TableStyle) -> Result<Self, ArrowError> {
+        let schema = written_schema(format, columns);
         let inner = match format {
-            Format::Table => FormatWriter::Table(TableWriter::new(schema, out, style)),
+            Format::Table => FormatWriter::Table(TableWriter::new(columns, out, style)),
             Format::Csv | Format::Tsv => {
-                let schema = cell::flat_schema(schema);
                 let mut out = csv_builder(format).build(out);
-                out.write(&RecordBatch::new_empty(Arc::clone(&schema))).map_err(output_error)?;
-                FormatWriter::Csv { out, schema }
+                out.write(&RecordBatch::new_empty(Arc::clone(&schema)))?;
+                FormatWriter::Csv(out)
             }
-            Format::Json => FormatWriter::Json { out: cell::json().build(out), schema: unique_names(schema) },
+            Format::Json => FormatWriter::Json(cell::json().build(out)),
             Format::Parquet => {
-                let schema = unique_names(schema);
-                let zstd = ZstdLevel::try_new(3).map_err(|e| output_error(e.into()))?;
                 let properties = WriterProperties::builder()
-                    .set_compression(Compression::ZSTD(zstd))
+                    .set_compression(Compression::ZSTD(ZstdLevel::try_new(3)?))
                     .set_max_row_group_bytes(Some(ROW_GROUP))
                     .build();
-                let out = ArrowWriter::try_new(out, Arc::clone(&schema), Some(properties))
-                    .map_err(|e| output_error(e.into()))?;
-                FormatWriter::Parquet { out, schema }
+                FormatWriter::Parquet(ArrowWriter::try_new(out, Arc::clone(&schema), Some(properties))?)
             }
-            Format::Arrow => {
-                let schema = unique_names(schema);
-                FormatWriter::Arrow { out: FileWriter::try_new(out, &schema).map_err(output_error)?, schema }
-            }
-            Format::Lines if schema.fields().len() == 1 => {
-                FormatWriter::Lines { out, terminal: style.width.is_some() }
-            }
+            Format::Arrow => FormatWriter::Arrow(FileWriter::try_new(out, &schema)?),
+            Format::Lines => FormatWriter::Lines { out, terminal: style.width.is_some() },
             Format::Markdown => {
-                let (schema, mut out) = (cell::flat_schema(schema), out);
-                markdown::header(&schema, &mut out).map_err(|e| output_error(e.into()))?;
-                FormatWriter::Markdown { out, schema }
+                markdown::header(&schema, &mut out)?;
+                FormatWriter::Markdown(out)
             }
             Format::Html => {
-                let (schema, mut out) = (cell::flat_schema(schema), out);
-                html::header(&schema, &mut out).map_err(|e| output_error(e.into()))?;
-                FormatWriter::Html { out, schema }
-            }
-            Format::Lines => {
-                let n = schema.fields().len();
-                let why = format!("the format lines is for one column, and the result has {n}");
-                return Err(SqlError::invalid(why).hint("select the one that is meant, for example record"));
+                html::header(&schema, &mut out)?;
+                FormatWriter::Html(out)
             }
         };
-        Ok(Self { inner, rows: 0 })
+        Ok(Self { inner, schema, rows: 0 })
     }
 
     /// Starts a result that goes on where one of the same columns ended: without another header.
@@ -177,16 +172,12 @@ impl<W: Write + Send> ResultWriter<W> {
         out: W,
         style: TableStyle,
     ) -> Result<Self, SqlError> {
-        match format {
-            Format::Csv | Format::Tsv => {
-                let out = csv_builder(format).with_header(false).build(out);
-                Ok(Self { inner: FormatWriter::Csv { out, schema: cell::flat_schema(schema) }, rows: 0 })
-            }
-            Format::Markdown => {
-                Ok(Self { inner: FormatWriter::Markdown { out, schema: cell::flat_schema(schema) }, rows: 0 })
-            }
-            _ => Self::new(format, schema, out, style),
-        }
+        let inner = match format {
+            Format::Csv | Format::Tsv => FormatWriter::Csv(csv_builder(format).with_header(false).build(out)),
+            Format::Markdown => FormatWriter::Markdown(out),
+            _ => return Self::new(format, schema, out, style),
+        };
+        Ok(Self { inner, schema: written_schema(format, schema), rows: 0 })
     }
 
     /// Starts a result as JSON lines for a reader whose numbers are doubles: a number that such a reader
@@ -194,7 +185,7 @@ impl<W: Write + Send> ResultWriter<W> {
     pub fn exact_json(schema: &SchemaRef, out: W) -> Self {
         let builder = arrow_json::WriterBuilder::new().with_explicit_nulls(true);
         let out = builder.with_encoder_factory(Arc::new(exact::ExactNumbers)).build(out);
-        Self { inner: FormatWriter::Json { out, schema: unique_names(schema) }, rows: 0 }
+        Self { inner: FormatWriter::Json(out), schema: written_schema(Format::Json, schema), rows: 0 }
     }
 
     /// The same with another word for null in a table; the other formats have their own.
@@ -208,55 +199,59 @@ impl<W: Write + Send> ResultWriter<W> {
     /// Adds a batch of the result.
     pub fn write(&mut self, batch: &RecordBatch) -> Result<(), SqlError> {
         self.rows += batch.num_rows() as u64;
+        self.put(batch).map_err(output_error)
+    }
+
+    fn put(&mut self, batch: &RecordBatch) -> Result<(), ArrowError> {
+        let schema = &self.schema;
         match &mut self.inner {
-            FormatWriter::Table(out) => out.write(batch).map_err(output_error),
-            FormatWriter::Csv { out, schema } => {
-                cell::flatten(batch, schema).and_then(|b| out.write(&b)).map_err(output_error)
-            }
-            FormatWriter::Json { out, schema } => {
-                with_schema(batch, schema).and_then(|b| out.write(&b)).map_err(output_error)
-            }
-            FormatWriter::Parquet { out, schema } => {
-                let batch = with_schema(batch, schema).map_err(output_error)?;
-                out.write(&batch).map_err(|e| output_error(e.into()))
-            }
-            FormatWriter::Arrow { out, schema } => {
-                with_schema(batch, schema).and_then(|b| out.write(&b)).map_err(output_error)
-            }
-            FormatWriter::Markdown { out, schema } => {
-                cell::flatten(batch, schema).and_then(|b| markdown::rows(&b, out)).map_err(output_error)
-            }
-            FormatWriter::Html { out, schema } => {
-                cell::flatten(batch, schema).and_then(|b| html::rows(&b, out)).map_err(output_error)
-            }
-            FormatWriter::Lines { out, terminal } => lines(batch, out, *terminal).map_err(output_error),
+            FormatWriter::Table(out) => out.write(batch),
+            FormatWriter::Csv(out) => out.write(&cell::flatten(batch, schema)?),
+            FormatWriter::Json(out) => out.write(&with_schema(batch, schema)?),
+            FormatWriter::Parquet(out) => Ok(out.write(&with_schema(batch, schema)?)?),
+            FormatWriter::Arrow(out) => out.write(&with_schema(batch, schema)?),
+            FormatWriter::Markdown(out) => markdown::rows(&cell::flatten(batch, schema)?, out),
+            FormatWriter::Html(out) => html::rows(&cell::flatten(batch, schema)?, out),
+            FormatWriter::Lines { out, terminal } => lines(batch, out, *terminal),
         }
     }
 
     /// Ends the result and flushes. Returns the number of rows.
     pub fn finish(self) -> Result<u64, SqlError> {
-        let mut out: Box<dyn Write + '_> = match self.inner {
-            FormatWriter::Table(out) => Box::new(out.finish().map_err(output_error)?),
-            FormatWriter::Csv { out, .. } => Box::new(out.into_inner()),
-            FormatWriter::Json { mut out, .. } => {
-                out.finish().map_err(output_error)?;
-                Box::new(out.into_inner())
+        let rows = self.rows;
+        self.ended().map_err(output_error)?;
+        Ok(rows)
+    }
+
+    fn ended(self) -> Result<(), ArrowError> {
+        let mut out: W = match self.inner {
+            FormatWriter::Table(out) => out.finish()?,
+            FormatWriter::Csv(out) => out.into_inner(),
+            FormatWriter::Json(mut out) => {
+                out.finish()?;
+                out.into_inner()
             }
-            FormatWriter::Lines { out, .. } | FormatWriter::Markdown { out, .. } => Box::new(out),
-            FormatWriter::Html { mut out, .. } => {
-                html::end(&mut out).map_err(|e| output_error(e.into()))?;
-                Box::new(out)
+            FormatWriter::Lines { out, .. } | FormatWriter::Markdown(out) => out,
+            FormatWriter::Html(mut out) => {
+                html::end(&mut out)?;
+                out
             }
-            FormatWriter::Parquet { out, .. } => {
-                Box::new(out.into_inner().map_err(|e| output_error(e.into()))?)
-            }
-            FormatWriter::Arrow { mut out, .. } => {
-                out.finish().map_err(output_error)?;
-                Box::new(out.into_inner().map_err(output_error)?)
+            FormatWriter::Parquet(out) => out.into_inner()?,
+            FormatWriter::Arrow(mut out) => {
+                out.finish()?;
+                out.into_inner()?
             }
         };
-        out.flush().map_err(|e| output_error(e.into()))?;
-        Ok(self.rows)
+        Ok(out.flush()?)
+    }
+}
+
+/// The columns as a format has them.
+fn written_schema(format: Format, schema: &SchemaRef) -> SchemaRef {
+    match format {
+        Format::Csv | Format::Tsv | Format::Markdown | Format::Html => cell::flat_schema(schema),
+        Format::Json | Format::Parquet | Format::Arrow => unique_names(schema),
+        Format::Table | Format::Lines => Arc::clone(schema),
     }
 }
 
