@@ -3,7 +3,7 @@
 use std::sync::Mutex;
 
 use datafusion::physical_plan::metrics::{ExecutionPlanMetricsSet, MetricBuilder};
-use gstore_query::influence::ScanSummary;
+use gstore_query::influence::{Prepared, ScanSummary};
 
 /// One call of `influence()` that has run.
 #[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
@@ -24,6 +24,22 @@ pub struct InfluenceNote {
     /// Servers of earlier versions do not say it.
     #[serde(default)]
     pub decided_by: Option<(String, u64)>,
+}
+
+impl InfluenceNote {
+    /// That of a question with this answer.
+    pub(crate) fn new(plan: &Prepared, summary: ScanSummary) -> Self {
+        let spec = plan.spec();
+        Self {
+            pools: spec.pools.clone(),
+            targets: spec.target_names(),
+            per_token: spec.per_token,
+            checkpoints: plan.checkpoints().iter().map(|c| (c.name.clone(), c.weight)).collect(),
+            resolution: plan.notes().to_vec(),
+            summary,
+            decided_by: None,
+        }
+    }
 }
 
 /// Where EXPLAIN ANALYZE finds what a scan did.

@@ -190,16 +190,7 @@ impl EachRows {
             let each = self.options.each;
             summary.notes.push(format!("the {each}s were taken in {} passes, as memory allows", seen.passes));
         }
-        let spec = self.plan.spec();
-        notes.add(InfluenceNote {
-            pools: spec.pools.clone(),
-            targets: spec.target_names(),
-            per_token: spec.per_token,
-            checkpoints: self.plan.checkpoints().iter().map(|c| (c.name.clone(), c.weight)).collect(),
-            resolution: self.plan.notes().to_vec(),
-            summary,
-            // Each has its own ranking.
-            decided_by: None,
-        });
+        // Each has its own ranking: there is none that one target decides.
+        notes.add(InfluenceNote::new(&self.plan, summary));
     }
 }

@@ -298,22 +298,11 @@ impl InfluenceJob {
         ScanCounters::new(&self.set, self.partition).add(summary);
         if let Some(notes) = &self.notes {
             let plan = &self.question.plan;
-            let spec = plan.spec();
-            let of_search = match &self.question.relation {
-                RankedRelation::Nearest { search, .. } => search.note.clone(),
-                RankedRelation::All | RankedRelation::Best { .. } | RankedRelation::SelfInfluence { .. } => {
-                    None
-                }
-            };
-            notes.add(InfluenceNote {
-                pools: spec.pools.clone(),
-                targets: spec.target_names(),
-                per_token: spec.per_token,
-                checkpoints: plan.checkpoints().iter().map(|c| (c.name.clone(), c.weight)).collect(),
-                resolution: of_search.into_iter().chain(plan.notes().iter().cloned()).collect(),
-                summary: summary.clone(),
-                decided_by,
-            });
+            let mut note = InfluenceNote::new(plan, summary.clone());
+            if let RankedRelation::Nearest { search, .. } = &self.question.relation {
+                note.resolution = search.note.iter().chain(plan.notes()).cloned().collect();
+            }
+            notes.add(InfluenceNote { decided_by, ..note });
         }
     }
 
