@@ -1,12 +1,18 @@
-//! Deduplication of row numbers, as of tokens: data of a row is read once.
+//! Deduplication of values, and of row numbers, as of tokens: data of a row is read once.
 
 use std::ops::Range;
 
 use arrow_array::{RecordBatch, UInt64Array};
+use arrow_schema::ArrowError;
 use arrow_select::take::take_record_batch;
 
-use super::error::SqlError;
-use super::translate::arrow;
+/// The distinct ones of some values, ascending.
+pub(crate) fn distinct<T: Ord>(values: impl IntoIterator<Item = T>) -> Vec<T> {
+    let mut values: Vec<T> = values.into_iter().collect();
+    values.sort_unstable();
+    values.dedup();
+    values
+}
 
 /// The distinct ones of some row numbers, and where each of the others is found among them.
 ///
@@ -52,12 +58,12 @@ impl DistinctRows {
     }
 
     /// What was read for the distinct rows, in the order of those that were given.
-    pub(crate) fn arrange(&self, read: RecordBatch) -> Result<RecordBatch, SqlError> {
+    pub(crate) fn arrange(&self, read: RecordBatch) -> Result<RecordBatch, ArrowError> {
         if self.as_given() {
             return Ok(read);
         }
         let places = UInt64Array::from_iter_values(self.places.iter().map(|place| *place as u64));
-        take_record_batch(&read, &places).map_err(arrow)
+        take_record_batch(&read, &places)
     }
 }
 
@@ -67,6 +73,7 @@ mod tests {
 
     #[test]
     fn each_row_once_and_found_again() {
+        assert_eq!(distinct([2, 1, 2]), [1, 2]);
         for given in [&[][..], &[4], &[1, 2, 9], &[7, 7, 7, 8, 9, 9], &[9, 3, 9, 5, 3]] {
             let distinct = DistinctRows::new(given);
             assert!(distinct.rows().is_sorted_by(|a, b| a < b), "{given:?}");

@@ -17,6 +17,7 @@ use datafusion::physical_expr::expressions::{BinaryExpr, Column, InListExpr, Lit
 use datafusion::physical_expr::utils::{collect_columns, reassign_expr_columns};
 use datafusion::scalar::ScalarValue;
 
+use super::distinct::distinct;
 use super::error::SqlError;
 
 /// A leaf applies every predicate that gives the same answer each time it is asked, but for functions of each
@@ -49,10 +50,7 @@ pub(crate) fn display(filters: &[Arc<dyn PhysicalExpr>], f: &mut fmt::Formatter<
 
 /// Indexes of the columns that a predicate reads, ascending.
 pub(crate) fn columns_of(expr: &Arc<dyn PhysicalExpr>) -> Vec<usize> {
-    let mut columns: Vec<usize> = collect_columns(expr).iter().map(Column::index).collect();
-    columns.sort_unstable();
-    columns.dedup();
-    columns
+    distinct(collect_columns(expr).iter().map(Column::index))
 }
 
 /// A conjunction over some columns of a table.
@@ -66,9 +64,7 @@ pub(crate) struct Filter {
 impl Filter {
     /// Predicates whose columns are indexes into `schema`.
     pub(crate) fn new(schema: &SchemaRef, exprs: &[Arc<dyn PhysicalExpr>]) -> DfResult<Self> {
-        let mut columns: Vec<usize> = exprs.iter().flat_map(columns_of).collect();
-        columns.sort_unstable();
-        columns.dedup();
+        let columns = distinct(exprs.iter().flat_map(columns_of));
         Ok(Self { schema: Arc::clone(schema), exprs: exprs.to_vec(), columns })
     }
 

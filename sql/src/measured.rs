@@ -7,6 +7,7 @@ use arrow_array::{ArrayRef, Float32Array};
 use gstore_core::Kind;
 use gstore_store::{Block, BlockBuffer, FeaturePart, FeatureReader, Granularity, RowFlags, Snapshot, Values};
 
+use super::distinct::distinct;
 use super::error::SqlError;
 use super::virtuals::VirtualColumn;
 
@@ -50,9 +51,7 @@ impl FeatureNumbers {
                 self.reader.get_or_init(|| reader)
             }
         };
-        let mut wanted = rows.to_vec();
-        wanted.sort_unstable();
-        wanted.dedup();
+        let wanted = distinct(rows.iter().copied());
         let mut found: HashMap<u64, f32> = HashMap::with_capacity(wanted.len());
         let mut buffer = BlockBuffer::default();
         for place in reader.blocks() {

@@ -32,6 +32,7 @@ use datafusion::physical_plan::{
 
 use super::at_once;
 use super::blocking::{self, BatchSink, Demand};
+use super::distinct::distinct;
 use super::error::{SqlError, SqlErrorKind};
 use super::filter::{self, Filter};
 use super::leaf::{LeafOptions, ReadRequest, RowReader, statistics};
@@ -272,13 +273,10 @@ impl ScanJob {
     fn first_columns(&self) -> Vec<usize> {
         let filtered = self.filter.columns();
         let row = self.rows.by_number().and_then(|_| self.rows.row_column());
-        let mut first: Vec<usize> = match (filtered.is_empty(), row) {
-            (false, Some(row)) => filtered.iter().copied().chain([row]).collect(),
-            _ => filtered.iter().chain(&self.projection).copied().collect(),
-        };
-        first.sort_unstable();
-        first.dedup();
-        first
+        match (filtered.is_empty(), row) {
+            (false, Some(row)) => distinct(filtered.iter().copied().chain([row])),
+            _ => distinct(filtered.iter().chain(&self.projection).copied()),
+        }
     }
 
     /// The result's columns of rows that passed.

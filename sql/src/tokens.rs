@@ -44,14 +44,6 @@ impl TokenTexts {
     }
 }
 
-/// The distinct rows among these, ascending.
-pub(crate) fn distinct(rows: impl Iterator<Item = u64>) -> Vec<u64> {
-    let mut rows: Vec<u64> = rows.collect();
-    rows.sort_unstable();
-    rows.dedup();
-    rows
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -61,6 +53,5 @@ mod tests {
         let texts = TokenTexts(HashMap::from([(3, vec!["a".to_owned(), " b".to_owned()])]));
         assert_eq!(texts.get(3, 1), Some(" b"));
         assert_eq!((texts.get(3, 2), texts.get(4, 0)), (None, None));
-        assert_eq!(distinct([2, 1, 2].into_iter()), [1, 2]);
     }
 }

@@ -9,6 +9,7 @@ use arrow_schema::SchemaRef;
 use datafusion::common::stats::Precision;
 
 use super::blocking::Demand;
+use super::distinct::distinct;
 use super::error::SqlError;
 use super::leaf::{BatchConsumer, Fetch, ReadRequest, RowReader};
 use super::samples::{PartSource, SampleTable, as_type};
@@ -71,16 +72,11 @@ impl SampleUnion {
     /// The part, and the columns of its samples that are read for `columns`.
     fn plan(&self, part: usize, columns: &[usize]) -> Result<(&UnionPart, Vec<usize>), SqlError> {
         let part = self.parts.get(part).ok_or_else(|| SqlError::internal("no such part of a union"))?;
-        let mut read: Vec<usize> = columns
-            .iter()
-            .filter_map(|c| match part.sources.get(*c) {
-                Some(PartSource::Sample(column)) => Some(*column),
-                _ => None,
-            })
-            .collect();
-        read.sort_unstable();
-        read.dedup();
-        Ok((part, read))
+        let read = columns.iter().filter_map(|c| match part.sources.get(*c) {
+            Some(PartSource::Sample(column)) => Some(*column),
+            _ => None,
+        });
+        Ok((part, distinct(read)))
     }
 
     fn widen(

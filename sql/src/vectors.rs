@@ -15,13 +15,14 @@ use gstore_store::{Block, BlockBuffer, FeaturePart, Granularity, ModuleGroup, Ro
 
 use super::args::{Arguments, text};
 use super::blocking::Demand;
+use super::distinct::distinct;
 use super::error::SqlError;
 use super::influence::FunctionSource;
 use super::leaf::{BatchConsumer, Fetch, ReadRequest, RowReader};
 use super::measured::norm;
 use super::samples::{self, ColumnSource, SampleTable};
 use super::scan::RowsTable;
-use super::tokens::{TokenTexts, distinct};
+use super::tokens::TokenTexts;
 use super::translate::arrow;
 use super::virtuals::NamedVirtuals;
 use gstore_query::hint::{listing, nearest};

@@ -85,14 +85,14 @@ const QUERY: Folders = Folders {
 const SQL: Folders = Folders {
     krate: "sql",
     layers: &[
-        &["error", "formats", "forward", "names", "notes", "signatures", "walk", "wording"],
+        &["distinct", "error", "formats", "forward", "names", "notes", "signatures", "walk", "wording"],
         &["at_once", "blocking", "caught", "cooperative", "copies", "live", "memory", "ordinals", "tokens"],
         &["bounds", "correlated", "exists", "expanded", "guard", "lateral", "not_in"],
         &["elements", "types"],
         &["functions"],
         &["measured", "mixed", "output", "virtuals"],
         &["translate"],
-        &["args", "dialect", "distinct", "filter", "literals", "window"],
+        &["args", "dialect", "filter", "literals", "window"],
         &["cases", "leaf", "parameters", "quotes"],
         &["own", "samples", "scan", "views"],
         &["options", "union"],

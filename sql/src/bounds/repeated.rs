@@ -29,6 +29,7 @@ use futures::{StreamExt, stream};
 
 use super::MAX_REPEATED;
 use super::sizes;
+use crate::distinct::distinct;
 use crate::error::SqlError;
 
 /// Rows of a batch that repeats values of any length, where the session's owner asks.
@@ -146,13 +147,8 @@ fn widening(windows: &[Arc<dyn WindowExpr>]) -> Vec<usize> {
         .iter()
         .filter(|window| window.field().is_ok_and(|field| fixed_width(field.data_type()).is_none()));
     let columns = wide.flat_map(|window| window.expressions());
-    let mut columns: Vec<usize> = columns
-        .flat_map(|expr: Arc<dyn PhysicalExpr>| collect_columns(&expr))
-        .map(|column| column.index())
-        .collect();
-    columns.sort_unstable();
-    columns.dedup();
-    columns
+    let columns = columns.flat_map(|expr: Arc<dyn PhysicalExpr>| collect_columns(&expr));
+    distinct(columns.map(|column| column.index()))
 }
 
 /// An operator's input in batches of few rows, of which none is too wide to be repeated.

@@ -18,6 +18,7 @@ use gstore_query::influence::{
 use super::question::{InfluenceQuestion, RankedRelation, hold_inverses};
 use super::search::NearestSearch;
 use crate::blocking::{BatchSink, Demand};
+use crate::distinct::distinct;
 use crate::error::SqlError;
 use crate::filter::Filter;
 use crate::leaf::{LeafOptions, ReadRequest};
@@ -98,9 +99,7 @@ impl InfluenceJob {
             return Ok(Some(chosen));
         }
         let columns = &self.question.columns;
-        let mut have: Vec<usize> = self.before.columns().iter().copied().chain([columns.row]).collect();
-        have.sort_unstable();
-        have.dedup();
+        let have = distinct(self.before.columns().iter().copied().chain([columns.row]));
         let number = have.iter().position(|c| *c == columns.row).unwrap_or(0);
         let rows = self.before.row_bounds(columns.row);
         let filter = Some(Arc::clone(&self.before));

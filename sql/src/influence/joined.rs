@@ -6,7 +6,7 @@ use arrow_array::RecordBatch;
 use arrow_select::interleave::interleave_record_batch;
 use gstore_query::influence::Scored;
 
-use crate::distinct::DistinctRows;
+use crate::distinct::{DistinctRows, distinct};
 use crate::error::SqlError;
 use crate::samples::text_bytes;
 use crate::translate::arrow;
@@ -43,23 +43,21 @@ impl JoinedSamples {
         if columns.is_empty() {
             return Ok(Self { read: Vec::new(), places: Vec::new(), as_given: true });
         }
-        let mut pools: Vec<u32> = part.iter().map(|s| s.pool).collect();
-        pools.sort_unstable();
-        pools.dedup();
+        let pools = distinct(part.iter().map(|s| s.pool));
         let mut read = Vec::with_capacity(pools.len());
         let mut places = vec![SamplePosition::default(); part.len()];
         let mut as_given = pools.len() == 1;
         for pool in pools {
             let rows: Vec<u64> = part.iter().filter(|s| s.pool == pool).map(|s| s.row).collect();
-            let distinct = DistinctRows::new(&rows);
-            let batch = samples.fetch_part(pool as usize, distinct.rows(), columns)?;
+            let once = DistinctRows::new(&rows);
+            let batch = samples.fetch_part(pool as usize, once.rows(), columns)?;
             let text = text_of_rows(&batch);
             let of_pool = places.iter_mut().zip(part).filter(|(_, s)| s.pool == pool);
-            for ((place, _), row) in of_pool.zip(distinct.places()) {
+            for ((place, _), row) in of_pool.zip(once.places()) {
                 let text = text.get(*row).copied().unwrap_or_default();
                 *place = SamplePosition { batch: read.len(), row: *row, text };
             }
-            as_given &= distinct.as_given();
+            as_given &= once.as_given();
             read.push(batch);
         }
         Ok(Self { read, places, as_given })

@@ -19,6 +19,7 @@ use super::search::NearestSearch;
 use super::source::{FunctionSource, argument_error, named_virtuals, resolve};
 use super::table::InfluenceTable;
 use crate::args::Arguments;
+use crate::distinct::distinct;
 use crate::error::SqlError;
 
 /// The kind of vectors that are compared where none is named.
@@ -135,11 +136,8 @@ fn newest(snapshot: &Snapshot, spec: &InfluenceSpec) -> Option<(String, usize)> 
 /// Mean embeddings, or the only embeddings that the first pool has.
 fn default_kind(snapshot: &Snapshot, pools: &[String]) -> String {
     let of = pools.first().map(|pool| snapshot.features_of(pool)).unwrap_or_default();
-    let mut kinds: Vec<&str> =
-        of.iter().map(|f| f.desc.kind.name.as_str()).filter(|kind| Kind::names_embedding(kind)).collect();
-    kinds.sort_unstable();
-    kinds.dedup();
-    match kinds.as_slice() {
+    let kinds = of.iter().map(|f| f.desc.kind.name.as_str()).filter(|kind| Kind::names_embedding(kind));
+    match distinct(kinds).as_slice() {
         [only] => (*only).to_owned(),
         _ => KIND_OF_VECTORS.to_owned(),
     }

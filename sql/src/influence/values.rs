@@ -13,9 +13,10 @@ use super::explained::Explanations;
 use super::joined::JoinedSamples;
 use super::question::InfluenceQuestion;
 use crate::blocking::Demand;
+use crate::distinct::distinct;
 use crate::error::SqlError;
 use crate::functions::canonical;
-use crate::tokens::{TokenTexts, distinct};
+use crate::tokens::TokenTexts;
 use crate::translate::arrow;
 
 impl InfluenceQuestion {

@@ -161,6 +161,6 @@ impl Fetch for SampleTable {
             Some(counts) => counts::token_counts(counts, rows)?,
             None => Vec::new(),
         };
-        distinct.arrange(self.assemble(columns, &batch, &counted)?)
+        distinct.arrange(self.assemble(columns, &batch, &counted)?).map_err(arrow)
     }
 }
