@@ -113,27 +113,17 @@ impl CatalogProvider for StoreCatalog {
     }
 }
 
+#[derive(Debug)]
 struct DataSchema {
     snapshot: Arc<Snapshot>,
     own: Vec<OwnTable>,
     asked: NamedVirtuals,
 }
 
+#[derive(Debug)]
 struct SystemSchema {
     snapshot: Arc<Snapshot>,
     live: Vec<Arc<dyn LiveTable>>,
-}
-
-impl std::fmt::Debug for DataSchema {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "datasets of snapshot {}", self.snapshot.number())
-    }
-}
-
-impl std::fmt::Debug for SystemSchema {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "system tables of snapshot {}", self.snapshot.number())
-    }
 }
 
 impl DataSchema {

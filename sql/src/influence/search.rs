@@ -1,6 +1,5 @@
 //! Search for the neighbours of a question: its options, and what EXPLAIN says of it.
 
-use std::fmt;
 use std::sync::Arc;
 
 use gstore_query::IndexStatus;
@@ -9,6 +8,7 @@ use gstore_query::influence::Prepared;
 use gstore_store::ReadError;
 
 /// The options of a search, and the graphs that it may use.
+#[derive(Debug)]
 pub(super) struct NearestSearch {
     pub(super) options: NearestOptions,
     pub(super) graphs: Arc<Graphs>,
@@ -16,12 +16,6 @@ pub(super) struct NearestSearch {
     pub(super) about: String,
     /// What a user should know of how the question was understood.
     pub(super) note: Option<String>,
-}
-
-impl fmt::Debug for NearestSearch {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.about)
-    }
 }
 
 impl NearestSearch {

@@ -1,6 +1,5 @@
 //! Source of a table function, and its question over it.
 
-use std::fmt;
 use std::sync::Arc;
 
 use datafusion::catalog::TableFunctionArgs;
@@ -12,17 +11,11 @@ use crate::error::SqlError;
 use crate::virtuals::NamedVirtuals;
 
 /// What a table function reads.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub(crate) struct FunctionSource {
     pub(crate) snapshot: Arc<Snapshot>,
     /// Who computes samples that are given as text.
     pub(crate) encoder: Option<Arc<dyn Encoder>>,
-}
-
-impl fmt::Debug for FunctionSource {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "snapshot {}", self.snapshot.number())
-    }
 }
 
 /// The virtual columns that the statement of a call names.

@@ -1,6 +1,5 @@
 //! `influence()` as a table of the engine.
 
-use std::fmt;
 use std::sync::Arc;
 
 use arrow_schema::SchemaRef;
@@ -19,23 +18,16 @@ use crate::filter;
 use crate::leaf::statistics;
 
 /// One question, ready to be scored.
+#[derive(Debug)]
 pub(super) struct InfluenceTable {
     shared: Arc<InfluenceQuestion>,
-}
-
-impl fmt::Debug for InfluenceTable {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.shared.fmt(f)
-    }
 }
 
 impl InfluenceTable {
     pub(super) fn new(plan: Prepared, columns: InfluenceColumns, relation: RankedRelation) -> Self {
         Self { shared: Arc::new(InfluenceQuestion { plan, columns: Arc::new(columns), relation }) }
     }
-}
 
-impl InfluenceTable {
     /// The plan that reads it.
     fn planned(
         &self,
