@@ -6,7 +6,6 @@ use std::sync::Arc;
 use arrow_schema::DataType;
 use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
 use datafusion::error::Result as DfResult;
-use datafusion::logical_expr::expr::ScalarFunction;
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::{BinaryExpr, Expr, LogicalPlan, Operator};
 
@@ -44,8 +43,7 @@ fn with_limit(expr: Expr, budget: &Arc<Budget>) -> DfResult<Transformed<Expr>> {
     match expr {
         Expr::BinaryExpr(BinaryExpr { left, op: Operator::StringConcat, right }) => {
             let function = limit_function(Arc::new(join::function()), Growth::Sum(1), budget);
-            let call = ScalarFunction::new_udf(Arc::new(function), vec![*left, *right]);
-            Ok(Transformed::yes(Expr::ScalarFunction(call)))
+            Ok(Transformed::yes(function.call(vec![*left, *right])))
         }
         Expr::ScalarFunction(mut call) => match growth::of(call.func.name()) {
             Some(growth) if !call.func.inner().is::<BoundedFunction>() => {

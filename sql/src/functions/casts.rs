@@ -11,7 +11,6 @@ use arrow_schema::{ArrowError, DataType, FieldRef};
 use datafusion::arrow::buffer::{NullBuffer, OffsetBuffer};
 use datafusion::common::DFSchema;
 use datafusion::error::Result as DfResult;
-use datafusion::logical_expr::expr::ScalarFunction;
 use datafusion::logical_expr::{
     ColumnarValue, Expr, ExprSchemable, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, lit,
 };
@@ -52,8 +51,7 @@ pub(super) fn call(of: &Expr, to: &DataType, safe: bool, schema: &DFSchema) -> D
 
 /// The call that has a value as one of another type.
 pub(super) fn cast_call(of: Expr, to: &DataType, safe: bool) -> Expr {
-    let function = ScalarUDF::from(CastFunction::new(to, safe));
-    Expr::ScalarFunction(ScalarFunction::new_udf(Arc::new(function), vec![of]))
+    ScalarUDF::from(CastFunction::new(to, safe)).call(vec![of])
 }
 
 pub(super) fn is_text(ty: &DataType) -> bool {

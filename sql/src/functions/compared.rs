@@ -13,7 +13,7 @@ use datafusion::common::DFSchema;
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::Transformed;
 use datafusion::error::Result as DfResult;
-use datafusion::logical_expr::expr::{Between, BinaryExpr, InList, ScalarFunction, Sort as SortKey};
+use datafusion::logical_expr::expr::{Between, BinaryExpr, InList, Sort as SortKey};
 use datafusion::logical_expr::expr_rewriter::FunctionRewrite;
 use datafusion::logical_expr::{
     ColumnarValue, Distinct, Expr, ExprSchemable, LogicalPlan, Operator, ScalarFunctionArgs, ScalarUDF,
@@ -223,8 +223,7 @@ fn refused() -> SqlError {
 
 /// The call that gives the length of an interval.
 fn length(of: Expr) -> Expr {
-    let function = ScalarUDF::from(IntervalLength);
-    Expr::ScalarFunction(ScalarFunction::new_udf(Arc::new(function), vec![of]))
+    ScalarUDF::from(IntervalLength).call(vec![of])
 }
 
 /// Nanoseconds of an interval: a number that all intervals fit into.

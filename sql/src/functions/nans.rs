@@ -26,7 +26,7 @@ use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::Transformed;
 use datafusion::common::utils::take_function_args;
 use datafusion::error::Result as DfResult;
-use datafusion::logical_expr::expr::{Cast, ScalarFunction, TryCast};
+use datafusion::logical_expr::expr::{Cast, TryCast};
 use datafusion::logical_expr::expr_rewriter::FunctionRewrite;
 use datafusion::logical_expr::{
     Accumulator, BinaryExpr, ColumnarValue, EmitTo, Expr, ExprSchemable, GroupsAccumulator, Operator,
@@ -212,8 +212,7 @@ fn unwrap_call(expr: &mut Expr) {
 }
 
 fn call(of: Expr) -> Expr {
-    let function = ScalarUDF::from(CanonicalFloat);
-    Expr::ScalarFunction(ScalarFunction::new_udf(Arc::new(function), vec![of]))
+    ScalarUDF::from(CanonicalFloat).call(vec![of])
 }
 
 /// The same number, with one NaN and one zero for all.

@@ -9,7 +9,6 @@ use arrow_array::{Array, ArrayRef};
 use arrow_schema::{DataType, IntervalUnit, TimeUnit};
 use datafusion::common::DFSchema;
 use datafusion::error::Result as DfResult;
-use datafusion::logical_expr::expr::ScalarFunction;
 use datafusion::logical_expr::{
     ColumnarValue, Expr, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, cast,
 };
@@ -44,12 +43,11 @@ pub(super) fn call(expr: &Expr, schema: &DFSchema) -> Option<Expr> {
     if let Some(each) = each {
         return Some(part_of(PartResult::WithinMinute(each), of));
     }
-    let args = vec![part.clone(), of];
-    Some(Expr::ScalarFunction(ScalarFunction::new_udf(Arc::clone(&call.func), args)))
+    Some(call.func.call(vec![part.clone(), of]))
 }
 
 fn part_of(gives: PartResult, of: Expr) -> Expr {
-    Expr::ScalarFunction(ScalarFunction::new_udf(Arc::new(ScalarUDF::from(gives)), vec![of]))
+    ScalarUDF::from(gives).call(vec![of])
 }
 
 fn literal(part: &Expr) -> Option<&str> {

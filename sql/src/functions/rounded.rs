@@ -14,7 +14,7 @@ use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::Transformed;
 use datafusion::common::utils::take_function_args;
 use datafusion::error::Result as DfResult;
-use datafusion::logical_expr::expr::{Cast, ScalarFunction, TryCast};
+use datafusion::logical_expr::expr::{Cast, TryCast};
 use datafusion::logical_expr::expr_rewriter::FunctionRewrite;
 use datafusion::logical_expr::{
     ColumnarValue, Expr, ExprSchemable, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature,
@@ -60,9 +60,7 @@ fn round_cast(expr: Box<Expr>, to: &DataType, schema: &DFSchema) -> Transformed<
     if !to.is_integer() || is_rounded || !fraction() {
         return Transformed::no(expr);
     }
-    let function = ScalarUDF::from(NearestInteger);
-    let call = ScalarFunction::new_udf(Arc::new(function), vec![*expr]);
-    Transformed::yes(Box::new(Expr::ScalarFunction(call)))
+    Transformed::yes(Box::new(ScalarUDF::from(NearestInteger).call(vec![*expr])))
 }
 
 /// The type in which numbers of a type that has fractions are rounded.

@@ -2,10 +2,7 @@
 //! all that are below it, so that a chain of nested calls takes time that grows with the square of its length
 //! or more.
 
-use std::sync::Arc;
-
 use datafusion::error::Result as DfResult;
-use datafusion::logical_expr::expr::ScalarFunction;
 use datafusion::logical_expr::{Expr, ScalarUDF};
 
 use super::{IntegerOperations, Operation};
@@ -28,8 +25,7 @@ pub(super) fn applied(operation: Operation, left: Expr, right: Expr) -> Expr {
         }
         (_, left) => vec![left, right],
     };
-    let function = IntegerOperations { operations };
-    Expr::ScalarFunction(ScalarFunction::new_udf(Arc::new(ScalarUDF::from(function)), args))
+    ScalarUDF::from(IntegerOperations { operations }).call(args)
 }
 
 /// The operations of a call with one more, if it stands upon many others and has few.
