@@ -1,6 +1,5 @@
 //! Token counts of samples, looked up by row.
 
-use std::ops::Range;
 use std::sync::Arc;
 
 use arrow_array::{ArrayRef, BooleanArray, RecordBatch, UInt32Array};
@@ -15,19 +14,9 @@ pub(super) fn token_counts(reader: &EncodingReader, rows: &[u64]) -> Result<Vec<
     let mut sorted = rows.to_vec();
     sorted.sort_unstable();
     let mut counts = Vec::with_capacity(rows.len());
-    let mut run: Option<Range<u64>> = None;
-    for row in sorted {
-        match &mut run {
-            Some(range) if row <= range.end.saturating_add(GAP) => range.end = row.saturating_add(1),
-            _ => {
-                if let Some(range) = run.replace(row..row.saturating_add(1)) {
-                    counts.extend(reader.counts(range).map_err(SqlError::read)?);
-                }
-            }
-        }
-    }
-    if let Some(range) = run {
-        counts.extend(reader.counts(range).map_err(SqlError::read)?);
+    for run in sorted.chunk_by(|row, next| *next <= row.saturating_add(GAP + 1)) {
+        let (Some(first), Some(last)) = (run.first(), run.last()) else { continue };
+        counts.extend(reader.counts(*first..last.saturating_add(1)).map_err(SqlError::read)?);
     }
     Ok(counts)
 }
