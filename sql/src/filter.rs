@@ -19,6 +19,7 @@ use datafusion::scalar::ScalarValue;
 
 use super::distinct::distinct;
 use super::error::SqlError;
+use super::translate::arrow;
 
 /// A leaf applies every predicate that gives the same answer each time it is asked, but for functions of each
 /// element, which know their columns by the places that these have in one schema.
@@ -110,8 +111,7 @@ impl Filter {
         for expr in &self.exprs {
             let passed = self.evaluate(expr, have, batch).map_err(|e| SqlError::from_datafusion(e, &[]))?;
             all = Some(match all {
-                Some(before) => datafusion::arrow::compute::and(&before, &passed)
-                    .map_err(|e| SqlError::from_datafusion(e.into(), &[]))?,
+                Some(before) => datafusion::arrow::compute::and(&before, &passed).map_err(arrow)?,
                 None => passed,
             });
         }
@@ -201,7 +201,6 @@ fn number(expr: &Arc<dyn PhysicalExpr>) -> Option<u64> {
 pub(crate) fn keep(batch: &RecordBatch, mask: &BooleanArray) -> Result<RecordBatch, SqlError> {
     match mask.true_count() == mask.len() {
         true => Ok(batch.clone()),
-        false => datafusion::arrow::compute::filter_record_batch(batch, mask)
-            .map_err(|e| SqlError::from_datafusion(e.into(), &[])),
+        false => datafusion::arrow::compute::filter_record_batch(batch, mask).map_err(arrow),
     }
 }
