@@ -81,8 +81,6 @@ mod walk;
 mod window;
 mod wording;
 
-use gstore_store::Snapshot;
-
 pub use catalog::{CATALOG, DATA, SYSTEM};
 pub use describe::Description;
 pub use dialect::check_condition;
@@ -98,24 +96,13 @@ pub use prepared::PreparedStatement;
 pub use runner::{SqlRows, SqlRunner};
 pub use session::{SqlResult, SqlSession, SqlStream, StatementOptions};
 pub use shown::with_whole_views;
+pub use types::in_sql as types_in_sql;
+pub use views::{check as check_view, that_read as views_that_read};
 pub use window::RowWindow;
 
 /// The statements of a text, in their places; empty ones are left out.
 pub fn statements(text: &str) -> Vec<String> {
     dialect::statements(text)
-}
-
-/// Whether a text can be saved as a view: one query without parameters.
-///
-/// # Errors
-/// Any other text.
-pub fn check_view(sql: &str) -> Result<(), SqlError> {
-    views::check(sql)
-}
-
-/// The views of a snapshot whose text names this dataset or view.
-pub fn views_that_read(snapshot: &Snapshot, table: &str) -> Vec<String> {
-    views::that_read(snapshot, table)
 }
 
 /// The table functions over a store, and how many of the first arguments of each are datasets.
@@ -126,9 +113,4 @@ pub fn table_functions() -> impl Iterator<Item = (&'static str, usize)> {
 /// The columns that a table of samples has where a statement names them.
 pub fn virtual_columns() -> [&'static str; 6] {
     virtuals::VirtualColumn::ALL.map(virtuals::VirtualColumn::name)
-}
-
-/// A text of the engine with types under their names in SQL: `Int64` is `BIGINT`.
-pub fn types_in_sql(text: &str) -> String {
-    types::in_sql(text)
 }

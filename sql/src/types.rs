@@ -8,7 +8,7 @@ use arrow_schema::{DataType, FieldRef};
 use datafusion::error::Result as DfResult;
 use datafusion::logical_expr::{DescribeTable, LogicalPlan, LogicalPlanBuilder, col, lit};
 
-pub(crate) use self::said::in_sql;
+pub use self::said::in_sql;
 use crate::bounds::check_part_count;
 
 /// The type with plain arrays in the place of views of texts and bytes, at any depth.

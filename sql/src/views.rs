@@ -173,8 +173,8 @@ fn inside(error: SqlError, view: &str, place: Option<(u64, u64)>) -> SqlError {
     error.worded(format!("the view `{view}` cannot be read: {message}{place}")).nowhere().maybe_hint(hint)
 }
 
-/// The views whose text names this table, which may be a view itself.
-pub(crate) fn that_read(snapshot: &Snapshot, table: &str) -> Vec<String> {
+/// The views of a snapshot whose text names this dataset or view.
+pub fn that_read(snapshot: &Snapshot, table: &str) -> Vec<String> {
     let reads = |view: &&View| {
         let Ok(mut statement) = dialect::parse(&view.sql) else { return false };
         let Some(sql) = inner(&mut statement) else { return false };
@@ -205,8 +205,11 @@ impl Visitor for OwnNames {
     }
 }
 
-/// Refuses text that cannot be a view: it is one query without parameters.
-pub(crate) fn check(text: &str) -> Result<(), SqlError> {
+/// Whether a text can be saved as a view: one query without parameters.
+///
+/// # Errors
+/// Any other text.
+pub fn check(text: &str) -> Result<(), SqlError> {
     let mut statement = dialect::parse(text)?;
     if let Some(name) = parameters::names(&mut statement)?.first() {
         return Err(SqlError::invalid(format!("a view has no parameters, and this statement has ${name}")));

@@ -41,7 +41,7 @@ const NAMES: [&str; 31] = [
 
 /// A message with types and values as they are in SQL: `Utf8 + Int64(1)` is `VARCHAR + 1`. What stands in
 /// quotes is left as it is.
-pub(crate) fn in_sql(message: &str) -> String {
+pub fn in_sql(message: &str) -> String {
     let mut said = String::with_capacity(message.len());
     let mut rest = message;
     let mut is_quoted = false;
