@@ -28,16 +28,26 @@ fn sample() -> RecordBatch {
     RecordBatch::try_from_iter_with_nullable(columns.map(|(n, c)| (n, c, true))).unwrap()
 }
 
-fn written(format: Format, batches: &[RecordBatch]) -> Vec<u8> {
+/// Batches of one schema in a format and a style.
+fn styled(format: Format, schema: &SchemaRef, batches: &[RecordBatch], style: TableStyle) -> Vec<u8> {
     let mut out = Vec::new();
-    let mut writer = ResultWriter::new(format, &sample().schema(), &mut out, TableStyle::default()).unwrap();
+    let mut writer = ResultWriter::new(format, schema, &mut out, style).unwrap();
     batches.iter().for_each(|b| writer.write(b).unwrap());
     assert_eq!(writer.finish().unwrap(), batches.iter().map(|b| b.num_rows() as u64).sum::<u64>());
     out
 }
 
+fn written(format: Format, batches: &[RecordBatch]) -> Vec<u8> {
+    styled(format, &sample().schema(), batches, TableStyle::default())
+}
+
+fn text_of(format: Format, batch: &RecordBatch) -> String {
+    let batches = std::slice::from_ref(batch);
+    String::from_utf8(styled(format, &batch.schema(), batches, TableStyle::default())).unwrap()
+}
+
 fn text(format: Format) -> String {
-    String::from_utf8(written(format, &[sample()])).unwrap()
+    text_of(format, &sample())
 }
 
 #[test]
@@ -67,12 +77,7 @@ fn a_value_stays_in_its_cell_of_markdown() {
     );
     let column: ArrayRef = Arc::new(StringArray::from(vec!["a|b\r\n\u{202e}c\n"]));
     let batch = RecordBatch::try_from_iter([("x|y", column)]).unwrap();
-    let mut out = Vec::new();
-    let style = TableStyle::default();
-    let mut writer = ResultWriter::new(Format::Markdown, &batch.schema(), &mut out, style).unwrap();
-    writer.write(&batch).unwrap();
-    writer.finish().unwrap();
-    assert_eq!(String::from_utf8(out).unwrap(), "| x\\|y |\n| --- |\n| a\\|b<br>\\u{202e}c |\n");
+    assert_eq!(text_of(Format::Markdown, &batch), "| x\\|y |\n| --- |\n| a\\|b<br>\\u{202e}c |\n");
 }
 
 #[test]
@@ -91,12 +96,7 @@ fn a_page_shows_markup_as_it_is_and_numbers_on_the_right() {
     );
     let column: ArrayRef = Arc::new(StringArray::from(vec!["<script>1 & 2</script>\r\n\u{202e}c"]));
     let batch = RecordBatch::try_from_iter([("<i>", column)]).unwrap();
-    let mut out = Vec::new();
-    let style = TableStyle::default();
-    let mut writer = ResultWriter::new(Format::Html, &batch.schema(), &mut out, style).unwrap();
-    writer.write(&batch).unwrap();
-    writer.finish().unwrap();
-    let page = String::from_utf8(out).unwrap();
+    let page = text_of(Format::Html, &batch);
     assert!(page.contains("<th>&lt;i&gt;</th>"), "{page}");
     assert!(page.contains("<td>&lt;script&gt;1 &amp; 2&lt;/script&gt;\n\\u{202e}c</td>"), "{page}");
 }
@@ -128,12 +128,7 @@ fn json_has_null_where_a_number_is_not_finite() {
     ];
     for (column, expected) in columns {
         let batch = RecordBatch::try_from_iter_with_nullable([("c", column, true)]).unwrap();
-        let mut out = Vec::new();
-        let mut writer =
-            ResultWriter::new(Format::Json, &batch.schema(), &mut out, TableStyle::default()).unwrap();
-        writer.write(&batch).unwrap();
-        writer.finish().unwrap();
-        assert_eq!(String::from_utf8(out).unwrap(), expected);
+        assert_eq!(text_of(Format::Json, &batch), expected);
     }
 }
 
@@ -160,11 +155,7 @@ fn intervals_have_one_text_in_all_formats() {
              1 year 2 months 3 days 17:46:07.123  [\"1 day\"]\nNULL                                 NULL\n",
         ),
     ] {
-        let mut out = Vec::new();
-        let mut writer = ResultWriter::new(format, &batch.schema(), &mut out, TableStyle::default()).unwrap();
-        writer.write(&batch).unwrap();
-        writer.finish().unwrap();
-        assert_eq!(String::from_utf8(out).unwrap(), expected);
+        assert_eq!(text_of(format, &batch), expected);
     }
 }
 
@@ -207,13 +198,7 @@ fn an_empty_result_is_a_valid_file() {
 
 #[test]
 fn lines_are_the_values_of_the_only_column() {
-    let mut out = Vec::new();
-    let text = sample().project(&[3]).unwrap();
-    let mut writer =
-        ResultWriter::new(Format::Lines, &text.schema(), &mut out, TableStyle::default()).unwrap();
-    writer.write(&text).unwrap();
-    assert_eq!(writer.finish().unwrap(), 2);
-    assert_eq!(out, b"a,\"b\"\nc\n\n");
+    assert_eq!(text_of(Format::Lines, &sample().project(&[3]).unwrap()), "a,\"b\"\nc\n\n");
     // A terminal shows what a value hides; a file has it as it is.
     let hidden = RecordBatch::try_from_iter([(
         "text",
@@ -221,10 +206,8 @@ fn lines_are_the_values_of_the_only_column() {
     )]);
     let hidden = hidden.unwrap();
     for (width, shown) in [(Some(80), "a\\u{202e}b\nc\\u{1b}\n"), (None, "a\u{202e}b\nc\u{1b}\n")] {
-        let (mut out, style) = (Vec::new(), TableStyle { width, column: None });
-        let mut writer = ResultWriter::new(Format::Lines, &hidden.schema(), &mut out, style).unwrap();
-        writer.write(&hidden).unwrap();
-        writer.finish().unwrap();
+        let style = TableStyle { width, column: None };
+        let out = styled(Format::Lines, &hidden.schema(), std::slice::from_ref(&hidden), style);
         assert_eq!(String::from_utf8(out).unwrap(), shown);
     }
     let Err(error) = ResultWriter::new(Format::Lines, &sample().schema(), Vec::new(), TableStyle::default())

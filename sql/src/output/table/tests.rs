@@ -21,15 +21,17 @@ fn sample() -> RecordBatch {
     .unwrap()
 }
 
+/// The table of some batches.
+fn text_of(batches: &[RecordBatch], style: TableStyle) -> String {
+    let mut table = TableWriter::new(&batches[0].schema(), Vec::new(), style);
+    batches.iter().for_each(|batch| table.write(batch).unwrap());
+    String::from_utf8(table.finish().unwrap()).unwrap()
+}
+
 #[test]
 fn columns_are_aligned_and_text_is_cut() {
-    let batch = sample();
-    let style = TableStyle { width: None, column: Some(12) };
-    let mut table = TableWriter::new(&batch.schema(), Vec::new(), style);
-    table.write(&batch).unwrap();
-    let text = String::from_utf8(table.finish().unwrap()).unwrap();
     assert_eq!(
-        text,
+        text_of(&[sample()], TableStyle { width: None, column: Some(12) }),
         "  row  text              score\n\
          -----  ------------  ---------\n    7  two\\nlines …      0.125\n12345  NULL          -0.333333\n"
     );
@@ -37,13 +39,14 @@ fn columns_are_aligned_and_text_is_cut() {
 
 /// The lines that a column of `values` gives, row by row in batches of one column.
 fn lines(values: &[ArrayRef], style: TableStyle) -> Vec<String> {
-    let schema = Arc::new(Schema::new(vec![Field::new("v", values[0].data_type().clone(), true)]));
-    let mut table = TableWriter::new(&schema, Vec::new(), style);
-    for values in values {
-        table.write(&RecordBatch::try_new(Arc::clone(&schema), vec![Arc::clone(values)]).unwrap()).unwrap();
-    }
-    let text = String::from_utf8(table.finish().unwrap()).unwrap();
-    text.lines().skip(2).map(|line| line.trim().to_owned()).collect()
+    let batch = |values: &ArrayRef| {
+        RecordBatch::try_from_iter_with_nullable([("v", Arc::clone(values), true)]).unwrap()
+    };
+    text_of(&values.iter().map(batch).collect::<Vec<_>>(), style)
+        .lines()
+        .skip(2)
+        .map(|line| line.trim().to_owned())
+        .collect()
 }
 
 fn styles() -> [TableStyle; 3] {
@@ -116,10 +119,7 @@ fn text_gives_way_to_a_number_that_becomes_wider() {
         RecordBatch::try_new(Arc::new(schema.clone()), columns).unwrap()
     };
     let style = TableStyle { width: Some(30), column: Some(60) };
-    let mut table = TableWriter::new(&Arc::new(schema.clone()), Vec::new(), style);
-    table.write(&batch(1, SAMPLE)).unwrap();
-    table.write(&batch(1_234_567_890, 1)).unwrap();
-    let text = String::from_utf8(table.finish().unwrap()).unwrap();
+    let text = text_of(&[batch(1, SAMPLE), batch(1_234_567_890, 1)], style);
     assert_eq!(text.lines().nth(2).unwrap(), "1  a text of some thirty lett…");
     assert_eq!(text.lines().last().unwrap(), "1234567890  a text of some th…");
 }
@@ -147,9 +147,7 @@ fn drawn(cells: &[(&str, &str)], width: usize) -> Vec<String> {
     let values = cells.iter().map(|(_, cell)| Arc::new(StringArray::from(vec![*cell])) as ArrayRef);
     let batch = RecordBatch::try_new(Arc::new(Schema::new(fields)), values.collect()).unwrap();
     let style = TableStyle { width: Some(width), ..TableStyle::default() };
-    let mut table = TableWriter::new(&batch.schema(), Vec::new(), style);
-    table.write(&batch).unwrap();
-    String::from_utf8(table.finish().unwrap()).unwrap().lines().map(str::to_owned).collect()
+    text_of(&[batch], style).lines().map(str::to_owned).collect()
 }
 
 #[test]
@@ -225,9 +223,7 @@ fn headings_stand_on_two_lines_before_a_column_is_left_out() {
         RecordBatch::try_from_iter_with_nullable(columns.into_iter().map(|(n, c)| (n, c, true))).unwrap();
     let drawn = |width: usize| {
         let style = TableStyle { width: Some(width), ..TableStyle::default() };
-        let mut table = TableWriter::new(&batch.schema(), Vec::new(), style);
-        table.write(&batch).unwrap();
-        String::from_utf8(table.finish().unwrap()).unwrap().lines().map(str::to_owned).collect::<Vec<_>>()
+        text_of(std::slice::from_ref(&batch), style).lines().map(str::to_owned).collect::<Vec<_>>()
     };
     for width in [115, 120, 130] {
         let lines = drawn(width);
