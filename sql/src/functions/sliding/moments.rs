@@ -76,48 +76,25 @@ impl Moments {
     /// What a function of this name makes of them.
     pub(super) fn result(name: &str) -> Option<fn(&Self) -> Option<f64>> {
         let result: fn(&Self) -> Option<f64> = match name {
-            "var" => Self::var_samp,
-            "var_pop" => Self::var_pop,
-            "stddev" => Self::stddev_samp,
-            "stddev_pop" => Self::stddev_pop,
-            "covar_samp" => Self::covar_samp,
-            "covar_pop" => Self::covar_pop,
+            "var" => |m| m.sample(m.squares[0]),
+            "var_pop" => |m| m.population(m.squares[0]),
+            "stddev" => |m| m.sample(m.squares[0]).map(f64::sqrt),
+            "stddev_pop" => |m| m.population(m.squares[0]).map(f64::sqrt),
+            "covar_samp" => |m| m.sample(m.products),
+            "covar_pop" => |m| m.population(m.products),
             "corr" => Self::corr,
+            // Of regressions the first argument is y, and the second x.
             "regr_slope" => Self::slope,
-            "regr_intercept" => Self::intercept,
+            "regr_intercept" => |m| m.slope().map(|slope| m.mean[0] - slope * m.mean[1]),
             "regr_r2" => Self::r2,
-            "regr_avgx" => Self::avgx,
-            "regr_avgy" => Self::avgy,
-            "regr_sxx" => Self::sxx,
-            "regr_syy" => Self::syy,
-            "regr_sxy" => Self::sxy,
+            "regr_avgx" => |m| m.some(m.mean[1]),
+            "regr_avgy" => |m| m.some(m.mean[0]),
+            "regr_sxx" => |m| m.some(m.squares[1]),
+            "regr_syy" => |m| m.some(m.squares[0]),
+            "regr_sxy" => |m| m.some(m.products),
             _ => return None,
         };
         Some(result)
-    }
-
-    fn var_samp(&self) -> Option<f64> {
-        self.sample(self.squares[0])
-    }
-
-    fn var_pop(&self) -> Option<f64> {
-        self.population(self.squares[0])
-    }
-
-    fn stddev_samp(&self) -> Option<f64> {
-        self.var_samp().map(f64::sqrt)
-    }
-
-    fn stddev_pop(&self) -> Option<f64> {
-        self.var_pop().map(f64::sqrt)
-    }
-
-    fn covar_samp(&self) -> Option<f64> {
-        self.sample(self.products)
-    }
-
-    fn covar_pop(&self) -> Option<f64> {
-        self.population(self.products)
     }
 
     /// NULL and NaN where the engine has them.
@@ -131,13 +108,8 @@ impl Moments {
         }
     }
 
-    // Of regressions the first argument is y, and the second x.
     fn slope(&self) -> Option<f64> {
         (self.count > 1 && self.squares[1] != 0.0).then(|| self.products / self.squares[1])
-    }
-
-    fn intercept(&self) -> Option<f64> {
-        self.slope().map(|slope| self.mean[0] - slope * self.mean[1])
     }
 
     /// A line through equal values explains them, as in the SQL standard.
@@ -145,26 +117,6 @@ impl Moments {
         let slope = self.slope()?;
         let is_level = self.squares[0] == 0.0 && !slope.is_nan();
         Some(if is_level { 1.0 } else { slope * (self.products / self.squares[0]) })
-    }
-
-    fn avgx(&self) -> Option<f64> {
-        self.some(self.mean[1])
-    }
-
-    fn avgy(&self) -> Option<f64> {
-        self.some(self.mean[0])
-    }
-
-    fn sxx(&self) -> Option<f64> {
-        self.some(self.squares[1])
-    }
-
-    fn syy(&self) -> Option<f64> {
-        self.some(self.squares[0])
-    }
-
-    fn sxy(&self) -> Option<f64> {
-        self.some(self.products)
     }
 
     fn some(&self, value: f64) -> Option<f64> {
