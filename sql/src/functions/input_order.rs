@@ -15,7 +15,7 @@ use datafusion::functions_aggregate::first_last::first_value_udaf;
 use datafusion::logical_expr::expr::{AggregateFunction, NullTreatment, Sort as SortKey};
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::{
-    Aggregate, Distinct, DistinctOn, Expr, Filter, LogicalPlan, Projection, SubqueryAlias, Window,
+    Aggregate, Distinct, DistinctOn, Expr, Filter, Limit, LogicalPlan, Projection, SubqueryAlias, Window,
     WindowFrameUnits, WindowFunctionDefinition,
 };
 use datafusion::optimizer::AnalyzerRule;
@@ -147,53 +147,48 @@ fn ordered_by(expr: Expr, keys: &[SortKey]) -> Transformed<Expr> {
 /// A plan whose rows are ordered, with the keys of their order as expressions of its columns; the plan may
 /// have more columns than before. `None` if its rows have no order.
 fn with_keys(plan: &LogicalPlan) -> DfResult<Option<(LogicalPlan, Vec<SortKey>)>> {
-    let found = match plan {
+    let input = match plan {
         LogicalPlan::Sort(sort) => {
             // A key such as random() has other values the second time.
             let is_fixed = sort.expr.iter().all(|key| !key.expr.is_volatile());
-            is_fixed.then(|| (plan.clone(), sort.expr.clone()))
+            return Ok(is_fixed.then(|| (plan.clone(), sort.expr.clone())));
         }
-        LogicalPlan::Limit(limit) => with_keys(&limit.input)?.map(|(input, keys)| {
-            let mut limit = limit.clone();
-            limit.input = Arc::new(input);
-            (LogicalPlan::Limit(limit), keys)
-        }),
-        LogicalPlan::Filter(filter) => match with_keys(&filter.input)? {
-            Some((input, keys)) => {
-                let filter = Filter::try_new(filter.predicate.clone(), Arc::new(input))?;
-                Some((LogicalPlan::Filter(filter), keys))
-            }
-            None => None,
-        },
-        LogicalPlan::Window(window) => match with_keys(&window.input)? {
-            Some((input, keys)) => {
-                let window = Window::try_new(window.window_expr.clone(), Arc::new(input))?;
-                Some((LogicalPlan::Window(window), keys))
-            }
-            None => None,
-        },
-        LogicalPlan::Distinct(Distinct::On(distinct)) => of_distinct(distinct)?,
-        LogicalPlan::SubqueryAlias(named) => match with_keys(&named.input)? {
-            Some((input, keys)) => of_alias(input, &keys, &named.alias)?,
-            None => None,
-        },
-        LogicalPlan::Projection(projection) => match with_keys(&projection.input)? {
-            Some((input, keys)) => Some(of_projection(&projection.expr, input, keys)?),
-            None => None,
-        },
-        _ => None,
+        LogicalPlan::Distinct(Distinct::On(distinct)) => return of_distinct(distinct),
+        LogicalPlan::Limit(limit) => &limit.input,
+        LogicalPlan::Filter(filter) => &filter.input,
+        LogicalPlan::Window(window) => &window.input,
+        LogicalPlan::SubqueryAlias(named) => &named.input,
+        LogicalPlan::Projection(projection) => &projection.input,
+        _ => return Ok(None),
     };
-    Ok(found)
+    let Some((input, keys)) = with_keys(input)? else { return Ok(None) };
+    let input = Arc::new(input);
+    Ok(Some(match plan {
+        LogicalPlan::Limit(limit) => (LogicalPlan::Limit(Limit { input, ..limit.clone() }), keys),
+        LogicalPlan::Filter(filter) => {
+            (LogicalPlan::Filter(Filter::try_new(filter.predicate.clone(), input)?), keys)
+        }
+        LogicalPlan::Window(window) => {
+            (LogicalPlan::Window(Window::try_new(window.window_expr.clone(), input)?), keys)
+        }
+        LogicalPlan::SubqueryAlias(named) => return of_alias(input, &keys, &named.alias),
+        // A projection that has the keys as columns, too.
+        LogicalPlan::Projection(projection) => {
+            let (selected, keys) = selected_with(&projection.expr, keys);
+            (LogicalPlan::Projection(Projection::try_new(selected, input)?), keys)
+        }
+        _ => return Ok(None),
+    }))
 }
 
 /// A subquery under its name, if the keys are plain columns or expressions of columns with different names.
 fn of_alias(
-    input: LogicalPlan,
+    input: Arc<LogicalPlan>,
     keys: &[SortKey],
     alias: &TableReference,
 ) -> DfResult<Option<(LogicalPlan, Vec<SortKey>)>> {
     let schema = Arc::clone(input.schema());
-    let named = LogicalPlan::SubqueryAlias(SubqueryAlias::try_new(Arc::new(input), alias.clone())?);
+    let named = LogicalPlan::SubqueryAlias(SubqueryAlias::try_new(input, alias.clone())?);
     let is_unique = |column: &Column| schema.qualified_fields_with_unqualified_name(&column.name).len() == 1;
     let mut requalified = Vec::with_capacity(keys.len());
     for key in keys {
@@ -221,16 +216,6 @@ fn of_distinct(distinct: &DistinctOn) -> DfResult<Option<(LogicalPlan, Vec<SortK
     let (on, input) = (distinct.on_expr.clone(), Arc::clone(&distinct.input));
     let distinct = DistinctOn::try_new(on, selected, Some(sorted.clone()), input)?;
     Ok(Some((LogicalPlan::Distinct(Distinct::On(distinct)), keys)))
-}
-
-/// A projection that has the keys as columns, too.
-fn of_projection(
-    selected: &[Expr],
-    input: LogicalPlan,
-    keys: Vec<SortKey>,
-) -> DfResult<(LogicalPlan, Vec<SortKey>)> {
-    let (selected, keys) = selected_with(selected, keys);
-    Ok((LogicalPlan::Projection(Projection::try_new(selected, Arc::new(input))?), keys))
 }
 
 /// What is selected and the keys, and the keys as columns of it.
