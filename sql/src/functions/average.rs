@@ -35,17 +35,21 @@ pub(super) fn function() -> AggregateUDF {
     AggregateUDF::from(Average { engine, signature })
 }
 
+/// All that a function takes.
+pub(super) fn all_taken(engine: &AggregateUDF) -> Vec<TypeSignature> {
+    match &engine.signature().type_signature {
+        TypeSignature::OneOf(all) => all.clone(),
+        other => vec![other.clone()],
+    }
+}
+
 /// What a function takes, and booleans, which are 1 and 0 of a type of numbers.
 pub(super) fn with_booleans(engine: &AggregateUDF, number: LogicalTypeRef, native: NativeType) -> Signature {
     let boolean = TypeSignatureClass::Native(logical_boolean());
     let coerced = Coercion::new_implicit(TypeSignatureClass::Native(number), vec![boolean], native);
-    let taken = engine.signature();
-    let mut all = match &taken.type_signature {
-        TypeSignature::OneOf(all) => all.clone(),
-        other => vec![other.clone()],
-    };
+    let mut all = all_taken(engine);
     all.push(TypeSignature::Coercible(vec![coerced]));
-    Signature::one_of(all, taken.volatility)
+    Signature::one_of(all, engine.signature().volatility)
 }
 
 #[derive(Debug, PartialEq, Eq, Hash)]

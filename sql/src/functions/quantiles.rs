@@ -22,6 +22,7 @@ use datafusion::logical_expr::{
 use datafusion::scalar::ScalarValue;
 
 use self::between::{QuantileAccumulator, QuantileGroups, share};
+use super::average::all_taken;
 use super::nans;
 use crate::error::SqlError;
 use crate::forward::{accumulate_in, from_engine};
@@ -39,17 +40,13 @@ fn with_times(engine: &AggregateUDF) -> Signature {
     let date = TypeSignatureClass::Native(logical_date());
     let of_date = NativeType::Timestamp(TimeUnit::Microsecond, None);
     let time = Coercion::new_implicit(TypeSignatureClass::Timestamp, vec![date], of_date);
-    let taken = engine.signature().clone();
-    let mut all = match &taken.type_signature {
-        TypeSignature::OneOf(all) => all.clone(),
-        other => vec![other.clone()],
-    };
+    let mut all = all_taken(engine);
     let mut times = vec![time];
     if let Some(TypeSignature::Coercible(args)) = all.first() {
         times.extend(args.iter().skip(1).cloned());
     }
     all.push(TypeSignature::Coercible(times));
-    Signature { type_signature: TypeSignature::OneOf(all), ..taken }
+    Signature { type_signature: TypeSignature::OneOf(all), ..engine.signature().clone() }
 }
 
 #[derive(Debug, PartialEq, Eq, Hash)]
