@@ -23,7 +23,7 @@ use super::error::{SqlError, SqlErrorKind};
 use super::literals::literal;
 use super::parameters::{self, placeholder};
 use super::planning;
-use crate::walk::{Visit, visit_expressions};
+use crate::walk::{Visit, inner, visit_expressions};
 
 /// How many stand-ins are tried.
 const MOST_TRIES: usize = 64;
@@ -62,7 +62,7 @@ pub(super) async fn describe(
             parameters: Arc::new(Schema::empty()),
         });
     }
-    let UntypedParameters { inside, counts } = UntypedParameters::of(&statement);
+    let UntypedParameters { inside, counts } = UntypedParameters::of(&mut statement);
     let found = standing_in(state, &statement, tables, snapshot, &inside).await?;
     let types = found.as_ref().and_then(|(_, plan)| plan.get_parameter_types().ok()).unwrap_or_default();
     let ty = |name: &String| match inside.iter().find(|i| i.name == *name) {
@@ -168,14 +168,10 @@ struct UntypedParameters {
 }
 
 impl UntypedParameters {
-    fn of(statement: &Statement) -> Self {
+    fn of(statement: &mut Statement) -> Self {
         let mut calls = Self::default();
-        match statement {
-            Statement::Statement(sql) => {
-                let _ = sql.visit(&mut calls);
-            }
-            Statement::Explain(explain) => return Self::of(&explain.statement),
-            _ => {}
+        if let Some(sql) = inner(statement) {
+            let _ = Visit::visit(&*sql, &mut calls);
         }
         calls
     }

@@ -10,16 +10,12 @@ use datafusion::sql::sqlparser::ast::{
     Expr, GroupByExpr, OrderByKind, Query, SelectItem, SetExpr, Value, VisitorMut,
 };
 
-use crate::walk::VisitMut;
+use crate::walk::{VisitMut, inner};
 
 /// Puts expressions in the place of their numbers.
 pub(super) fn resolve(statement: &mut Statement) {
-    match statement {
-        Statement::Statement(sql) => {
-            let _ = sql.visit(&mut Ordinals);
-        }
-        Statement::Explain(explain) => resolve(&mut explain.statement),
-        _ => {}
+    if let Some(sql) = inner(statement) {
+        let _ = sql.visit(&mut Ordinals);
     }
 }
 
