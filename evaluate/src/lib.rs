@@ -5,7 +5,7 @@
 //! - [`read_pairs`] joins predictions of several systems with references; [`tasks`] reads questions
 //! - [`evaluate_texts`] and [`evaluate_tasks`] are the jobs; each gives a [`Report`] and its rows
 //! - [`attribution`] compares scores of training rows with retraining: LDS, leave-one-out, removal, flipped
-//!   labels; [`ladder`] has models that are small enough to be retrained exactly
+//!   labels
 //!
 //! Invariants
 //! - a number depends on the data, the weights and the seed alone: not on threads, batches or stops
@@ -17,7 +17,6 @@ pub mod attribution;
 mod error;
 mod file_names;
 mod keys;
-pub mod ladder;
 pub mod metrics;
 mod pairs;
 mod records;

@@ -5,19 +5,36 @@ use gstore_evaluate::attribution::{
     Comparison, Flips, Ids, Scores, Subset, Suspicious, Truth, flip_detection, lds, leave_one_out, leave_out,
     random_subsets,
 };
-use gstore_evaluate::ladder::{
-    ClassificationData, Logistic, Network, SmallModel, fit, influence, projected_influence, retrain,
-    self_influence,
-};
 use gstore_evaluate::statistics::Bootstrap;
+
+#[path = "../examples/ladder/small_models/mod.rs"]
+mod small_models;
+
+use small_models::fit::{fit, retrain};
+use small_models::influence::{influence, projected_influence, self_influence};
+use small_models::model::{Logistic, Network, SmallModel};
+use small_models::problem::{ClassificationData, normal};
 
 const ROWS: usize = 120;
 const QUERIES: usize = 30;
 const LOGISTIC: Logistic = Logistic { ridge: 0.01 };
 const NETWORK: Network = Network { hidden: 3, ridge: 0.03, seed: 1 };
 
+/// Normal features of `columns` dimensions; a class is what a plane, the same for all seeds, says of them
+/// after noise of this width.
+fn made(rows: usize, columns: usize, noise: f64, seed: u64) -> ClassificationData {
+    let features: Vec<f64> = (0..rows * columns).map(|at| normal(seed, 1, at as u64)).collect();
+    let plane: Vec<f64> = (0..columns).map(|at| normal(2, 2, at as u64)).collect();
+    let label = |row: usize| {
+        let of_plane: f64 = features[row * columns..].iter().zip(&plane).map(|(x, y)| x * y).sum();
+        of_plane + noise * normal(seed, 3, row as u64) > 0.0
+    };
+    let labels = (0..rows).map(label).collect();
+    ClassificationData::new(features, columns, labels).expect("a problem")
+}
+
 fn problem(columns: usize) -> (ClassificationData, ClassificationData) {
-    (ClassificationData::made(ROWS, columns, 1.0, 2), ClassificationData::made(QUERIES, columns, 1.0, 102))
+    (made(ROWS, columns, 1.0, 2), made(QUERIES, columns, 1.0, 102))
 }
 
 fn all() -> Vec<u32> {
@@ -107,7 +124,7 @@ fn projections_are_the_better_the_more_dimensions_they_keep() {
 /// The area under the curve of changed labels, a tenth of 200, by the influence of rows on themselves.
 fn found_flips(model: &impl SmallModel) -> f64 {
     let flipped = random_subsets(200, 2, 0.1, 2, &Cancel::new()).expect("subsets").swap_remove(0).rows;
-    let problem = ClassificationData::made(200, 6, 0.1, 52).flipped(&flipped);
+    let problem = made(200, 6, 0.1, 52).flipped(&flipped);
     let rows: Vec<u32> = (0..200).collect();
     let parameters = fit(model, &problem, &rows, &model.start(6)).expect("trained");
     let scores = self_influence("self", model, &parameters, &problem).expect("scores");

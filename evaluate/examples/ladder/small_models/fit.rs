@@ -1,12 +1,12 @@
 //! Training to the optimum, and retraining on subsets.
 
 use gstore_core::{Cancel, parallel};
+use gstore_evaluate::EvaluateError;
+use gstore_evaluate::attribution::{Ids, Signal, Subset, Truth};
 
 use super::matrix::{Square, dot};
 use super::model::SmallModel;
 use super::problem::ClassificationData;
-use crate::attribution::{Ids, Signal, Subset, Truth};
-use crate::error::EvaluateError;
 
 /// Norm of the gradient at which a model is trained.
 const TRAINED: f64 = 1e-8;
@@ -36,7 +36,7 @@ pub(super) fn logit_loss(logit: f64, label: bool) -> (f64, f64, f64) {
 }
 
 /// The loss of a row.
-pub fn loss(model: &impl SmallModel, parameters: &[f64], problem: &ClassificationData, row: usize) -> f64 {
+fn loss(model: &impl SmallModel, parameters: &[f64], problem: &ClassificationData, row: usize) -> f64 {
     let (features, label) = problem.row(row);
     let mut gradient = vec![0.0; parameters.len()];
     logit_loss(model.logit(parameters, features, &mut gradient), label).0

@@ -1,8 +1,7 @@
 //! Rows of features with two classes: exported ones, or made from a seed.
 
+use gstore_evaluate::EvaluateError;
 use gstore_generate::uniform;
-
-use crate::error::EvaluateError;
 
 /// Rows of features, each of one of two classes.
 #[derive(Debug, Clone, PartialEq)]
@@ -30,19 +29,6 @@ impl ClassificationData {
             return bad("have a value that is not finite");
         }
         Ok(ClassificationData { columns, features, labels })
-    }
-
-    /// Normal features of `columns` dimensions; a class is what a plane says of them after noise of this
-    /// width.
-    pub fn made(rows: usize, columns: usize, noise: f64, seed: u64) -> ClassificationData {
-        let features: Vec<f64> = (0..rows * columns).map(|at| normal(seed, 1, at as u64)).collect();
-        let plane: Vec<f64> = (0..columns).map(|at| normal(SHARED, 2, at as u64)).collect();
-        let label = |row: usize| {
-            let x = &features[row * columns..(row + 1) * columns];
-            super::matrix::dot(x, &plane) + noise * normal(seed, 3, row as u64) > 0.0
-        };
-        let labels = (0..rows).map(label).collect();
-        ClassificationData { columns, features, labels }
     }
 
     /// The same with the labels of some rows changed.
@@ -106,11 +92,8 @@ impl ClassificationData {
     }
 }
 
-/// Seed of the plane that made problems share, so that one has queries for another.
-const SHARED: u64 = 2;
-
 /// A normal number (Box and Muller) that depends on its counters alone.
-pub(super) fn normal(seed: u64, stream: u64, at: u64) -> f64 {
+pub fn normal(seed: u64, stream: u64, at: u64) -> f64 {
     let radius = (-2.0 * (1.0 - uniform(seed, stream, 2 * at)).ln()).sqrt();
     radius * (std::f64::consts::TAU * uniform(seed, stream, 2 * at + 1)).cos()
 }

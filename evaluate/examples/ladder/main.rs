@@ -17,11 +17,14 @@ use gstore_evaluate::attribution::{
     AttributionOutcome, Comparison, Flips, Ids, Scores, Suspicious, flip_detection, lds, leave_one_out,
     leave_out, random_subsets,
 };
-use gstore_evaluate::ladder::{
-    ClassificationData, Logistic, Network, SmallModel, fit, influence, projected_influence, retrain,
-    self_influence,
-};
 use gstore_evaluate::statistics::Bootstrap;
+
+mod small_models;
+
+use small_models::fit::{fit, retrain};
+use small_models::influence::{influence, projected_influence, self_influence};
+use small_models::model::{Logistic, Network, SmallModel};
+use small_models::problem::ClassificationData;
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 

@@ -4,12 +4,13 @@
 //! Hessian of logistic regression: what the loss of `q` gains without `i` to first order. Source: Koh and
 //! Liang 2017, equation 2, with the sign that a row which lowers the query's loss has a positive score.
 
+use gstore_evaluate::EvaluateError;
+use gstore_evaluate::attribution::Scores;
+
 use super::fit::{local, logit_loss};
 use super::matrix::{Cholesky, dot};
 use super::model::SmallModel;
 use super::problem::{ClassificationData, normal};
-use crate::attribution::Scores;
-use crate::error::EvaluateError;
 
 /// Gradients of the losses of all rows.
 fn gradients(model: &impl SmallModel, parameters: &[f64], problem: &ClassificationData) -> Vec<Vec<f64>> {

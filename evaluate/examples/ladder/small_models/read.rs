@@ -2,8 +2,9 @@
 
 use std::path::Path;
 
+use gstore_evaluate::EvaluateError;
+
 use super::problem::ClassificationData;
-use crate::error::EvaluateError;
 
 /// The column that has the class of a row.
 const LABEL: &str = "label";
