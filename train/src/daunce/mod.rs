@@ -2,8 +2,7 @@
 //! many of them.
 //!
 //! In layers, each of which uses those before it alone:
-//! - [`RowTerms`] and [`Perturbation`] are the objective over logits, in f64; [`ModelDraw`] is what a model
-//!   draws
+//! - [`Perturbation`] is the objective; [`ModelDraw`] is what a model draws
 //! - [`EnsembleStart`] is the point that all copies begin at, with its hidden states in a file or computed
 //!   when needed
 //! - [`PerturbedHead`] makes the objective the loss of a [`crate::Trainer`]'s step
@@ -31,6 +30,4 @@ pub use noise::ModelDraw;
 pub use outcome::{EnsembleObserver, EnsembleOutcome, ModelsCallback, PreparedStates};
 pub use request::{BaseStates, EnsembleRequest, FirstRate, SubsetSize};
 
-pub use crate::perturbed::{
-    EnsembleStart, Normalizer, Perturbation, PerturbedHead, PerturbedRow, RowTerms, Variant,
-};
+pub use crate::perturbed::{EnsembleStart, Normalizer, Perturbation, PerturbedHead, PerturbedRow, Variant};

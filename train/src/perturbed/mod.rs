@@ -1,6 +1,6 @@
 //! The perturbed objective (Daunce) as the loss of a step, and the point that it compares with.
 //!
-//! - [`RowTerms`] and [`Perturbation`] are the objective over logits, in f64
+//! - [`Perturbation`] is the objective
 //! - [`EnsembleStart`] is the point that all copies begin at, with its hidden states in a file or computed
 //!   when needed
 //! - [`PerturbedHead`] makes the objective the loss of a step
@@ -12,6 +12,6 @@ mod states;
 
 pub use head::{PerturbedHead, PerturbedRow};
 pub(crate) use head::{PieceHead, weighted};
-pub use objective::{Normalizer, Perturbation, RowTerms, Variant};
+pub use objective::{Normalizer, Perturbation, Variant};
 pub use start::EnsembleStart;
 pub(crate) use states::{StatesDescription, StatesFile};

@@ -1,4 +1,4 @@
-//! The perturbed objective over rows of logits: variants, noise weights, value and gradient, in f64.
+//! The perturbed objective: variants, noise weights, and the factors of its gradient.
 //!
 //! With L the cross-entropy of current logits z, L0 that of the starting point's z0, g = dL0 / dz0, and f the
 //! negative margin, the mean over the rows of a batch is minimised of
@@ -32,8 +32,7 @@ pub enum Variant {
 }
 
 impl Variant {
-    /// All of them.
-    pub const ALL: [Variant; 4] = [Variant::If, Variant::Efim, Variant::Trak, Variant::Subset];
+    const ALL: [Variant; 4] = [Variant::If, Variant::Efim, Variant::Trak, Variant::Subset];
 
     /// Its name.
     pub fn name(self) -> &'static str {
@@ -96,36 +95,6 @@ impl Default for Perturbation {
     }
 }
 
-/// What the objective takes from one row.
-#[derive(Debug, Clone, Copy, PartialEq, Default)]
-pub struct RowTerms {
-    /// Cross-entropy, in nats.
-    pub loss: f64,
-    /// That of the starting point.
-    pub base_loss: f64,
-    /// `<z - z0, g>`.
-    pub linear: f64,
-    /// Logarithm of (1 - p) / p with p the target's probability: a margin whose larger values are worse.
-    pub neg_margin: f64,
-    /// That of the starting point.
-    pub base_neg_margin: f64,
-}
-
-impl RowTerms {
-    /// Of current logits, the starting point's, and the target among them.
-    pub fn of(z: &[f64], base: &[f64], target: usize) -> RowTerms {
-        let probabilities = softmax(base);
-        let slope = |i: usize| probabilities[i] - if i == target { 1.0 } else { 0.0 };
-        RowTerms {
-            loss: log_sum(z.iter()) - z[target],
-            base_loss: log_sum(base.iter()) - base[target],
-            linear: z.iter().zip(base).enumerate().map(|(i, (z, base))| (z - base) * slope(i)).sum(),
-            neg_margin: neg_margin(z, target),
-            base_neg_margin: neg_margin(base, target),
-        }
-    }
-}
-
 impl Perturbation {
     /// An error unless its scales are numbers that can be used.
     pub(crate) fn check(&self) -> Result<(), TrainError> {
@@ -153,44 +122,13 @@ impl Perturbation {
     }
 
     /// Weight of a row's linear term by its noise; 0 where there is none.
-    pub fn weight(&self, xi: f64) -> f64 {
+    fn weight(&self, xi: f64) -> f64 {
         let noise = self.rho * (2.0 * xi - 1.0);
         match self.variant {
             Variant::If => 1.0 + noise,
             Variant::Efim | Variant::Trak => noise,
             Variant::Subset => 0.0,
         }
-    }
-
-    /// The objective of one row.
-    pub fn value(&self, row: &RowTerms, xi: f64) -> f64 {
-        let risen = row.loss - row.base_loss;
-        let near = match self.variant {
-            Variant::If => risen,
-            Variant::Efim => risen * risen,
-            Variant::Trak => (row.neg_margin - row.base_neg_margin).powi(2),
-            Variant::Subset => row.loss,
-        };
-        self.gamma * near - self.weight(xi) * row.linear
-    }
-
-    /// The objective of a batch; each row with its noise.
-    pub fn mean(&self, rows: &[(RowTerms, f64)]) -> f64 {
-        rows.iter().map(|(row, xi)| self.value(row, *xi)).sum::<f64>() / rows.len().max(1) as f64
-    }
-
-    /// The gradient of one row's objective with respect to its logits.
-    pub fn gradient(&self, z: &[f64], base: &[f64], target: usize, xi: f64) -> Vec<f64> {
-        let row = RowTerms::of(z, base, target);
-        let (p, base_p, weight) = (softmax(z), softmax(base), self.weight(xi));
-        let at = |i: usize| if i == target { 1.0 } else { 0.0 };
-        // The negative margin's gradient is that of the cross-entropy over (1 - p) of the target.
-        let factor = match self.variant {
-            Variant::If | Variant::Subset => self.gamma,
-            Variant::Efim => 2.0 * self.gamma * (row.loss - row.base_loss),
-            Variant::Trak => 2.0 * self.gamma * (row.neg_margin - row.base_neg_margin) / (1.0 - p[target]),
-        };
-        (0..z.len()).map(|i| factor * (p[i] - at(i)) - weight * (base_p[i] - at(i))).collect()
     }
 
     /// Factors of the change of a token's loss and of its linear term, by how much the loss of its row has
@@ -207,21 +145,6 @@ impl Perturbation {
     pub(crate) fn needs_base(&self) -> bool {
         self.variant != Variant::Subset
     }
-}
-
-fn log_sum<'a>(values: impl Iterator<Item = &'a f64> + Clone) -> f64 {
-    let largest = values.clone().copied().fold(f64::NEG_INFINITY, f64::max);
-    largest + values.map(|v| (v - largest).exp()).sum::<f64>().ln()
-}
-
-fn softmax(z: &[f64]) -> Vec<f64> {
-    let total = log_sum(z.iter());
-    z.iter().map(|z| (z - total).exp()).collect()
-}
-
-fn neg_margin(z: &[f64], target: usize) -> f64 {
-    let others = z.iter().enumerate().filter(|(i, _)| *i != target).map(|(_, z)| z);
-    log_sum(others) - z[target]
 }
 
 #[cfg(test)]
