@@ -96,11 +96,7 @@ fn all_ways(kind: ProjectionKind, sizes: &[usize], x: &[f32]) -> Vec<(String, Ve
     for budget in [0, usize::MAX] {
         let projector = FlatProjector::with_table_budget(&spec(kind), &tensors(sizes), None, budget).unwrap();
         assert_eq!(projector.table_bytes() > 0, budget > 0);
-        ways.push((format!("alone, budget {budget}"), project(&projector, x)));
-        let other = values(x.len(), 99);
-        let mut batch = vec![0.0; 3 * projector.dim()];
-        projector.project_batch(&[&other, x, &other], &mut batch);
-        ways.push(("in a batch".into(), batch[projector.dim()..2 * projector.dim()].to_vec()));
+        ways.push((format!("whole, budget {budget}"), project(&projector, x)));
         let mut totals = vec![0.0; projector.dim()];
         for (i, slice) in x.chunks(BLOCK).enumerate() {
             projector.project_slice(i * BLOCK, slice, &mut totals);
@@ -113,7 +109,7 @@ fn all_ways(kind: ProjectionKind, sizes: &[usize], x: &[f32]) -> Vec<(String, Ve
 }
 
 #[test]
-fn same_bits_for_any_batch_slice_and_table() {
+fn same_bits_for_any_slice_and_table() {
     let sizes = [BLOCK / 2, 12_345, 2 * BLOCK + 77];
     let x = values(sizes.iter().sum(), 3);
     for kind in [ProjectionKind::Sjlt { s: 4 }, ProjectionKind::Sjlt { s: 3 }, ProjectionKind::Rademacher] {

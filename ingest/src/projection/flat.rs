@@ -5,7 +5,7 @@
 //! - `sjlt`, `rademacher`, `gaussian`: the projections of the tensors are summed, one module group
 //! - `mask`: outputs are split over the tensors by size; `none`: outputs are the inputs;
 //!   module groups are kept
-//! - one gradient has the same bits from `project`, `project_batch` and block-aligned `project_slice`s
+//! - one gradient has the same bits from `project` and from block-aligned `project_slice`s
 
 use std::collections::HashSet;
 
@@ -24,7 +24,7 @@ use super::spec::ProjectionSpec;
 use super::summed::{KeyedTensor, RandomMatrix, SummedProjection};
 use super::{groups, mask, none};
 
-/// Bytes that a table of drawn entries may take; beyond it entries are drawn again for each batch.
+/// Bytes that a table of drawn entries may take; beyond it entries are drawn again for each gradient.
 pub(crate) const TABLE_BUDGET: usize = 256 << 20;
 
 /// Projects concatenated gradients of one list of tensors.
@@ -149,35 +149,20 @@ impl FlatProjector {
     /// # Panics
     /// If `grad` has not [`Self::inputs`] values or `out` not [`Self::dim`].
     pub fn project(&self, grad: &[f32], out: &mut [f32]) {
-        self.project_batch(&[grad], out);
-    }
-
-    /// Projects several gradients; `out` is row-major. Matrix entries that have no table
-    /// are drawn once for all.
-    ///
-    /// # Panics
-    /// If a length does not fit.
-    pub fn project_batch(&self, grads: &[&[f32]], out: &mut [f32]) {
-        assert!(grads.iter().all(|g| g.len() == self.inputs), "every gradient has {} values", self.inputs);
-        assert_eq!(out.len(), grads.len() * self.dim, "output of {} gradients", grads.len());
+        let lengths = (grad.len(), out.len());
+        assert_eq!(lengths, (self.inputs, self.dim), "lengths of the gradient and of the output");
         match &self.layout {
             FlatForm::Sum(summed) => {
-                let mut totals = vec![0.0; out.len()];
-                summed.add_batch(0, grads, &mut totals);
+                let mut totals = vec![0.0; self.dim];
+                summed.add(0, grad, &mut totals);
                 summed.finish(&totals, out);
             }
             FlatForm::Sample(sampled) => {
-                for (grad, out) in grads.iter().zip(out.chunks_exact_mut(self.dim)) {
-                    for (out, (index, factor)) in out.iter_mut().zip(sampled) {
-                        *out = (f64::from(grad[*index]) * factor) as f32;
-                    }
+                for (out, (index, factor)) in out.iter_mut().zip(sampled) {
+                    *out = (f64::from(grad[*index]) * factor) as f32;
                 }
             }
-            FlatForm::Copy => {
-                for (grad, out) in grads.iter().zip(out.chunks_exact_mut(self.dim)) {
-                    out.copy_from_slice(grad);
-                }
-            }
+            FlatForm::Copy => out.copy_from_slice(grad),
         }
     }
 

@@ -3,7 +3,7 @@
 //! Invariants
 //! - the reduction order is fixed: blocks of [`BLOCK`] coordinates of the concatenated vector, f32 inside a
 //!   block, in index order; block sums are added in index order in f64. Bits therefore depend neither on
-//!   threads, nor on the batch, nor on whether entries come from the table or are drawn again
+//!   threads nor on whether entries come from the table or are drawn again
 //! - zero coordinates contribute nothing and cost nothing but the look
 
 use std::ops::Range;
@@ -16,7 +16,7 @@ use super::philox::RandomWords;
 /// Coordinates summed in f32 before the sum goes to the f64 total.
 pub const BLOCK: usize = 65_536;
 
-/// Entries drawn at a time when there is no table: 4 MiB, so that they stay in cache while a batch uses them.
+/// Entries drawn at a time when there is no table: 4 MiB, so that they stay in cache until they are used.
 const TILE_ENTRIES: usize = 1 << 20;
 
 /// Values of which a loop may end at the last alone, so that it is turned into vector code.
@@ -63,12 +63,6 @@ pub(super) struct SummedProjection {
     table: Option<Vec<u32>>,
 }
 
-/// Sums of one sample over one block.
-struct BlockSums {
-    sums: Vec<f32>,
-    unscale: f64,
-}
-
 impl SummedProjection {
     /// Builds the table when it fits into `budget` bytes.
     pub(super) fn new(
@@ -97,19 +91,13 @@ impl SummedProjection {
 
     /// Adds the unscaled projection of `values`, coordinates `offset..`, to `totals`.
     pub(super) fn add(&self, offset: usize, values: &[f32], totals: &mut [f64]) {
-        self.add_batch(offset, &[values], totals);
-    }
-
-    /// The same for several samples; `totals` is row-major. Entries are drawn once for all of them.
-    pub(super) fn add_batch(&self, offset: usize, samples: &[&[f32]], totals: &mut [f64]) {
-        let len = samples.first().map_or(0, |s| s.len());
-        let mut sums: Vec<BlockSums> =
-            samples.iter().map(|_| BlockSums { sums: vec![0.0; self.dim], unscale: 1.0 }).collect();
+        let mut sums = vec![0.0; self.dim];
         let mut scratch = ColumnScratch::default();
-        for block in blocks(offset, len) {
-            self.block(offset, &block, samples, &mut sums, &mut scratch);
-            for (sums, totals) in sums.iter().zip(totals.chunks_exact_mut(self.dim)) {
-                sums.flush(totals);
+        for block in blocks(offset, values.len()) {
+            let of_block = &values[block.start - offset..block.end - offset];
+            let unscale = self.block(&block, of_block, &mut sums, &mut scratch);
+            for (total, sum) in totals.iter_mut().zip(&sums) {
+                *total += f64::from(*sum) * unscale;
             }
         }
     }
@@ -133,19 +121,17 @@ impl SummedProjection {
         }
     }
 
-    /// Sums of every sample over one block; `offset` is the coordinate of the samples' first value.
+    /// Sums of the values of one block, and the factor that undoes their scaling.
     fn block(
         &self,
-        offset: usize,
         block: &Range<usize>,
-        samples: &[&[f32]],
-        sums: &mut [BlockSums],
+        values: &[f32],
+        sums: &mut [f32],
         scratch: &mut ColumnScratch,
-    ) {
+    ) -> f64 {
         let width = self.kind.width();
-        for (sample, sums) in samples.iter().zip(sums.iter_mut()) {
-            sums.reset(&sample[block.start - offset..block.end - offset]);
-        }
+        sums.fill(0.0);
+        let is_large = has_large(values);
         let step = if self.table.is_some() { BLOCK } else { (TILE_ENTRIES / width).max(1) };
         for start in block.clone().step_by(step) {
             let end = (start + step).min(block.end);
@@ -157,17 +143,16 @@ impl SummedProjection {
                     &scratch.entries[..]
                 }
             };
-            for (sample, sums) in samples.iter().zip(sums.iter_mut()) {
-                let values = &sample[start - offset..end - offset];
-                if sums.unscale == 1.0 {
-                    self.kind.apply(entries, values, &mut sums.sums);
-                } else {
-                    scratch.scaled.clear();
-                    scratch.scaled.extend(values.iter().map(|v| v * DOWN));
-                    self.kind.apply(entries, &scratch.scaled, &mut sums.sums);
-                }
+            let values = &values[start - block.start..end - block.start];
+            if is_large {
+                scratch.scaled.clear();
+                scratch.scaled.extend(values.iter().map(|v| v * DOWN));
+                self.kind.apply(entries, &scratch.scaled, sums);
+            } else {
+                self.kind.apply(entries, values, sums);
             }
         }
+        if is_large { UP } else { 1.0 }
     }
 
     /// Draws the entries of coordinates `start..` of the concatenated vector.
@@ -180,19 +165,6 @@ impl SummedProjection {
             let to = end.min(tensor.start + tensor.len);
             let entries = &mut entries[(from - start) * width..(to - start) * width];
             self.kind.fill(tensor.words, (from - tensor.start) as u64, entries);
-        }
-    }
-}
-
-impl BlockSums {
-    fn reset(&mut self, values: &[f32]) {
-        self.sums.fill(0.0);
-        self.unscale = if has_large(values) { UP } else { 1.0 };
-    }
-
-    fn flush(&self, totals: &mut [f64]) {
-        for (total, sum) in totals.iter_mut().zip(&self.sums) {
-            *total += f64::from(*sum) * self.unscale;
         }
     }
 }
