@@ -2,8 +2,8 @@
 //! from factors and formed.
 
 use gstore_ingest::projection::{
-    FactoredProjector, FlatProjector, GradientShape, KURTOSIS_LIMIT, ModuleShape, OutFactors,
-    ProjectionError, ProjectionKind, ProjectionSpec, SideEntries, TensorSpec, kurtosis,
+    FactoredProjector, FlatProjector, GradientShape, KURTOSIS_LIMIT, ModuleShape, ProjectionError,
+    ProjectionKind, ProjectionSpec, SideEntries, TensorSpec, kurtosis,
 };
 use proptest::prelude::*;
 
@@ -40,8 +40,8 @@ fn values(len: usize, seed: u64) -> Vec<f32> {
 /// Factors of one sample.
 struct Sample {
     tokens: usize,
+    /// Output gradients, `[tokens, out]`; of an embedding a one at the row that each token reads.
     errors: Vec<f32>,
-    ids: Vec<u32>,
     inputs: Vec<f32>,
     shape: GradientShape,
 }
@@ -53,25 +53,28 @@ impl Sample {
             GradientShape::Embedding { vocab, hidden } => (vocab, hidden),
             GradientShape::Vector { .. } => panic!("a vector has no factors"),
         };
-        let ids = values(tokens, seed + 2).iter().map(|v| ((v + 1.0) / 2.0 * out as f32) as u32).collect();
-        let errors = values(tokens * out, seed);
-        Self { tokens, errors, ids, inputs: values(tokens * input, seed + 1), shape }
+        let mut errors = values(tokens * out, seed);
+        if let GradientShape::Embedding { .. } = shape {
+            errors.fill(0.0);
+            for (errors, v) in errors.chunks_exact_mut(out).zip(values(tokens, seed + 2)) {
+                errors[((v + 1.0) / 2.0 * out as f32) as usize] = 1.0;
+            }
+        }
+        Self { tokens, errors, inputs: values(tokens * input, seed + 1), shape }
     }
 
     /// Adds tokens `from..to` to `accumulated`.
     fn accumulate(&self, projector: &FactoredProjector, from: usize, to: usize, accumulated: &mut [f64]) {
         let (rows, columns) = (self.errors.len() / self.tokens, self.inputs.len() / self.tokens);
-        let out = match self.shape {
-            GradientShape::Embedding { .. } => OutFactors::OneHot(&self.ids[from..to]),
-            _ => OutFactors::Dense(&self.errors[from * rows..to * rows]),
-        };
-        projector.accumulate(0, out, &self.inputs[from * columns..to * columns], accumulated);
+        let (errors, inputs) =
+            (&self.errors[from * rows..to * rows], &self.inputs[from * columns..to * columns]);
+        accumulate(projector, errors, inputs, accumulated);
     }
 
     fn project(&self, projector: &FactoredProjector) -> Vec<f32> {
         let mut accumulated = vec![0.0; projector.accumulated_len(0)];
         self.accumulate(projector, 0, self.tokens, &mut accumulated);
-        let mut out = vec![0.0; projector.module_dim()];
+        let mut out = vec![0.0; projector.dim()];
         projector.finish(0, &accumulated, &mut out);
         out
     }
@@ -82,10 +85,7 @@ impl Sample {
         let (mut weight, mut bias) = (vec![0f64; rows * columns], vec![0f64; rows]);
         for t in 0..self.tokens {
             for o in 0..rows {
-                let e = match self.shape {
-                    GradientShape::Embedding { .. } => f64::from(u8::from(self.ids[t] as usize == o)),
-                    _ => f64::from(self.errors[t * rows + o]),
-                };
+                let e = f64::from(self.errors[t * rows + o]);
                 bias[o] += e;
                 for i in 0..columns {
                     weight[o * columns + i] += e * f64::from(self.inputs[t * columns + i]);
@@ -100,8 +100,45 @@ impl Sample {
     }
 }
 
+/// Adds the factors of some tokens, `[tokens, out]` and `[tokens, in]`, to `accumulated`: what a backend does.
+pub(crate) fn accumulate(
+    projector: &FactoredProjector,
+    errors: &[f32],
+    inputs: &[f32],
+    accumulated: &mut [f64],
+) {
+    let sides = projector.sides(0).unwrap();
+    let (out, input) = (&sides.out, &sides.input);
+    for (errors, inputs) in errors.chunks_exact(out.columns).zip(inputs.chunks_exact(input.columns)) {
+        let a = apply(&input.entries, input.rows, &input.constant, inputs);
+        let e = apply(&out.entries, out.rows, &out.constant, errors);
+        for (e, cells) in e.iter().zip(accumulated.chunks_exact_mut(a.len())) {
+            cells.iter_mut().zip(&a).for_each(|(cell, a)| *cell += e * a);
+        }
+    }
+}
+
+/// One side's projection of one token's values, the constant included.
+fn apply(entries: &SideEntries, rows: usize, constant: &[f32], values: &[f32]) -> Vec<f64> {
+    let mut out = vec![0.0; rows];
+    match entries {
+        SideEntries::Dense(entries) => {
+            for (out, row) in out.iter_mut().zip(entries.chunks_exact(values.len())) {
+                *out = row.iter().zip(values).map(|(p, v)| f64::from(*p) * f64::from(*v)).sum();
+            }
+        }
+        SideEntries::Sparse(entries) => {
+            for e in entries {
+                out[e.dest as usize] += f64::from(e.factor) * f64::from(values[e.source as usize]);
+            }
+        }
+    }
+    out.iter_mut().zip(constant).for_each(|(out, constant)| *out += f64::from(*constant));
+    out
+}
+
 fn project_formed(projector: &FactoredProjector, weight: &[f32], bias: &[f32]) -> Vec<f32> {
-    let mut out = vec![0.0; projector.module_dim()];
+    let mut out = vec![0.0; projector.range(0).len()];
     projector.project_formed(0, weight, bias, &mut out);
     out
 }
@@ -130,7 +167,7 @@ fn golden_two_sided() {
     let projector = golden(ProjectionKind::TwoSided { k_out: 2, k_in: 2 }, 4, 4, 3, 4);
     let mut cells = vec![0.0; 4];
     let (e, a) = ([1.0, 0.0, -1.0, 0.5, 2.0, 0.0], [1.0, 2.0, 0.0, -1.0, 0.0, 1.0, 1.0, 3.0]);
-    projector.accumulate(0, OutFactors::Dense(&e), &a, &mut cells);
+    accumulate(&projector, &e, &a, &mut cells);
     let weight = [1.0, 2.5, 0.5, 0.5, 0.0, 2.0, 2.0, 6.0, -1.0, -2.0, 0.0, 1.0];
     let mut out = vec![0.0; 4];
     projector.finish(0, &cells, &mut out);
@@ -171,13 +208,13 @@ fn golden_fact_kinds() {
             assert_eq!(entries.iter().map(|e| (e.dest, e.source)).collect::<Vec<_>>(), want, "{kind}");
         }
         let mut got = vec![0.0; 6];
-        projector.accumulate(0, OutFactors::Dense(&TOKENS.0), &TOKENS.1, &mut got);
+        accumulate(&projector, &TOKENS.0, &TOKENS.1, &mut got);
         assert!(got.iter().zip(cells).all(|(a, b)| (a - b).abs() < 1e-5), "{kind}: {got:?}");
         let mut out = vec![0.0; 2];
         projector.finish(0, &got, &mut out);
         let shape = GradientShape::Linear { out: 4, input: 6, bias: false };
         let (errors, inputs) = (TOKENS.0.to_vec(), TOKENS.1.to_vec());
-        let sample = Sample { tokens: 2, errors, ids: Vec::new(), inputs, shape };
+        let sample = Sample { tokens: 2, errors, inputs, shape };
         for got in [out, project_formed(&projector, &sample.form().0, &[])] {
             assert!(distance(&got, result) < 1e-5, "{kind}: {got:?}");
         }
@@ -329,7 +366,7 @@ fn same_bits_for_any_order_of_asking_and_any_thread() {
             jobs.into_iter().map(|job| job.join().unwrap()).collect()
         });
         for (m, part) in parts {
-            out[projector.offset(m)..projector.offset(m) + DIM as usize].copy_from_slice(&part);
+            out[projector.range(m)].copy_from_slice(&part);
         }
         out.iter().map(|v| v.to_bits()).collect::<Vec<_>>()
     };
@@ -371,7 +408,7 @@ fn layout_and_sizes() {
         ModuleShape::vector("model.norm.weight", 64),
     ];
     let mask = projector(KINDS[1], &modules);
-    assert_eq!((mask.dim(), mask.module_dim(), mask.offset(2)), (288, 96, 192));
+    assert_eq!((mask.dim(), mask.range(2)), (288, 192..288));
     let groups: Vec<_> = mask.groups().into_iter().map(|g| (g.name, g.start, g.len)).collect();
     assert_eq!(groups, [(q.to_owned(), 0, 192), ("model.norm".to_owned(), 192, 96)]);
     assert_eq!([0, 1, 2].map(|m| mask.accumulated_len(m)), [8 * 24, 16 * 9, 0]);

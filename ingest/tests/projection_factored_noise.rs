@@ -3,8 +3,10 @@
 
 use gstore_core::{MIX_STEP, mix};
 use gstore_ingest::projection::{
-    FactoredProjector, GradientShape, ModuleShape, OutFactors, ProjectionKind, ProjectionSpec, noise,
+    FactoredProjector, GradientShape, ModuleShape, ProjectionKind, ProjectionSpec, noise,
 };
+
+use crate::projection_factored::accumulate;
 
 const D: usize = 96;
 const DIM: u32 = 256;
@@ -81,7 +83,7 @@ fn project(projector: &FactoredProjector, gradient: &Gradient) -> Vec<f32> {
         projector.project_formed(0, &gradient.formed, &[], &mut out);
     } else {
         let mut cells = vec![0.0; projector.accumulated_len(0)];
-        projector.accumulate(0, OutFactors::Dense(&gradient.errors), &gradient.inputs, &mut cells);
+        accumulate(projector, &gradient.errors, &gradient.inputs, &mut cells);
         projector.finish(0, &cells, &mut out);
     }
     out

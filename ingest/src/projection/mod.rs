@@ -31,8 +31,8 @@ mod text;
 
 pub use error::ProjectionError;
 pub use factored::{
-    FactoredProjector, KURTOSIS_LIMIT, OutFactors, PostProjection, ProjectionNoise, ProjectionRoute,
-    ProjectionSummary, explain, kurtosis, noise,
+    FactoredProjector, KURTOSIS_LIMIT, PostProjection, ProjectionNoise, ProjectionRoute, ProjectionSummary,
+    explain, kurtosis, noise,
 };
 pub(crate) use factored::{NOMINAL_TOKENS, choose_module, table_bytes};
 pub use flat::FlatProjector;

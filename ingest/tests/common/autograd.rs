@@ -119,12 +119,10 @@ pub fn project_modules(projector: &FactoredProjector, tensors: &[TensorSpec], gr
         rest = after;
         values
     };
-    for (index, (module, out)) in
-        projector.modules().iter().zip(out.chunks_exact_mut(projector.module_dim())).enumerate()
-    {
+    for (index, module) in projector.modules().iter().enumerate() {
         let weight = next();
         let bias = if module.shape.bias() { next() } else { &[] };
-        projector.project_formed(index, weight, bias, out);
+        projector.project_formed(index, weight, bias, &mut out[projector.range(index)]);
     }
     assert!(rest.is_empty());
     out

@@ -40,7 +40,7 @@ fn check_factored<B: GradientBackend>(model: &Whole, backend: B, batch: &[Packed
         for way in [ProjectionRoute::Factors, ProjectionRoute::Formed] {
             let features = model.factored_features(kind, way, &[GradForm::Plain]);
             let found = gradients(&model.engine(backend.clone(), SavedActivations::All, features), batch);
-            let (error, module) = errors(&found, &expected, projector.module_dim());
+            let (error, module) = errors(&found, &expected, projector.range(0).len());
             assert!(
                 error < TOLERANCE && module < 1e-4,
                 "{}, {kind}, {way:?}: {error:e}, {module:e}",

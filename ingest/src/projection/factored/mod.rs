@@ -29,4 +29,4 @@ pub use cost::{ProjectionRoute, table_bytes};
 pub use explain::{ProjectionSummary, explain};
 pub use kurtosis::{KURTOSIS_LIMIT, kurtosis};
 pub use noise::{ProjectionNoise, noise};
-pub use projector::{FactoredProjector, OutFactors, PostProjection};
+pub use projector::{FactoredProjector, PostProjection};

@@ -34,15 +34,6 @@ pub struct FactoredProjector {
     groups: Vec<ModuleGroup>,
 }
 
-/// What some tokens give to the output side.
-#[derive(Clone, Copy, Debug)]
-pub enum OutFactors<'a> {
-    /// Output gradients, `[tokens, out]`.
-    Dense(&'a [f32]),
-    /// The rows of a table that the tokens read.
-    OneHot(&'a [u32]),
-}
-
 struct ModuleMatrices {
     /// None of a tensor of one axis.
     sides: Option<SideMatrices>,
@@ -147,19 +138,9 @@ impl FactoredProjector {
         &self.modules
     }
 
-    /// Coordinates of each module; of `ekfac` the most that one has.
-    pub fn module_dim(&self) -> usize {
-        self.spec.dim as usize
-    }
-
     /// Coordinates of all modules.
     pub fn dim(&self) -> usize {
         self.starts[self.modules.len()]
-    }
-
-    /// First coordinate of a module.
-    pub fn offset(&self, module: usize) -> usize {
-        self.starts[module]
     }
 
     /// The coordinates of a module.
@@ -173,7 +154,7 @@ impl FactoredProjector {
         self.groups.clone()
     }
 
-    /// Values that are summed over the tokens of a sample before [`Self::finish`],
+    /// Values that a backend sums over the tokens of a sample before [`Self::finish`],
     /// `[rows of out, rows of in]`; 0 of a vector.
     pub fn accumulated_len(&self, module: usize) -> usize {
         self.spec.sides(&self.modules[module]).map_or(0, |(k_out, k_in)| k_out * k_in)
@@ -187,37 +168,6 @@ impl FactoredProjector {
     /// What follows the sides of a module, for devices that have them.
     pub fn last(&self, module: usize) -> &PostProjection {
         &self.drawn(module).last
-    }
-
-    /// Adds the factors of some tokens to `accumulated`. What a backend does on its own
-    /// device; here, the reference.
-    ///
-    /// # Panics
-    /// If the module is a vector or a length does not fit.
-    pub fn accumulate(&self, module: usize, out: OutFactors<'_>, inputs: &[f32], accumulated: &mut [f64]) {
-        let Some(sides) = self.sides(module) else { panic!("{} has no factors", self.modules[module].name) };
-        assert_eq!(accumulated.len(), sides.out.rows * sides.input.rows, "length of what is accumulated");
-        let tokens = match out {
-            OutFactors::Dense(values) => values.len() / sides.out.columns,
-            OutFactors::OneHot(ids) => ids.len(),
-        };
-        assert_eq!(inputs.len(), tokens * sides.input.columns, "inputs of {tokens} tokens");
-        let (mut e, mut a) = (vec![0.0; sides.out.rows], vec![0.0; sides.input.rows]);
-        for (t, input) in inputs.chunks_exact(sides.input.columns).enumerate() {
-            match out {
-                OutFactors::Dense(values) => {
-                    sides.out.apply(&values[t * sides.out.columns..][..sides.out.columns], &mut e);
-                }
-                OutFactors::OneHot(ids) => sides.out.column(ids[t] as usize, &mut e),
-            }
-            sides.input.apply(input, &mut a);
-            for (e, cells) in e.iter().zip(accumulated.chunks_exact_mut(a.len())).filter(|(e, _)| **e != 0.0)
-            {
-                for (cell, a) in cells.iter_mut().zip(&a) {
-                    *cell += e * a;
-                }
-            }
-        }
     }
 
     /// Turns what was accumulated into the module's coordinates: a copy of `two_sided`, scaled of `ekfac`,

@@ -76,30 +76,6 @@ impl SideMatrix {
         Self { rows, columns, entries: SideEntries::Sparse(entries), constant }
     }
 
-    /// Projects one token's values, the constant included, in f64 and in index order.
-    ///
-    /// # Panics
-    /// If `values` has not [`Self::columns`] values or `out` not [`Self::rows`].
-    pub fn apply(&self, values: &[f32], out: &mut [f64]) {
-        assert_eq!((values.len(), out.len()), (self.columns, self.rows), "lengths of a side's values");
-        out.fill(0.0);
-        match &self.entries {
-            SideEntries::Dense(entries) => {
-                for (out, row) in out.iter_mut().zip(entries.chunks_exact(self.columns)) {
-                    *out = row.iter().zip(values).map(|(p, v)| f64::from(*p) * f64::from(*v)).sum();
-                }
-            }
-            SideEntries::Sparse(entries) => {
-                for e in entries {
-                    out[e.dest as usize] += f64::from(e.factor) * f64::from(values[e.source as usize]);
-                }
-            }
-        }
-        for (out, constant) in out.iter_mut().zip(&self.constant) {
-            *out += f64::from(*constant);
-        }
-    }
-
     /// The projection of a one at `source` and zeros elsewhere: a token's side of an embedding.
     ///
     /// # Panics
@@ -139,17 +115,15 @@ mod tests {
     fn the_column_of_a_bias_is_kept_apart() {
         let dense = SideMatrix::dense(2, 3, vec![1.0, 2.0, 3.0, 4.0, 5.0, 6.0], true);
         assert_eq!((dense.columns, dense.constant.as_slice()), (2, [3.0, 6.0].as_slice()));
+        assert_eq!(dense.entries, SideEntries::Dense(vec![1.0, 2.0, 4.0, 5.0]));
         let mut out = [0.0; 2];
-        dense.apply(&[1.0, -1.0], &mut out);
-        assert_eq!(out, [2.0, 5.0]);
         dense.column(1, &mut out);
         assert_eq!(out, [2.0, 5.0]);
 
         let entry = |dest, source, factor| SideEntry { dest, source, factor };
         let sparse = SideMatrix::sparse(2, 3, vec![entry(1, 0, -1.0), entry(0, 2, 2.0)], true);
         assert_eq!((sparse.columns, sparse.constant.as_slice()), (2, [2.0, 0.0].as_slice()));
-        sparse.apply(&[3.0, 7.0], &mut out);
-        assert_eq!(out, [2.0, -3.0]);
+        assert_eq!(sparse.entries, SideEntries::Sparse(vec![entry(1, 0, -1.0)]));
         sparse.column(1, &mut out);
         assert_eq!(out, [0.0, 0.0]);
         let unsampled = SideMatrix::sparse(1, 3, vec![entry(0, 1, 2.0)], true);
