@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use crate::pipeline::IngestError;
-use gstore_core::Remedy;
+use gstore_core::{Cancelled, Remedy};
 use gstore_data::{EncodeError, RecordError};
 use gstore_model::OutOfMemory;
 
@@ -136,6 +136,12 @@ pub enum SampleEncoderError {
 fn gone_folder_hint(was: &Option<PathBuf>) -> String {
     was.as_ref()
         .map_or_else(String::new, |folder| format!(", and they are not in {} any more", folder.display()))
+}
+
+impl From<Cancelled> for SampleEncoderError {
+    fn from(_: Cancelled) -> Self {
+        Self::Cancelled
+    }
 }
 
 impl OutOfMemory for SampleEncoderError {

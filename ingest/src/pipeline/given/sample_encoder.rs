@@ -2,10 +2,9 @@
 
 use std::fmt;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use gstore_core::{Cancel, Kind};
+use gstore_core::{Cancel, Kind, parallel};
 use gstore_store::{
     EncodeFeature, EncodedSamples, EncodingSpec, FeaturePart, Granularity, RowFlags, Snapshot,
 };
@@ -166,33 +165,12 @@ impl SampleEncoder {
         samples: Vec<Encoded>,
         cancel: &Cancel,
     ) -> Result<Vec<Vec<f32>>, SampleEncoderError> {
-        let next = AtomicUsize::new(0);
-        let samples: Vec<Arc<Encoded>> = samples.into_iter().map(Arc::new).collect();
-        let results: Vec<VectorSlot> = samples.iter().map(|_| Mutex::new(None)).collect();
-        let work = || {
-            loop {
-                let i = next.fetch_add(1, Ordering::Relaxed);
-                let (Some(sample), Some(slot)) = (samples.get(i), results.get(i)) else { return };
-                let result = match cancel.is_raised() {
-                    true => Err(SampleEncoderError::Cancelled),
-                    false => vector(loaded, feature, i, sample),
-                };
-                *slot.lock().unwrap_or_else(PoisonError::into_inner) = Some(result);
-            }
-        };
-        std::thread::scope(|scope| {
-            for _ in 1..self.options.threads.clamp(1, samples.len().max(1)) {
-                scope.spawn(work);
-            }
-            work();
-        });
-        let taken = results.into_iter().map(|slot| slot.into_inner().unwrap_or_else(PoisonError::into_inner));
-        taken.map(|result| result.unwrap_or(Err(SampleEncoderError::Ingest(IngestError::NoResult)))).collect()
+        let samples: Vec<(usize, Arc<Encoded>)> = samples.into_iter().map(Arc::new).enumerate().collect();
+        parallel::map(&samples, 1, self.options.threads.max(1), cancel, |(number, sample)| {
+            vector(loaded, feature, *number, sample)
+        })
     }
 }
-
-/// Where a thread puts the vector of a sample.
-type VectorSlot = Mutex<Option<Result<Vec<f32>, SampleEncoderError>>>;
 
 /// Everything that decides a vector and that a description knows.
 fn key(feature: &EncodeFeature<'_>) -> String {
