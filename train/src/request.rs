@@ -64,6 +64,13 @@ pub enum TrainMethod {
     FromScratch,
 }
 
+impl TrainMethod {
+    /// The folder of the factors that are gone on from.
+    pub(crate) fn adapter(&self) -> Option<&PathBuf> {
+        if let TrainMethod::Adapter(folder) = self { Some(folder) } else { None }
+    }
+}
+
 /// How samples become tokens and steps.
 #[derive(Debug, Clone, PartialEq)]
 pub struct BatchOptions {

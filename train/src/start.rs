@@ -36,10 +36,7 @@ pub(crate) fn identity(
             let digest = BaseDigest::new(base)?;
             digest.check_finite()?;
             check_base(request, &digest)?;
-            let adapter = match &request.method {
-                TrainMethod::Adapter(folder) => Some(Adapter::open(folder)?),
-                _ => None,
-            };
+            let adapter = request.method.adapter().map(|folder| Adapter::open(folder)).transpose()?;
             (digest.checkpoint(adapter.as_ref())?.to_string(), Some(digest.checkpoint(None)?))
         }
         None => {
@@ -65,12 +62,8 @@ pub(crate) fn identity(
 /// An error if weights that are begun with are not those that were written. A checkpoint that is gone on from
 /// is checked as a whole by [`start_digests`].
 fn check_weights(request: &TrainRequest) -> Result<(), TrainError> {
-    let adapter = match &request.method {
-        TrainMethod::Adapter(folder) => Some(folder),
-        _ => None,
-    };
     let from = request.saving.resume_from.as_ref();
-    let mut read = [Some(&request.model), adapter].into_iter().flatten();
+    let mut read = [Some(&request.model), request.method.adapter()].into_iter().flatten();
     Ok(read.try_for_each(|folder| if from == Some(folder) { Ok(()) } else { check_written(folder) })?)
 }
 
@@ -120,10 +113,7 @@ fn check_folder(request: &TrainRequest) -> Result<(), TrainError> {
 
 /// An error if the training reads one of the checkpoints that it is to overwrite.
 fn check_overwritten(request: &TrainRequest, own: &[Checkpoint]) -> Result<(), TrainError> {
-    let adapter = match &request.method {
-        TrainMethod::Adapter(folder) => Some(folder),
-        _ => None,
-    };
+    let adapter = request.method.adapter();
     let (from, tokenizer) = (request.saving.resume_from.as_ref(), request.batching.text.tokenizer.as_ref());
     for read in [Some(&request.model), adapter, from, tokenizer].into_iter().flatten() {
         // What is not there is told where it is opened.

@@ -234,10 +234,7 @@ impl<B: MultiDevice> Ensemble<B> {
             return Ok(());
         }
         let training = &self.request.training;
-        let adapter = match &training.method {
-            TrainMethod::Adapter(folder) => Some(std::path::absolute(folder)?),
-            _ => None,
-        };
+        let adapter = training.method.adapter().map(std::path::absolute).transpose()?;
         let model = std::path::absolute(&training.model)?;
         let note = json!({ "version": 1, "start": self.asked["model"], "model": model, "adapter": adapter });
         match make_json(&training.output, NOTE, &note) {

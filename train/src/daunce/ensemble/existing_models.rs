@@ -8,7 +8,6 @@ use gstore_model::Backend;
 use super::super::member::{MemberOutcome, numbers};
 use super::Ensemble;
 use crate::error::TrainError;
-use crate::request::TrainMethod;
 
 /// Models of a folder, before others are trained.
 pub(super) struct ExistingModels {
@@ -51,12 +50,8 @@ impl<B: Backend + Clone> Ensemble<B> {
 
     fn check_start_stays(&self, members: &Path) -> Result<(), TrainError> {
         let training = &self.request.training;
-        let adapter = match &training.method {
-            TrainMethod::Adapter(folder) => Some(folder),
-            _ => None,
-        };
         let members = fs_err::canonicalize(members)?;
-        for read in [Some(&training.model), adapter].into_iter().flatten() {
+        for read in [Some(&training.model), training.method.adapter()].into_iter().flatten() {
             let folder = fs_err::canonicalize(read)?;
             if folder.starts_with(&members) {
                 let what = "copies start from it, and are to take its place: give another output folder";
