@@ -7,7 +7,6 @@ use super::plan::CheckpointPlan;
 use super::projector::{ProjectorInputs, moments};
 use super::request::forms;
 use crate::gradient::{AdamParams, GradFeatures, Projector};
-use gstore_model::weights::{Moments, MomentsFile};
 
 /// What the gradient kinds of a planned checkpoint need; none without such a kind.
 pub fn features(plan: &CheckpointPlan, adam: AdamParams) -> Result<Option<GradFeatures>, IngestError> {
@@ -23,7 +22,7 @@ pub fn features(plan: &CheckpointPlan, adam: AdamParams) -> Result<Option<GradFe
             if plan.moments.as_deref() != Some(file.digest()?.as_str()) {
                 return Err(IngestError::WeightsChanged { checkpoint: plan.arg.name.clone() });
             }
-            Some(read(&file, forms.iter().any(|form| form.moments()[0]))?)
+            Some(file.load(forms.iter().any(|form| form.moments()[0]))?)
         }
         None => None,
     };
@@ -36,17 +35,4 @@ pub fn features(plan: &CheckpointPlan, adam: AdamParams) -> Result<Option<GradFe
         (projector, _) => projector,
     };
     Ok(Some(GradFeatures { forms, projector, moments }))
-}
-
-/// Reads the moments. Memory: one value for each of the tensors', two with the first moment.
-fn read(file: &MomentsFile, first: bool) -> Result<Moments, IngestError> {
-    let mut moments = Moments { exp_avg: Vec::new(), exp_avg_sq: Vec::new(), step: file.step()? };
-    for index in 0..file.specs().len() {
-        let read = file.read(index)?;
-        moments.exp_avg_sq.extend(read.exp_avg_sq);
-        if first {
-            moments.exp_avg.extend(read.exp_avg.unwrap_or_default());
-        }
-    }
-    Ok(moments)
 }

@@ -46,41 +46,32 @@ impl Moments {
     /// Loads the moments of an adapter's factors from an optimizer state of either keying.
     pub fn load(path: &Path, params: &[TensorSpec]) -> Result<Moments, MomentsError> {
         let trained = params.iter().cloned().map(TrainedTensor::factor).collect();
-        MomentsFile::open(path, trained, |_| true)?.load()
-    }
-
-    /// Digest of the moments: BLAKE3 over `gstore.moments.v1`, the number of values, then `exp_avg`, then
-    /// `exp_avg_sq`, as little-endian f32.
-    ///
-    /// The parameters' names and shapes are part of the space that the feature lies in, so they
-    /// are not repeated here.
-    pub fn digest(&self) -> String {
-        let mut hasher = blake3::Hasher::new();
-        hasher.update(b"gstore.moments.v1\0");
-        hasher.update(&(self.exp_avg.len() as u64).to_le_bytes());
-        add_values(&mut hasher, &self.exp_avg);
-        add_values(&mut hasher, &self.exp_avg_sq);
-        hasher.finalize().to_hex().to_string()
+        MomentsFile::open(path, trained, |_| true)?.load(true)
     }
 }
 
 impl MomentsFile {
-    /// Reads everything.
+    /// Reads everything, or all but the first moments; `exp_avg` is empty then.
     ///
     /// # Errors
-    /// A tensor without a first moment, and what [`MomentsFile::read`] refuses.
-    pub fn load(&self) -> Result<Moments, MomentsError> {
-        let len = total_len(self.specs());
-        let (mut exp_avg, mut exp_avg_sq) = (Vec::with_capacity(len), Vec::with_capacity(len));
+    /// A tensor without a `first` moment, and what [`MomentsFile::read`] refuses.
+    pub fn load(&self, first: bool) -> Result<Moments, MomentsError> {
+        let mut moments = Moments { exp_avg: Vec::new(), exp_avg_sq: Vec::new(), step: self.step()? };
         for index in 0..self.specs().len() {
-            exp_avg.extend(self.require_first(index)?);
-            exp_avg_sq.extend(self.read_second(index)?);
+            if first {
+                moments.exp_avg.extend(self.require_first(index)?);
+            }
+            moments.exp_avg_sq.extend(self.read_second(index)?);
         }
-        Ok(Moments { exp_avg, exp_avg_sq, step: self.step()? })
+        Ok(moments)
     }
 
-    /// [`Moments::digest`] without holding more than one tensor; where first moments are missing, BLAKE3 over
+    /// Digest of the moments: BLAKE3 over `gstore.moments.v1`, the number of values, then all first moments,
+    /// then all second ones, as little-endian f32; where first moments are missing, over
     /// `gstore.moments.second.v1`, the number of values, then the second moments.
+    ///
+    /// The parameters' names and shapes are part of the space that the feature lies in, so they
+    /// are not repeated here. Memory: one tensor.
     pub fn digest(&self) -> Result<String, MomentsError> {
         let mut hasher = blake3::Hasher::new();
         let both = self.has_first();
