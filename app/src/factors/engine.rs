@@ -61,7 +61,7 @@ impl Engines {
     }
 
     /// Directions on each of the devices: [`CurvatureEngine::directions`].
-    pub(super) fn directions(&self, values: &[&[f64]]) -> Result<Vec<Directions<'_>>, PassError> {
+    pub(super) fn directions(&self, values: &[&[f64]]) -> Result<Vec<Box<dyn Directions + '_>>, PassError> {
         each(&self.0, |(device, engine)| engine.directions(values).map_err(|error| error.on(*device)))
     }
 }

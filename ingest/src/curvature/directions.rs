@@ -16,28 +16,13 @@ use super::pass::BatchRunner;
 use super::sink::ModuleSink;
 
 /// Directions of an engine's weights. Calls may run side by side from any number of threads.
-pub struct Directions<'a> {
-    packed: Box<dyn DirectionProducts + 'a>,
-}
-
-impl<'a> Directions<'a> {
-    pub(super) fn new(packed: Box<dyn DirectionProducts + 'a>) -> Self {
-        Self { packed }
-    }
-
+pub trait Directions: Send + Sync {
     /// Adds the products of each direction with the matrix of a batch, the sum of those of its samples, to
     /// `out[direction]`, which is laid out as the direction. All directions share the forward pass. Products
     /// are in the precision of the backend, and a direction's have the same bits whatever the others are.
     ///
     /// # Errors
     /// Samples that the model cannot compute, and values that are not finite.
-    pub fn products(&self, batch: &[TargetSample<'_>], out: &mut [Vec<f64>]) -> Result<(), PassError> {
-        self.packed.products(batch, out)
-    }
-}
-
-/// Directions without the type of their backend.
-pub(super) trait DirectionProducts: Send + Sync {
     fn products(&self, batch: &[TargetSample<'_>], out: &mut [Vec<f64>]) -> Result<(), PassError>;
 }
 
@@ -57,7 +42,7 @@ impl<'a, B: Backend> PackedDirections<'a, B> {
     }
 }
 
-impl<B: Backend> DirectionProducts for PackedDirections<'_, B> {
+impl<B: Backend> Directions for PackedDirections<'_, B> {
     fn products(&self, batch: &[TargetSample<'_>], out: &mut [Vec<f64>]) -> Result<(), PassError> {
         let BatchRunner { model, modules, .. } = self.runner;
         if batch.is_empty() || self.packed.is_empty() {

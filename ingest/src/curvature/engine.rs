@@ -212,14 +212,14 @@ impl CurvatureEngine {
     ///
     /// # Errors
     /// Values of other modules.
-    pub fn directions(&self, values: &[&[f64]]) -> Result<Directions<'_>, PassError> {
+    pub fn directions(&self, values: &[&[f64]]) -> Result<Box<dyn Directions + '_>, PassError> {
         let expected = self.modules.iter().map(Module::len).sum();
         for found in values {
             if let (Some(module), true) = (self.modules.first(), found.len() != expected) {
                 check_size(module, "a direction of all modules", found.len(), expected)?;
             }
         }
-        Ok(Directions::new(self.runner.directions(values)?))
+        self.runner.directions(values)
     }
 
     fn batch<'a>(&self, samples: &'a [TargetSample<'a>], wanted: &[usize]) -> CurvatureBatch<'a> {

@@ -6,7 +6,7 @@ use gstore_model::Backend;
 use super::bases::ModuleBases;
 use super::batch::CurvatureBatch;
 use super::covariances::{CovariancePair, CovarianceSums};
-use super::directions::{DirectionProducts, PackedDirections};
+use super::directions::{Directions, PackedDirections};
 use super::error::PassError;
 use super::gradients::{GradientRows, GradientVisitor};
 use super::pass::BatchRunner;
@@ -32,7 +32,7 @@ pub(super) trait Runner: Send + Sync {
         every_row: bool,
         each: FactorVisitor<'_>,
     ) -> Result<Vec<f32>, PassError>;
-    fn directions<'a>(&'a self, values: &[&[f64]]) -> Result<Box<dyn DirectionProducts + 'a>, PassError>;
+    fn directions<'a>(&'a self, values: &[&[f64]]) -> Result<Box<dyn Directions + 'a>, PassError>;
 }
 
 impl<B: Backend> Runner for BatchRunner<B> {
@@ -71,7 +71,7 @@ impl<B: Backend> Runner for BatchRunner<B> {
         self.run(batch, TokenFactors { every_row, each })
     }
 
-    fn directions<'a>(&'a self, values: &[&[f64]]) -> Result<Box<dyn DirectionProducts + 'a>, PassError> {
+    fn directions<'a>(&'a self, values: &[&[f64]]) -> Result<Box<dyn Directions + 'a>, PassError> {
         Ok(Box::new(PackedDirections::new(self, values)?))
     }
 }
