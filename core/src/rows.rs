@@ -171,6 +171,14 @@ impl RowSet {
         self.ranges.iter().flat_map(|r| r.clone())
     }
 
+    /// The cells that the rows lie in, ascending.
+    pub fn cells(&self) -> Vec<u64> {
+        let cells = self.ranges.iter().flat_map(|r| r.start / CELL_ROWS..=(r.end - 1) / CELL_ROWS);
+        let mut cells: Vec<u64> = cells.collect();
+        cells.dedup();
+        cells
+    }
+
     /// The rows of both sets.
     pub fn union(&self, other: &RowSet) -> RowSet {
         Self::from_ranges(self.ranges.iter().chain(&other.ranges).cloned())
@@ -261,6 +269,13 @@ mod tests {
             let expected: BTreeSet<_> = a.iter().copied().chain(cut..cut + len).collect();
             prop_assert_eq!(grown, RowSet::from_rows(expected));
         }
+    }
+
+    #[test]
+    fn cells_of_rows() {
+        let set = RowSet::from_ranges([5..6, 4000..4097, 4100..8192, 20_480..20_481]);
+        assert_eq!(set.cells(), [0, 1, 5]);
+        assert!(RowSet::new().cells().is_empty());
     }
 
     #[test]

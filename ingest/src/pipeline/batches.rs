@@ -102,7 +102,7 @@ impl RowBatches {
             threads: self.threads,
             cancel,
         };
-        for cell in cells(rows) {
+        for cell in rows.cells() {
             let encoded = preparer.encode(cell * CELL_ROWS..(cell + 1) * CELL_ROWS)?;
             if cancel.is_raised() {
                 return Err(IngestError::Stopped);
@@ -121,13 +121,4 @@ impl RowBatches {
     pub fn cut(&self, tokens: impl IntoIterator<Item = usize>) -> Vec<std::ops::Range<usize>> {
         cut_batches(tokens, self.limits)
     }
-}
-
-/// The cells that rows lie in, ascending.
-fn cells(rows: &RowSet) -> Vec<u64> {
-    let spans = rows.ranges().iter().filter(|range| !range.is_empty());
-    let mut cells: Vec<u64> =
-        spans.flat_map(|range| range.start / CELL_ROWS..=(range.end - 1) / CELL_ROWS).collect();
-    cells.dedup();
-    cells
 }

@@ -30,14 +30,8 @@ impl CheckpointWork {
     /// The windows of the rows `asked` that are not in `present` (one set for each feature).
     pub fn new(checkpoint: &str, features: Vec<usize>, asked: &RowSet, present: &[RowSet]) -> Self {
         let missing: Vec<RowSet> = present.iter().map(|rows| asked.difference(rows)).collect();
-        let mut cells: Vec<u64> = missing
-            .iter()
-            .flat_map(|rows| rows.ranges())
-            .flat_map(|range| range.start / CELL_ROWS..=(range.end - 1) / CELL_ROWS)
-            .collect();
-        cells.sort_unstable();
-        cells.dedup();
-        let windows = cells
+        let windows = RowSet::from_ranges(missing.iter().flat_map(RowSet::ranges).cloned())
+            .cells()
             .into_iter()
             .map(|cell| {
                 let here = |rows: &RowSet| RowSet::from_ranges(rows.within(cell_rows(cell)));

@@ -101,11 +101,7 @@ impl OpenFeatures {
     /// The live rows of a range, cell by cell: as many as are read at a time.
     pub fn cells(&self, within: Range<u64>) -> impl Iterator<Item = Vec<u64>> + '_ {
         let live = self.samples.rows();
-        let cells =
-            live.ranges().iter().flat_map(|range| range.start / CELL_ROWS..=(range.end - 1) / CELL_ROWS);
-        let mut cells: Vec<u64> = cells.collect();
-        cells.dedup();
-        cells.into_iter().filter_map(move |cell| {
+        live.cells().into_iter().filter_map(move |cell| {
             let range = (cell * CELL_ROWS).max(within.start)..((cell + 1) * CELL_ROWS).min(within.end);
             let rows: Vec<u64> =
                 if range.start < range.end { live.within(range).flatten().collect() } else { Vec::new() };
