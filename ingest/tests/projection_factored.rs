@@ -100,7 +100,7 @@ impl Sample {
     }
 }
 
-/// Adds the factors of some tokens, `[tokens, out]` and `[tokens, in]`, to `accumulated`: what a backend does.
+/// Adds the factors of some tokens, `[tokens, out]` and `[tokens, in]`, to `accumulated`, as a backend does.
 pub(crate) fn accumulate(
     projector: &FactoredProjector,
     errors: &[f32],
