@@ -41,7 +41,7 @@ pub enum LearnError {
     ConstantTarget(String),
     /// A target whose labels have one tercile.
     #[error(
-        "at least two thirds of the labelled rows have the lowest score of target `{0}`, so that their terciles are one, and          a classifier has nothing to tell apart: take another learner, label other rows, or leave the target out"
+        "at least two thirds of the labelled rows have the lowest score of target `{0}`, so that their terciles are one, and a classifier has nothing to tell apart: take another learner, label other rows, or leave the target out"
     )]
     OneLevel(String),
     /// No feature tells rows apart.
