@@ -11,8 +11,6 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
-use tokio_rustls::server::TlsStream;
 use tonic::transport::server::Connected;
 
 use super::line::{BusyGuard, ConnectionUse};
@@ -36,34 +34,22 @@ impl Peer {
     }
 }
 
-enum ByteStream {
-    Plain(TcpStream),
-    Encrypted(Box<TlsStream<TcpStream>>),
-}
+/// The bytes of both sides, with TLS or without.
+pub(super) trait ByteStream: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> ByteStream for T {}
 
 /// A connection that requests come over.
 pub(crate) struct Connection {
-    bytes: ByteStream,
+    bytes: Box<dyn ByteStream>,
     peer: Peer,
     _place: ConnectionSlot,
 }
 
 impl Connection {
-    pub(super) fn plain(socket: TcpStream, address: SocketAddr, place: ConnectionSlot) -> Self {
-        Self::new(ByteStream::Plain(socket), address, place)
-    }
-
-    pub(super) fn encrypted(
-        stream: TlsStream<TcpStream>,
-        address: SocketAddr,
-        place: ConnectionSlot,
-    ) -> Self {
-        Self::new(ByteStream::Encrypted(Box::new(stream)), address, place)
-    }
-
-    fn new(bytes: ByteStream, address: SocketAddr, place: ConnectionSlot) -> Self {
+    pub(super) fn new(bytes: impl ByteStream + 'static, address: SocketAddr, place: ConnectionSlot) -> Self {
         let peer = Peer { address, line: Arc::clone(&place.line) };
-        Self { bytes, peer, _place: place }
+        Self { bytes: Box::new(bytes), peer, _place: place }
     }
 
     fn sent(&self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
@@ -96,10 +82,7 @@ impl AsyncRead for Connection {
             return Poll::Ready(Ok(()));
         }
         let before = buf.filled().len();
-        let read = match &mut self.bytes {
-            ByteStream::Plain(socket) => Pin::new(socket).poll_read(cx, buf),
-            ByteStream::Encrypted(stream) => Pin::new(stream).poll_read(cx, buf),
-        };
+        let read = Pin::new(&mut self.bytes).poll_read(cx, buf);
         if buf.filled().len() - before > TRAFFIC {
             self.peer.line.touch();
         }
@@ -109,10 +92,7 @@ impl AsyncRead for Connection {
 
 impl AsyncWrite for Connection {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        let written = match &mut self.bytes {
-            ByteStream::Plain(socket) => Pin::new(socket).poll_write(cx, buf),
-            ByteStream::Encrypted(stream) => Pin::new(stream).poll_write(cx, buf),
-        };
+        let written = Pin::new(&mut self.bytes).poll_write(cx, buf);
         self.sent(written)
     }
 
@@ -121,31 +101,19 @@ impl AsyncWrite for Connection {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let written = match &mut self.bytes {
-            ByteStream::Plain(socket) => Pin::new(socket).poll_write_vectored(cx, bufs),
-            ByteStream::Encrypted(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
-        };
+        let written = Pin::new(&mut self.bytes).poll_write_vectored(cx, bufs);
         self.sent(written)
     }
 
     fn is_write_vectored(&self) -> bool {
-        match &self.bytes {
-            ByteStream::Plain(socket) => socket.is_write_vectored(),
-            ByteStream::Encrypted(stream) => stream.is_write_vectored(),
-        }
+        self.bytes.is_write_vectored()
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &mut self.bytes {
-            ByteStream::Plain(socket) => Pin::new(socket).poll_flush(cx),
-            ByteStream::Encrypted(stream) => Pin::new(stream).poll_flush(cx),
-        }
+        Pin::new(&mut self.bytes).poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &mut self.bytes {
-            ByteStream::Plain(socket) => Pin::new(socket).poll_shutdown(cx),
-            ByteStream::Encrypted(stream) => Pin::new(stream).poll_shutdown(cx),
-        }
+        Pin::new(&mut self.bytes).poll_shutdown(cx)
     }
 }

@@ -115,11 +115,11 @@ fn enter(
     let (door, to) = (Arc::clone(door), to.clone());
     tokio::spawn(async move {
         let connection = match &door.certificates {
-            None => Connection::plain(socket, address, place),
+            None => Connection::new(socket, address, place),
             Some(certificates) => {
                 let shaken = handshake(certificates, &door.handshakes, socket);
                 match tokio::time::timeout(HANDSHAKE, shaken).await {
-                    Ok(Ok(stream)) => Connection::encrypted(stream, address, place),
+                    Ok(Ok(stream)) => Connection::new(stream, address, place),
                     Ok(Err(error)) => return tracing::debug!(%address, %error, "a handshake failed"),
                     Err(_) => return tracing::debug!(%address, "a handshake took too long"),
                 }
