@@ -109,25 +109,12 @@ pub(crate) fn read_path(path: &[String]) -> Result<PlainRequest, Status> {
 pub(crate) fn read_json(bytes: &[u8]) -> Result<PlainRequest, Status> {
     let form: RequestBody = serde_json::from_slice(bytes)
         .map_err(|e| Status::invalid_argument(format!("the request is not understood: {e}")))?;
-    match form {
-        RequestBody {
-            dataset: Some(name),
-            rows,
-            vectors: None,
-            influence: None,
-            matrix: None,
-            sql: None,
-            parameters: None,
-        } => Ok(PlainRequest::Dataset { name, rows: rows.map(range).transpose()? }),
-        RequestBody {
-            dataset: None,
-            rows: None,
-            vectors: Some(wanted),
-            influence: None,
-            matrix: None,
-            sql: None,
-            parameters: None,
-        } => {
+    let RequestBody { dataset, rows, vectors, influence: question, matrix, sql, parameters } = form;
+    match (dataset, vectors, question, matrix, sql, rows, parameters) {
+        (Some(name), None, None, None, None, rows, None) => {
+            Ok(PlainRequest::Dataset { name, rows: rows.map(range).transpose()? })
+        }
+        (None, Some(wanted), None, None, None, None, None) => {
             let feature = match wanted.feature {
                 Value::String(label) => label,
                 Value::Number(number) => number.to_string(),
@@ -137,33 +124,13 @@ pub(crate) fn read_json(bytes: &[u8]) -> Result<PlainRequest, Status> {
             let rows = wanted.rows.map(range).transpose()?;
             Ok(PlainRequest::Vectors { dataset: wanted.dataset, feature, rows, stored })
         }
-        RequestBody {
-            dataset: None,
-            rows: None,
-            vectors: None,
-            influence: Some(options),
-            matrix: None,
-            sql: None,
-            parameters: None,
-        } => influence(&options).map(PlainRequest::Statement),
-        RequestBody {
-            dataset: None,
-            rows: None,
-            vectors: None,
-            influence: None,
-            matrix: Some(options),
-            sql: None,
-            parameters: None,
-        } => matrix::question(options).map(PlainRequest::Matrix),
-        RequestBody {
-            dataset: None,
-            rows: None,
-            vectors: None,
-            influence: None,
-            matrix: None,
-            sql: Some(sql),
-            parameters,
-        } => {
+        (None, None, Some(options), None, None, None, None) => {
+            influence(&options).map(PlainRequest::Statement)
+        }
+        (None, None, None, Some(options), None, None, None) => {
+            matrix::question(options).map(PlainRequest::Matrix)
+        }
+        (None, None, None, None, Some(sql), None, parameters) => {
             let mut values = Parameters::default();
             let refused = |e: gstore_sql::SqlError| Status::invalid_argument(e.to_string());
             let mut names = Vec::new();
