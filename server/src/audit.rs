@@ -13,10 +13,10 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 use tonic::Status;
 
-use crate::access::Caller;
+use crate::access::{Caller, since_1970};
 use crate::audit_file::AuditFile;
 use crate::metrics::Metrics;
-use crate::statements::{RecentRequests, RequestEntry, since_1970, word};
+use crate::statements::{RecentRequests, RequestEntry, word};
 
 /// Refused requests that are written down in a second.
 const REFUSALS: u32 = 10;

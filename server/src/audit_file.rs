@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use fs_err::OpenOptions;
 use serde_json::json;
 
-use crate::statements::since_1970;
+use crate::access::since_1970;
 
 /// Lines that may wait for the disk.
 const WAITING: usize = 1024;

@@ -6,14 +6,14 @@
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::Instant;
 
 use arrow_array::{ArrayRef, RecordBatch, StringArray, TimestampMillisecondArray, UInt64Array};
 use arrow_schema::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use gstore_sql::{LiveTable, Requester, SqlError, SqlErrorKind};
 use tonic::{Code, Status};
 
-use crate::access::Caller;
+use crate::access::{Caller, since_1970};
 
 /// How many are remembered.
 const KEPT: usize = 1000;
@@ -110,12 +110,6 @@ impl RecentRequests {
         let seen = ring.entries.iter().filter(|entry| asker.sees_all || entry.token_id == asker.id);
         seen.map(|entry| (Arc::clone(entry), entry.progress().clone())).collect()
     }
-}
-
-/// Milliseconds since 1970.
-pub(crate) fn since_1970() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    since.map_or(0, |d| u64::try_from(d.as_millis()).unwrap_or(u64::MAX))
 }
 
 /// The part of a text that is kept: clients send texts of any length, and messages repeat them.

@@ -47,7 +47,7 @@ pub struct TokenInfo {
 impl TokenInfo {
     /// Whether its time is over.
     pub fn is_expired(&self) -> bool {
-        self.expires.is_some_and(|end| end <= now())
+        self.expires.is_some_and(|end| end <= since_1970())
     }
 }
 
@@ -148,7 +148,7 @@ impl Tokens {
         }
         let id: String = Uuid::new_v4().simple().to_string().chars().take(12).collect();
         let token = format!("{PREFIX}{id}_{}{}", Uuid::new_v4().simple(), Uuid::new_v4().simple());
-        let created = now();
+        let created = since_1970();
         let expires = new
             .expires
             .map(|time| created.saturating_add(u64::try_from(time.as_millis()).unwrap_or(u64::MAX)));
@@ -228,7 +228,7 @@ impl Tokens {
 }
 
 /// Milliseconds since 1970.
-fn now() -> u64 {
+pub(crate) fn since_1970() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
     since.map_or(0, |d| u64::try_from(d.as_millis()).unwrap_or(u64::MAX))
 }

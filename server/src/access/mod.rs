@@ -21,6 +21,7 @@ use serde::{Deserialize, Serialize};
 use tonic::metadata::MetadataMap;
 use tonic::{Code, Status};
 
+pub(crate) use file::since_1970;
 pub use file::{NewToken, TokenError, TokenInfo, Tokens};
 pub(crate) use folder::signing_key;
 use throttle::Throttle;
