@@ -3,7 +3,7 @@
 use std::io::{ErrorKind, Write};
 use std::path::Path;
 
-use fs_err::OpenOptions;
+use fs_err::{File, OpenOptions};
 use uuid::Uuid;
 
 /// The key of signatures.
@@ -31,7 +31,7 @@ pub(crate) fn signing_key(folder: &Path) -> Vec<u8> {
 }
 
 /// What `change` gives while no other process changes files of the folder, which is made if it is missing.
-pub(super) fn with_lock<T>(folder: &Path, change: impl FnOnce() -> std::io::Result<T>) -> std::io::Result<T> {
+pub(crate) fn with_lock<T>(folder: &Path, change: impl FnOnce() -> std::io::Result<T>) -> std::io::Result<T> {
     match fs_err::create_dir(folder) {
         Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(error),
         _ => {}
@@ -49,6 +49,17 @@ pub(super) fn replace(folder: &Path, name: &str, bytes: &[u8]) -> std::io::Resul
         Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
         _ => {}
     }
+    let mut file = create_private(&fresh)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    fs_err::rename(&fresh, folder.join(name))?;
+    #[cfg(unix)]
+    File::open(folder)?.sync_all()?;
+    Ok(())
+}
+
+/// A new file that only its owner may read.
+pub(crate) fn create_private(path: &Path) -> std::io::Result<File> {
     let mut options = OpenOptions::new();
     options.create_new(true).write(true);
     #[cfg(unix)]
@@ -56,11 +67,5 @@ pub(super) fn replace(folder: &Path, name: &str, bytes: &[u8]) -> std::io::Resul
         use fs_err::os::unix::fs::OpenOptionsExt;
         options.mode(0o600);
     }
-    let mut file = options.open(&fresh)?;
-    file.write_all(bytes)?;
-    file.sync_all()?;
-    fs_err::rename(&fresh, folder.join(name))?;
-    #[cfg(unix)]
-    fs_err::File::open(folder)?.sync_all()?;
-    Ok(())
+    options.open(path)
 }

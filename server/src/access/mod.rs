@@ -23,7 +23,7 @@ use tonic::{Code, Status};
 
 pub(crate) use file::since_1970;
 pub use file::{NewToken, TokenError, TokenInfo, Tokens};
-pub(crate) use folder::signing_key;
+pub(crate) use folder::{create_private, signing_key, with_lock};
 use throttle::Throttle;
 
 /// What a token allows.

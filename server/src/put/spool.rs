@@ -6,9 +6,10 @@ use std::path::{Path, PathBuf};
 use fs_err::{File, OpenOptions};
 use uuid::Uuid;
 
+use crate::access::{create_private, with_lock};
+
 /// The folder of the copies in the server's folder.
 const FOLDER: &str = "uploads";
-const LOCK: &str = "lock";
 
 /// A copy, which goes away with this.
 pub(super) struct Spool {
@@ -22,21 +23,14 @@ impl Spool {
         let folder = server.join(FOLDER);
         fs_err::create_dir_all(&folder)?;
         // Held while a file is made and not locked yet.
-        let lock = OpenOptions::new().create(true).truncate(false).write(true).open(folder.join(LOCK))?;
-        lock.file().lock()?;
-        clear(&folder)?;
-        let path = folder.join(format!("{}.arrow", Uuid::new_v4()));
-        let mut options = OpenOptions::new();
-        options.create_new(true).write(true);
-        #[cfg(unix)]
-        {
-            use fs_err::os::unix::fs::OpenOptionsExt;
-            options.mode(0o600);
-        }
-        let file = options.open(&path)?;
-        let spool = Self { path, file };
-        spool.file.file().lock()?;
-        Ok(spool)
+        with_lock(&folder, || {
+            clear(&folder)?;
+            let path = folder.join(format!("{}.arrow", Uuid::new_v4()));
+            let file = create_private(&path)?;
+            let spool = Self { path, file };
+            spool.file.file().lock()?;
+            Ok(spool)
+        })
     }
 
     pub(super) fn path(&self) -> &Path {
