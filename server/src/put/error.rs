@@ -20,7 +20,7 @@ pub(super) fn ingest_status(error: &IngestError, spool: &Path, root: &Path) -> S
         IngestError::Append { source: AppendError::Changed { .. }, .. } => Code::AlreadyExists,
         IngestError::Commit(error) => commit_code(error),
         IngestError::Changed(_) => Code::Aborted,
-        error if io_in(error).is_some() => return upload_status(error, Code::Internal, root),
+        error if io_in(error).is_some() => Code::Internal,
         _ => Code::InvalidArgument,
     };
     let message = error.to_string().replace(&*spool.to_string_lossy(), "the stream");
@@ -41,7 +41,7 @@ pub(super) fn put_status(error: &PutError, dataset: &str, root: &Path) -> Status
         PutError::There { .. } | PutError::Key(KeyError::Used { .. }) => Code::AlreadyExists,
         PutError::Job(JobError::Busy { .. }) => Code::Aborted,
         PutError::Commit(error) => commit_code(error),
-        error if io_in(error).is_some() => return upload_status(error, Code::Internal, root),
+        error if io_in(error).is_some() => Code::Internal,
         _ => Code::InvalidArgument,
     };
     visible_status(error, code, &error.to_string(), root)
@@ -66,10 +66,6 @@ pub(super) fn io_status(error: &io::Error) -> Status {
         true => full(error),
         false => status::internal("the stream cannot be kept", error),
     }
-}
-
-fn upload_status(error: &(dyn Error + 'static), code: Code, root: &Path) -> Status {
-    visible_status(error, code, &error.to_string(), root)
 }
 
 /// What the client sees. A full disk shows as one wherever it was met, and what the client can do nothing

@@ -15,12 +15,8 @@ use super::decode::Batches;
 use crate::audit::AuditRecord;
 use crate::core::Core;
 
-/// What the thread hears.
-pub(super) enum UploadEvent {
-    Batch(RecordBatch),
-    /// The stream has ended well.
-    End,
-}
+/// What the thread hears: a batch, or `None` where the stream has ended well.
+pub(super) type UploadEvent = Option<RecordBatch>;
 
 /// The other end.
 pub(super) struct UploadEvents {
@@ -38,9 +34,8 @@ impl UploadEvents {
         loop {
             match self.events.blocking_recv() {
                 _ if self.cancel.is_raised() => return Err(broken()),
-                Some(UploadEvent::Batch(batch)) if batch.num_rows() == 0 => {}
-                Some(UploadEvent::Batch(batch)) => return Ok(Some(batch)),
-                Some(UploadEvent::End) => return Ok(None),
+                Some(Some(batch)) if batch.num_rows() == 0 => {}
+                Some(event) => return Ok(event),
                 None => return Err(broken()),
             }
         }
@@ -86,11 +81,11 @@ pub(super) async fn send_batches(
         }
         record.rows(batch.num_rows());
         record.received(bytes.load(Ordering::Relaxed));
-        if to.send(UploadEvent::Batch(batch)).await.is_err() {
+        if to.send(Some(batch)).await.is_err() {
             // The thread has ended, and says why.
             return Ok(());
         }
     }
-    let _ = to.send(UploadEvent::End).await;
+    let _ = to.send(None).await;
     Ok(())
 }
