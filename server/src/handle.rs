@@ -4,8 +4,6 @@
 //! The server remembers nothing of them: a handle works as long as the store has its key, also after a
 //! restart. Who may ask what is settled again whenever one comes back.
 
-use std::ops::Range;
-
 use hmac::{Hmac, KeyInit, Mac};
 use prost::Message;
 use sha2::Sha256;
@@ -76,13 +74,6 @@ pub(crate) struct Matrix {
     /// The question as JSON.
     #[prost(string, tag = "1")]
     pub(crate) spec: String,
-}
-
-impl Vectors {
-    /// The rows.
-    pub(crate) fn rows(&self) -> Range<u64> {
-        self.first..self.end
-    }
 }
 
 impl QuestionHandle {

@@ -166,7 +166,7 @@ async fn produce(
             }
             Some(Question::Vectors(wanted)) => {
                 let reading = vectors::open(held.snapshot(), &wanted)?;
-                let schema = Arc::clone(reading.schema());
+                let schema = Arc::clone(&reading.schema);
                 Ok((AnswerStart { schema, notes: None }, RowSource::Vectors(reading), held))
             }
             Some(Question::Matrix(wanted)) => {
@@ -247,14 +247,6 @@ async fn open_matrix(
     opened.await.unwrap_or_else(|error| Err(status::internal("the matrix cannot be computed", &error)))
 }
 
-/// The columns that a question gives, where nothing has to be done to know them.
-pub(crate) fn known_schema(held: &OpenSession, question: &Question, caller: &Caller) -> Option<SchemaRef> {
-    match question {
-        Question::Statement(statement) => held.known(statement, caller),
-        Question::Vectors(_) | Question::Matrix(_) => None,
-    }
-}
-
 /// The columns that a question gives, without answering it.
 pub(crate) async fn columns(
     core: &Core,
@@ -266,7 +258,7 @@ pub(crate) async fn columns(
         Question::Statement(statement) => {
             held.columns(statement, caller).await?.map_err(|e| status::sql_status(&e, core.root()))
         }
-        Question::Vectors(wanted) => Ok(Arc::clone(vectors::open(held.snapshot(), wanted)?.schema())),
+        Question::Vectors(wanted) => Ok(vectors::open(held.snapshot(), wanted)?.schema),
         Question::Matrix(wanted) => {
             Ok(Arc::clone(open_matrix(core, held, wanted.clone(), None).await?.schema()))
         }

@@ -116,13 +116,11 @@ impl Stream for CountedMessages {
                 self.over = true;
                 self.record.ended(Ok(()));
                 let notes = self.notes.take().and_then(|notes| serde_json::to_vec(&notes.get()).ok());
-                Poll::Ready(notes.map(|json| Ok(note_message(json))))
+                // In a message without rows.
+                let noted =
+                    |json: Vec<u8>| FlightMessage { metadata: json.into(), ..FlightMessage::default() };
+                Poll::Ready(notes.map(|json| Ok(noted(json))))
             }
         }
     }
-}
-
-/// Metadata in a message without rows.
-fn note_message(json: Vec<u8>) -> FlightMessage {
-    FlightMessage { metadata: json.into(), ..FlightMessage::default() }
 }

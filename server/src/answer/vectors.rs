@@ -23,7 +23,7 @@ use crate::status;
 pub(crate) struct OpenFeature {
     reader: FeatureReader,
     rows: Range<u64>,
-    schema: SchemaRef,
+    pub(crate) schema: SchemaRef,
 }
 
 /// The feature of a dataset by its label or number.
@@ -55,7 +55,7 @@ pub(crate) fn find<'a>(
 pub(crate) fn open(snapshot: &Snapshot, wanted: &Vectors) -> Result<OpenFeature, Status> {
     let feature = find(snapshot, &wanted.dataset, &wanted.feature)?;
     let reader = snapshot.open_feature_shared(feature).map_err(|e| status::read_status(&e))?;
-    Ok(OpenFeature { reader, rows: wanted.rows(), schema: schema(feature)? })
+    Ok(OpenFeature { reader, rows: wanted.first..wanted.end, schema: schema(feature)? })
 }
 
 /// Of the metadata of the schema: how module groups were rotated before their signs were taken.
@@ -93,11 +93,6 @@ pub(crate) fn schema(feature: &FeaturePart) -> Result<SchemaRef, Status> {
 }
 
 impl OpenFeature {
-    /// The columns.
-    pub(crate) fn schema(&self) -> &SchemaRef {
-        &self.schema
-    }
-
     /// Reads all and hands it over; waits while the reader is behind.
     pub(crate) fn send_all(&self, to: &mpsc::Sender<RecordBatch>) -> Result<(), Status> {
         let mut buffer = BlockBuffer::default();

@@ -155,7 +155,11 @@ pub(super) async fn describe(
     };
     let snapshot = held.snapshot().number();
     let caller = asking.caller.clone();
-    let schema = match rows::known_schema(&held, &first, &caller) {
+    let known = match &first {
+        Question::Statement(statement) => held.known(statement, &caller),
+        Question::Vectors(_) | Question::Matrix(_) => None,
+    };
+    let schema = match known {
         Some(schema) => schema,
         None => asking.apart(async move { rows::columns(&core, &held, &first, &caller).await }).await?,
     };
