@@ -12,8 +12,6 @@
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 
-use memchr::memchr;
-
 /// The longest line that is read unless asked otherwise.
 pub(crate) const LINE_LIMIT: usize = 64 << 20;
 
@@ -160,32 +158,12 @@ impl JsonlReader {
     fn fill_line(&mut self) -> Result<bool, ReadError> {
         self.line.clear();
         self.number += 1;
-        let mut any = false;
-        loop {
-            let chunk = match self.source.fill_buf() {
-                Ok(chunk) => chunk,
-                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
-                Err(source) => {
-                    return Err(ReadError::Io { path: self.path.clone(), line: self.number, source });
-                }
-            };
-            if chunk.is_empty() {
-                break;
-            }
-            any = true;
-            let end = memchr(b'\n', chunk);
-            let taken = &chunk[..end.unwrap_or(chunk.len())];
-            // The mark does not count for the limit: room for it is left until it is known.
-            if self.line.len() + taken.len() > self.limit.saturating_add(UTF8_MARK.len()) {
-                return Err(self.too_long());
-            }
-            self.line.extend_from_slice(taken);
-            let used = taken.len() + usize::from(end.is_some());
-            self.source.consume(used);
-            if end.is_some() {
-                break;
-            }
-        }
+        // The mark does not count for the limit: room for it is left until it is known.
+        let most = self.limit.saturating_add(UTF8_MARK.len() + 1) as u64;
+        let read = Read::take(&mut self.source, most).read_until(b'\n', &mut self.line);
+        let failed = |source| ReadError::Io { path: self.path.clone(), line: self.number, source };
+        let any = read.map_err(failed)? > 0;
+        self.line.pop_if(|byte| *byte == b'\n');
         if any {
             self.check_line()?;
         }
