@@ -4,7 +4,7 @@
 //! length never asks for memory, and a stream without its end mark is noticed.
 
 use std::collections::VecDeque;
-use std::io::Read;
+use std::io::{Cursor, Read};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -28,8 +28,6 @@ pub(super) struct StreamReader {
     count: ByteCount,
     decoder: StreamDecoder,
     ready: VecDeque<RecordBatch>,
-    /// Bytes that were read to find out what the file is, and still stand before the rest.
-    ahead: Vec<u8>,
     checked: bool,
     done: bool,
 }
@@ -39,58 +37,41 @@ impl StreamReader {
         BatchRows::new(path, Self::open(input))
     }
 
-    fn open(input: Input) -> Result<Self, String> {
-        let mut reader = Self {
-            input: input.bytes,
-            count: input.count,
-            decoder: StreamDecoder::new(),
-            ready: VecDeque::new(),
-            ahead: Vec::new(),
-            checked: false,
-            done: false,
-        };
-        let mut start = [0; 8];
-        let got = reader.fill(&mut start)?;
+    fn open(Input { mut bytes, count }: Input) -> Result<Self, String> {
+        let mut start = Vec::new();
+        bytes.by_ref().take(8).read_to_end(&mut start).map_err(|error| error.to_string())?;
         if start.starts_with(b"FEA1") {
             let message = "a Feather file of version 1; write it again with version 2, which is Arrow IPC";
             return Err(message.to_owned());
         }
-        reader.ahead = start[..got].to_vec();
-        Ok(reader)
+        Ok(Self {
+            input: Box::new(Cursor::new(start).chain(bytes)),
+            count,
+            decoder: StreamDecoder::new(),
+            ready: VecDeque::new(),
+            checked: false,
+            done: false,
+        })
     }
 
-    /// Reads until the buffer is full or the file ends.
-    fn fill(&mut self, buffer: &mut [u8]) -> Result<usize, String> {
-        let from_ahead = self.ahead.len().min(buffer.len());
-        buffer[..from_ahead].copy_from_slice(&self.ahead[..from_ahead]);
-        self.ahead.drain(..from_ahead);
-        let mut got = from_ahead;
-        while got < buffer.len() {
-            match self.input.read(&mut buffer[got..]) {
-                Ok(0) => break,
-                Ok(n) => got += n,
-                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error.to_string()),
-            }
+    /// The next bytes, of which the file has as many.
+    fn take(&mut self, length: u64) -> Result<Vec<u8>, String> {
+        let mut bytes = Vec::with_capacity(length.min(PIECE) as usize);
+        let read = self.input.by_ref().take(length).read_to_end(&mut bytes);
+        match read.map_err(|error| error.to_string())? as u64 == length {
+            true => Ok(bytes),
+            false => Err(CUT.to_owned()),
         }
-        Ok(got)
     }
 
     /// Reads messages until a batch is ready or the stream ends.
     fn advance(&mut self) -> Result<(), String> {
         while self.ready.is_empty() && !self.done {
-            let mut word = [0; 4];
-            if self.fill(&mut word)? < 4 {
-                return Err(CUT.to_owned());
+            let mut head = self.take(4)?;
+            if head == CONTINUATION {
+                head.extend(self.take(4)?);
             }
-            let mut head = word.to_vec();
-            if word == CONTINUATION {
-                if self.fill(&mut word)? < 4 {
-                    return Err(CUT.to_owned());
-                }
-                head.extend_from_slice(&word);
-            }
-            let length = u32::from_le_bytes(word);
+            let length = head.last_chunk().map_or(0, |word| u32::from_le_bytes(*word));
             self.decode(head)?;
             if length == 0 {
                 self.done = true;
@@ -110,10 +91,7 @@ impl StreamReader {
         if length > LONGEST_MESSAGE {
             return Err(format!("not Arrow IPC, or damaged: a message of {length} bytes"));
         }
-        let mut description = vec![0; length as usize];
-        if self.fill(&mut description)? < description.len() {
-            return Err(CUT.to_owned());
-        }
+        let description = self.take(u64::from(length))?;
         let body =
             gstore_store::caught(|| arrow_ipc::root_as_message(&description).map(|m| m.bodyLength()).ok());
         let Some(mut left) = body.flatten().and_then(|length| u64::try_from(length).ok()) else {
@@ -121,10 +99,7 @@ impl StreamReader {
         };
         self.decode(description)?;
         while left > 0 {
-            let mut piece = vec![0; left.min(PIECE) as usize];
-            if self.fill(&mut piece)? < piece.len() {
-                return Err(CUT.to_owned());
-            }
+            let piece = self.take(left.min(PIECE))?;
             left -= piece.len() as u64;
             self.decode(piece)?;
         }
