@@ -17,7 +17,7 @@ use tokenizers::Tokenizer;
 use super::Content;
 use super::encode_error::EncodeError;
 use super::options::TextOptions;
-use super::special::{TokenizerFiles, eos_id};
+use super::special::{TokenizerFiles, eos_id, if_there};
 use super::template::{ChatTemplate, RenderedText, Template, TemplateKind};
 use super::tokenizer::{parse_tokenizer, tokenize};
 use super::tuned::{self, AddedToken};
@@ -100,12 +100,7 @@ impl TextEncoder {
             return Err(EncodeError::BlockTooLong { block, max_length: *max_length });
         }
         let path = folder.join("tokenizer.json");
-        let bytes = match fs_err::read(&path) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                return Err(missing_tokenizer(folder));
-            }
-            read => read.map_err(EncodeError::Read)?,
-        };
+        let Some(bytes) = if_there(fs_err::read(&path))? else { return Err(missing_tokenizer(folder)) };
         let bad = |message: String| EncodeError::BadFile { path: path.clone(), message };
         let tokenizer = parse_tokenizer(&bytes).map_err(bad)?;
         let files = TokenizerFiles::read(folder)?;

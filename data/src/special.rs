@@ -36,7 +36,7 @@ impl TokenizerFiles {
                 Some((name, text))
             })
             .collect();
-        let chat_template = match read_optional(&folder.join("chat_template.jinja"))? {
+        let chat_template = match if_there(fs_err::read_to_string(folder.join("chat_template.jinja")))? {
             Some(source) => Some(source),
             None => template_in(&config, folder)?,
         };
@@ -113,14 +113,15 @@ fn bad_file(folder: &Path, message: &str) -> EncodeError {
 
 /// The object in a JSON file; empty if there is no such file.
 fn read_object(path: &Path) -> Result<Map<String, Value>, EncodeError> {
-    let Some(text) = read_optional(path)? else { return Ok(Map::new()) };
+    let Some(text) = if_there(fs_err::read_to_string(path))? else { return Ok(Map::new()) };
     serde_json::from_str(&text)
         .map_err(|error| EncodeError::BadFile { path: path.to_owned(), message: error.to_string() })
 }
 
-fn read_optional(path: &Path) -> Result<Option<String>, EncodeError> {
-    match fs_err::read_to_string(path) {
-        Ok(text) => Ok(Some(text)),
+/// What was read, if there is such a file.
+pub(super) fn if_there<T>(read: std::io::Result<T>) -> Result<Option<T>, EncodeError> {
+    match read {
+        Ok(found) => Ok(Some(found)),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(EncodeError::Read(error)),
     }

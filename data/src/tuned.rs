@@ -11,7 +11,7 @@ use serde_json::Value;
 use tokenizers::Tokenizer;
 
 use super::encode_error::EncodeError;
-use super::special::TokenizerFiles;
+use super::special::{TokenizerFiles, if_there};
 use super::template::Template;
 use super::tokenizer::parse_tokenizer;
 
@@ -33,11 +33,7 @@ pub(super) struct AddedToken {
 /// A tokenizer that may give other tokens for texts without any of these.
 pub(super) fn added_tokens(base: &Tokenizer, tuned: &Path) -> Result<Vec<AddedToken>, EncodeError> {
     let path = tuned.join("tokenizer.json");
-    let bytes = match fs_err::read(&path) {
-        Ok(bytes) => bytes,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(EncodeError::Read(error)),
-    };
+    let Some(bytes) = if_there(fs_err::read(&path))? else { return Ok(Vec::new()) };
     let bad = |message: String| EncodeError::BadFile { path: path.clone(), message };
     let own = parse_tokenizer(&bytes).map_err(bad)?;
     let (base, own) = (as_json(base).map_err(bad)?, as_json(&own).map_err(bad)?);
