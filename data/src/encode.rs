@@ -305,10 +305,7 @@ fn prepare(
     let digest = |description| sha256_hex(canonical_json(&description).as_bytes());
     let source = match kind {
         TemplateKind::Chat => Some(
-            files
-                .chat_template
-                .as_deref()
-                .ok_or_else(|| EncodeError::NoChatTemplate { folder: folder.to_owned() })?,
+            files.chat_template.as_deref().ok_or_else(|| EncodeError::NoChatTemplate(folder.to_owned()))?,
         ),
         kind => kind.source(),
     };
@@ -325,7 +322,7 @@ fn prepare(
         Some(eos) => Some(eos.to_owned()),
         None => eos_id(folder)?.and_then(|id| tokenizer.id_to_token(id)),
     };
-    let eos = eos.ok_or_else(|| EncodeError::NoEos { folder: folder.to_owned() })?;
+    let eos = eos.ok_or_else(|| EncodeError::NoEos(folder.to_owned()))?;
     let digest = digest(json!({ "eos_token": eos }));
     let template = match kind {
         TemplateKind::Plain => Template::Plain { eos },

@@ -82,21 +82,15 @@ pub enum EncodeError {
     /// No end token is named anywhere.
     #[error(
         "{}: no end-of-sequence token; name it as eos_token in tokenizer_config.json, since the template closes answers with it",
-        folder.display()
+        .0.display()
     )]
-    NoEos {
-        /// The model folder.
-        folder: PathBuf,
-    },
+    NoEos(PathBuf),
     /// `chat` without a template.
     #[error(
         "{}: the tokenizer has no chat template (chat_template.jinja, or chat_template in tokenizer_config.json); \
-         use {} or {}", folder.display(), Remedy::Option("template", "tulu"), Remedy::Option("template", "plain")
+         use {} or {}", .0.display(), Remedy::Option("template", "tulu"), Remedy::Option("template", "plain")
     )]
-    NoChatTemplate {
-        /// The model folder.
-        folder: PathBuf,
-    },
+    NoChatTemplate(PathBuf),
     /// The chat template is not valid Jinja.
     #[error("the chat template cannot be used: {0}")]
     TemplateSyntax(String),
@@ -105,13 +99,10 @@ pub enum EncodeError {
     Render(String),
     /// The chat template leaves out or moves a turn.
     #[error(
-        "the chat template does not show where turn {turn} (from 0) of the conversation stands; use {}",
-        Remedy::Option("template", "tulu")
+        "the chat template does not show where turn {0} (from 0) of the conversation stands; use {tulu}",
+        tulu = Remedy::Option("template", "tulu")
     )]
-    TurnNotFound {
-        /// Index of the message.
-        turn: usize,
-    },
+    TurnNotFound(usize),
     /// The chat template writes nothing of what a user or the assistant says.
     #[error(
         "the chat template leaves out turn {turn} (from 0) of the conversation, the {role}'s; correct it, or use {}",

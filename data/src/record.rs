@@ -41,11 +41,8 @@ pub enum RecordError {
         message: String,
     },
     /// JSON, but no object.
-    #[error("expected a JSON object, found {found}")]
-    NotObject {
-        /// Type of the value.
-        found: &'static str,
-    },
+    #[error("expected a JSON object, found {0}")]
+    NotObject(&'static str),
     /// No content, or none that can be read.
     #[error(transparent)]
     Content(#[from] ContentError),
@@ -68,13 +65,8 @@ pub enum RecordError {
         key: &'static str,
     },
     /// An object around the list of the records.
-    #[error(
-        "the records seem to be the list under {key:?}: `jq -c '.[{key:?}][]'` puts each on its own line"
-    )]
-    Around {
-        /// The key that has the list.
-        key: String,
-    },
+    #[error("the records seem to be the list under {0:?}: `jq -c '.[{0:?}][]'` puts each on its own line")]
+    Around(String),
     /// All records in one object, by columns or by rows.
     #[error(
         "this looks like a whole table that pandas wrote as one object; write it with \
@@ -121,18 +113,12 @@ pub enum RecordError {
     },
     /// A column of a table that holds nothing here.
     #[error(
-        "column {column:?} is null here, so there is nothing to train on: fill it, or leave the row out of the file"
+        "column {0:?} is null here, so there is nothing to train on: fill it, or leave the row out of the file"
     )]
-    Null {
-        /// The column.
-        column: String,
-    },
+    Null(String),
     /// An id that is neither string nor integer.
-    #[error("`id` must be a string or an integer, found {found}")]
-    IdType {
-        /// Type of what is there.
-        found: &'static str,
-    },
+    #[error("`id` must be a string or an integer, found {0}")]
+    IdType(&'static str),
     /// The empty string as an id.
     #[error("`id` is empty")]
     EmptyId,
@@ -235,7 +221,7 @@ fn half_of_pair(present: &'static str, missing: &'static str, key: &str) -> Stri
 fn content_error(error: ContentError, named: Option<String>, object: &Map<String, Value>) -> RecordError {
     match error {
         ContentError::Nothing => match list_of_records(object).filter(|_| named.is_none()) {
-            Some(key) => RecordError::Around { key: key.to_owned() },
+            Some(key) => RecordError::Around(key.to_owned()),
             None => RecordError::Nothing {
                 keys: named.into_iter().chain(object.keys().cloned()).collect(),
                 of: KeysOf::Record,
@@ -318,7 +304,7 @@ impl RecordError {
             }
             (
                 Self::MissingKey { .. }
-                | Self::Around { .. }
+                | Self::Around(_)
                 | Self::HalfPair { .. }
                 | Self::NestedField { .. }
                 | Self::Content(ContentError::HalfPair { .. })
@@ -358,7 +344,7 @@ impl RecordError {
             _ => &[],
         };
         if let Some(column) = nulls.iter().find(|column| wanted.contains(&column.as_str())) {
-            return Self::Null { column: column.clone() };
+            return Self::Null(column.clone());
         }
         if let Self::Nothing { keys, of, .. } | Self::NoField { keys, of, .. } = &mut self
             && !columns.is_empty()
@@ -394,7 +380,7 @@ pub fn parse_object(line: &[u8]) -> Result<Map<String, Value>, RecordError> {
     })?;
     match value {
         Value::Object(object) => Ok(object),
-        other => Err(RecordError::NotObject { found: json_type(&other) }),
+        other => Err(RecordError::NotObject(json_type(&other))),
     }
 }
 
@@ -454,8 +440,8 @@ fn id_text(value: Value) -> Result<String, RecordError> {
         Value::String(id) if id.is_empty() => Err(RecordError::EmptyId),
         Value::String(id) => Ok(id),
         Value::Number(n) if n.is_i64() || n.is_u64() => Ok(n.to_string()),
-        Value::Number(_) => Err(RecordError::IdType { found: "a number with a fraction or exponent" }),
-        other => Err(RecordError::IdType { found: json_type(&other) }),
+        Value::Number(_) => Err(RecordError::IdType("a number with a fraction or exponent")),
+        other => Err(RecordError::IdType(json_type(&other))),
     }
 }
 

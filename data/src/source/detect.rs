@@ -36,9 +36,8 @@ impl DataFile {
         } else {
             None
         };
-        let format = by_content
-            .or_else(|| format_of(path))
-            .ok_or_else(|| DataError::Unknown { path: path.to_owned() })?;
+        let format =
+            by_content.or_else(|| format_of(path)).ok_or_else(|| DataError::Unknown(path.to_owned()))?;
         if matches!(format, Format::Lines | Format::Csv { .. }) && is_utf16(&start) {
             let (path, message) = (path.to_owned(), CONVERT_WIDE.to_owned());
             return Err(DataError::Damaged { path, place: None, message });

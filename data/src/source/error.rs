@@ -31,23 +31,14 @@ pub enum DataError {
         message: String,
     },
     /// A folder without data.
-    #[error("{}: the folder has no data files; supported: {UNDERSTOOD}", path.display())]
-    EmptyFolder {
-        /// The folder.
-        path: PathBuf,
-    },
+    #[error("{}: the folder has no data files; supported: {UNDERSTOOD}", .0.display())]
+    EmptyFolder(PathBuf),
     /// A name that says nothing.
-    #[error("{}: unknown format; supported: {UNDERSTOOD}{}", path.display(), conversion_hint(path))]
-    Unknown {
-        /// The file.
-        path: PathBuf,
-    },
+    #[error("{}: unknown format; supported: {UNDERSTOOD}{}", .0.display(), conversion_hint(.0))]
+    Unknown(PathBuf),
     /// The same file by two names.
-    #[error("{}: named twice", path.display())]
-    Twice {
-        /// The file.
-        path: PathBuf,
-    },
+    #[error("{}: named twice", .0.display())]
+    Twice(PathBuf),
     /// A saved dataset of several splits.
     #[error(
         "{}: a saved dataset with the splits {}; name one, for example {}",

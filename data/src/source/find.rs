@@ -29,7 +29,7 @@ pub fn find(paths: &[PathBuf]) -> Result<Vec<DataFile>, DataError> {
                 let before = found.len();
                 folder(&path, 0, &mut found)?;
                 if found.len() == before {
-                    return Err(DataError::EmptyFolder { path });
+                    return Err(DataError::EmptyFolder(path));
                 }
             } else {
                 found.push(path);
@@ -39,7 +39,7 @@ pub fn find(paths: &[PathBuf]) -> Result<Vec<DataFile>, DataError> {
     let mut seen = HashSet::new();
     for path in &found {
         if !seen.insert(fs_err::canonicalize(path)?) {
-            return Err(DataError::Twice { path: path.clone() });
+            return Err(DataError::Twice(path.clone()));
         }
     }
     found.iter().map(|path| DataFile::detect(path)).collect()

@@ -67,7 +67,7 @@ impl ChatTemplate {
             let start = self.turn_start(messages, turn, &full)?;
             let end = self.turn_end(messages, turn, &full)?;
             if end < start || (end == start && !message.content.trim().is_empty()) {
-                return Err(EncodeError::TurnNotFound { turn });
+                return Err(EncodeError::TurnNotFound(turn));
             }
             let own = full.get(start..end).unwrap_or(&full);
             self.check_shown(messages, turn, own, (&full, false))?;
@@ -109,7 +109,7 @@ impl ChatTemplate {
         }
         let marked = self.text(&mark(messages, turn, full)?, false)?;
         if marked == full {
-            return Err(EncodeError::TurnNotFound { turn });
+            return Err(EncodeError::TurnNotFound(turn));
         }
         // A space before the content is part of its first token with most tokenizers.
         let header = full.get(..common_prefix(full, &marked)).unwrap_or(full);
@@ -129,7 +129,7 @@ impl ChatTemplate {
         let marked_full = self.text(&marked, false)?;
         let marked_last = self.text(marked.get(..=turn).unwrap_or(&marked), false)?;
         if marked_full == full || marked_last == last {
-            return Err(EncodeError::TurnNotFound { turn });
+            return Err(EncodeError::TurnNotFound(turn));
         }
         // What closes the turn where it is the last one, as far as it closes it here too.
         let closing = &last[last.len() - common_suffix(&last, &marked_last)..];
@@ -176,7 +176,7 @@ fn mark(messages: &[Message], turn: usize, full: &str) -> Result<Vec<Message>, E
     let mut marked = messages.to_vec();
     match (unused, marked.get_mut(turn)) {
         (Some(c), Some(message)) => message.content = c.to_string(),
-        _ => return Err(EncodeError::TurnNotFound { turn }),
+        _ => return Err(EncodeError::TurnNotFound(turn)),
     }
     Ok(marked)
 }

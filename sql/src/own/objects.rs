@@ -99,9 +99,7 @@ impl OwnTable {
         let object = parse_object(record.json).map_err(|error| {
             let wrong = self.at(&record.place, &error.to_string());
             match error {
-                RecordError::NotObject { .. } => {
-                    wrong.hint("each row is an object, whose keys are the columns")
-                }
+                RecordError::NotObject(_) => wrong.hint("each row is an object, whose keys are the columns"),
                 // Its message has the way out.
                 _ if record.json.trim_ascii() == b"{" => wrong,
                 _ => wrong.hint("correct it, or leave it out; a file that was cut off is to be copied again"),

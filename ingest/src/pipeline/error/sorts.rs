@@ -27,7 +27,7 @@ impl IngestError {
 
     /// Whether it is of a record that leaves others when it is left out: not of an object around all of them.
     pub fn may_be_skipped(&self) -> bool {
-        let is_all = |source: &RecordError| matches!(source, RecordError::Around { .. } | RecordError::Frame);
+        let is_all = |source: &RecordError| matches!(source, RecordError::Around(_) | RecordError::Frame);
         self.is_of_text() && !matches!(self, Self::Record { source, .. } if is_all(source))
     }
 
