@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use gstore_core::{Cancelled, Remedy};
+use gstore_core::{Cancelled, Remedy, many_of};
 use gstore_data::{DataError, EncodeError};
 use gstore_ingest::pipeline::IngestError;
 use gstore_model::weights::ModelError;
@@ -32,7 +32,7 @@ pub enum DaunceError {
     #[error(
         "theta_0 of ensemble {ensemble:?} is the adapter in {}, which is not there any more, and {} its losses; put the folder back",
         folder.display(),
-        lack(*rows)
+        many_of(*rows, "row lacks", "rows lack")
     )]
     NoBase {
         /// The ensemble.
@@ -129,13 +129,8 @@ pub enum DaunceError {
         id: String,
     },
     /// Another process changed what the losses were compared with.
-    #[error(
-        "dataset {dataset:?} or its losses were changed by another process meanwhile; run the command again"
-    )]
-    Meanwhile {
-        /// The dataset.
-        dataset: String,
-    },
+    #[error("dataset {0:?} or its losses were changed by another process meanwhile; run the command again")]
+    Meanwhile(String),
     /// The features could not be computed.
     #[error(transparent)]
     Ingest(#[from] IngestError),
@@ -190,13 +185,6 @@ fn and_more(others: usize) -> String {
     match others {
         0 => String::new(),
         n => format!(" ({n} more)"),
-    }
-}
-
-fn lack(rows: u64) -> String {
-    match rows {
-        1 => "1 row lacks".to_owned(),
-        n => format!("{n} rows lack"),
     }
 }
 

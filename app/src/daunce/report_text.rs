@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use gstore_core::{html_escaped, many, one_line};
+use gstore_core::{html_escaped, many, many_of, one_line};
 
 use super::report::{DaunceReport, Hub, QueryReport, ReportRow};
 use crate::picture;
@@ -124,7 +124,7 @@ impl DaunceReport {
 }
 
 fn queries(n: usize) -> String {
-    if n == 1 { "1 query".to_owned() } else { format!("{n} queries") }
+    many_of(n as u64, "query", "queries")
 }
 
 fn name(query: &QueryReport) -> String {

@@ -39,17 +39,11 @@ pub enum PutError {
         id: String,
     },
     /// An id that stands twice in a batch.
-    #[error("the id {id:?} stands there twice")]
-    IdTwice {
-        /// The id.
-        id: String,
-    },
+    #[error("the id {0:?} stands there twice")]
+    IdTwice(String),
     /// A row that was sent before.
-    #[error("row {row} stands there twice")]
-    Twice {
-        /// The row.
-        row: u64,
-    },
+    #[error("row {0} stands there twice")]
+    Twice(u64),
     /// A row that the feature has.
     #[error("feature {feature} has a vector of row {row} already; vectors are not replaced")]
     There {

@@ -26,7 +26,7 @@ impl IdLookup {
         let mut places = HashMap::with_capacity(ids.len());
         for (at, id) in ids.iter().enumerate() {
             if places.insert(*id, at).is_some() {
-                return Err(PutError::IdTwice { id: (*id).to_owned() });
+                return Err(PutError::IdTwice((*id).to_owned()));
             }
         }
         let mut rows = vec![0; ids.len()];

@@ -124,7 +124,7 @@ impl PutJob {
             return Err(PutError::There { feature: feature(), row });
         }
         if self.pushed.contains(row) {
-            return Err(PutError::Twice { row });
+            return Err(PutError::Twice(row));
         }
         self.pushed.insert(row..row + 1);
         Ok(())

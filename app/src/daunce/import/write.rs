@@ -288,7 +288,7 @@ impl<'a> ImportedTable<'a> {
         let is_same = self.parts(compared) == self.parts(now);
         match is_there && is_same {
             true => Ok(sink),
-            false => Err(DaunceError::Meanwhile { dataset: dataset.clone() }),
+            false => Err(DaunceError::Meanwhile(dataset.clone())),
         }
     }
 

@@ -139,10 +139,7 @@ fn patiently(pauses: &[Duration], cancel: &Cancel, mut work: impl FnMut() -> Res
 
 /// Whether another process wrote the same losses at the same time.
 fn is_met(error: &Error) -> bool {
-    matches!(
-        error.downcast_ref(),
-        Some(DaunceError::Meanwhile { .. } | DaunceError::Job(JobError::Busy { .. }))
-    )
+    matches!(error.downcast_ref(), Some(DaunceError::Meanwhile(_) | DaunceError::Job(JobError::Busy { .. })))
 }
 
 /// An error of the import in words of the folder and its runs: the files of the export are gone with it.
@@ -174,7 +171,7 @@ mod tests {
     use super::*;
 
     fn met() -> Error {
-        DaunceError::Meanwhile { dataset: "queries".into() }.into()
+        DaunceError::Meanwhile("queries".into()).into()
     }
 
     #[test]

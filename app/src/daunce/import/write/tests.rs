@@ -63,7 +63,7 @@ fn of_two_imports_of_a_table_at_once_one_is_refused() {
     drop(at_work);
     other().unwrap();
     let late = claim().map(drop).unwrap_err();
-    assert!(matches!(&late, DaunceError::Meanwhile { dataset } if dataset == "pool"), "{late}");
+    assert!(matches!(&late, DaunceError::Meanwhile(dataset) if dataset == "pool"), "{late}");
     // Means go on from these offsets, in whatever precision the losses are.
     let now = store.snapshot().unwrap();
     let offsets = |snapshot: &Snapshot| -> Vec<String> {
