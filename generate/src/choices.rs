@@ -18,11 +18,11 @@ use gstore_data::Content;
 use gstore_model::{Backend, with_backend};
 use serde_json::{Value, json};
 
-use self::encode::{EncodedQuestion, digest, encode_questions};
+use self::encode::{digest, encode_questions};
 use self::score::score;
 use crate::error::GenerateError;
 use crate::journal::Journal;
-use crate::load::{OpenedModel, encoder, note_of};
+use crate::load::{encoder, note_of, pieces};
 use crate::request::{ComputeOptions, ModelSource};
 
 /// A prompt and what may follow it.
@@ -63,9 +63,6 @@ pub struct ChoiceOutcome {
     pub answers: Journal,
 }
 
-/// Tokens that a thread computes at a time, about.
-const PIECE_TOKENS: usize = 1024;
-
 /// Scores the continuations of prompts, or goes on where the same request was stopped.
 ///
 /// Memory: the weights once on each device, the tokens of the questions, and for each thread the activations
@@ -93,7 +90,7 @@ fn run<B: Backend>(
     progress: &mut dyn Progress,
     cancel: &Cancel,
 ) -> Result<ChoiceOutcome, GenerateError> {
-    let opened = OpenedModel::new(&request.weights)?;
+    let opened = request.weights.open()?;
     let (encoder, _) = encoder(&request.weights, &opened)?;
     let threads = request.compute.threads.max(1);
     let asked = encode_questions(request, &encoder, opened.decoder(), (threads, cancel))?;
@@ -112,7 +109,7 @@ fn run<B: Backend>(
     if !left.is_empty() {
         let models = opened.load(request.compute.devices().zip(backends))?;
         progress.start("scoring choices", left.len() as u64, Unit::Rows);
-        let pieces = pieces(&asked, &left);
+        let pieces = pieces(&left, |question| asked[*question].tokens());
         let of_piece = |device: &mut usize, piece: usize| {
             let piece = pieces[piece];
             let lengths: Vec<usize> = piece.iter().map(|question| asked[*question].tokens()).collect();
@@ -143,19 +140,4 @@ fn run<B: Backend>(
     }
     let finished = answers.answered() == asked.len();
     Ok(ChoiceOutcome { finished, model, answers })
-}
-
-/// Runs of questions of about as many tokens.
-fn pieces<'a>(asked: &[EncodedQuestion], left: &'a [usize]) -> Vec<&'a [usize]> {
-    let (mut pieces, mut start, mut tokens) = (Vec::new(), 0, 0);
-    for (i, question) in left.iter().enumerate() {
-        let own = asked[*question].tokens();
-        if i > start && tokens + own > PIECE_TOKENS {
-            pieces.push(&left[start..i]);
-            (start, tokens) = (i, 0);
-        }
-        tokens += own;
-    }
-    pieces.push(&left[start..]);
-    pieces
 }

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::batch::{Answer, AnswerBatch, AnswerTask, Place, PromptQueue};
 use crate::error::GenerateError;
 use crate::journal::Journal;
-use crate::load::{Loaded, OpenedModel, encoder};
+use crate::load::{Loaded, encoder};
 use crate::prompts::{Prompt, prompts};
 use crate::request::GenerateRequest;
 
@@ -108,7 +108,7 @@ pub fn generate_on<B: Backend>(
     cancel: &Cancel,
 ) -> Result<GenerateOutcome, GenerateError> {
     request.check()?;
-    let opened = OpenedModel::new(&request.weights)?;
+    let opened = request.weights.open()?;
     let (encoder, note) = encoder(&request.weights, &opened)?;
     if let Some(note) = note {
         observer.note(&note);

@@ -9,7 +9,7 @@ use gstore_data::TextEncoder;
 use gstore_model::architectures::{Decoder, PositionEncoding};
 use gstore_model::gradients::HostFactors;
 use gstore_model::weights::{Adapter, BaseDigests, ModelFolder, check_written, unsound_model};
-use gstore_model::{Backend, Device, Model, OomBackoff};
+use gstore_model::{Backend, Device, ForwardOptions, LastRows, Model, OomBackoff, SavedActivations};
 
 use crate::error::GenerateError;
 use crate::request::ModelSource;
@@ -21,16 +21,6 @@ pub struct OpenedModel {
 }
 
 impl OpenedModel {
-    /// Opens the folders; reads no weights.
-    pub(crate) fn new(weights: &ModelSource) -> Result<OpenedModel, GenerateError> {
-        let folder = ModelFolder::open(&weights.model)?;
-        let adapter = weights.adapter.as_deref().map(Adapter::open).transpose()?;
-        if let Some(adapter) = &adapter {
-            adapter.fit(&folder)?;
-        }
-        Ok(OpenedModel { folder, adapter })
-    }
-
     /// What the model computes.
     pub(crate) fn decoder(&self) -> &Decoder {
         self.folder.decoder()
@@ -138,6 +128,28 @@ impl<B: Backend> Loaded<B> {
     }
 }
 
+/// A forward pass that gives the hidden states of all rows and keeps nothing for a backward one.
+pub(crate) const SCORING: ForwardOptions =
+    ForwardOptions { last_rows: LastRows::All, keep_from: None, keep: SavedActivations::Inputs, tap: None };
+
+/// Tokens that a thread computes at a time, about.
+const PIECE_TOKENS: usize = 1024;
+
+/// Runs of samples of about as many tokens.
+pub(crate) fn pieces<T>(samples: &[T], tokens: impl Fn(&T) -> usize) -> Vec<&[T]> {
+    let (mut pieces, mut start, mut sum) = (Vec::new(), 0, 0);
+    for (i, sample) in samples.iter().enumerate() {
+        let own = tokens(sample);
+        if i > start && sum + own > PIECE_TOKENS {
+            pieces.push(&samples[start..i]);
+            (start, sum) = (i, 0);
+        }
+        sum += own;
+    }
+    pieces.push(&samples[start..]);
+    pieces
+}
+
 /// What a user should know of devices that had too little memory for batches.
 pub(crate) fn note_of<B: Backend>(models: &[Loaded<B>]) -> Option<String> {
     models.iter().find_map(|loaded| loaded.backoff.note_of(None, models.len()))
@@ -149,7 +161,12 @@ impl ModelSource {
     /// # Errors
     /// A model or an adapter that cannot be opened, or do not fit each other.
     pub fn open(&self) -> Result<OpenedModel, GenerateError> {
-        OpenedModel::new(self)
+        let folder = ModelFolder::open(&self.model)?;
+        let adapter = self.adapter.as_deref().map(Adapter::open).transpose()?;
+        if let Some(adapter) = &adapter {
+            adapter.fit(&folder)?;
+        }
+        Ok(OpenedModel { folder, adapter })
     }
 }
 

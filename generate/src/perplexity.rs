@@ -8,13 +8,10 @@ use std::ops::ControlFlow;
 use gstore_core::parallel::{in_turn, ordered};
 use gstore_core::{Cancel, Progress, Silent, Unit};
 use gstore_data::{Encoded, Reading, SampleSource, TextEncoder, TextSample, encode_each};
-use gstore_model::{
-    Backend, ForwardOptions, HEAD_ROWS, LastRows, Layout, Model, PackedSample, Reduction, SavedActivations,
-    with_backend,
-};
+use gstore_model::{Backend, HEAD_ROWS, Layout, Model, PackedSample, Reduction, with_backend};
 
 use crate::error::GenerateError;
-use crate::load::{OpenedModel, check_length, check_tokens, encoder, note_of};
+use crate::load::{OpenedModel, SCORING, check_length, check_tokens, encoder, note_of, pieces};
 use crate::prompts::read;
 use crate::request::{ComputeOptions, ModelSource};
 
@@ -115,9 +112,6 @@ impl TextScore {
     }
 }
 
-/// Tokens that a thread computes at a time, about.
-const PIECE_TOKENS: usize = 1024;
-
 /// Scores texts in their order; `take` gets each. Returns the sums over the scored tokens and over all tokens
 /// but the first of each text.
 ///
@@ -164,7 +158,7 @@ impl ScorableTexts {
         progress: &mut dyn Progress,
         cancel: &Cancel,
     ) -> Result<ScorableTexts, GenerateError> {
-        let opened = OpenedModel::new(&request.weights)?;
+        let opened = request.weights.open()?;
         let (encoder, note) = encoder(&request.weights, &opened)?;
         if let Some(note) = note {
             progress.note(&note);
@@ -196,7 +190,7 @@ fn run<B: Backend>(
     let models = opened.load(request.compute.devices().zip(backends))?;
     let threads = request.compute.threads.max(models.len());
     let texts: Vec<(&TextSample, &Encoded)> = samples.iter().zip(&texts).collect();
-    let pieces = pieces(&texts);
+    let pieces = pieces(&texts, |(_, text)| text.ids.len());
     progress.start("scoring", texts.iter().map(|(_, text)| text.ids.len() as u64).sum(), Unit::Tokens);
     let mut sums = [Perplexity::default(); 2];
     let of_piece = |device: &mut usize, piece: usize| {
@@ -225,20 +219,6 @@ fn run<B: Backend>(
     Ok(sums)
 }
 
-/// Runs of texts of about as many tokens.
-fn pieces<'a, 't>(texts: &'a [(&'t TextSample, &'t Encoded)]) -> Vec<&'a [(&'t TextSample, &'t Encoded)]> {
-    let (mut pieces, mut start, mut tokens) = (Vec::new(), 0, 0);
-    for (i, (_, text)) in texts.iter().enumerate() {
-        if i > start && tokens + text.ids.len() > PIECE_TOKENS {
-            pieces.push(&texts[start..i]);
-            (start, tokens) = (i, 0);
-        }
-        tokens += text.ids.len();
-    }
-    pieces.push(&texts[start..]);
-    pieces
-}
-
 /// A piece's texts.
 fn score<B: Backend>(
     model: &Model<B>,
@@ -255,13 +235,7 @@ fn score<B: Backend>(
         predicting.iter().filter_map(|row| layout.ids.get(*row as usize + 1)).copied().collect();
     let mut found = Vec::with_capacity(predicting.len());
     if !predicting.is_empty() {
-        let pass = ForwardOptions {
-            last_rows: LastRows::All,
-            keep_from: None,
-            keep: SavedActivations::Inputs,
-            tap: None,
-        };
-        let forward = model.forward(layout, pass)?;
+        let forward = model.forward(layout, SCORING)?;
         let vocab = model.decoder().vocab_size;
         for (rows, targets) in predicting.chunks(HEAD_ROWS).zip(targets.chunks(HEAD_ROWS)) {
             let logits = model.logits(&model.backend().gather(&forward.hidden, rows)?)?;

@@ -1,13 +1,12 @@
 //! Log-probabilities of the tokens of choices, by packed forward passes.
 
-use gstore_model::{
-    Backend, ForwardOptions, HEAD_ROWS, LastRows, Layout, Model, PackedSample, Reduction, SavedActivations,
-};
+use gstore_model::{Backend, HEAD_ROWS, Layout, Model, PackedSample, Reduction};
 use serde_json::{Value, json};
 
 use super::ChoiceQuestion;
 use super::encode::EncodedQuestion;
 use crate::error::GenerateError;
+use crate::load::SCORING;
 
 /// A token whose log-probability is asked for: the row that predicts it, itself, and the number of its option
 /// among those of the piece.
@@ -38,13 +37,7 @@ pub(super) fn score<B: Backend>(
     }
     // Stable: an option's tokens stay in their order.
     targets.sort_by_key(|(row, ..)| *row);
-    let pass = ForwardOptions {
-        last_rows: LastRows::All,
-        keep_from: None,
-        keep: SavedActivations::Inputs,
-        tap: None,
-    };
-    let forward = model.forward(layout, pass)?;
+    let forward = model.forward(layout, SCORING)?;
     let mut sums = log_likelihoods(model, &forward.hidden, &targets, options)?.into_iter();
     let record = |question: &usize| {
         let of: Vec<f64> = sums.by_ref().take(asked[*question].options.len()).collect();
