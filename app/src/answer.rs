@@ -109,15 +109,11 @@ impl AnswerError {
     }
 }
 
-/// A pool and its samples.
 pub(crate) struct Pool {
-    /// Name of the dataset.
     pub(crate) name: String,
-    /// Its samples.
     pub(crate) samples: SampleReader,
 }
 
-/// The samples of pools.
 pub(crate) fn open_pools(snapshot: &Snapshot, names: &[String]) -> Result<Vec<Pool>, AnswerError> {
     let open =
         |name: &String| Ok(Pool { name: name.clone(), samples: snapshot.samples(snapshot.dataset(name)?)? });

@@ -17,7 +17,6 @@ pub(super) fn parse_tokenizer(bytes: &[u8]) -> Result<Tokenizer, String> {
     })
 }
 
-/// Tokens of a text.
 pub(super) fn tokenize(
     tokenizer: &Tokenizer,
     text: &str,

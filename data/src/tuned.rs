@@ -21,7 +21,6 @@ const PARTS: [&str; 4] = ["model", "normalizer", "pre_tokenizer", "post_processo
 /// A token that a fine-tune's tokenizer has and its base's lacks.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct AddedToken {
-    /// Its text.
     pub(super) text: String,
     /// The `tokenizer.json` that has it.
     pub(super) of: std::path::PathBuf,

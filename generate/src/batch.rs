@@ -115,10 +115,8 @@ impl AnswerTask<'_> {
     }
 }
 
-/// An answer that is done.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Answer {
-    /// Number of its prompt.
     pub prompt: usize,
     /// Its tokens, the one that ends it among them.
     pub ids: Vec<u32>,
@@ -136,7 +134,6 @@ struct AnswerRow {
     fed: usize,
 }
 
-/// Prompts that one thread answers.
 pub(crate) struct AnswerBatch<'a, B: Backend> {
     task: &'a AnswerTask<'a>,
     model: &'a Model<B>,

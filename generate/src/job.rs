@@ -191,7 +191,6 @@ fn identity(
     })
 }
 
-/// An answer's record.
 fn answer_record(prompts: &[Prompt], answer: &Answer, model: &CheckpointId, options: &Value) -> Value {
     let more = answer_fields((json!(answer.finish.name()), json!(answer.ids.len())), model, options);
     prompts.get(answer.prompt).map_or(Value::Null, |prompt| prompt.answered(&answer.text, &more))

@@ -21,7 +21,6 @@ pub struct OpenedModel {
 }
 
 impl OpenedModel {
-    /// What the model computes.
     pub(crate) fn decoder(&self) -> &Decoder {
         self.folder.decoder()
     }
@@ -69,7 +68,6 @@ impl OpenedModel {
         Ok(encoder.check_vocabulary(self.decoder().vocab_size)?)
     }
 
-    /// Reads the weights onto devices.
     pub(crate) fn load<B: Backend>(
         &self,
         devices: impl Iterator<Item = (Device, B)>,
@@ -103,13 +101,11 @@ impl OpenedModel {
         }
     }
 
-    /// The folder of the model.
     pub(crate) fn path(&self) -> &Path {
         self.folder.path()
     }
 }
 
-/// The model on a device.
 pub(crate) struct Loaded<B: Backend> {
     pub model: Model<B>,
     pub device: Device,

@@ -11,7 +11,6 @@ pub fn uniform(seed: u64, row: u64, position: u64) -> f64 {
     (bits >> 11) as f64 / (1u64 << 53) as f64
 }
 
-/// What SplitMix64 gives after a state.
 fn splitmix64(state: u64) -> u64 {
     mix(state.wrapping_add(MIX_STEP))
 }

@@ -99,7 +99,6 @@ impl ComputeOptions {
     /// Prompts at a time, unless another number is asked for.
     pub const BATCH: usize = 64;
 
-    /// The devices that compute.
     pub(crate) fn devices(&self) -> impl Iterator<Item = Device> {
         std::iter::once(self.device).chain(self.beside.iter().copied())
     }

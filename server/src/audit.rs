@@ -151,7 +151,6 @@ impl AuditRecord {
         self.entry.id
     }
 
-    /// Notes that its turn has come.
     pub(crate) fn started(&self) {
         let now = self.entry.elapsed();
         self.entry.progress().started.get_or_insert(now);
@@ -180,7 +179,6 @@ impl AuditRecord {
         self.entry.progress().bytes = bytes;
     }
 
-    /// Notes how the request ended.
     pub(crate) fn ended(&mut self, status: Result<(), &Status>) {
         self.entry.outcome(status);
     }

@@ -23,7 +23,6 @@ const AT_ONCE: usize = 1 << 20;
 /// How long the end of the server waits for the disk.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// What the thread is told.
 enum AuditCommand {
     Line(String),
     /// Answers once all before it is written.

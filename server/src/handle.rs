@@ -9,7 +9,6 @@ use prost::Message;
 use sha2::Sha256;
 use tonic::Status;
 
-/// Bytes of a signature.
 const SIGNATURE: usize = 32;
 
 /// What a ticket or a prepared statement stands for.
@@ -21,15 +20,12 @@ pub(crate) struct QuestionHandle {
     /// Tells two askings of the same question apart, so that one can be stopped.
     #[prost(fixed64, tag = "2")]
     pub(crate) nonce: u64,
-    /// The question.
     #[prost(oneof = "Question", tags = "3, 4, 5")]
     pub(crate) question: Option<Question>,
 }
 
-/// A question.
 #[derive(Clone, PartialEq, prost::Oneof)]
 pub(crate) enum Question {
-    /// A statement of SQL.
     #[prost(message, tag = "3")]
     Statement(Statement),
     /// Vectors as they are stored.
@@ -43,7 +39,6 @@ pub(crate) enum Question {
 /// A statement with the values of its parameters.
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct Statement {
-    /// The text.
     #[prost(string, tag = "1")]
     pub(crate) sql: String,
     /// One row of values as an Arrow IPC stream; empty where there are none.
@@ -54,13 +49,11 @@ pub(crate) struct Statement {
 /// Stored vectors of some rows.
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct Vectors {
-    /// The dataset.
     #[prost(string, tag = "1")]
     pub(crate) dataset: String,
     /// Label or number of the feature.
     #[prost(string, tag = "2")]
     pub(crate) feature: String,
-    /// The first row.
     #[prost(uint64, tag = "3")]
     pub(crate) first: u64,
     /// The row after the last.
@@ -68,7 +61,6 @@ pub(crate) struct Vectors {
     pub(crate) end: u64,
 }
 
-/// A score matrix.
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct Matrix {
     /// The question as JSON.
@@ -84,7 +76,6 @@ impl QuestionHandle {
     }
 }
 
-/// Signs handles and checks them.
 #[derive(Clone)]
 pub(crate) struct Signer(Hmac<Sha256>);
 
@@ -106,7 +97,6 @@ impl Signer {
         signed
     }
 
-    /// The handle that these bytes are.
     pub(crate) fn open(&self, bytes: &[u8]) -> Result<QuestionHandle, Status> {
         let foreign = || Status::invalid_argument("the handle is not one of this store's server; ask again");
         let (signature, message) = bytes.split_at_checked(SIGNATURE).ok_or_else(foreign)?;

@@ -26,7 +26,6 @@ struct Durations {
     seconds: f64,
 }
 
-/// The counts of a server.
 #[derive(Debug)]
 pub(crate) struct Metrics {
     since: Instant,
@@ -62,7 +61,6 @@ impl Metrics {
         self.bytes.fetch_add(bytes, Ordering::Relaxed);
     }
 
-    /// A request that has ended.
     pub(crate) fn ended(&self, entry: &RequestEntry) {
         let outcome = word(entry.progress().outcome);
         let seconds = entry.elapsed() / 1e3;
@@ -92,7 +90,6 @@ impl Metrics {
     }
 }
 
-/// A page of metrics.
 struct MetricsPage(String);
 
 impl MetricsPage {

@@ -33,7 +33,6 @@ impl RunningEntry {
     }
 }
 
-/// The statements of a server.
 #[derive(Default)]
 pub(crate) struct RunningStatements {
     entries: Mutex<(u64, HashMap<StatementKey, Vec<RunningEntry>>)>,
@@ -78,7 +77,6 @@ impl RunningStatements {
         true
     }
 
-    /// Lets no statement in any more.
     pub(crate) fn close(&self) {
         self.closed.store(true, Ordering::Relaxed);
     }

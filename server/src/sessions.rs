@@ -34,7 +34,6 @@ const KNOWN: usize = 64;
 /// Bytes of a statement that is kept.
 const SHORT: usize = 8 << 10;
 
-/// A session and what it holds.
 pub(crate) struct OpenSession {
     pub(crate) session: SqlSession,
     _lease: Option<Lease>,
@@ -143,7 +142,6 @@ impl SessionSlot {
     }
 }
 
-/// The sessions of a server.
 pub(crate) struct Sessions {
     store: Store,
     options: SqlOptions,

@@ -15,7 +15,6 @@ const PART: usize = 4;
 pub(super) struct ScoredSample {
     /// Their columns; NaN where a value is missing.
     pub(super) x: Matrix,
-    /// Their scores.
     pub(super) scores: Vec<f64>,
 }
 

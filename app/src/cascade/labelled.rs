@@ -23,7 +23,6 @@ pub(super) struct LabelledSample {
     pub(super) data: Labelled,
     /// Those that have a score.
     pub(super) sampled: ScoredSample,
-    /// The columns of each stage.
     pub(super) columns: Vec<StageColumns>,
     /// The share of the labelled rows that have a score.
     pub(super) scored: f64,

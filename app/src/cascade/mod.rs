@@ -70,7 +70,6 @@ pub struct CascadeRequest {
     pub models: SampleEncoderOptions,
 }
 
-/// A stage that is calibrated.
 struct CalibratedStage {
     stage: Stage,
     columns: StageColumns,

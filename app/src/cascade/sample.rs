@@ -28,7 +28,6 @@ pub(super) struct CandidatePool {
     pub(super) top: f64,
     /// Their number.
     pub(super) selected: usize,
-    /// Rows that are labelled.
     pub(super) labelled: RowSet,
     /// How many others are left out since they occur in the target.
     pub(super) in_target: u64,

@@ -164,12 +164,10 @@ impl CascadeSource {
         Ok(rows_in_targets(&[&prepared], snapshot.dataset(self.pool())?, work.cancel)?)
     }
 
-    /// Name of the pool.
     pub(super) fn pool(&self) -> &str {
         &self.gradients.dataset
     }
 
-    /// Number of checkpoints.
     pub(super) fn checkpoints(&self) -> usize {
         self.by_weight.len()
     }

@@ -177,7 +177,6 @@ struct LossesJob<'a> {
     store: &'a Store,
     request: IngestRequest,
     ensemble: EnsemblePart,
-    /// Key of the encoding.
     encoding: String,
 }
 

@@ -11,7 +11,6 @@ use super::error::FactorJobError;
 /// Whose samples are in a batch.
 #[derive(Clone, Copy)]
 pub(super) enum BatchSamples<'a> {
-    /// Rows of a dataset.
     Rows(&'a RowBatches),
     /// Queries, and the ids of those of the batch.
     Queries(&'a [String]),

@@ -29,7 +29,6 @@ impl Deref for Engines {
 }
 
 impl Engines {
-    /// How many there are.
     pub(super) fn count(&self) -> usize {
         self.0.len()
     }
@@ -228,7 +227,6 @@ impl SampleTokens {
         self.targets.iter().skip(1).any(Option::is_some)
     }
 
-    /// How many there are.
     pub(super) fn len(&self) -> usize {
         self.ids.len()
     }
@@ -262,7 +260,6 @@ impl RowCounters {
     }
 }
 
-/// The rows of a batch.
 pub(super) fn tokens(batch: &[EncodedRow]) -> Vec<SampleTokens> {
     batch.iter().map(|row| SampleTokens::new(row.row, &row.encoded)).collect()
 }

@@ -130,7 +130,6 @@ pub fn fit_factors(
     Ok(fit.report)
 }
 
-/// A fit on its way.
 struct FitJob<'a> {
     plan: FitPlan,
     folder: FactorFolder,

@@ -25,7 +25,6 @@ struct FitCheckpoint {
     at: IngestRequest,
 }
 
-/// Everything that a fit will do.
 pub(super) struct FitPlan {
     pub snapshot: Arc<Snapshot>,
     /// At one of the checkpoints.
@@ -33,7 +32,6 @@ pub(super) struct FitPlan {
     checkpoints: Vec<FitCheckpoint>,
     /// The place of the engine's.
     here: usize,
-    /// Whether the engine has the eigenbases.
     pub has_bases: bool,
     pub batches: RowBatches,
     /// The rows of covariances, and of squares that need no basis: those that earlier factors lack.

@@ -8,7 +8,6 @@ use gstore_data::{Content, Message, Role};
 /// Samples of each end that a report shows.
 pub const REPORTED: usize = 10;
 
-/// Percentiles of a report.
 const PERCENTILES: [u32; 7] = [10, 25, 50, 75, 90, 95, 99];
 
 /// Characters of a text that are shown.

@@ -9,9 +9,7 @@ use super::error::FactorJobError;
 use super::folder::{FactorParts, FactorReader};
 use super::publish::{FactorContent, read_content};
 
-/// Factors of a store.
 pub(super) struct StoredFactors {
-    /// The artifact.
     pub part: ArtifactPart,
     /// What they say of themselves.
     pub content: FactorContent,

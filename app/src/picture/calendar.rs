@@ -29,7 +29,6 @@ pub(super) enum Part {
     Second(usize),
 }
 
-/// The distance between ticks.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum Distance {
     /// Seconds.

@@ -16,20 +16,16 @@ const EM: f64 = 512.0;
 /// A part of an outline, in ems, y upwards.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum Stroke {
-    /// Begins a contour.
     Move([f64; 2]),
-    /// A straight line.
     Line([f64; 2]),
     /// A quadratic curve: control point, end.
     Curve([f64; 2], [f64; 2]),
 }
 
-/// A character's shape.
 #[derive(Debug, Default, Clone, PartialEq)]
 pub(super) struct Glyph {
     /// Width in ems.
     pub advance: f64,
-    /// Contours.
     pub strokes: Vec<Stroke>,
 }
 

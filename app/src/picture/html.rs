@@ -8,7 +8,6 @@ use super::svg::{element, escaped};
 const STYLE: &str = ":root{color-scheme:light dark}body{margin:2rem auto;max-width:60rem;padding:0 1rem;\
                      font:1rem/1.5 system-ui,sans-serif}svg{width:100%;height:auto}";
 
-/// The page.
 pub(super) fn page(picture: &Picture, scene: &Scene) -> String {
     let (light, dark) = (rules("", false), rules("", true));
     let body = "body{background:#fff;color:#1f2328}";

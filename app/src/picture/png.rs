@@ -17,7 +17,6 @@ const SCALE: f64 = 2.0;
 /// Most pixels of an image: 300 MB of memory.
 const MOST: usize = 100_000_000;
 
-/// The file.
 pub(super) fn image(scene: &Scene) -> Result<Vec<u8>, TooLarge> {
     let (width, height) = ((scene.width * SCALE).ceil() as usize, (scene.height * SCALE).ceil() as usize);
     if width.saturating_mul(height) > MOST {

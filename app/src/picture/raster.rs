@@ -7,9 +7,7 @@ const PARTS: usize = 6;
 
 /// An image of 8 bits a channel.
 pub(super) struct Raster {
-    /// Width in pixels.
     pub width: usize,
-    /// Height in pixels.
     pub height: usize,
     /// Red, green, blue of each pixel, row by row.
     pub pixels: Vec<u8>,

@@ -20,7 +20,6 @@ pub(super) struct Scale {
     labels: Labels,
 }
 
-/// How ticks are written.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Labels {
     /// With so many decimals.

@@ -7,7 +7,6 @@ pub(super) enum Role {
     Ink,
     /// Text of less weight.
     Muted,
-    /// Lines of the grid.
     Grid,
     /// A series, by its number.
     Series(usize),
@@ -16,33 +15,24 @@ pub(super) enum Role {
 /// Where the given x of a text is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Anchor {
-    /// At its beginning.
     Start,
-    /// In its middle.
     Middle,
-    /// At its end.
     End,
 }
 
 /// Something that is drawn; later ones lie above earlier ones.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Item {
-    /// A line through points.
     Line {
-        /// Points.
         points: Vec<[f64; 2]>,
-        /// Colour.
         role: Role,
-        /// Width.
         width: f64,
         /// 0 to 1.
         opacity: f64,
     },
-    /// A filled box.
     Box {
         /// x, y, width, height.
         at: [f64; 4],
-        /// Colour.
         role: Role,
         /// 0 to 1.
         opacity: f64,
@@ -53,11 +43,8 @@ pub(super) enum Item {
     Text {
         /// Place of the anchor, on the base line.
         at: [f64; 2],
-        /// The text.
         text: String,
-        /// Colour.
         role: Role,
-        /// How it is set.
         set: TextStyle,
     },
 }
@@ -67,9 +54,7 @@ pub(super) enum Item {
 pub(super) struct TextStyle {
     /// Points of an em.
     pub size: f64,
-    /// Where its x is.
     pub anchor: Anchor,
-    /// Whether it is bold.
     pub bold: bool,
     /// Whether it keeps the width that it has here, whatever font the reader has.
     pub fitted: bool,
@@ -87,14 +72,12 @@ impl TextStyle {
     }
 }
 
-/// A drawing.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(super) struct Scene {
     /// Width in points.
     pub width: f64,
     /// Height in points.
     pub height: f64,
-    /// What is drawn.
     pub items: Vec<Item>,
 }
 
@@ -104,12 +87,10 @@ impl Scene {
         self.items.push(Item::Line { points: vec![from, to], role, width: 1.0, opacity: 1.0 });
     }
 
-    /// Adds a text.
     pub(super) fn text(&mut self, at: [f64; 2], text: &str, role: Role, set: TextStyle) {
         self.items.push(Item::Text { at, text: text.to_owned(), role, set });
     }
 
-    /// Adds a box.
     pub(super) fn block(&mut self, at: [f64; 4], role: Role, opacity: f64, about: String) {
         self.items.push(Item::Box { at, role, opacity, about });
     }

@@ -37,7 +37,6 @@ enum ColumnUse {
     Id,
     /// JSON.
     Messages,
-    /// Anything else.
     Metadata(Cells),
 }
 

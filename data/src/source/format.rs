@@ -5,7 +5,6 @@ use std::sync::OnceLock;
 
 use super::cells::Cells;
 
-/// How records are laid out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Format {
     /// One JSON object a line.
@@ -19,7 +18,6 @@ pub(super) enum Format {
     ArrowStream,
     /// Arrow IPC with an index at the end; only its first bytes tell the two apart.
     ArrowFile,
-    /// Parquet.
     Parquet,
 }
 

@@ -35,7 +35,6 @@ impl UnsupportedValue {
     }
 }
 
-/// The value of a row.
 pub(super) fn value_of(array: &dyn Array, row: usize) -> Result<Value, UnsupportedValue> {
     use DataType as T;
     if array.is_null(row) {

@@ -24,7 +24,6 @@ const PERCENT_OF_TEXT: &str = "tried to use % operator on unsupported types stri
 /// The largest width or count that a filter takes.
 const WIDEST: i64 = 10_000;
 
-/// A compiled chat template.
 pub(super) struct ChatEnvironment(Environment<'static>);
 
 impl ChatEnvironment {

@@ -109,7 +109,6 @@ impl FromStr for TemplateKind {
     }
 }
 
-/// A record's text.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct RenderedText {
     pub(super) text: String,

@@ -11,7 +11,6 @@ use super::{ChoiceQuestion, ChoiceRequest};
 use crate::error::GenerateError;
 use crate::load::{check_length, check_tokens};
 
-/// A question as tokens.
 pub(super) struct EncodedQuestion {
     /// What the model is fed, none the beginning of another.
     pub sequences: Vec<Vec<u32>>,

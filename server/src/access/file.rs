@@ -20,7 +20,6 @@ use uuid::Uuid;
 use super::Scope;
 use super::folder::{replace, with_lock};
 
-/// The file's name.
 const FILE: &str = "tokens.json";
 /// The version of its form.
 const VERSION: u32 = 1;

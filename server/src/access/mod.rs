@@ -49,7 +49,6 @@ impl Scope {
 /// Who sent a request.
 #[derive(Debug, Clone)]
 pub(crate) struct Caller {
-    /// The name of the token.
     pub(crate) name: String,
     /// Its id; empty without a token.
     pub(crate) id: String,
@@ -82,7 +81,6 @@ impl Caller {
 pub(crate) enum Access {
     /// Every client that connects may read.
     Open,
-    /// By tokens.
     Tokens(TokenGuard),
 }
 
@@ -94,7 +92,6 @@ pub(crate) struct TokenGuard {
 }
 
 impl Access {
-    /// By these tokens.
     pub(crate) fn with(tokens: Tokens) -> Self {
         Self::Tokens(TokenGuard { tokens, throttle: Throttle::default() })
     }

@@ -13,17 +13,14 @@ use super::plain::{self, PlainRequest};
 
 /// What a descriptor or a ticket asks for.
 pub(crate) enum FlightRequest {
-    /// A statement of SQL.
     Statement(String),
     /// A statement or a part of a large answer that the server gave out as a handle.
     Handle(bytes::Bytes),
     /// A dataset, vectors, or a question as JSON.
     Plain(PlainRequest),
-    /// A table about tables.
     About(About),
 }
 
-/// Tables about tables.
 pub(crate) enum About {
     Catalogs,
     Schemas(CommandGetDbSchemas),
@@ -59,7 +56,6 @@ impl About {
     }
 }
 
-/// Reads a descriptor.
 pub(crate) fn read_descriptor(descriptor: &FlightDescriptor) -> Result<FlightRequest, Status> {
     match descriptor.r#type() {
         DescriptorType::Path => plain::read_path(&descriptor.path).map(FlightRequest::Plain),

@@ -20,7 +20,6 @@ use crate::status;
 /// Bytes that the vectors of the target samples may take.
 const MEMORY: u64 = 1 << 30;
 
-/// Reads the options.
 pub(crate) fn question(options: Map<String, Value>) -> Result<Matrix, Status> {
     // Options that combine scores are none of them.
     let known = [&["pool", "target"][..], PAIR_OPTIONS].concat();

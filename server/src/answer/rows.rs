@@ -144,7 +144,6 @@ async fn unread(to: &mpsc::Sender<RecordBatch>, taken: &AtomicU64, limit: Durati
     }
 }
 
-/// Runs a question to its end.
 async fn produce(
     (core, permit): (&Arc<Core>, &Arc<Permit>),
     caller: &Caller,

@@ -25,7 +25,6 @@ use crate::audit::AuditRecord;
 use crate::core::Core;
 use crate::wire::{self, FlightMessage};
 
-/// Messages of an answer.
 pub(crate) type Messages = Pin<Box<dyn Stream<Item = Result<FlightMessage, Status>> + Send>>;
 
 /// The columns as a client sees them in the stream.

@@ -19,7 +19,6 @@ use tonic::Status;
 use crate::handle::Vectors;
 use crate::status;
 
-/// A feature open for reading.
 pub(crate) struct OpenFeature {
     reader: FeatureReader,
     rows: Range<u64>,
@@ -61,7 +60,6 @@ pub(crate) fn open(snapshot: &Snapshot, wanted: &Vectors) -> Result<OpenFeature,
 /// Of the metadata of the schema: how module groups were rotated before their signs were taken.
 const ROTATION: &str = "gstore.rotation";
 
-/// The columns of stored vectors.
 pub(crate) fn schema(feature: &FeaturePart) -> Result<SchemaRef, Status> {
     let too_long = |_| Status::internal("a vector is longer than a list can be");
     let list = |ty, length: usize| {

@@ -39,7 +39,6 @@ fn address(text: &str) -> Option<(String, bool)> {
     valid.then(|| (format!("{}://{rest}", if tls { "https" } else { "http" }), tls))
 }
 
-/// A connection.
 pub(super) async fn channel(options: &RemoteOptions) -> Result<Channel, SqlError> {
     let failed = |why: String| SqlError::new(SqlErrorKind::Failed, why);
     let shown = &options.address;

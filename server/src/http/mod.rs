@@ -63,7 +63,6 @@ fn router(core: Arc<Core>) -> Router {
         .with_state(core)
 }
 
-/// Headers of every answer.
 async fn with_headers(mut response: Response) -> Response {
     for (name, value) in [
         (header::CONTENT_SECURITY_POLICY, POLICY),

@@ -5,7 +5,6 @@ use axum::response::Response;
 
 use super::reply;
 
-/// A file of the page.
 pub(super) struct PageAsset {
     /// Where it is asked for.
     pub(super) path: &'static str,
@@ -23,7 +22,6 @@ macro_rules! file {
     };
 }
 
-/// All files.
 pub(super) static FILES: &[PageAsset] = &[
     file!("/", "index.html", HTML),
     file!("/style.css", "style.css", STYLE),

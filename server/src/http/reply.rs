@@ -8,7 +8,6 @@ use tonic::{Code, Status};
 
 use crate::statements::word;
 
-/// A body of a type.
 pub(super) fn body_of_type(status: StatusCode, content_type: &'static str, body: Body) -> Response {
     let mut response = Response::new(body);
     *response.status_mut() = status;
@@ -29,7 +28,6 @@ pub(super) fn object(status: &Status) -> Value {
     json!({"code": word(Some(status.code())), "message": status.message()})
 }
 
-/// An error.
 pub(super) fn error(status: &Status) -> Response {
     json(http_code(status.code()), &json!({"error": object(status)}))
 }

@@ -100,7 +100,6 @@ impl SqlRequestBody {
 const REFUSED_BYTES: usize = 64 << 10;
 const REFUSED_PATIENCE: Duration = Duration::from_secs(1);
 
-/// Answers a statement.
 pub(super) async fn answer(State(core): State<Arc<Core>>, request: Request) -> Response {
     let (head, body) = request.into_parts();
     let head = Request::from_parts(head, Body::empty());

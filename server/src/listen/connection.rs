@@ -39,7 +39,6 @@ pub(super) trait ByteStream: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> ByteStream for T {}
 
-/// A connection that requests come over.
 pub(crate) struct Connection {
     bytes: Box<dyn ByteStream>,
     peer: Peer,

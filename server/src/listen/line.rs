@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 
 use futures::task::AtomicWaker;
 
-/// The use of a connection.
 pub(super) struct ConnectionUse {
     began: Instant,
     /// The last use, in milliseconds since then.
@@ -29,7 +28,6 @@ impl ConnectionUse {
         }
     }
 
-    /// Notes that it is used now.
     pub(super) fn touch(&self) {
         let now = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
         self.used.store(now, Ordering::Relaxed);

@@ -11,7 +11,6 @@ use crate::options::ConnectionLimits;
 /// What an unused connection is given at least before it makes room for another one.
 const GRACE: Duration = Duration::from_secs(30);
 
-/// All connections.
 pub(super) struct ConnectionTable {
     most: usize,
     idle: Duration,

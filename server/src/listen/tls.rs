@@ -38,7 +38,6 @@ struct LoadedCertificates {
     looked: Instant,
 }
 
-/// The certificates of a server.
 pub(crate) struct Certificates {
     files: Tls,
     current: Mutex<LoadedCertificates>,

@@ -26,7 +26,6 @@ const DICTIONARIES: usize = 64 << 20;
 /// Tables of a header, of which a column has two or three.
 const TABLES: usize = 200_000;
 
-/// The batches of a stream.
 pub(crate) struct Batches(FlightRecordBatchStream);
 
 impl Batches {
@@ -39,7 +38,6 @@ impl Batches {
         Self(FlightRecordBatchStream::new_from_flight_data(messages))
     }
 
-    /// The next batch; `None` at the end.
     pub(crate) async fn next(&mut self) -> Result<Option<RecordBatch>, Status> {
         let malformed = || Poll::Ready(Some(Err(FlightError::DecodeError("a malformed message".to_owned()))));
         // What a client sends decides what is decoded, and a library may not be ready for all of it.

@@ -50,7 +50,6 @@ pub(crate) enum IfChanged {
     Replace,
 }
 
-/// An upload.
 #[derive(Debug)]
 pub(crate) struct Upload {
     pub(crate) what: UploadKind,
@@ -66,7 +65,6 @@ pub(crate) enum UploadKind {
 }
 
 impl Upload {
-    /// Reads a descriptor.
     pub(crate) fn read(command: &[u8]) -> Result<Self, Status> {
         let form: UploadDescriptor = serde_json::from_slice(command)
             .map_err(|e| Status::invalid_argument(format!("the upload is not understood: {e}")))?;

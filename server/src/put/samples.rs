@@ -17,7 +17,6 @@ use super::incoming::UploadEvents;
 use super::spool::Spool;
 use crate::core::Core;
 
-/// Adds the samples of a stream.
 pub(super) fn add(
     core: &Core,
     form: &SampleForm,

@@ -19,7 +19,6 @@ const IDS: u64 = 64 << 20;
 /// Flags that a client may set: no scored token, not finite, truncated, missing values.
 const FLAGS: u8 = 0b1111;
 
-/// Stores the vectors of a stream.
 pub(super) fn store_vectors(
     core: &Core,
     spec: &VectorSpec,

@@ -45,7 +45,6 @@ pub(super) const ACTIONS: &[(&str, &str)] = &[
     ("delete_tag", "Removes a tag. The body is JSON: name"),
 ];
 
-/// Runs an action.
 pub(super) async fn run(
     asking: &AuthorizedRequest,
     action: Action,

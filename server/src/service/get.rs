@@ -179,7 +179,6 @@ async fn parts(
     asking.apart(async move { parts::of(held.snapshot(), &wanted) }).await
 }
 
-/// The rows of a ticket.
 pub(super) async fn rows(asking: &AuthorizedRequest, ticket: &[u8]) -> Result<stream::Messages, Status> {
     let core = &asking.core;
     let handle = match ask::read_ticket(ticket)? {

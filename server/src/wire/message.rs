@@ -44,7 +44,6 @@ impl From<FlightMessage> for FlightData {
 }
 
 impl FlightMessage {
-    /// Bytes of its header and body.
     pub(crate) fn len(&self) -> usize {
         self.header.len() + self.body_len()
     }

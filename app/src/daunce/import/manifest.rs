@@ -9,7 +9,6 @@ use serde_json::{Map, Value};
 
 use crate::daunce::DaunceError;
 
-/// What a manifest says.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Manifest {
     pub ensemble: Option<String>,

@@ -32,7 +32,6 @@ pub(super) struct LossMatrix {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct MatrixSpec<'a> {
     pub path: &'a Path,
-    /// Name of a tensor.
     pub tensor: Option<&'a str>,
     pub orientation: Orientation,
     /// Type of the values where the file does not say it.

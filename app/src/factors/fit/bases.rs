@@ -73,7 +73,6 @@ impl FitJob<'_> {
         self.folder.write_eigen(modules, &pairs).map_err(FactorJobError::other)
     }
 
-    /// Gives the engine the eigenbases.
     pub(super) fn set_bases(&mut self) -> Result<(), FactorJobError> {
         let mut found = self.folder.read_eigen().map_err(FactorJobError::other)?.unwrap_or_default();
         // Each is moved: a copy of all of them would be in memory with them.

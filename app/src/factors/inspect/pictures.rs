@@ -11,7 +11,6 @@ use crate::picture::{Axis, Body, Heat, Panel, Picture, Series, TooLarge};
 /// Largest eigenvalues that are drawn by themselves.
 const TOP: usize = 100;
 
-/// Points of a line.
 const POINTS: usize = 1000;
 
 /// Rows and columns of a drawn matrix, at most.

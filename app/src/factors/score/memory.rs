@@ -31,7 +31,6 @@ pub(super) struct ScoreMemoryPlan {
     pub queries_at_once: usize,
     /// Queries of each pass.
     pub groups: Vec<Range<usize>>,
-    /// Bytes of memory.
     pub memory: u64,
 }
 

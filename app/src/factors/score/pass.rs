@@ -18,7 +18,6 @@ use crate::factors::engine::{Engines, SampleTokens, tokens};
 use crate::factors::error::FactorJobError;
 use crate::work::JobContext;
 
-/// The scores of a row.
 pub(super) struct RowScores {
     pub row: u64,
     /// `[part][column]`: a part is the row, a module or a token.

@@ -26,7 +26,6 @@ use crate::factors::report::prompt_and_completion;
 use crate::factors::stored::StoredFactors;
 use crate::work::JobContext;
 
-/// Everything that scoring needs.
 pub(super) struct ScorePlan {
     pub engine: Engines,
     pub batches: RowBatches,
@@ -45,7 +44,6 @@ pub(super) struct ScorePlan {
     pub solve: Option<SolveData>,
     /// The rows of all passes.
     pub seen: RowCounters,
-    /// Why the factors are stale.
     pub stale: Option<String>,
     /// Folder of temporary files, and their bytes.
     pub scratch: PathBuf,
@@ -60,7 +58,6 @@ pub(super) struct QueryNames {
     pub texts: Vec<(String, Option<String>)>,
 }
 
-/// What is computed from gradients.
 pub(super) struct ScoreOptions {
     pub measurement: Measurement,
     /// Queries become one, their sum.

@@ -23,7 +23,6 @@ pub(super) struct ScoreSinks<'a, 'b> {
     pub best: Option<TopRows>,
     /// The first query of the group.
     pub first: usize,
-    /// Queries of the group.
     pub queries: usize,
 }
 

@@ -11,7 +11,6 @@ use super::scale::number;
 use super::scene::{Anchor, Role, Scene, TextStyle};
 use super::{Body, Panel, Picture};
 
-/// Width of a picture.
 const WIDTH: f64 = 720.0;
 
 /// Room at the edges.

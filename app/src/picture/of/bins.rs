@@ -16,7 +16,6 @@ pub(super) struct Bins {
 }
 
 impl Bins {
-    /// Counts a finite value.
     pub(super) fn add(&mut self, value: f64) {
         let (low, high) = match self.range {
             Some((low, high)) => (low.min(value), high.max(value)),
@@ -39,7 +38,6 @@ impl Bins {
         *self.counts.entry((value / 2f64.powi(self.power)).floor() as i64).or_default() += 1;
     }
 
-    /// Values counted.
     pub(super) fn total(&self) -> u64 {
         self.counts.values().sum()
     }

@@ -10,11 +10,8 @@ use crate::work::JobContext;
 
 /// Rows of an answer.
 pub(crate) struct RankedRows<'a> {
-    /// The question.
     pub(crate) prepared: &'a Prepared,
-    /// Its pools.
     pub(crate) pools: &'a [Pool],
-    /// The rows.
     pub(crate) rows: &'a [Scored],
     /// What they are called: `best`, `selected`.
     pub(crate) called: &'a str,

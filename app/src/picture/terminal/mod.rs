@@ -11,7 +11,6 @@ use super::scale::{Scale, number};
 use super::scene::Role;
 use super::{Body, Heat, Picture, TerminalStyle, Token};
 
-/// Colours of the series.
 const COLOURS: [u8; 6] = [34, 33, 32, 35, 31, 36];
 
 /// Grey.
@@ -23,7 +22,6 @@ const SIGNS: [char; 6] = ['*', 'o', '+', 'x', '#', '@'];
 /// Fewest columns that anything is drawn in.
 const NARROW: usize = 20;
 
-/// The picture.
 pub(super) fn text(picture: &Picture, style: TerminalStyle) -> String {
     let style = TerminalStyle { width: style.width.max(NARROW), height: style.height.clamp(3, 60), ..style };
     let mut out = String::new();

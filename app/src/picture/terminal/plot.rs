@@ -58,7 +58,6 @@ fn margin(y: &Scale) -> usize {
     y.ticks.iter().map(|tick| cells(&y.label(*tick))).max().unwrap_or(0)
 }
 
-/// Lines over two axes.
 pub(super) fn lines(out: &mut String, (x, y): (&Axis, &Axis), series: &[Series], style: TerminalStyle) {
     // There is no faint line in cells, so that a line behind another one of its colour is left out.
     let clear = |s: &&Series| !s.faint || !series.iter().any(|o| o.colour == s.colour && !o.faint);
