@@ -1,6 +1,6 @@
 //! Errors of ensembles and their losses.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use gstore_core::{Cancelled, Remedy, many_of};
 use gstore_data::{DataError, EncodeError};
@@ -189,6 +189,11 @@ fn and_more(others: usize) -> String {
 }
 
 impl DaunceError {
+    /// A file of losses that cannot be used.
+    pub(super) fn file(path: &Path, detail: impl Into<String>) -> Self {
+        Self::File { path: path.to_owned(), detail: detail.into() }
+    }
+
     /// Whether the cause is a damaged file of the store.
     pub fn is_damage(&self) -> bool {
         match self {

@@ -40,12 +40,6 @@ pub(super) struct MatrixSpec<'a> {
     pub models: usize,
 }
 
-impl MatrixSpec<'_> {
-    fn wrong(&self, detail: impl Into<String>) -> DaunceError {
-        DaunceError::File { path: self.path.to_owned(), detail: detail.into() }
-    }
-}
-
 /// Whether a file is a matrix by its name, and no table of records.
 pub(super) fn is_matrix(path: &Path) -> bool {
     let ending = path.extension().and_then(|e| e.to_str()).unwrap_or_default().to_ascii_lowercase();
@@ -136,9 +130,8 @@ impl LossMatrix {
         let at = self.offset + (first * size) as u64;
         let mut file = &self.file;
         let read = file.seek(SeekFrom::Start(at)).and_then(|_| file.read_exact(&mut bytes));
-        read.map_err(|error| DaunceError::File {
-            path: self.path.clone(),
-            detail: format!("it could not be read at byte {at}: {error}"),
+        read.map_err(|error| {
+            DaunceError::file(&self.path, format!("it could not be read at byte {at}: {error}"))
         })?;
         self.number.decode(&bytes, out);
         Ok(())
@@ -146,6 +139,10 @@ impl LossMatrix {
 }
 
 impl MatrixSpec<'_> {
+    fn wrong(&self, detail: impl Into<String>) -> DaunceError {
+        DaunceError::file(self.path, detail)
+    }
+
     /// Examples and models of an array; one without the other axis has one model, or one example.
     fn check(&self, array: &Array) -> Result<(usize, usize), DaunceError> {
         let (examples, models) = match (array.shape.as_slice(), self.orientation) {

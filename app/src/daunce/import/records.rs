@@ -99,7 +99,7 @@ fn natural(text: &str) -> (Vec<(bool, u64, String)>, String) {
 
 impl RecordReader<'_> {
     fn wrong(&self, detail: impl Into<String>) -> DaunceError {
-        DaunceError::File { path: self.path.to_owned(), detail: detail.into() }
+        DaunceError::file(self.path, detail)
     }
 
     fn at(&self, place: &Place, detail: &str) -> DaunceError {

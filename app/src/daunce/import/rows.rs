@@ -26,15 +26,14 @@ impl SampleRows {
         Self { ids, places, rows: Vec::new() }
     }
 
-    /// Adds an id, and gives its place; `None` if it is there already.
-    pub fn add(&mut self, id: &str) -> Option<usize> {
-        if self.places.contains_key(id) {
-            return None;
+    /// Adds an id; false if it is there already.
+    pub fn add(&mut self, id: &str) -> bool {
+        let is_new = !self.places.contains_key(id);
+        if is_new {
+            self.places.insert(id.to_owned(), self.ids.len());
+            self.ids.push(id.to_owned());
         }
-        let place = self.ids.len();
-        self.places.insert(id.to_owned(), place);
-        self.ids.push(id.to_owned());
-        Some(place)
+        is_new
     }
 
     /// The ids of a list.
@@ -49,9 +48,8 @@ impl SampleRows {
                 let text = fs_err::read_to_string(path)?;
                 let ids = match text.trim_start().starts_with('[') {
                     true => {
-                        let ids: Vec<TextOrNumber> = serde_json::from_str(&text).map_err(|error| {
-                            DaunceError::File { path: path.clone(), detail: error.to_string() }
-                        })?;
+                        let ids: Vec<TextOrNumber> = serde_json::from_str(&text)
+                            .map_err(|error| DaunceError::file(path, error.to_string()))?;
                         ids.iter().map(TextOrNumber::text).collect()
                     }
                     false => text.lines().filter(|line| !line.is_empty()).map(str::to_owned).collect(),
@@ -60,9 +58,9 @@ impl SampleRows {
             }
         };
         for id in ids {
-            if rows.add(&id).is_none() {
+            if !rows.add(&id) {
                 let detail = format!("the id {id:?} stands twice among the rows");
-                return Err(DaunceError::File { path: path.to_owned(), detail });
+                return Err(DaunceError::file(path, detail));
             }
         }
         Ok(rows)

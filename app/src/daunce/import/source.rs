@@ -47,7 +47,7 @@ impl LossSource {
             known.iter().enumerate().find(|(at, id)| known.iter().take(*at).any(|o| o == *id))
         {
             let detail = format!("the model {:?} stands twice among the models", twice.1);
-            return Err(bad_source(&table.losses, detail));
+            return Err(DaunceError::file(&table.losses, detail));
         }
         let mut source = match is_matrix(&table.losses) {
             true => Self::of_matrix(table, known, signal)?,
@@ -61,7 +61,7 @@ impl LossSource {
         let path = &table.losses;
         let list = table.rows.as_ref().filter(|_| !models.is_empty());
         let (Some(list), Some(orientation)) = (list, table.orientation) else {
-            return Err(bad_source(
+            return Err(DaunceError::file(
                 path,
                 "a matrix does not say what it has: a manifest names its `models`, the ids of its `rows`, and its `orientation` (model_major or example_major)",
             ));
@@ -78,7 +78,7 @@ impl LossSource {
         };
         let matrix = LossMatrix::open(&wanted)?;
         if matrix.number == NumberType::U8 {
-            return Err(bad_source(path, "it holds whole numbers, which are not losses"));
+            return Err(DaunceError::file(path, "it holds whole numbers, which are not losses"));
         }
         let mask =
             table.mask.as_deref().map(|name| LossMatrix::open(&matrix_beside(&wanted, name, wanted.models)));
@@ -106,7 +106,7 @@ impl LossSource {
             ("tensor", table.tensor.is_some()),
         ];
         if let Some((key, _)) = only_matrix.into_iter().find(|(_, given)| *given) {
-            return Err(bad_source(
+            return Err(DaunceError::file(
                 path,
                 format!("a table of records has its own ids and gaps; `{key}` is for a matrix"),
             ));
@@ -210,10 +210,13 @@ impl LossSource {
 fn base_of_records(path: &Path, signal: Signal, rows: &SampleRows) -> Result<LossMatrix, DaunceError> {
     let table = records::read(path, signal, &[])?;
     if table.models.len() != 1 {
-        return Err(bad_source(path, format!("it has {} models, and theta_0 is one", table.models.len())));
+        return Err(DaunceError::file(
+            path,
+            format!("it has {} models, and theta_0 is one", table.models.len()),
+        ));
     }
     if table.rows.ids != rows.ids {
-        return Err(bad_source(path, "it does not have the ids of the losses, in their order"));
+        return Err(DaunceError::file(path, "it does not have the ids of the losses, in their order"));
     }
     Ok(table.matrix)
 }
@@ -228,9 +231,5 @@ fn matrix_beside<'a>(wanted: &MatrixSpec<'a>, name: &'a str, models: usize) -> M
 
 fn number(path: &Path, name: &str) -> Result<NumberType, DaunceError> {
     let number = NumberType::parse(name).filter(|number| *number != NumberType::U8);
-    number.ok_or_else(|| bad_source(path, format!("dtype {name:?} is none of f64, f32, f16 and bf16")))
-}
-
-fn bad_source(path: &Path, detail: impl Into<String>) -> DaunceError {
-    DaunceError::File { path: path.to_owned(), detail: detail.into() }
+    number.ok_or_else(|| DaunceError::file(path, format!("dtype {name:?} is none of f64, f32, f16 and bf16")))
 }
