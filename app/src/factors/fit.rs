@@ -213,13 +213,11 @@ impl FitJob<'_> {
             |fit, data, group| fit.covariances_of(data, group, work),
             |folder, number, modules, sums| folder.write_covariances(number, modules, sums),
         )?;
-        let all = match single {
-            Some(sums) => sums,
-            None => {
-                let Some(sums) = self.merged_covariances(&modules)? else { return Ok(false) };
-                sums
-            }
+        let merged = match single {
+            None => self.merged_covariances(&modules)?,
+            single => single,
         };
+        let Some(all) = merged else { return Ok(false) };
         let all = self.with_earlier(all, work)?;
         self.folder.write_covariances(None, &modules, &all).map_err(FactorJobError::other)?;
         Ok(true)
@@ -290,13 +288,11 @@ impl FitJob<'_> {
             |fit, data, group| fit.squares_of(data, group, work),
             |folder, number, modules, sums| folder.write_lambda(number, modules, sums),
         )?;
-        let mut all = match single {
-            Some(sums) => sums,
-            None => {
-                let Some(sums) = self.merged_squares(&modules)? else { return Ok(false) };
-                sums
-            }
+        let merged = match single {
+            None => self.merged_squares(&modules)?,
+            single => single,
         };
+        let Some(mut all) = merged else { return Ok(false) };
         if !rotated {
             self.add_earlier_squares(&modules, &mut all)?;
         }

@@ -350,7 +350,7 @@ fn store_grams(
 fn provenance(prepared: &Prepared, report: &GramReport) -> Map<String, Value> {
     let features: Vec<String> =
         prepared.pools().iter().flat_map(|pool| &pool.features).map(|part| part.display_name()).collect();
-    let value = json!({
+    serde_json::from_value(json!({
         "datasets": report.datasets.iter().map(|dataset| &dataset.name).collect::<Vec<_>>(),
         "kind": report.kind,
         "features": features,
@@ -358,11 +358,8 @@ fn provenance(prepared: &Prepared, report: &GramReport) -> Map<String, Value> {
         "run": prepared.run(),
         "checkpoints": report.checkpoints.iter().map(|at| &at.name).collect::<Vec<_>>(),
         "rows": report.checkpoints.iter().map(|at| at.rows).collect::<Vec<_>>(),
-    });
-    match value {
-        Value::Object(map) => map,
-        _ => Map::new(),
-    }
+    }))
+    .unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -58,7 +58,7 @@ impl FactorArguments {
             "per_sample_gradient_dtype": "torch.float32",
             "lambda_dtype": "torch.float32",
         });
-        Self { strategy, values: entries(defaults) }
+        Self { strategy, values: serde_json::from_value(defaults).unwrap_or_default() }
     }
 
     /// Whose labels the loss has: the data's, or sampled ones.
@@ -174,7 +174,7 @@ impl Default for ScoreArguments {
             "precondition_dtype": "torch.float32",
             "score_dtype": "torch.float32",
         });
-        Self { values: entries(defaults) }
+        Self { values: serde_json::from_value(defaults).unwrap_or_default() }
     }
 }
 
@@ -288,13 +288,6 @@ fn python_number(text: &str) -> String {
     match text.split_once("e-") {
         Some((digits, power)) if power.len() == 1 => format!("{digits}e-0{power}"),
         _ => text.to_owned(),
-    }
-}
-
-fn entries(object: Value) -> Map<String, Value> {
-    match object {
-        Value::Object(map) => map,
-        _ => Map::new(),
     }
 }
 

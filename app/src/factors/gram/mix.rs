@@ -195,15 +195,12 @@ fn gram_at(of_pool: &CheckpointGrams, of_queries: &CheckpointGrams, share: f64) 
 }
 
 fn provenance(content: &GramContent, snapshot: u64) -> Map<String, Value> {
-    let value = json!({
+    serde_json::from_value(json!({
         "datasets": content.datasets.iter().map(|dataset| &dataset.name).collect::<Vec<_>>(),
         "kind": content.kind,
         "snapshot": snapshot,
         "checkpoints": content.checkpoints.iter().map(|at| &at.name).collect::<Vec<_>>(),
         "mixture": content.mixture,
-    });
-    match value {
-        Value::Object(map) => map,
-        _ => Map::new(),
-    }
+    }))
+    .unwrap_or_default()
 }
