@@ -19,6 +19,9 @@ pub use table::table;
 pub use tokens::{TokenValues, TokensRequest, tokens};
 pub use training::{LogError, TrainingLog, training};
 
+use arrow_array::{Array, ArrayRef};
+use arrow_cast::display::array_value_to_string;
+use arrow_schema::ArrowError;
 use gstore_query::influence::{InfluenceSpec, Prepared};
 
 use super::scale::number;
@@ -31,6 +34,11 @@ fn count(n: u64) -> String {
 /// The same with a noun whose plural ends in `s`.
 fn counted(n: u64, noun: &str) -> String {
     format!("{} {noun}{}", count(n), if n == 1 { "" } else { "s" })
+}
+
+/// A value as a label.
+fn cell(column: &ArrayRef, row: usize) -> Result<String, ArrowError> {
+    if column.is_null(row) { Ok("(none)".to_owned()) } else { array_value_to_string(column, row) }
 }
 
 /// `pool for gsm8k` of a question.

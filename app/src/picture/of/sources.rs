@@ -3,14 +3,12 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arrow_array::Array;
-use arrow_cast::display::array_value_to_string;
 use gstore_core::Remedy;
 use gstore_query::influence::{InfluenceSpec, Order, Prepared, Scored, resolve_top};
 use gstore_store::Snapshot;
 
 use super::super::{Body, Panel, Picture};
-use super::{count, question};
+use super::{cell, count, question};
 use crate::answer::{AnswerError, CHUNK, Pool, column, open_pools, tell_notes};
 use crate::work::JobContext;
 
@@ -19,9 +17,6 @@ const SHOWN: usize = 20;
 
 /// Different values of a column, at most.
 const VALUES: usize = 10_000;
-
-/// What a row without a value is counted under.
-const NONE: &str = "(none)";
 
 /// What is drawn.
 #[derive(Debug, Clone)]
@@ -94,8 +89,7 @@ pub(super) fn shares_of(
     count_pools(&mut counts, pools, by, work)?;
     for chunk in rows.chunks(CHUNK) {
         for value in column(chunk, pools, by)? {
-            let text = if value.is_null(0) { NONE.to_owned() } else { array_value_to_string(&value, 0)? };
-            counts.entry(text).or_default()[0] += 1;
+            counts.entry(cell(&value, 0)?).or_default()[0] += 1;
         }
     }
     let all = counts.values().map(|count| count[1]).sum::<u64>();
@@ -134,9 +128,7 @@ fn count_pools(
             let batch = batch?;
             let values = batch.column(0);
             for i in 0..batch.num_rows() {
-                let text =
-                    if values.is_null(i) { NONE.to_owned() } else { array_value_to_string(values, i)? };
-                counts.entry(text).or_default()[1] += 1;
+                counts.entry(cell(values, i)?).or_default()[1] += 1;
             }
             if counts.len() > VALUES {
                 return Err(AnswerError::Refused(format!(

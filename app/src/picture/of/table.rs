@@ -4,13 +4,12 @@ use arrow_array::cast::AsArray;
 use arrow_array::types::{Float64Type, Int64Type};
 use arrow_array::{Array, ArrayRef, RecordBatch};
 use arrow_cast::cast;
-use arrow_cast::display::array_value_to_string;
-use arrow_schema::{DataType, TimeUnit};
+use arrow_schema::{ArrowError, DataType, TimeUnit};
 
 use super::super::calendar::{DAY, Part, written};
 use super::super::{Axis, Body, Histogram, Panel, Picture, Series, Token};
 use super::bins::Bins;
-use super::counted;
+use super::{cell, counted};
 use crate::answer::AnswerError;
 
 /// Intervals of a histogram, about.
@@ -149,16 +148,10 @@ fn floats(column: &ArrayRef) -> Result<Vec<f64>, AnswerError> {
 }
 
 fn cells(batches: &[RecordBatch], at: usize) -> Result<Vec<String>, AnswerError> {
-    let mut found = Vec::new();
-    for batch in batches {
-        let column = batch.column(at);
-        for row in 0..batch.num_rows() {
-            let text =
-                if column.is_null(row) { "(none)".to_owned() } else { array_value_to_string(column, row)? };
-            found.push(text);
-        }
-    }
-    Ok(found)
+    let of_batch = |batch: &RecordBatch| -> Result<Vec<String>, ArrowError> {
+        (0..batch.num_rows()).map(|row| cell(batch.column(at), row)).collect()
+    };
+    Ok(batches.iter().map(of_batch).collect::<Result<Vec<_>, _>>()?.concat())
 }
 
 /// What each row is called.
