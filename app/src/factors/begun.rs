@@ -22,11 +22,11 @@ pub(super) fn begin(
     stamp: &FactorStamp,
 ) -> Result<FactorFolder, FactorJobError> {
     stamp.settle(path)?;
-    let folder = FactorFolder::create(path, &arguments(request)).map_err(FactorJobError::other)?;
+    let folder = FactorFolder::create(path, &arguments(request))?;
     let size = stamp.row_set().len();
     let note = DatasetNote { kind: "Dataset".to_owned(), dataset_size: size, indices: None };
     for stage in [FactorStage::Covariance, FactorStage::Lambda] {
-        folder.write_dataset(stage, &note).map_err(FactorJobError::other)?;
+        folder.write_dataset(stage, &note)?;
     }
     Ok(folder)
 }

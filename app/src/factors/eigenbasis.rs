@@ -70,9 +70,9 @@ impl EigenProjection {
         let names: Vec<String> = stamp.modules.iter().map(|module| module.name.clone()).collect();
         let mut blocks = Vec::with_capacity(names.len());
         let reader = found.reader(snapshot, FactorParts::of(strategy))?;
-        for name in reader.chosen(Some(&names)).map_err(FactorJobError::other)? {
+        for name in reader.chosen(Some(&names))? {
             cancel.check()?;
-            let (module, factors) = reader.module(&name).map_err(FactorJobError::other)?;
+            let (module, factors) = reader.module(&name)?;
             let bias = stamp.modules.iter().any(|known| known.name == module.name && known.bias);
             let module = Module { bias, ..module };
             blocks.push(EigenBlock::new(&module, &factors, strategy, module_dim)?);

@@ -12,6 +12,8 @@ use gstore_model::OutOfMemory;
 use gstore_sql::SqlError;
 use gstore_store::{ArtifactError, LookupError, OpenError, ReadError};
 
+use super::folder::FactorError;
+
 /// Why factors could not be fitted, or rows not be scored with them.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -123,7 +125,7 @@ pub enum FactorJobError {
 }
 
 impl FactorJobError {
-    /// An error of the engine, or of files of factors.
+    /// An error of the engine.
     pub(super) fn other(error: impl Error + Send + Sync + 'static) -> Self {
         Self::Other(Box::new(error))
     }
@@ -170,6 +172,12 @@ impl From<SampleError> for FactorJobError {
             SampleError::Stopped => Self::Stopped,
             error => Self::Samples(Box::new(error)),
         }
+    }
+}
+
+impl From<FactorError> for FactorJobError {
+    fn from(error: FactorError) -> Self {
+        Self::other(error)
     }
 }
 

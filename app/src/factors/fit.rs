@@ -186,15 +186,14 @@ impl FitJob<'_> {
         for data in self.data() {
             for group in 0..self.plan.groups.len() {
                 let number = self.plan.number(data, group);
-                if number.is_some() && is_there(&self.folder, number).map_err(FactorJobError::other)? {
+                if number.is_some() && is_there(&self.folder, number)? {
                     self.report.found += 1;
                     continue;
                 }
                 let sums = compute(self, data, group)?;
                 self.report.computed += 1;
                 match number {
-                    Some(_) => write(&self.folder, number, &self.plan.modules_of(group), &sums)
-                        .map_err(FactorJobError::other)?,
+                    Some(_) => write(&self.folder, number, &self.plan.modules_of(group), &sums)?,
                     None => single = Some(sums),
                 }
             }
@@ -204,7 +203,7 @@ impl FitJob<'_> {
 
     /// Sums of covariances; false while other partitions are missing.
     fn covariances(&mut self, work: &mut JobContext<'_>) -> Result<bool, FactorJobError> {
-        if self.folder.read_covariances(None).map_err(FactorJobError::other)?.is_some() {
+        if self.folder.read_covariances(None)?.is_some() {
             return Ok(true);
         }
         let modules = self.plan.engine.modules().to_vec();
@@ -219,7 +218,7 @@ impl FitJob<'_> {
         };
         let Some(all) = merged else { return Ok(false) };
         let all = self.with_earlier(all, work)?;
-        self.folder.write_covariances(None, &modules, &all).map_err(FactorJobError::other)?;
+        self.folder.write_covariances(None, &modules, &all)?;
         Ok(true)
     }
 
@@ -278,7 +277,7 @@ impl FitJob<'_> {
 
     /// Squares of gradients; false while other partitions are missing.
     fn squares(&mut self, work: &mut JobContext<'_>) -> Result<bool, FactorJobError> {
-        if self.folder.read_lambda(None).map_err(FactorJobError::other)?.is_some() {
+        if self.folder.read_lambda(None)?.is_some() {
             return Ok(true);
         }
         let rotated = self.request.strategy == Strategy::Ekfac;
@@ -296,7 +295,7 @@ impl FitJob<'_> {
         if !rotated {
             self.add_earlier_squares(&modules, &mut all)?;
         }
-        self.folder.write_lambda(None, &modules, &all).map_err(FactorJobError::other)?;
+        self.folder.write_lambda(None, &modules, &all)?;
         Ok(true)
     }
 

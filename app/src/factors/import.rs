@@ -36,7 +36,7 @@ pub fn import_factors(
     work: &JobContext<'_>,
 ) -> Result<Arc<Snapshot>, FactorJobError> {
     let seen = store.snapshot()?;
-    let opened = FactorFolder::open(folder).map_err(FactorJobError::other)?;
+    let opened = FactorFolder::open(folder)?;
     let stamp = match (FactorStamp::read(folder)?, of) {
         (Some(stamp), of) => {
             check_seal(folder)?;
@@ -51,7 +51,7 @@ pub fn import_factors(
     };
     // Missing or torn files show now, not when the factors are used.
     if opened.arguments().strategy() != Strategy::Identity {
-        let checked = check(&opened, &stamp).map_err(FactorJobError::other)?;
+        let checked = check(&opened, &stamp)?;
         if checked != stamp.modules.len() {
             return Err(FactorJobError::Refused(format!(
                 "{} has factors of {checked} modules",
@@ -162,7 +162,7 @@ fn foreign(
         found.push(module);
         Ok(())
     };
-    folder.each_factors(None, collect).map_err(FactorJobError::other)?;
+    folder.each_factors(None, collect)?;
     let patterns = found.iter().map(|module| module.name.clone()).collect();
     let engine = engine::load(request, &ModuleSelection { patterns, biases: false })?;
     let modules = engine.modules().to_vec();

@@ -134,7 +134,7 @@ pub fn export_factors(
     }
     let is_cut = content.stamp.max_block.is_some();
     if is_cut {
-        check_room(folder, &content.stamp.modules).map_err(FactorJobError::other)?;
+        check_room(folder, &content.stamp.modules)?;
     }
     for file in part.files.iter().filter(|file| !is_cut || matrices(&file.name).is_none()) {
         let map = snapshot.artifact_file(&part, &file.name)?;
@@ -144,8 +144,8 @@ pub fn export_factors(
         let Some(what) = matrices(&file.name) else { continue };
         let map = snapshot.artifact_file(&part, &file.name)?;
         // Its arguments are there by now.
-        let opened = FactorFolder::open(folder).map_err(FactorJobError::other)?;
-        opened.write_whole(what, map).map_err(FactorJobError::other)?;
+        let opened = FactorFolder::open(folder)?;
+        opened.write_whole(what, map)?;
     }
     seal(folder, &content.stamp)?;
     Ok(content)

@@ -30,7 +30,7 @@ struct FileDigests {
 /// Writes the stamp of a folder of finished factors, with the digests of its files.
 pub(super) fn seal(folder: &Path, stamp: &FactorStamp) -> Result<(), FactorJobError> {
     let sealed = StampFile { stamp, files: FileDigests { files: digests(folder)? } };
-    write_document(&folder.join(STAMP), &sealed).map_err(FactorJobError::other)
+    Ok(write_document(&folder.join(STAMP), &sealed)?)
 }
 
 /// Refuses a folder whose files are not those of its stamp.

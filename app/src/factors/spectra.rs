@@ -47,8 +47,8 @@ pub fn factor_spectra(
     let strategy = approximation(request, &found)?;
     let reader = found.reader(snapshot, FactorParts::of(strategy))?;
     let mut all = Vec::with_capacity(names.len());
-    for name in reader.chosen(Some(&names)).map_err(FactorJobError::other)? {
-        let of_module = reader.module(&name).map_err(FactorJobError::other)?;
+    for name in reader.chosen(Some(&names))? {
+        let of_module = reader.module(&name)?;
         all.extend(spectra(&[of_module], strategy, request.damping)?);
     }
     Ok(all)
@@ -103,12 +103,12 @@ pub fn factor_differences(
     let strategy = approximation(request, &stored)?;
     let parts = FactorParts::of(strategy);
     let own = stored.reader(snapshot, parts)?;
-    let read = |reader: &FactorReader, name: &str| reader.module(name).map_err(FactorJobError::other);
+    let read = |reader: &FactorReader, name: &str| reader.module(name).map_err(FactorJobError::from);
     let mut all = Vec::with_capacity(of.len() * request.against.len());
     for against in &request.against {
         let other = StoredFactors::open(snapshot, against)?.reader(snapshot, parts)?;
         let names: Vec<String> = of.iter().map(|one| one.module.name.clone()).collect();
-        other.chosen(Some(&names)).map_err(FactorJobError::other)?;
+        other.chosen(Some(&names))?;
         for one in of {
             let name = &one.module.name;
             let ((_, before), (module, factors)) = (read(&own, name)?, read(&other, name)?);

@@ -109,7 +109,7 @@ impl FactorStamp {
 
     /// Writes it into a folder, in one step.
     pub(super) fn write(&self, folder: &Path) -> Result<(), FactorJobError> {
-        write_document(&folder.join(STAMP), self).map_err(FactorJobError::other)
+        Ok(write_document(&folder.join(STAMP), self)?)
     }
 
     /// Takes a folder for these factors: an empty one, or one that has this stamp. Jobs of an array may do so

@@ -33,6 +33,6 @@ impl StoredFactors {
             }
         }
         let shown = PathBuf::from(format!("artifact `{}`", self.part.name));
-        FactorReader::of_maps(&shown, parts, maps).map_err(FactorJobError::other)
+        Ok(FactorReader::of_maps(&shown, parts, maps)?)
     }
 }

@@ -33,11 +33,11 @@ fn blocks<'a>(module: &'a Module, sums: [&'a Covariance; 2]) -> impl Iterator<It
 impl FitJob<'_> {
     /// Eigenbases of all covariances, one block a thread.
     pub(super) fn eigen(&mut self, work: &mut JobContext<'_>) -> Result<(), FactorJobError> {
-        if self.folder.read_eigen().map_err(FactorJobError::other)?.is_some() {
+        if self.folder.read_eigen()?.is_some() {
             return Ok(());
         }
         let modules = self.plan.engine.modules();
-        let found = self.folder.read_covariances(None).map_err(FactorJobError::other)?.unwrap_or_default();
+        let found = self.folder.read_covariances(None)?.unwrap_or_default();
         let sums = modules
             .iter()
             .map(|module| find_module(found.iter().map(|(name, a, g)| (name, (a, g))), module))
@@ -70,11 +70,11 @@ impl FitJob<'_> {
             Eigen::joined(cut, parts.by_ref().take(cut.ranges().count()).collect())
         };
         let pairs: Vec<(Eigen, Eigen)> = sums.iter().map(|(a, g)| (joined(a), joined(g))).collect();
-        self.folder.write_eigen(modules, &pairs).map_err(FactorJobError::other)
+        Ok(self.folder.write_eigen(modules, &pairs)?)
     }
 
     pub(super) fn set_bases(&mut self) -> Result<(), FactorJobError> {
-        let mut found = self.folder.read_eigen().map_err(FactorJobError::other)?.unwrap_or_default();
+        let mut found = self.folder.read_eigen()?.unwrap_or_default();
         // Each is moved: a copy of all of them would be in memory with them.
         let mut of = |module: &Module| {
             let places = found.iter().enumerate().map(|(at, (name, ..))| (name, at));

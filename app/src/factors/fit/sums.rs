@@ -20,7 +20,7 @@ impl FitJob<'_> {
         for data in 0..self.plan.new.len() {
             for (group, places) in self.plan.groups.iter().enumerate() {
                 let number = self.plan.number(data, group);
-                let found = self.folder.read_covariances(number).map_err(FactorJobError::other)?;
+                let found = self.folder.read_covariances(number)?;
                 let Some(found) = found else { return Ok(None) };
                 for place in places {
                     let part =
@@ -43,7 +43,7 @@ impl FitJob<'_> {
         let earlier = self.earlier(name)?;
         for (module, sum) in self.plan.engine.modules().iter().zip(&mut sums) {
             work.cancel.check()?;
-            let (_, before) = earlier.module(&module.name).map_err(FactorJobError::other)?;
+            let (_, before) = earlier.module(&module.name)?;
             // Those of a folder that was exported are whole.
             let in_blocks = |before: Option<Covariance>, now: &Covariance| before?.cut(now.blocks()?);
             let before = in_blocks(before.activation, &sum.0).zip(in_blocks(before.gradient, &sum.1));
@@ -67,7 +67,7 @@ impl FitJob<'_> {
         for data in 0..self.plan.new.len() {
             for (group, places) in self.plan.groups.iter().enumerate() {
                 let number = self.plan.number(data, group);
-                let found = self.folder.read_lambda(number).map_err(FactorJobError::other)?;
+                let found = self.folder.read_lambda(number)?;
                 let Some(found) = found else { return Ok(None) };
                 for place in places {
                     let part = find_module(found.iter().map(|(name, sums)| (name, sums)), &modules[*place])?;
@@ -87,7 +87,7 @@ impl FitJob<'_> {
         let Some(name) = &self.request.extend else { return Ok(()) };
         let earlier = self.earlier(name)?;
         for (module, sum) in modules.iter().zip(sums) {
-            let (_, before) = earlier.module(&module.name).map_err(FactorJobError::other)?;
+            let (_, before) = earlier.module(&module.name)?;
             let mut before = before.diagonal.ok_or_else(|| missing_sums(name, module))?;
             before.merge(sum);
             *sum = before;

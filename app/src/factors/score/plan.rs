@@ -183,7 +183,7 @@ impl ScorePlan {
         let factors = self.segments.get(segment).and_then(|segment| segment.factors.as_ref());
         let factors = factors.filter(|_| self.how.strategy != Strategy::Identity);
         let Some(factors) = factors else { return Ok(ModuleFactors::default()) };
-        factors.module(&module.name).map(|(_, factors)| factors).map_err(FactorJobError::other)
+        Ok(factors.module(&module.name)?.1)
     }
 
     /// Rows of the largest block of eigenvectors that queries are turned with; none where they are not turned

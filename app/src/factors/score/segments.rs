@@ -95,7 +95,7 @@ pub(super) fn segments(
         let named = request.segments.get(at).map(|segment| vec![segment.filter]);
         let filters = named.unwrap_or_else(|| request.filters.clone());
         let factors = readers.next().transpose()?;
-        let widest = factors.as_ref().map(FactorReader::widest).transpose().map_err(FactorJobError::other)?;
+        let widest = factors.as_ref().map(FactorReader::widest).transpose()?;
         all.push(ScoredSegment { factors, widest: widest.flatten(), filters, checkpoints });
     }
     Ok(all)

@@ -191,19 +191,19 @@ pub(super) fn kronfluence(
         .low_rank(plan.how.rank)
         .apart(request.form.per == ScorePer::Module, false)
         .aggregated(plan.how.sum_queries, request.form.summed);
-    let folder = ScoreFolder::create(path, &arguments, &plan.arguments()).map_err(FactorJobError::other)?;
+    let folder = ScoreFolder::create(path, &arguments, &plan.arguments())?;
     // A sum over rows, or over queries, has no id.
     if !request.form.summed {
-        folder.settle_ids(ScoreSide::Train, &row_ids(plan)?).map_err(FactorJobError::other)?;
+        folder.settle_ids(ScoreSide::Train, &row_ids(plan)?)?;
     }
     if !matches!(request.target, ScoreTarget::Own) && !plan.how.sum_queries {
-        folder.settle_ids(ScoreSide::Query, &plan.names.ids).map_err(FactorJobError::other)?;
+        folder.settle_ids(ScoreSide::Query, &plan.names.ids)?;
     }
     let note = |size: u64| DatasetNote { kind: "Dataset".to_owned(), dataset_size: size, indices: None };
-    folder.write_dataset(ScoreSide::Train, &note(plan.rows.len())).map_err(FactorJobError::other)?;
+    folder.write_dataset(ScoreSide::Train, &note(plan.rows.len()))?;
     if !matches!(request.target, ScoreTarget::Own) {
         let queries = note(plan.queries.len() as u64);
-        folder.write_dataset(ScoreSide::Query, &queries).map_err(FactorJobError::other)?;
+        folder.write_dataset(ScoreSide::Query, &queries)?;
     }
     Ok(folder)
 }
@@ -229,7 +229,7 @@ pub(super) fn write_kronfluence(folder: &ScoreFolder, held: HeldScores) -> Resul
     };
     let table = |(key, values)| ScoreTable { key, shape: shape.clone(), values };
     let tables: Vec<ScoreTable> = tables.into_iter().map(table).collect();
-    folder.write(kind, None, &tables).map_err(FactorJobError::other)
+    Ok(folder.write(kind, None, &tables)?)
 }
 
 #[cfg(test)]
