@@ -73,6 +73,7 @@ mod generate;
 pub mod indexes;
 mod jobs;
 mod models;
+mod number;
 pub mod picture;
 mod prefilter;
 mod put;

@@ -11,9 +11,9 @@ use std::path::{Path, PathBuf};
 use gstore_model::weights::TensorSet;
 
 use super::manifest::Orientation;
-use super::number::NumberType;
 use super::numpy::{Array, numpy};
 use crate::daunce::DaunceError;
+use crate::number::NumberType;
 
 /// A matrix of examples x models in a file, either of them first.
 #[derive(Debug)]

@@ -8,7 +8,6 @@
 mod cells;
 mod manifest;
 mod matrix;
-mod number;
 mod numpy;
 mod records;
 mod rows;

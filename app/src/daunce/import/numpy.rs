@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io::Read;
 
-use super::number::NumberType;
+use crate::number::NumberType;
 
 /// Where the values of an array lie.
 pub(super) struct Array {

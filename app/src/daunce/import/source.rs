@@ -7,10 +7,10 @@ use gstore_store::{CELL_ROWS, Snapshot};
 
 use super::manifest::{Manifest, Signal, TableRecord};
 use super::matrix::{LossMatrix, MatrixSpec, is_matrix};
-use super::number::NumberType;
 use super::records;
 use super::rows::SampleRows;
 use crate::daunce::DaunceError;
+use crate::number::NumberType;
 use crate::work::JobContext;
 
 /// Losses of samples of one dataset.

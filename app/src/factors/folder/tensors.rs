@@ -11,6 +11,7 @@ use serde_json::{Map, Value};
 
 use super::documents::place;
 use super::error::FactorError;
+use crate::number::NumberType;
 
 /// Values that are written together.
 const CHUNK: usize = 4096;
@@ -216,24 +217,13 @@ impl Tensors {
     pub(super) fn numbers(&self, name: &str) -> Result<Vec<f64>, FactorError> {
         let entry = self.entry(name)?;
         let dtype = format!("{:?}", entry.dtype);
-        let widen: fn(&[u8], &mut Vec<f64>) = match dtype.as_str() {
-            "F64" => |bytes, out| out.extend(bytes.as_chunks().0.iter().map(|b| f64::from_le_bytes(*b))),
-            "F32" => {
-                |bytes, out| out.extend(bytes.as_chunks().0.iter().map(|b| f64::from(f32::from_le_bytes(*b))))
-            }
-            "BF16" => |bytes, out| {
-                out.extend(bytes.as_chunks().0.iter().map(|b| half::bf16::from_le_bytes(*b).to_f64()));
-            },
-            "F16" => |bytes, out| {
-                out.extend(bytes.as_chunks().0.iter().map(|b| half::f16::from_le_bytes(*b).to_f64()));
-            },
-            other => {
-                let detail = format!("tensor {name} holds {other}; factors are F64, F32, BF16 or F16");
-                return Err(FactorError::file(&self.path, detail));
-            }
-        };
+        let number = NumberType::parse(&dtype).filter(|number| *number != NumberType::U8);
+        let number = number.ok_or_else(|| {
+            let detail = format!("tensor {name} holds {dtype}; factors are F64, F32, BF16 or F16");
+            FactorError::file(&self.path, detail)
+        })?;
         let mut values = Vec::with_capacity(entry.shape.iter().product());
-        self.stream(name, &mut |bytes| widen(bytes, &mut values))?;
+        self.stream(name, &mut |bytes| number.decode(bytes, &mut values))?;
         Ok(values)
     }
 

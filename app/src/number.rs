@@ -1,8 +1,8 @@
-//! Types of the values in files of losses.
+//! Types of the values in files of numbers.
 
 /// Type of the values of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum NumberType {
+pub(crate) enum NumberType {
     F64,
     F32,
     F16,
