@@ -52,6 +52,11 @@ pub enum FolderError {
     Hub(#[from] HubError),
 }
 
+/// A folder as the store keeps it: a later search for it may start in another folder.
+pub fn stored_folder(folder: &Path) -> String {
+    std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned()).display().to_string()
+}
+
 /// Finds folders, and remembers which of them came from the Hub.
 pub struct Folders<'a> {
     progress: &'a mut dyn Progress,

@@ -20,6 +20,7 @@ use gstore_store::{
 
 pub use self::forecast::{LossesForecast, forecast_losses};
 use super::DaunceError;
+use crate::folders::stored_folder;
 use crate::work::JobContext;
 
 /// Models of an ensemble whose folders are at hand.
@@ -126,7 +127,7 @@ fn register(
     let mut members = Vec::with_capacity(given.members.len());
     for arg in &given.members {
         let there = known.and_then(|e| e.member(&arg.name)).and_then(|(_, member)| member.weights.as_ref());
-        if there.is_some_and(|weights| weights.folder == arg.folder().map(place)) {
+        if there.is_some_and(|weights| weights.folder == arg.folder().map(stored_folder)) {
             // Whether they are still the same is looked at when they are used.
             continue;
         }
@@ -135,13 +136,13 @@ fn register(
             CheckpointWeights::Adapter(adapter) => id_of(&folder, Some(adapter))?,
             CheckpointWeights::Model(model) => checkpoint_id(&ModelFolder::open(model)?, None)?,
         };
-        let weights = MemberWeights { checkpoint, folder: arg.folder().map(place) };
+        let weights = MemberWeights { checkpoint, folder: arg.folder().map(stored_folder) };
         members.push(Member { weights: Some(weights), ..Member::new(arg.name.clone(), base.to_string()) });
     }
     let base = EnsembleBase {
         id: base.to_string(),
-        name: Some(place(model)),
-        adapter: given.base.as_deref().map(place),
+        name: Some(stored_folder(model)),
+        adapter: given.base.as_deref().map(stored_folder),
     };
     store.update_ensemble(&EnsembleUpdate { name: request.ensemble.clone(), base, members }, work.command)?;
     Ok(())
@@ -150,11 +151,6 @@ fn register(
 fn id_of(model: &ModelFolder, adapter: Option<&Path>) -> Result<CheckpointId, DaunceError> {
     let adapter = adapter.map(Adapter::open).transpose()?;
     Ok(checkpoint_id(model, adapter.as_ref())?)
-}
-
-/// A folder as the store keeps it: a later search for it may start in another folder.
-fn place(folder: &Path) -> String {
-    std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned()).display().to_string()
 }
 
 /// The request of all passes.

@@ -11,6 +11,7 @@ use super::error::FactorJobError;
 use super::folder::{DatasetNote, FactorArguments, FactorFolder, FactorStage};
 use super::request::FitRequest;
 use super::stamp::FactorStamp;
+use crate::folders::stored_folder;
 
 /// What notes call further checkpoints, over which sums are.
 pub(super) const AVERAGED: &str = "averaged";
@@ -44,9 +45,7 @@ fn arguments(request: &FitRequest) -> FactorArguments {
 
 /// Where the model of a request is, for people and for those who score with its factors.
 pub(super) fn places(request: &IngestRequest) -> Map<String, Value> {
-    let place = |path: &Path| {
-        json!(std::path::absolute(path).unwrap_or_else(|_| path.to_owned()).display().to_string())
-    };
+    let place = |path: &Path| json!(stored_folder(path));
     let mut map = Map::new();
     map.insert("model".to_owned(), place(&request.model));
     if let Some(checkpoint) = request.checkpoints.first() {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
+use gstore::stored_folder;
 use gstore_store::{EnsembleBase, EnsembleUpdate, Member, MemberSettings, MemberWeights, Store, SubsetNote};
 use gstore_train::daunce::{self, MemberOutcome, StartRecord, read_members};
 use serde_json::{Map, Value, json};
@@ -58,16 +59,11 @@ fn as_member(copy: &daunce::Member, start: &StartRecord) -> Member {
         subset: Some(SubsetNote { size: copy.rows, digest: copy.rows_digest.clone() }),
         weights: Some(MemberWeights {
             checkpoint: copy.checkpoint.clone(),
-            folder: copy.folder.as_deref().map(place),
+            folder: copy.folder.as_deref().map(stored_folder),
         }),
         provenance,
         ..Member::new(id(copy.model), start.checkpoint.clone())
     }
-}
-
-/// A later search for the weights may start in another folder.
-fn place(folder: &Path) -> String {
-    std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned()).display().to_string()
 }
 
 /// Refuses, before hours of work, to replace an ensemble of the store whose copies are in other folders.
