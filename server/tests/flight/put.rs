@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use arrow_array::builder::{ListBuilder, StringBuilder, StructBuilder};
 use arrow_array::cast::AsArray;
-use arrow_array::types::{Float16Type, Float32Type, UInt8Type};
+use arrow_array::types::{Float16Type, Float32Type, UInt8Type, UInt64Type};
 use arrow_array::{
     Array, ArrayRef, FixedSizeListArray, Float32Array, Float64Array, Int64Array, PrimitiveArray, RecordBatch,
     StringArray, UInt64Array,
@@ -52,8 +52,12 @@ async fn put_as(
     sent(client, encoded(what, batches, options).await).await
 }
 
+fn command(asked: &Value) -> FlightDescriptor {
+    FlightDescriptor::new_cmd(asked.to_string().into_bytes())
+}
+
 async fn encoded(what: &Value, batches: Vec<RecordBatch>, options: IpcWriteOptions) -> Vec<FlightData> {
-    let descriptor = FlightDescriptor::new_cmd(json!({ "put": what }).to_string().into_bytes());
+    let descriptor = command(&json!({ "put": what }));
     let encoder = FlightDataEncoderBuilder::new()
         .with_schema(batches[0].schema())
         .with_options(options)
@@ -106,6 +110,11 @@ fn vectors(rows: &[u64], dim: i32) -> RecordBatch {
 async fn value(client: &Client, sql: &str) -> String {
     let (_, rows) = client.sql(sql).await.unwrap_or_else(|e| panic!("{sql}: {e}"));
     arrow_cast::display::array_value_to_string(rows[0].column(0), 0).unwrap()
+}
+
+async fn rows(client: &Client, sql: &str) -> Vec<u64> {
+    let (_, rows) = client.sql(sql).await.unwrap();
+    rows.iter().flat_map(|b| b.column(0).as_primitive::<UInt64Type>().values().to_vec()).collect()
 }
 
 /// What uploads leave in the store in addition to what they publish.
@@ -223,12 +232,7 @@ async fn vectors_become_a_feature_bit_for_bit() {
     assert_eq!((&again["repeated"], &again["snapshot"]), (&json!(true), &told["snapshot"]), "{again}");
     assert_eq!(refused(&client, what("a"), vectors(&[0, 1, 2], 3)).await, Code::AlreadyExists);
     // The rest by their ids, in any order, out of two bytes each.
-    let live: Vec<u64> = {
-        let (_, rows) = client.sql("SELECT row FROM pool WHERE row > 5 ORDER BY row DESC").await.unwrap();
-        rows.iter()
-            .flat_map(|b| b.column(0).as_primitive::<arrow_array::types::UInt64Type>().values().to_vec())
-            .collect()
-    };
+    let live = rows(&client, "SELECT row FROM pool WHERE row > 5 ORDER BY row DESC").await;
     let ids: ArrayRef = Arc::new(StringArray::from_iter_values(live.iter().map(|row| format!("p{row}"))));
     let half =
         live.iter().flat_map(|row| (0..3).map(move |j| half::f16::from_f32(*row as f32 + j as f32 / 8.0)));
@@ -282,7 +286,7 @@ async fn vectors_are_stored_as_signs_where_that_is_asked_for() {
     let (_, rows) = client.rows(wanted).await.unwrap();
     let items = |name: &str| Arc::clone(rows[0].column_by_name(name).unwrap().as_fixed_size_list().values());
     let words = items("vector");
-    assert_eq!(words.as_primitive::<arrow_array::types::UInt64Type>().values().to_vec(), [2, 0]);
+    assert_eq!(words.as_primitive::<UInt64Type>().values().to_vec(), [2, 0]);
     // Flipped, added and subtracted, scaled, three times: 2 sqrt(2) and -sqrt(2).
     let scales = items("scale").as_primitive::<Float32Type>().values().to_vec();
     assert!((scales[0] - 1.5 * 2f32.sqrt()).abs() < 1e-5 && scales[1] == 0.0, "{scales:?}");
@@ -292,12 +296,7 @@ async fn vectors_are_stored_as_signs_where_that_is_asked_for() {
 async fn gradients_of_one_space_and_checkpoint_are_compared() {
     let (_server, client) = writable(options()).await;
     let of = |dataset: &str, space: Option<&Value>| json!({"vectors": {"dataset": dataset, "kind": "grad-mine", "run": "theirs", "checkpoint": "last", "weight": 1.0, "space": space}});
-    let all: Vec<u64> = {
-        let (_, rows) = client.sql("SELECT row FROM pool ORDER BY row").await.unwrap();
-        rows.iter()
-            .flat_map(|b| b.column(0).as_primitive::<arrow_array::types::UInt64Type>().values().to_vec())
-            .collect()
-    };
+    let all = rows(&client, "SELECT row FROM pool ORDER BY row").await;
     let told = put(&client, of("pool", None), vec![vectors(&all, 4)]).await.unwrap();
     assert_eq!(told["feature"], json!("grad-mine@last"), "{told}");
     put(&client, of("target", Some(&told["space"])), vec![vectors(&[0, 1, 2, 3], 4)]).await.unwrap();
@@ -390,10 +389,7 @@ async fn only_those_who_may_write_add_something_and_only_what_can_be() {
 
 /// Begins an upload and leaves it in the middle.
 async fn leave(client: &Client, what: Value, batches: Vec<RecordBatch>) {
-    let descriptor = FlightDescriptor::new_cmd(json!({ "put": what }).to_string().into_bytes());
-    let encoder = FlightDataEncoderBuilder::new().with_flight_descriptor(Some(descriptor));
-    let messages: Vec<_> =
-        encoder.build(futures::stream::iter(batches.into_iter().map(Ok))).try_collect().await.unwrap();
+    let messages = encoded(&what, batches, IpcWriteOptions::default()).await;
     let open = futures::stream::iter(messages).chain(futures::stream::pending());
     let mut inner = client.inner.clone();
     let call = inner.do_put(client.request(open));
@@ -473,11 +469,7 @@ async fn the_same_key_at_the_same_time_is_done_once() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_matrix_has_the_scores_of_single_questions() {
     let (_server, client) = served(options()).await;
-    let ask = |target: &str| {
-        FlightDescriptor::new_cmd(
-            json!({"matrix": {"pool": "pool", "target": target}}).to_string().into_bytes(),
-        )
-    };
+    let ask = |target: &str| command(&json!({"matrix": {"pool": "pool", "target": target}}));
     let (schema, rows) = client.rows(ask("target:b")).await.unwrap();
     let targets: Value = serde_json::from_str(&schema.metadata()["gstore.targets"]).unwrap();
     assert_eq!(
@@ -501,8 +493,7 @@ async fn a_matrix_has_the_scores_of_single_questions() {
     assert_eq!(found, single, "{}\n{}", text(&rows), text(&wanted));
     let (_, all) = client.rows(ask("target")).await.unwrap();
     assert_eq!(all[0].column_by_name("scores").unwrap().as_fixed_size_list().value_length(), 4);
-    let wrong = json!({"matrix": {"pool": "pool", "target": "nothing"}}).to_string().into_bytes();
-    let status = client.rows(FlightDescriptor::new_cmd(wrong)).await.unwrap_err();
+    let status = client.rows(ask("nothing")).await.unwrap_err();
     assert_eq!(status.code(), Code::InvalidArgument, "{status}");
 }
 
