@@ -6,7 +6,7 @@ use std::time::Duration;
 use arrow_array::{ArrayRef, Int64Array, RecordBatch};
 use arrow_flight::flight_service_client::FlightServiceClient;
 use arrow_flight::sql::{CommandGetTableTypes, ProstMessageExt};
-use arrow_flight::{Criteria, FlightDescriptor, FlightInfo, HandshakeRequest, Ticket};
+use arrow_flight::{Criteria, FlightDescriptor, Ticket};
 use futures::TryStreamExt;
 use gstore_server::{NewToken, Scope, ServeError, ServeOptions, Tokens, serve};
 use gstore_store::{
@@ -15,11 +15,11 @@ use gstore_store::{
 };
 use prost::Message;
 use serde_json::{Value, json};
-use tonic::{Code, Request};
+use tonic::Code;
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_client::HealthClient;
 
-use crate::client::{Client, channel, statement, text};
+use crate::client::{Client, basic, channel, statement, text};
 use crate::{Server, options, served, token};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -66,14 +66,6 @@ async fn only_a_token_that_works_gets_in() {
 async fn the_handshake_turns_a_password_into_a_bearer() {
     let server = Server::start(options());
     let mut client = FlightServiceClient::new(channel(&server).await);
-    let basic = |password: &str| {
-        use base64::Engine;
-        let text = base64::engine::general_purpose::STANDARD.encode(format!("me:{password}"));
-        let hello = HandshakeRequest { protocol_version: 0, payload: Vec::new().into() };
-        let mut request = Request::new(futures::stream::iter([hello]));
-        request.metadata_mut().insert("authorization", format!("Basic {text}").parse().unwrap());
-        request
-    };
     let response = client.handshake(basic(&server.token)).await.unwrap();
     let bearer = response.metadata().get("authorization").unwrap().to_str().unwrap().to_owned();
     assert_eq!(bearer, format!("Bearer {}", server.token));
@@ -110,11 +102,7 @@ async fn a_token_for_some_datasets_sees_no_others() {
     }
     let missing = client.rows(FlightDescriptor::new_path(vec!["dataset".into(), "other".into()])).await;
     assert_eq!(missing.unwrap_err().code(), Code::NotFound);
-    let request = client.request(Criteria::default());
-    let flights = client.inner.clone().list_flights(request).await.unwrap().into_inner();
-    let flights: Vec<FlightInfo> = flights.try_collect().await.unwrap();
-    let paths = flights.into_iter().filter_map(|info| info.flight_descriptor).flat_map(|flight| flight.path);
-    let mut shown = vec![("flights", paths.collect::<Vec<_>>().join(" "))];
+    let mut shown = vec![("flights", client.flights("").await.join(" "))];
     for table in [
         "gstore.artifacts",
         "gstore.datasets",
@@ -290,8 +278,7 @@ async fn requests_are_recorded() {
     lost.headers.push(("gstore-snapshot", "999".to_owned()));
     assert_eq!(lost.prepare("SELECT 2").await.unwrap_err().code(), Code::NotFound);
     assert!(Client::with(&server, "gst_wrong").await.sql("SELECT 3").await.is_err());
-    let flights = client.inner.clone().list_flights(client.request(Criteria::default())).await;
-    flights.unwrap().into_inner().try_collect::<Vec<_>>().await.unwrap();
+    client.flights("").await;
     let types = CommandGetTableTypes {}.as_any().encode_to_vec();
     client.rows(FlightDescriptor::new_cmd(types)).await.unwrap();
     client.action("tags", Vec::new()).await.unwrap();

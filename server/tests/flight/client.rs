@@ -1,5 +1,7 @@
 //! Requests as the protocol has them, without the help of a driver.
 
+use std::time::{Duration, Instant};
+
 use arrow_array::RecordBatch;
 use arrow_flight::decode::FlightRecordBatchStream;
 use arrow_flight::encode::FlightDataEncoderBuilder;
@@ -9,7 +11,7 @@ use arrow_flight::sql::{
     ActionCreatePreparedStatementRequest, ActionCreatePreparedStatementResult, Any,
     CommandPreparedStatementQuery, CommandStatementQuery, DoPutPreparedStatementResult, ProstMessageExt,
 };
-use arrow_flight::{Action, FlightData, FlightDescriptor, FlightInfo, Ticket};
+use arrow_flight::{Action, Criteria, FlightData, FlightDescriptor, FlightInfo, HandshakeRequest, Ticket};
 use arrow_ipc::writer::IpcWriteOptions;
 use arrow_schema::Schema;
 use futures::{StreamExt, TryStreamExt};
@@ -18,6 +20,9 @@ use tonic::transport::Channel;
 use tonic::{Request, Status, Streaming};
 
 use crate::Server;
+
+/// Asks for rows without an end.
+pub const ENDLESS: &str = "SELECT a.range FROM range(1000000) a, range(1000000) b";
 
 /// A connection with a token.
 #[derive(Clone)]
@@ -123,6 +128,28 @@ impl Client {
         self.rows(FlightDescriptor::new_cmd(command.as_any().encode_to_vec())).await
     }
 
+    /// The paths of the flights that criteria list.
+    pub async fn flights(&self, criteria: &str) -> Vec<String> {
+        let request = self.request(Criteria { expression: criteria.as_bytes().to_vec().into() });
+        let infos = self.inner.clone().list_flights(request).await.unwrap().into_inner();
+        let infos: Vec<_> = infos.try_collect().await.unwrap();
+        infos.into_iter().map(|info| info.flight_descriptor.unwrap().path.join("/")).collect()
+    }
+
+    /// The answer to a statement, as it comes.
+    pub async fn begun(&self, sql: &str) -> Streaming<FlightData> {
+        let info = self.info(statement(sql)).await.unwrap();
+        self.stream(info.endpoint[0].ticket.clone().unwrap()).await.unwrap()
+    }
+
+    pub async fn until_none_runs(&self) {
+        let begun = Instant::now();
+        while self.running().await > 0 {
+            assert!(begun.elapsed() < Duration::from_secs(20), "a statement goes on");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
     /// Statements that run, as the server counts them.
     pub async fn running(&self) -> u64 {
         let state = self.action("health", Vec::new()).await.unwrap();
@@ -140,6 +167,27 @@ pub async fn channel(server: &Server) -> Channel {
 pub fn statement(sql: &str) -> FlightDescriptor {
     let command = CommandStatementQuery { query: sql.to_owned(), transaction_id: None };
     FlightDescriptor::new_cmd(command.as_any().encode_to_vec())
+}
+
+/// What an answer breaks off with.
+pub async fn broken_off(answer: &mut Streaming<FlightData>) -> Status {
+    loop {
+        match answer.message().await {
+            Ok(Some(_)) => {}
+            Ok(None) => panic!("a shorter result"),
+            Err(status) => break status,
+        }
+    }
+}
+
+/// A handshake with a password.
+pub fn basic(password: &str) -> Request<futures::stream::Iter<std::array::IntoIter<HandshakeRequest, 1>>> {
+    use base64::Engine;
+    let text = base64::engine::general_purpose::STANDARD.encode(format!("me:{password}"));
+    let hello = HandshakeRequest { protocol_version: 0, payload: Vec::new().into() };
+    let mut request = Request::new(futures::stream::iter([hello]));
+    request.metadata_mut().insert("authorization", format!("Basic {text}").parse().unwrap());
+    request
 }
 
 pub fn text(batches: &[RecordBatch]) -> String {

@@ -1,20 +1,20 @@
 //! Hostile clients: each request is refused with its code, and the server goes on.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use arrow_array::{ArrayRef, RecordBatch, StringArray};
 use arrow_flight::encode::FlightDataEncoderBuilder;
 use arrow_flight::flight_service_client::FlightServiceClient;
 use arrow_flight::sql::{CommandPreparedStatementQuery, ProstMessageExt};
-use arrow_flight::{FlightData, FlightDescriptor, HandshakeRequest, Ticket};
+use arrow_flight::{FlightData, FlightDescriptor, Ticket};
 use futures::TryStreamExt;
 use gstore_server::{ConnectionLimits, RequestLimits, ServeOptions};
 use prost::Message;
 use serde_json::json;
-use tonic::{Code, Request};
+use tonic::Code;
 
-use crate::client::{Client, channel, statement};
+use crate::client::{Client, ENDLESS, basic, broken_off, channel};
 use crate::{options, served};
 
 /// The code of a refusal that says nothing of the disk.
@@ -149,26 +149,14 @@ async fn a_reader_that_never_reads_loses_its_statement() {
     let connections = ConnectionLimits { reader: Duration::from_millis(300), ..ConnectionLimits::default() };
     let limits = RequestLimits { connections, batch_bytes: 10_000, ..RequestLimits::default() };
     let (server, client) = served(ServeOptions { limits, ..options() }).await;
-    let sql = "SELECT a.range FROM range(1000000) a, range(1000000) b";
     let mut unread = Vec::new();
     for _ in 0..3 {
-        let info = client.info(statement(sql)).await.unwrap();
-        unread.push(client.stream(info.endpoint[0].ticket.clone().unwrap()).await.unwrap());
+        unread.push(client.begun(ENDLESS).await);
     }
     let other = Client::of(&server).await;
-    let begun = Instant::now();
-    while other.running().await > 0 {
-        assert!(begun.elapsed() < Duration::from_secs(20), "a statement goes on");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    other.until_none_runs().await;
     for mut stream in unread {
-        let told = loop {
-            match stream.message().await {
-                Ok(Some(_)) => {}
-                Ok(None) => panic!("a shorter result"),
-                Err(status) => break status,
-            }
-        };
+        let told = broken_off(&mut stream).await;
         assert_eq!(told.code(), Code::DeadlineExceeded, "{told}");
     }
     assert!(other.sql("SELECT 1").await.is_ok());
@@ -183,11 +171,7 @@ async fn a_flood_of_handshakes_has_to_wait_and_others_have_not() {
     for i in 0..200 {
         let mut client = FlightServiceClient::new(channel.clone());
         flood.spawn(async move {
-            use base64::Engine;
-            let text = base64::engine::general_purpose::STANDARD.encode(format!("me:gst_{i}"));
-            let hello = HandshakeRequest { protocol_version: 0, payload: Vec::new().into() };
-            let mut request = Request::new(futures::stream::iter([hello]));
-            request.metadata_mut().insert("authorization", format!("Basic {text}").parse().unwrap());
+            let request = basic(&format!("gst_{i}"));
             client.handshake(request).await.err().map(|status| status.code())
         });
     }

@@ -7,9 +7,8 @@ use std::time::{Duration, Instant};
 use gstore_server::{ConnectionLimits, NewToken, RequestLimits, Scope, ServeOptions, Tokens};
 use serde_json::{Value, json};
 
+use crate::client::ENDLESS;
 use crate::{Server, options, token};
-
-const ENDLESS: &str = "SELECT a.range FROM range(1000000) a, range(1000000) b";
 
 /// An answer.
 struct Answer {

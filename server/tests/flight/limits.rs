@@ -1,6 +1,6 @@
 //! Limits, and the ends of statements: by their client, by time, by size, by the end of the server.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use arrow_flight::CancelFlightInfoRequest;
 use arrow_flight::CancelFlightInfoResult;
@@ -10,22 +10,11 @@ use gstore_sql::SqlOptions;
 use prost::Message;
 use tonic::Code;
 
-use crate::client::{Client, statement};
+use crate::client::{Client, ENDLESS, broken_off, statement};
 use crate::{options, served};
-
-/// Rows without an end.
-const ENDLESS: &str = "SELECT a.range FROM range(1000000) a, range(1000000) b";
 
 fn limited(limits: RequestLimits) -> ServeOptions {
     ServeOptions { limits, ..options() }
-}
-
-async fn until_none_runs(client: &Client) {
-    let begun = Instant::now();
-    while client.running().await > 0 {
-        assert!(begun.elapsed() < Duration::from_secs(20), "a statement goes on");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -35,16 +24,15 @@ async fn results_have_a_limit_of_bytes_and_of_time() {
     let status = client.sql(ENDLESS).await.unwrap_err();
     assert_eq!(status.code(), Code::ResourceExhausted, "{status}");
     assert!(client.sql("SELECT row FROM pool").await.is_ok());
-    until_none_runs(&client).await;
+    client.until_none_runs().await;
 
     let limits = RequestLimits { time: Duration::from_millis(300), ..RequestLimits::default() };
     let (_server, client) = served(limited(limits)).await;
     let counted = format!("SELECT count(*) FROM ({ENDLESS})");
     assert_eq!(client.sql(&counted).await.unwrap_err().code(), Code::DeadlineExceeded);
     // One who never reads holds nothing up for longer than that.
-    let info = client.info(statement(ENDLESS)).await.unwrap();
-    let unread = client.stream(info.endpoint[0].ticket.clone().unwrap()).await.unwrap();
-    until_none_runs(&client).await;
+    let unread = client.begun(ENDLESS).await;
+    client.until_none_runs().await;
     drop(unread);
 }
 
@@ -52,11 +40,10 @@ async fn results_have_a_limit_of_bytes_and_of_time() {
 async fn a_statement_ends_when_its_reader_goes_or_says_so() {
     let (server, client) = served(options()).await;
     for _ in 0..20 {
-        let info = client.info(statement(ENDLESS)).await.unwrap();
-        let mut stream = client.stream(info.endpoint[0].ticket.clone().unwrap()).await.unwrap();
+        let mut stream = client.begun(ENDLESS).await;
         assert!(stream.message().await.unwrap().is_some());
     }
-    until_none_runs(&client).await;
+    client.until_none_runs().await;
 
     let info = client.info(statement(ENDLESS)).await.unwrap();
     let mut stream = client.stream(info.endpoint[0].ticket.clone().unwrap()).await.unwrap();
@@ -66,15 +53,8 @@ async fn a_statement_ends_when_its_reader_goes_or_says_so() {
     let other = Client::with(&server, &crate::token(&server.store, "other", None)).await;
     assert_eq!(status(other.action("CancelFlightInfo", request()).await.unwrap()[0].clone()), 3, "another's");
     assert_eq!(status(client.action("CancelFlightInfo", request()).await.unwrap()[0].clone()), 1);
-    let ended = loop {
-        match stream.message().await {
-            Ok(Some(_)) => {}
-            Ok(None) => panic!("a shorter result"),
-            Err(status) => break status,
-        }
-    };
-    assert_eq!(ended.code(), Code::Cancelled);
-    until_none_runs(&client).await;
+    assert_eq!(broken_off(&mut stream).await.code(), Code::Cancelled);
+    client.until_none_runs().await;
     assert_eq!(status(client.action("CancelFlightInfo", request()).await.unwrap()[0].clone()), 3);
 }
 
@@ -82,14 +62,13 @@ async fn a_statement_ends_when_its_reader_goes_or_says_so() {
 async fn statements_take_turns() {
     let limits = RequestLimits { statements: 2, statements_each: 1, waiting: 0, ..RequestLimits::default() };
     let (server, client) = served(limited(limits)).await;
-    let info = client.info(statement(ENDLESS)).await.unwrap();
-    let stream = client.stream(info.endpoint[0].ticket.clone().unwrap()).await.unwrap();
+    let stream = client.begun(ENDLESS).await;
     let refused = client.sql("SELECT 1").await.unwrap_err();
     assert_eq!(refused.code(), Code::ResourceExhausted, "{refused}");
     let other = Client::with(&server, &crate::token(&server.store, "other", None)).await;
     assert!(other.sql("SELECT 1").await.is_ok());
     drop(stream);
-    until_none_runs(&client).await;
+    client.until_none_runs().await;
     assert!(client.sql("SELECT 1").await.is_ok());
 }
 
@@ -142,11 +121,9 @@ async fn answers_are_cut_into_messages_by_bytes() {
 #[tokio::test(flavor = "multi_thread")]
 async fn stopping_waits_a_while_and_then_tells_who_is_left() {
     let (mut server, client) = served(ServeOptions { drain: Duration::from_secs(2), ..options() }).await;
-    let slow = client.info(statement(ENDLESS)).await.unwrap();
-    let mut endless = client.stream(slow.endpoint[0].ticket.clone().unwrap()).await.unwrap();
+    let mut endless = client.begun(ENDLESS).await;
     let sql = "SELECT range, repeat('x', 100) AS x FROM range(200000)";
-    let long = client.info(statement(sql)).await.unwrap();
-    let mut ending = client.stream(long.endpoint[0].ticket.clone().unwrap()).await.unwrap();
+    let mut ending = client.begun(sql).await;
     ending.message().await.unwrap();
     server.tell_to_stop();
     tokio::time::sleep(Duration::from_millis(100)).await;
@@ -155,13 +132,7 @@ async fn stopping_waits_a_while_and_then_tells_who_is_left() {
         messages += 1;
     }
     assert!(messages > 1);
-    let told = loop {
-        match endless.message().await {
-            Ok(Some(_)) => {}
-            Ok(None) => panic!("a shorter result"),
-            Err(status) => break status,
-        }
-    };
+    let told = broken_off(&mut endless).await;
     assert_eq!(told.code(), Code::Unavailable, "{told}");
     server.stop();
 }

@@ -3,9 +3,8 @@
 use arrow_array::RecordBatch;
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Float16Type, Float32Type};
+use arrow_flight::FlightDescriptor;
 use arrow_flight::sql::{CommandStatementQuery, ProstMessageExt};
-use arrow_flight::{Criteria, FlightDescriptor};
-use futures::TryStreamExt;
 use gstore_store::{DType, FeatureAttrs, JobFeature, JobPlan, RowFlags, SignRotation, Store};
 use prost::Message;
 use tonic::Code;
@@ -17,20 +16,13 @@ fn json(text: &str) -> FlightDescriptor {
     FlightDescriptor::new_cmd(text.as_bytes().to_vec())
 }
 
-async fn flights(client: &Client, criteria: &str) -> Vec<String> {
-    let request = client.request(Criteria { expression: criteria.as_bytes().to_vec().into() });
-    let infos = client.inner.clone().list_flights(request).await.unwrap().into_inner();
-    let infos: Vec<_> = infos.try_collect().await.unwrap();
-    infos.into_iter().map(|info| info.flight_descriptor.unwrap().path.join("/")).collect()
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_listed_can_be_read() {
     let (_server, client) = served(options()).await;
-    let all = flights(&client, "").await;
+    let all = client.flights("").await;
     assert!(all.contains(&"dataset/pool".to_owned()), "{all:?}");
     assert!(all.contains(&"vectors/pool/grad-adam@checkpoint-1".to_owned()), "{all:?}");
-    assert_eq!(flights(&client, "dataset/po").await, ["dataset/pool"]);
+    assert_eq!(client.flights("dataset/po").await, ["dataset/pool"]);
     for path in &all {
         let path = path.split('/').map(str::to_owned).collect();
         client.rows(FlightDescriptor::new_path(path)).await.unwrap();
