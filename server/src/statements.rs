@@ -8,8 +8,8 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use arrow_array::{ArrayRef, RecordBatch, StringArray, TimestampMillisecondArray, UInt64Array};
-use arrow_schema::{DataType, Field, Schema, SchemaRef, TimeUnit};
+use arrow_array::{Array, ArrayRef, RecordBatch, StringArray, TimestampMillisecondArray, UInt64Array};
+use arrow_schema::{Field, Schema, SchemaRef};
 use gstore_sql::{LiveTable, Requester, SqlError, SqlErrorKind};
 use tonic::{Code, Status};
 
@@ -141,8 +141,43 @@ pub(crate) fn word(outcome: Option<Code>) -> &'static str {
     }
 }
 
-fn time_type() -> DataType {
-    DataType::Timestamp(TimeUnit::Millisecond, Some("+00:00".into()))
+/// Each column with its name, and whether values may be missing.
+fn columns(seen: &[(Arc<RequestEntry>, RequestProgress)]) -> Vec<(&'static str, ArrayRef, bool)> {
+    let text = |value: &dyn Fn(&RequestEntry, &RequestProgress) -> Option<String>| -> ArrayRef {
+        Arc::new(seen.iter().map(|(entry, progress)| value(entry, progress)).collect::<StringArray>())
+    };
+    let number = |value: &dyn Fn(&RequestEntry, &RequestProgress) -> u64| -> ArrayRef {
+        Arc::new(UInt64Array::from_iter_values(seen.iter().map(|(e, p)| value(e, p))))
+    };
+    let time = |value: &dyn Fn(&RequestProgress) -> Option<f64>| -> ArrayRef {
+        let at = |(entry, progress): &(Arc<RequestEntry>, RequestProgress)| {
+            let begin = i64::try_from(entry.time).unwrap_or(i64::MAX);
+            value(progress).map(|after| begin.saturating_add(after.round() as i64))
+        };
+        let times = seen.iter().map(at).collect::<TimestampMillisecondArray>();
+        Arc::new(times.with_timezone("+00:00"))
+    };
+    let state = |progress: &RequestProgress| match progress {
+        RequestProgress { ended: Some(_), .. } => "ended",
+        RequestProgress { started: Some(_), .. } => "running",
+        _ => "queued",
+    };
+    vec![
+        ("id", number(&|entry, _| entry.id), false),
+        ("token", text(&|entry, _| Some(entry.token.clone())), false),
+        ("kind", text(&|entry, _| Some(entry.kind.to_owned())), false),
+        ("statement", text(&|entry, _| Some(entry.what.clone())), false),
+        ("state", text(&|_, progress| Some(state(progress).to_owned())), false),
+        ("queued", time(&|_| Some(0.0)), false),
+        ("started", time(&|progress| progress.started), true),
+        ("first_batch", time(&|progress| progress.first_batch), true),
+        ("last_batch", time(&|progress| progress.last_batch), true),
+        ("ended", time(&|progress| progress.ended), true),
+        ("rows", number(&|_, progress| progress.rows), false),
+        ("bytes", number(&|_, progress| progress.bytes), false),
+        ("outcome", text(&|_, progress| progress.ended.map(|_| word(progress.outcome).to_owned())), true),
+        ("message", text(&|_, progress| progress.message.clone()), true),
+    ]
 }
 
 impl LiveTable for RecentRequests {
@@ -151,62 +186,13 @@ impl LiveTable for RecentRequests {
     }
 
     fn schema(&self) -> SchemaRef {
-        let field = |name, ty, null| Field::new(name, ty, null);
-        Arc::new(Schema::new(vec![
-            field("id", DataType::UInt64, false),
-            field("token", DataType::Utf8, false),
-            field("kind", DataType::Utf8, false),
-            field("statement", DataType::Utf8, false),
-            field("state", DataType::Utf8, false),
-            field("queued", time_type(), false),
-            field("started", time_type(), true),
-            field("first_batch", time_type(), true),
-            field("last_batch", time_type(), true),
-            field("ended", time_type(), true),
-            field("rows", DataType::UInt64, false),
-            field("bytes", DataType::UInt64, false),
-            field("outcome", DataType::Utf8, true),
-            field("message", DataType::Utf8, true),
-        ]))
+        let field =
+            |(name, column, null): (&str, ArrayRef, bool)| Field::new(name, column.data_type().clone(), null);
+        Arc::new(Schema::new(columns(&[]).into_iter().map(field).collect::<Vec<_>>()))
     }
 
     fn rows(&self, asker: &Requester) -> Result<RecordBatch, SqlError> {
-        let seen = self.seen_by(asker);
-        let text = |value: &dyn Fn(&RequestEntry, &RequestProgress) -> Option<String>| -> ArrayRef {
-            Arc::new(seen.iter().map(|(entry, progress)| value(entry, progress)).collect::<StringArray>())
-        };
-        let number = |value: &dyn Fn(&RequestEntry, &RequestProgress) -> u64| -> ArrayRef {
-            Arc::new(UInt64Array::from_iter_values(seen.iter().map(|(e, p)| value(e, p))))
-        };
-        let time = |value: &dyn Fn(&RequestProgress) -> Option<f64>| -> ArrayRef {
-            let at = |(entry, progress): &(Arc<RequestEntry>, RequestProgress)| {
-                let begin = i64::try_from(entry.time).unwrap_or(i64::MAX);
-                value(progress).map(|after| begin.saturating_add(after.round() as i64))
-            };
-            let times = seen.iter().map(at).collect::<TimestampMillisecondArray>();
-            Arc::new(times.with_timezone("+00:00"))
-        };
-        let state = |progress: &RequestProgress| match progress {
-            RequestProgress { ended: Some(_), .. } => "ended",
-            RequestProgress { started: Some(_), .. } => "running",
-            _ => "queued",
-        };
-        let columns = vec![
-            number(&|entry, _| entry.id),
-            text(&|entry, _| Some(entry.token.clone())),
-            text(&|entry, _| Some(entry.kind.to_owned())),
-            text(&|entry, _| Some(entry.what.clone())),
-            text(&|_, progress| Some(state(progress).to_owned())),
-            time(&|_| Some(0.0)),
-            time(&|progress| progress.started),
-            time(&|progress| progress.first_batch),
-            time(&|progress| progress.last_batch),
-            time(&|progress| progress.ended),
-            number(&|_, progress| progress.rows),
-            number(&|_, progress| progress.bytes),
-            text(&|_, progress| progress.ended.map(|_| word(progress.outcome).to_owned())),
-            text(&|_, progress| progress.message.clone()),
-        ];
+        let columns = columns(&self.seen_by(asker)).into_iter().map(|(_, column, _)| column).collect();
         RecordBatch::try_new(self.schema(), columns)
             .map_err(|e| SqlError::new(SqlErrorKind::Failed, format!("the statements cannot be shown: {e}")))
     }
