@@ -212,17 +212,12 @@ impl Tokens {
         change: impl FnOnce(&mut Vec<TokenEntry>) -> Result<(), TokenError>,
     ) -> Result<(), TokenError> {
         with_lock(&self.folder, || {
-            let mut tokens = match self.read() {
-                Ok(tokens) => tokens,
-                Err(error) => return Ok(Err(error)),
-            };
-            if let Err(error) = change(&mut tokens) {
-                return Ok(Err(error));
-            }
+            let mut tokens = self.read()?;
+            change(&mut tokens)?;
             let form = TokenFile { version: VERSION, tokens };
             let bytes = serde_json::to_vec_pretty(&form).map_err(std::io::Error::other)?;
-            replace(&self.folder, FILE, &bytes).map(Ok)
-        })?
+            Ok(replace(&self.folder, FILE, &bytes)?)
+        })
     }
 }
 

@@ -31,9 +31,12 @@ pub(crate) fn signing_key(folder: &Path) -> Vec<u8> {
 }
 
 /// What `change` gives while no other process changes files of the folder, which is made if it is missing.
-pub(crate) fn with_lock<T>(folder: &Path, change: impl FnOnce() -> std::io::Result<T>) -> std::io::Result<T> {
+pub(crate) fn with_lock<T, E: From<std::io::Error>>(
+    folder: &Path,
+    change: impl FnOnce() -> Result<T, E>,
+) -> Result<T, E> {
     match fs_err::create_dir(folder) {
-        Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(error),
+        Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(error.into()),
         _ => {}
     }
     let lock = OpenOptions::new().create(true).truncate(false).write(true).open(folder.join("lock"))?;
