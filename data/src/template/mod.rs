@@ -53,6 +53,8 @@ pub enum TemplateKind {
 }
 
 impl TemplateKind {
+    const OWN: [Self; 4] = [Self::Tulu, Self::TuluChat, Self::Chat, Self::Plain];
+
     /// Name on the command line and in encodings.
     pub fn name(&self) -> &'static str {
         match self {
@@ -67,8 +69,8 @@ impl TemplateKind {
 
     /// Every name that stands for a template.
     pub fn names() -> Vec<&'static str> {
-        let own = ["tulu", "tulu_chat", "chat", "plain"];
-        own.into_iter().chain(PRESETS.iter().map(|(name, _)| *name)).collect()
+        let own = Self::OWN;
+        own.iter().map(Self::name).chain(PRESETS.iter().map(|(name, _)| *name)).collect()
     }
 
     /// Its Jinja, where that is not the tokenizer's.
@@ -93,19 +95,13 @@ impl FromStr for TemplateKind {
     type Err = EncodeError;
 
     fn from_str(text: &str) -> Result<Self, EncodeError> {
-        match text {
-            "tulu" => Ok(TemplateKind::Tulu),
-            "tulu_chat" => Ok(TemplateKind::TuluChat),
-            "chat" => Ok(TemplateKind::Chat),
-            "plain" => Ok(TemplateKind::Plain),
-            name => match PRESETS.iter().find(|(known, _)| *known == name) {
-                Some((name, _)) => Ok(TemplateKind::Named(name)),
-                None => Err(EncodeError::UnknownTemplate {
-                    name: text.to_owned(),
-                    known: TemplateKind::names().join(", "),
-                }),
-            },
-        }
+        let preset = PRESETS.iter().find(|(name, _)| *name == text);
+        let own = TemplateKind::OWN.into_iter().find(|own| own.name() == text);
+        let found = own.or_else(|| preset.map(|(name, _)| TemplateKind::Named(name)));
+        found.ok_or_else(|| EncodeError::UnknownTemplate {
+            name: text.to_owned(),
+            known: TemplateKind::names().join(", "),
+        })
     }
 }
 
@@ -154,21 +150,18 @@ impl Template {
     /// A conversation that begins with a system message, `system` where it has none. With a template in Jinja
     /// and with `tulu_chat` a prompt with its completion is a conversation too.
     pub(super) fn with_system<'a>(&self, content: &'a Content, system: &str) -> Cow<'a, Content> {
-        let turn = Message::new;
-        match (self, content) {
+        let mut all = match (self, content) {
             (_, Content::Messages(turns)) if turns.first().is_none_or(|m| m.role != Role::System) => {
-                let first = std::iter::once(turn(Role::System, system));
-                Cow::Owned(Content::Messages(first.chain(turns.iter().cloned()).collect()))
+                turns.clone()
             }
             (
                 Template::Chat(_) | Template::TuluChat { .. },
                 Content::PromptCompletion { prompt, completion },
-            ) => {
-                let first = std::iter::once(turn(Role::System, system));
-                Cow::Owned(Content::Messages(first.chain(turns(prompt, completion)).collect()))
-            }
-            _ => Cow::Borrowed(content),
-        }
+            ) => turns(prompt, completion).to_vec(),
+            _ => return Cow::Borrowed(content),
+        };
+        all.insert(0, Message::new(Role::System, system));
+        Cow::Owned(Content::Messages(all))
     }
 
     pub(super) fn render(&self, content: &Content) -> Result<RenderedText, EncodeError> {
@@ -188,9 +181,7 @@ impl Template {
             (Template::Plain { eos }, Content::Messages(messages)) => plain::messages(messages, eos),
         })
     }
-}
 
-impl Template {
     /// The text before the assistant's last message, or before the one it would write next; all of a plain
     /// text.
     pub(super) fn prompt(&self, content: &Content) -> Result<RenderedText, EncodeError> {
