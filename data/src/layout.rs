@@ -191,9 +191,7 @@ impl Layout {
         line.push('}');
         Ok((line, renamed))
     }
-}
 
-impl Layout {
     /// Keys whose texts are trained on as they stand; a number there is what its digits say.
     pub(crate) fn keys(self) -> &'static [&'static str] {
         match self {

@@ -99,9 +99,7 @@ impl Service {
         let notes = request.metadata().contains_key(NOTES);
         Ok(AuthorizedRequest { core: Arc::clone(&self.0), caller, snapshot, notes, busy })
     }
-}
 
-impl Service {
     /// The messages of an answer; both ways in which `DoGet` is served begin here.
     pub(crate) async fn rows(&self, request: Request<Ticket>) -> Result<Messages, Status> {
         let mut asking = self.asking(&request)?;
