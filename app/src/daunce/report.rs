@@ -130,10 +130,13 @@ pub fn report(
     };
     let samples = prepared.target_samples(work.cancel)?;
     let names: Vec<String> = prepared.targets().iter().map(|target| target.dataset.name.clone()).collect();
-    let sides = ReportSamples {
+    let pass = PoolPass {
+        prepared: &prepared,
         pools: open_pools(snapshot, &spec.pools)?,
         targets: open_pools(snapshot, &names)?,
         text,
+        cancel: work.cancel,
+        threads: work.threads,
     };
     let shown = &samples.rows[..samples.rows.len().min(request.queries)];
     let mut notes = prepared.notes().to_vec();
@@ -142,8 +145,6 @@ pub fn report(
     }
     let mut queries = Vec::new();
     for part in shown.chunks(AT_ONCE) {
-        let pass =
-            PoolPass { prepared: &prepared, sides: &sides, cancel: work.cancel, threads: work.threads };
         let (found, said) = pass.queries(part, request.top)?;
         queries.extend(found);
         notes.extend(said);
@@ -163,17 +164,13 @@ pub fn report(
     })
 }
 
-/// Samples of both sides, and how they become texts.
-struct ReportSamples<'a> {
-    pools: Vec<Pool>,
-    targets: Vec<Pool>,
-    text: &'a dyn Fn(&[u8]) -> String,
-}
-
-/// One pass over the pools, for some queries.
+/// Passes over the pools, each for some queries.
 struct PoolPass<'a> {
     prepared: &'a Prepared,
-    sides: &'a ReportSamples<'a>,
+    pools: Vec<Pool>,
+    targets: Vec<Pool>,
+    /// What records become.
+    text: &'a dyn Fn(&[u8]) -> String,
     cancel: &'a Cancel,
     threads: usize,
 }
@@ -219,14 +216,14 @@ impl PoolPass<'_> {
     }
 
     fn text_of(&self, sample: &TargetRow) -> Result<Option<String>, AnswerError> {
-        let Some(target) = self.sides.targets.get(sample.target as usize) else { return Ok(None) };
+        let Some(target) = self.targets.get(sample.target as usize) else { return Ok(None) };
         let batch = target.samples.get(&[sample.row], &["record"])?;
-        Ok(record(batch.column(0)).map(self.sides.text))
+        Ok(record(batch.column(0)).map(self.text))
     }
 
     fn rows(&self, own: &Prepared, ranking: &EachRanking) -> Result<Vec<ReportRow>, AnswerError> {
         let rows = &ranking.rows;
-        let (pools, text) = (&self.sides.pools, self.sides.text);
+        let (pools, text) = (&self.pools, self.text);
         let estimates = own.estimates(rows, false, self.cancel)?;
         let (names, records) = (ids(rows, pools)?, column(rows, pools, "record")?);
         let found = rows.iter().zip(estimates).zip(&records).enumerate();
