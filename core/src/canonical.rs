@@ -13,9 +13,28 @@ use sha2::{Digest, Sha256};
 
 /// The canonical text of a JSON value.
 pub fn canonical_json(value: &Value) -> String {
-    let mut out = String::new();
-    write_value(value, &mut out);
-    out
+    let mut value = value.clone();
+    value.sort_all_objects();
+    spell_alike(&mut value);
+    value.to_string()
+}
+
+/// Below this, every float without a fraction is an exact integer of the same value.
+const EXACT: f64 = 9_007_199_254_740_992.0;
+
+/// Makes integers of the floats without a fraction.
+fn spell_alike(value: &mut Value) {
+    match value {
+        Value::Array(items) => items.iter_mut().for_each(spell_alike),
+        Value::Object(map) => map.values_mut().for_each(spell_alike),
+        Value::Number(number) => {
+            let whole = |f: &f64| f.fract() == 0.0 && f.abs() <= EXACT;
+            if let Some(float) = number.as_f64().filter(whole).filter(|_| number.is_f64()) {
+                *number = (float as i64).into();
+            }
+        }
+        _ => {}
+    }
 }
 
 /// The SHA-256 of some bytes, as 64 lower-case hex digits.
@@ -36,77 +55,7 @@ pub fn key_of<T: Serialize>(description: &T) -> String {
 
 /// Bytes as lower-case hex digits.
 pub fn hex(bytes: &[u8]) -> String {
-    let mut out = String::with_capacity(bytes.len() * 2);
-    for b in bytes {
-        for nibble in [b >> 4, b & 15] {
-            out.push(char::from_digit(u32::from(nibble), 16).unwrap_or('0'));
-        }
-    }
-    out
-}
-
-fn write_value(value: &Value, out: &mut String) {
-    match value {
-        Value::Array(items) => {
-            out.push('[');
-            for (i, item) in items.iter().enumerate() {
-                if i > 0 {
-                    out.push(',');
-                }
-                write_value(item, out);
-            }
-            out.push(']');
-        }
-        Value::Object(map) => {
-            let mut entries: Vec<_> = map.iter().collect();
-            entries.sort_by(|a, b| a.0.as_bytes().cmp(b.0.as_bytes()));
-            out.push('{');
-            for (i, (key, item)) in entries.into_iter().enumerate() {
-                if i > 0 {
-                    out.push(',');
-                }
-                write_string(key, out);
-                out.push(':');
-                write_value(item, out);
-            }
-            out.push('}');
-        }
-        Value::Number(n) => write_number(n, out),
-        Value::String(s) => write_string(s, out),
-        Value::Bool(true) => out.push_str("true"),
-        Value::Bool(false) => out.push_str("false"),
-        Value::Null => out.push_str("null"),
-    }
-}
-
-/// Below this, every float without a fraction is an exact integer of the same value.
-const EXACT: f64 = 9_007_199_254_740_992.0;
-
-fn write_number(n: &serde_json::Number, out: &mut String) {
-    match n.as_f64() {
-        Some(f) if n.is_f64() && f.fract() == 0.0 && f.abs() <= EXACT => {
-            out.push_str(&(f as i64).to_string());
-        }
-        _ => out.push_str(&n.to_string()),
-    }
-}
-
-fn write_string(s: &str, out: &mut String) {
-    out.push('"');
-    for c in s.chars() {
-        match c {
-            '"' => out.push_str("\\\""),
-            '\\' => out.push_str("\\\\"),
-            '\n' => out.push_str("\\n"),
-            '\r' => out.push_str("\\r"),
-            '\t' => out.push_str("\\t"),
-            '\u{8}' => out.push_str("\\b"),
-            '\u{c}' => out.push_str("\\f"),
-            c if (c as u32) < 0x20 => out.push_str(&format!("\\u{:04x}", c as u32)),
-            c => out.push(c),
-        }
-    }
-    out.push('"');
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]
