@@ -102,6 +102,7 @@ pub enum Content {
 /// Why a record has no content.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
+#[allow(missing_docs, reason = "the message of an error says what its fields are")]
 pub enum ContentError {
     /// Not a JSON object.
     #[error("it is not a JSON object: {0}")]
@@ -111,69 +112,30 @@ pub enum ContentError {
     Nothing,
     /// A prompt without completion or the other way round.
     #[error("`{present}` without `{missing}`: a record of this shape needs both")]
-    HalfPair {
-        /// The key that is there.
-        present: &'static str,
-        /// The key that is not.
-        missing: &'static str,
-    },
+    HalfPair { present: &'static str, missing: &'static str },
     /// More than one shape.
     #[error(
         "both {first} and {second}: a record has one of `messages`, `prompt` with `completion`, and `text`"
     )]
-    Ambiguous {
-        /// One shape.
-        first: &'static str,
-        /// Another.
-        second: &'static str,
-    },
+    Ambiguous { first: &'static str, second: &'static str },
     /// `messages` is no list, a prompt no string, and so on.
     #[error("`{at}` must be {expected}, found {found}")]
-    WrongType {
-        /// Where: `messages`, `messages[2].content`, ...
-        at: String,
-        /// What belongs there.
-        expected: &'static str,
-        /// Type of what is there.
-        found: &'static str,
-    },
+    WrongType { at: String, expected: &'static str, found: &'static str },
     /// A part of a content that is no text.
     #[error("`messages[{index}].content[{part}]` is a part of type {found:?}: only parts of text are read")]
-    Part {
-        /// Index of the message, from 0.
-        index: usize,
-        /// Index of the part, from 0.
-        part: usize,
-        /// Its type.
-        found: String,
-    },
+    Part { index: usize, part: usize, found: String },
     /// A message without role or content.
     #[error("message {index} has no `{key}`")]
-    MissingKey {
-        /// Index of the message, from 0.
-        index: usize,
-        /// The key.
-        key: &'static str,
-    },
+    MissingKey { index: usize, key: &'static str },
     /// A conversation without messages.
     #[error("the conversation is empty: `messages` has no element")]
     EmptyMessages,
     /// A weight between all and nothing.
     #[error("`messages[{index}].weight` must be 0 (not scored) or 1, found {found}")]
-    Weight {
-        /// Index of the message, from 0.
-        index: usize,
-        /// What it says.
-        found: String,
-    },
+    Weight { index: usize, found: String },
     /// A role that has no meaning.
     #[error("message {index} has the role {role:?}; known roles are system, user, assistant and tool")]
-    UnknownRole {
-        /// Index of the message, from 0.
-        index: usize,
-        /// What it says.
-        role: String,
-    },
+    UnknownRole { index: usize, role: String },
 }
 
 impl Content {

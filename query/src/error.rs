@@ -1,5 +1,7 @@
 //! Errors of questions to a store.
 
+#![allow(missing_docs, reason = "the message of an error says what its fields are")]
+
 use gstore_core::content::ContentError;
 use gstore_core::{Cancelled, Remedy};
 use gstore_curvature::CurvatureError;
@@ -48,29 +50,18 @@ fn drops(numbers: &[String]) -> String {
 pub enum QueryError {
     /// An option has a value that it does not know.
     #[error("{option} cannot be `{given}`: it is one of {allowed}")]
-    Option {
-        /// The option.
-        option: &'static str,
-        /// What was given.
-        given: String,
-        /// The values it takes.
-        allowed: String,
-    },
+    Option { option: &'static str, given: String, allowed: String },
     /// A part of the question is missing or contradicts another.
     #[error("{0}")]
     Spec(String),
     /// A dataset has no feature of the kind that the question needs.
     #[error("dataset `{dataset}` has no `{kind}` feature{place}; {hint}{}", with(.dataset, .kind, .compute.as_ref()))]
     NoFeature {
-        /// Which side of the comparison lacks it.
         side: SideOf,
-        /// The dataset.
         dataset: String,
-        /// The kind.
         kind: String,
         /// `" at checkpoint ..."`, `" of tokens"`, `" of samples"`, or empty.
         place: String,
-        /// What it has, or how to get it.
         hint: String,
         /// How an ingest would have to compute it, where `hint` ends in that.
         compute: Option<ToCompute>,
@@ -81,34 +72,22 @@ pub enum QueryError {
         drops(.remove)
     )]
     Ambiguous {
-        /// What was looked for.
         what: String,
-        /// Number and description of each.
         candidates: String,
         /// Numbers of features that leave no choice at any checkpoint if they are named, with commas between.
         keep: String,
-        /// Numbers of those that would not be used then.
         remove: Vec<String>,
     },
     /// Both sides have features, but in different spaces.
     #[error("{pool} and {target} cannot be compared: {difference}")]
-    Space {
-        /// Label of the pool's feature.
-        pool: String,
-        /// Label of the target's feature.
-        target: String,
-        /// The first part that differs, with both values.
-        difference: String,
-    },
+    Space { pool: String, target: String, difference: String },
     /// A feature is still being built.
     #[error(
         "feature {label} of dataset `{dataset}` is still being built, or lost rows in a repair; {} computes what it lacks, or ask with `partial => true` to use the rows it has",
         again(.command.as_slice())
     )]
     Building {
-        /// The dataset.
         dataset: String,
-        /// The feature.
         label: String,
         /// The command that computed what it has, if it is known.
         command: Option<String>,
@@ -119,37 +98,16 @@ pub enum QueryError {
          `missing => 'exclude'` or `missing => 'renormalise'`",
         again(.commands)
     )]
-    Missing {
-        /// Rows that lack at least one.
-        rows: u64,
-        /// Rows asked about.
-        scanned: u64,
-        /// Count per dataset and checkpoint.
-        detail: String,
-        /// The commands that computed the features which lack them, as far as they are known.
-        commands: Vec<String>,
-    },
+    Missing { rows: u64, scanned: u64, detail: String, commands: Vec<String> },
     /// Rows lack the losses of some models and nothing was said of that.
     #[error(
         "{rows} of {scanned} rows of {dataset} lack the losses of some models; record them, or ask with `missing => 'pairwise'` \
          (each score over the models that have both losses) or `missing => 'drop_model'` (without the models that lack any)"
     )]
-    MissingLosses {
-        /// Rows that lack at least one.
-        rows: u64,
-        /// Rows asked about.
-        scanned: u64,
-        /// Their datasets.
-        dataset: String,
-    },
+    MissingLosses { rows: u64, scanned: u64, dataset: String },
     /// No target row can be compared.
     #[error("target {target} has no row that can be compared: {why}")]
-    EmptyTarget {
-        /// The target.
-        target: String,
-        /// Counts by reason.
-        why: String,
-    },
+    EmptyTarget { target: String, why: String },
     /// Samples are given with the question, and no encoder is available to run a model.
     #[error(
         "the vectors of a sample that is given with the question have to be computed, and no model is at hand here; ask with {}, \
@@ -167,33 +125,18 @@ pub enum QueryError {
     #[error(
         "the record of {place} cannot be compared with the target's: {source}; delete the row, or ask without `exclude_target` and `in_target`"
     )]
-    Content {
-        /// The row or given sample.
-        place: String,
-        /// What is wrong with it.
-        source: ContentError,
-    },
+    Content { place: String, source: ContentError },
     /// A number of rows that is not understood.
     #[error("cannot take the top `{given}`: {why} (say `500` or `5%`)")]
-    Top {
-        /// What was given.
-        given: String,
-        /// What is wrong with it.
-        why: String,
-    },
-    /// A dataset, run, checkpoint, subtask or feature that the snapshot does not have.
+    Top { given: String, why: String },
     #[error(transparent)]
     Lookup(#[from] LookupError),
-    /// The snapshot could not be read.
     #[error(transparent)]
     Open(#[from] OpenError),
-    /// Stored data could not be read.
     #[error(transparent)]
     Read(#[from] ReadError),
-    /// Losses of an ensemble that are not there, or not told apart.
     #[error(transparent)]
     Losses(#[from] LossError),
-    /// An artifact that is not there, or cannot be read.
     #[error(transparent)]
     Artifact(#[from] ArtifactError),
     /// A preconditioner that cannot be computed from its matrices.
@@ -202,7 +145,6 @@ pub enum QueryError {
     /// A column could not be converted.
     #[error("could not convert a column: {0}")]
     Arrow(#[from] arrow_schema::ArrowError),
-    /// An index could not be written.
     #[error(transparent)]
     Index(#[from] IndexError),
     /// A sketch cannot be made or used.

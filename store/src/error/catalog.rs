@@ -12,13 +12,7 @@ pub enum CreateError {
     Exists(String),
     /// The folder holds something else.
     #[error("{path} is not empty (it holds {found:?}); a new store needs an empty or missing folder")]
-    NotEmpty {
-        /// The folder.
-        path: String,
-        /// One of the things in it.
-        found: String,
-    },
-    /// The cause is what any operation can fail with.
+    NotEmpty { path: String, found: String },
     #[error(transparent)]
     Store(StoreError),
 }
@@ -42,20 +36,9 @@ pub enum OpenError {
     Incomplete(String),
     /// No snapshot has this number.
     #[error("there is no snapshot {wanted}; the history goes from {oldest} to {newest}{}", list_tags(.tagged))]
-    NoSnapshot {
-        /// The number asked for.
-        wanted: u64,
-        /// The first of the history.
-        oldest: u64,
-        /// The current one.
-        newest: u64,
-        /// Tags, each with the number of its snapshot.
-        tagged: Vec<String>,
-    },
-    /// No such tag.
+    NoSnapshot { wanted: u64, oldest: u64, newest: u64, tagged: Vec<String> },
     #[error(transparent)]
     Lookup(#[from] LookupError),
-    /// A file could not be read.
     #[error(transparent)]
     Storage(#[from] StorageError),
 }
@@ -69,9 +52,7 @@ pub enum LookupError {
     Unknown {
         /// `dataset`, `run`, `feature`, ...
         what: &'static str,
-        /// The name asked for.
         name: String,
-        /// The one that was probably meant.
         nearest: Option<String>,
         /// Those there are; of many the first, and how many more.
         known: Vec<String>,
@@ -81,9 +62,7 @@ pub enum LookupError {
     Ambiguous {
         /// `feature`, ...
         what: &'static str,
-        /// The name asked for.
         name: String,
-        /// What it could mean.
         candidates: Vec<String>,
     },
 }
@@ -119,7 +98,6 @@ pub enum VerifyError {
     /// counts is not known.
     #[error(transparent)]
     Commit(Box<super::CommitError>),
-    /// The cause is what any operation can fail with.
     #[error(transparent)]
     Store(StoreError),
 }

@@ -37,77 +37,39 @@ pub enum AppendError {
         "id {id:?} occurs twice with different content; ids are unique in a dataset ({} keeps the first of each)",
         Remedy::Option("duplicates", "first")
     )]
-    DuplicateId {
-        /// The id.
-        id: String,
-    },
+    DuplicateId { id: String },
     /// The dataset has the id with other content.
     #[error(
         "id {id:?} is in dataset {dataset:?} already (row {row}) with different content{differs}\n  `{}` keeps the stored sample, `{}` deletes it and adds the new one;\n  or give the new one an id of its own",
         Remedy::Option("if_changed", "keep"),
         Remedy::Option("if_changed", "replace")
     )]
-    Changed {
-        /// The dataset.
-        dataset: String,
-        /// The id.
-        id: String,
-        /// The row that has it.
-        row: u64,
-        /// How the records differ.
-        differs: RecordDifference,
-    },
+    Changed { dataset: String, id: String, row: u64, differs: RecordDifference },
     /// A value does not fit its column.
     #[error(
         "column {column:?} of dataset {dataset:?} holds {expected}, {found} does not fit\n  to store the column as text: {}",
         Remedy::Option("column", &format!("{column}:utf8"))
     )]
-    ColumnType {
-        /// The dataset.
-        dataset: String,
-        /// The column.
-        column: String,
-        /// Its type.
-        expected: String,
-        /// What was given.
-        found: String,
-    },
+    ColumnType { dataset: String, column: String, expected: String, found: String },
     /// Floats came for a column of integers, and one of these would be rounded.
     #[error(
         "column {column:?} of dataset {dataset:?} would become float, and holds {value} in row {row} (a float would round it)\n  to keep it, as text: {}; to round it: {}",
         Remedy::Option("column", &format!("{column}:utf8")),
         Remedy::Option("column", &format!("{column}:float"))
     )]
-    Rounded {
-        /// The dataset.
-        dataset: String,
-        /// The column.
-        column: String,
-        /// A row whose value would change.
-        row: u64,
-        /// The value.
-        value: i64,
-    },
+    Rounded { dataset: String, column: String, row: u64, value: i64 },
     /// Two columns have the same key.
     #[error("the columns of an append need different keys; {0:?} occurs twice")]
     DuplicateColumn(String),
     /// A sample has more or fewer values than there are columns.
     #[error("sample {id:?} has {found} metadata values, the append has {expected} columns")]
-    ColumnCount {
-        /// The sample.
-        id: String,
-        /// Number of columns.
-        expected: usize,
-        /// Number of values.
-        found: usize,
-    },
+    ColumnCount { id: String, expected: usize, found: usize },
     /// An id that is empty or very long.
     #[error("an id of {0} bytes cannot be stored; ids have 1 to 65535 bytes")]
     IdLength(usize),
     /// An earlier error left the append in an unknown state.
     #[error("an earlier write of this append failed; nothing of it was stored")]
     Poisoned,
-    /// The cause is what any operation can fail with.
     #[error(transparent)]
     Store(StoreError),
 }
@@ -120,129 +82,60 @@ pub enum CommitError {
     #[error(
         "feature {feature} has {rows} already; another job published them meanwhile, so nothing was changed"
     )]
-    Overlap {
-        /// The feature's label.
-        feature: String,
-        /// The rows that both have.
-        rows: RowSet,
-    },
+    Overlap { feature: String, rows: RowSet },
     /// A segment names rows that the dataset does not have.
     #[error("feature {feature} has rows up to {end}, dataset {dataset:?} ends at {next_row}")]
-    BeyondDataset {
-        /// The feature's label.
-        feature: String,
-        /// The dataset.
-        dataset: String,
-        /// One past the last row of the new segments.
-        end: u64,
-        /// One past the last row of the dataset.
-        next_row: u64,
-    },
+    BeyondDataset { feature: String, dataset: String, end: u64, next_row: u64 },
     /// The run has this checkpoint name for other weights.
     #[error(
         "run {run:?} has {name:?} as checkpoint {stored} already, this one is {given}\n  give the run another name"
     )]
-    RunConflict {
-        /// The run.
-        run: String,
-        /// The checkpoint's name.
-        name: String,
-        /// Its id in the store.
-        stored: String,
-        /// The id given.
-        given: String,
-    },
+    RunConflict { run: String, name: String, stored: String, given: String },
     /// The run has this checkpoint under another name.
     #[error(
         "run {run:?} has the checkpoint {name:?} already, as {stored:?}\n  use that name, or give the run another name"
     )]
-    CheckpointTwice {
-        /// The run.
-        run: String,
-        /// The name given.
-        name: String,
-        /// Its name in the store.
-        stored: String,
-    },
+    CheckpointTwice { run: String, name: String, stored: String },
     /// A name of a run that is none.
     #[error(
         "{name:?} cannot name a run: that is a text of 1 to {longest} bytes without `/` and control characters, and not `.` or `..`"
     )]
-    RunName {
-        /// The text.
-        name: String,
-        /// The most bytes.
-        longest: usize,
-    },
+    RunName { name: String, longest: usize },
     /// A name of an ensemble or an id of a member that is none.
     #[error(
         "{name:?} is not a name of an ensemble or a member: that is a text of 1 to {longest} bytes without control characters"
     )]
-    EnsembleName {
-        /// The text.
-        name: String,
-        /// The most bytes.
-        longest: usize,
-    },
+    EnsembleName { name: String, longest: usize },
     /// The ensemble has another base.
     #[error(
         "ensemble {ensemble:?} has models of {stored}, these are of {given}\n  give the ensemble another name"
     )]
-    EnsembleBase {
-        /// The ensemble.
-        ensemble: String,
-        /// Id of the base in the store.
-        stored: String,
-        /// The id given.
-        given: String,
-    },
+    EnsembleBase { ensemble: String, stored: String, given: String },
     /// The ensemble has another model under this id.
     #[error(
         "ensemble {ensemble:?} has a member {member:?} already, with another {what}\n  give this one another id, or the ensemble another name"
     )]
-    MemberConflict {
-        /// The ensemble.
-        ensemble: String,
-        /// Id of the member.
-        member: String,
-        /// What differs.
-        what: &'static str,
-    },
+    MemberConflict { ensemble: String, member: String, what: &'static str },
     /// A feature cannot be changed as asked.
     #[error("feature {feature} cannot be extended: {detail}")]
-    Mismatch {
-        /// The feature's label.
-        feature: String,
-        /// What differs.
-        detail: String,
-    },
+    Mismatch { feature: String, detail: String },
     /// A new feature has the label of another one, which was published since the write began.
     #[error(
         "dataset {dataset:?} got another feature {label} meanwhile, in a space of its own, so nothing was changed; do the write again to add to that feature, or give this one another label"
     )]
-    LabelTaken {
-        /// The label that both have.
-        label: String,
-        /// Their dataset.
-        dataset: String,
-    },
+    LabelTaken { label: String, dataset: String },
     /// The medium reported an error at the commit point itself.
     #[error("snapshot {snapshot} was written, but whether it survives a loss of power is not known: {source}\n  {}", if *.visible {"it is the current one"} else {"it is not the current one"})]
     Unclear {
-        /// The snapshot's number.
         snapshot: u64,
         /// Whether `CURRENT` names it.
         visible: bool,
-        /// What the medium said.
         source: StorageError,
     },
-    /// The key of the write has another content.
     #[error(transparent)]
     Key(#[from] KeyError),
-    /// The samples of an append could not be finished.
     #[error(transparent)]
     Append(#[from] AppendError),
-    /// The cause is what any operation can fail with.
     #[error(transparent)]
     Store(StoreError),
 }
@@ -255,14 +148,7 @@ pub enum KeyError {
     #[error(
         "the key {key:?} was used for other content of dataset {dataset:?}, in snapshot {snapshot}; take another key for another write"
     )]
-    Used {
-        /// The key.
-        key: String,
-        /// The dataset.
-        dataset: String,
-        /// The snapshot that the other write made.
-        snapshot: u64,
-    },
+    Used { key: String, dataset: String, snapshot: u64 },
     /// It is too long, empty, or has characters that cannot be shown.
     #[error("a key is a text of 1 to 128 bytes without control characters")]
     Form,
@@ -276,31 +162,13 @@ pub enum JobError {
     #[error(
         "feature {feature} is being written by another process (job {job}, process {pid}); wait for it or stop it"
     )]
-    Busy {
-        /// The feature's label.
-        feature: String,
-        /// The other job.
-        job: String,
-        /// Its process.
-        pid: u32,
-    },
+    Busy { feature: String, job: String, pid: u32 },
     /// A description that cannot be stored.
     #[error("feature {feature} cannot be stored: {detail}")]
-    Description {
-        /// The feature's label.
-        feature: String,
-        /// What is wrong.
-        detail: String,
-    },
+    Description { feature: String, detail: String },
     /// A feature in the store has other attributes.
     #[error("feature {feature} is in the store with different attributes: {detail}")]
-    Mismatch {
-        /// The feature's label.
-        feature: String,
-        /// What differs.
-        detail: String,
-    },
-    /// The cause is what any operation can fail with.
+    Mismatch { feature: String, detail: String },
     #[error(transparent)]
     Store(StoreError),
 }

@@ -74,12 +74,7 @@ impl fmt::Display for Damage {
 pub enum StorageError {
     /// The operating system said no.
     #[error("could not {action}: {source}{}", way_out(source))]
-    Io {
-        /// What was being done, with the file's name.
-        action: String,
-        /// Its answer.
-        source: io::Error,
-    },
+    Io { action: String, source: io::Error },
     /// A file is not what it should be.
     #[error("{0}")]
     Damaged(Box<Damage>),
@@ -88,7 +83,6 @@ pub enum StorageError {
     Newer {
         /// The file, relative to the store.
         file: String,
-        /// Its version or the requirement that is not known here.
         detail: String,
     },
 }

@@ -12,32 +12,13 @@ use uuid::Uuid;
 pub enum ReadError {
     /// The dataset has no such row.
     #[error("dataset {dataset:?} has no row {row}")]
-    NoRow {
-        /// The dataset.
-        dataset: String,
-        /// The row.
-        row: u64,
-    },
+    NoRow { dataset: String, row: u64 },
     /// The dataset has no such column.
     #[error("dataset {dataset:?} has no column {name:?}{}", did_you_mean(.nearest, .known))]
-    NoColumn {
-        /// The dataset.
-        dataset: String,
-        /// The column asked for.
-        name: String,
-        /// The one that was probably meant.
-        nearest: Option<String>,
-        /// Those there are.
-        known: Vec<String>,
-    },
+    NoColumn { dataset: String, name: String, nearest: Option<String>, known: Vec<String> },
     /// More bytes than one batch can hold.
     #[error("the {rows} rows of {dataset:?} hold more text than one batch can; ask for fewer rows at a time")]
-    TooLarge {
-        /// The dataset.
-        dataset: String,
-        /// How many rows were asked for.
-        rows: usize,
-    },
+    TooLarge { dataset: String, rows: usize },
     /// One vector was asked for where a row has several.
     #[error("{feature} has a vector for each scored token, not one for each row")]
     PerToken {
@@ -46,51 +27,19 @@ pub enum ReadError {
     },
     /// The block is not one of this reader's.
     #[error("block {block} of segment {segment} does not belong to this reader")]
-    NoBlock {
-        /// Number of the segment in the reader.
-        segment: u32,
-        /// Number of the block in the segment.
-        block: u32,
-    },
+    NoBlock { segment: u32, block: u32 },
     /// The segment is not one of this reader's.
     #[error("segment {segment} does not belong to this reader")]
-    NoSegment {
-        /// Its name.
-        segment: Uuid,
-    },
+    NoSegment { segment: Uuid },
     /// The index has no such section.
     #[error("{file} has no section {name:?}; it has {}", .known.join(", "))]
-    NoSection {
-        /// The index.
-        file: String,
-        /// The section asked for.
-        name: String,
-        /// Those there are.
-        known: Vec<String>,
-    },
+    NoSection { file: String, name: String, known: Vec<String> },
     /// The artifact has no such file.
     #[error("artifact {artifact} has no file {name:?}{}", files_known(.known))]
-    NoFile {
-        /// The artifact.
-        artifact: String,
-        /// The file asked for.
-        name: String,
-        /// Those there are.
-        known: Vec<String>,
-    },
+    NoFile { artifact: String, name: String, known: Vec<String> },
     /// The section of an index is shorter.
     #[error("bytes {}..{} of section {section} of {file} were asked for; it has {len}", .range.start, .range.end)]
-    NoRange {
-        /// The index.
-        file: String,
-        /// The section.
-        section: String,
-        /// What was asked for.
-        range: Range<u64>,
-        /// Length of the section.
-        len: u64,
-    },
-    /// A file could not be read.
+    NoRange { file: String, section: String, range: Range<u64>, len: u64 },
     #[error(transparent)]
     Storage(#[from] StorageError),
 }
@@ -107,19 +56,14 @@ fn files_known(known: &[String]) -> String {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StoreError {
-    /// The store, or a snapshot, could not be opened.
     #[error(transparent)]
     Open(#[from] OpenError),
-    /// No such dataset, feature or run.
     #[error(transparent)]
     Lookup(#[from] LookupError),
-    /// Stored data could not be read.
     #[error(transparent)]
     Read(#[from] ReadError),
-    /// A new data file could not be written.
     #[error(transparent)]
     Write(#[from] WriteError),
-    /// A file could not be read or written.
     #[error(transparent)]
     Storage(#[from] StorageError),
 }
@@ -130,32 +74,13 @@ pub enum StoreError {
 pub enum WriteError {
     /// Rows must ascend.
     #[error("row {row} was written after row {last}; the rows of a file ascend")]
-    Order {
-        /// The row.
-        row: u64,
-        /// The one before it.
-        last: u64,
-    },
+    Order { row: u64, last: u64 },
     /// Positions must ascend inside a row.
     #[error("position {pos} of row {row} was written after position {last}; the positions of a row ascend")]
-    Position {
-        /// The row.
-        row: u64,
-        /// The position.
-        pos: u32,
-        /// The one before it.
-        last: u32,
-    },
+    Position { row: u64, pos: u32, last: u32 },
     /// The vector has another length.
     #[error("row {row} has {found} values, the feature has {expected}")]
-    Dim {
-        /// The row.
-        row: u64,
-        /// Coordinates of the feature.
-        expected: usize,
-        /// Values given.
-        found: usize,
-    },
+    Dim { row: u64, expected: usize, found: usize },
     /// A file without rows.
     #[error("a file needs at least one row")]
     Empty,
@@ -173,11 +98,7 @@ pub enum WriteError {
     Description(String),
     /// The sealed rows overlap those of the job.
     #[error("the job has {rows} already")]
-    Overlap {
-        /// The rows that both have.
-        rows: RowSet,
-    },
-    /// A file could not be written.
+    Overlap { rows: RowSet },
     #[error(transparent)]
     Storage(#[from] StorageError),
 }

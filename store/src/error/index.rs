@@ -14,12 +14,7 @@ pub enum IndexError {
     Kind(String),
     /// A section that cannot be.
     #[error("section {name:?} of an index cannot be written: {why}")]
-    Section {
-        /// Its name.
-        name: String,
-        /// The reason.
-        why: String,
-    },
+    Section { name: String, why: String },
     /// The header cannot be read back.
     #[error("the header of an index cannot be stored: {0}")]
     Header(String),
@@ -27,26 +22,17 @@ pub enum IndexError {
     #[error(
         "segment {segment} is not in the store any more: it was collected or purged; open the feature again and build the indexes of its segments"
     )]
-    Gone {
-        /// The segment.
-        segment: Uuid,
-    },
+    Gone { segment: Uuid },
     /// Nothing can be written where the store is.
     #[error(
         "the store in {} cannot be written to, and an index is a file in it: {source}\n  \
          build it where the store can be written; or make a copy that can be, with {}, and build it there",
         store.display(), Remedy::Backup
     )]
-    ReadOnly {
-        /// The store.
-        store: PathBuf,
-        /// What was tried first.
-        source: StorageError,
-    },
+    ReadOnly { store: PathBuf, source: StorageError },
     /// An earlier error left the file in an unknown state.
     #[error("an earlier write to {0} failed; the file was abandoned")]
     Poisoned(String),
-    /// A file could not be written.
     #[error(transparent)]
     Storage(#[from] StorageError),
 }

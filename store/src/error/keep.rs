@@ -32,21 +32,11 @@ pub enum TagError {
         "tag {name:?} is on snapshot {snapshot} already\n  to put it on snapshot {wanted}: {}",
         Remedy::Option("force", "")
     )]
-    Exists {
-        /// The tag.
-        name: String,
-        /// The snapshot that has it.
-        snapshot: u64,
-        /// The snapshot that was to get it.
-        wanted: u64,
-    },
-    /// The snapshot or the tag is not there any more.
+    Exists { name: String, snapshot: u64, wanted: u64 },
     #[error(transparent)]
     Changed(#[from] ConcurrentChange),
-    /// The change could not be published.
     #[error(transparent)]
     Commit(#[from] CommitError),
-    /// The cause is what any operation can fail with.
     #[error(transparent)]
     Store(StoreError),
 }
@@ -60,23 +50,14 @@ pub enum ViewError {
         "there is a view {name:?} already, with another statement\n  to replace it: {}",
         Remedy::Option("force", "")
     )]
-    Exists {
-        /// The name.
-        name: String,
-    },
+    Exists { name: String },
     /// A dataset has the name.
     #[error("{name:?} is the name of a dataset; a view needs another one")]
-    Dataset {
-        /// The name.
-        name: String,
-    },
-    /// The view is not as the caller found it.
+    Dataset { name: String },
     #[error(transparent)]
     Changed(#[from] ConcurrentChange),
-    /// The change could not be published.
     #[error(transparent)]
     Commit(#[from] CommitError),
-    /// The store could not be read or changed.
     #[error(transparent)]
     Store(StoreError),
 }
@@ -104,13 +85,10 @@ pub enum ArtifactError {
     /// Numbers have run out.
     #[error("the store has too many snapshots for another artifact")]
     TooMany,
-    /// What was to be replaced is not as the caller found it.
     #[error(transparent)]
     Changed(#[from] ConcurrentChange),
-    /// The change could not be published.
     #[error(transparent)]
     Commit(#[from] CommitError),
-    /// The cause is what any operation can fail with.
     #[error(transparent)]
     Store(StoreError),
 }
@@ -124,12 +102,7 @@ pub enum GcError {
         "what snapshot {snapshot} needs cannot be read, so nothing was removed: {source}\n  run {} first, or keep fewer snapshots",
         Remedy::Repair
     )]
-    Unknown {
-        /// The snapshot.
-        snapshot: u64,
-        /// What is wrong with it.
-        source: StorageError,
-    },
+    Unknown { snapshot: u64, source: StorageError },
     /// There is no room for the shorter history, which has to be there before a file may go.
     #[error(
         "nothing was removed, because gc first writes the shorter history (some kilobytes): {0}\n  or, if failed or killed commands left files behind: {collect} writes nothing and removes these",
@@ -139,7 +112,6 @@ pub enum GcError {
     /// The shorter history could not be published; nothing was removed.
     #[error(transparent)]
     Commit(#[from] CommitError),
-    /// The cause is what any operation can fail with.
     #[error(transparent)]
     Store(StoreError),
 }
@@ -159,35 +131,18 @@ pub enum BackupError {
     #[error(
         "{path} is not empty (it holds {found:?}) and is not a backup of this store; give a missing or empty folder"
     )]
-    NotEmpty {
-        /// The folder.
-        path: String,
-        /// One of the things in it.
-        found: String,
-    },
+    NotEmpty { path: String, found: String },
     /// There is a store already.
     #[error("{0} is a store already; give a missing or empty folder")]
     Exists(String),
     /// A backup of another store.
     #[error("{path} holds the backup of store {theirs}, this is store {ours}; give another folder")]
-    OtherStore {
-        /// The folder.
-        path: String,
-        /// The store that it is of.
-        theirs: Uuid,
-        /// The one to be copied.
-        ours: Uuid,
-    },
+    OtherStore { path: String, theirs: Uuid, ours: Uuid },
     /// Somebody worked in the backup.
     #[error(
         "the backup in {path} was changed after it was made: its snapshot {snapshot} is one of its own\n  a new backup would take that away; give another folder"
     )]
-    Changed {
-        /// The folder.
-        path: String,
-        /// Its current snapshot.
-        snapshot: u64,
-    },
+    Changed { path: String, snapshot: u64 },
     /// Another process writes there.
     #[error("another process is writing to {0}; wait for it")]
     Busy(String),
@@ -199,13 +154,7 @@ pub enum BackupError {
     Cancelled,
     /// The copy is complete, but what it does not need is still there.
     #[error("snapshot {snapshot} is copied, but files of the copy before could not be removed: {source}")]
-    Untidy {
-        /// The snapshot.
-        snapshot: u64,
-        /// What went wrong.
-        source: StorageError,
-    },
-    /// The cause is what any operation can fail with.
+    Untidy { snapshot: u64, source: StorageError },
     #[error(transparent)]
     Store(StoreError),
 }

@@ -19,18 +19,10 @@ pub enum ConcurrentChange {
     #[error(
         "rows of dataset {dataset} were added or deleted by another process meanwhile; nothing was changed"
     )]
-    Rows {
-        /// The dataset.
-        dataset: String,
-    },
+    Rows { dataset: String },
     /// Another snapshot is current, so that a condition may hold for other rows.
     #[error("snapshot {now} took the place of snapshot {seen} meanwhile; nothing was changed")]
-    Store {
-        /// The snapshot in which the rows were found.
-        seen: u64,
-        /// The current one.
-        now: u64,
-    },
+    Store { seen: u64, now: u64 },
 }
 
 impl ConcurrentChange {
@@ -50,9 +42,7 @@ pub enum ChangeError {
         "{what} is being written by another process (job {job}, process {pid}); wait for it or stop it, then try again"
     )]
     Busy {
-        /// The dataset or feature.
         what: String,
-        /// The job.
         job: String,
         /// Its process; 0 if that is not known.
         pid: u32,
@@ -66,46 +56,25 @@ pub enum ChangeError {
     #[error(
         "an index of this store is being built ({}), of rows that a purge may take away; wait for it or stop it, then try again", .builds.join(", ")
     )]
-    Indexing {
-        /// The folders in which they are built.
-        builds: Vec<String>,
-    },
+    Indexing { builds: Vec<String> },
     /// Readers hold snapshots that a purge would take away.
     #[error("a purge would take away snapshots that are being read; wait for these readers or stop them, then try again\n  {}", .readers.join("\n  "))]
-    Leased {
-        /// Snapshot, process and command of each.
-        readers: Vec<String>,
-    },
+    Leased { readers: Vec<String> },
     /// A file that must be written again without the rows is damaged.
     #[error(
         "nothing was purged: {of} cannot be written again without the rows\n  {source}\n  {} takes damaged files out; then purge again",
         Remedy::Repair
     )]
-    Unreadable {
-        /// What the file belongs to.
-        of: String,
-        /// What is wrong with it.
-        source: StorageError,
-    },
+    Unreadable { of: String, source: StorageError },
     /// The rows are out of the current snapshot, but not yet out of the folder.
     #[error(
         "snapshot {snapshot} has no trace of the purged rows, but files of older snapshots could not be removed: {source}\n  run {} again (it needs no rows) to finish the removal",
         Remedy::Purge
     )]
-    Unfinished {
-        /// The current snapshot.
-        snapshot: u64,
-        /// What could not be done.
-        source: StorageError,
-    },
+    Unfinished { snapshot: u64, source: StorageError },
     /// Readers began while the purge was at work. They keep the files of their snapshots.
     #[error("snapshot {snapshot} has no trace of the purged rows, but files of older snapshots are being read and stay; wait for these readers or stop them, then run {} again (it needs no rows) to finish the removal\n  {}", Remedy::Purge, .readers.join("\n  "))]
-    Kept {
-        /// The current snapshot.
-        snapshot: u64,
-        /// Snapshot, process and command of each.
-        readers: Vec<String>,
-    },
+    Kept { snapshot: u64, readers: Vec<String> },
     /// Losses of an ensemble are stored as differences to a feature.
     #[error(
         "{feature} is what losses of an ensemble are relative to, and without it they would be other losses; drop the features of its members first, or the ensemble"
@@ -119,24 +88,14 @@ pub enum ChangeError {
         "snapshot {snapshot} lacks {} that it needs ({first}{}), so there is no way back to it; nothing was changed",
         many(*count as u64, "file"), if *count > 1 { ", ..." } else { "" }
     )]
-    FilesGone {
-        /// The snapshot.
-        snapshot: u64,
-        /// How many files are missing.
-        count: usize,
-        /// The first of them.
-        first: String,
-    },
+    FilesGone { snapshot: u64, count: usize, first: String },
     /// It was asked to end.
     #[error("stopped; nothing was changed")]
     Stopped,
-    /// What was to be changed is not as the caller found it.
     #[error(transparent)]
     Changed(#[from] ConcurrentChange),
-    /// A change could not be published.
     #[error(transparent)]
     Commit(#[from] CommitError),
-    /// The cause is what any operation can fail with.
     #[error(transparent)]
     Store(StoreError),
 }
@@ -148,10 +107,8 @@ pub enum CompactError {
     /// There can only be one.
     #[error("another process is compacting this store (tmp/compact.lock is held); wait for it or stop it")]
     Busy,
-    /// A change could not be published. What was published before stays.
     #[error(transparent)]
     Commit(#[from] CommitError),
-    /// The cause is what any operation can fail with.
     #[error(transparent)]
     Store(StoreError),
 }

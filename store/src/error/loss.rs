@@ -8,31 +8,15 @@ use super::{LookupError, ReadError};
 pub enum LossError {
     /// There are none of the dataset.
     #[error("ensemble {ensemble:?} has no such losses of dataset {dataset:?}{}", known_names(.known))]
-    None {
-        /// The ensemble.
-        ensemble: String,
-        /// The dataset.
-        dataset: String,
-        /// Those it has, in words.
-        known: Vec<String>,
-    },
+    None { ensemble: String, dataset: String, known: Vec<String> },
     /// There are several, and nothing says which are meant.
     #[error(
         "ensemble {ensemble:?} has several losses of dataset {dataset:?}: {}; say which encoding or signal",
         .known.join("; ")
     )]
-    Ambiguous {
-        /// The ensemble.
-        ensemble: String,
-        /// The dataset.
-        dataset: String,
-        /// Those it has, in words.
-        known: Vec<String>,
-    },
-    /// No such dataset.
+    Ambiguous { ensemble: String, dataset: String, known: Vec<String> },
     #[error(transparent)]
     Lookup(#[from] LookupError),
-    /// Damage.
     #[error(transparent)]
     Read(#[from] ReadError),
 }

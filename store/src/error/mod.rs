@@ -5,6 +5,8 @@
 //!   for nothing else
 //! - a file's name is relative to the store's folder, so a message reads the same wherever the store lies
 
+#![allow(missing_docs, reason = "the message of an error says what its fields are")]
+
 mod catalog;
 mod change;
 mod damage;

@@ -12,75 +12,34 @@ pub enum ShardError {
         "{path} is inside the store; a shard never writes there, so give {} a folder elsewhere",
         Remedy::Option("out", "")
     )]
-    InsideStore {
-        /// The folder.
-        path: String,
-    },
+    InsideStore { path: String },
     /// The folder holds something else.
     #[error(
         "{path} is not empty (it holds {found:?}) and is not the folder of a shard\n  give {} an empty or missing folder",
         Remedy::Option("out", "")
     )]
-    NotEmpty {
-        /// The folder.
-        path: String,
-        /// One of the things in it.
-        found: String,
-    },
+    NotEmpty { path: String, found: String },
     /// The folder is that of another shard.
     #[error(
         "{path} is the folder of another shard: {what} is {found} there, {wanted} here\n  give every shard a folder of its own"
     )]
-    Other {
-        /// The folder.
-        path: String,
-        /// What differs.
-        what: &'static str,
-        /// What is asked for.
-        wanted: String,
-        /// What the folder is for.
-        found: String,
-    },
+    Other { path: String, what: &'static str, wanted: String, found: String },
     /// A live process has the folder.
     #[error(
         "{path} is in use by another process (process {pid} of the machine that runs it); every shard needs a folder of its own"
     )]
-    Busy {
-        /// The folder.
-        path: String,
-        /// The process.
-        pid: u32,
-    },
+    Busy { path: String, pid: u32 },
     /// What says which shard the folder is for cannot be read.
     #[error("{path}/job.json cannot be read: {detail}\n  remove the folder and run the command again")]
-    Note {
-        /// The folder.
-        path: String,
-        /// Why.
-        detail: String,
-    },
+    Note { path: String, detail: String },
     /// Rows are missing.
     #[error("the shard in {path} cannot be finished: feature {feature} lacks {rows}")]
-    Incomplete {
-        /// The folder.
-        path: String,
-        /// The feature's label.
-        feature: String,
-        /// The rows.
-        rows: RowSet,
-    },
+    Incomplete { path: String, feature: String, rows: RowSet },
     /// The receipt would be refused when it is read.
     #[error("the receipt of {path} would not be sound: {detail}")]
-    Receipt {
-        /// The folder.
-        path: String,
-        /// What is wrong with it.
-        detail: String,
-    },
-    /// The features cannot be computed as described.
+    Receipt { path: String, detail: String },
     #[error(transparent)]
     Job(#[from] JobError),
-    /// The cause is what any operation can fail with.
     #[error(transparent)]
     Store(StoreError),
 }
@@ -106,125 +65,46 @@ pub enum AttachError {
     Nothing,
     /// There is no shard.
     #[error("{folder} is not the folder of a shard: {detail}")]
-    NoShard {
-        /// The folder.
-        folder: String,
-        /// What is there.
-        detail: String,
-    },
+    NoShard { folder: String, detail: String },
     /// The shard is not finished.
     #[error("shard {shard} in {folder} is not finished; run its command again")]
-    Unfinished {
-        /// The folder.
-        folder: String,
-        /// Which shard.
-        shard: String,
-    },
+    Unfinished { folder: String, shard: String },
     /// The receipt cannot be read.
     #[error(
         "{folder}/receipt.json cannot be used: {source}\n  remove the file and run the shard's command again; what is sound in the folder is kept"
     )]
-    Receipt {
-        /// The folder.
-        folder: String,
-        /// Why.
-        source: ReceiptError,
-    },
+    Receipt { folder: String, source: ReceiptError },
     /// Made from another store.
     #[error("shard {shard} in {folder} was made from the store {found}, this one is {store}")]
-    OtherStore {
-        /// The folder.
-        folder: String,
-        /// Which shard.
-        shard: String,
-        /// The store of the shard.
-        found: String,
-        /// This store.
-        store: String,
-    },
+    OtherStore { folder: String, shard: String, found: String, store: String },
     /// The dataset is not the one the shard was made from.
     #[error("shard {shard} in {folder} is of dataset {dataset:?}: {detail}")]
-    Dataset {
-        /// The folder.
-        folder: String,
-        /// Which shard.
-        shard: String,
-        /// The dataset.
-        dataset: String,
-        /// What is wrong.
-        detail: String,
-    },
+    Dataset { folder: String, shard: String, dataset: String, detail: String },
     /// Two shards compute one feature in two ways.
     #[error(
         "{a} and {b} compute feature {feature} in different ways, so their rows do not belong together: {detail}"
     )]
-    OtherJob {
-        /// The feature's label.
-        feature: String,
-        /// A folder.
-        a: String,
-        /// Another one.
-        b: String,
-        /// What differs.
-        detail: String,
-    },
+    OtherJob { feature: String, a: String, b: String, detail: String },
     /// Two shards have the same rows.
     #[error("{a} and {b} both have {rows} of feature {feature}\n  attach shards of one split only")]
-    Overlap {
-        /// The feature's label.
-        feature: String,
-        /// A folder.
-        a: String,
-        /// Another one.
-        b: String,
-        /// The rows.
-        rows: RowSet,
-    },
+    Overlap { feature: String, a: String, b: String, rows: RowSet },
     /// The store has the rows from elsewhere.
     #[error(
         "the store has {rows} of feature {feature} already, and not from the shard in {folder}; nothing was changed"
     )]
-    Present {
-        /// The feature's label.
-        feature: String,
-        /// The folder.
-        folder: String,
-        /// The rows.
-        rows: RowSet,
-    },
+    Present { feature: String, folder: String, rows: RowSet },
     /// Shards do not agree about a run.
     #[error("{a} and {b} do not agree about checkpoint {checkpoint:?} of run {run:?}: {detail}")]
-    Run {
-        /// A folder.
-        a: String,
-        /// Another one.
-        b: String,
-        /// The run.
-        run: String,
-        /// The checkpoint.
-        checkpoint: String,
-        /// What differs.
-        detail: String,
-    },
+    Run { a: String, b: String, run: String, checkpoint: String, detail: String },
     /// A file of a shard is not what its receipt says.
     #[error(
         "{folder}/{file} is damaged: {detail}\n  nothing was attached; run the shard's command again, which computes the lost rows again, and then attach"
     )]
-    BadFile {
-        /// The folder.
-        folder: String,
-        /// The file.
-        file: String,
-        /// What is wrong.
-        detail: String,
-    },
-    /// The rows could not be claimed.
+    BadFile { folder: String, file: String, detail: String },
     #[error(transparent)]
     Job(#[from] JobError),
-    /// The change could not be published.
     #[error(transparent)]
     Commit(#[from] CommitError),
-    /// The cause is what any operation can fail with.
     #[error(transparent)]
     Store(StoreError),
 }
