@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use uuid::Uuid;
 
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Root {
     pub version: u32,
     pub requires: Vec<String>,
@@ -96,7 +96,7 @@ fn is_first(n: &u32) -> bool {
 }
 
 /// The next free numbers. They only grow, so a folder never gets a second meaning.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Counters {
     pub dataset: u32,
     pub encoding: u32,
@@ -149,24 +149,12 @@ impl Root {
     pub(crate) fn first(store: Uuid, created: u64) -> Self {
         Root {
             version: VERSION,
-            requires: Vec::new(),
             store,
-            snapshot: 0,
             created,
             command: "create".into(),
             changes: vec!["a new store".into()],
-            parent: None,
-            oldest: 0,
-            tags: Vec::new(),
-            views: Vec::new(),
             next: Counters { dataset: 1, encoding: 1, run: 1, ensemble: 1, feature: 1 },
-            next_rows: BTreeMap::new(),
-            datasets: Vec::new(),
-            runs: Vec::new(),
-            ensembles: Vec::new(),
-            features: Vec::new(),
-            artifacts: Vec::new(),
-            extra: Extra::new(),
+            ..Root::default()
         }
     }
 }

@@ -39,6 +39,7 @@ pub(crate) struct SampleFiles {
 }
 
 /// Rows that were not written yet.
+#[derive(Default)]
 struct PendingRows {
     first: u64,
     row: UInt64Builder,
@@ -51,15 +52,8 @@ struct PendingRows {
 
 impl PendingRows {
     fn new(columns: &[ColumnDef]) -> Self {
-        PendingRows {
-            first: 0,
-            row: UInt64Builder::new(),
-            id: StringBuilder::new(),
-            record: BinaryBuilder::new(),
-            columns: columns.iter().map(|c| ColumnBuilder::new(c.ty)).collect(),
-            rows: 0,
-            bytes: 0,
-        }
+        let columns = columns.iter().map(|c| ColumnBuilder::new(c.ty)).collect();
+        PendingRows { columns, ..PendingRows::default() }
     }
 }
 

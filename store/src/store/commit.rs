@@ -80,7 +80,7 @@ fn settle(store: &Store) -> Result<(), StorageError> {
 }
 
 /// What a publish changes: parts that are new or replaced.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Change {
     pub datasets: Vec<DatasetPart>,
     pub runs: Vec<RunPart>,
@@ -110,9 +110,10 @@ pub(crate) struct RemovedParts {
 }
 
 /// Treatment of the earlier snapshots.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) enum History {
     /// They stay.
+    #[default]
     Keep,
     /// Those before this one are no longer part of it; their files may be collected.
     From(u64),
@@ -122,20 +123,7 @@ pub(crate) enum History {
 
 /// An empty change of a snapshot.
 pub(crate) fn change_of(base: &Snapshot, command: &str) -> Change {
-    Change {
-        datasets: Vec::new(),
-        runs: Vec::new(),
-        ensembles: Vec::new(),
-        features: Vec::new(),
-        artifacts: Vec::new(),
-        removed: RemovedParts::default(),
-        tags: None,
-        views: None,
-        history: History::Keep,
-        next: base.root().next.clone(),
-        command: command.to_owned(),
-        changes: Vec::new(),
-    }
+    Change { next: base.root().next.clone(), command: command.to_owned(), ..Change::default() }
 }
 
 /// Publishes a change of `base`, which must be what `CURRENT` named under this lock.

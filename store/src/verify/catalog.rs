@@ -36,6 +36,7 @@ pub(crate) struct Visited {
 }
 
 /// What was read of the catalog. Parts that could not be read are problems in the tally.
+#[derive(Default)]
 pub(crate) struct Catalog {
     /// The current root.
     pub current: Root,
@@ -159,19 +160,7 @@ pub(crate) fn walk(
     all: bool,
     tally: &mut Tally<'_>,
 ) -> Catalog {
-    let catalog = Catalog {
-        current: root.clone(),
-        visited: Vec::new(),
-        datasets: Vec::new(),
-        current_datasets: 0,
-        features: Vec::new(),
-        current_features: 0,
-        runs: Vec::new(),
-        ensembles: Vec::new(),
-        artifacts: Vec::new(),
-        manifests: BTreeSet::new(),
-        incomplete: false,
-    };
+    let catalog = Catalog { current: root.clone(), ..Catalog::default() };
     let mut reader = Reader { store, seen: HashSet::new(), catalog, tally };
     reader.root(link, root, None);
     reader.catalog.current_datasets = reader.catalog.datasets.len();

@@ -12,7 +12,7 @@ use serde::Serialize;
 const NAMED: usize = 5;
 
 /// What the losses are of.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct DiagnosisAsk {
     /// Ids of the models, in the order of the columns.
     pub models: Vec<String>,
@@ -50,7 +50,7 @@ pub struct Finding {
 }
 
 /// What was seen of one model.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct ModelNotes {
     /// Its id.
     pub model: String,
@@ -85,7 +85,7 @@ impl CountedRows {
 }
 
 /// Losses that are being looked at, block by block in the order of the rows.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Diagnosing {
     ask: DiagnosisAsk,
     models: Vec<ModelNotes>,
@@ -122,29 +122,8 @@ pub struct Diagnosis {
 impl Diagnosing {
     /// Nothing looked at yet.
     pub fn new(ask: DiagnosisAsk) -> Self {
-        let models = ask.models.iter().map(|model| ModelNotes {
-            model: model.clone(),
-            leverage: 0.0,
-            rms: 0.0,
-            missing: 0,
-            digest: 0,
-            squares: 0.0,
-            present: 0,
-        });
-        Self {
-            models: models.collect(),
-            ask,
-            rows: 0,
-            varying: 0,
-            constant: CountedRows::default(),
-            partial: CountedRows::default(),
-            empty: CountedRows::default(),
-            coarse: CountedRows::default(),
-            cells: 0,
-            like_bf16: 0,
-            like_f16: 0,
-            level: 0.0,
-        }
+        let notes = |model: &String| ModelNotes { model: model.clone(), ..ModelNotes::default() };
+        Self { models: ask.models.iter().map(notes).collect(), ask, ..Self::default() }
     }
 
     /// Looks at some rows: for each a value for each model, missing ones NaN, and what has to be added to it

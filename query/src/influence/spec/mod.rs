@@ -26,8 +26,10 @@ use crate::term::term;
 
 term! {
     /// How the target samples of one subtask become one value.
+    #[derive(Default)]
     Within, "within" {
         /// Mean over the samples (LESS).
+        #[default]
         Mean = "mean",
         /// Largest.
         Max = "max",
@@ -40,8 +42,10 @@ term! {
 
 term! {
     /// How the values of the subtasks become the score.
+    #[derive(Default)]
     Across, "across" {
         /// Largest (LESS).
+        #[default]
         Max = "max",
         /// Mean over the subtasks.
         Mean = "mean",
@@ -54,8 +58,10 @@ term! {
 
 term! {
     /// Whether the target samples of a subtask are replaced by one vector before they are compared.
+    #[derive(Default)]
     Fold, "fold" {
         /// Every sample is compared (LESS).
+        #[default]
         None = "none",
         /// The mean of their vectors.
         Mean = "mean",
@@ -66,8 +72,10 @@ term! {
 
 term! {
     /// How two vectors are compared.
+    #[derive(Default)]
     Sim, "sim" {
         /// Dot product over both lengths, each taken as at least 1e-12 (LESS).
+        #[default]
         Cosine = "cosine",
         /// Dot product.
         Dot = "dot",
@@ -76,8 +84,10 @@ term! {
 
 term! {
     /// What happens to a pool row that lacks a vector at one of the checkpoints used.
+    #[derive(Default)]
     Missing, "missing" {
         /// The query fails and says how many rows lack what.
+        #[default]
         Error = "error",
         /// The row is excluded and counted.
         Exclude = "exclude",
@@ -96,8 +106,10 @@ impl Missing {
 
 term! {
     /// What a subtask is.
+    #[derive(Default)]
     SubtaskBy, "by" {
         /// The metadata column `subtask` of the target dataset; its name where the column is absent or null.
+        #[default]
         Column = "column",
         /// Each target dataset is one subtask.
         Dataset = "dataset",
@@ -184,7 +196,7 @@ pub const GIVEN: &str = "given";
 
 /// A question. `Default` is LESS without pools and targets:
 /// `InfluenceSpec { pools, targets, ..Default::default() }`.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct InfluenceSpec {
     /// Datasets whose rows are scored. Their order breaks ties.
     pub pools: Vec<String>,
@@ -250,40 +262,6 @@ pub struct InfluenceSpec {
     pub mode: Mode,
     /// Instead of products of vectors: covariances of losses over an ensemble.
     pub covariance: Option<Covariance>,
-}
-
-impl Default for InfluenceSpec {
-    fn default() -> Self {
-        Self {
-            pools: Vec::new(),
-            targets: Vec::new(),
-            given: Vec::new(),
-            raw: false,
-            exclude_target: false,
-            run: None,
-            checkpoints: None,
-            weights: None,
-            within: Within::Mean,
-            across: Across::Max,
-            fold: Fold::None,
-            sim: Sim::Cosine,
-            pool_kind: None,
-            target_kind: None,
-            features: Vec::new(),
-            missing: Missing::Error,
-            partial: false,
-            by: SubtaskBy::Column,
-            modules: None,
-            precondition: None,
-            damping: None,
-            inversion: Inversion::default(),
-            filter: None,
-            stale: false,
-            per_token: false,
-            mode: Mode::Exact,
-            covariance: None,
-        }
-    }
 }
 
 impl InfluenceSpec {
