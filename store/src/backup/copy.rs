@@ -7,7 +7,7 @@ use crate::layout::Env;
 use crate::manifest::{Link, write_replacing};
 use crate::store::Snapshot;
 use crate::table::Region;
-use crate::vfs::VfsRead;
+use crate::vfs::{VfsRead, if_there};
 use gstore_core::Cancel;
 use std::io::{self, ErrorKind, Write};
 use xxhash_rust::xxh3::Xxh3;
@@ -86,11 +86,9 @@ impl<'a> Copier<'a> {
     }
 
     fn is_there(&mut self, file: &DataFile<'_>, regions: &[Region]) -> Result<bool, BackupError> {
-        let there = match self.to.vfs().open(&self.to.at(&file.name)) {
-            Ok(there) => there,
-            Err(e) if e.kind() == ErrorKind::NotFound => return Ok(false),
-            Err(e) => return Err(Env::io("read", &self.shown(&file.name))(e).into()),
-        };
+        let there = if_there(self.to.vfs().open(&self.to.at(&file.name)));
+        let there = there.map_err(Env::io("read", &self.shown(&file.name)))?;
+        let Some(there) = there else { return Ok(false) };
         if there.len().ok() != Some(file.len) {
             return Ok(false);
         }
@@ -113,10 +111,7 @@ impl<'a> Copier<'a> {
         }
         let (path, beside) = (self.to.at(&file.name), self.to.at(&format!("{}.new", file.name)));
         let shown = self.shown(&file.name);
-        match self.to.vfs().remove(&beside) {
-            Err(e) if e.kind() != ErrorKind::NotFound => return Err(Env::io("replace", &shown)(e).into()),
-            _ => {}
-        }
+        if_there(self.to.vfs().remove(&beside)).map_err(Env::io("replace", &shown))?;
         let mut target = self.to.vfs().create(&beside).map_err(Env::io("create", &shown))?;
         let passed = self.pass(&*source, file, regions, &mut |bytes| target.write_all(bytes));
         let passed =

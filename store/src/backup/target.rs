@@ -5,10 +5,9 @@ use crate::layout::Env;
 use crate::layout::names::{ARTIFACTS, CURRENT, LOCK, MARKER, RESTORING};
 use crate::manifest::{Current, Link, Root, VERSION, parse, write_replacing};
 use crate::store::{FOLDERS, Snapshot, Store, WriterLock};
-use crate::vfs::Vfs;
+use crate::vfs::{Vfs, if_there};
 use gstore_core::Digest;
 use serde::{Deserialize, Serialize};
-use std::io::ErrorKind;
 use std::path::{Path, PathBuf, absolute};
 use std::sync::Arc;
 use uuid::Uuid;
@@ -120,11 +119,8 @@ fn mark(env: &Env, store: Uuid, purpose: Purpose, roots: Vec<Digest>) -> Result<
 /// Whether the folder has our mark; an error if it must not be written to.
 fn check(env: &Env, store: Uuid, purpose: Purpose) -> Result<bool, BackupError> {
     let path = env.path().display().to_string();
-    let names = match env.vfs().list(env.path()) {
-        Ok(names) => names,
-        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(false),
-        Err(e) => return Err(Env::io("list", &path)(e).into()),
-    };
+    let names = if_there(env.vfs().list(env.path())).map_err(Env::io("list", &path))?;
+    let Some(names) = names else { return Ok(false) };
     let has = |name: &str| names.iter().any(|n| n == name);
     if purpose == Purpose::Restore && has(CURRENT) {
         return Err(BackupError::Exists(path));

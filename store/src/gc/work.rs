@@ -11,8 +11,7 @@ use crate::layout::names::{self, FileKind};
 use crate::layout::names::{LEASES, START_LOCK};
 use crate::lease;
 use crate::rewrite::COMPACT_LOCK;
-
-use std::io::ErrorKind;
+use crate::vfs::if_there;
 
 /// Files in `tmp/` that many processes lock.
 const LOCKS: [&str; 2] = [START_LOCK, COMPACT_LOCK];
@@ -109,12 +108,10 @@ impl Sweeper<'_> {
         let path = self.env.at(&name);
         let lock = match self.env.vfs().exists(&path).map_err(Env::io("look for", &name))? {
             false => None,
-            true => match self.env.vfs().lock(&path, false) {
-                Ok(None) => return Ok(false),
-                Ok(lock) => lock,
-                // Its owner has finished and removes it.
-                Err(e) if e.kind() == ErrorKind::NotFound => return Ok(false),
-                Err(e) => return Err(Env::io("lock", &name)(e)),
+            true => match if_there(self.env.vfs().lock(&path, false)).map_err(Env::io("lock", &name))? {
+                Some(Some(lock)) => Some(lock),
+                // Its owner is at work, or has finished and removes it.
+                Some(None) | None => return Ok(false),
             },
         };
         let removed = self.remove_work(folder, FileKind::Leftovers);
@@ -147,13 +144,9 @@ impl Sweeper<'_> {
                 self.swept.stranger(name);
                 continue;
             }
-            match self.env.vfs().lock(&self.env.at(&name), false) {
-                Ok(None) => {}
-                Ok(Some(_lock)) => {
-                    self.remove(FileKind::Leases, &name)?;
-                }
-                Err(e) if e.kind() == ErrorKind::NotFound => {}
-                Err(e) => return Err(Env::io("lock", &name)(e)),
+            let lock = if_there(self.env.vfs().lock(&self.env.at(&name), false));
+            if let Some(Some(_lock)) = lock.map_err(Env::io("lock", &name))? {
+                self.remove(FileKind::Leases, &name)?;
             }
         }
         Ok(())

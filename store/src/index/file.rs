@@ -11,7 +11,7 @@ use super::footer::{Footer, SectionInfo, TRAILER, Tail, remedy};
 use crate::ahead::{FileIdentity, ScannedFile};
 use crate::error::{Damage, StorageError};
 use crate::map::FileMap;
-use crate::vfs::{Vfs, VfsRead};
+use crate::vfs::{Vfs, VfsRead, if_there};
 use gstore_core::Digest;
 use serde_json::Value;
 use std::io::ErrorKind;
@@ -125,11 +125,8 @@ impl IndexFile {
 
     /// The file, if its name still leads to it.
     pub(super) fn open_again(&self) -> Result<Option<Box<dyn VfsRead>>, StorageError> {
-        match self.open_file() {
-            Ok(file) => Ok((!self.is_replaced(&*file)).then_some(file)),
-            Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
-            Err(e) => Err(self.io(e)),
-        }
+        let file = if_there(self.vfs.open(&self.path)).map_err(|e| self.io(e))?;
+        Ok(file.filter(|file| !self.is_replaced(&**file)))
     }
 
     /// Fills a buffer with a span of the file, from the map where the name leads elsewhere by now.
@@ -199,10 +196,6 @@ impl IndexFile {
 
     pub(super) fn map(&self) -> &FileMap {
         &self.map
-    }
-
-    pub(super) fn open_file(&self) -> std::io::Result<Box<dyn VfsRead>> {
-        self.vfs.open(&self.path)
     }
 
     pub(super) fn io(&self, e: std::io::Error) -> StorageError {

@@ -2,7 +2,6 @@
 
 use crate::error::StorageError;
 use crate::layout::{Env, HELD_LOCK, names};
-use std::io::ErrorKind;
 
 /// Names of these folders start with this.
 pub(crate) const PREFIX: &str = "index-";
@@ -14,13 +13,8 @@ pub(crate) fn is_build(name: &str) -> bool {
 
 /// The folders in which indexes are being built. The caller holds the start lock.
 pub(crate) fn live_builds(env: &Env) -> Result<Vec<String>, StorageError> {
-    let names = match env.vfs().list(&env.at("tmp")) {
-        Ok(names) => names,
-        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(e) => return Err(Env::io("list", "tmp")(e)),
-    };
     let mut live = Vec::new();
-    for name in names.into_iter().filter(|n| is_build(n)) {
+    for name in env.list("tmp")?.into_iter().filter(|n| is_build(n)) {
         let lock = format!("tmp/{name}/{HELD_LOCK}");
         if env.vfs().is_locked(&env.at(&lock)).map_err(Env::io("look at the lock of", &lock))? {
             live.push(format!("tmp/{name}"));

@@ -7,7 +7,7 @@ use super::state::{IndexState, StaleIndex};
 use crate::error::{Damage, ReadError, StorageError};
 use crate::layout::Env;
 use crate::segment::{FeatureReader, SegmentRef};
-use crate::vfs::Vfs;
+use crate::vfs::{Vfs, if_there};
 use gstore_core::Digest;
 use std::io::ErrorKind;
 use std::path::Path;
@@ -80,11 +80,7 @@ fn open_whole(vfs: Arc<dyn Vfs>, path: &Path, name: &str) -> Result<Option<Index
     const ATTEMPTS: usize = 5;
     let io = |e| StorageError::io(format!("open {name}"), e);
     for _ in 0..ATTEMPTS {
-        let file = match vfs.open(path) {
-            Ok(file) => file,
-            Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
-            Err(e) => return Err(io(e)),
-        };
+        let Some(file) = if_there(vfs.open(path)).map_err(io)? else { return Ok(None) };
         let len = file.len().map_err(io)?;
         let tail = Tail::read(&*file, name, len)?;
         let footer = tail.footer(name)?;

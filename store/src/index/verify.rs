@@ -5,7 +5,6 @@ use super::footer::{HEAD, MAGIC, aligned, remedy};
 use crate::ahead::BlockBuffer;
 use crate::error::{Damage, StorageError};
 use crate::vfs::VfsRead;
-use std::io::ErrorKind;
 
 impl IndexFile {
     /// Reads every byte; whether each is as it was written. An index that was removed or replaced since it
@@ -19,14 +18,11 @@ impl IndexFile {
     /// Reads every byte before the footer and passes every problem to `report`. An index that was removed or
     /// replaced since it was opened has none.
     pub(crate) fn verify(&self, scratch: &mut BlockBuffer, mut report: impl FnMut(StorageError)) {
-        let file = match self.open_file() {
-            Ok(file) => file,
-            Err(e) if e.kind() == ErrorKind::NotFound => return,
-            Err(e) => return report(self.io(e)),
+        let file = match self.open_again() {
+            Ok(Some(file)) => file,
+            Ok(None) => return,
+            Err(e) => return report(e),
         };
-        if self.is_replaced(&*file) {
-            return;
-        }
         let mut head = [0; HEAD as usize];
         head.iter_mut().zip(MAGIC).for_each(|(to, from)| *to = *from);
         if let Err(e) = self.expect(&*file, 0, &head) {

@@ -13,7 +13,7 @@ use crate::error::{IndexError, StorageError};
 use crate::layout::names::INDEXES;
 use crate::layout::{Env, HeldFolder};
 use crate::segment::SegmentRef;
-use crate::vfs::{VfsFile, VfsRead};
+use crate::vfs::{VfsFile, VfsRead, if_there};
 use gstore_core::Digest;
 use serde_json::Value;
 use std::io::{self, BufWriter, Write};
@@ -145,13 +145,11 @@ pub(crate) fn remove(env: &Env, segment: &SegmentRef, kind: &str) -> Result<bool
         return Err(IndexError::Kind(kind.to_owned()));
     }
     let name = index_file(segment.uuid(), kind);
-    match env.vfs().remove(&env.at(&name)) {
-        Ok(()) => {}
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(false),
-        Err(e) => return Err(Env::io("remove", &name)(e).into()),
+    let removed = if_there(env.vfs().remove(&env.at(&name))).map_err(Env::io("remove", &name))?;
+    if removed.is_some() {
+        env.sync_folder(INDEXES)?;
     }
-    env.sync_folder(INDEXES)?;
-    Ok(true)
+    Ok(removed.is_some())
 }
 
 /// Says so where the first thing that is written shows that nothing can be.

@@ -5,10 +5,9 @@ use crate::error::StorageError;
 use crate::layout::Env;
 use crate::manifest::{parse, write_replacing};
 
-use crate::vfs::{Vfs, VfsLock};
+use crate::vfs::{Vfs, VfsLock, if_there};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use uuid::Uuid;
@@ -148,11 +147,8 @@ pub(crate) fn read_json<T: DeserializeOwned>(
     path: &Path,
     name: &str,
 ) -> Result<Option<T>, StorageError> {
-    match vfs.read(path, LIMIT) {
-        Ok(bytes) => parse(name, &bytes).map(Some),
-        Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
-        Err(e) => Err(Env::io("read", name)(e)),
-    }
+    let bytes = if_there(vfs.read(path, LIMIT)).map_err(Env::io("read", name))?;
+    bytes.map(|bytes| parse(name, &bytes)).transpose()
 }
 
 /// A JSON file of the store, by its name in it.
@@ -173,13 +169,10 @@ impl JobFolder {
             env.vfs().create_dir(&env.at(&name)).map_err(Env::io("make the folder", &name))?;
             env.sync_folder("tmp")?;
             let lock_name = format!("{name}/{LOCK}");
-            let lock = match env.vfs().lock(&env.at(&lock_name), false) {
-                Ok(Some(lock)) => lock,
-                Ok(None) => return Ok(None),
-                // The job that had the folder ended and removed it just now.
-                Err(e) if e.kind() == ErrorKind::NotFound => continue,
-                Err(e) => return Err(Env::io("lock", &lock_name)(e)),
-            };
+            let lock = if_there(env.vfs().lock(&env.at(&lock_name), false));
+            // The job that had the folder ended and removed it just now.
+            let Some(lock) = lock.map_err(Env::io("lock", &lock_name))? else { continue };
+            let Some(lock) = lock else { return Ok(None) };
             // The same: then this is the lock of a file that is gone.
             if env.vfs().exists(&env.at(&lock_name)).map_err(Env::io("look for", &lock_name))? {
                 let path = env.at(&name);
@@ -235,10 +228,8 @@ impl JobFolder {
     }
 
     pub(crate) fn remove(&self, file: &str) -> Result<(), StorageError> {
-        match self.env.vfs().remove(&self.path_of(file)) {
-            Err(e) if e.kind() != ErrorKind::NotFound => Err(Env::io("remove", &self.name_of(file))(e)),
-            _ => Ok(()),
-        }
+        let removed = if_there(self.env.vfs().remove(&self.path_of(file)));
+        removed.map(drop).map_err(Env::io("remove", &self.name_of(file)))
     }
 
     pub(crate) fn sync(&self) -> Result<(), StorageError> {

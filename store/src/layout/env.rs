@@ -2,7 +2,7 @@
 
 use super::names::START_LOCK;
 use crate::error::StorageError;
-use crate::vfs::{Vfs, VfsLock};
+use crate::vfs::{Vfs, VfsLock, if_there};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -62,14 +62,17 @@ impl Env {
         self.vfs.rename(from, &self.at(to)).map_err(Self::io("move a file to", to))
     }
 
+    /// The names in a folder; none where there is no such folder.
+    pub(crate) fn list(&self, name: &str) -> Result<Vec<String>, StorageError> {
+        let names = if_there(self.vfs.list(&self.at(name))).map_err(Self::io("list", name))?;
+        Ok(names.unwrap_or_default())
+    }
+
     /// Removes a folder of ours with the files in it. Folders inside it are left, and so is it then.
     pub(crate) fn remove_folder(&self, name: &str) -> Result<(), StorageError> {
         let path = self.at(name);
-        let list = match self.vfs.list(&path) {
-            Ok(list) => list,
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(()),
-            Err(e) => return Err(Self::io("list", name)(e)),
-        };
+        let list = if_there(self.vfs.list(&path)).map_err(Self::io("list", name))?;
+        let Some(list) = list else { return Ok(()) };
         for file in list {
             self.vfs.remove(&path.join(&file)).map_err(Self::io("remove", &format!("{name}/{file}")))?;
         }

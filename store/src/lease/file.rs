@@ -6,7 +6,7 @@ use crate::layout::Env;
 use crate::layout::names::LEASES;
 use crate::manifest::{Link, VERSION, parse};
 
-use crate::vfs::VfsLock;
+use crate::vfs::{VfsLock, if_there};
 use serde::{Deserialize, Serialize};
 use std::io::{self, ErrorKind};
 use std::sync::Arc;
@@ -139,24 +139,16 @@ pub(crate) struct LeasedSnapshot {
 
 /// The leases that are held. Others are left over from processes that were killed.
 pub(crate) fn held(env: &Env) -> Result<Vec<LeasedSnapshot>, StorageError> {
-    let names = match env.vfs().list(&env.at(LEASES)) {
-        Ok(names) => names,
-        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(e) => return Err(Env::io("list", LEASES)(e)),
-    };
     let mut out = Vec::new();
-    for file in names.into_iter().filter(|n| is_lease(n) && n.ends_with(".json")) {
+    for file in env.list(LEASES)?.into_iter().filter(|n| is_lease(n) && n.ends_with(".json")) {
         let name = format!("{LEASES}/{file}");
         let path = env.at(&name);
         // It may be released at any moment: then it is gone, or no longer locked.
         if !env.vfs().is_locked(&path).map_err(Env::io("look at the lock of", &name))? {
             continue;
         }
-        let bytes = match env.vfs().read(&path, LIMIT) {
-            Ok(bytes) => bytes,
-            Err(e) if e.kind() == ErrorKind::NotFound => continue,
-            Err(e) => return Err(Env::io("read", &name)(e)),
-        };
+        let bytes = if_there(env.vfs().read(&path, LIMIT)).map_err(Env::io("read", &name))?;
+        let Some(bytes) = bytes else { continue };
         let lease: LeaseFile = parse(&name, &bytes)?;
         let LeaseFile { snapshot, pid, command, root, .. } = lease;
         out.push(LeasedSnapshot { info: HeldLease { snapshot, pid, command, file: name }, root });

@@ -27,7 +27,7 @@ pub(crate) use ids::LedgerEntry;
 
 use crate::error::{Damage, StorageError};
 use crate::layout::names::{LEDGER, SUMS};
-use crate::vfs::{Vfs, VfsRandom};
+use crate::vfs::{Vfs, VfsRandom, if_there};
 use backend::Backend;
 use guard::guarded;
 use overlay::Overlay;
@@ -160,11 +160,7 @@ impl Ledger {
     /// What every writer that touches the ledger changes. Reads `ledger.sums`; where there is
     /// none, the whole ledger.
     pub(crate) fn stamp(vfs: &dyn Vfs, store: &Path) -> io::Result<Stamp> {
-        let open = |name: &str| match vfs.open(&store.join(name)) {
-            Ok(file) => Ok(Some(file)),
-            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(e) => Err(e),
-        };
+        let open = |name: &str| if_there(vfs.open(&store.join(name)));
         let Some(file) = open(LEDGER)? else { return Ok(Stamp::None) };
         if let Some(sums) = open(SUMS)? {
             return Ok(Stamp::Closed(file.len()?, PageSums::scan(&*sums)?.pages));
@@ -214,10 +210,7 @@ impl Ledger {
     pub(crate) fn remove(vfs: &Arc<dyn Vfs>, store: &Path) -> Result<(), StorageError> {
         let io = |e| StorageError::io(format!("replace {LEDGER}"), e);
         PageSums::remove(&**vfs, store).map_err(io)?;
-        match vfs.remove(&path_of(store)) {
-            Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(io(e)),
-            _ => Ok(()),
-        }
+        if_there(vfs.remove(&path_of(store))).map(drop).map_err(io)
     }
 
     /// Closes it without sealing it and removes the file.

@@ -19,7 +19,7 @@
 use crate::error::{Damage, StorageError};
 use crate::layout::names::SUMS;
 use crate::manifest::write_replacing;
-use crate::vfs::{Vfs, VfsRead};
+use crate::vfs::{Vfs, VfsRead, if_there};
 use std::io::{self, ErrorKind};
 use std::path::Path;
 use uuid::Uuid;
@@ -148,10 +148,7 @@ impl PageSums {
     /// Removes the file, on the medium too. The folder is flushed even if there is none: an earlier process
     /// may have removed it and died before the flush, and a loss of power would bring it back.
     pub(super) fn remove(vfs: &dyn Vfs, store: &Path) -> io::Result<()> {
-        match vfs.remove(&store.join(SUMS)) {
-            Err(e) if e.kind() != ErrorKind::NotFound => return Err(e),
-            _ => {}
-        }
+        if_there(vfs.remove(&store.join(SUMS)))?;
         vfs.sync_dir(store)
     }
 }

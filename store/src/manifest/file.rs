@@ -3,12 +3,11 @@
 use super::entry::Key;
 use crate::error::{Damage, StorageError, is_not_whole};
 use crate::layout::Env;
-use crate::vfs::Vfs;
+use crate::vfs::{Vfs, if_there};
 use gstore_core::Digest;
 use serde::de::{DeserializeOwned, Deserializer, Error, IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Serialize};
 use std::fmt;
-use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -184,10 +183,7 @@ pub(crate) fn write_replacing(
         let action = format!("{action} {name}");
         move |e| StorageError::io(action, e)
     };
-    match vfs.remove(&temporary) {
-        Err(e) if e.kind() != ErrorKind::NotFound => return Err(io("replace")(e)),
-        _ => {}
-    }
+    if_there(vfs.remove(&temporary)).map_err(io("replace"))?;
     let mut file = vfs.create(&temporary).map_err(io("create"))?;
     let written = file.write_all(bytes).and_then(|()| file.flush()).and_then(|()| file.sync());
     drop(file);

@@ -12,6 +12,7 @@ use crate::layout::names::INDEXES;
 use crate::ledger::Ledger;
 use crate::manifest::{ArtifactPart, PartLink};
 use crate::verify::{Catalog, artifact_files, dataset_files, feature_files};
+use crate::vfs::if_there;
 use gstore_core::{Remedy, RowSet};
 
 /// What a repair found or made.
@@ -125,12 +126,7 @@ fn damaged_indexes(work: &mut Repair<'_>) -> Vec<String> {
 
 fn remove_indexes(work: &Repair<'_>, damaged: &[String]) -> Result<(), VerifyError> {
     for file in damaged {
-        match work.env.vfs().remove(&work.env.at(file)) {
-            Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
-                return Err(Env::io("remove", file)(e).into());
-            }
-            _ => {}
-        }
+        if_there(work.env.vfs().remove(&work.env.at(file))).map_err(Env::io("remove", file))?;
     }
     if damaged.is_empty() { Ok(()) } else { Ok(work.env.sync_folder(INDEXES)?) }
 }

@@ -7,8 +7,6 @@ use crate::error::{StorageError, is_medium};
 use crate::job::{Intents, JOB, JobFile, PREFIX, PUBLISH, read_json_of};
 use crate::layout::Env;
 
-use std::io::ErrorKind;
-
 /// What an interrupted job was publishing.
 pub(super) struct Publishing {
     /// The number that its snapshot was to have.
@@ -21,12 +19,7 @@ pub(super) struct Publishing {
 /// What all jobs were publishing that died on the way, or right after.
 pub(super) fn publishing(env: &Env) -> Result<Vec<Publishing>, StorageError> {
     let mut out = Vec::new();
-    let names = match env.vfs().list(&env.at("tmp")) {
-        Ok(names) => names,
-        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(out),
-        Err(e) => return Err(Env::io("list", "tmp")(e)),
-    };
-    for id in names.iter().filter(|n| n.starts_with(PREFIX)) {
+    for id in env.list("tmp")?.iter().filter(|n| n.starts_with(PREFIX)) {
         let intents: Option<Intents> = match read_json_of(env, &format!("tmp/{id}/{PUBLISH}")) {
             // It is flushed before the first file moves, so a damaged one means that none did, or
             // that it cannot be known.

@@ -207,12 +207,7 @@ pub(crate) fn sample_properties() -> WriterProperties {
 
 /// Removes folders that appends left behind. The writer lock is held, so none of them is in use.
 pub(crate) fn remove_leftovers(env: &Env) -> Result<(), StorageError> {
-    let names = match env.vfs().list(&env.at("tmp")) {
-        Ok(names) => names,
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(()),
-        Err(e) => return Err(Env::io("list", "tmp")(e)),
-    };
-    for name in names.iter().map(|n| format!("tmp/{n}")).filter(|n| n.starts_with(TMP)) {
+    for name in env.list("tmp")?.iter().map(|n| format!("tmp/{n}")).filter(|n| n.starts_with(TMP)) {
         env.remove_folder(&name)?;
     }
     Ok(())

@@ -8,9 +8,8 @@ use super::block::{Block, Vector};
 use super::layout::{ALIGN, BlockLayout, SegmentShape};
 use super::{BlockBuffer, SegmentWriter};
 use crate::error::{StorageError, WriteError};
-use crate::vfs::{Vfs, VfsRead};
+use crate::vfs::{Vfs, VfsRead, if_there};
 use gstore_core::RowSet;
-use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use xxhash_rust::xxh3::Xxh3;
@@ -59,11 +58,7 @@ pub(crate) fn salvage(
         rows: RowSet::new(),
     };
     let io = |e| StorageError::io(format!("read {name}"), e);
-    let file = match vfs.open(path) {
-        Ok(file) => file,
-        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(out),
-        Err(e) => return Err(io(e)),
-    };
+    let Some(file) = if_there(vfs.open(path)).map_err(io)? else { return Ok(out) };
     let len = file.len().map_err(io)?;
     let mut scratch = BlockBuffer::new();
     let mut pos = 0;

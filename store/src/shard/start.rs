@@ -8,10 +8,11 @@ use crate::job::{
     Content, EQUAL_ROWS, JOB, Job, JobFile, JobFolder, JobPlan, LIMIT, RECEIPT, SAMPLES, ShardIndex,
     ShardNote, check_plan, live_rows, read_json, take_over,
 };
+use crate::layout::Env;
 use crate::manifest::{Extra, RunUpdate, VERSION};
 use crate::store::{Snapshot, Store};
+use crate::vfs::if_there;
 use gstore_core::{RowSet, canonical_json, xxh3_hex};
-use std::io::ErrorKind;
 use std::ops::{Deref, DerefMut, Range};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -184,11 +185,8 @@ fn check_place(store: &Store, shard: &ShardPlan) -> Result<(), ShardError> {
     if absolute(&shard.out).starts_with(absolute(store.path())) {
         return Err(ShardError::InsideStore { path: shard.shown() });
     }
-    let names = match store.env().vfs().list(&shard.out) {
-        Ok(names) => names,
-        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(()),
-        Err(e) => return Err(crate::layout::Env::io("list", &shard.shown())(e).into()),
-    };
+    let names = if_there(store.env().vfs().list(&shard.out)).map_err(Env::io("list", &shard.shown()))?;
+    let Some(names) = names else { return Ok(()) };
     if names.iter().any(|n| n == JOB) {
         return Ok(());
     }
@@ -224,11 +222,8 @@ fn check_same(file: &JobFile, plan: &JobPlan, shard: &ShardPlan) -> Result<(), S
 /// shard is unfinished again.
 fn finished(job: &Job, shard: &ShardPlan) -> Result<Option<Receipt>, ShardError> {
     let vfs = job.store.env().vfs();
-    let bytes = match vfs.read(&shard.out.join(RECEIPT), LIMIT) {
-        Ok(bytes) => bytes,
-        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
-        Err(e) => return Err(crate::layout::Env::io("read the receipt of", &shard.shown())(e).into()),
-    };
+    let bytes = if_there(vfs.read(&shard.out.join(RECEIPT), LIMIT));
+    let Some(bytes) = bytes.map_err(Env::io("read the receipt of", &shard.shown()))? else { return Ok(None) };
     let receipt = Receipt::parse(&bytes).ok().filter(|r| r.note == shard.note);
     let sound = |file: &ReceiptFile| match file {
         ReceiptFile::Segment { feature, entry, .. } => {

@@ -4,7 +4,7 @@ use crate::error::{CreateError, OpenError};
 use crate::layout::names::{CURRENT, LOCK};
 use crate::layout::{Env, now};
 use crate::manifest::{Current, Root};
-use crate::vfs::Vfs;
+use crate::vfs::{Vfs, if_there};
 use std::path::Path;
 use std::sync::Arc;
 use uuid::Uuid;
@@ -43,11 +43,8 @@ pub(crate) fn create(vfs: &Arc<dyn Vfs>, path: &Path) -> Result<(), CreateError>
 
 /// A folder that is missing, empty, or holds what a creation that was cut short leaves behind.
 fn check_empty(env: &Env, shown: &str) -> Result<(), CreateError> {
-    let names = match env.vfs().list(env.path()) {
-        Ok(names) => names,
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(()),
-        Err(e) => return Err(Env::io("list", shown)(e).into()),
-    };
+    let names = if_there(env.vfs().list(env.path())).map_err(Env::io("list", shown))?;
+    let Some(names) = names else { return Ok(()) };
     if names.iter().any(|n| n == CURRENT) {
         return Err(CreateError::Exists(shown.to_owned()));
     }

@@ -20,6 +20,14 @@ use std::io::{self, Write};
 use std::ops::Range;
 use std::path::Path;
 
+/// What was found; `None` where there is no such file or folder.
+pub(crate) fn if_there<T>(found: io::Result<T>) -> io::Result<Option<T>> {
+    match found {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+        found => found.map(Some),
+    }
+}
+
 /// A file being written for the first time, from start to end.
 pub trait VfsFile: Write + Send {
     /// Flushes the bytes and the length. On return they are durable, the name is not: see [`Vfs::sync_dir`].

@@ -16,6 +16,7 @@ use crate::segment::{FileId, SealedSegment, SegmentFile, SegmentShape};
 use crate::shard::ReceiptFile;
 use crate::shard::receipt::FileContent;
 use crate::table::TableFile;
+use crate::vfs::if_there;
 use std::io::ErrorKind;
 use std::path::Path;
 use uuid::Uuid;
@@ -117,11 +118,8 @@ fn copy_bytes(
 ) -> Result<(), AttachError> {
     let vfs = folder.env().vfs();
     let shown = from.display().to_string();
-    let source = match vfs.open(from) {
-        Ok(file) => file,
-        Err(e) if e.kind() == ErrorKind::NotFound => return Err(bad("there is no such file".into())),
-        Err(e) => return Err(Env::io("open", &shown)(e).into()),
-    };
+    let source = if_there(vfs.open(from)).map_err(Env::io("open", &shown))?;
+    let source = source.ok_or_else(|| bad("there is no such file".into()))?;
     let found = source.len().map_err(Env::io("read", &shown))?;
     if found != len {
         return Err(bad(format!("it has {found} bytes, its receipt says {len}")));
