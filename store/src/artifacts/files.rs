@@ -7,7 +7,7 @@
 //! - a map is given out only after every byte of its file was read and agreed with the digest
 
 use crate::error::{ArtifactError, Damage, StorageError, is_not_whole};
-use crate::layout::names::{self, ARTIFACTS};
+use crate::layout::names;
 use crate::layout::{Env, HeldFolder, artifact_file};
 use crate::manifest::{ArtifactFile, Extra, Link};
 use crate::map::FileMap;
@@ -92,23 +92,8 @@ impl ArtifactFiles {
     /// Moves the files to their places and flushes the folder there. After an error none is there, as far as
     /// that is possible. The caller holds the writer lock.
     pub(super) fn place(&self) -> Result<(), StorageError> {
-        let moved = self.move_all();
-        if moved.is_err() {
-            self.unplace();
-        }
-        moved
-    }
-
-    fn move_all(&self) -> Result<(), StorageError> {
-        if self.files.is_empty() {
-            return Ok(());
-        }
-        let env = self.folder.env();
-        env.make_folder(ARTIFACTS)?;
-        for file in &self.files {
-            env.rename(&self.folder.file(&file.file).0, &artifact_file(&file.file))?;
-        }
-        env.sync_folder(ARTIFACTS)
+        let place = |file: &ArtifactFile| (self.folder.path_of(&file.file), artifact_file(&file.file));
+        self.folder.env().place(&self.files.iter().map(place).collect::<Vec<_>>())
     }
 
     /// Removes the files from their places: nothing refers to them.

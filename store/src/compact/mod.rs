@@ -18,8 +18,9 @@ mod publish;
 pub use options::{CompactOptions, CompactProgress, CompactReport, CompactedPart, SkippedFiles};
 
 use crate::error::{CompactError, RewriteError};
+use crate::layout::HeldFolder;
 use crate::manifest::FileEntry;
-use crate::rewrite::{Watch, WorkFolder, lock_compact, merge_counts, merge_samples, merge_segments};
+use crate::rewrite::{Watch, lock_compact, merge_counts, merge_samples, merge_segments, work_folder};
 use crate::samples::FILE_BYTES;
 use crate::store::Store;
 use crate::tombstones::ids;
@@ -59,7 +60,7 @@ impl Store {
         let cancel = options.cancel.clone();
         let mut work = Compaction {
             store: self,
-            folder: WorkFolder::create(self.env())?,
+            folder: work_folder(self.env())?,
             meter: Meter::new(&units, progress),
             cancel: cancel.as_deref(),
             report: &mut report,
@@ -90,7 +91,7 @@ impl Store {
 /// A compaction under way.
 struct Compaction<'a> {
     store: &'a Store,
-    folder: WorkFolder,
+    folder: HeldFolder,
     options: CompactOptions,
     meter: Meter<'a>,
     cancel: Option<&'a Cancel>,

@@ -8,12 +8,12 @@ use crate::layout::names::LEDGER;
 use crate::layout::{encoding_file, sample_file, segment_file};
 use crate::ledger::Ledger;
 use crate::manifest::{DatasetPart, FeaturePart, FileEntry, SegmentEntry};
-use crate::rewrite::FileMove;
 use crate::store::{Change, Snapshot, WriterLock, change_of, publish};
 use crate::tombstones::ids::{self, IdDigest};
 use crate::tombstones::{new_files, set_dead};
 use gstore_core::{RowSet, many};
 use std::collections::HashSet;
+use std::path::PathBuf;
 use uuid::Uuid;
 
 /// New files for old ones.
@@ -26,7 +26,8 @@ pub(super) enum Replacement {
 /// What a commit will do.
 struct PreparedCommit {
     change: Change,
-    moves: Vec<FileMove>,
+    /// New files, and their places.
+    moves: Vec<(PathBuf, String)>,
     /// Bitmaps, and the list of deleted ids, written for it.
     bitmaps: Vec<String>,
     part: CompactedPart,
@@ -55,10 +56,10 @@ impl Compaction<'_> {
         if change.is_empty() {
             return Ok(());
         }
-        let published = match self.folder.place(&moves) {
+        let published = match self.store.env().place(&moves) {
             Ok(()) => publish(self.store, &lock, &now, change).inspect_err(|e| {
                 if !matches!(e, CommitError::Unclear { .. }) {
-                    self.folder.unplace(&moves);
+                    self.store.env().unplace(&moves);
                 }
             }),
             Err(e) => Err(e.into()),
@@ -127,10 +128,8 @@ impl Compaction<'_> {
             let before = inputs.iter().map(|s| (s.len, s.rows));
             p.part.count(before, output.iter().map(|s| (s.len, s.rows)));
             if let Some(segment) = output {
-                p.moves.push(FileMove {
-                    from: format!("{}.arrow", segment.uuid),
-                    to: segment_file(part.number, segment.uuid),
-                });
+                let from = self.folder.path_of(&format!("{}.arrow", segment.uuid));
+                p.moves.push((from, segment_file(part.number, segment.uuid)));
                 part.segments.push(segment);
             }
         }
@@ -186,11 +185,8 @@ impl Compaction<'_> {
             };
             // Rows of token counts are rows of samples, and counted there.
             p.part.count(inputs.iter().map(|f| (f.len, 0)), outputs.iter().map(|f| (f.len, 0)));
-            p.moves.extend(
-                outputs
-                    .iter()
-                    .map(|f| FileMove { from: format!("{}.parquet", f.uuid), to: place(number, f.uuid) }),
-            );
+            let from = |f: &FileEntry| self.folder.path_of(&format!("{}.parquet", f.uuid));
+            p.moves.extend(outputs.iter().map(|f| (from(f), place(number, f.uuid))));
         }
         if p.part.files_before > 0 {
             p.bitmaps = self.bury(now, old, &mut part, &shells, (salt, forgotten))?;

@@ -11,7 +11,7 @@ use crate::error::{CommitError, StorageError};
 use crate::manifest::{ClientWrite, FeatureState, RunUpdate, VERSION};
 use crate::store::{Snapshot, WriterLock, publish};
 use serde_json::{Map, Value};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// Changes of a publish other than adding the sealed rows.
@@ -150,18 +150,8 @@ impl Job {
     }
 
     fn move_files(&self, intents: &Intents) -> Result<(), StorageError> {
-        let env = self.folder.env();
-        let folders: BTreeSet<String> = intents.moves.iter().map(|m| folder_of(&m.to)).collect();
-        for folder in &folders {
-            env.make_folder(folder)?;
-        }
-        for m in &intents.moves {
-            env.rename(&self.folder.path_of(&m.from), &m.to)?;
-        }
-        for folder in &folders {
-            env.sync_folder(folder)?;
-        }
-        Ok(())
+        let moves = intents.moves.iter().map(|m| (self.folder.path_of(&m.from), m.to.clone()));
+        self.folder.env().move_all(&moves.collect::<Vec<_>>())
     }
 
     fn move_back(&self, intents: &Intents) -> Result<(), StorageError> {
@@ -175,8 +165,4 @@ impl Job {
         self.folder.remove(PUBLISH)?;
         self.folder.sync()
     }
-}
-
-fn folder_of(file: &str) -> String {
-    file.rsplit_once('/').map_or_else(String::new, |(folder, _)| folder.to_owned())
 }

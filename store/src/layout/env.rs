@@ -3,6 +3,7 @@
 use super::names::START_LOCK;
 use crate::error::StorageError;
 use crate::vfs::{Vfs, VfsLock, if_there};
+use std::collections::BTreeSet;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -66,6 +67,27 @@ impl Env {
     pub(crate) fn list(&self, name: &str) -> Result<Vec<String>, StorageError> {
         let names = if_there(self.vfs.list(&self.at(name))).map_err(Self::io("list", name))?;
         Ok(names.unwrap_or_default())
+    }
+
+    /// Moves finished files to their places, in folders that are made where there are none, and flushes
+    /// these.
+    pub(crate) fn move_all(&self, files: &[(PathBuf, String)]) -> Result<(), StorageError> {
+        let folder_of =
+            |to: &str| to.rsplit_once('/').map_or_else(String::new, |(folder, _)| folder.to_owned());
+        let folders: BTreeSet<String> = files.iter().map(|(_, to)| folder_of(to)).collect();
+        folders.iter().try_for_each(|folder| self.make_folder(folder))?;
+        files.iter().try_for_each(|(from, to)| self.rename(from, to))?;
+        folders.iter().try_for_each(|folder| self.sync_folder(folder))
+    }
+
+    /// The same; after an error none is there, as far as that is possible. The caller holds the writer lock.
+    pub(crate) fn place(&self, files: &[(PathBuf, String)]) -> Result<(), StorageError> {
+        self.move_all(files).inspect_err(|_| self.unplace(files))
+    }
+
+    /// Removes files from their places: nothing refers to them.
+    pub(crate) fn unplace(&self, files: &[(PathBuf, String)]) {
+        self.remove_unreferenced(files.iter().map(|(_, to)| to.clone()));
     }
 
     /// Removes a folder of ours with the files in it. Folders inside it are left, and so is it then.

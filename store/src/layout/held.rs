@@ -1,8 +1,8 @@
 //! `tmp/<kind>-<uuid>/`: a folder of files that are being written, held by the process that writes them.
 //!
-//! The folder and its lock are made under the start lock, and others look under it as well: so a folder
-//! whose lock is free is a leftover, and a process that holds the start lock and finds no lock held knows
-//! that nothing of the kind is being written.
+//! The folder and its lock are made under the start lock (those of compactions and purges: under their own),
+//! and others look under it as well: so a folder whose lock is free is a leftover, and a process that holds
+//! the start lock and finds no lock held knows that nothing of the kind is being written.
 
 use super::Env;
 use crate::error::StorageError;
@@ -31,14 +31,16 @@ impl HeldFolder {
         wanted: impl FnOnce() -> Result<bool, StorageError>,
     ) -> Result<Option<HeldFolder>, StorageError> {
         let _starting = env.lock_start()?;
-        if !wanted()? {
-            return Ok(None);
-        }
+        if wanted()? { Self::make(env, kind).map(Some) } else { Ok(None) }
+    }
+
+    /// Makes one under the lock that the caller holds.
+    pub(crate) fn make(env: &Arc<Env>, kind: &str) -> Result<HeldFolder, StorageError> {
         let name = format!("tmp/{kind}{}", Uuid::new_v4());
         let lock_name = format!("{name}/{HELD_LOCK}");
         env.vfs().create_dir(&env.at(&name)).map_err(Env::io("make the folder", &name))?;
         match env.vfs().lock(&env.at(&lock_name), false) {
-            Ok(Some(lock)) => Ok(Some(HeldFolder { env: Arc::clone(env), name, _lock: lock })),
+            Ok(Some(lock)) => Ok(HeldFolder { env: Arc::clone(env), name, _lock: lock }),
             Ok(None) => Err(Env::io("lock", &lock_name)(ErrorKind::WouldBlock.into())),
             Err(e) => {
                 let _ = env.remove_folder(&name);
@@ -55,6 +57,16 @@ impl HeldFolder {
     pub(crate) fn file(&self, file: &str) -> (PathBuf, String) {
         let name = format!("{}/{file}", self.name);
         (self.env.at(&name), name)
+    }
+
+    /// A file of the folder.
+    pub(crate) fn path_of(&self, file: &str) -> PathBuf {
+        self.file(file).0
+    }
+
+    /// Removes a file of the folder that is not needed, as far as that is possible.
+    pub(crate) fn discard(&self, file: &str) {
+        let _ = self.env.vfs().remove(&self.path_of(file));
     }
 }
 

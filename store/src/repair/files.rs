@@ -4,7 +4,6 @@ use crate::error::StorageError;
 use crate::layout::Env;
 use crate::samples::TMP;
 
-use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use uuid::Uuid;
@@ -54,16 +53,9 @@ impl Files {
 
     /// Moves all files to their places and flushes the folders.
     pub(super) fn place(&mut self) -> Result<(), StorageError> {
-        let folder = |to: &String| to.rsplit_once('/').map_or_else(String::new, |(f, _)| f.to_owned());
-        let folders: BTreeSet<String> = self.moves.iter().map(|(_, to)| folder(to)).collect();
-        for folder in &folders {
-            self.env.make_folder(folder)?;
-        }
-        for (from, to) in self.moves.drain(..) {
-            self.env.rename(&from, &to)?;
-            self.placed.push(to);
-        }
-        folders.iter().try_for_each(|f| self.env.sync_folder(f))
+        let moves = std::mem::take(&mut self.moves);
+        self.placed.extend(moves.iter().map(|(_, to)| to.clone()));
+        self.env.move_all(&moves)
     }
 }
 

@@ -1,9 +1,9 @@
 //! Files of token counts: the counts of live rows in new files, zeros where rows are not live.
 
-use super::{Watch, WorkFolder, stretches};
+use super::{Watch, stretches};
 use crate::encodings::{EncodingReader, EncodingWriter, TokenCount};
 use crate::error::{ReadError, RewriteError, WriteError};
-use crate::layout::{Env, encoding_file};
+use crate::layout::{Env, HeldFolder, encoding_file};
 use crate::manifest::{EncodingEntry, FileEntry};
 
 use crate::table::TableFile;
@@ -57,7 +57,7 @@ pub(crate) fn has_counts(
 
 /// Writes the counts of the live rows of some files of an encoding to files in the folder.
 pub(crate) fn merge_counts(
-    folder: &WorkFolder,
+    folder: &HeldFolder,
     dataset: &str,
     encoding: &EncodingEntry,
     inputs: &[FileEntry],
@@ -86,7 +86,7 @@ pub(crate) fn merge_counts(
 }
 
 fn copy(
-    folder: &WorkFolder,
+    folder: &HeldFolder,
     dataset: &str,
     encoding: &EncodingEntry,
     inputs: &[FileEntry],

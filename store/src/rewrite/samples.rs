@@ -1,8 +1,8 @@
 //! Sample files: the live rows of adjacent ones in new files, with shells where rows are not live.
 
-use super::{Watch, WorkFolder, stretches};
+use super::{Watch, stretches};
 use crate::error::{Damage, RewriteError, StorageError, WriteError};
-use crate::layout::{Env, sample_file};
+use crate::layout::{Env, HeldFolder, sample_file};
 use crate::manifest::{DatasetPart, FileEntry};
 use crate::samples::{SampleReader, sample_properties, schema};
 
@@ -24,7 +24,7 @@ const BATCH_ROWS: usize = 1024;
 /// Writes the live rows of some sample files of a dataset, which ascend, to files in the folder. A file is
 /// closed once it has `file_bytes`.
 pub(crate) fn merge_samples(
-    folder: &WorkFolder,
+    folder: &HeldFolder,
     part: &DatasetPart,
     inputs: &[FileEntry],
     live: &RowSet,
@@ -88,7 +88,7 @@ fn copy(
 }
 
 struct RewrittenSamples<'a> {
-    folder: &'a WorkFolder,
+    folder: &'a HeldFolder,
     schema: SchemaRef,
     about: TableMetadata,
     file_bytes: u64,
@@ -99,7 +99,7 @@ struct RewrittenSamples<'a> {
 }
 
 impl<'a> RewrittenSamples<'a> {
-    fn new(folder: &'a WorkFolder, part: &DatasetPart, file_bytes: u64) -> Self {
+    fn new(folder: &'a HeldFolder, part: &DatasetPart, file_bytes: u64) -> Self {
         let about = TableMetadata::samples(part, &part.columns);
         RewrittenSamples {
             folder,

@@ -1,8 +1,8 @@
 //! Segments: the live rows of some of them in one new file.
 
-use super::{Watch, WorkFolder};
+use super::Watch;
 use crate::error::{RewriteError, StorageError};
-use crate::layout::Env;
+use crate::layout::{Env, HeldFolder};
 use crate::manifest::{FeaturePart, SegmentEntry};
 use crate::segment::{BlockBuffer, SealedSegment, SegmentBlock, SegmentFile, SegmentWriter, Vector};
 
@@ -20,7 +20,7 @@ pub(crate) fn rows_of(env: &Env, part: &FeaturePart, entry: &SegmentEntry) -> Re
 /// Writes the live rows of some segments of a feature to one file in the folder; `None` if there is no such
 /// row.
 pub(crate) fn merge_segments(
-    folder: &WorkFolder,
+    folder: &HeldFolder,
     part: &FeaturePart,
     inputs: &[SegmentEntry],
     live: &RowSet,
@@ -46,7 +46,7 @@ pub(crate) fn merge_segments(
 
 /// The file being written, made when its first row comes.
 struct RewrittenSegment<'a> {
-    folder: &'a WorkFolder,
+    folder: &'a HeldFolder,
     part: &'a FeaturePart,
     uuid: Uuid,
     name: String,

@@ -3,7 +3,7 @@
 use super::columns::{ColumnBuilder, schema};
 use super::value::{MetaValue, NewSample};
 use crate::error::{AppendError, StorageError, WriteError};
-use crate::layout::{Env, sample_file, sample_folder};
+use crate::layout::{Env, sample_file};
 use crate::manifest::{ColumnDef, DatasetPart, FileEntry};
 use crate::table::{TableMetadata, TableWriter, properties};
 use arrow_array::builder::{BinaryBuilder, StringBuilder, UInt64Builder};
@@ -165,19 +165,13 @@ impl SampleFiles {
 
     /// Moves the files to their places.
     pub(crate) fn move_into(&self, dataset: u32) -> Result<(), StorageError> {
-        let folder = sample_folder(dataset);
-        self.env.make_folder(&folder)?;
-        for (path, entry) in &self.done {
-            self.env.rename(path, &sample_file(dataset, entry.uuid))?;
-        }
-        self.env.sync_folder(&folder)
+        let moves = self.done.iter().map(|(path, entry)| (path.clone(), sample_file(dataset, entry.uuid)));
+        self.env.move_all(&moves.collect::<Vec<_>>())
     }
 
     /// Removes them from there, as far as that is possible.
     pub(crate) fn remove_from(&self, dataset: u32) {
-        for entry in self.entries() {
-            let _ = self.env.vfs().remove(&self.env.at(&sample_file(dataset, entry.uuid)));
-        }
+        self.env.remove_unreferenced(self.entries().map(|entry| sample_file(dataset, entry.uuid)));
     }
 }
 

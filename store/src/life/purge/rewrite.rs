@@ -3,22 +3,22 @@
 use super::super::stop_if;
 use super::{is_unclear, refuse_readers};
 use crate::error::{ChangeError, CommitError, ReadError, RewriteError};
-use crate::layout::{Env, encoding_file, sample_file, segment_file};
+use crate::layout::{Env, HeldFolder, encoding_file, sample_file, segment_file};
 use crate::manifest::{DatasetPart, FeaturePart, FileEntry, SegmentEntry};
-use crate::rewrite::{
-    FileMove, Watch, WorkFolder, has_counts, merge_counts, merge_samples, merge_segments, rows_of,
-};
+use crate::rewrite::{Watch, has_counts, merge_counts, merge_samples, merge_segments, rows_of, work_folder};
 use crate::samples::FILE_BYTES;
 use crate::store::{Change, Snapshot, Store, WriterLock, publish};
 use gstore_core::{Cancel, RowSet};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 /// Writes files again without rows that are not live.
 pub(super) struct Rewrite<'a> {
     env: &'a Arc<Env>,
-    folder: WorkFolder,
+    folder: HeldFolder,
     pub live: RowSet,
-    moves: Vec<FileMove>,
+    /// New files, and their places.
+    moves: Vec<(PathBuf, String)>,
     /// Files that were written again, or are gone.
     pub replaced: usize,
     cancel: Option<&'a Cancel>,
@@ -26,7 +26,7 @@ pub(super) struct Rewrite<'a> {
 
 impl<'a> Rewrite<'a> {
     pub fn new(env: &'a Arc<Env>, live: RowSet, cancel: Option<&'a Cancel>) -> Result<Self, ChangeError> {
-        Ok(Rewrite { env, folder: WorkFolder::create(env)?, live, moves: Vec::new(), replaced: 0, cancel })
+        Ok(Rewrite { env, folder: work_folder(env)?, live, moves: Vec::new(), replaced: 0, cancel })
     }
 
     /// Moves the new files into place and publishes them. After an error they are gone again, unless
@@ -38,14 +38,14 @@ impl<'a> Rewrite<'a> {
         base: &Snapshot,
         change: Change,
     ) -> Result<Arc<Snapshot>, ChangeError> {
-        self.folder.place(&self.moves)?;
+        self.env.place(&self.moves)?;
         // The last moment at which the purge can be given up, by its caller or in favour of a reader.
         let published = stop_if(self.cancel)
             .and_then(|()| refuse_readers(self.env))
             .and_then(|()| Ok(publish(store, lock, base, change)?));
         published.inspect_err(|e| {
             if !is_unclear(e) {
-                self.folder.unplace(&self.moves);
+                self.env.unplace(&self.moves);
             }
         })
     }
@@ -117,10 +117,8 @@ impl<'a> Rewrite<'a> {
             let written = written.map_err(|e| failed(&of, e))?.map(|sealed| sealed.entry);
             self.replaced += 1;
             if let Some(entry) = written {
-                self.moves.push(FileMove {
-                    from: format!("{}.arrow", entry.uuid),
-                    to: segment_file(old.number, entry.uuid),
-                });
+                let from = self.folder.path_of(&format!("{}.arrow", entry.uuid));
+                self.moves.push((from, segment_file(old.number, entry.uuid)));
                 segments.push(entry);
             }
         }
@@ -134,8 +132,8 @@ impl<'a> Rewrite<'a> {
 
     fn placed(&mut self, files: &[FileEntry], place: impl Fn(&FileEntry) -> String) {
         self.replaced += 1;
-        let one = |f: &FileEntry| FileMove { from: format!("{}.parquet", f.uuid), to: place(f) };
-        self.moves.extend(files.iter().map(one));
+        let from = |f: &FileEntry| self.folder.path_of(&format!("{}.parquet", f.uuid));
+        self.moves.extend(files.iter().map(|f| (from(f), place(f))));
     }
 }
 
