@@ -10,7 +10,7 @@
 use super::{has_tmp, refuse_live_jobs};
 use crate::backup::missing_files;
 use crate::error::{ChangeError, OpenError, StorageError};
-use crate::manifest::{ArtifactPart, DatasetPart, FeaturePart};
+use crate::manifest::{ArtifactPart, DatasetPart};
 use crate::rewrite::lock_compact;
 use crate::store::{Chain, Change, Numbered, Snapshot, Store, WriterLock, change_of, publish};
 use gstore_core::many;
@@ -67,14 +67,14 @@ impl Store {
         let mut changes = datasets(self, &base, target, &mut change)?;
         let runs = (base.runs(), target.runs());
         let to = (&mut change.removed.runs, &mut change.runs);
-        changes.extend(parts(runs, to, ("run", "checkpoints"), |run| run.name.clone()));
+        changes.extend(parts(runs, to, "checkpoints"));
         // Members that came later go, with their losses.
         let ensembles = (base.ensembles(), target.ensembles());
         let to = (&mut change.removed.ensembles, &mut change.ensembles);
-        changes.extend(parts(ensembles, to, ("ensemble", "members"), |ensemble| ensemble.name.clone()));
+        changes.extend(parts(ensembles, to, "members"));
         let features = (base.features(), target.features());
         let to = (&mut change.removed.features, &mut change.features);
-        changes.extend(parts(features, to, ("feature", "vectors"), FeaturePart::display_name));
+        changes.extend(parts(features, to, "vectors"));
         changes.extend(artifacts(&base, target, &mut change)?);
         changes.extend(views(&base, target, &mut change));
         let mut report = RevertReport { to: target.number(), snapshot: None, changes };
@@ -160,24 +160,23 @@ fn next_row(store: &Store, base: &Snapshot, target: &Snapshot, old: &DatasetPart
     Ok(next)
 }
 
-/// Puts the parts of one kind (`what`) of a target, `then`, into the `removed` and `changed` ones of a
-/// change.
+/// Puts the parts of one kind of a target, `then`, into the `removed` and `changed` ones of a change.
 fn parts<T: Numbered + PartialEq>(
     (now, then): (&[Arc<T>], &[Arc<T>]),
     (removed, changed): (&mut Vec<u32>, &mut Vec<T>),
-    (what, content): (&str, &str),
-    name: impl Fn(&T) -> String,
+    content: &str,
 ) -> Vec<String> {
+    let what = T::KIND;
     let mut told = Vec::new();
     for gone in now.iter().filter(|part| then.iter().all(|old| old.number() != part.number())) {
         removed.push(gone.number());
-        told.push(format!("{what} {} goes", name(gone)));
+        told.push(format!("{what} {} goes", gone.name()));
     }
     for old in then {
         told.push(match now.iter().find(|part| part.number() == old.number()) {
             Some(part) if part == old => continue,
-            Some(_) => format!("{what} {} has its earlier {content}", name(old)),
-            None => format!("{what} {} comes back", name(old)),
+            Some(_) => format!("{what} {} has its earlier {content}", old.name()),
+            None => format!("{what} {} comes back", old.name()),
         });
         changed.push(T::clone(old));
     }

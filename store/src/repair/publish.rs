@@ -8,10 +8,9 @@ use super::base::Base;
 use crate::error::{CommitError, StorageError, VerifyError};
 use crate::layout::{Env, now};
 use crate::manifest::{
-    Current, DatasetPart, EnsemblePart, FeaturePart, Part, PartLink, Root, RunPart, Tag, VERSION,
-    write_replacing,
+    Current, DatasetPart, EnsemblePart, FeaturePart, PartLink, Root, RunPart, Tag, VERSION, write_replacing,
 };
-use crate::store::{commit, load_snapshot, write_part};
+use crate::store::{Numbered, commit, load_snapshot, write_part};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -44,8 +43,6 @@ pub(super) fn publish(env: &Arc<Env>, base: &Base, outcome: RepairedSnapshot) ->
     env.vfs().create_dir(&env.at("manifests")).map_err(Env::io("make the folder", "manifests"))?;
     let mut root = Root {
         version: VERSION,
-        requires: base.root.requires.clone(),
-        store: base.root.store,
         snapshot: base.next,
         created: now(),
         command: outcome.command,
@@ -53,15 +50,13 @@ pub(super) fn publish(env: &Arc<Env>, base: &Base, outcome: RepairedSnapshot) ->
         parent: base.link.clone(),
         oldest: outcome.oldest,
         tags: outcome.tags,
-        views: base.root.views.clone(),
-        next: base.root.next.clone(),
         next_rows,
-        datasets: links(env, outcome.datasets, |p| (p.number, p.name.clone()))?,
-        runs: links(env, outcome.runs, |p| (p.number, p.name.clone()))?,
-        ensembles: links(env, outcome.ensembles, |p| (p.number, p.name.clone()))?,
-        features: links(env, outcome.features, |p| (p.number, p.display_name()))?,
+        datasets: links(env, outcome.datasets)?,
+        runs: links(env, outcome.runs)?,
+        ensembles: links(env, outcome.ensembles)?,
+        features: links(env, outcome.features)?,
         artifacts: outcome.artifacts,
-        extra: base.root.extra.clone(),
+        ..base.root.clone()
     };
     let next = &mut root.next;
     for (limit, links) in [
@@ -94,17 +89,13 @@ fn is_as_it_was(env: &Env, base: &Base) -> bool {
     now.is_some() && now == base.damaged_current
 }
 
-fn links<T: Part>(
-    env: &Env,
-    parts: Vec<(T, Option<PartLink>)>,
-    name: impl Fn(&T) -> (u32, String),
-) -> Result<Vec<PartLink>, StorageError> {
+fn links<T: Numbered>(env: &Env, parts: Vec<(T, Option<PartLink>)>) -> Result<Vec<PartLink>, StorageError> {
     let mut out = Vec::with_capacity(parts.len());
     for (part, link) in parts {
         out.push(match link {
             Some(link) => link,
             None => {
-                let (number, name) = name(&part);
+                let (number, name) = (part.number(), part.name());
                 PartLink::new(number, name, write_part(env, part)?.0)
             }
         });

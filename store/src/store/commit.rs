@@ -138,34 +138,17 @@ pub(crate) fn publish(
     let env = store.env();
     let number = base.number() + 1;
     let mut root = root_without_changes(base, number, &change);
-    let mut written = WrittenCatalog::default();
-    for part in change.datasets {
-        let (number, name) = (part.number, part.name.clone());
-        root.next_rows.insert(number, part.next_row);
-        insert_link(&mut root.datasets, PartLink::new(number, name, written.datasets.write(env, part)?));
-    }
-    for part in change.runs {
-        let (number, name) = (part.number, part.name.clone());
-        insert_link(&mut root.runs, PartLink::new(number, name, written.runs.write(env, part)?));
-    }
-    for part in change.ensembles {
-        let (number, name) = (part.number, part.name.clone());
-        insert_link(&mut root.ensembles, PartLink::new(number, name, written.ensembles.write(env, part)?));
-    }
-    for part in change.features {
-        let (number, name) = (part.number, part.display_name());
-        insert_link(&mut root.features, PartLink::new(number, name, written.features.write(env, part)?));
-    }
+    root.next_rows.extend(change.datasets.iter().map(|part| (part.number, part.next_row)));
+    let parts = AllParts {
+        datasets: write_parts(env, &mut root.datasets, change.datasets, base.datasets())?,
+        runs: write_parts(env, &mut root.runs, change.runs, base.runs())?,
+        ensembles: write_parts(env, &mut root.ensembles, change.ensembles, base.ensembles())?,
+        features: write_parts(env, &mut root.features, change.features, base.features())?,
+    };
     for part in change.artifacts {
         let (number, name, files) = (part.number, part.name.clone(), part.links());
         insert_link(&mut root.artifacts, PartLink { number, name, link: write_part(env, part)?.0, files });
     }
-    let parts = AllParts {
-        datasets: written.datasets.with(&root.datasets, base.datasets()),
-        runs: written.runs.with(&root.runs, base.runs()),
-        ensembles: written.ensembles.with(&root.ensembles, base.ensembles()),
-        features: written.features.with(&root.features, base.features()),
-    };
     check_references("the new root", &parts).map_err(refused)?;
     let (link, root) = write_part(env, root)?;
     env.manifests().sync()?;
@@ -232,39 +215,27 @@ pub(crate) fn commit(env: &Env, snapshot: u64, root: &Link) -> Result<Vec<u8>, C
         .map_err(|source| commit_point_error(env, root, snapshot, source))
 }
 
-/// Parts of one kind that were written, as a reader would load them.
-struct WrittenParts<T>(Vec<Arc<T>>);
-
-#[derive(Default)]
-struct WrittenCatalog {
-    datasets: WrittenParts<DatasetPart>,
-    runs: WrittenParts<RunPart>,
-    ensembles: WrittenParts<EnsemblePart>,
-    features: WrittenParts<FeaturePart>,
-}
-
-impl<T> Default for WrittenParts<T> {
-    fn default() -> Self {
-        WrittenParts(Vec::new())
-    }
-}
-
-impl<T: Numbered> WrittenParts<T> {
-    fn write(&mut self, env: &Env, part: T) -> Result<Link, StorageError> {
+/// Writes parts of one kind and puts their links into a root. Gives all parts that it has then: those written
+/// now as a reader would load them, all others as they were `before`.
+fn write_parts<T: Numbered>(
+    env: &Env,
+    links: &mut Vec<PartLink>,
+    changed: Vec<T>,
+    before: &[Arc<T>],
+) -> Result<Vec<Arc<T>>, StorageError> {
+    let mut written: Vec<Arc<T>> = Vec::with_capacity(changed.len());
+    for part in changed {
+        let (number, name) = (part.number(), part.name());
         let (link, loaded) = write_part(env, part)?;
-        self.0.push(Arc::new(loaded));
-        Ok(link)
+        insert_link(links, PartLink::new(number, name, link));
+        written.push(Arc::new(loaded));
     }
-
-    /// The parts of a root: those written now, all others as they were.
-    fn with(mut self, links: &[PartLink], before: &[Arc<T>]) -> Vec<Arc<T>> {
-        self.0.sort_by_key(|p| p.number());
-        let find = |parts: &[Arc<T>], number: u32| {
-            let i = parts.binary_search_by_key(&number, |p| p.number()).ok()?;
-            parts.get(i).cloned()
-        };
-        links.iter().filter_map(|l| find(&self.0, l.number).or_else(|| find(before, l.number))).collect()
-    }
+    written.sort_by_key(|p| p.number());
+    let find = |parts: &[Arc<T>], number: u32| {
+        let i = parts.binary_search_by_key(&number, |p| p.number()).ok()?;
+        parts.get(i).cloned()
+    };
+    Ok(links.iter().filter_map(|l| find(&written, l.number).or_else(|| find(before, l.number))).collect())
 }
 
 /// A change that would make a snapshot which cannot be loaded.

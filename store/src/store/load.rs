@@ -8,33 +8,37 @@ use crate::manifest::{DatasetPart, EnsemblePart, FeaturePart, Link, Part, PartLi
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-/// A part that knows its number.
+/// A part that has a number among those of its kind.
 pub(crate) trait Numbered: Part {
+    /// What messages call the kind.
+    const KIND: &'static str;
     fn number(&self) -> u32;
+    /// Its name or label, for people.
+    fn name(&self) -> String;
 }
 
-impl Numbered for DatasetPart {
-    fn number(&self) -> u32 {
-        self.number
-    }
+macro_rules! numbered {
+    ($($part:ident $kind:literal $name:expr;)*) => {$(
+        impl Numbered for $part {
+            const KIND: &'static str = $kind;
+
+            fn number(&self) -> u32 {
+                self.number
+            }
+
+            fn name(&self) -> String {
+                let name: fn(&Self) -> String = $name;
+                name(self)
+            }
+        }
+    )*};
 }
 
-impl Numbered for RunPart {
-    fn number(&self) -> u32 {
-        self.number
-    }
-}
-
-impl Numbered for EnsemblePart {
-    fn number(&self) -> u32 {
-        self.number
-    }
-}
-
-impl Numbered for FeaturePart {
-    fn number(&self) -> u32 {
-        self.number
-    }
+numbered! {
+    DatasetPart "dataset" |part| part.name.clone();
+    RunPart "run" |part| part.name.clone();
+    EnsemblePart "ensemble" |part| part.name.clone();
+    FeaturePart "feature" |part| part.display_name();
 }
 
 /// Loads a snapshot. Of one that was loaded before, `previous`, it shares the parts that are the same, and

@@ -17,10 +17,7 @@ impl Snapshot {
     /// # Errors
     /// It was dropped since.
     pub fn same_dataset(&self, seen: &DatasetPart) -> Result<&Arc<DatasetPart>, ConcurrentChange> {
-        same(self.datasets(), seen).ok_or_else(|| ConcurrentChange::Gone {
-            what: format!("dataset {}", seen.name),
-            replaced: self.dataset(&seen.name).is_ok(),
-        })
+        same(self.datasets(), seen, || self.dataset(&seen.name).is_ok())
     }
 
     /// The same dataset, with the very rows that `seen` had. Their numbers, ids and
@@ -36,26 +33,17 @@ impl Snapshot {
 
     /// The feature that another snapshot had as `seen`, as it is here.
     pub(crate) fn same_feature(&self, seen: &FeaturePart) -> Result<&Arc<FeaturePart>, ConcurrentChange> {
-        same(self.features(), seen).ok_or_else(|| ConcurrentChange::Gone {
-            what: format!("feature {}", seen.display_name()),
-            replaced: self.feature_by_key(&seen.key).is_some(),
-        })
+        same(self.features(), seen, || self.feature_by_key(&seen.key).is_some())
     }
 
     /// The run that another snapshot had as `seen`, as it is here.
     pub(crate) fn same_run(&self, seen: &RunPart) -> Result<&Arc<RunPart>, ConcurrentChange> {
-        same(self.runs(), seen).ok_or_else(|| ConcurrentChange::Gone {
-            what: format!("run {}", seen.name),
-            replaced: self.run(&seen.name).is_ok(),
-        })
+        same(self.runs(), seen, || self.run(&seen.name).is_ok())
     }
 
     /// The ensemble that another snapshot had as `seen`, as it is here.
     pub(crate) fn same_ensemble(&self, seen: &EnsemblePart) -> Result<&Arc<EnsemblePart>, ConcurrentChange> {
-        same(self.ensembles(), seen).ok_or_else(|| ConcurrentChange::Gone {
-            what: format!("ensemble {}", seen.name),
-            replaced: self.ensemble(&seen.name).is_ok(),
-        })
+        same(self.ensembles(), seen, || self.ensemble(&seen.name).is_ok())
     }
 
     /// Fails if a tag that another snapshot had as `seen` is not here, or was set again.
@@ -93,8 +81,14 @@ impl Snapshot {
     }
 }
 
-fn same<'a, P: Numbered>(parts: &'a [Arc<P>], seen: &P) -> Option<&'a Arc<P>> {
-    parts.iter().find(|part| part.number() == seen.number())
+fn same<'a, P: Numbered>(
+    parts: &'a [Arc<P>],
+    seen: &P,
+    replaced: impl FnOnce() -> bool,
+) -> Result<&'a Arc<P>, ConcurrentChange> {
+    let same = parts.iter().find(|part| part.number() == seen.number());
+    let what = || format!("{} {}", P::KIND, seen.name());
+    same.ok_or_else(|| ConcurrentChange::Gone { what: what(), replaced: replaced() })
 }
 
 fn is_same<T: PartialEq>(what: &str, name: &str, now: Option<&T>, seen: &T) -> Result<(), ConcurrentChange> {
