@@ -121,7 +121,7 @@ pub(crate) enum RewriteError {
     Source(StorageError),
     /// The new file cannot be written.
     #[error("{0}")]
-    Target(WriteError),
+    Target(#[from] WriteError),
     /// Somebody asked for it.
     #[error("stopped")]
     Stopped,
@@ -144,11 +144,5 @@ impl RewriteError {
             }
             other => other,
         }
-    }
-}
-
-impl From<WriteError> for RewriteError {
-    fn from(e: WriteError) -> Self {
-        RewriteError::Target(e)
     }
 }

@@ -13,7 +13,7 @@ use crate::rewrite::COMPACT_LOCK;
 use crate::store::{History, Snapshot, Store, WriterLock, change_of, publish};
 use crate::vfs::VfsLock;
 use serde::Serialize;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 /// Why a snapshot that is older than the history is kept.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -92,8 +92,8 @@ impl Store {
             false => None,
         };
         let leases = held(env)?;
-        let report = Report { before: &before, oldest: kept.oldest, leases: &leases };
-        let mut report = report.build(options.dry_run, snapshot);
+        let oldest = kept.oldest.max(before.oldest());
+        let (snapshots_removed, kept) = kept_besides(&before, oldest, &leases);
         leased(env, &mut needed, &before, leases)?;
         let (compaction, busy) = lock_compaction(env)?;
         let options = SweepOptions {
@@ -102,9 +102,9 @@ impl Store {
             leave_compactions: busy,
             starting: StartLockHolder::Sweep,
         };
-        report.swept = sweep_with(self, &lock, needed, options)?;
+        let swept = sweep_with(self, &lock, needed, options)?;
         drop(compaction);
-        Ok(report)
+        Ok(GcReport { dry_run: options.dry_run, snapshot, oldest, snapshots_removed, kept, swept })
     }
 }
 
@@ -165,37 +165,20 @@ fn lock_compaction(env: &Env) -> Result<(Option<Box<dyn VfsLock>>, bool), Storag
     Ok((lock, busy))
 }
 
-struct Report<'a> {
-    before: &'a Snapshot,
-    oldest: u64,
-    leases: &'a [LeasedSnapshot],
-}
-
-impl Report<'_> {
-    fn build(&self, dry_run: bool, snapshot: Option<u64>) -> GcReport {
-        let oldest = self.oldest.max(self.before.oldest());
-        let mut kept: BTreeMap<u64, Vec<KeptBecause>> = BTreeMap::new();
-        for tag in self.before.root().tags.iter().filter(|t| t.snapshot < oldest) {
-            kept.entry(tag.snapshot).or_default().push(KeptBecause::Tag(tag.name.clone()));
-        }
-        for lease in self.leases.iter().map(|l| &l.info).filter(|l| l.snapshot < oldest) {
-            let because = KeptBecause::Lease { pid: lease.pid, command: lease.command.clone() };
-            kept.entry(lease.snapshot).or_default().push(because);
-        }
-        let gone = self.before.oldest()..oldest;
-        let still: BTreeSet<&u64> = kept.keys().filter(|n| gone.contains(n)).collect();
-        GcReport {
-            dry_run,
-            snapshot,
-            oldest,
-            snapshots_removed: gone.end - gone.start - still.len() as u64,
-            kept: kept
-                .into_iter()
-                .flat_map(|(snapshot, why)| {
-                    why.into_iter().map(move |because| KeptSnapshot { snapshot, because })
-                })
-                .collect(),
-            swept: Swept::default(),
-        }
+/// How many snapshots before `oldest` go, and those that stay.
+fn kept_besides(before: &Snapshot, oldest: u64, leases: &[LeasedSnapshot]) -> (u64, Vec<KeptSnapshot>) {
+    let mut kept: BTreeMap<u64, Vec<KeptBecause>> = BTreeMap::new();
+    for tag in before.root().tags.iter().filter(|t| t.snapshot < oldest) {
+        kept.entry(tag.snapshot).or_default().push(KeptBecause::Tag(tag.name.clone()));
     }
+    for lease in leases.iter().map(|l| &l.info).filter(|l| l.snapshot < oldest) {
+        let because = KeptBecause::Lease { pid: lease.pid, command: lease.command.clone() };
+        kept.entry(lease.snapshot).or_default().push(because);
+    }
+    let gone = before.oldest()..oldest;
+    let still = kept.keys().filter(|n| gone.contains(n)).count() as u64;
+    let one = |(snapshot, why): (u64, Vec<KeptBecause>)| {
+        why.into_iter().map(move |because| KeptSnapshot { snapshot, because })
+    };
+    (gone.end - gone.start - still, kept.into_iter().flat_map(one).collect())
 }
