@@ -123,6 +123,15 @@ pub(crate) fn is_medium(e: &io::Error) -> bool {
     is_not_whole(e) || e.raw_os_error() == Some(EIO)
 }
 
+/// What was found; `None` if it is damaged, or the medium does not give it.
+pub(crate) fn if_sound<T>(found: Result<T, StorageError>) -> Result<Option<T>, StorageError> {
+    match found {
+        Err(StorageError::Damaged(_)) => Ok(None),
+        Err(StorageError::Io { ref source, .. }) if is_medium(source) => Ok(None),
+        found => found.map(Some),
+    }
+}
+
 /// What to do about an error of the operating system, where that is always the same.
 fn way_out(e: &io::Error) -> &'static str {
     if is_full(e) {

@@ -1,16 +1,16 @@
 //! Base snapshot of a repair.
 
 use super::parts::{
-    Inventory, Version, best_dataset, best_ensemble, best_feature, best_run, extends_dataset,
-    extends_ensemble, extends_feature, extends_run, linked, list,
+    Inventory, Version, best_dataset, best_feature, extends_dataset, extends_ensemble, extends_feature,
+    extends_run, linked, list,
 };
 use super::report::RepairReport;
-use crate::error::{OpenError, StorageError, VerifyError, is_medium};
+use crate::error::{OpenError, StorageError, VerifyError, if_sound, is_medium};
 use crate::layout::{Env, now};
 use crate::manifest::{ArtifactPart, Counters, Current, Link, PartLink, Root};
-use crate::store::Store;
+use crate::store::{Numbered, Store};
 use crate::verify::{artifact_files, dataset_files, feature_files};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::iter::once;
 use uuid::Uuid;
 
@@ -72,15 +72,11 @@ pub(super) fn find(store: &Store, report: &mut RepairReport) -> Result<Base, Ver
         Err(e) => return Err(e.into()),
     };
     if let Some((current, _)) = &current {
-        match env.manifests().read::<Root>(&current.root) {
-            Ok(root) if root.snapshot == current.snapshot => {
-                let (number, next) = (Some(root.snapshot), root.snapshot + 1);
-                let (link, limits) = (Some(current.root.clone()), root.next.clone());
-                return Ok(Base { link, number, root, certain: true, limits, damaged_current: None, next });
-            }
-            Ok(_) | Err(StorageError::Damaged(_)) => {}
-            Err(StorageError::Io { source, .. }) if is_medium(&source) => {}
-            Err(e) => return Err(e.into()),
+        let root = if_sound(env.manifests().read::<Root>(&current.root))?;
+        if let Some(root) = root.filter(|root| root.snapshot == current.snapshot) {
+            let (number, next) = (Some(root.snapshot), root.snapshot + 1);
+            let (link, limits) = (Some(current.root.clone()), root.next.clone());
+            return Ok(Base { link, number, root, certain: true, limits, damaged_current: None, next });
         }
     }
     let inventory = Inventory::read(store)?;
@@ -113,9 +109,8 @@ pub(super) fn find(store: &Store, report: &mut RepairReport) -> Result<Base, Ver
         Some(n) => report.rebuilt(format!("the root of snapshot {n}"), from),
     }
     let (link, number) = (found.map(|v| v.link.clone()), found.map(|v| v.part.snapshot));
-    let none = Counters { dataset: 0, encoding: 0, run: 0, ensemble: 0, feature: 0 };
-    let limits = if link.is_some() { root.next.clone() } else { none };
-    take_newer(store, &inventory, (link.is_some(), named), &mut root, report)?;
+    let limits = if link.is_some() { root.next.clone() } else { Counters::default() };
+    take_newer(store, &inventory, (link.is_some(), named), &limits, &mut root, report)?;
     // From here on it is a snapshot of its own, and the one that was found is the first of its history.
     (root.snapshot, root.parent) = (next, link.clone());
     if link.is_none() {
@@ -208,60 +203,43 @@ fn take_newer(
     store: &Store,
     inventory: &Inventory,
     (has_root, named): (bool, Option<u64>),
+    limits: &Counters,
     root: &mut Root,
     report: &mut RepairReport,
 ) -> Result<(), VerifyError> {
     let env = store.env();
     let known = |link: &Link| has_root && inventory.known.contains(&link.file);
-    let none = Counters { dataset: 0, encoding: 0, run: 0, ensemble: 0, feature: 0 };
-    let limits = if has_root { root.next.clone() } else { none };
-    let mut taken: Vec<(PartKind, PartLink)> = Vec::new();
-    for number in numbers(inventory.datasets.iter().map(|v| v.part.number)) {
-        let all = || inventory.dataset(number).filter(|v| !known(&v.link));
-        let old = root.datasets.iter().find(|l| l.number == number);
-        let found = match old.and_then(|l| inventory.datasets.iter().find(|v| v.link == l.link)) {
-            Some(old) => {
-                best_dataset(env, once(old).chain(all().filter(|v| extends_dataset(env, &v.part, &old.part))))
-            }
-            None if old.is_some() || number >= limits.dataset => best_dataset(env, all()),
-            None => None,
-        };
-        taken.extend(found.map(|v| (PartKind::Dataset, link_of(number, &v.part.name, &v.link))));
-    }
-    for number in numbers(inventory.features.iter().map(|v| v.part.number)) {
-        let all = || inventory.features.iter().filter(|v| v.part.number == number && !known(&v.link));
-        let old = root.features.iter().find(|l| l.number == number);
-        let found = match old.and_then(|l| inventory.features.iter().find(|v| v.link == l.link)) {
-            Some(old) => {
-                best_feature(env, once(old).chain(all().filter(|v| extends_feature(env, &v.part, &old.part))))
-            }
-            None if old.is_some() || number >= limits.feature => best_feature(env, all()),
-            None => None,
-        };
-        taken.extend(found.map(|v| (PartKind::Feature, link_of(number, &v.part.display_name(), &v.link))));
-    }
-    for number in numbers(inventory.runs.iter().map(|v| v.part.number)) {
-        let all = || inventory.runs.iter().filter(|v| v.part.number == number && !known(&v.link));
-        let old = root.runs.iter().find(|l| l.number == number);
-        let found = match old.and_then(|l| inventory.runs.iter().find(|v| v.link == l.link)) {
-            Some(old) => best_run(once(old).chain(all().filter(|v| extends_run(&v.part, &old.part)))),
-            None if old.is_some() || number >= limits.run => best_run(all()),
-            None => None,
-        };
-        taken.extend(found.map(|v| (PartKind::Run, link_of(number, &v.part.name, &v.link))));
-    }
-    for number in numbers(inventory.ensembles.iter().map(|v| v.part.number)) {
-        let all = || inventory.ensembles.iter().filter(|v| v.part.number == number && !known(&v.link));
-        let old = root.ensembles.iter().find(|l| l.number == number);
-        let found = match old.and_then(|l| inventory.ensembles.iter().find(|v| v.link == l.link)) {
-            Some(old) => {
-                best_ensemble(once(old).chain(all().filter(|v| extends_ensemble(&v.part, &old.part))))
-            }
-            None if old.is_some() || number >= limits.ensemble => best_ensemble(all()),
-            None => None,
-        };
-        taken.extend(found.map(|v| (PartKind::Ensemble, link_of(number, &v.part.name, &v.link))));
-    }
+    let datasets = newer(
+        (&inventory.datasets[..], &root.datasets[..], limits.dataset),
+        &known,
+        |all| best_dataset(env, all.into_iter()),
+        |new, old| extends_dataset(env, new, old),
+    );
+    let features = newer(
+        (&inventory.features[..], &root.features[..], limits.feature),
+        &known,
+        |all| best_feature(env, all.into_iter()),
+        |new, old| extends_feature(env, new, old),
+    );
+    let runs = newer(
+        (&inventory.runs[..], &root.runs[..], limits.run),
+        &known,
+        |all| all.into_iter().max_by_key(|v| v.part.checkpoints.len()),
+        extends_run,
+    );
+    let ensembles = newer(
+        (&inventory.ensembles[..], &root.ensembles[..], limits.ensemble),
+        &known,
+        |all| all.into_iter().max_by_key(|v| v.part.members.len()),
+        extends_ensemble,
+    );
+    let taken = [
+        (PartKind::Dataset, datasets),
+        (PartKind::Feature, features),
+        (PartKind::Run, runs),
+        (PartKind::Ensemble, ensembles),
+    ];
+    let taken = taken.into_iter().flat_map(|(kind, links)| links.into_iter().map(move |link| (kind, link)));
     for (kind, link) in taken {
         let links = kind.links(root);
         let same_name = links.iter().any(|l| l.number != link.number && l.name == link.name);
@@ -309,15 +287,27 @@ fn take_artifacts(inventory: &Inventory, named: Option<u64>, root: &mut Root, re
     }
 }
 
-fn numbers(all: impl Iterator<Item = u32>) -> Vec<u32> {
-    let mut numbers: Vec<u32> = all.collect();
-    numbers.sort_unstable();
-    numbers.dedup();
-    numbers
-}
-
-fn link_of(number: u32, name: &str, link: &Link) -> PartLink {
-    PartLink::new(number, name.to_owned(), link.clone())
+/// Of each part the best of the versions that are not `known`, if it goes on from the one that the root has, or
+/// the root has none and its number is not below the limit.
+fn newer<'a, T: Numbered>(
+    (versions, links, limit): (&'a [Version<T>], &[PartLink], u32),
+    known: &dyn Fn(&Link) -> bool,
+    best: impl Fn(Vec<&'a Version<T>>) -> Option<&'a Version<T>>,
+    extends: impl Fn(&T, &T) -> bool,
+) -> Vec<PartLink> {
+    let numbers: BTreeSet<u32> = versions.iter().map(|v| v.part.number()).collect();
+    let mut found = Vec::new();
+    for number in numbers {
+        let all = || versions.iter().filter(|v| v.part.number() == number && !known(&v.link));
+        let old = links.iter().find(|l| l.number == number);
+        let taken = match old.and_then(|l| versions.iter().find(|v| v.link == l.link)) {
+            Some(old) => best(once(old).chain(all().filter(|v| extends(&v.part, &old.part))).collect()),
+            None if old.is_some() || number >= limit => best(all().collect()),
+            None => None,
+        };
+        found.extend(taken.map(|v| PartLink::new(number, v.part.name(), v.link.clone())));
+    }
+    found
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

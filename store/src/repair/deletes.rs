@@ -7,7 +7,7 @@ use super::dead::DeadRows;
 use super::parts::list;
 use super::report::{Loss, LostKind};
 use super::samples::table;
-use crate::error::{StorageError, VerifyError, is_medium};
+use crate::error::{StorageError, VerifyError, if_sound, is_medium};
 use crate::layout::{
     Env, deleted_ids_file, deleted_ids_folder, sample_file, tombstone_file, tombstone_folder,
 };
@@ -190,12 +190,8 @@ fn unlisted(
 fn shells(work: &Repair<'_>, part: &DatasetPart) -> Result<Option<RowSet>, VerifyError> {
     let mut all = RowSet::new();
     for entry in &part.files {
-        match empty_ids(work.env, part, entry) {
-            Ok(rows) => all = all.union(&rows),
-            Err(StorageError::Damaged(_)) => return Ok(None),
-            Err(StorageError::Io { source, .. }) if is_medium(&source) => return Ok(None),
-            Err(e) => return Err(e.into()),
-        }
+        let Some(rows) = if_sound(empty_ids(work.env, part, entry))? else { return Ok(None) };
+        all = all.union(&rows);
     }
     Ok(Some(all))
 }

@@ -3,7 +3,7 @@
 use super::Repair;
 use super::parts::{Inventory, list};
 use super::report::{Loss, LostKind};
-use crate::error::{StorageError, VerifyError, is_medium};
+use crate::error::{StorageError, VerifyError, if_sound, is_medium};
 use crate::job::attached;
 use crate::layout::segment_file;
 use crate::manifest::{FeaturePart, FeatureState, SegmentEntry};
@@ -329,13 +329,8 @@ pub(super) fn end_row(
 fn candidate(work: &Repair<'_>, uuid: Uuid, name: &str) -> Result<Option<Candidate>, VerifyError> {
     let path = work.env.at(name);
     let id = FileId { path: &path, name: name.to_owned() };
-    let opened = SegmentFile::open_unlisted(work.env.shared_vfs(), id, uuid);
-    let OpenedSegment { file, entry, desc, attrs } = match opened {
-        Ok(opened) => opened,
-        Err(StorageError::Damaged(_)) => return Ok(None),
-        Err(StorageError::Io { source, .. }) if is_medium(&source) => return Ok(None),
-        Err(e) => return Err(e.into()),
-    };
+    let opened = if_sound(SegmentFile::open_unlisted(work.env.shared_vfs(), id, uuid))?;
+    let Some(OpenedSegment { file, entry, desc, attrs }) = opened else { return Ok(None) };
     let mut refused = None;
     let mut sound = true;
     file.verify(&mut BlockBuffer::new(), |e, _| {

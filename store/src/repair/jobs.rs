@@ -3,7 +3,7 @@
 //! They lie in the folders of the store and belong to the jobs: the command that is started again moves them
 //! back, unless the snapshot that its note names has them.
 
-use crate::error::{StorageError, is_medium};
+use crate::error::{StorageError, if_sound};
 use crate::job::{Intents, JOB, JobFile, PREFIX, PUBLISH, read_json_of};
 use crate::layout::Env;
 
@@ -20,13 +20,9 @@ pub(super) struct Publishing {
 pub(super) fn publishing(env: &Env) -> Result<Vec<Publishing>, StorageError> {
     let mut out = Vec::new();
     for id in env.list("tmp")?.iter().filter(|n| n.starts_with(PREFIX)) {
-        let intents: Option<Intents> = match read_json_of(env, &format!("tmp/{id}/{PUBLISH}")) {
-            // It is flushed before the first file moves, so a damaged one means that none did, or
-            // that it cannot be known.
-            Err(StorageError::Damaged(_)) => None,
-            Err(StorageError::Io { source, .. }) if is_medium(&source) => None,
-            other => other?,
-        };
+        // It is flushed before the first file moves, so a damaged one means that none did, or
+        // that it cannot be known.
+        let intents: Option<Intents> = if_sound(read_json_of(env, &format!("tmp/{id}/{PUBLISH}")))?.flatten();
         let job = || read_json_of(env, &format!("tmp/{id}/{JOB}")).ok().flatten();
         out.extend(intents.map(|i| Publishing {
             snapshot: i.snapshot,

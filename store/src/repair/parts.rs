@@ -4,7 +4,7 @@
 //! published last it does not say; that follows from what they hold.
 
 use super::jobs;
-use crate::error::{StorageError, VerifyError, is_medium};
+use crate::error::{StorageError, VerifyError, if_sound, is_medium};
 use crate::layout::Env;
 use crate::manifest::{
     ArtifactPart, DatasetPart, EnsemblePart, FeaturePart, Link, Part, PartLink, Root, RunPart,
@@ -128,14 +128,13 @@ fn read_sound<T: Part>(env: &Env, name: &str) -> Result<Option<Version<T>>, Veri
         Err(e) => return Err(Env::io("read", &format!("manifests/{name}"))(e).into()),
     };
     let link = Link { file: name.to_owned(), digest, len };
-    match env.manifests().read::<T>(&link) {
-        Ok(part) if name.starts_with(&format!("{}-", part.stem())) => Ok(Some(Version { link, part })),
-        Ok(_) | Err(StorageError::Damaged(_)) => Ok(None),
+    let part = match env.manifests().read::<T>(&link) {
         // Nothing else needs an artifact: one of a newer version stays where the root has it.
-        Err(StorageError::Newer { .. }) if name.starts_with("artifact-") => Ok(None),
-        Err(StorageError::Io { source, .. }) if is_medium(&source) => Ok(None),
-        Err(e) => Err(e.into()),
-    }
+        Err(StorageError::Newer { .. }) if name.starts_with("artifact-") => None,
+        read => if_sound(read)?,
+    };
+    let part = part.filter(|part| name.starts_with(&format!("{}-", part.stem())));
+    Ok(part.map(|part| Version { link, part }))
 }
 
 /// The names in a folder; none if it is gone, or the medium does not give them. What is refused for another
@@ -177,13 +176,6 @@ pub(super) fn best_feature<'a>(
     })
 }
 
-/// The same of a run.
-pub(super) fn best_run<'a>(
-    versions: impl Iterator<Item = &'a Version<RunPart>>,
-) -> Option<&'a Version<RunPart>> {
-    versions.max_by_key(|v| v.part.checkpoints.len())
-}
-
 /// Whether a version goes on from another one: it has all of its files, or the files it lacks are gone.
 pub(super) fn extends_dataset(env: &Env, new: &DatasetPart, old: &DatasetPart) -> bool {
     let has: HashSet<String> = dataset_files(new).into_iter().map(|f| f.0).collect();
@@ -198,13 +190,6 @@ pub(super) fn extends_feature(env: &Env, new: &FeaturePart, old: &FeaturePart) -
     let has: HashSet<String> = feature_files(new).into_iter().map(|f| f.0).collect();
     let rest: Vec<_> = feature_files(old).into_iter().filter(|(f, _)| !has.contains(f)).collect();
     new.key == old.key && missing(env, rest.clone()) == rest.len()
-}
-
-/// The same of an ensemble.
-pub(super) fn best_ensemble<'a>(
-    versions: impl Iterator<Item = &'a Version<EnsemblePart>>,
-) -> Option<&'a Version<EnsemblePart>> {
-    versions.max_by_key(|v| v.part.members.len())
 }
 
 /// Whether a version of an ensemble goes on from another one: members are only ever appended.

@@ -3,7 +3,7 @@
 use super::Repair;
 use super::dead::DeadRows;
 use super::report::{Loss, LostKind};
-use crate::error::{StorageError, VerifyError, WriteError, is_medium};
+use crate::error::{StorageError, VerifyError, WriteError, if_sound};
 use crate::layout::names::LEDGER;
 use crate::layout::{Env, sample_file};
 use crate::ledger::Ledger;
@@ -134,10 +134,7 @@ fn ids(work: &Repair<'_>, part: &DatasetPart, lost: &RowSet) -> Vec<String> {
 /// The rows of which every column can be read.
 fn readable(file: &TableFile, entry: &FileEntry) -> Result<RowSet, VerifyError> {
     let mut out = RowSet::new();
-    let columns = match file.columns() {
-        Ok(columns) => columns,
-        Err(e) => return lost(e).map(|()| out),
-    };
+    let Some(columns) = if_sound(file.columns())? else { return Ok(out) };
     let columns: Vec<&str> = columns.iter().map(String::as_str).collect();
     let mut start = entry.first_row;
     while start < entry.end_row {
@@ -159,7 +156,7 @@ fn probe(
     match read(file, columns, rows.clone(), |_| Ok(())) {
         Ok(()) => out.insert(rows),
         Err(WriteError::Storage(e)) => {
-            lost(e)?;
+            if_sound(Err::<(), _>(e))?;
             let n = rows.end - rows.start;
             if n > 1 {
                 let half = rows.start + n / 2;
@@ -173,15 +170,6 @@ fn probe(
         Err(e) => return Err(e.into()),
     }
     Ok(())
-}
-
-/// An error that means that rows are lost; others are passed on.
-fn lost(e: StorageError) -> Result<(), VerifyError> {
-    match e {
-        StorageError::Damaged(_) => Ok(()),
-        StorageError::Io { ref source, .. } if is_medium(source) => Ok(()),
-        e => Err(e.into()),
-    }
 }
 
 fn read(

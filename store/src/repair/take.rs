@@ -2,13 +2,14 @@
 
 use super::base::Base;
 use super::dead::DeadRows;
-use super::parts::{self, Inventory, list};
+use super::parts::{Inventory, Version, list};
 use super::report::{Loss, LostKind};
 use super::work::{DatasetWork, Repair};
 use super::{dataset, feature, jobs, live_rows};
 use crate::error::VerifyError;
 use crate::layout::Env;
 use crate::manifest::{EnsemblePart, FeaturePart, PartLink, RunPart};
+use crate::store::Numbered;
 use crate::verify::Catalog;
 use gstore_core::{Remedy, RowSet};
 use std::collections::HashSet;
@@ -103,27 +104,9 @@ pub(super) fn take_runs(
     catalog: &Catalog,
     inventory: &Inventory,
 ) -> Result<(Runs, LostFeatures), VerifyError> {
-    let mut runs = Vec::new();
-    for link in &base.root.runs {
-        if let Some(run) = catalog.runs.iter().find(|r| r.number == link.number) {
-            runs.push((run.clone(), Some(link.clone())));
-            continue;
-        }
-        match parts::best_run(inventory.runs.iter().filter(|v| v.part.number == link.number)) {
-            Some(v) => {
-                work.report.rebuilt(format!("run {}", link.name), format!("manifests/{}", v.link.file));
-                runs.push((v.part.clone(), None));
-            }
-            None => {
-                let remedy = format!(
-                    "run {} with the original command: it names the checkpoints again",
-                    Remedy::Ingest
-                );
-                let of = format!("run {}", link.name);
-                work.report.lost.push(Loss::new(LostKind::Run, &of, &RowSet::new(), &remedy));
-            }
-        }
-    }
+    let remedy = format!("run {} with the original command: it names the checkpoints again", Remedy::Ingest);
+    let parts = (&base.root.runs[..], &catalog.runs[..], &inventory.runs[..]);
+    let runs = take(work, parts, |run| run.checkpoints.len(), (LostKind::Run, remedy.as_str()));
     let current = || catalog.features.iter().take(catalog.current_features);
     let gone = base.root.features.iter().filter(|l| current().all(|f| !f.whole || f.file != l.link.file));
     let mut lost: LostFeatures = gone.map(|l| (l.number, Some(l.name.clone()))).collect();
@@ -143,26 +126,32 @@ pub(super) fn ensembles(
     catalog: &Catalog,
     inventory: &Inventory,
 ) -> Ensembles {
-    let mut ensembles = Vec::new();
-    for link in &base.root.ensembles {
-        if let Some(part) = catalog.ensembles.iter().find(|e| e.number == link.number) {
-            ensembles.push((part.clone(), Some(link.clone())));
-            continue;
-        }
-        match parts::best_ensemble(inventory.ensembles.iter().filter(|v| v.part.number == link.number)) {
-            Some(v) => {
-                let what = format!("ensemble {}", link.name);
-                work.report.rebuilt(what, format!("manifests/{}", v.link.file));
-                ensembles.push((v.part.clone(), None));
-            }
-            None => {
-                let of = format!("ensemble {}", link.name);
-                let remedy = "make it again as it was made: its members are named again, and their losses";
-                work.report.lost.push(Loss::new(LostKind::Ensemble, &of, &RowSet::new(), remedy));
-            }
+    let remedy = "make it again as it was made: its members are named again, and their losses";
+    let parts = (&base.root.ensembles[..], &catalog.ensembles[..], &inventory.ensembles[..]);
+    take(work, parts, |ensemble| ensemble.members.len(), (LostKind::Ensemble, remedy))
+}
+
+/// The parts of some links: those that are whole, and of the others the largest version that there is.
+fn take<T: Numbered>(
+    work: &mut Repair<'_>,
+    (links, whole, versions): (&[PartLink], &[T], &[Version<T>]),
+    size: impl Fn(&T) -> usize,
+    (kind, remedy): (LostKind, &str),
+) -> Vec<(T, Option<PartLink>)> {
+    let mut taken = Vec::new();
+    for link in links {
+        let of = format!("{} {}", T::KIND, link.name);
+        let own = versions.iter().filter(|v| v.part.number() == link.number);
+        if let Some(part) = whole.iter().find(|part| part.number() == link.number) {
+            taken.push((part.clone(), Some(link.clone())));
+        } else if let Some(v) = own.max_by_key(|v| size(&v.part)) {
+            work.report.rebuilt(of, format!("manifests/{}", v.link.file));
+            taken.push((v.part.clone(), None));
+        } else {
+            work.report.lost.push(Loss::new(kind, &of, &RowSet::new(), remedy));
         }
     }
-    ensembles
+    taken
 }
 
 pub(super) type Features = Vec<(FeaturePart, Option<PartLink>)>;
