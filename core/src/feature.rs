@@ -300,6 +300,16 @@ impl FeatureAttrs {
         }
     }
 
+    /// In what the vectors of two features differ by these, in words; `None` if in nothing.
+    pub fn difference(&self, other: &Self) -> Option<&'static str> {
+        if self.groups != other.groups {
+            return Some("the module groups differ");
+        }
+        let is_same = (self.unit, &self.preconditioned) == (other.unit, &other.preconditioned)
+            && self.dot_scale == other.dot_scale;
+        (!is_same).then_some("unit, preconditioned or dot_scale differ")
+    }
+
     /// Bytes of the stored values of a vector.
     pub fn value_bytes(&self, dtype: DType) -> u64 {
         self.groups.iter().map(|group| (dtype.items(group.len as usize) * dtype.item_bytes()) as u64).sum()

@@ -67,18 +67,9 @@ pub(crate) fn check_plan(snapshot: &Snapshot, plan: &JobPlan) -> Result<(), JobE
             return Err(description(format!("{what} should be {expected}, and is {found}")));
         }
         snapshot.dataset(&f.desc.dataset)?;
-        if let Some(part) = snapshot.feature_by_key(&f.desc.key()) {
-            let (old, new) = (&part.attrs, &f.attrs);
-            let mismatch = |what: &str| JobError::Mismatch { feature: f.name(), detail: what.to_owned() };
-            if old.groups != new.groups {
-                return Err(mismatch("the module groups differ"));
-            }
-            if old.unit != new.unit
-                || old.preconditioned != new.preconditioned
-                || old.dot_scale != new.dot_scale
-            {
-                return Err(mismatch("unit, preconditioned or dot_scale differ"));
-            }
+        let stored = snapshot.feature_by_key(&f.desc.key());
+        if let Some(what) = stored.and_then(|part| part.attrs.difference(&f.attrs)) {
+            return Err(JobError::Mismatch { feature: f.name(), detail: what.to_owned() });
         }
     }
     Ok(())

@@ -84,13 +84,8 @@ fn check_features(shards: &[Shard]) -> Result<(), AttachError> {
     for shard in shards {
         for f in &shard.receipt.features {
             let (first, feature) = *known.entry(f.desc.key()).or_insert((shard, f));
-            let detail = if feature.attrs.groups != f.attrs.groups {
-                "the module groups differ".to_owned()
-            } else if (feature.attrs.unit, &feature.attrs.preconditioned)
-                != (f.attrs.unit, &f.attrs.preconditioned)
-                || feature.attrs.dot_scale != f.attrs.dot_scale
-            {
-                "unit, preconditioned or dot_scale differ".to_owned()
+            let detail = if let Some(what) = feature.attrs.difference(&f.attrs) {
+                what.to_owned()
             } else if first.identity != shard.identity {
                 format!("{} against {}", first.receipt.identity, shard.receipt.identity)
             } else {
