@@ -287,8 +287,8 @@ fn take_artifacts(inventory: &Inventory, named: Option<u64>, root: &mut Root, re
     }
 }
 
-/// Of each part the best of the versions that are not `known`, if it goes on from the one that the root has, or
-/// the root has none and its number is not below the limit.
+/// Of each part the best of the versions that are not `known`, if it goes on from the one that the root has,
+/// or the root has none and its number is not below the limit.
 fn newer<'a, T: Numbered>(
     (versions, links, limit): (&'a [Version<T>], &[PartLink], u32),
     known: &dyn Fn(&Link) -> bool,
