@@ -25,7 +25,7 @@ use super::columns::InfluenceColumns;
 use super::question::{InfluenceQuestion, RankedRelation};
 use crate::blocking::Demand;
 use crate::error::SqlError;
-use crate::leaf::{self, ReadRequest, RowReader};
+use crate::leaf::{self, ReadRequest};
 use crate::notes::InfluenceNote;
 use crate::translate::arrow;
 
