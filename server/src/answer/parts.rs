@@ -114,7 +114,7 @@ mod tests {
                 Question::Vectors(Vectors { dataset: String::new(), feature: String::new(), first, end })
             };
             let ranges = cut(asked, next, bytes, question).into_iter().map(|q| match q {
-                Question::Vectors(v) => v.rows(),
+                Question::Vectors(v) => v.first..v.end,
                 _ => unreachable!(),
             });
             ranges.collect::<Vec<_>>()
