@@ -6,7 +6,7 @@ use std::sync::Arc;
 use arrow_array::cast::AsArray;
 use arrow_array::types::UInt64Type;
 use arrow_array::{BooleanArray, RecordBatch};
-use gstore_core::{Cancel, Remedy, nearest};
+use gstore_core::{Cancel, Remedy, did_you_mean, nearest};
 use gstore_query::influence::{
     Encoder, InfluenceSpec, Order, Pair, Prepared, Ranking, Reason, RowFilter, RowMask, Scored,
 };
@@ -193,8 +193,7 @@ impl GivenQuestion {
         Err(AnswerError::Refused(match found.as_slice() {
             [only] => return Ok(*only),
             [] => {
-                let hint = best.map_or(String::new(), |near| format!("; did you mean {near:?}?"));
-                format!("no row of {names} has the id {id:?}{hint}")
+                format!("no row of {names} has the id {id:?}{}", did_you_mean(id, best.as_deref()))
             }
             _ => {
                 let pool = Remedy::Option("pool", "");

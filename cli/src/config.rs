@@ -23,7 +23,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use clap::parser::ValueSource;
 use clap::{Arg, ArgMatches, Command};
-use gstore_store::nearest;
+use gstore_core::did_you_mean;
 
 use crate::args::in_place_of;
 use crate::origin::ConfiguredOption;
@@ -58,9 +58,9 @@ pub fn expand(
         let Some(arg) = command.get_arguments().chain(root.get_arguments()).find(|arg| is_called(arg, &key))
         else {
             let known = command.get_arguments().chain(root.get_arguments()).filter_map(Arg::get_long);
-            let similar = || nearest(&key, known).map(|n| format!(", did you mean `{n}`?"));
             let meant = || in_place_of(command, &key).map(|meant| format!("; {meant}"));
-            let hint = other_command_option(root, &key).or_else(meant).or_else(similar).unwrap_or_default();
+            let hint = other_command_option(root, &key).or_else(meant);
+            let hint = hint.unwrap_or_else(|| did_you_mean(&key, known));
             bail!("{}: `gstore {name}` has no option `{key}`{hint}", path.display());
         };
         let Some(long) = arg.get_long() else {
@@ -268,8 +268,7 @@ fn check_command(parent: Option<&Command>, path: &Path, key: &str) -> Result<()>
         return Ok(());
     }
     let known = parent.into_iter().flat_map(Command::get_subcommands).map(Command::get_name);
-    let hint = nearest(key, known).map_or(String::new(), |n| format!(", did you mean [{n}]?"));
-    bail!("{}: there is no command [{key}]{hint}", path.display());
+    bail!("{}: there is no command [{key}]{}", path.display(), did_you_mean(key, known));
 }
 
 fn push_flag(flags: &mut Vec<OsString>, long: &str, value: &toml::Value) -> Result<()> {
@@ -364,7 +363,7 @@ mod tests {
         assert!(argv.join(" ").starts_with("gstore evaluate tasks --model=m --config"), "{argv:?}");
         let error = run("[evaluate.task]\nx = 1\n", &["evaluate", "tasks", "--config", "FILE"]);
         let error = error.expect_err("unknown command").to_string();
-        assert!(error.contains("did you mean [tasks]"), "{error}");
+        assert!(error.contains("did you mean `tasks`"), "{error}");
         let error =
             run("store = ../s # mine\n", &["ls", "--config", "FILE"]).expect_err("no TOML").to_string();
         assert!(error.ends_with("(text stands in quotes: store = \"../s\")"), "{error}");
@@ -441,6 +440,6 @@ mod tests {
         let error = run("[train]\nlr = 1e-3\n", &["train", "--config", "FILE"]).expect_err("unknown option");
         assert!(error.to_string().ends_with("no option `lr`; --learning-rate X does its job"), "{error}");
         let error = run("[ingst]\ndim = 3\n", &["ingest", "--config", "FILE"]).expect_err("unknown command");
-        assert!(error.to_string().contains("did you mean [ingest]"), "{error}");
+        assert!(error.to_string().contains("did you mean `ingest`"), "{error}");
     }
 }

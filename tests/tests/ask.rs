@@ -260,7 +260,7 @@ fn one_row_is_explained() {
     assert!(text.contains("\nerror       0.") && text.contains("\nnoise       0."), "{text}");
     let args = ask(&["--explain", "twni"]);
     let missing = fails(&place, &args.iter().map(String::as_str).collect::<Vec<_>>(), 1);
-    assert!(missing.contains("did you mean \"twin\""), "{missing}");
+    assert!(missing.contains("did you mean `twin`?"), "{missing}");
 }
 
 #[test]

@@ -1,7 +1,6 @@
 //! Stages of a cascade, as they are written: `loss -> embed -> 1 checkpoint -> all`.
 
-use gstore_core::Kind;
-use gstore_store::nearest;
+use gstore_core::{Kind, did_you_mean};
 
 use crate::answer::AnswerError;
 
@@ -63,7 +62,7 @@ pub(super) fn parse(text: &str, columns: &[&str]) -> Result<Vec<Stage>, AnswerEr
                     stage.columns.push(format!("column:{item}"));
                 }
                 (None, None) => {
-                    return refuse(format!("`{item}` is no stage; {}", guess_input(item, columns)));
+                    return refuse(format!("`{item}` is no stage{}", guess_input(item, columns)));
                 }
             }
         }
@@ -84,9 +83,9 @@ fn guess_input(item: &str, columns: &[&str]) -> String {
     let kinds = Kind::ALL.iter().filter(|kind| !kind.takes_gradient()).map(|kind| kind.name());
     let kinds: Vec<&str> = kinds.collect();
     let known = [&kinds[..], &["embed", "1 checkpoint"], &COUNTS, columns].concat();
-    match nearest(item, known.iter().copied()) {
-        Some(meant) => format!("did you mean `{meant}`?"),
-        None => format!("there are {}", known.join(", ")),
+    match did_you_mean(item, known.iter().copied()) {
+        meant if meant.is_empty() => format!("; there are {}", known.join(", ")),
+        meant => meant,
     }
 }
 

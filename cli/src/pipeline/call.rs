@@ -6,7 +6,7 @@ use std::ffi::OsString;
 use clap::error::{ContextKind, ContextValue};
 use clap::parser::ValueSource;
 use clap::{Arg, ArgMatches, Command, FromArgMatches};
-use gstore_store::nearest;
+use gstore_core::did_you_mean;
 
 use super::file::KEYS;
 use super::{OptionSetting, PipelineError, PipelineStage, Setting};
@@ -212,8 +212,7 @@ fn find<'a>(root: &'a Command, words: &[String]) -> std::result::Result<(&'a Com
         above.extend(command.get_arguments().filter(|arg| arg.is_global_set()));
         let Some(found) = command.find_subcommand(word) else {
             let known = command.get_subcommands().map(Command::get_name);
-            let hint = nearest(word, known).map_or(String::new(), |near| format!(", did you mean `{near}`?"));
-            return Err(format!("there is no command `{word}`{hint}"));
+            return Err(format!("there is no command `{word}`{}", did_you_mean(word, known)));
         };
         command = found;
     }
@@ -238,8 +237,7 @@ fn option<'a>(command: &Command, known: &[&'a Arg], setting: &Setting, words: &[
     let Some(arg) = known.iter().find(is).copied() else {
         let names = known.iter().filter_map(|arg| arg.get_long()).chain(KEYS);
         let meant = in_place_of(command, &setting.key).map(|meant| format!("; {meant}"));
-        let similar = || nearest(&setting.key, names).map(|near| format!(", did you mean `{near}`?"));
-        let hint = meant.or_else(similar).unwrap_or_default();
+        let hint = meant.unwrap_or_else(|| did_you_mean(&setting.key, names));
         return error(format!("`gstore {}` has no option `{}`{hint}", words.join(" "), setting.key));
     };
     match TAKEN.iter().find(|(id, _)| arg.get_id() == *id) {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use gstore_store::nearest;
+use gstore_core::did_you_mean;
 
 use super::{OptionSetting, PipelineError, PipelineFile, Setting, StageTable};
 
@@ -165,8 +165,7 @@ pub fn substitute(text: &str, variables: &Variables, line: usize) -> Result<Stri
         };
         let name = &rest[at + 2..at + end];
         let Some(value) = variables.get(name) else {
-            let hint = nearest(name, variables.keys().map(String::as_str))
-                .map_or(String::new(), |known| format!(", did you mean `{known}`?"));
+            let hint = did_you_mean(name, variables.keys().map(String::as_str));
             return Err(PipelineError::new(line, format!("there is no variable `{name}`{hint}")));
         };
         out.push_str(value);

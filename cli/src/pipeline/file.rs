@@ -3,7 +3,7 @@
 use std::num::NonZeroUsize;
 use std::ops::Range;
 
-use gstore_store::nearest;
+use gstore_core::did_you_mean;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
@@ -119,8 +119,7 @@ impl PipelineFile {
                     }
                 }
                 key => {
-                    let hint = nearest(key, ["store", "threads", "variables", "stage"])
-                        .map_or(String::new(), |known| format!(", did you mean `{known}`?"));
+                    let hint = did_you_mean(key, ["store", "threads", "variables", "stage"]);
                     return Err(PipelineError::new(line, format!("there is no `{key}` in a pipeline{hint}")));
                 }
             }

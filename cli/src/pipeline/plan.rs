@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Command;
 use gstore_model::weights::{checkpoints_in, has_config};
-use gstore_store::{Store, nearest};
+use gstore_store::Store;
 
 use super::resource::{is_pattern, relative_to, value_of};
 use super::roles::is_model;
@@ -98,8 +98,7 @@ impl Plan {
         let places = (0..self.stages.len()).filter(|i| self.stages[*i].stage.is(name));
         let places: Vec<usize> = places.collect();
         if places.is_empty() {
-            let hint = nearest(name, self.stages.iter().map(PlannedStage::name))
-                .map_or(String::new(), |known| format!(", did you mean `{known}`?"));
+            let hint = did_you_mean(name, self.stages.iter().map(PlannedStage::name));
             return Err(format!("there is no stage `{name}`{hint}"));
         }
         Ok(places)
@@ -296,8 +295,7 @@ fn stages_after(stages: &[PipelineStage], i: usize) -> Result<BTreeSet<usize>> {
         let before = found.len();
         found.extend(named);
         if found.len() == before {
-            let hint = nearest(name, stages.iter().map(|stage| stage.name.as_str()))
-                .map_or(String::new(), |known| format!(", did you mean `{known}`?"));
+            let hint = did_you_mean(name, stages.iter().map(|stage| stage.name.as_str()));
             let message =
                 format!("stage {}: after `{name}`, and there is no such stage{hint}", stages[i].name);
             return Err(PipelineError::new(says.line, message));

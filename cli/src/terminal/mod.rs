@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::{Context as _, Result, anyhow, bail};
-use gstore_core::{Cancel, nearest};
+use gstore_core::{Cancel, did_you_mean};
 use gstore_query::influence::Encoder;
 use gstore_sql::SqlError;
 use gstore_store::Store;
@@ -226,12 +226,10 @@ impl<'a> Shell<'a> {
         let tables: Vec<&CompletionTable> = match name {
             None => words.tables.iter().filter(|table| table.is_dataset).collect(),
             Some(name) => vec![words.table(name.trim_matches('"')).ok_or_else(|| {
-                let near = nearest(name, words.tables.iter().map(|table| table.name.as_str()));
-                let hint = near.map_or_else(
-                    || ".tables lists them".to_owned(),
-                    |near| format!("did you mean `{near}`?"),
-                );
-                anyhow!("there is no table `{name}`; {hint}")
+                match did_you_mean(name, words.tables.iter().map(|table| table.name.as_str())).as_str() {
+                    "" => anyhow!("there is no table `{name}`; .tables lists them"),
+                    meant => anyhow!("there is no table `{name}`{meant}"),
+                }
             })?],
         };
         for table in tables {

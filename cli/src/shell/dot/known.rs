@@ -1,6 +1,6 @@
 //! List of the dot commands, for help and for completion.
 
-use gstore_core::nearest;
+use gstore_core::did_you_mean;
 
 use super::super::settings::Mode;
 
@@ -83,9 +83,10 @@ pub(super) fn unknown_command(name: &str) -> String {
     if let Some((_, meant)) = ELSEWHERE.iter().find(|(names, _)| names.contains(&name)) {
         return format!("there is no command `{name}`; {meant}");
     }
-    let hint = nearest(name, COMMANDS.iter().map(|known| known.name));
-    let hint = hint.map_or_else(String::new, |near| format!("did you mean `{near}`? "));
-    format!("there is no command `{name}`; {hint}.help lists them")
+    match did_you_mean(name, COMMANDS.iter().map(|known| known.name)).as_str() {
+        "" => format!("there is no command `{name}`; .help lists them"),
+        meant => format!("there is no command `{name}`{meant} .help lists them"),
+    }
 }
 
 /// The list of commands.
