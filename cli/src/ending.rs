@@ -101,14 +101,21 @@ pub fn check_terminal(format: Format, path: Option<&Path>) -> Result<()> {
     Ok(())
 }
 
+/// The format that a name says of what programs read again: tables for people are refused, and `refused` says
+/// what is written.
+pub fn format_for_programs(path: &Path, refused: impl FnOnce() -> String) -> Result<Option<Format>> {
+    match format_of_name(path)? {
+        Some(Format::Table | Format::Markdown | Format::Html) => {
+            bail!(UsageError(format!("{}: {}", path.display(), refused())))
+        }
+        format => Ok(format),
+    }
+}
+
 /// The format of a score file.
 pub fn format_of_scores(path: &Path) -> Result<Format> {
-    match (format_of_name(path)?, OutputTarget::of(Some(path))) {
-        // A table is for reading, and no program reads it again.
-        (Some(Format::Table | Format::Markdown | Format::Html), _) => bail!(UsageError(format!(
-            "{}: scores are not written as .txt, .md or .html; {UNDERSTOOD}{PACKED}",
-            path.display()
-        ))),
+    let refused = || format!("scores are not written as .txt, .md or .html; {UNDERSTOOD}{PACKED}");
+    match (format_for_programs(path, refused)?, OutputTarget::of(Some(path))) {
         (Some(format), _) => Ok(format),
         (None, OutputTarget::File(_)) => bail!(no_format(path, &[PACKED])),
         (None, _) => Ok(Format::Csv),

@@ -2,13 +2,12 @@
 
 use std::path::Path;
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 
 use super::folder;
 use crate::args::Format;
 use crate::context::Context;
-use crate::ending::{check_ending, format_of_name, format_of_scores};
-use crate::failure::UsageError;
+use crate::ending::{check_ending, format_for_programs, format_of_scores};
 use crate::output::{check, check_outside};
 use crate::wording::shell_word;
 
@@ -45,13 +44,14 @@ impl RowsForm {
             return Ok(if saved.is_some() { RowsForm::Folder } else { RowsForm::Lines });
         };
         check_ending(file)?;
-        match format_of_name(file)? {
-            Some(Format::Table | Format::Markdown | Format::Html) => bail!(UsageError(format!(
-                "{}: rows are not written as .txt, .md or .html; end the name in .jsonl for the original lines, or in .csv, .tsv, .parquet or .arrow \
+        let refused = || {
+            format!(
+                "rows are not written as .txt, .md or .html; end the name in .jsonl for the original lines, or in .csv, .tsv, .parquet or .arrow \
                  for a table; a page with scores and texts is `gstore query \"SELECT id, score, text FROM influence('POOL', 'TARGET', k => 30)\" -o {}`, and --plot FILE.html draws a picture",
-                file.display(),
                 shell_word(&file.to_string_lossy())
-            ))),
+            )
+        };
+        match format_for_programs(file, refused)? {
             Some(Format::Json) | None => Ok(RowsForm::Lines),
             Some(table) => Ok(RowsForm::Table(table)),
         }
