@@ -2,13 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use gstore_core::many;
 use gstore_data::find;
 use gstore_model::hub::DATA_PREFIX;
 
 use crate::context::Context;
-use crate::failure::UsageError;
+use crate::failure::{UsageError, refuse};
 use crate::wording::shell_word;
 
 /// A dataset and the data that goes into it.
@@ -64,7 +64,7 @@ fn name_datasets(dataset: Option<&str>, data: &[PathBuf]) -> Result<Vec<DatasetD
         return Ok(vec![(name.to_owned(), data.to_vec())]);
     }
     if data.is_empty() {
-        bail!(UsageError("which dataset? give --dataset NAME".to_owned()));
+        refuse!("which dataset? give --dataset NAME");
     }
     let mut found: Vec<DatasetData> = Vec::new();
     for path in data {
@@ -72,10 +72,10 @@ fn name_datasets(dataset: Option<&str>, data: &[PathBuf]) -> Result<Vec<DatasetD
             let name = name_of(&path)?;
             if let Some((_, other)) = found.iter().find(|(known, _)| *known == name) {
                 let other = other.first().map_or_else(String::new, |path| path.display().to_string());
-                bail!(UsageError(format!(
+                refuse!(
                     "{other} and {} would both be dataset {name}; give --dataset NAME for one of all files",
                     path.display()
-                )));
+                );
             }
             found.push((name, vec![path]));
         }

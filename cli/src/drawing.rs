@@ -4,13 +4,13 @@ use std::io::{IsTerminal, Write};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use gstore::picture::{self, LogError, Picture, TerminalStyle, TrainingLog};
 use gstore_train::{FolderLock, TrainError};
 
 use crate::args::PictureArgs;
 use crate::context::Context;
-use crate::failure::UsageError;
+use crate::failure::refuse;
 use crate::output::{Output, OutputTarget, check, parent};
 use crate::streams::out;
 
@@ -44,10 +44,10 @@ fn form(path: &Path) -> Result<PictureForm> {
         Some("png") => PictureForm::Png,
         Some("html" | "htm") => PictureForm::Html,
         Some("txt") => PictureForm::Text,
-        _ => bail!(UsageError(format!(
+        _ => refuse!(
             "{}: a picture is written as .svg, .png, .html or .txt, by the ending of its name",
             path.display()
-        ))),
+        ),
     })
 }
 

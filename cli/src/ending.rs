@@ -6,7 +6,7 @@ use std::path::Path;
 use anyhow::{Result, bail};
 
 use crate::args::{Format, OutputArgs};
-use crate::failure::UsageError;
+use crate::failure::{UsageError, refuse};
 use crate::output::OutputTarget;
 use crate::packing::{Packing, ending_of, packing_of};
 
@@ -35,7 +35,7 @@ fn named_format(path: &Path, also: &[&str]) -> Result<Option<Format>> {
         Some("html" | "htm") => Format::Html,
         Some(foreign) if FOREIGN.split(' ').any(|known| known == foreign) => {
             let (path, also) = (path.display(), also.concat());
-            bail!(UsageError(format!("{path}: .{foreign} is not written; {UNDERSTOOD}{also}")))
+            refuse!("{path}: .{foreign} is not written; {UNDERSTOOD}{also}")
         }
         _ => return Ok(None),
     }))
@@ -77,12 +77,12 @@ pub fn format_of(args: &OutputArgs) -> Result<Format> {
             Some((_, Format::Table)),
             Some(asked @ (Format::Csv | Format::Tsv | Format::Json | Format::Markdown | Format::Html)),
         ) => asked,
-        (Some((path, named)), Some(asked)) if named != asked => bail!(UsageError(format!(
+        (Some((path, named)), Some(asked)) if named != asked => refuse!(
             "{} is {} by its name, and --format says {}; change one of them",
             path.display(),
             named.name(),
             asked.name()
-        ))),
+        ),
         (Some((_, format)), _) | (None, Some(format)) => format,
         (None, None) => match (place, path) {
             (OutputTarget::File(_), Some(path)) => bail!(no_format(path, &[PACKED, FOR_READING])),
@@ -96,7 +96,7 @@ pub fn format_of(args: &OutputArgs) -> Result<Format> {
 pub fn check_terminal(format: Format, path: Option<&Path>) -> Result<()> {
     if format.is_binary() && OutputTarget::of(path) == OutputTarget::Stdout && std::io::stdout().is_terminal()
     {
-        bail!(UsageError(format!("{format:?} is not for a terminal; name a file with --output")));
+        refuse!("{format:?} is not for a terminal; name a file with --output");
     }
     Ok(())
 }
@@ -106,7 +106,7 @@ pub fn check_terminal(format: Format, path: Option<&Path>) -> Result<()> {
 pub fn format_for_programs(path: &Path, refused: impl FnOnce() -> String) -> Result<Option<Format>> {
     match format_of_name(path)? {
         Some(Format::Table | Format::Markdown | Format::Html) => {
-            bail!(UsageError(format!("{}: {}", path.display(), refused())))
+            refuse!("{}: {}", path.display(), refused())
         }
         format => Ok(format),
     }
@@ -149,10 +149,10 @@ pub fn check_lines(path: &Path, what: &str) -> Result<()> {
     };
     match is_of_lines {
         true => Ok(()),
-        false => bail!(UsageError(format!(
+        false => refuse!(
             "{}: {what} are JSON lines; a name ends in .jsonl, .ndjson or .json, also with .gz or .zst",
             path.display()
-        ))),
+        ),
     }
 }
 

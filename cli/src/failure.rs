@@ -46,6 +46,14 @@ impl std::fmt::Display for UsageError {
 
 impl std::error::Error for UsageError {}
 
+/// Ends a command as wrong usage, with a message as of `format!`.
+macro_rules! refuse {
+    ($($message:tt)*) => {
+        ::anyhow::bail!($crate::failure::UsageError(format!($($message)*)))
+    };
+}
+pub(crate) use refuse;
+
 /// What would save nothing, and its numbers: nothing is wrong with the command or the store.
 #[derive(Debug)]
 pub struct NothingSaved(pub String);

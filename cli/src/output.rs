@@ -19,7 +19,7 @@ use gstore_data::find;
 use tempfile::{NamedTempFile, TempDir};
 
 use crate::context::{Context, is_store, unwritable};
-use crate::failure::UsageError;
+use crate::failure::{UsageError, refuse};
 use crate::packing::{Packing, packing_of};
 use crate::streams::note_closed_pipe;
 
@@ -72,11 +72,11 @@ pub fn check(context: &Context, outputs: &[Option<&Path>], force: bool) -> Resul
         outputs.iter().map(|path| (path.unwrap_or(Path::new("-")), OutputTarget::of(*path))).collect();
     for (i, (path, place)) in outputs.iter().enumerate() {
         if let Some((other, _)) = outputs[..i].iter().find(|(_, other)| other.is(place)) {
-            bail!(UsageError(format!(
+            refuse!(
                 "{} and {} are the same file, and each result needs its own",
                 other.display(),
                 path.display()
-            )));
+            );
         }
         if let OutputTarget::File(target) = place {
             check_outside(context, path)?;
@@ -95,10 +95,9 @@ pub fn path_text(path: &Path) -> String {
 /// printed then.
 pub fn check_json<'a>(results: impl IntoIterator<Item = &'a Path>) -> Result<()> {
     match results.into_iter().any(|path| OutputTarget::of(Some(path)) == OutputTarget::Stdout) {
-        true => bail!(UsageError(
+        true => refuse!(
             "--json prints a report on standard output, where no result can go then: name a file for it"
-                .to_owned()
-        )),
+        ),
         false => Ok(()),
     }
 }
@@ -114,7 +113,7 @@ fn check_file(path: &Path, target: &Path, force: bool) -> Result<()> {
     }
     check_folder(path, parent(target))?;
     if target.exists() && !force {
-        bail!(UsageError(exists(path)));
+        refuse!("{}", exists(path));
     }
     // The file has a longer name until it is complete.
     let mut unfinished = hidden(target);
@@ -148,7 +147,7 @@ pub fn check_folder(path: &Path, folder: &Path) -> Result<()> {
     let given = if path.is_symlink() { folder } else { parent(path) };
     let (path, given) = (path.display(), given.display());
     if !folder.is_dir() {
-        bail!(UsageError(format!("{path} would be in {given}, and there is no such folder")));
+        refuse!("{path} would be in {given}, and there is no such folder");
     }
     match unwritable(folder) {
         Some(why) => bail!("{path} cannot be written: {given}: {why}"),
@@ -190,10 +189,7 @@ pub fn check_unread<'a>(
     };
     match outputs.iter().flatten().filter(|path| OutputTarget::of(Some(path)).is_file()).find(is_read) {
         None => Ok(()),
-        Some(path) => bail!(UsageError(format!(
-            "{} is read by this command: give its result another name",
-            path.display()
-        ))),
+        Some(path) => refuse!("{} is read by this command: give its result another name", path.display()),
     }
 }
 
@@ -440,11 +436,11 @@ pub fn check_outside(context: &Context, path: &Path) -> Result<()> {
     let named = context.named_store().filter(|store| place.starts_with(resolve(store)));
     match named.or_else(|| place.ancestors().find(|folder| is_store(folder))) {
         None => Ok(()),
-        Some(store) => bail!(UsageError(format!(
+        Some(store) => refuse!(
             "{} is inside the store {}, whose files are its own; name a place elsewhere",
             path.display(),
             store.display()
-        ))),
+        ),
     }
 }
 

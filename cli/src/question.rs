@@ -2,7 +2,7 @@
 
 use std::str::FromStr;
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use gstore_query::influence::{
     Diversity, Each, InfluenceSpec, OptionError, Options, Prepared, Quota, TargetRef, named_targets,
 };
@@ -10,7 +10,7 @@ use gstore_store::Snapshot;
 
 use crate::args::{PairArgs, RuleArgs, ScoringArgs};
 use crate::context::Context;
-use crate::failure::UsageError;
+use crate::failure::{UsageError, refuse};
 
 /// A question about pools and targets that is like `spec` otherwise.
 pub fn question_between(pools: &[String], targets: &[String], spec: InfluenceSpec) -> InfluenceSpec {
@@ -51,7 +51,7 @@ fn read_question(options: &Options) -> Result<InfluenceSpec> {
 /// The rules of a selection that the flags name.
 pub fn rules(args: &RuleArgs) -> Result<Diversity> {
     if let Some(limit) = args.distinct.filter(|limit| !(-1.0..=1.0).contains(limit)) {
-        bail!(UsageError(format!("--distinct {limit}: a cosine lies between -1 and 1")));
+        refuse!("--distinct {limit}: a cosine lies between -1 and 1");
     }
     Ok(Diversity {
         quota: args.quota.as_deref().map(word).transpose()?.map(|quota: Quota| quota.by(&args.quota_by)),

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 use gstore::indexes::{self, ExistingIndexes, LostIndex, SketchError, SketchReport};
 use gstore_core::{Cancel, many};
 use gstore_query::ann;
@@ -10,7 +10,7 @@ use gstore_query::sketch::Planes;
 use gstore_store::{FeaturePart, Snapshot, Store};
 
 use crate::context::{Context, command_line};
-use crate::failure::{STOPPED, UsageError};
+use crate::failure::{STOPPED, refuse};
 
 /// What Ctrl-C says while sketches of published segments are built.
 pub const STOPPING: &str =
@@ -19,12 +19,12 @@ pub const STOPPING: &str =
 /// Refuses other planes than a feature's sketches keep: its later rows would have others than those before.
 pub fn check_planes(snapshot: &Snapshot, part: &FeaturePart, wanted: Planes) -> Result<()> {
     if let Some(kept) = indexes::planes(snapshot, part).filter(|kept| *kept != wanted) {
-        bail!(UsageError(format!(
+        refuse!(
             "--planes {}: the sketches of {feature} keep {kept}; leave --planes out to go on with these, or change \
              them with `gstore index --sketch --planes {0} {feature}`",
             wanted.words().join(","),
-            feature = part.display_name(),
-        )));
+            feature = part.display_name()
+        );
     }
     Ok(())
 }

@@ -2,14 +2,14 @@
 
 use std::path::Path;
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use gstore::Folders;
 use gstore_data::TextOptions;
 use gstore_ingest::pipeline::{IngestError, positions};
 
 use crate::args::{GivenTextArgs, TextArgs};
 use crate::context::Context;
-use crate::failure::UsageError;
+use crate::failure::refuse;
 use crate::models::folder_error;
 
 /// How records become tokens; the tokenizer is found, on the Hub too.
@@ -35,9 +35,7 @@ pub fn within_positions(model: &Path, args: &TextArgs, text: TextOptions) -> Res
     let Some(most) = positions(model)? else { return Ok(text) };
     // No length would do for such a block.
     if let Some(block) = text.block.filter(|block| *block > most) {
-        bail!(UsageError(format!(
-            "the model has {most} positions, --block {block} has more: give --block {most} or less"
-        )));
+        refuse!("the model has {most} positions, --block {block} has more: give --block {most} or less");
     }
     match text.max_length {
         length if length <= most => Ok(text),

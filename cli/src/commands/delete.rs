@@ -15,7 +15,7 @@ use serde_json::json;
 
 use crate::args::DeleteArgs;
 use crate::context::{Context, command_line};
-use crate::failure::{UsageError, condition_error};
+use crate::failure::{condition_error, refuse};
 use crate::sketches::{STOPPING, restore};
 use crate::streams::out;
 
@@ -35,7 +35,7 @@ pub(super) fn way_back(context: &Context, snapshot: u64, removed: &str) -> Strin
 pub fn run(context: &Context, args: &DeleteArgs) -> Result<ExitCode> {
     let names_rows = !args.id.is_empty() || args.ids.is_some() || args.filter.is_some();
     if !names_rows && !args.purge {
-        bail!(UsageError("which rows? give --id, --ids or --where".to_owned()));
+        refuse!("which rows? give --id, --ids or --where");
     }
     let store = context.open()?;
     let cancel =
@@ -48,13 +48,13 @@ pub fn run(context: &Context, args: &DeleteArgs) -> Result<ExitCode> {
         return dry_run(args, &found);
     }
     if args.purge && !args.yes {
-        bail!(UsageError(format!(
+        refuse!(
             "--purge cannot be undone: it removes {} of {:?}, {} that were deleted before, and every older snapshot and tag\n  \
              --yes confirms",
             many(found.rows.len(), "row"),
             args.dataset,
             found.earlier
-        )));
+        );
     }
     let before = if args.purge { Some(ExistingIndexes::new(&found.snapshot)?) } else { None };
     let (found, report) = request.delete(found)?;

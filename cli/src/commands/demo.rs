@@ -19,7 +19,7 @@ use gstore_store::{DType, SampleReader, Store};
 use super::gradients::kind;
 use crate::args::{DemoArgs, Projection};
 use crate::context::Context;
-use crate::failure::{STOPPED, UsageError};
+use crate::failure::{STOPPED, refuse};
 use crate::output::Output;
 use crate::streams::out;
 use crate::wording::shell_word;
@@ -98,10 +98,7 @@ fn choose<'a>(targets: &'a [String], wanted: Option<&str>) -> Result<&'a str> {
         Some(name) => Ok(name),
         None => {
             let near = did_you_mean(wanted, targets.iter().map(String::as_str));
-            bail!(UsageError(format!(
-                "the demo has no target `{wanted}`{near}\n  it has {}",
-                targets.join(", ")
-            )))
+            refuse!("the demo has no target `{wanted}`{near}\n  it has {}", targets.join(", "))
         }
     }
 }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use arrow_array::{ArrayRef, RecordBatch, StringArray, UInt64Array};
 use gstore::factors::{
     self, FactorNote, SpectraRequest, Strategy, difference_table, export_factors, factor_differences,
@@ -25,7 +25,7 @@ use crate::args::{
     FactorsInspectArgs, FactorsListArgs, FactorsModelArgs, FactorsWhat, MixPart,
 };
 use crate::context::{Context, command_line};
-use crate::failure::UsageError;
+use crate::failure::refuse;
 use crate::models::folder_error;
 use crate::output::check_outside;
 use crate::statements;
@@ -128,17 +128,16 @@ fn mixture(args: &FactorsGramArgs) -> Result<Option<MixRequest>> {
     let (pool, queries) = match &args.mix[..] {
         [] => return Ok(None),
         [pool, queries] => (pool.clone(), queries.clone()),
-        other => bail!(UsageError(format!(
+        other => refuse!(
             "--mix takes two names, of the matrices of training rows and of those of queries, not {}",
             other.len()
-        ))),
+        ),
     };
     let share = match args.share {
         MixPart::Auto => GramShare::Balanced(args.components),
-        MixPart::Is(_) if args.components.is_some() => bail!(UsageError(
+        MixPart::Is(_) if args.components.is_some() => refuse!(
             "--components is the eigenvalue at which --share auto balances both sides, and a --share that is given balances none: leave it out"
-                .to_owned()
-        )),
+        ),
         MixPart::Is(part) => GramShare::Fixed(part),
     };
     Ok(Some(MixRequest { name: args.name.clone(), pool, queries, share, replace: args.force }))
@@ -201,7 +200,7 @@ fn inspect(context: &Context, args: &FactorsInspectArgs) -> Result<ExitCode> {
         // All or none: what is there is the result of an earlier command.
         let there = files.iter().map(|(name, _)| folder.join(name)).find(|path| path.exists());
         if let Some(path) = there.filter(|_| !args.output.force) {
-            bail!(UsageError(format!("{} exists; --force replaces it", path.display())));
+            refuse!("{} exists; --force replaces it", path.display());
         }
         for (name, bytes) in files {
             let path = folder.join(name);
@@ -273,10 +272,9 @@ fn import_request(
 ) -> Result<Option<IngestRequest>> {
     let flags = &args.text.text;
     if args.text.is_given() && args.dataset.is_none() {
-        bail!(UsageError(
+        refuse!(
             "--template, --system, --tokenizer, --max-length and --block say how the rows of --dataset became tokens: name it, or leave them out"
-                .to_owned()
-        ));
+        );
     }
     let Some((model, checkpoints)) = place(folders, &args.model)? else { return Ok(None) };
     let request = IngestRequest { checkpoints, ..IngestRequest::new("", model) };

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use arrow_array::{ArrayRef, RecordBatch, StringArray};
 use gstore::{
     AddReport, AddRequest, GenerateRequest, Generated, PerplexityRequest, StopStrings, add_answers,
@@ -27,7 +27,7 @@ use super::{gradients, perplexity};
 use crate::args::{Format, GenerateArgs, IfChanged, PromptArgs};
 use crate::context::{Context, command_line};
 use crate::ending::check_lines;
-use crate::failure::{STOPPED, UsageError};
+use crate::failure::{STOPPED, UsageError, refuse};
 use crate::generating::GenerationProgress;
 use crate::options::sampling;
 use crate::output::{self, Output, OutputTarget, path_beside};
@@ -42,7 +42,7 @@ pub fn run(context: &Context, args: &GenerateArgs) -> Result<ExitCode> {
     let there = looked_at.map_or(ExistingAnswers::Nothing, ExistingAnswers::of);
     output::check(context, &[path], args.answers.force || there != ExistingAnswers::Nothing)?;
     let Some(what) = prompt_input(&args.prompts) else {
-        bail!(UsageError("which prompts? give --prompt, --data or --dataset".to_owned()));
+        refuse!("which prompts? give --prompt, --data or --dataset");
     };
     check_flags(context, args)?;
     let sampling = sampling(&args.sampling)?;
@@ -95,7 +95,7 @@ pub fn run(context: &Context, args: &GenerateArgs) -> Result<ExitCode> {
         && let Some(file) = path
         && !output::file_holds(file, |out| generated.answers.write_to(out))?
     {
-        bail!(UsageError(output::exists(file)));
+        refuse!("{}", output::exists(file));
     }
     if !generated.finished && request.journal.is_some() {
         context.say("stopped; the answers that are done are kept, and the same command goes on from there");
@@ -111,11 +111,10 @@ pub fn run(context: &Context, args: &GenerateArgs) -> Result<ExitCode> {
 fn check_flags(context: &Context, args: &GenerateArgs) -> Result<()> {
     let path = args.answers.output.as_deref();
     if !args.prompts.text.is_empty() && !args.perplexity {
-        let why = "--text is scored as a whole, with --perplexity; what is answered is given as --prompt";
-        bail!(UsageError(why.to_owned()));
+        refuse!("--text is scored as a whole, with --perplexity; what is answered is given as --prompt");
     }
     if args.text.block.is_some() && !args.perplexity {
-        bail!(UsageError("--block cuts texts that are scored: it goes with --perplexity".to_owned()));
+        refuse!("--block cuts texts that are scored: it goes with --perplexity");
     }
     if args.perplexity {
         perplexity::format(args)?;
@@ -123,9 +122,7 @@ fn check_flags(context: &Context, args: &GenerateArgs) -> Result<()> {
         check_lines(path, "answers")?;
     }
     if args.json && path.is_none() && args.answers.dataset_as.is_none() {
-        bail!(UsageError(
-            "--json prints what was done, where the answers would be: give --output or --as".to_owned()
-        ));
+        refuse!("--json prints what was done, where the answers would be: give --output or --as");
     }
     if let Some(dataset) = &args.answers.dataset_as {
         context.store_path()?;

@@ -2,7 +2,7 @@
 //!
 //! A flag that would change nothing is refused.
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use gstore::factors::EigenProjection;
 use gstore_ingest::gradient::{LossForm, ModuleSelection};
 use gstore_ingest::pipeline::{CheckpointArg, EmbeddingForm, Kind, ProjectionChoice, gpus};
@@ -13,7 +13,7 @@ use gstore_store::Granularity;
 use crate::args;
 use crate::args::{DeviceName, DevicesArgs, GradientArgs};
 use crate::context::Context;
-use crate::failure::UsageError;
+use crate::failure::{UsageError, refuse};
 
 /// Refuses flags that belong to kinds which are not asked for. A projection may stand there for all of a
 /// run's commands, so it is no mistake with kinds that are not projected.
@@ -35,15 +35,15 @@ pub fn check(args: &GradientArgs, kinds: &[Kind]) -> Result<()> {
     let ekfac = args.projection == Some(args::Projection::Ekfac);
     match (ekfac, &args.factors) {
         (true, None) => {
-            bail!(UsageError("--projection ekfac needs fitted factors: give --factors NAME".to_owned()))
+            refuse!("--projection ekfac needs fitted factors: give --factors NAME")
         }
-        (false, Some(_)) => bail!(UsageError("--factors belongs to --projection ekfac".to_owned())),
-        (false, None) if args.stale => bail!(UsageError("--stale belongs to --projection ekfac".to_owned())),
+        (false, Some(_)) => refuse!("--factors belongs to --projection ekfac"),
+        (false, None) if args.stale => refuse!("--stale belongs to --projection ekfac"),
         _ => {}
     }
     match flags.iter().find(|(_, given, fits, _)| *given && !fits) {
         Some((flag, _, _, what)) => {
-            bail!(UsageError(format!("{flag} changes nothing here: no kind of --features is {what}")))
+            refuse!("{flag} changes nothing here: no kind of --features is {what}")
         }
         None => Ok(()),
     }
@@ -61,7 +61,7 @@ pub fn loss(args: &GradientArgs) -> Result<LossForm> {
             Ok(LossForm::CrossEntropy { smoothing: args.label_smoothing.unwrap_or(0.0) })
         }
         args::Loss::Kl | args::Loss::Margin if args.label_smoothing.is_some() => {
-            bail!(UsageError("--label-smoothing belongs to --loss cross-entropy".to_owned()))
+            refuse!("--label-smoothing belongs to --loss cross-entropy")
         }
         args::Loss::Margin => Ok(LossForm::Margin),
         args::Loss::Kl => Ok(LossForm::KlToBase),
@@ -95,7 +95,7 @@ pub fn devices(args: &DevicesArgs) -> Result<(Device, Vec<Device>)> {
     };
     match devices.split_first() {
         Some((first, beside)) => Ok((*first, beside.to_vec())),
-        None => bail!(UsageError("--backend names no device".to_owned())),
+        None => refuse!("--backend names no device"),
     }
 }
 
@@ -153,7 +153,7 @@ pub fn eigenbasis(context: &Context, args: &GradientArgs) -> Result<Option<Eigen
     if let Some((flag, _)) =
         [("--dim", args.dim.is_some()), ("--seed", args.seed.is_some())].iter().find(|f| f.1)
     {
-        bail!(UsageError(format!("{flag} changes nothing with --projection ekfac")));
+        refuse!("{flag} changes nothing with --projection ekfac");
     }
     let snapshot = context.open()?.snapshot()?;
     let module_dim = args.module_dim.unwrap_or(DEFAULT_MODULE_DIM);
@@ -183,18 +183,16 @@ pub fn projection(
         let gradients = kinds.iter().any(|kind| kind.takes_gradient());
         let adapters = checkpoints.iter().filter(|checkpoint| checkpoint.adapter().is_some()).count();
         if gradients && args.dim.is_some() && adapters == 0 {
-            bail!(UsageError(
+            refuse!(
                 "--dim belongs to projections of all modules as one vector; a model's own weights are projected module by module: give \
                  --module-dim, or --projection sjlt"
-                    .to_owned()
-            ));
+            );
         }
         if gradients && args.module_dim.is_some() && adapters == checkpoints.len() {
-            bail!(UsageError(
+            refuse!(
                 "--module-dim belongs to projections module by module; adapters are projected as one vector: give --dim, or --projection \
                  fact_sjlt"
-                    .to_owned()
-            ));
+            );
         }
         return Ok(ProjectionChoice::Suitable { dim, module_dim, seed });
     };
@@ -206,7 +204,7 @@ pub fn projection(
         ("--seed", args.seed.is_some() && none),
     ];
     if let Some((flag, _)) = stray.iter().find(|(_, stray)| *stray) {
-        bail!(UsageError(format!("{flag} changes nothing with --projection {}", kind.name())));
+        refuse!("{flag} changes nothing with --projection {}", kind.name());
     }
     Ok(ProjectionChoice::Spec(match kind {
         ProjectionKind::None => ProjectionSpec::none(),

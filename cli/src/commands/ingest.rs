@@ -11,7 +11,7 @@ mod tokenizer;
 
 use std::process::ExitCode;
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use gstore_core::{Silent, many};
 use gstore_ingest::pipeline::{IngestPlan, IngestReport, IngestRequest, RunEnding, check_inputs, ingest};
 use gstore_model::weights::BaseDigests;
@@ -22,7 +22,7 @@ use super::add::SampleInputs;
 use crate::args::IngestArgs;
 use crate::context::Context;
 use crate::datasets;
-use crate::failure::{STOPPED, UsageError};
+use crate::failure::{STOPPED, refuse};
 use crate::streams::out;
 use crate::{stopped, texts};
 
@@ -89,7 +89,7 @@ fn empty_report() -> Value {
 fn ingest_dataset(context: &Context, args: &IngestArgs) -> Result<(ExitCode, Value)> {
     let shard = shard(args)?;
     if args.text.text.block.is_some() && args.data.is_empty() {
-        bail!(UsageError("--block cuts texts before they are registered: give them with --data".to_owned()));
+        refuse!("--block cuts texts before they are registered: give them with --data");
     }
     let (request, eigenbasis) = request(context, args)?;
     if args.dry_run || args.gradients.explain {

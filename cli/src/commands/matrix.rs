@@ -16,7 +16,7 @@ use serde::Serialize;
 
 use crate::args::MatrixArgs;
 use crate::context::Context;
-use crate::failure::UsageError;
+use crate::failure::{UsageError, refuse};
 use crate::output::check_outside;
 use crate::question::{pairs, question_between, tell_notes};
 use crate::statements::with_digest_checks;
@@ -88,13 +88,10 @@ pub fn run(context: &Context, args: &MatrixArgs) -> Result<ExitCode> {
 /// A file or a folder, by the name.
 fn output(path: &Path) -> Result<MatrixOutput<'_>> {
     if path == Path::new("-") {
-        bail!(UsageError(
-            "a matrix cannot go to standard output; name a file that ends in .parquet, or a folder"
-                .to_owned()
-        ));
+        refuse!("a matrix cannot go to standard output; name a file that ends in .parquet, or a folder");
     }
     if path.file_name().is_none() {
-        bail!(UsageError(format!("{} is not a name for a file or a folder", path.display())));
+        refuse!("{} is not a name for a file or a folder", path.display());
     }
     if path.as_os_str().as_encoded_bytes().ends_with(b"/") {
         return Ok(MatrixOutput::Folder(path));
@@ -102,15 +99,15 @@ fn output(path: &Path) -> Result<MatrixOutput<'_>> {
     match path.extension() {
         None => Ok(MatrixOutput::Folder(path)),
         Some(ending) if ending == "parquet" => match path.is_dir() {
-            true => bail!(UsageError(format!("{} is a folder; name a file", path.display()))),
+            true => refuse!("{} is a folder; name a file", path.display()),
             false => Ok(MatrixOutput::File(path)),
         },
         Some(_) if path.is_dir() => Ok(MatrixOutput::Folder(path)),
-        Some(ending) => bail!(UsageError(format!(
+        Some(ending) => refuse!(
             "a matrix is not written as .{}: name it {}, or with a slash at the end for a folder",
             ending.display(),
             path.with_extension("parquet").display()
-        ))),
+        ),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use gstore::{PerplexityRequest, PerplexityRows, perplexity_table};
 use gstore_core::{Cancel, Kind};
 use gstore_generate::{Perplexity, check_texts};
@@ -14,7 +14,7 @@ use serde_json::json;
 use crate::args::{AnswerArgs, Format, GenerateArgs, OutputArgs};
 use crate::context::{Context, command_line};
 use crate::ending::format_of;
-use crate::failure::{STOPPED, UsageError};
+use crate::failure::{STOPPED, refuse};
 use crate::output::Output;
 use crate::streams::out;
 use crate::texts;
@@ -37,7 +37,7 @@ pub fn run(
     cancel: &Cancel,
 ) -> Result<ExitCode> {
     if !args.prompts.prompt.is_empty() {
-        bail!(UsageError("--perplexity scores texts, and --prompt is none yet: give --text".to_owned()));
+        refuse!("--perplexity scores texts, and --prompt is none yet: give --text");
     }
     if args.as_features {
         // Of texts that are refused no feature is published.

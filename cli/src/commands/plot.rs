@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use gstore::picture::{
     OverlapRequest, Picture, ScoresRequest, SourcesRequest, TokenValues, TokensRequest, TrainingLog, overlap,
     scores, sources, tokens, training,
@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use crate::args::{ModelArgs, PlotArgs, PlotOutputArgs, PlotWhat, RankingArgs, ScoringArgs};
 use crate::context::{Context, command_line};
 use crate::drawing::{check_file, draw};
-use crate::failure::UsageError;
+use crate::failure::{UsageError, refuse};
 use crate::models::encoder;
 use crate::output::{check_json, path_text};
 use crate::question::{question_between, scoring};
@@ -81,10 +81,9 @@ fn spec(ranking: &RankingArgs) -> Result<InfluenceSpec> {
 /// The second ranking: like the first but for its targets and some options.
 fn second(ranking: &RankingArgs, other: &[String], changed: &[String]) -> Result<InfluenceSpec> {
     if other.is_empty() && changed.is_empty() {
-        bail!(UsageError(
+        refuse!(
             "what is the second ranking? give its targets with --with, or what is different with --with-option"
-                .to_owned()
-        ));
+        );
     }
     let mut options = Options::new(Function::Influence);
     for text in changed {
@@ -145,10 +144,10 @@ fn token_values(feature: Option<&String>, target: &[String], scoring: &ScoringAr
         .collect();
     match (target, options.first()) {
         ([], None) => Ok(TokenValues::Feature(feature.cloned())),
-        ([], Some((name, _))) => bail!(UsageError(format!(
+        ([], Some((name, _))) => refuse!(
             "--{} says how tokens are scored for a target; name one with --target",
             name.replace('_', "-")
-        ))),
+        ),
         (target, _) => Ok(TokenValues::Target(target.to_vec(), options)),
     }
 }

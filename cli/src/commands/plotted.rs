@@ -10,7 +10,7 @@ use gstore::picture;
 use crate::args::{DrawArgs, PictureArgs, QueryArgs};
 use crate::context::Context;
 use crate::drawing::{check_file, draw};
-use crate::failure::UsageError;
+use crate::failure::refuse;
 use crate::models::encoder;
 use crate::output::OutputTarget;
 use crate::statements::{
@@ -25,7 +25,7 @@ pub fn run(context: &Context, args: &QueryArgs) -> Result<ExitCode> {
     let (sql, picture) = plot_request(args)?;
     #[cfg(feature = "serve")]
     if args.server.remote.is_some() {
-        bail!(UsageError("--plot draws the result of a store here, not of a server".to_owned()));
+        refuse!("--plot draws the result of a store here, not of a server");
     }
     let place = picture.output.as_deref();
     check_file(context, place, picture.force)?;
@@ -74,17 +74,17 @@ fn plot_request(args: &QueryArgs) -> Result<(String, PictureArgs)> {
     let words = words.filter(|text| text.contains(char::is_whitespace));
     let (sql, picture) = match (&args.sql, words) {
         _ if args.file.is_some() => {
-            bail!(UsageError("--plot draws the result of one statement; -f FILE has several".to_owned()))
+            refuse!("--plot draws the result of one statement; -f FILE has several")
         }
         (Some(sql), _) if sql != "-" => (sql.clone(), given),
         (None, Some(sql)) => {
             let terminal = DrawArgs { plot: Some("-".into()) };
             (sql, terminal.picture(force).unwrap_or(given))
         }
-        _ => bail!(UsageError("--plot draws the result of one statement; give it as an argument".to_owned())),
+        _ => refuse!("--plot draws the result of one statement; give it as an argument"),
     };
     match gstore_sql::statements(&sql).len() {
         0 | 1 => Ok((sql, picture)),
-        n => bail!(UsageError(format!("--plot draws the result of one statement, and these are {n}"))),
+        n => refuse!("--plot draws the result of one statement, and these are {n}"),
     }
 }

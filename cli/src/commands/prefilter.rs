@@ -27,7 +27,7 @@ use crate::args::{
 use crate::context::{Context, command_line};
 use crate::drawing;
 use crate::ending::{format_of, format_of_scores};
-use crate::failure::{NothingSaved, UsageError};
+use crate::failure::{NothingSaved, UsageError, refuse};
 use crate::output::{Output, OutputTarget, check, check_json, path_text};
 use crate::question::{named, scoring};
 use crate::statements;
@@ -58,7 +58,7 @@ fn fit(context: &Context, args: &PrefilterFitArgs) -> Result<ExitCode> {
     let seen = store.snapshot()?;
     if seen.artifacts()?.contains(&args.name) && !args.force {
         let name = &args.name;
-        bail!(UsageError(format!("there is an artifact `{name}` already; --force replaces it")));
+        refuse!("there is an artifact `{name}` already; --force replaces it");
     }
     let request = PrefilterRequest {
         pool: args.labels.pool.clone(),
@@ -238,7 +238,7 @@ fn labels(snapshot: &Snapshot, args: &LabelArgs) -> Result<LabelRequest> {
     if args.scoring.0.value("missing").is_some() {
         let why =
             "labels are the scores of whatever rows have gradients at all checkpoints: leave --missing out";
-        bail!(UsageError(why.to_owned()));
+        refuse!("{why}");
     }
     Ok(LabelRequest {
         spec: scoring(&args.scoring)?,
@@ -258,7 +258,7 @@ fn options(args: &PrefilterFitArgs) -> Result<FitOptions> {
         ("--c", args.c.is_some(), is_logistic, "logistic"),
     ] {
         if is_given && !is_of_it {
-            bail!(UsageError(format!("{flag} is an option of --learner {word}, and another learns here")));
+            refuse!("{flag} is an option of --learner {word}, and another learns here");
         }
     }
     let alphas = if args.alpha.is_empty() { alphas() } else { args.alpha.clone() };
@@ -275,7 +275,7 @@ fn options(args: &PrefilterFitArgs) -> Result<FitOptions> {
     if let Some((_, twice)) =
         args.inputs.iter().enumerate().find(|(i, name)| args.inputs[..*i].contains(name))
     {
-        bail!(UsageError(format!("--inputs: `{twice}` is named twice")));
+        refuse!("--inputs: `{twice}` is named twice");
     }
     Ok(options)
 }

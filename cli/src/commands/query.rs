@@ -11,7 +11,7 @@ use gstore_sql::Parameters;
 use crate::args::{Format, OutputArgs, QueryArgs};
 use crate::context::Context;
 use crate::ending::format_of;
-use crate::failure::UsageError;
+use crate::failure::refuse;
 use crate::models::encoder;
 use crate::shell::dot::has_commands;
 use crate::statements::{Engine, STOPPING, own_tables, parameters, report, with_digest_checks};
@@ -27,7 +27,7 @@ pub fn run(context: &Context, args: &QueryArgs) -> Result<ExitCode> {
     }
     let sql = statements(args)?;
     if sql.is_none() && !args.parameters.is_empty() {
-        bail!(UsageError("--param is for a statement, and there is none".to_owned()));
+        refuse!("--param is for a statement, and there is none");
     }
     let values = parameters(&args.parameters)?;
     #[cfg(feature = "serve")]
@@ -72,7 +72,7 @@ fn ask_server(
     values: &Parameters,
 ) -> Result<ExitCode> {
     let Some(sql) = sql else {
-        bail!(UsageError("give a statement: the shell is for a store on this machine".to_owned()));
+        refuse!("give a statement: the shell is for a store on this machine");
     };
     let cancel = context.cancel_on_interrupt(STOPPING)?;
     let server = connect(&args.server, args.snapshot.as_ref())?;
@@ -110,7 +110,7 @@ fn run_all(
         let format = format_of(to)?;
         if to.output.is_some() || format.is_whole() {
             let why = "several statements have several results: give one for a file or such a format, or print all as table, csv, tsv, json, lines or markdown";
-            bail!(UsageError(why.to_owned()));
+            refuse!("{why}");
         }
     }
     let spaced = statements.len() > 1 && !matches!(format_of(to)?, Format::Json | Format::Lines);

@@ -23,7 +23,7 @@ use super::gradients::devices;
 use crate::args::{FactorStrategy, ScoreArgs, ScoreMeasurement, ScoreSegmentArg, ScoreSolver};
 use crate::context::{Context, command_line};
 use crate::ending::format_of;
-use crate::failure::UsageError;
+use crate::failure::refuse;
 use crate::models::folder_error;
 use crate::output::{self, Output, check_outside, folder_of};
 use crate::statements;
@@ -94,21 +94,18 @@ fn check_solved(context: &Context, queries: &[SolvedQuery], is_enough: bool) -> 
 /// Refuses what says nothing of the curvature or of the queries, and a damping that nothing uses.
 fn check_curvature(args: &ScoreArgs) -> Result<()> {
     if args.factors.is_none() && args.segment.is_empty() && args.model.model.is_none() {
-        bail!(UsageError(
+        refuse!(
             "scores need factors of curvature: give --factors NAME (`gstore factors fit NAME --dataset POOL --model MODEL` fits them, \
              `gstore factors list` shows which there are), or --segment NAME=STEPS*RATE for each segment of training, or --model MODEL alone to compare its gradients without curvature"
-                .to_owned()
-        ));
+        );
     }
     if args.target.is_none() && args.target_data.is_empty() && !args.of_self {
-        bail!(UsageError(
+        refuse!(
             "scores are for queries: give --target NAME (the samples of a dataset) or --target-data FILES, or --self to score each row for itself"
-                .to_owned()
-        ));
+        );
     }
     if args.stale && args.factors.is_none() && args.segment.is_empty() {
-        let why = "--stale accepts factors of something else, and there are none: leave it out";
-        bail!(UsageError(why.to_owned()));
+        refuse!("--stale accepts factors of something else, and there are none: leave it out");
     }
     let inverts = args.filter.iter().any(|filter| filter.damping().is_some());
     let has_curvature = args.factors.is_some() && args.strategy != Some(FactorStrategy::Identity);
@@ -118,9 +115,7 @@ fn check_curvature(args: &ScoreArgs) -> Result<()> {
             true => "the identity has no eigenvalues to invert",
             false => "no --filter inverts them",
         };
-        bail!(UsageError(format!(
-            "--damping is added to eigenvalues that are inverted, and {why}: leave it out"
-        )));
+        refuse!("--damping is added to eigenvalues that are inverted, and {why}: leave it out");
     }
     Ok(())
 }
@@ -128,10 +123,9 @@ fn check_curvature(args: &ScoreArgs) -> Result<()> {
 /// Refuses outputs that cannot be, before any work.
 fn check(context: &Context, args: &ScoreArgs, has_table: bool) -> Result<()> {
     if args.top.is_some() && !has_table {
-        bail!(UsageError(
+        refuse!(
             "--top shortens the table of scores, and none is asked for: name its file with --output, or leave it out"
-                .to_owned()
-        ));
+        );
     }
     if args.dry_run {
         return Ok(());
@@ -148,7 +142,7 @@ fn check(context: &Context, args: &ScoreArgs, has_table: bool) -> Result<()> {
     let Some(folder) = &args.kronfluence else { return Ok(()) };
     check_outside(context, folder)?;
     if has_files(folder) && !args.output.force {
-        bail!(UsageError(format!("{} exists; --force goes on there", folder.display())));
+        refuse!("{} exists; --force goes on there", folder.display());
     }
     Ok(())
 }
@@ -173,9 +167,9 @@ fn request(context: &Context, args: &ScoreArgs, snapshot: &Arc<Snapshot>) -> Res
         (Some((name, given)), _) => {
             let LikeFactors { ingest, states_encoding, .. } = like_factors(snapshot, &name, given)?;
             if states_encoding && args.text.is_given() {
-                bail!(UsageError(format!(
+                refuse!(
                     "factors {name} say how texts become tokens: leave --template, --system, --tokenizer, --max-length and --block out"
-                )));
+                );
             }
             if states_encoding {
                 ingest
@@ -193,7 +187,7 @@ fn request(context: &Context, args: &ScoreArgs, snapshot: &Arc<Snapshot>) -> Res
             let compute = devices(&args.engine.devices)?.0.default_compute();
             IngestRequest { checkpoints, text, compute, ..IngestRequest::new("", model) }
         }
-        (None, None) => bail!(UsageError("which model? give --factors or --model".to_owned())),
+        (None, None) => refuse!("which model? give --factors or --model"),
     };
     let ingest = IngestRequest { dataset: args.pool.clone(), limit: args.limit, ..ingest };
     let per = match (args.per_module, args.per_token) {

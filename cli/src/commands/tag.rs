@@ -2,12 +2,12 @@
 
 use std::process::ExitCode;
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use gstore_store::TagOptions;
 
 use crate::args::TagArgs;
 use crate::context::{Context, command_line};
-use crate::failure::UsageError;
+use crate::failure::refuse;
 use crate::statements::Engine;
 use crate::streams::out;
 
@@ -30,10 +30,10 @@ pub fn run(context: &Context, args: &TagArgs) -> Result<ExitCode> {
         store.untag(&tag, &command)?;
         out!("{name}: removed");
     } else if TagArgs::is_verb(name) {
-        bail!(UsageError(format!(
+        refuse!(
             "\"{name}\" cannot be a tag: `gstore tag list` lists the tags, `gstore tag NAME` sets one, and \
              `gstore tag NAME --delete` removes one"
-        )));
+        );
     } else {
         let target = match &args.snapshot {
             Some(at) => store.snapshot_named(at)?,

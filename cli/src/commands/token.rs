@@ -3,14 +3,14 @@
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use arrow_array::{ArrayRef, RecordBatch, StringArray, TimestampMillisecondArray};
 use gstore_server::{NewToken, Scope, TokenInfo, Tokens};
 use serde_json::json;
 
 use crate::args::{TokenArgs, TokenScope, TokenWhat};
 use crate::context::Context;
-use crate::failure::UsageError;
+use crate::failure::refuse;
 use crate::statements::write;
 use crate::streams::out;
 
@@ -42,7 +42,7 @@ pub fn run(context: &Context, args: &TokenArgs) -> Result<ExitCode> {
             write(context, &output.to, &schema, &mut std::iter::once(Ok(batch)))?;
         }
         TokenWhat::Revoke { name, json } => {
-            let Some(name) = name else { bail!(UsageError(ask_for_token(&tokens.list()?))) };
+            let Some(name) = name else { refuse!("{}", ask_for_token(&tokens.list()?)) };
             tokens.revoke(name)?;
             match json {
                 true => out!("{:#}", json!({ "name": name })),

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use gstore::Folders;
 use gstore_core::many;
 use gstore_data::TextOptions;
@@ -25,7 +25,7 @@ use crate::args::{
 };
 use crate::context::{Context, command_line};
 use crate::drawing;
-use crate::failure::{STOPPED, UsageError};
+use crate::failure::{STOPPED, refuse};
 use crate::models::folder_error;
 use crate::options::{check_run_name, saving, steps};
 use crate::output::check_outside;
@@ -44,7 +44,7 @@ const EPOCHS: f64 = 3.0;
 /// Trains, and registers what was trained.
 pub fn run(context: &Context, args: &TrainArgs) -> Result<ExitCode> {
     if args.saving.run.is_some() && context.named_store().is_none() {
-        bail!(UsageError("--run registers checkpoints in a store: give --store as well".to_owned()));
+        refuse!("--run registers checkpoints in a store: give --store as well");
     }
     check_outside(context, &args.output)?;
     check_file_options(&args.data.samples, &args.data.eval_data)?;
@@ -163,7 +163,7 @@ fn evaluation(args: &TrainDataArgs, store: Option<&Store>) -> Result<Option<Eval
             DataSource::Files { paths: args.eval_data.clone(), fields: args.samples.fields.clone() }
         }
         _ if args.eval_every.is_some() => {
-            bail!(UsageError("--eval-every: of which samples? give --eval-data or --eval-dataset".to_owned()))
+            refuse!("--eval-every: of which samples? give --eval-data or --eval-dataset")
         }
         _ => return Ok(None),
     };
@@ -211,10 +211,10 @@ fn check_read(args: &TrainArgs) -> Result<()> {
     };
     match samples.data.iter().chain(eval_data).chain(&samples.rows).find(is_removed) {
         None => Ok(()),
-        Some(path) => bail!(UsageError(format!(
+        Some(path) => refuse!(
             "{} is in a checkpoint that this training is to overwrite: move it, or give another output folder",
             path.display()
-        ))),
+        ),
     }
 }
 
@@ -234,16 +234,16 @@ fn check_run(context: &Context, store: Option<&Store>, run: &str, args: &TrainAr
         folder.and_then(|folder| place_of(&folder).ok()).is_some_and(|folder| folder.starts_with(&output))
     };
     if saving.overwrite_output_dir || !part.checkpoints.iter().all(is_own) {
-        bail!(UsageError(format!(
+        refuse!(
             "run {run} of the store is another training: give this one another name with --run, or `gstore drop run {run}{}`",
             context.at_store()
-        )));
+        );
     }
     if let Some(most) = saving.save_total_limit.filter(|most| *most < part.checkpoints.len()) {
-        bail!(UsageError(format!(
+        refuse!(
             "run {run} of the store names {} of this training, and --save-total-limit {most} would remove some of them",
             many(part.checkpoints.len() as u64, "checkpoint")
-        )));
+        );
     }
     Ok(())
 }

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use gstore_core::Cancel;
 use gstore_query::hint::listing;
 use gstore_sql::{SqlOptions, SqlRunner};
@@ -11,7 +11,7 @@ use serde_json::json;
 
 use crate::args::{ViewArgs, ViewWhat};
 use crate::context::{Context, command_line};
-use crate::failure::UsageError;
+use crate::failure::{UsageError, refuse};
 use crate::statements::Engine;
 use crate::streams::out;
 
@@ -23,7 +23,7 @@ pub fn run(context: &Context, args: &ViewArgs) -> Result<ExitCode> {
             let name = DatasetName::try_from(name.as_str()).map_err(|error| UsageError(error.to_string()))?;
             let statements = gstore_sql::statements(sql);
             let [sql] = statements.as_slice() else {
-                bail!(UsageError(format!("a view is one statement; there are {}", statements.len())));
+                refuse!("a view is one statement; there are {}", statements.len());
             };
             let sql = sql.trim();
             gstore_sql::check_view(sql)?;

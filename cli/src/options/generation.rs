@@ -1,10 +1,10 @@
 //! Options of generation.
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use gstore::SamplingOptions;
 
 use crate::args::SamplingArgs;
-use crate::failure::UsageError;
+use crate::failure::refuse;
 
 /// How tokens are chosen.
 pub fn sampling(args: &SamplingArgs) -> Result<SamplingOptions> {
@@ -19,10 +19,9 @@ pub fn sampling(args: &SamplingArgs) -> Result<SamplingOptions> {
     };
     sampling.check()?;
     if args.seed.is_some() && !sampling.draws() {
-        bail!(UsageError(
+        refuse!(
             "--seed is that of draws, and without --temperature, --top-k or --top-p the most likely token is taken"
-                .to_owned()
-        ));
+        );
     }
     Ok(sampling)
 }

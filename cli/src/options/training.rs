@@ -1,12 +1,12 @@
 //! Options of trainings: what a step does, and what is kept.
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use gstore_train::{
     AdamW, DropoutRates, OptimizerKind, SavingOptions, ScheduleKind, Sgd, StepOptions, TrainError,
 };
 
 use crate::args::{LossMean, SaveStrategy, TrainBatchArgs, TrainOptimizerArgs, TrainSavingArgs};
-use crate::failure::UsageError;
+use crate::failure::{UsageError, refuse};
 
 /// What a step does, but for what it drops.
 pub fn steps(args: &TrainOptimizerArgs, batches: &TrainBatchArgs) -> Result<StepOptions> {
@@ -21,14 +21,14 @@ pub fn steps(args: &TrainOptimizerArgs, batches: &TrainBatchArgs) -> Result<Step
     };
     let optimizer = optimizer(&args.optim, adam, args.momentum)?;
     if matches!(optimizer, OptimizerKind::Sgd(_)) && of_adam.iter().any(Option::is_some) {
-        bail!(UsageError("--adam-beta1, --adam-beta2 and --adam-epsilon belong to --optim adamw".to_owned()))
+        refuse!("--adam-beta1, --adam-beta2 and --adam-epsilon belong to --optim adamw")
     }
     let schedule = match (args.lr_scheduler_type.parse().map_err(usage)?, args.lr_cycles) {
         (ScheduleKind::CosineWithRestarts { .. }, Some(cycles)) => {
             ScheduleKind::CosineWithRestarts { cycles }
         }
         (_, Some(_)) => {
-            bail!(UsageError("--lr-cycles belongs to --lr-scheduler-type cosine_with_restarts".to_owned()))
+            refuse!("--lr-cycles belongs to --lr-scheduler-type cosine_with_restarts")
         }
         (kind, None) => kind,
     };
@@ -51,7 +51,7 @@ pub fn steps(args: &TrainOptimizerArgs, batches: &TrainBatchArgs) -> Result<Step
 pub fn optimizer(name: &str, adam: AdamW, momentum: f64) -> Result<OptimizerKind> {
     match name.parse().map_err(|error: TrainError| UsageError(error.to_string()))? {
         OptimizerKind::AdamW(_) if momentum != 0.0 => {
-            bail!(UsageError("--momentum belongs to --optim sgd".to_owned()))
+            refuse!("--momentum belongs to --optim sgd")
         }
         OptimizerKind::AdamW(_) => Ok(OptimizerKind::AdamW(adam)),
         OptimizerKind::Sgd(_) => Ok(OptimizerKind::Sgd(Sgd { momentum, weight_decay: adam.weight_decay })),
@@ -62,11 +62,11 @@ pub fn optimizer(name: &str, adam: AdamW, momentum: f64) -> Result<OptimizerKind
 pub fn saving(args: &TrainSavingArgs) -> Result<SavingOptions> {
     let every = match (args.save_strategy, args.save_steps) {
         (Some(SaveStrategy::No | SaveStrategy::Epoch), Some(_)) => {
-            bail!(UsageError("--save-steps belongs to --save-strategy steps".to_owned()))
+            refuse!("--save-steps belongs to --save-strategy steps")
         }
         (Some(SaveStrategy::No), None) => Some(u64::MAX),
         (Some(SaveStrategy::Steps), None) => {
-            bail!(UsageError("--save-strategy steps: after how many? give --save-steps N".to_owned()))
+            refuse!("--save-strategy steps: after how many? give --save-steps N")
         }
         (_, every) => every,
     };

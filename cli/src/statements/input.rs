@@ -7,7 +7,7 @@ use gstore_data::conversion_hint;
 use gstore_sql::{OwnTable, Parameters};
 
 use crate::context::Context;
-use crate::failure::UsageError;
+use crate::failure::{UsageError, refuse};
 
 /// `NAME=FILE`: files of the user's own as tables. What their names do not say is told.
 pub fn own_tables(context: &Context, given: &[String]) -> Result<Vec<OwnTable>> {
@@ -25,7 +25,7 @@ pub fn own_tables(context: &Context, given: &[String]) -> Result<Vec<OwnTable>> 
         if file.contains(['*', '?']) && !Path::new(file).exists() {
             let why =
                 "a table is one file, without patterns: read several with a --with for each and UNION ALL";
-            bail!(UsageError(format!("{text}: {why}")));
+            refuse!("{text}: {why}");
         }
         let table = OwnTable::open(name, Path::new(file))
             .map_err(|error| UsageError(error.to_string() + &conversion_hint(Path::new(file))))?;

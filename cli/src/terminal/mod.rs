@@ -25,7 +25,7 @@ use crate::args::QueryArgs;
 use crate::context::Context;
 use crate::drawing::colours;
 use crate::ending::{check_growing, format_of};
-use crate::failure::{UsageError, text};
+use crate::failure::{refuse, text};
 use crate::models::encoder;
 use crate::output::{OutputTarget, check};
 use crate::packing::{Packing, packing_of};
@@ -78,7 +78,7 @@ pub fn script(
     let format = format_of(&args.output)?;
     if args.output.output.is_some() || format.is_whole() || !args.parameters.is_empty() {
         let why = "with dot commands, --output, --param and formats of one result (html, parquet, arrow) are not available; .output FILE names a file";
-        bail!(UsageError(why.to_owned()));
+        refuse!("{why}");
     }
     let own = own_tables(context, &args.with)?;
     let names = SnapshotNames::new(context, store, args.snapshot.as_ref(), own);

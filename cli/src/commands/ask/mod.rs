@@ -16,7 +16,7 @@ use crate::args::{AskArgs, Format};
 use crate::context::{Context, command_line};
 use crate::drawing::{check_file, draw};
 use crate::ending::{check_terminal, format_of};
-use crate::failure::UsageError;
+use crate::failure::{UsageError, refuse};
 use crate::models::encoder;
 use crate::output::{OutputTarget, check};
 use crate::question::scoring;
@@ -38,7 +38,7 @@ pub fn run(context: &Context, args: &AskArgs) -> Result<ExitCode> {
     let picture = args.draw.picture(args.output.force);
     if let Some(picture) = &picture {
         if args.explain.is_some() {
-            bail!(UsageError("--plot draws a ranking, and --explain shows one row".to_owned()));
+            refuse!("--plot draws a ranking, and --explain shows one row");
         }
         check_file(context, picture.output.as_deref(), picture.force)?;
     }
@@ -47,7 +47,7 @@ pub fn run(context: &Context, args: &AskArgs) -> Result<ExitCode> {
     let snapshot = with_digest_checks(snapshot, args.checks);
     let spec = InfluenceSpec { pools: args.pool.clone(), given, raw: args.raw, ..scoring(&args.scoring)? };
     if args.explain.is_some() && spec.mode != Mode::Exact {
-        bail!(UsageError("--explain shows one row by all scores; leave --mode sketch out".to_owned()));
+        refuse!("--explain shows one row by all scores; leave --mode sketch out");
     }
     let models = encoder(context, &args.models)?;
     let cancel =
@@ -70,21 +70,21 @@ pub fn run(context: &Context, args: &AskArgs) -> Result<ExitCode> {
 /// Refuses what belongs to other flags or another command.
 fn check_words(context: &Context, args: &AskArgs) -> Result<()> {
     if let Some(target) = &args.target {
-        bail!(UsageError(format!(
+        refuse!(
             "`gstore ask` ranks for a sample that is given here, so it has no --target; for the dataset `{target}` ask\n  \
              gstore query \"SELECT id, score FROM influence('{}', '{target}') ORDER BY score DESC LIMIT {}\"{}\nor write a selection with `gstore select`",
             args.pool.join(","),
             args.top,
             context.at_store()
-        )));
+        );
     }
     // A text behind the names of --pool is parsed as one of them.
     let is_text = |name: &&String| name.chars().any(char::is_whitespace);
     if let Some(text) = args.loose.first().or(args.pool.iter().find(is_text)) {
-        bail!(UsageError(format!(
+        refuse!(
             "whose words are these? {text:?} stands without a flag: give it as --prompt, with a --completion whose loss is asked about, or as \
              --text, which is scored as a whole"
-        )));
+        );
     }
     Ok(())
 }
@@ -116,17 +116,16 @@ fn quoted_beginning(text: &str) -> String {
 /// What the flags give, as records of a data file.
 fn records(args: &AskArgs) -> Result<Vec<String>> {
     if args.completion.is_empty() && !args.prompt.is_empty() {
-        bail!(UsageError(
+        refuse!(
             "a prompt alone has no loss to ask about: add its --completion, or give the text as --text, which is scored as a whole"
-                .to_owned()
-        ));
+        );
     }
     if args.prompt.len() != args.completion.len() {
-        bail!(UsageError(format!(
+        refuse!(
             "{} and {}; each prompt has one (a text without either is given as --text)",
             many(args.prompt.len() as u64, "prompt"),
             many(args.completion.len() as u64, "completion")
-        )));
+        );
     }
     let pair = |(prompt, completion): (&String, &String)| match args.chat {
         true => json!({ "messages": [
@@ -140,7 +139,7 @@ fn records(args: &AskArgs) -> Result<Vec<String>> {
     }
     records.extend(args.text.iter().map(|text| json!({ "text": text })));
     if records.is_empty() {
-        bail!(UsageError("what about? give --prompt and --completion, --messages, or --text".to_owned()));
+        refuse!("what about? give --prompt and --completion, --messages, or --text");
     }
     Ok(records.iter().map(Value::to_string).collect())
 }
@@ -154,7 +153,7 @@ fn format(args: &AskArgs) -> Result<Format> {
         _ => format_of(&args.output)?,
     };
     if args.explain.is_some() && !matches!(format, Format::Table | Format::Json) {
-        bail!(UsageError("--explain prints text or JSON: give --format table or --format json".to_owned()));
+        refuse!("--explain prints text or JSON: give --format table or --format json");
     }
     check_terminal(format, args.output.output.as_deref())?;
     Ok(format)

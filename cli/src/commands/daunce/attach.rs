@@ -10,7 +10,7 @@ use serde_json::json;
 use super::members;
 use crate::args::DaunceAttachArgs;
 use crate::context::Context;
-use crate::failure::UsageError;
+use crate::failure::refuse;
 use crate::streams::out;
 
 /// Reads the records of all folders, then registers what they have.
@@ -33,7 +33,7 @@ pub fn run(context: &Context, args: &DaunceAttachArgs) -> Result<ExitCode> {
         }
         found.push((folder, start, copies));
     }
-    let Some((first, start, _)) = found.first() else { bail!(UsageError("no folder is given".to_owned())) };
+    let Some((first, start, _)) = found.first() else { refuse!("no folder is given") };
     if let Some((other, ..)) = found.iter().find(|(_, other, _)| other.checkpoint != start.checkpoint) {
         bail!(
             "{} and {} hold copies of different models, so their losses cannot be compared",

@@ -15,7 +15,7 @@ use super::note_findings;
 use crate::args::DaunceLossesArgs;
 use crate::commands::gradients::{devices, precision};
 use crate::context::{Context, command_line};
-use crate::failure::{STOPPED, UsageError};
+use crate::failure::{STOPPED, refuse};
 use crate::models::folder_error;
 use crate::streams::out;
 use crate::{forecast, texts};
@@ -23,9 +23,7 @@ use crate::{forecast, texts};
 /// Computes what is missing.
 pub fn run(context: &Context, args: &DaunceLossesArgs) -> Result<ExitCode> {
     if args.text.block.is_some() {
-        bail!(UsageError(
-            "--block cuts texts before they are registered: give it to gstore ingest".to_owned()
-        ));
+        refuse!("--block cuts texts before they are registered: give it to gstore ingest");
     }
     let store = context.open()?;
     let request = request(context, &store, args)?;
@@ -110,8 +108,6 @@ fn model_of(store: &Store, ensemble: &str) -> Result<PathBuf> {
     let part = snapshot.ensemble(ensemble)?;
     match &part.base.name {
         Some(name) => Ok(PathBuf::from(name)),
-        None => bail!(UsageError(format!(
-            "ensemble {ensemble} does not say where its base model is: give --model"
-        ))),
+        None => refuse!("ensemble {ensemble} does not say where its base model is: give --model"),
     }
 }

@@ -3,14 +3,14 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use gstore::stored_folder;
 use gstore_store::{EnsembleBase, EnsembleUpdate, Member, MemberSettings, MemberWeights, Store, SubsetNote};
 use gstore_train::daunce::{self, MemberOutcome, StartRecord, read_members};
 use serde_json::{Map, Value, json};
 
 use crate::context::command_line;
-use crate::failure::UsageError;
+use crate::failure::refuse;
 
 /// Registers the complete ones of some copies, in their order; those that are there already stay.
 pub fn register(store: &Store, name: &str, start: &StartRecord, copies: &[MemberOutcome]) -> Result<u64> {
@@ -76,9 +76,9 @@ pub fn check(store: &Store, name: &str, output: &Path) -> Result<()> {
         folder.is_none_or(|folder| PathBuf::from(folder).starts_with(&output))
     };
     if !part.members.iter().all(is_own) {
-        bail!(UsageError(format!(
+        refuse!(
             "ensemble {name} of the store has copies in other folders: give this one another name with --ensemble"
-        )));
+        );
     }
     Ok(())
 }

@@ -4,7 +4,7 @@ use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use gstore::daunce::ReportRequest;
 use gstore_core::many;
 
@@ -12,7 +12,7 @@ use super::super::ask::text;
 use super::{STOPPING, spec};
 use crate::args::DaunceReportArgs;
 use crate::context::{Context, command_line};
-use crate::failure::UsageError;
+use crate::failure::refuse;
 use crate::output::{Output, OutputTarget, check};
 
 /// How a report is written.
@@ -33,10 +33,10 @@ fn form(path: Option<&Path>) -> Result<ReportForm> {
         Some("md") => ReportForm::Markdown,
         Some("html" | "htm") => ReportForm::Html,
         Some("json") => ReportForm::Json,
-        _ => bail!(UsageError(format!(
+        _ => refuse!(
             "{}: a report is written as .md, .html or .json, by the ending of its name",
             path.display()
-        ))),
+        ),
     })
 }
 

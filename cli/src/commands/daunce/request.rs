@@ -1,6 +1,6 @@
 //! Conversion of flags into requests for an ensemble.
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use gstore::Folders;
 use gstore_core::Cancel;
 use gstore_store::Store;
@@ -15,7 +15,7 @@ use crate::args::{
 };
 use crate::commands::train::{check_file_options, computing, method_of, source, subset};
 use crate::context::Context;
-use crate::failure::UsageError;
+use crate::failure::{UsageError, refuse};
 use crate::models::folder_error;
 use crate::options::optimizer;
 use crate::texts;
@@ -97,7 +97,7 @@ fn perturbation(args: &DaunceObjectiveArgs) -> Result<Perturbation> {
     if args.variant == Variant::Subset {
         let given = [("--rho", args.rho.is_some()), ("--hidden-states", args.hidden_states.is_some())];
         if let Some((flag, _)) = given.iter().find(|(_, given)| *given) {
-            bail!(UsageError(format!("{flag} changes nothing with --variant subset: it has no linear term")));
+            refuse!("{flag} changes nothing with --variant subset: it has no linear term");
         }
     }
     Ok(Perturbation {

@@ -18,7 +18,7 @@ use crate::args::{DaunceTrainArgs, KeepWeights, Variant};
 use crate::commands::train::name_of;
 use crate::context::Context;
 use crate::copies::EnsembleProgress;
-use crate::failure::{STOPPED, UsageError};
+use crate::failure::{STOPPED, UsageError, refuse};
 use crate::forecast;
 use crate::output::check_outside;
 use crate::streams::out;
@@ -137,7 +137,7 @@ fn check(context: &Context, args: &DaunceTrainArgs) -> Result<()> {
             ("--until", models.until.is_some()),
         ] {
             if given {
-                bail!(UsageError(format!("{flag} is about a store: give --store as well")));
+                refuse!("{flag} is about a store: give --store as well");
             }
         }
     }

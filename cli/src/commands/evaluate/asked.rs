@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use gstore::Folders;
 use gstore_core::{Cancel, sha256_hex};
 use gstore_data::{SampleSource, TextOptions};
@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use crate::args::EvaluateRetrainArgs;
 use crate::commands::train;
 use crate::context::Context;
-use crate::failure::UsageError;
+use crate::failure::refuse;
 use crate::models::folder_error;
 use crate::options::steps;
 use crate::texts;
@@ -30,7 +30,7 @@ pub const PRECISION_OF_LOSSES: ComputePrecision = ComputePrecision::F32;
 pub fn check_runs(args: &EvaluateRetrainArgs, truth: &TruthFolder) -> Result<()> {
     match &args.runs {
         Some(Range { start, end }) if *start >= truth.runs() => {
-            bail!(UsageError(format!("--runs {start}..{end}: there are {} runs", truth.runs())))
+            refuse!("--runs {start}..{end}: there are {} runs", truth.runs())
         }
         _ => Ok(()),
     }

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use gstore_core::{Cancel, many};
 use gstore_evaluate::attribution::{
     AttributionOutcome, Comparison, Flips, Ids, Needed, Scores, Suspicious, Truth, TruthFolder,
@@ -17,7 +17,7 @@ use crate::args::{
     ReportArgs, ReportFormat, TruthArgs,
 };
 use crate::context::Context;
-use crate::failure::UsageError;
+use crate::failure::refuse;
 
 /// What scores are compared by.
 #[derive(Clone, Copy)]
@@ -113,10 +113,9 @@ fn truth(context: &Context, args: &TruthArgs, needed: Needed, cancel: &Cancel) -
             truth.check_design(needed, &format!("ensemble {name}"))?;
             Ok(truth)
         }
-        TruthArgs { truth: Some(folder), .. } if !TruthFolder::exists(folder) => bail!(UsageError(format!(
-            "{} is not a ground truth: `gstore evaluate retrain` makes one",
-            folder.display()
-        ))),
+        TruthArgs { truth: Some(folder), .. } if !TruthFolder::exists(folder) => {
+            refuse!("{} is not a ground truth: `gstore evaluate retrain` makes one", folder.display())
+        }
         TruthArgs { truth: Some(path), .. } => {
             let folder = TruthFolder::open(path, cancel)?;
             let truth = folder.read(cancel)?;
@@ -130,7 +129,7 @@ fn truth(context: &Context, args: &TruthArgs, needed: Needed, cancel: &Cancel) -
             Ok(read_tables(subsets, outputs, cancel)?)
         }
         _ => {
-            bail!(UsageError("which models? give --truth, --ensemble, or --subsets and --outputs".to_owned()))
+            refuse!("which models? give --truth, --ensemble, or --subsets and --outputs")
         }
     }
 }

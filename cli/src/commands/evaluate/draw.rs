@@ -19,7 +19,7 @@ use super::scores;
 use crate::args::{Design, EvaluateRetrainArgs, RowsAndQueriesArgs};
 use crate::commands::train;
 use crate::context::Context;
-use crate::failure::UsageError;
+use crate::failure::refuse;
 use crate::output::unnamed_folder;
 use crate::stand_ins::stands_for;
 
@@ -67,21 +67,21 @@ fn check_flags(args: &EvaluateRetrainArgs, is_there: bool) -> Result<()> {
     let given = given(args);
     if is_there && !given.is_empty() {
         let flags: Vec<&str> = given.iter().map(|(flag, _)| *flag).collect();
-        bail!(UsageError(format!(
+        refuse!(
             "{} is a ground truth already, whose rows, queries and subsets stay as they are: leave out {}, or give \
              --data or --dataset too, with all flags that it was made with, to have them compared",
             args.truth.display(),
             flags.join(", ")
-        )));
+        );
     }
     let design = args.draw.design();
     if let Some((flag, of)) = given.iter().find(|(_, of)| !of.is_empty() && !of.contains(&design)) {
         let of: Vec<String> = of.iter().map(|design| word(*design)).collect();
-        bail!(UsageError(format!(
+        refuse!(
             "{flag} says nothing of --design {}: it belongs to --design {}",
             word(design),
             of.join(" or ")
-        )));
+        );
     }
     Ok(())
 }
@@ -199,7 +199,7 @@ fn source(
     }
     if files.is_empty() {
         let set = flag.replace("data", "dataset");
-        bail!(UsageError(format!("rows and queries are needed: give --{flag} or --{set}")));
+        refuse!("rows and queries are needed: give --{flag} or --{set}");
     }
     Ok(SampleSource::Files { paths: files.to_vec(), fields: args.fields.clone() })
 }
@@ -221,7 +221,7 @@ fn subsets(
         Design::LeaveOneOut => leave_one_out(rows, draw.count, seed, |row| pool[row].id.as_str())?,
         Design::LeaveGroupOut => {
             let Some(key) = &draw.group else {
-                bail!(UsageError("--design leave-group-out: of which groups? give --group KEY".to_owned()));
+                refuse!("--design leave-group-out: of which groups? give --group KEY");
             };
             leave_groups_out(&groups(pool, key)?)?
         }
@@ -229,15 +229,13 @@ fn subsets(
             let ids = |samples: &[TextSample], of| Ids::new(samples.iter().map(|s| s.id.clone()), of);
             let (pool, queries) = (ids(pool, "the rows")?, ids(queries, "the queries")?);
             if args.scores.is_empty() {
-                bail!(UsageError("--design removal: by which scores? give --scores or --sql".to_owned()));
+                refuse!("--design removal: by which scores? give --scores or --sql");
             }
             let methods = scores::read(context, &args.scores, (&pool, &queries), None, cancel)?;
             let count = draw.count.unwrap_or(queries.len());
             if count > queries.len() {
                 let queries = many_of(queries.len() as u64, "query", "queries");
-                bail!(UsageError(format!(
-                    "--count {count}: rows are removed for {queries}, and not for more"
-                )));
+                refuse!("--count {count}: rows are removed for {queries}, and not for more");
             }
             let asked =
                 Removals { shares: draw.shares(), queries: (0..count).collect(), draws: draw.draws(), seed };

@@ -10,7 +10,7 @@ use tempfile::TempDir;
 
 use crate::context::Context;
 use crate::exchange::exchange;
-use crate::failure::UsageError;
+use crate::failure::refuse;
 use crate::output::{check_folder, check_outside, parent, unnamed_folder};
 
 /// Names the files of the folder, one on each line: what else is there is its user's.
@@ -27,7 +27,7 @@ pub struct UnpublishedFolder {
 /// Refuses a folder that cannot be made, or that is there and may not be replaced.
 pub fn check(context: &Context, folder: &Path, force: bool) -> Result<()> {
     check_outside(context, folder)?;
-    let refuse = |why: String| -> Result<()> { bail!(UsageError(format!("{} {why}", folder.display()))) };
+    let refuse = |why: String| -> Result<()> { refuse!("{} {why}", folder.display()) };
     if folder.exists() {
         if !folder.is_dir() {
             return refuse("is not a folder".to_owned());

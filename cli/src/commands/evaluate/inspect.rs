@@ -4,7 +4,7 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use gstore::factors::{PromptScores, REPORTED, prompt_and_completion, score_report, whole_text};
 use gstore_data::TextSample;
 use gstore_evaluate::attribution::Ids;
@@ -12,7 +12,7 @@ use gstore_evaluate::attribution::Ids;
 use super::{draw, scores};
 use crate::args::EvaluateScoresArgs;
 use crate::context::Context;
-use crate::failure::UsageError;
+use crate::failure::refuse;
 use crate::output::{self, Output};
 
 /// Writes the report of each method.
@@ -22,7 +22,7 @@ pub fn run(context: &Context, args: &EvaluateScoresArgs) -> Result<ExitCode> {
     let read = [args.of.data.clone(), args.of.query_data.clone(), scores::files(&args.scores)].concat();
     output::check_unread(&[to], read.iter().map(PathBuf::as_path), std::iter::empty())?;
     if args.scores.is_empty() {
-        bail!(UsageError("which scores? give --scores or --sql".to_owned()));
+        refuse!("which scores? give --scores or --sql");
     }
     let cancel = context.cancel_on_interrupt("stopping; nothing was written")?;
     let (pool, queries) = draw::rows_and_queries(context, &args.of, &cancel)?;

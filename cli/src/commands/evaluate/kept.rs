@@ -2,10 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 
 use crate::args::ReportArgs;
-use crate::failure::UsageError;
+use crate::failure::refuse;
 use crate::held;
 use crate::output::{OutputTarget, path_beside};
 
@@ -29,10 +29,10 @@ impl WorkFolder {
             Ok(folder.join(MARK).exists() || fs_err::read_dir(folder)?.next().is_none())
         };
         if folder.exists() && !(folder.is_dir() && is_ours(&folder)?) {
-            bail!(UsageError(format!(
+            refuse!(
                 "{} is in the way: unfinished work is kept there; move it, or name another result",
                 folder.display()
-            )));
+            );
         }
         fs_err::create_dir_all(&folder)?;
         fs_err::write(folder.join(MARK), "")?;

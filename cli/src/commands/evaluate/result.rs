@@ -3,14 +3,14 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use gstore_evaluate::{EvaluateError, File, Report};
 
 use super::folder::{self, UnpublishedFolder};
 use super::pictures;
 use crate::args::{CombineArgs, ReportArgs, ReportFormat};
 use crate::context::Context;
-use crate::failure::UsageError;
+use crate::failure::{UsageError, refuse};
 use crate::output::{self, Output, OutputTarget};
 use crate::packing::{Packing, packing_of};
 use crate::streams;
@@ -26,7 +26,7 @@ pub fn check_combined(args: &CombineArgs, kind: &str) -> Result<()> {
         Report::check_other(kind, other).map_err(|error| UsageError(format!("--with: {error}")))?;
     }
     if let Some(path) = args.influential.as_ref().filter(|path| !path.is_file()) {
-        bail!(UsageError(format!("--influential: {} is no file", path.display())));
+        refuse!("--influential: {} is no file", path.display());
     }
     Ok(())
 }
@@ -53,7 +53,7 @@ pub fn check(context: &Context, args: &ReportArgs) -> Result<ReportFormat> {
         let inside = |path: &&PathBuf| std::path::absolute(path).is_ok_and(|path| path.starts_with(&own));
         if let Some(path) = [&args.output, &args.rows].into_iter().flatten().find(inside) {
             let (path, folder) = (path.display(), folder.display());
-            bail!(UsageError(format!("{path} would be in {folder}, which holds the report's own files")));
+            refuse!("{path} would be in {folder}, which holds the report's own files");
         }
     }
     let Some(path) = args.output.as_deref() else { return Ok(args.format.unwrap_or(ReportFormat::Text)) };
@@ -61,15 +61,15 @@ pub fn check(context: &Context, args: &ReportArgs) -> Result<ReportFormat> {
     match (named, args.format) {
         (Some(named), Some(asked)) if named != asked && named != ReportFormat::Text => {
             let path = path.display();
-            bail!(UsageError(format!("{path} names another format than --format; change one of them")))
+            refuse!("{path} names another format than --format; change one of them")
         }
         (_, Some(asked)) => Ok(asked),
         (Some(named), None) => Ok(named),
         (None, None) if !OutputTarget::of(Some(path)).is_file() => Ok(ReportFormat::Text),
-        (None, None) => bail!(UsageError(format!(
+        (None, None) => refuse!(
             "{}: the ending says no format; a report is .json, .csv, .md or .txt, each also with .gz or .zst",
             path.display()
-        ))),
+        ),
     }
 }
 

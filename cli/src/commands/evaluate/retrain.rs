@@ -15,7 +15,7 @@ use super::{draw, replacing, stored};
 use crate::args::EvaluateRetrainArgs;
 use crate::commands::train;
 use crate::context::Context;
-use crate::failure::{STOPPED, UsageError};
+use crate::failure::{STOPPED, refuse};
 use crate::{output, texts};
 
 /// Draws the subsets, and trains the runs that are not done.
@@ -23,9 +23,9 @@ pub fn run(context: &Context, args: &EvaluateRetrainArgs) -> Result<ExitCode> {
     output::check_outside(context, &args.truth)?;
     // The parser asks for nothing that --query-data excludes.
     if let (Some(name), None) = (&args.ensemble, &args.draw.of.query_dataset) {
-        bail!(UsageError(format!(
+        refuse!(
             "--ensemble {name} keeps losses of samples of the store: give the queries as --query-dataset, and not as files"
-        )));
+        );
     }
     let cancel = context.cancel_on_interrupt("stopping after the step in work; once more to stop at once")?;
     if args.force {

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result, anyhow, bail};
+use anyhow::{Context as _, Result, anyhow};
 use gstore::factors::{ScoreFolder, ScoreKind, ScoreSide};
 use gstore_core::{Cancel, first_of, many, many_of};
 use gstore_evaluate::EvaluateError;
@@ -14,7 +14,7 @@ use gstore_sql::{SqlOptions, SqlRunner};
 
 use crate::args::{ComparedScoresArgs, MissingScoresArg, ScoresArgs};
 use crate::context::Context;
-use crate::failure::UsageError;
+use crate::failure::refuse;
 
 /// Names in a note.
 const MOST_NAMES: usize = 5;
@@ -28,7 +28,7 @@ pub fn compared(
 ) -> Result<Vec<Scores>> {
     let random = args.random.map(|seed| Scores::random("random", pool, queries, seed));
     if args.methods.is_empty() && random.is_none() {
-        bail!(UsageError("which scores? give --scores, --sql or --random".to_owned()));
+        refuse!("which scores? give --scores, --sql or --random");
     }
     read(context, &args.methods, (pool, queries), random, cancel)
 }
@@ -61,7 +61,7 @@ pub fn read(
     for name in &args.negate {
         let found = methods.iter_mut().find(|scores| scores.method == *name);
         let Some(found) = found else {
-            bail!(UsageError(format!("--negate {name}: there is no such method")));
+            refuse!("--negate {name}: there is no such method");
         };
         *found = found.clone().negated();
     }
@@ -121,7 +121,7 @@ fn of_statements(
     let mut named = Vec::with_capacity(statements.len());
     for text in statements {
         let Some(found) = text.split_once('=').filter(|(name, _)| is_name(name)) else {
-            bail!(UsageError(format!("a statement needs a name, as in --sql NAME='SELECT ...': {text}")));
+            refuse!("a statement needs a name, as in --sql NAME='SELECT ...': {text}");
         };
         named.push(found);
     }

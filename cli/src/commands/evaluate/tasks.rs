@@ -4,7 +4,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 use gstore::Folders;
 use gstore_core::many;
 use gstore_data::{TemplateKind, TextOptions};
@@ -22,7 +22,7 @@ use crate::commands::gradients;
 use crate::commands::ingest::{check_run, model_of_run, with_run};
 use crate::context::Context;
 use crate::ending::check_lines;
-use crate::failure::UsageError;
+use crate::failure::refuse;
 use crate::models::folder_error;
 use crate::output::{self, Output};
 use crate::streams;
@@ -99,7 +99,7 @@ pub fn run(context: &Context, args: &EvaluateTasksArgs) -> Result<ExitCode> {
 fn write_targets(context: &Context, args: &EvaluateTasksArgs, path: &Path) -> Result<ExitCode> {
     output::check(context, &[Some(path)], args.result.force)?;
     let [folder] = args.tasks.data.as_slice() else {
-        bail!(UsageError("--targets takes one folder as --data".to_owned()));
+        refuse!("--targets takes one folder as --data");
     };
     output::check_unread(&[Some(path)], [folder.as_path()], [])?;
     check_lines(path, "target samples")?;
@@ -130,7 +130,7 @@ fn check_options(args: &TaskArgs) -> Result<()> {
         if given && !layouts.contains(&args.layout) {
             let names: Vec<&str> = layouts.iter().map(|of| layout(*of).name()).collect();
             let (layout, names) = (layout(args.layout).name(), names.join(", "));
-            bail!(UsageError(format!("{option} says nothing of --layout {layout}; it is for {names}")));
+            refuse!("{option} says nothing of --layout {layout}; it is for {names}");
         }
     }
     Ok(())
@@ -148,7 +148,7 @@ fn check_used(args: &TaskArgs, questions: &[Question]) -> Result<()> {
         ("--choices letters", args.choices == TaskChoices::Letters, has_choices, "no question has choices"),
     ] {
         if given && !is_used {
-            bail!(UsageError(format!("{option} says nothing here: {why}")));
+            refuse!("{option} says nothing here: {why}");
         }
     }
     Ok(())
@@ -196,7 +196,7 @@ fn benchmark(args: &TaskArgs) -> String {
 /// The base model, unless it is left out, and the checkpoints.
 fn systems(context: &Context, args: &EvaluateTasksArgs) -> Result<Vec<System>> {
     if args.text.block.is_some() {
-        bail!(UsageError("--block cuts texts to train on; a question is one text".to_owned()));
+        refuse!("--block cuts texts to train on; a question is one text");
     }
     let (text, args) = (&args.text, &args.models);
     let mut reporter = context.reporter();
@@ -218,7 +218,7 @@ fn systems(context: &Context, args: &EvaluateTasksArgs) -> Result<Vec<System>> {
             (base, found)
         }
         (None, None) => {
-            bail!(UsageError("which model? give --model, or --run of a run of the store".to_owned()))
+            refuse!("which model? give --model, or --run of a run of the store")
         }
     };
     let text = texts::options(&mut folders, text)?;
@@ -229,14 +229,11 @@ fn systems(context: &Context, args: &EvaluateTasksArgs) -> Result<Vec<System>> {
         checkpoints.insert(0, of_base);
     }
     if checkpoints.is_empty() {
-        bail!(UsageError("--no-base leaves no model: give --checkpoints".to_owned()));
+        refuse!("--no-base leaves no model: give --checkpoints");
     }
     let mut names = std::collections::HashSet::new();
     if let Some(twice) = checkpoints.iter().find(|checkpoint| !names.insert(checkpoint.name.as_str())) {
-        bail!(UsageError(format!(
-            "two models are called {}: give names, as in --checkpoints first=DIR second=DIR",
-            twice.name
-        )));
+        refuse!("two models are called {}: give names, as in --checkpoints first=DIR second=DIR", twice.name);
     }
     checkpoints.iter().map(|checkpoint| system(&base, checkpoint, text.clone())).collect()
 }

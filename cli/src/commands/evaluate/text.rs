@@ -4,14 +4,14 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use gstore_core::many;
 use gstore_evaluate::{PairSource, PairsRequest, SystemSource, evaluate_texts, read_pairs};
 
 use super::{base, bootstrap, result};
 use crate::args::EvaluateTextArgs;
 use crate::context::Context;
-use crate::failure::UsageError;
+use crate::failure::refuse;
 
 /// Compares the predictions with their references.
 pub fn run(context: &Context, args: &EvaluateTextArgs) -> Result<ExitCode> {
@@ -52,7 +52,7 @@ fn request(context: &Context, args: &EvaluateTextArgs) -> Result<PairsRequest> {
         systems.push(SystemSource { name, source: dataset_of(context, dataset)? });
     }
     if systems.is_empty() {
-        bail!(UsageError("which predictions? give --data or --dataset".to_owned()));
+        refuse!("which predictions? give --data or --dataset");
     }
     let references = match &args.reference_dataset {
         Some(dataset) => Some(dataset_of(context, dataset)?),

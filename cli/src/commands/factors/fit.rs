@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use gstore::Folders;
 use gstore::factors::{
     FactorJobError, Fisher, FitForecast, FitReport, FitRequest, fit_factors, forecast_factors, like_factors,
@@ -15,7 +15,7 @@ use indicatif::HumanBytes;
 use super::{STOPPING, devices, place, strategy, unscored_note, with_engine};
 use crate::args::{self, FactorStrategy, FactorsFitArgs};
 use crate::context::{Context, command_line};
-use crate::failure::UsageError;
+use crate::failure::refuse;
 use crate::models::folder_error;
 use crate::output::check_outside;
 use crate::streams::out;
@@ -97,7 +97,7 @@ fn print_forecast(forecast: &FitForecast, as_json: bool) -> Result<ExitCode> {
 fn request(context: &Context, args: &FactorsFitArgs) -> Result<FitRequest> {
     let flags = &args.text.text;
     if flags.block.is_some() {
-        bail!(UsageError("--block cuts texts before they are registered: give it to gstore add".to_owned()));
+        refuse!("--block cuts texts before they are registered: give it to gstore add");
     }
     let fisher = fisher(args)?;
     if let Some(folder) = &args.folder {
@@ -106,7 +106,7 @@ fn request(context: &Context, args: &FactorsFitArgs) -> Result<FitRequest> {
     let mut reporter = context.reporter();
     let mut folders = Folders::new(&mut reporter, false);
     let Some((model, mut checkpoints)) = place(&mut folders, &args.model)? else {
-        bail!(UsageError("which model? give --model".to_owned()))
+        refuse!("which model? give --model")
     };
     if !args.average.is_empty() {
         let found = folders.checkpoints(&args.average).map_err(|error| folder_error("--average", error))?;
@@ -164,14 +164,11 @@ fn fisher(args: &FactorsFitArgs) -> Result<Fisher> {
     let has_loss = args.strategy != FactorStrategy::Identity;
     let is_empirical = args.fisher == Some(args::Fisher::Empirical);
     if args.fisher.is_some() && !has_loss {
-        bail!(UsageError(
-            "--fisher says whose labels a loss has, and --strategy identity has none: leave it out"
-                .to_owned()
-        ));
+        refuse!("--fisher says whose labels a loss has, and --strategy identity has none: leave it out");
     }
     if args.seed.is_some() && (is_empirical || !has_loss) {
         let by = if has_loss { "--fisher empirical" } else { "--strategy identity" };
-        bail!(UsageError(format!("--seed is that of drawn labels, and {by} draws none: leave it out")));
+        refuse!("--seed is that of drawn labels, and {by} draws none: leave it out");
     }
     Ok(match is_empirical {
         true => Fisher::Empirical,

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use gstore::Folders;
 use gstore_generate::ModelSource;
 use gstore_ingest::pipeline::{CheckpointArg, CheckpointWeights, checkpoint_folder};
@@ -12,7 +12,7 @@ use gstore_model::weights::ModelFolder;
 use crate::args::GenerateArgs;
 use crate::commands::ingest::{check_run, model_of_run, with_run};
 use crate::context::Context;
-use crate::failure::UsageError;
+use crate::failure::{UsageError, refuse};
 use crate::models::folder_error;
 use crate::texts;
 
@@ -43,7 +43,7 @@ pub fn chosen(context: &Context, args: &GenerateArgs) -> Result<ChosenModel> {
                     }
                     (base, only)
                 }
-                _ => bail!(UsageError("--adapter names several folders; one model answers".to_owned())),
+                _ => refuse!("--adapter names several folders; one model answers"),
             }
         }
         (None, Some(run)) => {
@@ -53,7 +53,7 @@ pub fn chosen(context: &Context, args: &GenerateArgs) -> Result<ChosenModel> {
             (base, checkpoint)
         }
         (None, None) => {
-            bail!(UsageError("which model? give --model, or --run of a run of the store".to_owned()))
+            refuse!("which model? give --model, or --run of a run of the store")
         }
     };
     let model = checkpoint.model(&base).to_owned();

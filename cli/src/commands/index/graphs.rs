@@ -13,7 +13,7 @@ use indicatif::HumanBytes;
 use super::{FeatureIndexes, IndexOutcome, asking};
 use crate::args::IndexArgs;
 use crate::context::Context;
-use crate::failure::UsageError;
+use crate::failure::{UsageError, refuse};
 use crate::streams::out;
 
 /// Makes and evaluates graphs of the features that the flags mean; returns what was done to each.
@@ -26,8 +26,8 @@ pub fn run(
 ) -> Result<Vec<(Arc<FeaturePart>, IndexOutcome)>> {
     match args.sim.as_str() {
         "cosine" => {}
-        "dot" => bail!(UsageError(ann::NO_DOT.to_owned())),
-        other => bail!(UsageError(format!("--sim is cosine, not `{other}`"))),
+        "dot" => refuse!("{}", ann::NO_DOT),
+        other => refuse!("--sim is cosine, not `{other}`"),
     }
     let cancel = context.cancel_on_interrupt(match args.rebuild {
         true => "stopping; graphs that are finished stay, and the same command without --rebuild makes those that are missing",
@@ -150,11 +150,10 @@ fn build(
     _: &Cancel,
     _: &mut IndexOutcome,
 ) -> Result<()> {
-    bail!(UsageError(
+    refuse!(
         "this gstore was built without `ann`, which makes graphs of neighbours; build it with `cargo install --path cli` \
          (a C++17 compiler is needed). Graphs that are there are used without it"
-            .to_owned()
-    ))
+    )
 }
 
 fn evaluate(

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use gstore::indexes::sketch;
 use gstore_core::{Progress, Unit, many};
 use gstore_query::IndexStatus;
@@ -21,7 +21,7 @@ use serde::Serialize;
 
 use crate::args::IndexArgs;
 use crate::context::{Context, command_line};
-use crate::failure::UsageError;
+use crate::failure::refuse;
 use crate::streams::out;
 
 /// Coordinates of vectors of which a whole dataset's sketches are made, at least: of fewer, a sketch's record
@@ -163,9 +163,9 @@ fn chosen<'a>(snapshot: &'a Snapshot, args: &IndexArgs) -> Result<Vec<&'a Arc<Fe
     }
     for name in &args.features {
         let part = match snapshot.feature(name) {
-            Err(_) if snapshot.dataset(name).is_ok() => bail!(UsageError(format!(
-                "{name} is a dataset, not a feature; --dataset {name} means all features of it"
-            ))),
+            Err(_) if snapshot.dataset(name).is_ok() => {
+                refuse!("{name} is a dataset, not a feature; --dataset {name} means all features of it")
+            }
             found => found?,
         };
         if !features.iter().any(|other: &&Arc<FeaturePart>| other.number == part.number) {
@@ -175,9 +175,7 @@ fn chosen<'a>(snapshot: &'a Snapshot, args: &IndexArgs) -> Result<Vec<&'a Arc<Fe
     if args.dataset.is_none() && args.features.is_empty() {
         let made = if args.sketch { "sketches" } else { "graphs" };
         if args.sketch || args.hnsw {
-            bail!(UsageError(format!(
-                "{made} of what? name features, or --dataset NAME for all of a dataset"
-            )));
+            refuse!("{made} of what? name features, or --dataset NAME for all of a dataset");
         }
         features.extend(snapshot.features());
     }
@@ -190,7 +188,7 @@ fn chosen<'a>(snapshot: &'a Snapshot, args: &IndexArgs) -> Result<Vec<&'a Arc<Fe
                 true => "there is none at all; `gstore ingest` computes features".to_owned(),
                 false => format!("the kinds there are {}", there.join(", ")),
             };
-            bail!(UsageError(format!("no feature{of} is of kind {kind}; {what}")));
+            refuse!("no feature{of} is of kind {kind}; {what}");
         }
         features.retain(|part| args.kinds.contains(&part.desc.kind.name));
     }

@@ -1,6 +1,6 @@
 //! The request of an ingest, read from the flags.
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use gstore::Folders;
 use gstore::factors::EigenProjection;
 use gstore_core::UnknownKind;
@@ -12,7 +12,7 @@ use super::stored::check_folders;
 use super::{model_of_run, with_fit, with_run, with_store};
 use crate::args::{DType, IngestArgs};
 use crate::context::{Context, command_line};
-use crate::failure::UsageError;
+use crate::failure::{UsageError, refuse};
 use crate::models::folder_error;
 use crate::texts;
 
@@ -47,7 +47,7 @@ pub(super) fn request(
             (model, checkpoints)
         }
         (None, None) => {
-            bail!(UsageError("which model? give --model, or --run of a run of the store".to_owned()))
+            refuse!("which model? give --model, or --run of a run of the store")
         }
     };
     let text = texts::options(&mut folders, &args.text.text)?;

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use gstore_core::many;
 use gstore_ingest::pipeline::{IngestPlan, IngestRequest, ShardRequest, check_inputs, ingest_shard};
 use serde_json::Value;
@@ -10,27 +10,25 @@ use serde_json::Value;
 use super::report;
 use crate::args::IngestArgs;
 use crate::context::Context;
-use crate::failure::{STOPPED, UsageError};
+use crate::failure::{STOPPED, refuse};
 use crate::{stopped, texts};
 
 /// Which shard to compute, if not everything.
 pub(super) fn shard(args: &IngestArgs) -> Result<Option<ShardRequest>> {
     let (Some(shard), Some(out)) = (args.shard, &args.out) else { return Ok(None) };
     if args.sketch {
-        bail!(UsageError(
+        refuse!(
             "--shard writes vectors outside the store, and sketches are built from those in it: gstore attach --sketch"
-                .to_owned()
-        ));
+        );
     }
     if !args.data.is_empty() {
-        bail!(UsageError(
+        refuse!(
             "--shard computes samples that are registered, and never writes the store; register the data first with\n  \
              gstore add --dataset NAME --data FILE\nand then start the shards without --data"
-                .to_owned()
-        ));
+        );
     }
     if args.limit.is_some() {
-        bail!(UsageError("--limit and --shard exclude each other: the shards share all rows".to_owned()));
+        refuse!("--limit and --shard exclude each other: the shards share all rows");
     }
     Ok(Some(ShardRequest { shard, out: out.clone(), snapshot: args.snapshot.clone() }))
 }

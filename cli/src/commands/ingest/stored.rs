@@ -8,7 +8,7 @@ use gstore_model::weights::BaseDigests;
 use gstore_store::RunCheckpoint;
 
 use crate::context::Context;
-use crate::failure::UsageError;
+use crate::failure::{UsageError, refuse};
 use crate::wording::shell_word;
 
 /// Model and checkpoints of a run of the store, by where they were when it was registered.
@@ -18,9 +18,7 @@ pub(in super::super) fn model_of_run(
     others: &[String],
 ) -> Result<(PathBuf, Vec<CheckpointArg>)> {
     if !others.is_empty() {
-        bail!(UsageError(
-            "--checkpoints without --model: the checkpoints of the run are used then".to_owned()
-        ));
+        refuse!("--checkpoints without --model: the checkpoints of the run are used then");
     }
     let snapshot = context.open()?.snapshot()?;
     let part = snapshot.run(run)?;

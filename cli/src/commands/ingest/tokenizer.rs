@@ -2,12 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use gstore_data::TextOptions;
 
 use super::folder_of;
 use crate::context::Context;
-use crate::failure::UsageError;
+use crate::failure::refuse;
 
 /// Text options with the tokenizer of the run that is named in place of a model, unless they name one.
 pub fn with_run(
@@ -32,11 +32,11 @@ fn tokenizer_of_run(context: &Context, run: &str, model: &Path) -> Result<Option
     let Some(folder) = folder.filter(|folder| folder != model) else { return Ok(None) };
     let shown = folder.display();
     if !folder.is_dir() {
-        bail!(UsageError(format!(
+        refuse!(
             "run {run} was registered with --tokenizer {shown}, and there is no such folder any more: give --tokenizer, \
              with {} for the model's own",
             model.display()
-        )));
+        );
     }
     context.say(&format!(
         "note: the tokenizer is the one that run {run} was registered with, as by --tokenizer {shown}; the model's own is \

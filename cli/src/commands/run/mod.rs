@@ -18,7 +18,7 @@ use serde_json::json;
 
 use crate::args::{self, RunArgs};
 use crate::context::Context;
-use crate::failure::{NothingSaved, STOPPED, UsageError};
+use crate::failure::{NothingSaved, STOPPED, UsageError, refuse};
 use crate::origin;
 use crate::pipeline::{Decider, Journal, PipelineFile, Plan, Variables, Versions};
 use crate::streams::out;
@@ -53,7 +53,7 @@ pub fn run(context: &Context, args: &RunArgs) -> Result<ExitCode> {
     }
     if let Some(place) = forced.iter().find(|place| !chosen.contains(place)) {
         let name = plan.stages[*place].name();
-        bail!(UsageError(format!("--force {name}: the stage is not among those that --only or --from name")));
+        refuse!("--force {name}: the stage is not among those that --only or --from name");
     }
     let cancel = context.cancel_on_interrupt("stopping the stage at work; what it has done is kept")?;
     let Some(locks) = state.lock(context, &cancel)? else {
@@ -70,7 +70,7 @@ pub fn run(context: &Context, args: &RunArgs) -> Result<ExitCode> {
     let mut look = Decider { plan: &plan, journal: &journal, versions: &mut versions };
     let refused = trial::refused_stages(&mut look, &chosen, &forced, threads, &cancel)?;
     if !refused.is_empty() {
-        bail!(UsageError(refused.join("\n")));
+        refuse!("{}", refused.join("\n"));
     }
     let mut runner =
         Runner { context, plan: &plan, state, locks, cancel, journal, versions, threads, forced };
@@ -139,7 +139,7 @@ fn store(context: &Context, in_file: bool) -> Result<Option<String>> {
     let path = std::path::absolute(named)?;
     match path.to_str() {
         Some(text) => Ok(Some(text.to_owned())),
-        None => bail!(UsageError(format!("--store {}: a stage takes names in UTF-8", path.display()))),
+        None => refuse!("--store {}: a stage takes names in UTF-8", path.display()),
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use gstore_core::Cancel;
 use indicatif::HumanBytes;
 use serde_json::{Value, json};
@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::trial::{self, DryRun};
 use crate::args::RunArgs;
 use crate::context::Context;
-use crate::failure::{STOPPED, UsageError};
+use crate::failure::{STOPPED, refuse};
 use crate::pipeline::report::time;
 use crate::pipeline::{Decider, Journal, Plan, Versions};
 use crate::streams::out;
@@ -100,7 +100,7 @@ pub fn plan(context: &Context, args: &RunArgs, plan: &Plan, mut known: RunContex
     ));
     match refused.is_empty() {
         true => Ok(ExitCode::SUCCESS),
-        false => bail!(UsageError(refused.join("\n"))),
+        false => refuse!("{}", refused.join("\n")),
     }
 }
 

@@ -17,7 +17,7 @@ use crate::args::SelectArgs;
 use crate::commands::folder::is_folder;
 use crate::commands::prefilter::{C, alphas, learner};
 use crate::context::{Context, command_line};
-use crate::failure::{NothingSaved, UsageError, condition_error};
+use crate::failure::{NothingSaved, condition_error, refuse};
 use crate::models::folder_error;
 use crate::output::{Output, check};
 use crate::streams::out;
@@ -30,50 +30,46 @@ pub(super) fn check_flags(context: &Context, args: &SelectArgs, rules: &Diversit
     let models = &args.cascade.models;
     if args.cascade.cascade.is_none() {
         if models.model.is_some() || !models.checkpoint_folders.is_empty() {
-            let why = "--model and --checkpoint-folders say where the models of a --cascade are";
-            bail!(UsageError(why.to_owned()));
+            refuse!("--model and --checkpoint-folders say where the models of a --cascade are");
         }
         #[cfg(feature = "serve")]
         if args.server.remote.is_some() && models.backend != Device::Cpu {
             let why =
                 "--backend says what scans here, and with --remote a server does: start it with --backend";
-            bail!(UsageError(why.to_owned()));
+            refuse!("{why}");
         }
         if matches!(models.backend, Device::Candle(_)) {
             let why = format!(
                 "--backend {} computes features, as only a --cascade does: stored rows are scanned by cpu or cuda",
                 models.backend
             );
-            bail!(UsageError(why));
+            refuse!("{why}");
         }
         return Ok(());
     }
     if *rules != Diversity::default() {
         let why = "--cascade keeps the first rows of the plain ranking, and rules of the selection look further down it";
-        bail!(UsageError(why.to_owned()));
+        refuse!("{why}");
     }
     if args.of.is_some() {
-        let why = "--cascade selects a share of its pool, whose other rows it never computes: leave --of out";
-        bail!(UsageError(why.to_owned()));
+        refuse!("--cascade selects a share of its pool, whose other rows it never computes: leave --of out");
     }
     if args.cascade.estimate && (args.scores.is_some() || args.with_scores || args.draw.plot.is_some()) {
         let why = "--estimate selects nothing, so that there are no scores: leave --scores, --with-scores and --plot out";
-        bail!(UsageError(why.to_owned()));
+        refuse!("{why}");
     }
     if args.snapshot.is_some() {
-        bail!(UsageError(
-            "--cascade computes features of the store as it is now: leave --snapshot out".to_owned()
-        ));
+        refuse!("--cascade computes features of the store as it is now: leave --snapshot out");
     }
     for (option, flag) in [("mode", "--mode"), ("missing", "--missing")] {
         if args.scoring.0.value(option).is_some() {
             let why = "--cascade scores exactly, and leaves out rows of which something is missing";
-            bail!(UsageError(format!("{why}: leave {flag} out")));
+            refuse!("{why}: leave {flag} out");
         }
     }
     #[cfg(feature = "serve")]
     if args.server.remote.is_some() {
-        bail!(UsageError("--cascade computes features of a store here, not of a server".to_owned()));
+        refuse!("--cascade computes features of a store here, not of a server");
     }
     match args.cascade.report.as_deref() {
         Some(report) => {

@@ -12,7 +12,7 @@ use super::Selection;
 use super::kept::{TargetJournal, TargetNote, TargetProgress};
 use crate::args::{CascadeArgs, DrawArgs, SelectArgs};
 use crate::context::Context;
-use crate::failure::{NothingSaved, UsageError, is_refused};
+use crate::failure::{NothingSaved, is_refused, refuse};
 use crate::output::OutputTarget;
 use crate::question;
 
@@ -23,7 +23,7 @@ const PLACE: &str = "{target}";
 pub(super) fn targets(context: &Context, args: &SelectArgs) -> Result<Vec<SelectArgs>> {
     // An estimate may do without: there are no rows then.
     if args.output.as_deref().is_some_and(|output| !OutputTarget::of(Some(output)).is_file()) {
-        bail!(UsageError("--each target writes files of their own: name one with --output".to_owned()));
+        refuse!("--each target writes files of their own: name one with --output");
     }
     let one = |target: &String| {
         let scores = args.scores.as_deref().map(|path| named(path, target));
@@ -41,7 +41,7 @@ pub(super) fn targets(context: &Context, args: &SelectArgs) -> Result<Vec<Select
     for (at, args) in all.iter().enumerate() {
         let Some(output) = &args.output else { continue };
         if all[..at].iter().any(|other| other.output.as_ref() == Some(output)) {
-            bail!(UsageError(format!("two targets would be written to {}", output.display())));
+            refuse!("two targets would be written to {}", output.display());
         }
     }
     Ok(all)
@@ -55,7 +55,7 @@ fn names(context: &Context, args: &SelectArgs) -> Result<Vec<String>> {
     #[cfg(feature = "serve")]
     if args.server.remote.is_some() {
         let why = "--each target makes a file for each target, and only the server knows those of a pattern: name them";
-        bail!(UsageError(why.to_owned()));
+        refuse!("{why}");
     }
     let store = context.open()?;
     let (snapshot, _lease) = context.snapshot(&store, args.snapshot.as_ref())?;

@@ -10,7 +10,7 @@
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use gstore_core::Digest;
 use gstore_query::influence::TargetRef;
 use serde::{Deserialize, Serialize};
@@ -19,7 +19,7 @@ use xxhash_rust::xxh3::Xxh3;
 use super::scores_path;
 use crate::args::SelectArgs;
 use crate::context::Context;
-use crate::failure::UsageError;
+use crate::failure::refuse;
 use crate::output::{Output, OutputTarget};
 use crate::pipeline::{Resource, Versions};
 
@@ -174,10 +174,10 @@ fn read(path: &Path) -> Result<Option<TargetNote>> {
         Err(error) => return Err(error.into()),
     };
     let Ok(note) = serde_json::from_str::<TargetNote>(&text) else {
-        bail!(UsageError(format!(
+        refuse!(
             "{} is in the way: what is finished is noted there; move it, or name another --output",
             path.display()
-        )));
+        );
     };
     Ok(Some(note))
 }
@@ -218,6 +218,8 @@ fn asked(context: &Context, args: &SelectArgs) -> Result<String> {
 
 #[cfg(test)]
 mod tests {
+    use anyhow::bail;
+
     use super::*;
 
     fn found(kept: &TargetJournal, first: &TargetJournal) -> &'static str {

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use gstore::{AnswerError, Models, SelectedRows, SelectionRequest};
 use gstore_core::Cancel;
 use gstore_query::QueryError;
@@ -23,7 +23,7 @@ use crate::args::{EachSelection, PictureArgs, ScoresOf, SelectArgs};
 use crate::context::{Context, command_line};
 use crate::drawing::{begun, check_file, draw};
 use crate::ending::format_of_scores;
-use crate::failure::{UsageError, condition_error};
+use crate::failure::{UsageError, condition_error, refuse};
 use crate::output::{FinishedOutput, Output, OutputTarget, check_json};
 use crate::question::{question_between, rules, scoring};
 use crate::statements::with_digest_checks;
@@ -197,11 +197,11 @@ fn check_picture(context: &Context, args: &SelectArgs, picture: Option<&PictureA
     let Some(picture) = picture else { return Ok(()) };
     #[cfg(feature = "serve")]
     if args.server.remote.is_some() {
-        bail!(UsageError("--plot draws the scores of a store here, not of a server".to_owned()));
+        refuse!("--plot draws the scores of a store here, not of a server");
     }
     let path = picture.output.as_deref();
     if args.output.as_deref().is_some_and(|output| OutputTarget::of(path) == OutputTarget::of(Some(output))) {
-        bail!(UsageError("the rows and --plot need different places".to_owned()));
+        refuse!("the rows and --plot need different places");
     }
     check_file(context, path, picture.force)
 }
@@ -221,9 +221,9 @@ fn check_terms(in_turn: Option<Each>, spec: &InfluenceSpec) -> Result<()> {
         Some(Each::Sample | Each::Subtask) if spec.across != usual.across => "--across",
         _ => return Ok(()),
     };
-    bail!(UsageError(format!(
+    refuse!(
         "{unused} says how samples or subtasks combine, and in turn each has a ranking by itself; leave it or --round-robin out"
-    )))
+    )
 }
 
 /// Refuses flags that cannot go together; `every`: every row's score is written.
@@ -235,27 +235,21 @@ fn check_words(
 ) -> Result<()> {
     let ruled = *rules != Diversity::default();
     if every && ruled {
-        bail!(UsageError(
-            "--scores-of all lists every row, so it cannot go with rules of the selection".into()
-        ));
+        refuse!("--scores-of all lists every row, so it cannot go with rules of the selection");
     }
     if spec.mode != Mode::Exact && (every || ruled) {
-        bail!(UsageError(
+        refuse!(
             "--mode sketch finds the first rows of a plain ranking; rules of the selection and --scores-of all take every score, so leave it out"
-                .into()
-        ));
+        );
     }
     if spec.covariance.is_some() && (ruled || args.explain) {
-        bail!(UsageError(
+        refuse!(
             "--method daunce compares losses, and rules of the selection and --explain are about vectors; leave them out (every score has its \
              error in the score file)"
-                .into()
-        ));
+        );
     }
     if args.explain && scores.is_none() {
-        bail!(UsageError(
-            "--explain adds columns to the score file, and there is none; name one with --scores".into()
-        ));
+        refuse!("--explain adds columns to the score file, and there is none; name one with --scores");
     }
     Ok(())
 }

@@ -28,7 +28,7 @@ use crate::args::SelectArgs;
 use crate::commands::query::connect;
 use crate::context::Context;
 use crate::ending::format_of_scores;
-use crate::failure::UsageError;
+use crate::failure::{UsageError, refuse};
 use crate::output::Output;
 
 /// Where rows are written as they come.
@@ -42,14 +42,13 @@ pub(super) fn run(context: &Context, args: &SelectArgs) -> Result<ExitCode> {
     let Selection { spec, rules, scores, form, every } = Selection::new(context, args)?;
     let ruled = rules != Diversity::default();
     if form != RowsForm::Lines {
-        bail!(UsageError(
+        refuse!(
             "a server sends rows as their original lines, without the types that the columns of a table need; end the name of --output in .jsonl"
-                .to_owned()
-        ));
+        );
     }
     if ruled && args.filter.is_some() {
         let why = "with rules of the selection a server cannot take --where: it would filter what the rules have chosen";
-        bail!(UsageError(why.to_owned()));
+        refuse!("{why}");
     }
     let cancel = context.cancel_on_interrupt(STOPPING)?;
     let mut server = connect(&args.server, args.snapshot.as_ref())?;

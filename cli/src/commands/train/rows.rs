@@ -14,7 +14,7 @@ use serde_json::Value;
 use crate::args::{Duplicates, TrainRowsArgs};
 use crate::condition::rows_where;
 use crate::context::Context;
-use crate::failure::UsageError;
+use crate::failure::refuse;
 
 /// Refuses options of files where neither the samples nor `others` are files.
 pub fn check_file_options(args: &TrainRowsArgs, others: &[PathBuf]) -> Result<()> {
@@ -22,16 +22,12 @@ pub fn check_file_options(args: &TrainRowsArgs, others: &[PathBuf]) -> Result<()
         return Ok(());
     }
     if args.duplicates != Duplicates::Refuse {
-        bail!(UsageError(
-            "--duplicates is about records of files, and no file is read: ids of a --dataset come once"
-                .to_owned()
-        ));
+        refuse!("--duplicates is about records of files, and no file is read: ids of a --dataset come once");
     }
     if !args.fields.is_empty() {
-        bail!(UsageError(
+        refuse!(
             "--field names keys of files, and no file is read: the keys of a --dataset were named when it was added"
-                .to_owned()
-        ));
+        );
     }
     Ok(())
 }
