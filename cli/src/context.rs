@@ -161,6 +161,11 @@ impl Context {
         Ok(store.snapshot_leased(name, &command_line())?)
     }
 
+    /// The same of the store, which must exist.
+    pub fn open_at(&self, name: Option<&SnapshotName>) -> Result<(Arc<Snapshot>, Option<Lease>)> {
+        self.snapshot(&self.open()?, name)
+    }
+
     /// Progress on standard error.
     pub fn reporter(&self) -> Reporter {
         Reporter::new(self.quiet)

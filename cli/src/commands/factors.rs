@@ -170,8 +170,7 @@ fn inspect(context: &Context, args: &FactorsInspectArgs) -> Result<ExitCode> {
     if let Some(folder) = &args.plots {
         check_outside(context, folder)?;
     }
-    let store = context.open()?;
-    let (snapshot, _lease) = context.snapshot(&store, args.snapshot.as_ref())?;
+    let (snapshot, _lease) = context.open_at(args.snapshot.as_ref())?;
     if let Some(dataset) = &args.dataset {
         let cancel = context.cancel_on_interrupt(STOPPING)?;
         let (of, meant) = ((args.name.as_str(), dataset.as_str()), (args.layer, args.modules.as_slice()));
@@ -218,8 +217,7 @@ fn inspect(context: &Context, args: &FactorsInspectArgs) -> Result<ExitCode> {
 }
 
 fn list(context: &Context, args: &FactorsListArgs) -> Result<ExitCode> {
-    let store = context.open()?;
-    let (snapshot, _lease) = context.snapshot(&store, args.snapshot.as_ref())?;
+    let (snapshot, _lease) = context.open_at(args.snapshot.as_ref())?;
     let notes = list_factors(&snapshot)?;
     let text = |of: &dyn Fn(&FactorNote) -> Option<String>| -> ArrayRef {
         Arc::new(notes.iter().map(of).collect::<StringArray>())
@@ -244,8 +242,7 @@ fn list(context: &Context, args: &FactorsListArgs) -> Result<ExitCode> {
 
 fn export(context: &Context, args: &FactorsExportArgs) -> Result<ExitCode> {
     check_outside(context, &args.folder)?;
-    let store = context.open()?;
-    let (snapshot, _lease) = context.snapshot(&store, args.snapshot.as_ref())?;
+    let (snapshot, _lease) = context.open_at(args.snapshot.as_ref())?;
     let content = export_factors(&snapshot, &args.name, &args.folder)?;
     let modules = many(content.stamp.modules.len() as u64, "module");
     context.say(&format!("factors {} of {modules} written to {}", args.name, args.folder.display()));

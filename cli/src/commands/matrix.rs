@@ -38,8 +38,7 @@ struct MatrixPreview {
 pub fn run(context: &Context, args: &MatrixArgs) -> Result<ExitCode> {
     let output = output(&args.output)?;
     check_outside(context, &args.output)?;
-    let store = context.open()?;
-    let (snapshot, _lease) = context.snapshot(&store, args.snapshot.as_ref())?;
+    let (snapshot, _lease) = context.open_at(args.snapshot.as_ref())?;
     let snapshot = with_digest_checks(snapshot, args.checks);
     let spec = question_between(&args.pool, &args.target, pairs(&args.pairs)?);
     let plan = Prepared::new(&snapshot, &spec)?;

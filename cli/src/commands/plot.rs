@@ -129,8 +129,7 @@ fn answered(
     ranking: &RankingArgs,
     picture: impl FnOnce(&Arc<Snapshot>, &mut JobContext<'_>) -> Result<Picture, AnswerError>,
 ) -> Result<Picture> {
-    let store = context.open()?;
-    let (snapshot, _lease) = context.snapshot(&store, ranking.snapshot.as_ref())?;
+    let (snapshot, _lease) = context.open_at(ranking.snapshot.as_ref())?;
     let cancel = context.cancel_on_interrupt(STOPPING)?;
     let (command, mut reporter) = (command_line(), context.reporter());
     Ok(picture(&snapshot, &mut context.work(&command, &mut reporter, &cancel))?)
@@ -158,8 +157,7 @@ fn of_sample(
     snapshot: Option<&gstore_store::SnapshotName>,
     models: &ModelArgs,
 ) -> Result<Picture> {
-    let store = context.open()?;
-    let (snapshot, _lease) = context.snapshot(&store, snapshot)?;
+    let (snapshot, _lease) = context.open_at(snapshot)?;
     let cancel = context.cancel_on_interrupt(STOPPING)?;
     let (command, mut reporter) = (command_line(), context.reporter());
     let encoder = encoder(context, models)?;

@@ -29,8 +29,7 @@ pub fn run(context: &Context, args: &QueryArgs) -> Result<ExitCode> {
     }
     let place = picture.output.as_deref();
     check_file(context, place, picture.force)?;
-    let store = context.open()?;
-    let (snapshot, _lease) = context.snapshot(&store, args.snapshot.as_ref())?;
+    let (snapshot, _lease) = context.open_at(args.snapshot.as_ref())?;
     let cancel = context.cancel_on_interrupt(STOPPING)?;
     let models = encoder(context, &args.models)?;
     let engine = Engine::with_own(

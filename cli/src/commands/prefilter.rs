@@ -122,8 +122,7 @@ fn way_out(budget: Option<f64>, report: &Report) -> String {
 
 fn evaluate(context: &Context, args: &PrefilterEvaluateArgs) -> Result<ExitCode> {
     check_report(context, &args.report, args.force)?;
-    let store = context.open()?;
-    let (snapshot, _lease) = context.snapshot(&store, args.labels.snapshot.as_ref())?;
+    let (snapshot, _lease) = context.open_at(args.labels.snapshot.as_ref())?;
     let prefilter = gstore::prefilter(&snapshot, &args.name)?;
     let labels = labels(&snapshot, &args.labels)?;
     let options = FitOptions {
@@ -148,8 +147,7 @@ fn apply(context: &Context, args: &PrefilterApplyArgs) -> Result<ExitCode> {
     if args.json {
         check_json([output, predictions].into_iter().flatten())?;
     }
-    let store = context.open()?;
-    let (snapshot, _lease) = context.snapshot(&store, args.snapshot.as_ref())?;
+    let (snapshot, _lease) = context.open_at(args.snapshot.as_ref())?;
     let prefilter = gstore::prefilter(&snapshot, &args.name)?;
     let cancel = context.cancel_on_interrupt(STOPPING)?;
     let (command, mut reporter) = (command_line(), context.reporter());
@@ -192,8 +190,7 @@ fn table_to(out: &mut Output, format: Format) -> PredictionTable<'_> {
 fn list(context: &Context, args: &PrefilterListArgs) -> Result<ExitCode> {
     let to = &args.output.to;
     statements::check_place(context, to)?;
-    let store = context.open()?;
-    let (snapshot, _lease) = context.snapshot(&store, args.snapshot.as_ref())?;
+    let (snapshot, _lease) = context.open_at(args.snapshot.as_ref())?;
     let notes = gstore::list_prefilters(&snapshot)?;
     let text = |of: &dyn Fn(&PrefilterNote) -> Option<String>| -> ArrayRef {
         Arc::new(notes.iter().map(of).collect::<StringArray>())

@@ -43,8 +43,7 @@ pub fn run(context: &Context, args: &ScoreArgs) -> Result<ExitCode> {
     let has_table = !other || to.output.is_some() || to.format.is_some();
     check_curvature(args)?;
     check(context, args, has_table)?;
-    let store = context.open()?;
-    let (snapshot, _lease) = context.snapshot(&store, args.snapshot.as_ref())?;
+    let (snapshot, _lease) = context.open_at(args.snapshot.as_ref())?;
     let request = request(context, args, &snapshot)?;
     let cancel = context.cancel_on_interrupt(STOPPING)?;
     let (command, mut reporter) = (command_line(), context.reporter());

@@ -42,8 +42,7 @@ pub fn run(context: &Context, args: &AskArgs) -> Result<ExitCode> {
         }
         check_file(context, picture.output.as_deref(), picture.force)?;
     }
-    let store = context.open()?;
-    let (snapshot, _lease) = context.snapshot(&store, args.snapshot.as_ref())?;
+    let (snapshot, _lease) = context.open_at(args.snapshot.as_ref())?;
     let snapshot = with_digest_checks(snapshot, args.checks);
     let spec = InfluenceSpec { pools: args.pool.clone(), given, raw: args.raw, ..scoring(&args.scoring)? };
     if args.explain.is_some() && spec.mode != Mode::Exact {

@@ -16,8 +16,7 @@ use crate::streams::out;
 pub fn run(context: &Context, args: &DaunceAgreementArgs) -> Result<ExitCode> {
     check_file(context, args.picture.output.as_deref(), args.picture.force)?;
     let spec = spec(&args.ranking)?;
-    let store = context.open()?;
-    let (snapshot, _lease) = context.snapshot(&store, args.ranking.snapshot.as_ref())?;
+    let (snapshot, _lease) = context.open_at(args.ranking.snapshot.as_ref())?;
     let cancel = context.cancel_on_interrupt(STOPPING)?;
     let (command, mut reporter) = (command_line(), context.reporter());
     let mut work = context.work(&command, &mut reporter, &cancel);

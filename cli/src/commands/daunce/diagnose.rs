@@ -25,8 +25,7 @@ struct LossesDiagnosis<'a> {
 
 /// Looks at the losses of each dataset.
 pub fn run(context: &Context, args: &DaunceDiagnoseArgs) -> Result<ExitCode> {
-    let store = context.open()?;
-    let (snapshot, _lease) = context.snapshot(&store, args.snapshot.as_ref())?;
+    let (snapshot, _lease) = context.open_at(args.snapshot.as_ref())?;
     let cancel = context.cancel_on_interrupt(STOPPING)?;
     let found = gstore::daunce::diagnose(&snapshot, &args.ensemble, &args.datasets, &cancel)?;
     if args.json {

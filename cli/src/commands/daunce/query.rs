@@ -20,8 +20,7 @@ pub fn run(context: &Context, args: &DaunceQueryArgs) -> Result<ExitCode> {
     check_terminal(format, args.output.output.as_deref())?;
     check(context, &[args.output.output.as_deref()], args.output.force)?;
     let spec = spec(&args.ranking)?;
-    let store = context.open()?;
-    let (snapshot, _lease) = context.snapshot(&store, args.ranking.snapshot.as_ref())?;
+    let (snapshot, _lease) = context.open_at(args.ranking.snapshot.as_ref())?;
     let cancel = context.cancel_on_interrupt(STOPPING)?;
     let (command, mut reporter) = (command_line(), context.reporter());
     let mut work = context.work(&command, &mut reporter, &cancel);

@@ -45,8 +45,7 @@ pub fn run(context: &Context, args: &DaunceReportArgs) -> Result<ExitCode> {
     let form = form(args.output.as_deref())?;
     check(context, &[args.output.as_deref()], args.force)?;
     let request = ReportRequest { spec: spec(&args.ranking)?, top: args.top, queries: args.queries };
-    let store = context.open()?;
-    let (snapshot, _lease) = context.snapshot(&store, args.ranking.snapshot.as_ref())?;
+    let (snapshot, _lease) = context.open_at(args.ranking.snapshot.as_ref())?;
     let cancel = context.cancel_on_interrupt(STOPPING)?;
     let (command, mut reporter) = (command_line(), context.reporter());
     let is_whole = args.full || matches!(form, ReportForm::Json);

@@ -107,8 +107,7 @@ fn files_of(args: &TruthArgs) -> Vec<PathBuf> {
 fn truth(context: &Context, args: &TruthArgs, needed: Needed, cancel: &Cancel) -> Result<Truth> {
     match args {
         TruthArgs { ensemble: Some(name), .. } => {
-            let store = context.open()?;
-            let (snapshot, _lease) = context.snapshot(&store, None)?;
+            let (snapshot, _lease) = context.open_at(None)?;
             let truth = Truth::of_ensemble(&snapshot, name, cancel)?;
             truth.check_design(needed, &format!("ensemble {name}"))?;
             Ok(truth)

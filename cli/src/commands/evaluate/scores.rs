@@ -128,8 +128,7 @@ fn of_statements(
     if named.is_empty() {
         return Ok(Vec::new());
     }
-    let store = context.open()?;
-    let (snapshot, _lease) = context.snapshot(&store, None)?;
+    let (snapshot, _lease) = context.open_at(None)?;
     let options = SqlOptions { threads: context.threads, ..SqlOptions::default() };
     let runner = SqlRunner::new(snapshot, options)?;
     let mut methods = Vec::with_capacity(named.len());

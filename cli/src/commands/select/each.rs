@@ -57,8 +57,7 @@ fn names(context: &Context, args: &SelectArgs) -> Result<Vec<String>> {
         let why = "--each target makes a file for each target, and only the server knows those of a pattern: name them";
         refuse!("{why}");
     }
-    let store = context.open()?;
-    let (snapshot, _lease) = context.snapshot(&store, args.snapshot.as_ref())?;
+    let (snapshot, _lease) = context.open_at(args.snapshot.as_ref())?;
     question::named(&snapshot, &args.target)
 }
 
