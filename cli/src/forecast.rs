@@ -10,9 +10,9 @@ use gstore_store::vfs::free_space;
 use gstore_train::Forecast;
 use gstore_train::daunce::EnsembleForecast;
 use indicatif::{HumanBytes, HumanCount, HumanDuration};
-use serde_json::json;
 
 use crate::args::{DaunceTrainArgs, KeepWeights};
+use crate::object::object;
 use crate::streams::out;
 
 /// Prints what a training will take; `output` is the folder of its checkpoints.
@@ -21,22 +21,10 @@ pub fn print(forecast: &Forecast, output: &Path, as_json: bool) -> Result<()> {
         forecast;
     let Forecast { checkpoints, disk, memory, threads, recomputes, seconds, .. } = forecast;
     if as_json {
-        let report = json!({
-            "samples": samples,
-            "sequences": sequences,
-            "tokens": tokens,
-            "scored_tokens": scored,
-            "steps_of_epoch": steps_of_epoch,
-            "total_steps": steps,
-            "steps": taken,
-            "parameters": parameters,
-            "checkpoints": checkpoints,
-            "disk": disk,
-            "memory": memory,
-            "threads": threads,
-            "recomputes": recomputes,
-            "seconds": seconds,
-        });
+        let report = object!(
+            samples, sequences, tokens, scored_tokens: scored, steps_of_epoch, total_steps: steps,
+            steps: taken, parameters, checkpoints, disk, memory, threads, recomputes, seconds,
+        );
         out!("{}", serde_json::to_string_pretty(&report)?);
         return Ok(());
     }
@@ -70,18 +58,9 @@ pub fn print_copies(forecast: &EnsembleForecast, args: &DaunceTrainArgs, of_loss
     };
     let disk = kept * weights + states + 4 * missing * of_losses;
     if args.json {
-        let report = json!({
-            "models": models,
-            "there": there,
-            "rows": rows,
-            "rows_of_model": rows_of_model,
-            "steps": steps,
-            "at_once": at_once,
-            "loss_rows": of_losses,
-            "disk": disk,
-            "memory": memory,
-            "seconds": seconds,
-        });
+        let report = object!(
+            models, there, rows, rows_of_model, steps, at_once, loss_rows: of_losses, disk, memory, seconds,
+        );
         out!("{}", serde_json::to_string_pretty(&report)?);
         return Ok(());
     }
@@ -103,18 +82,18 @@ pub fn print_losses(forecast: &LossesForecast, store: &Path, as_json: bool) -> R
     let LossesForecast { members, to_compute, present, without_weights, rows, .. } = forecast;
     let LossesForecast { passes, tokens, disk, memory, seconds, .. } = forecast;
     if as_json {
-        let report = json!({
-            "members": members,
-            "to_compute": to_compute,
-            "present": present,
-            "without_weights": without_weights,
-            "rows": rows,
-            "passes": passes,
-            "tokens": tokens,
-            "disk": disk,
-            "memory": memory,
-            "seconds": seconds,
-        });
+        let report = object!(
+            members,
+            to_compute,
+            present,
+            without_weights,
+            rows,
+            passes,
+            tokens,
+            disk,
+            memory,
+            seconds,
+        );
         out!("{}", serde_json::to_string_pretty(&report)?);
         return Ok(());
     }

@@ -19,6 +19,7 @@ mod generating;
 mod held;
 mod models;
 mod new_store;
+mod object;
 mod options;
 mod origin;
 mod output;

@@ -19,7 +19,7 @@ use gstore_data::TemplateKind;
 use gstore_generate::{ComputeOptions, StoppingCriteria};
 use gstore_ingest::pipeline::IngestRequest;
 use gstore_sql::output::{ResultWriter, write_below};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use self::model::{ChosenModel, chosen};
 use self::prompts::{prompt_input, source};
@@ -29,6 +29,7 @@ use crate::context::{Context, command_line};
 use crate::ending::check_lines;
 use crate::failure::{STOPPED, UsageError, refuse};
 use crate::generating::GenerationProgress;
+use crate::object::object;
 use crate::options::sampling;
 use crate::output::{self, Output, OutputTarget, path_beside};
 use crate::statements::style;
@@ -237,15 +238,10 @@ fn finish(
     let answered = answers.answered();
     answers.remove()?;
     if args.json {
-        let report = json!({
-            "finished": finished,
-            "prompts": prompts,
-            "answers": answered,
-            "tokens": tokens,
-            "model": model.to_string(),
-            "dataset": args.answers.dataset_as,
-            "snapshot": added.and_then(|report| report.snapshot),
-        });
+        let report = object!(
+            finished, prompts, answers: answered, tokens, model: model.to_string(),
+            dataset: args.answers.dataset_as, snapshot: added.and_then(|report| report.snapshot),
+        );
         out!("{}", serde_json::to_string_pretty(&report)?);
     }
     if let Some(file) = path.filter(|path| OutputTarget::of(Some(*path)).is_file()) {

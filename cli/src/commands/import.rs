@@ -3,13 +3,13 @@
 use std::process::ExitCode;
 
 use anyhow::Result;
-use gstore::daunce::{ImportReport, ImportRequest, import};
+use gstore::daunce::{ImportReport, ImportRequest, TableReport, import};
 use gstore_core::many;
-use serde_json::json;
 
 use super::daunce::note_findings;
 use crate::args::{ImportArgs, ImportFrom};
 use crate::context::{Context, command_line};
+use crate::object::object;
 use crate::streams::out;
 
 /// Imports it.
@@ -42,28 +42,13 @@ fn losses(context: &Context, args: &ImportArgs) -> Result<ExitCode> {
 }
 
 fn as_json(report: &ImportReport) -> serde_json::Value {
-    let tables: Vec<serde_json::Value> = report
-        .tables
-        .iter()
-        .map(|table| {
-            json!({
-                "dataset": table.dataset,
-                "rows": table.rows,
-                "of": table.of,
-                "added": table.added,
-                "replaced": table.replaced,
-                "unchanged": table.unchanged,
-                "missing": table.missing,
-            })
-        })
-        .collect();
-    json!({
-        "ensemble": report.ensemble,
-        "members": report.members,
-        "new_members": report.added,
-        "tables": tables,
-        "snapshot": report.snapshot,
-    })
+    let table = |table: &TableReport| {
+        let TableReport { dataset, rows, of, added, replaced, unchanged, missing } = table;
+        object!(dataset, rows, of, added, replaced, unchanged, missing)
+    };
+    let ImportReport { ensemble, members, added, tables, snapshot } = report;
+    let tables: Vec<serde_json::Value> = tables.iter().map(table).collect();
+    object!(ensemble, members, new_members: added, tables, snapshot)
 }
 
 /// Says what was taken in.

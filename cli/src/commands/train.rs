@@ -27,6 +27,7 @@ use crate::context::{Context, command_line};
 use crate::drawing;
 use crate::failure::{STOPPED, refuse};
 use crate::models::folder_error;
+use crate::object::object;
 use crate::options::{check_run_name, saving, steps};
 use crate::output::check_outside;
 use crate::streams::out;
@@ -284,18 +285,11 @@ fn tell(context: &Context, args: &TrainArgs, outcome: &TrainOutcome, run: Option
     if args.json {
         let folders: Vec<Value> =
             checkpoints.iter().map(|c| json!({ "step": c.step, "folder": c.folder })).collect();
-        let report = json!({
-            "finished": finished,
-            "steps": steps,
-            "steps_before": before,
-            "total_steps": total,
-            "samples": samples,
-            "parameters": parameters,
-            "loss": last.map(|line| line.loss),
-            "eval_loss": evaluations.last().map(|line| line.loss),
-            "checkpoints": folders,
-            "run": run,
-        });
+        let report = object!(
+            finished, steps, steps_before: before, total_steps: total, samples, parameters,
+            loss: last.map(|line| line.loss), eval_loss: evaluations.last().map(|line| line.loss),
+            checkpoints: folders, run,
+        );
         out!("{}", serde_json::to_string_pretty(&report)?);
     }
     Ok(())

@@ -9,7 +9,6 @@ use gstore::daunce::{GivenModels, LossesReport, LossesRequest, forecast_losses, 
 use gstore_core::many;
 use gstore_ingest::pipeline::IngestRequest;
 use gstore_store::Store;
-use serde_json::json;
 
 use super::note_findings;
 use crate::args::DaunceLossesArgs;
@@ -17,6 +16,7 @@ use crate::commands::gradients::{devices, precision};
 use crate::context::{Context, command_line};
 use crate::failure::{STOPPED, refuse};
 use crate::models::folder_error;
+use crate::object::object;
 use crate::streams::out;
 use crate::{forecast, texts};
 
@@ -57,16 +57,9 @@ pub fn run(context: &Context, args: &DaunceLossesArgs) -> Result<ExitCode> {
 }
 
 fn as_json(report: &LossesReport) -> serde_json::Value {
-    json!({
-        "members": report.members,
-        "computed": report.computed,
-        "present": report.present,
-        "without_weights": report.without_weights,
-        "rows": report.rows,
-        "stopped": report.stopped,
-        "diverged": report.diverged,
-        "snapshot": report.snapshot,
-    })
+    let LossesReport { members, computed, present, without_weights, rows, stopped, diverged, snapshot } =
+        report;
+    object!(members, computed, present, without_weights, rows, stopped, diverged, snapshot)
 }
 
 /// The plain values of the flags, as the job wants them.

@@ -8,9 +8,9 @@ use anyhow::{Result, bail};
 use gstore_core::{Cancel, many_of};
 use gstore_store::Store;
 use gstore_train::daunce::{
-    self, EnsembleOutcome, EnsembleRequest, MemberOutcome, forget_weights, read_start,
+    self, EnsembleOutcome, EnsembleRequest, MemberOutcome, RefusedMember, forget_weights, read_start,
 };
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::rounds::{LossRounds, rows_of_losses};
 use super::{members, note_findings, request};
@@ -20,6 +20,7 @@ use crate::context::Context;
 use crate::copies::EnsembleProgress;
 use crate::failure::{STOPPED, UsageError, refuse};
 use crate::forecast;
+use crate::object::object;
 use crate::output::check_outside;
 use crate::streams::out;
 
@@ -203,25 +204,12 @@ fn report(
     agreement: Option<f64>,
     begun: Instant,
 ) -> Value {
-    let refused: Vec<Value> = outcome
-        .models
-        .iter()
-        .filter_map(|trained| match trained {
-            MemberOutcome::Refused(refused) => {
-                Some(json!({ "model": refused.model, "reason": refused.reason }))
-            }
-            MemberOutcome::Complete(_) => None,
-        })
-        .collect();
-    json!({
-        "finished": outcome.finished,
-        "models": complete(outcome),
-        "refused": refused,
-        "rows": outcome.rows,
-        "steps": outcome.steps,
-        "start": outcome.start,
-        "ensemble": ensemble,
-        "agreement": agreement,
-        "seconds": begun.elapsed().as_secs_f64(),
-    })
+    let refused = outcome.models.iter().filter_map(|trained| match trained {
+        MemberOutcome::Refused(RefusedMember { model, reason }) => Some(object!(model, reason)),
+        MemberOutcome::Complete(_) => None,
+    });
+    let refused: Vec<Value> = refused.collect();
+    let EnsembleOutcome { finished, rows, steps, start, .. } = outcome;
+    let (models, seconds) = (complete(outcome), begun.elapsed().as_secs_f64());
+    object!(finished, models, refused, rows, steps, start, ensemble, agreement, seconds)
 }
