@@ -121,6 +121,11 @@ fn computes(command: &Command) -> bool {
     )
 }
 
+/// The exit code of a command that succeeds or fails, and has no other.
+fn done(result: anyhow::Result<()>) -> anyhow::Result<ExitCode> {
+    result.map(|()| ExitCode::SUCCESS)
+}
+
 fn run(cli: Cli, store_of_environment: bool) -> anyhow::Result<ExitCode> {
     let context = Context::new(cli.common, store_of_environment)?;
     check_options(&cli.command, |run| context.has_run(run))?;
@@ -135,39 +140,39 @@ fn run(cli: Cli, store_of_environment: bool) -> anyhow::Result<ExitCode> {
         Command::Add(args) => commands::add::run(&context, &args),
         Command::Ingest(args) => commands::ingest::run(&context, &args),
         Command::Train(args) => commands::train::run(&context, &args),
-        Command::Merge(args) => commands::merge::run(&context, &args),
+        Command::Merge(args) => done(commands::merge::run(&context, &args)),
         Command::Generate(args) => commands::generate::run(&context, &args),
         Command::Run(args) => commands::run::run(&context, &args),
         Command::Evaluate(args) => commands::evaluate::run(&context, &args),
         Command::Daunce(args) => commands::daunce::run(&context, &args),
-        Command::Import(args) => commands::import::run(&context, &args),
+        Command::Import(args) => done(commands::import::run(&context, &args)),
         Command::Attach(args) => commands::attach::run(&context, &args),
         Command::Query(args) => commands::query::run(&context, &args),
-        Command::Select(args) => commands::select::run(&context, &args),
-        Command::Prefilter(args) => commands::prefilter::run(&context, &args),
-        Command::Factors(args) => commands::factors::run(&context, &args),
-        Command::Score(args) => commands::score::run(&context, &args),
-        Command::Matrix(args) => commands::matrix::run(&context, &args),
-        Command::Ask(args) => commands::ask::run(&context, &args),
-        Command::Plot(args) => commands::plot::run(&context, &args),
-        Command::Ls(args) => commands::ls::run(&context, &args),
-        Command::Info(args) => commands::info::run(&context, &args),
-        Command::Snapshots(args) => commands::snapshots::run(&context, &args),
-        Command::Tag(args) => commands::tag::run(&context, &args),
-        Command::View(args) => commands::view::run(&context, &args),
+        Command::Select(args) => done(commands::select::run(&context, &args)),
+        Command::Prefilter(args) => done(commands::prefilter::run(&context, &args)),
+        Command::Factors(args) => done(commands::factors::run(&context, &args)),
+        Command::Score(args) => done(commands::score::run(&context, &args)),
+        Command::Matrix(args) => done(commands::matrix::run(&context, &args)),
+        Command::Ask(args) => done(commands::ask::run(&context, &args)),
+        Command::Plot(args) => done(commands::plot::run(&context, &args)),
+        Command::Ls(args) => done(commands::ls::run(&context, &args)),
+        Command::Info(args) => done(commands::info::run(&context, &args)),
+        Command::Snapshots(args) => done(commands::snapshots::run(&context, &args)),
+        Command::Tag(args) => done(commands::tag::run(&context, &args)),
+        Command::View(args) => done(commands::view::run(&context, &args)),
         Command::Delete(args) => commands::delete::run(&context, &args),
-        Command::Drop(args) => commands::drop::run(&context, &args),
-        Command::Revert(args) => commands::revert::run(&context, &args),
+        Command::Drop(args) => done(commands::drop::run(&context, &args)),
+        Command::Revert(args) => done(commands::revert::run(&context, &args)),
         Command::Index(args) => commands::index::run(&context, &args),
         Command::Compact(args) => commands::compact::run(&context, &args),
-        Command::Gc(args) => commands::gc::run(&context, &args),
-        Command::Backup(args) => commands::backup::backup(&context, &args),
-        Command::Restore(args) => commands::backup::restore(&context, &args),
+        Command::Gc(args) => done(commands::gc::run(&context, &args)),
+        Command::Backup(args) => done(commands::backup::backup(&context, &args)),
+        Command::Restore(args) => done(commands::backup::restore(&context, &args)),
         Command::Verify(args) => commands::verify::run(&context, &args),
         #[cfg(feature = "serve")]
-        Command::Serve(args) => commands::serve::run(&context, &args),
+        Command::Serve(args) => done(commands::serve::run(&context, &args)),
         #[cfg(feature = "serve")]
-        Command::Token(args) => commands::token::run(&context, &args),
-        Command::Completions(args) => commands::completions::run(&args),
+        Command::Token(args) => done(commands::token::run(&context, &args)),
+        Command::Completions(args) => done(commands::completions::run(&args)),
     }
 }

@@ -3,7 +3,6 @@
 use std::ffi::OsString;
 use std::io::Write;
 use std::path::Path;
-use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use clap_complete::env::Shells;
@@ -13,13 +12,13 @@ use crate::completing::VARIABLE;
 use crate::streams::note_closed_pipe;
 
 /// Prints the script on standard output.
-pub fn run(args: &CompletionsArgs) -> Result<ExitCode> {
+pub fn run(args: &CompletionsArgs) -> Result<()> {
     let shells = Shells::builtins();
     let shell = shells.completer(&args.shell.to_string()).context("this shell has no completions")?;
     let mut script = Vec::new();
     shell.write_registration(VARIABLE, "gstore", "gstore", &program(), &mut script)?;
     note_closed_pipe(std::io::stdout().write_all(&script))?;
-    Ok(ExitCode::SUCCESS)
+    Ok(())
 }
 
 /// This program as a shell finds it from any folder.

@@ -1,7 +1,5 @@
 //! `gstore drop`: drops a feature, a dataset, a run, an ensemble or an artifact.
 
-use std::process::ExitCode;
-
 use anyhow::Result;
 use gstore_core::many;
 use indicatif::HumanBytes;
@@ -11,7 +9,7 @@ use crate::context::{Context, command_line};
 use crate::streams::out;
 
 /// Drops it.
-pub fn run(context: &Context, args: &DropArgs) -> Result<ExitCode> {
+pub fn run(context: &Context, args: &DropArgs) -> Result<()> {
     let store = context.open()?;
     let command = command_line();
     // What has the name now is dropped, not what may have it once the lock is free.
@@ -48,7 +46,7 @@ pub fn run(context: &Context, args: &DropArgs) -> Result<ExitCode> {
             out!("the checkpoint of {feature} has no name any more");
         }
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(())
 }
 
 /// What is dropped, by its kind and name.

@@ -3,7 +3,6 @@
 mod fit;
 
 use std::path::PathBuf;
-use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::Result;
@@ -36,7 +35,7 @@ use crate::texts;
 const STOPPING: &str = "stopping after the batches in work; once more to stop at once";
 
 /// Does what the flags say.
-pub fn run(context: &Context, args: &FactorsArgs) -> Result<ExitCode> {
+pub fn run(context: &Context, args: &FactorsArgs) -> Result<()> {
     match &args.what {
         FactorsWhat::Fit(args) => fit::fit(context, args),
         FactorsWhat::Gram(args) => gram(context, args),
@@ -95,7 +94,7 @@ pub(super) fn strategy(word: FactorStrategy) -> Strategy {
     }
 }
 
-fn gram(context: &Context, args: &FactorsGramArgs) -> Result<ExitCode> {
+fn gram(context: &Context, args: &FactorsGramArgs) -> Result<()> {
     let mix = mixture(args)?;
     let request = GramRequest {
         name: args.name.clone(),
@@ -120,7 +119,7 @@ fn gram(context: &Context, args: &FactorsGramArgs) -> Result<ExitCode> {
         out!("{}", serde_json::to_string_pretty(&report)?);
     }
     context.say(&told_gram(&report));
-    Ok(ExitCode::SUCCESS)
+    Ok(())
 }
 
 /// What is to be mixed, if that is asked for.
@@ -165,7 +164,7 @@ fn told_gram(report: &GramReport) -> String {
     )
 }
 
-fn inspect(context: &Context, args: &FactorsInspectArgs) -> Result<ExitCode> {
+fn inspect(context: &Context, args: &FactorsInspectArgs) -> Result<()> {
     statements::check_place(context, &args.output)?;
     if let Some(folder) = &args.plots {
         check_outside(context, folder)?;
@@ -180,7 +179,7 @@ fn inspect(context: &Context, args: &FactorsInspectArgs) -> Result<ExitCode> {
         }
         let table = kept_table(&shares)?;
         statements::write(context, &args.output, &table.schema(), &mut std::iter::once(Ok(table)))?;
-        return Ok(ExitCode::SUCCESS);
+        return Ok(());
     }
     let request = SpectraRequest {
         name: args.name.clone(),
@@ -212,11 +211,10 @@ fn inspect(context: &Context, args: &FactorsInspectArgs) -> Result<ExitCode> {
         false => difference_table(&spectra, &factor_differences(&snapshot, &request, &spectra)?)?,
     };
     let schema = table.schema();
-    statements::write(context, &args.output, &schema, &mut std::iter::once(Ok(table)))?;
-    Ok(ExitCode::SUCCESS)
+    statements::write(context, &args.output, &schema, &mut std::iter::once(Ok(table)))
 }
 
-fn list(context: &Context, args: &FactorsListArgs) -> Result<ExitCode> {
+fn list(context: &Context, args: &FactorsListArgs) -> Result<()> {
     let (snapshot, _lease) = context.open_at(args.snapshot.as_ref())?;
     let notes = list_factors(&snapshot)?;
     let text = |of: &dyn Fn(&FactorNote) -> Option<String>| -> ArrayRef {
@@ -236,20 +234,19 @@ fn list(context: &Context, args: &FactorsListArgs) -> Result<ExitCode> {
         ("bytes", number(&|note| note.bytes), false),
     ])?;
     let schema = batch.schema();
-    statements::write(context, &args.output.to, &schema, &mut std::iter::once(Ok(batch)))?;
-    Ok(ExitCode::SUCCESS)
+    statements::write(context, &args.output.to, &schema, &mut std::iter::once(Ok(batch)))
 }
 
-fn export(context: &Context, args: &FactorsExportArgs) -> Result<ExitCode> {
+fn export(context: &Context, args: &FactorsExportArgs) -> Result<()> {
     check_outside(context, &args.folder)?;
     let (snapshot, _lease) = context.open_at(args.snapshot.as_ref())?;
     let content = export_factors(&snapshot, &args.name, &args.folder)?;
     let modules = many(content.stamp.modules.len() as u64, "module");
     context.say(&format!("factors {} of {modules} written to {}", args.name, args.folder.display()));
-    Ok(ExitCode::SUCCESS)
+    Ok(())
 }
 
-fn import(context: &Context, args: &FactorsImportArgs) -> Result<ExitCode> {
+fn import(context: &Context, args: &FactorsImportArgs) -> Result<()> {
     let (command, mut reporter) = (command_line(), context.reporter());
     let of = import_request(context, &mut Folders::new(&mut reporter, false), args)?;
     let store = context.open()?;
@@ -258,7 +255,7 @@ fn import(context: &Context, args: &FactorsImportArgs) -> Result<ExitCode> {
     let from = (args.folder.as_path(), args.name.as_str());
     let snapshot = import_factors(&store, from, of.as_ref(), args.force, &work)?;
     context.say(&format!("snapshot {}: {} {}", snapshot.number(), factors::FACTORS, args.name));
-    Ok(ExitCode::SUCCESS)
+    Ok(())
 }
 
 /// What factors are of, as far as the flags say it.

@@ -1,7 +1,5 @@
 //! `gstore gc`: removes old snapshots and the files that nothing needs.
 
-use std::process::ExitCode;
-
 use anyhow::Result;
 use gstore_core::many;
 use gstore_store::{GcOptions, GcReport, KeptBecause};
@@ -12,7 +10,7 @@ use crate::context::{Context, command_line};
 use crate::streams::out;
 
 /// Collects.
-pub fn run(context: &Context, args: &GcArgs) -> Result<ExitCode> {
+pub fn run(context: &Context, args: &GcArgs) -> Result<()> {
     let store = context.open()?;
     let report = store.collect(GcOptions {
         command: command_line(),
@@ -34,7 +32,7 @@ pub fn run(context: &Context, args: &GcArgs) -> Result<ExitCode> {
             ));
         }
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(())
 }
 
 fn print(report: &GcReport) -> Result<()> {

@@ -1,7 +1,5 @@
 //! `gstore import`: imports what was computed elsewhere.
 
-use std::process::ExitCode;
-
 use anyhow::Result;
 use gstore::daunce::{ImportReport, ImportRequest, TableReport, import};
 use gstore_core::many;
@@ -13,13 +11,13 @@ use crate::object::object;
 use crate::streams::out;
 
 /// Imports it.
-pub fn run(context: &Context, args: &ImportArgs) -> Result<ExitCode> {
+pub fn run(context: &Context, args: &ImportArgs) -> Result<()> {
     match args.from {
         ImportFrom::Daunce => losses(context, args),
     }
 }
 
-fn losses(context: &Context, args: &ImportArgs) -> Result<ExitCode> {
+fn losses(context: &Context, args: &ImportArgs) -> Result<()> {
     let request = ImportRequest {
         manifest: args.manifest.clone(),
         ensemble: args.ensemble.clone(),
@@ -37,8 +35,7 @@ fn losses(context: &Context, args: &ImportArgs) -> Result<ExitCode> {
         print(context, &report);
     }
     let datasets: Vec<String> = report.tables.iter().map(|table| table.dataset.clone()).collect();
-    note_findings(context, &store, &report.ensemble, &datasets, &cancel)?;
-    Ok(ExitCode::SUCCESS)
+    note_findings(context, &store, &report.ensemble, &datasets, &cancel)
 }
 
 fn as_json(report: &ImportReport) -> serde_json::Value {

@@ -3,8 +3,6 @@
 mod ensemble;
 mod features;
 
-use std::process::ExitCode;
-
 use anyhow::{Result, bail};
 use gstore_core::did_you_mean;
 use gstore_store::{ColumnDef, DatasetPart, FeaturePart, RunPart, Snapshot, Store};
@@ -15,7 +13,7 @@ use crate::context::Context;
 use crate::streams::out;
 
 /// Prints the description.
-pub fn run(context: &Context, args: &InfoArgs) -> Result<ExitCode> {
+pub fn run(context: &Context, args: &InfoArgs) -> Result<()> {
     let store = context.open()?;
     let (snapshot, _lease) = context.snapshot(&store, args.snapshot.as_ref())?;
     let value = match args.name.as_deref() {
@@ -29,7 +27,7 @@ pub fn run(context: &Context, args: &InfoArgs) -> Result<ExitCode> {
     } else {
         print(&value, 0)?;
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(())
 }
 
 fn describe_named(context: &Context, snapshot: &Snapshot, name: &str) -> Result<Value> {

@@ -1,7 +1,5 @@
 //! `gstore ls`: lists datasets, runs, ensembles and features, one line each.
 
-use std::process::ExitCode;
-
 use anyhow::Result;
 
 use crate::args::ListArgs;
@@ -33,10 +31,10 @@ SELECT name, dataset, state, number, run, granularity, vectors, dim, dtype, byte
 /// features that hold them) and features (run: those that have the checkpoint; number: what `gstore drop
 /// feature` takes; missing: rows of the dataset that they lack; vectors: one for each sample, or for each
 /// scored token, as the granularity says).
-pub fn run(context: &Context, args: &ListArgs) -> Result<ExitCode> {
+pub fn run(context: &Context, args: &ListArgs) -> Result<()> {
     let store = context.open()?;
     let cancel = context.cancel_on_interrupt("stopping")?;
     let (snapshot, _lease) = context.snapshot(&store, args.snapshot.as_ref())?;
     Engine::new(context, snapshot)?.run(context, LIST, &args.output.to, &cancel)?;
-    Ok(ExitCode::SUCCESS)
+    Ok(())
 }

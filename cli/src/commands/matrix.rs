@@ -1,7 +1,6 @@
 //! `gstore matrix`: the score of every pool row with every target sample.
 
 use std::path::Path;
-use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Result, bail};
@@ -35,7 +34,7 @@ struct MatrixPreview {
 }
 
 /// Makes the matrix, or says what it would take.
-pub fn run(context: &Context, args: &MatrixArgs) -> Result<ExitCode> {
+pub fn run(context: &Context, args: &MatrixArgs) -> Result<()> {
     let output = output(&args.output)?;
     check_outside(context, &args.output)?;
     let (snapshot, _lease) = context.open_at(args.snapshot.as_ref())?;
@@ -80,8 +79,7 @@ pub fn run(context: &Context, args: &MatrixArgs) -> Result<ExitCode> {
         MatrixError::Exists(_) => UsageError(format!("{error}; --force replaces it")).into(),
         error => anyhow::Error::from(error),
     });
-    report(context, args, &made?)?;
-    Ok(ExitCode::SUCCESS)
+    report(context, args, &made?)
 }
 
 /// A file or a folder, by the name.
@@ -130,14 +128,14 @@ fn preview(
     plan: &Prepared,
     forecast: MatrixForecast,
     disk: u64,
-) -> Result<ExitCode> {
+) -> Result<()> {
     let dim = plan.pools().first().and_then(|pool| pool.features.first()).map_or(1, |f| f.desc.dim());
     let samples = usize::try_from(forecast.samples).unwrap_or(usize::MAX);
     let rate = products_per_second(dim as usize, samples, context.threads);
     let seconds = forecast.products as f64 / rate.max(1.0);
     if args.json {
         out!("{}", serde_json::to_string_pretty(&MatrixPreview { forecast, disk, seconds })?);
-        return Ok(ExitCode::SUCCESS);
+        return Ok(());
     }
     out!(
         "{} x {}, in {}",
@@ -156,7 +154,7 @@ fn preview(
         many(context.threads as u64, "thread"),
         HumanBytes(forecast.read)
     );
-    Ok(ExitCode::SUCCESS)
+    Ok(())
 }
 
 fn report(context: &Context, args: &MatrixArgs, report: &MatrixReport) -> Result<()> {

@@ -1,7 +1,6 @@
 //! `gstore merge`: a LoRA adapter and its base as one model folder.
 
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 
 use anyhow::Result;
 use gstore::Folders;
@@ -24,7 +23,7 @@ const PREFIX: &str = ".gstore-merge-";
 const CONFIG: &str = "adapter_config.json";
 
 /// Finds the folders, and writes the model.
-pub fn run(context: &Context, args: &MergeArgs) -> Result<ExitCode> {
+pub fn run(context: &Context, args: &MergeArgs) -> Result<()> {
     check_outside(context, &args.output)?;
     let mut reporter = context.reporter();
     let mut folders = Folders::new(&mut reporter, false);
@@ -70,7 +69,7 @@ pub fn run(context: &Context, args: &MergeArgs) -> Result<ExitCode> {
         }
         false => context.say(&format!("{output}: the weights of {model} with {adapter}")),
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(())
 }
 
 /// Writes the model next to the one in `output`, then exchanges both and removes the old one.

@@ -1,7 +1,6 @@
 //! `gstore plot`: trainings, scores, sources, overlaps of rankings and tokens as pictures.
 
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::Result;
@@ -26,7 +25,7 @@ use crate::streams::out;
 const STOPPING: &str = "stopping; once more to stop at once";
 
 /// Draws what the flags ask for.
-pub fn run(context: &Context, args: &PlotArgs) -> Result<ExitCode> {
+pub fn run(context: &Context, args: &PlotArgs) -> Result<()> {
     let (what, PlotOutputArgs { picture, json }) = args.what.drawn();
     let file = picture.output.as_deref();
     check_file(context, file, picture.force)?;
@@ -58,7 +57,7 @@ pub fn run(context: &Context, args: &PlotArgs) -> Result<ExitCode> {
     if *json {
         out!("{}", serde_json::to_string_pretty(&json!({ "picture": what, "output": file.map(path_text) }))?);
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(())
 }
 
 fn trainings(folders: &[PathBuf]) -> Result<Picture> {

@@ -2,7 +2,6 @@
 
 use std::io::Write;
 use std::path::Path;
-use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result, bail};
@@ -40,7 +39,7 @@ const STOPPING: &str = "stopping, if nothing is written yet; once more to stop a
 pub const C: f64 = 0.1;
 
 /// Does what the flags say.
-pub fn run(context: &Context, args: &PrefilterArgs) -> Result<ExitCode> {
+pub fn run(context: &Context, args: &PrefilterArgs) -> Result<()> {
     match &args.what {
         PrefilterWhat::Fit(args) => fit(context, args),
         PrefilterWhat::Apply(args) => apply(context, args),
@@ -49,7 +48,7 @@ pub fn run(context: &Context, args: &PrefilterArgs) -> Result<ExitCode> {
     }
 }
 
-fn fit(context: &Context, args: &PrefilterFitArgs) -> Result<ExitCode> {
+fn fit(context: &Context, args: &PrefilterFitArgs) -> Result<()> {
     check_report(context, &args.report, args.force)?;
     // What cannot be kept is refused before the work, and where nothing is to be kept as well.
     ArtifactPart::check_name(&args.name).map_err(|error| UsageError(error.to_string()))?;
@@ -87,7 +86,7 @@ fn fit(context: &Context, args: &PrefilterFitArgs) -> Result<ExitCode> {
         )));
     }
     if args.dry_run {
-        return Ok(ExitCode::SUCCESS);
+        return Ok(());
     }
     cancel.check().map_err(gstore_query::QueryError::from)?;
     let over = args.force.then_some(&*seen);
@@ -102,7 +101,7 @@ fn fit(context: &Context, args: &PrefilterFitArgs) -> Result<ExitCode> {
         },
     )?;
     context.say(&format!("snapshot {}: prefilter {}", published.number(), args.name));
-    Ok(ExitCode::SUCCESS)
+    Ok(())
 }
 
 /// What may save something where a prefilter saves nothing.
@@ -120,7 +119,7 @@ fn way_out(budget: Option<f64>, report: &Report) -> String {
     way_out.to_owned()
 }
 
-fn evaluate(context: &Context, args: &PrefilterEvaluateArgs) -> Result<ExitCode> {
+fn evaluate(context: &Context, args: &PrefilterEvaluateArgs) -> Result<()> {
     check_report(context, &args.report, args.force)?;
     let (snapshot, _lease) = context.open_at(args.labels.snapshot.as_ref())?;
     let prefilter = gstore::prefilter(&snapshot, &args.name)?;
@@ -136,11 +135,10 @@ fn evaluate(context: &Context, args: &PrefilterEvaluateArgs) -> Result<ExitCode>
     let mut work = context.work(&command, &mut reporter, &cancel);
     let asked = (args.labels.pool.as_str(), &labels);
     let report = gstore::evaluate_prefilter(&snapshot, &prefilter, asked, &options, &mut work)?;
-    write_report(context, &args.report, (&report, None), args.force)?;
-    Ok(ExitCode::SUCCESS)
+    write_report(context, &args.report, (&report, None), args.force)
 }
 
-fn apply(context: &Context, args: &PrefilterApplyArgs) -> Result<ExitCode> {
+fn apply(context: &Context, args: &PrefilterApplyArgs) -> Result<()> {
     let (output, predictions) = (args.output.as_deref(), args.predictions.as_deref());
     let form = RowsForm::of(context, output, predictions, args.force)?;
     let format = predictions.map(format_of_scores).transpose()?;
@@ -180,14 +178,14 @@ fn apply(context: &Context, args: &PrefilterApplyArgs) -> Result<ExitCode> {
         let share = found.kept as f64 / found.rows.max(1) as f64;
         context.say(&format!("{} of {} kept ({})", found.kept, many(found.rows, "row"), percent(share)));
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(())
 }
 
 fn table_to(out: &mut Output, format: Format) -> PredictionTable<'_> {
     PredictionTable { out: Box::new(out), format }
 }
 
-fn list(context: &Context, args: &PrefilterListArgs) -> Result<ExitCode> {
+fn list(context: &Context, args: &PrefilterListArgs) -> Result<()> {
     let to = &args.output.to;
     statements::check_place(context, to)?;
     let (snapshot, _lease) = context.open_at(args.snapshot.as_ref())?;
@@ -217,8 +215,7 @@ fn list(context: &Context, args: &PrefilterListArgs) -> Result<ExitCode> {
         ("created", Arc::new(created), true),
     ])?;
     let schema = batch.schema();
-    statements::write(context, to, &schema, &mut std::iter::once(Ok(batch)))?;
-    Ok(ExitCode::SUCCESS)
+    statements::write(context, to, &schema, &mut std::iter::once(Ok(batch)))
 }
 
 /// A list of texts for each row.

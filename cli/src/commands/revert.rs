@@ -1,7 +1,5 @@
 //! `gstore revert`: goes back to an older snapshot, as a new one.
 
-use std::process::ExitCode;
-
 use anyhow::Result;
 use gstore_store::RevertOptions;
 
@@ -10,7 +8,7 @@ use crate::context::{Context, command_line};
 use crate::streams::out;
 
 /// Goes back, or says what that would change.
-pub fn run(context: &Context, args: &RevertArgs) -> Result<ExitCode> {
+pub fn run(context: &Context, args: &RevertArgs) -> Result<()> {
     let store = context.open()?;
     let (target, _lease) = context.snapshot(&store, Some(&args.to))?;
     let before = store.snapshot()?.number();
@@ -18,7 +16,7 @@ pub fn run(context: &Context, args: &RevertArgs) -> Result<ExitCode> {
     let report = store.revert(&target, &options)?;
     if args.json {
         out!("{}", serde_json::to_string_pretty(&report)?);
-        return Ok(ExitCode::SUCCESS);
+        return Ok(());
     }
     for change in &report.changes {
         out!("{change}");
@@ -32,5 +30,5 @@ pub fn run(context: &Context, args: &RevertArgs) -> Result<ExitCode> {
         None if report.changes.is_empty() => out!("nothing differs from snapshot {}", report.to),
         None => out!("nothing was changed: this was a dry run"),
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(())
 }

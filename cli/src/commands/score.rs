@@ -2,7 +2,6 @@
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::{Result, bail};
@@ -37,7 +36,7 @@ const NAMED: usize = 10;
 const STOPPING: &str = "stopping after the batches in work; once more to stop at once";
 
 /// Does what the flags say.
-pub fn run(context: &Context, args: &ScoreArgs) -> Result<ExitCode> {
+pub fn run(context: &Context, args: &ScoreArgs) -> Result<()> {
     let to = &args.output;
     let other = args.kronfluence.is_some() || args.report.is_some();
     let has_table = !other || to.output.is_some() || to.format.is_some();
@@ -72,8 +71,7 @@ pub fn run(context: &Context, args: &ScoreArgs) -> Result<ExitCode> {
         out!("{}", serde_json::to_string_pretty(&report)?);
     }
     context.say(&score_summary(&report));
-    check_solved(context, &report.solved, args.keep_going)?;
-    Ok(ExitCode::SUCCESS)
+    check_solved(context, &report.solved, args.keep_going)
 }
 
 /// Says which queries could not be solved for, and fails unless the others are enough.
@@ -289,10 +287,10 @@ fn target(args: &ScoreArgs, snapshot: &Arc<Snapshot>) -> Result<ScoreTarget> {
     })
 }
 
-fn preview(report: &ScoreReport, as_json: bool) -> Result<ExitCode> {
+fn preview(report: &ScoreReport, as_json: bool) -> Result<()> {
     if as_json {
         out!("{}", serde_json::to_string_pretty(report)?);
-        return Ok(ExitCode::SUCCESS);
+        return Ok(());
     }
     out!("rows         {}", report.rows);
     if let Some(queries) = report.queries {
@@ -310,7 +308,7 @@ fn preview(report: &ScoreReport, as_json: bool) -> Result<ExitCode> {
     if let Some(why) = &report.stale {
         out!("stale        {why}");
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(())
 }
 
 /// The rows that an iterative solve passes over, if there is one.

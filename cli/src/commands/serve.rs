@@ -1,7 +1,6 @@
 //! `gstore serve`: answers clients over the network until it is told to stop.
 
 use std::path::Path;
-use std::process::ExitCode;
 
 use anyhow::{Error, Result};
 use gstore_server::logs::{self, LogFormat};
@@ -17,7 +16,7 @@ use crate::models;
 use crate::streams::out;
 
 /// Serves the store.
-pub fn run(context: &Context, args: &ServeArgs) -> Result<ExitCode> {
+pub fn run(context: &Context, args: &ServeArgs) -> Result<()> {
     let store = context.open()?;
     args.limits.spill.as_deref().map_or(Ok(()), check_spill)?;
     let options = options(context, args)?;
@@ -53,7 +52,7 @@ pub fn run(context: &Context, args: &ServeArgs) -> Result<ExitCode> {
         error if error.is_usage() => UsageError(error.to_string()).into(),
         error => Error::from(error),
     })?;
-    Ok(ExitCode::SUCCESS)
+    Ok(())
 }
 
 /// Refuses a folder that nothing could be written to once a statement needs it.

@@ -1,6 +1,5 @@
 //! `gstore snapshots`: the history of the store.
 
-use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::Result;
@@ -17,7 +16,7 @@ const SNAPSHOTS: &str =
     "SELECT number, created, tags, changes, command, current FROM gstore.snapshots ORDER BY number DESC";
 
 /// Prints the snapshots, newest first.
-pub fn run(context: &Context, args: &SnapshotsArgs) -> Result<ExitCode> {
+pub fn run(context: &Context, args: &SnapshotsArgs) -> Result<()> {
     let to = &args.output.to;
     let is_table = format_of(to)? == Format::Table;
     let store = context.open()?;
@@ -30,8 +29,7 @@ pub fn run(context: &Context, args: &SnapshotsArgs) -> Result<ExitCode> {
     if is_table {
         batches = batches.iter().map(with_joined_changes).collect::<Result<_>>()?;
     }
-    statements::write(context, to, &schema, &mut batches.into_iter().map(Ok))?;
-    Ok(ExitCode::SUCCESS)
+    statements::write(context, to, &schema, &mut batches.into_iter().map(Ok))
 }
 
 /// The rows as they are read: programs get each change as the history has it.

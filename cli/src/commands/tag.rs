@@ -1,7 +1,5 @@
 //! `gstore tag`: names a snapshot, removes a name, or lists them.
 
-use std::process::ExitCode;
-
 use anyhow::Result;
 use gstore_store::TagOptions;
 
@@ -12,7 +10,7 @@ use crate::statements::Engine;
 use crate::streams::out;
 
 /// Does what the flags say.
-pub fn run(context: &Context, args: &TagArgs) -> Result<ExitCode> {
+pub fn run(context: &Context, args: &TagArgs) -> Result<()> {
     let store = context.open()?;
     let Some(name) = args.name.as_ref().filter(|_| !args.lists()) else {
         let cancel = context.cancel_on_interrupt("stopping")?;
@@ -22,7 +20,7 @@ pub fn run(context: &Context, args: &TagArgs) -> Result<ExitCode> {
             &args.output.to,
             &cancel,
         )?;
-        return Ok(ExitCode::SUCCESS);
+        return Ok(());
     };
     let command = command_line();
     if args.delete {
@@ -42,5 +40,5 @@ pub fn run(context: &Context, args: &TagArgs) -> Result<ExitCode> {
         store.tag(name, &target, TagOptions { command, move_there: args.output.to.force })?;
         out!("{name}: tagged snapshot {}", target.number());
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(())
 }

@@ -1,6 +1,5 @@
 //! `gstore token`: makes, lists and ends the tokens of a server.
 
-use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::Result;
@@ -15,7 +14,7 @@ use crate::statements::write;
 use crate::streams::out;
 
 /// Does what the flags say.
-pub fn run(context: &Context, args: &TokenArgs) -> Result<ExitCode> {
+pub fn run(context: &Context, args: &TokenArgs) -> Result<()> {
     let store = context.open()?;
     let tokens = Tokens::of(&store);
     match &args.what {
@@ -50,7 +49,7 @@ pub fn run(context: &Context, args: &TokenArgs) -> Result<ExitCode> {
             }
         }
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(())
 }
 
 /// What is asked where no token is named.

@@ -1,7 +1,5 @@
 //! `gstore view`: saves statements under names, lists them, or drops them.
 
-use std::process::ExitCode;
-
 use anyhow::Result;
 use gstore_core::Cancel;
 use gstore_query::hint::listing;
@@ -16,7 +14,7 @@ use crate::statements::Engine;
 use crate::streams::out;
 
 /// Does what the flags say.
-pub fn run(context: &Context, args: &ViewArgs) -> Result<ExitCode> {
+pub fn run(context: &Context, args: &ViewArgs) -> Result<()> {
     let store = context.open()?;
     match &args.what {
         ViewWhat::Create { name, sql, force, json } => {
@@ -57,7 +55,7 @@ pub fn run(context: &Context, args: &ViewArgs) -> Result<ExitCode> {
             note_readers(context, name, &readers);
         }
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(())
 }
 
 /// Says which views cannot be read any more without a table that is gone.

@@ -4,8 +4,6 @@ mod explain;
 pub(super) mod text;
 mod written;
 
-use std::process::ExitCode;
-
 use anyhow::{Result, bail};
 use gstore::{GivenQuestion, JobContext};
 use gstore_core::{many, many_of};
@@ -30,7 +28,7 @@ pub(super) use written::write;
 const SOURCE: &str = "source";
 
 /// Runs the model over the sample, then ranks the pool by it.
-pub fn run(context: &Context, args: &AskArgs) -> Result<ExitCode> {
+pub fn run(context: &Context, args: &AskArgs) -> Result<()> {
     check_words(context, args)?;
     let given = records(args)?;
     let format = format(args)?;
@@ -63,7 +61,7 @@ pub fn run(context: &Context, args: &AskArgs) -> Result<ExitCode> {
         let rows = asked.rank(order, args.top, &work)?.rows;
         draw(picture, &asked.picture(&rows, SOURCE, &work)?)?;
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(())
 }
 
 /// Refuses what belongs to other flags or another command.

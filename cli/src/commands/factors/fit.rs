@@ -1,7 +1,5 @@
 //! `gstore factors fit`.
 
-use std::process::ExitCode;
-
 use anyhow::Result;
 use gstore::Folders;
 use gstore::factors::{
@@ -22,7 +20,7 @@ use crate::streams::out;
 use crate::texts;
 
 /// Fits factors, or says what that takes.
-pub(super) fn fit(context: &Context, args: &FactorsFitArgs) -> Result<ExitCode> {
+pub(super) fn fit(context: &Context, args: &FactorsFitArgs) -> Result<()> {
     let request = request(context, args)?;
     let store = context.open()?;
     let snapshot = store.snapshot()?;
@@ -51,7 +49,7 @@ pub(super) fn fit(context: &Context, args: &FactorsFitArgs) -> Result<ExitCode> 
         out!("{}", serde_json::to_string_pretty(&report)?);
     }
     context.say(&fit_summary(&report));
-    Ok(ExitCode::SUCCESS)
+    Ok(())
 }
 
 /// What was done, in a line.
@@ -72,10 +70,10 @@ fn fit_summary(report: &FitReport) -> String {
     }
 }
 
-fn print_forecast(forecast: &FitForecast, as_json: bool) -> Result<ExitCode> {
+fn print_forecast(forecast: &FitForecast, as_json: bool) -> Result<()> {
     if as_json {
         out!("{}", serde_json::to_string_pretty(forecast)?);
-        return Ok(ExitCode::SUCCESS);
+        return Ok(());
     }
     let [data, modules] = forecast.partitions;
     out!("rows         {} in {}", forecast.rows, many(data as u64, "partition"));
@@ -90,7 +88,7 @@ fn print_forecast(forecast: &FitForecast, as_json: bool) -> Result<ExitCode> {
         HumanBytes(forecast.memory),
         HumanBytes(forecast.model)
     );
-    Ok(ExitCode::SUCCESS)
+    Ok(())
 }
 
 /// The plain values of the flags.

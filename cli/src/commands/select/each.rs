@@ -1,7 +1,6 @@
 //! A selection for each target: the same flags, with files of its own.
 
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::{Result, bail};
@@ -115,7 +114,7 @@ impl TargetSelection {
             Some(_) => super::models(context, &self.args),
         };
         match super::one(context, &self.args, self.kept.as_ref(), models) {
-            Ok(_) => Ok(None),
+            Ok(()) => Ok(None),
             Err(error) if is_refused(&error) => {
                 context.say(&format!("{}: refused; the other targets go on", self.target()));
                 let why = error.to_string();
@@ -129,7 +128,7 @@ impl TargetSelection {
 
 /// Makes the selections, one after another. A target that is refused does not hold up the others, and one
 /// that an unfinished run of the same command has made is not made again.
-pub(super) fn run(context: &Context, all: Vec<SelectArgs>, models: &Arc<dyn Encoder>) -> Result<ExitCode> {
+pub(super) fn run(context: &Context, all: Vec<SelectArgs>, models: &Arc<dyn Encoder>) -> Result<()> {
     // Before the first is scored, as for a single one.
     let kept = all
         .iter()
@@ -148,7 +147,7 @@ pub(super) fn run(context: &Context, all: Vec<SelectArgs>, models: &Arc<dyn Enco
         &turns.iter().filter_map(|turn| turn.kept.as_ref()).collect::<Vec<&TargetJournal>>(),
     )?;
     if refused.is_empty() {
-        return Ok(ExitCode::SUCCESS);
+        return Ok(());
     }
     let count = many_of(refused.len() as u64, "selection was", "selections were");
     bail!(NothingSaved(format!("{count} refused, of {}\n{}", turns.len(), refused.join("\n"))))

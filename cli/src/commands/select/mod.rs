@@ -8,7 +8,6 @@ mod remote;
 mod told;
 
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::Result;
@@ -66,7 +65,7 @@ impl Selection {
 }
 
 /// Makes the selection, or one for each target.
-pub fn run(context: &Context, args: &SelectArgs) -> Result<ExitCode> {
+pub fn run(context: &Context, args: &SelectArgs) -> Result<()> {
     match args.each {
         None => one(context, args, None, models(context, args)),
         Some(EachSelection::Target) => {
@@ -87,7 +86,7 @@ fn one(
     args: &SelectArgs,
     kept: Option<&TargetJournal>,
     models: Arc<dyn Encoder>,
-) -> Result<ExitCode> {
+) -> Result<()> {
     let picture = args.draw.picture(args.force);
     check_picture(context, args, picture.as_ref())?;
     #[cfg(feature = "serve")]
@@ -97,7 +96,7 @@ fn one(
     let store = context.open()?;
     let Selection { spec, rules, scores, form, every } = Selection::new(context, args)?;
     let Some((spec, report)) = cascade::computed(context, args, (&store, kept), spec)? else {
-        return Ok(ExitCode::SUCCESS);
+        return Ok(());
     };
     let (snapshot, _lease) = context.snapshot(&store, args.snapshot.as_ref())?;
     let snapshot = with_digest_checks(snapshot, args.checks);
@@ -151,8 +150,7 @@ fn one(
     if let Some((picture, drawn)) = shown {
         draw(picture, &drawn)?;
     }
-    summarise(context, args, &SelectionReport::of(&found, decided), scores.as_deref())?;
-    Ok(ExitCode::SUCCESS)
+    summarise(context, args, &SelectionReport::of(&found, decided), scores.as_deref())
 }
 
 /// Writes the selected rows to a folder or a file, neither of which appears yet.

@@ -5,7 +5,6 @@
 //! - rows, order and scores are those of the same command on the store itself, bit for bit
 
 use std::io::Write;
-use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::{Result, bail};
@@ -38,7 +37,7 @@ struct SelectionOutputs {
 }
 
 /// Asks the server and writes the selection.
-pub(super) fn run(context: &Context, args: &SelectArgs) -> Result<ExitCode> {
+pub(super) fn run(context: &Context, args: &SelectArgs) -> Result<()> {
     let Selection { spec, rules, scores, form, every } = Selection::new(context, args)?;
     let ruled = rules != Diversity::default();
     if form != RowsForm::Lines {
@@ -101,8 +100,7 @@ pub(super) fn run(context: &Context, args: &SelectArgs) -> Result<ExitCode> {
         passed_over: None,
         decided,
     };
-    summarise(context, args, &found, scores.as_deref())?;
-    Ok(ExitCode::SUCCESS)
+    summarise(context, args, &found, scores.as_deref())
 }
 
 /// How many rows are asked for.
