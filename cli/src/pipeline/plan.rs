@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use clap::Command;
+use gstore_core::did_you_mean;
 use gstore_model::weights::{checkpoints_in, has_config};
 use gstore_store::Store;
 
