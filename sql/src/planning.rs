@@ -21,7 +21,7 @@ use super::catalog::Tables;
 use super::cooperative::cooperative;
 use super::copies;
 use super::correlated::CorrelatedSubqueries;
-use super::dialect::{self, Headings};
+use super::dialect::{self, Headings, PivotValues};
 use super::elements;
 use super::engine::engine_error;
 use super::error::{SqlError, SqlErrorKind};
@@ -217,9 +217,9 @@ async fn meant(
     names: &AmbiguousNames,
     tables: &[String],
 ) -> Result<(LogicalPlan, Option<Statement>), SqlError> {
-    let mut respelled = 0;
+    let (mut respelled, mut values) = (0, PivotValues::default());
     loop {
-        match meant_as_written(state, statement.clone(), names, tables).await {
+        match meant_as_written(state, statement.clone(), names, &mut values, tables).await {
             Ok(logical) => return Ok((logical, (respelled > 0).then_some(statement))),
             Err(error) if respelled < MOST_RESPELLED && cases::respell(&mut statement, &error) => {
                 respelled += 1;
@@ -234,6 +234,7 @@ async fn meant_as_written(
     state: &SessionState,
     mut statement: Statement,
     names: &AmbiguousNames,
+    values: &mut PivotValues,
     tables: &[String],
 ) -> Result<LogicalPlan, SqlError> {
     let translate = |e| SqlError::from_datafusion(e, tables);
@@ -243,7 +244,7 @@ async fn meant_as_written(
     }
     let served = asking(state).served;
     let answer = |probe| rows_of(state, probe, tables);
-    dialect::expand_pivots(&mut statement, &answer).await?;
+    dialect::expand_pivots(&mut statement, values, &answer).await?;
     if let Some(sql) = inner(&mut statement) {
         expanded::check(sql)?;
     }

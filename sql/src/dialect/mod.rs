@@ -55,7 +55,7 @@ pub(crate) use columns::expand as expand_columns;
 pub(crate) use given::names_itself;
 pub(crate) use headings::{Headings, renamed};
 pub(crate) use merged::merge;
-pub(crate) use pivot::expand as expand_pivots;
+pub(crate) use pivot::{PivotValues, expand as expand_pivots};
 pub(crate) use planned::planned;
 pub(crate) use sample::sampled;
 pub use statement::check_condition;

@@ -16,7 +16,7 @@ use datafusion::sql::sqlparser::ast::{
 use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::parser::Parser;
 
-pub(crate) use self::values::expand;
+pub(crate) use self::values::{PivotValues, expand};
 pub(super) use self::words::tokens;
 use super::exprs::{binary, call, nested, text};
 use super::known;

@@ -1,6 +1,7 @@
 //! `PIVOT t ON x` without IN: its values are those that `x` has, found by a query before the statement is
 //! planned.
 
+use std::collections::HashMap;
 use std::ops::ControlFlow;
 
 use arrow_array::RecordBatch;
@@ -25,8 +26,17 @@ const MOST: usize = 10;
 /// What answers the query for values.
 type RowsOf<'a> = dyn Fn(Statement) -> BoxFuture<'a, Result<Vec<RecordBatch>, SqlError>> + Sync + 'a;
 
+/// The values that were found, by the text of their query: a statement is planned again where its names get
+/// other letters.
+#[derive(Default)]
+pub(crate) struct PivotValues(HashMap<String, Values>);
+
 /// Puts queries in the place of these.
-pub(crate) async fn expand(statement: &mut Statement, rows_of: &RowsOf<'_>) -> Result<(), SqlError> {
+pub(crate) async fn expand(
+    statement: &mut Statement,
+    known: &mut PivotValues,
+    rows_of: &RowsOf<'_>,
+) -> Result<(), SqlError> {
     let (mut values, mut probes) = (None, 0);
     loop {
         let Some(sql) = inner(statement) else { return Ok(()) };
@@ -45,11 +55,17 @@ pub(crate) async fn expand(statement: &mut Statement, rows_of: &RowsOf<'_>) -> R
                 "the statement has more than {MOST} PIVOT without values"
             )));
         }
-        values = Some(found(&on, query, rows_of).await?);
+        let text = query.to_string();
+        let answer = match known.0.get(&text) {
+            Some(answer) => answer.clone(),
+            None => found(&on, query, rows_of).await?,
+        };
+        values = Some(known.0.entry(text).or_insert(answer).clone());
     }
 }
 
 /// The values of a column, as texts in its order.
+#[derive(Clone)]
 struct Values {
     names: Vec<String>,
     are_texts: bool,
@@ -153,5 +169,44 @@ impl VisitorMut for Open {
             return ControlFlow::Continue(());
         }
         ControlFlow::Break(self.factor(factor).unwrap_or_else(|error| Stop::Wrong(Box::new(error))))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use arrow_array::{ArrayRef, StringArray};
+    use arrow_schema::{Field, Schema};
+    use futures::FutureExt;
+    use futures::executor::block_on;
+    use futures::future::ready;
+
+    use super::*;
+    use crate::dialect::parse;
+
+    #[test]
+    fn the_query_for_values_runs_once_for_each_text() {
+        let runs = AtomicUsize::new(0);
+        let rows_of = |_: Statement| {
+            runs.fetch_add(1, Ordering::Relaxed);
+            let names: ArrayRef = Arc::new(StringArray::from(vec!["a", "b"]));
+            let fields = ["v", "name"].map(|name| Field::new(name, DataType::Utf8, true));
+            let schema = Arc::new(Schema::new(fields.to_vec()));
+            let batch = RecordBatch::try_new(schema, vec![Arc::clone(&names), names]).unwrap();
+            ready(Ok::<_, SqlError>(vec![batch])).boxed()
+        };
+        let mut known = PivotValues::default();
+        for (sql, expected) in [
+            ("PIVOT t ON k USING sum(x)", 1),
+            ("PIVOT t ON k USING sum(\"X\")", 1),
+            ("PIVOT t ON \"K\" USING sum(x)", 2),
+        ] {
+            let mut statement = parse(sql).unwrap();
+            block_on(expand(&mut statement, &mut known, &rows_of)).unwrap();
+            assert!(statement.to_string().contains("= 'b') AS \"b\""), "{statement}");
+            assert_eq!(runs.load(Ordering::Relaxed), expected, "{sql}");
+        }
     }
 }
