@@ -7,10 +7,11 @@ use datafusion::common::Column;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::logical_expr::{Expr, LogicalPlan, Subquery};
 use datafusion::sql::parser::Statement;
-use datafusion::sql::sqlparser::ast::{Expr as SqlExpr, Spanned};
+use datafusion::sql::sqlparser::ast::{Expr as SqlExpr, ObjectName, Spanned, TableFactor, Visitor};
 
 use super::error::SqlError;
-use crate::walk::visit_expressions;
+use super::expanded::last_name;
+use crate::walk::Visit;
 use crate::wording::NO_VALUE;
 
 /// Subqueries of a statement that are looked at.
@@ -43,21 +44,11 @@ struct OuterColumn {
 impl CorrelatedSubqueries {
     /// Where the subqueries of a statement are.
     pub(super) fn of(statement: &Statement) -> Self {
-        let (mut places, mut behind_in, mut unnests) = (Vec::new(), Vec::new(), false);
+        let mut found = Self::default();
         if let Statement::Statement(sql) = statement {
-            unnests = sql.to_string().to_ascii_lowercase().contains("unnest(");
-            let _ = visit_expressions(&**sql, |expr: &SqlExpr| {
-                let (query, places) = match expr {
-                    SqlExpr::Subquery(query) => (query, &mut places),
-                    SqlExpr::InSubquery { subquery, .. } => (subquery, &mut behind_in),
-                    _ => return ControlFlow::Continue(()),
-                };
-                let start = query.span().start;
-                places.push((start.line, start.column));
-                ControlFlow::<()>::Continue(())
-            });
+            let _ = Visit::visit(&**sql, &mut found);
         }
-        Self { columns: Vec::new(), places, behind_in, lacking: None, unnests }
+        found
     }
 
     /// The same with the columns that they name, by the plan of the statement.
@@ -112,6 +103,43 @@ impl CorrelatedSubqueries {
             _ => error.hint(hint),
         }
     }
+}
+
+impl Visitor for CorrelatedSubqueries {
+    type Break = ();
+
+    fn pre_visit_expr(&mut self, expr: &SqlExpr) -> ControlFlow<()> {
+        let (query, places) = match expr {
+            SqlExpr::Subquery(query) => (query, &mut self.places),
+            SqlExpr::InSubquery { subquery, .. } => (subquery, &mut self.behind_in),
+            other => {
+                self.unnests |= match other {
+                    SqlExpr::Function(call) => is_unnest(&call.name),
+                    SqlExpr::InUnnest { .. } => true,
+                    _ => false,
+                };
+                return ControlFlow::Continue(());
+            }
+        };
+        let start = query.span().start;
+        places.push((start.line, start.column));
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_table_factor(&mut self, factor: &TableFactor) -> ControlFlow<()> {
+        self.unnests |= match factor {
+            TableFactor::UNNEST { .. } => true,
+            TableFactor::Table { name, args: Some(_), .. } | TableFactor::Function { name, .. } => {
+                is_unnest(name)
+            }
+            _ => false,
+        };
+        ControlFlow::Continue(())
+    }
+}
+
+fn is_unnest(function: &ObjectName) -> bool {
+    last_name(function).as_deref() == Some("unnest")
 }
 
 impl OuterColumn {
@@ -205,4 +233,22 @@ fn reason(message: &str) -> Option<(&'static str, &'static str)> {
         ));
     }
     None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dialect::parse;
+
+    #[test]
+    fn lists_are_taken_apart_in_select_and_in_from() {
+        for (sql, expected) in [
+            ("SELECT UNNEST(a) FROM t", true),
+            ("SELECT 1 FROM t, unnest(t.a) AS u(x)", true),
+            ("SELECT 1 FROM t WHERE x IN (SELECT unnest(t.a))", true),
+            ("SELECT 'unnest(a)' FROM t", false),
+        ] {
+            assert_eq!(CorrelatedSubqueries::of(&parse(sql).unwrap()).unnests, expected, "{sql}");
+        }
+    }
 }
