@@ -5,20 +5,26 @@
 //! - a name that the engine finds stays what it is: another is put into statements that cannot be planned
 //! - the column is the only one in its place whose name differs in nothing but the case of letters
 //! - names of one query are respelled, as those of another may be of other tables
+//! - so are those that are no expressions: behind EXCLUDE and RENAME, and in USING
 
 use std::ops::ControlFlow;
 
 use datafusion::sql::parser::Statement;
-use datafusion::sql::sqlparser::ast::{Expr, GroupByExpr, Ident, Query, Select, SelectItem, VisitorMut};
+use datafusion::sql::sqlparser::ast::{
+    Expr, FunctionArg, FunctionArgExpr, FunctionArguments, GroupByExpr, Ident, IdentWithAlias,
+    JoinConstraint, Query, RenameSelectItem, Select, SelectItem, TableFactor, TableWithJoins, Value,
+    VisitorMut, WildcardAdditionalOptions,
+};
 
+use super::dialect::join_constraint;
 use super::error::SqlError;
-use super::expanded::name;
+use super::expanded::{excluded_mut, last_ident, name};
 use super::quotes::TextPosition;
 use super::walk::{VisitMut, inner, visit_expressions, visit_expressions_mut};
 
 /// Puts the name that an error proposes in the place of the one that it is about; false where there is none.
 /// An error that does not know its place, or whose place has been put right, is about each such name of a
-/// query, if the statement gives none like it.
+/// query, if the statement gives none like it; a name that it gives is none in USING.
 pub(super) fn respell(statement: &mut Statement, error: &SqlError) -> bool {
     let Some(exact) = error.exact_name() else { return false };
     let Some(sql) = inner(statement) else { return false };
@@ -36,11 +42,9 @@ pub(super) fn respell(statement: &mut Statement, error: &SqlError) -> bool {
         }
     }
     let (_, none) = respelled(RespelledNames::None);
-    if none.is_given {
-        return false;
-    }
-    let mut queries: Vec<_> =
-        (1..=none.queries).map(|query| respelled(RespelledNames::OfQuery(query))).collect();
+    let of_query: fn(usize) -> RespelledNames =
+        if none.is_given { RespelledNames::UsingOfQuery } else { RespelledNames::OfQuery };
+    let mut queries: Vec<_> = (1..=none.queries).map(|query| respelled(of_query(query))).collect();
     queries.retain(|(_, names)| names.are_respelled);
     if queries.len() > 1 {
         queries.retain(|(_, names)| names.has_exact);
@@ -61,6 +65,8 @@ enum RespelledNames {
     At(TextPosition),
     /// Of the query with this number, from 1.
     OfQuery(usize),
+    /// Those in its USING.
+    UsingOfQuery(usize),
 }
 
 /// The names of a column in other letters.
@@ -85,6 +91,54 @@ impl ColumnNames<'_> {
 
     fn respell(&self, ident: &mut Ident) {
         *ident = Ident { value: self.exact.to_owned(), quote_style: Some('"'), span: ident.span };
+    }
+
+    /// Respells a column whose name, with its table, begins at a place, if it is meant.
+    fn column(&mut self, begin: TextPosition, column: &mut Ident) {
+        let is_meant = match self.which {
+            RespelledNames::At(place) => begin == place,
+            RespelledNames::OfQuery(query) => self.open.last() == Some(&query),
+            RespelledNames::None | RespelledNames::UsingOfQuery(_) => false,
+        };
+        if is_meant {
+            self.meant(column);
+        }
+    }
+
+    fn meant(&mut self, column: &mut Ident) {
+        if self.is_like(column) {
+            self.respell(column);
+            self.are_respelled = true;
+        } else {
+            self.has_exact |= column.quote_style.is_some() && column.value == self.exact;
+        }
+    }
+
+    fn wildcard(&mut self, options: &mut WildcardAdditionalOptions) {
+        excluded_mut(options).for_each(|column| self.column(place(column), column));
+        let renamed: &mut [IdentWithAlias] = match &mut options.opt_rename {
+            None => &mut [],
+            Some(RenameSelectItem::Single(one)) => std::slice::from_mut(one),
+            Some(RenameSelectItem::Multiple(all)) => all.as_mut_slice(),
+        };
+        renamed.iter_mut().for_each(|one| self.column(place(&one.ident), &mut one.ident));
+        let replaced = options.opt_replace.iter_mut().flat_map(|replace| &mut replace.items);
+        replaced.for_each(|one| self.column(place(&one.column_name), &mut one.column_name));
+    }
+
+    /// An error about a name in USING has no place.
+    fn joins(&mut self, from: &mut TableWithJoins) {
+        let (RespelledNames::OfQuery(query) | RespelledNames::UsingOfQuery(query)) = self.which else {
+            return;
+        };
+        if self.open.last() != Some(&query) {
+            return;
+        }
+        for join in &mut from.joins {
+            if let Some(JoinConstraint::Using(columns)) = join_constraint(&mut join.join_operator) {
+                columns.iter_mut().filter_map(last_ident).for_each(|column| self.meant(column));
+            }
+        }
     }
 }
 
@@ -120,22 +174,49 @@ impl VisitorMut for ColumnNames<'_> {
                 ControlFlow::<()>::Continue(())
             });
         }
+        for item in &mut select.projection {
+            if let SelectItem::Wildcard(options) | SelectItem::QualifiedWildcard(_, options) = item {
+                self.wildcard(options);
+            }
+        }
+        select.from.iter_mut().for_each(|from| self.joins(from));
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<()> {
+        if let TableFactor::NestedJoin { table_with_joins, .. } = factor {
+            self.joins(table_with_joins);
+        }
         ControlFlow::Continue(())
     }
 
     fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
-        let is_meant = match self.which {
-            RespelledNames::None => false,
-            RespelledNames::At(place) => begin(expr) == Some(place),
-            RespelledNames::OfQuery(query) => self.open.last() == Some(&query),
-        };
-        if let Some(last) = parts(expr).last_mut().filter(|_| is_meant) {
-            if self.is_like(last) {
-                self.respell(last);
-                self.are_respelled = true;
-            } else {
-                self.has_exact |= last.quote_style.is_some() && last.value == self.exact;
+        if let (Some(begin), Some(last)) = (begin(expr), parts(expr).last_mut()) {
+            self.column(begin, last);
+        }
+        match expr {
+            // UNPIVOT makes a text of the name of a column, in the place of that.
+            Expr::Value(value) => {
+                let start = (value.span.start.line, value.span.start.column);
+                if let Value::SingleQuotedString(text) = &mut value.value
+                    && self.which == RespelledNames::At(start)
+                    && text.eq_ignore_ascii_case(self.exact)
+                {
+                    self.exact.clone_into(text);
+                }
             }
+            // COLUMNS(* EXCLUDE a)
+            Expr::Function(function) => {
+                let FunctionArguments::List(list) = &mut function.args else {
+                    return ControlFlow::Continue(());
+                };
+                for arg in &mut list.args {
+                    if let FunctionArg::Unnamed(FunctionArgExpr::WildcardWithOptions(options)) = arg {
+                        self.wildcard(options);
+                    }
+                }
+            }
+            _ => {}
         }
         ControlFlow::Continue(())
     }
@@ -152,12 +233,15 @@ fn parts(expr: &mut Expr) -> &mut [Ident] {
 
 /// Where a name begins.
 fn begin(expr: &Expr) -> Option<TextPosition> {
-    let first = match expr {
-        Expr::Identifier(name) => name,
-        Expr::CompoundIdentifier(parts) => parts.first()?,
-        _ => return None,
-    };
-    Some((first.span.start.line, first.span.start.column))
+    match expr {
+        Expr::Identifier(name) => Some(place(name)),
+        Expr::CompoundIdentifier(parts) => parts.first().map(place),
+        _ => None,
+    }
+}
+
+fn place(name: &Ident) -> TextPosition {
+    (name.span.start.line, name.span.start.column)
 }
 
 /// Whether a name begins at a place in an expression.
@@ -206,6 +290,35 @@ mod tests {
         let expected =
             "SELECT lower(\"Topic\") AS topic FROM pool WHERE topic > 'T' GROUP BY \"Topic\" ORDER BY topic";
         assert_eq!(respelled(sql, &unknown().at(1, 14)).as_deref(), Some(expected));
+    }
+
+    #[test]
+    fn names_that_are_no_expressions_are_put_too() {
+        for (sql, expected) in [
+            ("SELECT * EXCLUDE (a, TOPIC) FROM pool", r#"SELECT * EXCLUDE (a, "Topic") FROM pool"#),
+            ("SELECT p.* EXCLUDE topic FROM pool p", r#"SELECT p.* EXCLUDE "Topic" FROM pool p"#),
+            ("SELECT * RENAME (TOPIC AS x) FROM pool", r#"SELECT * RENAME ("Topic" AS x) FROM pool"#),
+            (
+                "SELECT max(COLUMNS(* EXCLUDE (topic))) FROM pool",
+                r#"SELECT max(COLUMNS(* EXCLUDE ("Topic"))) FROM pool"#,
+            ),
+            (
+                "SELECT b.topic FROM a JOIN (b JOIN c USING(topic)) USING(TOPIC)",
+                r#"SELECT b."Topic" FROM a JOIN (b JOIN c USING("Topic")) USING("Topic")"#,
+            ),
+            // What SELECT calls so is no column of a table.
+            (
+                "SELECT upper(topic) AS topic FROM a JOIN b USING(topic)",
+                r#"SELECT upper(topic) AS topic FROM a JOIN b USING("Topic")"#,
+            ),
+        ] {
+            assert_eq!(respelled(sql, &unknown()).as_deref(), Some(expected));
+        }
+        let sql = "UNPIVOT t ON topic, b INTO NAME k VALUE v";
+        let found = respelled(sql, &unknown().at(1, 14)).unwrap();
+        let expected =
+            r#"SELECT * EXCLUDE ("Topic", b), unnest(['Topic', 'b']) AS k, unnest(["Topic", b]) AS v FROM t"#;
+        assert!(found.contains(expected), "{found}");
     }
 
     #[test]

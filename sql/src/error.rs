@@ -223,6 +223,11 @@ impl SqlError {
         self.exact_name.as_deref()
     }
 
+    /// The column that the error says there is not.
+    pub(crate) fn missing_column(&self) -> Option<&str> {
+        self.message.strip_prefix("there is no column `")?.strip_suffix('`')
+    }
+
     /// The message, without its place and its hint.
     pub(crate) fn message(&self) -> &str {
         &self.message

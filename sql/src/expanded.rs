@@ -10,11 +10,12 @@
 //! - a statement that names each of its table expressions once is limited by its text alone
 
 use std::collections::HashMap;
+use std::iter;
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    ExcludeSelectItem, Expr, GroupByExpr, Ident, ObjectName, Query, Select, SelectItem, Statement as Sql,
-    TableFactor, TableWithJoins, Visitor, WildcardAdditionalOptions,
+    ExcludeSelectItem, Expr, GroupByExpr, Ident, ObjectName, ObjectNamePart, Query, Select, SelectItem,
+    Statement as Sql, TableFactor, TableWithJoins, Visitor, WildcardAdditionalOptions,
 };
 
 use super::error::SqlError;
@@ -111,6 +112,27 @@ pub(super) fn excluded(options: &WildcardAdditionalOptions) -> &[ObjectName] {
     }
 }
 
+/// The names behind the EXCLUDE or EXCEPT of a `*`, to be changed.
+pub(super) fn excluded_mut(options: &mut WildcardAdditionalOptions) -> impl Iterator<Item = &mut Ident> {
+    let excluded: &mut [ObjectName] = match &mut options.opt_exclude {
+        None => &mut [],
+        Some(ExcludeSelectItem::Single(name)) => std::slice::from_mut(name),
+        Some(ExcludeSelectItem::Multiple(names)) => names.as_mut_slice(),
+    };
+    let except = options.opt_except.iter_mut();
+    let except =
+        except.flat_map(|all| iter::once(&mut all.first_element).chain(&mut all.additional_elements));
+    excluded.iter_mut().filter_map(last_ident).chain(except)
+}
+
+/// The last part of a name, to be changed.
+pub(super) fn last_ident(object: &mut ObjectName) -> Option<&mut Ident> {
+    match object.0.last_mut()? {
+        ObjectNamePart::Identifier(ident) => Some(ident),
+        ObjectNamePart::Function(_) => None,
+    }
+}
+
 /// The names that the tables of a SELECT have in it.
 pub(super) fn tables(select: &Select) -> Vec<String> {
     let mut names = Vec::new();
@@ -119,7 +141,7 @@ pub(super) fn tables(select: &Select) -> Vec<String> {
 }
 
 fn add_tables(from: &TableWithJoins, names: &mut Vec<String>) {
-    for factor in std::iter::once(&from.relation).chain(from.joins.iter().map(|join| &join.relation)) {
+    for factor in iter::once(&from.relation).chain(from.joins.iter().map(|join| &join.relation)) {
         match factor {
             TableFactor::NestedJoin { table_with_joins, .. } => add_tables(table_with_joins, names),
             TableFactor::Table { alias: Some(alias), .. }

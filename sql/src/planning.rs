@@ -218,13 +218,19 @@ async fn meant(
     tables: &[String],
 ) -> Result<(LogicalPlan, Option<Statement>), SqlError> {
     let (mut respelled, mut values) = (0, PivotValues::default());
+    // What was said of the name that has other letters now.
+    let mut before: Option<SqlError> = None;
     loop {
         match meant_as_written(state, statement.clone(), names, &mut values, tables).await {
             Ok(logical) => return Ok((logical, (respelled > 0).then_some(statement))),
             Err(error) if respelled < MOST_RESPELLED && cases::respell(&mut statement, &error) => {
                 respelled += 1;
+                before = Some(error);
             }
-            Err(error) => return Err(error),
+            Err(error) => {
+                let is_same = |before: &SqlError| before.exact_name() == error.missing_column();
+                return Err(before.filter(is_same).unwrap_or(error));
+            }
         }
     }
 }
@@ -260,6 +266,7 @@ async fn meant_as_written(
     let keys = keys.map_err(|error| names.explain(error, &state))?;
     ordinals::resolve(&mut statement);
     let logical = dialect::planned(&state, statement, &translate).await;
+    let logical = logical.and_then(|plan| dialect::check_order(&plan, &translate).map(|()| plan));
     let logical = logical.map_err(|error| keys.explain(names.explain(error, &state)))?;
     let logical = types::with_sql_types(logical).map_err(translate)?;
     let logical = lateral::resolve(logical).map_err(translate)?;

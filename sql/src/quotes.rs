@@ -86,12 +86,11 @@ impl AmbiguousNames {
             return error;
         }
         let error = self.placed(error);
-        let missing = |name: &&String| error.message() == format!("there is no column `{name}`");
+        let missing = |name: &&String| error.missing_column() == Some(name.as_str());
         if self.given.iter().any(|name| missing(&name)) {
             return error.hint("a name given with AS is known in what follows it in its SELECT and in WHERE, not in subqueries and ON: repeat the expression, or put it into a subquery");
         }
-        let is_bare =
-            |name: &&String| error.message() == format!("there is no column `{}`", name.to_lowercase());
+        let is_bare = |name: &&String| error.missing_column() == Some(name.to_lowercase().as_str());
         if let Some(name) = self.bare.iter().find(is_bare) {
             let quotes = format!("text stands in single quotes: '{name}'");
             let both = error.guess().map(|guess| format!("{guess} Or as a text: '{name}', in single quotes"));
@@ -257,9 +256,8 @@ impl AmbiguousNames {
 
     /// The error about a column that there is not, with its place where the engine forgets it.
     fn placed(&self, error: SqlError) -> SqlError {
-        let column =
-            error.message().strip_prefix("there is no column `").and_then(|rest| rest.strip_suffix('`'));
-        match column.and_then(|column| self.unplaced.iter().find(|(name, _)| name == column)) {
+        match error.missing_column().and_then(|column| self.unplaced.iter().find(|(name, _)| name == column))
+        {
             Some((_, (line, place))) => error.at(*line, *place),
             None => error,
         }

@@ -7,15 +7,16 @@ use datafusion::error::DataFusionError;
 use datafusion::execution::SessionState;
 use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast::{
-    ExcludeSelectItem, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, ObjectName,
-    Query, RenameSelectItem, Select, SelectItem, SetExpr, Statement as Sql, Value, WildcardAdditionalOptions,
+    Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, Query, RenameSelectItem, Select,
+    SelectItem, SetExpr, Statement as Sql, Value, WildcardAdditionalOptions,
 };
 use regex::Regex;
 
 use super::merged::of_from;
 use super::{merge, planned};
 use crate::error::SqlError;
-use crate::expanded::name;
+use crate::expanded::{self, last_name, name};
+use crate::translate::no_column;
 use crate::walk::{inner, visit_expressions, visit_expressions_mut};
 use crate::wording::NO_RENAME;
 
@@ -59,7 +60,7 @@ pub(crate) async fn expand(
                 if let ColumnPattern::But(excluded) = &meant
                     && let Some(unknown) = excluded.iter().find(|name| !names.contains(name))
                 {
-                    return Err(SqlError::unknown(format!("there is no column `{unknown}`")));
+                    return Err(no_column(unknown, &names));
                 }
                 let fits = |name: &&String| match &meant {
                     ColumnPattern::All => true,
@@ -147,20 +148,13 @@ fn meant(item: &SelectItem) -> Result<Option<ColumnPattern>, SqlError> {
 
 /// The names that `* EXCLUDE` leaves out, if that is all that stands there.
 fn excluded(options: &WildcardAdditionalOptions) -> Option<Vec<String>> {
-    let exclude = options.opt_exclude.as_ref()?;
+    options.opt_exclude.as_ref()?;
     let alone = WildcardAdditionalOptions { opt_exclude: None, ..options.clone() };
-    if alone != WildcardAdditionalOptions::default() {
-        return None;
-    }
-    names_of(exclude)
+    (alone == WildcardAdditionalOptions::default()).then(|| names_of(options)).flatten()
 }
 
-fn names_of(exclude: &ExcludeSelectItem) -> Option<Vec<String>> {
-    let names = match exclude {
-        ExcludeSelectItem::Single(name) => std::slice::from_ref(name),
-        ExcludeSelectItem::Multiple(names) => names.as_slice(),
-    };
-    names.iter().map(|column: &ObjectName| column.0.last()?.as_ident().map(name)).collect()
+fn names_of(options: &WildcardAdditionalOptions) -> Option<Vec<String>> {
+    expanded::excluded(options).iter().map(last_name).collect()
 }
 
 /// The options of an item that is `* RENAME`, and what it renames.
@@ -190,7 +184,7 @@ fn renamed(
         RenameSelectItem::Single(one) => std::slice::from_ref(one),
         RenameSelectItem::Multiple(all) => all.as_slice(),
     };
-    let excluded = options.opt_exclude.as_ref().and_then(names_of).unwrap_or_default();
+    let excluded = names_of(options).unwrap_or_default();
     let replaced = options.opt_replace.iter().flat_map(|replace| &replace.items);
     let replaced: Vec<(String, &Expr)> = replaced.map(|item| (name(&item.column_name), &item.expr)).collect();
     let changed = replaced.iter().map(|(column, _)| column.clone()).chain(excluded.iter().cloned());
@@ -203,12 +197,11 @@ fn renamed(
             return Err(SqlError::invalid(why).at(place.line, place.column));
         }
         if !names.contains(&column) {
-            let why = format!("there is no column `{column}`");
-            return Err(SqlError::unknown(why).at(place.line, place.column));
+            return Err(no_column(&column, names).at(place.line, place.column));
         }
     }
     if let Some(unknown) = changed.iter().find(|column| !names.contains(column)) {
-        return Err(SqlError::unknown(format!("there is no column `{unknown}`")));
+        return Err(no_column(unknown, names));
     }
     let item = |column: &String| {
         let own = Ident::with_quote('"', column);

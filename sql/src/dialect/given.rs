@@ -47,9 +47,9 @@ impl<'a> AliasNames<'a> {
 
     /// Puts what is computed in the place of the name that an error is about; false if there is no such name.
     pub(super) fn put(&mut self, statement: &mut Statement, error: &SqlError) -> Result<bool, SqlError> {
-        let column =
-            error.message().strip_prefix("there is no column `").and_then(|rest| rest.strip_suffix('`'));
-        let Some(column) = column.filter(|_| error.kind() == SqlErrorKind::Unknown) else { return Ok(false) };
+        let Some(column) = error.missing_column().filter(|_| error.kind() == SqlErrorKind::Unknown) else {
+            return Ok(false);
+        };
         let Some(sql) = inner(statement) else { return Ok(false) };
         let mut search = Search { column, place: error.position(), selects: 0 };
         let _ = Visit::visit(&*sql, &mut search);

@@ -64,18 +64,20 @@ impl Keys {
         if error.kind() != SqlErrorKind::Unknown {
             return error;
         }
-        let missing = |(key, _): &&(String, String)| error.message() == format!("there is no column `{key}`");
+        let missing = |(key, _): &&(String, String)| error.missing_column() == Some(key.as_str());
         match self.0.iter().find(missing) {
             // The engine names no place where USING itself is to blame.
-            Some((key, _)) if error.position().is_none() => {
-                let guess = error.guess().map(|guess| format!("; {guess}")).unwrap_or_default();
-                error
-                    .hint(format!("USING takes columns that both tables have, and one has no `{key}`{guess}"))
-            }
+            Some((key, _)) if error.position().is_none() => of_using(error, key),
             Some((_, written)) => error.hint(format!("in a subquery write {written}, with its table")),
             None => error,
         }
     }
+}
+
+/// The error about a column of `USING` that one of its tables does not have, with what it was meant to be.
+fn of_using(error: SqlError, key: &str) -> SqlError {
+    let guess = error.guess().map(|guess| format!("; {guess}")).unwrap_or_default();
+    error.hint(format!("USING takes columns that both tables have, and one has no `{key}`{guess}"))
 }
 
 #[derive(Default)]

@@ -227,13 +227,15 @@ fn unpivoted(
     };
     let mut names = Vec::new();
     for ExprWithAlias { expr, alias } in columns {
-        let (Expr::Identifier(_) | Expr::CompoundIdentifier(_)) = expr else {
+        let Some(column) = column(expr) else {
             let why = "UNPIVOT takes the names of columns: ON a, b";
             return Err(SqlError::invalid(why.to_owned()).at_start_of(expr));
         };
-        let own = columns_of(std::iter::once(expr)).pop().map(|column| column.value);
-        let called = alias.as_ref().map(|alias| alias.value.clone()).or(own).unwrap_or_default();
-        names.push(text(&called));
+        names.push(match alias {
+            Some(alias) => text(&alias.value),
+            // It has the place of the column, with which it gets other letters.
+            None => Expr::Value(Value::SingleQuotedString(name(column)).with_span(column.span)),
+        });
     }
     let list = |elem: Vec<Expr>| call("unnest", vec![Expr::Array(Array { elem, named: false })]);
     let values: Vec<Expr> = columns.iter().map(|column| column.expr.clone()).collect();
@@ -268,16 +270,20 @@ fn columns_of<'a>(exprs: impl IntoIterator<Item = &'a Expr>) -> Vec<Ident> {
     let (mut seen, mut columns) = (HashSet::new(), Vec::new());
     for expr in exprs {
         let _ = visit_expressions(expr, |part: &Expr| {
-            let column = match part {
-                Expr::Identifier(column) => Some(column),
-                Expr::CompoundIdentifier(parts) => parts.last(),
-                _ => None,
-            };
-            columns.extend(column.filter(|column| seen.insert(name(column))).cloned());
+            columns.extend(column(part).filter(|column| seen.insert(name(column))).cloned());
             ControlFlow::<()>::Continue(())
         });
     }
     columns
+}
+
+/// The column that an expression is, without its table.
+fn column(expr: &Expr) -> Option<&Ident> {
+    match expr {
+        Expr::Identifier(column) => Some(column),
+        Expr::CompoundIdentifier(parts) => parts.last(),
+        _ => None,
+    }
 }
 
 fn parsed(sql: &str) -> Result<Box<Query>, SqlError> {

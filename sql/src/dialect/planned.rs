@@ -1,5 +1,7 @@
 //! The plan of a statement, with what the engine finds only then to be missing.
 
+use datafusion::common::field_not_found;
+use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::error::DataFusionError;
 use datafusion::execution::SessionState;
 use datafusion::logical_expr::LogicalPlan;
@@ -64,6 +66,38 @@ pub(crate) async fn planned(
         }
         again.count(&mut statement, is_apart)?;
     }
+}
+
+/// Looks up the columns that ORDER BY names with their tables: the engine plans those that there are not, too.
+///
+/// # Errors
+/// One of a column that its table does not have.
+pub(crate) fn check_order(
+    plan: &LogicalPlan,
+    translate: &(dyn Fn(DataFusionError) -> SqlError + Sync),
+) -> Result<(), SqlError> {
+    let mut found = Ok(());
+    let _ = plan.apply_with_subqueries(|node| {
+        let LogicalPlan::Sort(sort) = node else { return Ok(TreeNodeRecursion::Continue) };
+        let own = sort.input.schema();
+        let mut keys = sort.expr.iter().flat_map(|key| key.expr.column_refs());
+        let Some(missing) = keys.find(|column| !own.is_column_from_schema(column)) else {
+            return Ok(TreeNodeRecursion::Continue);
+        };
+        let mut known = own.as_ref().clone();
+        let mut below = &*sort.input;
+        // Down to what FROM gives.
+        while !matches!(below, LogicalPlan::SubqueryAlias(_))
+            && let [input] = below.inputs().as_slice()
+        {
+            below = input;
+            known.merge(below.schema());
+        }
+        let error = translate(field_not_found(missing.relation.clone(), &missing.name, &known));
+        found = Err(error.at_span(missing.spans().first()));
+        Ok(TreeNodeRecursion::Stop)
+    });
+    found
 }
 
 /// What is planned again.

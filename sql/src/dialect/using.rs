@@ -4,8 +4,7 @@ mod joined;
 mod key;
 mod keys;
 
-pub(super) use self::joined::{
-    JoinColumns, Side, TableJoin, column, constraint, joins_without_condition, quoted, table,
-};
+pub(crate) use self::joined::constraint;
+pub(super) use self::joined::{JoinColumns, Side, TableJoin, column, joins_without_condition, quoted, table};
 pub(super) use self::key::MergedColumn;
 pub(super) use self::keys::{UsingJoins, joins_by_names};

@@ -4,15 +4,14 @@ use std::collections::HashSet;
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    AccessExpr, BinaryOperator, ExcludeSelectItem, Expr, Function, FunctionArg, FunctionArgExpr,
-    FunctionArguments, GroupByExpr, Ident, ObjectName, OrderBy, OrderByKind, Query, Select, SelectItem,
-    SetExpr, Spanned, Subscript, Value, Visitor,
+    AccessExpr, BinaryOperator, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, GroupByExpr,
+    Ident, OrderBy, OrderByKind, Query, Select, SelectItem, SetExpr, Spanned, Subscript, Value, Visitor,
 };
 use datafusion::sql::sqlparser::tokenizer::Span;
 
 use super::{AmbiguousNames, TextPosition};
 use crate::dialect;
-use crate::expanded::name;
+use crate::expanded::{self, name};
 use crate::walk::visit_expressions;
 use crate::wording::{EXISTS, IN_ROWS};
 
@@ -89,12 +88,7 @@ fn excluded(item: &SelectItem) -> Vec<(String, TextPosition)> {
     let (SelectItem::Wildcard(options) | SelectItem::QualifiedWildcard(_, options)) = item else {
         return Vec::new();
     };
-    let names: &[ObjectName] = match &options.opt_exclude {
-        None => &[],
-        Some(ExcludeSelectItem::Single(one)) => std::slice::from_ref(one),
-        Some(ExcludeSelectItem::Multiple(several)) => several.as_slice(),
-    };
-    let names = names.iter().filter_map(|excluded| excluded.0.last()?.as_ident());
+    let names = expanded::excluded(options).iter().filter_map(|excluded| excluded.0.last()?.as_ident());
     names.map(|column| (name(column), place(column))).collect()
 }
 

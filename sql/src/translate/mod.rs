@@ -15,6 +15,7 @@ use datafusion::error::DataFusionError;
 
 use self::misused::{misplaced, misused};
 use self::plan::plan_error;
+pub(crate) use self::schema::no_column;
 use self::schema::schema_error;
 use self::text::{between, lower_first, syntax, syntax_hint, tidy, without_tree};
 use super::error::{SqlError, SqlErrorKind};

@@ -36,6 +36,12 @@ pub(super) fn schema_error(error: SchemaError) -> SqlError {
     }
 }
 
+/// The error about a name that none of these columns has.
+pub(crate) fn no_column<'a>(name: &str, columns: impl IntoIterator<Item = &'a String>) -> SqlError {
+    let columns: Vec<Column> = columns.into_iter().map(Column::from_name).collect();
+    unknown_column(&Column::from_name(name), &columns)
+}
+
 /// The error about a column that does not exist, with the best guess of what was meant.
 fn unknown_column(field: &Column, valid_fields: &[Column]) -> SqlError {
     let mut seen = HashSet::new();
@@ -54,16 +60,15 @@ fn unknown_column(field: &Column, valid_fields: &[Column]) -> SqlError {
         if *exact != field.name {
             return unknown.hint(in_quotes(exact));
         }
-        if let Some(relation) =
-            valid_fields.iter().find(|c| c.name == field.name).and_then(|c| c.relation.as_ref())
-        {
-            return wrong_table(field, relation, valid_fields).unwrap_or_else(|| {
-                unknown.hint(format!(
-                    "it is a column of {relation}, which has no other name here: write `{}` alone",
-                    field.name
-                ))
-            });
-        }
+        let known = valid_fields.iter().find(|c| c.name == field.name);
+        let hint = match known.and_then(|c| c.relation.as_ref()) {
+            Some(relation) => match wrong_table(field, relation, valid_fields) {
+                Some(wrong) => return wrong,
+                None => format!("it is a column of {relation}, which has no other name here"),
+            },
+            None => "it is a column without a table here".to_owned(),
+        };
+        return unknown.hint(format!("{hint}: write `{}` alone", field.name));
     }
     if valid_fields.iter().filter_map(|c| c.relation.as_ref()).any(|table| table.table() == field.name) {
         let table = &field.name;

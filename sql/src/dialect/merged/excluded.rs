@@ -8,9 +8,8 @@ use datafusion::error::DataFusionError;
 use datafusion::execution::SessionState;
 use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast::{
-    ExcludeSelectItem, Ident, JoinConstraint, JoinOperator, ObjectName, ObjectNamePart, OrderBy, Query,
-    Select, SelectItem, SelectItemQualifiedWildcardKind, SetExpr, Statement as Sql, VisitorMut,
-    WildcardAdditionalOptions,
+    Ident, JoinConstraint, JoinOperator, ObjectName, OrderBy, Query, Select, SelectItem,
+    SelectItemQualifiedWildcardKind, SetExpr, Statement as Sql, VisitorMut, WildcardAdditionalOptions,
 };
 use datafusion::sql::sqlparser::tokenizer::Span;
 
@@ -21,7 +20,8 @@ use crate::dialect::planned;
 use crate::dialect::scopes::Scopes;
 use crate::dialect::using::{UsingJoins, quoted};
 use crate::error::SqlError;
-use crate::expanded::{last_name, name};
+use crate::expanded::{excluded_mut, last_name, name};
+use crate::translate::no_column;
 use crate::walk::{VisitMut, inner};
 
 /// Most queries of a statement that are planned for their columns.
@@ -201,17 +201,8 @@ impl Known {
 /// Puts names without quotes behind EXCLUDE in lower case, as the engine reads names elsewhere.
 fn lower_excluded(item: &mut SelectItem) {
     let (SelectItem::Wildcard(options) | SelectItem::QualifiedWildcard(_, options)) = item else { return };
-    let excluded = match &mut options.opt_exclude {
-        None => return,
-        Some(ExcludeSelectItem::Single(one)) => std::slice::from_mut(one),
-        Some(ExcludeSelectItem::Multiple(all)) => all.as_mut_slice(),
-    };
-    for part in excluded.iter_mut().flat_map(|column| &mut column.0) {
-        if let ObjectNamePart::Identifier(ident) = part
-            && ident.quote_style.is_none()
-        {
-            ident.value.make_ascii_lowercase();
-        }
+    for ident in excluded_mut(options).filter(|ident| ident.quote_style.is_none()) {
+        ident.value.make_ascii_lowercase();
     }
 }
 
@@ -227,8 +218,7 @@ fn is_replaced(item: &SelectItem) -> bool {
     items.any(|item| item.column_name.span != Span::empty())
 }
 
-/// The column that a name behind REPLACE means, of one table or of all: without quotes in letters of any
-/// case, if there is only one.
+/// The column that a name behind REPLACE means, of one table or of all.
 fn replaced_column(
     column: &Ident,
     table: Option<&str>,
@@ -237,14 +227,11 @@ fn replaced_column(
     let wanted = name(column);
     let is_of = |own: &str| table.is_none_or(|table| own == table);
     let known = columns.iter().filter(|(own, _)| is_of(own)).map(|(_, known)| known);
-    let is_alike = |known: &&String| column.quote_style.is_none() && known.eq_ignore_ascii_case(&wanted);
-    let alike: Vec<&String> = known.clone().filter(is_alike).collect();
-    match (alike.as_slice(), known.clone().any(|known| *known == wanted)) {
-        (_, true) => Ok(wanted),
-        ([only], false) => Ok((*only).clone()),
-        _ => {
+    match known.clone().any(|known| *known == wanted) {
+        true => Ok(wanted),
+        false => {
             let place = column.span.start;
-            Err(SqlError::unknown(format!("there is no column `{wanted}`")).at(place.line, place.column))
+            Err(no_column(&wanted, known).at(place.line, place.column))
         }
     }
 }

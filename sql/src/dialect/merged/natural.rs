@@ -13,15 +13,16 @@ use datafusion::sql::sqlparser::ast::{
     TableWithJoins,
 };
 
-use super::Selects;
 use super::put::Written;
 use super::wildcard::{Options, unknown};
+use super::{Selects, of_using};
 use crate::dialect::exprs::binary;
 use crate::dialect::using::{
     JoinColumns, MergedColumn, Side, TableJoin, UsingJoins, column, constraint, quoted, table,
 };
 use crate::error::SqlError;
 use crate::expanded::name;
+use crate::translate::no_column;
 
 /// The tables of a FROM with such joins: the engine's `*` has a column of several tables in the place of the
 /// one whose name comes first in the alphabet, and of `RIGHT` and `FULL` joins the value of the table on the
@@ -157,9 +158,9 @@ impl<'a> Chain<'a> {
         let mut on: Option<Expr> = None;
         for name in names {
             let other = column(&right, name).filter(|_| self.has(&right, name));
-            let other = other.ok_or_else(|| missing(name))?;
+            let other = other.ok_or_else(|| missing(name, self.columns))?;
             let at = self.key(name)?;
-            let key = self.keys.get_mut(at).ok_or_else(|| missing(name))?;
+            let key = self.keys.get_mut(at).ok_or_else(|| missing(name, self.columns))?;
             written.add(key.size())?;
             let equal = binary(key.value(), BinaryOperator::Eq, other.clone());
             on = Some(match on {
@@ -193,7 +194,7 @@ impl<'a> Chain<'a> {
             tables.filter(|(_, table)| self.has(table, name)).map(|(at, _)| at).collect();
         let known = self.keys.iter().position(|key| key.name == name);
         match (known, having.as_slice()) {
-            (_, []) => Err(missing(name)),
+            (_, []) => Err(missing(name, self.columns)),
             (Some(at), _) if self.keys.get(at).is_some_and(|key| key.tables == having) => Ok(at),
             (None, [only]) => {
                 let side = self.tables.get(*only).and_then(|table| column(table, name));
@@ -217,6 +218,8 @@ impl<'a> Chain<'a> {
     }
 }
 
-fn missing(column: &str) -> SqlError {
-    SqlError::unknown(format!("there is no column `{column}`"))
+/// The error about a column of `USING` that one of its tables does not have.
+fn missing(column: &str, columns: &[(String, String)]) -> SqlError {
+    let others = columns.iter().map(|(_, known)| known).filter(|known| *known != column);
+    of_using(no_column(column, others), column)
 }

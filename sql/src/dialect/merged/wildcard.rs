@@ -10,6 +10,7 @@ use super::put::Written;
 use crate::dialect::using::{MergedColumn, UsingJoins, quoted};
 use crate::error::SqlError;
 use crate::expanded::{excluded, name};
+use crate::translate::no_column;
 
 /// What stands behind `*`.
 #[derive(Default)]
@@ -141,5 +142,5 @@ pub(super) fn of_table(table: &ObjectName, options: WildcardAdditionalOptions) -
 pub(super) fn unknown(names: &[String], columns: &[(String, String)]) -> Option<SqlError> {
     let is_unknown = |column: &&String| !columns.iter().any(|(_, known)| known == *column);
     let unknown = names.iter().find(is_unknown)?;
-    Some(SqlError::unknown(format!("there is no column `{unknown}`")))
+    Some(no_column(unknown, columns.iter().map(|(_, known)| known)))
 }

@@ -69,7 +69,7 @@ pub(in crate::dialect) fn joins_without_condition(select: &Select) -> bool {
 }
 
 /// The condition of a join that may have `USING`.
-pub(in crate::dialect) fn constraint(join: &mut JoinOperator) -> Option<&mut JoinConstraint> {
+pub(crate) fn constraint(join: &mut JoinOperator) -> Option<&mut JoinConstraint> {
     match join {
         JoinOperator::Join(on)
         | JoinOperator::Inner(on)
