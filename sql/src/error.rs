@@ -228,6 +228,11 @@ impl SqlError {
         self.message.strip_prefix("there is no column `")?.strip_suffix('`')
     }
 
+    /// The field that the error says a struct does not have.
+    pub(crate) fn missing_field(&self) -> Option<&str> {
+        Some(self.message.strip_suffix('`')?.split_once("` has no field `")?.1)
+    }
+
     /// The message, without its place and its hint.
     pub(crate) fn message(&self) -> &str {
         &self.message

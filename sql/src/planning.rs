@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arrow_array::RecordBatch;
+use arrow_schema::DataType;
 use datafusion::execution::runtime_env::RuntimeEnv;
 use datafusion::execution::{SessionState, TaskContext};
 use datafusion::logical_expr::LogicalPlan;
@@ -39,6 +40,7 @@ use super::notes::RunNotes;
 use super::ordinals;
 use super::quotes::AmbiguousNames;
 use super::shows;
+use super::translate::with_fields;
 use super::types;
 use super::views;
 use super::virtuals::NamedVirtuals;
@@ -229,7 +231,16 @@ async fn meant(
             }
             Err(error) => {
                 let is_same = |before: &SqlError| before.exact_name() == error.missing_column();
-                return Err(before.filter(is_same).unwrap_or(error));
+                let error = before.filter(is_same).unwrap_or(error);
+                for of in dialect::structs(&mut statement, &error) {
+                    if let Ok(plan) = meant_as_written(state, of, names, &mut values, tables).await
+                        && let Some(field) = plan.schema().fields().first()
+                        && let DataType::Struct(fields) = field.data_type()
+                    {
+                        return Err(with_fields(error, fields));
+                    }
+                }
+                return Err(error);
             }
         }
     }
@@ -266,7 +277,7 @@ async fn meant_as_written(
     let keys = keys.map_err(|error| names.explain(error, &state))?;
     ordinals::resolve(&mut statement);
     let logical = dialect::planned(&state, statement, &translate).await;
-    let logical = logical.and_then(|plan| dialect::check_order(&plan, &translate).map(|()| plan));
+    let logical = logical.and_then(|plan| dialect::check_names(&plan, &translate).map(|()| plan));
     let logical = logical.map_err(|error| keys.explain(names.explain(error, &state)))?;
     let logical = types::with_sql_types(logical).map_err(translate)?;
     let logical = lateral::resolve(logical).map_err(translate)?;

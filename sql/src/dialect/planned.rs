@@ -1,10 +1,11 @@
 //! The plan of a statement, with what the engine finds only then to be missing.
 
 use datafusion::common::field_not_found;
-use datafusion::common::tree_node::TreeNodeRecursion;
+use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::error::DataFusionError;
 use datafusion::execution::SessionState;
-use datafusion::logical_expr::LogicalPlan;
+use datafusion::logical_expr::utils::merge_schema;
+use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan, Sort};
 use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast::Statement as Sql;
 
@@ -13,6 +14,7 @@ use super::{by_all, casts, hidden, negated, ordered, rows, twice};
 use crate::error::SqlError;
 use crate::expanded::{self, MAX_EXPRESSIONS};
 use crate::walk::inner;
+use crate::wording::NO_FIELD;
 
 /// Most names of columns next to `*` that are put into other words.
 const MOST: usize = 50;
@@ -68,34 +70,61 @@ pub(crate) async fn planned(
     }
 }
 
-/// Looks up the columns that ORDER BY names with their tables: the engine plans those that there are not, too.
+/// Looks up the columns that ORDER BY names with their tables, and the fields of structs outside of SELECT: the
+/// engine plans what there is not, too.
 ///
 /// # Errors
-/// One of a column that its table does not have.
-pub(crate) fn check_order(
+/// One of a column that its table does not have, or of such a field.
+pub(crate) fn check_names(
     plan: &LogicalPlan,
     translate: &(dyn Fn(DataFusionError) -> SqlError + Sync),
 ) -> Result<(), SqlError> {
     let mut found = Ok(());
     let _ = plan.apply_with_subqueries(|node| {
-        let LogicalPlan::Sort(sort) = node else { return Ok(TreeNodeRecursion::Continue) };
-        let own = sort.input.schema();
-        let mut keys = sort.expr.iter().flat_map(|key| key.expr.column_refs());
-        let Some(missing) = keys.find(|column| !own.is_column_from_schema(column)) else {
+        let order = match node {
+            LogicalPlan::Sort(sort) => missing_key(sort, translate),
+            _ => None,
+        };
+        let Some(error) = order.or_else(|| missing_field(node, translate)) else {
             return Ok(TreeNodeRecursion::Continue);
         };
-        let mut known = own.as_ref().clone();
-        let mut below = &*sort.input;
-        // Down to what FROM gives.
-        while !matches!(below, LogicalPlan::SubqueryAlias(_))
-            && let [input] = below.inputs().as_slice()
-        {
-            below = input;
-            known.merge(below.schema());
-        }
-        let error = translate(field_not_found(missing.relation.clone(), &missing.name, &known));
-        found = Err(error.at_span(missing.spans().first()));
+        found = Err(error);
         Ok(TreeNodeRecursion::Stop)
+    });
+    found
+}
+
+fn missing_key(sort: &Sort, translate: &(dyn Fn(DataFusionError) -> SqlError + Sync)) -> Option<SqlError> {
+    let own = sort.input.schema();
+    let mut keys = sort.expr.iter().flat_map(|key| key.expr.column_refs());
+    let missing = keys.find(|column| !own.is_column_from_schema(column))?;
+    let mut known = own.as_ref().clone();
+    let mut below = &*sort.input;
+    // Down to what FROM gives.
+    while !matches!(below, LogicalPlan::SubqueryAlias(_))
+        && let [input] = below.inputs().as_slice()
+    {
+        below = input;
+        known.merge(below.schema());
+    }
+    let error = translate(field_not_found(missing.relation.clone(), &missing.name, &known));
+    Some(error.at_span(missing.spans().first()))
+}
+
+fn missing_field(
+    node: &LogicalPlan,
+    translate: &(dyn Fn(DataFusionError) -> SqlError + Sync),
+) -> Option<SqlError> {
+    let mut found = None;
+    let _ = node.apply_expressions(|expr| {
+        expr.apply(|part| {
+            let is_field = matches!(part, Expr::ScalarFunction(call) if call.func.name() == "get_field");
+            if is_field && let Err(error) = part.get_type(&merge_schema(&node.inputs())) {
+                let error = translate(error);
+                found = found.take().or(Some(error).filter(|error| error.message().starts_with(NO_FIELD[0])));
+            }
+            Ok(TreeNodeRecursion::Continue)
+        })
     });
     found
 }

@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
     AccessExpr, BinaryOperator, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, GroupByExpr,
-    Ident, OrderBy, OrderByKind, Query, Select, SelectItem, SetExpr, Spanned, Subscript, Value, Visitor,
+    Ident, OrderBy, OrderByKind, Query, Select, SelectItem, SetExpr, Spanned, Value, Visitor,
 };
 use datafusion::sql::sqlparser::tokenizer::Span;
 
@@ -104,13 +104,20 @@ fn of_rows(expr: &Expr) -> Option<String> {
     matches!(**of, Expr::Subquery(_)).then(|| format!("{op} {which} (SELECT ..)"))
 }
 
-/// The key of an index such as `['id']`.
-fn key(access: &AccessExpr) -> Option<String> {
-    let AccessExpr::Subscript(Subscript::Index { index: Expr::Value(value) }) = access else { return None };
-    match &value.value {
-        Value::SingleQuotedString(key) => Some(key.clone()),
-        _ => None,
+/// The keys that are read like fields behind a column, each with what it is a field of.
+fn keys(column: &Ident, chain: &[AccessExpr]) -> Vec<(String, String, TextPosition)> {
+    let (mut of, mut keys) = (Some(column.value.as_str()), Vec::new());
+    for access in chain {
+        let key = dialect::field_key(access);
+        if let (Some(of), Some(key)) = (of, key) {
+            keys.push((of.to_owned(), key.to_owned(), place(column)));
+        }
+        of = match access {
+            AccessExpr::Dot(Expr::Identifier(name)) => Some(name.value.as_str()),
+            _ => key,
+        };
     }
+    keys
 }
 
 impl Visitor for AmbiguousNames {
@@ -128,11 +135,14 @@ impl Visitor for AmbiguousNames {
                 }
             }
             Expr::CompoundFieldAccess { root, access_chain } => {
-                if let (Expr::Identifier(column), Some(key)) = (&**root, access_chain.first().and_then(key)) {
-                    self.fields.push((column.value.clone(), key, place(column)));
-                } else {
+                let keys = match &**root {
+                    Expr::Identifier(column) => keys(column, access_chain),
+                    _ => Vec::new(),
+                };
+                if keys.is_empty() {
                     self.listed.push((expr.to_string(), begin(&**root)));
                 }
+                self.fields.extend(keys);
             }
             Expr::Function(function) => {
                 let name = function.name.0.last().and_then(|part| part.as_ident());

@@ -15,8 +15,8 @@ use datafusion::error::DataFusionError;
 
 use self::misused::{misplaced, misused};
 use self::plan::plan_error;
-pub(crate) use self::schema::no_column;
 use self::schema::schema_error;
+pub(crate) use self::schema::{no_column, with_fields};
 use self::text::{between, lower_first, syntax, syntax_hint, tidy, without_tree};
 use super::error::{SqlError, SqlErrorKind};
 use super::types;

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 
+use arrow_schema::Fields;
 use datafusion::common::{Column, SchemaError, TableReference};
 use gstore_core::Remedy;
 use gstore_query::hint::{listing, nearest};
@@ -40,6 +41,18 @@ pub(super) fn schema_error(error: SchemaError) -> SqlError {
 pub(crate) fn no_column<'a>(name: &str, columns: impl IntoIterator<Item = &'a String>) -> SqlError {
     let columns: Vec<Column> = columns.into_iter().map(Column::from_name).collect();
     unknown_column(&Column::from_name(name), &columns)
+}
+
+/// The error about a field that a struct does not have, with those that it has.
+pub(crate) fn with_fields(error: SqlError, fields: &Fields) -> SqlError {
+    let names = || fields.iter().map(|field| field.name().as_str());
+    let all = listing(names().take(40));
+    let hint = match error.missing_field().and_then(|missing| nearest(missing, names())) {
+        Some(name) if is_plain(name) => format!("did you mean `{name}`? It has {all}"),
+        Some(name) => format!("did you mean \"{name}\", in double quotes behind a dot? It has {all}"),
+        None => format!("it has {all}"),
+    };
+    error.hint(hint)
 }
 
 /// The error about a column that does not exist, with the best guess of what was meant.

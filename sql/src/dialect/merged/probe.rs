@@ -16,7 +16,7 @@ impl Scopes {
     }
 
     /// A query with the table expressions that it can name here.
-    pub(super) fn query(&self, select: Select) -> Statement {
+    pub(in crate::dialect) fn query(&self, select: Select) -> Statement {
         let query = Query {
             with: self.with(),
             body: Box::new(SetExpr::Select(Box::new(select))),

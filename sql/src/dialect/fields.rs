@@ -1,0 +1,143 @@
+//! Queries for the structs of a statement, for the error about a field that one does not have: the engine does
+//! not say which it has.
+
+use std::ops::ControlFlow;
+
+use datafusion::sql::parser::Statement;
+use datafusion::sql::sqlparser::ast::{
+    AccessExpr, Expr, Ident, Query, Select, SelectItem, SetExpr, Subscript, Visitor,
+};
+
+use super::exprs::text_of;
+use super::merged::of_from;
+use super::scopes::Scopes;
+use crate::error::SqlError;
+use crate::walk::{Visit, inner, visit_expressions};
+
+/// Most of these queries.
+const MOST: usize = 5;
+
+/// A query for each struct that may be the one without the field that an error is about: in a subquery it is of
+/// the tables of that, or of those around it.
+pub(crate) fn structs(statement: &mut Statement, error: &SqlError) -> Vec<Statement> {
+    let (Some(place), Some(field)) = (error.position(), error.missing_field()) else { return Vec::new() };
+    let mut structs = Structs { place, field, scopes: Scopes::default(), queries: Vec::new() };
+    if let Some(sql) = inner(statement) {
+        let _ = Visit::visit(&*sql, &mut structs);
+    }
+    structs.queries
+}
+
+/// The key of an access such as `['id']`.
+pub(crate) fn field_key(access: &AccessExpr) -> Option<&str> {
+    match access {
+        AccessExpr::Subscript(Subscript::Index { index }) => text_of(index),
+        _ => None,
+    }
+}
+
+struct Structs<'a> {
+    place: (u64, u64),
+    field: &'a str,
+    scopes: Scopes,
+    queries: Vec<Statement>,
+}
+
+impl Structs<'_> {
+    fn body(&mut self, body: &SetExpr) {
+        match body {
+            SetExpr::Select(select) => self.part(&**select, select),
+            SetExpr::SetOperation { left, right, .. } => {
+                self.body(left);
+                self.body(right);
+            }
+            _ => {}
+        }
+    }
+
+    /// A part of a query that names columns of the tables of a SELECT.
+    fn part(&mut self, part: &impl Visit, select: &Select) {
+        let _ = visit_expressions(part, |expr: &Expr| {
+            if let Some(of) = self.of_field(expr).filter(|_| self.queries.len() < MOST) {
+                let query = self.scopes.query(of_from(select, vec![SelectItem::UnnamedExpr(of)]));
+                self.queries.push(query);
+            }
+            ControlFlow::<()>::Continue(())
+        });
+    }
+
+    /// The struct of the field, if an expression names both in the place.
+    fn of_field(&self, expr: &Expr) -> Option<Expr> {
+        let is_there = |column: &Ident| (column.span.start.line, column.span.start.column) == self.place;
+        match expr {
+            Expr::CompoundIdentifier(parts) => {
+                let (_, of) = parts.split_last()?;
+                if !is_there(of.last()?) {
+                    return None;
+                }
+                Some(match of {
+                    [column] => Expr::Identifier(column.clone()),
+                    of => Expr::CompoundIdentifier(of.to_vec()),
+                })
+            }
+            Expr::CompoundFieldAccess { root, access_chain } => {
+                let Expr::Identifier(column) = &**root else { return None };
+                let is_key = |access: &AccessExpr| is_there(column) && field_key(access) == Some(self.field);
+                let before = access_chain.get(..access_chain.iter().position(is_key)?)?;
+                Some(match before {
+                    [] => Expr::clone(root),
+                    before => Expr::CompoundFieldAccess { root: root.clone(), access_chain: before.to_vec() },
+                })
+            }
+            _ => None,
+        }
+    }
+}
+
+impl Visitor for Structs<'_> {
+    type Break = ();
+
+    fn pre_visit_query(&mut self, query: &Query) -> ControlFlow<()> {
+        self.scopes.enter(query);
+        ControlFlow::Continue(())
+    }
+
+    fn post_visit_query(&mut self, query: &Query) -> ControlFlow<()> {
+        self.body(&query.body);
+        if let SetExpr::Select(select) = &*query.body {
+            self.part(&query.order_by, select);
+        }
+        self.scopes.leave();
+        ControlFlow::Continue(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dialect::parse;
+
+    #[test]
+    fn structs_are_asked_for_with_the_tables_that_they_are_of() {
+        for (sql, column, expected) in [
+            ("SELECT t.s.x FROM t WHERE a = 1", 10, &["SELECT t.s FROM t"][..]),
+            (
+                "WITH c AS (SELECT 1) SELECT 1 FROM c ORDER BY c.s['a']['x'] + 1",
+                47,
+                &["WITH c AS (SELECT 1) SELECT c.s['a'] FROM c"][..],
+            ),
+            ("SELECT 1 FROM t UNION SELECT s.x FROM u GROUP BY 1", 30, &["SELECT s FROM u"][..]),
+            (
+                "SELECT 1 FROM t WHERE a IN (SELECT s.x FROM u)",
+                36,
+                &["SELECT s FROM u", "SELECT s FROM t"][..],
+            ),
+            ("SELECT s.x, s.y FROM t", 9, &[][..]),
+        ] {
+            let error = SqlError::unknown("`s` has no field `x`".to_owned()).at(1, column);
+            let found = structs(&mut parse(sql).unwrap(), &error);
+            let found: Vec<String> = found.iter().map(ToString::to_string).collect();
+            assert_eq!(found, expected, "{sql}");
+        }
+    }
+}
