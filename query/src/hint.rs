@@ -11,6 +11,11 @@ pub fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) ->
     known.iter().find(|(l, _)| *l == lower).map(|(_, c)| *c).filter(|_| near)
 }
 
+/// The question after a misspelt name, with the one that is nearest to it.
+pub fn did_you_mean(name: &str) -> String {
+    format!("did you mean `{name}`?")
+}
+
 /// `a`, `b` and `c`, for messages that list names.
 pub fn listing<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
     let names: Vec<String> = names.into_iter().map(|n| format!("`{n}`")).collect();
@@ -32,6 +37,7 @@ mod tests {
         assert_eq!(nearest("ACROS", names), Some("Across"));
         assert_eq!(nearest("temperature", names), None);
         assert_eq!(nearest("x", ["k"]), None);
+        assert_eq!(nearest("wihtin", names).map(did_you_mean).as_deref(), Some("did you mean `within`?"));
     }
 
     #[test]

@@ -13,7 +13,7 @@ use gstore_query::influence::{Function, Options, no_solver};
 use serde_json::Value;
 
 use super::error::SqlError;
-use gstore_query::hint::{listing, nearest};
+use gstore_query::hint::{did_you_mean, listing, nearest};
 
 /// How the function is called whose second argument is often given without its name.
 const OF_NEAREST: &str = "what the neighbours are of has a name: text => '..', id => '..' or vector => [..]";
@@ -134,7 +134,7 @@ pub(crate) fn check_name(function: &str, name: &str, known: &[&str]) -> Result<(
     let rows = || known.iter().copied().find(|k| *k == "k" && ["top", "top_k", "limit", "n"].contains(&name));
     Err(SqlError::unknown(format!("{function}() has no option `{name}`")).hint(
         match nearest(name, known.iter().copied()).or_else(rows) {
-            Some(guess) => format!("did you mean `{guess}`? The options are {all}"),
+            Some(guess) => format!("{} The options are {all}", did_you_mean(guess)),
             None => format!("the options are {all}"),
         },
     ))

@@ -25,7 +25,7 @@ use super::scan::RowsTable;
 use super::tokens::TokenTexts;
 use super::translate::arrow;
 use super::virtuals::NamedVirtuals;
-use gstore_query::hint::{listing, nearest};
+use gstore_query::hint::{did_you_mean, listing, nearest};
 
 /// Options of `vectors()`: its two arguments by name.
 pub(crate) const OPTIONS: &[&str] = &["dataset", "feature"];
@@ -58,7 +58,7 @@ fn find(snapshot: &Snapshot, dataset: &str, name: &str) -> Result<Arc<FeaturePar
             let unknown =
                 SqlError::unknown(format!("dataset `{dataset}` has no feature `{name}`")).about("feature");
             Err(unknown.hint(match nearest(name, labels()) {
-                Some(label) => format!("did you mean `{label}`?"),
+                Some(label) => did_you_mean(label),
                 None => format!("it has {}", listing(labels())),
             }))
         }

@@ -13,7 +13,7 @@ use datafusion::sql::sqlparser::ast::{
     LambdaFunctionParameter, LambdaSyntax, OneOrManyWithParens, Statement as Sql, Subscript,
 };
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
-use gstore_query::hint::nearest;
+use gstore_query::hint::{did_you_mean, nearest};
 
 use super::exprs::{call, text};
 use super::tokens::{is_any, is_word, last_before, made, next, outside};
@@ -113,7 +113,7 @@ fn of_other(tokens: &[TokenWithSpan], open: usize, lambda: usize) -> Option<SqlE
         return None;
     }
     let meant = nearest(&word.value.to_lowercase(), FUNCTIONS);
-    let hint = meant.map_or_else(|| WRITTEN.to_owned(), |meant| format!("did you mean `{meant}`?"));
+    let hint = meant.map_or_else(|| WRITTEN.to_owned(), did_you_mean);
     let why = format!("there is no function `{}` that takes a lambda", word.value);
     Some(SqlError::unknown(why).at_start_of(called).hint(hint))
 }

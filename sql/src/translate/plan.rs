@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use gstore_core::Remedy;
-use gstore_query::hint::{listing, nearest};
+use gstore_query::hint::{did_you_mean, listing, nearest};
 
 use super::text::between;
 use crate::error::{SqlError, SqlErrorKind};
@@ -28,7 +28,7 @@ pub(super) fn plan_error(text: &str, tables: &[String]) -> SqlError {
         }
         return unknown.hint(match nearest(short, tables.iter().map(String::as_str)) {
             _ if Format::of(Path::new(short)).is_some() => no_files(),
-            Some(table) => format!("did you mean `{table}`?"),
+            Some(table) => did_you_mean(table),
             None => format!("there are {}", listing(tables.iter().map(String::as_str).take(40))),
         });
     }
@@ -36,7 +36,7 @@ pub(super) fn plan_error(text: &str, tables: &[String]) -> SqlError {
         let guess = nearest(name, names::table_functions());
         return SqlError::unknown(format!("there is no table function `{name}`")).hint(match guess {
             _ if name.starts_with("read_") => no_files(),
-            Some(function) => format!("did you mean `{function}`?"),
+            Some(function) => did_you_mean(function),
             None => names::written_otherwise(name)
                 .or_else(|| names::catalog_otherwise(name))
                 .unwrap_or_else(|| format!("there are {}", listing(names::table_functions()))),
@@ -60,7 +60,7 @@ pub(super) fn plan_error(text: &str, tables: &[String]) -> SqlError {
         let guess = between(help, "Did you mean '", "'?").filter(|guess| is_slip(name, guess));
         let guess = meant(name).or(guess);
         let how = names::written_otherwise(name)
-            .or_else(|| guess.map(|guess| format!("did you mean `{guess}`?")))
+            .or_else(|| guess.map(did_you_mean))
             .or_else(|| names::nearly_written_otherwise(name));
         return unknown.maybe_hint(how);
     }

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use arrow_schema::Fields;
 use datafusion::common::{Column, SchemaError, TableReference};
 use gstore_core::Remedy;
-use gstore_query::hint::{listing, nearest};
+use gstore_query::hint::{did_you_mean, listing, nearest};
 
 use crate::error::SqlError;
 use crate::names::SERIES;
@@ -48,7 +48,7 @@ pub(crate) fn with_fields(error: SqlError, fields: &Fields) -> SqlError {
     let names = || fields.iter().map(|field| field.name().as_str());
     let all = listing(names().take(40));
     let hint = match error.missing_field().and_then(|missing| nearest(missing, names())) {
-        Some(name) if is_plain(name) => format!("did you mean `{name}`? It has {all}"),
+        Some(name) if is_plain(name) => format!("{} It has {all}", did_you_mean(name)),
         Some(name) => format!("did you mean \"{name}\", in double quotes behind a dot? It has {all}"),
         None => format!("it has {all}"),
     };
@@ -115,10 +115,10 @@ fn unknown_column(field: &Column, valid_fields: &[Column]) -> SqlError {
         return unknown.hint(format!("there is no table here: write FROM, or '{text}' if it is a text"));
     }
     unknown.hint(match nearest(&field.name, names.iter().copied()) {
-        Some(name) if is_plain(name) => format!("did you mean `{name}`?"),
+        Some(name) if is_plain(name) => did_you_mean(name),
         // Without quotes it is found in any case.
         Some(name) if lower == field.name && is_plain(&name.to_lowercase()) => {
-            format!("did you mean `{}`?", name.to_lowercase())
+            did_you_mean(&name.to_lowercase())
         }
         Some(name) => format!("did you mean \"{name}\"? Such a name stands in double quotes"),
         None => format!("there are {}", listing(names.iter().copied().take(40))),

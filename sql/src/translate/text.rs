@@ -1,6 +1,6 @@
 //! Parts of the engine's messages.
 
-use gstore_query::hint::nearest;
+use gstore_query::hint::{did_you_mean, nearest};
 
 use crate::names::is_taken;
 
@@ -54,7 +54,7 @@ pub(super) fn syntax_hint(message: &str) -> Option<String> {
     // The place in the statement stands behind what was found.
     let found = found.split_once(" at Line: ").map_or(found, |(found, _)| found);
     match (expected, found) {
-        ("an SQL statement", word) => nearest(word, VERBS).map(|verb| format!("did you mean `{verb}`?")),
+        ("an SQL statement", word) => nearest(word, VERBS).map(did_you_mean),
         ("(", "[") => Some(
             "IN takes values or a subquery in parentheses; whether a list has a value is list_contains(list, x), whether \
              two have one in common list_has_any(a, b)"

@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::Each;
 use super::options::{Function, SELF, TARGET};
 use crate::error::QueryError;
-use crate::hint::{listing, nearest};
+use crate::hint::{did_you_mean, listing, nearest};
 
 /// Why an option is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -74,7 +74,7 @@ impl Options {
                 option: None,
                 message: format!("{} has no option `{name}`", self.function.name()),
                 hint: Some(match nearest(name, names()) {
-                    Some(guess) => format!("did you mean `{guess}`? The options are {all}"),
+                    Some(guess) => format!("{} The options are {all}", did_you_mean(guess)),
                     None => format!("the options are {all}"),
                 }),
             });
