@@ -11,37 +11,15 @@ use datafusion::sql::sqlparser::ast::{BinaryOperator, Expr, Value};
 use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 
-use super::tokens::{is, next};
+use super::tokens::{Replacement, is, next};
 use crate::walk::{inner, visit_expressions_mut};
 
 const DISTINCT: &str = "IS DISTINCT FROM";
 const NOT_DISTINCT: &str = "IS NOT DISTINCT FROM";
 
-/// The tokens with one operator in the place of the words. No operator of a text has such a name: those are
-/// signs.
-pub(super) fn tokens(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
-    let mut all = Vec::with_capacity(tokens.len());
-    // Where the tokens behind the last operator begin.
-    let mut behind = 0;
-    for (i, token) in tokens.iter().enumerate() {
-        if i < behind {
-            continue;
-        }
-        match operator(&tokens, i) {
-            Some((name, last)) => {
-                let operator = Token::CustomBinaryOperator(name.to_owned());
-                all.push(TokenWithSpan { token: operator, span: token.span });
-                behind = last + 1;
-            }
-            None => all.push(token.clone()),
-        }
-    }
-    all
-}
-
-/// The operator whose first word stands at a place, and the place of its last.
-fn operator(tokens: &[TokenWithSpan], at: usize) -> Option<(&'static str, usize)> {
-    tokens.get(at).filter(|token| is(token, Keyword::IS))?;
+/// One operator in the place of the words. No operator of a text has such a name: those are signs.
+pub(super) fn operator(tokens: &[TokenWithSpan], at: usize) -> Option<Replacement> {
+    let first = tokens.get(at).filter(|token| is(token, Keyword::IS))?;
     let (mut place, mut word) = next(tokens, at + 1)?;
     let negated = is(word, Keyword::NOT);
     if negated {
@@ -51,7 +29,9 @@ fn operator(tokens: &[TokenWithSpan], at: usize) -> Option<(&'static str, usize)
         return None;
     }
     let (last, _) = next(tokens, place + 1).filter(|(_, word)| is(word, Keyword::FROM))?;
-    Some((if negated { NOT_DISTINCT } else { DISTINCT }, last))
+    let name = if negated { NOT_DISTINCT } else { DISTINCT };
+    let token = Token::CustomBinaryOperator(name.to_owned());
+    Some((vec![TokenWithSpan { token, span: first.span }], last))
 }
 
 /// Puts comparisons in the place of the operators in a statement.

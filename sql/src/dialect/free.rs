@@ -1,10 +1,10 @@
 //! Words that begin a clause for the parser, as names of columns and tables: `SELECT id top FROM pool view`.
 
 use datafusion::sql::sqlparser::keywords::Keyword;
-use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan, Word};
+use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 
 use super::nulls::ends_value;
-use super::tokens::{is_any, is_word, next};
+use super::tokens::{is_any, is_word, last_before, next};
 use crate::names::FREE;
 
 /// Words behind such a name.
@@ -38,32 +38,26 @@ const BEHIND: [&str; 25] = [
 
 /// The tokens with these words as names where nothing else is meant.
 pub(super) fn tokens(mut tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
-    let mut is_behind = false;
     for i in 0..tokens.len() {
-        let is_free = is_name(&tokens, i, is_behind);
-        let Some(token) = tokens.get_mut(i) else { break };
-        if let Token::Word(Word { keyword, .. }) = &mut token.token
-            && is_free
+        if is_name(&tokens, i)
+            && let Some(TokenWithSpan { token: Token::Word(word), .. }) = tokens.get_mut(i)
         {
-            *keyword = Keyword::NoKeyword;
-        }
-        if !matches!(token.token, Token::Whitespace(_)) {
-            is_behind = ends_value(token);
+            word.keyword = Keyword::NoKeyword;
         }
     }
     tokens
 }
 
-/// Whether a token is such a word as a name; `is_behind`: it stands behind what may be the end of a value.
-fn is_name(tokens: &[TokenWithSpan], at: usize, is_behind: bool) -> bool {
+/// Whether a token is such a word as a name.
+fn is_name(tokens: &[TokenWithSpan], at: usize) -> bool {
     let Some(token) = tokens.get(at) else { return false };
     let after = next(tokens, at + 1).map(|(_, after)| after);
     // `SELECT TOP 3 id` has a number behind it, `SELECT top, id` has not.
     if is_word(token, "TOP") {
         return !after.is_some_and(|after| matches!(after.token, Token::Number(..) | Token::LParen));
     }
-    is_behind
-        && is_any(token, &FREE)
+    is_any(token, &FREE)
+        && last_before(tokens, at).is_some_and(ends_value)
         && after.is_none_or(|after| {
             matches!(after.token, Token::Comma | Token::RParen | Token::SemiColon) || is_any(after, &BEHIND)
         })

@@ -4,40 +4,16 @@ use std::str::Chars;
 
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 
-use super::tokens::{BEFORE_NAMES, is_any, is_word, made, next};
+use super::tokens::{BEFORE_NAMES, Replacement, is_any, is_word, last_before, made, next};
 
 /// Any number of characters, exactly one, and none at all; a line break is a character.
 const MANY: &str = "(?s:.*)";
 const ONE: &str = "(?s:.)";
 const NONE: &str = "[a&&b]";
 
-/// The tokens with `SIMILAR TO` in the place of GLOB, and `COLUMNS('..')` in that of `* LIKE`.
-pub(super) fn tokens(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
-    let mut all: Vec<TokenWithSpan> = Vec::with_capacity(tokens.len());
-    let mut before: Option<usize> = None;
-    // Where the tokens behind the last pattern begin.
-    let mut behind = 0;
-    for (i, token) in tokens.iter().enumerate() {
-        if i < behind {
-            continue;
-        }
-        let last = before.and_then(|place| tokens.get(place));
-        if let Some((words, end)) = last.and_then(|last| put(&tokens, i, last)) {
-            all.extend(words);
-            behind = end + 1;
-            before = Some(end);
-            continue;
-        }
-        all.push(token.clone());
-        if !matches!(token.token, Token::Whitespace(_)) {
-            before = Some(i);
-        }
-    }
-    all
-}
-
-/// What takes the place of the tokens from one on, and the last of these.
-fn put(tokens: &[TokenWithSpan], at: usize, last: &TokenWithSpan) -> Option<(Vec<TokenWithSpan>, usize)> {
+/// `SIMILAR TO` in the place of GLOB, and `COLUMNS('..')` in that of `* LIKE`.
+pub(super) fn pattern(tokens: &[TokenWithSpan], at: usize) -> Option<Replacement> {
+    let last = last_before(tokens, at)?;
     let token = tokens.get(at)?;
     let text = |place: usize| match next(tokens, place + 1) {
         Some((end, TokenWithSpan { token: Token::SingleQuotedString(pattern), .. })) => Some((pattern, end)),

@@ -2,7 +2,7 @@
 
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 
-use super::tokens::{is_any, is_word, made, next};
+use super::tokens::{Replacement, is_any, is_word, last_before, made, next};
 
 /// Words behind which a value begins, so that none ends with them.
 const BEFORE_VALUES: [&str; 34] = [
@@ -42,20 +42,12 @@ const BEFORE_VALUES: [&str; 34] = [
     "WHERE",
 ];
 
-/// The tokens with these words as those of the usual form, where they stand behind a value.
-pub(super) fn tokens(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
-    let mut all: Vec<TokenWithSpan> = Vec::with_capacity(tokens.len());
-    let mut is_behind = false;
-    for (i, token) in tokens.iter().enumerate() {
-        match usual(token).filter(|_| is_behind && !is_name(&tokens, i)) {
-            Some(words) => all.extend(made(words, token.span)),
-            None => all.push(token.clone()),
-        }
-        if !matches!(token.token, Token::Whitespace(_)) {
-            is_behind = ends_value(token);
-        }
-    }
-    all
+/// The usual form in the place of such a word behind a value.
+pub(super) fn test(tokens: &[TokenWithSpan], at: usize) -> Option<Replacement> {
+    let token = tokens.get(at)?;
+    let words = usual(token).filter(|_| !is_name(tokens, at))?;
+    last_before(tokens, at).filter(|before| ends_value(before))?;
+    Some((made(words, token.span), at))
 }
 
 fn usual(token: &TokenWithSpan) -> Option<&'static [&'static str]> {

@@ -5,7 +5,7 @@ use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::parser::Parser;
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer};
 
-use super::tokens::{is_any, is_word, next};
+use super::tokens::{Replacement, is_any, is_word, next, replaced};
 use super::{
     differs, first, free, globs, lambdas, named, nulls, numbers, pivot, places, refused, sample, summarized,
     tokens, within,
@@ -19,6 +19,10 @@ const NESTING: usize = 50;
 
 /// Words with which clauses begin.
 const CLAUSES: [&str; 8] = ["FETCH", "GROUP", "HAVING", "LIMIT", "OFFSET", "ORDER", "QUALIFY", "WHERE"];
+
+/// Forms of DuckDB, none of which stands in another, and what takes their place.
+const FORMS: [fn(&[TokenWithSpan], usize) -> Option<Replacement>; 5] =
+    [tokens::power, tokens::interval, differs::operator, nulls::test, tokens::last_comma];
 
 /// Parses one statement and refuses what is not a small read-only query.
 pub(crate) fn parse(sql: &str) -> Result<Statement, SqlError> {
@@ -98,10 +102,11 @@ fn tokens_of(sql: &str) -> Result<Vec<TokenWithSpan>, SqlError> {
 
 /// The tokens of a statement as the parser understands them.
 fn understood(tokens: Vec<TokenWithSpan>) -> Result<Vec<TokenWithSpan>, SqlError> {
-    let tokens = within::tokens(globs::tokens(lambdas::tokens(numbers::tokens(tokens)?)?));
+    let tokens = replaced(&lambdas::tokens(numbers::tokens(tokens)?)?, globs::pattern);
+    let tokens = replaced(&tokens, within::list);
     refused::check(&tokens)?;
-    let tokens = tokens::intervals(tokens::powers(tokens));
-    let tokens = tokens::usual(tokens::plain(nulls::tokens(differs::tokens(free::tokens(tokens)))));
+    let usual = |tokens: &[TokenWithSpan], at: usize| FORMS.iter().find_map(|form| form(tokens, at));
+    let tokens = tokens::usual(replaced(&free::tokens(tokens), usual));
     pivot::tokens(summarized::tokens(named::tokens(sample::tokens(first::tokens(tokens))?)))
 }
 

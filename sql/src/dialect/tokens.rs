@@ -52,15 +52,35 @@ impl LineStarts {
     }
 }
 
-/// The tokens without a comma that ends a list before FROM.
-pub(super) fn plain(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
-    let ends: Vec<bool> = (0..tokens.len())
-        .map(|i| {
-            let comma = tokens.get(i).is_some_and(|t| t.token == Token::Comma);
-            comma && next(&tokens, i + 1).is_some_and(|(_, t)| is(t, Keyword::FROM))
-        })
-        .collect();
-    tokens.into_iter().zip(ends).filter(|(_, ends)| !ends).map(|(token, _)| token).collect()
+/// What takes the place of the tokens from one on, and where the last of these is.
+pub(super) type Replacement = (Vec<TokenWithSpan>, usize);
+
+/// The tokens with what a form gives in the place of those that it begins with.
+pub(super) fn replaced(
+    tokens: &[TokenWithSpan],
+    form: impl Fn(&[TokenWithSpan], usize) -> Option<Replacement>,
+) -> Vec<TokenWithSpan> {
+    let (mut all, mut from) = (Vec::with_capacity(tokens.len()), 0);
+    while let Some(token) = tokens.get(from) {
+        match form(tokens, from) {
+            Some((made, last)) => {
+                all.extend(made);
+                from = last + 1;
+            }
+            None => {
+                all.push(token.clone());
+                from += 1;
+            }
+        }
+    }
+    all
+}
+
+/// Nothing in the place of a comma that ends a list before FROM.
+pub(super) fn last_comma(tokens: &[TokenWithSpan], at: usize) -> Option<Replacement> {
+    tokens.get(at).filter(|token| token.token == Token::Comma)?;
+    next(tokens, at + 1).filter(|(_, token)| is(token, Keyword::FROM))?;
+    Some((Vec::new(), at))
 }
 
 /// The tokens with `FILTER (condition)` as `FILTER (WHERE condition)`, and `AS MATERIALIZED (` as `AS (`,
@@ -99,40 +119,26 @@ pub(super) fn usual(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
     usual
 }
 
-/// The tokens with `a ** b` as `a ^ b`, which is the same power.
-pub(super) fn powers(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
-    let mut powers: Vec<TokenWithSpan> = Vec::with_capacity(tokens.len());
-    let mut tokens = tokens.into_iter().peekable();
-    while let Some(mut token) = tokens.next() {
-        if token.token == Token::Mul
-            && let Some(second) = tokens.next_if(|next| next.token == Token::Mul)
-        {
-            token.token = Token::Caret;
-            token.span.end = second.span.end;
-        }
-        powers.push(token);
-    }
-    powers
+/// `a ** b` as `a ^ b`, which is the same power.
+pub(super) fn power(tokens: &[TokenWithSpan], at: usize) -> Option<Replacement> {
+    let [first, second] = tokens.get(at..at + 2)? else { return None };
+    let is_power = first.token == Token::Mul && second.token == Token::Mul;
+    let span = Span { end: second.span.end, ..first.span };
+    is_power.then(|| (vec![TokenWithSpan { token: Token::Caret, span }], at + 1))
 }
 
-/// The tokens with `INTERVAL (3) DAY` as `INTERVAL 3 DAY`: the parser takes `INTERVAL (3)` for a type with
-/// three digits.
-pub(super) fn intervals(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
-    let mut dropped: Vec<usize> = Vec::new();
-    for (i, _) in tokens.iter().enumerate().filter(|(_, token)| is_word(token, "INTERVAL")) {
-        let behind = |from: usize, wanted: fn(&TokenWithSpan) -> bool| {
-            next(&tokens, from + 1).filter(|(_, token)| wanted(token)).map(|(place, _)| place)
-        };
-        let open = behind(i, |token| token.token == Token::LParen);
-        let number = open.and_then(|open| behind(open, |token| matches!(token.token, Token::Number(..))));
-        let close = number.and_then(|number| behind(number, |token| token.token == Token::RParen));
-        let unit = close.and_then(|close| behind(close, is_unit));
-        if let (Some(open), Some(close), Some(_)) = (open, close, unit) {
-            dropped.extend([open, close]);
-        }
-    }
-    let kept = |(i, _): &(usize, TokenWithSpan)| !dropped.contains(i);
-    tokens.into_iter().enumerate().filter(kept).map(|(_, token)| token).collect()
+/// `INTERVAL (3) DAY` as `INTERVAL 3 DAY`: the parser takes `INTERVAL (3)` for a type with three digits.
+pub(super) fn interval(tokens: &[TokenWithSpan], at: usize) -> Option<Replacement> {
+    tokens.get(at).filter(|token| is_word(token, "INTERVAL"))?;
+    let behind = |from: usize, wanted: fn(&TokenWithSpan) -> bool| {
+        next(tokens, from + 1).filter(|(_, token)| wanted(token)).map(|(place, _)| place)
+    };
+    let open = behind(at, |token| token.token == Token::LParen)?;
+    let number = behind(open, |token| matches!(token.token, Token::Number(..)))?;
+    let close = behind(number, |token| token.token == Token::RParen)?;
+    behind(close, is_unit)?;
+    let kept = (at..close).filter(|place| *place != open);
+    Some((kept.filter_map(|place| tokens.get(place).cloned()).collect(), close))
 }
 
 /// The first token from a place on that is not white space, and its place.
@@ -233,6 +239,14 @@ pub(super) fn is_unit(token: &TokenWithSpan) -> bool {
 mod tests {
     use super::*;
 
+    fn tokens_of(sql: &str) -> Vec<TokenWithSpan> {
+        Tokenizer::new(&GenericDialect {}, sql).tokenize_with_location().unwrap()
+    }
+
+    fn text(tokens: &[TokenWithSpan]) -> String {
+        tokens.iter().map(|token| token.token.to_string()).collect()
+    }
+
     #[test]
     fn forms_of_others_are_put_into_the_usual_one() {
         for (sql, expected) in [
@@ -243,9 +257,7 @@ mod tests {
             ("WITH t AS NOT MATERIALIZED (SELECT 1)", "WITH t AS   (SELECT 1)"),
             ("SELECT materialized FROM t", "SELECT materialized FROM t"),
         ] {
-            let tokens = Tokenizer::new(&GenericDialect {}, sql).tokenize_with_location().unwrap();
-            let text: String = usual(tokens).iter().map(|token| token.token.to_string()).collect();
-            assert_eq!(text, expected);
+            assert_eq!(text(&usual(tokens_of(sql))), expected);
         }
     }
 
@@ -255,18 +267,14 @@ mod tests {
             ("INTERVAL (3) DAY + INTERVAL(n) HOUR", "INTERVAL 3 DAY + INTERVAL(n) HOUR"),
             ("x::INTERVAL (3) AS y, interval (3)", "x::INTERVAL (3) AS y, interval (3)"),
         ] {
-            let tokens = Tokenizer::new(&GenericDialect {}, sql).tokenize_with_location().unwrap();
-            let text: String = intervals(tokens).iter().map(|token| token.token.to_string()).collect();
-            assert_eq!(text, expected);
+            assert_eq!(text(&replaced(&tokens_of(sql), interval)), expected);
         }
     }
 
     #[test]
     fn two_stars_are_a_power() {
         for (sql, expected) in [("2**3 ** 4", "2^3 ^ 4"), ("2 * *, * 3", "2 * *, * 3"), ("***", "^*")] {
-            let tokens = Tokenizer::new(&GenericDialect {}, sql).tokenize_with_location().unwrap();
-            let text: String = powers(tokens).iter().map(|token| token.token.to_string()).collect();
-            assert_eq!(text, expected);
+            assert_eq!(text(&replaced(&tokens_of(sql), power)), expected);
         }
     }
 

@@ -15,7 +15,7 @@ use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 
 use super::arrows::tighten;
 use super::exprs::{arguments, nested};
-use super::tokens::{BEFORE_NAMES, is_any, is_word, made, next, outside};
+use super::tokens::{BEFORE_NAMES, Replacement, is_any, is_word, made, next, outside};
 use crate::walk::{VisitMut, inner, visit_expressions};
 
 /// The call that a list is until the statement is parsed, which no statement makes by chance.
@@ -25,26 +25,17 @@ const LIST: &str = "in list";
 const NO_LIST: [&str; 11] =
     ["UNNEST", "FROM", "WHERE", "GROUP", "HAVING", "ORDER", "LIMIT", "UNION", "AS", "ASC", "DESC"];
 
-/// The tokens with such calls.
-pub(super) fn tokens(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
-    let mut all = Vec::with_capacity(tokens.len());
-    // Where the tokens behind the last list begin.
-    let mut behind = 0;
-    for (i, token) in tokens.iter().enumerate() {
-        if i < behind {
-            continue;
-        }
-        all.push(token.clone());
-        let list = next(&tokens, i + 1).filter(|_| is_word(token, "IN"));
-        let Some((begin, first)) = list.filter(|(begin, _)| is_list(&tokens, *begin)) else { continue };
-        let Some(end) = end_of_list(&tokens, begin) else { continue };
-        let quoted = format!("\"{LIST}\"");
-        all.extend(made(&["(", quoted.as_str(), "("], first.span));
-        all.extend(tokens.get(begin..=end).into_iter().flatten().cloned());
-        all.extend(made(&[")", ")"], first.span));
-        behind = end + 1;
-    }
-    all
+/// Such a call in the place of a list.
+pub(super) fn list(tokens: &[TokenWithSpan], at: usize) -> Option<Replacement> {
+    let within = tokens.get(at).filter(|token| is_word(token, "IN"))?;
+    let (begin, first) = next(tokens, at + 1).filter(|(begin, _)| is_list(tokens, *begin))?;
+    let end = end_of_list(tokens, begin)?;
+    let quoted = format!("\"{LIST}\"");
+    let mut all = vec![within.clone()];
+    all.extend(made(&["(", quoted.as_str(), "("], first.span));
+    all.extend(tokens.get(begin..=end).into_iter().flatten().cloned());
+    all.extend(made(&[")", ")"], first.span));
+    Some((all, end))
 }
 
 /// The last token of a list that begins at a place: brackets, or a name, with what is called, taken and cast
