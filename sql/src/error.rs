@@ -4,7 +4,7 @@ use std::fmt;
 
 use datafusion::common::Span;
 use datafusion::error::DataFusionError;
-use datafusion::sql::sqlparser::ast::Spanned;
+use datafusion::sql::sqlparser::ast::{Ident, Spanned};
 
 /// What sort of failure it is; callers choose exit codes and status codes by it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -197,6 +197,11 @@ impl SqlError {
     pub(crate) fn at_start_of(self, part: &impl Spanned) -> Self {
         let start = part.span().start;
         self.at(start.line, start.column)
+    }
+
+    /// Adds the place of a name.
+    pub(crate) fn at_name(self, name: &Ident) -> Self {
+        self.at(name.span.start.line, name.span.start.column)
     }
 
     /// Names the argument of a table function that is to blame.

@@ -19,7 +19,7 @@ use datafusion::sql::sqlparser::ast::{
 };
 
 use super::error::SqlError;
-use crate::walk::{Visit, break_on_error};
+use crate::walk::{Visit, break_on_error, error_of};
 
 /// Most tables of a statement whose table expressions stand wherever they are named.
 const MAX_TABLES: usize = 300;
@@ -34,10 +34,8 @@ const MAX_SETS: usize = 1024;
 /// planned.
 pub(super) fn check(sql: &Sql) -> Result<usize, SqlError> {
     let mut sizes = ExpandedSizes::default();
-    match sql.visit(&mut sizes) {
-        ControlFlow::Break(refused) => Err(*refused),
-        ControlFlow::Continue(()) => Ok(sizes.all),
-    }
+    error_of(sql.visit(&mut sizes))?;
+    Ok(sizes.all)
 }
 
 /// What a query has, with what it names.

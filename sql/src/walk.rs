@@ -19,6 +19,14 @@ pub(crate) fn break_on_error<E>(result: Result<(), E>) -> ControlFlow<Box<E>> {
     }
 }
 
+/// The error that ended a walk, if one did.
+pub(crate) fn error_of<E>(walk: ControlFlow<Box<E>>) -> Result<(), E> {
+    match walk {
+        ControlFlow::Continue(()) => Ok(()),
+        ControlFlow::Break(error) => Err(*error),
+    }
+}
+
 /// What is walked over and left as it is.
 pub(crate) trait Visit {
     /// Shows each part to `visitor`, until it breaks.

@@ -10,6 +10,7 @@ use datafusion::sql::sqlparser::ast::{
     TableAliasColumnDef, TableFactor, TableWithJoins, VisitorMut,
 };
 
+use super::exprs::{alias, column, nested};
 use super::ordered;
 use super::using::joins_without_condition;
 use crate::expanded::name;
@@ -127,7 +128,7 @@ fn joined(select: &mut Select) {
 fn having(select: &mut Select) {
     let Some(condition) = &mut select.having else { return };
     let grouped: Vec<String> = match &select.group_by {
-        GroupByExpr::Expressions(groups, _) => groups.iter().filter_map(column).collect(),
+        GroupByExpr::Expressions(groups, _) => groups.iter().filter_map(column).map(name).collect(),
         GroupByExpr::All(_) => Vec::new(),
     };
     let is_joined = select.from.len() != 1 || select.from.iter().any(|table| !table.joins.is_empty());
@@ -145,23 +146,6 @@ fn having(select: &mut Select) {
     let computed: Vec<(String, Expr)> = select.projection.iter().filter_map(computed).collect();
     if !computed.is_empty() {
         let _ = condition.visit(&mut AliasSubstitution { computed: &computed, inside: 0, put: 0 });
-    }
-}
-
-/// The name that an item of the result is given.
-fn alias(item: &SelectItem) -> Option<String> {
-    match item {
-        SelectItem::ExprWithAlias { alias, .. } => Some(name(alias)),
-        _ => None,
-    }
-}
-
-/// The column that an expression is, without its table.
-fn column(expr: &Expr) -> Option<String> {
-    match expr {
-        Expr::Identifier(column) => Some(name(column)),
-        Expr::CompoundIdentifier(parts) => parts.last().map(name),
-        _ => None,
     }
 }
 
@@ -210,7 +194,7 @@ impl VisitorMut for AliasSubstitution<'_> {
                 let column = name(column);
                 if let Some((_, computed)) = self.computed.iter().find(|(alias, _)| *alias == column) {
                     self.put += 1;
-                    *expr = Expr::Nested(Box::new(computed.clone()));
+                    *expr = *nested(computed.clone());
                 }
             }
             _ => {}

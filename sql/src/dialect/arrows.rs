@@ -1,6 +1,8 @@
 //! The arrows `->` and `->>` among other operators.
 
-use datafusion::sql::sqlparser::ast::{BinaryOperator, Expr, Value};
+use datafusion::sql::sqlparser::ast::{BinaryOperator, Expr};
+
+use super::exprs::taken;
 
 /// `record->>'a' = 'b'` as `(record->>'a') = 'b'`, and `'b' = record->>'a'` likewise: the parser lets arrows
 /// bind less than comparisons, so that the key would be `'a' = 'b'`.
@@ -27,10 +29,6 @@ pub(super) fn tighten(expr: &mut Expr) {
         *key = part;
         *expr = taken(right);
     }
-}
-
-fn taken(expr: &mut Expr) -> Expr {
-    std::mem::replace(expr, Expr::value(Value::Null))
 }
 
 /// The first operand of operators that were read as part of a key.

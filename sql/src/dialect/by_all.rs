@@ -6,10 +6,10 @@
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    Expr, OrderByExpr, OrderByKind, Query, SelectItem, SetExpr, Statement, Value, VisitorMut,
+    Expr, OrderByExpr, OrderByKind, Query, SelectItem, SetExpr, Statement, VisitorMut,
 };
 
-use super::exprs::has_columns;
+use super::exprs::{has_columns, number, of_item};
 use crate::error::SqlError;
 use crate::walk::VisitMut;
 
@@ -49,13 +49,7 @@ pub(super) fn is_all(key: &Expr) -> bool {
 
 /// Whether an item of the result is one column.
 fn is_one(item: &SelectItem) -> bool {
-    let (SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. }) = item else { return false };
-    !has_columns(expr)
-}
-
-/// A place as a key.
-pub(super) fn number(place: usize) -> Expr {
-    Expr::value(Value::Number(place.to_string(), false))
+    of_item(item).is_some_and(|expr| !has_columns(expr))
 }
 
 /// The keys of so many columns, each in the direction of the one for all.

@@ -9,7 +9,7 @@ use std::ops::ControlFlow;
 use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast::{
     BinaryOperator, CastKind, DataType, Expr, Join, Query, Select, SelectFlavor, SelectItem, TableFactor,
-    TypedString, UnaryOperator, Value, VisitorMut, WildcardAdditionalOptions,
+    TypedString, UnaryOperator, VisitorMut, WildcardAdditionalOptions,
 };
 
 pub(crate) use self::functions::known;
@@ -19,7 +19,7 @@ use super::arrows::tighten;
 use super::by_all;
 use super::chained;
 use super::compared;
-use super::exprs::call;
+use super::exprs::{call, number};
 use super::forms;
 use super::framed;
 use super::headings;
@@ -31,16 +31,14 @@ use super::tuples;
 use super::twice;
 use super::types;
 use crate::error::SqlError;
-use crate::walk::{VisitMut, break_on_error, inner};
+use crate::walk::{VisitMut, break_on_error, error_of, inner};
 
 /// Puts a statement into the words of the engine.
 pub(crate) fn resolve(statement: &mut Statement) -> Result<(), SqlError> {
     let Some(sql) = inner(statement) else { return Ok(()) };
     headings::put(sql);
     aliases::put(sql);
-    if let ControlFlow::Break(refused) = sql.visit(&mut Words::default()) {
-        return Err(*refused);
-    }
+    error_of(sql.visit(&mut Words::default()))?;
     lambdas::rename(sql);
     lists::sort(sql);
     twice::apart(sql);
@@ -163,8 +161,7 @@ fn put_expr(expr: &mut Expr) -> Result<(), SqlError> {
         Expr::Substring { expr: of, substring_from: from, substring_for: length, .. }
             if from.is_some() || length.is_some() =>
         {
-            let one = || Expr::value(Value::Number("1".to_owned(), false));
-            let mut args = vec![(**of).clone(), from.as_deref().cloned().unwrap_or_else(one)];
+            let mut args = vec![(**of).clone(), from.as_deref().cloned().unwrap_or_else(|| number(1))];
             args.extend(length.as_deref().cloned());
             *expr = call("substr", args);
         }

@@ -3,12 +3,12 @@
 //! A column and its field, `s.field`, are left to the engine, which knows tables from structs.
 
 use datafusion::sql::sqlparser::ast::{
-    AccessExpr, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, ObjectName,
-    Subscript, Value,
+    AccessExpr, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, ObjectName, Subscript,
 };
 use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 
+use super::exprs::text;
 use super::tokens::next;
 use crate::expanded::name;
 
@@ -97,7 +97,7 @@ fn folded(root: Expr, chain: Vec<AccessExpr>) -> Expr {
                 }
                 other => {
                     let key = if open.is_empty() { key(&other, &field) } else { name(&field) };
-                    let index = Expr::value(Value::SingleQuotedString(key));
+                    let index = text(&key);
                     open.push(AccessExpr::Subscript(Subscript::Index { index }));
                     of = other;
                 }

@@ -12,6 +12,7 @@ use datafusion::sql::sqlparser::ast::{
 };
 use regex::Regex;
 
+use super::exprs::of_item;
 use super::merged::of_from;
 use super::{merge, planned};
 use crate::error::SqlError;
@@ -92,13 +93,6 @@ fn probe(query: &Query, select: &Select) -> Statement {
     Statement::Statement(Box::new(Sql::Query(Box::new(probe))))
 }
 
-fn of_item(item: &SelectItem) -> Option<&Expr> {
-    match item {
-        SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } => Some(expr),
-        _ => None,
-    }
-}
-
 fn is_columns(function: &Function) -> bool {
     function.name.to_string().eq_ignore_ascii_case("columns")
 }
@@ -121,9 +115,9 @@ fn calls(expr: &Expr) -> std::vec::IntoIter<Function> {
 fn meant(item: &SelectItem) -> Result<Option<ColumnPattern>, SqlError> {
     let Some(function) = of_item(item).and_then(|expr| calls(expr).next()) else { return Ok(None) };
     let wrong = || {
-        let place = function.name.0.first().and_then(|part| part.as_ident()).map(|name| name.span.start);
+        let name = function.name.0.first().and_then(|part| part.as_ident());
         let error = SqlError::invalid("COLUMNS takes * or a pattern".to_owned());
-        let error = place.into_iter().fold(error, |error, place| error.at(place.line, place.column));
+        let error = name.into_iter().fold(error, SqlError::at_name);
         error.hint("write COLUMNS(*), COLUMNS(* EXCLUDE (a, b)) or COLUMNS('^to.*'), a regular expression")
     };
     let FunctionArguments::List(list) = &function.args else { return Err(wrong()) };
@@ -191,13 +185,12 @@ fn renamed(
     let changed: Vec<String> = changed.collect();
     for one in renamed {
         let column = name(&one.ident);
-        let place = one.ident.span.start;
         if changed.contains(&column) {
             let why = format!("`{column}` is in RENAME, and in EXCLUDE or REPLACE too");
-            return Err(SqlError::invalid(why).at(place.line, place.column));
+            return Err(SqlError::invalid(why).at_name(&one.ident));
         }
         if !names.contains(&column) {
-            return Err(no_column(&column, names).at(place.line, place.column));
+            return Err(no_column(&column, names).at_name(&one.ident));
         }
     }
     if let Some(unknown) = changed.iter().find(|column| !names.contains(column)) {

@@ -3,12 +3,9 @@
 //! The engine makes a filter inside of the subquery of `x` and that column, and takes the two for one column
 //! where they have one name.
 
-use datafusion::sql::sqlparser::ast::{
-    Expr, GroupByExpr, Ident, Query, Select, SelectItem, SetExpr, Statement as Sql, TableFactor,
-};
+use datafusion::sql::sqlparser::ast::{Expr, GroupByExpr, Ident, Query, Select, SelectItem, SetExpr};
 
-use super::statement::parse;
-use crate::walk::inner;
+use super::exprs::{query, subquery};
 
 /// The name: no column of a table has it.
 const NAME: &str = "the compared";
@@ -24,7 +21,7 @@ pub(super) fn name(expr: &mut Expr) {
         return;
     }
     if let Some(outer) = wrapped(query) {
-        **query = outer;
+        *query = outer;
     }
 }
 
@@ -43,16 +40,10 @@ fn renamed(select: &mut Select, ordered: bool) -> bool {
 }
 
 /// A query as a table of that name.
-fn wrapped(query: &Query) -> Option<Query> {
-    let mut statement = parse(&format!("SELECT * FROM (SELECT 1) AS \"{NAME}\"")).ok()?;
-    let Some(Sql::Query(outer)) = inner(&mut statement) else { return None };
-    let SetExpr::Select(select) = &mut *outer.body else { return None };
-    let Some(TableFactor::Derived { subquery, .. }) = select.from.first_mut().map(|from| &mut from.relation)
-    else {
-        return None;
-    };
-    **subquery = query.clone();
-    Some((**outer).clone())
+fn wrapped(inner: &Query) -> Option<Box<Query>> {
+    let mut outer = query(&format!("SELECT * FROM (SELECT 1) AS \"{NAME}\""))?;
+    *subquery(&mut outer)? = inner.clone();
+    Some(outer)
 }
 
 #[cfg(test)]

@@ -7,10 +7,11 @@
 use std::ops::ControlFlow;
 
 use datafusion::sql::parser::Statement;
-use datafusion::sql::sqlparser::ast::{BinaryOperator, Expr, Value};
+use datafusion::sql::sqlparser::ast::{BinaryOperator, Expr};
 use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 
+use super::exprs::taken;
 use super::tokens::{Replacement, is, next};
 use crate::walk::{inner, visit_expressions_mut};
 
@@ -50,8 +51,7 @@ fn compare(expr: &mut Expr) {
         NOT_DISTINCT => Expr::IsNotDistinctFrom,
         _ => return,
     };
-    let taken = |side: &mut Expr| Box::new(std::mem::replace(side, Expr::value(Value::Null)));
-    let (left, right) = (taken(left), taken(right));
+    let (left, right) = (Box::new(taken(left)), Box::new(taken(right)));
     *expr = compared(left, right);
 }
 
@@ -71,7 +71,7 @@ pub(super) mod tests {
             | Expr::IsDistinctFrom(..)
             | Expr::IsNotDistinctFrom(..) = expr
             {
-                *expr = *nested(std::mem::replace(expr, Expr::value(Value::Null)));
+                *expr = *nested(taken(expr));
             }
             ControlFlow::<()>::Continue(())
         });

@@ -1,9 +1,16 @@
-//! Small expressions that rewriting a statement makes and reads: calls, operations, texts, parentheses.
+//! Small expressions and queries that rewriting a statement makes and reads: calls, operations, texts,
+//! parentheses, columns.
 
+use datafusion::sql::sqlparser::ast::helpers::attached_token::AttachedToken;
 use datafusion::sql::sqlparser::ast::{
-    BinaryOperator, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentList, FunctionArguments,
-    Ident, ObjectName, Value,
+    BinaryOperator, CaseWhen, CastKind, DataType, Expr, Function, FunctionArg, FunctionArgExpr,
+    FunctionArgumentList, FunctionArguments, Ident, ObjectName, Query, SelectItem, SetExpr, TableFactor,
+    UnaryOperator, Value,
 };
+use datafusion::sql::sqlparser::dialect::GenericDialect;
+use datafusion::sql::sqlparser::parser::Parser;
+
+use crate::expanded::name;
 
 /// A call of a function.
 pub(super) fn call(name: &str, args: Vec<Expr>) -> Expr {
@@ -25,6 +32,16 @@ pub(super) fn arguments(args: Vec<Expr>) -> Vec<FunctionArg> {
     args.into_iter().map(|arg| FunctionArg::Unnamed(FunctionArgExpr::Expr(arg))).collect()
 }
 
+/// The arguments of a call, if they are nothing but expressions.
+pub(super) fn plain_args(function: &Function) -> Option<Vec<&Expr>> {
+    let FunctionArguments::List(list) = &function.args else { return None };
+    let args = list.args.iter().map(|arg| match arg {
+        FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) => Some(expr),
+        _ => None,
+    });
+    args.collect()
+}
+
 /// An operation of two expressions.
 pub(super) fn binary(left: Expr, op: BinaryOperator, right: Expr) -> Expr {
     Expr::BinaryOp { left: Box::new(left), op, right: Box::new(right) }
@@ -33,6 +50,84 @@ pub(super) fn binary(left: Expr, op: BinaryOperator, right: Expr) -> Expr {
 /// An expression in parentheses.
 pub(super) fn nested(expr: Expr) -> Box<Expr> {
     Box::new(Expr::Nested(Box::new(expr)))
+}
+
+/// A condition, or in parentheses what denies it.
+pub(super) fn denied(condition: Expr, is_denied: bool) -> Expr {
+    match is_denied {
+        true => *nested(Expr::UnaryOp { op: UnaryOperator::Not, expr: Box::new(condition) }),
+        false => condition,
+    }
+}
+
+/// `CASE WHEN condition THEN result ELSE other END`
+pub(super) fn case(condition: Expr, result: Expr, other: Option<Expr>) -> Expr {
+    Expr::Case {
+        case_token: AttachedToken::empty(),
+        end_token: AttachedToken::empty(),
+        operand: None,
+        conditions: vec![CaseWhen { condition, result }],
+        else_result: other.map(Box::new),
+    }
+}
+
+/// A cast to another type.
+pub(super) fn cast(expr: Expr, data_type: DataType) -> Expr {
+    Expr::Cast { kind: CastKind::Cast, expr: Box::new(expr), data_type, array: false, format: None }
+}
+
+/// NULL as an expression.
+pub(super) fn null() -> Expr {
+    Expr::value(Value::Null)
+}
+
+/// A number as an expression.
+pub(super) fn number(number: impl ToString) -> Expr {
+    Expr::value(Value::Number(number.to_string(), false))
+}
+
+/// An expression, which leaves NULL in its place.
+pub(super) fn taken(expr: &mut Expr) -> Expr {
+    std::mem::replace(expr, null())
+}
+
+/// The column that an expression is, without its table.
+pub(super) fn column(expr: &Expr) -> Option<&Ident> {
+    match expr {
+        Expr::Identifier(column) => Some(column),
+        Expr::CompoundIdentifier(parts) => parts.last(),
+        _ => None,
+    }
+}
+
+/// The expression that an item of a result is.
+pub(super) fn of_item(item: &SelectItem) -> Option<&Expr> {
+    match item {
+        SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } => Some(expr),
+        _ => None,
+    }
+}
+
+/// The name that an item of a result is given.
+pub(super) fn alias(item: &SelectItem) -> Option<String> {
+    match item {
+        SelectItem::ExprWithAlias { alias, .. } => Some(name(alias)),
+        _ => None,
+    }
+}
+
+/// The query of a text that is written here.
+pub(super) fn query(text: &str) -> Option<Box<Query>> {
+    Parser::new(&GenericDialect {}).try_with_sql(text).and_then(|mut parser| parser.parse_query()).ok()
+}
+
+/// The subquery that is the first table of a query.
+pub(super) fn subquery(query: &mut Query) -> Option<&mut Query> {
+    let SetExpr::Select(select) = &mut *query.body else { return None };
+    match &mut select.from.first_mut()?.relation {
+        TableFactor::Derived { subquery, .. } => Some(subquery),
+        _ => None,
+    }
 }
 
 /// The text that an expression is.

@@ -9,18 +9,16 @@ mod times;
 
 use std::ops::ControlFlow;
 
-use datafusion::sql::sqlparser::ast::helpers::attached_token::AttachedToken;
 use datafusion::sql::sqlparser::ast::{
-    AccessExpr, BinaryOperator, CaseWhen, DataType, Expr, GroupByExpr, LimitClause, Query, Subscript,
-    UnaryOperator, Value,
+    AccessExpr, BinaryOperator, DataType, Expr, GroupByExpr, LimitClause, Query, Subscript, UnaryOperator,
+    Value,
 };
 
 pub(super) use self::likes::{escape, replacement};
 use self::patterns::full_match;
 pub(super) use self::patterns::{not_similar, similar};
-use self::times::cast;
 pub(super) use self::times::{interval, number_as_time, part_of, usual_time};
-use super::exprs::{call, nested, text, text_of};
+use super::exprs::{binary, call, case, cast, nested, null, number, taken, text, text_of};
 use crate::error::SqlError;
 use crate::functions::nearest_whole;
 use crate::names::PARTS;
@@ -40,7 +38,7 @@ pub(super) fn written(name: &str, args: &[Expr]) -> Option<Expr> {
             Some(call("unnest", vec![call("json_elements", vec![list.clone()])]))
         }
         ("list_unique" | "array_unique", [list]) => {
-            let null = call("make_array", vec![Expr::value(Value::Null)]);
+            let null = call("make_array", vec![null()]);
             Some(call("len", vec![call("array_except", vec![list.clone(), null])]))
         }
         // The engine's keeps a NULL.
@@ -69,21 +67,15 @@ pub(super) fn written(name: &str, args: &[Expr]) -> Option<Expr> {
         ("decode", [of]) => Some(cast(of.clone(), DataType::Varchar(None))),
         // Of characters, as DuckDB takes nothing for what is between them.
         ("split_part", [of, between, place]) if is_empty(between) && is_plain(place) => {
-            let all = call("string_to_array", vec![of.clone(), Expr::value(Value::Null)]);
+            let all = call("string_to_array", vec![of.clone(), null()]);
             let part = call("array_slice", vec![all, place.clone(), place.clone()]);
             Some(call("array_to_string", vec![part, text("")]))
         }
         // Into characters.
         ("split" | "str_split" | "string_split" | "string_to_array", [of, between]) if is_empty(between) => {
-            Some(call("string_to_array", vec![of.clone(), Expr::value(Value::Null)]))
+            Some(call("string_to_array", vec![of.clone(), null()]))
         }
-        ("if", [condition, then, other]) => Some(Expr::Case {
-            case_token: AttachedToken::empty(),
-            end_token: AttachedToken::empty(),
-            operand: None,
-            conditions: vec![CaseWhen { condition: condition.clone(), result: then.clone() }],
-            else_result: Some(Box::new(other.clone())),
-        }),
+        ("if", [condition, then, other]) => Some(case(condition.clone(), then.clone(), Some(other.clone()))),
         ("strftime", [left, right]) => formats::strftime(left, right),
         ("strptime", [of, format]) => formats::strptime(of, format),
         ("dayname", [time]) => Some(call("to_char", vec![time.clone(), text("%A")])),
@@ -97,8 +89,8 @@ pub(super) fn written(name: &str, args: &[Expr]) -> Option<Expr> {
             _ => None,
         },
         ("xor", [left, right]) => {
-            let (left, right) = (nested(left.clone()), nested(right.clone()));
-            Some(Expr::Nested(Box::new(Expr::BinaryOp { left, op: BinaryOperator::BitwiseXor, right })))
+            let (left, right) = (*nested(left.clone()), *nested(right.clone()));
+            Some(*nested(binary(left, BinaryOperator::BitwiseXor, right)))
         }
         (name, [time]) => {
             let (_, part) = PARTS.iter().find(|(known, _)| *known == name)?;
@@ -154,8 +146,7 @@ pub(super) fn null_of_json(of: &mut Expr, to: &DataType) {
             | D::Custom(..)
     );
     if !keeps_null && is_part(of) {
-        let part = std::mem::replace(of, Expr::value(Value::Null));
-        *of = call("nullif", vec![part, text("null")]);
+        *of = call("nullif", vec![taken(of), text("null")]);
     }
 }
 
@@ -257,11 +248,10 @@ fn digits(of: &Expr) -> Option<String> {
 
 /// `list[:2]` as `list[1:2]`, and `list[2:]` as `list[2:-1]`.
 pub(super) fn close(access: &mut [AccessExpr]) {
-    let one = || Expr::value(Value::Number("1".to_owned(), false));
     for access in access {
         if let AccessExpr::Subscript(Subscript::Slice { lower_bound, upper_bound, .. }) = access {
-            lower_bound.get_or_insert_with(one);
-            let last = || Expr::UnaryOp { op: UnaryOperator::Minus, expr: Box::new(one()) };
+            lower_bound.get_or_insert_with(|| number(1));
+            let last = || Expr::UnaryOp { op: UnaryOperator::Minus, expr: Box::new(number(1)) };
             upper_bound.get_or_insert_with(last);
         }
     }
@@ -302,8 +292,7 @@ fn is_subquery(expr: &Expr) -> bool {
 pub(super) fn limit(query: &mut Query) {
     let Query { limit_clause, fetch, .. } = query;
     let Some(rows) = fetch.as_ref().filter(|fetch| !fetch.with_ties && !fetch.percent) else { return };
-    let one = || Expr::value(Value::Number("1".to_owned(), false));
-    let rows = rows.quantity.clone().unwrap_or_else(one);
+    let rows = rows.quantity.clone().unwrap_or_else(|| number(1));
     match limit_clause {
         None => {
             let limit = LimitClause::LimitOffset { limit: Some(rows), offset: None, limit_by: Vec::new() };

@@ -47,10 +47,7 @@ pub(super) fn order(function: &mut Function) -> Result<(), SqlError> {
     let called = name.0.last().and_then(|part| part.as_ident());
     let why = "a function over a window takes an order of its own for all rows of a partition only, and not with DISTINCT";
     let error = SqlError::invalid(why.to_owned()).hint(hint);
-    Err(match called {
-        Some(name) => error.at(name.span.start.line, name.span.start.column),
-        None => error,
-    })
+    Err(called.into_iter().fold(error, SqlError::at_name))
 }
 
 #[cfg(test)]

@@ -24,7 +24,7 @@ use super::twice::is_given;
 use crate::error::{SqlError, SqlErrorKind};
 use crate::expanded::{MAX_EXPRESSIONS, name};
 use crate::guard::MAX_OPERATORS;
-use crate::walk::{Visit, VisitMut, break_on_error, inner};
+use crate::walk::{Visit, VisitMut, break_on_error, error_of, inner};
 use crate::wording::TWICE;
 
 /// Most names of a statement that are looked up.
@@ -62,10 +62,7 @@ impl<'a> AliasNames<'a> {
             let why = format!("more than {MOST} names that a SELECT gives with AS stand in it again");
             return Err(SqlError::refused(why).hint("put the SELECT that gives them into WITH or a subquery"));
         }
-        match sql.visit(&mut Selects { of: self, column, place: search.place }) {
-            ControlFlow::Break(refused) => Err(*refused),
-            ControlFlow::Continue(()) => Ok(true),
-        }
+        error_of(sql.visit(&mut Selects { of: self, column, place: search.place })).map(|()| true)
     }
 
     fn select(

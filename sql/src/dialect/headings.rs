@@ -20,7 +20,7 @@ use datafusion::sql::sqlparser::ast::{
 };
 
 pub(super) use self::tables::{is_heading, put};
-use crate::dialect::exprs::{has_columns, is_many};
+use crate::dialect::exprs::{column, has_columns, is_many};
 use crate::expanded::name;
 use crate::types::without_views;
 use crate::walk::visit_expressions_mut;
@@ -29,13 +29,11 @@ use crate::walk::visit_expressions_mut;
 /// name.
 fn written(expr: &Expr) -> String {
     let last = match expr {
-        Expr::Identifier(column) => Some(column),
-        Expr::CompoundIdentifier(parts) => parts.last(),
         Expr::CompoundFieldAccess { access_chain, .. } => match access_chain.last() {
             Some(AccessExpr::Dot(Expr::Identifier(field))) => Some(field),
             _ => None,
         },
-        _ => None,
+        other => column(other),
     };
     last.map_or_else(|| in_lower_case(expr), name)
 }

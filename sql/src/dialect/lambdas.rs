@@ -9,13 +9,13 @@ use std::ops::{ControlFlow, Range};
 
 use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast::{
-    AccessExpr, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, LambdaFunction,
-    LambdaFunctionParameter, LambdaSyntax, OneOrManyWithParens, Statement as Sql, Subscript,
+    AccessExpr, Expr, Function, Ident, LambdaFunction, LambdaFunctionParameter, LambdaSyntax,
+    OneOrManyWithParens, Statement as Sql, Subscript,
 };
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 use gstore_query::hint::{did_you_mean, nearest};
 
-use super::exprs::{call, text};
+use super::exprs::{call, plain_args, text};
 use super::tokens::{is_any, is_word, last_before, made, next, outside};
 use crate::elements::NAME;
 use crate::error::SqlError;
@@ -265,14 +265,8 @@ pub(super) fn put(statement: &mut Statement) {
 fn lambda_of(function: &Function) -> Option<LambdaFunction> {
     let [called] = function.name.0.as_slice() else { return None };
     called.as_ident().filter(|called| called.value == LAMBDA)?;
-    let FunctionArguments::List(list) = &function.args else { return None };
-    let [
-        FunctionArg::Unnamed(FunctionArgExpr::Expr(Expr::Identifier(parameter))),
-        FunctionArg::Unnamed(FunctionArgExpr::Expr(body)),
-    ] = list.args.as_slice()
-    else {
-        return None;
-    };
+    let args = plain_args(function)?;
+    let &[Expr::Identifier(parameter), body] = args.as_slice() else { return None };
     let parameter = LambdaFunctionParameter { name: parameter.clone(), data_type: None };
     let params = OneOrManyWithParens::One(parameter);
     Some(LambdaFunction { params, body: Box::new(body.clone()), syntax: LambdaSyntax::Arrow })

@@ -8,10 +8,10 @@ use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
     Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentClause, FunctionArguments, OrderByExpr,
-    Query, Select, Statement, Value, VisitorMut,
+    Query, Select, Statement, VisitorMut,
 };
 
-use super::exprs::call;
+use super::exprs::{call, text};
 use crate::walk::{VisitMut, count_subqueries};
 
 /// Sorts such lists where a SELECT has aggregate functions in several orders.
@@ -96,7 +96,6 @@ fn sorted(function: &Function) -> Option<Expr> {
     if let FunctionArguments::List(list) = &mut unsorted.args {
         list.clauses.clear();
     }
-    let text = |text: &str| Expr::value(Value::SingleQuotedString(text.to_owned()));
     let order = if key.options.asc == Some(false) { "DESC" } else { "ASC" };
     let nulls = if key.options.nulls_first == Some(true) { "NULLS FIRST" } else { "NULLS LAST" };
     Some(call("array_sort", vec![Expr::Function(unsorted), text(order), text(nulls)]))

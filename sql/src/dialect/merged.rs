@@ -27,10 +27,11 @@ use datafusion::sql::sqlparser::ast::{
 pub(super) use self::probe::of_from;
 use self::put::{Written, meant, put};
 use self::wildcard::{Options, all, named};
+use super::exprs::{alias, column};
 use super::using::UsingJoins;
 use crate::error::{SqlError, SqlErrorKind};
 use crate::expanded::name;
-use crate::walk::{VisitMut, break_on_error, inner};
+use crate::walk::{VisitMut, break_on_error, error_of, inner};
 
 /// Puts columns of tables in the place of those of `USING`.
 pub(crate) async fn merge(
@@ -47,10 +48,8 @@ pub(crate) async fn merge(
 /// The same for a statement whose `*` have none but keys behind them.
 fn merge_names(statement: &mut Statement) -> Result<Keys, SqlError> {
     let mut selects = Selects::default();
-    match inner(statement).map(|sql| sql.visit(&mut selects)) {
-        Some(ControlFlow::Break(refused)) => Err(*refused),
-        _ => Ok(selects.keys),
-    }
+    inner(statement).map_or(Ok(()), |sql| error_of(sql.visit(&mut selects)))?;
+    Ok(selects.keys)
 }
 
 /// Columns of `USING` of a statement, and how each is written with its table.
@@ -156,10 +155,7 @@ impl VisitorMut for Selects {
 /// Names of an item of the result, of `*` those of keys.
 fn outputs(item: &SelectItem, merged: &UsingJoins) -> Vec<String> {
     let (of, options) = match item {
-        SelectItem::UnnamedExpr(Expr::Identifier(column)) => return vec![name(column)],
-        SelectItem::UnnamedExpr(Expr::CompoundIdentifier(parts)) => {
-            return parts.last().map(name).into_iter().collect();
-        }
+        SelectItem::UnnamedExpr(expr) => return column(expr).map(name).into_iter().collect(),
         SelectItem::ExprWithAlias { alias, .. } => return vec![name(alias)],
         SelectItem::Wildcard(options) => (None, options),
         SelectItem::QualifiedWildcard(SelectItemQualifiedWildcardKind::ObjectName(table), options) => {
@@ -170,13 +166,6 @@ fn outputs(item: &SelectItem, merged: &UsingJoins) -> Vec<String> {
     let options = Options::of(options).unwrap_or_default();
     let keys = merged.keys.iter().filter(|key| of.is_none_or(|table| merged.is_of(key, table)));
     keys.filter(|key| !options.excludes(&key.name)).map(|key| key.name.clone()).collect()
-}
-
-fn alias(item: &SelectItem) -> Option<String> {
-    match item {
-        SelectItem::ExprWithAlias { alias, .. } => Some(name(alias)),
-        _ => None,
-    }
 }
 
 /// Adds what an item of the result is in the words of the engine.

@@ -2,9 +2,9 @@
 
 use std::ops::ControlFlow;
 
-use datafusion::sql::sqlparser::ast::{BinaryOperator, Expr, Spanned, Statement, UnaryOperator, Value};
+use datafusion::sql::sqlparser::ast::{BinaryOperator, Expr, Spanned, Statement, UnaryOperator};
 
-use super::exprs::nested;
+use super::exprs::{binary, nested, number, taken};
 use crate::error::SqlError;
 use crate::walk::{visit_expressions, visit_expressions_mut};
 
@@ -34,9 +34,7 @@ pub(super) fn put(sql: &mut Statement, error: &SqlError) -> bool {
         if let Expr::UnaryOp { op: UnaryOperator::Minus, expr: of } = expr
             && is_meant(of)
         {
-            let right = nested(std::mem::replace(&mut **of, Expr::value(Value::Null)));
-            let left = Box::new(Expr::value(Value::Number("0".to_owned(), false)));
-            *expr = Expr::Nested(Box::new(Expr::BinaryOp { left, op: BinaryOperator::Minus, right }));
+            *expr = *nested(binary(number(0), BinaryOperator::Minus, *nested(taken(of))));
             changed = true;
         }
         ControlFlow::<()>::Continue(())

@@ -4,9 +4,9 @@
 //! The parser takes `^` for an operator on bits, which binds less than `+`, and lets the others bind each in
 //! its own way. So what it read as the operands is taken apart and put together again.
 
-use datafusion::sql::sqlparser::ast::{BinaryOperator, Expr, Value};
+use datafusion::sql::sqlparser::ast::{BinaryOperator, Expr};
 
-use super::exprs::call;
+use super::exprs::{call, nested, taken};
 
 /// Puts operands under the operators that they belong to, and powers in the place of `^`, before anything in
 /// them is put into other words.
@@ -15,7 +15,7 @@ pub(super) fn regroup(expr: &mut Expr) {
         return;
     }
     let (mut operands, mut operators) = (Vec::new(), Vec::new());
-    let whole = std::mem::replace(expr, Expr::value(Value::Null));
+    let whole = taken(expr);
     apart(whole, &mut operands, &mut operators);
     if let Some(whole) = together(operands, operators) {
         *expr = whole;
@@ -104,7 +104,7 @@ fn joined(left: Expr, op: BinaryOperator, right: Expr) -> Expr {
     }
     let read = binds(&op).map_or(0, |binds| binds.read);
     let operand = |expr: Expr, least: u8| match operation(&expr).is_some_and(|binds| binds.read < least) {
-        true => Box::new(Expr::Nested(Box::new(expr))),
+        true => nested(expr),
         false => Box::new(expr),
     };
     Expr::BinaryOp { left: operand(left, read), op, right: operand(right, read + 1) }

@@ -10,13 +10,11 @@ use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
     Distinct, Expr, GroupByExpr, Ident, OrderByExpr, OrderByKind, Query, Select, SelectItem, SetExpr,
-    Statement, TableFactor, VisitorMut,
+    Statement, VisitorMut,
 };
-use datafusion::sql::sqlparser::dialect::GenericDialect;
-use datafusion::sql::sqlparser::parser::Parser;
 
 use super::by_all;
-use super::exprs::{has_unnest, is_many};
+use super::exprs::{self, column, has_unnest, is_many, number, of_item, subquery};
 use super::twice::key;
 use crate::error::SqlError;
 use crate::expanded::name;
@@ -45,8 +43,7 @@ pub(super) fn apart(query: &mut Query) {
         |(place, name): (usize, &String)| format!("\"column {place}\" AS \"{}\"", name.replace('"', "\"\""));
     let shown: Vec<String> = names.iter().enumerate().map(shown).collect();
     let around = format!("SELECT {} FROM (SELECT 1) AS \"in order\"", shown.join(", "));
-    let parsed = Parser::new(&GenericDialect {}).try_with_sql(&around);
-    let Ok(mut around) = parsed.and_then(|mut parser| parser.parse_query()) else { return };
+    let Some(mut around) = exprs::query(&around) else { return };
     for (place, item) in select.projection.iter_mut().enumerate() {
         if let SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } = item {
             let alias = Ident::with_quote('"', format!("column {place}"));
@@ -73,7 +70,7 @@ pub(super) fn beside_unnest(query: &mut Query) {
     let (mut names, mut unnests) = (HashSet::new(), false);
     for item in &select.projection {
         let (expr, own) = match item {
-            SelectItem::UnnamedExpr(expr) => (expr, column(expr)),
+            SelectItem::UnnamedExpr(expr) => (expr, column(expr).map(name)),
             SelectItem::ExprWithAlias { expr, alias } => (expr, Some(name(alias))),
             _ => return,
         };
@@ -89,8 +86,7 @@ pub(super) fn beside_unnest(query: &mut Query) {
     let places = missing.iter().enumerate().filter(|(_, missing)| **missing).map(|(place, _)| place);
     let hidden: Vec<String> = places.map(|place| alias(place).to_string()).collect();
     let around = format!("SELECT * EXCLUDE ({}) FROM (SELECT 1) AS \"in order\"", hidden.join(", "));
-    let parsed = Parser::new(&GenericDialect {}).try_with_sql(&around);
-    let Ok(mut around) = parsed.and_then(|mut parser| parser.parse_query()) else { return };
+    let Some(mut around) = exprs::query(&around) else { return };
     for (place, (key, missing)) in keys.iter_mut().zip(missing).enumerate() {
         if missing {
             let alias = alias(place);
@@ -132,7 +128,7 @@ impl VisitorMut for Places {
             // A name alone is one of the result already.
             let is_found = matches!(key.expr, Expr::Value(_) | Expr::Identifier(_));
             if let Some(place) = place_of(&key.expr, select).filter(|_| !is_found) {
-                key.expr = by_all::number(place);
+                key.expr = number(place);
                 self.put += 1;
             }
         }
@@ -144,9 +140,7 @@ impl VisitorMut for Places {
 fn place_of(expr: &Expr, select: &Select) -> Option<usize> {
     let wanted = key(expr, false);
     for (place, item) in select.projection.iter().enumerate() {
-        let (SelectItem::UnnamedExpr(one) | SelectItem::ExprWithAlias { expr: one, .. }) = item else {
-            return None;
-        };
+        let one = of_item(item)?;
         if has_unnest(one) {
             return None;
         }
@@ -177,22 +171,10 @@ fn is_missing(key: &Expr, names: &HashSet<String>) -> Option<bool> {
     }
 }
 
-/// The column that an expression is, without its table.
-fn column(expr: &Expr) -> Option<String> {
-    match expr {
-        Expr::Identifier(column) => Some(name(column)),
-        Expr::CompoundIdentifier(parts) => parts.last().map(name),
-        _ => None,
-    }
-}
-
 /// Puts a SELECT into the only subquery of another, which takes its place.
 fn put_around(body: &mut SetExpr, around: &mut Query) {
-    if let SetExpr::Select(outer) = &mut *around.body
-        && let Some(from) = outer.from.first_mut()
-        && let TableFactor::Derived { subquery, .. } = &mut from.relation
-    {
-        std::mem::swap(&mut *subquery.body, body);
+    if let Some(within) = subquery(around) {
+        std::mem::swap(&mut *within.body, body);
         std::mem::swap(&mut *around.body, body);
     }
 }
@@ -227,11 +209,7 @@ fn is_hidden(key: &Expr, select: &Select) -> bool {
 fn output(item: &SelectItem) -> Option<String> {
     let (expr, name) = match item {
         SelectItem::ExprWithAlias { expr, alias } => (expr, name(alias)),
-        SelectItem::UnnamedExpr(expr) => match expr {
-            Expr::Identifier(column) => (expr, name(column)),
-            Expr::CompoundIdentifier(parts) => (expr, parts.last().map(name)?),
-            _ => (expr, expr.to_string()),
-        },
+        SelectItem::UnnamedExpr(expr) => (expr, column(expr).map_or_else(|| expr.to_string(), name)),
         _ => return None,
     };
     (!is_many(expr)).then_some(name)

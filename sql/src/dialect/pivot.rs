@@ -13,18 +13,16 @@ use datafusion::sql::sqlparser::ast::{
     ObjectName, PivotValueSource, Query, Select, SelectItem, SetExpr, TableAlias, TableFactor,
     TableWithJoins, TypedString, UnaryOperator, Value, VisitorMut, WildcardAdditionalOptions,
 };
-use datafusion::sql::sqlparser::dialect::GenericDialect;
-use datafusion::sql::sqlparser::parser::Parser;
 
 pub(crate) use self::values::{PivotValues, expand};
 pub(super) use self::words::tokens;
-use super::exprs::{binary, call, nested, text};
+use super::exprs::{binary, call, column, nested, query, text};
 use super::known;
 use crate::error::SqlError;
 use crate::expanded::name;
 use crate::functions::is_aggregate;
 use crate::guard::MAX_SQL_BYTES;
-use crate::walk::{VisitMut, break_on_error, inner, visit_expressions};
+use crate::walk::{VisitMut, break_on_error, error_of, inner, visit_expressions};
 
 /// Most columns that PIVOT makes.
 const MOST_COLUMNS: usize = 1000;
@@ -34,11 +32,7 @@ const MOST_COLUMNS: usize = 1000;
 /// # Errors
 /// One of what is no column.
 pub(super) fn put(statement: &mut Statement) -> Result<(), SqlError> {
-    let Some(sql) = inner(statement) else { return Ok(()) };
-    match sql.visit(&mut Pivots) {
-        ControlFlow::Continue(()) => Ok(()),
-        ControlFlow::Break(error) => Err(*error),
-    }
+    inner(statement).map_or(Ok(()), |sql| error_of(sql.visit(&mut Pivots)))
 }
 
 struct Pivots;
@@ -277,20 +271,8 @@ fn columns_of<'a>(exprs: impl IntoIterator<Item = &'a Expr>) -> Vec<Ident> {
     columns
 }
 
-/// The column that an expression is, without its table.
-fn column(expr: &Expr) -> Option<&Ident> {
-    match expr {
-        Expr::Identifier(column) => Some(column),
-        Expr::CompoundIdentifier(parts) => parts.last(),
-        _ => None,
-    }
-}
-
 fn parsed(sql: &str) -> Result<Box<Query>, SqlError> {
-    Parser::new(&GenericDialect {})
-        .try_with_sql(sql)
-        .and_then(|mut parser| parser.parse_query())
-        .map_err(|_| SqlError::internal("the query of a PIVOT"))
+    query(sql).ok_or_else(|| SqlError::internal("the query of a PIVOT"))
 }
 
 fn select(query: &mut Query) -> Result<&mut Select, SqlError> {

@@ -6,18 +6,14 @@ use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast::{Expr, Ident, OrderByKind, Query, Value, VisitorMut};
 
 use crate::error::SqlError;
-use crate::walk::{VisitMut, inner};
+use crate::walk::{VisitMut, error_of, inner};
 
 /// Puts plain numbers in the place of such numbers.
 ///
 /// # Errors
 /// One elsewhere, where DuckDB means a column of the tables.
 pub(super) fn put(statement: &mut Statement) -> Result<(), SqlError> {
-    let Some(sql) = inner(statement) else { return Ok(()) };
-    match sql.visit(&mut Places) {
-        ControlFlow::Continue(()) => Ok(()),
-        ControlFlow::Break(error) => Err(*error),
-    }
+    inner(statement).map_or(Ok(()), |sql| error_of(sql.visit(&mut Places)))
 }
 
 /// The digits of such a number.
@@ -52,7 +48,7 @@ impl VisitorMut for Places {
             && number(name).is_some()
         {
             let why = "#1 is the first column of the result in ORDER BY alone";
-            let error = SqlError::invalid(why.to_owned()).at(name.span.start.line, name.span.start.column);
+            let error = SqlError::invalid(why.to_owned()).at_name(name);
             let hint =
                 "GROUP BY 1 is by the first column of the result; elsewhere write the name of the column";
             return ControlFlow::Break(Box::new(error.hint(hint)));

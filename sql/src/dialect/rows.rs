@@ -9,14 +9,12 @@ use std::ops::ControlFlow;
 
 use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast::{
-    BinaryOperator, Expr, Ident, Select, SelectItem, SetExpr, Spanned, Statement as Sql, TableFactor,
-    UnaryOperator, Visitor, VisitorMut,
+    BinaryOperator, Expr, Ident, Select, SelectItem, SetExpr, Spanned, UnaryOperator, Visitor, VisitorMut,
 };
 
-use super::exprs::{binary, has_unnest};
-use super::statement::parse;
+use super::exprs::{binary, has_unnest, of_item, query, subquery};
 use crate::error::SqlError;
-use crate::walk::{Visit, VisitMut, inner};
+use crate::walk::{Visit, VisitMut, error_of, inner};
 use crate::wording::columns_of_alias;
 
 /// The name of the subquery's rows: no table has it.
@@ -24,10 +22,7 @@ const NAME: &str = "the rows";
 
 /// Puts such comparisons into the words of the engine.
 pub(crate) fn compare(statement: &mut Statement) -> Result<(), SqlError> {
-    match inner(statement).map(|sql| sql.visit(&mut TupleSubqueries)) {
-        Some(ControlFlow::Break(refused)) => Err(*refused),
-        _ => Ok(()),
-    }
+    inner(statement).map_or(Ok(()), |sql| error_of(sql.visit(&mut TupleSubqueries)))
 }
 
 /// The error about the columns of a subquery that the text of the statement does not count.
@@ -128,7 +123,6 @@ fn exists(expr: &mut Expr, denied: bool) -> Result<Option<Expr>, SqlError> {
     let column = |n: usize| format!("\"column {n}\"");
     let names: Vec<String> = (1..=values.len()).map(column).collect();
     let text = format!("SELECT 1 FROM (SELECT 1) AS \"{NAME}\" ({})", names.join(", "));
-    let mut statement = parse(&text)?;
     let equal = |(place, value): (usize, Expr)| {
         let column = Ident::with_quote('"', format!("column {}", place + 1));
         let column = Expr::CompoundIdentifier(vec![Ident::with_quote('"', NAME), column]);
@@ -138,32 +132,22 @@ fn exists(expr: &mut Expr, denied: bool) -> Result<Option<Expr>, SqlError> {
     let Some(all) = all.reduce(|left, right| binary(left, BinaryOperator::And, right)) else {
         return Ok(None);
     };
-    let Some(Sql::Query(outer)) = inner(&mut statement) else { return Ok(None) };
+    let Some(mut outer) = query(&text) else { return Ok(None) };
+    let Some(rows) = self::subquery(&mut outer) else { return Ok(None) };
+    std::mem::swap(rows, &mut **subquery);
     let SetExpr::Select(select) = &mut *outer.body else { return Ok(None) };
-    let Some(TableFactor::Derived { subquery: rows, .. }) =
-        select.from.first_mut().map(|from| &mut from.relation)
-    else {
-        return Ok(None);
-    };
-    std::mem::swap(rows, subquery);
     select.selection = Some(match negated {
         true => Expr::IsNotFalse(Box::new(Expr::Nested(Box::new(all)))),
         false => all,
     });
-    Ok(Some(Expr::Exists { subquery: outer.clone(), negated }))
+    Ok(Some(Expr::Exists { subquery: outer, negated }))
 }
 
 /// How many columns a query has, if its text says so.
 fn plain(body: &SetExpr) -> Option<usize> {
     match body {
         SetExpr::Select(select) => {
-            let is_one = |item: &SelectItem| {
-                let expr = match item {
-                    SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } => expr,
-                    _ => return false,
-                };
-                !has_unnest(expr)
-            };
+            let is_one = |item: &SelectItem| of_item(item).is_some_and(|expr| !has_unnest(expr));
             select.projection.iter().all(is_one).then_some(select.projection.len())
         }
         SetExpr::Query(query) => plain(&query.body),
@@ -175,6 +159,7 @@ fn plain(body: &SetExpr) -> Option<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::dialect::parse;
     use crate::wording::alias_of_columns;
 
     fn compared(condition: &str) -> Result<String, SqlError> {

@@ -8,13 +8,12 @@ use std::ops::ControlFlow;
 
 use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast::{
-    BinaryOperator, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, ObjectName,
-    UnaryOperator, Value, VisitorMut,
+    BinaryOperator, Expr, Function, FunctionArguments, Ident, ObjectName, Value, VisitorMut,
 };
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 
 use super::arrows::tighten;
-use super::exprs::{arguments, nested};
+use super::exprs::{arguments, denied, plain_args};
 use super::tokens::{BEFORE_NAMES, Replacement, is_any, is_word, made, next, outside};
 use crate::walk::{VisitMut, inner, visit_expressions};
 
@@ -122,8 +121,8 @@ fn condition(expr: &Expr) -> Option<Expr> {
     let Expr::InList { expr: value, list, negated } = expr else { return None };
     let [Expr::Function(function)] = list.as_slice() else { return None };
     let name = function.name.0.first()?.as_ident().filter(|name| name.value == LIST)?;
-    let FunctionArguments::List(args) = &function.args else { return None };
-    let [FunctionArg::Unnamed(FunctionArgExpr::Expr(list))] = args.args.as_slice() else { return None };
+    let args = plain_args(function)?;
+    let &[list] = args.as_slice() else { return None };
     // No value is that of a NULL, which is no answer either.
     let is_null = |element: &Expr| matches!(element, Expr::Value(value) if value.value == Value::Null);
     if let Expr::Array(array) = list
@@ -138,11 +137,7 @@ fn condition(expr: &Expr) -> Option<Expr> {
     if let FunctionArguments::List(args) = &mut contains.args {
         args.args = arguments(vec![list.clone(), (**value).clone()]);
     }
-    let contains = Expr::Function(contains);
-    Some(match negated {
-        true => *nested(Expr::UnaryOp { op: UnaryOperator::Not, expr: Box::new(contains) }),
-        false => contains,
-    })
+    Some(denied(Expr::Function(contains), *negated))
 }
 
 /// Whether an element of a list depends on columns.

@@ -7,7 +7,7 @@ use datafusion::sql::sqlparser::ast::{
     FunctionArguments, Ident, NullTreatment, ObjectName, Value,
 };
 
-use crate::dialect::exprs::{arguments, call, nested, text};
+use crate::dialect::exprs::{self, arguments, binary, call, nested, text};
 use crate::dialect::forms;
 use crate::error::SqlError;
 use crate::functions::is_scalar;
@@ -45,9 +45,7 @@ pub(super) fn renamed(function: &mut Function) -> Option<Expr> {
         }
         "mod" => {
             let [left, right]: [Expr; 2] = plain_args(function)?.try_into().ok()?;
-            let rest =
-                Expr::BinaryOp { left: nested(left), op: BinaryOperator::Modulo, right: nested(right) };
-            Some(Expr::Nested(Box::new(rest)))
+            Some(*nested(binary(*nested(left), BinaryOperator::Modulo, *nested(right))))
         }
         "apply" | "filter" if takes_lambda(function) => {
             set_name(function, &name, if lower == "apply" { "array_transform" } else { "array_filter" });
@@ -97,8 +95,7 @@ fn aggregate<'a>(function: &mut Function, known: &'a str) -> Option<&'a str> {
             if let FunctionArguments::List(list) = &mut function.args
                 && list.args.len() == 1
             {
-                let comma = Expr::value(Value::SingleQuotedString(",".to_owned()));
-                list.args.push(FunctionArg::Unnamed(FunctionArgExpr::Expr(comma)));
+                list.args.extend(arguments(vec![text(",")]));
             }
             known
         }
@@ -115,8 +112,7 @@ pub(super) fn not_ordered(function: &Function) -> Option<SqlError> {
         _ => return None,
     };
     let why = format!("{}() takes no ORDER BY: of rows with the same y it takes the smallest x", name.value);
-    let start = name.span.start;
-    let error = SqlError::invalid(why).at(start.line, start.column);
+    let error = SqlError::invalid(why).at_name(name);
     is_ordered(function).then(|| error.hint(format!("write first(x ORDER BY {key}, z) to choose by z")))
 }
 
@@ -130,7 +126,7 @@ pub(super) fn not_within(function: &Function) -> Option<SqlError> {
         _ => return None,
     };
     let error = SqlError::invalid(format!("{}() takes no WITHIN GROUP", name.value));
-    Some(error.at(name.span.start.line, name.span.start.column).hint(format!("write {call}")))
+    Some(error.at_name(name).hint(format!("write {call}")))
 }
 
 /// The error about FILTER, a window, DISTINCT or an order of rows in a function of the values of one row: the
@@ -150,7 +146,7 @@ pub(super) fn not_of_rows(function: &Function) -> Option<SqlError> {
         "{}() is of the values of one row: it takes no FILTER, OVER, DISTINCT, ORDER BY or IGNORE NULLS",
         name.value
     );
-    let error = SqlError::invalid(why).at(name.span.start.line, name.span.start.column);
+    let error = SqlError::invalid(why).at_name(name);
     let hint = "write them in the aggregate function, round(avg(x) FILTER (WHERE ok), 1)";
     is_scalar(known(&name.value.to_lowercase())).then(|| error.hint(hint))
 }
@@ -174,17 +170,11 @@ fn named_args(function: &Function) -> Option<Vec<Expr>> {
 
 /// Whether a function has a list and a lambda.
 fn takes_lambda(function: &Function) -> bool {
-    plain_args(function).is_some_and(|args| matches!(args.as_slice(), [_, Expr::Lambda(_)]))
+    exprs::plain_args(function).is_some_and(|args| matches!(args.as_slice(), [_, Expr::Lambda(_)]))
 }
 
-/// The arguments of a call, if they are nothing but expressions.
 fn plain_args(function: &Function) -> Option<Vec<Expr>> {
-    let FunctionArguments::List(list) = &function.args else { return None };
-    let plain = |arg: &FunctionArg| match arg {
-        FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) => Some(expr.clone()),
-        _ => None,
-    };
-    list.args.iter().map(plain).collect()
+    exprs::plain_args(function).map(|args| args.into_iter().cloned().collect())
 }
 
 fn set_args(function: &mut Function, args: Vec<Expr>) {

@@ -2,8 +2,9 @@
 
 use std::collections::HashSet;
 
-use datafusion::sql::sqlparser::ast::{Distinct, Expr, GroupByExpr, Select, SelectItem};
+use datafusion::sql::sqlparser::ast::{Distinct, Expr, GroupByExpr, Select};
 
+use crate::dialect::exprs::of_item;
 use crate::dialect::twice::{cast_of, column_name, key};
 
 /// The columns that a query groups by alone and as casts, as the engine calls them.
@@ -38,13 +39,6 @@ fn single<'a>(by: &'a Expr, keys: &mut Vec<&'a Expr>) {
             sets.iter().flatten().for_each(|by| single(by, keys));
         }
         other => keys.push(other),
-    }
-}
-
-fn of_item(item: &SelectItem) -> Option<&Expr> {
-    match item {
-        SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } => Some(expr),
-        _ => None,
     }
 }
 

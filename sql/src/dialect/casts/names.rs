@@ -3,9 +3,9 @@
 use std::collections::HashSet;
 use std::ops::ControlFlow;
 
-use datafusion::sql::sqlparser::ast::{CastKind, DataType, Expr, Query, Value, VisitorMut};
+use datafusion::sql::sqlparser::ast::{CastKind, DataType, Expr, Query, VisitorMut};
 
-use crate::dialect::exprs::call;
+use crate::dialect::exprs::{call, taken, text};
 use crate::dialect::twice::key;
 use crate::functions::AS_TYPE;
 use crate::walk::count_subqueries;
@@ -49,8 +49,7 @@ impl VisitorMut for Names<'_> {
         {
             let is_safe = matches!(kind, CastKind::TryCast | CastKind::SafeCast);
             let of = format!("{}{}", if is_safe { "try " } else { "" }, usual(data_type));
-            let cast = std::mem::replace(expr, Expr::value(Value::Null));
-            *expr = call(AS_TYPE, vec![cast, Expr::value(Value::SingleQuotedString(of))]);
+            *expr = call(AS_TYPE, vec![taken(expr), text(&of)]);
             self.named += 1;
         }
         ControlFlow::Continue(())

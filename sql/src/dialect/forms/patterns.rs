@@ -1,10 +1,9 @@
 //! Regular expressions that are to match a whole text: `regexp_full_match` and `SIMILAR TO`.
 
-use datafusion::sql::sqlparser::ast::helpers::attached_token::AttachedToken;
-use datafusion::sql::sqlparser::ast::{BinaryOperator, CaseWhen, Expr, UnaryOperator};
+use datafusion::sql::sqlparser::ast::{BinaryOperator, Expr};
 use regex::Regex;
 
-use crate::dialect::exprs::{call, nested, text, text_of};
+use crate::dialect::exprs::{binary, call, case, denied, nested, text, text_of};
 use crate::error::SqlError;
 
 /// The longest expression that may compute a pattern for whole texts.
@@ -21,28 +20,17 @@ pub(super) fn full_match(of: &Expr, pattern: &Expr) -> Option<Expr> {
     if pattern.to_string().len() > LONGEST_PATTERN {
         return None;
     }
-    let joined = |left, right| Expr::BinaryOp { left, op: BinaryOperator::StringConcat, right };
-    let opened = joined(Box::new(text("^(?:")), nested(pattern.clone()));
-    let whole = joined(Box::new(opened), Box::new(text(")$")));
+    let joined = |left, right| binary(left, BinaryOperator::StringConcat, right);
+    let whole = joined(joined(text("^(?:"), *nested(pattern.clone())), text(")$"));
     // Computed for the error alone: it is null of a pattern that is null.
     let alone = call("regexp_like", vec![text(""), pattern.clone()]);
-    let whole = Expr::Case {
-        case_token: AttachedToken::empty(),
-        end_token: AttachedToken::empty(),
-        operand: None,
-        conditions: vec![CaseWhen { condition: Expr::IsNotNull(Box::new(alone)), result: whole }],
-        else_result: None,
-    };
+    let whole = case(Expr::IsNotNull(Box::new(alone)), whole, None);
     Some(call("regexp_like", vec![of.clone(), whole]))
 }
 
 /// `SIMILAR TO`: in DuckDB the match of a whole text with a regular expression.
 pub(in crate::dialect) fn similar(of: &Expr, pattern: &Expr, negated: bool) -> Option<Expr> {
-    let matches = full_match(of, pattern)?;
-    Some(match negated {
-        true => *nested(Expr::UnaryOp { op: UnaryOperator::Not, expr: Box::new(matches) }),
-        false => matches,
-    })
+    Some(denied(full_match(of, pattern)?, negated))
 }
 
 /// The error about `SIMILAR TO` with what it does not take.

@@ -7,7 +7,7 @@ use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::parser::Parser;
 
 use super::times::interval;
-use crate::dialect::exprs::{call, nested, text, text_of};
+use crate::dialect::exprs::{call, nested, number, text, text_of};
 use crate::names::SHORTHANDS;
 use crate::walk::visit_expressions_mut;
 
@@ -37,7 +37,6 @@ pub(super) fn written(name: &str, args: &[Expr]) -> Option<Expr> {
 /// An aggregate function of the elements of a list, by its name.
 fn aggregate(list: &Expr, of: &str, rest: &[Expr]) -> Option<Expr> {
     let whole = |name: &str| Some(call(name, vec![list.clone()]));
-    let number = |number: &str| Expr::value(Value::Number(number.to_owned(), false));
     let element = |place| Some(call("array_element", vec![list.clone(), place]));
     match (of.to_ascii_lowercase().as_str(), rest) {
         ("sum", []) => whole("array_sum"),
@@ -48,8 +47,8 @@ fn aggregate(list: &Expr, of: &str, rest: &[Expr]) -> Option<Expr> {
         ("count", []) => Some(call("len", vec![call("array_compact", vec![list.clone()])])),
         ("string_agg", []) => Some(call("array_to_string", vec![list.clone(), text(",")])),
         ("string_agg", [between]) => Some(call("array_to_string", vec![list.clone(), between.clone()])),
-        ("first", []) => element(number("1")),
-        ("last", []) => element(number("-1")),
+        ("first", []) => element(number(1)),
+        ("last", []) => element(number(-1)),
         _ => None,
     }
 }

@@ -1,8 +1,8 @@
 //! Parts of times, intervals and written times, as the engine has them.
 
-use datafusion::sql::sqlparser::ast::{BinaryOperator, CastKind, DataType, Expr, Interval, Value};
+use datafusion::sql::sqlparser::ast::{BinaryOperator, DataType, Expr, Interval, Value};
 
-use crate::dialect::exprs::{call, text, text_of};
+use crate::dialect::exprs::{binary, call, cast, text, text_of};
 use crate::error::SqlError;
 use crate::functions::{full_time, no_cast};
 use crate::names::PARTS;
@@ -40,8 +40,7 @@ pub(in crate::dialect) fn interval(interval: &Interval) -> Option<Expr> {
         return None;
     }
     let number = cast((*interval.value).clone(), DataType::Varchar(None));
-    let op = BinaryOperator::StringConcat;
-    let written = Expr::BinaryOp { left: Box::new(number), op, right: Box::new(text(&format!(" {unit}"))) };
+    let written = binary(number, BinaryOperator::StringConcat, text(&format!(" {unit}")));
     Some(cast(written, DataType::Interval { fields: None, precision: None }))
 }
 
@@ -83,11 +82,6 @@ pub(in crate::dialect) fn number_as_time(of: &Expr, to: &DataType) -> Option<Sql
     let Value::Number(number, _) = &value.value else { return None };
     let place = value.span.start;
     is_time.then(|| no_cast(number, &to.to_string(), true).at(place.line, place.column))
-}
-
-/// A cast to another type.
-pub(super) fn cast(expr: Expr, data_type: DataType) -> Expr {
-    Expr::Cast { kind: CastKind::Cast, expr: Box::new(expr), data_type, array: false, format: None }
 }
 
 #[cfg(test)]

@@ -229,10 +229,7 @@ fn replaced_column(
     let known = columns.iter().filter(|(own, _)| is_of(own)).map(|(_, known)| known);
     match known.clone().any(|known| *known == wanted) {
         true => Ok(wanted),
-        false => {
-            let place = column.span.start;
-            Err(no_column(&wanted, known).at(place.line, place.column))
-        }
+        false => Err(no_column(&wanted, known).at_name(column)),
     }
 }
 

@@ -7,7 +7,7 @@ use datafusion::sql::sqlparser::ast::{Expr, Query, VisitorMut};
 use crate::dialect::using::UsingJoins;
 use crate::error::SqlError;
 use crate::expanded::{MAX_EXPRESSIONS, name};
-use crate::walk::{VisitMut, count_subqueries};
+use crate::walk::{VisitMut, count_subqueries, error_of};
 
 /// Counts expressions that keys have more than their names.
 #[derive(Default)]
@@ -35,10 +35,7 @@ pub(super) fn put(
     but: &[String],
     written: &mut Written,
 ) -> Result<(), SqlError> {
-    match part.visit(&mut Put { merged, but, written, depth: 0 }) {
-        ControlFlow::Break(refused) => Err(*refused),
-        ControlFlow::Continue(()) => Ok(()),
-    }
+    error_of(part.visit(&mut Put { merged, but, written, depth: 0 }))
 }
 
 /// The value of a key, if a name means it.

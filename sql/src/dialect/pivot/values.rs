@@ -9,13 +9,13 @@ use arrow_array::cast::AsArray;
 use arrow_schema::DataType;
 use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast::{
-    CastKind, DataType as SqlType, Expr, ExprWithAlias, Ident, PivotValueSource, Query, SelectItem,
-    Statement as Sql, TableFactor, TableWithJoins, VisitorMut,
+    DataType as SqlType, Expr, ExprWithAlias, Ident, PivotValueSource, Query, SelectItem, Statement as Sql,
+    TableFactor, TableWithJoins, VisitorMut,
 };
 use futures::future::BoxFuture;
 
 use super::{MOST_COLUMNS, derived, only, parsed, put_query, select};
-use crate::dialect::exprs::text;
+use crate::dialect::exprs::{cast, text};
 use crate::dialect::scopes::Scopes;
 use crate::error::SqlError;
 use crate::walk::{VisitMut, inner};
@@ -118,13 +118,7 @@ impl Open {
                 return Ok(Stop::Probe(Box::new(Probe { on: on.clone(), query })));
             };
             if !values.are_texts {
-                *value_column = vec![Expr::Cast {
-                    kind: CastKind::Cast,
-                    expr: Box::new(on.clone()),
-                    data_type: SqlType::Varchar(None),
-                    array: false,
-                    format: None,
-                }];
+                *value_column = vec![cast(on.clone(), SqlType::Varchar(None))];
             }
             let value = |name: &String| ExprWithAlias { expr: text(name), alias: None };
             *value_source = PivotValueSource::List(values.names.iter().map(value).collect());

@@ -5,10 +5,11 @@
 
 use std::ops::Range;
 
-use datafusion::sql::sqlparser::ast::{Expr, FunctionArg, FunctionArgExpr, FunctionArguments};
+use datafusion::sql::sqlparser::ast::Expr;
 use datafusion::sql::sqlparser::tokenizer::{Span, Token, TokenWithSpan};
 
 use super::several;
+use crate::dialect::exprs::plain_args;
 use crate::dialect::tokens::{is_any, is_word, made, next, outside};
 use crate::error::SqlError;
 
@@ -219,10 +220,5 @@ pub(super) fn keys_of(expr: &Expr) -> Option<Vec<Expr>> {
     let Expr::Function(function) = expr else { return None };
     let [name] = function.name.0.as_slice() else { return None };
     name.as_ident().filter(|name| name.value == KEYS)?;
-    let FunctionArguments::List(list) = &function.args else { return None };
-    let key = |arg: &FunctionArg| match arg {
-        FunctionArg::Unnamed(FunctionArgExpr::Expr(key)) => Some(key.clone()),
-        _ => None,
-    };
-    list.args.iter().map(key).collect()
+    Some(plain_args(function)?.into_iter().cloned().collect())
 }

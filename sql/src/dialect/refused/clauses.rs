@@ -14,7 +14,7 @@ use gstore_core::Remedy;
 
 use super::{HINTS, OF_STATE, RECURSIVE, SHARE, TIES, of_state};
 use crate::error::SqlError;
-use crate::walk::{Visit, break_on_error};
+use crate::walk::{Visit, break_on_error, error_of};
 
 /// The messages about them.
 const BY: &str = "LIMIT n BY a is written QUALIFY row_number() OVER (PARTITION BY a ORDER BY b) <= n";
@@ -37,10 +37,7 @@ const PIPED: &str = "AGGREGATE puts no order: |> ORDER BY a DESC stands behind i
 
 /// Refuses such a clause in any part of a tree.
 pub(in crate::dialect) fn check(tree: &impl Visit) -> Result<(), SqlError> {
-    match tree.visit(&mut Clauses) {
-        ControlFlow::Continue(()) => Ok(()),
-        ControlFlow::Break(error) => Err(*error),
-    }
+    error_of(tree.visit(&mut Clauses))
 }
 
 struct Clauses;
@@ -72,10 +69,6 @@ impl Visitor for Clauses {
 
 fn invalid(says: &str) -> SqlError {
     SqlError::invalid(says.to_owned())
-}
-
-fn at_name(says: &str, name: &Ident) -> SqlError {
-    invalid(says).at(name.span.start.line, name.span.start.column)
 }
 
 fn of_query(query: &Query) -> Result<(), SqlError> {
@@ -202,7 +195,7 @@ fn modified(by: &GroupByExpr) -> Option<&'static str> {
 
 /// Of the window by whose name another begins.
 fn of_window(name: Option<&Ident>) -> Result<(), SqlError> {
-    name.map_or(Ok(()), |name| Err(at_name(WINDOW, name)))
+    name.map_or(Ok(()), |name| Err(invalid(WINDOW).at_name(name)))
 }
 
 fn of_join(join: &Join) -> Result<(), SqlError> {
@@ -246,7 +239,7 @@ fn of_table(table: &TableFactor) -> Result<(), SqlError> {
                 return Err(invalid(HINTS).at_start_of(table));
             }
             if let Some(name) = partitions.first() {
-                return Err(at_name(PARTITION, name));
+                return Err(invalid(PARTITION).at_name(name));
             }
             alias
         }
@@ -277,7 +270,7 @@ fn of_alias(alias: &TableAlias) -> Result<(), SqlError> {
     }
     let is_word = !*explicit && name.quote_style.is_none() && columns.is_empty();
     if is_word && name.value.eq_ignore_ascii_case("FINAL") {
-        return Err(at_name(FINAL, name));
+        return Err(invalid(FINAL).at_name(name));
     }
     Ok(())
 }

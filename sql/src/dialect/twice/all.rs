@@ -4,6 +4,7 @@ use datafusion::sql::sqlparser::ast::{
     Expr, Ident, Select, SelectItem, SelectItemQualifiedWildcardKind, WildcardAdditionalOptions,
 };
 
+use crate::dialect::exprs::column;
 use crate::dialect::using::joins_by_names;
 use crate::expanded::{excluded, last_name, name, tables};
 use crate::virtuals::is_virtual;
@@ -67,12 +68,7 @@ impl StarColumns {
 
 /// Whether a column is given the name that it has.
 fn is_own(expr: &Expr, alias: &Ident) -> bool {
-    let own = match expr {
-        Expr::Identifier(column) => Some(column),
-        Expr::CompoundIdentifier(parts) => parts.last(),
-        _ => None,
-    };
-    own.is_some_and(|own| name(own) == name(alias))
+    column(expr).is_some_and(|own| name(own) == name(alias))
 }
 
 /// Whether `*` with these options has a column of its tables.

@@ -4,6 +4,7 @@ use std::collections::HashSet;
 
 use datafusion::sql::sqlparser::ast::{Expr, Select, SelectItem};
 
+use crate::dialect::exprs::column;
 use crate::expanded::name;
 
 /// The columns that a SELECT has alone, without a name of its own, and as casts: the engine calls both the
@@ -51,8 +52,6 @@ pub(in crate::dialect) fn cast_of(expr: &Expr) -> Option<&Expr> {
 pub(in crate::dialect) fn column_name(expr: &Expr) -> Option<String> {
     match expr {
         Expr::Nested(inner) => column_name(inner),
-        Expr::Identifier(column) => Some(name(column)),
-        Expr::CompoundIdentifier(parts) => parts.last().map(name),
-        _ => None,
+        other => column(other).map(name),
     }
 }

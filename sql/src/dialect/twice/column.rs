@@ -4,12 +4,12 @@ use std::collections::{HashMap, HashSet};
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    AccessExpr, CastKind, CeilFloorKind, DateTimeField, Expr, Function, FunctionArg, FunctionArgExpr,
-    FunctionArguments, Ident, ObjectName, SelectItem, Subscript, TrimWhereField, TypedString, Value,
+    AccessExpr, CastKind, CeilFloorKind, DateTimeField, Expr, Function, Ident, ObjectName, SelectItem,
+    Subscript, TrimWhereField, TypedString, Value,
 };
 
 use super::all::StarColumns;
-use crate::dialect::exprs::{call, is_many, text, text_of};
+use crate::dialect::exprs::{call, is_many, plain_args, taken, text, text_of};
 use crate::expanded::name;
 use crate::functions::called;
 use crate::walk::visit_expressions_mut;
@@ -110,7 +110,7 @@ pub(in crate::dialect) fn key(expr: &Expr, without_casts: bool) -> String {
             Expr::CompoundIdentifier(parts) => {
                 parts.iter_mut().for_each(|part| *part = Ident::with_quote('"', name(part)));
             }
-            Expr::Cast { expr: of, .. } if without_casts => *part = std::mem::replace(&mut **of, null()),
+            Expr::Cast { expr: of, .. } if without_casts => *part = taken(of),
             Expr::TypedString(TypedString { value, .. }) if without_casts => {
                 *part = Expr::Value(value.clone());
             }
@@ -119,7 +119,7 @@ pub(in crate::dialect) fn key(expr: &Expr, without_casts: bool) -> String {
                 *part = Expr::Identifier(Ident::new(called));
             }
             Expr::Nested(of) if without_casts && is_simple(of) => {
-                *part = std::mem::replace(&mut **of, null());
+                *part = taken(of);
             }
             Expr::Value(value) if without_casts => {
                 if let Value::Number(number, _) = &mut value.value
@@ -157,7 +157,6 @@ pub(in crate::dialect) fn key(expr: &Expr, without_casts: bool) -> String {
 
 /// The call, or the field of a struct, that a form which the parser has for itself stands for.
 fn form(expr: &mut Expr) -> Option<Expr> {
-    let taken = |of: &mut Expr| std::mem::replace(of, null());
     Some(match expr {
         Expr::Ceil { expr: of, field: CeilFloorKind::DateTimeField(DateTimeField::NoDateTime) } => {
             call("ceil", vec![taken(of)])
@@ -194,14 +193,10 @@ fn field(root: &Expr, access: &[AccessExpr]) -> Option<Expr> {
 
 /// `struct_extract(s, 'a')`, which the engine calls `get_field`, as `s.a`.
 fn extracted(function: &Function) -> Option<Expr> {
-    let FunctionArguments::List(list) = &function.args else { return None };
-    let [FunctionArg::Unnamed(FunctionArgExpr::Expr(of)), FunctionArg::Unnamed(FunctionArgExpr::Expr(field))] =
-        list.args.as_slice()
-    else {
-        return None;
-    };
-    let is_field = function.name.to_string() == GET_FIELD;
-    is_field.then(|| text_of(field))?.map(|field| field_of(of.clone(), field.to_owned()))
+    let args = plain_args(function)?;
+    let &[of, field] = args.as_slice() else { return None };
+    let field = text_of(field).filter(|_| function.name.to_string() == GET_FIELD)?;
+    Some(field_of(of.clone(), field.to_owned()))
 }
 
 /// A field of a struct: of a column its name with that of the column before it.
@@ -218,10 +213,6 @@ fn field_of(of: Expr, field: String) -> Expr {
 
 /// The function that gives a field of a struct.
 const GET_FIELD: &str = "get_field";
-
-fn null() -> Expr {
-    Expr::value(Value::Null)
-}
 
 /// Whether parentheses around an expression change nothing.
 fn is_simple(expr: &Expr) -> bool {

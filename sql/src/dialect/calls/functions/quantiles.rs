@@ -4,14 +4,13 @@
 //! The engine takes one share in a call. It has no quantile that is one of the values: that is an element of
 //! their sorted list.
 
-use datafusion::sql::sqlparser::ast::helpers::attached_token::AttachedToken;
 use datafusion::sql::sqlparser::ast::{
-    Array, BinaryOperator, CaseWhen, Expr, Function, FunctionArgumentClause, FunctionArguments, Ident,
-    ObjectName, Value,
+    Array, BinaryOperator, Expr, Function, FunctionArgumentClause, FunctionArguments, Ident, ObjectName,
+    Value,
 };
 
 use super::{known, plain_args, renamed, set_args};
-use crate::dialect::exprs::{binary, call, text};
+use crate::dialect::exprs::{binary, call, case, number, text};
 
 /// Most digits of a share behind its point: so many times the number of rows is a whole number of 64 bits.
 const DIGITS: usize = 9;
@@ -36,13 +35,7 @@ pub(super) fn written(function: &Function, name: &str) -> Option<Expr> {
     let each: Vec<Expr> = shares.iter().map(of_share).collect::<Option<_>>()?;
     // Of no values there is no list.
     let condition = Expr::IsNotNull(Box::new(each.first()?.clone()));
-    Some(Expr::Case {
-        case_token: AttachedToken::empty(),
-        end_token: AttachedToken::empty(),
-        operand: None,
-        conditions: vec![CaseWhen { condition, result: call("make_array", each) }],
-        else_result: None,
-    })
+    Some(case(condition, call("make_array", each), None))
 }
 
 /// The call for one of the shares.
@@ -73,7 +66,6 @@ fn one_of(function: &Function, args: &[Expr], share: &Expr) -> Option<Expr> {
         let name = ObjectName::from(vec![Ident::new(name)]);
         Expr::Function(Function { name, ..of_values.clone() })
     };
-    let number = |number: u64| Expr::value(Value::Number(number.to_string(), false));
     let beyond = binary(called("count"), BinaryOperator::Multiply, number(rest));
     let beyond = binary(beyond, BinaryOperator::DuckIntegerDivide, number(whole));
     let place = binary(called("count"), BinaryOperator::Minus, beyond);
