@@ -45,6 +45,14 @@ pub(crate) fn resolve(statement: &mut Statement) -> Result<(), SqlError> {
     Ok(())
 }
 
+/// A text as a statement in these words.
+#[cfg(test)]
+pub(super) fn rewritten(sql: &str) -> Result<String, String> {
+    let mut statement = super::parse(sql).map_err(|error| error.to_string())?;
+    resolve(&mut statement).map_err(|error| error.to_string())?;
+    Ok(statement.to_string())
+}
+
 #[derive(Default)]
 struct Words {
     /// Queries that are ordered by all columns, where these are not known.

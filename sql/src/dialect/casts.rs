@@ -10,13 +10,13 @@ use std::collections::{HashMap, HashSet};
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    Distinct, Expr, OrderBy, Query, Select, SetExpr, Statement, Visitor, VisitorMut,
+    Distinct, Expr, OrderBy, Query, Select, SetExpr, Statement, VisitorMut,
 };
 
 use self::names::Names;
 use super::twice::key;
 use crate::error::SqlError;
-use crate::walk::{Visit, VisitMut, count_subqueries};
+use crate::walk::{VisitMut, count_subqueries};
 use crate::wording::{OCCURS, TWICE};
 
 /// Longest SELECT whose casts get names, in bytes: each of its expressions is written out with all that is in
@@ -73,7 +73,7 @@ impl Queries {
         }
     }
 
-    fn select(&mut self, select: &mut Select, order: Option<&mut OrderBy>) {
+    fn select(&mut self, select: &mut Select, mut order: Option<&mut OrderBy>) {
         let grouped = match self.which {
             NamedCasts::All => None,
             NamedCasts::Grouped => Some(grouped::unclear(select)),
@@ -84,37 +84,35 @@ impl Queries {
         {
             return;
         }
-        let unclear = grouped.unwrap_or_else(|| unclear(select, order.as_deref()));
+        let unclear = match grouped {
+            Some(grouped) => grouped,
+            None => unclear(select, order.as_deref_mut()),
+        };
         let mut names = Names::new(&unclear);
-        let _ = VisitMut::visit(&mut select.projection, &mut names);
-        let _ = VisitMut::visit(&mut select.group_by, &mut names);
-        let _ = VisitMut::visit(&mut select.having, &mut names);
-        let _ = VisitMut::visit(&mut select.qualify, &mut names);
-        let _ = VisitMut::visit(&mut select.named_window, &mut names);
-        if let Some(Distinct::On(keys)) = &mut select.distinct {
-            let _ = VisitMut::visit(keys, &mut names);
-        }
-        if let Some(order) = order {
-            let _ = VisitMut::visit(order, &mut names);
-        }
+        clauses(select, order, &mut names);
         self.named += names.named;
     }
 }
 
-/// What a SELECT has in several forms, as the engine calls it.
-fn unclear(select: &Select, order: Option<&OrderBy>) -> HashSet<String> {
-    let mut found = SelectCasts::default();
-    let _ = Visit::visit(&select.projection, &mut found);
-    let _ = Visit::visit(&select.group_by, &mut found);
-    let _ = Visit::visit(&select.having, &mut found);
-    let _ = Visit::visit(&select.qualify, &mut found);
-    let _ = Visit::visit(&select.named_window, &mut found);
-    if let Some(Distinct::On(keys)) = &select.distinct {
-        let _ = Visit::visit(keys, &mut found);
+/// Visits what names columns of the tables or of the result, but for the conditions on rows.
+fn clauses(select: &mut Select, order: Option<&mut OrderBy>, visitor: &mut impl VisitorMut) {
+    let _ = VisitMut::visit(&mut select.projection, visitor);
+    let _ = VisitMut::visit(&mut select.group_by, visitor);
+    let _ = VisitMut::visit(&mut select.having, visitor);
+    let _ = VisitMut::visit(&mut select.qualify, visitor);
+    let _ = VisitMut::visit(&mut select.named_window, visitor);
+    if let Some(Distinct::On(keys)) = &mut select.distinct {
+        let _ = VisitMut::visit(keys, visitor);
     }
     if let Some(order) = order {
-        let _ = Visit::visit(order, &mut found);
+        let _ = VisitMut::visit(order, visitor);
     }
+}
+
+/// What a SELECT has in several forms, as the engine calls it.
+fn unclear(select: &mut Select, order: Option<&mut OrderBy>) -> HashSet<String> {
+    let mut found = SelectCasts::default();
+    clauses(select, order, &mut found);
     found.forms.into_iter().filter(|(_, forms)| forms.len() > 1).map(|(of, _)| of).collect()
 }
 
@@ -128,17 +126,17 @@ struct SelectCasts {
     forms: HashMap<String, HashSet<String>>,
 }
 
-impl Visitor for SelectCasts {
+impl VisitorMut for SelectCasts {
     type Break = ();
 
-    count_subqueries!(queries, &Query);
+    count_subqueries!(queries, &mut Query);
 
-    fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<()> {
+    fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
         if self.queries > 0 {
             return ControlFlow::Continue(());
         }
         // A cast stands for what is in it.
-        let is_cast = self.cast.pop_if(|of| std::ptr::eq(*of, expr)).is_some();
+        let is_cast = self.cast.pop_if(|of| std::ptr::eq(*of, &*expr)).is_some();
         if let Expr::Cast { expr: of, .. } = expr {
             self.cast.push(std::ptr::from_ref(&**of));
         }

@@ -129,7 +129,7 @@ fn accessed(of: Expr, access_chain: Vec<AccessExpr>) -> Expr {
 
 #[cfg(test)]
 mod tests {
-    use super::super::resolve;
+    use crate::dialect::calls::rewritten;
 
     #[test]
     fn what_stands_behind_a_dot_is_put_around_it() {
@@ -153,9 +153,8 @@ mod tests {
             ("t.s.field[1]", "t.s.field[1]"),
             ("[3, 4].len()", "len([3, 4])"),
         ] {
-            let mut statement = crate::dialect::parse(&format!("SELECT {sql} FROM t")).unwrap();
-            resolve(&mut statement).unwrap();
-            assert_eq!(statement.to_string(), format!("SELECT {expected} FROM t"));
+            let found = rewritten(&format!("SELECT {sql} FROM t"));
+            assert_eq!(found, Ok(format!("SELECT {expected} FROM t")));
         }
     }
 }

@@ -13,11 +13,11 @@ use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::logical_expr::{Expr as Planned, LogicalPlan};
 use datafusion::sql::sqlparser::ast::{
     Expr, Ident, ObjectNamePart, Query, Select, SelectItem, SelectItemQualifiedWildcardKind, SetExpr,
-    Statement, TableAlias, TableFactor, TableWithJoins, Visitor, VisitorMut,
+    Statement, TableAlias, TableFactor, Visitor, VisitorMut,
 };
 
 use crate::error::SqlError;
-use crate::expanded::name;
+use crate::expanded::{self, name};
 use crate::walk::{Visit, VisitMut};
 use crate::wording::{LIST_FIELDS, NO_FIELDS};
 
@@ -82,11 +82,10 @@ impl Visitor for OuterTables {
     type Break = ();
 
     fn pre_visit_query(&mut self, query: &Query) -> ControlFlow<()> {
-        let mut own = HashSet::new();
-        if let SetExpr::Select(select) = &*query.body {
-            select.from.iter().for_each(|from| add(from, &mut own));
-        }
-        self.around.push(own);
+        self.around.push(match &*query.body {
+            SetExpr::Select(select) => expanded::tables(select).into_iter().collect(),
+            _ => HashSet::new(),
+        });
         ControlFlow::Continue(())
     }
 
@@ -105,22 +104,6 @@ impl Visitor for OuterTables {
             }
         }
         ControlFlow::Continue(())
-    }
-}
-
-fn add(from: &TableWithJoins, names: &mut HashSet<String>) {
-    for factor in std::iter::once(&from.relation).chain(from.joins.iter().map(|join| &join.relation)) {
-        match factor {
-            TableFactor::NestedJoin { table_with_joins, .. } => add(table_with_joins, names),
-            TableFactor::Table { alias: Some(alias), .. }
-            | TableFactor::Derived { alias: Some(alias), .. } => {
-                names.insert(name(&alias.name));
-            }
-            TableFactor::Table { name: table, .. } => {
-                names.extend(table.0.last().and_then(|part| part.as_ident()).map(name));
-            }
-            _ => {}
-        }
     }
 }
 

@@ -52,12 +52,9 @@ fn compared(left: Expr, op: &BinaryOperator, right: Expr) -> Result<Expr, SqlErr
 
 #[cfg(test)]
 mod tests {
-    use super::super::resolve;
-
     fn resolved(condition: &str) -> Result<String, String> {
-        let mut statement = crate::dialect::parse(&format!("SELECT 1 FROM t WHERE {condition}")).unwrap();
-        resolve(&mut statement).map_err(|error| error.to_string())?;
-        Ok(statement.to_string().replace("SELECT 1 FROM t WHERE ", ""))
+        let found = crate::dialect::calls::rewritten(&format!("SELECT 1 FROM t WHERE {condition}"))?;
+        Ok(found.replace("SELECT 1 FROM t WHERE ", ""))
     }
 
     #[test]

@@ -95,9 +95,7 @@ fn lacking(format: &str) -> Option<Vec<[&'static str; 2]>> {
 #[cfg(test)]
 mod tests {
     fn resolved(sql: &str) -> String {
-        let mut statement = crate::dialect::parse(&format!("SELECT {sql} FROM t")).unwrap();
-        crate::dialect::resolve(&mut statement).unwrap();
-        statement.to_string()
+        crate::dialect::calls::rewritten(&format!("SELECT {sql} FROM t")).unwrap()
     }
 
     #[test]

@@ -84,9 +84,7 @@ pub(in crate::dialect) fn replacement(by: &Expr) -> Option<Expr> {
 #[cfg(test)]
 mod tests {
     fn resolved(sql: &str) -> Result<String, String> {
-        let mut statement = crate::dialect::parse(&format!("SELECT {sql}")).unwrap();
-        crate::dialect::resolve(&mut statement).map_err(|error| error.to_string())?;
-        Ok(statement.to_string())
+        crate::dialect::calls::rewritten(&format!("SELECT {sql}"))
     }
 
     #[test]

@@ -92,9 +92,7 @@ fn rest_of(share: &Expr) -> Option<(u64, u64)> {
 #[cfg(test)]
 mod tests {
     fn resolved(sql: &str) -> String {
-        let mut statement = crate::dialect::parse(&format!("SELECT {sql} FROM t")).unwrap();
-        crate::dialect::resolve(&mut statement).unwrap();
-        statement.to_string()
+        crate::dialect::calls::rewritten(&format!("SELECT {sql} FROM t")).unwrap()
     }
 
     #[test]
