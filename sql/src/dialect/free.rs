@@ -4,37 +4,12 @@ use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 
 use super::nulls::ends_value;
-use super::tokens::{is_any, is_word, last_before, next};
+use super::tokens::{is_one_of, is_word, last_before, next};
 use crate::names::FREE;
 
 /// Words behind such a name.
-const BEHIND: [&str; 25] = [
-    "ANTI",
-    "CROSS",
-    "EXCEPT",
-    "FETCH",
-    "FROM",
-    "FULL",
-    "GROUP",
-    "HAVING",
-    "INNER",
-    "INTERSECT",
-    "JOIN",
-    "LEFT",
-    "LIMIT",
-    "NATURAL",
-    "OFFSET",
-    "ON",
-    "ORDER",
-    "QUALIFY",
-    "RIGHT",
-    "SEMI",
-    "TABLESAMPLE",
-    "UNION",
-    "USING",
-    "WHERE",
-    "WINDOW",
-];
+const BEHIND: &str = "ANTI CROSS EXCEPT FETCH FROM FULL GROUP HAVING INNER INTERSECT JOIN LEFT LIMIT \
+    NATURAL OFFSET ON ORDER QUALIFY RIGHT SEMI TABLESAMPLE UNION USING WHERE WINDOW";
 
 /// The tokens with these words as names where nothing else is meant.
 pub(super) fn tokens(mut tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
@@ -56,10 +31,10 @@ fn is_name(tokens: &[TokenWithSpan], at: usize) -> bool {
     if is_word(token, "TOP") {
         return !after.is_some_and(|after| matches!(after.token, Token::Number(..) | Token::LParen));
     }
-    is_any(token, &FREE)
+    is_one_of(token, FREE)
         && last_before(tokens, at).is_some_and(ends_value)
         && after.is_none_or(|after| {
-            matches!(after.token, Token::Comma | Token::RParen | Token::SemiColon) || is_any(after, &BEHIND)
+            matches!(after.token, Token::Comma | Token::RParen | Token::SemiColon) || is_one_of(after, BEHIND)
         })
 }
 

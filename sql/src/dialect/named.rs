@@ -2,26 +2,11 @@
 
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 
-use super::tokens::{is_any, is_word, last_before, made, next};
+use super::tokens::{is_any, is_one_of, is_word, last_before, made, next};
 
 /// Words that end the result of a SELECT.
-const AFTER_RESULT: [&str; 15] = [
-    "EXCEPT",
-    "FETCH",
-    "FROM",
-    "GROUP",
-    "HAVING",
-    "INTERSECT",
-    "INTO",
-    "LIMIT",
-    "OFFSET",
-    "ORDER",
-    "QUALIFY",
-    "UNION",
-    "USING",
-    "WHERE",
-    "WINDOW",
-];
+const AFTER_RESULT: &str = "EXCEPT FETCH FROM GROUP HAVING INTERSECT INTO LIMIT OFFSET ORDER QUALIFY UNION \
+    USING WHERE WINDOW";
 
 /// What is between two brackets, and where it is.
 #[derive(Default)]
@@ -101,7 +86,7 @@ fn colon(tokens: &[TokenWithSpan], name: usize) -> Option<usize> {
 
 /// Whether a word ends the result of a SELECT: not that of WITHIN GROUP, nor of `* EXCEPT (..)`.
 fn ends_result(tokens: &[TokenWithSpan], at: usize) -> bool {
-    let Some(token) = tokens.get(at).filter(|token| is_any(token, &AFTER_RESULT)) else { return false };
+    let Some(token) = tokens.get(at).filter(|token| is_one_of(token, AFTER_RESULT)) else { return false };
     match last_before(tokens, at) {
         Some(before) if is_word(token, "GROUP") => !is_word(before, "WITHIN"),
         Some(before) if is_word(token, "EXCEPT") => before.token != Token::Mul,

@@ -2,45 +2,12 @@
 
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 
-use super::tokens::{Replacement, is_any, is_word, last_before, made, next};
+use super::tokens::{Replacement, is_one_of, is_word, last_before, made, next};
 
 /// Words behind which a value begins, so that none ends with them.
-const BEFORE_VALUES: [&str; 34] = [
-    "ALL",
-    "AND",
-    "AS",
-    "BETWEEN",
-    "BY",
-    "CASE",
-    "DISTINCT",
-    "ELSE",
-    "EXCEPT",
-    "EXCLUDE",
-    "FILTER",
-    "FROM",
-    "HAVING",
-    "ILIKE",
-    "IN",
-    "INTERSECT",
-    "INTERVAL",
-    "INTO",
-    "JOIN",
-    "LIKE",
-    "LIMIT",
-    "NOT",
-    "OFFSET",
-    "ON",
-    "OR",
-    "OVER",
-    "QUALIFY",
-    "REPLACE",
-    "SELECT",
-    "THEN",
-    "UNION",
-    "USING",
-    "WHEN",
-    "WHERE",
-];
+const BEFORE_VALUES: &str = "ALL AND AS BETWEEN BY CASE DISTINCT ELSE EXCEPT EXCLUDE FILTER FROM HAVING \
+    ILIKE IN INTERSECT INTERVAL INTO JOIN LIKE LIMIT NOT OFFSET ON OR OVER QUALIFY REPLACE SELECT THEN \
+    UNION USING WHEN WHERE";
 
 /// The usual form in the place of such a word behind a value.
 pub(super) fn test(tokens: &[TokenWithSpan], at: usize) -> Option<Replacement> {
@@ -74,7 +41,7 @@ pub(super) fn ends_value(token: &TokenWithSpan) -> bool {
             | Token::RBracket
             | Token::RBrace
     );
-    is_end && !is_any(token, &BEFORE_VALUES)
+    is_end && !is_one_of(token, BEFORE_VALUES)
 }
 
 #[cfg(test)]

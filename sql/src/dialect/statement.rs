@@ -21,8 +21,15 @@ const NESTING: usize = 50;
 const CLAUSES: [&str; 8] = ["FETCH", "GROUP", "HAVING", "LIMIT", "OFFSET", "ORDER", "QUALIFY", "WHERE"];
 
 /// Forms of DuckDB, none of which stands in another, and what takes their place.
-const FORMS: [fn(&[TokenWithSpan], usize) -> Option<Replacement>; 5] =
-    [tokens::power, tokens::interval, differs::operator, nulls::test, tokens::last_comma];
+const FORMS: [fn(&[TokenWithSpan], usize) -> Option<Replacement>; 7] = [
+    tokens::power,
+    tokens::interval,
+    tokens::last_comma,
+    tokens::filter,
+    tokens::materialized,
+    differs::operator,
+    nulls::test,
+];
 
 /// Parses one statement and refuses what is not a small read-only query.
 pub(crate) fn parse(sql: &str) -> Result<Statement, SqlError> {
@@ -106,7 +113,7 @@ fn understood(tokens: Vec<TokenWithSpan>) -> Result<Vec<TokenWithSpan>, SqlError
     let tokens = replaced(&tokens, within::list);
     refused::check(&tokens)?;
     let usual = |tokens: &[TokenWithSpan], at: usize| FORMS.iter().find_map(|form| form(tokens, at));
-    let tokens = tokens::usual(replaced(&free::tokens(tokens), usual));
+    let tokens = replaced(&free::tokens(tokens), usual);
     pivot::tokens(summarized::tokens(named::tokens(sample::tokens(first::tokens(tokens))?)))
 }
 

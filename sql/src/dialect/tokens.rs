@@ -83,40 +83,29 @@ pub(super) fn last_comma(tokens: &[TokenWithSpan], at: usize) -> Option<Replacem
     Some((Vec::new(), at))
 }
 
-/// The tokens with `FILTER (condition)` as `FILTER (WHERE condition)`, and `AS MATERIALIZED (` as `AS (`,
-/// which gives the same rows.
-pub(super) fn usual(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
-    let mut usual: Vec<TokenWithSpan> = Vec::with_capacity(tokens.len());
-    // The last two tokens that are not white space.
-    let mut before: [Option<usize>; 2] = [None, None];
-    for (i, token) in tokens.iter().enumerate() {
-        let at = |place: Option<usize>| place.and_then(|place| tokens.get(place));
-        let follows = |word: &str| at(before[1]).is_some_and(|token| is_word(token, word));
-        let is_as = |place: Option<usize>| at(place).is_some_and(|token| is_word(token, "AS"));
-        let dropped = match is_word(token, "NOT") {
-            true => is_as(before[1]) && next(&tokens, i + 1).is_some_and(|(_, t)| is_word(t, "MATERIALIZED")),
-            false => {
-                is_word(token, "MATERIALIZED")
-                    && (is_as(before[1]) || follows("NOT") && is_as(before[0]))
-                    && next(&tokens, i + 1).is_some_and(|(_, t)| t.token == Token::LParen)
-            }
-        };
-        if !dropped {
-            usual.push(token.clone());
-        }
-        let of_call = at(before[0]).is_some_and(|token| token.token == Token::RParen);
-        if token.token == Token::LParen
-            && follows("FILTER")
-            && of_call
-            && next(&tokens, i + 1).is_some_and(|(_, token)| !is(token, Keyword::WHERE))
-        {
-            usual.extend(made(&["WHERE"], token.span));
-        }
-        if !matches!(token.token, Token::Whitespace(_)) {
-            before = [before[1], Some(i)];
-        }
+/// `FILTER (condition)` as `FILTER (WHERE condition)`.
+pub(super) fn filter(tokens: &[TokenWithSpan], at: usize) -> Option<Replacement> {
+    tokens.get(at).filter(|token| is_word(token, "FILTER"))?;
+    last_before(tokens, at).filter(|token| token.token == Token::RParen)?;
+    let (open, token) = next(tokens, at + 1).filter(|(_, token)| token.token == Token::LParen)?;
+    next(tokens, open + 1).filter(|(_, token)| !is(token, Keyword::WHERE))?;
+    let mut all = tokens.get(at..=open)?.to_vec();
+    all.extend(made(&["WHERE"], token.span));
+    Some((all, open))
+}
+
+/// `AS [NOT] MATERIALIZED (` as `AS (`, which gives the same rows.
+pub(super) fn materialized(tokens: &[TokenWithSpan], at: usize) -> Option<Replacement> {
+    let before = tokens.get(at).filter(|token| is_word(token, "AS"))?;
+    let (mut last, mut word) = next(tokens, at + 1)?;
+    if is_word(word, "NOT") {
+        (last, word) = next(tokens, last + 1)?;
     }
-    usual
+    if !is_word(word, "MATERIALIZED") {
+        return None;
+    }
+    next(tokens, last + 1).filter(|(_, token)| token.token == Token::LParen)?;
+    Some((vec![before.clone()], last))
 }
 
 /// `a ** b` as `a ^ b`, which is the same power.
@@ -179,6 +168,11 @@ pub(super) fn is(token: &TokenWithSpan, keyword: Keyword) -> bool {
     matches!(&token.token, Token::Word(Word { keyword: found, quote_style: None, .. }) if *found == keyword)
 }
 
+/// Whether a token is a word out of a text of them.
+pub(super) fn is_one_of(token: &TokenWithSpan, words: &str) -> bool {
+    words.split(' ').any(|word| is_word(token, word))
+}
+
 /// Whether a token is one of these words.
 pub(super) fn is_any(token: &TokenWithSpan, words: &[&str]) -> bool {
     words.iter().any(|word| is_word(token, word))
@@ -210,28 +204,14 @@ pub(super) fn made(words: &[&str], span: Span) -> Vec<TokenWithSpan> {
 pub(super) const BEFORE_NAMES: [&str; 5] = ["AS", "SELECT", "DISTINCT", "BY", "WHERE"];
 
 /// Units of an interval, in the singular.
-const UNITS: [&str; 14] = [
-    "MILLENNIUM",
-    "CENTURY",
-    "DECADE",
-    "YEAR",
-    "QUARTER",
-    "MONTH",
-    "WEEK",
-    "DAY",
-    "HOUR",
-    "MINUTE",
-    "SECOND",
-    "MILLISECOND",
-    "MICROSECOND",
-    "NANOSECOND",
-];
+const UNITS: &str = "MILLENNIUM CENTURY DECADE YEAR QUARTER MONTH WEEK DAY HOUR MINUTE SECOND MILLISECOND \
+    MICROSECOND NANOSECOND";
 
 /// Whether a token is the unit of an interval.
 pub(super) fn is_unit(token: &TokenWithSpan) -> bool {
     let Token::Word(word) = &token.token else { return false };
     let word = word.value.to_ascii_uppercase();
-    let known = |word: &str| UNITS.contains(&word);
+    let known = |word: &str| UNITS.split(' ').any(|unit| unit == word);
     known(&word) || word.strip_suffix('S').is_some_and(known)
 }
 
@@ -253,11 +233,12 @@ mod tests {
             ("count(*) FILTER (a > 1)", "count(*) FILTER (WHERE a > 1)"),
             ("count(*) FILTER (WHERE a)", "count(*) FILTER (WHERE a)"),
             ("SELECT filter (a)", "SELECT filter (a)"),
-            ("WITH t AS MATERIALIZED (SELECT 1)", "WITH t AS  (SELECT 1)"),
-            ("WITH t AS NOT MATERIALIZED (SELECT 1)", "WITH t AS   (SELECT 1)"),
+            ("WITH t AS MATERIALIZED (SELECT 1)", "WITH t AS (SELECT 1)"),
+            ("WITH t AS NOT MATERIALIZED (SELECT 1)", "WITH t AS (SELECT 1)"),
             ("SELECT materialized FROM t", "SELECT materialized FROM t"),
         ] {
-            assert_eq!(text(&usual(tokens_of(sql))), expected);
+            let usual = replaced(&replaced(&tokens_of(sql), filter), materialized);
+            assert_eq!(text(&usual), expected);
         }
     }
 
