@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::ops::ControlFlow;
 
-use datafusion::sql::sqlparser::ast::{Distinct, Expr, Ident, Query, Select, Visitor};
+use datafusion::sql::sqlparser::ast::{Distinct, Expr, Ident, OrderByKind, Query, Select, Visitor};
 
 use crate::expanded::name;
 use crate::walk::{Visit, count_subqueries};
@@ -18,6 +18,15 @@ impl UnqualifiedNames {
     /// In addition to those that are known.
     pub(super) fn beside(names: HashSet<String>) -> Self {
         Self { names, queries: 0 }
+    }
+
+    /// Those of the order of a query, too.
+    pub(super) fn ordered(query: &Query, names: HashSet<String>) -> HashSet<String> {
+        let mut ordered = Self::beside(names);
+        if let Some(OrderByKind::Expressions(keys)) = query.order_by.as_ref().map(|order| &order.kind) {
+            let _ = keys.visit(&mut ordered);
+        }
+        ordered.names
     }
 
     /// Those of the clauses that may mean columns of the result.

@@ -15,7 +15,7 @@ use std::collections::HashSet;
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    Expr, Ident, OrderByKind, Query, Select, SelectItem, SetExpr, Statement, VisitorMut,
+    Expr, Ident, Query, Select, SelectItem, SetExpr, Statement, VisitorMut,
 };
 use datafusion::sql::sqlparser::tokenizer::Span;
 
@@ -28,7 +28,7 @@ use super::column_names::{FreeNames, UnqualifiedNames};
 use super::headings::is_heading;
 use crate::error::SqlError;
 use crate::expanded::name;
-use crate::walk::{Visit, VisitMut};
+use crate::walk::VisitMut;
 use crate::wording::{OCCURS, TWICE};
 
 /// Most columns of a SELECT that get such a name.
@@ -116,11 +116,8 @@ impl VisitorMut for Twice {
         let this = std::ptr::from_ref(&*query);
         let around = self.around.iter().position(|(known, _)| std::ptr::eq(*known, this));
         let names = around.map(|at| self.around.swap_remove(at).1).unwrap_or_default();
-        let mut ordered = UnqualifiedNames::beside(names);
-        if let Some(OrderByKind::Expressions(keys)) = query.order_by.as_ref().map(|order| &order.kind) {
-            let _ = keys.visit(&mut ordered);
-        }
-        self.body(&mut query.body, &ordered.names);
+        let ordered = UnqualifiedNames::ordered(query, names);
+        self.body(&mut query.body, &ordered);
         ControlFlow::Continue(())
     }
 }

@@ -10,8 +10,8 @@ use std::collections::HashSet;
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    DescribeAlias, Expr, Ident, OrderByKind, Query, Select, SelectItem, SetExpr, SetQuantifier,
-    Statement as Sql, TableFactor, VisitorMut,
+    DescribeAlias, Expr, Ident, Query, Select, SelectItem, SetExpr, SetQuantifier, Statement as Sql,
+    TableFactor, VisitorMut,
 };
 use datafusion::sql::sqlparser::tokenizer::Span;
 
@@ -19,7 +19,7 @@ use super::written;
 use crate::dialect::column_names::UnqualifiedNames;
 use crate::dialect::exprs::is_many;
 use crate::expanded::{name, tables};
-use crate::walk::{Visit, VisitMut};
+use crate::walk::VisitMut;
 
 /// The quotes of a name that is a heading: one that the statement gives in such quotes has a place in it.
 const QUOTE: char = '`';
@@ -80,11 +80,8 @@ fn by_name(body: &mut SetExpr) {
 
 /// `around` are the names in an order around the query.
 fn of_query(query: &mut Query, around: HashSet<String>) {
-    let mut ordered = UnqualifiedNames::beside(around);
-    if let Some(OrderByKind::Expressions(keys)) = query.order_by.as_ref().map(|order| &order.kind) {
-        let _ = Visit::visit(keys, &mut ordered);
-    }
-    of_body(&mut query.body, ordered.names);
+    let ordered = UnqualifiedNames::ordered(query, around);
+    of_body(&mut query.body, ordered);
 }
 
 fn of_body(body: &mut SetExpr, ordered: HashSet<String>) {
