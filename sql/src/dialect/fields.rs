@@ -1,5 +1,5 @@
-//! Queries for the structs of a statement, for the error about a field that one does not have: the engine does
-//! not say which it has.
+//! Queries for the structs of a statement, for the error about a field that one does not have: the engine
+//! does not say which it has.
 
 use std::ops::ControlFlow;
 
@@ -17,8 +17,8 @@ use crate::walk::{Visit, inner, visit_expressions};
 /// Most of these queries.
 const MOST: usize = 5;
 
-/// A query for each struct that may be the one without the field that an error is about: in a subquery it is of
-/// the tables of that, or of those around it.
+/// A query for each struct that may be the one without the field that an error is about: in a subquery it is
+/// of the tables of that, or of those around it.
 pub(crate) fn structs(statement: &mut Statement, error: &SqlError) -> Vec<Statement> {
     let (Some(place), Some(field)) = (error.position(), error.missing_field()) else { return Vec::new() };
     let mut structs = Structs { place, field, scopes: Scopes::default(), queries: Vec::new() };

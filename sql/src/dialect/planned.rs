@@ -70,8 +70,8 @@ pub(crate) async fn planned(
     }
 }
 
-/// Looks up the columns that ORDER BY names with their tables, and the fields of structs outside of SELECT: the
-/// engine plans what there is not, too.
+/// Looks up the columns that ORDER BY names with their tables, and the fields of structs outside of SELECT:
+/// the engine plans what there is not, too.
 ///
 /// # Errors
 /// One of a column that its table does not have, or of such a field.
