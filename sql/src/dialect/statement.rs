@@ -20,8 +20,11 @@ const NESTING: usize = 50;
 /// Words with which clauses begin.
 const CLAUSES: [&str; 8] = ["FETCH", "GROUP", "HAVING", "LIMIT", "OFFSET", "ORDER", "QUALIFY", "WHERE"];
 
+/// What takes the place of a form that begins at a token, if one does.
+type Form = fn(&[TokenWithSpan], usize) -> Option<Replacement>;
+
 /// Forms of DuckDB, none of which stands in another, and what takes their place.
-const FORMS: [fn(&[TokenWithSpan], usize) -> Option<Replacement>; 7] = [
+const FORMS: [Form; 7] = [
     tokens::power,
     tokens::interval,
     tokens::last_comma,
