@@ -65,6 +65,8 @@ pub struct FieldNames {
     named: Vec<(Field, String)>,
     /// The layout of all records; without one each record's own.
     layout: Option<Layout>,
+    /// Metadata that is said to be no text.
+    typed: Vec<String>,
 }
 
 /// A record's text under gstore's names.
@@ -123,6 +125,19 @@ impl FieldNames {
         }
         self.layout = layout;
         Ok(self)
+    }
+
+    /// The same where metadata of these keys is said to be bools or numbers: a value of a CSV file that is none
+    /// does not make its column text.
+    #[must_use]
+    pub fn with_typed(mut self, keys: Vec<String>) -> Self {
+        self.typed = keys;
+        self
+    }
+
+    /// Whether the metadata that a column is, is said to be no text.
+    pub(super) fn is_typed(&self, column: &str) -> bool {
+        self.metadata_of(column).is_some_and(|key| self.typed.iter().any(|typed| typed == key))
     }
 
     /// A name that says where text is.

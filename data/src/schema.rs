@@ -20,8 +20,8 @@ use gstore_store::{ColumnDef, ColumnSpec, ColumnType, MetaValue, nearest};
 
 use super::record::Record;
 use super::source::Place;
-use error::type_text;
 pub use error::{FixedBy, ObservedType, SchemaError};
+use error::{shown, type_text};
 
 /// The user's word on a column: `key:type`, where type is one of `bool`, `int`, `float`, `utf8`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -77,7 +77,7 @@ impl SchemaBuilder {
                 None => self.add(key),
             };
             if let (Some(candidate), Some(held)) = (self.candidates.get_mut(index), ObservedType::of(value)) {
-                candidate.see(held, &place)?;
+                candidate.see(held, value, &place)?;
             }
         }
         Ok(())
@@ -162,7 +162,7 @@ impl Candidate {
         }
     }
 
-    fn see(&mut self, found: ObservedType, place: &Place) -> Result<(), SchemaError> {
+    fn see(&mut self, found: ObservedType, value: &MetaValue, place: &Place) -> Result<(), SchemaError> {
         let is_number = matches!(found.ty(), ColumnType::Int | ColumnType::Float);
         // Floats make floats of the dataset's integers, so those of the file have to go with them.
         let may_widen = is_number && self.fixed == Some((ColumnType::Int, FixedBy::Dataset));
@@ -172,7 +172,8 @@ impl Candidate {
             return if fits(ty, found.ty()) && !rounded {
                 Ok(())
             } else {
-                Err(SchemaError::Unfit { column: self.key.clone(), ty, by, found, place: place.clone() })
+                let (column, value) = (self.key.clone(), shown(value));
+                Err(SchemaError::Unfit { column, ty, by, found, value, place: place.clone() })
             };
         }
         let Some((first, first_place)) = &self.seen else {

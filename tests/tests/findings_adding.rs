@@ -47,6 +47,28 @@ fn integers_and_floats_make_the_same_column_in_any_order() {
     assert!(place.ok(&["verify"]).contains(" 0 problems"));
 }
 
+/// One value that is no number does not make text of the others of its column.
+#[test]
+fn the_value_that_does_not_fit_its_column_is_named_in_tables_of_text_as_in_json() {
+    let place = Place::new();
+    let rows = |last: &str| format!("id,prompt,completion,note\na,q,r,5\nb,q,r,6\nc,q,r,{last}\n");
+    write(&place, "whole.csv", &rows("7"));
+    write(&place, "mixed.csv", &rows("n/a"));
+    let line = |(id, note): (&str, &str)| format!("{{\"id\":\"{id}\",\"text\":\"t\",\"note\":{note}}}\n");
+    write(&place, "mixed.jsonl", &[("a", "5"), ("b", "6"), ("c", "\"n/a\"")].map(line).concat());
+    let asked = |file: &str| add(&place, "asked", file, &["--column", "note:int"]);
+    said(&asked("mixed.csv"), 1, &["mixed.csv", "is int as asked, but line 4 holds utf8 (\"n/a\")"]);
+    said(&asked("mixed.jsonl"), 1, &["is int as asked, but line 3 holds utf8 (\"n/a\")"]);
+    said(&asked("whole.csv"), 0, &["3 samples added"]);
+    let stored = add(&place, "asked", "mixed.csv", &[]);
+    said(&stored, 1, &["is int in the dataset, but line 4 holds utf8 (\"n/a\")"]);
+    // Text where it is asked for, and where nothing else is.
+    for (dataset, options) in [("words", &["--column", "note:utf8"][..]), ("free", &[])] {
+        said(&add(&place, dataset, "mixed.csv", options), 0, &["3 samples added"]);
+        assert_eq!(place.value(&format!("SELECT min(note) FROM {dataset}")), "5");
+    }
+}
+
 #[test]
 fn keys_within_objects_are_fields_in_json_and_in_tables() {
     let place = Place::new();
@@ -146,7 +168,7 @@ fn a_stored_integer_that_a_float_would_round_keeps_its_column() {
     said(&add(&place, "two", "both.jsonl", &["--column", "m:float"]), 0, &told);
     // Where the type was asked for, the way out is the one that keeps numbers.
     let asked = add(&place, "other", "float.jsonl", &["--column", "votes:int"]);
-    said(&asked, 1, &["is int as asked, but line 1 holds float; use --column votes:float"]);
+    said(&asked, 1, &["is int as asked, but line 1 holds float (0.5); use --column votes:float"]);
 }
 
 #[test]

@@ -253,6 +253,22 @@ fn s16_bad_lines_are_listed_ten_at_a_time_and_may_be_left_out() {
             "line 21",
         ],
     );
+    // Rows of a table, whose values say nothing of its columns then.
+    let rows = "id,prompt,completion,note\n1,a,b,1\n2,a,c,x,4\n3,a,\"d\ne\",2\n4,a\n";
+    write(&place, "rows.csv", rows);
+    let wrong = ["line 3: 5 fields, and the header has 4", "line 6: 2 fields"];
+    let refused = add(&place, "sheet", "rows.csv", &[]);
+    said(&refused, 1, &[&wrong[..], &["2 records cannot be read", "--skip-bad 2"]].concat());
+    let left_out = add(&place, "sheet", "rows.csv", &["--skip-bad", "2"]);
+    said(&left_out, 0, &[&wrong[..], &["2 samples added", "left out 2 records"]].concat());
+    assert_eq!(place.value("SELECT sum(note) FROM sheet"), "3");
+    // Where the row ends is certain on one line alone.
+    for (more, says) in [("5,a,\"b\n6,a\",c,7\n", "line 7: 5 fields"), ("5,a,\"b\n", "line 7: the quote")] {
+        write(&place, "quote.csv", &format!("{rows}{more}"));
+        let refused = add(&place, "quote", "quote.csv", &["--skip-bad", "9"]);
+        said(&refused, 1, &[says]);
+        assert!(!refused.stderr.contains("--skip-bad"), "{}", refused.stderr);
+    }
     // A table without columns that are known.
     write(&place, "own.csv", "q,a\n1,2\n3,4\n");
     let finished = add(&place, "own", "own.csv", &[]);

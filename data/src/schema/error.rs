@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use gstore_core::{Remedy, exact_float};
+use gstore_core::{Remedy, exact_float, shortened};
 use gstore_store::{ColumnType, MetaValue};
 
 use super::super::source::Place;
@@ -53,7 +53,7 @@ pub enum SchemaError {
     /// A value that does not fit the type that the user or the dataset gives the column.
     #[error(
         "column {column:?} is {} {by}, but {place} holds {}; use {}",
-        type_text(*ty), found.beside(*ty), way_out(column, *ty, found)
+        type_text(*ty), found.with_value(*ty, value), way_out(column, *ty, found)
     )]
     Unfit {
         /// Key in the records.
@@ -62,8 +62,10 @@ pub enum SchemaError {
         ty: ColumnType,
         /// Who says so.
         by: FixedBy,
-        /// The value.
+        /// What the value is.
         found: ObservedType,
+        /// Its beginning.
+        value: String,
         /// Place of the value.
         place: Place,
     },
@@ -75,6 +77,20 @@ pub enum SchemaError {
         /// The place.
         place: Place,
     },
+}
+
+/// Characters of a value that are shown.
+const VALUE_SHOWN: usize = 40;
+
+/// The beginning of a value.
+pub(super) fn shown(value: &MetaValue) -> String {
+    match value {
+        MetaValue::Null => "null".to_owned(),
+        MetaValue::Bool(value) => value.to_string(),
+        MetaValue::Int(value) => value.to_string(),
+        MetaValue::Float(value) => format!("{value:?}"),
+        MetaValue::Text(text) => format!("{:?}", shortened(text, VALUE_SHOWN)),
+    }
 }
 
 /// The type that holds what a column of type `ty` does not.
@@ -150,6 +166,14 @@ impl ObservedType {
                 format!("an integer of {digits} digits (64 bits with a sign do not hold it, so it is text)")
             }
             held => type_text(held.ty()).to_owned(),
+        }
+    }
+
+    /// The same with the value, unless its name has it.
+    fn with_value(&self, other: ColumnType, value: &str) -> String {
+        match self {
+            Self::Type(_) => format!("{} ({value})", self.beside(other)),
+            _ => self.beside(other),
         }
     }
 }

@@ -102,7 +102,7 @@ fn overrides_decide() {
     assert_eq!(shape(&schema), [("x", ColumnType::Int, true)]);
     let error = build(overrides(&["x:int"]), &[r#""x": 1.5"#]).unwrap_err().to_string();
     assert!(
-        error.ends_with("column \"x\" is int as asked, but line 1 holds float; use column=x:float"),
+        error.ends_with("column \"x\" is int as asked, but line 1 holds float (1.5); use column=x:float"),
         "{error}"
     );
     let error = build(overrides(&["sorce:int"]), &[r#""source": 1"#]).unwrap_err().to_string();

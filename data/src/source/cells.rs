@@ -20,9 +20,14 @@ impl Default for Cells {
 }
 
 impl Cells {
+    /// Whether the fields have nothing in common but that they are text.
+    pub(super) fn is_text(self) -> bool {
+        !(self.int || self.float || self.bool)
+    }
+
     /// Takes a field into account; an empty one says nothing.
     pub(super) fn see(&mut self, field: &[u8]) {
-        if field.is_empty() || !(self.int || self.float || self.bool) {
+        if field.is_empty() || self.is_text() {
             return;
         }
         let text = std::str::from_utf8(field).unwrap_or("?");
@@ -38,8 +43,10 @@ impl Cells {
 
 /// The value of a field that is not empty, in a column of such fields.
 pub(super) fn cell_value(field: &str, cells: Cells) -> Value {
+    let int_as_float = || Some(int(field)? as f64);
+    let number = || float(field).or_else(int_as_float).and_then(Number::from_f64).map(Value::from);
     let int = if cells.int { int(field).map(Value::from) } else { None };
-    let float = || if cells.float { number(field).map(Value::from) } else { None };
+    let float = || if cells.float { number() } else { None };
     let boolean = || if cells.bool { boolean(field).map(Value::from) } else { None };
     int.or_else(float).or_else(boolean).unwrap_or_else(|| field.into())
 }
@@ -63,10 +70,6 @@ fn float(text: &str) -> Option<f64> {
         return None;
     }
     text.parse().ok().filter(|value: &f64| value.is_finite())
-}
-
-fn number(text: &str) -> Option<Number> {
-    Number::from_f64(text.parse().ok()?)
 }
 
 fn boolean(text: &str) -> Option<bool> {
@@ -95,6 +98,16 @@ mod tests {
         assert_eq!(column(&["True", "false"]), [json!(true), json!(false)]);
         assert_eq!(column(&["1984", "Dune"]), [json!("1984"), json!("Dune")]);
         assert_eq!(column(&["true", "1"]), [json!("true"), json!("1")]);
+    }
+
+    /// Of a column that is said to be of another type.
+    #[test]
+    fn each_field_is_what_it_is_by_itself() {
+        let by_itself = |field| cell_value(field, Cells::default());
+        assert_eq!(["5", "2.5", "True"].map(by_itself), [json!(5), json!(2.5), json!(true)]);
+        for text in ["n/a", "007", "+1", ".5", "1e999", "18446744073709551615"] {
+            assert_eq!(by_itself(text), json!(text));
+        }
     }
 
     #[test]

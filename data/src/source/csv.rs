@@ -5,7 +5,9 @@
 //! - an empty field is null, but the empty text in a column of text to train on
 //! - columns of text to train on, also those of a layout, and of ids are text whatever they look like;
 //!   `messages` is JSON; any other column is `int`, `float` or `bool` if every field in it that is not empty
-//!   is, found by reading the file once beforehand, else text
+//!   is, found by reading the file once beforehand, else text; in one that is said to be of another type each
+//!   field is what it is by itself, so that the first that does not fit is named
+//! - a row with fewer or more fields than the header is an error of that row alone if it is one line
 //! - a quote that is not closed where its field ends is an error: it would take the rows
 //!   after it for its text
 //! - `007`, and integers too long for their type, are text: turned into numbers they would not read back
@@ -17,7 +19,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::Receiver;
 
 use ::csv::{ByteRecord, ErrorKind, Reader, ReaderBuilder};
-use gstore_core::many;
+use memchr::memchr2;
 use serde_json::{Map, Value};
 
 use super::super::field::Field;
@@ -72,6 +74,7 @@ impl CsvSource {
             Some(Field::Messages) => ColumnUse::Messages,
             Some(Field::Id) => ColumnUse::Id,
             _ if layout.is_some_and(|layout| layout.keys().contains(&name)) => ColumnUse::Content,
+            _ if cells.is_text() && fields.is_typed(name) => ColumnUse::Metadata(Cells::default()),
             _ => ColumnUse::Metadata(cells),
         };
         let cells = cells.iter().copied().chain(std::iter::repeat(Cells::default()));
@@ -113,7 +116,7 @@ impl RecordSource for CsvSource {
         match self.fill() {
             Ok(place) => Some(Ok(RawRecord { place: place?, json: &self.json })),
             Err(error) => {
-                self.failed = true;
+                self.failed = !error.is_of_record();
                 Some(Err(error))
             }
         }
@@ -168,7 +171,10 @@ impl Text {
     fn open(path: &Arc<Path>, bytes: Box<dyn Read + Send>, delimiter: u8) -> Result<Self, DataError> {
         let (quotes, lines) = Quotes::new(bytes, delimiter, LINE_LIMIT);
         let since = quotes.since();
-        let reader = ReaderBuilder::new().delimiter(delimiter).buffer_capacity(256 << 10).from_reader(quotes);
+        let mut builder = ReaderBuilder::new();
+        // The fields are counted below, where the record is at hand.
+        builder.delimiter(delimiter).flexible(true).buffer_capacity(256 << 10);
+        let reader = builder.from_reader(quotes);
         let path = Arc::clone(path);
         let mut text = Self { path, reader, since, lines, header: Vec::new(), record: ByteRecord::new() };
         let header = text.reader.byte_headers().cloned();
@@ -187,15 +193,21 @@ impl Text {
         Ok(text)
     }
 
-    /// Reads the next record; `None` at the end of the file.
+    /// Reads the next record; `None` at the end of the file. After an error of one record there may be more.
     fn next(&mut self) -> Result<Option<Place>, DataError> {
         self.since.store(0, Ordering::Relaxed);
-        let mut record = std::mem::take(&mut self.record);
-        let more = self.reader.read_byte_record(&mut record);
+        let more = self.reader.read_byte_record(&mut self.record);
         let line = self.line();
-        let more = more.map_err(|error| self.error(&error, line))?;
-        self.record = record;
-        Ok(more.then(|| self.place(line)))
+        if !more.map_err(|error| self.error(&error, line))? {
+            return Ok(None);
+        }
+        let (place, fields, header) = (self.place(line), self.record.len(), self.header.len());
+        if fields == header {
+            return Ok(Some(place));
+        }
+        // Over several lines a quote may have taken other rows into this one.
+        let is_line = self.record.iter().all(|field| memchr2(b'\n', b'\r', field).is_none());
+        Err(DataError::FieldCount { place, fields, header, is_line })
     }
 
     /// The line of the record that was read.
@@ -206,12 +218,14 @@ impl Text {
     /// What the columns hold: one pass over the file.
     fn cells(mut self) -> Result<Vec<Cells>, DataError> {
         let mut cells = vec![Cells::default(); self.header.len()];
-        while self.next()?.is_some() {
-            for (cells, field) in cells.iter_mut().zip(&self.record) {
-                cells.see(field);
+        loop {
+            match self.next() {
+                Ok(Some(_)) => cells.iter_mut().zip(&self.record).for_each(|(cells, field)| cells.see(field)),
+                Ok(None) => return Ok(cells),
+                Err(error) if error.is_of_record() => {}
+                Err(error) => return Err(error),
             }
         }
-        Ok(cells)
     }
 
     fn place(&self, line: u64) -> Place {
@@ -224,12 +238,6 @@ impl Text {
 
     fn error(&self, error: &::csv::Error, line: u64) -> DataError {
         let (line, message) = match error.kind() {
-            ErrorKind::UnequalLengths { expected_len, len, .. } => {
-                let fields = many(*len, "field");
-                let why =
-                    format!("{fields}, and the header has {expected_len}; is a quote or a line missing?");
-                (line, why)
-            }
             ErrorKind::Io(error) => {
                 let unclosed = error.get_ref().and_then(|inner| inner.downcast_ref::<UnclosedQuote>());
                 (unclosed.map_or(line, |unclosed| unclosed.line), error.to_string())

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use gstore_core::many;
+
 use super::super::jsonl::ReadError;
 use super::Place;
 use super::format::conversion_hint;
@@ -74,6 +76,18 @@ pub enum DataError {
         /// What is wrong, and what to do.
         message: String,
     },
+    /// A row of text that does not have the fields of the header.
+    #[error("{}, {place}: {}, and the header has {header}; is a quote or a line missing?", place.file.display(), many(*fields as u64, "field"))]
+    FieldCount {
+        /// The row.
+        place: Place,
+        /// How many it has.
+        fields: usize,
+        /// How many the header has.
+        header: usize,
+        /// Whether it stands on one line, so that it is certain where the next begins.
+        is_line: bool,
+    },
     /// A value that a record cannot hold.
     #[error("{}, {place}, column {column:?}: {message}", place.file.display())]
     Value {
@@ -84,4 +98,15 @@ pub enum DataError {
         /// What is wrong, and what to do.
         message: String,
     },
+}
+
+impl DataError {
+    /// Whether one record is at fault, and the next may be read.
+    pub fn is_of_record(&self) -> bool {
+        match self {
+            Self::Lines(error) => error.is_of_line(),
+            Self::FieldCount { is_line, .. } => *is_line,
+            _ => false,
+        }
+    }
 }

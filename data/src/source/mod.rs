@@ -50,7 +50,8 @@ pub struct RawRecord<'a> {
 
 /// Gives the records of one file, in order.
 pub trait RecordSource {
-    /// The next record; after an error there are no more. The bytes are borrowed until the next call.
+    /// The next record; after an error there are no more, unless it is [of the record
+    /// alone](DataError::is_of_record). The bytes are borrowed until the next call.
     fn next_record(&mut self) -> Option<Result<RawRecord<'_>, DataError>>;
 
     /// Columns of the last record that its table has and the record lacks, since they are null there.

@@ -1,6 +1,6 @@
 //! Sorts of errors: of the request, of one record, of a damaged file, of a full disk, of a device's memory.
 
-use gstore_data::{DataError, RecordError};
+use gstore_data::RecordError;
 use gstore_model::OutOfMemory;
 use gstore_store::{AppendError, JobError, StoreError, WriteError};
 
@@ -20,7 +20,7 @@ impl IngestError {
     pub fn is_of_text(&self) -> bool {
         match self {
             Self::Record { .. } => true,
-            Self::Data(DataError::Lines(error)) => error.is_of_line(),
+            Self::Data(error) => error.is_of_record(),
             _ => false,
         }
     }

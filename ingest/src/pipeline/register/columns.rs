@@ -153,6 +153,17 @@ pub(super) fn column_overrides(request: &AddRequest) -> Result<Vec<ColumnOverrid
     parsed.collect::<Result<_, _>>().map_err(|source| IngestError::ColumnOption { source })
 }
 
+/// Keys whose columns the request, or else the dataset, says to be no text.
+pub(super) fn typed_columns(
+    request: &AddRequest,
+    existing: &[ColumnDef],
+) -> Result<Vec<String>, IngestError> {
+    let asked = column_overrides(request)?;
+    let stored = existing.iter().filter(|column| asked.iter().all(|o| o.key != column.key));
+    let all = asked.iter().map(|o| (&o.key, o.ty)).chain(stored.map(|column| (&column.key, column.ty)));
+    Ok(all.filter(|(_, ty)| *ty != ColumnType::Text).map(|(key, _)| key.clone()).collect())
+}
+
 /// The note about records with reasoning outside of their content, which no template writes.
 pub(super) fn reasoning_note(count: u64) -> Option<String> {
     let keys = REASONING.map(|key| format!("`{key}`")).join(" or ");

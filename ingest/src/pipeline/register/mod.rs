@@ -32,7 +32,7 @@ pub use foreign::check_texts;
 pub use request::{AddClient, AddOutcome, AddPreview, AddReport, AddRequest, ExistingDataset};
 
 use columns::{
-    RecordFindings, column_overrides, find_columns, reasoning_note, renamed_columns_note,
+    RecordFindings, column_overrides, find_columns, reasoning_note, renamed_columns_note, typed_columns,
     widened_columns_note,
 };
 use input::InputFiles;
@@ -118,7 +118,7 @@ fn append_samples(
     cancel: &Cancel,
     end: impl FnOnce(SampleAppend) -> Result<AppendReport, CommitError>,
 ) -> Result<AddOutcome, IngestError> {
-    let (name, input) = (dataset(request)?, InputFiles::find(request)?);
+    let (name, mut input) = (dataset(request)?, InputFiles::find(request)?);
     let mut follows = None;
     if let Some((then, bases)) = then {
         let snapshot = store.snapshot()?;
@@ -128,6 +128,7 @@ fn append_samples(
     }
     let before = existing_dataset(store, &name)?;
     let columns = before.as_ref().map(|part| part.columns.clone()).unwrap_or_default();
+    input.fields = input.fields.with_typed(typed_columns(request, &columns)?);
     progress.start("reading samples", 2 * input.bytes()?, Unit::Bytes);
     let key = client.and_then(|client| client.key.as_deref());
     let mut content = key.map(|_| Sha256::new());
