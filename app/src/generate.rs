@@ -28,7 +28,7 @@ const RECORDS_AT_ONCE: usize = 1024;
 /// the same prompts with the same options: registering the answers would be refused after all of them were
 /// made.
 ///
-/// `begun` gives the record of a prompt's answer without the answer:
+/// `begun` gives the JSON of the record of a prompt's answer without the answer:
 /// [`gstore_generate::GenerateObserver::check`].
 ///
 /// # Errors
@@ -37,7 +37,7 @@ pub fn check_answers(
     snapshot: &Snapshot,
     dataset: &str,
     prompts: &[Prompt],
-    begun: &dyn Fn(&Prompt) -> Value,
+    begun: &dyn Fn(&Prompt) -> String,
 ) -> Result<(), GenerateError> {
     let Ok(part) = snapshot.dataset(dataset) else { return Ok(()) };
     let by_id: HashMap<&str, &Prompt> = prompts.iter().map(|prompt| (prompt.id.as_str(), prompt)).collect();
@@ -70,10 +70,9 @@ pub fn check_answers(
 }
 
 /// Whether a stored record can be the answer that a record begins.
-fn is_answer_to(stored: &[u8], begun: &Value) -> bool {
+fn is_answer_to(stored: &[u8], begun: &str) -> bool {
     let parsed = |json: &[u8]| serde_json::from_slice::<Value>(json).unwrap_or_default();
-    // Numbers that were read are compared with numbers that were read.
-    let (stored, begun) = (parsed(stored), parsed(begun.to_string().as_bytes()));
+    let (stored, begun) = (parsed(stored), parsed(begun.as_bytes()));
     let asked = |record: &Value| {
         let turns = record.get("messages").and_then(Value::as_array);
         turns.and_then(|turns| turns.split_last()).map(|(_, before)| before.to_vec())
@@ -95,13 +94,13 @@ pub fn begins_with_answer(path: &Path) -> bool {
 
 /// The lines of a file, if they are the records of answers to all of some prompts, in their order: beside the
 /// answer each says what `begun` does, as in [`check_answers`], and nothing else.
-pub fn answers_in(path: &Path, prompts: &[Prompt], begun: &dyn Fn(&Prompt) -> Value) -> Option<Vec<String>> {
+pub fn answers_in(path: &Path, prompts: &[Prompt], begun: &dyn Fn(&Prompt) -> String) -> Option<Vec<String>> {
     let bytes = DataFile::detect(path).and_then(|file| file.bytes()).ok()?;
     let mut lines = BufReader::new(bytes).lines();
     let mut records = Vec::with_capacity(prompts.len());
     for prompt in prompts {
         let line = lines.next()?.ok()?;
-        if without_answer(&line)? != without_answer(&begun(prompt).to_string())? {
+        if without_answer(&line)? != without_answer(&begun(prompt))? {
             return None;
         }
         records.push(line);

@@ -10,7 +10,6 @@ use crate::streams::say;
 use gstore::{GenerateError, Snapshot, answers_in, check_answers};
 use gstore_generate::{GenerateObserver, Prompt};
 use indicatif::{HumanCount, HumanDuration, ProgressBar, ProgressStyle};
-use serde_json::Value;
 
 /// Time between two plain lines.
 const LINE_EVERY: Duration = Duration::from_secs(5);
@@ -105,7 +104,7 @@ impl GenerateObserver for GenerationProgress {
         }
     }
 
-    fn check(&mut self, prompts: &[Prompt], begun: &dyn Fn(&Prompt) -> Value) -> Result<(), GenerateError> {
+    fn check(&mut self, prompts: &[Prompt], begun: &dyn Fn(&Prompt) -> String) -> Result<(), GenerateError> {
         match &self.dataset {
             Some((snapshot, dataset)) => check_answers(snapshot, dataset, prompts, begun),
             None => Ok(()),
@@ -115,7 +114,7 @@ impl GenerateObserver for GenerationProgress {
     fn made(
         &mut self,
         prompts: &[Prompt],
-        begun: &dyn Fn(&Prompt) -> Value,
+        begun: &dyn Fn(&Prompt) -> String,
     ) -> Result<Option<Vec<String>>, GenerateError> {
         let Some(file) = &self.result else { return Ok(None) };
         let found = answers_in(file, prompts, begun);

@@ -24,6 +24,8 @@ pub struct Record {
     /// The other keys in order of appearance. Lists and objects are their compact JSON text; an integer
     /// beyond 64 signed bits is its digits as text, and keeps them inside of lists and objects.
     pub metadata: Vec<(String, MetaValue)>,
+    /// Keys of the metadata whose text is JSON, and no text there: lists, objects and such integers.
+    pub json_keys: Vec<String>,
     /// The layout that it was read from, where that is not gstore's own.
     pub layout: Option<Layout>,
 }
@@ -395,13 +397,17 @@ pub(super) fn record_of(mut object: Map<String, Value>, line: &[u8]) -> Result<R
     // A table leaves nulls out, so a null id is none there as well.
     let id = stated.filter(|id| !id.is_null()).map(id_text).transpose()?;
     let content = Content::take(&mut object).map_err(|error| content_error(error, named, &object))?;
+    let is_json = |(key, value): &(&String, &Value)| {
+        long.contains_key(*key) || value.is_array() || value.is_object() || value.is_u64() && !value.is_i64()
+    };
+    let json_keys = object.iter().filter(is_json).map(|(key, _)| key.clone()).collect();
     for (key, text) in long {
         if let Some(value) = object.get_mut(&key) {
             *value = Value::from(text);
         }
     }
     let metadata = object.into_iter().map(|(key, value)| (key, meta_value(value))).collect();
-    Ok(Record { id, content, metadata, layout: None })
+    Ok(Record { id, content, metadata, json_keys, layout: None })
 }
 
 /// The texts of those values of an object that hold integers beyond 64 bits, by their keys.

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use gstore_core::{Cancel, Cancelled, Remedy, RowSet, parallel};
-use gstore_store::{DatasetPart, MetaValue, ReadError, Snapshot};
+use gstore_store::{DatasetPart, ReadError, Snapshot};
 
 use crate::Content;
 use crate::encode::TextEncoder;
@@ -67,8 +67,8 @@ pub struct TextSample {
     pub content: Content,
     /// What an answer to it begins with; as a rule nothing.
     pub begun: String,
-    /// Its other keys.
-    pub metadata: Vec<(String, MetaValue)>,
+    /// Its other keys, with their values in compact JSON, where integers have all their digits.
+    pub metadata: Vec<(String, String)>,
 }
 
 /// As messages name it.

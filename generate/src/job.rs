@@ -23,12 +23,16 @@ pub trait GenerateObserver {
         self.note(message);
     }
     /// The prompts are read and none is answered: an error ends the generation, and nothing is left of it.
-    /// `begun` gives the record of a prompt's answer with what is known before it: without the answer,
-    /// `finish` and `new_tokens`.
+    /// `begun` gives the JSON of the record of a prompt's answer with what is known before it: without the
+    /// answer, `finish` and `new_tokens`.
     ///
     /// # Errors
     /// What keeps the answers from being of use.
-    fn check(&mut self, _prompts: &[Prompt], _begun: &dyn Fn(&Prompt) -> Value) -> Result<(), GenerateError> {
+    fn check(
+        &mut self,
+        _prompts: &[Prompt],
+        _begun: &dyn Fn(&Prompt) -> String,
+    ) -> Result<(), GenerateError> {
         Ok(())
     }
     /// The records of the answers to all prompts, in their order, if there are some of the same request: then
@@ -40,7 +44,7 @@ pub trait GenerateObserver {
     fn made(
         &mut self,
         _prompts: &[Prompt],
-        _begun: &dyn Fn(&Prompt) -> Value,
+        _begun: &dyn Fn(&Prompt) -> String,
     ) -> Result<Option<Vec<String>>, GenerateError> {
         Ok(None)
     }
@@ -191,9 +195,9 @@ fn identity(
     })
 }
 
-fn answer_record(prompts: &[Prompt], answer: &Answer, model: &CheckpointId, options: &Value) -> Value {
+fn answer_record(prompts: &[Prompt], answer: &Answer, model: &CheckpointId, options: &Value) -> String {
     let more = answer_fields((json!(answer.finish.name()), json!(answer.ids.len())), model, options);
-    prompts.get(answer.prompt).map_or(Value::Null, |prompt| prompt.answered(&answer.text, &more))
+    prompts.get(answer.prompt).map(|prompt| prompt.answered(&answer.text, &more)).unwrap_or_default()
 }
 
 /// The fields of a record that describe its answer.
@@ -222,7 +226,7 @@ fn digest(prompts: &[Prompt], ends: &[u32]) -> String {
     for prompt in prompts {
         add(&prompt.row.to_le_bytes());
         add(&little(&prompt.ids));
-        add(prompt.answered("", &[]).to_string().as_bytes());
+        add(prompt.answered("", &[]).as_bytes());
     }
     hasher.finalize().to_hex().to_string()
 }

@@ -7,6 +7,7 @@
 //!   counted and passed over
 //! - one process at a time writes
 
+use std::fmt::Display;
 use std::fs::TryLockError;
 use std::io::{BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
@@ -117,8 +118,8 @@ impl Journal {
         }
     }
 
-    /// Keeps the answer to a prompt.
-    pub(crate) fn push(&mut self, prompt: usize, record: &Value) -> Result<(), GenerateError> {
+    /// Keeps the answer to a prompt, a record in JSON.
+    pub(crate) fn push(&mut self, prompt: usize, record: &dyn Display) -> Result<(), GenerateError> {
         let record = record.to_string();
         match &mut self.kept {
             JournalStorage::Memory(lines) => {

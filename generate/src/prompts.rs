@@ -8,7 +8,6 @@ use gstore_data::{
     encode_each, in_blocks,
 };
 use gstore_model::architectures::Decoder;
-use gstore_store::MetaValue;
 use serde_json::{Map, Value, json};
 
 use crate::error::GenerateError;
@@ -26,7 +25,8 @@ pub struct Prompt {
     question: PromptContent,
     /// What the sample says in the answer's place.
     expected: Option<String>,
-    metadata: Vec<(String, MetaValue)>,
+    /// The sample's other keys, with their values in JSON.
+    metadata: Vec<(String, String)>,
 }
 
 /// What an answer follows.
@@ -37,9 +37,9 @@ enum PromptContent {
 }
 
 impl Prompt {
-    /// A record that can be registered: the prompt with the answer in its place, the sample's other keys, and
-    /// `more`.
-    pub(crate) fn answered(&self, answer: &str, more: &[(&str, Value)]) -> Value {
+    /// The JSON of a record that can be registered: the prompt with the answer in its place, the sample's other
+    /// keys, and `more`.
+    pub(crate) fn answered(&self, answer: &str, more: &[(&str, Value)]) -> String {
         let mut record: Map<String, Value> = Map::new();
         record.insert("id".into(), json!(self.id));
         match &self.question {
@@ -56,28 +56,18 @@ impl Prompt {
         if let Some(expected) = &self.expected {
             record.insert("expected".into(), json!(expected));
         }
-        for (key, value) in &self.metadata {
-            if !record.contains_key(key) && !is_content(key) && !more.iter().any(|(own, _)| own == key) {
-                record.insert(key.clone(), meta_json(value));
-            }
-        }
-        record.extend(more.iter().map(|(key, value)| ((*key).to_owned(), value.clone())));
-        Value::Object(record)
+        let is_taken = |key: &str| record.contains_key(key) || more.iter().any(|(own, _)| *own == key);
+        let others = self.metadata.iter().filter(|(key, _)| !is_taken(key) && !is_content(key));
+        let others = others.map(|(key, json)| (key.as_str(), json.clone()));
+        let own = record.iter().map(|(key, value)| (key.as_str(), value.to_string()));
+        let all = own.chain(others).chain(more.iter().map(|(key, value)| (*key, value.to_string())));
+        let all: Vec<String> = all.map(|(key, json)| format!("{}:{json}", Value::from(key))).collect();
+        format!("{{{}}}", all.join(","))
     }
 }
 
 fn is_content(key: &str) -> bool {
     ["id", "prompt", "completion", "messages", "text"].contains(&key)
-}
-
-fn meta_json(value: &MetaValue) -> Value {
-    match value {
-        MetaValue::Null => Value::Null,
-        MetaValue::Bool(value) => json!(value),
-        MetaValue::Int(value) => json!(value),
-        MetaValue::Float(value) => json!(value),
-        MetaValue::Text(value) => json!(value),
-    }
 }
 
 /// What an answer follows, and what the sample has in its place.

@@ -82,6 +82,32 @@ fn answers_become_a_file() {
     assert!(cold.code == 2 && cold.stderr.contains("top-k"), "{}", cold.stderr);
 }
 
+/// Lists, objects and long integers, too, which are texts in the columns of a dataset.
+#[test]
+fn other_keys_of_a_record_come_out_as_they_were() {
+    let place = Place::new();
+    let keys = concat!(
+        r#""meta":{"a":1,"n":null,"f":0.5},"tags":["x","y"],"big":12345678901234567890,"#,
+        r#""huge":[340282366920938463463374607431768211455],"none":null,"word":"[1]""#
+    );
+    let record = format!("{{\"id\":\"1\",\"prompt\":\"Hi\",\"completion\":\"yes\",{keys}}}\n");
+    fs_err::write(place.path("nest.jsonl"), record).expect("written");
+    place.ok(&["add", "--dataset", "nest", "--data", "nest.jsonl"]);
+    let printed = binary::ok(&mut generate(&place, &["--data", "nest.jsonl"]));
+    assert!(printed.contains(&format!(",\"expected\":\"yes\",{keys},\"finish\":")), "{printed}");
+    assert_eq!(binary::ok(&mut generate(&place, &["--dataset", "nest"])), printed);
+    let to_both = ["--data", "nest.jsonl", "-o", "answers.jsonl", "--as", "answers"];
+    for says in ["answers: 1 answer added", "nothing to do: answers.jsonl has the 1 answer"] {
+        let done = binary::run(&mut generate(&place, &to_both));
+        assert!(done.code == 0 && done.stderr.contains(says), "{}", done.stderr);
+        assert_eq!(fs_err::read_to_string(place.path("answers.jsonl")).expect("written"), printed);
+    }
+    let stored = |sql| place.ok(&["query", "--format", "lines", sql]);
+    assert_eq!(stored("SELECT record FROM answers"), printed);
+    let columns = stored("SELECT big || tags FROM answers WHERE word = '[1]'");
+    assert_eq!(columns.trim(), r#"12345678901234567890["x","y"]"#);
+}
+
 #[test]
 fn a_finished_command_that_is_repeated_has_nothing_to_do() {
     let place = Place::new();

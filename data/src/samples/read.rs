@@ -5,8 +5,8 @@ use std::path::PathBuf;
 
 use arrow_array::Array;
 use gstore_core::{Cancel, RowSet};
-use gstore_store::{DatasetPart, Snapshot, record_columns};
-use serde_json::json;
+use gstore_store::{DatasetPart, MetaValue, Snapshot, record_columns};
+use serde_json::{Value, json};
 
 use super::{PrefilledPrompt, Reading, SampleError, TextSample};
 use crate::fields::FieldNames;
@@ -25,7 +25,8 @@ pub(super) fn from_contents(contents: &[Content]) -> impl Iterator<Item = TextSa
                 "messages": messages.iter().map(|m| json!([m.role.name(), m.content])).collect::<Vec<_>>(),
             }),
         };
-        let record = Record { id: None, content: content.clone(), metadata: Vec::new(), layout: None };
+        let (metadata, json_keys) = (Vec::new(), Vec::new());
+        let record = Record { id: None, content: content.clone(), metadata, json_keys, layout: None };
         let id = ids.id_of(&record, line.to_string().as_bytes());
         sample(row as u64, id, record)
     })
@@ -33,7 +34,20 @@ pub(super) fn from_contents(contents: &[Content]) -> impl Iterator<Item = TextSa
 
 /// A record in its row, under its id.
 fn sample(row: u64, id: String, record: Record) -> TextSample {
-    TextSample { row, id, content: record.content, begun: String::new(), metadata: record.metadata }
+    let Record { content, metadata, json_keys, .. } = record;
+    let in_json = |(key, value): (String, MetaValue)| {
+        let json = match value {
+            MetaValue::Text(text) if json_keys.contains(&key) => text,
+            MetaValue::Null => Value::Null.to_string(),
+            MetaValue::Bool(value) => Value::from(value).to_string(),
+            MetaValue::Int(value) => Value::from(value).to_string(),
+            MetaValue::Float(value) => Value::from(value).to_string(),
+            MetaValue::Text(text) => Value::from(text).to_string(),
+        };
+        (key, json)
+    };
+    let metadata = metadata.into_iter().map(in_json).collect();
+    TextSample { row, id, content, begun: String::new(), metadata }
 }
 
 pub(super) fn from_files(

@@ -11,8 +11,7 @@ use gstore_data::{Reading, SampleSource, TextSample};
 use gstore_evaluate::attribution::{
     Ids, Removals, Subset, TruthFolder, TruthPlan, leave_groups_out, leave_one_out, random_subsets, removals,
 };
-use gstore_store::MetaValue;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::asked::{RunSetup, asked, check_runs, check_training};
 use super::scores;
@@ -247,11 +246,11 @@ fn subsets(
 /// The group of each row, by a key of its record.
 fn groups(pool: &[TextSample], key: &str) -> Result<Vec<String>> {
     let of = |sample: &TextSample| {
-        let value = sample.metadata.iter().find(|(known, _)| known == key).map(|(_, value)| value);
-        match value {
-            Some(MetaValue::Text(text)) => Ok(text.clone()),
-            Some(MetaValue::Int(number)) => Ok(number.to_string()),
-            Some(MetaValue::Bool(flag)) => Ok(flag.to_string()),
+        let json = sample.metadata.iter().find(|(known, _)| known == key).map(|(_, json)| json);
+        match json.map(|json| (serde_json::from_str::<Value>(json).unwrap_or_default(), json)) {
+            Some((Value::String(text), _)) => Ok(text),
+            Some((Value::Number(_), json)) if !json.contains(['.', 'e']) => Ok(json.clone()),
+            Some((Value::Bool(_) | Value::Array(_) | Value::Object(_), json)) => Ok(json.clone()),
             _ => bail!("{sample} has no group: its record has no text, number or flag as `{key}`"),
         }
     };
