@@ -7,6 +7,7 @@ use anyhow::{Result, bail};
 
 use crate::args::{Format, OutputArgs};
 use crate::failure::{UsageError, refuse};
+use crate::origin::is_configured;
 use crate::output::OutputTarget;
 use crate::packing::{Packing, ending_of, packing_of};
 
@@ -56,8 +57,8 @@ fn unpacked_name(path: &Path) -> &Path {
     }
 }
 
-/// The format of a result: that of its name, else the one asked for, else a table on a terminal and CSV
-/// elsewhere.
+/// The format of a result: that of its name, which one on the command line may not contradict, else the one
+/// asked for, else a table on a terminal and CSV elsewhere.
 pub fn format_of(args: &OutputArgs) -> Result<Format> {
     let path = args.output.as_deref();
     let place = OutputTarget::of(path);
@@ -67,7 +68,9 @@ pub fn format_of(args: &OutputArgs) -> Result<Format> {
         }
         _ => None,
     };
-    Ok(match (named, args.format) {
+    // One of the config file is for what has no name that says a format.
+    let is_overridden = named.is_some() && ["format", "json"].into_iter().any(is_configured);
+    Ok(match (named, args.format.filter(|_| !is_overridden)) {
         // Lines may be of any kind of text: records as they were added are JSON lines.
         (Some((_, Format::Table | Format::Csv | Format::Tsv | Format::Json)), Some(Format::Lines)) => {
             Format::Lines

@@ -83,6 +83,21 @@ fn the_config_file_of_the_working_folder_is_found() {
     assert!(code == 2 && says.contains("missing.toml"), "{says}");
 }
 
+#[test]
+fn a_format_of_the_config_file_is_for_what_has_no_name_with_one() {
+    let place = place();
+    let count = "SELECT count(*) AS n FROM pool";
+    for (options, shown) in [("format = \"table\"", "----"), ("json = true", "{\"n\":2040}")] {
+        fs_err::write(place.path("gstore.toml"), format!("[query]\n{options}\n")).expect("written");
+        let printed = place.ok(&["query", count]);
+        assert!(printed.contains(shown) && printed.contains("2040"), "{options}: {printed}");
+        place.ok(&["query", count, "--force", "-o", "n.csv"]);
+        assert_eq!(fs_err::read_to_string(place.path("n.csv")).expect("written"), "n\n2040\n", "{options}");
+    }
+    let both = place.run(&["query", count, "--force", "--format", "table", "-o", "n.csv"]);
+    assert!(both.code == 2 && both.stderr.contains("--format says table"), "{}", both.stderr);
+}
+
 /// What the user's shell offers to complete the last of some words with.
 fn offered(place: &Place, words: &[&str]) -> String {
     let mut command = Command::new(binary::path());
