@@ -119,8 +119,9 @@ fn error_of(said: &str) -> Option<String> {
     let from = error.or(lines.len().checked_sub(1))?;
     // What follows on a wrong command line is no hint.
     let lines = lines[from..].iter().take_while(|line| !line.starts_with("Usage:")).take(LINES);
-    let lines: Vec<String> = lines.map(|line| line.trim().chars().take(CHARS).collect()).collect();
-    Some(lines.join("; "))
+    // A line may end as the clause that it is.
+    let lines = lines.map(|line| line.trim().trim_end_matches([';', ',']).chars().take(CHARS).collect());
+    Some(lines.collect::<Vec<String>>().join("; "))
 }
 
 /// A line in the log above what the command says.
@@ -163,6 +164,7 @@ mod tests {
         for (text, expected) in [
             ("error: no\n  try another\n", "error: no; try another"),
             ("error: no\n\n  tip: --a\n\nUsage: gstore a\n\nFor more information\n", "error: no; tip: --a"),
+            ("error: a;\n  or b;\n  or c\n", "error: a; or b; or c"),
             ("error: one\nerror: two\nthe same command goes on\n", "error: two; the same command goes on"),
         ] {
             fs_err::write(&log, format!("of the run before\n# gstore ls\nnow\n{text}")).expect("written");
