@@ -72,3 +72,29 @@ fn a_training_that_cannot_begin_replaces_no_ground_truth() {
     let other = retrain(&place, &["--lora-rank", "4", "--force"]);
     assert!(other.code == 0 && other.stderr.contains("takes the place of another one"), "{}", other.stderr);
 }
+
+#[test]
+fn queries_of_another_layout_than_the_rows_have_a_way_in() {
+    let place = Place::new();
+    let of = |keys: [&str; 2], rows: u64| -> String {
+        let [question, answer] = keys;
+        (0..rows).map(|i| format!("{{\"{question}\":\"Is {i} odd?\",\"{answer}\":\"no\"}}\n")).collect()
+    };
+    fs_err::write(place.path("tickets.jsonl"), of(["question", "answer"], 4)).expect("written");
+    fs_err::write(place.path("eval.jsonl"), of(["prompt", "completion"], 2)).expect("written");
+    let names = ["--field", "prompt=question,completion=answer"];
+    let drawn = |more: &[&str]| {
+        let draw = ["evaluate", "retrain", "--truth", "truth", "--count", "2", "--draw-only"];
+        place.run(&[&draw[..], more].concat())
+    };
+    let hint = "give --dataset and --query-dataset";
+    let refused = drawn(&[&["--data", "tickets.jsonl", "--query-data", "eval.jsonl"], &names[..]].concat());
+    let says = ["eval.jsonl, line 1: no key \"question\"", hint];
+    assert!(refused.code == 1 && says.iter().all(|word| refused.stderr.contains(word)), "{}", refused.stderr);
+    let refused = drawn(&[&["--data", "eval.jsonl", "--query-data", "tickets.jsonl"], &names[..]].concat());
+    assert!(refused.code == 1 && !refused.stderr.contains(hint), "{}", refused.stderr);
+    place.ok(&[&["add", "--dataset", "tickets", "--data", "tickets.jsonl"], &names[..]].concat());
+    place.ok(&["add", "--dataset", "eval", "--data", "eval.jsonl"]);
+    let done = drawn(&["--dataset", "tickets", "--query-dataset", "eval"]);
+    assert_eq!(done.code, 0, "{}", done.stderr);
+}

@@ -89,7 +89,7 @@ pub struct RowsAndQueriesArgs {
     /// A dataset of the store with the queries
     #[arg(long, value_name = "NAME", conflicts_with = "query_data")]
     pub query_dataset: Option<String>,
-    /// Key that holds what gstore calls text, prompt, completion, messages, role, content
+    /// Key of all these files that holds what gstore calls text, prompt, completion, messages, role, content
     /// or id (may be repeated)
     #[arg(long = "field", value_name = "FIELD=KEY", value_delimiter = ',')]
     pub fields: Vec<String>,

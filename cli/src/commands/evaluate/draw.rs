@@ -7,7 +7,7 @@ use std::sync::Arc;
 use anyhow::{Result, bail};
 use clap::ValueEnum;
 use gstore_core::{Cancel, many_of};
-use gstore_data::{Reading, SampleSource, TextSample};
+use gstore_data::{Reading, SampleError, SampleSource, TextSample};
 use gstore_evaluate::attribution::{
     Ids, Removals, Subset, TruthFolder, TruthPlan, leave_groups_out, leave_one_out, random_subsets, removals,
 };
@@ -181,7 +181,22 @@ pub(super) fn rows_and_queries(
         |files: &[PathBuf], dataset: Option<&String>, flag: &str| source(context, args, files, dataset, flag);
     let pool = source(&args.data, args.dataset.as_ref(), "data")?;
     let queries = source(&args.query_data, args.query_dataset.as_ref(), "query-data")?;
-    Ok((samples(&pool, cancel)?, samples(&queries, cancel)?))
+    let pool = samples(&pool, cancel)?;
+    let queries = samples(&queries, cancel).map_err(|error| with_layout_hint(args, error))?;
+    Ok((pool, queries))
+}
+
+/// An error of the queries, where they may be in another layout than the rows with what to do.
+fn with_layout_hint(args: &RowsAndQueriesArgs, error: anyhow::Error) -> anyhow::Error {
+    let is_of_record = matches!(error.downcast_ref(), Some(SampleError::Record { .. }));
+    if !is_of_record || args.fields.is_empty() || args.data.is_empty() {
+        return error;
+    }
+    let said = format!(
+        "{error}\n  --field is for the rows too: if the files have other keys, add each to the store with its own \
+         (`gstore add --dataset NAME --data FILE --field ...`), and give --dataset and --query-dataset"
+    );
+    error.context(said)
 }
 
 fn source(
