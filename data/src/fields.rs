@@ -127,8 +127,8 @@ impl FieldNames {
         Ok(self)
     }
 
-    /// The same where metadata of these keys is said to be bools or numbers: a value of a CSV file that is none
-    /// does not make its column text.
+    /// The same where metadata of these keys is said to be bools or numbers: a value of a CSV file that is
+    /// none does not make its column text.
     #[must_use]
     pub fn with_typed(mut self, keys: Vec<String>) -> Self {
         self.typed = keys;

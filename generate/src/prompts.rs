@@ -37,8 +37,8 @@ enum PromptContent {
 }
 
 impl Prompt {
-    /// The JSON of a record that can be registered: the prompt with the answer in its place, the sample's other
-    /// keys, and `more`.
+    /// The JSON of a record that can be registered: the prompt with the answer in its place, the sample's
+    /// other keys, and `more`.
     pub(crate) fn answered(&self, answer: &str, more: &[(&str, Value)]) -> String {
         let mut record: Map<String, Value> = Map::new();
         record.insert("id".into(), json!(self.id));
