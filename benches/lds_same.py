@@ -21,7 +21,7 @@ import tempfile
 from measured import ours
 
 EACH = "each => 'sample', k => 1000000"
-Q = "WITH q AS (SELECT row, 1 - avg(exp(-vector[1])) AS q FROM vectors('pool', 'loss@{last}:token') WHERE flags & 1 = 0 GROUP BY row) "
+Q = "WITH q AS (SELECT row, 1 - avg(exp(-vector[1])) AS q FROM vectors('pool', 'loss@{last}:token:sum') WHERE flags & 1 = 0 GROUP BY row) "
 MARGIN = ["--loss", "margin", "--reduction", "sum"]
 
 

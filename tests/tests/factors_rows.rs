@@ -219,7 +219,7 @@ fn the_documented_question_gives_the_scores_of_trak() {
     let (rows, queries, ridge) = (12, 3, 6.0);
     let losses = |step: &str| {
         format!(
-            "SELECT row, exp(-vector[1]) AS p FROM vectors('pool', 'loss@checkpoint-{step}:token') WHERE flags & 1 = 0"
+            "SELECT row, exp(-vector[1]) AS p FROM vectors('pool', 'loss@checkpoint-{step}:token:sum') WHERE flags & 1 = 0"
         )
     };
     let found = json(&format!(

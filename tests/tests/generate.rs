@@ -484,6 +484,23 @@ fn perplexities_become_features() {
     }
     let sql = format!("SELECT count(*) FROM vectors('pool', '{}')", label(false));
     assert_eq!(place.value(&sql), "9");
+    // A label means the same whatever else was computed, and before which.
+    assert_eq!(label(true), "loss@base:token:sum");
+    let later = Place::new();
+    fs_err::copy(place.path("pool.jsonl"), later.path("pool.jsonl")).expect("copied");
+    let model = world::demo().join("model").display().to_string();
+    let data = ["ingest", "--dataset", "pool", "--data", "pool.jsonl", "--model", &model];
+    later.ok(&[&data[..], &["--features", "loss", "--per-token"]].concat());
+    assert_eq!(binary::run(&mut generate(&later, &ask)).code, 0);
+    let sql = "SELECT label, reduction FROM gstore.features WHERE granularity = 'token' ORDER BY label";
+    let labels = later.ok(&["query", "--format", "csv", sql]);
+    let labels: Vec<&str> = labels.lines().skip(1).collect();
+    assert!(
+        matches!(labels[..], [mean, sum] if mean.ends_with(":token,mean") && sum.ends_with(":token:sum,sum"))
+    );
+    let sql = format!("SELECT vector[1] FROM vectors('pool', '{}') ORDER BY row, pos", label(true));
+    let ask = ["query", "--format", "csv", &sql];
+    assert_eq!(later.ok(&ask), place.ok(&ask));
     let files = ["--data", "pool.jsonl", "--perplexity", "--as-features"];
     assert_eq!(binary::run(&mut generate(&place, &files)).code, 2);
     // The rows of the dataset are no blocks.

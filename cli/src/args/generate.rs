@@ -43,7 +43,7 @@ pub struct GenerateArgs {
     #[arg(long, help_heading = "Perplexity", requires = "perplexity", conflicts_with_all = NOT_OF_PERPLEXITY)]
     pub per_token: bool,
     /// With --perplexity of a --dataset: also store the feature `loss` of its rows, and with --per-token the
-    /// loss of each scored token
+    /// loss of each scored token, `loss@CHECKPOINT:token:sum`
     #[arg(long, help_heading = "Perplexity", requires_all = ["perplexity", "dataset"], conflicts_with_all = ["filter", "block"],
         conflicts_with_all = NOT_OF_DATASET, conflicts_with_all = NOT_OF_PERPLEXITY)]
     pub as_features: bool,

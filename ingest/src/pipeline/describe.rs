@@ -14,8 +14,8 @@ use super::lengths::RESIDUAL_NUMBERS;
 use super::request::IngestRequest;
 use super::tracked::{GradientSizes, TrackedTensors};
 use crate::gradient::{AdamParams, BiasCorrection, EpsPlacement, LossForm};
-use gstore_model::Device;
 use gstore_model::params::TensorSpec;
+use gstore_model::{Device, Reduction};
 
 /// What the features of one checkpoint have in common.
 pub(super) struct FeatureContext<'a> {
@@ -54,9 +54,15 @@ impl FeatureContext<'_> {
             granularity: request.granularity,
             rotation: SignRotation::of(dtype),
         };
+        let is_number = matches!(kind.source(), KindSource::Loss | KindSource::Entropy);
         let variant = match request.granularity {
-            Granularity::Sample => "",
-            Granularity::Token => ":token",
+            Granularity::Sample => String::new(),
+            // Queries read probabilities out of it: a label must not mean them in one store and parts of a
+            // mean in another.
+            Granularity::Token if is_number && request.reduction != Reduction::default() => {
+                format!(":token:{}", request.reduction.name())
+            }
+            Granularity::Token => ":token".to_owned(),
         };
         let label = format!("{}@{}{variant}", kind.name(), self.checkpoint_name);
         let mut attrs = FeatureAttrs::new(label, dim);
