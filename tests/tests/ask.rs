@@ -449,8 +449,9 @@ fn a_pair_is_asked_of_conversations_as_one() {
             && note.contains(" --template tulu_chat --max-length 2048`"),
         "{note}"
     );
-    for (pool, target) in [("'texts'", "'talks'"), ("'talks'", "'talks'"), ("['texts', 'talks']", "'texts'")]
-    {
+    let note = query("['texts', 'talks']", "'texts'").1;
+    assert!(note.contains("of the pool `talks` are conversations") && note.contains(forms), "{note}");
+    for (pool, target) in [("'texts'", "'talks'"), ("'talks'", "'talks'")] {
         let (_, note) = query(pool, target);
         assert!(!note.contains("two forms"), "{pool} {target}: {note}");
     }

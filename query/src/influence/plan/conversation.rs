@@ -5,15 +5,16 @@
 //! records are conversations, a pair that is given with the question is asked as one: what the user says, and
 //! what the assistant answers. Of a stored one a note says so.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
 use gstore_core::content::{Content, Role};
 use gstore_core::{EncodingSpec, Remedy, many};
-use gstore_store::{DatasetPart, FeaturePart, RowSet, Snapshot};
+use gstore_store::{DatasetPart, FeaturePart, Granularity, RowSet, Snapshot};
 use serde_json::{Map, Value, json};
 
-use crate::error::QueryError;
+use crate::error::{QueryError, SideOf};
 use crate::influence::spec::InfluenceSpec;
 
 /// Records of a dataset that are looked at.
@@ -47,7 +48,8 @@ pub(super) fn resolve(
         return Ok((spec.given.clone(), notes));
     }
     if spec.raw {
-        let note = match pools.iter().any(|(dataset, features)| writes_roles(dataset, features)) {
+        let mut encodings = pools.iter().filter_map(|(dataset, features)| encoding_of(dataset, features));
+        let note = match encodings.any(writes_roles) {
             true => {
                 "the pool's template writes a prompt with its completion as a conversation, also with `raw => true`; give `text => '..'` for text without roles"
             }
@@ -88,11 +90,10 @@ fn conversation(record: &str) -> Option<String> {
     Some(Value::Object(object).to_string())
 }
 
-/// Whether a dataset's template gives roles to a prompt with its completion, as all that know conversations
-/// do but for LESS's.
-fn writes_roles(pool: &DatasetPart, features: &[Arc<FeaturePart>]) -> bool {
-    let encodings = features.iter().filter_map(|feature| pool.encoding(&feature.desc.encoding));
-    encodings.into_iter().any(|encoding| !matches!(encoding.spec.template.as_str(), "tulu" | "plain"))
+/// Whether a template gives roles to a prompt with its completion, as all that know conversations do but for
+/// LESS's.
+fn writes_roles(spec: &EncodingSpec) -> bool {
+    !matches!(spec.template.as_str(), "tulu" | "plain")
 }
 
 /// The template that writes conversations like this one, and prompts with their completions as conversations.
@@ -109,64 +110,135 @@ pub(super) fn form(spec: &EncodingSpec) -> (String, Option<String>) {
     (template, template_source)
 }
 
-/// What a user should know of stored targets that became text in another form than the pools' conversations:
-/// prompts with completions without roles, or with another template. Their vectors are what they are:
-/// nothing is asked otherwise.
-pub(super) fn notes_of_targets(
+/// Whether the samples of a dataset that became text like this are prompts with completions without roles.
+pub(super) fn are_bare_pairs(snapshot: &Snapshot, dataset: &DatasetPart, spec: &EncodingSpec) -> bool {
+    // Records that cannot be read are the trouble of who reads them: the answer takes vectors.
+    !writes_roles(spec) && shape_of(snapshot, dataset).unwrap_or_default().1 == Some(Shape::Pairs)
+}
+
+/// A dataset of the question, with its feature at the first checkpoint and how its samples became text.
+struct EncodedDataset<'a> {
+    of: SideOf,
+    dataset: &'a DatasetPart,
+    feature: &'a FeaturePart,
+    spec: &'a EncodingSpec,
+    looked_at: u64,
+    shape: Shape,
+}
+
+impl<'a> EncodedDataset<'a> {
+    /// `None` for texts alone, which every template leaves as they are.
+    fn new(
+        snapshot: &Snapshot,
+        of: SideOf,
+        (dataset, features): &(&'a Arc<DatasetPart>, &'a [Arc<FeaturePart>]),
+    ) -> Option<Self> {
+        let (feature, spec) = (features.first()?, encoding_of(dataset, features)?);
+        let (looked_at, shape) = shape_of(snapshot, dataset).unwrap_or_default();
+        Some(Self { of, dataset, feature, spec, looked_at, shape: shape? })
+    }
+
+    fn has_roles(&self) -> bool {
+        match self.shape {
+            Shape::Conversations => self.spec.template != "plain",
+            Shape::Pairs => writes_roles(self.spec),
+            Shape::Mixed => false,
+        }
+    }
+
+    fn name(&self) -> String {
+        let of = if self.of == SideOf::Pool { "pool" } else { "target" };
+        format!("the {of} `{}`", self.dataset.name)
+    }
+
+    /// The command that computes its features as text in the form of others.
+    fn way(&self, snapshot: &Snapshot, like: &Self, run: &str) -> String {
+        let spec = match self.shape {
+            Shape::Pairs if like.has_roles() => with_pairs(like.spec),
+            _ => like.spec.clone(),
+        };
+        Remedy::IngestAs {
+            dataset: &self.dataset.name,
+            kind: &self.feature.desc.kind.name,
+            per_token: self.feature.desc.granularity == Granularity::Token,
+            run,
+            options: &spec.options(),
+            command: &snapshot.command_of(self.feature).unwrap_or_default(),
+        }
+        .to_string()
+    }
+}
+
+/// What a user should know of pools and stored targets that became text in another form than the first pool
+/// of conversations: prompts with completions without roles, or with another template. Their vectors are what
+/// they are: nothing is asked otherwise.
+pub(super) fn note_of_forms(
     snapshot: &Snapshot,
     pools: &[(&Arc<DatasetPart>, &[Arc<FeaturePart>])],
     targets: &[(&Arc<DatasetPart>, &[Arc<FeaturePart>])],
     run: Option<&str>,
 ) -> Option<String> {
-    let pool = pools.iter().find_map(|(dataset, features)| encoding_of(dataset, features))?;
-    let run = run.unwrap_or_default();
-    let (mut pairs, mut others, mut unlike) = (Vec::new(), Vec::new(), Vec::new());
-    for (dataset, features) in targets {
-        let Some(own) = encoding_of(dataset, features) else { continue };
-        // Records that cannot be read are the trouble of who reads them: the answer takes vectors.
-        let like = match shape_of(snapshot, dataset).unwrap_or_default() {
-            (looked_at, Some(Shape::Pairs)) if !writes_roles(dataset, features) => {
-                pairs.push(format!("`{}` ({} looked at)", dataset.name, many(looked_at, "sample")));
-                with_pairs(pool)
-            }
-            _ if form(own) == form(pool) => continue,
-            (_, Some(shape)) => {
-                others.push(format!("`{}` with the template {}", dataset.name, own.template));
-                match shape {
-                    Shape::Pairs => with_pairs(pool),
-                    Shape::Conversations => pool.clone(),
-                }
-            }
-            _ => continue,
-        };
-        unlike.extend(features.first().map(|feature| (dataset.name.as_str(), feature, like.options())));
-    }
-    if unlike.is_empty() || !matches!(are_conversations(snapshot, pools), Ok(true)) {
+    let specs = pools.iter().chain(targets).filter_map(|(dataset, features)| encoding_of(dataset, features));
+    let forms: BTreeSet<_> = specs.map(form).collect();
+    let are_bare = |(dataset, features): &(&Arc<DatasetPart>, &[Arc<FeaturePart>])| {
+        encoding_of(dataset, features).is_some_and(|spec| are_bare_pairs(snapshot, dataset, spec))
+    };
+    // Records of pools are read only where something may differ.
+    if forms.len() < 2 && !targets.iter().any(are_bare) {
         return None;
     }
-    let way = |(dataset, feature, options): &(&str, &Arc<FeaturePart>, Vec<String>)| {
-        let kind = feature.desc.kind.name.as_str();
-        let command = snapshot.command_of(feature).unwrap_or_default();
-        Remedy::IngestAs { dataset, kind, per_token: false, run, options, command: &command }.to_string()
-    };
-    let ways: Vec<String> = unlike.iter().map(way).collect();
+    let is_only = pools.len() == 1;
+    let pools = pools.iter().filter_map(|pool| EncodedDataset::new(snapshot, SideOf::Pool, pool));
+    let pools: Vec<EncodedDataset<'_>> = pools.collect();
+    let targets = targets.iter().filter_map(|target| EncodedDataset::new(snapshot, SideOf::Target, target));
+    let targets: Vec<EncodedDataset<'_>> = targets.collect();
+    let is_talk = |pool: &&EncodedDataset<'_>| pool.shape == Shape::Conversations && pool.has_roles();
+    let first = pools.iter().find(is_talk).or(pools.first())?;
+    let (mut pairs, mut others, mut ways) = (Vec::new(), Vec::new(), Vec::new());
+    for other in targets.iter().chain(&pools) {
+        let has_own_template = form(other.spec) != form(first.spec);
+        if !has_own_template && other.of == SideOf::Pool {
+            continue;
+        }
+        if other.shape == Shape::Pairs && !other.has_roles() && first.shape != Shape::Mixed {
+            if !first.has_roles() {
+                continue;
+            }
+            pairs.push(format!("{} ({} looked at)", other.name(), many(other.looked_at, "sample")));
+        } else if has_own_template {
+            others.push(format!("{} with the template {}", other.name(), other.spec.template));
+        } else {
+            continue;
+        }
+        let way = other.way(snapshot, first, run.unwrap_or_default());
+        if !ways.contains(&way) {
+            ways.push(way);
+        }
+    }
     let mut found = Vec::new();
     if !pairs.is_empty() {
-        found.push(format!(
-            "those of the target {} are prompts with completions, encoded as text without roles",
-            pairs.join(", ")
-        ));
+        let of = pairs.join(" and ");
+        found.push(format!("those of {of} are prompts with completions, encoded as text without roles"));
     }
     if !others.is_empty() {
-        found.push(format!(
-            "they were encoded with the template {}, and the target {}",
-            pool.template,
-            others.join(", ")
-        ));
+        let (own, others) = (&first.spec.template, others.join(" and "));
+        found.push(format!("they were encoded with the template {own}, and {others}"));
     }
+    if found.is_empty() {
+        return None;
+    }
+    let (whose, form_of) = match is_only {
+        true => ("the pool's samples".to_owned(), "the pool's form".to_owned()),
+        false => (format!("the samples of {}", first.name()), format!("the form of {}", first.name())),
+    };
+    let are = match first.shape {
+        Shape::Conversations => "conversations",
+        Shape::Pairs => "prompts with completions",
+        Shape::Mixed => "of several shapes",
+    };
+    let computes = if ways.len() == 1 { "computes" } else { "compute" };
     Some(format!(
-        "the pool's samples are conversations, and {}: scores compare texts of two forms; {} computes the target's features as \
-         of conversations of the pool's form",
+        "{whose} are {are}, and {}: scores compare texts of two forms; {} {computes} features of {form_of}",
         found.join("; "),
         ways.join(" and ")
     ))
@@ -199,19 +271,21 @@ fn are_conversations(
     Ok(all > 0)
 }
 
-/// What a record is.
+/// What the records of a dataset are.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Shape {
     Conversations,
     Pairs,
+    /// Not all of them are the same, or texts.
+    Mixed,
 }
 
-/// How many records of a dataset were looked at, spread over the whole, and the shape that all of them have.
+/// How many records of a dataset were looked at, spread over the whole, and their shape; none of texts alone.
 fn shape_of(snapshot: &Snapshot, dataset: &DatasetPart) -> Result<(u64, Option<Shape>), QueryError> {
     let samples = snapshot.samples(dataset)?;
     let batch = samples.get(&spread(samples.rows(), LOOKED_AT), &["record"])?;
     let records = batch.column(0).as_binary_opt::<i32>();
-    let (mut count, mut found): (u64, Option<Shape>) = (0, None);
+    let (mut count, mut found) = (0, None);
     for record in records.into_iter().flat_map(|records| records.iter().flatten()) {
         let shape = match Content::read(record) {
             Ok(Content::Messages(_)) => Some(Shape::Conversations),
@@ -219,12 +293,12 @@ fn shape_of(snapshot: &Snapshot, dataset: &DatasetPart) -> Result<(u64, Option<S
             _ => None,
         };
         count += 1;
-        if shape.is_none() || found.is_some_and(|found| Some(found) != shape) {
-            return Ok((count, None));
+        match found {
+            Some(found) if found != shape => return Ok((count, Some(Shape::Mixed))),
+            _ => found = Some(shape),
         }
-        found = shape;
     }
-    Ok((count, found))
+    Ok((count, found.flatten()))
 }
 
 /// So many rows of a set, the first and the last among them, at even distances.

@@ -126,7 +126,7 @@ impl Plan {
         let mut notes: Vec<String> = of_kinds.into_iter().chain(chosen.notes).collect();
         let run = chosen.run.as_deref();
         notes.extend(of_given);
-        notes.extend(conversation::notes_of_targets(snapshot, of_pools, of_targets, run));
+        notes.extend(conversation::note_of_forms(snapshot, of_pools, of_targets, run));
         let asked = (&pools[..], &chosen.checkpoints[..], &features[..]);
         let (precondition, own) = precondition::resolve(snapshot, spec, asked)?;
         notes.extend(own);
