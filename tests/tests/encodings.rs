@@ -116,8 +116,14 @@ fn a_choice_is_told_with_what_differs_and_one_answer_does_for_all_checkpoints() 
         world::write_samples(&place.path(&format!("{dataset}.jsonl")), 8);
         said(&gradients(&place, dataset, &["--max-length", "256"]), &["published"]);
     }
-    said(&gradients(&place, "pool", &["--max-length", "2048"]), &["this computes 4 more features"]);
     let select = ["select", "--pool", "pool", "--target", "q", "--top", "2", "-o", "-"];
+    let before = place.ok(&select);
+    said(&gradients(&place, "pool", &["--max-length", "2048"]), &["this computes 4 more features"]);
+    // The target leaves one way.
+    let one = place.run(&select);
+    said(&one, &["of `pool` the grad-sgd features with --max-length 256 are used", "`--features NUMBERS`"]);
+    assert_eq!(one.stdout, before);
+    said(&gradients(&place, "q", &["--max-length", "2048"]), &["this computes 4 more features"]);
     let refused = place.run(&select);
     assert_eq!(refused.code, 1, "{}", refused.stderr);
     for part in ["is ambiguous", "with --max-length 256;", "with --max-length 2048;"] {
@@ -129,7 +135,7 @@ fn a_choice_is_told_with_what_differs_and_one_answer_does_for_all_checkpoints() 
         let of = format!("SELECT count(*) FROM gstore.features WHERE number IN ({numbers}) AND {sort}");
         place.value(&of)
     };
-    assert_eq!(labels(&named, "label NOT LIKE '%length%'"), "4", "{named}");
+    assert_eq!(labels(&named, "label NOT LIKE '%length%'"), "8", "{named}");
     let chosen = place.ok(&[&select[..], &["--features", &named]].concat());
     // What has no peers goes.
     let drops: Vec<String> = refused
@@ -138,7 +144,7 @@ fn a_choice_is_told_with_what_differs_and_one_answer_does_for_all_checkpoints() 
         .skip(1)
         .map(|rest| rest.split(['`', ' ']).next().unwrap_or_default().to_owned())
         .collect();
-    assert_eq!(labels(&drops.join(","), "label LIKE '%:length_2048'"), "4", "{drops:?}");
+    assert_eq!(labels(&drops.join(","), "label LIKE '%:length_2048'"), "8", "{drops:?}");
     for number in &drops {
         place.ok(&["drop", "feature", number]);
     }
@@ -190,11 +196,8 @@ fn the_proposed_command_makes_conversations_of_pairs_in_the_form_of_the_pool() {
     let command = between(&note.stderr, "scores compare texts of two forms; `", "`");
     assert!(command.contains("--dim 64 ") && command.contains("--template tulu_chat"), "{command}");
     follow(&place, command);
-    let refused = ask("'pairs'").stderr;
-    assert!(refused.contains("with --template tulu_chat"), "{refused}");
-    let features = between(&refused, "features => '", "'").to_owned();
-    let done = ask(&format!("'pairs', features => '{features}'"));
-    said(&done, &[]);
+    let done = ask("'pairs'");
+    said(&done, &["of `pairs` the grad-sgd features with --template tulu_chat are used"]);
     assert_eq!(done.stdout, wanted.stdout);
     assert!(!done.stderr.contains("two forms"), "{}", done.stderr);
 
@@ -212,6 +215,69 @@ fn the_proposed_command_makes_conversations_of_pairs_in_the_form_of_the_pool() {
     let chat = chat.lines().nth(1).expect("a row").trim_matches('"').to_owned();
     let note = ask(&format!("'talks', features => '{chat}'"));
     said(&note, &["with the template tulu, and the target `talks` with the template chat", "two forms"]);
+}
+
+/// Tickets are prompts with completions, chats conversations in the model's own template, and what is asked
+/// for conversations in the usual one.
+#[test]
+fn every_pool_of_another_form_is_told_and_finds_its_own_features_of_the_target() {
+    let place = Place::new();
+    let tickets =
+        (0..6).map(|i| format!("{{\"id\":\"t{i}\",\"prompt\":\"Is {i} odd?\",\"completion\":\"no\"}}\n"));
+    fs_err::write(place.path("tickets.jsonl"), tickets.collect::<String>()).expect("written");
+    for dataset in ["talks", "eval", "chats"] {
+        world::write_samples(&place.path(&format!("{dataset}.jsonl")), 6);
+    }
+    for dataset in ["tickets", "talks", "eval"] {
+        said(&gradients(&place, dataset, &[]), &["published"]);
+    }
+    said(&gradients(&place, "chats", &["--template", "chat"]), &["published"]);
+    let ask = |what: &str| {
+        let sql = format!("SELECT pool, row, score FROM influence({what}) ORDER BY pool, row");
+        place.run(&["query", "--format", "csv", &sql])
+    };
+    let forms = "scores compare texts of two forms";
+    let target = "the target `eval` with the template tulu";
+    let alone = ask("'chats', 'eval'");
+    said(&alone, &["the pool's samples are conversations", target, forms]);
+    for pools in ["tickets,chats", "chats,tickets"] {
+        let told = ask(&format!("'{pools}', 'eval'"));
+        let ticket = "those of the pool `tickets` (6 samples looked at) are prompts with completions";
+        said(&told, &["the samples of the pool `chats` are conversations", target, ticket, forms]);
+        let selected = place.run(&["select", "--pool", pools, "--target", "eval", "--top", "2", "-o", "-"]);
+        said(&selected, &[target, ticket, forms]);
+    }
+    // The first says what the form is.
+    said(&ask("'talks,chats', 'eval'"), &["the pool `chats` with the template chat", forms]);
+    said(&ask("'chats,talks', 'eval'"), &["the pool `talks` with the template tulu", target, forms]);
+    let before = ["tickets", "talks", "tickets,talks"].map(|pools| {
+        let found = ask(&format!("'{pools}', 'eval'"));
+        assert!(found.code == 0 && !found.stderr.contains(forms), "{}", found.stderr);
+        (pools, found.stdout)
+    });
+
+    follow(&place, between(&alone.stderr, &format!("{forms}; `"), "`"));
+    let used =
+        |template: &str| format!("of `eval` the grad-sgd features with --template {template} are used");
+    let own = ask("'chats', 'eval'");
+    said(&own, &[&used("chat")]);
+    assert!(own.stdout != alone.stdout && !own.stderr.contains(forms), "{}", own.stderr);
+    let of_chat =
+        "SELECT string_agg(CAST(number AS TEXT), ',') AS n FROM gstore.features WHERE encoding = 'chat'";
+    let of_chat = place.json(&["query", "--format", "json", of_chat])["n"].as_str().expect("text").to_owned();
+    assert_eq!(ask(&format!("'chats', 'eval', features => '{of_chat}'")).stdout, own.stdout);
+    for (pools, scores) in before {
+        let found = ask(&format!("'{pools}', 'eval'"));
+        said(&found, &[&used("tulu")]);
+        assert_eq!(found.stdout, scores, "{pools}");
+        assert!(!found.stderr.contains(forms), "{}", found.stderr);
+    }
+    let select = ["select", "--pool", "chats", "--target", "eval", "--top", "2", "-o", "-"];
+    said(&place.run(&select), &[&used("chat"), "`--features NUMBERS` names others"]);
+    // Pools of two forms leave a choice, and named features do not hide that one is unlike.
+    let refused = ask("'tickets,chats', 'eval'");
+    assert!(refused.code != 0 && refused.stderr.contains("is ambiguous"), "{}", refused.stderr);
+    said(&ask(&format!("'tickets,chats', 'eval', features => '{of_chat}'")), &["the pool `tickets`", forms]);
 }
 
 #[test]

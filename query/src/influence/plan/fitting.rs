@@ -11,21 +11,22 @@ use gstore_store::{
 };
 
 use super::checkpoints::PlanCheckpoint;
-use super::conversation::form;
+use super::conversation::{are_bare_pairs, form};
 use super::resolve::QuestionDataset;
-use crate::error::QueryError;
+use crate::error::{QueryError, SideOf};
 use crate::influence::spec::modules;
 use crate::influence::spec::{InfluenceSpec, Sim};
 
-/// For one checkpoint the feature of every side: those of the only space that all sides have. `all` are the
-/// checkpoints of the question.
+/// For one checkpoint the feature of every side: those of the only space that all sides have, and of several
+/// those whose texts were made [`alike`], with what a user should know of that. `all` are the checkpoints of
+/// the question.
 pub(super) fn fit(
     snapshot: &Snapshot,
     sides: &[QuestionDataset],
     checkpoint: &PlanCheckpoint,
     all: &[PlanCheckpoint],
     spec: &InfluenceSpec,
-) -> Result<Vec<Arc<FeaturePart>>, QueryError> {
+) -> Result<(Vec<Arc<FeaturePart>>, Option<String>), QueryError> {
     let place = &checkpoint.name;
     let lists = lists(sides, &checkpoint.id);
     if let Some(at) = lists.iter().position(|list| list.is_empty()) {
@@ -39,15 +40,74 @@ pub(super) fn fit(
         });
     }
     let common = common(&lists);
-    let Some(space) = common.first() else { return Err(different(snapshot, &lists)) };
-    let chosen = within(&lists, &common);
-    if common.len() > 1 || chosen.iter().any(|list| list.len() > 1) {
-        return Err(ambiguous(sides, &chosen, place, all));
+    if common.is_empty() {
+        return Err(different(snapshot, &lists));
     }
-    debug_assert!(chosen.iter().all(|list| list.iter().all(|f| f.desc.space.id() == *space)));
-    let chosen: Vec<Arc<FeaturePart>> = chosen.into_iter().flatten().cloned().collect();
+    let lists = within(&lists, &common);
+    let (chosen, note) = match lists.iter().any(|list| list.len() > 1) {
+        false => (lists.concat(), None),
+        true => {
+            let alike = alike(snapshot, sides, &lists);
+            let (chosen, note) = alike.ok_or_else(|| ambiguous(sides, &lists, place, all))?;
+            (chosen, Some(note))
+        }
+    };
+    let chosen: Vec<Arc<FeaturePart>> = chosen.into_iter().cloned().collect();
+    debug_assert!(chosen.windows(2).all(|pair| pair[0].desc.space.id() == pair[1].desc.space.id()));
     check_attributes(snapshot, &chosen, spec)?;
-    Ok(chosen)
+    Ok((chosen, note))
+}
+
+/// Of sides of which some have several features those whose texts were made as the pools' were, and what a
+/// user should know of it: where the pools leave one form of texts, or all sides together do. `None` where a
+/// choice remains. Records are read only where encodings alone leave one: prompts with completions have one
+/// form more, without roles.
+fn alike<'a>(
+    snapshot: &Snapshot,
+    sides: &[QuestionDataset],
+    lists: &[Vec<&'a Arc<FeaturePart>>],
+) -> Option<(Vec<&'a Arc<FeaturePart>>, String)> {
+    let is_bare = |side: &QuestionDataset, feature: &FeaturePart| {
+        let spec = spec_of(sides, feature);
+        spec.is_some_and(|spec| are_bare_pairs(snapshot, &side.dataset, spec))
+    };
+    let choose = |by_records: bool| -> Option<Vec<&'a Arc<FeaturePart>>> {
+        let texts_of =
+            |(side, list): (&QuestionDataset, &Vec<&'a Arc<FeaturePart>>)| -> Vec<(bool, TextForm)> {
+                let text = |f: &&'a Arc<FeaturePart>| (by_records && is_bare(side, f), text_of(sides, f));
+                list.iter().map(text).collect()
+            };
+        let texts: Vec<Vec<(bool, TextForm)>> = sides.iter().zip(lists).map(texts_of).collect();
+        let common = |count: usize| -> BTreeSet<(bool, TextForm)> {
+            let sets = texts.iter().take(count).map(|texts| texts.iter().cloned().collect::<BTreeSet<_>>());
+            sets.reduce(|a, b| &a & &b).unwrap_or_default()
+        };
+        let of_pools = common(sides.iter().filter(|side| side.of == SideOf::Pool).count());
+        let forms = if of_pools.len() > 1 { common(texts.len()) } else { of_pools };
+        let wanted = forms.first().filter(|_| forms.len() == 1)?;
+        let only = |(list, texts): (&Vec<&'a Arc<FeaturePart>>, &Vec<(bool, TextForm)>)| {
+            let mut fitting = list.iter().zip(texts).filter(|(_, text)| list.len() == 1 || *text == wanted);
+            let (only, _) = fitting.next()?;
+            fitting.next().is_none().then_some(*only)
+        };
+        lists.iter().zip(&texts).map(only).collect()
+    };
+    let chosen = choose(false).or_else(|| choose(true))?;
+    let spaces: BTreeSet<String> = chosen.iter().map(|f| f.desc.space.id()).collect();
+    if spaces.len() > 1 {
+        return None;
+    }
+    let several = sides.iter().zip(lists).zip(&chosen).filter(|((_, list), _)| list.len() > 1);
+    let used = several.map(|((side, list), feature)| {
+        let options = text_options(&side.dataset, feature, list);
+        format!("of `{}` the {} features{options}", side.dataset.name, side.kind)
+    });
+    let used: BTreeSet<String> = used.collect();
+    let note = format!(
+        "{} are used, which fit the texts they are compared with; `features => 'NUMBERS'` names others",
+        Vec::from_iter(used).join(" and ")
+    );
+    Some((chosen, note))
 }
 
 /// The features of each side at a checkpoint.
@@ -213,11 +273,14 @@ fn spec_of<'a>(sides: &'a [QuestionDataset], feature: &FeaturePart) -> Option<&'
     Some(&side.dataset.encoding(&feature.desc.encoding)?.spec)
 }
 
-/// What of its encoding a feature shares with peers.
-fn text_of(sides: &[QuestionDataset], feature: &FeaturePart) -> ((String, Option<String>), String, u32) {
+/// What of its encoding a feature shares with peers: the form of texts, their system message and tokenizer,
+/// and their length.
+type TextForm = ((String, Option<String>), Option<String>, String, u32);
+
+fn text_of(sides: &[QuestionDataset], feature: &FeaturePart) -> TextForm {
     match spec_of(sides, feature) {
-        Some(spec) => (form(spec), spec.tokenizer.clone(), spec.max_length),
-        None => ((feature.desc.encoding.clone(), None), String::new(), 0),
+        Some(spec) => (form(spec), spec.system.clone(), spec.tokenizer.clone(), spec.max_length),
+        None => ((feature.desc.encoding.clone(), None), None, String::new(), 0),
     }
 }
 

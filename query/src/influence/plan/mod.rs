@@ -112,10 +112,13 @@ impl Plan {
         }
         let chosen = checkpoints::choose(snapshot, spec, &sides, &needed)?;
         let mut features: Vec<Vec<Arc<FeaturePart>>> = vec![Vec::new(); sides.len()];
+        let mut of_texts: Vec<String> = Vec::new();
         for checkpoint in &chosen.checkpoints {
-            let of_sides = fitting::fit(snapshot, &sides, checkpoint, &chosen.checkpoints, spec)?;
+            let (of_sides, note) = fitting::fit(snapshot, &sides, checkpoint, &chosen.checkpoints, spec)?;
+            of_texts.extend(note);
             features.iter_mut().zip(of_sides).for_each(|(side, feature)| side.push(feature));
         }
+        of_texts.dedup();
         if spec.per_token {
             features.iter().take(pools.len()).try_for_each(|features| fitting::same_tokens(features))?;
         }
@@ -123,7 +126,7 @@ impl Plan {
             sides.iter().zip(&features).map(|(side, f)| (&side.dataset, f.as_slice())).collect();
         let (of_pools, of_targets) = of_sides.split_at(pools.len());
         let (given, of_given) = conversation::resolve(snapshot, of_pools, spec)?;
-        let mut notes: Vec<String> = of_kinds.into_iter().chain(chosen.notes).collect();
+        let mut notes: Vec<String> = of_kinds.into_iter().chain(chosen.notes).chain(of_texts).collect();
         let run = chosen.run.as_deref();
         notes.extend(of_given);
         notes.extend(conversation::note_of_forms(snapshot, of_pools, of_targets, run));
