@@ -142,7 +142,10 @@ fn floats_make_floats_of_the_integers_of_a_dataset() {
     let error = of(&[r#""x": 0.5"#, r#""x": 9007199254740993"#]).unwrap_err().to_string();
     assert!(error.contains("holds float in line 1 and 9007199254740993 (a float would round it)"), "{error}");
     let error = of(&[r#""x": "one""#]).unwrap_err().to_string();
-    assert!(error.contains("is int in the dataset, but line 1 holds utf8; use column=x:utf8 if"), "{error}");
+    assert!(
+        error.contains("is int in the dataset, but line 1 holds utf8 (\"one\"); use column=x:utf8 if"),
+        "{error}"
+    );
 }
 
 #[test]
