@@ -1,5 +1,5 @@
-//! Columns with capitals in their names, found by names without quotes in letters of any case: the engine
-//! reads such names in lower case.
+//! Columns found by names in letters of any case: the engine reads names without quotes in lower case, and
+//! those in quotes as they are written.
 //!
 //! Invariants
 //! - a name that the engine finds stays what it is: another is put into statements that cannot be planned
@@ -86,7 +86,8 @@ struct ColumnNames<'a> {
 
 impl ColumnNames<'_> {
     fn is_like(&self, ident: &Ident) -> bool {
-        ident.quote_style.is_none() && ident.value.eq_ignore_ascii_case(self.exact)
+        let is_exact = ident.quote_style.is_some() && ident.value == self.exact;
+        !is_exact && ident.value.eq_ignore_ascii_case(self.exact)
     }
 
     fn respell(&self, ident: &mut Ident) {
@@ -272,7 +273,7 @@ mod tests {
         let sql = "SELECT p.TOPIC, topic, \"topic\", topics FROM pool p GROUP BY Topic";
         let one = "SELECT p.\"Topic\", topic, \"topic\", topics FROM pool p GROUP BY Topic";
         assert_eq!(respelled(sql, &unknown().at(1, 8)).as_deref(), Some(one));
-        let all = "SELECT p.\"Topic\", \"Topic\", \"topic\", topics FROM pool p GROUP BY \"Topic\"";
+        let all = "SELECT p.\"Topic\", \"Topic\", \"Topic\", topics FROM pool p GROUP BY \"Topic\"";
         assert_eq!(respelled(sql, &unknown()).as_deref(), Some(all));
         // Of a place that has none such left.
         assert_eq!(respelled(sql, &unknown().at(1, 9)).as_deref(), Some(all));

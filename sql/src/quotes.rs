@@ -96,7 +96,8 @@ impl AmbiguousNames {
             let both = error.guess().map(|guess| format!("{guess} Or as a text: '{name}', in single quotes"));
             return error.hint(both.unwrap_or(quotes));
         }
-        if let Some(name) = self.quoted.iter().find(missing) {
+        // Of a column that is called so in other letters the hint has the name.
+        if let Some(name) = self.quoted.iter().find(missing).filter(|_| error.exact_name().is_none()) {
             let text = name.replace('\'', "''");
             let quotes = format!("double quotes are for names; text stands in single quotes: '{text}'");
             return match error.guess() {

@@ -62,11 +62,16 @@ fn unknown_column(field: &Column, valid_fields: &[Column]) -> SqlError {
     let names: Vec<&str> = names.filter(|name| seen.insert(*name)).collect();
     let unknown = SqlError::unknown(format!("there is no column `{}`", field.name));
     let lower = field.name.to_lowercase();
+    let exact = only_like(field, valid_fields).filter(|exact| *exact != field.name);
     // Only a name in double quotes has capitals here.
     if let Some(column) = known_column(&names, &lower).filter(|_| lower != field.name) {
-        return unknown.hint(format!("did you mean {column}? {AS_WRITTEN}"));
+        let unknown = unknown.hint(format!("did you mean {column}? {AS_WRITTEN}"));
+        return match exact {
+            Some(exact) => unknown.exactly(exact.to_owned()),
+            None => unknown,
+        };
     }
-    if let Some(exact) = only_like(field, valid_fields).filter(|exact| *exact != field.name) {
+    if let Some(exact) = exact {
         return unknown.hint(in_quotes(exact)).exactly(exact.to_owned());
     }
     if let Some(exact) = names.iter().find(|n| n.to_lowercase() == lower) {
