@@ -12,7 +12,8 @@ use datafusion::arrow::datatypes::DataType;
 use datafusion::scalar::ScalarValue;
 use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast::{
-    Expr as Ast, Ident, Select, SelectItem, Value as AstValue, VisitorMut,
+    Expr as Ast, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, Select, SelectItem,
+    Value as AstValue, VisitorMut,
 };
 use serde_json::Value;
 
@@ -245,13 +246,52 @@ pub(crate) fn replace(
 /// Puts the values in the place of the parameters, which have these names.
 pub(crate) fn bind(statement: &mut Statement, names: &[String], values: &Parameters) -> Result<(), SqlError> {
     let values = values.in_order(names)?;
-    if let Some(sql) = inner(statement) {
-        let _ = VisitMut::visit(sql, &mut PlaceholderColumns);
-    }
-    replace(statement, |name| {
+    let value = |name: &str| {
         let value = names.iter().position(|known| known == name).and_then(|i| values.get(i));
         value.map(|value| literal(value))
-    })
+    };
+    if let Some(sql) = inner(statement) {
+        let _ = VisitMut::visit(sql, &mut PlaceholderColumns);
+        let done = visit_expressions_mut(sql, |e| match among(e, value) {
+            Some(Ok(condition)) => {
+                *e = condition;
+                ControlFlow::Continue(())
+            }
+            Some(Err(error)) => ControlFlow::Break(error),
+            None => ControlFlow::Continue(()),
+        });
+        if let ControlFlow::Break(error) = done {
+            return Err(error);
+        }
+    }
+    replace(statement, value)
+}
+
+/// `x IN (1, 2)` in the place of `list_contains($list, x)`, which `x IN $list` is by now: values of IN go
+/// together with those of a column whose type the elements of a list do not have. `None` of anything else, and
+/// of a list without values.
+fn among(call: &Ast, value: impl Fn(&str) -> Option<Result<Ast, SqlError>>) -> Option<Result<Ast, SqlError>> {
+    let Ast::Function(function) = call else { return None };
+    let name = function.name.0.last()?.as_ident()?;
+    let FunctionArguments::List(args) = &function.args else { return None };
+    let [FunctionArg::Unnamed(FunctionArgExpr::Expr(list)), FunctionArg::Unnamed(FunctionArgExpr::Expr(of))] =
+        args.args.as_slice()
+    else {
+        return None;
+    };
+    let list = placeholder(list).filter(|_| name.value.eq_ignore_ascii_case("list_contains"))?;
+    let mut list = match value(list)? {
+        Ok(Ast::Array(list)) => list.elem,
+        Ok(_) => return None,
+        Err(error) => return Some(Err(error)),
+    };
+    // To a list a NULL in it is a value that is not the one.
+    list.retain(|element| !matches!(element, Ast::Value(value) if value.value == AstValue::Null));
+    if list.is_empty() {
+        return None;
+    }
+    let within = Ast::InList { expr: Box::new(of.clone()), list, negated: false };
+    Some(Ok(Ast::Nested(Box::new(within))))
 }
 
 /// Names columns that are parameters after them: two columns may have the same value, and not the same name.

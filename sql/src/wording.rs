@@ -228,8 +228,12 @@ fn no_operation(text: &str) -> Option<SqlError> {
         let (_, rest) = text.split_once(before)?;
         Some(if after.is_empty() { rest } else { rest.split_once(after)?.0 })
     })?;
+    let is_list_within = types
+        .split_once(" with [")
+        .is_some_and(|(value, values)| values.contains("List(") && !value.contains("List("));
     let error = SqlError::invalid(format!("these types do not go together: {types}"));
     Some(error.hint(match is_time {
+        _ if is_list_within => "a list stands behind IN without parentheses: x IN $list, x IN [1, 2]",
         _ if types.contains(" || ") => "|| joins texts, and concat(a, b) any values: write a::VARCHAR || b",
         true => "so many days are INTERVAL (n) DAY, and between two times date_diff('day', a, b)",
         false if types.contains("Interval(") && types.contains("Utf8") => {
@@ -316,6 +320,7 @@ mod tests {
                 "Int64 || Int64\n  || joins texts",
             ),
             ("Can not find compatible types to compare Boolean with [Utf8]", "NOT x"),
+            ("Can not find compatible types to compare Int64 with [Int64, List(Int64)]", "x IN $list"),
             (
                 "There isn't a common type to coerce UInt64 and Utf8 in LIKE expression",
                 "UInt64 and Utf8 in LIKE",

@@ -37,8 +37,8 @@ pub(super) fn list(tokens: &[TokenWithSpan], at: usize) -> Option<Replacement> {
     Some((all, end))
 }
 
-/// The last token of a list that begins at a place: brackets, or a name, with what is called, taken and cast
-/// of it.
+/// The last token of a list that begins at a place: brackets, a name or a parameter, with what is called,
+/// taken and cast of it.
 fn end_of_list(tokens: &[TokenWithSpan], begin: usize) -> Option<usize> {
     let closing = |open: usize| {
         let closes = |token: &TokenWithSpan| matches!(token.token, Token::RParen | Token::RBracket);
@@ -63,7 +63,8 @@ fn end_of_list(tokens: &[TokenWithSpan], begin: usize) -> Option<usize> {
 fn is_list(tokens: &[TokenWithSpan], at: usize) -> bool {
     let Some(token) = tokens.get(at) else { return false };
     let is_shown = next(tokens, 0).is_some_and(|(_, first)| is_word(first, "SHOW"));
-    if is_shown || !matches!(token.token, Token::Word(_) | Token::LBracket) || is_any(token, &NO_LIST) {
+    let is_value = matches!(token.token, Token::Word(_) | Token::LBracket | Token::Placeholder(_));
+    if is_shown || !is_value || is_any(token, &NO_LIST) {
         return false;
     }
     let mut open = 0usize;
@@ -165,6 +166,8 @@ mod tests {
             ("a IN tags::VARCHAR[] OR b", "list_contains(tags::VARCHAR[], a) OR b"),
             ("lower(a) IN string_split(x, ',')[1:2]", "list_contains(string_split(x, ',')[1:2], lower(a))"),
             ("a IN []", "list_contains([], a)"),
+            ("a IN $r AND b NOT IN $1", "list_contains($r, a) AND (NOT list_contains($1, b))"),
+            ("a IN ? AND b IN ($r)", "list_contains(?, a) AND b IN ($r)"),
             ("a NOT IN [1, b]", "(NOT list_contains([1, b], a))"),
             ("r->>'a' IN l AND r->'b' NOT IN [1]", "list_contains(l, r ->> 'a') AND r -> 'b' NOT IN (1)"),
             ("position('a' IN b) > 1 AND a IN (SELECT 1)", "position('a' IN b) > 1 AND a IN (SELECT 1)"),

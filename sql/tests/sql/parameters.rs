@@ -72,6 +72,17 @@ async fn a_value_in_any_place_gives_what_the_literal_gives() {
             "SELECT 0.1 AS \"$1\", 0.1 AS \"$2\", true AS \"$3\", 0.1 AS again",
         ),
         ("SELECT $1 AS x", vec![("", json!([1, 2.5]))], "SELECT [1.0, 2.5] AS x"),
+        // `row` has no sign, and a whole number of a list has one.
+        (
+            "SELECT row FROM pool WHERE row IN $rows AND source NOT IN $sources ORDER BY row",
+            vec![("rows", json!([1, 2, 5, 6])), ("sources", json!(["math"]))],
+            "SELECT row FROM pool WHERE row IN (1, 2, 5, 6) AND source NOT IN ('math') ORDER BY row",
+        ),
+        (
+            "SELECT count(*) FILTER (id IN ?), count(*) FILTER (id NOT IN ?) FROM pool",
+            vec![("", json!([])), ("", json!([]))],
+            "SELECT 0, count(*) FROM pool",
+        ),
         ("SELECT $1 + 0", vec![("", json!(i64::MIN))], "SELECT -9223372036854775807 - 1"),
         (
             "EXPLAIN SELECT row FROM pool WHERE row < $1",
@@ -100,6 +111,7 @@ async fn values_that_do_not_fit_are_refused() {
         ("SELECT $1, $a", vec![("", json!(1)), ("", json!(1))], "numbers or names, not both"),
         ("SELECT $5000", vec![], "parameters go up to $1000"),
         ("SELECT id FROM influence($1, 'target')", vec![("", json!("pol"))], "did you mean \"pool\""),
+        ("SELECT id FROM pool WHERE id IN ($1)", vec![("", json!(["a"]))], "x IN $list"),
     ] {
         let error = rows(&session, sql, &values(&given)).await.unwrap_err();
         assert!(error.to_string().contains(says), "{sql}: {error}");
