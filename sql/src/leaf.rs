@@ -73,6 +73,10 @@ pub(crate) trait RowReader: Send + Sync + 'static {
     fn ascends(&self) -> bool {
         false
     }
+    /// Whether the column `record` is that of samples: each is an object, as JSON.
+    fn has_records(&self) -> bool {
+        false
+    }
     /// Reads from front to back until no more is wanted.
     fn read(&self, want: &ReadRequest, each: BatchConsumer<'_>) -> Result<(), SqlError>;
     /// The same rows by number, where that is cheaper than reading columns of rows that a filter then drops.

@@ -84,7 +84,7 @@ pub(super) fn checked(name: &'static str, coerced: Coercion, gives: DataType, co
 
 /// What `compute` makes of the columns of the arguments. Of constants alone it is computed for one row, and is
 /// a constant as well.
-fn by_column(
+pub(super) fn by_column(
     args: &ScalarFunctionArgs,
     compute: impl Fn(&[ArrayRef]) -> DfResult<ArrayRef>,
 ) -> DfResult<ColumnarValue> {

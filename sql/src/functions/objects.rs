@@ -1,28 +1,32 @@
 //! JSON from values: `to_json`, `json_object`, `json_array`; and containment, `json_contains`.
 //!
-//! A text becomes a string, also one that is JSON.
+//! A text becomes a string, also one that looks like JSON; but for those of which [`super::embedded`] says that
+//! they are JSON.
 
 mod contained;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use arrow_array::builder::StringBuilder;
 use arrow_array::{Array, ArrayRef};
-use arrow_json::writer::{EncoderOptions, NullableEncoder, make_encoder};
+use arrow_json::writer::{EncoderFactory, EncoderOptions, NullableEncoder, make_encoder};
 use arrow_schema::{DataType, Field, FieldRef};
 use datafusion::error::Result as DfResult;
-use datafusion::logical_expr::ScalarUDF;
+use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature};
 
 use self::contained::contained;
 use super::casts::is_text;
-use super::columnar::checked;
+use super::columnar::{by_column, checked};
+use super::documents::DocumentTexts;
+use super::embedded::{as_marked, has_json};
 use super::spans::IntervalTexts;
 use crate::error::SqlError;
+use crate::signatures;
 
 /// A timestamp as its text is.
 const TIME: &str = "%Y-%m-%d %H:%M:%S%.f";
 
-#[derive(Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum JsonBuilder {
     /// A value as JSON; null for null.
     Value,
@@ -32,15 +36,55 @@ enum JsonBuilder {
     List,
 }
 
+/// A function that makes JSON of its arguments.
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct BuilderFunction {
+    gives: JsonBuilder,
+    /// The types of the arguments, where these have texts that are JSON.
+    marked: Vec<DataType>,
+}
+
+impl ScalarUDFImpl for BuilderFunction {
+    fn name(&self) -> &str {
+        match self.gives {
+            JsonBuilder::Value => "to_json",
+            JsonBuilder::Object => "json_object",
+            JsonBuilder::List => "json_array",
+        }
+    }
+
+    fn signature(&self) -> &Signature {
+        signatures::own()
+    }
+
+    fn return_type(&self, _: &[DataType]) -> DfResult<DataType> {
+        Ok(DataType::Utf8)
+    }
+
+    fn coerce_types(&self, types: &[DataType]) -> DfResult<Vec<DataType>> {
+        taken(self.name(), types)
+    }
+
+    fn invoke_with_args(&self, args: ScalarFunctionArgs) -> DfResult<ColumnarValue> {
+        by_column(&args, |arrays| build_json(self.gives, arrays, &self.marked))
+    }
+}
+
 /// The functions.
-pub(super) fn functions() -> [ScalarUDF; 4] {
-    const TEXT: DataType = DataType::Utf8;
-    [
-        checked("to_json", taken, TEXT, json),
-        checked("json_object", taken, TEXT, |arrays| build_json(JsonBuilder::Object, arrays)),
-        checked("json_array", taken, TEXT, |arrays| build_json(JsonBuilder::List, arrays)),
-        checked("json_contains", taken, DataType::Boolean, contained),
-    ]
+pub(super) fn functions() -> impl Iterator<Item = ScalarUDF> {
+    let builders = ["to_json", "json_object", "json_array"].map(|name| of_json(name, Vec::new()));
+    builders.into_iter().chain([checked("json_contains", taken, DataType::Boolean, contained)])
+}
+
+/// The function of this name for arguments of these types, some of whose texts are JSON; a cast to JSON is
+/// `to_json()`.
+pub(super) fn of_json(name: &str, marked: Vec<DataType>) -> ScalarUDF {
+    let gives = match name {
+        "json_object" => JsonBuilder::Object,
+        "json_array" => JsonBuilder::List,
+        _ => JsonBuilder::Value,
+    };
+    ScalarUDF::from(BuilderFunction { gives, marked })
 }
 
 fn taken(name: &str, types: &[DataType]) -> DfResult<Vec<DataType>> {
@@ -90,24 +134,41 @@ pub(super) fn refuse_unknown(what: &str, types: &[DataType]) -> DfResult<()> {
 
 /// Values as JSON; null for null.
 pub(super) fn json(arrays: &[ArrayRef]) -> DfResult<ArrayRef> {
-    build_json(JsonBuilder::Value, arrays)
+    build_json(JsonBuilder::Value, arrays, &[])
 }
 
-fn build_json(gives: JsonBuilder, arrays: &[ArrayRef]) -> DfResult<ArrayRef> {
-    let options = EncoderOptions::default()
+fn options(factory: Arc<dyn EncoderFactory>) -> EncoderOptions {
+    EncoderOptions::default()
         .with_explicit_nulls(true)
-        .with_encoder_factory(Arc::new(IntervalTexts))
-        .with_timestamp_format(TIME.to_owned());
+        .with_encoder_factory(factory)
+        .with_timestamp_format(TIME.to_owned())
+}
+
+fn build_json(gives: JsonBuilder, arrays: &[ArrayRef], marked: &[DataType]) -> DfResult<ArrayRef> {
+    let wrong = Arc::new(OnceLock::new());
+    let plain = options(Arc::new(IntervalTexts));
+    let with_json = options(Arc::new(DocumentTexts { wrong: Arc::clone(&wrong) }));
+    let mark = |place: usize| marked.get(place).filter(|ty| has_json(ty));
+    let marks: Vec<Option<&DataType>> = (0..arrays.len()).map(mark).collect();
+    let values = arrays.iter().zip(&marks).map(|(array, mark)| match mark {
+        Some(mark) => as_marked(array, mark),
+        None => Ok(Arc::clone(array)),
+    });
+    let arrays = values.collect::<DfResult<Vec<ArrayRef>>>()?;
     let field = |array: &ArrayRef| Arc::new(Field::new("value", array.data_type().clone(), true));
     let fields: Vec<FieldRef> = arrays.iter().map(field).collect();
-    let encoders =
-        fields.iter().zip(arrays).map(|(field, array)| make_encoder(field, array.as_ref(), &options));
+    let encoders = fields.iter().zip(&arrays).zip(&marks).map(|((field, array), mark)| {
+        make_encoder(field, array.as_ref(), if mark.is_some() { &with_json } else { &plain })
+    });
     let mut encoders = encoders.collect::<Result<Vec<_>, _>>()?;
     let mut texts = StringBuilder::new();
     let mut out = Vec::new();
     for row in 0..arrays.first().map_or(1, |array| array.len()) {
         out.clear();
         let is_there = write_row(gives, &mut encoders, row, &mut out);
+        if let Some(error) = wrong.get() {
+            return Err(error.clone().into());
+        }
         let text = std::str::from_utf8(&out).map_err(|_| SqlError::internal("JSON that is no text"))?;
         texts.append_option(is_there.then_some(text));
     }

@@ -35,7 +35,7 @@ use self::question::RankedRelation;
 pub(crate) use self::self_influence::SelfInfluenceFunction;
 pub(crate) use self::source::FunctionSource;
 use self::source::{named_virtuals, resolve};
-use self::table::InfluenceTable;
+pub(crate) use self::table::InfluenceTable;
 use super::args::Arguments;
 use super::error::SqlError;
 use super::scan::RowsTable;

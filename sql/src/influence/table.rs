@@ -19,7 +19,7 @@ use crate::leaf::statistics;
 
 /// One question, ready to be scored.
 #[derive(Debug)]
-pub(super) struct InfluenceTable {
+pub(crate) struct InfluenceTable {
     shared: Arc<InfluenceQuestion>,
 }
 

@@ -100,6 +100,10 @@ impl RowReader for SampleTable {
         &self.schema
     }
 
+    fn has_records(&self) -> bool {
+        true
+    }
+
     fn count(&self) -> Precision<usize> {
         usize::try_from(self.dataset.rows).map_or(Precision::Absent, Precision::Exact)
     }

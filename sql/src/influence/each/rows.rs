@@ -47,6 +47,10 @@ impl RowReader for EachRows {
         &self.schema
     }
 
+    fn has_records(&self) -> bool {
+        true
+    }
+
     fn read(&self, want: &ReadRequest, each: leaf::BatchConsumer<'_>) -> Result<(), SqlError> {
         if self.options.k == 0 {
             return Ok(());
