@@ -33,8 +33,13 @@ use crate::scan::RowsTable;
 /// In the place of a text that is JSON.
 pub(super) const JSON: DataType = DataType::LargeUtf8;
 
-/// The functions that take JSON as it is.
+/// The functions that take JSON as it is; they give JSON, too.
 const TAKERS: [&str; 5] = ["to_json", "json_object", "json_array", "as_json", "try_as_json"];
+
+/// Whether a function gives JSON.
+pub(super) fn gives_json(name: &str) -> bool {
+    name == "json_extract" || TAKERS.contains(&name)
+}
 
 /// The plan with functions that know which of their arguments are JSON.
 pub(crate) fn embed(plan: LogicalPlan) -> DfResult<LogicalPlan> {
@@ -258,8 +263,7 @@ impl MarkedColumns {
 
     fn of_call(&mut self, name: &str, args: &[Expr], scope: &Scope) -> Option<DataType> {
         match (name, args) {
-            ("json_extract", _) => Some(JSON),
-            (name, _) if TAKERS.contains(&name) => Some(JSON),
+            (name, _) if gives_json(name) => Some(JSON),
             ("coalesce" | "nvl" | "array_concat", args) => Some(self.joined(args.iter(), scope)),
             ("make_array", args) => Some(list(self.joined(args.iter(), scope))),
             (

@@ -19,6 +19,7 @@ use serde::de::IgnoredAny;
 
 use super::casts::is_text;
 use super::columnar::checked;
+use super::embedded::gives_json;
 use super::whole::type_of;
 use crate::error::SqlError;
 
@@ -61,10 +62,8 @@ impl ExprPlanner for TextSlices {
 
 /// Whether an expression gives a value of JSON, which has elements and no characters.
 fn is_json(expr: &Expr) -> bool {
-    matches!(expr, Expr::ScalarFunction(call) if JSON.contains(&call.func.name()))
+    matches!(expr, Expr::ScalarFunction(call) if gives_json(call.func.name()))
 }
-
-const JSON: [&str; 6] = ["as_json", "json_array", "json_extract", "json_object", "to_json", "try_as_json"];
 
 fn coerced(_: &str, types: &[DataType]) -> DfResult<Vec<DataType>> {
     let is_place = |of: &DataType| of.is_integer() || of.is_null();
