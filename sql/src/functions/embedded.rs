@@ -1,4 +1,5 @@
-//! JSON in JSON: `json_object('m', record->'meta')` has the object, and not a string of its text, as in DuckDB.
+//! JSON in JSON: `json_object('m', record->'meta')` has the object and not a string of its text, as in
+//! DuckDB.
 //!
 //! JSON is text here, without a type of its own. What computes an argument of a function that makes JSON says
 //! whether its texts are JSON; columns are followed through the plan to the tables. The function is told in
@@ -301,23 +302,17 @@ impl MarkedColumns {
 
     /// The type of what is chosen of the values of several rows, or of their list.
     fn of_rows(&mut self, name: &str, args: &[Expr], scope: &Scope) -> Option<DataType> {
-        const CHOICES: [&str; 11] = [
-            "min",
-            "max",
-            "min_by",
-            "max_by",
-            "mode",
-            "any_value",
-            "first_value",
-            "last_value",
-            "nth_value",
-            "lag",
-            "lead",
-        ];
-        let ty = self.of(args.first()?, scope);
-        match name {
-            "array_agg" => Some(list(ty)),
-            name => CHOICES.contains(&name).then_some(ty),
+        let of = args.first()?;
+        match (name, args) {
+            ("array_agg", _) => Some(list(self.of(of, scope))),
+            // The third stands where there is no such row.
+            ("lag" | "lead", [_, _, other]) => Some(self.joined([of, other].into_iter(), scope)),
+            (
+                "any_value" | "first_value" | "lag" | "last_value" | "lead" | "max" | "max_by" | "min"
+                | "min_by" | "mode" | "nth_value",
+                _,
+            ) => Some(self.of(of, scope)),
+            _ => None,
         }
     }
 

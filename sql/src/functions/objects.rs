@@ -1,7 +1,7 @@
 //! JSON from values: `to_json`, `json_object`, `json_array`; and containment, `json_contains`.
 //!
-//! A text becomes a string, also one that looks like JSON; but for those of which [`super::embedded`] says that
-//! they are JSON.
+//! A text becomes a string, also one that looks like JSON; but for those of which [`super::embedded`] says
+//! that they are JSON.
 
 mod contained;
 
