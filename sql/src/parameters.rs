@@ -268,8 +268,8 @@ pub(crate) fn bind(statement: &mut Statement, names: &[String], values: &Paramet
 }
 
 /// `x IN (1, 2)` in the place of `list_contains($list, x)`, which `x IN $list` is by now: values of IN go
-/// together with those of a column whose type the elements of a list do not have. `None` of anything else, and
-/// of a list without values.
+/// together with those of a column whose type the elements of a list do not have. `None` of anything else,
+/// and of a list without values.
 fn among(call: &Ast, value: impl Fn(&str) -> Option<Result<Ast, SqlError>>) -> Option<Result<Ast, SqlError>> {
     let Ast::Function(function) = call else { return None };
     let name = function.name.0.last()?.as_ident()?;
