@@ -30,6 +30,7 @@ mod describe;
 mod dialect;
 mod distinct;
 mod elements;
+mod embedded;
 mod engine;
 mod error;
 mod exists;

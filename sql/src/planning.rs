@@ -24,6 +24,7 @@ use super::copies;
 use super::correlated::CorrelatedSubqueries;
 use super::dialect::{self, Headings, PivotValues};
 use super::elements;
+use super::embedded;
 use super::engine::engine_error;
 use super::error::{SqlError, SqlErrorKind};
 use super::exists;
@@ -284,7 +285,7 @@ async fn meant_as_written(
     let logical = not_in::resolve(logical).map_err(translate)?;
     let logical = exists::resolve(logical).map_err(translate)?;
     let logical = functions::as_written(logical, state.config_options()).map_err(translate)?;
-    let logical = functions::embed(logical).map_err(translate)?;
+    let logical = embedded::embed(logical).map_err(translate)?;
     let logical = copies::count_copies(logical).map_err(translate)?;
     let logical = match state.config().get_extension::<Budget>() {
         Some(budget) => bounds::rewrite(logical, &budget).map_err(translate)?,

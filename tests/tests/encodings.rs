@@ -233,7 +233,7 @@ fn every_pool_of_another_form_is_told_and_finds_its_own_features_of_the_target()
     }
     said(&gradients(&place, "chats", &["--template", "chat"]), &["published"]);
     let ask = |what: &str| {
-        let sql = format!("SELECT pool, row, score FROM influence({what}) ORDER BY pool, row");
+        let sql = format!("SELECT id, score FROM influence({what}) ORDER BY id, score");
         place.run(&["query", "--format", "csv", &sql])
     };
     let forms = "scores compare texts of two forms";

@@ -97,7 +97,7 @@ const SQL: Folders = Folders {
         &["own", "samples", "scan", "views"],
         &["options", "union"],
         &["engine", "influence", "system"],
-        &["catalog", "predicted", "vectors"],
+        &["catalog", "embedded", "predicted", "vectors"],
         &["lasting", "shown", "shows", "table_functions"],
         &["function", "planning"],
         &["describe", "prepared"],

@@ -1,6 +1,6 @@
 //! JSON from values: `to_json`, `json_object`, `json_array`; and containment, `json_contains`.
 //!
-//! A text becomes a string, also one that looks like JSON; but for those of which [`super::embedded`] says
+//! A text becomes a string, also one that looks like JSON; but for those of which [`crate::embedded`] says
 //! that they are JSON.
 
 mod contained;
@@ -17,8 +17,7 @@ use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDF, Sca
 use self::contained::contained;
 use super::casts::is_text;
 use super::columnar::{by_column, checked};
-use super::documents::DocumentTexts;
-use super::embedded::{as_marked, has_json};
+use super::marked::{DocumentTexts, as_marked, has_json};
 use super::spans::IntervalTexts;
 use crate::error::SqlError;
 use crate::signatures;
@@ -76,9 +75,17 @@ pub(super) fn functions() -> impl Iterator<Item = ScalarUDF> {
     builders.into_iter().chain([checked("json_contains", taken, DataType::Boolean, contained)])
 }
 
+/// The functions that take JSON as it is; they give JSON, too.
+pub(crate) const JSON_TAKERS: [&str; 5] = ["to_json", "json_object", "json_array", "as_json", "try_as_json"];
+
+/// Whether a function gives JSON.
+pub(crate) fn gives_json(name: &str) -> bool {
+    name == "json_extract" || JSON_TAKERS.contains(&name)
+}
+
 /// The function of this name for arguments of these types, some of whose texts are JSON; a cast to JSON is
 /// `to_json()`.
-pub(super) fn of_json(name: &str, marked: Vec<DataType>) -> ScalarUDF {
+pub(crate) fn of_json(name: &str, marked: Vec<DataType>) -> ScalarUDF {
     let gives = match name {
         "json_object" => JsonBuilder::Object,
         "json_array" => JsonBuilder::List,

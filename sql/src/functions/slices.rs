@@ -19,7 +19,7 @@ use serde::de::IgnoredAny;
 
 use super::casts::is_text;
 use super::columnar::checked;
-use super::embedded::gives_json;
+use super::objects::gives_json;
 use super::whole::type_of;
 use crate::error::SqlError;
 

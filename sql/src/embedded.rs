@@ -14,7 +14,6 @@ use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use arrow_array::ArrayRef;
 use arrow_schema::{DataType, Field, Fields};
 use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode, TreeNodeRecursion};
 use datafusion::common::{Column, DFSchema, DFSchemaRef};
@@ -25,22 +24,10 @@ use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::utils::merge_schema;
 use datafusion::logical_expr::{Distinct, Expr, ExprSchemable, LogicalPlan, TableScan};
 
-use super::casts::is_text;
-use super::kinds::AS_TYPE;
-use super::{documents, objects};
+use crate::functions::marked::{JSON, has_json, is_document, list, plain, structure};
+use crate::functions::{AS_TYPE, JSON_TAKERS, gives_json, of_json};
 use crate::influence::InfluenceTable;
 use crate::scan::RowsTable;
-
-/// In the place of a text that is JSON.
-pub(super) const JSON: DataType = DataType::LargeUtf8;
-
-/// The functions that take JSON as it is; they give JSON, too.
-const TAKERS: [&str; 5] = ["to_json", "json_object", "json_array", "as_json", "try_as_json"];
-
-/// Whether a function gives JSON.
-pub(super) fn gives_json(name: &str) -> bool {
-    name == "json_extract" || TAKERS.contains(&name)
-}
 
 /// The plan with functions that know which of their arguments are JSON.
 pub(crate) fn embed(plan: LogicalPlan) -> DfResult<LogicalPlan> {
@@ -74,64 +61,9 @@ pub(crate) fn embed(plan: LogicalPlan) -> DfResult<LogicalPlan> {
 /// A call of a function that takes JSON as it is.
 fn taker(expr: &Expr) -> Option<&ScalarFunction> {
     match expr {
-        Expr::ScalarFunction(call) if TAKERS.contains(&call.func.name()) => Some(call),
+        Expr::ScalarFunction(call) if JSON_TAKERS.contains(&call.func.name()) => Some(call),
         _ => None,
     }
-}
-
-/// Whether a type has texts that are JSON.
-pub(super) fn has_json(ty: &DataType) -> bool {
-    match ty {
-        DataType::List(item) => has_json(item.data_type()),
-        DataType::Struct(fields) => fields.iter().any(|field| has_json(field.data_type())),
-        ty => *ty == JSON,
-    }
-}
-
-/// Values with [`JSON`] in the place of those texts that a type says to be so.
-pub(super) fn as_marked(array: &ArrayRef, mark: &DataType) -> DfResult<ArrayRef> {
-    Ok(arrow_cast::cast(array, &marked(array.data_type(), mark))?)
-}
-
-/// A type with [`JSON`] where another of the same form has it.
-fn marked(ty: &DataType, mark: &DataType) -> DataType {
-    match (ty, mark) {
-        (
-            DataType::List(item) | DataType::LargeList(item) | DataType::FixedSizeList(item, _),
-            DataType::List(mark),
-        ) => list(marked(item.data_type(), mark.data_type())),
-        (DataType::Struct(fields), DataType::Struct(marks)) if fields.len() == marks.len() => {
-            structure(fields, |field, place| {
-                marks.get(place).map_or_else(|| plain(field), |mark| marked(field, mark.data_type()))
-            })
-        }
-        (ty, mark) if is_text(ty) && *mark == JSON => JSON,
-        _ => plain(ty),
-    }
-}
-
-/// A type without JSON.
-fn plain(ty: &DataType) -> DataType {
-    match ty {
-        DataType::List(item) | DataType::LargeList(item) | DataType::FixedSizeList(item, _) => {
-            list(plain(item.data_type()))
-        }
-        DataType::Struct(fields) => structure(fields, |field, _| plain(field)),
-        ty if is_text(ty) => DataType::Utf8,
-        ty => ty.clone(),
-    }
-}
-
-fn list(item: DataType) -> DataType {
-    DataType::new_list(item, true)
-}
-
-/// A struct with other types of its fields.
-fn structure(fields: &Fields, of: impl Fn(&DataType, usize) -> DataType) -> DataType {
-    let field = |(place, field): (usize, &Arc<Field>)| {
-        Field::clone(field).with_data_type(of(field.data_type(), place))
-    };
-    DataType::Struct(fields.iter().enumerate().map(field).collect())
 }
 
 /// What values are that come from the one or the other.
@@ -333,7 +265,7 @@ impl MarkedColumns {
         if !types.iter().any(has_json) {
             return Ok(Transformed::no(expr));
         }
-        let function = objects::of_json(name, types);
+        let function = of_json(name, types);
         Ok(Transformed::yes(function.call(call.args.clone())))
     }
 }
@@ -350,7 +282,7 @@ fn element_of(taken: Option<DataType>, given: &DataType) -> DataType {
 /// Whether an expression is a text that is JSON.
 fn is_json(expr: &Expr) -> bool {
     let Expr::Literal(value, _) = expr else { return false };
-    value.try_as_str().flatten().is_some_and(|text| documents::read(text).is_ok())
+    value.try_as_str().flatten().is_some_and(is_document)
 }
 
 /// The columns of a table: a record of a sample is JSON.
