@@ -245,6 +245,33 @@ fn one_model_has_no_score_and_two_always_correlate() {
     assert!(found.score.is_some() && found.se.is_none());
 }
 
+#[test]
+fn an_error_takes_models_that_can_be_left_out() {
+    let (a, b) = (by_row(&A), by_row(&B));
+    let first = |values: &[f64], models: usize| -> Vec<f64> {
+        values.chunks(4).flat_map(|row| row[..models].iter().copied()).collect()
+    };
+    let has_error = |models: Models, score, center| {
+        let (a, b) = (first(&a, models.len()), first(&b, models.len()));
+        let found = of_pair(&a, &b, (1, 0), &models, how(score, center, 1));
+        assert!(found.score.is_some());
+        assert_eq!(found.se.is_some(), found.z().is_some());
+        found.se.is_some()
+    };
+    // Of three models any two are left, which correlate by 1 or -1; about theta_0 they need not.
+    assert!(has_error(Models::one(3), Score::Cov, Center::Row));
+    assert!(!has_error(Models::one(3), Score::Corr, Center::Row));
+    assert!(!has_error(Models::one(3), Score::Corr, Center::Both));
+    assert!(has_error(Models::one(3), Score::Corr, Center::Base));
+    assert!(has_error(Models::one(4), Score::Corr, Center::Row));
+    // A group of two falls out with either of its models, so two such groups are two values.
+    for score in [Score::Cov, Score::Corr] {
+        assert!(!has_error(Models::grouped(vec![0, 0, 1, 1]), score, Center::Row));
+    }
+    assert!(has_error(Models::grouped(vec![0, 0, 0, 1]), Score::Cov, Center::Row));
+    assert!(!has_error(Models::grouped(vec![0, 0, 0, 1]), Score::Corr, Center::Row));
+}
+
 /// Cross products of two batches of models, merged as they are appended.
 struct Merged {
     k: f64,

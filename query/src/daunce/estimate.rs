@@ -8,7 +8,7 @@ use super::pair::Pair;
 pub struct Estimate {
     /// The score; none where it is not defined.
     pub score: Option<f64>,
-    /// Its standard error over the models; none with fewer than three.
+    /// Its standard error over the models; none with fewer than three, of a correlation than four.
     pub se: Option<f64>,
     /// Models that it is taken over; of several queries the fewest.
     pub models: usize,
@@ -34,11 +34,12 @@ pub fn estimate(pairs: &[Pair], score: Score, combine: impl Fn(&[f64]) -> (f64, 
     let models = pairs.iter().map(Pair::models).min().unwrap_or(0);
     let values: Option<Vec<f64>> = pairs.iter().map(|pair| pair.score(score)).collect();
     let combined = values.map(|values| combine(&values));
-    let parts = without_each(pairs, score, |values| combine(values).0);
+    let jackknifed = pairs.iter().all(|pair| pair.has_jackknife(score));
+    let parts = jackknifed.then(|| without_each(pairs, score, |values| combine(values).0)).flatten();
     let noise_floor = combined.as_ref().and_then(|(_, counts)| noise(pairs, score, counts));
     Estimate {
         score: combined.map(|(score, _)| score),
-        se: parts.and_then(|parts| spread(&parts)),
+        se: parts.map(|parts| spread(&parts)),
         models,
         noise_floor,
     }
@@ -66,15 +67,12 @@ fn without_each(pairs: &[Pair], score: Score, combine: impl Fn(&[f64]) -> f64) -
     used.map(|k| without[k]).collect()
 }
 
-/// The jackknife's standard error; none with fewer than three models.
-fn spread(parts: &[f64]) -> Option<f64> {
+/// The jackknife's standard error.
+fn spread(parts: &[f64]) -> f64 {
     let n = parts.len() as f64;
-    if parts.len() < 3 {
-        return None;
-    }
     let mean = parts.iter().sum::<f64>() / n;
     let squares: f64 = parts.iter().map(|x| (x - mean) * (x - mean)).sum();
-    Some(((n - 1.0) / n * squares).sqrt())
+    ((n - 1.0) / n * squares).sqrt()
 }
 
 /// What the score of an unrelated row would vary by: the length of the queries as they count in the score,

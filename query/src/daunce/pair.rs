@@ -14,6 +14,10 @@ pub struct Pair {
     degrees: f64,
     /// Degrees of freedom without each model.
     degrees_without: Vec<f64>,
+    /// Dimensions of the centred losses.
+    dimensions: usize,
+    /// Products that differ: the two models of a group have the same after centring.
+    distinct: usize,
 }
 
 impl Pair {
@@ -49,7 +53,21 @@ impl Pair {
             (factor, degrees - if last { 1.0 - ddof } else { 1.0 })
         };
         let (factors, degrees_without) = (0..models.len()).map(without).unzip();
-        Self { row: centred(row), query: centred(query), used, factors, degrees, degrees_without }
+        let (dimensions, distinct) = match of_rows {
+            false => (count, count),
+            true => (
+                counts.iter().map(|n| n.saturating_sub(1)).sum(),
+                counts.iter().map(|n| if *n > 2 { *n } else { n.saturating_sub(1) }).sum(),
+            ),
+        };
+        let (row, query) = (centred(row), centred(query));
+        Self { row, query, used, factors, degrees, degrees_without, dimensions, distinct }
+    }
+
+    /// Whether a jackknife over the models tells how a score varies. It takes three scores that differ, and of
+    /// correlations two dimensions without any model: in one dimension all of them are 1 or -1.
+    pub(crate) fn has_jackknife(&self, score: Score) -> bool {
+        self.distinct >= 3 && (score == Score::Cov || self.dimensions >= 3)
     }
 
     /// How many models have both losses.
