@@ -79,20 +79,31 @@ impl World {
 
     /// Score of a row with a sample of the target, by the definition.
     fn pair(&self, centring: &Centring, row: usize, query: usize) -> Option<f64> {
-        let wide = |values: &[f32]| values.iter().map(|x| f64::from(*x)).collect::<Vec<f64>>();
-        let pair = Pair::new(centring, &wide(&self.pool[row]), &wide(&self.target[query]));
-        pair.score(centring.how().score)
+        let how = centring.how();
+        let (row, query) = (wide(row, &self.pool[row], how), wide(query, &self.target[query], how));
+        Pair::new(centring, &row, &query).score(how.score)
     }
 
     fn centring(&self, how: CovarianceOptions, models: Models) -> Centring {
-        let whole: Vec<&Vec<f32>> =
-            self.pool.iter().filter(|row| row.iter().all(|x| x.is_finite())).collect();
-        let mean = |k: usize| whole.iter().map(|row| f64::from(row[k])).sum::<f64>() / whole.len() as f64;
+        let rows = self.pool.iter().enumerate().map(|(row, values)| wide(row, values, how));
+        let whole: Vec<Vec<f64>> = rows.filter(|row| row.iter().all(|x| x.is_finite())).collect();
+        let mean = |k: usize| whole.iter().map(|row| row[k]).sum::<f64>() / whole.len() as f64;
         Centring::new(models, how, (0..MODELS).map(mean).collect())
     }
 }
 
-/// Writes the losses of a dataset: a feature for each stripe, and offsets of 2.
+/// The loss of a row under theta_0.
+fn offset(row: usize) -> f32 {
+    2.0 + (row % 7) as f32 * 0.125
+}
+
+/// What is centred of a row: its losses, or, where the offset cancels or is to be subtracted, what is stored.
+fn wide(row: usize, values: &[f32], how: CovarianceOptions) -> Vec<f64> {
+    let offset = if how.center == Center::Model { offset(row) } else { 0.0 };
+    values.iter().map(|x| f64::from(offset) + f64::from(*x)).collect()
+}
+
+/// Writes the losses of a dataset: a feature for each stripe, and the offsets.
 fn write(store: &TestStore, dataset: &str, stripes: &[Range<usize>], table: &Table) {
     let snapshot = store.snapshot();
     let ensemble = snapshot.ensemble("e").unwrap();
@@ -106,7 +117,7 @@ fn write(store: &TestStore, dataset: &str, stripes: &[Range<usize>], table: &Tab
     for (i, range) in stripes.iter().map(Some).chain([None]).enumerate() {
         let mut writer = job.segment_writer(i).unwrap();
         for (row, losses) in table.iter().enumerate() {
-            let values = range.map_or(vec![2.0], |range| losses[range.clone()].to_vec());
+            let values = range.map_or(vec![offset(row)], |range| losses[range.clone()].to_vec());
             let flags = match values.iter().any(|x| x.is_nan()) {
                 true => RowFlags::MISSING,
                 false => RowFlags::empty(),

@@ -173,3 +173,62 @@ fn a_selection_by_losses_writes_the_original_lines_and_the_errors() {
     let scores = fs_err::read_to_string(place.path("selected.jsonl.scores.csv")).expect("scores");
     assert_eq!(scores.lines().next(), Some("id,row,score,subtask,se,z,models,noise_floor"));
 }
+
+#[test]
+fn models_are_centred_by_their_losses_however_these_came() {
+    let place = Place::new();
+    let write = |name: &str, text: &str| fs_err::write(place.path(name), text).expect("written");
+    let samples = |ids: &[&str]| -> String {
+        ids.iter().map(|id| format!("{{\"id\":\"{id}\",\"text\":\"{id}\"}}\n")).collect()
+    };
+    write("pool.jsonl", &samples(&["t0", "t1", "t2"]));
+    write("target.jsonl", &samples(&["q0"]));
+    let losses = [
+        ("pool", "id,m0,m1,m2,m3\nt0,1.2,1.0,1.4,1.1\nt1,0.5,0.65,0.4,0.55\nt2,2.0,2.1,1.7,2.4\n"),
+        ("target", "id,m0,m1,m2,m3\nq0,0.9,0.7,1.05,0.85\n"),
+    ];
+    let import = |ensemble: &str, dataset: &str, file: &str| {
+        let of = ["import", "--from", "daunce", "--ensemble", ensemble, "--base", "b"];
+        place.ok(&[&of[..], &["--dataset", dataset, "--losses", file]].concat());
+    };
+    for (dataset, text) in losses {
+        place.ok(&["add", "--dataset", dataset, "--data", &format!("{dataset}.jsonl")]);
+        write("all.csv", text);
+        import("one", dataset, "all.csv");
+        // The offsets are those of the first model, then others are relative to them.
+        let cut = |columns: &[usize]| -> String {
+            let cells = |line: &str| {
+                let cells: Vec<&str> = line.split(',').collect();
+                columns.iter().map(|column| cells[*column]).collect::<Vec<_>>().join(",") + "\n"
+            };
+            text.lines().map(cells).collect()
+        };
+        for columns in [&[0, 1][..], &[0, 2, 3, 4]] {
+            write("some.csv", &cut(columns));
+            import("two", dataset, "some.csv");
+        }
+        write(&format!("{dataset}.csv"), text);
+    }
+    write("base-pool.csv", "id,b\nt0,1.0\nt1,0.5\nt2,2.0\n");
+    write("base-target.csv", "id,b\nq0,0.8\n");
+    let table = |dataset: &str| {
+        let (losses, base) = (format!("{dataset}.csv"), format!("base-{dataset}.csv"));
+        serde_json::json!({"dataset": dataset, "losses": losses, "base_losses": base})
+    };
+    let manifest =
+        serde_json::json!({"ensemble": "based", "base": "b", "tables": [table("pool"), table("target")]});
+    write("manifest.json", &manifest.to_string());
+    place.ok(&["import", "--from", "daunce", "manifest.json"]);
+    // By hand: of each loss the mean of its model over the pool, then the mean of the products over 3.
+    let wanted = [0.08212963, 0.35462963, -0.43675926];
+    for ensemble in ["one", "two", "based"] {
+        let sql = format!(
+            "SELECT score FROM daunce('pool', 'target', ensemble => '{ensemble}', center => 'model') ORDER BY id"
+        );
+        let found = place.ok(&["query", "--format", "csv", &sql]);
+        let scores: Vec<f64> = found.lines().skip(1).map(|x| x.parse().expect("a score")).collect();
+        assert_eq!(scores.len(), 3, "{found}");
+        let is_near = scores.iter().zip(wanted).all(|(got, want)| (got - want).abs() < 1e-6);
+        assert!(is_near, "{ensemble}: {scores:?}");
+    }
+}

@@ -33,8 +33,11 @@ pub struct LossBlock {
     pub rows: Vec<u64>,
     /// rows x members, row after row: the loss less the row's offset; NaN where it is not known.
     pub values: Vec<f32>,
-    /// The offset of each row; 0 where it has none.
+    /// What has to be added to the values of each row to have its losses: 0 where they are the losses
+    /// themselves, NaN where it is lost.
     pub offset: Vec<f32>,
+    /// Whether each row has an offset; in a table that is relative to theta_0, a loss under theta_0.
+    pub has_offset: Vec<bool>,
     /// How many values are NaN.
     pub missing: usize,
     members: usize,
@@ -76,7 +79,9 @@ impl LossBlock {
         self.values.clear();
         self.values.resize(self.rows.len() * members, f32::NAN);
         self.offset.clear();
-        self.offset.resize(self.rows.len(), 0.0);
+        self.offset.resize(self.rows.len(), f32::NAN);
+        self.has_offset.clear();
+        self.has_offset.resize(self.rows.len(), false);
         self.missing = 0;
         let Scratch { places, seen } = &mut self.scratch;
         seen.clear();
@@ -131,12 +136,14 @@ impl LossBlock {
                 }
                 self.rows.swap(kept, at);
                 self.offset.swap(kept, at);
+                self.has_offset.swap(kept, at);
                 let from = at * self.members;
                 self.values.copy_within(from..from + self.members, kept * self.members);
                 kept += 1;
             }
             self.rows.truncate(kept);
             self.offset.truncate(kept);
+            self.has_offset.truncate(kept);
             self.values.truncate(kept * self.members);
         }
         self.missing = self.values.iter().filter(|value| value.is_nan()).count();
@@ -170,8 +177,8 @@ impl Snapshot {
 }
 
 impl FeatureReader {
-    /// The offsets of the rows of a cell, from a feature that has them; those that are not known are left
-    /// out.
+    /// The offsets of the rows of a cell, from a feature that has them; NaN where losses are relative to
+    /// nothing.
     fn each_offset(
         &self,
         cell: u64,
@@ -181,8 +188,7 @@ impl FeatureReader {
         for block in self.blocks_in(cell) {
             let block = self.read_block(block, scratch)?;
             let Values::F32(values) = block.values else { continue };
-            let known = block.rows.iter().zip(values).filter(|(_, value)| value.is_finite());
-            known.for_each(|(row, value)| take(*row, *value));
+            block.rows.iter().zip(values).for_each(|(row, value)| take(*row, *value));
         }
         Ok(())
     }
@@ -243,9 +249,11 @@ impl LossReader {
         }
         if let Some(reader) = &self.offset {
             reader.each_offset(cell, &mut scratch, |row, value| {
-                if let Some(to) = out.place(cell, row).and_then(|place| out.offset.get_mut(place)) {
-                    *to = value;
-                }
+                let Some(place) = out.place(cell, row) else { return };
+                let slots = (out.offset.get_mut(place), out.has_offset.get_mut(place));
+                let (Some(offset), Some(has_offset)) = slots else { return };
+                *has_offset = value.is_finite();
+                *offset = if value.is_finite() { value } else { 0.0 };
             })?;
         }
         out.close();
@@ -275,6 +283,7 @@ impl LossReader {
             all.rows.append(&mut block.rows);
             all.values.append(&mut block.values);
             all.offset.append(&mut block.offset);
+            all.has_offset.append(&mut block.has_offset);
             all.missing += block.missing;
         }
         Ok(all)

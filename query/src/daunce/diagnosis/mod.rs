@@ -127,7 +127,7 @@ impl Diagnosing {
     }
 
     /// Looks at some rows: for each a value for each model, missing ones NaN, and what has to be added to it
-    /// to have the loss.
+    /// to have the loss, NaN if that is lost.
     pub fn add(&mut self, rows: &[u64], values: &[f32], offset: &[f32]) {
         let models = self.models.len().max(1);
         for ((row, values), offset) in rows.iter().zip(values.chunks_exact(models)).zip(offset) {
@@ -157,7 +157,9 @@ impl Diagnosing {
         }
         let mean = present.iter().sum::<f64>() / present.len() as f64;
         let squares: f64 = present.iter().map(|x| (x - mean) * (x - mean)).sum();
-        self.look_at_precision(row, &present, (offset, mean), squares);
+        if offset.is_finite() {
+            self.look_at_precision(row, &present, (offset, mean), squares);
+        }
         if is_constant(&present) {
             return self.constant.add(row);
         }

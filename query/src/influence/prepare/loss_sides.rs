@@ -8,7 +8,7 @@ use gstore_core::{Cancel, parallel};
 use gstore_store::{LossBlock, LossReader, LossWanted, RowSet};
 
 use super::Prepared;
-use crate::daunce::{Centring, Covariance, MissingCells, Models};
+use crate::daunce::{Center, Centring, Covariance, MissingCells, Models};
 use crate::error::QueryError;
 use crate::influence::plan::covariance::{PlanModels, check_count};
 
@@ -16,6 +16,8 @@ use crate::influence::plan::covariance::{PlanModels, check_count};
 pub(crate) struct OpenLosses {
     pub(crate) reader: LossReader,
     pub(crate) columns: Vec<usize>,
+    /// What is subtracted from the losses: not in every centring does the offset of a row cancel.
+    pub(crate) center: Center,
 }
 
 /// What the datasets have as a whole.
@@ -41,13 +43,30 @@ impl OpenLosses {
             at.map_err(|_| QueryError::Spec(format!("dataset `{dataset}` has no losses of model {place}")))
         };
         let columns = models.members.iter().map(column).collect::<Result<_, _>>()?;
-        Ok(Self { reader, columns })
+        Ok(Self { reader, columns, center: prepared.covariance()?.how.center })
     }
 
-    /// The losses of a row of a block, those of the models alone.
+    /// The losses of a row of a block, those of the models alone: their differences from the row's offset
+    /// where that cancels or is the loss of the base model; NaN where it is needed and not known.
     pub(crate) fn of_row<'a>(&'a self, block: &'a LossBlock, i: usize) -> impl Iterator<Item = f64> + 'a {
         let row = block.row(i);
-        self.columns.iter().map(move |k| row.get(*k).map_or(f64::NAN, |x| f64::from(*x)))
+        let offset = match self.center {
+            _ if self.lacks_offset(block, i) => f64::NAN,
+            Center::Model => block.offset.get(i).map_or(f64::NAN, |x| f64::from(*x)),
+            // Changes no bits, those of zeros included.
+            Center::Row | Center::Both | Center::Base => -0.0,
+        };
+        self.columns.iter().map(move |k| row.get(*k).map_or(f64::NAN, |x| f64::from(*x) + offset))
+    }
+
+    /// Whether a row of a block has losses that cannot be centred: nothing says what they are relative to.
+    pub(crate) fn lacks_offset(&self, block: &LossBlock, i: usize) -> bool {
+        let is_known = match self.center {
+            Center::Row | Center::Both => true,
+            Center::Model => block.offset.get(i).is_some_and(|x| x.is_finite()),
+            Center::Base => block.has_offset.get(i) == Some(&true),
+        };
+        !is_known && block.row(i).iter().any(|x| x.is_finite())
     }
 }
 

@@ -135,7 +135,8 @@ fn usable(
         let own: Vec<&TargetRow> = rows.iter().filter(|row| row.target as usize == t).collect();
         let block = losses.reader.read_rows(&RowSet::from_rows(own.iter().map(|row| row.row)))?;
         for row in own {
-            let Ok(i) = block.rows.binary_search(&row.row) else {
+            let found = block.rows.binary_search(&row.row).ok();
+            let Some(i) = found.filter(|i| !losses.lacks_offset(&block, *i)) else {
                 excluded.add(Reason::Missing);
                 continue;
             };

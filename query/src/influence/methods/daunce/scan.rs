@@ -9,7 +9,7 @@ use gstore_core::{Cancel, parallel};
 use gstore_store::{CELL_ROWS, LossBlock, RowSet};
 
 use crate::daunce::{
-    Covariance, MissingCells, ProductScratch, Products, Score, largest_of, noise_of_correlations,
+    Center, Covariance, MissingCells, ProductScratch, Products, Score, largest_of, noise_of_correlations,
 };
 use crate::error::QueryError;
 use crate::influence::prepare::Prepared;
@@ -30,6 +30,8 @@ pub(super) struct Worker {
     scores: Vec<f64>,
     values: Vec<f32>,
     row: Vec<f64>,
+    /// Losses of the block, where their differences from the offsets do not do.
+    losses: Vec<f64>,
 }
 
 /// What is known of a unit, or of all.
@@ -136,9 +138,9 @@ impl<'a> Scan<'a> {
         if wanted.is_empty() {
             return Ok(counts);
         }
-        let Worker { block, work, scores, values, row: own } = worker;
+        let Worker { block, work, scores, values, row: own, losses: whole } = worker;
         losses.reader.read_cell(cell, Some(&wanted), block)?;
-        self.products(losses, block, work, scores);
+        self.products(losses, block, (work, whole), scores);
         let queries = self.products_of().len();
         let mut exclude = |row, reason, counts: &mut Counts| {
             counts.totals.excluded.add(reason);
@@ -153,6 +155,10 @@ impl<'a> Scan<'a> {
             }
             let i = next;
             next += 1;
+            if losses.lacks_offset(block, i) {
+                exclude(row, Reason::Missing, &mut counts);
+                continue;
+            }
             own.clear();
             own.extend(losses.of_row(block, i));
             match cells(self.covariance, own) {
@@ -184,14 +190,19 @@ impl<'a> Scan<'a> {
         &self,
         losses: &OpenLosses,
         block: &LossBlock,
-        work: &mut ProductScratch,
+        (work, whole): (&mut ProductScratch, &mut Vec<f64>),
         scores: &mut Vec<f64>,
     ) {
+        scores.clear();
+        scores.resize(block.len() * self.products_of().len(), 0.0);
+        if losses.center == Center::Model {
+            whole.clear();
+            (0..block.len()).for_each(|i| whole.extend(losses.of_row(block, i)));
+            return self.products_of().scores((&whole[..], losses.columns.len()), None, work, scores);
+        }
         let width = losses.reader.members();
         let all = losses.columns.len() == width && losses.columns.iter().enumerate().all(|(i, k)| i == *k);
         let columns = (!all).then_some(&losses.columns[..]);
-        scores.clear();
-        scores.resize(block.len() * self.products_of().len(), 0.0);
         self.products_of().scores((&block.values[..], width), columns, work, scores);
     }
 
@@ -234,8 +245,9 @@ impl<'a> Scan<'a> {
         let mut notes = self.sides.notes.clone();
         let without = totals.excluded.missing;
         if without > 0 {
+            let under = if self.covariance.how.center == Center::Base { " or theta_0" } else { "" };
             notes.push(format!(
-                "{without} rows have no losses under these models, or too few, and are left out"
+                "{without} rows have no losses under these models{under}, or too few, and are left out"
             ));
         }
         let degrees = self.sides.centring.degrees() as usize;
