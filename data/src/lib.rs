@@ -17,6 +17,7 @@ mod json;
 mod jsonl;
 mod layout;
 mod nested;
+mod numpy;
 mod options;
 mod record;
 mod samples;
@@ -36,6 +37,7 @@ pub use gstore_core::content::{Content, Message, Role};
 pub use ids::{Duplicates, IdAllocator};
 pub use jsonl::{JsonLine, JsonlReader, ReadError};
 pub use layout::{Layout, LayoutError};
+pub use numpy::NumpyArray;
 pub use options::TextOptions;
 pub use record::{KeysOf, Record, RecordError, parse_object, parse_record};
 pub use samples::{

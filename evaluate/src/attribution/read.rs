@@ -1,10 +1,11 @@
 //! Scores in files of any program: records of rows and queries, tables with a column for each query, and
 //! arrays of numpy with lists of ids.
 
-use std::io::{ErrorKind, Read};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use gstore_core::Cancel;
+use gstore_data::NumpyArray;
 use serde_json::Value;
 
 use super::scores::ScoresBuilder;
@@ -131,7 +132,7 @@ fn read_array(path: &Path, into: &mut ScoresBuilder<'_>, cancel: &Cancel) -> Res
     let [of_rows, of_queries] = LISTS.map(|ending| path.with_extension(ending));
     let of_queries = (array.columns.is_some() || of_queries.exists()).then_some(of_queries);
     let columns = array.columns.unwrap_or(1);
-    let value = |row: usize, column: usize| array.value(row * columns + column);
+    let value = |row: usize, column: usize| array.value(row, column);
     add_matrix(path, (&of_rows, of_queries.as_deref()), (array.rows, columns), value, into, cancel)
 }
 
@@ -189,78 +190,52 @@ struct Array<'a> {
     rows: usize,
     columns: Option<usize>,
     wide: bool,
+    big_endian: bool,
+    /// Whether the rows of a column lie one after the other.
+    by_column: bool,
     data: &'a [u8],
 }
 
 impl<'a> Array<'a> {
     /// Reads the header.
-    fn of(mut bytes: &'a [u8]) -> Result<Array<'a>, String> {
-        let none = |_| "it is not a NumPy array".to_owned();
-        let mut begin = [0; 8];
-        bytes.read_exact(&mut begin).map_err(none)?;
-        if &begin[..6] != b"\x93NUMPY" {
-            return Err("it is not a NumPy array".to_owned());
-        }
-        let length = match begin[6] {
-            1 => {
-                let mut length = [0; 2];
-                bytes.read_exact(&mut length).map_err(none)?;
-                usize::from(u16::from_le_bytes(length))
-            }
-            _ => {
-                let mut length = [0; 4];
-                bytes.read_exact(&mut length).map_err(none)?;
-                u32::from_le_bytes(length) as usize
-            }
+    fn of(bytes: &'a [u8]) -> Result<Array<'a>, String> {
+        let mut data = bytes;
+        let NumpyArray { descr, big_endian, shape, fortran, .. } = NumpyArray::read(&mut data)?;
+        let wide = match descr.trim_start_matches(['<', '>']) {
+            "f4" => false,
+            "f8" => true,
+            _ => return Err(format!("its numbers are {descr}; float32 and float64 are read")),
         };
-        let (header, data) = bytes.split_at_checked(length).ok_or("its header is cut off")?;
-        let header = String::from_utf8_lossy(header);
-        let wide = match value_of(&header, "descr").trim_matches(['\'', '"']) {
-            "<f4" => false,
-            "<f8" => true,
-            other => return Err(format!("its numbers are {other}; float32 and float64 are read")),
-        };
-        if !value_of(&header, "fortran_order").starts_with("False") {
-            return Err("its order is Fortran's; numpy.ascontiguousarray changes it".to_owned());
-        }
-        let shape = header.split_once("'shape':").map_or("", |(_, rest)| rest);
-        let shape = shape.split_once('(').and_then(|(_, rest)| rest.split_once(')')).map_or("", |(s, _)| s);
-        let sizes: Option<Vec<usize>> = shape
-            .split(',')
-            .map(str::trim)
-            .filter(|size| !size.is_empty())
-            .map(|size| size.parse().ok())
-            .collect();
-        let (rows, columns) = match sizes.as_deref() {
-            Some([rows]) => (*rows, None),
-            Some([rows, columns]) => (*rows, Some(*columns)),
-            _ => return Err(format!("its shape is ({shape}); rows, or rows times queries, are read")),
+        let (rows, columns) = match shape[..] {
+            [rows] => (rows, None),
+            [rows, columns] => (rows, Some(columns)),
+            _ => return Err(format!("its shape is {shape:?}; rows, or rows times queries, are read")),
         };
         let cells = rows.checked_mul(columns.unwrap_or(1));
         let size = cells.and_then(|cells| cells.checked_mul(if wide { 8 } else { 4 }));
         match size == Some(data.len()) {
-            true => Ok(Array { rows, columns, wide, data }),
+            true => Ok(Array { rows, columns, wide, big_endian, by_column: fortran, data }),
             false => Err("its length is not that of its shape".to_owned()),
         }
     }
 
     /// NaN beyond the last.
-    fn value(&self, at: usize) -> f64 {
-        let narrow = || self.data.chunks_exact(4).nth(at)?.try_into().ok().map(f32::from_le_bytes);
-        match self.wide {
-            true => {
-                let bytes = self.data.get(at * 8..(at + 1) * 8).and_then(|bytes| bytes.try_into().ok());
-                bytes.map_or(f64::NAN, f64::from_le_bytes)
-            }
-            false => narrow().map_or(f64::NAN, f64::from),
-        }
+    fn value(&self, row: usize, column: usize) -> f64 {
+        let at = match self.by_column {
+            true => column * self.rows + row,
+            false => row * self.columns.unwrap_or(1) + column,
+        };
+        let size = if self.wide { 8 } else { 4 };
+        let number = |bytes: &[u8]| -> Option<f64> {
+            Some(match (self.wide, self.big_endian) {
+                (true, false) => f64::from_le_bytes(bytes.try_into().ok()?),
+                (true, true) => f64::from_be_bytes(bytes.try_into().ok()?),
+                (false, false) => f32::from_le_bytes(bytes.try_into().ok()?).into(),
+                (false, true) => f32::from_be_bytes(bytes.try_into().ok()?).into(),
+            })
+        };
+        self.data.get(at * size..(at + 1) * size).and_then(number).unwrap_or(f64::NAN)
     }
-}
-
-/// What stands behind a key of the header.
-fn value_of<'a>(header: &'a str, key: &str) -> &'a str {
-    let rest = header.split_once(&format!("'{key}':")).map_or("", |(_, rest)| rest);
-    rest.split_once(',').map_or(rest, |(value, _)| value).trim()
 }
 
 #[cfg(test)]
@@ -282,7 +257,11 @@ mod tests {
     }
 
     fn npy(shape: &str, values: &[f32]) -> Vec<u8> {
-        let header = format!("{{'descr': '<f4', 'fortran_order': False, 'shape': {shape}, }}\n");
+        npy_of("'<f4', 'fortran_order': False", shape, values)
+    }
+
+    fn npy_of(form: &str, shape: &str, values: &[f32]) -> Vec<u8> {
+        let header = format!("{{'descr': {form}, 'shape': {shape}, }}\n");
         let mut bytes = b"\x93NUMPY\x01\x00".to_vec();
         bytes.extend((header.len() as u16).to_le_bytes());
         bytes.extend(header.as_bytes());
@@ -307,6 +286,10 @@ mod tests {
         let marked: [(&str, &[u8]); 2] =
             [("s.rows.txt", b"\xEF\xBB\xBFa\r\nb\r\n"), ("s.queries.txt", b"\xEF\xBB\xBFq\nr\n")];
         assert_eq!(read(&[("s.npy", &array), marked[0], marked[1]]).expect("read"), expected);
+        let mut turned = npy_of("'>f4', 'fortran_order': True", "(2, 2)", &[1.0, 2.5, 3.0, -4.0]);
+        let start = turned.len() - 4 * 4;
+        turned[start..].chunks_exact_mut(4).for_each(<[u8]>::reverse);
+        assert_eq!(read(&[("s.npy", &turned), lists[0], lists[1]]).expect("read"), expected);
         // Columns of no query are named, and what is no number is no score.
         let wider = read(&[("s.csv", b"id,q,text,r,s,t\na,1,x,3,5,6\nb,2.5,y,-4,7,8\n")]).expect("read");
         assert_eq!((wider.unknown.rows, wider.unknown.queries), (0, 0));

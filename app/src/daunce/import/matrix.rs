@@ -2,26 +2,38 @@
 //!
 //! Invariants
 //! - the header is checked against the length of the file, so a file that is too short is refused at once
-//! - nothing of a file is executed: a NumPy header is read by its three fields, pickled objects are refused
+//! - nothing of a file is executed: pickled objects are refused
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
+use gstore_data::NumpyArray;
 use gstore_model::weights::TensorSet;
 
 use super::manifest::Orientation;
-use super::numpy::{Array, numpy};
 use crate::daunce::DaunceError;
 use crate::number::NumberType;
+
+/// Where the values of an array lie.
+struct Array {
+    offset: u64,
+    number: NumberType,
+    /// Whether the highest byte of a value is the first.
+    big_endian: bool,
+    shape: Vec<usize>,
+    /// Whether the first axis varies fastest.
+    fortran: bool,
+}
 
 /// A matrix of examples x models in a file, either of them first.
 #[derive(Debug)]
 pub(super) struct LossMatrix {
-    path: PathBuf,
+    pub path: PathBuf,
     file: File,
     offset: u64,
     pub number: NumberType,
+    big_endian: bool,
     pub examples: usize,
     pub models: usize,
     /// Whether an example's values lie one after the other.
@@ -43,7 +55,7 @@ pub(super) struct MatrixSpec<'a> {
 /// Whether a file is a matrix by its name, and no table of records.
 pub(super) fn is_matrix(path: &Path) -> bool {
     let ending = path.extension().and_then(|e| e.to_str()).unwrap_or_default().to_ascii_lowercase();
-    ["npy", "safetensors", "f32", "bin", "raw", "pkl", "pt", "pth"].contains(&ending.as_str())
+    ["npy", "npz", "safetensors", "f32", "bin", "raw", "pkl", "pt", "pth"].contains(&ending.as_str())
 }
 
 impl LossMatrix {
@@ -56,6 +68,9 @@ impl LossMatrix {
         let array = match ending.as_str() {
             "npy" => numpy(&mut file).map_err(|detail| wanted.wrong(detail))?,
             "safetensors" => tensor(wanted)?,
+            "npz" => {
+                return Err(wanted.wrong("an .npz is an archive of arrays; save that of the losses as .npy"));
+            }
             "pkl" | "pt" | "pth" => {
                 return Err(wanted.wrong(
                     "a pickle is a program, and is not run here; save the array as .npy, or as .safetensors",
@@ -67,7 +82,7 @@ impl LossMatrix {
                     Orientation::ModelMajor => vec![wanted.models, wanted.examples],
                     Orientation::ExampleMajor => vec![wanted.examples, wanted.models],
                 };
-                Array { offset: 0, number, shape, fortran: false }
+                Array { offset: 0, number, big_endian: false, shape, fortran: false }
             }
         };
         let by_example = (wanted.orientation == Orientation::ExampleMajor) != array.fortran;
@@ -80,21 +95,21 @@ impl LossMatrix {
                 "it has {values} values, too few for {examples} examples x {models} models"
             )));
         }
-        if ending != "npy" && ending != "safetensors" && needed != Some(len) {
+        if ending != "safetensors" && needed != Some(len) {
             return Err(wanted.wrong(format!(
                 "it has {len} bytes, {examples} examples x {models} models of {} take {}",
                 array.number.name(),
                 needed.unwrap_or_default()
             )));
         }
-        let Array { offset, number, .. } = array;
-        Ok(Self { path: path.to_owned(), file, offset, number, examples, models, by_example })
+        let Array { offset, number, big_endian, .. } = array;
+        Ok(Self { path: path.to_owned(), file, offset, number, big_endian, examples, models, by_example })
     }
 
     /// A matrix of a file of our own.
     pub(crate) fn of_own(file: File, path: &Path, examples: usize, models: usize) -> Self {
-        let number = NumberType::Inverted;
-        Self { path: path.to_owned(), file, offset: 0, number, examples, models, by_example: true }
+        let (path, number) = (path.to_owned(), NumberType::Inverted);
+        Self { path, file, offset: 0, number, big_endian: false, examples, models, by_example: true }
     }
 
     /// The values of some examples, example after example, each with one value a model. `out` is
@@ -133,6 +148,9 @@ impl LossMatrix {
         read.map_err(|error| {
             DaunceError::file(&self.path, format!("it could not be read at byte {at}: {error}"))
         })?;
+        if self.big_endian {
+            bytes.chunks_exact_mut(size).for_each(<[u8]>::reverse);
+        }
         self.number.decode(&bytes, out);
         Ok(())
     }
@@ -169,6 +187,24 @@ impl MatrixSpec<'_> {
     }
 }
 
+fn numpy(file: &mut File) -> Result<Array, String> {
+    let NumpyArray { offset, descr, big_endian, shape, fortran } = NumpyArray::read(file)?;
+    let number = NumberType::parse(&descr.replacen('>', "<", 1)).ok_or_else(|| not_losses(&descr))?;
+    Ok(Array { offset, number, big_endian, shape, fortran })
+}
+
+/// Why values of a type of NumPy are no losses.
+fn not_losses(descr: &str) -> String {
+    let kind = descr.trim_start_matches(['<', '>', '|', '=']);
+    let what = match (kind.chars().next(), kind.get(1..).unwrap_or_default()) {
+        (Some('i' | 'u'), bytes) => format!("integers of {bytes} bytes"),
+        (Some('f'), bytes) => format!("floats of {bytes} bytes"),
+        (Some('O'), _) => "Python objects".to_owned(),
+        _ => "no floats".to_owned(),
+    };
+    format!("it holds {what} ({descr}); losses are floats of 8, 4 or 2 bytes")
+}
+
 fn tensor(wanted: &MatrixSpec<'_>) -> Result<Array, DaunceError> {
     let set = TensorSet::open_file(wanted.path)?;
     let names: Vec<&str> = set.names().collect();
@@ -186,7 +222,8 @@ fn tensor(wanted: &MatrixSpec<'_>) -> Result<Array, DaunceError> {
     let number = NumberType::parse(&format!("{:?}", entry.dtype)).ok_or_else(|| {
         wanted.wrong(format!("tensor {name} holds {:?}; losses are F64, F32, F16 or BF16", entry.dtype))
     })?;
-    Ok(Array { offset: set.byte_offset(name)?, number, shape: entry.shape.clone(), fortran: false })
+    let (offset, shape) = (set.byte_offset(name)?, entry.shape.clone());
+    Ok(Array { offset, number, big_endian: false, shape, fortran: false })
 }
 
 #[cfg(test)]
@@ -239,6 +276,11 @@ mod tests {
             let bytes = npy("<f4", fortran, shape, &values);
             assert_eq!(open(&bytes, "a.npy", orientation, (3, 2)), expected, "{shape} {fortran}");
         }
+        // The same with the bytes of each value turned round.
+        let mut turned = npy(">f4", false, "(2, 3)", &by_model);
+        let start = turned.len() - 6 * 4;
+        turned[start..].chunks_exact_mut(4).for_each(<[u8]>::reverse);
+        assert_eq!(open(&turned, "a.npy", Orientation::ModelMajor, (3, 2)), expected);
         let raw: Vec<u8> = by_model.iter().flat_map(|v: &f32| v.to_le_bytes()).collect();
         assert_eq!(open(&raw, "a.f32", Orientation::ModelMajor, (3, 2)), expected);
     }
@@ -258,7 +300,10 @@ mod tests {
         );
         assert!(refused(&npy("<f4", false, "(1, 2, 3)", &values), "a.npy", (3, 2)).contains("not a matrix"));
         assert!(refused(b"\x80\x04", "a.pkl", (3, 2)).contains("pickle"));
+        assert!(refused(b"PK\x03\x04", "a.npz", (3, 2)).contains("save that of the losses as .npy"));
         assert!(refused(&[0; 23], "a.f32", (3, 2)).contains("too few"));
+        let long = [&good[..], &[0; 4]].concat();
+        assert!(refused(&long, "a.npy", (3, 2)).contains("of f32 take"));
         assert!(refused(&[0; 28], "a.f32", (3, 2)).contains("28 bytes"));
     }
 }

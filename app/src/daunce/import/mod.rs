@@ -8,7 +8,6 @@
 mod cells;
 mod manifest;
 mod matrix;
-mod numpy;
 mod records;
 mod rows;
 mod sink;
