@@ -64,8 +64,8 @@ impl Pair {
         Self { row, query, used, factors, degrees, degrees_without, dimensions, distinct }
     }
 
-    /// Whether a jackknife over the models tells how a score varies. It takes three scores that differ, and of
-    /// correlations two dimensions without any model: in one dimension all of them are 1 or -1.
+    /// Whether a jackknife over the models tells how a score varies. It takes three scores that differ, and
+    /// of correlations two dimensions that are left: in one dimension all of them are 1 or -1.
     pub(crate) fn has_jackknife(&self, score: Score) -> bool {
         self.distinct >= 3 && (score == Score::Cov || self.dimensions >= 3)
     }
