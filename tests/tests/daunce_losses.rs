@@ -401,7 +401,39 @@ fn what_cannot_be_right_is_refused_and_changes_nothing() {
     key["orientatoin"] = json!("model_major");
     refused(key, "orientatoin");
 
-    // With a mask the cell is missing; and one model is a table like any other.
+    nan[ROWS + 4] = 1e200;
+    write(&place, "losses.npy", npy(&nan, (3, ROWS)));
+    refused(manifest(3), "the loss of \"s4\" under \"ft-1\" is 1e200: the model diverged");
+    write(&place, "losses.npy", npy(&values, (3, ROWS)));
+    let with = |key: &str, file: &str| {
+        let mut with = manifest(3);
+        with["tables"][0][key] = json!(file);
+        with
+    };
+    for (bad, says) in [
+        (f64::NAN, "base.npy: there is no loss of theta_0 that is a number for \"s4\""),
+        (f64::INFINITY, "base.npy: the loss of \"s4\" under \"theta_0\" is inf"),
+        (1e200, "base.npy: the loss of \"s4\" under \"theta_0\" is 1e200"),
+    ] {
+        let mut base = values[..ROWS].to_vec();
+        base[4] = bad;
+        write(&place, "base.npy", npy(&base, (1, ROWS)));
+        refused(with("base_losses", "base.npy"), says);
+    }
+    for bad in [2.5, f64::NAN] {
+        let mut mask = vec![1.0; 3 * ROWS];
+        mask[ROWS + 4] = bad;
+        write(&place, "mask.npy", npy(&mask, (3, ROWS)));
+        refused(with("mask", "mask.npy"), &format!("the mask of \"s4\" under \"ft-1\" is {bad:?}"));
+    }
+    let mut prob = manifest(3);
+    prob["signal"] = json!("prob");
+    refused(prob, "the probability of \"s0\" under \"ft-0\" is 2.0, and lies between 0 and 1");
+    nan[ROWS + 4] = f64::NAN;
+
+    // With a mask the cell is missing; a list may have a byte order mark; and one model is a table like any
+    // other.
+    write(&place, "ids.txt", format!("\u{feff}{}", ids.join("\r\n")));
     write(&place, "losses.npy", npy(&nan, (3, ROWS)));
     let mut mask = vec![1.0; 3 * ROWS];
     mask[ROWS + 4] = 0.0;
@@ -418,4 +450,45 @@ fn what_cannot_be_right_is_refused_and_changes_nothing() {
     let done = import(&one, &["--base", "b", "--dataset", "pool", "--losses", "losses.jsonl"]);
     assert_eq!(done.code, 0, "{}", done.stderr);
     check_given(&one, ROWS, 1);
+}
+
+#[test]
+fn losses_of_theta_0_are_joined_by_id_and_no_sample_lacks_one() {
+    let place = place();
+    let base = |lines: &[serde_json::Value]| {
+        let lines: Vec<String> = lines.iter().map(ToString::to_string).collect();
+        write(&place, "base.jsonl", lines.join("\n"));
+    };
+    let line = |i: usize, loss: Option<f64>| json!({"model": "b", "id": format!("s{i}"), "loss": loss});
+    write(&place, "losses.jsonl", jsonl(0..3, 0..20));
+    let manifest = json!({
+        "ensemble": "gpt", "base": "b", "dataset": "pool", "losses": "losses.jsonl", "base_losses": "base.jsonl",
+    });
+    write(&place, "manifest.json", manifest.to_string());
+    // The losses come in descending order.
+    let mut lines: Vec<serde_json::Value> = (0..20).map(|i| line(i, Some(given(i, 9)))).collect();
+    base(&lines[..19]);
+    for says in ["s19", "s7"] {
+        let done = import(&place, &["manifest.json"]);
+        let says = format!("base.jsonl: there is no loss of theta_0 that is a number for \"{says}\"");
+        assert!(done.code == 1 && done.stderr.contains(&says), "{says}: {}", done.stderr);
+        lines[7] = line(7, None);
+        base(&lines);
+    }
+    lines[7] = line(7, Some(given(7, 9)));
+    base(&lines);
+    let done = import(&place, &["manifest.json"]);
+    assert_eq!(done.code, 0, "{}", done.stderr);
+    check_given(&place, 20, 3);
+    let offsets = offsets(&place.path("store"), "gpt");
+    assert!((0..20).all(|i| offsets[&(i as u64)] == (given(i, 9) as f32).to_bits()), "{offsets:?}");
+    // Later samples without one have no place in scores that are relative to it.
+    write(&place, "losses.jsonl", jsonl(0..3, 20..ROWS));
+    let done = import(&place, &["--dataset", "pool", "--losses", "losses.jsonl"]);
+    assert_eq!(done.code, 0, "{}", done.stderr);
+    let left_out = |center: &str| {
+        let of = format!("excluded('pool', 'pool', method => 'daunce', center => '{center}')");
+        place.value(&format!("SELECT count(*) FROM {of} WHERE reason = 'missing'"))
+    };
+    assert_eq!((left_out("base"), left_out("row")), ((ROWS - 20).to_string(), "0".to_owned()));
 }

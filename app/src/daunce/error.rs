@@ -85,9 +85,10 @@ pub enum DaunceError {
         /// How many more are not.
         others: usize,
     },
-    /// A loss that is no number, where nothing says that it is missing.
+    /// A loss that is no number, or too large for one of single precision, where nothing says that it is
+    /// missing.
     #[error(
-        "{}: the loss of {id:?} under {model:?} is {value}: {}",
+        "{}: the loss of {id:?} under {model:?} is {value:?}: {}",
         path.display(), if value.is_nan() { "a cell that is missing needs a mask, or to be left out" } else { "the model diverged, or the file is damaged" }
     )]
     NotFinite {
@@ -96,6 +97,21 @@ pub enum DaunceError {
         /// Id of the sample.
         id: String,
         /// Id of the member.
+        model: String,
+        /// The value.
+        value: f64,
+    },
+    /// A value of the signal `prob` that is no probability.
+    #[error(
+        "{}: the probability of {id:?} under {model:?} is {value:?}, and lies between 0 and 1; is the `signal` another one?",
+        path.display()
+    )]
+    NoProbability {
+        /// The file.
+        path: PathBuf,
+        /// Id of the sample.
+        id: String,
+        /// Id of the member, or `theta_0`.
         model: String,
         /// The value.
         value: f64,

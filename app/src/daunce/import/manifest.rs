@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use gstore_core::Remedy;
 use gstore_store::{Member, MemberSettings, SubsetNote};
 use serde::Deserialize;
-use serde_json::{Map, Value};
+use serde_json::{Map, Number, Value};
 
 use crate::daunce::DaunceError;
 
@@ -166,6 +166,8 @@ impl Manifest {
             }
             Some(_) => return Err(wrong("`tables` is a list".to_owned())),
         };
+        let models = head.get_mut("models").and_then(Value::as_array_mut);
+        models.into_iter().flatten().for_each(read_exponents);
         let head: ManifestHead =
             serde_json::from_value(Value::Object(head)).map_err(|e| wrong(e.to_string()))?;
         let mut read = Vec::with_capacity(tables.len());
@@ -177,6 +179,18 @@ impl Manifest {
         }
         let ManifestHead { ensemble, base, models, signal } = head;
         Ok(Self { ensemble, base, models, signal, tables: read })
+    }
+}
+
+/// Makes numbers of settings of a model that are texts: what reads YAML 1.1 makes a text of `1e-3`.
+fn read_exponents(model: &mut Value) {
+    for key in ["rho", "gamma", "lr"] {
+        let Some(value) = model.get_mut(key) else { continue };
+        let number =
+            value.as_str().and_then(|text| text.trim().parse::<f64>().ok()).and_then(Number::from_f64);
+        if let Some(number) = number {
+            *value = Value::Number(number);
+        }
     }
 }
 
@@ -243,6 +257,14 @@ mod tests {
         assert_eq!(member.settings.steps, Some(3));
         assert_eq!(member.subset.map(|s| s.size), Some(9));
         assert_eq!(member.provenance.keys().collect::<Vec<_>>(), ["host"]);
+    }
+
+    #[test]
+    fn settings_may_be_texts_with_an_exponent() {
+        let of = |lr: &str| read(&format!(r#"{{"models": [{{"id": "a", "lr": {lr}, "gamma": "1"}}]}}"#));
+        let settings = of(r#""1e-3""#).unwrap().models[0].settings;
+        assert_eq!((settings.lr, settings.gamma, settings.rho), (Some(1e-3), Some(1.0), None));
+        assert!(of(r#""fast""#).is_err() && of(r#""inf""#).is_err());
     }
 
     #[test]

@@ -184,8 +184,12 @@ impl RecordReader<'_> {
                 let finite = number.as_f64().filter(|value| value.is_finite());
                 finite.ok_or_else(|| self.at(place, &format!("{number} is not a loss")))
             }
+            // In a column of CSV with one cell that is no number all cells are texts.
             other => {
-                Err(self.at(place, &format!("{other} is not a loss; a missing one is null, or left out")))
+                let number = other.as_str().and_then(|text| text.trim().parse::<f64>().ok());
+                number.filter(|value| value.is_finite()).ok_or_else(|| {
+                    self.at(place, &format!("{other} is not a loss; a missing one is null, or left out"))
+                })
             }
         }
     }
@@ -259,5 +263,9 @@ mod tests {
         let error = table("{\"model\": \"x\", \"id\": \"a\", \"loss\": \"NaN\"}", &[]).unwrap_err();
         assert!(error.contains("not a loss"), "{error}");
         assert!(table("{\"model\": \"x\", \"loss\": 1}", &[]).unwrap_err().contains("`id`"));
+        for cell in ["nan", "inf"] {
+            let error = table(&format!("id,m\na,1.0\nb,2\nc,{cell}\nd,3\n"), &[]).unwrap_err();
+            assert!(error.contains(&format!("line 4: {cell:?} is not a loss")), "{error}");
+        }
     }
 }

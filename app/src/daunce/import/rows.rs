@@ -46,9 +46,11 @@ impl SampleRows {
             RowList::Ids(ids) => (losses, ids.iter().map(TextOrNumber::text).collect::<Vec<String>>()),
             RowList::File(path) => {
                 let text = fs_err::read_to_string(path)?;
+                // Editors of Windows begin files with a byte order mark.
+                let text = text.trim_start_matches('\u{feff}');
                 let ids = match text.trim_start().starts_with('[') {
                     true => {
-                        let ids: Vec<TextOrNumber> = serde_json::from_str(&text)
+                        let ids: Vec<TextOrNumber> = serde_json::from_str(text)
                             .map_err(|error| DaunceError::file(path, error.to_string()))?;
                         ids.iter().map(TextOrNumber::text).collect()
                     }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use gstore_core::Unit;
 use gstore_store::{CELL_ROWS, Snapshot};
 
+use super::cells::CellWriter;
 use super::manifest::{Manifest, Signal, TableRecord};
 use super::matrix::{LossMatrix, MatrixSpec, is_matrix};
 use super::records;
@@ -141,31 +142,51 @@ impl LossSource {
         let mut valid = Vec::new();
         if let Some(mask) = &self.mask {
             mask.read(examples, &mut valid)?;
+            if let Some((at, flag)) = valid.iter().enumerate().find(|(_, flag)| ![0.0, 1.0].contains(*flag)) {
+                let (id, model) = self.cell(examples, at);
+                let detail = format!(
+                    "the mask of {id:?} under {model:?} is {flag:?}; it is 0 where a loss is missing, else 1"
+                );
+                return Err(DaunceError::file(&mask.path, detail));
+            }
         }
         for (at, value) in out.iter_mut().enumerate() {
             match valid.get(at) {
                 Some(0.0) => *value = f64::NAN,
-                _ if value.is_finite() || (gaps && value.is_nan()) => {}
-                _ => return Err(self.not_finite(examples, at, *value)),
+                _ if gaps && value.is_nan() => {}
+                _ => self.check_value(&self.path, *value, || self.cell(examples, at))?,
             }
         }
         Ok(())
     }
 
-    /// Losses of theta_0 of some examples, if there are any.
+    /// Losses of theta_0 of some examples, if there are any; NaN where there is none.
     pub fn base(&self, examples: &[usize], out: &mut Vec<f64>) -> Result<bool, DaunceError> {
         let Some(base) = &self.base else { return Ok(false) };
         base.read(examples, out)?;
-        let bad = |(_, value): &(usize, &f64)| value.is_infinite();
-        match out.iter().enumerate().find(bad) {
-            None => Ok(true),
-            Some((at, value)) => Err(DaunceError::NotFinite {
-                path: self.path.clone(),
-                id: self.id_of(examples, at),
-                model: "theta_0".to_owned(),
-                value: *value,
-            }),
+        for (at, value) in out.iter().enumerate().filter(|(_, value)| !value.is_nan()) {
+            self.check_value(&base.path, *value, || (self.id_of(examples, at), "theta_0".to_owned()))?;
         }
+        Ok(true)
+    }
+
+    /// Checks that a value is one of the signal and can be stored.
+    fn check_value(
+        &self,
+        path: &Path,
+        value: f64,
+        cell: impl FnOnce() -> (String, String),
+    ) -> Result<(), DaunceError> {
+        // What is stored are differences of two losses, in single precision.
+        let fits = ((2.0 * value) as f32).is_finite();
+        if fits && (self.signal != Signal::Prob || (0.0..=1.0).contains(&value)) {
+            return Ok(());
+        }
+        let (path, (id, model)) = (path.to_owned(), cell());
+        Err(match fits {
+            true => DaunceError::NoProbability { path, id, model, value },
+            false => DaunceError::NotFinite { path, id, model, value },
+        })
     }
 
     /// Whether losses of theta_0 are given.
@@ -176,7 +197,7 @@ impl LossSource {
     /// Reads all of it once.
     ///
     /// # Errors
-    /// As [`LossSource::cells`].
+    /// As [`LossSource::cells`]; a sample with losses that has none of theta_0, where these are given.
     pub fn check(&self, work: &mut JobContext<'_>) -> Result<(), DaunceError> {
         work.progress.start("checking losses", self.rows.ids.len() as u64, Unit::Rows);
         let all: Vec<usize> = (0..self.rows.ids.len()).collect();
@@ -185,28 +206,38 @@ impl LossSource {
             work.cancel.check()?;
             self.cells(examples, &mut cells)?;
             self.base(examples, &mut base)?;
+            self.check_base(examples, &cells, &base)?;
             work.progress.advance(examples.len() as u64);
         }
         work.progress.finish();
         Ok(())
     }
 
+    /// Checks that each sample with losses has one of theta_0, where these are given.
+    fn check_base(&self, examples: &[usize], cells: &[f64], base: &[f64]) -> Result<(), DaunceError> {
+        let Some(matrix) = &self.base else { return Ok(()) };
+        let mut of_rows = cells.chunks(self.models.len().max(1)).zip(base);
+        let lacks = |(losses, base): (&[f64], &f64)| base.is_nan() && losses.iter().any(|x| !x.is_nan());
+        let Some(at) = of_rows.position(lacks) else { return Ok(()) };
+        let detail = format!(
+            "there is no loss of theta_0 that is a number for {:?}, which has losses under the models",
+            self.id_of(examples, at)
+        );
+        Err(DaunceError::file(&matrix.path, detail))
+    }
+
     fn id_of(&self, examples: &[usize], at: usize) -> String {
         examples.get(at).and_then(|place| self.rows.ids.get(*place)).cloned().unwrap_or_default()
     }
 
-    fn not_finite(&self, examples: &[usize], at: usize, value: f64) -> DaunceError {
+    /// Sample and model of a cell of some examples.
+    fn cell(&self, examples: &[usize], at: usize) -> (String, String) {
         let count = self.models.len().max(1);
-        DaunceError::NotFinite {
-            path: self.path.clone(),
-            id: self.id_of(examples, at / count),
-            model: self.models.get(at % count).cloned().unwrap_or_default(),
-            value,
-        }
+        (self.id_of(examples, at / count), self.models.get(at % count).cloned().unwrap_or_default())
     }
 }
 
-/// The losses of theta_0 that come with a table: a table of the same ids with one model.
+/// The losses of theta_0 that come with a table, joined by id: those of a table with one model.
 fn base_of_records(path: &Path, signal: Signal, rows: &SampleRows) -> Result<LossMatrix, DaunceError> {
     let table = records::read(path, signal, &[])?;
     if table.models.len() != 1 {
@@ -215,10 +246,18 @@ fn base_of_records(path: &Path, signal: Signal, rows: &SampleRows) -> Result<Los
             format!("it has {} models, and theta_0 is one", table.models.len()),
         ));
     }
-    if table.rows.ids != rows.ids {
-        return Err(DaunceError::file(path, "it does not have the ids of the losses, in their order"));
+    let mut cells = CellWriter::new(tempfile::tempfile()?, rows.ids.len(), 1)?;
+    let (all, mut values) = ((0..table.rows.ids.len()).collect::<Vec<usize>>(), Vec::new());
+    for (places, ids) in all.chunks(CELL_ROWS as usize).zip(table.rows.ids.chunks(CELL_ROWS as usize)) {
+        table.matrix.read(places, &mut values)?;
+        for (id, value) in ids.iter().zip(&values) {
+            if let Some(place) = rows.places.get(id) {
+                cells.push(*place as u64, *value)?;
+            }
+        }
     }
-    Ok(table.matrix)
+    cells.flush()?;
+    Ok(LossMatrix::of_own(cells.file, path, rows.ids.len(), 1))
 }
 
 /// Another matrix of the same examples: a file, or a tensor of the same file.
