@@ -134,6 +134,28 @@ fn sums_that_are_equal_but_for_rounding_predict_nothing() {
 }
 
 #[test]
+fn runs_whose_means_differ_by_rounding_alone_tie_in_any_order() {
+    let subsets = [&[0u32, 1][..], &[0, 2], &[1, 2], &[0]];
+    let subsets = subsets.map(|rows| Subset { kind: SubsetKind::Random, rows: rows.to_vec() }).to_vec();
+    let runs = [[0.1, 0.2, 0.3], [0.2, 0.2, 0.2], [0.3, 0.2, 0.1], [0.5, 0.5, 0.5]];
+    let scores = || Scores::new("a", 3, vec![1.0, 2.0, 4.0]).expect("a matrix");
+    let cancel = Cancel::new();
+    for reversed in [false, true] {
+        let of_subset = |mut runs: [f64; 3]| -> Vec<Vec<f64>> {
+            if reversed {
+                runs.reverse();
+            }
+            runs.map(|run| vec![run]).to_vec()
+        };
+        let truth = truth(subsets.clone(), runs.map(of_subset).to_vec(), 3, 1);
+        let found = lds(&truth, &[scores()], &comparison(&cancel)).expect("compared");
+        let mean = found.report.measures[0].values[0].mean;
+        // Of sums 3, 5, 6, 1 and outputs 0.2, 0.2, 0.2, 0.5, by scipy's spearmanr.
+        assert!((mean + 0.774_596_669_241_483_4).abs() < 1e-12, "{mean}");
+    }
+}
+
+#[test]
 fn what_is_lost_without_a_row_is_compared_with_its_score() {
     let without = |row: u32| Subset {
         kind: SubsetKind::Without { group: row.to_string() },

@@ -2,7 +2,8 @@
 //!
 //! For each query the outputs of the retrained models (larger is better) and the sums of the scores of the
 //! rows that each was trained on are correlated by ranks (Spearman, average ranks for ties); the score is the
-//! mean over queries. Sums that differ by rounding alone are ties. Source: Park et al. 2023, section 2.
+//! mean over queries. Sums and outputs that differ by rounding alone are ties. Source: Park et al. 2023,
+//! section 2.
 
 use gstore_core::correlation::{is_constant, spearman};
 use gstore_core::many_of;
@@ -45,9 +46,7 @@ pub fn lds(
         let what = format!("{have} outputs, and at least two are needed{hint}");
         return Err(EvaluateError::Truth(what));
     }
-    let outputs = |query: usize| -> Vec<f64> {
-        subsets.iter().filter_map(|subset| truth.output(*subset, query)).collect()
-    };
+    let outputs = |query: usize| truth.means(&subsets, query);
     let predictions = |method: usize, query: usize| -> Vec<f64> {
         methods[method].sums(query, subsets.iter().map(|subset| truth.subsets[*subset].rows.as_slice()))
     };

@@ -33,8 +33,8 @@ pub fn leave_out(
     let left_out: Vec<Vec<u32>> =
         subsets.iter().map(|subset| truth.subsets[*subset].left_out(truth.pool.len())).collect();
     let effects = |query: usize| -> Vec<f64> {
-        let whole = truth.output(full, query);
-        subsets.iter().filter_map(|subset| Some(whole? - truth.output(*subset, query)?)).collect()
+        let Some(whole) = truth.output(full, query) else { return Vec::new() };
+        truth.means(&subsets, query).into_iter().map(|output| whole - output).collect()
     };
     let predicted = |method: usize, query: usize| -> Vec<f64> {
         methods[method].sums(query, left_out.iter().map(Vec::as_slice))

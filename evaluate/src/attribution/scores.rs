@@ -10,7 +10,7 @@ use gstore_core::{Digest, many, many_of};
 use gstore_generate::uniform;
 
 use super::ids::Ids;
-use super::sums::{Sum, sums};
+use super::sums::{Sum, tied};
 use crate::error::EvaluateError;
 
 /// What a row without a score means.
@@ -93,7 +93,8 @@ impl Scores {
 
     /// The sums over several groups, for ranks: those that differ by no more than rounding are the same.
     pub fn sums<'a>(&self, query: usize, groups: impl Iterator<Item = &'a [u32]>) -> Vec<f64> {
-        sums(self.of_query(query), groups)
+        let scores = self.of_query(query);
+        tied(&groups.map(|rows| Sum::of(scores, rows)).collect::<Vec<Sum>>())
     }
 
     /// The same with the other sign, for methods whose low scores are the good ones.

@@ -1,11 +1,12 @@
-//! Sums of scores over sets of rows, in which rounding alone makes no difference.
+//! Sums of scores over sets of rows, and means of outputs over runs, in which rounding alone makes no
+//! difference.
 //!
 //! Invariants
-//! - sets of the same scores have the same sum to the bit, in whatever order their rows come
-//! - sums that differ by less than the rounding of their scores can explain are one number, so that ranks
+//! - sets of the same values have the same sum to the bit, in whatever order they come
+//! - sums that differ by less than the rounding of their values can explain are one number, so that ranks
 //!   give them a tie
 
-/// What each score may be off, as a part of its size: half an epsilon of two sums from the scores as they
+/// What each value may be off, as a part of its size: half an epsilon of two sums from the values as they
 /// were rounded to f64, as much from the sums, and twice that to be safe.
 const ROUNDING: f64 = 4.0 * f64::EPSILON;
 
@@ -17,11 +18,20 @@ pub(super) struct Sum {
 }
 
 impl Sum {
-    /// Adds the scores at some places in ascending order of the scores, and what each addition loses at the
-    /// end (Neumaier 1974). A place beyond the last adds nothing.
+    /// The sum of the scores at some places. A place beyond the last adds nothing.
     pub fn of(scores: &[f64], places: &[u32]) -> Sum {
-        let score = |place: &u32| scores.get(*place as usize).copied();
-        let mut values: Vec<f64> = places.iter().filter_map(score).collect();
+        Sum::of_values(places.iter().filter_map(|place| scores.get(*place as usize).copied()).collect())
+    }
+
+    /// The mean of some values; none of no value.
+    pub fn mean(values: Vec<f64>) -> Option<Sum> {
+        let count = values.len() as f64;
+        let Sum { total, slack } = Sum::of_values(values);
+        (count > 0.0).then(|| Sum { total: total / count, slack: slack / count })
+    }
+
+    /// Adds values in ascending order, and what each addition loses at the end (Neumaier 1974).
+    fn of_values(mut values: Vec<f64>) -> Sum {
         values.sort_unstable_by(f64::total_cmp);
         let (mut total, mut lost, mut slack) = (0.0f64, 0.0, 0.0);
         for value in values {
@@ -39,10 +49,8 @@ impl Sum {
     }
 }
 
-/// The sum of each set of places. Sums from the smallest up that lie within rounding of the first of them
-/// become that one.
-pub(super) fn sums<'a>(scores: &[f64], sets: impl Iterator<Item = &'a [u32]>) -> Vec<f64> {
-    let found: Vec<Sum> = sets.map(|places| Sum::of(scores, places)).collect();
+/// Totals of sums. Those from the smallest up that lie within rounding of the first of them become that one.
+pub(super) fn tied(found: &[Sum]) -> Vec<f64> {
     let mut order: Vec<usize> = (0..found.len()).collect();
     let by_sum = |a: &Sum, b: &Sum| a.total.total_cmp(&b.total).then(a.slack.total_cmp(&b.slack));
     order.sort_by(|a, b| by_sum(&found[*a], &found[*b]));
@@ -62,7 +70,7 @@ mod tests {
     use super::*;
 
     fn of(scores: &[f64], sets: &[&[u32]]) -> Vec<f64> {
-        sums(scores, sets.iter().copied())
+        tied(&sets.iter().map(|places| Sum::of(scores, places)).collect::<Vec<Sum>>())
     }
 
     #[test]
@@ -87,5 +95,16 @@ mod tests {
         let found = of(&[1e20, -1e20, 1.0, 2.0], &[&[2], &[0, 1, 2], &[3]]);
         assert_eq!(found, [1.0, 1.0, 2.0]);
         assert_eq!(of(&[f64::MAX, -f64::MAX, 1.0, 2.0], &[&[0, 1, 2], &[0, 1, 3], &[3]])[2], 2.0);
+    }
+
+    #[test]
+    fn means_of_which_rounding_makes_several_are_one() {
+        let runs = [vec![0.1, 0.2, 0.3], vec![0.2, 0.2, 0.2], vec![0.3, 0.2, 0.1], vec![0.5, 0.5, 0.5]];
+        let plain = |runs: &Vec<f64>| runs.iter().sum::<f64>() / 3.0;
+        assert_ne!(plain(&runs[0]), plain(&runs[2]));
+        let means: Vec<Sum> = runs.into_iter().filter_map(Sum::mean).collect();
+        let found = tied(&means);
+        assert!(found[0] == found[1] && found[1] == found[2] && found[3] == 0.5, "{found:?}");
+        assert!(Sum::mean(Vec::new()).is_none());
     }
 }

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::ids::Ids;
 use super::subsets::{Subset, SubsetKind};
+use super::sums::{Sum, tied};
 use crate::error::EvaluateError;
 
 /// What an output is.
@@ -75,16 +76,22 @@ pub struct Truth {
 impl Truth {
     /// The mean output over the runs of a subset for a query; none where it was not retrained.
     pub fn output(&self, subset: usize, query: usize) -> Option<f64> {
-        self.mean_of(subset, query, |_| true)
+        self.mean_of(subset, query, |_| true).map(|mean| mean.total)
     }
 
-    /// The same over some of its runs.
-    fn mean_of(&self, subset: usize, query: usize, of: impl Fn(usize) -> bool) -> Option<f64> {
+    /// The mean outputs of some subsets for a query, for ranks: those that differ by no more than rounding
+    /// are the same. A subset that was not retrained has none.
+    pub fn means(&self, subsets: &[usize], query: usize) -> Vec<f64> {
+        let mean = |subset: &usize| self.mean_of(*subset, query, |_| true);
+        tied(&subsets.iter().filter_map(mean).collect::<Vec<Sum>>())
+    }
+
+    /// The mean over some runs of a subset.
+    fn mean_of(&self, subset: usize, query: usize, of: impl Fn(usize) -> bool) -> Option<Sum> {
         let runs = self.outputs.get(subset)?;
         let values =
             runs.iter().enumerate().filter(|(run, _)| of(*run)).filter_map(|(_, run)| run.get(query));
-        let (sum, count) = values.fold((0.0, 0u32), |(sum, count), value| (sum + value, count + 1));
-        (count > 0).then(|| sum / f64::from(count))
+        Sum::mean(values.copied().collect())
     }
 
     /// Numbers of the subsets that were retrained and are of a kind.
@@ -148,7 +155,8 @@ impl Truth {
     /// correlation, which says how much of the outputs is chance. None where subsets have one run.
     pub fn agreement(&self, subsets: &[usize]) -> Option<f64> {
         let half = |query: usize, parity: usize| -> Option<Vec<f64>> {
-            subsets.iter().map(|subset| self.mean_of(*subset, query, |run| run % 2 == parity)).collect()
+            let mean = |subset: &usize| self.mean_of(*subset, query, |run| run % 2 == parity);
+            Some(tied(&subsets.iter().map(mean).collect::<Option<Vec<Sum>>>()?))
         };
         let of_query = |query| spearman(&half(query, 0)?, &half(query, 1)?);
         let found: Vec<f64> = (0..self.queries.len()).filter_map(of_query).collect();
