@@ -45,6 +45,16 @@ impl Strategy {
         Self::ALL.into_iter().find(|strategy| strategy.name() == name)
     }
 
+    /// The strategies for which its factors have everything, itself first.
+    pub fn includes(self) -> &'static [Strategy] {
+        match self {
+            Strategy::Identity => &[Strategy::Identity],
+            Strategy::Diagonal => &[Strategy::Diagonal, Strategy::Identity],
+            Strategy::Kfac => &[Strategy::Kfac, Strategy::Identity],
+            Strategy::Ekfac => &[Strategy::Ekfac, Strategy::Kfac, Strategy::Identity],
+        }
+    }
+
     /// Whether it lives in the eigenbasis of the covariances.
     pub fn rotates(self) -> bool {
         matches!(self, Strategy::Kfac | Strategy::Ekfac)

@@ -51,6 +51,22 @@ fn factors_of_something_else_are_refused() {
     assert_eq!(refused.code, 1, "{}", refused.stderr);
     assert!(refused.stderr.contains("with a damping of 0, "), "{}", refused.stderr);
     assert_eq!(refused.stdout, "", "no header of a table that has no rows");
+    for (factors, asked, says) in [
+        (
+            "thin",
+            "diagonal",
+            "as kfac, and diagonal needs others: ask for kfac or identity, or fit factors as diag",
+        ),
+        (
+            "f",
+            "ekfac",
+            "as diagonal, and ekfac needs others: ask for diagonal or identity, or fit factors as ekfac",
+        ),
+    ] {
+        let scored = ["score", "--factors", factors, "--pool", "pool", "--target", "q", "--strategy", asked];
+        let refused = place.run(&scored);
+        assert!(refused.code == 1 && refused.stderr.contains(says), "{}", refused.stderr);
+    }
     let twice = place.path("twice.jsonl");
     fs_err::write(&twice, "{\"id\":\"a\",\"text\":\"Is 1 odd?\"}\n{\"id\":\"a\",\"text\":\"Is 2 odd?\"}\n")
         .expect("written");
@@ -216,6 +232,46 @@ fn factors_that_do_not_say_how_texts_became_tokens_take_the_flags() {
     let other = ["score", "--pool", "pool", "--factors", "f", "--target", "q", "--solver", "cg"];
     let refused = place.run(&[&other[..], &["--solver-data", "q"]].concat());
     assert!(refused.code == 2 && refused.stderr.contains("not of `q`"), "{}", refused.stderr);
+}
+
+#[test]
+fn what_factors_of_another_program_lack_is_named() {
+    let place = place();
+    fit(&place, "f", &["--strategy", "diagonal"]);
+    place.ok(&["factors", "export", "f", "out"]);
+    // As Kronfluence leaves them.
+    fs_err::remove_file(place.path("out/gstore.json")).expect("removed");
+    let (model, checkpoint) = (demo("model"), demo("warmup/checkpoint-26"));
+    let refused = || {
+        let import = ["factors", "import", "out", "g", "--model", &model, "--checkpoint", &checkpoint];
+        let refused = place.run(&import);
+        assert_eq!(refused.code, 1, "{}", refused.stderr);
+        refused.stderr
+    };
+    let [sums, counts] =
+        ["lambda_matrix", "num_lambda_processed"].map(|name| place.path(&format!("out/{name}.safetensors")));
+    let [of_sums, of_counts] = [&sums, &counts].map(|path| fs_err::read(path).expect("readable"));
+    let mut zero = of_counts.clone();
+    zero.iter_mut().rev().take(8).for_each(|byte| *byte = 0);
+    fs_err::write(&counts, zero).expect("written");
+    let said = refused();
+    assert!(said.contains("safetensors: module `model.layers.2.self_attn.v_proj`: its count is 0"), "{said}");
+
+    // A module that the model has not.
+    for (path, bytes) in [(&sums, &of_sums), (&counts, &of_counts)] {
+        let mut bytes = bytes.clone();
+        let at = bytes.windows(6).position(|name| name == b"v_proj").expect("a module");
+        bytes[at] = b'x';
+        fs_err::write(path, bytes).expect("written");
+    }
+    let said = refused();
+    let says = said.contains("module `model.layers.2.self_attn.x_proj` of ")
+        && said.contains(" is none of the model: the factors are of another one");
+    assert!(says && !said.contains("--modules"), "{said}");
+
+    fs_err::remove_file(&counts).expect("removed");
+    let said = refused();
+    assert!(said.contains("out has no num_lambda_processed.safetensors, which factors"), "{said}");
 }
 
 #[test]

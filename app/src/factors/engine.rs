@@ -104,6 +104,19 @@ fn source(request: &IngestRequest) -> CheckpointSource {
     }
 }
 
+/// The first of some modules that the request's model does not have; its weights are not read.
+pub(super) fn unknown_module<'a>(
+    request: &IngestRequest,
+    modules: &'a [Module],
+) -> Result<Option<&'a Module>, FactorJobError> {
+    let folder = ModelFolder::open(&source(request).model).map_err(FactorJobError::other)?;
+    let is_known = |module: &&Module| {
+        let patterns = vec![module.name.clone()];
+        ModuleSelection { patterns, biases: false }.resolve(folder.decoder()).is_ok()
+    };
+    Ok(modules.iter().find(|module| !is_known(module)))
+}
+
 /// Identity of the request's first checkpoint, whose weights are read and not kept.
 pub(super) fn checkpoint(request: &IngestRequest) -> Result<CheckpointId, FactorJobError> {
     let source = source(request);

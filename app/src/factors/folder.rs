@@ -158,6 +158,19 @@ impl FactorFolder {
         sums.names().into_iter().map(of).collect::<Result<Vec<_>, FactorError>>().map(Some)
     }
 
+    /// Refuses a folder without a file that its strategy needs.
+    pub(crate) fn check_files(&self) -> Result<(), FactorError> {
+        let strategy = self.arguments.strategy();
+        let mut files = FactorParts::of(strategy).files().into_iter();
+        match files.find(|name| !self.path.join(name).exists()) {
+            None => Ok(()),
+            Some(name) => {
+                let what = format!("{name}, which factors of the strategy {} need", strategy.name());
+                Err(FactorError::Missing { folder: self.path.clone(), what })
+            }
+        }
+    }
+
     /// A reader of what there is of whole modules, once their partitions are put together.
     ///
     /// # Errors

@@ -76,6 +76,7 @@ fn check(folder: &FactorFolder, stamp: &FactorStamp) -> Result<usize, FactorErro
     let chosen = reader.chosen(Some(&names))?;
     for name in &chosen {
         let (module, factors) = reader.module(name)?;
+        reader.check_counts(name)?;
         check_blocks(folder.path(), name, &factors, stamp.max_block)?;
         reader.check_bases(name, &factors)?;
         factors.inverse(&module, strategy, Damping::OfMean)?;
@@ -152,6 +153,7 @@ fn foreign(
     request: &IngestRequest,
     (snapshot, work): (&Snapshot, &JobContext<'_>),
 ) -> Result<FactorStamp, FactorJobError> {
+    folder.check_files()?;
     let is_named = !request.dataset.is_empty();
     let fitted_on = is_named.then(|| FittedOn::new(snapshot, request, work)).transpose()?;
     let mut found = Vec::new();
@@ -163,15 +165,23 @@ fn foreign(
         Ok(())
     };
     folder.each_factors(None, collect)?;
+    let none_of_model = |Module { name, out, input, .. }: &Module| {
+        FactorJobError::Refused(format!(
+            "module `{name}` of {out} outputs and {input} inputs is none of the model: the factors are of another one"
+        ))
+    };
+    if let Some(module) = engine::unknown_module(request, &found)? {
+        return Err(none_of_model(module));
+    }
     let patterns = found.iter().map(|module| module.name.clone()).collect();
     let engine = engine::load(request, &ModuleSelection { patterns, biases: false })?;
     let modules = engine.modules().to_vec();
-    for Module { name, out, input, .. } in &found {
-        let same = |module: &&Module| module.name == *name;
-        if modules.iter().find(same).is_none_or(|module| (module.out, module.input) != (*out, *input)) {
-            return Err(FactorJobError::Refused(format!(
-                "module `{name}` of {out} outputs and {input} inputs is none of the model: the factors are of another one"
-            )));
+    for module in &found {
+        let same = |known: &Module| {
+            (&known.name, known.out, known.input) == (&module.name, module.out, module.input)
+        };
+        if !modules.iter().any(same) {
+            return Err(none_of_model(module));
         }
     }
     let arguments = folder.arguments();

@@ -81,7 +81,7 @@ pub(super) fn no_module<'a>(factors: &str, known: impl Iterator<Item = &'a str>)
 
 /// How the curvature whose spectra are asked for is approximated.
 fn approximation(request: &SpectraRequest, of: &StoredFactors) -> Result<Strategy, FactorJobError> {
-    match request.strategy.map_or_else(|| of.content.stamp.approximation(), Ok)? {
+    match of.content.stamp.approximated_as(request.strategy)? {
         Strategy::Identity => Err(FactorJobError::Option(
             "all eigenvalues of the identity are 1: there is no spectrum".to_owned(),
         )),

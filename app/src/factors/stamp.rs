@@ -95,6 +95,27 @@ impl FactorStamp {
         Strategy::parse(name).ok_or_else(unknown)
     }
 
+    /// How curvature is approximated where that is asked for, else as it was fitted.
+    ///
+    /// # Errors
+    /// A strategy that needs other factors.
+    pub(super) fn approximated_as(&self, asked: Option<Strategy>) -> Result<Strategy, FactorJobError> {
+        let fitted = self.approximation()?;
+        match asked {
+            None => Ok(fitted),
+            Some(asked) if fitted.includes().contains(&asked) => Ok(asked),
+            Some(asked) => {
+                let known: Vec<&str> = fitted.includes().iter().map(|strategy| strategy.name()).collect();
+                Err(FactorJobError::Refused(format!(
+                    "the factors were fitted as {}, and {asked} needs others: ask for {}, or fit factors as {asked}",
+                    fitted.name(),
+                    known.join(" or "),
+                    asked = asked.name()
+                )))
+            }
+        }
+    }
+
     /// Reads the stamp of a folder; none where it has no stamp.
     pub(super) fn read(folder: &Path) -> Result<Option<Self>, FactorJobError> {
         let path = folder.join(STAMP);

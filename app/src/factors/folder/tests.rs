@@ -139,6 +139,42 @@ fn eigenvectors_that_are_not_orthogonal_are_refused() {
 }
 
 #[test]
+fn sums_over_nothing_and_missing_files_are_refused() {
+    let place = tempfile::tempdir().unwrap();
+    let folder = FactorFolder::create(place.path(), &FactorArguments::new(Strategy::Kfac).in_f64()).unwrap();
+    let module = Module { name: "m".to_owned(), out: 1, input: 1, bias: false };
+    let modules = std::slice::from_ref(&module);
+    let one = |count| Covariance { size: 1, sums: vec![1.0], count };
+    for (activation, gradient, bad) in
+        [(2, 2, None), (0, 2, Some("num_activation_cov")), (2, 0, Some("num_gradient_cov"))]
+    {
+        folder.write_covariances(None, modules, &[(one(activation), one(gradient))]).unwrap();
+        let checked = folder.reader().unwrap().check_counts("m");
+        let says = |file| format!("{file}ariance_processed.safetensors: module `m`: its count is 0, ");
+        match bad {
+            None => checked.unwrap(),
+            Some(file) => {
+                let refused = checked.unwrap_err().to_string();
+                assert!(refused.contains(&says(file)), "{refused}");
+            }
+        }
+    }
+
+    let eigen = || Eigen { values: vec![1.0], vectors: vec![1.0] };
+    let refused = folder.check_files().unwrap_err().to_string();
+    assert!(refused.contains(" has no activation_eigenvectors.safetensors, which"), "{refused}");
+    folder.write_eigen(modules, &[(eigen(), eigen())]).unwrap();
+    folder.check_files().unwrap();
+    fs_err::remove_file(place.path().join("gradient_eigenvalues.safetensors")).unwrap();
+    let refused = folder.check_files().unwrap_err().to_string();
+    assert!(
+        refused
+            .ends_with(" has no gradient_eigenvalues.safetensors, which factors of the strategy kfac need"),
+        "{refused}"
+    );
+}
+
+#[test]
 fn covariances_that_are_not_symmetric_are_refused() {
     let place = tempfile::tempdir().unwrap();
     let folder = FactorFolder::create(place.path(), &FactorArguments::new(Strategy::Kfac).in_f64()).unwrap();

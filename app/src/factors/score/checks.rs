@@ -80,7 +80,7 @@ pub(super) fn strategy(
     stamp: Option<&FactorStamp>,
 ) -> Result<Strategy, FactorJobError> {
     let found = match (stamp, request.strategy) {
-        (Some(stamp), asked) => asked.unwrap_or(stamp.approximation()?),
+        (Some(stamp), asked) => stamp.approximated_as(asked)?,
         (None, None | Some(Strategy::Identity)) => Strategy::Identity,
         (None, Some(other)) => {
             return Err(FactorJobError::Option(format!("{} needs factors", other.name())));

@@ -1,4 +1,4 @@
-//! Checks of matrices that other programs wrote.
+//! Checks of matrices and counts that other programs wrote.
 
 use gstore_core::Remedy;
 use gstore_curvature::{Covariance, ModuleFactors};
@@ -31,6 +31,20 @@ pub(super) fn check_symmetric(file: &Tensors, name: &str, sums: &Covariance) -> 
 }
 
 impl FactorReader {
+    /// Refuses sums of a module over nothing.
+    ///
+    /// # Errors
+    /// Those, with the file of their count.
+    pub(crate) fn check_counts(&self, name: &str) -> Result<(), FactorError> {
+        let sides = self.covariances.iter().flat_map(|files| &files.second);
+        for file in sides.chain(self.lambda.iter().map(|(_, counts)| counts)) {
+            if file.count(name)? == 0 {
+                return Err(file.wrong(name, "its count is 0, and sums over nothing have no mean"));
+            }
+        }
+        Ok(())
+    }
+
     /// Refuses eigenvectors of a module that are not orthogonal and of length 1, as far as the type that they
     /// are stored in lets them be.
     ///
