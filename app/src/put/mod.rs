@@ -61,7 +61,6 @@ pub struct VectorPut {
     work: Option<PutJob>,
     snapshot: Arc<Snapshot>,
     rows: u64,
-    not_finite: u64,
 }
 
 impl VectorPut {
@@ -104,7 +103,7 @@ impl VectorPut {
             }
         }
         let (spec, key) = (spec.clone(), key.map(str::to_owned));
-        Ok(Self { spec, key, dim: shape.dim, content, work, snapshot, rows: 0, not_finite: 0 })
+        Ok(Self { spec, key, dim: shape.dim, content, work, snapshot, rows: 0 })
     }
 
     /// Adds vectors, one after the other in `values`; without `flags` they have none. Rows may come in any
@@ -128,8 +127,6 @@ impl VectorPut {
         }
         self.hash(samples, values, flags);
         self.rows += count as u64;
-        self.not_finite +=
-            values.chunks_exact(self.dim.max(1)).filter(|v| v.iter().any(|x| !x.is_finite())).count() as u64;
         match &mut self.work {
             Some(work) => work.push(&self.snapshot, &self.spec.dataset, samples, values, flags),
             None => Ok(()),
@@ -185,7 +182,7 @@ impl VectorPut {
         told.insert("feature".to_owned(), json!(work.resolved.feature.attrs.label));
         told.insert("space".to_owned(), json!(work.resolved.feature.desc.space.projection));
         told.insert("rows".to_owned(), json!(self.rows));
-        told.insert("not_finite".to_owned(), json!(self.not_finite));
+        told.insert("not_finite".to_owned(), json!(work.not_finite()));
         let named = write.clone().map(|write| (write, told.clone()));
         let after = work.publish(&self.spec.dataset, named)?;
         if let Some(note) = part(&after)? {

@@ -28,6 +28,8 @@ pub(super) struct PutJob {
     published: RowSet,
     pushed: RowSet,
     writer: Option<(SegmentWriter, u64)>,
+    /// Vectors of sealed files that became zeros.
+    not_finite: u64,
     bytes: usize,
     files: usize,
 }
@@ -66,6 +68,7 @@ impl PutJob {
             published,
             pushed,
             writer: None,
+            not_finite: 0,
             bytes: 0,
             files: 0,
         })
@@ -155,7 +158,13 @@ impl PutJob {
         if self.files >= MOST_FILES && self.bytes < FILE_BYTES {
             return Err(PutError::Order);
         }
+        self.not_finite += writer.not_finite();
         Ok(job.seal(0, writer)?)
+    }
+
+    /// Vectors that were pushed and are stored as zeros, since they are not finite.
+    pub(super) fn not_finite(&self) -> u64 {
+        self.not_finite + self.writer.as_ref().map_or(0, |(writer, _)| writer.not_finite())
     }
 
     /// Publishes what was written in one commit, with the key of the write.

@@ -73,7 +73,8 @@ impl Pending {
         true
     }
 
-    /// Quantises a vector and adds it. One with a value that is not finite becomes zeros and is flagged.
+    /// Quantises a vector and adds it. One with a value or a norm that is not finite becomes zeros and is
+    /// flagged; whether it was finite.
     pub fn push(
         &mut self,
         key: (u64, Option<u32>),
@@ -81,14 +82,16 @@ impl Pending {
         mut flags: RowFlags,
         shape: &SegmentShape,
         (scratch, hash): (&mut Scratch, &mut Xxh3),
-    ) {
+    ) -> bool {
         let gaps = shape.gaps && vector.iter().any(|value| value.is_nan());
         let filled: Vec<f32> = match gaps {
             true => vector.iter().map(|value| if value.is_nan() { 0.0 } else { *value }).collect(),
             false => Vec::new(),
         };
         let known = if gaps { &filled } else { vector };
-        if !store_row(known, &shape.groups, &mut self.values, &mut self.scale, &mut self.norm, scratch) {
+        let is_finite =
+            store_row(known, &shape.groups, &mut self.values, &mut self.scale, &mut self.norm, scratch);
+        if !is_finite {
             flags.insert(RowFlags::NON_FINITE);
         } else if gaps {
             self.values.mark_missing(vector);
@@ -107,6 +110,7 @@ impl Pending {
         self.pos.extend(key.1);
         self.flags.push(flags.bits());
         self.check.push(check);
+        is_finite
     }
 
     /// Takes out the vectors from `at` on, into a block with room for `vectors`.

@@ -73,6 +73,8 @@ pub struct SegmentWriter {
     vectors: Vec<u64>,
     bounds: Vec<BlockBounds>,
     written: RowSet,
+    /// Vectors that became zeros.
+    not_finite: u64,
     /// Vectors of a full block.
     block_vectors: usize,
     open: Pending,
@@ -116,6 +118,7 @@ impl SegmentWriter {
             vectors: Vec::new(),
             bounds: Vec::new(),
             written: RowSet::new(),
+            not_finite: 0,
             block_vectors,
             scratch: Scratch::of(desc.rotation),
             hash: Xxh3::new(),
@@ -172,8 +175,8 @@ impl SegmentWriter {
         block.vectors().filter(|v| wanted.contains(v.row)).try_for_each(|v| self.push_stored(&v))
     }
 
-    /// Adds the vector of a row. Rows ascend. A vector with a value that is not finite is stored as zeros and
-    /// flagged; in a feature of an ensemble NaN is a missing value, which is kept, and the row is flagged.
+    /// Adds the vector of a row. Rows ascend. A vector with a value or a length that is not finite is stored
+    /// as zeros and flagged; in a feature of an ensemble NaN is a missing value, which is kept, and the row is flagged.
     pub fn push(&mut self, row: u64, vector: &[f32], flags: RowFlags) -> Result<(), WriteError> {
         self.add((row, None), vector, flags)
     }
@@ -208,7 +211,7 @@ impl SegmentWriter {
         }
         self.begin(row, pos)?;
         let tools = (&mut self.scratch, &mut self.hash);
-        self.open.push((row, pos), vector, flags, &self.shape, tools);
+        self.not_finite += u64::from(!self.open.push((row, pos), vector, flags, &self.shape, tools));
         self.written.insert(row..row + 1);
         Ok(())
     }
@@ -216,6 +219,11 @@ impl SegmentWriter {
     /// Rows added so far.
     pub fn rows(&self) -> u64 {
         self.written.len()
+    }
+
+    /// Vectors added so far that are stored as zeros, since a value or a length is not finite.
+    pub fn not_finite(&self) -> u64 {
+        self.not_finite
     }
 
     /// Which rows were added so far.
