@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use gstore_model::weights::{Adapter, ModelFolder, TrainerState, checkpoint_id, peak_rate};
+use gstore_model::weights::{Adapter, ModelFolder, TrainerState, checkpoint_id};
 use gstore_store::{JobPlan, RunCheckpoint, RunUpdate, Store};
 use serde_json::{Map, Value, json};
 
@@ -77,7 +77,7 @@ fn run_checkpoint(
         None => checkpoint_id(&ModelFolder::open(folder)?, None)?,
     };
     let weight = match TrainerState::read(folder)? {
-        Some(state) => state.mean_learning_rate(peak_rate(folder)?),
+        Some(state) => state.weight(folder)?,
         None => None,
     };
     let mut provenance: Map<String, Value> = Map::new();

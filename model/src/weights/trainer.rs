@@ -2,10 +2,14 @@
 
 use std::path::{Path, PathBuf};
 
+use gstore_core::Remedy;
 use serde_json::Value;
 
 use super::schedule::LoggedSchedule;
 use crate::files::{TorchArchive, TorchError};
+
+/// How far below 0 a rate is from rounding, as a part of the largest one.
+const ROUNDING: f64 = 1e-9;
 
 /// More optimiser steps than any run takes; the rate of each one is looked at.
 const MAX_STEPS: u64 = 100_000_000;
@@ -137,6 +141,25 @@ impl TrainerState {
             self.log_history.iter().filter_map(|e| Some((e.step, e.learning_rate?))).collect();
         LoggedSchedule::new(&points, peak).map(|schedule| schedule.mean(first, last))
     }
+
+    /// The weight that LESS gives the checkpoint of this folder: [`TrainerState::mean_learning_rate`], with
+    /// the peak that the folder tells.
+    ///
+    /// # Errors
+    /// A negative rate: a mean of those is no weight. A scheduler or an optimizer state that is damaged.
+    pub fn weight(&self, folder: &Path) -> Result<Option<f64>, TrainerError> {
+        let rates = || self.log_history.iter().filter_map(|entry| Some((entry.step, entry.learning_rate?)));
+        let largest = rates().fold(0.0_f64, |most, (_, rate)| most.max(rate.abs()));
+        if let Some((step, rate)) = rates().find(|(_, rate)| *rate < -ROUNDING * largest) {
+            let message = format!(
+                "the learning rate of step {step} is {rate:e}, and weights of checkpoints are means of rates that are not \
+                 negative: give them with {}",
+                Remedy::Option("weights", "")
+            );
+            return Err(TrainerError::Invalid { path: folder.join("trainer_state.json"), message });
+        }
+        Ok(self.mean_learning_rate(peak_rate(folder)?))
+    }
 }
 
 /// The bytes with the numbers that are none as nulls, outside of strings.
@@ -210,6 +233,33 @@ fn positive(rate: Option<f64>) -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_weight_is_a_mean_of_rates_that_are_not_negative() {
+        let folder = tempfile::tempdir().unwrap();
+        let weight = |rates: [f64; 4]| {
+            let log: Vec<Value> = (1..)
+                .zip(rates)
+                .map(|(step, rate)| serde_json::json!({"step": step, "learning_rate": rate}))
+                .collect();
+            let state = serde_json::json!({"global_step": 4, "epoch": 1.0, "log_history": log});
+            fs_err::write(folder.path().join("trainer_state.json"), state.to_string()).unwrap();
+            TrainerState::read(folder.path()).unwrap().unwrap().weight(folder.path())
+        };
+        let close = |rates: [f64; 4], due: f64| {
+            let found = weight(rates).unwrap().unwrap();
+            assert!((found - due).abs() < 1e-15, "{rates:?}: {found} instead of {due}");
+        };
+        close([0.0, 1e-5, 2e-5, 1e-5], 1e-5);
+        close([0.0; 4], 0.0);
+        // The end of a schedule, but for rounding.
+        close([3e-5, 2e-5, 1e-5, -1e-21], 1.5e-5);
+        for rates in [[-1e-5; 4], [1e-5, -2e-5, 1e-5, 1e-5], [0.0, 1e-5, -1e-9, 0.0]] {
+            let refused = weight(rates).unwrap_err().to_string();
+            assert!(refused.contains("trainer_state.json: the learning rate of step "), "{refused}");
+            assert!(refused.contains("e-") && refused.contains("weights"), "{refused}");
+        }
+    }
 
     #[test]
     fn numbers_that_are_none_are_nulls() {

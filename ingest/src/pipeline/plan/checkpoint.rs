@@ -101,9 +101,9 @@ pub(super) fn plan_checkpoint(
         basis.check_checkpoint(&id)?;
     }
     check_run(snapshot, &request.run, arg, &id)?;
-    let (step, derived) = arg.folder().map_or(Ok((None, None)), step_and_weight)?;
+    let (step, weight) = arg.folder().map_or(Ok((None, weight)), |folder| step_and_weight(folder, weight))?;
     let mut plan = describe_checkpoint(request, tracked, arg, id, &encoding.key())?;
-    (plan.step, plan.weight) = (step, weight.or(derived));
+    (plan.step, plan.weight) = (step, weight);
     for feature in &mut plan.features {
         let part = snapshot.feature_by_key(&feature.desc.key());
         let plain = &feature.attrs.label;

@@ -7,7 +7,7 @@ use super::super::devices;
 use super::super::request::{CheckpointWeights, IngestRequest};
 use super::super::tracked::TrackedTensors;
 use gstore_data::TextEncoder;
-use gstore_model::weights::{ModelFolder, TrainerState, peak_rate};
+use gstore_model::weights::{ModelFolder, TrainerState};
 
 /// Reads everything that a request names but the weights' bytes and the store: what would stop the ingest
 /// shows before samples are registered.
@@ -18,14 +18,14 @@ pub fn check_inputs(request: &IngestRequest) -> Result<(), IngestError> {
     check_request(request)?;
     let base = ModelFolder::open(&request.model)?;
     encoder(request)?.check_vocabulary(base.decoder().vocab_size)?;
-    for arg in &request.checkpoints {
+    for (at, arg) in request.checkpoints.iter().enumerate() {
         let tracked = TrackedTensors::find(request, &base, arg)?;
         tracked.projection.check()?;
         tracked.moments(request, arg)?;
         // Matrices that differ by checkpoint have the same sizes.
         tracked.measure(request, arg, "")?;
         if let Some(folder) = arg.folder() {
-            step_and_weight(folder)?;
+            step_and_weight(folder, request.weights.get(at).copied())?;
         }
     }
     Ok(())
@@ -70,8 +70,28 @@ pub(super) fn check_request(request: &IngestRequest) -> Result<(), IngestError> 
     Ok(())
 }
 
-/// Step, and mean learning rate of the epoch that ends there, if the folder tells.
-pub(super) fn step_and_weight(folder: &std::path::Path) -> Result<(Option<u64>, Option<f64>), IngestError> {
-    let Some(state) = TrainerState::read(folder)? else { return Ok((None, None)) };
-    Ok((Some(state.global_step), state.mean_learning_rate(peak_rate(folder)?)))
+/// Step, and the weight that is given, else the mean learning rate of the epoch that ends there, if the
+/// folder tells.
+pub(super) fn step_and_weight(
+    folder: &std::path::Path,
+    given: Option<f64>,
+) -> Result<(Option<u64>, Option<f64>), IngestError> {
+    let Some(state) = TrainerState::read(folder)? else { return Ok((None, given)) };
+    let weight = if given.is_some() { given } else { state.weight(folder)? };
+    Ok((Some(state.global_step), weight))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_weight_that_is_given_needs_no_log_of_rates() {
+        let folder = tempfile::tempdir().unwrap();
+        assert_eq!(step_and_weight(folder.path(), Some(0.5)).unwrap(), (None, Some(0.5)));
+        let state = r#"{"global_step": 4, "log_history": [{"step": 4, "learning_rate": -1e-5}]}"#;
+        fs_err::write(folder.path().join("trainer_state.json"), state).unwrap();
+        assert_eq!(step_and_weight(folder.path(), Some(0.5)).unwrap(), (Some(4), Some(0.5)));
+        assert!(step_and_weight(folder.path(), None).unwrap_err().to_string().contains("step 4 is -1e-5"));
+    }
 }
