@@ -32,6 +32,18 @@ pub enum TorchError {
         /// What is wrong.
         message: String,
     },
+    /// A tensor that shows values of its storage many times.
+    #[error(
+        "{path}: a tensor of shape {shape:?} repeats values of its storage, which has {len}, as expand() makes it: save it after .contiguous()"
+    )]
+    Expanded {
+        /// The file.
+        path: PathBuf,
+        /// Its sizes.
+        shape: Vec<usize>,
+        /// Elements of the storage.
+        len: usize,
+    },
     /// The pickle inside is not plain tensors and values.
     #[error("{path}: {source}")]
     Pickle {
@@ -95,6 +107,11 @@ impl TorchArchive {
         let damaged = |message: String| TorchError::Damaged { path: self.path.clone(), message };
         let name = format!("{}data/{key}", self.prefix);
         let indices = StridedIndices::new(tensor).ok_or_else(|| {
+            let mut steps = tensor.shape.iter().zip(&tensor.stride);
+            if steps.any(|(size, stride)| *size > 1 && *stride == 0) {
+                let (path, shape) = (self.path.clone(), tensor.shape.clone());
+                return TorchError::Expanded { path, shape, len: *len };
+            }
             damaged(format!(
                 "a tensor of shape {:?}, stride {:?} and offset {} does not fit its storage {key} of {len} elements",
                 tensor.shape, tensor.stride, tensor.offset
