@@ -78,15 +78,18 @@ pub(super) fn plan<'a>(
     }
     match best {
         Some((cost, way)) if cost < exact => Ok(Ok(plan(way, expected))),
-        _ => {
-            let left = |(plane, share): (&Plane, &f64)| format!("{:.0} % by {plane}", 100.0 * share);
-            let left: Vec<String> = planes.iter().zip(&passing).map(left).collect();
-            Ok(Err(format!(
-                "a sketch would not pay: of a sample of rows, {} could not be excluded",
-                left.join(", ")
-            )))
-        }
+        _ => Ok(Err(no_gain(&planes, &passing))),
     }
+}
+
+/// Why nothing pays, with the share of a sample that each plane leaves.
+fn no_gain(planes: &[Plane], passing: &[f64]) -> String {
+    let left = |(plane, share): (&Plane, &f64)| format!("{plane} {:.0} %", 100.0 * share);
+    let left: Vec<String> = planes.iter().zip(passing).map(left).collect();
+    format!(
+        "a sketch would not pay: reading it and scoring the rows that it cannot exclude (of a sample: {}) takes longer than scoring all",
+        left.join(", ")
+    )
 }
 
 fn sample(
@@ -138,4 +141,15 @@ fn sample(
     let of_bytes = passing.last().map_or(1.0, |share| share / 8.0);
     passing.resize(sources.len(), of_bytes);
     Ok(Sample { passing, expected })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sketch_that_leaves_nothing_may_still_cost_more_than_the_rows() {
+        let said = no_gain(&[Plane::Sign, Plane::Certified], &[0.25, 0.0004]);
+        assert!(said.contains("it cannot exclude (of a sample: sign 25 %, certified 0 %) takes"), "{said}");
+    }
 }
