@@ -150,7 +150,7 @@ fn sums_over_nothing_and_missing_files_are_refused() {
     {
         folder.write_covariances(None, modules, &[(one(activation), one(gradient))]).unwrap();
         let checked = folder.reader().unwrap().check_counts("m");
-        let says = |file| format!("{file}ariance_processed.safetensors: module `m`: its count is 0, ");
+        let says = |file: &str| format!("{file}ariance_processed.safetensors: module `m`: its count is 0, ");
         match bad {
             None => checked.unwrap(),
             Some(file) => {
