@@ -68,9 +68,12 @@ pub fn format_of(args: &OutputArgs) -> Result<Format> {
         }
         _ => None,
     };
-    // One of the config file is for what has no name that says a format.
-    let is_overridden = named.is_some() && ["format", "json"].into_iter().any(is_configured);
-    Ok(match (named, args.format.filter(|_| !is_overridden)) {
+    // One of the config file is for what has no name that says a format. Where `--json` is no format, it prints
+    // a report.
+    let of_config =
+        |asked: &Format| is_configured("format") || (*asked == Format::Json && is_configured("json"));
+    let asked = args.format.filter(|asked| named.is_none() || !of_config(asked));
+    Ok(match (named, asked) {
         // Lines may be of any kind of text: records as they were added are JSON lines.
         (Some((_, Format::Table | Format::Csv | Format::Tsv | Format::Json)), Some(Format::Lines)) => {
             Format::Lines

@@ -96,6 +96,11 @@ fn a_format_of_the_config_file_is_for_what_has_no_name_with_one() {
     }
     let both = place.run(&["query", count, "--force", "--format", "table", "-o", "n.csv"]);
     assert!(both.code == 2 && both.stderr.contains("--format says table"), "{}", both.stderr);
+    // There `json` is the report, and the format stands on the command line.
+    fs_err::write(place.path("gstore.toml"), "[score]\njson = true\n").expect("written");
+    let of = ["score", "--factors", "none", "--pool", "pool", "--target", "pool"];
+    let both = place.run(&[&of[..], &["--format", "csv", "-o", "n.parquet"]].concat());
+    assert!(both.code == 2 && both.stderr.contains("--format says csv"), "{}", both.stderr);
 }
 
 /// What the user's shell offers to complete the last of some words with.
