@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use gstore_core::Cancel;
 use gstore_core::correlation::is_constant;
-use gstore_store::{CELL_ROWS, RowSet};
+use gstore_store::RowSet;
 
 use super::Prepared;
 use super::loss_sides::LossSides;
@@ -188,15 +188,4 @@ pub(crate) fn cells(covariance: &Covariance, values: &[f64]) -> Cells {
         _ if finite < covariance.min_models => Cells::Without(Reason::Missing),
         _ => Cells::Enough,
     }
-}
-
-/// The cells in which a pool has candidates, ascending.
-pub(crate) fn cells_of(rows: &RowSet) -> Vec<u64> {
-    let mut cells: Vec<u64> = rows
-        .ranges()
-        .iter()
-        .flat_map(|range| range.start / CELL_ROWS..range.end.div_ceil(CELL_ROWS))
-        .collect();
-    cells.dedup();
-    cells
 }

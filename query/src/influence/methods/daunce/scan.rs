@@ -14,7 +14,7 @@ use crate::daunce::{
 use crate::error::QueryError;
 use crate::influence::prepare::Prepared;
 use crate::influence::prepare::loss_sides::{LossSides, OpenLosses};
-use crate::influence::prepare::losses::{Cells, LossOperands, cells, cells_of};
+use crate::influence::prepare::losses::{Cells, LossOperands, cells};
 use crate::influence::rank::collect::{Collector, finish, shared};
 use crate::influence::rank::lists::Lists;
 use crate::influence::rank::summary::EXACT;
@@ -71,7 +71,7 @@ impl<'a> Scan<'a> {
     ) -> Result<Self, QueryError> {
         let candidates = prepared.candidates(cancel)?;
         let units = candidates.iter().enumerate();
-        let units = units.flat_map(|(pool, rows)| cells_of(rows).into_iter().map(move |cell| (pool, cell)));
+        let units = units.flat_map(|(pool, rows)| rows.cells().into_iter().map(move |cell| (pool, cell)));
         Ok(Self {
             covariance: prepared.covariance()?,
             sides: prepared.loss_sides(cancel)?,
