@@ -184,7 +184,7 @@ fn provenance(
     found: &Labels,
     cost: Cost,
 ) -> Map<String, Value> {
-    let value = json!({
+    serde_json::from_value(json!({
         "pool": request.pool,
         "features": request.features,
         "labels_of": request.labels.dataset,
@@ -203,11 +203,8 @@ fn provenance(
         "recall": report.choice.recall,
         "recall_at_least": report.choice.bound,
         "saving": cost.saving(),
-    });
-    match value {
-        Value::Object(map) => map,
-        _ => Map::new(),
-    }
+    }))
+    .unwrap_or_default()
 }
 
 /// Publishes a prefilter under a name, in place of what `over`, a snapshot that the caller looked at, has

@@ -32,7 +32,7 @@ pub(super) fn scoring_options(prepared: &Prepared) -> Map<String, Value> {
     }
     let first = prepared.pools().first();
     let space = first.and_then(|side| side.features.first()).map(|feature| &feature.desc.space);
-    let told = json!({
+    serde_json::from_value(json!({
         "run": plan.run(),
         "checkpoints": names,
         "checkpoint_ids": ids,
@@ -44,11 +44,8 @@ pub(super) fn scoring_options(prepared: &Prepared) -> Map<String, Value> {
         "loss": space.map(|space| &space.loss),
         "reduction": space.map(|space| &space.reduction),
         "options": asked,
-    });
-    match told {
-        Value::Object(told) => told,
-        _ => Map::new(),
-    }
+    }))
+    .unwrap_or_default()
 }
 
 /// What of a score differs from what it was, in words; nothing of what one of both does not tell.

@@ -51,10 +51,8 @@ pub(super) fn add(
 }
 
 fn report_fields(dataset: &str, report: &AddReport) -> Map<String, Value> {
-    let mut told = match serde_json::to_value(report) {
-        Ok(Value::Object(told)) => told,
-        _ => Map::new(),
-    };
+    let told = serde_json::to_value(report).and_then(serde_json::from_value);
+    let mut told: Map<String, Value> = told.unwrap_or_default();
     told.insert("dataset".to_owned(), json!(dataset));
     told.insert("repeated".to_owned(), json!(false));
     told
