@@ -32,9 +32,8 @@ SELECT name, dataset, state, number, run, granularity, vectors, dim, dtype, byte
 /// feature` takes; missing: rows of the dataset that they lack; vectors: one for each sample, or for each
 /// scored token, as the granularity says).
 pub fn run(context: &Context, args: &ListArgs) -> Result<()> {
-    let store = context.open()?;
+    let (snapshot, _lease) = context.open_at(args.snapshot.as_ref())?;
     let cancel = context.cancel_on_interrupt("stopping")?;
-    let (snapshot, _lease) = context.snapshot(&store, args.snapshot.as_ref())?;
     Engine::new(context, snapshot)?.run(context, LIST, &args.output.to, &cancel)?;
     Ok(())
 }
