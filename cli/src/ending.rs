@@ -68,8 +68,8 @@ pub fn format_of(args: &OutputArgs) -> Result<Format> {
         }
         _ => None,
     };
-    // One of the config file is for what has no name that says a format. Where `--json` is no format, it prints
-    // a report.
+    // One of the config file is for what has no name that says a format. Of some commands `--json` is no format
+    // but prints a report.
     let of_config =
         |asked: &Format| is_configured("format") || (*asked == Format::Json && is_configured("json"));
     let asked = args.format.filter(|asked| named.is_none() || !of_config(asked));

@@ -176,7 +176,8 @@ impl SegmentWriter {
     }
 
     /// Adds the vector of a row. Rows ascend. A vector with a value or a length that is not finite is stored
-    /// as zeros and flagged; in a feature of an ensemble NaN is a missing value, which is kept, and the row is flagged.
+    /// as zeros and flagged; in a feature of an ensemble NaN is a missing value, which is kept, and the row is
+    /// flagged.
     pub fn push(&mut self, row: u64, vector: &[f32], flags: RowFlags) -> Result<(), WriteError> {
         self.add((row, None), vector, flags)
     }
