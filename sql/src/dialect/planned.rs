@@ -1,7 +1,7 @@
 //! The plan of a statement, with what the engine finds only then to be missing.
 
-use datafusion::common::field_not_found;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
+use datafusion::common::{Column, field_not_found};
 use datafusion::error::DataFusionError;
 use datafusion::execution::SessionState;
 use datafusion::logical_expr::utils::merge_schema;
@@ -96,8 +96,9 @@ pub(crate) fn check_names(
 
 fn missing_key(sort: &Sort, translate: &(dyn Fn(DataFusionError) -> SqlError + Sync)) -> Option<SqlError> {
     let own = sort.input.schema();
-    let mut keys = sort.expr.iter().flat_map(|key| key.expr.column_refs());
-    let missing = keys.find(|column| !own.is_column_from_schema(column))?;
+    let keys = sort.expr.iter().flat_map(|key| key.expr.column_refs());
+    let missing: Vec<&Column> = keys.filter(|column| !own.is_column_from_schema(column)).collect();
+    let first = missing.first()?;
     let mut known = own.as_ref().clone();
     let mut below = &*sort.input;
     // Down to what FROM gives.
@@ -107,8 +108,10 @@ fn missing_key(sort: &Sort, translate: &(dyn Fn(DataFusionError) -> SqlError + S
         below = input;
         known.merge(below.schema());
     }
-    let error = translate(field_not_found(missing.relation.clone(), &missing.name, &known));
-    Some(error.at_span(missing.spans().first()))
+    // Next to one that is nowhere the engine finds none of them.
+    let nowhere = missing.iter().find(|column| !known.is_column_from_schema(column)).unwrap_or(first);
+    let error = translate(field_not_found(nowhere.relation.clone(), &nowhere.name, &known));
+    Some(error.at_span(nowhere.spans().first()))
 }
 
 fn missing_field(
