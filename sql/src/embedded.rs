@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 use arrow_schema::{DataType, Field, Fields};
 use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode, TreeNodeRecursion};
-use datafusion::common::{Column, DFSchema, DFSchemaRef};
+use datafusion::common::{Column, DFSchema, DFSchemaRef, JoinType};
 use datafusion::datasource::source_as_provider;
 use datafusion::error::Result as DfResult;
 use datafusion::logical_expr::expr::ScalarFunction;
@@ -151,8 +151,12 @@ impl MarkedColumns {
             }
             LogicalPlan::TableScan(scan) => of_table(scan),
             LogicalPlan::Subquery(of) => self.columns(&of.subquery).to_vec(),
-            LogicalPlan::Join(_)
-            | LogicalPlan::Filter(_)
+            LogicalPlan::Join(of) => match of.join_type {
+                JoinType::LeftSemi | JoinType::LeftAnti => self.columns(&of.left).to_vec(),
+                JoinType::RightSemi | JoinType::RightAnti => self.columns(&of.right).to_vec(),
+                _ => inputs().collect(),
+            },
+            LogicalPlan::Filter(_)
             | LogicalPlan::Sort(_)
             | LogicalPlan::Limit(_)
             | LogicalPlan::Repartition(_)
