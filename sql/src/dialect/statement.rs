@@ -103,9 +103,12 @@ fn clause_as_name(tokens: &[TokenWithSpan]) -> Option<String> {
 /// The tokens of a text of bearable size.
 fn tokens_of(sql: &str) -> Result<Vec<TokenWithSpan>, SqlError> {
     guard::check_length(sql)?;
-    let tokens = Tokenizer::new(&GenericDialect {}, sql)
+    let mut tokens = Tokenizer::new(&GenericDialect {}, sql)
         .tokenize_with_location()
         .map_err(|e| SqlError::new(SqlErrorKind::Syntax, e.message).at(e.location.line, e.location.column))?;
+    // What reads tokens looks past blanks again and again.
+    let is_blank = |token: &TokenWithSpan| matches!(token.token, Token::Whitespace(_));
+    tokens.dedup_by(|token, before| is_blank(token) && is_blank(before));
     guard::check_operators(&tokens)?;
     understood(super::chained::tokens(tokens))
 }
@@ -144,6 +147,12 @@ pub fn check_condition(text: &str) -> Result<(), SqlError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn blanks_in_a_row_are_one_token() {
+        let count = |sql: &str| tokens_of(sql).expect(sql).len();
+        assert_eq!(count("SELECT \n\t /* a */ -- b\n 1"), count("SELECT 1"));
+    }
 
     #[test]
     fn a_clause_in_the_place_of_a_column_is_proposed_as_a_name() {
