@@ -5,22 +5,52 @@ use std::sync::{Arc, OnceLock};
 
 use arrow_array::{ArrayRef, Float32Array};
 use gstore_core::Kind;
+use gstore_query::influence::Plan;
 use gstore_store::{Block, BlockBuffer, FeaturePart, FeatureReader, Granularity, RowFlags, Snapshot, Values};
 
 use super::distinct::distinct;
 use super::error::SqlError;
 use super::virtuals::VirtualColumn;
 
+/// What a question has to do with a checkpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum PartInQuestion {
+    None,
+    OfItsRun,
+    Used,
+}
+
+impl PartInQuestion {
+    fn of(feature: &FeaturePart, snapshot: &Snapshot, question: &Plan) -> Self {
+        let checkpoint = feature.desc.checkpoint.as_ref();
+        let run = question.run().and_then(|name| snapshot.run(name).ok());
+        if question.checkpoints().iter().any(|used| Some(&used.id) == checkpoint) {
+            Self::Used
+        } else if run.is_some_and(|run| run.checkpoints.iter().any(|c| Some(&c.checkpoint) == checkpoint)) {
+            Self::OfItsRun
+        } else {
+            Self::None
+        }
+    }
+}
+
 /// The feature that `loss`, `entropy` or `norm` is of: that of the newest checkpoint, by the steps of the
 /// runs; without steps the one that was made last. For `norm` plain gradients go before preconditioned ones.
-pub(crate) fn feature(snapshot: &Snapshot, dataset: &str, column: VirtualColumn) -> Option<Arc<FeaturePart>> {
+/// Next to a question's scores its own checkpoints go first, then the others of its run.
+pub(crate) fn feature(
+    snapshot: &Snapshot,
+    dataset: &str,
+    column: VirtualColumn,
+    question: Option<&Plan>,
+) -> Option<Arc<FeaturePart>> {
     let fits = |feature: &&Arc<FeaturePart>| {
         let wanted = column.kinds().iter().any(|kind| kind.name() == feature.desc.kind.name);
         wanted && feature.desc.granularity == Granularity::Sample && feature.desc.dataset == dataset
     };
     let step = |feature: &FeaturePart| snapshot.step_of(feature.desc.checkpoint.as_ref()?);
     let plain = |feature: &FeaturePart| feature.desc.kind.name == Kind::GradSgd.name();
-    snapshot.features().iter().filter(fits).max_by_key(|f| (step(f), plain(f), f.number)).cloned()
+    let part = |feature: &FeaturePart| question.map(|plan| PartInQuestion::of(feature, snapshot, plan));
+    snapshot.features().iter().filter(fits).max_by_key(|f| (part(f), step(f), plain(f), f.number)).cloned()
 }
 
 /// A number of each row, read from a feature.
@@ -40,6 +70,20 @@ impl FeatureNumbers {
     /// The same with its feature not open.
     pub(crate) fn unopened(&self) -> Self {
         Self::new(self.column, Arc::clone(&self.feature))
+    }
+
+    /// What is said next to the scores of a question that has nothing to do with the feature's checkpoint.
+    pub(crate) fn note(&self, snapshot: &Snapshot, question: &Plan) -> Option<String> {
+        let FeaturePart { desc, attrs, .. } = &*self.feature;
+        let strange = PartInQuestion::of(&self.feature, snapshot, question) == PartInQuestion::None;
+        (strange && !question.checkpoints().is_empty()).then(|| {
+            format!(
+                "`{}` of dataset `{}` is that of `{}`, of no checkpoint of the question's run",
+                self.column.name(),
+                desc.dataset,
+                attrs.label
+            )
+        })
     }
 
     /// The numbers of some rows; null for a row that the feature lacks or that has nothing to score.

@@ -87,7 +87,7 @@ impl VectorRows {
         let snapshot = &source.snapshot;
         let part = snapshot.dataset(dataset).map_err(SqlError::lookup)?;
         let samples =
-            SampleTable::new(Arc::clone(snapshot), Arc::clone(part), None, NamedVirtuals::default());
+            SampleTable::new(Arc::clone(snapshot), Arc::clone(part), None, NamedVirtuals::default(), None);
         let dim = i32::try_from(feature.desc.dim()).map_err(|_| SqlError::internal("dimension"))?;
         let value = Arc::new(Field::new("item", DataType::Float32, false));
         let mut fields = vec![

@@ -123,6 +123,36 @@ fn checkpoints_of_two_runs_are_told_apart_and_features_name_their_run() {
     }
 }
 
+/// Gradients of a dataset by the model without an adapter, a run of its own.
+fn of_the_base(place: &Place, dataset: &str) {
+    let mut command = place.gstore(&["ingest", "--dataset", dataset, "--run", "untrained"]);
+    command.args(["--features", "grad-sgd", "--module-dim", "16", "--model"]);
+    binary::ok(command.arg(world::demo().join("model")));
+}
+
+#[test]
+fn losses_next_to_scores_are_those_of_the_run_that_is_asked() {
+    let place = with_two_runs();
+    let checkpoint = world::demo_checkpoints().swap_remove(0).name;
+    let sql = format!(
+        "SELECT max(abs(i.loss - v.vector[1])) FROM influence('pool', 'target', run => 'warmup') i \
+         JOIN vectors('pool', 'loss@{checkpoint}') v ON i.row = v.row"
+    );
+    assert_eq!(place.value(&sql).parse::<f64>().ok(), Some(0.0), "{sql}");
+    // Of a run without losses those of another are told apart.
+    for dataset in ["pool", "target"] {
+        of_the_base(&place, dataset);
+    }
+    let newest = world::demo_checkpoints().swap_remove(1).name;
+    let note = format!("`loss` of dataset `pool` is that of `loss@{newest}`, of no checkpoint");
+    for (run, noted) in [("untrained", true), ("warmup", false)] {
+        let sql = format!("SELECT id, loss FROM influence('pool', 'target', run => '{run}', k => 1)");
+        let finished = place.run(&["query", &sql]);
+        said(&finished, 0, &[]);
+        assert_eq!(finished.stderr.contains(&note), noted, "{}", finished.stderr);
+    }
+}
+
 #[test]
 fn a_value_that_stands_by_itself_is_told_so() {
     let place = Place::new();

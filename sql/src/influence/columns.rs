@@ -37,6 +37,8 @@ pub(super) struct InfluenceColumns {
     pub(super) explained: Option<Range<usize>>,
     /// Indexes of [`ERRORS`], which only covariances have.
     pub(super) errors: Option<Range<usize>>,
+    /// What is said of columns of other models than the question's.
+    pub(super) notes: Vec<String>,
 }
 
 /// The columns that say how far a covariance can be trusted.
@@ -115,9 +117,16 @@ impl InfluenceColumns {
     pub(super) fn new(plan: &Prepared, besides: ExtraColumns) -> Self {
         let table = |side: &PreparedSide| {
             let dataset = Arc::clone(&side.dataset);
-            SampleTable::new(Arc::clone(plan.snapshot()), dataset, side.encoding(), besides.asked)
+            SampleTable::new(
+                Arc::clone(plan.snapshot()),
+                dataset,
+                side.encoding(),
+                besides.asked,
+                Some(plan.plan()),
+            )
         };
         let tables: Vec<SampleTable> = plan.pools().iter().map(table).collect();
+        let notes = tables.iter().flat_map(|table| table.notes(plan.plan())).collect();
         let n = tables.len();
         let of = |cell: ColumnSource| tables.iter().map(|t| t.source(&cell)).collect::<Vec<_>>();
         let mut b = ColumnsBuilder { fields: Vec::new(), sources: vec![Vec::new(); n] };
@@ -164,7 +173,21 @@ impl InfluenceColumns {
         let parts =
             tables.into_iter().zip(b.sources).map(|(samples, sources)| UnionPart { samples, sources });
         let samples = SampleUnion { schema: Arc::new(Schema::new(b.fields)), parts: parts.collect() };
-        Self { samples, pool, row, pos, token, id, score, subtask, in_target, record, explained, errors }
+        Self {
+            samples,
+            pool,
+            row,
+            pos,
+            token,
+            id,
+            score,
+            subtask,
+            in_target,
+            record,
+            explained,
+            errors,
+            notes,
+        }
     }
 
     pub(super) fn schema(&self) -> &SchemaRef {

@@ -191,6 +191,8 @@ impl EachRows {
             summary.notes.push(format!("the {each}s were taken in {} passes, as memory allows", seen.passes));
         }
         // Each has its own ranking: there is none that one target decides.
-        notes.add(InfluenceNote::new(&self.plan, summary));
+        let mut note = InfluenceNote::new(&self.plan, summary);
+        note.resolution.extend_from_slice(&self.columns.notes);
+        notes.add(note);
     }
 }

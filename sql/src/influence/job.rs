@@ -301,6 +301,7 @@ impl InfluenceJob {
             if let RankedRelation::Nearest { search, .. } = &self.question.relation {
                 note.resolution = search.note.iter().chain(plan.notes()).cloned().collect();
             }
+            note.resolution.extend_from_slice(&self.question.columns.notes);
             notes.add(InfluenceNote { decided_by, ..note });
         }
     }

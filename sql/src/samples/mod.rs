@@ -12,6 +12,7 @@ mod read;
 use std::sync::{Arc, OnceLock};
 
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
+use gstore_query::influence::Plan;
 use gstore_store::{DatasetPart, EncodingEntry, EncodingReader, SampleReader, Snapshot};
 
 pub(crate) use self::arrays::{as_type, text_bytes};
@@ -36,12 +37,13 @@ pub(crate) struct SampleTable {
 
 impl SampleTable {
     /// All columns of a dataset, and of the virtual ones those that are asked for. `encoding` is the key of
-    /// the encoding whose counts are shown.
+    /// the encoding whose counts are shown; `question` is the one next to whose scores the columns stand.
     pub(crate) fn new(
         snapshot: Arc<Snapshot>,
         dataset: Arc<DatasetPart>,
         encoding: Option<&str>,
         asked: NamedVirtuals,
+        question: Option<&Plan>,
     ) -> Self {
         let encoding = encoding.and_then(|key| dataset.encoding(key)).cloned();
         let mut table = Self {
@@ -80,7 +82,7 @@ impl SampleTable {
         add(ColumnSource::Record, "record".into(), DataType::Utf8, true);
         for column in asked.columns().filter(|column| !taken.iter().any(|name| name == column.name())) {
             if !column.is_of_record() {
-                let feature = measured::feature(&table.snapshot, &table.dataset.name, column);
+                let feature = measured::feature(&table.snapshot, &table.dataset.name, column, question);
                 let Some(feature) = feature else { continue };
                 table.measured.push(FeatureNumbers::new(column, feature));
             }
@@ -101,7 +103,7 @@ impl SampleTable {
             [only] => Some(only.key.clone()),
             _ => None,
         };
-        Self::new(snapshot, dataset, only.as_deref(), asked)
+        Self::new(snapshot, dataset, only.as_deref(), asked, None)
     }
 
     pub(crate) fn cells(&self) -> &[ColumnSource] {
@@ -115,6 +117,11 @@ impl SampleTable {
 
     pub(crate) fn dataset(&self) -> &DatasetPart {
         &self.dataset
+    }
+
+    /// What is said next to the scores of a question of columns that are of other models.
+    pub(crate) fn notes(&self, question: &Plan) -> Vec<String> {
+        self.measured.iter().filter_map(|numbers| numbers.note(&self.snapshot, question)).collect()
     }
 
     fn samples(&self) -> Result<&SampleReader, SqlError> {

@@ -89,7 +89,7 @@ pub(super) fn all_samples(snapshot: &Arc<Snapshot>) -> SampleUnion {
     let part = |dataset: &Arc<DatasetPart>, encoding: Option<&EncodingEntry>| {
         let key = encoding.map(|e| e.key.as_str());
         let samples =
-            SampleTable::new(Arc::clone(snapshot), Arc::clone(dataset), key, NamedVirtuals::default());
+            SampleTable::new(Arc::clone(snapshot), Arc::clone(dataset), key, NamedVirtuals::default(), None);
         let sources = vec![
             samples.source(&ColumnSource::Row),
             samples.source(&ColumnSource::Id),
