@@ -6,7 +6,7 @@ use gstore_tests::binary::{self, Finished};
 use gstore_tests::place::Place;
 use gstore_tests::world;
 
-use crate::findings_data::{add, said, scored, write};
+use crate::findings_data::{add, ingest, said, scored, write};
 use crate::terminal::Terminal;
 
 #[test]
@@ -151,6 +151,22 @@ fn losses_next_to_scores_are_those_of_the_run_that_is_asked() {
         said(&finished, 0, &[]);
         assert_eq!(finished.stderr.contains(&note), noted, "{}", finished.stderr);
     }
+}
+
+#[test]
+fn the_usual_kind_is_that_of_the_run_or_checkpoint_that_is_asked() {
+    let place = scored();
+    said(&ingest(&place, &["--dataset", "pool"], "grad-adam"), 0, &[]);
+    for dataset in ["pool", "target"] {
+        of_the_base(&place, dataset);
+    }
+    let best =
+        |more: &str| place.value(&format!("SELECT id FROM influence('pool', 'target', {more}, k => 1)"));
+    let of_run = best("run => 'untrained', kind => 'grad-sgd'");
+    for asked in ["run => 'untrained'", "checkpoints => 'base'"] {
+        assert_eq!(best(asked), of_run, "{asked}");
+    }
+    assert_eq!(best("run => 'warmup'"), best("run => 'warmup', kind => 'grad-adam'"));
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! Checkpoints of a question, and their weights.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use gstore_core::Remedy;
@@ -109,7 +110,40 @@ fn anonymous(side: &QuestionDataset) -> Vec<Entry> {
         .collect()
 }
 
-/// The run that is named, or the one that has the most checkpoints of every side; none where no run has one.
+/// The checkpoints that a question names, itself or by their run; `None` where it names none that a run has.
+pub(super) fn asked(snapshot: &Snapshot, spec: &InfluenceSpec) -> Option<BTreeSet<CheckpointId>> {
+    let names = spec.checkpoints.as_deref();
+    let runs = match (&spec.run, names) {
+        (Some(run), _) => vec![snapshot.run(run).ok()?],
+        (None, Some(names)) => runs_with(snapshot, names),
+        (None, None) => Vec::new(),
+    };
+    let of_run = |run: &Arc<RunPart>| -> Vec<CheckpointId> {
+        let known = entries(run);
+        let at: Vec<usize> = match names {
+            Some(names) => names.iter().filter_map(|name| position(name, &known)).collect(),
+            None => (0..known.len()).collect(),
+        };
+        at.into_iter().map(|i| known[i].id.clone()).collect()
+    };
+    let found: BTreeSet<CheckpointId> = runs.into_iter().flat_map(of_run).collect();
+    (!found.is_empty()).then_some(found)
+}
+
+fn entries(run: &RunPart) -> Vec<Entry> {
+    run.checkpoints.iter().map(entry).collect()
+}
+
+/// The runs that have checkpoints of all these names.
+fn runs_with<'a>(snapshot: &'a Snapshot, names: &[String]) -> Vec<&'a Arc<RunPart>> {
+    let has_all = |run: &&Arc<RunPart>| {
+        let known = entries(run);
+        names.iter().all(|name| position(name, &known).is_some())
+    };
+    snapshot.runs().iter().filter(has_all).collect()
+}
+
+/// The run that is named, or of those with the named checkpoints the one that has the most checkpoints of every side; none where no run has one.
 fn find_run(
     snapshot: &Snapshot,
     spec: &InfluenceSpec,
@@ -118,11 +152,12 @@ fn find_run(
     if let Some(name) = &spec.run {
         return Ok(Some(snapshot.run(name)?.clone()));
     }
-    let fitting: Vec<&Arc<RunPart>> = snapshot
-        .runs()
-        .iter()
-        .filter(|run| run.checkpoints.iter().any(|c| everywhere(&c.checkpoint)))
-        .collect();
+    let mut fitting = runs_with(snapshot, spec.checkpoints.as_deref().unwrap_or_default());
+    // Of a named checkpoint it is said what lacks there; else what is compared chooses the run.
+    if spec.checkpoints.is_none() || fitting.is_empty() {
+        fitting = snapshot.runs().iter().collect();
+        fitting.retain(|run| run.checkpoints.iter().any(|c| everywhere(&c.checkpoint)));
+    }
     // A run that has some of another's checkpoints is no rival to it.
     let covered = |run: &&Arc<RunPart>| run.checkpoints.iter().filter(|c| everywhere(&c.checkpoint)).count();
     let most = fitting.iter().map(covered).max();
@@ -158,7 +193,6 @@ fn position(name: &str, known: &[Entry]) -> Option<usize> {
 /// What is said of names whose checkpoints are of several runs; none where the run of the question has all of
 /// them (without one: any run), or no run has one of them.
 fn of_several_runs(snapshot: &Snapshot, spec: &InfluenceSpec, names: &[String]) -> Option<String> {
-    let entries = |run: &Arc<RunPart>| run.checkpoints.iter().map(entry).collect::<Vec<_>>();
     let runs: Vec<(&str, Vec<Entry>)> =
         snapshot.runs().iter().map(|run| (run.name.as_str(), entries(run))).collect();
     let asked: Vec<&(&str, Vec<Entry>)> =

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use gstore_core::Kind;
 use gstore_store::{CheckpointId, DatasetPart, Granularity, Snapshot};
 
+use super::checkpoints::asked;
 use super::resolve::{NamedTarget, features_of_kind};
 use crate::influence::spec::InfluenceSpec;
 
@@ -38,6 +39,7 @@ pub(super) fn kinds(
 
 /// The kind of gradient of the pools where none is named. Where `grad-adam` has no checkpoint in common with
 /// the targets and `grad-sgd` has, it is the latter, so that features for one question do not break another.
+/// Of a question that names checkpoints or their run only these count, unless the pools have none there.
 fn gradient(
     snapshot: &Snapshot,
     spec: &InfluenceSpec,
@@ -45,7 +47,15 @@ fn gradient(
     targets: &[NamedTarget],
 ) -> (String, Option<String>) {
     let [adam, sgd] = [Kind::GradAdam.name(), Kind::GradSgd.name()];
-    let of_pool = |pool: &Arc<DatasetPart>, kind| checkpoints(snapshot, &pool.name, kind, spec.granularity());
+    let anywhere =
+        |pool: &Arc<DatasetPart>, kind| checkpoints(snapshot, &pool.name, kind, spec.granularity());
+    let asked = asked(snapshot, spec).filter(|asked| {
+        pools.iter().any(|pool| [adam, sgd].into_iter().any(|kind| !anywhere(pool, kind).is_disjoint(asked)))
+    });
+    let of_pool = |pool: &Arc<DatasetPart>, kind| match &asked {
+        Some(asked) => &anywhere(pool, kind) & asked,
+        None => anywhere(pool, kind),
+    };
     let pools_with = |kind| pools.iter().filter(|pool| !of_pool(pool, kind).is_empty()).count();
     // Where no kind is everywhere, the one that most pools have: what is said to be
     // missing then is missing.
@@ -53,8 +63,8 @@ fn gradient(
     if with_adam < pools.len() && with_adam < pools_with(sgd) {
         return (sgd.to_owned(), None);
     }
-    // Named checkpoints and features say themselves what is compared.
-    let named = spec.run.is_some() || spec.checkpoints.is_some() || !spec.features.is_empty();
+    // Named features say themselves what is compared.
+    let named = !spec.features.is_empty();
     let of_targets = spec.target_kind.as_deref().unwrap_or(sgd);
     let meets = |kind| {
         let of_target = |(target, _): &NamedTarget| -> BTreeSet<CheckpointId> {
@@ -66,9 +76,10 @@ fn gradient(
     if named || meets(adam) || !meets(sgd) {
         return (adam.to_owned(), None);
     }
+    let within = if asked.is_some() { " that is asked about" } else { "" };
     let note = format!(
-        "the pool has {adam} at no checkpoint where every target has {of_targets}, so its {sgd} is compared; \
-         `pool_kind => 'KIND'` names another"
+        "the pool has {adam} at no checkpoint{within} where every target has {of_targets}, so its \
+         {sgd} is compared; `pool_kind => 'KIND'` names another"
     );
     (sgd.to_owned(), Some(note))
 }
