@@ -170,6 +170,26 @@ fn the_usual_kind_is_that_of_the_run_or_checkpoint_that_is_asked() {
 }
 
 #[test]
+fn a_hint_proposes_no_kind_that_needs_the_moments_of_an_untrained_model() {
+    let place = Place::new();
+    for dataset in ["pool", "bare"] {
+        let file = format!("{dataset}.jsonl");
+        world::write_samples(&place.path(&file), 6);
+        said(&add(&place, dataset, &file, &[]), 0, &[]);
+    }
+    for run in ["first", "second"] {
+        let mut command = place.gstore(&["ingest", "--dataset", "pool", "--run", run, "--features", "loss"]);
+        binary::ok(command.arg("--model").arg(world::demo().join("model")));
+    }
+    let ask = |dataset: &str| place.run(&["ask", "--pool", dataset, "--prompt", "a", "--completion", "b"]);
+    said(&ask("pool"), 1, &["--dataset pool --run first --features grad-sgd`"]);
+    // What has no features of any run takes the newest.
+    said(&ask("bare"), 1, &["--dataset bare --run second --features grad-sgd`"]);
+    of_the_base(&place, "pool");
+    said(&ask("pool"), 0, &[]);
+}
+
+#[test]
 fn a_value_that_stands_by_itself_is_told_so() {
     let place = Place::new();
     let refused = place.run(&["merge", "--model", "M", "--adapter", "w/checkpoint-4", "-o", "m"]);

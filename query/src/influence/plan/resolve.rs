@@ -6,8 +6,8 @@ use std::sync::Arc;
 use glob::{Pattern, PatternError};
 use gstore_core::Kind;
 use gstore_store::{
-    CheckpointId, CoverageState, DatasetPart, Family, FeaturePart, Granularity, LookupError, RunPart,
-    Snapshot,
+    CheckpointId, CoverageState, DatasetPart, Family, FeaturePart, Granularity, LookupError, RunCheckpoint,
+    RunPart, Snapshot,
 };
 
 use crate::error::{QueryError, SideOf, ToCompute};
@@ -209,7 +209,9 @@ fn missing_kind(
     all: &[NeededFeatures<'_>],
     spec: &InfluenceSpec,
 ) -> QueryError {
-    let NeededFeatures { of, dataset, kind, granularity } = needed;
+    let run = run_for(snapshot, needed, all, spec);
+    let NeededFeatures { of, dataset, granularity, .. } = needed;
+    let kind = computable(snapshot, needed, spec, run);
     let stored = || snapshot.features().iter().map(|f| f.desc.kind.name.as_str());
     if kind.parse::<Kind>().is_err() && !stored().any(|known| known == kind) {
         let known: BTreeSet<&str> = Kind::ALL.iter().map(|kind| kind.name()).chain(stored()).collect();
@@ -256,17 +258,37 @@ fn missing_kind(
         kind: kind.to_owned(),
         place: place.to_owned(),
         hint,
-        compute: Some(ToCompute {
-            per_token: granularity == Granularity::Token,
-            run: run_for(snapshot, needed, all, spec).to_owned(),
-        }),
+        compute: Some(ToCompute { per_token: granularity == Granularity::Token, run: run.to_owned() }),
     }
+}
+
+/// The kind that is missing: plain gradients in the place of the usual kind, which takes an optimizer's
+/// moments, where the run (empty: any run) has none.
+fn computable<'a>(
+    snapshot: &Snapshot,
+    needed: NeededFeatures<'a>,
+    spec: &InfluenceSpec,
+    run: &str,
+) -> &'a str {
+    let NeededFeatures { of, dataset, kind, granularity } = needed;
+    let plain = Kind::GradSgd.name();
+    let is_usual = of == SideOf::Pool && spec.pool_kind.is_none() && kind == Kind::GradAdam.name();
+    let lacks_plain = || features_of_kind(snapshot, dataset, plain, granularity).next().is_none();
+    // A checkpoint of no folder is the model as it was before training.
+    let trained = |known: &RunCheckpoint| {
+        known.step.is_some() || ["adapter", "weights"].iter().any(|key| known.provenance.contains_key(*key))
+    };
+    let mut known = snapshot.runs().iter().filter(|known| run.is_empty() || known.name == run);
+    let untrained = |run: &Arc<RunPart>| !run.checkpoints.iter().any(trained);
+    let no_moments = !snapshot.runs().is_empty() && known.all(untrained);
+    if is_usual && no_moments && lacks_plain() { plain } else { kind }
 }
 
 /// The run at whose checkpoints a dataset lacks features: the question's, else the only one, else the best by
 /// these in turn: the number of checkpoints at which all that the question needs of the other datasets is
 /// complete, so that nothing else is missing then; the number at which the dataset has complete vectors; the
-/// newest feature of the dataset; the newest of the others. Empty: not known.
+/// newest feature of the dataset; the newest of the others. Where no dataset has a feature of a run, the
+/// newest run; empty where there is none.
 pub(super) fn run_for<'a>(
     snapshot: &'a Snapshot,
     lacking: NeededFeatures<'_>,
@@ -308,7 +330,8 @@ pub(super) fn run_for<'a>(
         runs => {
             let ranked = runs.iter().map(|run| (rank(run), run));
             let known = ranked.filter(|(rank, _)| rank.2.max(rank.3).is_some());
-            known.rev().max_by_key(|(rank, _)| *rank).map_or("", |(_, run)| &run.name)
+            let best = known.rev().max_by_key(|(rank, _)| *rank).map(|(_, run)| run);
+            best.or_else(|| runs.iter().max_by_key(|run| run.number)).map_or("", |run| &run.name)
         }
     }
 }
