@@ -143,7 +143,8 @@ fn runs_with<'a>(snapshot: &'a Snapshot, names: &[String]) -> Vec<&'a Arc<RunPar
     snapshot.runs().iter().filter(has_all).collect()
 }
 
-/// The run that is named, or of those with the named checkpoints the one that has the most checkpoints of every side; none where no run has one.
+/// The run that is named, or of those with the named checkpoints the one that has the most checkpoints of every
+/// side; none where no run has one.
 fn find_run(
     snapshot: &Snapshot,
     spec: &InfluenceSpec,
