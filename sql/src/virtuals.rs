@@ -71,7 +71,7 @@ impl VirtualColumn {
         if self.is_of_record() { DataType::Utf8 } else { DataType::Float32 }
     }
 
-    fn of_name(name: &Ident) -> Option<Self> {
+    pub(crate) fn of_name(name: &Ident) -> Option<Self> {
         let same = |known: &str| match name.quote_style {
             Some(_) => name.value == known,
             None => name.value.eq_ignore_ascii_case(known),
@@ -85,16 +85,12 @@ impl VirtualColumn {
 pub(crate) struct NamedVirtuals([bool; VirtualColumn::ALL.len()]);
 
 impl NamedVirtuals {
-    /// Those of a statement. A name that the statement itself gives to something is not one. Where a column
-    /// is named next to `*`, it is taken out of that.
+    /// Those of a statement. A name that the statement itself gives to something is not one, and what `*`
+    /// leaves out is not asked for. Where a column is named next to `*`, it is taken out of that.
     pub(crate) fn of(statement: &mut Statement) -> Self {
         let mut names = VirtualNames::default();
         if let Some(sql) = inner(statement) {
             let _ = sql.visit(&mut names);
-        }
-        // Of several tables another may have a column of the name that is left out.
-        if names.tables == 1 {
-            names.used.extend(&names.excluded);
         }
         Self(
             VirtualColumn::ALL
@@ -114,20 +110,12 @@ impl NamedVirtuals {
 #[derive(Default)]
 struct VirtualNames {
     used: HashSet<&'static str>,
-    /// Names that are left out of `*`.
-    excluded: HashSet<&'static str>,
-    tables: usize,
     /// Names that columns of the statement are given with AS.
     given: HashSet<&'static str>,
 }
 
 impl VisitorMut for VirtualNames {
     type Break = ();
-
-    fn pre_visit_relation(&mut self, _: &mut ObjectName) -> ControlFlow<()> {
-        self.tables += 1;
-        ControlFlow::Continue(())
-    }
 
     fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
         self.used.extend(virtual_of(expr).map(VirtualColumn::name));
@@ -146,10 +134,6 @@ impl VisitorMut for VirtualNames {
                     other => self.given.extend(other.map(VirtualColumn::name)),
                 },
                 SelectItem::UnnamedExpr(expr) => named.extend(named_column(expr, &tables)),
-                SelectItem::Wildcard(options) | SelectItem::QualifiedWildcard(_, options) => {
-                    let names = excluded(options).iter().filter_map(|name| name.0.last()?.as_ident());
-                    self.excluded.extend(names.filter_map(VirtualColumn::of_name).map(VirtualColumn::name));
-                }
                 _ => {}
             }
         }
@@ -210,6 +194,14 @@ fn virtual_of(expr: &Expr) -> Option<VirtualColumn> {
 /// Whether an expression is nothing but a column of such a name.
 pub(crate) fn is_virtual(expr: &Expr) -> bool {
     virtual_of(expr).is_some()
+}
+
+/// Whether a name that is left out of these columns is one of a virtual column that they are without, so
+/// that nothing is to be left out.
+pub(crate) fn is_absent<'a>(name: &str, mut columns: impl Iterator<Item = &'a String>) -> bool {
+    let is_virtual = VirtualColumn::ALL.iter().any(|column| column.name() == name);
+    // A column with other letters is the one that is meant.
+    is_virtual && !columns.any(|column| column.eq_ignore_ascii_case(name))
 }
 
 /// A column of texts, one for each record; null where the record has none.

@@ -18,6 +18,7 @@ use super::{merge, planned};
 use crate::error::SqlError;
 use crate::expanded::{self, last_name, name};
 use crate::translate::no_column;
+use crate::virtuals::is_absent;
 use crate::walk::{inner, visit_expressions, visit_expressions_mut};
 use crate::wording::NO_RENAME;
 
@@ -59,7 +60,7 @@ pub(crate) async fn expand(
             },
             Some(meant) => {
                 if let ColumnPattern::But(excluded) = &meant
-                    && let Some(unknown) = excluded.iter().find(|name| !names.contains(name))
+                    && let Some(unknown) = excluded.iter().find(|column| is_unknown(column, &names))
                 {
                     return Err(no_column(unknown, &names));
                 }
@@ -151,6 +152,11 @@ fn names_of(options: &WildcardAdditionalOptions) -> Option<Vec<String>> {
     expanded::excluded(options).iter().map(last_name).collect()
 }
 
+/// Whether no column has a name that is left out, as one should.
+fn is_unknown(column: &str, names: &[String]) -> bool {
+    !names.iter().any(|name| name == column) && !is_absent(column, names.iter())
+}
+
 /// The options of an item that is `* RENAME`, and what it renames.
 fn renames(item: &SelectItem) -> Option<(&WildcardAdditionalOptions, &RenameSelectItem)> {
     match item {
@@ -193,7 +199,11 @@ fn renamed(
             return Err(no_column(&column, names).at_name(&one.ident));
         }
     }
-    if let Some(unknown) = changed.iter().find(|column| !names.contains(column)) {
+    let is_replaced = |column: &String| replaced.iter().any(|(other, _)| other == column);
+    let is_wrong = |column: &&String| {
+        if is_replaced(column) { !names.contains(column) } else { is_unknown(column, names) }
+    };
+    if let Some(unknown) = changed.iter().find(is_wrong) {
         return Err(no_column(unknown, names));
     }
     let item = |column: &String| {

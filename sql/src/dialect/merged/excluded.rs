@@ -1,14 +1,15 @@
-//! `* REPLACE (..)`, `* EXCLUDE (..)` of columns of the tables that `USING` joins, `*` of `NATURAL` joins,
-//! and all columns of `NATURAL RIGHT JOIN` and `NATURAL FULL JOIN`: which table has each is asked of the
-//! engine, by a plan of the query's `FROM` alone.
+//! `* REPLACE (..)`, `* EXCLUDE (..)` of virtual columns and of columns of the tables that `USING` joins, `*`
+//! of `NATURAL` joins, and all columns of `NATURAL RIGHT JOIN` and `NATURAL FULL JOIN`: which table has each
+//! is asked of the engine, by a plan of the query's `FROM` alone.
 
+use std::iter;
 use std::ops::ControlFlow;
 
 use datafusion::error::DataFusionError;
 use datafusion::execution::SessionState;
 use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast::{
-    Ident, JoinConstraint, JoinOperator, ObjectName, OrderBy, Query, Select, SelectItem,
+    ExcludeSelectItem, Ident, JoinConstraint, JoinOperator, ObjectName, OrderBy, Query, Select, SelectItem,
     SelectItemQualifiedWildcardKind, SetExpr, Statement as Sql, VisitorMut, WildcardAdditionalOptions,
 };
 use datafusion::sql::sqlparser::tokenizer::Span;
@@ -20,8 +21,9 @@ use crate::dialect::planned;
 use crate::dialect::scopes::Scopes;
 use crate::dialect::using::{UsingJoins, quoted};
 use crate::error::SqlError;
-use crate::expanded::{excluded_mut, last_name, name};
+use crate::expanded::{excluded, excluded_mut, last_ident, last_name, name};
 use crate::translate::no_column;
+use crate::virtuals::{VirtualColumn, is_absent};
 use crate::walk::{VisitMut, inner};
 
 /// Most queries of a statement that are planned for their columns.
@@ -110,7 +112,7 @@ impl Known {
             return self.natural(select, order, &tables);
         }
         select.projection.iter_mut().for_each(lower_excluded);
-        self.replaced(select)?;
+        self.names_behind(select)?;
         if !select.projection.iter().any(|item| matches!(item, SelectItem::Wildcard(_))) {
             return Ok(());
         }
@@ -144,8 +146,9 @@ impl Known {
     }
 
     /// Puts columns in the place of the names behind REPLACE: the engine reads past one that no column has.
-    fn replaced(&mut self, select: &mut Select) -> Result<(), Stop> {
-        if !select.projection.iter().any(is_replaced) {
+    /// Of those behind EXCLUDE, virtual columns that no table has because nothing asks for them go.
+    fn names_behind(&mut self, select: &mut Select) -> Result<(), Stop> {
+        if !select.projection.iter_mut().any(is_open) {
             return Ok(());
         }
         if self.left > 0 {
@@ -156,15 +159,8 @@ impl Known {
             let all = SelectItem::Wildcard(WildcardAdditionalOptions::default());
             return Err(Stop::Probe(Box::new(self.scopes.query(of_from(select, vec![all])))));
         };
-        for item in &mut select.projection {
-            let (table, options) = match item {
-                SelectItem::Wildcard(options) => (None, options),
-                SelectItem::QualifiedWildcard(
-                    SelectItemQualifiedWildcardKind::ObjectName(table),
-                    options,
-                ) => (last_name(table), options),
-                _ => continue,
-            };
+        for (table, options) in select.projection.iter_mut().filter_map(star) {
+            leave_out(options, table.as_deref(), &columns);
             for item in options.opt_replace.iter_mut().flat_map(|replace| &mut replace.items) {
                 let column = replaced_column(&item.column_name, table.as_deref(), &columns);
                 item.column_name = quoted(&column.map_err(|error| Stop::Wrong(Box::new(error)))?);
@@ -191,6 +187,9 @@ impl Known {
             }
             return Err(Stop::Probe(Box::new(self.scopes.probe(&crossed, tables))));
         };
+        for (table, options) in select.projection.iter_mut().filter_map(star) {
+            leave_out(options, table.as_deref(), &columns);
+        }
         match natural::put(select, order, columns, &mut self.selects) {
             Ok(()) => Err(Stop::Again),
             Err(error) => Err(Stop::Wrong(Box::new(error))),
@@ -206,16 +205,43 @@ fn lower_excluded(item: &mut SelectItem) {
     }
 }
 
-/// Whether a `*` has names behind REPLACE that stand as they were written: those that are put there have no
-/// place.
-fn is_replaced(item: &SelectItem) -> bool {
-    let (SelectItem::Wildcard(options)
-    | SelectItem::QualifiedWildcard(SelectItemQualifiedWildcardKind::ObjectName(_), options)) = item
-    else {
-        return false;
-    };
-    let mut items = options.opt_replace.iter().flat_map(|replace| &replace.items);
-    items.any(|item| item.column_name.span != Span::empty())
+/// What stands behind `*`, and the table whose columns it is.
+fn star(item: &mut SelectItem) -> Option<(Option<String>, &mut WildcardAdditionalOptions)> {
+    match item {
+        SelectItem::Wildcard(options) => Some((None, options)),
+        SelectItem::QualifiedWildcard(SelectItemQualifiedWildcardKind::ObjectName(table), options) => {
+            Some((last_name(table), options))
+        }
+        _ => None,
+    }
+}
+
+/// Whether a `*` has names behind REPLACE, or of virtual columns behind EXCLUDE, that stand as they were
+/// written: those that are put there have no place.
+fn is_open(item: &mut SelectItem) -> bool {
+    let Some((_, options)) = star(item) else { return false };
+    let is_written = |name: &Ident| name.span != Span::empty();
+    let has_virtual =
+        excluded_mut(options).any(|name| is_written(name) && VirtualColumn::of_name(name).is_some());
+    let mut replaced = options.opt_replace.iter().flat_map(|replace| &replace.items);
+    has_virtual || replaced.any(|item| is_written(&item.column_name))
+}
+
+/// Leaves only what these columns have of the virtual ones behind EXCLUDE and EXCEPT.
+fn leave_out(options: &mut WildcardAdditionalOptions, table: Option<&str>, columns: &[(String, String)]) {
+    let mut names = excluded(options).to_vec();
+    let except = options.opt_except.take().into_iter();
+    let except = except.flat_map(|except| iter::once(except.first_element).chain(except.additional_elements));
+    names.extend(except.map(|column| ObjectName::from(vec![column])));
+    let known = columns.iter().filter(|(own, _)| table.is_none_or(|table| own == table));
+    let known: Vec<&String> = known.map(|(_, column)| column).collect();
+    names.retain(|column| last_name(column).is_none_or(|name| !is_absent(&name, known.iter().copied())));
+    for column in names.iter_mut().filter_map(last_ident) {
+        if VirtualColumn::of_name(column).is_some() {
+            column.span = Span::empty();
+        }
+    }
+    options.opt_exclude = (!names.is_empty()).then_some(ExcludeSelectItem::Multiple(names));
 }
 
 /// The column that a name behind REPLACE means, of one table or of all.
