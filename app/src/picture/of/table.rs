@@ -44,7 +44,7 @@ struct LabelColumn<'n> {
 /// - tokens with values: a text in colours
 /// - numbers behind a single date or time, which differs in all rows: lines over time
 /// - numbers of rows that are labelled by texts, dates, times or booleans, or of a single row: bars
-/// - several columns of numbers, of which the first ascends: lines over it
+/// - several columns of numbers, of which the first ascends where it is known: lines over it
 /// - else the distribution of one column of numbers, `score` if there is one
 ///
 /// # Errors
@@ -82,16 +82,13 @@ pub fn table(batches: &[RecordBatch]) -> Result<Picture, AnswerError> {
         _ => None,
     };
     let mut notes = Vec::new();
-    let body = match (token, times, &numbers[0].values) {
+    let body = match (token, times, ascending(&numbers[0].values)) {
         (Some(token), ..) if rows <= TOKENS => {
             let tokens = cells(batches, token.at)?.into_iter().zip(&numbers[score].values);
             Body::Tokens(tokens.map(|(text, value)| Token { text, value: Some(*value) }).collect())
         }
         (_, Some((x, places)), _) => {
-            let missing = rows - places.len();
-            if missing > 0 {
-                notes.push(format!("Left out: {} without a time.", counted(missing as u64, "row")));
-            }
+            notes.extend(left_out(rows - places.len(), "a time"));
             lines(x, &places, &numbers)
         }
         _ if !names.is_empty() && rows <= BARS => bars(labels(batches, names)?, &numbers),
@@ -101,8 +98,8 @@ pub fn table(batches: &[RecordBatch]) -> Result<Picture, AnswerError> {
             series: vec![String::new()],
             shares: false,
         },
-        (_, _, x) if !has_text && numbers.len() > 1 && x.is_sorted_by(|a, b| a < b) => {
-            let places: Places = x.iter().copied().zip(0..).collect();
+        (_, _, Some(places)) if !has_text && numbers.len() > 1 => {
+            notes.extend(left_out(rows - places.len(), &format!("`{}`", numbers[0].name)));
             lines(Axis::linear(&numbers[0].name), &places, &numbers[1..])
         }
         _ => histogram(&numbers, score),
@@ -172,6 +169,16 @@ fn bars(labels: Vec<String>, numbers: &[NamedColumn]) -> Body {
     let rows = rows.map(|(i, label)| (label, numbers.iter().map(|column| column.values[i]).collect()));
     let series = numbers.iter().map(|column| column.name.clone()).collect();
     Body::Bars { rows: rows.collect(), series, shares: false }
+}
+
+/// The places of the rows that have a number, if these ascend.
+fn ascending(numbers: &[f64]) -> Option<Places> {
+    let places: Places = numbers.iter().copied().zip(0..).filter(|(x, _)| !x.is_nan()).collect();
+    (places.len() > 1 && places.is_sorted_by(|a, b| a.0 < b.0)).then_some(places)
+}
+
+fn left_out(rows: usize, without: &str) -> Option<String> {
+    (rows > 0).then(|| format!("Left out: {} without {without}.", counted(rows as u64, "row")))
 }
 
 /// An axis of times, and the times of the rows that have one, in ascending order; none where two rows have
@@ -318,6 +325,25 @@ mod tests {
         .unwrap();
         assert_eq!((picture.title.as_str(), picture.panels[0].heading.as_str()), ("n of 3 rows", "n"));
         assert_eq!(picture.panels[0].notes, ["Left out: 1 row without a time."]);
+    }
+
+    #[test]
+    fn rows_without_the_first_number_are_left_out_of_lines() {
+        let pictured = |steps: Vec<Option<i64>>| {
+            let n: ArrayRef = Arc::new(Int64Array::from_iter_values((0..).take(steps.len())));
+            let step: ArrayRef = Arc::new(Int64Array::from(steps));
+            let mut picture =
+                table(&[RecordBatch::try_from_iter([("step", step), ("n", n)]).unwrap()]).unwrap();
+            picture.panels.remove(0)
+        };
+        let panel = pictured(vec![Some(3), Some(5), None]);
+        let Body::Lines { series, .. } = &panel.body else { panic!("{panel:?}") };
+        assert_eq!(series[0].points, [[3.0, 0.0], [5.0, 1.0]]);
+        assert_eq!(panel.notes, ["Left out: 1 row without `step`."]);
+        for steps in [vec![Some(3), None], vec![None, None], vec![Some(3), None, Some(3)]] {
+            let panel = pictured(steps);
+            assert!(matches!(panel.body, Body::Histogram(_)) && panel.notes.is_empty(), "{panel:?}");
+        }
     }
 
     #[test]
