@@ -261,6 +261,13 @@ fn terminals_obey_nothing_that_is_data() {
 }
 
 #[test]
+fn a_bar_without_a_value_says_so() {
+    let rows = vec![("a".to_owned(), vec![1.0]), ("b".to_owned(), vec![f64::NAN])];
+    let svg = picture(Body::Bars { rows, series: vec![String::new()], shares: false }).svg();
+    assert!(svg.contains(">(none)</text>") && !svg.contains("NaN"), "{svg}");
+}
+
+#[test]
 fn values_of_the_smallest_size_have_places() {
     for values in [vec![5e-324], vec![0.0, 5e-324], vec![5e-324, 1e-323]] {
         let points = values.iter().enumerate().map(|(i, v)| [i as f64, *v]).collect();

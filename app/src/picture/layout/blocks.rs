@@ -15,8 +15,14 @@ const TOKEN: f64 = 12.5;
 /// Widest label of bars.
 const LABEL: f64 = 200.0;
 
+/// What stands for a value that there is not.
+pub(in super::super) const NO_VALUE: &str = "(none)";
+
 /// A value of a bar as text.
 pub(in super::super) fn value(value: f64, shares: bool) -> String {
+    if value.is_nan() {
+        return NO_VALUE.to_owned();
+    }
     if !shares {
         return number(value);
     }
@@ -45,8 +51,11 @@ pub(super) fn bars(
         let high = values.len() as f64 * (BAR + 1.0);
         tick(scene, [left - 10.0, y + high / 2.0 + 4.0], shown, Anchor::End);
         for (i, v) in values.iter().enumerate() {
-            let Some(place) = scale.place(*v) else { continue };
-            let end = left + place * width;
+            let end = match scale.place(*v) {
+                Some(place) => left + place * width,
+                None if v.is_nan() => zero,
+                None => continue,
+            };
             let about = format!("{label}: {}", value(*v, shares));
             let at = [zero.min(end), y + i as f64 * (BAR + 1.0), (end - zero).abs(), BAR];
             scene.block(at, Role::Series(i), 0.85, about);

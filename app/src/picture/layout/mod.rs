@@ -4,7 +4,7 @@ mod axes;
 mod blocks;
 mod heat;
 
-pub(super) use blocks::{largest, lowest, value as value_of_bar, visible};
+pub(super) use blocks::{NO_VALUE, largest, lowest, value as value_of_bar, visible};
 
 use super::font;
 use super::scale::number;

@@ -24,6 +24,7 @@ use arrow_cast::display::array_value_to_string;
 use arrow_schema::ArrowError;
 use gstore_query::influence::{InfluenceSpec, Prepared};
 
+use super::layout::NO_VALUE;
 use super::scale::number;
 
 /// A whole number as people read it.
@@ -38,7 +39,7 @@ fn counted(n: u64, noun: &str) -> String {
 
 /// A value as a label.
 fn cell(column: &ArrayRef, row: usize) -> Result<String, ArrowError> {
-    if column.is_null(row) { Ok("(none)".to_owned()) } else { array_value_to_string(column, row) }
+    if column.is_null(row) { Ok(NO_VALUE.to_owned()) } else { array_value_to_string(column, row) }
 }
 
 /// `pool for gsm8k` of a question.

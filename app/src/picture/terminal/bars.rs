@@ -112,13 +112,12 @@ mod tests {
         let rows = [("up", 1.0), ("down", -0.5), ("none", 0.0), ("nan", f64::NAN)];
         let mut out = String::new();
         bars(&mut out, &rows.map(|(label, value)| (label.to_owned(), vec![value])), false, STYLE);
-        let (space, up, down) = (" ".repeat(10), "█".repeat(19), "█".repeat(9));
-        let nan = number(f64::NAN);
+        let (space, up, down) = (" ".repeat(9), "█".repeat(18), "█".repeat(9));
         let want = [
             format!("  up {space}│{up} 1"),
-            format!("down ▐{down}│ -0.5"),
+            format!("down {down}│ -0.5"),
             format!("none {space}│ 0"),
-            format!(" nan {space}│ {nan}"),
+            format!(" nan {space}│ (none)"),
         ];
         assert_eq!(out.lines().collect::<Vec<_>>(), want);
         let mut out = String::new();
