@@ -67,6 +67,8 @@ pub struct FieldNames {
     layout: Option<Layout>,
     /// Metadata that is said to be no text.
     typed: Vec<String>,
+    /// Metadata that has to be integers or bools, whatever else its values could be.
+    exact: Vec<String>,
 }
 
 /// A record's text under gstore's names.
@@ -128,16 +130,23 @@ impl FieldNames {
     }
 
     /// The same where metadata of these keys is said to be bools or numbers: a value of a CSV file that is
-    /// none does not make its column text.
+    /// none does not make its column text. Metadata of the keys `exact` has to be integers or bools: a number
+    /// with a fraction does not make floats of the integers in its column.
     #[must_use]
-    pub fn with_typed(mut self, keys: Vec<String>) -> Self {
+    pub fn with_typed(mut self, keys: Vec<String>, exact: Vec<String>) -> Self {
         self.typed = keys;
+        self.exact = exact;
         self
     }
 
     /// Whether the metadata that a column is, is said to be no text.
     pub(super) fn is_typed(&self, column: &str) -> bool {
         self.metadata_of(column).is_some_and(|key| self.typed.iter().any(|typed| typed == key))
+    }
+
+    /// Whether the metadata that a column is, has to be integers or bools.
+    pub(super) fn is_exact(&self, column: &str) -> bool {
+        self.metadata_of(column).is_some_and(|key| self.exact.iter().any(|exact| exact == key))
     }
 
     /// A name that says where text is.

@@ -59,6 +59,8 @@ fn the_value_that_does_not_fit_its_column_is_named_in_tables_of_text_as_in_json(
     let asked = |file: &str| add(&place, "asked", file, &["--column", "note:int"]);
     said(&asked("mixed.csv"), 1, &["mixed.csv", "is int as asked, but line 4 holds utf8 (\"n/a\")"]);
     said(&asked("mixed.jsonl"), 1, &["is int as asked, but line 3 holds utf8 (\"n/a\")"]);
+    write(&place, "fraction.csv", &rows("7.5"));
+    said(&asked("fraction.csv"), 1, &["is int as asked, but line 4 holds float (7.5)"]);
     said(&asked("whole.csv"), 0, &["3 samples added"]);
     let stored = add(&place, "asked", "mixed.csv", &[]);
     said(&stored, 1, &["is int in the dataset, but line 4 holds utf8 (\"n/a\")"]);

@@ -74,7 +74,9 @@ impl CsvSource {
             Some(Field::Messages) => ColumnUse::Messages,
             Some(Field::Id) => ColumnUse::Id,
             _ if layout.is_some_and(|layout| layout.keys().contains(&name)) => ColumnUse::Content,
-            _ if cells.is_text() && fields.is_typed(name) => ColumnUse::Metadata(Cells::default()),
+            _ if fields.is_exact(name) || cells.is_text() && fields.is_typed(name) => {
+                ColumnUse::Metadata(Cells::default())
+            }
             _ => ColumnUse::Metadata(cells),
         };
         let cells = cells.iter().copied().chain(std::iter::repeat(Cells::default()));

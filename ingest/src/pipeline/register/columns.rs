@@ -164,6 +164,14 @@ pub(super) fn typed_columns(
     Ok(all.filter(|(_, ty)| *ty != ColumnType::Text).map(|(key, _)| key.clone()).collect())
 }
 
+/// Keys whose columns the request says to be integers or bools: a float in one is an error, and does not
+/// change the type as in one that the dataset has.
+pub(super) fn exact_columns(request: &AddRequest) -> Result<Vec<String>, IngestError> {
+    let asked = column_overrides(request)?.into_iter();
+    let exact = asked.filter(|column| matches!(column.ty, ColumnType::Int | ColumnType::Bool));
+    Ok(exact.map(|column| column.key).collect())
+}
+
 /// The note about records with reasoning outside of their content, which no template writes.
 pub(super) fn reasoning_note(count: u64) -> Option<String> {
     let keys = REASONING.map(|key| format!("`{key}`")).join(" or ");

@@ -32,8 +32,8 @@ pub use foreign::check_texts;
 pub use request::{AddClient, AddOutcome, AddPreview, AddReport, AddRequest, ExistingDataset};
 
 use columns::{
-    RecordFindings, column_overrides, find_columns, reasoning_note, renamed_columns_note, typed_columns,
-    widened_columns_note,
+    RecordFindings, column_overrides, exact_columns, find_columns, reasoning_note, renamed_columns_note,
+    typed_columns, widened_columns_note,
 };
 use input::InputFiles;
 use repeated::NewTexts;
@@ -128,7 +128,7 @@ fn append_samples(
     }
     let before = existing_dataset(store, &name)?;
     let columns = before.as_ref().map(|part| part.columns.clone()).unwrap_or_default();
-    input.fields = input.fields.with_typed(typed_columns(request, &columns)?);
+    input.fields = input.fields.with_typed(typed_columns(request, &columns)?, exact_columns(request)?);
     progress.start("reading samples", 2 * input.bytes()?, Unit::Bytes);
     let key = client.and_then(|client| client.key.as_deref());
     let mut content = key.map(|_| Sha256::new());
