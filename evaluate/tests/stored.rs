@@ -4,9 +4,12 @@ use std::path::Path;
 
 use gstore_core::{Cancel, DatasetName, RowFlags};
 use gstore_data::{Content, TextSample};
-use gstore_evaluate::attribution::{QueryLoss, Truth, TruthFolder, TruthPlan, random_subsets};
+use gstore_evaluate::attribution::{
+    QueryLoss, Truth, TruthFolder, TruthPlan, artifacts_naming, random_subsets,
+};
 use gstore_store::{
-    AppendOptions, EnsembleBase, EnsembleUpdate, JobPlan, LossColumns, Member, NewSample, OffsetOf, Store,
+    AppendOptions, EnsembleBase, EnsembleUpdate, JobPlan, LossColumns, Member, NewSample, OffsetOf, RowSet,
+    Store,
 };
 use serde_json::{Value, json};
 
@@ -147,6 +150,13 @@ fn the_truth_of_a_store_is_that_of_its_folders() {
     assert_eq!(both.done(|_| true), [0, 2, 3, 4, 5]);
 
     let snapshot = store.snapshot().expect("a snapshot");
+    // Rows 0 to 2 are x, q1 and q0: both artifacts have the last two as queries.
+    let naming = |rows: std::ops::Range<u64>| -> Vec<u64> {
+        let dataset = snapshot.dataset("queries").expect("it");
+        let found = artifacts_naming(&snapshot, dataset, &RowSet::from_range(rows), &cancel).expect("read");
+        found.into_iter().map(|(_, ids)| ids).collect()
+    };
+    assert_eq!([naming(0..3), naming(1..2), naming(0..1)], [vec![2, 2], vec![1, 1], vec![]]);
     let refused = |made: &TruthFolder, dataset: &str, words: &str| {
         let error = made.check_ensemble(&snapshot, ("retrained", dataset), &cancel).unwrap_err().to_string();
         assert!(error.contains(words), "{words}: {error}");

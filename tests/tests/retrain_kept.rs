@@ -68,6 +68,24 @@ fn a_ground_truth_is_kept_in_the_store_and_read_from_there() {
         assert!(wrong.code == 2 && wrong.stderr.contains("--query-dataset"), "{}", wrong.stderr);
         assert!(!place.path("two").exists(), "{more:?}");
     }
+
+    // A purge does not reach the ids of the artifact, and says so before and after.
+    let purge = ["delete", "--dataset", "pool", "--id", "s3", "--purge"];
+    let unsure = place.run(&purge);
+    let words =
+        "names 1 deleted row by id, which no purge removes from it\n  `gstore drop artifact retraining-";
+    assert!(unsure.code == 2 && unsure.stderr.contains(words), "{}", unsure.stderr);
+    let dry = place.json(&[&purge[..], &["--dry-run", "--json"]].concat());
+    let report = place.json(&[&purge[..], &["--yes", "--json"]].concat());
+    assert_eq!(dry["artifacts"], report["artifacts"]);
+    assert_eq!(report["artifacts"][0]["rows"], 1, "{report}");
+    let again = ["delete", "--dataset", "pool", "--purge", "--yes", "--json"];
+    assert_eq!(place.json(&again)["artifacts"], report["artifacts"]);
+    let name = report["artifacts"][0]["name"].as_str().expect("a name");
+    place.ok(&["drop", "artifact", name]);
+    place.ok(&["gc", "--keep", "1", "--keep-within", "0s"]);
+    assert_eq!(place.json(&again)["artifacts"], serde_json::json!([]));
+    assert_eq!(fs_err::read_dir(place.path("store/artifacts")).map_or(0, Iterator::count), 0);
 }
 
 #[test]

@@ -17,7 +17,8 @@ use gstore_store::{SnapshotName, TagName};
     Rows that any of --id, --ids and --where names are deleted; ids that are not there are listed and no error. Deleted rows are hidden from every\n\
     query from the next snapshot on; older snapshots still show them until `gstore gc` removes those, and the bytes stay until\n\
     `gstore compact --max-deleted 0`. --purge is for privacy: the rows, and all that were deleted before, are written out of every file, and\n\
-    the history before it goes, with its tags. Backups and the output of shards are other folders: purge those yourself.\n\n\
+    the history before it goes, with its tags. Artifacts of `gstore evaluate retrain` keep ids: each that has some is named, with what removes it.\n\
+    Backups and the output of shards are other folders: purge those yourself.\n\n\
     Memory: the ids of --ids, 8 bytes for each row that --where finds, 16 bytes for each run of deleted rows; with --purge, one batch of rows besides."
 )]
 pub struct DeleteArgs {

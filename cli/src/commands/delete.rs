@@ -10,14 +10,15 @@ use anyhow::{Context as _, Result, bail};
 use gstore::indexes::ExistingIndexes;
 use gstore::{NamedRows, RowNames, find_rows};
 use gstore_core::{Cancel, first_of, many, many_of};
+use gstore_evaluate::attribution::artifacts_naming;
 use gstore_store::{ChangeError, DatasetPart, DeleteOptions, DeleteReport, RowSet, Snapshot, Store};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::args::DeleteArgs;
 use crate::context::{Context, command_line};
 use crate::failure::{condition_error, refuse};
 use crate::sketches::{STOPPING, restore};
-use crate::streams::out;
+use crate::streams::{out, say};
 
 /// Ids that a message lists at most.
 const LISTED: usize = 5;
@@ -45,9 +46,10 @@ pub fn run(context: &Context, args: &DeleteArgs) -> Result<ExitCode> {
     let request = Deletion { context, args, store: &store, names, dataset, cancel };
     let found = request.find()?;
     if args.dry_run {
-        return dry_run(args, &found);
+        return dry_run(context, args, &found);
     }
     if args.purge && !args.yes {
+        tell_artifacts(context, &found.naming);
         refuse!(
             "--purge cannot be undone: it removes {} of {:?}, {} that were deleted before, and every older snapshot and tag\n  \
              --yes confirms",
@@ -57,12 +59,16 @@ pub fn run(context: &Context, args: &DeleteArgs) -> Result<ExitCode> {
         );
     }
     let before = if args.purge { Some(ExistingIndexes::new(&found.snapshot)?) } else { None };
-    let (found, report) = request.delete(found)?;
+    let (mut found, report) = request.delete(found)?;
+    // What the purge did is told in any case.
+    let naming = request.still_named().map(|naming| found.naming = naming);
     print(context, args, &found, &report)?;
     let Some(before) = before else { return Ok(ExitCode::SUCCESS) };
     // What Ctrl-C could have kept from happening has happened.
     let cancel = context.cancel_on_interrupt(STOPPING)?;
-    restore(context, &store, &before, &cancel)
+    let restored = restore(context, &store, &before, &cancel)?;
+    naming.context("the rows are purged, but artifacts that name them by id could not be looked for")?;
+    Ok(restored)
 }
 
 /// What is to be deleted, in the words of the command line.
@@ -84,6 +90,8 @@ struct MatchedRows {
     missing: Vec<String>,
     /// Rows that were deleted before and are still in the files: a purge takes them too.
     earlier: u64,
+    /// Artifacts that a purge leaves with ids of its rows, and how many each has.
+    naming: Vec<(String, u64)>,
 }
 
 impl Deletion<'_> {
@@ -97,7 +105,22 @@ impl Deletion<'_> {
                 .map_err(condition_error)?;
         tell_missing(self.context, self.args, &missing);
         let earlier = dataset.tombstones.iter().filter(|t| !t.purged).map(|t| t.rows).sum();
-        Ok(MatchedRows { snapshot, dataset, rows, missing, earlier })
+        // After a purge its own list of ids says more.
+        let naming = match self.args.purge && (self.args.dry_run || !self.args.yes) {
+            true => artifacts_naming(&snapshot, &dataset, &rows, &self.cancel)?,
+            false => Vec::new(),
+        };
+        Ok(MatchedRows { snapshot, dataset, rows, missing, earlier, naming })
+    }
+
+    /// Artifacts that have ids of purged rows, once these are purged.
+    fn still_named(&self) -> Result<Vec<(String, u64)>> {
+        if !self.args.purge {
+            return Ok(Vec::new());
+        }
+        let (snapshot, _lease) = self.context.snapshot(self.store, None)?;
+        let dataset = snapshot.same_dataset(&self.dataset)?;
+        Ok(artifacts_naming(&snapshot, dataset, &RowSet::new(), &self.cancel)?)
     }
 
     /// Deletes what was found. Where another process changed it in between, it is found again.
@@ -162,11 +185,38 @@ fn tell_missing(context: &Context, args: &DeleteArgs, missing: &[String]) {
     context.say(&format!("{}: {count} not there: {}", args.dataset, first_of(missing, LISTED)));
 }
 
-fn dry_run(args: &DeleteArgs, found: &MatchedRows) -> Result<ExitCode> {
+/// The commands that remove an artifact, from older snapshots too.
+fn removal(context: &Context, artifact: &str) -> [String; 2] {
+    let store = context.at_store();
+    [format!("gstore drop artifact {artifact}{store}"), format!("gstore gc --keep 1 --keep-within 0s{store}")]
+}
+
+fn tell_artifacts(context: &Context, naming: &[(String, u64)]) {
+    for (artifact, rows) in naming {
+        let [dropped, collected] = removal(context, artifact);
+        say!(
+            "warning: artifact {artifact} names {} by id, which no purge removes from it\n  \
+             `{dropped}`, then `{collected}` remove it",
+            many(*rows, "deleted row")
+        );
+    }
+}
+
+fn artifacts_json(context: &Context, naming: &[(String, u64)]) -> Value {
+    let one = |(name, rows): &(String, u64)| {
+        let commands = removal(context, name);
+        json!({ "name": name, "rows": rows, "commands": commands })
+    };
+    naming.iter().map(one).collect()
+}
+
+fn dry_run(context: &Context, args: &DeleteArgs, found: &MatchedRows) -> Result<ExitCode> {
+    tell_artifacts(context, &found.naming);
     if args.json {
         let purged = if args.purge { found.rows.len() + found.earlier } else { 0 };
         let report = json!({
             "dataset": args.dataset, "deleted": found.rows.len(), "purged": purged, "missing": found.missing,
+            "artifacts": artifacts_json(context, &found.naming),
         });
         out!("{}", serde_json::to_string_pretty(&report)?);
     } else if args.purge {
@@ -183,10 +233,12 @@ fn dry_run(args: &DeleteArgs, found: &MatchedRows) -> Result<ExitCode> {
 }
 
 fn print(context: &Context, args: &DeleteArgs, found: &MatchedRows, report: &DeleteReport) -> Result<()> {
+    tell_artifacts(context, &found.naming);
     if args.json {
         let mut value = serde_json::to_value(report)?;
         if let Some(object) = value.as_object_mut() {
             object.insert("missing".to_owned(), json!(found.missing));
+            object.insert("artifacts".to_owned(), artifacts_json(context, &found.naming));
         }
         out!("{}", serde_json::to_string_pretty(&value)?);
         return Ok(());

@@ -42,6 +42,7 @@ use super::subsets::{Subset, SubsetKind};
 use super::truth::{Signal, Truth};
 use crate::error::EvaluateError;
 
+pub use self::artifact::artifacts_naming;
 pub use self::outputs::{PendingRun, QueryLoss};
 pub use self::recipe::Recipe;
 pub use self::texts::TruthTexts;

@@ -22,7 +22,7 @@ mod table;
 mod truth;
 
 pub use flips::{Flips, Suspicious, flip_detection};
-pub use folder::{PendingRun, QueryLoss, Recipe, TruthFolder, TruthPlan, TruthTexts};
+pub use folder::{PendingRun, QueryLoss, Recipe, TruthFolder, TruthPlan, TruthTexts, artifacts_naming};
 pub use ids::Ids;
 pub use lds::{lds, lds_of_query};
 pub use loo::leave_out;

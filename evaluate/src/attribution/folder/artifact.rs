@@ -1,7 +1,10 @@
 //! The artifact of a ground truth in a store: what its models have in common, and their subsets.
 
+use std::collections::HashSet;
+use std::fmt::Display;
+
 use gstore_core::{Cancel, canonical_json, many, xxh3_hex};
-use gstore_store::Snapshot;
+use gstore_store::{ArtifactPart, DatasetPart, RowSet, Snapshot};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -47,7 +50,7 @@ impl FolderArtifact {
     /// Reads an artifact of a snapshot.
     pub fn open(snapshot: &Snapshot, name: &str, cancel: &Cancel) -> Result<FolderArtifact, EvaluateError> {
         let part = snapshot.artifact(name)?;
-        let bad = |what: String| EvaluateError::Truth(format!("artifact {name}: {what}"));
+        let bad = |what: String| bad_part(&part, what);
         if part.kind != RETRAINING {
             return Err(bad(format!("it is of the kind {}, and has no subsets", part.kind)));
         }
@@ -56,15 +59,9 @@ impl FolderArtifact {
         if content.manifest.version != VERSION {
             return Err(bad(format!("its version is {}; {VERSION} is read", content.manifest.version)));
         }
-        let text = |file: &str| -> Result<String, EvaluateError> {
-            let map = snapshot.artifact_file(&part, file)?;
-            let text =
-                std::str::from_utf8(map.as_bytes()).map_err(|error| bad(format!("{file}: {error}")))?;
-            Ok(text.to_owned())
-        };
-        let ids = |file: &str| Ids::new(ids_in(&text(file)?, bad, cancel)?, file);
+        let ids = |file: &str| Ids::new(ids_of(snapshot, &part, file, cancel)?, file);
         let (pool, queries) = (ids("pool.jsonl")?, ids("queries.jsonl")?);
-        let subsets = subsets_in(&text("subsets.jsonl")?, &pool, bad, cancel)?;
+        let subsets = subsets_in(&text_of(snapshot, &part, "subsets.jsonl")?, &pool, bad, cancel)?;
         Ok(FolderArtifact { content, pool, queries, subsets })
     }
 
@@ -91,6 +88,69 @@ impl FolderArtifact {
         };
         Err(EvaluateError::Truth(format!("ensemble {ensemble:?} cannot have these models: {what}")))
     }
+}
+
+fn bad_part(part: &ArtifactPart, what: impl Display) -> EvaluateError {
+    EvaluateError::Truth(format!("artifact {}: {what}", part.name))
+}
+
+fn text_of(snapshot: &Snapshot, part: &ArtifactPart, file: &str) -> Result<String, EvaluateError> {
+    let map = snapshot.artifact_file(part, file)?;
+    let text = std::str::from_utf8(map.as_bytes());
+    Ok(text.map_err(|error| bad_part(part, format!("{file}: {error}")))?.to_owned())
+}
+
+fn ids_of(
+    snapshot: &Snapshot,
+    part: &ArtifactPart,
+    file: &str,
+    cancel: &Cancel,
+) -> Result<Vec<String>, EvaluateError> {
+    ids_in(&text_of(snapshot, part, file)?, |what| bad_part(part, what), cancel)
+}
+
+/// Artifacts of ground truths that have ids of deleted rows of a dataset, or of `rows`, which are to be: of
+/// each its name, and how many. They belong to no dataset, so that a purge does not reach them.
+///
+/// # Errors
+/// Artifacts and deleted ids that cannot be read, and cancellation.
+pub fn artifacts_naming(
+    snapshot: &Snapshot,
+    dataset: &DatasetPart,
+    rows: &RowSet,
+    cancel: &Cancel,
+) -> Result<Vec<(String, u64)>, EvaluateError> {
+    let mut parts = Vec::new();
+    for name in snapshot.artifacts()? {
+        let part = snapshot.artifact(&name)?;
+        if part.kind == RETRAINING {
+            parts.push(part);
+        }
+    }
+    if parts.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut named = HashSet::new();
+    if !rows.is_empty() {
+        let reader = snapshot.samples(dataset)?;
+        reader.each_id(|row, id| named.extend(rows.contains(row).then(|| id.to_owned())))?;
+    }
+    let mut deleted = snapshot.deleted_ids(dataset)?;
+    let mut found = Vec::new();
+    for part in parts {
+        let mut ids: HashSet<String> = HashSet::new();
+        for file in ["pool.jsonl", "queries.jsonl"] {
+            ids.extend(ids_of(snapshot, &part, file, cancel)?);
+        }
+        let mut count = 0;
+        for id in &ids {
+            count += u64::from(named.contains(id) || deleted.contains(id)?);
+        }
+        if count > 0 {
+            found.push((part.name, count));
+        }
+    }
+    Ok(found)
 }
 
 /// Its name, by the digest of its content.
