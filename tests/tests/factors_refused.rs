@@ -75,6 +75,18 @@ fn factors_of_something_else_are_refused() {
     let says = "sample \"a\" (row 1) of the target has the id of an earlier one";
     assert!(refused.code == 1 && refused.stderr.contains(says), "{}", refused.stderr);
     place.ok(&[&of_twice[..], &["--sum-queries"]].concat());
+    fs_err::write(
+        place.path("asked.jsonl"),
+        "{\"qid\":\"a\",\"question\":\"Is 1 odd?\",\"answer\":\"Yes.\"}\n",
+    )
+    .expect("written");
+    let asked = ["score", "--factors", "thin", "--pool", "pool", "--target-data", "asked.jsonl"];
+    let refused = place.run(&asked);
+    let fields = ["--field", "prompt=question", "--field", "completion=answer"];
+    assert!(refused.code != 0 && refused.stderr.contains(&fields.join(" ")), "{}", refused.stderr);
+    place.ok(&[&asked[..], &fields, &["-o", "asked.csv"]].concat());
+    let refused = place.run(&[&of_twice[..5], &["--target", "q"], &fields[..2]].concat());
+    assert!(refused.code == 2 && refused.stderr.contains("--field"), "{}", refused.stderr);
     let tiny = ["score", "--factors", "thin", "--pool", "pool", "--target", "q", "--damping", "1e-300"];
     let refused = place.run(&[&tiny[..], &["-o", "tiny.csv"]].concat());
     assert_eq!(refused.code, 1, "{}", refused.stderr);

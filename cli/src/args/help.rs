@@ -86,7 +86,7 @@ fn group_options(root: Command) -> Command {
         .mut_subcommand("score", |score| {
             let queries = options_named(
                 "Queries",
-                &["target", "target_data", "of_self", "queries", "measurement", "sum_queries"],
+                &["target", "target_data", "fields", "of_self", "queries", "measurement", "sum_queries"],
             );
             let how = ["segment", "strategy", "filter", "damping", "rank", "stale"];
             let solver = ["solver", "iterations", "tolerance", "solver_data", "solver_rows", "keep_going"];

@@ -46,6 +46,12 @@ pub struct ScoreArgs {
     /// Files whose samples are the queries, as `gstore add` reads them
     #[arg(long, value_name = "PATH", num_args = 1.., conflicts_with = "target")]
     pub target_data: Vec<PathBuf>,
+    /// Key of these files that holds what gstore calls text, prompt, completion, messages, role, content or
+    /// id (may be repeated)
+    // clap asks for nothing that another argument excludes: without the conflicts it would pass beside
+    // --target, which excludes --target-data.
+    #[arg(long = "field", value_name = "FIELD=KEY", value_delimiter = ',', requires = "target_data", conflicts_with_all = ["target", "of_self"])]
+    pub fields: Vec<String>,
     /// Score each row for itself: what is memorised, mislabelled or odd comes first
     #[arg(long = "self", conflicts_with_all = ["target", "target_data", "queries", "measurement", "sum_queries"])]
     pub of_self: bool,

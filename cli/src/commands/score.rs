@@ -274,7 +274,7 @@ fn target(args: &ScoreArgs, snapshot: &Arc<Snapshot>) -> Result<ScoreTarget> {
             part: Arc::clone(snapshot.dataset(name)?),
             rows: None,
         },
-        None => SampleSource::Files { paths: args.target_data.clone(), fields: Vec::new() },
+        None => SampleSource::Files { paths: args.target_data.clone(), fields: args.fields.clone() },
     };
     Ok(ScoreTarget::Samples {
         source,
