@@ -230,6 +230,7 @@ fn scores_of_gradients_are_compared_and_reported_by_the_ids_in_their_folder() {
     for (ask, words) in [
         (&of_store[..], "which scores? give --scores or --sql"),
         (&[&of_files[..4], &["--scores", "table.csv"]].concat()[..], "give --query-data or --query-dataset"),
+        (&[&of_store[..], &["-o", "page.html"]].concat()[..], "page.html: this report is Markdown"),
         (
             &[&of_files[..], &["--scores", "scores_f", "-o", "scores_f/rows.txt", "--force"]].concat()[..],
             "scores_f/rows.txt is read by this command",

@@ -148,6 +148,10 @@ fn factors_of_something_else_are_refused() {
             &["--model", &demo("model"), "--stale"],
             "--stale accepts factors of something else, and there are none",
         ),
+        (
+            &["--factors", "f", "--report", "top.html"],
+            "top.html: this report is Markdown; name it .md or .txt",
+        ),
         (&["--factors", "f", "--top", "2", "--report", "top.md"], "--top shortens the table"),
         (&["--factors", "f", "--top", "2", "--kronfluence", "top"], "--top shortens the table"),
     ] {

@@ -145,7 +145,7 @@ pub struct EvaluateFlipsArgs {
     Memory: the texts of all rows and queries, and 8 bytes for each row, query and method; \
     16 for each row, query and module of a folder of Kronfluence's while it is read.")]
 pub struct EvaluateScoresArgs {
-    /// File for the report, in Markdown [default: standard output]
+    /// File for the report, in Markdown: .md or .txt [default: standard output]
     #[arg(long, short, value_name = "FILE")]
     pub output: Option<PathBuf>,
     /// Replace the file if it exists

@@ -120,7 +120,7 @@ pub struct ScoreArgs {
     /// `scores_NAME`
     #[arg(long, value_name = "DIR")]
     pub kronfluence: Option<PathBuf>,
-    /// File for a report in Markdown: of each query the rows with the highest and the lowest scores, and
+    /// File for a report in Markdown, .md or .txt: of each query the rows with the highest and the lowest scores, and
     /// figures of all
     #[arg(long, value_name = "FILE")]
     pub report: Option<PathBuf>,

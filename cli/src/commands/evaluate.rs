@@ -26,6 +26,8 @@ use crate::args::{ComparisonArgs, EvaluateArgs, EvaluateWhat};
 use crate::context::Context;
 use crate::failure::UsageError;
 
+pub use self::result::check_markdown;
+
 /// Does what the flags say.
 pub fn run(context: &Context, args: &EvaluateArgs) -> Result<ExitCode> {
     match &args.what {

@@ -17,6 +17,7 @@ use gstore_ingest::pipeline::IngestRequest;
 use gstore_store::Snapshot;
 use indicatif::HumanBytes;
 
+use super::evaluate::check_markdown;
 use super::factors::{place, strategy, with_engine};
 use super::gradients::devices;
 use crate::args::{FactorStrategy, ScoreArgs, ScoreMeasurement, ScoreSegmentArg, ScoreSolver};
@@ -134,6 +135,7 @@ fn check(context: &Context, args: &ScoreArgs, has_table: bool) -> Result<()> {
         }
     }
     if let Some(report) = &args.report {
+        check_markdown(Some(report))?;
         output::check(context, &[Some(report)], args.output.force)?;
     }
     let Some(folder) = &args.kronfluence else { return Ok(()) };

@@ -9,6 +9,7 @@ use gstore::factors::{PromptScores, REPORTED, prompt_and_completion, score_repor
 use gstore_data::TextSample;
 use gstore_evaluate::attribution::Ids;
 
+use super::result::check_markdown;
 use super::{draw, scores};
 use crate::args::EvaluateScoresArgs;
 use crate::context::Context;
@@ -18,6 +19,7 @@ use crate::output::{self, Output};
 /// Writes the report of each method.
 pub fn run(context: &Context, args: &EvaluateScoresArgs) -> Result<ExitCode> {
     let to = args.output.as_deref();
+    check_markdown(to)?;
     output::check(context, &[to], args.force)?;
     let read = [args.of.data.clone(), args.of.query_data.clone(), scores::files(&args.scores)].concat();
     output::check_unread(&[to], read.iter().map(PathBuf::as_path), std::iter::empty())?;

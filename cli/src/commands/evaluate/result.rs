@@ -73,6 +73,18 @@ pub fn check(context: &Context, args: &ReportArgs) -> Result<ReportFormat> {
     }
 }
 
+/// Refuses a file whose name says no format that a report in Markdown has.
+pub fn check_markdown(path: Option<&Path>) -> Result<()> {
+    let Some(path) = path.filter(|path| OutputTarget::of(Some(path)).is_file()) else { return Ok(()) };
+    match by_name(path) {
+        Some(ReportFormat::Markdown | ReportFormat::Text) => Ok(()),
+        _ => refuse!(
+            "{}: this report is Markdown; name it .md or .txt, each also with .gz or .zst",
+            path.display()
+        ),
+    }
+}
+
 fn by_name(path: &Path) -> Option<ReportFormat> {
     let name = match packing_of(path) {
         Packing::None => path.file_name()?,
