@@ -34,6 +34,8 @@ fn place() -> Place {
 
 const NOTE: &str = "pool has loss@base with --max-length 256; this computes a second feature, for all 9 rows";
 
+const SECOND: &str = "pool has two encodings: `tokens`, `scored_tokens` and `truncated` are no columns";
+
 #[test]
 fn a_forgotten_flag_is_that_of_the_features_that_there_are() {
     let place = place();
@@ -44,7 +46,11 @@ fn a_forgotten_flag_is_that_of_the_features_that_there_are() {
     assert!(dry.stdout.contains("loss f32 x 1: 1 row missing"), "{}", dry.stdout);
     let done = ingest(&place, "pool", &[]);
     said(&done, &[taken]);
-    assert!(!done.stderr.contains("second feature"), "{}", done.stderr);
+    assert!(
+        !done.stderr.contains("second feature") && !done.stderr.contains("two encodings"),
+        "{}",
+        done.stderr
+    );
     assert_eq!(place.value("SELECT count(*) FROM gstore.features"), "1");
     assert_eq!(place.value("SELECT min(rows) FROM gstore.features"), "9");
     // A target becomes tokens as its pool did.
@@ -59,8 +65,10 @@ fn a_forgotten_flag_is_that_of_the_features_that_there_are() {
 fn other_texts_are_announced_before_and_can_be_taken_back() {
     let place = place();
     let other = ["--max-length", "2048"];
-    said(&ingest(&place, "pool", &[&other[..], &["--dry-run"]].concat()), &[NOTE]);
-    said(&ingest(&place, "pool", &other), &[NOTE]);
+    said(&ingest(&place, "pool", &[&other[..], &["--dry-run"]].concat()), &[NOTE, SECOND]);
+    said(&ingest(&place, "pool", &other), &[NOTE, SECOND]);
+    let third = ingest(&place, "pool", &["--max-length", "1024", "--dry-run"]);
+    assert!(third.code == 0 && !third.stderr.contains("two encodings"), "{}", third.stderr);
     assert_eq!(
         place.value("SELECT encodings FROM gstore.datasets WHERE dataset = 'pool'"),
         "\"tulu:length_256, tulu:length_2048\""

@@ -9,7 +9,7 @@ use super::IngestPlan;
 
 impl IngestPlan {
     /// What people should know before anything is computed: which of the features that the plan begins are
-    /// stored with other options of their texts, by these options.
+    /// stored with other options of their texts, by these options; and that tables lose the token counts.
     pub fn other_texts(&self) -> Vec<String> {
         let stored = self.snapshot.features_of(&self.dataset.name);
         let mut found: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
@@ -38,6 +38,19 @@ impl IngestPlan {
                 many(self.rows.len(), "row")
             ))
         };
-        found.into_iter().filter_map(note).collect()
+        found.into_iter().filter_map(note).chain(self.second_encoding()).collect()
+    }
+
+    /// Said where the dataset gets its second encoding: a table has the counts of a single one.
+    fn second_encoding(&self) -> Option<String> {
+        let [first] = self.dataset.encodings.as_slice() else { return None };
+        let begins = self.features().any(|feature| feature.published.is_empty());
+        (begins && first.key != self.encoding.key()).then(|| {
+            format!(
+                "note: with this, {} has two encodings: `tokens`, `scored_tokens` and `truncated` are no columns of its table any more; \
+                 gstore.samples has those of both",
+                self.dataset.name
+            )
+        })
     }
 }
