@@ -110,4 +110,15 @@ fn a_dry_run_of_compact_tells_what_the_real_one_does() {
     assert!(bytes(&dry, "bytes_after") < bytes(&dry, "bytes_before"), "{dry}");
     assert_eq!((&dry["dry_run"], &done["dry_run"]), (&Value::from(true), &Value::from(false)));
     assert!(text(&place.run(&["compact", "--dry-run"])).contains("nothing to compact"));
+    // What is left of purged rows is left out of no file.
+    place.ok(&["delete", "--dataset", "pool", "--id", "a1", "--purge", "--yes"]);
+    fs_err::write(place.path("more.jsonl"), "{\"id\": \"d0\", \"text\": \"d\"}\n").expect("written");
+    place.ok(&["add", "--dataset", "pool", "--data", "more.jsonl"]);
+    for compact in [&["compact", "--dry-run"][..], &["compact"]] {
+        let said = text(&place.run(compact));
+        assert!(
+            said.contains("dataset pool: 2 files ") && said.contains(" 0 deleted rows left out"),
+            "{said}"
+        );
+    }
 }

@@ -65,7 +65,7 @@ pub struct CompactedPart {
     pub bytes_before: u64,
     /// Bytes of the latter.
     pub bytes_after: u64,
-    /// Rows that were in the former and are not in the latter, or only as shells.
+    /// Rows that were in the former, not as shells, and are not in the latter, or only as shells.
     pub rows_dropped: u64,
 }
 

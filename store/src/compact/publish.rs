@@ -155,6 +155,7 @@ impl Compaction<'_> {
             return Ok(p);
         };
         let mut part = DatasetPart::clone(old);
+        let purged = now.rows_of(old)?.purged;
         // Rows of the new files that are not in them, or only as shells.
         let mut shells = RowSet::new();
         let mut forgotten = Vec::new();
@@ -167,9 +168,12 @@ impl Compaction<'_> {
                     if done {
                         forgotten.extend(ids);
                         shells = shells.union(&rows.difference(&unit.live));
-                        let live = rows.intersection(&unit.live).len();
+                        // Shells were left out before.
+                        let before =
+                            purged.intersection(&RowSet::from_ranges(inputs.iter().map(FileEntry::range)));
+                        let kept = rows.intersection(&unit.live).len() + before.len();
                         p.part.rows_dropped +=
-                            inputs.iter().map(|f| f.rows).sum::<u64>().saturating_sub(live);
+                            inputs.iter().map(|f| f.rows).sum::<u64>().saturating_sub(kept);
                     }
                     done.then_some((inputs, outputs, part.number, sample_file as fn(u32, Uuid) -> String))
                 }
