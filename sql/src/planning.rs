@@ -220,6 +220,10 @@ async fn meant(
     names: &AmbiguousNames,
     tables: &[String],
 ) -> Result<(LogicalPlan, Option<Statement>), SqlError> {
+    // Before names are respelled, since those of views may need it too.
+    if let Some(all) = state.config().get_extension::<Tables>() {
+        views::expand(&mut statement, &all.snapshot)?;
+    }
     let (mut respelled, mut values) = (0, PivotValues::default());
     // What was said of the name that has other letters now.
     let mut before: Option<SqlError> = None;
@@ -257,9 +261,6 @@ async fn meant_as_written(
 ) -> Result<LogicalPlan, SqlError> {
     let translate = |e| SqlError::from_datafusion(e, tables);
     let all = state.config().get_extension::<Tables>();
-    if let Some(all) = &all {
-        views::expand(&mut statement, &all.snapshot)?;
-    }
     let served = asking(state).served;
     let answer = |probe| rows_of(state, probe, tables);
     dialect::expand_pivots(&mut statement, values, &answer).await?;

@@ -79,6 +79,9 @@ async fn views_stand_for_their_statements_in_each_snapshot_that_has_them() {
     save("good", "SELECT id, source, text FROM pool WHERE ok");
     save("few", "FROM good ORDER BY id LIMIT 3");
     save("counted", "SELECT source, count(*) + 1 FROM pool GROUP BY source");
+    save("topics", "SELECT p.TOPIC, count(*) AS n FROM pool p WHERE topic > 'T0' GROUP BY Topic");
+    save("ranked", "SELECT Topic FROM influence('pool', 'target', k => 3)");
+    save("upon", "SELECT TOPIC, n FROM topics");
     save("twisted", "SELECT * FROM other_twisted");
     save("other_twisted", "SELECT * FROM twisted");
     let open = |snapshot| SqlSession::new(snapshot, SqlOptions::default()).unwrap();
@@ -89,6 +92,10 @@ async fn views_stand_for_their_statements_in_each_snapshot_that_has_them() {
         ("SELECT count(*) FROM good g JOIN few f ON g.id = f.id", "3"),
         ("WITH good AS (SELECT 1 AS x) SELECT x FROM good", "1"),
         ("SELECT \"count(*) + 1\" FROM counted WHERE source = 'chat'", "5"),
+        // The column is called `Topic`.
+        ("SELECT max(Topic) FROM topics WHERE n = 4", "T2"),
+        ("SELECT count(topic) FROM ranked", "3"),
+        ("SELECT * FROM upon WHERE topic < 'T2'", "T1 | 4"),
         ("SELECT count(*) FROM (SELECT * FROM few) WHERE id IN (SELECT id FROM good)", "3"),
     ] {
         let (_, rows) = slt::run(&session, sql).await.unwrap_or_else(|e| panic!("{sql}: {e}"));
