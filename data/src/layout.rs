@@ -119,6 +119,15 @@ impl Layout {
         }
     }
 
+    /// What its records are in the store.
+    pub fn stored_as(self) -> &'static str {
+        match self {
+            Self::OpenAi | Self::ShareGpt | Self::Alpaca | Self::Trl => "`messages`",
+            Self::Preference => "the chosen side",
+            Self::Flan => "`prompt` and `completion`",
+        }
+    }
+
     /// The layout of records with some keys, where that is none of gstore's own shapes.
     pub(crate) fn of<'v>(get: impl Fn(&str) -> Option<&'v Value>) -> Option<Self> {
         let has = |key: &str| get(key).is_some();

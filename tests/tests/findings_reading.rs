@@ -42,7 +42,13 @@ fn s15_instruction_data_is_recognised_and_that_is_said() {
         assert_eq!((report["layout"].as_str(), report["unchanged"].as_u64()), (Some(*layout), Some(1)));
     }
     let mixed = place.run(&["add", "--dataset", "mixed", "--data", "alpaca.jsonl", "flan.jsonl"]);
-    said(&mixed, 0, &["read as alpaca data (--layout alpaca), others as flan data"]);
+    said(
+        &mixed,
+        0,
+        &[
+            "read as alpaca data (--layout alpaca), others as flan data and are stored and exported as `messages` or `prompt` and `completion`",
+        ],
+    );
     let alpaca = record(&place, "alpaca", 0);
     assert_eq!(alpaca["messages"][0]["content"], "Add\n\n1 2");
     assert_eq!(place.value("SELECT rejected FROM preference"), "b");
@@ -75,7 +81,11 @@ fn s15_instruction_data_is_recognised_and_that_is_said() {
     ] {
         let file = format!("{dataset}.jsonl");
         write(&place, &file, &format!("{record_of}\n"));
-        said(&add(&place, dataset, &file, &[]), 0, &["read as sharegpt data", "1 sample added"]);
+        said(
+            &add(&place, dataset, &file, &[]),
+            0,
+            &["read as sharegpt data", "and are stored and exported as `messages`", "1 sample added"],
+        );
         assert_eq!(record(&place, dataset, 0), json!({ "messages": turns }));
     }
     // A table of text has their lists as text.

@@ -57,8 +57,9 @@ pub struct SelectArgs {
     #[arg(long)]
     pub explain: bool,
     /// File for the selected rows, best first; `-` for standard output. They are the original lines, byte for
-    /// byte; under a name in .csv, .tsv, .parquet or .arrow a table of them; under .gz or .zst packed; under
-    /// a name with a slash at its end a saved Hugging Face dataset. An ending that says no format is refused.
+    /// byte, or the converted records of a layout such as sharegpt; under a name in .csv, .tsv, .parquet or
+    /// .arrow a table of them; under .gz or .zst packed; under a name with a slash at its end a saved Hugging
+    /// Face dataset. An ending that says no format is refused.
     /// With --estimate nothing is selected, and no file is needed
     #[arg(long, short, value_name = "FILE", required_unless_present = "estimate")]
     pub output: Option<PathBuf>,

@@ -1,5 +1,7 @@
 //! Columns of the records, found in the first pass, with what else it finds.
 
+use std::collections::BTreeSet;
+
 use gstore_core::content::REASONING;
 use gstore_core::{Cancel, Remedy, first_of, many};
 use sha2::{Digest, Sha256};
@@ -92,7 +94,11 @@ pub(super) fn find_columns(
     if let ([first, others @ ..], None) = (found.layouts.as_slice(), request.layout) {
         let option = Remedy::Option("layout", first.name());
         let others: String = others.iter().map(|other| format!(", others as {other} data")).collect();
-        found.notes.push(format!("the records are read as {first} data ({option}){others}"));
+        let stored: BTreeSet<&str> = found.layouts.iter().map(|layout| layout.stored_as()).collect();
+        let stored = stored.into_iter().collect::<Vec<_>>().join(" or ");
+        found.notes.push(format!(
+            "the records are read as {first} data ({option}){others} and are stored and exported as {stored}"
+        ));
     }
     found.unscorable = unscorable.count();
     found.notes.extend(unscorable.told(records));
