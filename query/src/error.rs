@@ -95,7 +95,7 @@ pub enum QueryError {
     /// Rows lack a checkpoint and `missing` is `error`.
     #[error(
         "{rows} of {scanned} rows lack a checkpoint that is used ({detail}); {} computes what they lack, or ask with \
-         `missing => 'exclude'` or `missing => 'renormalise'`",
+         `missing => 'exclude'` or `missing => 'renormalise'`, or name the checkpoints to use with `checkpoints => 'NAME,...'`",
         again(.commands)
     )]
     Missing { rows: u64, scanned: u64, detail: String, commands: Vec<String> },

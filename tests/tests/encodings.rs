@@ -300,7 +300,10 @@ fn the_command_that_computes_what_rows_lack_is_told() {
     let select = ["select", "--pool", "pool", "--target", "q", "--top", "2", "-o", "-"];
     let refused = place.run(&select);
     assert_eq!(refused.code, 1, "{}", refused.stderr);
-    assert!(refused.stderr.contains("1 of 9 rows lack a checkpoint"), "{}", refused.stderr);
+    for part in ["1 of 9 rows lack a checkpoint", "name the checkpoints to use with `--checkpoints NAME,...`"]
+    {
+        assert!(refused.stderr.contains(part), "{}", refused.stderr);
+    }
     let command = between(&refused.stderr, "; `", "` computes what they lack");
     assert!(command.contains("--max-length 256") && command.contains("--dim 64"), "{command}");
     follow(&place, command);
