@@ -91,14 +91,8 @@ pub(super) fn find_columns(
     found.notes.extend(bad.told());
     found.skipped = bad.count();
     bad.check(request.skip_bad)?;
-    if let ([first, others @ ..], None) = (found.layouts.as_slice(), request.layout) {
-        let option = Remedy::Option("layout", first.name());
-        let others: String = others.iter().map(|other| format!(", others as {other} data")).collect();
-        let stored: BTreeSet<&str> = found.layouts.iter().map(|layout| layout.stored_as()).collect();
-        let stored = stored.into_iter().collect::<Vec<_>>().join(" or ");
-        found.notes.push(format!(
-            "the records are read as {first} data ({option}){others} and are stored and exported as {stored}"
-        ));
+    if request.layout.is_none() {
+        found.notes.extend(said_of(&found.layouts));
     }
     found.unscorable = unscorable.count();
     found.notes.extend(unscorable.told(records));
@@ -215,4 +209,16 @@ pub(super) fn widened_columns_note(columns: &[ColumnDef], before: Option<&Datase
     };
     let changes: Vec<String> = before?.columns.iter().filter_map(change).collect();
     (!changes.is_empty()).then(|| changes.join("; "))
+}
+
+/// The layouts that were recognised, and the keys under which their records are stored.
+fn said_of(layouts: &[Layout]) -> Option<String> {
+    let (first, others) = layouts.split_first()?;
+    let option = Remedy::Option("layout", first.name());
+    let others: String = others.iter().map(|other| format!(", others as {other} data")).collect();
+    let stored: BTreeSet<&str> = layouts.iter().map(|layout| layout.stored_as()).collect();
+    let stored = stored.into_iter().collect::<Vec<_>>().join(" or ");
+    Some(format!(
+        "the records are read as {first} data ({option}){others} and are stored and exported as {stored}"
+    ))
 }
