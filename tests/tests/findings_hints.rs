@@ -170,6 +170,25 @@ fn the_usual_kind_is_that_of_the_run_or_checkpoint_that_is_asked() {
 }
 
 #[test]
+fn a_hint_names_the_target_that_has_no_features_where_the_pool_has_its_own() {
+    let place = scored();
+    world::write_samples(&place.path("bare.jsonl"), 4);
+    said(&add(&place, "bare", "bare.jsonl", &[]), 0, &[]);
+    of_the_base(&place, "bare");
+    let way = "gstore ingest --run warmup --dataset bare --features grad-sgd` computes those of `bare` where `pool` has";
+    for targets in ["bare,target", "target,bare"] {
+        let select = ["select", "--pool", "pool", "--target", targets, "--top", "3", "-o", "rows.jsonl"];
+        said(&place.run(&select), 1, &["no checkpoint has features of every", way]);
+    }
+    // Of a run that is named it may be the pool.
+    let select = ["select", "--pool", "pool", "--target", "bare", "--top", "3", "-o", "rows.jsonl"];
+    let refused = place.run(&[&select[..], &["--run", "untrained"]].concat());
+    let way =
+        "--run untrained --dataset pool --features grad-sgd` computes those of `pool` of run `untrained`";
+    said(&refused, 1, &["no checkpoint of run `untrained` has features of every", way]);
+}
+
+#[test]
 fn a_hint_proposes_no_kind_that_needs_the_moments_of_an_untrained_model() {
     let place = Place::new();
     for dataset in ["pool", "bare"] {

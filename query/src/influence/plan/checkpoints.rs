@@ -6,8 +6,8 @@ use std::sync::Arc;
 use gstore_core::Remedy;
 use gstore_store::{CheckpointId, RunPart, Snapshot};
 
-use super::resolve::{NeededFeatures, QuestionDataset, run_for};
-use crate::error::QueryError;
+use super::resolve::{NeededFeatures, QuestionDataset, computable, run_for};
+use crate::error::{QueryError, SideOf};
 use crate::influence::spec::InfluenceSpec;
 
 /// A checkpoint of a plan.
@@ -259,25 +259,36 @@ fn nothing_common(
         })
         .collect();
     let within = run.map_or_else(String::new, |run| format!(" of run `{}`", run.name));
-    let way = match (sides, needed) {
-        ([first, .., last], [.., lacking]) => {
+    let is_known =
+        |id: &CheckpointId| run.is_none_or(|run| run.checkpoints.iter().any(|c| c.checkpoint == *id));
+    // The first without a checkpoint in common with all before it: features of another would not help.
+    let at_fault = sides.iter().enumerate().zip(needed).find(|((at, _), _)| {
+        let of_all = |id: &CheckpointId| sides.iter().take(at + 1).all(|side| side.features.contains_key(id));
+        !sides.iter().take(1).flat_map(|first| first.features.keys()).any(|id| is_known(id) && of_all(id))
+    });
+    let way = match (sides, at_fault) {
+        ([first, _, ..], Some(((_, side), lacking))) => {
             let has = |run: &&Arc<RunPart>| {
                 run.checkpoints.iter().any(|known| first.features.contains_key(&known.checkpoint))
             };
             let best = run_for(snapshot, *lacking, needed, spec);
             let found = snapshot.runs().iter().rev().filter(has).max_by_key(|run| run.name == best);
+            let (of_run, place) = match (run, found) {
+                (Some(run), _) => (run.name.as_str(), format!("of run `{}`", run.name)),
+                (None, found) => {
+                    let place = format!("where `{}` has its own", first.dataset.name);
+                    (found.map_or("", |run| run.name.as_str()), place)
+                }
+            };
             let remedy = Remedy::IngestAs {
-                dataset: &last.dataset.name,
-                kind: &last.kind,
-                per_token: false,
-                run: found.map_or("", |run| &run.name),
+                dataset: &side.dataset.name,
+                kind: computable(snapshot, *lacking, spec, of_run),
+                per_token: side.of == SideOf::Pool && spec.per_token,
+                run: of_run,
                 options: &[],
                 command: "",
             };
-            format!(
-                "{remedy} computes those of `{}` where `{}` has its own, or ",
-                last.dataset.name, first.dataset.name
-            )
+            format!("{remedy} computes those of `{}` {place}, or ", side.dataset.name)
         }
         _ => String::new(),
     };

@@ -264,7 +264,7 @@ fn missing_kind(
 
 /// The kind that is missing: plain gradients in the place of the usual kind, which takes an optimizer's
 /// moments, where the run (empty: any run) has none.
-fn computable<'a>(
+pub(super) fn computable<'a>(
     snapshot: &Snapshot,
     needed: NeededFeatures<'a>,
     spec: &InfluenceSpec,
