@@ -105,7 +105,9 @@ impl GivenQuestion {
     /// # Errors
     /// Damage, and being told to stop.
     pub fn picture(&self, rows: &[Scored], by: &str, work: &JobContext<'_>) -> Result<Picture, AnswerError> {
-        ranked(&RankedRows { prepared: &self.prepared, pools: &self.pools, rows, called: "best" }, by, work)
+        let of =
+            RankedRows { prepared: &self.prepared, pools: &self.pools, rows, called: "best", in_order: true };
+        ranked(&of, by, work)
     }
 
     /// Where the score of the row with this id comes from.

@@ -409,6 +409,11 @@ fn answers_are_drawn_with_the_flag() {
     place.ok(&[&select[..], &["-o", "best.jsonl", "--plot", "best.html"]].concat());
     let page = fs_err::read_to_string(place.path("best.html")).expect("drawn");
     assert!(page.contains("selected 102") && page.contains("scores of 2,040 rows"), "{page}");
+    // Taken in turn, the last row has no score at which the selection ends.
+    let in_turn = ["--round-robin", "sample", "-o", "turns.jsonl", "--plot", "turns.html"];
+    place.ok(&[&select[..], &in_turn].concat());
+    let turns = fs_err::read_to_string(place.path("turns.html")).expect("drawn");
+    assert!(!turns.contains("selected 102") && turns.contains("scores of 2,040 rows"), "{turns}");
     assert!(!page.contains("<script") && !page.contains("src="), "{page}");
     for (args, words) in [
         (&["-o", "x.jsonl", "--plot", "x.pdf"][..], ".svg"),

@@ -63,6 +63,8 @@ pub struct SelectedRows {
     /// How many rows were asked for.
     pub wanted: usize,
     with_scores: bool,
+    /// Whether they are in the order of their scores, not taken in turn.
+    in_order: bool,
     /// Candidates that rules kept out: over a quota, and near-duplicates.
     pub passed_over: Option<(u64, u64)>,
 }
@@ -109,7 +111,8 @@ pub fn select(
     };
     let pools = open_pools(snapshot, &spec.pools)?;
     let with_scores = request.with_scores;
-    Ok(SelectedRows { prepared, pools, ranking, wanted: k, with_scores, passed_over })
+    let in_order = rules.round_robin.is_none();
+    Ok(SelectedRows { prepared, pools, ranking, wanted: k, with_scores, in_order, passed_over })
 }
 
 /// Damage is damage, whatever was looked for.
@@ -168,11 +171,8 @@ impl SelectedRows {
     /// Damage, and being told to stop.
     pub fn picture(&self, by: &str, work: &JobContext<'_>) -> Result<Picture, AnswerError> {
         let rows = self.rows();
-        ranked(
-            &RankedRows { prepared: &self.prepared, pools: &self.pools, rows, called: "selected" },
-            by,
-            work,
-        )
+        let Self { prepared, pools, in_order, .. } = self;
+        ranked(&RankedRows { prepared, pools, rows, called: "selected", in_order: *in_order }, by, work)
     }
 
     /// Writes the original lines, each ended by a line break, byte for byte; with scores as the last keys if

@@ -15,12 +15,15 @@ pub(crate) struct RankedRows<'a> {
     pub(crate) rows: &'a [Scored],
     /// What they are called: `best`, `selected`.
     pub(crate) called: &'a str,
+    /// Whether the last of them has the end of the ranking.
+    pub(crate) in_order: bool,
 }
 
-/// The distribution of all scores with the last row's marked, and the shares of the values of a metadata
-/// column, where all pools have it.
+/// The distribution of all scores, with that of the last row marked where rows are in order, and the shares of
+/// the values of a metadata column, where all pools have it.
 pub(crate) fn ranked(of: &RankedRows<'_>, by: &str, work: &JobContext<'_>) -> Result<Picture, AnswerError> {
-    let mark = of.rows.last().map(|row| (f64::from(row.score), format!("{} {}", of.called, of.rows.len())));
+    let last = of.rows.last().filter(|_| of.in_order);
+    let mark = last.map(|row| (f64::from(row.score), format!("{} {}", of.called, of.rows.len())));
     let mut picture = distribution(of.prepared, mark.into_iter().collect(), work)?;
     let has = |pool: &Pool| pool.samples.schema().column_with_name(by).is_some();
     if !of.rows.is_empty() && of.pools.iter().all(has) {
