@@ -7,6 +7,8 @@ use gstore_tests::binary::Finished;
 use gstore_tests::place::Place;
 use gstore_tests::world;
 
+use crate::served::{Served, token};
+
 /// An ingest of losses with the demo's model.
 fn ingest(place: &Place, dataset: &str, more: &[&str]) -> Finished {
     let model = world::demo().join("model").display().to_string();
@@ -281,7 +283,12 @@ fn every_pool_of_another_form_is_told_and_finds_its_own_features_of_the_target()
         assert!(!found.stderr.contains(forms), "{}", found.stderr);
     }
     let select = ["select", "--pool", "chats", "--target", "eval", "--top", "2", "-o", "-"];
-    said(&place.run(&select), &[&used("chat"), "`--features NUMBERS` names others"]);
+    let token = token(&place, "laptop");
+    let server = Served::start(&place, &[]);
+    for on in [&[][..], &["--remote", &server.address, "--token", &token]] {
+        let selected = place.run(&[&select[..], on].concat());
+        said(&selected, &[&used("chat"), "`--features NUMBERS` names others"]);
+    }
     // Pools of two forms leave a choice, and named features do not hide that one is unlike.
     let refused = ask("'tickets,chats', 'eval'");
     assert!(refused.code != 0 && refused.stderr.contains("is ambiguous"), "{}", refused.stderr);
