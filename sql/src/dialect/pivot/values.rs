@@ -2,6 +2,7 @@
 //! planned.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::ops::ControlFlow;
 
 use arrow_array::RecordBatch;
@@ -55,12 +56,11 @@ pub(crate) async fn expand(
                 "the statement has more than {MOST} PIVOT without values"
             )));
         }
-        let text = query.to_string();
-        let answer = match known.0.get(&text) {
-            Some(answer) => answer.clone(),
-            None => found(&on, query, rows_of).await?,
+        let answer = match known.0.entry(query.to_string()) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(unknown) => unknown.insert(found(&on, query, rows_of).await?),
         };
-        values = Some(known.0.entry(text).or_insert(answer).clone());
+        values = Some(answer.clone());
     }
 }
 
