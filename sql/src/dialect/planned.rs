@@ -1,5 +1,7 @@
 //! The plan of a statement, with what the engine finds only then to be missing.
 
+use std::cell::LazyCell;
+
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::common::{Column, field_not_found};
 use datafusion::error::DataFusionError;
@@ -118,15 +120,15 @@ fn missing_field(
     node: &LogicalPlan,
     translate: &(dyn Fn(DataFusionError) -> SqlError + Sync),
 ) -> Option<SqlError> {
+    let schema = LazyCell::new(|| merge_schema(&node.inputs()));
     let mut found = None;
     let _ = node.apply_expressions(|expr| {
         expr.apply(|part| {
             let is_field = matches!(part, Expr::ScalarFunction(call) if call.func.name() == "get_field");
-            if is_field && let Err(error) = part.get_type(&merge_schema(&node.inputs())) {
-                let error = translate(error);
-                found = found.take().or(Some(error).filter(|error| error.message().starts_with(NO_FIELD[0])));
+            if is_field && let Err(error) = part.get_type(&*schema) {
+                found = Some(translate(error)).filter(|error| error.message().starts_with(NO_FIELD[0]));
             }
-            Ok(TreeNodeRecursion::Continue)
+            Ok(if found.is_some() { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
         })
     });
     found
