@@ -21,7 +21,7 @@ use crate::dialect::using::{
     JoinColumns, MergedColumn, Side, TableJoin, UsingJoins, column, constraint, quoted, table,
 };
 use crate::error::SqlError;
-use crate::expanded::name;
+use crate::expanded::last_name;
 use crate::translate::no_column;
 
 /// The tables of a FROM with such joins: the engine's `*` has a column of several tables in the place of the
@@ -102,7 +102,7 @@ fn join(
 
 /// The last part of the name of a table.
 fn own(table: &ObjectName) -> String {
-    table.0.last().and_then(|part| part.as_ident()).map(name).unwrap_or_default()
+    last_name(table).unwrap_or_default()
 }
 
 /// The tables on the left of a join, and what they are joined by.

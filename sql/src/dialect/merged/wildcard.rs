@@ -9,7 +9,7 @@ use datafusion::sql::sqlparser::ast::{
 use super::put::Written;
 use crate::dialect::using::{MergedColumn, UsingJoins, quoted};
 use crate::error::SqlError;
-use crate::expanded::{excluded, name};
+use crate::expanded::{excluded, last_name, name};
 use crate::translate::no_column;
 
 /// What stands behind `*`.
@@ -92,7 +92,7 @@ pub(super) fn all(
     let mut made = Vec::new();
     for (place, table) in merged.tables.iter().enumerate() {
         let own: Vec<&MergedColumn> = merged.keys.iter().filter(|key| key.tables.contains(&place)).collect();
-        let last = table.0.last().and_then(|part| part.as_ident()).map(name).unwrap_or_default();
+        let last = last_name(table).unwrap_or_default();
         let has = |column: &String| {
             columns.iter().any(|(table, name)| *table == last && name == column)
                 || own.iter().any(|key| key.name == *column)
