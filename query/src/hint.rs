@@ -11,9 +11,9 @@ pub fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) ->
     known.iter().find(|(l, _)| *l == lower).map(|(_, c)| *c).filter(|_| near)
 }
 
-/// The question after a misspelt name, with the one that is nearest to it.
-pub fn did_you_mean(name: &str) -> String {
-    format!("did you mean `{name}`?")
+/// The question after a misspelt name whose nearest known one is `near`.
+pub fn did_you_mean(near: &str) -> String {
+    format!("did you mean `{near}`?")
 }
 
 /// `a`, `b` and `c`, for messages that list names.
