@@ -13,13 +13,13 @@ use datafusion::scalar::ScalarValue;
 use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast::{
     Expr as Ast, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, Select, SelectItem,
-    Value as AstValue, VisitorMut,
+    Statement as Sql, Value as AstValue, VisitorMut,
 };
 use serde_json::Value;
 
 use super::error::SqlError;
 use super::literals::{literal, short};
-use crate::walk::{VisitMut, inner, visit_expressions, visit_expressions_mut};
+use crate::walk::{VisitMut, error_of, inner, visit_expressions, visit_expressions_mut};
 
 /// Most parameters of a statement.
 pub const MAX_PARAMETERS: usize = 1000;
@@ -228,19 +228,22 @@ pub(crate) fn replace(
     statement: &mut Statement,
     value: impl Fn(&str) -> Option<Result<Ast, SqlError>>,
 ) -> Result<(), SqlError> {
-    let Some(sql) = inner(statement) else { return Ok(()) };
-    let done = visit_expressions_mut(sql, |e| {
-        let Some(known) = placeholder(e).and_then(&value) else { return ControlFlow::Continue(()) };
-        match known {
-            Ok(known) => *e = known,
-            Err(error) => return ControlFlow::Break(error),
+    inner(statement).map_or(Ok(()), |sql| replace_each(sql, |e| placeholder(e).and_then(&value)))
+}
+
+/// Puts what `other` gives in the place of expressions; where it gives nothing they stay.
+fn replace_each(
+    sql: &mut Sql,
+    other: impl Fn(&Ast) -> Option<Result<Ast, SqlError>>,
+) -> Result<(), SqlError> {
+    error_of(visit_expressions_mut(sql, |e| {
+        match other(e) {
+            Some(Ok(other)) => *e = other,
+            Some(Err(error)) => return ControlFlow::Break(Box::new(error)),
+            None => {}
         }
         ControlFlow::Continue(())
-    });
-    match done {
-        ControlFlow::Break(error) => Err(error),
-        ControlFlow::Continue(()) => Ok(()),
-    }
+    }))
 }
 
 /// Puts the values in the place of the parameters, which have these names.
@@ -252,17 +255,7 @@ pub(crate) fn bind(statement: &mut Statement, names: &[String], values: &Paramet
     };
     if let Some(sql) = inner(statement) {
         let _ = VisitMut::visit(sql, &mut PlaceholderColumns);
-        let done = visit_expressions_mut(sql, |e| match among(e, value) {
-            Some(Ok(condition)) => {
-                *e = condition;
-                ControlFlow::Continue(())
-            }
-            Some(Err(error)) => ControlFlow::Break(error),
-            None => ControlFlow::Continue(()),
-        });
-        if let ControlFlow::Break(error) = done {
-            return Err(error);
-        }
+        replace_each(sql, |e| among(e, value))?;
     }
     replace(statement, value)
 }
