@@ -21,7 +21,7 @@ use gstore_core::content::CALLS;
 use serde_json::Value;
 
 use super::error::SqlError;
-use super::expanded::{excluded, last_name, name, tables};
+use super::expanded::{excluded, excluded_mut, last_name, name, tables};
 use super::functions::path::{Step, find, parts, text};
 use super::walk::inner;
 use crate::walk::VisitMut;
@@ -171,12 +171,9 @@ fn named_column(expr: &Expr, tables: &[String]) -> Option<(Option<String>, Virtu
 
 /// Takes a column out of `*`, where nothing else does.
 fn exclude(options: &mut WildcardAdditionalOptions, column: VirtualColumn) {
-    let mut names = excluded(options).to_vec();
-    let except = options.opt_except.iter();
-    let except = except.flat_map(|except| except.additional_elements.iter().chain([&except.first_element]));
-    let all = names.iter().filter_map(|name| name.0.last()?.as_ident()).chain(except);
-    let is_out = all.map(VirtualColumn::of_name).any(|out| out == Some(column));
+    let is_out = excluded_mut(options).any(|name| VirtualColumn::of_name(name) == Some(column));
     if !is_out {
+        let mut names = excluded(options).to_vec();
         names.push(ObjectName::from(vec![Ident::new(column.name())]));
         options.opt_exclude = Some(ExcludeSelectItem::Multiple(names));
     }
