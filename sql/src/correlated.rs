@@ -9,6 +9,7 @@ use datafusion::logical_expr::{Expr, LogicalPlan, Subquery};
 use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast::{Expr as SqlExpr, ObjectName, Spanned, TableFactor, Visitor};
 
+use super::distinct::distinct;
 use super::error::SqlError;
 use super::expanded::last_name;
 use crate::walk::Visit;
@@ -70,9 +71,7 @@ impl CorrelatedSubqueries {
             Ok(if columns.len() < MOST { TreeNodeRecursion::Continue } else { TreeNodeRecursion::Stop })
         });
         // A subquery is met as a plan and in its expression.
-        columns.sort_unstable();
-        columns.dedup();
-        Self { columns, lacking: missing, ..self }
+        Self { columns: distinct(columns), lacking: missing, ..self }
     }
 
     /// The error about such a subquery in the words of the statement.
@@ -205,10 +204,7 @@ fn is_of_rows(message: &str) -> bool {
 
 /// A column of the statement around a subquery that it names.
 fn outer(subquery: &Subquery) -> Option<String> {
-    subquery.outer_ref_columns.iter().find_map(|expr| match expr {
-        Expr::OuterReferenceColumn(_, column) => Some(column.flat_name()),
-        _ => None,
-    })
+    subquery.outer_ref_columns.iter().find_map(outer_column).map(|column| column.flat_name())
 }
 
 /// What the engine asks of such a subquery, and what is written where it is not so.
