@@ -69,9 +69,7 @@ impl DatePart {
 }
 
 fn coerced(_: &str, types: &[DataType]) -> DfResult<Vec<DataType>> {
-    let text = |ty: &DataType| {
-        matches!(ty, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View | DataType::Null)
-    };
+    let text = |ty: &DataType| ty.is_string() || ty.is_null();
     let time = |ty: &DataType| matches!(ty, DataType::Timestamp(..) | DataType::Date32 | DataType::Date64);
     match types {
         [part, from, to] if text(part) && [from, to].iter().all(|ty| text(ty) || time(ty)) => {
