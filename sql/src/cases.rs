@@ -307,7 +307,7 @@ mod tests {
                 "SELECT b.topic FROM a JOIN (b JOIN c USING(topic)) USING(TOPIC)",
                 r#"SELECT b."Topic" FROM a JOIN (b JOIN c USING("Topic")) USING("Topic")"#,
             ),
-            // What SELECT calls so is no column of a table.
+            // Where AS gives the name to something, only the names in USING are respelled.
             (
                 "SELECT upper(topic) AS topic FROM a JOIN b USING(topic)",
                 r#"SELECT upper(topic) AS topic FROM a JOIN b USING("Topic")"#,
