@@ -3,8 +3,9 @@
 use std::str::FromStr;
 
 use anyhow::Result;
+use gstore_core::Progress as _;
 use gstore_query::influence::{
-    Diversity, Each, InfluenceSpec, OptionError, Options, Prepared, Quota, TargetRef, named_targets,
+    Diversity, Each, InfluenceSpec, OptionError, Options, Quota, TargetRef, named_targets,
 };
 use gstore_store::Snapshot;
 
@@ -26,11 +27,10 @@ pub fn named(snapshot: &Snapshot, targets: &[String]) -> Result<Vec<String>> {
     Ok(named_targets(snapshot, &parsed(targets))?.iter().map(ToString::to_string).collect())
 }
 
-/// Says what a user should know of how a question was resolved.
-pub fn tell_notes(context: &Context, plan: &Prepared) {
-    for note in plan.notes() {
-        context.say(&format!("note: {note}"));
-    }
+/// Prints what a user should know of how a question was resolved.
+pub fn tell_notes<'a>(context: &Context, notes: impl IntoIterator<Item = &'a String>) {
+    let mut reporter = context.reporter();
+    notes.into_iter().for_each(|note| reporter.note(&format!("note: {note}")));
 }
 
 /// How the flags score, of no pool and no target yet.

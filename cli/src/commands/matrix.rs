@@ -41,7 +41,7 @@ pub fn run(context: &Context, args: &MatrixArgs) -> Result<()> {
     let snapshot = with_digest_checks(snapshot, args.checks);
     let spec = question_between(&args.pool, &args.target, pairs(&args.pairs)?);
     let plan = Prepared::new(&snapshot, &spec)?;
-    tell_notes(context, &plan);
+    tell_notes(context, plan.notes());
     let options = MatrixOptions {
         memory: args.memory,
         threads: context.threads,

@@ -29,7 +29,7 @@ use crate::context::Context;
 use crate::ending::format_of_scores;
 use crate::failure::{UsageError, refuse};
 use crate::output::Output;
-use crate::wording::in_flags;
+use crate::question::tell_notes;
 
 /// Where rows are written as they come.
 struct SelectionOutputs {
@@ -85,8 +85,7 @@ pub(super) fn run(context: &Context, args: &SelectArgs) -> Result<()> {
     cancel.check().map_err(gstore_query::QueryError::from)?;
     let outputs = [to.scores, all.scores].into_iter().flatten().map(|(_, output)| output).chain(to.lines);
     outputs.into_iter().try_for_each(Output::finish)?;
-    let lines = note.iter().flat_map(|note| &note.resolution);
-    lines.for_each(|line| context.say(&in_flags(&format!("note: {line}"))));
+    tell_notes(context, note.iter().flat_map(|note| &note.resolution));
     let decided = note.as_ref().and_then(|note| note.decided_by.clone());
     let decided = decided.as_ref().map(|(target, rows)| (target.as_str(), *rows));
     tell_decided(context, selected, decided);
