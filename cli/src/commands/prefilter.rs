@@ -230,9 +230,9 @@ fn lists<'n>(rows: impl Iterator<Item = &'n [String]>) -> ArrayRef {
 
 fn labels(snapshot: &Snapshot, args: &LabelArgs) -> Result<LabelRequest> {
     if args.scoring.0.value("missing").is_some() {
-        let why =
-            "labels are the scores of whatever rows have gradients at all checkpoints: leave --missing out";
-        refuse!("{why}");
+        refuse!(
+            "labels are the scores of whatever rows have gradients at all checkpoints: leave --missing out"
+        );
     }
     Ok(LabelRequest {
         spec: scoring(&args.scoring)?,

@@ -109,8 +109,9 @@ fn run_all(
     if statements.len() > 1 {
         let format = format_of(to)?;
         if to.output.is_some() || format.is_whole() {
-            let why = "several statements have several results: give one for a file or such a format, or print all as table, csv, tsv, json, lines or markdown";
-            refuse!("{why}");
+            refuse!(
+                "several statements have several results: give one for a file or such a format, or print all as table, csv, tsv, json, lines or markdown"
+            );
         }
     }
     let spaced = statements.len() > 1 && !matches!(format_of(to)?, Format::Json | Format::Lines);

@@ -77,8 +77,9 @@ pub fn script(
 ) -> Result<()> {
     let format = format_of(&args.output)?;
     if args.output.output.is_some() || format.is_whole() || !args.parameters.is_empty() {
-        let why = "with dot commands, --output, --param and formats of one result (html, parquet, arrow) are not available; .output FILE names a file";
-        refuse!("{why}");
+        refuse!(
+            "with dot commands, --output, --param and formats of one result (html, parquet, arrow) are not available; .output FILE names a file"
+        );
     }
     let own = own_tables(context, &args.with)?;
     let names = SnapshotNames::new(context, store, args.snapshot.as_ref(), own);

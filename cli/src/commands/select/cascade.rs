@@ -34,29 +34,30 @@ pub(super) fn check_flags(context: &Context, args: &SelectArgs, rules: &Diversit
         }
         #[cfg(feature = "serve")]
         if args.server.remote.is_some() && models.backend != Device::Cpu {
-            let why =
-                "--backend says what scans here, and with --remote a server does: start it with --backend";
-            refuse!("{why}");
+            refuse!(
+                "--backend says what scans here, and with --remote a server does: start it with --backend"
+            );
         }
         if matches!(models.backend, Device::Candle(_)) {
-            let why = format!(
+            refuse!(
                 "--backend {} computes features, as only a --cascade does: stored rows are scanned by cpu or cuda",
                 models.backend
             );
-            refuse!("{why}");
         }
         return Ok(());
     }
     if *rules != Diversity::default() {
-        let why = "--cascade keeps the first rows of the plain ranking, and rules of the selection look further down it";
-        refuse!("{why}");
+        refuse!(
+            "--cascade keeps the first rows of the plain ranking, and rules of the selection look further down it"
+        );
     }
     if args.of.is_some() {
         refuse!("--cascade selects a share of its pool, whose other rows it never computes: leave --of out");
     }
     if args.cascade.estimate && (args.scores.is_some() || args.with_scores || args.draw.plot.is_some()) {
-        let why = "--estimate selects nothing, so that there are no scores: leave --scores, --with-scores and --plot out";
-        refuse!("{why}");
+        refuse!(
+            "--estimate selects nothing, so that there are no scores: leave --scores, --with-scores and --plot out"
+        );
     }
     if args.snapshot.is_some() {
         refuse!("--cascade computes features of the store as it is now: leave --snapshot out");

@@ -53,8 +53,9 @@ fn names(context: &Context, args: &SelectArgs) -> Result<Vec<String>> {
     }
     #[cfg(feature = "serve")]
     if args.server.remote.is_some() {
-        let why = "--each target makes a file for each target, and only the server knows those of a pattern: name them";
-        refuse!("{why}");
+        refuse!(
+            "--each target makes a file for each target, and only the server knows those of a pattern: name them"
+        );
     }
     let (snapshot, _lease) = context.open_at(args.snapshot.as_ref())?;
     question::named(&snapshot, &args.target)

@@ -47,8 +47,9 @@ pub(super) fn run(context: &Context, args: &SelectArgs) -> Result<()> {
         );
     }
     if ruled && args.filter.is_some() {
-        let why = "with rules of the selection a server cannot take --where: it would filter what the rules have chosen";
-        refuse!("{why}");
+        refuse!(
+            "with rules of the selection a server cannot take --where: it would filter what the rules have chosen"
+        );
     }
     let cancel = context.cancel_on_interrupt(STOPPING)?;
     let mut server = connect(&args.server, args.snapshot.as_ref())?;
