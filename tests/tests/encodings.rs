@@ -289,7 +289,7 @@ fn every_pool_of_another_form_is_told_and_finds_its_own_features_of_the_target()
         let selected = place.run(&[&select[..], on].concat());
         said(&selected, &[&used("chat"), "`--features NUMBERS` names others"]);
     }
-    let matrix = ["matrix", "--pool", "chats", "--target", "eval", "-o", "scores.npy", "--dry-run"];
+    let matrix = ["matrix", "--pool", "chats", "--target", "eval", "-o", "scores", "--dry-run"];
     said(&place.run(&matrix), &[&used("chat"), "`--features NUMBERS` names others"]);
     // Pools of two forms leave a choice, and named features do not hide that one is unlike.
     let refused = ask("'tickets,chats', 'eval'");
