@@ -92,7 +92,7 @@ fn conversation(record: &str) -> Option<String> {
 
 /// Whether a template gives roles to a prompt with its completion, as all that know conversations do but for
 /// LESS's.
-fn writes_roles(spec: &EncodingSpec) -> bool {
+pub(super) fn writes_roles(spec: &EncodingSpec) -> bool {
     !matches!(spec.template.as_str(), "tulu" | "plain")
 }
 
@@ -110,10 +110,10 @@ pub(super) fn form(spec: &EncodingSpec) -> (String, Option<String>) {
     (template, template_source)
 }
 
-/// Whether the samples of a dataset that became text like this are prompts with completions without roles.
-pub(super) fn are_bare_pairs(snapshot: &Snapshot, dataset: &DatasetPart, spec: &EncodingSpec) -> bool {
+/// Whether the samples of a dataset are prompts with completions.
+pub(super) fn are_pairs(snapshot: &Snapshot, dataset: &DatasetPart) -> bool {
     // Records that cannot be read are the trouble of who reads them: the answer takes vectors.
-    !writes_roles(spec) && shape_of(snapshot, dataset).unwrap_or_default().1 == Some(Shape::Pairs)
+    shape_of(snapshot, dataset).unwrap_or_default().1 == Some(Shape::Pairs)
 }
 
 /// A dataset of the question, with its feature at the first checkpoint and how its samples became text.
@@ -181,7 +181,7 @@ pub(super) fn note_of_forms(
     let specs = pools.iter().chain(targets).filter_map(|(dataset, features)| encoding_of(dataset, features));
     let forms: BTreeSet<_> = specs.map(form).collect();
     let are_bare = |(dataset, features): &(&Arc<DatasetPart>, &[Arc<FeaturePart>])| {
-        encoding_of(dataset, features).is_some_and(|spec| are_bare_pairs(snapshot, dataset, spec))
+        encoding_of(dataset, features).is_some_and(|spec| !writes_roles(spec) && are_pairs(snapshot, dataset))
     };
     // Records of pools are read only where something may differ.
     if forms.len() < 2 && !targets.iter().any(are_bare) {

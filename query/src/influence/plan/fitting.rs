@@ -11,7 +11,7 @@ use gstore_store::{
 };
 
 use super::checkpoints::PlanCheckpoint;
-use super::conversation::{are_bare_pairs, form};
+use super::conversation::{are_pairs, form, writes_roles};
 use super::resolve::QuestionDataset;
 use crate::error::{QueryError, SideOf};
 use crate::influence::spec::modules;
@@ -68,8 +68,8 @@ fn alike<'a>(
     lists: &[Vec<&'a Arc<FeaturePart>>],
 ) -> Option<(Vec<&'a Arc<FeaturePart>>, String)> {
     let is_bare = |side: &QuestionDataset, feature: &FeaturePart| {
-        let spec = spec_of(sides, feature);
-        spec.is_some_and(|spec| are_bare_pairs(snapshot, &side.dataset, spec))
+        let has_pairs = || *side.has_pairs.get_or_init(|| are_pairs(snapshot, &side.dataset));
+        spec_of(sides, feature).is_some_and(|spec| !writes_roles(spec) && has_pairs())
     };
     let choose = |by_records: bool| -> Option<Vec<&'a Arc<FeaturePart>>> {
         let texts_of =

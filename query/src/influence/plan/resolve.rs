@@ -1,5 +1,6 @@
 //! Name resolution: datasets, and the features that each side has.
 
+use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -38,6 +39,8 @@ pub(super) struct QuestionDataset {
     pub(super) dataset: Arc<DatasetPart>,
     pub(super) kind: String,
     pub(super) features: BTreeMap<CheckpointId, Vec<Arc<FeaturePart>>>,
+    /// Whether its samples are prompts with completions. Its records are read for it, once, where that decides.
+    pub(super) has_pairs: OnceCell<bool>,
 }
 
 /// A target dataset and the subtasks that are asked about (`None`: all its rows).
@@ -162,7 +165,8 @@ pub(super) fn side(
             list.retain(|f| preferred(f, prefer));
         }
     }
-    Ok(QuestionDataset { of, dataset: dataset.clone(), kind: kind.to_owned(), features })
+    let (dataset, kind) = (dataset.clone(), kind.to_owned());
+    Ok(QuestionDataset { of, dataset, kind, features, has_pairs: OnceCell::new() })
 }
 
 fn preferred(feature: &FeaturePart, names: &[String]) -> bool {
