@@ -411,7 +411,7 @@ fn what_cannot_be_right_is_refused_and_changes_nothing() {
         with
     };
     for (bad, says) in [
-        (f64::NAN, "base.npy: there is no loss of theta_0 that is a number for \"s4\""),
+        (f64::NAN, "base.npy: the loss of \"s4\" under \"theta_0\" is missing or not a number, although"),
         (f64::INFINITY, "base.npy: the loss of \"s4\" under \"theta_0\" is inf"),
         (1e200, "base.npy: the loss of \"s4\" under \"theta_0\" is 1e200"),
     ] {
@@ -470,7 +470,9 @@ fn losses_of_theta_0_are_joined_by_id_and_no_sample_lacks_one() {
     base(&lines[..19]);
     for says in ["s19", "s7"] {
         let done = import(&place, &["manifest.json"]);
-        let says = format!("base.jsonl: there is no loss of theta_0 that is a number for \"{says}\"");
+        let says = format!(
+            "base.jsonl: the loss of \"{says}\" under \"theta_0\" is missing or not a number, although"
+        );
         assert!(done.code == 1 && done.stderr.contains(&says), "{says}: {}", done.stderr);
         lines[7] = line(7, None);
         base(&lines);

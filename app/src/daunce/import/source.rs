@@ -220,7 +220,7 @@ impl LossSource {
         let lacks = |(losses, base): (&[f64], &f64)| base.is_nan() && losses.iter().any(|x| !x.is_nan());
         let Some(at) = of_rows.position(lacks) else { return Ok(()) };
         let detail = format!(
-            "there is no loss of theta_0 that is a number for {:?}, which has losses under the models",
+            "the loss of {:?} under \"theta_0\" is missing or not a number, although the sample has losses under the models",
             self.id_of(examples, at)
         );
         Err(DaunceError::file(&matrix.path, detail))
