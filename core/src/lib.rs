@@ -19,6 +19,7 @@ mod full;
 pub mod instructions;
 mod kind;
 mod memory;
+mod missing;
 mod mix;
 mod names;
 mod nearest;
@@ -43,6 +44,7 @@ pub use feature::{
 pub use full::{is_full, is_of_full_disk};
 pub use kind::{GradientForm, Kind, KindSource, Pooling, UnknownKind};
 pub use memory::{available_memory, keep_freed_memory, total_memory};
+pub use missing::if_there;
 pub use mix::{MIX_STEP, mix};
 pub use names::{CheckpointId, DatasetName, NameError};
 pub use nearest::{did_you_mean, nearest};

@@ -120,9 +120,5 @@ fn read_object(path: &Path) -> Result<Map<String, Value>, EncodeError> {
 
 /// What was read, if there is such a file.
 pub(super) fn if_there<T>(read: std::io::Result<T>) -> Result<Option<T>, EncodeError> {
-    match read {
-        Ok(found) => Ok(Some(found)),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(EncodeError::Read(error)),
-    }
+    gstore_core::if_there(read).map_err(EncodeError::Read)
 }

@@ -1,10 +1,9 @@
 //! Scores in files of any program: records of rows and queries, tables with a column for each query, and
 //! arrays of numpy with lists of ids.
 
-use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use gstore_core::Cancel;
+use gstore_core::{Cancel, if_there};
 use gstore_data::NumpyArray;
 use serde_json::Value;
 
@@ -172,17 +171,15 @@ pub fn add_matrix(
 
 /// The lines of a list of ids: of the rows, or of the queries, of some scores.
 fn list(path: &Path, of: &str, scores: &Path) -> Result<Vec<String>, EvaluateError> {
-    match fs_err::read_to_string(path) {
-        Err(error) if error.kind() == ErrorKind::NotFound => {
-            let scores = scores.display();
-            let what = format!(
-                "there is no such file; it lists the ids of the {of} of {scores} in their order, one on each line"
-            );
-            Err(EvaluateError::File { path: path.to_owned(), what })
-        }
-        // Editors of Windows begin files with a byte order mark.
-        text => Ok(text?.trim_start_matches('\u{feff}').lines().map(str::to_owned).collect()),
-    }
+    let Some(text) = if_there(fs_err::read_to_string(path))? else {
+        let scores = scores.display();
+        let what = format!(
+            "there is no such file; it lists the ids of the {of} of {scores} in their order, one on each line"
+        );
+        return Err(EvaluateError::File { path: path.to_owned(), what });
+    };
+    // Editors of Windows begin files with a byte order mark.
+    Ok(text.trim_start_matches('\u{feff}').lines().map(str::to_owned).collect())
 }
 
 /// A file of numpy.

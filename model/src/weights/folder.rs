@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use gstore_core::first_of;
+use gstore_core::{first_of, if_there};
 
 use crate::architectures::{Decoder, Param, TensorRole};
 use crate::cpu;
@@ -31,10 +31,7 @@ pub fn checkpoints_in(folder: &Path) -> Vec<PathBuf> {
 /// # Errors
 /// A folder that cannot be listed.
 pub fn numbered_checkpoints(output: &Path) -> std::io::Result<Vec<(u64, PathBuf)>> {
-    let entries = match fs_err::read_dir(output) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-        entries => entries?,
-    };
+    let Some(entries) = if_there(fs_err::read_dir(output))? else { return Ok(Vec::new()) };
     let mut found = Vec::new();
     for entry in entries {
         let path = entry?.path();

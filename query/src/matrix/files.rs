@@ -3,6 +3,7 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
+use gstore_core::if_there;
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use serde::Serialize;
 
@@ -84,11 +85,7 @@ pub(super) fn unwritable(error: serde_json::Error) -> MatrixError {
 }
 
 pub(super) fn exists(path: &Path) -> Result<bool, MatrixError> {
-    match fs_err::metadata(path) {
-        Ok(_) => Ok(true),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
-        Err(error) => Err(error.into()),
-    }
+    Ok(if_there(fs_err::metadata(path))?.is_some())
 }
 
 pub(super) fn parent(path: &Path) -> &Path {

@@ -12,6 +12,7 @@ mod direct;
 mod os;
 
 pub use crate::buffer::AlignedBuffer;
+pub(crate) use gstore_core::if_there;
 pub use os::{OsVfs, free_space};
 
 use crate::map::FileMap;
@@ -19,14 +20,6 @@ use std::fmt::Debug;
 use std::io::{self, Write};
 use std::ops::Range;
 use std::path::Path;
-
-/// What was found; `None` where there is no such file or folder.
-pub(crate) fn if_there<T>(found: io::Result<T>) -> io::Result<Option<T>> {
-    match found {
-        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
-        found => found.map(Some),
-    }
-}
 
 /// A file being written for the first time, from start to end.
 pub trait VfsFile: Write + Send {

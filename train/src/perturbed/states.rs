@@ -19,6 +19,7 @@ use std::io::{BufWriter, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
+use gstore_core::if_there;
 use serde_json::{Value, json};
 
 use crate::created_folder::CreatedFolder;
@@ -76,11 +77,7 @@ impl StatesFile {
     /// # Errors
     /// A damaged file, and one of another model or other texts.
     pub fn open(path: &Path, of: &StatesDescription) -> Result<Option<StatesFile>, TrainError> {
-        let mut file = match fs_err::File::open(path) {
-            Ok(file) => file,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(error.into()),
-        };
+        let Some(mut file) = if_there(fs_err::File::open(path))? else { return Ok(None) };
         let (index, footer) = read_end(&mut file).map_err(|what| damaged_states_error(path, &what))?;
         let expected = of.footer(&index);
         for (key, what) in [("model", "another model"), ("texts", "other texts"), ("width", "another model")]

@@ -4,6 +4,7 @@ use std::io::{BufWriter, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
+use gstore_core::if_there;
 use serde::Serialize;
 use serde_json::ser::{PrettyFormatter, Serializer};
 
@@ -44,10 +45,7 @@ pub(in crate::factors) fn write(path: &Path, value: &impl Serialize) -> Result<(
 
 /// Reads a value; none where there is no file.
 pub(super) fn read<T: serde::de::DeserializeOwned>(path: &Path) -> Result<Option<T>, FactorError> {
-    let bytes = match fs_err::read(path) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        bytes => bytes?,
-    };
+    let Some(bytes) = if_there(fs_err::read(path))? else { return Ok(None) };
     let value = serde_json::from_slice(&bytes).map_err(|error| FactorError::file(path, error.to_string()))?;
     Ok(Some(value))
 }

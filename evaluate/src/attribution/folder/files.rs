@@ -4,7 +4,7 @@ use std::io::{ErrorKind, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use gstore_core::Remedy;
+use gstore_core::{Remedy, if_there};
 use tempfile::NamedTempFile;
 
 use crate::error::EvaluateError;
@@ -39,11 +39,7 @@ fn written(folder: &Path, bytes: &[u8]) -> Result<NamedTempFile, EvaluateError> 
 /// Fails if a folder has anything but what a command has left that was cut off while it made this ground
 /// truth: files of the same content, a folder of outputs without any, and files that are not whole.
 pub(super) fn check_unused(folder: &Path, files: &[(&str, &str)]) -> Result<(), EvaluateError> {
-    let entries = match fs_err::read_dir(folder) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(error.into()),
-    };
+    let Some(entries) = if_there(fs_err::read_dir(folder))? else { return Ok(()) };
     for entry in entries {
         let path = entry?.path();
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
