@@ -428,7 +428,7 @@ fn what_cannot_be_right_is_refused_and_changes_nothing() {
     }
     let mut prob = manifest(3);
     prob["signal"] = json!("prob");
-    refused(prob, "the probability of \"s0\" under \"ft-0\" is 2.0, and lies between 0 and 1");
+    refused(prob, "the probability of \"s0\" under \"ft-0\" is 2.0, which is not between 0 and 1; if");
     nan[ROWS + 4] = f64::NAN;
 
     // With a mask the cell is missing; a list may have a byte order mark; and one model is a table like any

@@ -103,7 +103,7 @@ pub enum DaunceError {
     },
     /// A value of the signal `prob` that is no probability.
     #[error(
-        "{}: the probability of {id:?} under {model:?} is {value:?}, and lies between 0 and 1; is the `signal` another one?",
+        "{}: the probability of {id:?} under {model:?} is {value:?}, which is not between 0 and 1; if these are not probabilities, name another `signal`",
         path.display()
     )]
     NoProbability {
