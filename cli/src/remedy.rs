@@ -19,17 +19,13 @@ pub fn words(remedy: &Remedy<'_>) -> String {
         }
         Remedy::IngestLike(command) if can_repeat(command) => return format!("`{command}`"),
         Remedy::IngestLike(_) => return "`gstore ingest` with the options of the others".into(),
-        Remedy::IngestAs { options, command, .. }
-            if can_repeat(command) && !command.contains("-template ") =>
-        {
-            let flag = |option: &str| option.split(' ').next().unwrap_or_default().to_owned();
-            let more = options.iter().filter(|option| !command.contains(&flag(option)));
-            return format!("`{}`", more.fold(command.to_owned(), |line, option| line + " " + option));
+        Remedy::IngestAs { options, command, .. } if can_repeat(command) => {
+            return format!("`{}`", with_options(command, options));
         }
         Remedy::IngestAs { dataset, kind, per_token, run, options, .. } => {
             let (dataset, run) = (flag("dataset", dataset), flag("run", run));
             let tokens = if per_token { " --per-token" } else { "" };
-            let options: String = options.iter().map(|option| format!(" {option}")).collect();
+            let options: String = options.iter().map(|option| format!(" {}", quoted(option))).collect();
             format!("ingest{run}{dataset} --features {kind}{tokens}{options}")
         }
         Remedy::Verify => "verify".into(),
@@ -80,6 +76,50 @@ fn flag(name: &str, value: &str) -> String {
     if value.is_empty() { String::new() } else { format!(" --{name} {}", shell_word(value)) }
 }
 
+/// An option as messages have it, as a shell reads it.
+fn quoted(option: &str) -> String {
+    match option.split_once(' ') {
+        Some((flag, value)) => format!("{flag} {}", shell_word(value)),
+        None => option.to_owned(),
+    }
+}
+
+/// A command of the history with further options. A template among them replaces its own; what else it says
+/// itself stays.
+fn with_options(command: &str, options: &[String]) -> String {
+    let name = |word: &str| {
+        let word = word.trim_start_matches('\'');
+        word.split(['=', ' ']).next().unwrap_or_default().replace('_', "-")
+    };
+    let is_template = |word: &str| matches!(name(word).as_str(), "--template" | "--conversation-template");
+    let has_template = options.iter().any(|option| is_template(option));
+    let (mut line, mut own) = (Vec::new(), Vec::new());
+    let mut words = quoted_words(command);
+    while let Some(word) = words.next() {
+        if has_template && is_template(word) {
+            // Its value is the next word, or behind a `=`.
+            if !word.contains('=') {
+                words.next();
+            }
+            continue;
+        }
+        own.push(name(word));
+        line.push(word.to_owned());
+    }
+    line.extend(options.iter().filter(|option| !own.contains(&name(option))).map(|option| quoted(option)));
+    line.join(" ")
+}
+
+/// The words of a command of the history, with the quotes that [`shell_word`] puts around them.
+fn quoted_words(command: &str) -> impl Iterator<Item = &str> {
+    let (mut in_quotes, mut is_escaped) = (false, false);
+    command.split(move |c: char| {
+        in_quotes ^= c == '\'' && !is_escaped;
+        is_escaped = c == '\\' && !in_quotes;
+        c == ' ' && !in_quotes
+    })
+}
+
 /// Whether a command of the history computes more rows if it is given again: an ingest of all of them.
 fn can_repeat(command: &str) -> bool {
     let of_some = ["--limit", "--shard", "--data -"];
@@ -111,6 +151,7 @@ mod tests {
         let kind = |kind, per_token| Remedy::IngestKind { kind, per_token, dataset: "", run: "" };
         let of_pool = |run| Remedy::IngestKind { kind: "embed-mean", per_token: false, dataset: "pool", run };
         let options = &["--template chat".to_owned(), "--max-length 256".to_owned()][..];
+        let answer = ["--system Say yes.".to_owned()];
         let of_val = |run, per_token, options, command| Remedy::IngestAs {
             dataset: "val",
             kind: "grad-sgd",
@@ -136,8 +177,27 @@ mod tests {
                 "`gstore ingest --dataset val --features grad-sgd --template chat --max-length 256`",
             ),
             (
-                talk("r", "gstore ingest --run r --dataset val --template plain"),
+                talk("r", "gstore ingest --run r --template plain --dim 64"),
+                "`gstore ingest --run r --dim 64 --template chat --max-length 256`",
+            ),
+            (
+                talk(
+                    "",
+                    r"gstore ingest '--template=it'\''s a.jinja' --system 'a -template b' --max-length 9",
+                ),
+                "`gstore ingest --system 'a -template b' --max-length 9 --template chat`",
+            ),
+            (
+                talk("r", "gstore ingest --conversation-template plain --limit 3"),
                 "`gstore ingest --run r --dataset val --features grad-sgd --template chat --max-length 256`",
+            ),
+            (
+                of_val("", false, &answer[..], "gstore ingest --template plain --dim 64"),
+                "`gstore ingest --template plain --dim 64 --system 'Say yes.'`",
+            ),
+            (
+                of_val("", false, &answer[..], ""),
+                "`gstore ingest --dataset val --features grad-sgd --system 'Say yes.'`",
             ),
             (
                 of_val("r", true, &options[1..], ""),

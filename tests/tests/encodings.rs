@@ -225,6 +225,12 @@ fn the_proposed_command_makes_conversations_of_pairs_in_the_form_of_the_pool() {
     let chat = chat.lines().nth(1).expect("a row").trim_matches('"').to_owned();
     let note = ask(&format!("'talks', features => '{chat}'"));
     said(&note, &["with the template tulu, and the target `talks` with the template chat", "two forms"]);
+    // The command that computed them, but for its template.
+    let command = between(&note.stderr, "scores compare texts of two forms; `", "`");
+    assert!(
+        command.contains("--dim 64 ") && command.ends_with("--max-length 256 --template tulu"),
+        "{command}"
+    );
 }
 
 /// Tickets are prompts with completions, chats conversations in the model's own template, and what is asked
