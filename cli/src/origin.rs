@@ -31,6 +31,11 @@ impl ConfiguredOption {
         }
     }
 
+    /// Where it stands, as a line below a message.
+    fn line(&self) -> String {
+        format!("\n  {} has {}", self.place, self.written)
+    }
+
     /// Whether a message is about it: it has the flag, a value that is a path, or another value in quotes.
     fn is_in(&self, text: &str) -> bool {
         let quoted = |value: &str| {
@@ -67,13 +72,15 @@ fn with_origins(text: String, given: &[ConfiguredOption]) -> String {
     // What is proposed is not what is wrong.
     let wrong = text.split("did you mean").next().unwrap_or_default();
     let about: Vec<&ConfiguredOption> = given.iter().filter(|option| option.is_in(wrong)).collect();
-    about.iter().fold(text, |text, option| format!("{text}\n  {} has {}", option.place, option.written))
+    about.iter().fold(text, |text, option| text + &option.line())
 }
 
 /// An error of the command line in which options are called as they stand where they are given, if it is
-/// about any of them.
+/// about any of them. A tip keeps the flag to write, and says where the option is given already.
 pub fn reword(error: &str, given: &[ConfiguredOption]) -> Option<String> {
-    let mut text = error.to_owned();
+    let (wrong, proposed) = error.split_at(error.find("\n  tip: ").unwrap_or(error.len()));
+    let (tip, usage) = proposed.split_at(proposed.find("\n\n").unwrap_or(proposed.len()));
+    let mut text = wrong.to_owned();
     for option in given {
         let flag = format!("'--{}", option.long);
         let Some(at) = text.find(&flag) else { continue };
@@ -84,6 +91,10 @@ pub fn reword(error: &str, given: &[ConfiguredOption]) -> Option<String> {
             text = format!("{before}`{}` in {}{after}", option.written, option.place);
         }
     }
+    let flags = tip.replace('_', "-");
+    let is_proposed = |option: &&ConfiguredOption| flags.contains(&format!("'--{}'", option.long));
+    let places: String = given.iter().filter(is_proposed).map(ConfiguredOption::line).collect();
+    let text = text + tip + &places + usage;
     (text != error).then_some(text)
 }
 
@@ -134,6 +145,13 @@ mod tests {
                 Some("error: invalid value 'many' for `top = \"many\"` in /c/gstore.toml: a number"),
             ),
             ("error: unexpected argument '--tops' found", None),
+            (
+                "error: unexpected argument '--tpo' found\n\n  tip: a similar argument exists: '--top'\n\nUsage: gstore",
+                Some(
+                    "error: unexpected argument '--tpo' found\n\n  tip: a similar argument exists: '--top'\n  \
+                     /c/gstore.toml has top = \"many\"\n\nUsage: gstore",
+                ),
+            ),
         ] {
             assert_eq!(reword(said, &given()).as_deref(), says);
         }

@@ -465,6 +465,9 @@ fn wrong_usage_is_exit_code_2() {
     let finished = binary::run(of_file.args(["--threads", "1"]));
     let has = format!("{} has store = \"nowhere\"", dir.path().join("gstore.toml").display());
     assert!(finished.code == 1 && finished.stderr.contains(&has), "{}", finished.stderr);
+    let finished = binary::run(of_file.args(["--stor", "s"]));
+    let tip = format!("tip: a similar argument exists: '--store'\n  {has}\n");
+    assert!(finished.code == 2 && finished.stderr.contains(&tip), "{}", finished.stderr);
     let ingest = ["ingest", "--dataset", "a", "--model", "m", "--features", "loss"];
     for (option, value, wanted) in [
         ("--limit", "-1", "at least 1"),
