@@ -86,8 +86,11 @@ fn texts_of_two_systems_are_compared() {
     }
     // What somebody else put there is not thrown away.
     write(&place, "report/notes.txt", "mine\n");
-    let again = place.run(&[&text[..], &["--report", "report", "--force"]].concat());
-    assert!(again.code == 2 && again.stderr.contains("notes.txt"), "{}", again.stderr);
+    for force in [&[][..], &["--force"]] {
+        let again = place.run(&[&text[..], &["--report", "report"], force].concat());
+        let told = again.stderr.contains("notes.txt") && !again.stderr.contains("--force");
+        assert!(again.code == 2 && told, "{}", again.stderr);
+    }
     assert!(place.path("report/evaluation.json").exists());
     fs_err::remove_file(place.path("report/notes.txt")).expect("removed");
     for (more, words) in [

@@ -26,7 +26,7 @@ use crate::args::{
 use crate::context::{Context, command_line};
 use crate::failure::refuse;
 use crate::models::folder_error;
-use crate::output::check_outside;
+use crate::output::{check_outside, exists};
 use crate::statements;
 use crate::streams::out;
 use crate::texts;
@@ -198,7 +198,7 @@ fn inspect(context: &Context, args: &FactorsInspectArgs) -> Result<()> {
         // All or none: what is there is the result of an earlier command.
         let there = files.iter().map(|(name, _)| folder.join(name)).find(|path| path.exists());
         if let Some(path) = there.filter(|_| !args.output.force) {
-            refuse!("{} exists; --force replaces it", path.display());
+            refuse!("{}", exists(&path));
         }
         for (name, bytes) in files {
             let path = folder.join(name);

@@ -7,8 +7,8 @@ use anyhow::{Context as _, Result};
 use tempfile::TempDir;
 
 use crate::exchange::exchange;
-use crate::failure::UsageError;
-use crate::output::{check_folder, parent, unnamed_folder};
+use crate::failure::{UsageError, refuse};
+use crate::output::{check_folder, exists, parent, unnamed_folder};
 
 /// Whether an output is a folder: a slash says so, or a saved dataset that is there.
 pub(super) fn is_folder(path: &Path) -> bool {
@@ -27,7 +27,7 @@ pub(super) fn check(path: &Path, force: bool) -> Result<()> {
         return Ok(());
     }
     match is_saved(&target) {
-        true => refuse("exists; --force replaces it".to_owned()),
+        true => refuse!("{}", exists(path)),
         false => refuse("holds something else than a saved dataset; name a new or empty folder".to_owned()),
     }
 }

@@ -11,7 +11,7 @@ use tempfile::TempDir;
 use crate::context::Context;
 use crate::exchange::exchange;
 use crate::failure::refuse;
-use crate::output::{check_folder, check_outside, parent, unnamed_folder};
+use crate::output::{check_folder, check_outside, exists, parent, unnamed_folder};
 
 /// Names the files of the folder, one on each line: what else is there is its user's.
 const LIST: &str = ".report-files";
@@ -32,14 +32,14 @@ pub fn check(context: &Context, folder: &Path, force: bool) -> Result<()> {
         if !folder.is_dir() {
             return refuse("is not a folder".to_owned());
         }
-        if !force {
-            return refuse("exists; --force replaces it".to_owned());
-        }
         if let Some(file) = foreign(folder)? {
             return refuse(format!(
                 "holds {}, which no report put there; name another folder",
                 file.display()
             ));
+        }
+        if !force {
+            refuse!("{}", exists(folder));
         }
     }
     check_folder(folder, parent(&place(folder)?))
