@@ -191,9 +191,11 @@ fn the_proposed_command_makes_conversations_of_pairs_in_the_form_of_the_pool() {
     };
     fs_err::write(place.path("pairs.jsonl"), (0..6).map(pair).collect::<String>()).expect("written");
     fs_err::write(place.path("talks.jsonl"), (0..6).map(talk).collect::<String>()).expect("written");
-    for dataset in ["pool", "pairs", "talks"] {
-        said(&gradients(&place, dataset, &["--max-length", "256"]), &["published"]);
-    }
+    let told = ["pool", "pairs", "talks"].map(|dataset| {
+        let done = gradients(&place, dataset, &["--max-length", "256"]);
+        said(&done, &["published"]);
+        done.stderr
+    });
     let ask = |target: &str| {
         let sql = format!("SELECT row, score FROM influence('pool', {target}) ORDER BY row");
         place.run(&["query", "--format", "csv", &sql])
@@ -205,6 +207,9 @@ fn the_proposed_command_makes_conversations_of_pairs_in_the_form_of_the_pool() {
     assert_ne!(note.stdout, wanted.stdout);
     let command = between(&note.stderr, "scores compare texts of two forms; `", "`");
     assert!(command.contains("--dim 64 ") && command.contains("--template tulu_chat"), "{command}");
+    // The ingest of the target said so, and of no other dataset.
+    let same = between(&note.stderr, "the pool's samples are", " computes features");
+    assert_eq!(told.each_ref().map(|told| told.matches(same).count()), [0, 1, 0], "{told:?}");
     follow(&place, command);
     let done = ask("'pairs'");
     said(&done, &["of `pairs` the grad-sgd features with --template tulu_chat are used"]);
@@ -212,10 +217,10 @@ fn the_proposed_command_makes_conversations_of_pairs_in_the_form_of_the_pool() {
     assert!(!done.stderr.contains("two forms"), "{}", done.stderr);
 
     // The model's own template is another form than the pool's.
-    said(
-        &gradients(&place, "talks", &["--max-length", "256", "--template", "chat"]),
-        &["this computes 4 more features"],
-    );
+    let chat = gradients(&place, "talks", &["--max-length", "256", "--template", "chat"]);
+    said(&chat, &["this computes 4 more features"]);
+    // Those that there are fit.
+    assert!(!chat.stderr.contains("two forms"), "{}", chat.stderr);
     let chat = place.ok(&[
         "query",
         "--format",

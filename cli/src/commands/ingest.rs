@@ -15,7 +15,8 @@ use anyhow::Result;
 use gstore_core::{Silent, many};
 use gstore_ingest::pipeline::{IngestPlan, IngestReport, IngestRequest, RunEnding, check_inputs, ingest};
 use gstore_model::weights::BaseDigests;
-use gstore_store::RowSet;
+use gstore_query::influence::note_of_target;
+use gstore_store::{RowSet, Snapshot};
 use serde_json::{Map, Value, json};
 
 use super::add::SampleInputs;
@@ -157,10 +158,20 @@ fn ingest_dataset(context: &Context, args: &IngestArgs) -> Result<(ExitCode, Val
                 many(plan.rows.len(), "row"),
                 plan.request.dataset
             ));
+            tell_form(context, snapshot, &plan);
             sketch::make(context, args, &store, &plan)?
         }
     };
     Ok((code, report(&plan, &done)))
+}
+
+/// Says where the texts have another form than those of the pool, as a question will.
+fn tell_form(context: &Context, snapshot: &Snapshot, plan: &IngestPlan) {
+    // It is the same at all checkpoints.
+    let mut features = plan.checkpoints.iter().take(1).flat_map(|checkpoint| &checkpoint.features);
+    if let Some(note) = features.find_map(|feature| note_of_target(snapshot, &feature.desc)) {
+        context.say(&format!("note: {note}"));
+    }
 }
 
 /// Refuses planes that the dataset's sketches do not keep, before samples are registered.

@@ -6,11 +6,12 @@
 //! what the assistant answers. Of a stored one a note says so.
 
 use std::collections::BTreeSet;
+use std::slice::from_ref;
 use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
 use gstore_core::content::{Content, Role};
-use gstore_core::{EncodingSpec, Remedy, many};
+use gstore_core::{EncodingSpec, FeatureDesc, Remedy, many};
 use gstore_store::{DatasetPart, FeaturePart, Granularity, RowSet, Snapshot};
 use serde_json::{Map, Value, json};
 
@@ -242,6 +243,31 @@ pub(super) fn note_of_forms(
         found.join("; "),
         ways.join(" and ")
     ))
+}
+
+/// What a user should know of a dataset that has a new feature: the note that a question about it has whose
+/// pool is the largest dataset with features in the same space. None where features of both fit each other,
+/// and of the largest one itself.
+pub fn note_of_target(snapshot: &Snapshot, new: &FeatureDesc) -> Option<String> {
+    let fits = |other: &&Arc<FeaturePart>| {
+        other.desc.checkpoint == new.checkpoint && other.desc.space.id() == new.space.id()
+    };
+    let target = snapshot.dataset(&new.dataset).ok()?;
+    let datasets = snapshot.features().iter().filter(fits).map(|feature| &feature.desc.dataset);
+    let pool = datasets.filter_map(|name| snapshot.dataset(name).ok()).max_by_key(|part| part.rows)?;
+    // One value, such as a loss, is no vector that is compared.
+    if new.dim() < 2 || pool.rows <= target.rows {
+        return None;
+    }
+    let run = new.checkpoint.as_ref().and_then(|id| snapshot.run_with(id)).map(|run| run.name.as_str());
+    let mut notes = Vec::new();
+    for of_pool in snapshot.features_of(&pool.name).into_iter().filter(fits) {
+        for of_target in snapshot.features_of(&target.name).into_iter().filter(fits) {
+            let pools = [(pool, from_ref(of_pool))];
+            notes.push(note_of_forms(snapshot, &pools, &[(target, from_ref(of_target))], run)?);
+        }
+    }
+    notes.pop()
 }
 
 /// The encoding of a dataset's features at the first checkpoint.

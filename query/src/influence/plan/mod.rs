@@ -5,7 +5,7 @@
 //! - it belongs to one state of one store, and is answered for that state alone
 
 pub(super) mod checkpoints;
-mod conversation;
+pub(super) mod conversation;
 pub(super) mod covariance;
 mod fitting;
 mod kinds;
