@@ -22,41 +22,30 @@ pub(crate) const CHUNK: usize = 1024;
 /// Why a question has no answer, or the answer could not be written.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
+#[allow(missing_docs, reason = "the message of an error says what its fields are")]
 pub enum AnswerError {
-    /// The question cannot be answered, or it was told to stop.
     #[error(transparent)]
     Query(#[from] QueryError),
-    /// A pool that the snapshot does not have.
     #[error(transparent)]
     Lookup(#[from] LookupError),
-    /// Samples that cannot be read.
     #[error(transparent)]
     Read(#[from] ReadError),
-    /// An invalid stored record.
     #[error(transparent)]
     Record(#[from] RecordError),
-    /// A table that cannot be written.
     #[error(transparent)]
     Table(#[from] SqlError),
-    /// A condition that is none, or that is true for no row.
     #[error(transparent)]
     Condition(FindError),
-    /// Columns that make no table.
     #[error(transparent)]
     Columns(#[from] ArrowError),
-    /// An output that cannot be written to.
     #[error(transparent)]
     Write(#[from] std::io::Error),
-    /// Nothing can be learned, or predicted.
     #[error(transparent)]
     Learn(#[from] LearnError),
-    /// Features that cannot be computed.
     #[error(transparent)]
     Compute(Box<IngestError>),
-    /// Features that cannot be computed as others were.
     #[error(transparent)]
     Given(Box<SampleEncoderError>),
-    /// An artifact that cannot be read or published.
     #[error(transparent)]
     Artifact(#[from] ArtifactError),
     /// Something that was asked for and cannot be had.

@@ -11,43 +11,21 @@ use gstore_model::weights::checkpoints_in;
 /// Why the folders of checkpoints could not be found.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
+#[allow(missing_docs, reason = "the message of an error says what its fields are")]
 pub enum FolderError {
     /// Neither a folder nor a pattern of some, and no name of a repository.
     #[error("no folder matches {0}")]
     NoMatch(String),
     /// Not a pattern of paths.
     #[error("{pattern}: {source}")]
-    Pattern {
-        /// What was given.
-        pattern: String,
-        /// What is wrong with it.
-        source: glob::PatternError,
-    },
-    /// One name for several folders.
+    Pattern { pattern: String, source: glob::PatternError },
     #[error("`{name}={pattern}` names {folders} folders; a name is for one")]
-    OneName {
-        /// The name.
-        name: String,
-        /// The pattern.
-        pattern: String,
-        /// Folders that it matches.
-        folders: usize,
-    },
-    /// The folder of a training, with several checkpoints in it.
+    OneName { name: String, pattern: String, folders: usize },
     #[error("{folder} is no model; it has {} of a training in it: '{folder}/checkpoint-*' where several are taken, or name \
              one, such as {}", many(*checkpoints as u64, "checkpoint"), last.display(), folder = folder.display())]
-    Training {
-        /// The folder.
-        folder: PathBuf,
-        /// How many there are.
-        checkpoints: usize,
-        /// The last of them.
-        last: PathBuf,
-    },
-    /// A folder could not be listed.
+    Training { folder: PathBuf, checkpoints: usize, last: PathBuf },
     #[error(transparent)]
     List(#[from] glob::GlobError),
-    /// The Hub could not give it.
     #[error(transparent)]
     Hub(#[from] HubError),
 }

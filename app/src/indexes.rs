@@ -54,24 +54,12 @@ pub struct SketchReport {
 /// Why sketches are not complete. What was published before stays, and so do sketches that are finished.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
+#[allow(missing_docs, reason = "the message of an error says what its fields are")]
 pub enum SketchError {
-    /// It was told to stop.
     #[error("stopped; what was published stays, and so do sketches that are finished")]
-    Stopped {
-        /// The dataset whose feature was next.
-        dataset: String,
-    },
-    /// A sketch could not be made.
+    Stopped { dataset: String },
     #[error("the vectors are published, but the sketch of {feature} is not made")]
-    Failed {
-        /// The dataset.
-        dataset: String,
-        /// The feature.
-        feature: String,
-        /// Why.
-        source: QueryError,
-    },
-    /// The state of the store could not be read.
+    Failed { dataset: String, feature: String, source: QueryError },
     #[error(transparent)]
     Open(#[from] OpenError),
 }

@@ -30,23 +30,17 @@ pub struct NamedRows {
 /// Why rows could not be found.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
+#[allow(missing_docs, reason = "the message of an error says what its fields are")]
 pub enum FindError {
-    /// The name of the dataset is none.
     #[error(transparent)]
     Name(#[from] NameError),
-    /// Its samples could not be read.
     #[error(transparent)]
     Read(#[from] ReadError),
     /// The condition is not one.
     #[error("the condition {0}")]
     Form(&'static str),
-    /// It is true for no row, and some are wanted.
     #[error("the condition is true for none of {}", many(*rows, "row"))]
-    NoRow {
-        /// Rows that there are.
-        rows: u64,
-    },
-    /// The condition could not be evaluated.
+    NoRow { rows: u64 },
     #[error(transparent)]
     Condition(#[from] SqlError),
 }

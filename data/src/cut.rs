@@ -14,11 +14,10 @@ use crate::samples::{Reading, SampleError, each_record, part_id};
 /// Why files could not be cut.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
+#[allow(missing_docs, reason = "the message of an error says what its fields are")]
 pub enum CutError {
-    /// What is read.
     #[error(transparent)]
     Samples(#[from] SampleError),
-    /// What is written.
     #[error(transparent)]
     Io(#[from] std::io::Error),
 }

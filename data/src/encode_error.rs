@@ -1,5 +1,7 @@
 //! Errors of encoding records as tokens.
 
+#![allow(missing_docs, reason = "the message of an error says what its fields are")]
+
 use std::path::PathBuf;
 
 use gstore_core::Remedy;
@@ -8,78 +10,35 @@ use gstore_core::Remedy;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum EncodeError {
-    /// Not a template.
     #[error("there is no template {name:?}: there are {known}, and files in Jinja")]
-    UnknownTemplate {
-        /// What was given.
-        name: String,
-        /// The names that there are.
-        known: String,
-    },
-    /// A maximum length of zero.
+    UnknownTemplate { name: String, known: String },
     #[error("the maximum length must be at least 1 token")]
     NoLength,
-    /// A block that samples cannot hold.
     #[error(
         "blocks of {block} tokens are longer than samples of {max_length}: also give {}",
         Remedy::Option("max_length", &block.to_string())
     )]
-    BlockTooLong {
-        /// Tokens of a block.
-        block: u32,
-        /// Tokens of a sample at most.
-        max_length: u32,
-    },
-    /// A part of a text that cannot be cut and has more tokens than a block.
+    BlockTooLong { block: u32, max_length: u32 },
     #[error("blocks of {block} tokens are too short: a part of the text that cannot be cut has {length}")]
-    PartTooLong {
-        /// Tokens of a block.
-        block: usize,
-        /// Those of the part.
-        length: usize,
-    },
-    /// A block that holds no token of a text.
+    PartTooLong { block: usize, length: usize },
     #[error("blocks of {block} tokens are too short: the tokenizer puts {added} around every text")]
-    BlockTooShort {
-        /// Tokens of a block.
-        block: usize,
-        /// Those that the tokenizer adds.
-        added: usize,
-    },
-    /// A tokenizer that is larger than the model.
+    BlockTooShort { block: usize, added: usize },
     #[error(
         "the tokenizer has {tokens} tokens, up to token {}, and the model's vocabulary has {vocabulary}: the tokenizer belongs to another model",
         tokens - 1
     )]
-    OtherVocabulary {
-        /// Tokens that the tokenizer was made with.
-        tokens: usize,
-        /// Tokens that the model knows.
-        vocabulary: usize,
-    },
+    OtherVocabulary { tokens: usize, vocabulary: usize },
     /// A file cannot be read; the error names it.
     #[error(transparent)]
     Read(std::io::Error),
     /// A file does not hold what it should.
     #[error("{}: {message}", path.display())]
-    BadFile {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        message: String,
-    },
-    /// No tokenizer.
+    BadFile { path: PathBuf, message: String },
     #[error(
         "{}: no tokenizer.json, which is what the tokenizer is read from (with tokenizer_config.json, special_tokens_map.json and \
          chat_template.jinja next to it, where they are there){hint}", folder.display()
     )]
-    NoTokenizer {
-        /// The model folder.
-        folder: PathBuf,
-        /// What to do.
-        hint: String,
-    },
-    /// No end token is named anywhere.
+    NoTokenizer { folder: PathBuf, hint: String },
     #[error(
         "{}: no end-of-sequence token; name it as eos_token in tokenizer_config.json, since the template closes answers with it",
         .0.display()
@@ -91,7 +50,6 @@ pub enum EncodeError {
          use {} or {}", .0.display(), Remedy::Option("template", "tulu"), Remedy::Option("template", "plain")
     )]
     NoChatTemplate(PathBuf),
-    /// The chat template is not valid Jinja.
     #[error("the chat template cannot be used: {0}")]
     TemplateSyntax(String),
     /// The chat template raised an exception or failed.
@@ -108,40 +66,18 @@ pub enum EncodeError {
         "the chat template leaves out turn {turn} (from 0) of the conversation, the {role}'s; correct it, or use {}",
         Remedy::Option("template", "tulu")
     )]
-    LeftOut {
-        /// Index of the message.
-        turn: usize,
-        /// Whose it is.
-        role: &'static str,
-    },
+    LeftOut { turn: usize, role: &'static str },
     /// The tokenizer failed on a text.
     #[error("the tokenizer failed: {0}")]
     Tokenizer(String),
-    /// A fine-tune with another tokenizer than its base.
     #[error("{} differs from the tokenizer.json of the base {what}", path.display())]
-    OtherTokenizer {
-        /// The fine-tune's tokenizer.
-        path: PathBuf,
-        /// Where it differs.
-        what: String,
-    },
+    OtherTokenizer { path: PathBuf, what: String },
     /// A fine-tune whose samples were written differently.
     #[error("{}: {what}", folder.display())]
-    OtherTemplate {
-        /// The fine-tune's folder.
-        folder: PathBuf,
-        /// What differs.
-        what: String,
-    },
-    /// A text with a token that only a fine-tune has.
+    OtherTemplate { folder: PathBuf, what: String },
     #[error(
         "{token:?} is one token in {} and several in the base's tokenizer; leave out samples that contain it, \
          or compute that fine-tune by itself: give its folder as {}", of.display(), Remedy::Option("model", "")
     )]
-    TokenOfFineTune {
-        /// The token.
-        token: String,
-        /// The fine-tune's tokenizer.
-        of: PathBuf,
-    },
+    TokenOfFineTune { token: String, of: PathBuf },
 }

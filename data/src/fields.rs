@@ -20,39 +20,22 @@ use super::record::{KeysOf, Record, RecordError, parse_object, record_of};
 /// Why names of fields cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
+#[allow(missing_docs, reason = "the message of an error says what its fields are")]
 pub enum FieldError {
     /// Not `field=key`.
     #[error("{0:?} does not name a field: write field=key, for example text=content")]
     Form(String),
-    /// Not a field.
     #[error("there is no field {field:?}{}; fields are {}", did_you_mean(nearest), Field::ALL.map(Field::name).join(", "))]
-    Unknown {
-        /// What was given.
-        field: String,
-        /// The closest one.
-        nearest: Option<&'static str>,
-    },
+    Unknown { field: String, nearest: Option<&'static str> },
     /// A field or a key that is used twice.
     #[error("{0:?} is named twice")]
     Twice(String),
-    /// Two kinds of text.
     #[error(
         "{first} and {second} exclude each other: a record has one of messages, prompt with completion, and text"
     )]
-    Shapes {
-        /// One.
-        first: Field,
-        /// The other.
-        second: Field,
-    },
-    /// A name for text next to a layout.
+    Shapes { first: Field, second: Field },
     #[error("{field} cannot be named for records in the {layout} layout, which says where their text is")]
-    Layout {
-        /// The field.
-        field: Field,
-        /// The layout.
-        layout: Layout,
-    },
+    Layout { field: Field, layout: Layout },
 }
 
 fn did_you_mean(nearest: &Option<&'static str>) -> String {

@@ -32,36 +32,24 @@ pub struct JsonLine<'a> {
 /// Why a file of lines cannot be read.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
+#[allow(missing_docs, reason = "the message of an error says what its fields are")]
 pub enum ReadError {
     /// The file cannot be opened; the error names it.
     #[error(transparent)]
     Open(std::io::Error),
     /// Reading failed in the middle.
     #[error("{}: cannot read line {line}: {source}", path.display())]
-    Io {
-        /// The file.
-        path: PathBuf,
-        /// The line that was being read.
-        line: u64,
-        /// What the system says.
-        source: std::io::Error,
-    },
-    /// A line is longer than the limit.
+    Io { path: PathBuf, line: u64, source: std::io::Error },
     #[error("{}: line {line} is longer than {limit} bytes; is this a file with one JSON object a line?", path.display())]
     TooLong {
-        /// The file.
         path: PathBuf,
-        /// The line.
         line: u64,
         /// The limit in bytes.
         limit: usize,
     },
-    /// Not text.
     #[error("{}: line {line} is not valid UTF-8 (byte {byte} of the line); {}", path.display(), encoding_hint(*utf16))]
     NotUtf8 {
-        /// The file.
         path: PathBuf,
-        /// The line.
         line: u64,
         /// The first bad byte, from 1.
         byte: usize,

@@ -45,38 +45,28 @@ pub enum Layout {
 /// Why a record is not of the layout that was named.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
+#[allow(missing_docs, reason = "the message of an error says what its fields are")]
 pub enum LayoutError {
-    /// Not a layout.
     #[error("there is no layout {0:?}; layouts are {names}", names = Layout::ALL.map(Layout::name).join(", "))]
     Unknown(String),
     /// A key that is missing, or holds something else.
     #[error("{layout} records have {expected}")]
-    Keys {
-        /// The layout.
-        layout: Layout,
-        /// What they have and this record does not.
-        expected: &'static str,
-    },
-    /// A turn that is no turn.
+    Keys { layout: Layout, expected: &'static str },
     #[error(
         "{layout} records have `{key}` of objects with the texts `from` and `value`, or `role` and `content`; turn {turn} is none; \
          if they have other names, give them with {}",
         Remedy::Option("field", &format!("messages={key},role=KEY,content=KEY"))
     )]
     Turn {
-        /// The layout.
         layout: Layout,
-        /// The key that has the list.
         key: &'static str,
         /// Its number, from 0.
         turn: usize,
     },
-    /// Who speaks is not known.
     #[error("turn {turn} is by {from:?}; known are system, human, gpt, tool, function_call and observation")]
     Speaker {
         /// The turn, from 0.
         turn: usize,
-        /// What it says.
         from: String,
     },
 }

@@ -33,40 +33,31 @@ pub struct Record {
 /// Why a line is not a record. The caller adds file and line.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
+#[allow(missing_docs, reason = "the message of an error says what its fields are")]
 pub enum RecordError {
     /// Not JSON, or an object with a key twice.
     #[error("malformed JSON at column {column}: {message}")]
     Json {
         /// Byte of the line, from 1.
         column: usize,
-        /// What is wrong.
         message: String,
     },
     /// JSON, but no object.
     #[error("expected a JSON object, found {0}")]
     NotObject(&'static str),
-    /// No content, or none that can be read.
     #[error(transparent)]
     Content(#[from] ContentError),
     /// None of the three shapes.
     #[error("{}; {}; {}", ContentError::Nothing, of.listed(keys), way_out(keys, *of, talk.as_deref()))]
     Nothing {
-        /// The keys that it has.
         keys: Vec<String>,
-        /// Whose they are.
         of: KeysOf,
         /// The names of fields with which a list in it is a conversation.
         talk: Option<String>,
     },
     /// A message without role or content, which may have another name there.
     #[error("{said}; if it has another name, give it with {}", Remedy::Option("field", &format!("{key}=KEY")))]
-    MissingKey {
-        /// What is said of it.
-        said: ContentError,
-        /// The key that is not there.
-        key: &'static str,
-    },
-    /// An object around the list of the records.
+    MissingKey { said: ContentError, key: &'static str },
     #[error("the records seem to be the list under {0:?}: `jq -c '.[{0:?}][]'` puts each on its own line")]
     Around(String),
     /// All records in one object, by columns or by rows.
@@ -77,48 +68,21 @@ pub enum RecordError {
     Frame,
     /// Half of a pair, where another key may be the other half.
     #[error("{}", half_of_pair(present, missing, key))]
-    HalfPair {
-        /// The key that is there.
-        present: &'static str,
-        /// The key that is not.
-        missing: &'static str,
-        /// The key that may be it.
-        key: String,
-    },
-    /// Not of the layout that was named, or not in all of its parts.
+    HalfPair { present: &'static str, missing: &'static str, key: String },
     #[error(transparent)]
     Layout(#[from] LayoutError),
     /// Not there under the name that was given.
     #[error("no {} {key:?}, which was named as its {field}; {}{}", of.noun(), of.listed(keys), did_you_mean(key, keys.iter().map(String::as_str)))]
-    NoField {
-        /// What was looked for.
-        field: Field,
-        /// The key that was named.
-        key: String,
-        /// The keys that it has.
-        keys: Vec<String>,
-        /// Whose they are.
-        of: KeysOf,
-    },
-    /// An object under the name that was given.
+    NoField { field: Field, key: String, keys: Vec<String>, of: KeysOf },
     #[error(
         "{key:?}, which was named as its {field}, is an object; name a key within it: {}",
         first_of(keys.iter().map(|key| Remedy::Option("field", &format!("{field}={key}")).to_string()), KEYS_SHOWN)
     )]
-    NestedField {
-        /// What was looked for.
-        field: Field,
-        /// The key that was named.
-        key: String,
-        /// The paths of the keys within.
-        keys: Vec<String>,
-    },
-    /// A column of a table that holds nothing here.
+    NestedField { field: Field, key: String, keys: Vec<String> },
     #[error(
         "column {0:?} is null here, so there is nothing to train on: fill it, or leave the row out of the file"
     )]
     Null(String),
-    /// An id that is neither string nor integer.
     #[error("`id` must be a string or an integer, found {0}")]
     IdType(&'static str),
     /// The empty string as an id.

@@ -81,55 +81,37 @@ impl std::fmt::Display for TextSample {
 /// Why samples could not be read.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
+#[allow(missing_docs, reason = "the message of an error says what its fields are")]
 pub enum SampleError {
-    /// A data file.
     #[error(transparent)]
     Data(#[from] DataError),
-    /// Names of fields.
     #[error(transparent)]
     Fields(#[from] FieldError),
     /// A record of a data file.
     #[error("{}, {place}: {source}", place.file.display())]
-    Record {
-        /// Where it stands.
-        place: Place,
-        /// What is wrong with it.
-        source: RecordError,
-    },
+    Record { place: Place, source: RecordError },
     /// A sample that could not be encoded.
     #[error("{sample}: {source}")]
     Encode {
         /// Which.
         sample: String,
-        /// Why.
         source: EncodeError,
     },
-    /// The store.
     #[error(transparent)]
     Read(#[from] ReadError),
     /// A sample of a dataset that has no text.
     #[error("row {row} of {dataset}: {what}")]
-    NoText {
-        /// The dataset.
-        dataset: String,
-        /// Its row.
-        row: u64,
-        /// What is wrong with it.
-        what: String,
-    },
-    /// Blocks of samples that are not cut.
+    NoText { dataset: String, row: u64, what: String },
     #[error(
         "{} cuts long texts, and no sample is one: conversations and prompts with a completion are not cut up",
         Remedy::Option("block", "")
     )]
     NothingToCut,
-    /// A system message that no sample has a place for.
     #[error(
         "{} has no effect: no sample is a conversation without a system message for which the template writes one",
         Remedy::Option("system", "")
     )]
     NoSystem,
-    /// Told to stop.
     #[error("stopped")]
     Stopped,
 }

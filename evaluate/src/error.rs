@@ -1,5 +1,7 @@
 //! Errors of an evaluation.
 
+#![allow(missing_docs, reason = "the message of an error says what its fields are")]
+
 use std::path::PathBuf;
 
 use gstore_core::{Cancelled, Remedy};
@@ -19,48 +21,21 @@ pub enum EvaluateError {
     /// The file system refused; the message names the path.
     #[error("{0}")]
     Io(#[from] std::io::Error),
-    /// A data file.
     #[error(transparent)]
     Data(#[from] DataError),
     /// A record of a file.
     #[error("{}: {place}: {what}", place.file.display())]
-    Record {
-        /// Where it stands.
-        place: Place,
-        /// What is wrong with it, and what to do.
-        what: String,
-    },
+    Record { place: Place, what: String },
     /// A sample of a dataset.
     #[error("row {row} of {dataset}: {what}")]
-    Sample {
-        /// The dataset.
-        dataset: String,
-        /// Its row.
-        row: u64,
-        /// What is wrong with it, and what to do.
-        what: String,
-    },
+    Sample { dataset: String, row: u64, what: String },
     /// A file that is not what it should be.
     #[error("{}: {what}", path.display())]
-    File {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        what: String,
-    },
-    /// Systems that do not answer the same.
+    File { path: PathBuf, what: String },
     #[error(
         "{system} has no prediction for {id:?}, which {base} has: systems are compared over the same rows"
     )]
-    Missing {
-        /// The system.
-        system: String,
-        /// The row.
-        id: String,
-        /// The system that has it.
-        base: String,
-    },
-    /// Systems that are not compared with the same.
+    Missing { system: String, id: String, base: String },
     #[error(
         "the reference of {id:?} is another in {other} than in {first}: systems are compared with the same \
          references; give these with {}",
@@ -69,65 +44,38 @@ pub enum EvaluateError {
     OtherReference {
         /// The row: its id, or its number from 0.
         id: String,
-        /// Where the first system's records are.
         first: String,
-        /// Where another one's are.
         other: String,
     },
-    /// No reference for a prediction.
     #[error(
         "there is no reference for {id:?}: give records that have one of the keys {}, or {} that do",
         REFERENCE.join(", "),
         Remedy::Option("references", "")
     )]
-    NoReference {
-        /// The prediction.
-        id: String,
-    },
-    /// One id twice.
+    NoReference { id: String },
     #[error("the id {id:?} comes twice in {of}, and rows are joined by it")]
-    RepeatedId {
-        /// The id.
-        id: String,
-        /// Where.
-        of: String,
-    },
-    /// Two systems of one name.
+    RepeatedId { id: String, of: String },
     #[error(
         "two systems are called {name}, and each needs a name of its own, as with {}",
         Remedy::Option("data", "NAME=PATH")
     )]
-    SameName {
-        /// The name.
-        name: String,
-    },
-    /// Nothing to do.
+    SameName { name: String },
     #[error("there is nothing to evaluate in {0}")]
     Nothing(String),
     /// Scores that cannot be compared with retraining.
     #[error("scores of {method}: {what}")]
-    Scores {
-        /// The method.
-        method: String,
-        /// What is wrong with them, and what to do.
-        what: String,
-    },
+    Scores { method: String, what: String },
     /// Results of retraining that say nothing of what is asked.
     #[error("the results of retraining: {0}")]
     Truth(String),
-    /// The store.
     #[error(transparent)]
     Read(#[from] ReadError),
-    /// No such ensemble or dataset.
     #[error(transparent)]
     Lookup(#[from] LookupError),
-    /// Stored losses could not be read.
     #[error(transparent)]
     Loss(#[from] LossError),
-    /// An artifact could not be read or published.
     #[error(transparent)]
     Artifact(#[from] ArtifactError),
-    /// The tokenizer or the template.
     #[error(transparent)]
     Encode(#[from] EncodeError),
     /// Models that would be asked in different words.
@@ -137,23 +85,12 @@ pub enum EvaluateError {
         Remedy::Option("template", "NAME|FILE.jinja"),
         Remedy::Option("tokenizer", "DIR")
     )]
-    OtherTemplate {
-        /// The system.
-        system: String,
-        /// The system whose prompts differ from its own.
-        base: String,
-    },
-    /// Prompts, or options that change none of them.
+    OtherTemplate { system: String, base: String },
     #[error(transparent)]
     Samples(#[from] SampleError),
     /// The model.
     #[error("{system}: {source}")]
-    Model {
-        /// Whose.
-        system: String,
-        /// Why.
-        source: GenerateError,
-    },
+    Model { system: String, source: GenerateError },
     /// Told to stop; what is done is kept where there is a place for it.
     #[error("stopped")]
     Stopped,

@@ -1,5 +1,7 @@
 //! Errors of computing answers or scores.
 
+#![allow(missing_docs, reason = "the message of an error says what its fields are")]
+
 use std::path::PathBuf;
 
 use gstore_core::{Cancelled, Remedy};
@@ -18,50 +20,31 @@ pub enum GenerateError {
     /// The file system refused; the message names the path.
     #[error("{0}")]
     Io(#[from] std::io::Error),
-    /// A model or an adapter that cannot be used.
     #[error(transparent)]
     Model(#[from] ModelError),
-    /// A model that could not be put on the backend.
     #[error(transparent)]
     Load(#[from] LoadError),
-    /// The backend failed.
     #[error(transparent)]
     Backend(#[from] BackendError),
-    /// The samples.
     #[error(transparent)]
     Samples(SampleError),
-    /// The tokenizer or the template.
     #[error(transparent)]
     Encoder(#[from] EncodeError),
-    /// Nothing to do.
     #[error("there is nothing to run the model on: no sample was given")]
     NoSamples,
-    /// Texts of which the model predicts nothing.
     #[error("no perplexity: no text has a token behind its first")]
     NothingPredicted,
-    /// One id for two prompts.
     #[error("the id {0:?} is that of two prompts, and answers are known by it")]
     RepeatedId(String),
-    /// A token that the model does not know.
     #[error(
         "{sample} holds token {token}, the model's vocabulary has {vocab}: the tokenizer belongs to another model"
     )]
-    UnknownToken {
-        /// The sample.
-        sample: String,
-        /// The token.
-        token: u32,
-        /// Size of the vocabulary.
-        vocab: usize,
-    },
+    UnknownToken { sample: String, token: u32, vocab: usize },
     /// A prompt that is too long.
     #[error("{sample} has {tokens} tokens, {most} are allowed{}", longer(.by_model))]
     TooLong {
-        /// The sample.
         sample: String,
-        /// Its tokens.
         tokens: usize,
-        /// As many as there may be.
         most: usize,
         /// Whether it is the model that has no more positions.
         by_model: bool,
@@ -72,29 +55,20 @@ pub enum GenerateError {
     /// The same, of a sample.
     #[error("{sample}: {model}")]
     NotFiniteAt {
-        /// The sample.
         sample: String,
         /// What is said of the model: which of its tables has such values.
         model: String,
     },
-    /// Answers to another request.
     #[error(
         "{path} holds answers to another request: {what}\n  give another file, remove it, or {}",
         Remedy::Option("force", "")
     )]
-    OtherRequest {
-        /// The file.
-        path: PathBuf,
-        /// What differs.
-        what: String,
-    },
-    /// Answers that another process writes.
+    OtherRequest { path: PathBuf, what: String },
     #[error("{0} is being written by another process")]
     Busy(PathBuf),
     /// An id that the place for the answers has with something else.
     #[error("{0}")]
     Taken(Box<AppendError>),
-    /// Told to stop.
     #[error("stopped")]
     Stopped,
 }

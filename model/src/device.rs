@@ -191,20 +191,14 @@ impl fmt::Display for Device {
 
 /// A name that is no backend, or one that this build does not have.
 #[derive(Debug, thiserror::Error)]
+#[allow(missing_docs, reason = "the message of an error says what its fields are")]
 pub enum DeviceError {
-    /// No name of a backend.
     #[error(
         "no backend `{0}`; there are cpu, cuda, candle, candle:cuda, candle:metal, and cuda:1 or candle:cuda:1 for the second device"
     )]
     Unknown(String),
-    /// A device that this build cannot compute on.
     #[error("the backend `{device}` is not in this build, which was made without the feature `{feature}`")]
-    NotBuilt {
-        /// The device.
-        device: Device,
-        /// The feature of the build.
-        feature: &'static str,
-    },
+    NotBuilt { device: Device, feature: &'static str },
 }
 
 /// A device that this build cannot use is refused here, before any work.

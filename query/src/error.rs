@@ -48,7 +48,6 @@ fn drops(numbers: &[String]) -> String {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum QueryError {
-    /// An option has a value that it does not know.
     #[error("{option} cannot be `{given}`: it is one of {allowed}")]
     Option { option: &'static str, given: String, allowed: String },
     /// A part of the question is missing or contradicts another.
@@ -66,7 +65,6 @@ pub enum QueryError {
         /// How an ingest would have to compute it, where `hint` ends in that.
         compute: Option<ToCompute>,
     },
-    /// Several features fit.
     #[error(
         "{what} is ambiguous: {candidates}; name those to use, as with `features => '{keep}'`, or remove what is no longer wanted, as with {}",
         drops(.remove)
@@ -81,7 +79,6 @@ pub enum QueryError {
     /// Both sides have features, but in different spaces.
     #[error("{pool} and {target} cannot be compared: {difference}")]
     Space { pool: String, target: String, difference: String },
-    /// A feature is still being built.
     #[error(
         "feature {label} of dataset `{dataset}` is still being built, or lost rows in a repair; {} computes what it lacks, or ask with `partial => true` to use the rows it has",
         again(.command.as_slice())
@@ -99,16 +96,13 @@ pub enum QueryError {
         again(.commands)
     )]
     Missing { rows: u64, scanned: u64, detail: String, commands: Vec<String> },
-    /// Rows lack the losses of some models and nothing was said of that.
     #[error(
         "{rows} of {scanned} rows of {dataset} lack the losses of some models; record them, or ask with `missing => 'pairwise'` \
          (each score over the models that have both losses) or `missing => 'drop_model'` (without the models that lack any)"
     )]
     MissingLosses { rows: u64, scanned: u64, dataset: String },
-    /// No target row can be compared.
     #[error("target {target} has no row that can be compared: {why}")]
     EmptyTarget { target: String, why: String },
-    /// Samples are given with the question, and no encoder is available to run a model.
     #[error(
         "the vectors of a sample that is given with the question have to be computed, and no model is at hand here; ask with {}, \
          or ingest the sample as a dataset",
@@ -118,10 +112,8 @@ pub enum QueryError {
     /// The vectors of given samples could not be computed.
     #[error("{0}")]
     Encoder(#[source] Box<dyn std::error::Error + Send + Sync>),
-    /// A device that multiplies stored rows failed.
     #[error("stored rows could not be multiplied: {0}; ask on the CPU, or try again")]
     Device(#[source] Box<dyn std::error::Error + Send + Sync>),
-    /// A record that is compared with the target's, and cannot be.
     #[error(
         "the record of {place} cannot be compared with the target's: {source}; delete the row, or ask without `exclude_target` and `in_target`"
     )]
@@ -142,7 +134,6 @@ pub enum QueryError {
     /// A preconditioner that cannot be computed from its matrices.
     #[error("preconditioner: {0}")]
     Curvature(#[from] CurvatureError),
-    /// A column could not be converted.
     #[error("could not convert a column: {0}")]
     Arrow(#[from] arrow_schema::ArrowError),
     #[error(transparent)]

@@ -54,33 +54,20 @@ pub struct Addresses {
 /// Why there is no server.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
+#[allow(missing_docs, reason = "the message of an error says what its fields are")]
 pub enum ServeError {
-    /// It would be open to others without encryption.
     #[error(
         "{0} can be reached from other machines, and there is no certificate: tokens and data would be sent in plain text; give a \
          certificate and its key, or ask for plain text by name"
     )]
     PlainText(SocketAddr),
-    /// It would be open to others without tokens.
     #[error("{0} can be reached from other machines; without tokens a server listens on this machine only")]
     WithoutTokens(SocketAddr),
     /// The address cannot be used.
     #[error("cannot listen on {address}: {source}")]
-    Listen {
-        /// The address.
-        address: SocketAddr,
-        /// Why.
-        source: std::io::Error,
-    },
-    /// A certificate or key cannot be used.
+    Listen { address: SocketAddr, source: std::io::Error },
     #[error("the certificate {certificate} or its key cannot be used: {why}")]
-    Tls {
-        /// The certificate.
-        certificate: PathBuf,
-        /// Why.
-        why: String,
-    },
-    /// A file cannot be read or written.
+    Tls { certificate: PathBuf, why: String },
     #[error(transparent)]
     Io(#[from] std::io::Error),
     /// Serving failed.

@@ -1,5 +1,7 @@
 //! Errors of training.
 
+#![allow(missing_docs, reason = "the message of an error says what its fields are")]
+
 use std::io;
 use std::path::PathBuf;
 
@@ -20,64 +22,37 @@ pub enum TrainError {
     /// The file system refused; the message names the path.
     #[error("{0}")]
     Io(#[from] io::Error),
-    /// A model or an adapter that cannot be used.
     #[error(transparent)]
     Model(#[from] ModelError),
-    /// A model that could not be put on the backend.
     #[error(transparent)]
     Load(#[from] LoadError),
-    /// The backend failed.
     #[error(transparent)]
     Backend(#[from] BackendError),
-    /// The state of an optimizer.
     #[error(transparent)]
     Moments(#[from] MomentsError),
-    /// A torch archive.
     #[error(transparent)]
     Torch(#[from] TorchError),
-    /// The state of a trainer.
     #[error(transparent)]
     State(#[from] TrainerError),
-    /// The samples.
     #[error(transparent)]
     Samples(SampleError),
-    /// The tokenizer or the template.
     #[error(transparent)]
     Encoder(#[from] EncodeError),
-    /// A job of the store could not begin.
     #[error(transparent)]
     Job(#[from] gstore_store::JobError),
-    /// The store could not be read.
     #[error(transparent)]
     Open(#[from] gstore_store::OpenError),
-    /// The store refused the run.
     #[error(transparent)]
     Commit(#[from] gstore_store::CommitError),
-    /// A token that the model does not know.
     #[error(
         "sample {sample} holds token {token}, the model's vocabulary has {vocab}: the tokenizer belongs to another model"
     )]
-    UnknownToken {
-        /// Number of the sample.
-        sample: usize,
-        /// The token.
-        token: u32,
-        /// Size of the vocabulary.
-        vocab: usize,
-    },
+    UnknownToken { sample: usize, token: u32, vocab: usize },
     /// A sample that is longer than the model's table of positions.
     #[error(
         "sample {sample} has {tokens} tokens, the model knows {max_positions} positions: shorten samples to {max_positions} tokens"
     )]
-    TooLong {
-        /// Number of the sample.
-        sample: usize,
-        /// Its tokens.
-        tokens: usize,
-        /// Positions that have a vector.
-        max_positions: usize,
-    },
-    /// Less memory than is needed.
+    TooLong { sample: usize, tokens: usize, max_positions: usize },
     #[error(
         "about {} MB of memory are needed, and {} MB are available: {} has layers computed twice on fewer threads; less \
          {} takes less too, and so do LoRA factors of a low rank",
@@ -92,21 +67,16 @@ pub enum TrainError {
         /// Bytes that there are for it.
         available: u64,
     },
-    /// Nothing to train on.
     #[error("there is no sample with a scored token to train on")]
     NoSamples,
-    /// Files without a single record.
     #[error("{files}: there is no record in {}; give files with samples", if *.several { "them" } else { "it" })]
     NoRecords {
-        /// The files.
         files: String,
         /// Whether there are several.
         several: bool,
     },
-    /// Nothing to watch the loss on.
     #[error("there is no sample with a scored token to watch the loss on")]
     NothingHeldOut,
-    /// A step without a scored token.
     #[error("none of the samples of step {step} has a scored token, so there is nothing to learn from it")]
     NothingScored {
         /// The step, counted from 1.
@@ -119,7 +89,6 @@ pub enum TrainError {
     NotFinite {
         /// What, and of or after which step, counted from 1.
         found: String,
-        /// What it is.
         value: f64,
         /// Which checkpoint is the last one, and which was removed.
         last: String,
@@ -130,56 +99,31 @@ pub enum TrainError {
          its weights are damaged, or it was trained with a rate that was too high: give another model, or a checkpoint before it"
     )]
     Unsound {
-        /// What, and of which step.
         found: String,
-        /// What it is.
         value: f64,
         /// What is said of the model: which of its tables has such values.
         model: String,
     },
     /// No space is left. What was unfinished is removed.
     #[error("{source}\n  the disk is full; {safe}")]
-    Full {
-        /// What is there, and what to do.
-        safe: String,
-        /// The failure.
-        source: Box<TrainError>,
-    },
-    /// The folder holds another training.
+    Full { safe: String, source: Box<TrainError> },
     #[error(
         "{folder} holds another training: {what}\n  give another folder, or {}",
         Remedy::Option("overwrite_output_dir", "")
     )]
-    OtherTraining {
-        /// The output folder.
-        folder: PathBuf,
-        /// What differs.
-        what: String,
-    },
-    /// A run of the store that has checkpoints of another training.
+    OtherTraining { folder: PathBuf, what: String },
     #[error(
         "run {run} of the store has {checkpoint}, which this training has not; its checkpoints are written\n  {}, or drop that \
          run, and give the same command again: it registers them",
         Remedy::Option("run", "")
     )]
-    OtherRun {
-        /// The run.
-        run: String,
-        /// Name of the checkpoint.
-        checkpoint: String,
-    },
+    OtherRun { run: String, checkpoint: String },
     /// A checkpoint that cannot be gone on from.
     #[error("{folder}: {what}")]
-    Checkpoint {
-        /// The checkpoint.
-        folder: PathBuf,
-        /// What is wrong.
-        what: String,
-    },
+    Checkpoint { folder: PathBuf, what: String },
     /// Another process writes to the output folder.
     #[error("{} is being written by another training", .0.display())]
     Busy(PathBuf),
-    /// Told to stop.
     #[error("stopped")]
     Stopped,
 }

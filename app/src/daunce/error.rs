@@ -1,5 +1,7 @@
 //! Errors of ensembles and their losses.
 
+#![allow(missing_docs, reason = "the message of an error says what its fields are")]
+
 use std::path::{Path, PathBuf};
 
 use gstore_core::{Cancelled, Remedy, many_of};
@@ -14,18 +16,14 @@ use gstore_store::{
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum DaunceError {
-    /// The weights are not those that the ensemble knows.
     #[error(
         "the weights of {who} of ensemble {ensemble:?} are not those it was made with: {found} here, {expected} there"
     )]
     OtherWeights {
-        /// The ensemble.
         ensemble: String,
         /// Id of the member, or `theta_0`.
         who: String,
-        /// Id of the checkpoint in the store.
         expected: String,
-        /// That of the folder.
         found: String,
     },
     /// Rows lack losses under theta_0, whose adapter is gone.
@@ -34,53 +32,28 @@ pub enum DaunceError {
         folder.display(),
         many_of(*rows, "row lacks", "rows lack")
     )]
-    NoBase {
-        /// The ensemble.
-        ensemble: String,
-        /// Where its adapter was.
-        folder: PathBuf,
-        /// How many rows lack them.
-        rows: u64,
-    },
-    /// A range of members that the ensemble does not have.
+    NoBase { ensemble: String, folder: PathBuf, rows: u64 },
     #[error("ensemble {ensemble:?} has {members} members, 0 to {}; {from}..{to} are not all among them", members.saturating_sub(1))]
     NoMembers {
-        /// The ensemble.
         ensemble: String,
-        /// First place asked for.
         from: usize,
         /// One past the last.
         to: usize,
-        /// How many there are.
         members: usize,
     },
     /// A manifest of losses that cannot be understood.
     #[error("{}: {detail}", path.display())]
-    Manifest {
-        /// The manifest.
-        path: PathBuf,
-        /// What is wrong.
-        detail: String,
-    },
+    Manifest { path: PathBuf, detail: String },
     /// A file of losses that cannot be used.
     #[error("{}: {detail}", path.display())]
-    File {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong.
-        detail: String,
-    },
-    /// Ids that the dataset does not have.
+    File { path: PathBuf, detail: String },
     #[error(
         "{}: dataset {dataset:?} has no sample {first:?}{}; register the samples with {} first, under the ids of the losses",
         path.display(), and_more(*others), Remedy::Add
     )]
     NoIds {
-        /// The file of losses.
         path: PathBuf,
-        /// The dataset.
         dataset: String,
-        /// The first id that is not there.
         first: String,
         /// How many more are not.
         others: usize,
@@ -91,102 +64,64 @@ pub enum DaunceError {
         "{}: the loss of {id:?} under {model:?} is {value:?}: {}",
         path.display(), if value.is_nan() { "a cell that is missing needs a mask, or to be left out" } else { "the model diverged, or the file is damaged" }
     )]
-    NotFinite {
-        /// The file.
-        path: PathBuf,
-        /// Id of the sample.
-        id: String,
-        /// Id of the member.
-        model: String,
-        /// The value.
-        value: f64,
-    },
+    NotFinite { path: PathBuf, id: String, model: String, value: f64 },
     /// A value of the signal `prob` that is no probability.
     #[error(
         "{}: the probability of {id:?} under {model:?} is {value:?}, which is not between 0 and 1; if these are not probabilities, name another `signal`",
         path.display()
     )]
     NoProbability {
-        /// The file.
         path: PathBuf,
-        /// Id of the sample.
         id: String,
         /// Id of the member, or `theta_0`.
         model: String,
-        /// The value.
         value: f64,
     },
-    /// A loss that the store has otherwise.
     #[error(
         "the loss of {id:?} under {model:?} is {stored} in the store, and {given} in {}; {} takes the new ones",
         path.display(), Remedy::Option("replace", "")
     )]
     Differs {
-        /// The file.
         path: PathBuf,
-        /// Id of the sample.
         id: String,
         /// Id of the member, or `theta_0`.
         model: String,
-        /// Loss in the store.
         stored: f64,
-        /// Loss given.
         given: f64,
     },
-    /// A row has losses, and what they are relative to is lost.
     #[error(
         "{}: the store has losses of {id:?}, and has lost what they are relative to, so that others would not agree with them; drop the ensemble and take in all of its losses again",
         path.display()
     )]
-    NoOffset {
-        /// The file.
-        path: PathBuf,
-        /// Id of the sample.
-        id: String,
-    },
-    /// Another process changed what the losses were compared with.
+    NoOffset { path: PathBuf, id: String },
     #[error("dataset {0:?} or its losses were changed by another process meanwhile; run the command again")]
     Meanwhile(String),
-    /// The features could not be computed.
     #[error(transparent)]
     Ingest(#[from] IngestError),
-    /// A model could not be read.
     #[error(transparent)]
     Model(#[from] ModelError),
-    /// A tokenizer could not be read.
     #[error(transparent)]
     Encode(#[from] EncodeError),
-    /// A table could not be read.
     #[error(transparent)]
     Data(#[from] DataError),
-    /// No such ensemble or dataset.
     #[error(transparent)]
     Lookup(#[from] LookupError),
-    /// Stored losses could not be read.
     #[error(transparent)]
     Loss(#[from] LossError),
-    /// The store could not be opened.
     #[error(transparent)]
     Open(#[from] OpenError),
-    /// Stored data could not be read.
     #[error(transparent)]
     Read(#[from] ReadError),
-    /// Losses could not be written.
     #[error(transparent)]
     Write(#[from] WriteError),
-    /// The job could not start.
     #[error(transparent)]
     Job(#[from] JobError),
-    /// The change could not be published.
     #[error(transparent)]
     Commit(#[from] CommitError),
-    /// Any other failure of the store.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// It was told to stop.
     #[error("stopped")]
     Stopped,
-    /// A file could not be read or written.
     #[error(transparent)]
     Io(#[from] std::io::Error),
 }

@@ -1,5 +1,7 @@
 //! Errors of fitting factors of curvature and of scoring with them.
 
+#![allow(missing_docs, reason = "the message of an error says what its fields are")]
+
 use std::error::Error;
 
 use arrow_schema::ArrowError;
@@ -18,16 +20,12 @@ use super::folder::FactorError;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum FactorJobError {
-    /// Samples, a model or a tokenizer that cannot be used.
     #[error(transparent)]
     Ingest(Box<IngestError>),
-    /// Samples that are given with the question.
     #[error(transparent)]
     Samples(Box<SampleError>),
-    /// A sample that cannot be encoded.
     #[error(transparent)]
     Encode(#[from] EncodeError),
-    /// Curvature that cannot be decomposed or inverted.
     #[error(transparent)]
     Curvature(#[from] CurvatureError),
     /// A batch that could not be computed.
@@ -40,63 +38,33 @@ pub enum FactorJobError {
         /// Why; the message has what it says.
         why: Box<PassError>,
     },
-    /// A score that is no number.
     #[error(
         "row {row} (id {id:?}) of the pool: module `{module}`: its score is {value}: a larger damping, or another filter, is needed"
     )]
-    Score {
-        /// The row.
-        row: u64,
-        /// Its id.
-        id: String,
-        /// The module.
-        module: String,
-        /// The value.
-        value: f32,
-    },
+    Score { row: u64, id: String, module: String, value: f32 },
     /// The engine, or files of factors.
     #[error("{0}")]
     Other(#[source] Box<dyn Error + Send + Sync>),
-    /// A name in the store.
     #[error(transparent)]
     Lookup(#[from] LookupError),
-    /// Opening the store.
     #[error(transparent)]
     Open(#[from] OpenError),
-    /// Reading the store.
     #[error(transparent)]
     Read(#[from] ReadError),
-    /// An artifact that cannot be read or published.
     #[error(transparent)]
     Artifact(#[from] ArtifactError),
-    /// A table that cannot be written.
     #[error(transparent)]
     Table(#[from] SqlError),
-    /// Columns that make no table.
     #[error(transparent)]
     Columns(#[from] ArrowError),
-    /// A file.
     #[error(transparent)]
     File(#[from] std::io::Error),
-    /// A folder that holds factors of something else.
     #[error(
         "{folder} holds factors that were begun with other arguments: {differences}; name another folder, or remove it"
     )]
-    OtherFactors {
-        /// The folder.
-        folder: String,
-        /// What differs, with both values.
-        differences: String,
-    },
-    /// Factors of another model or of other data.
+    OtherFactors { folder: String, differences: String },
     #[error("factors `{name}` are stale: {why}; {} uses them all the same", Remedy::Option("stale", ""))]
-    Stale {
-        /// Their name.
-        name: String,
-        /// What has changed.
-        why: String,
-    },
-    /// More memory than there is.
+    Stale { name: String, why: String },
     #[error(
         "{what} takes about {} MB, and {} MB are there ({}): {proposal}",
         needed.div_ceil(1_000_000),
@@ -104,13 +72,11 @@ pub enum FactorJobError {
         Remedy::Option("max_memory", "")
     )]
     Memory {
-        /// What takes it.
         what: &'static str,
         /// Bytes that are needed.
         needed: u64,
         /// Bytes that there are.
         limit: u64,
-        /// What needs less.
         proposal: String,
     },
     /// An option that cannot be.
@@ -119,7 +85,6 @@ pub enum FactorJobError {
     /// Something that was asked for and cannot be had.
     #[error("{0}")]
     Refused(String),
-    /// Told to stop.
     #[error("stopped")]
     Stopped,
 }

@@ -1,5 +1,7 @@
 //! Errors of opening a device.
 
+#![allow(missing_docs, reason = "the message of an error says what its fields are")]
+
 use super::raw::Machine;
 
 /// The least compute capability: that of bf16 products.
@@ -12,56 +14,36 @@ pub(super) const LEAST_CUDA: i32 = 13_000;
 /// A device that cannot be opened, and what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// There is no driver.
     #[error(
         "no NVIDIA driver on this machine: the library libcuda.so.1 cannot be loaded; install the driver (580 or newer), or use the backend `cpu`"
     )]
     NoDriver,
-    /// A driver that does not know this version of CUDA.
     #[error(
         "the NVIDIA driver is too old: it supports CUDA {}, this build needs {}; install driver 580 or newer",
         version(*.0),
         version(LEAST_CUDA)
     )]
     OldDriver(i32),
-    /// A library that products need.
     #[error(
         "cuBLAS cannot be loaded: libcublas.so.13 is not on the library path; install it (`pip install nvidia-cublas`, or the package of a CUDA 13 toolkit) and add its folder to LD_LIBRARY_PATH"
     )]
     NoBlas,
     /// A number beyond those of the devices.
     #[error("no GPU with number {number}; there {}", count_of(*.count))]
-    NoDevice {
-        /// The number asked for.
-        number: usize,
-        /// How many there are.
-        count: usize,
-    },
+    NoDevice { number: usize, count: usize },
     /// A device without what the kernels use.
     #[error(
         "GPU {number} ({name}) has compute capability {}.{}; 8.0 (Ampere) or newer is needed",
         capability.0,
         capability.1
     )]
-    Capability {
-        /// Its number.
-        number: usize,
-        /// Its name.
-        name: String,
-        /// What it has.
-        capability: (i32, i32),
-    },
+    Capability { number: usize, name: String, capability: (i32, i32) },
     /// Kernels that the driver does not load.
     #[error("the kernels cannot be loaded: {0}")]
     Kernels(String),
     /// Any other failure.
     #[error("GPU {number} cannot be used: {reason}")]
-    Device {
-        /// Its number.
-        number: usize,
-        /// What the driver says.
-        reason: String,
-    },
+    Device { number: usize, reason: String },
 }
 
 /// A version of CUDA as people write it.

@@ -1,5 +1,7 @@
 //! Errors of a schema: records without common columns.
 
+#![allow(missing_docs, reason = "the message of an error says what its fields are")]
+
 use std::fmt;
 
 use gstore_core::{Remedy, exact_float, shortened};
@@ -24,59 +26,24 @@ pub enum SchemaError {
     /// Not `key:type`.
     #[error("{0:?} is not a column and its type: write name:type, where type is bool, int, float or utf8")]
     BadOverride(String),
-    /// An override of a key that no record has.
     #[error("no record has a key {key:?} to give a type to{}", did_you_mean(nearest))]
-    UnknownOverride {
-        /// The key given.
-        key: String,
-        /// The closest one.
-        nearest: Option<String>,
-    },
+    UnknownOverride { key: String, nearest: Option<String> },
     /// Values of two types.
     #[error(
         "column {column:?} holds {} in {} and {} in {place}; \
          say what it is, for example {}", first.beside(found.ty()), first_place.after(place), found.beside(first.ty()),
         Remedy::Option("column", &format!("{column}:utf8"))
     )]
-    Mixed {
-        /// Key in the records.
-        column: String,
-        /// What it held so far.
-        first: ObservedType,
-        /// A place of it.
-        first_place: Place,
-        /// The other value.
-        found: ObservedType,
-        /// Its place.
-        place: Place,
-    },
+    Mixed { column: String, first: ObservedType, first_place: Place, found: ObservedType, place: Place },
     /// A value that does not fit the type that the user or the dataset gives the column.
     #[error(
         "column {column:?} is {} {by}, but {place} holds {}; use {}",
         type_text(*ty), found.with_value(*ty, value), way_out(column, *ty, found)
     )]
-    Unfit {
-        /// Key in the records.
-        column: String,
-        /// Type it has to have.
-        ty: ColumnType,
-        /// Who says so.
-        by: FixedBy,
-        /// What the value is.
-        found: ObservedType,
-        /// Its beginning.
-        value: String,
-        /// Place of the value.
-        place: Place,
-    },
+    Unfit { column: String, ty: ColumnType, by: FixedBy, found: ObservedType, value: String, place: Place },
     /// The second reading found something that the first had not seen.
     #[error("{place} has a value of {column:?} that it had not before: the file changed while it was read")]
-    FileChanged {
-        /// Key in the records.
-        column: String,
-        /// The place.
-        place: Place,
-    },
+    FileChanged { column: String, place: Place },
 }
 
 /// Characters of a value that are shown.

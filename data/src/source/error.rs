@@ -1,5 +1,7 @@
 //! Errors of reading training data.
 
+#![allow(missing_docs, reason = "the message of an error says what its fields are")]
+
 use std::path::PathBuf;
 
 use gstore_core::many;
@@ -16,23 +18,15 @@ pub(crate) const UNDERSTOOD: &str = ".jsonl .ndjson .json (one object a line, or
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum DataError {
-    /// Nothing is there.
     #[error("{pattern}: there is no such file or folder{}", if *glob { ", and nothing matches it as a pattern" } else { "" })]
     Missing {
-        /// What was asked for.
         pattern: String,
         /// Whether it was also tried as a pattern.
         glob: bool,
     },
     /// Not a pattern.
     #[error("{pattern}: not a pattern: {message}")]
-    Pattern {
-        /// What was asked for.
-        pattern: String,
-        /// What is wrong.
-        message: String,
-    },
-    /// A folder without data.
+    Pattern { pattern: String, message: String },
     #[error("{}: the folder has no data files; supported: {UNDERSTOOD}", .0.display())]
     EmptyFolder(PathBuf),
     /// A name that says nothing.
@@ -41,49 +35,30 @@ pub enum DataError {
     /// The same file by two names.
     #[error("{}: named twice", .0.display())]
     Twice(PathBuf),
-    /// A saved dataset of several splits.
     #[error(
         "{}: a saved dataset with the splits {}; name one, for example {}",
         path.display(), splits.join(", "), path.join(splits.first().map_or("train", String::as_str)).display()
     )]
-    Splits {
-        /// The folder.
-        path: PathBuf,
-        /// Names of its splits.
-        splits: Vec<String>,
-    },
-    /// A file that describes a saved dataset and does not.
+    Splits { path: PathBuf, splits: Vec<String> },
     #[error("{}: not the description of a saved dataset: {message}", path.display())]
-    Saved {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong.
-        message: String,
-    },
+    Saved { path: PathBuf, message: String },
     /// Opening or listing; the error names the path.
     #[error(transparent)]
     Open(#[from] std::io::Error),
-    /// Reading lines.
     #[error(transparent)]
     Lines(#[from] ReadError),
     /// Something in the file is not as it should be.
     #[error("{}{}: {message}", path.display(), place.as_ref().map(|p| format!(", {p}")).unwrap_or_default())]
     Damaged {
-        /// The file.
         path: PathBuf,
         /// Where, if that is known.
         place: Option<Place>,
-        /// What is wrong, and what to do.
         message: String,
     },
-    /// A row of text that does not have the fields of the header.
     #[error("{}, {place}: {}, and the header has {header}; is a quote or a line missing?", place.file.display(), many(*fields as u64, "field"))]
     FieldCount {
-        /// The row.
         place: Place,
-        /// How many it has.
         fields: usize,
-        /// How many the header has.
         header: usize,
         /// Whether it stands on one line, so that it is certain where the next begins.
         is_line: bool,
@@ -91,11 +66,9 @@ pub enum DataError {
     /// A value that a record cannot hold.
     #[error("{}, {place}, column {column:?}: {message}", place.file.display())]
     Value {
-        /// The row.
         place: Place,
         /// The column, with the path to a nested value.
         column: String,
-        /// What is wrong, and what to do.
         message: String,
     },
 }

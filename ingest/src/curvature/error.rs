@@ -1,5 +1,7 @@
 //! Errors of passes for curvature.
 
+#![allow(missing_docs, reason = "the message of an error says what its fields are")]
+
 use gstore_core::Remedy;
 use gstore_curvature::CurvatureError;
 use gstore_model::{BackendError, Device, LoadError, OutOfMemory};
@@ -10,90 +12,44 @@ use crate::gradient::{EngineError, SelectionError};
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CurvatureLoadError {
-    /// The model cannot be loaded.
     #[error(transparent)]
     Load(#[from] LoadError),
-    /// The selection cannot be used.
     #[error(transparent)]
     Selection(#[from] SelectionError),
-    /// A selection, or a pattern of one, without a linear layer.
     #[error(
         "{} chooses no linear layer, and curvature is that of linear layers: leave it out",
         Remedy::Option("modules", .0)
     )]
     NoLinear(String),
-    /// The head of a model that has none of its own.
     #[error(
         "the head shares the weight of {embedding} in this model, so that it is no linear layer of its own, and curvature is \
          that of linear layers: leave it out of {}",
         Remedy::Option("modules", "")
     )]
-    TiedHead {
-        /// Module of the shared weight.
-        embedding: String,
-    },
+    TiedHead { embedding: String },
 }
 
 /// Why a batch could not be passed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum PassError {
-    /// A sample that the model cannot compute.
     #[error(transparent)]
     Sample(#[from] EngineError),
-    /// A value that is no number.
     #[error("module `{module}`: {what} of sample {sample} of the batch is {value}")]
-    NotFinite {
-        /// The module.
-        module: String,
-        /// What has it.
-        what: &'static str,
-        /// Place in the batch.
-        sample: usize,
-        /// The value.
-        value: f32,
-    },
-    /// Finite values whose products are not.
+    NotFinite { module: String, what: &'static str, sample: usize, value: f32 },
     #[error("module `{module}`: a product of {what} of the batch is {value}")]
-    Overflow {
-        /// The module.
-        module: String,
-        /// What was multiplied.
-        what: &'static str,
-        /// The result.
-        value: f32,
-    },
-    /// A loss that is no number.
+    Overflow { module: String, what: &'static str, value: f32 },
     #[error("the loss of sample {sample} of the batch is {value}")]
-    Loss {
-        /// Place in the batch.
-        sample: usize,
-        /// The value.
-        value: f32,
-    },
-    /// Labels are drawn by the rows of samples, and not every sample has one.
+    Loss { sample: usize, value: f32 },
     #[error("{rows} rows for the {samples} samples of a batch whose labels are drawn")]
-    RowNumbers {
-        /// What is there.
-        rows: usize,
-        /// What is due.
-        samples: usize,
-    },
-    /// Factors of other modules.
+    RowNumbers { rows: usize, samples: usize },
     #[error("factors of {found} modules where those of {expected} are due")]
-    Factors {
-        /// What is there.
-        found: usize,
-        /// What is due.
-        expected: usize,
-    },
-    /// Sums or factors that do not fit their module.
+    Factors { found: usize, expected: usize },
     #[error(transparent)]
     Curvature(#[from] CurvatureError),
     /// What the results were handed to failed.
     #[error("{0}")]
     Consumer(Box<dyn std::error::Error + Send + Sync>),
-    /// The backend failed.
     #[error(transparent)]
     Backend(#[from] BackendError),
 }

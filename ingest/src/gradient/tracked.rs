@@ -49,37 +49,21 @@ impl ModuleSelection {
 /// Why a selection of modules cannot be used.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[non_exhaustive]
+#[allow(missing_docs, reason = "the message of an error says what its fields are")]
 pub enum SelectionError {
     /// A text that is no glob.
     #[error("{}: {message}", Remedy::Option("modules", pattern))]
-    Pattern {
-        /// The text.
-        pattern: String,
-        /// What is wrong.
-        message: String,
-    },
-    /// A glob without a match.
+    Pattern { pattern: String, message: String },
     #[error(
         "{} matches no module of this {architecture}; it has for example {examples}",
         Remedy::Option("modules", pattern)
     )]
-    NoMatch {
-        /// The glob.
-        pattern: String,
-        /// The model's architecture.
-        architecture: String,
-        /// Some names.
-        examples: String,
-    },
-    /// The head of a model that has none of its own.
+    NoMatch { pattern: String, architecture: String, examples: String },
     #[error(
         "the head shares the weight of {embedding} in this model: ask for {}",
         Remedy::Option("modules", embedding)
     )]
-    TiedHead {
-        /// Module of the shared weight.
-        embedding: String,
-    },
+    TiedHead { embedding: String },
 }
 
 impl ModuleSelection {

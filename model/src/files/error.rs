@@ -1,5 +1,7 @@
 //! Errors of reading a model folder or an adapter.
 
+#![allow(missing_docs, reason = "the message of an error says what its fields are")]
+
 use std::path::PathBuf;
 
 use gstore_core::Remedy;
@@ -11,19 +13,14 @@ pub enum ModelError {
     /// The file system refused; the message names the path.
     #[error("{0}")]
     Io(#[from] std::io::Error),
-    /// No folder, and a model is one.
     #[error(
         "{}: {}; a model is a folder with config.json and model.safetensors", path.display(),
         if path.exists() { "it is a file" } else { "there is no such folder" }
     )]
-    NoFolder {
-        /// What was given.
-        path: PathBuf,
-    },
+    NoFolder { path: PathBuf },
     /// The folder lacks a file that it must have.
     #[error("{folder} has no {file}{hint}")]
     MissingFile {
-        /// The folder that was looked at.
         folder: PathBuf,
         /// The file, or the alternatives, that were expected.
         file: String,
@@ -32,93 +29,48 @@ pub enum ModelError {
     },
     /// A JSON file does not parse.
     #[error("{path} is not valid JSON: {source}")]
-    Json {
-        /// The file.
-        path: PathBuf,
-        /// Where and why.
-        source: serde_json::Error,
-    },
+    Json { path: PathBuf, source: serde_json::Error },
     /// A setting is missing, of the wrong type or out of range.
     #[error("{path}: {message}")]
     Config {
-        /// The file.
         path: PathBuf,
         /// What is wrong with which key.
         message: String,
     },
-    /// The architecture is not one that gstore can differentiate.
     #[error(
         "{path}: architecture {found} is not supported yet (what is missing: {missing}); supported: {supported}"
     )]
-    UnsupportedArchitecture {
-        /// The configuration file.
-        path: PathBuf,
-        /// What it names.
-        found: String,
-        /// What would have to be added.
-        missing: String,
-        /// What would work.
-        supported: String,
-    },
+    UnsupportedArchitecture { path: PathBuf, found: String, missing: String, supported: String },
     /// A setting that would change the mathematics has a value that is not implemented.
     #[error("{path}: {setting} is not supported; {supported}")]
-    UnsupportedOption {
-        /// The configuration file.
-        path: PathBuf,
-        /// The setting with its value.
-        setting: String,
-        /// What would work.
-        supported: String,
-    },
-    /// The weights are quantised.
+    UnsupportedOption { path: PathBuf, setting: String, supported: String },
     #[error("{path}: {what} is quantised; gradients need the original f32, f16 or bf16 weights")]
     Quantised {
-        /// The file.
         path: PathBuf,
         /// The tensor or setting that says so.
         what: String,
     },
-    /// A safetensors file is damaged.
     #[error(
         "{path} is not a valid safetensors file: {message}\n  it is damaged or was cut off: put it back from a copy"
     )]
-    Safetensors {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong.
-        message: String,
-    },
+    Safetensors { path: PathBuf, message: String },
     /// The weights lack a tensor that the configuration asks for.
     #[error("{folder}: tensor {name} is missing")]
     MissingTensor {
         /// The model or adapter folder.
         folder: PathBuf,
-        /// The tensor.
         name: String,
     },
     /// A tensor's shape is not the one that the configuration implies.
     #[error("{path}: tensor {name} has shape {found:?}, expected {expected:?}")]
-    WrongShape {
-        /// The weight file.
-        path: PathBuf,
-        /// The tensor.
-        name: String,
-        /// The shape that the configuration implies.
-        expected: Vec<usize>,
-        /// The shape in the file.
-        found: Vec<usize>,
-    },
-    /// The adapter was trained on another model.
+    WrongShape { path: PathBuf, name: String, expected: Vec<usize>, found: Vec<usize> },
     #[error(
         "{adapter} is an adapter for another model than {base}: {message}{}",
         of_other(trained.as_deref())
     )]
     AdapterMismatch {
-        /// The adapter folder.
         adapter: PathBuf,
-        /// The base model folder.
         base: PathBuf,
-        /// The first difference.
         message: String,
         /// The model that it was trained on, as far as its folder says it.
         trained: Option<String>,
@@ -131,34 +83,27 @@ pub enum ModelError {
     NotFinite {
         /// The model or adapter folder.
         folder: PathBuf,
-        /// The tensor.
         tensor: String,
-        /// The value.
         value: f32,
     },
-    /// A file of a checkpoint is not the one that its training wrote.
     #[error(
         "{folder}: {file}\n  put the file back from a copy, or move the folder away and train again; where another program \
          trained on in this folder, remove gstore_state.json from it: then the files are taken as they are"
     )]
     Damaged {
-        /// The folder of the checkpoint.
         folder: PathBuf,
         /// Which file, and its digests.
         file: String,
     },
-    /// The checkpoint says that it was trained on a model of other weights.
     #[error(
         "{checkpoint} was trained on {trained}, and the weights of {base} are others (their digest begins with {found})\n  \
          give the model that it was trained on: {}",
         Remedy::Option("model", "")
     )]
     OtherBase {
-        /// The folder of the checkpoint.
         checkpoint: PathBuf,
         /// The model that it was trained on: its name and the first digits of its digest.
         trained: String,
-        /// The model that was given.
         base: PathBuf,
         /// The first digits of its digest.
         found: String,

@@ -15,43 +15,26 @@ const MAX_PICKLE: u64 = 256 << 20;
 /// Why a torch archive could not be read.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
+#[allow(missing_docs, reason = "the message of an error says what its fields are")]
 pub enum TorchError {
     /// The file system refused; the message names the path.
     #[error("{0}")]
     Io(#[from] std::io::Error),
-    /// Not a ZIP archive.
     #[error(
         "{0} is not a torch ZIP archive; files written before torch 1.6 (or with the legacy format) must be saved again: torch.save(torch.load(p), p)"
     )]
     NotZip(PathBuf),
     /// The archive is damaged or lacks an entry.
     #[error("{path} is damaged: {message}")]
-    Damaged {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong.
-        message: String,
-    },
+    Damaged { path: PathBuf, message: String },
     /// A tensor that shows values of its storage many times.
     #[error(
         "{path}: a tensor of shape {shape:?} repeats values of its storage, which has {len}, as expand() makes it: save it after .contiguous()"
     )]
-    Expanded {
-        /// The file.
-        path: PathBuf,
-        /// Its sizes.
-        shape: Vec<usize>,
-        /// Elements of the storage.
-        len: usize,
-    },
+    Expanded { path: PathBuf, shape: Vec<usize>, len: usize },
     /// The pickle inside is not plain tensors and values.
     #[error("{path}: {source}")]
-    Pickle {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: PickleError,
-    },
+    Pickle { path: PathBuf, source: PickleError },
 }
 
 /// An opened archive.

@@ -9,29 +9,16 @@ use crate::weights::ModelError;
 /// Why a model could not be put on a backend.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
+#[allow(missing_docs, reason = "the message of an error says what its fields are")]
 pub enum LoadError {
-    /// The folder is not usable.
     #[error(transparent)]
     Model(#[from] ModelError),
-    /// The backend refused.
     #[error("the backend could not take the weights: {0}")]
     Backend(#[from] BackendError),
-    /// A form of the gradient without the optimizer's moments that it needs.
     #[error("a form of the gradient needs moments of {values} values, {found} are there")]
-    Moments {
-        /// Values of the differentiated tensors.
-        values: usize,
-        /// Values of a moment.
-        found: usize,
-    },
-    /// Hidden states of a layer that the model lacks.
+    Moments { values: usize, found: usize },
     #[error("the model has {layers} layers, so there are no hidden states after {layer}")]
-    NoLayer {
-        /// The layer asked for.
-        layer: usize,
-        /// What there is.
-        layers: usize,
-    },
+    NoLayer { layer: usize, layers: usize },
 }
 
 impl LoadError {

@@ -17,18 +17,14 @@ const MAX_STEPS: u64 = 100_000_000;
 /// Why a trainer state could not be used.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
+#[allow(missing_docs, reason = "the message of an error says what its fields are")]
 pub enum TrainerError {
     /// The file system refused; the message names the path.
     #[error("{0}")]
     Io(#[from] std::io::Error),
     /// The file does not parse or lacks something.
     #[error("{path}: {message}")]
-    Invalid {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong.
-        message: String,
-    },
+    Invalid { path: PathBuf, message: String },
     /// `scheduler.pt` or the optimizer state is damaged.
     #[error(transparent)]
     Archive(#[from] TorchError),

@@ -1,5 +1,7 @@
 //! Errors of writing a matrix.
 
+#![allow(missing_docs, reason = "the message of an error says what its fields are")]
+
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -12,7 +14,6 @@ use crate::error::QueryError;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum MatrixError {
-    /// The question cannot be answered.
     #[error(transparent)]
     Query(#[from] QueryError),
     /// A file could not be read or written.
@@ -20,12 +21,7 @@ pub enum MatrixError {
     Io(#[from] io::Error),
     /// A part could not be written, or was damaged from outside.
     #[error("{path}: {error}")]
-    Parquet {
-        /// The file.
-        path: String,
-        /// What is wrong with it.
-        error: ParquetError,
-    },
+    Parquet { path: String, error: ParquetError },
     /// A file with something else is there, and may not be replaced.
     #[error("{} exists, and does not have this matrix", .0.display())]
     Exists(PathBuf),

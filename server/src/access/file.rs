@@ -80,29 +80,17 @@ pub struct NewToken {
 /// What goes wrong with tokens.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
+#[allow(missing_docs, reason = "the message of an error says what its fields are")]
 pub enum TokenError {
     /// The file cannot be read or written.
     #[error("the tokens of the store cannot be kept: {0}")]
     Io(#[from] std::io::Error),
-    /// The file is not what gstore wrote.
     #[error("{file} is not a file of tokens of this version: {why}; without the file, there are no tokens")]
-    Damaged {
-        /// The file.
-        file: String,
-        /// What is wrong.
-        why: String,
-    },
-    /// There is a token of this name.
+    Damaged { file: String, why: String },
     #[error("there is a token `{0}` already; `gstore token revoke {0}` ends it")]
     Exists(String),
-    /// There is none of this name.
     #[error("there is no token `{name}`; {}", known_ids(.known))]
-    Unknown {
-        /// The name.
-        name: String,
-        /// Those that there are.
-        known: Vec<String>,
-    },
+    Unknown { name: String, known: Vec<String> },
     /// A name that would be hard to write.
     #[error("the name of a token is 1 to 64 letters, digits, `.`, `_` and `-`; `{0}` is not")]
     Name(String),

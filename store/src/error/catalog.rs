@@ -7,10 +7,8 @@ use gstore_core::Remedy;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CreateError {
-    /// There is one already.
     #[error("{0} is a store already")]
     Exists(String),
-    /// The folder holds something else.
     #[error("{path} is not empty (it holds {found:?}); a new store needs an empty or missing folder")]
     NotEmpty { path: String, found: String },
     #[error(transparent)]
@@ -21,10 +19,8 @@ pub enum CreateError {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum OpenError {
-    /// Nothing is there.
     #[error("there is no store at {0}\n  {ingest} and {add} make one", ingest = Remedy::Ingest, add = Remedy::Add)]
     NotFound(String),
-    /// Something else is there.
     #[error("{0} is not a gstore store: it has no CURRENT file")]
     NotAStore(String),
     /// A copy that was cut short.
@@ -34,7 +30,6 @@ pub enum OpenError {
         restore = Remedy::Restore
     )]
     Incomplete(String),
-    /// No snapshot has this number.
     #[error("there is no snapshot {wanted}; the history goes from {oldest} to {newest}{}", list_tags(.tagged))]
     NoSnapshot { wanted: u64, oldest: u64, newest: u64, tagged: Vec<String> },
     #[error(transparent)]

@@ -38,30 +38,25 @@ pub enum AppendError {
         Remedy::Option("duplicates", "first")
     )]
     DuplicateId { id: String },
-    /// The dataset has the id with other content.
     #[error(
         "id {id:?} is in dataset {dataset:?} already (row {row}) with different content{differs}\n  `{}` keeps the stored sample, `{}` deletes it and adds the new one;\n  or give the new one an id of its own",
         Remedy::Option("if_changed", "keep"),
         Remedy::Option("if_changed", "replace")
     )]
     Changed { dataset: String, id: String, row: u64, differs: RecordDifference },
-    /// A value does not fit its column.
     #[error(
         "column {column:?} of dataset {dataset:?} holds {expected}, {found} does not fit\n  to store the column as text: {}",
         Remedy::Option("column", &format!("{column}:utf8"))
     )]
     ColumnType { dataset: String, column: String, expected: String, found: String },
-    /// Floats came for a column of integers, and one of these would be rounded.
     #[error(
         "column {column:?} of dataset {dataset:?} would become float, and holds {value} in row {row} (a float would round it)\n  to keep it, as text: {}; to round it: {}",
         Remedy::Option("column", &format!("{column}:utf8")),
         Remedy::Option("column", &format!("{column}:float"))
     )]
     Rounded { dataset: String, column: String, row: u64, value: i64 },
-    /// Two columns have the same key.
     #[error("the columns of an append need different keys; {0:?} occurs twice")]
     DuplicateColumn(String),
-    /// A sample has more or fewer values than there are columns.
     #[error("sample {id:?} has {found} metadata values, the append has {expected} columns")]
     ColumnCount { id: String, expected: usize, found: usize },
     /// An id that is empty or very long.
@@ -83,35 +78,28 @@ pub enum CommitError {
         "feature {feature} has {rows} already; another job published them meanwhile, so nothing was changed"
     )]
     Overlap { feature: String, rows: RowSet },
-    /// A segment names rows that the dataset does not have.
     #[error("feature {feature} has rows up to {end}, dataset {dataset:?} ends at {next_row}")]
     BeyondDataset { feature: String, dataset: String, end: u64, next_row: u64 },
-    /// The run has this checkpoint name for other weights.
     #[error(
         "run {run:?} has {name:?} as checkpoint {stored} already, this one is {given}\n  give the run another name"
     )]
     RunConflict { run: String, name: String, stored: String, given: String },
-    /// The run has this checkpoint under another name.
     #[error(
         "run {run:?} has the checkpoint {name:?} already, as {stored:?}\n  use that name, or give the run another name"
     )]
     CheckpointTwice { run: String, name: String, stored: String },
-    /// A name of a run that is none.
     #[error(
         "{name:?} cannot name a run: that is a text of 1 to {longest} bytes without `/` and control characters, and not `.` or `..`"
     )]
     RunName { name: String, longest: usize },
-    /// A name of an ensemble or an id of a member that is none.
     #[error(
         "{name:?} is not a name of an ensemble or a member: that is a text of 1 to {longest} bytes without control characters"
     )]
     EnsembleName { name: String, longest: usize },
-    /// The ensemble has another base.
     #[error(
         "ensemble {ensemble:?} has models of {stored}, these are of {given}\n  give the ensemble another name"
     )]
     EnsembleBase { ensemble: String, stored: String, given: String },
-    /// The ensemble has another model under this id.
     #[error(
         "ensemble {ensemble:?} has a member {member:?} already, with another {what}\n  give this one another id, or the ensemble another name"
     )]
@@ -144,7 +132,6 @@ pub enum CommitError {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum KeyError {
-    /// Another write has it.
     #[error(
         "the key {key:?} was used for other content of dataset {dataset:?}, in snapshot {snapshot}; take another key for another write"
     )]
@@ -158,15 +145,12 @@ pub enum KeyError {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum JobError {
-    /// A live job writes one of the features.
     #[error(
         "feature {feature} is being written by another process (job {job}, process {pid}); wait for it or stop it"
     )]
     Busy { feature: String, job: String, pid: u32 },
-    /// A description that cannot be stored.
     #[error("feature {feature} cannot be stored: {detail}")]
     Description { feature: String, detail: String },
-    /// A feature in the store has other attributes.
     #[error("feature {feature} is in the store with different attributes: {detail}")]
     Mismatch { feature: String, detail: String },
     #[error(transparent)]

@@ -78,7 +78,6 @@ pub enum StorageError {
     /// A file is not what it should be.
     #[error("{0}")]
     Damaged(Box<Damage>),
-    /// Written by a newer gstore, in a way that this one cannot read.
     #[error("{file} was written by a newer gstore: {detail}\n  use that version to open this store")]
     Newer {
         /// The file, relative to the store.

@@ -10,13 +10,10 @@ use uuid::Uuid;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ReadError {
-    /// The dataset has no such row.
     #[error("dataset {dataset:?} has no row {row}")]
     NoRow { dataset: String, row: u64 },
-    /// The dataset has no such column.
     #[error("dataset {dataset:?} has no column {name:?}{}", did_you_mean(.nearest, .known))]
     NoColumn { dataset: String, name: String, nearest: Option<String>, known: Vec<String> },
-    /// More bytes than one batch can hold.
     #[error("the {rows} rows of {dataset:?} hold more text than one batch can; ask for fewer rows at a time")]
     TooLarge { dataset: String, rows: usize },
     /// One vector was asked for where a row has several.
@@ -25,19 +22,15 @@ pub enum ReadError {
         /// The feature, as `dataset/label`.
         feature: String,
     },
-    /// The block is not one of this reader's.
     #[error("block {block} of segment {segment} does not belong to this reader")]
     NoBlock { segment: u32, block: u32 },
-    /// The segment is not one of this reader's.
     #[error("segment {segment} does not belong to this reader")]
     NoSegment { segment: Uuid },
     /// The index has no such section.
     #[error("{file} has no section {name:?}; it has {}", .known.join(", "))]
     NoSection { file: String, name: String, known: Vec<String> },
-    /// The artifact has no such file.
     #[error("artifact {artifact} has no file {name:?}{}", files_known(.known))]
     NoFile { artifact: String, name: String, known: Vec<String> },
-    /// The section of an index is shorter.
     #[error("bytes {}..{} of section {section} of {file} were asked for; it has {len}", .range.start, .range.end)]
     NoRange { file: String, section: String, range: Range<u64>, len: u64 },
     #[error(transparent)]
@@ -72,28 +65,21 @@ pub enum StoreError {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum WriteError {
-    /// Rows must ascend.
     #[error("row {row} was written after row {last}; the rows of a file ascend")]
     Order { row: u64, last: u64 },
-    /// Positions must ascend inside a row.
     #[error("position {pos} of row {row} was written after position {last}; the positions of a row ascend")]
     Position { row: u64, pos: u32, last: u32 },
-    /// The vector has another length.
     #[error("row {row} has {found} values, the feature has {expected}")]
     Dim { row: u64, expected: usize, found: usize },
-    /// A file without rows.
     #[error("a file needs at least one row")]
     Empty,
     /// An earlier error left the file in an unknown state.
     #[error("an earlier write to {0} failed; the file was abandoned")]
     Poisoned(String),
-    /// The job has no feature or encoding of this number, or the writer belongs to another one.
     #[error("the writer does not belong to feature {0} of this job")]
     WrongFeature(usize),
-    /// The writer of a file of token counts belongs to another job.
     #[error("file {0} of token counts does not belong to this job")]
     WrongEncoding(Uuid),
-    /// The description cannot be stored.
     #[error("the feature cannot be stored: {0}")]
     Description(String),
     /// The sealed rows overlap those of the job.

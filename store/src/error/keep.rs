@@ -27,7 +27,6 @@ impl StorageError {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TagError {
-    /// Another snapshot has it.
     #[error(
         "tag {name:?} is on snapshot {snapshot} already\n  to put it on snapshot {wanted}: {}",
         Remedy::Option("force", "")
@@ -45,13 +44,11 @@ pub enum TagError {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ViewError {
-    /// Another query has the name.
     #[error(
         "there is a view {name:?} already, with another statement\n  to replace it: {}",
         Remedy::Option("force", "")
     )]
     Exists { name: String },
-    /// A dataset has the name.
     #[error("{name:?} is the name of a dataset; a view needs another one")]
     Dataset { name: String },
     #[error(transparent)]
@@ -66,15 +63,12 @@ pub enum ViewError {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ArtifactError {
-    /// Not a name.
     #[error(
         "{0:?} is not a name of an artifact: 1 to 64 of the characters a-z, A-Z, 0-9, `.`, `_` and `-` are, but for `.` and `..`"
     )]
     Name(String),
-    /// There is one of this name.
     #[error("the store has an artifact {0:?} already; {force} replaces it", force = Remedy::Option("force", ""))]
     Exists(String),
-    /// Not a name of a file.
     #[error(
         "{0:?} is not a name of a file of an artifact: 1 to 64 of the characters a-z, A-Z, 0-9, `.`, `_` and `-` are, but for `.` and `..`"
     )]
@@ -97,7 +91,6 @@ pub enum ArtifactError {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum GcError {
-    /// A manifest of a snapshot that stays cannot be read.
     #[error(
         "what snapshot {snapshot} needs cannot be read, so nothing was removed: {source}\n  run {} first, or keep fewer snapshots",
         Remedy::Repair
@@ -127,26 +120,20 @@ impl ReadError {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum BackupError {
-    /// The folder has something else in it.
     #[error(
         "{path} is not empty (it holds {found:?}) and is not a backup of this store; give a missing or empty folder"
     )]
     NotEmpty { path: String, found: String },
-    /// There is a store already.
     #[error("{0} is a store already; give a missing or empty folder")]
     Exists(String),
-    /// A backup of another store.
     #[error("{path} holds the backup of store {theirs}, this is store {ours}; give another folder")]
     OtherStore { path: String, theirs: Uuid, ours: Uuid },
-    /// Somebody worked in the backup.
     #[error(
         "the backup in {path} was changed after it was made: its snapshot {snapshot} is one of its own\n  a new backup would take that away; give another folder"
     )]
     Changed { path: String, snapshot: u64 },
-    /// Another process writes there.
     #[error("another process is writing to {0}; wait for it")]
     Busy(String),
-    /// One folder inside of the other.
     #[error("{0} and the store lie inside of each other; give a folder elsewhere")]
     Inside(String),
     /// It was told to stop. What was copied stays, and the same command goes on from there.

@@ -7,7 +7,6 @@ use gstore_core::{Remedy, RowSet, many};
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConcurrentChange {
-    /// What was to be changed is not there any more.
     #[error("{what} was dropped, replaced, collected or purged by another process meanwhile{}; nothing was changed", if *.replaced {", and its name belongs to another one now"} else {""})]
     Gone {
         /// `dataset pool`, `snapshot 7`, ...
@@ -52,15 +51,12 @@ pub enum ChangeError {
         "another process is compacting this store (tmp/compact.lock is held); wait for it or stop it, then try again"
     )]
     Compacting,
-    /// Indexes are being built, which have what their segments have.
     #[error(
         "an index of this store is being built ({}), of rows that a purge may take away; wait for it or stop it, then try again", .builds.join(", ")
     )]
     Indexing { builds: Vec<String> },
-    /// Readers hold snapshots that a purge would take away.
     #[error("a purge would take away snapshots that are being read; wait for these readers or stop them, then try again\n  {}", .readers.join("\n  "))]
     Leased { readers: Vec<String> },
-    /// A file that must be written again without the rows is damaged.
     #[error(
         "nothing was purged: {of} cannot be written again without the rows\n  {source}\n  {} takes damaged files out; then purge again",
         Remedy::Repair
@@ -75,7 +71,6 @@ pub enum ChangeError {
     /// Readers began while the purge was at work. They keep the files of their snapshots.
     #[error("snapshot {snapshot} has no trace of the purged rows, but files of older snapshots are being read and stay; wait for these readers or stop them, then run {} again (it needs no rows) to finish the removal\n  {}", Remedy::Purge, .readers.join("\n  "))]
     Kept { snapshot: u64, readers: Vec<String> },
-    /// Losses of an ensemble are stored as differences to a feature.
     #[error(
         "{feature} is what losses of an ensemble are relative to, and without it they would be other losses; drop the features of its members first, or the ensemble"
     )]
@@ -104,7 +99,6 @@ pub enum ChangeError {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CompactError {
-    /// There can only be one.
     #[error("another process is compacting this store (tmp/compact.lock is held); wait for it or stop it")]
     Busy,
     #[error(transparent)]

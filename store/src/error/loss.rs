@@ -6,10 +6,8 @@ use super::{LookupError, ReadError};
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum LossError {
-    /// There are none of the dataset.
     #[error("ensemble {ensemble:?} has no such losses of dataset {dataset:?}{}", known_names(.known))]
     None { ensemble: String, dataset: String, known: Vec<String> },
-    /// There are several, and nothing says which are meant.
     #[error(
         "ensemble {ensemble:?} has several losses of dataset {dataset:?}: {}; say which encoding or signal",
         .known.join("; ")

@@ -7,32 +7,26 @@ use gstore_core::{Remedy, RowSet};
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ShardError {
-    /// The folder is part of the store.
     #[error(
         "{path} is inside the store; a shard never writes there, so give {} a folder elsewhere",
         Remedy::Option("out", "")
     )]
     InsideStore { path: String },
-    /// The folder holds something else.
     #[error(
         "{path} is not empty (it holds {found:?}) and is not the folder of a shard\n  give {} an empty or missing folder",
         Remedy::Option("out", "")
     )]
     NotEmpty { path: String, found: String },
-    /// The folder is that of another shard.
     #[error(
         "{path} is the folder of another shard: {what} is {found} there, {wanted} here\n  give every shard a folder of its own"
     )]
     Other { path: String, what: &'static str, wanted: String, found: String },
-    /// A live process has the folder.
     #[error(
         "{path} is in use by another process (process {pid} of the machine that runs it); every shard needs a folder of its own"
     )]
     Busy { path: String, pid: u32 },
-    /// What says which shard the folder is for cannot be read.
     #[error("{path}/job.json cannot be read: {detail}\n  remove the folder and run the command again")]
     Note { path: String, detail: String },
-    /// Rows are missing.
     #[error("the shard in {path} cannot be finished: feature {feature} lacks {rows}")]
     Incomplete { path: String, feature: String, rows: RowSet },
     /// The receipt would be refused when it is read.
@@ -48,7 +42,6 @@ pub enum ShardError {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ReceiptError {
-    /// Written by a newer gstore.
     #[error("a newer gstore wrote it: {0}; attach it with that version")]
     Newer(String),
     /// Damaged, or never a receipt.
@@ -60,21 +53,16 @@ pub enum ReceiptError {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum AttachError {
-    /// No folder was given.
     #[error("name the folders of the shards to attach")]
     Nothing,
-    /// There is no shard.
     #[error("{folder} is not the folder of a shard: {detail}")]
     NoShard { folder: String, detail: String },
-    /// The shard is not finished.
     #[error("shard {shard} in {folder} is not finished; run its command again")]
     Unfinished { folder: String, shard: String },
-    /// The receipt cannot be read.
     #[error(
         "{folder}/receipt.json cannot be used: {source}\n  remove the file and run the shard's command again; what is sound in the folder is kept"
     )]
     Receipt { folder: String, source: ReceiptError },
-    /// Made from another store.
     #[error("shard {shard} in {folder} was made from the store {found}, this one is {store}")]
     OtherStore { folder: String, shard: String, found: String, store: String },
     /// The dataset is not the one the shard was made from.
@@ -85,18 +73,14 @@ pub enum AttachError {
         "{a} and {b} compute feature {feature} in different ways, so their rows do not belong together: {detail}"
     )]
     OtherJob { feature: String, a: String, b: String, detail: String },
-    /// Two shards have the same rows.
     #[error("{a} and {b} both have {rows} of feature {feature}\n  attach shards of one split only")]
     Overlap { feature: String, a: String, b: String, rows: RowSet },
-    /// The store has the rows from elsewhere.
     #[error(
         "the store has {rows} of feature {feature} already, and not from the shard in {folder}; nothing was changed"
     )]
     Present { feature: String, folder: String, rows: RowSet },
-    /// Shards do not agree about a run.
     #[error("{a} and {b} do not agree about checkpoint {checkpoint:?} of run {run:?}: {detail}")]
     Run { a: String, b: String, run: String, checkpoint: String, detail: String },
-    /// A file of a shard is not what its receipt says.
     #[error(
         "{folder}/{file} is damaged: {detail}\n  nothing was attached; run the shard's command again, which computes the lost rows again, and then attach"
     )]

@@ -1,5 +1,7 @@
 //! Errors of files of factors and scores.
 
+#![allow(missing_docs, reason = "the message of an error says what its fields are")]
+
 use std::path::PathBuf;
 
 use gstore_curvature::CurvatureError;
@@ -12,43 +14,25 @@ pub enum FactorError {
     /// The file system refused; the message names the path.
     #[error(transparent)]
     Io(#[from] std::io::Error),
-    /// A file of tensors that is damaged.
     #[error(transparent)]
     Tensors(#[from] ModelError),
-    /// Curvature that cannot be used.
     #[error(transparent)]
     Curvature(#[from] CurvatureError),
     /// A file that cannot be what it should be.
     #[error("{}: {detail}", path.display())]
-    File {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong.
-        detail: String,
-    },
+    File { path: PathBuf, detail: String },
     /// A folder without a file that it must have.
     #[error("{} has no {what}", folder.display())]
     Missing {
-        /// The folder.
         folder: PathBuf,
         /// The file, or what it has.
         what: String,
     },
-    /// A folder that was begun with other arguments.
     #[error(
         "{} has {argument} {found} where {expected} was asked for; it holds other factors or scores",
         path.display()
     )]
-    OtherArguments {
-        /// The file of arguments.
-        path: PathBuf,
-        /// The first that differs.
-        argument: String,
-        /// Its value there.
-        found: String,
-        /// Its value here.
-        expected: String,
-    },
+    OtherArguments { path: PathBuf, argument: String, found: String, expected: String },
 }
 
 impl FactorError {

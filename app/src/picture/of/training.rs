@@ -17,19 +17,16 @@ const MANY: usize = 40;
 /// Why a training has no log.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
+#[allow(missing_docs, reason = "the message of an error says what its fields are")]
 pub enum LogError {
-    /// No folder.
     #[error("{}; the output folder of a training is wanted, or a checkpoint in it", no_folder(.0))]
     NoFolder(PathBuf),
-    /// Neither the folder nor a checkpoint in it has one.
     #[error(
         "{0} has no log of a training: neither it nor a folder checkpoint-N in it has a trainer_state.json with losses"
     )]
     None(PathBuf),
-    /// A log that cannot be read.
     #[error(transparent)]
     Trainer(#[from] TrainerError),
-    /// A folder that cannot be read.
     #[error(transparent)]
     Io(#[from] std::io::Error),
 }

@@ -1,5 +1,7 @@
 //! Errors of an ingest.
 
+#![allow(missing_docs, reason = "the message of an error says what its fields are")]
+
 mod sorts;
 mod words;
 
@@ -22,10 +24,8 @@ use words::{leave_out_hint, mib, other_keys, skip_bad_hint};
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum IngestError {
-    /// A feature that is not known.
     #[error(transparent)]
     UnknownKind(#[from] UnknownKind),
-    /// No feature was asked for.
     #[error("no feature was asked for")]
     NoKinds,
     /// Hidden states are pooled over tokens, so they have no vector for each.
@@ -33,55 +33,24 @@ pub enum IngestError {
         "{kind} has one vector a sample; {} is for gradients and the loss",
         Remedy::Option("per_token", "")
     )]
-    EmbeddingPerToken {
-        /// The kind.
-        kind: &'static str,
-    },
-    /// Weights and checkpoints do not pair up.
+    EmbeddingPerToken { kind: &'static str },
     #[error("{weights} weights for {checkpoints} checkpoints; give one weight for each, in the same order")]
-    WeightCount {
-        /// Weights given.
-        weights: usize,
-        /// Checkpoints given.
-        checkpoints: usize,
-    },
-    /// A weight that is no weight.
+    WeightCount { weights: usize, checkpoints: usize },
     #[error("{weight} is not a weight; weights are finite and not negative")]
-    BadWeight {
-        /// The weight.
-        weight: f64,
-    },
-    /// Two checkpoints have one name.
+    BadWeight { weight: f64 },
     #[error("two checkpoints are called `{name}`; tell them apart with name=folder")]
-    CheckpointNamedTwice {
-        /// The name.
-        name: String,
-    },
-    /// Two checkpoints are the same weights.
+    CheckpointNamedTwice { name: String },
     #[error("checkpoints `{a}` and `{b}` hold the same weights; leave one out")]
-    SameCheckpoint {
-        /// One.
-        a: String,
-        /// The other.
-        b: String,
-    },
-    /// A loss that compares an adapter with its base, without an adapter.
+    SameCheckpoint { a: String, b: String },
     #[error("checkpoint `{checkpoint}` has no LoRA adapter, so there is no base that it could diverge from")]
-    NoBase {
-        /// The checkpoint.
-        checkpoint: String,
-    },
-    /// A model of an ensemble whose loss is not a number.
+    NoBase { checkpoint: String },
     #[error(
         "checkpoint `{checkpoint}` has the loss {loss} on row {row}: {model}\n  \
          its weights are damaged, or its training diverged: leave it out of the ensemble"
     )]
     Diverged {
-        /// The checkpoint.
         checkpoint: String,
-        /// The loss.
         loss: f32,
-        /// The row.
         row: u64,
         /// What is said of the model: which of its tables has such values.
         model: String,
@@ -92,61 +61,35 @@ pub enum IngestError {
          its weights are damaged, or its training diverged: leave it out, or give a checkpoint before it"
     )]
     Unsound {
-        /// The dataset.
         dataset: String,
-        /// The row.
         row: u64,
-        /// Its id.
         id: String,
-        /// The checkpoint.
         checkpoint: String,
-        /// What of its output.
         what: &'static str,
-        /// The value.
         value: f32,
         /// What is said of the model: which of its tables has such values.
         model: String,
     },
-    /// A plan that cannot become a column of an ensemble.
     #[error("a column of an ensemble has the losses of one checkpoint, one a sample, and nothing else")]
     NoColumn,
-    /// Moments of a checkpoint that was not trained.
     #[error(
         "checkpoint `{checkpoint}` is the model as it was before training, without optimizer moments; {kind} needs {}, or take grad-sgd",
         Remedy::Option("checkpoints", "")
     )]
-    NoMoments {
-        /// The checkpoint.
-        checkpoint: String,
-        /// The kind.
-        kind: &'static str,
-    },
-    /// An optimizer without momentum.
+    NoMoments { checkpoint: String, kind: &'static str },
     #[error(
         "the optimizer of checkpoint `{checkpoint}` kept no first moment, so grad-adam cannot be made; take grad-normalised"
     )]
-    NoFirstMoment {
-        /// The checkpoint.
-        checkpoint: String,
-    },
-    /// What a projection leaves out, of one that leaves out nothing in particular.
+    NoFirstMoment { checkpoint: String },
     #[error(
         "residual is what the blocks of an eigenbasis leave out of gradients; the gradients of checkpoint `{checkpoint}` are not projected \
          to one: give {}",
         Remedy::Option("projection", "ekfac")
     )]
-    ResidualOfNoBasis {
-        /// The checkpoint.
-        checkpoint: String,
-    },
+    ResidualOfNoBasis { checkpoint: String },
     /// A whole model that did not come from the base.
     #[error("checkpoint `{checkpoint}` is not a fine-tune of {model}: its architecture or its sizes differ", model = model.display())]
-    OtherModel {
-        /// The checkpoint.
-        checkpoint: String,
-        /// The base model.
-        model: PathBuf,
-    },
+    OtherModel { checkpoint: String, model: PathBuf },
     /// A fine-tune that was trained on other tokens than the base's tokenizer gives.
     #[error(
         "checkpoint `{checkpoint}` cannot share the tokenizer of {base}: {source}\n  \
@@ -156,17 +99,7 @@ pub enum IngestError {
         Remedy::Option("checkpoints", ""),
         base = base.display()
     )]
-    OtherTokens {
-        /// The checkpoint.
-        checkpoint: String,
-        /// Its folder.
-        folder: PathBuf,
-        /// The base model.
-        base: PathBuf,
-        /// What differs.
-        source: EncodeError,
-    },
-    /// A limit on memory that cannot be kept.
+    OtherTokens { checkpoint: String, folder: PathBuf, base: PathBuf, source: EncodeError },
     #[error(
         "checkpoint `{checkpoint}` needs about {} MB even with one thread and layers computed twice, {} allows {} MB",
         least / 1_000_000,
@@ -174,55 +107,35 @@ pub enum IngestError {
         limit / 1_000_000
     )]
     MaxMemory {
-        /// The checkpoint.
         checkpoint: String,
         /// Bytes allowed.
         limit: u64,
         /// Bytes of the least memory-hungry way.
         least: u64,
     },
-    /// A layer that the model lacks.
     #[error("{}: the model has {layers} layers, so 0 to {layers} can be asked for", Remedy::Option("embed_layer", &layer.to_string()))]
-    NoLayer {
-        /// The layer asked for.
-        layer: usize,
-        /// What there is.
-        layers: usize,
-    },
+    NoLayer { layer: usize, layers: usize },
     /// Samples may be longer than the model's table of positions.
     #[error(
         "the model has {positions} positions, {} allows more: give {} or less",
         Remedy::Option("max_length", &max_length.to_string()),
         Remedy::Option("max_length", &positions.to_string())
     )]
-    TooLong {
-        /// Maximum length of the encoding.
-        max_length: u32,
-        /// Positions that the model has.
-        positions: usize,
-    },
+    TooLong { max_length: u32, positions: usize },
     /// Checkpoints of different architectures or modules in one run.
     #[error(
         "{} cannot be used with the adapter of checkpoint `{checkpoint}`: its factors are what is differentiated",
         Remedy::Option("modules", "")
     )]
-    ModulesOfAdapter {
-        /// The checkpoint.
-        checkpoint: String,
-    },
-    /// Modules that the model lacks.
+    ModulesOfAdapter { checkpoint: String },
     #[error(transparent)]
     Selection(#[from] SelectionError),
-    /// A dataset without samples.
     #[error(
         "dataset `{dataset}` has no samples; register some with {} or {}",
         Remedy::Add,
         Remedy::Option("data", "")
     )]
-    EmptyDataset {
-        /// The dataset.
-        dataset: String,
-    },
+    EmptyDataset { dataset: String },
     /// A vector longer than the format allows.
     #[error("a vector would have more than 2^32 - 1 values")]
     TooWide,
@@ -231,103 +144,58 @@ pub enum IngestError {
     NoResult,
     /// A file without a single sample.
     #[error("{path} has no samples", path = path.display())]
-    NoSamples {
-        /// The file.
-        path: PathBuf,
-    },
-    /// Data for a dataset that is of other data.
+    NoSamples { path: PathBuf },
     #[error(
         "{path}: by its name this is dataset `{dataset}`, which has {} and none of those here\n  {} appends them; another name makes a dataset of their own",
         gstore_core::many(*rows, "sample"),
         Remedy::Option("dataset", dataset),
         path = path.display()
     )]
-    OtherData {
-        /// The data.
-        path: PathBuf,
-        /// The dataset.
-        dataset: String,
-        /// Its samples.
-        rows: u64,
-    },
-    /// A sample without its original record.
+    OtherData { path: PathBuf, dataset: String, rows: u64 },
     #[error("row {row} was stored without its original record, so it cannot be tokenised")]
-    NoRecord {
-        /// The row.
-        row: u64,
-    },
+    NoRecord { row: u64 },
     /// Sample columns of an unexpected type: a mistake in this program.
     #[error("the sample columns do not have the types that this version writes")]
     SampleColumns,
     /// A stored sample that does not parse.
     #[error("row {row}: {source}")]
-    StoredRecord {
-        /// The row.
-        row: u64,
-        /// What is wrong with it.
-        source: RecordError,
-    },
+    StoredRecord { row: u64, source: RecordError },
     /// A sample that cannot be tokenised.
     #[error("row {row}: {source}")]
-    Encode {
-        /// The row.
-        row: u64,
-        /// What is wrong with it.
-        source: EncodeError,
-    },
+    Encode { row: u64, source: EncodeError },
     /// Texts that a fine-tune would read as other tokens than its base.
     #[error(
         "{count} of {looked} samples contain a token that only a fine-tune's tokenizer has: {places}\n  {source}\n  {}",
         leave_out_hint(.registered.as_deref())
     )]
     TokensOfFineTune {
-        /// How many.
         count: u64,
-        /// Of how many.
         looked: u64,
         /// Where the first of them stand, or their ids.
         places: String,
         /// The dataset, where they are registered already.
         registered: Option<String>,
-        /// What the first of them contains.
         source: EncodeError,
     },
     /// Registering was stopped.
     #[error("stopped; nothing was added")]
     Stopped,
-    /// The dataset was dropped while the data was read.
     #[error(transparent)]
     Changed(#[from] ConcurrentChange),
     /// A record of a file that is no sample.
     #[error("{file}, {place}: {source}", file = place.file.display())]
-    Record {
-        /// Where it stands.
-        place: Place,
-        /// What is wrong with it.
-        source: RecordError,
-    },
+    Record { place: Place, source: RecordError },
     /// A sample that the store does not take.
     #[error("{file}, {place}: {source}", file = place.file.display())]
-    Append {
-        /// Where it stands.
-        place: Place,
-        /// Why.
-        source: AppendError,
-    },
+    Append { place: Place, source: AppendError },
     /// An id that an earlier record of the same registration has.
     #[error("{file}, {place}: id {id:?} stands on an earlier {} too; ids are unique in a dataset ({} keeps the first of each)",
         place.unit.noun(), Remedy::Option("duplicates", "first"), file = place.file.display())]
-    RepeatedId {
-        /// Where it stands.
-        place: Place,
-        /// The id.
-        id: String,
-    },
+    RepeatedId { place: Place, id: String },
     /// Several records that are no samples, or that the store does not take.
     #[error("{}{} cannot be {}:{list}{}", if *enough { "at least " } else { "" }, many(*count, "record"),
         if *of_text { "read" } else { "added" }, skip_bad_hint(*of_text && !enough && !all, *count))]
     BadRecords {
-        /// How many.
         count: u64,
         /// The first of them with what is wrong, a line each.
         list: String,
@@ -338,65 +206,33 @@ pub enum IngestError {
         /// Whether there are no others.
         all: bool,
     },
-    /// Data that cannot be read.
     #[error(transparent)]
     Data(#[from] DataError),
     /// A field option that does not parse.
     #[error("{}: {source}", Remedy::Option("field", ""))]
-    FieldOption {
-        /// What is wrong.
-        source: FieldError,
-    },
-    /// A name that no record uses.
+    FieldOption { source: FieldError },
     #[error("{path}: no record has a key {key:?}, which was named as the {field}{}", other_keys(key, keys), path = path.display())]
-    FieldNever {
-        /// The data.
-        path: PathBuf,
-        /// What was looked for.
-        field: Field,
-        /// The key that was named.
-        key: String,
-        /// The keys that records have in addition to their text.
-        keys: Vec<String>,
-    },
+    FieldNever { path: PathBuf, field: Field, key: String, keys: Vec<String> },
     /// Lines that do not fit together.
     #[error("{path}: {source}", path = path.display())]
-    Schema {
-        /// The file.
-        path: PathBuf,
-        /// What does not fit.
-        source: SchemaError,
-    },
+    Schema { path: PathBuf, source: SchemaError },
     /// A column option that does not parse.
     #[error("{}: {source}", Remedy::Option("column", ""))]
-    ColumnOption {
-        /// What is wrong.
-        source: SchemaError,
-    },
-    /// A name that the store does not take.
+    ColumnOption { source: SchemaError },
     #[error(transparent)]
-    Name {
-        /// What is wrong.
-        source: gstore_store::NameError,
-    },
+    Name { source: gstore_store::NameError },
     /// A file that is not there; the message names it.
     #[error(transparent)]
     File(std::io::Error),
-    /// The tokenizer.
     #[error(transparent)]
     Tokenizer(#[from] EncodeError),
-    /// The model or the adapter.
     #[error(transparent)]
     Model(#[from] ModelError),
-    /// Loading a checkpoint.
     #[error(transparent)]
     Load(#[from] gstore_model::LoadError),
     /// The files of a checkpoint are not what they were when the run was planned.
     #[error("the weights of checkpoint `{checkpoint}` changed while the ingest ran; run the command again")]
-    WeightsChanged {
-        /// The checkpoint.
-        checkpoint: String,
-    },
+    WeightsChanged { checkpoint: String },
     /// The run in the store uses the name or the weights otherwise.
     #[error(
         "run `{run}` in the store has {}",
@@ -412,49 +248,34 @@ pub enum IngestError {
         }
     )]
     RunConflict {
-        /// The run.
         run: String,
-        /// The name given.
         name: String,
-        /// The name in the store.
         stored: String,
         /// Whether the name is the same and the weights differ, or the other way round.
         same_name: bool,
     },
-    /// The optimizer's state.
     #[error(transparent)]
     Moments(#[from] MomentsError),
-    /// The trainer's state.
     #[error(transparent)]
     Trainer(#[from] TrainerError),
-    /// The engine.
     #[error(transparent)]
     Engine(#[from] EngineError),
-    /// The projection.
     #[error(transparent)]
     Projection(#[from] ProjectionError),
-    /// A name in the store.
     #[error(transparent)]
     Lookup(#[from] LookupError),
-    /// Opening the store.
     #[error(transparent)]
     Open(#[from] OpenError),
-    /// Registering samples.
     #[error(transparent)]
     Register(#[from] AppendError),
-    /// Reading the store.
     #[error(transparent)]
     Read(#[from] ReadError),
-    /// Writing segments.
     #[error(transparent)]
     Write(#[from] WriteError),
-    /// Starting the job.
     #[error(transparent)]
     Job(#[from] JobError),
-    /// Publishing.
     #[error(transparent)]
     Commit(#[from] CommitError),
-    /// Starting or finishing a shard.
     #[error(transparent)]
     Shard(#[from] ShardError),
     /// No space is left for what is computed. The unfinished files are removed.
@@ -465,12 +286,9 @@ pub enum IngestError {
     Full {
         /// Bytes of the job's sealed files.
         sealed: u64,
-        /// How it is given up.
         give_up: String,
-        /// The failure.
         source: Box<IngestError>,
     },
-    /// The vectors do not fit on the disk.
     #[error(
         "{} will take about {} more on disk, and {} are free there; free some, or compute fewer features\n  {} shows what is needed; {} begins all the same",
         place.display(),
@@ -480,27 +298,17 @@ pub enum IngestError {
         Remedy::Option("force", "")
     )]
     NoRoom {
-        /// Where they go.
         place: PathBuf,
         /// Their bytes.
         needed: u64,
         /// Bytes that may be written there.
         free: u64,
     },
-    /// A shard of a part of the rows.
     #[error(
         "a part of the rows and a shard exclude each other: the shards of a job share all rows of the dataset"
     )]
     LimitedShard,
-    /// The snapshot that a shard was started on is gone.
     #[error("{out} was started on snapshot {snapshot}, which cannot be opened: {source}
   remove the folder to start again on another snapshot; a tagged snapshot stays", out = out.display())]
-    ShardSnapshot {
-        /// The folder.
-        out: PathBuf,
-        /// The snapshot.
-        snapshot: u64,
-        /// Why.
-        source: OpenError,
-    },
+    ShardSnapshot { out: PathBuf, snapshot: u64, source: OpenError },
 }

@@ -1,5 +1,7 @@
 //! Errors of encoding given samples.
 
+#![allow(missing_docs, reason = "the message of an error says what its fields are")]
+
 use std::path::PathBuf;
 
 use crate::pipeline::IngestError;
@@ -17,7 +19,6 @@ fn give_weights_hint() -> String {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SampleEncoderError {
-    /// It was told to stop.
     #[error("the computation was cancelled")]
     Cancelled,
     /// A text that is no record.
@@ -25,7 +26,6 @@ pub enum SampleEncoderError {
     Record {
         /// Number of the sample, from 1.
         sample: usize,
-        /// What is wrong with it.
         source: RecordError,
     },
     /// A sample that cannot be tokenised.
@@ -33,10 +33,8 @@ pub enum SampleEncoderError {
     Encode {
         /// Number of the sample, from 1.
         sample: usize,
-        /// What is wrong with it.
         source: EncodeError,
     },
-    /// A sample longer than the encoding's maximum.
     #[error(
         "given sample {sample} is longer than the {max_length} tokens after which the pool's samples are cut: what was asked about would be \
          cut too; shorten it"
@@ -44,15 +42,12 @@ pub enum SampleEncoderError {
     Truncated {
         /// Number of the sample, from 1.
         sample: usize,
-        /// Maximum length of the encoding.
         max_length: u32,
     },
-    /// A sample of which nothing is scored.
     #[error("given sample {sample} has no scored token: {why}")]
     NoScored {
         /// Number of the sample, from 1.
         sample: usize,
-        /// What would be one.
         why: &'static str,
     },
     /// A vector with a value that is no number.
@@ -62,29 +57,16 @@ pub enum SampleEncoderError {
     NotFinite {
         /// Number of the sample, from 1.
         sample: usize,
-        /// The kind.
         kind: &'static str,
-        /// The checkpoint.
         checkpoint: String,
     },
-    /// The location of the weights is not known.
     #[error(
         "nothing in the store says where the weights of checkpoint `{checkpoint}` are; {}",
         give_weights_hint()
     )]
-    Unknown {
-        /// The checkpoint.
-        checkpoint: String,
-    },
-    /// The weights are not where they were.
+    Unknown { checkpoint: String },
     #[error("the weights of checkpoint `{checkpoint}` were in {}, which no longer exists; {}", folder.display(), give_weights_hint())]
-    Gone {
-        /// The checkpoint.
-        checkpoint: String,
-        /// Where they were.
-        folder: PathBuf,
-    },
-    /// Other weights than the feature was computed with.
+    Gone { checkpoint: String, folder: PathBuf },
     #[error(
         "the weights of {} are not those of checkpoint `{checkpoint}`: their digest is not {id}, which the pool's vectors were computed with; \
          {}",
@@ -92,14 +74,11 @@ pub enum SampleEncoderError {
         give_weights_hint()
     )]
     OtherWeights {
-        /// The checkpoint.
         checkpoint: String,
         /// Its adapter, or else its model.
         folder: PathBuf,
-        /// The identity that is wanted.
         id: String,
     },
-    /// None of the folders that the user gave.
     #[error(
         "none of the {given} checkpoints that {} gives has the weights of checkpoint `{checkpoint}` (digest {id}) on the model in {}{}",
         Remedy::Option("checkpoint_folders", ""),
@@ -107,28 +86,21 @@ pub enum SampleEncoderError {
         gone_folder_hint(.was)
     )]
     NotGiven {
-        /// The checkpoint.
         checkpoint: String,
-        /// How many were given.
         given: usize,
         /// Where they were when the store saw them, if it was a folder of their own.
         was: Option<PathBuf>,
-        /// The base model that they were tried with.
         model: PathBuf,
-        /// The identity that is wanted.
         id: String,
     },
-    /// Something that enters the vectors cannot be had again.
     #[error(
         "the vectors of feature {feature} cannot be computed again, so nothing new can be compared with them: {what}"
     )]
     Feature {
         /// `dataset/label`.
         feature: String,
-        /// What it is.
         what: String,
     },
-    /// Models and engines.
     #[error(transparent)]
     Ingest(#[from] IngestError),
 }

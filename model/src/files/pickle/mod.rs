@@ -14,37 +14,22 @@ pub use value::{PickleValue, ScalarType, StorageRef, TensorRef};
 /// Why a pickle was refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
+#[allow(missing_docs, reason = "the message of an error says what its fields are")]
 pub enum PickleError {
     /// The bytes end inside an instruction.
     #[error("the pickle ends early, at byte {0}")]
     Truncated(usize),
     /// An instruction that plain data never needs.
     #[error("pickle instruction 0x{opcode:02x} at byte {at} is not allowed")]
-    Opcode {
-        /// The instruction.
-        opcode: u8,
-        /// Its position.
-        at: usize,
-    },
+    Opcode { opcode: u8, at: usize },
     /// The pickle refers to code or to a type outside the allowed list.
     #[error("the pickle refers to `{0}`, which gstore does not load")]
     Global(String),
     /// The instructions do not fit together.
     #[error("the pickle is malformed at byte {at}: {what}")]
-    Malformed {
-        /// Where.
-        at: usize,
-        /// What does not fit.
-        what: &'static str,
-    },
-    /// A bound was exceeded.
+    Malformed { at: usize, what: &'static str },
     #[error("the pickle exceeds the limit of {limit} {what}")]
-    Limit {
-        /// The bound.
-        limit: usize,
-        /// What is bounded.
-        what: &'static str,
-    },
+    Limit { limit: usize, what: &'static str },
 }
 
 /// The names that a pickle may refer to.
