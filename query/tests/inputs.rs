@@ -8,11 +8,12 @@
 
 use std::sync::Arc;
 
+use crate::common::memory::MemorySections;
 use crate::common::*;
 use gstore_core::Cancel;
 use gstore_query::QueryError;
 use gstore_query::influence::*;
-use gstore_query::sketch::{self, MemorySections, Section, Sketch, SketchHeader, padded_dim};
+use gstore_query::sketch::{Section, Sketch, SketchHeader, padded_dim};
 use gstore_store::*;
 
 const BAD: [f32; 3] = [f32::NAN, f32::INFINITY, f32::NEG_INFINITY];
@@ -56,7 +57,7 @@ fn pool_rows_that_are_not_finite_are_left_out_of_every_answer() {
                 let snapshot = store.snapshot();
                 let feature = snapshot.features_of("pool")[0];
                 let reader = snapshot.open_feature(feature).unwrap();
-                let sketch = Arc::new(sketch::in_memory(&reader, 3, 1, &GO).unwrap());
+                let sketch = Arc::new(memory::in_memory(&reader, 3, 1, &GO).unwrap());
                 let plan = plan(&store, &spec).with_sketch(feature.number, sketch);
                 for order in [Order::Best, Order::Worst] {
                     let found = plan.top_k(order, 100, None, 1, &GO).unwrap();
@@ -267,7 +268,7 @@ fn sketches_of_other_vectors_are_not_used() {
         let added = Sketch::new(20).add(&header, mine.blocks(), Box::new(MemorySections::default()));
         assert!(added.is_err(), "{header:?}");
     }
-    let sketch = Arc::new(sketch::in_memory(&other, 1, 1, &GO).unwrap());
+    let sketch = Arc::new(memory::in_memory(&other, 1, 1, &GO).unwrap());
     let mode = Mode::Sketch(SketchMode { planes: Some(vec![Plane::Sign]), ..SketchMode::default() });
     let want = plan(&a, &ask("pool", "val")).top_k(Order::Best, 5, None, 1, &GO).unwrap();
     let asked = plan(&a, &InfluenceSpec { mode, ..ask("pool", "val") });
@@ -286,7 +287,7 @@ fn records_of_a_sketch_that_are_not_finite_exclude_nothing() {
     let snapshot = store.snapshot();
     let feature = snapshot.features_of("pool")[0];
     let reader = snapshot.open_feature(feature).unwrap();
-    let good = sketch::in_memory(&reader, 5, 1, &GO).unwrap();
+    let good = memory::in_memory(&reader, 5, 1, &GO).unwrap();
     let mut scratch = BlockBuffer::new();
     for bad in BAD {
         for at in [Section::Rows, Section::SignFactors, Section::NibbleFactors, Section::ByteFactors] {

@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
+use crate::common::memory::MemorySections;
 use crate::common::sketches::{sketched, sketches};
 use crate::common::trouble::adversarial;
 use crate::common::world::*;
 use crate::common::*;
 use gstore_query::influence::*;
-use gstore_query::sketch::{MemorySections, Section, Sketch, SketchHeader, padded_dim};
+use gstore_query::sketch::{Section, Sketch, SketchHeader, padded_dim};
 use gstore_store::{DType, DeleteOptions, RowSet};
 use proptest::prelude::*;
 

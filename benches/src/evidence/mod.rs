@@ -6,6 +6,8 @@
 pub mod accuracy;
 pub mod adversarial;
 pub mod certified;
+#[path = "../../../query/tests/common/memory.rs"]
+mod memory;
 pub mod numbers;
 pub mod planes;
 pub mod real;
@@ -22,7 +24,7 @@ use std::sync::Arc;
 
 use anyhow::Result;
 use gstore_query::influence::{InfluenceSpec, Mode, Order, Prepared, RowFilter, Scored, TargetRef};
-use gstore_query::sketch::{self, Sketch};
+use gstore_query::sketch::Sketch;
 use gstore_store::{Cancel, Snapshot};
 
 /// These programs are never cancelled.
@@ -46,7 +48,7 @@ pub fn sketches(snapshot: &Snapshot, seed: u64, threads: usize) -> Result<Sketch
     for feature in snapshot.features_of("pool") {
         let reader = snapshot.open_feature(feature)?;
         let seed = seed.wrapping_mul(0x2545_f491_4f6c_dd1d) ^ (u64::from(feature.number) << 48);
-        all.push((feature.number, Arc::new(sketch::in_memory(&reader, seed, threads, &NEVER)?)));
+        all.push((feature.number, Arc::new(memory::in_memory(&reader, seed, threads, &NEVER)?)));
     }
     Ok(all)
 }

@@ -1,17 +1,14 @@
 //! Construction of sketches, block by block.
 
-use std::ops::{ControlFlow, Range};
+use std::ops::Range;
 
-use gstore_core::{Cancel, parallel};
 use gstore_store::{Block, BlockBuffer, BlockRef, FeatureReader, Granularity, RowFlags, Values};
 
 use super::encode::{Encoder, RowCodes};
-use super::format::{SketchHeader, can_sketch};
-use super::memory::MemorySections;
+use super::format::can_sketch;
 use super::planes::Planes;
 use super::rotation::Rotation;
 use super::section::{ByteFactors, Class, Factor, RowRecord, Section};
-use super::source::Sketch;
 use crate::error::QueryError;
 use crate::values::{groups, norm};
 
@@ -171,39 +168,4 @@ fn stored_zeros(block: &Block<'_>, i: usize, vector: &[f32], group: &Range<usize
         // A sign is none; with scale 0, which the products of the exact scan are multiplied by, it is zero.
         Values::I1(_) => vector[group.clone()].iter().all(|x| *x == 0.0),
     }
-}
-
-/// The sketch of all blocks of a feature, held in memory. `threads` 0 means one per core; the
-/// bits do not depend on it.
-///
-/// # Errors
-/// Features of tokens or of too many coordinates, damage, and being told to stop.
-pub fn in_memory(
-    reader: &FeatureReader,
-    seed: u64,
-    threads: usize,
-    cancel: &Cancel,
-) -> Result<Sketch, QueryError> {
-    check(reader)?;
-    let dim = reader.part().desc.dim() as usize;
-    let rotation = Rotation::new(dim, seed);
-    let blocks = reader.blocks();
-    let mut sections = MemorySections::default();
-    parallel::ordered::<_, _, QueryError>(
-        blocks.len(),
-        threads,
-        cancel,
-        BlockBuffer::new,
-        |scratch, at| encode_block(reader, blocks[at], &rotation, Planes::ALL, scratch),
-        |codes| {
-            Section::ALL.iter().for_each(|section| sections.append(*section, codes.section(*section)));
-            Ok(ControlFlow::Continue(()))
-        },
-    )?;
-    let vectors = blocks.iter().map(|block| block.vectors() as u64).sum();
-    let mut sketch = Sketch::new(dim);
-    sketch
-        .add(&SketchHeader::new(dim, seed, vectors), blocks, Box::new(sections))
-        .map_err(QueryError::Sketch)?;
-    Ok(sketch)
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use gstore_query::influence::*;
-use gstore_query::sketch::{self, Sketch};
+use gstore_query::sketch::Sketch;
 
 use super::*;
 
@@ -16,7 +16,7 @@ pub fn sketches(store: &TestStore, dataset: &str, seed: u64) -> Vec<(u32, Arc<Sk
         .map(|feature| {
             let reader = snapshot.open_feature(feature).unwrap();
             let seed = seed + 1000 * u64::from(feature.number);
-            (feature.number, Arc::new(sketch::in_memory(&reader, seed, 2, &GO).unwrap()))
+            (feature.number, Arc::new(memory::in_memory(&reader, seed, 2, &GO).unwrap()))
         })
         .collect()
 }
