@@ -108,7 +108,6 @@ pub fn answers_in(path: &Path, prompts: &[Prompt], begun: &dyn Fn(&Prompt) -> St
     lines.next().is_none().then_some(records)
 }
 
-/// A record without its answer.
 fn without_answer(record: &str) -> Option<Value> {
     let mut record: Value = serde_json::from_str(record).ok()?;
     let keys = record.as_object_mut()?;

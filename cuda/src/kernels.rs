@@ -24,7 +24,6 @@ pub(crate) fn source() -> String {
     SOURCES.iter().flat_map(|(name, text)| ["#line 1 \"", name, "\"\n", text, "\n"]).collect()
 }
 
-/// Names of all kernels.
 pub(crate) fn kernel_names() -> impl Iterator<Item = &'static str> {
     let lines = include_str!("../kernels/names.def").lines();
     lines.filter_map(|line| line.strip_prefix("ENTRY(")?.strip_suffix(')'))

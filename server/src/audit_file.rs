@@ -29,7 +29,6 @@ enum AuditCommand {
     Flush(SyncSender<()>),
 }
 
-/// The file.
 pub(crate) struct AuditFile {
     queue: SyncSender<AuditCommand>,
     left_out: Arc<AtomicU64>,

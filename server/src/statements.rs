@@ -34,7 +34,6 @@ pub(crate) struct RequestProgress {
     pub(crate) message: Option<String>,
 }
 
-/// One request.
 #[derive(Debug)]
 pub(crate) struct RequestEntry {
     pub(crate) id: u64,

@@ -283,7 +283,6 @@ impl<B: Backend + Clone> Parameters<B> {
         self.model_on(0)
     }
 
-    /// The model on a device.
     pub(crate) fn model_on(&self, device: usize) -> Result<&Model<B>, TrainError> {
         let model = self.models.get(device);
         model.ok_or_else(|| TrainError::Option("the weights could not be packed".into()))

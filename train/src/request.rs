@@ -262,7 +262,6 @@ impl TrainRequest {
         self.batching.text.tokenizer.as_deref().unwrap_or(&self.model)
     }
 
-    /// The order of the samples.
     pub(crate) fn plan(&self) -> SampleOrder {
         match self.batching.shuffle {
             true => SampleOrder::Shuffled { seed: self.batching.seed },

@@ -92,7 +92,6 @@ impl FittedCascade {
         found.map(|value| value.filter(|value| value.is_finite()).unwrap_or(f64::INFINITY)).collect()
     }
 
-    /// The cut of each stage.
     pub(super) fn cuts(&self, recall: f64) -> Vec<StageCut> {
         cascade(&self.predictions, &self.top(), recall, self.selected)
     }

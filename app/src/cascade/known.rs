@@ -22,7 +22,6 @@ pub(super) struct StageColumns {
 }
 
 impl StageColumns {
-    /// Their names.
     pub(super) fn names(&self) -> Vec<String> {
         let mut names = self.set.as_ref().map(FeatureSet::columns).unwrap_or_default();
         names.extend((self.checkpoints > 0).then(|| format!("score at {}", self.checkpoints)));

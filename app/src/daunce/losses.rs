@@ -153,7 +153,6 @@ fn id_of(model: &ModelFolder, adapter: Option<&Path>) -> Result<CheckpointId, Da
     Ok(checkpoint_id(model, adapter.as_ref())?)
 }
 
-/// The request of all passes.
 fn passes(request: &LossesRequest, threads: usize, command: &str) -> IngestRequest {
     IngestRequest {
         kinds: vec![Kind::Loss],

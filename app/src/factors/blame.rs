@@ -43,7 +43,6 @@ pub(super) fn batch_error(
     }
 }
 
-/// The id of a row.
 pub(super) fn id_of(batches: &RowBatches, row: u64) -> Result<String, FactorJobError> {
     let found = batches.samples().get(&[row], &["id"])?;
     let ids = found.column(0).as_string_opt::<i32>().filter(|ids| !ids.is_empty());

@@ -23,7 +23,6 @@ pub struct EigenProjection {
     pub spec: ProjectionSpec,
     /// Name of the factors.
     factors: String,
-    /// Their number.
     number: u32,
     /// The datasets that they say something of.
     datasets: Vec<String>,

@@ -19,7 +19,6 @@ use super::request::{FitRequest, check};
 use super::stamp::{FactorStamp, rows_digest};
 use crate::work::JobContext;
 
-/// A checkpoint of a fit.
 struct FitCheckpoint {
     id: CheckpointId,
     at: IngestRequest,

@@ -41,7 +41,6 @@ impl FitRequest {
     /// Rows of the largest block unless told otherwise: 0.5 GB in f64, of which a decomposition holds five.
     pub(crate) const MAX_BLOCK: u32 = 8192;
 
-    /// The folder of the factors.
     pub(crate) fn factor_folder(&self, store: &Path) -> PathBuf {
         let name = format!("factors_{}", self.name);
         match &self.folder {

@@ -112,7 +112,6 @@ impl Scale {
         })
     }
 
-    /// The label of a tick.
     pub(super) fn label(&self, tick: f64) -> String {
         match self.labels {
             Labels::Scientific => scientific(tick),

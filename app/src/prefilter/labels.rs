@@ -335,7 +335,6 @@ fn candidates_of(
 
 /// What a row says, as far as its gradients depend on it.
 struct RecordDigest {
-    /// Digest of the words.
     words: Digest,
     /// Of each of its parts whether it is scored.
     scored: Vec<bool>,

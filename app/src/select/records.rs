@@ -204,7 +204,6 @@ fn float(cell: &ArrayRef, key: &str) -> Result<Option<f64>, AnswerError> {
     Ok(Some(float))
 }
 
-/// A text of a record.
 enum RecordText {
     Plain(String),
     /// Role and content of each message.

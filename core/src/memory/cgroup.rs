@@ -140,7 +140,6 @@ impl Group {
 mod tests {
     use super::*;
 
-    /// A system of files.
     fn system(files: &[(&str, &str)]) -> tempfile::TempDir {
         let folder = tempfile::tempdir().unwrap();
         for (name, text) in files {

@@ -51,7 +51,6 @@ impl<M: Memory> CudaTensor<M> {
         from::<f32, M>(&self.storage.values, self.offset)
     }
 
-    /// The address of a row.
     pub(super) fn row_address(&self, row: usize) -> u64 {
         self.storage.values.address() + 4 * (self.offset + row * self.cols) as u64
     }

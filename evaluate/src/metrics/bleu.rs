@@ -18,7 +18,6 @@ pub struct BleuCounts {
     matches: [u64; ORDERS],
     /// N-grams, at least one for each text.
     totals: [u64; ORDERS],
-    /// Words.
     words: u64,
     /// Words of the references whose lengths are nearest.
     reference_words: u64,

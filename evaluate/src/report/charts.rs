@@ -43,7 +43,6 @@ pub struct Series {
 /// The chart of differences.
 pub(super) const IMPROVEMENTS: &str = "combined_improvements";
 
-/// The charts of a report.
 pub(super) fn of(report: &Report) -> Vec<Chart> {
     let (comparison, differences, title) = match report.kind {
         "text" => ("model_comparison_chart", IMPROVEMENTS, "Text metrics"),

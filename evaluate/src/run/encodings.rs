@@ -16,7 +16,6 @@ pub(super) struct Encodings {
     pub all: Vec<Encoding>,
     /// By model the number of its own.
     of: Vec<usize>,
-    /// The models.
     opened: Vec<OpenedModel>,
 }
 

@@ -22,7 +22,6 @@ const WARNING_LINES: usize = 2;
 /// Examples of a task in LESS's file.
 const TARGETS: usize = 3;
 
-/// The questions of all tasks.
 pub(super) fn read(source: &TasksSource) -> Result<Vec<Question>, EvaluateError> {
     let folder = folder(source)?;
     let tasks = place(folder, &["bbh/bbh", "bbh", "eval/bbh/bbh"], "folder of tasks of BBH")?;

@@ -173,7 +173,6 @@ pub(super) fn targets(folder: &Path, chat: bool) -> Result<Vec<Value>, EvaluateE
     Ok(found)
 }
 
-/// The examples of each language.
 type ByLanguage = Vec<(String, Vec<Example>)>;
 
 /// Whether LESS's file of examples is the one in Chinese, and the examples of each language in its order.

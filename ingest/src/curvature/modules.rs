@@ -8,7 +8,6 @@ use gstore_model::{Backend, BackendError, ColumnMap, LinearWeights};
 
 /// Where the outputs of a linear map of the engine belong.
 pub(super) struct MapOutputs {
-    /// Which module.
     pub module: usize,
     /// Its outputs among those of a fused module; none: they are those of the module.
     columns: Option<ColumnMap>,

@@ -11,7 +11,6 @@ use super::modules::LinearModules;
 
 /// Gradients of a module's outputs, at the rows of the call.
 pub(super) struct OutputGradients<B: Backend> {
-    /// Which module.
     pub module: usize,
     /// How many of its maps they are of; at the outputs of others they are 0.
     pub pieces: usize,

@@ -38,7 +38,6 @@ pub(crate) struct ComputedRow {
     pub pos: Option<u32>,
     /// What the row's tokens say.
     pub flags: RowFlags,
-    /// One for each feature.
     pub vectors: FeatureVectors,
     /// The first of the model's outputs that is no number, and its value. A gradient is none of them: that of
     /// a sample may be too long for a sound model, and its vector has a flag.

@@ -23,13 +23,11 @@ pub(super) struct FeatureContext<'a> {
     pub request: &'a IngestRequest,
     /// Key of the encoding.
     pub encoding: &'a str,
-    /// The checkpoint.
     pub checkpoint: &'a CheckpointId,
     /// Its name in the run.
     pub checkpoint_name: &'a str,
     /// What is differentiated there, and how it is projected.
     pub tracked: &'a TrackedTensors,
-    /// Sizes of the gradients.
     pub measure: &'a GradientSizes,
     /// Digest of the optimizer moments.
     pub moments: Option<&'a str>,

@@ -30,7 +30,6 @@ pub(super) struct TrackedTensors {
 
 /// Sizes that follow from what is differentiated.
 pub(super) struct GradientSizes {
-    /// Lengths of vectors.
     pub lengths: VectorLengths,
     /// Module groups of a projected gradient.
     pub gradient_groups: Vec<ModuleGroup>,

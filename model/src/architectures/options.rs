@@ -159,7 +159,6 @@ pub(super) fn activation(config: JsonObject<'_>, key: &str, default: &str) -> Re
     })
 }
 
-/// Sizes of a model.
 pub(super) struct ModelSizes {
     pub vocab: usize,
     pub hidden: usize,

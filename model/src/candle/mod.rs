@@ -84,7 +84,6 @@ impl Candle {
         Ok(Tensor::from_slice(indices, indices.len(), &self.device)?)
     }
 
-    /// One column of values.
     fn column(&self, values: &[f32]) -> Result<Tensor> {
         Ok(Tensor::from_slice(values, (values.len(), 1), &self.device)?)
     }

@@ -27,7 +27,6 @@ pub struct NextTokens<'a> {
     pub wanted: bool,
 }
 
-/// The rows of a step.
 #[derive(Default)]
 struct StepRows {
     ids: Vec<u32>,

@@ -27,7 +27,6 @@ pub(super) struct SavedKeys<B: Backend> {
     pub before: Option<SavedNorm<B>>,
     /// Inputs of q, k and v.
     pub inputs: B::Tensor,
-    /// Norm of the keys.
     pub key_norm: Option<SavedNorm<B>>,
     /// Keys with positions.
     pub k: B::Tensor,
@@ -57,7 +56,6 @@ pub(super) struct SavedQueries<B: Backend> {
     pub log_sum: B::Tensor,
     /// Norm of the output projection's results.
     pub after_attention: Option<SavedNorm<B>>,
-    /// The MLP.
     pub mlp: SavedMlp<B>,
 }
 

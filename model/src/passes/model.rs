@@ -190,7 +190,6 @@ impl<B: Backend> Model<B> {
         &self.backend
     }
 
-    /// The form of a norm.
     pub(super) fn norm_form(&self) -> NormForm {
         self.decoder.norm
     }

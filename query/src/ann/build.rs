@@ -104,7 +104,6 @@ fn usable(reader: &FeatureReader, segment: &SegmentRef) -> Option<Graph> {
     open(file, reader.part(), segment).ok().filter(|graph| graph.header().connectivity == CONNECTIVITY)
 }
 
-/// The graph of one segment.
 struct SegmentGraph<'a> {
     reader: &'a FeatureReader,
     segment: &'a SegmentRef,

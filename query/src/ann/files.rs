@@ -101,7 +101,6 @@ pub fn found(reader: &FeatureReader, segment: &SegmentRef) -> IndexStatus {
     }
 }
 
-/// The graph in an index of a segment.
 pub(super) fn open(file: IndexFile, part: &FeaturePart, segment: &SegmentRef) -> Result<Graph, QueryError> {
     let (space, dim) = (part.desc.space.id(), part.desc.dim() as usize);
     Graph::open(file, &part.display_name(), (&space, dim), segment.vectors())

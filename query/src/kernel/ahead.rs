@@ -13,7 +13,6 @@ pub(super) struct RowPrefetch {
     bytes: usize,
     /// and from row to row.
     row_bytes: usize,
-    /// Rows.
     rows: usize,
     /// Bytes of the first row that were fetched.
     done: usize,

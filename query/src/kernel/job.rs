@@ -71,7 +71,6 @@ impl<'a> SignJob<'a> {
         self.chosen.map_or(self.rows.vectors(), <[usize]>::len)
     }
 
-    /// The words of one of them.
     #[cfg(target_arch = "x86_64")]
     #[inline(always)]
     pub(super) fn words(&self, place: usize) -> &'a [u64] {

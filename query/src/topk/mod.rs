@@ -67,12 +67,10 @@ pub(crate) struct TopK {
     floor: Option<Key>,
 }
 
-/// A selected candidate.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct SelectedCandidate {
     /// `-0.0` is returned as `0.0`.
     pub score: f32,
-    /// Its tie breakers.
     pub place: TieBreakers,
     /// Carried along.
     pub payload: u32,

@@ -81,7 +81,6 @@ impl Upload {
         Ok(Self { what, key })
     }
 
-    /// The dataset that it is for.
     pub(crate) fn dataset(&self) -> &str {
         match &self.what {
             UploadKind::Samples(form) => &form.dataset,

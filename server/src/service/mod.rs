@@ -112,7 +112,6 @@ impl Service {
     }
 }
 
-/// The snapshot that the headers name.
 pub(crate) fn snapshot(headers: &MetadataMap) -> Result<Option<SnapshotName>, Status> {
     let Some(value) = headers.get(SNAPSHOT) else { return Ok(None) };
     let wrong = || Status::invalid_argument(format!("the header `{SNAPSHOT}` takes a number or a tag"));

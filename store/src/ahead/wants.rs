@@ -9,7 +9,6 @@ use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
-/// A file that is scanned.
 #[derive(Clone, Copy)]
 pub(crate) struct ScannedFile<'a> {
     pub vfs: &'a dyn Vfs,

@@ -21,7 +21,6 @@ pub(super) struct Files<'a> {
     pub manifests: Vec<Link>,
 }
 
-/// A data file.
 pub(super) struct DataFile<'a> {
     /// Its name relative to the store.
     pub name: String,

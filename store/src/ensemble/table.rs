@@ -73,7 +73,6 @@ pub(super) struct Columns {
     pub revision: u64,
 }
 
-/// A table with its features.
 #[derive(Debug, Clone)]
 pub(super) struct TableFeatures {
     pub table: LossTable,

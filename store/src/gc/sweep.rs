@@ -17,7 +17,6 @@ use std::collections::HashSet;
 use std::io::ErrorKind;
 use std::sync::Arc;
 
-/// Options of a sweep.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct SweepOptions {
     /// Nothing is removed, only counted.

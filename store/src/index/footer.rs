@@ -37,7 +37,6 @@ pub(super) fn remedy() -> String {
     format!("an index holds nothing of its own: {} rebuilds it, {} removes it", Remedy::INDEX, Remedy::Repair)
 }
 
-/// The footer as it is stored.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct StoredFooter {
     pub version: u32,

@@ -40,7 +40,6 @@ pub(crate) enum Completion {
     WithAllRows,
 }
 
-/// Outcome of a publish.
 #[derive(Debug)]
 pub(crate) enum PublishOutcome {
     /// It made this snapshot.

@@ -28,7 +28,6 @@ pub(crate) fn published_rows(snapshot: &Snapshot, key: &str) -> Result<RowSet, R
     Ok(RowSet::from_ranges(ranges))
 }
 
-/// The live rows of a dataset.
 pub(crate) fn live_rows(snapshot: &Snapshot, dataset: &DatasetPart) -> Result<RowSet, ReadError> {
     Ok(RowSet::clone(&*snapshot.live_rows(dataset)?))
 }

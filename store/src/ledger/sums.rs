@@ -126,7 +126,6 @@ impl PageSums {
         Ok(Some(PageSums { len, pages: pages.collect() }))
     }
 
-    /// Reads the file.
     pub(super) fn read(vfs: &dyn Vfs, store: &Path, id: Uuid) -> SumsFile {
         match vfs.read(&store.join(SUMS), LIMIT) {
             Ok(bytes) => match Self::decode(&bytes, id) {

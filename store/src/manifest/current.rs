@@ -18,7 +18,6 @@ pub(crate) struct Current {
     pub requires: Vec<String>,
     /// Number of the published snapshot.
     pub snapshot: u64,
-    /// Its root.
     pub root: Link,
 }
 

@@ -60,7 +60,6 @@ pub(crate) struct Tag {
     pub name: String,
     /// Number of the snapshot.
     pub snapshot: u64,
-    /// Its root.
     pub root: Link,
     /// When it was tagged, in milliseconds since 1970.
     pub created: u64,
@@ -139,7 +138,6 @@ pub(crate) fn root_number(file: &str) -> Option<u64> {
 }
 
 impl Root {
-    /// The links to all parts.
     pub(crate) fn parts(&self) -> impl Iterator<Item = &PartLink> {
         let parts = self.datasets.iter().chain(&self.runs).chain(&self.ensembles);
         parts.chain(&self.features).chain(&self.artifacts)

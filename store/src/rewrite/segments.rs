@@ -67,7 +67,6 @@ impl RewrittenSegment<'_> {
     }
 }
 
-/// A block with the file that has it.
 type SourceBlock<'a> = (&'a SegmentFile, &'a SegmentBlock);
 
 fn copy(

@@ -80,7 +80,6 @@ pub(crate) fn salvage(
 }
 
 impl SalvagedSegment {
-    /// The rows.
     pub(crate) fn rows(&self) -> &RowSet {
         &self.rows
     }

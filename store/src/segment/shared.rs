@@ -24,7 +24,6 @@ pub struct SharedColumn {
 
 #[derive(Debug, Clone)]
 enum Bytes {
-    /// A range of a file that is mapped.
     Mapped(Arc<SegmentFile>, Range<usize>),
     /// What was read, where it is not mapped or its digest had still to be compared.
     Read(Arc<BlockBuffer>),

@@ -12,7 +12,6 @@ use crate::store::Snapshot;
 use gstore_core::RowSet;
 use xxhash_rust::xxh3::Xxh3;
 
-/// Bytes of a row.
 pub(super) const ROW_BYTES: usize = 8;
 
 /// Calls `each` with the stored samples among some rows, deleted ones too, until it says stop.

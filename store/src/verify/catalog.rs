@@ -13,7 +13,6 @@ use crate::store::{Store, load_snapshot};
 use gstore_core::RowSet;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
-/// A part and the file that it is in.
 #[derive(Debug, Clone)]
 pub(crate) struct PartFile<T> {
     /// Name inside `manifests/`; empty for a part that is not written yet.
@@ -38,7 +37,6 @@ pub(crate) struct Visited {
 /// What was read of the catalog. Parts that could not be read are problems in the tally.
 #[derive(Default)]
 pub(crate) struct Catalog {
-    /// The current root.
     pub current: Root,
     /// The history, newest first, then tagged snapshots.
     pub visited: Vec<Visited>,

@@ -25,7 +25,6 @@ pub(crate) struct TrainingState {
     pub save_every: Option<u64>,
     /// Steps between two entries of the log.
     pub log_every: u64,
-    /// The log.
     pub log: Vec<LogLine>,
     /// Losses of the samples that no step is taken on.
     pub evaluations: Vec<EvaluationLoss>,

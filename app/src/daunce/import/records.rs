@@ -33,7 +33,6 @@ struct RecordReader<'a> {
     known: &'a [String],
 }
 
-/// A cell of a record.
 struct RecordCell {
     id: String,
     model: String,

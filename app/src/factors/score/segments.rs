@@ -21,11 +21,9 @@ pub(super) struct ScoredSegment {
     pub widest: Option<usize>,
     /// Its filters, of which each query has a column.
     pub filters: Vec<Filter>,
-    /// Its checkpoints.
     pub checkpoints: Vec<SegmentCheckpoint>,
 }
 
-/// A checkpoint of a segment.
 pub(super) struct SegmentCheckpoint {
     pub id: CheckpointId,
     /// Where it is; none: it is that of the plan's engine.

@@ -37,7 +37,6 @@ impl Content {
     }
 }
 
-/// The artifact.
 #[derive(Debug)]
 pub(super) struct FolderArtifact {
     pub content: Content,

@@ -129,7 +129,6 @@ pub(super) fn sample_lines(samples: &[TextSample], cancel: &Cancel) -> Result<St
     Ok(text)
 }
 
-/// A sample as JSON.
 pub(super) fn sample_json(sample: &TextSample) -> String {
     match &sample.content {
         Content::Text(text) => json!({ "id": sample.id, "text": text }),

@@ -16,7 +16,6 @@ use gstore_model::weights::{Adapter, BaseDigest, ModelFolder};
 pub(super) struct CheckpointFolders {
     /// The base model.
     pub model: PathBuf,
-    /// The checkpoint.
     pub arg: CheckpointArg,
     /// Folders that may have the tokenizer of the feature; which has it, its digest says.
     pub tokenizers: Vec<PathBuf>,

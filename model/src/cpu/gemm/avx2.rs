@@ -53,7 +53,6 @@ static WIDE: [&[MicroKernel; 6]; 2] =
 static NARROW: [&[MicroKernel; 6]; 2] =
     [rows!(single, 1, false, [1 2 3 4 5 6]), rows!(single, 1, true, [1 2 3 4 5 6])];
 
-/// The kernel in f32.
 pub(super) fn f32_kernel() -> Kernel {
     let shape = TileShape { rows: 6, cols: 16, half: true, left: LeftReads::EXACT };
     Kernel { shape, wide: [WIDE[0], WIDE[1]], narrow: [NARROW[0], NARROW[1]] }

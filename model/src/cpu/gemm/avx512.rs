@@ -115,7 +115,6 @@ static PAIRED: [&[MicroKernel; ROWS]; 2] = [
     rows!(paired, 1, false, [1 2 3 4 5 6 7 8 9 10 11 12 13 14]),
 ];
 
-/// The kernel in f32.
 pub(super) fn f32_kernel() -> Kernel {
     Kernel { shape: SHAPE, wide: [SINGLE[0][0], SINGLE[0][1]], narrow: [SINGLE[1][0], SINGLE[1][1]] }
 }

@@ -82,7 +82,6 @@ pub(super) const PANEL: usize = 32;
 /// Size of a kernel's tile.
 #[derive(Clone, Copy)]
 pub(super) struct TileShape {
-    /// Rows.
     pub rows: usize,
     /// Columns; divides [`PANEL`].
     pub cols: usize,

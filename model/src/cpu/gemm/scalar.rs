@@ -47,7 +47,6 @@ unsafe fn single<const M: usize, const N: usize, const BY_COLUMN: bool>(t: &Tile
 static BY_ROW: &[MicroKernel; 4] = rows!(single, 2, false, [1 2 3 4]);
 static BY_COLUMN: &[MicroKernel; 4] = rows!(single, 2, true, [1 2 3 4]);
 
-/// The kernel in f32.
 pub(super) fn f32_kernel() -> Kernel {
     Kernel {
         shape: TileShape { rows: 4, cols: 8, half: false, left: LeftReads::EXACT },

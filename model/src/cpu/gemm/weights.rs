@@ -52,7 +52,6 @@ pub(in super::super) struct PanelMatrix {
 }
 
 impl PanelMatrix {
-    /// A matrix of zeros.
     fn zeros(k: usize, n: usize, format: PanelFormat) -> PanelMatrix {
         let depth = k.div_ceil(format.rows());
         PanelMatrix { lines: CacheLine::zeros(n.div_ceil(PANEL) * PANEL * depth), format, k, n }

@@ -15,7 +15,6 @@ use crate::error::QueryError;
 use crate::kernel::usearch_metric;
 use crate::values::{NoDirection, groups, unit};
 
-/// Outcome for a vector.
 enum VectorOutcome {
     Linked,
     NoScored,

@@ -20,7 +20,6 @@ impl Pattern {
         self.0.iter().flat_map(|(span, weight)| span.clone().map(move |unit| (unit, *weight)))
     }
 
-    /// The weight of a unit.
     pub(super) fn weight(&self, unit: usize) -> f64 {
         let next = self.0.partition_point(|(span, _)| span.end <= unit);
         self.0.get(next).filter(|(span, _)| span.contains(&unit)).map_or(0.0, |(_, weight)| *weight)

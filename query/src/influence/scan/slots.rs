@@ -52,7 +52,6 @@ impl Selection {
         self.wanted.iter().filter(|wanted| **wanted).count() as u64
     }
 
-    /// The slots of the rows.
     pub(crate) fn rows(&self) -> Slots<'_> {
         Slots::Rows { first: self.rows.start, wanted: &self.wanted }
     }

@@ -18,7 +18,6 @@ pub(crate) struct Bf16Side {
 /// By pool and checkpoint.
 pub(crate) type Bf16Sides = Vec<Vec<Bf16Side>>;
 
-/// The sides of pools.
 pub(super) fn bf16_sides(pools: &[ScanPool]) -> Bf16Sides {
     let mut all: Bf16Sides = Vec::new();
     for (p, pool) in pools.iter().enumerate() {

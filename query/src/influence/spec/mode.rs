@@ -165,7 +165,6 @@ impl Plane {
     /// Planes whose bounds hold with a probability, by the bytes that they read.
     pub(crate) const PROBABLE: [Self; 3] = [Self::Sign, Self::Nibble, Self::Int8];
 
-    /// All of them.
     pub(crate) fn all() -> [Self; 4] {
         Self::ALL.map(|(plane, _)| plane)
     }

@@ -110,7 +110,6 @@ impl LanePacking {
         lines.flat_map(move |line| line.0[lane * WORD..(lane + 1) * WORD].iter().copied())
     }
 
-    /// The cuts of a group.
     pub(super) fn cuts(&self, group: usize) -> &[GroupValues] {
         &self.cuts[self.groups[group]..self.groups[group + 1]]
     }

@@ -86,7 +86,6 @@ pub(super) fn zero() -> Step {
     [vdupq_n_f32(0.0); LANES / WIDTH]
 }
 
-/// The sum over the lanes.
 #[target_feature(enable = "neon")]
 #[inline]
 pub(super) fn over_lanes(sum: &Step) -> f32 {

@@ -131,7 +131,6 @@ impl<'a, P: Panels, T: Element, const R: usize> Pieces<'a, P, T, R> {
         start..(start + cut.steps.len() * LANES).min(before + span.end)
     }
 
-    /// The lines of a cut of a tile.
     fn packed(&self, tile: usize, cut: &GroupLines) -> &[CacheLine] {
         let packing = self.job.queries.packing();
         let width = packing.tile_queries(tile).len();

@@ -12,7 +12,6 @@ use uuid::Uuid;
 /// Features that take more of the memory than this are not kept in it.
 const MEMORY_SHARE: f64 = 0.75;
 
-/// The segments that are shared.
 pub(super) type SharedSegments = Arc<Mutex<HashMap<Uuid, (SegmentEntry, Arc<SegmentFile>)>>>;
 
 impl Snapshot {

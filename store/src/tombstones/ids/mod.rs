@@ -36,7 +36,6 @@ const PIECE: usize = 8192;
 /// Format and version.
 const MAGIC: &[u8; 8] = b"GSDELID1";
 
-/// The digest of an id.
 pub(crate) fn digest(salt: Uuid, id: &str) -> IdDigest {
     let hash = Sha256::new().chain_update(salt.as_bytes()).chain_update(id.as_bytes()).finalize();
     let mut out = [0; WIDTH];

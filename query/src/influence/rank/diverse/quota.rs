@@ -129,7 +129,6 @@ const CACHED: usize = 1 << 16;
 pub(super) struct Sources<'a> {
     quota: &'a Quota,
     k: usize,
-    /// The samples of each pool.
     pools: Vec<(SampleReader, bool)>,
     counts: HashMap<Option<String>, usize>,
     /// The sources of single rows; emptied when it grows long.
