@@ -13,7 +13,7 @@ use datafusion::sql::sqlparser::ast::{
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 
 use super::arrows::tighten;
-use super::exprs::{arguments, denied, plain_args};
+use super::exprs::{arguments, binary, denied, nested, null, plain_args};
 use super::tokens::{BEFORE_NAMES, Replacement, is_any, is_word, made, next, outside};
 use crate::walk::{VisitMut, inner, visit_expressions};
 
@@ -127,10 +127,14 @@ fn condition(expr: &Expr) -> Option<Expr> {
     // No value is that of a NULL, which is no answer either.
     let is_null = |element: &Expr| matches!(element, Expr::Value(value) if value.value == Value::Null);
     if let Expr::Array(array) = list
-        && array.elem.iter().any(|element| !is_null(element))
+        && !array.elem.is_empty()
         && !array.elem.iter().any(is_computed)
     {
-        let list = array.elem.iter().filter(|element| !is_null(element)).cloned().collect();
+        let list: Vec<Expr> = array.elem.iter().filter(|element| !is_null(element)).cloned().collect();
+        if list.is_empty() {
+            let is_unknown = binary(Expr::IsNull(value.clone()), BinaryOperator::And, null());
+            return Some(denied(*nested(is_unknown), *negated));
+        }
         return Some(Expr::InList { expr: value.clone(), list, negated: *negated });
     }
     let called = Ident { value: "list_contains".to_owned(), quote_style: None, span: name.span };
@@ -166,6 +170,8 @@ mod tests {
             ("a IN tags::VARCHAR[] OR b", "list_contains(tags::VARCHAR[], a) OR b"),
             ("lower(a) IN string_split(x, ',')[1:2]", "list_contains(string_split(x, ',')[1:2], lower(a))"),
             ("a IN []", "list_contains([], a)"),
+            ("a IN [NULL]", "(a IS NULL AND NULL)"),
+            ("a NOT IN [NULL, NULL]", "(NOT (a IS NULL AND NULL))"),
             ("a IN $r AND b NOT IN $1", "list_contains($r, a) AND (NOT list_contains($1, b))"),
             ("a IN ? AND b IN ($r)", "list_contains(?, a) AND b IN ($r)"),
             ("a NOT IN [1, b]", "(NOT list_contains([1, b], a))"),
