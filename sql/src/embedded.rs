@@ -19,7 +19,6 @@ use datafusion::common::tree_node::{
 };
 use datafusion::error::Result as DfResult;
 use datafusion::logical_expr::expr::ScalarFunction;
-use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::{Expr, LogicalPlan};
 
 use self::columns::{MarkedColumns, Scope};
@@ -45,15 +44,8 @@ pub(crate) fn embed(plan: LogicalPlan) -> DfResult<LogicalPlan> {
             return Ok(Transformed::no(node));
         }
         let scope = columns.scope(&node);
-        let names = NamePreserver::new(&node);
         node.map_expressions(|expr| {
-            let name = names.save(&expr);
-            let told =
-                expr.rewrite(&mut Calls { columns: &mut columns, scope: &scope, lists: Vec::new() })?;
-            Ok(match told.transformed {
-                true => told.update_data(|expr| name.restore(expr)),
-                false => told,
-            })
+            expr.rewrite(&mut Calls { columns: &mut columns, scope: &scope, lists: Vec::new() })
         })
     })
     .data()

@@ -127,13 +127,14 @@ fn condition(expr: &Expr) -> Option<Expr> {
     // No value is that of a NULL, which is no answer either.
     let is_null = |element: &Expr| matches!(element, Expr::Value(value) if value.value == Value::Null);
     if let Expr::Array(array) = list
-        && !array.elem.is_empty()
         && !array.elem.iter().any(is_computed)
     {
         let list: Vec<Expr> = array.elem.iter().filter(|element| !is_null(element)).cloned().collect();
         if list.is_empty() {
-            let is_unknown = binary(Expr::IsNull(value.clone()), BinaryOperator::And, null());
-            return Some(denied(*nested(is_unknown), *negated));
+            // Nothing is in an empty list, not even a value that is not known.
+            let other = if array.elem.is_empty() { Expr::value(Value::Boolean(false)) } else { null() };
+            let condition = binary(Expr::IsNull(value.clone()), BinaryOperator::And, other);
+            return Some(denied(*nested(condition), *negated));
         }
         return Some(Expr::InList { expr: value.clone(), list, negated: *negated });
     }
@@ -169,7 +170,7 @@ mod tests {
             ("a NOT IN l", "(NOT list_contains(l, a))"),
             ("a IN tags::VARCHAR[] OR b", "list_contains(tags::VARCHAR[], a) OR b"),
             ("lower(a) IN string_split(x, ',')[1:2]", "list_contains(string_split(x, ',')[1:2], lower(a))"),
-            ("a IN []", "list_contains([], a)"),
+            ("a IN []", "(a IS NULL AND false)"),
             ("a IN [NULL]", "(a IS NULL AND NULL)"),
             ("a NOT IN [NULL, NULL]", "(NOT (a IS NULL AND NULL))"),
             ("a IN $r AND b NOT IN $1", "list_contains($r, a) AND (NOT list_contains($1, b))"),

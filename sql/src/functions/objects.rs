@@ -38,6 +38,7 @@ enum JsonBuilder {
 /// A function that makes JSON of its arguments.
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct BuilderFunction {
+    name: &'static str,
     gives: JsonBuilder,
     /// The types of the arguments, where these have texts that are JSON.
     marked: Vec<DataType>,
@@ -45,11 +46,7 @@ struct BuilderFunction {
 
 impl ScalarUDFImpl for BuilderFunction {
     fn name(&self) -> &str {
-        match self.gives {
-            JsonBuilder::Value => "to_json",
-            JsonBuilder::Object => "json_object",
-            JsonBuilder::List => "json_array",
-        }
+        self.name
     }
 
     fn signature(&self) -> &Signature {
@@ -61,7 +58,7 @@ impl ScalarUDFImpl for BuilderFunction {
     }
 
     fn coerce_types(&self, types: &[DataType]) -> DfResult<Vec<DataType>> {
-        taken(self.name(), types)
+        taken(self.name, types)
     }
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> DfResult<ColumnarValue> {
@@ -83,15 +80,17 @@ pub(crate) fn gives_json(name: &str) -> bool {
     name == "json_extract" || JSON_TAKERS.contains(&name)
 }
 
-/// The function of this name for arguments of these types, some of whose texts are JSON; a cast to JSON is
-/// `to_json()`.
+/// The function of this name for arguments of these types, some of whose texts are JSON; a cast to JSON gives
+/// what `to_json()` does.
 pub(crate) fn of_json(name: &str, marked: Vec<DataType>) -> ScalarUDF {
     let gives = match name {
         "json_object" => JsonBuilder::Object,
         "json_array" => JsonBuilder::List,
         _ => JsonBuilder::Value,
     };
-    ScalarUDF::from(BuilderFunction { gives, marked })
+    // Under another name it would not be found where the plan names it.
+    let name = JSON_TAKERS.into_iter().find(|own| *own == name).unwrap_or("to_json");
+    ScalarUDF::from(BuilderFunction { name, gives, marked })
 }
 
 fn taken(name: &str, types: &[DataType]) -> DfResult<Vec<DataType>> {
