@@ -20,10 +20,10 @@ use datafusion::common::tree_node::{
 use datafusion::error::Result as DfResult;
 use datafusion::logical_expr::expr::ScalarFunction;
 use datafusion::logical_expr::{Expr, LogicalPlan};
+use gstore_functions::marked::{JSON, has_json, plain};
+use gstore_functions::{JSON_TAKERS, of_json};
 
 use self::columns::{MarkedColumns, Scope};
-use crate::functions::marked::{JSON, has_json, plain};
-use crate::functions::{JSON_TAKERS, of_json};
 
 /// The plan with functions that know which of their arguments are JSON.
 pub(crate) fn embed(plan: LogicalPlan) -> DfResult<LogicalPlan> {

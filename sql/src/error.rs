@@ -5,6 +5,7 @@ use std::fmt;
 use datafusion::common::Span;
 use datafusion::error::DataFusionError;
 use datafusion::sql::sqlparser::ast::{Ident, Spanned};
+use gstore_functions::{FunctionError, FunctionErrorKind, NO_TIMES};
 
 /// What sort of failure it is; callers choose exit codes and status codes by it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,12 +32,6 @@ pub enum SqlErrorKind {
 
 /// The end of the message about a text that was to be read as a number.
 const NO_NUMBER: &str = "' is no number";
-
-/// The same of a time or a date.
-const NO_TIMES: [&str; 2] = ["' is no time", "' is no date"];
-
-/// How times are written.
-pub(crate) const TIMES: &str = "a date is written 2024-05-29, a time 2024-05-29 10:46:00";
 
 /// Why a statement gave no result.
 #[derive(Debug, Clone)]
@@ -79,13 +74,7 @@ impl SqlError {
         self.message.strip_prefix('\'')?.strip_suffix(NO_NUMBER)
     }
 
-    /// A text that was to be read as a time, or as a date.
-    pub(crate) fn no_time(text: &str, is_date: bool) -> Self {
-        let [time, date] = NO_TIMES;
-        Self::invalid(format!("'{text}{}", if is_date { date } else { time })).hint(TIMES)
-    }
-
-    /// The text of such an error.
+    /// The text of an error about one that was to be read as a time, or as a date.
     pub(crate) fn text_of_time(&self) -> Option<&str> {
         let text = self.message.strip_prefix('\'')?;
         NO_TIMES.iter().find_map(|end| text.strip_suffix(end))
@@ -294,6 +283,17 @@ impl fmt::Display for SqlError {
 
 impl std::error::Error for SqlError {}
 
+impl From<FunctionError> for SqlError {
+    fn from(FunctionError { kind, message, hint, span }: FunctionError) -> Self {
+        let kind = match kind {
+            FunctionErrorKind::Invalid => SqlErrorKind::Invalid,
+            FunctionErrorKind::Refused => SqlErrorKind::Refused,
+            FunctionErrorKind::Internal => SqlErrorKind::Failed,
+        };
+        Self::new(kind, message).maybe_hint(hint).at_span(span)
+    }
+}
+
 impl From<SqlError> for DataFusionError {
     fn from(error: SqlError) -> Self {
         error.into_datafusion()
@@ -302,9 +302,25 @@ impl From<SqlError> for DataFusionError {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use datafusion::arrow::error::ArrowError;
+    use gstore_functions::TIMES;
     use gstore_query::QueryError;
 
     use super::*;
+
+    #[test]
+    fn an_error_of_a_function_keeps_its_words_on_every_way_through_the_engine() {
+        let own = || DataFusionError::from(FunctionError::no_time("soon", true));
+        let kept = Arc::new(own());
+        let shared = DataFusionError::Shared(Arc::clone(&kept));
+        for error in [own(), shared, ArrowError::ExternalError(Box::new(own())).into()] {
+            let found = SqlError::from_datafusion(error, &[]);
+            assert_eq!(found.kind(), SqlErrorKind::Invalid);
+            assert_eq!(found.to_string(), format!("'soon' is no date\n  {TIMES}"));
+        }
+    }
 
     #[test]
     fn a_device_that_fails_is_no_mistake_of_the_statement() {

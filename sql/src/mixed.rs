@@ -13,8 +13,9 @@ use datafusion::logical_expr::expr::Cast;
 use datafusion::logical_expr::{Expr, LogicalPlan};
 use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast::{self, CastKind, ExactNumberInfo, Spanned};
+use gstore_functions::TIMES;
 
-use super::error::{SqlError, TIMES};
+use super::error::SqlError;
 use super::walk::{inner, visit_expressions};
 use super::wording::NO_ROOM;
 

@@ -17,13 +17,13 @@ use arrow_array::RecordBatch;
 use arrow_schema::{ArrowError, Schema, SchemaRef};
 use gstore_core::{DatasetName, shortened};
 use gstore_data::{DataError, DataFile};
+use gstore_functions::canonical;
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
 use super::blocking::Demand;
 use super::error::{SqlError, SqlErrorKind};
 use super::formats::Format;
-use super::functions::canonical;
 use super::leaf::{BatchConsumer, ReadRequest, RowReader};
 use objects::ObjectBatches;
 

@@ -15,6 +15,7 @@ use datafusion::physical_plan::{ExecutionPlan, collect};
 use datafusion::prelude::SQLOptions;
 use datafusion::sql::parser::Statement;
 use futures::future::BoxFuture;
+use gstore_functions as functions;
 
 use super::bounds::{self, Budget, SessionBounds};
 use super::cases;
@@ -29,7 +30,6 @@ use super::engine::engine_error;
 use super::error::{SqlError, SqlErrorKind};
 use super::exists;
 use super::expanded;
-use super::functions;
 use super::guard;
 use super::lasting;
 use super::lateral;

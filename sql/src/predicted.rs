@@ -9,13 +9,13 @@ use arrow_schema::{DataType, Field, Schema, SchemaRef};
 use datafusion::catalog::{TableFunctionArgs, TableFunctionImpl, TableProvider};
 use datafusion::common::stats::Precision;
 use datafusion::error::Result as DfResult;
+use gstore_functions::canonical;
 use gstore_learn::{KIND, LearnError, OpenFeatures, Prediction, Prefilter};
 use gstore_store::Snapshot;
 
 use super::args::{Arguments, text};
 use super::blocking::Demand;
 use super::error::{SqlError, SqlErrorKind};
-use super::functions::canonical;
 use super::influence::FunctionSource;
 use super::leaf::{BatchConsumer, ReadRequest, RowReader};
 use super::scan::RowsTable;

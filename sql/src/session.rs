@@ -21,6 +21,7 @@ use datafusion::optimizer::analyzer::function_rewrite::ApplyFunctionRewrites;
 use datafusion::physical_plan::execute_stream;
 use datafusion::prelude::{SessionConfig, SessionContext};
 use futures::{Stream, StreamExt};
+use gstore_functions as functions;
 use gstore_store::Snapshot;
 
 use super::bounds::{self, Budget};
@@ -31,7 +32,6 @@ use super::dialect::{self, Headings};
 use super::engine::{SqlResources, engine_error, logical_rules, physical_rules};
 use super::error::SqlError;
 use super::function::FunctionPlanner;
-use super::functions;
 use super::lasting;
 use super::leaf::LeafOptions;
 use super::live::{LiveTable, Requester};

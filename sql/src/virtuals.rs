@@ -18,11 +18,11 @@ use datafusion::sql::sqlparser::ast::{
 };
 use gstore_core::Kind;
 use gstore_core::content::CALLS;
+use gstore_functions::path::{Step, find, parts, text};
 use serde_json::Value;
 
 use super::error::SqlError;
 use super::expanded::{excluded, excluded_mut, last_name, name, tables};
-use super::functions::path::{Step, find, parts, text};
 use super::walk::inner;
 use crate::walk::VisitMut;
 

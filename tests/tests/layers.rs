@@ -21,7 +21,11 @@ const CRATES: &[(&str, &[&str])] = &[
     ("gstore-evaluate", &["gstore-core", "gstore-store", "gstore-data", "gstore-train", "gstore-generate"]),
     ("gstore-learn", &["gstore-core", "gstore-store"]),
     ("gstore-query", &["gstore-core", "gstore-curvature", "gstore-store"]),
-    ("gstore-sql", &["gstore-core", "gstore-store", "gstore-data", "gstore-learn", "gstore-query"]),
+    ("gstore-functions", &["gstore-core"]),
+    (
+        "gstore-sql",
+        &["gstore-core", "gstore-functions", "gstore-store", "gstore-data", "gstore-learn", "gstore-query"],
+    ),
     ("gstore", LIBRARIES),
     ("gstore-server", LIBRARIES),
     ("gstore-cli", FRONT_ENDS),
@@ -41,6 +45,7 @@ pub(crate) const FRONT_ENDS: &[&str] = &[
     "gstore-evaluate",
     "gstore-learn",
     "gstore-query",
+    "gstore-functions",
     "gstore-sql",
     "gstore",
     "gstore-server",
@@ -85,11 +90,10 @@ const QUERY: Folders = Folders {
 const SQL: Folders = Folders {
     krate: "sql",
     layers: &[
-        &["distinct", "error", "formats", "forward", "names", "notes", "signatures", "walk", "wording"],
+        &["distinct", "error", "formats", "names", "notes", "walk", "wording"],
         &["at_once", "blocking", "caught", "cooperative", "copies", "live", "memory", "ordinals", "tokens"],
         &["bounds", "correlated", "exists", "expanded", "guard", "lateral", "not_in"],
         &["elements", "types"],
-        &["functions"],
         &["measured", "mixed", "output", "virtuals"],
         &["translate"],
         &["args", "dialect", "filter", "literals", "window"],

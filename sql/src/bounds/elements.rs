@@ -11,10 +11,10 @@ use datafusion::logical_expr::{
     ColumnarValue, Documentation, Expr, HigherOrderFunctionArgs, HigherOrderReturnFieldArgs,
     HigherOrderSignature, HigherOrderUDF, HigherOrderUDFImpl, LambdaParametersProgress, ValueOrLambda,
 };
+use gstore_functions::from_engine;
 
 use super::Budget;
 use super::sizes;
-use crate::forward::from_engine;
 
 /// Bytes that the row of an element takes: what the function names, which has a few bytes, and what it makes
 /// on the way.

@@ -10,12 +10,12 @@ use datafusion::logical_expr::{
     ColumnarValue, Documentation, Expr, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl,
     Signature,
 };
+use gstore_functions::from_engine;
 
 use super::charge::with_reservation;
 use super::growth::{Growth, pairs};
 use super::{Budget, MAX_REPEATED, MAX_VALUE};
 use crate::error::SqlError;
-use crate::forward::from_engine;
 
 /// Bytes that are made at a time, by the estimate, which may be far above what is made.
 const PIECE: u64 = MAX_VALUE;

@@ -3,8 +3,8 @@
 use arrow_schema::DataType;
 use datafusion::error::Result as DfResult;
 use datafusion::logical_expr::ColumnarValue;
+use gstore_functions::MAX_PRINTED;
 
-use super::MAX_PRINTED;
 use super::sizes::{
     NUMBER, PerRow, bytes, counts, instants, json, leaves, numbers, of_texts, scalar_bytes, spans,
 };

@@ -14,8 +14,6 @@ use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::expressions::{BinaryExpr, Column};
 use datafusion::scalar::ScalarValue;
 
-use crate::signatures;
-
 /// `a || b`, with the types and the nulls of the operator.
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct ConcatOperator;
@@ -36,7 +34,7 @@ impl ScalarUDFImpl for ConcatOperator {
     }
 
     fn signature(&self) -> &Signature {
-        signatures::own()
+        gstore_functions::own_arguments()
     }
 
     fn return_type(&self, types: &[DataType]) -> DfResult<DataType> {

@@ -56,9 +56,6 @@ const MAX_CONSTANT: u64 = 4 << 20;
 /// Most bytes that constants take when they are repeated for each row of a batch.
 const MAX_REPEATED: u64 = 256 << 20;
 
-/// Most characters to which a value is filled up that a format puts into a text.
-pub(super) const MAX_PRINTED: usize = 500;
-
 /// Most comparisons of one call for one row, and of all that a plan is made with.
 const MAX_PAIRS: u64 = 1 << 28;
 

@@ -1,7 +1,7 @@
 //! Casts of what a SELECT has without them too, or cast in another way: `avg(x), avg(x::DOUBLE)`.
 //!
 //! The engine calls a cast what it is of, and refuses two columns of one name. Here such a cast is the
-//! argument of [`AS_TYPE`](crate::functions::AS_TYPE), which gives it back, with the name of its type.
+//! argument of [`AS_TYPE`](gstore_functions::AS_TYPE), which gives it back, with the name of its type.
 
 mod grouped;
 mod names;

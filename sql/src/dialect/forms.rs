@@ -13,6 +13,7 @@ use datafusion::sql::sqlparser::ast::{
     AccessExpr, BinaryOperator, DataType, Expr, GroupByExpr, LimitClause, Query, Subscript, UnaryOperator,
     Value,
 };
+use gstore_functions::nearest_whole;
 
 pub(super) use self::likes::{escape, replacement};
 use self::patterns::full_match;
@@ -20,7 +21,6 @@ pub(super) use self::patterns::{not_similar, similar};
 pub(super) use self::times::{interval, number_as_time, part_of, usual_time};
 use super::exprs::{binary, call, case, cast, nested, null, number, taken, text, text_of};
 use crate::error::SqlError;
-use crate::functions::nearest_whole;
 use crate::names::PARTS;
 use crate::walk::visit_expressions_mut;
 

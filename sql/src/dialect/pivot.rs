@@ -20,8 +20,8 @@ use super::exprs::{binary, call, column, nested, query, text};
 use super::known;
 use crate::error::SqlError;
 use crate::expanded::name;
-use crate::functions::is_aggregate;
 use crate::guard::MAX_SQL_BYTES;
+use crate::names::is_aggregate;
 use crate::walk::{VisitMut, break_on_error, error_of, inner, visit_expressions};
 
 /// Most columns that PIVOT makes.

@@ -14,7 +14,6 @@ use datafusion::sql::sqlparser::ast::{
 
 pub(super) use self::clause::tokens;
 use crate::error::SqlError;
-use crate::functions;
 
 /// The relation that a sample is of, planned, with the sample taken; the relation itself where it is none.
 pub(crate) fn sampled(
@@ -65,7 +64,7 @@ fn key(plan: &LogicalPlan, seed: u64) -> Expr {
         false => columns().filter(|(_, f)| !f.data_type().is_nested()).map(|(column, _)| column).collect(),
     };
     values.push(lit(seed));
-    functions::hash().call(values)
+    gstore_functions::hash().call(values)
 }
 
 fn number(value: &Ast) -> Option<f64> {

@@ -2,10 +2,10 @@
 
 use arrow_schema::{DataType, Field, Fields};
 use datafusion::logical_expr::{Expr, ExprSchemable};
+use gstore_functions::marked::{JSON, is_document, list, plain, structure};
+use gstore_functions::{AS_TYPE, gives_json};
 
 use super::columns::{MarkedColumns, Scope};
-use crate::functions::marked::{JSON, is_document, list, plain, structure};
-use crate::functions::{AS_TYPE, gives_json};
 
 impl MarkedColumns {
     /// The type of an expression.

@@ -7,6 +7,7 @@ use arrow_array::{
     UInt64Array,
 };
 use gstore_core::Cancel;
+use gstore_functions::canonical;
 use gstore_query::influence::Scored;
 
 use super::explained::Explanations;
@@ -15,7 +16,6 @@ use super::question::InfluenceQuestion;
 use crate::blocking::Demand;
 use crate::distinct::distinct;
 use crate::error::SqlError;
-use crate::functions::canonical;
 use crate::tokens::TokenTexts;
 use crate::translate::arrow;
 

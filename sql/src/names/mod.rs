@@ -1,11 +1,13 @@
 //! Names of functions here and in other databases, and words that name nothing: for the dialect and errors.
 
 mod calls;
+mod functions;
 mod otherwise;
 mod shorthand;
 mod words;
 
 pub(crate) use calls::{PARTS, RENAMED, call_of, calls as own_calls, renamed as renamed_functions};
+pub(crate) use functions::{called, is_aggregate, is_scalar};
 pub(crate) use otherwise::{catalog_otherwise, nearly_written_otherwise, written_otherwise};
 pub(crate) use shorthand::SHORTHANDS;
 pub(crate) use words::{FREE, is_taken};

@@ -5,8 +5,7 @@ use std::sync::Arc;
 use arrow_array::cast::AsArray;
 use arrow_array::{Array, ArrayRef, RecordBatch, StringArray};
 use arrow_schema::{ArrowError, DataType, Field, Schema, SchemaRef};
-
-use crate::functions::spans::{IntervalTexts, is_span};
+use gstore_functions::spans::{IntervalTexts, is_span};
 
 /// Whether a column is text in a format without types, as Arrow writes it.
 pub(super) fn is_plain(data_type: &DataType) -> bool {

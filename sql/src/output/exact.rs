@@ -12,8 +12,7 @@ use arrow_array::types::{
 };
 use arrow_json::writer::{Encoder, EncoderFactory, EncoderOptions, NullableEncoder};
 use arrow_schema::{ArrowError, DataType, FieldRef};
-
-use crate::functions::spans::IntervalTexts;
+use gstore_functions::spans::IntervalTexts;
 
 /// The largest whole number up to which doubles have all.
 const MOST: u64 = (1 << 53) - 1;

@@ -3,10 +3,10 @@
 use std::ops::Range;
 
 use arrow_schema::DataType;
+use gstore_functions::spans::is_span;
 use unicode_width::UnicodeWidthStr;
 
 use super::cell::is_plain;
-use crate::functions::spans::is_span;
 
 /// Blanks between two columns.
 pub(super) const GAP: &str = "  ";

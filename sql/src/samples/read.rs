@@ -7,6 +7,7 @@ use arrow_array::{ArrayRef, BooleanArray, RecordBatch, RecordBatchOptions};
 use arrow_schema::{DataType, SchemaRef};
 use arrow_select::concat::concat_batches;
 use datafusion::common::stats::Precision;
+use gstore_functions::canonical;
 use gstore_store::{ReadError, TokenCount};
 
 use super::arrays::{as_type, row_numbers, span, text_bytes};
@@ -16,7 +17,6 @@ use crate::blocking::Demand;
 use crate::distinct::DistinctRows;
 use crate::error::SqlError;
 use crate::filter::keep;
-use crate::functions::canonical;
 use crate::leaf::{BatchConsumer, Fetch, ReadRequest, RowReader};
 use crate::measured::FeatureNumbers;
 use crate::translate::arrow;

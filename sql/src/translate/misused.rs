@@ -1,6 +1,8 @@
 //! Errors of expressions in the wrong place: columns outside of a grouping, values of types that a function
 //! does not take, expressions in the wrong clause.
 
+use gstore_functions::FunctionError;
+
 use super::lists;
 use super::text::between;
 use crate::elements::{NAME, OTHERWISE};
@@ -54,7 +56,7 @@ fn unreadable(text: &str) -> Option<SqlError> {
     }
     let time = between(text, "Error parsing timestamp from '", "': ");
     let date = between(text, "Cannot cast string '", "' to value of Date");
-    time.or(date).map(|value| SqlError::no_time(value, time.is_none()))
+    time.or(date).map(|value| FunctionError::no_time(value, time.is_none()).into())
 }
 
 fn no_field(text: &str) -> Option<SqlError> {

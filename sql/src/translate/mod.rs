@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use datafusion::arrow::error::ArrowError;
 use datafusion::error::DataFusionError;
+use gstore_functions::FunctionError;
 
 use self::misused::{misplaced, misused};
 use self::plan::plan_error;
@@ -37,7 +38,17 @@ pub(super) fn arrow(error: ArrowError) -> SqlError {
     SqlError::from_datafusion(error.into(), &[])
 }
 
+/// One of gstore's own on its way through the engine.
+fn own_error(error: &DataFusionError) -> Option<SqlError> {
+    let DataFusionError::External(inner) = error else { return None };
+    let of_function = || inner.downcast_ref::<FunctionError>().cloned().map(SqlError::from);
+    inner.downcast_ref::<SqlError>().cloned().or_else(of_function)
+}
+
 fn translate(error: DataFusionError, tables: &[String]) -> SqlError {
+    if let Some(own) = own_error(&error) {
+        return own;
+    }
     match error {
         DataFusionError::Diagnostic(_, inner) | DataFusionError::Context(_, inner) => {
             translate(*inner, tables)
@@ -50,12 +61,9 @@ fn translate(error: DataFusionError, tables: &[String]) -> SqlError {
             Ok(inner) => SqlError::from_datafusion(inner, tables),
             Err(inner) => shared(&inner, tables),
         },
-        DataFusionError::External(inner) => match inner.downcast::<SqlError>() {
-            Ok(own) => *own,
-            Err(other) => match other.downcast::<DataFusionError>() {
-                Ok(nested) => SqlError::from_datafusion(*nested, tables),
-                Err(other) => SqlError::new(SqlErrorKind::Failed, other.to_string()),
-            },
+        DataFusionError::External(inner) => match inner.downcast::<DataFusionError>() {
+            Ok(nested) => SqlError::from_datafusion(*nested, tables),
+            Err(other) => SqlError::new(SqlErrorKind::Failed, other.to_string()),
         },
         DataFusionError::ArrowError(inner, _) => match *inner {
             ArrowError::ExternalError(e) => translate(DataFusionError::External(e), tables),
@@ -89,13 +97,11 @@ fn is_of_values(error: &ArrowError) -> bool {
 
 /// An error several readers of one stream share: it cannot be taken apart, so it is read.
 fn shared(error: &DataFusionError, tables: &[String]) -> SqlError {
-    match error.find_root() {
-        DataFusionError::External(inner) => match inner.downcast_ref::<SqlError>() {
-            Some(own) => own.clone(),
-            None => SqlError::new(SqlErrorKind::Failed, inner.to_string()),
-        },
+    let root = error.find_root();
+    own_error(root).unwrap_or_else(|| match root {
+        DataFusionError::External(inner) => SqlError::new(SqlErrorKind::Failed, inner.to_string()),
         root => by_text(root, tables),
-    }
+    })
 }
 
 fn by_text(error: &DataFusionError, tables: &[String]) -> SqlError {

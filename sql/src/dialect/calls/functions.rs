@@ -10,8 +10,7 @@ use datafusion::sql::sqlparser::ast::{
 use crate::dialect::exprs::{self, arguments, binary, call, nested, text};
 use crate::dialect::forms;
 use crate::error::SqlError;
-use crate::functions::is_scalar;
-use crate::names::RENAMED;
+use crate::names::{RENAMED, is_scalar};
 
 /// The name of a function here, by a name in lower case that it has somewhere.
 pub(crate) fn known(name: &str) -> &str {

@@ -4,10 +4,10 @@ use std::collections::HashSet;
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{CastKind, DataType, Expr, Query, VisitorMut};
+use gstore_functions::AS_TYPE;
 
 use crate::dialect::exprs::{call, taken, text};
 use crate::dialect::twice::key;
-use crate::functions::AS_TYPE;
 use crate::walk::count_subqueries;
 
 /// Gives casts of what is unclear names.

@@ -1,10 +1,10 @@
 //! Parts of times, intervals and written times, as the engine has them.
 
 use datafusion::sql::sqlparser::ast::{BinaryOperator, DataType, Expr, Interval, Value};
+use gstore_functions::{full_time, no_cast};
 
 use crate::dialect::exprs::{binary, call, cast, text, text_of};
 use crate::error::SqlError;
-use crate::functions::{full_time, no_cast};
 use crate::names::PARTS;
 
 /// A part of a time that has another name in the engine.
@@ -81,7 +81,7 @@ pub(in crate::dialect) fn number_as_time(of: &Expr, to: &DataType) -> Option<Sql
     let Expr::Value(value) = of else { return None };
     let Value::Number(number, _) = &value.value else { return None };
     let place = value.span.start;
-    is_time.then(|| no_cast(number, &to.to_string(), true).at(place.line, place.column))
+    is_time.then(|| SqlError::from(no_cast(number, &to.to_string(), true)).at(place.line, place.column))
 }
 
 #[cfg(test)]

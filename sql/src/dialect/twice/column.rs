@@ -11,7 +11,7 @@ use datafusion::sql::sqlparser::ast::{
 use super::all::StarColumns;
 use crate::dialect::exprs::{call, is_many, plain_args, taken, text, text_of};
 use crate::expanded::name;
-use crate::functions::called;
+use crate::names::called;
 use crate::walk::visit_expressions_mut;
 
 /// A column of a result.

@@ -1,0 +1,64 @@
+//! `md5(x)` and `sha256(x)`: hexadecimal digests of texts and bytes.
+
+use std::sync::Arc;
+
+use arrow_array::cast::AsArray;
+use arrow_array::{ArrayRef, StringArray};
+use arrow_schema::DataType;
+use datafusion::error::Result as DfResult;
+use datafusion::logical_expr::ScalarUDF;
+use gstore_core::{hex, sha256_hex};
+use md5::{Digest, Md5};
+
+use super::casts::is_text;
+use super::columnar::checked;
+use crate::error::FunctionError;
+
+/// The functions.
+pub(super) fn functions() -> [ScalarUDF; 2] {
+    [
+        checked("md5", coerced, DataType::Utf8, |arrays| Ok(Arc::new(digests(arrays, md5_hex)?))),
+        checked("sha256", coerced, DataType::Utf8, |arrays| Ok(Arc::new(digests(arrays, sha256_hex)?))),
+    ]
+}
+
+fn coerced(name: &str, types: &[DataType]) -> DfResult<Vec<DataType>> {
+    match types {
+        [of] if is_text(of) || of.is_null() => Ok(vec![DataType::Utf8]),
+        [of] if of.is_binary() => Ok(vec![DataType::Binary]),
+        [of] => {
+            let error = FunctionError::invalid(format!("{name}() takes a text or bytes, not {of}"));
+            Err(error.hint(format!("write {name}(x::VARCHAR)")).into())
+        }
+        _ => Err(FunctionError::invalid(format!("{name}() is written {name}(x)")).into()),
+    }
+}
+
+fn md5_hex(bytes: &[u8]) -> String {
+    hex(&Md5::digest(bytes))
+}
+
+fn digests(arrays: &[ArrayRef], digits: fn(&[u8]) -> String) -> Result<StringArray, FunctionError> {
+    let values = arrays.first().ok_or_else(|| FunctionError::internal("no value of a digest"))?;
+    if let Some(texts) = values.as_string_opt::<i32>() {
+        return Ok(texts.iter().map(|text| text.map(|text| digits(text.as_bytes()))).collect());
+    }
+    let bytes = values.as_binary_opt::<i32>().ok_or_else(|| FunctionError::internal("type of a digest"))?;
+    Ok(bytes.iter().map(|bytes| bytes.map(digits)).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow_array::BinaryArray;
+
+    use super::*;
+
+    #[test]
+    fn digests_are_those_of_the_standards() {
+        assert_eq!(md5_hex(b"message digest"), "f96b697d7cb7938d525a2f31aaf161d0");
+        let abc = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+        let bytes: ArrayRef = Arc::new(BinaryArray::from(vec![Some(&b"abc"[..]), None]));
+        let found = digests(&[bytes], sha256_hex).unwrap();
+        assert_eq!(found.iter().collect::<Vec<_>>(), [Some(abc), None]);
+    }
+}

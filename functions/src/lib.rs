@@ -1,0 +1,116 @@
+//! Functions and operators that the engine does not have, or not as analysts expect them: of JSON, of times,
+//! for counting, for numbers. They run over rows, and so are compiled apart from what plans statements.
+//!
+//! - [`register`]: all functions for a session; beside them the rules and planners that put the functions in
+//!   the place of operators, casts and calls
+//! - [`marked`]: which texts are JSON, by their types
+//! - [`path`]: a part of JSON, found without a tree
+//! - [`spans`]: intervals as text
+//! - [`FunctionError`]: why a function gives no value
+//!
+//! Invariants
+//! - what makes more of its arguments than they are has a limit in the `bounds` of gstore-sql, but for a few
+//!   kilobytes of a bar; what is gathered over rows counts against the memory of the session
+//! - results do not depend on the order of rows, nor on the number of threads
+
+#![forbid(unsafe_code)]
+
+mod alike;
+mod average;
+mod best;
+mod casts;
+mod clashes;
+mod columnar;
+mod compared;
+mod counts;
+mod dates;
+mod digests;
+mod documents;
+mod error;
+mod flags;
+mod formatted;
+mod forward;
+mod input_order;
+mod json;
+mod kinds;
+pub mod marked;
+mod matches;
+mod moments;
+mod nans;
+mod numbers;
+mod objects;
+mod ordered;
+mod parts;
+pub mod path;
+mod printf;
+mod quantiles;
+mod rounded;
+mod shape;
+mod signatures;
+mod slices;
+mod sliding;
+pub mod spans;
+mod spelled;
+mod substr;
+mod sum;
+mod texts;
+mod times;
+mod types;
+mod whole;
+mod written;
+
+use datafusion::logical_expr::{AggregateUDF, ScalarUDF};
+use datafusion::prelude::SessionContext;
+
+pub use casts::nearest as nearest_whole;
+pub use clashes::no_cast;
+pub use compared::ComparedSpans;
+pub use error::{FunctionError, FunctionErrorKind, NO_TIMES, TIMES};
+pub use flags::BooleanTexts;
+pub use input_order::InputOrder;
+pub use kinds::AS_TYPE;
+pub use moments::Moments;
+pub use nans::{CanonicalFloats, canonical};
+pub use numbers::hash;
+pub use objects::{JSON_TAKERS, gives_json, of_json};
+pub use ordered::OrderedLists;
+pub use printf::MAX_PRINTED;
+pub use rounded::RoundedCasts;
+pub use signatures::own as own_arguments;
+pub use slices::TextSlices;
+pub use times::full_time;
+pub use types::name as type_name;
+pub use whole::Arithmetic;
+pub use written::as_written;
+
+/// Makes the functions known to a session.
+pub fn register(context: &SessionContext) {
+    scalar().for_each(|function| context.register_udf(function));
+    aggregate().for_each(|function| context.register_udaf(function));
+}
+
+/// The functions of the values of a row.
+pub fn scalar() -> impl Iterator<Item = ScalarUDF> {
+    json::functions()
+        .chain(numbers::functions())
+        .chain(texts::functions())
+        .chain(digests::functions())
+        .chain(objects::functions())
+        .chain(documents::functions())
+        .chain(matches::functions())
+        .chain(kinds::functions())
+        .chain(printf::functions())
+        .chain(alike::functions())
+        .chain([dates::function(), formatted::function(), substr::function()])
+}
+
+/// Aggregate functions.
+pub fn aggregate() -> impl Iterator<Item = AggregateUDF> {
+    best::functions()
+        .into_iter()
+        .chain(counts::functions())
+        .chain(quantiles::functions())
+        .chain(shape::functions())
+        .chain(sliding::functions())
+        .chain([sum::function(), average::function()])
+}

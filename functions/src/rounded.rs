@@ -1,0 +1,123 @@
+//! Casts to whole numbers that round, as in DuckDB: doubles to the nearest, of two equally near the even one;
+//! decimals away from zero there.
+//!
+//! The engine cuts off what stands behind the point.
+
+use std::sync::Arc;
+
+use arrow_array::cast::AsArray;
+use arrow_array::types::{Float32Type, Float64Type};
+use arrow_array::{Array, ArrayRef};
+use arrow_schema::DataType;
+use datafusion::common::DFSchema;
+use datafusion::common::config::ConfigOptions;
+use datafusion::common::tree_node::Transformed;
+use datafusion::common::utils::take_function_args;
+use datafusion::error::Result as DfResult;
+use datafusion::logical_expr::expr::{Cast, TryCast};
+use datafusion::logical_expr::expr_rewriter::FunctionRewrite;
+use datafusion::logical_expr::{
+    ColumnarValue, Expr, ExprSchemable, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature,
+};
+
+use super::casts;
+use super::columnar::of_one;
+use crate::error::FunctionError;
+use crate::signatures;
+
+/// What rounds before such casts, and takes the place of those of `casts`.
+#[derive(Debug)]
+pub struct RoundedCasts;
+
+impl FunctionRewrite for RoundedCasts {
+    fn name(&self) -> &str {
+        "round_casts"
+    }
+
+    fn rewrite(&self, expr: Expr, schema: &DFSchema, _: &ConfigOptions) -> DfResult<Transformed<Expr>> {
+        let converted = match &expr {
+            Expr::Cast(Cast { expr, field }) => casts::call(expr, field.data_type(), false, schema)?,
+            Expr::TryCast(TryCast { expr, field }) => casts::call(expr, field.data_type(), true, schema)?,
+            _ => None,
+        };
+        if let Some(call) = converted {
+            return Ok(Transformed::yes(call));
+        }
+        Ok(match expr {
+            Expr::Cast(Cast { expr, field }) => round_cast(expr, field.data_type(), schema)
+                .update_data(|expr| Expr::Cast(Cast { expr, field })),
+            Expr::TryCast(TryCast { expr, field }) => round_cast(expr, field.data_type(), schema)
+                .update_data(|expr| Expr::TryCast(TryCast { expr, field })),
+            other => Transformed::no(other),
+        })
+    }
+}
+
+/// What is cast to a type.
+fn round_cast(expr: Box<Expr>, to: &DataType, schema: &DFSchema) -> Transformed<Box<Expr>> {
+    let is_rounded = matches!(&*expr, Expr::ScalarFunction(call) if call.func.inner().is::<NearestInteger>());
+    let fraction = || expr.get_type(schema).is_ok_and(|of| integer_type(&of).is_some());
+    if !to.is_integer() || is_rounded || !fraction() {
+        return Transformed::no(expr);
+    }
+    Transformed::yes(Box::new(ScalarUDF::from(NearestInteger).call(vec![*expr])))
+}
+
+/// The type in which numbers of a type that has fractions are rounded.
+fn integer_type(of: &DataType) -> Option<DataType> {
+    // Digits in front of the point, and one more for 9.5.
+    let digits = |precision: u8, scale: i8| precision.saturating_sub(scale.unsigned_abs()).saturating_add(1);
+    match of {
+        DataType::Float32 | DataType::Float64 => Some(of.clone()),
+        DataType::Decimal128(precision, scale) if *scale > 0 => {
+            Some(DataType::Decimal128(digits(*precision, *scale), 0))
+        }
+        DataType::Decimal256(precision, scale) if *scale > 0 => {
+            Some(DataType::Decimal256(digits(*precision, *scale), 0))
+        }
+        _ => None,
+    }
+}
+
+/// The nearest whole number. A function, since the engine takes casts of decimals out of comparisons.
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct NearestInteger;
+
+impl ScalarUDFImpl for NearestInteger {
+    fn name(&self) -> &str {
+        "nearest_whole"
+    }
+
+    fn signature(&self) -> &Signature {
+        signatures::one()
+    }
+
+    fn return_type(&self, types: &[DataType]) -> DfResult<DataType> {
+        let [of] = take_function_args(self.name(), types)?;
+        Ok(integer_type(of).ok_or_else(|| FunctionError::internal("type of a number to round"))?)
+    }
+
+    fn is_strict(&self) -> bool {
+        true
+    }
+
+    fn invoke_with_args(&self, args: ScalarFunctionArgs) -> DfResult<ColumnarValue> {
+        of_one(self.name(), &args, nearest)
+    }
+}
+
+fn nearest(values: &ArrayRef) -> DfResult<ArrayRef> {
+    Ok(match values.data_type() {
+        DataType::Float32 => {
+            Arc::new(values.as_primitive::<Float32Type>().unary::<_, Float32Type>(f32::round_ties_even))
+        }
+        DataType::Float64 => {
+            Arc::new(values.as_primitive::<Float64Type>().unary::<_, Float64Type>(f64::round_ties_even))
+        }
+        of => {
+            let whole =
+                integer_type(of).ok_or_else(|| FunctionError::internal("type of a number to round"))?;
+            arrow_cast::cast(values, &whole)?
+        }
+    })
+}

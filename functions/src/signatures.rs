@@ -1,0 +1,17 @@
+//! Argument signatures that several functions share.
+
+use std::sync::LazyLock;
+
+use datafusion::logical_expr::{Signature, Volatility};
+
+/// Arguments that a function looks at itself.
+pub fn own() -> &'static Signature {
+    static OWN: LazyLock<Signature> = LazyLock::new(|| Signature::user_defined(Volatility::Immutable));
+    &OWN
+}
+
+/// One argument of any type.
+pub(super) fn one() -> &'static Signature {
+    static ONE: LazyLock<Signature> = LazyLock::new(|| Signature::any(1, Volatility::Immutable));
+    &ONE
+}

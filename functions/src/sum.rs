@@ -1,0 +1,243 @@
+//! `sum` of whole numbers that never wraps around: a total of more than 64 bits is an error.
+//!
+//! Invariants
+//! - what is added are decimals of 128 bits, beyond which no number of rows takes a sum of 64-bit numbers
+//! - the total alone decides, so neither the order of rows nor the number of threads does
+//!
+//! Sums of other types are the engine's own, but for those of doubles in windows, which [`sliding`] has; that
+//! of what is true or false is how many are true.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use arrow_array::cast::AsArray;
+use arrow_array::types::{Decimal128Type, Int64Type, UInt64Type};
+use arrow_array::{Array, ArrayRef, BooleanArray, Decimal128Array};
+use arrow_schema::{DataType, Field, FieldRef};
+use datafusion::common::types::{NativeType, logical_int64};
+use datafusion::error::Result as DfResult;
+use datafusion::functions_aggregate::sum::sum_udaf;
+use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
+use datafusion::logical_expr::utils::AggregateOrderSensitivity;
+use datafusion::logical_expr::{
+    Accumulator, AggregateUDF, AggregateUDFImpl, Documentation, EmitTo, GroupsAccumulator, ReversedUDAF,
+    SetMonotonicity, Signature,
+};
+use datafusion::scalar::ScalarValue;
+
+use super::average::with_booleans;
+use super::{nans, sliding};
+use crate::error::FunctionError;
+use crate::forward::{accumulate_in, from_engine, group_in};
+
+/// Digits of the decimals that are added.
+const DIGITS: u8 = 38;
+
+/// The function.
+pub(super) fn function() -> AggregateUDF {
+    let engine = sum_udaf();
+    let signature = with_booleans(&engine, logical_int64(), NativeType::Int64);
+    AggregateUDF::from(Sum { engine, signature })
+}
+
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Sum {
+    engine: Arc<AggregateUDF>,
+    signature: Signature,
+}
+
+/// The field of a total while rows are added, where that of the result is of whole numbers.
+fn wide_field(result: &DataType) -> Option<FieldRef> {
+    let whole = matches!(result, DataType::Int64 | DataType::UInt64);
+    whole.then(|| Arc::new(Field::new("sum", DataType::Decimal128(DIGITS, 0), true)))
+}
+
+// Not handed on: what takes the place of a sum by statistics, or by a product with a count, which may wrap
+// around.
+impl AggregateUDFImpl for Sum {
+    from_engine! {
+        name() -> &str;
+        return_type(types: &[DataType]) -> DfResult<DataType>;
+        groups_accumulator_supported(args: AccumulatorArgs) -> bool;
+        order_sensitivity() -> AggregateOrderSensitivity;
+        documentation() -> Option<&Documentation>;
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn accumulator(&self, args: AccumulatorArgs) -> DfResult<Box<dyn Accumulator>> {
+        let to = args.return_type().clone();
+        let Some(return_field) = wide_field(&to) else {
+            return self.engine.accumulator(args).map(nans::accumulator);
+        };
+        let sum = self.engine.accumulator(AccumulatorArgs { return_field, ..args })?;
+        Ok(Box::new(CheckedSum { sum, to }))
+    }
+
+    fn create_sliding_accumulator(&self, args: AccumulatorArgs) -> DfResult<Box<dyn Accumulator>> {
+        let to = args.return_type().clone();
+        if to == DataType::Float64 && !args.is_distinct {
+            return Ok(sliding::sum());
+        }
+        let Some(return_field) = wide_field(&to) else { return self.engine.create_sliding_accumulator(args) };
+        let sum: Box<dyn Accumulator> = match args.is_distinct {
+            true => Box::new(DistinctSum::default()),
+            false => self.engine.create_sliding_accumulator(AccumulatorArgs { return_field, ..args })?,
+        };
+        Ok(Box::new(CheckedSum { sum, to }))
+    }
+
+    fn state_fields(&self, args: StateFieldsArgs) -> DfResult<Vec<FieldRef>> {
+        match wide_field(args.return_type()) {
+            None => self.engine.state_fields(args),
+            Some(return_field) => self.engine.state_fields(StateFieldsArgs { return_field, ..args }),
+        }
+    }
+
+    fn create_groups_accumulator(&self, args: AccumulatorArgs) -> DfResult<Box<dyn GroupsAccumulator>> {
+        let to = args.return_type().clone();
+        let Some(return_field) = wide_field(&to) else {
+            return self.engine.create_groups_accumulator(args).map(nans::groups);
+        };
+        let sums = self.engine.create_groups_accumulator(AccumulatorArgs { return_field, ..args })?;
+        Ok(Box::new(CheckedGroups { sums, to }))
+    }
+
+    fn reverse_expr(&self) -> ReversedUDAF {
+        self.engine.reverse_udf()
+    }
+
+    fn set_monotonicity(&self, data_type: &DataType) -> SetMonotonicity {
+        self.engine.inner().set_monotonicity(data_type)
+    }
+}
+
+/// Whole numbers as decimals.
+fn widen(values: &[ArrayRef]) -> DfResult<Vec<ArrayRef>> {
+    let wide = |values: &ArrayRef| -> DfResult<ArrayRef> {
+        let wide: Decimal128Array = match values.data_type() {
+            DataType::Int64 => values.as_primitive::<Int64Type>().unary(i128::from),
+            DataType::UInt64 => values.as_primitive::<UInt64Type>().unary(i128::from),
+            _ => return Ok(Arc::clone(values)),
+        };
+        Ok(Arc::new(wide.with_precision_and_scale(DIGITS, 0)?))
+    };
+    values.iter().map(wide).collect()
+}
+
+fn too_large() -> FunctionError {
+    FunctionError::invalid("the sum does not fit into 64 bits".to_owned())
+        .hint("sum(CAST(x AS DECIMAL(38))) has all digits, sum(CAST(x AS DOUBLE)) the first fifteen")
+}
+
+/// A total as the whole number that it is.
+fn narrow_total(total: ScalarValue, to: &DataType) -> DfResult<ScalarValue> {
+    let ScalarValue::Decimal128(Some(total), ..) = total else { return ScalarValue::try_from(to) };
+    Ok(match to {
+        DataType::UInt64 => ScalarValue::UInt64(Some(u64::try_from(total).map_err(|_| too_large())?)),
+        _ => ScalarValue::Int64(Some(i64::try_from(total).map_err(|_| too_large())?)),
+    })
+}
+
+/// A sum of decimals whose total is a whole number.
+#[derive(Debug)]
+struct CheckedSum {
+    sum: Box<dyn Accumulator>,
+    to: DataType,
+}
+
+impl Accumulator for CheckedSum {
+    accumulate_in!(sum, |self, values| widen(values)?);
+
+    fn evaluate(&mut self) -> DfResult<ScalarValue> {
+        narrow_total(self.sum.evaluate()?, &self.to)
+    }
+}
+
+/// The same for many groups.
+struct CheckedGroups {
+    sums: Box<dyn GroupsAccumulator>,
+    to: DataType,
+}
+
+impl GroupsAccumulator for CheckedGroups {
+    group_in!(sums, |values| widen(values)?);
+
+    fn evaluate(&mut self, emit: EmitTo) -> DfResult<ArrayRef> {
+        let totals = self.sums.evaluate(emit)?;
+        let totals = totals
+            .as_primitive_opt::<Decimal128Type>()
+            .ok_or_else(|| FunctionError::internal("type of a sum"))?;
+        Ok(match self.to {
+            DataType::UInt64 => Arc::new(totals.try_unary::<_, UInt64Type, FunctionError>(|total| {
+                u64::try_from(total).map_err(|_| too_large())
+            })?),
+            _ => Arc::new(totals.try_unary::<_, Int64Type, FunctionError>(|total| {
+                i64::try_from(total).map_err(|_| too_large())
+            })?),
+        })
+    }
+}
+
+/// The sum of the different values in a moving window, and how often each is there. The engine has it for one
+/// type of whole numbers only, and wraps around.
+#[derive(Debug, Default)]
+struct DistinctSum {
+    times: HashMap<i128, u64>,
+    sum: i128,
+}
+
+impl DistinctSum {
+    fn each(&mut self, values: &[ArrayRef], mut change: impl FnMut(&mut Self, i128)) -> DfResult<()> {
+        let values = values.first().and_then(|values| values.as_primitive_opt::<Decimal128Type>());
+        let values = values.ok_or_else(|| FunctionError::internal("type of a sum"))?;
+        values.iter().flatten().for_each(|value| change(self, value));
+        Ok(())
+    }
+}
+
+impl Accumulator for DistinctSum {
+    fn update_batch(&mut self, values: &[ArrayRef]) -> DfResult<()> {
+        self.each(values, |this, value| {
+            let times = this.times.entry(value).or_insert(0);
+            if *times == 0 {
+                this.sum += value;
+            }
+            *times += 1;
+        })
+    }
+
+    fn retract_batch(&mut self, values: &[ArrayRef]) -> DfResult<()> {
+        self.each(values, |this, value| {
+            let left = this.times.get(&value).map_or(0, |times| times.saturating_sub(1));
+            if left > 0 {
+                this.times.insert(value, left);
+            } else if this.times.remove(&value).is_some() {
+                this.sum -= value;
+            }
+        })
+    }
+
+    fn supports_retract_batch(&self) -> bool {
+        true
+    }
+
+    fn merge_batch(&mut self, _: &[ArrayRef]) -> DfResult<()> {
+        Err(FunctionError::internal("a window is not merged").into())
+    }
+
+    fn evaluate(&mut self) -> DfResult<ScalarValue> {
+        let sum = (!self.times.is_empty()).then_some(self.sum);
+        Ok(ScalarValue::Decimal128(sum, DIGITS, 0))
+    }
+
+    fn state(&mut self) -> DfResult<Vec<ScalarValue>> {
+        Err(FunctionError::internal("a window has no state").into())
+    }
+
+    fn size(&self) -> usize {
+        size_of_val(self) + self.times.capacity() * size_of::<(i128, u64)>()
+    }
+}

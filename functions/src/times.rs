@@ -1,0 +1,101 @@
+//! Texts read as times, dates and times of the day, the same way as literals and from a column.
+
+use std::borrow::Cow;
+
+use arrow_array::{Array, ArrayRef, StringArray};
+use arrow_cast::CastOptions;
+use arrow_cast::parse::string_to_timestamp_nanos;
+use arrow_schema::DataType;
+use datafusion::error::Result as DfResult;
+use gstore_core::shortened;
+
+use crate::error::FunctionError;
+
+/// Most characters of a text in a message.
+pub(super) const SAID: usize = 100;
+
+/// Whether a type is of times, dates or times of the day.
+pub(super) fn is_time(ty: &DataType) -> bool {
+    use DataType as D;
+    matches!(ty, D::Timestamp(..) | D::Date32 | D::Date64 | D::Time32(_) | D::Time64(_))
+}
+
+/// The times of texts; where one is none, null if it is `safe`, and else an error.
+pub(super) fn read(texts: &StringArray, to: &DataType, safe: bool) -> DfResult<ArrayRef> {
+    let is_clock = matches!(to, DataType::Time32(_) | DataType::Time64(_));
+    let form = |text| match is_clock {
+        true => clock(text),
+        false => Some(full_time(text).map_or(Cow::Borrowed(text), Cow::Owned)),
+    };
+    let full: StringArray = texts.iter().map(|text| text.and_then(form)).collect();
+    let options = CastOptions { safe: true, ..CastOptions::default() };
+    let times = arrow_cast::cast_with_options(&full, to, &options)?;
+    let wrong = texts.iter().enumerate().find(|(row, text)| text.is_some() && times.is_null(*row));
+    if let (Some((row, Some(text))), false) = (wrong, safe) {
+        let text = shortened(text, SAID);
+        let day = arrow_cast::cast(&full.slice(row, 1), &DataType::Date32)?;
+        let error = match to {
+            DataType::Timestamp(..) if day.null_count() == 0 => too_far_error(&text),
+            to => FunctionError::no_time(&text, matches!(to, DataType::Date32 | DataType::Date64)),
+        };
+        return Err(error.into());
+    }
+    Ok(times)
+}
+
+/// The error about a time that has too many of its units since 1970.
+fn too_far_error(text: &str) -> FunctionError {
+    FunctionError::invalid(format!("'{text}' is beyond what a TIMESTAMP reaches, from 1677 to 2262"))
+        .hint("DATE and TIMESTAMP_S reach further")
+}
+
+/// How the zone of a time begins.
+const ZONES: [char; 4] = ['Z', 'z', '+', '-'];
+
+/// A time of the day as it is written, or that of a whole time; a number without `:` is none, which the engine
+/// takes for nanoseconds.
+fn clock(text: &str) -> Option<Cow<'_, str>> {
+    let text = text.trim();
+    let Some(full) = full_time(text) else {
+        return Some(text).filter(|text| text.contains(':')).map(Cow::Borrowed);
+    };
+    string_to_timestamp_nanos(&full).ok()?;
+    // What the clock shows, whatever its zone.
+    let clock = full.split_once(' ').map_or("00:00:00", |(_, clock)| clock);
+    let end = clock.find(ZONES).unwrap_or(clock.len());
+    Some(Cow::Owned(clock.get(..end)?.trim_end().to_owned()))
+}
+
+/// The text of a time with two digits for each part and with seconds: the engine reads no other. So
+/// `2024/1/2 3:4` is `2024-01-02 03:04:00`. `None` for text that is no time, as far as its form says it.
+pub fn full_time(text: &str) -> Option<String> {
+    let (date, clock) = match text.trim().split_once([' ', 'T']) {
+        Some((date, clock)) => (date, Some(clock.trim_start())),
+        None => (text.trim(), None),
+    };
+    let of_digits = |part: &str, most: usize| {
+        (1..=most).contains(&part.len()) && part.bytes().all(|digit| digit.is_ascii_digit())
+    };
+    let between = if date.contains('/') { '/' } else { '-' };
+    let [year, month, day] = date.split(between).collect::<Vec<_>>()[..] else { return None };
+    if !(of_digits(year, 4) && of_digits(month, 2) && of_digits(day, 2)) {
+        return None;
+    }
+    let date = format!("{year}-{month:0>2}-{day:0>2}");
+    let Some(clock) = clock else { return Some(date) };
+    let (hour, rest) = clock.split_once(':')?;
+    if !of_digits(hour, 2) {
+        return None;
+    }
+    let (rest, zone) = rest.split_at(rest.find(ZONES).unwrap_or(rest.len()));
+    let clock = match rest.trim_end().split_once(':') {
+        Some((minute, second)) if of_digits(minute, 2) => {
+            let digits = second.bytes().take_while(u8::is_ascii_digit).count();
+            let zero = if digits == 1 { "0" } else { "" };
+            format!("{minute:0>2}:{zero}{second}")
+        }
+        None if of_digits(rest.trim_end(), 2) => format!("{:0>2}:00", rest.trim_end()),
+        _ => rest.to_owned(),
+    };
+    Some(format!("{date} {hour:0>2}:{clock}{zone}"))
+}
