@@ -33,6 +33,7 @@ mod forward;
 mod input_order;
 mod json;
 mod kinds;
+mod lists;
 pub mod marked;
 mod matches;
 mod moments;
@@ -99,6 +100,7 @@ pub fn scalar() -> impl Iterator<Item = ScalarUDF> {
         .chain(documents::functions())
         .chain(matches::functions())
         .chain(kinds::functions())
+        .chain(lists::functions())
         .chain(printf::functions())
         .chain(alike::functions())
         .chain([dates::function(), formatted::function(), substr::function()])

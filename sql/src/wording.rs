@@ -136,12 +136,6 @@ pub(super) fn worded(text: &str, tables: &[String]) -> Option<SqlError> {
                     the value at the largest or smallest y is max_by(x, y), min_by(x, y)";
         return Some(SqlError::invalid(why.into()).hint(hint));
     }
-    if text.contains("nsupported binary operator: PGOverlap") {
-        let why = "there is no operator && for lists";
-        return Some(
-            SqlError::invalid(why.into()).hint("whether two have a value in common is list_has_any(a, b)"),
-        );
-    }
     if let Some((_, types)) = text.split_once("Cannot infer common argument type for operation ")
         && [" @> ", " <@ "].iter().any(|operator| types.contains(operator))
     {

@@ -166,6 +166,9 @@ fn put_expr(expr: &mut Expr) -> Result<(), SqlError> {
         Expr::BinaryOp { left, op: BinaryOperator::PGStartsWith, right } => {
             *expr = call("starts_with", vec![plain(left), plain(right)]);
         }
+        Expr::BinaryOp { left, op: BinaryOperator::PGOverlap, right } => {
+            *expr = compared::overlap(left, right)?;
+        }
         Expr::Substring { expr: of, substring_from: from, substring_for: length, .. }
             if from.is_some() || length.is_some() =>
         {
@@ -195,7 +198,7 @@ fn put_expr(expr: &mut Expr) -> Result<(), SqlError> {
         }
         Expr::CompoundFieldAccess { access_chain, .. } => forms::close(access_chain),
         Expr::UnaryOp { op: UnaryOperator::BitwiseNot, expr: of } => return Err(forms::complement(of)),
-        Expr::AnyOp { .. } | Expr::AllOp { .. } => compared::name(expr),
+        Expr::AnyOp { .. } | Expr::AllOp { .. } => compared::put(expr),
         Expr::BinaryOp { op: BinaryOperator::Eq | BinaryOperator::NotEq, .. } => tuples::apart(expr)?,
         Expr::Like { pattern, escape_char, any: false, .. }
         | Expr::ILike { pattern, escape_char, any: false, .. } => forms::escape(pattern, escape_char)?,

@@ -100,7 +100,8 @@ fn wrong_arguments(text: &str) -> Option<SqlError> {
         return Some(wrong_types(call.split('(').next().unwrap_or(call), call));
     }
     // Where the engine looks at the arguments of a function before it makes their types agree.
-    if let Some((name, ty)) = text.split_once(" does not support type ")
+    let cause = text.rsplit_once("Error during planning: ").map_or(text, |(_, cause)| cause);
+    if let Some((name, ty)) = cause.split_once(" does not support type ")
         && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
     {
         return Some(wrong_types(name, &format!("{name}({ty})")));
