@@ -1,4 +1,7 @@
-//! `max_by(value, key)` and `min_by(value, key)`: the value at the largest or smallest key.
+//! `max_by(value, key)` and `min_by(value, key)`: the value at the largest or smallest key; with a number
+//! behind them, the list of so many.
+
+mod several;
 
 use std::cmp::Ordering;
 use std::sync::Arc;
@@ -9,15 +12,19 @@ use datafusion::arrow::array::make_comparator;
 use datafusion::error::Result as DfResult;
 use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
 use datafusion::logical_expr::utils::format_state_name;
-use datafusion::logical_expr::{Accumulator, AggregateUDF, AggregateUDFImpl, Signature, Volatility};
+use datafusion::logical_expr::{
+    Accumulator, AggregateUDF, AggregateUDFImpl, Signature, TypeSignature, Volatility,
+};
 use datafusion::scalar::ScalarValue;
 
+use self::several::{BestRows, count};
 use crate::error::FunctionError;
 
 /// The functions.
 pub(super) fn functions() -> [AggregateUDF; 2] {
     [(true, ["arg_max", "argmax"]), (false, ["arg_min", "argmin"])].map(|(largest, aliases)| {
-        let signature = Signature::any(2, Volatility::Immutable);
+        let taken = vec![TypeSignature::Any(2), TypeSignature::Any(3)];
+        let signature = Signature::one_of(taken, Volatility::Immutable);
         AggregateUDF::from(ArgExtreme { largest, signature }).with_aliases(aliases)
     })
 }
@@ -38,10 +45,18 @@ impl AggregateUDFImpl for ArgExtreme {
     }
 
     fn return_type(&self, types: &[DataType]) -> DfResult<DataType> {
-        types.first().cloned().ok_or_else(|| FunctionError::internal("no value").into())
+        match types {
+            [value, _] => Ok(value.clone()),
+            [value, _, _] => Ok(DataType::new_list(value.clone(), true)),
+            _ => Err(FunctionError::internal("value and key").into()),
+        }
     }
 
     fn accumulator(&self, args: AccumulatorArgs) -> DfResult<Box<dyn Accumulator>> {
+        if let [value, key, _] = args.expr_fields {
+            let rows = BestRows::new(self.largest, count(&args)?, value.data_type(), key.data_type());
+            return Ok(Box::new(rows));
+        }
         let key = args.expr_fields.get(1).map_or(&DataType::Null, |field| field.data_type());
         Ok(Box::new(ExtremeRow {
             largest: self.largest,
@@ -54,7 +69,13 @@ impl AggregateUDFImpl for ArgExtreme {
         let key = args.input_fields.get(1).map_or(&DataType::Null, |field| field.data_type());
         let field =
             |name, ty: &DataType| Arc::new(Field::new(format_state_name(args.name, name), ty.clone(), true));
-        Ok(vec![field("value", args.return_type()), field("key", key)])
+        Ok(match args.input_fields.len() {
+            3 => vec![
+                field("values", args.return_type()),
+                field("keys", &DataType::new_list(key.clone(), true)),
+            ],
+            _ => vec![field("value", args.return_type()), field("key", key)],
+        })
     }
 }
 
@@ -67,12 +88,12 @@ struct ExtremeRow {
     key: ScalarValue,
 }
 
-impl ExtremeRow {
-    /// How good a key is that compares like this with another.
-    fn rank(&self, order: Ordering) -> Ordering {
-        if self.largest { order } else { order.reverse() }
-    }
+/// How good a key is that compares like this with another.
+fn rank(largest: bool, order: Ordering) -> Ordering {
+    if largest { order } else { order.reverse() }
+}
 
+impl ExtremeRow {
     /// The best row of a batch.
     fn of_batch(&self, values: &ArrayRef, keys: &ArrayRef) -> DfResult<Option<usize>> {
         let options = SortOptions::default();
@@ -85,7 +106,7 @@ impl ExtremeRow {
         for row in (0..keys.len()).filter(|row| !null(*row)) {
             let better = match best {
                 None => true,
-                Some(best) => match self.rank(by_key(row, best)) {
+                Some(best) => match rank(self.largest, by_key(row, best)) {
                     Ordering::Greater => true,
                     Ordering::Equal => by_value.as_ref().is_some_and(|order| order(row, best).is_lt()),
                     Ordering::Less => false,
@@ -109,7 +130,7 @@ impl Accumulator for ExtremeRow {
         let mut key = ScalarValue::try_from_array(keys, row)?;
         let mut value = ScalarValue::try_from_array(values, row)?;
         let better = self.key.is_null()
-            || match key.partial_cmp(&self.key).map(|order| self.rank(order)) {
+            || match key.partial_cmp(&self.key).map(|order| rank(self.largest, order)) {
                 Some(Ordering::Greater) => true,
                 Some(Ordering::Equal) => value.partial_cmp(&self.value) == Some(Ordering::Less),
                 _ => false,

@@ -117,7 +117,7 @@ impl MarkedColumns {
     fn of_rows(&mut self, name: &str, args: &[Expr], scope: &Scope) -> Option<DataType> {
         let of = args.first()?;
         match (name, args) {
-            ("array_agg", _) => Some(list(self.of(of, scope))),
+            ("array_agg", _) | ("max_by" | "min_by", [_, _, _]) => Some(list(self.of(of, scope))),
             // The third stands where there is no such row.
             ("lag" | "lead", [_, _, other]) => Some(self.joined([of, other].into_iter(), scope)),
             (

@@ -165,14 +165,11 @@ fn wrong_types(name: &str, call: &str) -> SqlError {
     }
     let how = match name {
         "max" if several => {
-            Some("the largest of several values is greatest(a, b); ORDER BY x DESC LIMIT n gives n rows")
+            Some("the largest of several values is greatest(a, b); the n of max(x, n) is a number")
         }
         "min" if several => {
-            Some("the smallest of several values is least(a, b); ORDER BY x LIMIT n gives n rows")
+            Some("the smallest of several values is least(a, b); the n of min(x, n) is a number")
         }
-        "max_by" | "min_by" if call.matches(", ").count() > 1 => Some(
-            "it gives the value of one row; ORDER BY .. LIMIT n gives n rows, with QUALIFY for each group",
-        ),
         "percentile_cont" | "approx_percentile_cont" if call.contains("List(") => {
             Some("several shares are written out: quantile_cont(x, [0.1, 0.9])")
         }

@@ -42,6 +42,15 @@ pub(super) fn renamed(function: &mut Function) -> Option<Expr> {
             set_name(function, &name, "count");
             None
         }
+        // The values of the n best rows by themselves.
+        "max" | "min" => {
+            let [of, count]: [Expr; 2] = plain_args(function)?.try_into().ok()?;
+            if matches!(&count, Expr::Value(value) if matches!(value.value, Value::Number(..))) {
+                set_args(function, vec![of.clone(), of, count]);
+                set_name(function, &name, if known == "max" { "max_by" } else { "min_by" });
+            }
+            None
+        }
         "mod" => {
             let [left, right]: [Expr; 2] = plain_args(function)?.try_into().ok()?;
             Some(*nested(binary(*nested(left), BinaryOperator::Modulo, *nested(right))))
