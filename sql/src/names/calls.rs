@@ -22,6 +22,7 @@ pub(crate) const RENAMED: &[(&str, &str)] = &[
     ("get_current_timestamp", "now"),
     ("greatest_common_divisor", "gcd"),
     ("group_concat", "string_agg"),
+    ("grouping_id", "grouping"),
     ("ifnull", "coalesce"),
     ("json_extract_path_string", "json_extract_string"),
     ("kahan_sum", "sum"),

@@ -26,9 +26,6 @@ const FORMS: &[(&str, &str)] = &[
     ("dateadd", "time + INTERVAL (n) DAY"),
     ("datesub", WHOLE),
     ("divide", "a // b"),
-    ("epoch_ms", "date_diff('millisecond', TIMESTAMP '1970-01-01', time), or to_timestamp_millis(n)"),
-    ("epoch_ns", "date_diff('microsecond', TIMESTAMP '1970-01-01', time) * 1000, or to_timestamp_nanos(n)"),
-    ("epoch_us", "date_diff('microsecond', TIMESTAMP '1970-01-01', time), or to_timestamp_micros(n)"),
     ("equi_width_bins", "width_bucket(x, low, high, n), the number of the bin in which x is"),
     ("era", "year(time) > 0"),
     ("fill", "coalesce(x, last_value(x IGNORE NULLS) OVER (ORDER BY time)), the value before"),
@@ -37,7 +34,6 @@ const FORMS: &[(&str, &str)] = &[
     ("gamma", "factorial(n - 1) for a whole number n"),
     ("gen_random_uuid", "uuid()"),
     ("generate_subscripts", "unnest(range(1, len(list) + 1))"),
-    ("grouping_id", "grouping(a, b)"),
     ("histogram", RANGES),
     ("histogram_values", RANGES),
     ("json_deep_merge", NEW_JSON),
@@ -83,10 +79,6 @@ const FORMS: &[(&str, &str)] = &[
     (
         "list_where",
         "list_filter(list, x -> x > 1), with the condition in the place of the list of its answers",
-    ),
-    (
-        "make_timestamp",
-        "make_date(2024, 5, 29) + INTERVAL (hour) HOUR + INTERVAL (minute) MINUTE + INTERVAL (second) SECOND",
     ),
     ("map_contains", "list_contains(map_keys(m), key)"),
     ("map_contains_value", "list_contains(map_values(m), value)"),
@@ -200,7 +192,6 @@ mod tests {
         assert_eq!(nearly_written_otherwise("fooo"), None);
         assert_eq!(said("cosine"), "write 1 - cosine_distance(a, b)");
         assert_eq!(said("cosine"), said("cosine_similarity"));
-        assert_eq!(said("grouping_id"), "write grouping(a, b)");
         assert_eq!(said("ARRAY"), "write (SELECT list(x) FROM t), and [a, b] for a list of values");
         assert_eq!(said("list_any"), "write len(list_filter(list, x -> x > 1)) > 0");
         assert_eq!(catalog_otherwise("pg_catalog.PG_VIEWS").as_deref(), Some("write SHOW VIEWS"));

@@ -13,6 +13,9 @@ pub(crate) const SHORTHANDS: &[(&str, &str, &str)] = &[
     ("date_add", "date_add(time, span)", "$1 + $2"),
     ("days_in_month", "days_in_month(time)", DAYS),
     ("decade", "decade(time)", "date_part('year', $1) // 10"),
+    ("epoch_ms", "epoch_ms(time)", "date_diff('millisecond', CAST('1970-01-01' AS TIMESTAMP), $1)"),
+    ("epoch_ns", "epoch_ns(time)", "date_diff('microsecond', CAST('1970-01-01' AS TIMESTAMP), $1) * 1000"),
+    ("epoch_us", "epoch_us(time)", "date_diff('microsecond', CAST('1970-01-01' AS TIMESTAMP), $1)"),
     ("fdiv", "fdiv(a, b)", "floor($1 / $2)"),
     ("from_base64", "from_base64(text)", "decode($1, 'base64pad')"),
     ("from_hex", "from_hex(text)", "decode($1, 'hex')"),
@@ -26,6 +29,7 @@ pub(crate) const SHORTHANDS: &[(&str, &str, &str)] = &[
     ("list_first", "list_first(list)", FIRST),
     ("list_last", "list_last(list)", "array_element($1, -1)"),
     ("list_string_agg", "list_string_agg(list)", "array_to_string($1, ',')"),
+    ("make_timestamp", "make_timestamp(year, month, day, hour, minute, second)", MOMENT),
     ("millennium", "millennium(time)", "(date_part('year', $1) + 999) // 1000"),
     ("parse_filename", "parse_filename(path)", "regexp_extract($1, '[^/]*$')"),
     ("parse_path", "parse_path(path)", "string_to_array($1, '/')"),
@@ -48,6 +52,8 @@ const DAYS: &str =
 const EITHER: &str = "CASE WHEN $1 THEN $2 ELSE $3 END";
 const FIRST: &str = "array_element($1, 1)";
 const LAST_DAY: &str = "CAST(date_trunc('month', $1) + INTERVAL '1 month' - INTERVAL '1 day' AS DATE)";
+/// The cast refuses what is no time.
+const MOMENT: &str = "CAST(printf('%04d-%02d-%02d %02d:%02d:%09.6f', $1, $2, $3, $4, $5, $6) AS TIMESTAMP)";
 const SIMILARITY: &str = "1 - cosine_distance($1, $2)";
 
 #[cfg(test)]

@@ -27,6 +27,11 @@ pub(super) fn written(name: &str, args: &[Expr]) -> Option<Expr> {
         ("list_aggregate" | "list_aggr" | "array_aggregate" | "array_aggr", [list, of, rest @ ..]) => {
             aggregate(list, text_of(of)?, rest)
         }
+        // Of a number it is the time.
+        ("epoch_ms", [of @ Expr::Value(value)]) if matches!(value.value, Value::Number(..)) => {
+            Some(call("to_timestamp_millis", vec![of.clone()]))
+        }
+        ("make_timestamp", [microseconds]) => Some(call("to_timestamp_micros", vec![microseconds.clone()])),
         _ => {
             let (.., form) = SHORTHANDS.iter().find(|(known, ..)| *known == name)?;
             expression(form, args)
