@@ -156,9 +156,9 @@ pub(super) fn worded(text: &str, tables: &[String]) -> Option<SqlError> {
     }
     if let Some(name) = text.strip_prefix("Invalid qualifier ") {
         let unknown = SqlError::unknown(format!("there is no table `{name}` in this FROM"));
-        return Some(
-            unknown.hint(format!("if it is a struct, its fields are {name}.field, each by its name")),
-        );
+        return Some(unknown.hint(format!(
+            "if it is a struct, its fields are {name}.field, each by its name; unnest({name}) is all of them"
+        )));
     }
     if let Some((_, rest)) = text.split_once("Cannot create filter with non-boolean predicate '") {
         let (condition, ty) = rest.split_once("' returning ")?;

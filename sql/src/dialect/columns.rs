@@ -1,18 +1,19 @@
-//! `COLUMNS(*)`, `COLUMNS(* EXCLUDE a)`, `COLUMNS('pattern')`: one expression for each column that is meant;
-//! and `* RENAME (a AS b)`, which the engine does not have.
+//! `COLUMNS(*)`, `COLUMNS(* EXCLUDE a)`, `COLUMNS('pattern')`: one expression for each column that is meant, in
+//! WHERE a condition on each; and `* RENAME (a AS b)`, which the engine does not have.
 
+use std::fmt::Display;
 use std::ops::ControlFlow;
 
 use datafusion::error::DataFusionError;
 use datafusion::execution::SessionState;
 use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast::{
-    Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, Query, RenameSelectItem, Select,
-    SelectItem, SetExpr, Statement as Sql, Value, WildcardAdditionalOptions,
+    BinaryOperator, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, Query,
+    RenameSelectItem, Select, SelectItem, SetExpr, Statement as Sql, Value, WildcardAdditionalOptions,
 };
 use regex::Regex;
 
-use super::exprs::of_item;
+use super::exprs::{binary, nested, of_item};
 use super::merged::of_from;
 use super::{merge, planned};
 use crate::error::SqlError;
@@ -25,11 +26,48 @@ use crate::wording::NO_RENAME;
 /// Most columns of a result that COLUMNS makes.
 const MOST_COLUMNS: usize = 1000;
 
+/// Most columns that it stands for in WHERE, each of which is another level of the condition.
+const MOST_CONDITIONS: usize = 100;
+
 /// Which columns are meant.
 enum ColumnPattern {
     All,
     But(Vec<String>),
     Like(Box<Regex>),
+}
+
+impl ColumnPattern {
+    /// The columns of these names that are meant by what is written.
+    fn of<'a>(&self, names: &'a [String], written: &dyn Display) -> Result<Vec<&'a String>, SqlError> {
+        if let Self::But(excluded) = self
+            && let Some(unknown) = excluded.iter().find(|column| is_unknown(column, names))
+        {
+            return Err(no_column(unknown, names));
+        }
+        let fits = |name: &&String| match self {
+            Self::All => true,
+            Self::But(excluded) => !excluded.contains(name),
+            Self::Like(pattern) => pattern.is_match(name),
+        };
+        let fitting: Vec<&String> = names.iter().filter(fits).collect();
+        match fitting.is_empty() {
+            true => Err(SqlError::unknown(format!("`{written}` means no column"))),
+            false => Ok(fitting),
+        }
+    }
+
+    /// What is written behind AS for a column: `\0` is its name, `\1` the first group of the pattern.
+    fn named(&self, alias: &str, name: &str) -> String {
+        let named = alias.replace("\\0", name);
+        let Self::Like(pattern) = self else { return named };
+        let groups = pattern.captures(name);
+        groups
+            .iter()
+            .flat_map(|groups| groups.iter().enumerate().skip(1))
+            .fold(named, |named, (at, group)| {
+                named.replace(&format!("\\{at}"), group.map_or("", |group| group.as_str()))
+            })
+    }
 }
 
 /// Puts the columns in the place of COLUMNS and of `* RENAME` in the result of the statement.
@@ -43,7 +81,8 @@ pub(crate) async fn expand(
     let is_of_columns = |item: &SelectItem| {
         renames(item).is_some() || of_item(item).is_some_and(|expr| calls(expr).next().is_some())
     };
-    if !select.projection.iter().any(is_of_columns) {
+    let is_condition = select.selection.as_ref().is_some_and(|of| calls(of).next().is_some());
+    if !is_condition && !select.projection.iter().any(is_of_columns) {
         return Ok(());
     }
     let mut probe = probe(query, select);
@@ -53,27 +92,14 @@ pub(crate) async fn expand(
     let SetExpr::Select(select) = &mut *query.body else { return Ok(()) };
     let mut made = Vec::new();
     for item in std::mem::take(&mut select.projection) {
-        match meant(&item)? {
+        match meant(of_item(&item))? {
             None => match renames(&item) {
                 Some((options, rename)) => made.extend(renamed(options, rename, &names)?),
                 None => made.push(item),
             },
             Some(meant) => {
-                if let ColumnPattern::But(excluded) = &meant
-                    && let Some(unknown) = excluded.iter().find(|column| is_unknown(column, &names))
-                {
-                    return Err(no_column(unknown, &names));
-                }
-                let fits = |name: &&String| match &meant {
-                    ColumnPattern::All => true,
-                    ColumnPattern::But(excluded) => !excluded.contains(name),
-                    ColumnPattern::Like(pattern) => pattern.is_match(name),
-                };
-                let before = made.len();
-                made.extend(names.iter().filter(fits).map(|name| for_column(&item, name)));
-                if made.len() == before {
-                    return Err(SqlError::unknown(format!("`{item}` means no column")));
-                }
+                let columns = meant.of(&names, &item)?;
+                made.extend(columns.into_iter().map(|name| for_column(&item, name, &meant)));
             }
         }
         if made.len() > MOST_COLUMNS {
@@ -81,6 +107,19 @@ pub(crate) async fn expand(
         }
     }
     select.projection = made;
+    if let Some(condition) = &mut select.selection
+        && let Some(meant) = meant(Some(&*condition))?
+    {
+        let columns = meant.of(&names, &*condition)?;
+        if columns.len() > MOST_CONDITIONS {
+            let why = format!("COLUMNS in WHERE would stand for more than {MOST_CONDITIONS} columns");
+            return Err(SqlError::refused(why));
+        }
+        let each = columns.into_iter().map(|name| *nested(with_column(condition, name)));
+        if let Some(all) = each.reduce(|all, one| binary(all, BinaryOperator::And, one)) {
+            *condition = *nested(all);
+        }
+    }
     Ok(())
 }
 
@@ -112,9 +151,9 @@ fn calls(expr: &Expr) -> std::vec::IntoIter<Function> {
     found.into_iter()
 }
 
-/// The columns that an item of the result means by its COLUMNS; `None` without one.
-fn meant(item: &SelectItem) -> Result<Option<ColumnPattern>, SqlError> {
-    let Some(function) = of_item(item).and_then(|expr| calls(expr).next()) else { return Ok(None) };
+/// The columns that an expression means by its COLUMNS; `None` without one.
+fn meant(of: Option<&Expr>) -> Result<Option<ColumnPattern>, SqlError> {
+    let Some(function) = of.and_then(|expr| calls(expr).next()) else { return Ok(None) };
     let wrong = || {
         let name = function.name.0.first().and_then(|part| part.as_ident());
         let error = SqlError::invalid("COLUMNS takes * or a pattern".to_owned());
@@ -221,33 +260,35 @@ fn renamed(
     Ok(names.iter().filter(|column| !excluded.contains(column)).map(item).collect())
 }
 
+/// An expression with a column in the place of its COLUMNS.
+fn with_column(of: &Expr, name: &str) -> Expr {
+    let mut expr = of.clone();
+    let _ = visit_expressions_mut(&mut expr, |e: &mut Expr| {
+        if matches!(e, Expr::Function(function) if is_columns(function)) {
+            *e = Expr::Identifier(Ident::with_quote('"', name));
+        }
+        ControlFlow::<()>::Continue(())
+    });
+    expr
+}
+
 /// The item for one column, under the name that the expression has with it.
-fn for_column(item: &SelectItem, name: &str) -> SelectItem {
+fn for_column(item: &SelectItem, name: &str, meant: &ColumnPattern) -> SelectItem {
     let column = Ident::with_quote('"', name);
-    let put = |expr: &Expr| {
-        let mut expr = expr.clone();
-        let _ = visit_expressions_mut(&mut expr, |e: &mut Expr| {
-            if matches!(e, Expr::Function(function) if is_columns(function)) {
-                *e = Expr::Identifier(column.clone());
-            }
-            ControlFlow::<()>::Continue(())
-        });
-        expr
-    };
     match item {
         SelectItem::UnnamedExpr(Expr::Function(function)) if is_columns(function) => {
             SelectItem::UnnamedExpr(Expr::Identifier(column))
         }
         SelectItem::UnnamedExpr(expr) => {
-            let expr = put(expr);
+            let expr = with_column(expr, name);
             let heading = expr.to_string().replace(&column.to_string(), name);
             SelectItem::ExprWithAlias { expr, alias: Ident::with_quote('"', heading) }
         }
         SelectItem::ExprWithAlias { expr, alias } => {
             // With its place: it is given in the statement.
-            let value = alias.value.replace("\\0", name);
+            let value = meant.named(&alias.value, name);
             let alias = Ident { value, quote_style: Some('"'), span: alias.span };
-            SelectItem::ExprWithAlias { expr: put(expr), alias }
+            SelectItem::ExprWithAlias { expr: with_column(expr, name), alias }
         }
         other => other.clone(),
     }

@@ -76,11 +76,17 @@ pub(super) fn replaced(
     all
 }
 
-/// Nothing in the place of a comma that ends a list before FROM.
+/// Nothing in the place of a comma that ends a list: before FROM, or behind a value before what closes it.
 pub(super) fn last_comma(tokens: &[TokenWithSpan], at: usize) -> Option<Replacement> {
     tokens.get(at).filter(|token| token.token == Token::Comma)?;
-    next(tokens, at + 1).filter(|(_, token)| is(token, Keyword::FROM))?;
-    Some((Vec::new(), at))
+    let (_, behind) = next(tokens, at + 1)?;
+    let is_end = match behind.token {
+        Token::RParen | Token::RBracket | Token::RBrace => last_before(tokens, at).is_some_and(|before| {
+            !matches!(before.token, Token::LParen | Token::LBracket | Token::LBrace | Token::Comma)
+        }),
+        _ => is(behind, Keyword::FROM),
+    };
+    is_end.then(|| (Vec::new(), at))
 }
 
 /// `FILTER (condition)` as `FILTER (WHERE condition)`.
@@ -239,6 +245,18 @@ mod tests {
         ] {
             let usual = replaced(&replaced(&tokens_of(sql), filter), materialized);
             assert_eq!(text(&usual), expected);
+        }
+    }
+
+    #[test]
+    fn a_comma_may_end_a_list() {
+        for (sql, expected) in [
+            ("SELECT a, FROM t", "SELECT a FROM t"),
+            ("x IN (1, 2,) AND [1,\n] = f(2 ,)", "x IN (1, 2) AND [1\n] = f(2 )"),
+            ("{'a': 1,}", "{'a': 1}"),
+            ("f(,), f(1,,), (1,) x", "f(,), f(1,,), (1) x"),
+        ] {
+            assert_eq!(text(&replaced(&tokens_of(sql), last_comma)), expected);
         }
     }
 

@@ -18,6 +18,7 @@ const FORMS: &[(&str, &str)] = &[
     ("array_to_json", "to_json(x)"),
     ("average", "avg(x)"),
     ("bitstring_agg", "list_sort(list(DISTINCT x)), the places of the bits that it sets"),
+    ("columns", "COLUMNS in the outermost SELECT and its WHERE, elsewhere the names of the columns"),
     ("cosine", SIMILARITY),
     ("cosine_similarity", SIMILARITY),
     ("count_star", "count(*)"),
