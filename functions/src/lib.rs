@@ -30,6 +30,7 @@ mod error;
 mod flags;
 mod formatted;
 mod forward;
+mod gathered;
 mod input_order;
 mod json;
 mod kinds;
@@ -68,6 +69,7 @@ pub use clashes::no_cast;
 pub use compared::ComparedSpans;
 pub use error::{FunctionError, FunctionErrorKind, NO_TIMES, TIMES};
 pub use flags::BooleanTexts;
+pub use gathered::is_of_elements;
 pub use input_order::InputOrder;
 pub use kinds::AS_TYPE;
 pub use moments::Moments;
@@ -101,6 +103,7 @@ pub fn scalar() -> impl Iterator<Item = ScalarUDF> {
         .chain(matches::functions())
         .chain(kinds::functions())
         .chain(lists::functions())
+        .chain(gathered::functions())
         .chain(printf::functions())
         .chain(alike::functions())
         .chain([dates::function(), formatted::function(), substr::function()])

@@ -131,7 +131,7 @@ const CALLS: [(&str, &str, &str); 34] = [
 ];
 
 const SCALAR: &str = "SCALAR";
-const OF_ELEMENTS: &str = "list_aggregate(list, 'sum'), or with avg, min, max, product, count, string_agg, first or last in the place of sum";
+const OF_ELEMENTS: &str = "list_aggregate(list, 'sum'), or with avg, min, max, product, count, string_agg, first, last, median, mode, stddev_pop and the like in the place of sum";
 const TRANSFORM: &str = "list_transform(list, x -> x + 1)";
 const FILTER: &str = "list_filter(list, x -> x > 1)";
 

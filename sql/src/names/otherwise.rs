@@ -58,25 +58,7 @@ const FORMS: &[(&str, &str)] = &[
     ("left_grapheme", "left(text, n)"),
     ("list_all", ALL_ELEMENTS),
     ("list_any", "len(list_filter(list, x -> x > 1)) > 0"),
-    ("list_approx_count_distinct", UNNESTED),
-    ("list_bit_and", UNNESTED),
-    ("list_bit_or", UNNESTED),
-    ("list_bit_xor", UNNESTED),
-    ("list_bool_and", UNNESTED),
-    ("list_bool_or", UNNESTED),
-    ("list_entropy", UNNESTED),
-    ("list_histogram", UNNESTED),
-    ("list_kurtosis", UNNESTED),
-    ("list_mad", UNNESTED),
-    ("list_median", UNNESTED),
-    ("list_mode", UNNESTED),
     ("list_select", "[list[1], list[3]] with each place that is meant"),
-    ("list_sem", UNNESTED),
-    ("list_skewness", UNNESTED),
-    ("list_stddev_pop", UNNESTED),
-    ("list_stddev_samp", UNNESTED),
-    ("list_var_pop", UNNESTED),
-    ("list_var_samp", UNNESTED),
     (
         "list_where",
         "list_filter(list, x -> x > 1), with the condition in the place of the list of its answers",
@@ -133,7 +115,6 @@ const RANGES: &str = "SELECT floor(x / 10) * 10 AS x, count(*) FROM pool GROUP B
 const EVEN: &str = "CAST(x * 100 AS BIGINT) / 100, whose cast takes halves to the even number";
 const URL: &str = "replace(text, ' ', '%20') for each character that is written otherwise in an address";
 const WEIGHTED: &str = "sum(x * w) / sum(w) FILTER (WHERE x IS NOT NULL)";
-const UNNESTED: &str = "SELECT id, f(x) FROM (SELECT id, unnest(list) AS x FROM pool) GROUP BY id, with the aggregate function f";
 const NEW_STRUCT: &str = "named_struct('a', s.a, 'b', x) with each field that the new struct is to have";
 const HASH: &str = "md5(x), sha256(x), or hash(x), a number that is the same for the same values everywhere";
 const OF_JSON: &str = "record->>'key' for each key, CAST(record->>'key' AS DOUBLE) where it is a number";

@@ -10,6 +10,7 @@ use super::times::interval;
 use crate::dialect::exprs::{call, nested, number, text, text_of};
 use crate::names::SHORTHANDS;
 use crate::walk::visit_expressions_mut;
+use gstore_functions::is_of_elements;
 
 /// Where buckets of time begin that are counted in months, and others: on a Monday.
 const MONTHS_FROM: &str = "2000-01-01";
@@ -54,6 +55,12 @@ fn aggregate(list: &Expr, of: &str, rest: &[Expr]) -> Option<Expr> {
         ("string_agg", [between]) => Some(call("array_to_string", vec![list.clone(), between.clone()])),
         ("first", []) => element(number(1)),
         ("last", []) => element(number(-1)),
+        (name @ ("stddev" | "variance"), []) => {
+            whole(if name == "stddev" { "list_stddev_samp" } else { "list_var_samp" })
+        }
+        (name, []) => {
+            Some(format!("list_{name}")).filter(|name| is_of_elements(name)).and_then(|name| whole(&name))
+        }
         _ => None,
     }
 }
@@ -101,7 +108,9 @@ mod tests {
             ("iif(a > 1, 'x', NULL)", "(CASE WHEN (a > 1) THEN 'x' ELSE NULL END)"),
             ("list_aggregate(l, 'sum')", "array_sum(l)"),
             ("array_aggr(l, 'string_agg', '-')", "array_to_string(l, '-')"),
-            ("list_aggregate(l, 'median')", "list_aggregate(l, 'median')"),
+            ("list_aggregate(l, 'median')", "list_median(l)"),
+            ("list_aggregate(l, 'stddev')", "list_stddev_samp(l)"),
+            ("list_aggregate(l, 'distinct')", "list_aggregate(l, 'distinct')"),
             ("iif(a)", "iif(a)"),
             ("array_first(l, x)", "array_first(l, x)"),
             ("struct_pack(a := 1, B := x)", "named_struct('a', 1, 'b', x)"),
