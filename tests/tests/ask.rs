@@ -437,11 +437,12 @@ fn a_pair_is_asked_of_conversations_as_one() {
     assert_eq!(texts, query("'texts'", &format!("{pair}, raw => true")).0);
     assert_ne!(texts, query("'texts'", &format!("messages => '{talk}'")).0);
     let (mixed, note) = query("['texts', 'talks']", &pair);
-    assert!(!note.contains("conversation"), "{note}");
+    let other = "those of the pool `texts` (12 of 12 samples looked at) are prompts with completions";
+    assert!(note.contains("of the pool `talks` are conversations") && note.contains(other), "{note}");
     assert_eq!(mixed, query("['texts', 'talks']", &format!("{pair}, raw => true")).0);
 
     // A stored target is ranked for as it is, and a note says so.
-    let forms = "those of the target `texts` (12 samples looked at) are prompts with completions";
+    let forms = "those of the target `texts` (12 of 12 samples looked at) are prompts with completions";
     let note = query("'talks'", "'texts'").1;
     assert!(
         note.contains(forms)
@@ -450,11 +451,14 @@ fn a_pair_is_asked_of_conversations_as_one() {
         "{note}"
     );
     let note = query("['texts', 'talks']", "'texts'").1;
-    assert!(note.contains("of the pool `talks` are conversations") && note.contains(forms), "{note}");
-    for (pool, target) in [("'texts'", "'talks'"), ("'talks'", "'talks'")] {
-        let (_, note) = query(pool, target);
-        assert!(!note.contains("two forms"), "{pool} {target}: {note}");
+    let both = "those of the target `texts` (12 of 12 samples looked at) and the pool `texts` (12 of 12";
+    assert!(note.contains("of the pool `talks` are conversations") && note.contains(both), "{note}");
+    for same in ["'texts'", "'talks'"] {
+        let (_, note) = query(same, same);
+        assert!(!note.contains("two forms"), "{same}: {note}");
     }
+    let note = query("'texts'", "'talks'").1;
+    assert!(note.contains("of the target `talks` are conversations") && note.contains(other), "{note}");
 
     let near = |what: &str| {
         place.ok(&["query", "--format", "csv", &format!("SELECT row, similarity FROM nearest('talks', {what}, checkpoint => 'checkpoint-52') ORDER BY similarity DESC, row LIMIT 5")])

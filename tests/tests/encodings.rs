@@ -205,7 +205,7 @@ fn the_proposed_command_makes_conversations_of_pairs_in_the_form_of_the_pool() {
     assert!(!wanted.stderr.contains("two forms"), "{}", wanted.stderr);
     let note = ask("'pairs'");
     assert_ne!(note.stdout, wanted.stdout);
-    let command = between(&note.stderr, "scores compare texts of two forms; `", "`");
+    let command = between(&note.stderr, "scores compare texts of two forms and follow the form; `", "`");
     assert!(command.contains("--dim 64 ") && command.contains("--template tulu_chat"), "{command}");
     // The ingest of the target said so, and of no other dataset.
     let same = between(&note.stderr, "the pool's samples are", " computes features");
@@ -231,7 +231,7 @@ fn the_proposed_command_makes_conversations_of_pairs_in_the_form_of_the_pool() {
     let note = ask(&format!("'talks', features => '{chat}'"));
     said(&note, &["with the template tulu, and the target `talks` with the template chat", "two forms"]);
     // The command that computed them, but for its template.
-    let command = between(&note.stderr, "scores compare texts of two forms; `", "`");
+    let command = between(&note.stderr, "scores compare texts of two forms and follow the form; `", "`");
     assert!(
         command.contains("--dim 64 ") && command.ends_with("--max-length 256 --template tulu"),
         "{command}"
@@ -257,13 +257,13 @@ fn every_pool_of_another_form_is_told_and_finds_its_own_features_of_the_target()
         let sql = format!("SELECT id, score FROM influence({what}) ORDER BY id, score");
         place.run(&["query", "--format", "csv", &sql])
     };
-    let forms = "scores compare texts of two forms";
+    let forms = "scores compare texts of two forms and follow the form";
     let target = "the target `eval` with the template tulu";
     let alone = ask("'chats', 'eval'");
     said(&alone, &["the pool's samples are conversations", target, forms]);
     for pools in ["tickets,chats", "chats,tickets"] {
         let told = ask(&format!("'{pools}', 'eval'"));
-        let ticket = "those of the pool `tickets` (6 samples looked at) are prompts with completions";
+        let ticket = "those of the pool `tickets` (6 of 6 samples looked at) are prompts with completions";
         said(&told, &["the samples of the pool `chats` are conversations", target, ticket, forms]);
         let selected = place.run(&["select", "--pool", pools, "--target", "eval", "--top", "2", "-o", "-"]);
         said(&selected, &[target, ticket, forms]);
@@ -271,9 +271,18 @@ fn every_pool_of_another_form_is_told_and_finds_its_own_features_of_the_target()
     // The first says what the form is.
     said(&ask("'talks,chats', 'eval'"), &["the pool `chats` with the template chat", forms]);
     said(&ask("'chats,talks', 'eval'"), &["the pool `talks` with the template tulu", target, forms]);
-    let before = ["tickets", "talks", "tickets,talks"].map(|pools| {
+    // Of pairs alone, and of pairs beside conversations, too.
+    let whose = "those of the pool `tickets` (6 of 6 samples looked at) are prompts with completions";
+    let before = [("tickets", "target `eval`"), ("talks", ""), ("tickets,talks", "pool `talks`")];
+    let before = before.map(|(pools, first)| {
         let found = ask(&format!("'{pools}', 'eval'"));
-        assert!(found.code == 0 && !found.stderr.contains(forms), "{}", found.stderr);
+        if first.is_empty() {
+            assert!(found.code == 0 && !found.stderr.contains(forms), "{}", found.stderr);
+        } else {
+            said(&found, &[&format!("the samples of the {first} are conversations"), whose, forms]);
+            let command = between(&found.stderr, &format!("{forms}; `"), "`");
+            assert!(command.contains("--dataset tickets ") && command.contains("--template tulu_chat"));
+        }
         (pools, found.stdout)
     });
 
@@ -291,7 +300,7 @@ fn every_pool_of_another_form_is_told_and_finds_its_own_features_of_the_target()
         let found = ask(&format!("'{pools}', 'eval'"));
         said(&found, &[&used("tulu")]);
         assert_eq!(found.stdout, scores, "{pools}");
-        assert!(!found.stderr.contains(forms), "{}", found.stderr);
+        assert_eq!(found.stderr.contains(forms), pools.contains("tickets"), "{}", found.stderr);
     }
     let select = ["select", "--pool", "chats", "--target", "eval", "--top", "2", "-o", "-"];
     let token = token(&place, "laptop");
@@ -302,10 +311,86 @@ fn every_pool_of_another_form_is_told_and_finds_its_own_features_of_the_target()
     }
     let matrix = ["matrix", "--pool", "chats", "--target", "eval", "-o", "scores", "--dry-run"];
     said(&place.run(&matrix), &[&used("chat"), "`--features NUMBERS` names others"]);
-    // Pools of two forms leave a choice, and named features do not hide that one is unlike.
-    let refused = ask("'tickets,chats', 'eval'");
-    assert!(refused.code != 0 && refused.stderr.contains("is ambiguous"), "{}", refused.stderr);
+    // Of pools of two forms the first one of conversations decides, wherever it stands among pairs.
+    let named = ask(&format!("'tickets,chats', 'eval', features => '{of_chat}'"));
+    for pools in ["tickets,chats", "chats,tickets"] {
+        let found = ask(&format!("'{pools}', 'eval'"));
+        said(&found, &[&used("chat"), "those of the pool `chats`, the first of conversations", forms]);
+        assert_eq!(found.stdout, named.stdout, "{pools}");
+    }
+    for (pools, template) in [("chats,talks", "chat"), ("talks,chats", "tulu")] {
+        said(&ask(&format!("'{pools}', 'eval'")), &[&used(template), forms]);
+    }
     said(&ask(&format!("'tickets,chats', 'eval', features => '{of_chat}'")), &["the pool `tickets`", forms]);
+}
+
+/// A dataset whose last file has another form than the first.
+#[test]
+fn a_dataset_of_two_forms_is_told_until_it_has_features_of_one() {
+    let place = Place::new();
+    for dataset in ["mx", "eval"] {
+        world::write_samples(&place.path(&format!("{dataset}.jsonl")), 6);
+    }
+    let pairs =
+        (0..2).map(|i| format!("{{\"id\":\"t{i}\",\"prompt\":\"Is {i} odd?\",\"completion\":\"no\"}}\n"));
+    fs_err::write(place.path("pairs.jsonl"), pairs.collect::<String>()).expect("written");
+    let add = |file: &str| place.run(&["add", "--dataset", "mx", "--data", file]);
+    let first = add("mx.jsonl");
+    said(&first, &["grad-adam"]);
+    assert!(!first.stderr.contains("follow the form"), "{}", first.stderr);
+    let counts = "of 8 samples of `mx` looked at 6 are conversations and 2 prompts with completions";
+    said(&add("pairs.jsonl"), &[counts, "--template tulu_chat"]);
+
+    let forms = "scores compare texts of two forms and follow the form";
+    let mixed = [
+        "in part conversations (6 of 8 looked at)",
+        "those of the pool `mx` (2 of 8 samples looked at) are prompts with completions",
+        forms,
+    ];
+    said(&gradients(&place, "mx", &["--data", "pairs.jsonl"]), &mixed);
+    said(&gradients(&place, "eval", &[]), &mixed);
+    let ask = |target: &str| {
+        place.run(&["query", &format!("SELECT id, score FROM influence('mx', {target}) ORDER BY id, score")])
+    };
+    said(&ask("prompt => 'Is 3 odd?', completion => 'yes'"), &mixed);
+    let told = ask("'eval'");
+    said(&told, &mixed);
+    let command = between(&told.stderr, &format!("{forms}; `"), "`");
+    assert!(command.contains("--dataset mx ") && command.contains("--template tulu_chat"), "{command}");
+    follow(&place, command);
+    let done = ask("'eval'");
+    said(&done, &["of `mx` the grad-sgd features with --template tulu_chat are used"]);
+    assert!(!done.stderr.contains("two forms"), "{}", done.stderr);
+    let again = add("pairs.jsonl");
+    assert!(again.code == 0 && !again.stderr.contains("follow the form"), "{}", again.stderr);
+}
+
+/// A target that was computed again as conversations keeps its place in questions over both its pools.
+#[test]
+fn pairs_with_features_of_both_forms_take_those_of_the_first_pool_of_conversations() {
+    let place = Place::new();
+    world::write_samples(&place.path("talks.jsonl"), 6);
+    for dataset in ["plain", "eval"] {
+        let pair = |i: usize| {
+            format!("{{\"id\":\"{dataset}{i}\",\"prompt\":\"Is {i} odd?\",\"completion\":\"no\"}}\n")
+        };
+        fs_err::write(place.path(&format!("{dataset}.jsonl")), (0..6).map(pair).collect::<String>())
+            .expect("written");
+    }
+    for dataset in ["talks", "plain", "eval"] {
+        said(&gradients(&place, dataset, &[]), &["published"]);
+    }
+    said(&gradients(&place, "eval", &["--template", "tulu_chat"]), &["this computes 4 more features"]);
+    for pools in ["talks,plain", "plain,talks"] {
+        let done = place.run(&["query", &format!("SELECT id, score FROM influence('{pools}', 'eval')")]);
+        let used = "of `eval` the grad-sgd features with --template tulu_chat are used, which fit those of the pool `talks`";
+        let other = "those of the pool `plain` (6 of 6 samples looked at) are prompts with completions";
+        said(&done, &[used, other]);
+    }
+    // A pool of pairs alone is compared with pairs.
+    let plain = place.run(&["query", "SELECT id, score FROM influence('plain', 'eval')"]);
+    said(&plain, &["of `eval` the grad-sgd features with --template tulu are used"]);
+    assert!(!plain.stderr.contains("two forms"), "{}", plain.stderr);
 }
 
 #[test]

@@ -8,6 +8,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use gstore_ingest::pipeline::AddPreview;
+use gstore_query::influence::note_of_shapes;
 use serde_json::{Map, Value};
 
 use crate::args::AddArgs;
@@ -38,16 +39,22 @@ pub fn run(context: &Context, args: &AddArgs) -> Result<ExitCode> {
             continue;
         }
         let done = SampleInputs::new(context, &dataset, &data, &as_given)
-            .and_then(|samples| samples.register(context, None).map(|(_, report)| (samples, report)));
-        let (samples, report) = done.inspect_err(|_| tell_kept(context, &added))?;
+            .and_then(|samples| samples.register(context, None).map(|done| (samples, done)));
+        let (samples, (store, report)) = done.inspect_err(|_| tell_kept(context, &added))?;
         added.push(dataset.clone());
         if args.json {
             reports.insert(dataset, serde_json::to_value(report)?);
         } else {
             samples.tell(context, &report);
+            if report.added + report.replaced > 0
+                && let Some(note) = note_of_shapes(store.snapshot()?.as_ref(), &dataset)
+            {
+                context.say(&format!("note: {note}"));
+            }
             if report.snapshot == Some(FIRST) {
                 context.say(&format!(
-                    "next: `gstore ingest --dataset {dataset} --model DIR --features grad-sgd{}` runs a model over it",
+                    "next: `gstore ingest --dataset {dataset} --model DIR --features grad-sgd{}` runs a model over it (a pool to select \
+                     from has grad-adam, where checkpoints keep the optimizer's moments)",
                     context.at_store()
                 ));
             }

@@ -40,7 +40,7 @@ pub use explain::pair::{Pair, PairCheckpoint, PairModule};
 pub use explain::{PartScores, RowExplanation, TargetNames, WAYS};
 pub use methods::tiles::{Tile, TileWorker, Tiles};
 pub use plan::checkpoints::PlanCheckpoint;
-pub use plan::conversation::note_of_target;
+pub use plan::conversation::{note_of_shapes, note_of_target};
 pub use plan::covariance::PlanModels;
 pub use plan::precondition::PlanPrecondition;
 pub use plan::resolve::named_targets;

@@ -111,20 +111,13 @@ pub(super) fn form(spec: &EncodingSpec) -> (String, Option<String>) {
     (template, template_source)
 }
 
-/// Whether the samples of a dataset are prompts with completions.
-pub(super) fn are_pairs(snapshot: &Snapshot, dataset: &DatasetPart) -> bool {
-    // Records that cannot be read are the trouble of who reads them: the answer takes vectors.
-    shape_of(snapshot, dataset).unwrap_or_default().1 == Some(Shape::Pairs)
-}
-
 /// A dataset of the question, with its feature at the first checkpoint and how its samples became text.
 struct EncodedDataset<'a> {
     of: SideOf,
     dataset: &'a DatasetPart,
     feature: &'a FeaturePart,
     spec: &'a EncodingSpec,
-    looked_at: u64,
-    shape: Shape,
+    shapes: Shapes,
 }
 
 impl<'a> EncodedDataset<'a> {
@@ -135,16 +128,12 @@ impl<'a> EncodedDataset<'a> {
         (dataset, features): &(&'a Arc<DatasetPart>, &'a [Arc<FeaturePart>]),
     ) -> Option<Self> {
         let (feature, spec) = (features.first()?, encoding_of(dataset, features)?);
-        let (looked_at, shape) = shape_of(snapshot, dataset).unwrap_or_default();
-        Some(Self { of, dataset, feature, spec, looked_at, shape: shape? })
+        let shapes = Shapes::of(snapshot, dataset).unwrap_or_default();
+        (shapes.talks + shapes.pairs > 0).then_some(Self { of, dataset, feature, spec, shapes })
     }
 
     fn has_roles(&self) -> bool {
-        match self.shape {
-            Shape::Conversations => self.spec.template != "plain",
-            Shape::Pairs => writes_roles(self.spec),
-            Shape::Mixed => false,
-        }
+        self.shapes.have_roles(self.spec)
     }
 
     fn name(&self) -> String {
@@ -154,9 +143,9 @@ impl<'a> EncodedDataset<'a> {
 
     /// The command that computes its features as text in the form of others.
     fn way(&self, snapshot: &Snapshot, like: &Self, run: &str) -> String {
-        let spec = match self.shape {
-            Shape::Pairs if like.has_roles() => with_pairs(like.spec),
-            _ => like.spec.clone(),
+        let spec = match self.shapes.pairs > 0 && like.has_roles() {
+            true => with_pairs(like.spec),
+            false => like.spec.clone(),
         };
         Remedy::IngestAs {
             dataset: &self.dataset.name,
@@ -170,9 +159,10 @@ impl<'a> EncodedDataset<'a> {
     }
 }
 
-/// What a user should know of pools and stored targets that became text in another form than the first pool
-/// of conversations: prompts with completions without roles, or with another template. Their vectors are what
-/// they are: nothing is asked otherwise.
+/// What a user should know of pools and stored targets whose texts are of two forms: prompts with completions
+/// without roles beside texts with roles, in one dataset or in two, or two templates. The form is that of the
+/// first pool with roles, else that of the first target with them. Their vectors are what they are: nothing is
+/// asked otherwise.
 pub(super) fn note_of_forms(
     snapshot: &Snapshot,
     pools: &[(&Arc<DatasetPart>, &[Arc<FeaturePart>])],
@@ -180,12 +170,10 @@ pub(super) fn note_of_forms(
     run: Option<&str>,
 ) -> Option<String> {
     let specs = pools.iter().chain(targets).filter_map(|(dataset, features)| encoding_of(dataset, features));
-    let forms: BTreeSet<_> = specs.map(form).collect();
-    let are_bare = |(dataset, features): &(&Arc<DatasetPart>, &[Arc<FeaturePart>])| {
-        encoding_of(dataset, features).is_some_and(|spec| !writes_roles(spec) && are_pairs(snapshot, dataset))
-    };
-    // Records of pools are read only where something may differ.
-    if forms.len() < 2 && !targets.iter().any(are_bare) {
+    let specs: Vec<&EncodingSpec> = specs.collect();
+    let forms: BTreeSet<_> = specs.iter().map(|spec| form(spec)).collect();
+    // Records are read only where something may differ.
+    if forms.len() < 2 && specs.iter().all(|spec| writes_roles(spec)) {
         return None;
     }
     let is_only = pools.len() == 1;
@@ -193,20 +181,17 @@ pub(super) fn note_of_forms(
     let pools: Vec<EncodedDataset<'_>> = pools.collect();
     let targets = targets.iter().filter_map(|target| EncodedDataset::new(snapshot, SideOf::Target, target));
     let targets: Vec<EncodedDataset<'_>> = targets.collect();
-    let is_talk = |pool: &&EncodedDataset<'_>| pool.shape == Shape::Conversations && pool.has_roles();
-    let first = pools.iter().find(is_talk).or(pools.first())?;
+    let first = pools
+        .iter()
+        .find(|pool| pool.has_roles())
+        .or_else(|| pools.iter().find(|pool| pool.shapes.talks > 0))
+        .or_else(|| targets.iter().find(|target| target.has_roles() && !pools.is_empty()))?;
     let (mut pairs, mut others, mut ways) = (Vec::new(), Vec::new(), Vec::new());
     for other in targets.iter().chain(&pools) {
-        let has_own_template = form(other.spec) != form(first.spec);
-        if !has_own_template && other.of == SideOf::Pool {
-            continue;
-        }
-        if other.shape == Shape::Pairs && !other.has_roles() && first.shape != Shape::Mixed {
-            if !first.has_roles() {
-                continue;
-            }
-            pairs.push(format!("{} ({} looked at)", other.name(), many(other.looked_at, "sample")));
-        } else if has_own_template {
+        let (bare, looked_at) = (other.shapes.bare(other.spec), many(other.shapes.looked_at, "sample"));
+        if bare > 0 && first.has_roles() {
+            pairs.push(format!("{} ({bare} of {looked_at} looked at)", other.name()));
+        } else if form(other.spec) != form(first.spec) && (first.has_roles() || other.has_roles()) {
             others.push(format!("{} with the template {}", other.name(), other.spec.template));
         } else {
             continue;
@@ -228,46 +213,76 @@ pub(super) fn note_of_forms(
     if found.is_empty() {
         return None;
     }
-    let (whose, form_of) = match is_only {
-        true => ("the pool's samples".to_owned(), "the pool's form".to_owned()),
-        false => (format!("the samples of {}", first.name()), format!("the form of {}", first.name())),
+    let whose = match is_only && first.of == SideOf::Pool {
+        true => "the pool's samples".to_owned(),
+        false => format!("the samples of {}", first.name()),
     };
-    let are = match first.shape {
-        Shape::Conversations => "conversations",
-        Shape::Pairs => "prompts with completions",
-        Shape::Mixed => "of several shapes",
+    let are = match first.shapes {
+        Shapes { pairs: 0, .. } => "conversations".to_owned(),
+        Shapes { talks: 0, .. } => "prompts with completions, encoded as conversations".to_owned(),
+        Shapes { talks, looked_at, .. } => {
+            format!("in part conversations ({talks} of {looked_at} looked at)")
+        }
     };
     let computes = if ways.len() == 1 { "computes" } else { "compute" };
     Some(format!(
-        "{whose} are {are}, and {}: scores compare texts of two forms; {} {computes} features of {form_of}",
+        "{whose} are {are}, and {}: scores compare texts of two forms and follow the form; {} {computes} features of one form",
         found.join("; "),
         ways.join(" and ")
     ))
 }
 
-/// What a user should know of a dataset that has a new feature: the note that a question about it has whose
-/// pool is the largest dataset with features in the same space. None where features of both fit each other,
-/// and of the largest one itself.
+/// What a user should know of a dataset that has a new feature: the note that a question has about it and the
+/// largest other dataset with features in the same space, the larger of both as the pool; without another one,
+/// that of a question about its own samples. None where features of both fit each other.
 pub fn note_of_target(snapshot: &Snapshot, new: &FeatureDesc) -> Option<String> {
     let fits = |other: &&Arc<FeaturePart>| {
         other.desc.checkpoint == new.checkpoint && other.desc.space.id() == new.space.id()
     };
-    let target = snapshot.dataset(&new.dataset).ok()?;
-    let datasets = snapshot.features().iter().filter(fits).map(|feature| &feature.desc.dataset);
-    let pool = datasets.filter_map(|name| snapshot.dataset(name).ok()).max_by_key(|part| part.rows)?;
+    let own = snapshot.dataset(&new.dataset).ok()?;
+    let others = snapshot.features().iter().filter(fits).map(|feature| &feature.desc.dataset);
+    let others = others.filter(|name| **name != new.dataset);
+    let other = others.filter_map(|name| snapshot.dataset(name).ok()).max_by_key(|part| part.rows);
     // One value, such as a loss, is no vector that is compared.
-    if new.dim() < 2 || pool.rows <= target.rows {
+    if new.dim() < 2 {
         return None;
     }
+    let (pool, target) = match other {
+        Some(other) if other.rows > own.rows => (other, Some(own)),
+        other => (own, other),
+    };
     let run = new.checkpoint.as_ref().and_then(|id| snapshot.run_with(id)).map(|run| run.name.as_str());
     let mut notes = Vec::new();
     for of_pool in snapshot.features_of(&pool.name).into_iter().filter(fits) {
+        let pools = [(pool, from_ref(of_pool))];
+        let Some(target) = target else {
+            notes.push(note_of_forms(snapshot, &pools, &[], run)?);
+            continue;
+        };
         for of_target in snapshot.features_of(&target.name).into_iter().filter(fits) {
-            let pools = [(pool, from_ref(of_pool))];
             notes.push(note_of_forms(snapshot, &pools, &[(target, from_ref(of_target))], run)?);
         }
     }
     notes.pop()
+}
+
+/// What a user should know of a dataset of conversations and of prompts with completions before its features
+/// are computed; none where it has some of a template that writes both with roles.
+pub fn note_of_shapes(snapshot: &Snapshot, dataset: &str) -> Option<String> {
+    let part = snapshot.dataset(dataset).ok()?;
+    if part.encodings.iter().any(|encoding| writes_roles(&encoding.spec)) {
+        return None;
+    }
+    let Shapes { looked_at, talks, pairs } = Shapes::of(snapshot, part).ok()?;
+    (talks > 0 && pairs > 0).then(|| {
+        format!(
+            "of {} of `{dataset}` looked at {talks} are conversations and {pairs} prompts with completions, which the usual \
+             template encodes as text without roles: scores follow the form; {} with {} makes conversations of all",
+            many(looked_at, "sample"),
+            Remedy::Ingest,
+            Remedy::Option("template", "tulu_chat")
+        )
+    })
 }
 
 /// The encoding of a dataset's features at the first checkpoint.
@@ -288,43 +303,50 @@ fn are_conversations(
         if encodings.into_iter().any(|encoding| encoding.spec.template == "plain") {
             return Ok(false);
         }
-        match shape_of(snapshot, dataset)? {
-            (0, _) => {}
-            (count, Some(Shape::Conversations)) => all += count,
-            _ => return Ok(false),
+        let Shapes { looked_at, talks, .. } = Shapes::of(snapshot, dataset)?;
+        if talks < looked_at {
+            return Ok(false);
         }
+        all += talks;
     }
     Ok(all > 0)
 }
 
-/// What the records of a dataset are.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Shape {
-    Conversations,
-    Pairs,
-    /// Not all of them are the same, or texts.
-    Mixed,
+/// How many records of a dataset were looked at, spread over the whole, and what they are: conversations,
+/// prompts with completions, or else texts.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Shapes {
+    looked_at: u64,
+    talks: u64,
+    pairs: u64,
 }
 
-/// How many records of a dataset were looked at, spread over the whole, and their shape; none of texts alone.
-fn shape_of(snapshot: &Snapshot, dataset: &DatasetPart) -> Result<(u64, Option<Shape>), QueryError> {
-    let samples = snapshot.samples(dataset)?;
-    let batch = samples.get(&spread(samples.rows(), LOOKED_AT), &["record"])?;
-    let records = batch.column(0).as_binary_opt::<i32>();
-    let (mut count, mut found) = (0, None);
-    for record in records.into_iter().flat_map(|records| records.iter().flatten()) {
-        let shape = match Content::read(record) {
-            Ok(Content::Messages(_)) => Some(Shape::Conversations),
-            Ok(Content::PromptCompletion { .. }) => Some(Shape::Pairs),
-            _ => None,
-        };
-        count += 1;
-        match found {
-            Some(found) if found != shape => return Ok((count, Some(Shape::Mixed))),
-            _ => found = Some(shape),
+impl Shapes {
+    pub(super) fn of(snapshot: &Snapshot, dataset: &DatasetPart) -> Result<Self, QueryError> {
+        let samples = snapshot.samples(dataset)?;
+        let batch = samples.get(&spread(samples.rows(), LOOKED_AT), &["record"])?;
+        let records = batch.column(0).as_binary_opt::<i32>();
+        let mut found = Self::default();
+        for record in records.into_iter().flat_map(|records| records.iter().flatten()) {
+            found.looked_at += 1;
+            match Content::read(record) {
+                Ok(Content::Messages(_)) => found.talks += 1,
+                Ok(Content::PromptCompletion { .. }) => found.pairs += 1,
+                _ => {}
+            }
         }
+        Ok(found)
     }
-    Ok((count, found.flatten()))
+
+    /// Prompts with completions that are written without roles, as conversations are not.
+    pub(super) fn bare(self, spec: &EncodingSpec) -> u64 {
+        if writes_roles(spec) { 0 } else { self.pairs }
+    }
+
+    /// Whether some are written with roles.
+    pub(super) fn have_roles(self, spec: &EncodingSpec) -> bool {
+        (self.talks > 0 && spec.template != "plain") || (self.pairs > 0 && writes_roles(spec))
+    }
 }
 
 /// So many rows of a set, the first and the last among them, at even distances.

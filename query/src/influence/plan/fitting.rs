@@ -11,7 +11,7 @@ use gstore_store::{
 };
 
 use super::checkpoints::PlanCheckpoint;
-use super::conversation::{are_pairs, form, writes_roles};
+use super::conversation::{Shapes, form, writes_roles};
 use super::resolve::QuestionDataset;
 use crate::error::{QueryError, SideOf};
 use crate::influence::spec::modules;
@@ -59,40 +59,57 @@ pub(super) fn fit(
 }
 
 /// Of sides of which some have several features those whose texts were made as the pools' were, and what a
-/// user should know of it: where the pools leave one form of texts, or all sides together do. `None` where a
-/// choice remains. Records are read only where encodings alone leave one: prompts with completions have one
-/// form more, without roles.
+/// user should know of it: where all pools have one form of texts, or all sides together do. Of pools without
+/// a common form the first one with roles says what the form is. `None` where a choice remains. Records are
+/// read only where encodings alone leave one: prompts with completions have one form more, without roles.
 fn alike<'a>(
     snapshot: &Snapshot,
     sides: &[QuestionDataset],
     lists: &[Vec<&'a Arc<FeaturePart>>],
 ) -> Option<(Vec<&'a Arc<FeaturePart>>, String)> {
-    let is_bare = |side: &QuestionDataset, feature: &FeaturePart| {
-        let has_pairs = || *side.has_pairs.get_or_init(|| are_pairs(snapshot, &side.dataset));
-        spec_of(sides, feature).is_some_and(|spec| !writes_roles(spec) && has_pairs())
+    let pools = sides.iter().filter(|side| side.of == SideOf::Pool).count();
+    let shapes = |side: &QuestionDataset| -> Shapes {
+        // Records that cannot be read are the trouble of who reads them: the answer takes vectors.
+        *side.shapes.get_or_init(|| Shapes::of(snapshot, &side.dataset).unwrap_or_default())
     };
-    let choose = |by_records: bool| -> Option<Vec<&'a Arc<FeaturePart>>> {
+    let is_bare = |side: &QuestionDataset, feature: &FeaturePart| {
+        spec_of(sides, feature).is_some_and(|spec| !writes_roles(spec) && shapes(side).bare(spec) > 0)
+    };
+    let has_roles = |at: &usize| {
+        let mut specs = lists[*at].iter().filter_map(|feature| spec_of(sides, feature));
+        specs.any(|spec| shapes(&sides[*at]).have_roles(spec))
+    };
+    // With the pool whose form decides, where they have none in common.
+    let choose = |by_records: bool| -> Option<(Vec<&'a Arc<FeaturePart>>, Option<usize>)> {
         let texts_of =
             |(side, list): (&QuestionDataset, &Vec<&'a Arc<FeaturePart>>)| -> Vec<(bool, TextForm)> {
                 let text = |f: &&'a Arc<FeaturePart>| (by_records && is_bare(side, f), text_of(sides, f));
                 list.iter().map(text).collect()
             };
         let texts: Vec<Vec<(bool, TextForm)>> = sides.iter().zip(lists).map(texts_of).collect();
-        let common = |count: usize| -> BTreeSet<(bool, TextForm)> {
-            let sets = texts.iter().take(count).map(|texts| texts.iter().cloned().collect::<BTreeSet<_>>());
+        let common = |texts: &[Vec<(bool, TextForm)>]| -> BTreeSet<(bool, TextForm)> {
+            let sets = texts.iter().map(|texts| texts.iter().cloned().collect::<BTreeSet<_>>());
             sets.reduce(|a, b| &a & &b).unwrap_or_default()
         };
-        let of_pools = common(sides.iter().filter(|side| side.of == SideOf::Pool).count());
-        let forms = if of_pools.len() > 1 { common(texts.len()) } else { of_pools };
+        let (of_pools, of_targets) = texts.split_at(pools);
+        let (mut forms, mut leading) = (common(of_pools), None);
+        if forms.is_empty() && by_records {
+            let first = (0..pools).find(has_roles)?;
+            (forms, leading) = (common(&of_pools[first..=first]), Some(first));
+        }
+        if forms.len() > 1 {
+            forms = &forms & &common(of_targets);
+        }
         let wanted = forms.first().filter(|_| forms.len() == 1)?;
         let only = |(list, texts): (&Vec<&'a Arc<FeaturePart>>, &Vec<(bool, TextForm)>)| {
             let mut fitting = list.iter().zip(texts).filter(|(_, text)| list.len() == 1 || *text == wanted);
             let (only, _) = fitting.next()?;
             fitting.next().is_none().then_some(*only)
         };
-        lists.iter().zip(&texts).map(only).collect()
+        let chosen = lists.iter().zip(&texts).map(only).collect::<Option<_>>()?;
+        Some((chosen, leading))
     };
-    let chosen = choose(false).or_else(|| choose(true))?;
+    let (chosen, leading) = choose(false).or_else(|| choose(true))?;
     let spaces: BTreeSet<String> = chosen.iter().map(|f| f.desc.space.id()).collect();
     if spaces.len() > 1 {
         return None;
@@ -103,8 +120,12 @@ fn alike<'a>(
         format!("of `{}` the {} features{options}", side.dataset.name, side.kind)
     });
     let used: BTreeSet<String> = used.collect();
+    let texts = match leading {
+        Some(at) => format!("those of the pool `{}`, the first of conversations", sides[at].dataset.name),
+        None => "the texts they are compared with".to_owned(),
+    };
     let note = format!(
-        "{} are used, which fit the texts they are compared with; `features => 'NUMBERS'` names others",
+        "{} are used, which fit {texts}; `features => 'NUMBERS'` names others",
         Vec::from_iter(used).join(" and ")
     );
     Some((chosen, note))
@@ -355,7 +376,7 @@ fn projections(snapshot: &Snapshot, a: &FeaturePart, b: &FeaturePart) -> Option<
 
 /// The options of an ingest that projects by what is described like this: `sjlt, 8192, seed 0`; `fact_sjlt,
 /// 1024 a module, seed 0`; `none`. `None` for what takes more than these.
-fn projection_options(text: &str) -> Option<Vec<String>> {
+pub(super) fn projection_options(text: &str) -> Option<Vec<String>> {
     if text == "none" {
         return Some(vec![Remedy::Option("projection", text).to_string()]);
     }

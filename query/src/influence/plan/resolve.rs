@@ -11,6 +11,7 @@ use gstore_store::{
     RunPart, Snapshot,
 };
 
+use super::conversation::Shapes;
 use crate::error::{QueryError, SideOf, ToCompute};
 use crate::influence::spec::{InfluenceSpec, Sim, TargetRef};
 
@@ -39,8 +40,8 @@ pub(super) struct QuestionDataset {
     pub(super) dataset: Arc<DatasetPart>,
     pub(super) kind: String,
     pub(super) features: BTreeMap<CheckpointId, Vec<Arc<FeaturePart>>>,
-    /// Whether its samples are prompts with completions. Its records are read for it, once, where that decides.
-    pub(super) has_pairs: OnceCell<bool>,
+    /// What its samples are. Its records are read for it, once, where that decides.
+    pub(super) shapes: OnceCell<Shapes>,
 }
 
 /// A target dataset and the subtasks that are asked about (`None`: all its rows).
@@ -166,7 +167,7 @@ pub(super) fn side(
         }
     }
     let (dataset, kind) = (dataset.clone(), kind.to_owned());
-    Ok(QuestionDataset { of, dataset, kind, features, has_pairs: OnceCell::new() })
+    Ok(QuestionDataset { of, dataset, kind, features, shapes: OnceCell::new() })
 }
 
 fn preferred(feature: &FeaturePart, names: &[String]) -> bool {
