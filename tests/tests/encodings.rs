@@ -394,6 +394,53 @@ fn pairs_with_features_of_both_forms_take_those_of_the_first_pool_of_conversatio
 }
 
 #[test]
+fn checkpoints_of_a_run_are_named_and_what_lacks_at_others_is_told() {
+    let place = Place::new();
+    for dataset in ["pool", "q"] {
+        world::write_samples(&place.path(&format!("{dataset}.jsonl")), 6);
+    }
+    said(&gradients(&place, "pool", &["--run", "r"]), &["published"]);
+    place.ok(&["add", "--dataset", "q", "--data", "q.jsonl"]);
+    let names = place.json(&[
+        "query",
+        "--format",
+        "json",
+        "SELECT min(checkpoint) AS a, max(checkpoint) AS z FROM gstore.features",
+    ]);
+    let name = names["a"].as_str().expect("a name").to_owned();
+    let of_run = |name: &str| {
+        let args = ["ingest", "--dataset", "q", "--run", "r", "--checkpoints", name];
+        place.run(&[&args[..], &["--features", "grad-sgd", "--dim", "64"]].concat())
+    };
+    let unknown = of_run("nothing");
+    assert_eq!(unknown.code, 2, "{}", unknown.stderr);
+    for part in ["run r has ", name.as_str(), "--model DIR"] {
+        assert!(unknown.stderr.contains(part), "no {part:?} in {}", unknown.stderr);
+    }
+    said(&of_run(&name), &["1 feature of 6 rows"]);
+    let select = ["select", "--pool", "pool", "--target", "q", "--top", "2", "-o", "-"];
+    let told = place.run(&select);
+    let lacks = "is not used: dataset `q` has no grad-sgd feature there; `";
+    said(&told, &[lacks]);
+    let command = between(&told.stderr, lacks, "` computes it");
+    assert!(
+        command.contains("--run r --dataset q --features grad-sgd") && command.contains("--dim 64"),
+        "{command}"
+    );
+    follow(&place, command);
+    let done = place.run(&select);
+    said(&done, &[]);
+    assert!(!done.stderr.contains("is not used"), "{}", done.stderr);
+    // Other weights are no features.
+    let weights = ["--weights", "4", "3", "2", "1"];
+    let changed = place.run(
+        &[&["ingest", "--dataset", "q", "--run", "r", "--features", "grad-sgd", "--dim", "64"][..], &weights]
+            .concat(),
+    );
+    said(&changed, &["published snapshot", "run r as it is now; nothing was computed"]);
+}
+
+#[test]
 fn the_command_that_computes_what_rows_lack_is_told() {
     let place = Place::new();
     for dataset in ["pool", "q"] {

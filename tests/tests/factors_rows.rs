@@ -210,7 +210,8 @@ fn the_documented_question_gives_the_scores_of_trak() {
     let gradients = ["--features", "grad-sgd", "--loss", "margin", "--projection", "sjlt", "--dim", "8"];
     ["pool", "q"].into_iter().for_each(|dataset| ingest(dataset, &gradients));
     ingest("pool", &["--features", "loss", "--per-token"]);
-    place.ok(&["factors", "gram", "trak", "--dataset", "pool", "--kind", "grad-sgd"]);
+    let fitted = place.run(&["factors", "gram", "trak", "--dataset", "pool", "--kind", "grad-sgd"]);
+    assert!(fitted.code == 0 && fitted.stderr.contains("the Gram matrices take "), "{}", fitted.stderr);
     let json = |sql: &str| -> Vec<Value> {
         let text = place.ok(&["query", "--format", "json", sql]);
         text.lines().map(|line| serde_json::from_str(line).expect("a row")).collect()

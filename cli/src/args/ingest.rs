@@ -33,7 +33,8 @@ pub struct IngestArgs {
     pub model: Option<String>,
     /// Checkpoints: folders of LoRA adapters or of whole models, globs of them, org/name or org/name@revision
     /// of an adapter on the Hub, or name=one of them; without it the base model itself, or the checkpoints
-    /// of --run where the store has that run and no --model is given
+    /// of --run where the store has that run and no --model is given. With --run alone names or steps of
+    /// its checkpoints
     #[arg(long, value_name = "GLOB", value_delimiter = ',', num_args = 1..)]
     pub checkpoints: Vec<String>,
     /// What to compute

@@ -150,6 +150,14 @@ fn ingest_dataset(context: &Context, args: &IngestArgs) -> Result<(ExitCode, Val
             context.say("nothing to compute: every feature has every row asked for");
             sketch::make(context, args, &store, &plan)?
         }
+        (RunEnding::Finished, Some(snapshot)) if plan.has_all_rows() => {
+            context.say(&format!(
+                "published snapshot {}: run {} as it is now; nothing was computed, every feature has every row asked for",
+                snapshot.number(),
+                plan.request.run
+            ));
+            sketch::make(context, args, &store, &plan)?
+        }
         (RunEnding::Finished, Some(snapshot)) => {
             context.say(&format!(
                 "published snapshot {}: {} of {} of {}",

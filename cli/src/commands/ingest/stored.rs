@@ -11,22 +11,37 @@ use crate::context::Context;
 use crate::failure::{UsageError, refuse};
 use crate::wording::shell_word;
 
-/// Model and checkpoints of a run of the store, by where they were when it was registered.
+/// Model and checkpoints of a run of the store, by where they were when it was registered: those of these names
+/// or steps, without any all.
 pub(in super::super) fn model_of_run(
     context: &Context,
     run: &str,
-    others: &[String],
+    names: &[String],
 ) -> Result<(PathBuf, Vec<CheckpointArg>)> {
-    if !others.is_empty() {
-        refuse!("--checkpoints without --model: the checkpoints of the run are used then");
-    }
     let snapshot = context.open()?.snapshot()?;
     let part = snapshot.run(run)?;
     let mut models = part.checkpoints.iter().filter_map(|checkpoint| folder_of(checkpoint, "model"));
     let model = models.next().ok_or_else(|| {
         UsageError(format!("run {run} of the store does not say where its model is: give --model"))
     })?;
-    Ok((model, part.checkpoints.iter().map(checkpoint_of).collect()))
+    if names.is_empty() {
+        return Ok((model, part.checkpoints.iter().map(checkpoint_of).collect()));
+    }
+    let mut found = Vec::with_capacity(names.len());
+    for name in names {
+        let is_meant = |known: &&RunCheckpoint| {
+            known.name == *name || known.step.map(|n| n.to_string()).as_ref() == Some(name)
+        };
+        let Some(known) = part.checkpoints.iter().find(is_meant) else {
+            let known: Vec<&str> = part.checkpoints.iter().map(|known| known.name.as_str()).collect();
+            refuse!(
+                "--checkpoints {name}: run {run} has {}; without --model these are names of the run, so for folders give --model DIR too",
+                known.join(", ")
+            );
+        };
+        found.push(checkpoint_of(known));
+    }
+    Ok((model, found))
 }
 
 /// An error if checkpoints of a run have other weights than it was registered with. An ingest plans with

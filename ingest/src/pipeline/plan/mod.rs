@@ -133,10 +133,15 @@ impl IngestPlan {
 
     /// Whether there is nothing to compute and nothing to publish.
     pub fn is_done(&self) -> bool {
+        self.has_all_rows() && self.run_is_current()
+    }
+
+    /// Whether there is nothing to compute: the run may still have other weights or folders than the store has.
+    pub fn has_all_rows(&self) -> bool {
         let stored = |f: &PlannedFeature| {
             self.rows.difference(&f.published).is_empty() && (f.complete || self.request.is_partial())
         };
-        self.features().all(stored) && self.is_counted() && self.run_is_current()
+        self.features().all(stored) && self.is_counted()
     }
 
     /// Whether every row has its token counts. Features may be complete without them after a repair.

@@ -70,6 +70,13 @@ impl Prepared {
             live.iter().enumerate().map(of).collect()
         };
         let rows: Vec<Vec<RowSet>> = (0..self.checkpoints().len()).map(taken).collect();
+        let parts = (0..rows.len()).filter_map(|c| self.pools().first()?.features.get(c));
+        let bytes: u64 =
+            parts.flat_map(|part| groups(part)).map(|group| 8 * (group.len() as u64).pow(2)).sum();
+        progress.note(&format!(
+            "the Gram matrices take {} MiB of memory and of the store",
+            bytes.div_ceil(1 << 20)
+        ));
         progress.start("Gram matrices", rows.iter().flatten().map(RowSet::len).sum(), Unit::Rows);
         let found = rows
             .iter()

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use gstore_core::Remedy;
 use gstore_store::{CheckpointId, RunPart, Snapshot};
 
+use super::fitting::projection_options;
 use super::resolve::{NeededFeatures, QuestionDataset, computable, run_for};
 use crate::error::{QueryError, SideOf};
 use crate::influence::spec::InfluenceSpec;
@@ -69,8 +70,9 @@ pub(super) fn choose(
                 (0..known.len()).partition(|&i| everywhere(&known[i].id));
             for i in skipped {
                 if let Some(side) = sides.iter().find(|side| !side.features.contains_key(&known[i].id)) {
+                    let way = way_to(side, run.as_deref(), spec.per_token);
                     notes.push(format!(
-                        "{} is not used: dataset `{}` has no {} feature there",
+                        "{} is not used: dataset `{}` has no {} feature there{way}",
                         known[i].name, side.dataset.name, side.kind
                     ));
                 }
@@ -94,6 +96,26 @@ pub(super) fn choose(
     checkpoints.sort_by_key(|(i, _)| *i);
     let checkpoints = checkpoints.into_iter().map(|(_, checkpoint)| checkpoint).collect();
     Ok(ChosenCheckpoints { run: run.map(|run| run.name.clone()), checkpoints, notes })
+}
+
+/// How to compute the features that a dataset lacks at checkpoints of a run, projected as those that it has.
+fn way_to(side: &QuestionDataset, run: Option<&RunPart>, per_token: bool) -> String {
+    let Some(run) = run else { return String::new() };
+    let options = side
+        .features
+        .values()
+        .flatten()
+        .find_map(|feature| projection_options(feature.attrs.provenance.get("projection")?.as_str()?));
+    let options = options.unwrap_or_default();
+    let remedy = Remedy::IngestAs {
+        dataset: &side.dataset.name,
+        kind: &side.kind,
+        per_token: side.of == SideOf::Pool && per_token,
+        run: &run.name,
+        options: &options,
+        command: "",
+    };
+    format!("; {remedy} computes it")
 }
 
 fn entry(c: &gstore_store::RunCheckpoint) -> Entry {
