@@ -96,6 +96,17 @@ fn other_texts_are_announced_before_and_can_be_taken_back() {
 }
 
 #[test]
+fn a_feature_that_lost_all_of_its_rows_is_no_second_one() {
+    let place = place();
+    place.ok(&["delete", "--dataset", "pool", "--where", "row >= 0"]);
+    place.ok(&["add", "--dataset", "pool", "--data", "pool.jsonl", "--restore-deleted"]);
+    let again = ingest(&place, "pool", &["--max-length", "256"]);
+    said(&again, &["9 rows of pool"]);
+    assert!(!again.stderr.contains("feature, for all"), "{}", again.stderr);
+    assert_eq!(place.value("SELECT count(*) FROM gstore.features"), "1");
+}
+
+#[test]
 fn a_stage_takes_nothing_over() {
     let place = place();
     let model = world::demo().join("model").display().to_string();

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use gstore_core::many;
 use gstore_store::FeatureDesc;
 
-use super::IngestPlan;
+use super::{IngestPlan, PlannedFeature};
 
 impl IngestPlan {
     /// What people should know before anything is computed: which of the features that the plan begins are
@@ -13,7 +13,9 @@ impl IngestPlan {
     pub fn other_texts(&self) -> Vec<String> {
         let stored = self.snapshot.features_of(&self.dataset.name);
         let mut found: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
-        for feature in self.features().filter(|feature| feature.published.is_empty()) {
+        // One that has lost all of its rows is filled again.
+        let begun = |feature: &&PlannedFeature| self.snapshot.feature_by_key(&feature.desc.key()).is_none();
+        for feature in self.features().filter(begun) {
             for part in &stored {
                 let encoding = part.desc.encoding.clone();
                 if (FeatureDesc { encoding, ..feature.desc.clone() }) == part.desc {
