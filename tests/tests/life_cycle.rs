@@ -233,6 +233,11 @@ fn what_a_repair_lost_the_same_command_brings_back() {
     let dry: Value = serde_json::from_str(&dry.stdout).expect("JSON");
     let report = place.json(&["verify", "--repair", "--json"]);
     assert_eq!(dry["lost"], report["lost"]);
+    let command = report["lost"][0]["command"].as_str().unwrap_or_default();
+    assert!(command.contains(" --features grad-sgd,loss "), "{report}");
+    // The repair ends the history that had it.
+    let changes = place.value("SELECT changes FROM gstore.snapshots ORDER BY number DESC LIMIT 1");
+    assert!(changes.contains(&format!("what is lost was computed by {command}")), "{changes}");
     assert_eq!(place.run(&["verify"]).code, 0);
     ingest(&place, "pool", None, "grad-sgd,loss");
     assert_eq!(digests(&place.path("store")), before);

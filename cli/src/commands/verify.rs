@@ -7,7 +7,7 @@ use anyhow::Result;
 use arrow_array::cast::AsArray;
 use gstore_core::{first_of, many};
 use gstore_store::{
-    AffectedRows, Loss, LostKind, Problem, RepairOptions, RepairReport, RowSet, Snapshot, Store, VerifyError,
+    AffectedRows, Loss, Problem, RepairOptions, RepairReport, RowSet, Snapshot, Store, VerifyError,
     VerifyOptions, VerifyReport,
 };
 use indicatif::HumanBytes;
@@ -135,7 +135,7 @@ fn print_repair(args: &VerifyArgs, report: &RepairReport, now: Option<&Snapshot>
             out!("  ids: {ids}");
         }
         out!("  {}", loss.remedy);
-        if let Some(command) = now.and_then(|now| command_of(now, loss)) {
+        if let Some(command) = &loss.command {
             out!("  that command: {command}");
         }
     }
@@ -184,13 +184,6 @@ fn lost_ids(now: &Snapshot, loss: &Loss) -> Option<String> {
     let batch = samples.get(&rows, &["id"]).ok()?;
     let ids: Vec<&str> = batch.column(0).as_string_opt::<i32>()?.iter().flatten().collect();
     (!ids.is_empty()).then(|| first_of(ids, SHOWN))
-}
-
-/// The command that computed a feature which lost rows.
-fn command_of(now: &Snapshot, loss: &Loss) -> Option<String> {
-    let name = format!("{}/{}", loss.dataset.as_ref()?, loss.label.as_ref()?);
-    let feature = now.feature(&name).ok().filter(|_| loss.kind == LostKind::Feature)?;
-    now.command_of(feature)
 }
 
 /// Ids and ranges that are shown.

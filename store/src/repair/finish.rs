@@ -61,6 +61,7 @@ pub(super) fn finish(
     }
     let (oldest, tags) = history::keep(base, catalog, &mut work);
     let artifacts = sound_artifacts(base, &mut work);
+    history::add_commands(base, work.env, &mut work.report.lost);
     let changed = datasets.iter().any(|d| d.link.is_none())
         || runs.iter().any(|r| r.1.is_none())
         || runs.len() != base.root.runs.len()

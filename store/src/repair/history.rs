@@ -3,9 +3,12 @@
 use super::Repair;
 use super::base::Base;
 use super::report::{Loss, LostKind, RepairReport};
+use crate::layout::Env;
 use crate::manifest::Tag;
+use crate::store::{Chain, adds_rows};
 use crate::verify::Catalog;
 use gstore_core::{RowSet, many};
+use std::iter::once;
 
 /// The first snapshot of the history from now on, and the tags whose snapshots are complete.
 ///
@@ -50,6 +53,25 @@ pub(super) fn keep(base: &Base, catalog: &Catalog, work: &mut Repair<'_>) -> (u6
     (oldest, tags)
 }
 
+/// The commands of what features lost: after the repair the history may have them no more.
+pub(super) fn add_commands(base: &Base, env: &Env, lost: &mut [Loss]) {
+    let mut open: Vec<&mut Loss> = lost.iter_mut().filter(|loss| loss.kind == LostKind::Feature).collect();
+    let before = Chain::before(env, &base.root).map_while(Result::ok).map(|(_, root)| root);
+    for root in once(base.root.clone()).chain(before) {
+        open.retain_mut(|loss| {
+            let (Some(dataset), Some(label)) = (&loss.dataset, &loss.label) else { return false };
+            let adds = adds_rows(&root.changes, &format!("{dataset}/{label}"));
+            if adds {
+                loss.command = Some(root.command.clone()).filter(|command| !command.is_empty());
+            }
+            !adds
+        });
+        if open.is_empty() {
+            break;
+        }
+    }
+}
+
 /// What the repair did, in words for the history.
 pub(super) fn changes(report: &RepairReport) -> Vec<String> {
     const SHOWN: usize = 20;
@@ -58,6 +80,11 @@ pub(super) fn changes(report: &RepairReport) -> Vec<String> {
     out.extend(
         report.lost.iter().take(SHOWN).map(|l| format!("{}: {} lost", l.rows.of, many(l.rows.count, "row"))),
     );
+    let mut commands: Vec<&String> =
+        report.lost.iter().take(SHOWN).filter_map(|loss| loss.command.as_ref()).collect();
+    commands.sort();
+    commands.dedup();
+    out.extend(commands.into_iter().map(|command| format!("what is lost was computed by {command}")));
     if let Some(oldest) = report.history_from {
         out.push(format!("the history starts at snapshot {oldest}"));
     }

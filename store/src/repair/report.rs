@@ -67,6 +67,8 @@ pub struct Loss {
     pub ids: Vec<String>,
     /// How to get it back.
     pub remedy: String,
+    /// The command that last added rows to the feature, if the history had it.
+    pub command: Option<String>,
 }
 
 impl Loss {
@@ -83,6 +85,7 @@ impl Loss {
             checkpoint: None,
             ids: Vec::new(),
             remedy: remedy.to_owned(),
+            command: None,
         }
     }
 }

@@ -19,10 +19,8 @@ impl Snapshot {
 
     /// The command that last added rows to a feature, if the history has it.
     pub fn command_of(&self, feature: &FeaturePart) -> Option<String> {
-        let begin = format!("feature {}: ", feature.display_name());
-        let adds = |info: &SnapshotInfo| {
-            info.changes.iter().any(|change| change.starts_with(&begin) && change.contains(" added"))
-        };
+        let name = feature.display_name();
+        let adds = |info: &SnapshotInfo| adds_rows(&info.changes, &name);
         let command = self.history().ok()?.into_iter().find(adds)?.command;
         (!command.is_empty()).then_some(command)
     }
@@ -45,6 +43,12 @@ impl Snapshot {
     }
 }
 
+/// Whether the changes of a snapshot add rows to a feature, given as `dataset/label`.
+pub(crate) fn adds_rows(changes: &[String], feature: &str) -> bool {
+    let begin = format!("feature {feature}: ");
+    changes.iter().any(|change| change.starts_with(&begin) && change.contains(" added"))
+}
+
 /// The roots before a snapshot, newest first, down to the first one of the history.
 pub(crate) struct Chain<'a> {
     env: &'a Env,
@@ -55,7 +59,12 @@ pub(crate) struct Chain<'a> {
 
 impl<'a> Chain<'a> {
     pub(crate) fn new(env: &'a Env, from: &Snapshot) -> Self {
-        Chain { env, next: from.root().parent.clone(), below: from.number(), oldest: from.oldest() }
+        Self { oldest: from.oldest(), ..Self::before(env, from.root()) }
+    }
+
+    /// The same of a root.
+    pub(crate) fn before(env: &'a Env, root: &Root) -> Self {
+        Chain { env, next: root.parent.clone(), below: root.snapshot, oldest: root.oldest }
     }
 }
 

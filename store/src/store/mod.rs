@@ -24,7 +24,7 @@ pub(crate) use snapshot::unknown;
 
 pub(crate) use commit::{Change, History, WriterLock, change_of, commit, publish, write_part};
 pub(crate) use create::FOLDERS;
-pub(crate) use history::Chain;
+pub(crate) use history::{Chain, adds_rows};
 pub(crate) use load::{Numbered, load as load_snapshot};
 
 use crate::error::{CreateError, OpenError};
