@@ -150,6 +150,9 @@ fn headings_and_errors_are_in_the_words_of_the_statement() {
     let sql = "SELECT source, avg(row), 1, count(*) FROM pool GROUP BY source ORDER BY source LIMIT 1";
     let text = place.ok(&["query", "--format", "csv", sql]);
     assert_eq!(text.lines().next(), Some("source,avg(row),1,count(*)"));
+    let sql = "SELECT 1 AS Most, r.Stars, r.\"Kept\" FROM (SELECT 2 AS Stars, 3 AS \"Kept\") r";
+    let text = place.ok(&["query", "--format", "csv", sql]);
+    assert_eq!(text.lines().next(), Some("Most,stars,Kept"));
     for (sql, says) in [
         ("SELECT id FROM pool WHERE source = \"dates\"", "single quotes: 'dates'"),
         ("SELECT influence('pool', 'pool')", "write FROM influence(..)"),

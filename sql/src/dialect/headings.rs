@@ -93,7 +93,7 @@ impl Headings {
                 SelectItem::UnnamedExpr(expr) if is_many(expr) => (None, is_unnest(expr)),
                 SelectItem::UnnamedExpr(expr) => (Some(written(expr)), true),
                 SelectItem::ExprWithAlias { expr, alias } => {
-                    let called = (!is_many(expr)).then(|| name(alias));
+                    let called = (!is_many(expr)).then(|| alias.value.clone());
                     let unnests = called.is_some() || is_unnest(expr);
                     (called, unnests && !alias.value.contains('.'))
                 }
@@ -180,7 +180,7 @@ fn select(query: &Query) -> Option<&Select> {
 fn single(item: &SelectItem) -> Option<Option<String>> {
     match item {
         SelectItem::ExprWithAlias { expr, .. } if is_many(expr) => Some(None),
-        SelectItem::ExprWithAlias { alias, .. } => Some(Some(name(alias))),
+        SelectItem::ExprWithAlias { alias, .. } => Some(Some(alias.value.clone())),
         SelectItem::UnnamedExpr(expr) => Some(Some(written(expr))).filter(|_| !has_columns(expr)),
         _ => None,
     }
@@ -240,6 +240,9 @@ mod tests {
         assert_eq!(headings("SELECT 1, 2", 3), [None, None, None]);
         assert_eq!(headings("VALUES (1)", 1), [None]);
         assert_eq!(headings("SELECT *, A, b AS \"B\" FROM t", 4), [None, None, name("a"), name("B")]);
+        // A name that the statement gives is not read as one of a column.
+        assert_eq!(headings("SELECT 1 AS Stars, Stars: 2", 2), [name("Stars"), name("Stars")]);
+        assert_eq!(headings("SELECT *, max(s) AS Stars FROM t", 3), [None, None, name("Stars")]);
         // A column, and a field of a struct.
         assert_eq!(headings("SELECT t.c, s.field, c FROM t", 3), [name("c"), name("field"), name("c")]);
         assert_eq!(headings("SELECT {'a': 1}.a, x.upper()", 2), [name("a"), name("x.upper()")]);
