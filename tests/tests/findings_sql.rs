@@ -146,7 +146,8 @@ fn views_are_saved_listed_read_and_dropped() {
 
 #[test]
 fn headings_and_errors_are_in_the_words_of_the_statement() {
-    let place = place();
+    let messages = r#"[{"role":"user","content":"Hi"},{"role":"assistant","content":"Hello"}]"#;
+    let place = place_with(&format!("{{\"id\":\"s24\",\"quality.score\":0.5,\"messages\":{messages}}}\n"));
     let sql = "SELECT source, avg(row), 1, count(*) FROM pool GROUP BY source ORDER BY source LIMIT 1";
     let text = place.ok(&["query", "--format", "csv", sql]);
     assert_eq!(text.lines().next(), Some("source,avg(row),1,count(*)"));
@@ -155,6 +156,8 @@ fn headings_and_errors_are_in_the_words_of_the_statement() {
     assert_eq!(text.lines().next(), Some("Most,stars,Kept"));
     for (sql, says) in [
         ("SELECT id FROM pool WHERE source = \"dates\"", "single quotes: 'dates'"),
+        ("SELECT quality.score FROM pool", "did you mean \"quality.score\"? Such a name stands in double"),
+        ("SELECT id FROM pool WHERE Quality.Score > 0", "did you mean \"quality.score\"?"),
         ("SELECT influence('pool', 'pool')", "write FROM influence(..)"),
         ("PIVOT pool ON source, id", "write ON (a || '_' || b)"),
         ("SELEC 1", "syntax error at SELEC"),

@@ -71,6 +71,9 @@ fn unknown_column(field: &Column, valid_fields: &[Column]) -> SqlError {
             None => unknown,
         };
     }
+    if let Some(dotted) = dotted(field, &names) {
+        return unknown.hint(meant_in_quotes(dotted));
+    }
     if let Some(exact) = exact {
         return unknown.hint(in_quotes(exact)).exactly(exact.to_owned());
     }
@@ -125,9 +128,19 @@ fn unknown_column(field: &Column, valid_fields: &[Column]) -> SqlError {
         Some(name) if lower == field.name && is_plain(&name.to_lowercase()) => {
             did_you_mean(&name.to_lowercase())
         }
-        Some(name) => format!("did you mean \"{name}\"? Such a name stands in double quotes"),
+        Some(name) => meant_in_quotes(name),
         None => format!("there are {}", listing(names.iter().copied().take(40))),
     })
+}
+
+fn meant_in_quotes(name: &str) -> String {
+    format!("did you mean \"{name}\"? Such a name stands in double quotes")
+}
+
+/// The column whose name has the dot that was read as the one between a table and its column.
+fn dotted<'a>(field: &Column, names: &[&'a str]) -> Option<&'a str> {
+    let written = format!("{}.{}", field.relation.as_ref()?, field.name).to_lowercase();
+    names.iter().copied().find(|name| name.to_lowercase() == written)
 }
 
 fn in_quotes(exact: &str) -> String {
