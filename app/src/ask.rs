@@ -104,7 +104,12 @@ impl GivenQuestion {
     ///
     /// # Errors
     /// Damage, and being told to stop.
-    pub fn picture(&self, rows: &[Scored], by: &str, work: &JobContext<'_>) -> Result<Picture, AnswerError> {
+    pub fn picture(
+        &self,
+        rows: &[Scored],
+        by: &str,
+        work: &mut JobContext<'_>,
+    ) -> Result<Picture, AnswerError> {
         let of =
             RankedRows { prepared: &self.prepared, pools: &self.pools, rows, called: "best", in_order: true };
         ranked(&of, by, work)

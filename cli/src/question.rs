@@ -54,7 +54,7 @@ pub fn rules(args: &RuleArgs) -> Result<Diversity> {
         refuse!("--distinct {limit}: a cosine lies between -1 and 1");
     }
     Ok(Diversity {
-        quota: args.quota.as_deref().map(word).transpose()?.map(|quota: Quota| quota.by(&args.quota_by)),
+        quota: args.quota.as_deref().map(word).transpose()?.map(|quota: Quota| quota.by(args.quota_by())),
         distinct: args.distinct,
         round_robin: args.round_robin.as_deref().map(in_turn).transpose()?,
     })

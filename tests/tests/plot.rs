@@ -117,6 +117,28 @@ fn scores_sources_and_overlap_are_drawn() {
     let unknown = place.run(&[&["plot", "sources"][..], &of[..], &["--column", "sauce"]].concat());
     assert!(unknown.code == 1 && unknown.stderr.contains("sauce"), "{unknown:?}");
     assert!(unknown.stderr.contains("--column NAME names one of source"), "{unknown:?}");
+    let both = ["plot", "sources", "--pool", "pool", "target", "--target", "target", "--top", "5"];
+    let pools = place.ok(&[&both[..], &["--column", "pool"]].concat());
+    assert!(pools.contains("pool ") && pools.contains("target "), "{pools}");
+    let one = place.run(&[&["plot", "sources"][..], &of[..], &["--column", "pool"]].concat());
+    assert!(one.code == 1 && one.stderr.contains("no metadata column `pool`"), "{one:?}");
+
+    let select = |more: &[&str]| {
+        let args = ["select", "--top", "5", "-o", "five.jsonl", "--force", "--quota-by"];
+        place.run(&[&args[..], more, &of[..]].concat())
+    };
+    let drawn_by = select(&["source", "--plot=five.html"]);
+    assert!(drawn_by.code == 0 && !drawn_by.stderr.contains("not drawn"), "{drawn_by:?}");
+    let page = fs_err::read_to_string(place.path("five.html")).expect("drawn");
+    assert!(page.contains("share of rows by source"), "{page}");
+    let missing = select(&["sauce", "--plot=none.html"]);
+    let note = "note: shares of `sauce` are not drawn, for dataset `pool` has no such metadata column";
+    assert!(missing.code == 0 && missing.stderr.contains(note), "{missing:?}");
+    let unused = select(&["source"]);
+    assert!(
+        unused.code == 2 && unused.stderr.contains("--quota and of the shares that --plot"),
+        "{unused:?}"
+    );
 
     let same = drawn("overlap", &["--with", "target", "--top", "20"]);
     fits(&same);

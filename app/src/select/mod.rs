@@ -169,7 +169,7 @@ impl SelectedRows {
     ///
     /// # Errors
     /// Damage, and being told to stop.
-    pub fn picture(&self, by: &str, work: &JobContext<'_>) -> Result<Picture, AnswerError> {
+    pub fn picture(&self, by: &str, work: &mut JobContext<'_>) -> Result<Picture, AnswerError> {
         let rows = self.rows();
         let Self { prepared, pools, in_order, .. } = self;
         ranked(&RankedRows { prepared, pools, rows, called: "selected", in_order: *in_order }, by, work)

@@ -55,7 +55,7 @@ pub enum PlotWhat {
         /// How many rows are the best: a number, or a share of the live rows such as 5%
         #[arg(long, value_name = "N|P%", value_parser = super::top, default_value = "5%")]
         top: String,
-        /// The metadata column whose values are the sources
+        /// The metadata column whose values are the sources; of several pools also pool
         #[arg(long, value_name = "COLUMN", default_value = "source")]
         column: String,
         /// Where it is drawn

@@ -117,15 +117,22 @@ pub struct RuleArgs {
     /// 'math=100,code=10%,*=50'; * is each other value
     #[arg(long, value_name = "VALUE=N,..")]
     pub quota: Option<String>,
-    /// The metadata column that quotas are by
-    #[arg(long, value_name = "COLUMN", default_value = "source", requires = "quota")]
-    pub quota_by: String,
+    /// The metadata column that quotas are by, and whose shares --plot draws [default: source]
+    #[arg(long, value_name = "COLUMN")]
+    pub quota_by: Option<String>,
     /// Pass over rows whose features have a cosine above this with a row taken before
     #[arg(long, value_name = "COSINE")]
     pub distinct: Option<f64>,
     /// Let each subtask, target or sample take rows in turn
     #[arg(long, value_name = "subtask|target|sample")]
     pub round_robin: Option<String>,
+}
+
+impl RuleArgs {
+    /// The metadata column of quotas and of pictures.
+    pub fn quota_by(&self) -> &str {
+        self.quota_by.as_deref().unwrap_or("source")
+    }
 }
 
 /// Which rows a score file lists.

@@ -21,12 +21,21 @@ pub(crate) struct RankedRows<'a> {
 
 /// The distribution of all scores, with that of the last row marked where rows are in order, and the shares of
 /// the values of a metadata column, where all pools have it.
-pub(crate) fn ranked(of: &RankedRows<'_>, by: &str, work: &JobContext<'_>) -> Result<Picture, AnswerError> {
+pub(crate) fn ranked(
+    of: &RankedRows<'_>,
+    by: &str,
+    work: &mut JobContext<'_>,
+) -> Result<Picture, AnswerError> {
     let last = of.rows.last().filter(|_| of.in_order);
     let mark = last.map(|row| (f64::from(row.score), format!("{} {}", of.called, of.rows.len())));
     let mut picture = distribution(of.prepared, mark.into_iter().collect(), work)?;
-    let has = |pool: &Pool| pool.samples.schema().column_with_name(by).is_some();
-    if !of.rows.is_empty() && of.pools.iter().all(has) {
+    let lacks = |pool: &&Pool| pool.samples.schema().column_with_name(by).is_none();
+    if let Some(pool) = of.pools.iter().find(lacks) {
+        let pool = &pool.name;
+        work.progress.note(&format!(
+            "note: shares of `{by}` are not drawn, for dataset `{pool}` has no such metadata column"
+        ));
+    } else if !of.rows.is_empty() {
         let sources = shares_of(of.prepared, of.pools, (of.rows, of.called), by, work)?;
         picture.about = format!("{} {}", picture.about, sources.about);
         picture.panels.extend(sources.panels);

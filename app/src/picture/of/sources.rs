@@ -29,6 +29,9 @@ pub struct SourcesRequest {
     pub by: String,
 }
 
+/// The column of `influence()` that tells rows of several pools apart.
+const POOL: &str = "pool";
+
 /// Rows by value, among the best and in the pool.
 type SourceCounts = BTreeMap<String, [u64; 2]>;
 
@@ -58,7 +61,8 @@ pub fn sources(
 fn check_column(snapshot: &Snapshot, request: &SourcesRequest) -> Result<(), AnswerError> {
     for pool in &request.spec.pools {
         let columns: Vec<&str> = snapshot.dataset(pool)?.columns.iter().map(|c| c.name.as_str()).collect();
-        if columns.contains(&request.by.as_str()) || is_of_every_table(&request.by) {
+        let tells_apart = request.by == POOL && request.spec.pools.len() > 1;
+        if columns.contains(&request.by.as_str()) || tells_apart || is_of_every_table(&request.by) {
             continue;
         }
         let there = match columns.as_slice() {
@@ -85,13 +89,11 @@ pub(super) fn shares_of(
     by: &str,
     work: &JobContext<'_>,
 ) -> Result<Picture, AnswerError> {
-    let mut counts = SourceCounts::new();
-    count_pools(&mut counts, pools, by, work)?;
-    for chunk in rows.chunks(CHUNK) {
-        for value in column(chunk, pools, by)? {
-            counts.entry(cell(&value, 0)?).or_default()[0] += 1;
-        }
-    }
+    let has = |pool: &Pool| pool.samples.schema().column_with_name(by).is_some();
+    let counts = match by == POOL && !pools.iter().all(has) {
+        true => count_by_pool(pools, rows),
+        false => count_by_value(pools, rows, by, work)?,
+    };
     let all = counts.values().map(|count| count[1]).sum::<u64>();
     let number = rows.len() as u64;
     let bars = shares(counts, [number, all]);
@@ -113,6 +115,31 @@ pub(super) fn shares_of(
             notes: Vec::new(),
         }],
     })
+}
+
+fn count_by_pool(pools: &[Pool], rows: &[Scored]) -> SourceCounts {
+    let all = |pool: &Pool| (pool.name.clone(), [0, pool.samples.rows().len()]);
+    let mut counts: SourceCounts = pools.iter().map(all).collect();
+    for pool in rows.iter().filter_map(|row| pools.get(row.pool as usize)) {
+        counts.entry(pool.name.clone()).or_default()[0] += 1;
+    }
+    counts
+}
+
+fn count_by_value(
+    pools: &[Pool],
+    rows: &[Scored],
+    by: &str,
+    work: &JobContext<'_>,
+) -> Result<SourceCounts, AnswerError> {
+    let mut counts = SourceCounts::new();
+    count_pools(&mut counts, pools, by, work)?;
+    for chunk in rows.chunks(CHUNK) {
+        for value in column(chunk, pools, by)? {
+            counts.entry(cell(&value, 0)?).or_default()[0] += 1;
+        }
+    }
+    Ok(counts)
 }
 
 /// Counts the values of a column of all live rows.

@@ -59,7 +59,7 @@ pub fn run(context: &Context, args: &AskArgs) -> Result<()> {
     if let Some(picture) = &picture {
         let order = if args.opponents { Order::Worst } else { Order::Best };
         let rows = asked.rank(order, args.top, &work)?.rows;
-        draw(picture, &asked.picture(&rows, SOURCE, &work)?)?;
+        draw(picture, &asked.picture(&rows, SOURCE, &mut work)?)?;
     }
     Ok(())
 }

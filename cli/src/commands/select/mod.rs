@@ -89,6 +89,11 @@ fn one(
 ) -> Result<()> {
     let picture = args.draw.picture(args.force);
     check_picture(context, args, picture.as_ref())?;
+    if args.rules.quota_by.is_some() && args.rules.quota.is_none() && picture.is_none() {
+        refuse!(
+            "--quota-by names the column of --quota and of the shares that --plot draws: add one of them"
+        );
+    }
     #[cfg(feature = "serve")]
     if args.server.remote.is_some() {
         return remote::run(context, args);
@@ -138,7 +143,8 @@ fn one(
     // One for the terminal comes after the rows.
     let mut shown = None;
     if let Some(picture) = &picture {
-        let drawn = found.picture(&args.rules.quota_by, &context.work(&command, &mut reporter, &cancel))?;
+        let drawn =
+            found.picture(args.rules.quota_by(), &mut context.work(&command, &mut reporter, &cancel))?;
         match begun(picture, &drawn)? {
             Some(file) => outputs.push(file),
             None => shown = Some((picture, drawn)),

@@ -164,7 +164,7 @@ impl SqlQuestion {
             options.push(("k", k.into()));
             if let Some(quota) = &args.rules.quota {
                 options.push(("quota", quota.as_str().into()));
-                options.push(("quota_by", args.rules.quota_by.as_str().into()));
+                options.push(("quota_by", args.rules.quota_by().into()));
             }
             options.extend(args.rules.distinct.map(|cosine| ("distinct", cosine.into())));
             options.extend(args.rules.round_robin.as_deref().map(|word| ("round_robin", word.into())));
