@@ -125,7 +125,7 @@ pub struct PrefilterFitArgs {
     /// Keep so many rows that, with 95 % confidence, this share of the true top is among them
     #[arg(long, value_name = "SHARE", value_parser = share, default_value = "95%")]
     pub recall: f64,
-    /// Keep this share of rows instead
+    /// Keep this share of rows for each target instead; a row is kept if any target keeps it
     #[arg(long, value_name = "P%", value_parser = share, conflicts_with = "recall")]
     pub budget: Option<f64>,
     /// Folds of the cross-validation
