@@ -61,6 +61,29 @@ fn no_question_is_among_its_own_examples() {
 }
 
 #[test]
+fn lists_in_csv_are_json_text() {
+    let read_all = |text: &str| {
+        let folder = folder(&[("q.csv", text)]);
+        read(&TasksSource::new(Layout::Own, vec![folder.path().join("q.csv")]), &Cancel::new())
+    };
+    let all = read_all(
+        "id,question,choices,answer\na,Odd?,\"[\"\"yes\"\", \"\"no\"\"]\",1\nb,Even?,\"[\"\"no\"\", \"\"yes\"\"]\",0\n",
+    );
+    for question in all.expect("questions") {
+        let Ask::Choose { options, answer } = question.ask else { panic!("no choices") };
+        assert_eq!(options[answer], " no");
+    }
+    let all = read_all("question,answers\nOne?,\"[\"\"1\"\", \"\"one\"\"]\"\nTwo?,two\n").expect("questions");
+    let expected = all.into_iter().map(|question| match question.ask {
+        Ask::Answer { expected, .. } => expected,
+        Ask::Choose { .. } => panic!("choices"),
+    });
+    assert_eq!(expected.collect::<Vec<_>>(), [vec!["1", "one"], vec!["two"]]);
+    let refused = read_all("question,choices,answer\nOdd?,yes|no,yes\n").expect_err("no list").to_string();
+    assert!(refused.contains("no JSON text of a list such as"), "{refused}");
+}
+
+#[test]
 fn an_id_that_comes_twice_in_a_task_is_refused() {
     let question = |id: &str, task: &str| {
         format!("{{\"id\": \"{id}\", \"task\": \"{task}\", \"question\": \"q\", \"answers\": [\"x\"]}}\n")

@@ -302,19 +302,21 @@ fn the_files_of_a_source_are_one_system() {
 
 #[test]
 fn no_improvement_is_said() {
-    let folder = folder(&[("base.jsonl", BASE)]);
-    let two = PairsRequest {
-        systems: ["one", "two"]
-            .map(|name| SystemSource {
-                name: Some(name.to_owned()),
-                source: files(folder.path(), &["base.jsonl"]),
-            })
-            .to_vec(),
-        ..request(folder.path(), &[])
+    let folder = folder(&[
+        ("base.jsonl", BASE),
+        ("empty.jsonl", "{\"id\":\"a\",\"prediction\":\"\",\"expected\":\"x z\"}\n"),
+    ]);
+    let compared = |file: &str| {
+        let system =
+            |name: &str| SystemSource { name: Some(name.to_owned()), source: files(folder.path(), &[file]) };
+        let systems = ["one", "two"].map(system).to_vec();
+        let pairs = read(&PairsRequest { systems, ..request(folder.path(), &[]) }).expect("joined");
+        let bootstrap = Bootstrap { resamples: 100, seed: 1 };
+        evaluate_texts(pairs, 0, bootstrap, &mut Silent, (1, &Cancel::new())).expect("compared")
     };
-    let pairs = read(&two).expect("joined");
-    let bootstrap = Bootstrap { resamples: 100, seed: 1 };
-    let found = evaluate_texts(pairs, 0, bootstrap, &mut Silent, (1, &Cancel::new())).expect("compared");
+    let nothing = compared("empty.jsonl").report.findings;
+    assert_eq!(nothing, ["two against one: No metric improved: all values of both are 0."]);
+    let found = compared("base.jsonl");
     assert_eq!(found.report.findings, ["two against one: No metric improved."]);
     assert!(found.report.text().contains("No metric improved"));
 }

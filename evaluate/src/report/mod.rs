@@ -211,7 +211,10 @@ impl Report {
             }
         }
         let against = format!("{system} against {}", self.base);
+        let is_nothing = |of: &Value| (of.system != system && of.system != self.base) || of.mean == 0.0;
+        let all_zero = self.overall().flat_map(|measure| &measure.values).all(is_nothing);
         let mut said = match (better.is_empty(), higher.is_empty()) {
+            (true, true) if all_zero => format!("{against}: No metric improved: all values of both are 0."),
             (true, true) => format!("{against}: No metric improved."),
             (true, false) if !known => format!(
                 "{against}: fewer than {LEAST_ROWS} rows do not tell an improvement from chance (higher: {}).",

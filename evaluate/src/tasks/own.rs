@@ -10,6 +10,8 @@
 //! | `instruction` | what stands before all examples |
 //! | `id` | once in a task; without it the number of the record |
 //!
+//! In CSV, the list or lists under `choices` and the list under `answers` are JSON text.
+//!
 //! A label goes before a letter or a text; a text that is one choice and the letter of another is refused.
 
 mod shots;
@@ -133,7 +135,11 @@ fn entry(at: &RecordLocation<'_>, record: &Value) -> Result<Entry, EvaluateError
     let right = match record.get("choices").filter(|choices| !choices.is_null()) {
         Some(choices) => choice(record, choices).map_err(|what| at.error(&what))?,
         None => {
-            let texts = ["answers", "answer", "target"].iter().find_map(|key| texts(record.get(*key)?));
+            let texts = ["answers", "answer", "target"].iter().find_map(|key| {
+                let value = record.get(*key)?;
+                let listed = listed(value).filter(|list| *key == "answers" && list.is_array());
+                texts(listed.as_ref().unwrap_or(value))
+            });
             let texts = texts.filter(|texts| !texts.is_empty());
             ExpectedAnswer::Texts(texts.ok_or_else(|| at.error("there are neither `choices` nor `answers`"))?)
         }
@@ -152,9 +158,16 @@ fn entry(at: &RecordLocation<'_>, record: &Value) -> Result<Entry, EvaluateError
 
 /// Choices, and which of them is right.
 fn choice(record: &Value, choices: &Value) -> Result<ExpectedAnswer, String> {
+    let listed = listed(choices);
+    let choices = listed.as_ref().unwrap_or(choices);
     let labels = choices.get("label").and_then(texts);
     let list = texts(choices.get("text").unwrap_or(choices)).filter(|list| list.len() > 1);
-    let list = list.ok_or("`choices` is not a list of at least two texts")?;
+    let list = list.ok_or_else(|| match choices {
+        Value::String(_) => {
+            "`choices` is a text, and no JSON text of a list such as [\"yes\", \"no\"]".to_owned()
+        }
+        _ => "`choices` is not a list of at least two texts".to_owned(),
+    })?;
     if list.len() > LETTERS.len() {
         return Err("there are more than ten choices".to_owned());
     }
@@ -177,6 +190,12 @@ fn choice(record: &Value, choices: &Value) -> Result<ExpectedAnswer, String> {
             Err("`answer` is none of its choices: give the number from 0, the letter or the text".to_owned())
         }
     }
+}
+
+/// A list or an object that is written as JSON text, as it is in a cell of CSV.
+fn listed(value: &Value) -> Option<Value> {
+    let read: Value = serde_json::from_str(value.as_str()?).ok()?;
+    (read.is_array() || read.is_object()).then_some(read)
 }
 
 /// The number of the choice that an answer in words is.
