@@ -107,6 +107,8 @@ fn mistakes_are_refused_before_anything_runs() {
     write(&place, FILE);
     let refused = place.run(&["run", "p.toml", "--only", "wram"]);
     assert!(refused.code == 2 && refused.stderr.contains("did you mean `warm`"), "{}", refused.stderr);
+    let refused = place.run(&["run", "p.toml", "--only", "sel-3"]).stderr;
+    assert!(refused.contains("the stages are ") && refused.contains("warm"), "{refused}");
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use clap::Command;
-use gstore_core::did_you_mean;
+use gstore_core::{did_you_mean, first_of};
 use gstore_model::weights::{checkpoints_in, has_config};
 use gstore_store::Store;
 
@@ -17,6 +17,9 @@ use super::{
     PipelineError, PipelineFile, PipelineStage, Resource, StageCall, StageUses, StoreNames, Variables,
     Versions, expand,
 };
+
+/// Stages that a message lists.
+const STAGES_SHOWN: usize = 20;
 
 type Result<T> = std::result::Result<T, PipelineError>;
 
@@ -99,8 +102,11 @@ impl Plan {
         let places = (0..self.stages.len()).filter(|i| self.stages[*i].stage.is(name));
         let places: Vec<usize> = places.collect();
         if places.is_empty() {
-            let hint = did_you_mean(name, self.stages.iter().map(PlannedStage::name));
-            return Err(format!("there is no stage `{name}`{hint}"));
+            let mut names: Vec<&str> = self.stages.iter().map(PlannedStage::name).collect();
+            let hint = did_you_mean(name, names.iter().copied());
+            names.dedup();
+            let all = first_of(names, STAGES_SHOWN);
+            return Err(format!("there is no stage `{name}`{hint}; the stages are {all}"));
         }
         Ok(places)
     }

@@ -41,6 +41,29 @@ impl From<OptionError> for QueryError {
     }
 }
 
+/// How a method of the literature is asked for, where its name is given as a word.
+fn known_method(option: &str, word: &str) -> Option<&'static str> {
+    if !matches!(option, "method" | "sim") {
+        return None;
+    }
+    let letters: String = word.chars().filter(char::is_ascii_alphanumeric).collect();
+    Some(match letters.to_ascii_lowercase().as_str() {
+        "less" => "LESS is what is scored where neither `method` nor `sim` is given",
+        "tracin" | "tracincp" => {
+            "TracIn is `sim => 'dot'` of `kind => 'grad-sgd'`, summed over checkpoints with their weights"
+        }
+        "trak" => {
+            "TRAK is `sim => 'dot'` of gradients of the margin with `precondition` and `inversion => 'absolute'`: docs/methods.md"
+        }
+        "logra" => "LoGra is `sim => 'dot'` with `precondition`, which names Gram matrices: docs/methods.md",
+        "trackstar" => {
+            "TrackStar is `sim => 'cosine'` with `precondition`, which names mixed Gram matrices: docs/methods.md"
+        }
+        "ekfac" => "EK-FAC is `sim => 'dot'` of rows in the eigenbasis of factors: docs/methods.md",
+        _ => return None,
+    })
+}
+
 /// Options by name, as a front end has read them.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Options {
@@ -108,8 +131,11 @@ impl Options {
 
     /// An option that is one of some words.
     pub fn word<T: FromStr<Err = QueryError>>(&self, name: &'static str) -> Result<Option<T>, OptionError> {
-        let word = self.text(name)?;
-        word.map(|word| word.parse().map_err(|error| OptionError::of(name, &error))).transpose()
+        let Some(word) = self.text(name)? else { return Ok(None) };
+        word.parse().map(Some).map_err(|error| match known_method(name, &word) {
+            Some(form) => OptionError::new(name, format!("{error}; {form}")),
+            None => OptionError::of(name, &error),
+        })
     }
 
     /// The unit that has its own ranking, or takes turns.

@@ -108,6 +108,8 @@ fn json_is_read_as_options_of_sql_are() {
         (r#"{"filter":"source:5"}"#, "inverse, identity or source:STEPS*RATE, not `source:5`"),
         (r#"{"filter":"identity","damping":1}"#, "the filter identity inverts none"),
         (r#"{"score":"corr"}"#, "`score` is an option of the method daunce"),
+        (r#"{"method":"tracin"}"#, "influence, daunce; TracIn is `sim => 'dot'` of `kind => 'grad-sgd'`"),
+        (r#"{"sim":"TRAK"}"#, "with `precondition` and `inversion => 'absolute'`"),
         (r#"{"method":"daunce","sim":"dot"}"#, "`sim` is about vectors"),
         (r#"{"ensemble":"e","ddof":2}"#, "`ddof` is 0 or 1"),
         (r#"{"ensemble":"e","missing":"exclude"}"#, "error, pairwise, drop_model"),
