@@ -118,9 +118,12 @@ fn ending(error: &anyhow::Error) -> (Option<String>, u8) {
     (Some(format!("error: {}", origin::note_origins(on_full(error, text(error))))), code)
 }
 
+/// What the operating system says of a full disk: an error that was worded before has no other trace of it.
+const FULL: [&str; 2] = ["No space left on device", "Disk quota exceeded"];
+
 /// What to do about a full disk, unless the message says it.
 fn on_full(error: &anyhow::Error, mut text: String) -> String {
-    if is_of_full_disk(error.as_ref())
+    if (is_of_full_disk(error.as_ref()) || FULL.iter().any(|said| text.contains(said)))
         && !["free some space", "disk is full"].iter().any(|hint| text.contains(hint))
     {
         text.push_str("\n  the disk is full: free some space, and run the same command again");
@@ -249,6 +252,8 @@ mod tests {
         let hint = "the disk is full: free some space, and run the same command again";
         assert_eq!(said(full().into()).matches(hint).count(), 1);
         assert!(said(anyhow::Error::from(full()).context("answers.jsonl")).ends_with(hint));
+        let worded = std::io::Error::from_raw_os_error(28).to_string();
+        assert!(said(SqlError::new(SqlErrorKind::Failed, worded).into()).ends_with(hint));
         let told = anyhow::Error::from(full()).context("the disk is full; free some space there");
         assert!(!said(told).contains(hint));
         assert!(!said(std::io::Error::from(std::io::ErrorKind::NotFound).into()).contains(hint));

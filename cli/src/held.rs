@@ -6,7 +6,7 @@
 //! - the lock file is made once, and removed under its lock and after all else in the folder: a process that
 //!   has locked it and still finds it under its name is the only one that uses or removes the folder
 
-use std::io::{ErrorKind, Result};
+use std::io::{Error, ErrorKind, Result};
 use std::path::{Path, PathBuf};
 
 use gstore_store::vfs::{OsVfs, Vfs as _, VfsLock};
@@ -32,8 +32,14 @@ impl LockedFolder {
     pub fn make(parent: &Path, prefix: &str, place: &Path) -> Result<Self> {
         // A process that looks for leftovers may take the new folder for one before its lock is held.
         const ATTEMPTS: usize = 10;
+        let unmade = |error: Error| {
+            let (said, place, parent) = (error.to_string(), place.display(), parent.display());
+            let why = said.split(" at path ").next().unwrap_or_default();
+            Error::new(error.kind(), format!("{place}: no folder can be made in {parent}: {why}"))
+        };
         for _ in 0..ATTEMPTS {
-            let path = tempfile::Builder::new().prefix(prefix).tempdir_in(parent)?.keep();
+            let made = tempfile::Builder::new().prefix(prefix).tempdir_in(parent);
+            let path = made.map_err(unmade)?.keep();
             let lock = path.join(LOCK);
             stands_for(&path.join(CONTENT), place.display().to_string());
             stands_for(&lock, place.display().to_string());

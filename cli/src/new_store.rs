@@ -134,6 +134,13 @@ mod tests {
         assert_eq!(names(dir.path()), ["s"]);
         NewStore::check(&dir.path().join("other")).expect("there can be one");
         assert_eq!(names(dir.path()), ["s"]);
+        // A folder in which nothing can be made, by anybody.
+        let Err(error) = NewStore::at(Path::new("/proc/x")) else { panic!("a store in /proc") };
+        let error = error.to_string();
+        assert!(
+            error.starts_with("/proc/x: no folder can be made in /proc") && !error.contains(PREFIX),
+            "{error}"
+        );
         // Something that is no folder has the name meanwhile.
         let third = NewStore::at(&dir.path().join("t")).expect("made");
         fs_err::write(dir.path().join("t"), "").expect("written");

@@ -74,6 +74,11 @@ fn a_full_disk_loses_nothing_and_the_same_command_goes_on() {
         "{}",
         failed.stderr
     );
+    let wide = "SELECT id, repeat('x', 100000) AS x FROM small";
+    let failed = binary::run(binary::gstore(&store).args(["query", wide, "-o"]).arg(disk.path("all.csv")));
+    assert_eq!(failed.code, 1, "{}", failed.stderr);
+    assert!(failed.stderr.contains("the disk is full: free some space"), "{}", failed.stderr);
+    assert!(!disk.path("all.csv").exists());
     binary::ok(binary::gstore(&store).args(["gc", "--keep", "1000"]));
     assert!(!leftover.exists());
 
