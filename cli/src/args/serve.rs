@@ -148,7 +148,7 @@ pub enum LogForm {
     gstore token create laptop --store s --scope read --expires 90d\n  \
     gstore token create partner --store s --scope read --datasets pool,gsm8k\n  \
     gstore token revoke laptop --store s\n\n\
-    A token is shown once, when it is made; the store keeps its digest, in a file that no snapshot and no backup has. A running server knows of a\n\
+    A token is shown once, when it is made, alone on standard output; the store keeps its digest, in a file that no snapshot and no backup has. A running server knows of a\n\
     new or revoked token at the next request.")]
 pub struct TokenArgs {
     /// What to do
