@@ -3,6 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use crate::nearest::did_you_mean;
+
 /// Where the values of a kind come from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum KindSource {
@@ -156,8 +158,12 @@ impl fmt::Display for Kind {
 
 /// A name that is that of no kind.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("there is no feature kind `{0}`; known are {known}", known = Kind::names())]
+#[error("there is no feature kind `{0}`; known are {known}{nearest}", known = Kind::names(), nearest = nearest_kind(.0))]
 pub struct UnknownKind(pub String);
+
+fn nearest_kind(name: &str) -> String {
+    did_you_mean(name, Kind::ALL.iter().map(|kind| kind.name()))
+}
 
 impl FromStr for Kind {
     type Err = UnknownKind;
@@ -184,5 +190,7 @@ mod tests {
             unknown.starts_with("there is no feature kind `grad-adm`; known are grad-adam, grad-sgd, "),
             "{unknown}"
         );
+        let slip = "grad_sgd".parse::<Kind>().unwrap_err().to_string();
+        assert!(slip.ends_with("; did you mean `grad-sgd`?"), "{slip}");
     }
 }

@@ -106,6 +106,11 @@ impl Snapshot {
         self.parts.features.iter().find(|f| f.key == key)
     }
 
+    /// The error for a name of no feature, with the nearest, or those that there are.
+    pub fn unknown_feature(&self, name: &str) -> LookupError {
+        unknown_feature(name, &self.parts.features)
+    }
+
     /// A feature by its label, `dataset/label`, number, or the first eight or more digits of its key.
     pub fn feature(&self, name: &str) -> Result<&Arc<FeaturePart>, LookupError> {
         let by_key = name.len() >= 8 && name.bytes().all(|b| b.is_ascii_hexdigit());
@@ -123,7 +128,7 @@ impl Snapshot {
             .collect();
         match found.as_slice() {
             [one] => Ok(one),
-            [] => Err(unknown_feature(name, &self.parts.features)),
+            [] => Err(self.unknown_feature(name)),
             several => Err(LookupError::Ambiguous {
                 what: "feature",
                 name: name.to_owned(),
@@ -136,20 +141,28 @@ impl Snapshot {
     }
 }
 
-/// The hint is a name that works, with its dataset: features of several often have one label.
+/// The hint is a name that works, with its dataset: features of several often have one label. Where only a
+/// kind is near, it is the first of that kind.
 fn unknown_feature(name: &str, features: &[Arc<FeaturePart>]) -> LookupError {
     let full: Vec<String> = features.iter().map(|f| f.display_name()).collect();
-    let error = unknown("feature", name, full.iter().map(String::as_str).collect());
-    if name.contains('/') {
-        return error;
-    }
+    let listed: Vec<String> =
+        features.iter().zip(&full).map(|(f, full)| format!("#{} {full}", f.number)).collect();
+    let name_of = |fits: &dyn Fn(&FeaturePart) -> bool| {
+        features.iter().zip(&full).find(|(f, _)| fits(f)).map(|(_, full)| full.clone())
+    };
     let by_label = nearest(name, features.iter().map(|f| f.attrs.label.as_str()));
-    let found = features.iter().zip(&full).find(|(f, _)| Some(f.attrs.label.as_str()) == by_label);
-    match (error, found) {
-        (LookupError::Unknown { what, name, known, .. }, Some((_, full))) => {
-            LookupError::Unknown { what, name, nearest: Some(full.clone()), known }
+    let by_kind = nearest(name, features.iter().map(|f| f.desc.kind.name.as_str()));
+    let by_name = nearest(name, full.iter().map(String::as_str)).map(str::to_owned);
+    let by_part = || {
+        let labelled = by_label.and_then(|label| name_of(&|f| f.attrs.label == label));
+        labelled.or_else(|| by_kind.and_then(|kind| name_of(&|f| f.desc.kind.name == kind)))
+    };
+    let near = if name.contains('/') { by_name } else { by_part().or(by_name) };
+    match unknown("feature", name, listed.iter().map(String::as_str).collect()) {
+        LookupError::Unknown { what, name, known, .. } => {
+            LookupError::Unknown { what, name, nearest: near, known }
         }
-        (error, _) => error,
+        error => error,
     }
 }
 
