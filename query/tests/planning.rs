@@ -139,7 +139,8 @@ fn unknown_names_come_with_the_nearest() {
         (ask("pool", "val:lau"), "law"),
         (with(|s| s.run = Some("warmap".into())), "warmup"),
         (with(|s| s.checkpoints = Some(vec!["checkpoint-10".into()])), "checkpoint-100"),
-        (with(|s| s.features = vec!["grad-adm@checkpoint-100".into()]), "grad-adam@checkpoint-100"),
+        (with(|s| s.features = vec!["grad-adm@checkpoint-100".into()]), "pool/grad-adam@checkpoint-100"),
+        (with(|s| s.features = vec!["grad_adam".into()]), "pool/grad-adam@checkpoint-100"),
         (with(|s| s.pool_kind = Some("grad-adm".into())), "grad-adam"),
         (with(|s| s.target_kind = Some("embed-maen".into())), "embed-mean"),
     ];
@@ -401,7 +402,115 @@ fn the_way_out_of_a_choice_is_one_family_at_all_checkpoints() {
     let store = TestStore::new();
     store.dataset("pool", 3);
     store.features(&family("pool", 6, 0..3), None).features(&family("pool", 4, 0..4), None);
-    assert_eq!(ways(&store, &given), (of(&store, 4, 3), of(&store, 6, 3)), "the one of all checkpoints");
+    let (keep, remove) = ways(&store, &given);
+    assert_eq!((&keep, &remove), (&of(&store, 4, 4), &of(&store, 6, 3)), "the one of all checkpoints");
+    let named = InfluenceSpec { features: keep.iter().map(u32::to_string).collect(), ..given };
+    let at = Plan::new(&store.snapshot(), &named).unwrap().checkpoints().len();
+    assert_eq!(at, 4, "also where there is no choice");
+}
+
+/// A pool with features 1 to 6, grad-adam, grad-sgd and embed-mean at two checkpoints, a target with 7 to 10,
+/// grad-sgd and embed-mean, and another dataset with 11.
+fn of_kinds() -> TestStore {
+    let mut numbers = Numbers(2);
+    let store = TestStore::new();
+    store.dataset("pool", 4).dataset("val", 2).dataset("other", 2);
+    let mut add = |dataset: &str, kind: &str, c: usize, rows: usize, dim: usize| {
+        let vectors = present(&numbers.vectors(rows, dim));
+        let run = (dataset == "other").then(|| store.run("warmup", &[Some(3.0), Some(1.0)]));
+        store.features(&[Feature::new(dataset, kind, c, vectors)], run);
+    };
+    for c in 0..2 {
+        add("pool", "grad-adam", c, 4, 6);
+        add("pool", "grad-sgd", c, 4, 6);
+        add("pool", "embed-mean", c, 4, 3);
+    }
+    for c in 0..2 {
+        add("val", "grad-sgd", c, 2, 6);
+        add("val", "embed-mean", c, 2, 3);
+    }
+    add("other", "grad-sgd", 0, 2, 6);
+    store
+}
+
+fn naming(names: &str) -> InfluenceSpec {
+    with(|s| s.features = names.split(',').filter(|name| !name.is_empty()).map(str::to_owned).collect())
+}
+
+/// The numbers of the features of the pool, then of the target.
+fn used(plan: &Prepared) -> [Vec<u32>; 2] {
+    [&plan.pools()[0], &plan.targets()[0]].map(|side| side.features.iter().map(|f| f.number).collect())
+}
+
+#[test]
+fn named_features_decide_on_kinds_and_checkpoints() {
+    let store = of_kinds();
+    assert_eq!(used(&plan(&store, &naming(""))), [vec![1, 4], vec![7, 9]]);
+    for (names, [pool, target]) in [
+        ("2,5", [vec![2, 5], vec![7, 9]]),
+        ("2", [vec![2], vec![7]]),
+        ("pool/grad-sgd@checkpoint-200", [vec![5], vec![9]]),
+        ("3", [vec![3], vec![8]]),
+        // Of the target alone.
+        ("9", [vec![4], vec![9]]),
+        ("8", [vec![3], vec![8]]),
+        // Of both.
+        ("grad-sgd@checkpoint-100", [vec![2], vec![7]]),
+        ("grad-adam@checkpoint-200,grad-sgd@checkpoint-200", [vec![4], vec![9]]),
+    ] {
+        assert_eq!(used(&plan(&store, &naming(names))), [pool, target], "{names}");
+    }
+    let asked = InfluenceSpec { pool_kind: Some("grad-sgd".into()), ..naming("2") };
+    assert_eq!(used(&plan(&store, &asked)), [vec![2], vec![7]]);
+    // Checkpoints that are asked for stay, and a named feature is that of its own.
+    let asked = InfluenceSpec { checkpoints: Some(vec!["100".into(), "200".into()]), ..naming("2") };
+    assert_eq!(used(&plan(&store, &asked)), [vec![2, 5], vec![7, 9]]);
+    // A dataset that is compared with itself.
+    let itself = |names| InfluenceSpec { targets: vec![TargetRef::parse("pool")], ..naming(names) };
+    assert_eq!(used(&plan(&store, &itself("2,5"))), [vec![2, 5], vec![2, 5]]);
+    assert_eq!(used(&plan(&store, &itself("1"))), [vec![1], vec![2]]);
+    assert_eq!(used(&plan(&store, &itself("1,2"))), [vec![1], vec![2]]);
+    let vector = InfluenceSpec { targets: Vec::new(), ..naming("3") };
+    let about = AtHandVector::Row { pool: 0, row: 1 };
+    let near = Prepared::about_vector(&store.snapshot(), &vector, about, None).unwrap();
+    assert_eq!(near.pools()[0].features[0].number, 3);
+}
+
+#[test]
+fn a_named_feature_that_would_not_be_used_is_refused() {
+    let store = of_kinds();
+    let of = |names: &str, change: fn(&mut InfluenceSpec)| {
+        let mut spec = naming(names);
+        change(&mut spec);
+        error(&store, &spec)
+    };
+    for (said, parts) in [
+        (of("1,5", |_| {}), ["`5` (#5 pool/grad-sgd@checkpoint-200)", "one kind of each side"]),
+        (of("2", |s| s.pool_kind = Some("grad-adam".into())), ["`2` (#2 pool", "of the pool is grad-adam"]),
+        (of("8", |s| s.target_kind = Some("grad-sgd".into())), ["`8` (#8 val", "of the target is grad-sgd"]),
+        (of("1,4", |s| s.checkpoints = Some(vec!["200".into()])), ["`1` (#1 pool", "about checkpoint-200"]),
+        (of("2,5,7", |_| {}), ["`5` (#5 pool", "only at checkpoint-100"]),
+        (of("2,9", |_| {}), ["no checkpoint", "with those that `features` names"]),
+        (of("11", |_| {}), ["`11` (#11 other/grad-sgd@checkpoint-100)", "`other` is no pool or target"]),
+        (
+            of("99", |_| {}),
+            ["available: #1 pool/grad-adam@checkpoint-100, ", "#2 pool/grad-sgd@checkpoint-100"],
+        ),
+    ] {
+        assert!(parts.iter().all(|part| said.contains(part)), "{parts:?} in {said}");
+    }
+}
+
+#[test]
+fn gradients_of_elsewhere_are_compared_with_their_own_kind_where_the_target_has_it() {
+    let store = of_kinds();
+    let mut numbers = Numbers(5);
+    let mine = |s: &mut InfluenceSpec| s.pool_kind = Some("grad-mine".into());
+    store.features(&[Feature::new("pool", "grad-mine", 0, present(&numbers.vectors(4, 6)))], None);
+    assert_eq!(plan(&store, &with(mine)).targets()[0].kind, "grad-sgd");
+    store.features(&[Feature::new("val", "grad-mine", 0, present(&numbers.vectors(2, 6)))], None);
+    assert_eq!(plan(&store, &with(mine)).targets()[0].kind, "grad-mine");
+    assert_eq!(plan(&store, &with(|_| {})).targets()[0].kind, "grad-sgd");
 }
 
 #[test]

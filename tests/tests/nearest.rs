@@ -162,6 +162,12 @@ fn without_a_checkpoint_the_newest_is_asked_and_named() {
         let said = place.run(&["query", &sql]).stderr;
         assert!(said.contains(&format!("at `{newest}`, the newest of the ")), "{said}");
     }
+    // A feature that is named is that of its checkpoint.
+    let oldest = place.value("SELECT name FROM gstore.checkpoints ORDER BY step LIMIT 1");
+    let at = found(&place, &format!("id => 's1', checkpoint => '{oldest}'"), "LIMIT 5");
+    let named = found(&place, &format!("id => 's1', features => 'embed-mean@{oldest}'"), "LIMIT 5");
+    assert_eq!(named, at);
+    assert_ne!(named, found(&place, "id => 's1'", "LIMIT 5"));
 }
 
 #[test]

@@ -11,7 +11,9 @@ use gstore_ingest::pipeline::{
 };
 use gstore_model::Reduction;
 use gstore_query::QueryError;
-use gstore_query::influence::{InfluenceSpec, Missing, Mode, Prepared, rows_in_targets};
+use gstore_query::influence::{
+    InfluenceSpec, Missing, Mode, Prepared, named_kind, names_of, rows_in_targets,
+};
 use gstore_store::{EncodeFeature, RowSet, Snapshot, Store};
 
 use crate::answer::AnswerError;
@@ -40,6 +42,8 @@ struct WeightedCheckpoint {
     weight: f64,
     /// What the targets' vectors can be compared with.
     space: String,
+    /// Those of the question's named features that are of it.
+    features: Vec<String>,
 }
 
 /// What a step computed, and how long it took.
@@ -86,8 +90,12 @@ impl CascadeSource {
         let refuse = |why: &str| AnswerError::Refused(format!("a cascade {why}"));
         let [pool] = spec.pools.as_slice() else { return Err(refuse("is over one pool")) };
         let Some(first) = spec.targets.first() else { return Err(refuse("needs a target")) };
-        let kind = spec.pool_kind.clone().unwrap_or_else(|| Kind::GradAdam.name().to_owned());
-        let of_targets = spec.target_kind.clone().unwrap_or_else(|| Kind::GradSgd.name().to_owned());
+        let names = &spec.features;
+        let targets: Vec<String> = spec.targets.iter().map(|target| target.dataset.clone()).collect();
+        let kind = spec.pool_kind.clone().or_else(|| named_kind(snapshot, names, &spec.pools));
+        let kind = kind.unwrap_or_else(|| Kind::GradAdam.name().to_owned());
+        let of_targets = spec.target_kind.clone().or_else(|| named_kind(snapshot, names, &targets));
+        let of_targets = of_targets.unwrap_or_else(|| Kind::GradSgd.name().to_owned());
         if spec.covariance.is_some() {
             return Err(AnswerError::no_labels_of_losses("gradients"));
         }
@@ -106,11 +114,15 @@ impl CascadeSource {
                 "ends with products of the gradients of stored samples, not of given ones or of tokens",
             ));
         }
-        // The targets among themselves: the pool has nothing yet.
+        // The targets among themselves: the pool has nothing yet, and what is named of it is for later.
+        let named_of_pool = names_of(snapshot, names, |f| f.desc.dataset == *pool);
+        let named_of_targets = names_of(snapshot, names, |f| targets.contains(&f.desc.dataset));
+        let is_among = |name: &&String| named_of_targets.contains(name) || !named_of_pool.contains(name);
         let among = InfluenceSpec {
             pools: vec![first.dataset.clone()],
             pool_kind: Some(of_targets.clone()),
             target_kind: Some(of_targets.clone()),
+            features: names.iter().filter(is_among).cloned().collect(),
             exclude_target: false,
             mode: Mode::Exact,
             ..spec.clone()
@@ -129,6 +141,7 @@ impl CascadeSource {
                 name: at.name.clone(),
                 weight: at.weight,
                 space: part.desc.space.id(),
+                features: names_of(snapshot, names, |f| f.desc.checkpoint.as_ref() == Some(&at.id)),
             })
             .collect();
         // Equal ones stay in the order of the run.
@@ -175,9 +188,11 @@ impl CascadeSource {
     /// The question at the checkpoints with the largest weights.
     pub(super) fn spec_at(&self, count: usize) -> InfluenceSpec {
         let used = &self.by_weight[..count.min(self.by_weight.len())];
+        let is_used = |name: &&String| used.iter().any(|checkpoint| checkpoint.features.contains(name));
         InfluenceSpec {
             checkpoints: Some(used.iter().map(|checkpoint| checkpoint.name.clone()).collect()),
             weights: Some(used.iter().map(|checkpoint| checkpoint.weight).collect()),
+            features: self.spec.features.iter().filter(is_used).cloned().collect(),
             ..self.spec.clone()
         }
     }

@@ -7,7 +7,7 @@ use gstore_query::QueryError;
 use gstore_query::gram::{
     CheckpointGrams, FILE, GramContent, GramDataset, GramFile, KIND, write as write_grams,
 };
-use gstore_query::influence::{InfluenceSpec, Missing, Prepared, PreparedSide, Sim, TargetRef};
+use gstore_query::influence::{InfluenceSpec, Missing, Prepared, PreparedSide, Sim, TargetRef, named_kind};
 use gstore_store::{ArtifactError, ArtifactPart, CheckpointId, Granularity, RowSet, Snapshot, Store};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
@@ -26,13 +26,14 @@ pub struct GramRequest {
     pub name: String,
     /// Datasets whose rows are taken; to extend an artifact it may be none, which means its own.
     pub datasets: Vec<String>,
-    /// Kind of their feature; by default `grad-adam` where all have it, else `grad-sgd`.
+    /// Kind of their feature; by default that of `features`, else `grad-adam` where all have it, else
+    /// `grad-sgd`.
     pub kind: Option<String>,
     /// The run whose checkpoints are meant, if there are several.
     pub run: Option<String>,
     /// Names or steps of checkpoints; by default all that every dataset has.
     pub checkpoints: Option<Vec<String>>,
-    /// Labels or numbers of the features to use where several fit.
+    /// Labels or numbers of the features to use; by default those that fit.
     pub features: Vec<String>,
     /// Takes rows of features that are still being built.
     pub partial: bool,
@@ -212,7 +213,7 @@ fn question(
         }
         (Some(kind), _) => kind.clone(),
         (None, Some(old)) => old.content.kind.clone(),
-        (None, None) => usual(),
+        (None, None) => named_kind(snapshot, &request.features, &datasets).unwrap_or_else(usual),
     };
     let checkpoints = match (&request.checkpoints, old) {
         (Some(_), Some(_)) => {

@@ -10,7 +10,9 @@ use gstore_core::content::Content;
 use gstore_core::{Digest, Kind, Remedy, first_of, many, many_of};
 use gstore_learn::judge::Reliability;
 use gstore_learn::{LearnError, Matrix, Passes};
-use gstore_query::influence::{InfluenceSpec, Missing, Prepared, Scored, TargetRef, rows_in_targets};
+use gstore_query::influence::{
+    InfluenceSpec, Missing, Prepared, Scored, TargetRef, names_of, rows_in_targets,
+};
 use gstore_store::{RowSet, Snapshot};
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -250,10 +252,18 @@ fn prepare_targets(snapshot: &Arc<Snapshot>, request: &LabelRequest) -> Result<V
     if request.spec.covariance.is_some() {
         return Err(AnswerError::no_labels_of_losses("gradients or embeddings"));
     }
-    let of_target = |target: &String| {
+    let refs: Vec<TargetRef> = request.targets.iter().map(|target| TargetRef::parse(target)).collect();
+    let names = &request.spec.features;
+    let of_any = names_of(snapshot, names, |f| refs.iter().any(|target| target.dataset == f.desc.dataset));
+    let of_target = |target: &TargetRef| {
+        let own =
+            names_of(snapshot, names, |f| [&request.dataset, &target.dataset].contains(&&f.desc.dataset));
+        // Those of other targets are for their questions.
+        let features = names.iter().filter(|name| own.contains(name) || !of_any.contains(name));
         let spec = InfluenceSpec {
+            features: features.cloned().collect(),
             pools: vec![request.dataset.clone()],
-            targets: vec![TargetRef::parse(target)],
+            targets: vec![target.clone()],
             given: Vec::new(),
             missing: Missing::Exclude,
             partial: true,
@@ -261,7 +271,7 @@ fn prepare_targets(snapshot: &Arc<Snapshot>, request: &LabelRequest) -> Result<V
         };
         Prepared::new(snapshot, &spec)
     };
-    Ok(request.targets.iter().map(of_target).collect::<Result<_, _>>()?)
+    Ok(refs.iter().map(of_target).collect::<Result<_, _>>()?)
 }
 
 /// The live rows of a dataset that occur in any of the targets, where the questions leave them out.

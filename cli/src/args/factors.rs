@@ -164,7 +164,7 @@ pub struct FactorsGramArgs {
     /// Datasets whose vectors are taken; with --extend those of the matrices, unless others are named
     #[arg(long, value_name = "NAME", value_delimiter = ',', num_args = 1.., required_unless_present_any = ["extend", "mix"])]
     pub dataset: Vec<String>,
-    /// Kind of the vectors [default: grad-adam where all have it, else grad-sgd]
+    /// Kind of the vectors [default: that of --features, else grad-adam where all have it, else grad-sgd]
     #[arg(long, value_name = "KIND")]
     pub kind: Option<String>,
     /// The run whose checkpoints are meant, if there are several
@@ -173,7 +173,7 @@ pub struct FactorsGramArgs {
     /// Names or steps of checkpoints [default: all that every dataset has]
     #[arg(long, value_name = "NAME", value_delimiter = ',', num_args = 1..)]
     pub checkpoints: Vec<String>,
-    /// Labels or numbers of the features, where several fit
+    /// Labels or numbers of the features: only these are used, and their checkpoints
     #[arg(long, value_name = "NAME", value_delimiter = ',', num_args = 1..)]
     pub features: Vec<String>,
     /// Take features that are still being built

@@ -10,7 +10,9 @@ use gstore_core::Kind;
 use gstore_query::QueryError;
 use gstore_query::ann::{Graphs, NearestOptions};
 use gstore_query::hint::nearest;
-use gstore_query::influence::{AtHandVector, Function, InfluenceSpec, Missing, Options, Plan, Prepared};
+use gstore_query::influence::{
+    AtHandVector, Function, InfluenceSpec, Missing, Options, Plan, Prepared, named_kind,
+};
 use gstore_store::Snapshot;
 
 use super::columns::{ExtraColumns, InfluenceColumns};
@@ -45,7 +47,9 @@ impl TableFunctionImpl for NearestFunction {
         let args = Arguments::read("nearest", args.exprs())?;
         let given = args.options(Function::Nearest, ["pool"])?;
         let mut spec = InfluenceSpec::from_options(&given).map_err(SqlError::option)?;
-        let kind = spec.pool_kind.unwrap_or_else(|| default_kind(&self.source.snapshot, &spec.pools));
+        let snapshot = &self.source.snapshot;
+        let kind = spec.pool_kind.take().or_else(|| named_kind(snapshot, &spec.features, &spec.pools));
+        let kind = kind.unwrap_or_else(|| default_kind(snapshot, &spec.pools));
         (spec.pool_kind, spec.target_kind) = (Some(kind.clone()), Some(kind));
         spec.missing = Missing::Exclude;
         let newest = newest(&self.source.snapshot, &spec);
@@ -118,11 +122,11 @@ impl NearestFunction {
     }
 }
 
-/// Where a question that names no checkpoint has several: the name of the newest, by the steps of the run,
-/// and their number. A question that cannot be resolved has none: what is wrong with it is said where it is
+/// Where a question that names neither checkpoint nor features has several checkpoints: the name of the
+/// newest, by the steps of the run, and their number. A question that cannot be resolved has none: what is wrong with it is said where it is
 /// asked.
 fn newest(snapshot: &Snapshot, spec: &InfluenceSpec) -> Option<(String, usize)> {
-    if spec.checkpoints.is_some() {
+    if spec.checkpoints.is_some() || !spec.features.is_empty() {
         return None;
     }
     // What stands for a vector is never read.

@@ -82,10 +82,20 @@ fn append(store: &Store, dataset: &str, rows: std::ops::Range<usize>) {
 
 /// Publishes the vectors of rows at both checkpoints, in segments of 7 rows.
 fn publish(store: &Store, dataset: &str, rows: std::ops::Range<usize>) {
+    publish_as(store, dataset, "grad-sgd", rows);
+}
+
+fn publish_as(store: &Store, dataset: &str, kind: &str, rows: std::ops::Range<usize>) {
+    let of_kind = |checkpoint: usize| {
+        let mut feature = feature(dataset, checkpoint);
+        feature.desc.kind.name = kind.to_owned();
+        feature.attrs.label = format!("{kind}@c{checkpoint}");
+        feature
+    };
     let plan = JobPlan {
         command: "test".into(),
-        identity: serde_json::json!([dataset, rows.start]),
-        features: (0..2).map(|checkpoint| feature(dataset, checkpoint)).collect(),
+        identity: serde_json::json!([dataset, kind, rows.start]),
+        features: (0..2).map(of_kind).collect(),
         detail: serde_json::Value::Null,
     };
     let mut job = store.start_job(plan).unwrap();
@@ -480,6 +490,25 @@ fn rows_in_an_eigenbasis_are_asked_with_any_damping() {
     let error = ask(", precondition => 'f'").unwrap_err();
     assert!(error.contains("leave `precondition` out"), "{error}");
     assert_close(&ask(", precondition => 'f', damping => 1, stale => true").unwrap(), &expected(Some(1.0)));
+}
+
+#[test]
+fn named_features_decide_whose_matrices_are_fitted() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = store(&folder);
+    publish_as(&store, "pool", "grad-adam", 0..20);
+    let of = |name: &str, change: fn(&mut GramRequest)| {
+        let fitted = fit(&store, name, &["pool"], change)?;
+        Ok::<_, AnswerError>((fitted.kind, fitted.checkpoints.len()))
+    };
+    assert_eq!(of("usual", |_| {}).unwrap(), ("grad-adam".to_owned(), 2));
+    let both = of("both", |r| r.features = vec!["grad-sgd@c0".into(), "grad-sgd@c1".into()]);
+    assert_eq!(both.unwrap(), ("grad-sgd".to_owned(), 2));
+    let one = of("one", |r| r.features = vec!["pool/grad-sgd@c1".into()]);
+    assert_eq!(one.unwrap(), ("grad-sgd".to_owned(), 1));
+    let mixed = of("mixed", |r| r.features = vec!["grad-sgd@c0".into(), "grad-adam@c1".into()]);
+    let said = mixed.unwrap_err().to_string();
+    assert!(said.contains("`grad-adam@c1`") && said.contains("one kind of each side"), "{said}");
 }
 
 #[test]

@@ -70,11 +70,14 @@ pub(super) fn choose(
                 (0..known.len()).partition(|&i| everywhere(&known[i].id));
             for i in skipped {
                 if let Some(side) = sides.iter().find(|side| !side.features.contains_key(&known[i].id)) {
-                    let way = way_to(side, run.as_deref(), spec.per_token);
-                    notes.push(format!(
-                        "{} is not used: dataset `{}` has no {} feature there{way}",
-                        known[i].name, side.dataset.name, side.kind
-                    ));
+                    let why = match side.named {
+                        true => format!("`features` names none of dataset `{}` there", side.dataset.name),
+                        false => {
+                            let way = way_to(side, run.as_deref(), spec.per_token);
+                            format!("dataset `{}` has no {} feature there{way}", side.dataset.name, side.kind)
+                        }
+                    };
+                    notes.push(format!("{} is not used: {why}", known[i].name));
                 }
             }
             used
@@ -281,6 +284,13 @@ fn nothing_common(
         })
         .collect();
     let within = run.map_or_else(String::new, |run| format!(" of run `{}`", run.name));
+    if sides.iter().any(|side| side.named) {
+        return QueryError::Spec(format!(
+            "no checkpoint{within} has features of every pool and target: with those that `features` names, {}; name \
+             features of the same checkpoints, or leave some out",
+            has.join("; ")
+        ));
+    }
     let is_known =
         |id: &CheckpointId| run.is_none_or(|run| run.checkpoints.iter().any(|c| c.checkpoint == *id));
     // The first without a checkpoint in common with all before it: features of another would not help.

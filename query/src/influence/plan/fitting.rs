@@ -195,8 +195,9 @@ fn text_options(dataset: &DatasetPart, feature: &FeaturePart, list: &[&Arc<Featu
     if options.is_empty() { String::new() } else { format!(" with {}", options.join(", ")) }
 }
 
-/// The features to name, and those in place of which they would be used, at all checkpoints that leave a
-/// choice. They are of one family (see [`family`]) wherever it has one: checkpoints in two spaces would be
+/// The features to name, and those in place of which they would be used. Of a dataset with a choice
+/// somewhere, or with named features, they are those of all checkpoints: others are not used once some are
+/// named. They are of one family (see [`family`]) wherever it has one: checkpoints in two spaces would be
 /// summed as one score. Of spaces, and of each side's families within one, it is that with the most
 /// checkpoints and rows; of equal ones the one with which most features of other sides share the form of
 /// texts, their length, precision and projection; then the one that writes roles also around pairs, else the
@@ -258,12 +259,17 @@ fn ways_out(sides: &[QuestionDataset], all: &[PlanCheckpoint]) -> (BTreeSet<u32>
     let spaces: BTreeSet<&str> = picked.iter().flatten().map(|(space, _)| space.as_str()).collect();
     let of_spaces: BTreeMap<&str, _> =
         spaces.into_iter().map(|space| (space, rank_of_space(space))).collect();
+    let has_choice = |at: usize| {
+        let mut of_side = places.iter().filter_map(|(lists, _)| lists.get(at));
+        sides.get(at).is_some_and(|side| side.named) || of_side.any(|list| list.len() > 1)
+    };
     let (mut keep, mut remove) = (BTreeSet::new(), BTreeSet::new());
     for ((lists, _), of_place) in places.iter().zip(&picked) {
         let picks = of_place.iter().max_by_key(|(space, _)| of_spaces.get(space.as_str()));
         let Some((_, picks)) = picks else { continue };
         let picks: BTreeSet<u32> = picks.iter().map(|f| f.number).collect();
-        for feature in lists.iter().filter(|list| list.len() > 1).flatten() {
+        let of_named = lists.iter().enumerate().filter(|(at, _)| has_choice(*at)).flat_map(|(_, list)| list);
+        for feature in of_named {
             let into = if picks.contains(&feature.number) { &mut keep } else { &mut remove };
             into.insert(feature.number);
         }

@@ -1,13 +1,16 @@
 //! The kinds of a question's features: those that it names, or the usual ones.
 
 use std::collections::BTreeSet;
+use std::iter;
 use std::sync::Arc;
 
 use gstore_core::Kind;
 use gstore_store::{CheckpointId, DatasetPart, Granularity, Snapshot};
 
 use super::checkpoints::asked;
+use super::named::{is_named, listed, unused, usable};
 use super::resolve::{NamedTarget, features_of_kind};
+use crate::error::{QueryError, SideOf};
 use crate::influence::spec::InfluenceSpec;
 
 /// Kinds of the pools and of the targets, and what a user should know about their choice.
@@ -17,24 +20,95 @@ pub(super) struct Kinds {
     pub(super) note: Option<String>,
 }
 
-/// The kinds that the question names, or the usual ones.
+/// The kinds that the question names, itself or by its features, or the usual ones.
+///
+/// # Errors
+/// A named feature of another kind than its side has in the question.
 pub(super) fn kinds(
     snapshot: &Snapshot,
     spec: &InfluenceSpec,
     pools: &[Arc<DatasetPart>],
     targets: &[NamedTarget],
-) -> Kinds {
-    let (pool, note) = match (&spec.pool_kind, &spec.target_kind) {
-        (Some(kind), _) => (kind.clone(), None),
-        (None, Some(kind)) if !Kind::names_gradient(kind) => (kind.clone(), None),
-        _ => gradient(snapshot, spec, pools, targets),
+) -> Result<Kinds, QueryError> {
+    // Of each name the kinds that it has among the pools, and among the targets.
+    let named: Vec<[BTreeSet<&str>; 2]> =
+        spec.features.iter().map(|name| SIDES.map(|of| kinds_named(snapshot, spec, name, of))).collect();
+    let of_pools: BTreeSet<&str> = named.iter().flat_map(|[pool, _]| pool).copied().collect();
+    let of_targets: BTreeSet<&str> = named.iter().flat_map(|[_, target]| target).copied().collect();
+    let mut of_targets_alone =
+        named.iter().filter(|[pool, _]| pool.is_empty()).flat_map(|[_, target]| target);
+    let target = spec.target_kind.as_deref().or(of_targets_alone.next().copied());
+    let (pool_kinds, note) = match (&spec.pool_kind, target) {
+        (Some(kind), _) => (vec![kind.clone()], None),
+        _ if !of_pools.is_empty() => (of_pools.into_iter().map(str::to_owned).collect(), None),
+        (None, Some(kind)) if !Kind::names_gradient(kind) => (vec![kind.to_owned()], None),
+        (None, target) => {
+            let of_targets = target.unwrap_or(Kind::GradSgd.name());
+            let (kind, note) = gradient(snapshot, spec, of_targets, (pools, targets));
+            (vec![kind], note)
+        }
     };
-    let target = match &spec.target_kind {
-        Some(kind) => kind.clone(),
-        None if Kind::names_gradient(&pool) => Kind::GradSgd.name().into(),
-        None => pool.clone(),
+    let target_kinds = |pool: &str| match &spec.target_kind {
+        Some(kind) => vec![kind.clone()],
+        None => {
+            let named = of_targets.iter().map(|kind| (*kind).to_owned());
+            iter::once(usual_of_targets(snapshot, pool, targets)).chain(named).collect()
+        }
     };
-    Kinds { pool, target, note }
+    let pairs: Vec<(&String, String)> = pool_kinds
+        .iter()
+        .flat_map(|pool| target_kinds(pool).into_iter().map(move |target| (pool, target)))
+        .collect();
+    let uses = |[of_pool, of_target]: &[BTreeSet<&str>; 2], (pool, target): &(&String, String)| {
+        of_pool.contains(pool.as_str()) || of_target.contains(target.as_str())
+    };
+    if let Some((pool, target)) = pairs.iter().find(|pair| named.iter().all(|name| uses(name, pair))) {
+        return Ok(Kinds { pool: (*pool).clone(), target: target.clone(), note });
+    }
+    let other = pairs.first().and_then(|pair| Some((named.iter().position(|name| !uses(name, pair))?, pair)));
+    let Some((at, (pool, target))) = other else {
+        return Err(QueryError::Spec("no kind of features fits the question".to_owned()));
+    };
+    Err(of_other_kind(snapshot, spec, &spec.features[at], [pool.as_str(), target.as_str()]))
+}
+
+const SIDES: [SideOf; 2] = [SideOf::Pool, SideOf::Target];
+
+/// The kinds of the features of a name that a side could use.
+fn kinds_named<'a>(
+    snapshot: &'a Snapshot,
+    spec: &'a InfluenceSpec,
+    name: &'a str,
+    of: SideOf,
+) -> BTreeSet<&'a str> {
+    usable(snapshot, spec, name, of).map(|feature| feature.desc.kind.name.as_str()).collect()
+}
+
+/// The error for a named feature of another kind than the question compares on its side.
+fn of_other_kind(snapshot: &Snapshot, spec: &InfluenceSpec, name: &str, kinds: [&str; 2]) -> QueryError {
+    let mut found = SIDES.into_iter().zip(kinds).filter_map(|(of, kind)| {
+        let side = if of == SideOf::Pool { "pool" } else { "target" };
+        Some((usable(snapshot, spec, name, of).next()?, side, kind))
+    });
+    let Some((feature, side, kind)) = found.next() else {
+        return QueryError::Spec(format!("feature `{name}` is of no dataset of the question"));
+    };
+    let why = format!(
+        "it is of the kind {}, and the kind of the {side} is {kind} here; a question takes one kind of each side",
+        feature.desc.kind.name
+    );
+    unused(name, &listed(feature), &why, "name features of one kind, or leave it out of `features`")
+}
+
+/// The kind of the targets where none is named: the pool's, but plain gradients for gradients. Of gradients
+/// that were computed elsewhere it is the pool's too, where every target has them.
+fn usual_of_targets(snapshot: &Snapshot, pool: &str, targets: &[NamedTarget]) -> String {
+    let is_elsewhere = pool.parse::<Kind>().is_err();
+    let has = |(target, _): &NamedTarget| {
+        features_of_kind(snapshot, &target.name, pool, Granularity::Sample).next().is_some()
+    };
+    let is_plain = !is_elsewhere || targets.is_empty() || !targets.iter().all(has);
+    if Kind::names_gradient(pool) && is_plain { Kind::GradSgd.name().to_owned() } else { pool.to_owned() }
 }
 
 /// The kind of gradient of the pools where none is named. Where `grad-adam` has no checkpoint in common with
@@ -43,12 +117,13 @@ pub(super) fn kinds(
 fn gradient(
     snapshot: &Snapshot,
     spec: &InfluenceSpec,
-    pools: &[Arc<DatasetPart>],
-    targets: &[NamedTarget],
+    of_targets: &str,
+    (pools, targets): (&[Arc<DatasetPart>], &[NamedTarget]),
 ) -> (String, Option<String>) {
     let [adam, sgd] = [Kind::GradAdam.name(), Kind::GradSgd.name()];
-    let anywhere =
-        |pool: &Arc<DatasetPart>, kind| checkpoints(snapshot, &pool.name, kind, spec.granularity());
+    let anywhere = |pool: &Arc<DatasetPart>, kind| {
+        checkpoints(snapshot, spec, (pool.name.as_str(), kind), spec.granularity())
+    };
     let asked = asked(snapshot, spec).filter(|asked| {
         pools.iter().any(|pool| [adam, sgd].into_iter().any(|kind| !anywhere(pool, kind).is_disjoint(asked)))
     });
@@ -63,17 +138,14 @@ fn gradient(
     if with_adam < pools.len() && with_adam < pools_with(sgd) {
         return (sgd.to_owned(), None);
     }
-    // Named features say themselves what is compared.
-    let named = !spec.features.is_empty();
-    let of_targets = spec.target_kind.as_deref().unwrap_or(sgd);
     let meets = |kind| {
         let of_target = |(target, _): &NamedTarget| -> BTreeSet<CheckpointId> {
-            checkpoints(snapshot, &target.name, of_targets, Granularity::Sample)
+            checkpoints(snapshot, spec, (target.name.as_str(), of_targets), Granularity::Sample)
         };
         let sides = pools.iter().map(|pool| of_pool(pool, kind)).chain(targets.iter().map(of_target));
         sides.reduce(|common, side| &common & &side).is_some_and(|common| !common.is_empty())
     };
-    if named || meets(adam) || !meets(sgd) {
+    if meets(adam) || !meets(sgd) {
         return (adam.to_owned(), None);
     }
     let within = if asked.is_some() { " that is asked about" } else { "" };
@@ -84,12 +156,16 @@ fn gradient(
     (sgd.to_owned(), Some(note))
 }
 
-/// The checkpoints at which a dataset has features of a kind.
+/// The checkpoints at which a dataset has features of a kind that the question may use.
 fn checkpoints(
     snapshot: &Snapshot,
-    dataset: &str,
-    kind: &str,
+    spec: &InfluenceSpec,
+    (dataset, kind): (&str, &str),
     granularity: Granularity,
 ) -> BTreeSet<CheckpointId> {
-    features_of_kind(snapshot, dataset, kind, granularity).filter_map(|f| f.desc.checkpoint.clone()).collect()
+    let all: Vec<_> = features_of_kind(snapshot, dataset, kind, granularity).collect();
+    let names = &spec.features;
+    let only_named = spec.checkpoints.is_none() && all.iter().any(|f| is_named(f, names));
+    let used = all.into_iter().filter(|f| !only_named || is_named(f, names));
+    used.filter_map(|f| f.desc.checkpoint.clone()).collect()
 }

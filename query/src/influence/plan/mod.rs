@@ -9,6 +9,7 @@ pub(super) mod conversation;
 pub(super) mod covariance;
 mod fitting;
 mod kinds;
+pub(super) mod named;
 pub(super) mod precondition;
 pub(super) mod resolve;
 pub(super) mod vector;
@@ -97,9 +98,9 @@ impl Plan {
             (true, false) => Vec::new(),
             (_, true) => resolve::targets(snapshot, &spec.targets)?,
         };
-        resolve::check_preferences(snapshot, spec)?;
+        named::check(snapshot, spec)?;
         let kinds::Kinds { pool: pool_kind, target: target_kind, note: of_kinds } =
-            kinds::kinds(snapshot, spec, &pools, &targets);
+            kinds::kinds(snapshot, spec, &pools, &targets)?;
         let of_pools = pools.iter().map(|pool| (SideOf::Pool, pool, &pool_kind));
         let of_targets = targets.iter().map(|(target, _)| (SideOf::Target, target, &target_kind));
         let (datasets, needed): (Vec<_>, Vec<_>) = of_pools
@@ -119,6 +120,9 @@ impl Plan {
             features.iter_mut().zip(of_sides).for_each(|(side, feature)| side.push(feature));
         }
         of_texts.dedup();
+        let places: Vec<&str> =
+            chosen.checkpoints.iter().map(|checkpoint| checkpoint.name.as_str()).collect();
+        named::check_used(snapshot, spec, &features, &places)?;
         if spec.per_token {
             features.iter().take(pools.len()).try_for_each(|features| fitting::same_tokens(features))?;
         }

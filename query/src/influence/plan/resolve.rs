@@ -12,6 +12,7 @@ use gstore_store::{
 };
 
 use super::conversation::Shapes;
+use super::named::{SCORES_TOKENS, is_named};
 use crate::error::{QueryError, SideOf, ToCompute};
 use crate::influence::spec::{InfluenceSpec, Sim, TargetRef};
 
@@ -40,6 +41,8 @@ pub(super) struct QuestionDataset {
     pub(super) dataset: Arc<DatasetPart>,
     pub(super) kind: String,
     pub(super) features: BTreeMap<CheckpointId, Vec<Arc<FeaturePart>>>,
+    /// Whether the question names some of them.
+    pub(super) named: bool,
     /// What its samples are. Its records are read for it, once, where that decides.
     pub(super) shapes: OnceCell<Shapes>,
 }
@@ -136,7 +139,8 @@ pub(super) fn features_of_kind<'a>(
 }
 
 /// The features of one kind that a dataset has for its side of the question, of which `all` are needed. Where
-/// `features` names some of a checkpoint's, the others of it are left out.
+/// the question names some, the others are left out, but at checkpoints that it asks for and of which it
+/// names none.
 pub(super) fn side(
     snapshot: &Snapshot,
     dataset: &Arc<DatasetPart>,
@@ -144,7 +148,6 @@ pub(super) fn side(
     all: &[NeededFeatures<'_>],
     spec: &InfluenceSpec,
 ) -> Result<QuestionDataset, QueryError> {
-    let prefer = &spec.features;
     let NeededFeatures { of, kind, granularity, .. } = needed;
     let mut features: BTreeMap<CheckpointId, Vec<Arc<FeaturePart>>> = BTreeMap::new();
     for feature in features_of_kind(snapshot, &dataset.name, kind, granularity) {
@@ -161,50 +164,16 @@ pub(super) fn side(
             dataset.name
         )));
     }
+    let is_named = |feature: &Arc<FeaturePart>| is_named(feature, &spec.features);
+    let named = features.values().flatten().any(is_named);
     for list in features.values_mut() {
-        if list.iter().any(|f| preferred(f, prefer)) {
-            list.retain(|f| preferred(f, prefer));
+        if list.iter().any(is_named) || named && spec.checkpoints.is_none() {
+            list.retain(is_named);
         }
     }
+    features.retain(|_, list| !list.is_empty());
     let (dataset, kind) = (dataset.clone(), kind.to_owned());
-    Ok(QuestionDataset { of, dataset, kind, features, shapes: OnceCell::new() })
-}
-
-fn preferred(feature: &FeaturePart, names: &[String]) -> bool {
-    names.iter().any(|name| {
-        *name == feature.attrs.label || *name == feature.display_name() || name.parse() == Ok(feature.number)
-    })
-}
-
-/// Names in `features` that no feature of the snapshot answers to, or only features of tokens where samples
-/// are asked about, or of a pool's samples where tokens are.
-pub(super) fn check_preferences(snapshot: &Snapshot, spec: &InfluenceSpec) -> Result<(), QueryError> {
-    for name in &spec.features {
-        let fits: Vec<_> =
-            snapshot.features().iter().filter(|f| preferred(f, std::slice::from_ref(name))).collect();
-        if fits.is_empty() {
-            let labels = snapshot.features().iter().map(|f| f.attrs.label.as_str());
-            return Err(QueryError::unknown("feature", name, labels));
-        }
-        if !spec.per_token && fits.iter().all(|f| f.desc.granularity == Granularity::Token) {
-            return Err(QueryError::Spec(format!(
-                "feature `{name}` has a vector for each token, and samples are asked about; {SCORES_TOKENS}"
-            )));
-        }
-        let for_target = |f: &FeaturePart| spec.targets.iter().any(|t| t.dataset == f.desc.dataset);
-        let of_samples = |f: &FeaturePart| f.desc.granularity == Granularity::Sample;
-        let in_pool = |f: &FeaturePart| spec.pools.contains(&f.desc.dataset);
-        if spec.per_token
-            && fits.iter().all(|f| of_samples(f) && !for_target(f))
-            && fits.iter().any(|f| in_pool(f))
-        {
-            return Err(QueryError::Spec(format!(
-                "feature `{name}` has a vector for each sample, and with `per_token => true` the pool's tokens are scored; name one of tokens, \
-                 or leave `per_token` out"
-            )));
-        }
-    }
-    Ok(())
+    Ok(QuestionDataset { of, dataset, kind, features, named, shapes: OnceCell::new() })
 }
 
 /// The error for a dataset without a feature of this kind and granularity, with what it has instead.
@@ -361,6 +330,3 @@ fn embeddings<'a>(snapshot: &Snapshot, kinds: &BTreeSet<&'a str>, spec: &Influen
 
 /// Where a feature is missing that has a vector for each token.
 const OF_TOKENS: &str = " of tokens";
-
-/// How a pool's tokens are asked about, whatever asks.
-const SCORES_TOKENS: &str = "`influence(..., per_token => true)` in SQL scores a pool's tokens one by one";

@@ -225,12 +225,14 @@ pub struct InfluenceSpec {
     pub fold: Fold,
     /// How vectors are compared.
     pub sim: Sim,
-    /// Feature kind of the pools; by default `grad-adam` where every pool has it, else `grad-sgd`.
+    /// Feature kind of the pools; by default that of `features`, else `grad-adam` where every pool has it, else
+    /// `grad-sgd`.
     pub pool_kind: Option<String>,
-    /// Feature kind of the targets; by default `grad-sgd`, for embeddings the pool's kind.
+    /// Feature kind of the targets; by default `grad-sgd`, for embeddings the pool's kind, and for gradients that
+    /// were computed elsewhere too, where every target has them. `features` may name targets of another kind.
     pub target_kind: Option<String>,
-    /// Labels or numbers of features to prefer where several fit (projections, encodings or
-    /// storage types side by side).
+    /// Labels or numbers of features. Of a dataset with some only these are used: they decide on kinds where none
+    /// are asked for, and on checkpoints. One that would not be used is an error.
     pub features: Vec<String>,
     /// Rows that lack a checkpoint.
     pub missing: Missing,

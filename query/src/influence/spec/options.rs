@@ -145,7 +145,7 @@ pub const OPTIONS: &[OptionInfo] = &[
     option("pool_kind", Text, TARGET | SELF, "", "The same as kind"),
     option("target_kind", Text, TARGET | SELF, "", "Feature of the target, if it is to be another"),
     option("features", Texts, TARGET | SELF | NEAREST, "",
-        "Labels or numbers of the features to use where several fit, such as those of one projection"),
+        "Labels or numbers of features to use: of their datasets no others, at their checkpoints, and of their kind if no kind is given"),
     option("missing", Word(MISSING), TARGET | SELF | DAUNCE, "error; with partial exclude",
         "Rows that lack a checkpoint: error, exclude or renormalise; with the method daunce, the losses of some models: error, pairwise or drop_model"),
     option("partial", Flag, TARGET | SELF | NEAREST, "", "Accept features that are still building"),
