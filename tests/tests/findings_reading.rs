@@ -476,6 +476,17 @@ fn every_file_makes_a_dataset_and_every_target_a_selection() {
         assert!(place.path(&format!("best.{target}.jsonl.scores.csv")).is_file());
         assert!(place.path(&format!("best.{target}.svg")).is_file());
     }
+    // What is named of another target is for its own selection.
+    let numbers = place.value(
+        "SELECT string_agg(CAST(number AS VARCHAR), ',') FROM gstore.features WHERE dataset IN ('even_odd', 'second')",
+    );
+    let numbers = numbers.trim_matches('"');
+    said(&select(&["--features", numbers, "--each", "target", "-o", "named.jsonl"]), 0, &["for second"]);
+    for target in ["even_odd", "second"] {
+        let lines =
+            |name: &str| fs_err::read(place.path(&format!("{name}.{target}.jsonl"))).expect("written");
+        assert_eq!(lines("named"), lines("best"));
+    }
     // A place that is taken is found before the first is written.
     fs_err::remove_file(place.path("best.even_odd.jsonl")).expect("removed");
     fs_err::remove_file(place.path("best.even_odd.jsonl.scores.csv")).expect("removed");

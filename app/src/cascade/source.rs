@@ -12,7 +12,7 @@ use gstore_ingest::pipeline::{
 use gstore_model::Reduction;
 use gstore_query::QueryError;
 use gstore_query::influence::{
-    InfluenceSpec, Missing, Mode, Prepared, named_kind, names_of, rows_in_targets,
+    InfluenceSpec, Missing, Mode, Prepared, named_kind, names_for, names_of, rows_in_targets,
 };
 use gstore_store::{EncodeFeature, RowSet, Snapshot, Store};
 
@@ -115,14 +115,11 @@ impl CascadeSource {
             ));
         }
         // The targets among themselves: the pool has nothing yet, and what is named of it is for later.
-        let named_of_pool = names_of(snapshot, names, |f| f.desc.dataset == *pool);
-        let named_of_targets = names_of(snapshot, names, |f| targets.contains(&f.desc.dataset));
-        let is_among = |name: &&String| named_of_targets.contains(name) || !named_of_pool.contains(name);
         let among = InfluenceSpec {
             pools: vec![first.dataset.clone()],
             pool_kind: Some(of_targets.clone()),
             target_kind: Some(of_targets.clone()),
-            features: names.iter().filter(is_among).cloned().collect(),
+            features: names_for(snapshot, names, &targets, &spec.pools),
             exclude_target: false,
             mode: Mode::Exact,
             ..spec.clone()
@@ -144,6 +141,12 @@ impl CascadeSource {
                 features: names_of(snapshot, names, |f| f.desc.checkpoint.as_ref() == Some(&at.id)),
             })
             .collect();
+        let is_of_none = |name: &&String| !by_weight.iter().any(|at| at.features.contains(name));
+        if let Some(name) = names.iter().find(is_of_none) {
+            return Err(refuse(&format!(
+                "takes features at the checkpoints of its targets, and `{name}` is of none of them: leave it out of `features`"
+            )));
+        }
         // Equal ones stay in the order of the run.
         by_weight.sort_by(|a, b| b.weight.total_cmp(&a.weight));
         let base = Folders::new(work.progress, false).run_name(&like.model, &[]);

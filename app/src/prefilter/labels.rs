@@ -11,7 +11,7 @@ use gstore_core::{Digest, Kind, Remedy, first_of, many, many_of};
 use gstore_learn::judge::Reliability;
 use gstore_learn::{LearnError, Matrix, Passes};
 use gstore_query::influence::{
-    InfluenceSpec, Missing, Prepared, Scored, TargetRef, names_of, rows_in_targets,
+    InfluenceSpec, Missing, Prepared, Scored, TargetRef, names_for, rows_in_targets,
 };
 use gstore_store::{RowSet, Snapshot};
 use serde::Serialize;
@@ -253,15 +253,11 @@ fn prepare_targets(snapshot: &Arc<Snapshot>, request: &LabelRequest) -> Result<V
         return Err(AnswerError::no_labels_of_losses("gradients or embeddings"));
     }
     let refs: Vec<TargetRef> = request.targets.iter().map(|target| TargetRef::parse(target)).collect();
-    let names = &request.spec.features;
-    let of_any = names_of(snapshot, names, |f| refs.iter().any(|target| target.dataset == f.desc.dataset));
+    let datasets: Vec<String> = refs.iter().map(|target| target.dataset.clone()).collect();
     let of_target = |target: &TargetRef| {
-        let own =
-            names_of(snapshot, names, |f| [&request.dataset, &target.dataset].contains(&&f.desc.dataset));
-        // Those of other targets are for their questions.
-        let features = names.iter().filter(|name| own.contains(name) || !of_any.contains(name));
+        let own = [request.dataset.clone(), target.dataset.clone()];
         let spec = InfluenceSpec {
-            features: features.cloned().collect(),
+            features: names_for(snapshot, &request.spec.features, &own, &datasets),
             pools: vec![request.dataset.clone()],
             targets: vec![target.clone()],
             given: Vec::new(),

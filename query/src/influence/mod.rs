@@ -42,7 +42,7 @@ pub use methods::tiles::{Tile, TileWorker, Tiles};
 pub use plan::checkpoints::PlanCheckpoint;
 pub use plan::conversation::{note_of_shapes, note_of_target};
 pub use plan::covariance::PlanModels;
-pub use plan::named::{named_kind, names_of};
+pub use plan::named::{named_kind, names_for, names_of};
 pub use plan::precondition::PlanPrecondition;
 pub use plan::resolve::named_targets;
 pub use plan::vector::{AtHandVector, NO_DOT};

@@ -3,7 +3,9 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use gstore_query::influence::{InfluenceSpec, Order, Prepared, Scored, resolve_top};
+use gstore_query::influence::{
+    InfluenceSpec, Order, Prepared, Scored, named_targets, names_for, resolve_top,
+};
 use gstore_store::Snapshot;
 
 use super::super::{Axis, Body, Panel, Picture, Series};
@@ -36,7 +38,15 @@ pub fn overlap(
     }
     let mut ranked: Vec<Vec<Scored>> = Vec::new();
     let (mut names, mut eligible) = (Vec::new(), u64::MAX);
-    for spec in &request.specs {
+    let datasets = |spec: &InfluenceSpec| -> Result<Vec<String>, AnswerError> {
+        let targets = named_targets(snapshot, &spec.targets)?;
+        Ok(targets.into_iter().map(|target| target.dataset).collect())
+    };
+    let targets = [datasets(one)?, datasets(other)?];
+    for (spec, own) in request.specs.iter().zip(&targets) {
+        let own = [spec.pools.as_slice(), own.as_slice()].concat();
+        let features = names_for(snapshot, &spec.features, &own, &targets.concat());
+        let spec = &InfluenceSpec { features, ..spec.clone() };
         let prepared = Prepared::new(snapshot, spec)?;
         tell_notes(&prepared, work);
         let k = resolve_top(&request.top, prepared.live())?;

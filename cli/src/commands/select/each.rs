@@ -1,15 +1,17 @@
 //! A selection for each target: the same flags, with files of its own.
 
 use std::path::{Path, PathBuf};
+use std::slice::from_ref;
 use std::sync::Arc;
 
 use anyhow::{Result, bail};
 use gstore_core::many_of;
-use gstore_query::influence::{Encoder, TargetRef};
+use gstore_query::influence::{Encoder, TargetRef, names_for};
+use serde_json::Value;
 
 use super::Selection;
 use super::kept::{TargetJournal, TargetNote, TargetProgress};
-use crate::args::{CascadeArgs, DrawArgs, SelectArgs};
+use crate::args::{CascadeArgs, DrawArgs, ScoringArgs, SelectArgs};
 use crate::context::Context;
 use crate::failure::{NothingSaved, is_refused, refuse};
 use crate::output::OutputTarget;
@@ -24,7 +26,9 @@ pub(super) fn targets(context: &Context, args: &SelectArgs) -> Result<Vec<Select
     if args.output.as_deref().is_some_and(|output| !OutputTarget::of(Some(output)).is_file()) {
         refuse!("--each target writes files of their own: name one with --output");
     }
-    let one = |target: &String| {
+    let names = names(context, args)?;
+    let scorings = scorings(context, args, &names)?;
+    let one = |(target, scoring): (&String, ScoringArgs)| {
         let scores = args.scores.as_deref().map(|path| named(path, target));
         let report = args.cascade.report.as_deref().map(|path| named(path, target));
         let cascade = CascadeArgs { report, ..args.cascade.clone() };
@@ -34,9 +38,9 @@ pub(super) fn targets(context: &Context, args: &SelectArgs) -> Result<Vec<Select
             false => path.to_owned(),
         });
         let (target, draw) = (vec![target.clone()], DrawArgs { plot });
-        SelectArgs { target, output, scores, draw, cascade, ..args.clone() }
+        SelectArgs { target, output, scores, draw, cascade, scoring, ..args.clone() }
     };
-    let all: Vec<SelectArgs> = names(context, args)?.iter().map(one).collect();
+    let all: Vec<SelectArgs> = names.iter().zip(scorings).map(one).collect();
     for (at, args) in all.iter().enumerate() {
         let Some(output) = &args.output else { continue };
         if all[..at].iter().any(|other| other.output.as_ref() == Some(output)) {
@@ -59,6 +63,29 @@ fn names(context: &Context, args: &SelectArgs) -> Result<Vec<String>> {
     }
     let (snapshot, _lease) = context.open_at(args.snapshot.as_ref())?;
     question::named(&snapshot, &args.target)
+}
+
+/// How each target is scored: features that are named of other targets are for these.
+fn scorings(context: &Context, args: &SelectArgs, targets: &[String]) -> Result<Vec<ScoringArgs>> {
+    let features = question::scoring(&args.scoring)?.features;
+    let same = || Ok(vec![args.scoring.clone(); targets.len()]);
+    // Whose they are, only the server knows.
+    #[cfg(feature = "serve")]
+    if args.server.remote.is_some() {
+        return same();
+    }
+    if features.is_empty() || targets.len() < 2 {
+        return same();
+    }
+    let (snapshot, _lease) = context.open_at(args.snapshot.as_ref())?;
+    let datasets: Vec<String> = targets.iter().map(|target| TargetRef::parse(target).dataset).collect();
+    let of = |dataset: &String| {
+        let own = [args.pool.as_slice(), from_ref(dataset)].concat();
+        let features = names_for(&snapshot, &features, &own, &datasets);
+        let value = if features.is_empty() { Value::Null } else { Value::from(features) };
+        ScoringArgs(args.scoring.0.clone().with("features", value))
+    };
+    Ok(datasets.iter().map(of).collect())
 }
 
 /// A target's selection, and what an earlier run of the command left of it.

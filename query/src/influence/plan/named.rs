@@ -36,6 +36,15 @@ pub fn names_of(snapshot: &Snapshot, names: &[String], fits: impl Fn(&FeaturePar
     names.iter().filter(|name| features_named(snapshot, name).any(|f| fits(f))).cloned().collect()
 }
 
+/// Of names that are for several questions those for one of them, about its `own` datasets: without those that
+/// are only of datasets of the others.
+pub fn names_for(snapshot: &Snapshot, names: &[String], own: &[String], others: &[String]) -> Vec<String> {
+    let is_of = |name: &str, datasets: &[String]| {
+        features_named(snapshot, name).any(|feature| datasets.contains(&feature.desc.dataset))
+    };
+    names.iter().filter(|name| is_of(name, own) || !is_of(name, others)).cloned().collect()
+}
+
 /// The kind of the first of these names that is of a feature of samples of these datasets.
 pub fn named_kind(snapshot: &Snapshot, names: &[String], datasets: &[String]) -> Option<String> {
     let fits = |feature: &&Arc<FeaturePart>| {

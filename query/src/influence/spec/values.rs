@@ -109,6 +109,14 @@ impl Options {
         Ok(())
     }
 
+    /// The same with another value of an option; null takes it away.
+    #[must_use]
+    pub fn with(mut self, name: &'static str, value: Value) -> Self {
+        self.values.retain(|(other, _)| *other != name);
+        self.values.push((name, value));
+        self
+    }
+
     /// The value of an option, if it was given.
     pub fn value(&self, name: &str) -> Option<&Value> {
         self.values.iter().find(|(n, _)| *n == name).map(|(_, v)| v).filter(|v| !v.is_null())
