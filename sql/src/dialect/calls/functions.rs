@@ -2,6 +2,8 @@
 
 mod quantiles;
 
+use std::ops::ControlFlow;
+
 use datafusion::sql::sqlparser::ast::{
     BinaryOperator, DuplicateTreatment, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentClause,
     FunctionArguments, Ident, NullTreatment, ObjectName, Value,
@@ -11,6 +13,11 @@ use crate::dialect::exprs::{self, arguments, binary, call, nested, text};
 use crate::dialect::forms;
 use crate::error::SqlError;
 use crate::names::{RENAMED, is_scalar};
+use crate::walk::visit_expressions;
+
+/// Most calls of `max_by` and `min_by` in the value of another that is written twice: nested ones would double
+/// each time.
+const MOST_WITHIN: usize = 7;
 
 /// The name of a function here, by a name in lower case that it has somewhere.
 pub(crate) fn known(name: &str) -> &str {
@@ -45,7 +52,8 @@ pub(super) fn renamed(function: &mut Function) -> Option<Expr> {
         // The values of the n best rows by themselves.
         "max" | "min" => {
             let [of, count]: [Expr; 2] = plain_args(function)?.try_into().ok()?;
-            if matches!(&count, Expr::Value(value) if matches!(value.value, Value::Number(..))) {
+            let is_number = matches!(&count, Expr::Value(value) if matches!(value.value, Value::Number(..)));
+            if is_number && best_within(&of) <= MOST_WITHIN {
                 set_args(function, vec![of.clone(), of, count]);
                 set_name(function, &name, if known == "max" { "max_by" } else { "min_by" });
             }
@@ -77,6 +85,17 @@ pub(super) fn renamed(function: &mut Function) -> Option<Expr> {
             None
         }
     }
+}
+
+/// How many calls of `max_by` and `min_by` are in an expression.
+fn best_within(of: &Expr) -> usize {
+    let mut number = 0;
+    let _ = visit_expressions(of, |part: &Expr| {
+        let is_best = |function: &Function| matches!(&*function.name.to_string(), "max_by" | "min_by");
+        number += usize::from(matches!(part, Expr::Function(function) if is_best(function)));
+        ControlFlow::<()>::Continue(())
+    });
+    number
 }
 
 /// The aggregate function that a call means by such a name, where it is another one or has other arguments.

@@ -124,3 +124,14 @@ fn joins_orders_and_limits_have_the_form_of_the_engine() {
         ),
     ]);
 }
+
+#[test]
+fn lists_of_best_rows_within_one_another_do_not_double_without_end() {
+    assert_resolved(&[(
+        "SELECT max(a, 2), min(a + 1, 3), max(a) FROM t",
+        "SELECT max_by(a, a, 2), min_by(a + 1, a + 1, 3), max(a) FROM t",
+    )]);
+    let nested = (0..16).fold("a".to_owned(), |of, _| format!("max({of}, 2)"));
+    let found = rewritten(&format!("SELECT {nested} FROM t")).unwrap();
+    assert!(found.len() < 1000, "{found}");
+}
