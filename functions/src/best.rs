@@ -17,7 +17,7 @@ use datafusion::logical_expr::{
 };
 use datafusion::scalar::ScalarValue;
 
-use self::several::{BestRows, count};
+use self::several::BestRows;
 use crate::error::FunctionError;
 
 /// The functions.
@@ -54,7 +54,7 @@ impl AggregateUDFImpl for ArgExtreme {
 
     fn accumulator(&self, args: AccumulatorArgs) -> DfResult<Box<dyn Accumulator>> {
         if let [value, key, _] = args.expr_fields {
-            let rows = BestRows::new(self.largest, count(&args)?, value.data_type(), key.data_type());
+            let rows = BestRows::new(&args, self.largest, value.data_type(), key.data_type())?;
             return Ok(Box::new(rows));
         }
         let key = args.expr_fields.get(1).map_or(&DataType::Null, |field| field.data_type());
