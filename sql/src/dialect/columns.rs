@@ -9,7 +9,8 @@ use datafusion::execution::SessionState;
 use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast::{
     BinaryOperator, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, Query,
-    RenameSelectItem, Select, SelectItem, SetExpr, Statement as Sql, Value, WildcardAdditionalOptions,
+    RenameSelectItem, Select, SelectItem, SetExpr, Statement as Sql, Value, Visitor, VisitorMut,
+    WildcardAdditionalOptions,
 };
 use regex::Regex;
 
@@ -20,7 +21,7 @@ use crate::error::SqlError;
 use crate::expanded::{self, last_name, name};
 use crate::translate::no_column;
 use crate::virtuals::is_absent;
-use crate::walk::{inner, visit_expressions, visit_expressions_mut};
+use crate::walk::{Visit, VisitMut, count_subqueries, inner};
 use crate::wording::NO_RENAME;
 
 /// Most columns of a result that COLUMNS makes.
@@ -79,9 +80,9 @@ pub(crate) async fn expand(
     let Some(Sql::Query(query)) = inner(statement) else { return Ok(()) };
     let SetExpr::Select(select) = &*query.body else { return Ok(()) };
     let is_of_columns = |item: &SelectItem| {
-        renames(item).is_some() || of_item(item).is_some_and(|expr| calls(expr).next().is_some())
+        renames(item).is_some() || of_item(item).is_some_and(|expr| !calls(expr).is_empty())
     };
-    let is_condition = select.selection.as_ref().is_some_and(|of| calls(of).next().is_some());
+    let is_condition = select.selection.as_ref().is_some_and(|of| !calls(of).is_empty());
     if !is_condition && !select.projection.iter().any(is_of_columns) {
         return Ok(());
     }
@@ -107,17 +108,31 @@ pub(crate) async fn expand(
         }
     }
     select.projection = made;
-    if let Some(condition) = &mut select.selection
-        && let Some(meant) = meant(Some(&*condition))?
-    {
-        let columns = meant.of(&names, &*condition)?;
-        if columns.len() > MOST_CONDITIONS {
-            let why = format!("COLUMNS in WHERE would stand for more than {MOST_CONDITIONS} columns");
-            return Err(SqlError::refused(why));
-        }
-        let each = columns.into_iter().map(|name| *nested(with_column(condition, name)));
-        if let Some(all) = each.reduce(|all, one| binary(all, BinaryOperator::And, one)) {
-            *condition = *nested(all);
+    select.selection.as_mut().map_or(Ok(()), |condition| put_conditions(condition, &names))
+}
+
+/// Puts a condition on each column in the place of one on COLUMNS, in each part of an AND.
+fn put_conditions(condition: &mut Expr, names: &[String]) -> Result<(), SqlError> {
+    let (mut parts, mut number) = (vec![condition], 0);
+    while let Some(part) = parts.pop() {
+        match part {
+            Expr::BinaryOp { left, op: BinaryOperator::And, right } => {
+                parts.extend([&mut **right, &mut **left]);
+            }
+            Expr::Nested(inner) => parts.push(&mut **inner),
+            part => {
+                let Some(meant) = meant(Some(&*part))? else { continue };
+                let columns = meant.of(names, &*part)?;
+                number += columns.len();
+                if number > MOST_CONDITIONS {
+                    let why = format!("COLUMNS in WHERE would stand for more than {MOST_CONDITIONS} columns");
+                    return Err(SqlError::refused(why));
+                }
+                let each = columns.into_iter().map(|name| *nested(with_column(part, name)));
+                if let Some(all) = each.reduce(|all, one| binary(all, BinaryOperator::And, one)) {
+                    *part = *nested(all);
+                }
+            }
         }
     }
     Ok(())
@@ -137,23 +152,44 @@ fn is_columns(function: &Function) -> bool {
     function.name.to_string().eq_ignore_ascii_case("columns")
 }
 
-/// The calls of COLUMNS in an expression.
-fn calls(expr: &Expr) -> std::vec::IntoIter<Function> {
-    let mut found = Vec::new();
-    let _ = visit_expressions(expr, |e: &Expr| {
-        if let Expr::Function(function) = e
+/// The calls of COLUMNS in an expression; those in a subquery mean columns of its own.
+fn calls(expr: &Expr) -> Vec<Function> {
+    let mut calls = ColumnsCalls::default();
+    let _ = Visit::visit(expr, &mut calls);
+    calls.found
+}
+
+#[derive(Default)]
+struct ColumnsCalls {
+    queries: usize,
+    found: Vec<Function>,
+}
+
+impl Visitor for ColumnsCalls {
+    type Break = ();
+
+    count_subqueries!(queries, &Query);
+
+    fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<()> {
+        if let Expr::Function(function) = expr
+            && self.queries == 0
             && is_columns(function)
         {
-            found.push(function.clone());
+            self.found.push(function.clone());
         }
-        ControlFlow::<()>::Continue(())
-    });
-    found.into_iter()
+        ControlFlow::Continue(())
+    }
 }
 
 /// The columns that an expression means by its COLUMNS; `None` without one.
 fn meant(of: Option<&Expr>) -> Result<Option<ColumnPattern>, SqlError> {
-    let Some(function) = of.and_then(|expr| calls(expr).next()) else { return Ok(None) };
+    let calls = of.map(calls).unwrap_or_default();
+    let Some((function, others)) = calls.split_first() else { return Ok(None) };
+    let written = function.args.to_string();
+    if let Some(other) = others.iter().find(|other| other.args.to_string() != written) {
+        let why = format!("`{function}` and `{other}` are in one expression, which is one for each column");
+        return Err(SqlError::invalid(why).hint("write the names of the columns in the place of one of them"));
+    }
     let wrong = || {
         let name = function.name.0.first().and_then(|part| part.as_ident());
         let error = SqlError::invalid("COLUMNS takes * or a pattern".to_owned());
@@ -263,13 +299,26 @@ fn renamed(
 /// An expression with a column in the place of its COLUMNS.
 fn with_column(of: &Expr, name: &str) -> Expr {
     let mut expr = of.clone();
-    let _ = visit_expressions_mut(&mut expr, |e: &mut Expr| {
-        if matches!(e, Expr::Function(function) if is_columns(function)) {
-            *e = Expr::Identifier(Ident::with_quote('"', name));
-        }
-        ControlFlow::<()>::Continue(())
-    });
+    let _ = VisitMut::visit(&mut expr, &mut WithColumn { queries: 0, name });
     expr
+}
+
+struct WithColumn<'a> {
+    queries: usize,
+    name: &'a str,
+}
+
+impl VisitorMut for WithColumn<'_> {
+    type Break = ();
+
+    count_subqueries!(queries, &mut Query);
+
+    fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+        if self.queries == 0 && matches!(expr, Expr::Function(function) if is_columns(function)) {
+            *expr = Expr::Identifier(Ident::with_quote('"', self.name));
+        }
+        ControlFlow::Continue(())
+    }
 }
 
 /// The item for one column, under the name that the expression has with it.
