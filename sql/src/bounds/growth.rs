@@ -42,6 +42,8 @@ pub(super) enum Growth {
     Formatted,
     /// The list with the last argument in the place of elements.
     Exchange,
+    /// The elements of the list, each with a number.
+    Counted,
     /// Nothing that grows, but work: each part of the first argument is compared with each of the second.
     Pairs,
 }
@@ -87,6 +89,7 @@ pub(super) const FUNCTIONS: &[(&str, Growth)] = &[
     ("array_replace", Growth::Exchange),
     ("array_replace_n", Growth::Exchange),
     ("array_replace_all", Growth::Exchange),
+    ("list_histogram", Growth::Counted),
     ("levenshtein", Growth::Pairs),
     ("jaro_similarity", Growth::Pairs),
     ("jaro_winkler_similarity", Growth::Pairs),
@@ -175,7 +178,7 @@ impl Growth {
                     }
                 })
             }
-            Self::Text | Self::Exchange => {
+            Self::Text | Self::Exchange | Self::Counted => {
                 let Some(list) = arg(0) else { return Ok(Vec::new()) };
                 let leaves = leaves(list)?;
                 let number = if self == Self::Text { NUMBER } else { ELEMENT };
@@ -290,7 +293,8 @@ fn range(args: &[ColumnarValue], rows: usize) -> DfResult<Vec<u64>> {
 mod tests {
     use std::sync::Arc;
 
-    use arrow_array::{ArrayRef, Int64Array, StringArray};
+    use arrow_array::types::Int64Type;
+    use arrow_array::{ArrayRef, Int64Array, ListArray, StringArray};
     use datafusion::scalar::ScalarValue;
 
     use super::*;
@@ -319,6 +323,9 @@ mod tests {
         assert_eq!(of(Growth::Range, &[number(5), number(1)]), 16);
         assert!(of(Growth::Range, &[number(i64::MIN), number(i64::MAX)]) > 1 << 62);
         assert_eq!(of(Growth::Groups, &[text("aa"), text("((a)(a))")]), 72);
+        let list: ArrayRef =
+            Arc::new(ListArray::from_iter_primitive::<Int64Type, _, _>([Some([Some(1), Some(2)])]));
+        assert_eq!(of(Growth::Counted, &[ColumnarValue::Array(list)]), 64);
         assert_eq!(formatted("%d of %s"), Places { bytes: 8 + 2 * FIXED, values: 2 });
         assert_eq!(formatted("{:>20}{:.2f}"), Places { bytes: 12 + 4 * 22 + 2 * FIXED, values: 2 });
         assert_eq!(of(Growth::Formatted, &[text("%s%s"), text("abc")]), 4 + 2 * BITS + 2 * 7);
