@@ -2,6 +2,7 @@
 //!
 //! - the list and the element may have numbers of different types: `list_contains([1, 2], row)`. The engine
 //!   finds the type that holds both, and then takes no numbers of 64 bits for it
+//! - `list_contains(list, x)` of a constant list with a NULL is false or true, as that of a column
 //! - `list_has_any(a, b)` and `list_has_all(a, b)` do not look for the NULLs of `b`, and are NULL where one of
 //!   the two is
 
@@ -15,11 +16,12 @@ use datafusion::arrow::buffer::OffsetBuffer;
 use datafusion::error::Result as DfResult;
 use datafusion::functions_nested::all_default_nested_functions;
 use datafusion::logical_expr::binary::type_union_resolution;
+use datafusion::logical_expr::expr::InList;
 use datafusion::logical_expr::simplify::{ExprSimplifyResult, SimplifyContext};
 use datafusion::logical_expr::type_coercion::functions::fields_with_udf;
 use datafusion::logical_expr::{
     ColumnarValue, Documentation, Expr, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl,
-    Signature,
+    Signature, lit,
 };
 use datafusion::scalar::ScalarValue;
 
@@ -92,7 +94,12 @@ impl ScalarUDFImpl for ListFunction {
     }
 
     fn simplify(&self, args: Vec<Expr>, info: &SimplifyContext) -> DfResult<ExprSimplifyResult> {
-        self.engine.simplify(args, info)
+        Ok(match self.engine.simplify(args, info)? {
+            ExprSimplifyResult::Simplified(Expr::InList(of)) => {
+                ExprSimplifyResult::Simplified(among_known(of))
+            }
+            other => other,
+        })
     }
 
     fn invoke_with_args(&self, mut args: ScalarFunctionArgs) -> DfResult<ColumnarValue> {
@@ -131,6 +138,16 @@ impl ListFunction {
         };
         Some(own.iter().map(put).chain(places.iter().cloned()).collect())
     }
+}
+
+/// Whether a constant list has a value, as the function says it of a column: a NULL in the list is no answer.
+fn among_known(mut of: InList) -> Expr {
+    let is_known = |element: &Expr| !element.as_literal().is_some_and(ScalarValue::is_null);
+    if !of.list.is_empty() && !of.list.iter().any(is_known) {
+        return of.expr.is_null().and(lit(ScalarValue::Boolean(None)));
+    }
+    of.list.retain(is_known);
+    Expr::InList(of)
 }
 
 /// The type of the elements of a list.
