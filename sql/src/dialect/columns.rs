@@ -19,6 +19,7 @@ use super::merged::of_from;
 use super::{merge, planned};
 use crate::error::SqlError;
 use crate::expanded::{self, last_name, name};
+use crate::guard::MAX_SQL_BYTES;
 use crate::translate::no_column;
 use crate::virtuals::is_absent;
 use crate::walk::{Visit, VisitMut, count_subqueries, inner};
@@ -51,10 +52,15 @@ impl ColumnPattern {
             Self::Like(pattern) => pattern.is_match(name),
         };
         let fitting: Vec<&String> = names.iter().filter(fits).collect();
-        match fitting.is_empty() {
-            true => Err(SqlError::unknown(format!("`{written}` means no column"))),
-            false => Ok(fitting),
+        let written = written.to_string();
+        if fitting.is_empty() {
+            return Err(SqlError::unknown(format!("`{written}` means no column")));
         }
+        if written.len().saturating_mul(fitting.len()) > MAX_SQL_BYTES {
+            let why = format!("COLUMNS would make more than {MAX_SQL_BYTES} bytes of SQL of one expression");
+            return Err(SqlError::refused(why));
+        }
+        Ok(fitting)
     }
 
     /// What is written behind AS for a column: `\0` is its name, `\1` the first group of the pattern.

@@ -53,6 +53,8 @@ async fn calls_that_would_make_too_much_are_refused() {
         "SELECT array_has_all(range(0, 1000000), range(0, 1000000))".to_owned(),
         "SELECT levenshtein(repeat(id, 200000), repeat('b', 200000)) FROM pool".to_owned(),
         named_twice(21),
+        // Several columns, each with the whole list.
+        format!("SELECT row FROM pool WHERE COLUMNS('o') NOT IN ({})", vec!["12345"; 100_000].join(", ")),
         format!("SELECT {}", (0..5000).map(|i| format!("0 AS c{i}")).collect::<Vec<_>>().join(", ")),
     ] {
         let Err(error) = slt::run(&session, &sql).await else { panic!("{sql}") };

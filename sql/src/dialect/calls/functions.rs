@@ -15,8 +15,8 @@ use crate::error::SqlError;
 use crate::names::{RENAMED, is_scalar};
 use crate::walk::visit_expressions;
 
-/// Most calls of `max_by` and `min_by` in the value of another that is written twice: nested ones would double
-/// each time.
+/// Most calls of `max_by` and `min_by` in a value that is written twice: of calls in one another each doubles
+/// those within.
 const MOST_WITHIN: usize = 7;
 
 /// The name of a function here, by a name in lower case that it has somewhere.
