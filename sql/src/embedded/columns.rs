@@ -1,4 +1,4 @@
-//! The types of the columns of a plan, from its tables up.
+//! Which columns of a plan are JSON, followed from its tables up: their types, with [`JSON`] for such texts.
 
 use std::collections::HashMap;
 use std::rc::Rc;
