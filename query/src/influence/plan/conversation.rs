@@ -18,8 +18,11 @@ use serde_json::{Map, Value, json};
 use crate::error::{QueryError, SideOf};
 use crate::influence::spec::InfluenceSpec;
 
-/// Records of a dataset that are looked at.
-const LOOKED_AT: u64 = 64;
+/// Records of a dataset that are looked at: neighbours at some places, as a page holds neighbours, and forms come
+/// file by file.
+const PLACES: u64 = 8;
+const AT_A_PLACE: u64 = 8;
+const LOOKED_AT: u64 = PLACES * AT_A_PLACE;
 
 /// The given samples of a question about these pools, each with its features; their pairs are conversations
 /// where the pools are, unless the question says `raw`. With what a user should know of it.
@@ -324,7 +327,7 @@ pub(super) struct Shapes {
 impl Shapes {
     pub(super) fn of(snapshot: &Snapshot, dataset: &DatasetPart) -> Result<Self, QueryError> {
         let samples = snapshot.samples(dataset)?;
-        let batch = samples.get(&spread(samples.rows(), LOOKED_AT), &["record"])?;
+        let batch = samples.get(&spread(samples.rows()), &["record"])?;
         let records = batch.column(0).as_binary_opt::<i32>();
         let mut found = Self::default();
         for record in records.into_iter().flat_map(|records| records.iter().flatten()) {
@@ -349,11 +352,14 @@ impl Shapes {
     }
 }
 
-/// So many rows of a set, the first and the last among them, at even distances.
-fn spread(rows: &RowSet, count: u64) -> Vec<u64> {
+/// The rows of a set that are looked at, the first and the last among them.
+fn spread(rows: &RowSet) -> Vec<u64> {
     let all = rows.len();
-    let count = count.min(all);
-    let mut places = (0..count).map(|i| i * (all - 1) / (count - 1).max(1)).peekable();
+    let place = |i| match all > LOOKED_AT {
+        true => i / AT_A_PLACE * (all - AT_A_PLACE) / (PLACES - 1) + i % AT_A_PLACE,
+        false => i,
+    };
+    let mut places = (0..all.min(LOOKED_AT)).map(place).peekable();
     let mut found = Vec::new();
     let mut before = 0;
     for range in rows.ranges() {
@@ -373,10 +379,14 @@ mod tests {
     #[test]
     fn rows_are_spread_over_the_whole() {
         let rows = RowSet::from_ranges([0..3, 10..11, 100..200]);
-        assert_eq!(spread(&rows, 4), [0, 130, 164, 199]);
-        assert_eq!(spread(&rows, 1), [0]);
-        assert_eq!(spread(&rows, 1000), rows.iter().collect::<Vec<_>>());
-        assert_eq!(spread(&RowSet::new(), 4), [0; 0]);
+        let found = spread(&rows);
+        assert_eq!(found.len() as u64, LOOKED_AT);
+        assert_eq!(found[..9], [0, 1, 2, 10, 100, 101, 102, 103, 109]);
+        assert_eq!(found[56..], [192, 193, 194, 195, 196, 197, 198, 199]);
+        assert!(found.is_sorted_by(|a, b| a < b));
+        let few = RowSet::from_ranges([0..3, 10..11, 100..160]);
+        assert_eq!(spread(&few), few.iter().collect::<Vec<_>>());
+        assert_eq!(spread(&RowSet::new()), [0; 0]);
     }
 
     #[test]
