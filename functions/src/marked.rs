@@ -77,6 +77,21 @@ pub fn structure(fields: &Fields, of: impl Fn(&DataType, usize) -> DataType) -> 
     DataType::Struct(fields.iter().enumerate().map(field).collect())
 }
 
+/// The type of values that come from the one or the other: JSON only where both are.
+pub fn either(one: &DataType, other: &DataType) -> DataType {
+    match (one, other) {
+        (DataType::Null, of) | (of, DataType::Null) => of.clone(),
+        (DataType::List(one), DataType::List(other)) => list(either(one.data_type(), other.data_type())),
+        (DataType::Struct(fields), DataType::Struct(others)) if fields.len() == others.len() => {
+            structure(fields, |field, place| {
+                others.get(place).map_or_else(|| plain(field), |other| either(field, other.data_type()))
+            })
+        }
+        (one, other) if one == other => one.clone(),
+        (one, _) => plain(one),
+    }
+}
+
 /// Whether a text is JSON.
 pub fn is_document(text: &str) -> bool {
     read(text).is_ok()

@@ -11,9 +11,8 @@ use datafusion::datasource::cte_worktable::CteWorkTable;
 use datafusion::datasource::source_as_provider;
 use datafusion::logical_expr::utils::{grouping_set_to_exprlist, merge_schema};
 use datafusion::logical_expr::{Aggregate, Distinct, Expr, LogicalPlan, RecursiveQuery, TableScan};
-use gstore_functions::marked::{JSON, plain};
+use gstore_functions::marked::{JSON, either, plain};
 
-use super::values::either;
 use crate::influence::InfluenceTable;
 use crate::scan::RowsTable;
 

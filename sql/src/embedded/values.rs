@@ -2,7 +2,7 @@
 
 use arrow_schema::{DataType, Field, Fields};
 use datafusion::logical_expr::{Expr, ExprSchemable};
-use gstore_functions::marked::{JSON, is_document, list, plain, structure};
+use gstore_functions::marked::{JSON, either, is_document, list, plain};
 use gstore_functions::{AS_TYPE, gives_json};
 
 use super::columns::{MarkedColumns, Scope};
@@ -127,21 +127,6 @@ impl MarkedColumns {
             ) => Some(self.of(of, scope)),
             _ => None,
         }
-    }
-}
-
-/// What values are that come from the one or the other.
-pub(super) fn either(one: &DataType, other: &DataType) -> DataType {
-    match (one, other) {
-        (DataType::Null, of) | (of, DataType::Null) => of.clone(),
-        (DataType::List(one), DataType::List(other)) => list(either(one.data_type(), other.data_type())),
-        (DataType::Struct(fields), DataType::Struct(others)) if fields.len() == others.len() => {
-            structure(fields, |field, place| {
-                others.get(place).map_or_else(|| plain(field), |other| either(field, other.data_type()))
-            })
-        }
-        (one, other) if one == other => one.clone(),
-        (one, _) => plain(one),
     }
 }
 

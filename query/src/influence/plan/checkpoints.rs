@@ -6,7 +6,7 @@ use std::sync::Arc;
 use gstore_core::Remedy;
 use gstore_store::{CheckpointId, RunPart, Snapshot};
 
-use super::fitting::projection_options;
+use super::projection::projection_options;
 use super::resolve::{NeededFeatures, QuestionDataset, computable, run_for};
 use crate::error::{QueryError, SideOf};
 use crate::influence::spec::InfluenceSpec;

@@ -12,6 +12,7 @@ use gstore_store::{
 
 use super::checkpoints::PlanCheckpoint;
 use super::conversation::{Shapes, form, writes_roles};
+use super::projection::projection_options;
 use super::resolve::QuestionDataset;
 use crate::error::{QueryError, SideOf};
 use crate::influence::spec::modules;
@@ -378,22 +379,6 @@ fn projections(snapshot: &Snapshot, a: &FeaturePart, b: &FeaturePart) -> Option<
     };
     let (pool, target) = (&a.desc.dataset, &b.desc.dataset);
     Some(format!("{difference}; {remedy} computes those of `{target}` as `{pool}` has its own"))
-}
-
-/// The options of an ingest that projects by what is described like this: `sjlt, 8192, seed 0`; `fact_sjlt,
-/// 1024 a module, seed 0`; `none`. `None` for what takes more than these.
-pub(super) fn projection_options(text: &str) -> Option<Vec<String>> {
-    if text == "none" {
-        return Some(vec![Remedy::Option("projection", text).to_string()]);
-    }
-    let mut parts = text.split(", ");
-    let (kind, dim, seed) = (parts.next()?, parts.next()?, parts.next()?.strip_prefix("seed ")?);
-    let dim = match dim.strip_suffix(" a module") {
-        Some(dim) => Remedy::Option("module_dim", dim),
-        None => Remedy::Option("dim", dim),
-    };
-    let options = [Remedy::Option("projection", kind), dim, Remedy::Option("seed", seed)];
-    parts.next().is_none().then(|| options.map(|option| option.to_string()).to_vec())
 }
 
 /// `#7 pool/grad-adam@checkpoint-112 (f16, dim 8192, projection 12ab34cd, encoding 99fe01aa)`; computed in

@@ -11,6 +11,7 @@ mod fitting;
 mod kinds;
 pub(super) mod named;
 pub(super) mod precondition;
+mod projection;
 pub(super) mod resolve;
 pub(super) mod vector;
 
