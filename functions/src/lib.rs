@@ -58,6 +58,7 @@ mod sum;
 mod texts;
 mod times;
 mod types;
+mod unnested;
 mod whole;
 mod written;
 
@@ -83,6 +84,7 @@ pub use signatures::own as own_arguments;
 pub use slices::TextSlices;
 pub use times::full_time;
 pub use types::name as type_name;
+pub use unnested::{KEPT, UnnestedKeys, without_unnested_keys};
 pub use whole::Arithmetic;
 pub use written::as_written;
 

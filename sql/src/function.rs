@@ -2,7 +2,7 @@
 //!
 //! The engine's own planner refuses `name => value` (or drops the name, after LATERAL), so a relation planner
 //! of ours takes these calls: it checks the names while their places in the text are known, and hands the
-//! options on as one struct.
+//! options on as one struct. It also plans subqueries, whose keys are to be known before what is around them.
 
 use std::collections::HashSet;
 
@@ -24,7 +24,7 @@ use super::names::table_functions;
 use super::table_functions::options_of;
 use super::wording;
 
-/// Plans calls of gstore's own table functions.
+/// Plans calls of gstore's own table functions, and subqueries without keys that `unnest` has repeated.
 #[derive(Debug)]
 pub(crate) struct FunctionPlanner;
 
@@ -42,6 +42,15 @@ impl RelationPlanner for FunctionPlanner {
             planned => return Ok(planned),
         };
         let (name, args, alias) = match refuse_ignored(relation)? {
+            // It comes here once more, LATERAL: nothing reads that behind this place.
+            TableFactor::Derived { lateral: false, subquery, alias, sample } => {
+                let plan = cx.plan(TableFactor::Derived { lateral: true, subquery, alias, sample })?;
+                let plan = match plan.schema().functional_dependencies().is_empty() {
+                    true => plan,
+                    false => gstore_functions::without_unnested_keys(plan)?,
+                };
+                return Ok(RelationPlanning::Planned(Box::new(PlannedRelation::new(plan, None))));
+            }
             TableFactor::Table { name, args: Some(args), alias, .. } => (name, args.args, alias),
             TableFactor::Function { name, args, alias, .. } => (name, args, alias),
             other => return Ok(RelationPlanning::Original(Box::new(other))),

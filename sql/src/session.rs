@@ -140,6 +140,7 @@ impl SqlSession {
             ])))
             .with_analyzer_rule(Arc::new(functions::ComparedSpans))
             .with_analyzer_rule(Arc::new(functions::InputOrder))
+            .with_analyzer_rule(Arc::new(functions::UnnestedKeys))
             .with_optimizer_rules(logical_rules())
             .with_physical_optimizer_rules(physical_rules())
             .build();

@@ -6,11 +6,11 @@ use std::collections::HashSet;
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    Expr, GroupByExpr, Ident, ObjectName, Query, Select, SelectItem, Statement, TableAlias,
+    Expr, GroupByExpr, Ident, ObjectName, Query, Select, SelectItem, SetExpr, Statement, TableAlias,
     TableAliasColumnDef, TableFactor, TableWithJoins, VisitorMut,
 };
 
-use super::exprs::{alias, column, nested};
+use super::exprs::{self, alias, column, has_unnest, nested, of_item, subquery};
 use super::ordered;
 use super::using::joins_without_condition;
 use crate::expanded::name;
@@ -33,6 +33,9 @@ impl VisitorMut for Aliases {
     type Break = ();
 
     fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
+        for table in query.with.iter_mut().flat_map(|with| &mut with.cte_tables) {
+            unnested(&mut table.query);
+        }
         ordered::apart(query);
         ordered::beside_unnest(query);
         ControlFlow::Continue(())
@@ -52,6 +55,19 @@ impl VisitorMut for Aliases {
             _ => {}
         }
         ControlFlow::Continue(())
+    }
+}
+
+/// Makes a table expression that makes rows of lists a subquery of one: these are planned without keys that
+/// the rows do not have.
+fn unnested(query: &mut Query) {
+    let SetExpr::Select(select) = &*query.body else { return };
+    if select.projection.iter().filter_map(of_item).any(has_unnest)
+        && let Some(mut around) = exprs::query("SELECT * FROM (SELECT 1) AS \"rows of lists\"")
+        && let Some(within) = subquery(&mut around)
+    {
+        std::mem::swap(within, query);
+        *query = *around;
     }
 }
 
@@ -232,6 +248,11 @@ mod tests {
                 "SELECT * FROM t, (SELECT 1 AS x) AS \"joined 2\", (SELECT 2 AS x) y",
             ),
             ("SELECT * FROM (SELECT 1 AS x)", "SELECT * FROM (SELECT 1 AS x)"),
+            (
+                "WITH a AS (SELECT k, unnest(l) AS x FROM t ORDER BY x), b AS (SELECT k FROM a) SELECT * FROM b",
+                "WITH a AS (SELECT * FROM (SELECT k, unnest(l) AS x FROM t ORDER BY x) AS \"rows of lists\"), \
+                 b AS (SELECT k FROM a) SELECT * FROM b",
+            ),
             ("SELECT range FROM Range(3)", "SELECT range FROM Range(3) AS range (range)"),
             (
                 "SELECT 1 FROM range(3), Range(4)",

@@ -3,7 +3,7 @@
 use arrow_schema::{DataType, Field, Fields};
 use datafusion::logical_expr::{Expr, ExprSchemable};
 use gstore_functions::marked::{JSON, either, is_document, list, plain};
-use gstore_functions::{AS_TYPE, gives_json};
+use gstore_functions::{AS_TYPE, KEPT, gives_json};
 
 use super::columns::{MarkedColumns, Scope};
 
@@ -84,7 +84,7 @@ impl MarkedColumns {
             },
             ("array_resize", [of, _]) => Some(self.of(of, scope)),
             (
-                AS_TYPE | "nullif" | "array_slice" | "array_sort" | "array_reverse" | "array_distinct"
+                AS_TYPE | KEPT | "nullif" | "array_slice" | "array_sort" | "array_reverse" | "array_distinct"
                 | "array_compact" | "array_pop_back" | "array_pop_front",
                 [of, ..],
             ) => Some(self.of(of, scope)),
