@@ -2,7 +2,8 @@
 //! those in quotes as they are written.
 //!
 //! Invariants
-//! - a name that the engine finds stays what it is: another is put into statements that cannot be planned
+//! - a name that the engine finds stays what it is: another is put into statements that cannot be planned, and
+//!   in the place of one in GROUP BY that it finds in SELECT alone
 //! - the column is the only one in its place whose name differs in nothing but the case of letters
 //! - names of one query are respelled, as those of another may be of other tables
 //! - so are those that are no expressions: behind EXCLUDE and RENAME, and in USING
@@ -11,16 +12,16 @@ use std::ops::ControlFlow;
 
 use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast::{
-    Expr, FunctionArg, FunctionArgExpr, FunctionArguments, GroupByExpr, Ident, IdentWithAlias,
-    JoinConstraint, Query, RenameSelectItem, Select, SelectItem, TableFactor, TableWithJoins, Value,
-    VisitorMut, WildcardAdditionalOptions,
+    Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, GroupByExpr, Ident, IdentWithAlias,
+    JoinConstraint, ObjectNamePart, Query, RenameSelectItem, Select, SelectItem, TableFactor, TableWithJoins,
+    Value, VisitorMut, WildcardAdditionalOptions,
 };
 
 use super::dialect::join_constraint;
 use super::error::SqlError;
 use super::expanded::{excluded_mut, last_ident, name};
-use super::quotes::TextPosition;
-use super::walk::{VisitMut, inner, visit_expressions, visit_expressions_mut};
+use super::positions::{TextPosition, begin, is_named_at, place};
+use super::walk::{VisitMut, count_subqueries, inner};
 
 /// Puts the name that an error proposes in the place of the one that it is about; false where there is none.
 /// An error that does not know its place, or whose place has been put right, is about each such name of a
@@ -31,7 +32,7 @@ pub(super) fn respell(statement: &mut Statement, error: &SqlError) -> bool {
     let respelled = |which: RespelledNames| {
         let mut respelled = sql.clone();
         let mut names = ColumnNames { exact, which, ..ColumnNames::default() };
-        let _ = respelled.visit(&mut names);
+        let _ = VisitMut::visit(&mut respelled, &mut names);
         (respelled, names)
     };
     if let Some(place) = error.position() {
@@ -157,7 +158,8 @@ impl VisitorMut for ColumnNames<'_> {
         ControlFlow::Continue(())
     }
 
-    /// GROUP BY means the column, also where a SELECT gives its name to what it computes from it.
+    /// GROUP BY means the column, also where a SELECT gives its name to what it computes from it, and so does
+    /// the HAVING behind it.
     fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<()> {
         let given = |item: &SelectItem| match item {
             SelectItem::ExprWithAlias { expr, alias } if name(alias) == self.exact.to_ascii_lowercase() => {
@@ -167,13 +169,16 @@ impl VisitorMut for ColumnNames<'_> {
         };
         let given: Vec<bool> = select.projection.iter().filter_map(given).collect();
         self.is_given |= !given.is_empty();
-        if let (true, GroupByExpr::Expressions(keys, _)) = (given.contains(&true), &mut select.group_by) {
-            let _ = visit_expressions_mut(keys, |key: &mut Expr| {
-                if let Some(last) = parts(key).last_mut().filter(|last| self.is_like(last)) {
-                    self.respell(last);
+        if let GroupByExpr::Expressions(keys, _) = &mut select.group_by {
+            let is_key = matches!(self.which, RespelledNames::At(place) if is_named_at(&*keys, place));
+            if given.contains(&true) || is_key && !given.is_empty() {
+                let mut columns = KeyNames { names: self, queries: 0, are_respelled: false };
+                let _ = VisitMut::visit(keys, &mut columns);
+                if columns.are_respelled {
+                    let _ = VisitMut::visit(&mut select.having, &mut columns);
                 }
-                ControlFlow::<()>::Continue(())
-            });
+                self.are_respelled |= columns.are_respelled && is_key;
+            }
         }
         for item in &mut select.projection {
             if let SelectItem::Wildcard(options) | SelectItem::QualifiedWildcard(_, options) = item {
@@ -206,8 +211,11 @@ impl VisitorMut for ColumnNames<'_> {
                     self.exact.clone_into(text);
                 }
             }
-            // COLUMNS(* EXCLUDE a)
             Expr::Function(function) => {
+                if let Some((begin, column)) = called_on(function) {
+                    self.column(begin, column);
+                }
+                // COLUMNS(* EXCLUDE a)
                 let FunctionArguments::List(list) = &mut function.args else {
                     return ControlFlow::Continue(());
                 };
@@ -223,6 +231,28 @@ impl VisitorMut for ColumnNames<'_> {
     }
 }
 
+/// Respells a column in the clauses of groups; not in subqueries, whose columns are their own.
+struct KeyNames<'a, 'b> {
+    names: &'a ColumnNames<'b>,
+    queries: usize,
+    are_respelled: bool,
+}
+
+impl VisitorMut for KeyNames<'_, '_> {
+    type Break = ();
+
+    count_subqueries!(queries, &mut Query);
+
+    fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+        let last = parts(expr).last_mut().filter(|last| self.names.is_like(last));
+        if let Some(last) = last.filter(|_| self.queries == 0) {
+            self.names.respell(last);
+            self.are_respelled = true;
+        }
+        ControlFlow::Continue(())
+    }
+}
+
 /// The parts of a name.
 fn parts(expr: &mut Expr) -> &mut [Ident] {
     match expr {
@@ -232,26 +262,13 @@ fn parts(expr: &mut Expr) -> &mut [Ident] {
     }
 }
 
-/// Where a name begins.
-fn begin(expr: &Expr) -> Option<TextPosition> {
-    match expr {
-        Expr::Identifier(name) => Some(place(name)),
-        Expr::CompoundIdentifier(parts) => parts.first().map(place),
+/// The column that a call stands behind, `column.function(..)`, and where its name begins.
+fn called_on(function: &mut Function) -> Option<(TextPosition, &mut Ident)> {
+    let begin = function.name.0.first()?.as_ident().map(place)?;
+    match function.name.0.as_mut_slice() {
+        [.., ObjectNamePart::Identifier(column), _] => Some((begin, column)),
         _ => None,
     }
-}
-
-fn place(name: &Ident) -> TextPosition {
-    (name.span.start.line, name.span.start.column)
-}
-
-/// Whether a name begins at a place in an expression.
-fn is_named_at(expr: &Expr, place: TextPosition) -> bool {
-    let walk = visit_expressions(expr, |part: &Expr| match begin(part) == Some(place) {
-        true => ControlFlow::Break(()),
-        false => ControlFlow::Continue(()),
-    });
-    walk.is_break()
 }
 
 #[cfg(test)]
@@ -291,6 +308,19 @@ mod tests {
         let expected =
             "SELECT lower(\"Topic\") AS topic FROM pool WHERE topic > 'T' GROUP BY \"Topic\" ORDER BY topic";
         assert_eq!(respelled(sql, &unknown().at(1, 14)).as_deref(), Some(expected));
+        let sql = "SELECT 1 AS topic FROM pool GROUP BY TOPIC HAVING topic > (SELECT max(topic) FROM other)";
+        let expected = "SELECT 1 AS topic FROM pool GROUP BY \"Topic\" HAVING \"Topic\" > \
+                        (SELECT max(topic) FROM other)";
+        assert_eq!(respelled(sql, &unknown().at(1, 38)).as_deref(), Some(expected));
+    }
+
+    #[test]
+    fn columns_that_a_call_stands_behind_are_respelled() {
+        let sql = "SELECT topic.upper(), p.TOPIC.trim(), topic.upper(topic) FROM pool p";
+        let first = "SELECT \"Topic\".upper(), p.TOPIC.trim(), topic.upper(topic) FROM pool p";
+        assert_eq!(respelled(sql, &unknown().at(1, 8)).as_deref(), Some(first));
+        let second = "SELECT topic.upper(), p.\"Topic\".trim(), topic.upper(topic) FROM pool p";
+        assert_eq!(respelled(sql, &unknown().at(1, 23)).as_deref(), Some(second));
     }
 
     #[test]

@@ -57,6 +57,7 @@ pub mod output;
 mod own;
 mod parameters;
 mod planning;
+mod positions;
 mod predicted;
 mod prepared;
 mod quotes;

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use arrow_array::RecordBatch;
 use arrow_schema::DataType;
+use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::execution::runtime_env::RuntimeEnv;
 use datafusion::execution::{SessionState, TaskContext};
 use datafusion::logical_expr::LogicalPlan;
@@ -228,12 +229,17 @@ async fn meant(
     // What was said of the name that has other letters now.
     let mut before: Option<SqlError> = None;
     loop {
-        match meant_as_written(state, statement.clone(), names, &mut values, tables).await {
+        let written = meant_as_written(state, statement.clone(), names, &mut values, tables).await;
+        let is_respelled = respelled < MOST_RESPELLED
+            && (written.as_ref().is_err_and(|error| cases::respell(&mut statement, error))
+                || looked_up(state, &mut statement, &written, names, &mut values, tables).await);
+        if is_respelled {
+            respelled += 1;
+            before = written.err();
+            continue;
+        }
+        match written {
             Ok(logical) => return Ok((logical, (respelled > 0).then_some(statement))),
-            Err(error) if respelled < MOST_RESPELLED && cases::respell(&mut statement, &error) => {
-                respelled += 1;
-                before = Some(error);
-            }
             Err(error) => {
                 let is_same = |before: &SqlError| before.exact_name() == error.missing_column();
                 let error = before.filter(is_same).unwrap_or(error);
@@ -249,6 +255,48 @@ async fn meant(
             }
         }
     }
+}
+
+/// Whether a name is one of a column in other letters, which it has now: the missing one, of a table around
+/// its subquery, or one in GROUP BY that the SELECT gives to something else.
+async fn looked_up(
+    state: &SessionState,
+    statement: &mut Statement,
+    written: &Result<LogicalPlan, SqlError>,
+    names: &AmbiguousNames,
+    values: &mut PivotValues,
+    tables: &[String],
+) -> bool {
+    let mut queries = match written {
+        Err(error) if error.missing_column().is_some() => {
+            error.position().map(|place| dialect::columns_around(statement, place)).unwrap_or_default()
+        }
+        _ => Vec::new(),
+    };
+    let keys = dialect::given_keys(statement).into_iter();
+    let keys =
+        keys.filter(|(name, _)| written.as_ref().map_or(true, |plan| has_in_other_letters(plan, name)));
+    queries.extend(keys.map(|(_, query)| query));
+    for query in queries {
+        if let Err(error) = meant_as_written(state, query, names, values, tables).await
+            && error.position().is_some()
+            && cases::respell(statement, &error)
+        {
+            return true;
+        }
+    }
+    false
+}
+
+/// Whether a plan has a column whose name differs from this one in the case of letters.
+fn has_in_other_letters(plan: &LogicalPlan, name: &str) -> bool {
+    let is_alike = |other: &String| other != name && other.eq_ignore_ascii_case(name);
+    let mut is_found = false;
+    let _ = plan.apply_with_subqueries(|node| {
+        is_found = is_found || node.schema().fields().iter().any(|field| is_alike(field.name()));
+        Ok(if is_found { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
+    });
+    is_found
 }
 
 /// What a statement means that has all names as their columns have them.

@@ -10,15 +10,13 @@ use gstore_core::many;
 
 use super::dialect;
 use super::error::{SqlError, SqlErrorKind};
+use super::positions::TextPosition;
 use super::walk::inner;
 use super::wording::{
     AGGREGATED, AS_WRITTEN, DISTINCT_ORDER, EXISTS, IN_ROWS, IN_WHERE, JOINED, LIST_FIELDS, NO_COLLATE,
     NO_ELEMENTS, NO_FIELD, NO_FIELDS, NO_VALUE, OCCURS, ROW_ALONE, TEXT_AS_NUMBER, TWICE, TYPES, of_rows,
 };
 use crate::walk::Visit;
-
-/// Line and column in the statement.
-pub(super) type TextPosition = (u64, u64);
 
 /// Names of a statement that may be meant otherwise than they are read.
 #[derive(Debug, Default)]

@@ -90,7 +90,7 @@ const QUERY: Folders = Folders {
 const SQL: Folders = Folders {
     krate: "sql",
     layers: &[
-        &["distinct", "error", "formats", "names", "notes", "walk", "wording"],
+        &["distinct", "error", "formats", "names", "notes", "positions", "walk", "wording"],
         &["at_once", "blocking", "caught", "cooperative", "copies", "live", "memory", "ordinals", "tokens"],
         &["bounds", "correlated", "exists", "expanded", "guard", "lateral", "not_in"],
         &["elements", "types"],

@@ -2,7 +2,8 @@
 //! twice, twice + 1 FROM t WHERE twice > 10`. What is computed takes the place of the name.
 //!
 //! Invariants
-//! - a column of a table goes before: a name is looked up only where the engine has none
+//! - a column of a table goes before, also one in letters of another case: a name is looked up only where
+//!   there is none
 //! - what has another value each time, or is computed by a subquery, stands in one place only
 //! - the expressions that stand more than once are limited together, and so is how deep they are in one
 //!   another

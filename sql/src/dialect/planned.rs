@@ -65,7 +65,7 @@ pub(crate) async fn planned(
         let is_of_names = !is_apart && casts::is_of_names(&error);
         if is_of_names && unnamed.is_none() && inner(&mut statement).is_some_and(casts::name) {
             unnamed = Some(error);
-        } else if !is_apart && !given.put(&mut statement, &error)? {
+        } else if !is_apart && (error.exact_name().is_some() || !given.put(&mut statement, &error)?) {
             return Err(unnamed.filter(|_| is_of_names).unwrap_or(error));
         }
         again.count(&mut statement, is_apart)?;

@@ -1,0 +1,32 @@
+//! Places of names in the text of a statement.
+
+use std::ops::ControlFlow;
+
+use datafusion::sql::sqlparser::ast::{Expr, Ident};
+
+use super::walk::{Visit, visit_expressions};
+
+/// Line and column in the statement.
+pub(super) type TextPosition = (u64, u64);
+
+/// Where a name begins.
+pub(super) fn begin(expr: &Expr) -> Option<TextPosition> {
+    match expr {
+        Expr::Identifier(name) => Some(place(name)),
+        Expr::CompoundIdentifier(parts) => parts.first().map(place),
+        _ => None,
+    }
+}
+
+pub(super) fn place(name: &Ident) -> TextPosition {
+    (name.span.start.line, name.span.start.column)
+}
+
+/// Whether a name begins at a place in a part of a statement.
+pub(super) fn is_named_at(of: &impl Visit, place: TextPosition) -> bool {
+    let walk = visit_expressions(of, |part: &Expr| match begin(part) == Some(place) {
+        true => ControlFlow::Break(()),
+        false => ControlFlow::Continue(()),
+    });
+    walk.is_break()
+}
