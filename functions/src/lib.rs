@@ -84,7 +84,7 @@ pub use signatures::own as own_arguments;
 pub use slices::TextSlices;
 pub use times::full_time;
 pub use types::name as type_name;
-pub use unnested::{KEPT, UnnestedKeys, without_unnested_keys};
+pub use unnested::{KEPT, UnnestedKeys, with_plain_columns, without_unnested_keys};
 pub use whole::Arithmetic;
 pub use written::as_written;
 

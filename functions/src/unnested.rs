@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use arrow_schema::{DataType, FieldRef};
 use datafusion::common::config::ConfigOptions;
-use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNodeRecursion};
+use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode, TreeNodeRecursion};
 use datafusion::common::utils::take_function_args;
 use datafusion::common::{Column, DFSchema};
 use datafusion::error::Result as DfResult;
@@ -39,8 +39,9 @@ impl AnalyzerRule for UnnestedKeys {
     }
 }
 
-/// The same of a part of a plan before that is planned: a GROUP BY is of all that the keys among its columns
-/// decide, and the order of a window by a key has no peers.
+/// A plan whose `unnest` gives no keys. Of a subquery it is to be known before what is around it is planned:
+/// there a GROUP BY takes in all that a key among its columns decides, and a window that is ordered by a key
+/// has no peers.
 pub fn without_unnested_keys(plan: LogicalPlan) -> DfResult<LogicalPlan> {
     let mut is_found = false;
     plan.apply_with_subqueries(|node| {
@@ -57,6 +58,18 @@ pub fn without_unnested_keys(plan: LogicalPlan) -> DfResult<LogicalPlan> {
         node => Ok(Transformed::no(node)),
     });
     plan.data()
+}
+
+/// The same condition on plain columns, as a table knows those that bound its rows.
+pub fn with_plain_columns(condition: Expr) -> DfResult<Expr> {
+    let plain = condition.transform_up(|part| match part {
+        Expr::ScalarFunction(call) if call.func.inner().is::<Kept>() => {
+            let [of] = take_function_args(KEPT, call.args)?;
+            Ok(Transformed::yes(of))
+        }
+        other => Ok(Transformed::no(other)),
+    });
+    plain.data()
 }
 
 fn has_keys(schema: &DFSchema) -> bool {
@@ -125,5 +138,38 @@ impl ScalarUDFImpl for Kept {
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> DfResult<ColumnarValue> {
         let [of] = take_function_args(self.name(), args.args)?;
         Ok(of)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use datafusion::execution::session_state::SessionStateBuilder;
+    use datafusion::logical_expr::{col, lit};
+    use datafusion::prelude::SessionContext;
+
+    use super::*;
+
+    async fn rows(sql: &str) -> usize {
+        let state = SessionStateBuilder::new().with_default_features();
+        let state = state.with_analyzer_rule(Arc::new(UnnestedKeys)).build();
+        let context = SessionContext::new_with_state(state);
+        let batches = context.sql(sql).await.unwrap().collect().await.unwrap();
+        batches.iter().map(|batch| batch.num_rows()).sum()
+    }
+
+    #[tokio::test]
+    async fn rows_of_one_key_are_told_apart() {
+        let grouped = "(SELECT a FROM (VALUES (1), (2), (2)) AS t(a) GROUP BY a) AS g";
+        assert_eq!(rows(&format!("SELECT DISTINCT a, unnest([1, 2, 1]) AS x FROM {grouped}")).await, 4);
+        let unnested = format!("SELECT a, unnest([1, 2, 1]) AS x FROM {grouped}");
+        assert_eq!(rows(&format!("SELECT a, x FROM ({unnested}) AS u GROUP BY a, x")).await, 4);
+        assert_eq!(rows(&format!("SELECT DISTINCT a FROM ({unnested}) AS u")).await, 2);
+    }
+
+    #[test]
+    fn conditions_are_on_plain_columns() {
+        let kept = |of: Expr| ScalarUDF::from(Kept).call(vec![of]);
+        let condition = kept(kept(col("a"))).gt(lit(1)).and(col("b"));
+        assert_eq!(with_plain_columns(condition).unwrap(), col("a").gt(lit(1)).and(col("b")));
     }
 }

@@ -2,8 +2,8 @@
 //! those in quotes as they are written.
 //!
 //! Invariants
-//! - a name that the engine finds stays what it is: another is put into statements that cannot be planned, and
-//!   in the place of one in GROUP BY that it finds in SELECT alone
+//! - a name that the engine finds stays what it is: another is put into statements that cannot be planned,
+//!   and in the place of one in GROUP BY that it finds in SELECT alone
 //! - the column is the only one in its place whose name differs in nothing but the case of letters
 //! - names of one query are respelled, as those of another may be of other tables
 //! - so are those that are no expressions: behind EXCLUDE and RENAME, and in USING

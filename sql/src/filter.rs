@@ -16,6 +16,7 @@ use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::expressions::{BinaryExpr, Column, InListExpr, Literal};
 use datafusion::physical_expr::utils::{collect_columns, reassign_expr_columns};
 use datafusion::scalar::ScalarValue;
+use gstore_functions::with_plain_columns;
 
 use super::distinct::distinct;
 use super::error::SqlError;
@@ -38,7 +39,8 @@ pub(crate) fn physical(
     filters: &[Expr],
 ) -> DfResult<Vec<Arc<dyn PhysicalExpr>>> {
     let schema = DFSchema::try_from(schema.as_ref().clone())?;
-    filters.iter().map(|f| session.create_physical_expr(f.clone(), &schema)).collect()
+    let physical = |f: &Expr| session.create_physical_expr(with_plain_columns(f.clone())?, &schema);
+    filters.iter().map(physical).collect()
 }
 
 pub(crate) fn display(filters: &[Arc<dyn PhysicalExpr>], f: &mut fmt::Formatter<'_>) -> fmt::Result {
