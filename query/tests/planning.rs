@@ -409,6 +409,35 @@ fn the_way_out_of_a_choice_is_one_family_at_all_checkpoints() {
     assert_eq!(at, 4, "also where there is no choice");
 }
 
+#[test]
+fn neighbours_are_looked_for_at_the_newest_checkpoint_also_where_features_need_a_choice() {
+    let store = TestStore::new();
+    store.dataset("pool", 3);
+    for dim in [6_usize, 4] {
+        let feature = |c| Feature {
+            projection: dim.to_string().repeat(64),
+            ..Feature::new("pool", "embed-mean", c, present(&Numbers(dim as u64).vectors(3, dim)))
+        };
+        let run = (dim == 6).then(|| store.run("warmup", &[Some(1.0), Some(1.0)]));
+        store.features(&[feature(0), feature(1)], run);
+    }
+    let spec = with(|s| (s.targets, s.pool_kind) = (Vec::new(), Some("embed-mean".into())));
+    let newest = Plan::default_checkpoint(&store.snapshot(), &spec);
+    assert_eq!(newest, Some(("checkpoint-200".to_owned(), 2)));
+    let at = InfluenceSpec { checkpoints: Some(vec!["checkpoint-200".into()]), ..spec.clone() };
+    assert_eq!(Plan::default_checkpoint(&store.snapshot(), &at), None, "one is named");
+    let about = || AtHandVector::Row { pool: 0, row: 1 };
+    let keep = match Plan::about_vector(&store.snapshot(), &at, about()).err() {
+        Some(QueryError::Ambiguous { what, keep, .. }) if what.ends_with(" at checkpoint-200") => keep,
+        other => panic!("{other:?}"),
+    };
+    // The way out is one, without a checkpoint.
+    let named = InfluenceSpec { features: vec![keep], ..spec };
+    assert_eq!(Plan::default_checkpoint(&store.snapshot(), &named), None, "a feature is named");
+    let plan = Plan::about_vector(&store.snapshot(), &named, about()).unwrap();
+    assert_eq!(plan.checkpoints()[0].name, "checkpoint-200");
+}
+
 /// A pool with features 1 to 6, grad-adam, grad-sgd and embed-mean at two checkpoints, a target with 7 to 10,
 /// grad-sgd and embed-mean, and another dataset with 11.
 fn of_kinds() -> TestStore {

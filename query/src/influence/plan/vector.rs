@@ -2,8 +2,9 @@
 
 use gstore_store::Snapshot;
 
-use super::Plan;
-use crate::error::QueryError;
+use super::resolve::NeededFeatures;
+use super::{Plan, checkpoints, kinds, resolve};
+use crate::error::{QueryError, SideOf};
 use crate::influence::spec::{InfluenceSpec, Sim};
 
 /// Why graphs never use raw inner products.
@@ -39,6 +40,26 @@ impl Plan {
         let plan = Self { vector: Some(vector), ..Self::new(snapshot, &spec)? };
         plan.check_nearest()?;
         Ok(plan)
+    }
+
+    /// The checkpoint of a question about neighbours that names neither one nor features, where its pools have
+    /// vectors at several: the name of the newest, by the steps of the run, and their number. No features are
+    /// chosen: which of several are meant is asked at that checkpoint alone. A question that cannot be resolved
+    /// has none: what is wrong with it is said where it is asked.
+    pub fn default_checkpoint(snapshot: &Snapshot, spec: &InfluenceSpec) -> Option<(String, usize)> {
+        if spec.checkpoints.is_some() || !spec.features.is_empty() {
+            return None;
+        }
+        let pools = resolve::pools(snapshot, &spec.pools).ok()?;
+        let kind = kinds::kinds(snapshot, spec, &pools, &[]).ok()?.pool;
+        let needed: Vec<NeededFeatures<'_>> =
+            pools.iter().map(|pool| NeededFeatures::new(SideOf::Pool, pool, &kind, spec)).collect();
+        let sides =
+            pools.iter().zip(&needed).map(|(pool, own)| resolve::side(snapshot, pool, *own, &needed, spec));
+        let sides: Vec<resolve::QuestionDataset> = sides.collect::<Result<_, _>>().ok()?;
+        let chosen = checkpoints::choose(snapshot, spec, &sides, &needed).ok()?.checkpoints;
+        let newest = chosen.iter().max_by_key(|checkpoint| checkpoint.step)?;
+        (chosen.len() > 1).then(|| (newest.name.clone(), chosen.len()))
     }
 
     /// Refuses a question that is not about neighbours.
