@@ -101,8 +101,8 @@ type Listener = Box<dyn FnMut(&Remedy<'_>)>;
 thread_local! {
     /// That of the question that this thread asks; see [`Remedy::named_in`].
     static LISTENER: RefCell<Option<Listener>> = const { RefCell::new(None) };
-    /// Whether this thread writes for others than users of the front end.
-    static PLAIN: Cell<bool> = const { Cell::new(false) };
+    /// How this thread words remedies where it writes for others than users of the front end.
+    static OWN_WORDING: Cell<Option<Wording>> = const { Cell::new(None) };
 }
 
 impl Remedy<'_> {
@@ -116,16 +116,16 @@ impl Remedy<'_> {
         let _ = WORDING.set(wording);
     }
 
-    /// Does work whose messages go to those who have no commands, as clients of a server: on this thread,
-    /// remedies are plain nouns until it ends.
-    pub fn plainly<T>(work: impl FnOnce() -> T) -> T {
-        struct Before(bool);
+    /// Does work whose messages go to others than users of the front end, as clients of a server: until it ends,
+    /// this thread words remedies like this.
+    pub fn worded<T>(wording: Wording, work: impl FnOnce() -> T) -> T {
+        struct Before(Option<Wording>);
         impl Drop for Before {
             fn drop(&mut self) {
-                PLAIN.set(self.0);
+                OWN_WORDING.set(self.0);
             }
         }
-        let _before = Before(PLAIN.replace(true));
+        let _before = Before(OWN_WORDING.replace(Some(wording)));
         work()
     }
 
@@ -160,7 +160,7 @@ impl Remedy<'_> {
     }
 
     /// Nouns, for programs without commands.
-    fn plain(&self) -> String {
+    pub fn plain(&self) -> String {
         match *self {
             Self::Option(name, "") => name.into(),
             Self::Option(name, value) => format!("{name}={value}"),
@@ -206,7 +206,7 @@ impl fmt::Display for Remedy<'_> {
                 tell(self);
             }
         });
-        let wording = WORDING.get().filter(|_| !PLAIN.get());
+        let wording = OWN_WORDING.get().or_else(|| WORDING.get().copied());
         f.write_str(&wording.map_or_else(|| self.plain(), |wording| wording(self)))
     }
 }
@@ -220,7 +220,8 @@ mod tests {
         let index = Remedy::Index { kind: "sketch", feature: "pool/grad-sgd", rebuild: false };
         assert_eq!(index.to_string(), "a build of the sketch index of pool/grad-sgd");
         assert_eq!(Remedy::Option("max_length", "32").to_string(), "max_length=32");
-        assert_eq!(Remedy::plainly(|| Remedy::Verify.to_string()), "a verification");
+        assert_eq!(Remedy::worded(|_| "own".to_owned(), || Remedy::Verify.to_string()), "own");
+        assert_eq!(Remedy::Verify.to_string(), "a verification");
         assert_eq!(Remedy::Option("checkpoints", "").to_string(), "checkpoints");
         assert_eq!(
             Remedy::IngestKind { kind: "loss", per_token: true, dataset: "pool", run: "" }.to_string(),

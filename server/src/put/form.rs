@@ -1,8 +1,9 @@
 //! Descriptors of uploads: what an upload is, in JSON.
 
 use gstore::VectorSpec;
+use gstore_core::Remedy;
 use serde::Deserialize;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use tonic::Status;
 
 #[derive(Debug, Deserialize)]
@@ -107,9 +108,35 @@ pub(crate) fn pairs(map: &Map<String, Value>, between: char) -> Result<Vec<Strin
     map.iter().map(pair).collect()
 }
 
+/// How a client does what a message proposes: an option of samples as it is in the JSON, all else in nouns.
+pub(super) fn words(remedy: &Remedy<'_>) -> String {
+    let option = |name: &str, pair: &str, between: char| match pair.split_once(between) {
+        Some((key, value)) => format!("\"{name}\":{}", json!({ (key): value })),
+        None => format!("\"{name}\""),
+    };
+    match *remedy {
+        Remedy::Option("column", pair) => option("columns", pair, ':'),
+        Remedy::Option("field", pair) => option("fields", pair, '='),
+        _ => remedy.plain(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_proposed_is_an_option_of_the_json() {
+        for (remedy, expected) in [
+            (Remedy::Option("column", "big:utf8"), r#""columns":{"big":"utf8"}"#),
+            (Remedy::Option("field", "text=a \"b\""), r#""fields":{"text":"a \"b\""}"#),
+            (Remedy::Option("field", ""), r#""fields""#),
+            (Remedy::Option("duplicates", "first"), "duplicates=first"),
+            (Remedy::Verify, "a verification"),
+        ] {
+            assert_eq!(words(&remedy), expected);
+        }
+    }
 
     #[test]
     fn uploads_are_read_strictly() {

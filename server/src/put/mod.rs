@@ -88,7 +88,7 @@ async fn run(
     let work = core.workers.spawn_blocking(move || {
         let _permit = permit;
         let incoming = UploadEvents::new(events, cancel);
-        Remedy::plainly(|| match &upload.what {
+        Remedy::worded(form::words, || match &upload.what {
             UploadKind::Samples(form) => {
                 samples::add(&shared, form, upload.key.as_deref(), &who.name, incoming)
             }

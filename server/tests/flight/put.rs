@@ -198,6 +198,15 @@ async fn samples_come_in_all_forms_of_data_files() {
         json!({"samples": {"dataset": "renamed", "fields": {"text": "body"}, "columns": {"tag": "utf8"}}});
     put(&client, what, vec![renamed]).await.unwrap();
     assert_eq!(value(&client, "SELECT tag FROM renamed").await, "7");
+    let hashes = || {
+        let big = UInt64Array::from(vec![1, u64::MAX]);
+        vec![batch(vec![("text", column(&["a", "b"])), ("big", Arc::new(big))])]
+    };
+    let error = put(&client, json!({"samples": {"dataset": "hashes"}}), hashes()).await.unwrap_err();
+    let way = error.message().split("for example ").nth(1).unwrap_or_else(|| panic!("{error}"));
+    let mut form: Value = serde_json::from_str(&format!("{{{way}}}")).unwrap();
+    form["dataset"] = json!("hashes");
+    put(&client, json!({ "samples": form }), hashes()).await.unwrap();
     // A changed sample is refused unless something else is asked for.
     let changed = || batch(vec![("id", column(&["b0"])), ("text", column(&["new"]))]);
     assert_eq!(
