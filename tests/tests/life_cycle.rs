@@ -1,7 +1,7 @@
 //! Promise: rows can be deleted, replaced, purged, merged, collected, tagged, backed up and repaired on the
 //! real binary, and every answer is that of the snapshot that was asked for.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use gstore_store::Store;
 use gstore_tests::place::Place;
@@ -207,6 +207,39 @@ fn a_backup_is_a_store_and_comes_back_whole() {
     assert_ne!(over.code, 0, "a store is not overwritten");
     let stranger = place.run(&["backup", "--to", "."]);
     assert_ne!(stranger.code, 0, "a folder with other things is not a backup");
+}
+
+#[test]
+fn what_has_no_rows_is_lost_by_its_name() {
+    // Three snapshots, the second with a tag, and the manifest of this name damaged.
+    let damaged = |name: &str| {
+        let place = Place::new();
+        for i in 1..=3 {
+            let file = format!("{i}.jsonl");
+            fs_err::write(place.path(&file), format!("{{\"id\":\"a{i}\",\"text\":\"t\"}}\n"))
+                .expect("written");
+            place.ok(&["add", "--dataset", "pool", "--data", &file]);
+        }
+        place.ok(&["tag", "before", "--snapshot", "2"]);
+        let manifests = fs_err::read_dir(place.path("store").join("manifests")).expect("there");
+        let is_it =
+            |path: &PathBuf| path.file_name().is_some_and(|file| file.to_string_lossy().starts_with(name));
+        for path in manifests.map(|entry| entry.expect("read").path()).filter(is_it) {
+            fs_err::write(path, "{}").expect("written");
+        }
+        place
+    };
+    // The tag goes with its snapshot.
+    let told = damaged("root-2-").ok(&["verify", "--repair"]);
+    assert!(told.contains("\nlost: tag before (snapshot 2)\n"), "{told}");
+    assert!(told.contains("\nthe snapshots before 3 are given up\n"), "{told}");
+    // Or outlives one that comes after it.
+    let told = damaged("root-3-").ok(&["verify", "--repair"]);
+    let of_tag = "of the snapshots before 4 only the tagged ones (before) can still be read";
+    assert!(told.contains(of_tag) && !told.contains("lost: "), "{told}");
+    // A part that cannot be read at all.
+    let told = damaged("dataset-1-").run(&["verify"]);
+    assert!(told.code == 3 && told.stdout.contains("\n  all of dataset pool cannot be read\n"), "{told:?}");
 }
 
 #[test]

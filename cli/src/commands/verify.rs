@@ -130,7 +130,7 @@ fn print_repair(args: &VerifyArgs, report: &RepairReport, now: Option<&Snapshot>
         );
     }
     for loss in &report.lost {
-        out!("lost: {} of {}: {}", many(loss.rows.count, "row"), loss.rows.of, ranges(&loss.rows));
+        out!("lost: {}", affected(&loss.rows, ""));
         if let Some(ids) = now.and_then(|now| lost_ids(now, loss)).or_else(|| known_ids(loss)) {
             out!("  ids: {ids}");
         }
@@ -146,7 +146,15 @@ fn print_repair(args: &VerifyArgs, report: &RepairReport, now: Option<&Snapshot>
         out!("note: {note}");
     }
     if let Some(first) = report.history_from {
-        out!("of the snapshots before {first} only tagged ones can still be read: the others are given up");
+        match report.tags_before.as_slice() {
+            [] => out!("the snapshots before {first} are given up"),
+            tags => {
+                let tags = first_of(tags, SHOWN);
+                out!(
+                    "of the snapshots before {first} only the tagged ones ({tags}) can still be read: the others are given up"
+                );
+            }
+        }
     }
     match report.snapshot {
         _ if report.is_sound() => out!("nothing to repair"),
@@ -189,16 +197,22 @@ fn lost_ids(now: &Snapshot, loss: &Loss) -> Option<String> {
 /// Ids and ranges that are shown.
 const SHOWN: usize = 8;
 
-/// The first few ranges of rows.
-fn ranges(rows: &AffectedRows) -> String {
-    first_of(rows.ranges.iter().map(|[start, end]| format!("{start}..{end}")), SHOWN)
+/// What is affected, what became of it, and the first few ranges of its rows: as far as they are known.
+fn affected(rows: &AffectedRows, became: &str) -> String {
+    let of = match rows.count {
+        0 => rows.of.clone(),
+        count => format!("{} of {}", many(count, "row"), rows.of),
+    };
+    let ranges = first_of(rows.ranges.iter().map(|[start, end]| format!("{start}..{end}")), SHOWN);
+    let before = if ranges.is_empty() { "" } else { ": " };
+    format!("{of}{became}{before}{ranges}")
 }
 
 fn print(problem: &Problem) -> Result<()> {
     let place = problem.offset.map_or(String::new(), |offset| format!(" at byte {offset}"));
     out!("{}: {}{place}: expected {}, found {}", problem.file, problem.what, problem.expected, problem.found);
     if let Some(rows) = &problem.rows {
-        out!("  {} of {} cannot be read: {}", many(rows.count, "row"), rows.of, ranges(rows));
+        out!("  {}", affected(rows, " cannot be read"));
     }
     Ok(())
 }

@@ -46,9 +46,12 @@ pub(super) fn keep(base: &Base, catalog: &Catalog, work: &mut Repair<'_>) -> (u6
             let remedy = "restore the snapshot from a backup, or tag the repaired one";
             let of = format!("tag {} (snapshot {})", tag.name, tag.snapshot);
             work.report.lost.push(Loss::new(LostKind::Tag, &of, &RowSet::new(), remedy));
-        } else {
-            tags.push(tag.clone());
+            continue;
         }
+        if work.report.history_from.is_some_and(|first| tag.snapshot < first) {
+            work.report.tags_before.push(tag.name.clone());
+        }
+        tags.push(tag.clone());
     }
     (oldest, tags)
 }
@@ -77,9 +80,11 @@ pub(super) fn changes(report: &RepairReport) -> Vec<String> {
     const SHOWN: usize = 20;
     let mut out: Vec<String> =
         report.rebuilt.iter().take(SHOWN).map(|r| format!("{} rebuilt from {}", r.what, r.from)).collect();
-    out.extend(
-        report.lost.iter().take(SHOWN).map(|l| format!("{}: {} lost", l.rows.of, many(l.rows.count, "row"))),
-    );
+    let lost = |loss: &Loss| match loss.rows.count {
+        0 => format!("{} lost", loss.rows.of),
+        count => format!("{}: {} lost", loss.rows.of, many(count, "row")),
+    };
+    out.extend(report.lost.iter().take(SHOWN).map(lost));
     let mut commands: Vec<&String> =
         report.lost.iter().take(SHOWN).filter_map(|loss| loss.command.as_ref()).collect();
     commands.sort();

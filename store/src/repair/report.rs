@@ -102,6 +102,8 @@ pub struct RepairReport {
     pub snapshot: Option<u64>,
     /// The first snapshot of the history from now on, if older ones had to be given up.
     pub history_from: Option<u64>,
+    /// Tags of snapshots before that, which can still be read.
+    pub tags_before: Vec<String>,
     /// What is wrong, as `verify` says it.
     pub problems: Vec<Problem>,
     /// Rebuilt objects.

@@ -94,6 +94,7 @@ fn older_snapshots_that_are_damaged_are_given_up_and_tags_with_them() {
     let tags: Vec<String> = snapshot.tags().into_iter().map(|t| t.name).collect();
     assert_eq!(tags, ["late"]);
     assert!(report.lost.iter().any(|l| l.kind == LostKind::Tag && l.rows.of.contains("early")));
+    assert!(report.tags_before.is_empty(), "{report:#?}");
     assert!(repair(&path).is_sound());
 }
 
