@@ -179,7 +179,7 @@ fn tokens_are_drawn_with_their_losses() {
     // What is missing is told as the dataset's other features were computed.
     place.ok(&["add", "--dataset", "bare", "--data", "pool.jsonl"]);
     let bare = place.run(&["plot", "tokens", "--dataset", "bare", "--id", "s3"]);
-    let says = "`gstore ingest --dataset bare --features loss --per-token` computes one";
+    let says = "`gstore ingest --run model --dataset bare --features loss --per-token` computes one";
     assert!(bare.code == 1 && bare.stderr.contains(says), "{bare:?}");
     for (args, words) in [
         (&["--id", "nobody"][..], "nobody"),
@@ -196,6 +196,12 @@ fn tokens_are_drawn_with_their_losses() {
     binary::ok(later.arg("--checkpoints").arg(checkpoint));
     let text = place.ok(&["plot", "tokens", "--dataset", "pool", "--id", "s3"]);
     assert!(text.contains("loss@checkpoint-") && !text.contains("loss@base"), "{text}");
+    // With a run, what is proposed needs no model.
+    let bare = place.run(&["plot", "tokens", "--dataset", "bare", "--id", "s3"]);
+    let says = "ingest --run later --dataset bare --features loss --per-token";
+    assert!(bare.stderr.contains(&format!("`gstore {says}` computes one")), "{bare:?}");
+    place.ok(&says.split(' ').collect::<Vec<_>>());
+    place.ok(&["plot", "tokens", "--dataset", "bare", "--id", "s3"]);
 }
 
 #[test]

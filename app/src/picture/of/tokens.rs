@@ -203,13 +203,19 @@ fn feature_of(
     }
 }
 
-/// The ingest that computes losses of tokens as the newest feature of the dataset was computed.
+/// The ingest that computes losses of tokens as the newest feature of the dataset at a checkpoint of a run was
+/// computed; without one, at the newest run.
 fn ingest(snapshot: &Snapshot, dataset: &str) -> Result<String, AnswerError> {
     let part = snapshot.dataset(dataset)?;
-    let newest = snapshot.features_of(dataset).into_iter().max_by_key(|feature| feature.number);
-    let checkpoint = newest.and_then(|feature| feature.desc.checkpoint.as_ref());
-    let run = checkpoint.and_then(|id| snapshot.run_with(id));
-    let encoding = newest.and_then(|feature| part.encoding(&feature.desc.encoding));
+    let run_of = |feature: &FeaturePart| snapshot.run_with(feature.desc.checkpoint.as_ref()?);
+    let encoding_of = |feature: &FeaturePart| part.encoding(&feature.desc.encoding);
+    let features = snapshot.features_of(dataset).into_iter();
+    let like = features
+        .max_by_key(|feature| (run_of(feature).is_some(), encoding_of(feature).is_some(), feature.number));
+    let run = like
+        .and_then(|feature| run_of(feature))
+        .or_else(|| snapshot.runs().iter().max_by_key(|run| run.number));
+    let encoding = like.and_then(|feature| encoding_of(feature)).or_else(|| part.encodings.last());
     let options = encoding.map_or_else(Vec::new, |encoding| encoding.spec.options());
     let remedy = Remedy::IngestAs {
         dataset,
