@@ -241,12 +241,10 @@ fn the_proposed_command_makes_conversations_of_pairs_in_the_form_of_the_pool() {
     let chat = chat.lines().nth(1).expect("a row").trim_matches('"').to_owned();
     let note = ask(&format!("'talks', features => '{chat}'"));
     said(&note, &["with the template tulu, and the target `talks` with the template chat", "two forms"]);
-    // The command that computed them, but for its template.
-    let command = between(&note.stderr, "scores compare texts of two forms and follow the form; `", "`");
-    assert!(
-        command.contains("--dim 64 ") && command.ends_with("--max-length 256 --template tulu"),
-        "{command}"
-    );
+    // Those in the form of the pool are there.
+    let features = between(&note.stderr, "follow the form; `features => '", "'` names features of one form");
+    let fits = ask(&format!("'talks', features => '{features}'"));
+    assert!(!fits.stderr.contains("two forms"), "{}", fits.stderr);
 }
 
 /// Tickets are prompts with completions, chats conversations in the model's own template, and what is asked
@@ -354,8 +352,7 @@ fn a_dataset_of_two_forms_is_told_until_it_has_features_of_one() {
 
     let forms = "scores compare texts of two forms and follow the form";
     let mixed = [
-        "in part conversations (6 of 8 looked at)",
-        "those of the pool `mx` (2 of 8 samples looked at) are prompts with completions",
+        "6 of 8 samples of `mx` looked at are conversations, and 2 prompts with completions that were encoded as text without",
         forms,
     ];
     said(&gradients(&place, "mx", &["--data", "pairs.jsonl"]), &mixed);
@@ -363,7 +360,8 @@ fn a_dataset_of_two_forms_is_told_until_it_has_features_of_one() {
     let ask = |target: &str| {
         place.run(&["query", &format!("SELECT id, score FROM influence('mx', {target}) ORDER BY id, score")])
     };
-    said(&ask("prompt => 'Is 3 odd?', completion => 'yes'"), &mixed);
+    let given = "prompt => 'Is 3 odd?', completion => 'yes'";
+    said(&ask(given), &mixed);
     let told = ask("'eval'");
     said(&told, &mixed);
     let command = between(&told.stderr, &format!("{forms}; `"), "`");
@@ -372,6 +370,22 @@ fn a_dataset_of_two_forms_is_told_until_it_has_features_of_one() {
     let done = ask("'eval'");
     said(&done, &["of `mx` the grad-sgd features with --template tulu_chat are used"]);
     assert!(!done.stderr.contains("two forms"), "{}", done.stderr);
+    // A sample that is given finds them by the same rule.
+    let found = ask(given);
+    let used = "of `mx` the grad-sgd features with --template tulu_chat are used, which write also prompts";
+    said(&found, &[used]);
+    assert!(!found.stderr.contains("two forms"), "{}", found.stderr);
+    // What there is needs no ingest.
+    let numbers = |encoding: &str| {
+        let numbers =
+            "SELECT string_agg(CAST(number AS TEXT), ',' ORDER BY number) AS n FROM gstore.features";
+        let sql = format!("{numbers} WHERE dataset = 'mx' AND encoding = '{encoding}'");
+        place.json(&["query", "--format", "json", &sql])["n"].as_str().expect("text").to_owned()
+    };
+    let ask_of = |encoding: &str| ask(&format!("{given}, features => '{}'", numbers(encoding)));
+    let way = format!("{forms}; `features => '{}'` names features of one form", numbers("tulu_chat"));
+    said(&ask_of("tulu"), &[&way]);
+    assert_eq!(ask_of("tulu_chat").stdout, found.stdout);
     let again = add("pairs.jsonl");
     assert!(again.code == 0 && !again.stderr.contains("follow the form"), "{}", again.stderr);
 }

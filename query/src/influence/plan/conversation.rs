@@ -114,11 +114,11 @@ pub(super) fn form(spec: &EncodingSpec) -> (String, Option<String>) {
     (template, template_source)
 }
 
-/// A dataset of the question, with its feature at the first checkpoint and how its samples became text.
+/// A dataset of the question, with its features and how its samples became text at the first checkpoint.
 struct EncodedDataset<'a> {
     of: SideOf,
     dataset: &'a DatasetPart,
-    feature: &'a FeaturePart,
+    features: &'a [Arc<FeaturePart>],
     spec: &'a EncodingSpec,
     shapes: Shapes,
 }
@@ -130,9 +130,9 @@ impl<'a> EncodedDataset<'a> {
         of: SideOf,
         (dataset, features): &(&'a Arc<DatasetPart>, &'a [Arc<FeaturePart>]),
     ) -> Option<Self> {
-        let (feature, spec) = (features.first()?, encoding_of(dataset, features)?);
+        let spec = encoding_of(dataset, features)?;
         let shapes = Shapes::of(snapshot, dataset).unwrap_or_default();
-        (shapes.talks + shapes.pairs > 0).then_some(Self { of, dataset, feature, spec, shapes })
+        (shapes.talks + shapes.pairs > 0).then_some(Self { of, dataset, features, spec, shapes })
     }
 
     fn has_roles(&self) -> bool {
@@ -144,21 +144,41 @@ impl<'a> EncodedDataset<'a> {
         format!("the {of} `{}`", self.dataset.name)
     }
 
-    /// The command that computes its features as text in the form of others.
-    fn way(&self, snapshot: &Snapshot, like: &Self, run: &str) -> String {
-        let spec = match self.shapes.pairs > 0 && like.has_roles() {
+    /// How its samples are text in the form of others.
+    fn spec_like(&self, like: &Self) -> EncodingSpec {
+        match self.shapes.pairs > 0 && like.has_roles() {
             true => with_pairs(like.spec),
             false => like.spec.clone(),
+        }
+    }
+
+    /// The numbers of its features that differ from these in how samples are text alone; none where it lacks one.
+    fn stored(&self, snapshot: &Snapshot, spec: &EncodingSpec) -> Option<Vec<u32>> {
+        let of_dataset = snapshot.features_of(&self.dataset.name);
+        let number = |own: &Arc<FeaturePart>| {
+            let is_like = |other: &&&Arc<FeaturePart>| {
+                let desc = FeatureDesc { encoding: other.desc.encoding.clone(), ..own.desc.clone() };
+                let encoding = self.dataset.encoding(&desc.encoding);
+                other.desc == desc && encoding.is_some_and(|encoding| encoding.spec == *spec)
+            };
+            of_dataset.iter().find(is_like).map(|found| found.number)
         };
-        Remedy::IngestAs {
+        self.features.iter().map(number).collect()
+    }
+
+    /// The command that computes its features as text like this.
+    fn command(&self, snapshot: &Snapshot, spec: &EncodingSpec, run: &str) -> Option<String> {
+        let feature = self.features.first()?;
+        let command = Remedy::IngestAs {
             dataset: &self.dataset.name,
-            kind: &self.feature.desc.kind.name,
-            per_token: self.feature.desc.granularity == Granularity::Token,
+            kind: &feature.desc.kind.name,
+            per_token: feature.desc.granularity == Granularity::Token,
             run,
             options: &spec.options(),
-            command: &snapshot.command_of(self.feature).unwrap_or_default(),
+            command: &snapshot.command_of(feature).unwrap_or_default(),
         }
-        .to_string()
+        .to_string();
+        Some(command)
     }
 }
 
@@ -189,7 +209,8 @@ pub(super) fn note_of_forms(
         .find(|pool| pool.has_roles())
         .or_else(|| pools.iter().find(|pool| pool.shapes.talks > 0))
         .or_else(|| targets.iter().find(|target| target.has_roles() && !pools.is_empty()))?;
-    let (mut pairs, mut others, mut ways) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut pairs, mut others) = (Vec::new(), Vec::new());
+    let mut unlike = Vec::new();
     for other in targets.iter().chain(&pools) {
         let (bare, looked_at) = (other.shapes.bare(other.spec), many(other.shapes.looked_at, "sample"));
         if bare > 0 && first.has_roles() {
@@ -199,10 +220,19 @@ pub(super) fn note_of_forms(
         } else {
             continue;
         }
-        let way = other.way(snapshot, first, run.unwrap_or_default());
-        if !ways.contains(&way) {
-            ways.push(way);
-        }
+        unlike.push(other);
+    }
+    let (forms, ways) =
+        ("scores compare texts of two forms and follow the form", ways(snapshot, first, &unlike, run));
+    let is_one = unlike.iter().all(|other| other.dataset.name == first.dataset.name);
+    if is_one && others.is_empty() && !pairs.is_empty() && first.shapes.are_mixed() {
+        let Shapes { looked_at, talks, pairs } = first.shapes;
+        return Some(format!(
+            "{talks} of {} of `{}` looked at are conversations, and {pairs} prompts with completions that were encoded as text \
+             without roles: {forms}; {ways}",
+            many(looked_at, "sample"),
+            first.dataset.name
+        ));
     }
     let mut found = Vec::new();
     if !pairs.is_empty() {
@@ -227,12 +257,35 @@ pub(super) fn note_of_forms(
             format!("in part conversations ({talks} of {looked_at} looked at)")
         }
     };
-    let computes = if ways.len() == 1 { "computes" } else { "compute" };
-    Some(format!(
-        "{whose} are {are}, and {}: scores compare texts of two forms and follow the form; {} {computes} features of one form",
-        found.join("; "),
-        ways.join(" and ")
-    ))
+    Some(format!("{whose} are {are}, and {}: {forms}; {ways}", found.join("; ")))
+}
+
+/// How the texts of some datasets are had in the form of `first`: the features that do so, where there are such,
+/// and else the commands that compute them.
+fn ways(
+    snapshot: &Snapshot,
+    first: &EncodedDataset<'_>,
+    unlike: &[&EncodedDataset<'_>],
+    run: Option<&str>,
+) -> String {
+    let (mut stored, mut commands) = (BTreeSet::new(), BTreeSet::new());
+    for other in unlike {
+        let spec = other.spec_like(first);
+        match other.stored(snapshot, &spec) {
+            Some(numbers) => stored.extend(numbers),
+            None => commands.extend(other.command(snapshot, &spec, run.unwrap_or_default())),
+        }
+    }
+    let mut ways = Vec::new();
+    if !stored.is_empty() {
+        let numbers: Vec<String> = stored.iter().map(u32::to_string).collect();
+        ways.push(format!("`features => '{}'` names features of one form", numbers.join(",")));
+    }
+    if !commands.is_empty() {
+        let computes = if commands.len() == 1 { "computes" } else { "compute" };
+        ways.push(format!("{} {computes} features of one form", Vec::from_iter(commands).join(" and ")));
+    }
+    ways.join(", and ")
 }
 
 /// What a user should know of a dataset that has a new feature: the note that a question has about it and the
@@ -276,8 +329,8 @@ pub fn note_of_shapes(snapshot: &Snapshot, dataset: &str) -> Option<String> {
     if part.encodings.iter().any(|encoding| writes_roles(&encoding.spec)) {
         return None;
     }
-    let Shapes { looked_at, talks, pairs } = Shapes::of(snapshot, part).ok()?;
-    (talks > 0 && pairs > 0).then(|| {
+    let shapes @ Shapes { looked_at, talks, pairs } = Shapes::of(snapshot, part).ok()?;
+    shapes.are_mixed().then(|| {
         format!(
             "of {} of `{dataset}` looked at {talks} are conversations and {pairs} prompts with completions, which the usual \
              template encodes as text without roles: scores follow the form; {} with {} makes conversations of all",
@@ -339,6 +392,11 @@ impl Shapes {
             }
         }
         Ok(found)
+    }
+
+    /// Whether some are conversations, and some prompts with completions.
+    pub(super) fn are_mixed(self) -> bool {
+        self.talks > 0 && self.pairs > 0
     }
 
     /// Prompts with completions that are written without roles, as conversations are not.

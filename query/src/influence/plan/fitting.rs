@@ -61,8 +61,9 @@ pub(super) fn fit(
 
 /// Of sides of which some have several features those whose texts were made as the pools' were, and what a
 /// user should know of it: where all pools have one form of texts, or all sides together do. Of pools without
-/// a common form the first one with roles says what the form is. `None` where a choice remains. Records are
-/// read only where encodings alone leave one: prompts with completions have one form more, without roles.
+/// a common form the first one with roles says what the form is. Without targets it is the one with roles, if a
+/// pool has conversations beside prompts with completions. `None` where a choice remains. Records are read only
+/// where encodings alone leave one: prompts with completions have one form more, without roles.
 fn alike<'a>(
     snapshot: &Snapshot,
     sides: &[QuestionDataset],
@@ -98,8 +99,12 @@ fn alike<'a>(
             let first = (0..pools).find(has_roles)?;
             (forms, leading) = (common(&of_pools[first..=first]), Some(first));
         }
-        if forms.len() > 1 {
+        let mixed = || (0..pools).find(|at| shapes(&sides[*at]).are_mixed());
+        if forms.len() > 1 && !of_targets.is_empty() {
             forms = &forms & &common(of_targets);
+        } else if forms.len() > 1 && by_records && mixed().is_some() {
+            leading = mixed();
+            forms.retain(|(is_bare, _)| !is_bare);
         }
         let wanted = forms.first().filter(|_| forms.len() == 1)?;
         let only = |(list, texts): (&Vec<&'a Arc<FeaturePart>>, &Vec<(bool, TextForm)>)| {
@@ -121,12 +126,15 @@ fn alike<'a>(
         format!("of `{}` the {} features{options}", side.dataset.name, side.kind)
     });
     let used: BTreeSet<String> = used.collect();
-    let texts = match leading {
-        Some(at) => format!("those of the pool `{}`, the first of conversations", sides[at].dataset.name),
-        None => "the texts they are compared with".to_owned(),
+    let why = match leading {
+        Some(_) if sides.len() == 1 => {
+            "write also prompts with completions as conversations, which others of its samples are".to_owned()
+        }
+        Some(at) => format!("fit those of the pool `{}`, the first of conversations", sides[at].dataset.name),
+        None => "fit the texts they are compared with".to_owned(),
     };
     let note = format!(
-        "{} are used, which fit {texts}; `features => 'NUMBERS'` names others",
+        "{} are used, which {why}; `features => 'NUMBERS'` names others",
         Vec::from_iter(used).join(" and ")
     );
     Some((chosen, note))
