@@ -211,8 +211,10 @@ impl Report {
             }
         }
         let against = format!("{system} against {}", self.base);
-        let is_nothing = |of: &Value| (of.system != system && of.system != self.base) || of.mean == 0.0;
-        let all_zero = self.overall().flat_map(|measure| &measure.values).all(is_nothing);
+        let values = self.overall().flat_map(|measure| &measure.values);
+        let mut of_both = values.filter(|of| of.system == system || of.system == self.base).peekable();
+        // A report without measures over all rows says nothing of zeros.
+        let all_zero = of_both.peek().is_some() && of_both.all(|of| of.mean == 0.0);
         let mut said = match (better.is_empty(), higher.is_empty()) {
             (true, true) if all_zero => format!("{against}: No metric improved: all values of both are 0."),
             (true, true) => format!("{against}: No metric improved."),
@@ -230,5 +232,44 @@ impl Report {
             said.push_str(&format!(" Worse: {}.", worse.join(", ")));
         }
         said
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn zeros_are_those_of_measures() {
+        let value = |system: &str| Value {
+            system: system.to_owned(),
+            mean: 0.0,
+            low: None,
+            high: None,
+            interval: "bootstrap",
+            corpus: None,
+        };
+        let measure = Measure {
+            group: Report::ALL.to_owned(),
+            metric: Metric::ExactMatch,
+            rows: 1,
+            values: vec![value("a"), value("b")],
+            differences: Vec::new(),
+        };
+        let mut report = Report {
+            kind: Report::TASKS,
+            systems: Vec::new(),
+            base: "a".to_owned(),
+            rows: 1,
+            references_without_prediction: None,
+            intervals: Intervals { confidence: CONFIDENCE, resamples: 1, seed: 1, least_rows: LEAST_ROWS },
+            measures: vec![measure],
+            findings: Vec::new(),
+            charts: Vec::new(),
+            made: RunParameters::new(),
+        };
+        assert!(report.finding("b").ends_with("No metric improved: all values of both are 0."));
+        report.measures.clear();
+        assert!(report.finding("b").ends_with("No metric improved."));
     }
 }
