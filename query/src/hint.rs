@@ -11,6 +11,18 @@ pub fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) ->
     known.iter().find(|(l, _)| *l == lower).map(|(_, c)| *c).filter(|_| near)
 }
 
+/// The candidate of this name: as it is written, or in any case where only one fits.
+pub fn in_any_case<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let lower = name.to_lowercase();
+    let mut found: Vec<&str> = candidates.into_iter().filter(|c| c.to_lowercase() == lower).collect();
+    found.sort_unstable();
+    found.dedup();
+    match found.as_slice() {
+        [only] => Some(*only),
+        several => several.iter().copied().find(|c| *c == name),
+    }
+}
+
 /// The question after a misspelt name whose nearest known one is `near`.
 pub fn did_you_mean(near: &str) -> String {
     format!("did you mean `{near}`?")
@@ -38,6 +50,15 @@ mod tests {
         assert_eq!(nearest("temperature", names), None);
         assert_eq!(nearest("x", ["k"]), None);
         assert_eq!(nearest("wihtin", names).map(did_you_mean).as_deref(), Some("did you mean `within`?"));
+    }
+
+    #[test]
+    fn a_name_is_found_in_any_case_where_only_one_fits() {
+        let names = ["Source", "day", "Day", "Source"];
+        assert_eq!(in_any_case("source", names), Some("Source"));
+        assert_eq!(in_any_case("day", names), Some("day"));
+        assert_eq!(in_any_case("DAY", names), None);
+        assert_eq!(in_any_case("sourc", names), None);
     }
 
     #[test]

@@ -229,6 +229,18 @@ fn rules_that_cannot_be_kept_are_refused() {
 }
 
 #[test]
+fn a_quota_finds_its_column_in_any_case() {
+    let case = case();
+    let plan = plan(&case.store, &ask("pool", "val"));
+    let found = |column: &str| {
+        let quota: Quota = "math=1".parse().unwrap();
+        let rules = Diversity { quota: Some(quota.by(column)), ..Diversity::default() };
+        select(&plan, 20, &rules).ranking.rows
+    };
+    assert_eq!(found("Subtask"), found("subtask"));
+}
+
+#[test]
 fn a_quota_of_a_value_that_no_row_has_is_told() {
     let case = case();
     let plan = plan(&case.store, &ask("pool", "val"));

@@ -114,6 +114,8 @@ fn scores_sources_and_overlap_are_drawn() {
     let best = "SELECT count(*) FROM (SELECT source FROM influence('pool', 'target') ORDER BY score DESC LIMIT 12) WHERE source = 'a'";
     let share: f64 = place.value(best).parse::<f64>().expect("a number") / 12.0 * 100.0;
     assert!(sources.contains(&format!("{share:.1} %")), "{share}: {sources}");
+    // As in SQL, where only one column fits.
+    assert_eq!(drawn("sources", &["--top", "12", "--column", "SOURCE"]), sources);
     let unknown = place.run(&[&["plot", "sources"][..], &of[..], &["--column", "sauce"]].concat());
     assert!(unknown.code == 1 && unknown.stderr.contains("sauce"), "{unknown:?}");
     assert!(unknown.stderr.contains("--column NAME names one of source"), "{unknown:?}");

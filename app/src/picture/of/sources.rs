@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use gstore_core::Remedy;
+use gstore_query::hint::in_any_case;
 use gstore_query::influence::{InfluenceSpec, Order, Prepared, Scored, resolve_top};
 use gstore_store::Snapshot;
 
@@ -25,7 +26,7 @@ pub struct SourcesRequest {
     pub spec: InfluenceSpec,
     /// How many rows are the best: a number, or a part of the live rows such as `5%`.
     pub top: String,
-    /// The metadata column whose values are the sources.
+    /// The metadata column whose values are the sources, in any case where only one fits.
     pub by: String,
 }
 
@@ -48,21 +49,28 @@ pub fn sources(
     let prepared = Prepared::new(snapshot, &request.spec)?;
     tell_notes(&prepared, work);
     let pools = open_pools(snapshot, &request.spec.pools)?;
-    check_column(snapshot, request)?;
+    let by = column_of(&prepared, &request.by);
+    check_column(snapshot, request, by)?;
     let k = resolve_top(&request.top, prepared.live())?;
     let best = prepared.top_k(Order::Best, k, None, work.threads, work.cancel)?.rows;
     if best.is_empty() {
         return Err(AnswerError::Refused("no row has a score, so there is nothing to draw".to_owned()));
     }
-    shares_of(&prepared, &pools, (best.as_slice(), "best"), &request.by, work)
+    shares_of(&prepared, &pools, (best.as_slice(), "best"), by, work)
+}
+
+/// The metadata column of the pools that is meant.
+pub(super) fn column_of<'a>(prepared: &'a Prepared, by: &'a str) -> &'a str {
+    let columns = prepared.pools().iter().flat_map(|side| &side.dataset.columns);
+    in_any_case(by, columns.map(|column| column.name.as_str())).unwrap_or(by)
 }
 
 /// Refuses a column that a pool lacks, and names those that there are.
-fn check_column(snapshot: &Snapshot, request: &SourcesRequest) -> Result<(), AnswerError> {
+fn check_column(snapshot: &Snapshot, request: &SourcesRequest, by: &str) -> Result<(), AnswerError> {
     for pool in &request.spec.pools {
         let columns: Vec<&str> = snapshot.dataset(pool)?.columns.iter().map(|c| c.name.as_str()).collect();
-        let tells_apart = request.by == POOL && request.spec.pools.len() > 1;
-        if columns.contains(&request.by.as_str()) || tells_apart || is_of_every_table(&request.by) {
+        let tells_apart = by == POOL && request.spec.pools.len() > 1;
+        if columns.contains(&by) || tells_apart || is_of_every_table(by) {
             continue;
         }
         let there = match columns.as_slice() {
@@ -70,8 +78,7 @@ fn check_column(snapshot: &Snapshot, request: &SourcesRequest) -> Result<(), Ans
             columns => format!("{} names one of {}", Remedy::Option("column", "NAME"), columns.join(", ")),
         };
         return Err(AnswerError::Refused(format!(
-            "dataset `{pool}` has no metadata column `{}` that says what a source is; {there}",
-            request.by
+            "dataset `{pool}` has no metadata column `{by}` that says what a source is; {there}"
         )));
     }
     Ok(())

@@ -158,7 +158,7 @@ impl Prepared {
                 "quota, distinct and round_robin are rules of rankings by vectors; leave them out with the method daunce".into(),
             ));
         }
-        rules.quota.as_ref().map_or(Ok(()), |quota| quota.check(self))
+        rules.quota.as_ref().map_or(Ok(()), |quota| quota.column_of(self).map(drop))
     }
 
     /// The k best or worst rows that the rules allow.

@@ -13,13 +13,13 @@ use gstore_store::SampleReader;
 
 use super::{Prepared, RowFilter, Scored};
 use crate::error::QueryError;
-use crate::hint::{listing, nearest};
+use crate::hint::{in_any_case, listing, nearest};
 use crate::influence::RowMask;
 
 /// The most rows of an answer for each value of a metadata column.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Quota {
-    /// The metadata column; `source` unless set.
+    /// The metadata column, in any case where only one fits; `source` unless set.
     pub column: String,
     /// For a value (as text; `None`: every other value, and rows without one, each by itself) the most rows.
     limits: Vec<(Option<String>, Limit)>,
@@ -84,13 +84,14 @@ impl Quota {
         Self { column: column.into(), ..self }
     }
 
-    /// Refuses a column that none of the pools has; one that lacks it has rows without a value.
-    pub(super) fn check(&self, prepared: &Prepared) -> Result<(), QueryError> {
-        let columns = || prepared.pools().iter().flat_map(|side| &side.dataset.columns);
-        if columns().any(|column| column.name == self.column) {
-            return Ok(());
+    /// The column as the pools name it. One that none of them has is refused; a pool that lacks it has rows
+    /// without a value.
+    pub(super) fn column_of(&self, prepared: &Prepared) -> Result<String, QueryError> {
+        let columns = prepared.pools().iter().flat_map(|side| &side.dataset.columns);
+        let names: BTreeSet<&str> = columns.map(|column| column.name.as_str()).collect();
+        if let Some(column) = in_any_case(&self.column, names.iter().copied()) {
+            return Ok(column.to_owned());
         }
-        let names: BTreeSet<&str> = columns().map(|column| column.name.as_str()).collect();
         let is_slip = nearest(&self.column, names.iter().copied()).is_some();
         match names.first().filter(|_| !is_slip) {
             // The column may be the default, which the question does not name.
@@ -128,6 +129,7 @@ const CACHED: usize = 1 << 16;
 /// How many rows each source has so far.
 pub(super) struct Sources<'a> {
     quota: &'a Quota,
+    column: String,
     k: usize,
     pools: Vec<(SampleReader, bool)>,
     counts: HashMap<Option<String>, usize>,
@@ -137,13 +139,13 @@ pub(super) struct Sources<'a> {
 
 impl<'a> Sources<'a> {
     pub(super) fn new(prepared: &Prepared, quota: &'a Quota, k: usize) -> Result<Self, QueryError> {
-        quota.check(prepared)?;
+        let column = quota.column_of(prepared)?;
         let mut pools = Vec::new();
         for side in prepared.pools() {
-            let has = side.dataset.columns.iter().any(|column| column.name == quota.column);
+            let has = side.dataset.columns.iter().any(|own| own.name == column);
             pools.push((prepared.snapshot().samples(&side.dataset)?, has));
         }
-        Ok(Self { quota, k, pools, counts: HashMap::new(), known: HashMap::new() })
+        Ok(Self { quota, column, k, pools, counts: HashMap::new(), known: HashMap::new() })
     }
 
     /// Whether a row's source may have one more. `next` are the candidates that may follow.
@@ -174,7 +176,7 @@ impl<'a> Sources<'a> {
             self.known.extend(rows.iter().map(|number| ((row.pool, *number), None)));
             return Ok(());
         }
-        let batch = pool.get(&rows, &[self.quota.column.as_str()])?;
+        let batch = pool.get(&rows, &[self.column.as_str()])?;
         for (number, source) in rows.iter().zip(text(batch.column(0))?) {
             self.known.insert((row.pool, *number), source);
         }
@@ -194,7 +196,7 @@ impl<'a> Sources<'a> {
         for (p, (pool, has)) in self.pools.iter().enumerate() {
             let mask = filter.and_then(|filter| filter.pool(p));
             let mut rows = RowMask::new();
-            let columns = ["row", self.quota.column.as_str()];
+            let columns = ["row", self.column.as_str()];
             for batch in pool.scan(if *has { &columns } else { &columns[..1] }, None) {
                 let batch = batch?;
                 let numbers = batch.column(0).as_primitive::<UInt64Type>();
@@ -224,7 +226,7 @@ impl<'a> Sources<'a> {
         let mut absent: Vec<(&str, Option<String>)> =
             self.quota.named().filter(|value| !seen(value)).map(|value| (value, None)).collect();
         for (pool, _) in self.pools.iter().filter(|(_, has)| *has) {
-            for batch in pool.scan(&[self.quota.column.as_str()], None) {
+            for batch in pool.scan(&[self.column.as_str()], None) {
                 if absent.is_empty() {
                     return Ok(Vec::new());
                 }
@@ -243,7 +245,7 @@ impl<'a> Sources<'a> {
             let hint = best.map_or_else(String::new, |best| format!("; did you mean `{best}`?"));
             format!(
                 "the quota of `{value}` has no effect: no row of the pools has it as its {}{hint}",
-                self.quota.column
+                self.column
             )
         };
         Ok(absent.into_iter().map(note).collect())
