@@ -443,6 +443,16 @@ fn checkpoints_of_a_run_are_named_and_what_lacks_at_others_is_told() {
         assert!(unknown.stderr.contains(part), "no {part:?} in {}", unknown.stderr);
     }
     said(&of_run(&name), &["1 feature of 6 rows"]);
+    // Here and in other commands a step will do.
+    let step = place.value(&format!("SELECT step FROM gstore.checkpoints WHERE name = '{name}'"));
+    let answer = |checkpoint: &str| {
+        let args = ["generate", "--run", "r", "--checkpoint", checkpoint, "--prompt", "7"];
+        place.run(&[&args[..], &["--max-new-tokens", "2"]].concat())
+    };
+    said(&answer(&step), &[]);
+    assert_eq!(answer(&step).stdout, answer(&name).stdout);
+    let unknown = answer("nothing");
+    assert!(unknown.code == 2 && unknown.stderr.contains(&name), "{}", unknown.stderr);
     let select = ["select", "--pool", "pool", "--target", "q", "--top", "2", "-o", "-"];
     let told = place.run(&select);
     let lacks = "is not used: dataset `q` has no grad-sgd feature there; `";

@@ -94,7 +94,7 @@ pub struct GenerateWeightArgs {
     /// Model and adapter of this run of the store
     #[arg(long, value_name = "NAME", conflicts_with_all = ["model", "adapter"])]
     pub run: Option<String>,
-    /// Which checkpoint of the run, by its name [default: the last]
+    /// Which checkpoint of the run, by its name or step [default: the last]
     #[arg(long, value_name = "NAME", requires = "run", conflicts_with_all = ["model", "adapter"])]
     pub checkpoint: Option<String>,
 }

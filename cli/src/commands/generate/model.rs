@@ -47,8 +47,10 @@ pub fn chosen(context: &Context, args: &GenerateArgs) -> Result<ChosenModel> {
             }
         }
         (None, Some(run)) => {
-            let (base, checkpoints) = model_of_run(context, run, &[])?;
-            let checkpoint = checkpoint_of(run, checkpoints, args.checkpoint.as_deref())?;
+            let named: Vec<String> = args.checkpoint.iter().cloned().collect();
+            let (base, mut checkpoints) = model_of_run(context, run, &named)?;
+            let last = checkpoints.pop();
+            let checkpoint = last.ok_or_else(|| UsageError(format!("run {run} has no checkpoint")))?;
             check_run(context, run, (&base, std::slice::from_ref(&checkpoint)))?;
             (base, checkpoint)
         }
@@ -66,20 +68,4 @@ pub fn chosen(context: &Context, args: &GenerateArgs) -> Result<ChosenModel> {
     let named = std::slice::from_ref(&checkpoint);
     let run = args.run.clone().unwrap_or_else(|| folders.run_name(&base, named));
     Ok(ChosenModel { weights, run, origins: folders.origins(), base, checkpoint })
-}
-
-/// The checkpoint of a run that is named, else its last.
-fn checkpoint_of(
-    run: &str,
-    mut checkpoints: Vec<CheckpointArg>,
-    name: Option<&str>,
-) -> Result<CheckpointArg> {
-    let names: Vec<String> = checkpoints.iter().map(|checkpoint| checkpoint.name.clone()).collect();
-    let found = match name {
-        None => checkpoints.pop(),
-        Some(name) => checkpoints.into_iter().find(|checkpoint| checkpoint.name == name),
-    };
-    Ok(found.ok_or_else(|| {
-        UsageError(format!("run {run} has no such checkpoint; it has {}", names.join(", ")))
-    })?)
 }

@@ -35,7 +35,7 @@ pub(in super::super) fn model_of_run(
         let Some(known) = part.checkpoints.iter().find(is_meant) else {
             let known: Vec<&str> = part.checkpoints.iter().map(|known| known.name.as_str()).collect();
             refuse!(
-                "--checkpoints {name}: run {run} has {}; without --model these are names of the run, so for folders give --model DIR too",
+                "run {run} has no checkpoint {name}; it has {}; for a folder give --model DIR too",
                 known.join(", ")
             );
         };
