@@ -116,8 +116,8 @@ impl Remedy<'_> {
         let _ = WORDING.set(wording);
     }
 
-    /// Does work whose messages go to others than users of the front end, as clients of a server: until it ends,
-    /// this thread words remedies like this.
+    /// Does work whose messages go to others than users of the front end, as clients of a server: until it
+    /// ends, this thread words remedies like this.
     pub fn worded<T>(wording: Wording, work: impl FnOnce() -> T) -> T {
         struct Before(Option<Wording>);
         impl Drop for Before {

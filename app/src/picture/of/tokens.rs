@@ -203,8 +203,8 @@ fn feature_of(
     }
 }
 
-/// The ingest that computes losses of tokens as the newest feature of the dataset at a checkpoint of a run was
-/// computed; without one, at the newest run.
+/// The ingest that computes losses of tokens as the dataset's newest feature of a run was computed; without
+/// one, at the newest run.
 fn ingest(snapshot: &Snapshot, dataset: &str) -> Result<String, AnswerError> {
     let part = snapshot.dataset(dataset)?;
     let run_of = |feature: &FeaturePart| snapshot.run_with(feature.desc.checkpoint.as_ref()?);

@@ -152,7 +152,7 @@ impl<'a> EncodedDataset<'a> {
         }
     }
 
-    /// The numbers of its features that differ from these in how samples are text alone; none where it lacks one.
+    /// The features that differ from these in how samples are text alone, by number; none where one lacks.
     fn stored(&self, snapshot: &Snapshot, spec: &EncodingSpec) -> Option<Vec<u32>> {
         let of_dataset = snapshot.features_of(&self.dataset.name);
         let number = |own: &Arc<FeaturePart>| {
@@ -260,8 +260,8 @@ pub(super) fn note_of_forms(
     Some(format!("{whose} are {are}, and {}: {forms}; {ways}", found.join("; ")))
 }
 
-/// How the texts of some datasets are had in the form of `first`: the features that do so, where there are such,
-/// and else the commands that compute them.
+/// How the texts of some datasets are had in the form of `first`: by the features that are stored in it, else
+/// by the commands that compute them.
 fn ways(
     snapshot: &Snapshot,
     first: &EncodedDataset<'_>,

@@ -61,9 +61,9 @@ pub(super) fn fit(
 
 /// Of sides of which some have several features those whose texts were made as the pools' were, and what a
 /// user should know of it: where all pools have one form of texts, or all sides together do. Of pools without
-/// a common form the first one with roles says what the form is. Without targets it is the one with roles, if a
-/// pool has conversations beside prompts with completions. `None` where a choice remains. Records are read only
-/// where encodings alone leave one: prompts with completions have one form more, without roles.
+/// a common form the first one with roles says what the form is. Without targets it is the one with roles, if
+/// a pool has conversations beside prompts with completions. `None` where a choice remains. Records are read
+/// only where encodings alone leave one: prompts with completions have one form more, without roles.
 fn alike<'a>(
     snapshot: &Snapshot,
     sides: &[QuestionDataset],

@@ -42,10 +42,10 @@ impl Plan {
         Ok(plan)
     }
 
-    /// The checkpoint of a question about neighbours that names neither one nor features, where its pools have
-    /// vectors at several: the name of the newest, by the steps of the run, and their number. No features are
-    /// chosen: which of several are meant is asked at that checkpoint alone. A question that cannot be resolved
-    /// has none: what is wrong with it is said where it is asked.
+    /// The checkpoint of a question about neighbours that names neither one nor features, where its pools
+    /// have vectors at several: the name of the newest, by the steps of the run, and their number. No
+    /// features are chosen: which of several are meant is asked at that checkpoint alone. A question that
+    /// cannot be resolved has none: what is wrong with it is said where it is asked.
     pub fn default_checkpoint(snapshot: &Snapshot, spec: &InfluenceSpec) -> Option<(String, usize)> {
         if spec.checkpoints.is_some() || !spec.features.is_empty() {
             return None;
