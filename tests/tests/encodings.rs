@@ -122,10 +122,15 @@ fn a_stage_takes_nothing_over() {
 
 /// Gradients at the checkpoints of the demo's training.
 fn gradients(place: &Place, dataset: &str, more: &[&str]) -> Finished {
+    computed(place, "grad-sgd", dataset, &[&["--dim", "64"][..], more].concat())
+}
+
+/// Features of a kind at the checkpoints of the demo's training.
+fn computed(place: &Place, kind: &str, dataset: &str, more: &[&str]) -> Finished {
     let model = world::demo().join("model").display().to_string();
     let checkpoints = world::demo().join("warmup/checkpoint-*").display().to_string();
     let data = format!("{dataset}.jsonl");
-    let args = ["ingest", "--dataset", dataset, "--data", &data, "--features", "grad-sgd", "--dim", "64"];
+    let args = ["ingest", "--dataset", dataset, "--data", &data, "--features", kind];
     let of = ["--model", &model, "--checkpoints", &checkpoints];
     place.run(&[&args[..], &of, more].concat())
 }
@@ -171,6 +176,29 @@ fn a_choice_is_told_with_what_differs_and_one_answer_does_for_all_checkpoints() 
     }
     assert_eq!(place.ok(&select), chosen);
     assert_eq!(place.value("SELECT count(tokens) FROM pool"), "8");
+}
+
+/// A question about neighbours is about one checkpoint, and so is the choice that it needs.
+#[test]
+fn a_choice_among_neighbours_is_one_of_the_newest_checkpoint() {
+    let place = Place::new();
+    world::write_samples(&place.path("pool.jsonl"), 8);
+    for length in ["256", "2048"] {
+        said(&computed(&place, "embed-mean", "pool", &["--max-length", length]), &["published"]);
+    }
+    let newest = place.value("SELECT name FROM gstore.checkpoints ORDER BY step DESC LIMIT 1");
+    let near = |more: &str| {
+        place.run(&["query", &format!("SELECT id FROM nearest('pool', text => 'odd'{more}) LIMIT 2")])
+    };
+    let refused = near("");
+    let at = format!("the choice of embed-mean features at {newest} is ambiguous");
+    assert!(refused.code != 0 && refused.stderr.contains(&at), "{}", refused.stderr);
+    let way = between(&refused.stderr, "`features => '", "'").to_owned();
+    assert!(way.parse::<u32>().is_ok(), "{way}");
+    let named = near(&format!(", features => '{way}'"));
+    assert_eq!(named.code, 0, "{}", named.stderr);
+    let of = near(&format!(", features => '{way}', checkpoint => '{newest}'"));
+    assert_eq!(named.stdout, of.stdout);
 }
 
 /// The text between two others.

@@ -52,7 +52,7 @@ impl TableFunctionImpl for NearestFunction {
         let kind = kind.unwrap_or_else(|| default_kind(snapshot, &spec.pools));
         (spec.pool_kind, spec.target_kind) = (Some(kind.clone()), Some(kind));
         spec.missing = Missing::Exclude;
-        let newest = newest(&self.source.snapshot, &spec);
+        let newest = Plan::default_checkpoint(snapshot, &spec);
         if let Some((name, _)) = &newest {
             spec.checkpoints = Some(vec![name.clone()]);
         }
@@ -120,21 +120,6 @@ impl NearestFunction {
         plan.plan().check_nearest().map_err(SqlError::query)?;
         Ok(("text".to_owned(), plan))
     }
-}
-
-/// Where a question that names neither checkpoint nor features has several checkpoints: the name of the
-/// newest, by the steps of the run, and their number. A question that cannot be resolved has none: what is wrong with it is said where it is
-/// asked.
-fn newest(snapshot: &Snapshot, spec: &InfluenceSpec) -> Option<(String, usize)> {
-    if spec.checkpoints.is_some() || !spec.features.is_empty() {
-        return None;
-    }
-    // What stands for a vector is never read.
-    let given = if spec.given.is_empty() { vec!["{}".to_owned()] } else { spec.given.clone() };
-    let plan = Plan::new(snapshot, &InfluenceSpec { given, ..spec.clone() }).ok()?;
-    let several = Some(plan.checkpoints()).filter(|checkpoints| checkpoints.len() > 1)?;
-    let newest = several.iter().max_by_key(|checkpoint| checkpoint.step)?;
-    Some((newest.name.clone(), several.len()))
 }
 
 /// Mean embeddings, or the only embeddings that the first pool has.
