@@ -50,13 +50,10 @@ pub(super) fn respell(statement: &mut Statement, error: &SqlError) -> bool {
     if queries.len() > 1 {
         queries.retain(|(_, names)| names.has_exact);
     }
-    match (queries.pop(), queries.is_empty()) {
-        (Some((respelled, _)), true) => {
-            *sql = respelled;
-            true
-        }
-        _ => false,
-    }
+    // A subquery is planned before what is around it.
+    let Some((respelled, _)) = queries.pop() else { return false };
+    *sql = respelled;
+    true
 }
 
 #[derive(Default, Clone, Copy, PartialEq, Eq)]

@@ -212,7 +212,7 @@ fn named(statement: &mut Statement) -> Result<AmbiguousNames, SqlError> {
 }
 
 /// Most names of a statement that have other letters than their columns.
-const MOST_RESPELLED: usize = 50;
+const MOST_RESPELLED: usize = 200;
 
 /// What a statement with these names means, and the statement where names in it have other letters now.
 async fn meant(
