@@ -5,6 +5,7 @@
 //! records are conversations, a pair that is given with the question is asked as one: what the user says, and
 //! what the assistant answers. Of a stored one a note says so.
 
+use std::cell::OnceCell;
 use std::collections::BTreeSet;
 use std::slice::from_ref;
 use std::sync::Arc;
@@ -24,11 +25,11 @@ const PLACES: u64 = 8;
 const AT_A_PLACE: u64 = 8;
 const LOOKED_AT: u64 = PLACES * AT_A_PLACE;
 
-/// The given samples of a question about these pools, each with its features; their pairs are conversations
-/// where the pools are, unless the question says `raw`. With what a user should know of it.
+/// The given samples of a question about these pools; their pairs are conversations where the pools are,
+/// unless the question says `raw`. With what a user should know of it.
 pub(super) fn resolve(
     snapshot: &Snapshot,
-    pools: &[(&Arc<DatasetPart>, &[Arc<FeaturePart>])],
+    pools: &[SideTexts<'_>],
     spec: &InfluenceSpec,
 ) -> Result<(Vec<String>, Vec<String>), QueryError> {
     let contents = || spec.given.iter().filter_map(|record| Content::read(record.as_bytes()).ok());
@@ -52,7 +53,7 @@ pub(super) fn resolve(
         return Ok((spec.given.clone(), notes));
     }
     if spec.raw {
-        let mut encodings = pools.iter().filter_map(|(dataset, features)| encoding_of(dataset, features));
+        let mut encodings = pools.iter().filter_map(SideTexts::encoding);
         let note = match encodings.any(writes_roles) {
             true => {
                 "the pool's template writes a prompt with its completion as a conversation, also with `raw => true`; give `text => '..'` for text without roles"
@@ -114,6 +115,27 @@ pub(super) fn form(spec: &EncodingSpec) -> (String, Option<String>) {
     (template, template_source)
 }
 
+/// A dataset of the question, its features by checkpoint, and what its samples are.
+#[derive(Clone, Copy)]
+pub(super) struct SideTexts<'a> {
+    pub(super) of: SideOf,
+    pub(super) dataset: &'a DatasetPart,
+    pub(super) features: &'a [Arc<FeaturePart>],
+    pub(super) shapes: &'a LazyShapes,
+}
+
+impl<'a> SideTexts<'a> {
+    /// The encoding of its features at the first checkpoint.
+    fn encoding(&self) -> Option<&'a EncodingSpec> {
+        let encoding = self.dataset.encoding(&self.features.first()?.desc.encoding)?;
+        Some(&encoding.spec)
+    }
+
+    fn shapes(&self, snapshot: &Snapshot) -> Result<Shapes, QueryError> {
+        self.shapes.of(snapshot, self.dataset)
+    }
+}
+
 /// A dataset of the question, with its features and how its samples became text at the first checkpoint.
 struct EncodedDataset<'a> {
     of: SideOf,
@@ -125,13 +147,10 @@ struct EncodedDataset<'a> {
 
 impl<'a> EncodedDataset<'a> {
     /// `None` for texts alone, which every template leaves as they are.
-    fn new(
-        snapshot: &Snapshot,
-        of: SideOf,
-        (dataset, features): &(&'a Arc<DatasetPart>, &'a [Arc<FeaturePart>]),
-    ) -> Option<Self> {
-        let spec = encoding_of(dataset, features)?;
-        let shapes = Shapes::of(snapshot, dataset).unwrap_or_default();
+    fn new(snapshot: &Snapshot, side: &SideTexts<'a>) -> Option<Self> {
+        let SideTexts { of, dataset, features, .. } = *side;
+        let spec = side.encoding()?;
+        let shapes = side.shapes(snapshot).unwrap_or_default();
         (shapes.talks + shapes.pairs > 0).then_some(Self { of, dataset, features, spec, shapes })
     }
 
@@ -188,22 +207,18 @@ impl<'a> EncodedDataset<'a> {
 /// asked otherwise.
 pub(super) fn note_of_forms(
     snapshot: &Snapshot,
-    pools: &[(&Arc<DatasetPart>, &[Arc<FeaturePart>])],
-    targets: &[(&Arc<DatasetPart>, &[Arc<FeaturePart>])],
+    sides: &[SideTexts<'_>],
     run: Option<&str>,
 ) -> Option<String> {
-    let specs = pools.iter().chain(targets).filter_map(|(dataset, features)| encoding_of(dataset, features));
-    let specs: Vec<&EncodingSpec> = specs.collect();
+    let specs: Vec<&EncodingSpec> = sides.iter().filter_map(SideTexts::encoding).collect();
     let forms: BTreeSet<_> = specs.iter().map(|spec| form(spec)).collect();
     // Records are read only where something may differ.
     if forms.len() < 2 && specs.iter().all(|spec| writes_roles(spec)) {
         return None;
     }
-    let is_only = pools.len() == 1;
-    let pools = pools.iter().filter_map(|pool| EncodedDataset::new(snapshot, SideOf::Pool, pool));
-    let pools: Vec<EncodedDataset<'_>> = pools.collect();
-    let targets = targets.iter().filter_map(|target| EncodedDataset::new(snapshot, SideOf::Target, target));
-    let targets: Vec<EncodedDataset<'_>> = targets.collect();
+    let is_only = sides.iter().filter(|side| side.of == SideOf::Pool).count() == 1;
+    let encoded = sides.iter().filter_map(|side| EncodedDataset::new(snapshot, side));
+    let (pools, targets): (Vec<_>, Vec<_>) = encoded.partition(|side| side.of == SideOf::Pool);
     let first = pools
         .iter()
         .find(|pool| pool.has_roles())
@@ -308,15 +323,19 @@ pub fn note_of_target(snapshot: &Snapshot, new: &FeatureDesc) -> Option<String> 
         other => (own, other),
     };
     let run = new.checkpoint.as_ref().and_then(|id| snapshot.run_with(id)).map(|run| run.name.as_str());
+    let (of_pools, of_targets) = (LazyShapes::default(), LazyShapes::default());
     let mut notes = Vec::new();
     for of_pool in snapshot.features_of(&pool.name).into_iter().filter(fits) {
-        let pools = [(pool, from_ref(of_pool))];
+        let features = from_ref(of_pool);
+        let pool = SideTexts { of: SideOf::Pool, dataset: pool, features, shapes: &of_pools };
         let Some(target) = target else {
-            notes.push(note_of_forms(snapshot, &pools, &[], run)?);
+            notes.push(note_of_forms(snapshot, &[pool], run)?);
             continue;
         };
         for of_target in snapshot.features_of(&target.name).into_iter().filter(fits) {
-            notes.push(note_of_forms(snapshot, &pools, &[(target, from_ref(of_target))], run)?);
+            let features = from_ref(of_target);
+            let target = SideTexts { of: SideOf::Target, dataset: target, features, shapes: &of_targets };
+            notes.push(note_of_forms(snapshot, &[pool, target], run)?);
         }
     }
     notes.pop()
@@ -341,25 +360,17 @@ pub fn note_of_shapes(snapshot: &Snapshot, dataset: &str) -> Option<String> {
     })
 }
 
-/// The encoding of a dataset's features at the first checkpoint.
-fn encoding_of<'a>(dataset: &'a DatasetPart, features: &[Arc<FeaturePart>]) -> Option<&'a EncodingSpec> {
-    let encoding = dataset.encoding(&features.first()?.desc.encoding)?;
-    Some(&encoding.spec)
-}
-
 /// Whether the pools' records are conversations, as far as it shows in some of each. The store does not keep
 /// the shape of records.
-fn are_conversations(
-    snapshot: &Snapshot,
-    pools: &[(&Arc<DatasetPart>, &[Arc<FeaturePart>])],
-) -> Result<bool, QueryError> {
+fn are_conversations(snapshot: &Snapshot, pools: &[SideTexts<'_>]) -> Result<bool, QueryError> {
     let mut all = 0;
-    for (dataset, features) in pools {
+    for pool in pools {
+        let SideTexts { dataset, features, .. } = pool;
         let encodings = features.iter().filter_map(|feature| dataset.encoding(&feature.desc.encoding));
         if encodings.into_iter().any(|encoding| encoding.spec.template == "plain") {
             return Ok(false);
         }
-        let Shapes { looked_at, talks, .. } = Shapes::of(snapshot, dataset)?;
+        let Shapes { looked_at, talks, .. } = pool.shapes(snapshot)?;
         if talks < looked_at {
             return Ok(false);
         }
@@ -378,7 +389,7 @@ pub(super) struct Shapes {
 }
 
 impl Shapes {
-    pub(super) fn of(snapshot: &Snapshot, dataset: &DatasetPart) -> Result<Self, QueryError> {
+    fn of(snapshot: &Snapshot, dataset: &DatasetPart) -> Result<Self, QueryError> {
         let samples = snapshot.samples(dataset)?;
         let batch = samples.get(&spread(samples.rows()), &["record"])?;
         let records = batch.column(0).as_binary_opt::<i32>();
@@ -407,6 +418,20 @@ impl Shapes {
     /// Whether some are written with roles.
     pub(super) fn have_roles(self, spec: &EncodingSpec) -> bool {
         (self.talks > 0 && spec.template != "plain") || (self.pairs > 0 && writes_roles(spec))
+    }
+}
+
+/// What the samples of a dataset are. Its records are read for it once, where that decides.
+#[derive(Default)]
+pub(super) struct LazyShapes(OnceCell<Shapes>);
+
+impl LazyShapes {
+    pub(super) fn of(&self, snapshot: &Snapshot, dataset: &DatasetPart) -> Result<Shapes, QueryError> {
+        if let Some(known) = self.0.get() {
+            return Ok(*known);
+        }
+        let found = Shapes::of(snapshot, dataset)?;
+        Ok(*self.0.get_or_init(|| found))
     }
 }
 

@@ -72,7 +72,7 @@ fn alike<'a>(
     let pools = sides.iter().filter(|side| side.of == SideOf::Pool).count();
     let shapes = |side: &QuestionDataset| -> Shapes {
         // Records that cannot be read are the trouble of who reads them: the answer takes vectors.
-        *side.shapes.get_or_init(|| Shapes::of(snapshot, &side.dataset).unwrap_or_default())
+        side.shapes.of(snapshot, &side.dataset).unwrap_or_default()
     };
     let is_bare = |side: &QuestionDataset, feature: &FeaturePart| {
         spec_of(sides, feature).is_some_and(|spec| !writes_roles(spec) && shapes(side).bare(spec) > 0)

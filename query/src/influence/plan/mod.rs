@@ -21,6 +21,7 @@ use std::sync::Arc;
 use gstore_store::{FeaturePart, Snapshot};
 
 use self::checkpoints::PlanCheckpoint;
+use self::conversation::SideTexts;
 use self::covariance::PlanModels;
 use self::precondition::PlanPrecondition;
 use self::resolve::NeededFeatures;
@@ -127,14 +128,21 @@ impl Plan {
         if spec.per_token {
             features.iter().take(pools.len()).try_for_each(|features| fitting::same_tokens(features))?;
         }
-        let of_sides: Vec<_> =
-            sides.iter().zip(&features).map(|(side, f)| (&side.dataset, f.as_slice())).collect();
-        let (of_pools, of_targets) = of_sides.split_at(pools.len());
-        let (given, of_given) = conversation::resolve(snapshot, of_pools, spec)?;
+        let texts: Vec<SideTexts<'_>> = sides
+            .iter()
+            .zip(&features)
+            .map(|(side, features)| SideTexts {
+                of: side.of,
+                dataset: &side.dataset,
+                features,
+                shapes: &side.shapes,
+            })
+            .collect();
+        let (given, of_given) = conversation::resolve(snapshot, &texts[..pools.len()], spec)?;
         let mut notes: Vec<String> = of_kinds.into_iter().chain(chosen.notes).chain(of_texts).collect();
         let run = chosen.run.as_deref();
         notes.extend(of_given);
-        notes.extend(conversation::note_of_forms(snapshot, of_pools, of_targets, run));
+        notes.extend(conversation::note_of_forms(snapshot, &texts, run));
         let asked = (&pools[..], &chosen.checkpoints[..], &features[..]);
         let (precondition, own) = precondition::resolve(snapshot, spec, asked)?;
         notes.extend(own);

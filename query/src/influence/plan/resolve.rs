@@ -1,6 +1,5 @@
 //! Name resolution: datasets, and the features that each side has.
 
-use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -11,7 +10,7 @@ use gstore_store::{
     RunPart, Snapshot,
 };
 
-use super::conversation::Shapes;
+use super::conversation::LazyShapes;
 use super::named::{SCORES_TOKENS, is_named};
 use crate::error::{QueryError, SideOf, ToCompute};
 use crate::influence::spec::{InfluenceSpec, Sim, TargetRef};
@@ -43,8 +42,7 @@ pub(super) struct QuestionDataset {
     pub(super) features: BTreeMap<CheckpointId, Vec<Arc<FeaturePart>>>,
     /// Whether the question names some of them.
     pub(super) named: bool,
-    /// What its samples are. Its records are read for it, once, where that decides.
-    pub(super) shapes: OnceCell<Shapes>,
+    pub(super) shapes: LazyShapes,
 }
 
 /// A target dataset and the subtasks that are asked about (`None`: all its rows).
@@ -173,7 +171,7 @@ pub(super) fn side(
     }
     features.retain(|_, list| !list.is_empty());
     let (dataset, kind) = (dataset.clone(), kind.to_owned());
-    Ok(QuestionDataset { of, dataset, kind, features, named, shapes: OnceCell::new() })
+    Ok(QuestionDataset { of, dataset, kind, features, named, shapes: LazyShapes::default() })
 }
 
 /// The error for a dataset without a feature of this kind and granularity, with what it has instead.
