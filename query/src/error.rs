@@ -16,6 +16,19 @@ pub enum SideOf {
     Target,
 }
 
+impl SideOf {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Pool, Self::Target];
+
+    /// `pool` or `target`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Pool => "pool",
+            Self::Target => "target",
+        }
+    }
+}
+
 /// How an ingest would have to compute features.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ToCompute {

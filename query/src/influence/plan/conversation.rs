@@ -159,8 +159,7 @@ impl<'a> EncodedDataset<'a> {
     }
 
     fn name(&self) -> String {
-        let of = if self.of == SideOf::Pool { "pool" } else { "target" };
-        format!("the {of} `{}`", self.dataset.name)
+        format!("the {} `{}`", self.of.name(), self.dataset.name)
     }
 
     /// How its samples are text in the form of others.

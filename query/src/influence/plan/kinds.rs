@@ -8,7 +8,7 @@ use gstore_core::Kind;
 use gstore_store::{CheckpointId, DatasetPart, Granularity, Snapshot};
 
 use super::checkpoints::asked;
-use super::named::{is_named, listed, unused, usable};
+use super::named::{is_named, unused, usable};
 use super::resolve::{NamedTarget, features_of_kind};
 use crate::error::{QueryError, SideOf};
 use crate::influence::spec::InfluenceSpec;
@@ -31,8 +31,11 @@ pub(super) fn kinds(
     targets: &[NamedTarget],
 ) -> Result<Kinds, QueryError> {
     // Of each name the kinds that it has among the pools, and among the targets.
-    let named: Vec<[BTreeSet<&str>; 2]> =
-        spec.features.iter().map(|name| SIDES.map(|of| kinds_named(snapshot, spec, name, of))).collect();
+    let named: Vec<[BTreeSet<&str>; 2]> = spec
+        .features
+        .iter()
+        .map(|name| SideOf::ALL.map(|of| kinds_named(snapshot, spec, name, of)))
+        .collect();
     let of_pools: BTreeSet<&str> = named.iter().flat_map(|[pool, _]| pool).copied().collect();
     let of_targets: BTreeSet<&str> = named.iter().flat_map(|[_, target]| target).copied().collect();
     let mut of_targets_alone =
@@ -72,8 +75,6 @@ pub(super) fn kinds(
     Err(of_other_kind(snapshot, spec, &spec.features[at], [pool.as_str(), target.as_str()]))
 }
 
-const SIDES: [SideOf; 2] = [SideOf::Pool, SideOf::Target];
-
 /// The kinds of the features of a name that a side could use.
 fn kinds_named<'a>(
     snapshot: &'a Snapshot,
@@ -86,10 +87,10 @@ fn kinds_named<'a>(
 
 /// The error for a named feature of another kind than the question compares on its side.
 fn of_other_kind(snapshot: &Snapshot, spec: &InfluenceSpec, name: &str, kinds: [&str; 2]) -> QueryError {
-    let mut found = SIDES.into_iter().zip(kinds).filter_map(|(of, kind)| {
-        let side = if of == SideOf::Pool { "pool" } else { "target" };
-        Some((usable(snapshot, spec, name, of).next()?, side, kind))
-    });
+    let mut found = SideOf::ALL
+        .into_iter()
+        .zip(kinds)
+        .filter_map(|(of, kind)| Some((usable(snapshot, spec, name, of).next()?, of.name(), kind)));
     let Some((feature, side, kind)) = found.next() else {
         return QueryError::Spec(format!("feature `{name}` is of no dataset of the question"));
     };
@@ -97,7 +98,7 @@ fn of_other_kind(snapshot: &Snapshot, spec: &InfluenceSpec, name: &str, kinds: [
         "it is of the kind {}, and the kind of the {side} is {kind} here; a question takes one kind of each side",
         feature.desc.kind.name
     );
-    unused(name, &listed(feature), &why, "name features of one kind, or leave it out of `features`")
+    unused(name, feature, &why, "name features of one kind, or leave it out of `features`")
 }
 
 /// The kind of the targets where none is named: the pool's, but plain gradients for gradients. Of gradients

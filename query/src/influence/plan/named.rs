@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use gstore_store::{FeaturePart, Granularity, Snapshot};
 
+use super::resolve::granularity_of;
 use crate::error::{QueryError, SideOf};
 use crate::influence::spec::InfluenceSpec;
 
@@ -63,10 +64,7 @@ pub(super) fn usable<'a>(
     name: &'a str,
     of: SideOf,
 ) -> impl Iterator<Item = &'a Arc<FeaturePart>> {
-    let granularity = match of {
-        SideOf::Pool => spec.granularity(),
-        SideOf::Target => Granularity::Sample,
-    };
+    let granularity = granularity_of(of, spec);
     features_named(snapshot, name).filter(move |feature| {
         let desc = &feature.desc;
         is_of(spec, of, &desc.dataset) && desc.granularity == granularity && desc.checkpoint.is_some()
@@ -82,7 +80,7 @@ fn is_of(spec: &InfluenceSpec, of: SideOf, dataset: &str) -> bool {
 }
 
 /// `#7 pool/grad-adam@checkpoint-112`.
-pub(super) fn listed(feature: &FeaturePart) -> String {
+fn listed(feature: &FeaturePart) -> String {
     format!("#{} {}", feature.number, feature.display_name())
 }
 
@@ -110,8 +108,7 @@ pub(super) fn check(snapshot: &Snapshot, spec: &InfluenceSpec) -> Result<(), Que
                  or leave `per_token` out"
             )));
         }
-        let is_usable = |of| usable(snapshot, spec, name, of).next().is_some();
-        if is_usable(SideOf::Pool) || is_usable(SideOf::Target) {
+        if SideOf::ALL.into_iter().any(|of| usable(snapshot, spec, name, of).next().is_some()) {
             continue;
         }
         let of_question = |f: &&&Arc<FeaturePart>| of_side(f, SideOf::Pool) || of_side(f, SideOf::Target);
@@ -122,7 +119,7 @@ pub(super) fn check(snapshot: &Snapshot, spec: &InfluenceSpec) -> Result<(), Que
             Some(own) if own.desc.checkpoint.is_none() => (*own, "it is of no checkpoint".to_owned()),
             Some(own) => (*own, "the vectors of a target are always those of samples".to_owned()),
         };
-        return Err(unused(name, &listed(feature), &why, "leave it out of `features`"));
+        return Err(unused(name, feature, &why, "leave it out of `features`"));
     }
     Ok(())
 }
@@ -140,10 +137,8 @@ pub(super) fn check_used(
         if features_named(snapshot, name).any(|feature| numbers.contains(&feature.number)) {
             continue;
         }
-        let usable: Vec<&Arc<FeaturePart>> = [SideOf::Pool, SideOf::Target]
-            .into_iter()
-            .flat_map(|of| usable(snapshot, spec, name, of))
-            .collect();
+        let usable: Vec<&Arc<FeaturePart>> =
+            SideOf::ALL.into_iter().flat_map(|of| usable(snapshot, spec, name, of)).collect();
         // One that is of a kind in use says more than another of the same label.
         let in_use = |f: &&&Arc<FeaturePart>| {
             used()
@@ -171,12 +166,13 @@ pub(super) fn check_used(
                 (why, "leave it out of `features`, or name those of the other datasets there too")
             }
         };
-        return Err(unused(name, &listed(feature), &why, remedy));
+        return Err(unused(name, feature, &why, remedy));
     }
     Ok(())
 }
 
 /// The error for a name whose feature the question does not use.
-pub(super) fn unused(name: &str, feature: &str, why: &str, remedy: &str) -> QueryError {
+pub(super) fn unused(name: &str, feature: &FeaturePart, why: &str, remedy: &str) -> QueryError {
+    let feature = listed(feature);
     QueryError::Spec(format!("feature `{name}` ({feature}) would not be used: {why}; {remedy}"))
 }
