@@ -12,7 +12,7 @@ pub fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) ->
 }
 
 /// The candidate of this name: as it is written, or in any case where only one fits.
-pub fn in_any_case<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+pub(crate) fn in_any_case<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let lower = name.to_lowercase();
     let mut found: Vec<&str> = candidates.into_iter().filter(|c| c.to_lowercase() == lower).collect();
     found.sort_unstable();

@@ -4,7 +4,7 @@ use gstore_query::influence::{Prepared, Scored};
 
 use super::super::Picture;
 use super::scores::distribution;
-use super::sources::{column_of, shares_of};
+use super::sources::shares_of;
 use crate::answer::{AnswerError, Pool};
 use crate::work::JobContext;
 
@@ -29,7 +29,7 @@ pub(crate) fn ranked(
     let last = of.rows.last().filter(|_| of.in_order);
     let mark = last.map(|row| (f64::from(row.score), format!("{} {}", of.called, of.rows.len())));
     let mut picture = distribution(of.prepared, mark.into_iter().collect(), work)?;
-    let by = column_of(of.prepared, by);
+    let by = of.prepared.metadata_column(by).unwrap_or(by);
     let lacks = |pool: &&Pool| pool.samples.schema().column_with_name(by).is_none();
     if let Some(pool) = of.pools.iter().find(lacks) {
         let pool = &pool.name;

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use gstore_core::Remedy;
-use gstore_query::hint::in_any_case;
 use gstore_query::influence::{InfluenceSpec, Order, Prepared, Scored, resolve_top};
 use gstore_store::Snapshot;
 
@@ -49,7 +48,7 @@ pub fn sources(
     let prepared = Prepared::new(snapshot, &request.spec)?;
     tell_notes(&prepared, work);
     let pools = open_pools(snapshot, &request.spec.pools)?;
-    let by = column_of(&prepared, &request.by);
+    let by = prepared.metadata_column(&request.by).unwrap_or(&request.by);
     check_column(snapshot, request, by)?;
     let k = resolve_top(&request.top, prepared.live())?;
     let best = prepared.top_k(Order::Best, k, None, work.threads, work.cancel)?.rows;
@@ -57,12 +56,6 @@ pub fn sources(
         return Err(AnswerError::Refused("no row has a score, so there is nothing to draw".to_owned()));
     }
     shares_of(&prepared, &pools, (best.as_slice(), "best"), by, work)
-}
-
-/// The metadata column of the pools that is meant.
-pub(super) fn column_of<'a>(prepared: &'a Prepared, by: &'a str) -> &'a str {
-    let columns = prepared.pools().iter().flat_map(|side| &side.dataset.columns);
-    in_any_case(by, columns.map(|column| column.name.as_str())).unwrap_or(by)
 }
 
 /// Refuses a column that a pool lacks, and names those that there are.

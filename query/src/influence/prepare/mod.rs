@@ -36,6 +36,7 @@ use self::overlap::{TargetContents, rows_in_targets};
 use self::target_rows::TargetDataset;
 use self::target_vectors::TargetForm;
 use crate::error::QueryError;
+use crate::hint::in_any_case;
 use crate::influence::plan::Plan;
 use crate::influence::plan::checkpoints::PlanCheckpoint;
 use crate::influence::plan::vector::AtHandVector;
@@ -109,6 +110,12 @@ impl Prepared {
     /// The pools; `Scored::pool` points here.
     pub fn pools(&self) -> &[PreparedSide] {
         &self.inputs.pools
+    }
+
+    /// The metadata column of its pools that a name means, in any case where only one fits.
+    pub fn metadata_column(&self, name: &str) -> Option<&str> {
+        let columns = self.pools().iter().flat_map(|side| &side.dataset.columns);
+        in_any_case(name, columns.map(|column| column.name.as_str()))
     }
 
     /// The target datasets; `TargetRow::target` points here. None where samples are given with the question:

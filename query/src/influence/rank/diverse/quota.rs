@@ -13,7 +13,7 @@ use gstore_store::SampleReader;
 
 use super::{Prepared, RowFilter, Scored};
 use crate::error::QueryError;
-use crate::hint::{in_any_case, listing, nearest};
+use crate::hint::{did_you_mean, listing, nearest};
 use crate::influence::RowMask;
 
 /// The most rows of an answer for each value of a metadata column.
@@ -87,11 +87,11 @@ impl Quota {
     /// The column as the pools name it. One that none of them has is refused; a pool that lacks it has rows
     /// without a value.
     pub(super) fn column_of(&self, prepared: &Prepared) -> Result<String, QueryError> {
-        let columns = prepared.pools().iter().flat_map(|side| &side.dataset.columns);
-        let names: BTreeSet<&str> = columns.map(|column| column.name.as_str()).collect();
-        if let Some(column) = in_any_case(&self.column, names.iter().copied()) {
+        if let Some(column) = prepared.metadata_column(&self.column) {
             return Ok(column.to_owned());
         }
+        let columns = prepared.pools().iter().flat_map(|side| &side.dataset.columns);
+        let names: BTreeSet<&str> = columns.map(|column| column.name.as_str()).collect();
         let is_slip = nearest(&self.column, names.iter().copied()).is_some();
         match names.first().filter(|_| !is_slip) {
             // The column may be the default, which the question does not name.
@@ -242,7 +242,7 @@ impl<'a> Sources<'a> {
             }
         }
         let note = |(value, best): (&str, Option<String>)| {
-            let hint = best.map_or_else(String::new, |best| format!("; did you mean `{best}`?"));
+            let hint = best.map_or_else(String::new, |best| format!("; {}", did_you_mean(&best)));
             format!(
                 "the quota of `{value}` has no effect: no row of the pools has it as its {}{hint}",
                 self.column
