@@ -75,6 +75,45 @@ pub(super) struct ComputedFeatures {
     pub(super) keys: Vec<String>,
 }
 
+fn refuse(why: &str) -> AnswerError {
+    AnswerError::Refused(format!("a cascade {why}"))
+}
+
+/// The kinds of the gradients of the pool and of these targets.
+///
+/// # Errors
+/// Questions about anything but products of the gradients of stored samples.
+fn gradient_kinds(
+    snapshot: &Snapshot,
+    spec: &InfluenceSpec,
+    targets: &[String],
+) -> Result<(String, String), AnswerError> {
+    let names = &spec.features;
+    let kind = spec.pool_kind.clone().or_else(|| named_kind(snapshot, names, &spec.pools));
+    let kind = kind.unwrap_or_else(|| Kind::GradAdam.name().to_owned());
+    let of_targets = spec.target_kind.clone().or_else(|| named_kind(snapshot, names, targets));
+    let of_targets = of_targets.unwrap_or_else(|| Kind::GradSgd.name().to_owned());
+    if spec.covariance.is_some() {
+        return Err(AnswerError::no_labels_of_losses("gradients"));
+    }
+    if spec.preconditions() {
+        return Err(refuse(
+            "does not take a preconditioner: matrices of the whole pool are not there before its gradients are",
+        ));
+    }
+    if let Some(other) = [&kind, &of_targets].into_iter().find(|kind| !Kind::names_gradient(kind)) {
+        return Err(refuse(&format!(
+            "ends with products of gradients, and {other} is none: select by it without a cascade"
+        )));
+    }
+    if !spec.given.is_empty() || spec.per_token {
+        return Err(refuse(
+            "ends with products of the gradients of stored samples, not of given ones or of tokens",
+        ));
+    }
+    Ok((kind, of_targets))
+}
+
 impl CascadeSource {
     /// Finds run, checkpoints, projection and texts by the stored gradients of the targets.
     ///
@@ -87,33 +126,11 @@ impl CascadeSource {
         models: &SampleEncoderOptions,
         work: &mut JobContext<'_>,
     ) -> Result<Self, AnswerError> {
-        let refuse = |why: &str| AnswerError::Refused(format!("a cascade {why}"));
         let [pool] = spec.pools.as_slice() else { return Err(refuse("is over one pool")) };
         let Some(first) = spec.targets.first() else { return Err(refuse("needs a target")) };
         let names = &spec.features;
         let targets: Vec<String> = spec.targets.iter().map(|target| target.dataset.clone()).collect();
-        let kind = spec.pool_kind.clone().or_else(|| named_kind(snapshot, names, &spec.pools));
-        let kind = kind.unwrap_or_else(|| Kind::GradAdam.name().to_owned());
-        let of_targets = spec.target_kind.clone().or_else(|| named_kind(snapshot, names, &targets));
-        let of_targets = of_targets.unwrap_or_else(|| Kind::GradSgd.name().to_owned());
-        if spec.covariance.is_some() {
-            return Err(AnswerError::no_labels_of_losses("gradients"));
-        }
-        if spec.preconditions() {
-            return Err(refuse(
-                "does not take a preconditioner: matrices of the whole pool are not there before its gradients are",
-            ));
-        }
-        if let Some(other) = [&kind, &of_targets].into_iter().find(|kind| !Kind::names_gradient(kind)) {
-            return Err(refuse(&format!(
-                "ends with products of gradients, and {other} is none: select by it without a cascade"
-            )));
-        }
-        if !spec.given.is_empty() || spec.per_token {
-            return Err(refuse(
-                "ends with products of the gradients of stored samples, not of given ones or of tokens",
-            ));
-        }
+        let (kind, of_targets) = gradient_kinds(snapshot, spec, &targets)?;
         // The targets among themselves: the pool has nothing yet, and what is named of it is for later.
         let among = InfluenceSpec {
             pools: vec![first.dataset.clone()],
