@@ -14,6 +14,7 @@ use serde_json::{Map, Value};
 use crate::args::AddArgs;
 use crate::context::Context;
 use crate::datasets;
+use crate::question::tell_notes;
 use crate::streams::out;
 
 pub use samples::SampleInputs;
@@ -46,10 +47,8 @@ pub fn run(context: &Context, args: &AddArgs) -> Result<ExitCode> {
             reports.insert(dataset, serde_json::to_value(report)?);
         } else {
             samples.tell(context, &report);
-            if report.added + report.replaced > 0
-                && let Some(note) = note_of_shapes(store.snapshot()?.as_ref(), &dataset)
-            {
-                context.say(&format!("note: {note}"));
+            if report.added + report.replaced > 0 {
+                tell_notes(context, &note_of_shapes(store.snapshot()?.as_ref(), &dataset));
             }
             if report.snapshot == Some(FIRST) {
                 context.say(&format!(

@@ -24,6 +24,7 @@ use crate::args::IngestArgs;
 use crate::context::Context;
 use crate::datasets;
 use crate::failure::{STOPPED, refuse};
+use crate::question::tell_notes;
 use crate::streams::out;
 use crate::{stopped, texts};
 
@@ -141,45 +142,43 @@ fn ingest_dataset(context: &Context, args: &IngestArgs) -> Result<(ExitCode, Val
     let cancel =
         context.cancel_on_interrupt("stopping after the batch in work; once more to stop at once")?;
     let done = ingest(&store, &plan, &mut reporter, &cancel)?;
-    let code = match (done.ending, &done.snapshot) {
-        (RunEnding::Stopped, _) => {
+    let code = match done.ending {
+        RunEnding::Stopped => {
             context.say(&stopped::stopped_summary(&done, plan.checkpoints.len(), registered));
             ExitCode::from(STOPPED)
         }
-        (RunEnding::Finished, None) => {
-            context.say("nothing to compute: every feature has every row asked for");
-            sketch::make(context, args, &store, &plan)?
-        }
-        (RunEnding::Finished, Some(snapshot)) if plan.has_all_rows() => {
-            context.say(&format!(
-                "published snapshot {}: run {} as it is now; nothing was computed, every feature has every row asked for",
-                snapshot.number(),
-                plan.request.run
-            ));
-            sketch::make(context, args, &store, &plan)?
-        }
-        (RunEnding::Finished, Some(snapshot)) => {
-            context.say(&format!(
-                "published snapshot {}: {} of {} of {}",
-                snapshot.number(),
-                many(plan.features().count() as u64, "feature"),
-                many(plan.rows.len(), "row"),
-                plan.request.dataset
-            ));
-            tell_form(context, snapshot, &plan);
+        RunEnding::Finished => {
+            tell_finished(context, &plan, done.snapshot.as_deref());
             sketch::make(context, args, &store, &plan)?
         }
     };
     Ok((code, report(&plan, &done)))
 }
 
-/// Says where the texts have another form than those of the pool, as a question will.
-fn tell_form(context: &Context, snapshot: &Snapshot, plan: &IngestPlan) {
-    // It is the same at all checkpoints.
-    let mut features = plan.checkpoints.iter().take(1).flat_map(|checkpoint| &checkpoint.features);
-    if let Some(note) = features.find_map(|feature| note_of_target(snapshot, &feature.desc)) {
-        context.say(&format!("note: {note}"));
+/// Says what a finished ingest published.
+fn tell_finished(context: &Context, plan: &IngestPlan, snapshot: Option<&Snapshot>) {
+    let Some(snapshot) = snapshot else {
+        context.say("nothing to compute: every feature has every row asked for");
+        return;
+    };
+    let number = snapshot.number();
+    if plan.has_all_rows() {
+        context.say(&format!(
+            "published snapshot {number}: run {} as it is now; nothing was computed, every feature has every row asked for",
+            plan.request.run
+        ));
+        return;
     }
+    context.say(&format!(
+        "published snapshot {number}: {} of {} of {}",
+        many(plan.features().count() as u64, "feature"),
+        many(plan.rows.len(), "row"),
+        plan.request.dataset
+    ));
+    // Where the texts have another form than those of the pool, as a question says it: the same at all
+    // checkpoints.
+    let mut features = plan.checkpoints.iter().take(1).flat_map(|checkpoint| &checkpoint.features);
+    tell_notes(context, &features.find_map(|feature| note_of_target(snapshot, &feature.desc)));
 }
 
 /// Refuses planes that the dataset's sketches do not keep, before samples are registered.
