@@ -1,9 +1,9 @@
 //! A folder as an output: it appears when it is complete, like a file.
 
-use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
+use gstore_core::if_there;
 use tempfile::TempDir;
 
 use crate::exchange::exchange;
@@ -85,9 +85,7 @@ impl NewFolder {
         }
         exchange(&made, &target).with_context(kept)?;
         // What the temporary name leads to is the old folder now, or nothing.
-        match fs_err::remove_dir_all(&made) {
-            Err(error) if error.kind() != ErrorKind::NotFound => Err(error.into()),
-            _ => Ok(()),
-        }
+        if_there(fs_err::remove_dir_all(&made))?;
+        Ok(())
     }
 }

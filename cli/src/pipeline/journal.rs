@@ -10,6 +10,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
+use gstore_core::if_there;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -142,11 +143,7 @@ impl Journal {
     /// # Errors
     /// A file that cannot be read or is not a journal of this version.
     pub fn read(path: &Path) -> Result<Self> {
-        let text = match fs_err::read_to_string(path) {
-            Ok(text) => text,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Self::empty()),
-            Err(error) => return Err(error.into()),
-        };
+        let Some(text) = if_there(fs_err::read_to_string(path))? else { return Ok(Self::empty()) };
         let about = || {
             format!("{} is not a journal of a pipeline; without it no stage is up to date", path.display())
         };

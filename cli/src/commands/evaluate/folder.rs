@@ -1,10 +1,11 @@
 //! The folder of a report: it appears when it is whole, and takes the place of an older report only.
 
 use std::collections::{BTreeSet, HashSet};
-use std::io::{ErrorKind, Write};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
+use gstore_core::if_there;
 use gstore_evaluate::File;
 use tempfile::TempDir;
 
@@ -92,11 +93,7 @@ impl UnpublishedFolder {
 
 /// A file of a folder that no report put there.
 fn foreign(folder: &Path) -> Result<Option<PathBuf>> {
-    let list = match fs_err::read_to_string(folder.join(LIST)) {
-        Ok(list) => list,
-        Err(error) if error.kind() == ErrorKind::NotFound => String::new(),
-        Err(error) => return Err(error.into()),
-    };
+    let list = if_there(fs_err::read_to_string(folder.join(LIST)))?.unwrap_or_default();
     let own: HashSet<&Path> = list.lines().chain([LIST]).map(Path::new).collect();
     let mut folders = vec![folder.to_owned()];
     while let Some(at) = folders.pop() {

@@ -7,11 +7,10 @@
 //! - the note of the first target is removed last, and holds those of the others before any of them is
 //!   removed
 
-use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
-use gstore_core::Digest;
+use gstore_core::{Digest, if_there};
 use gstore_query::influence::TargetRef;
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::Xxh3;
@@ -155,10 +154,8 @@ impl TargetJournal {
     }
 
     fn remove(&self) -> Result<()> {
-        match fs_err::remove_file(&self.path) {
-            Err(error) if error.kind() != ErrorKind::NotFound => Err(error.into()),
-            _ => Ok(()),
-        }
+        if_there(fs_err::remove_file(&self.path))?;
+        Ok(())
     }
 
     fn versions(&self) -> Result<Vec<Option<String>>> {
@@ -168,11 +165,7 @@ impl TargetJournal {
 
 /// The note at a path, if there is one.
 fn read(path: &Path) -> Result<Option<TargetNote>> {
-    let text = match fs_err::read_to_string(path) {
-        Ok(text) => text,
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(error.into()),
-    };
+    let Some(text) = if_there(fs_err::read_to_string(path))? else { return Ok(None) };
     let Ok(note) = serde_json::from_str::<TargetNote>(&text) else {
         refuse!(
             "{} is in the way: what is finished is noted there; move it, or name another --output",
