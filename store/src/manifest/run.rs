@@ -72,6 +72,12 @@ impl RunPart {
     pub fn checkpoint(&self, name: &str) -> Option<&RunCheckpoint> {
         self.checkpoints.iter().find(|c| c.name == name)
     }
+
+    /// The checkpoint of a name, else of a step.
+    pub fn checkpoint_or_step(&self, name: &str) -> Option<&RunCheckpoint> {
+        let is_step = |c: &&RunCheckpoint| c.step.is_some_and(|step| step.to_string() == name);
+        self.checkpoint(name).or_else(|| self.checkpoints.iter().find(is_step))
+    }
 }
 
 impl Part for RunPart {
@@ -90,5 +96,28 @@ impl Part for RunPart {
             }
         }
         None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_goes_before_a_step() {
+        let mut run = RunPart::new("r", 1);
+        run.checkpoints = [("first", 2), ("2", 4)]
+            .map(|(name, step)| RunCheckpoint {
+                name: name.into(),
+                step: Some(step),
+                weight: None,
+                checkpoint: CheckpointId::of_hash(&[7; 32]),
+                base: "m".into(),
+                provenance: Map::new(),
+                extra: Extra::new(),
+            })
+            .into();
+        let found = |name: &str| run.checkpoint_or_step(name).map(|c| c.name.as_str());
+        assert_eq!(["first", "2", "4", "6"].map(found), [Some("first"), Some("2"), Some("2"), None]);
     }
 }

@@ -12,7 +12,7 @@ use crate::failure::{UsageError, refuse};
 use crate::wording::shell_word;
 
 /// Model and checkpoints of a run of the store, by where they were when it was registered: those of these names
-/// or steps, without any all.
+/// or steps, or all if none is given.
 pub(in super::super) fn model_of_run(
     context: &Context,
     run: &str,
@@ -29,13 +29,10 @@ pub(in super::super) fn model_of_run(
     }
     let mut found = Vec::with_capacity(names.len());
     for name in names {
-        let is_meant = |known: &&RunCheckpoint| {
-            known.name == *name || known.step.map(|n| n.to_string()).as_ref() == Some(name)
-        };
-        let Some(known) = part.checkpoints.iter().find(is_meant) else {
+        let Some(known) = part.checkpoint_or_step(name) else {
             let known: Vec<&str> = part.checkpoints.iter().map(|known| known.name.as_str()).collect();
             refuse!(
-                "run {run} has no checkpoint {name}; it has {}; for a folder give --model DIR too",
+                "run {run} has no checkpoint {name}; it has {}; for a folder give --model DIR",
                 known.join(", ")
             );
         };
