@@ -118,7 +118,8 @@ fn ending(error: &anyhow::Error) -> (Option<String>, u8) {
     (Some(format!("error: {}", origin::note_origins(on_full(error, text(error))))), code)
 }
 
-/// What the operating system says of a full disk: an error that was worded before has no other trace of it.
+/// What the operating system says about a full disk. An error that was already turned into text has no other
+/// trace of it.
 const FULL: [&str; 2] = ["No space left on device", "Disk quota exceeded"];
 
 /// What to do about a full disk, unless the message says it.

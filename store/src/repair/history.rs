@@ -8,6 +8,7 @@ use crate::manifest::Tag;
 use crate::store::{Chain, adds_rows};
 use crate::verify::Catalog;
 use gstore_core::{RowSet, many};
+use std::collections::BTreeSet;
 use std::iter::once;
 
 /// The first snapshot of the history from now on, and the tags whose snapshots are complete.
@@ -56,7 +57,7 @@ pub(super) fn keep(base: &Base, catalog: &Catalog, work: &mut Repair<'_>) -> (u6
     (oldest, tags)
 }
 
-/// The commands of what features lost: after the repair the history may have them no more.
+/// Notes the commands that computed what features lost: after the repair the history may no longer have them.
 pub(super) fn add_commands(base: &Base, env: &Env, lost: &mut [Loss]) {
     let mut open: Vec<&mut Loss> = lost.iter_mut().filter(|loss| loss.kind == LostKind::Feature).collect();
     let before = Chain::before(env, &base.root).map_while(Result::ok).map(|(_, root)| root);
@@ -85,10 +86,8 @@ pub(super) fn changes(report: &RepairReport) -> Vec<String> {
         count => format!("{}: {} lost", loss.rows.of, many(count, "row")),
     };
     out.extend(report.lost.iter().take(SHOWN).map(lost));
-    let mut commands: Vec<&String> =
+    let commands: BTreeSet<&String> =
         report.lost.iter().take(SHOWN).filter_map(|loss| loss.command.as_ref()).collect();
-    commands.sort();
-    commands.dedup();
     out.extend(commands.into_iter().map(|command| format!("what is lost was computed by {command}")));
     if let Some(oldest) = report.history_from {
         out.push(format!("the history starts at snapshot {oldest}"));
