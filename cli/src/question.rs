@@ -27,7 +27,7 @@ pub fn named(snapshot: &Snapshot, targets: &[String]) -> Result<Vec<String>> {
     Ok(named_targets(snapshot, &parsed(targets))?.iter().map(ToString::to_string).collect())
 }
 
-/// Prints what a user should know of how a question was resolved.
+/// Prints what a user should know of a question.
 pub fn tell_notes<'a>(context: &Context, notes: impl IntoIterator<Item = &'a String>) {
     let mut reporter = context.reporter();
     notes.into_iter().for_each(|note| reporter.note(&format!("note: {note}")));
