@@ -52,8 +52,8 @@ pub fn run(context: &Context, args: &AddArgs) -> Result<ExitCode> {
             }
             if report.snapshot == Some(FIRST) {
                 context.say(&format!(
-                    "next: `gstore ingest --dataset {dataset} --model DIR --features grad-sgd{}` runs a model over it (a pool to select \
-                     from has grad-adam, where checkpoints keep the optimizer's moments)",
+                    "next: `gstore ingest --dataset {dataset} --model DIR --features grad-sgd{}` runs a model over it (for a pool to \
+                     select from give grad-adam, if the checkpoints keep the optimizer's moments)",
                     context.at_store()
                 ));
             }
