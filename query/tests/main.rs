@@ -16,6 +16,7 @@ mod golden;
 mod golden_precond;
 mod inputs;
 mod matrix;
+mod named_features;
 mod planning;
 mod precondition;
 mod reference;
