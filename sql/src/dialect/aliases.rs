@@ -10,7 +10,7 @@ use datafusion::sql::sqlparser::ast::{
     TableAliasColumnDef, TableFactor, TableWithJoins, VisitorMut,
 };
 
-use super::exprs::{self, alias, column, has_unnest, nested, of_item, subquery};
+use super::exprs::{alias, column, has_unnest, nested, of_item, wrap};
 use super::ordered;
 use super::using::joins_without_condition;
 use crate::expanded::name;
@@ -62,12 +62,8 @@ impl VisitorMut for Aliases {
 /// the rows do not have.
 fn unnested(query: &mut Query) {
     let SetExpr::Select(select) = &*query.body else { return };
-    if select.projection.iter().filter_map(of_item).any(has_unnest)
-        && let Some(mut around) = exprs::query("SELECT * FROM (SELECT 1) AS \"rows of lists\"")
-        && let Some(within) = subquery(&mut around)
-    {
-        std::mem::swap(within, query);
-        *query = *around;
+    if select.projection.iter().filter_map(of_item).any(has_unnest) {
+        wrap(query, "rows of lists");
     }
 }
 

@@ -5,10 +5,10 @@
 //! where they have one name.
 
 use datafusion::sql::sqlparser::ast::{
-    BinaryOperator, Expr, GroupByExpr, Ident, Query, Select, SelectItem, SetExpr, UnaryOperator, Value,
+    BinaryOperator, Expr, GroupByExpr, Ident, Select, SelectItem, SetExpr, UnaryOperator, Value,
 };
 
-use super::exprs::{call, query, subquery};
+use super::exprs::{call, wrap};
 use crate::error::SqlError;
 
 /// The name: no column of a table has it.
@@ -88,9 +88,7 @@ fn name(expr: &mut Expr) {
     {
         return;
     }
-    if let Some(outer) = wrapped(query) {
-        *query = outer;
-    }
+    wrap(query, NAME);
 }
 
 /// Gives the only item of a SELECT the name; false where it has another that the query may use.
@@ -105,13 +103,6 @@ fn renamed(select: &mut Select, ordered: bool) -> bool {
     };
     *item = SelectItem::ExprWithAlias { expr, alias: Ident::with_quote('"', NAME) };
     true
-}
-
-/// A query as a table of that name.
-fn wrapped(inner: &Query) -> Option<Box<Query>> {
-    let mut outer = query(&format!("SELECT * FROM (SELECT 1) AS \"{NAME}\""))?;
-    *subquery(&mut outer)? = inner.clone();
-    Some(outer)
 }
 
 #[cfg(test)]

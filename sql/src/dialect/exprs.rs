@@ -130,6 +130,16 @@ pub(super) fn subquery(query: &mut Query) -> Option<&mut Query> {
     }
 }
 
+/// Puts in the place of a query one that selects all of its rows, as a table of this name.
+pub(super) fn wrap(inner: &mut Query, name: &str) {
+    if let Some(mut outer) = query(&format!("SELECT * FROM (SELECT 1) AS \"{name}\""))
+        && let Some(within) = subquery(&mut outer)
+    {
+        std::mem::swap(within, inner);
+        *inner = *outer;
+    }
+}
+
 /// The text that an expression is.
 pub(super) fn text_of(expr: &Expr) -> Option<&str> {
     let Expr::Value(value) = expr else { return None };
