@@ -1,18 +1,13 @@
 //! Queries for the structs of a statement, for the error about a field that one does not have: the engine
 //! does not say which it has.
 
-use std::ops::ControlFlow;
-
 use datafusion::sql::parser::Statement;
-use datafusion::sql::sqlparser::ast::{
-    AccessExpr, Expr, Ident, Query, Select, SelectItem, SetExpr, Subscript, Visitor,
-};
+use datafusion::sql::sqlparser::ast::{AccessExpr, Expr, Ident, Subscript};
 
 use super::exprs::text_of;
-use super::merged::of_from;
-use super::scopes::Scopes;
+use super::lookups::queries_around;
 use crate::error::SqlError;
-use crate::walk::{Visit, inner, visit_expressions};
+use crate::positions::{self, TextPosition};
 
 /// Most of these queries.
 const MOST: usize = 5;
@@ -21,11 +16,7 @@ const MOST: usize = 5;
 /// of the tables of that, or of those around it.
 pub(crate) fn structs(statement: &mut Statement, error: &SqlError) -> Vec<Statement> {
     let (Some(place), Some(field)) = (error.position(), error.missing_field()) else { return Vec::new() };
-    let mut structs = Structs { place, field, scopes: Scopes::default(), queries: Vec::new() };
-    if let Some(sql) = inner(statement) {
-        let _ = Visit::visit(&*sql, &mut structs);
-    }
-    structs.queries
+    queries_around(statement, place, MOST, |expr| struct_of(field, expr, place))
 }
 
 /// The key of an access such as `['id']`.
@@ -36,79 +27,30 @@ pub(crate) fn field_key(access: &AccessExpr) -> Option<&str> {
     }
 }
 
-struct Structs<'a> {
-    place: (u64, u64),
-    field: &'a str,
-    scopes: Scopes,
-    queries: Vec<Statement>,
-}
-
-impl Structs<'_> {
-    fn body(&mut self, body: &SetExpr) {
-        match body {
-            SetExpr::Select(select) => self.part(&**select, select),
-            SetExpr::SetOperation { left, right, .. } => {
-                self.body(left);
-                self.body(right);
+/// The struct of a field, if an expression names both in this place.
+fn struct_of(field: &str, expr: &Expr, place: TextPosition) -> Option<Expr> {
+    let is_there = |column: &Ident| positions::place(column) == place;
+    match expr {
+        Expr::CompoundIdentifier(parts) => {
+            let (_, of) = parts.split_last()?;
+            if !is_there(of.last()?) {
+                return None;
             }
-            _ => {}
+            Some(match of {
+                [column] => Expr::Identifier(column.clone()),
+                of => Expr::CompoundIdentifier(of.to_vec()),
+            })
         }
-    }
-
-    /// A part of a query that names columns of the tables of a SELECT.
-    fn part(&mut self, part: &impl Visit, select: &Select) {
-        let _ = visit_expressions(part, |expr: &Expr| {
-            if let Some(of) = self.of_field(expr).filter(|_| self.queries.len() < MOST) {
-                let query = self.scopes.query(of_from(select, vec![SelectItem::UnnamedExpr(of)]));
-                self.queries.push(query);
-            }
-            ControlFlow::<()>::Continue(())
-        });
-    }
-
-    /// The struct of the field, if an expression names both in the place.
-    fn of_field(&self, expr: &Expr) -> Option<Expr> {
-        let is_there = |column: &Ident| (column.span.start.line, column.span.start.column) == self.place;
-        match expr {
-            Expr::CompoundIdentifier(parts) => {
-                let (_, of) = parts.split_last()?;
-                if !is_there(of.last()?) {
-                    return None;
-                }
-                Some(match of {
-                    [column] => Expr::Identifier(column.clone()),
-                    of => Expr::CompoundIdentifier(of.to_vec()),
-                })
-            }
-            Expr::CompoundFieldAccess { root, access_chain } => {
-                let Expr::Identifier(column) = &**root else { return None };
-                let is_key = |access: &AccessExpr| is_there(column) && field_key(access) == Some(self.field);
-                let before = access_chain.get(..access_chain.iter().position(is_key)?)?;
-                Some(match before {
-                    [] => Expr::clone(root),
-                    before => Expr::CompoundFieldAccess { root: root.clone(), access_chain: before.to_vec() },
-                })
-            }
-            _ => None,
+        Expr::CompoundFieldAccess { root, access_chain } => {
+            let Expr::Identifier(column) = &**root else { return None };
+            let is_key = |access: &AccessExpr| is_there(column) && field_key(access) == Some(field);
+            let before = access_chain.get(..access_chain.iter().position(is_key)?)?;
+            Some(match before {
+                [] => Expr::clone(root),
+                before => Expr::CompoundFieldAccess { root: root.clone(), access_chain: before.to_vec() },
+            })
         }
-    }
-}
-
-impl Visitor for Structs<'_> {
-    type Break = ();
-
-    fn pre_visit_query(&mut self, query: &Query) -> ControlFlow<()> {
-        self.scopes.enter(query);
-        ControlFlow::Continue(())
-    }
-
-    fn post_visit_query(&mut self, query: &Query) -> ControlFlow<()> {
-        self.body(&query.body);
-        if let SetExpr::Select(select) = &*query.body {
-            self.part(&query.order_by, select);
-        }
-        self.scopes.leave();
-        ControlFlow::Continue(())
+        _ => None,
     }
 }
 

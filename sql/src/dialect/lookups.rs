@@ -6,7 +6,7 @@ use std::ops::ControlFlow;
 
 use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast::{
-    Expr, GroupByExpr, Query, Select, SelectItem, SetExpr, TableWithJoins, Visitor,
+    Expr, GroupByExpr, OrderBy, Query, Select, SelectItem, SetExpr, TableWithJoins, Visitor,
 };
 
 use super::exprs::alias;
@@ -22,75 +22,81 @@ const MOST: usize = 10;
 /// A query for the column at a place of each SELECT around it, the innermost first. A subquery in FROM knows
 /// the tables before it.
 pub(crate) fn columns_around(statement: &mut Statement, place: TextPosition) -> Vec<Statement> {
-    let found = Lookups::of(statement, Some(place));
-    found.into_iter().map(|(_, query)| query).collect()
+    queries_around(statement, place, MOST, |expr| (begin(expr) == Some(place)).then(|| expr.clone()))
+}
+
+/// The same for what `wanted` gives of the expressions there; no more than `most` queries.
+pub(super) fn queries_around(
+    statement: &mut Statement,
+    place: TextPosition,
+    most: usize,
+    wanted: impl Fn(&Expr) -> Option<Expr>,
+) -> Vec<Statement> {
+    let mut queries = Vec::new();
+    each_select(statement, |select, order, scopes| {
+        let mut look_up = |expr: &Expr| {
+            if let Some(column) = wanted(expr) {
+                let mut select = of_from(select, vec![SelectItem::UnnamedExpr(column)]);
+                keep_before(&mut select.from, place);
+                if !select.from.is_empty() && queries.len() < most {
+                    queries.push(scopes.query(select));
+                }
+            }
+            ControlFlow::<()>::Continue(())
+        };
+        let _ = visit_expressions(select, &mut look_up);
+        if let Some(order) = order {
+            let _ = visit_expressions(order, look_up);
+        }
+    });
+    queries
 }
 
 /// A query for each name in GROUP BY that its SELECT gives to something, with the name.
 pub(crate) fn given_keys(statement: &mut Statement) -> Vec<(String, Statement)> {
-    Lookups::of(statement, None)
-}
-
-#[derive(Default)]
-struct Lookups {
-    /// Where the column is; without a place it is any in GROUP BY.
-    place: Option<TextPosition>,
-    scopes: Scopes,
-    queries: Vec<(String, Statement)>,
-}
-
-impl Lookups {
-    fn of(statement: &mut Statement, place: Option<TextPosition>) -> Vec<(String, Statement)> {
-        let mut lookups = Self { place, ..Self::default() };
-        if let Some(sql) = inner(statement) {
-            let _ = Visit::visit(&*sql, &mut lookups);
-        }
-        lookups.queries
-    }
-
-    fn body(&mut self, body: &SetExpr) {
-        match (body, self.place) {
-            (SetExpr::Select(select), Some(place)) => self.part(&**select, select, place),
-            (SetExpr::Select(select), None) => self.keys(select),
-            (SetExpr::SetOperation { left, right, .. }, _) => {
-                self.body(left);
-                self.body(right);
-            }
-            _ => {}
-        }
-    }
-
-    /// Looks for the column in a part of a query that names columns of the tables of a SELECT.
-    fn part(&mut self, part: &impl Visit, select: &Select, place: TextPosition) {
-        let _ = visit_expressions(part, |expr: &Expr| {
-            if begin(expr) == Some(place) {
-                let mut select = of_from(select, vec![SelectItem::UnnamedExpr(expr.clone())]);
-                keep_before(&mut select.from, place);
-                self.add(String::new(), select);
-            }
-            ControlFlow::<()>::Continue(())
-        });
-    }
-
-    fn keys(&mut self, select: &Select) {
+    let mut queries = Vec::new();
+    each_select(statement, |select, _, scopes| {
         let GroupByExpr::Expressions(keys, _) = &select.group_by else { return };
         for key in keys {
             let Expr::Identifier(column) = key else { continue };
             let column = name(column);
-            if select.projection.iter().filter_map(alias).any(|alias| alias == column) {
-                self.add(column, of_from(select, vec![SelectItem::UnnamedExpr(key.clone())]));
+            let is_given = select.projection.iter().filter_map(alias).any(|alias| alias == column);
+            if is_given && !select.from.is_empty() && queries.len() < MOST {
+                let select = of_from(select, vec![SelectItem::UnnamedExpr(key.clone())]);
+                queries.push((column, scopes.query(select)));
             }
         }
-    }
+    });
+    queries
+}
 
-    fn add(&mut self, name: String, select: Select) {
-        if !select.from.is_empty() && self.queries.len() < MOST {
-            self.queries.push((name, self.scopes.query(select)));
+/// Shows `each` every SELECT of a statement, the innermost first, with the ORDER BY behind it and the table
+/// expressions that it can name.
+fn each_select(statement: &mut Statement, each: impl FnMut(&Select, Option<&OrderBy>, &Scopes)) {
+    if let Some(sql) = inner(statement) {
+        let _ = Visit::visit(&*sql, &mut Selects { scopes: Scopes::default(), each });
+    }
+}
+
+struct Selects<F> {
+    scopes: Scopes,
+    each: F,
+}
+
+impl<F: FnMut(&Select, Option<&OrderBy>, &Scopes)> Selects<F> {
+    fn body(&mut self, body: &SetExpr, order: Option<&OrderBy>) {
+        match body {
+            SetExpr::Select(select) => (self.each)(select, order, &self.scopes),
+            SetExpr::SetOperation { left, right, .. } => {
+                self.body(left, None);
+                self.body(right, None);
+            }
+            _ => {}
         }
     }
 }
 
-impl Visitor for Lookups {
+impl<F: FnMut(&Select, Option<&OrderBy>, &Scopes)> Visitor for Selects<F> {
     type Break = ();
 
     fn pre_visit_query(&mut self, query: &Query) -> ControlFlow<()> {
@@ -99,10 +105,7 @@ impl Visitor for Lookups {
     }
 
     fn post_visit_query(&mut self, query: &Query) -> ControlFlow<()> {
-        self.body(&query.body);
-        if let (SetExpr::Select(select), Some(place)) = (&*query.body, self.place) {
-            self.part(&query.order_by, select, place);
-        }
+        self.body(&query.body, query.order_by.as_ref());
         self.scopes.leave();
         ControlFlow::Continue(())
     }
