@@ -12,6 +12,7 @@ use datafusion::sql::sqlparser::tokenizer::Span;
 use super::{AmbiguousNames, TextPosition};
 use crate::dialect;
 use crate::expanded::{self, name};
+use crate::positions::place;
 use crate::walk::visit_expressions;
 use crate::wording::{EXISTS, IN_ROWS};
 
@@ -56,10 +57,6 @@ fn only_column(function: &Function) -> Option<String> {
         ] => Some(argument.to_string()),
         _ => None,
     }
-}
-
-fn place(name: &Ident) -> TextPosition {
-    (name.span.start.line, name.span.start.column)
 }
 
 /// Whether an expression is more than a column or a value.
