@@ -24,7 +24,7 @@ use super::positions::{TextPosition, begin, is_named_at, place};
 use super::walk::{VisitMut, count_subqueries, inner};
 
 /// Puts the name that an error proposes in the place of the one that it is about; false where there is none.
-/// An error that does not know its place, or whose place has been put right, is about each such name of a
+/// An error that does not know its place, or whose place has been put right, is about each such name of one
 /// query, if the statement gives none like it; a name that it gives is none in USING.
 pub(super) fn respell(statement: &mut Statement, error: &SqlError) -> bool {
     let Some(exact) = error.exact_name() else { return false };
@@ -45,8 +45,8 @@ pub(super) fn respell(statement: &mut Statement, error: &SqlError) -> bool {
     let (_, none) = respelled(RespelledNames::None);
     let of_query: fn(usize) -> RespelledNames =
         if none.is_given { RespelledNames::UsingOfQuery } else { RespelledNames::OfQuery };
-    let mut queries: Vec<_> = (1..=none.queries).map(|query| respelled(of_query(query))).collect();
-    queries.retain(|(_, names)| names.are_respelled);
+    let queries = (1..=none.queries).map(|query| respelled(of_query(query)));
+    let mut queries: Vec<_> = queries.filter(|(_, names)| names.are_respelled).collect();
     if queries.len() > 1 {
         queries.retain(|(_, names)| names.has_exact);
     }
