@@ -27,20 +27,22 @@ use self::columns::{MarkedColumns, Scope};
 
 /// The plan with functions that know which of their arguments are JSON.
 pub(crate) fn embed(plan: LogicalPlan) -> DfResult<LogicalPlan> {
-    let takes_json = |expr: &Expr| expr.exists(|part| Ok(taker(part).is_some()));
-    // Keeps the nodes at their addresses.
+    let mut is_found = false;
+    plan.apply_with_subqueries(|node| {
+        is_found = is_found || takes_json(node)?;
+        Ok(if is_found { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
+    })?;
+    if !is_found {
+        return Ok(plan);
+    }
+    // Keeps the nodes at their addresses, so each is copied when it is visited.
     let _whole = plan.clone();
     let mut columns = MarkedColumns::default();
     plan.transform_down_with_subqueries(|node| {
         if let LogicalPlan::RecursiveQuery(of) = &node {
             columns.repeated(of);
         }
-        let mut is_taken = false;
-        node.apply_expressions(|expr| {
-            is_taken |= takes_json(expr)?;
-            Ok(if is_taken { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
-        })?;
-        if !is_taken {
+        if !takes_json(&node)? {
             return Ok(Transformed::no(node));
         }
         let scope = columns.scope(&node);
@@ -57,6 +59,16 @@ fn taker(expr: &Expr) -> Option<&ScalarFunction> {
         Expr::ScalarFunction(call) if JSON_TAKERS.contains(&call.func.name()) => Some(call),
         _ => None,
     }
+}
+
+/// Whether the expressions of a node have such a call.
+fn takes_json(node: &LogicalPlan) -> DfResult<bool> {
+    let mut is_taken = false;
+    node.apply_expressions(|expr| {
+        is_taken |= expr.exists(|part| Ok(taker(part).is_some()))?;
+        Ok(if is_taken { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
+    })?;
+    Ok(is_taken)
 }
 
 /// Tells the calls of an expression what they take.
