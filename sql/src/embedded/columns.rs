@@ -1,4 +1,4 @@
-//! Which columns of a plan are JSON, followed from its tables up: their types, with [`JSON`] for such texts.
+//! JSON columns of a plan, followed from its tables up: their types, with [`JSON`] for such texts.
 
 use std::collections::HashMap;
 use std::rc::Rc;

@@ -1,4 +1,4 @@
-//! Which expressions are JSON: their types, with [`JSON`] for such texts.
+//! JSON expressions: the types of expressions, with [`JSON`] for such texts.
 
 use arrow_schema::{DataType, Field, Fields};
 use datafusion::logical_expr::{Expr, ExprSchemable};

@@ -1,4 +1,4 @@
-//! Which functions there are: those of the engine, those of gstore, and those that the dialect rewrites.
+//! Known functions: those of the engine, those of gstore, and those that the dialect rewrites.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::LazyLock;
