@@ -14,6 +14,7 @@ use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode, Tr
 use datafusion::common::utils::take_function_args;
 use datafusion::common::{Column, DFSchema};
 use datafusion::error::Result as DfResult;
+use datafusion::logical_expr::expr::ScalarFunction;
 use datafusion::logical_expr::{
     ColumnarValue, Expr, LogicalPlan, Projection, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF,
     ScalarUDFImpl, Signature, Unnest,
@@ -63,7 +64,7 @@ pub fn without_unnested_keys(plan: LogicalPlan) -> DfResult<LogicalPlan> {
 /// The same condition on plain columns, as a table knows those that bound its rows.
 pub fn with_plain_columns(condition: Expr) -> DfResult<Expr> {
     let plain = condition.transform_up(|part| match part {
-        Expr::ScalarFunction(call) if call.func.inner().is::<Kept>() => {
+        Expr::ScalarFunction(call) if keeps(&call) => {
             let [of] = take_function_args(KEPT, call.args)?;
             Ok(Transformed::yes(of))
         }
@@ -72,14 +73,21 @@ pub fn with_plain_columns(condition: Expr) -> DfResult<Expr> {
     plain.data()
 }
 
+fn keeps(call: &ScalarFunction) -> bool {
+    call.func.inner().is::<Kept>()
+}
+
 fn has_keys(schema: &DFSchema) -> bool {
-    schema.functional_dependencies().iter().next().is_some()
+    !schema.functional_dependencies().is_empty()
 }
 
 /// Whether rows go into `unnest` with columns that are keys, or that the optimizer makes keys of, as it makes
 /// groups of DISTINCT.
 fn repeats_keys(lists: &Unnest) -> bool {
-    let is_kept = |expr: &Expr| matches!(expr, Expr::Alias(of) if matches!(&*of.expr, Expr::ScalarFunction(call) if call.func.inner().is::<Kept>()));
+    let is_kept = |expr: &Expr| match expr {
+        Expr::Alias(of) => matches!(&*of.expr, Expr::ScalarFunction(call) if keeps(call)),
+        _ => false,
+    };
     match &*lists.input {
         LogicalPlan::Projection(of) if of.expr.iter().any(is_kept) => false,
         input => has_keys(input.schema()) || is_distinct(input),
