@@ -9,6 +9,7 @@ use std::sync::Arc;
 use arrow_array::{Array, ArrayRef};
 use arrow_schema::{DataType, Field, FieldRef, SortOptions};
 use datafusion::arrow::array::make_comparator;
+use datafusion::arrow::buffer::NullBuffer;
 use datafusion::error::Result as DfResult;
 use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
 use datafusion::logical_expr::utils::format_state_name;
@@ -93,6 +94,12 @@ fn rank(largest: bool, order: Ordering) -> Ordering {
     if largest { order } else { order.reverse() }
 }
 
+/// The rows in which neither is null.
+fn known_rows(values: &ArrayRef, keys: &ArrayRef) -> impl Iterator<Item = usize> {
+    let nulls = NullBuffer::union(values.logical_nulls().as_ref(), keys.logical_nulls().as_ref());
+    (0..keys.len()).filter(move |row| nulls.as_ref().is_none_or(|nulls| nulls.is_valid(*row)))
+}
+
 impl ExtremeRow {
     /// The best row of a batch.
     fn of_batch(&self, values: &ArrayRef, keys: &ArrayRef) -> DfResult<Option<usize>> {
@@ -100,10 +107,8 @@ impl ExtremeRow {
         let by_key = make_comparator(keys.as_ref(), keys.as_ref(), options)?;
         // Values of some nested types have no order.
         let by_value = make_comparator(values.as_ref(), values.as_ref(), options).ok();
-        let (no_key, no_value) = (keys.logical_nulls(), values.logical_nulls());
-        let null = |row| [&no_key, &no_value].iter().any(|n| n.as_ref().is_some_and(|n| n.is_null(row)));
         let mut best = None;
-        for row in (0..keys.len()).filter(|row| !null(*row)) {
+        for row in known_rows(values, keys) {
             let better = match best {
                 None => true,
                 Some(best) => match rank(self.largest, by_key(row, best)) {

@@ -14,7 +14,7 @@ use datafusion::logical_expr::function::AccumulatorArgs;
 use datafusion::physical_expr::expressions::Literal;
 use datafusion::scalar::ScalarValue;
 
-use super::rank;
+use super::{known_rows, rank};
 use crate::counts::one_list;
 use crate::error::FunctionError;
 
@@ -107,10 +107,7 @@ impl BestRows {
             rank(self.largest, by_key(*b, *a)).then_with(by_value)
         };
         let order = |a: &usize, b: &usize| compared(a, b).then(a.cmp(b));
-        let (no_key, no_value) = (keys.logical_nulls(), values.logical_nulls());
-        let null =
-            |row: usize| [&no_key, &no_value].iter().any(|n| n.as_ref().is_some_and(|n| n.is_null(row)));
-        let mut best: Vec<usize> = (0..keys.len()).filter(|row| !null(*row)).collect();
+        let mut best: Vec<usize> = known_rows(&values, &keys).collect();
         if self.is_distinct {
             best.sort_unstable_by(order);
             best.dedup_by(|a, b| compared(a, b).is_eq());
