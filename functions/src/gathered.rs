@@ -18,6 +18,7 @@ use datafusion::physical_expr::expressions::Column;
 use datafusion::scalar::ScalarValue;
 
 use super::columnar::of_one;
+use super::lists;
 use crate::error::FunctionError;
 use crate::signatures;
 
@@ -76,14 +77,13 @@ impl ScalarUDFImpl for ListAggregate {
 
     fn coerce_types(&self, types: &[DataType]) -> DfResult<Vec<DataType>> {
         let of = match types {
-            [DataType::List(field) | DataType::LargeList(field) | DataType::FixedSizeList(field, _)] => {
-                field.data_type()
-            }
-            [DataType::Null] => &DataType::Null,
-            _ => {
-                let error = FunctionError::invalid(format!("{}() takes a list", self.name));
-                return Err(error.hint(format!("of a column write {}(x)", self.aggregate.name())).into());
-            }
+            [of @ DataType::Null] => Some(of),
+            [list] => lists::element(list),
+            _ => None,
+        };
+        let Some(of) = of else {
+            let error = FunctionError::invalid(format!("{}() takes a list", self.name));
+            return Err(error.hint(format!("of a column write {}(x)", self.aggregate.name())).into());
         };
         let fields = match of {
             // Of nothing but NULLs: as numbers, or as what else the function takes.

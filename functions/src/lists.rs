@@ -25,6 +25,7 @@ use datafusion::logical_expr::{
 };
 use datafusion::scalar::ScalarValue;
 
+use super::spelled::item;
 use crate::forward::from_engine;
 use crate::signatures;
 
@@ -151,13 +152,8 @@ fn among_known(mut of: InList) -> Expr {
 }
 
 /// The type of the elements of a list.
-fn element(list: &DataType) -> Option<&DataType> {
-    match list {
-        DataType::List(field) | DataType::LargeList(field) | DataType::FixedSizeList(field, _) => {
-            Some(field.data_type())
-        }
-        _ => None,
-    }
+pub(super) fn element(list: &DataType) -> Option<&DataType> {
+    item(list).map(|item| item.data_type())
 }
 
 /// NULL with the type of the other list.

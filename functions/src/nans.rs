@@ -38,6 +38,7 @@ pub use self::values::canonical;
 pub(super) use self::values::canonical_value;
 use super::casts::is_text;
 use super::columnar::of_one;
+use super::spelled::item;
 use crate::forward::{accumulate_in, group_in};
 use crate::signatures;
 
@@ -169,12 +170,7 @@ fn constant(expr: &Expr) -> Option<f32> {
 
 /// The type of the elements of a list, or of lists in it; any other type itself.
 fn innermost(of: &DataType) -> &DataType {
-    match of {
-        DataType::List(item) | DataType::LargeList(item) | DataType::FixedSizeList(item, _) => {
-            innermost(item.data_type())
-        }
-        other => other,
-    }
+    item(of).map_or(of, |item| innermost(item.data_type()))
 }
 
 /// Whether an operand is a floating-point number. The type of what may be long is not asked for: an operand

@@ -22,7 +22,8 @@ pub(super) fn is_list(ty: &DataType) -> bool {
     })
 }
 
-fn item(ty: &DataType) -> Option<&FieldRef> {
+/// An element of a list, as a field.
+pub(super) fn item(ty: &DataType) -> Option<&FieldRef> {
     match ty {
         DataType::List(item) | DataType::LargeList(item) | DataType::FixedSizeList(item, _) => Some(item),
         _ => None,
