@@ -18,6 +18,7 @@ use datafusion::scalar::ScalarValue;
 use gstore_core::shortened;
 
 use super::columnar::of_one;
+use super::marked::is_document;
 use super::path::{parts, text};
 use super::spans::is_span;
 use super::spelled::{self, is_list};
@@ -125,7 +126,7 @@ fn lists(texts: &StringArray, item: &FieldRef, safe: bool) -> DfResult<ArrayRef>
     let mut elements = StringBuilder::new();
     for value in texts {
         let list = value.map(str::trim).filter(|list| *list != "null");
-        let sound = list.filter(|list| list.starts_with('[') && is_json(list));
+        let sound = list.filter(|list| list.starts_with('[') && is_document(list));
         if let (Some(list), None, false) = (list, sound, safe) {
             return Err(no_list(list).into());
         }
@@ -140,10 +141,6 @@ fn lists(texts: &StringArray, item: &FieldRef, safe: bool) -> DfResult<ArrayRef>
     let values = read(&elements.finish(), item.data_type(), safe)?;
     let offsets = OffsetBuffer::from_lengths(lengths);
     Ok(Arc::new(ListArray::try_new(Arc::clone(item), offsets, values, Some(NullBuffer::from(known)))?))
-}
-
-fn is_json(text: &str) -> bool {
-    serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok()
 }
 
 fn no_list(text: &str) -> FunctionError {

@@ -12,6 +12,7 @@ use datafusion::error::Result as DfResult;
 use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature};
 use datafusion::scalar::ScalarValue;
 
+use super::marked::is_document;
 use super::path::{Step, find, parts, steps, text};
 use crate::error::FunctionError;
 use crate::signatures;
@@ -231,8 +232,7 @@ impl JsonFunction {
             JsonResult::Keys => keys(values),
             JsonResult::Kind => Arc::new(values.map(|value| value.map(kind)).collect::<StringArray>()),
             JsonResult::Valid => {
-                let valid = |value| serde_json::from_str::<serde::de::IgnoredAny>(value).is_ok();
-                Arc::new(values.map(|value| value.map(valid)).collect::<BooleanArray>())
+                Arc::new(values.map(|value| value.map(is_document)).collect::<BooleanArray>())
             }
         })
     }
