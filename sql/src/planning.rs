@@ -257,8 +257,9 @@ async fn meant(
     }
 }
 
-/// Whether a name is one of a column in other letters, which it has now: the missing one, of a table around
-/// its subquery, or one in GROUP BY that the SELECT gives to something else.
+/// Puts the name of a column in the place of one in other letters: of the missing column, which a table
+/// around its subquery has, or of one in GROUP BY that the SELECT gives to something else. False where there
+/// is none.
 async fn looked_up(
     state: &SessionState,
     statement: &mut Statement,
