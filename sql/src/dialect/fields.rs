@@ -74,6 +74,7 @@ mod tests {
                 36,
                 &["SELECT s FROM u", "SELECT s FROM t"][..],
             ),
+            ("SELECT 1 FROM t, LATERAL (SELECT s.x FROM u)", 34, &["SELECT s FROM u", "SELECT s FROM t"][..]),
             ("SELECT s.x, s.y FROM t", 9, &[][..]),
         ] {
             let error = SqlError::unknown("`s` has no field `x`".to_owned()).at(1, column);
