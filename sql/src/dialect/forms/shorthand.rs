@@ -5,12 +5,12 @@ use std::ops::ControlFlow;
 use datafusion::sql::sqlparser::ast::{Expr, Value};
 use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::parser::Parser;
+use gstore_functions::is_of_elements;
 
 use super::times::interval;
 use crate::dialect::exprs::{call, nested, number, text, text_of};
 use crate::names::SHORTHANDS;
 use crate::walk::visit_expressions_mut;
-use gstore_functions::is_of_elements;
 
 /// Where buckets of time begin that are counted in months, and others: on a Monday.
 const MONTHS_FROM: &str = "2000-01-01";
