@@ -25,6 +25,7 @@ use super::spelled::{self, is_list};
 use super::times::{self, SAID, is_time};
 use crate::error::FunctionError;
 use crate::signatures;
+use crate::types::is_text;
 
 /// What takes the place of a cast, if it is one of these; `safe` casts give null for what they cannot read.
 ///
@@ -53,13 +54,6 @@ pub(super) fn call(of: &Expr, to: &DataType, safe: bool, schema: &DFSchema) -> D
 /// The call that has a value as one of another type.
 pub(super) fn cast_call(of: Expr, to: &DataType, safe: bool) -> Expr {
     ScalarUDF::from(CastFunction::new(to, safe)).call(vec![of])
-}
-
-pub(super) fn is_text(ty: &DataType) -> bool {
-    match ty {
-        DataType::Dictionary(_, values) => values.is_string(),
-        ty => ty.is_string(),
-    }
 }
 
 /// A value as one of another type.

@@ -10,8 +10,8 @@ use datafusion::logical_expr::ScalarUDF;
 use gstore_core::{hex, sha256_hex};
 use md5::{Digest, Md5};
 
-use super::casts::is_text;
 use super::columnar::checked;
+use super::types::is_text;
 use crate::error::FunctionError;
 
 /// The functions.

@@ -11,7 +11,8 @@ use datafusion::logical_expr::ScalarUDF;
 
 use super::columnar::checked;
 use super::marked::{is_document, no_json, read};
-use super::{casts, objects};
+use super::objects;
+use super::types::is_text;
 
 /// The functions that stand in the place of `CAST(x AS JSON)` and of `TRY_CAST(x AS JSON)`.
 pub(super) fn functions() -> [ScalarUDF; 2] {
@@ -23,7 +24,7 @@ pub(super) fn functions() -> [ScalarUDF; 2] {
 
 fn coerced(name: &str, types: &[DataType]) -> DfResult<Vec<DataType>> {
     let [of] = take_function_args(name, types)?;
-    if casts::is_text(of) || of.is_null() {
+    if is_text(of) || of.is_null() {
         return Ok(vec![DataType::Utf8]);
     }
     objects::refuse_unknown("a cast to JSON", types)?;

@@ -7,7 +7,7 @@ use datafusion::logical_expr::planner::{ExprPlanner, PlannerResult, RawBinaryExp
 use datafusion::logical_expr::{Expr, cast};
 use datafusion::sql::sqlparser::ast::BinaryOperator;
 
-use super::casts::is_text;
+use super::types::is_text;
 use super::whole::type_of;
 
 /// What makes booleans of texts where the two are compared.

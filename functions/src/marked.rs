@@ -11,8 +11,8 @@ use datafusion::error::Result as DfResult;
 use gstore_core::shortened;
 use serde::de::IgnoredAny;
 
-use super::casts::is_text;
 use super::spans::IntervalTexts;
+use super::types::is_text;
 use crate::error::FunctionError;
 
 /// Most characters of a text in a message.

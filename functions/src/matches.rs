@@ -15,8 +15,8 @@ use datafusion::logical_expr::ScalarUDF;
 use gstore_core::shortened;
 use regex::Regex;
 
-use super::casts::is_text;
 use super::columnar::checked;
+use super::types::is_text;
 use crate::error::FunctionError;
 
 /// Most characters of a pattern in a message.

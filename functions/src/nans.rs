@@ -36,9 +36,9 @@ use datafusion::scalar::ScalarValue;
 
 pub use self::values::canonical;
 pub(super) use self::values::canonical_value;
-use super::casts::is_text;
 use super::columnar::of_one;
 use super::spelled::item;
+use super::types::is_text;
 use crate::forward::{accumulate_in, group_in};
 use crate::signatures;
 

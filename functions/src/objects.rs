@@ -15,10 +15,10 @@ use datafusion::error::Result as DfResult;
 use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature};
 
 use self::contained::contained;
-use super::casts::is_text;
 use super::columnar::{by_column, checked};
 use super::marked::{DocumentTexts, as_marked, has_json};
 use super::spans::IntervalTexts;
+use super::types::is_text;
 use crate::error::FunctionError;
 use crate::signatures;
 

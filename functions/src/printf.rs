@@ -18,8 +18,8 @@ use datafusion::logical_expr::ScalarUDF;
 pub use self::conversion::MAX_PRINTED;
 use self::conversion::{FormatPart, FormatSyntax};
 use self::rendered::Printed;
-use super::casts::is_text;
 use super::columnar::checked;
+use super::types::is_text;
 use crate::error::FunctionError;
 
 /// The functions.

@@ -17,9 +17,9 @@ use datafusion::scalar::ScalarValue;
 use gstore_core::shortened;
 use serde::de::IgnoredAny;
 
-use super::casts::is_text;
 use super::columnar::checked;
 use super::objects::gives_json;
+use super::types::is_text;
 use super::whole::type_of;
 use crate::error::FunctionError;
 

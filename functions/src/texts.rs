@@ -10,8 +10,8 @@ use arrow_schema::DataType;
 use datafusion::error::Result as DfResult;
 use datafusion::logical_expr::ScalarUDF;
 
-use super::casts::is_text;
 use super::columnar::checked;
+use super::types::is_text;
 use crate::error::FunctionError;
 
 /// Characters of a bar where the call does not say how many, and the most that it may say.

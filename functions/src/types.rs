@@ -1,6 +1,14 @@
-//! Names of types in SQL, as DuckDB has them.
+//! Types in SQL, and their names as DuckDB has them.
 
 use arrow_schema::{DataType, FieldRef};
+
+/// Whether values of a type are texts.
+pub(super) fn is_text(ty: &DataType) -> bool {
+    match ty {
+        DataType::Dictionary(_, values) => values.is_string(),
+        ty => ty.is_string(),
+    }
+}
 
 /// The name of a type.
 pub fn name(ty: &DataType) -> String {

@@ -20,7 +20,7 @@ use datafusion::optimizer::analyzer::function_rewrite::ApplyFunctionRewrites;
 use datafusion::scalar::ScalarValue;
 
 use super::whole::type_of;
-use super::{casts, clashes, parts};
+use super::{casts, clashes, parts, types};
 
 /// The statement with these casts and comparisons.
 pub fn as_written(plan: LogicalPlan, options: &ConfigOptions) -> DfResult<LogicalPlan> {
@@ -39,7 +39,7 @@ impl FunctionRewrite for Written {
         clashes::check(&expr, schema)?;
         if let Expr::Cast(Cast { expr: of, field }) = &expr
             && field.data_type().is_integer()
-            && type_of(of, schema).is_some_and(|of| casts::is_text(&of))
+            && type_of(of, schema).is_some_and(|of| types::is_text(&of))
         {
             return Ok(Transformed::yes(casts::cast_call((**of).clone(), field.data_type(), false)));
         }

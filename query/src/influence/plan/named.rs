@@ -10,7 +10,6 @@ use std::sync::Arc;
 
 use gstore_store::{FeaturePart, Granularity, Snapshot};
 
-use super::resolve::granularity_of;
 use crate::error::{QueryError, SideOf};
 use crate::influence::spec::InfluenceSpec;
 
@@ -64,7 +63,7 @@ pub(super) fn usable<'a>(
     name: &'a str,
     of: SideOf,
 ) -> impl Iterator<Item = &'a Arc<FeaturePart>> {
-    let granularity = granularity_of(of, spec);
+    let granularity = spec.granularity_of(of);
     features_named(snapshot, name).filter(move |feature| {
         let desc = &feature.desc;
         is_of(spec, of, &desc.dataset) && desc.granularity == granularity && desc.checkpoint.is_some()

@@ -26,15 +26,7 @@ pub(super) struct NeededFeatures<'a> {
 
 impl<'a> NeededFeatures<'a> {
     pub(super) fn new(of: SideOf, dataset: &'a DatasetPart, kind: &'a str, spec: &InfluenceSpec) -> Self {
-        Self { of, dataset: &dataset.name, kind, granularity: granularity_of(of, spec) }
-    }
-}
-
-/// What the vectors of a side belong to: a target's are always those of samples.
-pub(super) fn granularity_of(of: SideOf, spec: &InfluenceSpec) -> Granularity {
-    match of {
-        SideOf::Pool => spec.granularity(),
-        SideOf::Target => Granularity::Sample,
+        Self { of, dataset: &dataset.name, kind, granularity: spec.granularity_of(of) }
     }
 }
 

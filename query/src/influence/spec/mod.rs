@@ -22,6 +22,7 @@ use gstore_store::Granularity;
 use self::mode::Mode;
 use self::modules::ModuleWeights;
 use crate::daunce::{Covariance, Score};
+use crate::error::SideOf;
 use crate::term::term;
 
 term! {
@@ -281,6 +282,14 @@ impl InfluenceSpec {
     /// What the pools' vectors belong to.
     pub fn granularity(&self) -> Granularity {
         if self.per_token { Granularity::Token } else { Granularity::Sample }
+    }
+
+    /// What the vectors of a side belong to: a target's are always those of samples.
+    pub(crate) fn granularity_of(&self, of: SideOf) -> Granularity {
+        match of {
+            SideOf::Pool => self.granularity(),
+            SideOf::Target => Granularity::Sample,
+        }
     }
 
     /// The targets as messages name them.
