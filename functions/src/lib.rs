@@ -5,6 +5,7 @@
 //!   the place of operators, casts and calls
 //! - [`marked`]: which texts are JSON, by their types
 //! - [`path`]: a part of JSON, found without a tree
+//! - [`record_texts`]: prompts, completions and whole texts of training records
 //! - [`spans`]: intervals as text
 //! - [`FunctionError`]: why a function gives no value
 //!
@@ -46,6 +47,7 @@ mod parts;
 pub mod path;
 mod printf;
 mod quantiles;
+mod records;
 mod rounded;
 mod shape;
 mod signatures;
@@ -79,6 +81,7 @@ pub use numbers::hash;
 pub use objects::{JSON_TAKERS, gives_json, of_json};
 pub use ordered::OrderedLists;
 pub use printf::MAX_PRINTED;
+pub use records::{RecordPart, record_texts};
 pub use rounded::RoundedCasts;
 pub use signatures::own as own_arguments;
 pub use slices::TextSlices;

@@ -1,6 +1,5 @@
 //! Numbers of samples read from features: losses, entropies and norms, as columns of these names.
 
-use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
 
 use arrow_array::{ArrayRef, Float32Array};
@@ -8,7 +7,7 @@ use gstore_core::Kind;
 use gstore_query::influence::Plan;
 use gstore_store::{Block, BlockBuffer, FeaturePart, FeatureReader, Granularity, RowFlags, Snapshot, Values};
 
-use super::distinct::distinct;
+use super::distinct::DistinctRows;
 use super::error::SqlError;
 use super::virtuals::VirtualColumn;
 
@@ -95,8 +94,9 @@ impl FeatureNumbers {
                 self.reader.get_or_init(|| reader)
             }
         };
-        let wanted = distinct(rows.iter().copied());
-        let mut found: HashMap<u64, f32> = HashMap::with_capacity(wanted.len());
+        let distinct = DistinctRows::new(rows);
+        let wanted = distinct.rows();
+        let mut values = vec![None; wanted.len()];
         let mut buffer = BlockBuffer::default();
         for place in reader.blocks() {
             let range = place.range();
@@ -106,15 +106,15 @@ impl FeatureNumbers {
             }
             let block = reader.read_block(*place, &mut buffer).map_err(SqlError::read)?;
             for (i, row) in block.rows.iter().enumerate() {
-                if wanted.binary_search(row).is_ok()
+                if let Ok(at) = wanted.binary_search(row)
                     && reader.live().contains(*row)
                     && let Some(value) = self.value(&block, i)
                 {
-                    found.insert(*row, value);
+                    values[at] = Some(value);
                 }
             }
         }
-        Ok(Arc::new(rows.iter().map(|row| found.get(row).copied()).collect::<Float32Array>()))
+        Ok(Arc::new(distinct.places().iter().map(|place| values[*place]).collect::<Float32Array>()))
     }
 
     fn value(&self, block: &Block<'_>, i: usize) -> Option<f32> {

@@ -6,10 +6,7 @@
 
 use std::collections::HashSet;
 use std::ops::ControlFlow;
-use std::sync::Arc;
 
-use arrow_array::cast::AsArray;
-use arrow_array::{ArrayRef, StringArray};
 use arrow_schema::DataType;
 use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast::{
@@ -17,11 +14,8 @@ use datafusion::sql::sqlparser::ast::{
     VisitorMut, WildcardAdditionalOptions,
 };
 use gstore_core::Kind;
-use gstore_core::content::CALLS;
-use gstore_functions::path::{Step, find, parts, text};
-use serde_json::Value;
+use gstore_functions::RecordPart;
 
-use super::error::SqlError;
 use super::expanded::{excluded, excluded_mut, last_name, name, tables};
 use super::walk::inner;
 use crate::walk::VisitMut;
@@ -29,23 +23,27 @@ use crate::walk::VisitMut;
 /// A column that is computed from others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum VirtualColumn {
-    Prompt,
-    Completion,
-    Text,
+    Of(RecordPart),
     Loss,
     Entropy,
     Norm,
 }
 
 impl VirtualColumn {
-    pub(crate) const ALL: [Self; 6] =
-        [Self::Prompt, Self::Completion, Self::Text, Self::Loss, Self::Entropy, Self::Norm];
+    pub(crate) const ALL: [Self; 6] = [
+        Self::Of(RecordPart::Prompt),
+        Self::Of(RecordPart::Completion),
+        Self::Of(RecordPart::Text),
+        Self::Loss,
+        Self::Entropy,
+        Self::Norm,
+    ];
 
     pub(crate) fn name(self) -> &'static str {
         match self {
-            Self::Prompt => "prompt",
-            Self::Completion => "completion",
-            Self::Text => "text",
+            Self::Of(RecordPart::Prompt) => "prompt",
+            Self::Of(RecordPart::Completion) => "completion",
+            Self::Of(RecordPart::Text) => "text",
             Self::Loss => "loss",
             Self::Entropy => "entropy",
             Self::Norm => "norm",
@@ -55,20 +53,23 @@ impl VirtualColumn {
     /// The kinds of features that it may be read from, the usual one first; none for a part of a record.
     pub(crate) fn kinds(self) -> &'static [Kind] {
         match self {
-            Self::Prompt | Self::Completion | Self::Text => &[],
+            Self::Of(_) => &[],
             Self::Loss => &[Kind::Loss],
             Self::Entropy => &[Kind::Entropy],
             Self::Norm => &[Kind::GradSgd, Kind::GradAdam],
         }
     }
 
-    /// Whether it is read from a record, as opposed to a feature.
-    pub(crate) fn is_of_record(self) -> bool {
-        self.kinds().is_empty()
+    /// What it reads of a record, if it is not read from a feature.
+    pub(crate) fn of_record(self) -> Option<RecordPart> {
+        match self {
+            Self::Of(part) => Some(part),
+            _ => None,
+        }
     }
 
     pub(crate) fn data_type(self) -> DataType {
-        if self.is_of_record() { DataType::Utf8 } else { DataType::Float32 }
+        if self.of_record().is_some() { DataType::Utf8 } else { DataType::Float32 }
     }
 
     pub(crate) fn of_name(name: &Ident) -> Option<Self> {
@@ -199,133 +200,4 @@ pub(crate) fn is_absent<'a>(name: &str, mut columns: impl Iterator<Item = &'a St
     let is_virtual = VirtualColumn::ALL.iter().any(|column| column.name() == name);
     // A column with other letters is the one that is meant.
     is_virtual && !columns.any(|column| column.eq_ignore_ascii_case(name))
-}
-
-/// A column of texts, one for each record; null where the record has none.
-pub(crate) fn virtual_texts(column: VirtualColumn, records: &ArrayRef) -> Result<ArrayRef, SqlError> {
-    let records = records.as_string_opt::<i32>().ok_or_else(|| SqlError::internal("type of a record"))?;
-    let texts: Vec<Option<String>> = records.iter().map(|record| virtual_text(column, record?)).collect();
-    Ok(Arc::new(StringArray::from(texts)))
-}
-
-fn virtual_text(column: VirtualColumn, record: &str) -> Option<String> {
-    let key = |key: &str| find(record, &[Step::Key(key.to_owned())]);
-    let messages = || key("messages").map(|list| messages(&list)).filter(|all| !all.is_empty());
-    match column {
-        VirtualColumn::Prompt => match key("prompt") {
-            Some(prompt) => content_text(&prompt),
-            None => {
-                let all = messages()?;
-                let last = all.iter().rposition(|(role, _)| role == "assistant")?;
-                let (before, _) = all.split_at(last);
-                match before {
-                    [] => None,
-                    [(_, only)] => Some(only.clone()),
-                    several => Some(messages_text(several)),
-                }
-            }
-        },
-        VirtualColumn::Completion => match key("completion") {
-            Some(completion) => content_text(&completion),
-            None => messages()?.into_iter().rfind(|(role, _)| role == "assistant").map(|(_, text)| text),
-        },
-        _ => match key("text") {
-            Some(whole) => content_text(&whole),
-            None => match messages() {
-                Some(all) => Some(messages_text(&all)),
-                None => {
-                    let prompt = key("prompt").and_then(|part| content_text(&part));
-                    let completion = key("completion").and_then(|part| content_text(&part));
-                    match (prompt, completion) {
-                        (Some(prompt), Some(completion)) => Some(format!("{prompt}\n{completion}")),
-                        (one, other) => one.or(other),
-                    }
-                }
-            },
-        },
-    }
-}
-
-/// Messages one a line, each after its role.
-fn messages_text(messages: &[(String, String)]) -> String {
-    let lines: Vec<String> = messages.iter().map(|(role, text)| format!("{role}: {text}")).collect();
-    lines.join("\n")
-}
-
-/// Role and text of each message, and the calls of tools that it makes as a message of their own: as a model
-/// reads them.
-fn messages(list: &str) -> Vec<(String, String)> {
-    let mut all = Vec::new();
-    for (_, message) in parts(list) {
-        let value = |key: &str| find(message, &[Step::Key(key.to_owned())]);
-        let said = value("content").and_then(|said| content_text(&said)).unwrap_or_default();
-        let calls = CALLS.into_iter().find_map(|key| calls(&value(key)?));
-        if calls.is_none() || !said.is_empty() {
-            all.push((value("role").and_then(|role| content_text(&role)).unwrap_or_default(), said));
-        }
-        all.extend(calls.map(|calls| ("tool".to_owned(), calls)));
-    }
-    all
-}
-
-/// Calls of tools, as they are read; none where there are none in what holds them.
-fn calls(json: &str) -> Option<String> {
-    let calls: Value = serde_json::from_str(json).ok()?;
-    let any = match &calls {
-        Value::Null => false,
-        Value::Array(calls) => !calls.is_empty(),
-        _ => true,
-    };
-    any.then(|| calls.to_string())
-}
-
-/// A text as it is, or the texts of its parts where it is a list of them.
-fn content_text(value: &str) -> Option<String> {
-    match value.starts_with('[') {
-        true => {
-            let part = |part: &str| match part.starts_with('{') {
-                true => {
-                    find(part, &[Step::Key("text".to_owned())]).and_then(|t| text(&t).map(|t| t.into_owned()))
-                }
-                false => text(part).map(|text| text.into_owned()),
-            };
-            Some(parts(value).filter_map(|(_, p)| part(p)).collect())
-        }
-        false => text(value).map(|text| text.into_owned()),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn parts_of_a_record_are_found_in_each_layout() {
-        let pair = r#"{"prompt": "Q\"?", "completion": "A"}"#;
-        let chat = r#"{"messages": [{"role": "system", "content": "S"}, {"role": "user", "content": "U"},
-            {"role": "assistant", "content": [{"type": "text", "text": "A"}, "B"]}]}"#;
-        let short =
-            r#"{"messages": [{"role": "user", "content": "U"}, {"role": "assistant", "content": "A"}]}"#;
-        for (record, prompt, completion, text) in [
-            (pair, Some("Q\"?"), Some("A"), Some("Q\"?\nA")),
-            (chat, Some("system: S\nuser: U"), Some("AB"), Some("system: S\nuser: U\nassistant: AB")),
-            (short, Some("U"), Some("A"), Some("user: U\nassistant: A")),
-            (
-                r#"{"messages": [{"role": "user", "content": "U"}, {"role": "assistant", "content": null,
-                    "tool_calls": [{"name": "f"}]}, {"role": "tool", "content": "R"},
-                    {"role": "assistant", "content": "A", "tool_calls": []}]}"#,
-                Some("user: U\ntool: [{\"name\":\"f\"}]\ntool: R"),
-                Some("A"),
-                Some("user: U\ntool: [{\"name\":\"f\"}]\ntool: R\nassistant: A"),
-            ),
-            (r#"{"text": "T"}"#, None, None, Some("T")),
-            (r#"{"messages": []}"#, None, None, None),
-            ("no JSON", None, None, None),
-        ] {
-            let get = |column| virtual_text(column, record);
-            assert_eq!(get(VirtualColumn::Prompt).as_deref(), prompt, "{record}");
-            assert_eq!(get(VirtualColumn::Completion).as_deref(), completion, "{record}");
-            assert_eq!(get(VirtualColumn::Text).as_deref(), text, "{record}");
-        }
-    }
 }

@@ -7,7 +7,7 @@ use arrow_array::{ArrayRef, BooleanArray, RecordBatch, RecordBatchOptions};
 use arrow_schema::{DataType, SchemaRef};
 use arrow_select::concat::concat_batches;
 use datafusion::common::stats::Precision;
-use gstore_functions::canonical;
+use gstore_functions::{canonical, record_texts};
 use gstore_store::{ReadError, TokenCount};
 
 use super::arrays::{as_type, row_numbers, span, text_bytes};
@@ -20,7 +20,7 @@ use crate::filter::keep;
 use crate::leaf::{BatchConsumer, Fetch, ReadRequest, RowReader};
 use crate::measured::FeatureNumbers;
 use crate::translate::arrow;
-use crate::virtuals;
+use crate::virtuals::VirtualColumn;
 
 impl SampleTable {
     /// Ascending rows of a range, by reading all of it.
@@ -64,8 +64,8 @@ impl SampleTable {
                 ColumnSource::Tokens => counted.number(|c| c.tokens),
                 ColumnSource::ScoredTokens => counted.number(|c| c.scored),
                 ColumnSource::Truncated => counted.flag(|c| c.truncated),
-                ColumnSource::Virtual(column) if column.is_of_record() => {
-                    virtuals::virtual_texts(*column, &stored_column(stored, "record", &DataType::Utf8)?)?
+                ColumnSource::Virtual(VirtualColumn::Of(part)) => {
+                    record_texts(*part, &stored_column(stored, "record", &DataType::Utf8)?)?
                 }
                 ColumnSource::Virtual(column) => {
                     let measured = self.measured.iter().find(|measured| measured.column == *column);
