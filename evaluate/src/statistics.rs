@@ -208,7 +208,7 @@ fn summary(found: &[f64], drawn: &[Vec<f64>], rows: usize, base: usize) -> Means
 
 /// The interval between two quantiles, interpolated between values.
 fn percentiles(mut values: Vec<f64>) -> Interval {
-    values.sort_by(f64::total_cmp);
+    values.sort_unstable_by(f64::total_cmp);
     let at = |share: f64| {
         let place = share * values.len().saturating_sub(1) as f64;
         let (low, part) = (place.floor() as usize, place.fract());

@@ -21,7 +21,7 @@ pub(crate) fn below(seed: u64, a: u64, b: u64, n: usize) -> usize {
 /// The numbers below `n` in a random order.
 pub(crate) fn order(seed: u64, a: u64, n: usize) -> Vec<usize> {
     let mut order: Vec<usize> = (0..n).collect();
-    order.sort_by_key(|i| (bits(seed, a, *i as u64), *i));
+    order.sort_unstable_by_key(|i| (bits(seed, a, *i as u64), *i));
     order
 }
 

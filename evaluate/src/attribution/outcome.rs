@@ -186,7 +186,7 @@ pub(super) fn sorted_lines(names: &[String], values: &[Vec<f64>]) -> (Vec<String
     let label = |at: usize| format!("{:.1}", 100.0 * (at as f64 + 0.5) / count.max(1) as f64);
     let line = |(name, values): (&String, &Vec<f64>)| {
         let mut values = values.clone();
-        values.sort_by(f64::total_cmp);
+        values.sort_unstable_by(f64::total_cmp);
         Series { name: name.clone(), low: vec![None; values.len()], high: vec![None; values.len()], values }
     };
     ((0..count).map(label).collect(), names.iter().zip(values).map(line).collect())

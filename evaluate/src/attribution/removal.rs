@@ -162,7 +162,7 @@ impl Flipped {
 
     fn sentence(&self, name: &str, right: usize) -> String {
         let mut shares: Vec<f64> = self.smallest.values().copied().collect();
-        shares.sort_by(f64::total_cmp);
+        shares.sort_unstable_by(f64::total_cmp);
         let median = shares.get(shares.len().saturating_sub(1) / 2);
         let median =
             median.map_or_else(String::new, |share| format!(", the median of them at {}", label(*share)));

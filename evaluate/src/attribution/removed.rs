@@ -117,7 +117,7 @@ impl<'a> Removals<'a> {
                 named(unasked.iter().copied())
             )));
         }
-        of.shares.sort_by(f64::total_cmp);
+        of.shares.sort_unstable_by(f64::total_cmp);
         of.queries.sort_unstable();
         if of.names.len() < 2 {
             return Err(bad("no model was trained without the best rows of a method"));

@@ -108,7 +108,7 @@ impl Scores {
     pub fn ranking(&self, query: usize) -> Vec<u32> {
         let values = self.of_query(query);
         let mut rows: Vec<u32> = (0..values.len() as u32).collect();
-        rows.sort_by(|a, b| values[*b as usize].total_cmp(&values[*a as usize]).then(a.cmp(b)));
+        rows.sort_unstable_by(|a, b| values[*b as usize].total_cmp(&values[*a as usize]).then(a.cmp(b)));
         rows
     }
 }

@@ -78,7 +78,7 @@ pub(super) fn complement(rows: &[u32], pool: usize) -> Vec<u32> {
 fn drawn(pool: usize, count: usize, seed: u64, draw: u64) -> Vec<u32> {
     let mut places: Vec<(f64, u32)> =
         (0..pool as u32).map(|row| (uniform(seed, draw, u64::from(row)), row)).collect();
-    places.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
+    places.sort_unstable_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
     let mut rows: Vec<u32> = places.into_iter().take(count).map(|(_, row)| row).collect();
     rows.sort_unstable();
     rows
@@ -243,7 +243,7 @@ pub fn leave_one_out<'a>(
 /// Fewer than two groups.
 pub fn leave_groups_out(groups: &[String]) -> Result<Vec<Subset>, EvaluateError> {
     let mut names: Vec<&String> = groups.iter().collect();
-    names.sort();
+    names.sort_unstable();
     names.dedup();
     if names.len() < 2 {
         return Err(EvaluateError::Option(

@@ -53,7 +53,7 @@ impl Sum {
 pub(super) fn tied(found: &[Sum]) -> Vec<f64> {
     let mut order: Vec<usize> = (0..found.len()).collect();
     let by_sum = |a: &Sum, b: &Sum| a.total.total_cmp(&b.total).then(a.slack.total_cmp(&b.slack));
-    order.sort_by(|a, b| by_sum(&found[*a], &found[*b]));
+    order.sort_unstable_by(|a, b| by_sum(&found[*a], &found[*b]));
     let mut tied = vec![0.0; found.len()];
     let mut first: Option<Sum> = None;
     for place in order {

@@ -72,7 +72,7 @@ fn files(folder: &Path) -> Result<Vec<(String, PathBuf)>, EvaluateError> {
             _ => {}
         }
     }
-    found.sort();
+    found.sort_unstable();
     match found.is_empty() {
         true => Err(EvaluateError::File {
             path: folder.to_owned(),

@@ -102,7 +102,7 @@ fn subjects(folder: &Path) -> Result<Vec<(String, PathBuf, PathBuf)>, EvaluateEr
             found.push((subject.to_owned(), path.clone(), dev));
         }
     }
-    found.sort();
+    found.sort_unstable();
     match found.is_empty() {
         true => Err(EvaluateError::File { path: tests, what: "there is no *_test.csv here".to_owned() }),
         false => Ok(found),

@@ -37,7 +37,7 @@ impl Pairs {
 impl DistinctRanks {
     fn new(values: &[f64]) -> Self {
         let mut order: Vec<usize> = (0..values.len()).collect();
-        order.sort_by(|a, b| values[*a].total_cmp(&values[*b]));
+        order.sort_unstable_by(|a, b| values[*a].total_cmp(&values[*b]));
         let mut of_row = vec![0; values.len()];
         let mut distinct = 0;
         for equal in order.chunk_by(|a, b| values[*a] == values[*b]) {

@@ -7,7 +7,7 @@ use crate::error::{CommitError, CompactError, StorageError};
 use crate::layout::names::LEDGER;
 use crate::layout::{encoding_file, sample_file, segment_file};
 use crate::ledger::Ledger;
-use crate::manifest::{DatasetPart, FeaturePart, FileEntry, SegmentEntry};
+use crate::manifest::{DatasetPart, FeaturePart, FileEntry, SegmentEntry, sort_segments};
 use crate::store::{Change, Snapshot, WriterLock, change_of, publish};
 use crate::tombstones::ids::{self, IdDigest};
 use crate::tombstones::{new_files, set_dead};
@@ -133,7 +133,7 @@ impl Compaction<'_> {
                 part.segments.push(segment);
             }
         }
-        part.segments.sort_by_key(|s| (s.first_row, s.uuid));
+        sort_segments(&mut part.segments);
         if p.part.files_before > 0 {
             p.change.changes.push(p.part.in_words());
             p.change.features.push(part);

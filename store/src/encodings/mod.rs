@@ -173,7 +173,7 @@ impl EncodingReader {
                 out.push(TokenCount { row: *row, tokens: *tokens, scored: *scored, truncated });
             }
         }
-        out.sort_by_key(|c| c.row);
+        out.sort_unstable_by_key(|c| c.row);
         Ok(out)
     }
 
@@ -191,7 +191,7 @@ impl EncodingReader {
             parts.extend(rest.intersection(&here).ranges().iter().map(|r| (r.clone(), file)));
             rest = rest.difference(&here);
         }
-        parts.sort_by_key(|(r, _)| r.start);
+        parts.sort_unstable_by_key(|(r, _)| r.start);
         let batches = parts.into_iter().flat_map(
             |(range, file)| -> Box<dyn Iterator<Item = Result<RecordBatch, ReadError>> + 'a> {
                 match file.read(&["row", "tokens", "scored_tokens", "truncated"], &[range]) {

@@ -162,10 +162,9 @@ fn assemble(
     if columns.is_empty() {
         return None;
     }
-    columns.sort_by_key(|c| (c.revision, c.range.start, c.range.end, c.part.number));
+    columns.sort_unstable_by_key(|c| (c.revision, c.range.start, c.range.end, c.part.number));
     // Writers make one; of several the first counts.
-    offsets.sort_by_key(|(_, part)| part.number);
-    let offset = offsets.into_iter().next();
+    let offset = offsets.into_iter().min_by_key(|(_, part)| part.number);
     let members: BTreeSet<usize> = columns.iter().flat_map(|c| c.range.clone()).collect();
     let compute: BTreeSet<&str> = columns.iter().map(|c| c.part.desc.compute.as_str()).collect();
     let table = LossTable {

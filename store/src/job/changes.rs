@@ -9,7 +9,7 @@ use super::run_part::run_part;
 use super::work::FeatureWork;
 use crate::error::CommitError;
 use crate::layout::{encoding_file, segment_file};
-use crate::manifest::{Counters, DatasetPart, EncodingEntry, FeaturePart, FeatureState};
+use crate::manifest::{Counters, DatasetPart, EncodingEntry, FeaturePart, FeatureState, sort_segments};
 use crate::store::{Change, Snapshot, change_of};
 use gstore_core::{RowSet, many};
 use std::collections::BTreeMap;
@@ -118,7 +118,7 @@ impl Job {
         }
         let before = part.clone();
         part.segments.extend(sealed.iter().map(|s| s.entry.clone()));
-        part.segments.sort_by_key(|s| (s.first_row, s.uuid));
+        sort_segments(&mut part.segments);
         let wanted = match finish.completion {
             Completion::Unchanged => None,
             Completion::Complete => Some(published.clone()),
@@ -199,7 +199,7 @@ fn note_receipts(part: &mut FeaturePart, receipts: Option<&Vec<String>>) {
     let Some(new) = receipts.filter(|r| !r.is_empty()) else { return };
     let mut all = attached(part);
     all.extend(new.iter().cloned());
-    all.sort();
+    all.sort_unstable();
     all.dedup();
     part.extra.insert(ATTACHED.to_owned(), all.into());
 }

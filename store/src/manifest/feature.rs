@@ -66,6 +66,11 @@ impl SegmentEntry {
     }
 }
 
+/// Puts the segments of a feature into their order.
+pub(crate) fn sort_segments(segments: &mut [SegmentEntry]) {
+    segments.sort_unstable_by_key(|s| (s.first_row, s.uuid));
+}
+
 impl Entry for SegmentEntry {
     fn rows(&self) -> Range<u64> {
         self.range()

@@ -37,6 +37,7 @@ pub use written::{ClientWrite, WriteNote, check_key};
 
 pub(crate) use current::Current;
 pub(crate) use dataset::CHUNK;
+pub(crate) use feature::sort_segments;
 pub(crate) use file::{
     Link, ManifestFiles, ROTATED_SIGNS, SIGN_ROWS, TOKENS, VERSION, check_version, parse, write_replacing,
 };

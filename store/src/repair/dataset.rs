@@ -196,7 +196,7 @@ fn encodings(work: &mut Repair<'_>, part: &mut DatasetPart) -> Result<(), Verify
             }
         }
     }
-    part.encodings.sort_by_key(|e| e.number);
+    part.encodings.sort_unstable_by_key(|e| e.number);
     if unreadable {
         report_uncounted(work, part);
     }

@@ -6,7 +6,7 @@ use super::report::{Loss, LostKind};
 use crate::error::{StorageError, VerifyError, if_sound, is_medium};
 use crate::job::attached;
 use crate::layout::segment_file;
-use crate::manifest::{FeaturePart, FeatureState, SegmentEntry};
+use crate::manifest::{FeaturePart, FeatureState, SegmentEntry, sort_segments};
 use crate::rewrite::rows_of;
 use crate::segment::{
     BlockBuffer, FileId, OpenedSegment, SalvagedSegment, SegmentFile, SegmentShape, SegmentWriter, salvage,
@@ -70,7 +70,7 @@ pub(super) fn repair(
         part.state = FeatureState::Building;
         work.report.lost.push(loss(part, &lost, count));
     }
-    kept.sort_by_key(|s| (s.first_row, s.uuid));
+    sort_segments(&mut kept);
     part.segments = kept;
     Ok(())
 }
@@ -192,7 +192,7 @@ impl DisjointSegments {
     /// Those with the most live rows. Of two with the same live rows the one with fewer deleted ones: it was
     /// written after a purge.
     fn of(number: u32, mut sound: Vec<Candidate>, live: &RowSet) -> Self {
-        sound.sort_by_key(|c| {
+        sound.sort_unstable_by_key(|c| {
             let here = c.rows.intersection(live).len();
             (std::cmp::Reverse(here), c.rows.len() - here, c.entry.uuid)
         });
@@ -268,7 +268,7 @@ pub(super) fn rebuild(
         part.segments.extend(rewrite(work, &part, &salvaged, &wanted)?);
         covered = covered.union(&wanted);
     }
-    part.segments.sort_by_key(|s| (s.first_row, s.uuid));
+    sort_segments(&mut part.segments);
     let lacking = live.difference(&covered);
     part.state = if lacking.is_empty() { FeatureState::Complete } else { FeatureState::Building };
     let from =

@@ -52,7 +52,7 @@ pub(super) fn finish(
     let used = used.chain(features.iter().flat_map(|(f, _)| feature_files(f)));
     let mut left: Vec<String> =
         used.map(|f| f.0).filter(|f| work.is_bad(f) && !work.handled.contains(f)).collect();
-    left.sort();
+    left.sort_unstable();
     left.dedup();
     for file in left.iter().filter(|f| !f.ends_with(".roaring")) {
         let detail =
@@ -117,7 +117,7 @@ pub(super) fn finish(
 fn damaged_indexes(work: &mut Repair<'_>) -> Vec<String> {
     let is_index = |f: &&String| f.strip_prefix(INDEXES).is_some_and(|rest| rest.starts_with('/'));
     let mut damaged: Vec<String> = work.bad.iter().filter(is_index).cloned().collect();
-    damaged.sort();
+    damaged.sort_unstable();
     for file in &damaged {
         let from = format!("its segment by the next {}; until then there is none", Remedy::INDEX);
         work.report.rebuilt(file, from);

@@ -100,6 +100,6 @@ fn links<T: Numbered>(env: &Env, parts: Vec<(T, Option<PartLink>)>) -> Result<Ve
             }
         });
     }
-    out.sort_by_key(|l| l.number);
+    out.sort_unstable_by_key(|l| l.number);
     Ok(out)
 }

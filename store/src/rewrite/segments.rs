@@ -113,7 +113,6 @@ fn interleave(
         let block = file.read_block(block, buffer).map_err(RewriteError::source)?;
         vectors.extend(block.vectors().filter(|v| live.contains(v.row)));
     }
-    // A row is in one block, which has its vectors in order.
-    vectors.sort_by_key(|v| v.row);
+    vectors.sort_unstable_by_key(|v| (v.row, v.pos));
     vectors.iter().try_for_each(|v| target.push(v))
 }

@@ -65,7 +65,7 @@ pub(crate) fn sample_digest(record: Option<&[u8]>, metadata: &mut MetaRow<'_>) -
         return Digest::of_hashed(&hash);
     }
     hash.update(&[2]);
-    metadata.sort_by_key(|(name, _)| *name);
+    metadata.sort_unstable_by_key(|(name, _)| *name);
     let mut text = |bytes: &[u8]| {
         hash.update(&(bytes.len() as u64).to_le_bytes());
         hash.update(bytes);

@@ -75,7 +75,7 @@ pub(crate) fn salvage(
             out.blocks.push(block);
         }
     }
-    out.blocks.sort_by_key(|b| b.rows.first().map(|r| r.1));
+    out.blocks.sort_unstable_by_key(|b| b.rows.first().map(|r| r.1));
     Ok(out)
 }
 

@@ -230,7 +230,7 @@ fn write_parts<T: Numbered>(
         insert_link(links, PartLink::new(number, name, link));
         written.push(Arc::new(loaded));
     }
-    written.sort_by_key(|p| p.number());
+    written.sort_unstable_by_key(|p| p.number());
     let find = |parts: &[Arc<T>], number: u32| {
         let i = parts.binary_search_by_key(&number, |p| p.number()).ok()?;
         parts.get(i).cloned()

@@ -119,7 +119,7 @@ impl Vfs for OsVfs {
         for entry in fs_err::read_dir(path)? {
             names.push(entry?.file_name().to_string_lossy().into_owned());
         }
-        names.sort();
+        names.sort_unstable();
         Ok(names)
     }
     fn sync_dir(&self, path: &Path) -> io::Result<()> {

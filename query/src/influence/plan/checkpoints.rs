@@ -96,7 +96,7 @@ pub(super) fn choose(
         })
         .collect();
     // The run's order, so that scores do not depend on the order in which checkpoints are named.
-    checkpoints.sort_by_key(|(i, _)| *i);
+    checkpoints.sort_unstable_by_key(|(i, _)| *i);
     let checkpoints = checkpoints.into_iter().map(|(_, checkpoint)| checkpoint).collect();
     Ok(ChosenCheckpoints { run: run.map(|run| run.name.clone()), checkpoints, notes })
 }
@@ -129,7 +129,7 @@ fn entry(c: &gstore_store::RunCheckpoint) -> Entry {
 fn anonymous(side: &QuestionDataset) -> Vec<Entry> {
     let mut all: Vec<_> =
         side.features.iter().map(|(id, list)| (list.iter().map(|f| f.number).min(), id.clone())).collect();
-    all.sort();
+    all.sort_unstable();
     all.into_iter()
         .map(|(_, id)| Entry { name: id.short().to_owned(), step: None, id, weight: None })
         .collect()

@@ -119,7 +119,7 @@ fn load(
         Ok(())
     })?;
     let mut made: Vec<_> = made.into_iter().flatten().collect();
-    made.sort_by_key(|(at, ..)| *at);
+    made.sort_unstable_by_key(|(at, ..)| *at);
     let mut found = vec![Vec::new(); plan.checkpoints.len()];
     for (_, c, range, solver) in made {
         found[c].push((range, solver));

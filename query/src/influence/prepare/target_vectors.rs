@@ -186,7 +186,7 @@ impl TargetLoader<'_> {
 
 /// Sorts rows by subtask and drops subtasks that have none.
 pub(super) fn group(mut rows: Vec<TargetRow>, names: Vec<String>) -> (Vec<TargetRow>, Vec<String>) {
-    rows.sort_by_key(|r| (r.subtask, r.target, r.row));
+    rows.sort_unstable_by_key(|r| (r.subtask, r.target, r.row));
     let mut kept: Vec<String> = Vec::new();
     let mut last = None;
     for row in &mut rows {

@@ -4,7 +4,7 @@ use super::super::stop_if;
 use super::{is_unclear, refuse_readers};
 use crate::error::{ChangeError, CommitError, ReadError, RewriteError};
 use crate::layout::{Env, HeldFolder, encoding_file, sample_file, segment_file};
-use crate::manifest::{DatasetPart, FeaturePart, FileEntry, SegmentEntry};
+use crate::manifest::{DatasetPart, FeaturePart, FileEntry, SegmentEntry, sort_segments};
 use crate::rewrite::{Watch, has_counts, merge_counts, merge_samples, merge_segments, rows_of, work_folder};
 use crate::samples::FILE_BYTES;
 use crate::store::{Change, Snapshot, Store, WriterLock, publish};
@@ -122,7 +122,7 @@ impl<'a> Rewrite<'a> {
                 segments.push(entry);
             }
         }
-        segments.sort_by_key(|s| (s.first_row, s.uuid));
+        sort_segments(&mut segments);
         Ok((self.replaced > before).then(|| FeaturePart { segments, ..old.clone() }))
     }
 

@@ -46,7 +46,7 @@ pub(super) fn shards(store: &Store, folders: &[PathBuf]) -> Result<(Vec<Shard>, 
             Some(same) => notes.push(format!("{} is a copy of {}", shard.shown, same.shown)),
         }
     }
-    shards.sort_by(|a, b| {
+    shards.sort_unstable_by(|a, b| {
         let key = |s: &Shard| {
             let n = &s.receipt.note;
             (n.dataset_number, s.identity.clone(), n.snapshot, n.shard.count(), n.shard.index())
