@@ -3,14 +3,13 @@
 //! Not part of the interface: anything here may change at any time.
 
 use crate::error::StorageError;
-use crate::index::{IndexFile, open_any};
-use crate::layout::Env;
+use crate::index::{IndexFile, open_whole};
+use crate::layout::{Env, NamedFile};
 use crate::ledger::codec;
 use crate::manifest::{
     ArtifactPart, Current, DatasetPart, EnsemblePart, FeaturePart, Part, Root, RunPart, parse,
 };
-use crate::segment::{BlockBuffer, Checks, FeatureReader, FileId, SegmentFile};
-
+use crate::segment::{BlockBuffer, Checks, FeatureReader, SegmentFile};
 use crate::vfs::Vfs;
 use gstore_core::RowSet;
 use serde::Serialize;
@@ -25,8 +24,8 @@ pub fn segment(
     path: &Path,
     checks: Checks,
 ) -> Result<(FeatureReader, usize), StorageError> {
-    let id = FileId { path, name: "segment".into() };
-    let opened = SegmentFile::open_unlisted(Arc::clone(&vfs), id, Uuid::nil())?;
+    let file = NamedFile { vfs: Arc::clone(&vfs), path: path.to_owned(), name: "segment".into() };
+    let opened = SegmentFile::open_unlisted(file, Uuid::nil())?;
     let mut problems = 0;
     opened.file.verify(&mut BlockBuffer::new(), |_, _| problems += 1);
     let mut part = FeaturePart::new(1, opened.desc, opened.attrs);
@@ -41,7 +40,8 @@ pub fn segment(
 
 /// An index by its own metadata, and how many problems checking every byte of it found.
 pub fn index(vfs: Arc<dyn Vfs>, path: &Path) -> Result<Option<(IndexFile, usize)>, StorageError> {
-    let Some(file) = open_any(vfs, path)? else { return Ok(None) };
+    let file = NamedFile { vfs, path: path.to_owned(), name: "index".into() };
+    let Some(file) = open_whole(file)? else { return Ok(None) };
     let mut problems = 0;
     file.verify(&mut BlockBuffer::new(), |_| problems += 1);
     Ok(Some((file, problems)))

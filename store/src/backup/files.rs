@@ -80,12 +80,8 @@ pub(super) fn of(snapshot: &Snapshot) -> Files<'_> {
 pub(crate) fn missing_files(env: &Env, snapshot: &Snapshot) -> Result<Vec<String>, StorageError> {
     let mut missing = Vec::new();
     for file in of(snapshot).data {
-        let path = env.at(&file.name);
-        let found = match env.vfs().exists(&path).map_err(Env::io("look for", &file.name))? {
-            true => {
-                let len = env.vfs().open(&path).and_then(|found| found.len());
-                Some(len.map_err(Env::io("look at", &file.name))?)
-            }
+        let found = match env.exists(&file.name)? {
+            true => Some(env.len_of(&file.name).map_err(Env::io("look at", &file.name))?),
             false => None,
         };
         if found != Some(file.len) {

@@ -149,7 +149,10 @@ fn copy_snapshot(
         copier.manifest(link)?;
     }
     let (copied, kept) = copier.finish();
-    let swept = finish(&target, root_of(snapshot), purpose)?;
+    // The same snapshot, with nothing before it.
+    let root = snapshot.root();
+    let root = Root { parent: None, oldest: root.snapshot, tags: Vec::new(), ..root.clone() };
+    let swept = finish(&target, root, purpose)?;
     Ok(CopyReport {
         store: snapshot.root().store,
         snapshot: snapshot.number(),
@@ -159,15 +162,6 @@ fn copy_snapshot(
         bytes_kept: kept.1,
         swept,
     })
-}
-
-/// The root of the copy: the same snapshot, with nothing before it.
-fn root_of(snapshot: &Snapshot) -> Root {
-    let mut root = snapshot.root().clone();
-    root.parent = None;
-    root.oldest = root.snapshot;
-    root.tags = Vec::new();
-    root
 }
 
 /// Publishes the copy and removes what it does not need.
@@ -191,7 +185,7 @@ fn finish(target: &BackupFolder, root: Root, purpose: Purpose) -> Result<Swept, 
 
 /// Readers of the old backup keep what they hold.
 fn tidy(target: &BackupFolder, env: &Env, link: &Link) -> Result<Swept, crate::error::StorageError> {
-    let mut needed = NeededFiles::of(env, [link])?;
+    let mut needed = NeededFiles::of(env, link)?;
     for lease in held(env)? {
         needed.add_rest(env, &lease.root)?;
     }

@@ -3,7 +3,7 @@
 use crate::error::{BackupError, OpenError, StorageError};
 use crate::layout::Env;
 use crate::layout::names::{ARTIFACTS, CURRENT, LOCK, MARKER, RESTORING};
-use crate::manifest::{Current, Link, Root, VERSION, parse, write_replacing};
+use crate::manifest::{Current, Link, Root, VERSION, json_text, parse, write_replacing};
 use crate::store::{FOLDERS, Snapshot, Store, WriterLock};
 use crate::vfs::{Vfs, if_there};
 use gstore_core::Digest;
@@ -87,8 +87,7 @@ impl BackupFolder {
     /// Says that `CURRENT` will name this root. Called before it does.
     pub(super) fn announce(&self, store: Uuid, root: &Link) -> Result<(), StorageError> {
         let env = self.store.env();
-        let before = Current::read_bytes(env.vfs(), env.path()).and_then(|bytes| Current::parse(&bytes));
-        let mut roots: Vec<Digest> = before.into_iter().map(|c| c.root.digest).collect();
+        let mut roots: Vec<Digest> = Current::read(env).into_iter().map(|c| c.root.digest).collect();
         roots.retain(|digest| *digest != root.digest);
         roots.push(root.digest);
         mark(env, store, Purpose::Backup, roots)
@@ -109,10 +108,7 @@ fn mark(env: &Env, store: Uuid, purpose: Purpose, roots: Vec<Digest>) -> Result<
     };
     let marker = Marker { version: VERSION, requires: Vec::new(), store, roots, about: about.into() };
     let name = purpose.marker();
-    let mut text = serde_json::to_string_pretty(&marker)
-        .map_err(|e| Env::io("write", name)(std::io::Error::other(e)))?;
-    text.push('\n');
-    write_replacing(env.vfs(), &env.at(name), name, text.as_bytes())?;
+    write_replacing(env.vfs(), &env.at(name), name, json_text(name, &marker)?.as_bytes())?;
     env.sync_folder("")
 }
 
@@ -157,7 +153,7 @@ fn check(env: &Env, store: Uuid, purpose: Purpose) -> Result<bool, BackupError> 
 /// A backup in which work went on has more than we can write again.
 fn check_unchanged(env: &Env, marker: &Marker, path: String) -> Result<(), BackupError> {
     let root = || -> Result<(Link, Root), OpenError> {
-        let current = Current::parse(&Current::read_bytes(env.vfs(), env.path())?)?;
+        let current = Current::read(env)?;
         let root = env.manifests().read(&current.root)?;
         Ok((current.root, root))
     };

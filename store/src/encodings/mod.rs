@@ -6,6 +6,7 @@
 //! - where files overlap, the earlier one is read
 
 use crate::error::{Damage, ReadError, StorageError, WriteError};
+use crate::layout::{Env, encoding_file};
 use crate::manifest::{EncodingEntry, FileEntry};
 use crate::table::{TableFile, TableMetadata, TableWriter, properties};
 use crate::vfs::Vfs;
@@ -144,6 +145,13 @@ impl EncodingReader {
         EncodingReader { entry, files }
     }
 
+    /// One of the published files of an encoding.
+    pub(crate) fn open(env: &Env, entry: EncodingEntry) -> Self {
+        let file = |f: &FileEntry| TableFile::new(env.file(encoding_file(entry.number, f.uuid)), f);
+        let files = entry.files.iter().map(file).collect();
+        EncodingReader { entry, files }
+    }
+
     /// The encoding's entry in the catalog.
     pub fn entry(&self) -> &EncodingEntry {
         &self.entry
@@ -163,15 +171,7 @@ impl EncodingReader {
     pub fn counts(&self, rows: Range<u64>) -> Result<Vec<TokenCount>, ReadError> {
         let mut out: Vec<TokenCount> = Vec::new();
         for batch in self.scan(Some(rows)) {
-            let batch = batch?;
-            let [row, tokens, scored, truncated] = batch.columns() else { return Err(others(&batch).into()) };
-            let (row, tokens) = (row.as_primitive::<UInt64Type>(), tokens.as_primitive::<UInt32Type>());
-            let (scored, truncated) = (scored.as_primitive::<UInt32Type>(), truncated.as_boolean());
-            for (((row, tokens), scored), truncated) in
-                row.values().iter().zip(tokens.values()).zip(scored.values()).zip(truncated.values())
-            {
-                out.push(TokenCount { row: *row, tokens: *tokens, scored: *scored, truncated });
-            }
+            out.extend(counts_of(&batch?)?);
         }
         out.sort_unstable_by_key(|c| c.row);
         Ok(out)
@@ -204,6 +204,21 @@ impl EncodingReader {
         let batches: Box<dyn Iterator<Item = Result<RecordBatch, ReadError>> + 'a> = Box::new(batches);
         batches
     }
+}
+
+/// The counts of a batch.
+pub(crate) fn counts_of(batch: &RecordBatch) -> Result<Vec<TokenCount>, ReadError> {
+    let [row, tokens, scored, truncated] = batch.columns() else { return Err(others(batch).into()) };
+    let (row, tokens) = (row.as_primitive::<UInt64Type>(), tokens.as_primitive::<UInt32Type>());
+    let (scored, truncated) = (scored.as_primitive::<UInt32Type>(), truncated.as_boolean());
+    let all = row.values().iter().zip(tokens.values()).zip(scored.values()).zip(truncated.values());
+    let one = |(((row, tokens), scored), truncated): (((&u64, &u32), &u32), bool)| TokenCount {
+        row: *row,
+        tokens: *tokens,
+        scored: *scored,
+        truncated,
+    };
+    Ok(all.map(one).collect())
 }
 
 /// A file written by us has these columns; one that has others is not taken apart any further.

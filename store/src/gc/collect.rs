@@ -156,11 +156,10 @@ fn shorten(
 
 /// Held while folders of compactions are looked at. While a compaction runs, they are left alone.
 fn lock_compaction(env: &Env) -> Result<(Option<Box<dyn VfsLock>>, bool), StorageError> {
-    let path = env.at(COMPACT_LOCK);
-    if !env.vfs().exists(&path).map_err(Env::io("look for", COMPACT_LOCK))? {
+    if !env.exists(COMPACT_LOCK)? {
         return Ok((None, false));
     }
-    let lock = env.vfs().lock(&path, false).map_err(Env::io("lock", COMPACT_LOCK))?;
+    let lock = env.vfs().lock(&env.at(COMPACT_LOCK), false).map_err(Env::io("lock", COMPACT_LOCK))?;
     let busy = lock.is_none();
     Ok((lock, busy))
 }

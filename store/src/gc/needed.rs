@@ -31,15 +31,10 @@ enum MissingManifest {
 }
 
 impl NeededFiles {
-    /// The files of the snapshots with these roots.
-    pub(crate) fn of<'a>(
-        env: &Env,
-        roots: impl IntoIterator<Item = &'a Link>,
-    ) -> Result<NeededFiles, StorageError> {
+    /// The files of the snapshot with this root.
+    pub(crate) fn of(env: &Env, root: &Link) -> Result<NeededFiles, StorageError> {
         let mut needed = NeededFiles::default();
-        for link in roots {
-            needed.add(env, link)?;
-        }
+        needed.add(env, root)?;
         Ok(needed)
     }
 
@@ -174,6 +169,5 @@ impl NeededFiles {
 }
 
 fn exists(env: &Env, link: &Link) -> Result<bool, StorageError> {
-    let name = format!("manifests/{}", link.file);
-    env.vfs().exists(&env.at(&name)).map_err(Env::io("look for", &name))
+    env.exists(&format!("manifests/{}", link.file))
 }

@@ -82,8 +82,7 @@ pub(super) struct Sweeper<'a> {
 impl Sweeper<'_> {
     /// The last line of defence: whatever the caller put together, the current snapshot stays.
     fn check_current(&self) -> Result<(), StorageError> {
-        let current = Current::read_bytes(self.env.vfs(), self.env.path()).and_then(|b| Current::parse(&b));
-        let detail = match current {
+        let detail = match Current::read(self.env) {
             Ok(current) if self.needed.has_manifest(&current.root.file) => return Ok(()),
             Ok(current) => format!("snapshot {} is current and not among what is kept", current.snapshot),
             Err(e) => e.to_string(),
@@ -189,7 +188,7 @@ impl Sweeper<'_> {
 
     /// Length of a file; 0 if it cannot be opened.
     pub(super) fn len(&self, name: &str) -> u64 {
-        self.env.vfs().open(&self.env.at(name)).and_then(|f| f.len()).unwrap_or(0)
+        self.env.len_of(name).unwrap_or(0)
     }
 
     /// Removes and counts a file. Returns whether it is gone, or would be.

@@ -106,7 +106,7 @@ impl Sweeper<'_> {
     fn remove_unless_held(&mut self, folder: &str) -> Result<bool, StorageError> {
         let name = format!("{folder}/lock");
         let path = self.env.at(&name);
-        let lock = match self.env.vfs().exists(&path).map_err(Env::io("look for", &name))? {
+        let lock = match self.env.exists(&name)? {
             false => None,
             true => match if_there(self.env.vfs().lock(&path, false)).map_err(Env::io("lock", &name))? {
                 Some(Some(lock)) => Some(lock),
@@ -123,7 +123,7 @@ impl Sweeper<'_> {
     fn remove_work(&mut self, folder: &str, kind: FileKind) -> Result<bool, StorageError> {
         let Some(files) = self.list(folder)? else {
             // Unless its owner was faster.
-            if self.env.vfs().exists(&self.env.at(folder)).map_err(Env::io("look for", folder))? {
+            if self.env.exists(folder)? {
                 self.swept.stranger(folder.to_owned());
             }
             return Ok(false);

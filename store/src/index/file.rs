@@ -10,13 +10,13 @@
 use super::footer::{Footer, SectionInfo, TRAILER, Tail, remedy};
 use crate::ahead::{FileIdentity, ScannedFile};
 use crate::error::{Damage, StorageError};
+use crate::layout::NamedFile;
 use crate::map::FileMap;
-use crate::vfs::{Vfs, VfsRead, if_there};
+use crate::vfs::{VfsRead, if_there};
 use gstore_core::Digest;
 use serde_json::Value;
 use std::io::ErrorKind;
 use std::ops::Range;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use uuid::Uuid;
@@ -27,9 +27,7 @@ use uuid::Uuid;
 /// Memory: the header, and 17 bytes for each chunk; sections are read from the file or seen in a map.
 #[derive(Debug)]
 pub struct IndexFile {
-    vfs: Arc<dyn Vfs>,
-    path: PathBuf,
-    name: String,
+    own: NamedFile,
     footer: Footer,
     tail_start: u64,
     map: Arc<FileMap>,
@@ -56,22 +54,14 @@ impl OpenSection {
 }
 
 impl IndexFile {
-    pub(super) fn new(
-        vfs: Arc<dyn Vfs>,
-        path: &Path,
-        name: &str,
-        mut footer: Footer,
-        tail: &Tail,
-        map: FileMap,
-    ) -> Self {
+    pub(super) fn new(own: NamedFile, mut footer: Footer, tail: &Tail, map: FileMap) -> Self {
         let sections = footer.sections.drain(..).map(OpenSection::new).collect();
-        let (path, name) = (path.to_owned(), name.to_owned());
-        IndexFile { vfs, path, name, footer, tail_start: tail.start, map: Arc::new(map), sections }
+        IndexFile { own, footer, tail_start: tail.start, map: Arc::new(map), sections }
     }
 
     /// The file, relative to the store.
     pub fn file(&self) -> &str {
-        &self.name
+        &self.own.name
     }
 
     /// Its kind.
@@ -125,7 +115,7 @@ impl IndexFile {
 
     /// The file, if its name still leads to it.
     pub(super) fn open_again(&self) -> Result<Option<Box<dyn VfsRead>>, StorageError> {
-        let file = if_there(self.vfs.open(&self.path)).map_err(|e| self.io(e))?;
+        let file = if_there(self.own.vfs.open(&self.own.path)).map_err(|e| self.io(e))?;
         Ok(file.filter(|file| !self.is_replaced(&**file)))
     }
 
@@ -153,7 +143,7 @@ impl IndexFile {
             return false;
         }
         // One that does not end like an index is ours, damaged.
-        let other = file.len().ok().and_then(|len| Tail::read(file, &self.name, len).ok());
+        let other = file.len().ok().and_then(|len| Tail::read(file, &self.own.name, len).ok());
         other.is_some_and(|tail| tail.bytes != self.mapped_tail())
     }
 
@@ -174,7 +164,7 @@ impl IndexFile {
             if found != Some(*expected) {
                 let what = format!("digest of chunk {c} of section {}", info.name);
                 let found = found.map_or_else(|| "nothing".to_owned(), |found| found.to_string());
-                let damage = Damage::new(&self.name, what, expected, found);
+                let damage = Damage::new(&self.own.name, what, expected, found);
                 return Err(damage.at(info.span(&(c..c + 1)).start).affecting(remedy()).into());
             }
             flag.store(true, Ordering::Relaxed);
@@ -185,9 +175,9 @@ impl IndexFile {
     /// What reads of it ahead need to know.
     pub(super) fn source(&self) -> ScannedFile<'_> {
         ScannedFile {
-            vfs: &*self.vfs,
-            path: &self.path,
-            name: &self.name,
+            vfs: &*self.own.vfs,
+            path: &self.own.path,
+            name: &self.own.name,
             map: &self.map,
             is_kept: true,
             file: self,
@@ -202,9 +192,9 @@ impl IndexFile {
         match e.kind() {
             ErrorKind::UnexpectedEof => {
                 let expected = format!("{} bytes", self.bytes());
-                Damage::new(&self.name, "the file", expected, e).affecting(remedy()).into()
+                Damage::new(&self.own.name, "the file", expected, e).affecting(remedy()).into()
             }
-            _ => StorageError::io(format!("read {}", self.name), e),
+            _ => StorageError::io(format!("read {}", self.own.name), e),
         }
     }
 }

@@ -31,7 +31,7 @@ pub use writer::{IndexWriter, SectionId};
 
 pub(crate) use folder::{PREFIX, is_build, live_builds};
 #[cfg(feature = "fuzzing")]
-pub(crate) use open::open_any;
+pub(crate) use open::open_whole;
 pub(crate) use open::{IndexKey, open};
 pub(crate) use places::{list, notes, split_name};
 pub(crate) use writer::remove;

@@ -5,13 +5,11 @@ use super::footer::{Tail, remedy};
 use super::places::index_file;
 use super::state::{IndexState, StaleIndex};
 use crate::error::{Damage, ReadError, StorageError};
-use crate::layout::Env;
+use crate::layout::{Env, NamedFile};
 use crate::segment::{FeatureReader, SegmentRef};
-use crate::vfs::{Vfs, if_there};
+use crate::vfs::if_there;
 use gstore_core::Digest;
 use std::io::ErrorKind;
-use std::path::Path;
-use std::sync::Arc;
 use uuid::Uuid;
 
 /// An index that is looked for.
@@ -47,15 +45,9 @@ impl FeatureReader {
 /// digests when they are read.
 pub(crate) fn open(env: &Env, wanted: IndexKey<'_>) -> Result<IndexState, StorageError> {
     let name = index_file(wanted.segment, wanted.kind);
-    let path = env.at(&name);
     // Asked first: that there is none is no sign of a snapshot that was collected.
-    if !env.vfs().exists(&path).map_err(Env::io("look for", &name))? {
-        return Ok(IndexState::Missing);
-    }
-    let file = match open_whole(env.shared_vfs(), &path, &name)? {
-        Some(file) => file,
-        None => return Ok(IndexState::Missing),
-    };
+    let file = if env.exists(&name)? { open_whole(env.file(&name))? } else { None };
+    let Some(file) = file else { return Ok(IndexState::Missing) };
     if file.segment() != wanted.segment || file.kind() != wanted.kind {
         let expected = format!("the {} of segment {}", wanted.kind, wanted.segment);
         let found = format!("the {} of segment {}", file.kind(), file.segment());
@@ -68,14 +60,9 @@ pub(crate) fn open(env: &Env, wanted: IndexKey<'_>) -> Result<IndexState, Storag
     Ok(IndexState::Ready(Box::new(file)))
 }
 
-/// An index by its own metadata.
-#[cfg(feature = "fuzzing")]
-pub(crate) fn open_any(vfs: Arc<dyn Vfs>, path: &Path) -> Result<Option<IndexFile>, StorageError> {
-    open_whole(vfs, path, "index")
-}
-
 /// Reads the footer and maps the file, both of one and the same file; `None` if it is gone.
-fn open_whole(vfs: Arc<dyn Vfs>, path: &Path, name: &str) -> Result<Option<IndexFile>, StorageError> {
+pub(crate) fn open_whole(own: NamedFile) -> Result<Option<IndexFile>, StorageError> {
+    let NamedFile { vfs, path, name } = &own;
     // Each further attempt means that another process replaced the file in between.
     const ATTEMPTS: usize = 5;
     let io = |e| StorageError::io(format!("open {name}"), e);
@@ -86,7 +73,7 @@ fn open_whole(vfs: Arc<dyn Vfs>, path: &Path, name: &str) -> Result<Option<Index
         let footer = tail.footer(name)?;
         match vfs.map(path, len) {
             Ok(map) => {
-                let opened = IndexFile::new(Arc::clone(&vfs), path, name, footer, &tail, map);
+                let opened = IndexFile::new(own.clone(), footer, &tail, map);
                 if opened.mapped_tail() == tail.bytes {
                     return Ok(Some(opened));
                 }

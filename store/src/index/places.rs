@@ -47,7 +47,7 @@ pub(crate) fn notes(env: &Env, segments: &[SegmentEntry]) -> Result<Vec<IndexNot
     for file in list(env)? {
         let Some((segment, kind)) = split_name(&file).filter(|(s, _)| wanted.contains(s)) else { continue };
         let name = format!("{INDEXES}/{file}");
-        match env.vfs().open(&env.at(&name)).and_then(|f| f.len()) {
+        match env.len_of(&name) {
             Ok(bytes) => notes.push(IndexNote { segment, kind: kind.to_owned(), bytes }),
             // Removed since the folder was listed.
             Err(e) if e.kind() == ErrorKind::NotFound => {}

@@ -125,7 +125,7 @@ impl IndexWriter {
         }
         let env = Arc::clone(env);
         // A purge that was at work until now has removed the files of its rows.
-        let folder = HeldFolder::create(&env, PREFIX, || is_there(&env, segment))
+        let folder = HeldFolder::create(&env, PREFIX, || env.exists(segment.file()))
             .map_err(|e| not_writable(&env, e))?;
         let folder = folder.ok_or(IndexError::Gone { segment: segment.uuid() })?;
         let mut file = Output::create(&env, folder.file(FILE))?;
@@ -165,10 +165,6 @@ fn not_writable(env: &Env, error: StorageError) -> IndexError {
         }
         error => error.into(),
     }
-}
-
-fn is_there(env: &Env, segment: &SegmentRef) -> Result<bool, StorageError> {
-    env.vfs().exists(&env.at(segment.file())).map_err(Env::io("look for", segment.file()))
 }
 
 impl IndexWriter {
@@ -269,7 +265,7 @@ impl IndexWriter {
 
     fn place(&self, file: &Output) -> Result<(), IndexError> {
         self.env.make_folder(INDEXES)?;
-        if !is_there(&self.env, &self.segment)? {
+        if !self.env.exists(self.segment.file())? {
             return Err(IndexError::Gone { segment: self.segment.uuid() });
         }
         self.env.rename(&file.path, &index_file(self.segment.uuid(), &self.kind))?;

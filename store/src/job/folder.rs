@@ -2,9 +2,8 @@
 
 use super::plan::JobFile;
 use crate::error::StorageError;
-use crate::layout::Env;
-use crate::manifest::{parse, write_replacing};
-
+use crate::layout::{Env, NamedFile};
+use crate::manifest::{json_text, parse, write_replacing};
 use crate::vfs::{Vfs, VfsLock, if_there};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -218,6 +217,11 @@ impl JobFolder {
         self.path.join(file)
     }
 
+    /// The same with its file system and its name.
+    pub(crate) fn file(&self, file: &str) -> NamedFile {
+        NamedFile { vfs: self.env.shared_vfs(), path: self.path_of(file), name: self.name_of(file) }
+    }
+
     /// Whether a file of this kind is removed when the job goes on without it.
     pub(crate) fn clears(&self, content: &Content) -> bool {
         self.place == FolderLocation::Store || *content != Content::Stranger
@@ -242,10 +246,7 @@ impl JobFolder {
 
     /// Writes a JSON file and flushes it and its name.
     pub(crate) fn write<T: Serialize>(&self, file: &str, value: &T) -> Result<(), StorageError> {
-        let mut text = serde_json::to_string_pretty(value)
-            .map_err(|e| Env::io("write", &self.name_of(file))(std::io::Error::other(e)))?;
-        text.push('\n');
-        self.write_bytes(file, text.as_bytes())
+        self.write_bytes(file, json_text(&self.name_of(file), value)?.as_bytes())
     }
 
     /// Writes a small file and flushes it and its name.

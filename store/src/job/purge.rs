@@ -7,7 +7,7 @@ use super::run::Job;
 use super::work::FeatureWork;
 use crate::encodings::{EncodingReader, EncodingWriter, TokenCount};
 use crate::error::CommitError;
-use crate::segment::{BlockBuffer, FileId, SegmentFile, SegmentWriter};
+use crate::segment::{BlockBuffer, SegmentFile, SegmentWriter};
 use crate::store::Snapshot;
 use crate::table::TableFile;
 use gstore_core::RowSet;
@@ -25,8 +25,7 @@ impl Job {
             let hit = |rows: &RowSet| !rows.intersection(&purged).is_empty();
             for segment in work.sealed.extract_if(.., |s| hit(&s.rows)).collect::<Vec<_>>() {
                 let old = work.name_of(segment.uuid());
-                let id = FileId { path: &segment.path, name: self.folder.name_of(&old) };
-                work.keep_rows(&self.folder, id, segment.uuid(), &segment.rows.difference(&purged))?;
+                work.keep_rows(&self.folder, &old, segment.uuid(), &segment.rows.difference(&purged))?;
                 self.folder.remove(&old)?;
             }
         }
@@ -44,8 +43,7 @@ impl Job {
     fn rewrite_counts(&mut self, sealed: SealedEncoding, purged: &RowSet) -> Result<(), CommitError> {
         let vfs = self.store.env().shared_vfs();
         let old = encoding_name(sealed.file.uuid);
-        let (path, name) = (self.folder.path_of(&old), self.folder.name_of(&old));
-        let file = TableFile::new(vfs.clone(), path, name, &sealed.file);
+        let file = TableFile::new(self.folder.file(&old), &sealed.file);
         let reader = EncodingReader::new(sealed.entry(), vec![file]);
         let uuid = Uuid::new_v4();
         let path = self.folder.path_of(&unfinished(&encoding_name(uuid)));
@@ -68,18 +66,18 @@ impl FeatureWork {
     pub(crate) fn keep_rows(
         &mut self,
         folder: &JobFolder,
-        file: FileId<'_>,
+        file: &str,
         uuid: Uuid,
         keep: &RowSet,
     ) -> Result<(), CommitError> {
         if keep.is_empty() {
             return Ok(());
         }
-        let vfs = folder.env().shared_vfs();
         let new = Uuid::new_v4();
         let path = self.unfinished(folder, new);
-        let mut writer = SegmentWriter::create(&*vfs, &path, new, &self.feature.desc, &self.feature.attrs)?;
-        let file = SegmentFile::open_unlisted(vfs, file, uuid)?.file;
+        let mut writer =
+            SegmentWriter::create(folder.env().vfs(), &path, new, &self.feature.desc, &self.feature.attrs)?;
+        let file = SegmentFile::open_unlisted(folder.file(file), uuid)?.file;
         let mut scratch = BlockBuffer::new();
         for block in &file.blocks {
             writer.push_rows(&file.read_block(block, &mut scratch)?, keep)?;

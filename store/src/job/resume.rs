@@ -1,13 +1,15 @@
 //! Start of a job, and resumption of what an earlier process left.
 
-use super::folder::{Content, JOB, JobFolder, PUBLISH, encoding_name, is_held, jobs, note_name, read_json};
+use super::folder::{
+    Content, JOB, JobFolder, PUBLISH, encoding_name, is_held, jobs, note_name, read_json_of,
+};
 use super::plan::{EncodingNote, Intents, JobFeature, JobFile, JobPlan, SealedEncoding};
 use super::run::Job;
 use super::work::FeatureWork;
 use crate::error::{JobError, OpenError, StorageError};
 use crate::lease;
 use crate::manifest::Stripe;
-use crate::segment::{BlockBuffer, FileId, OpenedSegment, SealedSegment, SegmentFile, check_description};
+use crate::segment::{BlockBuffer, OpenedSegment, SealedSegment, SegmentFile, check_description};
 use crate::store::{Snapshot, Store, WriterLock};
 use crate::table::TableFile;
 use gstore_core::{DatasetName, RowSet};
@@ -114,8 +116,7 @@ fn claim(store: &Store, plan: &JobPlan, id: &str, snapshot: &Snapshot) -> Result
             Ok(folder)
         }
         None => {
-            let name = format!("tmp/{id}/{JOB}");
-            let file = read_json::<JobFile>(env.vfs(), &env.at(&name), &name);
+            let file = read_json_of::<JobFile>(env, &format!("tmp/{id}/{JOB}"));
             let pid = file.ok().flatten().map_or(0, |f| f.pid);
             Err(JobError::Busy { feature: first, job: id.to_owned(), pid })
         }
@@ -146,19 +147,14 @@ fn recover(store: &Store, folder: &JobFolder) -> Result<(), JobError> {
     if let Some(intents) = intents {
         let _lock = WriterLock::take(store)?;
         let now = store.snapshot()?;
-        let then = snapshot_of(store, &now, intents.snapshot)?;
+        let then = candidates(store, &now, intents.snapshot)?;
         let env = store.env();
-        let exists =
-            |name: &str| env.vfs().exists(&env.at(name)).map_err(crate::layout::Env::io("look for", name));
         for m in &intents.moves {
-            if !exists(&m.to)? {
+            if !env.exists(&m.to)? {
                 continue;
             }
             let published = is_published(&now, m.uuid)
-                || match &then {
-                    CandidateSnapshots::Known(snapshots) => snapshots.iter().any(|s| is_published(s, m.uuid)),
-                    CandidateSnapshots::Unknown => true,
-                };
+                || then.as_ref().is_none_or(|then| then.iter().any(|s| is_published(s, m.uuid)));
             if !published {
                 folder.rename(&env.at(&m.to), &m.from)?;
             } else {
@@ -176,48 +172,44 @@ fn recover(store: &Store, folder: &JobFolder) -> Result<(), JobError> {
 /// The snapshots that may have the files of a publish, other than the current one: what that has is
 /// published, by any process, because a repair adopts files that it finds. What it lacks may have been
 /// compacted, dropped or purged since.
-enum CandidateSnapshots {
-    /// The one that the publish made or, where that is gone, all that are kept. None if it was not made yet.
-    Known(Vec<Arc<Snapshot>>),
-    /// Not all of them can be read. Then the files stay where they are: if nothing refers to
-    /// them, gc removes them.
-    Unknown,
-}
-
-fn snapshot_of(store: &Store, now: &Snapshot, number: u64) -> Result<CandidateSnapshots, JobError> {
+///
+/// It is the one that the publish made or, where that is gone, all that are kept; none if it was not made
+/// yet. `None` if not all of them can be read. Then the files stay where they are: if nothing refers to them,
+/// gc removes them.
+fn candidates(store: &Store, now: &Snapshot, number: u64) -> Result<Option<Vec<Arc<Snapshot>>>, JobError> {
     if now.number() < number {
-        return Ok(CandidateSnapshots::Known(Vec::new()));
+        return Ok(Some(Vec::new()));
     }
     match store.snapshot_at(number) {
-        Ok(snapshot) => Ok(CandidateSnapshots::Known(vec![snapshot])),
+        Ok(snapshot) => Ok(Some(vec![snapshot])),
         Err(OpenError::NoSnapshot { .. }) => kept_since(store, now, number),
-        Err(e) if e.is_damage() => Ok(CandidateSnapshots::Unknown),
+        Err(e) if e.is_damage() => Ok(None),
         Err(e) => Err(e.into()),
     }
 }
 
-/// All snapshots from a number on, which went out of the history.
-fn kept_since(store: &Store, now: &Snapshot, number: u64) -> Result<CandidateSnapshots, JobError> {
+/// All snapshots from a number on, which went out of the history; `None` if one of them cannot be read.
+fn kept_since(store: &Store, now: &Snapshot, number: u64) -> Result<Option<Vec<Arc<Snapshot>>>, JobError> {
     // One that only a reader keeps has no place in the catalog.
     let read = |held: &lease::LeasedSnapshot| (number..now.number()).contains(&held.info.snapshot);
     if lease::held(store.env())?.iter().any(read) {
-        return Ok(CandidateSnapshots::Unknown);
+        return Ok(None);
     }
     let history = match now.history() {
         Ok(history) => history,
-        Err(e) if e.is_damage() => return Ok(CandidateSnapshots::Unknown),
+        Err(e) if e.is_damage() => return Ok(None),
         Err(e) => return Err(e.into()),
     };
     let mut snapshots = Vec::new();
     for info in history.into_iter().filter(|info| info.number >= number) {
         match store.snapshot_at(info.number) {
             Ok(snapshot) => snapshots.push(snapshot),
-            Err(OpenError::NoSnapshot { .. }) => return Ok(CandidateSnapshots::Unknown),
-            Err(e) if e.is_damage() => return Ok(CandidateSnapshots::Unknown),
+            Err(OpenError::NoSnapshot { .. }) => return Ok(None),
+            Err(e) if e.is_damage() => return Ok(None),
             Err(e) => return Err(e.into()),
         }
     }
-    Ok(CandidateSnapshots::Known(snapshots))
+    Ok(Some(snapshots))
 }
 
 /// Whether a snapshot has a file of this name.
@@ -265,16 +257,12 @@ fn collect(job: &mut Job, keep: bool) -> Result<(), JobError> {
 fn collect_segment(job: &mut Job, name: &str, feature: usize, uuid: Uuid) -> Result<bool, JobError> {
     // A file of a feature that the plan no longer has.
     let Some(work) = job.work.get_mut(feature) else { return Ok(false) };
-    let path = job.folder.path_of(name);
-    let id = FileId { path: &path, name: job.folder.name_of(name) };
-    let OpenedSegment { file, entry, desc, .. } =
-        match SegmentFile::open_unlisted(job.store.env().shared_vfs(), id, uuid) {
-            Ok(opened) => opened,
-            Err(StorageError::Io { action, source }) => {
-                return Err(StorageError::Io { action, source }.into());
-            }
-            Err(_) => return Ok(false),
-        };
+    let opened = SegmentFile::open_unlisted(job.folder.file(name), uuid);
+    let OpenedSegment { file, entry, desc, .. } = match opened {
+        Ok(opened) => opened,
+        Err(e @ StorageError::Io { .. }) => return Err(e.into()),
+        Err(_) => return Ok(false),
+    };
     if desc != work.feature.desc {
         return Ok(false);
     }
@@ -285,7 +273,7 @@ fn collect_segment(job: &mut Job, name: &str, feature: usize, uuid: Uuid) -> Res
     };
     let wanted = work.rows_done().intersection(&rows).is_empty();
     if wanted {
-        work.sealed.push(SealedSegment { path, entry, rows });
+        work.sealed.push(SealedSegment { path: job.folder.path_of(name), entry, rows });
     }
     Ok(wanted)
 }
@@ -308,10 +296,8 @@ fn collect_encoding(job: &mut Job, name: &str, uuid: Uuid) -> Result<bool, JobEr
     let note = job.folder.read::<EncodingNote>(name).ok().flatten();
     let sealed = note.and_then(SealedEncoding::of_note).filter(|sealed| sealed.file.uuid == uuid);
     let Some(sealed) = sealed else { return Ok(false) };
-    let name = encoding_name(uuid);
-    let (path, shown) = (job.folder.path_of(&name), job.folder.name_of(&name));
     let mut sound = true;
-    TableFile::new(job.store.env().shared_vfs(), path, shown, &sealed.file).verify(|_| sound = false);
+    TableFile::new(job.folder.file(&encoding_name(uuid)), &sealed.file).verify(|_| sound = false);
     if sound {
         job.encodings.push(sealed);
     }

@@ -1,6 +1,6 @@
 //! Rows of a snapshot, as jobs see them.
 
-use crate::error::ReadError;
+use crate::error::{ReadError, StorageError};
 use crate::manifest::DatasetPart;
 use crate::segment::BlockBuffer;
 use crate::store::Snapshot;
@@ -33,7 +33,7 @@ pub(crate) fn live_rows(snapshot: &Snapshot, dataset: &DatasetPart) -> Result<Ro
 }
 
 /// Rows of a dataset of which nothing may come back: their samples were taken out of the files.
-pub(crate) fn purged_rows(snapshot: &Snapshot, dataset: &DatasetPart) -> Result<RowSet, ReadError> {
+pub(crate) fn purged_rows(snapshot: &Snapshot, dataset: &DatasetPart) -> Result<RowSet, StorageError> {
     let known = snapshot.rows_of(dataset)?;
     let in_files = known.live.union(&known.deleted);
     Ok(RowSet::from_range(0..dataset.next_row).difference(&in_files))

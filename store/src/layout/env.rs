@@ -14,6 +14,21 @@ pub(crate) struct Env {
     path: PathBuf,
 }
 
+/// A file, and what messages call it.
+#[derive(Debug, Clone)]
+pub(crate) struct NamedFile {
+    pub vfs: Arc<dyn Vfs>,
+    pub path: PathBuf,
+    pub name: String,
+}
+
+impl NamedFile {
+    /// A file outside of the store, which its path names.
+    pub(crate) fn outside(vfs: Arc<dyn Vfs>, path: &Path) -> Self {
+        NamedFile { vfs, path: path.to_owned(), name: path.display().to_string() }
+    }
+}
+
 impl Env {
     pub(crate) fn new(vfs: Arc<dyn Vfs>, path: &Path) -> Self {
         Env { vfs, path: path.to_owned() }
@@ -34,6 +49,22 @@ impl Env {
     /// A file or folder by its name relative to the store.
     pub(crate) fn at(&self, name: &str) -> PathBuf {
         self.path.join(name)
+    }
+
+    /// The same with its file system.
+    pub(crate) fn file(&self, name: impl Into<String>) -> NamedFile {
+        let name = name.into();
+        NamedFile { vfs: self.shared_vfs(), path: self.at(&name), name }
+    }
+
+    /// Length of a file by its name relative to the store.
+    pub(crate) fn len_of(&self, name: &str) -> std::io::Result<u64> {
+        self.vfs.open(&self.at(name))?.len()
+    }
+
+    /// Whether something has a name relative to the store.
+    pub(crate) fn exists(&self, name: &str) -> Result<bool, StorageError> {
+        self.vfs.exists(&self.at(name)).map_err(Self::io("look for", name))
     }
 
     /// `what` done to a file, as an error of the operating system.

@@ -11,7 +11,7 @@ mod paths;
 pub use names::FileKind;
 
 pub(crate) use clock::now;
-pub(crate) use env::Env;
+pub(crate) use env::{Env, NamedFile};
 pub(crate) use held::{HELD_LOCK, HeldFolder};
 pub(crate) use paths::{
     artifact_file, deleted_ids_file, deleted_ids_folder, encoding_file, sample_file, sample_folder,

@@ -4,8 +4,7 @@ use super::HeldLease;
 use crate::error::StorageError;
 use crate::layout::Env;
 use crate::layout::names::LEASES;
-use crate::manifest::{Link, VERSION, parse};
-
+use crate::manifest::{Link, VERSION, json_text, parse};
 use crate::vfs::{VfsLock, if_there};
 use serde::{Deserialize, Serialize};
 use std::io::{self, ErrorKind};
@@ -60,9 +59,7 @@ impl Lease {
             pid: std::process::id(),
             command: without_arguments(command),
         };
-        let mut text = serde_json::to_string_pretty(&file)
-            .map_err(|e| Env::io("write a lease in", LEASES)(io::Error::other(e)))?;
-        text.push('\n');
+        let text = json_text(&format!("a lease in {LEASES}"), &file)?;
         // A process that looks for leftovers may take the new file for one between its creation and its lock.
         const ATTEMPTS: usize = 10;
         for _ in 0..ATTEMPTS {

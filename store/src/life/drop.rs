@@ -4,7 +4,7 @@
 //! Token counts go with the last feature of their encoding, as long as the dataset has features of another
 //! one: with the counts of several encodings it has no `tokens` to show.
 
-use super::{has_tmp, refuse_live_jobs};
+use super::refuse_live_jobs;
 use crate::artifacts::link_of;
 use crate::error::ChangeError;
 use crate::job::{JobFile, held_jobs};
@@ -51,7 +51,7 @@ impl Store {
         if has_deltas(&base, &part) {
             return Err(ChangeError::Offset { feature: shown });
         }
-        let _starting = self.quiet(&format!("feature {shown}"), |job| {
+        let _starting = self.quiet(&format!("feature {shown}"), &|job| {
             job.features.iter().any(|f| f.desc.key() == part.key || is_relative_to(&f.desc, &part.desc))
         })?;
         let mut change = change_of(&base, command);
@@ -71,7 +71,7 @@ impl Store {
         let base = self.snapshot()?;
         let part = base.same_dataset(dataset)?;
         let name = &part.name;
-        let _starting = self.quiet(&format!("dataset {name}"), |job| writes_dataset(job, name))?;
+        let _starting = self.quiet(&format!("dataset {name}"), &|job| writes_dataset(job, name))?;
         let features = base.features_of(name);
         let mut change = change_of(&base, command);
         change.removed.datasets.push(part.number);
@@ -118,8 +118,9 @@ impl Store {
         let base = self.snapshot()?;
         let part = base.same_ensemble(ensemble)?;
         let (name, uuid) = (&part.name, Some(part.uuid));
-        let _starting = self
-            .quiet(&format!("ensemble {name}"), |job| job.features.iter().any(|f| f.desc.ensemble == uuid))?;
+        let _starting = self.quiet(&format!("ensemble {name}"), &|job| {
+            job.features.iter().any(|f| f.desc.ensemble == uuid)
+        })?;
         let features: Vec<_> = base.features().iter().filter(|f| f.desc.ensemble == uuid).collect();
         let mut change = change_of(&base, command);
         change.removed.ensembles.push(part.number);
@@ -169,7 +170,8 @@ impl Store {
     /// starting: one that runs counts no rows that were counted before, so the encodings that live
     /// jobs write features of stay.
     fn release_encodings(&self, base: &Snapshot, change: &mut Change) -> Result<u64, ChangeError> {
-        let jobs = if has_tmp(self.env())? { held_jobs(self.env())? } else { Vec::new() };
+        // Only where there is a folder for their work there can be jobs.
+        let jobs = if self.env().exists("tmp")? { held_jobs(self.env())? } else { Vec::new() };
         // What a live job writes must be known.
         let Some(jobs) = jobs.into_iter().map(|(_, file)| file).collect::<Option<Vec<_>>>() else {
             return Ok(0);
@@ -201,12 +203,12 @@ impl Store {
     }
 
     /// Makes sure that no live job is concerned, and that none starts before the lock is dropped.
-    fn quiet(
+    pub(super) fn quiet(
         &self,
         what: &str,
-        concerned: impl Fn(&JobFile) -> bool,
+        concerned: &dyn Fn(&JobFile) -> bool,
     ) -> Result<Option<Box<dyn VfsLock>>, ChangeError> {
-        if !has_tmp(self.env())? {
+        if !self.env().exists("tmp")? {
             return Ok(None);
         }
         let starting = self.env().lock_start()?;

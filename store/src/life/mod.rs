@@ -20,7 +20,7 @@ pub use deletion::{DeleteOptions, DeleteReport};
 pub use drop::DropReport;
 pub use revert::{RevertOptions, RevertReport};
 
-use crate::error::{ChangeError, StorageError};
+use crate::error::ChangeError;
 use crate::job::{JobFile, held_jobs};
 use crate::layout::Env;
 
@@ -33,18 +33,13 @@ fn stop_if(cancel: Option<&Cancel>) -> Result<(), ChangeError> {
 }
 
 /// Refuses what a live job writes. The caller holds the start lock, so that no job appears meanwhile.
-fn refuse_live_jobs(env: &Env, what: &str, concerned: impl Fn(&JobFile) -> bool) -> Result<(), ChangeError> {
+fn refuse_live_jobs(env: &Env, what: &str, concerned: &dyn Fn(&JobFile) -> bool) -> Result<(), ChangeError> {
     for (job, file) in held_jobs(env)? {
         // What a live job writes must be known; so one whose note cannot be read counts.
-        if file.as_ref().is_none_or(&concerned) {
+        if file.as_ref().is_none_or(concerned) {
             let pid = file.map_or(0, |f| f.pid);
             return Err(ChangeError::Busy { what: what.to_owned(), job, pid });
         }
     }
     Ok(())
-}
-
-/// Whether the folder for jobs and other work is there; only then there can be jobs.
-fn has_tmp(env: &Env) -> Result<bool, StorageError> {
-    env.vfs().exists(&env.at("tmp")).map_err(Env::io("look for", "tmp"))
 }

@@ -7,7 +7,6 @@
 //! - a dataset whose rows change this way passes over one row number, so that no two sets of its rows have
 //!   the same next row and count
 
-use super::{has_tmp, refuse_live_jobs};
 use crate::backup::missing_files;
 use crate::error::{ChangeError, OpenError, StorageError};
 use crate::manifest::{ArtifactPart, DatasetPart};
@@ -55,14 +54,7 @@ impl Store {
             let (snapshot, count) = (target.number(), missing.len());
             return Err(ChangeError::FilesGone { snapshot, count, first: first.clone() });
         }
-        let _starting = match has_tmp(env)? {
-            true => {
-                let starting = env.lock_start()?;
-                refuse_live_jobs(env, "a feature", |_| true)?;
-                Some(starting)
-            }
-            false => None,
-        };
+        let _starting = self.quiet("a feature", &|_| true)?;
         let mut change = change_of(&base, &options.command);
         let mut changes = datasets(self, &base, target, &mut change)?;
         let runs = (base.runs(), target.runs());

@@ -3,7 +3,7 @@
 use super::Extra;
 use super::file::{ARTIFACT_FILES, Link, require};
 use super::page::PageWriter;
-use super::part::Part;
+use super::part::{Part, mismatch};
 use super::root::PartLink;
 use crate::error::{Damage, StorageError};
 use crate::layout;
@@ -108,21 +108,27 @@ impl Part for ArtifactPart {
         let (mut names, mut files) = (HashSet::new(), HashSet::new());
         for file in &self.files {
             if layout::names::artifact(&file.file).is_none() {
-                let expected = "a UUID and an ending".to_owned();
-                return Some(("name of a file of an artifact".into(), expected, format!("{:?}", file.file)));
+                let found = format!("{:?}", file.file);
+                return mismatch("name of a file of an artifact", "a UUID and an ending", found);
             }
             // They are copied out under their names.
             if !layout::names::is_artifact(&file.name) {
-                let expected = "1 to 64 of a-z, A-Z, 0-9, `.`, `_` and `-`".to_owned();
-                return Some(("what an artifact calls a file".into(), expected, format!("{:?}", file.name)));
+                let (expected, found) =
+                    ("1 to 64 of a-z, A-Z, 0-9, `.`, `_` and `-`", format!("{:?}", file.name));
+                return mismatch("what an artifact calls a file", expected, found);
             }
             if !names.insert(&file.name) || !files.insert(&file.file) {
-                let found = format!("two of {:?}", file.name);
-                return Some(("files of an artifact".into(), "different names".into(), found));
+                return mismatch(
+                    "files of an artifact",
+                    "different names",
+                    format!("two of {:?}", file.name),
+                );
             }
         }
-        let found = (self.name.is_empty() || self.kind.is_empty()).then(|| format!("{:?}", self.name));
-        found.map(|found| ("name and kind of an artifact".into(), "texts".into(), found))
+        match self.name.is_empty() || self.kind.is_empty() {
+            true => mismatch("name and kind of an artifact", "texts", format!("{:?}", self.name)),
+            false => None,
+        }
     }
 }
 

@@ -1,8 +1,9 @@
 //! `CURRENT`: the commit point. Names the published root and holds its digest.
 
-use super::file::{Link, VERSION, parse, write_replacing};
+use super::file::{Link, VERSION, json_text, parse, write_replacing};
 use super::root::root_number;
 use crate::error::{Damage, OpenError, StorageError};
+use crate::layout::Env;
 use crate::layout::names::{CURRENT, MARKERS};
 use crate::vfs::Vfs;
 use serde::{Deserialize, Serialize};
@@ -40,6 +41,11 @@ impl Current {
         }
     }
 
+    /// What the file of a store says.
+    pub(crate) fn read(env: &Env) -> Result<Current, OpenError> {
+        Self::parse(&Self::read_bytes(env.vfs(), env.path())?)
+    }
+
     pub(crate) fn parse(bytes: &[u8]) -> Result<Current, OpenError> {
         let current: Current = parse(CURRENT, bytes)?;
         let expected = format!("root-{}-{}.json", current.snapshot, current.root.digest);
@@ -52,9 +58,7 @@ impl Current {
     /// Replaces the file and gives its bytes. On return the new content is in place, but its
     /// name is not flushed yet.
     pub(crate) fn write(&self, vfs: &dyn Vfs, store: &Path) -> Result<Vec<u8>, StorageError> {
-        let mut text = serde_json::to_string_pretty(self)
-            .map_err(|e| StorageError::io("write CURRENT", std::io::Error::other(e)))?;
-        text.push('\n');
+        let text = json_text(CURRENT, self)?;
         write_replacing(vfs, &store.join(CURRENT), CURRENT, text.as_bytes())?;
         Ok(text.into_bytes())
     }

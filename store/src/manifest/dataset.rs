@@ -9,7 +9,7 @@ use super::Extra;
 use super::entry::Entry;
 use super::file::{Link, TOMBSTONES, require};
 use super::page::{Order, PageReader, PageWriter, Pages};
-use super::part::Part;
+use super::part::{Part, mismatch};
 use crate::error::StorageError;
 use gstore_core::{EncodingSpec, RowSet, sha256_hex};
 use serde::{Deserialize, Serialize};
@@ -273,22 +273,18 @@ impl Part for DatasetPart {
                 return Some(p);
             }
             if f.first_row < next {
-                return Some((
-                    format!("first row of file {}", f.uuid),
-                    format!("{next} or more"),
-                    f.first_row.to_string(),
-                ));
+                let what = format!("first row of file {}", f.uuid);
+                return mismatch(what, format!("{next} or more"), f.first_row);
             }
             next = f.end_row;
             rows = rows.saturating_add(f.rows);
         }
         if next > self.next_row {
-            return Some(("next row".into(), format!("{next} or more"), self.next_row.to_string()));
+            return mismatch("next row", format!("{next} or more"), self.next_row);
         }
         let live = rows.checked_sub(self.dead());
         if live != Some(self.rows) {
-            let expected = format!("{rows} less {} deleted", self.dead());
-            return Some(("number of samples".into(), expected, self.rows.to_string()));
+            return mismatch("number of samples", format!("{rows} less {} deleted", self.dead()), self.rows);
         }
         for e in &self.encodings {
             let key = e.spec.key();

@@ -1,7 +1,7 @@
 //! An ensemble part: models of one origin, in order, whose losses belong together.
 
 use super::Extra;
-use super::part::Part;
+use super::part::{Part, mismatch};
 use gstore_core::CheckpointId;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -205,11 +205,7 @@ impl Part for EnsemblePart {
     fn problem(&self) -> Option<(String, String, String)> {
         let mut seen = HashSet::new();
         let twice = self.members.iter().find(|member| !seen.insert(member.id.as_str()))?;
-        Some((
-            format!("member {:?} of ensemble {}", twice.id, self.name),
-            "each id once".into(),
-            "one twice".into(),
-        ))
+        mismatch(format!("member {:?} of ensemble {}", twice.id, self.name), "each id once", "one twice")
     }
 }
 

@@ -4,7 +4,7 @@ use super::Extra;
 use super::entry::{Entry, deserialize_with_extra};
 use super::file::{Link, ROTATED_SIGNS, SIGN_ROWS, TOKENS, require};
 use super::page::{Order, PageReader, PageWriter, Pages};
-use super::part::Part;
+use super::part::{Part, mismatch};
 use crate::error::StorageError;
 use gstore_core::{DType, Digest, FeatureAttrs, FeatureDesc, Granularity, RowSet};
 use serde::{Deserialize, Serialize};
@@ -175,32 +175,22 @@ impl Part for FeaturePart {
             return Some(("key of the feature".into(), key, self.key.clone()));
         }
         if let Some(p) = self.attrs.groups_problem(self.desc.dim()) {
-            return Some(("module groups".into(), "groups that cover every coordinate once".into(), p));
+            return mismatch("module groups", "groups that cover every coordinate once", p);
         }
         let mut first = 0;
         for s in &self.segments {
             let span = s.end_row.saturating_sub(s.first_row);
             if s.rows == 0 || s.rows > span {
-                return Some((
-                    format!("rows of segment {}", s.uuid),
-                    format!("1 to {span}"),
-                    s.rows.to_string(),
-                ));
+                return mismatch(format!("rows of segment {}", s.uuid), format!("1 to {span}"), s.rows);
             }
             if s.first_row < first {
-                return Some((
-                    format!("first row of segment {}", s.uuid),
-                    format!("{first} or more"),
-                    s.first_row.to_string(),
-                ));
+                let what = format!("first row of segment {}", s.uuid);
+                return mismatch(what, format!("{first} or more"), s.first_row);
             }
             first = s.first_row;
             if s.tail_len >= s.len {
-                return Some((
-                    format!("tail of segment {}", s.uuid),
-                    format!("less than {} bytes", s.len),
-                    s.tail_len.to_string(),
-                ));
+                let what = format!("tail of segment {}", s.uuid);
+                return mismatch(what, format!("less than {} bytes", s.len), s.tail_len);
             }
         }
         None

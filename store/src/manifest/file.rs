@@ -166,6 +166,14 @@ impl ManifestFiles {
     }
 }
 
+/// The text of a JSON file that a person can read. `name` is what errors call it.
+pub(crate) fn json_text<T: Serialize>(name: &str, value: &T) -> Result<String, StorageError> {
+    match serde_json::to_string_pretty(value) {
+        Ok(text) => Ok(text + "\n"),
+        Err(e) => Err(StorageError::io(format!("write {name}"), std::io::Error::other(e))),
+    }
+}
+
 /// Writes a small file under a temporary name, flushes it and renames it into place.
 ///
 /// A leftover of an earlier attempt is removed first, never written to again: after a failed flush the old

@@ -39,7 +39,8 @@ pub(crate) use current::Current;
 pub(crate) use dataset::CHUNK;
 pub(crate) use feature::sort_segments;
 pub(crate) use file::{
-    Link, ManifestFiles, ROTATED_SIGNS, SIGN_ROWS, TOKENS, VERSION, check_version, parse, write_replacing,
+    Link, ManifestFiles, ROTATED_SIGNS, SIGN_ROWS, TOKENS, VERSION, check_version, json_text, parse,
+    write_replacing,
 };
 pub(crate) use page::LostPage;
 pub(crate) use part::Part;

@@ -1,6 +1,6 @@
 //! Parts: manifest files that are read with their pages, and checked.
 
-use super::file::{Link, ManifestFiles, parse};
+use super::file::{Link, ManifestFiles, json_text, parse};
 use super::page::{LostPage, PageReader, PageWriter};
 use crate::error::{Damage, StorageError};
 use serde::Serialize;
@@ -60,14 +60,21 @@ impl ManifestFiles {
     pub(crate) fn write<T: Part>(&self, mut part: T) -> Result<(Link, T), StorageError> {
         let stem = part.stem();
         part.fold(&mut PageWriter::new(self, &stem))?;
-        let mut text = serde_json::to_string_pretty(&part)
-            .map_err(|e| StorageError::io("write a manifest", std::io::Error::other(e)))?;
-        text.push('\n');
+        let text = json_text("a manifest", &part)?;
         let mut loaded: T = parse(&stem, text.as_bytes())?;
         loaded.unfold(Some(&part), &mut PageReader::new(self))?;
         let loaded = checked(stem.clone(), loaded)?;
         Ok((self.write_text(&stem, &text)?, loaded))
     }
+}
+
+/// What is inconsistent: which part, what is expected, what is there.
+pub(super) fn mismatch(
+    what: impl Into<String>,
+    expected: impl Into<String>,
+    found: impl ToString,
+) -> Option<(String, String, String)> {
+    Some((what.into(), expected.into(), found.to_string()))
 }
 
 fn checked<T: Part>(name: String, part: T) -> Result<T, StorageError> {

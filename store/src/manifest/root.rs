@@ -3,7 +3,7 @@
 use super::Extra;
 use super::file::{ARTIFACT_FILES, ENSEMBLES, Link, VERSION, require};
 use super::page::PageWriter;
-use super::part::Part;
+use super::part::{Part, mismatch};
 use crate::error::StorageError;
 use crate::layout::names;
 use serde::{Deserialize, Serialize};
@@ -157,6 +157,11 @@ impl Root {
     }
 }
 
+/// The first two neighbours of which the second is not the greater one.
+fn disordered<T: PartialOrd>(all: impl Iterator<Item = T> + Clone) -> Option<(T, T)> {
+    all.clone().zip(all.skip(1)).find(|(a, b)| a >= b)
+}
+
 impl Part for Root {
     fn stem(&self) -> String {
         format!("root-{}", self.snapshot)
@@ -172,36 +177,28 @@ impl Part for Root {
 
     fn problem(&self) -> Option<(String, String, String)> {
         if self.snapshot == 0 && self.parent.is_some() {
-            return Some(("parent of the first root".into(), "none".into(), "one".into()));
+            return mismatch("parent of the first root", "none", "one");
         }
         // Without a parent the history starts here: so it does after a purge, and in a backup.
         let limit = if self.parent.is_some() { 0 } else { self.snapshot };
         if self.oldest < limit || self.oldest > self.snapshot {
             let expected = format!("{limit} to {}", self.snapshot);
-            return Some(("first snapshot of the history".into(), expected, self.oldest.to_string()));
+            return mismatch("first snapshot of the history", expected, self.oldest);
         }
-        for pair in self.tags.windows(2) {
-            if let [a, b] = pair
-                && a.name >= b.name
-            {
-                return Some(("tags".into(), format!("names after {:?}", a.name), format!("{:?}", b.name)));
-            }
+        if let Some((a, b)) = disordered(self.tags.iter().map(|tag| &tag.name)) {
+            return mismatch("tags", format!("names after {a:?}"), format!("{b:?}"));
         }
-        for pair in self.views.windows(2) {
-            if let [a, b] = pair
-                && a.name >= b.name
-            {
-                return Some(("views".into(), format!("names after {:?}", a.name), format!("{:?}", b.name)));
-            }
+        if let Some((a, b)) = disordered(self.views.iter().map(|view| &view.name)) {
+            return mismatch("views", format!("names after {a:?}"), format!("{b:?}"));
         }
         if let Some(tag) = self.tags.iter().find(|t| t.snapshot >= self.snapshot) {
             let what = format!("snapshot of tag {:?}", tag.name);
-            return Some((what, format!("below {}", self.snapshot), tag.snapshot.to_string()));
+            return mismatch(what, format!("below {}", self.snapshot), tag.snapshot);
         }
         let mut files = self.artifacts.iter().flat_map(|link| &link.files);
         if let Some(file) = files.find(|file| names::artifact(&file.file).is_none()) {
-            let expected = "a UUID and an ending".to_owned();
-            return Some(("name of a file of an artifact".into(), expected, format!("{:?}", file.file)));
+            let found = format!("{:?}", file.file);
+            return mismatch("name of a file of an artifact", "a UUID and an ending", found);
         }
         let next = &self.next;
         let after = u32::try_from(self.snapshot).unwrap_or(u32::MAX).saturating_add(1);
@@ -212,23 +209,11 @@ impl Part for Root {
             ("feature", &self.features, next.feature),
             ("artifact", &self.artifacts, after),
         ] {
-            for pair in links.windows(2) {
-                if let [a, b] = pair
-                    && a.number >= b.number
-                {
-                    return Some((
-                        format!("numbers of the {what} parts"),
-                        format!("more than {}", a.number),
-                        b.number.to_string(),
-                    ));
-                }
+            if let Some((a, b)) = disordered(links.iter().map(|link| link.number)) {
+                return mismatch(format!("numbers of the {what} parts"), format!("more than {a}"), b);
             }
             if let Some(last) = links.last().filter(|l| l.number >= limit) {
-                return Some((
-                    format!("number of a {what} part"),
-                    format!("below {limit}"),
-                    last.number.to_string(),
-                ));
+                return mismatch(format!("number of a {what} part"), format!("below {limit}"), last.number);
             }
         }
         None

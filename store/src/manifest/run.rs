@@ -1,7 +1,7 @@
 //! A run part: the ordered checkpoints of one training.
 
 use super::Extra;
-use super::part::Part;
+use super::part::{Part, mismatch};
 use gstore_core::CheckpointId;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -88,11 +88,7 @@ impl Part for RunPart {
     fn problem(&self) -> Option<(String, String, String)> {
         for (i, c) in self.checkpoints.iter().enumerate() {
             if self.checkpoints[..i].iter().any(|o| o.name == c.name || o.checkpoint == c.checkpoint) {
-                return Some((
-                    format!("checkpoint {:?}", c.name),
-                    "each name and id once".into(),
-                    "one twice".into(),
-                ));
+                return mismatch(format!("checkpoint {:?}", c.name), "each name and id once", "one twice");
             }
         }
         None

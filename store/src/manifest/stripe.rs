@@ -7,6 +7,7 @@
 //! - of a cell that several stripes have, the one with the highest revision counts
 
 use super::EnsemblePart;
+use super::part::mismatch;
 use gstore_core::{DType, Family, FeatureDesc, FeatureKind, Granularity, Kind};
 use serde_json::{Map, Value};
 use std::ops::Range;
@@ -128,17 +129,17 @@ impl Stripe {
     ) -> Option<(String, String, String)> {
         let uuid = desc.ensemble?;
         let Some(ensemble) = ensembles.find(|e| e.uuid == uuid) else {
-            return Some(("ensemble of a feature".into(), "one of the snapshot".into(), uuid.to_string()));
+            return mismatch("ensemble of a feature", "one of the snapshot", uuid);
         };
         match Self::of(desc) {
             Ok(Some(Stripe { part: StripePart::Members { range, .. }, .. }))
                 if range.end > ensemble.members.len() =>
             {
                 let what = format!("members of a feature of ensemble {}", ensemble.name);
-                Some((what, format!("at most {}", ensemble.members.len()), range.end.to_string()))
+                mismatch(what, format!("at most {}", ensemble.members.len()), range.end)
             }
             Ok(_) => None,
-            Err(problem) => Some(("parameters of a feature".into(), "those of its losses".into(), problem)),
+            Err(problem) => mismatch("parameters of a feature", "those of its losses", problem),
         }
     }
 }

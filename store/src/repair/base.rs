@@ -2,13 +2,13 @@
 
 use super::parts::{
     Inventory, Version, best_dataset, best_feature, extends_dataset, extends_ensemble, extends_feature,
-    extends_run, linked, list,
+    extends_run, is_gone, linked, list,
 };
 use super::report::RepairReport;
 use crate::error::{OpenError, StorageError, VerifyError, if_sound, is_medium};
 use crate::layout::{Env, now};
 use crate::manifest::{ArtifactPart, Counters, Current, Link, PartLink, Root};
-use crate::store::{Numbered, Store};
+use crate::store::{Numbered, Store, insert_link};
 use crate::verify::{artifact_files, dataset_files, feature_files};
 use std::collections::{BTreeMap, BTreeSet};
 use std::iter::once;
@@ -137,8 +137,7 @@ fn was_taken_back(env: &Env, inventory: &Inventory, root: &Root) -> bool {
     let Some(before) = before(inventory, root) else { return false };
     let (old, own) = (data_of(inventory, before), data_of(inventory, root));
     let added: Vec<(&String, &u64)> = own.iter().filter(|(f, _)| !old.contains_key(*f)).collect();
-    let is_gone = |file: &str| !env.vfs().exists(&env.at(file)).unwrap_or(true);
-    if !added.is_empty() && added.iter().all(|(file, _)| is_gone(file)) {
+    if !added.is_empty() && added.iter().all(|(file, _)| is_gone(env, file)) {
         return true;
     }
     // What a root deletes counts however little of it is left, so bitmaps have no say here.
@@ -172,7 +171,7 @@ fn data_of(inventory: &Inventory, root: &Root) -> BTreeMap<String, u64> {
 }
 
 fn in_place(env: &Env, file: &str, len: u64) -> bool {
-    env.vfs().open(&env.at(file)).and_then(|f| f.len()).is_ok_and(|found| found == len)
+    env.len_of(file).is_ok_and(|found| found == len)
 }
 
 /// The id of the store, which all its roots have, even those that are damaged elsewhere.
@@ -209,50 +208,27 @@ fn take_newer(
 ) -> Result<(), VerifyError> {
     let env = store.env();
     let known = |link: &Link| has_root && inventory.known.contains(&link.file);
-    let datasets = newer(
-        (&inventory.datasets[..], &root.datasets[..], limits.dataset),
-        &known,
+    let mut taker = Taker { has_root, known: &known, report: &mut *report };
+    taker.take(
+        (&inventory.datasets[..], &mut root.datasets, limits.dataset),
         |all| best_dataset(env, all.into_iter()),
         |new, old| extends_dataset(env, new, old),
     );
-    let features = newer(
-        (&inventory.features[..], &root.features[..], limits.feature),
-        &known,
+    taker.take(
+        (&inventory.features[..], &mut root.features, limits.feature),
         |all| best_feature(env, all.into_iter()),
         |new, old| extends_feature(env, new, old),
     );
-    let runs = newer(
-        (&inventory.runs[..], &root.runs[..], limits.run),
-        &known,
+    taker.take(
+        (&inventory.runs[..], &mut root.runs, limits.run),
         |all| all.into_iter().max_by_key(|v| v.part.checkpoints.len()),
         extends_run,
     );
-    let ensembles = newer(
-        (&inventory.ensembles[..], &root.ensembles[..], limits.ensemble),
-        &known,
+    taker.take(
+        (&inventory.ensembles[..], &mut root.ensembles, limits.ensemble),
         |all| all.into_iter().max_by_key(|v| v.part.members.len()),
         extends_ensemble,
     );
-    let taken = [
-        (PartKind::Dataset, datasets),
-        (PartKind::Feature, features),
-        (PartKind::Run, runs),
-        (PartKind::Ensemble, ensembles),
-    ];
-    let taken = taken.into_iter().flat_map(|(kind, links)| links.into_iter().map(move |link| (kind, link)));
-    for (kind, link) in taken {
-        let links = kind.links(root);
-        let same_name = links.iter().any(|l| l.number != link.number && l.name == link.name);
-        if links.contains(&link) || (matches!(kind, PartKind::Dataset | PartKind::Ensemble) && same_name) {
-            continue;
-        }
-        if has_root {
-            report.rebuilt(format!("{} {}", kind.name(), link.name), format!("manifests/{}", link.link.file));
-        }
-        links.retain(|l| l.number != link.number);
-        links.push(link);
-        links.sort_by_key(|l| l.number);
-    }
     take_artifacts(inventory, named, root, report);
     raise_counters(store.env(), inventory, root)
 }
@@ -287,54 +263,48 @@ fn take_artifacts(inventory: &Inventory, named: Option<u64>, root: &mut Root, re
     }
 }
 
-/// Of each part the best of the versions that are not `known`, if it goes on from the one that the root has,
-/// or the root has none and its number is not below the limit.
-fn newer<'a, T: Numbered>(
-    (versions, links, limit): (&'a [Version<T>], &[PartLink], u32),
-    known: &dyn Fn(&Link) -> bool,
-    best: impl Fn(Vec<&'a Version<T>>) -> Option<&'a Version<T>>,
-    extends: impl Fn(&T, &T) -> bool,
-) -> Vec<PartLink> {
-    let numbers: BTreeSet<u32> = versions.iter().map(|v| v.part.number()).collect();
-    let mut found = Vec::new();
-    for number in numbers {
-        let all = || versions.iter().filter(|v| v.part.number() == number && !known(&v.link));
-        let old = links.iter().find(|l| l.number == number);
-        let taken = match old.and_then(|l| versions.iter().find(|v| v.link == l.link)) {
-            Some(old) => best(once(old).chain(all().filter(|v| extends(&v.part, &old.part))).collect()),
-            None if old.is_some() || number >= limit => best(all().collect()),
-            None => None,
-        };
-        found.extend(taken.map(|v| PartLink::new(number, v.part.name(), v.link.clone())));
-    }
-    found
+/// What is taken up into a root beyond what it has.
+struct Taker<'a> {
+    /// Whether the root was found; else it is a new one.
+    has_root: bool,
+    /// Whether a sound root refers to a part.
+    known: &'a dyn Fn(&Link) -> bool,
+    report: &'a mut RepairReport,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum PartKind {
-    Dataset,
-    Run,
-    Ensemble,
-    Feature,
-}
-
-impl PartKind {
-    fn name(self) -> &'static str {
-        match self {
-            PartKind::Dataset => "dataset",
-            PartKind::Run => "run",
-            PartKind::Ensemble => "ensemble",
-            PartKind::Feature => "feature",
+impl Taker<'_> {
+    /// Of each part the best of the versions that are not known, if it goes on from the one that the root
+    /// has, or the root has none and its number is not below the limit.
+    fn take<'v, T: Numbered>(
+        &mut self,
+        (versions, links, limit): (&'v [Version<T>], &mut Vec<PartLink>, u32),
+        best: impl Fn(Vec<&'v Version<T>>) -> Option<&'v Version<T>>,
+        extends: impl Fn(&T, &T) -> bool,
+    ) {
+        let numbers: BTreeSet<u32> = versions.iter().map(|v| v.part.number()).collect();
+        for number in numbers {
+            let all = || versions.iter().filter(|v| v.part.number() == number && !(self.known)(&v.link));
+            let old = links.iter().find(|l| l.number == number);
+            let taken = match old.and_then(|l| versions.iter().find(|v| v.link == l.link)) {
+                Some(old) => best(once(old).chain(all().filter(|v| extends(&v.part, &old.part))).collect()),
+                None if old.is_some() || number >= limit => best(all().collect()),
+                None => None,
+            };
+            if let Some(v) = taken {
+                self.put(T::KIND, PartLink::new(number, v.part.name(), v.link.clone()), links);
+            }
         }
     }
 
-    fn links(self, root: &mut Root) -> &mut Vec<PartLink> {
-        match self {
-            PartKind::Dataset => &mut root.datasets,
-            PartKind::Run => &mut root.runs,
-            PartKind::Ensemble => &mut root.ensembles,
-            PartKind::Feature => &mut root.features,
+    fn put(&mut self, kind: &str, link: PartLink, links: &mut Vec<PartLink>) {
+        let same_name = links.iter().any(|l| l.number != link.number && l.name == link.name);
+        if links.contains(&link) || (matches!(kind, "dataset" | "ensemble") && same_name) {
+            return;
         }
+        if self.has_root {
+            self.report.rebuilt(format!("{kind} {}", link.name), format!("manifests/{}", link.link.file));
+        }
+        insert_link(links, link);
     }
 }
 

@@ -6,12 +6,10 @@ use super::{Repair, feature};
 use crate::error::{StorageError, VerifyError};
 use crate::layout::{Env, encoding_file, sample_file, sample_folder};
 use crate::manifest::{ColumnDef, ColumnType, DatasetPart, EncodingEntry, FeaturePart, FileEntry};
-
 use crate::table::{DescribedFile, describe};
 use crate::verify::data_uuid;
 use gstore_core::{Remedy, RowSet};
 use std::collections::BTreeMap;
-use uuid::Uuid;
 
 /// A dataset part without its manifest. `rest`: what could be read of it. `None` if not
 /// even its name is known.
@@ -99,7 +97,7 @@ fn described(env: &Env, folder: &str) -> Result<Vec<DescribedFile>, VerifyError>
     for file in list(env, folder)? {
         let Some(uuid) = data_uuid(&file, "parquet") else { continue };
         let name = format!("{folder}/{file}");
-        match describe(&env.shared_vfs(), &env.at(&name), &name, uuid) {
+        match describe(env.file(name), uuid) {
             Ok(d) => out.push(d),
             Err(e @ StorageError::Newer { .. }) => return Err(e.into()),
             Err(_) => {}
@@ -138,10 +136,8 @@ fn choose(
         }
     }
     files.sort_by_key(|f| f.first_row);
-    let mut chosen: Vec<&DescribedFile> =
-        found.iter().filter(|d| files.iter().any(|f| f.uuid == d.entry.uuid)).collect();
-    chosen.sort_by_key(|d| d.entry.first_row);
-    let columns = chosen.iter().flat_map(|d| d.columns.iter().cloned()).collect();
+    let chosen = files.iter().filter_map(|f| found.iter().find(|d| d.entry.uuid == f.uuid));
+    let columns = chosen.flat_map(|d| d.columns.iter().cloned()).collect();
     (files, columns)
 }
 
@@ -168,9 +164,7 @@ fn encodings(work: &mut Repair<'_>, part: &mut DatasetPart) -> Result<(), Verify
         let Ok(number) = folder.parse::<u32>() else { continue };
         let found = described(work.env, &format!("encodings/{folder}"))?;
         for name in list(work.env, &format!("encodings/{folder}"))? {
-            let Some(uuid) = name.strip_suffix(".parquet").and_then(|n| n.parse::<Uuid>().ok()) else {
-                continue;
-            };
+            let Some(uuid) = data_uuid(&name, "parquet") else { continue };
             let mut listed = part.encodings.iter().flat_map(|e| &e.files).map(|f| f.uuid);
             let known = listed.any(|u| u == uuid) || found.iter().any(|d| d.entry.uuid == uuid);
             unreadable |= !known && !work.claimed.contains(&encoding_file(number, uuid));
@@ -213,9 +207,8 @@ fn report_uncounted(work: &mut Repair<'_>, part: &DatasetPart) {
     }
     let of = format!("some encoding of dataset {}", part.name);
     let remedy = format!("the next {} counts the tokens again where they are missing", Remedy::Ingest);
-    let mut loss = Loss::new(LostKind::Encoding, &of, &rows, &remedy);
-    loss.dataset = Some(part.name.clone());
-    work.report.lost.push(loss);
+    let loss = Loss::new(LostKind::Encoding, &of, &rows, &remedy);
+    work.report.lost.push(Loss { dataset: Some(part.name.clone()), ..loss });
 }
 
 /// Reports token counts that were in a file of which nothing tells any more: neither the lost
@@ -246,25 +239,25 @@ pub(super) fn report_lost_counts(
         if lost.is_empty() {
             continue;
         }
-        let label = entry.map(|e| e.label.clone());
-        let of = format!("encoding {} of dataset {}", label.as_deref().unwrap_or(key), part.name);
-        let remedy = format!("the next {} with this encoding counts the tokens again", Remedy::Ingest);
-        let mut loss = Loss::new(LostKind::Encoding, &of, &lost, &remedy);
-        (loss.dataset, loss.label) = (Some(part.name.clone()), label);
-        work.report.lost.push(loss);
+        work.report.lost.push(lost_counts(&part.name, key, entry.map(|e| e.label.clone()), &lost));
     }
 }
 
-/// Drops damaged files of token counts. Returns whether there were some.
-pub(super) fn drop_counts(work: &mut Repair<'_>, part: &mut DatasetPart, live: &RowSet) -> bool {
-    let mut changed = false;
+/// Token counts that are gone, of an encoding with this key and, where that is known, label.
+fn lost_counts(dataset: &str, key: &str, label: Option<String>, rows: &RowSet) -> Loss {
+    let of = format!("encoding {} of dataset {dataset}", label.as_deref().unwrap_or(key));
+    let remedy = format!("the next {} with this encoding counts the tokens again", Remedy::Ingest);
+    Loss { dataset: Some(dataset.to_owned()), label, ..Loss::new(LostKind::Encoding, &of, rows, &remedy) }
+}
+
+/// Drops damaged files of token counts.
+pub(super) fn drop_counts(work: &mut Repair<'_>, part: &mut DatasetPart, live: &RowSet) {
     for e in &mut part.encodings {
         let before = e.rows();
         let number = e.number;
         e.files.retain(|f| {
             let name = encoding_file(number, f.uuid);
             let bad = work.is_bad(&name);
-            changed |= bad;
             if bad {
                 work.handled.insert(name);
             }
@@ -272,12 +265,7 @@ pub(super) fn drop_counts(work: &mut Repair<'_>, part: &mut DatasetPart, live: &
         });
         let lost = before.difference(&e.rows()).intersection(live);
         if !lost.is_empty() {
-            let of = format!("encoding {} of dataset {}", e.label, part.name);
-            let remedy = format!("the next {} with this encoding counts the tokens again", Remedy::Ingest);
-            let mut loss = Loss::new(LostKind::Encoding, &of, &lost, &remedy);
-            (loss.dataset, loss.label) = (Some(part.name.clone()), Some(e.label.clone()));
-            work.report.lost.push(loss);
+            work.report.lost.push(lost_counts(&part.name, &e.key, Some(e.label.clone()), &lost));
         }
     }
-    changed
 }

@@ -9,9 +9,8 @@ use crate::layout::segment_file;
 use crate::manifest::{FeaturePart, FeatureState, SegmentEntry, sort_segments};
 use crate::rewrite::rows_of;
 use crate::segment::{
-    BlockBuffer, FileId, OpenedSegment, SalvagedSegment, SegmentFile, SegmentShape, SegmentWriter, salvage,
+    BlockBuffer, OpenedSegment, SalvagedSegment, SegmentFile, SegmentShape, SegmentWriter, salvage,
 };
-
 use crate::verify::data_uuid;
 use gstore_core::{FeatureAttrs, FeatureDesc, Remedy, RowSet, many};
 use std::collections::HashSet;
@@ -39,8 +38,7 @@ pub(super) fn repair(
     let mut count = 0;
     for entry in &bad {
         let name = segment_file(part.number, entry.uuid);
-        let path = work.env.at(&name);
-        let salvaged = salvage(&work.env.shared_vfs(), &path, &name, &shape)?;
+        let salvaged = salvage(work.env.file(&name), &shape)?;
         work.handled.insert(name.clone());
         let saved = salvaged.rows().intersection(&RowSet::from_range(entry.range()));
         let wanted = saved.difference(&covered);
@@ -120,14 +118,13 @@ fn from_others(
         if lost.is_empty() || part.segments.iter().any(|s| s.uuid == uuid) {
             continue;
         }
-        let path = work.env.at(&name);
-        let id = FileId { path: &path, name: name.clone() };
+        let file = work.env.file(name);
         // Without a footer it is not known whose rows these are.
-        let Ok(opened) = SegmentFile::open_unlisted(work.env.shared_vfs(), id, uuid) else { continue };
+        let Ok(opened) = SegmentFile::open_unlisted(file.clone(), uuid) else { continue };
         if opened.desc != part.desc || opened.attrs.groups != part.attrs.groups {
             continue;
         }
-        let salvaged = salvage(&work.env.shared_vfs(), &path, &name, shape)?;
+        let salvaged = salvage(file, shape)?;
         let wanted = salvaged.rows().intersection(&lost);
         if !wanted.is_empty() {
             lost = lost.difference(&wanted);
@@ -263,7 +260,7 @@ pub(super) fn rebuild(
             .push(format!("{file} does not say that it is of feature {feature}; it was left out"));
     }
     for (_, file) in rest {
-        let salvaged = salvage(&work.env.shared_vfs(), &work.env.at(&file), &file, &shape)?;
+        let salvaged = salvage(work.env.file(file), &shape)?;
         let wanted = salvaged.rows().intersection(&live).difference(&covered);
         part.segments.extend(rewrite(work, &part, &salvaged, &wanted)?);
         covered = covered.union(&wanted);
@@ -317,19 +314,16 @@ pub(super) fn end_row(
         files.extend(all_segments(work, *number)?);
     }
     let there = files.into_iter().filter_map(|(uuid, name)| {
-        let path = work.env.at(&name);
-        let opened = SegmentFile::open_unlisted(work.env.shared_vfs(), FileId { path: &path, name }, uuid);
         // What cannot be opened is looked at when its feature is.
-        opened.ok().filter(|o| o.desc.dataset == dataset).map(|o| o.entry.end_row)
+        let opened = SegmentFile::open_unlisted(work.env.file(name), uuid).ok();
+        opened.filter(|o| o.desc.dataset == dataset).map(|o| o.entry.end_row)
     });
     Ok(listed.chain(there).max().unwrap_or(0))
 }
 
 /// A segment's own metadata, and whether all of it is sound.
 fn candidate(work: &Repair<'_>, uuid: Uuid, name: &str) -> Result<Option<Candidate>, VerifyError> {
-    let path = work.env.at(name);
-    let id = FileId { path: &path, name: name.to_owned() };
-    let opened = if_sound(SegmentFile::open_unlisted(work.env.shared_vfs(), id, uuid))?;
+    let opened = if_sound(SegmentFile::open_unlisted(work.env.file(name), uuid))?;
     let Some(OpenedSegment { file, entry, desc, attrs }) = opened else { return Ok(None) };
     let mut refused = None;
     let mut sound = true;

@@ -4,13 +4,13 @@ use super::base::Base;
 use super::history;
 use super::publish::{self, RepairedSnapshot};
 use super::report::{Loss, LostKind, RepairReport};
-use super::take::{Ensembles, Features, Runs};
+use super::take::Taken;
 use super::work::{DatasetWork, Repair};
 use crate::error::{StorageError, VerifyError};
 use crate::layout::Env;
 use crate::layout::names::INDEXES;
 use crate::ledger::Ledger;
-use crate::manifest::{ArtifactPart, PartLink};
+use crate::manifest::{ArtifactPart, EnsemblePart, FeaturePart, PartLink, RunPart};
 use crate::verify::{Catalog, artifact_files, dataset_files, feature_files};
 use crate::vfs::if_there;
 use gstore_core::{Remedy, RowSet};
@@ -18,9 +18,9 @@ use gstore_core::{Remedy, RowSet};
 /// What a repair found or made.
 pub(super) struct Repaired {
     pub datasets: Vec<DatasetWork>,
-    pub runs: Runs,
-    pub ensembles: Ensembles,
-    pub features: Features,
+    pub runs: Taken<RunPart>,
+    pub ensembles: Taken<EnsemblePart>,
+    pub features: Taken<FeaturePart>,
 }
 
 /// The artifacts that can be read, with all of their files. Nothing tells what was in the others.
@@ -62,18 +62,15 @@ pub(super) fn finish(
     let (oldest, tags) = history::keep(base, catalog, &mut work);
     let artifacts = sound_artifacts(base, &mut work);
     history::add_commands(base, work.env, &mut work.report.lost);
-    let changed = datasets.iter().any(|d| d.link.is_none())
-        || runs.iter().any(|r| r.1.is_none())
-        || runs.len() != base.root.runs.len()
-        || ensembles.iter().any(|e| e.1.is_none())
-        || ensembles.len() != base.root.ensembles.len()
-        || features.iter().any(|f| f.1.is_none())
-        || features.len() != base.root.features.len()
-        || !base.certain
-        || artifacts.len() != base.root.artifacts.len()
-        || oldest != base.root.oldest
-        || tags.len() != base.root.tags.len();
+    let root = &base.root;
     let new_samples = !base.certain || datasets.iter().any(|d| d.link.is_none());
+    let changed = new_samples
+        || is_changed(&runs, &root.runs)
+        || is_changed(&ensembles, &root.ensembles)
+        || is_changed(&features, &root.features)
+        || artifacts.len() != root.artifacts.len()
+        || oldest != root.oldest
+        || tags.len() != root.tags.len();
     work.report.base = base.number;
     let damaged = damaged_indexes(&mut work);
     if changed {
@@ -83,10 +80,7 @@ pub(super) fn finish(
         return Ok(std::mem::take(&mut work.report));
     }
     if changed {
-        let command = match work.options.command.as_str() {
-            "" => "repair",
-            given => given,
-        };
+        let given = work.options.command.as_str();
         let outcome = RepairedSnapshot {
             datasets: datasets.into_iter().map(|d| (d.part, d.link)).collect(),
             runs,
@@ -95,7 +89,7 @@ pub(super) fn finish(
             artifacts,
             tags,
             oldest,
-            command: command.to_owned(),
+            command: if given.is_empty() { "repair" } else { given }.to_owned(),
             changes: history::changes(&work.report),
         };
         work.files.place()?;
@@ -106,11 +100,20 @@ pub(super) fn finish(
         }
         published?;
     }
-    if work.ledger_bad || (changed && new_samples) {
-        remove_ledger(&mut work)?;
+    if work.ledger_bad || new_samples {
+        // The next writer rebuilds it from the samples.
+        Ledger::remove(&work.env.shared_vfs(), work.env.path())?;
+        if work.ledger_bad {
+            work.report.rebuilt("ledger.redb", "the samples, by the next writer");
+        }
     }
     remove_indexes(&work, &damaged)?;
     Ok(std::mem::take(&mut work.report))
+}
+
+/// Whether parts are others than those of some links.
+fn is_changed<T>(parts: &[(T, Option<PartLink>)], links: &[PartLink]) -> bool {
+    parts.len() != links.len() || parts.iter().any(|(_, link)| link.is_none())
 }
 
 /// Damaged indexes. They go: who looks for one finds none, and builds it.
@@ -130,13 +133,4 @@ fn remove_indexes(work: &Repair<'_>, damaged: &[String]) -> Result<(), VerifyErr
         if_there(work.env.vfs().remove(&work.env.at(file))).map_err(Env::io("remove", file))?;
     }
     if damaged.is_empty() { Ok(()) } else { Ok(work.env.sync_folder(INDEXES)?) }
-}
-
-/// The next writer rebuilds it from the samples.
-fn remove_ledger(work: &mut Repair<'_>) -> Result<(), VerifyError> {
-    Ledger::remove(&work.env.shared_vfs(), work.env.path())?;
-    if work.ledger_bad {
-        work.report.rebuilt("ledger.redb", "the samples, by the next writer");
-    }
-    Ok(())
 }

@@ -24,23 +24,24 @@ pub(super) struct RepairLocks {
 impl RepairLocks {
     pub(super) fn take(store: &Store) -> Result<RepairLocks, VerifyError> {
         let env = store.env();
-        let busy = |what: String| VerifyError::Busy(what);
         let attempt = |name: &str| -> Result<Option<Box<dyn VfsLock>>, StorageError> {
             env.vfs().lock(&env.at(name), false).map_err(Env::io("lock", name))
         };
         env.vfs().create_dir(&env.at("tmp")).map_err(Env::io("make the folder", "tmp"))?;
         let mut locks = Vec::new();
         for name in LOCKS {
-            locks.push(attempt(name)?.ok_or_else(|| busy(format!("another process holds {name}")))?);
+            locks.push(
+                attempt(name)?.ok_or_else(|| VerifyError::Busy(format!("another process holds {name}")))?,
+            );
         }
         let writer = WriterLock::attempt(store, false)?;
-        let writer = writer.ok_or_else(|| busy("a writer is at work".into()))?;
+        let writer = writer.ok_or_else(|| VerifyError::Busy("a writer is at work".into()))?;
         for folder in env.vfs().list(&env.at("tmp")).map_err(Env::io("list", "tmp"))? {
             let name = format!("tmp/{folder}/lock");
             let ours = WORK.iter().any(|w| folder.starts_with(w));
             // New ones cannot start: they need the locks above.
             if ours && env.vfs().is_locked(&env.at(&name)).map_err(Env::io("look at the lock of", &name))? {
-                return Err(busy(format!("a process works in tmp/{folder}")));
+                return Err(VerifyError::Busy(format!("a process works in tmp/{folder}")));
             }
         }
         Ok(RepairLocks { locks, writer })

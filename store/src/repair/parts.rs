@@ -67,10 +67,12 @@ impl Inventory {
                         "artifact" => {
                             // Its number is that of a snapshot.
                             out.highest = out.highest.max(number);
-                            let found = read_sound::<ArtifactPart>(env, name)?.map(without_content);
+                            let Some(mut v) = read_sound::<ArtifactPart>(env, name)? else { continue };
+                            v.part.content = serde_json::Value::Null;
                             // One whose files are gone was never published, or cannot be used.
-                            let files = |v: &Version<ArtifactPart>| artifact_files(&linked(v));
-                            out.artifacts.extend(found.filter(|v| missing(env, files(v)) == 0));
+                            if is_whole(env, artifact_files(&linked(&v))) {
+                                out.artifacts.push(v);
+                            }
                         }
                         _ => {}
                     }
@@ -111,21 +113,16 @@ pub(super) fn linked(v: &Version<ArtifactPart>) -> PartLink {
     PartLink { number: v.part.number, name: v.part.name.clone(), link, files }
 }
 
-fn without_content(mut version: Version<ArtifactPart>) -> Version<ArtifactPart> {
-    version.part.content = serde_json::Value::Null;
-    version
-}
-
 /// A manifest whose content agrees with the digest in its name.
 fn read_sound<T: Part>(env: &Env, name: &str) -> Result<Option<Version<T>>, VerifyError> {
     // A name without a digest is none of ours.
     let digest = name.strip_suffix(".json").and_then(|n| n.rsplit('-').next()?.parse().ok());
     let Some(digest) = digest else { return Ok(None) };
-    let path = env.at(&format!("manifests/{name}"));
-    let len = match env.vfs().open(&path).and_then(|f| f.len()) {
+    let path = format!("manifests/{name}");
+    let len = match env.len_of(&path) {
         Ok(len) => len,
         Err(e) if is_medium(&e) => return Ok(None),
-        Err(e) => return Err(Env::io("read", &format!("manifests/{name}"))(e).into()),
+        Err(e) => return Err(Env::io("read", &path)(e).into()),
     };
     let link = Link { file: name.to_owned(), digest, len };
     let part = match env.manifests().read::<T>(&link) {
@@ -147,9 +144,14 @@ pub(super) fn list(env: &Env, folder: &str) -> Result<Vec<String>, VerifyError> 
     }
 }
 
-/// Data files of a part that are not there.
-fn missing(env: &Env, files: Vec<(String, u64)>) -> usize {
-    files.iter().filter(|(name, _)| !env.vfs().exists(&env.at(name)).unwrap_or(true)).count()
+/// Whether a file is not there, as far as that can be told.
+pub(super) fn is_gone(env: &Env, file: &str) -> bool {
+    !env.vfs().exists(&env.at(file)).unwrap_or(true)
+}
+
+/// Whether all data files of a part are there.
+fn is_whole(env: &Env, files: Vec<(String, u64)>) -> bool {
+    !files.iter().any(|(file, _)| is_gone(env, file))
 }
 
 /// Of several versions of a dataset the one that was published last, as far as that can be told.
@@ -160,7 +162,7 @@ pub(super) fn best_dataset<'a>(
     versions.max_by_key(|v| {
         let p = &v.part;
         let counts: u64 = p.encodings.iter().map(|e| e.rows().len()).sum();
-        let whole = missing(env, dataset_files(p)) == 0;
+        let whole = is_whole(env, dataset_files(p));
         (whole, p.next_row, p.stored(), p.stored() - p.rows, counts)
     })
 }
@@ -171,7 +173,7 @@ pub(super) fn best_feature<'a>(
     versions: impl Iterator<Item = &'a Version<FeaturePart>>,
 ) -> Option<&'a Version<FeaturePart>> {
     versions.max_by_key(|v| {
-        let whole = missing(env, feature_files(&v.part)) == 0;
+        let whole = is_whole(env, feature_files(&v.part));
         (whole, v.part.rows(), std::cmp::Reverse(v.part.segments.len()))
     })
 }
@@ -180,16 +182,15 @@ pub(super) fn best_feature<'a>(
 pub(super) fn extends_dataset(env: &Env, new: &DatasetPart, old: &DatasetPart) -> bool {
     let has: HashSet<String> = dataset_files(new).into_iter().map(|f| f.0).collect();
     // Bitmaps are merged now and then; a repair takes all of them anyway.
-    let rest = dataset_files(old).into_iter().filter(|(f, _)| !has.contains(f) && !f.ends_with(".roaring"));
-    let rest: Vec<_> = rest.collect();
-    new.name == old.name && new.next_row >= old.next_row && missing(env, rest.clone()) == rest.len()
+    let stays = |f: &str| has.contains(f) || f.ends_with(".roaring") || is_gone(env, f);
+    let goes_on = new.name == old.name && new.next_row >= old.next_row;
+    goes_on && dataset_files(old).iter().all(|(f, _)| stays(f))
 }
 
 /// The same of a feature.
 pub(super) fn extends_feature(env: &Env, new: &FeaturePart, old: &FeaturePart) -> bool {
     let has: HashSet<String> = feature_files(new).into_iter().map(|f| f.0).collect();
-    let rest: Vec<_> = feature_files(old).into_iter().filter(|(f, _)| !has.contains(f)).collect();
-    new.key == old.key && missing(env, rest.clone()) == rest.len()
+    new.key == old.key && feature_files(old).iter().all(|(f, _)| has.contains(f) || is_gone(env, f))
 }
 
 /// Whether a version of an ensemble goes on from another one: members are only ever appended.

@@ -5,21 +5,21 @@
 //! before that leaves the damage as it was.
 
 use super::base::Base;
+use super::take::Taken;
 use crate::error::{CommitError, StorageError, VerifyError};
 use crate::layout::{Env, now};
 use crate::manifest::{
     Current, DatasetPart, EnsemblePart, FeaturePart, PartLink, Root, RunPart, Tag, VERSION, write_replacing,
 };
 use crate::store::{Numbered, commit, load_snapshot, write_part};
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// What the repaired snapshot consists of. Parts that did not change keep their links.
 pub(super) struct RepairedSnapshot {
-    pub datasets: Vec<(DatasetPart, Option<PartLink>)>,
-    pub runs: Vec<(RunPart, Option<PartLink>)>,
-    pub ensembles: Vec<(EnsemblePart, Option<PartLink>)>,
-    pub features: Vec<(FeaturePart, Option<PartLink>)>,
+    pub datasets: Taken<DatasetPart>,
+    pub runs: Taken<RunPart>,
+    pub ensembles: Taken<EnsemblePart>,
+    pub features: Taken<FeaturePart>,
     pub artifacts: Vec<PartLink>,
     pub tags: Vec<Tag>,
     pub oldest: u64,
@@ -27,19 +27,11 @@ pub(super) struct RepairedSnapshot {
     pub changes: Vec<String>,
 }
 
-impl RepairedSnapshot {
-    /// The next row of each dataset, as a root has it.
-    fn next_rows(&self) -> BTreeMap<u32, u64> {
-        self.datasets.iter().map(|(part, _)| (part.number, part.next_row)).collect()
-    }
-}
-
 /// Where a damaged `CURRENT` is kept.
 const DAMAGED: &str = "CURRENT.damaged";
 
 /// Publishes it. Any error but [`VerifyError::Commit`] means that `CURRENT` does not name it.
 pub(super) fn publish(env: &Arc<Env>, base: &Base, outcome: RepairedSnapshot) -> Result<(), VerifyError> {
-    let next_rows = outcome.next_rows();
     env.vfs().create_dir(&env.at("manifests")).map_err(Env::io("make the folder", "manifests"))?;
     let mut root = Root {
         version: VERSION,
@@ -50,7 +42,7 @@ pub(super) fn publish(env: &Arc<Env>, base: &Base, outcome: RepairedSnapshot) ->
         parent: base.link.clone(),
         oldest: outcome.oldest,
         tags: outcome.tags,
-        next_rows,
+        next_rows: outcome.datasets.iter().map(|(part, _)| (part.number, part.next_row)).collect(),
         datasets: links(env, outcome.datasets)?,
         runs: links(env, outcome.runs)?,
         ensembles: links(env, outcome.ensembles)?,
@@ -89,7 +81,7 @@ fn is_as_it_was(env: &Env, base: &Base) -> bool {
     now.is_some() && now == base.damaged_current
 }
 
-fn links<T: Numbered>(env: &Env, parts: Vec<(T, Option<PartLink>)>) -> Result<Vec<PartLink>, StorageError> {
+fn links<T: Numbered>(env: &Env, parts: Taken<T>) -> Result<Vec<PartLink>, StorageError> {
     let mut out = Vec::with_capacity(parts.len());
     for (part, link) in parts {
         out.push(match link {

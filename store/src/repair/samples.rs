@@ -8,10 +8,9 @@ use crate::layout::names::LEDGER;
 use crate::layout::{Env, sample_file};
 use crate::ledger::Ledger;
 use crate::manifest::{DatasetPart, FileEntry};
-use crate::samples::sample_properties;
-
+use crate::samples::{sample_properties, shell_batch};
 use crate::table::{TableFile, TableMetadata, TableWriter};
-use arrow_array::{Array, ArrayRef, RecordBatch, StringArray, UInt64Array, new_null_array};
+use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
 use gstore_core::{Remedy, RowSet, many};
 use std::ops::Range;
@@ -24,8 +23,7 @@ const WINDOW: u64 = 8192;
 const PAGE: u64 = 128;
 
 pub(super) fn table(env: &Env, part: &DatasetPart, entry: &FileEntry) -> TableFile {
-    let name = sample_file(part.number, entry.uuid);
-    TableFile::new(env.shared_vfs(), env.at(&name), name, entry)
+    TableFile::new(env.file(sample_file(part.number, entry.uuid)), entry)
 }
 
 /// Replaces the damaged sample files of a dataset. `dead` gains the rows that are lost inside a file.
@@ -131,16 +129,18 @@ fn ids(work: &Repair<'_>, part: &DatasetPart, lost: &RowSet) -> Vec<String> {
     ledger.and_then(|l| l.ids_of(part.number, lost, Loss::IDS).ok()).unwrap_or_default()
 }
 
+/// Parts of some rows that are tried at once.
+fn windows(rows: Range<u64>) -> impl Iterator<Item = Range<u64>> {
+    rows.clone().step_by(WINDOW as usize).map(move |start| start..rows.end.min(start + WINDOW))
+}
+
 /// The rows of which every column can be read.
 fn readable(file: &TableFile, entry: &FileEntry) -> Result<RowSet, VerifyError> {
     let mut out = RowSet::new();
     let Some(columns) = if_sound(file.columns())? else { return Ok(out) };
     let columns: Vec<&str> = columns.iter().map(String::as_str).collect();
-    let mut start = entry.first_row;
-    while start < entry.end_row {
-        let end = (start + WINDOW).min(entry.end_row);
-        probe(file, &columns, start..end, entry.first_row, &mut out)?;
-        start = end;
+    for rows in windows(entry.range()) {
+        probe(file, &columns, rows, entry.first_row, &mut out)?;
     }
     Ok(out)
 }
@@ -153,7 +153,7 @@ fn probe(
     base: u64,
     out: &mut RowSet,
 ) -> Result<(), VerifyError> {
-    match read(file, columns, rows.clone(), |_| Ok(())) {
+    match read(file, columns, rows.clone(), &mut |_| Ok(())) {
         Ok(()) => out.insert(rows),
         Err(WriteError::Storage(e)) => {
             if_sound(Err::<(), _>(e))?;
@@ -176,7 +176,7 @@ fn read(
     file: &TableFile,
     columns: &[&str],
     rows: Range<u64>,
-    mut each: impl FnMut(&RecordBatch) -> Result<(), WriteError>,
+    each: &mut dyn FnMut(&RecordBatch) -> Result<(), WriteError>,
 ) -> Result<(), WriteError> {
     let mut found = 0;
     for batch in file.read(columns, std::slice::from_ref(&rows))? {
@@ -211,13 +211,10 @@ fn rewrite(
     let mut next = span.start;
     for range in saved.within(span.clone()) {
         shells(&mut writer, &schema, next..range.start)?;
-        let mut start = range.start;
-        while start < range.end {
-            let end = (start + WINDOW).min(range.end);
-            read(file, &names, start..end, |batch| writer.write(batch))?;
-            start = end;
-        }
         next = range.end;
+        for rows in windows(range) {
+            read(file, &names, rows, &mut |batch| writer.write(batch))?;
+        }
     }
     let (path, entry) = writer.finish()?;
     work.files.add(path, sample_file(part.number, uuid));
@@ -226,23 +223,10 @@ fn rewrite(
 
 /// Rows of which nothing is left but their numbers.
 fn shells(writer: &mut TableWriter, schema: &SchemaRef, rows: Range<u64>) -> Result<(), WriteError> {
-    let mut start = rows.start;
-    while start < rows.end {
-        let end = (start + WINDOW).min(rows.end);
-        let n = (end - start) as usize;
-        let column = |name: &str, ty| -> ArrayRef {
-            match name {
-                "row" => Arc::new(UInt64Array::from_iter_values(start..end)),
-                "id" => Arc::new(StringArray::from_iter_values(std::iter::repeat_n("", n))),
-                _ => new_null_array(ty, n),
-            }
-        };
-        let columns: Vec<Arc<dyn Array>> =
-            schema.fields().iter().map(|f| column(f.name(), f.data_type())).collect();
-        let batch = RecordBatch::try_new(Arc::clone(schema), columns)
+    for rows in windows(rows) {
+        let batch = shell_batch(schema, rows)
             .map_err(|e| StorageError::io("write purged rows", std::io::Error::other(e)))?;
         writer.write(&batch)?;
-        start = end;
     }
     Ok(())
 }

@@ -90,9 +90,8 @@ fn new_folders(env: &Env, top: &str, limit: u32) -> Result<Vec<u32>, VerifyError
     Ok(numbers)
 }
 
-pub(super) type Runs = Vec<(RunPart, Option<PartLink>)>;
-
-pub(super) type Ensembles = Vec<(EnsemblePart, Option<PartLink>)>;
+/// Parts of one kind, with their links while they are as they were.
+pub(super) type Taken<T> = Vec<(T, Option<PartLink>)>;
 
 /// Numbers of features without a sound part, and their names where they are known.
 pub(super) type LostFeatures = Vec<(u32, Option<String>)>;
@@ -103,7 +102,7 @@ pub(super) fn take_runs(
     base: &Base,
     catalog: &Catalog,
     inventory: &Inventory,
-) -> Result<(Runs, LostFeatures), VerifyError> {
+) -> Result<(Taken<RunPart>, LostFeatures), VerifyError> {
     let remedy = format!("run {} with the original command: it names the checkpoints again", Remedy::Ingest);
     let parts = (&base.root.runs[..], &catalog.runs[..], &inventory.runs[..]);
     let runs = take(work, parts, |run| run.checkpoints.len(), (LostKind::Run, remedy.as_str()));
@@ -125,7 +124,7 @@ pub(super) fn ensembles(
     base: &Base,
     catalog: &Catalog,
     inventory: &Inventory,
-) -> Ensembles {
+) -> Taken<EnsemblePart> {
     let remedy = "make it again as it was made: its members are named again, and their losses";
     let parts = (&base.root.ensembles[..], &catalog.ensembles[..], &inventory.ensembles[..]);
     take(work, parts, |ensemble| ensemble.members.len(), (LostKind::Ensemble, remedy))
@@ -137,7 +136,7 @@ fn take<T: Numbered>(
     (links, whole, versions): (&[PartLink], &[T], &[Version<T>]),
     size: impl Fn(&T) -> usize,
     (kind, remedy): (LostKind, &str),
-) -> Vec<(T, Option<PartLink>)> {
+) -> Taken<T> {
     let mut taken = Vec::new();
     for link in links {
         let of = format!("{} {}", T::KIND, link.name);
@@ -154,15 +153,13 @@ fn take<T: Numbered>(
     taken
 }
 
-pub(super) type Features = Vec<(FeaturePart, Option<PartLink>)>;
-
 /// The features of the base, without the segments that are damaged.
 pub(super) fn features(
     work: &mut Repair<'_>,
     base: &Base,
     catalog: &Catalog,
     datasets: &[DatasetWork],
-) -> Result<Features, VerifyError> {
+) -> Result<Taken<FeaturePart>, VerifyError> {
     let mut out = Vec::new();
     for found in catalog.features.iter().take(catalog.current_features).filter(|f| f.whole) {
         let mut part = found.part.clone();

@@ -1,41 +1,15 @@
 //! Files of token counts: the counts of live rows in new files, zeros where rows are not live.
 
 use super::{Watch, stretches};
-use crate::encodings::{EncodingReader, EncodingWriter, TokenCount};
+use crate::encodings::{EncodingReader, EncodingWriter, TokenCount, counts_of};
 use crate::error::{ReadError, RewriteError, WriteError};
-use crate::layout::{Env, HeldFolder, encoding_file};
+use crate::layout::{Env, HeldFolder};
 use crate::manifest::{EncodingEntry, FileEntry};
-
-use crate::table::TableFile;
-use arrow_array::RecordBatch;
-use arrow_array::cast::AsArray;
-use arrow_array::types::{UInt32Type, UInt64Type};
 use gstore_core::RowSet;
 use uuid::Uuid;
 
 fn reader(env: &Env, encoding: &EncodingEntry, files: &[FileEntry]) -> EncodingReader {
-    let open = |entry: &FileEntry| {
-        let name = encoding_file(encoding.number, entry.uuid);
-        TableFile::new(env.shared_vfs(), env.at(&name), name, entry)
-    };
-    let tables = files.iter().map(open).collect();
-    EncodingReader::new(EncodingEntry { files: files.to_vec(), ..encoding.clone() }, tables)
-}
-
-/// The counts of a batch, which has the columns of the format.
-fn counts_of(batch: &RecordBatch) -> Vec<TokenCount> {
-    let [row, tokens, scored, truncated] = batch.columns() else { return Vec::new() };
-    let rows = row.as_primitive::<UInt64Type>();
-    let (tokens, scored) = (tokens.as_primitive::<UInt32Type>(), scored.as_primitive::<UInt32Type>());
-    let truncated = truncated.as_boolean();
-    (0..batch.num_rows())
-        .map(|i| TokenCount {
-            row: rows.value(i),
-            tokens: tokens.value(i),
-            scored: scored.value(i),
-            truncated: truncated.value(i),
-        })
-        .collect()
+    EncodingReader::open(env, EncodingEntry { files: files.to_vec(), ..encoding.clone() })
 }
 
 /// Whether a file still says something of these rows.
@@ -48,7 +22,7 @@ pub(crate) fn has_counts(
     let reader = reader(env, encoding, std::slice::from_ref(file));
     let says = |c: &TokenCount| c.tokens != 0 || c.scored != 0 || c.truncated;
     for batch in reader.scan(Some(file.range())) {
-        if counts_of(&batch?).iter().any(|c| says(c) && rows.contains(c.row)) {
+        if counts_of(&batch?)?.iter().any(|c| says(c) && rows.contains(c.row)) {
             return Ok(true);
         }
     }
@@ -104,7 +78,7 @@ fn copy(
         return Err(RewriteError::Target(WriteError::Empty));
     };
     for batch in reader.scan(Some(first.start..last.end)) {
-        for count in counts_of(&batch.map_err(RewriteError::source)?) {
+        for count in batch.and_then(|batch| counts_of(&batch)).map_err(RewriteError::source)? {
             while let Some(row) = writer.next_row().filter(|row| *row < count.row) {
                 writer.push(nothing(row))?;
             }

@@ -2,14 +2,13 @@
 
 use super::{Watch, stretches};
 use crate::error::{Damage, RewriteError, StorageError, WriteError};
-use crate::layout::{Env, HeldFolder, sample_file};
+use crate::layout::{Env, HeldFolder};
 use crate::manifest::{DatasetPart, FileEntry};
-use crate::samples::{SampleReader, sample_properties, schema};
-
-use crate::table::{TableFile, TableMetadata, TableWriter};
+use crate::samples::{SampleReader, sample_properties, schema, shell_batch};
+use crate::table::{TableMetadata, TableWriter};
 use arrow_array::cast::AsArray;
 use arrow_array::types::UInt64Type;
-use arrow_array::{ArrayRef, BinaryArray, RecordBatch, StringArray, UInt64Array, new_null_array};
+use arrow_array::{ArrayRef, RecordBatch, UInt64Array};
 use arrow_schema::SchemaRef;
 use arrow_select::concat::concat_batches;
 use arrow_select::take::take;
@@ -55,11 +54,7 @@ fn copy(
     target: &mut RewrittenSamples<'_>,
     watch: &mut Watch<'_>,
 ) -> Result<(), RewriteError> {
-    let files = inputs.iter().map(|entry| {
-        let name = sample_file(part.number, entry.uuid);
-        TableFile::new(env.shared_vfs(), env.at(&name), name, entry)
-    });
-    let reader = SampleReader::new(Arc::new(part.clone()), Arc::new(live.clone()), files.collect());
+    let reader = SampleReader::open(env, part, Arc::new(live.clone()), inputs);
     let target_schema = reader.schema();
     let names: Vec<&str> = target_schema.fields().iter().map(|f| f.name().as_str()).collect();
     // Bytes of the sources by rows, for the progress.
@@ -160,7 +155,8 @@ impl<'a> RewrittenSamples<'a> {
         let mut left = rows.iter().zip(0u64..).peekable();
         let place = |row: u64| left.next_if(|(r, _)| **r == row).map_or(shell, |(_, at)| at);
         let places = UInt64Array::from_iter_values(all.clone().map(place));
-        let source = concat_batches(&self.schema, [chunk, &self.shell_batch(0, 1)?]).map_err(arrow)?;
+        let one_shell = shell_batch(&self.schema, 0..1).map_err(arrow)?;
+        let source = concat_batches(&self.schema, [chunk, &one_shell]).map_err(arrow)?;
         let mut columns: Vec<ArrayRef> = vec![Arc::new(UInt64Array::from_iter_values(all))];
         for column in source.columns().iter().skip(1) {
             columns.push(take(column, &places, None).map_err(arrow)?);
@@ -172,22 +168,12 @@ impl<'a> RewrittenSamples<'a> {
     /// Writes shells up to a row.
     fn shells(&mut self, end: u64) -> Result<(), RewriteError> {
         while self.next < end {
-            let n = (end - self.next).min(8 * BATCH_ROWS as u64);
-            let batch = self.shell_batch(self.next, n as usize)?;
+            let until = end.min(self.next + 8 * BATCH_ROWS as u64);
+            let batch = shell_batch(&self.schema, self.next..until).map_err(arrow)?;
             self.write(&batch)?;
-            self.next += n;
+            self.next = until;
         }
         Ok(())
-    }
-
-    fn shell_batch(&self, first: u64, n: usize) -> Result<RecordBatch, RewriteError> {
-        let mut columns: Vec<ArrayRef> = vec![
-            Arc::new(UInt64Array::from_iter_values(first..first + n as u64)),
-            Arc::new(StringArray::from_iter_values(std::iter::repeat_n("", n))),
-            Arc::new(BinaryArray::new_null(n)),
-        ];
-        columns.extend(self.schema.fields().iter().skip(3).map(|f| new_null_array(f.data_type(), n)));
-        RecordBatch::try_new(Arc::clone(&self.schema), columns).map_err(arrow)
     }
 
     fn write(&mut self, batch: &RecordBatch) -> Result<(), RewriteError> {

@@ -8,10 +8,11 @@ use arrow_array::cast::AsArray;
 use arrow_array::types::UInt64Type;
 use arrow_array::{
     Array, ArrayRef, BinaryArray, BooleanArray, Float64Array, Int64Array, RecordBatch, StringArray,
-    UInt64Array,
+    UInt64Array, new_null_array,
 };
-use arrow_schema::{DataType, Field, Schema, SchemaRef};
+use arrow_schema::{ArrowError, DataType, Field, Schema, SchemaRef};
 use std::collections::HashSet;
+use std::ops::Range;
 use std::sync::Arc;
 
 /// Column names that mean something else in a dataset's table; metadata of such a name gets the suffix `_`.
@@ -125,6 +126,19 @@ pub(crate) fn schema(columns: &[ColumnDef]) -> SchemaRef {
     ];
     fields.extend(columns.iter().map(|c| Field::new(&c.name, c.ty.arrow_type(), true)));
     Arc::new(Schema::new(fields))
+}
+
+/// Rows of samples of which nothing is left but their numbers.
+pub(crate) fn shell_batch(schema: &SchemaRef, rows: Range<u64>) -> Result<RecordBatch, ArrowError> {
+    let n = (rows.end - rows.start) as usize;
+    let column = |field: &Arc<Field>| -> ArrayRef {
+        match field.name().as_str() {
+            "row" => Arc::new(UInt64Array::from_iter_values(rows.clone())),
+            "id" => Arc::new(StringArray::from_iter_values(std::iter::repeat_n("", n))),
+            _ => new_null_array(field.data_type(), n),
+        }
+    };
+    RecordBatch::try_new(Arc::clone(schema), schema.fields().iter().map(column).collect())
 }
 
 /// Collects the values of one column.

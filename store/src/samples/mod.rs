@@ -16,7 +16,7 @@ pub use columns::{ColumnSpec, record_columns};
 pub use read::SampleReader;
 pub use value::{MetaValue, NewSample};
 
-pub(crate) use columns::{merge, schema};
+pub(crate) use columns::{merge, schema, shell_batch};
 pub(crate) use files::{FILE_BYTES, SampleFiles, TMP, remove_leftovers, sample_properties};
 pub(crate) use read::scan_known;
 pub(crate) use value::{MetaRow, sample_digest};

@@ -3,7 +3,8 @@
 use super::columns::{schema, value_at};
 use super::value::{MetaRow, sample_digest};
 use crate::error::{Damage, ReadError, StorageError};
-use crate::manifest::DatasetPart;
+use crate::layout::{Env, sample_file};
+use crate::manifest::{DatasetPart, FileEntry};
 use crate::table::TableFile;
 use arrow_array::cast::AsArray;
 use arrow_array::types::UInt64Type;
@@ -24,8 +25,11 @@ pub struct SampleReader {
 }
 
 impl SampleReader {
-    pub(crate) fn new(part: Arc<DatasetPart>, live: Arc<RowSet>, files: Vec<TableFile>) -> Self {
-        SampleReader { schema: schema(&part.columns), part, live, files }
+    /// One of some files of a dataset.
+    pub(crate) fn open(env: &Env, part: &DatasetPart, live: Arc<RowSet>, files: &[FileEntry]) -> Self {
+        let file = |f: &FileEntry| TableFile::new(env.file(sample_file(part.number, f.uuid)), f);
+        let files = files.iter().map(file).collect();
+        SampleReader { schema: schema(&part.columns), part: Arc::new(part.clone()), live, files }
     }
 
     /// The same files, with the deleted rows that are still in them.

@@ -15,13 +15,13 @@ const THREADS: usize = 16;
 /// Opens segments, in their order. An error is that of the first one that cannot be opened.
 pub(crate) fn open_all(
     entries: &[SegmentEntry],
-    open: impl Fn(&SegmentEntry) -> Result<Arc<SegmentFile>, StorageError> + Sync,
+    open: &(dyn Fn(&SegmentEntry) -> Result<Arc<SegmentFile>, StorageError> + Sync),
 ) -> Result<Vec<Arc<SegmentFile>>, StorageError> {
     let cores = thread::available_parallelism().map_or(1, usize::from).min(THREADS);
     let threads = cores.min(entries.len() / FEW).max(1);
     let each = entries.len().div_ceil(threads).max(1);
     let (first, others) = entries.split_at(each.min(entries.len()));
-    let open_some = |some: &[SegmentEntry]| some.iter().map(&open).collect::<Result<Vec<_>, _>>();
+    let open_some = |some: &[SegmentEntry]| some.iter().map(open).collect::<Result<Vec<_>, _>>();
     thread::scope(|scope| {
         let started: Vec<_> = others
             .chunks(each)

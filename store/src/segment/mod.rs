@@ -45,6 +45,6 @@ pub(crate) use block::Vector;
 pub(crate) use file::{SegmentBlock, SegmentFile};
 pub(crate) use layout::SegmentShape;
 pub(crate) use many::open_all;
-pub(crate) use open::{FileId, OpenedSegment};
+pub(crate) use open::OpenedSegment;
 pub(crate) use salvage::{SalvagedSegment, salvage};
 pub(crate) use writer::check_description;

@@ -4,13 +4,12 @@ use super::file::{SegmentBlock, SegmentFile, lost};
 use super::footer::{Footer, RowSpan, TRAILER, TailSource, check_schema, footer_len};
 use super::layout::{Mismatch, SegmentShape};
 use crate::error::{Damage, StorageError};
-use crate::layout::{Env, segment_file};
+use crate::layout::{Env, NamedFile, segment_file};
 use crate::manifest::{Extra, FeaturePart, SegmentEntry};
-use crate::vfs::{Vfs, VfsRead};
+use crate::vfs::VfsRead;
 use gstore_core::{Digest, FeatureAttrs, FeatureDesc};
 use std::io::ErrorKind;
-use std::path::Path;
-use std::sync::{Arc, OnceLock};
+use std::sync::OnceLock;
 use uuid::Uuid;
 
 /// No tail is longer: 100 bytes for each block of a segment, with room to spare.
@@ -24,12 +23,6 @@ pub(crate) struct OpenedSegment {
     pub attrs: FeatureAttrs,
 }
 
-/// How a file's place is named.
-pub(crate) struct FileId<'a> {
-    pub path: &'a Path,
-    pub name: String,
-}
-
 impl SegmentFile {
     /// Opens a published segment of a feature.
     pub(crate) fn open_of(
@@ -37,73 +30,67 @@ impl SegmentFile {
         part: &FeaturePart,
         entry: &SegmentEntry,
     ) -> Result<SegmentFile, StorageError> {
-        let name = segment_file(part.number, entry.uuid);
-        let id = FileId { path: &env.at(&name), name };
+        let own = env.file(segment_file(part.number, entry.uuid));
         let shape = SegmentShape::new(&part.desc, &part.attrs);
-        Self::open(env.shared_vfs(), id, entry, &part.display_name(), shape, &part.key)
+        Self::open(own, entry, &part.display_name(), shape, &part.key)
     }
 
     /// Opens a segment by what is said of it.
     pub(crate) fn open(
-        vfs: Arc<dyn Vfs>,
-        id: FileId<'_>,
+        own: NamedFile,
         entry: &SegmentEntry,
         label: &str,
         shape: SegmentShape,
         key: &str,
     ) -> Result<SegmentFile, StorageError> {
         let lost = |d: Damage| -> StorageError { d.affecting(lost(entry.range(), label)).into() };
-        let file = vfs.open(id.path).map_err(|e| match e.kind() {
+        let file = own.vfs.open(&own.path).map_err(|e| match e.kind() {
             ErrorKind::NotFound => {
-                lost(Damage::new(&id.name, "the file", format!("{} bytes", entry.len), "no such file"))
+                lost(Damage::new(&own.name, "the file", format!("{} bytes", entry.len), "no such file"))
             }
-            _ => StorageError::io(format!("open {}", id.name), e),
+            _ => StorageError::io(format!("open {}", own.name), e),
         })?;
-        let len = file.len().map_err(|e| StorageError::io(format!("open {}", id.name), e))?;
+        let len = file.len().map_err(|e| StorageError::io(format!("open {}", own.name), e))?;
         if len != entry.len {
-            return Err(lost(Damage::new(&id.name, "length", entry.len, len)));
+            return Err(lost(Damage::new(&own.name, "length", entry.len, len)));
         }
-        let tail = read_tail(&*file, &id.name, len, entry.tail_len)?;
+        let tail = read_tail(&*file, &own.name, len, entry.tail_len)?;
         let digest = Digest::of(&tail);
         if digest != entry.footer_digest {
-            let d = Damage::new(&id.name, "digest of the footer", entry.footer_digest, digest)
+            let d = Damage::new(&own.name, "digest of the footer", entry.footer_digest, digest)
                 .at(len - entry.tail_len);
             return Err(lost(d));
         }
-        let footer = Footer::parse(&TailSource { name: &id.name, len }, &tail)?;
+        let footer = Footer::parse(&TailSource { name: &own.name, len }, &tail)?;
         let span = RowSpan { first: entry.first_row, end: entry.end_row, rows: entry.rows };
         if footer.span != span {
             return Err(lost(Damage::new(
-                &id.name,
+                &own.name,
                 "rows",
                 format!("{span:?}"),
                 format!("{:?}", footer.span),
             )));
         }
         if footer.key != key {
-            return Err(lost(Damage::new(&id.name, "key of the feature", key, &footer.key)));
+            return Err(lost(Damage::new(&own.name, "key of the feature", key, &footer.key)));
         }
-        footer.check_bounds(shape.groups.len()).map_err(|p| lost(Damage::new(&id.name, p.0, p.1, p.2)))?;
-        Ok(Self::assemble(vfs, id, label.to_owned(), shape, len, footer))
+        footer.check_bounds(shape.groups.len()).map_err(|p| lost(Damage::new(&own.name, p.0, p.1, p.2)))?;
+        Ok(Self::assemble(own, label.to_owned(), shape, len, footer))
     }
 
     /// Opens a segment by what its own footer says: one of a job, or one of a store without a catalog.
-    pub(crate) fn open_unlisted(
-        vfs: Arc<dyn Vfs>,
-        id: FileId<'_>,
-        uuid: Uuid,
-    ) -> Result<OpenedSegment, StorageError> {
-        let io = |e| StorageError::io(format!("open {}", id.name), e);
-        let file = vfs.open(id.path).map_err(io)?;
+    pub(crate) fn open_unlisted(own: NamedFile, uuid: Uuid) -> Result<OpenedSegment, StorageError> {
+        let io = |e| StorageError::io(format!("open {}", own.name), e);
+        let file = own.vfs.open(&own.path).map_err(io)?;
         let len = file.len().map_err(io)?;
-        let damage = |p: Mismatch| -> StorageError { Damage::new(&id.name, p.0, p.1, p.2).into() };
-        let trailer = read_tail(&*file, &id.name, len, TRAILER as u64)?;
+        let damage = |p: Mismatch| -> StorageError { Damage::new(&own.name, p.0, p.1, p.2).into() };
+        let trailer = read_tail(&*file, &own.name, len, TRAILER as u64)?;
         let n = footer_len(&trailer, len).map_err(damage)? as u64;
-        let place = TailSource { name: &id.name, len };
+        let place = TailSource { name: &own.name, len };
         // The blocks say where the tail starts, so it is parsed once to learn that and once to check it.
-        let guess = read_tail(&*file, &id.name, len, n + TRAILER as u64)?;
+        let guess = read_tail(&*file, &own.name, len, n + TRAILER as u64)?;
         let tail_len = len - last_block_end(&guess).map_err(damage)?.min(len);
-        let tail = read_tail(&*file, &id.name, len, tail_len)?;
+        let tail = read_tail(&*file, &own.name, len, tail_len)?;
         let footer = Footer::parse(&place, &tail)?;
         let (desc, attrs) = footer.description().map_err(damage)?;
         let shape = SegmentShape::new(&desc, &attrs);
@@ -120,12 +107,11 @@ impl SegmentFile {
             extra: Extra::new(),
         };
         let label = format!("{}/{}", desc.dataset, attrs.label);
-        Ok(OpenedSegment { file: Self::assemble(vfs, id, label, shape, len, footer), entry, desc, attrs })
+        Ok(OpenedSegment { file: Self::assemble(own, label, shape, len, footer), entry, desc, attrs })
     }
 
     fn assemble(
-        vfs: Arc<dyn Vfs>,
-        id: FileId<'_>,
+        NamedFile { vfs, path, name }: NamedFile,
         label: String,
         shape: SegmentShape,
         len: u64,
@@ -135,8 +121,8 @@ impl SegmentFile {
         let blocks = footer.blocks.into_iter().map(|info| SegmentBlock::new(info, bounds.next())).collect();
         SegmentFile {
             vfs,
-            path: id.path.to_owned(),
-            name: id.name,
+            path,
+            name,
             label,
             shape,
             len,

@@ -8,10 +8,9 @@ use super::block::{Block, Vector};
 use super::layout::{ALIGN, BlockLayout, SegmentShape};
 use super::{BlockBuffer, SegmentWriter};
 use crate::error::{StorageError, WriteError};
-use crate::vfs::{Vfs, VfsRead, if_there};
+use crate::layout::NamedFile;
+use crate::vfs::{VfsRead, if_there};
 use gstore_core::RowSet;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use xxhash_rust::xxh3::Xxh3;
 
 /// No message header is longer: it describes 17 buffers.
@@ -34,31 +33,17 @@ struct SoundBlock {
 /// The sound rows of a file.
 #[derive(Debug)]
 pub(crate) struct SalvagedSegment {
-    vfs: Arc<dyn Vfs>,
-    path: PathBuf,
-    name: String,
+    file: NamedFile,
     shape: SegmentShape,
     blocks: Vec<SoundBlock>,
     rows: RowSet,
 }
 
 /// Looks through a file for sound rows. One that cannot be opened has none.
-pub(crate) fn salvage(
-    vfs: &Arc<dyn Vfs>,
-    path: &Path,
-    name: &str,
-    shape: &SegmentShape,
-) -> Result<SalvagedSegment, StorageError> {
-    let mut out = SalvagedSegment {
-        vfs: Arc::clone(vfs),
-        path: path.to_owned(),
-        name: name.to_owned(),
-        shape: shape.clone(),
-        blocks: Vec::new(),
-        rows: RowSet::new(),
-    };
-    let io = |e| StorageError::io(format!("read {name}"), e);
-    let Some(file) = if_there(vfs.open(path)).map_err(io)? else { return Ok(out) };
+pub(crate) fn salvage(file: NamedFile, shape: &SegmentShape) -> Result<SalvagedSegment, StorageError> {
+    let mut out = SalvagedSegment { file, shape: shape.clone(), blocks: Vec::new(), rows: RowSet::new() };
+    let io = |e| StorageError::io(format!("read {}", out.file.name), e);
+    let Some(file) = if_there(out.file.vfs.open(&out.file.path)).map_err(io)? else { return Ok(out) };
     let len = file.len().map_err(io)?;
     let mut scratch = BlockBuffer::new();
     let mut pos = 0;
@@ -86,10 +71,10 @@ impl SalvagedSegment {
 
     /// Writes some of them, bit for bit.
     pub(crate) fn copy(&self, wanted: &RowSet, writer: &mut SegmentWriter) -> Result<(), WriteError> {
-        let io = |e| StorageError::io(format!("read {}", self.name), e);
+        let io = |e| StorageError::io(format!("read {}", self.file.name), e);
         let mut scratch = BlockBuffer::new();
         let mut hash = Xxh3::new();
-        let file = self.vfs.open(&self.path).map_err(io)?;
+        let file = self.file.vfs.open(&self.file.path).map_err(io)?;
         for b in &self.blocks {
             if !b.rows.iter().any(|(_, row)| wanted.contains(*row)) {
                 continue;

@@ -66,8 +66,7 @@ fn settle(store: &Store) -> Result<(), StorageError> {
     let env = store.env();
     let flushed = if store.is_unsettled() {
         // One that cannot be read, or is damaged, is for the caller to report.
-        let current = Current::read_bytes(env.vfs(), env.path()).and_then(|bytes| Current::parse(&bytes));
-        let written = match current {
+        let written = match Current::read(env) {
             Ok(current) => current.write(env.vfs(), env.path()).map(drop),
             Err(_) => Ok(()),
         };
@@ -245,13 +244,9 @@ fn refused(e: impl std::error::Error + Send + Sync + 'static) -> StorageError {
 
 /// An error at the commit point: what `CURRENT` says now decides what is reported.
 fn commit_point_error(env: &Env, link: &Link, snapshot: u64, source: StorageError) -> CommitError {
-    let visible = Current::read_bytes(env.vfs(), env.path())
-        .and_then(|bytes| Current::parse(&bytes))
-        .map(|current| current.root == *link);
-    match visible {
-        Ok(false) => source.into(),
-        Ok(true) => CommitError::Unclear { snapshot, visible: true, source },
-        Err(_) => CommitError::Unclear { snapshot, visible: false, source },
+    match Current::read(env) {
+        Ok(current) if current.root != *link => source.into(),
+        current => CommitError::Unclear { snapshot, visible: current.is_ok(), source },
     }
 }
 
@@ -264,15 +259,10 @@ pub(crate) fn write_part<T: Part>(env: &Env, part: T) -> Result<(Link, T), Stora
     env.manifests().write(part)
 }
 
-fn insert_link(links: &mut Vec<PartLink>, entry: PartLink) {
-    match links.binary_search_by_key(&entry.number, |l| l.number) {
-        Ok(i) => {
-            if let Some(slot) = links.get_mut(i) {
-                *slot = entry;
-            }
-        }
-        Err(i) => links.insert(i, entry),
-    }
+/// Puts a link in its place, for that of the same number if there is one.
+pub(crate) fn insert_link(links: &mut Vec<PartLink>, entry: PartLink) {
+    links.retain(|l| l.number != entry.number);
+    links.insert(links.partition_point(|l| l.number < entry.number), entry);
 }
 
 impl Change {

@@ -72,8 +72,7 @@ impl Chain<'_> {
     /// Whether a root left the history after the snapshot was loaded whose history this is.
     fn was_collected(&self, link: &Link) -> bool {
         let Some(number) = root_number(&link.file) else { return false };
-        let current = Current::read_bytes(self.env.vfs(), self.env.path()).and_then(|b| Current::parse(&b));
-        let root = current.ok().and_then(|c| self.env.manifests().read::<Root>(&c.root).ok());
+        let root = Current::read(self.env).ok().and_then(|c| self.env.manifests().read::<Root>(&c.root).ok());
         root.is_some_and(|root| number < root.oldest)
     }
 }

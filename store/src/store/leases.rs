@@ -41,7 +41,7 @@ impl Store {
     /// where there can be none.
     pub(crate) fn lease_current(&self, command: &str) -> Option<Lease> {
         const ATTEMPTS: usize = 10;
-        let current = || Current::parse(&Current::read_bytes(self.env().vfs(), self.path()).ok()?).ok();
+        let current = || Current::read(self.env()).ok();
         let mut now = current()?;
         for _ in 0..ATTEMPTS {
             let lease = Lease::take(self.env(), now.snapshot, &now.root, command).ok()??;

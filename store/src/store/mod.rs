@@ -22,7 +22,7 @@ pub use snapshot::{Snapshot, SnapshotInfo, TagInfo};
 
 pub(crate) use snapshot::unknown;
 
-pub(crate) use commit::{Change, History, WriterLock, change_of, commit, publish, write_part};
+pub(crate) use commit::{Change, History, WriterLock, change_of, commit, insert_link, publish, write_part};
 pub(crate) use create::FOLDERS;
 pub(crate) use history::{Chain, adds_rows};
 pub(crate) use load::{Numbered, load as load_snapshot};

@@ -14,13 +14,11 @@
 
 use super::bytes::VerifiedBytes;
 use crate::error::{Damage, StorageError};
+use crate::layout::NamedFile;
 use crate::manifest::{CHUNK, ColumnDef, DatasetPart, Extra, FileEntry, VERSION, check_version};
-use crate::vfs::Vfs;
 use gstore_core::EncodingSpec;
 use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions};
 use serde::{Deserialize, Serialize};
-use std::path::Path;
-use std::sync::Arc;
 use uuid::Uuid;
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -107,14 +105,10 @@ pub(crate) struct DescribedFile {
 }
 
 /// Reads a file and its metadata. Its digests are computed, so they prove nothing about its earlier content.
-pub(crate) fn describe(
-    vfs: &Arc<dyn Vfs>,
-    path: &Path,
-    name: &str,
-    uuid: Uuid,
-) -> Result<DescribedFile, StorageError> {
+pub(crate) fn describe(own: NamedFile, uuid: Uuid) -> Result<DescribedFile, StorageError> {
+    let name = own.name.clone();
     let io = |e| StorageError::io(format!("read {name}"), e);
-    let file = vfs.open(path).map_err(io)?;
+    let file = own.vfs.open(&own.path).map_err(io)?;
     let len = file.len().map_err(io)?;
     let mut chunks = Vec::new();
     let mut buffer = vec![0; CHUNK as usize];
@@ -125,17 +119,17 @@ pub(crate) fn describe(
         chunks.push(xxh3_64(bytes));
     }
     let mut entry = FileEntry { uuid, first_row: 0, end_row: 0, rows: 0, len, chunks, extra: Extra::new() };
-    let bytes = VerifiedBytes::new(Arc::clone(vfs), path.to_owned(), name.to_owned(), &entry);
+    let bytes = VerifiedBytes::new(own, &entry);
     let metadata =
         ArrowReaderMetadata::load(&bytes, ArrowReaderOptions::new()).map_err(|e| bytes.explain(e))?;
     let metadata = metadata.metadata().file_metadata();
     let pairs = || metadata.key_value_metadata().into_iter().flatten();
     let text = |key: &str| pairs().find(|p| p.key == key).and_then(|p| p.value.as_deref());
     let damage = |what: &str, found: &str| -> StorageError {
-        Damage::new(name, format!("footer metadata {what}"), "a value of this format", found).into()
+        Damage::new(&name, format!("footer metadata {what}"), "a value of this format", found).into()
     };
     let version = text(KEY_VERSION).ok_or_else(|| damage(KEY_VERSION, "nothing"))?;
-    check_version(name, version.parse().map_err(|_| damage(KEY_VERSION, version))?, &[])?;
+    check_version(&name, version.parse().map_err(|_| damage(KEY_VERSION, version))?, &[])?;
     let rows: RowRange = parse(text(KEY_ROWS)).ok_or_else(|| damage(KEY_ROWS, "others"))?;
     (entry.first_row, entry.end_row) = (rows.first, rows.end);
     entry.rows = rows.end.saturating_sub(rows.first);

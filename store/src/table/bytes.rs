@@ -1,13 +1,13 @@
 //! The bytes of a Parquet file, each MiB compared with its digest when it is first read.
 
 use crate::error::{Damage, StorageError};
+use crate::layout::NamedFile;
 use crate::manifest::{CHUNK, FileEntry};
-use crate::vfs::{Vfs, VfsRead};
+use crate::vfs::VfsRead;
 use bytes::Bytes;
 use parquet::errors::ParquetError;
 use parquet::file::reader::{ChunkReader, Length};
 use std::io::{self, BufReader, ErrorKind, Read};
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use xxhash_rust::xxh3::xxh3_64;
@@ -16,9 +16,7 @@ use xxhash_rust::xxh3::xxh3_64;
 pub(crate) struct VerifiedBytes(Arc<Inner>);
 
 struct Inner {
-    vfs: Arc<dyn Vfs>,
-    path: PathBuf,
-    name: String,
+    own: NamedFile,
     len: u64,
     chunks: Vec<u64>,
     /// One bit per chunk: its digest agreed.
@@ -29,12 +27,10 @@ struct Inner {
 }
 
 impl VerifiedBytes {
-    pub(crate) fn new(vfs: Arc<dyn Vfs>, path: PathBuf, name: String, entry: &FileEntry) -> Self {
+    pub(crate) fn new(own: NamedFile, entry: &FileEntry) -> Self {
         let good = (0..entry.chunks.len().div_ceil(64)).map(|_| AtomicU64::new(0)).collect();
         VerifiedBytes(Arc::new(Inner {
-            vfs,
-            path,
-            name,
+            own,
             len: entry.len,
             chunks: entry.chunks.clone(),
             good,
@@ -44,7 +40,7 @@ impl VerifiedBytes {
     }
 
     pub(crate) fn name(&self) -> &str {
-        &self.0.name
+        &self.0.own.name
     }
 
     /// The error behind a failure of the Parquet reader.
@@ -64,10 +60,10 @@ impl Inner {
         if let Some(file) = self.file.get() {
             return Ok(&**file);
         }
-        let file = self.vfs.open(&self.path).map_err(|e| self.error(e))?;
+        let file = self.own.vfs.open(&self.own.path).map_err(|e| self.error(e))?;
         let len = file.len().map_err(|e| self.error(e))?;
         if len != self.len {
-            return Err(Damage::new(&self.name, "length", self.len, len).into());
+            return Err(Damage::new(&self.own.name, "length", self.len, len).into());
         }
         Ok(&**self.file.get_or_init(|| file))
     }
@@ -75,9 +71,9 @@ impl Inner {
     fn error(&self, e: io::Error) -> StorageError {
         match e.kind() {
             ErrorKind::NotFound | ErrorKind::UnexpectedEof => {
-                Damage::new(&self.name, "the file", format!("{} bytes", self.len), e).into()
+                Damage::new(&self.own.name, "the file", format!("{} bytes", self.len), e).into()
             }
-            _ => StorageError::io(format!("read {}", self.name), e),
+            _ => StorageError::io(format!("read {}", self.own.name), e),
         }
     }
 
@@ -90,7 +86,7 @@ impl Inner {
         let end = start.checked_add(len as u64).filter(|e| *e <= self.len);
         let Some(end) = end else {
             return Err(Damage::new(
-                &self.name,
+                &self.own.name,
                 "a range",
                 format!("inside {} bytes", self.len),
                 format!("{start}+{len}"),
@@ -118,7 +114,7 @@ impl Inner {
             if Some(found) != expected {
                 let expected = expected.unwrap_or(0);
                 let d = Damage::new(
-                    &self.name,
+                    &self.own.name,
                     "digest of a MiB",
                     format!("{expected:016x}"),
                     format!("{found:016x}"),

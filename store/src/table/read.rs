@@ -2,8 +2,8 @@
 
 use super::bytes::VerifiedBytes;
 use crate::error::{Damage, StorageError};
+use crate::layout::NamedFile;
 use crate::manifest::{CHUNK, FileEntry};
-use crate::vfs::Vfs;
 use arrow_array::RecordBatch;
 use arrow_array::cast::AsArray;
 use arrow_array::types::UInt64Type;
@@ -15,7 +15,6 @@ use parquet::arrow::arrow_reader::{
 };
 use parquet::file::metadata::PageIndexPolicy;
 use std::ops::Range;
-use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
 /// Uncompressed bytes that a batch should have.
@@ -31,8 +30,8 @@ pub(crate) struct TableFile {
 }
 
 impl TableFile {
-    pub(crate) fn new(vfs: Arc<dyn Vfs>, path: PathBuf, name: String, entry: &FileEntry) -> Self {
-        let bytes = VerifiedBytes::new(vfs, path, name, entry);
+    pub(crate) fn new(file: NamedFile, entry: &FileEntry) -> Self {
+        let bytes = VerifiedBytes::new(file, entry);
         TableFile { entry: entry.clone(), bytes, metadata: OnceLock::new() }
     }
 

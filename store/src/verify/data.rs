@@ -4,7 +4,7 @@ use super::catalog::Catalog;
 use super::report::{AffectedRows, Tally};
 use crate::error::{Damage, StorageError};
 use crate::layout::{deleted_ids_file, encoding_file, sample_file, tombstone_file};
-use crate::manifest::{DatasetPart, FileEntry};
+use crate::manifest::DatasetPart;
 use crate::store::Store;
 use crate::table::{TableFile, row_ids};
 use crate::tombstones::{DeletedIds, LiveRows, read_bitmap};
@@ -106,13 +106,12 @@ pub(super) fn samples(
             if !tally.file(&name) {
                 return sound;
             }
-            let file = TableFile::new(store.env().shared_vfs(), store.env().at(&name), name.clone(), entry);
-            if bytes(&file, &name, &of, entry, tally) {
+            let file = TableFile::new(store.env().file(&name), entry);
+            let file = CheckedFile { file, of: &of };
+            if file.bytes(tally) {
                 let all = [entry.range()];
-                rows(&file, &name, &of, entry, (&["row", "id"], &all), tally, |batch, tally| {
-                    ids.check(batch, &name, tally);
-                });
-                shells(&file, &name, &of, entry, live, tally);
+                file.rows((&["row", "id"], &all), tally, &mut |batch, tally| ids.check(batch, &name, tally));
+                file.shells(live, tally);
                 tally.rows += entry.rows;
             }
             tally.done(entry.len);
@@ -138,10 +137,9 @@ pub(super) fn encodings(store: &Store, catalog: &Catalog, tally: &mut Tally<'_>)
                 if !tally.file(&name) {
                     return;
                 }
-                let file =
-                    TableFile::new(store.env().shared_vfs(), store.env().at(&name), name.clone(), entry);
-                if bytes(&file, &name, &of, entry, tally) {
-                    rows(&file, &name, &of, entry, (&["row"], &[entry.range()]), tally, |_, _| {});
+                let file = CheckedFile { file: TableFile::new(store.env().file(&name), entry), of: &of };
+                if file.bytes(tally) {
+                    file.rows((&["row"], &[entry.range()]), tally, &mut |_, _| {});
                 }
                 tally.done(entry.len);
             }
@@ -149,84 +147,89 @@ pub(super) fn encodings(store: &Store, catalog: &Catalog, tally: &mut Tally<'_>)
     }
 }
 
-/// Compares every MiB with its digest. A Parquet file with a bad one counts as lost: its index may be in it.
-fn bytes(file: &TableFile, name: &str, of: &str, entry: &FileEntry, tally: &mut Tally<'_>) -> bool {
-    let mut sound = true;
-    file.verify(|e| {
-        sound = false;
-        tally.problem(name, &e, Some(AffectedRows::new(of, &RowSet::from_range(entry.range()))));
-    });
-    sound
+/// A file of a dataset that is verified.
+struct CheckedFile<'a> {
+    file: TableFile,
+    /// What its rows are of.
+    of: &'a str,
 }
 
-/// Reads some columns of a sound file and compares the rows with what the catalog says.
-fn rows(
-    file: &TableFile,
-    name: &str,
-    of: &str,
-    entry: &FileEntry,
-    (columns, ranges): (&[&str], &[Range<u64>]),
-    tally: &mut Tally<'_>,
-    mut each: impl FnMut(&RecordBatch, &mut Tally<'_>),
-) {
-    let mut next = ranges.iter().flat_map(Clone::clone);
-    let mut at = entry.first_row;
-    let fail = |tally: &mut Tally<'_>, e: StorageError, from: u64| {
-        tally.problem(name, &e, Some(AffectedRows::new(of, &RowSet::from_range(from..entry.end_row))));
-    };
-    let batches = match file.read(columns, ranges) {
-        Ok(batches) => batches,
-        Err(e) => return fail(tally, e, at),
-    };
-    for batch in batches {
-        let batch = match batch {
-            Ok(batch) => batch,
-            Err(e) => return fail(tally, e, at),
+impl CheckedFile<'_> {
+    fn problem(&self, tally: &mut Tally<'_>, e: &StorageError, from: u64) {
+        let rows = RowSet::from_range(from..self.file.entry().end_row);
+        tally.problem(self.file.name(), e, Some(AffectedRows::new(self.of, &rows)));
+    }
+
+    /// Compares every MiB with its digest. A Parquet file with a bad one counts as lost: its index may be in
+    /// it.
+    fn bytes(&self, tally: &mut Tally<'_>) -> bool {
+        let mut sound = true;
+        self.file.verify(|e| {
+            sound = false;
+            self.problem(tally, &e, self.file.entry().first_row);
+        });
+        sound
+    }
+
+    /// Reads some columns of a sound file and compares the rows with what the catalog says.
+    fn rows(
+        &self,
+        (columns, ranges): (&[&str], &[Range<u64>]),
+        tally: &mut Tally<'_>,
+        each: &mut dyn FnMut(&RecordBatch, &mut Tally<'_>),
+    ) {
+        let (name, entry) = (self.file.name(), self.file.entry());
+        let mut next = ranges.iter().flat_map(Clone::clone);
+        let mut at = entry.first_row;
+        let batches = match self.file.read(columns, ranges) {
+            Ok(batches) => batches,
+            Err(e) => return self.problem(tally, &e, at),
         };
-        let column = batch.column_by_name("row").and_then(|c| c.as_primitive_opt::<UInt64Type>());
-        let in_order =
-            column.is_some_and(|c| c.null_count() == 0 && c.values().iter().all(|a| next.next() == Some(*a)));
-        if !in_order {
-            let e = Damage::new(name, "column row", format!("the rows from {at} on"), "others");
-            return fail(tally, e.into(), at);
+        for batch in batches {
+            let batch = match batch {
+                Ok(batch) => batch,
+                Err(e) => return self.problem(tally, &e, at),
+            };
+            let column = batch.column_by_name("row").and_then(|c| c.as_primitive_opt::<UInt64Type>());
+            let in_order = column
+                .is_some_and(|c| c.null_count() == 0 && c.values().iter().all(|a| next.next() == Some(*a)));
+            if !in_order {
+                let e = Damage::new(name, "column row", format!("the rows from {at} on"), "others");
+                return self.problem(tally, &e.into(), at);
+            }
+            each(&batch, tally);
+            at = column.and_then(|c| c.values().last().copied()).map_or(at, |last| last + 1);
         }
-        each(&batch, tally);
-        at = column.and_then(|c| c.values().last().copied()).map_or(at, |last| last + 1);
+        if let Some(missing) = next.next() {
+            let e = Damage::new(name, "rows of the file", entry.end_row, missing);
+            self.problem(tally, &e.into(), missing);
+        }
     }
-    if let Some(missing) = next.next() {
-        fail(tally, Damage::new(name, "rows of the file", entry.end_row, missing).into(), missing);
-    }
-}
 
-/// Of a purged row only its number is left: its id is empty, and every other column is null.
-fn shells(
-    file: &TableFile,
-    name: &str,
-    of: &str,
-    entry: &FileEntry,
-    live: Option<&LiveRows>,
-    tally: &mut Tally<'_>,
-) {
-    // Without its bitmaps nothing is known of the dataset's rows.
-    let Some(live) = live else { return };
-    let purged = live.purged.intersection(&RowSet::from_range(entry.range()));
-    if purged.is_empty() {
-        return;
-    }
-    let columns = match file.columns() {
-        Ok(columns) => columns,
-        Err(e) => return tally.problem(name, &e, None),
-    };
-    let columns: Vec<&str> = columns.iter().map(String::as_str).filter(|c| *c != "id").collect();
-    rows(file, name, of, entry, (&columns, purged.ranges()), tally, |batch, tally| {
-        let rest = batch.schema();
-        let kept = rest.fields().iter().zip(batch.columns());
-        let mut kept = kept.filter(|(f, c)| f.name() != "row" && c.null_count() < c.len());
-        if let Some((field, _)) = kept.next() {
-            let e = Damage::new(name, format!("column {} of purged rows", field.name()), "nothing", "values");
-            tally.problem(name, &e.into(), None);
+    /// Of a purged row only its number is left: its id is empty, and every other column is null.
+    fn shells(&self, live: Option<&LiveRows>, tally: &mut Tally<'_>) {
+        // Without its bitmaps nothing is known of the dataset's rows.
+        let Some(live) = live else { return };
+        let purged = live.purged.intersection(&RowSet::from_range(self.file.entry().range()));
+        if purged.is_empty() {
+            return;
         }
-    });
+        let name = self.file.name();
+        let columns = match self.file.columns() {
+            Ok(columns) => columns,
+            Err(e) => return tally.problem(name, &e, None),
+        };
+        let columns: Vec<&str> = columns.iter().map(String::as_str).filter(|c| *c != "id").collect();
+        self.rows((&columns, purged.ranges()), tally, &mut |batch, tally| {
+            let rest = batch.schema();
+            let kept = rest.fields().iter().zip(batch.columns());
+            let mut kept = kept.filter(|(f, c)| f.name() != "row" && c.null_count() < c.len());
+            if let Some((field, _)) = kept.next() {
+                let what = format!("column {} of purged rows", field.name());
+                tally.problem(name, &Damage::new(name, what, "nothing", "values").into(), None);
+            }
+        });
+    }
 }
 
 /// The ids of a dataset's live rows.

@@ -4,12 +4,10 @@ use super::catalog::Catalog;
 use super::report::Tally;
 use crate::error::{Damage, OpenError, StorageError};
 use crate::layout::names::LEDGER;
-use crate::layout::sample_file;
 use crate::ledger::{Flaw, Ledger, LedgerEntry, Stamp, Unusable};
-use crate::manifest::{Current, DatasetPart, FileEntry};
+use crate::manifest::{Current, DatasetPart};
 use crate::samples::{SampleReader, scan_known};
 use crate::store::{Store, WriterLock};
-use crate::table::TableFile;
 use crate::tombstones::LiveRows;
 use gstore_core::many;
 use std::collections::HashSet;
@@ -124,14 +122,9 @@ fn compare(
     part: &DatasetPart,
     tally: &mut Tally<'_>,
 ) -> Result<(), Unusable> {
-    let file = |entry: &FileEntry| {
-        let name = sample_file(part.number, entry.uuid);
-        TableFile::new(store.env().shared_vfs(), store.env().at(&name), name, entry)
-    };
     // A bitmap that cannot be read was reported when the samples were verified.
     let Ok(rows) = LiveRows::read(store.env(), part) else { return Ok(()) };
-    let files = part.files.iter().map(file).collect();
-    let reader = SampleReader::new(Arc::new(part.clone()), Arc::clone(&rows.live), files);
+    let reader = SampleReader::open(store.env(), part, Arc::clone(&rows.live), &part.files);
     let mut live = 0;
     for sample in scan_known(&reader, 0) {
         // A file that cannot be read was reported when it was verified.

@@ -4,7 +4,6 @@ use super::catalog::Catalog;
 use super::report::Tally;
 use crate::error::StorageError;
 use crate::index::{IndexKey, IndexState, list, open, split_name};
-use crate::layout::Env;
 use crate::layout::names::INDEXES;
 use crate::segment::BlockBuffer;
 use crate::store::Store;
@@ -20,7 +19,7 @@ pub(super) struct IndexOnDisk {
     kind: String,
     /// Digest of the segment's footer.
     digest: Digest,
-    len: u64,
+    pub len: u64,
 }
 
 /// The indexes of the segments of a catalog. A folder that cannot be listed is a note.
@@ -42,20 +41,10 @@ pub(super) fn find(store: &Store, catalog: &Catalog, tally: &mut Tally<'_>) -> V
         let (segment, kind) = split_name(&file).map(|(segment, kind)| (segment, kind.to_owned()))?;
         let digest = *digests.get(&segment)?;
         let name = format!("{INDEXES}/{file}");
-        Some(IndexOnDisk { len: len(env, &name), name, segment, kind, digest })
+        // One that is gone meanwhile has no bytes.
+        Some(IndexOnDisk { len: env.len_of(&name).unwrap_or(0), name, segment, kind, digest })
     };
     files.into_iter().filter_map(place).collect()
-}
-
-/// Length of a file; 0 if it is gone meanwhile.
-fn len(env: &Env, name: &str) -> u64 {
-    env.vfs().open(&env.at(name)).and_then(|f| f.len()).unwrap_or(0)
-}
-
-impl IndexOnDisk {
-    pub(super) fn len(&self) -> u64 {
-        self.len
-    }
 }
 
 /// Verifies them, every byte.

@@ -84,7 +84,7 @@ impl Store {
 /// whose samples are sound.
 pub(crate) fn check_files(store: &Store, catalog: &Catalog, tally: &mut Tally<'_>) -> HashSet<String> {
     let found = indexes::find(store, catalog, tally);
-    tally.expect(catalog.data_files().into_values().chain(found.iter().map(indexes::IndexOnDisk::len)));
+    tally.expect(catalog.data_files().into_values().chain(found.iter().map(|index| index.len)));
     let dead = data::tombstones(store, catalog, tally);
     data::deleted_ids(store, catalog, tally);
     let sound = data::samples(store, catalog, &dead, tally);

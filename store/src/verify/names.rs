@@ -37,50 +37,42 @@ pub(super) fn unreferenced(store: &Store, catalog: &Catalog, tally: &mut Tally<'
             "parts of the catalog are damaged, so files without a reference were not looked for".into(),
         );
     }
+    let mut place = |name: String, is_ours: bool, is_needed: bool| match is_ours {
+        true if known && !is_needed => tally.unreferenced.push(name),
+        true => {}
+        false => tally.strangers.push(name),
+    };
     for file in list("manifests") {
-        if names::manifest(names::finished(&file).0).is_none() {
-            tally.strangers.push(format!("manifests/{file}"));
-        } else if known && !catalog.manifests.contains(&file) {
-            tally.unreferenced.push(format!("manifests/{file}"));
-        }
+        let is_ours = names::manifest(names::finished(&file).0).is_some();
+        place(format!("manifests/{file}"), is_ours, catalog.manifests.contains(&file));
     }
     let data = catalog.data_files();
     for (top, _, ending) in NUMBERED {
         for folder in list(top) {
             if names::number(&folder).is_none() {
-                tally.strangers.push(format!("{top}/{folder}"));
+                place(format!("{top}/{folder}"), false, false);
                 continue;
             }
             for file in list(&format!("{top}/{folder}")) {
                 let name = format!("{top}/{folder}/{file}");
-                if data_uuid(names::finished(&file).0, ending).is_none() {
-                    tally.strangers.push(name);
-                } else if known && !data.contains_key(&name) {
-                    tally.unreferenced.push(name);
-                }
+                let is_needed = data.contains_key(&name);
+                place(name, data_uuid(names::finished(&file).0, ending).is_some(), is_needed);
             }
         }
     }
+    let own = |stem: &str| names::uuid(stem.split_once('.')?.0);
     for file in list(ARTIFACTS) {
         let name = format!("{ARTIFACTS}/{file}");
-        if names::finished(&file).0.split_once('.').and_then(|(u, _)| names::uuid(u)).is_none() {
-            tally.strangers.push(name);
-        } else if known && !data.contains_key(&name) {
-            tally.unreferenced.push(name);
-        }
+        let is_needed = data.contains_key(&name);
+        place(name, own(names::finished(&file).0).is_some(), is_needed);
     }
     let entries = catalog.features.iter().flat_map(|f| &f.part.segments);
     let segments: HashSet<Uuid> = entries.map(|s| s.uuid).collect();
     for file in list(INDEXES) {
         let (stem, unfinished) = names::finished(&file);
-        let name = format!("{}/{file}", INDEXES);
-        match stem.split_once('.').and_then(|(u, _)| names::uuid(u)) {
-            None => tally.strangers.push(name),
-            Some(segment) if known && (unfinished || !segments.contains(&segment)) => {
-                tally.unreferenced.push(name);
-            }
-            Some(_) => {}
-        }
+        let segment = own(stem);
+        let is_needed = !unfinished && segment.is_some_and(|segment| segments.contains(&segment));
+        place(format!("{INDEXES}/{file}"), segment.is_some(), is_needed);
     }
     tally.notes.extend(refused);
 }

@@ -5,7 +5,7 @@ use super::report::{AffectedRows, Tally};
 use crate::error::Damage;
 use crate::layout::segment_file;
 use crate::manifest::{FeaturePart, SegmentEntry};
-use crate::segment::{BlockBuffer, FileId, SegmentFile};
+use crate::segment::{BlockBuffer, SegmentFile};
 use crate::store::Store;
 use gstore_core::RowSet;
 use std::collections::HashMap;
@@ -55,9 +55,6 @@ fn segment(
     scratch: &mut BlockBuffer,
     tally: &mut Tally<'_>,
 ) -> RowSet {
-    let path = store.env().at(name);
-    let id = || FileId { path: &path, name: name.to_owned() };
-    let vfs = store.env().shared_vfs();
     let lost = |rows: &RowSet| Some(AffectedRows::new(of, rows));
     let envelope = RowSet::from_range(entry.range());
     let file = match SegmentFile::open_of(store.env(), part, entry) {
@@ -68,7 +65,7 @@ fn segment(
         }
     };
     // The catalog could be rebuilt from the file: it describes itself as the catalog describes it.
-    match SegmentFile::open_unlisted(vfs, id(), entry.uuid) {
+    match SegmentFile::open_unlisted(store.env().file(name), entry.uuid) {
         Err(e) => tally.problem(name, &e, lost(&envelope)),
         Ok(own) if own.desc != part.desc || own.attrs.groups != part.attrs.groups => {
             let e =

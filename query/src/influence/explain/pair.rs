@@ -210,7 +210,8 @@ fn finish(mut checkpoints: Vec<PairCheckpoint>) -> Vec<PairCheckpoint> {
         c.weight /= total;
         c.part /= total;
         c.modules.iter_mut().for_each(|m| m.part /= total);
-        c.modules.sort_unstable_by(|a, b| b.part.abs().total_cmp(&a.part.abs()).then_with(|| a.name.cmp(&b.name)));
+        c.modules
+            .sort_unstable_by(|a, b| b.part.abs().total_cmp(&a.part.abs()).then_with(|| a.name.cmp(&b.name)));
         if let [only] = &c.modules[..]
             && only.name == "all"
         {

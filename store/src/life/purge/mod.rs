@@ -23,14 +23,14 @@ use super::{refuse_live_jobs, stop_if};
 use crate::error::{ChangeError, CommitError, StorageError};
 use crate::gc::{NeededFiles, sweep};
 use crate::index::live_builds;
-use crate::job::{Content, JobFile, JobFolder, PUBLISH, jobs};
-use crate::layout::Env;
+use crate::job::{Content, JobFile, JobFolder, PUBLISH, jobs, purged_rows};
 use crate::layout::names::LEASES;
+use crate::layout::{Env, NamedFile};
 use crate::lease;
 use crate::ledger::Ledger;
 use crate::manifest::{DatasetPart, FeaturePart};
 use crate::rewrite::lock_compact;
-use crate::segment::{BlockBuffer, FileId, SegmentFile};
+use crate::segment::{BlockBuffer, SegmentFile};
 use crate::store::{Change, History, Snapshot, Store, WriterLock, change_of};
 use crate::tombstones::{ids, new_files, set_dead};
 use gstore_core::{RowSet, many};
@@ -129,7 +129,7 @@ fn cut(base: &Snapshot, part: DatasetPart, features: Vec<FeaturePart>, gone: u64
 /// Refuses what would be in the way of a purge: live jobs of the dataset, readers, indexes that are being
 /// built.
 fn refuse_others(env: &Arc<Env>, dataset: &str) -> Result<(), ChangeError> {
-    refuse_live_jobs(env, &format!("dataset {dataset}"), |job| writes_dataset(job, dataset))?;
+    refuse_live_jobs(env, &format!("dataset {dataset}"), &|job| writes_dataset(job, dataset))?;
     refuse_readers(env)?;
     let builds = live_builds(env)?;
     if builds.is_empty() { Ok(()) } else { Err(ChangeError::Indexing { builds }) }
@@ -183,7 +183,7 @@ fn clear(
             None => true,
             Some(job) if writes_dataset(&job, dataset) => true,
             // A purge of its dataset may have been cut short before it came to the jobs.
-            Some(job) => has_purged_rows(env, snapshot, &folder, &job)?,
+            Some(job) => has_purged_rows(snapshot, &folder, &job)?,
         };
         if goes {
             folder.delete()?;
@@ -191,7 +191,7 @@ fn clear(
         }
     }
     Ledger::remove(&env.shared_vfs(), env.path())?;
-    let mut needed = NeededFiles::of(env, [snapshot.link()])?;
+    let mut needed = NeededFiles::of(env, snapshot.link())?;
     let mut readers = Vec::new();
     for held in lease::held(env)?.iter().filter(|held| held.root != *snapshot.link()) {
         needed.add_rest(env, &held.root)?;
@@ -201,7 +201,7 @@ fn clear(
     (report.files_removed, report.bytes_removed) = (swept.files(), swept.bytes());
     // Leases of earlier versions have whole command lines; also those that were removed
     // before and never flushed.
-    if env.vfs().exists(&env.at(LEASES)).map_err(Env::io("look for", LEASES))? {
+    if env.exists(LEASES)? {
         env.sync_folder(LEASES)?;
     }
     env.sync_folder("")?;
@@ -210,12 +210,7 @@ fn clear(
 
 /// Whether an interrupted job has rows that were purged, or rows of a dataset that was dropped. Of a job
 /// without such rows, unfinished files and token counts that may be of some are removed.
-fn has_purged_rows(
-    env: &Arc<Env>,
-    snapshot: &Snapshot,
-    folder: &JobFolder,
-    job: &JobFile,
-) -> Result<bool, StorageError> {
+fn has_purged_rows(snapshot: &Snapshot, folder: &JobFolder, job: &JobFile) -> Result<bool, StorageError> {
     let mut purged = RowSet::new();
     let mut by_feature = Vec::new();
     for feature in &job.features {
@@ -224,8 +219,7 @@ fn has_purged_rows(
         if job.datasets.get(name).is_some_and(|number| *number != part.number) {
             return Ok(true);
         }
-        let rows = snapshot.rows_of(part)?;
-        let rows = RowSet::from_range(0..part.next_row).difference(&rows.live.union(&rows.deleted));
+        let rows = purged_rows(snapshot, part)?;
         purged = purged.union(&rows);
         by_feature.push(rows);
     }
@@ -242,9 +236,8 @@ fn has_purged_rows(
         match Content::of(&name) {
             Content::Own | Content::Stranger => {}
             Content::Segment { feature, uuid } => {
-                let (path, shown) = (folder.path_of(&name), folder.name_of(&name));
                 let Some(rows) = by_feature.get(feature) else { return Ok(true) };
-                match has_rows(env, FileId { path: &path, name: shown }, uuid, rows) {
+                match has_rows(folder.file(&name), uuid, rows) {
                     Ok(false) => {}
                     Ok(true) => return Ok(true),
                     // The job would throw it away.
@@ -266,8 +259,8 @@ fn has_purged_rows(
 }
 
 /// Whether a sealed segment has one of some rows.
-fn has_rows(env: &Arc<Env>, id: FileId<'_>, uuid: Uuid, rows: &RowSet) -> Result<bool, StorageError> {
-    let opened = SegmentFile::open_unlisted(env.shared_vfs(), id, uuid)?;
+fn has_rows(segment: NamedFile, uuid: Uuid, rows: &RowSet) -> Result<bool, StorageError> {
+    let opened = SegmentFile::open_unlisted(segment, uuid)?;
     let mut scratch = BlockBuffer::new();
     for block in &opened.file.blocks {
         if rows.within(block.first..block.end).next().is_some()

@@ -2,6 +2,7 @@
 
 use super::super::Extra;
 use super::super::entry::{Entry, deserialize_with_extra};
+use super::super::part::mismatch;
 use gstore_core::Digest;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::ops::Range;
@@ -48,7 +49,14 @@ impl From<Chunks> for Vec<u64> {
 
 impl<'de> Deserialize<'de> for Chunks {
     fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
-        read_chunks(d).map(Chunks)
+        let text = String::deserialize(d)?;
+        let bad = || serde::de::Error::custom("chunk digests must be 16 hex digits each");
+        if !text.is_ascii() || !text.len().is_multiple_of(16) {
+            return Err(bad());
+        }
+        let number = |i: usize| text.get(i..i + 16).and_then(|t| u64::from_str_radix(t, 16).ok());
+        let chunks = (0..text.len()).step_by(16).map(|i| number(i).ok_or_else(bad)).collect::<Result<_, _>>();
+        chunks.map(Chunks)
     }
 }
 
@@ -64,15 +72,13 @@ impl FileEntry {
     pub(crate) fn problem(&self) -> Option<(String, String, String)> {
         let file = self.uuid;
         if self.rows == 0 || self.end_row.checked_sub(self.first_row) != Some(self.rows) {
-            return Some((
-                format!("rows of file {file}"),
-                format!("{}..{} without gaps", self.first_row, self.end_row),
-                format!("{} rows", self.rows),
-            ));
+            let expected = format!("{}..{} without gaps", self.first_row, self.end_row);
+            return mismatch(format!("rows of file {file}"), expected, format!("{} rows", self.rows));
         }
-        let chunks = self.len.div_ceil(CHUNK);
-        (self.chunks.len() as u64 != chunks)
-            .then(|| (format!("digests of file {file}"), chunks.to_string(), self.chunks.len().to_string()))
+        match self.len.div_ceil(CHUNK) {
+            chunks if self.chunks.len() as u64 == chunks => None,
+            chunks => mismatch(format!("digests of file {file}"), chunks.to_string(), self.chunks.len()),
+        }
     }
 }
 
@@ -128,16 +134,4 @@ fn write_chunks<S: Serializer>(chunks: &[u64], s: S) -> Result<S::Ok, S::Error> 
         text.push_str(&format!("{c:016x}"));
     }
     s.serialize_str(&text)
-}
-
-fn read_chunks<'de, D: Deserializer<'de>>(d: D) -> Result<Vec<u64>, D::Error> {
-    let text = String::deserialize(d)?;
-    let bad = || serde::de::Error::custom("chunk digests must be 16 hex digits each");
-    if !text.is_ascii() || !text.len().is_multiple_of(16) {
-        return Err(bad());
-    }
-    (0..text.len())
-        .step_by(16)
-        .map(|i| text.get(i..i + 16).and_then(|t| u64::from_str_radix(t, 16).ok()).ok_or_else(bad))
-        .collect()
 }

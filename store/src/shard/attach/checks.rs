@@ -3,8 +3,9 @@
 use super::read::Shard;
 use crate::error::{AttachError, StorageError};
 use crate::job::JobFeature;
+use crate::layout::NamedFile;
 use crate::manifest::SegmentEntry;
-use crate::segment::{BlockBuffer, FeatureReader, FileId, SegmentFile, SegmentShape};
+use crate::segment::{BlockBuffer, FeatureReader, SegmentFile, SegmentShape};
 use crate::shard::ReceiptFile;
 use crate::store::{Snapshot, Store};
 use crate::vfs::Vfs;
@@ -12,6 +13,7 @@ use gstore_core::RowSet;
 use std::cell::OnceCell;
 use std::collections::HashMap;
 use std::io::ErrorKind;
+use std::path::Path;
 use std::sync::Arc;
 
 /// The checks of a feature in a snapshot.
@@ -62,6 +64,18 @@ impl Checks {
     }
 }
 
+/// Opens a segment of a shard, or its copy.
+pub(super) fn open(
+    vfs: Arc<dyn Vfs>,
+    path: &Path,
+    entry: &SegmentEntry,
+    feature: &JobFeature,
+) -> Result<SegmentFile, StorageError> {
+    let shape = SegmentShape::new(&feature.desc, &feature.attrs);
+    let file = NamedFile::outside(vfs, path);
+    SegmentFile::open(file, entry, &feature.name(), shape, &feature.desc.key())
+}
+
 /// A digest for each of some rows of a shard's file.
 fn file_digests(
     vfs: &Arc<dyn Vfs>,
@@ -78,10 +92,7 @@ fn file_digests(
     };
     let path = shard.folder.join(file.name());
     let read = || -> Result<HashMap<u64, u64>, StorageError> {
-        let shape = SegmentShape::new(&feature.desc, &feature.attrs);
-        let id = FileId { path: &path, name: path.display().to_string() };
-        let file =
-            SegmentFile::open(Arc::clone(vfs), id, entry, &feature.name(), shape, &feature.desc.key())?;
+        let file = open(Arc::clone(vfs), &path, entry, feature)?;
         let mut checks = HashMap::new();
         let mut scratch = BlockBuffer::new();
         for block in &file.blocks {

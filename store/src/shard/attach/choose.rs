@@ -7,7 +7,7 @@ use super::checks::Checks;
 use super::read::Shard;
 use crate::error::AttachError;
 use crate::job::{JobFeature, attached, live_rows, published_rows, purged_rows};
-use crate::manifest::{DatasetPart, SegmentEntry};
+use crate::manifest::SegmentEntry;
 use crate::shard::ReceiptFile;
 use crate::shard::receipt::FileContent;
 use crate::store::{Snapshot, Store};
@@ -70,7 +70,7 @@ pub(super) fn choose(store: &Store, snapshot: &Snapshot, shards: &[Shard]) -> Re
     let mut stored: BTreeMap<String, StoredFeature> = BTreeMap::new();
     let mut choice = Choice::default();
     for shard in shards {
-        let dataset = dataset(snapshot, &shard.receipt.note.dataset)?;
+        let dataset = snapshot.dataset(&shard.receipt.note.dataset)?;
         for (file, of) in shard.receipt.contents() {
             match of {
                 FileContent::Feature(f, entry) => {
@@ -101,10 +101,6 @@ pub(super) fn choose(store: &Store, snapshot: &Snapshot, shards: &[Shard]) -> Re
     Ok(choice)
 }
 
-fn dataset<'a>(snapshot: &'a Snapshot, name: &str) -> Result<&'a DatasetPart, AttachError> {
-    Ok(snapshot.dataset(name)?)
-}
-
 fn look(
     store: &Store,
     snapshot: &Snapshot,
@@ -112,7 +108,7 @@ fn look(
     key: &str,
 ) -> Result<StoredFeature, AttachError> {
     let part = snapshot.feature_by_key(key);
-    let dataset = dataset(snapshot, &feature.desc.dataset)?;
+    let dataset = snapshot.dataset(&feature.desc.dataset)?;
     Ok(StoredFeature {
         files: part.iter().flat_map(|p| &p.segments).map(|s| s.uuid).collect(),
         rows: published_rows(snapshot, key)?,
@@ -159,7 +155,7 @@ pub(super) fn missing(
     choice: &Choice,
 ) -> Result<RowSet, AttachError> {
     let key = feature.desc.key();
-    let dataset = dataset(snapshot, &feature.desc.dataset)?;
+    let dataset = snapshot.dataset(&feature.desc.dataset)?;
     let there = published_rows(snapshot, &key)?.union(&choice.rows_of(&key));
     Ok(live_rows(snapshot, dataset)?.difference(&there))
 }

@@ -3,6 +3,7 @@
 //! The copy is what is verified, because it is what is published. Only if it is wrong is the original looked
 //! at again, to say which of the two is damaged.
 
+use super::checks;
 use super::choose::Choice;
 use super::read::Shard;
 use super::report::AttachProgress;
@@ -10,9 +11,9 @@ use crate::error::{AttachError, StorageError};
 use crate::job::{
     Job, JobFeature, JobFolder, SealedEncoding, encoding_name, note_name, sound_rows, unfinished,
 };
-use crate::layout::Env;
+use crate::layout::{Env, NamedFile};
 use crate::manifest::{FileEntry, SegmentEntry};
-use crate::segment::{FileId, SealedSegment, SegmentFile, SegmentShape};
+use crate::segment::SealedSegment;
 use crate::shard::ReceiptFile;
 use crate::shard::receipt::FileContent;
 use crate::table::TableFile;
@@ -90,8 +91,7 @@ fn take(
             let check = |path: &Path| check_segment(job.folder.env(), path, entry, f, &rows);
             verified(&path, &from, check, bad)?;
             if let Some(keep) = choice.rows_in(entry.uuid).filter(|keep| **keep != rows) {
-                let id = FileId { path: &path, name: job.folder.name_of(&part) };
-                work.keep_rows(&job.folder, id, entry.uuid, keep)?;
+                work.keep_rows(&job.folder, &part, entry.uuid, keep)?;
                 return Ok(job.folder.remove(&part)?);
             }
             Ok(work.adopt(&job.folder, SealedSegment { path, entry: entry.clone(), rows })?)
@@ -172,11 +172,7 @@ fn check_segment(
     feature: &JobFeature,
     rows: &gstore_core::RowSet,
 ) -> Result<(), StorageError> {
-    let shape = SegmentShape::new(&feature.desc, &feature.attrs);
-    let id = FileId { path, name: path.display().to_string() };
-    let key = feature.desc.key();
-    let file = SegmentFile::open(env.shared_vfs(), id, entry, &feature.name(), shape, &key)?;
-    let found = sound_rows(&file)?;
+    let found = sound_rows(&checks::open(env.shared_vfs(), path, entry, feature)?)?;
     if found == *rows {
         return Ok(());
     }
@@ -185,7 +181,7 @@ fn check_segment(
 
 /// Every byte of a file of token counts.
 fn check_table(env: &Env, path: &Path, entry: &FileEntry) -> Result<(), StorageError> {
-    let file = TableFile::new(env.shared_vfs(), path.to_owned(), path.display().to_string(), entry);
+    let file = TableFile::new(NamedFile::outside(env.shared_vfs(), path), entry);
     let mut problem = None;
     file.verify(|e| {
         problem.get_or_insert(e);

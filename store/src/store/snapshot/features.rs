@@ -34,7 +34,7 @@ impl Snapshot {
     pub fn open_feature_with(&self, part: &FeaturePart, checks: Checks) -> Result<FeatureReader, ReadError> {
         let transient = bytes(&part.segments) > memory_share();
         let segments =
-            open_all(&part.segments, |entry| self.open_segment(part, entry, transient).map(Arc::new))?;
+            open_all(&part.segments, &|entry| self.open_segment(part, entry, transient).map(Arc::new))?;
         self.reader(part, segments, checks)
     }
 
@@ -46,7 +46,7 @@ impl Snapshot {
         let others = |(entry, _): &&(SegmentEntry, Arc<SegmentFile>)| !own.contains(&entry.uuid);
         let beside: f64 = opened().values().filter(others).map(|(entry, _)| entry.len as f64).sum();
         let transient = beside + bytes(&part.segments) > memory_share();
-        let segments = open_all(&part.segments, |entry| {
+        let segments = open_all(&part.segments, &|entry| {
             let known =
                 opened().get(&entry.uuid).filter(|(known, _)| known == entry).map(|(_, f)| Arc::clone(f));
             if let Some(file) = known {

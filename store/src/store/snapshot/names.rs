@@ -24,8 +24,7 @@ impl Snapshot {
 
     /// The saved query of a name.
     pub fn view(&self, name: &str) -> Result<&View, LookupError> {
-        let names = || self.views().iter().map(|view| view.name.as_str());
-        self.views().iter().find(|v| v.name == name).ok_or_else(|| unknown("view", name, names().collect()))
+        named("view", self.views(), name, |v| &v.name)
     }
 
     /// The tag of a name.
@@ -34,9 +33,7 @@ impl Snapshot {
     }
 
     pub(crate) fn tag_entry(&self, name: &str) -> Result<&Tag, LookupError> {
-        let tags = &self.parts.tags;
-        let names = || tags.iter().map(|t| t.name.as_str());
-        tags.iter().find(|t| t.name == name).ok_or_else(|| unknown("tag", name, names().collect()))
+        named("tag", &self.parts.tags, name, |t| &t.name)
     }
 
     /// The datasets, by number.
@@ -46,12 +43,7 @@ impl Snapshot {
 
     /// The dataset of a name.
     pub fn dataset(&self, name: &str) -> Result<&Arc<DatasetPart>, LookupError> {
-        let names = || self.parts.datasets.iter().map(|d| d.name.as_str());
-        self.parts
-            .datasets
-            .iter()
-            .find(|d| d.name == name)
-            .ok_or_else(|| unknown("dataset", name, names().collect()))
+        named("dataset", &self.parts.datasets, name, |d| &d.name)
     }
 
     /// The runs, by number.
@@ -73,8 +65,7 @@ impl Snapshot {
 
     /// The run of a name.
     pub fn run(&self, name: &str) -> Result<&Arc<RunPart>, LookupError> {
-        let names = || self.parts.runs.iter().map(|r| r.name.as_str());
-        self.parts.runs.iter().find(|r| r.name == name).ok_or_else(|| unknown("run", name, names().collect()))
+        named("run", &self.parts.runs, name, |r| &r.name)
     }
 
     /// The ensembles, by number.
@@ -84,11 +75,11 @@ impl Snapshot {
 
     /// The ensemble of a name or uuid.
     pub fn ensemble(&self, name: &str) -> Result<&Arc<EnsemblePart>, LookupError> {
-        let names = || self.parts.ensembles.iter().map(|e| e.name.as_str());
         let uuid = name.parse::<Uuid>().ok();
-        let named = |e: &&Arc<EnsemblePart>| e.name == name || Some(e.uuid) == uuid;
-        let found = self.parts.ensembles.iter().find(named);
-        found.ok_or_else(|| unknown("ensemble", name, names().collect()))
+        match self.parts.ensembles.iter().find(|e| e.name == name || Some(e.uuid) == uuid) {
+            Some(found) => Ok(found),
+            None => named("ensemble", &self.parts.ensembles, name, |e| &e.name),
+        }
     }
 
     /// The features, by number.
@@ -139,6 +130,17 @@ impl Snapshot {
             }),
         }
     }
+}
+
+/// What has a name among all of a kind.
+fn named<'a, T>(
+    what: &'static str,
+    all: &'a [T],
+    name: &str,
+    name_of: fn(&T) -> &str,
+) -> Result<&'a T, LookupError> {
+    let found = all.iter().find(|one| name_of(one) == name);
+    found.ok_or_else(|| unknown(what, name, all.iter().map(name_of).collect()))
 }
 
 /// The hint is a name that works, with its dataset: features of several often have one label. Where only a

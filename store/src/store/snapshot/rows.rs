@@ -4,11 +4,9 @@ use super::{LiveCell, Snapshot};
 use crate::encodings::EncodingReader;
 use crate::error::{Damage, ReadError, StorageError};
 use crate::index::{self, IndexNote};
-use crate::layout::{encoding_file, sample_file};
-use crate::manifest::{DatasetPart, EncodingEntry, FeaturePart, FileEntry};
+use crate::manifest::{DatasetPart, EncodingEntry, FeaturePart};
 use crate::samples::SampleReader;
 use crate::store::coverage::Coverage;
-use crate::table::TableFile;
 use crate::tombstones::{DeletedIdLookup, LiveRows};
 use gstore_core::RowSet;
 use std::sync::Arc;
@@ -76,21 +74,12 @@ impl Snapshot {
 
     /// The samples of a dataset of this snapshot. Reads nothing yet.
     pub fn samples(&self, dataset: &DatasetPart) -> Result<SampleReader, ReadError> {
-        let file = |entry: &FileEntry| {
-            let name = sample_file(dataset.number, entry.uuid);
-            TableFile::new(self.env.shared_vfs(), self.env.at(&name), name, entry)
-        };
-        let live = self.live_rows(dataset)?;
-        Ok(SampleReader::new(Arc::new(dataset.clone()), live, dataset.files.iter().map(file).collect()))
+        Ok(SampleReader::open(&self.env, dataset, self.live_rows(dataset)?, &dataset.files))
     }
 
     /// What an encoding says of the samples. Reads nothing yet.
     pub fn encoding(&self, encoding: &EncodingEntry) -> Result<EncodingReader, ReadError> {
-        let file = |entry: &FileEntry| {
-            let name = encoding_file(encoding.number, entry.uuid);
-            TableFile::new(self.env.shared_vfs(), self.env.at(&name), name, entry)
-        };
-        Ok(EncodingReader::new(encoding.clone(), encoding.files.iter().map(file).collect()))
+        Ok(EncodingReader::open(&self.env, encoding.clone()))
     }
 
     /// The indexes of a feature's segments, by segment and kind. Lists the folder of indexes

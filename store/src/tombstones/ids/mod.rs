@@ -97,7 +97,7 @@ pub(crate) fn digests_of(
             continue;
         }
         let name = sample_file(part.number, entry.uuid);
-        let file = TableFile::new(env.shared_vfs(), env.at(&name), name.clone(), entry);
+        let file = TableFile::new(env.file(&name), entry);
         for batch in file.read(&["row", "id"], &ranges)? {
             let batch = batch?;
             let ids = row_ids(&batch, &name)?.filter(|(_, id)| !id.is_empty());
