@@ -29,9 +29,10 @@ impl Choice {
         (share, pool): (f64, Option<usize>),
         budget: &Budget,
     ) -> Choice {
-        let of_target = |target| {
-            let top = top(&scores.column(target), share);
-            choose(&predictions.column(target), &top, top_of_pool(&top, share, pool), budget)
+        let tops = tops(scores, share);
+        let of_target = |target: usize| {
+            let top = &tops[target];
+            choose(&predictions.column(target), top, top_of_pool(top, share, pool), budget)
         };
         let cuts: Vec<TargetCut> = (0..scores.cols()).map(of_target).collect();
         Self::with(&cuts, predictions, scores, (share, pool))
@@ -45,18 +46,17 @@ impl Choice {
         scores: &Matrix,
         (share, pool): (f64, Option<usize>),
     ) -> Choice {
+        let tops = tops(scores, share);
         let here = |(target, cut): (usize, &TargetCut)| {
-            let top = top(&scores.column(target), share);
-            TargetCut::on(cut.from, &predictions.column(target), &top, top_of_pool(&top, share, pool))
+            let top = &tops[target];
+            TargetCut::on(cut.from, &predictions.column(target), top, top_of_pool(top, share, pool))
         };
         let cuts: Vec<TargetCut> = cuts.iter().enumerate().map(here).collect();
         let kept: Vec<bool> = (0..scores.rows()).map(|row| keeps(&cuts, predictions.row(row))).collect();
-        let hits = |target: usize| {
-            let top = top(&scores.column(target), share);
+        let recall = |top: &Vec<bool>| {
             let hits = top.iter().zip(&kept).filter(|(top, kept)| **top && **kept).count();
-            (hits, top.iter().filter(|top| **top).count())
+            hits as f64 / top.iter().filter(|top| **top).count().max(1) as f64
         };
-        let found: Vec<(usize, usize)> = (0..scores.cols()).map(hits).collect();
         let least = |values: &mut dyn Iterator<Item = f64>| values.fold(1.0, f64::min);
         let share = kept.iter().filter(|kept| **kept).count() as f64 / kept.len().max(1) as f64;
         // All of these rows may pass a cut that others do not. What the cuts of other targets keep as well is
@@ -65,13 +65,13 @@ impl Choice {
             true => 1.0,
             false => least(&mut cuts.iter().map(|cut| cut.bound)),
         };
-        Choice {
-            recall: least(&mut found.iter().map(|(hits, k)| *hits as f64 / (*k).max(1) as f64)),
-            bound,
-            kept: share,
-            cuts,
-        }
+        Choice { recall: least(&mut tops.iter().map(recall)), bound, kept: share, cuts }
     }
+}
+
+/// Which rows are in the largest share of each target's scores.
+fn tops(scores: &Matrix, share: f64) -> Vec<Vec<bool>> {
+    (0..scores.cols()).map(|target| top(&scores.column(target), share)).collect()
 }
 
 /// Rows of a pool that are of its true top, of which `top` says which labelled rows are.

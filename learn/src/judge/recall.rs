@@ -49,36 +49,24 @@ pub fn at_budgets(
             tops.push((place, (scores[row] - mean).max(0.0)));
         }
     }
-    let enough = tops.len() >= LEAST_TOP;
-    let drawn = |measure: &dyn Fn(&mut dyn Iterator<Item = usize>) -> f64| match enough {
-        true => bootstrap.interval(tops.len(), cancel, |rows| measure(&mut rows.iter().copied())),
+    let all: Vec<usize> = (0..tops.len()).collect();
+    let drawn = |measure: &dyn Fn(&[usize]) -> f64| match all.len() >= LEAST_TOP {
+        true => bootstrap.interval(all.len(), cancel, measure),
         false => Ok(None),
     };
     let at = |budget: &f64| -> Result<AtBudget, Cancelled> {
         let kept = kept_rows(*budget, n);
-        let recall = |rows: &mut dyn Iterator<Item = usize>| {
-            let (mut hits, mut all) = (0.0, 0.0f64);
-            rows.for_each(|row| {
-                hits += f64::from(u8::from(tops[row].0 < kept));
-                all += 1.0;
-            });
-            hits / all.max(1.0)
-        };
-        let mass = |rows: &mut dyn Iterator<Item = usize>| {
-            let (mut hits, mut all) = (0.0, 0.0f64);
-            rows.for_each(|row| {
-                hits += if tops[row].0 < kept { tops[row].1 } else { 0.0 };
-                all += tops[row].1;
-            });
-            hits / all
-        };
-        let found = recall(&mut (0..tops.len()));
+        let is_kept = |row: &&usize| tops[**row].0 < kept;
+        let recall = |rows: &[usize]| rows.iter().filter(is_kept).count() as f64 / rows.len().max(1) as f64;
+        let add = |sum: f64, row: &usize| sum + tops[*row].1;
+        let mass = |rows: &[usize]| rows.iter().filter(is_kept).fold(0.0, add) / rows.iter().fold(0.0, add);
+        let found = recall(&all);
         let (interval, mass_interval) = (drawn(&recall)?, drawn(&mass)?);
         Ok(AtBudget {
             budget: *budget,
             recall: found,
             interval,
-            mass: mass(&mut (0..tops.len())),
+            mass: mass(&all),
             mass_interval,
             lift: found / (kept as f64 / n.max(1) as f64).max(f64::MIN_POSITIVE),
         })

@@ -38,7 +38,7 @@ impl Report {
                 text,
                 "{:<20} {:>22} {:>8.3} {:>9.3} {:>9} {:>9}",
                 target.target,
-                with(&format!("{:.3}", target.spearman), target.spearman_interval, |x| format!("{x:.2}")),
+                with(&format!("{:.3}", target.spearman), target.spearman_interval),
                 target.r2,
                 target.r2_constant,
                 percent(target.confusion.accuracy),
@@ -54,7 +54,7 @@ impl Report {
     }
 
     fn recalls(&self, text: &mut String) -> std::fmt::Result {
-        let within = |value: f64, interval| with(&format!("{value:.2}"), interval, |x| format!("{x:.2}"));
+        let within = |value: f64, interval| with(&format!("{value:.2}"), interval);
         let shares = self.targets.first().into_iter().flat_map(|target| &target.budgets);
         writeln!(text)?;
         line(text, "recall when keeping", shares.map(|at| percent(at.budget)))?;
@@ -74,7 +74,7 @@ impl Report {
         writeln!(text)?;
         for (target, cut) in self.targets.iter().zip(&self.choice.cuts) {
             if let Some(r) = target.reliability {
-                let share = with(&format!("{:.2}", r.value), Some(r.interval), |x| format!("{x:.2}"));
+                let share = with(&format!("{:.2}", r.value), Some(r.interval));
                 writeln!(
                     text,
                     "{}: {share} of the labels' variance is not noise ({})",
@@ -162,9 +162,9 @@ fn summary(names: &[String]) -> String {
     found.join(", ")
 }
 
-fn with(value: &str, interval: Option<Interval>, show: impl Fn(f64) -> String) -> String {
+fn with(value: &str, interval: Option<Interval>) -> String {
     match interval {
-        Some(Interval { low, high }) => format!("{value} [{}, {}]", show(low), show(high)),
+        Some(Interval { low, high }) => format!("{value} [{low:.2}, {high:.2}]"),
         None => value.to_owned(),
     }
 }

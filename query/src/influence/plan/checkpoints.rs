@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use gstore_core::Remedy;
-use gstore_store::{CheckpointId, RunPart, Snapshot};
+use gstore_store::{CheckpointId, RunCheckpoint, RunPart, Snapshot};
 
 use super::projection::projection_options;
 use super::resolve::{NeededFeatures, QuestionDataset, computable, run_for};
@@ -31,15 +31,6 @@ pub(super) struct ChosenCheckpoints {
     pub(super) notes: Vec<String>,
 }
 
-/// A checkpoint before its weight is known.
-#[derive(Clone, PartialEq)]
-struct Entry {
-    name: String,
-    step: Option<u64>,
-    id: CheckpointId,
-    weight: Option<f64>,
-}
-
 pub(super) fn choose(
     snapshot: &Snapshot,
     spec: &InfluenceSpec,
@@ -53,8 +44,8 @@ pub(super) fn choose(
         return Err(QueryError::Spec(several));
     }
     let run = find_run(snapshot, spec, &everywhere)?;
-    let known: Vec<Entry> = match &run {
-        Some(run) => run.checkpoints.iter().map(entry).collect(),
+    let known: Vec<RunCheckpoint> = match &run {
+        Some(run) => run.checkpoints.clone(),
         None => sides.iter().flat_map(anonymous).fold(Vec::new(), |mut all, entry| {
             if !all.contains(&entry) {
                 all.push(entry);
@@ -67,9 +58,11 @@ pub(super) fn choose(
         Some(names) => named(names, &known, sides)?,
         None => {
             let (used, skipped): (Vec<usize>, Vec<usize>) =
-                (0..known.len()).partition(|&i| everywhere(&known[i].id));
+                (0..known.len()).partition(|&i| everywhere(&known[i].checkpoint));
             for i in skipped {
-                if let Some(side) = sides.iter().find(|side| !side.features.contains_key(&known[i].id)) {
+                if let Some(side) =
+                    sides.iter().find(|side| !side.features.contains_key(&known[i].checkpoint))
+                {
                     let why = match side.named {
                         true => format!("`features` names none of dataset `{}` there", side.dataset.name),
                         false => {
@@ -91,7 +84,7 @@ pub(super) fn choose(
         .iter()
         .zip(weights)
         .map(|(&i, weight)| {
-            let Entry { name, step, id, .. } = known[i].clone();
+            let RunCheckpoint { name, step, checkpoint: id, .. } = known[i].clone();
             (i, PlanCheckpoint { name, step, id, weight })
         })
         .collect();
@@ -121,18 +114,21 @@ fn way_to(side: &QuestionDataset, run: Option<&RunPart>, per_token: bool) -> Str
     format!("; {remedy} computes it")
 }
 
-fn entry(c: &gstore_store::RunCheckpoint) -> Entry {
-    Entry { name: c.name.clone(), step: c.step, id: c.checkpoint.clone(), weight: c.weight }
-}
-
 /// Checkpoints of features that no run has, by the number of the feature.
-fn anonymous(side: &QuestionDataset) -> Vec<Entry> {
+fn anonymous(side: &QuestionDataset) -> Vec<RunCheckpoint> {
     let mut all: Vec<_> =
         side.features.iter().map(|(id, list)| (list.iter().map(|f| f.number).min(), id.clone())).collect();
     all.sort_unstable();
-    all.into_iter()
-        .map(|(_, id)| Entry { name: id.short().to_owned(), step: None, id, weight: None })
-        .collect()
+    let unnamed = |(_, id): (_, CheckpointId)| RunCheckpoint {
+        name: id.short().to_owned(),
+        step: None,
+        weight: None,
+        checkpoint: id,
+        base: String::new(),
+        provenance: Default::default(),
+        extra: Default::default(),
+    };
+    all.into_iter().map(unnamed).collect()
 }
 
 /// The checkpoints that a question names, itself or by their run; `None` where it names none that a run has.
@@ -144,28 +140,24 @@ pub(super) fn asked(snapshot: &Snapshot, spec: &InfluenceSpec) -> Option<BTreeSe
         (None, None) => Vec::new(),
     };
     let of_run = |run: &Arc<RunPart>| -> Vec<CheckpointId> {
-        let known = entries(run);
+        let known = &run.checkpoints;
         let at: Vec<usize> = match names {
-            Some(names) => names.iter().filter_map(|name| position(name, &known)).collect(),
+            Some(names) => names.iter().filter_map(|name| position(name, known)).collect(),
             None => (0..known.len()).collect(),
         };
-        at.into_iter().map(|i| known[i].id.clone()).collect()
+        at.into_iter().map(|i| known[i].checkpoint.clone()).collect()
     };
     let found: BTreeSet<CheckpointId> = runs.into_iter().flat_map(of_run).collect();
     (!found.is_empty()).then_some(found)
 }
 
-fn entries(run: &RunPart) -> Vec<Entry> {
-    run.checkpoints.iter().map(entry).collect()
+fn has(run: &RunPart, name: &str) -> bool {
+    position(name, &run.checkpoints).is_some()
 }
 
 /// The runs that have checkpoints of all these names.
 fn runs_with<'a>(snapshot: &'a Snapshot, names: &[String]) -> Vec<&'a Arc<RunPart>> {
-    let has_all = |run: &&Arc<RunPart>| {
-        let known = entries(run);
-        names.iter().all(|name| position(name, &known).is_some())
-    };
-    snapshot.runs().iter().filter(has_all).collect()
+    snapshot.runs().iter().filter(|run| names.iter().all(|name| has(run, name))).collect()
 }
 
 /// The run that is named, or of those with the named checkpoints the one that has the most checkpoints of every
@@ -209,27 +201,25 @@ fn find_run(
 }
 
 /// The position of the checkpoint with a name, a step or the start of an id.
-fn position(name: &str, known: &[Entry]) -> Option<usize> {
+fn position(name: &str, known: &[RunCheckpoint]) -> Option<usize> {
     let by_name = known.iter().position(|c| c.name == name);
     let by_step = || name.parse().ok().and_then(|step: u64| known.iter().position(|c| c.step == Some(step)));
-    let by_id = || (name.len() >= 8).then(|| known.iter().position(|c| c.id.starts_with(name))).flatten();
+    let by_id =
+        || (name.len() >= 8).then(|| known.iter().position(|c| c.checkpoint.starts_with(name))).flatten();
     by_name.or_else(by_step).or_else(by_id)
 }
 
 /// What is said of names whose checkpoints are of several runs; none where the run of the question has all of
 /// them (without one: any run), or no run has one of them.
 fn of_several_runs(snapshot: &Snapshot, spec: &InfluenceSpec, names: &[String]) -> Option<String> {
-    let runs: Vec<(&str, Vec<Entry>)> =
-        snapshot.runs().iter().map(|run| (run.name.as_str(), entries(run))).collect();
-    let asked: Vec<&(&str, Vec<Entry>)> =
-        runs.iter().filter(|(run, _)| spec.run.as_deref().is_none_or(|asked| asked == *run)).collect();
-    let has_all = |(_, known): &&(&str, Vec<Entry>)| names.iter().all(|name| position(name, known).is_some());
-    if asked.is_empty() || asked.iter().any(has_all) {
+    let is_asked = |run: &RunPart| spec.run.as_deref().is_none_or(|asked| asked == run.name);
+    let with_all = runs_with(snapshot, names);
+    if !snapshot.runs().iter().any(|run| is_asked(run)) || with_all.iter().any(|run| is_asked(run)) {
         return None;
     }
     let runs_of = |name: &String| {
-        let having = runs.iter().filter(|(_, known)| position(name, known).is_some());
-        let having: Vec<String> = having.map(|(run, _)| format!("`{run}`")).collect();
+        let having = snapshot.runs().iter().filter(|run| has(run, name));
+        let having: Vec<String> = having.map(|run| format!("`{}`", run.name)).collect();
         (!having.is_empty()).then(|| format!("`{name}` is of {}", having.join(" and ")))
     };
     let found: Vec<String> = names.iter().map(runs_of).collect::<Option<_>>()?;
@@ -241,7 +231,11 @@ fn of_several_runs(snapshot: &Snapshot, spec: &InfluenceSpec, names: &[String]) 
 }
 
 /// Positions of the checkpoints named by name, step or the start of their id.
-fn named(names: &[String], known: &[Entry], sides: &[QuestionDataset]) -> Result<Vec<usize>, QueryError> {
+fn named(
+    names: &[String],
+    known: &[RunCheckpoint],
+    sides: &[QuestionDataset],
+) -> Result<Vec<usize>, QueryError> {
     let mut used = Vec::new();
     for name in names {
         let at = position(name, known)
@@ -249,7 +243,7 @@ fn named(names: &[String], known: &[Entry], sides: &[QuestionDataset]) -> Result
         if used.contains(&at) {
             return Err(QueryError::Spec(format!("checkpoint `{name}` is named twice")));
         }
-        if let Some(side) = sides.iter().find(|side| !side.features.contains_key(&known[at].id)) {
+        if let Some(side) = sides.iter().find(|side| !side.features.contains_key(&known[at].checkpoint)) {
             return Err(QueryError::NoFeature {
                 side: side.of,
                 dataset: side.dataset.name.clone(),
@@ -334,7 +328,7 @@ fn nothing_common(
 /// Weights of the used checkpoints, in the order of `used`, with sum 1.
 fn weights(
     spec: &InfluenceSpec,
-    known: &[Entry],
+    known: &[RunCheckpoint],
     used: &[usize],
     notes: &mut Vec<String>,
 ) -> Result<Vec<f64>, QueryError> {

@@ -51,14 +51,16 @@ impl Prepared {
 
     /// The terms of covariances.
     pub(crate) fn covariance(&self) -> Result<&Covariance, QueryError> {
-        let none = || QueryError::Spec("the question compares vectors, not losses".into());
-        self.spec().covariance.as_ref().ok_or_else(none)
+        self.spec().covariance.as_ref().ok_or_else(no_losses)
     }
 
     pub(super) fn plan_models(&self) -> Result<&PlanModels, QueryError> {
-        let none = || QueryError::Spec("the question compares vectors, not losses".into());
-        self.plan().models().ok_or_else(none)
+        self.plan().models().ok_or_else(no_losses)
     }
+}
+
+fn no_losses() -> QueryError {
+    QueryError::Spec("the question compares vectors, not losses".into())
 }
 
 impl LossOperands {
@@ -100,11 +102,10 @@ impl LossOperands {
         let subtask_values = if collapse { (0..spans.len()).map(|s| s..s + 1).collect() } else { spans };
         let spec = prepared.spec();
         let terms = Terms { within: spec.within, across: spec.across, subtasks: subtask_values };
-        let candidates: u64 = prepared.candidates(cancel)?.iter().map(|rows| rows.len()).sum();
         Ok(Self {
             target: TargetVectors { subtasks, rows, excluded, terms, vectors: Vec::new() },
             products: Products::new(sides.centring.clone(), queries, covariance.min_models),
-            in_target: prepared.live().saturating_sub(candidates),
+            in_target: prepared.live().saturating_sub(prepared.candidate_rows(cancel)?),
         })
     }
 }

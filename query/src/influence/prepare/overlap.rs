@@ -8,9 +8,9 @@
 
 use std::collections::{BTreeMap, HashSet};
 
+use arrow_array::RecordBatch;
 use arrow_array::cast::AsArray;
 use arrow_array::types::UInt64Type;
-use arrow_array::{Array, RecordBatch};
 use gstore_core::content::{Content, ContentError};
 use gstore_core::{Cancel, Digest};
 use gstore_store::{DatasetPart, RowSet, Snapshot};
@@ -69,16 +69,12 @@ pub fn rows_in_targets(
     let targets = questions.iter().map(|prepared| contents(prepared, cancel));
     let targets = targets.collect::<Result<Vec<&TargetContents>, QueryError>>()?;
     let mut found = Vec::new();
-    for batch in first.snapshot().samples(dataset)?.scan(&["row", "record"], None) {
-        check(cancel)?;
-        let batch = batch?;
-        let (numbers, records) = (row_numbers(&batch)?, records(&batch)?);
-        for (i, row) in numbers.iter().enumerate() {
-            if occurs(&targets, &dataset.name, (*row, value(records, i)))? {
-                found.push(*row);
-            }
+    each_record(first.snapshot(), dataset, cancel, |row, record| {
+        if occurs(&targets, &dataset.name, (row, record))? {
+            found.push(row);
         }
-    }
+        Ok(())
+    })?;
     Ok(RowSet::from_rows(found))
 }
 
@@ -94,11 +90,10 @@ impl Prepared {
         let samples = self.snapshot().samples(&side.dataset)?;
         let mut found = Vec::with_capacity(rows.len());
         for chunk in rows.chunks(CHUNK) {
-            check(cancel)?;
+            cancel.check()?;
             let batch = samples.get(chunk, &["record"])?;
-            let records = records(&batch)?;
-            for (i, row) in chunk.iter().enumerate() {
-                found.push(occurs(&[target], &side.dataset.name, (*row, value(records, i)))?);
+            for (row, record) in chunk.iter().zip(records(&batch)?) {
+                found.push(occurs(&[target], &side.dataset.name, (*row, record))?);
             }
         }
         Ok(found)
@@ -135,32 +130,34 @@ fn digests_of(
     cancel: &Cancel,
 ) -> Result<HashSet<Digest>, QueryError> {
     let mut digests = HashSet::new();
-    for batch in snapshot.samples(dataset)?.scan(&["row", "record"], None) {
-        check(cancel)?;
-        let batch = batch?;
-        let (numbers, records) = (row_numbers(&batch)?, records(&batch)?);
-        for (i, row) in numbers.iter().enumerate().filter(|(_, row)| rows.contains(**row)) {
-            digests.extend(digest_of_row(&dataset.name, *row, value(records, i))?);
+    each_record(snapshot, dataset, cancel, |row, record| {
+        if rows.contains(row) {
+            digests.extend(digest_of_row(&dataset.name, row, record)?);
         }
-    }
+        Ok(())
+    })?;
     Ok(digests)
 }
 
-fn check(cancel: &Cancel) -> Result<(), QueryError> {
-    Ok(cancel.check()?)
-}
-
-fn row_numbers(batch: &RecordBatch) -> Result<&[u64], QueryError> {
-    let rows = batch.column_by_name("row").and_then(|c| c.as_primitive_opt::<UInt64Type>());
-    Ok(rows.ok_or_else(|| unexpected("row"))?.values())
+/// Hands out the live rows of a dataset with their records.
+fn each_record(
+    snapshot: &Snapshot,
+    dataset: &DatasetPart,
+    cancel: &Cancel,
+    mut take: impl FnMut(u64, Option<&[u8]>) -> Result<(), QueryError>,
+) -> Result<(), QueryError> {
+    for batch in snapshot.samples(dataset)?.scan(&["row", "record"], None) {
+        cancel.check()?;
+        let batch = batch?;
+        let rows = batch.column_by_name("row").and_then(|c| c.as_primitive_opt::<UInt64Type>());
+        let rows = rows.ok_or_else(|| unexpected("row"))?.values();
+        rows.iter().zip(records(&batch)?).try_for_each(|(row, record)| take(*row, record))?;
+    }
+    Ok(())
 }
 
 fn records(batch: &RecordBatch) -> Result<&arrow_array::BinaryArray, QueryError> {
     batch.column_by_name("record").and_then(|c| c.as_binary_opt::<i32>()).ok_or_else(|| unexpected("record"))
-}
-
-fn value(records: &arrow_array::BinaryArray, i: usize) -> Option<&[u8]> {
-    records.is_valid(i).then(|| records.value(i))
 }
 
 fn unexpected(column: &str) -> QueryError {

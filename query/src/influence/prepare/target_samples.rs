@@ -8,6 +8,7 @@ use gstore_store::FeaturePart;
 
 use super::Prepared;
 use super::target_rows::TargetRow;
+use super::target_vectors::TargetVectors;
 use crate::error::QueryError;
 use crate::influence::result::ExcludedCounts;
 
@@ -25,6 +26,12 @@ pub struct TargetSamples {
     pub excluded: ExcludedCounts,
 }
 
+/// How a question names some subtasks, of names of all of them and how it names these.
+fn asked((names, asked): (Vec<String>, Vec<String>), some: &[String]) -> Vec<String> {
+    let known: BTreeMap<String, String> = names.into_iter().zip(asked).collect();
+    some.iter().map(|name| known.get(name).unwrap_or(name).clone()).collect()
+}
+
 impl Prepared {
     /// The samples of the target. Reads whether they have vectors at every checkpoint, and keeps none.
     ///
@@ -37,25 +44,17 @@ impl Prepared {
         let members = self.target_rows()?;
         let readers = self.target_sources(cancel)?;
         let loader = self.target_loader(&readers, cancel)?;
-        let known: BTreeMap<String, String> =
-            members.subtasks.iter().cloned().zip(members.asked.clone()).collect();
+        let names = (members.subtasks.clone(), members.asked.clone());
         let (rows, subtasks, excluded) = loader.compared(members)?;
-        let asked = subtasks.iter().map(|name| known.get(name).unwrap_or(name).clone()).collect();
-        Ok(TargetSamples { rows, subtasks, asked, excluded })
+        Ok(TargetSamples { asked: asked(names, &subtasks), rows, subtasks, excluded })
     }
 
     /// The same of losses, which are few enough to be kept.
     fn loss_samples(&self, cancel: &Cancel) -> Result<TargetSamples, QueryError> {
         let members = self.target_rows()?;
-        let known: BTreeMap<String, String> = members.subtasks.into_iter().zip(members.asked).collect();
-        let target = &self.loss_operands_by_sample(cancel)?.target;
-        let asked = target.subtasks.iter().map(|name| known.get(name).unwrap_or(name).clone()).collect();
-        Ok(TargetSamples {
-            rows: target.rows.clone(),
-            subtasks: target.subtasks.clone(),
-            asked,
-            excluded: target.excluded,
-        })
+        let TargetVectors { rows, subtasks, excluded, .. } = &self.loss_operands_by_sample(cancel)?.target;
+        let asked = asked((members.subtasks, members.asked), subtasks);
+        Ok(TargetSamples { rows: rows.clone(), subtasks: subtasks.clone(), asked, excluded: *excluded })
     }
 
     /// The same question about some samples of its target, which is how many are answered in little memory.
