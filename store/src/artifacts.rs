@@ -12,7 +12,7 @@ pub use files::ArtifactFiles;
 
 pub(crate) use files::{PREFIX, check_file, is_work};
 
-use crate::error::{ArtifactError, CommitError, ReadError, StorageError};
+use crate::error::{ArtifactError, ReadError, StorageError};
 use crate::layout::names;
 use crate::manifest::{ArtifactPart, PartLink};
 use crate::map::FileMap;
@@ -107,9 +107,8 @@ impl Store {
         }
         let published = publish(self, &lock, &base, change);
         if let (Some(files), Err(e)) = (&files, &published)
-            && !matches!(e, CommitError::Unclear { .. })
+            && !e.is_unclear()
         {
-            // `CURRENT` does not name them.
             files.unplace();
         }
         Ok(published?)

@@ -342,19 +342,14 @@ impl SampleAppend {
             }
             false => Ok(()),
         };
-        let snapshot = match moved.and_then(|()| self.publish()) {
-            Ok(snapshot) => snapshot,
-            Err(e) => {
-                if !matches!(e, CommitError::Unclear { .. }) {
-                    // CURRENT does not name the files, so nothing can refer to them: they may go.
-                    self.files.remove_from(self.part.number);
-                    if let Some(old) = self.before() {
-                        self.store.env().remove_unreferenced(new_files(old, &self.part));
-                    }
+        let snapshot = moved.and_then(|()| self.publish()).inspect_err(|e| {
+            if !e.is_unclear() {
+                self.files.remove_from(self.part.number);
+                if let Some(old) = self.before() {
+                    self.store.env().remove_unreferenced(new_files(old, &self.part));
                 }
-                return Err(e);
             }
-        };
+        })?;
         self.report.snapshot = Some(snapshot.number());
         self.ids.published(&self.part);
         Ok(self.report)

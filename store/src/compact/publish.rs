@@ -56,31 +56,25 @@ impl Compaction<'_> {
         if change.is_empty() {
             return Ok(());
         }
-        let published = match self.store.env().place(&moves) {
-            Ok(()) => publish(self.store, &lock, &now, change).inspect_err(|e| {
-                if !matches!(e, CommitError::Unclear { .. }) {
+        let placed = self.store.env().place(&moves).map_err(CommitError::from);
+        let published = placed.and_then(|()| {
+            publish(self.store, &lock, &now, change).inspect_err(|e| {
+                if !e.is_unclear() {
                     self.store.env().unplace(&moves);
                 }
-            }),
-            Err(e) => Err(e.into()),
-        };
-        match published {
-            Ok(snapshot) => {
-                self.report.snapshot = Some(snapshot.number());
-                self.report.add(part);
-                if let Files::Dataset(part) = &unit.files {
-                    self.update_ledger(&lock, part.number, &now, &snapshot);
-                }
-                Ok(())
+            })
+        });
+        let snapshot = published.inspect_err(|e| {
+            if !e.is_unclear() {
+                self.store.env().remove_unreferenced(bitmaps);
             }
-            Err(e) => {
-                if !matches!(e, CommitError::Unclear { .. }) {
-                    // CURRENT does not name them.
-                    self.store.env().remove_unreferenced(bitmaps);
-                }
-                Err(e.into())
-            }
+        })?;
+        self.report.snapshot = Some(snapshot.number());
+        self.report.add(part);
+        if let Files::Dataset(part) = &unit.files {
+            self.update_ledger(&lock, part.number, &now, &snapshot);
         }
+        Ok(())
     }
 
     /// The same ids are in other files now. A ledger that is not told is rebuilt by the next append.

@@ -128,6 +128,13 @@ pub enum CommitError {
     Store(StoreError),
 }
 
+impl CommitError {
+    /// Whether `CURRENT` may name what was to be published. If not, nothing refers to its files: they may go.
+    pub(crate) fn is_unclear(&self) -> bool {
+        matches!(self, CommitError::Unclear { .. })
+    }
+}
+
 /// The key of a write is used otherwise, or is none.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]

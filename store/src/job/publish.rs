@@ -127,25 +127,17 @@ impl Job {
             complete: change.features.iter().any(|f| f.state == FeatureState::Complete),
         };
         self.folder.write(PUBLISH, &intents)?;
-        let published = self
-            .move_files(&intents)
-            .map_err(CommitError::from)
-            .and_then(|()| publish(&self.store, &lock, &now, change));
-        match published {
-            Ok(snapshot) => {
-                // The snapshot is there; what cannot be removed now is removed by the next start.
-                let _ = self.folder.delete();
-                Ok(PublishOutcome::New(snapshot))
+        let moved = self.move_files(&intents).map_err(CommitError::from);
+        let published = moved.and_then(|()| publish(&self.store, &lock, &now, change));
+        let snapshot = published.inspect_err(|e| {
+            if !e.is_unclear() {
+                // Best effort: what is left here is undone by the next start.
+                let _ = self.move_back(&intents);
             }
-            Err(e) => {
-                if !matches!(e, CommitError::Unclear { .. }) {
-                    // CURRENT does not name the files. Best effort: what is left here is
-                    // undone by the next start.
-                    let _ = self.move_back(&intents);
-                }
-                Err(e)
-            }
-        }
+        })?;
+        // The snapshot is there; what cannot be removed now is removed by the next start.
+        let _ = self.folder.delete();
+        Ok(PublishOutcome::New(snapshot))
     }
 
     fn move_files(&self, intents: &Intents) -> Result<(), StorageError> {

@@ -3,7 +3,7 @@
 use super::deletion::{DeleteOptions, DeleteReport};
 use super::purge::purge;
 use super::stop_if;
-use crate::error::{ChangeError, CommitError};
+use crate::error::ChangeError;
 use crate::manifest::DatasetPart;
 use crate::store::{Store, WriterLock, change_of, publish};
 use crate::tombstones::{bury, new_files};
@@ -45,18 +45,12 @@ impl Store {
         let mut change = change_of(&base, &options.command);
         change.changes.push(format!("dataset {}: {} deleted", part.name, many(deleted, "row")));
         change.datasets.push(part);
-        match publish(self, &lock, &base, change) {
-            Ok(snapshot) => {
-                report.snapshot = Some(snapshot.number());
-                Ok(report)
+        let published = publish(self, &lock, &base, change).inspect_err(|e| {
+            if !e.is_unclear() {
+                self.env().remove_unreferenced(files);
             }
-            Err(e) => {
-                if !matches!(e, CommitError::Unclear { .. }) {
-                    // CURRENT does not name the bitmap, so nothing can refer to it.
-                    self.env().remove_unreferenced(files);
-                }
-                Err(e.into())
-            }
-        }
+        })?;
+        report.snapshot = Some(published.number());
+        Ok(report)
     }
 }

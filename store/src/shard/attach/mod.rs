@@ -19,7 +19,7 @@ mod report;
 
 pub use report::{AttachProgress, AttachReport, AttachedFeature, AttachedShard, ShardOutcome};
 
-use crate::error::{AttachError, CommitError};
+use crate::error::AttachError;
 use crate::job::{Completion, Finish, Job, JobPlan, KnownProvenance, PublishOutcome, run_part};
 use crate::manifest::FeatureState;
 use crate::store::{Snapshot, Store};
@@ -78,22 +78,17 @@ pub(crate) fn attach(
         return Ok(report);
     }
     let finish = finish(&shards, &choice, &job);
-    match job.publish_as(finish) {
-        Ok(published) => {
-            // Another process may have published the same meanwhile; that snapshot is its own.
-            if let PublishOutcome::New(now) = &published {
-                report.snapshot = Some(now.number());
-            }
-            report::features(&mut report, published.snapshot(), &shards, &choice)?;
-            Ok(report)
+    let published = job.publish_as(finish).inspect_err(|e| {
+        if !e.is_unclear() {
+            clear(store, plan);
         }
-        Err(e) => {
-            if !matches!(e, CommitError::Unclear { .. }) {
-                clear(store, plan);
-            }
-            Err(e.into())
-        }
+    })?;
+    // Another process may have published the same meanwhile; that snapshot is its own.
+    if let PublishOutcome::New(now) = &published {
+        report.snapshot = Some(now.number());
     }
+    report::features(&mut report, published.snapshot(), &shards, &choice)?;
+    Ok(report)
 }
 
 /// Removes what is left of a job: of one that failed, or that was killed after its commit. It is taken over
