@@ -69,7 +69,7 @@ pub(super) fn score_windows(
         (threads, scan.cancel),
         || (Worker::default(), tops.waiting(), Totals::default()),
         |(worker, _, _), ahead| worker.see(ahead),
-        |units, wants| scan.want(&windows[units].iter().collect::<Vec<_>>(), wants),
+        &|units, wants| scan.want(&windows[units].iter().collect::<Vec<_>>(), wants),
         |(worker, waiting, totals), unit| {
             let pool = windows[unit].pool;
             let counted = scan.judged(&windows[unit], worker, |row, pos, values, whole| {

@@ -110,7 +110,7 @@ fn exact(
         (threads, cancel),
         || (Worker::default(), tops(), Totals::default()),
         |(worker, _, _), ahead| worker.see(ahead),
-        |units, wants| {
+        &|units, wants| {
             let read: Vec<&Window> = units.filter(|unit| !skips(*unit)).map(|unit| &windows[unit]).collect();
             scan.want(&read, wants);
         },

@@ -107,10 +107,10 @@ impl Disk {
         (threads, cancel): (usize, &Cancel),
         state: impl Fn() -> S + Sync,
         see: impl Fn(&mut S, Option<&Arc<ReadAhead>>) + Sync,
-        wants: impl Fn(Range<usize>, &mut SpanRequests<'a>) + Sync,
+        wants: &(dyn Fn(Range<usize>, &mut SpanRequests<'a>) + Sync),
         work: impl Fn(&mut S, usize) -> Result<(), QueryError> + Sync,
     ) -> Result<Vec<S>, QueryError> {
-        let plan = sample(units, &wants).map(|each| Plan::new(units, threads, each));
+        let plan = sample(units, wants).map(|each| Plan::new(units, threads, each));
         let Some((plan, _turn)) = plan.and_then(|plan| Some((plan, ReadAheadPermit::take()?))) else {
             return parallel::unordered(units, threads, cancel, state, work);
         };
@@ -233,7 +233,7 @@ impl Plan {
 }
 
 /// Bytes that a unit reads from disk, of those that do; `None` where units seem to be in memory.
-fn sample<'a>(units: usize, wants: &impl Fn(Range<usize>, &mut SpanRequests<'a>)) -> Option<u64> {
+fn sample<'a>(units: usize, wants: &dyn Fn(Range<usize>, &mut SpanRequests<'a>)) -> Option<u64> {
     let (mut out, mut bytes) = (0u64, 0u64);
     for unit in sampled(units) {
         let mut wanted = SpanRequests::new();

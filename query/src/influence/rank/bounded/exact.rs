@@ -104,7 +104,7 @@ impl Search<'_> {
             (self.threads, self.scan.cancel),
             || (pairs::PairBuffers::default(), Vec::new(), Vec::new(), Vec::new(), Totals::default()),
             |(memory, ..), ahead| memory.see(ahead),
-            |units, wants| {
+            &|units, wants| {
                 for (unit, pairs) in &of_windows[units] {
                     let offsets = pairs.chunk_by(|a, b| a.0 == b.0).map(|pairs| pairs[0].0);
                     self.scan.want_rows(&known.all[*unit as usize], offsets, wants);
@@ -170,7 +170,7 @@ impl Search<'_> {
             (self.threads, self.scan.cancel),
             || ((Worker::default(), Vec::new()), tops.waiting(), Totals::default()),
             |((worker, _), _, _), ahead| worker.see(ahead),
-            |some, wants| {
+            &|some, wants| {
                 for (window, offsets) in units[some].iter().copied().flatten() {
                     self.scan.want_rows(&windows[*window as usize], offsets.iter().copied(), wants);
                 }

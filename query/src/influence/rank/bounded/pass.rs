@@ -38,7 +38,7 @@ impl Search<'_> {
             (self.threads, self.scan.cancel),
             || sources.iter().map(|_| ThreadSearch::new(self.k, cuts)).collect::<Vec<_>>(),
             |parts, ahead| parts.iter_mut().for_each(|part| part.see(ahead)),
-            |units, wants| {
+            &|units, wants| {
                 let picked = match asked {
                     RequestedRows::Every(_) => None,
                     RequestedRows::Picked(picked) => Some(&picked[units.clone()]),
