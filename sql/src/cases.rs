@@ -21,7 +21,7 @@ use super::dialect::join_constraint;
 use super::error::SqlError;
 use super::expanded::{excluded_mut, last_ident, name};
 use super::positions::{TextPosition, begin, is_named_at, place};
-use super::walk::{VisitMut, count_subqueries, inner};
+use super::walk::{VisitMut, inner, visit_own_expressions_mut};
 
 /// Puts the name that an error proposes in the place of the one that it is about; false where there is none.
 /// An error that does not know its place, or whose place has been put right, is about each such name of one
@@ -113,6 +113,12 @@ impl ColumnNames<'_> {
         }
     }
 
+    /// Respells a column in the clauses of groups, if it is one; their subqueries have columns of their own.
+    fn key(&self, expr: &mut Expr) -> bool {
+        let last = parts(expr).last_mut().filter(|last| self.is_like(last));
+        last.map(|last| self.respell(last)).is_some()
+    }
+
     fn wildcard(&mut self, options: &mut WildcardAdditionalOptions) {
         excluded_mut(options).for_each(|column| self.column(place(column), column));
         let renamed: &mut [IdentWithAlias] = match &mut options.opt_rename {
@@ -169,12 +175,14 @@ impl VisitorMut for ColumnNames<'_> {
         if let GroupByExpr::Expressions(keys, _) = &mut select.group_by {
             let is_key = matches!(self.which, RespelledNames::At(place) if is_named_at(&*keys, place));
             if given.contains(&true) || is_key && !given.is_empty() {
-                let mut columns = KeyNames { names: self, queries: 0, are_respelled: false };
-                let _ = VisitMut::visit(keys, &mut columns);
-                if columns.are_respelled {
-                    let _ = VisitMut::visit(&mut select.having, &mut columns);
+                let mut are_respelled = false;
+                visit_own_expressions_mut(keys, |key| are_respelled |= self.key(key));
+                if are_respelled {
+                    visit_own_expressions_mut(&mut select.having, |key| {
+                        self.key(key);
+                    });
                 }
-                self.are_respelled |= columns.are_respelled && is_key;
+                self.are_respelled |= are_respelled && is_key;
             }
         }
         for item in &mut select.projection {
@@ -223,28 +231,6 @@ impl VisitorMut for ColumnNames<'_> {
                 }
             }
             _ => {}
-        }
-        ControlFlow::Continue(())
-    }
-}
-
-/// Respells a column in the clauses of groups; not in subqueries, whose columns are their own.
-struct KeyNames<'a, 'b> {
-    names: &'a ColumnNames<'b>,
-    queries: usize,
-    are_respelled: bool,
-}
-
-impl VisitorMut for KeyNames<'_, '_> {
-    type Break = ();
-
-    count_subqueries!(queries, &mut Query);
-
-    fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
-        let last = parts(expr).last_mut().filter(|last| self.names.is_like(last));
-        if let Some(last) = last.filter(|_| self.queries == 0) {
-            self.names.respell(last);
-            self.are_respelled = true;
         }
         ControlFlow::Continue(())
     }

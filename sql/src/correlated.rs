@@ -1,18 +1,17 @@
 //! Correlated subqueries, for the errors where the engine cannot make a join of one: they name columns of the
 //! statement around them.
 
-use std::ops::ControlFlow;
-
 use datafusion::common::Column;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::logical_expr::{Expr, LogicalPlan, Subquery};
 use datafusion::sql::parser::Statement;
-use datafusion::sql::sqlparser::ast::{Expr as SqlExpr, ObjectName, Spanned, TableFactor, Visitor};
+use datafusion::sql::sqlparser::ast::{Expr as SqlExpr, ObjectName, TableFactor};
 
 use super::distinct::distinct;
 use super::error::SqlError;
 use super::expanded::last_name;
-use crate::walk::Visit;
+use super::positions::start;
+use crate::walk::{visit_expressions, visit_tables};
 use crate::wording::NO_VALUE;
 
 /// Subqueries of a statement that are looked at.
@@ -47,9 +46,20 @@ impl CorrelatedSubqueries {
     pub(super) fn of(statement: &Statement) -> Self {
         let mut found = Self::default();
         if let Statement::Statement(sql) = statement {
-            let _ = Visit::visit(&**sql, &mut found);
+            visit_expressions(&**sql, |expr| found.add(expr));
+            found.unnests |= visit_tables(&**sql, is_list);
         }
         found
+    }
+
+    fn add(&mut self, expr: &SqlExpr) {
+        match expr {
+            SqlExpr::Subquery(query) => self.places.push(start(&**query)),
+            SqlExpr::InSubquery { subquery, .. } => self.behind_in.push(start(&**subquery)),
+            SqlExpr::Function(call) => self.unnests |= is_unnest(&call.name),
+            SqlExpr::InUnnest { .. } => self.unnests = true,
+            _ => {}
+        }
     }
 
     /// The same with the columns that they name, by the plan of the statement.
@@ -104,36 +114,14 @@ impl CorrelatedSubqueries {
     }
 }
 
-impl Visitor for CorrelatedSubqueries {
-    type Break = ();
-
-    fn pre_visit_expr(&mut self, expr: &SqlExpr) -> ControlFlow<()> {
-        let (query, places) = match expr {
-            SqlExpr::Subquery(query) => (query, &mut self.places),
-            SqlExpr::InSubquery { subquery, .. } => (subquery, &mut self.behind_in),
-            other => {
-                self.unnests |= match other {
-                    SqlExpr::Function(call) => is_unnest(&call.name),
-                    SqlExpr::InUnnest { .. } => true,
-                    _ => false,
-                };
-                return ControlFlow::Continue(());
-            }
-        };
-        let start = query.span().start;
-        places.push((start.line, start.column));
-        ControlFlow::Continue(())
-    }
-
-    fn pre_visit_table_factor(&mut self, factor: &TableFactor) -> ControlFlow<()> {
-        self.unnests |= match factor {
-            TableFactor::UNNEST { .. } => true,
-            TableFactor::Table { name, args: Some(_), .. } | TableFactor::Function { name, .. } => {
-                is_unnest(name)
-            }
-            _ => false,
-        };
-        ControlFlow::Continue(())
+/// Whether a table of FROM is a list that is taken apart.
+fn is_list(factor: &TableFactor) -> bool {
+    match factor {
+        TableFactor::UNNEST { .. } => true,
+        TableFactor::Table { name, args: Some(_), .. } | TableFactor::Function { name, .. } => {
+            is_unnest(name)
+        }
+        _ => false,
     }
 }
 

@@ -4,7 +4,6 @@
 //! of the snapshot stand in for the values; where none fits, the columns are not known before the statement
 //! runs.
 
-use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
@@ -13,7 +12,7 @@ use datafusion::logical_expr::LogicalPlan;
 use datafusion::scalar::ScalarValue;
 use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast::{
-    Expr as Ast, FunctionArg, FunctionArgExpr, LimitClause, Query, TableFactor, Visitor,
+    Expr as Ast, FunctionArg, FunctionArgExpr, LimitClause, Query, TableFactor,
 };
 use gstore_query::influence::{OPTIONS, Takes};
 use gstore_store::Snapshot;
@@ -23,7 +22,7 @@ use super::error::{SqlError, SqlErrorKind};
 use super::literals::literal;
 use super::parameters::{self, placeholder};
 use super::planning;
-use crate::walk::{Visit, inner, visit_expressions};
+use crate::walk::{inner, visit_expressions, visit_queries, visit_tables};
 
 /// How many stand-ins are tried.
 const MOST_TRIES: usize = 64;
@@ -171,16 +170,13 @@ impl UntypedParameters {
     fn of(statement: &mut Statement) -> Self {
         let mut calls = Self::default();
         if let Some(sql) = inner(statement) {
-            let _ = Visit::visit(&*sql, &mut calls);
+            visit_queries(&*sql, |query| calls.of_query(query));
+            visit_tables(&*sql, |relation| calls.of_table(relation));
         }
         calls
     }
-}
 
-impl Visitor for UntypedParameters {
-    type Break = ();
-
-    fn pre_visit_query(&mut self, query: &Query) -> ControlFlow<()> {
+    fn of_query(&mut self, query: &Query) {
         let counts = match &query.limit_clause {
             Some(LimitClause::LimitOffset { limit, offset, .. }) => {
                 [limit.as_ref(), offset.as_ref().map(|offset| &offset.value)]
@@ -189,14 +185,13 @@ impl Visitor for UntypedParameters {
             None => [None, None],
         };
         self.counts.extend(counts.into_iter().flatten().filter_map(placeholder).map(str::to_owned));
-        ControlFlow::Continue(())
     }
 
-    fn pre_visit_table_factor(&mut self, relation: &TableFactor) -> ControlFlow<()> {
+    fn of_table(&mut self, relation: &TableFactor) {
         let (name, args) = match relation {
             TableFactor::Table { name, args: Some(args), .. } => (name, &args.args),
             TableFactor::Function { name, args, .. } => (name, args),
-            _ => return ControlFlow::Continue(()),
+            _ => return,
         };
         let function = name.to_string().to_lowercase();
         let options = super::table_functions::options_of(&function);
@@ -214,16 +209,12 @@ impl Visitor for UntypedParameters {
             };
             match placeholder(expr) {
                 Some(name) => self.inside.push(ArgumentParameter { name: name.to_owned(), option }),
-                None => {
-                    let _ = visit_expressions(expr, |e: &Ast| {
-                        if let Some(name) = placeholder(e) {
-                            self.inside.push(ArgumentParameter { name: name.to_owned(), option: None });
-                        }
-                        ControlFlow::<()>::Continue(())
-                    });
-                }
+                None => visit_expressions(expr, |e: &Ast| {
+                    if let Some(name) = placeholder(e) {
+                        self.inside.push(ArgumentParameter { name: name.to_owned(), option: None });
+                    }
+                }),
             }
         }
-        ControlFlow::Continue(())
     }
 }

@@ -8,8 +8,6 @@
 
 mod begun;
 
-use std::ops::ControlFlow;
-
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::sql::parser::Statement;
@@ -146,10 +144,7 @@ fn check_query(query: &Query) -> Result<(), SqlError> {
 /// Refuses a statement that names too many tables.
 pub(crate) fn check_relations(sql: &Sql) -> Result<(), SqlError> {
     let mut named = 0usize;
-    let _ = visit_relations(sql, |_| {
-        named += 1;
-        ControlFlow::<()>::Continue(())
-    });
+    visit_relations(sql, |_| named += 1);
     if named > MAX_RELATIONS {
         return Err(SqlError::refused(format!(
             "the statement names {named} tables, more than the {MAX_RELATIONS} allowed"

@@ -4,18 +4,17 @@
 //! Texts are read as numbers and times where the two meet. That fails at the first that is none, and does not
 //! say where in the statement that is; nor does a cast of a number that a DECIMAL has no room for.
 
-use std::ops::ControlFlow;
-
 use arrow_schema::DataType;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::common::{Column, ExprSchema};
 use datafusion::logical_expr::expr::Cast;
 use datafusion::logical_expr::{Expr, LogicalPlan};
 use datafusion::sql::parser::Statement;
-use datafusion::sql::sqlparser::ast::{self, CastKind, ExactNumberInfo, Spanned};
+use datafusion::sql::sqlparser::ast::{self, CastKind, ExactNumberInfo};
 use gstore_functions::TIMES;
 
 use super::error::SqlError;
+use super::positions::start;
 use super::walk::{inner, visit_expressions};
 use super::wording::NO_ROOM;
 
@@ -77,17 +76,16 @@ impl MixedComparison {
     pub(super) fn decimals(statement: &mut Statement) -> Vec<Self> {
         let mut found = Vec::new();
         let Some(sql) = inner(statement) else { return found };
-        let _ = visit_expressions(&*sql, |expr: &ast::Expr| {
+        visit_expressions(&*sql, |expr: &ast::Expr| {
             if let ast::Expr::Cast {
                 kind: CastKind::Cast | CastKind::DoubleColon, expr: of, data_type, ..
             } = expr
                 && let Some((digits, behind)) = decimal(data_type)
                 && found.len() < MOST
             {
-                let (start, value) = (expr.span().start, ComparedWith::Decimal(digits, behind));
-                found.push(Self { column: column_name(of), place: Some((start.line, start.column)), value });
+                let value = ComparedWith::Decimal(digits, behind);
+                found.push(Self { column: column_name(of), place: Some(start(expr)), value });
             }
-            ControlFlow::<()>::Continue(())
         });
         found
     }

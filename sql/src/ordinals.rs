@@ -3,50 +3,37 @@
 //! The engine looks such a key up among the columns of the grouping, where a second column `100 * avg(score)`
 //! is not; the expression itself it finds. So it is put in the place of its number before the planning.
 
-use std::ops::ControlFlow;
-
 use datafusion::sql::parser::Statement;
-use datafusion::sql::sqlparser::ast::{
-    Expr, GroupByExpr, OrderByKind, Query, SelectItem, SetExpr, Value, VisitorMut,
-};
+use datafusion::sql::sqlparser::ast::{Expr, GroupByExpr, OrderByKind, Query, SelectItem, SetExpr, Value};
 
-use crate::walk::{VisitMut, inner};
+use crate::walk::{inner, visit_queries_mut};
 
 /// Puts expressions in the place of their numbers.
 pub(super) fn resolve(statement: &mut Statement) {
     if let Some(sql) = inner(statement) {
-        let _ = sql.visit(&mut Ordinals);
+        visit_queries_mut(sql, of_query);
     }
 }
 
-struct Ordinals;
-
-impl VisitorMut for Ordinals {
-    type Break = ();
-
-    fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
-        let Query { body, order_by, .. } = query;
-        let (SetExpr::Select(select), Some(order)) = (&**body, order_by.as_mut()) else {
-            return ControlFlow::Continue(());
-        };
-        let grouped = match &select.group_by {
-            GroupByExpr::All(_) => true,
-            GroupByExpr::Expressions(by, _) => !by.is_empty(),
-        };
-        let OrderByKind::Expressions(keys) = &mut order.kind else { return ControlFlow::Continue(()) };
-        keys.retain_mut(|key| match number(&key.expr).and_then(|n| nth(&select.projection, n)) {
-            // A value orders nothing, and a number would be taken for a place once more.
-            Some(Expr::Value(_)) if grouped => false,
-            Some(meant) if grouped => {
-                key.expr = meant.clone();
-                true
-            }
-            _ => true,
-        });
-        if keys.is_empty() {
-            *order_by = None;
+fn of_query(query: &mut Query) {
+    let Query { body, order_by, .. } = query;
+    let (SetExpr::Select(select), Some(order)) = (&**body, order_by.as_mut()) else { return };
+    let grouped = match &select.group_by {
+        GroupByExpr::All(_) => true,
+        GroupByExpr::Expressions(by, _) => !by.is_empty(),
+    };
+    let OrderByKind::Expressions(keys) = &mut order.kind else { return };
+    keys.retain_mut(|key| match number(&key.expr).and_then(|n| nth(&select.projection, n)) {
+        // A value orders nothing, and a number would be taken for a place once more.
+        Some(Expr::Value(_)) if grouped => false,
+        Some(meant) if grouped => {
+            key.expr = meant.clone();
+            true
         }
-        ControlFlow::Continue(())
+        _ => true,
+    });
+    if keys.is_empty() {
+        *order_by = None;
     }
 }
 

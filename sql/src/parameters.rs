@@ -3,7 +3,6 @@
 //! Values are put into the parsed statement before it is planned, because the arguments of table functions
 //! must be constants by then. Text is put in as a value and never parsed again.
 
-use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use arrow_array::{ArrayRef, RecordBatch, RecordBatchOptions};
@@ -13,13 +12,13 @@ use datafusion::scalar::ScalarValue;
 use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast::{
     Expr as Ast, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, Select, SelectItem,
-    Statement as Sql, Value as AstValue, VisitorMut,
+    Statement as Sql, Value as AstValue,
 };
 use serde_json::Value;
 
 use super::error::SqlError;
 use super::literals::{literal, short};
-use crate::walk::{VisitMut, error_of, inner, visit_expressions, visit_expressions_mut};
+use crate::walk::{inner, visit_expressions, visit_expressions_mut, visit_selects_mut};
 
 /// Most parameters of a statement.
 pub const MAX_PARAMETERS: usize = 1000;
@@ -170,13 +169,12 @@ fn scalar(value: &Value) -> Result<ScalarValue, SqlError> {
 pub(crate) fn names(statement: &mut Statement) -> Result<Vec<String>, SqlError> {
     let Some(sql) = inner(statement) else { return Ok(Vec::new()) };
     let mut found = Vec::new();
-    let _ = visit_expressions(sql, |e| {
+    visit_expressions(sql, |e| {
         if let Ast::Value(v) = e
             && let AstValue::Placeholder(text) = &v.value
         {
             found.push((v.span.start, text.clone()));
         }
-        ControlFlow::<()>::Continue(())
     });
     // The tree may be walked in another order than that of the text.
     found.sort_by_key(|(place, _)| (place.line, place.column));
@@ -187,14 +185,13 @@ pub(crate) fn names(statement: &mut Statement) -> Result<Vec<String>, SqlError> 
     }
     if found.iter().all(|(_, text)| text == "?") {
         let places: Vec<_> = found.iter().map(|(place, _)| *place).collect();
-        let _ = visit_expressions_mut(sql, |e| {
+        visit_expressions_mut(sql, |e| {
             if let Ast::Value(v) = e
                 && let AstValue::Placeholder(text) = &mut v.value
                 && let Some(n) = places.iter().position(|place| *place == v.span.start)
             {
                 *text = format!("${}", n + 1);
             }
-            ControlFlow::<()>::Continue(())
         });
         return Ok((1..=found.len()).map(|n| n.to_string()).collect());
     }
@@ -236,14 +233,12 @@ fn replace_each(
     sql: &mut Sql,
     other: impl Fn(&Ast) -> Option<Result<Ast, SqlError>>,
 ) -> Result<(), SqlError> {
-    error_of(visit_expressions_mut(sql, |e| {
-        match other(e) {
-            Some(Ok(other)) => *e = other,
-            Some(Err(error)) => return ControlFlow::Break(Box::new(error)),
-            None => {}
+    visit_expressions_mut(sql, |e| {
+        if let Some(other) = other(e) {
+            *e = other?;
         }
-        ControlFlow::Continue(())
-    }))
+        Ok(())
+    })
 }
 
 /// Puts the values in the place of the parameters, which have these names.
@@ -254,7 +249,7 @@ pub(crate) fn bind(statement: &mut Statement, names: &[String], values: &Paramet
         value.map(|value| literal(value))
     };
     if let Some(sql) = inner(statement) {
-        let _ = VisitMut::visit(sql, &mut PlaceholderColumns);
+        visit_selects_mut(sql, name_placeholders);
         replace_each(sql, |e| among(e, value))?;
     }
     replace(statement, value)
@@ -288,21 +283,14 @@ fn among(call: &Ast, value: impl Fn(&str) -> Option<Result<Ast, SqlError>>) -> O
 }
 
 /// Names columns that are parameters after them: two columns may have the same value, and not the same name.
-struct PlaceholderColumns;
-
-impl VisitorMut for PlaceholderColumns {
-    type Break = ();
-
-    fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<()> {
-        for item in &mut select.projection {
-            if let SelectItem::UnnamedExpr(expr) = item
-                && let Some(name) = placeholder(expr)
-            {
-                let alias = Ident::with_quote('"', format!("${name}"));
-                *item = SelectItem::ExprWithAlias { expr: expr.clone(), alias };
-            }
+fn name_placeholders(select: &mut Select) {
+    for item in &mut select.projection {
+        if let SelectItem::UnnamedExpr(expr) = item
+            && let Some(name) = placeholder(expr)
+        {
+            let alias = Ident::with_quote('"', format!("${name}"));
+            *item = SelectItem::ExprWithAlias { expr: expr.clone(), alias };
         }
-        ControlFlow::Continue(())
     }
 }
 

@@ -1,13 +1,17 @@
 //! Places of names in the text of a statement.
 
-use std::ops::ControlFlow;
-
-use datafusion::sql::sqlparser::ast::{Expr, Ident};
+use datafusion::sql::sqlparser::ast::{Expr, Ident, Spanned};
 
 use super::walk::{Visit, visit_expressions};
 
 /// Line and column in the statement.
 pub(super) type TextPosition = (u64, u64);
+
+/// Where a part of a statement begins.
+pub(super) fn start(of: &impl Spanned) -> TextPosition {
+    let start = of.span().start;
+    (start.line, start.column)
+}
 
 /// Where a name begins.
 pub(super) fn begin(expr: &Expr) -> Option<TextPosition> {
@@ -24,9 +28,5 @@ pub(super) fn place(name: &Ident) -> TextPosition {
 
 /// Whether a name begins at a place in a part of a statement.
 pub(super) fn is_named_at(of: &impl Visit, place: TextPosition) -> bool {
-    let walk = visit_expressions(of, |part: &Expr| match begin(part) == Some(place) {
-        true => ControlFlow::Break(()),
-        false => ControlFlow::Continue(()),
-    });
-    walk.is_break()
+    visit_expressions(of, |part| begin(part) == Some(place))
 }

@@ -4,19 +4,17 @@
 //! that was dropped may be one that the client was never to see.
 
 use std::collections::HashSet;
-use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    Expr, FunctionArg, FunctionArgExpr, Ident, ObjectName, TableFactor, Value, Visitor,
+    Expr, FunctionArg, FunctionArgExpr, Ident, ObjectName, TableFactor, Value,
 };
 use gstore_store::{Snapshot, View};
 
 use super::catalog::DATA;
 use super::dialect;
 use super::names::TABLE_FUNCTIONS;
-use super::views::OwnNames;
-use super::walk::inner;
-use crate::walk::Visit;
+use super::views::own_names;
+use super::walk::{inner, visit_tables};
 
 /// What an argument names.
 #[derive(Clone, Copy)]
@@ -63,35 +61,29 @@ pub fn with_whole_views(mut snapshot: Snapshot) -> Snapshot {
 fn is_whole(snapshot: &Snapshot, view: &View) -> bool {
     let Ok(mut statement) = dialect::parse(&view.sql) else { return false };
     let Some(sql) = inner(&mut statement) else { return false };
-    let mut own = OwnNames::default();
-    let _ = sql.visit(&mut own);
-    sql.visit(&mut WholeViews { snapshot, own: own.0 }).is_continue()
+    let names = KnownNames { snapshot, own: own_names(sql) };
+    !visit_tables(&*sql, |factor| !names.is_whole(factor))
 }
 
-/// Ends at a name that the snapshot does not have.
-struct WholeViews<'a> {
+/// What a view may name.
+struct KnownNames<'a> {
     snapshot: &'a Snapshot,
     /// Names that the statement gives itself.
     own: HashSet<String>,
 }
 
-impl Visitor for WholeViews<'_> {
-    type Break = ();
-
-    fn pre_visit_table_factor(&mut self, factor: &TableFactor) -> ControlFlow<()> {
-        let is_there = match factor {
+impl KnownNames<'_> {
+    fn is_whole(&self, factor: &TableFactor) -> bool {
+        match factor {
             TableFactor::Table { name, args: None, .. } => self.has_table(name),
             TableFactor::Table { name, args: Some(args), .. } => self.has_named(name, &args.args),
             TableFactor::Function { name, args, .. } => self.has_named(name, args),
             // A call in brackets.
             TableFactor::TableFunction { .. } => false,
             _ => true,
-        };
-        if is_there { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+        }
     }
-}
 
-impl WholeViews<'_> {
     fn has(&self, name: &str) -> bool {
         self.snapshot.datasets().iter().any(|dataset| dataset.name.eq_ignore_ascii_case(name))
             || self.snapshot.views().iter().any(|view| view.name.eq_ignore_ascii_case(name))

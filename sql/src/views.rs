@@ -6,13 +6,10 @@
 //! - a place in the text of a view is never taken for one in the statement: the lines of the two differ
 
 use std::collections::HashSet;
-use std::ops::ControlFlow;
 
 use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast::helpers::attached_token::AttachedToken;
-use datafusion::sql::sqlparser::ast::{
-    Cte, Ident, ObjectName, Query, Statement as Sql, TableAlias, Visitor, With,
-};
+use datafusion::sql::sqlparser::ast::{Cte, Ident, ObjectName, Query, Statement as Sql, TableAlias, With};
 use gstore_store::{Snapshot, View};
 
 use super::dialect;
@@ -20,7 +17,7 @@ use super::error::SqlError;
 use super::guard;
 use super::parameters;
 use super::walk::inner;
-use crate::walk::{Visit, visit_relations};
+use crate::walk::{visit_queries, visit_relations};
 
 /// Lines that lie between the texts of two views, of which none and no statement has as many.
 const APART: u64 = 1 << 32;
@@ -98,12 +95,10 @@ struct NeededViews<'a> {
 
 impl NeededViews<'_> {
     fn of(&mut self, sql: &Sql) -> Result<(), SqlError> {
-        let mut own = OwnNames::default();
-        let _ = sql.visit(&mut own);
+        let own = own_names(sql);
         let mut views = Vec::new();
-        let _ = visit_relations(sql, |name| {
-            views.extend(named_view(name, self.snapshot).filter(|view| !own.0.contains(&view.name)));
-            ControlFlow::<()>::Continue(())
+        visit_relations(sql, |name| {
+            views.extend(named_view(name, self.snapshot).filter(|view| !own.contains(&view.name)));
         });
         views.into_iter().try_for_each(|view| self.add(&view.name, &view.sql))
     }
@@ -178,31 +173,22 @@ pub fn that_read(snapshot: &Snapshot, table: &str) -> Vec<String> {
     let reads = |view: &&View| {
         let Ok(mut statement) = dialect::parse(&view.sql) else { return false };
         let Some(sql) = inner(&mut statement) else { return false };
-        let mut own = OwnNames::default();
-        let _ = sql.visit(&mut own);
-        let found = visit_relations(&*sql, |name| {
-            match unqualified(name).is_some_and(|name| name == table && !own.0.contains(&name)) {
-                true => ControlFlow::Break(()),
-                false => ControlFlow::Continue(()),
-            }
-        });
-        found.is_break()
+        let own = own_names(sql);
+        visit_relations(&*sql, |name| {
+            unqualified(name).is_some_and(|name| name == table && !own.contains(&name))
+        })
     };
     snapshot.views().iter().filter(reads).map(|view| view.name.clone()).collect()
 }
 
 /// Names that a statement gives to table expressions of its own.
-#[derive(Default)]
-pub(crate) struct OwnNames(pub(crate) HashSet<String>);
-
-impl Visitor for OwnNames {
-    type Break = ();
-
-    fn pre_visit_query(&mut self, query: &Query) -> ControlFlow<()> {
+pub(crate) fn own_names(sql: &Sql) -> HashSet<String> {
+    let mut names = HashSet::new();
+    visit_queries(sql, |query| {
         let tables = query.with.iter().flat_map(|with| &with.cte_tables);
-        self.0.extend(tables.map(|table| table.alias.name.value.to_lowercase()));
-        ControlFlow::Continue(())
-    }
+        names.extend(tables.map(|table| table.alias.name.value.to_lowercase()));
+    });
+    names
 }
 
 /// Whether a text can be saved as a view: one query without parameters.

@@ -80,56 +80,109 @@ pub(crate) fn inner(statement: &mut Parsed) -> Option<&mut Statement> {
     }
 }
 
-/// Calls `each` with every expression, before those that it consists of.
-pub(crate) fn visit_expressions<B>(
-    tree: &impl Visit,
-    each: impl FnMut(&Expr) -> ControlFlow<B>,
-) -> ControlFlow<B> {
-    tree.visit(&mut Expressions(each))
+/// What a closure gives back of a part that it is shown, and what a walk gives back with it.
+pub(crate) trait Step: Sized {
+    /// Of a walk that went on to its end.
+    const DONE: Self;
+
+    /// Whether the walk ends with this.
+    fn ends(&self) -> bool;
 }
 
-/// Calls `each` with every expression, after those that it consists of.
-pub(crate) fn visit_expressions_mut<B>(
-    tree: &mut impl VisitMut,
-    each: impl FnMut(&mut Expr) -> ControlFlow<B>,
-) -> ControlFlow<B> {
-    tree.visit(&mut Expressions(each))
-}
+impl Step for () {
+    const DONE: Self = ();
 
-/// Calls `each` with the name of every table.
-pub(crate) fn visit_relations<B>(
-    tree: &impl Visit,
-    each: impl FnMut(&ObjectName) -> ControlFlow<B>,
-) -> ControlFlow<B> {
-    tree.visit(&mut Relations(each))
-}
-
-struct Expressions<F>(F);
-
-impl<B, F: FnMut(&Expr) -> ControlFlow<B>> Visitor for Expressions<F> {
-    type Break = B;
-
-    fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<B> {
-        self.0(expr)
+    fn ends(&self) -> bool {
+        false
     }
 }
 
-impl<B, F: FnMut(&mut Expr) -> ControlFlow<B>> VisitorMut for Expressions<F> {
-    type Break = B;
+/// Whether something is found.
+impl Step for bool {
+    const DONE: Self = false;
 
-    fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<B> {
-        self.0(expr)
+    fn ends(&self) -> bool {
+        *self
     }
 }
 
-struct Relations<F>(F);
+/// What is found.
+impl<T> Step for Option<T> {
+    const DONE: Self = None;
 
-impl<B, F: FnMut(&ObjectName) -> ControlFlow<B>> Visitor for Relations<F> {
-    type Break = B;
-
-    fn pre_visit_relation(&mut self, name: &ObjectName) -> ControlFlow<B> {
-        self.0(name)
+    fn ends(&self) -> bool {
+        self.is_some()
     }
+}
+
+impl<E> Step for Result<(), E> {
+    const DONE: Self = Ok(());
+
+    fn ends(&self) -> bool {
+        self.is_err()
+    }
+}
+
+/// Writes out functions that call `each` with the parts of one kind, by this method of a visitor; `without`
+/// queries, not with those in subqueries.
+macro_rules! walks {
+    ($(
+        $(#[$doc:meta])*
+        $name:ident($tree:ty, $part:ty) by $visitor:ident::$method:ident $(without $query:ty)?;
+    )+) => {
+        $($(#[$doc])*
+        pub(crate) fn $name<S: Step>(tree: $tree, each: impl FnMut($part) -> S) -> S {
+            struct Parts<F> {
+                each: F,
+                queries: usize,
+            }
+
+            impl<S: Step, F: FnMut($part) -> S> $visitor for Parts<F> {
+                type Break = S;
+
+                $(count_subqueries!(queries, $query);)?
+
+                fn $method(&mut self, part: $part) -> ControlFlow<S> {
+                    if self.queries > 0 {
+                        return ControlFlow::Continue(());
+                    }
+                    let step = (self.each)(part);
+                    if step.ends() { ControlFlow::Break(step) } else { ControlFlow::Continue(()) }
+                }
+            }
+
+            match tree.visit(&mut Parts { each, queries: 0 }) {
+                ControlFlow::Continue(()) => S::DONE,
+                ControlFlow::Break(step) => step,
+            }
+        })+
+    };
+}
+
+walks! {
+    /// Every expression, before those that it consists of.
+    visit_expressions(&impl Visit, &Expr) by Visitor::pre_visit_expr;
+    /// Every expression, after those that it consists of.
+    visit_expressions_mut(&mut impl VisitMut, &mut Expr) by VisitorMut::post_visit_expr;
+    /// Every expression that is in no subquery, before those that it consists of.
+    visit_own_expressions(&impl Visit, &Expr) by Visitor::pre_visit_expr without &Query;
+    /// Every expression that is in no subquery, after those that it consists of.
+    visit_own_expressions_mut(&mut impl VisitMut, &mut Expr)
+        by VisitorMut::post_visit_expr without &mut Query;
+    /// The name of every table.
+    visit_relations(&impl Visit, &ObjectName) by Visitor::pre_visit_relation;
+    /// Every table of FROM, before those in it.
+    visit_tables(&impl Visit, &TableFactor) by Visitor::pre_visit_table_factor;
+    /// Every table of FROM, after those in it.
+    visit_tables_mut(&mut impl VisitMut, &mut TableFactor) by VisitorMut::post_visit_table_factor;
+    /// Every SELECT, before those in it.
+    visit_selects(&impl Visit, &Select) by Visitor::pre_visit_select;
+    /// Every SELECT, before those in it.
+    visit_selects_mut(&mut impl VisitMut, &mut Select) by VisitorMut::pre_visit_select;
+    /// Every query, before those in it.
+    visit_queries(&impl Visit, &Query) by Visitor::pre_visit_query;
+    /// Every query, before those in it.
+    visit_queries_mut(&mut impl VisitMut, &mut Query) by VisitorMut::pre_visit_query;
 }
 
 /// A visitor, and what it broke with.

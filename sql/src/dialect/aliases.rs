@@ -164,22 +164,17 @@ fn having(select: &mut Select) {
 /// Whether an expression has a call, as of an aggregate function, and none of a window.
 fn is_aggregate(expr: &Expr) -> bool {
     let (mut has_call, mut has_window) = (false, false);
-    let _ = visit_expressions(expr, |part: &Expr| {
+    visit_expressions(expr, |part: &Expr| {
         if let Expr::Function(function) = part {
             has_call = true;
             has_window |= function.over.is_some();
         }
-        ControlFlow::<()>::Continue(())
     });
     has_call && !has_window
 }
 
 fn mentions(expr: &Expr, column: &str) -> bool {
-    let found = visit_expressions(expr, |part: &Expr| match part {
-        Expr::Identifier(other) if name(other) == column => ControlFlow::Break(()),
-        _ => ControlFlow::Continue(()),
-    });
-    found.is_break()
+    visit_expressions(expr, |part| matches!(part, Expr::Identifier(other) if name(other) == column))
 }
 
 struct AliasSubstitution<'a> {

@@ -3,15 +3,13 @@
 //! The columns of `*`, of COLUMNS and of `UNION` are known to the engine only. There a place that no result
 //! has stands for all of them, until the engine refuses it and says how many columns there are.
 
-use std::ops::ControlFlow;
-
 use datafusion::sql::sqlparser::ast::{
-    Expr, OrderByExpr, OrderByKind, Query, SelectItem, SetExpr, Statement, VisitorMut,
+    Expr, OrderByExpr, OrderByKind, Query, SelectItem, SetExpr, Statement,
 };
 
 use super::exprs::{has_columns, number, of_item};
 use crate::error::SqlError;
-use crate::walk::VisitMut;
+use crate::walk::visit_queries_mut;
 
 /// The first place that no result has.
 const NONE: usize = usize::MAX - (1 << 20);
@@ -39,7 +37,20 @@ pub(super) fn place(query: &mut Query, unknown: &mut usize) {
 /// Puts the places of columns in that of the one that an error is about; false if it is about none of these.
 pub(super) fn put(sql: &mut Statement, error: &SqlError) -> bool {
     let Some((place, columns)) = refused(error.message()) else { return false };
-    sql.visit(&mut ColumnOrder { place: number(place), columns }).is_break()
+    let place = number(place);
+    visit_queries_mut(sql, |query| {
+        let Some(OrderByKind::Expressions(keys)) = query.order_by.as_mut().map(|order| &mut order.kind)
+        else {
+            return false;
+        };
+        match keys.as_slice() {
+            [only] if only.expr == place => {
+                *keys = places(only, columns);
+                true
+            }
+            _ => false,
+        }
+    })
 }
 
 /// Whether a key stands for all columns.
@@ -65,29 +76,6 @@ fn refused(message: &str) -> Option<(usize, usize)> {
     (place >= NONE).then_some((place, columns.trim().parse().ok()?))
 }
 
-struct ColumnOrder {
-    place: Expr,
-    columns: usize,
-}
-
-impl VisitorMut for ColumnOrder {
-    type Break = ();
-
-    fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
-        let Some(OrderByKind::Expressions(keys)) = query.order_by.as_mut().map(|order| &mut order.kind)
-        else {
-            return ControlFlow::Continue(());
-        };
-        match keys.as_slice() {
-            [only] if only.expr == self.place => {
-                *keys = places(only, self.columns);
-                ControlFlow::Break(())
-            }
-            _ => ControlFlow::Continue(()),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -99,8 +87,7 @@ mod tests {
         let mut statement = crate::dialect::parse(sql).unwrap();
         let sql = inner(&mut statement).unwrap();
         let mut unknown = 0;
-        let mut places = Places(&mut unknown);
-        let _ = sql.visit(&mut places);
+        visit_queries_mut(sql, |query| place(query, &mut unknown));
         assert_eq!(unknown, 2);
         let about = |place: usize, columns: usize| {
             SqlError::invalid(format!("Order by column out of bounds, specified: {place}, max: {columns}"))
@@ -113,16 +100,5 @@ mod tests {
             text.contains("ORDER BY 1 DESC, 2 DESC, 3 DESC)") && text.ends_with(" ORDER BY 1, 2"),
             "{text}"
         );
-    }
-
-    struct Places<'a>(&'a mut usize);
-
-    impl VisitorMut for Places<'_> {
-        type Break = ();
-
-        fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
-            place(query, self.0);
-            ControlFlow::Continue(())
-        }
     }
 }

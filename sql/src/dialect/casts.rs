@@ -16,7 +16,7 @@ use datafusion::sql::sqlparser::ast::{
 use self::names::Names;
 use super::twice::key;
 use crate::error::SqlError;
-use crate::walk::{VisitMut, count_subqueries};
+use crate::walk::{VisitMut, count_subqueries, visit_queries_mut};
 use crate::wording::{OCCURS, TWICE};
 
 /// Longest SELECT whose casts get names, in bytes: each of its expressions is written out with all that is in
@@ -30,15 +30,20 @@ pub(super) fn is_of_names(error: &SqlError) -> bool {
 
 /// Gives such casts names of their own; false if there are none.
 pub(super) fn name(sql: &mut Statement) -> bool {
-    let mut queries = Queries { which: NamedCasts::All, named: 0 };
-    let _ = VisitMut::visit(sql, &mut queries);
-    queries.named > 0
+    named(sql, NamedCasts::All) > 0
 }
 
 /// The same for casts of columns that a query groups by with them: there the engine's planner sees no error,
 /// and its analysis takes the one for the other.
 pub(super) fn name_grouped(sql: &mut Statement) {
-    let _ = VisitMut::visit(sql, &mut Queries { which: NamedCasts::Grouped, named: 0 });
+    named(sql, NamedCasts::Grouped);
+}
+
+/// How many casts got names.
+fn named(sql: &mut Statement, which: NamedCasts) -> usize {
+    let mut queries = Queries { which, named: 0 };
+    visit_queries_mut(sql, |query| queries.body(&mut query.body, query.order_by.as_mut()));
+    queries.named
 }
 
 /// Which casts get names.
@@ -50,15 +55,6 @@ enum NamedCasts {
 struct Queries {
     which: NamedCasts,
     named: usize,
-}
-
-impl VisitorMut for Queries {
-    type Break = ();
-
-    fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
-        self.body(&mut query.body, query.order_by.as_mut());
-        ControlFlow::Continue(())
-    }
 }
 
 impl Queries {

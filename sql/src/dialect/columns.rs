@@ -2,15 +2,13 @@
 //! WHERE a condition on each; and `* RENAME (a AS b)`, which the engine does not have.
 
 use std::fmt::Display;
-use std::ops::ControlFlow;
 
 use datafusion::error::DataFusionError;
 use datafusion::execution::SessionState;
 use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast::{
     BinaryOperator, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, Query,
-    RenameSelectItem, Select, SelectItem, SetExpr, Statement as Sql, Value, Visitor, VisitorMut,
-    WildcardAdditionalOptions,
+    RenameSelectItem, Select, SelectItem, SetExpr, Statement as Sql, Value, WildcardAdditionalOptions,
 };
 use regex::Regex;
 
@@ -22,7 +20,7 @@ use crate::expanded::{self, last_name, name};
 use crate::guard::MAX_SQL_BYTES;
 use crate::translate::no_column;
 use crate::virtuals::is_absent;
-use crate::walk::{Visit, VisitMut, count_subqueries, inner};
+use crate::walk::{inner, visit_own_expressions, visit_own_expressions_mut};
 use crate::wording::NO_RENAME;
 
 /// Most columns of a result that COLUMNS makes.
@@ -160,31 +158,12 @@ fn is_columns(function: &Function) -> bool {
 
 /// The calls of COLUMNS in an expression; those in a subquery mean columns of its own.
 fn calls(expr: &Expr) -> Vec<Function> {
-    let mut calls = ColumnsCalls::default();
-    let _ = Visit::visit(expr, &mut calls);
-    calls.found
-}
-
-#[derive(Default)]
-struct ColumnsCalls {
-    queries: usize,
-    found: Vec<Function>,
-}
-
-impl Visitor for ColumnsCalls {
-    type Break = ();
-
-    count_subqueries!(queries, &Query);
-
-    fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<()> {
-        if let Expr::Function(function) = expr
-            && self.queries == 0
-            && is_columns(function)
-        {
-            self.found.push(function.clone());
-        }
-        ControlFlow::Continue(())
-    }
+    let mut calls = Vec::new();
+    visit_own_expressions(expr, |part| match part {
+        Expr::Function(function) if is_columns(function) => calls.push(function.clone()),
+        _ => {}
+    });
+    calls
 }
 
 /// The columns that an expression means by its COLUMNS; `None` without one.
@@ -305,26 +284,12 @@ fn renamed(
 /// An expression with a column in the place of its COLUMNS.
 fn with_column(of: &Expr, name: &str) -> Expr {
     let mut expr = of.clone();
-    let _ = VisitMut::visit(&mut expr, &mut WithColumn { queries: 0, name });
-    expr
-}
-
-struct WithColumn<'a> {
-    queries: usize,
-    name: &'a str,
-}
-
-impl VisitorMut for WithColumn<'_> {
-    type Break = ();
-
-    count_subqueries!(queries, &mut Query);
-
-    fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
-        if self.queries == 0 && matches!(expr, Expr::Function(function) if is_columns(function)) {
-            *expr = Expr::Identifier(Ident::with_quote('"', self.name));
+    visit_own_expressions_mut(&mut expr, |part| {
+        if matches!(part, Expr::Function(function) if is_columns(function)) {
+            *part = Expr::Identifier(Ident::with_quote('"', name));
         }
-        ControlFlow::Continue(())
-    }
+    });
+    expr
 }
 
 /// The item for one column, under the name that the expression has with it.

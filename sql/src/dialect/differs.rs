@@ -4,8 +4,6 @@
 //! with `b AND c`. So the words are one operator for the parser, which binds more than NOT, AND and OR, and
 //! become the comparison again in the statement that it reads.
 
-use std::ops::ControlFlow;
-
 use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast::{BinaryOperator, Expr};
 use datafusion::sql::sqlparser::keywords::Keyword;
@@ -37,11 +35,9 @@ pub(super) fn operator(tokens: &[TokenWithSpan], at: usize) -> Option<Replacemen
 
 /// Puts comparisons in the place of the operators in a statement.
 pub(crate) fn put(statement: &mut Statement) {
-    let Some(sql) = inner(statement) else { return };
-    let _ = visit_expressions_mut(sql, |expr| {
-        compare(expr);
-        ControlFlow::<()>::Continue(())
-    });
+    if let Some(sql) = inner(statement) {
+        visit_expressions_mut(sql, compare);
+    }
 }
 
 fn compare(expr: &mut Expr) {
@@ -65,7 +61,7 @@ pub(super) mod tests {
     pub(in crate::dialect) fn read(condition: &str) -> String {
         let mut statement = crate::dialect::parse(&format!("SELECT 1 FROM t WHERE {condition}")).unwrap();
         resolve(&mut statement).unwrap();
-        let _ = visit_expressions_mut(inner(&mut statement).unwrap(), |expr| {
+        visit_expressions_mut(inner(&mut statement).unwrap(), |expr| {
             if let Expr::BinaryOp { .. }
             | Expr::UnaryOp { .. }
             | Expr::IsDistinctFrom(..)
@@ -73,7 +69,6 @@ pub(super) mod tests {
             {
                 *expr = *nested(taken(expr));
             }
-            ControlFlow::<()>::Continue(())
         });
         statement.to_string().split_once(" WHERE ").unwrap().1.to_owned()
     }

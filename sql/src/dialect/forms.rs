@@ -7,8 +7,6 @@ mod patterns;
 mod shorthand;
 mod times;
 
-use std::ops::ControlFlow;
-
 use datafusion::sql::sqlparser::ast::{
     AccessExpr, BinaryOperator, DataType, Expr, GroupByExpr, LimitClause, Query, Subscript, UnaryOperator,
     Value,
@@ -106,11 +104,10 @@ pub(super) fn elements(list: &mut Expr) {
     if is_json(list) {
         *list = call("json_elements", vec![list.clone()]);
     }
-    let _ = visit_expressions_mut(list, |part: &mut Expr| {
+    visit_expressions_mut(list, |part: &mut Expr| {
         if let Expr::Array(array) = part {
             *part = call("make_array", std::mem::take(&mut array.elem));
         }
-        ControlFlow::<()>::Continue(())
     });
 }
 

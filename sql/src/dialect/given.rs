@@ -13,19 +13,17 @@ mod kinds;
 mod tests;
 mod uses;
 
-use std::ops::ControlFlow;
-
 use datafusion::execution::SessionState;
 use datafusion::sql::parser::Statement;
-use datafusion::sql::sqlparser::ast::{Expr, Ident, Select, SelectItem, Visitor, VisitorMut};
+use datafusion::sql::sqlparser::ast::{Expr, Ident, Select, SelectItem};
 
 use self::kinds::{ExpressionParts, ExpressionSize};
-use self::uses::{NameSubstitution, NameUses};
+use self::uses::{NameUses, put};
 use super::twice::is_given;
 use crate::error::{SqlError, SqlErrorKind};
 use crate::expanded::{MAX_EXPRESSIONS, name};
 use crate::guard::MAX_OPERATORS;
-use crate::walk::{Visit, VisitMut, break_on_error, error_of, inner};
+use crate::walk::{Visit, inner, visit_own_expressions, visit_selects, visit_selects_mut};
 use crate::wording::TWICE;
 
 /// Most names of a statement that are looked up.
@@ -52,10 +50,10 @@ impl<'a> AliasNames<'a> {
             return Ok(false);
         };
         let Some(sql) = inner(statement) else { return Ok(false) };
-        let mut search = Search { column, place: error.position(), selects: 0 };
-        let _ = Visit::visit(&*sql, &mut search);
+        let (place, mut selects) = (error.position(), 0);
+        visit_selects(&*sql, |select| selects += usize::from(is_used(select, column, place)));
         // Without a place it may be any of several.
-        if search.selects == 0 || search.place.is_none() && search.selects > 1 {
+        if selects == 0 || place.is_none() && selects > 1 {
             return Ok(false);
         }
         self.names += 1;
@@ -63,7 +61,7 @@ impl<'a> AliasNames<'a> {
             let why = format!("more than {MOST} names that a SELECT gives with AS stand in it again");
             return Err(SqlError::refused(why).hint("put the SELECT that gives them into WITH or a subquery"));
         }
-        error_of(sql.visit(&mut Selects { of: self, column, place: search.place })).map(|()| true)
+        visit_selects_mut(sql, |select| self.select(select, column, place)).map(|()| true)
     }
 
     fn select(
@@ -100,16 +98,16 @@ impl<'a> AliasNames<'a> {
                 .hint("put the SELECT that gives them into WITH or a subquery"));
         }
         let value = Expr::Nested(Box::new(value.clone()));
-        let mut puts = NameSubstitution::new(column, &value);
-        let _ = select.projection.iter_mut().skip(at + 1).try_for_each(|item| item.visit(&mut puts));
-        let _ = VisitMut::visit(&mut select.named_window, &mut puts);
-        let before = puts.put;
-        let _ = VisitMut::visit(&mut select.selection, &mut puts);
-        if puts.put > before && kinds.window {
+        for item in select.projection.iter_mut().skip(at + 1) {
+            put(item, column, &value);
+        }
+        put(&mut select.named_window, column, &value);
+        let is_condition = put(&mut select.selection, column, &value);
+        if is_condition && kinds.window {
             let why = format!("`{column}` is of a window, which WHERE does not know");
             return Err(refused(why, "write QUALIFY in place of WHERE"));
         }
-        if puts.put > before && kinds.aggregate {
+        if is_condition && kinds.aggregate {
             let why = format!("`{column}` is of an aggregate function, which WHERE does not know");
             return Err(refused(why, "write HAVING behind GROUP BY"));
         }
@@ -132,9 +130,7 @@ fn value<'a>(select: &'a Select, column: &str) -> Option<(usize, &'a Expr)> {
 
 /// Whether an expression names a column.
 fn names(expr: &Expr, column: &str) -> bool {
-    let mut uses = NameUses::new(column, None);
-    let _ = expr.visit(&mut uses);
-    uses.count > 0
+    visit_own_expressions(expr, |part| matches!(part, Expr::Identifier(other) if name(other) == column))
 }
 
 /// Whether what a SELECT gives a name has a column of this name in it.
@@ -145,34 +141,4 @@ pub(crate) fn names_itself(expr: &Expr, alias: &Ident) -> bool {
 /// Whether a name stands behind its expression or in WHERE; with its place in the text, if that is known.
 fn is_used(select: &Select, column: &str, place: Option<(u64, u64)>) -> bool {
     value(select, column).is_some_and(|(at, _)| NameUses::of(select, at, column, place).is_meant)
-}
-
-/// Counts the SELECTs that have a name in such a place.
-struct Search<'a> {
-    column: &'a str,
-    place: Option<(u64, u64)>,
-    selects: usize,
-}
-
-impl Visitor for Search<'_> {
-    type Break = ();
-
-    fn pre_visit_select(&mut self, select: &Select) -> ControlFlow<()> {
-        self.selects += usize::from(is_used(select, self.column, self.place));
-        ControlFlow::Continue(())
-    }
-}
-
-struct Selects<'a, 'b> {
-    of: &'a mut AliasNames<'b>,
-    column: &'a str,
-    place: Option<(u64, u64)>,
-}
-
-impl VisitorMut for Selects<'_, '_> {
-    type Break = Box<SqlError>;
-
-    fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<Self::Break> {
-        break_on_error(self.of.select(select, self.column, self.place))
-    }
 }

@@ -6,7 +6,6 @@
 
 mod tables;
 
-use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use datafusion::error::Result as DfResult;
@@ -42,7 +41,7 @@ fn written(expr: &Expr) -> String {
 /// it forgets how these were written, and has `CEIL(x)` for `ceil(x)`.
 fn in_lower_case(expr: &Expr) -> String {
     let mut expr = expr.clone();
-    let _ = visit_expressions_mut(&mut expr, |part: &mut Expr| {
+    visit_expressions_mut(&mut expr, |part: &mut Expr| {
         let arguments = match part {
             Expr::Ceil { .. }
             | Expr::Floor { .. }
@@ -60,7 +59,6 @@ fn in_lower_case(expr: &Expr) -> String {
             let called = called.split('(').next().unwrap_or_default().to_lowercase();
             *part = Expr::Identifier(Ident::new(called + &arguments));
         }
-        ControlFlow::<()>::Continue(())
     });
     expr.to_string()
 }

@@ -12,13 +12,13 @@ use datafusion::common::ExprSchema;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::logical_expr::{Expr as Planned, LogicalPlan};
 use datafusion::sql::sqlparser::ast::{
-    Expr, Ident, ObjectNamePart, Query, Select, SelectItem, SelectItemQualifiedWildcardKind, SetExpr,
-    Statement, TableAlias, TableFactor, Visitor, VisitorMut,
+    Expr, Ident, ObjectNamePart, Query, SelectItem, SelectItemQualifiedWildcardKind, SetExpr, Statement,
+    TableAlias, TableFactor, Visitor,
 };
 
 use crate::error::SqlError;
 use crate::expanded::{self, name};
-use crate::walk::{Visit, VisitMut};
+use crate::walk::{Visit, visit_expressions_mut, visit_selects_mut, visit_tables_mut};
 use crate::wording::{LIST_FIELDS, NO_FIELDS};
 
 /// The tables of a statement that subqueries name which do not have them.
@@ -68,7 +68,42 @@ fn field_of<'a>(expr: &'a Planned, node: &LogicalPlan) -> Option<&'a str> {
 
 /// Gives these tables names that no column has.
 pub(super) fn rename(sql: &mut Statement, tables: &HashSet<String>) {
-    let _ = VisitMut::visit(sql, &mut TableRenaming(tables));
+    let put = |table: &mut Ident| {
+        if tables.contains(&name(table)) {
+            table.value = format!("table {}", name(table));
+            table.quote_style = Some('"');
+        }
+    };
+    visit_tables_mut(sql, |factor| match factor {
+        TableFactor::Table { alias: Some(alias), .. } | TableFactor::Derived { alias: Some(alias), .. } => {
+            put(&mut alias.name);
+        }
+        TableFactor::Table { name: table, alias, .. } => {
+            let last = table.0.last().and_then(|part| part.as_ident());
+            if let Some(last) = last.filter(|last| tables.contains(&name(last))) {
+                let mut last = last.clone();
+                put(&mut last);
+                *alias = Some(TableAlias { explicit: true, name: last, columns: Vec::new(), at: None });
+            }
+        }
+        _ => {}
+    });
+    visit_selects_mut(sql, |select| {
+        for item in &mut select.projection {
+            if let SelectItem::QualifiedWildcard(SelectItemQualifiedWildcardKind::ObjectName(table), _) = item
+                && let [ObjectNamePart::Identifier(only)] = table.0.as_mut_slice()
+            {
+                put(only);
+            }
+        }
+    });
+    visit_expressions_mut(sql, |expr| {
+        if let Expr::CompoundIdentifier(parts) = expr
+            && let [table, _] = parts.as_mut_slice()
+        {
+            put(table);
+        }
+    });
 }
 
 /// The tables of the queries around a place, and those that are named from within.
@@ -102,60 +137,6 @@ impl Visitor for OuterTables {
             if !own.contains(&table) && around.iter().any(|tables| tables.contains(&table)) {
                 self.named.insert(table);
             }
-        }
-        ControlFlow::Continue(())
-    }
-}
-
-struct TableRenaming<'a>(&'a HashSet<String>);
-
-impl TableRenaming<'_> {
-    fn put(&self, table: &mut Ident) {
-        if self.0.contains(&name(table)) {
-            table.value = format!("table {}", name(table));
-            table.quote_style = Some('"');
-        }
-    }
-}
-
-impl VisitorMut for TableRenaming<'_> {
-    type Break = ();
-
-    fn pre_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<()> {
-        match factor {
-            TableFactor::Table { alias: Some(alias), .. }
-            | TableFactor::Derived { alias: Some(alias), .. } => {
-                self.put(&mut alias.name);
-            }
-            TableFactor::Table { name: table, alias, .. } => {
-                let last = table.0.last().and_then(|part| part.as_ident());
-                if let Some(last) = last.filter(|last| self.0.contains(&name(last))) {
-                    let mut last = last.clone();
-                    self.put(&mut last);
-                    *alias = Some(TableAlias { explicit: true, name: last, columns: Vec::new(), at: None });
-                }
-            }
-            _ => {}
-        }
-        ControlFlow::Continue(())
-    }
-
-    fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<()> {
-        for item in &mut select.projection {
-            if let SelectItem::QualifiedWildcard(SelectItemQualifiedWildcardKind::ObjectName(table), _) = item
-                && let [ObjectNamePart::Identifier(only)] = table.0.as_mut_slice()
-            {
-                self.put(only);
-            }
-        }
-        ControlFlow::Continue(())
-    }
-
-    fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
-        if let Expr::CompoundIdentifier(parts) = expr
-            && let [table, _] = parts.as_mut_slice()
-        {
-            self.put(table);
         }
         ControlFlow::Continue(())
     }

@@ -5,7 +5,7 @@
 //! call with its parameter before what it computes, and in the parsed statement the lambda that the engine
 //! knows.
 
-use std::ops::{ControlFlow, Range};
+use std::ops::Range;
 
 use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast::{
@@ -252,13 +252,12 @@ impl Each {
 /// Puts lambdas in the place of such calls of a parsed statement.
 pub(super) fn put(statement: &mut Statement) {
     let Some(sql) = inner(statement) else { return };
-    let _ = visit_expressions_mut(sql, |expr: &mut Expr| {
+    visit_expressions_mut(sql, |expr: &mut Expr| {
         if let Expr::Function(function) = expr
             && let Some(lambda) = lambda_of(function)
         {
             *expr = Expr::Lambda(lambda);
         }
-        ControlFlow::<()>::Continue(())
     });
 }
 
@@ -276,32 +275,28 @@ fn lambda_of(function: &Function) -> Option<LambdaFunction> {
 /// A field of one, `x.a`, is written in brackets, since the engine looks for tables alone before a dot, and a
 /// list as a call, since it finds no parameters between brackets.
 pub(super) fn rename(sql: &mut Sql) {
-    let _ = visit_expressions_mut(sql, |expr: &mut Expr| {
+    visit_expressions_mut(sql, |expr: &mut Expr| {
         if let Expr::Lambda(LambdaFunction { params: OneOrManyWithParens::One(parameter), body, .. }) = expr {
             let old = name(&parameter.name);
             let new =
                 Ident { quote_style: Some('"'), value: format!("{NAME}{old}"), ..parameter.name.clone() };
             parameter.name = new.clone();
-            let _ = visit_expressions_mut(&mut **body, |part: &mut Expr| {
-                match part {
-                    Expr::Identifier(column) if name(column) == old => {
-                        *column = Ident { span: column.span, ..new.clone() };
-                    }
-                    Expr::CompoundIdentifier(parts) => {
-                        if let [of, fields @ ..] = parts.as_slice()
-                            && name(of) == old
-                        {
-                            let of = Ident { span: of.span, ..new.clone() };
-                            *part = field(Expr::Identifier(of), fields);
-                        }
-                    }
-                    Expr::Array(array) => *part = call("make_array", std::mem::take(&mut array.elem)),
-                    _ => {}
+            visit_expressions_mut(&mut **body, |part: &mut Expr| match part {
+                Expr::Identifier(column) if name(column) == old => {
+                    *column = Ident { span: column.span, ..new.clone() };
                 }
-                ControlFlow::<()>::Continue(())
+                Expr::CompoundIdentifier(parts) => {
+                    if let [of, fields @ ..] = parts.as_slice()
+                        && name(of) == old
+                    {
+                        let of = Ident { span: of.span, ..new.clone() };
+                        *part = field(Expr::Identifier(of), fields);
+                    }
+                }
+                Expr::Array(array) => *part = call("make_array", std::mem::take(&mut array.elem)),
+                _ => {}
             });
         }
-        ControlFlow::<()>::Continue(())
     });
 }
 

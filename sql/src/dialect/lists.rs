@@ -4,74 +4,42 @@
 //! own values needs none: it is sorted when it is made.
 
 use std::collections::HashSet;
-use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
     Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentClause, FunctionArguments, OrderByExpr,
-    Query, Select, Statement, VisitorMut,
+    Select, Statement,
 };
 
 use super::exprs::{call, text};
-use crate::walk::{VisitMut, count_subqueries};
+use crate::walk::{visit_own_expressions_mut, visit_selects_mut};
 
 /// Sorts such lists where a SELECT has aggregate functions in several orders.
 pub(super) fn sort(sql: &mut Statement) {
-    let _ = sql.visit(&mut Selects);
-}
-
-struct Selects;
-
-impl VisitorMut for Selects {
-    type Break = ();
-
-    fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<()> {
-        let mut orders = ListAggregates { orders: Some(HashSet::new()), depth: 0 };
-        orders.visit(select);
-        if orders.orders.is_some_and(|orders| orders.len() > 1) {
-            ListAggregates { orders: None, depth: 0 }.visit(select);
+    visit_selects_mut(sql, |select| {
+        let mut orders = HashSet::new();
+        replace_calls(select, |function| {
+            let keys = order(function)?.iter().map(ToString::to_string).collect::<Vec<_>>();
+            orders.insert(keys.join(", ").to_lowercase());
+            None
+        });
+        if orders.len() > 1 {
+            replace_calls(select, sorted);
         }
-        ControlFlow::Continue(())
-    }
+    });
 }
 
-/// The aggregate functions of a SELECT without its subqueries.
-struct ListAggregates {
-    /// The orders that there are, as they are written; none where lists are to be sorted.
-    orders: Option<HashSet<String>>,
-    depth: usize,
-}
-
-impl ListAggregates {
-    fn visit(&mut self, select: &mut Select) {
-        let _ = VisitMut::visit(&mut select.projection, self);
-        let _ = VisitMut::visit(&mut select.having, self);
-        let _ = VisitMut::visit(&mut select.qualify, self);
-    }
-}
-
-impl VisitorMut for ListAggregates {
-    type Break = ();
-
-    count_subqueries!(depth, &mut Query);
-
-    fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
-        let Expr::Function(function) = expr else { return ControlFlow::Continue(()) };
-        let Some(order) = order(function).filter(|_| self.depth == 0) else {
-            return ControlFlow::Continue(());
-        };
-        match &mut self.orders {
-            Some(orders) => {
-                let keys: Vec<String> = order.iter().map(ToString::to_string).collect();
-                orders.insert(keys.join(", ").to_lowercase());
-            }
-            None => {
-                if let Some(sorted) = sorted(function) {
-                    *expr = sorted;
-                }
-            }
+/// Puts what `other` gives in the place of the functions of a SELECT without its subqueries.
+fn replace_calls(select: &mut Select, mut other: impl FnMut(&Function) -> Option<Expr>) {
+    let mut put = |expr: &mut Expr| {
+        if let Expr::Function(function) = expr
+            && let Some(other) = other(function)
+        {
+            *expr = other;
         }
-        ControlFlow::Continue(())
-    }
+    };
+    visit_own_expressions_mut(&mut select.projection, &mut put);
+    visit_own_expressions_mut(&mut select.having, &mut put);
+    visit_own_expressions_mut(&mut select.qualify, put);
 }
 
 /// The order of the rows of an aggregate function.

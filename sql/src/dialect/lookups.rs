@@ -42,11 +42,10 @@ pub(super) fn queries_around(
                     queries.push(scopes.query(select));
                 }
             }
-            ControlFlow::<()>::Continue(())
         };
-        let _ = visit_expressions(select, &mut look_up);
+        visit_expressions(select, &mut look_up);
         if let Some(order) = order {
-            let _ = visit_expressions(order, look_up);
+            visit_expressions(order, look_up);
         }
     });
     queries

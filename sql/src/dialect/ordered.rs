@@ -6,11 +6,10 @@
 //! it is for an order of what `SELECT unnest(list) FROM t` does not select.
 
 use std::collections::HashSet;
-use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
     Distinct, Expr, GroupByExpr, Ident, OrderByExpr, OrderByKind, Query, Select, SelectItem, SetExpr,
-    Statement, VisitorMut,
+    Statement,
 };
 
 use super::by_all;
@@ -18,7 +17,7 @@ use super::exprs::{self, column, has_unnest, is_many, number, of_item, subquery}
 use super::twice::key;
 use crate::error::SqlError;
 use crate::expanded::name;
-use crate::walk::{VisitMut, visit_expressions};
+use crate::walk::{visit_expressions, visit_queries_mut};
 use crate::wording::DISTINCT_ORDER;
 
 /// Puts a query around one that is ordered by such a column.
@@ -102,38 +101,28 @@ pub(super) fn beside_unnest(query: &mut Query) {
 /// which it does not select. False if `error` is not about that, or if there are no such expressions.
 pub(super) fn by_place(sql: &mut Statement, error: &SqlError) -> bool {
     let [before, _] = DISTINCT_ORDER;
-    let mut places = Places { put: 0 };
-    if error.message().starts_with(before) {
-        let _ = sql.visit(&mut places);
+    if !error.message().starts_with(before) {
+        return false;
     }
-    places.put > 0
-}
-
-struct Places {
-    put: usize,
-}
-
-impl VisitorMut for Places {
-    type Break = ();
-
-    fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
-        let Query { body, order_by: Some(order), .. } = query else { return ControlFlow::Continue(()) };
+    let mut are_put = false;
+    visit_queries_mut(sql, |query| {
+        let Query { body, order_by: Some(order), .. } = query else { return };
         let (SetExpr::Select(select), OrderByKind::Expressions(keys)) = (&**body, &mut order.kind) else {
-            return ControlFlow::Continue(());
+            return;
         };
         if select.distinct != Some(Distinct::Distinct) || is_grouped(select) {
-            return ControlFlow::Continue(());
+            return;
         }
         for key in keys {
             // A name alone is one of the result already.
             let is_found = matches!(key.expr, Expr::Value(_) | Expr::Identifier(_));
             if let Some(place) = place_of(&key.expr, select).filter(|_| !is_found) {
                 key.expr = number(place);
-                self.put += 1;
+                are_put = true;
             }
         }
-        ControlFlow::Continue(())
-    }
+    });
+    are_put
 }
 
 /// The place of the column of the result that an expression is, if it has one in the text.
@@ -157,13 +146,10 @@ fn is_missing(key: &Expr, names: &HashSet<String>) -> Option<bool> {
         return None;
     }
     let (mut own, mut other) = (false, false);
-    let _ = visit_expressions(key, |part: &Expr| {
-        match part {
-            Expr::Identifier(column) if names.contains(&name(column)) => own = true,
-            Expr::Identifier(_) | Expr::CompoundIdentifier(_) => other = true,
-            _ => {}
-        }
-        ControlFlow::<()>::Continue(())
+    visit_expressions(key, |part: &Expr| match part {
+        Expr::Identifier(column) if names.contains(&name(column)) => own = true,
+        Expr::Identifier(_) | Expr::CompoundIdentifier(_) => other = true,
+        _ => {}
     });
     match (own, other) {
         (true, true) => None,

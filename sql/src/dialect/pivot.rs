@@ -5,13 +5,12 @@ mod values;
 mod words;
 
 use std::collections::HashSet;
-use std::ops::ControlFlow;
 
 use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast::{
     Array, BinaryOperator, ExcludeSelectItem, Expr, ExprWithAlias, GroupByExpr, Ident, NullInclusion,
     ObjectName, PivotValueSource, Query, Select, SelectItem, SetExpr, TableAlias, TableFactor,
-    TableWithJoins, TypedString, UnaryOperator, Value, VisitorMut, WildcardAdditionalOptions,
+    TableWithJoins, TypedString, UnaryOperator, Value, WildcardAdditionalOptions,
 };
 
 pub(crate) use self::values::{PivotValues, expand};
@@ -22,7 +21,7 @@ use crate::error::SqlError;
 use crate::expanded::name;
 use crate::guard::MAX_SQL_BYTES;
 use crate::names::is_aggregate;
-use crate::walk::{VisitMut, break_on_error, error_of, inner, visit_expressions};
+use crate::walk::{inner, visit_expressions, visit_tables_mut};
 
 /// Most columns that PIVOT makes.
 const MOST_COLUMNS: usize = 1000;
@@ -32,17 +31,7 @@ const MOST_COLUMNS: usize = 1000;
 /// # Errors
 /// One of what is no column.
 pub(super) fn put(statement: &mut Statement) -> Result<(), SqlError> {
-    inner(statement).map_or(Ok(()), |sql| error_of(sql.visit(&mut Pivots)))
-}
-
-struct Pivots;
-
-impl VisitorMut for Pivots {
-    type Break = Box<SqlError>;
-
-    fn post_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<Self::Break> {
-        break_on_error(put_query(factor))
-    }
+    inner(statement).map_or(Ok(()), |sql| visit_tables_mut(sql, put_query))
 }
 
 fn put_query(factor: &mut TableFactor) -> Result<(), SqlError> {
@@ -263,9 +252,8 @@ fn all_but(columns: &[Ident]) -> SelectItem {
 fn columns_of<'a>(exprs: impl IntoIterator<Item = &'a Expr>) -> Vec<Ident> {
     let (mut seen, mut columns) = (HashSet::new(), Vec::new());
     for expr in exprs {
-        let _ = visit_expressions(expr, |part: &Expr| {
+        visit_expressions(expr, |part: &Expr| {
             columns.extend(column(part).filter(|column| seen.insert(name(column))).cloned());
-            ControlFlow::<()>::Continue(())
         });
     }
     columns

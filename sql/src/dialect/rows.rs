@@ -9,12 +9,13 @@ use std::ops::ControlFlow;
 
 use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast::{
-    BinaryOperator, Expr, Ident, Select, SelectItem, SetExpr, Spanned, UnaryOperator, Visitor, VisitorMut,
+    BinaryOperator, Expr, Ident, Select, SelectItem, SetExpr, UnaryOperator, VisitorMut,
 };
 
 use super::exprs::{binary, has_unnest, of_item, query, subquery};
 use crate::error::SqlError;
-use crate::walk::{Visit, VisitMut, error_of, inner};
+use crate::positions::start;
+use crate::walk::{VisitMut, error_of, inner, visit_expressions};
 use crate::wording::columns_of_alias;
 
 /// The name of the subquery's rows: no table has it.
@@ -28,11 +29,12 @@ pub(crate) fn compare(statement: &mut Statement) -> Result<(), SqlError> {
 /// The error about the columns of a subquery that the text of the statement does not count.
 pub(super) fn explain(error: SqlError, statement: &mut Statement) -> SqlError {
     let Some((named, columns)) = columns_of_alias(error.message()) else { return error };
-    let mut compared = RowComparison { values: named, place: None };
-    if let Some(sql) = inner(statement) {
-        let _ = Visit::visit(&*sql, &mut compared);
-    }
-    match compared.place {
+    let place = |expr: &Expr| {
+        let Expr::InSubquery { expr: of, subquery, .. } = expr else { return None };
+        let is_it = matches!(&**of, Expr::Tuple(values) if values.len() == named);
+        (is_it && plain(&subquery.body).is_none()).then(|| start(&**subquery))
+    };
+    match inner(statement).and_then(|sql| visit_expressions(&*sql, place)) {
         Some((line, column)) => uneven(named, columns).at(line, column),
         None => error,
     }
@@ -41,27 +43,6 @@ pub(super) fn explain(error: SqlError, statement: &mut Statement) -> SqlError {
 /// A row that is compared with one of another number of columns.
 fn uneven(values: usize, columns: usize) -> SqlError {
     SqlError::invalid(format!("a row of {values} values is compared with one of {columns} in a subquery"))
-}
-
-/// Looks for a subquery that a row of so many values is compared with.
-struct RowComparison {
-    values: usize,
-    place: Option<(u64, u64)>,
-}
-
-impl Visitor for RowComparison {
-    type Break = ();
-
-    fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<()> {
-        let Expr::InSubquery { expr: of, subquery, .. } = expr else { return ControlFlow::Continue(()) };
-        let is_it = matches!(&**of, Expr::Tuple(values) if values.len() == self.values);
-        if !is_it || plain(&subquery.body).is_some() {
-            return ControlFlow::Continue(());
-        }
-        let place = subquery.span().start;
-        self.place = Some((place.line, place.column));
-        ControlFlow::Break(())
-    }
 }
 
 struct TupleSubqueries;

@@ -12,11 +12,8 @@ mod column;
 mod tests;
 
 use std::collections::HashSet;
-use std::ops::ControlFlow;
 
-use datafusion::sql::sqlparser::ast::{
-    Expr, Ident, Query, Select, SelectItem, SetExpr, Statement, VisitorMut,
-};
+use datafusion::sql::sqlparser::ast::{Expr, Ident, Query, Select, SelectItem, SetExpr, Statement};
 use datafusion::sql::sqlparser::tokenizer::Span;
 
 use self::all::StarColumns;
@@ -28,7 +25,7 @@ use super::column_names::{FreeNames, UnqualifiedNames};
 use super::headings::is_heading;
 use crate::error::SqlError;
 use crate::expanded::name;
-use crate::walk::VisitMut;
+use crate::walk::visit_queries_mut;
 use crate::wording::{OCCURS, TWICE};
 
 /// Most columns of a SELECT that get such a name.
@@ -36,7 +33,7 @@ const MOST: usize = 1000;
 
 /// Gives such columns names of their own.
 pub(super) fn apart(sql: &mut Statement) {
-    let _ = VisitMut::visit(sql, &mut Twice::default());
+    Twice::default().visit(sql);
 }
 
 /// Does so with a name that `*` has too, as an error of the engine says; false if it is not clear which is
@@ -51,7 +48,7 @@ pub(super) fn beside_all(sql: &mut Statement, error: &SqlError) -> bool {
     let Some(column) = column.and_then(|rest| rest.strip_suffix('`')) else { return false };
     let mut changed = sql.clone();
     let mut twice = Twice { only: Some(column.to_owned()), ..Twice::default() };
-    let _ = VisitMut::visit(&mut changed, &mut twice);
+    twice.visit(&mut changed);
     let is_clear = twice.renamed == 1 || (twice.renamed > 1 && twice.given == 0);
     if is_clear {
         *sql = changed;
@@ -84,6 +81,16 @@ struct Twice {
 }
 
 impl Twice {
+    fn visit(&mut self, sql: &mut Statement) {
+        visit_queries_mut(sql, |query| {
+            let this = std::ptr::from_ref(&*query);
+            let around = self.around.iter().position(|(known, _)| std::ptr::eq(*known, this));
+            let names = around.map(|at| self.around.swap_remove(at).1).unwrap_or_default();
+            let ordered = UnqualifiedNames::ordered(query, names);
+            self.body(&mut query.body, &ordered);
+        });
+    }
+
     fn body(&mut self, body: &mut SetExpr, ordered: &HashSet<String>) {
         match body {
             SetExpr::Select(select) => {
@@ -106,19 +113,6 @@ impl Twice {
             SetExpr::Query(query) => self.around.push((std::ptr::from_ref(&**query), ordered.clone())),
             _ => {}
         }
-    }
-}
-
-impl VisitorMut for Twice {
-    type Break = ();
-
-    fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
-        let this = std::ptr::from_ref(&*query);
-        let around = self.around.iter().position(|(known, _)| std::ptr::eq(*known, this));
-        let names = around.map(|at| self.around.swap_remove(at).1).unwrap_or_default();
-        let ordered = UnqualifiedNames::ordered(query, names);
-        self.body(&mut query.body, &ordered);
-        ControlFlow::Continue(())
     }
 }
 

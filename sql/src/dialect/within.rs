@@ -148,13 +148,12 @@ fn condition(expr: &Expr) -> Option<Expr> {
 
 /// Whether an element of a list depends on columns.
 fn is_computed(element: &Expr) -> bool {
-    let walk = visit_expressions(element, |part: &Expr| match part {
-        Expr::Identifier(_) | Expr::CompoundIdentifier(_) | Expr::Function(_) | Expr::Subquery(_) => {
-            ControlFlow::Break(())
-        }
-        _ => ControlFlow::Continue(()),
-    });
-    walk.is_break()
+    visit_expressions(element, |part: &Expr| {
+        matches!(
+            part,
+            Expr::Identifier(_) | Expr::CompoundIdentifier(_) | Expr::Function(_) | Expr::Subquery(_)
+        )
+    })
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use datafusion::sql::sqlparser::tokenizer::Span;
 use super::{AmbiguousNames, TextPosition};
 use crate::dialect;
 use crate::expanded::{self, name};
-use crate::positions::place;
+use crate::positions::{place, start};
 use crate::walk::visit_expressions;
 use crate::wording::{EXISTS, IN_ROWS};
 
@@ -21,7 +21,7 @@ fn named(item: &SelectItem) -> Option<(String, TextPosition)> {
     let name = match item {
         SelectItem::ExprWithAlias { alias, .. } => alias,
         SelectItem::UnnamedExpr(Expr::Identifier(name)) => name,
-        SelectItem::UnnamedExpr(expr) => return Some((expr.to_string(), begin(expr))),
+        SelectItem::UnnamedExpr(expr) => return Some((expr.to_string(), start(expr))),
         _ => return None,
     };
     let written = if name.quote_style.is_some() { name.value.clone() } else { name.value.to_lowercase() };
@@ -64,16 +64,11 @@ fn is_computed(expr: &Expr) -> bool {
     !matches!(expr, Expr::Identifier(_) | Expr::CompoundIdentifier(_) | Expr::Value(_))
 }
 
-fn begin(of: &impl Spanned) -> TextPosition {
-    let start = of.span().start;
-    (start.line, start.column)
-}
-
 /// A number that stands for a column of the result, as it is written, with its place.
 fn number(key: &Expr) -> Option<(String, TextPosition)> {
     match key {
         Expr::Value(value) => match &value.value {
-            Value::Number(number, _) => Some((number.clone(), begin(key))),
+            Value::Number(number, _) => Some((number.clone(), start(key))),
             _ => None,
         },
         _ => None,
@@ -121,7 +116,7 @@ impl Visitor for AmbiguousNames {
     type Break = ();
 
     fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<()> {
-        self.of_rows.extend(of_rows(expr).map(|form| (form, begin(expr))));
+        self.of_rows.extend(of_rows(expr).map(|form| (form, start(expr))));
         match expr {
             Expr::Identifier(name) if name.quote_style == Some('"') => self.quoted.push(name.value.clone()),
             Expr::CompoundIdentifier(parts) => {
@@ -137,7 +132,7 @@ impl Visitor for AmbiguousNames {
                     _ => Vec::new(),
                 };
                 if keys.is_empty() {
-                    self.listed.push((expr.to_string(), begin(&**root)));
+                    self.listed.push((expr.to_string(), start(&**root)));
                 }
                 self.fields.extend(keys);
             }
@@ -147,9 +142,9 @@ impl Visitor for AmbiguousNames {
                 self.arguments.extend(name.map(place).zip(only_column(function)));
             }
             Expr::BinaryOp { op: BinaryOperator::StringConcat, .. } => {
-                self.joined.push(begin(expr));
+                self.joined.push(start(expr));
             }
-            Expr::Tuple(values) if values.first().is_some_and(is_computed) => self.rows.push(begin(expr)),
+            Expr::Tuple(values) if values.first().is_some_and(is_computed) => self.rows.push(start(expr)),
             Expr::BinaryOp { op: BinaryOperator::Eq | BinaryOperator::NotEq, right, .. } => {
                 self.bare.extend(bare(right));
             }
@@ -169,11 +164,10 @@ impl Visitor for AmbiguousNames {
         let is_distinct = matches!(&*query.body, SetExpr::Select(select) if select.distinct.is_some());
         for key in keys {
             self.numbers.extend(number(&key.expr));
-            let _ = visit_expressions(&key.expr, |part: &Expr| {
+            visit_expressions(&key.expr, |part: &Expr| {
                 let named = column(part);
                 self.ordered.extend(named.clone().filter(|_| is_distinct));
                 self.unplaced.extend(named);
-                ControlFlow::<()>::Continue(())
             });
         }
         ControlFlow::Continue(())
@@ -193,12 +187,12 @@ impl Visitor for AmbiguousNames {
         let is_star =
             |item: &&SelectItem| matches!(item, SelectItem::Wildcard(_) | SelectItem::QualifiedWildcard(..));
         if let Some(second) = select.projection.iter().filter(is_star).nth(1) {
-            self.stars.push(begin(second));
+            self.stars.push(start(second));
         }
         for item in &select.projection {
             self.unplaced.extend(excluded(item));
             if let SelectItem::UnnamedExpr(expr @ Expr::Subquery(_)) = item {
-                self.unnamed.push(begin(expr));
+                self.unnamed.push(start(expr));
             }
         }
         if let GroupByExpr::Expressions(keys, _) = &select.group_by {

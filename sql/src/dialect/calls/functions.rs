@@ -2,8 +2,6 @@
 
 mod quantiles;
 
-use std::ops::ControlFlow;
-
 use datafusion::sql::sqlparser::ast::{
     BinaryOperator, DuplicateTreatment, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentClause,
     FunctionArguments, Ident, NullTreatment, ObjectName, Value,
@@ -90,10 +88,9 @@ pub(super) fn renamed(function: &mut Function) -> Option<Expr> {
 /// How many calls of `max_by` and `min_by` are in an expression.
 fn best_within(of: &Expr) -> usize {
     let mut number = 0;
-    let _ = visit_expressions(of, |part: &Expr| {
+    visit_expressions(of, |part: &Expr| {
         let is_best = |function: &Function| matches!(&*function.name.to_string(), "max_by" | "min_by");
         number += usize::from(matches!(part, Expr::Function(function) if is_best(function)));
-        ControlFlow::<()>::Continue(())
     });
     number
 }

@@ -1,7 +1,5 @@
 //! Calls of functions that are short for an expression.
 
-use std::ops::ControlFlow;
-
 use datafusion::sql::sqlparser::ast::{Expr, Value};
 use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::parser::Parser;
@@ -70,14 +68,14 @@ fn expression(form: &str, args: &[Expr]) -> Option<Expr> {
     let parser = Parser::new(&GenericDialect {}).try_with_sql(form);
     let mut expr = parser.and_then(|mut parser| parser.parse_expr()).ok()?;
     let mut places = 0;
-    let walk = visit_expressions_mut(&mut expr, |part: &mut Expr| {
+    let lacks_one = visit_expressions_mut(&mut expr, |part: &mut Expr| {
         if let Expr::Value(value) = part
             && let Value::Placeholder(place) = &value.value
         {
             let place = place.strip_prefix('$').and_then(|digits| digits.parse::<usize>().ok());
             let Some((place, arg)) = place.and_then(|place| Some((place, args.get(place.checked_sub(1)?)?)))
             else {
-                return ControlFlow::Break(());
+                return true;
             };
             places = places.max(place);
             *part = match arg {
@@ -87,14 +85,14 @@ fn expression(form: &str, args: &[Expr]) -> Option<Expr> {
                 other => *nested(other.clone()),
             };
         }
-        ControlFlow::Continue(())
+        false
     });
     let of_time = match &expr {
         Expr::Interval(of) => interval(of),
         _ => None,
     };
     let expr = of_time.unwrap_or_else(|| *nested(expr));
-    (walk.is_continue() && places == args.len()).then_some(expr)
+    (!lacks_one && places == args.len()).then_some(expr)
 }
 
 #[cfg(test)]

@@ -4,45 +4,33 @@ use std::ops::ControlFlow;
 
 use datafusion::execution::SessionState;
 use datafusion::logical_expr::Volatility;
-use datafusion::sql::sqlparser::ast::{Expr, Query, Visitor};
+use datafusion::sql::sqlparser::ast::{Expr, Visitor};
 
-use crate::walk::Visit;
+use crate::walk::{visit_expressions, visit_queries};
 
 /// The parts of an expression.
-pub(super) struct ExpressionParts<'a> {
-    state: &'a SessionState,
+pub(super) struct ExpressionParts {
     pub(super) aggregate: bool,
     pub(super) window: bool,
     /// Functions that give another value each time, and subqueries.
     pub(super) anew: bool,
 }
 
-impl<'a> ExpressionParts<'a> {
-    pub(super) fn of(value: &Expr, state: &'a SessionState) -> Self {
-        let mut kinds = Self { state, aggregate: false, window: false, anew: false };
-        let _ = value.visit(&mut kinds);
-        kinds
-    }
-}
-
-impl Visitor for ExpressionParts<'_> {
-    type Break = ();
-
-    fn pre_visit_query(&mut self, _: &Query) -> ControlFlow<()> {
-        self.anew = true;
-        ControlFlow::Continue(())
-    }
-
-    fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<()> {
-        let Expr::Function(function) = expr else { return ControlFlow::Continue(()) };
-        let called = function.name.to_string().to_ascii_lowercase();
-        let scalar = self.state.scalar_functions().get(&called);
-        self.anew |= scalar.is_some_and(|scalar| scalar.signature().volatility == Volatility::Volatile);
-        match function.over.is_some() {
-            true => self.window = true,
-            false => self.aggregate |= self.state.aggregate_functions().contains_key(&called),
-        }
-        ControlFlow::Continue(())
+impl ExpressionParts {
+    pub(super) fn of(value: &Expr, state: &SessionState) -> Self {
+        let has_query = visit_queries(value, |_| true);
+        let mut parts = Self { aggregate: false, window: false, anew: has_query };
+        visit_expressions(value, |expr| {
+            let Expr::Function(function) = expr else { return };
+            let called = function.name.to_string().to_ascii_lowercase();
+            let scalar = state.scalar_functions().get(&called);
+            parts.anew |= scalar.is_some_and(|scalar| scalar.signature().volatility == Volatility::Volatile);
+            match function.over.is_some() {
+                true => parts.window = true,
+                false => parts.aggregate |= state.aggregate_functions().contains_key(&called),
+            }
+        });
+        parts
     }
 }
 

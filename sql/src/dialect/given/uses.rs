@@ -2,10 +2,10 @@
 
 use std::ops::ControlFlow;
 
-use datafusion::sql::sqlparser::ast::{Expr, Query, Select, Visitor, VisitorMut};
+use datafusion::sql::sqlparser::ast::{Expr, Query, Select, Visitor};
 
 use crate::expanded::name;
-use crate::walk::{Visit, count_subqueries};
+use crate::walk::{Visit, VisitMut, count_subqueries, visit_own_expressions_mut};
 
 /// Looks for a name; not in subqueries, which have columns of their own.
 pub(super) struct NameUses<'a> {
@@ -23,13 +23,9 @@ pub(super) struct NameUses<'a> {
 }
 
 impl<'a> NameUses<'a> {
-    pub(super) fn new(column: &'a str, place: Option<(u64, u64)>) -> Self {
-        Self { column, place, queries: 0, depth: 0, count: 0, deepest: 0, is_meant: false }
-    }
-
     /// Behind an item of a SELECT, and in WHERE.
     pub(super) fn of(select: &Select, at: usize, column: &'a str, place: Option<(u64, u64)>) -> Self {
-        let mut uses = Self::new(column, place);
+        let mut uses = Self { column, place, queries: 0, depth: 0, count: 0, deepest: 0, is_meant: false };
         for item in select.projection.iter().skip(at + 1) {
             let _ = item.visit(&mut uses);
         }
@@ -64,35 +60,14 @@ impl Visitor for NameUses<'_> {
     }
 }
 
-/// Puts a value in the place of a name.
-pub(super) struct NameSubstitution<'a> {
-    column: &'a str,
-    value: &'a Expr,
-    /// Subqueries around what is visited.
-    depth: usize,
-    /// How often it was put.
-    pub(super) put: usize,
-}
-
-impl<'a> NameSubstitution<'a> {
-    pub(super) fn new(column: &'a str, value: &'a Expr) -> Self {
-        Self { column, value, depth: 0, put: 0 }
-    }
-}
-
-impl VisitorMut for NameSubstitution<'_> {
-    type Break = ();
-
-    count_subqueries!(depth, &mut Query);
-
-    fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
-        if let Expr::Identifier(other) = expr
-            && self.depth == 0
-            && name(other) == self.column
-        {
-            *expr = self.value.clone();
-            self.put += 1;
+/// Puts a value in the place of a name; false if the name is not there.
+pub(super) fn put(part: &mut impl VisitMut, column: &str, value: &Expr) -> bool {
+    let mut is_there = false;
+    visit_own_expressions_mut(part, |expr| {
+        if matches!(expr, Expr::Identifier(other) if name(other) == column) {
+            *expr = value.clone();
+            is_there = true;
         }
-        ControlFlow::Continue(())
-    }
+    });
+    is_there
 }

@@ -1,13 +1,11 @@
 //! Values of keys in the place of their names.
 
-use std::ops::ControlFlow;
-
-use datafusion::sql::sqlparser::ast::{Expr, Query, VisitorMut};
+use datafusion::sql::sqlparser::ast::Expr;
 
 use crate::dialect::using::UsingJoins;
 use crate::error::SqlError;
 use crate::expanded::{MAX_EXPRESSIONS, name};
-use crate::walk::{VisitMut, count_subqueries, error_of};
+use crate::walk::{VisitMut, visit_own_expressions_mut};
 
 /// Counts expressions that keys have more than their names.
 #[derive(Default)]
@@ -35,7 +33,16 @@ pub(super) fn put(
     but: &[String],
     written: &mut Written,
 ) -> Result<(), SqlError> {
-    error_of(part.visit(&mut Put { merged, but, written, depth: 0 }))
+    visit_own_expressions_mut(part, |expr| {
+        if let Expr::Identifier(column) = expr
+            && let column = name(column)
+            && !but.contains(&column)
+            && let Some(value) = meant(merged, &column, written)?
+        {
+            *expr = value;
+        }
+        Ok(())
+    })
 }
 
 /// The value of a key, if a name means it.
@@ -51,37 +58,4 @@ pub(super) fn meant(
     let Some(key) = keys.find(|key| merged.is_settled(key)) else { return Ok(None) };
     written.add(key.size())?;
     Ok(Some(key.value()))
-}
-
-struct Put<'a> {
-    merged: &'a UsingJoins,
-    but: &'a [String],
-    written: &'a mut Written,
-    depth: usize,
-}
-
-impl Put<'_> {
-    fn value(&mut self, expr: &Expr) -> Result<Option<Expr>, SqlError> {
-        let Expr::Identifier(column) = expr else { return Ok(None) };
-        let column = name(column);
-        if self.depth > 0 || self.but.contains(&column) {
-            return Ok(None);
-        }
-        meant(self.merged, &column, self.written)
-    }
-}
-
-impl VisitorMut for Put<'_> {
-    type Break = Box<SqlError>;
-
-    count_subqueries!(depth, &mut Query);
-
-    fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<Self::Break> {
-        match self.value(expr) {
-            Err(refused) => return ControlFlow::Break(Box::new(refused)),
-            Ok(Some(value)) => *expr = value,
-            Ok(None) => {}
-        }
-        ControlFlow::Continue(())
-    }
 }

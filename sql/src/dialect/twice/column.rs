@@ -1,7 +1,6 @@
 //! A column of a result, and which columns before it the engine takes it for.
 
 use std::collections::{HashMap, HashSet};
-use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
     AccessExpr, CastKind, CeilFloorKind, DateTimeField, Expr, Function, Ident, ObjectName, SelectItem,
@@ -104,50 +103,47 @@ impl EarlierColumns {
 /// engine calls it, `without_casts`.
 pub(in crate::dialect) fn key(expr: &Expr, without_casts: bool) -> String {
     let mut expr = expr.clone();
-    let _ = visit_expressions_mut(&mut expr, |part: &mut Expr| {
-        match part {
-            Expr::Identifier(column) => *column = Ident::with_quote('"', name(column)),
-            Expr::CompoundIdentifier(parts) => {
-                parts.iter_mut().for_each(|part| *part = Ident::with_quote('"', name(part)));
-            }
-            Expr::Cast { expr: of, .. } if without_casts => *part = taken(of),
-            Expr::TypedString(TypedString { value, .. }) if without_casts => {
-                *part = Expr::Value(value.clone());
-            }
-            Expr::Exists { negated, .. } if without_casts => {
-                let called = if *negated { "NOT EXISTS" } else { "EXISTS" };
-                *part = Expr::Identifier(Ident::new(called));
-            }
-            Expr::Nested(of) if without_casts && is_simple(of) => {
-                *part = taken(of);
-            }
-            Expr::Value(value) if without_casts => {
-                if let Value::Number(number, _) = &mut value.value
-                    && number.contains(['.', 'e', 'E'])
-                    && let Ok(double) = number.parse::<f64>()
-                {
-                    *number = format!("{double:?}");
-                }
-            }
-            Expr::Cast { kind: kind @ CastKind::DoubleColon, .. } => *kind = CastKind::Cast,
-            Expr::Array(array) => *part = call("make_array", std::mem::take(&mut array.elem)),
-            Expr::Function(function) => {
-                if let [only] = function.name.0.as_slice()
-                    && let Some(only) = only.as_ident()
-                {
-                    function.name = ObjectName::from(vec![Ident::new(called(&name(only)))]);
-                }
-                if let Some(field) = extracted(function) {
-                    *part = field;
-                }
-            }
-            other => {
-                if let Some(call) = form(other) {
-                    *other = call;
-                }
+    visit_expressions_mut(&mut expr, |part: &mut Expr| match part {
+        Expr::Identifier(column) => *column = Ident::with_quote('"', name(column)),
+        Expr::CompoundIdentifier(parts) => {
+            parts.iter_mut().for_each(|part| *part = Ident::with_quote('"', name(part)));
+        }
+        Expr::Cast { expr: of, .. } if without_casts => *part = taken(of),
+        Expr::TypedString(TypedString { value, .. }) if without_casts => {
+            *part = Expr::Value(value.clone());
+        }
+        Expr::Exists { negated, .. } if without_casts => {
+            let called = if *negated { "NOT EXISTS" } else { "EXISTS" };
+            *part = Expr::Identifier(Ident::new(called));
+        }
+        Expr::Nested(of) if without_casts && is_simple(of) => {
+            *part = taken(of);
+        }
+        Expr::Value(value) if without_casts => {
+            if let Value::Number(number, _) = &mut value.value
+                && number.contains(['.', 'e', 'E'])
+                && let Ok(double) = number.parse::<f64>()
+            {
+                *number = format!("{double:?}");
             }
         }
-        ControlFlow::<()>::Continue(())
+        Expr::Cast { kind: kind @ CastKind::DoubleColon, .. } => *kind = CastKind::Cast,
+        Expr::Array(array) => *part = call("make_array", std::mem::take(&mut array.elem)),
+        Expr::Function(function) => {
+            if let [only] = function.name.0.as_slice()
+                && let Some(only) = only.as_ident()
+            {
+                function.name = ObjectName::from(vec![Ident::new(called(&name(only)))]);
+            }
+            if let Some(field) = extracted(function) {
+                *part = field;
+            }
+        }
+        other => {
+            if let Some(call) = form(other) {
+                *other = call;
+            }
+        }
     });
     while let Expr::Nested(inner) = expr {
         expr = *inner;
