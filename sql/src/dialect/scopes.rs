@@ -1,9 +1,40 @@
-//! The table expressions that can be named at a place in a statement: those of the queries around it.
+//! The table expressions that can be named at a place in a statement: those of the queries around it. And walks
+//! that end where the engine is to be asked about such a place.
+
+use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::helpers::attached_token::AttachedToken;
 use datafusion::sql::sqlparser::ast::{Cte, Query, With};
 
+use crate::error::SqlError;
 use crate::expanded::name;
+
+/// Why a walk ends before the end of a statement.
+pub(super) enum Stop<Q> {
+    /// A part is done; what is behind it may name it.
+    Again,
+    /// What has to be asked first.
+    Ask(Box<Q>),
+    Wrong(Box<SqlError>),
+}
+
+impl<Q> From<SqlError> for Stop<Q> {
+    fn from(error: SqlError) -> Self {
+        Self::Wrong(Box::new(error))
+    }
+}
+
+/// What has to be asked, by walks until one comes to that or to the end of the statement.
+pub(super) fn question<Q>(mut walk: impl FnMut() -> ControlFlow<Stop<Q>>) -> Result<Option<Q>, SqlError> {
+    loop {
+        match walk() {
+            ControlFlow::Continue(()) => return Ok(None),
+            ControlFlow::Break(Stop::Again) => {}
+            ControlFlow::Break(Stop::Ask(question)) => return Ok(Some(*question)),
+            ControlFlow::Break(Stop::Wrong(error)) => return Err(*error),
+        }
+    }
+}
 
 /// Table expressions of a query, and how many of the queries in it were entered: its table expressions first.
 struct Scope {

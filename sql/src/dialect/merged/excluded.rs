@@ -18,7 +18,7 @@ use super::natural;
 use super::wildcard::{Options, all, named, unknown};
 use super::{Keys, Selects, merge_names, of_from};
 use crate::dialect::planned;
-use crate::dialect::scopes::Scopes;
+use crate::dialect::scopes::{self, Scopes, question};
 use crate::dialect::using::{UsingJoins, quoted};
 use crate::error::SqlError;
 use crate::expanded::{excluded, excluded_mut, last_ident, last_name, name};
@@ -39,15 +39,11 @@ pub(super) async fn expand(
     let mut selects = Selects::default();
     loop {
         let Some(sql) = inner(statement) else { return Ok(selects.keys) };
-        let mut known = Known { columns: columns.take(), left, scopes: Scopes::default(), selects };
-        let visited = sql.visit(&mut known);
-        selects = known.selects;
-        let mut probe = match visited {
-            ControlFlow::Continue(()) => return Ok(selects.keys),
-            ControlFlow::Break(Stop::Again) => continue,
-            ControlFlow::Break(Stop::Wrong(error)) => return Err(*error),
-            ControlFlow::Break(Stop::Probe(probe)) => *probe,
+        let walk = || {
+            let (columns, scopes) = (columns.take(), Scopes::default());
+            sql.visit(&mut Known { columns, left, scopes, selects: &mut selects })
         };
+        let Some(mut probe) = question(walk)? else { return Ok(selects.keys) };
         probes += 1;
         if probes > MOST {
             let why = format!(
@@ -78,24 +74,32 @@ fn is_recursive(statement: &mut Statement) -> bool {
     }
 }
 
-enum Stop {
-    /// A query is done; those behind it may name it.
-    Again,
-    /// A query whose columns are to be known.
-    Probe(Box<Statement>),
-    Wrong(Box<SqlError>),
-}
+/// Asks for the columns of a query.
+type Stop = scopes::Stop<Statement>;
 
-struct Known {
+struct Known<'a> {
     /// Table and name of the columns of the first query that has such a `*`.
     columns: Option<Vec<(String, String)>>,
     /// Queries that are left as they are.
     left: usize,
     scopes: Scopes,
-    selects: Selects,
+    selects: &'a mut Selects,
 }
 
-impl Known {
+impl Known<'_> {
+    /// Table and name of the columns that a probe has; `None` for a query that is left as it is.
+    fn columns(
+        &mut self,
+        probe: impl FnOnce(&Scopes) -> Statement,
+    ) -> Result<Option<Vec<(String, String)>>, Stop> {
+        if self.left > 0 {
+            self.left -= 1;
+            return Ok(None);
+        }
+        let columns = self.columns.take().ok_or_else(|| Stop::Ask(Box::new(probe(&self.scopes))))?;
+        Ok(Some(columns))
+    }
+
     fn body(&mut self, body: &mut SetExpr, order: Option<&mut OrderBy>) -> Result<(), Stop> {
         match body {
             SetExpr::Select(select) => self.select(select, order),
@@ -121,14 +125,8 @@ impl Known {
         if !select.projection.iter().any(asks) {
             return Ok(());
         }
-        if self.left > 0 {
-            self.left -= 1;
-            return Ok(());
-        }
-        let Some(columns) = self.columns.take() else {
-            return Err(Stop::Probe(Box::new(self.scopes.probe(select, &merged.tables))));
-        };
-        let wrong = |error: SqlError| Stop::Wrong(Box::new(error));
+        let probe = |scopes: &Scopes| scopes.probe(select, &merged.tables);
+        let Some(columns) = self.columns(probe)? else { return Ok(()) };
         let named = named(&select.projection);
         for item in std::mem::take(&mut select.projection) {
             let Some((options, names)) = asked(&item, &merged) else {
@@ -136,11 +134,10 @@ impl Known {
                 continue;
             };
             if let Some(error) = unknown(&names, &columns) {
-                return Err(wrong(error));
+                return Err(error.into());
             }
             let written = &mut self.selects.written;
-            let made = all(&merged, &options, &columns, &named, written).map_err(wrong)?;
-            select.projection.extend(made);
+            select.projection.extend(all(&merged, &options, &columns, &named, written)?);
         }
         Err(Stop::Again)
     }
@@ -151,19 +148,13 @@ impl Known {
         if !select.projection.iter_mut().any(is_open) {
             return Ok(());
         }
-        if self.left > 0 {
-            self.left -= 1;
-            return Ok(());
-        }
-        let Some(columns) = self.columns.take() else {
-            let all = SelectItem::Wildcard(WildcardAdditionalOptions::default());
-            return Err(Stop::Probe(Box::new(self.scopes.query(of_from(select, vec![all])))));
-        };
+        let all = SelectItem::Wildcard(WildcardAdditionalOptions::default());
+        let probe = |scopes: &Scopes| scopes.query(of_from(select, vec![all]));
+        let Some(columns) = self.columns(probe)? else { return Ok(()) };
         for (table, options) in select.projection.iter_mut().filter_map(star) {
             leave_out(options, table.as_deref(), &columns);
             for item in options.opt_replace.iter_mut().flat_map(|replace| &mut replace.items) {
-                let column = replaced_column(&item.column_name, table.as_deref(), &columns);
-                item.column_name = quoted(&column.map_err(|error| Stop::Wrong(Box::new(error)))?);
+                item.column_name = quoted(&replaced_column(&item.column_name, table.as_deref(), &columns)?);
             }
         }
         Err(Stop::Again)
@@ -176,24 +167,19 @@ impl Known {
         order: Option<&mut OrderBy>,
         tables: &[ObjectName],
     ) -> Result<(), Stop> {
-        if self.left > 0 {
-            self.left -= 1;
-            return Ok(());
-        }
-        let Some(columns) = self.columns.take() else {
+        let probe = |scopes: &Scopes| {
             let mut crossed = select.clone();
             for join in crossed.from.iter_mut().flat_map(|from| &mut from.joins) {
                 join.join_operator = JoinOperator::CrossJoin(JoinConstraint::None);
             }
-            return Err(Stop::Probe(Box::new(self.scopes.probe(&crossed, tables))));
+            scopes.probe(&crossed, tables)
         };
+        let Some(columns) = self.columns(probe)? else { return Ok(()) };
         for (table, options) in select.projection.iter_mut().filter_map(star) {
             leave_out(options, table.as_deref(), &columns);
         }
-        match natural::put(select, order, columns, &mut self.selects) {
-            Ok(()) => Err(Stop::Again),
-            Err(error) => Err(Stop::Wrong(Box::new(error))),
-        }
+        natural::put(select, order, columns, self.selects)?;
+        Err(Stop::Again)
     }
 }
 
@@ -267,7 +253,7 @@ fn asked(item: &SelectItem, merged: &UsingJoins) -> Option<(Options, Vec<String>
     (!names.is_empty()).then_some((options, names))
 }
 
-impl VisitorMut for Known {
+impl VisitorMut for Known<'_> {
     type Break = Stop;
 
     fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<Stop> {

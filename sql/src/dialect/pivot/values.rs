@@ -17,7 +17,7 @@ use futures::future::BoxFuture;
 
 use super::{MOST_COLUMNS, derived, only, parsed, put_query, select};
 use crate::dialect::exprs::{cast, text};
-use crate::dialect::scopes::Scopes;
+use crate::dialect::scopes::{Scopes, Stop, question};
 use crate::error::SqlError;
 use crate::walk::{VisitMut, inner};
 
@@ -39,17 +39,10 @@ pub(crate) async fn expand(
     rows_of: &RowsOf<'_>,
 ) -> Result<(), SqlError> {
     let (mut values, mut probes) = (None, 0);
+    let Some(sql) = inner(statement) else { return Ok(()) };
     loop {
-        let Some(sql) = inner(statement) else { return Ok(()) };
-        let Probe { on, query } = match sql.visit(&mut Open { values, scopes: Scopes::default() }) {
-            ControlFlow::Continue(()) => return Ok(()),
-            ControlFlow::Break(Stop::Wrong(error)) => return Err(*error),
-            ControlFlow::Break(Stop::Again) => {
-                values = None;
-                continue;
-            }
-            ControlFlow::Break(Stop::Probe(probe)) => *probe,
-        };
+        let walk = || sql.visit(&mut Open { values: values.take(), scopes: Scopes::default() });
+        let Some(Probe { on, query }) = question(walk)? else { return Ok(()) };
         probes += 1;
         if probes > MOST {
             return Err(SqlError::refused(format!(
@@ -90,14 +83,7 @@ async fn found(on: &Expr, query: Box<Query>, rows_of: &RowsOf<'_>) -> Result<Val
     Ok(values)
 }
 
-enum Stop {
-    /// One is done; a table expression behind it may name it.
-    Again,
-    /// The values of one are to be found.
-    Probe(Box<Probe>),
-    Wrong(Box<SqlError>),
-}
-
+/// The query for the values of one.
 struct Probe {
     on: Expr,
     query: Box<Query>,
@@ -110,12 +96,12 @@ struct Open {
 }
 
 impl Open {
-    fn factor(&mut self, factor: &mut TableFactor) -> Result<Stop, SqlError> {
+    fn factor(&mut self, factor: &mut TableFactor) -> Result<Stop<Probe>, SqlError> {
         if let TableFactor::Pivot { table, value_column, value_source, .. } = factor {
             let on = only(value_column)?;
             let Some(values) = self.values.take() else {
                 let query = self.probe(on, table)?;
-                return Ok(Stop::Probe(Box::new(Probe { on: on.clone(), query })));
+                return Ok(Stop::Ask(Box::new(Probe { on: on.clone(), query })));
             };
             if !values.are_texts {
                 *value_column = vec![cast(on.clone(), SqlType::Varchar(None))];
@@ -146,23 +132,23 @@ impl Open {
 }
 
 impl VisitorMut for Open {
-    type Break = Stop;
+    type Break = Stop<Probe>;
 
-    fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<Stop> {
+    fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<Self::Break> {
         self.scopes.enter(query);
         ControlFlow::Continue(())
     }
 
-    fn post_visit_query(&mut self, _: &mut Query) -> ControlFlow<Stop> {
+    fn post_visit_query(&mut self, _: &mut Query) -> ControlFlow<Self::Break> {
         self.scopes.leave();
         ControlFlow::Continue(())
     }
 
-    fn post_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<Stop> {
+    fn post_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<Self::Break> {
         if !matches!(factor, TableFactor::Pivot { .. }) {
             return ControlFlow::Continue(());
         }
-        ControlFlow::Break(self.factor(factor).unwrap_or_else(|error| Stop::Wrong(Box::new(error))))
+        ControlFlow::Break(self.factor(factor).unwrap_or_else(Stop::from))
     }
 }
 
