@@ -4,8 +4,11 @@ use super::decoder::{
     Decoder, LinearId, LinearKind, Mlp, NormId, NormPlace, Param, PositionEncoding, QkNorm, Residual,
     RowRuns, TensorRole, WeightSlice,
 };
-use super::options::ModelSizes;
+use super::options::{self, ModelSizes, SizeDefaults};
+use super::rope::{self, RopeSettings};
 use crate::backend::{Activation, NormForm, NormKind};
+use crate::files::ModelError;
+use crate::files::json::JsonObject;
 
 /// A decoder in the form of Llama, with no tensors yet; families change what is different with them.
 pub(super) fn plain(
@@ -37,6 +40,25 @@ pub(super) fn plain(
         tied: false,
         params: Vec::new(),
     }
+}
+
+/// The same with what a configuration says of sizes, rotary positions, RMS norms and gated MLPs; `epsilon` is
+/// that of norms of which it says nothing.
+pub(super) fn configured(
+    config: JsonObject<'_>,
+    architecture: &'static str,
+    defaults: SizeDefaults,
+    rope: &RopeSettings,
+    epsilon: f64,
+) -> Result<Decoder, ModelError> {
+    let sizes = ModelSizes::read(config, defaults)?;
+    let positions = rope::read(config, rope, sizes.heads.dim, sizes.max_positions)?;
+    let norm = options::norm(config, NormKind::Rms, "rms_norm_eps", epsilon)?;
+    Ok(Decoder {
+        mlp: Mlp::Gated(options::activation(config, "hidden_act", "silu")?),
+        tied: options::flag(config, "tie_word_embeddings", false)?,
+        ..plain(architecture, &sizes, positions, norm)
+    })
 }
 
 /// `1 / sqrt(x)`

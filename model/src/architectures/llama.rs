@@ -1,11 +1,10 @@
 //! Llama: grouped queries, RMS norms before each half, a gated MLP, rotary positions with scaling.
 
 use super::blocks::{self, ATTENTION, PRE_NORMS};
-use super::decoder::{Decoder, Mlp};
+use super::decoder::Decoder;
 use super::family::Family;
-use super::options::{self, ModelSizes, SizeDefaults};
-use super::rope::{self, RopeSettings};
-use crate::backend::NormKind;
+use super::options::SizeDefaults;
+use super::rope::RopeSettings;
 use crate::files::ModelError;
 use crate::files::json::JsonObject;
 
@@ -17,15 +16,8 @@ pub(super) const FAMILY: Family = Family {
 };
 
 fn read(config: JsonObject<'_>) -> Result<Decoder, ModelError> {
-    let sizes =
-        ModelSizes::read(config, SizeDefaults { kv_heads: None, head_dim: None, max_positions: 2048 })?;
-    let positions = rope::read(config, &RopeSettings::WHOLE, sizes.heads.dim, sizes.max_positions)?;
-    let norm = options::norm(config, NormKind::Rms, "rms_norm_eps", 1e-6)?;
-    let decoder = Decoder {
-        mlp: Mlp::Gated(options::activation(config, "hidden_act", "silu")?),
-        tied: options::flag(config, "tie_word_embeddings", false)?,
-        ..blocks::plain(FAMILY.architecture, &sizes, positions, norm)
-    };
+    let defaults = SizeDefaults { kv_heads: None, head_dim: None, max_positions: 2048 };
+    let decoder = blocks::configured(config, FAMILY.architecture, defaults, &RopeSettings::WHOLE, 1e-6)?;
     let biased = if config.bool("attention_bias")? { &ATTENTION[..] } else { &[] };
     let mlp_bias = config.bool("mlp_bias")?;
     Ok(blocks::finish(decoder, &PRE_NORMS, |tensors, layer| {

@@ -1,11 +1,10 @@
 //! Phi 3 and Phi 4: Llama with fused projections, partial rotary positions, optional sliding window.
 
 use super::blocks::{self, PRE_NORMS};
-use super::decoder::{Decoder, LinearKind, Mlp, RowRuns};
+use super::decoder::{Decoder, LinearKind, RowRuns};
 use super::family::Family;
-use super::options::{self, ModelSizes, SizeDefaults};
-use super::rope::{self, RopeSettings};
-use crate::backend::NormKind;
+use super::options::{self, SizeDefaults};
+use super::rope::RopeSettings;
 use crate::files::ModelError;
 use crate::files::json::JsonObject;
 
@@ -23,26 +22,18 @@ const ROPE: RopeSettings = RopeSettings {
 };
 
 fn read(config: JsonObject<'_>) -> Result<Decoder, ModelError> {
-    let sizes =
-        ModelSizes::read(config, SizeDefaults { kv_heads: None, head_dim: None, max_positions: 4096 })?;
-    let positions = rope::read(config, &ROPE, sizes.heads.dim, sizes.max_positions)?;
-    let norm = options::norm(config, NormKind::Rms, "rms_norm_eps", 1e-5)?;
-    let decoder = Decoder {
-        mlp: Mlp::Gated(options::activation(config, "hidden_act", "silu")?),
-        tied: options::flag(config, "tie_word_embeddings", false)?,
-        windows: vec![options::size_or_null(config, "sliding_window", None)?; sizes.layers],
-        ..blocks::plain(FAMILY.architecture, &sizes, positions, norm)
-    };
-    let (q, kv) = (sizes.heads.query * sizes.heads.dim, sizes.heads.kv * sizes.heads.dim);
+    let defaults = SizeDefaults { kv_heads: None, head_dim: None, max_positions: 4096 };
+    let decoder = blocks::configured(config, FAMILY.architecture, defaults, &ROPE, 1e-5)?;
+    let window = options::size_or_null(config, "sliding_window", None)?;
+    let decoder = Decoder { windows: vec![window; decoder.layers], ..decoder };
+    let (heads, inner) = (decoder.heads, decoder.intermediate_size);
+    let (q, kv) = (heads.query * heads.dim, heads.kv * heads.dim);
     let attention = [
         (LinearKind::Q, RowRuns::range(0, q)),
         (LinearKind::K, RowRuns::range(q, kv)),
         (LinearKind::V, RowRuns::range(q + kv, kv)),
     ];
-    let mlp = [
-        (LinearKind::Gate, RowRuns::range(0, sizes.inner)),
-        (LinearKind::Up, RowRuns::range(sizes.inner, sizes.inner)),
-    ];
+    let mlp = [(LinearKind::Gate, RowRuns::range(0, inner)), (LinearKind::Up, RowRuns::range(inner, inner))];
     Ok(blocks::finish(decoder, &PRE_NORMS, |tensors, layer| {
         let module = |name: &str| format!("model.layers.{layer}.{name}");
         tensors.linear(module("self_attn.o_proj"), layer, LinearKind::O, false);

@@ -1,12 +1,11 @@
 //! Qwen 2 and 2.5: Llama with biases on queries, keys and values; the upper layers may have a sliding window.
 
 use super::blocks::{self, PRE_NORMS};
-use super::decoder::{Decoder, LinearKind, Mlp};
+use super::decoder::{Decoder, LinearKind};
 use super::family::Family;
-use super::options::{self, ModelSizes, SizeDefaults};
-use super::rope::{self, RopeSettings};
+use super::options::{self, SizeDefaults};
+use super::rope::RopeSettings;
 use super::windows;
-use crate::backend::NormKind;
 use crate::files::ModelError;
 use crate::files::json::JsonObject;
 
@@ -18,16 +17,9 @@ pub(super) const FAMILY: Family = Family {
 };
 
 fn read(config: JsonObject<'_>) -> Result<Decoder, ModelError> {
-    let sizes =
-        ModelSizes::read(config, SizeDefaults { kv_heads: Some(32), head_dim: None, max_positions: 32_768 })?;
-    let positions = rope::read(config, &RopeSettings::WHOLE, sizes.heads.dim, sizes.max_positions)?;
-    let norm = options::norm(config, NormKind::Rms, "rms_norm_eps", 1e-6)?;
-    let decoder = Decoder {
-        mlp: Mlp::Gated(options::activation(config, "hidden_act", "silu")?),
-        tied: options::flag(config, "tie_word_embeddings", false)?,
-        windows: layer_windows(config, sizes.layers)?,
-        ..blocks::plain(FAMILY.architecture, &sizes, positions, norm)
-    };
+    let defaults = SizeDefaults { kv_heads: Some(32), head_dim: None, max_positions: 32_768 };
+    let decoder = blocks::configured(config, FAMILY.architecture, defaults, &RopeSettings::WHOLE, 1e-6)?;
+    let decoder = Decoder { windows: layer_windows(config, decoder.layers)?, ..decoder };
     Ok(blocks::finish(decoder, &PRE_NORMS, |tensors, layer| {
         tensors.attention(layer, &[LinearKind::Q, LinearKind::K, LinearKind::V]);
         tensors.gated_mlp(layer, false);
