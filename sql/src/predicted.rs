@@ -6,17 +6,17 @@ use arrow_array::{
     ArrayRef, BooleanArray, Float64Array, RecordBatch, RecordBatchOptions, StringArray, UInt64Array,
 };
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
-use datafusion::catalog::{TableFunctionArgs, TableFunctionImpl, TableProvider};
+use datafusion::catalog::TableProvider;
 use datafusion::common::stats::Precision;
 use datafusion::error::Result as DfResult;
 use gstore_functions::canonical;
 use gstore_learn::{KIND, LearnError, OpenFeatures, Prediction, Prefilter};
 use gstore_store::Snapshot;
 
-use super::args::{Arguments, text};
+use super::args::text;
 use super::blocking::Demand;
 use super::error::{SqlError, SqlErrorKind};
-use super::influence::FunctionSource;
+use super::influence::FunctionCall;
 use super::leaf::{BatchConsumer, ReadRequest, RowReader};
 use super::scan::RowsTable;
 use super::translate::arrow;
@@ -34,22 +34,16 @@ static COLUMNS: [(&str, DataType, bool); 5] = [
 ];
 
 /// The table function `predicted`.
-#[derive(Debug)]
-pub(crate) struct PredictedFunction(pub(crate) FunctionSource);
-
-impl TableFunctionImpl for PredictedFunction {
-    fn call_with_args(&self, args: TableFunctionArgs) -> DfResult<Arc<dyn TableProvider>> {
-        let args = Arguments::read("predicted", args.exprs())?;
-        args.check_names(OPTIONS)?;
-        let [dataset, name] = args.positional(["dataset", "prefilter"])?;
-        let snapshot = &self.0.snapshot;
-        let dataset = text("dataset", dataset)?;
-        snapshot.dataset(&dataset).map_err(|e| SqlError::lookup(e).about("dataset"))?;
-        let prefilter = find(snapshot, &text("prefilter", name)?).map_err(|e| e.about("prefilter"))?;
-        // Features that are not there are said when the statement is planned, not when it is read.
-        let features = prefilter.open(snapshot, &dataset).map_err(prefilter_error)?;
-        Ok(Arc::new(RowsTable(Arc::new(PredictionRows::new(dataset, prefilter, features)))))
-    }
+pub(crate) fn table(call: &FunctionCall<'_>) -> DfResult<Arc<dyn TableProvider>> {
+    call.args.check_names(OPTIONS)?;
+    let [dataset, name] = call.args.positional(["dataset", "prefilter"])?;
+    let snapshot = &call.source.snapshot;
+    let dataset = text("dataset", dataset)?;
+    snapshot.dataset(&dataset).map_err(|e| SqlError::lookup(e).about("dataset"))?;
+    let prefilter = find(snapshot, &text("prefilter", name)?).map_err(|e| e.about("prefilter"))?;
+    // Features that are not there are said when the statement is planned, not when it is read.
+    let features = prefilter.open(snapshot, &dataset).map_err(prefilter_error)?;
+    Ok(Arc::new(RowsTable(Arc::new(PredictionRows::new(dataset, prefilter, features)))))
 }
 
 fn find(snapshot: &Snapshot, name: &str) -> Result<Prefilter, SqlError> {

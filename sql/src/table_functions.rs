@@ -2,31 +2,65 @@
 
 use std::sync::Arc;
 
-use datafusion::catalog::TableFunctionImpl;
+use datafusion::catalog::{TableFunctionArgs, TableFunctionImpl, TableProvider};
+use datafusion::error::Result as DfResult;
+use gstore_query::ann::Graphs;
 use gstore_query::influence::{Encoder, Function};
 use gstore_store::Snapshot;
 
-use super::influence;
+use super::args::Arguments;
+use super::influence::{self, FunctionCall, FunctionSource};
 use super::names::TABLE_FUNCTIONS;
 use super::predicted;
 use super::vectors;
+use super::virtuals::NamedVirtuals;
+
+/// The table of a call.
+type TableOf = fn(&FunctionCall<'_>) -> DfResult<Arc<dyn TableProvider>>;
+
+const FUNCTIONS: [(&str, TableOf); TABLE_FUNCTIONS.len()] = [
+    ("influence", influence::influence_table),
+    ("daunce", influence::daunce_table),
+    ("self_influence", influence::self_influence_table),
+    ("excluded", influence::excluded_table),
+    ("nearest", influence::nearest_table),
+    ("predicted", predicted::table),
+    ("vectors", vectors::table),
+];
+
+#[derive(Debug)]
+struct TableFunction {
+    name: &'static str,
+    table: TableOf,
+    source: FunctionSource,
+}
+
+impl TableFunctionImpl for TableFunction {
+    fn call_with_args(&self, args: TableFunctionArgs) -> DfResult<Arc<dyn TableProvider>> {
+        let asked = args.session().config().get_extension::<NamedVirtuals>();
+        (self.table)(&FunctionCall {
+            source: &self.source,
+            args: Arguments::read(self.name, args.exprs())?,
+            asked: asked.map_or_else(NamedVirtuals::default, |asked| *asked),
+        })
+    }
+}
 
 /// The table functions of a session.
 pub(super) fn session_functions(
     snapshot: &Arc<Snapshot>,
     encoder: Option<&Arc<dyn Encoder>>,
 ) -> [(&'static str, Arc<dyn TableFunctionImpl>); TABLE_FUNCTIONS.len()] {
-    let source =
-        || influence::FunctionSource { snapshot: Arc::clone(snapshot), encoder: encoder.map(Arc::clone) };
-    [
-        ("influence", Arc::new(influence::InfluenceFunction(source()))),
-        ("daunce", Arc::new(influence::DaunceFunction(source()))),
-        ("self_influence", Arc::new(influence::SelfInfluenceFunction(source()))),
-        ("excluded", Arc::new(influence::ExcludedFunction(source()))),
-        ("nearest", Arc::new(influence::NearestFunction::new(source()))),
-        ("predicted", Arc::new(predicted::PredictedFunction(source()))),
-        ("vectors", Arc::new(vectors::VectorsFunction(source()))),
-    ]
+    let source = FunctionSource {
+        snapshot: Arc::clone(snapshot),
+        encoder: encoder.map(Arc::clone),
+        graphs: Arc::new(Graphs::new()),
+    };
+    FUNCTIONS.map(|(name, table)| {
+        let function: Arc<dyn TableFunctionImpl> =
+            Arc::new(TableFunction { name, table, source: source.clone() });
+        (name, function)
+    })
 }
 
 /// The options of a table function, by the names they can be given with.

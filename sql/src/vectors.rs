@@ -8,16 +8,16 @@ use arrow_array::{
     UInt64Array,
 };
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
-use datafusion::catalog::{TableFunctionArgs, TableFunctionImpl, TableProvider};
+use datafusion::catalog::TableProvider;
 use datafusion::common::stats::Precision;
 use datafusion::error::Result as DfResult;
 use gstore_store::{Block, BlockBuffer, FeaturePart, Granularity, ModuleGroup, RowFlags, Snapshot};
 
-use super::args::{Arguments, text};
+use super::args::text;
 use super::blocking::Demand;
 use super::distinct::distinct;
 use super::error::SqlError;
-use super::influence::FunctionSource;
+use super::influence::{FunctionCall, FunctionSource};
 use super::leaf::{BatchConsumer, Fetch, ReadRequest, RowReader};
 use super::measured::norm;
 use super::samples::{self, ColumnSource, SampleTable};
@@ -31,19 +31,13 @@ use gstore_query::hint::{did_you_mean, listing, nearest};
 pub(crate) const OPTIONS: &[&str] = &["dataset", "feature"];
 
 /// The table function `vectors`.
-#[derive(Debug)]
-pub(crate) struct VectorsFunction(pub(crate) FunctionSource);
-
-impl TableFunctionImpl for VectorsFunction {
-    fn call_with_args(&self, args: TableFunctionArgs) -> DfResult<Arc<dyn TableProvider>> {
-        let args = Arguments::read("vectors", args.exprs())?;
-        args.check_names(OPTIONS)?;
-        let [dataset, feature] = args.positional(["dataset", "feature"])?;
-        let snapshot = &self.0.snapshot;
-        let dataset = text("dataset", dataset)?;
-        let feature = find(snapshot, &dataset, &text("feature", feature)?)?;
-        Ok(Arc::new(RowsTable(Arc::new(VectorRows::new(&self.0, &dataset, feature)?))))
-    }
+pub(crate) fn table(call: &FunctionCall<'_>) -> DfResult<Arc<dyn TableProvider>> {
+    call.args.check_names(OPTIONS)?;
+    let [dataset, feature] = call.args.positional(["dataset", "feature"])?;
+    let snapshot = &call.source.snapshot;
+    let dataset = text("dataset", dataset)?;
+    let feature = find(snapshot, &dataset, &text("feature", feature)?)?;
+    Ok(Arc::new(RowsTable(Arc::new(VectorRows::new(call.source, &dataset, feature)?))))
 }
 
 /// The feature of a dataset with this label or number.

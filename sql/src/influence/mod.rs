@@ -23,56 +23,35 @@ mod values;
 
 use std::sync::Arc;
 
-use datafusion::catalog::{TableFunctionArgs, TableFunctionImpl, TableProvider};
+use datafusion::catalog::TableProvider;
 use datafusion::error::Result as DfResult;
 use gstore_query::influence::{Diversity, Function, InfluenceSpec, Mode, Options, Order};
 
 use self::columns::{ExtraColumns, InfluenceColumns};
 use self::each::{EachOptions, EachRows};
 use self::excluded::ExcludedRows;
-pub(crate) use self::nearest::NearestFunction;
+pub(crate) use self::nearest::nearest_table;
 use self::question::RankedRelation;
-pub(crate) use self::self_influence::SelfInfluenceFunction;
-pub(crate) use self::source::FunctionSource;
-use self::source::{named_virtuals, resolve};
+pub(crate) use self::self_influence::self_influence_table;
+use self::source::resolve;
+pub(crate) use self::source::{FunctionCall, FunctionSource};
 pub(crate) use self::table::InfluenceTable;
 use super::args::Arguments;
 use super::error::SqlError;
 use super::scan::RowsTable;
-use super::virtuals::NamedVirtuals;
 
 /// The table function `influence`.
-#[derive(Debug)]
-pub(crate) struct InfluenceFunction(pub(crate) FunctionSource);
-
-/// The table function `daunce`.
-#[derive(Debug)]
-pub(crate) struct DaunceFunction(pub(crate) FunctionSource);
-
-/// The table function `excluded`.
-#[derive(Debug)]
-pub(crate) struct ExcludedFunction(pub(crate) FunctionSource);
-
-impl TableFunctionImpl for InfluenceFunction {
-    fn call_with_args(&self, args: TableFunctionArgs) -> DfResult<Arc<dyn TableProvider>> {
-        let options = options(&Arguments::read("influence", args.exprs())?, Function::Influence)?;
-        ranked_table(&self.0, options, named_virtuals(&args))
-    }
+pub(crate) fn influence_table(call: &FunctionCall<'_>) -> DfResult<Arc<dyn TableProvider>> {
+    ranked_table(call, options(&call.args, Function::Influence)?)
 }
 
-impl TableFunctionImpl for DaunceFunction {
-    fn call_with_args(&self, args: TableFunctionArgs) -> DfResult<Arc<dyn TableProvider>> {
-        let read = Arguments::read("daunce", args.exprs())?;
-        ranked_table(&self.0, read.options(Function::Daunce, ["pool", "target"])?, named_virtuals(&args))
-    }
+/// The table function `daunce`.
+pub(crate) fn daunce_table(call: &FunctionCall<'_>) -> DfResult<Arc<dyn TableProvider>> {
+    ranked_table(call, call.args.options(Function::Daunce, ["pool", "target"])?)
 }
 
 /// Scores of a pool for a target, by whichever method the options ask for.
-fn ranked_table(
-    source: &FunctionSource,
-    options: Options,
-    asked: NamedVirtuals,
-) -> DfResult<Arc<dyn TableProvider>> {
+fn ranked_table(call: &FunctionCall<'_>, options: Options) -> DfResult<Arc<dyn TableProvider>> {
     let spec = InfluenceSpec::from_options(&options).map_err(SqlError::option)?;
     let k = options.count("k").map_err(SqlError::option)?;
     let rules = Diversity::from_options(&options).map_err(SqlError::option)?;
@@ -90,12 +69,12 @@ fn ranked_table(
     let besides = ExtraColumns {
         in_target: flag("in_target")?.unwrap_or(!spec.given.is_empty()),
         explanation: flag("explain")?.unwrap_or(false),
-        asked,
+        asked: call.asked,
         ..ExtraColumns::default()
     };
     let each = EachOptions::read(&options, k, &rules, besides)?;
     let order = options.word("order").map_err(SqlError::option)?;
-    let plan = resolve(source, &spec)?;
+    let plan = resolve(call.source, &spec)?;
     plan.check_rules(&rules).map_err(|error| {
         let named = if options.has("quota_by") { "quota_by" } else { "quota" };
         SqlError::query(error).about(named)
@@ -111,12 +90,11 @@ fn ranked_table(
     })
 }
 
-impl TableFunctionImpl for ExcludedFunction {
-    fn call_with_args(&self, args: TableFunctionArgs) -> DfResult<Arc<dyn TableProvider>> {
-        let options = options(&Arguments::read("excluded", args.exprs())?, Function::Excluded)?;
-        let spec = InfluenceSpec::from_options(&options).map_err(SqlError::option)?;
-        Ok(Arc::new(RowsTable(Arc::new(ExcludedRows::new(resolve(&self.0, &spec)?)))))
-    }
+/// The table function `excluded`.
+pub(crate) fn excluded_table(call: &FunctionCall<'_>) -> DfResult<Arc<dyn TableProvider>> {
+    let options = options(&call.args, Function::Excluded)?;
+    let spec = InfluenceSpec::from_options(&options).map_err(SqlError::option)?;
+    Ok(Arc::new(RowsTable(Arc::new(ExcludedRows::new(resolve(call.source, &spec)?)))))
 }
 
 /// The options of a call about a target, which is a dataset or given as text.

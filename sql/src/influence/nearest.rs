@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::UInt64Type;
-use datafusion::catalog::{TableFunctionArgs, TableFunctionImpl, TableProvider};
+use datafusion::catalog::TableProvider;
 use datafusion::error::Result as DfResult;
 use gstore_core::Kind;
 use gstore_query::QueryError;
-use gstore_query::ann::{Graphs, NearestOptions};
+use gstore_query::ann::NearestOptions;
 use gstore_query::hint::nearest;
 use gstore_query::influence::{
     AtHandVector, Function, InfluenceSpec, Missing, Options, Plan, Prepared, named_kind,
@@ -18,9 +18,8 @@ use gstore_store::Snapshot;
 use super::columns::{ExtraColumns, InfluenceColumns};
 use super::question::RankedRelation;
 use super::search::NearestSearch;
-use super::source::{FunctionSource, argument_error, named_virtuals, resolve};
+use super::source::{FunctionCall, FunctionSource, argument_error, resolve};
 use super::table::InfluenceTable;
-use crate::args::Arguments;
 use crate::distinct::distinct;
 use crate::error::SqlError;
 
@@ -28,98 +27,81 @@ use crate::error::SqlError;
 const KIND_OF_VECTORS: &str = Kind::EmbedMean.name();
 
 /// The table function `nearest`.
-#[derive(Debug)]
-pub(crate) struct NearestFunction {
-    source: FunctionSource,
-    /// Those that a statement of the session opened.
-    graphs: Arc<Graphs>,
+pub(crate) fn nearest_table(call: &FunctionCall<'_>) -> DfResult<Arc<dyn TableProvider>> {
+    let given = call.args.options(Function::Nearest, ["pool"])?;
+    let mut spec = InfluenceSpec::from_options(&given).map_err(SqlError::option)?;
+    let snapshot = &call.source.snapshot;
+    let kind = spec.pool_kind.take().or_else(|| named_kind(snapshot, &spec.features, &spec.pools));
+    let kind = kind.unwrap_or_else(|| default_kind(snapshot, &spec.pools));
+    (spec.pool_kind, spec.target_kind) = (Some(kind.clone()), Some(kind));
+    spec.missing = Missing::Exclude;
+    let newest = Plan::default_checkpoint(snapshot, &spec);
+    if let Some((name, _)) = &newest {
+        spec.checkpoints = Some(vec![name.clone()]);
+    }
+    let note = newest.map(|(name, count)| {
+        format!(
+            "neighbours are looked for at `{name}`, the newest of the {count} checkpoints with these vectors; \
+             `checkpoint` names another"
+        )
+    });
+    let (about, plan) = plan(call.source, &given, spec)?;
+    let count = |name| given.count(name).map_err(SqlError::option);
+    let exact = given.flag("exact").map_err(SqlError::option)?;
+    let options = NearestOptions { ef: count("ef")?, exact };
+    if options.exact == Some(true) && options.ef.is_some() {
+        let why =
+            "`ef` says how graphs are searched, and with `exact => true` none is; leave one of them out";
+        return Err(SqlError::invalid(why.to_owned()).about("ef").into());
+    }
+    if options.ef == Some(0) {
+        return Err(SqlError::invalid("`ef` is at least 1".to_owned()).about("ef").into());
+    }
+    let k = count("k")?;
+    let extra = ExtraColumns { neighbours: true, asked: call.asked, ..ExtraColumns::default() };
+    let columns = InfluenceColumns::new(&plan, extra);
+    let search = NearestSearch { options, graphs: Arc::clone(&call.source.graphs), about, note };
+    Ok(Arc::new(InfluenceTable::new(plan, columns, RankedRelation::Nearest { k, search })))
 }
 
-impl NearestFunction {
-    pub(crate) fn new(source: FunctionSource) -> Self {
-        Self { source, graphs: Arc::new(Graphs::new()) }
+/// The question, and what it is about.
+fn plan(
+    source: &FunctionSource,
+    given: &Options,
+    spec: InfluenceSpec,
+) -> Result<(String, Prepared), SqlError> {
+    let snapshot = &source.snapshot;
+    let id = given.text("id").map_err(SqlError::option)?;
+    let vector = given.numbers("vector").map_err(SqlError::option)?;
+    let samples = spec.given.len();
+    let ways = usize::from(samples > 0) + usize::from(id.is_some()) + usize::from(vector.is_some());
+    if ways != 1 || samples > 1 {
+        return Err(SqlError::invalid(
+            "nearest() takes one thing whose neighbours are wanted: `text` (or `prompt` and `completion`, or `messages`), `id` or `vector`"
+                .to_owned(),
+        ));
     }
-}
-
-impl TableFunctionImpl for NearestFunction {
-    fn call_with_args(&self, args: TableFunctionArgs) -> DfResult<Arc<dyn TableProvider>> {
-        let asked = named_virtuals(&args);
-        let args = Arguments::read("nearest", args.exprs())?;
-        let given = args.options(Function::Nearest, ["pool"])?;
-        let mut spec = InfluenceSpec::from_options(&given).map_err(SqlError::option)?;
-        let snapshot = &self.source.snapshot;
-        let kind = spec.pool_kind.take().or_else(|| named_kind(snapshot, &spec.features, &spec.pools));
-        let kind = kind.unwrap_or_else(|| default_kind(snapshot, &spec.pools));
-        (spec.pool_kind, spec.target_kind) = (Some(kind.clone()), Some(kind));
-        spec.missing = Missing::Exclude;
-        let newest = Plan::default_checkpoint(snapshot, &spec);
-        if let Some((name, _)) = &newest {
-            spec.checkpoints = Some(vec![name.clone()]);
-        }
-        let note = newest.map(|(name, count)| {
-            format!(
-                "neighbours are looked for at `{name}`, the newest of the {count} checkpoints with these vectors; \
-                 `checkpoint` names another"
-            )
-        });
-        let (about, plan) = self.plan(&given, spec)?;
-        let count = |name| given.count(name).map_err(SqlError::option);
-        let exact = given.flag("exact").map_err(SqlError::option)?;
-        let options = NearestOptions { ef: count("ef")?, exact };
-        if options.exact == Some(true) && options.ef.is_some() {
-            let why =
-                "`ef` says how graphs are searched, and with `exact => true` none is; leave one of them out";
-            return Err(SqlError::invalid(why.to_owned()).about("ef").into());
-        }
-        if options.ef == Some(0) {
-            return Err(SqlError::invalid("`ef` is at least 1".to_owned()).about("ef").into());
-        }
-        let k = count("k")?;
-        let columns =
-            InfluenceColumns::new(&plan, ExtraColumns { neighbours: true, asked, ..ExtraColumns::default() });
-        let search = NearestSearch { options, graphs: Arc::clone(&self.graphs), about, note };
-        Ok(Arc::new(InfluenceTable::new(plan, columns, RankedRelation::Nearest { k, search })))
+    let about = |vector, argument: &'static str| {
+        Prepared::about_vector(snapshot, &spec, vector, source.encoder.clone()).map_err(|error| match error {
+            QueryError::Spec(_) => SqlError::query(error).about(argument),
+            other => argument_error(&spec, other),
+        })
+    };
+    if let Some(id) = id {
+        let (pool, row) = find(snapshot, &spec.pools, &id)?;
+        return Ok((format!("id {id:?}"), about(AtHandVector::Row { pool, row }, "id")?));
     }
-}
-
-impl NearestFunction {
-    /// The question, and what it is about.
-    fn plan(&self, given: &Options, spec: InfluenceSpec) -> Result<(String, Prepared), SqlError> {
-        let snapshot = &self.source.snapshot;
-        let id = given.text("id").map_err(SqlError::option)?;
-        let vector = given.numbers("vector").map_err(SqlError::option)?;
-        let samples = spec.given.len();
-        let ways = usize::from(samples > 0) + usize::from(id.is_some()) + usize::from(vector.is_some());
-        if ways != 1 || samples > 1 {
-            return Err(SqlError::invalid(
-                "nearest() takes one thing whose neighbours are wanted: `text` (or `prompt` and `completion`, or `messages`), `id` or `vector`"
-                    .to_owned(),
-            ));
+    if let Some(vector) = vector {
+        if vector.iter().all(|x| *x == 0.0) {
+            let why = "a vector of zeros has no direction, so nothing is near it";
+            return Err(SqlError::invalid(why.to_owned()).about("vector"));
         }
-        let about = |vector, argument: &'static str| {
-            Prepared::about_vector(snapshot, &spec, vector, self.source.encoder.clone()).map_err(|error| {
-                match error {
-                    QueryError::Spec(_) => SqlError::query(error).about(argument),
-                    other => argument_error(&spec, other),
-                }
-            })
-        };
-        if let Some(id) = id {
-            let (pool, row) = find(snapshot, &spec.pools, &id)?;
-            return Ok((format!("id {id:?}"), about(AtHandVector::Row { pool, row }, "id")?));
-        }
-        if let Some(vector) = vector {
-            if vector.iter().all(|x| *x == 0.0) {
-                let why = "a vector of zeros has no direction, so nothing is near it";
-                return Err(SqlError::invalid(why.to_owned()).about("vector"));
-            }
-            let text = format!("vector of {}", vector.len());
-            return Ok((text, about(AtHandVector::Values(vector), "vector")?));
-        }
-        let plan = resolve(&self.source, &spec)?;
-        plan.plan().check_nearest().map_err(SqlError::query)?;
-        Ok(("text".to_owned(), plan))
+        let text = format!("vector of {}", vector.len());
+        return Ok((text, about(AtHandVector::Values(vector), "vector")?));
     }
+    let plan = resolve(source, &spec)?;
+    plan.plan().check_nearest().map_err(SqlError::query)?;
+    Ok(("text".to_owned(), plan))
 }
 
 /// Mean embeddings, or the only embeddings that the first pool has.

@@ -2,32 +2,24 @@
 
 use std::sync::Arc;
 
-use datafusion::catalog::{TableFunctionArgs, TableFunctionImpl, TableProvider};
+use datafusion::catalog::TableProvider;
 use datafusion::error::Result as DfResult;
 use gstore_query::influence::{Function, InfluenceSpec, Options, Sim, TargetRef};
 
 use super::columns::{ExtraColumns, InfluenceColumns};
 use super::question::RankedRelation;
-use super::source::{FunctionSource, named_virtuals, resolve};
+use super::source::{FunctionCall, resolve};
 use super::table::InfluenceTable;
-use crate::args::Arguments;
 use crate::error::SqlError;
 
 /// The table function `self_influence`.
-#[derive(Debug)]
-pub(crate) struct SelfInfluenceFunction(pub(crate) FunctionSource);
-
-impl TableFunctionImpl for SelfInfluenceFunction {
-    fn call_with_args(&self, args: TableFunctionArgs) -> DfResult<Arc<dyn TableProvider>> {
-        let asked = named_virtuals(&args);
-        let args = Arguments::read("self_influence", args.exprs())?;
-        let options = args.options(Function::SelfInfluence, ["pool"])?;
-        let k = options.count("k").map_err(SqlError::option)?;
-        let plan = resolve(&self.0, &spec(&options)?)?;
-        let columns =
-            InfluenceColumns::new(&plan, ExtraColumns { own: true, asked, ..ExtraColumns::default() });
-        Ok(Arc::new(InfluenceTable::new(plan, columns, RankedRelation::SelfInfluence { k })))
-    }
+pub(crate) fn self_influence_table(call: &FunctionCall<'_>) -> DfResult<Arc<dyn TableProvider>> {
+    let options = call.args.options(Function::SelfInfluence, ["pool"])?;
+    let k = options.count("k").map_err(SqlError::option)?;
+    let plan = resolve(call.source, &spec(&options)?)?;
+    let extra = ExtraColumns { own: true, asked: call.asked, ..ExtraColumns::default() };
+    let columns = InfluenceColumns::new(&plan, extra);
+    Ok(Arc::new(InfluenceTable::new(plan, columns, RankedRelation::SelfInfluence { k })))
 }
 
 /// The question whose target is the pool itself.

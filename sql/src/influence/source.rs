@@ -1,12 +1,13 @@
-//! Source of a table function, and its question over it.
+//! Calls of table functions, what they read, and their questions over it.
 
 use std::sync::Arc;
 
-use datafusion::catalog::TableFunctionArgs;
+use gstore_query::ann::Graphs;
 use gstore_query::influence::{Encoder, InfluenceSpec, Prepared};
 use gstore_query::{QueryError, SideOf};
 use gstore_store::{LookupError, Snapshot};
 
+use crate::args::Arguments;
 use crate::error::SqlError;
 use crate::virtuals::NamedVirtuals;
 
@@ -16,14 +17,16 @@ pub(crate) struct FunctionSource {
     pub(crate) snapshot: Arc<Snapshot>,
     /// Who computes samples that are given as text.
     pub(crate) encoder: Option<Arc<dyn Encoder>>,
+    /// Those that a statement of the session opened.
+    pub(crate) graphs: Arc<Graphs>,
 }
 
-/// The virtual columns that the statement of a call names.
-pub(super) fn named_virtuals(args: &TableFunctionArgs) -> NamedVirtuals {
-    args.session()
-        .config()
-        .get_extension::<NamedVirtuals>()
-        .map_or_else(NamedVirtuals::default, |asked| *asked)
+/// A call of a table function.
+pub(crate) struct FunctionCall<'a> {
+    pub(crate) source: &'a FunctionSource,
+    pub(crate) args: Arguments,
+    /// The virtual columns that its statement names.
+    pub(crate) asked: NamedVirtuals,
 }
 
 /// Resolves the question; an unknown name is blamed on the argument that has it.
