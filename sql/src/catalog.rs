@@ -127,7 +127,6 @@ struct SystemSchema {
 }
 
 impl DataSchema {
-    /// The table of this name.
     fn found(&self, name: &str) -> DfResult<Option<Arc<dyn TableProvider>>> {
         if let Some(own) = self.own.iter().find(|own| own.name() == name) {
             return Ok(Some(Arc::new(RowsTable(Arc::new(own.clone())))));
@@ -154,7 +153,6 @@ impl SchemaProvider for DataSchema {
 }
 
 impl SystemSchema {
-    /// The table of this name.
     fn found(&self, name: &str) -> DfResult<Option<Arc<dyn TableProvider>>> {
         match self.live.iter().find(|table| table.name() == name) {
             Some(table) => Ok(Some(Arc::new(LiveProvider(Arc::clone(table))))),

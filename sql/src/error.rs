@@ -232,7 +232,6 @@ impl SqlError {
         &self.message
     }
 
-    /// Whether this is its hint.
     pub(crate) fn has_hint(&self, hint: &str) -> bool {
         self.hint.as_deref() == Some(hint)
     }

@@ -42,7 +42,6 @@ pub trait LiveTable: Debug + Send + Sync {
 pub(crate) struct LiveProvider(pub(crate) Arc<dyn LiveTable>);
 
 impl LiveProvider {
-    /// The plan that reads it.
     fn planned(
         &self,
         session: &dyn Session,

@@ -44,7 +44,6 @@ use super::translate::arrow;
 pub(crate) struct RowsTable(pub(crate) Arc<dyn RowReader>);
 
 impl RowsTable {
-    /// The plan that reads it.
     fn planned(
         &self,
         session: &dyn Session,

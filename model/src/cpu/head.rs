@@ -25,7 +25,7 @@ impl Cpu {
     ) -> Result<HeadOutput<CpuTensor>, BackendError> {
         let rows = x.rows();
         let (vocab, width) = (layer.out(), layer.input());
-        self.check_head(layer)?;
+        self.check_packed_form(layer)?;
         x.expect(rows, width, "inputs of the head")?;
         task.check(x.size(), vocab, CpuTensor::size)?;
         let (mut losses, mut entropies) = (vec![0.0; rows], Vec::new());

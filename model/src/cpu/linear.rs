@@ -69,7 +69,7 @@ impl Cpu {
     }
 
     /// An error unless the layer has the form that this backend packs.
-    fn check_packed_form(&self, layer: &CpuLinear) -> Result<(), BackendError> {
+    pub(super) fn check_packed_form(&self, layer: &CpuLinear) -> Result<(), BackendError> {
         check(layer.weights.forward().format() == self.format(), || {
             "a layer was packed for another precision or level".into()
         })
@@ -133,11 +133,6 @@ impl Cpu {
         add: Addend<'_>,
     ) {
         gemm::linear(&self.kernels, out, grad, rows, layer.weights.backward(), None, add);
-    }
-
-    /// An error unless the head can multiply with this layer.
-    pub(super) fn check_head(&self, layer: &CpuLinear) -> Result<(), BackendError> {
-        self.check_packed_form(layer)
     }
 
     pub(super) fn linear_gradient(

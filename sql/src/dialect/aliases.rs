@@ -111,7 +111,6 @@ fn several_series(select: &mut Select) {
     }
 }
 
-/// The tables of a FROM.
 fn tables(select: &mut Select) -> impl Iterator<Item = &mut TableFactor> {
     select.from.iter_mut().flat_map(|TableWithJoins { relation, joins }| {
         std::iter::once(relation).chain(joins.iter_mut().map(|join| &mut join.relation))

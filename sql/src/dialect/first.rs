@@ -9,7 +9,6 @@ use super::tokens::{is, is_any, made, next};
 /// A query in parentheses, or the statement.
 #[derive(Default)]
 struct QueryLevel {
-    /// Whether it has begun.
     begun: bool,
     /// Whether a list of WITH stands before that.
     with: bool,

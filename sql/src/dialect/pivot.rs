@@ -240,7 +240,6 @@ fn unpivoted(
     Ok(some)
 }
 
-/// All columns but these.
 fn all_but(columns: &[Ident]) -> SelectItem {
     let names: Vec<ObjectName> =
         columns.iter().map(|column| ObjectName::from(vec![column.clone()])).collect();

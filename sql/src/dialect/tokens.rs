@@ -169,7 +169,6 @@ pub(super) fn outside(
     })
 }
 
-/// Whether a token is this keyword.
 pub(super) fn is(token: &TokenWithSpan, keyword: Keyword) -> bool {
     matches!(&token.token, Token::Word(Word { keyword: found, quote_style: None, .. }) if *found == keyword)
 }
@@ -179,7 +178,6 @@ pub(super) fn is_one_of(token: &TokenWithSpan, words: &str) -> bool {
     words.split(' ').any(|word| is_word(token, word))
 }
 
-/// Whether a token is one of these words.
 pub(super) fn is_any(token: &TokenWithSpan, words: &[&str]) -> bool {
     words.iter().any(|word| is_word(token, word))
 }

@@ -28,7 +28,6 @@ impl InfluenceTable {
         Self { shared: Arc::new(InfluenceQuestion { plan, columns: Arc::new(columns), relation }) }
     }
 
-    /// The plan that reads it.
     fn planned(
         &self,
         session: &dyn Session,

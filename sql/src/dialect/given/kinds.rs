@@ -8,7 +8,6 @@ use datafusion::sql::sqlparser::ast::{Expr, Visitor};
 
 use crate::walk::{visit_expressions, visit_queries};
 
-/// The parts of an expression.
 pub(super) struct ExpressionParts {
     pub(super) aggregate: bool,
     pub(super) window: bool,

@@ -39,7 +39,6 @@ impl Casts {
     }
 }
 
-/// What is cast.
 pub(in crate::dialect) fn cast_of(expr: &Expr) -> Option<&Expr> {
     match expr {
         Expr::Nested(inner) => cast_of(inner),

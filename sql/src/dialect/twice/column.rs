@@ -13,7 +13,6 @@ use crate::expanded::name;
 use crate::names::called;
 use crate::walk::visit_expressions_mut;
 
-/// A column of a result.
 pub(super) struct ResultColumn {
     pub(super) name: String,
     /// What the engine calls it: casts have the names of what they are of.

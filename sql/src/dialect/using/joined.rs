@@ -98,7 +98,6 @@ pub(in crate::dialect) fn table(factor: &TableFactor) -> Option<ObjectName> {
     }
 }
 
-/// A column of a table.
 pub(in crate::dialect) fn column(table: &ObjectName, name: &str) -> Option<Expr> {
     let mut parts: Vec<Ident> = table.0.iter().map(|part| part.as_ident().cloned()).collect::<Option<_>>()?;
     parts.push(quoted(name));
