@@ -109,6 +109,31 @@ pub(crate) struct LeafOptions {
     pub(crate) served: bool,
 }
 
+/// The methods of a plan without inputs, which has the fields `properties` and `metrics`.
+macro_rules! leaf_methods {
+    () => {
+        fn properties(&self) -> &Arc<PlanProperties> {
+            &self.properties
+        }
+
+        fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
+            Vec::new()
+        }
+
+        fn with_new_children(
+            self: Arc<Self>,
+            _: Vec<Arc<dyn ExecutionPlan>>,
+        ) -> DfResult<Arc<dyn ExecutionPlan>> {
+            Ok(self)
+        }
+
+        fn metrics(&self) -> Option<MetricsSet> {
+            Some(self.metrics.clone_inner())
+        }
+    };
+}
+pub(crate) use leaf_methods;
+
 pub(crate) fn statistics(rows: Precision<usize>, columns: usize) -> Statistics {
     Statistics {
         num_rows: rows,

@@ -35,7 +35,7 @@ use super::blocking::{self, BatchSink, Demand};
 use super::distinct::distinct;
 use super::error::{SqlError, SqlErrorKind};
 use super::filter::{self, Filter};
-use super::leaf::{LeafOptions, ReadRequest, RowReader, statistics};
+use super::leaf::{LeafOptions, ReadRequest, RowReader, leaf_methods, statistics};
 use super::notes::{RunNotes, ScanCounters};
 use super::translate::arrow;
 
@@ -150,26 +150,13 @@ impl ExecutionPlan for RowsExec {
         "RowsExec"
     }
 
-    fn properties(&self) -> &Arc<PlanProperties> {
-        &self.properties
-    }
-
-    fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
-        vec![]
-    }
+    leaf_methods!();
 
     fn apply_expressions(
         &self,
         f: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> DfResult<TreeNodeRecursion>,
     ) -> DfResult<TreeNodeRecursion> {
         apply_expression_roots(&self.filters, f)
-    }
-
-    fn with_new_children(
-        self: Arc<Self>,
-        _: Vec<Arc<dyn ExecutionPlan>>,
-    ) -> DfResult<Arc<dyn ExecutionPlan>> {
-        Ok(self)
     }
 
     fn execute(&self, partition: usize, context: Arc<TaskContext>) -> DfResult<SendableRecordBatchStream> {
@@ -189,10 +176,6 @@ impl ExecutionPlan for RowsExec {
             metrics: BaselineMetrics::new(&self.metrics, partition),
         };
         Ok(blocking::stream(Arc::clone(&job.schema), move |sink| job.run(sink)))
-    }
-
-    fn metrics(&self) -> Option<MetricsSet> {
-        Some(self.metrics.clone_inner())
     }
 
     fn statistics_from_inputs(&self, _: &[Arc<Statistics>], _: &StatisticsArgs) -> DfResult<Arc<Statistics>> {

@@ -8,7 +8,8 @@ use std::ops::ControlFlow;
 
 use datafusion::sql::parser::Statement as Parsed;
 use datafusion::sql::sqlparser::ast::{
-    self, Expr, ObjectName, Query, Select, Statement, TableFactor, ValueWithSpan, Visitor, VisitorMut,
+    self, Expr, ObjectName, OrderBy, Query, Select, SetExpr, Statement, TableFactor, ValueWithSpan, Visitor,
+    VisitorMut,
 };
 
 /// Goes on after a part without an error; an error ends the walk.
@@ -183,6 +184,22 @@ walks! {
     visit_queries(&impl Visit, &Query) by Visitor::pre_visit_query;
     /// Every query, before those in it.
     visit_queries_mut(&mut impl VisitMut, &mut Query) by VisitorMut::pre_visit_query;
+}
+
+/// Every SELECT of the body of a query, which is not in a subquery, with the order that is its own.
+pub(crate) fn visit_body_mut<S: Step>(
+    body: &mut SetExpr,
+    order: Option<&mut OrderBy>,
+    each: &mut impl FnMut(&mut Select, Option<&mut OrderBy>) -> S,
+) -> S {
+    match body {
+        SetExpr::Select(select) => each(select, order),
+        SetExpr::SetOperation { left, right, .. } => {
+            let first = visit_body_mut(left, None, each);
+            if first.ends() { first } else { visit_body_mut(right, None, each) }
+        }
+        _ => S::DONE,
+    }
 }
 
 /// A visitor, and what it broke with.

@@ -250,16 +250,13 @@ fn no_operation(text: &str) -> Option<SqlError> {
 fn twice(expr: &str) -> SqlError {
     // `CAST(x AS Int32)` has no name of its own.
     let is_name = |name: &&str| name.matches('(').count() == name.matches(')').count();
-    match expr.rsplit_once(" AS ").map(|(_, name)| name).filter(is_name) {
+    let named = expr.rsplit_once(" AS ").map(|(_, name)| name).filter(is_name);
+    match named.or_else(|| column(expr)) {
         Some(name) => {
             SqlError::invalid(format!("{TWICE}called `{name}`")).hint("give one of them another name with AS")
         }
-        None => match column(expr) {
-            Some(name) => SqlError::invalid(format!("{TWICE}called `{name}`"))
-                .hint("give one of them another name with AS"),
-            None => SqlError::invalid(format!("{TWICE}the same: `{}`", shortened(expr, SAID)))
-                .hint("give one of them a name with AS"),
-        },
+        None => SqlError::invalid(format!("{TWICE}the same: `{}`", shortened(expr, SAID)))
+            .hint("give one of them a name with AS"),
     }
 }
 

@@ -9,14 +9,12 @@ mod names;
 use std::collections::{HashMap, HashSet};
 use std::ops::ControlFlow;
 
-use datafusion::sql::sqlparser::ast::{
-    Distinct, Expr, OrderBy, Query, Select, SetExpr, Statement, VisitorMut,
-};
+use datafusion::sql::sqlparser::ast::{Distinct, Expr, OrderBy, Query, Select, Statement, VisitorMut};
 
 use self::names::Names;
 use super::twice::key;
 use crate::error::SqlError;
-use crate::walk::{VisitMut, count_subqueries, visit_queries_mut};
+use crate::walk::{VisitMut, count_subqueries, visit_body_mut, visit_queries_mut};
 use crate::wording::{OCCURS, TWICE};
 
 /// Longest SELECT whose casts get names, in bytes: each of its expressions is written out with all that is in
@@ -41,53 +39,40 @@ pub(super) fn name_grouped(sql: &mut Statement) {
 
 /// How many casts got names.
 fn named(sql: &mut Statement, which: NamedCasts) -> usize {
-    let mut queries = Queries { which, named: 0 };
-    visit_queries_mut(sql, |query| queries.body(&mut query.body, query.order_by.as_mut()));
-    queries.named
+    let mut named = 0;
+    visit_queries_mut(sql, |query| {
+        visit_body_mut(&mut query.body, query.order_by.as_mut(), &mut |select, order| {
+            named += named_in(select, order, which);
+        });
+    });
+    named
+}
+
+fn named_in(select: &mut Select, mut order: Option<&mut OrderBy>, which: NamedCasts) -> usize {
+    let grouped = match which {
+        NamedCasts::All => None,
+        NamedCasts::Grouped => Some(grouped::unclear(select)),
+    };
+    let ordered = || order.as_deref().map_or(0, |order| order.to_string().len());
+    if grouped.as_ref().is_some_and(HashSet::is_empty)
+        || select.to_string().len().saturating_add(ordered()) > LONGEST
+    {
+        return 0;
+    }
+    let unclear = match grouped {
+        Some(grouped) => grouped,
+        None => unclear(select, order.as_deref_mut()),
+    };
+    let mut names = Names::new(&unclear);
+    clauses(select, order, &mut names);
+    names.named
 }
 
 /// Which casts get names.
+#[derive(Clone, Copy)]
 enum NamedCasts {
     All,
     Grouped,
-}
-
-struct Queries {
-    which: NamedCasts,
-    named: usize,
-}
-
-impl Queries {
-    fn body(&mut self, body: &mut SetExpr, order: Option<&mut OrderBy>) {
-        match body {
-            SetExpr::Select(select) => self.select(select, order),
-            SetExpr::SetOperation { left, right, .. } => {
-                self.body(left, None);
-                self.body(right, None);
-            }
-            _ => {}
-        }
-    }
-
-    fn select(&mut self, select: &mut Select, mut order: Option<&mut OrderBy>) {
-        let grouped = match self.which {
-            NamedCasts::All => None,
-            NamedCasts::Grouped => Some(grouped::unclear(select)),
-        };
-        let ordered = || order.as_deref().map_or(0, |order| order.to_string().len());
-        if grouped.as_ref().is_some_and(HashSet::is_empty)
-            || select.to_string().len().saturating_add(ordered()) > LONGEST
-        {
-            return;
-        }
-        let unclear = match grouped {
-            Some(grouped) => grouped,
-            None => unclear(select, order.as_deref_mut()),
-        };
-        let mut names = Names::new(&unclear);
-        clauses(select, order, &mut names);
-        self.named += names.named;
-    }
 }
 
 /// Visits what names columns of the tables or of the result, but for the conditions on rows.

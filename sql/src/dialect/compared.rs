@@ -8,7 +8,7 @@ use datafusion::sql::sqlparser::ast::{
     BinaryOperator, Expr, GroupByExpr, Ident, Select, SelectItem, SetExpr, UnaryOperator, Value,
 };
 
-use super::exprs::{call, wrap};
+use super::exprs::{call, unnested, wrap};
 use crate::error::SqlError;
 
 /// The name: no column of a table has it.
@@ -68,13 +68,6 @@ fn is_single(expr: &Expr) -> bool {
         | Expr::Like { .. }
         | Expr::ILike { .. } => true,
         _ => false,
-    }
-}
-
-fn unnested(expr: &Expr) -> &Expr {
-    match expr {
-        Expr::Nested(inner) => unnested(inner),
-        other => other,
     }
 }
 

@@ -52,6 +52,14 @@ pub(super) fn nested(expr: Expr) -> Box<Expr> {
     Box::new(Expr::Nested(Box::new(expr)))
 }
 
+/// What is in parentheses, if an expression is.
+pub(super) fn unnested(expr: &Expr) -> &Expr {
+    match expr {
+        Expr::Nested(inner) => unnested(inner),
+        other => other,
+    }
+}
+
 /// A condition, or in parentheses what denies it.
 pub(super) fn denied(condition: Expr, is_denied: bool) -> Expr {
     match is_denied {

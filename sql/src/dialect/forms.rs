@@ -17,7 +17,7 @@ pub(super) use self::likes::{escape, replacement};
 use self::patterns::full_match;
 pub(super) use self::patterns::{not_similar, similar};
 pub(super) use self::times::{interval, number_as_time, part_of, usual_time};
-use super::exprs::{binary, call, case, cast, nested, null, number, taken, text, text_of};
+use super::exprs::{binary, call, case, cast, nested, null, number, taken, text, text_of, unnested};
 use crate::error::SqlError;
 use crate::names::PARTS;
 use crate::walk::visit_expressions_mut;
@@ -118,14 +118,9 @@ fn sorted(list: &Expr, order: Expr) -> Expr {
 
 /// Whether an expression gives JSON, as far as its form says it.
 fn is_json(expr: &Expr) -> bool {
-    match expr {
-        Expr::Nested(inner) => is_json(inner),
-        Expr::Function(function) => {
-            let name = function.name.to_string().to_ascii_lowercase();
-            name.starts_with("json_extract") || matches!(name.as_str(), "json_get" | "json_get_json")
-        }
-        _ => false,
-    }
+    let Expr::Function(function) = unnested(expr) else { return false };
+    let name = function.name.to_string().to_ascii_lowercase();
+    name.starts_with("json_extract") || matches!(name.as_str(), "json_get" | "json_get_json")
 }
 
 /// NULL for a JSON null that is cast to what is no text and no list.
@@ -149,14 +144,11 @@ pub(super) fn null_of_json(of: &mut Expr, to: &DataType) {
 
 /// Whether an expression gives JSON, and not the text of its values.
 fn is_part(expr: &Expr) -> bool {
-    match expr {
-        Expr::Nested(inner) => is_part(inner),
-        Expr::Function(function) => matches!(
-            function.name.to_string().to_ascii_lowercase().as_str(),
-            "json_extract" | "json_extract_path" | "json_get" | "json_get_json" | "as_json" | "try_as_json"
-        ),
-        _ => false,
-    }
+    let Expr::Function(function) = unnested(expr) else { return false };
+    matches!(
+        function.name.to_string().to_ascii_lowercase().as_str(),
+        "json_extract" | "json_extract_path" | "json_get" | "json_get_json" | "as_json" | "try_as_json"
+    )
 }
 
 fn is_null(expr: &Expr) -> bool {
@@ -272,17 +264,10 @@ pub(super) fn no_keys(by: &mut GroupByExpr) {
 pub(super) fn not_counted(query: &Query) -> Option<SqlError> {
     let Some(LimitClause::LimitOffset { limit, offset, .. }) = &query.limit_clause else { return None };
     let mut counts = limit.iter().chain(offset.iter().map(|offset| &offset.value));
-    let count = counts.find(|count| is_subquery(count))?;
+    let count = counts.find(|count| matches!(unnested(count), Expr::Subquery(_)))?;
     let error = SqlError::invalid("LIMIT and OFFSET take a number, not a subquery".to_owned());
     let hint = "ask for the number first, and give it as a parameter: LIMIT $1";
     Some(error.at_start_of(count).hint(hint))
-}
-
-fn is_subquery(expr: &Expr) -> bool {
-    match expr {
-        Expr::Nested(inner) => is_subquery(inner),
-        _ => matches!(expr, Expr::Subquery(_)),
-    }
 }
 
 /// `FETCH FIRST 3 ROWS ONLY` as `LIMIT 3`; without a number it is one row.

@@ -37,7 +37,7 @@ use super::question::{InfluenceQuestion, RankedRelation};
 use super::search::NearestSearch;
 use crate::blocking;
 use crate::filter::{self, columns_of};
-use crate::leaf::statistics;
+use crate::leaf::{leaf_methods, statistics};
 
 /// Answers a [`InfluenceQuestion`].
 #[derive(Debug, Clone)]
@@ -281,26 +281,13 @@ impl ExecutionPlan for InfluenceExec {
         }
     }
 
-    fn properties(&self) -> &Arc<PlanProperties> {
-        &self.properties
-    }
-
-    fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
-        vec![]
-    }
+    leaf_methods!();
 
     fn apply_expressions(
         &self,
         f: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> DfResult<TreeNodeRecursion>,
     ) -> DfResult<TreeNodeRecursion> {
         apply_expression_roots(self.before.iter().chain(&self.after), f)
-    }
-
-    fn with_new_children(
-        self: Arc<Self>,
-        _: Vec<Arc<dyn ExecutionPlan>>,
-    ) -> DfResult<Arc<dyn ExecutionPlan>> {
-        Ok(self)
     }
 
     fn execute(&self, partition: usize, context: Arc<TaskContext>) -> DfResult<SendableRecordBatchStream> {
@@ -315,10 +302,6 @@ impl ExecutionPlan for InfluenceExec {
             (&self.metrics, partition),
         )?;
         Ok(blocking::stream(schema, move |sink| job.run(sink)))
-    }
-
-    fn metrics(&self) -> Option<MetricsSet> {
-        Some(self.metrics.clone_inner())
     }
 
     fn statistics_from_inputs(&self, _: &[Arc<Statistics>], _: &StatisticsArgs) -> DfResult<Arc<Statistics>> {

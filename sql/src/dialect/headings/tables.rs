@@ -17,7 +17,7 @@ use datafusion::sql::sqlparser::tokenizer::Span;
 
 use super::written;
 use crate::dialect::column_names::UnqualifiedNames;
-use crate::dialect::exprs::is_many;
+use crate::dialect::exprs::{is_many, unnested};
 use crate::expanded::{name, tables};
 use crate::walk::VisitMut;
 
@@ -115,8 +115,7 @@ fn of_select(select: &mut Select, ordered: HashSet<String>) {
 
 /// Whether an expression is a column of a table, and not a field of a struct.
 fn is_column(expr: &Expr, tables: &[String]) -> bool {
-    match expr {
-        Expr::Nested(inner) => is_column(inner, tables),
+    match unnested(expr) {
         Expr::Identifier(_) => true,
         Expr::CompoundIdentifier(parts) => {
             parts.iter().rev().nth(1).is_some_and(|table| tables.contains(&name(table)))

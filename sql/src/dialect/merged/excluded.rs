@@ -10,7 +10,7 @@ use datafusion::execution::SessionState;
 use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast::{
     ExcludeSelectItem, Ident, JoinConstraint, JoinOperator, ObjectName, OrderBy, Query, Select, SelectItem,
-    SelectItemQualifiedWildcardKind, SetExpr, Statement as Sql, VisitorMut, WildcardAdditionalOptions,
+    SelectItemQualifiedWildcardKind, Statement as Sql, VisitorMut, WildcardAdditionalOptions,
 };
 use datafusion::sql::sqlparser::tokenizer::Span;
 
@@ -24,7 +24,7 @@ use crate::error::SqlError;
 use crate::expanded::{excluded, excluded_mut, last_ident, last_name, name};
 use crate::translate::no_column;
 use crate::virtuals::{VirtualColumn, is_absent};
-use crate::walk::{VisitMut, inner};
+use crate::walk::{VisitMut, inner, visit_body_mut};
 
 /// Most queries of a statement that are planned for their columns.
 const MOST: usize = 50;
@@ -98,17 +98,6 @@ impl Known<'_> {
         }
         let columns = self.columns.take().ok_or_else(|| Stop::Ask(Box::new(probe(&self.scopes))))?;
         Ok(Some(columns))
-    }
-
-    fn body(&mut self, body: &mut SetExpr, order: Option<&mut OrderBy>) -> Result<(), Stop> {
-        match body {
-            SetExpr::Select(select) => self.select(select, order),
-            SetExpr::SetOperation { left, right, .. } => {
-                self.body(left, None)?;
-                self.body(right, None)
-            }
-            _ => Ok(()),
-        }
     }
 
     fn select(&mut self, select: &mut Select, order: Option<&mut OrderBy>) -> Result<(), Stop> {
@@ -262,7 +251,9 @@ impl VisitorMut for Known<'_> {
     }
 
     fn post_visit_query(&mut self, query: &mut Query) -> ControlFlow<Stop> {
-        let done = self.body(&mut query.body, query.order_by.as_mut());
+        let done = visit_body_mut(&mut query.body, query.order_by.as_mut(), &mut |select, order| {
+            self.select(select, order)
+        });
         self.scopes.leave();
         match done {
             Ok(()) => ControlFlow::Continue(()),

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use datafusion::sql::sqlparser::ast::{Expr, Select, SelectItem};
 
-use crate::dialect::exprs::column;
+use crate::dialect::exprs::{column, unnested};
 use crate::expanded::name;
 
 /// The columns that a SELECT has alone, without a name of its own, and as casts: the engine calls both the
@@ -49,8 +49,5 @@ pub(in crate::dialect) fn cast_of(expr: &Expr) -> Option<&Expr> {
 
 /// The name of a column, with or without a table.
 pub(in crate::dialect) fn column_name(expr: &Expr) -> Option<String> {
-    match expr {
-        Expr::Nested(inner) => column_name(inner),
-        other => column(other).map(name),
-    }
+    column(unnested(expr)).map(name)
 }
