@@ -260,11 +260,6 @@ impl SqlError {
     pub fn position(&self) -> Option<(u64, u64)> {
         self.position
     }
-
-    /// Makes the error travel through the engine unchanged.
-    pub(crate) fn into_datafusion(self) -> DataFusionError {
-        DataFusionError::External(Box::new(self))
-    }
 }
 
 impl fmt::Display for SqlError {
@@ -293,9 +288,10 @@ impl From<FunctionError> for SqlError {
     }
 }
 
+/// It travels through the engine unchanged.
 impl From<SqlError> for DataFusionError {
     fn from(error: SqlError) -> Self {
-        error.into_datafusion()
+        Self::External(Box::new(error))
     }
 }
 

@@ -26,7 +26,6 @@ pub trait Directions: Send + Sync {
     fn products(&self, batch: &[TargetSample<'_>], out: &mut [Vec<f64>]) -> Result<(), PassError>;
 }
 
-/// Directions on a backend.
 pub(super) struct PackedDirections<'a, B: Backend> {
     runner: &'a BatchRunner<B>,
     packed: Vec<Direction<B>>,

@@ -167,7 +167,6 @@ pub(super) fn loss_name(loss: LossForm) -> String {
     }
 }
 
-/// The loss of this name.
 pub(super) fn parse_loss(name: &str) -> Option<LossForm> {
     match name {
         "cross_entropy" => Some(LossForm::default()),

@@ -19,7 +19,7 @@ use super::arrows::tighten;
 use super::by_all;
 use super::chained;
 use super::compared;
-use super::exprs::{call, number};
+use super::exprs::{call, number, unnested};
 use super::forms;
 use super::framed;
 use super::headings;
@@ -109,14 +109,6 @@ impl VisitorMut for Words {
     }
 }
 
-/// An argument of a call, which needs no parentheses.
-fn plain(expr: &Expr) -> Expr {
-    match expr {
-        Expr::Nested(inner) => (**inner).clone(),
-        other => other.clone(),
-    }
-}
-
 /// Puts a cast, or a literal with its type before it, into the words of the engine.
 fn put_cast(expr: &mut Expr) -> Result<(), SqlError> {
     if let Expr::Cast { data_type, .. } | Expr::TypedString(TypedString { data_type, .. }) = expr {
@@ -164,7 +156,7 @@ fn put_expr(expr: &mut Expr) -> Result<(), SqlError> {
             *expr = call(name, vec![(**left).clone(), (**right).clone()]);
         }
         Expr::BinaryOp { left, op: BinaryOperator::PGStartsWith, right } => {
-            *expr = call("starts_with", vec![plain(left), plain(right)]);
+            *expr = call("starts_with", vec![unnested(left).clone(), unnested(right).clone()]);
         }
         Expr::BinaryOp { left, op: BinaryOperator::PGOverlap, right } => {
             *expr = compared::overlap(left, right)?;

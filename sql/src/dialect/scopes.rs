@@ -1,5 +1,5 @@
-//! The table expressions that can be named at a place in a statement: those of the queries around it. And walks
-//! that end where the engine is to be asked about such a place.
+//! The table expressions that can be named at a place in a statement: those of the queries around it; and
+//! walks that end where the engine is to be asked about such a place.
 
 use std::ops::ControlFlow;
 

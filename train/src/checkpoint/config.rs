@@ -118,7 +118,6 @@ pub(crate) fn lora_dropout(adapter: &Path) -> Result<Option<f64>, TrainError> {
     Ok(read(adapter, ADAPTER)?.get("lora_dropout").and_then(Value::as_f64))
 }
 
-/// The configuration of a model.
 pub(crate) fn model_config(model: &Path) -> Result<Value, TrainError> {
     read(model, "config.json")
 }
@@ -132,7 +131,6 @@ pub(super) fn copy_adapter(from: &Path, dropout: f64, folder: &Path) -> Result<(
     write_json(&folder.join(ADAPTER), &config)
 }
 
-/// Configuration of an adapter.
 const ADAPTER: &str = "adapter_config.json";
 
 fn read(folder: &Path, name: &str) -> Result<Value, TrainError> {

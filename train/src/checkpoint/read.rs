@@ -133,7 +133,6 @@ fn read_optimizer<B: Backend + Clone>(
     }
 }
 
-/// The file of the optimizer.
 fn optimizer_file(folder: &Path) -> Result<PathBuf, TrainError> {
     Moments::find(folder).map_err(|error| match error {
         MomentsError::Missing(_) => {
