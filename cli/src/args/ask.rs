@@ -2,9 +2,11 @@
 
 use clap::Args;
 use gstore_model::Device;
-use gstore_store::SnapshotName;
+use gstore_store::{Checks, SnapshotName};
 
-use super::{BACKENDS, DigestChecks, DrawArgs, JsonArgs, OutputArgs, ScoringArgs};
+use super::query::CHECKS;
+use super::words::one_of;
+use super::{BACKENDS, DrawArgs, JsonArgs, OutputArgs, ScoringArgs};
 
 /// Where the models of stored vectors are now.
 #[derive(Args, Debug, Clone, Default)]
@@ -83,8 +85,8 @@ pub struct AskArgs {
     #[arg(long, value_name = "N|TAG")]
     pub snapshot: Option<SnapshotName>,
     /// When the vectors that are read are compared with their digests
-    #[arg(long, value_enum, default_value = "first-touch")]
-    pub checks: DigestChecks,
+    #[arg(long, value_parser = one_of(CHECKS), default_value = "first-touch")]
+    pub checks: Checks,
     /// Where and how to write the result
     #[command(flatten)]
     pub output: OutputArgs,

@@ -2,8 +2,10 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, ValueEnum};
+use clap::Args;
+use gstore_evaluate::attribution::MissingScores;
 
+use super::words::{Word, one_of};
 use super::{ComparisonArgs, ReportArgs, RowsAndQueriesArgs};
 
 /// Scores of methods.
@@ -22,8 +24,8 @@ pub struct ScoresArgs {
     #[arg(long, value_name = "NAME", num_args = 1..)]
     pub negate: Vec<String>,
     /// What a row without a score means [default: error]
-    #[arg(long, value_enum)]
-    pub missing: Option<MissingScoresArg>,
+    #[arg(long, value_parser = one_of(MISSING))]
+    pub missing: Option<MissingScores>,
 }
 
 impl ScoresArgs {
@@ -160,10 +162,7 @@ pub struct EvaluateScoresArgs {
 }
 
 /// What a row without a score means.
-#[derive(ValueEnum, Debug, Clone, Copy, PartialEq, Eq)]
-pub enum MissingScoresArg {
-    /// An error
-    Error,
-    /// A score of 0: for methods that give their best rows alone
-    Zero,
-}
+const MISSING: &[Word<MissingScores>] = &[
+    ("error", "An error", MissingScores::Refuse),
+    ("zero", "A score of 0: for methods that give their best rows alone", MissingScores::Zero),
+];

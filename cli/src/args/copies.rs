@@ -10,7 +10,7 @@ use clap::{Args, ValueEnum};
 use super::{TextArgs, TrainComputeArgs, TrainMethodArgs, TrainRowsArgs};
 
 pub use count::{DaunceModelsArgs, ModelRange, Subset};
-pub use objective::{BaseStates, DaunceObjectiveArgs, DaunceRateArgs, Normalizer, Variant};
+pub use objective::{DaunceObjectiveArgs, DaunceRateArgs};
 
 /// `gstore daunce prepare`
 #[derive(Args, Debug)]

@@ -2,7 +2,9 @@
 
 use clap::{Args, Subcommand};
 use gstore_ingest::pipeline::IngestRequest;
+use gstore_model::ComputePrecision;
 
+use super::gradients::precision;
 use super::{
     DaunceAgreementArgs, DaunceAttachArgs, DaunceDiagnoseArgs, DauncePrepareArgs, DaunceQueryArgs,
     DaunceReportArgs, DaunceTrainArgs, DevicesArgs, TextArgs, at_least,
@@ -84,8 +86,8 @@ pub struct DaunceLossesArgs {
     #[command(flatten)]
     pub devices: DevicesArgs,
     /// Precision of the factors of matrix products: with less than f32, losses hide how models differ
-    #[arg(long, value_enum, default_value = "f32")]
-    pub compute: super::Compute,
+    #[arg(long, value_parser = precision(), default_value = "f32")]
+    pub compute: ComputePrecision,
     /// Tokens that a thread computes at a time, about; changes speed and memory, not the losses
     #[arg(long, value_name = "N", default_value_t = IngestRequest::BATCH_TOKENS, value_parser = at_least::<u32>(1))]
     pub batch_tokens: u32,

@@ -2,9 +2,10 @@
 
 use clap::Args;
 use gstore_ingest::pipeline::IngestRequest;
+use gstore_model::ComputePrecision;
 
 use super::DevicesArgs;
-use super::gradients::{Compute, size};
+use super::gradients::{precision, size};
 
 /// The model that is passed through, and how.
 #[derive(Args, Debug, Clone)]
@@ -21,8 +22,8 @@ pub struct EngineArgs {
     pub devices: DevicesArgs,
     /// Precision of the factors of matrix products [default: that of the factors; where there are none f32,
     /// with --backend cuda bf16]
-    #[arg(long, value_enum)]
-    pub compute: Option<Compute>,
+    #[arg(long, value_parser = precision())]
+    pub compute: Option<ComputePrecision>,
     /// Bytes of memory to stay below, e.g. 8GB: layers are then computed twice rather than kept [default:
     /// what is available]
     #[arg(long, value_name = "SIZE", value_parser = size)]

@@ -4,9 +4,12 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
 use gstore_evaluate::statistics::Bootstrap;
+use gstore_evaluate::tasks::{Choices, Layout};
 use gstore_generate::ComputeOptions;
-use gstore_model::Device;
+use gstore_model::{ComputePrecision, Device};
 
+use super::gradients::precision;
+use super::words::{Word, one_of};
 use super::{
     EvaluateAttributionArgs, EvaluateBrittlenessArgs, EvaluateFlipsArgs, EvaluateRetrainArgs,
     EvaluateScoresArgs, JsonArgs, TextArgs, at_least,
@@ -119,8 +122,8 @@ pub struct EvaluateTasksArgs {
     #[arg(long, alias = "device", value_name = "NAME", default_value_t = Device::Cpu, help = super::BACKENDS)]
     pub backend: Device,
     /// Precision of the factors of matrix products [default: f32, with --backend cuda bf16]
-    #[arg(long, value_enum)]
-    pub compute: Option<super::Compute>,
+    #[arg(long, value_parser = precision())]
+    pub compute: Option<ComputePrecision>,
     /// Answers that are generated at a time; changes speed and memory, not the answers
     #[arg(long, value_name = "N", default_value_t = ComputeOptions::BATCH, value_parser = at_least::<usize>(1))]
     pub batch_size: usize,
@@ -154,8 +157,8 @@ pub struct TaskArgs {
     #[arg(long, value_name = "PATH", num_args = 1.., required = true)]
     pub data: Vec<PathBuf>,
     /// How the files are laid out
-    #[arg(long, value_enum, default_value = "own")]
-    pub layout: TaskLayout,
+    #[arg(long, value_parser = one_of(LAYOUTS), default_value = "own")]
+    pub layout: Layout,
     /// Name of the benchmark in the report [default: the layout, of own the first file's name]
     #[arg(long, value_name = "NAME")]
     pub benchmark: Option<String>,
@@ -166,8 +169,8 @@ pub struct TaskArgs {
     #[arg(long, alias = "ntrain", value_name = "N")]
     pub few_shot: Option<usize>,
     /// How choices of our own layout are put to the model
-    #[arg(long, value_enum, default_value = "text")]
-    pub choices: TaskChoices,
+    #[arg(long, value_parser = one_of(CHOICES), default_value = "text")]
+    pub choices: Choices,
     /// Text that ends a generated answer; may be repeated [default: that of the layout]
     #[arg(long, value_name = "TEXT")]
     pub stop: Vec<String>,
@@ -297,25 +300,20 @@ pub enum ReportFormat {
 }
 
 /// Layout of questions.
-#[derive(ValueEnum, Debug, Clone, Copy, PartialEq, Eq)]
-pub enum TaskLayout {
-    /// Records of `question`, with `choices` and `answer`, or with `answers`
-    Own,
-    /// Samples that lm-evaluation-harness writes
-    Harness,
-    /// MMLU: dev/*_dev.csv and test/*_test.csv
-    Mmlu,
-    /// BIG-Bench Hard: bbh/*.json and cot-prompts/*.txt
-    Bbh,
-    /// TyDi QA: tydiqa-goldp-v1.1-dev.json and LESS's tydiqa-one-shot.json
-    Tydiqa,
-}
+const LAYOUTS: &[Word<Layout>] = &[
+    ("own", "Records of `question`, with `choices` and `answer`, or with `answers`", Layout::Own),
+    ("harness", "Samples that lm-evaluation-harness writes", Layout::Harness),
+    ("mmlu", "MMLU: dev/*_dev.csv and test/*_test.csv", Layout::Mmlu),
+    ("bbh", "BIG-Bench Hard: bbh/*.json and cot-prompts/*.txt", Layout::Bbh),
+    ("tydiqa", "TyDi QA: tydiqa-goldp-v1.1-dev.json and LESS's tydiqa-one-shot.json", Layout::Tydiqa),
+];
 
 /// How choices are put to the model.
-#[derive(ValueEnum, Debug, Clone, Copy, PartialEq, Eq)]
-pub enum TaskChoices {
-    /// The likelihood of each choice's text
-    Text,
-    /// Choices are listed behind letters, and the likelihood is that of the letter
-    Letters,
-}
+const CHOICES: &[Word<Choices>] = &[
+    ("text", "The likelihood of each choice's text", Choices::Text),
+    (
+        "letters",
+        "Choices are listed behind letters, and the likelihood is that of the letter",
+        Choices::Letters,
+    ),
+];

@@ -3,9 +3,10 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
-use gstore::factors::Damping;
+use gstore::factors::{Damping, Strategy};
 use gstore_store::{ShardIndex, SnapshotName};
 
+use super::words::{Word, one_of};
 use super::{EngineArgs, GivenTextArgs, JsonArgs, ListOutputArgs, OutputArgs, at_least};
 
 /// `gstore factors`
@@ -53,18 +54,12 @@ pub struct FactorsModelArgs {
 }
 
 /// How curvature is approximated.
-#[derive(ValueEnum, Debug, Clone, Copy, PartialEq, Eq)]
-pub enum FactorStrategy {
-    /// Eigenbases of K-FAC, with the squares of gradients in them
-    Ekfac,
-    /// Kronecker products of the covariances of inputs and of gradients
-    Kfac,
-    /// Squares of gradients, value by value
-    #[value(alias = "diagfisher")]
-    Diagonal,
-    /// No curvature
-    Identity,
-}
+pub(super) const STRATEGIES: &[Word<Strategy>] = &[
+    ("ekfac", "Eigenbases of K-FAC, with the squares of gradients in them", Strategy::Ekfac),
+    ("kfac", "Kronecker products of the covariances of inputs and of gradients", Strategy::Kfac),
+    ("diagonal|diagfisher", "Squares of gradients, value by value", Strategy::Diagonal),
+    ("identity", "No curvature", Strategy::Identity),
+];
 
 /// Whose labels the loss of a fit has.
 #[derive(ValueEnum, Debug, Clone, Copy, PartialEq, Eq)]
@@ -100,8 +95,8 @@ pub struct FactorsFitArgs {
     #[arg(long, value_name = "DIR|REPO", value_delimiter = ',', num_args = 1..)]
     pub average: Vec<String>,
     /// How curvature is approximated
-    #[arg(long, value_enum, default_value = "ekfac")]
-    pub strategy: FactorStrategy,
+    #[arg(long, value_parser = one_of(STRATEGIES), default_value = "ekfac")]
+    pub strategy: Strategy,
     /// Whose labels the loss has [default: true]
     #[arg(long, value_enum)]
     pub fisher: Option<Fisher>,
@@ -233,8 +228,8 @@ pub struct FactorsInspectArgs {
     #[arg(long, value_name = "GLOB", value_delimiter = ',', num_args = 1..)]
     pub modules: Vec<String>,
     /// How curvature is approximated [default: as it was fitted]
-    #[arg(long, value_enum)]
-    pub strategy: Option<FactorStrategy>,
+    #[arg(long, value_parser = one_of(STRATEGIES))]
+    pub strategy: Option<Strategy>,
     /// Damping of the effective dimension and the condition: a number, or auto for a tenth of the mean
     #[arg(long, value_name = "auto|X", default_value = "auto", value_parser = damping)]
     pub damping: Damping,

@@ -4,9 +4,14 @@ use std::path::PathBuf;
 
 use clap::Args;
 use gstore_generate::{ComputeOptions, StoppingCriteria};
+use gstore_model::ComputePrecision;
+use gstore_store::IfChanged;
 
+use super::gradients::precision;
 use super::output::formats;
-use super::{DevicesArgs, Format, IfChanged, TextArgs, at_least};
+use super::samples::IF_CHANGED;
+use super::words::one_of;
+use super::{DevicesArgs, Format, TextArgs, at_least};
 
 /// `gstore generate`
 #[derive(Args, Debug)]
@@ -51,8 +56,8 @@ pub struct GenerateArgs {
     #[command(flatten)]
     pub devices: DevicesArgs,
     /// Precision of the factors of matrix products [default: f32, with --backend cuda bf16]
-    #[arg(long, value_enum)]
-    pub compute: Option<super::Compute>,
+    #[arg(long, value_parser = precision())]
+    pub compute: Option<ComputePrecision>,
     /// Prompts that are answered at a time, on all devices together; changes speed and memory, not the
     /// answers
     #[arg(long, value_name = "N", default_value_t = ComputeOptions::BATCH, value_parser = at_least::<usize>(1))]
@@ -185,6 +190,6 @@ pub struct AnswerArgs {
     #[arg(long = "as", id = "as", value_name = "NAME")]
     pub dataset_as: Option<String>,
     /// What to do with an answer that differs from the dataset's sample of the same id
-    #[arg(long, value_enum, default_value = "refuse", requires = "as", conflicts_with = "perplexity")]
+    #[arg(long, value_parser = one_of(IF_CHANGED), default_value = "refuse", requires = "as", conflicts_with = "perplexity")]
     pub if_changed: IfChanged,
 }

@@ -1,6 +1,12 @@
 //! Gradient flags of `gstore ingest`: differentiated modules, losses and projections.
 
-use clap::{Args, ValueEnum};
+use clap::Args;
+use clap::builder::TypedValueParser;
+use gstore_ingest::gradient::LossForm;
+use gstore_ingest::projection::ProjectionKind;
+use gstore_model::{ComputePrecision, Reduction};
+
+use super::words::{Word, one_of};
 
 /// What is computed of a model, and how.
 #[derive(Args, Debug, Clone)]
@@ -14,8 +20,8 @@ pub struct GradientArgs {
     #[arg(long)]
     pub biases: bool,
     /// Projection of gradients [default: sjlt of an adapter's, fact_sjlt of a model's own]
-    #[arg(long, value_enum)]
-    pub projection: Option<Projection>,
+    #[arg(long, value_parser = one_of(PROJECTIONS))]
+    pub projection: Option<ProjectionKind>,
     /// Dimension of gradients projected as one vector [default: 8192]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=16_777_216))]
     pub dim: Option<u32>,
@@ -34,13 +40,13 @@ pub struct GradientArgs {
     #[arg(long, value_name = "N", value_parser = super::at_least::<u64>(0))]
     pub seed: Option<u64>,
     /// What the loss of a scored token is [default: cross-entropy]
-    #[arg(long, value_enum)]
-    pub loss: Option<Loss>,
+    #[arg(long, value_parser = one_of(LOSSES))]
+    pub loss: Option<LossForm>,
     /// Share of the uniform distribution that is mixed into the target of cross-entropy [default: 0]
     #[arg(long, value_name = "SHARE", value_parser = share)]
     pub label_smoothing: Option<f32>,
     /// How the losses of a sample's tokens become one [default: mean; with --projection ekfac: sum]
-    #[arg(long, value_enum)]
+    #[arg(long, value_parser = one_of(REDUCTIONS))]
     pub reduction: Option<Reduction>,
     /// A vector for each scored token: its part of the sample's loss, or the gradient of that part. Each
     /// token takes a pass of its own
@@ -53,8 +59,8 @@ pub struct GradientArgs {
     #[arg(long)]
     pub embed_unit: bool,
     /// Precision of the factors of matrix products [default: f32, with --backend cuda bf16]
-    #[arg(long, value_enum)]
-    pub compute: Option<FeatureCompute>,
+    #[arg(long, value_parser = one_of(PRECISIONS))]
+    pub compute: Option<ComputePrecision>,
     /// Bytes of memory to stay below where that is possible, e.g. 2GB: layers are then computed
     /// twice rather than kept
     #[arg(long, value_name = "SIZE", value_parser = size)]
@@ -64,76 +70,82 @@ pub struct GradientArgs {
     pub explain: bool,
 }
 
-/// Projection of gradients.
-#[derive(ValueEnum, Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Projection {
-    /// Sparse Johnson-Lindenstrauss, 4 non-zeros per coordinate, of all tensors as one vector
-    Sjlt,
-    /// Dense signs of all tensors as one vector: the strongest tails, slow
-    Rademacher,
-    /// Dense normal entries of all tensors as one vector, for comparison with other tools
-    Gaussian,
-    /// A stratified sample of the coordinates: fast, poor for peaked gradients
-    Mask,
-    /// Sparse signs on both sides of each module's gradient
-    #[value(name = "fact_sjlt", alias = "fact-sjlt")]
-    FactSjlt,
-    /// Dense signs on both sides of each module's gradient
-    #[value(name = "two_sided", alias = "two-sided")]
-    TwoSided,
-    /// A sample of both sides of each module's gradient: fastest, poor for peaked ones
-    #[value(name = "fact_mask", alias = "fact-mask")]
-    FactMask,
-    /// The eigenbasis of fitted factors, whitened, each module cut to the block with most of the curvature:
-    /// dot products are EK-FAC scores
-    Ekfac,
-    /// The gradient itself
-    None,
-}
+/// Projections of gradients; sides of a factored one are chosen with its dimension.
+pub(super) const PROJECTIONS: &[Word<ProjectionKind>] = &[
+    (
+        "sjlt",
+        "Sparse Johnson-Lindenstrauss, 4 non-zeros per coordinate, of all tensors as one vector",
+        ProjectionKind::SJLT,
+    ),
+    (
+        "rademacher",
+        "Dense signs of all tensors as one vector: the strongest tails, slow",
+        ProjectionKind::Rademacher,
+    ),
+    (
+        "gaussian",
+        "Dense normal entries of all tensors as one vector, for comparison with other tools",
+        ProjectionKind::Gaussian,
+    ),
+    ("mask", "A stratified sample of the coordinates: fast, poor for peaked gradients", ProjectionKind::Mask),
+    (
+        "fact_sjlt|fact-sjlt",
+        "Sparse signs on both sides of each module's gradient",
+        ProjectionKind::FactSjlt { k_out: 0, k_in: 0 },
+    ),
+    (
+        "two_sided|two-sided",
+        "Dense signs on both sides of each module's gradient",
+        ProjectionKind::TwoSided { k_out: 0, k_in: 0 },
+    ),
+    (
+        "fact_mask|fact-mask",
+        "A sample of both sides of each module's gradient: fastest, poor for peaked ones",
+        ProjectionKind::FactMask { k_out: 0, k_in: 0 },
+    ),
+    (
+        "ekfac",
+        "The eigenbasis of fitted factors, whitened, each module cut to the block with most of the curvature: dot products are EK-FAC scores",
+        ProjectionKind::Ekfac,
+    ),
+    ("none", "The gradient itself", ProjectionKind::None),
+];
 
 /// What the loss of a token is.
-#[derive(ValueEnum, Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Loss {
-    /// Cross-entropy
-    CrossEntropy,
-    /// Minus the log-odds of the token, -ln(p / (1 - p)), as TRAK differentiates
-    Margin,
-    /// Divergence of the adapted model's predictions from its base's
-    Kl,
-}
+const LOSSES: &[Word<LossForm>] = &[
+    ("cross-entropy", "Cross-entropy", LossForm::CrossEntropy { smoothing: 0.0 }),
+    ("margin", "Minus the log-odds of the token, -ln(p / (1 - p)), as TRAK differentiates", LossForm::Margin),
+    ("kl", "Divergence of the adapted model's predictions from its base's", LossForm::KlToBase),
+];
 
 /// How the losses of a sample become one.
-#[derive(ValueEnum, Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Reduction {
-    /// Their mean
-    Mean,
-    /// Their sum
-    Sum,
-}
+const REDUCTIONS: &[Word<Reduction>] =
+    &[("mean", "Their mean", Reduction::Mean), ("sum", "Their sum", Reduction::Sum)];
 
-/// Precision of the factors of matrix products.
-#[derive(ValueEnum, Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Compute {
-    /// Single precision
-    F32,
-    /// Rounded to 10 bits of mantissa by the units of an NVIDIA GPU that multiply: with --backend cuda alone
-    Tf32,
-    /// Rounded to bf16 and summed in single precision: faster, gradients within about 2 %
-    Bf16,
-}
+/// Precision of the factors of matrix products; the last is also that of weights in memory, where features are
+/// computed.
+const PRECISIONS: &[Word<ComputePrecision>] = &[
+    ("f32", "Single precision", ComputePrecision::F32),
+    (
+        "tf32",
+        "Rounded to 10 bits of mantissa by the units of an NVIDIA GPU that multiply: with --backend cuda alone",
+        ComputePrecision::Tf32,
+    ),
+    (
+        "bf16",
+        "Rounded to bf16 and summed in single precision: faster, gradients within about 2 %",
+        ComputePrecision::Bf16,
+    ),
+    (
+        "i8",
+        "As bf16, with weights of layers as bytes in a GPU's memory, half as many: gradients within about 3 %, with --backend cuda alone",
+        ComputePrecision::I8,
+    ),
+];
 
-/// Precision of the factors of matrix products, and of weights in memory, where features are computed.
-#[derive(ValueEnum, Debug, Clone, Copy, PartialEq, Eq)]
-pub enum FeatureCompute {
-    /// Single precision
-    F32,
-    /// Rounded to 10 bits of mantissa by the units of an NVIDIA GPU that multiply: with --backend cuda alone
-    Tf32,
-    /// Rounded to bf16 and summed in single precision: faster, gradients within about 2 %
-    Bf16,
-    /// As bf16, with weights of layers as bytes in a GPU's memory, half as many: gradients within about 3 %,
-    /// with --backend cuda alone
-    I8,
+/// Reads a precision where no features are computed.
+pub(super) fn precision() -> impl TypedValueParser<Value = ComputePrecision> {
+    one_of(&PRECISIONS[..3])
 }
 
 fn share(text: &str) -> Result<f32, String> {

@@ -2,10 +2,11 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 use gstore_ingest::pipeline::IngestRequest;
-use gstore_store::SnapshotName;
+use gstore_store::{DType, SnapshotName};
 
+use super::words::{Word, one_of};
 use super::{DevicesArgs, GivenTextArgs, GradientArgs, PlanesArgs, SampleArgs, at_least};
 
 /// `gstore ingest`
@@ -53,7 +54,7 @@ pub struct IngestArgs {
     #[command(flatten)]
     pub gradients: GradientArgs,
     /// Type of the stored vectors (losses are always f32)
-    #[arg(long, value_enum, default_value = IngestRequest::DTYPE.name())]
+    #[arg(long, value_parser = one_of(DTYPES), default_value = IngestRequest::DTYPE.name())]
     pub dtype: DType,
     /// How records become tokens
     #[command(flatten)]
@@ -128,14 +129,13 @@ pub struct AttachArgs {
 }
 
 /// Type of stored vectors.
-#[derive(ValueEnum, Debug, Clone, Copy, PartialEq, Eq)]
-pub enum DType {
-    /// Half precision with one scale per module
-    F16,
-    /// Single precision
-    F32,
-    /// Bytes with one scale per module: half the size of f16
-    I8,
-    /// Signs of rotated modules with one scale per module: a sixteenth of the size of f16, at a loss
-    I1,
-}
+const DTYPES: &[Word<DType>] = &[
+    ("f16", "Half precision with one scale per module", DType::F16),
+    ("f32", "Single precision", DType::F32),
+    ("i8", "Bytes with one scale per module: half the size of f16", DType::I8),
+    (
+        "i1",
+        "Signs of rotated modules with one scale per module: a sixteenth of the size of f16, at a loss",
+        DType::I1,
+    ),
+];

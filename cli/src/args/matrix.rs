@@ -3,10 +3,12 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use gstore_store::SnapshotName;
+use gstore_store::{Checks, SnapshotName};
 
+use super::PairArgs;
 use super::gradients::size;
-use super::{DigestChecks, PairArgs};
+use super::query::CHECKS;
+use super::words::one_of;
 
 /// `gstore matrix`
 #[derive(Args, Debug)]
@@ -49,8 +51,8 @@ pub struct MatrixArgs {
     #[arg(long, value_name = "N|TAG")]
     pub snapshot: Option<SnapshotName>,
     /// When the vectors that are read are compared with their digests
-    #[arg(long, value_enum, default_value = "first-touch")]
-    pub checks: DigestChecks,
+    #[arg(long, value_parser = one_of(CHECKS), default_value = "first-touch")]
+    pub checks: Checks,
     /// What is compared
     #[command(flatten)]
     pub pairs: PairArgs,

@@ -42,6 +42,7 @@ mod show;
 mod text;
 mod train;
 mod view;
+mod words;
 
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -50,8 +51,8 @@ pub use ask::{AskArgs, ModelArgs};
 pub use attribution::*;
 pub use cascade::CascadeArgs;
 pub use copies::{
-    BaseStates, DaunceAttachArgs, DaunceKeepArgs, DaunceModelsArgs, DaunceObjectiveArgs, DaunceOfArgs,
-    DauncePrepareArgs, DaunceRateArgs, DaunceTrainArgs, KeepWeights, ModelRange, Normalizer, Subset, Variant,
+    DaunceAttachArgs, DaunceKeepArgs, DaunceModelsArgs, DaunceObjectiveArgs, DaunceOfArgs, DauncePrepareArgs,
+    DaunceRateArgs, DaunceTrainArgs, KeepWeights, ModelRange, Subset,
 };
 pub use covariance::*;
 pub use daunce::*;
@@ -63,10 +64,10 @@ pub use engine::EngineArgs;
 pub use evaluate::*;
 pub use factors::*;
 pub use generate::*;
-pub use gradients::*;
+pub use gradients::GradientArgs;
 pub use import::{ImportArgs, ImportFrom};
 pub use index::{IndexArgs, PlanesArgs};
-pub use ingest::{AttachArgs, DType, IngestArgs};
+pub use ingest::{AttachArgs, IngestArgs};
 pub use life::{
     BackupArgs, CompactArgs, DeleteArgs, DropArgs, DropWhat, GcArgs, RestoreArgs, RevertArgs, TagArgs,
 };
@@ -78,21 +79,22 @@ pub use output::{Format, JsonArgs, ListOutputArgs, OutputArgs};
 pub use overview::{misplaced_hint, without_command, without_far_tip};
 pub use plot::*;
 pub use prefilter::*;
-pub use query::{DigestChecks, QueryArgs};
+pub use query::QueryArgs;
 pub use retrain::{Design, EvaluateRetrainArgs, RowsAndQueriesArgs, SubsetDrawArgs};
 pub use run::RunArgs;
-pub use samples::{AddArgs, Duplicates, IfChanged, SampleArgs};
-pub use score::{ScoreArgs, ScoreMeasurement, ScoreSegmentArg, ScoreSolver};
+pub use samples::{AddArgs, SampleArgs};
+pub use score::{ScoreArgs, ScoreSegmentArg, ScoreSolver};
 pub use scoring::{CovarianceArgs, PairArgs, ScoringArgs};
 pub use select::{EachSelection, RuleArgs, ScoresOf, SelectArgs};
 #[cfg(feature = "serve")]
-pub use serve::{LogForm, RemoteArgs, ServeArgs, TokenArgs, TokenScope, TokenWhat};
+pub use serve::{RemoteArgs, ServeArgs, TokenArgs, TokenWhat};
 pub use show::{InfoArgs, ListArgs, SnapshotsArgs, VerifyArgs};
 pub use text::{GivenTextArgs, TextArgs};
 pub use train::*;
 pub use view::{ViewArgs, ViewWhat};
 
 use clap::{Args, Parser, Subcommand};
+use gstore_ingest::projection::ProjectionKind;
 use gstore_query::influence::resolve_top;
 
 /// The whole command line.
@@ -266,8 +268,8 @@ pub struct DemoArgs {
     #[arg(long, value_name = "NAME")]
     pub target: Option<String>,
     /// Features of the demo: projected as in real use, or the exact gradients
-    #[arg(long, value_enum, default_value = "sjlt")]
-    pub projection: Projection,
+    #[arg(long, value_parser = words::one_of(gradients::PROJECTIONS), default_value = "sjlt")]
+    pub projection: ProjectionKind,
 }
 
 /// `gstore completions`

@@ -2,11 +2,12 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, ValueEnum};
-use gstore_store::SnapshotName;
+use clap::Args;
+use gstore_store::{Checks, SnapshotName};
 
 #[cfg(feature = "serve")]
 use super::RemoteArgs;
+use super::words::{Word, one_of};
 use super::{DrawArgs, JsonArgs, ModelArgs, OutputArgs};
 
 /// `gstore query`
@@ -41,8 +42,8 @@ pub struct QueryArgs {
     #[arg(long, value_name = "N|TAG")]
     pub snapshot: Option<SnapshotName>,
     /// When the vectors that are read are compared with their digests
-    #[arg(long, value_enum, default_value = "first-touch")]
-    pub checks: DigestChecks,
+    #[arg(long, value_parser = one_of(CHECKS), default_value = "first-touch")]
+    pub checks: Checks,
     /// Where and how to write the result
     #[command(flatten)]
     pub output: OutputArgs,
@@ -62,10 +63,7 @@ pub struct QueryArgs {
 }
 
 /// When vectors are compared with their digests.
-#[derive(ValueEnum, Debug, Clone, Copy, PartialEq, Eq)]
-pub enum DigestChecks {
-    /// Each block when it is first read
-    FirstTouch,
-    /// Never: a damaged block gives wrong numbers
-    Off,
-}
+pub(super) const CHECKS: &[Word<Checks>] = &[
+    ("first-touch", "Each block when it is first read", Checks::FirstTouch),
+    ("off", "Never: a damaged block gives wrong numbers", Checks::Off),
+];

@@ -2,9 +2,12 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, ValueEnum};
-use gstore_data::Layout;
+use clap::Args;
+use gstore_data::{Duplicates, Layout};
 use gstore_ingest::pipeline::ExistingDataset;
+use gstore_store::IfChanged;
+
+use super::words::{Word, one_of};
 
 /// `gstore add`
 #[derive(Args, Debug, Clone)]
@@ -52,10 +55,10 @@ pub struct SampleArgs {
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub skip_bad: u64,
     /// What to do with a record whose id an earlier one of the same files has
-    #[arg(long, value_enum, default_value = "refuse")]
+    #[arg(long, value_parser = one_of(DUPLICATES), default_value = "refuse")]
     pub duplicates: Duplicates,
     /// What to do with a line that differs from the stored sample of the same id
-    #[arg(long, value_enum, default_value = "refuse")]
+    #[arg(long, value_parser = one_of(IF_CHANGED), default_value = "refuse")]
     pub if_changed: IfChanged,
     /// Add lines whose ids were deleted or purged from the dataset before; without it they are left out,
     /// whatever they hold now
@@ -76,30 +79,18 @@ impl SampleArgs {
 }
 
 /// What to do with records of one id.
-#[derive(ValueEnum, Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Duplicates {
-    /// Stop with an error; nothing is done
-    Refuse,
-    /// Keep the first one, leave out and count the others
-    First,
-}
-
-impl From<Duplicates> for gstore_data::Duplicates {
-    fn from(given: Duplicates) -> Self {
-        match given {
-            Duplicates::Refuse => Self::Refuse,
-            Duplicates::First => Self::First,
-        }
-    }
-}
+pub(super) const DUPLICATES: &[Word<Duplicates>] = &[
+    ("refuse", "Stop with an error; nothing is done", Duplicates::Refuse),
+    ("first", "Keep the first one, leave out and count the others", Duplicates::First),
+];
 
 /// What to do with a changed line.
-#[derive(ValueEnum, Debug, Clone, Copy, PartialEq, Eq)]
-pub enum IfChanged {
-    /// Stop with an error; nothing is added
-    Refuse,
-    /// Keep the stored sample, skip the line and count it
-    Keep,
-    /// Delete the stored sample and add the line as a new row under the same id
-    Replace,
-}
+pub(super) const IF_CHANGED: &[Word<IfChanged>] = &[
+    ("refuse", "Stop with an error; nothing is added", IfChanged::Refuse),
+    ("keep", "Keep the stored sample, skip the line and count it", IfChanged::Keep),
+    (
+        "replace",
+        "Delete the stored sample and add the line as a new row under the same id",
+        IfChanged::Replace,
+    ),
+];

@@ -4,11 +4,12 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use clap::{Args, ValueEnum};
-use gstore::factors::{Damping, Filter};
+use gstore::factors::{Damping, Filter, Measurement, Strategy};
 use gstore_store::SnapshotName;
 
-use super::factors::damping;
-use super::{EngineArgs, FactorStrategy, FactorsModelArgs, GivenTextArgs, OutputArgs, at_least};
+use super::factors::{STRATEGIES, damping};
+use super::words::{Word, one_of};
+use super::{EngineArgs, FactorsModelArgs, GivenTextArgs, OutputArgs, at_least};
 
 /// `gstore score`
 #[derive(Args, Debug)]
@@ -62,8 +63,8 @@ pub struct ScoreArgs {
     #[arg(long, value_name = "N", value_parser = at_least::<u64>(1))]
     pub limit: Option<u64>,
     /// How the curvature is taken [default: as it was fitted]
-    #[arg(long, value_enum)]
-    pub strategy: Option<FactorStrategy>,
+    #[arg(long, value_parser = one_of(STRATEGIES))]
+    pub strategy: Option<Strategy>,
     /// Function of the eigenvalues: the damped inverse, none, or what STEPS of training at a learning RATE
     /// make of them; several take one pass
     #[arg(long, value_name = "inverse|identity|source:STEPS*RATE", value_delimiter = ',', num_args = 1..,
@@ -96,8 +97,8 @@ pub struct ScoreArgs {
     #[arg(long, requires = "solver")]
     pub keep_going: bool,
     /// What is measured of a query
-    #[arg(long, value_enum, default_value = "loss")]
-    pub measurement: ScoreMeasurement,
+    #[arg(long, value_parser = one_of(MEASUREMENTS), default_value = "loss")]
+    pub measurement: Measurement,
     /// A score for each module
     #[arg(long, conflicts_with = "per_token")]
     pub per_module: bool,
@@ -148,13 +149,10 @@ pub struct ScoreArgs {
 }
 
 /// What is measured of a query.
-#[derive(ValueEnum, Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ScoreMeasurement {
-    /// Its cross-entropy, summed over scored tokens
-    Loss,
-    /// Minus the margin of each token over all others, summed
-    Margin,
-}
+const MEASUREMENTS: &[Word<Measurement>] = &[
+    ("loss", "Its cross-entropy, summed over scored tokens", Measurement::Loss),
+    ("margin", "Minus the margin of each token over all others, summed", Measurement::Margin),
+];
 
 /// How queries are solved for.
 #[derive(ValueEnum, Debug, Clone, Copy, PartialEq, Eq)]

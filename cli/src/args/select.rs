@@ -3,11 +3,13 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-use gstore_store::SnapshotName;
+use gstore_store::{Checks, SnapshotName};
 
 #[cfg(feature = "serve")]
 use super::RemoteArgs;
-use super::{CascadeArgs, DigestChecks, DrawArgs, ScoringArgs};
+use super::query::CHECKS;
+use super::words::one_of;
+use super::{CascadeArgs, DrawArgs, ScoringArgs};
 
 /// `gstore select`
 #[derive(Args, Debug, Clone)]
@@ -91,8 +93,8 @@ pub struct SelectArgs {
     #[arg(long, value_name = "N|TAG")]
     pub snapshot: Option<SnapshotName>,
     /// When the vectors that are read are compared with their digests
-    #[arg(long, value_enum, default_value = "first-touch")]
-    pub checks: DigestChecks,
+    #[arg(long, value_parser = one_of(CHECKS), default_value = "first-touch")]
+    pub checks: Checks,
     /// How to score
     #[command(flatten)]
     pub scoring: ScoringArgs,

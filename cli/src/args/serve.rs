@@ -4,9 +4,12 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Subcommand, ValueEnum};
+use clap::{Args, Subcommand};
+use gstore_server::Scope;
+use gstore_server::logs::LogFormat;
 
 use super::life::{age, size, some_time};
+use super::words::{Word, one_of};
 use super::{ListOutputArgs, ModelArgs};
 
 /// `gstore serve`
@@ -54,8 +57,8 @@ pub struct ServeArgs {
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = age)]
     pub drain: Duration,
     /// Form of the log, which goes to standard error
-    #[arg(long, value_enum, default_value = "text")]
-    pub log: LogForm,
+    #[arg(long, value_parser = one_of(LOG_FORMATS), default_value = "text")]
+    pub log: LogFormat,
     /// What is logged: error, warn, info, debug or trace
     #[arg(long, value_name = "LEVEL", default_value = "info")]
     pub log_level: String,
@@ -134,13 +137,8 @@ fn address(text: &str) -> Result<SocketAddr, String> {
 }
 
 /// Form of a log.
-#[derive(ValueEnum, Debug, Clone, Copy, PartialEq, Eq)]
-pub enum LogForm {
-    /// For reading
-    Text,
-    /// One object a line
-    Json,
-}
+const LOG_FORMATS: &[Word<LogFormat>] =
+    &[("text", "For reading", LogFormat::Text), ("json", "One object a line", LogFormat::Json)];
 
 /// `gstore token`
 #[derive(Args, Debug)]
@@ -164,8 +162,8 @@ pub enum TokenWhat {
         /// Its name: letters, digits, `.`, `_` and `-`
         name: String,
         /// What it allows
-        #[arg(long, value_enum)]
-        scope: TokenScope,
+        #[arg(long, value_parser = one_of(SCOPES))]
+        scope: Scope,
         /// How long it works, such as 90d or 12h [default: until it is revoked]
         #[arg(long, value_name = "TIME", value_parser = some_time)]
         expires: Option<Duration>,
@@ -195,13 +193,10 @@ pub enum TokenWhat {
 }
 
 /// What a token allows.
-#[derive(ValueEnum, Debug, Clone, Copy, PartialEq, Eq)]
-pub enum TokenScope {
-    /// Asking
-    Read,
-    /// Asking, and adding to the store: samples, vectors, losses and tags
-    Write,
-}
+const SCOPES: &[Word<Scope>] = &[
+    ("read", "Asking", Scope::Read),
+    ("write", "Asking, and adding to the store: samples, vectors, losses and tags", Scope::Write),
+];
 
 /// Where a statement is sent to.
 #[derive(Args, Debug, Clone)]

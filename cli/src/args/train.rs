@@ -3,9 +3,14 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-use gstore_train::{ComputeOptions, ScheduleKind};
+use gstore_data::Duplicates;
+use gstore_model::ComputePrecision;
+use gstore_train::{ComputeOptions, LossMean, ScheduleKind};
 
-use super::{DevicesArgs, Duplicates, TextArgs, at_least};
+use super::gradients::precision;
+use super::samples::DUPLICATES;
+use super::words::{Word, one_of};
+use super::{DevicesArgs, TextArgs, at_least};
 
 /// `gstore train`
 #[derive(Args, Debug)]
@@ -69,8 +74,8 @@ pub struct TrainComputeArgs {
     pub devices: DevicesArgs,
     /// Precision of the factors of matrix products; weights, gradients and moments are f32 [default: f32,
     /// with --backend cuda bf16]
-    #[arg(long, value_enum)]
-    pub compute: Option<super::Compute>,
+    #[arg(long, value_parser = precision())]
+    pub compute: Option<ComputePrecision>,
     /// Tokens that a thread computes at a time, about; the last bits of the result depend on it
     #[arg(long, value_name = "N", default_value_t = ComputeOptions::PIECE_TOKENS, value_parser = at_least::<usize>(1))]
     pub batch_tokens: usize,
@@ -91,7 +96,7 @@ pub struct TrainRowsArgs {
     #[arg(long = "field", value_name = "FIELD=KEY", value_delimiter = ',')]
     pub fields: Vec<String>,
     /// What to do with a record of a file whose id an earlier one has
-    #[arg(long, value_enum, default_value = "refuse")]
+    #[arg(long, value_parser = one_of(DUPLICATES), default_value = "refuse")]
     pub duplicates: Duplicates,
     /// Only the samples whose ids stand in a file: JSON lines with an `id` each, as
     /// `gstore select` writes them
@@ -201,18 +206,15 @@ pub struct TrainBatchArgs {
     /// How the losses of a step's tokens become one: their mean, or the mean of the micro-batches'
     /// means, where micro-batches that an epoch leaves over begin the next one's first step
     /// (transformers before 4.46)
-    #[arg(long, value_enum, default_value = "tokens")]
+    #[arg(long, value_parser = one_of(LOSS_MEANS), default_value = "tokens")]
     pub loss_mean: LossMean,
 }
 
 /// How losses become one.
-#[derive(ValueEnum, Debug, Clone, Copy, PartialEq, Eq)]
-pub enum LossMean {
-    /// Mean over the scored tokens of the step
-    Tokens,
-    /// Mean of each micro-batch, then of these
-    MicroBatches,
-}
+const LOSS_MEANS: &[Word<LossMean>] = &[
+    ("tokens", "Mean over the scored tokens of the step", LossMean::Tokens),
+    ("micro-batches", "Mean of each micro-batch, then of these", LossMean::MicroBatches),
+];
 
 /// Optimizer and schedule.
 #[derive(Args, Debug, Clone)]

@@ -16,8 +16,7 @@ use gstore_ingest::projection::{ProjectionKind, ProjectionSpec};
 use gstore_query::influence::{InfluenceSpec, Order, Prepared, Ranking, TargetRef};
 use gstore_store::{DType, SampleReader, Store};
 
-use super::gradients::kind;
-use crate::args::{DemoArgs, Projection};
+use crate::args::DemoArgs;
 use crate::context::Context;
 use crate::failure::{STOPPED, refuse};
 use crate::output::Output;
@@ -148,7 +147,7 @@ fn step(
         checkpoints: Folders::new(&mut context.reporter(), true).checkpoints(&[pattern])?,
         kinds: kinds.to_vec(),
         projection: projection(args.projection).into(),
-        dtype: if args.projection == Projection::None { DType::F32 } else { DType::F16 },
+        dtype: if args.projection == ProjectionKind::None { DType::F32 } else { DType::F16 },
         text: TextOptions { max_length: 512, ..TextOptions::default() },
         threads: context.threads,
         run: "warmup".to_owned(),
@@ -174,8 +173,8 @@ fn step(
 /// Coordinates of each module of a projection module by module.
 const MODULE_DIM: u32 = 256;
 
-fn projection(projection: Projection) -> ProjectionSpec {
-    match kind(projection) {
+fn projection(kind: ProjectionKind) -> ProjectionSpec {
+    match kind {
         ProjectionKind::None => ProjectionSpec::none(),
         kind if kind.is_factored() => ProjectionSpec::sized(kind, MODULE_DIM),
         kind => ProjectionSpec { kind, ..ProjectionSpec::default() },

@@ -8,9 +8,8 @@ use std::sync::Arc;
 use anyhow::Result;
 use arrow_array::{ArrayRef, RecordBatch, StringArray, UInt64Array};
 use gstore::factors::{
-    self, FactorNote, SpectraRequest, Strategy, difference_table, export_factors, factor_differences,
-    factor_spectra, import_factors, kept_notes, kept_shares, kept_table, list_factors, spectrum_files,
-    spectrum_table,
+    self, FactorNote, SpectraRequest, difference_table, export_factors, factor_differences, factor_spectra,
+    import_factors, kept_notes, kept_shares, kept_table, list_factors, spectrum_files, spectrum_table,
 };
 use gstore::{Folders, GramReport, GramRequest, GramShare, MixRequest, fit_gram, mix_grams};
 use gstore_core::{many, many_of};
@@ -18,10 +17,10 @@ use gstore_ingest::gradient::ModuleSelection;
 use gstore_ingest::pipeline::{CheckpointArg, IngestRequest};
 use indicatif::HumanBytes;
 
-use super::gradients::{devices, precision};
+use super::gradients::devices;
 use crate::args::{
-    EngineArgs, FactorStrategy, FactorsArgs, FactorsExportArgs, FactorsGramArgs, FactorsImportArgs,
-    FactorsInspectArgs, FactorsListArgs, FactorsModelArgs, FactorsWhat, MixPart,
+    EngineArgs, FactorsArgs, FactorsExportArgs, FactorsGramArgs, FactorsImportArgs, FactorsInspectArgs,
+    FactorsListArgs, FactorsModelArgs, FactorsWhat, MixPart,
 };
 use crate::context::{Context, command_line};
 use crate::failure::refuse;
@@ -78,20 +77,10 @@ pub(super) fn with_engine(request: IngestRequest, args: &EngineArgs) -> Result<I
         batch_tokens: args.batch_tokens as usize,
         device,
         beside,
-        compute: args.compute.map_or(request.compute, precision),
+        compute: args.compute.unwrap_or(request.compute),
         max_memory: args.max_memory,
         ..request
     })
-}
-
-/// The strategy of a word.
-pub(super) fn strategy(word: FactorStrategy) -> Strategy {
-    match word {
-        FactorStrategy::Ekfac => Strategy::Ekfac,
-        FactorStrategy::Kfac => Strategy::Kfac,
-        FactorStrategy::Diagonal => Strategy::Diagonal,
-        FactorStrategy::Identity => Strategy::Identity,
-    }
 }
 
 fn gram(context: &Context, args: &FactorsGramArgs) -> Result<()> {
@@ -185,7 +174,7 @@ fn inspect(context: &Context, args: &FactorsInspectArgs) -> Result<()> {
         name: args.name.clone(),
         layer: args.layer,
         modules: args.modules.clone(),
-        strategy: args.strategy.map(strategy),
+        strategy: args.strategy,
         damping: args.damping,
         against: args.against.clone(),
     };

@@ -19,12 +19,13 @@ use gstore_data::TemplateKind;
 use gstore_generate::{ComputeOptions, StoppingCriteria};
 use gstore_ingest::pipeline::IngestRequest;
 use gstore_sql::output::{ResultWriter, write_below};
+use gstore_store::IfChanged;
 use serde_json::Value;
 
 use self::model::{ChosenModel, chosen};
 use self::prompts::{prompt_input, source};
 use super::{gradients, perplexity};
-use crate::args::{Format, GenerateArgs, IfChanged, PromptArgs};
+use crate::args::{Format, GenerateArgs, PromptArgs};
 use crate::context::{Context, command_line};
 use crate::ending::check_lines;
 use crate::failure::{STOPPED, UsageError, refuse};
@@ -138,7 +139,7 @@ fn compute_options(context: &Context, args: &GenerateArgs) -> Result<ComputeOpti
     Ok(ComputeOptions {
         device,
         beside,
-        precision: gradients::compute(args.compute, device),
+        precision: args.compute.unwrap_or(device.default_compute()),
         threads: context.threads,
         batch: args.batch_size,
     })
@@ -298,11 +299,7 @@ fn register(
 ) -> Result<AddReport> {
     let store = context.open_or_create()?;
     let request = AddRequest {
-        if_changed: match args.answers.if_changed {
-            IfChanged::Refuse => gstore_store::IfChanged::Refuse,
-            IfChanged::Keep => gstore_store::IfChanged::Keep,
-            IfChanged::Replace => gstore_store::IfChanged::Replace,
-        },
+        if_changed: args.answers.if_changed,
         command: command_line(),
         ..AddRequest::new(dataset, [])
     };

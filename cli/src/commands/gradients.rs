@@ -7,10 +7,9 @@ use gstore::factors::EigenProjection;
 use gstore_ingest::gradient::{LossForm, ModuleSelection};
 use gstore_ingest::pipeline::{CheckpointArg, EmbeddingForm, Kind, ProjectionChoice, gpus};
 use gstore_ingest::projection::{DEFAULT_MODULE_DIM, ProjectionKind, ProjectionSpec};
-use gstore_model::{ComputePrecision, Device, Reduction};
+use gstore_model::{Device, Reduction};
 use gstore_store::Granularity;
 
-use crate::args;
 use crate::args::{DeviceName, DevicesArgs, GradientArgs};
 use crate::context::Context;
 use crate::failure::{UsageError, refuse};
@@ -32,7 +31,7 @@ pub fn check(args: &GradientArgs, kinds: &[Kind]) -> Result<()> {
         ("--embed-layer", args.embed_layer.is_some(), embeddings, "an embedding"),
         ("--embed-unit", args.embed_unit, embeddings, "an embedding"),
     ];
-    let ekfac = args.projection == Some(args::Projection::Ekfac);
+    let ekfac = args.projection == Some(ProjectionKind::Ekfac);
     match (ekfac, &args.factors) {
         (true, None) => {
             refuse!("--projection ekfac needs fitted factors: give --factors NAME")
@@ -56,26 +55,18 @@ pub fn modules(args: &GradientArgs) -> ModuleSelection {
 
 /// What the loss of a token is.
 pub fn loss(args: &GradientArgs) -> Result<LossForm> {
-    match args.loss.unwrap_or(args::Loss::CrossEntropy) {
-        args::Loss::CrossEntropy => {
-            Ok(LossForm::CrossEntropy { smoothing: args.label_smoothing.unwrap_or(0.0) })
-        }
-        args::Loss::Kl | args::Loss::Margin if args.label_smoothing.is_some() => {
-            refuse!("--label-smoothing belongs to --loss cross-entropy")
-        }
-        args::Loss::Margin => Ok(LossForm::Margin),
-        args::Loss::Kl => Ok(LossForm::KlToBase),
+    match (args.loss.unwrap_or_default(), args.label_smoothing) {
+        (LossForm::CrossEntropy { .. }, Some(smoothing)) => Ok(LossForm::CrossEntropy { smoothing }),
+        (_, Some(_)) => refuse!("--label-smoothing belongs to --loss cross-entropy"),
+        (loss, None) => Ok(loss),
     }
 }
 
 /// How a sample's losses become one.
 pub fn reduction(args: &GradientArgs) -> Reduction {
-    match args.reduction {
-        Some(args::Reduction::Sum) => Reduction::Sum,
-        // Curvature is of summed losses.
-        None if args.projection == Some(args::Projection::Ekfac) => Reduction::Sum,
-        Some(args::Reduction::Mean) | None => Reduction::Mean,
-    }
+    // Curvature is of summed losses.
+    let of_curvature = args.projection == Some(ProjectionKind::Ekfac);
+    args.reduction.unwrap_or(if of_curvature { Reduction::Sum } else { Reduction::Mean })
 }
 
 /// Source of embeddings among the hidden states.
@@ -99,55 +90,14 @@ pub fn devices(args: &DevicesArgs) -> Result<(Device, Vec<Device>)> {
     }
 }
 
-/// The precision that a device computes in.
-pub fn compute(flag: Option<args::Compute>, device: Device) -> ComputePrecision {
-    flag.map_or(device.default_compute(), precision)
-}
-
-/// The precision that a device computes features in.
-pub fn feature_compute(flag: Option<args::FeatureCompute>, device: Device) -> ComputePrecision {
-    match flag {
-        None => device.default_compute(),
-        Some(args::FeatureCompute::F32) => ComputePrecision::F32,
-        Some(args::FeatureCompute::Tf32) => ComputePrecision::Tf32,
-        Some(args::FeatureCompute::Bf16) => ComputePrecision::Bf16,
-        Some(args::FeatureCompute::I8) => ComputePrecision::I8,
-    }
-}
-
-/// The precision of a flag.
-pub fn precision(compute: args::Compute) -> ComputePrecision {
-    match compute {
-        args::Compute::F32 => ComputePrecision::F32,
-        args::Compute::Tf32 => ComputePrecision::Tf32,
-        args::Compute::Bf16 => ComputePrecision::Bf16,
-    }
-}
-
 /// What a vector belongs to.
 pub fn granularity(args: &GradientArgs) -> Granularity {
     if args.per_token { Granularity::Token } else { Granularity::Sample }
 }
 
-/// The kind of a projection; sides of a factored one are chosen with its dimension.
-pub fn kind(projection: args::Projection) -> ProjectionKind {
-    let (k_out, k_in) = (0, 0);
-    match projection {
-        args::Projection::Sjlt => ProjectionSpec::default().kind,
-        args::Projection::Rademacher => ProjectionKind::Rademacher,
-        args::Projection::Gaussian => ProjectionKind::Gaussian,
-        args::Projection::Mask => ProjectionKind::Mask,
-        args::Projection::FactSjlt => ProjectionKind::FactSjlt { k_out, k_in },
-        args::Projection::TwoSided => ProjectionKind::TwoSided { k_out, k_in },
-        args::Projection::FactMask => ProjectionKind::FactMask { k_out, k_in },
-        args::Projection::Ekfac => ProjectionKind::Ekfac,
-        args::Projection::None => ProjectionKind::None,
-    }
-}
-
 /// The projection to the eigenbasis of factors of the store, if that is asked for.
 pub fn eigenbasis(context: &Context, args: &GradientArgs) -> Result<Option<EigenProjection>> {
-    let (Some(args::Projection::Ekfac), Some(factors)) = (args.projection, &args.factors) else {
+    let (Some(ProjectionKind::Ekfac), Some(factors)) = (args.projection, &args.factors) else {
         return Ok(None);
     };
     if let Some((flag, _)) =
@@ -179,7 +129,7 @@ pub fn projection(
     let seed = args.seed.unwrap_or(0);
     let module_dim = args.module_dim.unwrap_or(DEFAULT_MODULE_DIM);
     let dim = args.dim.unwrap_or(ProjectionSpec::default().dim);
-    let Some(projection) = args.projection else {
+    let Some(kind) = args.projection else {
         let gradients = kinds.iter().any(|kind| kind.takes_gradient());
         let adapters = checkpoints.iter().filter(|checkpoint| checkpoint.adapter().is_some()).count();
         if gradients && args.dim.is_some() && adapters == 0 {
@@ -196,7 +146,6 @@ pub fn projection(
         }
         return Ok(ProjectionChoice::Suitable { dim, module_dim, seed });
     };
-    let kind = kind(projection);
     let none = kind == ProjectionKind::None;
     let stray = [
         ("--dim", args.dim.is_some() && (none || kind.is_factored())),

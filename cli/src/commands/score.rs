@@ -7,9 +7,9 @@ use std::sync::Arc;
 use anyhow::{Result, bail};
 use gstore::Folders;
 use gstore::factors::{
-    Filter, LikeFactors, Measurement, ScoreForm, ScoreOutput, ScorePer, ScoreReport, ScoreRequest,
-    ScoreSegment, ScoreSolve, ScoreTarget, SolveLimits, SolvedQuery, TableOutput, forecast_scores,
-    like_factors, like_segment, score_rows,
+    Filter, LikeFactors, ScoreForm, ScoreOutput, ScorePer, ScoreReport, ScoreRequest, ScoreSegment,
+    ScoreSolve, ScoreTarget, SolveLimits, SolvedQuery, Strategy, TableOutput, forecast_scores, like_factors,
+    like_segment, score_rows,
 };
 use gstore_core::{many, many_of};
 use gstore_data::{SampleSource, TextOptions};
@@ -18,9 +18,9 @@ use gstore_store::Snapshot;
 use indicatif::HumanBytes;
 
 use super::evaluate::check_markdown;
-use super::factors::{place, strategy, with_engine};
+use super::factors::{place, with_engine};
 use super::gradients::devices;
-use crate::args::{FactorStrategy, ScoreArgs, ScoreMeasurement, ScoreSegmentArg, ScoreSolver};
+use crate::args::{ScoreArgs, ScoreSegmentArg, ScoreSolver};
 use crate::context::{Context, command_line};
 use crate::ending::format_of;
 use crate::failure::refuse;
@@ -106,7 +106,7 @@ fn check_curvature(args: &ScoreArgs) -> Result<()> {
         refuse!("--stale accepts factors of something else, and there are none: leave it out");
     }
     let inverts = args.filter.iter().any(|filter| filter.damping().is_some());
-    let has_curvature = args.factors.is_some() && args.strategy != Some(FactorStrategy::Identity);
+    let has_curvature = args.factors.is_some() && args.strategy != Some(Strategy::Identity);
     let is_used = inverts && has_curvature;
     if !args.damping.is_empty() && !is_used {
         let why = match inverts {
@@ -196,7 +196,7 @@ fn request(context: &Context, args: &ScoreArgs, snapshot: &Arc<Snapshot>) -> Res
     };
     Ok(ScoreRequest {
         factors: args.factors.clone(),
-        strategy: args.strategy.map(strategy),
+        strategy: args.strategy,
         ingest: with_engine(ingest, &args.engine)?,
         target: target(args, snapshot)?,
         filters: filters(args),
@@ -281,10 +281,7 @@ fn target(args: &ScoreArgs, snapshot: &Arc<Snapshot>) -> Result<ScoreTarget> {
     Ok(ScoreTarget::Samples {
         source,
         limit: args.queries,
-        measurement: match args.measurement {
-            ScoreMeasurement::Loss => Measurement::Loss,
-            ScoreMeasurement::Margin => Measurement::Margin,
-        },
+        measurement: args.measurement,
         summed: args.sum_queries,
     })
 }

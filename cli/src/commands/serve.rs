@@ -3,13 +3,13 @@
 use std::path::Path;
 
 use anyhow::{Error, Result};
-use gstore_server::logs::{self, LogFormat};
+use gstore_server::logs;
 use gstore_server::{
     Addresses, ConnectionLimits, RequestLimits, ServeError, ServeOptions, Tls, Tokens, serve,
 };
 use gstore_sql::SqlOptions;
 
-use crate::args::{LogForm, ServeArgs};
+use crate::args::ServeArgs;
 use crate::context::Context;
 use crate::failure::UsageError;
 use crate::models;
@@ -20,11 +20,7 @@ pub fn run(context: &Context, args: &ServeArgs) -> Result<()> {
     let store = context.open()?;
     args.limits.spill.as_deref().map_or(Ok(()), check_spill)?;
     let options = options(context, args)?;
-    let form = match args.log {
-        LogForm::Text => LogFormat::Text,
-        LogForm::Json => LogFormat::Json,
-    };
-    logs::begin(form, &args.log_level).map_err(UsageError)?;
+    logs::begin(args.log, &args.log_level).map_err(UsageError)?;
     if !args.without_tokens && Tokens::of(&store).list()?.is_empty() {
         context.say(&format!(
             "there is no token yet, so no client can ask; `gstore token create NAME --scope read{}` makes one",

@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use anyhow::Result;
 use arrow_array::{ArrayRef, RecordBatch, StringArray, TimestampMillisecondArray};
-use gstore_server::{NewToken, Scope, TokenInfo, Tokens};
+use gstore_server::{NewToken, TokenInfo, Tokens};
 use serde_json::json;
 
-use crate::args::{TokenArgs, TokenScope, TokenWhat};
+use crate::args::{TokenArgs, TokenWhat};
 use crate::context::Context;
 use crate::failure::refuse;
 use crate::statements::write;
@@ -23,12 +23,9 @@ pub fn run(context: &Context, args: &TokenArgs) -> Result<()> {
             for dataset in datasets {
                 snapshot.dataset(dataset)?;
             }
-            let scope = match scope {
-                TokenScope::Read => Scope::Read,
-                TokenScope::Write => Scope::Write,
-            };
             let datasets = (!datasets.is_empty()).then(|| datasets.iter().cloned().collect());
-            let token = tokens.create(NewToken { name: name.clone(), scope, expires: *expires, datasets })?;
+            let (scope, expires) = (*scope, *expires);
+            let token = tokens.create(NewToken { name: name.clone(), scope, expires, datasets })?;
             context.say("this token is shown once; only its digest is stored:");
             match json {
                 true => out!("{:#}", json!({ "name": name, "token": token })),

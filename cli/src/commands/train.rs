@@ -177,7 +177,7 @@ pub(super) fn computing(context: &Context, args: &TrainComputeArgs) -> Result<Co
     Ok(ComputeOptions {
         device,
         beside,
-        precision: gradients::compute(args.compute, device),
+        precision: args.compute.unwrap_or(device.default_compute()),
         threads: context.threads,
         piece_tokens: args.batch_tokens,
         ..ComputeOptions::default()

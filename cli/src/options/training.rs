@@ -5,7 +5,7 @@ use gstore_train::{
     AdamW, DropoutRates, OptimizerKind, SavingOptions, ScheduleKind, Sgd, StepOptions, TrainError,
 };
 
-use crate::args::{LossMean, SaveStrategy, TrainBatchArgs, TrainOptimizerArgs, TrainSavingArgs};
+use crate::args::{SaveStrategy, TrainBatchArgs, TrainOptimizerArgs, TrainSavingArgs};
 use crate::failure::{UsageError, refuse};
 
 /// What a step does, but for what it drops.
@@ -39,10 +39,7 @@ pub fn steps(args: &TrainOptimizerArgs, batches: &TrainBatchArgs) -> Result<Step
         warmup_steps: args.warmup_steps,
         warmup_ratio: args.warmup_ratio,
         max_grad_norm: Some(args.max_grad_norm).filter(|norm| *norm != 0.0),
-        mean: match batches.loss_mean {
-            LossMean::Tokens => gstore_train::LossMean::Tokens,
-            LossMean::MicroBatches => gstore_train::LossMean::MicroBatches,
-        },
+        mean: batches.loss_mean,
         dropout: DropoutRates::default(),
     })
 }

@@ -3,7 +3,7 @@
 use std::fmt;
 
 /// Non-zeros per column of `sjlt` unless asked otherwise.
-pub(super) const DEFAULT_S: u32 = 4;
+const DEFAULT_S: u32 = 4;
 
 /// Coordinates of each module of a factored kind unless asked otherwise.
 pub const DEFAULT_MODULE_DIM: u32 = 1024;
@@ -53,9 +53,12 @@ pub enum ProjectionKind {
 }
 
 impl ProjectionKind {
+    /// Sparse signs as they are by default.
+    pub const SJLT: Self = Self::Sjlt { s: DEFAULT_S };
+
     /// The kinds that a name alone describes, with no sides yet.
     pub(super) const NAMED: [Self; 8] = [
-        Self::Sjlt { s: DEFAULT_S },
+        Self::SJLT,
         Self::Rademacher,
         Self::Gaussian,
         Self::Mask,

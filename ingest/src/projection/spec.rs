@@ -6,7 +6,7 @@ use gstore_store::{canonical_json, sha256_hex};
 use serde_json::json;
 
 use super::error::ProjectionError;
-use super::kind::{DEFAULT_S, ProjectionKind};
+use super::kind::ProjectionKind;
 use super::modules::{EigenBasis, EigenBlock, ModuleShape};
 
 /// Version of the definitions: part of every fingerprint.
@@ -29,8 +29,7 @@ pub struct ProjectionSpec {
 
 impl Default for ProjectionSpec {
     fn default() -> Self {
-        let kind = ProjectionKind::Sjlt { s: DEFAULT_S };
-        Self { kind, dim: 8192, seed: 0, per_checkpoint: false, basis: None }
+        Self { kind: ProjectionKind::SJLT, dim: 8192, seed: 0, per_checkpoint: false, basis: None }
     }
 }
 

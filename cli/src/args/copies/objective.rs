@@ -2,15 +2,18 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 use gstore_train::ScheduleKind;
+use gstore_train::daunce::{BaseStates, Normalizer, Variant};
+
+use super::super::words::{Word, one_of};
 
 /// The objective.
 #[derive(Args, Debug, Clone)]
 #[command(next_help_heading = "Objective")]
 pub struct DaunceObjectiveArgs {
     /// What each copy minimises
-    #[arg(long, value_enum, default_value = "if")]
+    #[arg(long, value_parser = one_of(VARIANTS), default_value = "if")]
     pub variant: Variant,
     /// Scale of the noise [default: 1]
     #[arg(long, value_name = "X")]
@@ -19,10 +22,10 @@ pub struct DaunceObjectiveArgs {
     #[arg(long, value_name = "X", default_value_t = 1.0)]
     pub gamma: f64,
     /// By how many tokens the loss of a row is divided
-    #[arg(long, value_enum, default_value = "step")]
+    #[arg(long, value_parser = one_of(NORMALIZERS), default_value = "step")]
     pub normalizer: Normalizer,
     /// Where logits of the start come from; the same bits
-    #[arg(long, value_enum, default_value = "auto")]
+    #[arg(long, value_parser = one_of(BASE_STATES), default_value = "auto")]
     pub base_states: BaseStates,
     /// File of hidden states of the start that `gstore daunce prepare` wrote
     #[arg(long, value_name = "FILE", conflicts_with = "base_states")]
@@ -33,35 +36,32 @@ pub struct DaunceObjectiveArgs {
 }
 
 /// What a copy minimises.
-#[derive(ValueEnum, Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Variant {
-    /// The change of the loss with a perturbed linear term
-    If,
-    /// The squared change of the loss with one
-    Efim,
-    /// The loss itself: copies differ by their rows alone
-    Subset,
-}
+const VARIANTS: &[Word<Variant>] = &[
+    ("if", "The change of the loss with a perturbed linear term", Variant::If),
+    ("efim", "The squared change of the loss with one", Variant::Efim),
+    ("subset", "The loss itself: copies differ by their rows alone", Variant::Subset),
+];
 
 /// By how many tokens a loss is divided.
-#[derive(ValueEnum, Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Normalizer {
-    /// The mean number of scored tokens of the step's rows, as the reference has it
-    Step,
-    /// The row's own number of scored tokens, as losses are recorded
-    Row,
-}
+const NORMALIZERS: &[Word<Normalizer>] = &[
+    (
+        "step",
+        "The mean number of scored tokens of the step's rows, as the reference has it",
+        Normalizer::Step,
+    ),
+    ("row", "The row's own number of scored tokens, as losses are recorded", Normalizer::Row),
+];
 
 /// Where logits of the start come from.
-#[derive(ValueEnum, Debug, Clone, Copy, PartialEq, Eq)]
-pub enum BaseStates {
-    /// A file where there is one, where all weights are trained or where it takes up to 1 GiB; else passes
-    Auto,
-    /// A file of hidden states, made if it is missing
-    Stored,
-    /// A forward pass of the start for each batch
-    Forward,
-}
+const BASE_STATES: &[Word<BaseStates>] = &[
+    (
+        "auto",
+        "A file where there is one, where all weights are trained or where it takes up to 1 GiB; else passes",
+        BaseStates::Auto,
+    ),
+    ("stored", "A file of hidden states, made if it is missing", BaseStates::Stored),
+    ("forward", "A forward pass of the start for each batch", BaseStates::Forward),
+];
 
 /// Optimizer and schedule.
 #[derive(Args, Debug, Clone)]

@@ -19,7 +19,7 @@ use tempfile::NamedTempFile;
 
 use super::input::{check_room, input_label, spool};
 use super::told::add_summary;
-use crate::args::{IfChanged, SampleArgs};
+use crate::args::SampleArgs;
 use crate::context::{Context, command_line};
 use crate::new_store::{NewStore, remove_leftovers};
 use crate::stand_ins::{by_their_names, stands_for};
@@ -62,12 +62,8 @@ impl SampleInputs {
             layout: samples.layout,
             columns: samples.columns.clone(),
             skip_bad: samples.skip_bad,
-            duplicates: samples.duplicates.into(),
-            if_changed: match samples.if_changed {
-                IfChanged::Refuse => gstore_store::IfChanged::Refuse,
-                IfChanged::Keep => gstore_store::IfChanged::Keep,
-                IfChanged::Replace => gstore_store::IfChanged::Replace,
-            },
+            duplicates: samples.duplicates,
+            if_changed: samples.if_changed,
             if_deleted: match samples.restore_deleted {
                 true => IfDeleted::Restore,
                 false => IfDeleted::LeaveOut,

@@ -12,7 +12,7 @@ use gstore_store::Store;
 
 use super::note_findings;
 use crate::args::DaunceLossesArgs;
-use crate::commands::gradients::{devices, precision};
+use crate::commands::gradients::devices;
 use crate::context::{Context, command_line};
 use crate::failure::{STOPPED, refuse};
 use crate::models::folder_error;
@@ -85,7 +85,7 @@ fn request(context: &Context, store: &Store, args: &DaunceLossesArgs) -> Result<
     let ingest = IngestRequest {
         device,
         beside,
-        compute: precision(args.compute),
+        compute: args.compute,
         batch_tokens: args.batch_tokens as usize,
         text,
         origins: folders.origins(),

@@ -4,14 +4,13 @@ use anyhow::Result;
 use gstore::Folders;
 use gstore_core::Cancel;
 use gstore_store::Store;
-use gstore_train::daunce::{self, EnsembleRequest, FirstRate, Perturbation, SubsetSize};
+use gstore_train::daunce::{BaseStates, EnsembleRequest, FirstRate, Perturbation, SubsetSize, Variant};
 use gstore_train::{
     AdamW, BatchOptions, ComputeOptions, DropoutRates, SavingOptions, StepOptions, TrainMethod, TrainRequest,
 };
 
 use crate::args::{
-    BaseStates, DaunceModelsArgs, DaunceObjectiveArgs, DaunceOfArgs, DaunceRateArgs, Normalizer, Subset,
-    TrainMethodArgs, Variant,
+    DaunceModelsArgs, DaunceObjectiveArgs, DaunceOfArgs, DaunceRateArgs, Subset, TrainMethodArgs,
 };
 use crate::commands::train::{check_file_options, computing, method_of, source, subset};
 use crate::context::Context;
@@ -52,7 +51,7 @@ pub fn ensemble_request(training: TrainRequest) -> EnsembleRequest {
         models: 0..1,
         round: EnsembleRequest::ROUND,
         at_once: None,
-        states: daunce::BaseStates::Auto,
+        states: BaseStates::Auto,
         states_file: None,
         first_rate: FirstRate::Rising,
     }
@@ -82,10 +81,9 @@ pub fn ensemble(
         models: models.models.as_ref().map_or(0..most, |models| models.range.clone()),
         round: models.round,
         at_once: models.at_once,
-        states: match (&objective.hidden_states, objective.base_states) {
-            (Some(_), _) | (None, BaseStates::Stored) => daunce::BaseStates::Stored,
-            (None, BaseStates::Auto) => daunce::BaseStates::Auto,
-            (None, BaseStates::Forward) => daunce::BaseStates::Forward,
+        states: match objective.hidden_states {
+            Some(_) => BaseStates::Stored,
+            None => objective.base_states,
         },
         states_file: objective.hidden_states.clone(),
         first_rate: if rates.first_rate_zero { FirstRate::Zero } else { FirstRate::Rising },
@@ -101,17 +99,10 @@ fn perturbation(args: &DaunceObjectiveArgs) -> Result<Perturbation> {
         }
     }
     Ok(Perturbation {
-        variant: match args.variant {
-            Variant::If => daunce::Variant::If,
-            Variant::Efim => daunce::Variant::Efim,
-            Variant::Subset => daunce::Variant::Subset,
-        },
+        variant: args.variant,
         rho: args.rho.unwrap_or(1.0),
         gamma: args.gamma,
-        normalizer: match args.normalizer {
-            Normalizer::Step => daunce::Normalizer::Step,
-            Normalizer::Row => daunce::Normalizer::Row,
-        },
+        normalizer: args.normalizer,
     })
 }
 

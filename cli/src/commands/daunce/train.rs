@@ -8,13 +8,13 @@ use anyhow::{Result, bail};
 use gstore_core::{Cancel, many_of};
 use gstore_store::Store;
 use gstore_train::daunce::{
-    self, EnsembleOutcome, EnsembleRequest, MemberOutcome, RefusedMember, forget_weights, read_start,
+    self, EnsembleOutcome, EnsembleRequest, MemberOutcome, RefusedMember, Variant, forget_weights, read_start,
 };
 use serde_json::Value;
 
 use super::rounds::{LossRounds, rows_of_losses};
 use super::{members, note_findings, request};
-use crate::args::{DaunceTrainArgs, KeepWeights, Variant};
+use crate::args::{DaunceTrainArgs, KeepWeights};
 use crate::commands::train::name_of;
 use crate::context::Context;
 use crate::copies::EnsembleProgress;

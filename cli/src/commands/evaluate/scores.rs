@@ -12,7 +12,7 @@ use gstore_evaluate::attribution::{
 use gstore_sql::output::{Format, ResultWriter, TableStyle};
 use gstore_sql::{SqlOptions, SqlRunner};
 
-use crate::args::{ComparedScoresArgs, MissingScoresArg, ScoresArgs};
+use crate::args::{ComparedScoresArgs, ScoresArgs};
 use crate::context::Context;
 use crate::failure::refuse;
 
@@ -41,10 +41,7 @@ pub fn read(
     known: Option<Scores>,
     cancel: &Cancel,
 ) -> Result<Vec<Scores>> {
-    let missing = match args.missing {
-        None | Some(MissingScoresArg::Error) => MissingScores::Refuse,
-        Some(MissingScoresArg::Zero) => MissingScores::Zero,
-    };
+    let missing = args.missing.unwrap_or_default();
     let mut methods: Vec<Scores> = Vec::new();
     for text in &args.scores {
         let (name, path) = named(text);

@@ -17,8 +17,7 @@ use gstore_ingest::pipeline::CheckpointArg;
 
 use super::kept::WorkFolder;
 use super::{base, bootstrap, result};
-use crate::args::{EvaluateTasksArgs, TaskArgs, TaskChoices, TaskLayout};
-use crate::commands::gradients;
+use crate::args::{EvaluateTasksArgs, TaskArgs};
 use crate::commands::ingest::{check_run, model_of_run, with_run};
 use crate::context::Context;
 use crate::ending::check_lines;
@@ -53,7 +52,7 @@ pub fn run(context: &Context, args: &EvaluateTasksArgs) -> Result<ExitCode> {
     }
     let names: Vec<&str> = systems.iter().map(|system| system.name.as_str()).collect();
     let base = base(&args.comparison, &names)?;
-    let precision = gradients::compute(args.compute, args.backend);
+    let precision = args.compute.unwrap_or(args.backend.default_compute());
     let mut made = match systems.first() {
         Some(first) => source.made(&questions, &first.weights.text)?,
         None => RunParameters::new(),
@@ -103,7 +102,7 @@ fn write_targets(context: &Context, args: &EvaluateTasksArgs, path: &Path) -> Re
     };
     output::check_unread(&[Some(path)], [folder.as_path()], [])?;
     check_lines(path, "target samples")?;
-    let records = targets(layout(args.tasks.layout), folder, args.text.template != TemplateKind::Plain)?;
+    let records = targets(args.tasks.layout, folder, args.text.template != TemplateKind::Plain)?;
     let mut file = Output::create(Some(path), args.result.force)?;
     for record in &records {
         streams::note_closed_pipe(writeln!(file, "{record}"))?;
@@ -115,11 +114,11 @@ fn write_targets(context: &Context, args: &EvaluateTasksArgs, path: &Path) -> Re
 
 /// Refuses options that the layout has no use for.
 fn check_options(args: &TaskArgs) -> Result<()> {
-    use TaskLayout::{Bbh, Harness, Mmlu, Own, Tydiqa};
-    const GENERATED: &[TaskLayout] = &[Own, Harness, Bbh, Tydiqa];
-    let options: [(&str, bool, &[TaskLayout]); 7] = [
+    use Layout::{Bbh, Harness, Mmlu, Own, Tydiqa};
+    const GENERATED: &[Layout] = &[Own, Harness, Bbh, Tydiqa];
+    let options: [(&str, bool, &[Layout]); 7] = [
         ("--shots", !args.shots.is_empty(), &[Own]),
-        ("--choices letters", args.choices == TaskChoices::Letters, &[Own]),
+        ("--choices letters", args.choices == Choices::Letters, &[Own]),
         ("--few-shot", args.few_shot.is_some(), &[Own, Mmlu, Bbh, Tydiqa]),
         ("--no-cot", args.no_cot, &[Bbh]),
         ("--stop", !args.stop.is_empty(), GENERATED),
@@ -128,8 +127,8 @@ fn check_options(args: &TaskArgs) -> Result<()> {
     ];
     for (option, given, layouts) in options {
         if given && !layouts.contains(&args.layout) {
-            let names: Vec<&str> = layouts.iter().map(|of| layout(*of).name()).collect();
-            let (layout, names) = (layout(args.layout).name(), names.join(", "));
+            let names: Vec<&str> = layouts.iter().map(|of| of.name()).collect();
+            let (layout, names) = (args.layout.name(), names.join(", "));
             refuse!("{option} says nothing of --layout {layout}; it is for {names}");
         }
     }
@@ -145,7 +144,7 @@ fn check_used(args: &TaskArgs, questions: &[Question]) -> Result<()> {
         ("--stop", !args.stop.is_empty(), has_answers, of_answers),
         ("--max-new-tokens", args.max_new_tokens.is_some(), has_answers, of_answers),
         ("--pattern", args.pattern.is_some(), has_answers, of_answers),
-        ("--choices letters", args.choices == TaskChoices::Letters, has_choices, "no question has choices"),
+        ("--choices letters", args.choices == Choices::Letters, has_choices, "no question has choices"),
     ] {
         if given && !is_used {
             refuse!("{option} says nothing here: {why}");
@@ -154,25 +153,12 @@ fn check_used(args: &TaskArgs, questions: &[Question]) -> Result<()> {
     Ok(())
 }
 
-fn layout(layout: TaskLayout) -> Layout {
-    match layout {
-        TaskLayout::Own => Layout::Own,
-        TaskLayout::Harness => Layout::Harness,
-        TaskLayout::Mmlu => Layout::Mmlu,
-        TaskLayout::Bbh => Layout::Bbh,
-        TaskLayout::Tydiqa => Layout::Tydiqa,
-    }
-}
-
 fn source(args: &TaskArgs) -> Result<TasksSource> {
     let pattern = args.pattern.as_deref().map(pattern).transpose()?;
     Ok(TasksSource {
         shots: args.shots.clone(),
         few_shot: args.few_shot,
-        choices: match args.choices {
-            TaskChoices::Text => Choices::Text,
-            TaskChoices::Letters => Choices::Letters,
-        },
+        choices: args.choices,
         rule: AnswerRule {
             stop: (!args.stop.is_empty()).then(|| args.stop.clone()),
             max_new_tokens: args.max_new_tokens,
@@ -180,15 +166,15 @@ fn source(args: &TaskArgs) -> Result<TasksSource> {
         },
         without_thoughts: args.no_cot,
         limit: args.limit,
-        ..TasksSource::new(layout(args.layout), args.data.clone())
+        ..TasksSource::new(args.layout, args.data.clone())
     })
 }
 
 fn benchmark(args: &TaskArgs) -> String {
     let of_file = || args.data.first().and_then(|path| path.file_stem());
     let named = match args.layout {
-        TaskLayout::Own | TaskLayout::Harness => of_file().map(|name| name.to_string_lossy().into_owned()),
-        other => Some(layout(other).name().to_owned()),
+        Layout::Own | Layout::Harness => of_file().map(|name| name.to_string_lossy().into_owned()),
+        other => Some(other.name().to_owned()),
     };
     args.benchmark.clone().or(named).unwrap_or_else(|| "tasks".to_owned())
 }

@@ -3,15 +3,16 @@
 use anyhow::Result;
 use gstore::Folders;
 use gstore::factors::{
-    FactorJobError, Fisher, FitForecast, FitReport, FitRequest, fit_factors, forecast_factors, like_factors,
+    FactorJobError, Fisher, FitForecast, FitReport, FitRequest, Strategy, fit_factors, forecast_factors,
+    like_factors,
 };
 use gstore_core::many;
 use gstore_ingest::pipeline::IngestRequest;
 use gstore_store::Snapshot;
 use indicatif::HumanBytes;
 
-use super::{STOPPING, devices, place, strategy, unscored_note, with_engine};
-use crate::args::{self, FactorStrategy, FactorsFitArgs};
+use super::{STOPPING, devices, place, unscored_note, with_engine};
+use crate::args::{self, FactorsFitArgs};
 use crate::context::{Context, command_line};
 use crate::failure::refuse;
 use crate::models::folder_error;
@@ -27,7 +28,7 @@ pub(super) fn fit(context: &Context, args: &FactorsFitArgs) -> Result<()> {
     snapshot.dataset(&args.dataset)?;
     let request = match &args.extend {
         // The identity has no sums to go on from, which its refusal says.
-        Some(name) if args.strategy != FactorStrategy::Identity => {
+        Some(name) if args.strategy != Strategy::Identity => {
             extending(context, args, request, (&snapshot, name))?
         }
         _ => request,
@@ -124,7 +125,7 @@ fn request(context: &Context, args: &FactorsFitArgs) -> Result<FitRequest> {
     Ok(FitRequest {
         name: args.name.clone(),
         ingest: with_engine(ingest, &args.engine)?,
-        strategy: strategy(args.strategy),
+        strategy: args.strategy,
         fisher,
         partitions: [parts, args.module_partitions],
         max_block: args.max_block.map(|most| most as usize),
@@ -159,7 +160,7 @@ fn extending(
 
 /// Whose labels the loss has; an option that says nothing of them is refused.
 fn fisher(args: &FactorsFitArgs) -> Result<Fisher> {
-    let has_loss = args.strategy != FactorStrategy::Identity;
+    let has_loss = args.strategy != Strategy::Identity;
     let is_empirical = args.fisher == Some(args::Fisher::Empirical);
     if args.fisher.is_some() && !has_loss {
         refuse!("--fisher says whose labels a loss has, and --strategy identity has none: leave it out");

@@ -10,7 +10,7 @@ use gstore_ingest::pipeline::IngestRequest;
 use super::super::gradients;
 use super::stored::check_folders;
 use super::{model_of_run, with_fit, with_run, with_store};
-use crate::args::{DType, IngestArgs};
+use crate::args::IngestArgs;
 use crate::context::{Context, command_line};
 use crate::failure::{UsageError, refuse};
 use crate::models::folder_error;
@@ -76,14 +76,9 @@ pub(super) fn request(
         embedding: gradients::embedding(&args.gradients),
         device,
         beside,
-        compute: gradients::feature_compute(args.gradients.compute, device),
+        compute: args.gradients.compute.unwrap_or(device.default_compute()),
         max_memory: args.gradients.max_memory,
-        dtype: match args.dtype {
-            DType::F16 => gstore_store::DType::F16,
-            DType::F32 => gstore_store::DType::F32,
-            DType::I8 => gstore_store::DType::I8,
-            DType::I1 => gstore_store::DType::I1,
-        },
+        dtype: args.dtype,
         text,
         adam: AdamParams::default(),
         batch_tokens: args.batch_tokens as usize,

@@ -7,11 +7,12 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, Result, bail};
 use gstore_core::Cancel;
+use gstore_data::Duplicates;
 use gstore_store::Store;
 use gstore_train::{DataSource, DataSubset};
 use serde_json::Value;
 
-use crate::args::{Duplicates, TrainRowsArgs};
+use crate::args::TrainRowsArgs;
 use crate::condition::rows_where;
 use crate::context::Context;
 use crate::failure::refuse;
@@ -57,7 +58,7 @@ pub fn subset(
         }
         _ => None,
     };
-    Ok(DataSubset { rows, ids, repeats: args.duplicates.into(), ..DataSubset::default() })
+    Ok(DataSubset { rows, ids, repeats: args.duplicates, ..DataSubset::default() })
 }
 
 /// The ids of a file of JSON lines.
