@@ -38,6 +38,8 @@ pub struct Context {
     pub threads_given: bool,
     /// Say nothing but results and errors.
     pub quiet: bool,
+    /// The command line as the history of the store shows it.
+    command: String,
     interrupt: OnceLock<Interrupt>,
 }
 
@@ -62,6 +64,7 @@ impl Context {
             threads_given: common.threads.is_some(),
             threads: common.threads.map_or(cores, std::num::NonZeroUsize::get),
             quiet: common.quiet,
+            command: command_line(),
             interrupt: OnceLock::new(),
         })
     }
@@ -158,7 +161,7 @@ impl Context {
         store: &Store,
         name: Option<&SnapshotName>,
     ) -> Result<(Arc<Snapshot>, Option<Lease>)> {
-        Ok(store.snapshot_leased(name, &command_line())?)
+        Ok(store.snapshot_leased(name, &self.command)?)
     }
 
     /// The same of the store, which must exist.
@@ -172,13 +175,8 @@ impl Context {
     }
 
     /// How a job of this command is done.
-    pub fn work<'a>(
-        &self,
-        command: &'a str,
-        reporter: &'a mut Reporter,
-        cancel: &'a Cancel,
-    ) -> JobContext<'a> {
-        JobContext { threads: self.threads, command, progress: reporter, cancel }
+    pub fn work<'a>(&'a self, reporter: &'a mut Reporter, cancel: &'a Cancel) -> JobContext<'a> {
+        JobContext { threads: self.threads, command: &self.command, progress: reporter, cancel }
     }
 
     /// A line for people, on standard error.

@@ -9,7 +9,7 @@ use gstore_query::ann;
 use gstore_query::sketch::Planes;
 use gstore_store::{FeaturePart, Snapshot, Store};
 
-use crate::context::{Context, command_line};
+use crate::context::Context;
 use crate::failure::{STOPPED, refuse};
 
 /// What Ctrl-C says while sketches of published segments are built.
@@ -38,9 +38,8 @@ pub fn complete(
     planes: Option<Planes>,
     cancel: &Cancel,
 ) -> Result<ExitCode> {
-    let (command, mut reporter) = (command_line(), context.reporter());
-    let mut work = context.work(&command, &mut reporter, cancel);
-    tell(context, planes, indexes::complete(store, wanted, planes, &mut work))
+    let done = indexes::complete(store, wanted, planes, &mut context.work(&mut context.reporter(), cancel));
+    tell(context, planes, done)
 }
 
 /// Makes the sketches of new files of features that had some, and says which other indexes are gone.
@@ -59,8 +58,7 @@ pub fn restore(
             _ => format!("the new files of {feature} have no index of the kind {kind} yet"),
         });
     }
-    let (command, mut reporter) = (command_line(), context.reporter());
-    tell(context, None, before.restore(store, &mut context.work(&command, &mut reporter, cancel)))
+    tell(context, None, before.restore(store, &mut context.work(&mut context.reporter(), cancel)))
 }
 
 fn tell(

@@ -22,7 +22,7 @@ use crate::args::{
     EngineArgs, FactorsArgs, FactorsExportArgs, FactorsGramArgs, FactorsImportArgs, FactorsInspectArgs,
     FactorsListArgs, FactorsModelArgs, FactorsWhat, MixPart,
 };
-use crate::context::{Context, command_line};
+use crate::context::Context;
 use crate::failure::refuse;
 use crate::models::folder_error;
 use crate::output::{check_outside, exists};
@@ -98,11 +98,11 @@ fn gram(context: &Context, args: &FactorsGramArgs) -> Result<()> {
     };
     let store = context.open()?;
     let cancel = context.cancel_on_interrupt(STOPPING)?;
-    let (command, mut reporter) = (command_line(), context.reporter());
-    let mut work = context.work(&command, &mut reporter, &cancel);
+    let mut reporter = context.reporter();
+    let work = &mut context.work(&mut reporter, &cancel);
     let report = match &mix {
-        Some(mix) => mix_grams(&store, mix, &mut work)?,
-        None => fit_gram(&store, &request, &mut work)?,
+        Some(mix) => mix_grams(&store, mix, work)?,
+        None => fit_gram(&store, &request, work)?,
     };
     if args.json {
         out!("{}", serde_json::to_string_pretty(&report)?);
@@ -236,11 +236,11 @@ fn export(context: &Context, args: &FactorsExportArgs) -> Result<()> {
 }
 
 fn import(context: &Context, args: &FactorsImportArgs) -> Result<()> {
-    let (command, mut reporter) = (command_line(), context.reporter());
+    let mut reporter = context.reporter();
     let of = import_request(context, &mut Folders::new(&mut reporter, false), args)?;
     let store = context.open()?;
     let cancel = context.cancel_on_interrupt("stopping; nothing was imported")?;
-    let work = context.work(&command, &mut reporter, &cancel);
+    let work = context.work(&mut reporter, &cancel);
     let from = (args.folder.as_path(), args.name.as_str());
     let snapshot = import_factors(&store, from, of.as_ref(), args.force, &work)?;
     context.say(&format!("snapshot {}: {} {}", snapshot.number(), factors::FACTORS, args.name));

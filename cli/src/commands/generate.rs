@@ -303,9 +303,9 @@ fn register(
         command: command_line(),
         ..AddRequest::new(dataset, [])
     };
-    let (command, mut reporter) = (command_line(), context.reporter());
-    let mut work = context.work(&command, &mut reporter, cancel);
-    Ok(add_answers(&store, &request, &mut generated.answers, &mut work)?)
+    let mut reporter = context.reporter();
+    let work = &mut context.work(&mut reporter, cancel);
+    Ok(add_answers(&store, &request, &mut generated.answers, work)?)
 }
 
 /// The file next to the result that keeps answers until all exist; none for a stream.

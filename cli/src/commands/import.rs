@@ -6,7 +6,7 @@ use gstore_core::many;
 
 use super::daunce::note_findings;
 use crate::args::{ImportArgs, ImportFrom};
-use crate::context::{Context, command_line};
+use crate::context::Context;
 use crate::object::object;
 use crate::streams::out;
 
@@ -27,8 +27,7 @@ fn losses(context: &Context, args: &ImportArgs) -> Result<()> {
     };
     let store = context.open()?;
     let cancel = context.cancel_on_interrupt("stopping; nothing more is written")?;
-    let (command, mut reporter) = (command_line(), context.reporter());
-    let report = import(&store, &request, &mut context.work(&command, &mut reporter, &cancel))?;
+    let report = import(&store, &request, &mut context.work(&mut context.reporter(), &cancel))?;
     if args.json {
         out!("{}", serde_json::to_string_pretty(&as_json(&report))?);
     } else {

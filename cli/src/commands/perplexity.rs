@@ -60,9 +60,9 @@ pub fn run(
     let (format, output) = (format(args)?, &args.answers);
     let rows = if args.per_token { PerplexityRows::Tokens } else { PerplexityRows::Texts };
     let mut file = Output::create(output.output.as_deref(), output.force)?;
-    let (command, mut reporter) = (command_line(), context.reporter());
-    let mut work = context.work(&command, &mut reporter, cancel);
-    let [scored, all] = perplexity_table(&request, rows, &mut file, format, &mut work)?;
+    let mut reporter = context.reporter();
+    let work = &mut context.work(&mut reporter, cancel);
+    let [scored, all] = perplexity_table(&request, rows, &mut file, format, work)?;
     file.finish()?;
     if args.json {
         let sums = |sum: Perplexity| {

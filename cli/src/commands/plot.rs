@@ -13,7 +13,7 @@ use gstore_query::influence::{Function, InfluenceSpec, OptionError, Options, Tak
 use serde_json::{Value, json};
 
 use crate::args::{ModelArgs, PlotArgs, PlotOutputArgs, PlotWhat, RankingArgs, ScoringArgs};
-use crate::context::{Context, command_line};
+use crate::context::Context;
 use crate::drawing::{check_file, draw};
 use crate::failure::{UsageError, refuse};
 use crate::models::encoder;
@@ -130,8 +130,7 @@ fn answered(
 ) -> Result<Picture> {
     let (snapshot, _lease) = context.open_at(ranking.snapshot.as_ref())?;
     let cancel = context.cancel_on_interrupt(STOPPING)?;
-    let (command, mut reporter) = (command_line(), context.reporter());
-    Ok(picture(&snapshot, &mut context.work(&command, &mut reporter, &cancel))?)
+    Ok(picture(&snapshot, &mut context.work(&mut context.reporter(), &cancel))?)
 }
 
 fn token_values(feature: Option<&String>, target: &[String], scoring: &ScoringArgs) -> Result<TokenValues> {
@@ -158,8 +157,6 @@ fn of_sample(
 ) -> Result<Picture> {
     let (snapshot, _lease) = context.open_at(snapshot)?;
     let cancel = context.cancel_on_interrupt(STOPPING)?;
-    let (command, mut reporter) = (command_line(), context.reporter());
     let encoder = encoder(context, models)?;
-    let work = context.work(&command, &mut reporter, &cancel);
-    Ok(tokens(&snapshot, request, Some(encoder), &work)?)
+    Ok(tokens(&snapshot, request, Some(encoder), &context.work(&mut context.reporter(), &cancel))?)
 }

@@ -23,7 +23,7 @@ use crate::args::{
     Format, LabelArgs, PictureArgs, PrefilterApplyArgs, PrefilterArgs, PrefilterEvaluateArgs,
     PrefilterFitArgs, PrefilterLearner, PrefilterListArgs, PrefilterReportArgs, PrefilterWhat,
 };
-use crate::context::{Context, command_line};
+use crate::context::Context;
 use crate::drawing;
 use crate::ending::{format_of, format_of_scores};
 use crate::failure::{NothingSaved, UsageError, refuse};
@@ -70,9 +70,9 @@ fn fit(context: &Context, args: &PrefilterFitArgs) -> Result<()> {
         seconds: args.feature_seconds.zip(args.gradient_seconds),
     };
     let cancel = context.cancel_on_interrupt(STOPPING)?;
-    let (command, mut reporter) = (command_line(), context.reporter());
-    let mut work = context.work(&command, &mut reporter, &cancel);
-    let (prefilter, report) = gstore::fit_prefilter(&snapshot, &request, &mut work)?;
+    let mut reporter = context.reporter();
+    let work = &mut context.work(&mut reporter, &cancel);
+    let (prefilter, report) = gstore::fit_prefilter(&snapshot, &request, work)?;
     if args.dry_run || !report.saves() {
         write_report(context, &args.report, (&report, None), args.force)?;
     }
@@ -90,7 +90,7 @@ fn fit(context: &Context, args: &PrefilterFitArgs) -> Result<()> {
     }
     cancel.check().map_err(gstore_query::QueryError::from)?;
     let over = args.force.then_some(&*seen);
-    let published = gstore::publish_prefilter(&store, &args.name, &prefilter, over, &command)?;
+    let published = gstore::publish_prefilter(&store, &args.name, &prefilter, over, work.command)?;
     write_report(context, &args.report, (&report, Some(published.number())), args.force).with_context(
         || {
             format!(
@@ -131,10 +131,10 @@ fn evaluate(context: &Context, args: &PrefilterEvaluateArgs) -> Result<()> {
         ..FitOptions::default()
     };
     let cancel = context.cancel_on_interrupt(STOPPING)?;
-    let (command, mut reporter) = (command_line(), context.reporter());
-    let mut work = context.work(&command, &mut reporter, &cancel);
+    let mut reporter = context.reporter();
+    let work = &mut context.work(&mut reporter, &cancel);
     let asked = (args.labels.pool.as_str(), &labels);
-    let report = gstore::evaluate_prefilter(&snapshot, &prefilter, asked, &options, &mut work)?;
+    let report = gstore::evaluate_prefilter(&snapshot, &prefilter, asked, &options, work)?;
     write_report(context, &args.report, (&report, None), args.force)
 }
 
@@ -148,8 +148,8 @@ fn apply(context: &Context, args: &PrefilterApplyArgs) -> Result<()> {
     let (snapshot, _lease) = context.open_at(args.snapshot.as_ref())?;
     let prefilter = gstore::prefilter(&snapshot, &args.name)?;
     let cancel = context.cancel_on_interrupt(STOPPING)?;
-    let (command, mut reporter) = (command_line(), context.reporter());
-    let mut work = context.work(&command, &mut reporter, &cancel);
+    let mut reporter = context.reporter();
+    let work = &mut context.work(&mut reporter, &cancel);
     let folder = output.filter(|_| form == RowsForm::Folder);
     let folder = folder.map(|path| NewFolder::begin(path, args.force)).transpose()?;
     let create = |path: &Path| Output::create(Some(path), args.force);
@@ -162,7 +162,7 @@ fn apply(context: &Context, args: &PrefilterApplyArgs) -> Result<()> {
         (None, _, Some(out)) => Some(KeptRows::Lines(out)),
         (None, _, None) => None,
     };
-    let found = gstore::apply_prefilter(&snapshot, &prefilter, &args.pool, into_kept, into_table, &mut work)?;
+    let found = gstore::apply_prefilter(&snapshot, &prefilter, &args.pool, into_kept, into_table, work)?;
     // Both files appear, or neither.
     cancel.check().map_err(gstore_query::QueryError::from)?;
     folder.map_or(Ok(()), NewFolder::finish)?;

@@ -21,7 +21,7 @@ use super::evaluate::check_markdown;
 use super::factors::{place, with_engine};
 use super::gradients::devices;
 use crate::args::{ScoreArgs, ScoreSegmentArg, ScoreSolver};
-use crate::context::{Context, command_line};
+use crate::context::Context;
 use crate::ending::format_of;
 use crate::failure::refuse;
 use crate::models::folder_error;
@@ -46,8 +46,8 @@ pub fn run(context: &Context, args: &ScoreArgs) -> Result<()> {
     let (snapshot, _lease) = context.open_at(args.snapshot.as_ref())?;
     let request = request(context, args, &snapshot)?;
     let cancel = context.cancel_on_interrupt(STOPPING)?;
-    let (command, mut reporter) = (command_line(), context.reporter());
-    let mut work = context.work(&command, &mut reporter, &cancel);
+    let mut reporter = context.reporter();
+    let mut work = context.work(&mut reporter, &cancel);
     if args.dry_run {
         let report = forecast_scores(&snapshot, &request, other, &mut work)?;
         return preview(&report, args.json);

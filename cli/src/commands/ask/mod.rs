@@ -11,7 +11,7 @@ use gstore_query::influence::{InfluenceSpec, Mode, Order, Ranking};
 use serde_json::{Value, json};
 
 use crate::args::{AskArgs, Format};
-use crate::context::{Context, command_line};
+use crate::context::Context;
 use crate::drawing::{check_file, draw};
 use crate::ending::{check_terminal, format_of};
 use crate::failure::{UsageError, refuse};
@@ -49,8 +49,8 @@ pub fn run(context: &Context, args: &AskArgs) -> Result<()> {
     let models = encoder(context, &args.models)?;
     let cancel =
         context.cancel_on_interrupt("stopping after the checkpoint in work; once more to stop at once")?;
-    let (command, mut reporter) = (command_line(), context.reporter());
-    let mut work = context.work(&command, &mut reporter, &cancel);
+    let mut reporter = context.reporter();
+    let mut work = context.work(&mut reporter, &cancel);
     let asked = gstore::ask(&snapshot, &spec, models, &mut work)?;
     match &args.explain {
         Some(id) => explain::run(args, asked.explain(id, &work)?, (id, format))?,

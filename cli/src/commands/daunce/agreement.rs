@@ -8,7 +8,7 @@ use gstore_query::daunce::Agreement;
 
 use super::{STOPPING, spec};
 use crate::args::DaunceAgreementArgs;
-use crate::context::{Context, command_line};
+use crate::context::Context;
 use crate::drawing::{check_file, draw};
 use crate::streams::out;
 
@@ -18,8 +18,8 @@ pub fn run(context: &Context, args: &DaunceAgreementArgs) -> Result<ExitCode> {
     let spec = spec(&args.ranking)?;
     let (snapshot, _lease) = context.open_at(args.ranking.snapshot.as_ref())?;
     let cancel = context.cancel_on_interrupt(STOPPING)?;
-    let (command, mut reporter) = (command_line(), context.reporter());
-    let mut work = context.work(&command, &mut reporter, &cancel);
+    let mut reporter = context.reporter();
+    let mut work = context.work(&mut reporter, &cancel);
     let rankings = gstore::daunce::rank_losses(&snapshot, &spec, &mut work)?;
     let found = rankings.agreement(args.top, &work)?;
     if args.json {

@@ -13,7 +13,7 @@ use gstore_store::Store;
 use super::note_findings;
 use crate::args::DaunceLossesArgs;
 use crate::commands::gradients::devices;
-use crate::context::{Context, command_line};
+use crate::context::Context;
 use crate::failure::{STOPPED, refuse};
 use crate::models::folder_error;
 use crate::object::object;
@@ -29,14 +29,14 @@ pub fn run(context: &Context, args: &DaunceLossesArgs) -> Result<ExitCode> {
     let request = request(context, &store, args)?;
     let cancel =
         context.cancel_on_interrupt("stopping after the batch in work; once more to stop at once")?;
-    let (command, mut reporter) = (command_line(), context.reporter());
+    let mut reporter = context.reporter();
+    let mut work = context.work(&mut reporter, &cancel);
     if args.dry_run {
-        let mut work = context.work(&command, &mut reporter, &cancel);
         let found = forecast_losses(&store, &request, &mut work)?;
         forecast::print_losses(&found, store.path(), args.json)?;
         return Ok(ExitCode::SUCCESS);
     }
-    let report = losses(&store, &request, &mut context.work(&command, &mut reporter, &cancel))?;
+    let report = losses(&store, &request, &mut work)?;
     if args.json {
         out!("{}", serde_json::to_string_pretty(&as_json(&report))?);
     }

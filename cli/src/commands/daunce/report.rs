@@ -11,7 +11,7 @@ use gstore_core::many;
 use super::super::ask::text;
 use super::{STOPPING, spec};
 use crate::args::DaunceReportArgs;
-use crate::context::{Context, command_line};
+use crate::context::Context;
 use crate::failure::refuse;
 use crate::output::{Output, OutputTarget, check};
 
@@ -47,11 +47,11 @@ pub fn run(context: &Context, args: &DaunceReportArgs) -> Result<ExitCode> {
     let request = ReportRequest { spec: spec(&args.ranking)?, top: args.top, queries: args.queries };
     let (snapshot, _lease) = context.open_at(args.ranking.snapshot.as_ref())?;
     let cancel = context.cancel_on_interrupt(STOPPING)?;
-    let (command, mut reporter) = (command_line(), context.reporter());
     let is_whole = args.full || matches!(form, ReportForm::Json);
     let text = |record: &[u8]| text::record_text(record, is_whole);
-    let mut work = context.work(&command, &mut reporter, &cancel);
-    let report = gstore::daunce::report(&snapshot, &request, &text, &mut work)?;
+    let mut reporter = context.reporter();
+    let work = &mut context.work(&mut reporter, &cancel);
+    let report = gstore::daunce::report(&snapshot, &request, &text, work)?;
     let bytes = match form {
         ReportForm::Markdown => report.markdown(),
         ReportForm::Html => report.html(),

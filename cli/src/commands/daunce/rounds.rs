@@ -12,7 +12,7 @@ use gstore_train::TrainRequest;
 use serde_json::json;
 
 use crate::args::{DaunceTrainArgs, ScoringArgs};
-use crate::context::{Context, command_line};
+use crate::context::Context;
 use crate::failure::UsageError;
 use crate::progress::Reporter;
 use crate::question::{question_between, scoring};
@@ -92,9 +92,8 @@ impl<'a> LossRounds<'a> {
             };
             let request =
                 LossesRequest { ensemble: self.ensemble.to_owned(), ingest, members: None, given: None };
-            let (command, mut reporter) = (command_line(), self.context.reporter());
-            let report =
-                losses(store, &request, &mut self.context.work(&command, &mut reporter, self.cancel))?;
+            let mut reporter = self.context.reporter();
+            let report = losses(store, &request, &mut self.context.work(&mut reporter, self.cancel))?;
             if report.stopped {
                 self.stopped = true;
                 return Ok(true);
@@ -128,8 +127,8 @@ impl<'a> LossRounds<'a> {
             scoring(&ScoringArgs(options))?,
         );
         // What there is to note of so few models is told of the finished ensemble.
-        let (command, mut reporter) = (command_line(), Reporter::new(true));
-        let mut work = self.context.work(&command, &mut reporter, self.cancel);
+        let mut reporter = Reporter::new(true);
+        let mut work = self.context.work(&mut reporter, self.cancel);
         Ok(rank_losses(&snapshot, &spec, &mut work)?.agreement(TOP, &work)?.last())
     }
 }

@@ -113,8 +113,7 @@ fn take_in(
     let command = command_line();
     let manifest = truth.export((&store, command.as_str()), to, folder.path(), cancel)?;
     let request = ImportRequest { manifest: Some(manifest), ..ImportRequest::default() };
-    let mut reporter = context.reporter();
-    let report = import_losses(&store, &request, &mut context.work(&command, &mut reporter, cancel))
+    let report = import_losses(&store, &request, &mut context.work(&mut context.reporter(), cancel))
         .map_err(|error| of_folder(error, &args.truth.display().to_string(), to.0))?;
     import::print(context, &report);
     Ok(())

@@ -13,7 +13,7 @@ use indicatif::HumanBytes;
 
 use super::{STOPPING, devices, place, unscored_note, with_engine};
 use crate::args::{self, FactorsFitArgs};
-use crate::context::{Context, command_line};
+use crate::context::Context;
 use crate::failure::refuse;
 use crate::models::folder_error;
 use crate::output::check_outside;
@@ -35,8 +35,8 @@ pub(super) fn fit(context: &Context, args: &FactorsFitArgs) -> Result<()> {
     };
     texts::tell_cut(context, &args.text.text, (&request.ingest.model, &request.ingest.text))?;
     let cancel = context.cancel_on_interrupt(STOPPING)?;
-    let (command, mut reporter) = (command_line(), context.reporter());
-    let mut work = context.work(&command, &mut reporter, &cancel);
+    let mut reporter = context.reporter();
+    let mut work = context.work(&mut reporter, &cancel);
     if args.dry_run {
         let forecast = forecast_factors(&store, &request, &mut work)?;
         return print_forecast(&forecast, args.json);

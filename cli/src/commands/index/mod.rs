@@ -20,7 +20,7 @@ use indicatif::HumanBytes;
 use serde::Serialize;
 
 use crate::args::IndexArgs;
-use crate::context::{Context, command_line};
+use crate::context::Context;
 use crate::failure::refuse;
 use crate::streams::out;
 
@@ -111,7 +111,6 @@ pub fn run(context: &Context, args: &IndexArgs) -> Result<ExitCode> {
             true => "stopping; sketches that are finished stay, and the same command without --rebuild makes those that are missing",
             false => "stopping; sketches that are finished stay, and the same command goes on",
         })?;
-        let (command, mut reporter) = (command_line(), context.reporter());
         for part in &features {
             let reader = snapshot.open_feature(part)?;
             let refused = match check(&reader) {
@@ -122,10 +121,9 @@ pub fn run(context: &Context, args: &IndexArgs) -> Result<ExitCode> {
             };
             let coded = match refused {
                 None => {
-                    let mut work = context.work(&command, &mut reporter, &cancel);
                     let again = if args.rebuild { RebuildScope::All } else { RebuildScope::Other };
                     let options = SketchOptions { planes: args.kept.planes, again, ..Default::default() };
-                    sketch(&store, &reader, &options, &mut work)?
+                    sketch(&store, &reader, &options, &mut context.work(&mut context.reporter(), &cancel))?
                 }
                 Some(_) => 0,
             };

@@ -16,7 +16,7 @@ use super::told::print;
 use crate::args::SelectArgs;
 use crate::commands::folder::is_folder;
 use crate::commands::prefilter::{C, alphas, learner};
-use crate::context::{Context, command_line};
+use crate::context::Context;
 use crate::failure::{NothingSaved, condition_error, refuse};
 use crate::models::folder_error;
 use crate::output::{Output, check};
@@ -96,8 +96,8 @@ pub(super) fn computed(
     let Some(stages) = &args.cascade.cascade else { return Ok(Some((spec, None))) };
     let request = request(context, args, stages, spec)?;
     let cancel = context.cancel_on_interrupt(STOPPING)?;
-    let (command, mut reporter) = (command_line(), context.reporter());
-    let mut work = context.work(&command, &mut reporter, &cancel);
+    let mut reporter = context.reporter();
+    let mut work = context.work(&mut reporter, &cancel);
     let prepared = gstore::prepare_cascade(store, &request, &mut work);
     if let Err(AnswerError::Cascade(why)) = &prepared {
         answer(args, None, Some(why))?;

@@ -19,7 +19,7 @@ use gstore_query::influence::{Diversity, Each, Encoder, InfluenceSpec, Mode, Ord
 use super::folder::NewFolder;
 use super::rows_file::RowsForm;
 use crate::args::{EachSelection, PictureArgs, ScoresOf, SelectArgs};
-use crate::context::{Context, command_line};
+use crate::context::Context;
 use crate::drawing::{begun, check_file, draw};
 use crate::ending::format_of_scores;
 use crate::failure::{UsageError, condition_error, refuse};
@@ -118,8 +118,7 @@ fn one(
         models: Some(models),
     };
     let cancel = context.cancel_on_interrupt(STOPPING)?;
-    let (command, mut reporter) = (command_line(), context.reporter());
-    let found = gstore::select(&snapshot, &request, &mut context.work(&command, &mut reporter, &cancel));
+    let found = gstore::select(&snapshot, &request, &mut context.work(&mut context.reporter(), &cancel));
     let found = found.map_err(|error| match error {
         AnswerError::Condition(error) => condition_error(error),
         error => error.into(),
@@ -143,8 +142,8 @@ fn one(
     // One for the terminal comes after the rows.
     let mut shown = None;
     if let Some(picture) = &picture {
-        let drawn =
-            found.picture(args.rules.quota_by(), &mut context.work(&command, &mut reporter, &cancel))?;
+        let mut reporter = context.reporter();
+        let drawn = found.picture(args.rules.quota_by(), &mut context.work(&mut reporter, &cancel))?;
         match begun(picture, &drawn)? {
             Some(file) => outputs.push(file),
             None => shown = Some((picture, drawn)),
