@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 #![warn(clippy::print_stderr)] // `say!` is for that
 
-pub mod args;
+mod args;
 mod commands;
 mod completing;
 mod condition;
@@ -41,4 +41,5 @@ mod texts;
 mod training;
 mod wording;
 
+pub use args::Cli;
 pub use program::main;

@@ -87,19 +87,14 @@ pub struct AskArgs {
     /// When the vectors that are read are compared with their digests
     #[arg(long, value_parser = one_of(CHECKS), default_value = "first-touch")]
     pub checks: Checks,
-    /// Where and how to write the result
     #[command(flatten)]
     pub output: OutputArgs,
-    /// The short form of its format
     #[command(flatten)]
     pub json: JsonArgs,
-    /// The picture of it
     #[command(flatten)]
     pub draw: DrawArgs,
-    /// How to score
     #[command(flatten)]
     pub scoring: ScoringArgs,
-    /// Where the models are
     #[command(flatten)]
     pub models: ModelArgs,
 }

@@ -39,7 +39,6 @@ impl ScoresArgs {
 #[derive(Args, Debug, Clone)]
 #[command(next_help_heading = "Scores")]
 pub struct ComparedScoresArgs {
-    /// Those of methods
     #[command(flatten)]
     pub methods: ScoresArgs,
     /// Also a method that knows nothing, with which the others are compared: uniform numbers of this seed
@@ -60,16 +59,12 @@ pub struct ComparedScoresArgs {
     Memory: 8 bytes for each row, query and method, and 8 bytes for each resample and method; \
     16 for each row, query and module of a folder of Kronfluence's while it is read.")]
 pub struct EvaluateAttributionArgs {
-    /// Where retrained models stand
     #[command(flatten)]
     pub truth: TruthArgs,
-    /// The scores
     #[command(flatten)]
     pub scores: ComparedScoresArgs,
-    /// How methods are compared
     #[command(flatten)]
     pub comparison: ComparisonArgs,
-    /// Where the result goes
     #[command(flatten)]
     pub result: ReportArgs,
 }
@@ -102,13 +97,10 @@ pub struct TruthArgs {
     gstore evaluate brittleness --truth removed --report brittleness\n\n\
     The rows that were removed are those of the scores that `gstore evaluate retrain` was given.")]
 pub struct EvaluateBrittlenessArgs {
-    /// Where retrained models stand
     #[command(flatten)]
     pub truth: TruthArgs,
-    /// How methods are compared
     #[command(flatten)]
     pub comparison: ComparisonArgs,
-    /// Where the result goes
     #[command(flatten)]
     pub result: ReportArgs,
 }
@@ -126,13 +118,10 @@ pub struct EvaluateFlipsArgs {
     /// Look for wrong labels at the lowest scores: rows that work against what is wanted
     #[arg(long)]
     pub lowest: bool,
-    /// The scores
     #[command(flatten)]
     pub scores: ComparedScoresArgs,
-    /// How methods are compared
     #[command(flatten)]
     pub comparison: ComparisonArgs,
-    /// Where the result goes
     #[command(flatten)]
     pub result: ReportArgs,
 }
@@ -153,10 +142,8 @@ pub struct EvaluateScoresArgs {
     /// Replace the file if it exists
     #[arg(long)]
     pub force: bool,
-    /// Rows and queries, whose texts the report shows
     #[command(flatten)]
     pub of: RowsAndQueriesArgs,
-    /// The scores
     #[command(flatten)]
     pub scores: ScoresArgs,
 }

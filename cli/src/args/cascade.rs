@@ -37,7 +37,6 @@ pub struct CascadeArgs {
     /// File for the report of the cascade: .json, else text
     #[arg(long, value_name = "FILE", requires = "cascade")]
     pub report: Option<PathBuf>,
-    /// Where the models are
     #[command(flatten)]
     pub models: ModelArgs,
 }

@@ -9,7 +9,7 @@ use clap::{Args, ValueEnum};
 
 use super::{TextArgs, TrainComputeArgs, TrainMethodArgs, TrainRowsArgs};
 
-pub use count::{DaunceModelsArgs, ModelRange, Subset};
+pub use count::{DaunceModelsArgs, Subset};
 pub use objective::{DaunceObjectiveArgs, DaunceRateArgs};
 
 /// `gstore daunce prepare`
@@ -20,7 +20,6 @@ pub use objective::{DaunceObjectiveArgs, DaunceRateArgs};
     `gstore daunce train` makes such a file of its own where it needs one; several jobs may have one in common.\n\n\
     Disk: four bytes for each scored token and unit of the model's width.")]
 pub struct DauncePrepareArgs {
-    /// Model, data and folder
     #[command(flatten)]
     pub of: DaunceOfArgs,
     /// Print what was done as JSON
@@ -38,19 +37,14 @@ pub struct DauncePrepareArgs {
     depends on --seed and its number alone, so several machines may share the numbers. More: docs/daunce.md\n\n\
     Memory: the weights once, six numbers of four bytes for each trained weight of each copy at work, and the activations of a piece for each thread.")]
 pub struct DaunceTrainArgs {
-    /// Model, data and folder
     #[command(flatten)]
     pub of: DaunceOfArgs,
-    /// Which copies, and how many rows each is trained on
     #[command(flatten)]
     pub models: DaunceModelsArgs,
-    /// The objective
     #[command(flatten)]
     pub objective: DaunceObjectiveArgs,
-    /// Rates
     #[command(flatten)]
     pub rates: DaunceRateArgs,
-    /// What becomes of the copies
     #[command(flatten)]
     pub keeping: DaunceKeepArgs,
     /// Show copies, rows, steps, time, memory and disk, and write nothing
@@ -100,16 +94,12 @@ pub struct DaunceOfArgs {
     /// that was stopped goes on
     #[arg(long)]
     pub overwrite_output_dir: bool,
-    /// Which rows
     #[command(flatten)]
     pub data: TrainRowsArgs,
-    /// How records become tokens
     #[command(flatten)]
     pub text: TextArgs,
-    /// Which weights
     #[command(flatten)]
     pub weights: TrainMethodArgs,
-    /// What computes
     #[command(flatten)]
     pub computing: TrainComputeArgs,
     /// Bytes of memory to stay below where that is possible, e.g. 2GB: fewer copies are trained at once,

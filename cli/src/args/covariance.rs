@@ -13,7 +13,6 @@ pub type LossRankingArgs = RankingArgs<CovarianceArgs>;
 /// `gstore daunce query`
 #[derive(Args, Debug)]
 pub struct DaunceQueryArgs {
-    /// Pool and target
     #[command(flatten)]
     pub ranking: LossRankingArgs,
     /// How many rows at each end
@@ -22,10 +21,8 @@ pub struct DaunceQueryArgs {
     /// Whole texts in a table, below their rows, instead of their beginnings; other formats always have them
     #[arg(long)]
     pub full: bool,
-    /// Where and how to write the result
     #[command(flatten)]
     pub output: OutputArgs,
-    /// The short form of its format
     #[command(flatten)]
     pub json: JsonArgs,
 }
@@ -33,7 +30,6 @@ pub struct DaunceQueryArgs {
 /// `gstore daunce report`
 #[derive(Args, Debug)]
 pub struct DaunceReportArgs {
-    /// Pool and target
     #[command(flatten)]
     pub ranking: LossRankingArgs,
     /// How many rows at each end
@@ -56,7 +52,6 @@ pub struct DaunceReportArgs {
 /// `gstore daunce agreement`
 #[derive(Args, Debug)]
 pub struct DaunceAgreementArgs {
-    /// Pool and target
     #[command(flatten)]
     pub ranking: LossRankingArgs,
     /// Rows at the top of the rankings whose overlap is counted
@@ -65,7 +60,6 @@ pub struct DaunceAgreementArgs {
     /// Print the numbers as JSON
     #[arg(long, conflicts_with = "output")]
     pub json: bool,
-    /// Where the picture is drawn
     #[command(flatten)]
     pub picture: PictureArgs,
 }

@@ -22,7 +22,6 @@ use super::{
     A score is the covariance of the losses of a row and a target sample over models that were perturbed at random; positive scores are proponents.\n\
     Below some 100 models most of a ranking is noise: look at the errors, and at `agreement`. docs/daunce.md")]
 pub struct DaunceArgs {
-    /// What to do
     #[command(subcommand)]
     pub what: DaunceWhat,
 }
@@ -79,10 +78,8 @@ pub struct DaunceLossesArgs {
     /// Only these members, by their places from 0: a..b without b [default: all]
     #[arg(long, value_name = "A..B", value_parser = range)]
     pub members: Option<(usize, usize)>,
-    /// How records become tokens
     #[command(flatten)]
     pub text: TextArgs,
-    /// What computes
     #[command(flatten)]
     pub devices: DevicesArgs,
     /// Precision of the factors of matrix products: with less than f32, losses hide how models differ

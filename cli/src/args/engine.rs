@@ -17,7 +17,6 @@ pub struct EngineArgs {
     /// Tokens in one batch of whole rows; of sums the last bits follow from it
     #[arg(long, value_name = "N", default_value_t = IngestRequest::BATCH_TOKENS, value_parser = clap::value_parser!(u32).range(1..))]
     pub batch_tokens: u32,
-    /// What computes
     #[command(flatten)]
     pub devices: DevicesArgs,
     /// Precision of the factors of matrix products [default: that of the factors; where there are none f32,

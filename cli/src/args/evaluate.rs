@@ -23,7 +23,6 @@ use super::{
     gstore evaluate lds --truth truth --scores bm25=bm25.csv --random -o lds.md\n\n\
     More: docs/evaluate.md")]
 pub struct EvaluateArgs {
-    /// What to evaluate
     #[command(subcommand)]
     pub what: EvaluateWhat,
 }
@@ -79,13 +78,10 @@ pub struct EvaluateTextArgs {
     /// Key of the references [default: reference, references, expected, expected_completion or answers]
     #[arg(long, value_name = "KEY")]
     pub reference: Option<String>,
-    /// How systems are compared
     #[command(flatten)]
     pub comparison: ComparisonArgs,
-    /// Where the result goes
     #[command(flatten)]
     pub result: ReportArgs,
-    /// What it is combined with
     #[command(flatten)]
     pub combine: CombineArgs,
 }
@@ -99,23 +95,18 @@ pub struct EvaluateTextArgs {
     The base and all checkpoints answer the same questions. Those that share a tokenizer must also share the template: where theirs write other prompts, give one as --template. A model with another tokenizer reads the prompts by its own tokenizer and template, which the report names; --tokenizer and --template are for all models. Ctrl-C keeps what is done where the result is a file; the same command goes on.\n\n\
     Memory: one model's weights, the questions with their tokens, and what `gstore generate` takes.")]
 pub struct EvaluateTasksArgs {
-    /// The models
     #[command(flatten)]
     pub models: EvaluateModelArgs,
     /// How questions become tokens: of one that is longer than --max-length examples are left out, the last
     /// first; with --template plain it stands as it is, else as a user's message
     #[command(flatten)]
     pub text: TextArgs,
-    /// The questions
     #[command(flatten)]
     pub tasks: TaskArgs,
-    /// How models are compared
     #[command(flatten)]
     pub comparison: ComparisonArgs,
-    /// Where the result goes
     #[command(flatten)]
     pub result: ReportArgs,
-    /// What it is combined with
     #[command(flatten)]
     pub combine: CombineArgs,
     /// What computes
@@ -256,7 +247,6 @@ pub struct ReportArgs {
     /// Format of the report [default: by the file's ending; without a file text]
     #[arg(long, value_enum)]
     pub format: Option<ReportFormat>,
-    /// The short form of it
     #[command(flatten)]
     pub json: JsonArgs,
     /// File for the report: .json, .csv, .md or .txt, also with .gz or .zst [default: standard output]

@@ -17,7 +17,6 @@ use super::{EngineArgs, GivenTextArgs, JsonArgs, ListOutputArgs, OutputArgs, at_
     gstore score --store s --factors curvature --pool pool --target gsm8k -o scores.parquet\n\n\
     More: docs/second-order.md")]
 pub struct FactorsArgs {
-    /// What to do
     #[command(subcommand)]
     pub what: FactorsWhat,
 }
@@ -87,7 +86,6 @@ pub struct FactorsFitArgs {
     /// The dataset, whose samples are registered
     #[arg(long, value_name = "NAME")]
     pub dataset: String,
-    /// The model
     #[command(flatten)]
     pub model: FactorsModelArgs,
     /// Further checkpoints of the model over which the curvature is averaged, for a segment of training: each
@@ -128,10 +126,8 @@ pub struct FactorsFitArgs {
     /// which rows they have, and cannot be gone on from
     #[arg(long, value_name = "NAME")]
     pub extend: Option<String>,
-    /// Modules, speed and memory
     #[command(flatten)]
     pub engine: EngineArgs,
-    /// How records become tokens
     #[command(flatten)]
     pub text: GivenTextArgs,
     /// Show rows, modules, disk and memory, and compute nothing
@@ -249,10 +245,8 @@ pub struct FactorsInspectArgs {
     /// The state of the store to read: a number or a tag [default: the current one]
     #[arg(long, value_name = "N|TAG")]
     pub snapshot: Option<SnapshotName>,
-    /// Where and how to write the table
     #[command(flatten)]
     pub output: OutputArgs,
-    /// The short form of its format
     #[command(flatten)]
     pub json: JsonArgs,
 }
@@ -263,7 +257,6 @@ pub struct FactorsListArgs {
     /// The state of the store to read: a number or a tag [default: the current one]
     #[arg(long, value_name = "N|TAG")]
     pub snapshot: Option<SnapshotName>,
-    /// Where and how to write the list
     #[command(flatten)]
     pub output: ListOutputArgs,
 }
@@ -299,7 +292,6 @@ pub struct FactorsImportArgs {
     /// Name of the factors in the store
     #[arg(value_name = "NAME")]
     pub name: String,
-    /// The model
     #[command(flatten)]
     pub model: FactorsModelArgs,
     /// Replace factors of this name
@@ -311,7 +303,6 @@ pub struct FactorsImportArgs {
     /// They were fitted on the first N rows of it [default: all]
     #[arg(long, value_name = "N", requires = "dataset", value_parser = at_least::<u64>(1))]
     pub limit: Option<u64>,
-    /// How its records became tokens
     #[command(flatten)]
     pub text: GivenTextArgs,
 }

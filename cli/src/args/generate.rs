@@ -25,19 +25,14 @@ use super::{DevicesArgs, Format, TextArgs, at_least};
     Flags may be written with underscores, as transformers has them. More: docs/generate.md\n\n\
     Memory: the weights, the prompts, and for each prompt of --batch-size the keys and values of its tokens and two rows of logits.")]
 pub struct GenerateArgs {
-    /// The model
     #[command(flatten)]
     pub weights: GenerateWeightArgs,
-    /// How records become tokens
     #[command(flatten)]
     pub text: TextArgs,
-    /// The prompts
     #[command(flatten)]
     pub prompts: PromptArgs,
-    /// How tokens are chosen
     #[command(flatten)]
     pub sampling: SamplingArgs,
-    /// Where answers go
     #[command(flatten)]
     pub answers: AnswerArgs,
     /// Do not answer: write the loss, the perplexity and the entropy of each text, as a table
@@ -52,7 +47,6 @@ pub struct GenerateArgs {
     #[arg(long, help_heading = "Perplexity", requires_all = ["perplexity", "dataset"], conflicts_with_all = ["filter", "block"],
         conflicts_with_all = NOT_OF_DATASET, conflicts_with_all = NOT_OF_PERPLEXITY)]
     pub as_features: bool,
-    /// What computes
     #[command(flatten)]
     pub devices: DevicesArgs,
     /// Precision of the factors of matrix products [default: f32, with --backend cuda bf16]

@@ -43,7 +43,6 @@ pub struct IndexArgs {
     /// Make the sketches that are missing
     #[arg(long)]
     pub sketch: bool,
-    /// What sketches keep
     #[command(flatten)]
     pub kept: PlanesArgs,
     /// Make the graphs of neighbours that are missing: of embeddings, unless features or kinds are named

@@ -25,7 +25,6 @@ pub struct IngestArgs {
     /// Data to register first, as in `gstore add`; without it the samples already in the dataset are used
     #[arg(long, value_name = "PATH", num_args = 1..)]
     pub data: Vec<PathBuf>,
-    /// How to read the samples
     #[command(flatten)]
     pub samples: SampleArgs,
     /// Base model: a folder in Hugging Face layout, or org/name or org/name@revision on the Hugging Face Hub
@@ -50,19 +49,16 @@ pub struct IngestArgs {
     /// from trainer_state.json]
     #[arg(long, value_name = "W", value_delimiter = ',', num_args = 1..)]
     pub weights: Vec<f64>,
-    /// What is computed of the model, and how
     #[command(flatten)]
     pub gradients: GradientArgs,
     /// Type of the stored vectors (losses are always f32)
     #[arg(long, value_parser = one_of(DTYPES), default_value = IngestRequest::DTYPE.name())]
     pub dtype: DType,
-    /// How records become tokens
     #[command(flatten)]
     pub text: GivenTextArgs,
     /// Tokens in one batch of whole rows; changes speed and memory, not the results
     #[arg(long, value_name = "N", default_value_t = IngestRequest::BATCH_TOKENS, value_parser = clap::value_parser!(u32).range(1..))]
     pub batch_tokens: u32,
-    /// What computes
     #[command(flatten)]
     pub devices: DevicesArgs,
     /// Only the first N rows; the feature then counts as building
@@ -82,7 +78,6 @@ pub struct IngestArgs {
     /// 1.6 bytes a coordinate
     #[arg(long)]
     pub sketch: bool,
-    /// What these keep
     #[command(flatten)]
     pub kept: PlanesArgs,
     /// Show rows, tokens, time, disk and memory, and leave the store alone
@@ -117,7 +112,6 @@ pub struct AttachArgs {
     /// Then make the sketches of what was attached, as `gstore index --sketch` does
     #[arg(long, conflicts_with = "dry_run")]
     pub sketch: bool,
-    /// What these keep
     #[command(flatten)]
     pub kept: PlanesArgs,
     /// Show what would be attached, without reading the vectors, and leave the store alone

@@ -55,7 +55,6 @@ pub struct DeleteArgs {
     Older snapshots still have what is dropped until `gstore gc` removes them."
 )]
 pub struct DropArgs {
-    /// What to drop
     #[command(subcommand)]
     pub what: DropWhat,
     /// Print the report as JSON
@@ -110,7 +109,6 @@ pub struct TagArgs {
     /// Remove the tag
     #[arg(long, requires = "name")]
     pub delete: bool,
-    /// Where and how to write the list
     #[command(flatten)]
     pub output: super::ListOutputArgs,
 }

@@ -53,7 +53,6 @@ pub struct MatrixArgs {
     /// When the vectors that are read are compared with their digests
     #[arg(long, value_parser = one_of(CHECKS), default_value = "first-touch")]
     pub checks: Checks,
-    /// What is compared
     #[command(flatten)]
     pub pairs: PairArgs,
 }

@@ -51,8 +51,8 @@ pub use ask::{AskArgs, ModelArgs};
 pub use attribution::*;
 pub use cascade::CascadeArgs;
 pub use copies::{
-    DaunceAttachArgs, DaunceKeepArgs, DaunceModelsArgs, DaunceObjectiveArgs, DaunceOfArgs, DauncePrepareArgs,
-    DaunceRateArgs, DaunceTrainArgs, KeepWeights, ModelRange, Subset,
+    DaunceAttachArgs, DaunceModelsArgs, DaunceObjectiveArgs, DaunceOfArgs, DauncePrepareArgs, DaunceRateArgs,
+    DaunceTrainArgs, KeepWeights, Subset,
 };
 pub use covariance::*;
 pub use daunce::*;
@@ -80,7 +80,7 @@ pub use overview::{misplaced_hint, without_command, without_far_tip};
 pub use plot::*;
 pub use prefilter::*;
 pub use query::QueryArgs;
-pub use retrain::{Design, EvaluateRetrainArgs, RowsAndQueriesArgs, SubsetDrawArgs};
+pub use retrain::{Design, EvaluateRetrainArgs, RowsAndQueriesArgs};
 pub use run::RunArgs;
 pub use samples::{AddArgs, SampleArgs};
 pub use score::{ScoreArgs, ScoreSegmentArg, ScoreSolver};

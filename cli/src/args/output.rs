@@ -38,10 +38,8 @@ fn or_json(format: Arg) -> Arg {
 /// Where and how to write a list that a command keeps, such as that of snapshots.
 #[derive(Args, Debug, Clone)]
 pub struct ListOutputArgs {
-    /// Format and file
     #[command(flatten)]
     pub to: OutputArgs,
-    /// The short form
     #[command(flatten)]
     pub json: JsonArgs,
 }

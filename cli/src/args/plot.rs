@@ -17,7 +17,6 @@ use super::{ModelArgs, ScoringArgs};
     gstore plot tokens --store s --dataset pool --id x17\n\n\
     Pictures are drawn in the terminal, or with -o into a file by its ending. docs/plot.md shows them.")]
 pub struct PlotArgs {
-    /// What is drawn
     #[command(subcommand)]
     pub what: PlotWhat,
 }
@@ -31,25 +30,21 @@ pub enum PlotWhat {
         /// Output folders of trainings, or checkpoints, of gstore or of the Hugging Face Trainer
         #[arg(value_name = "DIR", required = true)]
         folders: Vec<PathBuf>,
-        /// Where it is drawn
         #[command(flatten)]
         to: PlotOutputArgs,
     },
     /// How the scores of a pool are distributed, with the noise floor
     Scores {
-        /// Pool and target
         #[command(flatten)]
         ranking: RankingArgs,
         /// Mark the lowest score of so many best rows: a number, or a share of the live rows such as 5%
         #[arg(long, value_name = "N|P%", value_parser = super::top)]
         top: Option<String>,
-        /// Where it is drawn
         #[command(flatten)]
         to: PlotOutputArgs,
     },
     /// Which share each source has of the best rows, and of the pool
     Sources {
-        /// Pool and target
         #[command(flatten)]
         ranking: RankingArgs,
         /// How many rows are the best: a number, or a share of the live rows such as 5%
@@ -58,7 +53,6 @@ pub enum PlotWhat {
         /// The metadata column whose values are the sources; of several pools also pool
         #[arg(long, value_name = "COLUMN", default_value = "source")]
         column: String,
-        /// Where it is drawn
         #[command(flatten)]
         to: PlotOutputArgs,
     },
@@ -77,7 +71,6 @@ pub enum PlotWhat {
         /// How many rows are compared at most: a number, or a share of the live rows such as 5%
         #[arg(long, value_name = "N|P%", value_parser = super::top, default_value = "10%")]
         top: String,
-        /// Where it is drawn
         #[command(flatten)]
         to: PlotOutputArgs,
     },
@@ -100,10 +93,8 @@ pub enum PlotWhat {
         /// The state of the store to read: a number or a tag [default: the current one]
         #[arg(long, value_name = "N|TAG")]
         snapshot: Option<SnapshotName>,
-        /// Where it is drawn
         #[command(flatten)]
         to: PlotOutputArgs,
-        /// How tokens are scored for targets
         #[command(flatten)]
         scoring: ScoringArgs,
         /// Where the tokenizer is
@@ -128,7 +119,6 @@ impl PlotWhat {
 /// Where a picture is drawn, and whether that is told.
 #[derive(Args, Debug)]
 pub struct PlotOutputArgs {
-    /// The picture
     #[command(flatten)]
     pub picture: PictureArgs,
     /// Print what was drawn and where as JSON
@@ -149,7 +139,6 @@ pub struct RankingArgs<S: Args = ScoringArgs> {
     /// The state of the store to read: a number or a tag [default: the current one]
     #[arg(long, value_name = "N|TAG")]
     pub snapshot: Option<SnapshotName>,
-    /// How to score
     #[command(flatten)]
     pub scoring: S,
 }

@@ -16,7 +16,6 @@ use super::{ListOutputArgs, ScoringArgs, at_least};
     gstore query --store s \"SELECT id, score FROM predicted('pool', 'cheap') WHERE kept ORDER BY score DESC LIMIT 100\"\n\n\
     More: docs/prefilter.md")]
 pub struct PrefilterArgs {
-    /// What to do
     #[command(subcommand)]
     pub what: PrefilterWhat,
 }
@@ -60,7 +59,6 @@ pub struct LabelArgs {
     /// The state of the store to read: a number or a tag [default: the current one]
     #[arg(long, value_name = "N|TAG")]
     pub snapshot: Option<SnapshotName>,
-    /// How to score
     #[command(flatten)]
     pub scoring: ScoringArgs,
 }
@@ -98,7 +96,6 @@ pub struct PrefilterFitArgs {
     /// Name of the prefilter
     #[arg(value_name = "NAME")]
     pub name: String,
-    /// Labels
     #[command(flatten)]
     pub labels: LabelArgs,
     /// The rows with gradients were drawn at random from all rows of the pool, so the bound of the recall may
@@ -143,7 +140,6 @@ pub struct PrefilterFitArgs {
     /// Replace a prefilter of this name, and files
     #[arg(long)]
     pub force: bool,
-    /// Where the report goes
     #[command(flatten)]
     pub report: PrefilterReportArgs,
 }
@@ -190,13 +186,11 @@ pub struct PrefilterEvaluateArgs {
     /// Name of the prefilter
     #[arg(value_name = "NAME")]
     pub name: String,
-    /// Labels
     #[command(flatten)]
     pub labels: LabelArgs,
     /// Replace files
     #[arg(long)]
     pub force: bool,
-    /// Where the report goes
     #[command(flatten)]
     pub report: PrefilterReportArgs,
 }
@@ -207,7 +201,6 @@ pub struct PrefilterListArgs {
     /// The state of the store to read: a number or a tag [default: the current one]
     #[arg(long, value_name = "N|TAG")]
     pub snapshot: Option<SnapshotName>,
-    /// Where and how to write the list
     #[command(flatten)]
     pub output: ListOutputArgs,
 }

@@ -44,19 +44,14 @@ pub struct QueryArgs {
     /// When the vectors that are read are compared with their digests
     #[arg(long, value_parser = one_of(CHECKS), default_value = "first-touch")]
     pub checks: Checks,
-    /// Where and how to write the result
     #[command(flatten)]
     pub output: OutputArgs,
-    /// The short form of its format
     #[command(flatten)]
     pub json: JsonArgs,
-    /// The picture of it
     #[command(flatten)]
     pub draw: DrawArgs,
-    /// Where the models are that compute given samples
     #[command(flatten)]
     pub models: ModelArgs,
-    /// Where the statement is sent to
     #[cfg(feature = "serve")]
     #[command(flatten)]
     pub server: RemoteArgs,

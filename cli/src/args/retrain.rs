@@ -25,7 +25,6 @@ pub struct EvaluateRetrainArgs {
     /// Folder of the ground truth; a new one needs rows and queries
     #[arg(long, value_name = "DIR")]
     pub truth: PathBuf,
-    /// What is trained on
     #[command(flatten)]
     pub draw: SubsetDrawArgs,
     /// Scores whose best rows are removed
@@ -57,19 +56,15 @@ pub struct EvaluateRetrainArgs {
         required_unless_present = "draw_only"
     )]
     pub model: Option<String>,
-    /// How records become tokens
     #[command(flatten)]
     pub text: TextArgs,
-    /// Which weights
     #[command(flatten)]
     pub weights: TrainWeightArgs,
     /// Batches and epochs; the runs of a subset count --seed up
     #[command(flatten)]
     pub batches: TrainBatchArgs,
-    /// Optimizer and schedule
     #[command(flatten)]
     pub optimizer: TrainOptimizerArgs,
-    /// What computes
     #[command(flatten)]
     pub computing: TrainComputeArgs,
 }
@@ -99,7 +94,6 @@ pub struct RowsAndQueriesArgs {
 #[derive(Args, Debug, Clone)]
 #[command(next_help_heading = "Subsets")]
 pub struct SubsetDrawArgs {
-    /// Rows and queries
     #[command(flatten)]
     pub of: RowsAndQueriesArgs,
     /// Only the rows whose ids stand in a file: JSON lines with an `id` each

@@ -26,7 +26,6 @@ pub struct AddArgs {
     /// Face datasets; hf://org/name#split for one of the Hub; `-` for JSON lines from standard input
     #[arg(long, value_name = "PATH", num_args = 1.., required = true)]
     pub data: Vec<PathBuf>,
-    /// How to read the samples
     #[command(flatten)]
     pub samples: SampleArgs,
     /// Show what would be added and in which columns, and leave the store alone

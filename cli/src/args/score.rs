@@ -131,13 +131,11 @@ pub struct ScoreArgs {
     /// The model [default: where that of the factors was]
     #[command(flatten)]
     pub model: FactorsModelArgs,
-    /// Modules, speed and memory
     #[command(flatten)]
     pub engine: EngineArgs,
     /// How records become tokens, where the factors do not say
     #[command(flatten)]
     pub text: GivenTextArgs,
-    /// Where and how to write the scores
     #[command(flatten)]
     pub output: OutputArgs,
     /// Show rows, queries, passes and memory, and compute nothing

@@ -51,7 +51,6 @@ pub struct SelectArgs {
     /// condition on scores is `gstore query` over influence()
     #[arg(long = "where", id = "where", value_name = "SQL")]
     pub filter: Option<String>,
-    /// Rules of the selection
     #[command(flatten)]
     pub rules: RuleArgs,
     /// Add to the score file each checkpoint's part, the nearest target sample, the standard
@@ -80,10 +79,8 @@ pub struct SelectArgs {
     /// object a line
     #[arg(long)]
     pub json: bool,
-    /// The picture of it
     #[command(flatten)]
     pub draw: DrawArgs,
-    /// Features that are computed first
     #[command(flatten)]
     pub cascade: CascadeArgs,
     /// Which rows the score file lists
@@ -95,10 +92,8 @@ pub struct SelectArgs {
     /// When the vectors that are read are compared with their digests
     #[arg(long, value_parser = one_of(CHECKS), default_value = "first-touch")]
     pub checks: Checks,
-    /// How to score
     #[command(flatten)]
     pub scoring: ScoringArgs,
-    /// Who makes the selection
     #[cfg(feature = "serve")]
     #[command(flatten)]
     pub server: RemoteArgs,

@@ -50,7 +50,6 @@ pub struct ServeArgs {
     /// Refuse questions about texts that are given with them, which run a model here
     #[arg(long, conflicts_with = "backend")]
     pub no_encoder: bool,
-    /// How much an answer may take
     #[command(flatten)]
     pub limits: LimitArgs,
     /// How long running answers have to end once the server is stopped
@@ -65,7 +64,6 @@ pub struct ServeArgs {
     /// File to which every request is added as a line of JSON: who, when, what, rows, bytes, outcome
     #[arg(long, value_name = "FILE")]
     pub audit_log: Option<PathBuf>,
-    /// Where the models are that compute given samples
     #[command(flatten)]
     pub models: ModelArgs,
 }
@@ -110,7 +108,6 @@ pub struct LimitArgs {
     /// Bytes of one message that goes out, about
     #[arg(long, value_name = "SIZE", default_value = "2MiB", value_parser = size)]
     pub batch_size: u64,
-    /// Connections
     #[command(flatten)]
     pub connections: ConnectionArgs,
 }
@@ -149,7 +146,6 @@ const LOG_FORMATS: &[Word<LogFormat>] =
     A token is shown once, when it is made, alone on standard output; the store keeps its digest, in a file that no snapshot and no backup has. A running server knows of a\n\
     new or revoked token at the next request.")]
 pub struct TokenArgs {
-    /// What to do
     #[command(subcommand)]
     pub what: TokenWhat,
 }
@@ -177,7 +173,6 @@ pub enum TokenWhat {
     /// List the tokens, without what is secret of them
     #[command(alias = "ls")]
     List {
-        /// Where and how to write the list
         #[command(flatten)]
         output: ListOutputArgs,
     },

@@ -11,7 +11,6 @@ use super::ListOutputArgs;
     after_help = "Examples:\n  gstore snapshots --store s\n  gstore snapshots --store s -o history.csv"
 )]
 pub struct SnapshotsArgs {
-    /// Where and how to write the result
     #[command(flatten)]
     pub output: ListOutputArgs,
 }
@@ -25,7 +24,6 @@ pub struct ListArgs {
     /// The state of the store to read: a number or a tag [default: the current one]
     #[arg(long, value_name = "N|TAG")]
     pub snapshot: Option<SnapshotName>,
-    /// Where and how to write the result
     #[command(flatten)]
     pub output: ListOutputArgs,
 }

@@ -30,25 +30,18 @@ pub struct TrainArgs {
     /// Folder for the checkpoints; a training that the same command began there goes on
     #[arg(long, short, alias = "output-dir", value_name = "DIR")]
     pub output: PathBuf,
-    /// What it is trained on
     #[command(flatten)]
     pub data: TrainDataArgs,
-    /// How records become tokens
     #[command(flatten)]
     pub text: TextArgs,
-    /// Which weights
     #[command(flatten)]
     pub weights: TrainWeightArgs,
-    /// Batches and epochs
     #[command(flatten)]
     pub batches: TrainBatchArgs,
-    /// Optimizer and schedule
     #[command(flatten)]
     pub optimizer: TrainOptimizerArgs,
-    /// Checkpoints and log
     #[command(flatten)]
     pub saving: TrainSavingArgs,
-    /// What computes
     #[command(flatten)]
     pub computing: TrainComputeArgs,
     /// Compute layers twice rather than keep what they computed: less memory, the same bits
@@ -69,7 +62,6 @@ pub struct TrainArgs {
 /// What computes a training.
 #[derive(Args, Debug, Clone)]
 pub struct TrainComputeArgs {
-    /// What computes
     #[command(flatten)]
     pub devices: DevicesArgs,
     /// Precision of the factors of matrix products; weights, gradients and moments are f32 [default: f32,
@@ -113,7 +105,6 @@ pub struct TrainRowsArgs {
 #[derive(Args, Debug, Clone)]
 #[command(next_help_heading = "Data")]
 pub struct TrainDataArgs {
-    /// Which samples
     #[command(flatten)]
     pub samples: TrainRowsArgs,
     /// A random share of the samples, above 0 and at most 1, as 0.05 or 5%
@@ -159,7 +150,6 @@ pub struct TrainMethodArgs {
 #[derive(Args, Debug, Clone)]
 #[command(next_help_heading = "Weights")]
 pub struct TrainWeightArgs {
-    /// Which weights
     #[command(flatten)]
     pub method: TrainMethodArgs,
     /// Share of the inputs of LoRA factors that is dropped in training

@@ -13,7 +13,6 @@ use super::ListOutputArgs;
     gstore view drop best --store s\n\n\
     A view is computed each time that it is read. Older snapshots keep the views that they had; servers read them too.")]
 pub struct ViewArgs {
-    /// What to do
     #[command(subcommand)]
     pub what: ViewWhat,
 }
@@ -39,7 +38,6 @@ pub enum ViewWhat {
     /// List the views with their statements
     #[command(alias = "ls")]
     List {
-        /// Where and how to write the list
         #[command(flatten)]
         output: ListOutputArgs,
     },

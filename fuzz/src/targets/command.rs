@@ -3,7 +3,7 @@
 use super::MIB;
 use crate::{Target, folder};
 use clap::CommandFactory;
-use gstore_cli::args::Cli;
+use gstore_cli::Cli;
 use gstore_cli::config;
 use std::cell::OnceCell;
 use std::ffi::OsString;
