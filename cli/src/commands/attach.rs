@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::process::ExitCode;
 
 use anyhow::Result;
-use gstore_core::{Progress, Unit, first_of, many, many_of};
+use gstore_core::{first_of, many, many_of};
 use gstore_store::{
     AttachOptions, AttachReport, AttachedFeature, AttachedShard, FeaturePart, ShardOutcome, Store,
 };
@@ -12,6 +12,7 @@ use indicatif::HumanBytes;
 
 use crate::args::AttachArgs;
 use crate::context::{Context, command_line};
+use crate::progress::Bytes;
 use crate::sketches;
 use crate::streams::out;
 
@@ -20,20 +21,10 @@ pub fn run(context: &Context, args: &AttachArgs) -> Result<ExitCode> {
     let store = context.open()?;
     check_planes(&store, args)?;
     let mut reporter = context.reporter();
-    let mut begun = false;
-    let mut seen = 0;
+    let mut bytes = Bytes::new(&mut reporter, "attach");
     let options = AttachOptions { command: command_line(), dry_run: args.dry_run };
-    let report = store.attach(&args.folders, &options, &mut |progress| {
-        if !begun {
-            reporter.start("attach", progress.bytes_total, Unit::Bytes);
-            begun = true;
-        }
-        reporter.advance(progress.bytes_done.saturating_sub(seen));
-        seen = progress.bytes_done;
-    });
-    if begun {
-        reporter.finish();
-    }
+    let report = store.attach(&args.folders, &options, &mut |p| bytes.at(p.bytes_done, p.bytes_total));
+    bytes.finish();
     let report = report?;
     if args.json {
         out!("{}", serde_json::to_string_pretty(&report)?);

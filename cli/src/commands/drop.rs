@@ -14,16 +14,18 @@ pub fn run(context: &Context, args: &DropArgs) -> Result<()> {
     let command = command_line();
     // What has the name now is dropped, not what may have it once the lock is free.
     let seen = store.snapshot()?;
-    let readers = match &args.what {
-        DropWhat::Dataset { name } => gstore_sql::views_that_read(&seen, name),
-        _ => Vec::new(),
-    };
-    let report = match &args.what {
-        DropWhat::Feature { name } => store.drop_feature(seen.feature(name)?, &command)?,
-        DropWhat::Dataset { name } => store.drop_dataset(seen.dataset(name)?, &command)?,
-        DropWhat::Ensemble { name } => store.drop_ensemble(seen.ensemble(name)?, &command)?,
-        DropWhat::Artifact { name } => store.drop_artifact(&seen, name, &command)?,
-        DropWhat::Run { name } => store.drop_run(seen.run(name)?, &command)?,
+    let mut readers = Vec::new();
+    let (kind, name, report) = match &args.what {
+        DropWhat::Feature { name } => ("feature", name, store.drop_feature(seen.feature(name)?, &command)?),
+        DropWhat::Dataset { name } => {
+            readers = gstore_sql::views_that_read(&seen, name);
+            ("dataset", name, store.drop_dataset(seen.dataset(name)?, &command)?)
+        }
+        DropWhat::Ensemble { name } => {
+            ("ensemble", name, store.drop_ensemble(seen.ensemble(name)?, &command)?)
+        }
+        DropWhat::Artifact { name } => ("artifact", name, store.drop_artifact(&seen, name, &command)?),
+        DropWhat::Run { name } => ("run", name, store.drop_run(seen.run(name)?, &command)?),
     };
     if args.json {
         out!("{}", serde_json::to_string_pretty(&report)?);
@@ -38,24 +40,11 @@ pub fn run(context: &Context, args: &DropArgs) -> Result<()> {
             ),
         };
         out!("snapshot {}: {what}, {}", report.snapshot, HumanBytes(report.bytes));
-        context.say(&super::delete::way_back(context, report.snapshot, &dropped_name(&args.what)));
-        if let DropWhat::Dataset { name } = &args.what {
-            super::view::note_readers(context, name, &readers);
-        }
+        context.say(&super::delete::way_back(context, report.snapshot, &format!("{kind} {name}")));
+        super::view::note_readers(context, name, &readers);
         for feature in &report.unnamed {
             out!("the checkpoint of {feature} has no name any more");
         }
     }
     Ok(())
-}
-
-/// What is dropped, by its kind and name.
-fn dropped_name(what: &DropWhat) -> String {
-    match what {
-        DropWhat::Feature { name } => format!("feature {name}"),
-        DropWhat::Dataset { name } => format!("dataset {name}"),
-        DropWhat::Artifact { name } => format!("artifact {name}"),
-        DropWhat::Run { name } => format!("run {name}"),
-        DropWhat::Ensemble { name } => format!("ensemble {name}"),
-    }
 }

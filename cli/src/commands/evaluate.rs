@@ -19,9 +19,9 @@ mod text;
 use std::process::ExitCode;
 
 use anyhow::Result;
+use gstore_evaluate::attribution::Needed;
 use gstore_evaluate::statistics::Bootstrap;
 
-use self::attribution::TruthKind;
 use crate::args::{ComparisonArgs, EvaluateArgs, EvaluateWhat};
 use crate::context::Context;
 use crate::failure::UsageError;
@@ -34,8 +34,8 @@ pub fn run(context: &Context, args: &EvaluateArgs) -> Result<ExitCode> {
         EvaluateWhat::Text(args) => text::run(context, args),
         EvaluateWhat::Tasks(args) => tasks::run(context, args),
         EvaluateWhat::Retrain(args) => retrain::run(context, args),
-        EvaluateWhat::Lds(args) => attribution::run(context, args, TruthKind::Lds),
-        EvaluateWhat::Loo(args) => attribution::run(context, args, TruthKind::LeaveOut),
+        EvaluateWhat::Lds(args) => attribution::run(context, args, Needed::Random),
+        EvaluateWhat::Loo(args) => attribution::run(context, args, Needed::LeftOut),
         EvaluateWhat::Brittleness(args) => attribution::brittleness(context, args),
         EvaluateWhat::Flips(args) => attribution::flips(context, args),
         EvaluateWhat::Scores(args) => inspect::run(context, args),

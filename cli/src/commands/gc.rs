@@ -1,7 +1,7 @@
 //! `gstore gc`: removes old snapshots and the files that nothing needs.
 
 use anyhow::Result;
-use gstore_core::many;
+use gstore_core::{many, many_of};
 use gstore_store::{GcOptions, GcReport, KeptBecause};
 use indicatif::HumanBytes;
 
@@ -66,10 +66,7 @@ fn print(report: &GcReport) -> Result<()> {
     if strangers > 0 {
         let some: Vec<&str> = swept.strangers.iter().take(5).map(String::as_str).collect();
         let more = if strangers > 5 { ", ..." } else { "" };
-        let stay = match strangers {
-            1 => "1 file is not gstore's and stays".to_owned(),
-            n => format!("{n} files are not gstore's and stay"),
-        };
+        let stay = many_of(strangers, "file is not gstore's and stays", "files are not gstore's and stay");
         out!("{stay}: {}{more}", some.join(", "));
     }
     let (would, freed) = if report.dry_run { ("would go", "to free") } else { ("went", "freed") };

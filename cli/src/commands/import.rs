@@ -12,12 +12,7 @@ use crate::streams::out;
 
 /// Imports it.
 pub fn run(context: &Context, args: &ImportArgs) -> Result<()> {
-    match args.from {
-        ImportFrom::Daunce => losses(context, args),
-    }
-}
-
-fn losses(context: &Context, args: &ImportArgs) -> Result<()> {
+    let ImportFrom::Daunce = args.from;
     let request = ImportRequest {
         manifest: args.manifest.clone(),
         ensemble: args.ensemble.clone(),

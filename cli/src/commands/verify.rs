@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use anyhow::Result;
 use arrow_array::cast::AsArray;
-use gstore_core::{first_of, many};
+use gstore_core::{first_of, many, many_of};
 use gstore_store::{
     AffectedRows, Loss, Problem, RepairOptions, RepairReport, RowSet, Snapshot, Store, VerifyError,
     VerifyOptions, VerifyReport,
@@ -68,10 +68,9 @@ fn print_report(context: &Context, args: &VerifyArgs, report: &VerifyReport) -> 
         many(report.problems.len() as u64, "problem")
     );
     if args.all && !report.unreferenced.is_empty() {
-        let (belong, them) = match report.unreferenced.len() {
-            1 => ("1 file belongs".to_owned(), "it"),
-            n => (format!("{n} files belong"), "them"),
-        };
+        let count = report.unreferenced.len() as u64;
+        let (belong, them) =
+            (many_of(count, "file belongs", "files belong"), if count == 1 { "it" } else { "them" });
         out!("{belong} to no snapshot; `gstore gc{}` removes {them}", context.at_store());
     }
     if !report.is_sound() {

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Result;
-use gstore_core::{Cancel, many};
+use gstore_core::{Cancel, many, many_of};
 use gstore_evaluate::attribution::{
     AttributionOutcome, Comparison, Flips, Ids, Needed, Scores, Suspicious, Truth, TruthFolder,
     flip_detection, lds, leave_out, read_tables, removal_curves, removal_methods,
@@ -19,39 +19,23 @@ use crate::args::{
 use crate::context::Context;
 use crate::failure::refuse;
 
-/// What scores are compared by.
-#[derive(Clone, Copy)]
-pub enum TruthKind {
-    /// Random subsets.
-    Lds,
-    /// All but a row or a group.
-    LeaveOut,
-}
-
 /// Compares scores with models that were retrained on random subsets, or without a row or a group.
-pub fn run(context: &Context, args: &EvaluateAttributionArgs, by: TruthKind) -> Result<ExitCode> {
+pub fn run(context: &Context, args: &EvaluateAttributionArgs, by: Needed) -> Result<ExitCode> {
     let read = [files_of(&args.truth), scores::files(&args.scores.methods)].concat();
     let (format, cancel) = begin(context, &args.result, &read)?;
-    let needed = match by {
-        TruthKind::Lds => Needed::Random,
-        TruthKind::LeaveOut => Needed::LeftOut,
-    };
-    let truth = truth(context, &args.truth, needed, &cancel)?;
+    let truth = truth(context, &args.truth, by, &cancel)?;
     let methods = scores::compared(context, &args.scores, (&truth.pool, &truth.queries), &cancel)?;
     context.say(&format!(
         "{} of {} for {}, against models of {}",
         many(methods.len() as u64, "method"),
         many(truth.pool.len() as u64, "row"),
-        match truth.queries.len() {
-            1 => "1 query".to_owned(),
-            count => format!("{count} queries"),
-        },
+        many_of(truth.queries.len() as u64, "query", "queries"),
         many(truth.done(|_| true).len() as u64, "subset"),
     ));
     let comparison = comparison(context, (&args.comparison, &args.scores), &methods, &cancel)?;
     let found = match by {
-        TruthKind::Lds => lds(&truth, &methods, &comparison)?,
-        TruthKind::LeaveOut => leave_out(&truth, &methods, &comparison)?,
+        Needed::Random => lds(&truth, &methods, &comparison)?,
+        Needed::LeftOut | Needed::Removed => leave_out(&truth, &methods, &comparison)?,
     };
     end(context, &args.result, format, &found)
 }

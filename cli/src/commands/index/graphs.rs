@@ -10,7 +10,7 @@ use gstore_query::sketch;
 use gstore_store::{FeaturePart, ReadError, Snapshot, Store};
 use indicatif::HumanBytes;
 
-use super::{FeatureIndexes, IndexOutcome, asking};
+use super::{FeatureIndexes, asking};
 use crate::args::IndexArgs;
 use crate::context::Context;
 use crate::failure::{UsageError, refuse};
@@ -23,7 +23,7 @@ pub fn run(
     store: &Store,
     snapshot: &Arc<Snapshot>,
     features: &[&Arc<FeaturePart>],
-) -> Result<Vec<(Arc<FeaturePart>, IndexOutcome)>> {
+) -> Result<Vec<(Arc<FeaturePart>, FeatureIndexes)>> {
     match args.sim.as_str() {
         "cosine" => {}
         "dot" => refuse!("{}", ann::NO_DOT),
@@ -39,7 +39,7 @@ pub fn run(
         if !named && !is_meant(args, snapshot, part)? {
             continue;
         }
-        let mut done = IndexOutcome::default();
+        let mut done = FeatureIndexes::default();
         let has =
             |kind: &str| Ok::<_, ReadError>(snapshot.indexes(part)?.iter().any(|note| note.kind == kind));
         if args.evaluate && has(sketch::KIND)? {
@@ -101,7 +101,7 @@ fn build(
     snapshot: &Snapshot,
     part: &FeaturePart,
     cancel: &Cancel,
-    done: &mut IndexOutcome,
+    done: &mut FeatureIndexes,
 ) -> Result<()> {
     use gstore_core::{Progress, Unit};
 
@@ -148,7 +148,7 @@ fn build(
     _: &Snapshot,
     _: &FeaturePart,
     _: &Cancel,
-    _: &mut IndexOutcome,
+    _: &mut FeatureIndexes,
 ) -> Result<()> {
     refuse!(
         "this gstore was built without `ann`, which makes graphs of neighbours; build it with `cargo install --path cli` \

@@ -34,8 +34,8 @@ struct IndexReport {
     features: Vec<FeatureIndexes>,
 }
 
-/// What is known of the indexes of a feature.
-#[derive(Serialize)]
+/// What is known of the indexes of a feature, and what a command did to them.
+#[derive(Serialize, Default)]
 struct FeatureIndexes {
     feature: String,
     segments: usize,
@@ -65,17 +65,6 @@ struct FeatureIndexes {
     /// What planes of the sketch take and save, likewise.
     planes_evaluation: Option<PlanesEvaluation>,
     /// Why the index that was asked for was not made or evaluated.
-    refused: Option<String>,
-}
-
-/// What a command did to a feature.
-#[derive(Default)]
-struct IndexOutcome {
-    coded: u64,
-    linked: u64,
-    left_out: u64,
-    evaluation: Option<Evaluation>,
-    planes_evaluation: Option<PlanesEvaluation>,
     refused: Option<String>,
 }
 
@@ -127,7 +116,11 @@ pub fn run(context: &Context, args: &IndexArgs) -> Result<ExitCode> {
                 }
                 Some(_) => 0,
             };
-            lines.push(line(&snapshot, part, IndexOutcome { coded, refused, ..IndexOutcome::default() })?);
+            lines.push(line(
+                &snapshot,
+                part,
+                FeatureIndexes { coded, refused, ..FeatureIndexes::default() },
+            )?);
         }
     } else if args.hnsw || args.evaluate {
         for (part, done) in graphs::run(context, args, &store, &snapshot, &features)? {
@@ -135,7 +128,7 @@ pub fn run(context: &Context, args: &IndexArgs) -> Result<ExitCode> {
         }
     } else {
         for part in &features {
-            lines.push(line(&snapshot, part, IndexOutcome::default())?);
+            lines.push(line(&snapshot, part, FeatureIndexes::default())?);
         }
     }
     if args.json {
@@ -193,26 +186,10 @@ fn chosen<'a>(snapshot: &'a Snapshot, args: &IndexArgs) -> Result<Vec<&'a Arc<Fe
     Ok(features)
 }
 
-/// State of a feature's indexes, by their footers.
-fn line(snapshot: &Snapshot, part: &FeaturePart, done: IndexOutcome) -> Result<FeatureIndexes> {
+/// State of a feature's indexes, by their footers, with what was `done` to them.
+fn line(snapshot: &Snapshot, part: &FeaturePart, done: FeatureIndexes) -> Result<FeatureIndexes> {
     let notes = snapshot.indexes(part)?;
-    let mut line = FeatureIndexes {
-        feature: part.display_name(),
-        segments: part.segments.len(),
-        sketched: 0,
-        unusable: 0,
-        sketch_bytes: 0,
-        planes: Vec::new(),
-        graphed: 0,
-        unusable_graphs: 0,
-        graph_bytes: 0,
-        coded: done.coded,
-        linked: done.linked,
-        left_out: done.left_out,
-        evaluation: done.evaluation,
-        planes_evaluation: done.planes_evaluation,
-        refused: done.refused,
-    };
+    let mut line = FeatureIndexes { feature: part.display_name(), segments: part.segments.len(), ..done };
     let reader = snapshot.open_feature(part)?;
     let mut planes = Some(Planes::ALL);
     for segment in reader.segments() {
@@ -260,10 +237,9 @@ fn print(lines: &[FeatureIndexes]) -> Result<()> {
                 format!("sketch ({}), {}", planes.join(", "), HumanBytes(*sketch_bytes))
             }
         };
-        let coded = if line.coded > 0 {
-            format!(", {} coded now", many(line.coded, "vector"))
-        } else {
-            String::new()
+        let coded = match line.coded {
+            0 => String::new(),
+            n => format!(", {} coded now", many(n, "vector")),
         };
         let unusable = match line.unusable {
             0 => String::new(),
