@@ -109,7 +109,6 @@ pub(crate) fn open_pools(snapshot: &Snapshot, names: &[String]) -> Result<Vec<Po
     names.iter().map(open).collect()
 }
 
-/// The ids of some rows of a dataset.
 pub(crate) fn ids_of(snapshot: &Snapshot, dataset: &str, rows: &[u64]) -> Result<Vec<String>, AnswerError> {
     let samples = snapshot.samples(snapshot.dataset(dataset)?)?;
     let mut ids = Vec::with_capacity(rows.len());

@@ -32,7 +32,6 @@ pub struct Context {
     store: Option<PathBuf>,
     /// Whether the store is that of the environment, not of the command line.
     store_of_environment: bool,
-    /// Threads to use.
     pub threads: usize,
     /// Whether their number was given.
     pub threads_given: bool,

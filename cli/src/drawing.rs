@@ -27,7 +27,6 @@ const PAUSE: Duration = Duration::from_millis(10);
 /// The curves that every training leaves in its folder.
 const CURVES: &str = "loss.svg";
 
-/// A form of a picture.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum PictureForm {
     Svg,

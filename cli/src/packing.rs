@@ -5,11 +5,8 @@ use std::path::Path;
 /// How a file is packed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Packing {
-    /// Not at all.
     None,
-    /// As gzip.
     Gzip,
-    /// As Zstandard.
     Zstd,
 }
 

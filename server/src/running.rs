@@ -86,7 +86,6 @@ impl RunningStatements {
         self.closed.load(Ordering::Relaxed)
     }
 
-    /// Stops all.
     pub(crate) fn stop(&self) {
         self.close();
         let entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);

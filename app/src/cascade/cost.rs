@@ -45,7 +45,6 @@ impl ComputeCost {
         self.gradients.add(measured);
     }
 
-    /// All seconds.
     pub(super) fn seconds(&self) -> f64 {
         self.gradients.seconds + self.stages.iter().map(|stage| stage.forward.seconds).sum::<f64>()
     }

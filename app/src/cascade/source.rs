@@ -51,7 +51,6 @@ struct WeightedCheckpoint {
 pub(super) struct StepTime {
     /// Rows, once for each checkpoint.
     pub(super) rows: u64,
-    /// Seconds.
     pub(super) seconds: f64,
 }
 

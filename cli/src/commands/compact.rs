@@ -14,7 +14,6 @@ use crate::failure::{DAMAGED, STOPPED};
 use crate::sketches::{STOPPING, restore};
 use crate::streams::out;
 
-/// Compacts.
 pub fn run(context: &Context, args: &CompactArgs) -> Result<ExitCode> {
     let store = context.open()?;
     let cancel = context.cancel_on_interrupt("stopping; what was merged stays merged")?;

@@ -32,7 +32,6 @@ pub(super) fn way_back(context: &Context, snapshot: u64, removed: &str) -> Strin
     format!("snapshot {before} still has {removed}: `gstore revert --to {before}{store}` goes back to it")
 }
 
-/// Deletes the rows.
 pub fn run(context: &Context, args: &DeleteArgs) -> Result<ExitCode> {
     let names_rows = !args.id.is_empty() || args.ids.is_some() || args.filter.is_some();
     if !names_rows && !args.purge {

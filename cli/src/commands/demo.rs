@@ -32,7 +32,6 @@ const TOP: usize = 100;
 /// The rows that are shown.
 const SHOWN: usize = 5;
 
-/// Runs the demo.
 pub fn run(context: &Context, args: &DemoArgs) -> Result<ExitCode> {
     let begun = Instant::now();
     let folder = match context.named_store() {

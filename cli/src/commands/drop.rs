@@ -8,7 +8,6 @@ use crate::args::{DropArgs, DropWhat};
 use crate::context::{Context, command_line};
 use crate::streams::out;
 
-/// Drops it.
 pub fn run(context: &Context, args: &DropArgs) -> Result<()> {
     let store = context.open()?;
     let command = command_line();

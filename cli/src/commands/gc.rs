@@ -9,7 +9,6 @@ use crate::args::GcArgs;
 use crate::context::{Context, command_line};
 use crate::streams::out;
 
-/// Collects.
 pub fn run(context: &Context, args: &GcArgs) -> Result<()> {
     let store = context.open()?;
     let report = store.collect(GcOptions {

@@ -10,7 +10,6 @@ use crate::context::Context;
 use crate::object::object;
 use crate::streams::out;
 
-/// Imports it.
 pub fn run(context: &Context, args: &ImportArgs) -> Result<()> {
     let ImportFrom::Daunce = args.from;
     let request = ImportRequest {

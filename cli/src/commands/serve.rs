@@ -15,7 +15,6 @@ use crate::failure::UsageError;
 use crate::models;
 use crate::streams::out;
 
-/// Serves the store.
 pub fn run(context: &Context, args: &ServeArgs) -> Result<()> {
     let store = context.open()?;
     args.limits.spill.as_deref().map_or(Ok(()), check_spill)?;

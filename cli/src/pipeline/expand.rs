@@ -21,7 +21,6 @@ pub struct PipelineStage {
     pub name: String,
     /// Name of its table, which all stages of `each` share.
     pub table: String,
-    /// What the table says.
     pub says: StageTable,
 }
 
@@ -149,7 +148,7 @@ fn instance(table: &StageTable, variables: &Variables, values: &[(String, String
 ///
 /// # Errors
 /// A variable that is not there, or a brace that is not closed.
-pub fn substitute(text: &str, variables: &Variables, line: usize) -> Result<String> {
+fn substitute(text: &str, variables: &Variables, line: usize) -> Result<String> {
     let mut out = String::new();
     let mut rest = text;
     while let Some(at) = rest.find("${") {

@@ -28,22 +28,17 @@ pub struct PipelineFile {
 /// A name with a value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Variable {
-    /// Its name.
     pub name: String,
     /// Its value, in which earlier variables may stand; of a list the values with commas between them.
     pub value: String,
-    /// Its line.
     pub line: usize,
 }
 
 /// A table `[[stage]]`.
 #[derive(Debug, Clone, Default)]
 pub struct StageTable {
-    /// Line of its header.
     pub line: usize,
-    /// Its name.
     pub name: String,
-    /// The words of its command.
     pub command: String,
     /// Variables whose values the stage is repeated for; a comma in one begins the next.
     pub each: Vec<(String, Vec<String>)>,
@@ -55,16 +50,13 @@ pub struct StageTable {
     pub writes: Vec<String>,
     /// Values without an option, as they stand behind the command.
     pub args: Vec<String>,
-    /// Its options.
     pub settings: Vec<Setting>,
 }
 
 /// An option of a stage.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Setting {
-    /// The key.
     pub key: String,
-    /// Its line.
     pub line: usize,
     /// What it is set to.
     pub given: OptionSetting,

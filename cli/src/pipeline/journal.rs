@@ -93,7 +93,6 @@ pub enum StageState {
     Running,
     /// It ended well.
     Done,
-    /// It failed.
     Failed,
     /// It was told to stop.
     Stopped,
@@ -128,7 +127,6 @@ pub struct StageRun {
 pub struct FileNote {
     /// Its length in bytes.
     pub len: u64,
-    /// Its inode.
     pub inode: u64,
     /// When its bytes and when its inode were changed, in nanoseconds since 1970: a program may set the
     /// former to what it was before, not the latter.

@@ -16,7 +16,6 @@ use super::{Journal, Plan, Resource, StageRecord, StageRequest, StageState, Vers
 pub enum Decision {
     /// It is up to date.
     Skip,
-    /// It runs.
     Run(RunReason),
 }
 
@@ -29,7 +28,6 @@ pub enum RunReason {
     Killed,
     /// It was told to stop.
     Stopped,
-    /// It failed.
     Failed,
     /// Its command line is another one.
     Arguments,
@@ -68,7 +66,6 @@ impl std::fmt::Display for RunReason {
 /// What decisions are made by.
 #[derive(Debug)]
 pub struct Decider<'a> {
-    /// The stages.
     pub plan: &'a Plan,
     /// What is known of them.
     pub journal: &'a Journal,

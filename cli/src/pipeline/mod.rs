@@ -27,8 +27,8 @@ mod versions;
 
 pub use call::StageCall;
 pub use error::PipelineError;
-pub use expand::{PipelineStage, Variables, expand, substitute};
-pub use file::{OptionSetting, PipelineFile, Setting, StageTable, Variable};
+pub use expand::{PipelineStage, Variables, expand};
+pub use file::{OptionSetting, PipelineFile, Setting, StageTable};
 pub use journal::{FileNote, Journal, StageRecord, StageRequest, StageRun, StageState};
 pub use look::{Decider, Decision, RunReason};
 pub use plan::{Plan, PlannedStage};

@@ -30,9 +30,7 @@ pub struct PlannedStage {
     pub stage: PipelineStage,
     /// Its command line.
     pub call: StageCall,
-    /// What it reads.
     pub reads: Vec<Resource>,
-    /// What it writes.
     pub writes: Vec<Resource>,
     /// Places of the stages that must be done before.
     pub needs: Vec<usize>,
@@ -41,7 +39,6 @@ pub struct PlannedStage {
 }
 
 impl PlannedStage {
-    /// Its name.
     pub fn name(&self) -> &str {
         &self.stage.name
     }
@@ -52,7 +49,6 @@ impl PlannedStage {
 pub struct Plan {
     /// Folder that they run in.
     pub base: PathBuf,
-    /// The stages.
     pub stages: Vec<PlannedStage>,
 }
 

@@ -16,7 +16,6 @@ const FIGURES: usize = 16;
 /// What is told of a stage.
 #[derive(Debug, Clone, Default)]
 pub struct StageReport {
-    /// Its name.
     pub name: String,
     /// Its command line.
     pub line: String,
@@ -26,7 +25,6 @@ pub struct StageReport {
     pub ran: Option<StageRun>,
     /// Paths that it writes.
     pub outputs: Vec<String>,
-    /// Its log.
     pub log: String,
 }
 
@@ -99,7 +97,6 @@ fn seconds(stage: &StageReport) -> String {
     stage.ran.as_ref().map_or(String::new(), |ran| time(ran.seconds))
 }
 
-/// As Markdown.
 pub fn markdown(title: &str, stages: &[StageReport]) -> String {
     let cell = |text: &str| text.replace('|', "\\|").replace('\n', " ");
     let mut out = format!("# {}\n\n| stage | outcome | took |\n|---|---|---|\n", cell(title));

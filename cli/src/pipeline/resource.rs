@@ -9,48 +9,23 @@ pub enum Resource {
     /// A file, a folder with all in it, or what a pattern of paths finds.
     Path(PathBuf),
     /// All that a store has.
-    Store {
-        /// The store.
-        store: PathBuf,
-    },
+    Store { store: PathBuf },
     /// The live samples of a dataset.
-    Samples {
-        /// The store.
-        store: PathBuf,
-        /// The dataset.
-        dataset: String,
-    },
+    Samples { store: PathBuf, dataset: String },
     /// The features of a dataset.
     Features {
-        /// The store.
         store: PathBuf,
-        /// The dataset.
         dataset: String,
         /// Only those of this run's checkpoints.
         run: Option<String>,
     },
     /// The runs that have features of a dataset at their checkpoints. They decide which features, with which
     /// weights, a reader takes that names no run.
-    Runs {
-        /// The store.
-        store: PathBuf,
-        /// The dataset.
-        dataset: String,
-    },
+    Runs { store: PathBuf, dataset: String },
     /// An artifact, such as a prefilter.
-    Artifact {
-        /// The store.
-        store: PathBuf,
-        /// Its name.
-        name: String,
-    },
+    Artifact { store: PathBuf, name: String },
     /// The checkpoints of a run.
-    Run {
-        /// The store.
-        store: PathBuf,
-        /// The run.
-        run: String,
-    },
+    Run { store: PathBuf, run: String },
 }
 
 /// What a stage reads and writes.
@@ -62,7 +37,6 @@ pub struct StageUses {
     pub from_above: Vec<Resource>,
     /// Folders that it reads, if they are none of the Hub.
     pub may_read: Vec<Resource>,
-    /// What it writes.
     pub writes: Vec<Resource>,
 }
 

@@ -11,15 +11,11 @@ use super::{Resource, StageCall};
 /// Datasets and runs that there are, or that stages make, and views that there are.
 #[derive(Debug, Clone, Default)]
 pub struct StoreNames {
-    /// Names of datasets.
     pub datasets: BTreeSet<String>,
-    /// Names of runs.
     pub runs: BTreeSet<String>,
-    /// Names of views.
     pub views: BTreeSet<String>,
 }
 
-/// The store of a stage.
 pub(super) struct StageStore<'a> {
     pub store: &'a Path,
     pub known: &'a StoreNames,

@@ -58,7 +58,6 @@ pub(super) fn options(call: &FunctionCall<'_>) -> impl Iterator<Item = &'static 
     })
 }
 
-/// What an option takes.
 fn option_values(option: &str) -> Option<Takes> {
     let mut all = Function::ALL.into_iter().flat_map(Function::options);
     all.find(|known| known.name == option).map(|known| known.takes)

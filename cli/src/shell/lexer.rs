@@ -9,9 +9,7 @@ pub enum TokenKind {
     Name,
     /// A text in single quotes.
     Text,
-    /// A number.
     Number,
-    /// A comment.
     Comment,
     /// `=>`, or one other character.
     Sign,
@@ -22,7 +20,6 @@ pub enum TokenKind {
 /// A piece of a text, from a byte up to another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Token {
-    /// What it is.
     pub kind: TokenKind,
     /// Its first byte.
     pub from: usize,
@@ -33,7 +30,6 @@ pub struct Token {
 }
 
 impl Token {
-    /// Its text.
     pub fn of<'a>(&self, text: &'a str) -> &'a str {
         &text[self.from..self.to]
     }

@@ -47,7 +47,6 @@ impl Mode {
         formats.clone().take(1).chain(["line"]).chain(formats.skip(1))
     }
 
-    /// Its word.
     pub fn word(self) -> String {
         match self {
             Self::Line => "line".to_owned(),

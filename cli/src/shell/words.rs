@@ -35,9 +35,7 @@ pub struct CompletionNames {
     pub functions: Vec<String>,
     /// Dataset and label of each feature.
     pub features: Vec<(String, String)>,
-    /// Names of checkpoints.
     pub checkpoints: Vec<String>,
-    /// Names of runs.
     pub runs: Vec<String>,
 }
 
@@ -53,12 +51,10 @@ pub struct CompletionTable {
 }
 
 impl CompletionNames {
-    /// The table of a name.
     pub fn table(&self, name: &str) -> Option<&CompletionTable> {
         self.tables.iter().find(|table| table.name.eq_ignore_ascii_case(name))
     }
 
-    /// The names of the datasets.
     pub fn datasets(&self) -> impl Iterator<Item = &str> {
         self.tables.iter().filter(|table| table.is_dataset).map(|table| table.name.as_str())
     }

@@ -24,7 +24,6 @@ struct ExplanationView<'a> {
     given: Vec<((u32, u32), String)>,
 }
 
-/// Prints the row of an id.
 pub fn run(args: &AskArgs, row: ExplainedRow, (id, format): (&str, Format)) -> Result<()> {
     let given = row.given.iter();
     let shown = ExplanationView {

@@ -40,7 +40,6 @@ fn form(path: Option<&Path>) -> Result<ReportForm> {
     })
 }
 
-/// Writes the report.
 pub fn run(context: &Context, args: &DaunceReportArgs) -> Result<ExitCode> {
     let form = form(args.output.as_deref())?;
     check(context, &[args.output.as_deref()], args.force)?;

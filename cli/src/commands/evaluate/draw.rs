@@ -55,7 +55,6 @@ fn given(args: &EvaluateRetrainArgs) -> Vec<(&'static str, &'static [Design])> {
     flags.into_iter().filter(|(_, is_given, _)| *is_given).map(|(flag, _, of)| (flag, of)).collect()
 }
 
-/// The word of a design.
 fn word(design: Design) -> String {
     design.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
 }

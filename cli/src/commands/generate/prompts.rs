@@ -15,9 +15,7 @@ use crate::context::Context;
 pub enum PromptInput {
     /// Texts on the command line.
     Given,
-    /// Data files.
     Files,
-    /// A dataset.
     Dataset,
 }
 

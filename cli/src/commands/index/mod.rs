@@ -43,7 +43,6 @@ struct FeatureIndexes {
     sketched: usize,
     /// Segments whose sketch is damaged, or of another state of the segment: it is not used.
     unusable: usize,
-    /// Bytes of the sketches.
     sketch_bytes: u64,
     /// The planes of codes that all of them keep.
     planes: Vec<&'static str>,
@@ -53,7 +52,6 @@ struct FeatureIndexes {
     graphed: usize,
     /// Segments whose graph is damaged, or of another state of the segment: it is not used.
     unusable_graphs: usize,
-    /// Bytes of the graphs.
     graph_bytes: u64,
     /// Vectors that were linked by this command.
     linked: u64,

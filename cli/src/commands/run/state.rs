@@ -35,7 +35,6 @@ impl StateFolder {
         Self(path_beside(&pipeline.with_extension(""), ".state"))
     }
 
-    /// The journal.
     pub fn journal(&self) -> PathBuf {
         self.0.join("journal.json")
     }

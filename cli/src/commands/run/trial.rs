@@ -72,7 +72,6 @@ pub fn ask_dry_run(
     run(&ChildCommand { argv, base, log: &log, said_before: 0, printed: &printed, lock, quiet: true }, cancel)
 }
 
-/// Runs a dry run.
 pub fn run(task: &ChildCommand<'_>, cancel: &Cancel) -> Result<DryRun> {
     let status = task.run(cancel, |_| Ok(()))?;
     if status.success() {

@@ -123,7 +123,6 @@ impl TargetSelection {
         Ok(Self { args, kept, made })
     }
 
-    /// The target.
     fn target(&self) -> String {
         self.args.target.join(", ")
     }

@@ -10,7 +10,6 @@ pub struct DotHelp {
     pub name: &'static str,
     /// What follows it.
     pub takes: &'static str,
-    /// What it does.
     pub about: &'static str,
 }
 
