@@ -113,14 +113,11 @@ fn query_store(sql: &str) -> Option<Vec<String>> {
 
 /// The stages of the pipeline that the words so far name.
 fn stages() -> Option<Vec<String>> {
+    let is_toml = |word: &str| word.to_ascii_lowercase().ends_with(".toml");
     let read =
         |word: &OsString| fs_err::read_to_string(word).ok().filter(|_| word.to_str().is_some_and(is_toml));
     let file = PipelineFile::parse(&typed_words().iter().find_map(read)?).ok()?;
     Some(file.stages.into_iter().map(|stage| stage.name).collect())
-}
-
-fn is_toml(word: &str) -> bool {
-    word.to_ascii_lowercase().ends_with(".toml")
 }
 
 /// The words so far.

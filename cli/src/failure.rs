@@ -73,7 +73,7 @@ pub fn is_refused(error: &anyhow::Error) -> bool {
 
 /// A wrong command line: prints it and gives the exit code.
 pub fn usage(error: &anyhow::Error) -> ExitCode {
-    print(error);
+    say!("error: {}", text(error));
     ExitCode::from(USAGE)
 }
 
@@ -130,10 +130,6 @@ fn on_full(error: &anyhow::Error, mut text: String) -> String {
         text.push_str("\n  the disk is full: free some space, and run the same command again");
     }
     text
-}
-
-fn print(error: &anyhow::Error) {
-    say!("error: {}", text(error));
 }
 
 /// A condition that finds no rows, by the flag that it was given with.

@@ -52,7 +52,10 @@ pub(super) fn scoring_options(prepared: &Prepared) -> Map<String, Value> {
 pub(super) fn difference(before: &Map<String, Value>, now: &Map<String, Value>) -> Option<String> {
     // Two runs may have the same weights, and two weights the same name.
     let is_other = values_differ(before.get("checkpoint_ids"), now.get("checkpoint_ids"));
-    for (key, was) in before.iter().filter(|(key, _)| *key != "options" && (is_other || !is_name(key))) {
+    for (key, was) in before
+        .iter()
+        .filter(|(key, _)| *key != "options" && (is_other || !["run", "checkpoints"].contains(&key.as_str())))
+    {
         if let Some(is) = now.get(key).filter(|is| values_differ(Some(was), Some(is))) {
             return Some(differ(key, Some(is), Some(was)));
         }
@@ -61,10 +64,6 @@ pub(super) fn difference(before: &Map<String, Value>, now: &Map<String, Value>) 
     let (was, is) = options(before).zip(options(now))?;
     let key = was.keys().chain(is.keys()).find(|key| values_differ(was.get(*key), is.get(*key)))?;
     Some(differ(key, is.get(key), was.get(key)))
-}
-
-fn is_name(key: &str) -> bool {
-    matches!(key, "run" | "checkpoints")
 }
 
 fn differ(key: &str, is: Option<&Value>, was: Option<&Value>) -> String {

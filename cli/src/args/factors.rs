@@ -7,7 +7,7 @@ use gstore::factors::{Damping, Strategy};
 use gstore_store::{ShardIndex, SnapshotName};
 
 use super::words::{Word, one_of};
-use super::{EngineArgs, GivenTextArgs, JsonArgs, ListOutputArgs, OutputArgs, at_least};
+use super::{EngineArgs, GivenTextArgs, JsonArgs, ListOfStateArgs, OutputArgs, at_least};
 
 /// `gstore factors`
 #[derive(Args, Debug)]
@@ -33,7 +33,7 @@ pub enum FactorsWhat {
     Inspect(FactorsInspectArgs),
     /// List the factors of the store
     #[command(alias = "ls")]
-    List(FactorsListArgs),
+    List(ListOfStateArgs),
     /// Write factors into a folder that Kronfluence reads
     Export(FactorsExportArgs),
     /// Take in factors that Kronfluence fitted, or that were exported
@@ -249,16 +249,6 @@ pub struct FactorsInspectArgs {
     pub output: OutputArgs,
     #[command(flatten)]
     pub json: JsonArgs,
-}
-
-/// `gstore factors list`
-#[derive(Args, Debug)]
-pub struct FactorsListArgs {
-    /// The state of the store to read: a number or a tag [default: the current one]
-    #[arg(long, value_name = "N|TAG")]
-    pub snapshot: Option<SnapshotName>,
-    #[command(flatten)]
-    pub output: ListOutputArgs,
 }
 
 /// `gstore factors export`

@@ -75,7 +75,7 @@ pub use matrix::MatrixArgs;
 pub use merge::MergeArgs;
 pub use missing::explained_missing;
 pub use negative::{command, join_negative};
-pub use output::{Format, JsonArgs, ListOutputArgs, OutputArgs};
+pub use output::{Format, JsonArgs, ListOfStateArgs, ListOutputArgs, OutputArgs};
 pub use overview::{misplaced_hint, without_command, without_far_tip};
 pub use plot::*;
 pub use prefilter::*;

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{Arg, Args};
 pub use gstore_sql::output::Format;
+use gstore_store::SnapshotName;
 
 /// Where and how to write a result.
 #[derive(Args, Debug, Clone)]
@@ -42,6 +43,16 @@ pub struct ListOutputArgs {
     pub to: OutputArgs,
     #[command(flatten)]
     pub json: JsonArgs,
+}
+
+/// A list of what a state of the store has, such as that of factors.
+#[derive(Args, Debug)]
+pub struct ListOfStateArgs {
+    /// The state of the store to read: a number or a tag [default: the current one]
+    #[arg(long, value_name = "N|TAG")]
+    pub snapshot: Option<SnapshotName>,
+    #[command(flatten)]
+    pub output: ListOutputArgs,
 }
 
 /// Reads the name of a format.

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand, ValueEnum};
 use gstore_store::SnapshotName;
 
-use super::{ListOutputArgs, ScoringArgs, at_least};
+use super::{ListOfStateArgs, ScoringArgs, at_least};
 
 /// `gstore prefilter`
 #[derive(Args, Debug)]
@@ -32,7 +32,7 @@ pub enum PrefilterWhat {
     Evaluate(PrefilterEvaluateArgs),
     /// List the prefilters of the store
     #[command(alias = "ls")]
-    List(PrefilterListArgs),
+    List(ListOfStateArgs),
 }
 
 /// Labels: the scores of rows whose gradients are there.
@@ -193,16 +193,6 @@ pub struct PrefilterEvaluateArgs {
     pub force: bool,
     #[command(flatten)]
     pub report: PrefilterReportArgs,
-}
-
-/// `gstore prefilter list`
-#[derive(Args, Debug)]
-pub struct PrefilterListArgs {
-    /// The state of the store to read: a number or a tag [default: the current one]
-    #[arg(long, value_name = "N|TAG")]
-    pub snapshot: Option<SnapshotName>,
-    #[command(flatten)]
-    pub output: ListOutputArgs,
 }
 
 /// What predicts.

@@ -200,7 +200,8 @@ fn show(context: &Context, store: &Store, targets: &[String], shown: &str, cance
         let plan = Prepared::new(&snapshot, &spec)?;
         let ranking = plan.top_k(Order::Best, TOP, None, context.threads, cancel)?;
         let took = begun.elapsed();
-        let among = sources(&pool, &ranking)?.iter().filter(|source| *source == name).count();
+        let rows: Vec<u64> = ranking.rows.iter().map(|row| row.row).collect();
+        let among = texts(&pool, &rows, "source")?.iter().filter(|source| *source == name).count();
         let share = share_in_pool(&pool, name)?;
         out!(
             "   {name:<12} {:>9.0}% {:>21.0}% {:>6.1} ms",
@@ -216,12 +217,6 @@ fn show(context: &Context, store: &Store, targets: &[String], shown: &str, cance
     out!("");
     out!("   The {SHOWN} rows that help `{shown}` most:");
     print_rows(&pool, &ranking)
-}
-
-/// The skills of the ranked rows.
-fn sources(pool: &SampleReader, ranking: &Ranking) -> Result<Vec<String>> {
-    let rows: Vec<u64> = ranking.rows.iter().map(|r| r.row).collect();
-    texts(pool, &rows, "source")
 }
 
 fn texts(pool: &SampleReader, rows: &[u64], column: &str) -> Result<Vec<String>> {

@@ -20,7 +20,7 @@ use indicatif::HumanBytes;
 use super::gradients::devices;
 use crate::args::{
     EngineArgs, FactorsArgs, FactorsExportArgs, FactorsGramArgs, FactorsImportArgs, FactorsInspectArgs,
-    FactorsListArgs, FactorsModelArgs, FactorsWhat, MixPart,
+    FactorsModelArgs, FactorsWhat, ListOfStateArgs, MixPart,
 };
 use crate::context::Context;
 use crate::failure::refuse;
@@ -203,7 +203,7 @@ fn inspect(context: &Context, args: &FactorsInspectArgs) -> Result<()> {
     statements::write(context, &args.output, &schema, &mut std::iter::once(Ok(table)))
 }
 
-fn list(context: &Context, args: &FactorsListArgs) -> Result<()> {
+fn list(context: &Context, args: &ListOfStateArgs) -> Result<()> {
     let (snapshot, _lease) = context.open_at(args.snapshot.as_ref())?;
     let notes = list_factors(&snapshot)?;
     let text = |of: &dyn Fn(&FactorNote) -> Option<String>| -> ArrayRef {

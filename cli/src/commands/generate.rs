@@ -50,7 +50,9 @@ pub fn run(context: &Context, args: &GenerateArgs) -> Result<ExitCode> {
     let sampling = sampling(&args.sampling)?;
     let message = "stopping after the token in work; once more to stop at once";
     let cancel = context.cancel_on_interrupt(message)?;
-    let ChosenModel { mut weights, base, checkpoint, run, origins } = unread(args, chosen(context, args)?)?;
+    let ChosenModel { mut weights, base, checkpoint, run, origins } = chosen(context, args)?;
+    let data = args.prompts.data.iter().map(PathBuf::as_path);
+    output::check_unread(&[path], data, weights.folders().chain([base.as_path()]))?;
     let within = texts::within_positions(&weights.model, &args.text, weights.text.clone())?;
     // A prompt that is too long is refused, and not cut off.
     if args.perplexity {
@@ -203,14 +205,6 @@ impl ExistingAnswers {
             _ => Self::Nothing,
         }
     }
-}
-
-/// Refuses a result in the place of what is read; the model that was named.
-fn unread(args: &GenerateArgs, chosen: ChosenModel) -> Result<ChosenModel> {
-    let data = args.prompts.data.iter().map(PathBuf::as_path);
-    let folders = chosen.weights.folders().chain([chosen.base.as_path()]);
-    output::check_unread(&[args.answers.output.as_deref()], data, folders)?;
-    Ok(chosen)
 }
 
 /// Puts the answers where they are to go; a result that is there has them.

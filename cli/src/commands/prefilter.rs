@@ -20,8 +20,8 @@ use serde_json::json;
 use super::folder::NewFolder;
 use super::rows_file::RowsForm;
 use crate::args::{
-    Format, LabelArgs, PictureArgs, PrefilterApplyArgs, PrefilterArgs, PrefilterEvaluateArgs,
-    PrefilterFitArgs, PrefilterLearner, PrefilterListArgs, PrefilterReportArgs, PrefilterWhat,
+    Format, LabelArgs, ListOfStateArgs, PictureArgs, PrefilterApplyArgs, PrefilterArgs,
+    PrefilterEvaluateArgs, PrefilterFitArgs, PrefilterLearner, PrefilterReportArgs, PrefilterWhat,
 };
 use crate::context::Context;
 use crate::drawing;
@@ -185,7 +185,7 @@ fn table_to(out: &mut Output, format: Format) -> PredictionTable<'_> {
     PredictionTable { out: Box::new(out), format }
 }
 
-fn list(context: &Context, args: &PrefilterListArgs) -> Result<()> {
+fn list(context: &Context, args: &ListOfStateArgs) -> Result<()> {
     let to = &args.output.to;
     statements::check_place(context, to)?;
     let (snapshot, _lease) = context.open_at(args.snapshot.as_ref())?;

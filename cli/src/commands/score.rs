@@ -140,14 +140,11 @@ fn check(context: &Context, args: &ScoreArgs, has_table: bool) -> Result<()> {
     }
     let Some(folder) = &args.kronfluence else { return Ok(()) };
     check_outside(context, folder)?;
-    if has_files(folder) && !args.output.force {
+    let has_files = fs_err::read_dir(folder).is_ok_and(|mut entries| entries.next().is_some());
+    if has_files && !args.output.force {
         refuse!("{} exists; --force goes on there", folder.display());
     }
     Ok(())
-}
-
-fn has_files(folder: &Path) -> bool {
-    fs_err::read_dir(folder).is_ok_and(|mut entries| entries.next().is_some())
 }
 
 /// The plain values of the flags.

@@ -130,7 +130,8 @@ fn print_repair(args: &VerifyArgs, report: &RepairReport, now: Option<&Snapshot>
     }
     for loss in &report.lost {
         out!("lost: {}", affected(&loss.rows, ""));
-        if let Some(ids) = now.and_then(|now| lost_ids(now, loss)).or_else(|| known_ids(loss)) {
+        let known = || (!loss.ids.is_empty()).then(|| first_of(&loss.ids, SHOWN));
+        if let Some(ids) = now.and_then(|now| lost_ids(now, loss)).or_else(known) {
             out!("  ids: {ids}");
         }
         out!("  {}", loss.remedy);
@@ -171,11 +172,6 @@ fn print_problems(problems: &[Problem]) -> Result<()> {
         print(problem)?;
     }
     Ok(())
-}
-
-/// The first few ids of lost samples that the repair knows.
-fn known_ids(loss: &Loss) -> Option<String> {
-    (!loss.ids.is_empty()).then(|| first_of(&loss.ids, SHOWN))
 }
 
 /// The first few ids of the samples whose vectors or counts are lost.

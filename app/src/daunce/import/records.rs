@@ -77,7 +77,7 @@ pub(super) fn read(path: &Path, signal: Signal, known: &[String]) -> Result<Reco
     };
     reading.each(&mut place_of)?;
     if let Some(twice) = cells.flush()? {
-        return Err(reading.twice_somewhere(twice, (&rows, &models)));
+        return Err(reading.wrong(duplicate_message(twice, (&rows, &models))));
     }
     let matrix = LossMatrix::of_own(cells.file, path, rows.ids.len(), models.len());
     Ok(RecordTable { rows, models, matrix })
@@ -107,10 +107,6 @@ impl RecordReader<'_> {
 
     fn twice(&self, place: &Place, cell: DuplicateCell, of: (&SampleRows, &[String])) -> DaunceError {
         self.wrong(format!("{}, found up to {place}", duplicate_message(cell, of)))
-    }
-
-    fn twice_somewhere(&self, cell: DuplicateCell, of: (&SampleRows, &[String])) -> DaunceError {
-        self.wrong(duplicate_message(cell, of))
     }
 
     fn each(

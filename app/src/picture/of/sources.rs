@@ -63,7 +63,7 @@ fn check_column(snapshot: &Snapshot, request: &SourcesRequest, by: &str) -> Resu
     for pool in &request.spec.pools {
         let columns: Vec<&str> = snapshot.dataset(pool)?.columns.iter().map(|c| c.name.as_str()).collect();
         let tells_apart = by == POOL && request.spec.pools.len() > 1;
-        if columns.contains(&by) || tells_apart || is_of_every_table(by) {
+        if columns.contains(&by) || tells_apart || ["id", "row", "record"].contains(&by) {
             continue;
         }
         let there = match columns.as_slice() {
@@ -75,10 +75,6 @@ fn check_column(snapshot: &Snapshot, request: &SourcesRequest, by: &str) -> Resu
         )));
     }
     Ok(())
-}
-
-fn is_of_every_table(column: &str) -> bool {
-    matches!(column, "id" | "row" | "record")
 }
 
 /// The same of rows that are ranked, by what they are called.

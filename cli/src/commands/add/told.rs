@@ -28,8 +28,9 @@ pub(super) fn add_summary(dataset: &str, report: &AddReport) -> String {
         text.push_str(&format!(", {} replaced", report.replaced));
     }
     if report.duplicates > 0 {
-        let left_out = many_of(report.duplicates, "repeats", "repeat");
-        text.push_str(&format!(", {left_out} an earlier id and {} left out", was_or_were(report.duplicates)));
+        let one = "repeats an earlier id and was left out";
+        let left_out = many_of(report.duplicates, one, "repeat an earlier id and were left out");
+        text.push_str(&format!(", {left_out}"));
     }
     if report.skipped > 0 {
         text.push_str(&format!(", {} that cannot be read left out", many(report.skipped, "record")));
@@ -61,8 +62,4 @@ pub fn add_forecast(dataset: &str, report: &AddReport) -> String {
         text.push_str(&format!(", {} that cannot be read to leave out", many(report.skipped, "record")));
     }
     text
-}
-
-fn was_or_were(n: u64) -> &'static str {
-    if n == 1 { "was" } else { "were" }
 }
