@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use super::lexer::{is_complete, pieces};
 use super::settings::Mode;
 
-pub use known::{COMMANDS, DotHelp, complete_word, help};
+pub use known::{COMMANDS, complete_word, help};
 
 use known::{ALIASES, unknown_command};
 
@@ -72,7 +72,8 @@ pub fn has_commands(text: &str) -> bool {
 pub fn is_misplaced(text: &str) -> bool {
     let Some((before, last)) = text.trim_end().rsplit_once('\n') else { return false };
     let name = last.split_whitespace().next().unwrap_or_default().trim_end_matches(';');
-    let mut commands = COMMANDS.iter().map(|known| known.name).chain(ALIASES.iter().map(|(alias, _)| *alias));
+    let mut commands =
+        COMMANDS.iter().map(|(known, ..)| *known).chain(ALIASES.iter().map(|(alias, _)| *alias));
     // Within a text or a comment it is one of its lines.
     let is_outside = |before: &str| {
         pieces(before).last().is_none_or(|piece| piece.closed || piece.of(before).starts_with("--"))
@@ -194,10 +195,10 @@ mod tests {
             assert!(parse(line).is_err_and(|error| error.contains(says)), "{line}");
         }
         assert!(Mode::words().all(|word| help().contains(word)), "{}", help());
-        for known in COMMANDS {
-            let words = format!("{} 1", known.name);
+        for (name, ..) in COMMANDS {
+            let words = format!("{name} 1");
             assert!(!parse(&words).is_err_and(|error| error.contains("there is no command")), "{words}");
-            assert!(help().contains(known.name));
+            assert!(help().contains(name));
         }
     }
 
@@ -205,7 +206,7 @@ mod tests {
     fn commands_of_other_shells_are_answered_with_those_of_this_one() {
         let is_known = |name: &str| {
             let mut aliases = ALIASES.iter().map(|(alias, _)| *alias);
-            COMMANDS.iter().any(|known| known.name == name) || aliases.any(|alias| alias == name)
+            COMMANDS.iter().any(|(known, ..)| *known == name) || aliases.any(|alias| alias == name)
         };
         for (names, meant) in ELSEWHERE {
             check_commands(meant);

@@ -4,33 +4,20 @@ use gstore_core::did_you_mean;
 
 use super::super::settings::Mode;
 
-/// A dot command: its name, what it takes, and what it does.
-pub struct DotHelp {
-    /// Its name with the dot.
-    pub name: &'static str,
-    /// What follows it.
-    pub takes: &'static str,
-    pub about: &'static str,
-}
-
-const fn dot_help(name: &'static str, takes: &'static str, about: &'static str) -> DotHelp {
-    DotHelp { name, takes, about }
-}
-
-/// All of them, in the order in which help lists them.
+/// Dot commands, what they take and what they do, in the order in which help lists them.
 #[rustfmt::skip]
-pub const COMMANDS: &[DotHelp] = &[
-    dot_help(".tables", "[TEXT]", "the tables, or those whose name contains a text"),
-    dot_help(".schema", "[TABLE]", "the columns of a table, or of every dataset"),
-    dot_help(".mode", "[MODE]", "how results look: table, line (a record below the other), csv, tsv, json, lines, markdown or html"),
-    dot_help(".maxrows", "[N|all]", "how many rows of a result are shown"),
-    dot_help(".timer", "[on|off]", "whether the time of each statement is shown"),
-    dot_help(".pager", "[on|off]", "whether a result longer than the screen goes through a pager"),
-    dot_help(".output", "[FILE]", "write all rows of what follows to a file; without one, show them again"),
-    dot_help(".once", "FILE", "write all rows of the next result to a file"),
-    dot_help(".read", "FILE", "run the statements and dot commands of a file"),
-    dot_help(".help", "", "this list"),
-    dot_help(".quit", "", "leave, as Ctrl-D does"),
+pub const COMMANDS: &[(&str, &str, &str)] = &[
+    (".tables", "[TEXT]", "the tables, or those whose name contains a text"),
+    (".schema", "[TABLE]", "the columns of a table, or of every dataset"),
+    (".mode", "[MODE]", "how results look: table, line (a record below the other), csv, tsv, json, lines, markdown or html"),
+    (".maxrows", "[N|all]", "how many rows of a result are shown"),
+    (".timer", "[on|off]", "whether the time of each statement is shown"),
+    (".pager", "[on|off]", "whether a result longer than the screen goes through a pager"),
+    (".output", "[FILE]", "write all rows of what follows to a file; without one, show them again"),
+    (".once", "FILE", "write all rows of the next result to a file"),
+    (".read", "FILE", "run the statements and dot commands of a file"),
+    (".help", "", "this list"),
+    (".quit", "", "leave, as Ctrl-D does"),
 ];
 
 /// Backslash commands that people bring from elsewhere.
@@ -82,7 +69,7 @@ pub(super) fn unknown_command(name: &str) -> String {
     if let Some((_, meant)) = ELSEWHERE.iter().find(|(names, _)| names.contains(&name)) {
         return format!("there is no command `{name}`; {meant}");
     }
-    match did_you_mean(name, COMMANDS.iter().map(|known| known.name)).as_str() {
+    match did_you_mean(name, COMMANDS.iter().map(|(known, ..)| *known)).as_str() {
         "" => format!("there is no command `{name}`; .help lists them"),
         meant => format!("there is no command `{name}`{meant} .help lists them"),
     }
@@ -94,9 +81,9 @@ pub fn help() -> String {
         "Statements end with `;` and may have several lines. Tab completes names, options and values.\n\
          Ctrl-C leaves what is typed or stops what runs, Ctrl-R searches earlier statements, Ctrl-D leaves.\n\n",
     );
-    for known in COMMANDS {
-        let left = format!("{} {}", known.name, known.takes);
-        text.push_str(&format!("  {left:<18} {}\n", known.about));
+    for (name, takes, about) in COMMANDS {
+        let left = format!("{name} {takes}");
+        text.push_str(&format!("  {left:<18} {about}\n"));
     }
     text.push_str(
         "\n  SELECT id, score FROM influence('pool', 'target') ORDER BY score DESC LIMIT 10;\n  \
@@ -113,7 +100,7 @@ pub fn complete_word(typed: &str, tables: impl Fn() -> Option<Vec<String>>) -> (
     let command = typed.split_whitespace().next().unwrap_or_default();
     let mut found: Vec<String> = match command {
         _ if typed[..from].trim().is_empty() => {
-            COMMANDS.iter().map(|known| format!("{} ", known.name).replace(".help ", ".help")).collect()
+            COMMANDS.iter().map(|(name, ..)| format!("{name} ").replace(".help ", ".help")).collect()
         }
         ".mode" => Mode::words().map(str::to_owned).collect(),
         ".timer" | ".pager" | "\\timing" => vec!["on".to_owned(), "off".to_owned()],
