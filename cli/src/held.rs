@@ -26,9 +26,6 @@ pub struct LockedFolder {
 impl LockedFolder {
     /// Makes one, whose name begins with `prefix`. Messages call what is made in it by the place that it will
     /// have.
-    ///
-    /// # Errors
-    /// A folder that cannot be written to.
     pub fn make(parent: &Path, prefix: &str, place: &Path) -> Result<Self> {
         // A process that looks for leftovers may take the new folder for one before its lock is held.
         const ATTEMPTS: usize = 10;
@@ -104,9 +101,6 @@ fn remove_leftover(folder: &Path) -> Result<()> {
 
 /// Removes a folder. The file in it by which it is known goes after all else: what a kill leaves still has
 /// it.
-///
-/// # Errors
-/// What cannot be removed.
 pub fn remove(folder: &Path, mark: &str) -> Result<()> {
     for entry in fs_err::read_dir(folder)? {
         let entry = entry?;

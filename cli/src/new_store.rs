@@ -42,9 +42,6 @@ impl NewStore {
     }
 
     /// Makes sure that there can be one, before work whose result would have no place. Leaves nothing there.
-    ///
-    /// # Errors
-    /// As of [`NewStore::at`].
     pub fn check(place: &Path) -> Result<()> {
         let place = std::path::absolute(place)?;
         // The folder that would be made first, or one in a folder that would become the store.
@@ -59,9 +56,6 @@ impl NewStore {
 
     /// Gives it its name. `None`: another process gave that to something else meanwhile, and nothing is left
     /// of this.
-    ///
-    /// # Errors
-    /// Whatever keeps a folder from being renamed.
     pub fn keep(self) -> Result<Option<Store>> {
         let Self { store, folder, place } = self;
         let Some(folder) = folder else { return Ok(Some(store)) };

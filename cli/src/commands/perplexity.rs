@@ -20,9 +20,6 @@ use crate::streams::out;
 use crate::texts;
 
 /// The format of the table.
-///
-/// # Errors
-/// A name that says none, or another than is asked for.
 pub fn format(args: &GenerateArgs) -> Result<Format> {
     let AnswerArgs { format, output, force, .. } = args.answers.clone();
     format_of(&OutputArgs { format, output, force })

@@ -137,9 +137,6 @@ pub struct FileNote {
 
 impl Journal {
     /// Reads a journal; one that is not there is empty.
-    ///
-    /// # Errors
-    /// A file that cannot be read or is not a journal of this version.
     pub fn read(path: &Path) -> Result<Self> {
         let Some(text) = if_there(fs_err::read_to_string(path))? else { return Ok(Self::empty()) };
         let about = || {
@@ -158,9 +155,6 @@ impl Journal {
     }
 
     /// Writes it in one step.
-    ///
-    /// # Errors
-    /// A folder that cannot be written.
     pub fn write(&self, path: &Path) -> Result<()> {
         let mut bytes = serde_json::to_vec_pretty(self)?;
         bytes.push(b'\n');
@@ -175,9 +169,6 @@ impl Journal {
 }
 
 /// Writes a file in one step: under its name there is the old one or the new one.
-///
-/// # Errors
-/// A folder that cannot be written.
 pub(super) fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
     let folder = path.parent().filter(|folder| *folder != Path::new("")).unwrap_or(Path::new("."));
     let readable = std::fs::Permissions::from_mode(0o666);

@@ -75,9 +75,6 @@ pub struct Decider<'a> {
 
 impl Decider<'_> {
     /// Whether the stage at a place is up to date.
-    ///
-    /// # Errors
-    /// Files and stores that cannot be read.
     pub fn decide(&mut self, place: usize, forced: bool) -> Result<Decision> {
         let stage = &self.plan.stages[place];
         let run = |why| Ok(Decision::Run(why));
@@ -116,9 +113,6 @@ impl Decider<'_> {
     }
 
     /// What a stage would be asked now.
-    ///
-    /// # Errors
-    /// Files and stores that cannot be read.
     pub fn asked(&mut self, place: usize) -> Result<StageRequest> {
         let stage = &self.plan.stages[place];
         let inputs = versions(self.versions, &stage.reads)?;
@@ -162,9 +156,6 @@ pub(super) fn versions(versions: &mut Versions, of: &[Resource]) -> Result<BTree
 
 impl Plan {
     /// Notes in a journal what a stage left, and what there is now of all that it may have changed.
-    ///
-    /// # Errors
-    /// Files and stores that cannot be read.
     pub fn note(&self, place: usize, journal: &mut Journal, now: &mut Versions) -> Result<()> {
         let stage = &self.stages[place];
         let outputs = versions(now, &stage.writes)?;

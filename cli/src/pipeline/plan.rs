@@ -91,9 +91,6 @@ impl Plan {
     }
 
     /// Places of the stages that a name means; none is an error in words.
-    ///
-    /// # Errors
-    /// A name that no stage has.
     pub fn named(&self, name: &str) -> std::result::Result<Vec<usize>, String> {
         let places = (0..self.stages.len()).filter(|i| self.stages[*i].stage.is(name));
         let places: Vec<usize> = places.collect();

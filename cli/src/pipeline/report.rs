@@ -29,9 +29,6 @@ pub struct StageReport {
 }
 
 /// Writes both forms into a folder.
-///
-/// # Errors
-/// A folder that cannot be written.
 pub fn write(folder: &Path, title: &str, stages: &[StageReport]) -> Result<()> {
     write_whole(&folder.join("report.md"), markdown(title, stages).as_bytes())?;
     write_whole(&folder.join("report.html"), html(title, stages).as_bytes())

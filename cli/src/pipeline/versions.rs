@@ -41,9 +41,6 @@ impl Versions {
     }
 
     /// The version of a resource now; `None` if it is not there.
-    ///
-    /// # Errors
-    /// Files and stores that cannot be read.
     pub fn of(&mut self, resource: &Resource) -> Result<Option<String>> {
         match resource {
             Resource::Path(path) => self.of_path(path),

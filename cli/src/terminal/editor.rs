@@ -49,9 +49,6 @@ pub enum EditorInput {
 
 impl<'a> Editor<'a> {
     /// An editor with the history of earlier runs.
-    ///
-    /// # Errors
-    /// A terminal that cannot be used.
     pub fn new(names: &'a SnapshotNames<'a>, colour: bool) -> Result<Self> {
         let config = Config::builder()
             .max_history_size(KEPT)?
@@ -70,9 +67,6 @@ impl<'a> Editor<'a> {
     }
 
     /// The next statement or dot command.
-    ///
-    /// # Errors
-    /// A terminal that cannot be read.
     pub fn read(&mut self) -> Result<EditorInput> {
         match self.editor.readline("gstore> ") {
             Ok(input) => {

@@ -36,9 +36,6 @@ impl<'a> SnapshotNames<'a> {
     }
 
     /// The names of the snapshot that the next statement reads.
-    ///
-    /// # Errors
-    /// A store that cannot be read.
     pub fn words(&self) -> Result<Rc<CompletionNames>> {
         let (snapshot, _lease) = self.context.snapshot(self.store, self.snapshot)?;
         let number = snapshot.number();

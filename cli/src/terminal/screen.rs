@@ -42,9 +42,6 @@ impl Screen {
     }
 
     /// Shows what is left and waits for the reader of a pager; how long that was.
-    ///
-    /// # Errors
-    /// A terminal that cannot be written to.
     pub fn finish(self, context: &Context) -> Result<Duration> {
         if matches!(self.to, ScreenTarget::Held) {
             note_closed_pipe(std::io::stdout().write_all(&self.held))?;

@@ -20,9 +20,6 @@ use crate::statements::style;
 type BatchIterator<'a> = dyn Iterator<Item = Result<RecordBatch, SqlError>> + 'a;
 
 /// Shows the first rows of a result and counts the others; a file gets all.
-///
-/// # Errors
-/// Those of the statement, and a place that cannot be written to.
 pub fn show(
     settings: &mut Settings,
     schema: &SchemaRef,

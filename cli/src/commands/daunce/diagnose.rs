@@ -45,9 +45,6 @@ pub fn run(context: &Context, args: &DaunceDiagnoseArgs) -> Result<ExitCode> {
 
 /// Says on standard error what is wrong with the losses of some datasets that were just recorded: each
 /// finding once, with the datasets that have it.
-///
-/// # Errors
-/// Damage, and being told to stop.
 pub fn note_findings(
     context: &Context,
     store: &Store,

@@ -44,9 +44,6 @@ fn datasets(args: &DaunceTrainArgs) -> BTreeSet<String> {
 
 /// Rows that have losses computed of each copy. Refuses datasets that the store does not have, before
 /// anything is trained or dropped.
-///
-/// # Errors
-/// One that is not there.
 pub fn rows_of_losses(store: &Store, args: &DaunceTrainArgs) -> Result<u64> {
     let snapshot = store.snapshot()?;
     if let Some(pool) = &args.of.data.dataset {

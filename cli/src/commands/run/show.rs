@@ -37,9 +37,6 @@ struct StageNeeds {
 }
 
 /// Prints the plan; changes nothing.
-///
-/// # Errors
-/// Stages that would be refused, after the plan.
 pub fn plan(context: &Context, args: &RunArgs, plan: &Plan, mut known: RunContext) -> Result<ExitCode> {
     let (mut stages, mut seconds) = (Vec::new(), 0.0);
     let (mut running, mut refused, mut unknown) = (BTreeSet::new(), Vec::new(), 0);

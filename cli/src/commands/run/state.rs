@@ -56,9 +56,6 @@ impl StateFolder {
 
     /// Makes the folder, and takes the locks once no stage of a killed run is at work any more; none if it
     /// was told to stop before.
-    ///
-    /// # Errors
-    /// Another process runs the pipeline.
     pub fn lock(&self, context: &Context, cancel: &Cancel) -> Result<Option<RunLocks>> {
         fs_err::create_dir_all(self.0.join("logs"))?;
         let run = self.open("lock")?;
