@@ -1,107 +1,42 @@
 //! Progress of a generation: a bar on a terminal, a plain line every few seconds elsewhere.
 
-use std::io::IsTerminal;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use crate::output::exists;
-use crate::streams::say;
 use gstore::{GenerateError, Snapshot, answers_in, check_answers};
 use gstore_generate::{GenerateObserver, Prompt};
-use indicatif::{HumanCount, HumanDuration, ProgressBar, ProgressStyle};
+use indicatif::HumanCount;
 
-/// Time between two plain lines.
-const LINE_EVERY: Duration = Duration::from_secs(5);
+use crate::output::exists;
+use crate::progress::Counter;
 
-/// What the user sees of a generation.
 pub struct GenerationProgress {
-    quiet: bool,
-    bar: Option<ProgressBar>,
-    begun: Instant,
-    last_line: Instant,
-    /// Answers that were there before, those that are now, and all.
-    first: u64,
+    count: Counter,
     answered: u64,
-    total: u64,
     tokens: u64,
-    /// Where the answers are to be added to, if none of their ids may be there with something else.
-    dataset: Option<(Arc<Snapshot>, String)>,
-    /// The file that the answers are for, if it is there already.
-    file: Option<PathBuf>,
-    /// The same where no other file keeps them.
-    result: Option<PathBuf>,
+    /// Where the answers are to be added to, if none of their ids may be there with anything else than an
+    /// answer to the same request.
+    pub dataset: Option<(Arc<Snapshot>, String)>,
+    /// The file that the answers are for, if it is there already: no prompt may be left to answer.
+    pub file: Option<PathBuf>,
+    /// The same where no other file keeps them: all answers are taken from it.
+    pub result: Option<PathBuf>,
 }
 
 impl GenerationProgress {
-    /// On standard error.
     pub fn new(quiet: bool) -> Self {
-        let now = Instant::now();
-        Self {
-            quiet,
-            bar: None,
-            begun: now,
-            last_line: now,
-            first: 0,
-            answered: 0,
-            total: 0,
-            tokens: 0,
-            dataset: None,
-            file: None,
-            result: None,
-        }
+        Self { count: Counter::new(quiet), answered: 0, tokens: 0, dataset: None, file: None, result: None }
     }
 
-    /// Refuses prompts whose ids this dataset has with something else than answers to the same request.
-    pub fn for_dataset(&mut self, snapshot: Arc<Snapshot>, dataset: &str) {
-        self.dataset = Some((snapshot, dataset.to_owned()));
-    }
-
-    /// Refuses to answer a prompt for a file that is there: its answers have to be kept, all of them.
-    pub fn for_file(&mut self, file: &Path) {
-        self.file = Some(file.to_owned());
-    }
-
-    /// Takes the answers from a file that is there, which has to have all of them.
-    pub fn take_from(&mut self, file: &Path) {
-        self.result = Some(file.to_owned());
-    }
-
-    /// The bar goes.
     pub fn finish(&mut self) {
-        if let Some(bar) = self.bar.take() {
-            bar.finish_and_clear();
-        }
-    }
-
-    fn rate(&self) -> f64 {
-        self.tokens as f64 / self.begun.elapsed().as_secs_f64().max(1e-9)
-    }
-
-    fn plain(&mut self) {
-        if self.quiet || self.last_line.elapsed() < LINE_EVERY {
-            return;
-        }
-        self.last_line = Instant::now();
-        let done = self.answered - self.first;
-        let left = match done {
-            0 => String::new(),
-            done => {
-                let seconds = self.begun.elapsed().as_secs_f64() / done as f64;
-                let left = seconds * self.total.saturating_sub(self.answered) as f64;
-                format!(", {} left", HumanDuration(Duration::from_secs_f64(left.min(1e9))))
-            }
-        };
-        let rate = HumanCount(self.rate() as u64);
-        say!("answered {}/{}: {rate} tokens/s{left}", self.answered, self.total);
+        self.count.finish();
     }
 }
 
 impl GenerateObserver for GenerationProgress {
     fn note(&mut self, message: &str) {
-        if !self.quiet {
-            say!("{message}");
-        }
+        self.count.line(message);
     }
 
     fn check(&mut self, prompts: &[Prompt], begun: &dyn Fn(&Prompt) -> String) -> Result<(), GenerateError> {
@@ -125,35 +60,27 @@ impl GenerateObserver for GenerationProgress {
         if let Some(file) = self.file.as_ref().filter(|_| answered < total) {
             return Err(GenerateError::Option(exists(file)));
         }
-        (self.first, self.answered, self.total) = (answered, answered, total);
-        (self.begun, self.last_line) = (Instant::now(), Instant::now());
-        if answered > 0 && answered < total && !self.quiet {
-            say!("going on after {answered} of {total} answers");
+        self.answered = answered;
+        if answered > 0 && answered < total {
+            self.count.line(&format!("going on after {answered} of {total} answers"));
         }
-        if self.quiet || !std::io::stderr().is_terminal() {
-            return Ok(());
-        }
-        let bar = ProgressBar::new(total).with_position(answered);
-        // A template that indicatif refuses costs the looks of the bar, not the run.
-        if let Ok(style) =
-            ProgressStyle::with_template("answered {human_pos}/{human_len} {msg} {wide_bar} {eta} left")
-        {
-            bar.set_style(style);
-        }
-        bar.reset_eta();
-        self.bar = Some(bar);
+        self.count.begin(answered, total);
+        self.count.draw("answered {human_pos}/{human_len} {msg} {wide_bar} {eta} left");
+        // The first answers say little of the rate.
+        self.count.last_line = Some(Instant::now());
         Ok(())
     }
 
     fn advance(&mut self, tokens: u64, answers: u64) {
         self.tokens += tokens;
         self.answered += answers;
-        match &self.bar {
-            Some(bar) => {
-                bar.set_message(format!("{} tokens/s", HumanCount(self.rate() as u64)));
-                bar.set_position(self.answered);
-            }
-            None => self.plain(),
+        let rate = HumanCount(self.count.per_second(self.tokens) as u64);
+        if let Some(bar) = &self.count.bar {
+            bar.set_message(format!("{rate} tokens/s"));
+            bar.set_position(self.answered);
+        } else if self.count.line_due(false) {
+            let (total, left) = (self.count.total, self.count.left(self.answered));
+            self.count.line(&format!("answered {}/{total}: {rate} tokens/s{left}", self.answered));
         }
     }
 }

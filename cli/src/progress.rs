@@ -65,11 +65,8 @@ impl ProgressStage {
     fn plain(&self) -> String {
         let rate = self.rate();
         let left = self.total.saturating_sub(self.done) as f64 / rate.max(1e-9);
-        let left = if self.done > 0 && self.total > 0 && left.is_finite() {
-            format!(", {} left", HumanDuration(Duration::from_secs_f64(left.min(1e9))))
-        } else {
-            String::new()
-        };
+        let left =
+            if self.done > 0 && self.total > 0 && left.is_finite() { time_left(left) } else { String::new() };
         let of = if self.total > 0 { format!("/{}", amount(self.total, self.unit)) } else { String::new() };
         let (done, name) = (amount(self.done, self.unit), &self.name);
         let word = word(self.unit, self.total.max(self.done));
@@ -189,6 +186,81 @@ fn bar(stage: &str, total: u64, unit: Unit) -> ProgressBar {
     bar
 }
 
+/// A count of steps that says more than how many are done: a bar on a terminal, plain lines elsewhere.
+pub struct Counter {
+    quiet: bool,
+    pub bar: Option<ProgressBar>,
+    begun: Instant,
+    pub last_line: Option<Instant>,
+    /// Steps that were done before, and all.
+    pub first: u64,
+    pub total: u64,
+}
+
+impl Counter {
+    pub fn new(quiet: bool) -> Self {
+        Self { quiet, bar: None, begun: Instant::now(), last_line: None, first: 0, total: 0 }
+    }
+
+    pub fn begin(&mut self, done: u64, total: u64) {
+        (self.first, self.total, self.begun) = (done, total, Instant::now());
+    }
+
+    /// From here on a bar on a terminal.
+    pub fn draw(&mut self, template: &str) {
+        if self.quiet || !std::io::stderr().is_terminal() {
+            return;
+        }
+        let bar = ProgressBar::new(self.total).with_position(self.first);
+        // A template that indicatif refuses costs the looks of the bar, not the run.
+        if let Ok(style) = ProgressStyle::with_template(template) {
+            bar.set_style(style);
+        }
+        bar.reset_eta();
+        self.bar = Some(bar);
+    }
+
+    pub fn line(&self, text: &str) {
+        match &self.bar {
+            Some(bar) => bar.suspend(|| say!("{text}")),
+            None if !self.quiet => say!("{text}"),
+            None => {}
+        }
+    }
+
+    /// Whether it is time for a plain line, which is then taken to be written.
+    pub fn line_due(&mut self, is_last: bool) -> bool {
+        let due = is_last || self.last_line.is_none_or(|last| last.elapsed() >= LINE_EVERY);
+        if due {
+            self.last_line = Some(Instant::now());
+        }
+        due
+    }
+
+    /// What an amount since the beginning is in a second.
+    pub fn per_second(&self, amount: u64) -> f64 {
+        amount as f64 / self.begun.elapsed().as_secs_f64().max(1e-9)
+    }
+
+    /// How long the rest will take, behind a comma, once that can be said.
+    pub fn left(&self, done: u64) -> String {
+        match done.saturating_sub(self.first) {
+            0 => String::new(),
+            new => time_left(self.total.saturating_sub(done) as f64 / self.per_second(new)),
+        }
+    }
+
+    pub fn finish(&mut self) {
+        if let Some(bar) = self.bar.take() {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+fn time_left(seconds: f64) -> String {
+    format!(", {} left", HumanDuration(Duration::from_secs_f64(seconds.min(1e9))))
+}
+
 /// Progress of work that reports how many bytes are done in all.
 pub struct Bytes<'a> {
     reporter: &'a mut Reporter,
@@ -246,5 +318,13 @@ mod tests {
         assert_eq!(amount(5 << 20, Unit::Bytes), "5.00 MiB");
         assert_eq!(format!("{}{}", amount(12, Unit::Rows), word(Unit::Rows, 12)), "12 rows");
         assert_eq!(word(Unit::Checkpoints, 1), " checkpoint");
+    }
+    #[test]
+    fn a_count_says_what_is_left_once_something_is_new() {
+        let mut count = Counter::new(true);
+        count.begin(3, 5);
+        assert_eq!(count.left(3), "");
+        assert!(count.left(4).starts_with(", ") && count.left(4).ends_with(" left"), "{}", count.left(4));
+        assert!(count.line_due(false) && !count.line_due(false) && count.line_due(true));
     }
 }

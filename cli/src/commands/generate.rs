@@ -154,11 +154,11 @@ fn observer(context: &Context, args: &GenerateArgs, there: ExistingAnswers) -> R
         && args.answers.if_changed == IfChanged::Refuse
         && let Some(store) = context.open_if_there()?
     {
-        live.for_dataset(store.snapshot()?, dataset);
+        live.dataset = Some((store.snapshot()?, dataset.clone()));
     }
     match (there, args.answers.output.as_deref()) {
-        (ExistingAnswers::ResultAndKept, Some(file)) => live.for_file(file),
-        (ExistingAnswers::Answers, Some(file)) => live.take_from(file),
+        (ExistingAnswers::ResultAndKept, Some(file)) => live.file = Some(file.to_owned()),
+        (ExistingAnswers::Answers, Some(file)) => live.result = Some(file.to_owned()),
         _ => {}
     }
     Ok(live)
