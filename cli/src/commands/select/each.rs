@@ -26,8 +26,7 @@ pub(super) fn targets(context: &Context, args: &SelectArgs) -> Result<Vec<Select
     if args.output.as_deref().is_some_and(|output| !OutputTarget::of(Some(output)).is_file()) {
         refuse!("--each target writes files of their own: name one with --output");
     }
-    let names = names(context, args)?;
-    let scorings = scorings(context, args, &names)?;
+    let (names, scorings) = scored(context, args)?;
     let one = |(target, scoring): (&String, ScoringArgs)| {
         let scores = args.scores.as_deref().map(|path| named(path, target));
         let report = args.cascade.report.as_deref().map(|path| named(path, target));
@@ -50,42 +49,41 @@ pub(super) fn targets(context: &Context, args: &SelectArgs) -> Result<Vec<Select
     Ok(all)
 }
 
-/// The targets. Only the store knows those that a pattern matches.
-fn names(context: &Context, args: &SelectArgs) -> Result<Vec<String>> {
-    if !args.target.iter().any(|target| TargetRef::parse(target).is_pattern()) {
-        return Ok(args.target.clone());
-    }
-    #[cfg(feature = "serve")]
-    if args.server.remote.is_some() {
-        refuse!(
-            "--each target makes a file for each target, and only the server knows those of a pattern: name them"
-        );
-    }
-    let (snapshot, _lease) = context.open_at(args.snapshot.as_ref())?;
-    question::named(&snapshot, &args.target)
-}
-
-/// How each target is scored: features that are named of other targets are for these.
-fn scorings(context: &Context, args: &SelectArgs, targets: &[String]) -> Result<Vec<ScoringArgs>> {
+/// The targets, and how each is scored: features that are named of other targets are for these.
+fn scored(context: &Context, args: &SelectArgs) -> Result<(Vec<String>, Vec<ScoringArgs>)> {
+    let is_pattern = args.target.iter().any(|target| TargetRef::parse(target).is_pattern());
+    let as_given = |names: Vec<String>| {
+        let scorings = vec![args.scoring.clone(); names.len()];
+        Ok((names, scorings))
+    };
     let features = question::scoring(&args.scoring)?.features;
-    let same = || Ok(vec![args.scoring.clone(); targets.len()]);
-    // Whose they are, only the server knows.
+    // Whose the features are, only the server knows.
     #[cfg(feature = "serve")]
     if args.server.remote.is_some() {
-        return same();
+        if is_pattern {
+            refuse!(
+                "--each target makes a file for each target, and only the server knows those of a pattern: name them"
+            );
+        }
+        return as_given(args.target.clone());
     }
-    if features.is_empty() || targets.len() < 2 {
-        return same();
+    let is_same = |names: &[String]| features.is_empty() || names.len() < 2;
+    if !is_pattern && is_same(&args.target) {
+        return as_given(args.target.clone());
     }
     let (snapshot, _lease) = context.open_at(args.snapshot.as_ref())?;
-    let datasets: Vec<String> = targets.iter().map(|target| TargetRef::parse(target).dataset).collect();
+    let names = if is_pattern { question::named(&snapshot, &args.target)? } else { args.target.clone() };
+    if is_same(&names) {
+        return as_given(names);
+    }
+    let datasets: Vec<String> = names.iter().map(|target| TargetRef::parse(target).dataset).collect();
     let of = |dataset: &String| {
         let own = [args.pool.as_slice(), from_ref(dataset)].concat();
         let features = names_for(&snapshot, &features, &own, &datasets);
         let value = if features.is_empty() { Value::Null } else { Value::from(features) };
         ScoringArgs(args.scoring.0.clone().with("features", value))
     };
-    Ok(datasets.iter().map(of).collect())
+    Ok((names, datasets.iter().map(of).collect()))
 }
 
 /// A target's selection, and what an earlier run of the command left of it.
