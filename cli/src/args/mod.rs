@@ -89,7 +89,7 @@ pub use select::{EachSelection, RuleArgs, ScoresOf, SelectArgs};
 #[cfg(feature = "serve")]
 pub use serve::{RemoteArgs, ServeArgs, TokenArgs, TokenWhat};
 pub use show::{InfoArgs, ListArgs, SnapshotsArgs, VerifyArgs};
-pub use text::{GivenTextArgs, TextArgs};
+pub use text::{GivenTextArgs, TextArgs, is_template_file};
 pub use train::*;
 pub use view::{ViewArgs, ViewWhat};
 

@@ -80,13 +80,16 @@ impl FromArgMatches for GivenTextArgs {
 
 /// A template by its name, or a file.
 fn template(text: &str) -> Result<TemplateKind, String> {
-    let path = Path::new(text);
-    let is_file =
-        path.extension().is_some_and(|ending| ["jinja", "jinja2", "j2"].iter().any(|e| ending == *e));
-    if !is_file {
+    if !is_template_file(text) {
         return text.parse().map_err(|error: gstore_data::EncodeError| error.to_string());
     }
-    fs_err::read_to_string(path).map(TemplateKind::Jinja).map_err(|error| error.to_string())
+    fs_err::read_to_string(text).map(TemplateKind::Jinja).map_err(|error| error.to_string())
+}
+
+/// Whether a template is a file, and not the name of one.
+pub fn is_template_file(text: &str) -> bool {
+    let ending = Path::new(text).extension();
+    ending.is_some_and(|ending| ["jinja", "jinja2", "j2"].iter().any(|e| ending == *e))
 }
 
 #[cfg(test)]

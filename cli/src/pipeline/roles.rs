@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use super::resource::{StageUses, is_pattern, value_of};
 use super::store_uses::{StageStore, StoreNames};
 use super::{PipelineError, PipelineStage, Resource, StageCall};
+use crate::args::is_template_file;
 
 /// What a value of an argument is to its stage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -193,11 +194,6 @@ impl StageUses {
 
 fn is_stream(text: &str) -> bool {
     text == "-" || text.starts_with("/dev/")
-}
-
-/// Whether the command line takes a template for a file.
-fn is_template_file(text: &str) -> bool {
-    Path::new(text).extension().is_some_and(|ending| ["jinja", "jinja2", "j2"].iter().any(|e| ending == *e))
 }
 
 /// Commands that may do without a store.
