@@ -73,7 +73,6 @@ impl Context {
         self.store.as_deref()
     }
 
-    /// The folder of the store.
     pub fn store_path(&self) -> Result<&Path> {
         Ok(self.named_store().ok_or_else(|| UsageError(which_store()))?)
     }

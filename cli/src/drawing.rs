@@ -35,7 +35,6 @@ enum PictureForm {
     Text,
 }
 
-/// The form that a name says.
 fn form(path: &Path) -> Result<PictureForm> {
     let ending = path.extension().map(|ending| ending.to_string_lossy().to_lowercase());
     Ok(match ending.as_deref() {
@@ -81,7 +80,6 @@ pub fn begun(args: &PictureArgs, picture: &Picture) -> Result<Option<Output>> {
     path.map(|path| write_picture(picture, path, args.width, args.force)).transpose()
 }
 
-/// Draws a picture where the flags say.
 pub fn draw(args: &PictureArgs, picture: &Picture) -> Result<()> {
     match begun(args, picture)? {
         Some(output) => output.finish(),

@@ -118,7 +118,6 @@ pub fn format_for_programs(path: &Path, refused: impl FnOnce() -> String) -> Res
     }
 }
 
-/// The format of a score file.
 pub fn format_of_scores(path: &Path) -> Result<Format> {
     let refused = || format!("scores are not written as .txt, .md or .html; {UNDERSTOOD}{PACKED}");
     match (format_for_programs(path, refused)?, OutputTarget::of(Some(path))) {

@@ -12,7 +12,6 @@ use crate::context::{Context, command_line};
 use crate::progress::Bytes;
 use crate::streams::out;
 
-/// Copies a snapshot.
 pub fn backup(context: &Context, args: &BackupArgs) -> Result<()> {
     let store = context.open()?;
     let cancel = context.cancel_on_interrupt("stopping; the same command goes on where it stopped")?;

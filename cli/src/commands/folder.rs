@@ -67,7 +67,6 @@ impl NewFolder {
         self.made.path()
     }
 
-    /// Where it is to be.
     pub(super) fn target(&self) -> &Path {
         &self.target
     }

@@ -12,7 +12,6 @@ use crate::args::InfoArgs;
 use crate::context::Context;
 use crate::streams::out;
 
-/// Prints the description.
 pub fn run(context: &Context, args: &InfoArgs) -> Result<()> {
     let store = context.open()?;
     let (snapshot, _lease) = context.snapshot(&store, args.snapshot.as_ref())?;

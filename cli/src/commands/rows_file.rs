@@ -11,12 +11,9 @@ use crate::ending::{check_ending, format_for_programs, format_of_scores};
 use crate::output::{check, check_outside};
 use crate::wording::shell_word;
 
-/// How rows are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum RowsForm {
-    /// As their original lines.
     Lines,
-    /// As a table.
     Table(Format),
     /// As a saved dataset, in a folder.
     Folder,

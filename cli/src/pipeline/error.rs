@@ -10,7 +10,6 @@ pub struct PipelineError {
 }
 
 impl PipelineError {
-    /// A mistake on a line.
     pub fn new(line: usize, message: impl Into<String>) -> Self {
         Self { line, message: message.into() }
     }

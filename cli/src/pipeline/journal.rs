@@ -35,9 +35,7 @@ pub struct Journal {
 /// A stage's last run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct StageRecord {
-    /// How it stands.
     pub state: StageState,
-    /// What it was asked.
     pub asked: StageRequest,
     /// The store that it ran in; empty: it uses none. Earlier versions of gstore did not note it.
     #[serde(default)]
@@ -60,14 +58,12 @@ pub struct StageRecord {
     pub number: u64,
     /// Its process, while it runs.
     pub process: Option<u32>,
-    /// How it went.
     pub ran: StageRun,
 }
 
 /// A run that ended well.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct FinishedRun {
-    /// What it was asked.
     pub asked: StageRequest,
     /// Versions of what it wrote.
     pub outputs: BTreeMap<String, String>,
@@ -85,7 +81,6 @@ impl StageRecord {
     }
 }
 
-/// How a stage stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum StageState {
@@ -98,7 +93,6 @@ pub enum StageState {
     Stopped,
 }
 
-/// What a stage was asked.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StageRequest {
     /// Words of its command line.

@@ -112,7 +112,6 @@ impl Decider<'_> {
         Ok(Decision::Skip)
     }
 
-    /// What a stage would be asked now.
     pub fn asked(&mut self, place: usize) -> Result<StageRequest> {
         let stage = &self.plan.stages[place];
         let inputs = versions(self.versions, &stage.reads)?;

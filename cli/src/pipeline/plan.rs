@@ -23,12 +23,10 @@ const STAGES_SHOWN: usize = 20;
 
 type Result<T> = std::result::Result<T, PipelineError>;
 
-/// A stage in its place.
 #[derive(Debug, Clone)]
 pub struct PlannedStage {
     /// What the file says.
     pub stage: PipelineStage,
-    /// Its command line.
     pub call: StageCall,
     pub reads: Vec<Resource>,
     pub writes: Vec<Resource>,

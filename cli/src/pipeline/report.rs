@@ -13,15 +13,12 @@ use super::journal::write_whole;
 /// Figures of a stage at most.
 const FIGURES: usize = 16;
 
-/// What is told of a stage.
 #[derive(Debug, Clone, Default)]
 pub struct StageReport {
     pub name: String,
-    /// Its command line.
     pub line: String,
     /// How it stands: done, up to date, failed, ...
     pub outcome: String,
-    /// Its last run.
     pub ran: Option<StageRun>,
     /// Paths that it writes.
     pub outputs: Vec<String>,

@@ -39,9 +39,7 @@ pub enum DotCommand {
     Once(PathBuf),
     /// Records below each other, or what was before.
     Lines,
-    /// A file to run.
     Read(PathBuf),
-    /// The end.
     Quit,
 }
 

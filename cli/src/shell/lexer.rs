@@ -13,7 +13,6 @@ pub enum TokenKind {
     Comment,
     /// `=>`, or one other character.
     Sign,
-    /// The end of a statement.
     End,
 }
 

@@ -17,7 +17,6 @@ use crate::streams::out;
 /// What was found of one table of losses.
 #[derive(Serialize)]
 struct LossesDiagnosis<'a> {
-    /// Its dataset.
     of: &'a str,
     #[serde(flatten)]
     found: &'a Diagnosis,

@@ -16,7 +16,6 @@ use crate::failure::{UsageError, refuse};
 use crate::models::folder_error;
 use crate::texts;
 
-/// The model that was named.
 pub struct ChosenModel {
     pub weights: ModelSource,
     pub base: PathBuf,

@@ -23,11 +23,9 @@ const SUMMARY: u64 = 1 << 16;
 const LINES: usize = 4;
 const CHARS: usize = 300;
 
-/// A command line and where it runs.
 pub struct ChildCommand<'a> {
     /// The words behind the program's name.
     pub argv: &'a [OsString],
-    /// The folder that it runs in.
     pub base: &'a Path,
     /// File for what it says; it is appended to.
     pub log: &'a Path,

@@ -21,7 +21,6 @@ use crate::pipeline::{
     Versions,
 };
 
-/// What a run has.
 pub struct Runner<'a> {
     pub context: &'a Context,
     pub plan: &'a Plan,
@@ -185,7 +184,6 @@ impl Runner<'_> {
         }
     }
 
-    /// Notes an ending.
     fn note(&mut self, place: usize, outcome: StageOutcome, ran: StageRun) -> Result<StageOutcome> {
         let stage = &self.plan.stages[place];
         if let Some(record) = self.journal.stages.get_mut(stage.name()) {

@@ -17,7 +17,6 @@ use crate::context::Context;
 use crate::output::path_beside;
 use crate::pipeline::{Journal, StageState};
 
-/// The folder.
 #[derive(Debug, Clone)]
 pub struct StateFolder(PathBuf);
 
@@ -49,7 +48,6 @@ impl StateFolder {
         self.0.join("logs").join(format!("{stage}.out"))
     }
 
-    /// The folder itself.
     pub fn path(&self) -> &Path {
         &self.0
     }

@@ -14,7 +14,6 @@ use crate::pipeline::{Decider, Decision, Plan, PlannedStage, RunReason, StageReq
 /// Commands whose dry run says what they would take.
 const ESTIMATING: [&str; 4] = ["daunce", "ingest", "matrix", "train"];
 
-/// What a dry run gave.
 pub enum DryRun {
     /// What it printed.
     Told(String),

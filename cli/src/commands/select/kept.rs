@@ -72,7 +72,6 @@ impl TargetJournal {
         Ok(Some(Self { path: path.into(), asked: asked(context, args)?, files }))
     }
 
-    /// Where it is noted.
     pub(super) fn path(&self) -> &Path {
         &self.path
     }
