@@ -57,6 +57,13 @@ const fn narrow_steps(kind: CodeKind) -> usize {
     }
 }
 
+/// A sum of 32-bit numbers with 16-bit ones added, each with its neighbour.
+#[target_feature(enable = "avx2")]
+#[inline]
+pub(super) fn widened(sum: __m256i, pairs: __m256i) -> __m256i {
+    _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)))
+}
+
 /// The instructions, where they were found.
 pub(super) struct Avx2;
 
@@ -69,7 +76,6 @@ impl Tile for Avx2 {
         let kind = kind::<KIND>();
         let half = kind.row_bytes(CODE_STEP) / 2;
         let mut acc = [_mm256_setzero_si256(); Q];
-        let widened = |sum, pairs| _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
         let steps = narrow_steps(kind);
         for (codes, packed) in codes.chunks(2 * half * steps).zip(packed.chunks(Q * steps)) {
             let mut narrow = [_mm256_setzero_si256(); Q];

@@ -12,6 +12,8 @@ mod avx512;
 #[cfg(target_arch = "x86_64")]
 mod bits;
 #[cfg(target_arch = "x86_64")]
+mod blocks;
+#[cfg(target_arch = "x86_64")]
 mod lanes;
 #[cfg(target_arch = "aarch64")]
 mod neon;
@@ -24,6 +26,8 @@ mod vnni;
 
 pub use queries::CodeQueries;
 
+#[cfg(target_arch = "x86_64")]
+use blocks::BLOCKS_FROM;
 #[cfg(target_arch = "x86_64")]
 use gstore_core::instructions::Instructions;
 
@@ -146,7 +150,13 @@ impl Kernel {
             Isa::AvxVnni => unsafe { tiles::rows::<vnni::Vnni>(rows, queries, out) },
             // SAFETY: as above; a processor with AVX-512 has AVX2.
             #[cfg(target_arch = "x86_64")]
-            Isa::Avx2 | Isa::Avx512 => unsafe { tiles::rows::<avx2::Avx2>(rows, queries, out) },
+            Isa::Avx2 | Isa::Avx512 => unsafe {
+                match rows.codes.kind {
+                    CodeKind::Sign if queries.len() >= BLOCKS_FROM => blocks::rows::<0>(rows, queries, out),
+                    CodeKind::Nibble if queries.len() >= BLOCKS_FROM => blocks::rows::<1>(rows, queries, out),
+                    _ => tiles::rows::<avx2::Avx2>(rows, queries, out),
+                }
+            },
         }
     }
 }
