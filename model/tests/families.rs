@@ -35,6 +35,18 @@ fn parameters_are_those_of_transformers_in_order() {
     }
 }
 
+#[test]
+#[cfg_attr(not(reference_results), ignore = "needs the reference results; set GSTORE_SHARED")]
+fn padding_rows_are_those_of_transformers() {
+    let Some(zoo) = zoo() else { return };
+    for (name, row) in
+        [("gemma2", Some(0)), ("olmo2", Some(1)), ("phi3", Some(1)), ("llama", None), ("gpt2", None)]
+    {
+        let decoder = Decoder::read(&zoo.join(name).join("config.json")).unwrap();
+        assert_eq!(decoder.padding_row, row, "{name}");
+    }
+}
+
 /// Every linear map is one piece, the pieces of a weight cover it once, and a bias has the pieces of its
 /// weight.
 #[test]

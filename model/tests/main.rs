@@ -14,4 +14,5 @@ mod hub;
 mod moments;
 mod oracle;
 mod oracle_of_backends;
+mod padding;
 mod replaced;

@@ -26,6 +26,7 @@ pub(super) fn plain(
         heads: sizes.heads,
         max_positions: sizes.max_positions,
         positions,
+        padding_row: None,
         embedding_scale: 1.0,
         norm,
         norm_offset: 0.0,
@@ -42,8 +43,8 @@ pub(super) fn plain(
     }
 }
 
-/// The same with what a configuration says of sizes, rotary positions, RMS norms and gated MLPs; `epsilon` is
-/// that of norms of which it says nothing.
+/// The same with what a configuration says of sizes, padding, rotary positions, RMS norms and gated MLPs;
+/// `epsilon` is that of norms of which it says nothing.
 pub(super) fn configured(
     config: JsonObject<'_>,
     architecture: &'static str,
@@ -55,6 +56,7 @@ pub(super) fn configured(
     let positions = rope::read(config, rope, sizes.heads.dim, sizes.max_positions)?;
     let norm = options::norm(config, NormKind::Rms, "rms_norm_eps", epsilon)?;
     Ok(Decoder {
+        padding_row: options::padding_row(config, sizes.vocab, defaults.padding)?,
         mlp: Mlp::Gated(options::activation(config, "hidden_act", "silu")?),
         tied: options::flag(config, "tie_word_embeddings", false)?,
         ..plain(architecture, &sizes, positions, norm)

@@ -274,6 +274,8 @@ pub struct Decoder {
     pub max_positions: usize,
     /// How tokens are ordered.
     pub positions: PositionEncoding,
+    /// Row of the embedding that is looked up but never trained.
+    pub padding_row: Option<u32>,
     /// Factor of the embedding.
     pub embedding_scale: f32,
     /// Form of every norm.

@@ -17,7 +17,7 @@ const NORMS: [(&str, NormPlace); 2] = [
 ];
 
 fn read(config: JsonObject<'_>) -> Result<Decoder, ModelError> {
-    let defaults = SizeDefaults { kv_heads: None, head_dim: None, max_positions: 2048 };
+    let defaults = SizeDefaults { kv_heads: None, head_dim: None, max_positions: 2048, padding: Some(1) };
     let decoder = blocks::configured(config, FAMILY.architecture, defaults, &RopeSettings::WHOLE, 1e-5)?;
     let decoder = Decoder { head_norm: QkNorm::Whole, ..decoder };
     let biased = if config.bool("attention_bias")? { &ATTENTION[..] } else { &[] };

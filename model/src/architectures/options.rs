@@ -135,6 +135,19 @@ pub(super) fn size_or_null(
     if config.value.get(key).is_some() { config.size(key) } else { Ok(default) }
 }
 
+/// The row of the embedding that is never trained: that of `pad_token_id`, as `padding_idx` in PyTorch, which
+/// counts a negative one from the end. `default` holds where the setting is missing.
+pub(super) fn padding_row(
+    config: JsonObject<'_>,
+    vocab: usize,
+    default: Option<i64>,
+) -> Result<Option<u32>, ModelError> {
+    let key = "pad_token_id";
+    let id = if config.value.get(key).is_some() { config.integer(key)? } else { default };
+    let row = id.map(|id| if id < 0 { id + vocab as i64 } else { id });
+    Ok(row.and_then(|row| u32::try_from(row).ok()).filter(|row| (*row as usize) < vocab))
+}
+
 /// A norm whose epsilon is the setting `key`.
 pub(super) fn norm(
     config: JsonObject<'_>,
@@ -169,12 +182,15 @@ pub(super) struct ModelSizes {
 }
 
 /// What a family assumes where its configuration has no entry.
+#[derive(Clone, Copy)]
 pub(super) struct SizeDefaults {
     /// Key and value heads; none: as many as query heads.
     pub kv_heads: Option<usize>,
     /// Width of a head; none: that of the residual stream over the heads.
     pub head_dim: Option<usize>,
     pub max_positions: usize,
+    /// `pad_token_id`.
+    pub padding: Option<i64>,
 }
 
 impl ModelSizes {

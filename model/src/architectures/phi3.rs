@@ -22,7 +22,8 @@ const ROPE: RopeSettings = RopeSettings {
 };
 
 fn read(config: JsonObject<'_>) -> Result<Decoder, ModelError> {
-    let defaults = SizeDefaults { kv_heads: None, head_dim: None, max_positions: 4096 };
+    let defaults =
+        SizeDefaults { kv_heads: None, head_dim: None, max_positions: 4096, padding: Some(32_000) };
     let decoder = blocks::configured(config, FAMILY.architecture, defaults, &ROPE, 1e-5)?;
     let window = options::size_or_null(config, "sliding_window", None)?;
     let decoder = Decoder { windows: vec![window; decoder.layers], ..decoder };

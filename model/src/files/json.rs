@@ -45,6 +45,10 @@ impl<'a> JsonObject<'a> {
         self.typed(key, "a number", Value::as_f64)
     }
 
+    pub fn integer(&self, key: &str) -> Result<Option<i64>, ModelError> {
+        self.typed(key, "a whole number", Value::as_i64)
+    }
+
     /// A size of 1 to 2^31.
     pub fn size(&self, key: &str) -> Result<Option<usize>, ModelError> {
         self.typed(key, "a whole number from 1 to 2147483648", |v| {

@@ -1,5 +1,6 @@
 //! The backward pass: from the losses down to the lowest slot whose weight gradients are wanted.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use super::depth::{BackwardDepth, lowest_wanted, wanted_depth};
@@ -221,16 +222,51 @@ impl<B: Backend> Model<B> {
     ) -> Result<(), BackendError> {
         let dropout = layout.dropout.as_ref().map(|dropout| dropout.of(&dropout.keys, 0));
         let dx = &dropped(&self.backend, dropout, DropoutSite::Embedding, dx.clone())?;
-        for (slot, ids, scale) in [
-            (Slot::Embedding, &layout.ids, self.decoder.embedding_scale),
-            (Slot::Positions, &layout.positions, 1.0),
-        ] {
-            if sink.wants(slot) {
-                let spans = &layout.spans;
-                sink.table(&self.backend, &TableFactors { slot, ids, grad: dx, scale, spans })?;
+        if sink.wants(Slot::Embedding) {
+            let (slot, scale) = (Slot::Embedding, self.decoder.embedding_scale);
+            match TrainedPositions::of(layout, self.decoder.padding_row) {
+                None => {
+                    let (ids, spans) = (&layout.ids, &layout.spans);
+                    sink.table(&self.backend, &TableFactors { slot, ids, grad: dx, scale, spans })?;
+                }
+                Some(trained) if trained.rows.is_empty() => {}
+                Some(TrainedPositions { rows, ids, spans }) => {
+                    let (ids, grad, spans) = (&ids, &self.backend.gather(dx, &rows)?, &spans);
+                    sink.table(&self.backend, &TableFactors { slot, ids, grad, scale, spans })?;
+                }
             }
         }
+        if sink.wants(Slot::Positions) {
+            let (slot, ids, spans) = (Slot::Positions, &layout.positions, &layout.spans);
+            sink.table(&self.backend, &TableFactors { slot, ids, grad: dx, scale: 1.0, spans })?;
+        }
         Ok(())
+    }
+}
+
+/// The positions of a batch whose rows of the embedding are trained, and the tokens there.
+#[derive(Debug, PartialEq, Eq)]
+struct TrainedPositions {
+    rows: Vec<u32>,
+    ids: Vec<u32>,
+    /// Those of each sample.
+    spans: Vec<Range<usize>>,
+}
+
+impl TrainedPositions {
+    /// `None` where those are all.
+    fn of(layout: &Layout, padding_row: Option<u32>) -> Option<Self> {
+        let padding = padding_row.filter(|id| layout.ids.contains(id))?;
+        let mut trained = Self { rows: Vec::new(), ids: Vec::new(), spans: Vec::new() };
+        for span in &layout.spans {
+            let start = trained.rows.len();
+            for row in span.clone().filter(|row| layout.ids[*row] != padding) {
+                trained.rows.push(row as u32);
+                trained.ids.push(layout.ids[row]);
+            }
+            trained.spans.push(start..trained.rows.len());
+        }
+        Some(trained)
     }
 }
 

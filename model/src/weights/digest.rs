@@ -246,8 +246,9 @@ fn add_form(hasher: &mut Hasher, decoder: &Decoder) {
         hidden_size: _,
         intermediate_size: _,
         params: _,
-        // A limit is no part of the function.
+        // Limits, and what is trained, are no part of the function.
         max_positions: _,
+        padding_row: _,
         // Above.
         heads: _,
         layers,
