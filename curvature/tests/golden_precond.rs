@@ -171,7 +171,9 @@ fn golden_precond_projected() {
 #[cfg_attr(not(reference_results), ignore = "needs the reference results; set GSTORE_SHARED")]
 fn golden_precond_logra() {
     let Some(golden) = projected() else { return };
-    let preconditioner = Some(golden.preconditioner("train", Inversion::Damped, 0.1));
+    // LoGra's dot product is a score of its own.
+    let damping = golden.case["scores"]["train.dot"]["damping"].as_f64().expect("a number");
+    let preconditioner = Some(golden.preconditioner("train", Inversion::Damped, damping));
     let weights = vec![1.0; golden.blocks.len()];
     let energy = |row| preconditioner.as_ref().expect("there").energies(row, 1, &weights)[0];
     let itself: Vec<f64> = golden.rows("train").map(energy).collect();

@@ -118,7 +118,9 @@ fn golden_precond_of_stored_rows() {
     let sides = (rows(&tensors["train.gradients"], 0), rows(&tensors["query.gradients"], 0));
     let store = store(&[sides], &sizes);
     let (train, query) = (grams(&store, "pool"), grams(&store, "val"));
-    publish(&store, "train", &train);
+    for (name, all) in [("train", &train), ("query", &query)] {
+        publish(&store, name, all);
+    }
     for (name, mixing) in case["mixing"].as_object().unwrap() {
         let blocks: Vec<(&str, &Gram, &Gram)> = train[0]
             .grams
