@@ -8,7 +8,7 @@ use std::path::Path;
 use gstore_store::{LossBlock, LossWanted, Store};
 use gstore_tests::place::Place;
 use gstore_tests::shared;
-use safetensors::SafeTensors;
+use safetensors::{Dtype, SafeTensors};
 use serde_json::Value;
 
 /// Agreement that the reference asks for.
@@ -23,8 +23,13 @@ fn lines(path: &Path, wanted: &[usize]) -> Vec<String> {
 
 fn tensor(bytes: &[u8], name: &str) -> Vec<f64> {
     let tensors = SafeTensors::deserialize(bytes).expect("safetensors");
-    let data = tensors.tensor(name).unwrap_or_else(|e| panic!("{name}: {e}")).data().to_vec();
-    data.as_chunks::<8>().0.iter().map(|b| f64::from_le_bytes(*b)).collect()
+    let tensor = tensors.tensor(name).unwrap_or_else(|e| panic!("{name}: {e}"));
+    let data = tensor.data();
+    match tensor.dtype() {
+        Dtype::F64 => data.as_chunks::<8>().0.iter().map(|b| f64::from_le_bytes(*b)).collect(),
+        Dtype::F32 => data.as_chunks::<4>().0.iter().map(|b| f64::from(f32::from_le_bytes(*b))).collect(),
+        other => panic!("{name} has values of type {other:?}"),
+    }
 }
 
 /// Offset and losses of each row of a dataset, in the order of the rows.

@@ -114,24 +114,30 @@ fn golden_daunce_train() {
     assert!(compared > 0);
 }
 
-/// The tensors of whole and double numbers of a file, widened.
+/// The tensors of a file, widened.
 fn safetensors_of(path: &std::path::Path) -> BTreeMap<String, Vec<f64>> {
+    use safetensors::Dtype;
     let bytes = fs_err::read(path).unwrap();
     let tensors = safetensors::SafeTensors::deserialize(&bytes).unwrap();
-    let widened = tensors.tensors().into_iter().filter_map(|(name, tensor)| {
+    let named = tensors.tensors().into_iter().map(|(name, tensor)| {
         let data = tensor.data();
         let values = match tensor.dtype() {
-            safetensors::Dtype::F64 => {
-                data.as_chunks::<8>().0.iter().map(|value| f64::from_le_bytes(*value)).collect()
-            }
-            safetensors::Dtype::I16 => {
-                data.as_chunks::<2>().0.iter().map(|value| f64::from(i16::from_le_bytes(*value))).collect()
-            }
-            _ => return None,
+            Dtype::U8 => widened(data, |[byte]| f64::from(byte)),
+            Dtype::I8 => widened(data, |bytes| f64::from(i8::from_le_bytes(bytes))),
+            Dtype::I16 => widened(data, |bytes| f64::from(i16::from_le_bytes(bytes))),
+            Dtype::I32 => widened(data, |bytes| f64::from(i32::from_le_bytes(bytes))),
+            Dtype::I64 => widened(data, |bytes| i64::from_le_bytes(bytes) as f64),
+            Dtype::F32 => widened(data, |bytes| f64::from(f32::from_le_bytes(bytes))),
+            Dtype::F64 => widened(data, f64::from_le_bytes),
+            other => panic!("{name} has values of type {other:?}"),
         };
-        Some((name, values))
+        (name, values)
     });
-    widened.collect()
+    named.collect()
+}
+
+fn widened<const BYTES: usize>(data: &[u8], value: impl Fn([u8; BYTES]) -> f64) -> Vec<f64> {
+    data.as_chunks::<BYTES>().0.iter().map(|bytes| value(*bytes)).collect()
 }
 
 /// Four texts of different lengths, whatever they say.
