@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use gstore_ingest::pipeline::{CheckpointArg, IngestRequest, Kind};
+use gstore_data::TextOptions;
+use gstore_ingest::pipeline::{CheckpointArg, IngestRequest, Kind, positions};
 use gstore_ingest::projection::ProjectionSpec;
 use gstore_query::influence::testing::{Matrix, matrix};
 use gstore_query::influence::{InfluenceSpec, Prepared, SubtaskBy, TargetRef};
@@ -108,6 +109,15 @@ impl Reference {
     }
 }
 
+/// Tokens of a sample at most: those of the default, or those that the model has positions for.
+///
+/// # Panics
+/// If the folder is no model.
+pub fn max_length(model: &Path) -> u32 {
+    let own = positions(model).expect("a model");
+    own.map_or(TextOptions::MAX_LENGTH, |own| own.min(TextOptions::MAX_LENGTH))
+}
+
 /// An ingest of the reference rows.
 pub fn request(warmup: &shared::Warmup, dataset: &str, kinds: &[Kind], how: &How) -> IngestRequest {
     let checkpoints = warmup
@@ -119,6 +129,7 @@ pub fn request(warmup: &shared::Warmup, dataset: &str, kinds: &[Kind], how: &How
         kinds: kinds.to_vec(),
         projection: how.projection.clone().into(),
         dtype: how.dtype,
+        text: TextOptions { max_length: max_length(&warmup.model), ..TextOptions::default() },
         threads: 2,
         run: "warmup".to_owned(),
         command: "test".to_owned(),

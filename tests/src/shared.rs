@@ -5,23 +5,24 @@
 
 use std::path::{Path, PathBuf};
 
-/// The folder, or `None` after saying that the test is skipped.
+/// The folder with what a test reads in it, such as `golden/less`, or `None` after saying that the test is
+/// skipped.
 ///
 /// # Panics
-/// If the folder is missing although `CI` is set: there the tests must not be skipped.
-pub fn folder(test: &str) -> Option<PathBuf> {
+/// If that is missing although `CI` is set: there the tests must not be skipped.
+pub fn folder(test: &str, needed: &str) -> Option<PathBuf> {
     let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let root = workspace
         .join(std::env::var_os("GSTORE_SHARED").map_or_else(|| PathBuf::from("../shared"), PathBuf::from));
-    if root.join("golden/less/manifest.json").is_file() {
+    if root.join(needed).is_dir() {
         return Some(root);
     }
     assert!(
         std::env::var_os("CI").is_none(),
-        "{test}: no reference results in {}; set GSTORE_SHARED to their folder",
+        "{test}: no {needed} in {}; set GSTORE_SHARED to the folder of reference results",
         root.display()
     );
-    eprintln!("skipped: {test} needs the reference results; set GSTORE_SHARED to their folder");
+    eprintln!("skipped: {test} needs {needed} of the reference results; set GSTORE_SHARED to their folder");
     None
 }
 

@@ -365,7 +365,8 @@ const WORDS: &str = r#"{"version": "1.0", "truncation": null, "padding": null, "
 
 #[test]
 fn s21_a_model_with_few_positions_takes_what_it_can() {
-    let Some(shared) = shared::folder("s21_a_model_with_few_positions_takes_what_it_can") else { return };
+    let test = "s21_a_model_with_few_positions_takes_what_it_can";
+    let Some(shared) = shared::folder(test, "models/zoo/gpt2") else { return };
     let place = Place::new();
     write(&place, "a.jsonl", "{\"text\":\"hello there\"}\n");
     let model = shared.join("models/zoo/gpt2");

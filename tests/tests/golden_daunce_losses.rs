@@ -53,7 +53,7 @@ fn losses(store: &Path, dataset: &str) -> Vec<(f64, Vec<f64>)> {
 #[test]
 #[cfg_attr(not(reference_results), ignore = "needs the reference results; set GSTORE_SHARED")]
 fn golden_daunce_losses() {
-    let Some(shared) = shared::folder("golden_daunce_losses") else { return };
+    let Some(shared) = shared::folder("golden_daunce_losses", "golden/daunce") else { return };
     let golden = shared.join("golden/daunce");
     let manifest: Value =
         serde_json::from_slice(&fs_err::read(golden.join("manifest.json")).expect("readable")).expect("JSON");

@@ -52,7 +52,7 @@ struct Scored {
 #[test]
 #[cfg_attr(not(reference_results), ignore = "needs the reference results; set GSTORE_SHARED")]
 fn golden_ekfac_scores() {
-    let Some(shared) = shared::folder("golden_ekfac_scores") else { return };
+    let Some(shared) = shared::folder("golden_ekfac_scores", "golden/ekfac") else { return };
     let golden = shared.join("golden/ekfac");
     let manifest = fs_err::read(golden.join("manifest.json")).expect("readable");
     let manifest: Value = serde_json::from_slice(&manifest).expect("JSON");

@@ -13,7 +13,7 @@ use gstore_model::weights::{Adapter, ModelFolder};
 use gstore_query::influence::Order;
 use gstore_store::{Cancel, DType, Store};
 use gstore_tests::golden::{Manifest, Tensors, relative_error};
-use gstore_tests::reference::{How, Reference, copy_lines, request};
+use gstore_tests::reference::{How, Reference, copy_lines, max_length, request};
 use gstore_tests::{shared, world};
 
 /// Largest relative error of losses, gradients (L2) and embeddings (L2), and absolute error
@@ -31,7 +31,7 @@ fn exact() -> How {
 /// The reference rows, ingested once for all tests of this program that want them as they are.
 pub fn reference(test: &str) -> Option<&'static Reference> {
     static REFERENCE: OnceLock<Option<Reference>> = OnceLock::new();
-    let shared = shared::folder(test)?;
+    let shared = shared::folder(test, "golden/less")?;
     REFERENCE.get_or_init(|| Some(Reference::new(shared, &exact()))).as_ref()
 }
 
@@ -48,10 +48,11 @@ fn close(got: f32, expected: f32, what: &str) {
 #[test]
 #[cfg_attr(not(reference_results), ignore = "needs the reference results; set GSTORE_SHARED")]
 fn tokens_and_labels_are_exact() {
-    let Some(shared) = shared::folder("tokens_and_labels_are_exact") else { return };
+    let Some(shared) = shared::folder("tokens_and_labels_are_exact", "golden/less") else { return };
     let manifest = Manifest::read(&shared);
     let warmup = shared::golden_warmup(&shared, &manifest.checkpoints);
-    let encoder = TextEncoder::load(&warmup.model, TemplateKind::Tulu, 2048).expect("a tokenizer");
+    let encoder =
+        TextEncoder::load(&warmup.model, TemplateKind::Tulu, max_length(&warmup.model)).expect("a tokenizer");
     let text = fs_err::read_to_string(shared.join("data").join(&manifest.train)).expect("readable");
     let lines: Vec<&str> = text.lines().skip(manifest.train_offset).collect();
     assert!(!manifest.tokens.is_empty());
@@ -262,11 +263,12 @@ fn other_batches_move_only_the_last_bits() {
     let folder = tempfile::tempdir().expect("a folder");
     let store = Store::create(folder.path().join("store")).expect("created");
     let data = folder.path().join("pool.jsonl");
+    let rows = reference.manifest.train_rows.min(48);
     copy_lines(
         &reference.shared.join("data").join(&reference.manifest.train),
         &data,
         reference.manifest.train_offset,
-        48,
+        rows,
     );
     world::register(&store, "pool", &data).expect("registered");
     let mut request = request(&reference.warmup, "pool", &kinds, &exact());
@@ -278,7 +280,7 @@ fn other_batches_move_only_the_last_bits() {
     for part in snapshot.features() {
         let reader = snapshot.open_feature(part).expect("opens");
         let whole = reference.vectors("pool", &part.desc.kind.name, step);
-        for (row, expected) in whole.iter().enumerate().take(48) {
+        for (row, expected) in whole.iter().enumerate().take(rows) {
             let single = reader.row(row as u64).expect("readable").expect("there").vector;
             let error = relative_error(&single, expected);
             assert!(error <= 1e-5, "{} of row {row}: {error:.2e} between batch sizes", part.attrs.label);
