@@ -37,6 +37,13 @@ const JOINED: &str = "{% for message in messages %}{{ message.content ~ ' ' }}{%
 /// How the numbers of tokens become these tokens.
 const TEXT: [&str; 4] = ["--template", "joined.jinja", "--tokenizer", "numbers"];
 
+/// A strategy, the folder of its factors, and the name that they have in the store.
+type Given = (Strategy, &'static str, &'static str);
+
+/// Factors that are taken in: those of the diagonal only where labels were drawn.
+const GIVEN: [Given; 2] =
+    [(Strategy::Ekfac, "factors_ekfac", "given"), (Strategy::Diagonal, "factors_diagonal", "given-diagonal")];
+
 /// The rows of a group in a store, and its factors.
 struct Scored {
     place: Place,
@@ -57,13 +64,14 @@ fn golden_ekfac_scores() {
     let manifest = fs_err::read(golden.join("manifest.json")).expect("readable");
     let manifest: Value = serde_json::from_slice(&manifest).expect("JSON");
     let mut checks = Checks::default();
-    let mut of_fits = 0;
+    let (mut of_fits, mut has_fits) = (0, false);
     for cases in groups(&manifest, &golden) {
         let started = std::time::Instant::now();
         let file = Tensors::open(&golden.join(cases[0].rows()));
         let scored = scored(&file, &cases, &shared.join(cases[0].model()));
         let before = checks.compared;
         if scored.has_fit {
+            has_fits |= cases.iter().any(|case| case.factors.is_some());
             scored.check_fit(&cases, &mut checks);
         }
         of_fits += checks.compared - before;
@@ -71,7 +79,8 @@ fn golden_ekfac_scores() {
         println!("{}: {:.1} s", cases[0].rows(), started.elapsed().as_secs_f64());
     }
     assert!(checks.failed.is_empty(), "of {}:\n{}", checks.compared, checks.failed.join("\n"));
-    assert!(checks.compared > of_fits && of_fits > 0, "{of_fits} tensors of factors of {}", checks.compared);
+    let compared = checks.compared;
+    assert!(compared > of_fits && (of_fits > 0) == has_fits, "{of_fits} tensors of factors of {compared}");
 }
 
 /// Registers the rows, and fits and takes in the factors.
@@ -91,11 +100,14 @@ fn scored(file: &Tensors, cases: &[Case], model: &Path) -> Scored {
     let modules = Vec::from_iter(modules);
     let model_name = model.display().to_string();
     let has_labels = file.names().iter().any(|name| name == "sampled_covariance.labels");
-    write_factors(&place.path("factors_ekfac"), file, cases, (model, &modules));
-    place.ok(&["factors", "import", "factors_ekfac", "given", "--model", &model_name]);
     let asked = |strategies: &[&str]| {
         cases.iter().flat_map(|case| case.listed("strategies")).any(|asked| strategies.contains(&asked))
     };
+    let given = if has_labels && asked(&["diagonal"]) { &GIVEN[..] } else { &GIVEN[..1] };
+    write_factors(&place, given, file, cases, (model, &modules));
+    for (_, folder, name) in given {
+        place.ok(&["factors", "import", folder, name, "--model", &model_name]);
+    }
     for (name, wanted) in [("ekfac", asked(&["kfac", "identity"])), ("diagonal", asked(&["diagonal"]))] {
         if has_labels || !wanted {
             continue;
@@ -133,26 +145,43 @@ fn record(at: usize, row: &Row) -> String {
     json!({ "id": at.to_string(), "messages": turns.collect::<Vec<Value>>() }).to_string()
 }
 
-/// Factors of the labels and eigenvectors that the reference has, as a folder of Kronfluence's.
-fn write_factors(to: &Path, file: &Tensors, cases: &[Case], (model, modules): (&Path, &[&str])) {
+/// Factors of the labels and eigenvectors that the reference has, as folders of Kronfluence's.
+fn write_factors(
+    place: &Place,
+    given: &[Given],
+    file: &Tensors,
+    cases: &[Case],
+    (model, modules): (&Path, &[&str]),
+) {
     let source = CheckpointSource { model: model.to_owned(), adapter: None, tracked: Vec::new() };
     let patterns = modules.iter().map(|name| (*name).to_owned()).collect();
     let selection = ModuleSelection { patterns, biases: false };
     let mut engine =
         CurvatureEngine::load(&source, Cpu::new(ComputePrecision::F32), &selection, SavedActivations::All)
             .expect("a model");
-    let (factors, _) = fit::fit(&mut engine, file, cases, false);
+    let is_diagonal = |given: &Given| matches!(given.0, Strategy::Diagonal);
+    let (factors, _) = fit::fit(&mut engine, file, cases, given.iter().any(is_diagonal));
     let modules: &[Module] = engine.modules();
-    let folder = FactorFolder::create(to, &FactorArguments::new(Strategy::Ekfac).in_f64()).expect("made");
-    let (mut sums, mut bases, mut squares) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut sums, mut bases) = (Vec::new(), Vec::new());
+    let (mut squares, mut diagonals) = (Vec::new(), Vec::new());
     for of in factors {
         sums.push((of.activation.expect("inputs"), of.gradient.expect("gradients")));
         bases.push((of.activation_eigen.expect("a basis"), of.gradient_eigen.expect("a basis")));
         squares.push(of.lambda.expect("squares"));
+        diagonals.extend(of.diagonal);
     }
-    folder.write_covariances(None, modules, &sums).expect("written");
-    folder.write_eigen(modules, &bases).expect("written");
-    folder.write_lambda(None, modules, &squares).expect("written");
+    for of in given {
+        let (strategy, folder, _) = *of;
+        let arguments = FactorArguments::new(strategy).in_f64();
+        let folder = FactorFolder::create(&place.path(folder), &arguments).expect("made");
+        if is_diagonal(of) {
+            folder.write_lambda(None, modules, &diagonals).expect("written");
+            continue;
+        }
+        folder.write_covariances(None, modules, &sums).expect("written");
+        folder.write_eigen(modules, &bases).expect("written");
+        folder.write_lambda(None, modules, &squares).expect("written");
+    }
 }
 
 impl Scored {
@@ -233,6 +262,7 @@ impl Scored {
             value => more.extend(["--damping".to_owned(), value.to_owned()]),
         }
         let (factors, text): (&str, &[&str]) = match strategy {
+            "diagonal" if self.is_given => ("given-diagonal", &TEXT[..]),
             _ if self.is_given => ("given", &TEXT[..]),
             "ekfac" => ("given", &TEXT[..]),
             "diagonal" => ("diagonal", &[]),
