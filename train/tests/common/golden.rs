@@ -20,7 +20,7 @@ pub struct Golden {
     pub shared: PathBuf,
     pub folder: PathBuf,
     pub runs: Vec<Run>,
-    /// Relative tolerance of losses, norms and parameters.
+    /// Relative tolerance of losses and norms.
     pub tolerance: f64,
     /// Relative tolerance of moments, which follow gradients without averaging their rounding away.
     pub state_tolerance: f64,
@@ -56,6 +56,9 @@ pub struct Run {
     pub loss_f64: Vec<f64>,
     pub grad_norm: Vec<f64>,
     pub learning_rate: Vec<f64>,
+    /// Relative tolerance of parameters: that of losses, or ten times how far f32 drifts from f64 where the
+    /// manifest says that this is more.
+    pub tolerance: f64,
     value: Value,
     /// Rows of the pool, or numbers of token lists: step, micro-batch, row.
     plan: Vec<Vec<Vec<usize>>>,
@@ -68,6 +71,7 @@ impl Golden {
         let folder = shared.join("golden/train");
         let manifest = support::json(&folder.join("manifest.json"));
         let text = |key: &str| manifest[key].as_str().expect(key).to_owned();
+        let tolerance = support::tolerance(&manifest, "parameters", 1e-4);
         let described = manifest["runs"].as_object().expect("runs");
         let run = |(name, value): (&String, &Value)| {
             let numbers = |key: &str| -> Vec<f64> {
@@ -78,8 +82,10 @@ impl Golden {
                 Some(other) => &described[other.trim_start_matches("as ")]["rows"],
                 None => &value["rows"],
             };
+            let drift = value["float32_against_float64"]["parameters_max"].as_f64().unwrap_or(0.0);
             Run {
                 name: name.clone(),
+                tolerance: tolerance.max(10.0 * drift),
                 kind: value["kind"].as_str().expect("kind").to_owned(),
                 steps: value["steps"].as_u64().expect("steps") as usize,
                 loss: numbers("loss"),
@@ -98,7 +104,7 @@ impl Golden {
             template: text("template"),
             pool: manifest["pool"].as_str().unwrap_or("data/pool.jsonl").to_owned(),
             max_length: manifest["max_length"].as_u64().map_or(2048, |length| length as u32),
-            tolerance: support::tolerance(&manifest, "parameters", 1e-4),
+            tolerance,
             state_tolerance: support::tolerance(&manifest, "moments", 1e-3),
             shared,
             folder,
@@ -107,6 +113,13 @@ impl Golden {
 }
 
 impl Golden {
+    /// Folders of models: those of the zoo, and those that runs start from.
+    pub fn models(&self) -> BTreeSet<PathBuf> {
+        let zoo = fs_err::read_dir(self.shared.join("models/zoo")).into_iter().flatten().flatten();
+        let zoo = zoo.map(|entry| entry.path()).filter(|path| path.join("config.json").is_file());
+        zoo.chain(self.runs.iter().map(|run| run.model(self))).collect()
+    }
+
     /// The runs of which something holds; where there are none, it is said that their test is skipped.
     pub fn runs_of(&self, what: &str, of: impl Fn(&Run) -> bool) -> Vec<&Run> {
         let runs: Vec<&Run> = self.runs.iter().filter(|run| of(run)).collect();
@@ -140,11 +153,12 @@ impl Run {
         self.value[key].as_f64().unwrap_or_else(|| panic!("{} has {key}", self.name))
     }
 
-    /// The model that it starts from.
+    /// The model that it starts from: of the zoo by its name, or by its path.
     pub fn model(&self, golden: &Golden) -> PathBuf {
         match self.value["zoo"].as_str() {
+            Some(path) if path.contains('/') => golden.shared.join(path),
             Some(name) => golden.shared.join("models/zoo").join(name),
-            None => golden.shared.join(&golden.base),
+            None => golden.shared.join(self.value["model"].as_str().unwrap_or(&golden.base)),
         }
     }
 
@@ -248,12 +262,12 @@ impl Run {
     }
 
     /// Compares checksums of the parameters after a step, if the manifest has some.
-    pub fn check_sums(&self, step: usize, parameters: &Parameters<Cpu>, tolerance: f64) {
+    pub fn check_sums(&self, step: usize, parameters: &Parameters<Cpu>) {
         let Some(sums) = self.value["checksums"][step.to_string()].as_object() else { return };
         for (name, expected) in sums {
             let expected: Vec<f64> = expected.as_array().unwrap().iter().filter_map(Value::as_f64).collect();
             let note = format!("{} step {step} {name}", self.name);
-            check_sum(&stored(parameters, name), &expected, tolerance, &note);
+            check_sum(&stored(parameters, name), &expected, self.tolerance, &note);
         }
     }
 
@@ -305,7 +319,7 @@ pub fn stored<'p>(parameters: &'p Parameters<Cpu>, name: &str) -> Cow<'p, [f32]>
 }
 
 /// Whether a file may call a tensor so.
-fn is_called(trained: &TrainedTensor, name: &str) -> bool {
+pub fn is_called(trained: &TrainedTensor, name: &str) -> bool {
     let own = &trained.spec.name;
     *own == name || *own == canonical(name) || trained.aliases.iter().any(|alias| alias == name)
 }
