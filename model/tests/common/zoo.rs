@@ -18,7 +18,7 @@ pub fn zoo() -> Option<PathBuf> {
 pub fn folders() -> Option<Vec<PathBuf>> {
     let mut folders: Vec<_> = fs_err::read_dir(zoo()?).unwrap().map(|entry| entry.unwrap().path()).collect();
     folders.sort();
-    assert!(folders.len() >= 10);
+    assert!(!folders.is_empty(), "no model is in the zoo");
     Some(folders)
 }
 
