@@ -4,21 +4,27 @@
 //! uses peak * (n - 1) / w, so a warm-up starts at (1, 0) and ends at (1 + w, peak); where its end lies
 //! between two logged points, or before the first, it is found by meeting the neighbouring line at the peak.
 //! After the last point the last line goes on. A schedule that is linear between its kinks is rebuilt
-//! exactly; a cosine is approximated within one logging interval.
+//! exactly. So is one whose points lie on a cosine that falls to 0 where the run ends, after such a warm-up;
+//! other curves are approximated within one logging interval.
+
+use std::f64::consts::PI;
 
 /// Relative difference below which two rates count as equal; the log prints about 16 digits.
 const SAME: f64 = 1e-9;
 
 /// The rate as a function of the step.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct LoggedSchedule {
-    /// Strictly ascending in the step; at least one.
-    knots: Vec<(f64, f64)>,
+pub(crate) enum LoggedSchedule {
+    /// Lines between points, strictly ascending in the step; at least one point.
+    Lines(Vec<(f64, f64)>),
+    /// Half a wave after a linear warm-up.
+    Cosine(Cosine),
 }
 
 impl LoggedSchedule {
-    /// Rebuilds the schedule from logged `(step, rate)` points, ascending; `None` without points.
-    pub fn new(logged: &[(u64, f64)], peak: Option<f64>) -> Option<LoggedSchedule> {
+    /// Rebuilds the schedule from logged `(step, rate)` points, ascending; `None` without points. `max_steps`
+    /// of the run are those that its schedule was made for.
+    pub fn new(logged: &[(u64, f64)], peak: Option<f64>, max_steps: Option<u64>) -> Option<LoggedSchedule> {
         let mut points: Vec<(f64, f64)> = Vec::with_capacity(logged.len() + 2);
         for &(step, rate) in logged {
             let step = step as f64;
@@ -30,6 +36,10 @@ impl LoggedSchedule {
         }
         let first = *points.first()?;
         let peak = peak.filter(|p| points.iter().all(|(_, rate)| *rate <= p * (1.0 + SAME)));
+        let cosine = peak.zip(max_steps).and_then(|(peak, steps)| Cosine::through(&points, peak, steps));
+        if let Some(cosine) = cosine {
+            return Some(Self::Cosine(cosine));
+        }
         // The rate 0 of step 1 says nothing that the warm-up's start does not.
         let starts_at_zero = first == (1.0, 0.0) && points.len() > 2 && points[1].0 > 2.0 && peak.is_some();
         if starts_at_zero {
@@ -39,19 +49,23 @@ impl LoggedSchedule {
             Some(peak) => with_warm_up(points, peak),
             None => extended_to_start(points),
         };
-        Some(LoggedSchedule { knots })
+        Some(Self::Lines(knots))
     }
 
     /// The rate that step `n` used, counted from 1.
     pub fn rate(&self, n: u64) -> f64 {
         let x = n as f64;
-        let after = self.knots.partition_point(|(step, _)| *step < x);
+        let knots = match self {
+            Self::Lines(knots) => knots,
+            Self::Cosine(cosine) => return cosine.rate(x),
+        };
+        let after = knots.partition_point(|(step, _)| *step < x);
         let (a, b) = match (after.checked_sub(1), after) {
-            (None, _) => return self.knots.first().map_or(0.0, |k| k.1),
-            (Some(_), b) if b == self.knots.len() => (b.saturating_sub(2), b - 1),
+            (None, _) => return knots.first().map_or(0.0, |k| k.1),
+            (Some(_), b) if b == knots.len() => (b.saturating_sub(2), b - 1),
             (Some(a), b) => (a, b),
         };
-        match (self.knots.get(a), self.knots.get(b)) {
+        match (knots.get(a), knots.get(b)) {
             (Some(a), Some(b)) => line(*a, *b, x).max(0.0),
             _ => 0.0,
         }
@@ -61,6 +75,40 @@ impl LoggedSchedule {
     pub fn mean(&self, first: u64, last: u64) -> f64 {
         let count = last.saturating_sub(first) + 1;
         (first..=last).map(|n| self.rate(n)).sum::<f64>() / count as f64
+    }
+}
+
+/// A cosine that falls from the peak at `start` to 0 `length` steps later, after a linear warm-up.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Cosine {
+    peak: f64,
+    start: f64,
+    length: f64,
+}
+
+impl Cosine {
+    /// The one that all points lie on, if there is one. The last two on its slope say where it begins and
+    /// ends; that these are whole numbers, and the end that of the run, tells it from a line.
+    fn through(points: &[(f64, f64)], peak: f64, max_steps: u64) -> Option<Self> {
+        // Near the peak and near 0 the angle says little.
+        let is_slope = |(_, rate): &&(f64, f64)| (0.01 * peak..0.99 * peak).contains(rate);
+        let mut slope = points.iter().rev().filter(is_slope);
+        let (b, a) = (slope.next()?, slope.next()?);
+        let part = |rate: f64| (2.0 * rate / peak - 1.0).acos() / PI;
+        let length = ((b.0 - a.0) / (part(b.1) - part(a.1))).round();
+        let found = Self { peak, start: (a.0 - part(a.1) * length).round(), length };
+        // Logs have the rate of their own step, or that of the next one.
+        let ends = [max_steps as f64, max_steps as f64 + 1.0].contains(&(found.start + length));
+        let is_on = |p: &(f64, f64)| (found.rate(p.0) - p.1).abs() <= SAME * peak;
+        (ends && length >= 1.0 && found.start >= 0.0 && points.iter().all(is_on)).then_some(found)
+    }
+
+    fn rate(&self, x: f64) -> f64 {
+        if x < self.start {
+            return self.peak * (x - 1.0) / (self.start - 1.0);
+        }
+        let part = ((x - self.start) / self.length).min(1.0);
+        self.peak * (1.0 + (PI * part).cos()) / 2.0
     }
 }
 
@@ -144,7 +192,7 @@ mod tests {
         last: u64,
     ) {
         let points: Vec<_> = logged.map(|n| (n, rate(n))).collect();
-        let schedule = LoggedSchedule::new(&points, peak).unwrap();
+        let schedule = LoggedSchedule::new(&points, peak, Some(last)).unwrap();
         for n in 1..=last {
             let (found, expected) = (schedule.rate(n), rate(n));
             assert!((found - expected).abs() <= 1e-12, "step {n}: {found} instead of {expected}");
@@ -191,15 +239,55 @@ mod tests {
         assert_rebuilt(|_| 3e-4, (10..=50).step_by(10), None, 60);
     }
 
+    /// A warm-up, and half a wave that ends at 0 after the last step.
+    fn cosine(peak: f64, warmup: u64, max: u64) -> impl Fn(u64) -> f64 {
+        move |n| {
+            let s = (n - 1) as f64;
+            if n - 1 < warmup {
+                return peak * s / warmup as f64;
+            }
+            let part = (s - warmup as f64) / (max - warmup) as f64;
+            peak * 0.5 * (1.0 + (std::f64::consts::PI * part).cos())
+        }
+    }
+
+    #[test]
+    fn a_cosine_is_rebuilt_from_a_sparse_log() {
+        for warmup in [0, 1, 7, 25, 60] {
+            let rate = cosine(2e-3, warmup, 224);
+            for every in [1, 10, 25, 50, 56] {
+                assert_rebuilt(&rate, (every..=224).step_by(every as usize), Some(2e-3), 224);
+                assert_rebuilt(&rate, (1..=224).step_by(every as usize), Some(2e-3), 224);
+            }
+            // A log has the rate of the next step where there is no warm-up.
+            if warmup == 0 {
+                assert_rebuilt(|n| rate(n + 1), (20..=220).step_by(20), Some(2e-3), 223);
+            }
+        }
+        let points: Vec<_> = (1..=6).map(|at| (at * 30, cosine(1e-3, 11, 224)(at * 30))).collect();
+        let mean = |max_steps| LoggedSchedule::new(&points, Some(1e-3), max_steps).unwrap().mean(113, 168);
+        let exact = (113..=168).map(cosine(1e-3, 11, 224)).sum::<f64>() / 56.0;
+        assert!((mean(Some(224)) / exact - 1.0).abs() < 1e-9);
+        // Of another run, and of one that does not say how long it is.
+        assert!([Some(300), None].into_iter().all(|steps| (mean(steps) / exact - 1.0).abs() > 1e-4));
+    }
+
+    #[test]
+    fn a_line_is_no_cosine() {
+        // Both are at the same quarters of the peak.
+        let rate = linear(1e-3, 60, 260);
+        assert_rebuilt(rate, [61, 111, 161, 211].into_iter(), Some(1e-3), 260);
+    }
+
     #[test]
     fn rates_never_fall_below_zero() {
-        let schedule = LoggedSchedule::new(&[(10, 2e-4), (20, 1e-4)], None).unwrap();
+        let schedule = LoggedSchedule::new(&[(10, 2e-4), (20, 1e-4)], None, None).unwrap();
         assert_eq!(schedule.rate(40), 0.0);
     }
 
     #[test]
     fn no_log_no_schedule() {
-        assert_eq!(LoggedSchedule::new(&[], Some(1.0)), None);
+        assert_eq!(LoggedSchedule::new(&[], Some(1.0), None), None);
     }
 
     /// Section 2.6 of the method's description: warm-up over 13 steps, linear to 0 at 420, epochs end at
@@ -210,7 +298,7 @@ mod tests {
         // our rate of step n + 1.
         let rate = linear(2e-5, 13, 420);
         let points: Vec<_> = (1..=420).map(|n| (n, rate(n + 1))).collect();
-        let schedule = LoggedSchedule::new(&points, None).unwrap();
+        let schedule = LoggedSchedule::new(&points, None, None).unwrap();
         let means = [(1, 105), (106, 211), (212, 317), (318, 420)].map(|(a, b)| schedule.mean(a, b));
         for (mean, expected) in means.iter().zip([1.6855e-5, 1.2850e-5, 7.641e-6, 2.506e-6]) {
             assert!((mean - expected).abs() <= 1e-9, "{mean} instead of {expected}");

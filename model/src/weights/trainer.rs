@@ -135,7 +135,8 @@ impl TrainerState {
         let (first, last) = self.epoch_steps()?;
         let points: Vec<(u64, f64)> =
             self.log_history.iter().filter_map(|e| Some((e.step, e.learning_rate?))).collect();
-        LoggedSchedule::new(&points, peak).map(|schedule| schedule.mean(first, last))
+        let schedule = LoggedSchedule::new(&points, peak, self.max_steps)?;
+        Some(schedule.mean(first, last))
     }
 
     /// The weight that LESS gives the checkpoint of this folder: [`TrainerState::mean_learning_rate`], with
