@@ -122,7 +122,7 @@ fn safetensors_of(path: &std::path::Path) -> BTreeMap<String, Vec<f64>> {
     let named = tensors.tensors().into_iter().map(|(name, tensor)| {
         let data = tensor.data();
         let values = match tensor.dtype() {
-            Dtype::U8 => widened(data, |[byte]| f64::from(byte)),
+            Dtype::U8 => widened(data, |bytes| f64::from(u8::from_le_bytes(bytes))),
             Dtype::I8 => widened(data, |bytes| f64::from(i8::from_le_bytes(bytes))),
             Dtype::I16 => widened(data, |bytes| f64::from(i16::from_le_bytes(bytes))),
             Dtype::I32 => widened(data, |bytes| f64::from(i32::from_le_bytes(bytes))),
