@@ -67,11 +67,9 @@ pub(super) fn places(request: &IngestRequest) -> Map<String, Value> {
     map
 }
 
-/// What a file has of a module.
-pub(super) fn find_module<'a, T>(
-    mut found: impl Iterator<Item = (&'a String, T)>,
-    module: &Module,
-) -> Result<T, FactorJobError> {
-    let of = found.find(|(name, _)| **name == module.name).map(|(_, value)| value);
-    of.ok_or_else(|| FactorJobError::Refused(format!("the files have nothing of module `{}`", module.name)))
+/// The place of a module in a file.
+pub(super) fn place_of<T>(found: &[(String, T)], module: &Module) -> Result<usize, FactorJobError> {
+    let place = found.iter().position(|(name, _)| *name == module.name);
+    place
+        .ok_or_else(|| FactorJobError::Refused(format!("the files have nothing of module `{}`", module.name)))
 }

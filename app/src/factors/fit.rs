@@ -17,9 +17,9 @@ use gstore_store::{ArtifactError, ArtifactPart, Store};
 use serde::Serialize;
 use serde_json::json;
 
-use super::begun::{begin, places};
+use super::begun::{begin, place_of, places};
 use super::error::FactorJobError;
-use super::folder::{FactorError, FactorFolder, Partition};
+use super::folder::{FactorError, FactorFolder, OfModules, Partition};
 use super::forecast::FitForecast;
 use super::passes::{Covariances, MergedSums, covariances, squares};
 use super::plan::FitPlan;
@@ -174,31 +174,44 @@ impl FitJob<'_> {
         self.request.only.map_or_else(|| (0..self.plan.new.len()).collect(), |only| vec![only])
     }
 
-    /// Computes and writes the sums of the partitions of this run that are not there; those of a fit that is
-    /// one partition are returned.
+    /// The sums of all partitions, added in their order; those of this run that are not there are computed and
+    /// written first. None while others are missing.
     fn partitions<S>(
         &mut self,
-        is_there: impl Fn(&FactorFolder, Option<Partition>) -> Result<bool, FactorError>,
+        read: impl Fn(&FactorFolder, Option<Partition>) -> Result<Option<OfModules<S>>, FactorError>,
         mut compute: impl FnMut(&mut Self, usize, usize) -> Result<Vec<S>, FactorJobError>,
         write: impl Fn(&FactorFolder, Option<Partition>, &[Module], &[S]) -> Result<(), FactorError>,
+        empty: impl Fn(&FitPlan, &Module) -> S,
+        merge: impl Fn(&mut S, &S),
     ) -> Result<Option<Vec<S>>, FactorJobError> {
-        let mut single = None;
         for data in self.data() {
             for group in 0..self.plan.groups.len() {
                 let number = self.plan.number(data, group);
-                if number.is_some() && is_there(&self.folder, number)? {
+                if number.is_some() && read(&self.folder, number)?.is_some() {
                     self.report.found += 1;
                     continue;
                 }
                 let sums = compute(self, data, group)?;
                 self.report.computed += 1;
-                match number {
-                    Some(_) => write(&self.folder, number, &self.plan.modules_of(group), &sums)?,
-                    None => single = Some(sums),
+                if number.is_none() {
+                    // The fit is one partition.
+                    return Ok(Some(sums));
+                }
+                write(&self.folder, number, &self.plan.modules_of(group), &sums)?;
+            }
+        }
+        let modules = self.plan.engine.modules();
+        let mut all: Vec<S> = modules.iter().map(|module| empty(&self.plan, module)).collect();
+        for data in 0..self.plan.new.len() {
+            for (group, places) in self.plan.groups.iter().enumerate() {
+                let found = read(&self.folder, self.plan.number(data, group))?;
+                let Some(found) = found else { return Ok(None) };
+                for place in places {
+                    merge(&mut all[*place], &found[place_of(&found, &modules[*place])?].1);
                 }
             }
         }
-        Ok(single)
+        Ok(Some(all))
     }
 
     /// Sums of covariances; false while other partitions are missing.
@@ -206,19 +219,20 @@ impl FitJob<'_> {
         if self.folder.read_covariances(None)?.is_some() {
             return Ok(true);
         }
-        let modules = self.plan.engine.modules().to_vec();
-        let single = self.partitions(
-            |folder, number| Ok(folder.read_covariances(number)?.is_some()),
-            |fit, data, group| fit.covariances_of(data, group, work),
-            |folder, number, modules, sums| folder.write_covariances(number, modules, sums),
-        )?;
-        let merged = match single {
-            None => self.merged_covariances(&modules)?,
-            single => single,
+        let merge = |sum: &mut Covariances, part: &Covariances| {
+            sum.0.merge(&part.0);
+            sum.1.merge(&part.1);
         };
-        let Some(all) = merged else { return Ok(false) };
+        let all = self.partitions(
+            FactorFolder::read_covariances,
+            |fit, data, group| fit.covariances_of(data, group, work),
+            FactorFolder::write_covariances,
+            FitPlan::no_sums,
+            merge,
+        )?;
+        let Some(all) = all else { return Ok(false) };
         let all = self.with_earlier(all, work)?;
-        self.folder.write_covariances(None, &modules, &all)?;
+        self.folder.write_covariances(None, self.plan.engine.modules(), &all)?;
         Ok(true)
     }
 
@@ -280,22 +294,18 @@ impl FitJob<'_> {
         if self.folder.read_lambda(None)?.is_some() {
             return Ok(true);
         }
-        let rotated = self.request.strategy == Strategy::Ekfac;
-        let modules = self.plan.engine.modules().to_vec();
-        let single = self.partitions(
-            |folder, number| Ok(folder.read_lambda(number)?.is_some()),
+        let all = self.partitions(
+            FactorFolder::read_lambda,
             |fit, data, group| fit.squares_of(data, group, work),
-            |folder, number, modules, sums| folder.write_lambda(number, modules, sums),
+            FactorFolder::write_lambda,
+            |_, module| Squares::new(module.len()),
+            Squares::merge,
         )?;
-        let merged = match single {
-            None => self.merged_squares(&modules)?,
-            single => single,
-        };
-        let Some(mut all) = merged else { return Ok(false) };
-        if !rotated {
-            self.add_earlier_squares(&modules, &mut all)?;
+        let Some(mut all) = all else { return Ok(false) };
+        if self.request.strategy != Strategy::Ekfac {
+            self.add_earlier_squares(&mut all)?;
         }
-        self.folder.write_lambda(None, &modules, &all)?;
+        self.folder.write_lambda(None, self.plan.engine.modules(), &all)?;
         Ok(true)
     }
 

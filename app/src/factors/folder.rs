@@ -39,11 +39,8 @@ use tensors::Tensors;
 /// A partition: of the data, and of the modules.
 pub type Partition = (usize, usize);
 
-/// Sums of inputs and of gradients of outputs, by name of their module.
-pub(crate) type NamedCovariances = Vec<(String, Covariance, Covariance)>;
-
-/// Eigenbases of inputs and of gradients of outputs, by name of their module.
-pub(crate) type NamedEigen = Vec<(String, Eigen, Eigen)>;
+/// What a file has of each module, by its name; a pair is of inputs and of gradients of outputs.
+pub(crate) type OfModules<T> = Vec<(String, T)>;
 
 const ARGUMENTS: &str = "factor_arguments.json";
 const COVARIANCES: [&str; 2] = ["activation_covariance", "gradient_covariance"];
@@ -109,53 +106,31 @@ impl FactorFolder {
     }
 
     /// Sums of covariances, by name of their module; none where they are not there.
-    ///
-    /// # Errors
-    /// Files that cannot be read or do not fit together.
     pub(crate) fn read_covariances(
         &self,
         partition: Option<Partition>,
-    ) -> Result<Option<NamedCovariances>, FactorError> {
-        let Some(files) = TensorPair::open(&mut self.opener(partition), COVARIANCES, COVARIANCE_COUNTS)?
-        else {
-            return Ok(None);
-        };
-        let of = |name: String| -> Result<_, FactorError> {
-            let [activation, gradient] = [0, 1].map(|side| files.covariance(side, &name));
-            Ok((name, activation?, gradient?))
-        };
-        files.names().into_iter().map(of).collect::<Result<NamedCovariances, FactorError>>().map(Some)
+    ) -> Result<Option<OfModules<(Covariance, Covariance)>>, FactorError> {
+        let files = TensorPair::open(&mut self.opener(partition), COVARIANCES, COVARIANCE_COUNTS)?;
+        let of =
+            |files: &TensorPair, name: &str| Ok((files.covariance(0, name)?, files.covariance(1, name)?));
+        files.map(|files| of_modules(files.names(), |name| of(&files, name))).transpose()
     }
 
     /// Eigenbases, by name of their module; none where they are not there.
-    ///
-    /// # Errors
-    /// Files that cannot be read or do not fit together.
-    pub(crate) fn read_eigen(&self) -> Result<Option<NamedEigen>, FactorError> {
-        let Some(files) = TensorPair::open(&mut self.opener(None), EIGENVECTORS, EIGENVALUES)? else {
-            return Ok(None);
-        };
-        let of = |name: String| -> Result<_, FactorError> {
-            let [activation, gradient] = [0, 1].map(|side| files.eigen(side, &name));
-            Ok((name, activation?, gradient?))
-        };
-        files.names().into_iter().map(of).collect::<Result<NamedEigen, FactorError>>().map(Some)
+    pub(crate) fn read_eigen(&self) -> Result<Option<OfModules<(Eigen, Eigen)>>, FactorError> {
+        let files = TensorPair::open(&mut self.opener(None), EIGENVECTORS, EIGENVALUES)?;
+        let of = |files: &TensorPair, name: &str| Ok((files.eigen(0, name)?, files.eigen(1, name)?));
+        files.map(|files| of_modules(files.names(), |name| of(&files, name))).transpose()
     }
 
     /// Sums of squares of gradients, by name of their module; none where they are not there.
-    ///
-    /// # Errors
-    /// Files that cannot be read or do not fit together.
     pub(crate) fn read_lambda(
         &self,
         partition: Option<Partition>,
-    ) -> Result<Option<Vec<(String, Squares)>>, FactorError> {
+    ) -> Result<Option<OfModules<Squares>>, FactorError> {
         let Some((sums, counts)) = lambda_files(&mut self.opener(partition))? else { return Ok(None) };
-        let of = |name: String| -> Result<_, FactorError> {
-            let squares = Squares { sums: sums.finite(&name)?, count: counts.count(&name)? };
-            Ok((name, squares))
-        };
-        sums.names().into_iter().map(of).collect::<Result<Vec<_>, FactorError>>().map(Some)
+        let of = |name: &str| Ok(Squares { sums: sums.finite(name)?, count: counts.count(name)? });
+        of_modules(sums.names(), of).map(Some)
     }
 
     /// Refuses a folder without a file that its strategy needs.
@@ -225,6 +200,13 @@ impl FactorFolder {
     fn file(&self, what: &str, partition: Option<Partition>) -> PathBuf {
         self.path.join(file_name(what, partition))
     }
+}
+
+fn of_modules<T>(
+    names: Vec<String>,
+    of: impl Fn(&str) -> Result<T, FactorError>,
+) -> Result<OfModules<T>, FactorError> {
+    names.into_iter().map(|name| of(&name).map(|found| (name, found))).collect()
 }
 
 /// Name of the file of a quantity.

@@ -6,8 +6,9 @@ use gstore_core::{Unit, parallel};
 use gstore_curvature::{Blocks, Covariance, Eigen, Module, ModuleFactors};
 
 use super::FitJob;
-use crate::factors::begun::find_module;
+use crate::factors::begun::place_of;
 use crate::factors::error::FactorJobError;
+use crate::factors::passes::Covariances;
 use crate::work::JobContext;
 
 /// Why factors of nothing are refused.
@@ -40,13 +41,13 @@ impl FitJob<'_> {
         let found = self.folder.read_covariances(None)?.unwrap_or_default();
         let sums = modules
             .iter()
-            .map(|module| find_module(found.iter().map(|(name, a, g)| (name, (a, g))), module))
-            .collect::<Result<Vec<(&Covariance, &Covariance)>, _>>()?;
+            .map(|module| Ok(&found[place_of(&found, module)?].1))
+            .collect::<Result<Vec<&Covariances>, FactorJobError>>()?;
         if sums.iter().all(|(_, g)| g.sums.iter().all(|value| *value == 0.0)) {
             return Err(FactorJobError::Refused(NOTHING_SCORED.to_owned()));
         }
         let blocks: Vec<DecomposedBlock<'_>> =
-            modules.iter().zip(&sums).flat_map(|(module, (a, g))| blocks(module, [*a, *g])).collect();
+            modules.iter().zip(&sums).flat_map(|(module, (a, g))| blocks(module, [a, g])).collect();
         let decompose = |_: &mut (), at: usize| -> Result<Eigen, FactorJobError> {
             let block = &blocks[at];
             let mean = block.sum.block_mean(&block.rows);
@@ -77,9 +78,8 @@ impl FitJob<'_> {
         let mut found = self.folder.read_eigen()?.unwrap_or_default();
         // Each is moved: a copy of all of them would be in memory with them.
         let mut of = |module: &Module| {
-            let places = found.iter().enumerate().map(|(at, (name, ..))| (name, at));
-            let at = find_module(places, module)?;
-            let (_, a, g) = found.swap_remove(at);
+            let at = place_of(&found, module)?;
+            let (_, (a, g)) = found.swap_remove(at);
             let (activation_eigen, gradient_eigen) = (Some(a), Some(g));
             Ok(ModuleFactors { activation_eigen, gradient_eigen, ..ModuleFactors::default() })
         };

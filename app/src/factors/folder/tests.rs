@@ -52,11 +52,11 @@ fn factors_of_kronfluence_are_read() {
 
     // Partitions add up to the whole.
     let whole = folder.read_covariances(None).unwrap().unwrap();
-    for (name, activation, gradient) in &whole {
+    for (name, (activation, gradient)) in &whole {
         let (mut a, mut g) = (Covariance::new(activation.size), Covariance::new(gradient.size));
         for partition in [(0, 0), (0, 1), (1, 0), (1, 1)] {
             let parts = folder.read_covariances(Some(partition)).unwrap().unwrap();
-            for (_, part_a, part_g) in parts.iter().filter(|part| part.0 == *name) {
+            for (_, (part_a, part_g)) in parts.iter().filter(|part| part.0 == *name) {
                 a.merge(part_a);
                 g.merge(part_g);
             }
@@ -242,12 +242,12 @@ fn written_again(to: &Path) -> (PathBuf, PathBuf) {
         from.factors(None).unwrap().into_iter().map(|(module, _)| (module.name.clone(), module)).collect();
     for partition in [None, Some((0, 0)), Some((0, 1)), Some((1, 0)), Some((1, 1))] {
         let found = from.read_covariances(partition).unwrap().unwrap();
-        let modules: Vec<Module> = found.iter().map(|(name, ..)| all[name].clone()).collect();
-        let sums: Vec<(Covariance, Covariance)> = found.into_iter().map(|(_, a, g)| (a, g)).collect();
+        let modules: Vec<Module> = found.iter().map(|(name, _)| all[name].clone()).collect();
+        let sums: Vec<(Covariance, Covariance)> = found.into_iter().map(|(_, sums)| sums).collect();
         folder.write_covariances(partition, &modules, &sums).unwrap();
     }
     let modules: Vec<Module> = all.into_values().collect();
-    let bases = from.read_eigen().unwrap().unwrap().into_iter().map(|(_, a, g)| (a, g));
+    let bases = from.read_eigen().unwrap().unwrap().into_iter().map(|(_, bases)| bases);
     folder.write_eigen(&modules, &bases.collect::<Vec<_>>()).unwrap();
     let squares = from.read_lambda(None).unwrap().unwrap().into_iter().map(|(_, squares)| squares);
     folder.write_lambda(None, &modules, &squares.collect::<Vec<_>>()).unwrap();
