@@ -189,13 +189,8 @@ impl Scored {
     fn check_fit(&self, cases: &[Case], checks: &mut Checks) {
         self.place.ok(&["factors", "export", "ekfac", "fitted"]);
         let folder = FactorFolder::open(&self.place.path("fitted")).expect("a folder");
-        let (mut modules, mut factors) = (Vec::new(), Vec::new());
-        let keep = &mut |module: Module, of: ModuleFactors| {
-            modules.push(module);
-            factors.push(of);
-            Ok(())
-        };
-        folder.each_factors(None, keep).expect("factors");
+        let (modules, factors): (Vec<Module>, Vec<ModuleFactors>) =
+            folder.factors(None).expect("factors").into_iter().unzip();
         cases.iter().for_each(|case| check_factors(&modules, case, &factors, &[], checks));
     }
 

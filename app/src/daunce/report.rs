@@ -101,7 +101,8 @@ pub struct DaunceReport {
     pub queries: Vec<QueryReport>,
 }
 
-/// Ranks the pools for each of the first `queries`, with `top` rows at each end; `text` makes texts of records.
+/// Ranks the pools for each of the first `queries`, with `top` rows at each end; `text` makes texts of
+/// records.
 ///
 /// # Errors
 /// A question that cannot be answered, damage, and being told to stop.

@@ -174,8 +174,8 @@ impl FitJob<'_> {
         self.request.only.map_or_else(|| (0..self.plan.new.len()).collect(), |only| vec![only])
     }
 
-    /// The sums of all partitions, added in their order; those of this run that are not there are computed and
-    /// written first. None while others are missing.
+    /// The sums of all partitions, added in their order; those of this run that are not there are computed
+    /// and written first. None while others are missing.
     fn partitions<S>(
         &mut self,
         read: impl Fn(&FactorFolder, Option<Partition>) -> Result<Option<OfModules<S>>, FactorError>,

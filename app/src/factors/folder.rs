@@ -28,9 +28,10 @@ use gstore_curvature::{Covariance, Eigen, Module, ModuleFactors, Squares};
 pub(super) use documents::{PART, write as write_document};
 pub(super) use whole::{check_blocks, check_room, matrices};
 
-pub use arguments::{DatasetNote, FactorArguments, FactorStage, ScoreArguments};
+pub use arguments::FactorArguments;
+pub(super) use arguments::{DatasetNote, FactorStage, ScoreArguments};
 pub use error::FactorError;
-pub use reader::{FactorParts, FactorReader};
+pub(super) use reader::{FactorParts, FactorReader};
 use reader::{TensorPair, lambda_files};
 pub(crate) use scores::ALL_MODULES;
 pub use scores::{ScoreFolder, ScoreKind, ScoreSide, ScoreTable};
@@ -54,8 +55,9 @@ const LAMBDA_COUNT: &str = "num_lambda_processed";
 /// A folder `factors_NAME`.
 #[derive(Debug, Clone)]
 pub struct FactorFolder {
-    path: PathBuf,
-    arguments: FactorArguments,
+    pub(super) path: PathBuf,
+    /// How the factors were fitted.
+    pub(super) arguments: FactorArguments,
 }
 
 impl FactorFolder {
@@ -79,30 +81,9 @@ impl FactorFolder {
         Ok(Self { path: path.to_owned(), arguments })
     }
 
-    /// The folder.
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-
-    /// How the factors were fitted.
-    pub fn arguments(&self) -> &FactorArguments {
-        &self.arguments
-    }
-
     /// Notes a dataset that was fitted on.
-    ///
-    /// # Errors
-    /// What the file system refuses.
-    pub fn write_dataset(&self, stage: FactorStage, note: &DatasetNote) -> Result<(), FactorError> {
+    pub(super) fn write_dataset(&self, stage: FactorStage, note: &DatasetNote) -> Result<(), FactorError> {
         documents::write(&self.dataset(stage), note)
-    }
-
-    /// The note of a dataset.
-    ///
-    /// # Errors
-    /// A file that cannot be read.
-    pub fn read_dataset(&self, stage: FactorStage) -> Result<Option<DatasetNote>, FactorError> {
-        documents::read(&self.dataset(stage))
     }
 
     /// Sums of covariances, by name of their module; none where they are not there.
@@ -147,42 +128,18 @@ impl FactorFolder {
     }
 
     /// A reader of what there is of whole modules, once their partitions are put together.
-    ///
-    /// # Errors
-    /// Files that cannot be read.
-    pub fn reader(&self) -> Result<FactorReader, FactorError> {
+    pub(super) fn reader(&self) -> Result<FactorReader, FactorError> {
         FactorReader::new(&self.path, self.arguments.clone(), FactorParts::ALL, &mut self.opener(None))
     }
 
-    /// Hands on what there is of the modules that are named, or of all, once their partitions are put
-    /// together: one module at a time, in the order of the numbers in their names.
+    /// What there is of the modules that are named, or of all, once their partitions are put together, in the
+    /// order of the numbers in their names.
     ///
     /// # Errors
     /// Names that the folder does not have, files that cannot be read or do not fit together.
-    pub fn each_factors(
-        &self,
-        modules: Option<&[String]>,
-        each: &mut dyn FnMut(Module, ModuleFactors) -> Result<(), FactorError>,
-    ) -> Result<(), FactorError> {
-        let reader = self.reader()?;
-        for name in reader.chosen(modules)? {
-            let (module, factors) = reader.module(&name)?;
-            each(module, factors)?;
-        }
-        Ok(())
-    }
-
-    /// All of [`FactorFolder::each_factors`] at once.
-    ///
-    /// # Errors
-    /// As there.
     pub fn factors(&self, modules: Option<&[String]>) -> Result<Vec<(Module, ModuleFactors)>, FactorError> {
-        let mut all = Vec::new();
-        self.each_factors(modules, &mut |module, factors| {
-            all.push((module, factors));
-            Ok(())
-        })?;
-        Ok(all)
+        let reader = self.reader()?;
+        reader.chosen(modules)?.iter().map(|name| reader.module(name)).collect()
     }
 
     /// Opens the files of a partition by the names of their quantities.

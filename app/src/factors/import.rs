@@ -50,7 +50,7 @@ pub fn import_factors(
         }
     };
     // Missing or torn files show now, not when the factors are used.
-    if opened.arguments().strategy() != Strategy::Identity {
+    if opened.arguments.strategy() != Strategy::Identity {
         let checked = check(&opened, &stamp)?;
         if checked != stamp.modules.len() {
             return Err(FactorJobError::Refused(format!(
@@ -70,14 +70,14 @@ pub fn import_factors(
 
 /// Refuses factors of modules that cannot be used; how many modules there are.
 fn check(folder: &FactorFolder, stamp: &FactorStamp) -> Result<usize, FactorError> {
-    let strategy = folder.arguments().strategy();
+    let strategy = folder.arguments.strategy();
     let names: Vec<String> = stamp.modules.iter().map(|module| module.name.clone()).collect();
     let reader = folder.reader()?;
     let chosen = reader.chosen(Some(&names))?;
     for name in &chosen {
         let (module, factors) = reader.module(name)?;
         reader.check_counts(name)?;
-        check_blocks(folder.path(), name, &factors, stamp.max_block)?;
+        check_blocks(&folder.path, name, &factors, stamp.max_block)?;
         reader.check_bases(name, &factors)?;
         factors.inverse(&module, strategy, Damping::OfMean)?;
     }
@@ -157,14 +157,14 @@ fn foreign(
     let is_named = !request.dataset.is_empty();
     let fitted_on = is_named.then(|| FittedOn::new(snapshot, request, work)).transpose()?;
     let mut found = Vec::new();
-    let collect = &mut |module: Module, factors: ModuleFactors| -> Result<(), FactorError> {
+    let reader = folder.reader()?;
+    for name in reader.chosen(None)? {
+        let (module, factors) = reader.module(&name)?;
         if let Some(fitted_on) = &fitted_on {
-            fitted_on.check(folder.path(), &module, &factors)?;
+            fitted_on.check(&folder.path, &module, &factors)?;
         }
         found.push(module);
-        Ok(())
-    };
-    folder.each_factors(None, collect)?;
+    }
     let none_of_model = |Module { name, out, input, .. }: &Module| {
         FactorJobError::Refused(format!(
             "module `{name}` of {out} outputs and {input} inputs is none of the model: the factors are of another one"
@@ -184,7 +184,7 @@ fn foreign(
             return Err(none_of_model(module));
         }
     }
-    let arguments = folder.arguments();
+    let arguments = &folder.arguments;
     let (data, parts) = arguments.partitions_of(FactorStage::Covariance);
     let stamp = FactorStamp {
         strategy: arguments.strategy().name().to_owned(),

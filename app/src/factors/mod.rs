@@ -31,8 +31,7 @@ pub use engine::Fisher;
 pub use error::FactorJobError;
 pub use fit::{FitReport, FitSeconds, fit_factors, forecast_factors};
 pub use folder::{
-    DatasetNote, FactorArguments, FactorError, FactorFolder, FactorParts, FactorReader, FactorStage,
-    Partition, ScoreArguments, ScoreFolder, ScoreKind, ScoreSide, ScoreTable,
+    FactorArguments, FactorError, FactorFolder, Partition, ScoreFolder, ScoreKind, ScoreSide, ScoreTable,
 };
 pub use forecast::FitForecast;
 pub use gram::{GramAt, GramReport, GramRequest, GramShare, MixRequest, fit_gram, mix_grams};

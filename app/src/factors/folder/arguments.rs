@@ -11,7 +11,7 @@ use super::error::FactorError;
 
 /// Which sums of a fit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum FactorStage {
+pub(crate) enum FactorStage {
     /// Covariances of inputs and of gradients of outputs.
     Covariance,
     /// Squares of gradients.
@@ -62,26 +62,22 @@ impl FactorArguments {
     }
 
     /// Whose labels the loss has: the data's, or sampled ones.
-    #[must_use]
     pub(crate) fn empirical_fisher(self, empirical: bool) -> Self {
         self.with("use_empirical_fisher", json!(empirical))
     }
 
     /// The same fit, with its curvature taken as another strategy has it.
-    #[must_use]
-    pub fn taken_as(self, strategy: Strategy) -> Self {
+    pub(crate) fn taken_as(self, strategy: Strategy) -> Self {
         Self { strategy, ..self.with("strategy", json!(strategy.name())) }
     }
 
     /// How many of the first samples are fitted on; none: all.
-    #[must_use]
     pub(crate) fn max_examples(self, stage: FactorStage, most: Option<u64>) -> Self {
         self.with(&format!("{}_max_examples", stage.name()), json!(most))
     }
 
     /// Partitions of the data and of the modules.
-    #[must_use]
-    pub fn partitions(self, stage: FactorStage, (data, modules): (usize, usize)) -> Self {
+    pub(crate) fn partitions(self, stage: FactorStage, (data, modules): (usize, usize)) -> Self {
         self.with(&format!("{}_data_partitions", stage.name()), json!(data))
             .with(&format!("{}_module_partitions", stage.name()), json!(modules))
     }
@@ -94,12 +90,12 @@ impl FactorArguments {
     }
 
     /// How curvature is approximated.
-    pub fn strategy(&self) -> Strategy {
+    pub(crate) fn strategy(&self) -> Strategy {
         self.strategy
     }
 
     /// Whether the loss has the data's labels.
-    pub fn is_empirical(&self) -> bool {
+    pub(crate) fn is_empirical(&self) -> bool {
         self.values.get("use_empirical_fisher").and_then(Value::as_bool).unwrap_or(false)
     }
 
@@ -148,7 +144,7 @@ impl FactorArguments {
 
 /// Arguments of scores: those of Kronfluence's `ScoreArguments`, in their order.
 #[derive(Debug, Clone, PartialEq)]
-pub struct ScoreArguments {
+pub(crate) struct ScoreArguments {
     values: Map<String, Value>,
 }
 
@@ -180,34 +176,30 @@ impl Default for ScoreArguments {
 
 impl ScoreArguments {
     /// The damping of all modules; none: a tenth of the mean eigenvalue of each.
-    #[must_use]
-    pub fn damping(self, damping: Option<f64>) -> Self {
+    pub(crate) fn damping(self, damping: Option<f64>) -> Self {
         self.with("damping_factor", json!(damping))
     }
 
     /// Rank of query gradients, exact; none: all of them.
-    #[must_use]
-    pub fn low_rank(self, rank: Option<usize>) -> Self {
+    pub(crate) fn low_rank(self, rank: Option<usize>) -> Self {
         self.with("query_gradient_low_rank", json!(rank)).with("use_full_svd", json!(rank.is_some()))
     }
 
     /// Whether there are scores for each module, and for each token.
-    #[must_use]
-    pub fn apart(self, per_module: bool, per_token: bool) -> Self {
+    pub(crate) fn apart(self, per_module: bool, per_token: bool) -> Self {
         self.with("compute_per_module_scores", json!(per_module))
             .with("compute_per_token_scores", json!(per_token))
     }
 
     /// Whether gradients of queries, and of training samples, are summed up.
-    #[must_use]
     pub(crate) fn aggregated(self, queries: bool, training: bool) -> Self {
         self.with("aggregate_query_gradients", json!(queries))
             .with("aggregate_train_gradients", json!(training))
     }
 
-    /// Partitions of the data and of the modules.
-    #[must_use]
-    pub fn partitions(self, (data, modules): (usize, usize)) -> Self {
+    /// Of the data and of the modules.
+    #[cfg(test)]
+    pub(crate) fn partitions(self, (data, modules): (usize, usize)) -> Self {
         self.with("data_partitions", json!(data)).with("module_partitions", json!(modules))
     }
 
@@ -236,11 +228,9 @@ impl ScoreArguments {
 
 /// What Kronfluence notes of a dataset.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct DatasetNote {
-    /// Class of the dataset.
+pub(crate) struct DatasetNote {
     #[serde(rename = "type")]
     pub kind: String,
-    /// Samples.
     pub dataset_size: u64,
     /// The samples that are meant, in their order; none: all.
     pub indices: Option<Vec<u64>>,

@@ -23,8 +23,7 @@ pub(super) type OpenTensors<'a> = dyn FnMut(&str) -> Result<Option<Tensors>, Fac
 
 /// Quantities of factors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct FactorParts {
-    /// Sums of covariances.
+pub(crate) struct FactorParts {
     pub covariances: bool,
     /// Eigenvectors and eigenvalues.
     pub eigen: bool,
@@ -33,7 +32,6 @@ pub struct FactorParts {
 }
 
 impl FactorParts {
-    /// All of them.
     pub const ALL: Self = Self { covariances: true, eigen: true, lambda: true };
 
     /// What gradients are preconditioned with.
@@ -62,10 +60,11 @@ impl FactorParts {
 
 /// What there is of whole modules.
 #[derive(Debug)]
-pub struct FactorReader {
+pub(crate) struct FactorReader {
     /// What errors call the factors.
     path: PathBuf,
-    arguments: FactorArguments,
+    /// How the factors were fitted.
+    pub arguments: FactorArguments,
     covariances: Option<TensorPair>,
     eigen: Option<TensorPair>,
     lambda: Option<(Tensors, Tensors)>,
@@ -96,9 +95,6 @@ impl FactorReader {
 
     /// Of maps of the files of [`FactorParts::files`], by these names; what is not among them is not there.
     /// `path` is what errors call the factors.
-    ///
-    /// # Errors
-    /// No arguments, and files that are none.
     pub fn of_maps(
         path: &Path,
         parts: FactorParts,
@@ -114,15 +110,7 @@ impl FactorReader {
         Self::new(path, arguments, parts, open)
     }
 
-    /// How the factors were fitted.
-    pub fn arguments(&self) -> &FactorArguments {
-        &self.arguments
-    }
-
     /// Columns of the widest matrix of eigenvectors, as it is stored; none where there are none.
-    ///
-    /// # Errors
-    /// Matrices of other shapes.
     pub fn widest(&self) -> Result<Option<usize>, FactorError> {
         let Some(files) = &self.eigen else { return Ok(None) };
         let mut most: Option<usize> = None;
@@ -135,9 +123,6 @@ impl FactorReader {
     }
 
     /// The modules that are named, or all, in the order of the numbers in their names.
-    ///
-    /// # Errors
-    /// Names that there are no factors of.
     pub fn chosen(&self, modules: Option<&[String]>) -> Result<Vec<String>, FactorError> {
         let Some(wanted) = modules else { return Ok(self.names.clone()) };
         if let Some(none) = wanted.iter().find(|name| !self.names.contains(name)) {
@@ -148,9 +133,6 @@ impl FactorReader {
     }
 
     /// What there is of a module.
-    ///
-    /// # Errors
-    /// A module that there are no factors of, files that cannot be read or do not fit together.
     pub fn module(&self, name: &str) -> Result<(Module, ModuleFactors), FactorError> {
         let mut factors = ModuleFactors::default();
         if let Some(files) = &self.covariances {

@@ -69,15 +69,13 @@ pub enum ScoreSide {
 #[derive(Debug, Clone)]
 pub struct ScoreFolder {
     path: PathBuf,
-    arguments: ScoreArguments,
+    /// How the scores were made.
+    pub(super) arguments: ScoreArguments,
 }
 
 impl ScoreFolder {
     /// Makes a folder, or goes on with one that was begun with the same arguments.
-    ///
-    /// # Errors
-    /// Other arguments there, and what the file system refuses.
-    pub fn create(
+    pub(crate) fn create(
         path: &Path,
         arguments: &ScoreArguments,
         factors: &FactorArguments,
@@ -107,25 +105,9 @@ impl ScoreFolder {
         Ok(path.join(SCORE_ARGUMENTS).is_file() || has(ScoreKind::Pairwise)? || has(ScoreKind::OfItself)?)
     }
 
-    /// How the scores were made.
-    pub fn arguments(&self) -> &ScoreArguments {
-        &self.arguments
-    }
-
     /// Notes a dataset.
-    ///
-    /// # Errors
-    /// What the file system refuses.
-    pub fn write_dataset(&self, side: ScoreSide, note: &DatasetNote) -> Result<(), FactorError> {
+    pub(crate) fn write_dataset(&self, side: ScoreSide, note: &DatasetNote) -> Result<(), FactorError> {
         documents::write(&self.dataset(side), note)
-    }
-
-    /// The note of a dataset.
-    ///
-    /// # Errors
-    /// A file that cannot be read.
-    pub fn read_dataset(&self, side: ScoreSide) -> Result<Option<DatasetNote>, FactorError> {
-        documents::read(&self.dataset(side))
     }
 
     /// The list of the ids of a dataset, one on each line in the order of scoring. Kronfluence has no such
@@ -137,10 +119,7 @@ impl ScoreFolder {
         })
     }
 
-    /// Lists the ids of a dataset, or compares them with those that are listed.
-    ///
-    /// # Errors
-    /// Other ids there, an id with a line break, and what the file system refuses.
+    /// Lists the ids of a dataset, or refuses them where others are listed.
     pub(crate) fn settle_ids(&self, side: ScoreSide, ids: &[String]) -> Result<(), FactorError> {
         let path = self.ids_file(side);
         if let Some(id) = ids.iter().find(|id| id.contains(['\n', '\r'])) {
@@ -166,10 +145,7 @@ impl ScoreFolder {
     }
 
     /// Writes scores.
-    ///
-    /// # Errors
-    /// A table whose values are not those of its shape, and what the file system refuses.
-    pub fn write(
+    pub(crate) fn write(
         &self,
         kind: ScoreKind,
         partition: Option<Partition>,
@@ -192,11 +168,9 @@ impl ScoreFolder {
     }
 
     /// Scores, put together from partitions where there is no whole file: those of modules added, those of
-    /// the data after each other, or added where training samples are summed. None where there is neither.
-    ///
-    /// # Errors
-    /// Files that cannot be read, partitions of which some are missing or that do not fit together.
-    pub fn read(&self, kind: ScoreKind) -> Result<Option<Vec<ScoreTable<f64>>>, FactorError> {
+    /// the data after each other, or added where training samples are summed. None where there is neither;
+    /// partitions of which some are missing are an error.
+    pub(super) fn read(&self, kind: ScoreKind) -> Result<Option<Vec<ScoreTable<f64>>>, FactorError> {
         if let Some(found) = self.read_file(&file_name(kind.name(), None))? {
             return Ok(Some(found));
         }
@@ -231,7 +205,8 @@ impl ScoreFolder {
     /// The sum of the scores of all modules: `[queries, samples]`, or `[samples]` of samples with themselves.
     ///
     /// # Errors
-    /// As [`ScoreFolder::read`]; no such scores, those of tokens, those of modules that do not fit together.
+    /// Files that cannot be read, partitions of which some are missing or that do not fit together; no such
+    /// scores, those of tokens, those of modules that do not fit together.
     pub fn total(&self, kind: ScoreKind) -> Result<ScoreTable<f64>, FactorError> {
         let Some(tables) = self.read(kind)? else { return Err(self.none(kind)?) };
         let wrong = |detail: String| FactorError::file(&self.path, format!("{}: {detail}", kind.name()));
@@ -293,7 +268,7 @@ impl ScoreFolder {
         Ok(false)
     }
 
-    fn dataset(&self, side: ScoreSide) -> PathBuf {
+    pub(super) fn dataset(&self, side: ScoreSide) -> PathBuf {
         self.path.join(match side {
             ScoreSide::Query => "query_dataset_metadata.json",
             ScoreSide::Train => "train_dataset_metadata.json",

@@ -40,14 +40,18 @@ fn gradients() -> BTreeMap<String, Vec<Vec<f64>>> {
     tensors.names().into_iter().map(of).collect()
 }
 
+fn dataset_note(path: &Path) -> DatasetNote {
+    documents::read(path).unwrap().unwrap()
+}
+
 #[test]
 fn factors_of_kronfluence_are_read() {
     let folder = FactorFolder::open(&given("factors_mlp")).unwrap();
-    assert_eq!(folder.arguments().strategy(), Strategy::Ekfac);
-    assert!(folder.arguments().is_empirical());
-    assert_eq!(folder.arguments().partitions_of(FactorStage::Covariance), (2, 2));
-    assert_eq!(folder.arguments().partitions_of(FactorStage::Lambda), (1, 1));
-    let note = folder.read_dataset(FactorStage::Lambda).unwrap().unwrap();
+    assert_eq!(folder.arguments.strategy(), Strategy::Ekfac);
+    assert!(folder.arguments.is_empirical());
+    assert_eq!(folder.arguments.partitions_of(FactorStage::Covariance), (2, 2));
+    assert_eq!(folder.arguments.partitions_of(FactorStage::Lambda), (1, 1));
+    let note = dataset_note(&folder.dataset(FactorStage::Lambda));
     assert_eq!((note.kind.as_str(), note.dataset_size, note.indices), ("TensorDataset", 7, None));
 
     // Partitions add up to the whole.
@@ -101,11 +105,11 @@ fn maps_of_the_files_that_are_wanted_are_enough() {
     let folder = FactorFolder::open(&given("factors_mlp")).unwrap();
     let parts = FactorParts::of(Strategy::Ekfac);
     let maps = parts.files().into_iter().map(|name| {
-        let bytes = fs_err::read(folder.path().join(&name)).unwrap();
+        let bytes = fs_err::read(folder.path.join(&name)).unwrap();
         (name, FileMap::from_bytes(&bytes))
     });
     let reader = FactorReader::of_maps(Path::new("f"), parts, maps.collect()).unwrap();
-    assert_eq!(reader.arguments(), folder.arguments());
+    assert_eq!(reader.arguments, folder.arguments);
     for (module, factors) in folder.factors(None).unwrap() {
         let expected = ModuleFactors { activation: None, gradient: None, ..factors };
         assert_eq!(reader.module(&module.name).unwrap(), (module, expected));
@@ -197,8 +201,8 @@ fn covariances_that_are_not_symmetric_are_refused() {
 #[test]
 fn scores_of_kronfluence_come_out_again() {
     let scores = ScoreFolder::open(&given("scores_mlp")).unwrap();
-    assert_eq!(scores.arguments().partitions_of(), (2, 1));
-    let queries = scores.read_dataset(ScoreSide::Query).unwrap().unwrap().indices;
+    assert_eq!(scores.arguments.partitions_of(), (2, 1));
+    let queries = dataset_note(&scores.dataset(ScoreSide::Query)).indices;
     assert_eq!(queries, Some(vec![0, 2]));
     let [pairwise, of_itself] =
         [ScoreKind::Pairwise, ScoreKind::OfItself].map(|kind| scores.read(kind).unwrap().unwrap());
@@ -233,10 +237,10 @@ fn written_again(to: &Path) -> (PathBuf, PathBuf) {
     let arguments = FactorArguments::new(Strategy::Ekfac)
         .empirical_fisher(true)
         .partitions(FactorStage::Covariance, (2, 2));
-    assert_eq!(&arguments, from.arguments());
+    assert_eq!(arguments, from.arguments);
     let folder = FactorFolder::create(&to.join("factors_again"), &arguments).unwrap();
     for stage in [FactorStage::Covariance, FactorStage::Lambda] {
-        folder.write_dataset(stage, &from.read_dataset(stage).unwrap().unwrap()).unwrap();
+        folder.write_dataset(stage, &dataset_note(&from.dataset(stage))).unwrap();
     }
     let all: BTreeMap<String, Module> =
         from.factors(None).unwrap().into_iter().map(|(module, _)| (module.name.clone(), module)).collect();
@@ -254,10 +258,10 @@ fn written_again(to: &Path) -> (PathBuf, PathBuf) {
 
     let from = ScoreFolder::open(&given("scores_mlp")).unwrap();
     let score_arguments = ScoreArguments::default().apart(true, false).partitions((2, 1));
-    assert_eq!(&score_arguments, from.arguments());
+    assert_eq!(score_arguments, from.arguments);
     let scores = ScoreFolder::create(&to.join("scores_again"), &score_arguments, &arguments).unwrap();
     for side in [ScoreSide::Query, ScoreSide::Train] {
-        scores.write_dataset(side, &from.read_dataset(side).unwrap().unwrap()).unwrap();
+        scores.write_dataset(side, &dataset_note(&from.dataset(side))).unwrap();
     }
     for kind in [ScoreKind::Pairwise, ScoreKind::OfItself] {
         let tables =

@@ -60,9 +60,6 @@ impl FactorFolder {
     /// Writes the matrices of a file of a store, whole.
     ///
     /// Memory: those of the file, as they are stored.
-    ///
-    /// # Errors
-    /// A file that cannot be read, and what the file system refuses.
     pub(in crate::factors) fn write_whole(
         &self,
         what: &'static str,

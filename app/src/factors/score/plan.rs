@@ -200,7 +200,7 @@ impl ScorePlan {
     /// The arguments of the fit, as Kronfluence has them, with the strategy that scores are made with.
     pub fn arguments(&self) -> FactorArguments {
         match self.segments.last().and_then(|segment| segment.factors.as_ref()) {
-            Some(factors) => factors.arguments().clone().taken_as(self.how.strategy),
+            Some(factors) => factors.arguments.clone().taken_as(self.how.strategy),
             None => FactorArguments::new(self.how.strategy),
         }
     }

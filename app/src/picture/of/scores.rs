@@ -21,8 +21,8 @@ const INTERVALS: usize = 60;
 const SAMPLE: usize = 256;
 
 /// A histogram of all scores. Where vectors were projected, the noise floor is the median of those of rows
-/// that are spread over the pool. `top`: rows of a selection whose lowest score is marked, a number, or a part
-/// of the live rows such as `5%`.
+/// that are spread over the pool. `top`: rows of a selection whose lowest score is marked, a number, or a
+/// part of the live rows such as `5%`.
 ///
 /// # Errors
 /// A question that cannot be answered, damage, and being told to stop.

@@ -32,9 +32,6 @@ pub(super) fn check_symmetric(file: &Tensors, name: &str, sums: &Covariance) -> 
 
 impl FactorReader {
     /// Refuses sums of a module over nothing.
-    ///
-    /// # Errors
-    /// Those, with the file of their count.
     pub(crate) fn check_counts(&self, name: &str) -> Result<(), FactorError> {
         let sides = self.covariances.iter().flat_map(|files| &files.second);
         for file in sides.chain(self.lambda.iter().map(|(_, counts)| counts)) {
@@ -47,9 +44,6 @@ impl FactorReader {
 
     /// Refuses eigenvectors of a module that are not orthogonal and of length 1, as far as the type that they
     /// are stored in lets them be.
-    ///
-    /// # Errors
-    /// Those, with how far they are off.
     pub(crate) fn check_bases(&self, name: &str, factors: &ModuleFactors) -> Result<(), FactorError> {
         let Some(files) = &self.eigen else { return Ok(()) };
         for (file, eigen) in files.first.iter().zip([&factors.activation_eigen, &factors.gradient_eigen]) {
