@@ -199,9 +199,6 @@ pub(crate) fn record(record: &ArrayRef) -> Option<&[u8]> {
 }
 
 /// The record of a row that is to be written.
-///
-/// # Errors
-/// A row that was stored without it.
 pub(crate) fn written_record(stored: &ArrayRef, row: u64) -> Result<&[u8], AnswerError> {
     record(stored).ok_or_else(|| {
         AnswerError::Refused(format!(

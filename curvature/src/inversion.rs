@@ -43,9 +43,6 @@ impl Inversion {
 
     /// The number that a damping stands for where this is the mean eigenvalue; without one c is 0.1, and that
     /// part of the mean for [`Inversion::Absolute`] too.
-    ///
-    /// # Errors
-    /// A damping that is none.
     pub(crate) fn added(self, mean: f64, damping: Option<f64>) -> Result<f64, CurvatureError> {
         match (self, damping) {
             (_, Some(bad)) if !bad.is_finite() || bad < 0.0 => Err(CurvatureError::Damping(bad)),
@@ -55,9 +52,6 @@ impl Inversion {
     }
 
     /// The inverted eigenvalues.
-    ///
-    /// # Errors
-    /// A damping that is none, and eigenvalues without an inverse.
     fn of(self, values: &[f64], damping: Option<f64>, name: &str) -> Result<Vec<f64>, CurvatureError> {
         let mean = values.iter().sum::<f64>() / values.len().max(1) as f64;
         let added = self.added(mean, damping)?;

@@ -27,9 +27,6 @@ pub(super) struct AddedToken {
 }
 
 /// The tokens that a fine-tune's `tokenizer.json` adds to its base's; none if it has no such file.
-///
-/// # Errors
-/// A tokenizer that may give other tokens for texts without any of these.
 pub(super) fn added_tokens(base: &Tokenizer, tuned: &Path) -> Result<Vec<AddedToken>, EncodeError> {
     let path = tuned.join("tokenizer.json");
     let Some(bytes) = if_there(fs_err::read(&path))? else { return Ok(Vec::new()) };
@@ -61,9 +58,6 @@ pub(super) fn added_tokens(base: &Tokenizer, tuned: &Path) -> Result<Vec<AddedTo
 }
 
 /// Whether two tokenizers give the same tokens for every text without tokens that were added to one of them.
-///
-/// # Errors
-/// A tokenizer that the library cannot write.
 pub(super) fn share_parts(one: &Tokenizer, other: &Tokenizer) -> Result<bool, String> {
     Ok(other_part(&as_json(one)?, &as_json(other)?).is_none())
 }
@@ -86,10 +80,6 @@ fn content(token: &Value) -> &str {
 }
 
 /// Checks that a fine-tune's folder, as far as it says so, has the base's template write the same text.
-///
-/// # Errors
-/// Another chat template, another token that the chat template writes, or, with a template that closes
-/// answers itself, another end token.
 pub(super) fn check_template(
     template: &Template,
     base: &TokenizerFiles,

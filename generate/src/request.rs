@@ -104,9 +104,6 @@ impl ComputeOptions {
     }
 
     /// Their backends, of which the first is open.
-    ///
-    /// # Errors
-    /// Devices that do not compute the same bits, and one that is not there.
     pub(crate) fn backends<B: MultiDevice>(&self, first: B) -> Result<Vec<B>, GenerateError> {
         self.device.check_beside(&self.beside, || gpu_names!())?;
         let others = each(&self.beside, |device| first.beside(device.number()))?;

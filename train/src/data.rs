@@ -78,10 +78,6 @@ fn content_bytes(content: &Content) -> u64 {
 }
 
 /// Reads, chooses and encodes samples.
-///
-/// # Errors
-/// A file or sample that cannot be read, ids or rows that are not there, and options that change no sample of
-/// the source.
 pub(crate) fn load(
     source: &SampleSource,
     subset: &DataSubset,
@@ -129,9 +125,6 @@ pub(crate) fn load(
 }
 
 /// Reads and encodes samples that no step is taken on: all of a source.
-///
-/// # Errors
-/// A file or sample that cannot be read, and ids that come twice unless the first of each is to be kept.
 pub(crate) fn load_held_out(
     source: &SampleSource,
     repeats: Duplicates,

@@ -18,10 +18,6 @@ pub struct LoraChoice {
 
 impl LoraChoice {
     /// The adapted weights of a decoder.
-    ///
-    /// # Errors
-    /// A target that no linear map of a layer has, and an invalid rank or scaling; a rank that is above the
-    /// smaller side of each adapted weight, which the product of the factors cannot have.
     pub(crate) fn resolve<'d>(&self, decoder: &'d Decoder) -> Result<Vec<&'d Param>, TrainError> {
         self.check()?;
         let maps = || decoder.params.iter().filter(|param| param.is_map_of_layer());

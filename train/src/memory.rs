@@ -178,9 +178,6 @@ fn values(param: &Param) -> u64 {
 }
 
 /// Values that a method trains of a decoder; 0 of an adapter that is not read yet.
-///
-/// # Errors
-/// LoRA targets that the decoder does not have.
 pub(crate) fn trained_values(method: &TrainMethod, decoder: &Decoder) -> Result<u64, TrainError> {
     let of_factors = |param: &Param, rank: usize| match param.shape[..] {
         [out, input] if matches!(param.role, TensorRole::Weight(_)) => (rank * (out + input)) as u64,

@@ -176,9 +176,6 @@ impl ComputeOptions {
     }
 
     /// The backends of the devices other than the `first`.
-    ///
-    /// # Errors
-    /// As [`ComputeOptions::check`]; a device that is not there.
     pub(crate) fn others<B: MultiDevice>(&self, first: &B) -> Result<Vec<B>, TrainError> {
         self.check()?;
         Ok(each(&self.beside, |device| first.beside(device.number()))?)

@@ -9,9 +9,6 @@ use crate::error::TrainError;
 use crate::request::TrainMethod;
 
 /// The weights that a training goes on with: an adapter keeps its configuration.
-///
-/// # Errors
-/// A folder that is no checkpoint, and one of other weights than are to be trained.
 pub(crate) fn resumed_method(from: &Path, asked: &TrainMethod) -> Result<TrainMethod, TrainError> {
     steps_of(from)?;
     let full = Remedy::Option("full", "");
@@ -47,9 +44,6 @@ pub(crate) fn check_steps_left(from: &Path, total: u64) -> Result<u64, TrainErro
 }
 
 /// The steps that a checkpoint has taken.
-///
-/// # Errors
-/// A folder that is no checkpoint, and a damaged one.
 pub(crate) fn steps_of(from: &Path) -> Result<u64, TrainError> {
     check_json(from)?;
     if let Some(state) = trainer_state(from)? {

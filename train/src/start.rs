@@ -21,9 +21,6 @@ use crate::resumption::check_steps_left;
 use crate::sample::Sample;
 
 /// What decides the bits of the checkpoints, and the model that is begun with, if not with new weights.
-///
-/// # Errors
-/// Weights that cannot be read; a checkpoint to go on from that was trained on another model.
 pub(crate) fn identity(
     request: &TrainRequest,
     base: Option<&ModelFolder>,

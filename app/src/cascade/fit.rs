@@ -46,9 +46,6 @@ impl FittedCascade {
 
     /// Learns what a stage predicts from its first columns, which are `width`; in the place of what was
     /// learned of the stage before.
-    ///
-    /// # Errors
-    /// Data from which nothing can be learned, and being told to stop.
     pub(super) fn stage(
         &mut self,
         (place, width): (usize, usize),

@@ -36,9 +36,6 @@ pub(super) struct OpenStageColumns {
 
 impl OpenStageColumns {
     /// Opens the columns of stages in their order.
-    ///
-    /// # Errors
-    /// Features or gradients that the pool lacks.
     pub(super) fn open<'a>(
         snapshot: &Arc<Snapshot>,
         source: &CascadeSource,
@@ -56,9 +53,6 @@ impl OpenStageColumns {
     }
 
     /// What is known of some rows, which ascend: a row for each, NaN where a value is missing.
-    ///
-    /// # Errors
-    /// Damage, and being told to stop.
     pub(super) fn read(&self, rows: &[u64], work: &JobContext<'_>) -> Result<Matrix, AnswerError> {
         let mut parts = Vec::with_capacity(2 * self.stages.len());
         for (set, prepared) in &self.stages {

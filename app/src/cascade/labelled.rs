@@ -32,9 +32,6 @@ pub(super) struct LabelledSample {
 
 impl LabelledSample {
     /// Reads scores and columns. `inputs`: names of each stage's, its gradients aside.
-    ///
-    /// # Errors
-    /// Inputs that the pool lacks, rows from which nothing can be learned, damage, being told to stop.
     pub(super) fn read(
         snapshot: &Arc<Snapshot>,
         source: &CascadeSource,

@@ -13,9 +13,6 @@ use crate::work::JobContext;
 impl Cascade {
     /// Labels rows near the cut of the last stage, which is at `place`, in as many rounds as were asked for;
     /// gives those rows, which have all gradients then.
-    ///
-    /// # Errors
-    /// What stops an ingest, damage, and being told to stop.
     pub(super) fn rounds(
         &mut self,
         store: &Store,

@@ -34,10 +34,6 @@ pub(super) struct CandidatePool {
 }
 
 /// The rows of a cascade, and a sample of them that is large enough.
-///
-/// # Errors
-/// A sample that is too small for the recall, or that leaves nothing to save; token counts that a stage
-/// cannot have.
 pub(super) fn draw(
     snapshot: &Arc<Snapshot>,
     source: &CascadeSource,
@@ -92,9 +88,6 @@ pub(super) fn draw(
 
 /// Checks `count` labels of the `all` rows of a pool, of which the recall over some stages takes `least`.
 /// `top`: the share of the rows that is selected.
-///
-/// # Errors
-/// Fewer labels than the recall takes, and as many as there are rows.
 fn check_labels(
     request: &CascadeRequest,
     (count, least, all): (u64, u64, u64),

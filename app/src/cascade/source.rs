@@ -79,9 +79,6 @@ fn refuse(why: &str) -> AnswerError {
 }
 
 /// The kinds of the gradients of the pool and of these targets.
-///
-/// # Errors
-/// Questions about anything but products of the gradients of stored samples.
 fn gradient_kinds(
     snapshot: &Snapshot,
     spec: &InfluenceSpec,
@@ -115,10 +112,6 @@ fn gradient_kinds(
 
 impl CascadeSource {
     /// Finds run, checkpoints, projection and texts by the stored gradients of the targets.
-    ///
-    /// # Errors
-    /// Questions that are not about gradients of one pool, targets without gradients, weights that are not
-    /// where they were.
     pub(super) fn find(
         snapshot: &Arc<Snapshot>,
         spec: &InfluenceSpec,
@@ -181,9 +174,6 @@ impl CascadeSource {
     }
 
     /// The rows of the pool that occur in the target, where the question leaves them out.
-    ///
-    /// # Errors
-    /// Records that cannot be read, or that have no content; being told to stop.
     pub(super) fn in_target(
         &self,
         snapshot: &Arc<Snapshot>,
@@ -239,9 +229,6 @@ impl CascadeSource {
     }
 
     /// Computes and publishes what these rows lack. What an earlier run left is taken over.
-    ///
-    /// # Errors
-    /// What stops an ingest; being told to stop.
     pub(super) fn compute(
         &self,
         store: &Store,

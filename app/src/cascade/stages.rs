@@ -24,9 +24,6 @@ pub(super) struct Stage {
 }
 
 /// Reads the stages before the last, over a pool with these metadata columns.
-///
-/// # Errors
-/// Words that name nothing of the pool, a stage that adds nothing to those before it, and no last stage.
 pub(super) fn parse(text: &str, columns: &[&str]) -> Result<Vec<Stage>, AnswerError> {
     let refuse = |why: String| Err(AnswerError::Usage(format!("cascade `{text}`: {why}")));
     if text.contains("=>") {

@@ -336,9 +336,6 @@ impl<'a> LossesJob<'a> {
 }
 
 /// Weights of theta_0: the base model, with an adapter if it has one. `rows`: how many lack its losses.
-///
-/// # Errors
-/// The adapter's folder is gone.
 fn theta_0(ensemble: &str, adapter: Option<PathBuf>, rows: u64) -> Result<CheckpointArg, DaunceError> {
     if let Some(folder) = adapter.as_ref().filter(|folder| !folder.exists()) {
         return Err(DaunceError::NoBase { ensemble: ensemble.to_owned(), folder: folder.clone(), rows });

@@ -130,9 +130,6 @@ fn id(source: &CheckpointSource, folder: &ModelFolder) -> Result<CheckpointId, F
 }
 
 /// The same, of a checkpoint next to that of an engine.
-///
-/// # Errors
-/// A checkpoint whose modules have other sizes than those of the engine.
 pub(super) fn identity(
     request: &IngestRequest,
     engine: &CurvatureEngine,
@@ -150,10 +147,6 @@ pub(super) fn identity(
 }
 
 /// Loads a checkpoint of this identity and of these modules.
-///
-/// # Errors
-/// As [`load`]; a checkpoint that was changed since its identity was read, or that has other modules, such as
-/// those of further layers.
 pub(super) fn load_at(
     at: &IngestRequest,
     selection: &ModuleSelection,

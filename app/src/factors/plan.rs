@@ -179,9 +179,6 @@ fn check_partitions(parts: usize, count: u64, noun: &str) -> Result<(), FactorJo
 }
 
 /// The checkpoints of a request, of which the engine has the first.
-///
-/// # Errors
-/// A checkpoint that is named twice and would count twice, cannot be read, or is of another model.
 fn checkpoints(
     ingest: &IngestRequest,
     engine: &CurvatureEngine,

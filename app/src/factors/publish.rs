@@ -46,9 +46,6 @@ pub struct FactorNote {
 }
 
 /// The description that an artifact of factors has.
-///
-/// # Errors
-/// An artifact of another kind, or one that a newer program wrote.
 pub(super) fn read_content(part: &ArtifactPart) -> Result<FactorContent, FactorJobError> {
     if part.kind != FACTORS {
         let (name, kind) = (&part.name, &part.kind);

@@ -55,9 +55,6 @@ pub fn factor_spectra(
 }
 
 /// Tells modules by a layer, the first number in their names, and by globs; without either all are meant.
-///
-/// # Errors
-/// A glob that is none.
 pub(super) fn is_meant(
     layer: Option<u32>,
     modules: &[String],

@@ -68,9 +68,6 @@ impl FactorStamp {
     }
 
     /// Whether the dataset has the rows that were fitted on as they were.
-    ///
-    /// # Errors
-    /// Damage, and being told to stop.
     pub(super) fn has_rows(&self, samples: &SampleReader, cancel: &Cancel) -> Result<bool, FactorJobError> {
         Ok(rows_digest(samples, &self.row_set(), cancel)? == self.rows_digest)
     }
@@ -96,9 +93,6 @@ impl FactorStamp {
     }
 
     /// How curvature is approximated where that is asked for, else as it was fitted.
-    ///
-    /// # Errors
-    /// A strategy that needs other factors.
     pub(super) fn approximated_as(&self, asked: Option<Strategy>) -> Result<Strategy, FactorJobError> {
         let fitted = self.approximation()?;
         match asked {
@@ -135,9 +129,6 @@ impl FactorStamp {
 
     /// Takes a folder for these factors: an empty one, or one that has this stamp. Jobs of an array may do so
     /// at the same time.
-    ///
-    /// # Errors
-    /// A folder of other factors, or of something that has no stamp.
     pub(super) fn settle(&self, folder: &Path) -> Result<(), FactorJobError> {
         fs_err::create_dir_all(folder)?;
         // Looked at first: a job writes the stamp before all other files.

@@ -168,9 +168,6 @@ impl Labels {
 
 /// Scores rows of the dataset for each target, those that are wanted alone: also their noise is measured on
 /// no others.
-///
-/// # Errors
-/// Targets that make no sense, covariances of losses, gradients of none but rows of no use, those of a scan.
 pub(super) fn labels(
     snapshot: &Arc<Snapshot>,
     (request, wanted): (&LabelRequest, LabelFilter<'_>),

@@ -261,9 +261,6 @@ fn nested_in(format: Format) -> NestedValues {
 }
 
 /// Writes records of a dataset as a table that can be added again.
-///
-/// # Errors
-/// As [`SelectedRows::write_table`].
 pub(crate) fn write_records<W: Write + Send>(
     snapshot: &Snapshot,
     (dataset, rows): (&str, &[u64]),
@@ -276,9 +273,6 @@ pub(crate) fn write_records<W: Write + Send>(
 }
 
 /// Writes records of a dataset as one of the library `datasets` into a folder, which is there and empty.
-///
-/// # Errors
-/// As [`SelectedRows::write_dataset`].
 pub(crate) fn write_saved(
     snapshot: &Snapshot,
     (dataset, rows): (&str, &[u64]),

@@ -49,9 +49,6 @@ pub(super) enum NestedValues {
 
 impl<'a> Records<'a> {
     /// Finds the columns of these rows; `with_scores`: with rank and score as the last ones.
-    ///
-    /// # Errors
-    /// Where records do not fit into one table.
     pub(super) fn new(
         pools: &'a [Pool],
         rows: &'a [Scored],

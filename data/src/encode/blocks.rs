@@ -48,9 +48,6 @@ impl TextEncoder {
     }
 
     /// The parts of a text, if it is longer than the block that was asked for; of any other content none.
-    ///
-    /// # Errors
-    /// As [`Self::blocks`].
     pub(crate) fn cut(&self, content: &Content) -> Result<Vec<String>, EncodeError> {
         let (Some(tokens), Content::Text(text)) = (self.block, content) else { return Ok(Vec::new()) };
         let blocks = self.blocks(text, tokens)?;

@@ -44,9 +44,6 @@ const STATE: [&str; 3] = ["optimizer.pt", "optimizer.bin", "trainer_state.json"]
 
 /// Digests of all that a training goes on with from a checkpoint, our own or another trainer's. The weights
 /// of an adapter are not among them: they are part of the digest of its model.
-///
-/// # Errors
-/// Files that are not those which were written, as of [`check_files`].
 pub(crate) fn start_digests(folder: &Path) -> Result<Value, TrainError> {
     let (mut digests, own) = (Map::new(), read_gstore_state(folder)?);
     let pending = own.as_ref().and_then(|own| own.get("losses_to_log").cloned());

@@ -19,9 +19,6 @@ pub(crate) fn write_json(path: &Path, value: &Value) -> Result<(), TrainError> {
 }
 
 /// A file of JSON of a checkpoint.
-///
-/// # Errors
-/// One that cannot be read, with what to do about it.
 pub(super) fn read_json(folder: &Path, name: &str) -> Result<Value, TrainError> {
     let bytes = fs_err::read(folder.join(name))?;
     TrainerState::json(&bytes).map_err(|error| damaged_file_error(folder, name, &error.to_string()))

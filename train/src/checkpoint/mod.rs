@@ -82,9 +82,6 @@ pub(crate) fn is_empty(folder: &Path) -> bool {
 }
 
 /// The checkpoints of an output folder, by step.
-///
-/// # Errors
-/// A folder that cannot be listed.
 pub(crate) fn checkpoints(output: &Path) -> Result<Vec<Checkpoint>, TrainError> {
     let mut found = numbered_checkpoints(output)?;
     found.retain(|checkpoint| checkpoint.folder.join("trainer_state.json").is_file());
@@ -92,9 +89,6 @@ pub(crate) fn checkpoints(output: &Path) -> Result<Vec<Checkpoint>, TrainError> 
 }
 
 /// What has the name of a checkpoint in an output folder, whatever it is, by step.
-///
-/// # Errors
-/// A folder that cannot be listed.
 pub(crate) fn numbered_checkpoints(output: &Path) -> Result<Vec<Checkpoint>, TrainError> {
     let named = weights::numbered_checkpoints(output)?;
     Ok(named.into_iter().map(|(step, folder)| Checkpoint { step, folder }).collect())

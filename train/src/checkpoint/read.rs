@@ -32,9 +32,6 @@ pub(crate) struct ResumedTraining<B: Backend> {
 
 /// Reads parameters, optimizer and log of a checkpoint of `base`, whose files were checked. `decoder`: the
 /// model that is trained.
-///
-/// # Errors
-/// A folder that does not fit.
 pub(crate) fn resume<B: Backend + Clone>(
     folder: &Path,
     base: Option<&ModelFolder>,
@@ -161,9 +158,6 @@ pub(super) fn is_interim(folder: &Path) -> Result<bool, TrainError> {
 }
 
 /// `trainer_state.json` of a checkpoint; none where it has no such file.
-///
-/// # Errors
-/// One that cannot be used, with what to do about it.
 pub(crate) fn trainer_state(folder: &Path) -> Result<Option<TrainerState>, TrainError> {
     TrainerState::read(folder).map_err(|error| match error {
         TrainerError::Invalid { message, .. } => damaged_file_error(folder, "trainer_state.json", &message),

@@ -97,9 +97,6 @@ impl MemberOutcome {
     }
 
     /// The model `model` of a folder, if it is complete and was asked for in the same way.
-    ///
-    /// # Errors
-    /// One that was asked for otherwise, and a damaged record.
     pub(super) fn read(
         members: &Path,
         model: u64,

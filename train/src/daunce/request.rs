@@ -160,9 +160,6 @@ impl EnsembleRequest {
     }
 
     /// How many of `rows` rows a model is trained on, and the places of each step among them.
-    ///
-    /// # Errors
-    /// More rows than there are, and no step.
     pub(super) fn steps(&self, rows: usize) -> Result<(usize, StepPlan), TrainError> {
         let batching = &self.training.batching;
         let of_steps = batching

@@ -41,9 +41,6 @@ struct RecordCell {
 }
 
 /// Reads a table. With `known` models, a record of any other one is refused.
-///
-/// # Errors
-/// A file that cannot be read; a record without id, model or loss; a cell that has two values.
 pub(super) fn read(path: &Path, signal: Signal, known: &[String]) -> Result<RecordTable, DaunceError> {
     let reading = RecordReader { path, signal, known };
     let (mut rows, mut models) = (SampleRows::default(), SampleRows::of(known.to_vec()));

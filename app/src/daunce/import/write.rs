@@ -22,10 +22,6 @@ use crate::work::JobContext;
 
 /// Writes a table, whose rows were found in `seen`, and publishes it. Returns the number of the snapshot that
 /// has it.
-///
-/// # Errors
-/// A loss that differs from that of the store, unless `replace`; losses that another process takes in at the
-/// same time.
 pub(super) fn write(
     store: &Store,
     (seen, ensemble): (&Snapshot, &EnsemblePart),

@@ -31,9 +31,6 @@ pub(super) struct SegmentCheckpoint {
 }
 
 /// The checkpoints of each segment, of one where none is named.
-///
-/// # Errors
-/// Checkpoints that cannot be read, and those of another model than the engine's.
 pub(super) fn places(
     request: &ScoreRequest,
     ingest: &IngestRequest,

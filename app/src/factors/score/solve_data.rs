@@ -47,9 +47,6 @@ impl SolveData {
 }
 
 /// The dataset whose rows products pass over.
-///
-/// # Errors
-/// Factors that do not say what they were fitted on where no dataset is named, and those of another one.
 fn dataset(solve: &ScoreSolve, stamp: &FactorStamp) -> Result<String, FactorJobError> {
     const OVER: &str = "an iterative solve passes over the rows that the factors were fitted on";
     match (&stamp.dataset, &solve.dataset) {

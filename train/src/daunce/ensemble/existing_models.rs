@@ -21,9 +21,6 @@ impl<B: Backend + Clone> Ensemble<B> {
     /// Looks at the records of all models, also of those that are not asked for: a folder has one ensemble.
     /// With permission to overwrite, those of another one are replaced, and those that are asked for if none
     /// is missing; an ensemble that was stopped goes on.
-    ///
-    /// # Errors
-    /// Models of another ensemble that are not to be replaced; the start is among those that are.
     pub(super) fn found(&self, cancel: &Cancel) -> Result<ExistingModels, TrainError> {
         let (members, range) = (self.request.members(), &self.request.models);
         let overwrites = self.request.training.saving.overwrite;
