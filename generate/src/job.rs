@@ -132,7 +132,7 @@ pub fn generate_on<B: Backend>(
         |prompt: &Prompt| prompt.answered("", &answer_fields((Value::Null, Value::Null), &model, &options));
     observer.check(&prompts, &begun)?;
     let mut answers = match observer.made(&prompts, &begun)? {
-        Some(records) => Journal::of(records),
+        Some(records) => Journal::of(records.into_iter().map(Some).collect()),
         None => Journal::open(request.journal.as_deref(), prompts.len(), &identity, request.overwrite)?,
     };
     if let Some(note) = answers.note() {
@@ -231,12 +231,6 @@ fn digest(prompts: &[Prompt], ends: &[u32]) -> String {
     hasher.finalize().to_hex().to_string()
 }
 
-/// What a thread says.
-enum WorkerMessage {
-    Step(u64, Vec<Answer>),
-    Failed(GenerateError),
-}
-
 /// Answers the prompts that are left on threads, one at each place; `take` hears of their steps on this one.
 fn answer<B: Backend>(
     task: &AnswerTask<'_>,
@@ -245,14 +239,14 @@ fn answer<B: Backend>(
     mut take: impl FnMut(u64, Vec<Answer>) -> Result<(), GenerateError>,
 ) -> Result<(), GenerateError> {
     std::thread::scope(|scope| {
-        let (send, said) = mpsc::channel();
+        let (send, said) = mpsc::channel::<Result<(u64, Vec<Answer>), GenerateError>>();
         for place in places {
             let (send, Loaded { model, device, .. }) = (send.clone(), &models[place.device]);
             scope.spawn(move || {
                 // Where the receiver is gone the thread is told to stop, too.
-                let tell = |tokens, answers| drop(send.send(WorkerMessage::Step(tokens, answers)));
+                let tell = |tokens, answers| drop(send.send(Ok((tokens, answers))));
                 if let Err(error) = AnswerBatch::new(task, model, *place).run(tell) {
-                    let _ = send.send(WorkerMessage::Failed(error.on(*device)));
+                    let _ = send.send(Err(error.on(*device)));
                 }
             });
         }
@@ -261,13 +255,11 @@ fn answer<B: Backend>(
         for said in said {
             let result = match said {
                 // After Ctrl-C the other threads still end the token in work, and answers with it.
-                WorkerMessage::Step(tokens, answers)
-                    if matches!(first, Ok(()) | Err(GenerateError::Stopped)) =>
-                {
+                Ok((tokens, answers)) if matches!(first, Ok(()) | Err(GenerateError::Stopped)) => {
                     take(tokens, answers)
                 }
-                WorkerMessage::Step(..) => Ok(()),
-                WorkerMessage::Failed(error) => Err(error),
+                Ok(_) => Ok(()),
+                Err(error) => Err(error),
             };
             if let Err(error) = result {
                 task.failed.raise();

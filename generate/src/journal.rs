@@ -34,14 +34,10 @@ enum JournalStorage {
 const VERSION: u64 = 2;
 
 impl Journal {
-    /// All answers, in the order of their prompts.
-    pub(crate) fn of(records: Vec<String>) -> Journal {
-        let answered = records.len();
-        Journal {
-            kept: JournalStorage::Memory(records.into_iter().map(Some).collect()),
-            answered,
-            damaged: 0,
-        }
+    /// The answers that there are, in the order of their prompts.
+    pub(crate) fn of(records: Vec<Option<String>>) -> Journal {
+        let answered = records.iter().flatten().count();
+        Journal { kept: JournalStorage::Memory(records), answered, damaged: 0 }
     }
 
     /// Answers to a request of so many prompts: those that the file has, or none.
@@ -51,13 +47,7 @@ impl Journal {
         identity: &Value,
         overwrite: bool,
     ) -> Result<Journal, GenerateError> {
-        let Some(path) = path else {
-            return Ok(Journal {
-                kept: JournalStorage::Memory(vec![None; prompts]),
-                answered: 0,
-                damaged: 0,
-            });
-        };
+        let Some(path) = path else { return Ok(Journal::of(vec![None; prompts])) };
         let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
         match file.file().try_lock() {
             Ok(()) => {}

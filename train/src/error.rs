@@ -3,7 +3,7 @@
 #![allow(missing_docs, reason = "the message of an error says what its fields are")]
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use gstore_core::{Cancelled, Remedy, is_of_full_disk};
 use gstore_data::{EncodeError, SampleError};
@@ -129,6 +129,11 @@ pub enum TrainError {
 }
 
 impl TrainError {
+    /// A checkpoint that cannot be gone on from.
+    pub(crate) fn checkpoint(folder: &Path, what: impl Into<String>) -> Self {
+        TrainError::Checkpoint { folder: folder.to_owned(), what: what.into() }
+    }
+
     /// What is not finite after `step` steps.
     pub(crate) fn not_finite_after(step: u64, what: &str, value: f64) -> Self {
         TrainError::NotFinite { found: format!("after step {step} {what}"), value, last: String::new() }

@@ -78,7 +78,7 @@ pub fn merge(model: &Path, adapter: &Path, output: &Path) -> Result<(), TrainErr
 /// A configuration that cannot be read, or names none.
 pub fn adapter_base(adapter: &Path) -> Result<String, TrainError> {
     let path: PathBuf = adapter.join("adapter_config.json");
-    let bad = |what: String| TrainError::Checkpoint { folder: adapter.to_owned(), what };
+    let bad = |what: String| TrainError::checkpoint(adapter, what);
     let config: Value =
         serde_json::from_slice(&fs_err::read(&path)?).map_err(|error| bad(error.to_string()))?;
     let base = config.get("base_model_name_or_path").and_then(Value::as_str);

@@ -13,7 +13,7 @@ pub(crate) fn resumed_method(from: &Path, asked: &TrainMethod) -> Result<TrainMe
     steps_of(from)?;
     let full = Remedy::Option("full", "");
     match (is_adapter(from), asked) {
-        (true, TrainMethod::Full) => Err(resumption_error(
+        (true, TrainMethod::Full) => Err(TrainError::checkpoint(
             from,
             format!(
                 "it is an adapter, and all weights are to be trained: go on from it without {full}, or merge it and begin \
@@ -21,7 +21,7 @@ pub(crate) fn resumed_method(from: &Path, asked: &TrainMethod) -> Result<TrainMe
             ),
         )),
         (true, _) => Ok(TrainMethod::Adapter(from.to_owned())),
-        (false, TrainMethod::Lora(_) | TrainMethod::Adapter(_)) => Err(resumption_error(
+        (false, TrainMethod::Lora(_) | TrainMethod::Adapter(_)) => Err(TrainError::checkpoint(
             from,
             format!(
                 "it has all weights, and an adapter is to be trained: give {full} to go on with all weights, or begin with \
@@ -40,7 +40,7 @@ pub(crate) fn check_steps_left(from: &Path, total: u64) -> Result<u64, TrainErro
     }
     let what =
         format!("it has taken {steps} steps, and this training has {total}: ask for more steps or epochs");
-    Err(resumption_error(from, what))
+    Err(TrainError::checkpoint(from, what))
 }
 
 /// The steps that a checkpoint has taken.
@@ -71,9 +71,5 @@ pub(crate) fn steps_of(from: &Path) -> Result<u64, TrainError> {
         }
         (false, _) => "there is no such folder".to_owned(),
     };
-    Err(resumption_error(from, what))
-}
-
-fn resumption_error(from: &Path, what: String) -> TrainError {
-    TrainError::Checkpoint { folder: from.to_owned(), what }
+    Err(TrainError::checkpoint(from, what))
 }

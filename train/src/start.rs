@@ -118,7 +118,7 @@ fn check_overwritten(request: &TrainRequest, own: &[Checkpoint]) -> Result<(), T
         for Checkpoint { folder, .. } in own {
             if read.starts_with(fs_err::canonicalize(folder)?) {
                 let what = "this training starts from it, and is to overwrite it: give another output folder";
-                return Err(TrainError::Checkpoint { folder: folder.clone(), what: what.to_owned() });
+                return Err(TrainError::checkpoint(folder, what));
             }
         }
     }
@@ -146,7 +146,7 @@ pub(crate) fn check_output(request: &TrainRequest, identity: &Value, total: u64)
                 continue;
             }
             let what = "another program wrote it, and nothing of that is removed: give another folder";
-            return Err(TrainError::Checkpoint { folder, what: what.to_owned() });
+            return Err(TrainError::checkpoint(&folder, what));
         };
         if own.contains(checkpoint) {
             other = other.or(difference(&stored, identity, &[]).map(|what| (folder, what)));
@@ -169,7 +169,7 @@ pub(crate) fn check_output(request: &TrainRequest, identity: &Value, total: u64)
         None => Ok(overwrites),
         Some(Checkpoint { folder, .. }) => {
             let what = "it is empty, and a checkpoint of its name would take its place: remove it";
-            Err(TrainError::Checkpoint { folder: folder.clone(), what: what.to_owned() })
+            Err(TrainError::checkpoint(folder, what))
         }
     }
 }

@@ -134,9 +134,6 @@ pub(super) fn copy_adapter(from: &Path, dropout: f64, folder: &Path) -> Result<(
 const ADAPTER: &str = "adapter_config.json";
 
 fn read(folder: &Path, name: &str) -> Result<Value, TrainError> {
-    let invalid = |error: serde_json::Error| TrainError::Checkpoint {
-        folder: folder.to_owned(),
-        what: format!("{name}: {error}"),
-    };
+    let invalid = |error: serde_json::Error| TrainError::checkpoint(folder, format!("{name}: {error}"));
     serde_json::from_slice(&fs_err::read(folder.join(name))?).map_err(invalid)
 }

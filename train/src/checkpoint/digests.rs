@@ -36,7 +36,7 @@ fn refuse_damaged(folder: &Path, file: Option<DamagedFile>) -> Result<(), TrainE
         false => "",
     };
     let what = format!("{file}\n  {edited}{}", recovery_hint(folder));
-    Err(TrainError::Checkpoint { folder: folder.to_owned(), what })
+    Err(TrainError::checkpoint(folder, what))
 }
 
 /// Files that say with the weights how a training goes on from a checkpoint, as far as it has them.

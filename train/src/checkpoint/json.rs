@@ -35,8 +35,7 @@ pub(super) fn read_gstore_state(folder: &Path) -> Result<Option<Value>, TrainErr
 
 /// The error of a file of a checkpoint that is damaged, with what to do about it.
 pub(super) fn damaged_file_error(folder: &Path, name: &str, why: &str) -> TrainError {
-    let what = format!("{name} is damaged: {why}\n  {}", recovery_hint(folder));
-    TrainError::Checkpoint { folder: folder.to_owned(), what }
+    TrainError::checkpoint(folder, format!("{name} is damaged: {why}\n  {}", recovery_hint(folder)))
 }
 
 /// What to do about a checkpoint that is damaged.

@@ -39,9 +39,9 @@ pub(crate) fn resume<B: Backend + Clone>(
     kind: OptimizerKind,
     backend: B,
 ) -> Result<ResumedTraining<B>, TrainError> {
-    let bad = |what: &str| TrainError::Checkpoint { folder: folder.to_owned(), what: what.to_owned() };
     check_json(folder)?;
-    let state = trainer_state(folder)?.ok_or_else(|| bad("it has no trainer_state.json"))?;
+    let none = || TrainError::checkpoint(folder, "it has no trainer_state.json");
+    let state = trainer_state(folder)?.ok_or_else(none)?;
     let parameters = match base.filter(|_| is_adapter(folder)) {
         Some(base) => Parameters::from_adapter(base, &Adapter::open(folder)?, backend)?,
         None => {
@@ -56,11 +56,12 @@ pub(crate) fn resume<B: Backend + Clone>(
         None => (state.global_step, vec![TensorState::default(); parameters.trained().len()]),
     };
     if step != state.global_step {
-        return Err(bad(&format!(
+        let what = format!(
             "its optimizer has taken {step} steps, trainer_state.json counts {}\n  {}",
             state.global_step,
             recovery_hint(folder)
-        )));
+        );
+        return Err(TrainError::checkpoint(folder, what));
     }
     let optimizer = Optimizer::resumed(kind, step, states);
     let pending = read_gstore_state(folder)?.and_then(|own| {
@@ -81,12 +82,10 @@ pub(crate) fn check_config(folder: &Path, own: &Decoder, decoder: &Decoder) -> R
         false => format!(": it has {} tokens, and that {}", own.vocab_size, decoder.vocab_size),
     };
     let model = Remedy::Option("model", &folder.display().to_string()).to_string();
-    Err(TrainError::Checkpoint {
-        folder: folder.to_owned(),
-        what: format!(
-            "its config.json is not that of the model to be trained{differs}; name it as the model too: {model}"
-        ),
-    })
+    let what = format!(
+        "its config.json is not that of the model to be trained{differs}; name it as the model too: {model}"
+    );
+    Err(TrainError::checkpoint(folder, what))
 }
 
 /// Steps, where they are said, and the state of each tensor; none for an optimizer that keeps nothing.
@@ -102,10 +101,8 @@ fn read_optimizer<B: Backend + Clone>(
             let file = MomentsFile::open(&optimizer_file(folder)?, trained.to_vec(), |_| true)?;
             let read = |index| {
                 let moments = file.read(index)?;
-                let first = moments.exp_avg.ok_or_else(|| TrainError::Checkpoint {
-                    folder: folder.to_owned(),
-                    what: "its optimizer keeps no first moment, so it was not AdamW".into(),
-                })?;
+                let what = "its optimizer keeps no first moment, so it was not AdamW";
+                let first = moments.exp_avg.ok_or_else(|| TrainError::checkpoint(folder, what))?;
                 Ok::<_, TrainError>(TensorState { first, second: moments.exp_avg_sq })
             };
             let states = (0..trained.len()).map(read).collect::<Result<_, _>>()?;
@@ -116,10 +113,10 @@ fn read_optimizer<B: Backend + Clone>(
             let moments = file.and_then(|file| MomentsFile::open(&file, trained.to_vec(), |_| true).ok());
             match moments.is_some_and(|file| file.has_first()) {
                 false => Ok(None),
-                true => Err(TrainError::Checkpoint {
-                    folder: folder.to_owned(),
-                    what: "its optimizer was AdamW, whose moments SGD would drop".into(),
-                }),
+                true => {
+                    let what = "its optimizer was AdamW, whose moments SGD would drop";
+                    Err(TrainError::checkpoint(folder, what))
+                }
             }
         }
         OptimizerKind::Sgd(_) => {
@@ -140,7 +137,7 @@ fn optimizer_file(folder: &Path) -> Result<PathBuf, TrainError> {
                 "it has neither optimizer.pt nor optimizer.bin, so a training cannot go on from it: {start} begins one with \
                  its weights and a new optimizer, in another output folder{back}"
             );
-            TrainError::Checkpoint { folder: folder.to_owned(), what }
+            TrainError::checkpoint(folder, what)
         }
         other => other.into(),
     })

@@ -106,7 +106,7 @@ impl MemberOutcome {
         if !path.is_file() {
             return Ok(None);
         }
-        let bad = |what: String| TrainError::Checkpoint { folder: path.clone(), what };
+        let bad = |what: String| TrainError::checkpoint(&path, what);
         let record: Value =
             serde_json::from_slice(&fs_err::read(&path)?).map_err(|error| bad(error.to_string()))?;
         let of = &record["asked"];
@@ -172,7 +172,7 @@ pub struct StartRecord {
 /// A folder that no ensemble was trained in.
 pub fn read_start(output: &Path) -> Result<StartRecord, TrainError> {
     let path = output.join(NOTE);
-    let bad = |what: String| TrainError::Checkpoint { folder: output.to_owned(), what };
+    let bad = |what: String| TrainError::checkpoint(output, what);
     if !path.is_file() {
         return Err(bad(format!("no models were trained here: there is no {NOTE}")));
     }

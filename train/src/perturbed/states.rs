@@ -158,10 +158,8 @@ fn read_end(file: &mut fs_err::File) -> Result<(Vec<u8>, Value), String> {
 }
 
 fn damaged_states_error(path: &Path, what: &str) -> TrainError {
-    TrainError::Checkpoint {
-        folder: path.to_owned(),
-        what: format!("the hidden states are damaged: {what}\n  remove the file: it is made again"),
-    }
+    let what = format!("the hidden states are damaged: {what}\n  remove the file: it is made again");
+    TrainError::checkpoint(path, what)
 }
 
 /// A file that is being written.

@@ -52,7 +52,7 @@ impl<B: Backend + Clone> Ensemble<B> {
             let folder = fs_err::canonicalize(read)?;
             if folder.starts_with(&members) {
                 let what = "copies start from it, and are to take its place: give another output folder";
-                return Err(TrainError::Checkpoint { folder, what: what.to_owned() });
+                return Err(TrainError::checkpoint(&folder, what));
             }
         }
         Ok(())
