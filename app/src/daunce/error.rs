@@ -41,10 +41,7 @@ pub enum DaunceError {
         to: usize,
         members: usize,
     },
-    /// A manifest of losses that cannot be understood.
-    #[error("{}: {detail}", path.display())]
-    Manifest { path: PathBuf, detail: String },
-    /// A file of losses that cannot be used.
+    /// A manifest or a file of losses that cannot be used.
     #[error("{}: {detail}", path.display())]
     File { path: PathBuf, detail: String },
     #[error(
@@ -140,7 +137,7 @@ fn and_more(others: usize) -> String {
 }
 
 impl DaunceError {
-    /// A file of losses that cannot be used.
+    /// A manifest or a file of losses that cannot be used.
     pub(super) fn file(path: &Path, detail: impl Into<String>) -> Self {
         Self::File { path: path.to_owned(), detail: detail.into() }
     }

@@ -15,7 +15,7 @@ use gstore_model::weights::{Adapter, ModelFolder, checkpoint_id};
 use gstore_model::{ComputePrecision, Reduction};
 use gstore_store::{
     CheckpointId, EnsembleBase, EnsemblePart, EnsembleUpdate, FeaturePart, JobFeature, LossColumns,
-    LossWanted, Member, MemberWeights, OffsetOf, Snapshot, Store,
+    LossError, LossWanted, Member, MemberWeights, OffsetOf, Snapshot, Store,
 };
 
 pub use self::forecast::{LossesForecast, forecast_losses};
@@ -44,6 +44,20 @@ pub struct LossesRequest {
     pub members: Option<Range<usize>>,
     /// Models to register first.
     pub given: Option<GivenModels>,
+}
+
+impl LossesRequest {
+    /// Places of the members wanted, of so many.
+    fn wanted(&self, members: usize) -> Result<Range<usize>, DaunceError> {
+        let wanted = self.members.clone().unwrap_or(0..members);
+        match wanted.end > members {
+            true => {
+                let ensemble = self.ensemble.clone();
+                Err(DaunceError::NoMembers { ensemble, from: wanted.start, to: wanted.end, members })
+            }
+            false => Ok(wanted),
+        }
+    }
 }
 
 /// What was computed.
@@ -86,11 +100,7 @@ pub fn losses(
     let job = LossesJob::new(store, request, work.threads, work.command)?;
     let mut report = LossesReport { members: job.ensemble.members.len(), ..LossesReport::default() };
     let members = job.ensemble.members.len();
-    let wanted = request.members.clone().unwrap_or(0..members);
-    if wanted.end > members {
-        let ensemble = request.ensemble.clone();
-        return Err(DaunceError::NoMembers { ensemble, from: wanted.start, to: wanted.end, members });
-    }
+    let wanted = request.wanted(members)?;
     if !job.base_losses(work, &mut report)? {
         return Ok(report);
     }
@@ -305,7 +315,7 @@ impl<'a> LossesJob<'a> {
         };
         match snapshot.open_losses(&self.ensemble, &wanted) {
             Ok(reader) => Ok(reader.rows_of(place)?),
-            Err(gstore_store::LossError::None { .. }) => Ok(RowSet::new()),
+            Err(LossError::None { .. }) => Ok(RowSet::new()),
             Err(error) => Err(error.into()),
         }
     }
@@ -328,7 +338,7 @@ impl<'a> LossesJob<'a> {
             found => Err(DaunceError::OtherWeights {
                 ensemble: self.ensemble.name.clone(),
                 who: who.to_owned(),
-                expected: short(expected),
+                expected: expected.chars().take(8).collect(),
                 found: found.map_or_else(String::new, |found| found.id.short().to_owned()),
             }),
         }
@@ -342,10 +352,6 @@ fn theta_0(ensemble: &str, adapter: Option<PathBuf>, rows: u64) -> Result<Checkp
     }
     let weights = adapter.map_or(CheckpointWeights::Base, CheckpointWeights::Adapter);
     Ok(CheckpointArg { name: "theta0".to_owned(), weights })
-}
-
-fn short(id: &str) -> String {
-    id.chars().take(8).collect()
 }
 
 impl LossesReport {

@@ -81,6 +81,15 @@ pub struct GramAt {
     pub share: Option<f64>,
 }
 
+impl GramAt {
+    /// Of matrices with sums over so many vectors.
+    fn new(grams: &CheckpointGrams, rows: u64, share: Option<f64>) -> Self {
+        let largest = grams.grams.iter().map(|gram| gram.size as u64).max().unwrap_or(0);
+        let (name, groups) = (grams.checkpoint.name.clone(), grams.grams.len() as u64);
+        Self { name, rows, added: rows, groups, largest, share }
+    }
+}
+
 /// An artifact that is extended.
 struct ExistingGrams {
     content: GramContent,
@@ -270,24 +279,19 @@ fn report(
             None => datasets.push(GramDataset { name, end }),
         }
     }
-    let lens = |grams: &CheckpointGrams| grams.grams.iter().map(|gram| gram.size as u64).collect::<Vec<_>>();
-    let at = |grams: &CheckpointGrams| GramAt {
-        name: grams.checkpoint.name.clone(),
-        rows: grams.checkpoint.rows,
-        added: grams.checkpoint.rows,
-        groups: grams.grams.len() as u64,
-        largest: lens(grams).into_iter().max().unwrap_or(0),
-        share: None,
-    };
     GramReport {
         name: request.name.clone(),
         snapshot: 0,
         kind: prepared.target_kind().to_owned(),
         datasets,
-        checkpoints: new.iter().map(at).collect(),
-        bytes: new.iter().flat_map(lens).map(|len| 8 * len * len).sum(),
+        checkpoints: new.iter().map(|grams| GramAt::new(grams, grams.checkpoint.rows, None)).collect(),
+        bytes: bytes(new),
         changed: true,
     }
+}
+
+fn bytes(grams: &[CheckpointGrams]) -> u64 {
+    grams.iter().flat_map(|at| &at.grams).map(|gram| 8 * (gram.size as u64).pow(2)).sum()
 }
 
 /// The matrices of an artifact with those of other rows, in the order of the new ones: the run's.

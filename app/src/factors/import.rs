@@ -186,15 +186,17 @@ fn foreign(
     }
     let arguments = &folder.arguments;
     let (data, parts) = arguments.partitions_of(FactorStage::Covariance);
-    let stamp = FactorStamp {
+    let on = fitted_on.as_ref();
+    let ranges = on.iter().flat_map(|on| on.rows.ranges()).map(|range| [range.start, range.end]);
+    Ok(FactorStamp {
         strategy: arguments.strategy().name().to_owned(),
         checkpoint: engine.checkpoint_id().to_string(),
         averaged: Vec::new(),
         compute: request.compute.name().to_owned(),
-        dataset: None,
-        rows: Vec::new(),
-        rows_digest: String::new(),
-        encoding: None,
+        dataset: on.map(|_| request.dataset.clone()),
+        rows: ranges.collect(),
+        rows_digest: on.map_or_else(String::new, |on| on.digest.clone()),
+        encoding: on.map(|on| on.encoding.clone()),
         fisher: if arguments.is_empirical() { "empirical" } else { "true" }.to_owned(),
         seed: None,
         modules,
@@ -203,15 +205,5 @@ fn foreign(
         extends: None,
         max_block: None,
         backend: request.device.name().to_owned(),
-    };
-    Ok(match fitted_on {
-        None => stamp,
-        Some(FittedOn { rows, digest, encoding, .. }) => FactorStamp {
-            dataset: Some(request.dataset.clone()),
-            rows: rows.ranges().iter().map(|range| [range.start, range.end]).collect(),
-            rows_digest: digest,
-            encoding: Some(encoding),
-            ..stamp
-        },
     })
 }

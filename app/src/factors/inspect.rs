@@ -29,21 +29,16 @@ pub struct ModuleSpectrum {
     pub spectrum: Spectrum,
 }
 
-/// The spectra of modules, in their order.
-///
-/// # Errors
-/// What the strategy needs and what was not fitted, and values that are not finite.
-pub fn spectra(
-    factors: &[(Module, ModuleFactors)],
-    strategy: Strategy,
-    damping: Damping,
-) -> Result<Vec<ModuleSpectrum>, CurvatureError> {
-    let of = |(module, factors): &(Module, ModuleFactors)| -> Result<_, CurvatureError> {
-        let matrix = factors.eigenvalues(module, strategy)?;
+impl ModuleSpectrum {
+    pub(super) fn new(
+        (module, factors): (Module, ModuleFactors),
+        strategy: Strategy,
+        damping: Damping,
+    ) -> Result<Self, CurvatureError> {
+        let matrix = factors.eigenvalues(&module, strategy)?;
         let spectrum = Spectrum::new(matrix.clone(), damping.of(&matrix));
-        Ok(ModuleSpectrum { module: module.clone(), matrix, spectrum })
-    };
-    factors.iter().map(of).collect()
+        Ok(Self { module, matrix, spectrum })
+    }
 }
 
 /// How far the factors of a module are from others, such as those of another seed. Differences are relative.

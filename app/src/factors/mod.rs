@@ -38,9 +38,7 @@ pub use gram::{GramAt, GramReport, GramRequest, GramShare, MixRequest, fit_gram,
 pub use gstore_curvature::{Damping, Filter, SolveLimits, Strategy};
 pub use gstore_ingest::curvature::Measurement;
 pub use import::import_factors;
-pub use inspect::{
-    ModuleSpectrum, SpectrumDifference, difference_table, spectra, spectrum_files, spectrum_table,
-};
+pub use inspect::{ModuleSpectrum, SpectrumDifference, difference_table, spectrum_files, spectrum_table};
 pub use kept::{KeptShare, kept_notes, kept_shares, kept_table};
 pub use publish::{FACTORS, FactorContent, FactorNote, export_factors, list_factors};
 pub use report::{PromptScores, REPORTED, prompt_and_completion, score_report, whole_text};

@@ -6,7 +6,7 @@ use gstore_store::Snapshot;
 
 use super::error::FactorJobError;
 use super::folder::{FactorParts, FactorReader};
-use super::inspect::{ModuleSpectrum, SpectrumDifference, spectra};
+use super::inspect::{ModuleSpectrum, SpectrumDifference};
 use super::stored::StoredFactors;
 
 /// Which spectra are asked for.
@@ -48,8 +48,7 @@ pub fn factor_spectra(
     let reader = found.reader(snapshot, FactorParts::of(strategy))?;
     let mut all = Vec::with_capacity(names.len());
     for name in reader.chosen(Some(&names))? {
-        let of_module = reader.module(&name)?;
-        all.extend(spectra(&[of_module], strategy, request.damping)?);
+        all.push(ModuleSpectrum::new(reader.module(&name)?, strategy, request.damping)?);
     }
     Ok(all)
 }
@@ -116,11 +115,11 @@ pub fn factor_differences(
                 )));
             }
             let sides = eigenvalue_differences(&before, &factors);
-            let found = spectra(&[(module, factors)], strategy, request.damping)?;
-            let Some(ModuleSpectrum { spectrum, .. }) = found.first() else { continue };
+            let ModuleSpectrum { spectrum, .. } =
+                ModuleSpectrum::new((module, factors), strategy, request.damping)?;
             all.push(SpectrumDifference {
                 against: against.clone(),
-                lambda: one.spectrum.difference(spectrum),
+                lambda: one.spectrum.difference(&spectrum),
                 activation: sides[0],
                 gradient: sides[1],
                 dimension: relative(one.spectrum.effective_dimension(), spectrum.effective_dimension()),

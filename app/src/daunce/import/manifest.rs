@@ -144,7 +144,7 @@ struct ManifestHead {
 impl Manifest {
     /// Reads a manifest. Files that it names are relative to its folder.
     pub fn read(path: &Path) -> Result<Self, DaunceError> {
-        let wrong = |detail: String| DaunceError::Manifest { path: path.to_owned(), detail };
+        let wrong = |detail: String| DaunceError::file(path, detail);
         let text = fs_err::read(path)?;
         let mut head: Map<String, Value> = serde_json::from_slice(&text).map_err(|e| {
             let options = (Remedy::Option("losses", "FILE"), Remedy::Option("dataset", "NAME"));

@@ -91,7 +91,7 @@ pub fn import(
     };
     let file = request.tables.first().map(|(_, losses)| losses);
     let about = request.manifest.as_ref().or(file).cloned().unwrap_or_default();
-    let wrong = |detail: &str| DaunceError::Manifest { path: about.clone(), detail: detail.to_owned() };
+    let wrong = |detail: &str| DaunceError::file(&about, detail);
     if let Some(table) = manifest.tables.iter().find(|table| !table.losses.exists()) {
         let (file, dataset) = (table.losses.display(), &table.dataset);
         return Err(wrong(&format!("the losses of {dataset:?} should be in {file}, which is not there")));

@@ -14,14 +14,13 @@ const FILE_BYTES: usize = 1 << 30;
 /// of the same losses, and can be collected.
 pub(super) struct LossJobWriter {
     job: Job,
-    writers: Vec<Option<SegmentWriter>>,
-    bytes: Vec<usize>,
+    /// Of each feature, with the bytes of its losses.
+    writers: Vec<Option<(SegmentWriter, usize)>>,
 }
 
 impl LossJobWriter {
     pub fn start(store: &Store, features: Vec<JobFeature>, command: &str) -> Result<Self, DaunceError> {
-        let writers: Vec<Option<SegmentWriter>> = features.iter().map(|_| None).collect();
-        let bytes = vec![0; writers.len()];
+        let writers = features.iter().map(|_| None).collect();
         let plan = JobPlan {
             command: command.to_owned(),
             identity: LossColumns::identity(&features, &json!("given")),
@@ -34,7 +33,7 @@ impl LossJobWriter {
             job.abandon().map_err(StoreError::from)?;
             job = store.start_job(plan)?;
         }
-        Ok(Self { job, writers, bytes })
+        Ok(Self { job, writers })
     }
 
     /// The snapshot that was current when it started.
@@ -43,29 +42,23 @@ impl LossJobWriter {
     }
 
     pub fn push(&mut self, feature: usize, row: u64, values: &[f32]) -> Result<(), DaunceError> {
-        let (Some(slot), Some(bytes)) = (self.writers.get_mut(feature), self.bytes.get_mut(feature)) else {
-            return Ok(());
-        };
-        if *bytes >= FILE_BYTES
-            && let Some(full) = slot.take()
-        {
+        let Some(slot) = self.writers.get_mut(feature) else { return Ok(()) };
+        if let Some((full, _)) = slot.take_if(|(_, bytes)| *bytes >= FILE_BYTES) {
             self.job.seal(feature, full)?;
-            *bytes = 0;
         }
-        let mut writer = match slot.take() {
-            Some(writer) => writer,
-            None => self.job.segment_writer(feature)?,
+        let (mut writer, bytes) = match slot.take() {
+            Some(begun) => begun,
+            None => (self.job.segment_writer(feature)?, 0),
         };
         writer.push(row, values, RowFlags::empty())?;
-        *bytes += size_of_val(values);
-        *slot = Some(writer);
+        *slot = Some((writer, bytes + size_of_val(values)));
         Ok(())
     }
 
     /// Publishes what was written. `whole`: it covers every row of the dataset.
     pub fn publish(mut self, whole: bool) -> Result<u64, DaunceError> {
         for (feature, writer) in self.writers.into_iter().enumerate() {
-            if let Some(writer) = writer {
+            if let Some((writer, _)) = writer {
                 self.job.seal(feature, writer)?;
             }
         }

@@ -107,18 +107,8 @@ impl MissingColumns {
         let new = given.filter(|arg| members.iter().all(|member| member.id != arg.name));
         let new: Vec<&CheckpointArg> = new.collect();
         let all = members.len() + new.len();
-        let wanted = request.members.clone().unwrap_or(0..all);
-        if wanted.end > all {
-            let ensemble = request.ensemble.clone();
-            return Err(DaunceError::NoMembers {
-                ensemble,
-                from: wanted.start,
-                to: wanted.end,
-                members: all,
-            });
-        }
         columns.forecast.members = all;
-        for place in wanted {
+        for place in request.wanted(all)? {
             let (missing, weights) = match (job, members.get(place)) {
                 (Some(job), Some(member)) => {
                     let folder = member.weights.as_ref().and_then(|weights| weights.folder.as_ref());

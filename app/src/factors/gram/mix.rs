@@ -8,7 +8,7 @@ use gstore_store::{ArtifactError, ArtifactPart, Store};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use super::{ExistingGrams, GramAt, GramReport, artifact, read_existing, store_grams};
+use super::{ExistingGrams, GramAt, GramReport, artifact, bytes, read_existing, store_grams};
 use crate::answer::AnswerError;
 use crate::work::JobContext;
 
@@ -88,7 +88,8 @@ pub fn mix_grams(
     for ((of_pool, of_queries), share) in sides.into_iter().zip(&shares) {
         work.cancel.check().map_err(QueryError::from)?;
         let mixed = mixture(&blocks((of_pool, of_queries)), *share).map_err(QueryError::from)?;
-        checkpoints.push(gram_at(of_pool, of_queries, *share));
+        let rows = of_pool.checkpoint.rows + of_queries.checkpoint.rows;
+        checkpoints.push(GramAt::new(of_pool, rows, Some(*share)));
         let mut checkpoint = of_pool.checkpoint.clone();
         checkpoint.rows = 1;
         checkpoint.add(&of_queries.checkpoint.of);
@@ -114,7 +115,7 @@ pub fn mix_grams(
         kind: content.kind,
         datasets: content.datasets,
         checkpoints,
-        bytes: grams.iter().flat_map(|at| &at.grams).map(|gram| 8 * gram.sums.len() as u64).sum(),
+        bytes: bytes(&grams),
         changed: true,
     })
 }
@@ -180,18 +181,6 @@ fn blocks((of_pool, of_queries): GramPair<'_>) -> Vec<(&str, &Gram, &Gram)> {
     let names = of_pool.checkpoint.groups.iter().map(|group| group.name.as_str());
     let sides = of_pool.grams.iter().zip(&of_queries.grams);
     names.zip(sides).map(|(name, (of_pool, of_queries))| (name, of_pool, of_queries)).collect()
-}
-
-fn gram_at(of_pool: &CheckpointGrams, of_queries: &CheckpointGrams, share: f64) -> GramAt {
-    let rows = of_pool.checkpoint.rows + of_queries.checkpoint.rows;
-    GramAt {
-        name: of_pool.checkpoint.name.clone(),
-        rows,
-        added: rows,
-        groups: of_pool.grams.len() as u64,
-        largest: of_pool.grams.iter().map(|gram| gram.size as u64).max().unwrap_or(0),
-        share: Some(share),
-    }
 }
 
 fn provenance(content: &GramContent, snapshot: u64) -> Map<String, Value> {

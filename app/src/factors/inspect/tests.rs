@@ -9,13 +9,20 @@ fn factors(name: &str, sums: Vec<f64>, input: usize) -> (Module, ModuleFactors) 
     (module, ModuleFactors { lambda, ..ModuleFactors::default() })
 }
 
+fn spectra(
+    factors: impl IntoIterator<Item = (Module, ModuleFactors)>,
+    damping: Damping,
+) -> Result<Vec<ModuleSpectrum>, CurvatureError> {
+    factors.into_iter().map(|of| ModuleSpectrum::new(of, Strategy::Ekfac, damping)).collect()
+}
+
 fn all() -> Vec<ModuleSpectrum> {
     let factors = [
         factors("model.layers.21.mlp.up_proj", vec![8.0, 2.0, 0.0, 6.0], 2),
         factors("model.layers.21.mlp.down_proj", (1..=6000).map(f64::from).collect(), 300),
         factors("lm_head", vec![2.0 * 2.0_f64.powi(-30); 10], 5),
     ];
-    spectra(&factors, Strategy::Ekfac, Damping::Value(1.0)).unwrap()
+    spectra(factors, Damping::Value(1.0)).unwrap()
 }
 
 #[test]
@@ -96,7 +103,7 @@ fn what_is_clipped_and_what_is_empty_is_drawn() {
     assert_eq!([0.0, 50.0, 99.5, 100.0].map(|at| percentile(&values, at)), [0.0, 50.0, 99.0, 100.0]);
     assert_eq!(percentile(&[], 50.0), 0.0);
     let zeros = [factors("h.0.mlp", vec![0.0; 4], 2)];
-    let zeros = spectra(&zeros, Strategy::Ekfac, Damping::OfMean).unwrap();
+    let zeros = spectra(zeros, Damping::OfMean).unwrap();
     assert_eq!(spectrum_files(&zeros, 99.5).unwrap().len(), 4);
-    assert!(spectra(&[factors("m", vec![f64::NAN], 1)], Strategy::Ekfac, Damping::OfMean).is_err());
+    assert!(spectra([factors("m", vec![f64::NAN], 1)], Damping::OfMean).is_err());
 }
