@@ -18,7 +18,7 @@ use self::explained::Explained;
 use self::records::{NestedValues, Records};
 pub use self::scored::write_scored_line;
 use crate::answer::{AnswerError, CHUNK, Pool, column, open_pools, row_columns, tell_notes, written_record};
-use crate::picture::{Picture, RankedRows, ranked};
+use crate::picture::{Picture, ranked};
 use crate::rows::{FindError, matching};
 use crate::work::JobContext;
 
@@ -170,9 +170,7 @@ impl SelectedRows {
     /// # Errors
     /// Damage, and being told to stop.
     pub fn picture(&self, by: &str, work: &mut JobContext<'_>) -> Result<Picture, AnswerError> {
-        let rows = self.rows();
-        let Self { prepared, pools, in_order, .. } = self;
-        ranked(&RankedRows { prepared, pools, rows, called: "selected", in_order: *in_order }, by, work)
+        ranked(&self.prepared, (&self.pools, self.rows()), ("selected", self.in_order), by, work)
     }
 
     /// Writes the original lines, each ended by a line break, byte for byte; with scores as the last keys if

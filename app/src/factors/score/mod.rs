@@ -114,7 +114,7 @@ pub fn score_rows(
         let queries = if has_queries { group.len() } else { 1 };
         let count = queries * plan.how.filters.len();
         let against = match &own {
-            Some((scales, rotated)) => vec![Multiplier::Own { scales, rotated: *rotated }],
+            Some(scales) => vec![Multiplier::Own(scales)],
             None => columns.iter().map(|modules| Multiplier::Columns { modules, count }).collect(),
         };
         let mut sinks = ScoreSinks {

@@ -28,8 +28,8 @@ pub(super) struct RowScores {
 pub(super) enum Multiplier<'a> {
     /// The columns of each module, `count` of them.
     Columns { modules: &'a [ModuleColumns], count: usize },
-    /// Themselves: for each module the scale of each filter, none for the identity.
-    Own { scales: &'a [Vec<Option<Vec<f64>>>], rotated: bool },
+    /// Themselves.
+    Own(&'a FilterScales),
 }
 
 /// Hands the scores of the pool's rows at the checkpoint of some engines, among which the threads are
@@ -153,8 +153,9 @@ fn row_scores(
                 Ok(())
             })?;
         }
-        Multiplier::Own { scales, rotated } => {
-            engine.gradients(&samples, Measurement::Loss, &wanted, *rotated, &mut |module, gradients| {
+        Multiplier::Own(scales) => {
+            let rotated = plan.how.strategy.rotates();
+            engine.gradients(&samples, Measurement::Loss, &wanted, rotated, &mut |module, gradients| {
                 let len = modules[module].len().max(1);
                 let at = part(module);
                 let gradients = gradients.chunks_exact(len);
@@ -175,7 +176,7 @@ impl Multiplier<'_> {
     fn columns(&self, filters: usize) -> usize {
         match self {
             Multiplier::Columns { count, .. } => *count,
-            Multiplier::Own { .. } => filters,
+            Multiplier::Own(_) => filters,
         }
     }
 }
@@ -192,11 +193,11 @@ fn energies(gradient: &[f32], scales: &[Option<Vec<f64>>]) -> Vec<f64> {
     scales.iter().map(of).collect()
 }
 
-/// For each module, the scale of each filter.
+/// For each module the scale of each filter, none for the identity.
 pub(super) type FilterScales = Vec<Vec<Option<Vec<f64>>>>;
 
-/// The scales of all modules, and whether gradients are turned into eigenbases, which the engines then have.
-pub(super) fn own_scales(plan: &mut ScorePlan) -> Result<(FilterScales, bool), FactorJobError> {
+/// The scales of all modules; where gradients are turned into eigenbases, the engines then have these.
+pub(super) fn own_scales(plan: &mut ScorePlan) -> Result<FilterScales, FactorJobError> {
     let modules: Vec<Module> = plan.engine.modules().to_vec();
     let (mut scales, mut bases) = (Vec::with_capacity(modules.len()), Vec::with_capacity(modules.len()));
     for module in &modules {
@@ -206,11 +207,10 @@ pub(super) fn own_scales(plan: &mut ScorePlan) -> Result<(FilterScales, bool), F
         let ModuleFactors { activation_eigen, gradient_eigen, .. } = factors;
         bases.push(ModuleFactors { activation_eigen, gradient_eigen, ..ModuleFactors::default() });
     }
-    let rotated = plan.how.strategy.rotates();
-    if rotated {
+    if plan.how.strategy.rotates() {
         plan.engine.set_bases(&bases).map_err(FactorJobError::other)?;
     }
-    Ok((scales, rotated))
+    Ok(scales)
 }
 
 #[cfg(test)]
