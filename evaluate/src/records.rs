@@ -7,6 +7,7 @@ use arrow_array::Array;
 use gstore_core::Cancel;
 use gstore_data::{FieldNames, IdAllocator, Place, find};
 use gstore_store::{DatasetPart, Snapshot, record_columns};
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::error::EvaluateError;
@@ -23,6 +24,13 @@ pub enum PairSource {
         /// The dataset.
         part: Arc<DatasetPart>,
     },
+}
+
+/// A file that is one value of JSON.
+pub(crate) fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, EvaluateError> {
+    let bad =
+        |error: serde_json::Error| EvaluateError::File { path: path.to_owned(), what: error.to_string() };
+    serde_json::from_slice(&fs_err::read(path)?).map_err(bad)
 }
 
 /// An id, a name or an answer: a text, or a number as JSON writes it.

@@ -136,14 +136,8 @@ impl TextOutcome {
     /// # Errors
     /// None that can be expected: they are written to memory.
     pub fn files(&self) -> Result<Vec<File>, EvaluateError> {
-        let file = |path: &str, content: Vec<u8>| File { path: path.to_owned(), content };
-        let mut files = vec![
-            file("evaluation.json", format!("{:#}\n", self.report.json()).into_bytes()),
-            file("evaluation.csv", self.report.csv()?),
-            file("evaluation_report.md", self.report.markdown().into_bytes()),
-            file("rows.csv", self.rows()?),
-            file("model_comparison.csv", self.comparison()?),
-        ];
+        let mut files = self.report.files(self.report.markdown(), self.rows()?)?;
+        files.push(File::new("model_comparison.csv", self.comparison()?));
         let systems = &self.pairs.systems;
         let names = each_once(systems.iter().map(|system| in_file_names(system)), &[]);
         let others = systems.iter().zip(names).filter(|(system, _)| **system != self.report.base);
@@ -152,7 +146,7 @@ impl TextOutcome {
                 2 => "model_comparison_summary.csv".to_owned(),
                 _ => format!("model_comparison_summary_{name}.csv"),
             };
-            files.push(file(&name, self.summary(system)?));
+            files.push(File::new(name, self.summary(system)?));
         }
         files.extend(self.answers());
         Ok(files)
@@ -170,10 +164,6 @@ impl TextOutcome {
         };
         let names = each_once(systems.iter().map(name), &[EXPECTED]);
         let file_names = each_once(names.iter().map(|name| in_file_names(name)), &[]);
-        let file = |path: String, records: Vec<Value>| File {
-            path,
-            content: format!("{:#}\n", Value::Array(records)).into_bytes(),
-        };
         let prompt = |pair: &Pair| pair.prompt.clone().unwrap_or_default();
         let of_all = |pair: &Pair| {
             let mut record = Map::new();
@@ -188,11 +178,11 @@ impl TextOutcome {
             }
             Value::Object(record)
         };
-        let mut files = vec![file("generated_answers.json".to_owned(), rows.iter().map(of_all).collect())];
+        let mut files = vec![File::json("generated_answers.json", &rows.iter().map(of_all).collect())];
         for (at, _) in systems.iter().enumerate().filter(|(_, system)| **system != self.report.base) {
             let own = |pair: &Pair| json!({ "prompt": prompt(pair), "completion": pair.predictions[at] });
             let path = format!("{}_generated_answers.json", file_names[at]);
-            files.push(file(path, rows.iter().map(own).collect()));
+            files.push(File::json(path, &rows.iter().map(own).collect()));
         }
         files
     }

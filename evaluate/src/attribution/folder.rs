@@ -41,6 +41,7 @@ use super::ids::Ids;
 use super::subsets::{Subset, SubsetKind};
 use super::truth::{Signal, Truth};
 use crate::error::EvaluateError;
+use crate::records::read_json;
 
 pub use self::artifact::artifacts_naming;
 pub use self::outputs::{PendingRun, QueryLoss};
@@ -208,9 +209,7 @@ impl TruthFolder {
     /// A folder that is none, or whose files have changed; being told to stop.
     pub fn open(folder: &Path, cancel: &Cancel) -> Result<TruthFolder, EvaluateError> {
         let bad = |name: &str, what: String| EvaluateError::File { path: folder.join(name), what };
-        let text = fs_err::read(folder.join("manifest.json"))?;
-        let manifest: Manifest =
-            serde_json::from_slice(&text).map_err(|error| bad("manifest.json", error.to_string()))?;
+        let manifest: Manifest = read_json(&folder.join("manifest.json"))?;
         if manifest.version != VERSION {
             return Err(bad(
                 "manifest.json",

@@ -85,16 +85,10 @@ impl AttributionOutcome {
     /// # Errors
     /// None that can be expected: they are written to memory.
     pub fn files(&self) -> Result<Vec<File>, EvaluateError> {
-        let file = |path: &str, content: Vec<u8>| File { path: path.to_owned(), content };
         let shown = self.report.charts.iter().filter(|chart| !chart.panels.is_empty());
         let pictures: String = shown.map(|chart| format!("\n![{0}]({0}.svg)\n", chart.name)).collect();
         let text = format!("{}\n## Pictures\n{pictures}", self.report.markdown());
-        Ok(vec![
-            file("evaluation.json", format!("{:#}\n", self.report.json()).into_bytes()),
-            file("evaluation.csv", self.report.csv()?),
-            file("evaluation_report.md", text.into_bytes()),
-            file("rows.csv", self.rows()?),
-        ])
+        self.report.files(text, self.rows()?)
     }
 }
 
@@ -187,7 +181,7 @@ pub(super) fn sorted_lines(names: &[String], values: &[Vec<f64>]) -> (Vec<String
     let line = |(name, values): (&String, &Vec<f64>)| {
         let mut values = values.clone();
         values.sort_unstable_by(f64::total_cmp);
-        Series { name: name.clone(), low: vec![None; values.len()], high: vec![None; values.len()], values }
+        Series::new(name, values.into_iter().map(|value| (value, None, None)))
     };
     ((0..count).map(label).collect(), names.iter().zip(values).map(line).collect())
 }

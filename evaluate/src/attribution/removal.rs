@@ -100,8 +100,7 @@ fn curves(names: &[String], values: &[Vec<f64>], groups: &[(String, Range<usize>
         let mean = |(_, rows): &(String, Range<usize>)| {
             values[rows.clone()].iter().sum::<f64>() / rows.len().max(1) as f64
         };
-        let values: Vec<f64> = groups.iter().map(mean).collect();
-        Series { name: name.clone(), low: vec![None; values.len()], high: vec![None; values.len()], values }
+        Series::new(name, groups.iter().map(|group| (mean(group), None, None)))
     };
     names.iter().zip(values).map(line).collect()
 }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Difference, Measure, Report};
+use super::{Measure, Report};
 use crate::metrics::Metric;
 
 /// A picture's data.
@@ -40,6 +40,14 @@ pub struct Series {
     pub high: Vec<Option<f64>>,
 }
 
+impl Series {
+    /// Heights with the ends of their intervals.
+    pub(crate) fn new(name: &str, of: impl Iterator<Item = (f64, Option<f64>, Option<f64>)>) -> Series {
+        let (values, low, high) = of.collect();
+        Series { name: name.to_owned(), values, low, high }
+    }
+}
+
 /// The chart of differences.
 pub(super) const IMPROVEMENTS: &str = "combined_improvements";
 
@@ -55,25 +63,15 @@ pub(super) fn of(report: &Report) -> Vec<Chart> {
     let shown = |measure: &&Measure| (measure.group != Report::ALL) == by_task(measure.metric);
     let shown: Vec<&Measure> = report.measures.iter().filter(shown).collect();
     let labels: Vec<String> = shown.iter().map(|measure| label(measure)).collect();
-    let means = (0..report.systems.len()).map(|system| {
-        let values: Vec<_> = shown.iter().filter_map(|measure| measure.values.get(system)).collect();
-        Series {
-            name: report.systems[system].name.clone(),
-            values: values.iter().map(|value| value.mean).collect(),
-            low: values.iter().map(|value| value.low).collect(),
-            high: values.iter().map(|value| value.high).collect(),
-        }
+    let means = report.systems.iter().enumerate().map(|(number, system)| {
+        let values = shown.iter().filter_map(|measure| measure.values.get(number));
+        Series::new(&system.name, values.map(|value| (value.mean, value.low, value.high)))
     });
     let others = report.systems.iter().filter(|system| system.name != report.base);
     let improvements = others.map(|system| {
         let found = shown.iter().flat_map(|measure| &measure.differences);
-        let found: Vec<&Difference> = found.filter(|found| found.system == system.name).collect();
-        Series {
-            name: system.name.clone(),
-            values: found.iter().map(|difference| difference.difference).collect(),
-            low: found.iter().map(|difference| difference.low).collect(),
-            high: found.iter().map(|difference| difference.high).collect(),
-        }
+        let found = found.filter(|found| found.system == system.name);
+        Series::new(&system.name, found.map(|found| (found.difference, found.low, found.high)))
     });
     let panel = |title: String, series: Vec<Series>| Panel { title, labels: labels.clone(), series };
     let (means, improvements): (Vec<Series>, Vec<Series>) = (means.collect(), improvements.collect());

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use super::charts::IMPROVEMENTS;
 use super::{Chart, File, Panel, Report};
 use crate::error::EvaluateError;
+use crate::records::read_json;
 
 /// What both are called in their own reports.
 const TITLE: &str = "# Evaluation report\n\n";
@@ -59,10 +60,9 @@ impl Report {
             text.push_str(&linked(examples));
         }
         let chart = Chart { name: IMPROVEMENTS, form: "bars", panels: panels.concat() };
-        let json = format!("{:#}\n", json!(chart));
         let mut files = vec![
-            File { path: "combined_evaluation_report.md".to_owned(), content: text.into_bytes() },
-            File { path: format!("{IMPROVEMENTS}.json"), content: json.into_bytes() },
+            File::new("combined_evaluation_report.md", text),
+            File::json(format!("{IMPROVEMENTS}.json"), &json!(chart)),
         ];
         files.extend(examples);
         Ok((files, chart))
@@ -72,7 +72,7 @@ impl Report {
 /// The influential examples under the name that pipelines give them.
 fn examples(path: &Path) -> Result<File, EvaluateError> {
     let ending = if path.extension().is_some_and(|ending| ending == "md") { "md" } else { "txt" };
-    Ok(File { path: format!("influential_examples.{ending}"), content: fs_err::read(path)? })
+    Ok(File::new(format!("influential_examples.{ending}"), fs_err::read(path)?))
 }
 
 /// A link to the examples, and their first lines as they are.
@@ -95,8 +95,7 @@ impl OtherReport {
     fn read(kind: &str, folder: &Path) -> Result<OtherReport, EvaluateError> {
         let path = folder.join("evaluation.json");
         let bad = |what: &str| EvaluateError::File { path: path.clone(), what: what.to_owned() };
-        let report: Value =
-            serde_json::from_slice(&fs_err::read(&path)?).map_err(|error| bad(&error.to_string()))?;
+        let report: Value = read_json(&path)?;
         let found = report.get("kind").and_then(Value::as_str).unwrap_or_default();
         if !["text", "tasks"].contains(&found) || found == kind {
             return Err(bad(&format!("it is no report of the other kind than {kind}")));
@@ -120,7 +119,7 @@ mod tests {
     fn the_first_lines_of_examples_stand_in_a_fence_that_they_do_not_end() {
         let of = |lines: usize| {
             let text: String = (1..=lines).map(|line| format!("```` line {line}\n")).collect();
-            linked(&File { path: "influential_examples.txt".to_owned(), content: text.into_bytes() })
+            linked(&File::new("influential_examples.txt", text))
         };
         let (short, long) = (of(20), of(21));
         assert!(short.contains("(influential_examples.txt):\n\n`````text\n```` line 1\n"), "{short}");

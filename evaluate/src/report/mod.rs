@@ -129,6 +129,17 @@ pub struct File {
     pub content: Vec<u8>,
 }
 
+impl File {
+    pub(crate) fn new(path: impl Into<String>, content: impl Into<Vec<u8>>) -> File {
+        File { path: path.into(), content: content.into() }
+    }
+
+    /// A value as JSON for people.
+    pub(crate) fn json(path: impl Into<String>, value: &serde_json::Value) -> File {
+        File::new(path, format!("{value:#}\n"))
+    }
+}
+
 impl Report {
     /// The kind of a report of tasks.
     pub(crate) const TASKS: &'static str = "tasks";
@@ -186,6 +197,16 @@ impl Report {
     /// The report as JSON.
     pub fn json(&self) -> serde_json::Value {
         serde_json::json!(self)
+    }
+
+    /// The files that every folder of a report has: the report as it is, as CSV and as `markdown`, and `rows`.
+    pub(crate) fn files(&self, markdown: String, rows: Vec<u8>) -> Result<Vec<File>, EvaluateError> {
+        Ok(vec![
+            File::json("evaluation.json", &self.json()),
+            File::new("evaluation.csv", self.csv()?),
+            File::new("evaluation_report.md", markdown),
+            File::new("rows.csv", rows),
+        ])
     }
 
     /// What the differences over all rows say. A metric improved if its interval lies above 0.

@@ -42,14 +42,7 @@ impl TaskOutcome {
     /// # Errors
     /// None that can be expected: they are written to memory.
     pub fn files(&self) -> Result<Vec<File>, EvaluateError> {
-        let file = |path: String, content: Vec<u8>| File { path, content };
-        let pretty = |value: &Value| format!("{value:#}\n").into_bytes();
-        let mut files = vec![
-            file("evaluation.json".to_owned(), pretty(&self.report.json())),
-            file("evaluation.csv".to_owned(), self.report.csv()?),
-            file("evaluation_report.md".to_owned(), self.report.markdown().into_bytes()),
-            file("rows.csv".to_owned(), self.rows()?),
-        ];
+        let mut files = self.report.files(self.report.markdown(), self.rows()?)?;
         let (mut scores, mut overall) = (Vec::new(), Map::new());
         let benchmark = in_file_names(&self.benchmark);
         let models = self.model_ids();
@@ -63,18 +56,17 @@ impl TaskOutcome {
             overall.insert(model.clone(), json!(score));
             let path = |end: &str| format!("deepeval/{benchmark}/{file_name}_{end}");
             let value = json!({ "benchmark": self.benchmark, "model_id": model, "overall_score": score });
-            files.push(file(path("overall_score.json"), pretty(&value)));
+            files.push(File::json(path("overall_score.json"), &value));
             let mut table = Csv::new(["Task", "Score"])?;
             for (task, score) in tasks {
                 table.line([task, score.to_string()])?;
             }
-            files.push(file(path("task_scores.csv"), table.finish()?));
-            files.push(file(path("predictions.csv"), self.predictions(number)?));
+            files.push(File::new(path("task_scores.csv"), table.finish()?));
+            files.push(File::new(path("predictions.csv"), self.predictions(number)?));
         }
         let summary = json!({ self.benchmark.as_str(): overall });
-        files.push(file("deepeval/benchmark_summary.json".to_owned(), pretty(&summary)));
-        let name = "deepeval_results/run_1/task_model_scores.json".to_owned();
-        files.push(file(name, pretty(&Value::Array(scores))));
+        files.push(File::json("deepeval/benchmark_summary.json", &summary));
+        files.push(File::json("deepeval_results/run_1/task_model_scores.json", &Value::Array(scores)));
         Ok(files)
     }
 

@@ -9,6 +9,7 @@ use serde_json::Value;
 use super::{Ask, Question, Rule, TasksSource, folder, place, target};
 use crate::error::EvaluateError;
 use crate::metrics::Normal;
+use crate::records::read_json;
 
 /// What an answer begins with.
 const BEGUN: &str = "A:";
@@ -73,11 +74,9 @@ fn files(folder: &Path) -> Result<Vec<(String, PathBuf)>, EvaluateError> {
         }
     }
     found.sort_unstable();
+    let what = "there is no task here, a .json with `examples`".to_owned();
     match found.is_empty() {
-        true => Err(EvaluateError::File {
-            path: folder.to_owned(),
-            what: "there is no task here, a .json with `examples`".to_owned(),
-        }),
+        true => Err(EvaluateError::File { path: folder.to_owned(), what }),
         false => Ok(found),
     }
 }
@@ -85,7 +84,7 @@ fn files(folder: &Path) -> Result<Vec<(String, PathBuf)>, EvaluateError> {
 /// Questions and answers of a task's file.
 fn questions_of(path: &Path) -> Result<Vec<(String, String)>, EvaluateError> {
     let bad = |what: String| EvaluateError::File { path: path.to_owned(), what };
-    let file: Value = serde_json::from_slice(&fs_err::read(path)?).map_err(|error| bad(error.to_string()))?;
+    let file: Value = read_json(path)?;
     let examples = file.get("examples").and_then(Value::as_array);
     let examples = examples.ok_or_else(|| bad("there is no list under `examples`".to_owned()))?;
     let of = |(number, example): (usize, &Value)| {
@@ -127,8 +126,7 @@ pub(super) fn targets(folder: &Path, chat: bool) -> Result<Vec<Value>, EvaluateE
     let places = ["bbh-three-shot.json", "bbh/bbh-three-shot.json", "eval/bbh/bbh-three-shot.json"];
     let path = place(folder, &places, "bbh-three-shot.json of LESS")?;
     let bad = |what: String| EvaluateError::File { path: path.clone(), what };
-    let file: Value =
-        serde_json::from_slice(&fs_err::read(&path)?).map_err(|error| bad(error.to_string()))?;
+    let file: Value = read_json(&path)?;
     let tasks = file.as_object().ok_or_else(|| bad("it is not an object of tasks".to_owned()))?;
     let mut found = Vec::new();
     for (task, prompt) in tasks {

@@ -10,6 +10,7 @@ use serde_json::Value;
 use super::{Ask, Question, Rule, TasksSource, folder, place, target};
 use crate::error::EvaluateError;
 use crate::metrics::Normal;
+use crate::records::read_json;
 
 /// Examples before a question where no number is asked for.
 pub(super) const SHOTS: usize = 1;
@@ -185,8 +186,7 @@ fn one_shot(folder: &Path) -> Result<(bool, ByLanguage), EvaluateError> {
     let places: Vec<&str> = places.iter().map(String::as_str).collect();
     let path = place(folder, &places, "tydiqa-one-shot.json of LESS")?;
     let bad = |what: String| EvaluateError::File { path: path.clone(), what };
-    let file: Value =
-        serde_json::from_slice(&fs_err::read(&path)?).map_err(|error| bad(error.to_string()))?;
+    let file: Value = read_json(&path)?;
     let languages = file.as_object().ok_or_else(|| bad("it is not an object of languages".to_owned()))?;
     let of = |(language, list): (&String, &Value)| {
         let list = list.as_array().ok_or_else(|| bad(format!("{language} is not a list")))?;
@@ -201,8 +201,7 @@ fn one_shot(folder: &Path) -> Result<(bool, ByLanguage), EvaluateError> {
 /// The questions of a file in SQuAD's layout.
 fn squad(path: &Path) -> Result<Vec<Example>, EvaluateError> {
     let bad = |what: &str| EvaluateError::File { path: path.to_owned(), what: what.to_owned() };
-    let file: Value =
-        serde_json::from_slice(&fs_err::read(path)?).map_err(|error| bad(&error.to_string()))?;
+    let file: Value = read_json(path)?;
     let list = |value: &Value, key: &str| value.get(key).and_then(Value::as_array).cloned();
     let articles = list(&file, "data").ok_or_else(|| bad("there is no list under `data`"))?;
     let mut found = Vec::new();

@@ -7,6 +7,7 @@ use serde_json::Value;
 use super::TruthFolder;
 use super::files::place_new;
 use crate::error::EvaluateError;
+use crate::records::read_json;
 
 /// What recipes do not have that were noted before these keys were: it is not known of their models.
 const LATER: [&str; 2] = ["tokenizer", "template digest"];
@@ -97,7 +98,6 @@ impl TruthFolder {
                  another folder",
             ));
         }
-        let text = fs_err::read(path)?;
-        serde_json::from_slice(&text).map_err(|error| self.bad("recipe.json", &error.to_string()))
+        read_json(&path)
     }
 }
