@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use arrow_array::{Array, ArrayRef, Float32Array, StringArray, UInt64Array, cast::AsArray};
+use arrow_array::{Array, ArrayRef, Float32Array, RecordBatch, StringArray, UInt64Array, cast::AsArray};
 use arrow_schema::ArrowError;
 use gstore_core::many_of;
 use gstore_data::RecordError;
@@ -155,6 +155,11 @@ pub(crate) fn column(rows: &[Scored], pools: &[Pool], name: &str) -> Result<Vec<
 pub(crate) fn ids(rows: &[Scored], pools: &[Pool]) -> Result<StringArray, AnswerError> {
     let ids = column(rows, pools, "id")?;
     Ok(ids.iter().map(|id| id.as_string_opt::<i32>().map(|id| id.value(0))).collect())
+}
+
+/// A table of columns that may all have nulls.
+pub(crate) fn nullable_table(columns: Vec<(&str, ArrayRef)>) -> Result<RecordBatch, ArrowError> {
+    RecordBatch::try_from_iter_with_nullable(columns.into_iter().map(|(name, column)| (name, column, true)))
 }
 
 /// The columns `side, rank, score` of ranked rows.

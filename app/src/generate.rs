@@ -19,6 +19,7 @@ use gstore_sql::output::{Format, ResultWriter, TableStyle};
 use gstore_store::{AppendError, ReadError, RecordDifference, Snapshot, Store, record_columns};
 use serde_json::Value;
 
+use crate::answer::nullable_table;
 use crate::work::JobContext;
 
 /// Stored records that are compared at a time.
@@ -219,10 +220,6 @@ pub fn perplexity_table<W: Write + Send>(
 /// Texts whose rows are written together.
 const CHUNK: usize = 256;
 
-fn table(columns: Vec<(&str, ArrayRef)>) -> Result<RecordBatch, ArrowError> {
-    RecordBatch::try_from_iter_with_nullable(columns.into_iter().map(|(name, column)| (name, column, true)))
-}
-
 /// `id, row, tokens, truncated`, and of the scored tokens and of all but the first their number, mean loss,
 /// perplexity and mean entropy.
 fn texts(scores: &[TextScore]) -> Result<RecordBatch, ArrowError> {
@@ -232,7 +229,7 @@ fn texts(scores: &[TextScore]) -> Result<RecordBatch, ArrowError> {
         Arc::new(of.iter().map(value).collect::<Float64Array>())
     };
     let count = |values: Vec<u64>| -> ArrayRef { Arc::new(UInt64Array::from(values)) };
-    table(vec![
+    nullable_table(vec![
         ("id", Arc::new(StringArray::from_iter_values(scores.iter().map(|score| &score.id)))),
         ("row", count(scores.iter().map(|score| score.row).collect())),
         ("tokens", count(scores.iter().map(|score| score.tokens as u64).collect())),
@@ -251,7 +248,7 @@ fn texts(scores: &[TextScore]) -> Result<RecordBatch, ArrowError> {
 fn tokens(scores: &[TextScore]) -> Result<RecordBatch, ArrowError> {
     let all: Vec<(&TextScore, &TokenScore)> =
         scores.iter().flat_map(|text| text.scores.iter().map(move |token| (text, token))).collect();
-    table(vec![
+    nullable_table(vec![
         ("id", Arc::new(StringArray::from_iter_values(all.iter().map(|(text, _)| &text.id)))),
         ("row", Arc::new(UInt64Array::from_iter_values(all.iter().map(|(text, _)| text.row)))),
         ("pos", Arc::new(UInt32Array::from_iter_values(all.iter().map(|(_, t)| t.position as u32)))),

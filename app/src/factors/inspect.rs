@@ -15,6 +15,8 @@ use gstore_curvature::{CurvatureError, Damping, Module, ModuleFactors, Spectrum,
 
 pub use pictures::spectrum_files;
 
+use crate::answer::nullable_table;
+
 /// Shares of the sum for which the needed eigenvalues are counted.
 const SHARES: [f64; 3] = [0.9, 0.95, 0.99];
 
@@ -63,7 +65,7 @@ pub struct SpectrumDifference {
 /// # Errors
 /// Columns that make no table.
 pub fn spectrum_table(spectra: &[ModuleSpectrum]) -> Result<RecordBatch, ArrowError> {
-    table(columns(&spectra.iter().collect::<Vec<_>>()))
+    nullable_table(columns(&spectra.iter().collect::<Vec<_>>()))
 }
 
 /// The same with a row for each of the factors that they are compared with and module, and the columns
@@ -89,11 +91,7 @@ pub fn difference_table(
         ("gradient_difference", numbers(&|one| one.gradient)),
         ("dimension_difference", numbers(&|one| Some(one.dimension))),
     ]);
-    table(all)
-}
-
-fn table(columns: Vec<(&'static str, ArrayRef)>) -> Result<RecordBatch, ArrowError> {
-    RecordBatch::try_from_iter_with_nullable(columns.into_iter().map(|(name, column)| (name, column, true)))
+    nullable_table(all)
 }
 
 fn columns(spectra: &[&ModuleSpectrum]) -> Vec<(&'static str, ArrayRef)> {

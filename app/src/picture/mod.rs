@@ -134,6 +134,13 @@ pub struct Series {
     pub points: Vec<[f64; 2]>,
 }
 
+impl Series {
+    /// A line with all that it has.
+    pub fn new(name: &str, colour: usize, faint: bool, points: Vec<[f64; 2]>) -> Self {
+        Self { name: name.to_owned(), colour, faint, points }
+    }
+}
+
 /// Counts of equal intervals.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Histogram {

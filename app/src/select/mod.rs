@@ -17,7 +17,9 @@ use gstore_store::{RowSet, Snapshot};
 use self::explained::Explained;
 use self::records::{NestedValues, Records};
 pub use self::scored::write_scored_line;
-use crate::answer::{AnswerError, CHUNK, Pool, column, open_pools, row_columns, tell_notes, written_record};
+use crate::answer::{
+    AnswerError, CHUNK, Pool, column, nullable_table, open_pools, row_columns, tell_notes, written_record,
+};
 use crate::picture::{Picture, ranked};
 use crate::rows::{FindError, matching};
 use crate::work::JobContext;
@@ -243,8 +245,7 @@ impl SelectedRows {
             columns.extend(explain.columns(rows)?);
         }
         // Nothing tells the type of a column without values otherwise.
-        let columns = columns.into_iter().map(|(name, column)| (name, column, true));
-        Ok(RecordBatch::try_from_iter_with_nullable(columns)?)
+        Ok(nullable_table(columns)?)
     }
 }
 

@@ -25,7 +25,7 @@ use serde_json::Value;
 
 use super::nested::{self, NestedShape};
 use super::scored::{RANK, SCORE, check_keys};
-use crate::answer::{AnswerError, CHUNK, Pool, column, ids, written_record};
+use crate::answer::{AnswerError, CHUNK, Pool, column, ids, nullable_table, written_record};
 
 /// A table of selected records.
 pub(super) struct Records<'a> {
@@ -144,8 +144,7 @@ impl<'a> Records<'a> {
             let scores = rows.iter().map(|row| row.score);
             columns.push((SCORE, Arc::new(Float32Array::from_iter_values(scores))));
         }
-        let columns = columns.into_iter().map(|(name, column)| (name, column, true));
-        Ok(RecordBatch::try_from_iter_with_nullable(columns)?)
+        Ok(nullable_table(columns)?)
     }
 
     /// A metadata column; null where a pool has none.

@@ -9,18 +9,12 @@ use super::count;
 /// Rank correlation and overlap of two halves of the models against their number: where the lines are flat,
 /// more models change little.
 pub fn agreement(agreement: &Agreement) -> Picture {
-    let line = |name: &str, colour, value: &dyn Fn(&AgreementAt) -> Option<f64>| Series {
-        name: name.to_owned(),
-        colour,
-        faint: false,
-        points: agreement.at.iter().filter_map(|at| Some([at.models as f64, value(at)?])).collect(),
+    let line = |name: &str, colour, value: &dyn Fn(&AgreementAt) -> Option<f64>| {
+        let points = agreement.at.iter().filter_map(|at| Some([at.models as f64, value(at)?]));
+        Series::new(name, colour, false, points.collect())
     };
-    let chance = Series {
-        name: "by chance".to_owned(),
-        colour: 2,
-        faint: true,
-        points: agreement.at.iter().map(|at| [at.models as f64, agreement.overlap_by_chance]).collect(),
-    };
+    let by_chance = agreement.at.iter().map(|at| [at.models as f64, agreement.overlap_by_chance]);
+    let chance = Series::new("by chance", 2, true, by_chance.collect());
     let panel = |heading: String, series: Vec<Series>, notes| Panel {
         body: Body::Lines { x: Axis::linear("models"), y: Axis::linear(&heading), series },
         heading,

@@ -60,11 +60,10 @@ pub fn overlap(
         count(k as u64),
         chance.last().map_or(0.0, |point| point[1] * 100.0)
     );
-    let line = |name: &str, colour, faint, points| Series { name: name.to_owned(), colour, faint, points };
     let body = Body::Lines {
         x: Axis::log("rows taken"),
         y: Axis::linear("share of rows in both"),
-        series: vec![line("chance", 1, false, chance), line("both rankings", 0, false, shares)],
+        series: vec![Series::new("chance", 1, false, chance), Series::new("both rankings", 0, false, shares)],
     };
     Ok(Picture {
         title: format!("Overlap of {} and {}", names[0], names[1]),
