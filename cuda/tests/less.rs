@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::ingested::{Features, Sample, features};
-use gstore_data::{TemplateKind, TextEncoder, parse_record};
+use gstore_data::{TemplateKind, TextEncoder, TextOptions, parse_record};
 use gstore_ingest::gradient::{
     AdamParams, CheckpointSource, Engine, EngineOptions, GradFeatures, GradForm, GradientBackend, Projector,
 };
@@ -72,7 +72,7 @@ fn cosine(a: &[f32], b: &[f32]) -> f64 {
 pub fn differences<B: GradientBackend>(backend: &B, golden: &Golden) -> Differences {
     let manifest = Manifest::read(&golden.shared);
     let warmup = golden_warmup(&golden.shared, &manifest.checkpoints);
-    let encoder = TextEncoder::load(&warmup.model, TemplateKind::Tulu, 2048).unwrap();
+    let encoder = TextOptions::new(TemplateKind::Tulu, 2048).encoder(&warmup.model).unwrap();
     let count = manifest.train_rows.min(golden.rows);
     let rows = samples(golden, &encoder, &manifest.train, manifest.train_offset, count);
     let files = manifest.targets.iter();

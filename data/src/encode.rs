@@ -77,22 +77,8 @@ impl TextOptions {
     /// # Errors
     /// Files of a tokenizer that cannot be used, a template that they lack, lengths that exclude each other.
     pub fn encoder(&self, model: &Path) -> Result<TextEncoder, EncodeError> {
-        TextEncoder::open(self.tokenizer.as_deref().unwrap_or(model), self)
-    }
-}
-
-impl TextEncoder {
-    /// Reads the tokenizer of a Hugging Face model folder.
-    ///
-    /// # Errors
-    /// As [`TextOptions::encoder`].
-    pub fn load(folder: &Path, template: TemplateKind, max_length: u32) -> Result<Self, EncodeError> {
-        Self::open(folder, &TextOptions::new(template, max_length))
-    }
-
-    /// The encoder of options whose tokenizer is in `folder`.
-    fn open(folder: &Path, options: &TextOptions) -> Result<Self, EncodeError> {
-        let TextOptions { template, system, max_length, block, .. } = options;
+        let TextOptions { tokenizer, template, system, max_length, block } = self;
+        let folder = tokenizer.as_deref().unwrap_or(model);
         if *max_length == 0 {
             return Err(EncodeError::NoLength);
         }
@@ -116,7 +102,7 @@ impl TextEncoder {
             template_digest: Some(digest),
             max_length: *max_length,
         };
-        Ok(Self {
+        Ok(TextEncoder {
             trailing: trailing_tokens(&tokenizer)?,
             tokenizer,
             template: prepared,
@@ -127,7 +113,9 @@ impl TextEncoder {
             foreign: Vec::new(),
         })
     }
+}
 
+impl TextEncoder {
     /// Takes a fine-tune's folder for one more model of this encoding. What its folder lacks of a
     /// tokenizer is the base's.
     ///

@@ -16,9 +16,9 @@ use std::path::{Path, PathBuf};
 pub(crate) const LINE_LIMIT: usize = 64 << 20;
 
 /// Bytes read from the file at a time.
-const READ_SIZE: usize = 256 << 10;
+pub(crate) const READ_SIZE: usize = 256 << 10;
 
-const UTF8_MARK: &[u8] = b"\xEF\xBB\xBF";
+pub(crate) const UTF8_MARK: &[u8] = b"\xEF\xBB\xBF";
 
 /// One line of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -163,7 +163,8 @@ impl JsonlReader {
             self.line.drain(..UTF8_MARK.len());
         }
         if self.line.len() > self.limit {
-            return Err(self.too_long());
+            let (path, line, limit) = (self.path.clone(), self.number, self.limit);
+            return Err(ReadError::TooLong { path, line, limit });
         }
         std::str::from_utf8(&self.line).map(|_| ()).map_err(|error| ReadError::NotUtf8 {
             path: self.path.clone(),
@@ -171,10 +172,6 @@ impl JsonlReader {
             byte: error.valid_up_to() + 1,
             utf16: self.number == 1 && is_utf16(&self.line),
         })
-    }
-
-    fn too_long(&self) -> ReadError {
-        ReadError::TooLong { path: self.path.clone(), line: self.number, limit: self.limit }
     }
 }
 

@@ -18,7 +18,7 @@ mod read;
 
 pub use check::{check_block, check_system};
 pub use read::each_record;
-use read::{begun, from_contents, from_dataset, from_files};
+use read::{from_contents, from_dataset, from_files};
 
 /// Where samples come from.
 #[derive(Clone)]
@@ -42,18 +42,7 @@ pub enum SampleSource {
         rows: Option<RowSet>,
     },
     /// Prompts whose answers begin with texts that are given.
-    Begun(Vec<PrefilledPrompt>),
-}
-
-/// A prompt, and what its answer begins with.
-#[derive(Debug, Clone)]
-pub struct PrefilledPrompt {
-    /// Its id.
-    pub id: String,
-    /// The prompt.
-    pub content: Content,
-    /// The first words of the answer, which are none of its text; may be empty.
-    pub begun: String,
+    Begun(Vec<TextSample>),
 }
 
 /// A record with its place.
@@ -69,6 +58,14 @@ pub struct TextSample {
     pub begun: String,
     /// Its other keys, with their values in compact JSON, where integers have all their digits.
     pub metadata: Vec<(String, String)>,
+}
+
+impl TextSample {
+    /// A prompt at its place among others, and the first words of its answer, which may be none.
+    pub fn begun(place: usize, id: String, content: &Content, begun: &str) -> Self {
+        let (content, begun) = (content.clone(), begun.to_owned());
+        Self { row: place as u64, id, content, begun, metadata: Vec::new() }
+    }
 }
 
 /// As messages name it.
@@ -159,7 +156,7 @@ impl SampleSource {
         };
         match self {
             SampleSource::Given(contents) => from_contents(contents).for_each(take),
-            SampleSource::Begun(prompts) => begun(prompts).for_each(take),
+            SampleSource::Begun(prompts) => prompts.iter().cloned().for_each(take),
             SampleSource::Files { paths, fields } => from_files(paths, fields, reading, cancel, &mut take)?,
             SampleSource::Dataset { snapshot, part, rows } => {
                 from_dataset(snapshot, part, rows.as_ref(), cancel, &mut take)?;

@@ -2,7 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use gstore_data::{Content, Encoded, JsonlReader, Message, Role, TemplateKind, TextEncoder, parse_record};
+use gstore_data::{
+    Content, Encoded, JsonlReader, Message, Role, TemplateKind, TextEncoder, TextOptions, parse_record,
+};
 use serde_json::{Value, json};
 
 /// The first model of the folder that comes with a tokenizer.
@@ -31,7 +33,7 @@ fn list<T: TryFrom<i64>>(value: &Value) -> Vec<T> {
 }
 
 fn load(folder: &Path, template: TemplateKind, max_length: u32) -> TextEncoder {
-    TextEncoder::load(folder, template, max_length).expect("an encoder")
+    TextOptions::new(template, max_length).encoder(folder).expect("an encoder")
 }
 
 #[test]

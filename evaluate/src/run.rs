@@ -143,13 +143,7 @@ fn check_told(prompts: &[FittedPrompt], encoder: &TextEncoder) -> Result<(), Eva
     if encoder.spec().system.is_none() {
         return Ok(());
     }
-    let sample = |FittedPrompt { content, begun, .. }: &FittedPrompt| TextSample {
-        row: 0,
-        id: String::new(),
-        content: content.clone(),
-        begun: begun.clone(),
-        metadata: Vec::new(),
-    };
+    let sample = |prompt: &FittedPrompt| TextSample::begun(0, String::new(), &prompt.content, &prompt.begun);
     let samples: Vec<TextSample> = prompts.iter().map(sample).collect();
     Ok(check_system(&samples, encoder)?)
 }

@@ -30,7 +30,7 @@ mod stop;
 
 pub use choices::{ChoiceOutcome, ChoiceQuestion, ChoiceRequest, choices};
 pub use error::GenerateError;
-pub use gstore_data::{PrefilledPrompt, SampleSource as PromptSource};
+pub use gstore_data::SampleSource as PromptSource;
 pub use job::{GenerateObserver, GenerateOutcome, SilentObserver, generate, generate_on};
 pub use journal::Journal;
 pub use load::OpenedModel;

@@ -6,7 +6,7 @@
 
 use std::sync::OnceLock;
 
-use gstore_data::{TemplateKind, TextEncoder, parse_record};
+use gstore_data::{TemplateKind, TextOptions, parse_record};
 use gstore_ingest::pipeline::Kind;
 use gstore_ingest::projection::ProjectionSpec;
 use gstore_model::weights::{Adapter, ModelFolder};
@@ -51,8 +51,9 @@ fn tokens_and_labels_are_exact() {
     let Some(shared) = shared::folder("tokens_and_labels_are_exact", "golden/less") else { return };
     let manifest = Manifest::read(&shared);
     let warmup = shared::golden_warmup(&shared, &manifest.checkpoints);
-    let encoder =
-        TextEncoder::load(&warmup.model, TemplateKind::Tulu, max_length(&warmup.model)).expect("a tokenizer");
+    let encoder = TextOptions::new(TemplateKind::Tulu, max_length(&warmup.model))
+        .encoder(&warmup.model)
+        .expect("a tokenizer");
     let text = fs_err::read_to_string(shared.join("data").join(&manifest.train)).expect("readable");
     let lines: Vec<&str> = text.lines().skip(manifest.train_offset).collect();
     assert!(!manifest.tokens.is_empty());

@@ -9,7 +9,7 @@ use crate::common::golden::encoded;
 use crate::common::support::{json, shared};
 use crate::jobs::{World, files, lora};
 use gstore_core::Cancel;
-use gstore_data::TextEncoder;
+use gstore_data::TextOptions;
 use gstore_model::ComputePrecision;
 use gstore_model::cpu::Cpu;
 use gstore_model::weights::{Adapter, ModelFolder, TensorSet, canonical};
@@ -34,7 +34,7 @@ fn numbers(value: &Value) -> Vec<usize> {
 
 /// Rows of the pool as tokens, in the order of `rows`.
 fn samples(shared: &std::path::Path, model: &std::path::Path, template: &str, rows: &[usize]) -> Vec<Sample> {
-    let encoder = TextEncoder::load(model, template.parse().unwrap(), 2048).unwrap();
+    let encoder = TextOptions::new(template.parse().unwrap(), 2048).encoder(model).unwrap();
     let found = encoded(&shared.join("data/pool.jsonl"), &encoder, &rows.iter().copied().collect());
     rows.iter().map(|row| found[row].clone()).collect()
 }

@@ -8,7 +8,7 @@ use gstore_core::{Cancel, RowSet};
 use gstore_store::{DatasetPart, MetaValue, Snapshot, record_columns};
 use serde_json::{Value, json};
 
-use super::{PrefilledPrompt, Reading, SampleError, TextSample};
+use super::{Reading, SampleError, TextSample};
 use crate::fields::FieldNames;
 use crate::record::{Record, RecordError, parse_record};
 use crate::source::{DataError, find};
@@ -63,16 +63,6 @@ pub(super) fn from_files(
         take(sample(row, id, record));
         row += 1;
         Ok(())
-    })
-}
-
-pub(super) fn begun(prompts: &[PrefilledPrompt]) -> impl Iterator<Item = TextSample> {
-    prompts.iter().enumerate().map(|(row, prompt)| TextSample {
-        row: row as u64,
-        id: prompt.id.clone(),
-        content: prompt.content.clone(),
-        begun: prompt.begun.clone(),
-        metadata: Vec::new(),
     })
 }
 

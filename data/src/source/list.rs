@@ -7,14 +7,9 @@ use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 use std::sync::Arc;
 
-use super::super::jsonl::{CONVERT, LINE_LIMIT};
+use super::super::jsonl::{CONVERT, LINE_LIMIT, READ_SIZE, UTF8_MARK};
 use super::unpack::{ByteCount, Input};
 use super::{DataError, Place, RawRecord, RecordSource, Unit};
-
-/// Bytes read from the file at a time.
-const READ_SIZE: usize = 256 << 10;
-
-const UTF8_MARK: &[u8] = b"\xEF\xBB\xBF";
 
 /// A plain file whose first bytes were looked at and still stand before the rest.
 pub(super) type Bytes = BufReader<Box<dyn Read + Send>>;

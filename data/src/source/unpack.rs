@@ -5,11 +5,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::super::jsonl::READ_SIZE;
 use super::format::Compression;
 use super::{DataError, DataFile};
-
-/// Bytes read from the file at a time.
-const READ_SIZE: usize = 256 << 10;
 
 /// Bytes read of a file, shared with the progress display.
 #[derive(Clone, Debug, Default)]

@@ -42,10 +42,9 @@ impl ChatTemplate {
     pub(super) fn render(&self, content: &Content) -> Result<RenderedText, EncodeError> {
         match content {
             Content::Messages(messages) => self.conversation(messages),
-            Content::PromptCompletion { prompt, completion } => self.conversation(&[
-                Message::new(Role::User, prompt.as_str()),
-                Message::new(Role::Assistant, completion.as_str()),
-            ]),
+            Content::PromptCompletion { prompt, completion } => {
+                self.conversation(&super::turns(prompt, completion))
+            }
             Content::Text(text) => Ok(super::whole(text)),
         }
     }

@@ -3,7 +3,7 @@ use std::path::PathBuf;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use super::super::{Content, EncodeError, TemplateKind, TextEncoder};
+use super::super::{Content, EncodeError, TemplateKind, TextEncoder, TextOptions};
 
 fn base() -> PathBuf {
     PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../demo/model"))
@@ -28,7 +28,7 @@ fn add(tokenizer: &mut Value, text: &str, normalized: bool) {
 }
 
 fn share(folder: &TempDir, template: TemplateKind) -> Result<TextEncoder, EncodeError> {
-    let mut encoder = TextEncoder::load(&base(), template, 512).unwrap();
+    let mut encoder = TextOptions::new(template, 512).encoder(&base()).unwrap();
     encoder.share_with(folder.path()).map(|()| encoder)
 }
 
@@ -84,7 +84,7 @@ fn other_tokens_are_refused() {
 fn tokens_that_were_added_matter_only_where_they_stand() {
     let grown = tuned(|tokenizer| add(tokenizer, "<|think|>", false));
     let encoder = share(&grown, TemplateKind::Plain).unwrap();
-    let plain = TextEncoder::load(&base(), TemplateKind::Plain, 512).unwrap();
+    let plain = TextOptions::new(TemplateKind::Plain, 512).encoder(&base()).unwrap();
     let text = |text: &str| Content::Text(text.to_owned());
     assert_eq!(encoder.encode(&text("to think")).unwrap(), plain.encode(&text("to think")).unwrap());
     let error = encoder.encode(&text("to <|think|>")).unwrap_err().to_string();
@@ -126,7 +126,7 @@ fn a_tokenizer_is_held_against_the_rows_of_a_model() {
     let config = "tokenizer_config.json";
     fs_err::copy(base().join(config), folder.path().join(config)).unwrap();
     let check = |folder: &std::path::Path, rows: usize| {
-        let encoder = TextEncoder::load(folder, TemplateKind::Plain, 64).unwrap();
+        let encoder = TextOptions::new(TemplateKind::Plain, 64).encoder(folder).unwrap();
         encoder.check_vocabulary(rows).map_err(|error| error.to_string())
     };
     // A model may have more rows than its tokenizer has tokens, but hardly a third more.
@@ -153,7 +153,7 @@ fn a_model_of_few_tokens_may_have_padded_them() {
     });
     let config = "tokenizer_config.json";
     fs_err::copy(base().join(config), bytes.path().join(config)).unwrap();
-    let encoder = TextEncoder::load(bytes.path(), TemplateKind::Plain, 64).unwrap();
+    let encoder = TextOptions::new(TemplateKind::Plain, 64).encoder(bytes.path()).unwrap();
     let is_told = |rows| encoder.check_vocabulary(rows).unwrap().is_some();
     assert_eq!([262, 320, 384, 385, 2048].map(is_told), [false, false, false, true, true]);
 }

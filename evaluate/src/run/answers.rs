@@ -4,9 +4,10 @@ use std::path::Path;
 use std::sync::Arc;
 
 use gstore_core::{Cancel, Progress, Unit, many};
+use gstore_data::TextSample;
 use gstore_generate::{
-    ChoiceQuestion, ChoiceRequest, GenerateError, GenerateObserver, GenerateRequest, Journal,
-    PrefilledPrompt, PromptSource, SamplingOptions, StopStrings, StoppingCriteria, choices, generate,
+    ChoiceQuestion, ChoiceRequest, GenerateError, GenerateObserver, GenerateRequest, Journal, PromptSource,
+    SamplingOptions, StopStrings, StoppingCriteria, choices, generate,
 };
 use serde_json::Value;
 
@@ -109,14 +110,14 @@ impl ModelRun<'_> {
         progress: &mut dyn Progress,
         cancel: &Cancel,
     ) -> Result<String, EvaluateError> {
-        let prompt = |row: &usize| {
+        let prompt = |(place, row): (usize, &usize)| {
             let FittedPrompt { content, begun, .. } = &self.prompts[*row];
-            PrefilledPrompt { id: self.id(*row), content: content.clone(), begun: begun.clone() }
+            TextSample::begun(place, self.id(*row), content, begun)
         };
         let strings = StopStrings::new(rule.stop.clone()).map_err(|error| self.failed(error))?;
         let request = GenerateRequest {
             weights: self.system.weights.clone(),
-            prompts: PromptSource::Begun(rows.iter().map(prompt).collect()),
+            prompts: PromptSource::Begun(rows.iter().enumerate().map(prompt).collect()),
             sampling: SamplingOptions::default(),
             stopping: StoppingCriteria { max_new_tokens: rule.max_new_tokens, strings, ignore_end: false },
             compute: self.request.compute.clone(),

@@ -2,7 +2,7 @@
 
 use super::MIB;
 use crate::{Target, folder};
-use gstore_data::{Content, EncodeError, Message, Role, TemplateKind, TextEncoder};
+use gstore_data::{Content, EncodeError, Message, Role, TemplateKind, TextOptions};
 use std::path::Path;
 
 /// `tokenizer.json`
@@ -53,7 +53,7 @@ fn contents() -> [Content; 2] {
 
 fn encode(folder: &Path, kind: TemplateKind) {
     const LONGEST: usize = 40;
-    let encoder = match TextEncoder::load(folder, kind, LONGEST as u32) {
+    let encoder = match TextOptions::new(kind, LONGEST as u32).encoder(folder) {
         Ok(encoder) => encoder,
         Err(error) => return drop(error.to_string()),
     };

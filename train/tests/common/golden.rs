@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use gstore_data::{FieldNames, TextEncoder, find};
+use gstore_data::{FieldNames, TextEncoder, TextOptions, find};
 use gstore_model::ComputePrecision;
 use gstore_model::cpu::Cpu;
 use gstore_model::weights::{Adapter, ModelFolder, TrainedTensor, WeightDecay, canonical};
@@ -235,7 +235,7 @@ impl Run {
             return rows.map(sample_of_tokens).enumerate().collect();
         }
         let template = golden.template.parse().unwrap();
-        let encoder = TextEncoder::load(&self.model(golden), template, golden.max_length).unwrap();
+        let encoder = TextOptions::new(template, golden.max_length).encoder(&self.model(golden)).unwrap();
         let wanted = self.plan.iter().flatten().flatten().copied().collect();
         encoded(&golden.shared.join(&golden.pool), &encoder, &wanted)
     }
