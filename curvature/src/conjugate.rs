@@ -59,31 +59,29 @@ struct RightHandSide<'a> {
     name: &'a str,
     /// Length of the right-hand side.
     length: f64,
-    x: Vec<f64>,
     r: Vec<f64>,
     p: Vec<f64>,
     /// `r' P r`.
     energy: f64,
-    iterations: usize,
-    residual: f64,
-    start: f64,
-    broken: Option<String>,
+    found: Solution,
 }
 
 impl RightHandSide<'_> {
     fn is_open(&self, limits: SolveLimits) -> bool {
-        self.broken.is_none() && self.residual > limits.tolerance && self.iterations < limits.iterations
+        let Solution { broken, residual, iterations, .. } = &self.found;
+        broken.is_none() && *residual > limits.tolerance && *iterations < limits.iterations
     }
 
     /// Ends the recurrence if it broke down.
     fn note(&mut self, done: Result<(), CurvatureError>) {
         if let Err(error) = done {
-            self.broken = Some(error.to_string());
+            self.found.broken = Some(error.to_string());
         }
     }
 
     fn failed(&self, what: &'static str, value: f64) -> CurvatureError {
-        CurvatureError::Breakdown { query: self.name.to_owned(), iteration: self.iterations, what, value }
+        let (query, iteration) = (self.name.to_owned(), self.found.iterations);
+        CurvatureError::Breakdown { query, iteration, what, value }
     }
 
     /// A number that has to be positive.
@@ -93,30 +91,30 @@ impl RightHandSide<'_> {
 
     /// A step along `p`, of which `product` is the product.
     fn step(&mut self, product: ProductResult) -> Result<(), CurvatureError> {
-        let (query, iteration) = (self.name, self.iterations);
+        let (query, iteration) = (self.name, self.found.iterations);
         let product =
             product.map_err(|why| CurvatureError::Product { query: query.to_owned(), iteration, why })?;
         let bend = self.positive("the curvature along a direction", dot(&self.p, &product))?;
-        if self.iterations == 0 {
+        if self.found.iterations == 0 {
             let rest = self.r.iter().zip(&product).map(|(b, q)| (b - q) * (b - q)).sum::<f64>();
-            self.start = rest.sqrt() / self.length;
+            self.found.start = rest.sqrt() / self.length;
         }
         let length = self.energy / bend;
-        self.x.iter_mut().zip(&self.p).for_each(|(x, p)| *x += length * p);
+        self.found.x.iter_mut().zip(&self.p).for_each(|(x, p)| *x += length * p);
         self.r.iter_mut().zip(&product).for_each(|(r, q)| *r -= length * q);
-        self.iterations += 1;
+        self.found.iterations += 1;
         let residual = dot(&self.r, &self.r).sqrt() / self.length;
         if !residual.is_finite() {
             return Err(self.failed("the residual", residual));
         }
-        self.residual = residual;
+        self.found.residual = residual;
         Ok(())
     }
 
     /// The next direction, from the preconditioned residual.
     fn turn(&mut self, z: &[f64]) -> Result<(), CurvatureError> {
         let energy = self.positive("the preconditioned residual's energy", dot(&self.r, z))?;
-        let share = if self.iterations == 0 { 0.0 } else { energy / self.energy };
+        let share = if self.found.iterations == 0 { 0.0 } else { energy / self.energy };
         self.p.iter_mut().zip(z).for_each(|(p, z)| *p = z + share * *p);
         self.energy = energy;
         Ok(())
@@ -138,25 +136,12 @@ pub fn conjugate_gradients<S: LinearSystem>(
 ) -> Result<Vec<Solution>, S::Error> {
     let mut runs = Vec::with_capacity(sides.len());
     for (name, b) in sides {
-        let (length, zeros) = (dot(&b, &b).sqrt(), vec![0.0; b.len()]);
-        let residual = if length > 0.0 { 1.0 } else { 0.0 };
-        let (x, p) = (zeros.clone(), zeros);
-        let start = residual;
-        let mut run = RightHandSide {
-            name,
-            length,
-            x,
-            r: b,
-            p,
-            energy: 0.0,
-            iterations: 0,
-            residual,
-            start,
-            broken: None,
-        };
+        let (length, x) = (dot(&b, &b).sqrt(), vec![0.0; b.len()]);
+        let residual = if length == 0.0 { 0.0 } else { 1.0 };
+        let (p, start) = (x.clone(), residual);
+        let found = Solution { x, iterations: 0, residual, start, broken: None };
+        let mut run = RightHandSide { name, length, r: b, p, energy: 0.0, found };
         if !length.is_finite() {
-            run.residual = 1.0;
-            run.start = 1.0;
             run.note(Err(run.failed("the gradient's length", length)));
         }
         runs.push(run);
@@ -173,7 +158,7 @@ pub fn conjugate_gradients<S: LinearSystem>(
             let turned = run.turn(&z);
             run.note(turned);
         }
-        open.retain(|run| run.broken.is_none());
+        open.retain(|run| run.found.broken.is_none());
         let directions: Vec<&[f64]> = open.iter().map(|run| run.p.as_slice()).collect();
         if directions.is_empty() {
             continue;
@@ -184,12 +169,11 @@ pub fn conjugate_gradients<S: LinearSystem>(
             run.note(stepped);
         }
     }
-    let solution = |run: RightHandSide<'_>| {
-        let RightHandSide { mut x, iterations, residual, start, broken, .. } = run;
-        if broken.is_some() {
-            x.fill(0.0);
+    let solution = |RightHandSide { mut found, .. }: RightHandSide<'_>| {
+        if found.broken.is_some() {
+            found.x.fill(0.0);
         }
-        Solution { x, iterations, residual, start, broken }
+        found
     };
     Ok(runs.into_iter().map(solution).collect())
 }

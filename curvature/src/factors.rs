@@ -10,7 +10,18 @@ use crate::rotation::{BasisParts, Rotation};
 
 /// What rounding leaves of an eigenvalue of 0, as a part of the largest. Without damping its inverse would
 /// be noise.
-pub(crate) const ROUNDING: f64 = 1e-13;
+const ROUNDING: f64 = 1e-13;
+
+/// Refuses a damping of 0 where eigenvalues of `module` are 0 but for rounding.
+pub(crate) fn check_damped(eigenvalues: &[f64], damping: f64, module: &str) -> Result<(), CurvatureError> {
+    let least = ROUNDING * eigenvalues.iter().copied().fold(0.0, f64::max);
+    let zeros = eigenvalues.iter().filter(|value| **value <= least).count();
+    if zeros > 0 && damping <= 0.0 {
+        let (module, all) = (module.to_owned(), eigenvalues.len());
+        return Err(CurvatureError::Singular { module, zeros, all });
+    }
+    Ok(())
+}
 
 /// How curvature is approximated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -162,12 +173,7 @@ impl ModuleFactors {
             Filter::Inverse(_) if strategy == Strategy::Identity => (None, 0.0),
             Filter::Inverse(damping) => {
                 let damping = damping.of(&eigenvalues);
-                let least = ROUNDING * eigenvalues.iter().copied().fold(0.0, f64::max);
-                let zeros = eigenvalues.iter().filter(|value| **value <= least).count();
-                if zeros > 0 && damping <= 0.0 {
-                    let (module, all) = (module.name.clone(), eigenvalues.len());
-                    return Err(CurvatureError::Singular { module, zeros, all });
-                }
+                check_damped(&eigenvalues, damping, &module.name)?;
                 let scale: Vec<f64> = eigenvalues.iter().map(|value| filter.of(*value, damping)).collect();
                 if scale.iter().any(|scale| !scale.is_finite()) {
                     let (module, what) = (module.name.clone(), "the inverse of the curvature");

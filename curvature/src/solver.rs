@@ -12,7 +12,7 @@ use faer::linalg::triangular_solve::{solve_lower_triangular_in_place, solve_uppe
 use faer::{Mat, MatMut, Par};
 
 use crate::error::CurvatureError;
-use crate::factors::ROUNDING;
+use crate::factors::check_damped;
 use crate::filter::{Damping, Filter};
 use crate::gram::Gram;
 use crate::inversion::{BlockInverse, Inversion, rounding_error};
@@ -77,12 +77,7 @@ impl Solver {
         if !damping.is_finite() || damping < 0.0 {
             return Err(CurvatureError::Damping(damping));
         }
-        let least = ROUNDING * eigenvalues.iter().copied().fold(0.0, f64::max);
-        let zeros = eigenvalues.iter().filter(|value| **value <= least).count();
-        if zeros > 0 && damping <= 0.0 {
-            let (module, all) = (name.to_owned(), eigenvalues.len());
-            return Err(CurvatureError::Singular { module, zeros, all });
-        }
+        check_damped(eigenvalues, damping, name)?;
         let scale = eigenvalues.iter().map(|value| (value + fitted) / (value + damping));
         Ok(Self(SolverForm::Scale(scale.collect())))
     }
