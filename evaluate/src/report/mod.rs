@@ -199,7 +199,7 @@ impl Report {
         serde_json::json!(self)
     }
 
-    /// The files that every folder of a report has: the report as it is, as CSV and as `markdown`, and `rows`.
+    /// The files that every folder of a report has: the report itself, as CSV and as `markdown`, and `rows`.
     pub(crate) fn files(&self, markdown: String, rows: Vec<u8>) -> Result<Vec<File>, EvaluateError> {
         Ok(vec![
             File::json("evaluation.json", &self.json()),
