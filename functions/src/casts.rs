@@ -96,10 +96,6 @@ impl CastFunction {
     }
 }
 
-fn is_digits(text: &str) -> bool {
-    text.bytes().all(|byte| byte.is_ascii_digit())
-}
-
 fn read(texts: &StringArray, to: &DataType, safe: bool) -> DfResult<ArrayRef> {
     let options = CastOptions { safe, ..CastOptions::default() };
     match to {
@@ -174,7 +170,7 @@ pub fn nearest(text: &str) -> Option<i128> {
     };
     let (before, behind) = number.split_once('.').unwrap_or((number, ""));
     let all = format!("{before}{behind}");
-    if all.is_empty() || !is_digits(&all) {
+    if all.is_empty() || !all.bytes().all(|byte| byte.is_ascii_digit()) {
         return None;
     }
     let digits = all.trim_start_matches('0');

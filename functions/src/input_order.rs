@@ -37,15 +37,12 @@ impl AnalyzerRule for InputOrder {
     }
 
     fn analyze(&self, plan: LogicalPlan, _: &ConfigOptions) -> DfResult<LogicalPlan> {
-        plan.transform_up_with_subqueries(ordered).map(|plan| plan.data)
-    }
-}
-
-fn ordered(plan: LogicalPlan) -> DfResult<Transformed<LogicalPlan>> {
-    match plan {
-        LogicalPlan::Aggregate(aggregate) => of_aggregate(aggregate),
-        LogicalPlan::Window(window) => of_window(window),
-        other => Ok(Transformed::no(other)),
+        let ordered = plan.transform_up_with_subqueries(|plan| match plan {
+            LogicalPlan::Aggregate(aggregate) => of_aggregate(aggregate),
+            LogicalPlan::Window(window) => of_window(window),
+            other => Ok(Transformed::no(other)),
+        });
+        ordered.map(|plan| plan.data)
     }
 }
 

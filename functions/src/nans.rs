@@ -184,12 +184,8 @@ fn is_float(expr: &Expr, schema: &DFSchema) -> bool {
         Expr::ScalarFunction(call) if COMPUTING.contains(&call.func.name()) => false,
         // Whole numbers.
         Expr::ScalarFunction(call) if call.func.name() == "divide" => false,
-        _ => is_call(expr) || gives_float(expr, schema),
+        _ => is_call(expr) || expr.get_type(schema).is_ok_and(|of| of.is_floating()),
     }
-}
-
-fn gives_float(expr: &Expr, schema: &DFSchema) -> bool {
-    expr.get_type(schema).is_ok_and(|of| of.is_floating())
 }
 
 fn is_call(expr: &Expr) -> bool {

@@ -77,17 +77,13 @@ fn dollar(text: &str) -> Option<Vec<Step>> {
 /// What the steps lead to, as JSON; where one of them is [`Step::Each`], a list of what is there.
 pub fn find<'a>(json: &'a str, steps: &[Step]) -> Option<Cow<'a, str>> {
     match steps.contains(&Step::Each) {
-        false => single_part(json, steps).map(Cow::Borrowed),
+        false => steps.iter().try_fold(leading_value(json)?, child).map(Cow::Borrowed),
         true => {
             let mut found = Vec::new();
             every(leading_value(json)?, steps, &mut found);
             Some(Cow::Owned(format!("[{}]", found.join(","))))
         }
     }
-}
-
-fn single_part<'a>(json: &'a str, steps: &[Step]) -> Option<&'a str> {
-    steps.iter().try_fold(leading_value(json)?, |json, step| child(json, step))
 }
 
 fn every<'a>(json: &'a str, steps: &[Step], found: &mut Vec<&'a str>) {

@@ -38,7 +38,9 @@ impl ExprPlanner for TextSlices {
         schema: &DFSchema,
     ) -> DfResult<PlannerResult<RawFieldAccessExpr>> {
         let is_of_text = type_of(&access.expr, schema).is_some_and(|of| is_text(&of));
-        if !is_of_text || is_json(&access.expr) {
+        // JSON has elements and no characters.
+        let is_json = matches!(&access.expr, Expr::ScalarFunction(call) if gives_json(call.func.name()));
+        if !is_of_text || is_json {
             return Ok(PlannerResult::Original(access));
         }
         let RawFieldAccessExpr { expr, field_access } = access;
@@ -58,11 +60,6 @@ impl ExprPlanner for TextSlices {
         let slice = checked("text_slice", coerced, DataType::Utf8, |arrays| Ok(Arc::new(sliced(arrays)?)));
         Ok(PlannerResult::Planned(slice.call(vec![expr, from, to])))
     }
-}
-
-/// Whether an expression gives a value of JSON, which has elements and no characters.
-fn is_json(expr: &Expr) -> bool {
-    matches!(expr, Expr::ScalarFunction(call) if gives_json(call.func.name()))
 }
 
 fn coerced(_: &str, types: &[DataType]) -> DfResult<Vec<DataType>> {

@@ -35,18 +35,16 @@ pub(super) fn read(texts: &StringArray, to: &DataType, safe: bool) -> DfResult<A
         let text = shortened(text, SAID);
         let day = arrow_cast::cast(&full.slice(row, 1), &DataType::Date32)?;
         let error = match to {
-            DataType::Timestamp(..) if day.null_count() == 0 => too_far_error(&text),
+            // It has too many of its units since 1970.
+            DataType::Timestamp(..) if day.null_count() == 0 => {
+                let why = format!("'{text}' is beyond what a TIMESTAMP reaches, from 1677 to 2262");
+                FunctionError::invalid(why).hint("DATE and TIMESTAMP_S reach further")
+            }
             to => FunctionError::no_time(&text, matches!(to, DataType::Date32 | DataType::Date64)),
         };
         return Err(error.into());
     }
     Ok(times)
-}
-
-/// The error about a time that has too many of its units since 1970.
-fn too_far_error(text: &str) -> FunctionError {
-    FunctionError::invalid(format!("'{text}' is beyond what a TIMESTAMP reaches, from 1677 to 2262"))
-        .hint("DATE and TIMESTAMP_S reach further")
 }
 
 /// How the zone of a time begins.

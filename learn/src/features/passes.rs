@@ -23,12 +23,9 @@ impl Passes {
 
     /// How many there are.
     pub fn count(&self) -> f64 {
-        f64::from(self.models.values().map(|is_gradient| each(*is_gradient)).sum::<u32>())
+        let each = |is_gradient: &bool| if *is_gradient { GRADIENT_PASSES } else { 1 };
+        f64::from(self.models.values().map(each).sum::<u32>())
     }
-}
-
-fn each(is_gradient: bool) -> u32 {
-    if is_gradient { GRADIENT_PASSES } else { 1 }
 }
 
 #[cfg(test)]

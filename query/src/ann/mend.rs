@@ -21,7 +21,7 @@ pub(super) const NOBODY: u32 = u32::MAX;
 
 /// The section `graph` in memory.
 pub(super) struct Links {
-    bytes: Vec<u8>,
+    pub(super) bytes: Vec<u8>,
     /// Where the list of each node at level 0 begins.
     at: Vec<usize>,
     /// Slots that a list may have.
@@ -78,11 +78,6 @@ impl Links {
                 }
             }
         }
-    }
-
-    /// The section with what was added.
-    pub(super) fn into_bytes(self) -> Vec<u8> {
-        self.bytes
     }
 
     fn list(&self, slot: usize) -> impl Iterator<Item = u32> + '_ {

@@ -68,7 +68,7 @@ pub struct Centring {
     models: Models,
     how: CovarianceOptions,
     /// Mean of each model over the pool's rows; empty where none is subtracted.
-    means: Vec<f64>,
+    pub(super) means: Vec<f64>,
 }
 
 impl Centring {
@@ -90,11 +90,6 @@ impl Centring {
     /// How the score is taken.
     pub fn how(&self) -> CovarianceOptions {
         self.how
-    }
-
-    /// The means of the models that are subtracted; empty where none are.
-    pub(crate) fn means(&self) -> &[f64] {
-        &self.means
     }
 
     /// Models, less what is estimated of them.

@@ -80,22 +80,22 @@ fn spread(parts: &[f64]) -> f64 {
 fn noise(pairs: &[Pair], score: Score, counts: &[f64]) -> Option<f64> {
     let first = pairs.first()?;
     let square = |values: &[f64]| values.iter().map(|x| x * x).sum::<f64>();
-    let mut sum = vec![0.0; first.query().len()];
+    let mut sum = vec![0.0; first.query.len()];
     for (pair, count) in pairs.iter().zip(counts) {
         let length = match score {
             Score::Cov => 1.0,
-            Score::Corr => square(pair.query()).sqrt(),
+            Score::Corr => square(&pair.query).sqrt(),
         };
         if length > 0.0 {
-            sum.iter_mut().zip(pair.query()).for_each(|(sum, x)| *sum += count * x / length);
+            sum.iter_mut().zip(&pair.query).for_each(|(sum, x)| *sum += count * x / length);
         }
     }
-    let degrees = first.degrees();
+    let degrees = first.degrees;
     if degrees < 1.0 {
         return None;
     }
     Some(match score {
         Score::Corr => square(&sum).sqrt() / degrees.sqrt(),
-        Score::Cov => (square(&sum) * square(first.row())).sqrt() / degrees / degrees.sqrt(),
+        Score::Cov => (square(&sum) * square(&first.row)).sqrt() / degrees / degrees.sqrt(),
     })
 }

@@ -6,12 +6,15 @@ use super::how::Score;
 /// The centred losses of a row and a query over the models that have both.
 #[derive(Debug, Clone)]
 pub struct Pair {
-    row: Vec<f64>,
-    query: Vec<f64>,
+    /// The centred losses of the row, those of models that are not used 0.
+    pub(super) row: Vec<f64>,
+    /// Those of the query.
+    pub(super) query: Vec<f64>,
     used: Vec<bool>,
     /// By how much a product counts where its model is left out: the means move too.
     factors: Vec<f64>,
-    degrees: f64,
+    /// Models less what is estimated.
+    pub(super) degrees: f64,
     /// Degrees of freedom without each model.
     degrees_without: Vec<f64>,
     /// Dimensions of the centred losses.
@@ -106,21 +109,6 @@ impl Pair {
         let product = sum(self.row.iter().zip(&self.query).map(|(a, b)| a * b));
         let square = |values: &[f64]| sum(values.iter().map(|x| x * x));
         (product, square(&self.row), square(&self.query))
-    }
-
-    /// The centred losses of the query, those of models that are not used 0.
-    pub(crate) fn query(&self) -> &[f64] {
-        &self.query
-    }
-
-    /// The centred losses of the row.
-    pub(crate) fn row(&self) -> &[f64] {
-        &self.row
-    }
-
-    /// Models less what is estimated.
-    pub(crate) fn degrees(&self) -> f64 {
-        self.degrees
     }
 }
 

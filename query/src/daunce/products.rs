@@ -68,7 +68,7 @@ impl Products {
             }
             let panel = &mut panels[q / WIDE * models..][..models];
             panel.iter_mut().zip(&centred).for_each(|(line, x)| line[q % WIDE] = *x);
-            shifts.push(sum(centred.iter().zip(centring.means()).map(|(x, mean)| x * mean)));
+            shifts.push(sum(centred.iter().zip(&centring.means).map(|(x, mean)| x * mean)));
             squares.push(sum(centred.iter().map(|x| x * x)));
             whole.push(has_all);
         }

@@ -10,8 +10,6 @@ mod input;
 mod repeated;
 mod request;
 
-use std::sync::Arc;
-
 use gstore_core::{Cancel, sha256_hex};
 use sha2::{Digest, Sha256};
 
@@ -126,7 +124,7 @@ fn append_samples(
         check_weights(&snapshot, &then.run, (&then.model, &then.checkpoints), bases, progress)?;
         follows = Some(then);
     }
-    let before = existing_dataset(store, &name)?;
+    let before = store.snapshot()?.dataset(&name).ok().cloned();
     let columns = before.as_ref().map(|part| part.columns.clone()).unwrap_or_default();
     input.fields = input.fields.with_typed(typed_columns(request, &columns)?, exact_columns(request)?);
     progress.start("reading samples", 2 * input.bytes()?, Unit::Bytes);
@@ -318,9 +316,4 @@ fn push(
         }
         outcome => Ok(outcome),
     }
-}
-
-/// The dataset, if it is there.
-fn existing_dataset(store: &Store, name: &DatasetName) -> Result<Option<Arc<DatasetPart>>, IngestError> {
-    Ok(store.snapshot()?.dataset(name).ok().cloned())
 }

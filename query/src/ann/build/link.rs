@@ -135,7 +135,7 @@ impl SegmentGraph<'_> {
             },
         )?;
         links.add(|slot, i| near.get(slot * NEAR + i).map_or(NOBODY, |near| near.load(Ordering::Relaxed)));
-        Ok(links.into_bytes())
+        Ok(links.bytes)
     }
 }
 

@@ -159,7 +159,7 @@ fn with_summary(
     mut found: SearchOutcome,
 ) -> Option<(Collector, ScanSummary)> {
     let top = found.tops.pop()?;
-    Some((top, summary::of_bounded(prepared, operands, found)))
+    Some((top, summary::of_lists(prepared, operands, &found.totals, (found.planes, found.tolerance))))
 }
 
 /// Refuses rows that lack a checkpoint where the question wants that, before anything is scored.

@@ -1,6 +1,5 @@
 //! Execution summary of an answer: rows counted and read, what it guarantees, notes.
 
-use super::bounded::SearchOutcome;
 use crate::influence::prepare::Prepared;
 use crate::influence::prepare::operands::Operands;
 use crate::influence::result::{PlaneSummary, ScanSummary};
@@ -44,11 +43,6 @@ pub(crate) fn of_scan(prepared: &Prepared, operands: &Operands, totals: &Totals)
     let mut summary = exact(prepared, operands, totals);
     summary.notes.extend(every_row(prepared, "only a plain ranking can be found by a sketch"));
     summary
-}
-
-/// Of one ranking that was found by bounds.
-pub(super) fn of_bounded(prepared: &Prepared, operands: &Operands, found: SearchOutcome) -> ScanSummary {
-    of_lists(prepared, operands, &found.totals, (found.planes, found.tolerance))
 }
 
 /// What a scan for several rankings, or for many values, did, or the codes that took its place, and what of a

@@ -52,7 +52,8 @@ fn costs() -> Costs {
     if let Some(costs) = file.as_ref().and_then(read) {
         return costs;
     }
-    let costs = measure(Kernel::detect());
+    let kernel = Kernel::detect();
+    let costs = Costs { byte: stream(kernel), products: QUERIES.map(|queries| products(kernel, queries)) };
     if !is_sane(&costs) {
         return TYPICAL;
     }
@@ -75,10 +76,6 @@ fn is_sane(costs: &Costs) -> bool {
     costs.byte > 0.0
         && costs.byte.is_finite()
         && ratios.all(|ratio| (1e-3..1e3).contains(&(ratio / costs.byte)))
-}
-
-fn measure(kernel: Kernel) -> Costs {
-    Costs { byte: stream(kernel), products: QUERIES.map(|queries| products(kernel, queries)) }
 }
 
 /// Seconds of a byte, while every core reads.
