@@ -110,9 +110,6 @@ pub(crate) fn add_scaled(y: &mut [f64], factor: f64, x: &[f64]) {
 }
 
 /// The products of all pairs of rows.
-///
-/// # Errors
-/// Being told to stop.
 pub(crate) fn gram(rows: &Matrix, threads: usize, cancel: &Cancel) -> Result<Matrix, Cancelled> {
     let n = rows.rows();
     let mut found = Matrix::zeros(n, n);
@@ -145,9 +142,6 @@ pub(crate) struct Cholesky(Matrix);
 
 impl Cholesky {
     /// Of a symmetric matrix; none where it is not positive definite.
-    ///
-    /// # Errors
-    /// Being told to stop.
     pub(crate) fn new(mut matrix: Matrix, cancel: &Cancel) -> Result<Option<Self>, Cancelled> {
         let n = matrix.rows();
         for i in 0..n {

@@ -70,9 +70,6 @@ impl FormatSyntax {
     }
 
     /// The parts of a format.
-    ///
-    /// # Errors
-    /// A conversion that the syntax does not have.
     pub(super) fn parts(self, format: &str) -> Result<Vec<FormatPart>, FunctionError> {
         let (mut parts, mut text, mut place) = (Vec::new(), String::new(), 0);
         let mut chars = format.chars().peekable();

@@ -78,9 +78,6 @@ impl Conversion {
     }
 
     /// Puts a value behind a text.
-    ///
-    /// # Errors
-    /// A value that it is not for.
     pub(super) fn put(&self, value: Printed<'_>, to: &mut String) -> Result<(), FunctionError> {
         let Rendered { is_negative, is_number, mut text } =
             self.rendered(value).ok_or_else(|| self.not_for(&value))?;

@@ -30,9 +30,6 @@ pub(super) fn vectors_of_row(rows: &[BatchRow], granularity: Granularity) -> f64
 }
 
 /// Refuses what a job still has to compute, if it does not fit where it goes.
-///
-/// # Errors
-/// [`IngestError::NoRoom`]; samples that cannot be read.
 pub(super) fn check_work(
     plan: &IngestPlan,
     works: &[CheckpointWork],
@@ -66,9 +63,6 @@ pub(super) fn check_work(
 
 /// Refuses samples that are not registered yet, if their vectors do not fit in addition to the store's.
 /// `rows` are new, `texts` some of theirs.
-///
-/// # Errors
-/// [`IngestError::NoRoom`]; a model that cannot be opened, a text that cannot be encoded.
 pub(super) fn check_new(
     store: &Store,
     request: &IngestRequest,

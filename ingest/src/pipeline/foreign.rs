@@ -15,9 +15,6 @@ use gstore_data::{Content, EncodeError, TextEncoder, parse_record};
 const SHOWN: usize = 5;
 
 /// Looks through samples that are registered.
-///
-/// # Errors
-/// A sample that cannot be read; texts that a fine-tune would read as other tokens than its base.
 pub(super) fn check_stored(
     encoder: &TextEncoder,
     snapshot: &Snapshot,

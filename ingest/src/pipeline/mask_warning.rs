@@ -21,9 +21,6 @@ const LOOKED_AT: u64 = 64;
 /// are too uneven for it.
 ///
 /// Runs before the workers do, on one small batch: what it needs of memory is theirs later.
-///
-/// # Errors
-/// Samples that cannot be read or encoded.
 pub(super) fn warning(
     checkpoint: &CheckpointPlan,
     computer: &FeatureComputer,

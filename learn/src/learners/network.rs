@@ -115,9 +115,6 @@ impl Network {
 }
 
 /// Fits a network.
-///
-/// # Errors
-/// Being told to stop, and fewer than two rows.
 pub(super) fn network(
     x: &Matrix,
     aim: &NetworkTarget<'_>,

@@ -66,9 +66,6 @@ impl Boosted {
 }
 
 /// Fits one target.
-///
-/// # Errors
-/// Being told to stop.
 pub(super) fn boost(
     x: &Matrix,
     y: &[f64],

@@ -230,9 +230,6 @@ impl EigenBasis {
     }
 
     /// The tensors of a model that its modules consist of, as indices into the decoder's params.
-    ///
-    /// # Errors
-    /// Modules that the model lacks.
     pub(crate) fn tracked(&self, decoder: &Decoder) -> Result<Vec<usize>, ProjectionError> {
         let is_part = |name: &str, role: &TensorRole| match (role, self.of(name)) {
             (TensorRole::Weight(_), Some(_)) => true,

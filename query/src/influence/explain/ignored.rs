@@ -35,9 +35,6 @@ pub(super) struct Ignored {
 impl Ignored {
     /// None where scores are no dot products of rows in eigenbases, where vectors are normalised before they
     /// are folded, and where the residuals of a side are not stored.
-    ///
-    /// # Errors
-    /// Damage of the store.
     pub(super) fn open(prepared: &Prepared) -> Result<Option<Self>, QueryError> {
         let spec = prepared.spec();
         let has_bound = spec.sim == Sim::Dot && spec.fold != Fold::UnitMean && !spec.per_token;
@@ -60,9 +57,6 @@ impl Ignored {
 
     /// For each pattern the weighted sums of the lengths of its target samples; none where one of
     /// them is not known.
-    ///
-    /// # Errors
-    /// Damage, and being told to stop.
     pub(super) fn of_patterns(
         &self,
         fold: Fold,
@@ -96,9 +90,6 @@ impl Ignored {
     }
 
     /// What is left out of a row's score at most, whose pattern has these sums; none where that is not known.
-    ///
-    /// # Errors
-    /// Damage.
     pub(super) fn bound(
         &self,
         scored: &Scored,

@@ -21,9 +21,6 @@ pub(super) struct Kinds {
 }
 
 /// The kinds that the question names, itself or by its features, or the usual ones.
-///
-/// # Errors
-/// A named feature of another kind than its side has in the question.
 pub(super) fn kinds(
     snapshot: &Snapshot,
     spec: &InfluenceSpec,

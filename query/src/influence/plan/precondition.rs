@@ -31,10 +31,6 @@ pub struct PlanPrecondition {
 type PlanInputs<'a> = (&'a [Arc<DatasetPart>], &'a [PlanCheckpoint], &'a [Vec<Arc<FeaturePart>>]);
 
 /// Finds the matrices that a question asks for, if it does, with what a user should know of them.
-///
-/// # Errors
-/// There is no such artifact, it is of another kind or of vectors that cannot be compared with the pool's, it
-/// is stale and that is not accepted.
 pub(super) fn resolve(
     snapshot: &Snapshot,
     spec: &InfluenceSpec,

@@ -70,9 +70,6 @@ impl Prepared {
     }
 
     /// Rows of the pools that may have scores.
-    ///
-    /// # Errors
-    /// Records that cannot be read, where rows that occur in the target are left out.
     pub(crate) fn candidate_rows(&self, cancel: &Cancel) -> Result<u64, QueryError> {
         Ok(self.candidates(cancel)?.iter().map(|rows| rows.len()).sum())
     }

@@ -39,9 +39,6 @@ const OF_VECTORS: [&str; 24] = [
 ];
 
 /// The part of a question that asks for covariances, if it does.
-///
-/// # Errors
-/// Values that are not understood, and options of the other method.
 pub(super) fn read(options: &Options) -> Result<Option<Covariance>, OptionError> {
     let method: Option<Method> = options.word("method")?;
     let asked = options.function() == Function::Daunce

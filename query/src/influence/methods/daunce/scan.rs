@@ -233,9 +233,6 @@ impl<'a> Scan<'a> {
     }
 
     /// What the scan did.
-    ///
-    /// # Errors
-    /// Rows that lack cells, where that is an error.
     pub(super) fn summary(&self, counts: &Counts) -> Result<ScanSummary, QueryError> {
         let totals = &counts.totals;
         if counts.lacking > 0 {

@@ -13,10 +13,6 @@ use crate::influence::spec::InfluenceSpec;
 
 /// The eigenvalues of the coordinates of features that are in the eigenbasis of factors: of those that are
 /// `named`, if any.
-///
-/// # Errors
-/// There are no eigenvalues of these features, they are of other factors than those that are named, or these
-/// are stale and that is not accepted.
 pub(super) fn resolve(
     snapshot: &Snapshot,
     spec: &InfluenceSpec,
@@ -84,9 +80,6 @@ pub(super) fn resolve(
 }
 
 /// What a user should know of the factors in whose eigenbasis rows are that are compared as they are stored.
-///
-/// # Errors
-/// The factors are stale, and that is not accepted.
 pub(super) fn plain(
     snapshot: &Snapshot,
     spec: &InfluenceSpec,
