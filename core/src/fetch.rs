@@ -22,7 +22,6 @@ pub struct Pace {
     pub ahead: usize,
 }
 
-/// The units under way.
 struct Units<F> {
     next: usize,
     fetching: usize,
@@ -44,7 +43,6 @@ impl<F: Default> Shared<F> {
         Self { units: Mutex::new(units), moved: Condvar::new(), all }
     }
 
-    /// The memory of all units.
     fn into_memory(self) -> Vec<F> {
         let Units { mut free, ready, .. } = self.units.into_inner().unwrap_or_else(PoisonError::into_inner);
         free.extend(ready.into_values());
@@ -87,7 +85,6 @@ impl<F: Default> Shared<F> {
         })
     }
 
-    /// The next unit to work on.
     fn to_do(&self) -> Option<(usize, F)> {
         self.wait(|units| match units.ready.pop_first() {
             Some(unit) => Some(Some(unit)),

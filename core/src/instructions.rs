@@ -9,7 +9,6 @@ use std::sync::OnceLock;
 
 use thiserror::Error;
 
-/// The environment variable that sets them.
 const VARIABLE: &str = "GSTORE_MAX_ISA";
 
 /// Vector instructions, narrowest first.

@@ -18,7 +18,6 @@ use datafusion::logical_expr::{
 use super::{nans, sliding};
 use crate::forward::from_engine;
 
-/// The function.
 pub(super) fn function() -> AggregateUDF {
     let engine = avg_udaf();
     let numbers = vec![
@@ -35,7 +34,6 @@ pub(super) fn function() -> AggregateUDF {
     AggregateUDF::from(Average { engine, signature })
 }
 
-/// All that a function takes.
 pub(super) fn all_taken(engine: &AggregateUDF) -> Vec<TypeSignature> {
     match &engine.signature().type_signature {
         TypeSignature::OneOf(all) => all.clone(),

@@ -21,7 +21,6 @@ use datafusion::scalar::ScalarValue;
 use self::several::BestRows;
 use crate::error::FunctionError;
 
-/// The functions.
 pub(super) fn functions() -> [AggregateUDF; 2] {
     [(true, ["arg_max", "argmax"]), (false, ["arg_min", "argmin"])].map(|(largest, aliases)| {
         let taken = vec![TypeSignature::Any(2), TypeSignature::Any(3)];
@@ -101,7 +100,6 @@ fn known_rows(values: &ArrayRef, keys: &ArrayRef) -> impl Iterator<Item = usize>
 }
 
 impl ExtremeRow {
-    /// The best row of a batch.
     fn of_batch(&self, values: &ArrayRef, keys: &ArrayRef) -> DfResult<Option<usize>> {
         let options = SortOptions::default();
         let by_key = make_comparator(keys.as_ref(), keys.as_ref(), options)?;

@@ -51,12 +51,10 @@ pub(super) fn call(of: &Expr, to: &DataType, safe: bool, schema: &DFSchema) -> D
     Ok(Some(cast_call(of.clone(), to, safe)))
 }
 
-/// The call that has a value as one of another type.
 pub(super) fn cast_call(of: Expr, to: &DataType, safe: bool) -> Expr {
     ScalarUDF::from(CastFunction::new(to, safe)).call(vec![of])
 }
 
-/// A value as one of another type.
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct CastFunction {
     to: DataType,

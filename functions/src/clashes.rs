@@ -14,7 +14,6 @@ use super::whole::type_of;
 use crate::error::FunctionError;
 use crate::types;
 
-/// Refuses a cast or a comparison between a number and a time.
 pub(super) fn check(expr: &Expr, schema: &DFSchema) -> DfResult<()> {
     let wrong = match expr {
         Expr::Cast(Cast { expr: of, field }) | Expr::TryCast(TryCast { expr: of, field }) => {
@@ -68,7 +67,6 @@ fn differ(a: &DataType, b: &DataType) -> bool {
     is_time(a) && b.is_numeric() || a.is_numeric() && is_time(b)
 }
 
-/// The place of the first column of an expression.
 fn place(expr: &Expr) -> Option<Span> {
     let mut found = None;
     let _ = expr.apply(|part| {

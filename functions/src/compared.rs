@@ -167,7 +167,6 @@ fn holds_interval(expr: &Expr, schema: &DFSchema) -> bool {
     expr.get_type(schema).is_ok_and(|of| has_intervals(&of))
 }
 
-/// What an expression compares.
 fn sides(expr: &mut Expr) -> Vec<&mut Expr> {
     use Operator as O;
     match expr {
@@ -221,7 +220,6 @@ fn refused() -> FunctionError {
         .hint("epoch(x) is one in seconds, as in max(epoch(x)) or GROUP BY epoch(x)")
 }
 
-/// The call that gives the length of an interval.
 fn length(of: Expr) -> Expr {
     ScalarUDF::from(IntervalLength).call(vec![of])
 }

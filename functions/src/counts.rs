@@ -21,7 +21,6 @@ use crate::signatures;
 /// Bytes of the distinct values of a group that are counted.
 const MOST_BYTES: usize = 64 << 20;
 
-/// The functions.
 pub(super) fn functions() -> [AggregateUDF; 3] {
     [CountResult::Mode, CountResult::Histogram, CountResult::Entropy].map(AggregateUDF::from)
 }
@@ -36,7 +35,6 @@ enum CountResult {
     Entropy,
 }
 
-/// The fields of an entry of a histogram.
 fn entry(value: &DataType) -> Fields {
     vec![Field::new("value", value.clone(), true), Field::new("count", DataType::UInt64, false)].into()
 }
@@ -124,7 +122,6 @@ impl ValueCounts {
     }
 }
 
-/// One list as a value.
 pub(super) fn one_list(elements: ArrayRef) -> ScalarValue {
     SingleRowListArrayBuilder::new(elements).build_list_scalar()
 }

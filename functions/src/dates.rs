@@ -18,13 +18,11 @@ use crate::error::FunctionError;
 const SECOND: i64 = 1_000_000;
 const DAY: i64 = 86_400 * SECOND;
 
-/// The function.
 pub(super) fn function() -> ScalarUDF {
     checked("date_diff", coerced, DataType::Int64, |arrays| Ok(Arc::new(counts(arrays)?)))
         .with_aliases(["datediff"])
 }
 
-/// A part of a time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum DatePart {
     /// One of the same length at any time, in microseconds.

@@ -14,7 +14,6 @@ use super::columnar::checked;
 use super::types::is_text;
 use crate::error::FunctionError;
 
-/// The functions.
 pub(super) fn functions() -> [ScalarUDF; 2] {
     [
         checked("md5", coerced, DataType::Utf8, |arrays| Ok(Arc::new(digests(arrays, md5_hex)?))),

@@ -48,7 +48,6 @@ impl FunctionError {
         Self::new(FunctionErrorKind::Refused, message)
     }
 
-    /// Something that cannot happen did.
     pub(crate) fn internal(what: &str) -> Self {
         Self::new(FunctionErrorKind::Internal, format!("internal error: {what}"))
     }
@@ -59,13 +58,11 @@ impl FunctionError {
         Self::invalid(format!("'{text}{}", if is_date { date } else { time })).hint(TIMES)
     }
 
-    /// Adds the way out.
     pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
         self
     }
 
-    /// Adds the place in the statement.
     pub(crate) fn at_span(mut self, span: Option<Span>) -> Self {
         self.span = span;
         self

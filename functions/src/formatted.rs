@@ -11,7 +11,6 @@ use datafusion::logical_expr::{
     ColumnarValue, Documentation, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature,
 };
 
-/// The function.
 pub(super) fn function() -> ScalarUDF {
     ScalarUDF::from(FormatFunction { engine: datetime::to_char() })
 }

@@ -44,7 +44,6 @@ const FUNCTIONS: [(&str, &str); 18] = [
     ("list_var_samp", "var"),
 ];
 
-/// The functions.
 pub(super) fn functions() -> impl Iterator<Item = ScalarUDF> {
     let engine = SessionStateDefaults::default_aggregate_functions();
     // Of two of one name the first is that of a statement.
@@ -151,7 +150,6 @@ impl ListAggregate {
     }
 }
 
-/// An element of a list as a column.
 fn element(of: &DataType) -> FieldRef {
     Arc::new(Field::new("element", of.clone(), true))
 }

@@ -20,7 +20,6 @@ use crate::signatures;
 /// The form in which the part of a document at a path is returned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum JsonResult {
-    /// The part, as JSON.
     Part,
     /// The part as text: strings without quotes.
     Text,
@@ -33,7 +32,6 @@ enum JsonResult {
     Length,
     /// The elements of a list, as text.
     Elements,
-    /// The keys of an object.
     Keys,
     /// The name of its type.
     Kind,
@@ -55,7 +53,6 @@ const FUNCTIONS: [(&str, &[&str], JsonResult); 11] = [
     ("json_valid", &[], JsonResult::Valid),
 ];
 
-/// The functions.
 pub(super) fn functions() -> impl Iterator<Item = ScalarUDF> {
     FUNCTIONS.into_iter().map(|(name, aliases, gives)| {
         ScalarUDF::from(JsonFunction { name, gives }).with_aliases(aliases.iter().copied())

@@ -13,7 +13,6 @@ use crate::types;
 /// The function that gives its first argument back; the second is the name of its type.
 pub const AS_TYPE: &str = "as_type";
 
-/// The functions.
 pub(super) fn functions() -> [ScalarUDF; 2] {
     [(TypeResult::Name, 1), (TypeResult::Value, 2)].map(|(gives, args)| {
         ScalarUDF::from(TypeFunction { gives, signature: Signature::any(args, Volatility::Immutable) })

@@ -29,12 +29,10 @@ use super::spelled::item;
 use crate::forward::from_engine;
 use crate::signatures;
 
-/// What the arguments of a function are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Takes {
     /// The first so many are a list and elements; what follows are numbers of places.
     Elements(usize),
-    /// Two lists.
     Lists,
 }
 
@@ -54,7 +52,6 @@ const FUNCTIONS: [(&str, Takes); 13] = [
     ("array_replace_n", Takes::Elements(3)),
 ];
 
-/// The functions.
 pub(super) fn functions() -> impl Iterator<Item = ScalarUDF> {
     all_default_nested_functions().into_iter().filter_map(|engine| {
         let (_, takes) = FUNCTIONS.into_iter().find(|(name, _)| *name == engine.name())?;
@@ -151,7 +148,6 @@ fn among_known(mut of: InList) -> Expr {
     Expr::InList(of)
 }
 
-/// The type of the elements of a list.
 pub(super) fn element(list: &DataType) -> Option<&DataType> {
     item(list).map(|item| item.data_type())
 }

@@ -24,7 +24,6 @@ const SAID: usize = 100;
 /// Most patterns of a batch of rows that are kept compiled.
 const KEPT: usize = 16;
 
-/// The functions.
 pub(super) fn functions() -> [ScalarUDF; 2] {
     let list = DataType::new_list(DataType::Utf8, true);
     [

@@ -249,7 +249,6 @@ pub(super) fn accumulator(of: Box<dyn Accumulator>) -> Box<dyn Accumulator> {
     Box::new(CanonicalAccumulator(of))
 }
 
-/// The same for many groups.
 pub(super) fn groups(of: Box<dyn GroupsAccumulator>) -> Box<dyn GroupsAccumulator> {
     Box::new(CanonicalGroups(of))
 }

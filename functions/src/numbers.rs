@@ -16,7 +16,6 @@ use gstore_core::{MIX_STEP, mix};
 use super::columnar::{Compute, function};
 use crate::error::FunctionError;
 
-/// The functions.
 pub(super) fn functions() -> [ScalarUDF; 8] {
     const DOUBLE: DataType = DataType::Float64;
     fn of_doubles<const N: usize>(name: &'static str, gives: DataType, compute: Compute) -> ScalarUDF {
@@ -121,7 +120,6 @@ fn hashes(arrays: &[ArrayRef]) -> DfResult<ArrayRef> {
     Ok(Arc::new(UInt64Array::from(state)))
 }
 
-/// FNV-1a in 64 bits.
 fn fnv(bytes: &[u8]) -> u64 {
     bytes.iter().fold(0xcbf2_9ce4_8422_2325, |h, b| (h ^ u64::from(*b)).wrapping_mul(0x0100_0000_01b3))
 }

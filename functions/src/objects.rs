@@ -29,13 +29,10 @@ const TIME: &str = "%Y-%m-%d %H:%M:%S%.f";
 enum JsonBuilder {
     /// A value as JSON; null for null.
     Value,
-    /// An object of keys and values.
     Object,
-    /// A list of values.
     List,
 }
 
-/// A function that makes JSON of its arguments.
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct BuilderFunction {
     name: &'static str,
@@ -66,7 +63,6 @@ impl ScalarUDFImpl for BuilderFunction {
     }
 }
 
-/// The functions.
 pub(super) fn functions() -> impl Iterator<Item = ScalarUDF> {
     let builders = ["to_json", "json_object", "json_array"].map(|name| of_json(name, Vec::new()));
     builders.into_iter().chain([checked("json_contains", taken, DataType::Boolean, contained)])

@@ -22,7 +22,6 @@ use super::columnar::checked;
 use super::types::is_text;
 use crate::error::FunctionError;
 
-/// The functions.
 pub(super) fn functions() -> [ScalarUDF; 2] {
     use FormatSyntax as F;
     [
@@ -55,7 +54,6 @@ fn coerced(syntax: FormatSyntax, types: &[DataType]) -> DfResult<Vec<DataType>> 
     std::iter::once(Ok(DataType::Utf8)).chain(values).collect()
 }
 
-/// The type as which a value of a type is taken.
 fn taken(of: &DataType) -> Option<DataType> {
     Some(match of {
         DataType::UInt64 | DataType::Boolean | DataType::Decimal128(_, 0) => of.clone(),
@@ -67,7 +65,6 @@ fn taken(of: &DataType) -> Option<DataType> {
     })
 }
 
-/// A column of values.
 enum PrintColumn<'a> {
     Signed(&'a Int64Array),
     Unsigned(&'a UInt64Array),

@@ -27,7 +27,6 @@ use super::nans;
 use crate::error::FunctionError;
 use crate::forward::{accumulate_in, from_engine};
 
-/// The functions.
 pub(super) fn functions() -> [AggregateUDF; 2] {
     [median_udaf(), percentile_cont_udaf()].map(|engine| {
         let signature = with_times(&engine);
@@ -73,7 +72,6 @@ impl Quantile {
     }
 }
 
-/// The type of a quantile of times.
 fn quantile_type(of: &DataType) -> Option<DataType> {
     match of {
         DataType::Timestamp(_, zone) => Some(DataType::Timestamp(TimeUnit::Microsecond, zone.clone())),

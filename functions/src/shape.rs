@@ -20,7 +20,6 @@ use super::counts::one_list;
 use super::nans;
 use crate::error::FunctionError;
 
-/// The functions.
 pub(super) fn functions() -> [AggregateUDF; 7] {
     use ShapeResult as R;
     [R::Skewness, R::Kurtosis, R::KurtosisPop, R::StandardError, R::Deviation, R::Product, R::GeometricMean]
@@ -132,7 +131,6 @@ impl Accumulator for KeptValues {
 }
 
 impl ShapeResult {
-    /// The result for sorted values.
     fn of(self, values: &[f64]) -> Option<f64> {
         let n = values.len() as f64;
         let mean = values.iter().sum::<f64>() / n;
@@ -169,7 +167,6 @@ impl ShapeResult {
     }
 }
 
-/// The median of sorted values.
 fn median(sorted: &[f64]) -> Option<f64> {
     let upper = *sorted.get(sorted.len() / 2)?;
     match sorted.len().is_multiple_of(2) {

@@ -34,7 +34,6 @@ use super::nans;
 use crate::error::FunctionError;
 use crate::forward::from_engine;
 
-/// The functions of variances and regressions.
 pub(super) fn functions() -> [AggregateUDF; 15] {
     [
         var_samp_udaf(),
@@ -56,12 +55,10 @@ pub(super) fn functions() -> [AggregateUDF; 15] {
     .map(|engine| AggregateUDF::from(Statistic { engine }))
 }
 
-/// The sum of doubles in a moving window.
 pub(super) fn sum() -> Box<dyn Accumulator> {
     Box::new(Sliding { values: Queue::default(), of: Sum::single, result: Sum::sum })
 }
 
-/// Their average.
 pub(super) fn average() -> Box<dyn Accumulator> {
     Box::new(Sliding { values: Queue::default(), of: Sum::single, result: Sum::average })
 }
@@ -189,7 +186,6 @@ fn each(values: &[ArrayRef], mut take: impl FnMut(f64, f64)) -> DfResult<()> {
     Ok(())
 }
 
-/// How many values there are, and their sum.
 #[derive(Debug, Clone, Copy, Default)]
 struct Sum {
     count: u64,

@@ -15,7 +15,6 @@ pub fn is_span(of: &DataType) -> bool {
     matches!(of, DataType::Interval(_) | DataType::Duration(_))
 }
 
-/// Nanoseconds of a unit.
 pub(super) fn nanos(unit: TimeUnit) -> i128 {
     match unit {
         TimeUnit::Second => SECOND,

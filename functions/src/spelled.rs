@@ -61,7 +61,6 @@ fn usual(time: &str) -> String {
     format!("{time}{zone}")
 }
 
-/// The texts of lists.
 fn of_lists(lists: &ArrayRef) -> DfResult<StringArray> {
     let no_list = || FunctionError::internal("type of a list");
     let item = item(lists.data_type()).ok_or_else(no_list)?;

@@ -14,7 +14,6 @@ use datafusion::scalar::ScalarValue;
 use crate::error::FunctionError;
 use crate::forward::from_engine;
 
-/// The function.
 pub(super) fn function() -> ScalarUDF {
     ScalarUDF::from(Substr { engine: unicode::substr() })
 }

@@ -33,7 +33,6 @@ use crate::forward::{accumulate_in, from_engine, group_in};
 /// Digits of the decimals that are added.
 const DIGITS: u8 = 38;
 
-/// The function.
 pub(super) fn function() -> AggregateUDF {
     let engine = sum_udaf();
     let signature = with_booleans(&engine, logical_int64(), NativeType::Int64);
@@ -156,7 +155,6 @@ impl Accumulator for CheckedSum {
     }
 }
 
-/// The same for many groups.
 struct CheckedGroups {
     sums: Box<dyn GroupsAccumulator>,
     to: DataType,

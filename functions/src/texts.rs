@@ -20,7 +20,6 @@ const WIDEST: f64 = 1000.0;
 /// Eighths of a character.
 const EIGHTHS: [&str; 8] = ["", "▏", "▎", "▍", "▌", "▋", "▊", "▉"];
 
-/// The functions.
 pub(super) fn functions() -> [ScalarUDF; 2] {
     [
         checked("hex", of_hex, DataType::Utf8, |arrays| Ok(Arc::new(digits(arrays)?))),

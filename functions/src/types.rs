@@ -2,7 +2,6 @@
 
 use arrow_schema::{DataType, FieldRef};
 
-/// Whether values of a type are texts.
 pub(super) fn is_text(ty: &DataType) -> bool {
     match ty {
         DataType::Dictionary(_, values) => values.is_string(),

@@ -81,7 +81,6 @@ impl OutOfFold {
     }
 }
 
-/// Fails where a prediction is not finite.
 fn check_finite(predictions: &Matrix, targets: &[String]) -> Result<(), LearnError> {
     match predictions.values().iter().position(|value| !value.is_finite()) {
         Some(place) => Err(LearnError::NotFinite(targets[place % targets.len().max(1)].clone())),

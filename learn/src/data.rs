@@ -12,7 +12,6 @@ use crate::standard::{Standard, constant_columns};
 /// Why there is a least number of rows.
 pub(crate) const OF_FOLDS: &str = "each fold needs rows to learn from and rows to judge on";
 
-/// Names in a message.
 const MOST_NAMES: usize = 5;
 
 /// Rows with finite features and scores, in the order of their rows.

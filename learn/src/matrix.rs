@@ -44,7 +44,6 @@ impl Matrix {
         &self.values[row * self.cols..(row + 1) * self.cols]
     }
 
-    /// A row to change.
     pub(crate) fn row_mut(&mut self, row: usize) -> &mut [f64] {
         &mut self.values[row * self.cols..(row + 1) * self.cols]
     }
@@ -91,7 +90,6 @@ impl Matrix {
 /// Lanes of a sum: independent, so that the compiler uses vectors, and added in one order at the end.
 const LANES: usize = 8;
 
-/// The product of two vectors of one length.
 pub(crate) fn dot(a: &[f64], b: &[f64]) -> f64 {
     let (a, b) = (a.as_chunks::<LANES>(), b.as_chunks::<LANES>());
     let mut lanes = [0.0f64; LANES];
@@ -104,7 +102,6 @@ pub(crate) fn dot(a: &[f64], b: &[f64]) -> f64 {
     lanes.iter().sum::<f64>() + tail
 }
 
-/// `y += factor * x`.
 pub(crate) fn add_scaled(y: &mut [f64], factor: f64, x: &[f64]) {
     y.iter_mut().zip(x).for_each(|(y, x)| *y += factor * x);
 }

@@ -53,7 +53,6 @@ impl Drop for StopOnEnd<'_> {
 
 type NumberedResult<T, E> = (usize, Result<T, E>);
 
-/// Takes results in the order of their units.
 fn take_in_order<T, E>(
     results: &mpsc::Receiver<NumberedResult<T, E>>,
     gate: &Gate,

@@ -2,7 +2,6 @@
 
 use std::thread::ScopedJoinHandle;
 
-/// Runs a closure where a panic passes it.
 pub(crate) struct OnPanic<F: Fn()>(pub F);
 
 impl<F: Fn()> Drop for OnPanic<F> {

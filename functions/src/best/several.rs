@@ -26,7 +26,6 @@ const TOGETHER: usize = 16;
 /// Most batches whose rows wait to be put in order: each takes some hundred bytes besides these.
 const MOST_WAITING: usize = 256;
 
-/// How many rows a call asks for.
 fn count(args: &AccumulatorArgs) -> DfResult<usize> {
     let given = args.exprs.get(2).and_then(|given| given.downcast_ref::<Literal>());
     let whole = given.map(Literal::value).filter(|value| value.data_type().is_integer());
@@ -129,7 +128,6 @@ fn copied(array: &ArrayRef) -> DfResult<ArrayRef> {
     Ok(take(array, &rows, None)?)
 }
 
-/// The best, and what came later.
 fn joined<'a>(best: &'a ArrayRef, later: impl Iterator<Item = &'a ArrayRef>) -> DfResult<ArrayRef> {
     let parts: Vec<&dyn Array> = std::iter::once(best).chain(later).map(|part| &**part).collect();
     Ok(concat(&parts)?)

@@ -19,7 +19,6 @@ pub(super) enum FormatSyntax {
     Braces,
 }
 
-/// A piece of a format.
 pub(super) enum FormatPart {
     Text(String),
     Value(Conversion),
@@ -32,7 +31,6 @@ pub(super) enum FieldAlignment {
     Center,
 }
 
-/// How a value is written.
 pub(super) struct Conversion {
     pub(super) syntax: FormatSyntax,
     /// Which of the values it is, from 0.
@@ -150,7 +148,6 @@ impl Conversion {
         Err(FunctionError::refused(format!("`{written}` of {function}() has more than {most}")))
     }
 
-    /// The error about a value that there is not.
     pub(super) fn no_value(&self, values: usize) -> FunctionError {
         let which = match self.place {
             0 => "a value".to_owned(),
@@ -161,7 +158,6 @@ impl Conversion {
     }
 }
 
-/// Reads a conversion behind its first sign.
 struct ConversionReader<'a, 'f> {
     chars: &'a mut Peekable<Chars<'f>>,
     read: Conversion,

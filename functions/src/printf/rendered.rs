@@ -10,7 +10,6 @@ const LONGEST: i32 = 16;
 /// The same of small ones.
 const SMALLEST: i32 = -4;
 
-/// A value.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Printed<'a> {
     Whole(i128),
@@ -66,7 +65,6 @@ impl Rendered {
 }
 
 impl Conversion {
-    /// The error about a value that it is not for.
     pub(super) fn not_for(&self, value: &Printed<'_>) -> FunctionError {
         let (written, function, what) = (&self.written, self.syntax.function(), value.what());
         let error = FunctionError::invalid(format!("`{written}` of {function}() is not for {what}"));

@@ -9,7 +9,6 @@ use datafusion::arrow::compute::kernels::{arity, numeric};
 use datafusion::arrow::datatypes::i256;
 use datafusion::logical_expr::Operator;
 
-/// An operator.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Operation {
     Add,

@@ -8,7 +8,6 @@ use gstore_model::{Backend, BackendError, ColumnMap, LinearWeights};
 use super::blocks::{block_columns, block_positions};
 use super::error::PassError;
 
-/// The bases of one module.
 pub(super) struct ModuleBasis<B: Backend> {
     /// That of its inputs, by number: modules with the same inputs have it in common.
     pub input: usize,

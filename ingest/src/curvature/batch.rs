@@ -43,7 +43,6 @@ pub enum Measurement {
     Margin,
 }
 
-/// A batch and what is asked of it.
 pub(super) struct CurvatureBatch<'a> {
     pub samples: &'a [TargetSample<'a>],
     pub labels: Labels<'a>,
@@ -102,7 +101,6 @@ impl<'a> CurvatureBatch<'a> {
         layout
     }
 
-    /// Which tokens of each sample are scored.
     fn scored(&self) -> impl Iterator<Item = Vec<bool>> {
         self.samples.iter().map(|sample| sample.targets.iter().map(Option::is_some).collect())
     }

@@ -102,7 +102,6 @@ impl<B: Backend> FactorConsumer<B> for CovarianceSums<'_> {
     }
 }
 
-/// What made a product `value`.
 fn overflow_error<B: Backend>(
     call: &ModuleFactorRows<'_, B>,
     x: &B::Tensor,

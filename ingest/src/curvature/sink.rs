@@ -58,7 +58,6 @@ impl<B: Backend> ModuleFactorRows<'_, B> {
     }
 }
 
-/// What becomes of the factors.
 pub(super) trait FactorConsumer<B: Backend> {
     /// Whether they are needed at every row, also where the gradient is zero.
     fn every_row(&self) -> bool;

@@ -11,7 +11,6 @@ use gstore_model::{
     Backend, BackendError, ColumnMap, LinearFactors, LinearWeights, Sink, Slot, TableFactors,
 };
 
-/// One side's matrix on a backend.
 enum SideMap<B: Backend> {
     Dense(B::Linear),
     Sparse(ColumnMap),
@@ -19,9 +18,7 @@ enum SideMap<B: Backend> {
 
 /// A module whose gradient is projected from its factors.
 struct ModuleMaps<B: Backend> {
-    /// Which of the projector's modules.
     module: usize,
-    /// The tensor that is its weight.
     tensor: usize,
     input: SideMap<B>,
     /// Where its values start in what is accumulated for a sample, and their number.

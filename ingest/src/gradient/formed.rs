@@ -33,7 +33,6 @@ impl<'a, 'f, B: GradientBackend> FormedSink<'a, 'f, B> {
         FormedSink { layout, samples, loose: None, layer: None, spare: None, sums }
     }
 
-    /// The vectors of a group.
     fn rows(&mut self, backend: &B, group: usize) -> Result<&mut B::Rows, BackendError> {
         let rows = if group == 0 { &mut self.loose } else { &mut self.layer };
         if rows.is_none() {

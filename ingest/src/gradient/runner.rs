@@ -17,7 +17,6 @@ use gstore_model::{BackendError, Forward, ForwardOptions, LastRows, Layout, Mode
 
 /// An engine without the type of its backend.
 pub(super) trait Runner: Send + Sync {
-    /// Runs a batch; `kurtosis_check` looks at its gradients.
     fn run(
         &self,
         batch: &[PackedSample<'_>],
@@ -30,7 +29,6 @@ pub(super) trait Runner: Send + Sync {
     fn kurtosis_check(&self) -> Option<KurtosisCheck>;
 }
 
-/// How gradients come about.
 pub(super) enum GradientSource<B: GradientBackend> {
     /// LoRA factors: small, formed whole, in one vector.
     Adapter {
@@ -38,7 +36,6 @@ pub(super) enum GradientSource<B: GradientBackend> {
         /// Where each tensor is in it.
         places: Vec<TensorSlice>,
     },
-    /// The model's own tensors.
     Weights(WeightGradients<B>),
 }
 
@@ -268,7 +265,6 @@ fn normalise(vector: &mut [f32]) {
     }
 }
 
-/// The gradient's part of a batch.
 struct GradientPass<'a, B: GradientBackend> {
     runner: &'a BatchRunner<B>,
     samples: usize,
@@ -294,7 +290,6 @@ impl<'a, B: GradientBackend> GradientPass<'a, B> {
         })
     }
 
-    /// Features of gradients of zero.
     fn without_scores(&mut self) -> Result<(), BackendError> {
         let (true, Some(features)) = (self.want.grad, &self.runner.features) else { return Ok(()) };
         match &self.runner.gradients {
@@ -337,7 +332,6 @@ impl<'a, B: GradientBackend> GradientPass<'a, B> {
         }
     }
 
-    /// Features of the gradients of an adapter.
     fn project_adapter(
         &mut self,
         features: &GradFeatures,

@@ -64,7 +64,6 @@ impl BadRecords {
         }
     }
 
-    /// The first ones, a line each.
     fn list(&self) -> String {
         let mut list = String::new();
         let mut more = self.count;
@@ -90,7 +89,6 @@ pub(super) struct UnscorableRecords {
 }
 
 impl UnscorableRecords {
-    /// Looks at a record.
     pub(super) fn look(&mut self, place: &Place, content: &Content) {
         let why = match content {
             Content::Text(text) if text.is_empty() => "empty text",

@@ -17,7 +17,6 @@ pub(super) struct EnsembleColumn {
     pub offset: Option<Arc<FeatureReader>>,
 }
 
-/// The offsets of a cell.
 pub(super) struct LossOffsets {
     checkpoint: String,
     first: u64,

@@ -29,7 +29,6 @@ impl FeatureVectors {
     }
 }
 
-/// What was computed of one entry of a batch.
 #[derive(Debug, Clone)]
 pub(crate) struct ComputedRow {
     /// Row of the dataset.

@@ -96,12 +96,10 @@ fn free_label<'a>(
     }
 }
 
-/// One property of a feature, as a label names it.
 struct LabelProperty {
     text: String,
     /// Whether it is what one gets without asking.
     usual: bool,
-    /// Whether two features differ in it.
     differs: fn(&FeatureDesc, &FeatureDesc) -> bool,
     /// Of a part of the encoding: whether two encodings differ in that part.
     in_encoding: Option<fn(&EncodingSpec, &EncodingSpec) -> bool>,

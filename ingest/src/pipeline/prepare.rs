@@ -96,7 +96,6 @@ pub(crate) fn token_flags(encoded: &Encoded) -> RowFlags {
     flags
 }
 
-/// Reads and tokenises the samples of one dataset.
 pub(crate) struct BatchPreparer<'a> {
     /// Where the samples are.
     pub samples: &'a SampleReader,
@@ -191,7 +190,6 @@ impl BatchPreparer<'_> {
         Ok(encoded)
     }
 
-    /// The samples of one thread's share.
     fn encode_share(&self, records: &[StoredRecord<'_>]) -> Result<Vec<BatchRow>, IngestError> {
         let mut encoded = Vec::with_capacity(records.len());
         for &(row, record) in records {

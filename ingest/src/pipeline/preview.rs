@@ -101,7 +101,6 @@ impl IngestPreview {
 /// A dataset with the state of its store.
 type DatasetState = (Arc<Snapshot>, Arc<DatasetPart>);
 
-/// The dataset in the store, if it is there.
 fn stored_dataset(store: Option<&Store>, dataset: &str) -> Result<Option<DatasetState>, IngestError> {
     let Some(store) = store else { return Ok(None) };
     let snapshot = store.snapshot()?;

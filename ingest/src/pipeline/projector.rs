@@ -15,7 +15,6 @@ use gstore_model::gradients::gradient_width;
 use gstore_model::params::TensorSpec;
 use gstore_model::weights::{Moments, MomentsFile, TrainedTensor};
 
-/// What a projection is made for.
 pub(crate) struct ProjectorInputs<'a> {
     spec: &'a ProjectionSpec,
     tensors: &'a [TensorSpec],

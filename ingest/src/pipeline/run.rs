@@ -25,7 +25,6 @@ use super::request::IngestRequest;
 use super::work::{CheckpointWork, WindowWork};
 use super::{IngestError, Progress};
 
-/// A batch on its way to a worker.
 struct BatchTask {
     window: usize,
     last_of_window: bool,
@@ -34,7 +33,6 @@ struct BatchTask {
     batch: TokenBatch,
 }
 
-/// A batch on its way to the writer.
 struct ComputedBatch {
     window: usize,
     last_of_window: bool,
@@ -170,9 +168,7 @@ fn produce(
 struct OpenWindow {
     writers: Vec<FeatureWindow>,
     begun: Instant,
-    /// The last row that was written.
     last: Option<u64>,
-    /// Rows that were written.
     rows: u64,
 }
 
@@ -181,7 +177,6 @@ struct FeatureWindow {
     feature: usize,
     /// Place of the feature's vector among those of a row.
     vector: usize,
-    /// Rows that the feature lacks.
     rows: RowSet,
     /// Begun with the first row: a segment has at least one.
     writer: Option<SegmentWriter>,

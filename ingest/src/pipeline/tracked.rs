@@ -17,7 +17,6 @@ use gstore_model::architectures::{Decoder, PositionEncoding};
 use gstore_model::params::{TensorSpec, total_len};
 use gstore_model::weights::{Adapter, ModelFolder, MomentsFile};
 
-/// What of a checkpoint is differentiated.
 pub(super) struct TrackedTensors {
     pub folder: ModelFolder,
     pub adapter: Option<Adapter>,

@@ -6,7 +6,6 @@ use gstore_store::{CELL_ROWS, RowSet};
 
 use super::column::EnsembleColumn;
 
-/// The part of one checkpoint's features that is missing.
 #[derive(Debug, Clone)]
 pub(crate) struct CheckpointWork {
     /// Name of the checkpoint.
@@ -53,7 +52,6 @@ impl WindowWork {
         cell_rows(self.cell)
     }
 
-    /// Rows that feature `i` lacks.
     pub(crate) fn missing_of(&self, feature: usize) -> &RowSet {
         &self.missing[feature]
     }

@@ -2,13 +2,10 @@
 //!
 //! Every projection entry is read from here, so it depends on nothing but the key and its own indices.
 
-/// Multiplier of the first pair of counter words.
+/// Multipliers of the pairs of counter words, and Weyl increments of the key words.
 const M0: u64 = 0xD251_1F53;
-/// Multiplier of the second pair of counter words.
 const M1: u64 = 0xCD9E_8D57;
-/// Weyl increment of the first key word.
 const W0: u32 = 0x9E37_79B9;
-/// Weyl increment of the second key word.
 const W1: u32 = 0xBB67_AE85;
 
 /// What the words are for; the last counter word, so that kinds never share words even under one key.

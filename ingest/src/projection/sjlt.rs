@@ -10,7 +10,6 @@ use super::summed::RandomMatrix;
 /// Sign bit of a packed entry; the rest is the row.
 pub(super) const NEGATIVE: u32 = 1 << 31;
 
-/// The sparse matrix of one shape.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Sjlt {
     s: u32,

@@ -35,17 +35,14 @@ pub(super) struct Feature {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum FeatureSource {
-    /// Tokens of the sample.
     Tokens,
     /// Tokens that count for the loss.
     ScoredTokens,
     /// The others.
     PromptTokens,
-    /// A stored feature.
     Stored {
         /// What it is in a dataset that it is looked for in: a label, or a kind that has one feature.
         name: String,
-        /// Number of coordinates.
         dim: u32,
         /// What its vectors can be compared with.
         space: String,
@@ -63,12 +60,10 @@ pub(super) enum FeatureSource {
     },
     /// A metadata column of numbers or truth values.
     Number {
-        /// Its name.
         column: String,
     },
     /// A metadata column of text: a column of 0 and 1 for each of its most frequent values.
     Text {
-        /// Its name.
         column: String,
         /// The values, in the order of their columns.
         values: Vec<String>,
@@ -146,12 +141,10 @@ impl FeatureSet {
 }
 
 impl FeatureSource {
-    /// Whether it is a count of tokens.
     pub(super) fn is_count(&self) -> bool {
         matches!(self, Self::Tokens | Self::ScoredTokens | Self::PromptTokens)
     }
 
-    /// Columns of numbers.
     pub(super) fn width(&self) -> usize {
         match self {
             Self::Stored { dim, .. } => *dim as usize,

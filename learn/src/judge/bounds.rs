@@ -1,6 +1,5 @@
 //! Confidence level of the bounds on recall, and the sum and the search that they are computed with.
 
-/// Confidence of the bounds.
 pub(super) const CONFIDENCE: f64 = 0.95;
 
 /// The logarithm of a sum, from those of its terms.

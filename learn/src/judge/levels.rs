@@ -36,7 +36,6 @@ pub struct Confusion {
     pub constant: f64,
 }
 
-/// Compares levels.
 pub(super) fn confusion(truth: &[u8], predicted: &[u8]) -> Confusion {
     let mut counts = [[0u64; 3]; 3];
     for (truth, predicted) in truth.iter().zip(predicted) {

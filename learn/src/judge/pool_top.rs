@@ -12,7 +12,6 @@
 use super::bounds::{CONFIDENCE, first, ln_sum};
 use super::order::kept_rows;
 
-/// The true top of a pool.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct PoolTop {
     /// Its rows.
@@ -35,7 +34,6 @@ impl PoolTop {
         PoolTop { rows: if labelled < LEAST { ENDLESS } else { rows }, labelled }
     }
 
-    /// Rows that are not labelled.
     fn others(self) -> usize {
         self.rows.saturating_sub(self.labelled)
     }

@@ -9,7 +9,6 @@ pub(super) struct Pairs {
     finite: Vec<bool>,
 }
 
-/// The distinct values of one side.
 struct DistinctRanks {
     /// Of each row, how many distinct values are lower.
     of_row: Vec<usize>,

@@ -21,7 +21,6 @@ impl Linear {
     }
 }
 
-/// The logistic function.
 pub(crate) fn sigmoid(z: f64) -> f64 {
     if z >= 0.0 {
         1.0 / (1.0 + (-z).exp())

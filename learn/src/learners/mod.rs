@@ -83,7 +83,6 @@ impl Learner {
         ((least * folds).div_ceil(folds.saturating_sub(1).max(1)), why)
     }
 
-    /// Refuses numbers that make no sense.
     pub(crate) fn check(&self) -> Result<(), LearnError> {
         let invalid = |why: &str| Err(LearnError::Invalid(why.to_owned()));
         match self {

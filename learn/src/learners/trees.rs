@@ -30,10 +30,8 @@ impl Default for TreeOptions {
     }
 }
 
-/// Trees whose sum predicts a target.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct Boosted {
-    /// The mean of the target.
     start: f64,
     trees: Vec<Vec<Node>>,
 }

@@ -152,7 +152,6 @@ impl SegmentGraph<'_> {
         Ok((header, note.bytes))
     }
 
-    /// Copies the vectors that usearch wrote into their section.
     fn copy(
         &self,
         made: &mut UsearchFile,
@@ -179,12 +178,9 @@ impl SegmentGraph<'_> {
 /// Counts with which usearch begins a file.
 const PREFIX: u64 = 8;
 
-/// What usearch wrote.
 struct UsearchFile {
     file: fs_err::File,
-    /// Bytes of the vectors.
     vectors: u64,
-    /// Bytes of the graph behind them.
     graph: u64,
 }
 

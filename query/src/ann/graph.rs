@@ -27,7 +27,6 @@ const STRIDE: u64 = 256;
 #[derive(Debug)]
 pub struct Graph {
     file: IndexFile,
-    /// The feature, for messages.
     feature: String,
     header: GraphHeader,
     shape: GraphShape,
@@ -165,7 +164,6 @@ impl Graph {
     }
 }
 
-/// One search.
 struct Walk<'a> {
     graph: &'a Graph,
     values: Section<'a>,

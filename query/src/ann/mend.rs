@@ -16,7 +16,6 @@ use super::format::{GraphHeader, GraphShape, NODE_HEAD, i16_at, u32_at, u64_at};
 pub(super) const NEAR: usize = 64;
 /// Links that lead to a node at least, where its neighbours have room.
 const LEADING: u32 = 8;
-/// No neighbour.
 pub(super) const NOBODY: u32 = u32::MAX;
 
 /// The section `graph` in memory.
@@ -29,7 +28,6 @@ pub(super) struct Links {
 }
 
 impl Links {
-    /// Takes what usearch wrote.
     pub(super) fn read(bytes: Vec<u8>, header: &GraphHeader) -> Result<Self, String> {
         let shape = GraphShape::read(&bytes, header)?;
         let (mut at, mut next) = (Vec::new(), shape.nodes_at());

@@ -84,7 +84,6 @@ impl SearchCounts {
     }
 }
 
-/// Part of a search: a segment of a pool.
 struct Unit {
     pool: usize,
     segment: usize,
@@ -96,13 +95,11 @@ pub(super) struct ThreadMatches {
     pub(super) way: SearchCounts,
     /// Segments without a graph for which one would be searched.
     pub(super) missed: u64,
-    /// Their pools.
     pub(super) lacking: BTreeSet<usize>,
     /// Distance, pool and row.
     near: Vec<(f32, usize, u64)>,
     /// Pools and ranges of rows that are scanned.
     scans: Vec<(usize, Range<u64>)>,
-    /// What was looked through by graphs.
     pub(super) through: GraphRows,
 }
 
@@ -136,7 +133,6 @@ impl Search<'_> {
         self.filter.and_then(|filter| filter.pool(pool))
     }
 
-    /// Searches all segments.
     pub(super) fn run(&self, threads: usize) -> Result<ThreadMatches, QueryError> {
         let mut units = Vec::new();
         for (pool, (reader, _)) in self.pools.iter().enumerate() {

@@ -104,7 +104,6 @@ impl Pair {
         (0..self.used.len()).map(without).collect()
     }
 
-    /// Sums of products and of squares.
     fn sums(&self) -> (f64, f64, f64) {
         let product = sum(self.row.iter().zip(&self.query).map(|(a, b)| a * b));
         let square = |values: &[f64]| sum(values.iter().map(|x| x * x));

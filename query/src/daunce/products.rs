@@ -32,7 +32,6 @@ pub struct Products {
     panels: Vec<[f64; WIDE]>,
     /// Of each query what the subtracted means of the models come to.
     shifts: Vec<f64>,
-    /// Sum of squares of each query.
     squares: Vec<f64>,
     /// Whether each query has all cells.
     whole: Vec<bool>,
@@ -128,7 +127,6 @@ impl Products {
         }
     }
 
-    /// Scores of the rows that were widened.
     fn part(&self, work: &mut ProductScratch, out: &mut [f64]) {
         let models = self.centring.models().len();
         let how = self.centring.how();
@@ -169,7 +167,6 @@ impl Products {
         }
     }
 
-    /// Makes scores of products.
     fn finish(&self, squares: &[f64], out: &mut [f64]) {
         let degrees = self.centring.degrees();
         let score = self.centring.how().score;

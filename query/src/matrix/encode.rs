@@ -19,7 +19,6 @@ use super::work::{PART_KEY, PartNote};
 use crate::error::QueryError;
 use crate::influence::{ExcludedCounts, Prepared, Tile};
 
-/// Makes row groups.
 pub(super) struct Encoder<'a> {
     prepared: &'a Prepared,
     samples: &'a [SampleReader],
@@ -27,7 +26,6 @@ pub(super) struct Encoder<'a> {
     factory: ArrowRowGroupWriterFactory,
 }
 
-/// A row group.
 pub(super) struct Encoded {
     pub(super) rows: u64,
     pub(super) excluded: ExcludedCounts,
@@ -106,7 +104,6 @@ impl<'a> Encoder<'a> {
         Ok(Self { prepared, samples, schema, factory })
     }
 
-    /// The row group of a tile.
     pub(super) fn encode(&self, tile: Tile) -> Result<Encoded, MatrixError> {
         let (rows, excluded) = (tile.rows.len() as u64, tile.excluded);
         if rows == 0 {
@@ -134,7 +131,6 @@ impl<'a> Encoder<'a> {
     }
 }
 
-/// Writes a part.
 pub(super) struct PartWriter {
     place: PartPlace,
     out: SerializedFileWriter<BufWriter<fs_err::File>>,

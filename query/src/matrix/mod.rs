@@ -92,7 +92,6 @@ fn of_stored_samples(prepared: &Prepared) -> Result<(), QueryError> {
     }
 }
 
-/// The samples of the pools.
 fn open_samples(prepared: &Prepared) -> Result<Vec<SampleReader>, QueryError> {
     prepared.pools().iter().map(|side| Ok(prepared.snapshot().samples(&side.dataset)?)).collect()
 }

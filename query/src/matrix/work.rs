@@ -24,10 +24,8 @@ pub(super) const PART_KEY: &str = "gstore.part";
 /// The key of the target samples in the metadata of a single file.
 pub(super) const TARGETS_KEY: &str = "gstore.targets";
 
-/// What a part holds.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct PartNote {
-    /// Digest of the question.
     pub(super) question: String,
     /// Its number in the group.
     pub(super) part: usize,

@@ -17,7 +17,6 @@ const SPACINGS: [f64; 5] = [0.26, 0.30, 0.335, 0.37, 0.42];
 /// Covers the rounding of a factor that bounds something to f32.
 const UP: f64 = 1.0 + 1e-6;
 
-/// All codes of one vector.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct RowCodes {
     /// One bit a coordinate.

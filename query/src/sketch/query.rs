@@ -18,7 +18,6 @@ pub(crate) struct SketchQueries {
     each: Vec<Query>,
 }
 
-/// What bounds of one query are made with.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub(crate) struct Query {
     /// Its length, rounded up.

@@ -18,7 +18,6 @@ impl Stream {
         Self(std::array::from_fn(|_| split_mix(&mut state)))
     }
 
-    /// 64 random bits.
     pub(crate) fn bits(&mut self) -> u64 {
         let s = &mut self.0;
         let out = s[0].wrapping_add(s[3]).rotate_left(23).wrapping_add(s[0]);
@@ -38,7 +37,6 @@ impl Stream {
     }
 }
 
-/// The next number of splitmix64.
 pub(crate) fn split_mix(state: &mut u64) -> u64 {
     *state = state.wrapping_add(MIX_STEP);
     mix(*state)

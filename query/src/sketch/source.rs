@@ -31,7 +31,6 @@ pub trait Sections: Debug + Send + Sync {
     }
 }
 
-/// A part of a sketch: that of a segment.
 #[derive(Debug)]
 struct SketchPart {
     sections: Box<dyn Sections>,
@@ -202,7 +201,6 @@ impl Sketch {
         Some((place, self.parts.get(place.part)?))
     }
 
-    /// The bytes of a section of a block.
     fn range(&self, place: &BlockLocation, section: Section) -> Range<u64> {
         let each = section.vector_bytes(self.padded()) as u64;
         place.first * each..(place.first + place.vectors as u64) * each

@@ -53,7 +53,6 @@ struct EncoderState {
 
 /// A checkpoint ready to compute one kind of vector.
 struct LoadedCheckpoint {
-    /// What it gives: everything that decides a vector.
     key: String,
     computer: FeatureComputer,
     encoder: TextEncoder,
@@ -319,7 +318,6 @@ fn stored_encoding(snapshot: &Snapshot, part: &FeaturePart) -> Option<EncodingSp
     of_dataset(&part.desc.dataset).or_else(any).map(|entry| entry.spec.clone())
 }
 
-/// The vector of one sample.
 fn vector(
     loaded: &LoadedCheckpoint,
     feature: &EncodeFeature<'_>,

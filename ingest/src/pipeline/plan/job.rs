@@ -66,13 +66,11 @@ impl IngestPlan {
         })
     }
 
-    /// A checkpoint as the run has it already.
     pub(super) fn stored(&self, checkpoint: &CheckpointPlan) -> Option<&RunCheckpoint> {
         let stored = self.snapshot.run(&self.request.run).ok()?.checkpoint(&checkpoint.arg.name)?;
         (stored.checkpoint == checkpoint.id).then_some(stored)
     }
 
-    /// The checkpoints as the run keeps them.
     pub(crate) fn run_checkpoints(&self) -> Vec<RunCheckpoint> {
         let origin = |folder: &PathBuf| self.request.origins.get(folder);
         let base = origin(&self.request.model).cloned();

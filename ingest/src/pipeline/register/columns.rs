@@ -18,7 +18,6 @@ use super::repeated::NewTexts;
 /// Columns without values that are named.
 const SHOWN: usize = 10;
 
-/// What was found in the records.
 #[derive(Default)]
 pub(super) struct RecordFindings {
     pub(super) skipped: u64,
@@ -28,7 +27,6 @@ pub(super) struct RecordFindings {
     pub(super) reasoning: u64,
     /// The layouts of records that have none of gstore's own, in the order in which they came.
     pub(super) layouts: Vec<Layout>,
-    /// What people are told of it.
     pub(super) notes: Vec<String>,
     /// What they are told of made ids, if there are new samples.
     pub(super) of_new: Option<String>,

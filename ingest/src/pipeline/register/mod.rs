@@ -183,7 +183,6 @@ fn append_samples(
     Ok(AddOutcome::Done(report_of(end(append)?, &found)))
 }
 
-/// What became of the samples, and what was found in their records.
 fn report_of(appended: AppendReport, found: &RecordFindings) -> AddReport {
     let AppendReport { added, unchanged, kept, replaced, left_out, snapshot } = appended;
     AddReport {

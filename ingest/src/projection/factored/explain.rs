@@ -75,7 +75,6 @@ pub fn explain(
 }
 
 impl ProjectionSummary {
-    /// Multiply-adds of the chosen ways.
     pub(crate) fn multiply_adds(&self) -> u64 {
         self.rows.iter().fold(0, |n, r| n.saturating_add(r.cost.of(r.way)))
     }

@@ -97,7 +97,6 @@ impl EigenBlock {
         (self.out.len() / self.module.out.max(1), self.input.len() / self.module.input.max(1))
     }
 
-    /// Whether all coordinates are kept.
     pub(in crate::projection) fn is_whole(&self) -> bool {
         self.lambda.len() == self.module.len()
     }
@@ -108,7 +107,6 @@ impl EigenBlock {
         coordinates.iter().zip(&self.lambda).map(square).sum()
     }
 
-    /// Both sides as matrices.
     pub(in crate::projection) fn matrices(&self, bias: bool) -> SideMatrices {
         let (k_out, k_in) = self.sides();
         SideMatrices {
@@ -117,7 +115,6 @@ impl EigenBlock {
         }
     }
 
-    /// What each coordinate is multiplied by.
     pub(in crate::projection) fn scale(&self) -> Vec<f64> {
         self.lambda.iter().map(|lambda| 1.0 / (lambda + self.damping).sqrt()).collect()
     }
@@ -224,7 +221,6 @@ impl EigenBasis {
         &self.digest
     }
 
-    /// The block of the module that a tensor belongs to.
     pub(crate) fn of(&self, tensor: &str) -> Option<&EigenBlock> {
         self.places.get(module_of(tensor)).and_then(|at| self.blocks.get(*at))
     }

@@ -139,7 +139,6 @@ impl SegmentGraph<'_> {
     }
 }
 
-/// One vector.
 struct Scratch {
     vector: Vec<f32>,
     /// The bits of its f16.

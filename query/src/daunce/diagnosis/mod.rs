@@ -68,7 +68,6 @@ pub struct ModelNotes {
     present: u64,
 }
 
-/// Rows of one sort: how many, and the first.
 #[derive(Debug, Default)]
 struct CountedRows {
     count: u64,

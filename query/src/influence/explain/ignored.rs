@@ -22,11 +22,9 @@ const UP: f64 = 1e-6;
 /// Lengths by checkpoint and module.
 pub(super) type Lengths = Vec<Vec<f64>>;
 
-/// What a bound is computed from.
 pub(super) struct Ignored {
     /// Residuals of the pools: by pool and checkpoint.
     pools: Vec<Vec<FeatureReader>>,
-    /// Those of the targets.
     targets: Vec<Vec<FeatureReader>>,
     /// By checkpoint and module what a product of two lengths is multiplied by.
     factors: Lengths,

@@ -240,7 +240,6 @@ impl Values {
         }
     }
 
-    /// Compares some units with every row at a checkpoint.
     fn add(
         &mut self,
         checkpoints: usize,

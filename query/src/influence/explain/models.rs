@@ -57,7 +57,6 @@ impl Prepared {
         Ok(found)
     }
 
-    /// The losses of some rows under the models.
     fn losses_of(&self, rows: &[Scored], cancel: &Cancel) -> Result<Vec<Vec<f64>>, QueryError> {
         let sides = self.loss_sides(cancel)?;
         let mut found = vec![Vec::new(); rows.len()];

@@ -20,7 +20,6 @@ pub(super) const CLASSES: usize = 16;
 /// Products are summed in f32 for this many steps of a class, then in f64.
 const STEPS: usize = 32;
 
-/// Sums of products by class of coordinates.
 pub(super) fn products(a: &[f32], b: &[f32]) -> [f64; CLASSES] {
     let mut sums = [0.0f64; CLASSES];
     let whole = a.len().min(b.len()) / CLASSES * CLASSES;
@@ -77,7 +76,6 @@ pub(super) fn is_projected(prepared: &Prepared, c: usize) -> bool {
     space.family == Family::Gradient && space.projection != "none" && !is_space_of(feature)
 }
 
-/// What the noise of some rows is computed from.
 pub(super) struct Noise<'a> {
     pub(super) prepared: &'a Prepared,
     pub(super) values: &'a Values,

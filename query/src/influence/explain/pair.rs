@@ -124,7 +124,6 @@ impl Prepared {
     }
 }
 
-/// What each checkpoint adds to the value that decided.
 fn parts(prepared: &Prepared, scored: &Scored, cancel: &Cancel) -> Result<Vec<PairCheckpoint>, QueryError> {
     let target = prepared.load_targets(TargetForm::Terms, cancel)?;
     let mut found: Vec<Vec<PairCheckpoint>> = Vec::new();
@@ -185,7 +184,6 @@ fn target_norm(
     Ok(prepared.target_row(checkpoint, only)?.map(|stored| norm(&stored.norm, modules)))
 }
 
-/// Whether a row goes before another among the proponents.
 fn goes_before(a: &Scored, b: &Scored) -> bool {
     let key = |s: &Scored| (s.pool, s.row);
     if a.score == b.score { key(a) < key(b) } else { a.score > b.score }

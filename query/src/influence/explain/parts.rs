@@ -144,7 +144,6 @@ impl Products {
         Ok(found)
     }
 
-    /// The scores of row `i` of the chunk.
     fn scores(&self, line: &RowVectors, i: usize, terms: &Terms) -> [PartScores; WAYS] {
         std::array::from_fn(|way| {
             let values = self.values(way, line, i);

@@ -8,7 +8,6 @@ use crate::influence::spec::modules;
 use crate::influence::spec::{Missing, Sim};
 use crate::values::norm;
 
-/// One row at all checkpoints.
 pub(super) struct RowVectors {
     pub(super) pool: usize,
     /// Its vector at each checkpoint that it has, of length 1 for a cosine and times `dot_scale` else.
@@ -18,14 +17,12 @@ pub(super) struct RowVectors {
 }
 
 impl RowVectors {
-    /// The checkpoints that the row has, with their weights.
     pub(super) fn shares(&self) -> impl Iterator<Item = (usize, f64)> + '_ {
         let has = |(c, _): &(usize, f64)| self.vectors[*c].is_some();
         self.shares.iter().copied().enumerate().filter(has)
     }
 }
 
-/// Reads the vectors of some rows.
 pub(super) fn lines(
     prepared: &Prepared,
     rows: &[Scored],

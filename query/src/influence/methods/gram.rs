@@ -30,12 +30,10 @@ struct WindowBuffers {
     scratch: BlockBuffer,
 }
 
-/// What a window has.
 #[derive(Default)]
 struct WindowRows {
     /// Rows up to the last that counts.
     height: usize,
-    /// Rows that count.
     rows: Vec<u64>,
 }
 
@@ -154,7 +152,6 @@ impl Prepared {
     }
 }
 
-/// Refuses blocks whose matrices would be too large.
 fn check(part: &FeaturePart) -> Result<(), QueryError> {
     let Some(group) = part.attrs.groups.iter().find(|group| group.len > MOST_COORDINATES) else {
         return Ok(());

@@ -25,7 +25,6 @@ impl<'a> Neighbours<'a> {
 }
 
 impl Prepared {
-    /// What a search for neighbours needs.
     pub(crate) fn neighbours(&self, cancel: &Cancel) -> Result<Neighbours<'_>, QueryError> {
         self.plan().check_nearest()?;
         let target = self.load_targets(TargetForm::Pairs, cancel)?;

@@ -61,7 +61,6 @@ impl Prepared {
 /// each that takes.
 pub(crate) type Emit<'a> = &'a mut dyn FnMut(&[Scored], &[ExcludedRow]) -> ControlFlow<()>;
 
-/// Scores the windows in order.
 fn stream(
     prepared: &Prepared,
     operands: &Operands,

@@ -37,7 +37,6 @@ impl PlanModels {
     }
 }
 
-/// Resolves a question that asks for covariances.
 pub(super) fn plan(
     snapshot: &Snapshot,
     spec: &InfluenceSpec,
@@ -255,7 +254,6 @@ pub(in crate::influence) fn check_count(models: usize, least: usize, which: &str
     )))
 }
 
-/// What a user should know of the models.
 fn notes(ensemble: &EnsemblePart, models: &PlanModels, covariance: &Covariance) -> Vec<String> {
     let (used, all) = (models.members.len(), ensemble.members.len());
     let mut notes = Vec::new();

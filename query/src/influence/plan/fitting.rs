@@ -140,7 +140,6 @@ fn alike<'a>(
     Some((chosen, note))
 }
 
-/// The features of each side at a checkpoint.
 fn lists<'a>(sides: &'a [QuestionDataset], checkpoint: &CheckpointId) -> Vec<&'a [Arc<FeaturePart>]> {
     sides.iter().map(|side| side.features.get(checkpoint).map_or(&[][..], Vec::as_slice)).collect()
 }
@@ -303,7 +302,6 @@ fn space_family(features: &[&Arc<FeaturePart>]) -> String {
     space.map_or_else(String::new, |space| space.id())
 }
 
-/// The encoding of a feature, if its dataset has it.
 fn spec_of<'a>(sides: &'a [QuestionDataset], feature: &FeaturePart) -> Option<&'a EncodingSpec> {
     let side = sides.iter().find(|side| side.dataset.name == feature.desc.dataset)?;
     Some(&side.dataset.encoding(&feature.desc.encoding)?.spec)
@@ -413,7 +411,6 @@ pub(super) fn describe(feature: &FeaturePart) -> String {
     )
 }
 
-/// What the features' attributes forbid.
 fn check_attributes(
     snapshot: &Snapshot,
     features: &[Arc<FeaturePart>],

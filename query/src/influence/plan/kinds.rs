@@ -72,7 +72,6 @@ pub(super) fn kinds(
     Err(of_other_kind(snapshot, spec, &spec.features[at], [pool.as_str(), target.as_str()]))
 }
 
-/// The kinds of the features of a name that a side could use.
 fn kinds_named<'a>(
     snapshot: &'a Snapshot,
     spec: &'a InfluenceSpec,

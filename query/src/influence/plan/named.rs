@@ -17,7 +17,6 @@ use crate::influence::spec::InfluenceSpec;
 pub(super) const SCORES_TOKENS: &str =
     "`influence(..., per_token => true)` in SQL scores a pool's tokens one by one";
 
-/// Whether one of these names is the feature's.
 pub(super) fn is_named(feature: &FeaturePart, names: &[String]) -> bool {
     names.iter().any(|name| has_name(feature, name))
 }
@@ -56,7 +55,6 @@ pub fn named_kind(snapshot: &Snapshot, names: &[String], datasets: &[String]) ->
     found.next().map(|feature| feature.desc.kind.name.clone())
 }
 
-/// The features of a name that a side of the question could use.
 pub(super) fn usable<'a>(
     snapshot: &'a Snapshot,
     spec: &'a InfluenceSpec,

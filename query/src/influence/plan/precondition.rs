@@ -127,7 +127,6 @@ fn check_rows(
     Ok(notes)
 }
 
-/// The error of matrices that are not of pools as they are.
 fn stale(name: &str, pools: &[Arc<DatasetPart>], why: &str) -> QueryError {
     let pools: Vec<String> = pools.iter().map(|pool| format!("`{}`", pool.name)).collect();
     QueryError::Spec(format!(

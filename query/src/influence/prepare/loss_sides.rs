@@ -25,7 +25,6 @@ pub(crate) struct LossSides {
     pub(crate) pools: Vec<OpenLosses>,
     pub(super) targets: Vec<OpenLosses>,
     pub(crate) centring: Centring,
-    /// What a user should know.
     pub(crate) notes: Vec<String>,
 }
 

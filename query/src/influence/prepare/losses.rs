@@ -33,7 +33,6 @@ impl Prepared {
         self.inputs.losses.get_or_try_init(|| LossSides::open(self, cancel))
     }
 
-    /// The queries that the question's terms need.
     pub(crate) fn loss_operands(&self, cancel: &Cancel) -> Result<&LossOperands, QueryError> {
         self.losses_by_terms.get_or_try_init(|| LossOperands::open(self, self.spec().collapses(), cancel))
     }
@@ -49,7 +48,6 @@ impl Prepared {
         })
     }
 
-    /// The terms of covariances.
     pub(crate) fn covariance(&self) -> Result<&Covariance, QueryError> {
         self.spec().covariance.as_ref().ok_or_else(no_losses)
     }

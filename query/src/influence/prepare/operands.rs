@@ -70,7 +70,6 @@ impl Operands {
         })
     }
 
-    /// Number of query vectors per checkpoint.
     pub(crate) fn queries(&self) -> usize {
         query_count(&self.pools)
     }
@@ -84,7 +83,6 @@ impl Operands {
         self.pools.iter().enumerate().map(count).sum()
     }
 
-    /// The exact scan of the pools.
     pub(crate) fn scan<'a>(
         &'a self,
         spec: &InfluenceSpec,

@@ -122,7 +122,6 @@ fn contents<'a>(prepared: &'a Prepared, cancel: &Cancel) -> Result<&'a TargetCon
     })
 }
 
-/// Digests of what some rows of a dataset say.
 fn digests_of(
     snapshot: &Snapshot,
     dataset: &DatasetPart,
@@ -139,7 +138,6 @@ fn digests_of(
     Ok(digests)
 }
 
-/// Hands out the live rows of a dataset with their records.
 fn each_record(
     snapshot: &Snapshot,
     dataset: &DatasetPart,

@@ -13,7 +13,6 @@ use serde::Serialize;
 use crate::error::QueryError;
 use crate::influence::spec::SubtaskBy;
 
-/// The metadata column that names subtasks.
 const COLUMN: &str = "subtask";
 
 /// A row of a target.

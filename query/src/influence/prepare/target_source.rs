@@ -45,7 +45,6 @@ pub(super) fn each_stored(
 
 /// The vectors of one target at one checkpoint.
 pub(crate) enum TargetSource<'a> {
-    /// In the store.
     Stored(FeatureReader),
     /// Of samples that are given with the question.
     Given {
@@ -91,7 +90,6 @@ impl CheckpointTargets<'_> {
         self.modules.iter().flatten().any(|weight| *weight != 1.0)
     }
 
-    /// The weights of the module groups, which all readers share.
     fn weights(&self) -> &[f64] {
         self.modules.first().map(Vec::as_slice).unwrap_or_default()
     }

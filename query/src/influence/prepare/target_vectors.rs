@@ -19,7 +19,6 @@ use crate::influence::scan::terms::Terms;
 use crate::influence::spec::modules;
 use crate::influence::spec::{InfluenceSpec, Missing};
 
-/// Query vectors of a question.
 pub(crate) struct TargetVectors {
     /// Names of the subtasks that have rows.
     pub(crate) subtasks: Vec<String>,
@@ -43,7 +42,6 @@ pub(crate) enum TargetForm {
     Terms,
 }
 
-/// Where target vectors come from.
 pub(crate) struct TargetLoader<'a> {
     pub(crate) spec: &'a InfluenceSpec,
     pub(crate) checkpoints: &'a [PlanCheckpoint],

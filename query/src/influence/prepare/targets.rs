@@ -130,7 +130,6 @@ impl Prepared {
         Ok(TargetLoader { spec: self.spec(), checkpoints: self.checkpoints(), readers, inverses, cancel })
     }
 
-    /// Reads the target vectors.
     pub(crate) fn load_targets(
         &self,
         shape: TargetForm,

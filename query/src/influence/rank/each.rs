@@ -60,7 +60,6 @@ pub struct Rankings {
     pub summary: ScanSummary,
 }
 
-/// What one pass found.
 pub(super) struct Ranked {
     pub(super) lists: Vec<Vec<Scored>>,
     pub(super) totals: Totals,

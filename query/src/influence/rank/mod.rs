@@ -24,7 +24,6 @@ use crate::influence::scan::{Totals, Worker};
 use crate::influence::spec::mode::Mode;
 use crate::influence::spec::{Missing, Order, Sim};
 
-/// One ranking that is asked for.
 #[derive(Clone, Copy)]
 pub(super) struct Ask<'a> {
     pub(super) order: Order,

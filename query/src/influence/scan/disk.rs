@@ -192,7 +192,6 @@ pub(crate) fn note(read: &DiskSummary) -> Option<String> {
     Some(format!("{all} were not in memory and were read from disk in {seconds:.1} s ({rate}/s, {way})"))
 }
 
-/// Bytes in the largest decimal unit of which there is at least one.
 fn amount(bytes: f64) -> String {
     let units = [(1e9, "GB"), (1e6, "MB"), (1e3, "kB")];
     match units.into_iter().find(|(unit, _)| bytes >= *unit) {
@@ -201,7 +200,6 @@ fn amount(bytes: f64) -> String {
     }
 }
 
-/// How much is read ahead.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Plan {
     /// Units of a group,

@@ -2,7 +2,6 @@
 
 use crate::influence::result::{ExcludedCounts, ExcludedRow, Scored};
 
-/// What one window yields.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Yield {
     pub(crate) scored: Vec<Scored>,

@@ -42,12 +42,10 @@ impl Selection {
         }
     }
 
-    /// Whether no row is to be scored.
     pub(crate) fn is_empty(&self) -> bool {
         !self.wanted.contains(&true)
     }
 
-    /// Number of rows that are to be scored.
     pub(crate) fn count(&self) -> u64 {
         self.wanted.iter().filter(|wanted| **wanted).count() as u64
     }
@@ -84,12 +82,7 @@ impl Selection {
 #[derive(Clone, Copy)]
 pub(crate) enum Slots<'a> {
     /// Slot i is row `first + i`. Rows that are not wanted have one that stays empty.
-    Rows {
-        /// First row.
-        first: u64,
-        /// For each slot.
-        wanted: &'a [bool],
-    },
+    Rows { first: u64, wanted: &'a [bool] },
     /// Slot i is row i of these, which ascend; all of them are wanted.
     Picked(&'a [u64]),
     /// Slot i is token i of these, all of them wanted.
@@ -97,7 +90,6 @@ pub(crate) enum Slots<'a> {
 }
 
 impl Slots<'_> {
-    /// Number of slots.
     pub(crate) fn len(&self) -> usize {
         match self {
             Slots::Rows { wanted, .. } => wanted.len(),
@@ -115,7 +107,6 @@ impl Slots<'_> {
         }
     }
 
-    /// Whether a wanted row lies in a range.
     pub(crate) fn touch(&self, rows: Range<u64>) -> bool {
         match self {
             Slots::Rows { first, wanted } => {
@@ -188,7 +179,6 @@ impl Slots<'_> {
     }
 }
 
-/// The places of the rows that lie in a range.
 fn within(picked: &[u64], rows: &Range<u64>) -> Range<usize> {
     picked.partition_point(|row| *row < rows.start)..picked.partition_point(|row| *row < rows.end)
 }

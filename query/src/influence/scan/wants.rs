@@ -12,7 +12,6 @@ use super::{Scan, query_count};
 const MOST_QUERIES: usize = 1024;
 
 impl<'a> Scan<'a> {
-    /// Adds the blocks that scoring windows reads.
     pub(in crate::influence) fn want(&self, windows: &[&Window], wants: &mut SpanRequests<'a>) {
         if query_count(self.pools) > MOST_QUERIES {
             return;

@@ -20,12 +20,10 @@ pub(crate) struct SearchSides {
 }
 
 impl SearchSides {
-    /// The query vectors in bf16.
     pub(crate) fn bf16(&self, pools: &[ScanPool]) -> &Bf16Sides {
         self.bf16.get_or_init(|| bf16::bf16_sides(pools))
     }
 
-    /// The query vectors one by one.
     pub(crate) fn singles(&self, pools: &[ScanPool]) -> &Singles {
         self.singles.get_or_init(|| singles::singles(pools))
     }

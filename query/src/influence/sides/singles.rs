@@ -9,7 +9,6 @@ use crate::values::groups;
 /// Each query vector packed by itself, by pool and checkpoint.
 pub(crate) type Singles = Vec<Vec<Arc<Vec<Queries>>>>;
 
-/// The query vectors of pools.
 pub(super) fn singles(pools: &[ScanPool]) -> Singles {
     let mut all: Singles = Vec::new();
     for (p, pool) in pools.iter().enumerate() {

@@ -12,7 +12,6 @@ use crate::sketch::{Planes, QUERY_NORMS, Sketch, SketchQueries};
 /// Factors of dot products for which nothing overflows, and what underflow does is bounded.
 const DOT_SCALES: std::ops::RangeInclusive<f64> = 9.6e-7..=1.1e6;
 
-/// The sketch of one pool at one checkpoint.
 #[derive(Debug)]
 pub(crate) struct SketchSide {
     pub(crate) sketch: Arc<Sketch>,
@@ -32,7 +31,6 @@ pub(crate) fn all_have(sides: &[Vec<SketchSide>], plane: Plane) -> bool {
     sides.iter().flatten().all(|side| side.sketch.planes().is_some_and(|planes| planes.has(kind)))
 }
 
-/// The planes that a question names, or needs.
 fn needed(spec: &InfluenceSpec) -> &[Plane] {
     match &spec.mode {
         Mode::Sketch(mode) => match &mode.planes {

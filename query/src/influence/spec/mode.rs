@@ -101,7 +101,6 @@ impl SketchMode {
         self.certified && self.tolerance == 0.0
     }
 
-    /// Refuses values that promise nothing.
     pub(crate) fn check(&self) -> Result<(), QueryError> {
         if !(self.miss > 0.0 && self.miss < 0.5) {
             return Err(QueryError::Spec(format!(
@@ -169,7 +168,6 @@ impl Plane {
         Self::ALL.map(|(plane, _)| plane)
     }
 
-    /// The codes that it reads.
     pub(crate) fn codes(self) -> CodeKind {
         match self {
             Self::Sign => CodeKind::Sign,

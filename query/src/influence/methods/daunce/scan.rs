@@ -34,7 +34,6 @@ pub(super) struct Worker {
     losses: Vec<f64>,
 }
 
-/// What is known of a unit, or of all.
 #[derive(Default)]
 pub(super) struct Counts {
     totals: Totals,
@@ -84,7 +83,6 @@ impl<'a> Scan<'a> {
         })
     }
 
-    /// Ranks all rows, for each list.
     pub(super) fn rank(
         &self,
         lists: &Lists,
@@ -218,7 +216,6 @@ impl<'a> Scan<'a> {
         }
     }
 
-    /// Why a row that has losses has no score.
     fn why(&self, losses: &[f64]) -> Reason {
         let lacks =
             losses.iter().any(|x| !x.is_finite()) || self.covariance.missing == MissingCells::Pairwise;

@@ -196,7 +196,6 @@ fn check_other(
 }
 
 impl SharedInputs<'_> {
-    /// The scores of a window's rows.
     fn window(&self, window: &Window, worker: &mut Worker) -> Result<(Vec<Scored>, Totals), QueryError> {
         let pool = &self.operands.pools[window.pool as usize];
         let filter = self.filter.and_then(|filter| filter.pool(window.pool as usize));

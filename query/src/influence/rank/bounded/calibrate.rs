@@ -42,7 +42,6 @@ impl Costs {
     }
 }
 
-/// The costs of this machine.
 fn costs() -> Costs {
     let place = MeasurementsLocation::of(MeasurementKind::Costs);
     if matches!(place, MeasurementsLocation::Off) {

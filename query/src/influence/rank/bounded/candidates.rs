@@ -83,12 +83,10 @@ impl Candidates {
         self.cut
     }
 
-    /// Number of rows.
     pub(super) fn len(&self) -> usize {
         self.entries.len()
     }
 
-    /// The rows.
     pub(super) fn into_entries(self) -> Vec<Candidate> {
         self.entries
     }

@@ -89,7 +89,6 @@ impl Search<'_> {
         Ok(totals)
     }
 
-    /// Scores pairs of a row and a query.
     fn score_pairs(
         &self,
         seen: &mut ScoredRows<'_>,

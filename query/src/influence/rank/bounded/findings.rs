@@ -4,10 +4,8 @@ use super::candidates::{Candidates, ScoreCut};
 use super::sources::PickedRows;
 use crate::influence::scan::Totals;
 
-/// What was found in a pass.
 #[derive(Default)]
 pub(super) struct Findings {
-    /// For each ranking.
     pub(super) lists: Vec<Candidates>,
     /// Rows that nothing is known of: number of the window and row, from its first.
     pub(super) unbounded: Vec<(u32, u32)>,
@@ -16,7 +14,6 @@ pub(super) struct Findings {
 }
 
 impl Findings {
-    /// Nothing yet.
     pub(super) fn new(k: usize, cuts: &[ScoreCut]) -> Self {
         let lists = cuts.iter().map(|cut| Candidates::new(k, *cut)).collect();
         Self { lists, unbounded: Vec::new(), totals: Totals::default() }
@@ -37,7 +34,6 @@ impl Findings {
         rows.chunk_by(|a, b| a.0 == b.0).map(of_window).collect()
     }
 
-    /// Number of candidates of all rankings.
     pub(super) fn candidates(&self) -> usize {
         self.lists.iter().map(Candidates::len).sum()
     }

@@ -55,14 +55,12 @@ const CACHED: usize = 1 << 16;
 /// once.
 const DENSE: u64 = 8;
 
-/// Rankings that are wanted.
 struct Search<'a> {
     scan: Scan<'a>,
     lists: &'a Lists,
     /// Where every query is a ranking.
     singles: Option<&'a Singles>,
     order: Order,
-    /// Rows of each ranking.
     k: usize,
     threads: usize,
     /// Rows may be missing that score at most this much better than the last.
@@ -80,7 +78,6 @@ struct Plan<'a> {
     expected: Option<f32>,
 }
 
-/// What was found.
 pub(super) struct SearchOutcome {
     pub(super) tops: Vec<Collector>,
     pub(super) totals: Totals,
@@ -91,7 +88,6 @@ pub(super) struct SearchOutcome {
 }
 
 impl Search<'_> {
-    /// The rankings.
     fn run(&self, plan: &Plan<'_>, windows: &[Window]) -> Result<SearchOutcome, QueryError> {
         let mut run = Run::new(self, plan, windows);
         let mut start = 0;

@@ -16,7 +16,6 @@ use crate::influence::spec::Order;
 /// Upper bounds that are compared with limits together.
 const STRETCH: usize = 16;
 
-/// What a thread finds.
 pub(super) struct ThreadSearch {
     pub(super) found: Findings,
     estimates: Estimates,
@@ -51,7 +50,6 @@ impl ThreadSearch {
         self.memory.see(ahead);
     }
 
-    /// Finds the candidates of a window.
     pub(super) fn window(
         &mut self,
         of: (&Search<'_>, &EstimateSource<'_>),

@@ -12,7 +12,6 @@ use crate::influence::scan::windows::Window;
 pub(super) enum RequestedRows<'a> {
     /// Every row of windows that is live and that the filter lets through.
     Every(std::ops::Range<usize>),
-    /// Some.
     Picked(&'a [PickedRows]),
 }
 

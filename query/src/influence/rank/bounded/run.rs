@@ -15,7 +15,6 @@ use crate::influence::result::PlaneSummary;
 use crate::influence::scan::Totals;
 use crate::influence::scan::windows::Window;
 
-/// Rankings under way.
 pub(super) struct Run<'a> {
     of: &'a Search<'a>,
     plan: &'a Plan<'a>,
@@ -32,7 +31,6 @@ pub(super) struct Run<'a> {
     pass: Findings,
 }
 
-/// What one source did.
 #[derive(Clone, Copy, Default)]
 struct Stage {
     rows: u64,
@@ -67,7 +65,6 @@ impl<'a> Run<'a> {
         run
     }
 
-    /// What was found.
     pub(super) fn into_outcome(mut self) -> SearchOutcome {
         self.end_way();
         self.found
@@ -162,7 +159,6 @@ impl<'a> Run<'a> {
         Ok(found.into_iter().next().unwrap_or_default())
     }
 
-    /// Scores the candidates that wait.
     pub(super) fn finish(&mut self) -> Result<(), QueryError> {
         if self.waiting.is_empty() {
             return Ok(());
@@ -263,7 +259,6 @@ impl<'a> Run<'a> {
         Ok(RefinedWindows { stages, cuts, totals })
     }
 
-    /// Counts what became of windows.
     fn count(&mut self, refined: &RefinedWindows) {
         for (all, stage) in self.stages.iter_mut().zip(&refined.stages) {
             all.rows += stage.rows;
@@ -273,7 +268,6 @@ impl<'a> Run<'a> {
         self.found.totals.merge(&refined.totals);
     }
 
-    /// Scores every row of some windows.
     pub(super) fn score_all(&mut self, windows: Range<usize>) -> Result<(), QueryError> {
         let Search { scan, lists, threads, .. } = self.of;
         let tops = &mut self.found.tops;

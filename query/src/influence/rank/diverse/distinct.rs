@@ -19,7 +19,6 @@ const SAME: f64 = 1.0 - 1e-5;
 /// for all of them.
 const BATCH: usize = 8;
 
-/// The vectors of the rows taken so far.
 pub(super) struct TakenRows<'a> {
     prepared: &'a Prepared,
     operands: &'a Operands,

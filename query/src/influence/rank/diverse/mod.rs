@@ -126,16 +126,13 @@ pub struct Selection {
 #[derive(Default)]
 struct List {
     waiting: VecDeque<Scored>,
-    /// The last result fetched.
     last: Option<Scored>,
-    /// Everything was fetched.
     done: bool,
 }
 
 /// A row or a token.
 type Key = (u32, u64, Option<u32>);
 
-/// The candidates of all rankings.
 struct Candidates<'a> {
     prepared: &'a Prepared,
     operands: &'a Operands,
@@ -249,7 +246,6 @@ impl<'a> Candidates<'a> {
         Self { prepared, operands, lists, all, page, totals: None, passes: 0 }
     }
 
-    /// The next candidate of a ranking.
     fn next(
         &mut self,
         list: usize,

@@ -59,7 +59,6 @@ impl CodeBuffers {
     }
 }
 
-/// One checkpoint of a pool.
 struct Checkpoint<'a> {
     scan: &'a Scan<'a>,
     side: &'a SketchSide,
@@ -68,7 +67,6 @@ struct Checkpoint<'a> {
     unit: f64,
     /// Of [`EstimateSums`].
     share: f32,
-    /// Whether it counts.
     weighty: bool,
 }
 

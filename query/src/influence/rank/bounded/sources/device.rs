@@ -21,7 +21,6 @@ pub(super) struct DeviceBuffers {
     scores: Vec<[f32; 2]>,
 }
 
-/// Rows at one checkpoint.
 #[derive(Default)]
 struct Checkpoint {
     blocks: Vec<(BlockKey, usize)>,

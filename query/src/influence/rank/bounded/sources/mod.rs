@@ -30,7 +30,6 @@ use crate::influence::sides::Bf16Sides;
 use crate::influence::spec::mode::Plane;
 use crate::kernel::{Filter, RowProducts};
 
-/// Where estimates come from.
 #[derive(Clone, Copy)]
 pub(super) enum EstimateSource<'a> {
     /// The rows in bf16: bounds are certain.
@@ -114,7 +113,6 @@ pub(super) type PickedRows = (u32, Vec<u32>);
 #[derive(Clone, Copy)]
 pub(super) struct WindowOffsets<'a> {
     pub(super) pool: u32,
-    /// First row of the window.
     pub(super) start: u64,
     /// The rows, counted from it, ascending.
     pub(super) offsets: &'a [u32],
@@ -129,7 +127,6 @@ impl WindowOffsets<'_> {
         cells.into_iter().flatten().flat_map(move |cell| reader.blocks_in(cell))
     }
 
-    /// The places of those that lie in a range.
     pub(super) fn within(&self, rows: Range<u64>) -> Range<usize> {
         let before = |row: u64| self.offsets.partition_point(|offset| self.start + u64::from(*offset) < row);
         let start = before(rows.start);
