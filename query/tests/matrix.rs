@@ -142,7 +142,7 @@ fn make(
     options: MatrixOptions,
     output: MatrixOutput<'_>,
 ) -> Result<MatrixReport, MatrixError> {
-    MatrixJob::new(plan, options, &GO)?.write(output, |_, _| {}, &GO)
+    MatrixJob::new(plan, options, &GO)?.write(output, &mut |_, _| {}, &GO)
 }
 
 #[test]
@@ -238,7 +238,7 @@ fn work_that_was_stopped_goes_on_and_gives_the_same_bytes() {
                 let job = MatrixJob::new(&plan, options, &GO).unwrap();
                 let made = job.write(
                     output,
-                    |_, kept| {
+                    &mut |_, kept| {
                         seen += u32::from(!kept);
                         if seen >= stop {
                             cancel.raise()
@@ -273,7 +273,7 @@ fn work_for_another_question_is_refused() {
     let out = folder.path().join("m");
     let stop = Cancel::new();
     let job = MatrixJob::new(&first, options(4, &first, 1), &GO).unwrap();
-    job.write(MatrixOutput::Folder(&out), |_, _| stop.raise(), &stop).unwrap_err();
+    job.write(MatrixOutput::Folder(&out), &mut |_, _| stop.raise(), &stop).unwrap_err();
     let dot = plan(&store, &InfluenceSpec { sim: Sim::Dot, ..spec.clone() });
     let error = make(&dot, options(4, &dot, 1), MatrixOutput::Folder(&out)).unwrap_err().to_string();
     assert!(error.contains("sim is \"dot\" and was \"cosine\""), "{error}");
@@ -328,7 +328,7 @@ fn begin(plan: &Prepared, out: &Path) {
     let seen = std::cell::Cell::new(0);
     let made = job.write(
         MatrixOutput::Folder(out),
-        |_, _| {
+        &mut |_, _| {
             seen.set(seen.get() + 1);
             if seen.get() > 8 {
                 stop.raise()
@@ -359,11 +359,11 @@ fn a_name_that_cannot_be_taken_leaves_work_that_knows_its_question() {
     let (whole, out) = (folder.path().join("whole"), folder.path().join("m"));
     make(&first, options(4, &first, 2), MatrixOutput::Folder(&whole)).unwrap();
     let job = MatrixJob::new(&first, options(4, &first, 2), &GO).unwrap();
-    let taken = |_, _| {
+    let mut taken = |_, _| {
         fs_err::create_dir_all(&out).unwrap();
         fs_err::write(out.join("notes.txt"), "mine").unwrap();
     };
-    job.write(MatrixOutput::Folder(&out), taken, &GO).unwrap_err();
+    job.write(MatrixOutput::Folder(&out), &mut taken, &GO).unwrap_err();
     fs_err::remove_dir_all(&out).unwrap();
     let error = make(&dot, options(4, &dot, 1), MatrixOutput::Folder(&out)).unwrap_err().to_string();
     assert!(error.contains("sim is \"dot\""), "{error}");
@@ -424,13 +424,13 @@ fn what_a_run_that_was_killed_at_its_end_left_is_removed() {
     let file = folder.path().join("m.parquet");
     let saved = folder.path().join("saved");
     let job = MatrixJob::new(&plan, options(9, &plan, 1), &GO).unwrap();
-    let copy = |_, _| {
+    let mut copy = |_, _| {
         for (name, bytes) in files(&hidden(&file)) {
             fs_err::create_dir_all(saved.join(&name).parent().unwrap()).unwrap();
             fs_err::write(saved.join(name), bytes).unwrap();
         }
     };
-    job.write(MatrixOutput::File(&file), copy, &GO).unwrap();
+    job.write(MatrixOutput::File(&file), &mut copy, &GO).unwrap();
     fs_err::rename(&saved, hidden(&file)).unwrap();
     assert!(make(&plan, options(9, &plan, 1), MatrixOutput::File(&file)).unwrap().already_there);
     assert!(!hidden(&file).exists());
@@ -446,23 +446,24 @@ fn links_are_refused_for_a_folder_and_followed_for_a_file() {
     std::os::unix::fs::symlink(at("real"), at("link")).unwrap();
     let job = MatrixJob::new(&plan, options(4, &plan, 1), &GO).unwrap();
     for name in ["link", "link/"] {
-        let none = |_, _| panic!("computed before it was refused");
-        let error = job.write(MatrixOutput::Folder(&at(name)), none, &GO).unwrap_err().to_string();
+        let mut none = |_, _| panic!("computed before it was refused");
+        let error = job.write(MatrixOutput::Folder(&at(name)), &mut none, &GO).unwrap_err().to_string();
         assert!(error.contains("symlink"), "{error}");
     }
     assert!(!hidden(&at("link")).exists());
     fs_err::write(at("real/m.parquet"), "old").unwrap();
     std::os::unix::fs::symlink(at("real/m.parquet"), at("m.parquet")).unwrap();
     let job = MatrixJob::new(&plan, options(9, &plan, 1), &GO).unwrap();
-    let none = |_, _| panic!("computed before it was refused");
-    let error = job.write(MatrixOutput::File(&at("m.parquet")), none, &GO).unwrap_err();
+    let mut none = |_, _| panic!("computed before it was refused");
+    let error = job.write(MatrixOutput::File(&at("m.parquet")), &mut none, &GO).unwrap_err();
     assert!(matches!(error, MatrixError::Exists(_)), "{error}");
     assert_eq!(fs_err::read(at("real/m.parquet")).unwrap(), b"old");
     assert!(!hidden(&at("real/m.parquet")).exists());
     let replace = MatrixOptions { replace: true, ..options(9, &plan, 1) };
     let job = MatrixJob::new(&plan, replace, &GO).unwrap();
-    let beside = |_, _| assert!(hidden(&at("real/m.parquet")).exists() && !hidden(&at("m.parquet")).exists());
-    job.write(MatrixOutput::File(&at("m.parquet")), beside, &GO).unwrap();
+    let mut beside =
+        |_, _| assert!(hidden(&at("real/m.parquet")).exists() && !hidden(&at("m.parquet")).exists());
+    job.write(MatrixOutput::File(&at("m.parquet")), &mut beside, &GO).unwrap();
     assert!(fs_err::symlink_metadata(at("m.parquet")).unwrap().is_symlink());
     assert_eq!(read(&at("real/m.parquet")).len(), 700);
     let forecast = job.forecast(1);
@@ -477,7 +478,7 @@ fn a_file_that_appears_while_a_matrix_is_made_stays() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("m.parquet");
     let job = MatrixJob::new(&plan, options(9, &plan, 1), &GO).unwrap();
-    let error = job.write(MatrixOutput::File(&file), |_, _| fs_err::write(&file, "mine").unwrap(), &GO);
+    let error = job.write(MatrixOutput::File(&file), &mut |_, _| fs_err::write(&file, "mine").unwrap(), &GO);
     assert!(matches!(error, Err(MatrixError::Exists(_))), "{error:?}");
     assert_eq!(fs_err::read(&file).unwrap(), b"mine");
     // The parts are kept for a later run, after the file is moved away or replaced.

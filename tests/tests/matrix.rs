@@ -177,7 +177,7 @@ fn fill_up(place: &Place, output: &Path) -> String {
     let (memory, cancel) = (MEMORY.parse().expect("a number"), Cancel::new());
     let options = MatrixOptions { memory, ..MatrixOptions::default() };
     let job = MatrixJob::new(&plan, options, &cancel).expect("a matrix");
-    let made = job.write(MatrixOutput::Folder(output), |_, _| {}, &cancel);
+    let made = job.write(MatrixOutput::Folder(output), &mut |_, _| {}, &cancel);
     made.expect_err("the disk is too small").to_string()
 }
 

@@ -120,7 +120,7 @@ fn matrix(plan: &Prepared, folder: &Path, args: &Args, count: usize) -> Result<(
         let options = MatrixOptions { memory: 8 << 30, threads: args.threads, ..MatrixOptions::default() };
         let start = Instant::now();
         let job = MatrixJob::new(plan, options, &go)?;
-        let report = job.write(MatrixOutput::Folder(&output), |_, _| {}, &go)?;
+        let report = job.write(MatrixOutput::Folder(&output), &mut |_, _| {}, &go)?;
         best = best.min(start.elapsed().as_secs_f64());
         bytes = report.bytes;
         fs_err::remove_dir_all(&output)?;

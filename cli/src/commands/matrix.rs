@@ -61,7 +61,7 @@ pub fn run(context: &Context, args: &MatrixArgs) -> Result<()> {
     let (mut kept, mut begun) = (0u64, false);
     let made = job.write(
         output,
-        |rows, before| {
+        &mut |rows, before| {
             if before {
                 kept += rows;
                 return;

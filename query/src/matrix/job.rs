@@ -7,6 +7,7 @@ use gstore_store::SampleReader;
 
 use super::encode::{Encoder, PartWriter};
 use super::error::MatrixError;
+use super::files::PartPlace;
 use super::place::OutputPaths;
 use super::question::{MatrixGroup, MatrixInfo, MatrixQuestion};
 use super::work::{self, PartNote, WorkFolder};
@@ -50,15 +51,6 @@ impl<'a> MatrixJob<'a> {
     /// Where the output is something else that may not be replaced, or work for it was begun with another
     /// question. What was finished stays, and the same call goes on.
     pub fn write(
-        &self,
-        output: MatrixOutput<'_>,
-        mut progress: impl FnMut(u64, bool),
-        cancel: &Cancel,
-    ) -> Result<MatrixReport, MatrixError> {
-        self.write_to(output, &mut progress, cancel)
-    }
-
-    fn write_to(
         &self,
         output: MatrixOutput<'_>,
         progress: Compared<'_>,
@@ -195,7 +187,7 @@ impl<'a> MatrixJob<'a> {
         progress: Compared<'_>,
         cancel: &Cancel,
     ) -> Result<PartNote, MatrixError> {
-        let mut writer = PartWriter::create(work.part_place(group, part)?, encoder)?;
+        let mut writer = PartWriter::create(PartPlace::new(work.part_path(group, part)?), encoder)?;
         let mut note = PartNote { question: work.digest.clone(), part, parts, ..PartNote::default() };
         parallel::ordered::<_, _, MatrixError>(
             range.len(),

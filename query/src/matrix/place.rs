@@ -79,11 +79,7 @@ impl OutputPaths {
             },
         };
         let info: Option<MatrixInfo> = serde_json::from_str(&text).ok();
-        let difference = match &info {
-            Some(info) => question.difference(&info.question),
-            None => Some(format!("{INFO} cannot be read")),
-        };
-        match difference {
+        match question.unlike(info.as_ref().map(|info| &info.question), INFO) {
             None => Ok(info),
             Some(_) if self.single => Ok(None),
             Some(difference) => Err(MatrixError::Refused(format!(

@@ -1,7 +1,6 @@
 //! Definition of a matrix: all that its bytes depend on.
 
 use gstore_core::{Cancel, Remedy, shortened};
-use gstore_store::xxh3_hex;
 use serde::{Deserialize, Serialize};
 
 use super::MatrixOptions;
@@ -162,9 +161,9 @@ impl MatrixQuestion {
         serde_json::from_str(&json(&question)?).map_err(unwritable)
     }
 
-    /// Of all of it.
-    pub(super) fn digest(&self) -> Result<String, MatrixError> {
-        Ok(xxh3_hex(json(self)?.as_bytes()))
+    /// What keeps this from being the question that a file has.
+    pub(super) fn unlike(&self, other: Option<&Self>, file: &str) -> Option<String> {
+        other.map_or_else(|| Some(format!("{file} cannot be read")), |other| self.difference(other))
     }
 
     /// The first thing in which another question differs, with both values.

@@ -55,13 +55,12 @@ impl MatrixRows {
                 "the vectors of {count} target samples take {needed}, and {allowed} are allowed; ask for some subtasks at a time"
             )));
         }
-        let names = TargetNames::new(&asked)?;
-        let told = HashMap::from([(TARGETS.to_owned(), targets::as_json(&found, &names)?)]);
+        let told = targets::as_json(&found, &TargetNames::new(&asked)?)?;
+        let told = HashMap::from([(TARGETS.to_owned(), told)]);
         let fields = encode::schema(asked.pools().len(), found.rows.len());
         let schema = Arc::new(Schema::new_with_metadata(fields.fields().clone(), told));
         let part = asked.of_samples(&found.rows, cancel)?;
         let samples = open_samples(&asked)?;
-        drop(names);
         Ok(Self { asked, part, samples, schema, vectors: needed })
     }
 
@@ -85,16 +84,6 @@ impl MatrixRows {
     /// # Errors
     /// Rows that lack a checkpoint where that is an error, damage, and being told to stop.
     pub fn each(
-        &self,
-        bytes: u64,
-        threads: usize,
-        cancel: &Cancel,
-        mut take: impl FnMut(RecordBatch) -> ControlFlow<()>,
-    ) -> Result<(), MatrixError> {
-        self.each_batch(bytes, threads, cancel, &mut take)
-    }
-
-    fn each_batch(
         &self,
         bytes: u64,
         threads: usize,

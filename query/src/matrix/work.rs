@@ -9,7 +9,7 @@ use std::io::ErrorKind::{AlreadyExists, NotFound};
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 
-use gstore_core::Remedy;
+use gstore_core::{Remedy, xxh3_hex};
 use serde::{Deserialize, Serialize};
 
 use super::error::MatrixError;
@@ -66,11 +66,7 @@ impl<'a> WorkFolder<'a> {
         let begun = folder.join(QUESTION);
         if exists(&begun)? {
             let theirs: Option<MatrixQuestion> = serde_json::from_str(&fs_err::read_to_string(&begun)?).ok();
-            let difference = match &theirs {
-                Some(theirs) => question.difference(theirs),
-                None => Some(format!("{QUESTION} cannot be read")),
-            };
-            if let Some(difference) = difference {
+            if let Some(difference) = question.unlike(theirs.as_ref(), QUESTION) {
                 return Err(MatrixError::Refused(format!(
                     "{} has unfinished work for another question or another state of the store: {difference}; ask as it was asked then \
                      ({} names the state), or remove that folder",
@@ -86,7 +82,7 @@ impl<'a> WorkFolder<'a> {
         for group in &question.groups {
             fs_err::create_dir_all(folder.join(&group.folder))?;
         }
-        Ok(Self { place, question, digest: question.digest()?, _lock: lock })
+        Ok(Self { place, question, digest: xxh3_hex(json(question)?.as_bytes()), _lock: lock })
     }
 
     /// A file of the result.
@@ -98,11 +94,6 @@ impl<'a> WorkFolder<'a> {
         let group = self.question.groups.get(group);
         let group = group.ok_or_else(|| MatrixError::Refused("a part of no group".into()))?;
         Ok(self.place.hidden.join(&group.folder).join(format!("{part:05}.parquet")))
-    }
-
-    /// Where a part goes.
-    pub(super) fn part_place(&self, group: usize, part: usize) -> Result<PartPlace, MatrixError> {
-        Ok(PartPlace::new(self.part_path(group, part)?))
     }
 
     /// What a part holds, if it is finished. One that cannot be read, or is of another

@@ -62,11 +62,11 @@ pub(crate) fn send_all(
     root: &Path,
     cancel: &Cancel,
 ) -> Result<(), Status> {
-    let send = |batch| match to.blocking_send(batch) {
+    let mut send = |batch| match to.blocking_send(batch) {
         Ok(()) => ControlFlow::Continue(()),
         Err(_) => ControlFlow::Break(()),
     };
-    rows.each(bytes as u64, threads, cancel, send).map_err(|e| matrix_status(&e, root))
+    rows.each(bytes as u64, threads, cancel, &mut send).map_err(|e| matrix_status(&e, root))
 }
 
 /// A matrix that cannot be computed, for the client.

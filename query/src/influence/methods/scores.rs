@@ -5,7 +5,6 @@ use std::ops::ControlFlow;
 
 use crate::error::QueryError;
 use crate::influence::prepare::Prepared;
-use crate::influence::prepare::operands::Operands;
 use crate::influence::rank::{check_missing, summary};
 use crate::influence::result::{ExcludedRow, ScanSummary, Scored};
 use crate::influence::scan::filter::RowFilter;
@@ -22,16 +21,13 @@ impl Prepared {
         cancel: &Cancel,
         mut emit: impl FnMut(&[Scored]) -> ControlFlow<()>,
     ) -> Result<ScanSummary, QueryError> {
-        if self.plan().models().is_some() {
-            return self.stream_covariances(filter, threads, cancel, &mut |scored, _| {
-                if scored.is_empty() { ControlFlow::Continue(()) } else { emit(scored) }
-            });
+        if self.plan().models().is_none() {
+            check_missing(self, self.operands(cancel)?, filter)?;
         }
-        let operands = self.operands(cancel)?;
-        check_missing(self, operands, filter)?;
-        let mut summary = stream(self, operands, filter, threads, cancel, &mut |scored, _| {
+        let mut summary = self.stream(filter, threads, cancel, &mut |scored, _| {
             if scored.is_empty() { ControlFlow::Continue(()) } else { emit(scored) }
         })?;
+        // Questions about losses have no other mode than the exact one.
         summary.notes.extend(summary::every_row(self, "a sketch serves rankings of the first k rows"));
         Ok(summary)
     }
@@ -45,43 +41,40 @@ impl Prepared {
         cancel: &Cancel,
         mut emit: impl FnMut(&[ExcludedRow]) -> ControlFlow<()>,
     ) -> Result<ScanSummary, QueryError> {
-        if self.plan().models().is_some() {
-            return self.stream_covariances(filter, threads, cancel, &mut |_, excluded| {
-                if excluded.is_empty() { ControlFlow::Continue(()) } else { emit(excluded) }
-            });
-        }
-        let operands = self.operands(cancel)?;
-        stream(self, operands, filter, threads, cancel, &mut |_, excluded| {
+        self.stream(filter, threads, cancel, &mut |_, excluded| {
             if excluded.is_empty() { ControlFlow::Continue(()) } else { emit(excluded) }
         })
+    }
+
+    fn stream(
+        &self,
+        filter: Option<&RowFilter>,
+        threads: usize,
+        cancel: &Cancel,
+        emit: Emit<'_>,
+    ) -> Result<ScanSummary, QueryError> {
+        if self.plan().models().is_some() {
+            return self.stream_covariances(filter, threads, cancel, emit);
+        }
+        let operands = self.operands(cancel)?;
+        let scan = operands.scan(self.spec(), filter, cancel);
+        let windows = operands.scan_windows();
+        let mut totals = Totals::default();
+        parallel::ordered(
+            windows.len(),
+            threads,
+            cancel,
+            Worker::default,
+            |worker, unit| scan.window(&windows[unit], worker),
+            |found| {
+                totals.merge(&found.totals);
+                Ok(emit(&found.scored, &found.excluded))
+            },
+        )?;
+        Ok(summary::exact(self, operands, &totals))
     }
 }
 
 /// Takes what some rows in turn have; a `Break` ends the scan. Scans are compiled once, not for
 /// each that takes.
 pub(crate) type Emit<'a> = &'a mut dyn FnMut(&[Scored], &[ExcludedRow]) -> ControlFlow<()>;
-
-fn stream(
-    prepared: &Prepared,
-    operands: &Operands,
-    filter: Option<&RowFilter>,
-    threads: usize,
-    cancel: &Cancel,
-    emit: Emit<'_>,
-) -> Result<ScanSummary, QueryError> {
-    let scan = operands.scan(prepared.spec(), filter, cancel);
-    let windows = operands.scan_windows();
-    let mut totals = Totals::default();
-    parallel::ordered(
-        windows.len(),
-        threads,
-        cancel,
-        Worker::default,
-        |worker, unit| scan.window(&windows[unit], worker),
-        |found| {
-            totals.merge(&found.totals);
-            Ok(emit(&found.scored, &found.excluded))
-        },
-    )?;
-    Ok(summary::exact(prepared, operands, &totals))
-}

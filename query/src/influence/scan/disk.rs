@@ -110,9 +110,36 @@ impl Disk {
         wants: &(dyn Fn(Range<usize>, &mut SpanRequests<'a>) + Sync),
         work: impl Fn(&mut S, usize) -> Result<(), QueryError> + Sync,
     ) -> Result<Vec<S>, QueryError> {
+        let places = parallel::threads_for(threads, units);
+        let states: Vec<Mutex<Option<S>>> = (0..places).map(|_| Mutex::new(None)).collect();
+        let own = |place: usize| states[place].lock().unwrap_or_else(PoisonError::into_inner);
+        self.each(
+            units,
+            (threads, cancel),
+            &|place, ahead| see(own(place).get_or_insert_with(&state), ahead),
+            wants,
+            &|place, unit| work(own(place).get_or_insert_with(&state), unit),
+        )?;
+        let known = |state: Mutex<Option<S>>| state.into_inner().unwrap_or_else(PoisonError::into_inner);
+        Ok(states.into_iter().filter_map(known).collect())
+    }
+
+    /// The same, each thread with a number of its own in the place of a state. Knows nothing of what states
+    /// are: it would be compiled again for each.
+    fn each<'a>(
+        &self,
+        units: usize,
+        (threads, cancel): (usize, &Cancel),
+        see: &(dyn Fn(usize, Option<&Arc<ReadAhead>>) + Sync),
+        wants: &(dyn Fn(Range<usize>, &mut SpanRequests<'a>) + Sync),
+        work: &(dyn Fn(usize, usize) -> Result<(), QueryError> + Sync),
+    ) -> Result<(), QueryError> {
+        let next = AtomicUsize::new(0);
+        let place = || next.fetch_add(1, Ordering::Relaxed);
         let plan = sample(units, wants).map(|each| Plan::new(units, threads, each));
         let Some((plan, _turn)) = plan.and_then(|plan| Some((plan, ReadAheadPermit::take()?))) else {
-            return parallel::unordered(units, threads, cancel, state, work);
+            return parallel::unordered(units, threads, cancel, place, |own, unit| work(*own, unit))
+                .map(drop);
         };
         rates::expect();
         let begun = Instant::now();
@@ -124,12 +151,12 @@ impl Disk {
             let others = spare.len().saturating_sub(plan.ahead);
             spare.split_off(others)
         };
-        let states = fetch::unordered(
+        fetch::unordered(
             units.div_ceil(plan.units),
             pace,
             cancel,
             &mut memory,
-            state,
+            place,
             |at, ahead: &mut Arc<ReadAhead>| {
                 let mut wanted = SpanRequests::new();
                 wants(units_of(at), &mut wanted);
@@ -141,9 +168,9 @@ impl Disk {
                 }
             },
             |own, at, ahead| {
-                see(own, Some(ahead));
-                units_of(at).try_for_each(|unit| work(own, unit))?;
-                see(own, None);
+                see(*own, Some(ahead));
+                units_of(at).try_for_each(|unit| work(*own, unit))?;
+                see(*own, None);
                 if let Some(ahead) = Arc::get_mut(ahead) {
                     let mut behind = self.behind.lock().unwrap_or_else(PoisonError::into_inner);
                     behind.merge(ahead.take_behind());
@@ -155,7 +182,7 @@ impl Disk {
         spare().append(&mut memory);
         let took = u64::try_from(begun.elapsed().as_nanos()).unwrap_or(u64::MAX);
         self.nanoseconds.fetch_add(took, Ordering::Relaxed);
-        Ok(states)
+        Ok(())
     }
 
     /// Ends a question: what it read is read into the system's memory in the background, and what was
