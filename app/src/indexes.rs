@@ -28,7 +28,7 @@ pub fn sketch(
         store,
         reader,
         &options,
-        |done| {
+        &mut |done| {
             if !begun {
                 progress.start(&name, done.vectors - done.kept, Unit::Rows);
                 begun = true;

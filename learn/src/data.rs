@@ -4,7 +4,7 @@ use gstore_core::correlation::{descending, is_constant};
 use gstore_core::{first_of, many, many_of};
 
 use crate::error::LearnError;
-use crate::features::{MOST_VALUES, feature_of};
+use crate::features::{MOST_VALUES, feature_of, features_of};
 use crate::judge::kept_rows;
 use crate::matrix::Matrix;
 use crate::standard::{Standard, constant_columns};
@@ -130,11 +130,8 @@ impl Labelled {
     }
 }
 
-/// Names of features, those of the columns of one as one, and a few at most.
 fn named(columns: &[String]) -> String {
-    let mut names: Vec<&str> = columns.iter().map(|name| feature_of(name)).collect();
-    names.dedup();
-    first_of(names, MOST_NAMES)
+    first_of(features_of(columns), MOST_NAMES)
 }
 
 /// What is said of features that some of the rows lack, those that most lack first.

@@ -244,7 +244,7 @@ fn make(case: &Case) -> Result<()> {
     let snapshot = store.snapshot()?;
     let part = snapshot.features_of("pool").first().copied().ok_or("the pool has no feature")?;
     let reader = snapshot.open_feature(part)?;
-    sketch::build(&store, &reader, &SketchOptions::default(), |_| {}, &GO)?;
+    sketch::build(&store, &reader, &SketchOptions::default(), &mut |_| {}, &GO)?;
     Ok(())
 }
 

@@ -30,7 +30,7 @@ fn reader(store: &TestStore) -> FeatureReader {
 
 fn make(store: &TestStore) -> GraphProgress {
     let options = GraphOptions { rebuild: false, threads: 2 };
-    ann::build(&store.store, &reader(store), &options, |_| {}, &GO).unwrap()
+    ann::build(&store.store, &reader(store), &options, &mut |_| {}, &GO).unwrap()
 }
 
 fn spec() -> InfluenceSpec {
@@ -267,7 +267,7 @@ fn rows_that_came_after_the_graph_are_scanned_and_a_stopped_build_goes_on() {
         &store.store,
         &reader(&store),
         &GraphOptions { rebuild: false, threads: 1 },
-        |done| {
+        &mut |done| {
             if done.done >= 1_400 {
                 stop.raise()
             }
@@ -295,7 +295,7 @@ fn rows_that_came_after_the_graph_are_scanned_and_a_stopped_build_goes_on() {
         &store.snapshot(),
         store.snapshot().features_of("pool")[0],
         &EvaluateOptions { queries: 12, seed: 4, ef: None, threads: 2 },
-        |_| {},
+        &mut |_| {},
         &GO,
     )
     .unwrap();
@@ -312,7 +312,7 @@ fn an_evaluation_draws_each_row_once_and_can_be_stopped() {
     let evaluate = |stop: &Cancel| {
         let options = EvaluateOptions { queries: usize::MAX, seed: 1, ef: None, threads: 1 };
         let snapshot = store.snapshot();
-        ann::evaluate(&snapshot, snapshot.features_of("pool")[0], &options, |_| {}, stop)
+        ann::evaluate(&snapshot, snapshot.features_of("pool")[0], &options, &mut |_| {}, stop)
     };
     assert_eq!(evaluate(&GO).unwrap().queries, 58, "all that have a direction");
     assert!(matches!(evaluate(&Cancel::raised()), Err(QueryError::Cancelled)));
@@ -348,7 +348,7 @@ fn a_graph_that_cannot_be_used_is_not_counted_as_one() {
 #[ignore = "writes the kept input"]
 fn write_a_sound_graph() {
     let store = store(clustered(50, 4, 2), usize::MAX);
-    ann::build(&store.store, &reader(&store), &GraphOptions { rebuild: false, threads: 1 }, |_| {}, &GO)
+    ann::build(&store.store, &reader(&store), &GraphOptions { rebuild: false, threads: 1 }, &mut |_| {}, &GO)
         .unwrap();
     let bytes = fs_err::read(index_path(&store)).unwrap();
     let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/corpus/graph");

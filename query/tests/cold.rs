@@ -35,7 +35,7 @@ fn store(dtype: DType) -> TestStore {
     let snapshot = store.snapshot();
     for feature in snapshot.features_of("pool") {
         let reader = snapshot.open_feature(feature).unwrap();
-        sketch::build(&store.store, &reader, &SketchOptions::default(), |_| {}, &GO).unwrap();
+        sketch::build(&store.store, &reader, &SketchOptions::default(), &mut |_| {}, &GO).unwrap();
     }
     let files = files(&store.path());
     let inside = |file: &&PathBuf| !fs_err::metadata(file).unwrap().len().is_multiple_of(4096);
@@ -143,7 +143,7 @@ fn codes_of_few_rows_are_read_without_those_between_them() {
     store.features(&[pool, val], None);
     let snapshot = store.snapshot();
     let reader = snapshot.open_feature(snapshot.features_of("pool")[0]).unwrap();
-    sketch::build(&store.store, &reader, &SketchOptions::default(), |_| {}, &GO).unwrap();
+    sketch::build(&store.store, &reader, &SketchOptions::default(), &mut |_| {}, &GO).unwrap();
     let mut few = RowMask::new();
     [3, 4, 500, 990].into_iter().for_each(|row| few.insert(row));
     let few = RowFilter::single(few);

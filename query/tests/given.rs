@@ -100,8 +100,8 @@ fn vectors_are_computed_once_and_only_for_an_answer() {
     let ranked = plan.top_k(Order::Best, 1, None, 1, &GO).unwrap().rows;
     let names = TargetNames::new(&plan).unwrap();
     let explained = plan.explain_rows(&ranked, &GO).unwrap();
-    assert_eq!(names.ids(&explained).unwrap(), [Some("1".to_owned())]);
-    assert_eq!(names.dataset(&explained[0]), GIVEN);
+    assert_eq!(names.ids_of(&[explained[0].nearest]).unwrap(), [Some("1".to_owned())]);
+    assert_eq!(names.dataset_of(&explained[0].nearest), GIVEN);
     assert_eq!(known.calls.load(Ordering::SeqCst), 1);
     let stopped = asked(&store, &spec, &known).top_k(Order::Best, 1, None, 1, &Cancel::raised());
     assert!(matches!(stopped, Err(QueryError::Cancelled)));

@@ -31,7 +31,7 @@ fn reader(store: &TestStore) -> FeatureReader {
 }
 
 fn build(store: &TestStore, options: &SketchOptions) -> SketchProgress {
-    sketch::build(&store.store, &reader(store), options, |_| {}, &GO).unwrap()
+    sketch::build(&store.store, &reader(store), options, &mut |_| {}, &GO).unwrap()
 }
 
 fn sketch_mode() -> InfluenceSpec {
@@ -77,12 +77,12 @@ fn a_build_that_was_stopped_goes_on_with_the_same_seed() {
     let store = store(500);
     let stop = Cancel::new();
     let options = SketchOptions { threads: 1, ..SketchOptions::default() };
-    let progress = |done: &SketchProgress| {
+    let mut progress = |done: &SketchProgress| {
         if done.coded >= 1_200 {
             stop.raise()
         }
     };
-    let stopped = sketch::build(&store.store, &reader(&store), &options, progress, &stop);
+    let stopped = sketch::build(&store.store, &reader(&store), &options, &mut progress, &stop);
     assert!(matches!(stopped, Err(QueryError::Cancelled)), "{stopped:?}");
     let rest = build(&store, &options);
     assert!(rest.kept >= 500 && rest.kept + rest.coded == ROWS as u64, "{rest:?}");
@@ -140,14 +140,14 @@ fn a_change_of_planes_that_was_stopped_goes_on_and_mixes_nothing() {
     };
     let change = |planes: &str| {
         let stop = Cancel::new();
-        let progress = |done: &SketchProgress| {
+        let mut progress = |done: &SketchProgress| {
             if done.coded >= 1_200 {
                 stop.raise()
             }
         };
         let planes = Some(planes.parse().unwrap());
         let options = SketchOptions { planes, threads: 1, ..SketchOptions::default() };
-        let stopped = sketch::build(&store.store, &reader(&store), &options, progress, &stop);
+        let stopped = sketch::build(&store.store, &reader(&store), &options, &mut progress, &stop);
         assert!(matches!(stopped, Err(QueryError::Cancelled)), "{stopped:?}");
     };
     build(&store, &SketchOptions::default());
@@ -200,7 +200,7 @@ fn a_note_names_the_planes_of_the_sketch_that_lacks_one() {
     for (feature, planes) in snapshot.features_of("pool").into_iter().zip(["sign,int8", "sign,nibble"]) {
         let options = SketchOptions { planes: Some(planes.parse().unwrap()), ..SketchOptions::default() };
         let reader = snapshot.open_feature(feature).unwrap();
-        sketch::build(&store.store, &reader, &options, |_| {}, &GO).unwrap();
+        sketch::build(&store.store, &reader, &options, &mut |_| {}, &GO).unwrap();
     }
     let got = plan(&store, &by(Plane::Int8)).top_k(Order::Best, 5, None, 1, &GO).unwrap();
     assert!(got.summary.notes[0].contains("keeps sign, nibble"), "{:?}", got.summary.notes);

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use arrow_array::{ArrayRef, Float32Array, StringArray, UInt64Array};
 use gstore_core::Cancel;
-use gstore_query::influence::{Prepared, RowExplanation, Scored, TargetNames};
+use gstore_query::influence::{Prepared, RowExplanation, Scored, TargetNames, TargetRow};
 
 use crate::answer::AnswerError;
 
@@ -39,10 +39,11 @@ impl<'a> Explained<'a> {
         let floats = |of: fn(&RowExplanation) -> Option<f32>| -> ArrayRef {
             Arc::new(found.iter().map(of).collect::<Float32Array>())
         };
-        let dataset = found.iter().map(|row| self.targets.dataset(row));
+        let nearest: Vec<TargetRow> = found.iter().map(|row| row.nearest).collect();
+        let dataset = nearest.iter().map(|row| self.targets.dataset_of(row));
         columns.push(("target_dataset", Arc::new(StringArray::from_iter_values(dataset))));
-        columns.push(("target_id", Arc::new(StringArray::from(self.targets.ids(&found)?))));
-        let number = UInt64Array::from_iter_values(found.iter().map(|row| row.nearest.row));
+        columns.push(("target_id", Arc::new(StringArray::from(self.targets.ids_of(&nearest)?))));
+        let number = UInt64Array::from_iter_values(nearest.iter().map(|row| row.row));
         columns.push(("target_row", Arc::new(number)));
         columns.push(("target_score", floats(|row| Some(row.nearest_score))));
         columns.push(("stderr", floats(|row| row.stderr)));

@@ -40,7 +40,7 @@ fn build_sketch(store: &Store, reader: &FeatureReader) -> Result<(), Failure> {
         return Ok(());
     }
     let options = SketchOptions { seed: Some(SEED), threads: 1, ..SketchOptions::default() };
-    match sketch::build(store, reader, &options, |_| {}, &Cancel::new()) {
+    match sketch::build(store, reader, &options, &mut |_| {}, &Cancel::new()) {
         Ok(_) | Err(QueryError::Index(IndexError::Gone { .. })) => Ok(()),
         Err(e) => Err(e.into()),
     }

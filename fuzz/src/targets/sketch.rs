@@ -108,7 +108,7 @@ pub fn sound() -> Vec<u8> {
     let snapshot = known.store.snapshot().expect("a snapshot");
     let reader = snapshot.open_feature(snapshot.features_of("pool")[0]).expect("a reader");
     let options = SketchOptions { seed: Some(7), threads: 1, ..SketchOptions::default() };
-    sketch::build(&known.store, &reader, &options, |_| {}, &NEVER).expect("a sketch");
+    sketch::build(&known.store, &reader, &options, &mut |_| {}, &NEVER).expect("a sketch");
     let folder = known.store.path().join("indexes");
     let file = fs_err::read_dir(folder).expect("indexes").next().expect("an index").expect("an entry");
     let mut bytes = fs_err::read(file.path()).expect("an index");

@@ -117,9 +117,7 @@ impl IngestRequest {
             command: String::new(),
         }
     }
-}
 
-impl IngestRequest {
     /// What a pass of the model is for: a token's gradient takes one of its own, the losses of a sample's
     /// tokens come from one together.
     pub fn pass(&self) -> Granularity {

@@ -16,4 +16,4 @@ mod vectors;
 pub use open::OpenFeatures;
 pub use passes::{GRADIENT_PASSES, Passes};
 pub use set::FeatureSet;
-pub(crate) use set::{MOST_VALUES, feature_of};
+pub(crate) use set::{MOST_VALUES, feature_of, features_of};

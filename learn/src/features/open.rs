@@ -30,17 +30,11 @@ impl FeatureSet {
     /// # Errors
     /// A feature that the dataset lacks, or has of another kind.
     pub fn open(&self, snapshot: &Snapshot, dataset: &str) -> Result<OpenFeatures, LearnError> {
-        OpenFeatures::new(self, snapshot, dataset)
-    }
-}
-
-impl OpenFeatures {
-    fn new(set: &FeatureSet, snapshot: &Snapshot, dataset: &str) -> Result<Self, LearnError> {
         let part = snapshot.dataset(dataset)?;
         let own = snapshot.features_of(dataset);
         let own: Vec<&FeaturePart> = own.iter().map(|feature| &***feature).collect();
-        let mut readers: Vec<Option<FeatureReader>> = Vec::with_capacity(set.features.len());
-        for feature in &set.features {
+        let mut readers: Vec<Option<FeatureReader>> = Vec::with_capacity(self.features.len());
+        for feature in &self.features {
             let FeatureSource::Stored { name, dim, space, encoding, .. } = &feature.source else {
                 check_column(part, feature)?;
                 readers.push(None);
@@ -50,9 +44,9 @@ impl OpenFeatures {
             let found = learned.find(snapshot, dataset, &own)?;
             readers.push(Some(snapshot.open_feature(found)?));
         }
-        let count = set.features.iter().find(|feature| feature.source.is_count());
+        let count = self.features.iter().find(|feature| feature.source.is_count());
         let counts = count.map(|count| -> Result<_, LearnError> {
-            let encoding = match &set.counts {
+            let encoding = match &self.counts {
                 Some(key) => counted_as(snapshot, part, (&count.name, key))?,
                 None => {
                     let way_out = "which one was learned from is not known: fit the prefilter again";
@@ -65,9 +59,11 @@ impl OpenFeatures {
         });
         let counts = counts.transpose()?;
         let samples = snapshot.samples(part)?;
-        Ok(Self { dataset: dataset.to_owned(), set: set.clone(), samples, counts, readers })
+        Ok(OpenFeatures { dataset: dataset.to_owned(), set: self.clone(), samples, counts, readers })
     }
+}
 
+impl OpenFeatures {
     /// The name of the dataset.
     pub fn dataset(&self) -> &str {
         &self.dataset

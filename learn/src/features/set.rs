@@ -193,8 +193,9 @@ fn source_of_name(part: &DatasetPart, own: &[&FeaturePart], name: &str) -> Resul
 }
 
 fn column_of(part: &DatasetPart, name: &str) -> Option<FeatureSource> {
-    let column = part.columns.iter().find(|column| column.name == name)?.name.clone();
-    Some(match part.columns.iter().find(|c| c.name == column)?.ty {
+    let found = part.columns.iter().find(|column| column.name == name)?;
+    let column = found.name.clone();
+    Some(match found.ty {
         gstore_store::ColumnType::Text => FeatureSource::Text { column, values: Vec::new() },
         _ => FeatureSource::Number { column },
     })
@@ -233,6 +234,13 @@ fn stored(dataset: &str, own: &[&FeaturePart], name: &str, exp: bool) -> Result<
 /// The feature that a column is of: a vector or a text has several, as [`FeatureSet::columns`] names them.
 pub(crate) fn feature_of(column: &str) -> &str {
     column.split(['[', '=']).next().unwrap_or(column)
+}
+
+/// The features that columns are of, those of one vector or text as one.
+pub(crate) fn features_of(columns: &[String]) -> Vec<&str> {
+    let mut names: Vec<&str> = columns.iter().map(|name| feature_of(name)).collect();
+    names.dedup();
+    names
 }
 
 #[cfg(test)]

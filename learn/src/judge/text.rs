@@ -6,7 +6,7 @@ use gstore_core::{first_of, many, many_of};
 
 use super::report::{Report, Unpredicted};
 use super::resample::Interval;
-use crate::features::feature_of;
+use crate::features::features_of;
 
 impl Report {
     /// Tables and sentences, each line ended by a line break.
@@ -22,7 +22,7 @@ impl Report {
             text,
             "{} over {} ({}), judged on {} not learned from; top {}",
             self.learner,
-            summary(&self.features),
+            features_of(&self.features).join(", "),
             many(self.features.len() as u64, "column"),
             many_of(self.rows as u64, "row that was", "rows that were"),
             percent(self.top)
@@ -153,13 +153,6 @@ fn line(text: &mut String, name: &str, mut cells: impl Iterator<Item = String>) 
     write!(text, "{name:<20}")?;
     cells.try_for_each(|cell| write!(text, " {cell:>17}"))?;
     writeln!(text)
-}
-
-/// Names with those of one vector's coordinates as one.
-fn summary(names: &[String]) -> String {
-    let mut found: Vec<&str> = names.iter().map(|name| feature_of(name)).collect();
-    found.dedup();
-    found.join(", ")
 }
 
 fn with(value: &str, interval: Option<Interval>) -> String {

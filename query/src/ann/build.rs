@@ -14,6 +14,7 @@ use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
 
 use gstore_core::Cancel;
+use gstore_core::parallel::threads_for;
 use gstore_store::{FeatureReader, IndexFile, IndexWriter, SectionId, SegmentRef, Store};
 
 use super::files::{GraphProgress, KIND, check, open};
@@ -46,16 +47,6 @@ pub fn build(
     store: &Store,
     reader: &FeatureReader,
     options: &GraphOptions,
-    mut progress: impl FnMut(&GraphProgress) + Send,
-    cancel: &Cancel,
-) -> Result<GraphProgress, QueryError> {
-    make(store, reader, options, &mut progress, cancel)
-}
-
-fn make(
-    store: &Store,
-    reader: &FeatureReader,
-    options: &GraphOptions,
     progress: &mut (dyn FnMut(&GraphProgress) + Send),
     cancel: &Cancel,
 ) -> Result<GraphProgress, QueryError> {
@@ -77,7 +68,8 @@ fn make(
     progress(&done);
     for segment in wanted {
         let writer = store.write_index(segment, KIND)?;
-        let one = SegmentGraph { reader, segment, threads: threads(options.threads), cancel };
+        let threads = threads_for(options.threads, usize::MAX);
+        let one = SegmentGraph { reader, segment, threads, cancel };
         let before = done;
         let (header, written) = one.build(writer, &mut |linked| {
             progress(&GraphProgress { done: before.done + linked, ..before });
@@ -88,13 +80,6 @@ fn make(
         progress(&done);
     }
     Ok(done)
-}
-
-fn threads(wanted: usize) -> usize {
-    match wanted {
-        0 => std::thread::available_parallelism().map_or(1, usize::from),
-        n => n,
-    }
 }
 
 /// A graph that can be used, to its last byte. Those of fewer links, which an earlier gstore
@@ -162,9 +147,7 @@ impl SegmentGraph<'_> {
         let mut left = made.vectors;
         made.file.seek(SeekFrom::Start(PREFIX)).map_err(unread)?;
         while left > 0 {
-            if self.cancel.is_raised() {
-                return Err(QueryError::Cancelled);
-            }
+            self.cancel.check()?;
             let now = left.min(COPY as u64) as usize;
             let part = buffer.get_mut(..now).unwrap_or_default();
             made.file.read_exact(part).map_err(unread)?;

@@ -56,16 +56,6 @@ pub fn evaluate(
     snapshot: &Arc<Snapshot>,
     part: &FeaturePart,
     options: &EvaluateOptions,
-    mut progress: impl FnMut(usize),
-    cancel: &Cancel,
-) -> Result<Evaluation, QueryError> {
-    ask_both(snapshot, part, options, &mut progress, cancel)
-}
-
-fn ask_both(
-    snapshot: &Arc<Snapshot>,
-    part: &FeaturePart,
-    options: &EvaluateOptions,
     progress: &mut dyn FnMut(usize),
     cancel: &Cancel,
 ) -> Result<Evaluation, QueryError> {

@@ -182,7 +182,7 @@ impl<'a> Walk<'a> {
         let mut best = Neighbour(self.distance(entry)?, entry);
         for level in (1..=shape.top).rev() {
             loop {
-                stopped(cancel)?;
+                cancel.check()?;
                 let from = best;
                 for slot in self.list(from.1, level)? {
                     let near = Neighbour(self.distance(slot)?, slot);
@@ -224,7 +224,7 @@ impl<'a> Walk<'a> {
             kept.push(start);
         }
         while let Some(Reverse(near)) = open.pop() {
-            stopped(cancel)?;
+            cancel.check()?;
             if kept.len() >= ef && kept.peek().is_some_and(|worst| near > *worst) {
                 break;
             }
@@ -323,8 +323,4 @@ impl<'a> Walk<'a> {
             Remedy::Index { kind: "hnsw", feature, rebuild: true }
         ))
     }
-}
-
-fn stopped(cancel: &Cancel) -> Result<(), QueryError> {
-    Ok(cancel.check()?)
 }

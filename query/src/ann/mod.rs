@@ -29,7 +29,6 @@ pub use files::{Estimate, GraphProgress, Graphs, KIND, check, estimate, found};
 pub use format::{GraphHeader, LeftOut};
 pub use graph::{Graph, NearestRows};
 pub use search::NearestOptions;
-pub use segments::SearchCounts;
-pub use segments::pays;
+pub use segments::{SearchCounts, pays};
 
 pub use crate::influence::NO_DOT;

@@ -14,7 +14,6 @@ use parquet::file::writer::SerializedFileWriter;
 use super::encode::properties;
 use super::error::MatrixError;
 use super::work::PART_KEY;
-use crate::error::QueryError;
 
 /// Row groups of a file at most: their number is 16 bits with a sign.
 pub(super) const MOST_ROW_GROUPS: usize = i16::MAX as usize;
@@ -52,9 +51,7 @@ pub(super) fn join(
             }
         };
         for row_group in found.row_groups() {
-            if cancel.is_raised() {
-                return Err(QueryError::Cancelled.into());
-            }
+            cancel.check()?;
             let mut group = out.next_row_group().map_err(failed)?;
             for column in row_group.columns() {
                 let close = ColumnCloseResult {

@@ -69,16 +69,6 @@ pub fn build(
     store: &Store,
     reader: &FeatureReader,
     options: &SketchOptions,
-    mut progress: impl FnMut(&SketchProgress),
-    cancel: &Cancel,
-) -> Result<SketchProgress, QueryError> {
-    make(store, reader, options, &mut progress, cancel)
-}
-
-fn make(
-    store: &Store,
-    reader: &FeatureReader,
-    options: &SketchOptions,
     progress: &mut dyn FnMut(&SketchProgress),
     cancel: &Cancel,
 ) -> Result<SketchProgress, QueryError> {

@@ -74,7 +74,7 @@ pub fn run(args: &MakeArgs) -> Result<()> {
         let options = SketchOptions { seed: Some(7), threads: args.threads, ..SketchOptions::default() };
         for part in snapshot.features().iter().filter(|part| part.desc.dataset == "pool") {
             let reader = snapshot.open_feature(part)?;
-            bytes += sketch::build(&store, &reader, &options, |_| (), &Cancel::new())?.bytes;
+            bytes += sketch::build(&store, &reader, &options, &mut |_| (), &Cancel::new())?.bytes;
         }
     }
     println!(

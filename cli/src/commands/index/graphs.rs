@@ -123,7 +123,7 @@ fn build(
         store,
         &reader,
         &options,
-        |progress| {
+        &mut |progress| {
             if !begun {
                 reporter.start(&stage, progress.vectors - progress.kept, Unit::Rows);
                 begun = true;

@@ -100,13 +100,12 @@ impl SampleEncoder {
         }
         let mut given = EncodedSamples { vectors: Vec::new(), tokens: Vec::new() };
         progress.start("computing the given samples", wanted.len() as u64, Unit::Checkpoints);
-        let mut all = || {
+        let mut all = || -> Result<(), SampleEncoderError> {
             for (feature, key) in wanted.iter().zip(&keys) {
-                if cancel.is_raised() {
-                    return Err(SampleEncoderError::Cancelled);
-                }
+                cancel.check()?;
                 let loaded = self.load(&mut state, snapshot, feature, key)?;
                 let encoded = encode(&loaded.encoder, &contents)?;
+                let counts = |sample: &Encoded| (sample.ids.len() as u32, sample.scored_tokens() as u32);
                 given.tokens = encoded.iter().map(counts).collect();
                 given.vectors.push(self.compute(&loaded, feature, encoded, cancel)?);
                 progress.advance(1);
@@ -223,10 +222,6 @@ fn why_unscored(content: &Content, encoded: &Encoded) -> &'static str {
         Content::PromptCompletion { .. } => "its completion has none, whose loss training could change",
         Content::Messages(_) => "there is no answer of the assistant, whose loss training could change",
     }
-}
-
-fn counts(encoded: &Encoded) -> (u32, u32) {
-    (encoded.ids.len() as u32, encoded.scored_tokens() as u32)
 }
 
 /// Loads a checkpoint and makes sure that it gives vectors of the feature's space.

@@ -63,9 +63,7 @@ impl SegmentGraph<'_> {
             |(buffer, scratch, left_out), at| {
                 let block = self.reader.read_block(blocks[at], buffer)?;
                 for i in 0..block.len() {
-                    if self.cancel.is_raised() {
-                        return Err(QueryError::Cancelled);
-                    }
+                    self.cancel.check()?;
                     block.vector(i, &groups, &mut scratch.vector);
                     match scratch.unit(&block, i) {
                         VectorOutcome::Linked => index
@@ -118,9 +116,7 @@ impl SegmentGraph<'_> {
             |(buffer, scratch), at| {
                 let block = self.reader.read_block(blocks[at], buffer)?;
                 for i in 0..block.len() {
-                    if self.cancel.is_raised() {
-                        return Err(QueryError::Cancelled);
-                    }
+                    self.cancel.check()?;
                     block.vector(i, &groups, &mut scratch.vector);
                     let VectorOutcome::Linked = scratch.unit(&block, i) else { continue };
                     let found = index

@@ -4,7 +4,6 @@ use arrow_array::Array;
 use arrow_array::cast::AsArray;
 use gstore_store::SampleReader;
 
-use super::RowExplanation;
 use crate::error::QueryError;
 use crate::influence::prepare::Prepared;
 use crate::influence::prepare::target_rows::TargetRow;
@@ -28,28 +27,13 @@ impl<'a> TargetNames<'a> {
         Ok(Self { targets: prepared.targets().iter().map(open).collect::<Result<_, _>>()? })
     }
 
-    /// The dataset of the nearest target sample; [`GIVEN`] for samples that are given with the question.
-    pub fn dataset(&self, row: &RowExplanation) -> &'a str {
-        self.dataset_of(&row.nearest)
-    }
-
-    /// The ids of the nearest target samples, in the order of `rows`. Samples that are given with the
-    /// question are known by their number, from 1 as everywhere.
-    ///
-    /// # Errors
-    /// Damage of the sample files.
-    pub fn ids(&self, rows: &[RowExplanation]) -> Result<Vec<Option<String>>, QueryError> {
-        let rows: Vec<TargetRow> = rows.iter().map(|row| row.nearest).collect();
-        self.ids_of(&rows)
-    }
-
     /// The dataset of a target sample; [`GIVEN`] for samples that are given with the question.
     pub fn dataset_of(&self, row: &TargetRow) -> &'a str {
         self.targets.get(row.target as usize).map_or(GIVEN, |(name, _)| name)
     }
 
-    /// The ids of target samples, in the order of `rows`. Samples that are given with the question are
-    /// known by their number.
+    /// The ids of target samples, in the order of `rows`. Samples that are given with the question are known
+    /// by their number, from 1 as everywhere.
     ///
     /// # Errors
     /// Damage of the sample files.

@@ -153,14 +153,10 @@ impl Noise<'_> {
             {
                 let (x, y) = (line.vectors[a].as_deref()?, line.vectors[b].as_deref()?);
                 for group in groups(&features[a]) {
-                    let own: f64 = sum(x[group.clone()]
-                        .iter()
-                        .zip(&y[group.clone()])
-                        .map(|(x, y)| f64::from(*x) * f64::from(*y)));
-                    let other: f64 = sum(vectors[a][group.clone()]
-                        .iter()
-                        .zip(&vectors[b][group.clone()])
-                        .map(|(v, w)| v * w));
+                    let both = x[group.clone()].iter().zip(&y[group.clone()]);
+                    let own: f64 = both.map(|(x, y)| f64::from(*x) * f64::from(*y)).sum();
+                    let both = vectors[a][group.clone()].iter().zip(&vectors[b][group.clone()]);
+                    let other: f64 = both.map(|(v, w)| v * w).sum();
                     variance += of_a * of_b * own * other / group.len() as f64;
                 }
             }
@@ -168,8 +164,4 @@ impl Noise<'_> {
         // Both sums are Gram matrices, so only rounding can make this negative.
         Some(variance.max(0.0).sqrt())
     }
-}
-
-fn sum(values: impl Iterator<Item = f64>) -> f64 {
-    values.sum()
 }

@@ -1,6 +1,7 @@
 //! Many rankings in one pass over the pools: one for each subtask, target dataset or target sample.
 
 use gstore_core::Cancel;
+use gstore_core::parallel::threads_for;
 use serde::Serialize;
 
 use super::bounded::{self, SearchOutcome};
@@ -129,10 +130,7 @@ pub(crate) fn check_memory(
     rankings: usize,
     samples: usize,
 ) -> Result<(), QueryError> {
-    let threads = match request.threads {
-        0 => std::thread::available_parallelism().map_or(1, usize::from),
-        n => n,
-    };
+    let threads = threads_for(request.threads, usize::MAX);
     let k = request.k.min(usize::try_from(prepared.most_results()).unwrap_or(usize::MAX));
     let vectors = match request.each {
         Each::Sample => {

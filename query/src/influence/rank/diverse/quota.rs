@@ -230,9 +230,7 @@ impl<'a> Sources<'a> {
                 if absent.is_empty() {
                     return Ok(Vec::new());
                 }
-                if cancel.is_raised() {
-                    return Err(QueryError::Cancelled);
-                }
+                cancel.check()?;
                 let values: BTreeSet<String> = text(batch?.column(0))?.into_iter().flatten().collect();
                 absent.retain(|(value, _)| !values.contains(*value));
                 for (value, best) in &mut absent {
