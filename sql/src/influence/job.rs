@@ -246,7 +246,7 @@ impl InfluenceJob {
         };
         let plan = &self.question.plan;
         // A slice can have the tokens of a whole cell, many more than a batch.
-        let take = |mut scored: &[Scored]| {
+        let mut take = |mut scored: &[Scored]| {
             while !scored.is_empty() {
                 let room = self.batch.saturating_sub(waiting.len());
                 let (now, later) = scored.split_at(room.min(scored.len()));
@@ -260,7 +260,9 @@ impl InfluenceJob {
         };
         let cancel = &sink.cancelled();
         let scanned = match self.question.relation {
-            RankedRelation::SelfInfluence { .. } => plan.self_scores(Some(rows), self.threads, cancel, take),
+            RankedRelation::SelfInfluence { .. } => {
+                plan.self_scores(Some(rows), self.threads, cancel, &mut take)
+            }
             RankedRelation::All | RankedRelation::Best { .. } | RankedRelation::Nearest { .. } => {
                 plan.scores(Some(rows), self.threads, cancel, take)
             }

@@ -95,16 +95,12 @@ pub(super) fn targets(snapshot: &Snapshot, refs: &[TargetRef]) -> Result<Vec<Nam
             return Err(QueryError::Spec(format!("target `{target}` is named twice")));
         }
         let dataset = snapshot.dataset(&target.dataset)?;
-        let position = found.iter().position(|(other, _)| other.name == dataset.name);
-        let entry = match position {
-            Some(at) => &mut found[at],
-            None => {
-                found.push((dataset.clone(), Some(BTreeSet::new())));
-                let last = found.len() - 1;
-                &mut found[last]
-            }
-        };
-        match (&target.subtask, &mut entry.1) {
+        let known = found.iter().position(|(other, _)| other.name == dataset.name);
+        let own = known.unwrap_or_else(|| {
+            found.push((dataset.clone(), Some(BTreeSet::new())));
+            found.len() - 1
+        });
+        match (&target.subtask, &mut found[own].1) {
             (Some(subtask), Some(set)) => {
                 set.insert(subtask.clone());
             }

@@ -96,17 +96,6 @@ impl Prepared {
         filter: Option<&RowFilter>,
         threads: usize,
         cancel: &Cancel,
-        mut emit: impl FnMut(&[Scored]) -> ControlFlow<()>,
-    ) -> Result<ScanSummary, QueryError> {
-        self.stream_self(filter, threads, cancel, &mut emit)
-    }
-
-    /// Apart from what takes the scores, so that it is compiled once.
-    fn stream_self(
-        &self,
-        filter: Option<&RowFilter>,
-        threads: usize,
-        cancel: &Cancel,
         emit: &mut dyn FnMut(&[Scored]) -> ControlFlow<()>,
     ) -> Result<ScanSummary, QueryError> {
         let question = question(self, filter, cancel)?;
