@@ -355,6 +355,24 @@ mod tests {
     }
 
     #[test]
+    fn every_unit_runs_once_in_the_state_of_a_thread() {
+        let (disk, never) = (Disk::default(), Cancel::new());
+        let nothing = |_: Range<usize>, _: &mut SpanRequests<'_>| {};
+        for (units, threads) in [(0, 3), (1, 3), (100, 1), (100, 3)] {
+            let work = |own: &mut Vec<usize>, unit: usize| {
+                own.push(unit);
+                Ok(())
+            };
+            let states = disk.unordered(units, (threads, &never), Vec::new, |_, _| {}, &nothing, work);
+            let states: Vec<Vec<usize>> = states.unwrap();
+            assert!(states.len() <= threads && states.iter().all(|own| own.is_sorted()));
+            let mut all = states.concat();
+            all.sort_unstable();
+            assert!(all.into_iter().eq(0..units), "{units} units on {threads} threads");
+        }
+    }
+
+    #[test]
     fn units_in_memory_are_not_read_ahead() {
         let nothing = |_: Range<usize>, _: &mut SpanRequests<'_>| {};
         for units in [0, 1, 2, 100] {
