@@ -15,7 +15,7 @@ use gstore_store::{Snapshot, TokenCount};
 use crate::answer::{
     AnswerError, Pool, open_pools, rank_columns, record, row_columns, tell_notes, text_column,
 };
-use crate::picture::{Picture, ranked};
+use crate::picture::{Picture, RankedRows, ranked};
 use crate::work::JobContext;
 
 /// A question whose given samples can be ranked for.
@@ -110,7 +110,9 @@ impl GivenQuestion {
         by: &str,
         work: &mut JobContext<'_>,
     ) -> Result<Picture, AnswerError> {
-        ranked(&self.prepared, (&self.pools, rows), ("best", true), by, work)
+        let of =
+            RankedRows { prepared: &self.prepared, pools: &self.pools, rows, called: "best", in_order: true };
+        ranked(&of, by, work)
     }
 
     /// Where the score of the row with this id comes from.

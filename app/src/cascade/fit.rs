@@ -144,8 +144,15 @@ impl FittedCascade {
     fn first_columns(&self, width: usize) -> Labelled {
         let data = &self.data;
         let values = (0..data.x.rows()).flat_map(|row| &data.x.row(row)[..width]);
-        let x = Matrix::new(width, values.copied().collect());
-        Labelled { features: data.features[..width].to_vec(), x, ..data.clone() }
+        Labelled {
+            ids: data.ids.clone(),
+            features: data.features[..width].to_vec(),
+            x: Matrix::new(width, values.copied().collect()),
+            targets: data.targets.clone(),
+            y: data.y.clone(),
+            left_out: data.left_out,
+            pool: data.pool,
+        }
     }
 }
 

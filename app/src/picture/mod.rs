@@ -28,8 +28,8 @@ mod terminal;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use of::ranked;
 pub use of::*;
+pub(crate) use of::{RankedRows, ranked};
 pub use spark::Sparkline;
 
 /// A title, and panels below each other.

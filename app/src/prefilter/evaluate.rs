@@ -8,7 +8,7 @@ use gstore_store::Snapshot;
 use serde_json::Value;
 
 use super::join_features;
-use super::labels::{LabelRequest, Labels, labels};
+use super::labels::{LabelFilter, LabelRequest, Labels, labels};
 use super::scored::difference;
 use crate::answer::AnswerError;
 use crate::work::JobContext;
@@ -26,7 +26,8 @@ pub fn evaluate_prefilter(
     work: &mut JobContext<'_>,
 ) -> Result<Report, AnswerError> {
     let request = &in_order(prefilter, request);
-    let found = labels(snapshot, request, (pool, &|id| prefilter.learned_from(id)), work)?;
+    let wanted = LabelFilter { pool, is_known: &|id| prefilter.learned_from(id) };
+    let found = labels(snapshot, (request, wanted), work)?;
     check_scored(prefilter, request, &found)?;
     let features = prefilter.open(snapshot, pool)?;
     let numbers: Vec<u64> = found.rows.iter().map(|(row, _)| *row).collect();

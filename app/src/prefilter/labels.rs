@@ -64,6 +64,15 @@ impl LabelRequest {
     }
 }
 
+/// Which rows of a dataset can be labels.
+#[derive(Clone, Copy)]
+pub(super) struct LabelFilter<'a> {
+    /// The dataset that is filtered: rows that it lacks are no labels.
+    pub(super) pool: &'a str,
+    /// Ids of no use, those that were learned from.
+    pub(super) is_known: &'a dyn Fn(&str) -> bool,
+}
+
 /// Rows with gradients, and those of them that can be labels.
 #[derive(Debug, Default)]
 struct Candidates {
@@ -73,6 +82,13 @@ struct Candidates {
     in_pool: HashMap<u64, u64>,
     /// How many are of no use because the pool lacks their ids.
     elsewhere: u64,
+}
+
+impl Candidates {
+    /// The row of the pool with the id of a row that can be a label.
+    fn in_pool(&self, row: u64) -> u64 {
+        self.in_pool.get(&row).copied().unwrap_or(row)
+    }
 }
 
 /// Scores by id.
@@ -150,12 +166,11 @@ impl Labels {
     }
 }
 
-/// Scores rows of the dataset for each target: those alone that the pool, which is filtered, has and whose
-/// ids are not known, as those that were learned from are. Their noise is measured on no others either.
+/// Scores rows of the dataset for each target, those that are wanted alone: also their noise is measured on
+/// no others.
 pub(super) fn labels(
     snapshot: &Arc<Snapshot>,
-    request: &LabelRequest,
-    (pool, is_known): (&str, &dyn Fn(&str) -> bool),
+    (request, wanted): (&LabelRequest, LabelFilter<'_>),
     work: &mut JobContext<'_>,
 ) -> Result<Labels, AnswerError> {
     let asked = prepare_targets(snapshot, request)?;
@@ -166,11 +181,11 @@ pub(super) fn labels(
     let mut vectors = LabelVectors::default();
     let (mut unused, mut elsewhere) = (0, 0);
     let mut candidates = Candidates::default();
-    let mut is_seeded = pool == request.dataset;
+    let mut is_seeded = wanted.pool == request.dataset;
     let in_target = in_targets(snapshot, &asked, &request.dataset, work)?;
-    let of_pool = match pool == request.dataset {
+    let of_pool = match wanted.pool == request.dataset {
         true => in_target.len(),
-        false => in_targets(snapshot, &asked, pool, work)?.len(),
+        false => in_targets(snapshot, &asked, wanted.pool, work)?.len(),
     };
     for (number, prepared) in asked.into_iter().enumerate() {
         tell_notes(&prepared, work);
@@ -180,7 +195,7 @@ pub(super) fn labels(
             is_seeded = is_draw(&live.difference(&in_target), request.seed, &with_vectors);
         }
         if candidates.with_vectors != with_vectors {
-            candidates = candidates_of(snapshot, &request.dataset, (pool, is_known), with_vectors)?;
+            candidates = candidates_of(snapshot, &request.dataset, wanted, with_vectors)?;
         }
         let taken = random_rows(&candidates.rows, request.most, request.seed);
         unused = unused.max(candidates.rows.len() - taken.len());
@@ -193,8 +208,7 @@ pub(super) fn labels(
             ControlFlow::Continue(())
         })?;
         for scored in &own {
-            let in_pool = || candidates.in_pool.get(&scored.row).copied().unwrap_or(scored.row);
-            let none = || (in_pool(), vec![f64::NAN; request.targets.len()]);
+            let none = || (candidates.in_pool(scored.row), vec![f64::NAN; request.targets.len()]);
             by_row.entry(scored.row).or_insert_with(none).1[number] = f64::from(scored.score);
         }
         noise.push(noise_of(&prepared, &own, request.seed, work)?);
@@ -203,9 +217,9 @@ pub(super) fn labels(
     let ids = ids_of(snapshot, &request.dataset, &own)?;
     let mut rows: Vec<(u64, usize)> = by_row.values().map(|(row, _)| *row).zip(0..).collect();
     rows.sort_unstable();
-    let other_form = match pool == request.dataset {
+    let other_form = match wanted.pool == request.dataset {
         true => None,
-        false => check_texts(snapshot, (&request.dataset, &own, &ids), (pool, &rows), work)?,
+        false => check_texts(snapshot, (&request.dataset, &own, &ids), (wanted.pool, &rows), work)?,
     };
     let scores = by_row.into_values().flat_map(|(_, scores)| scores).collect();
     let scores = Matrix::new(request.targets.len(), scores);
@@ -283,7 +297,7 @@ fn with_vectors(snapshot: &Snapshot, prepared: &Prepared) -> Result<RowSet, Answ
 fn candidates_of(
     snapshot: &Snapshot,
     dataset: &str,
-    (pool, is_known): (&str, &dyn Fn(&str) -> bool),
+    LabelFilter { pool, is_known }: LabelFilter<'_>,
     with_vectors: RowSet,
 ) -> Result<Candidates, AnswerError> {
     let mut places: HashMap<String, u64> = HashMap::new();

@@ -23,7 +23,7 @@ pub use labels::{LabelDraw, LabelRequest};
 pub use list::{PrefilterNote, list_prefilters};
 pub use picture::recall_picture;
 
-use self::labels::{Labels, labels};
+use self::labels::{LabelFilter, Labels, labels};
 use crate::answer::AnswerError;
 use crate::ceiling::tell_ceiling;
 use crate::rows::{cells, random_rows};
@@ -60,7 +60,8 @@ pub fn fit_prefilter(
     request.options.check()?;
     let live = snapshot.dataset(&request.pool)?.rows;
     let set = FeatureSet::resolve(snapshot, &request.pool, &request.features)?;
-    let found = labels(snapshot, &request.labels, (&request.pool, &|_| false), work)?;
+    let wanted = LabelFilter { pool: &request.pool, is_known: &|_| false };
+    let found = labels(snapshot, (&request.labels, wanted), work)?;
     let options = among_candidates(&request.options, live, found.in_target);
     for (target, noise) in request.labels.targets.iter().zip(&found.noise) {
         tell_ceiling(target, noise.ok(), (options.top, &options.budgets), work);

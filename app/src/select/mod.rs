@@ -20,7 +20,7 @@ pub use self::scored::write_scored_line;
 use crate::answer::{
     AnswerError, CHUNK, Pool, column, nullable_table, open_pools, row_columns, tell_notes, written_record,
 };
-use crate::picture::{Picture, ranked};
+use crate::picture::{Picture, RankedRows, ranked};
 use crate::rows::{FindError, matching};
 use crate::work::JobContext;
 
@@ -172,7 +172,9 @@ impl SelectedRows {
     /// # Errors
     /// Damage, and being told to stop.
     pub fn picture(&self, by: &str, work: &mut JobContext<'_>) -> Result<Picture, AnswerError> {
-        ranked(&self.prepared, (&self.pools, self.rows()), ("selected", self.in_order), by, work)
+        let rows = self.rows();
+        let Self { prepared, pools, in_order, .. } = self;
+        ranked(&RankedRows { prepared, pools, rows, called: "selected", in_order: *in_order }, by, work)
     }
 
     /// Writes the original lines, each ended by a line break, byte for byte; with scores as the last keys if

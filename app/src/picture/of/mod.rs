@@ -12,7 +12,7 @@ mod training;
 
 pub use agreement::agreement;
 pub use overlap::overlap;
-pub(crate) use ranked::ranked;
+pub(crate) use ranked::{RankedRows, ranked};
 pub use scores::scores;
 pub use sources::sources;
 pub use table::table;
