@@ -27,6 +27,17 @@ const HUBS: usize = 5;
 /// Rows at the top of rankings whose overlap says how far halves of the models agree.
 const OVERLAP: usize = 20;
 
+/// What is reported.
+#[derive(Debug, Clone)]
+pub struct ReportRequest {
+    /// Pools, targets, and how losses are compared.
+    pub spec: InfluenceSpec,
+    /// Rows at each end.
+    pub top: usize,
+    /// The first queries that are reported.
+    pub queries: usize,
+}
+
 /// A ranked row.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct ReportRow {
@@ -101,18 +112,17 @@ pub struct DaunceReport {
     pub queries: Vec<QueryReport>,
 }
 
-/// Ranks the pools for each of the first `queries`, with `top` rows at each end; `text` makes texts of
-/// records.
+/// Ranks the pools for each query; `text` makes texts of records.
 ///
 /// # Errors
 /// A question that cannot be answered, damage, and being told to stop.
 pub fn report(
     snapshot: &Arc<Snapshot>,
-    spec: &InfluenceSpec,
-    (top, queries): (usize, usize),
+    request: &ReportRequest,
     text: &dyn Fn(&[u8]) -> String,
     work: &mut JobContext<'_>,
 ) -> Result<DaunceReport, AnswerError> {
+    let spec = &request.spec;
     let prepared = Prepared::new(snapshot, spec)?;
     tell_notes(&prepared, work);
     let (Some(covariance), Some(models)) = (&spec.covariance, prepared.plan().models()) else {
@@ -128,14 +138,14 @@ pub fn report(
         cancel: work.cancel,
         threads: work.threads,
     };
-    let shown = &samples.rows[..samples.rows.len().min(queries)];
+    let shown = &samples.rows[..samples.rows.len().min(request.queries)];
     let mut notes = prepared.notes().to_vec();
     if shown.len() < samples.rows.len() {
         notes.push(format!("the first {} of {} queries are shown", shown.len(), samples.rows.len()));
     }
     let mut queries = Vec::new();
     for part in shown.chunks(AT_ONCE) {
-        let (found, said) = pass.queries(part, top)?;
+        let (found, said) = pass.queries(part, request.top)?;
         queries.extend(found);
         notes.extend(said);
     }

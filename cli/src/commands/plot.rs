@@ -4,7 +4,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Result;
-use gstore::picture::{Picture, TokenValues, TrainingLog, overlap, scores, sources, tokens, training};
+use gstore::picture::{
+    OverlapRequest, Picture, ScoresRequest, SourcesRequest, TokenValues, TokensRequest, TrainingLog, overlap,
+    scores, sources, tokens, training,
+};
 use gstore::{AnswerError, JobContext, Snapshot};
 use gstore_query::influence::{Function, InfluenceSpec, OptionError, Options, Takes};
 use serde_json::{Value, json};
@@ -32,20 +35,22 @@ pub fn run(context: &Context, args: &PlotArgs) -> Result<()> {
     let drawn = match &args.what {
         PlotWhat::Train { folders, .. } => trainings(folders)?,
         PlotWhat::Scores { ranking, top, .. } => {
-            let spec = spec(ranking)?;
-            answered(context, ranking, |snapshot, work| scores(snapshot, &spec, top.as_deref(), work))?
+            let request = ScoresRequest { spec: spec(ranking)?, top: top.clone() };
+            answered(context, ranking, |snapshot, work| scores(snapshot, &request, work))?
         }
         PlotWhat::Sources { ranking, top, column, .. } => {
-            let spec = spec(ranking)?;
-            answered(context, ranking, |snapshot, work| sources(snapshot, &spec, (top, column), work))?
+            let request = SourcesRequest { spec: spec(ranking)?, top: top.clone(), by: column.clone() };
+            answered(context, ranking, |snapshot, work| sources(snapshot, &request, work))?
         }
         PlotWhat::Overlap { ranking, other, options, top, .. } => {
             let specs = [spec(ranking)?, second(ranking, other, options)?];
-            answered(context, ranking, |snapshot, work| overlap(snapshot, &specs, top, work))?
+            let request = OverlapRequest { specs, top: top.clone() };
+            answered(context, ranking, |snapshot, work| overlap(snapshot, &request, work))?
         }
         PlotWhat::Tokens { dataset, id, feature, target, snapshot, scoring, models, .. } => {
             let values = token_values(feature.as_ref(), target, scoring)?;
-            of_sample(context, (dataset, id), &values, snapshot.as_ref(), models)?
+            let request = TokensRequest { dataset: dataset.clone(), id: id.clone(), values };
+            of_sample(context, &request, snapshot.as_ref(), models)?
         }
     };
     draw(picture, &drawn)?;
@@ -146,13 +151,12 @@ fn token_values(feature: Option<&String>, target: &[String], scoring: &ScoringAr
 
 fn of_sample(
     context: &Context,
-    sample: (&str, &str),
-    values: &TokenValues,
+    request: &TokensRequest,
     snapshot: Option<&gstore_store::SnapshotName>,
     models: &ModelArgs,
 ) -> Result<Picture> {
     let (snapshot, _lease) = context.open_at(snapshot)?;
     let cancel = context.cancel_on_interrupt(STOPPING)?;
     let encoder = encoder(context, models)?;
-    Ok(tokens(&snapshot, sample, values, Some(encoder), &context.work(&mut context.reporter(), &cancel))?)
+    Ok(tokens(&snapshot, request, Some(encoder), &context.work(&mut context.reporter(), &cancel))?)
 }

@@ -11,12 +11,12 @@ mod tokens;
 mod training;
 
 pub use agreement::agreement;
-pub use overlap::overlap;
+pub use overlap::{OverlapRequest, overlap};
 pub(crate) use ranked::{RankedRows, ranked};
-pub use scores::scores;
-pub use sources::sources;
+pub use scores::{ScoresRequest, scores};
+pub use sources::{SourcesRequest, sources};
 pub use table::table;
-pub use tokens::{TokenValues, tokens};
+pub use tokens::{TokenValues, TokensRequest, tokens};
 pub use training::{LogError, TrainingLog, training};
 
 use arrow_array::{Array, ArrayRef};

@@ -13,19 +13,26 @@ use super::{count, question};
 use crate::answer::{AnswerError, tell_notes};
 use crate::work::JobContext;
 
+/// What is drawn.
+#[derive(Debug, Clone)]
+pub struct OverlapRequest {
+    /// The questions, which have the same pools.
+    pub specs: [InfluenceSpec; 2],
+    /// How many rows are compared at most: a number, or a part of the live rows such as `5%`.
+    pub top: String,
+}
+
 /// The share of rows that both rankings have among their best k, for each k, against that of rankings that
-/// have nothing to do with each other. At most `top` rows are compared: a number, or a part of the live rows
-/// such as `5%`.
+/// have nothing to do with each other.
 ///
 /// # Errors
 /// Questions that cannot be answered or have other pools, damage, and being told to stop.
 pub fn overlap(
     snapshot: &Arc<Snapshot>,
-    specs: &[InfluenceSpec; 2],
-    top: &str,
+    request: &OverlapRequest,
     work: &mut JobContext<'_>,
 ) -> Result<Picture, AnswerError> {
-    let [one, other] = specs;
+    let [one, other] = &request.specs;
     if one.pools != other.pools {
         return Err(AnswerError::Refused("rankings of different pools have no rows in common".to_owned()));
     }
@@ -36,13 +43,13 @@ pub fn overlap(
         Ok(targets.into_iter().map(|target| target.dataset).collect())
     };
     let targets = [datasets(one)?, datasets(other)?];
-    for (spec, own) in specs.iter().zip(&targets) {
+    for (spec, own) in request.specs.iter().zip(&targets) {
         let own = [spec.pools.as_slice(), own.as_slice()].concat();
         let features = names_for(snapshot, &spec.features, &own, &targets.concat());
         let spec = &InfluenceSpec { features, ..spec.clone() };
         let prepared = Prepared::new(snapshot, spec)?;
         tell_notes(&prepared, work);
-        let k = resolve_top(top, prepared.live())?;
+        let k = resolve_top(&request.top, prepared.live())?;
         let ranking = prepared.top_k(Order::Best, k, None, work.threads, work.cancel)?;
         eligible = eligible.min(ranking.eligible);
         ranked.push(ranking.rows);

@@ -20,21 +20,28 @@ const INTERVALS: usize = 60;
 /// Rows whose noise floor is computed, about.
 const SAMPLE: usize = 256;
 
+/// What is drawn.
+#[derive(Debug, Clone)]
+pub struct ScoresRequest {
+    /// Pools, targets and how they are scored.
+    pub spec: InfluenceSpec,
+    /// Rows of a selection whose lowest score is marked: a number, or a part of the live rows such as `5%`.
+    pub top: Option<String>,
+}
+
 /// A histogram of all scores. Where vectors were projected, the noise floor is the median of those of rows
-/// that are spread over the pool. `top`: rows of a selection whose lowest score is marked, a number, or a
-/// part of the live rows such as `5%`.
+/// that are spread over the pool.
 ///
 /// # Errors
 /// A question that cannot be answered, damage, and being told to stop.
 pub fn scores(
     snapshot: &Arc<Snapshot>,
-    spec: &InfluenceSpec,
-    top: Option<&str>,
+    request: &ScoresRequest,
     work: &mut JobContext<'_>,
 ) -> Result<Picture, AnswerError> {
-    let prepared = Prepared::new(snapshot, spec)?;
+    let prepared = Prepared::new(snapshot, &request.spec)?;
     tell_notes(&prepared, work);
-    let marks = match top {
+    let marks = match &request.top {
         Some(top) => mark(&prepared, top, work)?.into_iter().collect(),
         None => Vec::new(),
     };

@@ -18,31 +18,39 @@ const SHOWN: usize = 20;
 /// Different values of a column, at most.
 const VALUES: usize = 10_000;
 
+/// What is drawn.
+#[derive(Debug, Clone)]
+pub struct SourcesRequest {
+    /// Pools, targets and how they are scored.
+    pub spec: InfluenceSpec,
+    /// How many rows are the best: a number, or a part of the live rows such as `5%`.
+    pub top: String,
+    /// The metadata column whose values are the sources, in any case where only one fits.
+    pub by: String,
+}
+
 /// The column of `influence()` that tells rows of several pools apart.
 const POOL: &str = "pool";
 
 /// Rows by value, among the best and in the pool.
 type SourceCounts = BTreeMap<String, [u64; 2]>;
 
-/// Bars of the share that each source has of the best rows, and of the pool. `top`: how many rows are the
-/// best, a number, or a part of the live rows such as `5%`; `by`: the metadata column whose values are the
-/// sources, in any case where only one fits.
+/// Bars of the share that each source has of the best rows, and of the pool.
 ///
 /// # Errors
 /// A question that cannot be answered, a column that the pools lack or that has too many values, damage, and
 /// being told to stop.
 pub fn sources(
     snapshot: &Arc<Snapshot>,
-    spec: &InfluenceSpec,
-    (top, by): (&str, &str),
+    request: &SourcesRequest,
     work: &mut JobContext<'_>,
 ) -> Result<Picture, AnswerError> {
-    let prepared = Prepared::new(snapshot, spec)?;
+    let prepared = Prepared::new(snapshot, &request.spec)?;
     tell_notes(&prepared, work);
-    let pools = open_pools(snapshot, &spec.pools)?;
-    let by = prepared.metadata_column(by).unwrap_or(by);
-    check_column(snapshot, &spec.pools, by)?;
-    let k = resolve_top(top, prepared.live())?;
+    let pools = open_pools(snapshot, &request.spec.pools)?;
+    let by = prepared.metadata_column(&request.by).unwrap_or(&request.by);
+    check_column(snapshot, request, by)?;
+    let k = resolve_top(&request.top, prepared.live())?;
     let best = prepared.top_k(Order::Best, k, None, work.threads, work.cancel)?.rows;
     if best.is_empty() {
         return Err(AnswerError::Refused("no row has a score, so there is nothing to draw".to_owned()));
@@ -51,10 +59,10 @@ pub fn sources(
 }
 
 /// Refuses a column that a pool lacks, and names those that there are.
-fn check_column(snapshot: &Snapshot, pools: &[String], by: &str) -> Result<(), AnswerError> {
-    for pool in pools {
+fn check_column(snapshot: &Snapshot, request: &SourcesRequest, by: &str) -> Result<(), AnswerError> {
+    for pool in &request.spec.pools {
         let columns: Vec<&str> = snapshot.dataset(pool)?.columns.iter().map(|c| c.name.as_str()).collect();
-        let tells_apart = by == POOL && pools.len() > 1;
+        let tells_apart = by == POOL && request.spec.pools.len() > 1;
         if columns.contains(&by) || tells_apart || ["id", "row", "record"].contains(&by) {
             continue;
         }

@@ -22,6 +22,17 @@ use crate::work::JobContext;
 /// Tokens that are drawn of a sample.
 const MOST: usize = 4096;
 
+/// What is drawn.
+#[derive(Debug, Clone)]
+pub struct TokensRequest {
+    /// The dataset.
+    pub dataset: String,
+    /// The id of the sample.
+    pub id: String,
+    /// What the values are.
+    pub values: TokenValues,
+}
+
 /// What the values of tokens are.
 #[derive(Debug, Clone)]
 pub enum TokenValues {
@@ -32,28 +43,26 @@ pub enum TokenValues {
     Target(Vec<String>, Vec<(&'static str, Value)>),
 }
 
-/// The text of a sample of a dataset, by its id, each token coloured by its value; `models` find the
-/// tokenizer.
+/// The text of a sample, each token coloured by its value; `models` find the tokenizer.
 ///
 /// # Errors
 /// A dataset, sample or feature that is not there, a sample whose tokens have no values, damage, and being
 /// told to stop.
 pub fn tokens(
     snapshot: &Arc<Snapshot>,
-    (dataset, id): (&str, &str),
-    shown: &TokenValues,
+    request: &TokensRequest,
     models: Option<Arc<dyn Encoder>>,
     work: &JobContext<'_>,
 ) -> Result<Picture, AnswerError> {
-    let row = row_of(snapshot, (dataset, id), work)?;
+    let row = row_of(snapshot, request, work)?;
     let mut values = Parameters::default();
     let mut is_share = false;
-    let (sql, what) = match shown {
+    let (sql, what) = match &request.values {
         TokenValues::Feature(label) => {
-            let feature = feature_of(snapshot, dataset, label.as_deref())?;
+            let feature = feature_of(snapshot, &request.dataset, label.as_deref())?;
             let is_loss = feature.desc.kind.name == Kind::Loss.name();
             is_share = is_loss && feature.desc.space.reduction == Reduction::Mean.name();
-            values.add(Some("dataset"), &dataset.into())?;
+            values.add(Some("dataset"), &request.dataset.as_str().into())?;
             values.add(Some("feature"), &feature.number.to_string().into())?;
             let what = match feature.desc.space.family {
                 Family::Loss if feature.desc.dim() == 1 => {
@@ -64,7 +73,7 @@ pub fn tokens(
             (format!("pos, token, vector FROM vectors($dataset, $feature) WHERE row = {row}"), what)
         }
         TokenValues::Target(targets, options) => {
-            values.add(Some("pool"), &dataset.into())?;
+            values.add(Some("pool"), &request.dataset.as_str().into())?;
             values.add(Some("target"), &targets.clone().into())?;
             let mut call = "influence($pool, $target, per_token => true".to_owned();
             for (name, value) in options {
@@ -85,10 +94,11 @@ pub fn tokens(
     }
     if found.is_empty() {
         return Err(AnswerError::Refused(format!(
-            "no token of {id:?} in `{dataset}` has a value, as where none is scored"
+            "no token of {:?} in `{}` has a value, as where none is scored",
+            request.id, request.dataset
         )));
     }
-    Ok(picture((dataset, id), found, &what))
+    Ok(picture(request, found, &what))
 }
 
 /// Positions, texts and values of tokens.
@@ -136,15 +146,20 @@ fn value(batch: &RecordBatch, row: usize) -> f64 {
 
 fn row_of(
     snapshot: &Arc<Snapshot>,
-    (dataset, id): (&str, &str),
+    request: &TokensRequest,
     work: &JobContext<'_>,
 ) -> Result<u64, AnswerError> {
-    let names = RowNames { ids: [id.to_owned()].into(), condition: None };
-    let part = snapshot.dataset(dataset)?;
-    let found = find_rows(snapshot, part, &names, work.threads, work.cancel)
+    let names = RowNames { ids: [request.id.clone()].into(), condition: None };
+    let dataset = snapshot.dataset(&request.dataset)?;
+    let found = find_rows(snapshot, dataset, &names, work.threads, work.cancel)
         .map_err(|error| AnswerError::Refused(error.to_string()))?;
     let row = found.rows.ranges().first().map(|range| range.start);
-    row.ok_or_else(|| AnswerError::Refused(format!("dataset `{dataset}` has no sample with the id {id:?}")))
+    row.ok_or_else(|| {
+        AnswerError::Refused(format!(
+            "dataset `{}` has no sample with the id {:?}",
+            request.dataset, request.id
+        ))
+    })
 }
 
 /// The feature of tokens that is asked for.
@@ -213,7 +228,7 @@ fn ingest(snapshot: &Snapshot, dataset: &str) -> Result<String, AnswerError> {
     Ok(remedy.to_string())
 }
 
-fn picture((dataset, id): (&str, &str), mut found: TokenPoints, what: &str) -> Picture {
+fn picture(request: &TokensRequest, mut found: TokenPoints, what: &str) -> Picture {
     let all = found.len();
     found.truncate(MOST);
     let mut notes = Vec::new();
@@ -239,7 +254,7 @@ fn picture((dataset, id): (&str, &str), mut found: TokenPoints, what: &str) -> P
         tokens.push(Token { text: text.unwrap_or_else(|| pos.to_string()), value: Some(value) });
     }
     Picture {
-        title: format!("Tokens of {id} in {dataset}"),
+        title: format!("Tokens of {} in {}", request.id, request.dataset),
         about: format!("The tokens of a sample, coloured by {what}.{about}"),
         panels: vec![Panel { heading: what.to_owned(), body: Body::Tokens(tokens), notes }],
     }

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::Result;
+use gstore::daunce::ReportRequest;
 use gstore_core::many;
 
 use super::super::ask::text;
@@ -42,14 +43,14 @@ fn form(path: Option<&Path>) -> Result<ReportForm> {
 pub fn run(context: &Context, args: &DaunceReportArgs) -> Result<ExitCode> {
     let form = form(args.output.as_deref())?;
     check(context, &[args.output.as_deref()], args.force)?;
-    let spec = spec(&args.ranking)?;
+    let request = ReportRequest { spec: spec(&args.ranking)?, top: args.top, queries: args.queries };
     let (snapshot, _lease) = context.open_at(args.ranking.snapshot.as_ref())?;
     let cancel = context.cancel_on_interrupt(STOPPING)?;
     let is_whole = args.full || matches!(form, ReportForm::Json);
     let text = |record: &[u8]| text::record_text(record, is_whole);
     let mut reporter = context.reporter();
     let work = &mut context.work(&mut reporter, &cancel);
-    let report = gstore::daunce::report(&snapshot, &spec, (args.top, args.queries), &text, work)?;
+    let report = gstore::daunce::report(&snapshot, &request, &text, work)?;
     let bytes = match form {
         ReportForm::Markdown => report.markdown(),
         ReportForm::Html => report.html(),
