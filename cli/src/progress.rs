@@ -319,6 +319,7 @@ mod tests {
         assert_eq!(format!("{}{}", amount(12, Unit::Rows), word(Unit::Rows, 12)), "12 rows");
         assert_eq!(word(Unit::Checkpoints, 1), " checkpoint");
     }
+
     #[test]
     fn a_count_says_what_is_left_once_something_is_new() {
         let mut count = Counter::new(true);

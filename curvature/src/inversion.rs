@@ -28,7 +28,12 @@ impl Inversion {
 
     /// Name in options and messages.
     pub fn name(self) -> &'static str {
-        Self::NAMES[self as usize]
+        match self {
+            Self::Damped => "damped",
+            Self::Absolute => "absolute",
+            Self::Tikhonov => "tikhonov",
+            Self::Pseudoinverse => "pseudoinverse",
+        }
     }
 
     /// The inversion of this name.

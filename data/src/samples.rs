@@ -61,10 +61,9 @@ pub struct TextSample {
 }
 
 impl TextSample {
-    /// A prompt at its place among others, and the first words of its answer, which may be none.
-    pub fn begun(place: usize, id: String, content: &Content, begun: &str) -> Self {
-        let (content, begun) = (content.clone(), begun.to_owned());
-        Self { row: place as u64, id, content, begun, metadata: Vec::new() }
+    /// A prompt, and the first words of its answer, which may be none. Its row is its place in its source.
+    pub fn begun(id: String, content: &Content, begun: &str) -> Self {
+        Self { row: 0, id, content: content.clone(), begun: begun.to_owned(), metadata: Vec::new() }
     }
 }
 
@@ -156,7 +155,14 @@ impl SampleSource {
         };
         match self {
             SampleSource::Given(contents) => from_contents(contents).for_each(take),
-            SampleSource::Begun(prompts) => prompts.iter().cloned().for_each(take),
+            SampleSource::Begun(prompts) => {
+                // Their random numbers are drawn by their places.
+                let placed = |(place, prompt): (usize, &TextSample)| TextSample {
+                    row: place as u64,
+                    ..prompt.clone()
+                };
+                prompts.iter().enumerate().map(placed).for_each(take);
+            }
             SampleSource::Files { paths, fields } => from_files(paths, fields, reading, cancel, &mut take)?,
             SampleSource::Dataset { snapshot, part, rows } => {
                 from_dataset(snapshot, part, rows.as_ref(), cancel, &mut take)?;

@@ -143,7 +143,7 @@ fn check_told(prompts: &[FittedPrompt], encoder: &TextEncoder) -> Result<(), Eva
     if encoder.spec().system.is_none() {
         return Ok(());
     }
-    let sample = |prompt: &FittedPrompt| TextSample::begun(0, String::new(), &prompt.content, &prompt.begun);
+    let sample = |prompt: &FittedPrompt| TextSample::begun(String::new(), &prompt.content, &prompt.begun);
     let samples: Vec<TextSample> = prompts.iter().map(sample).collect();
     Ok(check_system(&samples, encoder)?)
 }

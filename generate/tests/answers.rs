@@ -177,7 +177,7 @@ fn an_answer_goes_on_after_what_it_begins_with() {
     };
     let message = Message::new(Role::User, "Is 7 odd?");
     let content = Content::Messages(vec![message]);
-    let begun = TextSample::begun(0, "a".to_owned(), &content, "The answer is:");
+    let begun = TextSample::begun("a".to_owned(), &content, "The answer is:");
     let begun = answer(PromptSource::Begun(vec![begun]));
     let whole = "<|user|>\nIs 7 odd?\n<|assistant|>\nThe answer is:".to_owned();
     let whole = answer(PromptSource::Given(vec![Content::Text(whole)]));

@@ -132,7 +132,9 @@ impl Golden {
             let found = (0..targets.len()).flat_map(|target| judged(target, budgets));
             let found: Vec<f64> = found.map(|at| at.recall).collect();
             assert_eq!(found.len(), expected.len(), "{of}");
-            found.iter().zip(&expected).fold(0.0f64, |most, (x, y)| most.max((x - y).abs()))
+            let apart = found.iter().zip(&expected).map(|(x, y)| (x - y).abs());
+            // What is not a number is the largest.
+            apart.max_by(f64::total_cmp).unwrap_or(0.0)
         };
         let apart: Vec<f64> = roundings(&budgets, rows).iter().map(apart).collect();
         let tolerance = self.tolerance("recall", RECALL);

@@ -1,4 +1,5 @@
-//! Promise: the embedding's row of `pad_token_id` has no gradient, as in PyTorch, and all else has its own.
+//! Promise: lookups of the embedding's row of `pad_token_id` have no gradient, as in PyTorch, and all else has
+//! its own.
 
 use gstore_model::architectures::{Decoder, Param};
 use gstore_model::cpu::Cpu;

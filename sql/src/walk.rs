@@ -81,7 +81,8 @@ pub(crate) fn inner(statement: &mut Parsed) -> Option<&mut Statement> {
     }
 }
 
-/// What a closure gives back of a part that it is shown, and what a walk gives back with it.
+/// What a closure gives back of a part that it is shown, and what a walk gives back with it. A closure that only
+/// looks gives `()`: a `bool` that is true, or something found, ends the walk.
 pub(crate) trait Step: Sized {
     /// Of a walk that went on to its end.
     const DONE: Self;

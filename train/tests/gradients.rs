@@ -42,9 +42,10 @@ fn samples(vocab: usize) -> Vec<Sample> {
 
 /// The same without the padding token: the loss depends on its row of the embedding, which has no gradient.
 fn unpadded_samples(decoder: &Decoder) -> Vec<Sample> {
-    let mut samples = samples(decoder.vocab_size);
+    let vocab = decoder.vocab_size;
+    let mut samples = samples(vocab);
     let tokens = samples.iter_mut().flat_map(|sample| &mut sample.ids);
-    tokens.filter(|id| Some(**id) == decoder.padding_row).for_each(|id| *id += 1);
+    tokens.filter(|id| Some(**id) == decoder.padding_row).for_each(|id| *id = (*id + 1) % vocab as u32);
     samples
 }
 

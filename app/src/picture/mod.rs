@@ -135,9 +135,14 @@ pub struct Series {
 }
 
 impl Series {
-    /// A line with all that it has.
-    pub fn new(name: &str, colour: usize, faint: bool, points: Vec<[f64; 2]>) -> Self {
-        Self { name: name.to_owned(), colour, faint, points }
+    /// A line in front of the others.
+    pub fn new(name: &str, colour: usize, points: Vec<[f64; 2]>) -> Self {
+        Self { name: name.to_owned(), colour, faint: false, points }
+    }
+
+    /// The same behind the others.
+    pub fn faint(self) -> Self {
+        Self { faint: true, ..self }
     }
 }
 

@@ -4,7 +4,8 @@ use super::*;
 
 fn lines() -> Body {
     let points = |times: f64| (1..=20).map(|i| [f64::from(i), times / f64::from(i)]).collect();
-    let series = |name: &str, colour, faint, times| Series::new(name, colour, faint, points(times));
+    let series =
+        |name: &str, colour, faint, times| Series { faint, ..Series::new(name, colour, points(times)) };
     let mut gap = series("two & more", 1, false, 4.0);
     gap.points[9][1] = f64::NAN;
     let series = vec![series("one", 0, true, 2.2), series("one", 0, false, 2.0), gap];
@@ -266,7 +267,7 @@ fn a_bar_without_a_value_says_so() {
 fn values_of_the_smallest_size_have_places() {
     for values in [vec![5e-324], vec![0.0, 5e-324], vec![5e-324, 1e-323]] {
         let points = values.iter().enumerate().map(|(i, v)| [i as f64, *v]).collect();
-        let series = vec![Series::new("a", 0, false, points)];
+        let series = vec![Series::new("a", 0, points)];
         for y in [Axis::linear("loss"), Axis::log("loss")] {
             let body = Body::Lines { x: Axis::linear("step"), y, series: series.clone() };
             let svg = picture(body).svg();

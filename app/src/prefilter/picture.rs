@@ -11,18 +11,18 @@ pub fn recall_picture(report: &Report) -> Picture {
         let at = |value: &dyn Fn(&gstore_learn::judge::AtBudget) -> f64| {
             target.budgets.iter().map(|at| [at.budget, value(at)]).collect::<Vec<_>>()
         };
-        let mut series = vec![Series::new("rows at random", 1, true, vec![[0.0, 0.0], [1.0, 1.0]])];
+        let mut series = vec![Series::new("rows at random", 1, vec![[0.0, 0.0], [1.0, 1.0]]).faint()];
         if let Some(ceiling) = &target.ceiling {
             let points = target.budgets.iter().zip(ceiling).map(|(at, ceiling)| [at.budget, *ceiling]);
-            series.push(Series::new("perfect, expected", 2, true, points.collect()));
+            series.push(Series::new("perfect, expected", 2, points.collect()).faint());
         }
         // Few rows have none.
         if target.budgets.iter().any(|at| at.interval.is_some()) {
-            let end = |points| Series::new("95 % interval", 3, true, points);
+            let end = |points| Series::new("95 % interval", 3, points).faint();
             series.push(end(at(&|at| at.interval.map_or(f64::NAN, |i| i.low))));
             series.push(end(at(&|at| at.interval.map_or(f64::NAN, |i| i.high))));
         }
-        series.push(Series::new("prediction", 0, false, at(&|at| at.recall)));
+        series.push(Series::new("prediction", 0, at(&|at| at.recall)));
         Panel {
             heading: format!("recall of the true top for {}", target.target),
             body: Body::Lines { x: Axis::linear("share of rows kept"), y: Axis::linear("recall"), series },

@@ -52,10 +52,8 @@ pub(super) fn scoring_options(prepared: &Prepared) -> Map<String, Value> {
 pub(super) fn difference(before: &Map<String, Value>, now: &Map<String, Value>) -> Option<String> {
     // Two runs may have the same weights, and two weights the same name.
     let is_other = values_differ(before.get("checkpoint_ids"), now.get("checkpoint_ids"));
-    for (key, was) in before
-        .iter()
-        .filter(|(key, _)| *key != "options" && (is_other || !["run", "checkpoints"].contains(&key.as_str())))
-    {
+    let is_name = |key: &str| ["run", "checkpoints"].contains(&key);
+    for (key, was) in before.iter().filter(|(key, _)| *key != "options" && (is_other || !is_name(key))) {
         if let Some(is) = now.get(key).filter(|is| values_differ(Some(was), Some(is))) {
             return Some(differ(key, Some(is), Some(was)));
         }

@@ -59,7 +59,7 @@ pub struct GradientArgs {
     #[arg(long)]
     pub embed_unit: bool,
     /// Precision of the factors of matrix products [default: f32, with --backend cuda bf16]
-    #[arg(long, value_parser = one_of(PRECISIONS))]
+    #[arg(long, value_parser = one_of(&PRECISIONS))]
     pub compute: Option<ComputePrecision>,
     /// Bytes of memory to stay below where that is possible, e.g. 2GB: layers are then computed
     /// twice rather than kept
@@ -122,9 +122,8 @@ const LOSSES: &[Word<LossForm>] = &[
 const REDUCTIONS: &[Word<Reduction>] =
     &[("mean", "Their mean", Reduction::Mean), ("sum", "Their sum", Reduction::Sum)];
 
-/// Precision of the factors of matrix products; the last is also that of weights in memory, where features are
-/// computed.
-const PRECISIONS: &[Word<ComputePrecision>] = &[
+/// Precision of the factors of matrix products.
+const COMPUTED: [Word<ComputePrecision>; 3] = [
     ("f32", "Single precision", ComputePrecision::F32),
     (
         "tf32",
@@ -136,6 +135,13 @@ const PRECISIONS: &[Word<ComputePrecision>] = &[
         "Rounded to bf16 and summed in single precision: faster, gradients within about 2 %",
         ComputePrecision::Bf16,
     ),
+];
+
+/// The same where features are computed, whose models may be in a GPU's memory as bytes.
+const PRECISIONS: [Word<ComputePrecision>; 4] = [
+    COMPUTED[0],
+    COMPUTED[1],
+    COMPUTED[2],
     (
         "i8",
         "As bf16, with weights of layers as bytes in a GPU's memory, half as many: gradients within about 3 %, with --backend cuda alone",
@@ -145,7 +151,7 @@ const PRECISIONS: &[Word<ComputePrecision>] = &[
 
 /// Reads a precision where no features are computed.
 pub(super) fn precision() -> impl TypedValueParser<Value = ComputePrecision> {
-    one_of(&PRECISIONS[..3])
+    one_of(&COMPUTED)
 }
 
 fn share(text: &str) -> Result<f32, String> {

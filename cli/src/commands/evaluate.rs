@@ -19,7 +19,6 @@ mod text;
 use std::process::ExitCode;
 
 use anyhow::Result;
-use gstore_evaluate::attribution::Needed;
 use gstore_evaluate::statistics::Bootstrap;
 
 use crate::args::{ComparisonArgs, EvaluateArgs, EvaluateWhat};
@@ -34,8 +33,8 @@ pub fn run(context: &Context, args: &EvaluateArgs) -> Result<ExitCode> {
         EvaluateWhat::Text(args) => text::run(context, args),
         EvaluateWhat::Tasks(args) => tasks::run(context, args),
         EvaluateWhat::Retrain(args) => retrain::run(context, args),
-        EvaluateWhat::Lds(args) => attribution::run(context, args, Needed::Random),
-        EvaluateWhat::Loo(args) => attribution::run(context, args, Needed::LeftOut),
+        EvaluateWhat::Lds(args) => attribution::linear_score(context, args),
+        EvaluateWhat::Loo(args) => attribution::left_out(context, args),
         EvaluateWhat::Brittleness(args) => attribution::brittleness(context, args),
         EvaluateWhat::Flips(args) => attribution::flips(context, args),
         EvaluateWhat::Scores(args) => inspect::run(context, args),

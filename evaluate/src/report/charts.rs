@@ -41,7 +41,7 @@ pub struct Series {
 }
 
 impl Series {
-    /// Heights with the ends of their intervals.
+    /// Of each height the value, and the lower and the upper end of its interval.
     pub(crate) fn new(name: &str, of: impl Iterator<Item = (f64, Option<f64>, Option<f64>)>) -> Series {
         let (values, low, high) = of.collect();
         Series { name: name.to_owned(), values, low, high }

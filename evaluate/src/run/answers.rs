@@ -110,14 +110,14 @@ impl ModelRun<'_> {
         progress: &mut dyn Progress,
         cancel: &Cancel,
     ) -> Result<String, EvaluateError> {
-        let prompt = |(place, row): (usize, &usize)| {
+        let prompt = |row: &usize| {
             let FittedPrompt { content, begun, .. } = &self.prompts[*row];
-            TextSample::begun(place, self.id(*row), content, begun)
+            TextSample::begun(self.id(*row), content, begun)
         };
         let strings = StopStrings::new(rule.stop.clone()).map_err(|error| self.failed(error))?;
         let request = GenerateRequest {
             weights: self.system.weights.clone(),
-            prompts: PromptSource::Begun(rows.iter().enumerate().map(prompt).collect()),
+            prompts: PromptSource::Begun(rows.iter().map(prompt).collect()),
             sampling: SamplingOptions::default(),
             stopping: StoppingCriteria { max_new_tokens: rule.max_new_tokens, strings, ignore_end: false },
             compute: self.request.compute.clone(),

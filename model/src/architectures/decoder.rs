@@ -274,7 +274,7 @@ pub struct Decoder {
     pub max_positions: usize,
     /// How tokens are ordered.
     pub positions: PositionEncoding,
-    /// Row of the embedding that is looked up but never trained.
+    /// Row of the embedding whose lookups have no gradient; a head tied to it trains it.
     pub padding_row: Option<u32>,
     /// Factor of the embedding.
     pub embedding_scale: f32,

@@ -135,8 +135,8 @@ pub(super) fn size_or_null(
     if config.value.get(key).is_some() { config.size(key) } else { Ok(default) }
 }
 
-/// The row of the embedding that is never trained: that of `pad_token_id`, as `padding_idx` in PyTorch, which
-/// counts a negative one from the end. `default` holds where the setting is missing.
+/// The row of the embedding whose lookups have no gradient: that of `pad_token_id`, as `padding_idx` in
+/// PyTorch, which counts a negative one from the end. `default` holds where the setting is missing.
 pub(super) fn padding_row(
     config: JsonObject<'_>,
     vocab: usize,

@@ -262,6 +262,9 @@ mod tests {
             // A log has the rate of the next step where there is no warm-up.
             if warmup == 0 {
                 assert_rebuilt(|n| rate(n + 1), (20..=220).step_by(20), Some(2e-3), 223);
+                let points: Vec<_> = (20..=220).step_by(20).map(|n| (n, rate(n + 1))).collect();
+                let schedule = LoggedSchedule::new(&points, Some(2e-3), Some(224)).unwrap();
+                assert!((1..=223).all(|n| (schedule.rate(n) - rate(n + 1)).abs() <= 1e-12));
             }
         }
         let points: Vec<_> = (1..=6).map(|at| (at * 30, cosine(1e-3, 11, 224)(at * 30))).collect();

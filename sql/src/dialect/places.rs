@@ -41,3 +41,22 @@ fn number(name: &Ident) -> Option<&str> {
     let digits = name.value.strip_prefix('#').filter(|_| name.quote_style.is_none())?;
     digits.parse::<u32>().is_ok().then_some(digits)
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::dialect::parse;
+
+    #[test]
+    fn numbers_of_columns_are_plain_ones_in_the_order_of_a_query() {
+        let parsed = parse("SELECT * FROM (SELECT a, b FROM t ORDER BY #2 DESC) ORDER BY #1, a").unwrap();
+        let expected = "SELECT * FROM (SELECT a, b FROM t ORDER BY 2 DESC) ORDER BY 1, a";
+        assert_eq!(parsed.to_string(), expected);
+        for sql in
+            ["SELECT #1 FROM t", "SELECT a FROM t GROUP BY #1", "SELECT sum(a) OVER (ORDER BY #1) FROM t"]
+        {
+            let error = parse(sql).unwrap_err().to_string();
+            assert!(error.contains("in ORDER BY alone"), "{error}");
+        }
+        assert!(parse("SELECT \"#1\", #a FROM t").is_ok());
+    }
+}

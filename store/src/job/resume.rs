@@ -153,6 +153,7 @@ fn recover(store: &Store, folder: &JobFolder) -> Result<(), JobError> {
             if !env.exists(&m.to)? {
                 continue;
             }
+            // What cannot be known counts as published: then nothing is moved back.
             let published = is_published(&now, m.uuid)
                 || then.as_ref().is_none_or(|then| then.iter().any(|s| is_published(s, m.uuid)));
             if !published {

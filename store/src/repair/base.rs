@@ -291,18 +291,19 @@ impl Taker<'_> {
                 None => None,
             };
             if let Some(v) = taken {
-                self.put(T::KIND, PartLink::new(number, v.part.name(), v.link.clone()), links);
+                self.put::<T>(PartLink::new(number, v.part.name(), v.link.clone()), links);
             }
         }
     }
 
-    fn put(&mut self, kind: &str, link: PartLink, links: &mut Vec<PartLink>) {
+    fn put<T: Numbered>(&mut self, link: PartLink, links: &mut Vec<PartLink>) {
         let same_name = links.iter().any(|l| l.number != link.number && l.name == link.name);
-        if links.contains(&link) || (matches!(kind, "dataset" | "ensemble") && same_name) {
+        if links.contains(&link) || (T::UNIQUE_NAMES && same_name) {
             return;
         }
         if self.has_root {
-            self.report.rebuilt(format!("{kind} {}", link.name), format!("manifests/{}", link.link.file));
+            self.report
+                .rebuilt(format!("{} {}", T::KIND, link.name), format!("manifests/{}", link.link.file));
         }
         insert_link(links, link);
     }

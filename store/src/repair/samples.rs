@@ -131,7 +131,7 @@ fn ids(work: &Repair<'_>, part: &DatasetPart, lost: &RowSet) -> Vec<String> {
 
 /// Parts of some rows that are tried at once.
 fn windows(rows: Range<u64>) -> impl Iterator<Item = Range<u64>> {
-    rows.clone().step_by(WINDOW as usize).map(move |start| start..rows.end.min(start + WINDOW))
+    rows.clone().step_by(WINDOW as usize).map(move |start| start..rows.end.min(start.saturating_add(WINDOW)))
 }
 
 /// The rows of which every column can be read.

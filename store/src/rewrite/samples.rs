@@ -168,7 +168,7 @@ impl<'a> RewrittenSamples<'a> {
     /// Writes shells up to a row.
     fn shells(&mut self, end: u64) -> Result<(), RewriteError> {
         while self.next < end {
-            let until = end.min(self.next + 8 * BATCH_ROWS as u64);
+            let until = end.min(self.next.saturating_add(8 * BATCH_ROWS as u64));
             let batch = shell_batch(&self.schema, self.next..until).map_err(arrow)?;
             self.write(&batch)?;
             self.next = until;

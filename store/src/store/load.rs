@@ -12,15 +12,18 @@ use std::sync::Arc;
 pub(crate) trait Numbered: Part {
     /// What messages call the kind.
     const KIND: &'static str;
+    /// Whether no two parts of a root have one name.
+    const UNIQUE_NAMES: bool;
     fn number(&self) -> u32;
     /// Its name or label, for people.
     fn name(&self) -> String;
 }
 
 macro_rules! numbered {
-    ($($part:ident $kind:literal $name:expr;)*) => {$(
+    ($($part:ident $kind:literal $unique:literal $name:expr;)*) => {$(
         impl Numbered for $part {
             const KIND: &'static str = $kind;
+            const UNIQUE_NAMES: bool = $unique;
 
             fn number(&self) -> u32 {
                 self.number
@@ -35,10 +38,10 @@ macro_rules! numbered {
 }
 
 numbered! {
-    DatasetPart "dataset" |part| part.name.clone();
-    RunPart "run" |part| part.name.clone();
-    EnsemblePart "ensemble" |part| part.name.clone();
-    FeaturePart "feature" |part| part.display_name();
+    DatasetPart "dataset" true |part| part.name.clone();
+    RunPart "run" false |part| part.name.clone();
+    EnsemblePart "ensemble" true |part| part.name.clone();
+    FeaturePart "feature" false |part| part.display_name();
 }
 
 /// Loads a snapshot. Of one that was loaded before, `previous`, it shares the parts that are the same, and

@@ -104,7 +104,7 @@ fn distributions(layer: &str, modules: &[&ModuleSpectrum]) -> Picture {
             let values = &one.spectrum.values;
             let point = |at: usize| [(at + 1) as f64, values[at]];
             let points = spaced_points(values.len().min(most)).into_iter().map(point).collect();
-            Series::new(&one.module.name, colour, false, points)
+            Series::new(&one.module.name, colour, points)
         };
         let series = modules.iter().enumerate().map(line).collect();
         let body = Body::Lines { x: Axis::linear("rank"), y: Axis::log("eigenvalue"), series };
@@ -124,7 +124,8 @@ fn distributions(layer: &str, modules: &[&ModuleSpectrum]) -> Picture {
 /// Share of the sum that the largest eigenvalues have.
 fn cumulative(layer: &str, modules: &[&ModuleSpectrum]) -> Picture {
     let share = |share: f64| vec![[0.0, share], [1.0, share]];
-    let mut series = SHARES.map(|at| Series::new("90, 95 and 99 %", modules.len(), true, share(at))).to_vec();
+    let mut series =
+        SHARES.map(|at| Series::new("90, 95 and 99 %", modules.len(), share(at)).faint()).to_vec();
     for (colour, one) in modules.iter().enumerate() {
         let Spectrum { values, total, .. } = &one.spectrum;
         let mut sums = Vec::with_capacity(values.len());
@@ -135,7 +136,7 @@ fn cumulative(layer: &str, modules: &[&ModuleSpectrum]) -> Picture {
         }
         let point = |at: usize| [(at + 1) as f64 / sums.len() as f64, sums[at]];
         let points = spaced_points(sums.len()).into_iter().map(point).collect();
-        series.push(Series::new(&one.module.name, colour, false, points));
+        series.push(Series::new(&one.module.name, colour, points));
     }
     let note = |one: &&ModuleSpectrum| {
         let of = SHARES.map(|share| one.spectrum.needed_for(share));

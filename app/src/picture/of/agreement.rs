@@ -11,10 +11,10 @@ use super::count;
 pub fn agreement(agreement: &Agreement) -> Picture {
     let line = |name: &str, colour, value: &dyn Fn(&AgreementAt) -> Option<f64>| {
         let points = agreement.at.iter().filter_map(|at| Some([at.models as f64, value(at)?]));
-        Series::new(name, colour, false, points.collect())
+        Series::new(name, colour, points.collect())
     };
     let by_chance = agreement.at.iter().map(|at| [at.models as f64, agreement.overlap_by_chance]);
-    let chance = Series::new("by chance", 2, true, by_chance.collect());
+    let chance = Series::new("by chance", 2, by_chance.collect()).faint();
     let panel = |heading: String, series: Vec<Series>, notes| Panel {
         body: Body::Lines { x: Axis::linear("models"), y: Axis::linear(&heading), series },
         heading,

@@ -70,7 +70,7 @@ pub fn overlap(
     let body = Body::Lines {
         x: Axis::log("rows taken"),
         y: Axis::linear("share of rows in both"),
-        series: vec![Series::new("chance", 1, false, chance), Series::new("both rankings", 0, false, shares)],
+        series: vec![Series::new("chance", 1, chance), Series::new("both rankings", 0, shares)],
     };
     Ok(Picture {
         title: format!("Overlap of {} and {}", names[0], names[1]),

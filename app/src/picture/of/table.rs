@@ -232,7 +232,7 @@ fn seconds(value: i64, kind: &DataType) -> Option<f64> {
 fn lines(x: Axis, places: &[(f64, usize)], columns: &[NamedColumn]) -> Body {
     let series = columns.iter().enumerate().map(|(colour, column)| {
         let points = places.iter().map(|(x, row)| [*x, column.values[*row]]);
-        Series::new(&column.name, colour, false, points.collect())
+        Series::new(&column.name, colour, points.collect())
     });
     let name = columns.iter().map(|column| column.name.as_str()).collect::<Vec<_>>().join(", ");
     Body::Lines { x, y: Axis::linear(&name), series: series.collect() }

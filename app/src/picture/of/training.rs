@@ -138,7 +138,7 @@ fn panel(heading: &str, y: Axis, series: Vec<Series>, notes: Vec<String>) -> Pan
 }
 
 fn line(name: &str, colour: usize, points: Vec<[f64; 2]>) -> Series {
-    Series::new(name, colour, false, thinned(points))
+    Series::new(name, colour, thinned(points))
 }
 
 /// The values, where there are many of them behind their running mean.

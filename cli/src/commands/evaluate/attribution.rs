@@ -19,11 +19,28 @@ use crate::args::{
 use crate::context::Context;
 use crate::failure::refuse;
 
-/// Compares scores with models that were retrained on random subsets, or without a row or a group.
-pub fn run(context: &Context, args: &EvaluateAttributionArgs, by: Needed) -> Result<ExitCode> {
+/// Compares methods with the outputs of models that were retrained.
+type Compare = fn(&Truth, &[Scores], &Comparison<'_>) -> Result<AttributionOutcome, EvaluateError>;
+
+/// Compares scores with models that were retrained on random subsets.
+pub fn linear_score(context: &Context, args: &EvaluateAttributionArgs) -> Result<ExitCode> {
+    run(context, args, Needed::Random, lds)
+}
+
+/// Compares scores with models that were retrained without a row or a group.
+pub fn left_out(context: &Context, args: &EvaluateAttributionArgs) -> Result<ExitCode> {
+    run(context, args, Needed::LeftOut, leave_out)
+}
+
+fn run(
+    context: &Context,
+    args: &EvaluateAttributionArgs,
+    needed: Needed,
+    compare: Compare,
+) -> Result<ExitCode> {
     let read = [files_of(&args.truth), scores::files(&args.scores.methods)].concat();
     let (format, cancel) = begin(context, &args.result, &read)?;
-    let truth = truth(context, &args.truth, by, &cancel)?;
+    let truth = truth(context, &args.truth, needed, &cancel)?;
     let methods = scores::compared(context, &args.scores, (&truth.pool, &truth.queries), &cancel)?;
     context.say(&format!(
         "{} of {} for {}, against models of {}",
@@ -33,11 +50,7 @@ pub fn run(context: &Context, args: &EvaluateAttributionArgs, by: Needed) -> Res
         many(truth.done(|_| true).len() as u64, "subset"),
     ));
     let comparison = comparison(context, (&args.comparison, &args.scores), &methods, &cancel)?;
-    let found = match by {
-        Needed::Random => lds(&truth, &methods, &comparison)?,
-        Needed::LeftOut | Needed::Removed => leave_out(&truth, &methods, &comparison)?,
-    };
-    end(context, &args.result, format, &found)
+    end(context, &args.result, format, &compare(&truth, &methods, &comparison)?)
 }
 
 /// Draws what outputs lose without the rows that methods rank highest.

@@ -7,7 +7,7 @@ use gstore_core::Cancel;
 use gstore_store::FeaturePart;
 
 use super::Prepared;
-use super::target_rows::TargetRow;
+use super::target_rows::{TargetRow, TargetRows};
 use super::target_vectors::TargetVectors;
 use crate::error::QueryError;
 use crate::influence::result::ExcludedCounts;
@@ -26,10 +26,17 @@ pub struct TargetSamples {
     pub excluded: ExcludedCounts,
 }
 
-/// How a question names some subtasks, of names of all of them and how it names these.
-fn asked((names, asked): (Vec<String>, Vec<String>), some: &[String]) -> Vec<String> {
-    let known: BTreeMap<String, String> = names.into_iter().zip(asked).collect();
-    some.iter().map(|name| known.get(name).unwrap_or(name).clone()).collect()
+/// How a question names each subtask, by its name.
+struct AskedNames(BTreeMap<String, String>);
+
+impl AskedNames {
+    fn of(members: &TargetRows) -> Self {
+        Self(members.subtasks.iter().cloned().zip(members.asked.iter().cloned()).collect())
+    }
+
+    fn names(&self, subtasks: &[String]) -> Vec<String> {
+        subtasks.iter().map(|name| self.0.get(name).unwrap_or(name).clone()).collect()
+    }
 }
 
 impl Prepared {
@@ -44,16 +51,16 @@ impl Prepared {
         let members = self.target_rows()?;
         let readers = self.target_sources(cancel)?;
         let loader = self.target_loader(&readers, cancel)?;
-        let names = (members.subtasks.clone(), members.asked.clone());
+        let names = AskedNames::of(&members);
         let (rows, subtasks, excluded) = loader.compared(members)?;
-        Ok(TargetSamples { asked: asked(names, &subtasks), rows, subtasks, excluded })
+        Ok(TargetSamples { asked: names.names(&subtasks), rows, subtasks, excluded })
     }
 
     /// The same of losses, which are few enough to be kept.
     fn loss_samples(&self, cancel: &Cancel) -> Result<TargetSamples, QueryError> {
         let members = self.target_rows()?;
         let TargetVectors { rows, subtasks, excluded, .. } = &self.loss_operands_by_sample(cancel)?.target;
-        let asked = asked((members.subtasks, members.asked), subtasks);
+        let asked = AskedNames::of(&members).names(subtasks);
         Ok(TargetSamples { rows: rows.clone(), subtasks: subtasks.clone(), asked, excluded: *excluded })
     }
 

@@ -110,12 +110,13 @@ impl Disk {
         wants: &(dyn Fn(Range<usize>, &mut SpanRequests<'a>) + Sync),
         work: impl Fn(&mut S, usize) -> Result<(), QueryError> + Sync,
     ) -> Result<Vec<S>, QueryError> {
+        // Asked once: there are no more threads than places.
         let places = parallel::threads_for(threads, units);
         let states: Vec<Mutex<Option<S>>> = (0..places).map(|_| Mutex::new(None)).collect();
         let own = |place: usize| states[place].lock().unwrap_or_else(PoisonError::into_inner);
         self.each(
             units,
-            (threads, cancel),
+            (places, cancel),
             &|place, ahead| see(own(place).get_or_insert_with(&state), ahead),
             wants,
             &|place, unit| work(own(place).get_or_insert_with(&state), unit),

@@ -82,8 +82,9 @@ fn the_largest_sums() {
     for (code, value) in
         [(0x80u8, 127i8), (0x80, -127), (0x7f, 127), (0x7f, -127), (0, 127), (0xff, -127), (0xff, 127)]
     {
-        for count in [1, 9] {
-            let (dim, rows) = (MAX_CODE_DIM, 4);
+        // The last: more steps than are unpacked at a time, for as many queries as they are unpacked for.
+        for (dim, count) in [(MAX_CODE_DIM, 1), (MAX_CODE_DIM, 9), (65 * CODE_STEP, 17)] {
+            let rows = 4;
             all_kinds(&vec![code; rows * dim], rows, &vec![value; count * dim], dim);
         }
     }
