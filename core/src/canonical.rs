@@ -22,6 +22,7 @@ pub fn canonical_json(value: &Value) -> String {
 /// Below this, every float without a fraction is an exact integer of the same value.
 const EXACT: f64 = 9_007_199_254_740_992.0;
 
+/// Makes integers of the floats without a fraction.
 fn spell_alike(value: &mut Value) {
     match value {
         Value::Array(items) => items.iter_mut().for_each(spell_alike),

@@ -14,6 +14,7 @@ use super::whole::type_of;
 use crate::error::FunctionError;
 use crate::types;
 
+/// Refuses a cast or a comparison between a number and a time.
 pub(super) fn check(expr: &Expr, schema: &DFSchema) -> DfResult<()> {
     let wrong = match expr {
         Expr::Cast(Cast { expr: of, field }) | Expr::TryCast(TryCast { expr: of, field }) => {

@@ -120,6 +120,7 @@ fn hashes(arrays: &[ArrayRef]) -> DfResult<ArrayRef> {
     Ok(Arc::new(UInt64Array::from(state)))
 }
 
+/// FNV-1a in 64 bits.
 fn fnv(bytes: &[u8]) -> u64 {
     bytes.iter().fold(0xcbf2_9ce4_8422_2325, |h, b| (h ^ u64::from(*b)).wrapping_mul(0x0100_0000_01b3))
 }

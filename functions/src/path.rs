@@ -19,6 +19,7 @@ pub enum Step {
     Each,
 }
 
+/// Most steps of a path.
 const MOST: usize = 100;
 
 /// The steps of a path: `$.a.b[0]`, `$."a b"`, `$.list[*].c`, `/a/b/0`, or a key alone. `None` for text that

@@ -131,6 +131,7 @@ impl Accumulator for KeptValues {
 }
 
 impl ShapeResult {
+    /// The result for sorted values.
     fn of(self, values: &[f64]) -> Option<f64> {
         let n = values.len() as f64;
         let mean = values.iter().sum::<f64>() / n;

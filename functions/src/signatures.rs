@@ -10,6 +10,7 @@ pub fn own() -> &'static Signature {
     &OWN
 }
 
+/// One argument of any type.
 pub(super) fn one() -> &'static Signature {
     static ONE: LazyLock<Signature> = LazyLock::new(|| Signature::any(1, Volatility::Immutable));
     &ONE

@@ -14,6 +14,7 @@ use crate::error::FunctionError;
 /// Most characters of a text in a message.
 pub(super) const SAID: usize = 100;
 
+/// Whether a type is of times, dates or times of the day.
 pub(super) fn is_time(ty: &DataType) -> bool {
     use DataType as D;
     matches!(ty, D::Timestamp(..) | D::Date32 | D::Date64 | D::Time32(_) | D::Time64(_))

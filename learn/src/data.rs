@@ -130,6 +130,7 @@ impl Labelled {
     }
 }
 
+/// Names of features, those of the columns of one as one, and a few at most.
 fn named(columns: &[String]) -> String {
     first_of(features_of(columns), MOST_NAMES)
 }

@@ -8,6 +8,7 @@ pub(crate) fn bits(seed: u64, a: u64, b: u64) -> u64 {
     mix(of_a.wrapping_add(MIX_STEP.wrapping_mul(b.wrapping_add(1))))
 }
 
+/// A number in [0, 1).
 pub(crate) fn uniform(seed: u64, a: u64, b: u64) -> f64 {
     (bits(seed, a, b) >> 11) as f64 * (1.0 / (1u64 << 53) as f64)
 }

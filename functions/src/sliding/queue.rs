@@ -30,6 +30,7 @@ impl<T: Total> Queue<T> {
         self.came = self.came.and(value);
     }
 
+    /// Lets the oldest value go.
     pub(super) fn pop(&mut self) {
         if self.front.is_empty() {
             let mut total = T::default();

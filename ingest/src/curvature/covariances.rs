@@ -102,6 +102,7 @@ impl<B: Backend> FactorConsumer<B> for CovarianceSums<'_> {
     }
 }
 
+/// What made a product `value`.
 fn overflow_error<B: Backend>(
     call: &ModuleFactorRows<'_, B>,
     x: &B::Tensor,

@@ -97,6 +97,7 @@ impl OutOfMemory for PassError {
     }
 }
 
+/// The first value that is not finite.
 pub(super) fn not_finite(values: &[f32]) -> Option<f32> {
     // A maximum is taken in lanes, the search for one value is not.
     let largest = values.iter().fold(0, |most, value| value.abs().to_bits().max(most));

@@ -71,6 +71,7 @@ impl<B: Backend> BatchRunner<B> {
     }
 }
 
+/// The loss of each sample.
 fn summed(losses: &[f32], weights: &[f32], spans: &[Range<usize>]) -> Result<Vec<f32>, PassError> {
     let of_sample = |(sample, span): (usize, &Range<usize>)| {
         let terms = losses[span.clone()].iter().zip(&weights[span.clone()]);

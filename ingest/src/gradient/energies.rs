@@ -57,6 +57,7 @@ impl GradientEnergies {
     }
 }
 
+/// The sum of the squares of values.
 pub(super) fn squares(values: &[f32]) -> f64 {
     values.iter().map(|value| f64::from(*value) * f64::from(*value)).sum()
 }

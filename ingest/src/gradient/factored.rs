@@ -18,7 +18,9 @@ enum SideMap<B: Backend> {
 
 /// A module whose gradient is projected from its factors.
 struct ModuleMaps<B: Backend> {
+    /// Which of the projector's modules.
     module: usize,
+    /// The tensor that is its weight.
     tensor: usize,
     input: SideMap<B>,
     /// Where its values start in what is accumulated for a sample, and their number.

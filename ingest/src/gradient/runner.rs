@@ -17,6 +17,7 @@ use gstore_model::{BackendError, Forward, ForwardOptions, LastRows, Layout, Mode
 
 /// An engine without the type of its backend.
 pub(super) trait Runner: Send + Sync {
+    /// Runs a batch; `kurtosis_check` looks at its gradients.
     fn run(
         &self,
         batch: &[PackedSample<'_>],
@@ -290,6 +291,7 @@ impl<'a, B: GradientBackend> GradientPass<'a, B> {
         })
     }
 
+    /// Features of gradients of zero.
     fn without_scores(&mut self) -> Result<(), BackendError> {
         let (true, Some(features)) = (self.want.grad, &self.runner.features) else { return Ok(()) };
         match &self.runner.gradients {

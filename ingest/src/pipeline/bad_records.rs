@@ -64,6 +64,7 @@ impl BadRecords {
         }
     }
 
+    /// The first ones, a line each.
     fn list(&self) -> String {
         let mut list = String::new();
         let mut more = self.count;

@@ -11,6 +11,7 @@ use super::prepare::columns;
 use super::{IngestError, Progress, Unit};
 use gstore_data::{Content, EncodeError, TextEncoder, parse_record};
 
+/// Places that an error names.
 const SHOWN: usize = 5;
 
 /// Looks through samples that are registered.

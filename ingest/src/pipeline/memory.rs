@@ -175,10 +175,12 @@ pub fn plan(request: &IngestRequest, sizes: &MemorySizes<'_>) -> Result<MemoryPl
 }
 
 impl MemorySizes<'_> {
+    /// Values of a kind's vector.
     fn dim(&self, kind: Kind) -> u64 {
         u64::from(self.lengths.of(kind))
     }
 
+    /// Values of all vectors of a row.
     fn vectors(&self, request: &IngestRequest) -> u64 {
         request.kinds.iter().map(|kind| self.dim(*kind)).sum()
     }

@@ -168,7 +168,9 @@ fn produce(
 struct OpenWindow {
     writers: Vec<FeatureWindow>,
     begun: Instant,
+    /// The last row that was written.
     last: Option<u64>,
+    /// Rows that were written.
     rows: u64,
 }
 
@@ -177,6 +179,7 @@ struct FeatureWindow {
     feature: usize,
     /// Place of the feature's vector among those of a row.
     vector: usize,
+    /// Rows that the feature lacks.
     rows: RowSet,
     /// Begun with the first row: a segment has at least one.
     writer: Option<SegmentWriter>,

@@ -108,6 +108,7 @@ impl FlatProjector {
         self.dim
     }
 
+    /// Whether it samples coordinates.
     pub(crate) fn is_mask(&self) -> bool {
         matches!(self.layout, FlatForm::Sample(_))
     }
@@ -235,6 +236,7 @@ fn sizes(tensors: &[TensorSpec]) -> Result<Vec<usize>, ProjectionError> {
     Ok(sizes)
 }
 
+/// Outputs of each tensor under `mask`.
 fn mask_parts(dim: u32, sizes: &[usize]) -> Result<Vec<usize>, ProjectionError> {
     let inputs: usize = sizes.iter().sum();
     if dim as usize > inputs {

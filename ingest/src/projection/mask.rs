@@ -8,6 +8,7 @@ use super::philox::RandomWords;
 /// One output coordinate: which input it reads and the factor.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct SampledCoordinate {
+    /// Index in the tensor.
     pub(super) index: u64,
     /// Length of the stratum; the factor is its square root.
     pub(super) length: u64,

@@ -2,7 +2,7 @@
 //!
 //! Every projection entry is read from here, so it depends on nothing but the key and its own indices.
 
-/// Multipliers of the pairs of counter words, and Weyl increments of the key words.
+// Multipliers of the pairs of counter words, and Weyl increments of the key words.
 const M0: u64 = 0xD251_1F53;
 const M1: u64 = 0xCD9E_8D57;
 const W0: u32 = 0x9E37_79B9;

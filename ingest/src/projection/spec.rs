@@ -50,6 +50,7 @@ impl ProjectionSpec {
         Self { basis: Some(basis), ..Self::sized(ProjectionKind::Ekfac, dim) }
     }
 
+    /// The eigenbasis of a module, of `ekfac`.
     pub(crate) fn block(&self, module: &ModuleShape) -> Option<&EigenBlock> {
         self.basis.as_ref().and_then(|basis| basis.of(&module.name))
     }

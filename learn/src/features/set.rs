@@ -145,6 +145,7 @@ impl FeatureSource {
         matches!(self, Self::Tokens | Self::ScoredTokens | Self::PromptTokens)
     }
 
+    /// Columns of numbers.
     pub(super) fn width(&self) -> usize {
         match self {
             Self::Stored { dim, .. } => *dim as usize,

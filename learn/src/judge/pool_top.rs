@@ -34,6 +34,7 @@ impl PoolTop {
         PoolTop { rows: if labelled < LEAST { ENDLESS } else { rows }, labelled }
     }
 
+    /// Rows that are not labelled.
     fn others(self) -> usize {
         self.rows.saturating_sub(self.labelled)
     }

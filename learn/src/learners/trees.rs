@@ -32,6 +32,7 @@ impl Default for TreeOptions {
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct Boosted {
+    /// The mean of the target.
     start: f64,
     trees: Vec<Vec<Node>>,
 }

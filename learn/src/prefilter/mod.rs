@@ -37,6 +37,7 @@ pub struct Prefilter {
     pub cuts: Vec<TargetCut>,
     /// What brings predictions into the units of the scores.
     lines: Vec<LinearCalibration>,
+    /// The mean score of each target.
     means: Vec<f64>,
     /// Digests of the ids that it has learned from.
     learned_from: Vec<u64>,

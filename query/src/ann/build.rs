@@ -163,7 +163,9 @@ const PREFIX: u64 = 8;
 
 struct UsearchFile {
     file: fs_err::File,
+    /// Bytes of the vectors.
     vectors: u64,
+    /// Bytes of the graph behind them.
     graph: u64,
 }
 

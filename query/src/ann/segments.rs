@@ -95,6 +95,7 @@ pub(super) struct ThreadMatches {
     pub(super) way: SearchCounts,
     /// Segments without a graph for which one would be searched.
     pub(super) missed: u64,
+    /// Their pools.
     pub(super) lacking: BTreeSet<usize>,
     /// Distance, pool and row.
     near: Vec<(f32, usize, u64)>,

@@ -67,6 +67,7 @@ fn without_each(pairs: &[Pair], score: Score, combine: impl Fn(&[f64]) -> f64) -
     used.map(|k| without[k]).collect()
 }
 
+/// The jackknife's standard error.
 fn spread(parts: &[f64]) -> f64 {
     let n = parts.len() as f64;
     let mean = parts.iter().sum::<f64>() / n;

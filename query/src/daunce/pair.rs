@@ -104,6 +104,7 @@ impl Pair {
         (0..self.used.len()).map(without).collect()
     }
 
+    /// Sums of the products, and of the squares of the row and of the query.
     fn sums(&self) -> (f64, f64, f64) {
         let product = sum(self.row.iter().zip(&self.query).map(|(a, b)| a * b));
         let square = |values: &[f64]| sum(values.iter().map(|x| x * x));

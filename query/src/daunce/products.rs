@@ -32,6 +32,7 @@ pub struct Products {
     panels: Vec<[f64; WIDE]>,
     /// Of each query what the subtracted means of the models come to.
     shifts: Vec<f64>,
+    /// Sum of squares of each query.
     squares: Vec<f64>,
     /// Whether each query has all cells.
     whole: Vec<bool>,
@@ -167,6 +168,7 @@ impl Products {
         }
     }
 
+    /// Makes scores of products.
     fn finish(&self, squares: &[f64], out: &mut [f64]) {
         let degrees = self.centring.degrees();
         let score = self.centring.how().score;

@@ -223,6 +223,7 @@ fn fits_one_file(tiles: usize, work: &WorkFolder<'_>) -> Result<(), MatrixError>
     )))
 }
 
+/// Tiles of each part.
 fn cut(tiles: &Tiles<'_>, most: u64) -> Vec<Range<usize>> {
     let width = (tiles.samples().len() * size_of::<f32>()) as u64;
     let mut parts: Vec<Range<usize>> = Vec::new();

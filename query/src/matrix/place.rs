@@ -24,6 +24,7 @@ pub(super) const INFO_KEY: &str = "gstore.matrix";
 pub(super) struct OutputPaths {
     /// Of a file what a symlink leads to.
     pub(super) path: PathBuf,
+    /// Whether it is one file.
     pub(super) single: bool,
     pub(super) hidden: PathBuf,
 }

@@ -26,6 +26,7 @@ pub(super) const TARGETS_KEY: &str = "gstore.targets";
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct PartNote {
+    /// Digest of the question.
     pub(super) question: String,
     /// Its number in the group.
     pub(super) part: usize,

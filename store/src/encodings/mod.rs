@@ -145,7 +145,7 @@ impl EncodingReader {
         EncodingReader { entry, files }
     }
 
-    /// One of the published files of an encoding.
+    /// A reader of the published files of an encoding.
     pub(crate) fn open(env: &Env, entry: EncodingEntry) -> Self {
         let file = |f: &FileEntry| TableFile::new(env.file(encoding_file(entry.number, f.uuid)), f);
         let files = entry.files.iter().map(file).collect();
@@ -212,13 +212,13 @@ pub(crate) fn counts_of(batch: &RecordBatch) -> Result<Vec<TokenCount>, ReadErro
     let (row, tokens) = (row.as_primitive::<UInt64Type>(), tokens.as_primitive::<UInt32Type>());
     let (scored, truncated) = (scored.as_primitive::<UInt32Type>(), truncated.as_boolean());
     let all = row.values().iter().zip(tokens.values()).zip(scored.values()).zip(truncated.values());
-    let one = |(((row, tokens), scored), truncated): (((&u64, &u32), &u32), bool)| TokenCount {
+    let counts = all.map(|(((row, tokens), scored), truncated)| TokenCount {
         row: *row,
         tokens: *tokens,
         scored: *scored,
         truncated,
-    };
-    Ok(all.map(one).collect())
+    });
+    Ok(counts.collect())
 }
 
 /// A file written by us has these columns; one that has others is not taken apart any further.

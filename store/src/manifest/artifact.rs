@@ -113,9 +113,8 @@ impl Part for ArtifactPart {
             }
             // They are copied out under their names.
             if !layout::names::is_artifact(&file.name) {
-                let (expected, found) =
-                    ("1 to 64 of a-z, A-Z, 0-9, `.`, `_` and `-`", format!("{:?}", file.name));
-                return mismatch("what an artifact calls a file", expected, found);
+                let expected = "1 to 64 of a-z, A-Z, 0-9, `.`, `_` and `-`";
+                return mismatch("what an artifact calls a file", expected, format!("{:?}", file.name));
             }
             if !names.insert(&file.name) || !files.insert(&file.file) {
                 return mismatch(
@@ -125,10 +124,10 @@ impl Part for ArtifactPart {
                 );
             }
         }
-        match self.name.is_empty() || self.kind.is_empty() {
-            true => mismatch("name and kind of an artifact", "texts", format!("{:?}", self.name)),
-            false => None,
+        if self.name.is_empty() || self.kind.is_empty() {
+            return mismatch("name and kind of an artifact", "texts", format!("{:?}", self.name));
         }
+        None
     }
 }
 

@@ -182,9 +182,9 @@ pub(super) fn best_feature<'a>(
 pub(super) fn extends_dataset(env: &Env, new: &DatasetPart, old: &DatasetPart) -> bool {
     let has: HashSet<String> = dataset_files(new).into_iter().map(|f| f.0).collect();
     // Bitmaps are merged now and then; a repair takes all of them anyway.
-    let stays = |f: &str| has.contains(f) || f.ends_with(".roaring") || is_gone(env, f);
+    let needs_nothing = |f: &str| has.contains(f) || f.ends_with(".roaring") || is_gone(env, f);
     let goes_on = new.name == old.name && new.next_row >= old.next_row;
-    goes_on && dataset_files(old).iter().all(|(f, _)| stays(f))
+    goes_on && dataset_files(old).iter().all(|(f, _)| needs_nothing(f))
 }
 
 /// The same of a feature.

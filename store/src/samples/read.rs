@@ -25,7 +25,7 @@ pub struct SampleReader {
 }
 
 impl SampleReader {
-    /// One of some files of a dataset.
+    /// A reader of some files of a dataset.
     pub(crate) fn open(env: &Env, part: &DatasetPart, live: Arc<RowSet>, files: &[FileEntry]) -> Self {
         let file = |f: &FileEntry| TableFile::new(env.file(sample_file(part.number, f.uuid)), f);
         let files = files.iter().map(file).collect();

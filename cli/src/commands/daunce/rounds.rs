@@ -35,6 +35,7 @@ pub struct LossRounds<'a> {
     pub stopped: bool,
 }
 
+/// Datasets whose losses are computed.
 fn datasets(args: &DaunceTrainArgs) -> BTreeSet<String> {
     let of_until = [&args.of.data.dataset, &args.models.target].into_iter().flatten();
     let of_until = of_until.filter(|_| args.models.until.is_some());
@@ -68,6 +69,7 @@ impl<'a> LossRounds<'a> {
         Self { context, args, training, ensemble, cancel, datasets, agreement: None, stopped: false }
     }
 
+    /// Datasets whose losses are computed.
     pub fn datasets(&self) -> Vec<String> {
         self.datasets.iter().cloned().collect()
     }

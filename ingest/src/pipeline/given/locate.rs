@@ -100,6 +100,7 @@ impl WeightFolders {
         Ok(None)
     }
 
+    /// Reads the weights, unless they were read before.
     fn identity(&mut self, model: &Path, arg: &CheckpointArg) -> Result<&CheckpointId, SampleEncoderError> {
         let key = (model.to_owned(), arg.folder().map(Path::to_owned));
         match self.known.entry(key) {

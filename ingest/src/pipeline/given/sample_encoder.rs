@@ -53,6 +53,7 @@ struct EncoderState {
 
 /// A checkpoint ready to compute one kind of vector.
 struct LoadedCheckpoint {
+    /// What it gives: everything that decides a vector.
     key: String,
     computer: FeatureComputer,
     encoder: TextEncoder,

@@ -66,6 +66,7 @@ impl IngestPlan {
         })
     }
 
+    /// A checkpoint as the run has it already.
     pub(super) fn stored(&self, checkpoint: &CheckpointPlan) -> Option<&RunCheckpoint> {
         let stored = self.snapshot.run(&self.request.run).ok()?.checkpoint(&checkpoint.arg.name)?;
         (stored.checkpoint == checkpoint.id).then_some(stored)

@@ -142,6 +142,7 @@ pub fn table_bytes(spec: &ProjectionSpec, module: &ModuleShape) -> u64 {
     }
 }
 
+/// Multiply-adds of a projection of the flattened tensor.
 fn flat_cost(spec: &ProjectionSpec, numel: u64) -> u64 {
     match spec.kind {
         ProjectionKind::None => 0,

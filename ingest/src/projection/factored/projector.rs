@@ -128,6 +128,7 @@ impl FactoredProjector {
         [(energy - kept).max(ROUNDING * ROUNDING * energy).sqrt() as f32, whole as f32]
     }
 
+    /// Whether it samples coordinates.
     pub(crate) fn is_mask(&self) -> bool {
         matches!(self.spec.kind, ProjectionKind::FactMask { .. })
     }
@@ -248,6 +249,7 @@ impl FactoredProjector {
     }
 }
 
+/// Refuses modules that have no well-defined matrix.
 fn check(modules: &[ModuleShape]) -> Result<(), ProjectionError> {
     if modules.is_empty() {
         return Err(ProjectionError::NoTensors);

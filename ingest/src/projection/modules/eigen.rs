@@ -97,6 +97,7 @@ impl EigenBlock {
         (self.out.len() / self.module.out.max(1), self.input.len() / self.module.input.max(1))
     }
 
+    /// Whether all coordinates are kept.
     pub(in crate::projection) fn is_whole(&self) -> bool {
         self.lambda.len() == self.module.len()
     }
@@ -115,6 +116,7 @@ impl EigenBlock {
         }
     }
 
+    /// What each coordinate is multiplied by.
     pub(in crate::projection) fn scale(&self) -> Vec<f64> {
         self.lambda.iter().map(|lambda| 1.0 / (lambda + self.damping).sqrt()).collect()
     }

@@ -20,6 +20,7 @@ pub(super) const CLASSES: usize = 16;
 /// Products are summed in f32 for this many steps of a class, then in f64.
 const STEPS: usize = 32;
 
+/// Sums of products by class of coordinates.
 pub(super) fn products(a: &[f32], b: &[f32]) -> [f64; CLASSES] {
     let mut sums = [0.0f64; CLASSES];
     let whole = a.len().min(b.len()) / CLASSES * CLASSES;

@@ -184,6 +184,7 @@ fn target_norm(
     Ok(prepared.target_row(checkpoint, only)?.map(|stored| norm(&stored.norm, modules)))
 }
 
+/// Whether a row goes before another among the proponents.
 fn goes_before(a: &Scored, b: &Scored) -> bool {
     let key = |s: &Scored| (s.pool, s.row);
     if a.score == b.score { key(a) < key(b) } else { a.score > b.score }

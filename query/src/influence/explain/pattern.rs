@@ -15,6 +15,7 @@ use crate::influence::spec::{Across, Within};
 pub(super) struct Pattern(Vec<(Range<usize>, f64)>);
 
 impl Pattern {
+    /// Units with their weights, ascending.
     pub(super) fn units(&self) -> impl Iterator<Item = (usize, f64)> + '_ {
         self.0.iter().flat_map(|(span, weight)| span.clone().map(move |unit| (unit, *weight)))
     }

@@ -17,6 +17,7 @@ pub(super) struct RowVectors {
 }
 
 impl RowVectors {
+    /// The checkpoints that the row has, with their weights.
     pub(super) fn shares(&self) -> impl Iterator<Item = (usize, f64)> + '_ {
         let has = |(c, _): &(usize, f64)| self.vectors[*c].is_some();
         self.shares.iter().copied().enumerate().filter(has)

@@ -34,6 +34,7 @@ struct WindowBuffers {
 struct WindowRows {
     /// Rows up to the last that counts.
     height: usize,
+    /// Rows that count.
     rows: Vec<u64>,
 }
 
@@ -152,6 +153,7 @@ impl Prepared {
     }
 }
 
+/// Refuses blocks whose matrices would be too large.
 fn check(part: &FeaturePart) -> Result<(), QueryError> {
     let Some(group) = part.attrs.groups.iter().find(|group| group.len > MOST_COORDINATES) else {
         return Ok(());

@@ -302,6 +302,7 @@ fn space_family(features: &[&Arc<FeaturePart>]) -> String {
     space.map_or_else(String::new, |space| space.id())
 }
 
+/// The encoding of a feature, if its dataset has it.
 fn spec_of<'a>(sides: &'a [QuestionDataset], feature: &FeaturePart) -> Option<&'a EncodingSpec> {
     let side = sides.iter().find(|side| side.dataset.name == feature.desc.dataset)?;
     Some(&side.dataset.encoding(&feature.desc.encoding)?.spec)

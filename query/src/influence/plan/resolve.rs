@@ -36,6 +36,7 @@ pub(super) struct QuestionDataset {
     pub(super) dataset: Arc<DatasetPart>,
     pub(super) kind: String,
     pub(super) features: BTreeMap<CheckpointId, Vec<Arc<FeaturePart>>>,
+    /// Whether the question names some of them.
     pub(super) named: bool,
     pub(super) shapes: LazyShapes,
 }
@@ -43,6 +44,7 @@ pub(super) struct QuestionDataset {
 /// A target dataset and the subtasks that are asked about (`None`: all its rows).
 pub(super) type NamedTarget = (Arc<DatasetPart>, Option<BTreeSet<String>>);
 
+/// The pools, each named once.
 pub(super) fn pools(snapshot: &Snapshot, names: &[String]) -> Result<Vec<Arc<DatasetPart>>, QueryError> {
     let mut found: Vec<Arc<DatasetPart>> = Vec::new();
     for name in names {

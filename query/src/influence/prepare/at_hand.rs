@@ -7,6 +7,7 @@ use super::encoder::GivenSamples;
 use crate::error::QueryError;
 use crate::influence::plan::vector::AtHandVector;
 
+/// The vector of length 1, or zeros.
 fn direction(values: &[f64]) -> Result<Vec<f32>, QueryError> {
     let largest = values.iter().fold(0.0f64, |largest, x| largest.max(x.abs()));
     if values.iter().any(|x| !x.is_finite()) {

@@ -70,6 +70,7 @@ impl Operands {
         })
     }
 
+    /// Number of query vectors per checkpoint.
     pub(crate) fn queries(&self) -> usize {
         query_count(&self.pools)
     }

@@ -90,6 +90,7 @@ impl CheckpointTargets<'_> {
         self.modules.iter().flatten().any(|weight| *weight != 1.0)
     }
 
+    /// The weights of the module groups, which all readers share.
     fn weights(&self) -> &[f64] {
         self.modules.first().map(Vec::as_slice).unwrap_or_default()
     }

@@ -66,6 +66,7 @@ impl RowMask {
     }
 }
 
+/// Positions of the set bits, ascending.
 fn bits(mut word: u64) -> impl Iterator<Item = u64> {
     std::iter::from_fn(move || {
         (word != 0).then(|| {

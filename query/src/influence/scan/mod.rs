@@ -73,6 +73,7 @@ pub(super) fn has_metrics(pools: &[ScanPool]) -> bool {
     pools.iter().any(|pool| pool.metrics.iter().any(Option::is_some))
 }
 
+/// Number of query vectors per checkpoint.
 pub(super) fn query_count(pools: &[ScanPool]) -> usize {
     pools.first().map_or(0, ScanPool::query_count)
 }

@@ -61,6 +61,7 @@ impl Skipper {
         Some(Self { order, bounds, reached: AtomicU32::new(0) })
     }
 
+    /// Whether no row of a window can be in the answer.
     pub(crate) fn skips(&self, unit: usize) -> bool {
         let reached = self.reached.load(Ordering::Relaxed);
         // A row that equals the k-th score may win by its place.

@@ -25,6 +25,7 @@ impl Worker {
 /// What is known of the slots so far.
 #[derive(Default)]
 pub(super) struct Slate {
+    /// Per slot.
     pub(super) states: Vec<SlotState>,
     /// Slots x queries: the weighted sum over the checkpoints so far.
     pub(super) values: Vec<f32>,

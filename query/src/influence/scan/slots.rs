@@ -42,10 +42,12 @@ impl Selection {
         }
     }
 
+    /// Whether no row is to be scored.
     pub(crate) fn is_empty(&self) -> bool {
         !self.wanted.contains(&true)
     }
 
+    /// Number of rows that are to be scored.
     pub(crate) fn count(&self) -> u64 {
         self.wanted.iter().filter(|wanted| **wanted).count() as u64
     }
@@ -107,6 +109,7 @@ impl Slots<'_> {
         }
     }
 
+    /// Whether a wanted row lies in a range.
     pub(crate) fn touch(&self, rows: Range<u64>) -> bool {
         match self {
             Slots::Rows { first, wanted } => {
@@ -179,6 +182,7 @@ impl Slots<'_> {
     }
 }
 
+/// The places of the rows that lie in a range.
 fn within(picked: &[u64], rows: &Range<u64>) -> Range<usize> {
     picked.partition_point(|row| *row < rows.start)..picked.partition_point(|row| *row < rows.end)
 }

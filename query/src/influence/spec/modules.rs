@@ -85,6 +85,7 @@ impl ModuleWeights {
     }
 }
 
+/// The weight of each module group of a feature.
 pub(crate) fn weights(modules: Option<&ModuleWeights>, feature: &FeaturePart) -> Vec<f64> {
     let weight = |group| modules.map_or(1.0, |modules| modules.weight(group));
     feature.attrs.groups.iter().map(weight).collect()

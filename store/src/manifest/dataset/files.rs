@@ -75,10 +75,11 @@ impl FileEntry {
             let expected = format!("{}..{} without gaps", self.first_row, self.end_row);
             return mismatch(format!("rows of file {file}"), expected, format!("{} rows", self.rows));
         }
-        match self.len.div_ceil(CHUNK) {
-            chunks if self.chunks.len() as u64 == chunks => None,
-            chunks => mismatch(format!("digests of file {file}"), chunks.to_string(), self.chunks.len()),
+        let chunks = self.len.div_ceil(CHUNK);
+        if self.chunks.len() as u64 != chunks {
+            return mismatch(format!("digests of file {file}"), chunks.to_string(), self.chunks.len());
         }
+        None
     }
 }
 

@@ -216,6 +216,7 @@ impl<'a> Scan<'a> {
         }
     }
 
+    /// Why a row that has losses has no score.
     fn why(&self, losses: &[f64]) -> Reason {
         let lacks =
             losses.iter().any(|x| !x.is_finite()) || self.covariance.missing == MissingCells::Pairwise;

@@ -42,6 +42,7 @@ impl Row {
 /// What one checkpoint adds to the rows of a window.
 pub(super) struct CheckpointShare<'a> {
     pub(super) weight: f64,
+    /// Weights of the module groups.
     pub(super) modules: &'a [f64],
     /// Of a dot product.
     pub(super) scale: f64,
@@ -62,6 +63,7 @@ impl CheckpointShare<'_> {
         self.rows[slot].flags.insert(RowFlags::from_bits(flags));
     }
 
+    /// Adds the squares of the lengths of a block's vectors.
     pub(super) fn squares(&mut self, block: &Block<'_>) {
         let modules = self.modules;
         for i in self.slots.span(block) {

@@ -6,6 +6,7 @@ use crate::influence::scan::Totals;
 
 #[derive(Default)]
 pub(super) struct Findings {
+    /// For each ranking.
     pub(super) lists: Vec<Candidates>,
     /// Rows that nothing is known of: number of the window and row, from its first.
     pub(super) unbounded: Vec<(u32, u32)>,
@@ -34,6 +35,7 @@ impl Findings {
         rows.chunk_by(|a, b| a.0 == b.0).map(of_window).collect()
     }
 
+    /// Number of candidates of all rankings.
     pub(super) fn candidates(&self) -> usize {
         self.lists.iter().map(Candidates::len).sum()
     }

@@ -61,6 +61,7 @@ struct Search<'a> {
     /// Where every query is a ranking.
     singles: Option<&'a Singles>,
     order: Order,
+    /// Rows of each ranking.
     k: usize,
     threads: usize,
     /// Rows may be missing that score at most this much better than the last.

@@ -67,6 +67,7 @@ struct Checkpoint<'a> {
     unit: f64,
     /// Of [`EstimateSums`].
     share: f32,
+    /// Whether it counts.
     weighty: bool,
 }
 

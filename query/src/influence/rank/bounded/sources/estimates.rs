@@ -62,15 +62,18 @@ impl Estimates {
         }
     }
 
+    /// Notes that nothing is known of a row's values.
     pub(super) fn give_up(&mut self, place: usize) {
         self.states[place].odd = true;
     }
 
+    /// Values and errors of a row.
     pub(in super::super) fn of(&mut self, place: usize) -> (&mut [f32], &mut [f32]) {
         let span = place * self.queries..(place + 1) * self.queries;
         (&mut self.values[span.clone()], &mut self.errors[span])
     }
 
+    /// Values and errors of all rows.
     pub(in super::super) fn all(&mut self) -> (&mut [f32], &mut [f32]) {
         (&mut self.values, &mut self.errors)
     }

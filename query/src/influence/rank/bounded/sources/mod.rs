@@ -113,6 +113,7 @@ pub(super) type PickedRows = (u32, Vec<u32>);
 #[derive(Clone, Copy)]
 pub(super) struct WindowOffsets<'a> {
     pub(super) pool: u32,
+    /// First row of the window.
     pub(super) start: u64,
     /// The rows, counted from it, ascending.
     pub(super) offsets: &'a [u32],
@@ -127,6 +128,7 @@ impl WindowOffsets<'_> {
         cells.into_iter().flatten().flat_map(move |cell| reader.blocks_in(cell))
     }
 
+    /// The places of those that lie in a range.
     pub(super) fn within(&self, rows: Range<u64>) -> Range<usize> {
         let before = |row: u64| self.offsets.partition_point(|offset| self.start + u64::from(*offset) < row);
         let start = before(rows.start);
