@@ -145,10 +145,12 @@ fn questions() -> Vec<OptionGroup> {
 }
 
 fn reading() -> Vec<OptionGroup> {
-    let mut groups = vec![options_named("State of the store", &["snapshot", "checks"])];
-    #[cfg(feature = "serve")]
-    groups.push(options_of::<RemoteArgs>("Server"));
-    groups
+    let own = options_named("State of the store", &["snapshot", "checks"]);
+    vec![
+        own,
+        #[cfg(feature = "serve")]
+        options_of::<RemoteArgs>("Server"),
+    ]
 }
 
 fn writing() -> Vec<OptionGroup> {

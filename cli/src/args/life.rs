@@ -258,6 +258,7 @@ pub(super) fn age(text: &str) -> Result<Duration, String> {
 }
 
 /// An age that is not nothing.
+#[cfg(any(feature = "serve", test))]
 pub(super) fn some_time(text: &str) -> Result<Duration, String> {
     let time = age(text).ok().filter(|time| !time.is_zero());
     time.ok_or_else(|| "give a time above nothing, such as 30d, 12h, 15m or 1s".to_owned())
