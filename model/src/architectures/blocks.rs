@@ -56,7 +56,7 @@ pub(super) fn configured(
     let positions = rope::read(config, rope, sizes.heads.dim, sizes.max_positions)?;
     let norm = options::norm(config, NormKind::Rms, "rms_norm_eps", epsilon)?;
     Ok(Decoder {
-        padding_row: options::padding_row(config, sizes.vocab, defaults.padding)?,
+        padding_row: options::padding_row(config, sizes.vocab, None)?,
         mlp: Mlp::Gated(options::activation(config, "hidden_act", "silu")?),
         tied: options::flag(config, "tie_word_embeddings", false)?,
         ..plain(architecture, &sizes, positions, norm)

@@ -31,8 +31,7 @@ const NORMS: [(&str, NormPlace); 4] = [
 ];
 
 fn read(config: JsonObject<'_>) -> Result<Decoder, ModelError> {
-    let defaults =
-        SizeDefaults { kv_heads: Some(4), head_dim: Some(256), max_positions: 8192, padding: Some(0) };
+    let defaults = SizeDefaults { kv_heads: Some(4), head_dim: Some(256), max_positions: 8192 };
     let sizes = ModelSizes::read(config, defaults)?;
     let positions = rope::read(config, &RopeSettings::WHOLE, sizes.heads.dim, sizes.max_positions)?;
     let norm = options::norm(config, NormKind::Rms, "rms_norm_eps", 1e-6)?;
@@ -41,7 +40,7 @@ fn read(config: JsonObject<'_>) -> Result<Decoder, ModelError> {
     let cap =
         |key, default| options::positive_or_null(config, key, Some(default)).map(|c| c.map(|c| c as f32));
     let decoder = Decoder {
-        padding_row: options::padding_row(config, sizes.vocab, defaults.padding)?,
+        padding_row: options::padding_row(config, sizes.vocab, Some(0))?,
         embedding_scale: (sizes.hidden as f64).sqrt() as f32,
         norm_offset: 1.0,
         attention_scale: blocks::inverse_root(scalar as f32),

@@ -31,10 +31,8 @@ const ROPE: RopeSettings = RopeSettings {
 };
 
 fn read(config: JsonObject<'_>) -> Result<Decoder, ModelError> {
-    let sizes = ModelSizes::read(
-        config,
-        SizeDefaults { kv_heads: None, head_dim: None, max_positions: 2048, padding: None },
-    )?;
+    let sizes =
+        ModelSizes::read(config, SizeDefaults { kv_heads: None, head_dim: None, max_positions: 2048 })?;
     let heads = sizes.heads;
     if heads.query != heads.kv || heads.query * heads.dim != sizes.hidden {
         return Err(config.error(format!(

@@ -16,7 +16,7 @@ pub(super) const FAMILY: Family = Family {
 };
 
 fn read(config: JsonObject<'_>) -> Result<Decoder, ModelError> {
-    let defaults = SizeDefaults { kv_heads: None, head_dim: None, max_positions: 2048, padding: None };
+    let defaults = SizeDefaults { kv_heads: None, head_dim: None, max_positions: 2048 };
     let decoder = blocks::configured(config, FAMILY.architecture, defaults, &RopeSettings::WHOLE, 1e-6)?;
     let biased = if config.bool("attention_bias")? { &ATTENTION[..] } else { &[] };
     let mlp_bias = config.bool("mlp_bias")?;

@@ -12,7 +12,7 @@ pub(super) const FAMILY: Family =
     Family { architecture: "MistralForCausalLM", model_type: "mistral", settings: &["sliding_window"], read };
 
 fn read(config: JsonObject<'_>) -> Result<Decoder, ModelError> {
-    let defaults = SizeDefaults { kv_heads: Some(8), head_dim: None, max_positions: 131_072, padding: None };
+    let defaults = SizeDefaults { kv_heads: Some(8), head_dim: None, max_positions: 131_072 };
     let decoder = blocks::configured(config, FAMILY.architecture, defaults, &RopeSettings::WHOLE, 1e-6)?;
     let window = options::size_or_null(config, "sliding_window", Some(4096))?;
     let decoder = Decoder { windows: vec![window; decoder.layers], ..decoder };

@@ -3,7 +3,7 @@
 use super::blocks::{self, ATTENTION};
 use super::decoder::{Decoder, NormPlace, QkNorm};
 use super::family::Family;
-use super::options::SizeDefaults;
+use super::options::{self, SizeDefaults};
 use super::rope::RopeSettings;
 use crate::files::ModelError;
 use crate::files::json::JsonObject;
@@ -17,9 +17,10 @@ const NORMS: [(&str, NormPlace); 2] = [
 ];
 
 fn read(config: JsonObject<'_>) -> Result<Decoder, ModelError> {
-    let defaults = SizeDefaults { kv_heads: None, head_dim: None, max_positions: 2048, padding: Some(1) };
+    let defaults = SizeDefaults { kv_heads: None, head_dim: None, max_positions: 2048 };
     let decoder = blocks::configured(config, FAMILY.architecture, defaults, &RopeSettings::WHOLE, 1e-5)?;
-    let decoder = Decoder { head_norm: QkNorm::Whole, ..decoder };
+    let padding_row = options::padding_row(config, decoder.vocab_size, Some(1))?;
+    let decoder = Decoder { padding_row, head_norm: QkNorm::Whole, ..decoder };
     let biased = if config.bool("attention_bias")? { &ATTENTION[..] } else { &[] };
     Ok(blocks::finish(decoder, &NORMS, |tensors, layer| {
         tensors.attention(layer, biased);

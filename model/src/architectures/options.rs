@@ -189,8 +189,6 @@ pub(super) struct SizeDefaults {
     /// Width of a head; none: that of the residual stream over the heads.
     pub head_dim: Option<usize>,
     pub max_positions: usize,
-    /// `pad_token_id`.
-    pub padding: Option<i64>,
 }
 
 impl ModelSizes {

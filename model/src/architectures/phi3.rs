@@ -22,11 +22,11 @@ const ROPE: RopeSettings = RopeSettings {
 };
 
 fn read(config: JsonObject<'_>) -> Result<Decoder, ModelError> {
-    let defaults =
-        SizeDefaults { kv_heads: None, head_dim: None, max_positions: 4096, padding: Some(32_000) };
+    let defaults = SizeDefaults { kv_heads: None, head_dim: None, max_positions: 4096 };
     let decoder = blocks::configured(config, FAMILY.architecture, defaults, &ROPE, 1e-5)?;
     let window = options::size_or_null(config, "sliding_window", None)?;
-    let decoder = Decoder { windows: vec![window; decoder.layers], ..decoder };
+    let padding_row = options::padding_row(config, decoder.vocab_size, Some(32_000))?;
+    let decoder = Decoder { padding_row, windows: vec![window; decoder.layers], ..decoder };
     let (heads, inner) = (decoder.heads, decoder.intermediate_size);
     let (q, kv) = (heads.query * heads.dim, heads.kv * heads.dim);
     let attention = [

@@ -17,7 +17,7 @@ pub(super) const FAMILY: Family = Family {
 };
 
 fn read(config: JsonObject<'_>) -> Result<Decoder, ModelError> {
-    let defaults = SizeDefaults { kv_heads: Some(32), head_dim: None, max_positions: 32_768, padding: None };
+    let defaults = SizeDefaults { kv_heads: Some(32), head_dim: None, max_positions: 32_768 };
     let decoder = blocks::configured(config, FAMILY.architecture, defaults, &RopeSettings::WHOLE, 1e-6)?;
     let decoder = Decoder { windows: layer_windows(config, decoder.layers)?, ..decoder };
     Ok(blocks::finish(decoder, &PRE_NORMS, |tensors, layer| {

@@ -17,8 +17,7 @@ pub(super) const FAMILY: Family = Family {
 };
 
 fn read(config: JsonObject<'_>) -> Result<Decoder, ModelError> {
-    let defaults =
-        SizeDefaults { kv_heads: Some(32), head_dim: Some(128), max_positions: 32_768, padding: None };
+    let defaults = SizeDefaults { kv_heads: Some(32), head_dim: Some(128), max_positions: 32_768 };
     let decoder = blocks::configured(config, FAMILY.architecture, defaults, &RopeSettings::WHOLE, 1e-6)?;
     let windows = qwen2::layer_windows(config, decoder.layers)?;
     let decoder = Decoder { head_norm: QkNorm::Each, windows, ..decoder };
