@@ -50,9 +50,10 @@ fn products(kind: CodeKind, x: __m256i, query: __m256i) -> __m256i {
 
 /// Steps, of two pairs for each 16-bit number, whose sum 16 bits hold: pairs of bits reach 2 x 127 and those
 /// of nibbles 2 x 15 x 127.
-const fn narrow_steps(kind: CodeKind) -> usize {
+pub(super) const fn narrow_steps(kind: CodeKind) -> usize {
     match kind {
-        CodeKind::Sign | CodeKind::Nibble => 4,
+        CodeKind::Sign => 64,
+        CodeKind::Nibble => 4,
         CodeKind::Int8 => 1,
     }
 }

@@ -5,9 +5,9 @@
 use std::arch::x86_64::*;
 
 use super::super::packing::CacheLine;
-use super::avx2::{load, widened};
+use super::avx2::{load, narrow_steps, widened};
 use super::tiles::kind;
-use super::{CODE_STEP, CodeKind, CodeQueries, CodeRows, finish};
+use super::{CODE_STEP, CodeQueries, CodeRows, finish};
 
 /// Queries from which on unpacking apart is worth its stores and loads.
 pub(super) const BLOCKS_FROM: usize = 16;
@@ -25,15 +25,6 @@ const QUERIES: usize = 4;
 
 /// Unsigned codes of some steps of a row, each in a byte.
 type Unpacked = [CacheLine; STEPS];
-
-/// Steps, of two pairs for each 16-bit number, whose sum 16 bits hold: pairs of bits reach 2 x 127 and those
-/// of nibbles 2 x 15 x 127.
-const fn narrow_steps(kind: CodeKind) -> usize {
-    match kind {
-        CodeKind::Sign => STEPS,
-        CodeKind::Nibble | CodeKind::Int8 => 4,
-    }
-}
 
 /// The products of signs (`KIND` 0) or nibbles (1).
 ///
