@@ -130,7 +130,7 @@ async fn physical(
     logical: &LogicalPlan,
 ) -> SchemaRef {
     let value = |ty: &DataType| match ty {
-        DataType::Utf8 | DataType::Utf8View | DataType::LargeUtf8 => ScalarValue::Utf8(Some("1".into())),
+        ty if ty.is_string() => ScalarValue::Utf8(Some("1".into())),
         DataType::Boolean => ScalarValue::Boolean(Some(true)),
         ty if ty.is_floating() => ScalarValue::Float64(Some(1.0)),
         ty if ty.is_numeric() => ScalarValue::Int64(Some(1)),

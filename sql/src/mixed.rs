@@ -200,7 +200,7 @@ fn read(node: &LogicalPlan, expr: &Expr) -> Vec<MixedComparison> {
         _ => return Vec::new(),
     };
     let column = |of: &Expr| match of {
-        Expr::Column(column) if is_text(&type_of(node, column)?) => {
+        Expr::Column(column) if type_of(node, column)?.is_string() => {
             Some(MixedComparison::new(column, ComparedWith::Read))
         }
         _ => None,
@@ -233,21 +233,19 @@ fn mixed_comparison(node: &LogicalPlan, column: &Expr, value: &Expr) -> Option<M
             Some(Some(text)) if matches!(of, DataType::Date32 | DataType::Date64) => {
                 ComparedWith::Time("date", text.to_owned())
             }
-            None if is_text(&of) && value.data_type().is_numeric() => ComparedWith::Number(value.to_string()),
-            None if is_text(&of) && value.data_type().is_temporal() => ComparedWith::Read,
+            None if of.is_string() && value.data_type().is_numeric() => {
+                ComparedWith::Number(value.to_string())
+            }
+            None if of.is_string() && value.data_type().is_temporal() => ComparedWith::Read,
             _ => return None,
         },
-        Expr::Cast(Cast { field, .. }) if is_text(&of) && field.data_type().is_temporal() => {
+        Expr::Cast(Cast { field, .. }) if of.is_string() && field.data_type().is_temporal() => {
             ComparedWith::Read
         }
-        Expr::Column(other) if is_text(&of) && type_of(node, other)?.is_temporal() => ComparedWith::Read,
+        Expr::Column(other) if of.is_string() && type_of(node, other)?.is_temporal() => ComparedWith::Read,
         _ => return None,
     };
     Some(MixedComparison::new(column, value))
-}
-
-fn is_text(ty: &DataType) -> bool {
-    matches!(ty, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View)
 }
 
 fn type_of(node: &LogicalPlan, column: &Column) -> Option<DataType> {

@@ -83,7 +83,7 @@ impl VectorBatch {
                     let rows = convert(column, &DataType::UInt64)?;
                     samples = Some(SampleRefs::Rows(rows.as_primitive::<UInt64Type>().values().to_vec()));
                 }
-                "id" if is_text(column.data_type()) => {
+                "id" if column.data_type().is_string() => {
                     let length =
                         column.as_string_view_opt().map(|ids| ids.lengths().map(u64::from).sum::<u64>());
                     if length.is_some_and(|length| length > IDS) {
@@ -153,10 +153,6 @@ fn values(column: &ArrayRef, losses: bool) -> Result<(VectorShape, Vec<f32>), St
     };
     let items = convert(&items, &DataType::Float32)?;
     Ok((VectorShape { dim, dtype }, items.as_primitive::<Float32Type>().values().to_vec()))
-}
-
-fn is_text(ty: &DataType) -> bool {
-    matches!(ty, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View)
 }
 
 fn convert(column: &ArrayRef, to: &DataType) -> Result<ArrayRef, Status> {

@@ -84,7 +84,7 @@ impl<'a> AliasNames<'a> {
             return Err(refused(why, "give one of them another name with AS"));
         }
         let kinds = ExpressionParts::of(value, self.state);
-        if kinds.anew {
+        if kinds.volatile {
             let why = format!("`{column}` is computed again wherever it stands, or by a subquery");
             return Err(refused(why, "put the SELECT that gives it into WITH or a subquery"));
         }

@@ -56,7 +56,7 @@ impl Layout {
     pub(super) fn of(data_type: &DataType) -> Self {
         let cut = match data_type {
             DataType::Dictionary(_, values) => return Self { right: false, ..Self::of(values) },
-            DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => CellTruncation::OutsideLabels,
+            text if text.is_string() => CellTruncation::OutsideLabels,
             nested if nested.is_nested() => CellTruncation::OutsideNumbers,
             other if is_plain(other) || is_span(other) => CellTruncation::Never,
             _ => CellTruncation::OutsideLabels,

@@ -12,18 +12,19 @@ pub(super) struct ExpressionParts {
     pub(super) aggregate: bool,
     pub(super) window: bool,
     /// Functions that give another value each time, and subqueries.
-    pub(super) anew: bool,
+    pub(super) volatile: bool,
 }
 
 impl ExpressionParts {
     pub(super) fn of(value: &Expr, state: &SessionState) -> Self {
         let has_query = visit_queries(value, |_| true);
-        let mut parts = Self { aggregate: false, window: false, anew: has_query };
+        let mut parts = Self { aggregate: false, window: false, volatile: has_query };
         visit_expressions(value, |expr| {
             let Expr::Function(function) = expr else { return };
             let called = function.name.to_string().to_ascii_lowercase();
             let scalar = state.scalar_functions().get(&called);
-            parts.anew |= scalar.is_some_and(|scalar| scalar.signature().volatility == Volatility::Volatile);
+            parts.volatile |=
+                scalar.is_some_and(|scalar| scalar.signature().volatility == Volatility::Volatile);
             match function.over.is_some() {
                 true => parts.window = true,
                 false => parts.aggregate |= state.aggregate_functions().contains_key(&called),
