@@ -212,9 +212,7 @@ pub(crate) fn draw(
         if drawn.len() >= wanted || rows.len() as u64 >= there.len() {
             break;
         }
-        if cancel.is_raised() {
-            return Err(QueryError::Cancelled);
-        }
+        cancel.check()?;
         let Some(row) = nth(&there, split_mix(&mut state) % there.len()) else { break };
         if !rows.insert(row) {
             continue;

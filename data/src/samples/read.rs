@@ -86,9 +86,7 @@ pub fn each_record<E: From<SampleError>>(
     for file in find(paths).map_err(failed)? {
         let mut source = file.open(fields).map_err(failed)?;
         loop {
-            if cancel.is_raised() {
-                return Err(SampleError::Stopped.into());
-            }
+            cancel.check().map_err(SampleError::from)?;
             let Some(raw) = source.next_record().transpose().map_err(failed)? else { break };
             let place = raw.place;
             let read: Result<(Cow<'_, [u8]>, Record), RecordError> = match reading {

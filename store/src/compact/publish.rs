@@ -82,7 +82,7 @@ impl Compaction<'_> {
         let (env, id) = (self.store.env(), after.root().store);
         let part = |s: &Snapshot| s.datasets().iter().find(|d| d.number == dataset).cloned();
         let (Some(before), Some(after)) = (part(before), part(after)) else { return };
-        if before.files == after.files || !env.vfs().exists(&env.at(LEDGER)).unwrap_or(false) {
+        if before.files == after.files || !env.exists(LEDGER).unwrap_or(false) {
             return;
         }
         if let Ok(ledger) = Ledger::open(&env.shared_vfs(), env.path(), id) {

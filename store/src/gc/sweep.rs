@@ -13,6 +13,7 @@ use crate::layout::Env;
 use crate::layout::names::{self, FLAT, FileKind, NUMBERED, TopLevelName};
 use crate::manifest::Current;
 use crate::store::{Store, WriterLock};
+use crate::vfs::is_missing;
 use std::collections::HashSet;
 use std::io::ErrorKind;
 use std::sync::Arc;
@@ -181,7 +182,7 @@ impl Sweeper<'_> {
     pub(super) fn list(&self, name: &str) -> Result<Option<Vec<String>>, StorageError> {
         match self.env.vfs().list(&self.env.at(name)) {
             Ok(names) => Ok(Some(names)),
-            Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => Ok(None),
+            Err(e) if is_missing(&e) => Ok(None),
             Err(e) => Err(Env::io("list", name)(e)),
         }
     }

@@ -5,6 +5,7 @@ use crate::layout::Env;
 use crate::layout::names::INDEXES;
 use crate::layout::names::uuid;
 use crate::manifest::SegmentEntry;
+use crate::vfs::is_missing;
 
 use serde::Serialize;
 use std::collections::HashSet;
@@ -61,7 +62,7 @@ pub(crate) fn notes(env: &Env, segments: &[SegmentEntry]) -> Result<Vec<IndexNot
 pub(crate) fn list(env: &Env) -> Result<Vec<String>, StorageError> {
     match env.vfs().list(&env.at(INDEXES)) {
         Ok(names) => Ok(names.into_iter().filter(|n| split_name(n).is_some()).collect()),
-        Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => Ok(Vec::new()),
+        Err(e) if is_missing(&e) => Ok(Vec::new()),
         Err(e) => Err(Env::io("list", INDEXES)(e)),
     }
 }

@@ -173,7 +173,7 @@ impl JobFolder {
             let Some(lock) = lock.map_err(Env::io("lock", &lock_name))? else { continue };
             let Some(lock) = lock else { return Ok(None) };
             // The same: then this is the lock of a file that is gone.
-            if env.vfs().exists(&env.at(&lock_name)).map_err(Env::io("look for", &lock_name))? {
+            if env.exists(&lock_name)? {
                 let path = env.at(&name);
                 return Ok(Some(JobFolder {
                     env: Arc::clone(env),

@@ -148,7 +148,7 @@ impl Job {
     fn move_back(&self, intents: &Intents) -> Result<(), StorageError> {
         let env = self.folder.env();
         for m in &intents.moves {
-            if env.vfs().exists(&env.at(&m.to)).unwrap_or(false) {
+            if env.exists(&m.to).unwrap_or(false) {
                 self.folder.rename(&env.at(&m.to), &m.from)?;
             }
         }

@@ -5,7 +5,7 @@ use super::root::root_number;
 use crate::error::{Damage, OpenError, StorageError};
 use crate::layout::Env;
 use crate::layout::names::{CURRENT, MARKERS};
-use crate::vfs::Vfs;
+use crate::vfs::{Vfs, is_missing};
 use serde::{Deserialize, Serialize};
 use std::io::ErrorKind;
 use std::path::Path;
@@ -31,9 +31,7 @@ impl Current {
     pub(crate) fn read_bytes(vfs: &dyn Vfs, store: &Path) -> Result<Vec<u8>, OpenError> {
         match vfs.read(&store.join(CURRENT), LIMIT) {
             Ok(bytes) => Ok(bytes),
-            Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
-                Err(missing(vfs, store))
-            }
+            Err(e) if is_missing(&e) => Err(missing(vfs, store)),
             Err(e) if matches!(e.kind(), ErrorKind::UnexpectedEof | ErrorKind::InvalidData) => {
                 Err(Damage::new(CURRENT, "the file", "a short JSON text", e).into())
             }

@@ -1,6 +1,6 @@
 //! Repair of dataset parts and token counts, from older versions and from self-describing files.
 
-use super::parts::{Inventory, best_dataset, list};
+use super::parts::{Inventory, best_dataset, is_gone, list};
 use super::report::{Loss, LostKind};
 use super::{Repair, feature};
 use crate::error::{StorageError, VerifyError};
@@ -118,7 +118,7 @@ fn choose(
     listed: Vec<FileEntry>,
     found: Vec<DescribedFile>,
 ) -> (Vec<FileEntry>, Vec<ColumnDef>) {
-    let there = |f: &FileEntry| env.vfs().exists(&env.at(&sample_file(number, f.uuid))).unwrap_or(true);
+    let there = |f: &FileEntry| !is_gone(env, &sample_file(number, f.uuid));
     let created = |f: &FileEntry| found.iter().find(|d| d.entry.uuid == f.uuid).map_or(0, |d| d.created);
     // (is there, time, entry); digests of the catalog count more than those computed now.
     let mut all: Vec<(bool, u64, FileEntry)> =

@@ -6,13 +6,12 @@ use super::Repair;
 use super::dead::DeadRows;
 use super::parts::list;
 use super::report::{Loss, LostKind};
-use super::samples::table;
 use crate::error::{StorageError, VerifyError, if_sound, is_medium};
 use crate::layout::{
     Env, deleted_ids_file, deleted_ids_folder, sample_file, tombstone_file, tombstone_folder,
 };
 use crate::manifest::{DatasetPart, FileEntry, TombstoneEntry};
-
+use crate::samples::table;
 use crate::table::row_ids;
 use crate::tombstones::{DeletedIds, parse_bitmap, read_bitmap};
 use crate::verify::data_uuid;

@@ -146,7 +146,7 @@ pub(super) fn list(env: &Env, folder: &str) -> Result<Vec<String>, VerifyError> 
 
 /// Whether a file is not there, as far as that can be told.
 pub(super) fn is_gone(env: &Env, file: &str) -> bool {
-    !env.vfs().exists(&env.at(file)).unwrap_or(true)
+    !env.exists(file).unwrap_or(true)
 }
 
 /// Whether all data files of a part are there.

@@ -5,10 +5,10 @@ use super::dead::DeadRows;
 use super::report::{Loss, LostKind};
 use crate::error::{StorageError, VerifyError, WriteError, if_sound};
 use crate::layout::names::LEDGER;
-use crate::layout::{Env, sample_file};
+use crate::layout::sample_file;
 use crate::ledger::Ledger;
 use crate::manifest::{DatasetPart, FileEntry};
-use crate::samples::{sample_properties, shell_batch};
+use crate::samples::{sample_properties, shell_batch, table};
 use crate::table::{TableFile, TableMetadata, TableWriter};
 use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
@@ -21,10 +21,6 @@ use uuid::Uuid;
 const WINDOW: u64 = 8192;
 /// Rows of a page.
 const PAGE: u64 = 128;
-
-pub(super) fn table(env: &Env, part: &DatasetPart, entry: &FileEntry) -> TableFile {
-    TableFile::new(env.file(sample_file(part.number, entry.uuid)), entry)
-}
 
 /// Replaces the damaged sample files of a dataset. `dead` gains the rows that are lost inside a file.
 pub(super) fn repair(
@@ -121,11 +117,10 @@ fn report(work: &mut Repair<'_>, part: &DatasetPart, lost: &RowSet, remedy: &str
 
 /// Entries of lost rows in the ledger. Derived data, but all that is left.
 fn ids(work: &Repair<'_>, part: &DatasetPart, lost: &RowSet) -> Vec<String> {
-    let vfs = work.env.shared_vfs();
-    if work.ledger_bad || !vfs.exists(&work.env.at(LEDGER)).unwrap_or(false) {
+    if work.ledger_bad || !work.env.exists(LEDGER).unwrap_or(false) {
         return Vec::new();
     }
-    let ledger = Ledger::inspect(&vfs, work.env.path(), work.store_id).ok();
+    let ledger = Ledger::inspect(&work.env.shared_vfs(), work.env.path(), work.store_id).ok();
     ledger.and_then(|l| l.ids_of(part.number, lost, Loss::IDS).ok()).unwrap_or_default()
 }
 

@@ -18,6 +18,6 @@ pub use value::{MetaValue, NewSample};
 
 pub(crate) use columns::{merge, schema, shell_batch};
 pub(crate) use files::{FILE_BYTES, SampleFiles, TMP, remove_leftovers, sample_properties};
-pub(crate) use read::scan_known;
+pub(crate) use read::{scan_known, table};
 pub(crate) use value::{MetaRow, sample_digest};
 pub(crate) use widened::check_widened;

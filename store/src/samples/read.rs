@@ -16,6 +16,11 @@ use gstore_core::{Digest, RowSet, nearest};
 use std::ops::Range;
 use std::sync::Arc;
 
+/// A sample file of a dataset.
+pub(crate) fn table(env: &Env, part: &DatasetPart, entry: &FileEntry) -> TableFile {
+    TableFile::new(env.file(sample_file(part.number, entry.uuid)), entry)
+}
+
 /// The live samples of a dataset in one snapshot. Opening it reads no sample.
 pub struct SampleReader {
     part: Arc<DatasetPart>,
@@ -27,8 +32,7 @@ pub struct SampleReader {
 impl SampleReader {
     /// A reader of some files of a dataset.
     pub(crate) fn open(env: &Env, part: &DatasetPart, live: Arc<RowSet>, files: &[FileEntry]) -> Self {
-        let file = |f: &FileEntry| TableFile::new(env.file(sample_file(part.number, f.uuid)), f);
-        let files = files.iter().map(file).collect();
+        let files = files.iter().map(|entry| table(env, part, entry)).collect();
         SampleReader { schema: schema(&part.columns), part: Arc::new(part.clone()), live, files }
     }
 

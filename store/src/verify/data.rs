@@ -5,6 +5,7 @@ use super::report::{AffectedRows, Tally};
 use crate::error::{Damage, StorageError};
 use crate::layout::{deleted_ids_file, encoding_file, sample_file, tombstone_file};
 use crate::manifest::DatasetPart;
+use crate::samples::table;
 use crate::store::Store;
 use crate::table::{TableFile, row_ids};
 use crate::tombstones::{DeletedIds, LiveRows, read_bitmap};
@@ -106,8 +107,7 @@ pub(super) fn samples(
             if !tally.file(&name) {
                 return sound;
             }
-            let file = TableFile::new(store.env().file(&name), entry);
-            let file = CheckedFile { file, of: &of };
+            let file = CheckedFile { file: table(store.env(), part, entry), of: &of };
             if file.bytes(tally) {
                 let all = [entry.range()];
                 file.rows((&["row", "id"], &all), tally, &mut |batch, tally| ids.check(batch, &name, tally));

@@ -4,8 +4,8 @@ use super::catalog::Catalog;
 use super::report::Tally;
 use crate::layout::names::{self, ARTIFACTS, INDEXES, NUMBERED, TopLevelName};
 use crate::store::Store;
+use crate::vfs::is_missing;
 use std::collections::HashSet;
-use std::io::ErrorKind;
 use uuid::Uuid;
 
 /// The UUID of a data file: `<uuid>.<ending>`.
@@ -18,7 +18,7 @@ pub(super) fn unreferenced(store: &Store, catalog: &Catalog, tally: &mut Tally<'
     let mut refused = Vec::new();
     let mut list = |folder: &str| match store.env().vfs().list(&store.env().at(folder)) {
         Ok(names) => names,
-        Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => Vec::new(),
+        Err(e) if is_missing(&e) => Vec::new(),
         Err(e) => {
             refused.push(format!("files without a reference were not looked for in {folder:?}: {e}"));
             Vec::new()

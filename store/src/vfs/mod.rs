@@ -21,6 +21,11 @@ use std::io::{self, Write};
 use std::ops::Range;
 use std::path::Path;
 
+/// Whether an error says that there is no file or folder of the name, or that a part of the path is a file.
+pub(crate) fn is_missing(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
+}
+
 /// A file being written for the first time, from start to end.
 pub trait VfsFile: Write + Send {
     /// Flushes the bytes and the length. On return they are durable, the name is not: see [`Vfs::sync_dir`].

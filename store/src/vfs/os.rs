@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 use std::path::Path;
 
-use super::{Vfs, VfsFile, VfsLock, VfsRandom, VfsRead, direct};
+use super::{Vfs, VfsFile, VfsLock, VfsRandom, VfsRead, direct, is_missing};
 use crate::map::FileMap;
 
 /// The operating system's file system.
@@ -128,7 +128,7 @@ impl Vfs for OsVfs {
     fn exists(&self, path: &Path) -> io::Result<bool> {
         match fs_err::symlink_metadata(path) {
             Ok(_) => Ok(true),
-            Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(false),
+            Err(e) if is_missing(&e) => Ok(false),
             Err(e) => Err(e),
         }
     }
@@ -149,9 +149,7 @@ impl Vfs for OsVfs {
     fn is_locked(&self, path: &Path) -> io::Result<bool> {
         let file = match fs_err::File::open(path) {
             Ok(file) => file,
-            Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
-                return Ok(false);
-            }
+            Err(e) if is_missing(&e) => return Ok(false),
             Err(e) => return Err(e),
         };
         // Shared, so that two who look do not see each other.

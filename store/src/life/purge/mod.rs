@@ -20,7 +20,7 @@ mod rewrite;
 use super::deletion::{DeleteOptions, DeleteReport};
 use super::drop::writes_dataset;
 use super::{refuse_live_jobs, stop_if};
-use crate::error::{ChangeError, CommitError, StorageError};
+use crate::error::{ChangeError, StorageError};
 use crate::gc::{NeededFiles, sweep};
 use crate::index::live_builds;
 use crate::job::{Content, JobFile, JobFolder, PUBLISH, jobs, purged_rows};
@@ -137,7 +137,7 @@ fn refuse_others(env: &Arc<Env>, dataset: &str) -> Result<(), ChangeError> {
 
 /// Whether `CURRENT` may name what was to be published.
 fn is_unclear(e: &ChangeError) -> bool {
-    matches!(e, ChangeError::Commit(CommitError::Unclear { .. }))
+    matches!(e, ChangeError::Commit(e) if e.is_unclear())
 }
 
 /// Takes names of files and command lines out of the notes on where rows came from, if one of the rows is not

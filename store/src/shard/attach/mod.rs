@@ -94,8 +94,7 @@ pub(crate) fn attach(
 /// Removes what is left of a job: of one that failed, or that was killed after its commit. It is taken over
 /// first, which settles the state of its files. Best effort: a leftover does no harm, and `gc` removes it.
 fn clear(store: &Store, plan: JobPlan) {
-    let folder = store.env().at(&format!("tmp/{}", plan.id()));
-    if store.env().vfs().exists(&folder).unwrap_or(false)
+    if store.env().exists(&format!("tmp/{}", plan.id())).unwrap_or(false)
         && let Ok(job) = store.start_job(plan)
     {
         let _ = job.abandon();

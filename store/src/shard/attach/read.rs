@@ -6,6 +6,7 @@ use crate::layout::Env;
 use crate::shard::Receipt;
 use crate::shard::samples::ROW_BYTES;
 use crate::store::Store;
+use crate::vfs::is_missing;
 use gstore_core::{canonical_json, sha256_hex, xxh3_hex};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -61,9 +62,7 @@ fn read(store: &Store, folder: &Path) -> Result<Shard, AttachError> {
     let shown = folder.display().to_string();
     let bytes = match vfs.read(&folder.join(RECEIPT), LIMIT) {
         Ok(bytes) => bytes,
-        Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
-            return Err(without_receipt(store, folder, shown));
-        }
+        Err(e) if is_missing(&e) => return Err(without_receipt(store, folder, shown)),
         Err(e) => return Err(Env::io("read the receipt of", &shown)(e).into()),
     };
     match Receipt::parse(&bytes) {
