@@ -1,5 +1,6 @@
 //! Texts of training records in each layout: prompt and completion, a conversation, or a plain text.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
@@ -33,10 +34,9 @@ pub fn record_texts(part: RecordPart, records: &ArrayRef) -> Result<ArrayRef, Fu
 }
 
 fn record_text(part: RecordPart, record: &str) -> Option<String> {
-    let key = |key: &str| find(record, &[Step::Key(key.to_owned())]);
-    let messages = || key("messages").map(|list| messages(&list)).filter(|all| !all.is_empty());
+    let messages = || field(record, "messages").map(|list| messages(&list)).filter(|all| !all.is_empty());
     match part {
-        RecordPart::Prompt => match key("prompt") {
+        RecordPart::Prompt => match field(record, "prompt") {
             Some(prompt) => content_text(&prompt),
             None => {
                 let all = messages()?;
@@ -49,17 +49,17 @@ fn record_text(part: RecordPart, record: &str) -> Option<String> {
                 }
             }
         },
-        RecordPart::Completion => match key("completion") {
+        RecordPart::Completion => match field(record, "completion") {
             Some(completion) => content_text(&completion),
             None => messages()?.into_iter().rfind(|(role, _)| role == "assistant").map(|(_, text)| text),
         },
-        RecordPart::Text => match key("text") {
+        RecordPart::Text => match field(record, "text") {
             Some(whole) => content_text(&whole),
             None => match messages() {
                 Some(all) => Some(messages_text(&all)),
                 None => {
-                    let prompt = key("prompt").and_then(|part| content_text(&part));
-                    let completion = key("completion").and_then(|part| content_text(&part));
+                    let prompt = field(record, "prompt").and_then(|part| content_text(&part));
+                    let completion = field(record, "completion").and_then(|part| content_text(&part));
                     match (prompt, completion) {
                         (Some(prompt), Some(completion)) => Some(format!("{prompt}\n{completion}")),
                         (one, other) => one.or(other),
@@ -81,11 +81,10 @@ fn messages_text(messages: &[(String, String)]) -> String {
 fn messages(list: &str) -> Vec<(String, String)> {
     let mut all = Vec::new();
     for (_, message) in parts(list) {
-        let value = |key: &str| find(message, &[Step::Key(key.to_owned())]);
-        let said = value("content").and_then(|said| content_text(&said)).unwrap_or_default();
-        let calls = CALLS.into_iter().find_map(|key| calls(&value(key)?));
+        let said = field(message, "content").and_then(|said| content_text(&said)).unwrap_or_default();
+        let calls = CALLS.into_iter().find_map(|key| calls(&field(message, key)?));
         if calls.is_none() || !said.is_empty() {
-            all.push((value("role").and_then(|role| content_text(&role)).unwrap_or_default(), said));
+            all.push((field(message, "role").and_then(|role| content_text(&role)).unwrap_or_default(), said));
         }
         all.extend(calls.map(|calls| ("tool".to_owned(), calls)));
     }
@@ -103,14 +102,17 @@ fn calls(json: &str) -> Option<String> {
     any.then(|| calls.to_string())
 }
 
+/// The value of a key.
+fn field<'a>(json: &'a str, key: &str) -> Option<Cow<'a, str>> {
+    find(json, &[Step::Key(key.to_owned())])
+}
+
 /// A text as it is, or the texts of its parts where it is a list of them.
 fn content_text(value: &str) -> Option<String> {
     match value.starts_with('[') {
         true => {
             let part = |part: &str| match part.starts_with('{') {
-                true => {
-                    find(part, &[Step::Key("text".to_owned())]).and_then(|t| text(&t).map(|t| t.into_owned()))
-                }
+                true => field(part, "text").and_then(|t| text(&t).map(|t| t.into_owned())),
                 false => text(part).map(|text| text.into_owned()),
             };
             Some(parts(value).filter_map(|(_, p)| part(p)).collect())

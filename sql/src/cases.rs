@@ -20,7 +20,7 @@ use datafusion::sql::sqlparser::ast::{
 use super::dialect::join_constraint;
 use super::error::SqlError;
 use super::expanded::{excluded_mut, last_ident, name};
-use super::positions::{TextPosition, begin, is_named_at, place};
+use super::positions::{TextPosition, begin, is_named_at, place, start};
 use super::walk::{VisitMut, inner, visit_own_expressions_mut};
 
 /// Puts the name that an error proposes in the place of the one that it is about; false where there is none.
@@ -208,7 +208,7 @@ impl VisitorMut for ColumnNames<'_> {
         match expr {
             // UNPIVOT makes a text of the name of a column, in the place of that.
             Expr::Value(value) => {
-                let start = (value.span.start.line, value.span.start.column);
+                let start = start(&*value);
                 if let Value::SingleQuotedString(text) = &mut value.value
                     && self.which == RespelledNames::At(start)
                     && text.eq_ignore_ascii_case(self.exact)

@@ -60,16 +60,13 @@ impl VirtualColumn {
         }
     }
 
-    /// What it reads of a record, if it is not read from a feature.
-    pub(crate) fn of_record(self) -> Option<RecordPart> {
-        match self {
-            Self::Of(part) => Some(part),
-            _ => None,
-        }
+    /// Whether it is read from the record, and not from a feature.
+    pub(crate) fn is_of_record(self) -> bool {
+        matches!(self, Self::Of(_))
     }
 
     pub(crate) fn data_type(self) -> DataType {
-        if self.of_record().is_some() { DataType::Utf8 } else { DataType::Float32 }
+        if self.is_of_record() { DataType::Utf8 } else { DataType::Float32 }
     }
 
     pub(crate) fn of_name(name: &Ident) -> Option<Self> {

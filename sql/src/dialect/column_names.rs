@@ -1,57 +1,48 @@
 //! Names of columns: those that the clauses of a query have, and new ones.
 
 use std::collections::{HashMap, HashSet};
-use std::ops::ControlFlow;
 
-use datafusion::sql::sqlparser::ast::{Distinct, Expr, Ident, OrderByKind, Query, Select, Visitor};
+use datafusion::sql::sqlparser::ast::{Distinct, Expr, Ident, OrderByKind, Query, Select};
 
 use crate::expanded::name;
-use crate::walk::{Visit, count_subqueries};
+use crate::walk::{Visit, visit_own_expressions};
 
 /// The columns without a table that expressions name; not in their subqueries.
 pub(super) struct UnqualifiedNames {
     pub(super) names: HashSet<String>,
-    queries: usize,
 }
 
 impl UnqualifiedNames {
     /// In addition to those that are known.
     pub(super) fn beside(names: HashSet<String>) -> Self {
-        Self { names, queries: 0 }
+        Self { names }
     }
 
     /// Those of the order of a query, too.
     pub(super) fn ordered(query: &Query, names: HashSet<String>) -> HashSet<String> {
         let mut ordered = Self::beside(names);
         if let Some(OrderByKind::Expressions(keys)) = query.order_by.as_ref().map(|order| &order.kind) {
-            let _ = keys.visit(&mut ordered);
+            ordered.add(keys);
         }
         ordered.names
     }
 
     /// Those of the clauses that may mean columns of the result.
     pub(super) fn clauses(&mut self, select: &Select) {
-        let _ = select.group_by.visit(self);
-        let _ = select.having.visit(self);
-        let _ = select.qualify.visit(self);
+        self.add(&select.group_by);
+        self.add(&select.having);
+        self.add(&select.qualify);
         if let Some(Distinct::On(keys)) = &select.distinct {
-            let _ = keys.visit(self);
+            self.add(keys);
         }
     }
-}
 
-impl Visitor for UnqualifiedNames {
-    type Break = ();
-
-    count_subqueries!(queries, &Query);
-
-    fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<()> {
-        if let Expr::Identifier(column) = expr
-            && self.queries == 0
-        {
-            self.names.insert(name(column));
-        }
-        ControlFlow::Continue(())
+    fn add(&mut self, part: &impl Visit) {
+        visit_own_expressions(part, |expr| {
+            if let Expr::Identifier(column) = expr {
+                self.names.insert(name(column));
+            }
+        });
     }
 }
 

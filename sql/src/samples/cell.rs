@@ -36,7 +36,7 @@ impl ColumnSource {
             Self::Id => Some("id"),
             Self::Record => Some("record"),
             Self::Metadata(name) => Some(name),
-            Self::Virtual(column) => column.of_record().map(|_| "record"),
+            Self::Virtual(column) => column.is_of_record().then_some("record"),
             Self::Tokens | Self::ScoredTokens | Self::Truncated => None,
         }
     }

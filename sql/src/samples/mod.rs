@@ -81,7 +81,7 @@ impl SampleTable {
         }
         add(ColumnSource::Record, "record".into(), DataType::Utf8, true);
         for column in asked.columns().filter(|column| !taken.iter().any(|name| name == column.name())) {
-            if column.of_record().is_none() {
+            if !column.is_of_record() {
                 let feature = measured::feature(&table.snapshot, &table.dataset.name, column, question);
                 let Some(feature) = feature else { continue };
                 table.measured.push(FeatureNumbers::new(column, feature));

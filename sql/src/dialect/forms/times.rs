@@ -80,8 +80,7 @@ pub(in crate::dialect) fn number_as_time(of: &Expr, to: &DataType) -> Option<Sql
     let is_time = matches!(to, DataType::Timestamp(..) | DataType::Date | DataType::Time(..));
     let Expr::Value(value) = of else { return None };
     let Value::Number(number, _) = &value.value else { return None };
-    let place = value.span.start;
-    is_time.then(|| SqlError::from(no_cast(number, &to.to_string(), true)).at(place.line, place.column))
+    is_time.then(|| SqlError::from(no_cast(number, &to.to_string(), true)).at_start_of(value))
 }
 
 #[cfg(test)]

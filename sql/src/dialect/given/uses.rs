@@ -5,12 +5,13 @@ use std::ops::ControlFlow;
 use datafusion::sql::sqlparser::ast::{Expr, Query, Select, Visitor};
 
 use crate::expanded::name;
+use crate::positions::{self, TextPosition};
 use crate::walk::{Visit, VisitMut, count_subqueries, visit_own_expressions_mut};
 
 /// Looks for a name; not in subqueries, which have columns of their own.
 pub(super) struct NameUses<'a> {
     column: &'a str,
-    place: Option<(u64, u64)>,
+    place: Option<TextPosition>,
     queries: usize,
     /// Expressions around what is visited, with it.
     depth: usize,
@@ -24,7 +25,7 @@ pub(super) struct NameUses<'a> {
 
 impl<'a> NameUses<'a> {
     /// Behind an item of a SELECT, and in WHERE.
-    pub(super) fn of(select: &Select, at: usize, column: &'a str, place: Option<(u64, u64)>) -> Self {
+    pub(super) fn of(select: &Select, at: usize, column: &'a str, place: Option<TextPosition>) -> Self {
         let mut uses = Self { column, place, queries: 0, depth: 0, count: 0, deepest: 0, is_meant: false };
         for item in select.projection.iter().skip(at + 1) {
             let _ = item.visit(&mut uses);
@@ -46,10 +47,9 @@ impl Visitor for NameUses<'_> {
             && self.queries == 0
             && name(other) == self.column
         {
-            let start = other.span.start;
             self.count += 1;
             self.deepest = self.deepest.max(self.depth);
-            self.is_meant |= self.place.is_none_or(|place| place == (start.line, start.column));
+            self.is_meant |= self.place.is_none_or(|place| place == positions::place(other));
         }
         ControlFlow::Continue(())
     }
