@@ -1,7 +1,6 @@
 //! The forecast of a training, of perturbed copies or of their losses as lines, or as JSON.
 
 use std::path::Path;
-use std::time::Duration;
 
 use anyhow::Result;
 use gstore::daunce::LossesForecast;
@@ -9,10 +8,11 @@ use gstore_core::many;
 use gstore_store::vfs::free_space;
 use gstore_train::Forecast;
 use gstore_train::daunce::EnsembleForecast;
-use indicatif::{HumanBytes, HumanCount, HumanDuration};
+use indicatif::{HumanBytes, HumanCount};
 
 use crate::args::{DaunceTrainArgs, KeepWeights};
 use crate::object::object;
+use crate::progress::time;
 use crate::streams::out;
 
 /// Prints what a training will take; `output` is the folder of its checkpoints.
@@ -109,10 +109,6 @@ pub fn print_losses(forecast: &LossesForecast, store: &Path, as_json: bool) -> R
     out!("memory       {} (about)", HumanBytes(*memory));
     out!("disk         {}{}", HumanBytes(*disk), free(store));
     Ok(())
-}
-
-fn time(seconds: f64) -> HumanDuration {
-    HumanDuration(Duration::from_secs_f64(seconds.clamp(0.0, 1e9)))
 }
 
 /// How much is free where `output` will be.

@@ -9,6 +9,7 @@
 use std::io::{Error, ErrorKind, Result};
 use std::path::{Path, PathBuf};
 
+use gstore_core::if_there;
 use gstore_store::vfs::{OsVfs, Vfs as _, VfsLock};
 
 use crate::stand_ins::stands_for;
@@ -90,12 +91,11 @@ pub fn remove_leftovers(prefix: &str, place: &Path) {
 
 /// Removes a folder that no process holds.
 fn remove_leftover(folder: &Path) -> Result<()> {
-    match fs_err::OpenOptions::new().read(true).write(true).open(folder.join(LOCK)) {
-        Ok(lock) if lock.file().try_lock().is_ok() => remove(folder, LOCK),
-        Ok(_) => Ok(()),
+    match if_there(fs_err::OpenOptions::new().read(true).write(true).open(folder.join(LOCK)))? {
+        Some(lock) if lock.file().try_lock().is_ok() => remove(folder, LOCK),
+        Some(_) => Ok(()),
         // Its process was killed before it made the lock, or will find out and make another folder.
-        Err(error) if error.kind() == ErrorKind::NotFound => fs_err::remove_dir(folder),
-        Err(error) => Err(error),
+        None => fs_err::remove_dir(folder),
     }
 }
 

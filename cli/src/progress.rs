@@ -258,7 +258,12 @@ impl Counter {
 }
 
 fn time_left(seconds: f64) -> String {
-    format!(", {} left", HumanDuration(Duration::from_secs_f64(seconds.min(1e9))))
+    format!(", {} left", time(seconds))
+}
+
+/// A time for people to read; of an estimate without an end some thirty years.
+pub fn time(seconds: f64) -> HumanDuration {
+    HumanDuration(Duration::from_secs_f64(seconds.clamp(0.0, 1e9)))
 }
 
 /// Progress of work that reports how many bytes are done in all.

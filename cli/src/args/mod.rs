@@ -88,7 +88,7 @@ pub use scoring::{CovarianceArgs, PairArgs, ScoringArgs};
 pub use select::{EachSelection, RuleArgs, ScoresOf, SelectArgs};
 #[cfg(feature = "serve")]
 pub use serve::{RemoteArgs, ServeArgs, TokenArgs, TokenWhat};
-pub use show::{InfoArgs, ListArgs, SnapshotsArgs, VerifyArgs};
+pub use show::{InfoArgs, SnapshotsArgs, VerifyArgs};
 pub use text::{GivenTextArgs, TextArgs, is_template_file};
 pub use train::*;
 pub use view::{ViewArgs, ViewWhat};
@@ -223,7 +223,10 @@ pub enum Command {
     /// Draw trainings, scores, sources, overlaps of rankings, or tokens
     Plot(PlotArgs),
     /// List the datasets, runs and features of the store
-    Ls(ListArgs),
+    #[command(
+        after_help = "Examples:\n  gstore ls --store s\n  gstore ls --store s --snapshot before-cleanup --format json"
+    )]
+    Ls(ListOfStateArgs),
     /// Describe the store, a dataset, a run or a feature
     Info(InfoArgs),
     /// List the snapshots, newest first

@@ -1,4 +1,4 @@
-//! Arguments of `gstore snapshots`, `gstore ls`, `gstore info` and `gstore verify`.
+//! Arguments of `gstore snapshots`, `gstore info` and `gstore verify`.
 
 use clap::Args;
 use gstore_store::SnapshotName;
@@ -11,19 +11,6 @@ use super::ListOutputArgs;
     after_help = "Examples:\n  gstore snapshots --store s\n  gstore snapshots --store s -o history.csv"
 )]
 pub struct SnapshotsArgs {
-    #[command(flatten)]
-    pub output: ListOutputArgs,
-}
-
-/// `gstore ls`
-#[derive(Args, Debug)]
-#[command(
-    after_help = "Examples:\n  gstore ls --store s\n  gstore ls --store s --snapshot before-cleanup --format json"
-)]
-pub struct ListArgs {
-    /// The state of the store to read: a number or a tag [default: the current one]
-    #[arg(long, value_name = "N|TAG")]
-    pub snapshot: Option<SnapshotName>,
     #[command(flatten)]
     pub output: ListOutputArgs,
 }

@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result, bail};
 use arrow_array::Array;
 use arrow_array::cast::AsArray;
 use gstore::Folders;
-use gstore_core::{Cancel, did_you_mean, many};
+use gstore_core::{Cancel, did_you_mean, if_there, many};
 use gstore_data::TextOptions;
 use gstore_ingest::pipeline::{AddRequest, IngestPlan, IngestRequest, Kind, RunEnding, add, ingest};
 use gstore_ingest::projection::{ProjectionKind, ProjectionSpec};
@@ -105,14 +105,13 @@ fn choose<'a>(targets: &'a [String], wanted: Option<&str>) -> Result<&'a str> {
 fn unpack(input: &Path) -> Result<()> {
     for (name, bytes) in FILES {
         let path = input.join(name);
-        match fs_err::read(&path) {
-            Ok(present) if present == *bytes => continue,
-            Ok(_) => bail!(
+        match if_there(fs_err::read(&path))? {
+            Some(present) if present == *bytes => continue,
+            Some(_) => bail!(
                 "{} is there and is not the demo's; move it away, or give another folder with --store",
                 path.display()
             ),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-            Err(error) => return Err(error.into()),
+            None => {}
         }
         if let Some(parent) = path.parent() {
             fs_err::create_dir_all(parent)?;

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 
-use crate::args::ListArgs;
+use crate::args::ListOfStateArgs;
 use crate::context::Context;
 use crate::statements::Engine;
 
@@ -31,7 +31,7 @@ SELECT name, dataset, state, number, run, granularity, vectors, dim, dtype, byte
 /// features that hold them) and features (run: those that have the checkpoint; number: what `gstore drop
 /// feature` takes; missing: rows of the dataset that they lack; vectors: one for each sample, or for each
 /// scored token, as the granularity says).
-pub fn run(context: &Context, args: &ListArgs) -> Result<()> {
+pub fn run(context: &Context, args: &ListOfStateArgs) -> Result<()> {
     let (snapshot, _lease) = context.open_at(args.snapshot.as_ref())?;
     let cancel = context.cancel_on_interrupt("stopping")?;
     Engine::new(context, snapshot)?.run(context, LIST, &args.output.to, &cancel)?;

@@ -1,7 +1,6 @@
 //! `gstore matrix`: the score of every pool row with every target sample.
 
 use std::path::Path;
-use std::time::Duration;
 
 use anyhow::{Result, bail};
 use gstore_core::{Progress, Unit, many, many_of};
@@ -10,13 +9,14 @@ use gstore_query::matrix::{
     MatrixError, MatrixForecast, MatrixJob, MatrixOptions, MatrixOutput, MatrixReport, products_per_second,
 };
 use gstore_store::vfs::free_space;
-use indicatif::{HumanBytes, HumanDuration};
+use indicatif::HumanBytes;
 use serde::Serialize;
 
 use crate::args::MatrixArgs;
 use crate::context::Context;
 use crate::failure::{UsageError, refuse};
 use crate::output::check_outside;
+use crate::progress::time;
 use crate::question::{pairs, question_between, tell_notes};
 use crate::statements::with_digest_checks;
 use crate::streams::out;
@@ -150,7 +150,7 @@ fn preview(
     out!("memory: at most {} in addition to the mapped store", HumanBytes(forecast.memory));
     out!(
         "time: about {} of computing on {}; {} of vectors are read",
-        HumanDuration(Duration::from_secs_f64(seconds.clamp(0.0, 1e9))),
+        time(seconds),
         many(context.threads as u64, "thread"),
         HumanBytes(forecast.read)
     );

@@ -7,13 +7,13 @@
 //!   and the change was over when it was looked at
 
 use std::collections::BTreeMap;
-use std::io::{ErrorKind, Read};
+use std::io::Read;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Result, bail};
-use gstore_core::{Digest, RowSet};
+use gstore_core::{Digest, RowSet, if_there};
 use gstore_store::{OpenError, RunCheckpoint, Snapshot, Store};
 use xxhash_rust::xxh3::Xxh3;
 
@@ -128,14 +128,11 @@ impl Versions {
     }
 
     fn of_file(&mut self, path: &Path) -> Result<String> {
-        let found = match fs_err::metadata(path) {
-            Ok(found) if found.is_file() => found,
+        let found = match if_there(fs_err::metadata(path))? {
+            Some(found) if found.is_file() => found,
             // Pipes and the like have no bytes of their own.
-            Ok(_) => return Ok("no file".to_owned()),
-            Err(error) if error.kind() == ErrorKind::NotFound => {
-                return Ok(format!("link to {}", fs_err::read_link(path)?.display()));
-            }
-            Err(error) => return Err(error.into()),
+            Some(_) => return Ok("no file".to_owned()),
+            None => return Ok(format!("link to {}", fs_err::read_link(path)?.display())),
         };
         let nanoseconds = |seconds: i64, rest: i64| i128::from(seconds) * 1_000_000_000 + i128::from(rest);
         let touched = nanoseconds(found.ctime(), found.ctime_nsec());
@@ -232,13 +229,9 @@ fn list(path: &Path, depth: usize, files: &mut Vec<PathBuf>) -> Result<()> {
     if depth > DEPTH {
         bail!("{}: more than {DEPTH} folders below one another", path.display());
     }
-    match fs_err::metadata(path) {
-        Ok(found) if found.is_dir() => {}
-        Err(error) if error.kind() != ErrorKind::NotFound => return Err(error.into()),
-        _ => {
-            files.push(path.to_owned());
-            return Ok(());
-        }
+    if if_there(fs_err::metadata(path))?.is_none_or(|found| !found.is_dir()) {
+        files.push(path.to_owned());
+        return Ok(());
     }
     let entries: std::io::Result<Vec<_>> = fs_err::read_dir(path)?.collect();
     let mut paths: Vec<PathBuf> = entries?.into_iter().map(|entry| entry.path()).collect();

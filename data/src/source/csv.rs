@@ -24,7 +24,7 @@ use serde_json::{Map, Value};
 
 use super::super::field::Field;
 use super::super::fields::FieldNames;
-use super::super::jsonl::{CONVERT, LINE_LIMIT};
+use super::super::jsonl::{CONVERT, LINE_LIMIT, READ_SIZE};
 use super::cells::{Cells, cell_value};
 use super::quotes::{Quotes, UnclosedQuote};
 use super::unpack::{ByteCount, Input};
@@ -175,7 +175,7 @@ impl Text {
         let since = quotes.since();
         let mut builder = ReaderBuilder::new();
         // The fields are counted below, where the record is at hand.
-        builder.delimiter(delimiter).flexible(true).buffer_capacity(256 << 10);
+        builder.delimiter(delimiter).flexible(true).buffer_capacity(READ_SIZE);
         let reader = builder.from_reader(quotes);
         let path = Arc::clone(path);
         let mut text = Self { path, reader, since, lines, header: Vec::new(), record: ByteRecord::new() };

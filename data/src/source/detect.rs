@@ -6,7 +6,7 @@ use std::path::Path;
 
 use gstore_core::separator;
 
-use super::super::jsonl::{CONVERT_WIDE, is_utf16};
+use super::super::jsonl::{CONVERT_WIDE, UTF8_MARK, is_utf16};
 use super::format::{Compression, Format, format_of};
 use super::unpack::Input;
 use super::{DataError, DataFile};
@@ -56,7 +56,7 @@ const HEADER: u64 = 64 << 10;
 
 /// What separates the columns of a text's header line where the separator of its ending does not.
 fn other_separator(text: &[u8], usual: u8) -> Option<(u8, &'static str)> {
-    let text = text.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(text);
+    let text = text.strip_prefix(UTF8_MARK).unwrap_or(text);
     let header = text.split(|byte| *byte == b'\n').next().filter(|header| !header.contains(&usual))?;
     separator(String::from_utf8_lossy(header).trim_end(), usual)
 }

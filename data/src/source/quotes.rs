@@ -13,6 +13,8 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 
 use memchr::{memchr, memchr_iter, memchr2_iter};
 
+use super::super::jsonl::UTF8_MARK;
+
 /// Why the bytes are not read on.
 #[derive(Debug)]
 pub(super) struct UnclosedQuote {
@@ -96,7 +98,7 @@ impl<R: Read> Quotes<R> {
     fn watch(&mut self, bytes: &[u8]) -> Result<(), UnclosedQuote> {
         let mut rest = bytes;
         if !std::mem::replace(&mut self.started, true) {
-            rest = rest.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(rest);
+            rest = rest.strip_prefix(UTF8_MARK).unwrap_or(rest);
         }
         while let Some(&first) = rest.first() {
             if let QuoteState::Quote { opened } = self.state {

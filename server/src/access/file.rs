@@ -7,11 +7,10 @@
 //! - names are unique among the tokens of a store
 
 use std::collections::BTreeSet;
-use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use gstore_core::sha256_hex;
+use gstore_core::{if_there, sha256_hex};
 use gstore_store::Store;
 use serde::{Deserialize, Serialize};
 use subtle::ConstantTimeEq;
@@ -183,10 +182,7 @@ impl Tokens {
 
     fn read(&self) -> Result<Vec<TokenEntry>, TokenError> {
         let path = self.folder.join(FILE);
-        let bytes = match fs_err::read(&path) {
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
-            other => other?,
-        };
+        let Some(bytes) = if_there(fs_err::read(&path))? else { return Ok(Vec::new()) };
         let damaged = |why: String| TokenError::Damaged { file: path.display().to_string(), why };
         let form: TokenFile = serde_json::from_slice(&bytes).map_err(|error| damaged(error.to_string()))?;
         match form.version {

@@ -4,6 +4,7 @@ use std::io::{ErrorKind, Write};
 use std::path::Path;
 
 use fs_err::{File, OpenOptions};
+use gstore_core::if_there;
 use uuid::Uuid;
 
 /// The key of signatures.
@@ -48,10 +49,7 @@ pub(crate) fn with_lock<T, E: From<std::io::Error>>(
 pub(super) fn replace(folder: &Path, name: &str, bytes: &[u8]) -> std::io::Result<()> {
     let fresh = folder.join(format!("{name}.new"));
     // One that was left behind may have other rights.
-    match fs_err::remove_file(&fresh) {
-        Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
+    if_there(fs_err::remove_file(&fresh))?;
     let mut file = create_private(&fresh)?;
     file.write_all(bytes)?;
     file.sync_all()?;

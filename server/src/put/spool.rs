@@ -1,9 +1,9 @@
 //! Copies of streams that are read twice: files in the server's folder, each locked as long as it is in use.
 
-use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use fs_err::{File, OpenOptions};
+use gstore_core::if_there;
 use uuid::Uuid;
 
 use crate::access::{create_private, with_lock};
@@ -56,10 +56,7 @@ fn clear(folder: &Path) -> std::io::Result<()> {
         if path.extension().is_none_or(|ending| ending != "arrow") {
             continue;
         }
-        let file = match OpenOptions::new().write(true).open(&path) {
-            Err(error) if error.kind() == ErrorKind::NotFound => continue,
-            other => other?,
-        };
+        let Some(file) = if_there(OpenOptions::new().write(true).open(&path))? else { continue };
         if file.file().try_lock().is_ok() {
             fs_err::remove_file(&path)?;
         }

@@ -155,7 +155,7 @@ fn with_mean(name: &str, colour: usize, points: Vec<[f64; 2]>) -> Vec<Series> {
     // The mean changes little over a small part of its window, so that not every one of many is needed.
     let (last, every) = (points.len() - 1, points.len().div_ceil(POINTS - 1));
     let means = (0..last).step_by(every).chain([last]).map(mean).collect();
-    let behind = Series { faint: true, ..line(name, colour, points.clone()) };
+    let behind = line(name, colour, points.clone()).faint();
     vec![behind, line(name, colour, means)]
 }
 

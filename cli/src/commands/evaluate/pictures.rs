@@ -67,11 +67,9 @@ fn lines(of: &gstore_evaluate::Panel) -> Panel {
     let number = |label: &str| label.split(' ').find_map(|word| word.parse::<f64>().ok());
     let place = |(at, label): (usize, &String)| number(label).unwrap_or(at as f64);
     let places: Vec<f64> = of.labels.iter().enumerate().map(place).collect();
-    let line = |(colour, series): (usize, &gstore_evaluate::Series)| Series {
-        name: series.name.clone(),
-        colour,
-        faint: false,
-        points: places.iter().zip(&series.values).map(|(x, y)| [*x, *y]).collect(),
+    let line = |(colour, series): (usize, &gstore_evaluate::Series)| {
+        let points = places.iter().zip(&series.values).map(|(x, y)| [*x, *y]);
+        Series::new(&series.name, colour, points.collect())
     };
     Panel {
         heading: of.title.clone(),

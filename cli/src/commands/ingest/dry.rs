@@ -10,13 +10,14 @@ use gstore_ingest::pipeline::{
 };
 use gstore_store::vfs::free_space;
 use gstore_store::{Granularity, Store};
-use indicatif::{HumanBytes, HumanDuration};
+use indicatif::HumanBytes;
 use serde_json::{Value, json};
 
 use super::super::add::add_forecast;
 use super::{samples, sketch};
 use crate::args::IngestArgs;
 use crate::context::Context;
+use crate::progress::time;
 use crate::streams::out;
 use crate::texts;
 
@@ -173,7 +174,7 @@ fn print_estimate(
         if plan.request.pass() == Granularity::Token { " (about; one for each scored token)" } else { "" };
     out!("passes       {}{about}", estimate.passes);
     out!("tokens       {} (about)", estimate.tokens);
-    out!("time         {} (about)", HumanDuration(std::time::Duration::from_secs_f64(estimate.seconds)));
+    out!("time         {} (about)", time(estimate.seconds));
     match free_space(&place(context, args)?) {
         Some(free) => out!("disk         {}, {} free", HumanBytes(estimate.disk), HumanBytes(free)),
         None => out!("disk         {}", HumanBytes(estimate.disk)),
