@@ -261,9 +261,9 @@ fn time_left(seconds: f64) -> String {
     format!(", {} left", time(seconds))
 }
 
-/// A time for people to read; of an estimate without an end some thirty years.
+/// A time for people to read; of an estimate without an end some thirty years, of none at all no time.
 pub fn time(seconds: f64) -> HumanDuration {
-    HumanDuration(Duration::from_secs_f64(seconds.clamp(0.0, 1e9)))
+    HumanDuration(Duration::try_from_secs_f64(seconds.clamp(0.0, 1e9)).unwrap_or_default())
 }
 
 /// Progress of work that reports how many bytes are done in all.
