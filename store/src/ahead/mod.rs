@@ -108,7 +108,7 @@ impl ReadAhead {
                     }
                     ReadMode::Ordinary => read.ordinary += wanted,
                 }
-                self.parts.push(BufferedSpan { file: source.name.to_owned(), span, bytes });
+                self.parts.push(BufferedSpan { file: source.own.name.clone(), span, bytes });
             } else {
                 self.spare.push(bytes);
             }

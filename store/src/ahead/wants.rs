@@ -3,18 +3,15 @@
 use super::MOST_BYTES;
 use super::way::{self, CountedRead, ReadMode};
 use crate::buffer::AlignedBuffer;
+use crate::layout::NamedFile;
 use crate::map::FileMap;
-use crate::vfs::{Vfs, VfsRead};
+use crate::vfs::VfsRead;
 use std::ops::Range;
-use std::path::Path;
 use std::sync::Arc;
 
 #[derive(Clone, Copy)]
 pub(crate) struct ScannedFile<'a> {
-    pub vfs: &'a dyn Vfs,
-    pub path: &'a Path,
-    /// Relative to the store.
-    pub name: &'a str,
+    pub own: &'a NamedFile,
     pub map: &'a Arc<FileMap>,
     /// Whether the system may keep what is read of it.
     pub is_kept: bool,
@@ -46,15 +43,16 @@ pub(super) struct OpenFile<'a> {
 
 impl<'a> OpenFile<'a> {
     pub(super) fn new(source: ScannedFile<'a>) -> Self {
-        let disk = source.vfs.disk(source.path);
+        let NamedFile { vfs, path, .. } = source.own;
+        let disk = vfs.disk(path);
         let direct = match way::of(disk) {
-            ReadMode::Direct => source.vfs.open_direct(source.path),
+            ReadMode::Direct => vfs.open_direct(path),
             ReadMode::Ordinary => Ok(None),
         };
         let (file, way) = match direct {
             Ok(Some(file)) => (Some(file), ReadMode::Direct),
             // The threads that read are several also where bytes come through the system's memory.
-            Ok(None) => (source.vfs.open(source.path).ok(), ReadMode::Ordinary),
+            Ok(None) => (vfs.open(path).ok(), ReadMode::Ordinary),
             Err(_) => (None, ReadMode::Direct),
         };
         OpenFile { source, file: file.filter(|file| !source.file.is_other(&**file)), way, disk }

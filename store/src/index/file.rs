@@ -174,14 +174,7 @@ impl IndexFile {
 
     /// What reads of it ahead need to know.
     pub(super) fn source(&self) -> ScannedFile<'_> {
-        ScannedFile {
-            vfs: &*self.own.vfs,
-            path: &self.own.path,
-            name: &self.own.name,
-            map: &self.map,
-            is_kept: true,
-            file: self,
-        }
+        ScannedFile { own: &self.own, map: &self.map, is_kept: true, file: self }
     }
 
     pub(super) fn map(&self) -> &FileMap {

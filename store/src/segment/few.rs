@@ -176,7 +176,7 @@ impl SegmentFile {
             let found = vector.compute_check(&mut hash);
             if vector.row != row || found != vector.check {
                 let (what, stored) = (format!("check of row {row}"), format!("{:016x}", vector.check));
-                let damage = Damage::new(&self.name, what, stored, format!("{found:016x}"));
+                let damage = Damage::new(&self.own.name, what, stored, format!("{found:016x}"));
                 return Err(damage.at(block.offset).affecting(lost(row..row + 1, &self.label)).into());
             }
         }

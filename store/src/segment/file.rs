@@ -12,11 +12,11 @@ use super::footer::BlockInfo;
 use super::layout::{BlockLayout, Mismatch, SegmentShape};
 use crate::ahead::{FileIdentity, ScannedFile};
 use crate::error::{Damage, StorageError, is_not_whole};
+use crate::layout::NamedFile;
 use crate::map::FileMap;
-use crate::vfs::{Vfs, VfsRead};
+use crate::vfs::VfsRead;
 use gstore_core::{Digest, Remedy, RowSet};
 use std::ops::{Deref, Range};
-use std::path::PathBuf;
 use std::sync::atomic::AtomicU32;
 use std::sync::{Arc, OnceLock};
 
@@ -48,10 +48,7 @@ impl Deref for SegmentBlock {
 
 #[derive(Debug)]
 pub(crate) struct SegmentFile {
-    pub(super) vfs: Arc<dyn Vfs>,
-    pub(super) path: PathBuf,
-    /// The file, relative to the store.
-    pub(super) name: String,
+    pub(super) own: NamedFile,
     /// The feature, for messages.
     pub(super) label: String,
     pub(super) shape: SegmentShape,
@@ -71,28 +68,28 @@ impl SegmentFile {
     }
 
     pub(super) fn damage(&self, block: &BlockInfo, p: Mismatch) -> Damage {
-        Damage::new(&self.name, p.0, p.1, p.2)
+        Damage::new(&self.own.name, p.0, p.1, p.2)
             .at(block.offset)
             .affecting(lost(block.first..block.end, &self.label))
     }
 
     pub(super) fn io(&self, e: std::io::Error) -> StorageError {
-        let action = format!("read {}", self.name);
+        let action = format!("read {}", self.own.name);
         match is_not_whole(&e) {
-            true => Damage::new(&self.name, "the file", format!("{} bytes", self.len), e).into(),
+            true => Damage::new(&self.own.name, "the file", format!("{} bytes", self.len), e).into(),
             false => StorageError::io(action, e),
         }
     }
 
     pub(super) fn open_file(&self) -> Result<Box<dyn VfsRead>, StorageError> {
-        self.vfs.open(&self.path).map_err(|e| self.io(e))
+        self.own.vfs.open(&self.own.path).map_err(|e| self.io(e))
     }
 
     fn map(&self) -> Result<&Arc<FileMap>, StorageError> {
         match self.map.get() {
             Some(map) => Ok(map),
             None => {
-                let map = self.vfs.map(&self.path, self.len).map_err(|e| self.io(e))?;
+                let map = self.own.vfs.map(&self.own.path, self.len).map_err(|e| self.io(e))?;
                 Ok(self.map.get_or_init(|| Arc::new(map)))
             }
         }
@@ -100,22 +97,15 @@ impl SegmentFile {
 
     /// What reads of it ahead need to know; `None` if the system refuses to map it.
     pub(super) fn source(&self) -> Option<ScannedFile<'_>> {
-        Some(ScannedFile {
-            vfs: &*self.vfs,
-            path: &self.path,
-            name: &self.name,
-            map: self.map().ok()?,
-            is_kept: !self.transient,
-            file: self,
-        })
+        Some(ScannedFile { own: &self.own, map: self.map().ok()?, is_kept: !self.transient, file: self })
     }
 
     pub(super) fn mapped(&self, block: &BlockInfo) -> Result<&[u8], StorageError> {
-        let map = self.map()?;
+        let map = self.map()?.as_bytes();
         let start = block.offset as usize;
-        match map.as_bytes().get(start..start + block.len()) {
+        match map.get(start..start + block.len()) {
             Some(bytes) => Ok(bytes),
-            None => Err(Damage::new(&self.name, "length of the map", self.len, map.as_bytes().len()).into()),
+            None => Err(Damage::new(&self.own.name, "length of the map", self.len, map.len()).into()),
         }
     }
 
@@ -145,7 +135,7 @@ impl SegmentFile {
         block: &BlockInfo,
         scratch: &'a mut BlockBuffer,
     ) -> Result<&'a [u8], StorageError> {
-        if let Some(place) = scratch.find(&self.name, &block.span()) {
+        if let Some(place) = scratch.find(&self.own.name, &block.span()) {
             return Ok(scratch.at(place));
         }
         let buffer = scratch.resize(block.len());
@@ -164,7 +154,7 @@ impl SegmentFile {
         block: &SegmentBlock,
         scratch: &'a mut BlockBuffer,
     ) -> Result<Block<'a>, StorageError> {
-        let is_ahead = scratch.find(&self.name, &block.span()).is_some();
+        let is_ahead = scratch.find(&self.own.name, &block.span()).is_some();
         if let Some(layout) = block.verified.get().filter(|_| !self.transient && !is_ahead)
             && let Some(bytes) = self.mapped_if_possible(block)?
         {
@@ -180,7 +170,7 @@ impl SegmentFile {
         block: &SegmentBlock,
         scratch: &'a mut BlockBuffer,
     ) -> Result<Block<'a>, StorageError> {
-        let is_ahead = scratch.find(&self.name, &block.span()).is_some();
+        let is_ahead = scratch.find(&self.own.name, &block.span()).is_some();
         let bytes = match self.mapped_if_possible(block)?.filter(|_| !is_ahead) {
             Some(bytes) => bytes,
             None => self.read_into(block, scratch)?,
@@ -335,7 +325,7 @@ impl SegmentFile {
             let offset = block.offset
                 + (layout.values.start + at * (layout.values.len() / layout.vectors.max(1))) as u64;
             let d = Damage::new(
-                &self.name,
+                &self.own.name,
                 format!("check of row {row}"),
                 format!("{expected:016x}"),
                 format!("{found:016x}"),

@@ -110,19 +110,11 @@ impl SegmentFile {
         Ok(OpenedSegment { file: Self::assemble(own, label, shape, len, footer), entry, desc, attrs })
     }
 
-    fn assemble(
-        NamedFile { vfs, path, name }: NamedFile,
-        label: String,
-        shape: SegmentShape,
-        len: u64,
-        footer: Footer,
-    ) -> Self {
+    fn assemble(own: NamedFile, label: String, shape: SegmentShape, len: u64, footer: Footer) -> Self {
         let mut bounds = footer.bounds.into_iter().flatten();
         let blocks = footer.blocks.into_iter().map(|info| SegmentBlock::new(info, bounds.next())).collect();
         SegmentFile {
-            vfs,
-            path,
-            name,
+            own,
             label,
             shape,
             len,

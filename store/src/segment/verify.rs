@@ -56,7 +56,8 @@ impl SegmentFile {
         if found == self.head_digest {
             return Ok(());
         }
-        Err(Damage::new(&self.name, "digest of the bytes before the first block", self.head_digest, found)
+        let what = "digest of the bytes before the first block";
+        Err(Damage::new(&self.own.name, what, self.head_digest, found)
             .at(0)
             .affecting("other Arrow readers may refuse the file; gstore reads its rows all the same")
             .into())
