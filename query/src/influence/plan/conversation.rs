@@ -136,11 +136,9 @@ impl<'a> SideTexts<'a> {
     }
 }
 
-/// A dataset of the question, with its features and how its samples became text at the first checkpoint.
+/// A dataset of the question, with how its samples became text at the first checkpoint.
 struct EncodedDataset<'a> {
-    of: SideOf,
-    dataset: &'a DatasetPart,
-    features: &'a [Arc<FeaturePart>],
+    side: SideTexts<'a>,
     spec: &'a EncodingSpec,
     shapes: Shapes,
 }
@@ -148,10 +146,9 @@ struct EncodedDataset<'a> {
 impl<'a> EncodedDataset<'a> {
     /// `None` for texts alone, which every template leaves as they are.
     fn new(snapshot: &Snapshot, side: &SideTexts<'a>) -> Option<Self> {
-        let SideTexts { of, dataset, features, .. } = *side;
         let spec = side.encoding()?;
         let shapes = side.shapes(snapshot).unwrap_or_default();
-        (shapes.talks + shapes.pairs > 0).then_some(Self { of, dataset, features, spec, shapes })
+        (shapes.talks + shapes.pairs > 0).then_some(Self { side: *side, spec, shapes })
     }
 
     fn has_roles(&self) -> bool {
@@ -159,7 +156,7 @@ impl<'a> EncodedDataset<'a> {
     }
 
     fn name(&self) -> String {
-        format!("the {} `{}`", self.of.name(), self.dataset.name)
+        format!("the {} `{}`", self.side.of.name(), self.side.dataset.name)
     }
 
     /// How its samples are text in the form of others.
@@ -172,23 +169,23 @@ impl<'a> EncodedDataset<'a> {
 
     /// The features that differ from these in how samples are text alone, by number; none where one lacks.
     fn stored(&self, snapshot: &Snapshot, spec: &EncodingSpec) -> Option<Vec<u32>> {
-        let of_dataset = snapshot.features_of(&self.dataset.name);
+        let of_dataset = snapshot.features_of(&self.side.dataset.name);
         let number = |own: &Arc<FeaturePart>| {
             let is_like = |other: &&&Arc<FeaturePart>| {
                 let desc = FeatureDesc { encoding: other.desc.encoding.clone(), ..own.desc.clone() };
-                let encoding = self.dataset.encoding(&desc.encoding);
+                let encoding = self.side.dataset.encoding(&desc.encoding);
                 other.desc == desc && encoding.is_some_and(|encoding| encoding.spec == *spec)
             };
             of_dataset.iter().find(is_like).map(|found| found.number)
         };
-        self.features.iter().map(number).collect()
+        self.side.features.iter().map(number).collect()
     }
 
     /// The command that computes its features as text like this.
     fn command(&self, snapshot: &Snapshot, spec: &EncodingSpec, run: &str) -> Option<String> {
-        let feature = self.features.first()?;
+        let feature = self.side.features.first()?;
         let command = Remedy::IngestAs {
-            dataset: &self.dataset.name,
+            dataset: &self.side.dataset.name,
             kind: &feature.desc.kind.name,
             per_token: feature.desc.granularity == Granularity::Token,
             run,
@@ -217,7 +214,7 @@ pub(super) fn note_of_forms(
     }
     let is_only = sides.iter().filter(|side| side.of == SideOf::Pool).count() == 1;
     let encoded = sides.iter().filter_map(|side| EncodedDataset::new(snapshot, side));
-    let (pools, targets): (Vec<_>, Vec<_>) = encoded.partition(|side| side.of == SideOf::Pool);
+    let (pools, targets): (Vec<_>, Vec<_>) = encoded.partition(|text| text.side.of == SideOf::Pool);
     let first = pools
         .iter()
         .find(|pool| pool.has_roles())
@@ -238,14 +235,14 @@ pub(super) fn note_of_forms(
     }
     let (forms, ways) =
         ("scores compare texts of two forms and follow the form", ways(snapshot, first, &unlike, run));
-    let is_one = unlike.iter().all(|other| other.dataset.name == first.dataset.name);
+    let is_one = unlike.iter().all(|other| other.side.dataset.name == first.side.dataset.name);
     if is_one && others.is_empty() && !pairs.is_empty() && first.shapes.are_mixed() {
         let Shapes { looked_at, talks, pairs } = first.shapes;
         return Some(format!(
             "{talks} of {} of `{}` looked at are conversations, and {pairs} prompts with completions that were encoded as text \
              without roles: {forms}; {ways}",
             many(looked_at, "sample"),
-            first.dataset.name
+            first.side.dataset.name
         ));
     }
     let mut found = Vec::new();
@@ -260,7 +257,7 @@ pub(super) fn note_of_forms(
     if found.is_empty() {
         return None;
     }
-    let whose = match is_only && first.of == SideOf::Pool {
+    let whose = match is_only && first.side.of == SideOf::Pool {
         true => "the pool's samples".to_owned(),
         false => format!("the samples of {}", first.name()),
     };
