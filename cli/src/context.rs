@@ -38,7 +38,7 @@ pub struct Context {
     /// Say nothing but results and errors.
     pub quiet: bool,
     /// The command line as the history of the store shows it.
-    command: String,
+    pub command: String,
     interrupt: OnceLock<Interrupt>,
 }
 
@@ -266,7 +266,7 @@ pub fn unwritable(folder: &Path) -> Option<String> {
 }
 
 /// The command line as the history of the store shows it: a shell takes it as it stands.
-pub fn command_line() -> String {
+fn command_line() -> String {
     let words = std::env::args_os().skip(1).map(|word| shell_word(&word.to_string_lossy()));
     words.fold("gstore".to_owned(), |line, word| line + " " + &word)
 }

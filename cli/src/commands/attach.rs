@@ -11,7 +11,7 @@ use gstore_store::{
 use indicatif::HumanBytes;
 
 use crate::args::AttachArgs;
-use crate::context::{Context, command_line};
+use crate::context::Context;
 use crate::progress::Bytes;
 use crate::sketches;
 use crate::streams::out;
@@ -19,10 +19,10 @@ use crate::streams::out;
 /// Attaches the shards, and reports the outcome of each and what is still missing.
 pub fn run(context: &Context, args: &AttachArgs) -> Result<ExitCode> {
     let store = context.open()?;
-    check_planes(&store, args)?;
+    check_planes(context, &store, args)?;
     let mut reporter = context.reporter();
     let mut bytes = Bytes::new(&mut reporter, "attach");
-    let options = AttachOptions { command: command_line(), dry_run: args.dry_run };
+    let options = AttachOptions { command: context.command.clone(), dry_run: args.dry_run };
     let report = store.attach(&args.folders, &options, &mut |p| bytes.at(p.bytes_done, p.bytes_total));
     bytes.finish();
     let report = report?;
@@ -46,9 +46,9 @@ fn names(report: &AttachReport) -> HashSet<&str> {
 }
 
 /// Refuses planes that the sketches of the shards' features do not keep, before anything is attached.
-fn check_planes(store: &Store, args: &AttachArgs) -> Result<()> {
+fn check_planes(context: &Context, store: &Store, args: &AttachArgs) -> Result<()> {
     let Some(wanted) = args.kept.planes else { return Ok(()) };
-    let options = AttachOptions { command: command_line(), dry_run: true };
+    let options = AttachOptions { command: context.command.clone(), dry_run: true };
     let report = store.attach(&args.folders, &options, &mut |_| {})?;
     let (names, snapshot) = (names(&report), store.snapshot()?);
     let features = snapshot.features().iter().filter(|part| names.contains(part.display_name().as_str()));

@@ -8,7 +8,7 @@ use gstore_store::{BackupOptions, CopyReport, DatasetPart, Snapshot, Store};
 use indicatif::HumanBytes;
 
 use crate::args::{BackupArgs, RestoreArgs};
-use crate::context::{Context, command_line};
+use crate::context::Context;
 use crate::progress::Bytes;
 use crate::streams::out;
 
@@ -31,7 +31,7 @@ pub fn backup(context: &Context, args: &BackupArgs) -> Result<()> {
     let mut bytes = Bytes::new(&mut reporter, "backup");
     let report = store.backup(
         &args.to,
-        &BackupOptions { command: command_line(), at: args.snapshot.clone() },
+        &BackupOptions { command: context.command.clone(), at: args.snapshot.clone() },
         &mut |p| bytes.at(p.bytes_done, p.bytes_total),
         &cancel,
     )?;

@@ -9,7 +9,7 @@ use gstore_store::{CompactOptions, CompactReport};
 use indicatif::HumanBytes;
 
 use crate::args::CompactArgs;
-use crate::context::{Context, command_line};
+use crate::context::Context;
 use crate::failure::{DAMAGED, STOPPED};
 use crate::sketches::{STOPPING, restore};
 use crate::streams::out;
@@ -18,7 +18,7 @@ pub fn run(context: &Context, args: &CompactArgs) -> Result<ExitCode> {
     let store = context.open()?;
     let cancel = context.cancel_on_interrupt("stopping; what was merged stays merged")?;
     let options = CompactOptions {
-        command: command_line(),
+        command: context.command.clone(),
         datasets: args.dataset.iter().cloned().collect(),
         target_bytes: args.segment_size,
         max_dead_share: args.max_deleted,

@@ -15,7 +15,7 @@ use gstore_store::{ChangeError, DatasetPart, DeleteOptions, DeleteReport, RowSet
 use serde_json::{Value, json};
 
 use crate::args::DeleteArgs;
-use crate::context::{Context, command_line};
+use crate::context::Context;
 use crate::failure::{condition_error, refuse};
 use crate::sketches::{STOPPING, restore};
 use crate::streams::{out, say};
@@ -129,7 +129,7 @@ impl Deletion<'_> {
                 bail!(ChangeError::Stopped);
             }
             let options = DeleteOptions {
-                command: command_line(),
+                command: self.context.command.clone(),
                 purge: self.args.purge,
                 asked: self.args.filter.as_ref().map(|_| Arc::clone(&found.snapshot)),
                 cancel: Some(Arc::clone(&self.cancel)),

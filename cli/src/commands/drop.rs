@@ -5,26 +5,26 @@ use gstore_core::many;
 use indicatif::HumanBytes;
 
 use crate::args::{DropArgs, DropWhat};
-use crate::context::{Context, command_line};
+use crate::context::Context;
 use crate::streams::out;
 
 pub fn run(context: &Context, args: &DropArgs) -> Result<()> {
     let store = context.open()?;
-    let command = command_line();
+    let command = &context.command;
     // What has the name now is dropped, not what may have it once the lock is free.
     let seen = store.snapshot()?;
     let mut readers = Vec::new();
     let (kind, name, report) = match &args.what {
-        DropWhat::Feature { name } => ("feature", name, store.drop_feature(seen.feature(name)?, &command)?),
+        DropWhat::Feature { name } => ("feature", name, store.drop_feature(seen.feature(name)?, command)?),
         DropWhat::Dataset { name } => {
             readers = gstore_sql::views_that_read(&seen, name);
-            ("dataset", name, store.drop_dataset(seen.dataset(name)?, &command)?)
+            ("dataset", name, store.drop_dataset(seen.dataset(name)?, command)?)
         }
         DropWhat::Ensemble { name } => {
-            ("ensemble", name, store.drop_ensemble(seen.ensemble(name)?, &command)?)
+            ("ensemble", name, store.drop_ensemble(seen.ensemble(name)?, command)?)
         }
-        DropWhat::Artifact { name } => ("artifact", name, store.drop_artifact(&seen, name, &command)?),
-        DropWhat::Run { name } => ("run", name, store.drop_run(seen.run(name)?, &command)?),
+        DropWhat::Artifact { name } => ("artifact", name, store.drop_artifact(&seen, name, command)?),
+        DropWhat::Run { name } => ("run", name, store.drop_run(seen.run(name)?, command)?),
     };
     if args.json {
         out!("{}", serde_json::to_string_pretty(&report)?);

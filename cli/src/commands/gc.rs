@@ -6,13 +6,13 @@ use gstore_store::{GcOptions, GcReport, KeptBecause};
 use indicatif::HumanBytes;
 
 use crate::args::GcArgs;
-use crate::context::{Context, command_line};
+use crate::context::Context;
 use crate::streams::out;
 
 pub fn run(context: &Context, args: &GcArgs) -> Result<()> {
     let store = context.open()?;
     let report = store.collect(GcOptions {
-        command: command_line(),
+        command: context.command.clone(),
         keep: args.keep,
         keep_within: Some(args.keep_within),
         dry_run: args.dry_run,

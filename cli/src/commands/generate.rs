@@ -26,7 +26,7 @@ use self::model::{ChosenModel, chosen};
 use self::prompts::{prompt_input, source};
 use super::{gradients, perplexity};
 use crate::args::{Format, GenerateArgs, PromptArgs};
-use crate::context::{Context, command_line};
+use crate::context::Context;
 use crate::ending::check_lines;
 use crate::failure::{STOPPED, UsageError, refuse};
 use crate::generating::GenerationProgress;
@@ -294,7 +294,7 @@ fn register(
     let store = context.open_or_create()?;
     let request = AddRequest {
         if_changed: args.answers.if_changed,
-        command: command_line(),
+        command: context.command.clone(),
         ..AddRequest::new(dataset, [])
     };
     let mut reporter = context.reporter();

@@ -12,7 +12,7 @@ use gstore_store::Granularity;
 use serde_json::json;
 
 use crate::args::{AnswerArgs, Format, GenerateArgs, OutputArgs};
-use crate::context::{Context, command_line};
+use crate::context::Context;
 use crate::ending::format_of;
 use crate::failure::{STOPPED, refuse};
 use crate::output::Output;
@@ -45,7 +45,7 @@ pub fn run(
             beside: request.compute.beside.clone(),
             compute: request.compute.precision,
             threads: request.compute.threads,
-            command: command_line(),
+            command: context.command.clone(),
             ..stored
         };
         if !store(context, stored, args.per_token, cancel)? {

@@ -4,7 +4,7 @@ use anyhow::Result;
 use gstore_store::RevertOptions;
 
 use crate::args::RevertArgs;
-use crate::context::{Context, command_line};
+use crate::context::Context;
 use crate::streams::out;
 
 /// Goes back, or says what that would change.
@@ -12,7 +12,7 @@ pub fn run(context: &Context, args: &RevertArgs) -> Result<()> {
     let store = context.open()?;
     let (target, _lease) = context.snapshot(&store, Some(&args.to))?;
     let before = store.snapshot()?.number();
-    let options = RevertOptions { command: command_line(), dry_run: args.dry_run };
+    let options = RevertOptions { command: context.command.clone(), dry_run: args.dry_run };
     let report = store.revert(&target, &options)?;
     if args.json {
         out!("{}", serde_json::to_string_pretty(&report)?);

@@ -4,7 +4,7 @@ use anyhow::Result;
 use gstore_store::TagOptions;
 
 use crate::args::TagArgs;
-use crate::context::{Context, command_line};
+use crate::context::Context;
 use crate::failure::refuse;
 use crate::statements::Engine;
 use crate::streams::out;
@@ -22,10 +22,9 @@ pub fn run(context: &Context, args: &TagArgs) -> Result<()> {
         )?;
         return Ok(());
     };
-    let command = command_line();
     if args.delete {
         let tag = store.snapshot()?.tag(name)?;
-        store.untag(&tag, &command)?;
+        store.untag(&tag, &context.command)?;
         out!("{name}: removed");
     } else if TagArgs::is_verb(name) {
         refuse!(
@@ -37,7 +36,8 @@ pub fn run(context: &Context, args: &TagArgs) -> Result<()> {
             Some(at) => store.snapshot_named(at)?,
             None => store.last_change()?,
         };
-        store.tag(name, &target, TagOptions { command, move_there: args.output.to.force })?;
+        let options = TagOptions { command: context.command.clone(), move_there: args.output.to.force };
+        store.tag(name, &target, options)?;
         out!("{name}: tagged snapshot {}", target.number());
     }
     Ok(())

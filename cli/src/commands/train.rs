@@ -23,7 +23,7 @@ use super::ingest::folder_of;
 use crate::args::{
     TrainArgs, TrainBatchArgs, TrainComputeArgs, TrainDataArgs, TrainMethodArgs, TrainWeightArgs,
 };
-use crate::context::{Context, command_line};
+use crate::context::Context;
 use crate::drawing;
 use crate::failure::{STOPPED, refuse};
 use crate::models::folder_error;
@@ -112,7 +112,7 @@ pub fn run(context: &Context, args: &TrainArgs) -> Result<ExitCode> {
             let base = base.unwrap_or_else(|| name_of(&request.model));
             let tokenizer = request.batching.text.tokenizer.as_deref();
             let base = (base.as_str(), request.model.as_path(), tokenizer);
-            gstore_train::register(&store, &run, base, &outcome.checkpoints, &command_line())?;
+            gstore_train::register(&store, &run, base, &outcome.checkpoints, &context.command)?;
             Some(run)
         }
         false => None,

@@ -14,7 +14,7 @@ use indicatif::HumanBytes;
 use serde_json::json;
 
 use crate::args::VerifyArgs;
-use crate::context::{Context, command_line};
+use crate::context::Context;
 use crate::failure::{DAMAGED, STOPPED};
 use crate::progress::Bytes;
 use crate::streams::{out, unless_closed};
@@ -99,8 +99,8 @@ fn print_unreadable(context: &Context, args: &VerifyArgs, error: &VerifyError) -
 }
 
 fn repair(context: &Context, args: &VerifyArgs) -> Result<ExitCode> {
-    let options =
-        RepairOptions { dry_run: args.dry_run, command: command_line(), forget_deletes: args.forget_deletes };
+    let command = context.command.clone();
+    let options = RepairOptions { dry_run: args.dry_run, command, forget_deletes: args.forget_deletes };
     let mut reporter = context.reporter();
     let mut bytes = Bytes::new(&mut reporter, "verify");
     let report = Store::repair_folder(context.store_path()?, options, &mut |p| {

@@ -8,7 +8,7 @@ use gstore_store::{DatasetName, ViewOptions};
 use serde_json::json;
 
 use crate::args::{ViewArgs, ViewWhat};
-use crate::context::{Context, command_line};
+use crate::context::Context;
 use crate::failure::{UsageError, refuse};
 use crate::statements::Engine;
 use crate::streams::out;
@@ -28,7 +28,7 @@ pub fn run(context: &Context, args: &ViewArgs) -> Result<()> {
             // What cannot be planned now is refused now, by the place in it.
             let options = SqlOptions { threads: context.threads, ..SqlOptions::default() };
             SqlRunner::new(store.snapshot()?, options)?.columns(sql, &Cancel::new())?;
-            let options = ViewOptions { command: command_line(), replace: *force };
+            let options = ViewOptions { command: context.command.clone(), replace: *force };
             let snapshot = store.create_view(&name, sql, options)?;
             match json {
                 true => out!("{:#}", json!({ "view": name, "snapshot": snapshot.number() })),
@@ -44,7 +44,7 @@ pub fn run(context: &Context, args: &ViewArgs) -> Result<()> {
         ViewWhat::Drop { name, json } => {
             let seen = store.snapshot()?;
             let readers = gstore_sql::views_that_read(&seen, name);
-            let snapshot = store.drop_view(seen.view(name)?, &command_line())?;
+            let snapshot = store.drop_view(seen.view(name)?, &context.command)?;
             match json {
                 true => {
                     let report = json!({ "view": name, "snapshot": snapshot.number(), "readers": readers });

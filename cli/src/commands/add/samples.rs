@@ -20,7 +20,7 @@ use tempfile::NamedTempFile;
 use super::input::{check_room, input_label, spool};
 use super::told::add_summary;
 use crate::args::SampleArgs;
-use crate::context::{Context, command_line};
+use crate::context::Context;
 use crate::new_store::{NewStore, remove_leftovers};
 use crate::stand_ins::{by_their_names, stands_for};
 
@@ -69,7 +69,7 @@ impl SampleInputs {
                 false => IfDeleted::LeaveOut,
             },
             existing: samples.existing,
-            command: command_line(),
+            command: context.command.clone(),
             source: (!copies.is_empty()).then(|| in_history(data)),
         };
         Ok(Self { request, cancel, copies })

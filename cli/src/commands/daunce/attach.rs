@@ -44,7 +44,7 @@ pub fn run(context: &Context, args: &DaunceAttachArgs) -> Result<ExitCode> {
     let mut refused = Vec::new();
     let mut registered = 0;
     for (_, start, copies) in &found {
-        registered += members::register(&store, &args.ensemble, start, copies)?;
+        registered += members::register(context, &store, &args.ensemble, start, copies)?;
         refused.extend(copies.iter().filter_map(|trained| match trained {
             MemberOutcome::Refused(refused) => Some(refused.model),
             MemberOutcome::Complete(_) => None,

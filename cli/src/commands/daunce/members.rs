@@ -9,11 +9,17 @@ use gstore_store::{EnsembleBase, EnsembleUpdate, Member, MemberSettings, MemberW
 use gstore_train::daunce::{self, MemberOutcome, StartRecord, read_members};
 use serde_json::{Map, Value, json};
 
-use crate::context::command_line;
+use crate::context::Context;
 use crate::failure::refuse;
 
 /// Registers the complete ones of some copies, in their order; those that are there already stay.
-pub fn register(store: &Store, name: &str, start: &StartRecord, copies: &[MemberOutcome]) -> Result<u64> {
+pub fn register(
+    context: &Context,
+    store: &Store,
+    name: &str,
+    start: &StartRecord,
+    copies: &[MemberOutcome],
+) -> Result<u64> {
     let members: Vec<Member> = copies
         .iter()
         .filter_map(|trained| match trained {
@@ -30,7 +36,7 @@ pub fn register(store: &Store, name: &str, start: &StartRecord, copies: &[Member
         name: Some(start.model.clone()),
         adapter: start.adapter.clone(),
     };
-    store.update_ensemble(&EnsembleUpdate { name: name.to_owned(), base, members }, &command_line())?;
+    store.update_ensemble(&EnsembleUpdate { name: name.to_owned(), base, members }, &context.command)?;
     Ok(count)
 }
 
@@ -84,7 +90,13 @@ pub fn check(store: &Store, name: &str, output: &Path) -> Result<()> {
 }
 
 /// Drops an ensemble of the store of whose copies the folder has not all any more: others took their place.
-pub fn drop_replaced(store: &Store, name: &str, start: &StartRecord, output: &Path) -> Result<()> {
+pub fn drop_replaced(
+    context: &Context,
+    store: &Store,
+    name: &str,
+    start: &StartRecord,
+    output: &Path,
+) -> Result<()> {
     let snapshot = store.snapshot()?;
     let Ok(part) = snapshot.ensemble(name) else { return Ok(()) };
     let copies = read_members(output)?;
@@ -98,7 +110,7 @@ pub fn drop_replaced(store: &Store, name: &str, start: &StartRecord, output: &Pa
         weights.is_some_and(|weights| there.get(&member.id) == Some(&&weights.checkpoint))
     };
     if part.base.id != start.checkpoint || !part.members.iter().all(is_there) {
-        store.drop_ensemble(part, &command_line())?;
+        store.drop_ensemble(part, &context.command)?;
     }
     Ok(())
 }

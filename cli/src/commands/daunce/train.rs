@@ -72,9 +72,9 @@ fn rounds_of_copies(
             let start = read_start(output)?;
             // Not before: what is refused until here leaves the former copies and their losses as they were.
             if std::mem::take(&mut replaces) {
-                members::drop_replaced(store, ensemble, &start, output)?;
+                members::drop_replaced(context, store, ensemble, &start, output)?;
             }
-            members::register(store, ensemble, &start, copies)?;
+            members::register(context, store, ensemble, &start, copies)?;
             enough = rounds.losses_and_agreement(store)?;
             if rounds.stopped {
                 // Weights go when their losses are there.
@@ -94,7 +94,7 @@ fn rounds_of_copies(
             });
         }
         if let (Some(store), KeepWeights::None) = (&store, args.keeping.keep) {
-            members::register(store, ensemble, &read_start(output)?, &kept[before..])?;
+            members::register(context, store, ensemble, &read_start(output)?, &kept[before..])?;
         }
         Ok(if enough { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
     };

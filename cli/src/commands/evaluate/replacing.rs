@@ -7,7 +7,7 @@ use gstore_evaluate::attribution::TruthFolder;
 use super::asked::{asked, check_runs, check_training};
 use super::{draw, stored};
 use crate::args::EvaluateRetrainArgs;
-use crate::context::{Context, command_line};
+use crate::context::Context;
 use crate::exchange::exchange;
 use crate::output::{parent, unnamed_folder};
 use crate::stand_ins::stands_for;
@@ -46,7 +46,7 @@ pub fn replace(context: &Context, args: &EvaluateRetrainArgs, cancel: &Cancel) -
     let dropped = stored::check_replacing(context, args, (&old, &new), cancel)?;
     // First, since the folder has all that it had: after a kill in between the same command goes on.
     if let Some(ensemble) = dropped {
-        context.open()?.drop_ensemble(&ensemble, &command_line())?;
+        context.open()?.drop_ensemble(&ensemble, &context.command)?;
     }
     exchange(made.path(), &target)?;
     fs_err::File::open(around)?.sync_all()?;

@@ -15,7 +15,7 @@ use gstore_store::{EnsemblePart, JobError, Snapshot};
 
 use crate::args::EvaluateRetrainArgs;
 use crate::commands::import;
-use crate::context::{Context, command_line};
+use crate::context::Context;
 
 /// Pauses before losses are taken in again that met those of another job of the same array.
 const PAUSES: [Duration; 4] =
@@ -110,8 +110,7 @@ fn take_in(
 ) -> Result<()> {
     let store = context.open()?;
     let folder = tempfile::tempdir()?;
-    let command = command_line();
-    let manifest = truth.export((&store, command.as_str()), to, folder.path(), cancel)?;
+    let manifest = truth.export((&store, context.command.as_str()), to, folder.path(), cancel)?;
     let request = ImportRequest { manifest: Some(manifest), ..ImportRequest::default() };
     let report = import_losses(&store, &request, &mut context.work(&mut context.reporter(), cancel))
         .map_err(|error| of_folder(error, &args.truth.display().to_string(), to.0))?;

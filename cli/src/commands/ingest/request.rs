@@ -11,7 +11,7 @@ use super::super::gradients;
 use super::stored::check_folders;
 use super::{model_of_run, with_fit, with_run, with_store};
 use crate::args::IngestArgs;
-use crate::context::{Context, command_line};
+use crate::context::Context;
 use crate::failure::{UsageError, refuse};
 use crate::models::folder_error;
 use crate::texts;
@@ -89,7 +89,7 @@ pub(super) fn request(
         seal_after: IngestRequest::SEAL_AFTER,
         weights: args.weights.clone(),
         origins: folders.origins(),
-        command: command_line(),
+        command: context.command.clone(),
     };
     Ok((request, eigenbasis))
 }
