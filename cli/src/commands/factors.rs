@@ -166,9 +166,7 @@ fn inspect(context: &Context, args: &FactorsInspectArgs) -> Result<()> {
         for note in kept_notes(&shares) {
             context.say(&format!("note: {dataset}: {note}"));
         }
-        let table = kept_table(&shares)?;
-        statements::write(context, &args.output, &table.schema(), &mut std::iter::once(Ok(table)))?;
-        return Ok(());
+        return statements::write(context, &args.output, kept_table(&shares)?);
     }
     let request = SpectraRequest {
         name: args.name.clone(),
@@ -199,8 +197,7 @@ fn inspect(context: &Context, args: &FactorsInspectArgs) -> Result<()> {
         true => spectrum_table(&spectra)?,
         false => difference_table(&spectra, &factor_differences(&snapshot, &request, &spectra)?)?,
     };
-    let schema = table.schema();
-    statements::write(context, &args.output, &schema, &mut std::iter::once(Ok(table)))
+    statements::write(context, &args.output, table)
 }
 
 fn list(context: &Context, args: &ListOfStateArgs) -> Result<()> {
@@ -222,8 +219,7 @@ fn list(context: &Context, args: &ListOfStateArgs) -> Result<()> {
         ("averaged", number(&|note| note.averaged as u64), false),
         ("bytes", number(&|note| note.bytes), false),
     ])?;
-    let schema = batch.schema();
-    statements::write(context, &args.output.to, &schema, &mut std::iter::once(Ok(batch)))
+    statements::write(context, &args.output.to, batch)
 }
 
 fn export(context: &Context, args: &FactorsExportArgs) -> Result<()> {

@@ -214,8 +214,7 @@ fn list(context: &Context, args: &ListOfStateArgs) -> Result<()> {
         ("snapshot", number(&|note| Some(note.snapshot)), false),
         ("created", Arc::new(created), true),
     ])?;
-    let schema = batch.schema();
-    statements::write(context, to, &schema, &mut std::iter::once(Ok(batch)))
+    statements::write(context, to, batch)
 }
 
 /// A list of texts for each row.

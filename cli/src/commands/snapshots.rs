@@ -10,7 +10,7 @@ use gstore_sql::{SqlOptions, SqlRunner};
 use crate::args::{Format, SnapshotsArgs};
 use crate::context::Context;
 use crate::ending::format_of;
-use crate::statements;
+use crate::statements::{BLANK, write_result};
 
 const SNAPSHOTS: &str =
     "SELECT number, created, tags, changes, command, current FROM gstore.snapshots ORDER BY number DESC";
@@ -29,7 +29,7 @@ pub fn run(context: &Context, args: &SnapshotsArgs) -> Result<()> {
     if is_table {
         batches = batches.iter().map(with_joined_changes).collect::<Result<_>>()?;
     }
-    statements::write(context, to, &schema, &mut batches.into_iter().map(Ok))
+    write_result(context, (to, BLANK), &schema, &mut batches.into_iter().map(Ok))
 }
 
 /// The rows as they are read: programs get each change as the history has it.

@@ -32,11 +32,7 @@ pub fn run(context: &Context, args: &TokenArgs) -> Result<()> {
                 false => out!("{token}"),
             }
         }
-        TokenWhat::List { output } => {
-            let batch = table(&tokens.list()?)?;
-            let schema = batch.schema();
-            write(context, &output.to, &schema, &mut std::iter::once(Ok(batch)))?;
-        }
+        TokenWhat::List { output } => write(context, &output.to, table(&tokens.list()?)?)?,
         TokenWhat::Revoke { name, json } => {
             let Some(name) = name else { refuse!("{}", ask_for_token(&tokens.list()?)) };
             tokens.revoke(name)?;

@@ -8,4 +8,4 @@ mod write;
 pub use engine::{Engine, STOPPING, with_digest_checks};
 pub use input::{own_tables, parameters, without_mark};
 pub use report::report;
-pub use write::{NULL, check_place, style, write, write_result};
+pub use write::{BLANK, NULL, check_place, style, write, write_result};

@@ -20,16 +20,11 @@ pub fn check_place(context: &Context, to: &OutputArgs) -> Result<()> {
 
 /// What stands for null in a table.
 pub const NULL: &str = "NULL";
-pub(super) const BLANK: &str = "";
+pub const BLANK: &str = "";
 
 /// Writes a list to the place and in the format that the flags say.
-pub fn write(
-    context: &Context,
-    to: &OutputArgs,
-    schema: &SchemaRef,
-    rows: &mut dyn Iterator<Item = Result<RecordBatch, SqlError>>,
-) -> Result<()> {
-    write_result(context, (to, BLANK), schema, rows)
+pub fn write(context: &Context, to: &OutputArgs, rows: RecordBatch) -> Result<()> {
+    write_result(context, (to, BLANK), &rows.schema(), &mut std::iter::once(Ok(rows)))
 }
 
 /// Writes a result with this word for null to the place and in the format that the flags say.
