@@ -7,7 +7,7 @@ use super::cut::same_blocks;
 use super::error::FactorJobError;
 use super::publish::read_content;
 use super::request::FitRequest;
-use super::stamp::{FactorStamp, rows_digest};
+use super::stamp::FactorStamp;
 
 /// What the factors that a request extends are of. Refuses those that do not say of which rows and tokens
 /// their sums are, as those of other programs: which rows they lack is not known then, and `ekfac` measures
@@ -65,7 +65,7 @@ pub(super) fn earlier(
     let rows = before.row_set();
     let name_of = before.dataset.clone().unwrap_or_default();
     let dataset = snapshot.dataset(&name_of)?;
-    if rows_digest(&snapshot.samples(dataset)?, &rows, cancel)? != before.rows_digest {
+    if !before.has_rows(&snapshot.samples(dataset)?, cancel)? {
         return Err(FactorJobError::Refused(format!(
             "factors `{name}` were fitted on rows of `{name_of}` that were changed or deleted since: their sums cannot be extended"
         )));

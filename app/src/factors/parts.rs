@@ -1,8 +1,13 @@
 //! Parts of rows and of modules.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use gstore_core::RowSet;
+use gstore_ingest::pipeline::IngestRequest;
+use gstore_store::{DatasetPart, Snapshot};
+
+use super::error::FactorJobError;
 
 /// `count` as contiguous parts whose sizes differ by at most one, the larger ones first.
 pub(super) fn split(count: usize, parts: usize) -> Vec<Range<usize>> {
@@ -27,6 +32,19 @@ pub(super) fn first(live: &RowSet, limit: Option<u64>) -> RowSet {
             RowSet::from_rows_sorted(live.iter().take(usize::try_from(limit).unwrap_or(usize::MAX)))
         }
         None => live.clone(),
+    }
+}
+
+/// The dataset of a request and its first rows, of which there has to be one.
+pub(super) fn chosen_rows(
+    snapshot: &Snapshot,
+    request: &IngestRequest,
+) -> Result<(Arc<DatasetPart>, RowSet), FactorJobError> {
+    let dataset = snapshot.dataset(&request.dataset)?;
+    let rows = first(&*snapshot.live_rows(dataset)?, request.limit);
+    match rows.is_empty() {
+        true => Err(FactorJobError::Refused(format!("dataset `{}` has no rows", dataset.name))),
+        false => Ok((Arc::clone(dataset), rows)),
     }
 }
 

@@ -14,7 +14,7 @@ use super::engine::{self, Engines, RowCounters};
 use super::error::FactorJobError;
 use super::extend::{earlier, extended};
 use super::forecast::{FitForecast, FitSizes};
-use super::parts::{first, split, split_rows};
+use super::parts::{chosen_rows, split, split_rows};
 use super::request::{FitRequest, check};
 use super::stamp::{FactorStamp, rows_digest};
 use crate::work::JobContext;
@@ -58,12 +58,7 @@ impl FitPlan {
         let (snapshot, lease) = store.snapshot_leased(None, work.command)?;
         let extended = extended(&snapshot, request)?;
         let ingest = IngestRequest { threads: work.threads, ..request.ingest.clone() };
-        let dataset = Arc::clone(snapshot.dataset(&ingest.dataset)?);
-        let live = snapshot.live_rows(&dataset)?;
-        let rows = first(&live, ingest.limit);
-        if rows.is_empty() {
-            return Err(FactorJobError::Refused(format!("dataset `{}` has no rows", dataset.name)));
-        }
+        let (dataset, rows) = chosen_rows(&snapshot, &ingest)?;
         check_partitions(request.partitions[0], rows.len(), "row")?;
         work.progress.start("reading weights", 1, Unit::Checkpoints);
         let engine = engine::load(&ingest, &ingest.modules)?;

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use gstore_core::one_line;
+use gstore_core::{one_line, shortened};
 use gstore_data::{Content, Message, Role};
 
 /// Samples of each end that a report shows.
@@ -145,12 +145,7 @@ fn percentile(ascending: &[f64], percent: u32) -> f64 {
 
 /// The beginning of a text in a cell of a table.
 fn cell_text(text: &str) -> String {
-    let line = one_line(text);
-    let mut cell: String = line.chars().take(SHOWN).collect();
-    if cell.len() < line.len() {
-        cell.push_str("...");
-    }
-    cell.replace('\\', "\\\\").replace('|', "\\|")
+    shortened(&one_line(text), SHOWN).replace('\\', "\\\\").replace('|', "\\|")
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use gstore_ingest::gradient::ModuleSelection;
 use gstore_ingest::pipeline::{CheckpointArg, IngestRequest};
 use gstore_model::ComputePrecision;
 use gstore_store::{ArtifactPart, Snapshot};
+use serde_json::{Map, Value};
 
 use super::request::ScoreSegment;
 use crate::factors::begun::AVERAGED;
@@ -45,13 +46,7 @@ pub fn like_factors(
             let model = noted("model").ok_or_else(|| {
                 FactorJobError::Option(format!("factors `{name}` do not say where their model is: name it"))
             })?;
-            let checkpoint = match noted("weights") {
-                Some(folder) => {
-                    CheckpointArg::of_folder(noted("checkpoint").unwrap_or_default(), folder.into())
-                }
-                None => CheckpointArg::base(),
-            };
-            (model.into(), vec![checkpoint])
+            (model.into(), vec![noted_checkpoint(&part.provenance)])
         }
     };
     let text = stamp.encoding.as_ref().and_then(TextOptions::of_spec).unwrap_or_default();
@@ -103,13 +98,16 @@ pub fn like_segment(
 
 /// Further checkpoints over which the sums of factors are.
 fn further_checkpoints(part: &ArtifactPart) -> Vec<CheckpointArg> {
-    let noted = part.provenance.get(AVERAGED).and_then(|all| all.as_array());
-    let of = |noted: &serde_json::Value| {
-        let text = |key: &str| noted.get(key).and_then(|value| value.as_str());
-        match text("weights") {
-            Some(folder) => CheckpointArg::of_folder(text("checkpoint").unwrap_or_default(), folder.into()),
-            None => CheckpointArg::base(),
-        }
-    };
+    let noted = part.provenance.get(AVERAGED).and_then(Value::as_array);
+    let of = |noted: &Value| noted.as_object().map_or_else(CheckpointArg::base, noted_checkpoint);
     noted.into_iter().flatten().map(of).collect()
+}
+
+/// A checkpoint as a fit notes it.
+fn noted_checkpoint(noted: &Map<String, Value>) -> CheckpointArg {
+    let text = |key: &str| noted.get(key).and_then(Value::as_str);
+    match text("weights") {
+        Some(folder) => CheckpointArg::of_folder(text("checkpoint").unwrap_or_default(), folder.into()),
+        None => CheckpointArg::base(),
+    }
 }

@@ -21,7 +21,7 @@ use super::solve_data::SolveData;
 use crate::factors::engine::{self, Engines, RowCounters, SampleTokens};
 use crate::factors::error::FactorJobError;
 use crate::factors::folder::FactorArguments;
-use crate::factors::parts::first;
+use crate::factors::parts::chosen_rows;
 use crate::factors::report::prompt_and_completion;
 use crate::factors::stored::StoredFactors;
 use crate::work::JobContext;
@@ -79,12 +79,7 @@ impl ScorePlan {
     ) -> Result<Self, FactorJobError> {
         check(request)?;
         let ingest = IngestRequest { threads: work.threads, ..request.ingest.clone() };
-        let dataset = Arc::clone(snapshot.dataset(&ingest.dataset)?);
-        let live = snapshot.live_rows(&dataset)?;
-        let rows = first(&live, ingest.limit);
-        if rows.is_empty() {
-            return Err(FactorJobError::Refused(format!("dataset `{}` has no rows", dataset.name)));
-        }
+        let (dataset, rows) = chosen_rows(snapshot, &ingest)?;
         let names = request.names().into_iter();
         let stored = names.map(|name| StoredFactors::open(snapshot, name)).collect::<Result<Vec<_>, _>>()?;
         let stamp = stored.last().map(|stored| &stored.content.stamp);
