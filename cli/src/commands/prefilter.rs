@@ -293,11 +293,8 @@ pub fn learner(word: PrefilterLearner, alphas: Vec<f64>, c: f64, top: f64) -> Le
 }
 
 fn check_report(context: &Context, args: &PrefilterReportArgs, force: bool) -> Result<()> {
-    let files: Vec<Option<&Path>> = [&args.output, &args.plot]
-        .into_iter()
-        .filter(|path| path.is_some())
-        .map(|path| path.as_deref())
-        .collect();
+    let files: Vec<Option<&Path>> =
+        [&args.output, &args.plot].into_iter().flatten().map(|path| Some(path.as_path())).collect();
     check(context, &files, force)?;
     drawing::check_file(context, args.plot.as_deref(), force)
 }

@@ -3,7 +3,7 @@
 mod graphs;
 mod planes;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -27,12 +27,6 @@ use crate::streams::out;
 /// Coordinates of vectors of which a whole dataset's sketches are made, at least: of fewer, a sketch's record
 /// of each row (12 bytes) and factors of its codes are no smaller than the vector.
 const LEAST_DIM: u32 = 16;
-
-/// What was made and what is there.
-#[derive(Serialize)]
-struct IndexReport {
-    features: Vec<FeatureIndexes>,
-}
 
 /// What is known of the indexes of a feature, and what a command did to them.
 #[derive(Serialize, Default)]
@@ -130,7 +124,7 @@ pub fn run(context: &Context, args: &IndexArgs) -> Result<ExitCode> {
         }
     }
     if args.json {
-        out!("{}", serde_json::to_string_pretty(&IndexReport { features: lines })?);
+        out!("{}", serde_json::to_string_pretty(&BTreeMap::from([("features", lines)]))?);
     } else {
         print(&lines)?;
     }

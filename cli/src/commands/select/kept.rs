@@ -19,7 +19,7 @@ use super::scores_path;
 use crate::args::SelectArgs;
 use crate::context::Context;
 use crate::failure::refuse;
-use crate::output::{Output, OutputTarget};
+use crate::output::{Output, OutputTarget, path_beside};
 use crate::pipeline::{Resource, Versions};
 
 /// What is noted of a target.
@@ -66,10 +66,8 @@ impl TargetJournal {
         let is_file = |path: &PathBuf| OutputTarget::of(Some(path)).is_file();
         let files: Vec<PathBuf> = files.into_iter().flatten().filter(is_file).collect();
         let Some(first) = files.first() else { return Ok(None) };
-        // Of a folder without the slash at its end: next to it, not in it.
-        let mut path = first.components().collect::<PathBuf>().into_os_string();
-        path.push(".part");
-        Ok(Some(Self { path: path.into(), asked: asked(context, args)?, files }))
+        let path = path_beside(first, ".part");
+        Ok(Some(Self { path, asked: asked(context, args)?, files }))
     }
 
     pub(super) fn path(&self) -> &Path {
