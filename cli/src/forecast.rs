@@ -13,7 +13,7 @@ use indicatif::{HumanBytes, HumanCount};
 use crate::args::{DaunceTrainArgs, KeepWeights};
 use crate::object::object;
 use crate::progress::time;
-use crate::streams::out;
+use crate::streams::{out, print_json};
 
 /// Prints what a training will take; `output` is the folder of its checkpoints.
 pub fn print(forecast: &Forecast, output: &Path, as_json: bool) -> Result<()> {
@@ -25,8 +25,7 @@ pub fn print(forecast: &Forecast, output: &Path, as_json: bool) -> Result<()> {
             samples, sequences, tokens, scored_tokens: scored, steps_of_epoch, total_steps: steps,
             steps: taken, parameters, checkpoints, disk, memory, threads, recomputes, seconds,
         );
-        out!("{}", serde_json::to_string_pretty(&report)?);
-        return Ok(());
+        return print_json(&report);
     }
     out!("samples      {}", HumanCount(*samples as u64));
     if let Some(sequences) = sequences {
@@ -61,8 +60,7 @@ pub fn print_copies(forecast: &EnsembleForecast, args: &DaunceTrainArgs, of_loss
         let report = object!(
             models, there, rows, rows_of_model, steps, at_once, loss_rows: of_losses, disk, memory, seconds,
         );
-        out!("{}", serde_json::to_string_pretty(&report)?);
-        return Ok(());
+        return print_json(&report);
     }
     let most = if args.models.until.is_some() { " at most" } else { "" };
     out!("copies       {models}{most}, {there} of them there already; {at_once} at once");
@@ -94,8 +92,7 @@ pub fn print_losses(forecast: &LossesForecast, store: &Path, as_json: bool) -> R
             memory,
             seconds,
         );
-        out!("{}", serde_json::to_string_pretty(&report)?);
-        return Ok(());
+        return print_json(&report);
     }
     let without = match without_weights {
         0 => String::new(),

@@ -4,6 +4,7 @@ use std::io::ErrorKind;
 
 use anyhow::Result;
 use gstore_core::Cancel;
+use serde::Serialize;
 
 /// Whether a reader of results has closed its end of a pipe.
 static CLOSED: Cancel = Cancel::new();
@@ -37,6 +38,12 @@ macro_rules! out {
     };
 }
 pub(crate) use out;
+
+/// Prints a report for programs.
+pub fn print_json(report: &impl Serialize) -> Result<()> {
+    out!("{}", serde_json::to_string_pretty(report)?);
+    Ok(())
+}
 
 /// `eprintln!` that ignores a standard error which is closed or full, where that macro panics.
 macro_rules! say {

@@ -15,7 +15,7 @@ use crate::args::AddArgs;
 use crate::context::Context;
 use crate::datasets;
 use crate::question::tell_notes;
-use crate::streams::out;
+use crate::streams::{out, print_json};
 
 pub use samples::SampleInputs;
 pub use told::add_forecast;
@@ -64,7 +64,7 @@ pub fn run(context: &Context, args: &AddArgs) -> Result<ExitCode> {
             (Some(_), 1) => reports.into_iter().next().map(|(_, report)| report).unwrap_or_default(),
             _ => Value::Object(reports),
         };
-        out!("{}", serde_json::to_string_pretty(&report)?);
+        print_json(&report)?;
     } else if args.dry_run {
         out!("nothing was changed: this was a dry run");
     }

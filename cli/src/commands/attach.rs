@@ -14,7 +14,7 @@ use crate::args::AttachArgs;
 use crate::context::Context;
 use crate::progress::Bytes;
 use crate::sketches;
-use crate::streams::out;
+use crate::streams::{out, print_json};
 
 /// Attaches the shards, and reports the outcome of each and what is still missing.
 pub fn run(context: &Context, args: &AttachArgs) -> Result<ExitCode> {
@@ -27,7 +27,7 @@ pub fn run(context: &Context, args: &AttachArgs) -> Result<ExitCode> {
     bytes.finish();
     let report = report?;
     if args.json {
-        out!("{}", serde_json::to_string_pretty(&report)?);
+        print_json(&report)?;
     } else {
         print(&report)?;
     }

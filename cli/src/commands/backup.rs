@@ -10,7 +10,7 @@ use indicatif::HumanBytes;
 use crate::args::{BackupArgs, RestoreArgs};
 use crate::context::Context;
 use crate::progress::Bytes;
-use crate::streams::out;
+use crate::streams::{out, print_json};
 
 pub fn backup(context: &Context, args: &BackupArgs) -> Result<()> {
     let store = context.open()?;
@@ -65,7 +65,7 @@ pub fn restore(context: &Context, args: &RestoreArgs) -> Result<()> {
 
 fn print(json: bool, report: &CopyReport) -> Result<()> {
     if json {
-        out!("{}", serde_json::to_string_pretty(report)?);
+        print_json(report)?;
     } else {
         out!(
             "snapshot {}: {} copied, {}; {} there already",

@@ -12,7 +12,7 @@ use crate::args::CompactArgs;
 use crate::context::Context;
 use crate::failure::{DAMAGED, STOPPED};
 use crate::sketches::{STOPPING, restore};
-use crate::streams::out;
+use crate::streams::{out, print_json};
 
 pub fn run(context: &Context, args: &CompactArgs) -> Result<ExitCode> {
     let store = context.open()?;
@@ -49,7 +49,7 @@ pub fn run(context: &Context, args: &CompactArgs) -> Result<ExitCode> {
 
 fn tell(report: &CompactReport, as_json: bool) -> Result<()> {
     match as_json {
-        true => out!("{}", serde_json::to_string_pretty(report)?),
+        true => print_json(report)?,
         false => print(report)?,
     }
     Ok(())

@@ -18,7 +18,7 @@ use crate::args::DeleteArgs;
 use crate::context::Context;
 use crate::failure::{condition_error, refuse};
 use crate::sketches::{STOPPING, restore};
-use crate::streams::{out, say};
+use crate::streams::{out, print_json, say};
 
 /// Ids that a message lists at most.
 const LISTED: usize = 5;
@@ -217,7 +217,7 @@ fn dry_run(context: &Context, args: &DeleteArgs, found: &MatchedRows) -> Result<
             "dataset": args.dataset, "deleted": found.rows.len(), "purged": purged, "missing": found.missing,
             "artifacts": artifacts_json(context, &found.naming),
         });
-        out!("{}", serde_json::to_string_pretty(&report)?);
+        print_json(&report)?;
     } else if args.purge {
         out!(
             "{}: {} would be purged, and {} deleted before; older snapshots and tags would go",
@@ -239,8 +239,7 @@ fn print(context: &Context, args: &DeleteArgs, found: &MatchedRows, report: &Del
             object.insert("missing".to_owned(), json!(found.missing));
             object.insert("artifacts".to_owned(), artifacts_json(context, &found.naming));
         }
-        out!("{}", serde_json::to_string_pretty(&value)?);
-        return Ok(());
+        return print_json(&value);
     }
     match report.snapshot {
         None => out!("{}: nothing to delete", args.dataset),

@@ -6,7 +6,7 @@ use indicatif::HumanBytes;
 
 use crate::args::{DropArgs, DropWhat};
 use crate::context::Context;
-use crate::streams::out;
+use crate::streams::{out, print_json};
 
 pub fn run(context: &Context, args: &DropArgs) -> Result<()> {
     let store = context.open()?;
@@ -27,7 +27,7 @@ pub fn run(context: &Context, args: &DropArgs) -> Result<()> {
         DropWhat::Run { name } => ("run", name, store.drop_run(seen.run(name)?, command)?),
     };
     if args.json {
-        out!("{}", serde_json::to_string_pretty(&report)?);
+        print_json(&report)?;
     } else {
         let what = match (&report.artifact, &report.kind) {
             (Some(name), Some(kind)) => format!("artifact {name} ({kind}) dropped"),

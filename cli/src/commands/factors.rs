@@ -27,7 +27,7 @@ use crate::failure::refuse;
 use crate::models::folder_error;
 use crate::output::{check_outside, exists};
 use crate::statements;
-use crate::streams::out;
+use crate::streams::print_json;
 use crate::texts;
 
 /// What Ctrl-C says.
@@ -105,7 +105,7 @@ fn gram(context: &Context, args: &FactorsGramArgs) -> Result<()> {
         None => fit_gram(&store, &request, work)?,
     };
     if args.json {
-        out!("{}", serde_json::to_string_pretty(&report)?);
+        print_json(&report)?;
     }
     context.say(&told_gram(&report));
     Ok(())

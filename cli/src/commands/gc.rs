@@ -7,7 +7,7 @@ use indicatif::HumanBytes;
 
 use crate::args::GcArgs;
 use crate::context::Context;
-use crate::streams::out;
+use crate::streams::{out, print_json};
 
 pub fn run(context: &Context, args: &GcArgs) -> Result<()> {
     let store = context.open()?;
@@ -19,7 +19,7 @@ pub fn run(context: &Context, args: &GcArgs) -> Result<()> {
         drop_jobs: args.drop_jobs,
     })?;
     if args.json {
-        out!("{}", serde_json::to_string_pretty(&report)?);
+        print_json(&report)?;
     } else {
         print(&report)?;
         let stay = (store.snapshot()?.number() + 1).saturating_sub(report.oldest);

@@ -34,7 +34,7 @@ use crate::object::object;
 use crate::options::sampling;
 use crate::output::{self, Output, OutputTarget, path_beside};
 use crate::statements::style;
-use crate::streams::{self, out};
+use crate::streams::{self, print_json};
 use crate::texts;
 
 /// Answers the prompts, or scores the texts.
@@ -237,7 +237,7 @@ fn finish(
             finished, prompts, answers: answered, tokens, model: model.to_string(),
             dataset: args.answers.dataset_as, snapshot: added.and_then(|report| report.snapshot),
         );
-        out!("{}", serde_json::to_string_pretty(&report)?);
+        print_json(&report)?;
     }
     if let Some(file) = path.filter(|path| OutputTarget::of(Some(*path)).is_file()) {
         let answers = many(answered as u64, "answer");

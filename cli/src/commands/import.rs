@@ -8,7 +8,7 @@ use super::daunce::note_findings;
 use crate::args::{ImportArgs, ImportFrom};
 use crate::context::Context;
 use crate::object::object;
-use crate::streams::out;
+use crate::streams::print_json;
 
 pub fn run(context: &Context, args: &ImportArgs) -> Result<()> {
     let ImportFrom::Daunce = args.from;
@@ -23,7 +23,7 @@ pub fn run(context: &Context, args: &ImportArgs) -> Result<()> {
     let cancel = context.cancel_on_interrupt("stopping; nothing more is written")?;
     let report = import(&store, &request, &mut context.work(&mut context.reporter(), &cancel))?;
     if args.json {
-        out!("{}", serde_json::to_string_pretty(&as_json(&report))?);
+        print_json(&as_json(&report))?;
     } else {
         print(context, &report);
     }

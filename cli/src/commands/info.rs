@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::args::InfoArgs;
 use crate::context::Context;
-use crate::streams::out;
+use crate::streams::{out, print_json};
 
 pub fn run(context: &Context, args: &InfoArgs) -> Result<()> {
     let store = context.open()?;
@@ -20,7 +20,7 @@ pub fn run(context: &Context, args: &InfoArgs) -> Result<()> {
         Some(name) => describe_named(context, &snapshot, name)?,
     };
     if args.json {
-        out!("{}", serde_json::to_string_pretty(&value)?);
+        print_json(&value)?;
     } else if value.get("ensemble").is_some() {
         ensemble::print(value)?;
     } else {

@@ -25,7 +25,7 @@ use crate::context::Context;
 use crate::datasets;
 use crate::failure::{STOPPED, refuse};
 use crate::question::tell_notes;
-use crate::streams::out;
+use crate::streams::print_json;
 use crate::{stopped, texts};
 
 pub(super) use stored::{check_run, folder_of, model_of_run};
@@ -56,7 +56,7 @@ pub fn run(context: &Context, args: &IngestArgs) -> Result<ExitCode> {
             Some(_) => reports.into_iter().next().map(|(_, report)| report).unwrap_or_default(),
             None => Value::Object(reports),
         };
-        out!("{}", serde_json::to_string_pretty(&report)?);
+        print_json(&report)?;
     }
     Ok(code)
 }

@@ -19,7 +19,7 @@ use crate::output::check_outside;
 use crate::progress::time;
 use crate::question::{pairs, question_between, tell_notes};
 use crate::statements::with_digest_checks;
-use crate::streams::out;
+use crate::streams::{out, print_json};
 use crate::summary;
 
 /// What `--dry-run` says.
@@ -134,8 +134,7 @@ fn preview(
     let rate = products_per_second(dim as usize, samples, context.threads);
     let seconds = forecast.products as f64 / rate.max(1.0);
     if args.json {
-        out!("{}", serde_json::to_string_pretty(&MatrixPreview { forecast, disk, seconds })?);
-        return Ok(());
+        return print_json(&MatrixPreview { forecast, disk, seconds });
     }
     out!(
         "{} x {}, in {}",
@@ -159,8 +158,7 @@ fn preview(
 
 fn report(context: &Context, args: &MatrixArgs, report: &MatrixReport) -> Result<()> {
     if args.json {
-        out!("{}", serde_json::to_string_pretty(report)?);
-        return Ok(());
+        return print_json(report);
     }
     let path = args.output.display();
     if report.already_there {

@@ -14,7 +14,7 @@ use crate::failure::UsageError;
 use crate::held::{LockedFolder, remove_leftovers};
 use crate::models::folder_error;
 use crate::output::{check_outside, path_text};
-use crate::streams::out;
+use crate::streams::print_json;
 
 /// How names of folders begin that hold a model until it takes the place of another, and that one after it.
 const PREFIX: &str = ".gstore-merge-";
@@ -65,7 +65,7 @@ pub fn run(context: &Context, args: &MergeArgs) -> Result<()> {
     match args.json {
         true => {
             let report = json!({ "output": output, "model": model, "adapter": adapter });
-            out!("{}", serde_json::to_string_pretty(&report)?);
+            print_json(&report)?;
         }
         false => context.say(&format!("{output}: the weights of {model} with {adapter}")),
     }

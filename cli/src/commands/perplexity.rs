@@ -16,7 +16,7 @@ use crate::context::Context;
 use crate::ending::format_of;
 use crate::failure::{STOPPED, refuse};
 use crate::output::Output;
-use crate::streams::out;
+use crate::streams::print_json;
 use crate::texts;
 
 /// The format of the table.
@@ -70,7 +70,7 @@ pub fn run(
                 "entropy": sum.mean_entropy(),
             })
         };
-        out!("{}", serde_json::to_string_pretty(&json!({ "scored": sums(scored), "all": sums(all) }))?);
+        print_json(&json!({ "scored": sums(scored), "all": sums(all) }))?;
     }
     if let Some(all) = all.perplexity() {
         context.say(&match scored.perplexity() {

@@ -19,7 +19,7 @@ use crate::failure::{UsageError, refuse};
 use crate::models::encoder;
 use crate::output::{check_json, path_text};
 use crate::question::{question_between, scoring};
-use crate::streams::out;
+use crate::streams::print_json;
 
 /// What Ctrl-C says.
 const STOPPING: &str = "stopping; once more to stop at once";
@@ -55,7 +55,7 @@ pub fn run(context: &Context, args: &PlotArgs) -> Result<()> {
     };
     draw(picture, &drawn)?;
     if *json {
-        out!("{}", serde_json::to_string_pretty(&json!({ "picture": what, "output": file.map(path_text) }))?);
+        print_json(&json!({ "picture": what, "output": file.map(path_text) }))?;
     }
     Ok(())
 }

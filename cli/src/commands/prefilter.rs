@@ -30,7 +30,7 @@ use crate::failure::{NothingSaved, UsageError, refuse};
 use crate::output::{Output, OutputTarget, check, check_json, path_text};
 use crate::question::{named, scoring};
 use crate::statements;
-use crate::streams::out;
+use crate::streams::{out, print_json};
 
 /// What Ctrl-C says.
 const STOPPING: &str = "stopping, if nothing is written yet; once more to stop at once";
@@ -173,7 +173,7 @@ fn apply(context: &Context, args: &PrefilterApplyArgs) -> Result<()> {
             "prefilter": args.name, "pool": args.pool, "rows": rows, "kept": kept, "unpredicted": unpredicted,
             "output": output.map(path_text), "predictions": predictions.map(path_text),
         });
-        out!("{}", serde_json::to_string_pretty(&report)?);
+        print_json(&report)?;
     } else {
         let share = found.kept as f64 / found.rows.max(1) as f64;
         context.say(&format!("{} of {} kept ({})", found.kept, many(found.rows, "row"), percent(share)));

@@ -5,7 +5,7 @@ use gstore_store::RevertOptions;
 
 use crate::args::RevertArgs;
 use crate::context::Context;
-use crate::streams::out;
+use crate::streams::{out, print_json};
 
 /// Goes back, or says what that would change.
 pub fn run(context: &Context, args: &RevertArgs) -> Result<()> {
@@ -15,8 +15,7 @@ pub fn run(context: &Context, args: &RevertArgs) -> Result<()> {
     let options = RevertOptions { command: context.command.clone(), dry_run: args.dry_run };
     let report = store.revert(&target, &options)?;
     if args.json {
-        out!("{}", serde_json::to_string_pretty(&report)?);
-        return Ok(());
+        return print_json(&report);
     }
     for change in &report.changes {
         out!("{change}");

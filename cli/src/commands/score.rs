@@ -27,7 +27,7 @@ use crate::failure::refuse;
 use crate::models::folder_error;
 use crate::output::{self, Output, check_outside, folder_of};
 use crate::statements;
-use crate::streams::out;
+use crate::streams::{out, print_json};
 use crate::texts;
 
 /// Queries that cannot be solved for whose reasons are said; --json has all.
@@ -69,7 +69,7 @@ pub fn run(context: &Context, args: &ScoreArgs) -> Result<()> {
         context.say(&format!("note: the factors are stale: {why}"));
     }
     if args.json {
-        out!("{}", serde_json::to_string_pretty(&report)?);
+        print_json(&report)?;
     }
     context.say(&score_summary(&report));
     check_solved(context, &report.solved, args.keep_going)
@@ -285,8 +285,7 @@ fn target(args: &ScoreArgs, snapshot: &Arc<Snapshot>) -> Result<ScoreTarget> {
 
 fn preview(report: &ScoreReport, as_json: bool) -> Result<()> {
     if as_json {
-        out!("{}", serde_json::to_string_pretty(report)?);
-        return Ok(());
+        return print_json(report);
     }
     out!("rows         {}", report.rows);
     if let Some(queries) = report.queries {

@@ -11,7 +11,7 @@ use crate::args::{TokenArgs, TokenWhat};
 use crate::context::Context;
 use crate::failure::refuse;
 use crate::statements::write;
-use crate::streams::out;
+use crate::streams::{out, print_json};
 
 /// Does what the flags say.
 pub fn run(context: &Context, args: &TokenArgs) -> Result<()> {
@@ -28,7 +28,7 @@ pub fn run(context: &Context, args: &TokenArgs) -> Result<()> {
             let token = tokens.create(NewToken { name: name.clone(), scope, expires, datasets })?;
             context.say("this token is shown once; only its digest is stored:");
             match json {
-                true => out!("{:#}", json!({ "name": name, "token": token })),
+                true => print_json(&json!({ "name": name, "token": token }))?,
                 false => out!("{token}"),
             }
         }
@@ -37,7 +37,7 @@ pub fn run(context: &Context, args: &TokenArgs) -> Result<()> {
             let Some(name) = name else { refuse!("{}", ask_for_token(&tokens.list()?)) };
             tokens.revoke(name)?;
             match json {
-                true => out!("{:#}", json!({ "name": name })),
+                true => print_json(&json!({ "name": name }))?,
                 false => out!("{name}: revoked"),
             }
         }

@@ -30,7 +30,7 @@ use crate::models::folder_error;
 use crate::object::object;
 use crate::options::{check_run_name, saving, steps};
 use crate::output::check_outside;
-use crate::streams::out;
+use crate::streams::print_json;
 use crate::training::TrainingProgress;
 use crate::{forecast, texts};
 
@@ -290,7 +290,7 @@ fn tell(context: &Context, args: &TrainArgs, outcome: &TrainOutcome, run: Option
             loss: last.map(|line| line.loss), eval_loss: evaluations.last().map(|line| line.loss),
             checkpoints: folders, run,
         );
-        out!("{}", serde_json::to_string_pretty(&report)?);
+        print_json(&report)?;
     }
     Ok(())
 }

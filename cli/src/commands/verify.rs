@@ -17,7 +17,7 @@ use crate::args::VerifyArgs;
 use crate::context::Context;
 use crate::failure::{DAMAGED, STOPPED};
 use crate::progress::Bytes;
-use crate::streams::{out, unless_closed};
+use crate::streams::{out, print_json, unless_closed};
 
 /// Checks the store, or repairs it; exit code 3 if anything is, or stays, damaged.
 pub fn run(context: &Context, args: &VerifyArgs) -> Result<ExitCode> {
@@ -52,8 +52,7 @@ fn verify(context: &Context, args: &VerifyArgs) -> Result<ExitCode> {
 
 fn print_report(context: &Context, args: &VerifyArgs, report: &VerifyReport) -> Result<()> {
     if args.json {
-        out!("{}", serde_json::to_string_pretty(report)?);
-        return Ok(());
+        return print_json(report);
     }
     print_problems(&report.problems)?;
     for note in &report.notes {
@@ -87,7 +86,7 @@ fn print_report(context: &Context, args: &VerifyArgs, report: &VerifyReport) -> 
 fn print_unreadable(context: &Context, args: &VerifyArgs, error: &VerifyError) -> Result<()> {
     if args.json {
         let problems = json!({ "snapshot": null, "problems": [error.damage()] });
-        out!("{}", serde_json::to_string_pretty(&problems)?);
+        print_json(&problems)?;
     } else {
         out!("{error}");
         out!(
@@ -116,8 +115,7 @@ fn repair(context: &Context, args: &VerifyArgs) -> Result<ExitCode> {
 
 fn print_repair(args: &VerifyArgs, report: &RepairReport, now: Option<&Snapshot>) -> Result<()> {
     if args.json {
-        out!("{}", serde_json::to_string_pretty(report)?);
-        return Ok(());
+        return print_json(report);
     }
     print_problems(&report.problems)?;
     for rebuilt in &report.rebuilt {

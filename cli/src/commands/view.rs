@@ -11,7 +11,7 @@ use crate::args::{ViewArgs, ViewWhat};
 use crate::context::Context;
 use crate::failure::{UsageError, refuse};
 use crate::statements::Engine;
-use crate::streams::out;
+use crate::streams::{out, print_json};
 
 /// Does what the flags say.
 pub fn run(context: &Context, args: &ViewArgs) -> Result<()> {
@@ -31,7 +31,7 @@ pub fn run(context: &Context, args: &ViewArgs) -> Result<()> {
             let options = ViewOptions { command: context.command.clone(), replace: *force };
             let snapshot = store.create_view(&name, sql, options)?;
             match json {
-                true => out!("{:#}", json!({ "view": name, "snapshot": snapshot.number() })),
+                true => print_json(&json!({ "view": name, "snapshot": snapshot.number() }))?,
                 false => {
                     out!("{name}: saved in snapshot {}; write SELECT * FROM {name}", snapshot.number());
                 }
@@ -48,7 +48,7 @@ pub fn run(context: &Context, args: &ViewArgs) -> Result<()> {
             match json {
                 true => {
                     let report = json!({ "view": name, "snapshot": snapshot.number(), "readers": readers });
-                    out!("{report:#}");
+                    print_json(&report)?;
                 }
                 false => out!("{name}: dropped in snapshot {}", snapshot.number()),
             }

@@ -10,7 +10,7 @@ use super::{STOPPING, spec};
 use crate::args::DaunceAgreementArgs;
 use crate::context::Context;
 use crate::drawing::{check_file, draw};
-use crate::streams::out;
+use crate::streams::{out, print_json};
 
 /// Prints a table or JSON, or draws a picture.
 pub fn run(context: &Context, args: &DaunceAgreementArgs) -> Result<ExitCode> {
@@ -23,7 +23,7 @@ pub fn run(context: &Context, args: &DaunceAgreementArgs) -> Result<ExitCode> {
     let rankings = gstore::daunce::rank_losses(&snapshot, &spec, &mut work)?;
     let found = rankings.agreement(args.top, &work)?;
     if args.json {
-        out!("{}", serde_json::to_string_pretty(&found)?);
+        print_json(&found)?;
         return Ok(ExitCode::SUCCESS);
     }
     if args.picture.output.is_none() {

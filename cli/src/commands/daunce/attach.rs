@@ -11,7 +11,7 @@ use super::members;
 use crate::args::DaunceAttachArgs;
 use crate::context::Context;
 use crate::failure::refuse;
-use crate::streams::out;
+use crate::streams::print_json;
 
 /// Reads the records of all folders, then registers what they have.
 pub fn run(context: &Context, args: &DaunceAttachArgs) -> Result<ExitCode> {
@@ -57,7 +57,7 @@ pub fn run(context: &Context, args: &DaunceAttachArgs) -> Result<ExitCode> {
     context.say(&format!("{copies} in ensemble {} of the store", args.ensemble));
     if args.json {
         let report = json!({ "ensemble": args.ensemble, "registered": registered, "refused": refused });
-        out!("{}", serde_json::to_string_pretty(&report)?);
+        print_json(&report)?;
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -12,7 +12,7 @@ use serde_json::json;
 use super::STOPPING;
 use crate::args::DaunceDiagnoseArgs;
 use crate::context::Context;
-use crate::streams::out;
+use crate::streams::{out, print_json};
 
 /// What was found of one table of losses.
 #[derive(Serialize)]
@@ -30,7 +30,7 @@ pub fn run(context: &Context, args: &DaunceDiagnoseArgs) -> Result<ExitCode> {
     if args.json {
         let losses: Vec<LossesDiagnosis<'_>> =
             found.iter().map(|(of, found)| LossesDiagnosis { of, found }).collect();
-        out!("{}", serde_json::to_string_pretty(&json!({ "ensemble": args.ensemble, "losses": losses }))?);
+        print_json(&json!({ "ensemble": args.ensemble, "losses": losses }))?;
         return Ok(ExitCode::SUCCESS);
     }
     if found.is_empty() {

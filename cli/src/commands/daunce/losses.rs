@@ -17,7 +17,7 @@ use crate::context::Context;
 use crate::failure::{STOPPED, refuse};
 use crate::models::folder_error;
 use crate::object::object;
-use crate::streams::out;
+use crate::streams::print_json;
 use crate::{forecast, texts};
 
 /// Computes what is missing.
@@ -38,7 +38,7 @@ pub fn run(context: &Context, args: &DaunceLossesArgs) -> Result<ExitCode> {
     }
     let report = losses(&store, &request, &mut work)?;
     if args.json {
-        out!("{}", serde_json::to_string_pretty(&as_json(&report))?);
+        print_json(&as_json(&report))?;
     }
     context.say(&report.summary());
     if report.stopped {

@@ -11,7 +11,7 @@ use super::{STOPPING, request};
 use crate::args::DauncePrepareArgs;
 use crate::context::Context;
 use crate::copies::EnsembleProgress;
-use crate::streams::out;
+use crate::streams::print_json;
 
 /// Makes the file, where it is missing.
 pub fn run(context: &Context, args: &DauncePrepareArgs) -> Result<ExitCode> {
@@ -40,7 +40,7 @@ pub fn run(context: &Context, args: &DauncePrepareArgs) -> Result<ExitCode> {
             "tokens": prepared.tokens,
             "bytes": prepared.bytes,
         });
-        out!("{}", serde_json::to_string_pretty(&report)?);
+        print_json(&report)?;
     }
     Ok(ExitCode::SUCCESS)
 }

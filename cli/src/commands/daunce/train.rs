@@ -22,7 +22,7 @@ use crate::failure::{STOPPED, UsageError, refuse};
 use crate::forecast;
 use crate::object::object;
 use crate::output::check_outside;
-use crate::streams::out;
+use crate::streams::print_json;
 
 /// Trains what is missing; after each round registers it, and computes losses where they are asked for.
 pub fn run(context: &Context, args: &DaunceTrainArgs) -> Result<ExitCode> {
@@ -105,7 +105,7 @@ fn rounds_of_copies(
     tell(context, args, &outcome, (of_store, rounds.agreement))?;
     if args.json {
         let report = report(&outcome, of_store, rounds.agreement, begun);
-        out!("{}", serde_json::to_string_pretty(&report)?);
+        print_json(&report)?;
     }
     if !finished {
         return Ok(ExitCode::from(STOPPED));

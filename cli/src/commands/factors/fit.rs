@@ -17,7 +17,7 @@ use crate::context::Context;
 use crate::failure::refuse;
 use crate::models::folder_error;
 use crate::output::check_outside;
-use crate::streams::out;
+use crate::streams::{out, print_json};
 use crate::texts;
 
 /// Fits factors, or says what that takes.
@@ -47,7 +47,7 @@ pub(super) fn fit(context: &Context, args: &FactorsFitArgs) -> Result<()> {
         }
     })?;
     if args.json {
-        out!("{}", serde_json::to_string_pretty(&report)?);
+        print_json(&report)?;
     }
     context.say(&fit_summary(&report));
     Ok(())
@@ -73,8 +73,7 @@ fn fit_summary(report: &FitReport) -> String {
 
 fn print_forecast(forecast: &FitForecast, as_json: bool) -> Result<()> {
     if as_json {
-        out!("{}", serde_json::to_string_pretty(forecast)?);
-        return Ok(());
+        return print_json(forecast);
     }
     let [data, modules] = forecast.partitions;
     out!("rows         {} in {}", forecast.rows, many(data as u64, "partition"));

@@ -22,7 +22,7 @@ use serde::Serialize;
 use crate::args::IndexArgs;
 use crate::context::Context;
 use crate::failure::refuse;
-use crate::streams::out;
+use crate::streams::{out, print_json};
 
 /// Coordinates of vectors of which a whole dataset's sketches are made, at least: of fewer, a sketch's record
 /// of each row (12 bytes) and factors of its codes are no smaller than the vector.
@@ -124,7 +124,7 @@ pub fn run(context: &Context, args: &IndexArgs) -> Result<ExitCode> {
         }
     }
     if args.json {
-        out!("{}", serde_json::to_string_pretty(&BTreeMap::from([("features", lines)]))?);
+        print_json(&BTreeMap::from([("features", lines)]))?;
     } else {
         print(&lines)?;
     }

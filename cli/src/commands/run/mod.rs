@@ -22,7 +22,7 @@ use crate::failure::{NothingSaved, STOPPED, UsageError, refuse};
 use crate::object::object;
 use crate::origin;
 use crate::pipeline::{Decider, Journal, PipelineFile, Plan, Variables, Versions};
-use crate::streams::out;
+use crate::streams::print_json;
 use outcome::{BlockCause, StageOutcome};
 use runner::Runner;
 use state::StateFolder;
@@ -105,7 +105,7 @@ fn end(
             finished: failed + refused + stopped == 0, stages: stages.collect::<Vec<_>>(), failed, refused,
             not_run, report,
         );
-        out!("{}", serde_json::to_string_pretty(&summary)?);
+        print_json(&summary)?;
     }
     let others = [(failed, "failed"), (refused, "refused"), (stopped, "stopped"), (not_run, "not run")];
     let others = others.iter().filter(|(number, _)| *number > 0);

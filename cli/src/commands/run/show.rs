@@ -15,7 +15,7 @@ use crate::context::Context;
 use crate::failure::{STOPPED, refuse};
 use crate::pipeline::report::time;
 use crate::pipeline::{Decider, Journal, Plan, Versions};
-use crate::streams::out;
+use crate::streams::{out, print_json};
 
 /// What is known before anything runs.
 pub struct RunContext {
@@ -87,7 +87,7 @@ pub fn plan(context: &Context, args: &RunArgs, plan: &Plan, mut known: RunContex
     }
     if args.json {
         let all = json!({ "stages": stages, "seconds": seconds, "without_time": unknown });
-        out!("{}", serde_json::to_string_pretty(&all)?);
+        print_json(&all)?;
     }
     context.say(&format!(
         "{} of {} stages would run; {} for those whose time is known, and {unknown} without",

@@ -12,7 +12,7 @@ use crate::args::{EachSelection, SelectArgs};
 use crate::context::Context;
 use crate::object::object;
 use crate::output::path_text;
-use crate::streams::out;
+use crate::streams::{out, print_json};
 use crate::summary;
 
 /// Says how many candidates rules of the selection kept out.
@@ -131,7 +131,7 @@ fn value(args: &SelectArgs, found: &SelectionReport<'_>, scores: Option<&Path>) 
 /// Prints a report as JSON; where each target has its own, each on a line.
 pub(super) fn print(args: &SelectArgs, report: &Value) -> Result<()> {
     match args.each {
-        None => out!("{}", serde_json::to_string_pretty(report)?),
+        None => print_json(report)?,
         Some(EachSelection::Target) => out!("{report}"),
     }
     Ok(())
