@@ -7,6 +7,9 @@ use super::super::scale::round_step;
 /// Fine intervals between the lowest and the highest value, at most.
 const FINE: f64 = 4096.0;
 
+/// Intervals of a histogram, about.
+pub(super) const INTERVALS: usize = 60;
+
 /// Counts in fine intervals whose width is a power of two that grows with the range.
 #[derive(Debug, Default)]
 pub(super) struct Bins {

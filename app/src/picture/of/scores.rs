@@ -9,13 +9,10 @@ use gstore_store::Snapshot;
 
 use super::super::scale::number;
 use super::super::{Body, Histogram, Panel, Picture};
-use super::bins::Bins;
+use super::bins::{Bins, INTERVALS};
 use super::{counted, question};
 use crate::answer::{AnswerError, tell_notes};
 use crate::work::JobContext;
-
-/// Intervals of the histogram, about.
-const INTERVALS: usize = 60;
 
 /// Rows whose noise floor is computed, about.
 const SAMPLE: usize = 256;

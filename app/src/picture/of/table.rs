@@ -8,12 +8,9 @@ use arrow_schema::{ArrowError, DataType, TimeUnit};
 
 use super::super::calendar::{DAY, Part, written};
 use super::super::{Axis, Body, Histogram, Panel, Picture, Series, Token};
-use super::bins::Bins;
+use super::bins::{Bins, INTERVALS};
 use super::{cell, counted};
 use crate::answer::AnswerError;
-
-/// Intervals of a histogram, about.
-const INTERVALS: usize = 60;
 
 /// Rows that have bars of their own, at most.
 const BARS: usize = 60;
