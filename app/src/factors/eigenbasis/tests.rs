@@ -21,6 +21,7 @@ use serde_json::json;
 use super::EigenProjection;
 use crate::factors::gram::tests::{assert_close, scores};
 use crate::factors::stamp::rows_digest;
+use crate::factors::stamp::tests::stamp;
 use crate::factors::{FACTORS, FactorArguments, FactorContent, FactorFolder, FactorJobError, FactorStamp};
 
 mod ignored;
@@ -123,22 +124,14 @@ fn publish(
         files.write(&name, |out| out.write_all(&fs_err::read(&file)?)).unwrap();
     }
     let stamp = FactorStamp {
-        strategy: Strategy::Ekfac.name().to_owned(),
         checkpoint: checkpoint.to_owned(),
-        averaged: Vec::new(),
-        compute: "f32".to_owned(),
-        dataset: Some("pool".to_owned()),
         rows: vec![[0, 6]],
         rows_digest: digest_of_pool(store),
         encoding: None,
         fisher: "empirical".to_owned(),
         seed: None,
         modules: modules.to_vec(),
-        partitions: [1, 1],
-        batch_tokens: 512,
-        extends: None,
-        max_block: None,
-        backend: "cpu".to_owned(),
+        ..stamp()
     };
     let content = serde_json::to_value(FactorContent { stamp, samples: 8 }).unwrap();
     let part = ArtifactPart::new(name, FACTORS, Vec::new(), content);

@@ -312,11 +312,12 @@ fn mixtures_precondition_with_both_sides() {
     let store = store(&folder);
     fit(&store, "gram", &["pool"], |_| {}).unwrap();
     fit(&store, "of_val", &["val"], |_| {}).unwrap();
-    let mix = |name: &str, share| {
-        let (name, pool, queries) = (name.to_owned(), "gram".to_owned(), "of_val".to_owned());
+    let mix_with = |queries: &str, name: &str, share| {
+        let (name, pool, queries) = (name.to_owned(), "gram".to_owned(), queries.to_owned());
         let request = MixRequest { name, pool, queries, share, replace: false };
         mix_grams(&store, &request, &mut JobContext::silent("test"))
     };
+    let mix = |name: &str, share| mix_with("of_val", name, share);
     let fixed = mix("fixed", GramShare::Fixed(0.3)).unwrap();
     let balanced = mix("balanced", GramShare::Balanced(Some(2))).unwrap();
     let lambdas =
@@ -360,12 +361,7 @@ fn mixtures_precondition_with_both_sides() {
     append(&store, "few", 0..2);
     publish(&store, "few", 0..2);
     fit(&store, "of_few", &["few"], |_| {}).unwrap();
-    let mix = |name: &str, components| {
-        let (name, pool, queries) = (name.to_owned(), "gram".to_owned(), "of_few".to_owned());
-        let request =
-            MixRequest { name, pool, queries, share: GramShare::Balanced(components), replace: false };
-        mix_grams(&store, &request, &mut JobContext::silent("test"))
-    };
+    let mix = |name: &str, components| mix_with("of_few", name, GramShare::Balanced(components));
     let error = mix("noise", Some(5)).unwrap_err().to_string();
     assert!(error.contains("number 1 to 4 from the largest, not number 5"), "{error}");
     let shares = lambdas(&mix("few", None).unwrap());
