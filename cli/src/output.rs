@@ -68,20 +68,30 @@ impl OutputTarget {
 /// Refuses outputs of a command that cannot be written: inside a store, without a folder, twice the same,
 /// or in place of what is there without `force`.
 pub fn check(context: &Context, outputs: &[Option<&Path>], force: bool) -> Result<()> {
-    let outputs: Vec<(&Path, OutputTarget)> =
-        outputs.iter().map(|path| (path.unwrap_or(Path::new("-")), OutputTarget::of(*path))).collect();
-    for (i, (path, place)) in outputs.iter().enumerate() {
-        if let Some((other, _)) = outputs[..i].iter().find(|(_, other)| other.is(place)) {
+    let paths = || outputs.iter().map(|path| path.unwrap_or(Path::new("-")));
+    check_apart(paths())?;
+    for path in paths() {
+        if let OutputTarget::File(target) = OutputTarget::of(Some(path)) {
+            check_outside(context, path)?;
+            check_file(path, &target, force)?;
+        }
+    }
+    Ok(())
+}
+
+/// Refuses two results of a command in one place.
+pub fn check_apart<'a>(outputs: impl IntoIterator<Item = &'a Path>) -> Result<()> {
+    let mut others: Vec<(&Path, OutputTarget)> = Vec::new();
+    for path in outputs {
+        let place = OutputTarget::of(Some(path));
+        if let Some((other, _)) = others.iter().find(|(_, other)| other.is(&place)) {
             refuse!(
                 "{} and {} are the same file, and each result needs its own",
                 other.display(),
                 path.display()
             );
         }
-        if let OutputTarget::File(target) = place {
-            check_outside(context, path)?;
-            check_file(path, target, force)?;
-        }
+        others.push((path, place));
     }
     Ok(())
 }

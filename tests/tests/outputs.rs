@@ -173,6 +173,15 @@ fn the_ending_says_what_a_selection_is() {
     refused(&place, &[&SELECT[..], &["x.md"]].concat(), &["x.md", ".jsonl", ".parquet"]);
     refused(&place, &[&SELECT[..], &["x.html"]].concat(), &["x.html", ".jsonl", "--plot FILE.html"]);
     refused(&place, &[&SELECT[..], &["x.xlsx"]].concat(), &["x.xlsx", ".jsonl", ".parquet"]);
+    // Two results in one file, by whatever names.
+    for command in [
+        "ask --pool pool --prompt p --completion c -o x.html --plot ./x.html",
+        "score --pool pool --target target --factors f -o x.md --report x.md",
+        "select --pool pool --target target --top 4 -o x.jsonl --scores s.svg --plot s.svg",
+    ] {
+        let args: Vec<&str> = command.split(' ').collect();
+        refused(&place, &args, &["are the same file"]);
+    }
     // A misspelt ending would give lines where a table was meant.
     for name in ["x.foo", "x.parqet", "sel.bbh", "x.foo.gz", "x.parqet.zst"] {
         refused(&place, &[&SELECT[..], &[name]].concat(), &[name, "says no format", ".jsonl", ".parquet"]);

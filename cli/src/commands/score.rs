@@ -128,12 +128,14 @@ fn check(context: &Context, args: &ScoreArgs, has_table: bool) -> Result<()> {
     if args.dry_run {
         return Ok(());
     }
-    if has_table {
+    let table = has_table.then(|| args.output.output.as_deref().unwrap_or(Path::new("-")));
+    if let Some(table) = table {
         statements::check_place(context, &args.output)?;
         if args.json {
-            output::check_json([args.output.output.as_deref().unwrap_or(Path::new("-"))])?;
+            output::check_json([table])?;
         }
     }
+    output::check_apart(table.into_iter().chain(args.report.as_deref()))?;
     if let Some(report) = &args.report {
         check_markdown(Some(report))?;
         output::check(context, &[Some(report)], args.output.force)?;

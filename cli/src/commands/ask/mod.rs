@@ -16,7 +16,7 @@ use crate::drawing::{check_file, draw};
 use crate::ending::{check_terminal, format_of};
 use crate::failure::{UsageError, refuse};
 use crate::models::encoder;
-use crate::output::{OutputTarget, check};
+use crate::output::{OutputTarget, check, check_apart};
 use crate::question::scoring;
 use crate::statements::with_digest_checks;
 use crate::streams::out;
@@ -38,6 +38,7 @@ pub fn run(context: &Context, args: &AskArgs) -> Result<()> {
         if args.explain.is_some() {
             refuse!("--plot draws a ranking, and --explain shows one row");
         }
+        check_apart([args.output.output.as_deref(), picture.output.as_deref()].into_iter().flatten())?;
         check_file(context, picture.output.as_deref(), picture.force)?;
     }
     let (snapshot, _lease) = context.open_at(args.snapshot.as_ref())?;

@@ -23,7 +23,7 @@ use crate::context::Context;
 use crate::drawing::{begun, check_file, draw};
 use crate::ending::format_of_scores;
 use crate::failure::{UsageError, condition_error, refuse};
-use crate::output::{FinishedOutput, Output, OutputTarget, check_json};
+use crate::output::{FinishedOutput, Output, OutputTarget, check_apart, check_json};
 use crate::question::{question_between, rules, scoring};
 use crate::statements::with_digest_checks;
 
@@ -203,9 +203,8 @@ fn check_picture(context: &Context, args: &SelectArgs, picture: Option<&PictureA
         refuse!("--plot draws the scores of a store here, not of a server");
     }
     let path = picture.output.as_deref();
-    if args.output.as_deref().is_some_and(|output| OutputTarget::of(path) == OutputTarget::of(Some(output))) {
-        refuse!("the rows and --plot need different places");
-    }
+    let (scores, report) = (scores_path(args), args.cascade.report.as_deref());
+    check_apart([args.output.as_deref(), scores.as_deref(), report, path].into_iter().flatten())?;
     check_file(context, path, picture.force)
 }
 
