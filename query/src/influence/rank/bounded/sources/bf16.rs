@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use gstore_store::{BlockBuffer, CELL_ROWS, ReadAhead, RowFlags};
+use gstore_store::{BlockBuffer, ReadAhead, RowFlags};
 
 use super::found::FoundVectors;
 use super::{Estimates, WindowOffsets};
@@ -44,15 +44,12 @@ pub(super) fn estimate(
         let Bf16Side { queries, bound, groups } = side;
         let count = queries.len();
         let weighty = scan.weights[c] > 0.0;
-        for block in reader.blocks_in(rows.start / CELL_ROWS) {
-            let places = rows.within(block.range());
-            if places.is_empty() {
-                continue;
-            }
+        for block in rows.blocks(reader) {
             scan.check_cancelled()?;
             let block = match scan.filter {
                 None => reader.read_block(block, scratch)?,
                 Some(_) => {
+                    let places = rows.within(block.range());
                     wanted.clear();
                     wanted.extend(rows.offsets[places].iter().map(|offset| rows.start + u64::from(*offset)));
                     reader.read_rows(block, wanted, scratch)?

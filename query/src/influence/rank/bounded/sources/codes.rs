@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use gstore_store::{BlockBuffer, BlockRef, CELL_ROWS, FeatureReader, ReadAhead, RowFlags};
+use gstore_store::{BlockBuffer, BlockRef, FeatureReader, ReadAhead, RowFlags};
 
 use super::bounds::{CodeFactors, Coefficients, Measure};
 use super::found::FoundVectors;
@@ -99,10 +99,7 @@ pub(super) fn estimate(
             share: share(pool.readers.len()),
             weighty: scan.weights[c] > 0.0,
         };
-        for block in reader.blocks_in(rows.start / CELL_ROWS) {
-            if rows.within(block.range()).is_empty() {
-                continue;
-            }
+        for block in rows.blocks(reader) {
             scan.check_cancelled()?;
             bytes += match reading.plane {
                 Plane::Sign | Plane::Nibble => {

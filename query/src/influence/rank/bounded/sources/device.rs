@@ -60,9 +60,6 @@ pub(super) fn estimate(
         own.clear();
         used_groups(&pool.modules[c], &mut own.groups);
         for at in rows.blocks(reader) {
-            if rows.within(at.range()).is_empty() {
-                continue;
-            }
             scan.check_cancelled()?;
             let block = reader.read_block(at, scratch)?;
             found.find(rows, block.len(), |i| block.rows[i]);

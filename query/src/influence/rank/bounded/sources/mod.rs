@@ -120,12 +120,13 @@ pub(super) struct WindowOffsets<'a> {
 }
 
 impl WindowOffsets<'_> {
-    /// A reader's blocks in the cells in which they lie, by first row.
+    /// A reader's blocks in whose ranges they lie, by first row.
     fn blocks(&self, reader: &FeatureReader) -> impl Iterator<Item = BlockRef> {
         let cell = |offset: &u32| (self.start + u64::from(*offset)) / CELL_ROWS;
         let (first, last) = (self.offsets.first().map(cell), self.offsets.last().map(cell));
         let cells = first.zip(last).map(|(first, last)| first..=last);
-        cells.into_iter().flatten().flat_map(move |cell| reader.blocks_in(cell))
+        let blocks = cells.into_iter().flatten().flat_map(move |cell| reader.blocks_in(cell));
+        blocks.filter(move |block| !self.within(block.range()).is_empty())
     }
 
     /// The places of those that lie in a range.
