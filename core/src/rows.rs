@@ -19,6 +19,8 @@ impl RowFlags {
     pub const TRUNCATED: RowFlags = RowFlags(4);
     /// Some values are missing (ensembles).
     pub const MISSING: RowFlags = RowFlags(8);
+    /// Those with which a vector has no score.
+    pub const UNSCORED: RowFlags = Self::NO_SCORED.union(Self::NON_FINITE).union(Self::MISSING);
 
     /// No flag.
     pub const fn empty() -> Self {

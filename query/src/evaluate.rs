@@ -218,8 +218,7 @@ pub(crate) fn draw(
             continue;
         }
         let usable = reader.row(row)?.is_some_and(|stored| {
-            let unscored = RowFlags::NO_SCORED.union(RowFlags::NON_FINITE).union(RowFlags::MISSING);
-            !stored.flags.intersects(unscored) && unit(&stored.vector).is_ok()
+            !stored.flags.intersects(RowFlags::UNSCORED) && unit(&stored.vector).is_ok()
         });
         if usable {
             drawn.push(row);

@@ -129,8 +129,7 @@ struct MeasuredVector {
 }
 
 fn measure(block: &Block<'_>, i: usize, groups: &[Range<usize>], vector: &[f32]) -> MeasuredVector {
-    let unscored = RowFlags::NO_SCORED.union(RowFlags::NON_FINITE).union(RowFlags::MISSING);
-    if RowFlags::from_bits(block.flags[i]).intersects(unscored) {
+    if RowFlags::from_bits(block.flags[i]).intersects(RowFlags::UNSCORED) {
         return MeasuredVector { class: Class::Zero, norm: 0.0, length: 0.0 };
     }
     let of_row = i * groups.len()..(i + 1) * groups.len();

@@ -14,9 +14,6 @@ use gstore_core::RowFlags;
 use serde::{Deserialize, Serialize};
 use std::ops::Range;
 
-/// Flags of vectors that have no score.
-const EXCLUDED: RowFlags = RowFlags::NO_SCORED.union(RowFlags::NON_FINITE).union(RowFlags::MISSING);
-
 /// Lengths and flags of the vectors of a block.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct BlockBounds(u64, Vec<f64>);
@@ -49,8 +46,7 @@ impl BlockBounds {
                 *length = length.max(at_most(*norm)).max(stored * (1.0 + SLACK));
             }
         }
-        let flagged = block.flags.iter().filter(|f| RowFlags::from_bits(**f).intersects(EXCLUDED)).count();
-        BlockBounds(flagged as u64, lengths)
+        BlockBounds(flagged(block), lengths)
     }
 
     /// Says what is wrong with the bounds of a footer, of blocks of as many vectors, if anything is.
@@ -76,8 +72,7 @@ impl BlockBounds {
 
     /// Whether a verified block keeps them.
     pub(super) fn check(&self, block: &Block<'_>) -> Result<(), Mismatch> {
-        let flagged =
-            block.flags.iter().filter(|f| RowFlags::from_bits(**f).intersects(EXCLUDED)).count() as u64;
+        let flagged = flagged(block);
         if flagged != self.0 {
             return problem("flagged vectors of a block", self.0, flagged);
         }
@@ -88,6 +83,10 @@ impl BlockBounds {
         }
         Ok(())
     }
+}
+
+fn flagged(block: &Block<'_>) -> u64 {
+    block.flags.iter().filter(|f| RowFlags::from_bits(**f).intersects(RowFlags::UNSCORED)).count() as u64
 }
 
 /// More than rounding can add: to half precision 2^-11 of the norm and 2^-25 for small

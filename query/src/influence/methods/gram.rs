@@ -198,7 +198,6 @@ fn fill(
 ) -> Result<WindowRows, QueryError> {
     let part = reader.part();
     let (dim, groups) = (part.desc.dim() as usize, groups(part));
-    let left_out = RowFlags::NO_SCORED.union(RowFlags::NON_FINITE).union(RowFlags::MISSING);
     let WindowBuffers { rows: values, vector: buffer, scratch } = memory;
     values.fill(0.0);
     let mut filled = WindowRows::default();
@@ -209,7 +208,7 @@ fn fill(
         }
         let block = reader.read_block(block, scratch)?;
         for (i, row) in block.rows.iter().enumerate() {
-            let is_out = RowFlags::from_bits(block.flags[i]).intersects(left_out);
+            let is_out = RowFlags::from_bits(block.flags[i]).intersects(RowFlags::UNSCORED);
             if is_out || !window.contains(row) || !rows.contains(*row) {
                 continue;
             }

@@ -97,9 +97,8 @@ pub(super) fn estimate(
 
 /// Notes the vectors of a block that were found.
 fn note(block: &Block<'_>, found: &FoundVectors, weighty: bool, estimates: &mut Estimates) {
-    let telling = RowFlags::NO_SCORED.union(RowFlags::NON_FINITE).union(RowFlags::MISSING);
     let flags = |vector: &u32| RowFlags::from_bits(block.flags[*vector as usize]);
-    if !found.vectors.iter().any(|vector| flags(vector).intersects(telling)) {
+    if !found.vectors.iter().any(|vector| flags(vector).intersects(RowFlags::UNSCORED)) {
         return estimates.note_plain(&found.places, weighty);
     }
     for (vector, place) in found.vectors.iter().zip(&found.places) {
