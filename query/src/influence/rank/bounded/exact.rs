@@ -96,40 +96,36 @@ impl Search<'_> {
         (singles, subtasks): (&Singles, &[u32]),
         tops: &mut [Collector],
     ) -> Result<Totals, QueryError> {
-        let of_windows = seen.by_window(candidates);
-        let known = &*seen;
+        let tops = shared(tops);
+        let (windows, of_windows) = (seen.all, seen.by_window(candidates));
         let states = self.scan.disk.unordered(
             of_windows.len(),
             (self.threads, self.scan.cancel),
-            || (pairs::PairBuffers::default(), Vec::new(), Vec::new(), Vec::new(), Totals::default()),
-            |(memory, ..), ahead| memory.see(ahead),
+            || ((pairs::PairBuffers::default(), Vec::new()), tops.waiting(), Totals::default()),
+            |((memory, _), _, _), ahead| memory.see(ahead),
             &|units, wants| {
                 for (unit, pairs) in &of_windows[units] {
                     let offsets = pairs.chunk_by(|a, b| a.0 == b.0).map(|pairs| pairs[0].0);
-                    self.scan.want_rows(&known.all[*unit as usize], offsets, wants);
+                    self.scan.want_rows(&windows[*unit as usize], offsets, wants);
                 }
             },
-            |(memory, values, scored, rows, totals), unit| {
+            |((memory, values), waiting, totals), unit| {
                 let (unit, pairs) = &of_windows[unit];
-                let window = &known.all[*unit as usize];
+                let window = &windows[*unit as usize];
                 totals.bytes_read += pairs::values((&self.scan, singles), window, pairs, values, memory)?;
-                scored.extend(pairs.iter().zip(values.iter()).map(|(pair, value)| {
-                    (window.pool, window.rows.start + u64::from(pair.0), pair.1, *value)
-                }));
-                let new = known.new_of(*unit, pairs);
-                totals.scored += new.len() as u64;
-                rows.push((*unit, new));
+                for (&(offset, query), &score) in pairs.iter().zip(&*values) {
+                    let (row, query) = (window.rows.start + u64::from(offset), query as usize);
+                    let subtask = subtasks[query];
+                    waiting.offer(query, &Scored { pool: window.pool, row, pos: None, score, subtask });
+                }
                 Ok(())
             },
         )?;
-        let mut totals = Totals::default();
-        for (_, _, scored, rows, counts) in states {
-            totals.merge(&counts);
-            rows.into_iter().for_each(|(unit, rows)| seen.note(unit, rows));
-            for (pool, row, query, score) in scored {
-                let subtask = subtasks[query as usize];
-                tops[query as usize].push(&Scored { pool, row, pos: None, score, subtask });
-            }
+        let mut totals = finish(states);
+        for (unit, pairs) in of_windows {
+            let new = seen.new_of(unit, &pairs);
+            totals.scored += new.len() as u64;
+            seen.note(unit, new);
         }
         Ok(totals)
     }
