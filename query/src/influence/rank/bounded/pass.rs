@@ -24,9 +24,9 @@ impl Search<'_> {
         asked: &RequestedRows<'_>,
         cuts: &[ScoreCut],
     ) -> Result<Vec<Findings>, QueryError> {
-        let count = match asked {
-            RequestedRows::Every(range) => range.len(),
-            RequestedRows::Picked(picked) => picked.len(),
+        let (count, picked) = match asked {
+            RequestedRows::Every(range) => (range.len(), None),
+            RequestedRows::Picked(picked) => (picked.len(), Some(*picked)),
         };
         let window = |unit: usize| match asked {
             RequestedRows::Every(range) => range.start + unit,
@@ -38,19 +38,13 @@ impl Search<'_> {
             || sources.iter().map(|_| ThreadSearch::new(self.k, cuts)).collect::<Vec<_>>(),
             |parts, ahead| parts.iter_mut().for_each(|part| part.see(ahead)),
             &|units, wants| {
-                let picked = match asked {
-                    RequestedRows::Every(_) => None,
-                    RequestedRows::Picked(picked) => Some(&picked[units.clone()]),
-                };
+                let picked = picked.map(|picked| &picked[units.clone()]);
                 let read: Vec<&Window> = units.map(|unit| &windows[window(unit)]).collect();
                 sources.iter().for_each(|source| source.want(&self.scan, (&read, picked), wants));
             },
             |parts, unit| {
                 let window = window(unit);
-                let picked = match asked {
-                    RequestedRows::Every(_) => None,
-                    RequestedRows::Picked(picked) => Some(&picked[unit].1[..]),
-                };
+                let picked = picked.map(|picked| &picked[unit].1[..]);
                 for (part, source) in parts.iter_mut().zip(sources) {
                     part.window((self, source), (window as u32, &windows[window]), picked)?;
                 }

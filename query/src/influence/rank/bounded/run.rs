@@ -241,7 +241,7 @@ impl<'a> Run<'a> {
             }
             cuts = pass.lists.iter().map(|list| ScoreCut { moves: false, ..list.cut() }).collect();
             let rest: Vec<_> = pass.lists.into_iter().map(Candidates::into_entries).collect();
-            if let Some(next) = way.get(at + 1..at + 2).filter(|next| !next.is_empty()) {
+            if let Some(next) = way.get(at + 1..at + 2) {
                 let picked = seen.new_rows(&rest);
                 let left = picked.iter().map(|(_, rows)| rows.len() as u64).sum();
                 stage.excluded = stage.excluded.saturating_sub(left);
