@@ -90,9 +90,10 @@ impl Prepared {
             _ => whole,
         };
         let lists = lists(self, &operands.target, request.each)?;
-        let kept = vec![Some((request.k, None)); lists.len()];
-        let found =
-            operands.despite_sketches(|| rank_lists(self, operands, &lists, request, &kept, cancel))?;
+        let &EachRequest { order, k, filter, threads, .. } = request;
+        let ask = Ask { order, k, filter, threads, cancel };
+        let pages = vec![Page::First; lists.len()];
+        let found = operands.despite_sketches(|| rank_lists(self, operands, &lists, &pages, ask))?;
         let rankings = names.into_iter().zip(samples).zip(found.lists);
         Ok(Rankings {
             rankings: rankings.map(|((name, sample), rows)| EachRanking { name, sample, rows }).collect(),
@@ -177,42 +178,45 @@ pub(crate) fn lists(prepared: &Prepared, target: &TargetVectors, each: Each) -> 
     })
 }
 
-/// The rankings of one pass: for each list (k, the result after which it begins), or `None` where it is
-/// not wanted now.
+/// Which k results of a ranking are wanted of a pass.
+#[derive(Clone, Copy, PartialEq)]
+pub(super) enum Page {
+    First,
+    After(Scored),
+    None,
+}
+
+/// The rankings of one pass, a page of each.
 pub(super) fn rank_lists(
     prepared: &Prepared,
     operands: &Operands,
     lists: &Lists,
-    request: &EachRequest<'_>,
-    wanted: &[Option<(usize, Option<Scored>)>],
-    cancel: &Cancel,
+    pages: &[Page],
+    ask: Ask<'_>,
 ) -> Result<Ranked, QueryError> {
-    check_missing(prepared, operands, request.filter)?;
-    let &EachRequest { order, filter, threads, .. } = request;
+    let Ask { order, k, filter, threads, cancel } = ask;
+    check_missing(prepared, operands, filter)?;
     // The next pages of rankings are scanned.
-    let first = wanted.first().copied().flatten().map(|(k, _)| k);
-    if let Some(k) = first.filter(|k| wanted.iter().all(|list| *list == Some((*k, None)))) {
-        let ask = Ask { order, k, filter, threads, cancel };
-        if let Some(SearchOutcome { tops, totals, planes, .. }) =
-            bounded::question::of_many_values(prepared, operands, lists, ask)?
-        {
-            let lists = tops.into_iter().map(Collector::into_rows).collect();
-            return Ok(Ranked { lists, totals, planes });
-        }
+    if !pages.is_empty()
+        && pages.iter().all(|page| *page == Page::First)
+        && let Some(found) = bounded::question::of_many_values(prepared, operands, lists, ask)?
+    {
+        let SearchOutcome { tops, totals, planes, .. } = found;
+        return Ok(Ranked { lists: tops.into_iter().map(Collector::into_rows).collect(), totals, planes });
     }
     let scan = operands.scan(prepared.spec(), filter, cancel);
     let windows = operands.scan_windows();
     let most = usize::try_from(prepared.most_results()).unwrap_or(usize::MAX);
-    let collector = |list: &Option<(usize, Option<Scored>)>| {
-        let (k, after) = list.unwrap_or((0, None));
-        let new = Collector::new(request.order, k, prepared.spec().per_token);
-        let new = if wanted.len() > 1 { new.small().with_memory(most) } else { new };
-        match after {
-            Some(last) => new.after(&last),
-            None => new,
+    let collector = |page: &Page| {
+        let k = if *page == Page::None { 0 } else { k };
+        let new = Collector::new(order, k, prepared.spec().per_token);
+        let new = if pages.len() > 1 { new.small().with_memory(most) } else { new };
+        match page {
+            Page::After(last) => new.after(last),
+            Page::First | Page::None => new,
         }
     };
-    let mut tops: Vec<Collector> = wanted.iter().map(collector).collect();
+    let mut tops: Vec<Collector> = pages.iter().map(collector).collect();
     let totals = score_windows(&scan, lists, &windows, threads, &mut tops)?;
     Ok(Ranked { lists: into_lists(tops, (threads, cancel))?, totals, planes: Vec::new() })
 }

@@ -20,9 +20,9 @@ use serde::Serialize;
 use self::distinct::TakenRows;
 pub use self::quota::Quota;
 use self::quota::Sources;
-use super::each::{self, EachRequest, Ranked};
+use super::each::{self, Page, Ranked};
 use super::lists::Lists;
-use super::summary;
+use super::{Ask, summary};
 use crate::error::QueryError;
 use crate::influence::prepare::Prepared;
 use crate::influence::prepare::operands::Operands;
@@ -278,19 +278,13 @@ impl<'a> Candidates<'a> {
             Some(sources) if self.totals.is_some() => sources.open_rows(request.filter)?,
             _ => None,
         };
-        let one = EachRequest {
-            each: Each::Subtask,
-            order: request.order,
-            k: self.page,
-            filter: open.as_ref().or(request.filter),
-            threads: request.threads,
-            memory: request.memory,
-        };
-        let mut pages = vec![None; self.all.len()];
-        wanted.iter().for_each(|i| pages[*i] = Some((self.page, self.all[*i].last)));
-        let Ranked { lists: found, mut totals, .. } = self.operands.despite_sketches(|| {
-            each::rank_lists(self.prepared, self.operands, &self.lists, &one, &pages, cancel)
-        })?;
+        let &SelectRequest { order, threads, .. } = request;
+        let ask = Ask { order, k: self.page, filter: open.as_ref().or(request.filter), threads, cancel };
+        let mut pages = vec![Page::None; self.all.len()];
+        wanted.iter().for_each(|i| pages[*i] = self.all[*i].last.map_or(Page::First, Page::After));
+        let Ranked { lists: found, mut totals, .. } = self
+            .operands
+            .despite_sketches(|| each::rank_lists(self.prepared, self.operands, &self.lists, &pages, ask))?;
         self.passes += 1;
         for i in wanted {
             let (list, rows) = (&mut self.all[*i], &found[*i]);
