@@ -139,7 +139,7 @@ fn check(
             let ranking = plan.top_k(order, k, None, 2, &GO).unwrap();
             assert_eq!(ranking.rows, sorted[..k.min(sorted.len())]);
             assert_eq!(ranking.summary.scanned, want.len() as u64);
-            assert!(ranking.eligible <= plan.most_results());
+            assert!(ranking.eligible <= plan.most_results() as u64);
         }
     }
 }

@@ -54,7 +54,7 @@ impl EachRows {
     fn passes<'a>(&self, samples: &'a TargetSamples, threads: usize, memory: usize) -> Vec<&'a [TargetRow]> {
         let rows = &samples.rows[..];
         let vectors = usize::try_from(self.plan.ranked_sample_bytes()).unwrap_or(usize::MAX);
-        let k = self.options.k.min(usize::try_from(self.plan.most_results()).unwrap_or(usize::MAX));
+        let k = self.options.k.min(self.plan.most_results());
         // As `top_k_each` counts them.
         let candidates = small_bytes(k, threads.max(1));
         let ends: Vec<usize> = match self.options.each {

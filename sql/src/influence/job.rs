@@ -121,7 +121,7 @@ impl InfluenceJob {
 
     /// Scores everything, then delivers in order of the score.
     fn ranked(&self, order: Order, rows: &RowFilter, sink: &BatchSink) -> Result<(), SqlError> {
-        let most = usize::try_from(self.question.plan.most_results()).unwrap_or(usize::MAX);
+        let most = self.question.plan.most_results();
         let k = self.cut.unwrap_or(usize::MAX).min(most);
         let bytes = ranking_bytes(k, most, self.threads.max(1))
             .saturating_add(k.saturating_mul(2 * size_of::<Scored>()));
@@ -154,8 +154,7 @@ impl InfluenceJob {
         let plan = &self.question.plan;
         let (threads, cancel) = (self.threads, &sink.cancelled());
         // As many are looked for as the relation has, whatever of it is read.
-        let most = usize::try_from(plan.most_results()).unwrap_or(usize::MAX);
-        let wanted = self.question.relation.k().unwrap_or(k).min(most);
+        let wanted = self.question.relation.k().unwrap_or(k).min(plan.most_results());
         let found = match &self.question.relation {
             RankedRelation::Nearest { search, .. } if self.cut.is_some() => {
                 let NearestSearch { options, graphs, .. } = search;

@@ -61,8 +61,7 @@ impl fmt::Debug for InfluenceQuestion {
 impl InfluenceQuestion {
     /// Rows of the result, before filters.
     pub(super) fn rows(&self) -> Precision<usize> {
-        let most = usize::try_from(self.plan.most_results()).unwrap_or(usize::MAX);
-        Precision::Inexact(most.min(self.relation.k().unwrap_or(usize::MAX)))
+        Precision::Inexact(self.plan.most_results().min(self.relation.k().unwrap_or(usize::MAX)))
     }
 }
 

@@ -146,16 +146,17 @@ impl Prepared {
 
     /// More results than the question can have, from the catalog: live rows, or vectors that fit
     /// into the features' files.
-    pub fn most_results(&self) -> u64 {
-        if !self.spec().per_token {
-            return self.live();
-        }
+    pub fn most_results(&self) -> usize {
         let of_pool = |pool: &PreparedSide| -> u64 {
             let each = pool.features.iter().map(|f| f.most_vectors());
             // A token that lacks a checkpoint is a result only where the weights are renormalised.
             if self.spec().missing == Missing::Renormalise { each.sum() } else { each.min().unwrap_or(0) }
         };
-        self.pools().iter().map(of_pool).sum()
+        let most: u64 = match self.spec().per_token {
+            true => self.pools().iter().map(of_pool).sum(),
+            false => self.live(),
+        };
+        usize::try_from(most).unwrap_or(usize::MAX)
     }
 
     /// Names of the subtasks; `Scored::subtask` points here. Reads the targets.

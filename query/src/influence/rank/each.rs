@@ -83,8 +83,8 @@ impl Prepared {
             return self.covariances_each(request, cancel);
         }
         let whole = self.operands(cancel)?;
-        let (names, samples) = names(self, &whole.target, request.each);
-        check_memory(self, request, names.len(), whole.target.rows.len())?;
+        let names = names(self, &whole.target, request.each);
+        check_memory(self, request, names.len())?;
         let operands = match request.each {
             Each::Sample => self.operands_by_sample(cancel)?,
             _ => whole,
@@ -94,7 +94,7 @@ impl Prepared {
         let ask = Ask { order, k, filter, threads, cancel };
         let pages = vec![Page::First; lists.len()];
         let found = operands.despite_sketches(|| rank_lists(self, operands, &lists, &pages, ask))?;
-        let rankings = names.into_iter().zip(samples).zip(found.lists);
+        let rankings = names.into_iter().zip(found.lists);
         Ok(Rankings {
             rankings: rankings.map(|((name, sample), rows)| EachRanking { name, sample, rows }).collect(),
             subtasks: operands.target.subtasks.clone(),
@@ -108,19 +108,14 @@ pub(crate) fn names(
     prepared: &Prepared,
     target: &TargetVectors,
     each: Each,
-) -> (Vec<String>, Vec<Option<TargetRow>>) {
+) -> Vec<(String, Option<TargetRow>)> {
     let subtasks = &target.subtasks;
     match each {
-        Each::Subtask => (subtasks.clone(), vec![None; subtasks.len()]),
-        Each::Target => {
-            let names: Vec<String> = prepared.targets().iter().map(|t| t.dataset.name.clone()).collect();
-            let none = vec![None; names.len()];
-            (names, none)
-        }
+        Each::Subtask => subtasks.iter().map(|name| (name.clone(), None)).collect(),
+        Each::Target => prepared.targets().iter().map(|t| (t.dataset.name.clone(), None)).collect(),
         Each::Sample => {
-            let rows = &target.rows;
             let name = |row: &TargetRow| subtasks.get(row.subtask as usize).cloned().unwrap_or_default();
-            (rows.iter().map(name).collect(), rows.iter().copied().map(Some).collect())
+            target.rows.iter().map(|row| (name(row), Some(*row))).collect()
         }
     }
 }
@@ -129,18 +124,14 @@ pub(crate) fn check_memory(
     prepared: &Prepared,
     request: &EachRequest<'_>,
     rankings: usize,
-    samples: usize,
 ) -> Result<(), QueryError> {
     let threads = threads_for(request.threads, usize::MAX);
-    let k = request.k.min(usize::try_from(prepared.most_results()).unwrap_or(usize::MAX));
+    let candidates = small_bytes(request.k.min(prepared.most_results()), threads);
     let vectors = match request.each {
-        Each::Sample => {
-            let each = usize::try_from(prepared.ranked_sample_bytes()).unwrap_or(usize::MAX);
-            samples.saturating_mul(each)
-        }
+        Each::Sample => usize::try_from(prepared.ranked_sample_bytes()).unwrap_or(usize::MAX),
         _ => 0,
     };
-    let needed = small_bytes(k, threads).saturating_mul(rankings).saturating_add(vectors);
+    let needed = candidates.saturating_mul(rankings).saturating_add(vectors.saturating_mul(rankings));
     if needed <= request.memory {
         return Ok(());
     }
@@ -153,14 +144,14 @@ pub(crate) fn check_memory(
 }
 
 pub(crate) fn lists(prepared: &Prepared, target: &TargetVectors, each: Each) -> Result<Lists, QueryError> {
-    let rows_of = |s: usize| target.rows.iter().filter(move |row| row.subtask as usize == s);
     Ok(match each {
         Each::Subtask => Lists::Subtasks(target.terms.subtasks.len()),
         Each::Sample => Lists::Samples(target.rows.iter().map(|row| row.subtask).collect()),
         Each::Target => {
             let mut own: Vec<Vec<u32>> = vec![Vec::new(); prepared.targets().len()];
             for (s, name) in target.subtasks.iter().enumerate() {
-                let mut owners: Vec<u32> = rows_of(s).map(|row| row.target).collect();
+                let rows = target.rows.iter().filter(|row| row.subtask as usize == s);
+                let mut owners: Vec<u32> = rows.map(|row| row.target).collect();
                 owners.dedup();
                 let [owner] = owners[..] else {
                     return Err(QueryError::Spec(format!(
@@ -206,7 +197,7 @@ pub(super) fn rank_lists(
     }
     let scan = operands.scan(prepared.spec(), filter, cancel);
     let windows = operands.scan_windows();
-    let most = usize::try_from(prepared.most_results()).unwrap_or(usize::MAX);
+    let most = prepared.most_results();
     let collector = |page: &Page| {
         let k = if *page == Page::None { 0 } else { k };
         let new = Collector::new(order, k, prepared.spec().per_token);

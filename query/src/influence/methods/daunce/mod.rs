@@ -44,16 +44,16 @@ impl Prepared {
             Each::Sample => self.loss_operands_by_sample(cancel)?,
             _ => self.loss_operands(cancel)?,
         };
-        let (names, samples) = names(self, &operands.target, request.each);
-        check_memory(self, request, names.len(), operands.target.rows.len())?;
+        let names = names(self, &operands.target, request.each);
+        check_memory(self, request, names.len())?;
         let lists = lists(self, &operands.target, request.each)?;
         let scan = Scan::new(self, operands, request.filter, cancel)?;
-        let most = usize::try_from(self.most_results()).unwrap_or(usize::MAX);
+        let most = self.most_results();
         let collector = |_| Collector::new(request.order, request.k, false).small().with_memory(most);
         let mut tops: Vec<Collector> = (0..lists.len()).map(collector).collect();
         let counts = scan.rank(&lists, request.threads, &mut tops)?;
         let lists = into_lists(tops, (request.threads, cancel))?;
-        let rankings = names.into_iter().zip(samples).zip(lists);
+        let rankings = names.into_iter().zip(lists);
         Ok(Rankings {
             rankings: rankings.map(|((name, sample), rows)| EachRanking { name, sample, rows }).collect(),
             subtasks: operands.target.subtasks.clone(),

@@ -173,7 +173,7 @@ impl Prepared {
             None => Lists::Whole,
             Some(each) => each::lists(self, &operands.target, each)?,
         };
-        let k = request.k.min(usize::try_from(self.most_results()).unwrap_or(usize::MAX));
+        let k = request.k.min(self.most_results());
         let count = lists.len();
         let mut candidates = Candidates::new(self, operands, lists, k);
         let mut sources = rules.quota.as_ref().map(|quota| Sources::new(self, quota, k)).transpose()?;
