@@ -294,7 +294,7 @@ fn records_of_a_sketch_that_are_not_finite_exclude_nothing() {
             let mut sections = MemorySections::default();
             for section in Section::ALL {
                 for block in reader.blocks() {
-                    let mut bytes = good.read(*block, section, &mut scratch).unwrap().to_vec();
+                    let mut bytes = good.read(*block, section, None, &mut scratch).unwrap().to_vec();
                     if section == at {
                         // The first two floats of every record: the length and norm of a row,
                         // the factors of a plane.

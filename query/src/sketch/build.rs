@@ -10,6 +10,7 @@ use super::planes::Planes;
 use super::rotation::Rotation;
 use super::section::{ByteFactors, Class, Factor, RowRecord, Section};
 use crate::error::QueryError;
+use crate::kernel::MAX_CODE_DIM;
 use crate::values::{groups, norm};
 
 /// Lengths of vectors that are coded: within them and [`super::query::QUERY_NORMS`] nothing overflows, and
@@ -63,27 +64,17 @@ impl BlockCodes {
 /// Refuses features that cannot have a sketch.
 pub fn check(reader: &FeatureReader) -> Result<(), QueryError> {
     let part = reader.part();
-    if part.desc.granularity == Granularity::Token {
-        return Err(QueryError::Sketch(format!(
-            "{} has vectors of tokens; sketches are built from samples' vectors",
-            part.display_name()
-        )));
-    }
-    if part.desc.ensemble.is_some() {
-        return Err(QueryError::Sketch(format!(
-            "{} has losses of an ensemble, which are compared by their covariance",
-            part.display_name()
-        )));
-    }
     let dim = part.desc.dim() as usize;
-    if !can_sketch(dim) {
-        return Err(QueryError::Sketch(format!(
-            "{} has {dim} coordinates; a sketch can have {} at most",
-            part.display_name(),
-            crate::kernel::MAX_CODE_DIM
-        )));
-    }
-    Ok(())
+    let why = if part.desc.granularity == Granularity::Token {
+        "vectors of tokens; sketches are built from samples' vectors".to_owned()
+    } else if part.desc.ensemble.is_some() {
+        "losses of an ensemble, which are compared by their covariance".to_owned()
+    } else if !can_sketch(dim) {
+        format!("{dim} coordinates; a sketch can have {MAX_CODE_DIM} at most")
+    } else {
+        return Ok(());
+    };
+    Err(QueryError::Sketch(format!("{} has {why}", part.display_name())))
 }
 
 /// The codes of one block of a reader in some planes, a function of its bytes and the rotation.
@@ -97,7 +88,7 @@ pub fn encode_block(
     let first = block.range().start;
     let block = reader.read_block(block, scratch)?;
     let groups = groups(reader.part());
-    let mut encoder = Encoder::new(rotation).of(planes);
+    let mut encoder = Encoder::new(rotation, planes);
     let mut buffer = vec![0.0f32; rotation.dim()];
     let mut codes = BlockCodes::default();
     // Scales apply with one rounding of each value, and signs of rotated groups are rotated back first.

@@ -46,8 +46,8 @@ pub(crate) struct Encoder<'a> {
 }
 
 impl<'a> Encoder<'a> {
-    /// An encoder of vectors of the rotation's dimension.
-    pub fn new(rotation: &'a Rotation) -> Self {
+    /// An encoder of vectors of the rotation's dimension; the codes of other planes are as of zeros.
+    pub fn new(rotation: &'a Rotation, planes: Planes) -> Self {
         let dim = rotation.padded();
         let codes = RowCodes {
             sign: vec![0; CodeKind::Sign.row_bytes(dim)],
@@ -56,12 +56,7 @@ impl<'a> Encoder<'a> {
             ..RowCodes::default()
         };
         let (rotated, trial) = (vec![0.0; dim], vec![0; dim]);
-        Self { rotation, planes: Planes::ALL, rotated, trial, codes }
-    }
-
-    /// The same that makes the codes of these planes alone; those of others are as of zeros.
-    pub fn of(self, planes: Planes) -> Self {
-        Self { planes, ..self }
+        Self { rotation, planes, rotated, trial, codes }
     }
 
     /// The codes of a vector of which every value is zero, or which is not looked at.

@@ -19,7 +19,7 @@ pub const KIND: &str = "sketch";
 
 /// State of a segment's sketch; [`super::build()`] replaces one that cannot be used. Reads the file's footer.
 pub fn found(reader: &FeatureReader, segment: &SegmentRef) -> IndexStatus {
-    state(reader, segment).map_or_else(|without| without, |_| IndexStatus::Usable)
+    state(reader, segment).err().unwrap_or(IndexStatus::Usable)
 }
 
 /// The planes of a segment's sketch, if it has one that can be used. Reads the file's footer.

@@ -127,28 +127,9 @@ impl Sketch {
         Some(self.place(block)?.1.rotation)
     }
 
-    /// A section of a block: its bytes for every vector of the block.
+    /// A section of a block: its bytes for every vector of the block. Those of other vectors than some that
+    /// are named, which ascend, may be any.
     pub fn read<'a>(
-        &'a self,
-        block: BlockRef,
-        section: Section,
-        scratch: &'a mut BlockBuffer,
-    ) -> Result<&'a [u8], QueryError> {
-        self.read_of(block, section, None, scratch)
-    }
-
-    /// The same where only those of some vectors, which ascend, are wanted; the others may be any.
-    pub(crate) fn read_some<'a>(
-        &'a self,
-        block: BlockRef,
-        section: Section,
-        vectors: &[u32],
-        scratch: &'a mut BlockBuffer,
-    ) -> Result<&'a [u8], QueryError> {
-        self.read_of(block, section, Some(vectors), scratch)
-    }
-
-    fn read_of<'a>(
         &'a self,
         block: BlockRef,
         section: Section,
@@ -181,7 +162,7 @@ impl Sketch {
         }
     }
 
-    /// Adds what [`Sketch::read_some`] takes from disk.
+    /// Adds what reading those of some vectors takes from disk.
     pub(crate) fn want_some<'a>(
         &'a self,
         block: BlockRef,
@@ -227,7 +208,7 @@ impl Sketch {
         section: Section,
         scratch: &'a mut BlockBuffer,
     ) -> Result<&'a [T], QueryError> {
-        bytemuck::try_cast_slice(self.read(block, section, scratch)?).map_err(|error| {
+        bytemuck::try_cast_slice(self.read(block, section, None, scratch)?).map_err(|error| {
             QueryError::Sketch(format!("section `{}` cannot be read as records: {error}", section.name()))
         })
     }

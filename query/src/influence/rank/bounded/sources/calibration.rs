@@ -6,7 +6,7 @@
 use super::bounds::{CodeFactors, Measure};
 use crate::kernel::{Codes, Kernel};
 use crate::sketch::{
-    Encoder, Factor, Rotation, RowRecord, SketchQueries, split_mix, tail_excess, upper_quantile,
+    Encoder, Factor, Planes, Rotation, RowRecord, SketchQueries, split_mix, tail_excess, upper_quantile,
 };
 
 /// Numbers in -1..1.
@@ -31,28 +31,14 @@ fn data(shape: &str, dim: usize, rows: usize, seed: u64) -> (Vec<f32>, Vec<Vec<f
             .map(|k| match shape {
                 "normal" | "near" => n.normal() as f32,
                 "heavy" => n.normal().powi(5) as f32,
-                "sparse" => {
-                    if k % (dim / 8) == (n.uniform() * 4.0 + 4.0) as usize % (dim / 8) {
-                        n.normal() as f32
-                    } else {
-                        0.0
-                    }
+                "sparse" if k % (dim / 8) == (n.uniform() * 4.0 + 4.0) as usize % (dim / 8) => {
+                    n.normal() as f32
                 }
                 // Three coordinates that are not zero.
-                "few" => {
-                    if k % (dim / 3) == (n.uniform() * 2.0 + 2.0) as usize {
-                        n.normal() as f32
-                    } else {
-                        0.0
-                    }
-                }
-                "spike" => {
-                    if k == 0 {
-                        3.0
-                    } else {
-                        (0.01 * n.normal()) as f32
-                    }
-                }
+                "few" if k % (dim / 3) == (n.uniform() * 2.0 + 2.0) as usize => n.normal() as f32,
+                "sparse" | "few" => 0.0,
+                "spike" if k == 0 => 3.0,
+                "spike" => (0.01 * n.normal()) as f32,
                 "constant" => 1.0 + 0.05 * n.normal() as f32,
                 _ => unreachable!(),
             })
@@ -87,7 +73,7 @@ fn failures(shape: &str, dim: usize, rows: usize, miss: f64, trials: u64) -> [u6
         let rotation = Rotation::new(dim, seed);
         let queries = SketchQueries::new(&rotation, seed, &query);
         let z = upper_quantile(miss / rows.len() as f64 / tail_excess(rotation.padded()));
-        let mut encoder = Encoder::new(&rotation);
+        let mut encoder = Encoder::new(&rotation, Planes::ALL);
         let mut bad = [false; 3];
         for ((row, norm), truth) in rows.iter().zip(&norms).zip(&truth) {
             let codes = encoder.encode(row, *norm, 0.0);

@@ -154,7 +154,7 @@ impl Checkpoint<'_> {
         };
         let packed = if N == 2 { queries.fine() } else { queries.coarse() };
         let (kind, of_codes, of_factors) = sections(self.plane);
-        let codes = Codes { kind, bytes: sketch.read_some(block, of_codes, &found.vectors, codes)? };
+        let codes = Codes { kind, bytes: sketch.read(block, of_codes, Some(&found.vectors), codes)? };
         found.dots(self.scan.kernel, codes, packed, dots);
         let factors: &[F] = sketch.records(block, of_factors, factors)?;
         let arch = gstore_core::instructions::arch();
