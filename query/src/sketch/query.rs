@@ -12,10 +12,12 @@ pub(crate) const QUERY_NORMS: std::ops::RangeInclusive<f64> = 8.7e-19..=1.1e18;
 #[derive(Debug, Clone)]
 pub(crate) struct SketchQueries {
     /// Rounded at random to int8.
-    coarse: CodeQueries,
-    /// Two for each: the nearest int8 values, and what remains in 254ths of a step.
-    fine: CodeQueries,
-    each: Vec<Query>,
+    pub coarse: CodeQueries,
+    /// Two for each: the nearest int8 values, and what remains in 254ths of a step,
+    /// `fine_step (first + second / 254)`.
+    pub fine: CodeQueries,
+    /// What bounds are made with.
+    pub each: Vec<Query>,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
@@ -84,21 +86,6 @@ impl SketchQueries {
             });
         }
         Self { coarse: CodeQueries::new(&coarse, padded), fine: CodeQueries::new(&fine, padded), each }
-    }
-
-    /// Rounded at random: one for each query.
-    pub fn coarse(&self) -> &CodeQueries {
-        &self.coarse
-    }
-
-    /// Two for each query: `fine_step (first + second / 254)`.
-    pub fn fine(&self) -> &CodeQueries {
-        &self.fine
-    }
-
-    /// What bounds are made with.
-    pub fn each(&self) -> &[Query] {
-        &self.each
     }
 }
 

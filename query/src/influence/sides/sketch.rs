@@ -101,7 +101,7 @@ pub(crate) fn sides(
                 .iter()
                 .map(|(seed, rotation)| SketchQueries::new(rotation, *seed, vectors))
                 .collect();
-            let mut norms = queries.iter().flat_map(SketchQueries::each).map(|query| query.norm);
+            let mut norms = queries.iter().flat_map(|queries| &queries.each).map(|query| query.norm);
             if let Some(norm) = norms.find(|norm| *norm != 0.0 && !QUERY_NORMS.contains(norm)) {
                 return Err(format!(
                     "a target vector has the length {norm:e}, for which the rounding of scores is not bounded"

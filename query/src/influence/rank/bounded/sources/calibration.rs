@@ -84,7 +84,7 @@ fn failures(shape: &str, dim: usize, rows: usize, miss: f64, trials: u64) -> [u6
             ];
             for (bad, (codes, factor)) in bad.iter_mut().zip(planes) {
                 let mut dots = [0];
-                kernel.code_dots(codes, queries.coarse(), &mut dots);
+                kernel.code_dots(codes, &queries.coarse, &mut dots);
                 *bad |= bound(&factor, dots[0], &queries, *norm, z) < *truth;
             }
         }
@@ -95,10 +95,10 @@ fn failures(shape: &str, dim: usize, rows: usize, miss: f64, trials: u64) -> [u6
 
 /// As in [`super::bounds::AddOne`], without what rounding adds to it.
 fn bound(factor: &Factor, dot: i32, queries: &SketchQueries, norm: f64, z: f64) -> f64 {
-    let freedom = (queries.coarse().dim() - 4) as f64;
+    let freedom = (queries.coarse.dim() - 4) as f64;
     let measure = Measure { cosine: false, dot_scale: 1.0, slack: 0.0, freedom };
     let record = RowRecord { norm: (norm as f32).next_up(), ..RowRecord::default() };
-    let (row, query) = (factor.of(&measure, &record), &queries.each()[0]);
+    let (row, query) = (factor.of(&measure, &record), &queries.each[0]);
     let rounding = 0.25 * query.coarse_step.powi(2);
     let variance = row.across * query.norm.powi(2) + row.rounded * rounding;
     row.of_dot * query.coarse_step * f64::from(dot) + z * variance.sqrt()

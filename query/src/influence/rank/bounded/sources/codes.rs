@@ -80,7 +80,7 @@ pub(super) fn estimate(
 ) -> Result<u64, QueryError> {
     let pool = &scan.pools[rows.pool as usize];
     let sides = &reading.sides[rows.pool as usize];
-    let each = sides.iter().flat_map(|side| &side.queries).flat_map(|queries| queries.each());
+    let each = sides.iter().flat_map(|side| &side.queries).flat_map(|queries| &queries.each);
     let longest = each.fold(0.0, |longest: f64, query| longest.max(query.norm));
     let unit = if longest > 0.0 { 2f64.powi(-longest.log2().floor() as i32) } else { 1.0 };
     let (count, certain) = (pool.query_count(), reading.plane == Plane::Certified);
@@ -152,7 +152,7 @@ impl Checkpoint<'_> {
         let Some(queries) = sketch.rotation_of(block).and_then(|r| self.side.queries.get(r)) else {
             return Err(QueryError::Sketch("a block has no rotation".into()));
         };
-        let packed = if N == 2 { queries.fine() } else { queries.coarse() };
+        let packed = if N == 2 { &queries.fine } else { &queries.coarse };
         let (kind, of_codes, of_factors) = sections(self.plane);
         let codes = Codes { kind, bytes: sketch.read(block, of_codes, Some(&found.vectors), codes)? };
         found.dots(self.scan.kernel, codes, packed, dots);
@@ -165,7 +165,7 @@ impl Checkpoint<'_> {
         if plain {
             estimates.note_plain(&found.places, self.weighty);
         }
-        if let (true, [query]) = (plain, queries.each()) {
+        if let (true, [query]) = (plain, &queries.each[..]) {
             let query = OneQuery::new(query, self.unit, N == 2, self.share);
             let (values, errors) = estimates.all();
             let sums = EstimateSums { values, errors, variances, share: self.share };
@@ -183,7 +183,7 @@ impl Checkpoint<'_> {
                     Class::Zero | Class::Odd => Coefficients::default(),
                 });
             }
-            parts.set(queries.each(), self.unit, N == 2);
+            parts.set(&queries.each, self.unit, N == 2);
             let (values, errors) = estimates.all();
             let sums = EstimateSums { values, errors, variances, share: self.share };
             arch.dispatch(AddMany::<N> { parts, rows: coefficients, dots, places: &found.places, sums });
