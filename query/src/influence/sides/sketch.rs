@@ -7,7 +7,7 @@ use gstore_store::{FeaturePart, FeatureReader};
 use crate::influence::scan::{ScanPool, has_metrics};
 use crate::influence::spec::mode::{Mode, Plane};
 use crate::influence::spec::{InfluenceSpec, Sim};
-use crate::sketch::{Planes, QUERY_NORMS, Sketch, SketchQueries};
+use crate::sketch::{Planes, QUERY_NORMS, Rotation, Sketch, SketchQueries};
 
 /// Factors of dot products for which nothing overflows, and what underflow does is bounded.
 const DOT_SCALES: std::ops::RangeInclusive<f64> = 9.6e-7..=1.1e6;
@@ -65,49 +65,40 @@ pub(crate) fn sides(
         let mut of_pool: Vec<SketchSide> = Vec::new();
         for (reader, vectors) in pool.readers.iter().zip(vectors) {
             let part = reader.part();
-            if spec.sim == Sim::Dot && !DOT_SCALES.contains(&part.attrs.dot_scale) {
+            let (name, scale) = (part.display_name(), part.attrs.dot_scale);
+            if spec.sim == Sim::Dot && !DOT_SCALES.contains(&scale) {
                 return Err(format!(
-                    "dot products of {} are scaled by {}, for which rounding is not bounded",
-                    part.display_name(),
-                    part.attrs.dot_scale
+                    "dot products of {name} are scaled by {scale}, for which rounding is not bounded"
                 ));
             }
             let sketch = find(reader)?;
             if !sketch.covers(reader.blocks()) {
-                return Err(format!("the sketch of {} lacks segments", part.display_name()));
+                return Err(format!("the sketch of {name} lacks segments"));
             }
             let none = "the sketches of the features have no plane in common";
             let own = sketch.planes().ok_or(none)?;
             kept = own.common(kept).ok_or(none)?;
             if let Some(plane) = needed(spec).iter().find(|plane| !own.has(plane.codes())) {
                 return Err(format!(
-                    "bounds of the kind `{plane}` are made of the plane {}, and the sketch of {} keeps {own}",
-                    Planes::only(plane.codes()),
-                    part.display_name()
+                    "bounds of the kind `{plane}` are made of the plane {}, and the sketch of {name} keeps {own}",
+                    Planes::only(plane.codes())
                 ));
             }
+            let rotations = sketch.rotations();
             // Variances add up over checkpoints only if their rotations were drawn apart.
-            let seeds =
-                |sketch: &Sketch| sketch.rotations().iter().map(|(seed, _)| *seed).collect::<Vec<_>>();
-            let own = seeds(&sketch);
-            if of_pool.iter().any(|other| seeds(&other.sketch).iter().any(|seed| own.contains(seed))) {
-                return Err(format!(
-                    "the sketch of {} has the seed of another checkpoint's",
-                    part.display_name()
-                ));
+            let mut others = of_pool.iter().flat_map(|side| side.sketch.rotations());
+            if others.any(|(other, _)| rotations.iter().any(|(seed, _)| seed == other)) {
+                return Err(format!("the sketch of {name} has the seed of another checkpoint's"));
             }
-            let queries: Vec<SketchQueries> = sketch
-                .rotations()
-                .iter()
-                .map(|(seed, rotation)| SketchQueries::new(rotation, *seed, vectors))
-                .collect();
+            let new = |(seed, rotation): &(u64, Rotation)| SketchQueries::new(rotation, *seed, vectors);
+            let queries: Vec<SketchQueries> = rotations.iter().map(new).collect();
             let mut norms = queries.iter().flat_map(|queries| &queries.each).map(|query| query.norm);
             if let Some(norm) = norms.find(|norm| *norm != 0.0 && !QUERY_NORMS.contains(norm)) {
                 return Err(format!(
                     "a target vector has the length {norm:e}, for which the rounding of scores is not bounded"
                 ));
             }
-            let rotation = sketch.rotations().iter().map(|(_, r)| r.error()).fold(0.0, f64::max);
+            let rotation = rotations.iter().map(|(_, rotation)| rotation.error()).fold(0.0, f64::max);
             let slack = rotation + rounding(part, pool.readers.len());
             of_pool.push(SketchSide { sketch, queries, slack });
         }
