@@ -64,6 +64,18 @@ impl Planes {
         self.sections().map(|section| section.vector_bytes(padded_dim(dim)) as u64).sum()
     }
 
+    fn of_words<'a>(words: impl IntoIterator<Item = &'a str>) -> Result<Self, QueryError> {
+        let mut planes = Self([false; 3]);
+        for word in words {
+            match KNOWN.iter().position(|(_, known)| *known == word) {
+                Some(place) => planes.0[place] = true,
+                None => return Err(unknown(word)),
+            }
+        }
+        // A sketch without codes would tell nothing.
+        if planes.0.contains(&true) { Ok(planes) } else { Err(unknown("")) }
+    }
+
     fn own(self) -> impl Iterator<Item = (CodeKind, &'static str)> {
         KNOWN.into_iter().zip(self.0).filter(|(_, kept)| *kept).map(|(known, _)| known)
     }
@@ -75,28 +87,11 @@ impl Default for Planes {
     }
 }
 
-impl<S: AsRef<str>> TryFrom<&[S]> for Planes {
-    type Error = QueryError;
-
-    fn try_from(words: &[S]) -> Result<Self, QueryError> {
-        let mut planes = Self([false; 3]);
-        for word in words {
-            let place = KNOWN.iter().position(|(_, known)| *known == word.as_ref());
-            match place.and_then(|place| planes.0.get_mut(place)) {
-                Some(kept) => *kept = true,
-                None => return Err(unknown(word.as_ref())),
-            }
-        }
-        // A sketch without codes would tell nothing.
-        if planes.0.contains(&true) { Ok(planes) } else { Err(unknown("")) }
-    }
-}
-
 impl TryFrom<Vec<String>> for Planes {
     type Error = QueryError;
 
     fn try_from(words: Vec<String>) -> Result<Self, QueryError> {
-        Self::try_from(&words[..])
+        Self::of_words(words.iter().map(String::as_str))
     }
 }
 
@@ -111,8 +106,7 @@ impl FromStr for Planes {
     type Err = QueryError;
 
     fn from_str(text: &str) -> Result<Self, QueryError> {
-        let words: Vec<&str> = text.split(',').map(str::trim).collect();
-        Self::try_from(&words[..])
+        Self::of_words(text.split(',').map(str::trim))
     }
 }
 
