@@ -64,11 +64,12 @@ fn ranked(
     operands: &Operands,
     ask: Ask<'_>,
 ) -> Result<(Collector, ScanSummary), QueryError> {
-    if let Some(found) = batched(prepared, operands, ask)? {
-        return Ok(found);
-    }
-    match with_sketch(prepared, operands, ask)? {
-        Ok(found) => Ok(found),
+    match by_bounds(prepared, operands, ask)? {
+        Ok(SearchOutcome { mut tops, totals, planes, tolerance }) => {
+            let summary = summary::of_lists(prepared, operands, &totals, (planes, tolerance));
+            // The whole question is one ranking.
+            Ok((tops.swap_remove(0), summary))
+        }
         Err(note) => {
             let (top, mut summary) = exact(prepared, operands, ask)?;
             summary.notes.extend(note);
@@ -77,19 +78,28 @@ fn ranked(
     }
 }
 
-/// Where there are many query vectors: estimates all values of a batch of rows at once, and scores the rows
-/// that may rank.
-fn batched(
+/// Scores the rows that may rank: by estimates of all values of a batch of rows at once, where there are many
+/// query vectors, else by a sketch. Where neither is of use, a note for the user, if the question asked for a
+/// sketch.
+fn by_bounds(
     prepared: &Prepared,
     operands: &Operands,
     ask: Ask<'_>,
-) -> Result<Option<(Collector, ScanSummary)>, QueryError> {
+) -> Result<Result<SearchOutcome, Option<String>>, QueryError> {
+    let spec = prepared.spec();
     // The lengths of vectors may say more of dot products, and for less.
-    if prepared.spec().sim == Sim::Dot && prepared.spec().mode == Mode::Exact {
-        return Ok(None);
+    let is_by_lengths = spec.sim == Sim::Dot && spec.mode == Mode::Exact;
+    if !is_by_lengths
+        && let Some(found) = bounded::question::of_many_values(prepared, operands, &Lists::Whole, ask)?
+    {
+        return Ok(Ok(found));
     }
-    let found = bounded::question::of_many_values(prepared, operands, &Lists::Whole, ask)?;
-    Ok(found.and_then(|found| with_summary(prepared, operands, found)))
+    let Mode::Sketch(mode) = &spec.mode else { return Ok(Err(None)) };
+    let found = match operands.sides(prepared) {
+        Ok(sides) => bounded::question::by_planes(prepared, operands, (sides, mode), ask)?,
+        Err(why) => Err(why.to_owned()),
+    };
+    Ok(found.map_err(|why| summary::every_row(prepared, &why)))
 }
 
 /// Scores every row.
@@ -132,33 +142,6 @@ fn exact(
     let totals = merge(states, &mut tops);
     let [top] = tops;
     Ok((top, summary::exact(prepared, operands, &totals)))
-}
-
-/// Leaves rows out that a sketch excludes; where it cannot, a note for the user, if the question asked for
-/// it.
-fn with_sketch(
-    prepared: &Prepared,
-    operands: &Operands,
-    ask: Ask<'_>,
-) -> Result<Result<(Collector, ScanSummary), Option<String>>, QueryError> {
-    let Mode::Sketch(mode) = &prepared.spec().mode else { return Ok(Err(None)) };
-    let sides = match operands.sides(prepared) {
-        Ok(sides) => sides,
-        Err(why) => return Ok(Err(summary::every_row(prepared, why))),
-    };
-    match bounded::question::by_planes(prepared, operands, (sides, mode), ask)? {
-        Ok(found) => Ok(with_summary(prepared, operands, found).ok_or(None)),
-        Err(why) => Ok(Err(summary::every_row(prepared, &why))),
-    }
-}
-
-fn with_summary(
-    prepared: &Prepared,
-    operands: &Operands,
-    mut found: SearchOutcome,
-) -> Option<(Collector, ScanSummary)> {
-    let top = found.tops.pop()?;
-    Some((top, summary::of_lists(prepared, operands, &found.totals, (found.planes, found.tolerance))))
 }
 
 /// Refuses rows that lack a checkpoint where the question wants that, before anything is scored.
