@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use gstore_core::Cancel;
-use gstore_store::{FeaturePart, RowFlags, RowSet, SegmentRef, Snapshot};
+use gstore_store::{FeaturePart, RowFlags, SegmentRef, Snapshot};
 use serde::Serialize;
 
 use crate::error::QueryError;
@@ -95,16 +95,6 @@ impl Reads {
 /// # Errors
 /// [`QueryError::Sketch`] where there is no sketch of all segments; those of [`Prepared::top_k`].
 pub fn planes(
-    snapshot: &Arc<Snapshot>,
-    part: &FeaturePart,
-    options: &PlanesOptions,
-    mut progress: impl FnMut(usize),
-    cancel: &Cancel,
-) -> Result<PlanesEvaluation, QueryError> {
-    ask_planes(snapshot, part, options, &mut progress, cancel)
-}
-
-fn ask_planes(
     snapshot: &Arc<Snapshot>,
     part: &FeaturePart,
     options: &PlanesOptions,
@@ -213,7 +203,8 @@ pub(crate) fn draw(
             break;
         }
         cancel.check()?;
-        let Some(row) = nth(&there, split_mix(&mut state) % there.len()) else { break };
+        let place = split_mix(&mut state) % there.len();
+        let Some(row) = there.iter().nth(place as usize) else { break };
         if !rows.insert(row) {
             continue;
         }
@@ -225,16 +216,4 @@ pub(crate) fn draw(
         }
     }
     Ok(drawn)
-}
-
-/// The n-th row of a set.
-fn nth(rows: &RowSet, mut n: u64) -> Option<u64> {
-    for range in rows.ranges() {
-        let len = range.end - range.start;
-        if n < len {
-            return Some(range.start + n);
-        }
-        n -= len;
-    }
-    None
 }
