@@ -1,10 +1,12 @@
 //! Promise: a sketch in the store is a function of its segment and seed, is built once, goes on where it
 //! stopped, and is never used damaged.
 
+use std::path::{Path, PathBuf};
+
 use crate::common::*;
 use gstore_core::Cancel;
 use gstore_query::influence::*;
-use gstore_query::sketch::{self, RebuildScope, SketchOptions, SketchProgress};
+use gstore_query::sketch::{self, Planes, RebuildScope, SketchOptions, SketchProgress};
 use gstore_query::{IndexStatus, QueryError};
 use gstore_store::FeatureReader;
 
@@ -39,12 +41,36 @@ fn sketch_mode() -> InfluenceSpec {
     InfluenceSpec { mode: Mode::Sketch(SketchMode { planes, ..Default::default() }), ..ask("pool", "val") }
 }
 
+/// A build that is stopped once more than two of six segments are coded.
+fn build_stopped(store: &TestStore, planes: Option<Planes>) {
+    let stop = Cancel::new();
+    let mut progress = |done: &SketchProgress| {
+        if done.coded >= 1_200 {
+            stop.raise()
+        }
+    };
+    let options = SketchOptions { planes, threads: 1, ..SketchOptions::default() };
+    let stopped = sketch::build(&store.store, &reader(store), &options, &mut progress, &stop);
+    assert!(matches!(stopped, Err(QueryError::Cancelled)), "{stopped:?}");
+}
+
+/// The index files, by name.
+fn files(store: &TestStore) -> Vec<PathBuf> {
+    let folder = fs_err::read_dir(store.store.path().join("indexes")).unwrap();
+    let mut all: Vec<_> = folder.map(|entry| entry.unwrap().path()).collect();
+    all.sort();
+    all
+}
+
 /// Bytes of the index files, by name.
 fn indexes(store: &TestStore) -> Vec<Vec<u8>> {
-    let folder = store.store.path().join("indexes");
-    let mut all: Vec<_> = fs_err::read_dir(folder).unwrap().map(|e| e.unwrap().path()).collect();
-    all.sort();
-    all.into_iter().map(|path| fs_err::read(path).unwrap()).collect()
+    files(store).into_iter().map(|path| fs_err::read(path).unwrap()).collect()
+}
+
+/// Puts another file under the name: a map of the first one stays what it was.
+fn replace(path: &Path, bytes: &[u8]) {
+    fs_err::remove_file(path).unwrap();
+    fs_err::write(path, bytes).unwrap();
 }
 
 #[test]
@@ -75,16 +101,8 @@ fn a_ranking_uses_the_sketch_of_its_files() {
 #[test]
 fn a_build_that_was_stopped_goes_on_with_the_same_seed() {
     let store = store(500);
-    let stop = Cancel::new();
-    let options = SketchOptions { threads: 1, ..SketchOptions::default() };
-    let mut progress = |done: &SketchProgress| {
-        if done.coded >= 1_200 {
-            stop.raise()
-        }
-    };
-    let stopped = sketch::build(&store.store, &reader(&store), &options, &mut progress, &stop);
-    assert!(matches!(stopped, Err(QueryError::Cancelled)), "{stopped:?}");
-    let rest = build(&store, &options);
+    build_stopped(&store, None);
+    let rest = build(&store, &SketchOptions { threads: 1, ..SketchOptions::default() });
     assert!(rest.kept >= 500 && rest.kept + rest.coded == ROWS as u64, "{rest:?}");
     assert_eq!(sketch::open(&reader(&store)).unwrap().rotations().len(), 1);
 }
@@ -138,18 +156,7 @@ fn a_change_of_planes_that_was_stopped_goes_on_and_mixes_nothing() {
         let reader = reader(&store);
         reader.segments().iter().map(|s| sketch::kept(&reader, s).unwrap().to_string()).collect()
     };
-    let change = |planes: &str| {
-        let stop = Cancel::new();
-        let mut progress = |done: &SketchProgress| {
-            if done.coded >= 1_200 {
-                stop.raise()
-            }
-        };
-        let planes = Some(planes.parse().unwrap());
-        let options = SketchOptions { planes, threads: 1, ..SketchOptions::default() };
-        let stopped = sketch::build(&store.store, &reader(&store), &options, &mut progress, &stop);
-        assert!(matches!(stopped, Err(QueryError::Cancelled)), "{stopped:?}");
-    };
+    let change = |planes: &str| build_stopped(&store, Some(planes.parse().unwrap()));
     build(&store, &SketchOptions::default());
     change("sign");
     let mixed = kept();
@@ -178,9 +185,7 @@ fn a_change_of_planes_that_was_stopped_goes_on_and_mixes_nothing() {
     assert_eq!((build(&store, &missing).coded, kept()), (0, mixed));
     let signs = || kept().iter().filter(|planes| *planes == "sign").count();
     let before = signs();
-    let folder = fs_err::read_dir(store.store.path().join("indexes")).unwrap();
-    let smallest =
-        folder.map(|entry| entry.unwrap().path()).min_by_key(|path| fs_err::metadata(path).unwrap().len());
+    let smallest = files(&store).into_iter().min_by_key(|path| fs_err::metadata(path).unwrap().len());
     fs_err::remove_file(smallest.unwrap()).unwrap();
     assert_eq!(build(&store, &missing).coded, 500);
     assert_eq!(signs(), if before - 1 > 6 - before { before } else { before - 1 });
@@ -238,16 +243,13 @@ fn bytes_depend_on_segment_and_seed_alone() {
 fn a_damaged_sketch_is_not_used_and_every_row_is_scored() {
     let store = store(5_000);
     build(&store, &SketchOptions::default());
-    let folder = store.store.path().join("indexes");
-    let path = fs_err::read_dir(&folder).unwrap().next().unwrap().unwrap().path();
+    let path = files(&store).remove(0);
     let whole = fs_err::read(&path).unwrap();
     let want = plan(&store, &ask("pool", "val")).top_k(Order::Best, 10, None, 1, &GO).unwrap();
     for at in [100, whole.len() / 3, whole.len() * 2 / 3, whole.len() - 30] {
         let mut bytes = whole.clone();
         bytes[at] ^= 16;
-        // Another file under the name: a map of the first one stays what it was.
-        fs_err::remove_file(&path).unwrap();
-        fs_err::write(&path, bytes).unwrap();
+        replace(&path, &bytes);
         let plan = plan(&store, &sketch_mode());
         // The second time it is known.
         for _ in 0..2 {
@@ -269,8 +271,7 @@ fn a_damaged_sketch_is_not_used_and_every_row_is_scored() {
         assert_eq!(build(&store, &SketchOptions::default()).coded, 0);
         let mut bytes = fs_err::read(&path).unwrap();
         bytes[at] ^= 16;
-        fs_err::remove_file(&path).unwrap();
-        fs_err::write(&path, bytes).unwrap();
+        replace(&path, &bytes);
         assert!(build(&store, &SketchOptions::default()).coded > 0, "byte {at}");
     }
     build(&store, &SketchOptions { again: RebuildScope::All, ..SketchOptions::default() });
@@ -314,14 +315,12 @@ fn rankings_by_many_values_do_without_a_damaged_sketch() {
         let (_, summary, of_each) = answers(Mode::Sketch(mode.clone()));
         assert!(!summary.planes.is_empty() && !of_each.summary.planes.is_empty(), "codes are read");
     }
-    let folder = store.store.path().join("indexes");
-    let path = fs_err::read_dir(&folder).unwrap().next().unwrap().unwrap().path();
+    let path = files(&store).remove(0);
     let mut bytes = fs_err::read(&path).unwrap();
     // The footer stays as it is.
     let body = bytes.len() * 4 / 5;
     bytes[64..body].iter_mut().for_each(|byte| *byte ^= 1);
-    fs_err::remove_file(&path).unwrap();
-    fs_err::write(&path, bytes).unwrap();
+    replace(&path, &bytes);
     for mode in modes {
         let (found, summary, of_each) = answers(Mode::Sketch(mode));
         assert_eq!((&found, &of_each.rankings), (&rows, &each.rankings));
@@ -337,15 +336,13 @@ fn rankings_by_many_values_do_without_a_damaged_sketch() {
 fn a_file_of_the_right_name_is_a_sketch_only_if_it_fits() {
     let store = store(5_000);
     build(&store, &SketchOptions::default());
-    let folder = store.store.path().join("indexes");
-    let path = fs_err::read_dir(&folder).unwrap().next().unwrap().unwrap().path();
+    let path = files(&store).remove(0);
     let whole = fs_err::read(&path).unwrap();
     let mut flipped = whole.clone();
     let end = flipped.len() - 40;
     flipped[end] ^= 1;
     for bytes in [Vec::new(), b"no index".to_vec(), whole[..whole.len() / 2].to_vec(), flipped] {
-        fs_err::remove_file(&path).unwrap();
-        fs_err::write(&path, bytes).unwrap();
+        replace(&path, &bytes);
         let reader = reader(&store);
         assert_eq!(sketch::found(&reader, &reader.segments()[0]), IndexStatus::Unusable);
     }
