@@ -141,14 +141,11 @@ pub(crate) fn into_lists(
     Ok(tops.into_iter().map(Collector::into_rows).collect())
 }
 
-/// Adds what threads kept, for each ranking in the same order, to `tops`; returns what they counted.
-pub(crate) fn merge<W, C: IntoIterator<Item = Collector>>(
-    states: Vec<(W, C, Totals)>,
-    tops: &mut [Collector],
-) -> Totals {
+/// Adds what threads kept to `top`; returns what they counted.
+pub(crate) fn merge<W>(states: Vec<(W, Collector, Totals)>, top: &mut Collector) -> Totals {
     let mut totals = Totals::default();
-    for (_, others, counts) in states {
-        tops.iter_mut().zip(others).for_each(|(top, other)| top.merge(other));
+    for (_, other, counts) in states {
+        top.merge(other);
         totals.merge(&counts);
     }
     totals

@@ -150,8 +150,8 @@ pub(crate) fn lists(prepared: &Prepared, target: &TargetVectors, each: Each) -> 
         Each::Target => {
             let mut own: Vec<Vec<u32>> = vec![Vec::new(); prepared.targets().len()];
             for (s, name) in target.subtasks.iter().enumerate() {
-                let rows = target.rows.iter().filter(|row| row.subtask as usize == s);
-                let mut owners: Vec<u32> = rows.map(|row| row.target).collect();
+                let rows = &target.rows[TargetRow::of_subtask(&target.rows, s as u32)];
+                let mut owners: Vec<u32> = rows.iter().map(|row| row.target).collect();
                 owners.dedup();
                 let [owner] = owners[..] else {
                     return Err(QueryError::Spec(format!(

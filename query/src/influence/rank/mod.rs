@@ -112,18 +112,18 @@ fn exact(
     let scan = operands.scan(prepared.spec(), filter, cancel);
     let mut windows = operands.scan_windows();
     let skipper = Skipper::new(&scan, order, &mut windows);
-    let tops = || [Collector::new(order, k, prepared.spec().per_token)];
+    let new = || Collector::new(order, k, prepared.spec().per_token);
     let skips = |unit: usize| skipper.as_ref().is_some_and(|skipper| skipper.skips(unit));
     let states = operands.disk.unordered(
         windows.len(),
         (threads, cancel),
-        || (Worker::default(), tops(), Totals::default()),
+        || (Worker::default(), new(), Totals::default()),
         |(worker, _, _), ahead| worker.see(ahead),
         &|units, wants| {
             let read: Vec<&Window> = units.filter(|unit| !skips(*unit)).map(|unit| &windows[unit]).collect();
             scan.want(&read, wants);
         },
-        |(worker, [top], totals), unit| {
+        |(worker, top, totals), unit| {
             if skips(unit) {
                 let rows = scan.wanted(&windows[unit], worker);
                 totals.merge(&Totals { scanned: rows, eligible: rows, ..Totals::default() });
@@ -138,9 +138,8 @@ fn exact(
             Ok(())
         },
     )?;
-    let mut tops = tops();
-    let totals = merge(states, &mut tops);
-    let [top] = tops;
+    let mut top = new();
+    let totals = merge(states, &mut top);
     Ok((top, summary::exact(prepared, operands, &totals)))
 }
 

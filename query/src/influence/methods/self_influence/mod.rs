@@ -66,22 +66,21 @@ impl Prepared {
     ) -> Result<Ranking, QueryError> {
         let question = question(self, filter, cancel)?;
         let windows = windows(&question.operands.pools, 1);
-        let tops = || [Collector::new(order, k, false)];
+        let new = || Collector::new(order, k, false);
         let states = parallel::unordered::<_, QueryError>(
             windows.len(),
             threads,
             cancel,
-            || (Worker::default(), tops(), Totals::default()),
-            |(worker, [top], totals), unit| {
+            || (Worker::default(), new(), Totals::default()),
+            |(worker, top, totals), unit| {
                 let (scored, counts) = question.window(&windows[unit], worker)?;
                 scored.iter().for_each(|scored| top.push(scored));
                 totals.merge(&counts);
                 Ok::<_, QueryError>(())
             },
         )?;
-        let mut tops = tops();
-        let totals = merge(states, &mut tops);
-        let [top] = tops;
+        let mut top = new();
+        let totals = merge(states, &mut top);
         let summary = summary::of_scan(self, &question.operands, &totals);
         Ok(Ranking::new(top.into_rows(), Vec::new(), summary))
     }
