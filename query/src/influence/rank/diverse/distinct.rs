@@ -62,9 +62,8 @@ impl<'a> TakenRows<'a> {
         if !(-1.0..=1.0).contains(&limit) {
             return Err(QueryError::Spec(format!("distinct => {limit}: a cosine lies between -1 and 1")));
         }
-        let features = &prepared.pools()[0].features;
-        let dim: usize = features.iter().map(|f| f.desc.dim() as usize).sum();
-        let needed = k.saturating_mul(prepared.vector_bytes());
+        let bytes = prepared.vector_bytes();
+        let needed = k.saturating_mul(bytes);
         if needed > memory {
             let (needed, allowed) = needed_and_allowed(needed as u64, memory as u64);
             return Err(QueryError::Spec(format!(
@@ -72,13 +71,12 @@ impl<'a> TakenRows<'a> {
                  fewer rows, name fewer checkpoints, or allow more memory",
             )));
         }
-        let kernel = Kernel::detect();
         Ok(Self {
             prepared,
             operands,
-            kernel,
+            kernel: Kernel::detect(),
             limit: limit.min(SAME),
-            dim,
+            dim: bytes / size_of::<f32>(),
             rows: Vec::new(),
             has: Vec::new(),
             ahead: VecDeque::new(),
