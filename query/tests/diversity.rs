@@ -141,6 +141,11 @@ fn every_mixture_of_rules_is_a_greedy_pass() {
         let found = plan.top_k_each(&request, &GO).unwrap();
         found.rankings.into_iter().map(|r| r.rows).collect::<Vec<_>>()
     };
+    // A share is of the rows asked for, also where the pool has fewer.
+    let quota: Quota = "code=10%,*=0".parse().unwrap();
+    let rules = Diversity { quota: Some(quota.by("subtask")), ..Diversity::default() };
+    let of_code = case.naive(&whole, ROWS, |source| if source == Some("code") { ROWS } else { 0 }, 2.0);
+    assert_eq!(select(&plan, 10 * ROWS, &rules).ranking.rows, of_code);
     let quota: Quota = "math=20,code=5%,*=30".parse().unwrap();
     let quota = quota.by("subtask");
     for (round_robin, lists) in

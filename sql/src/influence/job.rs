@@ -154,7 +154,8 @@ impl InfluenceJob {
         let plan = &self.question.plan;
         let (threads, cancel) = (self.threads, &sink.cancelled());
         // As many are looked for as the relation has, whatever of it is read.
-        let wanted = self.question.relation.k().unwrap_or(k).min(plan.most_results());
+        let asked = self.question.relation.k().unwrap_or(k);
+        let wanted = asked.min(plan.most_results());
         let found = match &self.question.relation {
             RankedRelation::Nearest { search, .. } if self.cut.is_some() => {
                 let NearestSearch { options, graphs, .. } = search;
@@ -169,7 +170,7 @@ impl InfluenceJob {
                 };
                 self.hold(memory)?;
                 let filter = Some(chosen);
-                let request = SelectRequest { order, k: wanted, filter, diversity: rules, threads, memory };
+                let request = SelectRequest { order, k: asked, filter, diversity: rules, threads, memory };
                 plan.select(&request, cancel).map(|selection| selection.ranking)
             }
             RankedRelation::All | RankedRelation::Best { .. } | RankedRelation::Nearest { .. } => {

@@ -63,7 +63,8 @@ impl Terms {
             Across::Mean => ((sum / self.subtasks.len() as f64) as f32, high.1),
             Across::Sum => (sum as f32, high.1),
         };
-        if score.is_finite() { (score, subtask) } else { (f32::NAN, NO_SUBTASK) }
+        // A sum of nothing is no score.
+        if score.is_finite() && subtask != NO_SUBTASK { (score, subtask) } else { (f32::NAN, NO_SUBTASK) }
     }
 
     /// The score in f64, and by how much each value counts in it.
@@ -144,6 +145,14 @@ mod tests {
         assert_eq!(score(Within::Sum, Across::Sum, &v), (10.0, 1));
         assert_eq!(score(Within::Sum, Across::Mean, &v), (5.0, 1));
         assert_eq!(score(Within::Min, Across::Min, &v), (-2.0, 1));
+    }
+
+    #[test]
+    fn without_a_subtask_there_is_no_score() {
+        for across in [Across::Mean, Across::Sum, Across::Max, Across::Min] {
+            let (score, subtask) = Terms { within: Within::Mean, across, subtasks: Vec::new() }.score(&[]);
+            assert!(score.is_nan() && subtask == NO_SUBTASK, "{across}");
+        }
     }
 
     #[test]
