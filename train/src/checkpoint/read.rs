@@ -50,11 +50,8 @@ pub(crate) fn resume<B: Backend + Clone>(
             Parameters::full(&own, backend)?
         }
     };
-    let tensors = read_optimizer(folder, &parameters, kind)?;
-    let (step, states) = match tensors {
-        Some((step, states)) => (step.unwrap_or(state.global_step), states),
-        None => (state.global_step, vec![TensorState::default(); parameters.trained().len()]),
-    };
+    let (step, states) = read_optimizer(folder, &parameters, kind)?;
+    let step = step.unwrap_or(state.global_step);
     if step != state.global_step {
         let what = format!(
             "its optimizer has taken {step} steps, trainer_state.json counts {}\n  {}",
@@ -88,13 +85,13 @@ pub(crate) fn check_config(folder: &Path, own: &Decoder, decoder: &Decoder) -> R
     Err(TrainError::checkpoint(folder, what))
 }
 
-/// Steps, where they are said, and the state of each tensor; none for an optimizer that keeps nothing.
-#[allow(clippy::type_complexity)]
+/// Steps, where they are said, and the state of each tensor, which is empty for an optimizer that keeps
+/// nothing.
 fn read_optimizer<B: Backend + Clone>(
     folder: &Path,
     parameters: &Parameters<B>,
     kind: OptimizerKind,
-) -> Result<Option<(Option<u64>, Vec<TensorState>)>, TrainError> {
+) -> Result<(Option<u64>, Vec<TensorState>), TrainError> {
     let trained = parameters.trained();
     match kind {
         OptimizerKind::AdamW(_) => {
@@ -106,13 +103,13 @@ fn read_optimizer<B: Backend + Clone>(
                 Ok::<_, TrainError>(TensorState { first, second: moments.exp_avg_sq })
             };
             let states = (0..trained.len()).map(read).collect::<Result<_, _>>()?;
-            Ok(Some((file.step()?, states)))
+            Ok((file.step()?, states))
         }
         OptimizerKind::Sgd(sgd) if sgd.momentum == 0.0 => {
             let file = Moments::find(folder).ok();
             let moments = file.and_then(|file| MomentsFile::open(&file, trained.to_vec(), |_| true).ok());
             match moments.is_some_and(|file| file.has_first()) {
-                false => Ok(None),
+                false => Ok((None, vec![TensorState::default(); trained.len()])),
                 true => {
                     let what = "its optimizer was AdamW, whose moments SGD would drop";
                     Err(TrainError::checkpoint(folder, what))
@@ -122,7 +119,7 @@ fn read_optimizer<B: Backend + Clone>(
         OptimizerKind::Sgd(_) => {
             let momentum = read_momentum(&optimizer_file(folder)?, trained)?;
             let state = |first| TensorState { first, second: Vec::new() };
-            Ok(Some((None, momentum.into_iter().map(state).collect())))
+            Ok((None, momentum.into_iter().map(state).collect()))
         }
     }
 }
