@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 
 use crate::checkpoint::{
     Checkpoint, FolderLock, ResumedTraining, check_files, check_step, checkpoints, is_empty, last_checkpoint,
-    numbered_checkpoints, remove_replaced, remove_unfinished, resume, start_digests, stored_identity,
-    superseded_checkpoints, unfinished_paths,
+    model_config, numbered_checkpoints, remove_replaced, remove_unfinished, resume, start_digests,
+    stored_identity, superseded_checkpoints, unfinished_paths,
 };
 use crate::difference::{START_DIGESTS, difference};
 use crate::error::TrainError;
@@ -242,7 +242,7 @@ pub(crate) fn start<B: Backend + Clone>(
 }
 
 /// The parameters of a training that has taken no step.
-fn new_parameters<B: Backend + Clone>(
+pub(crate) fn new_parameters<B: Backend + Clone>(
     request: &TrainRequest,
     base: Option<&ModelFolder>,
     decoder: &Decoder,
@@ -261,8 +261,7 @@ fn new_parameters<B: Backend + Clone>(
 
 /// Deviation of new weights, as the configuration says it.
 fn deviation(request: &TrainRequest) -> Result<f64, TrainError> {
-    let config: Value = serde_json::from_slice(&fs_err::read(request.model.join("config.json"))?)
-        .map_err(|error| TrainError::Option(format!("config.json: {error}")))?;
+    let config = model_config(&request.model)?;
     let deviation = config.get("initializer_range").and_then(Value::as_f64);
     Ok(deviation.filter(|d| *d > 0.0 && *d < 10.0).unwrap_or(0.02))
 }

@@ -28,7 +28,7 @@ use crate::perturbed::{EnsembleStart, PerturbedHead, PerturbedRow, StatesDescrip
 use crate::prepare::PreparedTraining as Training;
 use crate::request::TrainMethod;
 use crate::schedule::Schedule;
-use crate::start::identity;
+use crate::start::{identity, new_parameters};
 use crate::trainer::{Trainer, TrainerOptions};
 
 pub use forecast::EnsembleForecast;
@@ -372,9 +372,6 @@ fn start<B: Backend + Clone>(
             choice.resolve(base.decoder())?;
             EnsembleStart::of_base(Model::load(base, backend, &mut |_, _| Ok(()))?)
         }
-        TrainMethod::Adapter(folder) => {
-            EnsembleStart::new(Parameters::from_adapter(base, &Adapter::open(folder)?, backend)?)
-        }
-        _ => EnsembleStart::new(Parameters::full(base, backend)?),
+        _ => EnsembleStart::new(new_parameters(&request.training, Some(base), base.decoder(), backend)?),
     })
 }
