@@ -7,7 +7,7 @@ use gstore_core::parallel::{in_turn, unordered};
 use gstore_core::{Cancel, Cancelled};
 use gstore_model::gradients::{BatchSumSink, LoraSink};
 use gstore_model::{
-    Backend, ForwardOptions, LastRows, Layout, Model, Objective, OutOfMemory, PackedSample, Reduction,
+    Backend, ForwardOptions, Layout, Model, Objective, OutOfMemory, PackedSample, Reduction,
     SavedActivations, Sink,
 };
 
@@ -15,7 +15,7 @@ use crate::dropout::DropoutRates;
 use crate::error::TrainError;
 use crate::parameters::{ParameterForm, Parameters};
 use crate::perturbed::{PerturbedHead, PieceHead};
-use crate::pieces::cut;
+use crate::pieces::{SCORING, cut};
 use crate::random::RandomStream;
 use crate::sample::{Sample, WeightedSample};
 use crate::sums::{GradientBuffers, GradientSums, PieceSink};
@@ -189,13 +189,7 @@ impl<B: Backend + Clone> Parameters<B> {
                 if layout.scored_rows.is_empty() {
                     return Ok(());
                 }
-                let pass = ForwardOptions {
-                    last_rows: LastRows::Scored,
-                    keep_from: None,
-                    keep: SavedActivations::Inputs,
-                    tap: None,
-                };
-                let forward = model.forward(layout, pass)?;
+                let forward = model.forward(layout, SCORING)?;
                 let of_tokens = model.losses(&forward, Objective::CrossEntropy { smoothing: 0.0 })?;
                 of_tokens.iter().for_each(|loss| total += f64::from(*loss));
                 Ok::<(), TrainError>(())
@@ -224,8 +218,7 @@ fn forward_backward<B: Backend>(
     sink: &mut dyn Sink<B>,
 ) -> Result<Vec<f32>, TrainError> {
     let keep_from = model.lowest_wanted(sink);
-    let pass = ForwardOptions { last_rows: LastRows::Scored, keep_from, keep, tap: None };
-    let forward = model.forward(layout, pass)?;
+    let forward = model.forward(layout, ForwardOptions { keep_from, keep, ..SCORING })?;
     match head {
         Some(head) => head.backward(model, forward, sink),
         None => Ok(model.backward(forward, Objective::CrossEntropy { smoothing: 0.0 }, sink)?),

@@ -2,6 +2,16 @@
 
 use std::ops::Range;
 
+use gstore_model::{ForwardOptions, LastRows, SavedActivations};
+
+/// A forward pass of a piece that gives the scored rows and keeps nothing for a backward one.
+pub(crate) const SCORING: ForwardOptions = ForwardOptions {
+    last_rows: LastRows::Scored,
+    keep_from: None,
+    keep: SavedActivations::Inputs,
+    tap: None,
+};
+
 /// Pieces come in multiples of this many, so that a few threads have equal shares.
 pub(crate) const SHARES: usize = 4;
 

@@ -5,13 +5,13 @@ use std::path::Path;
 
 use gstore_core::Cancel;
 use gstore_core::parallel::ordered;
-use gstore_model::{Backend, ForwardOptions, LastRows, Layout, Model, Reduction, SavedActivations};
+use gstore_model::{Backend, Layout, Model, Reduction};
 
 use super::states::{StatesDescription, StatesFile, StatesWriter};
 use crate::error::TrainError;
 use crate::lora::LoraChoice;
 use crate::parameters::Parameters;
-use crate::pieces::cut;
+use crate::pieces::{SCORING, cut};
 use crate::sample::Sample;
 
 /// The model, and where its hidden states come from.
@@ -127,12 +127,6 @@ impl<B: Backend + Clone> EnsembleStart<B> {
     fn forward(&self, samples: &[&Sample]) -> Result<B::Tensor, TrainError> {
         let packed: Vec<_> = samples.iter().map(|sample| sample.packed()).collect();
         let layout = Layout::new(&packed, false, Reduction::Sum);
-        let pass = ForwardOptions {
-            last_rows: LastRows::Scored,
-            keep_from: None,
-            keep: SavedActivations::Inputs,
-            tap: None,
-        };
-        Ok(self.model()?.forward(layout, pass)?.hidden)
+        Ok(self.model()?.forward(layout, SCORING)?.hidden)
     }
 }
