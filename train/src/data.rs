@@ -186,10 +186,9 @@ fn leave_out_repeated(
     }
     let repeated = repeated_samples(chosen);
     if repeats == Duplicates::Refuse && !repeated.is_empty() {
-        let named = repeated.iter().map(|(place, earlier)| {
-            let TextSample { id, row, .. } = &chosen[*place];
-            format!("{id:?} in rows {earlier} and {row}")
-        });
+        let named = repeated
+            .iter()
+            .map(|(TextSample { id, row, .. }, earlier)| format!("{id:?} in rows {earlier} and {row}"));
         return Err(TrainError::Option(format!(
             "{}, and {what}: {} (counted from 0 over all files); {} keeps the first",
             many_of(
@@ -201,22 +200,18 @@ fn leave_out_repeated(
             Remedy::Option("duplicates", "first")
         )));
     }
-    let places: HashSet<usize> = repeated.iter().map(|(place, _)| *place).collect();
-    let mut place = 0;
-    chosen.retain(|_| {
-        place += 1;
-        !places.contains(&(place - 1))
-    });
-    Ok(places.len())
+    let rows: HashSet<u64> = repeated.iter().map(|(sample, _)| sample.row).collect();
+    chosen.retain(|sample| !rows.contains(&sample.row));
+    Ok(rows.len())
 }
 
-/// Places of the samples whose id an earlier one has, each with the row of that one.
-fn repeated_samples(samples: &[TextSample]) -> Vec<(usize, u64)> {
+/// The samples whose id an earlier one has, each with the row of that one.
+fn repeated_samples(samples: &[TextSample]) -> Vec<(&TextSample, u64)> {
     let mut first: HashMap<&str, u64> = HashMap::new();
     let mut repeated = Vec::new();
-    for (place, sample) in samples.iter().enumerate() {
+    for sample in samples {
         match first.entry(sample.id.as_str()) {
-            Entry::Occupied(earlier) => repeated.push((place, *earlier.get())),
+            Entry::Occupied(earlier) => repeated.push((sample, *earlier.get())),
             Entry::Vacant(entry) => {
                 entry.insert(sample.row);
             }
@@ -233,13 +228,9 @@ fn random_share(mut chosen: Vec<TextSample>, share: f64, seed: u64) -> Result<Ve
         )));
     }
     let count = ((chosen.len() as f64 * share) as usize).max(1).min(chosen.len());
-    let kept: HashSet<usize> =
-        RandomStream::new(seed, "share of samples", 0).order(chosen.len()).into_iter().take(count).collect();
-    let mut index = 0;
-    chosen.retain(|_| {
-        index += 1;
-        kept.contains(&(index - 1))
-    });
+    let order = RandomStream::new(seed, "share of samples", 0).order(chosen.len());
+    let kept: HashSet<u64> = order.into_iter().take(count).map(|place| chosen[place].row).collect();
+    chosen.retain(|sample| kept.contains(&sample.row));
     Ok(chosen)
 }
 
