@@ -6,9 +6,6 @@
 use gstore_model::architectures::{Decoder, LinearId, LinearKind, Param, TensorRole};
 use gstore_model::{HEAD_ROWS, SavedActivations};
 
-use crate::error::TrainError;
-use crate::request::TrainMethod;
-
 /// How a training computes, and what that takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct MemoryPlan {
@@ -173,23 +170,8 @@ impl TrainingSizes<'_> {
     }
 }
 
-fn values(param: &Param) -> u64 {
+pub(crate) fn values(param: &Param) -> u64 {
     param.shape.iter().product::<usize>() as u64
-}
-
-/// Values that a method trains of a decoder; 0 of an adapter that is not read yet.
-pub(crate) fn trained_values(method: &TrainMethod, decoder: &Decoder) -> Result<u64, TrainError> {
-    let of_factors = |param: &Param, rank: usize| match param.shape[..] {
-        [out, input] if matches!(param.role, TensorRole::Weight(_)) => (rank * (out + input)) as u64,
-        _ => 0,
-    };
-    Ok(match method {
-        TrainMethod::Lora(choice) => {
-            choice.resolve(decoder)?.into_iter().map(|param| of_factors(param, choice.rank)).sum()
-        }
-        TrainMethod::Adapter(_) => 0,
-        TrainMethod::Full | TrainMethod::FromScratch => decoder.params.iter().map(values).sum(),
-    })
 }
 
 #[cfg(test)]

@@ -2,13 +2,13 @@
 
 use gstore_core::{Cancel, available_memory, many};
 use gstore_data::TextEncoder;
-use gstore_model::architectures::Decoder;
-use gstore_model::weights::{AdaptedWeight, Adapter, ModelFolder};
+use gstore_model::architectures::{Decoder, Param};
+use gstore_model::weights::{Adapter, ModelFolder};
 
 use crate::checkpoint::{check_config, lora_dropout, model_config};
 use crate::data::{TextSizes, TrainingSamples, load, load_held_out};
 use crate::error::TrainError;
-use crate::memory::{MemoryPlan, TrainingSizes, trained_values};
+use crate::memory::{MemoryPlan, TrainingSizes, values};
 use crate::observer::TrainObserver;
 use crate::order::{LeftoverBatches, StepPlan};
 use crate::packing::sequences;
@@ -151,17 +151,19 @@ impl PreparedTraining {
 
     /// Values that are trained, by the shapes of the weights.
     pub(crate) fn trained_values(&self) -> Result<u64, TrainError> {
-        match (&self.request.method, &self.base) {
+        let of_factors = |rank: usize, param: &Param| (rank * param.shape.iter().sum::<usize>()) as u64;
+        Ok(match (&self.request.method, &self.base) {
+            (TrainMethod::Lora(choice), _) => {
+                let adapted = choice.resolve(&self.decoder)?;
+                adapted.into_iter().map(|param| of_factors(choice.rank, param)).sum()
+            }
             (TrainMethod::Adapter(folder), Some(base)) => {
                 let adapter = Adapter::open(folder)?;
-                let fitted = adapter.fit(base)?;
-                let size = |weight: &AdaptedWeight<'_>| {
-                    (weight.lora.rank * weight.param.shape.iter().sum::<usize>()) as u64
-                };
-                Ok(fitted.iter().map(size).sum())
+                let adapted = adapter.fit(base)?;
+                adapted.iter().map(|weight| of_factors(weight.lora.rank, weight.param)).sum()
             }
-            (method, _) => trained_values(method, &self.decoder),
-        }
+            _ => self.decoder.params.iter().map(values).sum(),
+        })
     }
 
     fn sizes(&self) -> Result<TrainingSizes<'_>, TrainError> {
