@@ -164,13 +164,13 @@ impl StepPlan {
 
 #[cfg(test)]
 mod tests {
+    use super::LeftoverBatches::{Carried, Step};
+    use super::SampleOrder::{InOrder, Shuffled};
     use super::*;
 
     #[test]
     fn an_epoch_has_every_sample_once() {
-        let mut steps =
-            StepPlan::new(SampleOrder::Shuffled { seed: 3 }, 23, (4, 2), LeftoverBatches::Step, 2.0, None)
-                .unwrap();
+        let mut steps = StepPlan::new(Shuffled { seed: 3 }, 23, (4, 2), Step, 2.0, None).unwrap();
         assert_eq!((steps.per_epoch(), steps.total()), (3, 6));
         let epoch = |steps: &mut StepPlan, n: u64| -> Vec<usize> {
             (3 * n..3 * n + 3).flat_map(|step| steps.batch(step)).flatten().collect()
@@ -189,73 +189,48 @@ mod tests {
     /// them a step, after these steps.
     #[test]
     fn micro_batches_that_an_epoch_leaves_over_are_carried() {
-        let mut steps = StepPlan::new(
-            SampleOrder::Shuffled { seed: 3 },
-            13_533,
-            (1, 32),
-            LeftoverBatches::Carried,
-            4.0,
-            None,
-        )
-        .unwrap();
+        let mut steps = StepPlan::new(Shuffled { seed: 3 }, 13_533, (1, 32), Carried, 4.0, None).unwrap();
         assert_eq!((steps.per_epoch(), steps.total()), (422, 1688));
         let saved =
             |steps: &StepPlan| (1..=steps.total()).filter(|n| steps.is_due(None, *n)).collect::<Vec<_>>();
         assert_eq!(saved(&steps), [422, 845, 1268, 1688]);
         assert!((0..1688).all(|step| steps.batch(step).len() == 32));
         assert!((steps.epoch(845) - 1.998).abs() < 1e-3);
-        let short =
-            StepPlan::new(SampleOrder::InOrder, 13_533, (1, 32), LeftoverBatches::Step, 4.0, None).unwrap();
+        let short = StepPlan::new(InOrder, 13_533, (1, 32), Step, 4.0, None).unwrap();
         assert_eq!(saved(&short), [423, 846, 1269, 1692]);
 
         // A short micro-batch stays one, and every sample of an epoch comes before the next epoch's.
-        let mut steps =
-            StepPlan::new(SampleOrder::InOrder, 7, (2, 3), LeftoverBatches::Carried, 3.0, None).unwrap();
+        let carried =
+            |samples, epochs, steps| StepPlan::new(InOrder, samples, (2, 3), Carried, epochs, steps).unwrap();
+        let mut steps = carried(7, 3.0, None);
         assert_eq!((steps.per_epoch(), steps.total()), (1, 3));
         assert_eq!(steps.batch(0), [[0, 1], [2, 3], [4, 5]]);
         assert_eq!(steps.batch(1), [vec![6], vec![0, 1], vec![2, 3]]);
         assert!(steps.spans_epochs());
-        let spans = |samples, epochs, steps| {
-            let size = (2, 3);
-            let steps =
-                StepPlan::new(SampleOrder::InOrder, samples, size, LeftoverBatches::Carried, epochs, steps)
-                    .unwrap();
-            steps.spans_epochs()
-        };
+        let spans = |samples, epochs, steps| carried(samples, epochs, steps).spans_epochs();
         // One epoch, one of whole steps, one that ends before what is left over.
         assert!(!spans(7, 1.0, None) && !spans(12, 3.0, None) && !spans(7, 3.0, Some(1)));
         assert!(spans(7, 1.0, Some(2)));
         // An epoch of fewer is one step.
-        let mut steps =
-            StepPlan::new(SampleOrder::InOrder, 3, (2, 3), LeftoverBatches::Carried, 2.0, None).unwrap();
+        let mut steps = carried(3, 2.0, None);
         assert_eq!((steps.total(), steps.batch(1)), (2, vec![vec![0, 1], vec![2]]));
     }
 
     #[test]
     fn what_is_no_step_is_refused() {
-        assert!(matches!(
-            StepPlan::new(SampleOrder::InOrder, 0, (1, 1), LeftoverBatches::Step, 1.0, None),
-            Err(TrainError::NoSamples)
-        ));
-        assert!(StepPlan::new(SampleOrder::InOrder, 5, (1, 1), LeftoverBatches::Step, 0.0, None).is_err());
-        assert!(StepPlan::new(SampleOrder::InOrder, 5, (0, 1), LeftoverBatches::Step, 1.0, None).is_err());
-        assert!(
-            StepPlan::new(SampleOrder::InOrder, 5, (1, 1), LeftoverBatches::Step, f64::NAN, None).is_err()
-        );
-        assert_eq!(
-            StepPlan::new(SampleOrder::InOrder, 5, (2, 1), LeftoverBatches::Step, 9.0, Some(4))
-                .unwrap()
-                .total(),
-            4
-        );
+        let of =
+            |samples, micro, epochs, steps| StepPlan::new(InOrder, samples, (micro, 1), Step, epochs, steps);
+        assert!(matches!(of(0, 1, 1.0, None), Err(TrainError::NoSamples)));
+        assert!(of(5, 1, 0.0, None).is_err());
+        assert!(of(5, 0, 1.0, None).is_err());
+        assert!(of(5, 1, f64::NAN, None).is_err());
+        assert_eq!(of(5, 2, 9.0, Some(4)).unwrap().total(), 4);
         for (epochs, steps, says) in [
             (1e18, None, "5e18 steps are too many"),
             (1e300, None, "steps are too many"),
             (1.0, Some(u64::MAX), "18446744073709551615 steps are too many"),
         ] {
-            let refused =
-                StepPlan::new(SampleOrder::InOrder, 5, (1, 1), LeftoverBatches::Step, epochs, steps)
-                    .unwrap_err();
+            let refused = of(5, 1, epochs, steps).unwrap_err();
             assert!(refused.to_string().contains(says), "{refused}");
         }
     }
