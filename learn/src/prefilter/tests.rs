@@ -4,11 +4,18 @@ use gstore_core::Cancel;
 
 use super::*;
 use crate::data::Labelled;
-use crate::judge::Budget;
+use crate::judge::{Budget, Report};
 use crate::learners::Means;
 use crate::options::FitOptions;
 
 static RUN: Cancel = Cancel::new();
+
+static MEANS: Means<'static> = Means { seed: 1, threads: 1, cancel: &RUN };
+
+/// What a fit of no feature in particular and labels of unknown noise gives.
+fn fit(data: &Labelled, options: &FitOptions) -> (Prefilter, Report, Matrix) {
+    Prefilter::fit(FeatureSet::default(), data, options, &[None], &MEANS).unwrap()
+}
 
 fn data(n: usize) -> Labelled {
     let value = |i: usize| crate::random::uniform(9, 4, i as u64);
@@ -21,12 +28,10 @@ fn data(n: usize) -> Labelled {
 #[test]
 fn what_is_stored_predicts_the_same() {
     let data = data(1400);
-    let means = Means { seed: 1, threads: 1, cancel: &RUN };
     let options = FitOptions { resamples: 100, ..FitOptions::default() };
     for learner in [Learner::Ridge { alphas: vec![1.0] }, Learner::Logistic { c: 1.0, top: 0.05 }] {
         let options = FitOptions { learner, ..options.clone() };
-        let (fitted, report, _) =
-            Prefilter::fit(FeatureSet::default(), &data, &options, &[None], &means).unwrap();
+        let (fitted, report, _) = fit(&data, &options);
         assert!(report.choice.bound >= 0.95 && report.choice.kept < 0.5, "{:?}", report.choice);
         let text = serde_json::to_string(&fitted.to_value()).unwrap();
         let again = Prefilter::from_value(serde_json::from_str(&text).unwrap()).unwrap();
@@ -44,10 +49,8 @@ fn what_is_stored_predicts_the_same() {
 #[test]
 fn a_row_that_is_not_whole_has_no_prediction() {
     let data = data(200);
-    let means = Means { seed: 1, threads: 1, cancel: &RUN };
     let options = FitOptions { resamples: 100, ..FitOptions::default() };
-    let (fitted, report, _) =
-        Prefilter::fit(FeatureSet::default(), &data, &options, &[None], &means).unwrap();
+    let (fitted, report, _) = fit(&data, &options);
     let found = fitted.predict(&Matrix::new(2, vec![0.5, f64::NAN, 0.5, 0.5]));
     assert!(found[0].is_none() && found[1].is_some());
     // Columns that overflow once they are standardised give no number.
@@ -60,10 +63,8 @@ fn a_row_that_is_not_whole_has_no_prediction() {
 #[test]
 fn a_share_of_rows_is_kept_whatever_they_are() {
     let data = data(200);
-    let means = Means { seed: 1, threads: 1, cancel: &RUN };
     let options = FitOptions { resamples: 100, budget: Budget::Share(0.3), ..FitOptions::default() };
-    let (mut fitted, report, held_out) =
-        Prefilter::fit(FeatureSet::default(), &data, &options, &[None], &means).unwrap();
+    let (mut fitted, report, held_out) = fit(&data, &options);
     // Rows that are better than those that were learned from.
     let x = Matrix::new(2, (0..100).flat_map(|i| [0.8 + f64::from(i) / 100.0, 0.5]).collect());
     let mut predictions: Vec<Prediction> = fitted.predict(&x).into_iter().flatten().collect();
@@ -82,10 +83,8 @@ fn a_share_of_rows_is_kept_whatever_they_are() {
 #[test]
 fn labelled_rows_of_the_top_are_kept_and_counted() {
     let data = data(1000).of_pool(2000);
-    let means = Means { seed: 1, threads: 1, cancel: &RUN };
     let options = FitOptions { resamples: 100, ..FitOptions::default() };
-    let (fitted, report, _) =
-        Prefilter::fit(FeatureSet::default(), &data, &options, &[None], &means).unwrap();
+    let (fitted, report, _) = fit(&data, &options);
     // 50 labelled rows of the top are too few by themselves, and enough where they are half of the pool's.
     assert!(report.choice.bound >= 0.95 && report.choice.kept < 0.5, "{:?}", report.choice);
     assert_eq!(fitted.labelled_top.len(), 50);
@@ -94,8 +93,7 @@ fn labelled_rows_of_the_top_are_kept_and_counted() {
     assert!(fitted.is_labelled_top(&data.ids[best]) && !fitted.is_labelled_top(&data.ids[worst]));
     // Rows of which nothing is known are kept as well, and are too few by themselves.
     let unknown = Labelled { pool: None, ..data.clone() };
-    let (alone, told, _) =
-        Prefilter::fit(FeatureSet::default(), &unknown, &options, &[None], &means).unwrap();
+    let (alone, told, _) = fit(&unknown, &options);
     assert_eq!((alone.labelled_top.len(), told.choice.kept, told.choice.cuts[0].from), (50, 1.0, None));
     // Other rows say nothing of labelled ones.
     let judged = fitted.evaluate(&data, &options, &[None], &RUN).unwrap();
@@ -106,9 +104,8 @@ fn labelled_rows_of_the_top_are_kept_and_counted() {
 #[test]
 fn the_first_version_keeps_no_labelled_row_and_a_later_one_is_refused() {
     let data = data(200).of_pool(400);
-    let means = Means { seed: 1, threads: 1, cancel: &RUN };
     let options = FitOptions { resamples: 100, ..FitOptions::default() };
-    let (fitted, ..) = Prefilter::fit(FeatureSet::default(), &data, &options, &[None], &means).unwrap();
+    let (fitted, ..) = fit(&data, &options);
     let mut value = fitted.to_value();
     value["version"] = serde_json::json!(1);
     let labelled = value.as_object_mut().unwrap().remove("labelled_top").unwrap();
@@ -128,10 +125,9 @@ fn the_first_version_keeps_no_labelled_row_and_a_later_one_is_refused() {
 
 #[test]
 fn predictions_worse_than_chance_are_told_from_those_by_chance() {
-    let means = Means { seed: 1, threads: 1, cancel: &RUN };
     let options = FitOptions { resamples: 100, ..FitOptions::default() };
     let (data, n) = (data(400), 400);
-    let (fitted, ..) = Prefilter::fit(FeatureSet::default(), &data, &options, &[None], &means).unwrap();
+    let (fitted, ..) = fit(&data, &options);
     let notes = |score: &dyn Fn(usize) -> f64| {
         let judged = Labelled { y: Matrix::new(1, (0..n).map(score).collect()), ..data.clone() };
         fitted.evaluate(&judged, &options, &[None], &RUN).unwrap().notes.join("\n")
@@ -170,14 +166,12 @@ fn of_scores(n: usize, least: usize, score: impl Fn(f64) -> f64) -> Labelled {
 
 #[test]
 fn every_learner_takes_ties_a_constant_feature_and_a_target_that_no_row_helps() {
-    let means = Means { seed: 1, threads: 1, cancel: &RUN };
     let data = of_scores(100, 10, |value| (4.0 * value).floor() - 4.0);
     for learner in learners() {
         let name = learner.name();
         let options =
             FitOptions { learner, resamples: 100, budget: Budget::Share(0.3), ..FitOptions::default() };
-        let (fitted, report, held_out) =
-            Prefilter::fit(FeatureSet::default(), &data, &options, &[None], &means).unwrap();
+        let (fitted, report, held_out) = fit(&data, &options);
         assert!(held_out.values().iter().all(|value| value.is_finite()), "{name}");
         let notes = report.notes.join("\n");
         for part in [
@@ -196,13 +190,12 @@ fn every_learner_takes_ties_a_constant_feature_and_a_target_that_no_row_helps() 
 
 #[test]
 fn every_learner_takes_fewer_rows_than_folds_or_says_how_many_it_needs() {
-    let means = Means { seed: 1, threads: 1, cancel: &RUN };
     let data = of_scores(4, 2, |value| value);
     let of_rows = crate::folds::folds(&data.ids, 5, 1);
     for learner in learners() {
-        match crate::cross::out_of_fold(&data, &learner, &of_rows, &means) {
+        match crate::cross::out_of_fold(&data, &learner, &of_rows, &MEANS) {
             Ok(found) => {
-                let (_, predictions) = found.refitted(&data, &of_rows, &means).unwrap();
+                let (_, predictions) = found.refitted(&data, &of_rows, &MEANS).unwrap();
                 assert!(predictions.values().iter().all(|value| value.is_finite()), "{}", learner.name());
             }
             Err(error) => {
@@ -215,12 +208,11 @@ fn every_learner_takes_fewer_rows_than_folds_or_says_how_many_it_needs() {
 
 #[test]
 fn labels_of_one_tercile_are_refused_by_the_classifier_alone() {
-    let means = Means { seed: 1, threads: 1, cancel: &RUN };
     let data = of_scores(100, 10, |value| (value - 0.8).max(0.0));
     for learner in learners() {
         let options =
             FitOptions { learner, resamples: 100, budget: Budget::Share(0.3), ..FitOptions::default() };
-        match Prefilter::fit(FeatureSet::default(), &data, &options, &[None], &means) {
+        match Prefilter::fit(FeatureSet::default(), &data, &options, &[None], &MEANS) {
             Ok(_) => assert_ne!(options.learner, Learner::Classifier),
             Err(error) => {
                 assert_eq!(options.learner, Learner::Classifier, "{error}");
@@ -236,10 +228,8 @@ fn tables_lines_and_cuts_are_of_the_same_predictions() {
     let (x, y) = (Matrix::new(1, (0..500).map(value).collect()), (10_000..10_500).map(value).collect());
     let (ids, y) = ((0..500).map(|i| format!("row{i}")).collect(), Matrix::new(1, y));
     let data = Labelled::new(ids, (vec!["a".into()], &x), (vec!["t".into()], &y), 10).unwrap();
-    let means = Means { seed: 1, threads: 1, cancel: &RUN };
     let options = FitOptions { resamples: 100, budget: Budget::Share(0.2), ..FitOptions::default() };
-    let (fitted, report, held_out) =
-        Prefilter::fit(FeatureSet::default(), &data, &options, &[None], &means).unwrap();
+    let (fitted, report, held_out) = fit(&data, &options);
     let (predictions, scores) = (held_out.column(0), data.y.column(0));
     let target = &report.targets[0];
     // Where a feature says nothing, folds differ by more than their predictions do.
@@ -263,12 +253,10 @@ fn a_cut_keeps_what_it_was_told_to_where_features_say_nothing() {
         let ids = (0..n).map(|i| format!("row{i}")).collect();
         let data = Labelled::new(ids, (vec!["a".into()], &x), (vec!["t".into()], &y), 10).unwrap();
         let others = Matrix::new(1, (20_000..22_000).map(feature).collect());
-        let means = Means { seed: 1, threads: 1, cancel: &RUN };
         for seed in 0..6 {
             let budget = Budget::Recall(0.5);
             let options = FitOptions { resamples: 100, budget, seed, top: 0.1, ..FitOptions::default() };
-            let (fitted, report, _) =
-                Prefilter::fit(FeatureSet::default(), &data, &options, &[None], &means).unwrap();
+            let (fitted, report, _) = fit(&data, &options);
             let kept = fitted.predict(&others).into_iter().flatten().filter(|row| row.kept).count();
             let (kept, told) = (kept as f64 / 2000.0, report.choice.kept);
             // Of two values the rows of one are kept, or all.
