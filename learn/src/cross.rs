@@ -1,6 +1,7 @@
 //! Cross-validation: predictions of rows by learners that have not seen them, and the lines that bring them
 //! into the units of the scores.
 
+use gstore_core::correlation::is_constant;
 use serde::{Deserialize, Serialize};
 
 use crate::data::Labelled;
@@ -91,10 +92,7 @@ fn check_finite(predictions: &Matrix, targets: &[String]) -> Result<(), LearnErr
 /// Refuses labels whose terciles are all the same: a classifier would learn nothing of the scores that
 /// differ.
 fn check_levels(data: &Labelled) -> Result<(), LearnError> {
-    let is_one = |target: &usize| {
-        let of_rows = levels(&data.y.column(*target));
-        of_rows.iter().all(|level| Some(level) == of_rows.first())
-    };
+    let is_one = |target: &usize| is_constant(&levels(&data.y.column(*target)));
     match (0..data.y.cols()).find(is_one) {
         Some(target) => Err(LearnError::OneLevel(data.targets[target].clone())),
         None => Ok(()),
