@@ -16,11 +16,6 @@ use crate::error::EvaluateError;
 use crate::metrics::Metric;
 use crate::report::{Column, Report};
 
-/// The correlation of the outputs for a query with what the scores predict; none where a side is constant.
-pub fn lds_of_query(outputs: &[f64], predictions: &[f64]) -> Option<f64> {
-    spearman(predictions, outputs)
-}
-
 /// Compares methods by their linear datamodeling score.
 ///
 /// # Errors
@@ -54,7 +49,7 @@ pub fn lds(
         &names,
         truth.queries.len(),
         |query| is_constant(&outputs(query)),
-        |method, query| Some(vec![lds_of_query(&outputs(query), &predictions(method, query))?]),
+        |method, query| Some(vec![spearman(&predictions(method, query), &outputs(query))?]),
     )?;
     let values: Vec<Vec<f64>> = found.values.into_iter().filter_map(|mut columns| columns.pop()).collect();
     let line = |(at, query): (usize, &usize)| -> Vec<Vec<String>> {

@@ -24,7 +24,7 @@ mod truth;
 pub use flips::{Flips, Suspicious, flip_detection};
 pub use folder::{PendingRun, QueryLoss, Recipe, TruthFolder, TruthPlan, TruthTexts, artifacts_naming};
 pub use ids::Ids;
-pub use lds::{lds, lds_of_query};
+pub use lds::lds;
 pub use loo::leave_out;
 pub use outcome::{AttributionOutcome, Comparison};
 pub use read::{add_matrix, files_of_scores, read_scores};
