@@ -79,7 +79,7 @@ pub struct Paired {
 }
 
 /// Means of the systems over some rows.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct Means {
     /// Rows.
     pub rows: usize,
@@ -151,15 +151,9 @@ pub fn resample(
         let rows = groups.get(part).map_or(rows, Range::len);
         all.push(summary(&found[systems.clone()], &drawn[systems], rows, base));
     }
-    let of_groups = all.pop().unwrap_or_else(Means::none);
-    let total = all.pop().unwrap_or_else(Means::none);
+    let of_groups = all.pop().unwrap_or_default();
+    let total = all.pop().unwrap_or_default();
     Ok(Resampled { groups: all, all: total, of_groups })
-}
-
-impl Means {
-    fn none() -> Means {
-        Means { rows: 0, means: Vec::new(), differences: Vec::new() }
-    }
 }
 
 /// The means of the groups, of all rows and of the groups' means, each for every system.
