@@ -120,7 +120,7 @@ pub fn read_pairs(request: &PairsRequest, cancel: &Cancel) -> Result<Pairs, Eval
         let mut source_name = system.name.clone();
         let before = pairs.systems.len();
         each_record(&system.source, cancel, &mut |at, mut record| {
-            let id = stated_id(&record).unwrap_or_else(|| at.number.to_string());
+            let id = at.id_of(&record);
             if !seen.insert(id.clone()) {
                 return Err(EvaluateError::RepeatedId { id, of: at.source() });
             }
@@ -290,12 +290,6 @@ fn prompt(record: &mut Value) -> Option<String> {
     asked.get("content")?.as_str().map(str::to_owned)
 }
 
-/// The id that a record states; null is none.
-fn stated_id(record: &Value) -> Option<String> {
-    let id = record.get("id").filter(|id| !id.is_null())?;
-    Some(id.as_str().map_or_else(|| id.to_string(), str::to_owned))
-}
-
 fn without_reference(record: &Value) -> String {
     let keys = record.as_object().into_iter().flat_map(serde_json::Map::keys);
     let keys: Vec<String> = keys.map(|key| format!("`{key}`")).collect();
@@ -326,7 +320,7 @@ fn references_of(
 ) -> Result<References, EvaluateError> {
     let mut found = References { by_id: HashMap::new(), records: 0 };
     each_record(source, cancel, &mut |at, record| {
-        let id = stated_id(&record).unwrap_or_else(|| at.number.to_string());
+        let id = at.id_of(&record);
         let said = || PREDICTION.iter().find_map(|key| texts(record.get(*key)?));
         let texts = reference(&record, key).or_else(|| match key {
             Some(_) => None,

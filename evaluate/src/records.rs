@@ -73,6 +73,15 @@ impl<'a> RecordLocation<'a> {
         }
     }
 
+    /// The id that a record states, or its number; null is none.
+    pub fn id_of(&self, record: &Value) -> String {
+        match record.get("id") {
+            None | Some(Value::Null) => self.number.to_string(),
+            Some(Value::String(id)) => id.clone(),
+            Some(id) => id.to_string(),
+        }
+    }
+
     /// The file or dataset.
     pub fn source(&self) -> String {
         match &self.place {

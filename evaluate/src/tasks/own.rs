@@ -31,7 +31,6 @@ use crate::records::{PairSource, RecordLocation, each_record, text_of};
 
 /// A record.
 struct Entry {
-    id: Option<String>,
     task: String,
     /// Whether the record names its task, which otherwise is the file's name.
     names_task: bool,
@@ -66,7 +65,7 @@ pub(super) fn read(source: &TasksSource, cancel: &Cancel) -> Result<Vec<Question
     let (mut questions, mut ids) = (Vec::new(), HashSet::new());
     each_record(&PairSource::Files(source.paths.clone()), cancel, &mut |at, record| {
         let entry = entry(&at, &record)?;
-        let id = entry.id.clone().unwrap_or_else(|| at.number.to_string());
+        let id = at.id_of(&record);
         if !ids.insert((entry.task.clone(), id.clone())) {
             return Err(EvaluateError::RepeatedId { id, of: at.source() });
         }
@@ -144,10 +143,8 @@ fn entry(at: &RecordLocation<'_>, record: &Value) -> Result<Entry, EvaluateError
             ExpectedAnswer::Texts(texts.ok_or_else(|| at.error("there are neither `choices` nor `answers`"))?)
         }
     };
-    let id = record.get("id").filter(|id| !id.is_null());
     let task = text(&["task", "subject"]);
     Ok(Entry {
-        id: id.map(|id| id.as_str().map_or_else(|| id.to_string(), str::to_owned)),
         names_task: task.is_some(),
         task: task.unwrap_or_else(|| at.name()),
         question,
