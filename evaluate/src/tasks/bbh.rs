@@ -6,7 +6,7 @@ use std::sync::Arc;
 use regex::Regex;
 use serde_json::Value;
 
-use super::{Ask, Question, Rule, TasksSource, folder, place, target};
+use super::{Ask, Question, Rule, TasksSource, files_by_name, folder, place, target};
 use crate::error::EvaluateError;
 use crate::metrics::Normal;
 use crate::records::read_json;
@@ -64,16 +64,8 @@ pub(super) fn read(source: &TasksSource) -> Result<Vec<Question>, EvaluateError>
 
 /// Tasks by name, with their files.
 fn files(folder: &Path) -> Result<Vec<(String, PathBuf)>, EvaluateError> {
-    let mut found = Vec::new();
-    for entry in fs_err::read_dir(folder)? {
-        let path = entry?.path();
-        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-        match name.strip_suffix(".json") {
-            Some(task) if task != "bbh-three-shot" => found.push((task.to_owned(), path.clone())),
-            _ => {}
-        }
-    }
-    found.sort_unstable();
+    let mut found = files_by_name(folder, ".json")?;
+    found.retain(|(task, _)| task != "bbh-three-shot");
     let what = "there is no task here, a .json with `examples`".to_owned();
     match found.is_empty() {
         true => Err(EvaluateError::File { path: folder.to_owned(), what }),

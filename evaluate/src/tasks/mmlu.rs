@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::{Ask, Question, TasksSource, folder, place, target};
+use super::{Ask, Question, TasksSource, files_by_name, folder, place, target};
 use crate::error::EvaluateError;
 
 /// Letters of choices.
@@ -93,20 +93,15 @@ fn subjects(folder: &Path) -> Result<Vec<(String, PathBuf, PathBuf)>, EvaluateEr
     let places = ["test", "data/test", "mmlu/test", "eval/mmlu/test"];
     let tests = place(folder, &places, "folder of tests of MMLU")?;
     let examples = tests.with_file_name("dev");
-    let mut found = Vec::new();
-    for entry in fs_err::read_dir(&tests)? {
-        let path = entry?.path();
-        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-        if let Some(subject) = name.strip_suffix("_test.csv") {
-            let dev = examples.join(format!("{subject}_dev.csv"));
-            found.push((subject.to_owned(), path.clone(), dev));
-        }
+    let found = files_by_name(&tests, "_test.csv")?;
+    if found.is_empty() {
+        return Err(EvaluateError::File { path: tests, what: "there is no *_test.csv here".to_owned() });
     }
-    found.sort_unstable();
-    match found.is_empty() {
-        true => Err(EvaluateError::File { path: tests, what: "there is no *_test.csv here".to_owned() }),
-        false => Ok(found),
-    }
+    let with_examples = |(subject, test): (String, PathBuf)| {
+        let dev = examples.join(format!("{subject}_dev.csv"));
+        (subject, test, dev)
+    };
+    Ok(found.into_iter().map(with_examples).collect())
 }
 
 /// Whether a folder has the files of the layout.

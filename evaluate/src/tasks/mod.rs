@@ -26,7 +26,7 @@ use crate::report::Report;
 
 pub use fit::{Encoding, FittedPrompt, fit};
 pub use source::{AnswerRule, Choices, Layout, TasksSource, pattern};
-use source::{folder, place};
+use source::{files_by_name, folder, place};
 
 /// How a generated answer ends and is read.
 #[derive(Debug, Clone)]

@@ -108,6 +108,18 @@ pub(super) fn folder(source: &TasksSource) -> Result<&Path, EvaluateError> {
     }
 }
 
+/// Files of a folder whose names end so, by what stands before that.
+pub(super) fn files_by_name(folder: &Path, ending: &str) -> Result<Vec<(String, PathBuf)>, EvaluateError> {
+    let mut found = Vec::new();
+    for entry in fs_err::read_dir(folder)? {
+        let path = entry?.path();
+        let name = path.file_name().and_then(|name| name.to_str()?.strip_suffix(ending));
+        found.extend(name.map(str::to_owned).map(|name| (name, path)));
+    }
+    found.sort_unstable();
+    Ok(found)
+}
+
 /// The first of these places below a folder that is there.
 pub(super) fn place(folder: &Path, places: &[&str], what: &str) -> Result<PathBuf, EvaluateError> {
     let found = places.iter().map(|place| folder.join(place)).find(|path| path.exists());
