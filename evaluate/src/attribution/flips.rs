@@ -88,9 +88,7 @@ pub fn flip_detection(
             Suspicious::Lowest => 0.0 - score,
         });
         let found: Vec<f64> = found.collect();
-        let placed =
-            (found.len() == flips.flipped.len()).then(|| placements(&found, &flips.flipped)).flatten();
-        let placed = placed.ok_or_else(|| EvaluateError::Scores {
+        let placed = placements(&found, &flips.flipped).ok_or_else(|| EvaluateError::Scores {
             method: scores.method.clone(),
             what: "they are of other rows than the labels".to_owned(),
         })?;

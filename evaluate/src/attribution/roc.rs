@@ -4,11 +4,11 @@ use gstore_core::correlation::ranks;
 
 /// Of each row the share of rows of the other class that it is on the right side of: a positive row above
 /// negative ones, ties by half. The mean over the positive rows, and over the negative ones, is the area
-/// under the ROC curve. None where a class has no row.
+/// under the ROC curve. None where a class has no row, and of scores of other rows.
 pub(super) fn placements(scores: &[f64], positive: &[bool]) -> Option<Vec<f64>> {
     let all = ranks(scores);
     let of =
-        |class: bool| -> Vec<usize> { (0..scores.len()).filter(|row| positive[*row] == class).collect() };
+        |class: bool| -> Vec<usize> { (0..positive.len()).filter(|row| positive[*row] == class).collect() };
     let (positives, negatives) = (of(true), of(false));
     if scores.len() != positive.len() || positives.is_empty() || negatives.is_empty() {
         return None;
