@@ -16,17 +16,13 @@ impl Csv {
 
     /// One more line.
     pub fn line<T: AsRef<[u8]>>(&mut self, cells: impl IntoIterator<Item = T>) -> Result<(), EvaluateError> {
-        self.0.write_record(cells).map_err(failed)
+        Ok(self.0.write_record(cells).map_err(std::io::Error::from)?)
     }
 
     /// The bytes.
     pub fn finish(self) -> Result<Vec<u8>, EvaluateError> {
-        self.0.into_inner().map_err(|error| failed(error.into_error().into()))
+        Ok(self.0.into_inner().map_err(|error| error.into_error())?)
     }
-}
-
-fn failed(error: csv::Error) -> EvaluateError {
-    EvaluateError::Io(std::io::Error::other(error.to_string()))
 }
 
 const HEADER: [&str; 15] = [

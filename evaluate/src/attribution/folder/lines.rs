@@ -110,9 +110,7 @@ pub(super) fn subset_lines(subsets: &[Subset], pool: &Ids, cancel: &Cancel) -> R
             without: is_rest.then(|| ids(&left_out)),
             digest: digest(&subset.rows, pool),
         };
-        let line = serde_json::to_string(&line)
-            .map_err(|error| EvaluateError::Io(std::io::Error::other(error.to_string())))?;
-        text.push_str(&line);
+        text.push_str(&serde_json::to_string(&line).map_err(std::io::Error::from)?);
         text.push('\n');
     }
     Ok(text)
