@@ -138,11 +138,11 @@ impl Optimizer {
                 work.push(Mutex::new(Some((TensorUpdate { values, grad, scale, decays }, kept))));
             }
         }
-        let never = Cancel::new();
-        let done: Result<Vec<()>, Cancelled> = unordered(
+        // Nothing cancels it.
+        let _: Result<Vec<()>, Cancelled> = unordered(
             work.len(),
             threads,
-            &never,
+            &Cancel::new(),
             || (),
             |(), unit| {
                 let taken = work[unit].lock().ok().and_then(|mut slot| slot.take());
@@ -155,7 +155,5 @@ impl Optimizer {
                 Ok(())
             },
         );
-        // Nothing cancels it.
-        let _ = done;
     }
 }
