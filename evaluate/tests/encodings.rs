@@ -3,13 +3,12 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::common::{demo, folder, support};
+use crate::common::{asking, demo, folder, support};
 use gstore_core::{Cancel, Silent};
 use gstore_data::TextOptions;
-use gstore_evaluate::statistics::Bootstrap;
 use gstore_evaluate::tasks::{AnswerRule, Layout, TasksSource, read};
-use gstore_evaluate::{EvaluateError, System, TaskOutcome, TasksRequest, evaluate_tasks};
-use gstore_generate::{ComputeOptions, ModelSource};
+use gstore_evaluate::{EvaluateError, System, TaskOutcome, evaluate_tasks};
+use gstore_generate::ModelSource;
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -28,16 +27,8 @@ fn ask(models: &[&Path], template: &str, source: &TasksSource) -> Result<TaskOut
         name: format!("model{number}"),
         weights: ModelSource { text: text.clone(), ..ModelSource::new(*model) },
     };
-    let request = TasksRequest {
-        benchmark: "small".to_owned(),
-        questions: read(source, &Cancel::new()).expect("questions"),
-        systems: models.iter().enumerate().map(system).collect(),
-        base: 0,
-        bootstrap: Bootstrap { resamples: 10, seed: 3 },
-        compute: ComputeOptions::default(),
-        journal: None,
-        overwrite: false,
-    };
+    let questions = read(source, &Cancel::new()).expect("questions");
+    let request = asking(questions, models.iter().enumerate().map(system).collect());
     evaluate_tasks(request, &mut Silent, &Cancel::new())
 }
 

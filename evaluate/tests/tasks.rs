@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use crate::common::{demo, folder};
+use crate::common::{asking, demo, folder};
 use gstore_core::{Cancel, Silent};
 use gstore_data::{Content, TextOptions};
 use gstore_evaluate::metrics::Metric;
@@ -243,18 +243,15 @@ fn attempt(
     let tuned = demo().join("../warmup/checkpoint-104");
     let mut questions = questions(&source);
     change(&mut questions);
+    let systems = vec![
+        System { name: "base".to_owned(), weights: weights.clone() },
+        System { name: "tuned".to_owned(), weights: ModelSource { adapter: Some(tuned), ..weights } },
+    ];
     let request = TasksRequest {
-        benchmark: "small".to_owned(),
-        questions,
-        systems: vec![
-            System { name: "base".to_owned(), weights: weights.clone() },
-            System { name: "tuned".to_owned(), weights: ModelSource { adapter: Some(tuned), ..weights } },
-        ],
-        base: 0,
         bootstrap: Bootstrap { resamples: 200, seed: 3 },
         compute: ComputeOptions { threads, ..ComputeOptions::default() },
         journal: journal.then(|| folder.join("work")),
-        overwrite: false,
+        ..asking(questions, systems)
     };
     evaluate_tasks(request, &mut Silent, &Cancel::new())
 }
@@ -306,16 +303,8 @@ fn models_are_compared_over_the_same_questions() {
 fn a_task_of_two_kinds_is_refused() {
     let mixed = OWN.replace("\"task\": \"words\"", "\"task\": \"sums\"");
     let folder = folder(&[("questions.jsonl", &mixed)]);
-    let request = TasksRequest {
-        benchmark: "mixed".to_owned(),
-        questions: questions(&source(Layout::Own, folder.path())),
-        systems: vec![System { name: "base".to_owned(), weights: ModelSource::new(demo()) }],
-        base: 0,
-        bootstrap: Bootstrap::default(),
-        compute: ComputeOptions::default(),
-        journal: None,
-        overwrite: false,
-    };
+    let base = System { name: "base".to_owned(), weights: ModelSource::new(demo()) };
+    let request = asking(questions(&source(Layout::Own, folder.path())), vec![base]);
     let error = evaluate_tasks(request, &mut Silent, &Cancel::new()).err().expect("refused").to_string();
     assert!(error.contains("task sums has questions with choices and others without"), "{error}");
 }
@@ -327,20 +316,9 @@ fn is_told(data: &Path, layout: Layout, template: &str) -> bool {
         template: template.parse().expect("a template"),
         ..TextOptions::default()
     };
-    let request = TasksRequest {
-        benchmark: "told".to_owned(),
-        questions: questions(&source(layout, data)),
-        systems: vec![System {
-            name: "base".to_owned(),
-            weights: ModelSource { text, ..ModelSource::new(demo()) },
-        }],
-        base: 0,
-        bootstrap: Bootstrap { resamples: 10, seed: 3 },
-        compute: ComputeOptions::default(),
-        journal: None,
-        overwrite: false,
-    };
-    match evaluate_tasks(request, &mut Silent, &Cancel::new()) {
+    let weights = ModelSource { text, ..ModelSource::new(demo()) };
+    let base = System { name: "base".to_owned(), weights };
+    match evaluate_tasks(asking(questions(&source(layout, data)), vec![base]), &mut Silent, &Cancel::new()) {
         Ok(_) => true,
         Err(error) => {
             assert!(error.is_usage() && error.to_string().contains("has no effect"), "{error}");

@@ -2,6 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
+use gstore_evaluate::statistics::Bootstrap;
+use gstore_evaluate::tasks::Question;
+use gstore_evaluate::{System, TasksRequest};
+use gstore_generate::ComputeOptions;
 use serde_json::Value;
 
 #[path = "../../../data/tests/support/mod.rs"]
@@ -27,6 +31,20 @@ pub fn numbers(value: &Value, key: &str) -> Vec<f64> {
 pub fn texts(value: &Value, key: &str) -> Vec<String> {
     let list = value[key].as_array().unwrap_or_else(|| panic!("{key} of {value}"));
     list.iter().map(|text| text.as_str().expect("a text").to_owned()).collect()
+}
+
+/// Questions that are to be answered by some models, the first of which is the base.
+pub fn asking(questions: Vec<Question>, systems: Vec<System>) -> TasksRequest {
+    TasksRequest {
+        benchmark: "small".to_owned(),
+        questions,
+        systems,
+        base: 0,
+        bootstrap: Bootstrap { resamples: 10, seed: 3 },
+        compute: ComputeOptions::default(),
+        journal: None,
+        overwrite: false,
+    }
 }
 
 /// A folder with these files.
