@@ -48,8 +48,15 @@ fn example() -> Truth {
     truth(subsets.to_vec(), outputs, 3, 2)
 }
 
-pub fn comparison(cancel: &Cancel) -> Comparison<'_> {
-    Comparison { base: 0, bootstrap: Bootstrap { resamples: 500, seed: 3 }, threads: 2, cancel }
+static RUN: Cancel = Cancel::new();
+
+pub fn comparison() -> Comparison<'static> {
+    Comparison { base: 0, bootstrap: Bootstrap { resamples: 500, seed: 3 }, threads: 2, cancel: &RUN }
+}
+
+/// The pool without the rows that a method ranks highest for a query.
+fn removed(method: &str, query: usize, share: f64) -> SubsetKind {
+    SubsetKind::Removed { method: method.to_owned(), query: query.to_string(), share }
 }
 
 /// Cells of the table of single values, without its header.
@@ -66,9 +73,8 @@ fn the_example_of_the_covariances_has_its_predictions_and_its_score() {
     for (found, expected) in predictions.iter().zip(expected) {
         assert!((found - expected).abs() < 5e-7, "{predictions:?}");
     }
-    let cancel = Cancel::new();
     let random = Scores::random("random", &ids(3), &ids(2), 1);
-    let found = lds(&example(), &[scores, random], &comparison(&cancel)).expect("compared");
+    let found = lds(&example(), &[scores, random], &comparison()).expect("compared");
     let lines = lines(&found);
     let value = |line: usize| lines[line][2].parse::<f64>().expect("a number");
     assert!((value(0) - 0.9).abs() < 1e-12 && (value(2) - 0.7).abs() < 1e-12, "{lines:?}");
@@ -87,8 +93,7 @@ fn the_example_of_the_covariances_has_its_predictions_and_its_score() {
 fn a_query_without_a_correlation_is_left_out_and_counted() {
     let mut truth = example();
     truth.outputs.iter_mut().for_each(|runs| runs[0][1] = -1.25);
-    let cancel = Cancel::new();
-    let found = lds(&truth, &[covariances()], &comparison(&cancel)).expect("the other query");
+    let found = lds(&truth, &[covariances()], &comparison()).expect("the other query");
     assert_eq!(found.report.rows, 1);
     let said = found.report.findings.join("\n");
     assert!(said.contains("1 query is left out: the outputs are the same"), "{said}");
@@ -96,16 +101,16 @@ fn a_query_without_a_correlation_is_left_out_and_counted() {
     assert!((value.mean - 0.9).abs() < 1e-12 && value.low.is_none() && value.high.is_none(), "{value:?}");
 
     truth.outputs.iter_mut().for_each(|runs| runs[0][0] = -1.0);
-    let error = lds(&truth, &[covariances()], &comparison(&cancel)).unwrap_err().to_string();
+    let error = lds(&truth, &[covariances()], &comparison()).unwrap_err().to_string();
     assert!(error.contains("no query has a correlation"), "{error}");
     let nothing = Scores::new("nothing", 3, vec![0.0; 6]).expect("a matrix");
-    let error = lds(&example(), &[covariances(), nothing], &comparison(&cancel)).unwrap_err().to_string();
+    let error = lds(&example(), &[covariances(), nothing], &comparison()).unwrap_err().to_string();
     assert!(error.contains("nothing") && error.contains("the same for all subsets"), "{error}");
-    let twice = lds(&example(), &[covariances(), covariances()], &comparison(&cancel));
+    let twice = lds(&example(), &[covariances(), covariances()], &comparison());
     assert!(twice.unwrap_err().to_string().contains("two methods are called daunce"));
     let mut first = example();
     first.outputs.iter_mut().skip(1).for_each(Vec::clear);
-    let error = lds(&first, &[covariances()], &comparison(&cancel)).unwrap_err().to_string();
+    let error = lds(&first, &[covariances()], &comparison()).unwrap_err().to_string();
     assert!(error.contains("1 random subset has outputs, and") && !error.contains("tables"), "{error}");
 }
 
@@ -126,8 +131,7 @@ fn sums_that_are_equal_but_for_rounding_predict_nothing() {
     let outputs = (0..12).map(|subset| vec![vec![f64::from(subset * 5 % 12)]]).collect();
     let truth = truth(subsets, outputs, 60, 1);
     let classes = Scores::new("classes", 60, (0..60).map(class).collect()).expect("a matrix");
-    let cancel = Cancel::new();
-    let error = lds(&truth, &[classes], &comparison(&cancel)).unwrap_err().to_string();
+    let error = lds(&truth, &[classes], &comparison()).unwrap_err().to_string();
     assert!(error.contains("classes") && error.contains("the same for all subsets"), "{error}");
 }
 
@@ -137,7 +141,6 @@ fn runs_whose_means_differ_by_rounding_alone_tie_in_any_order() {
     let subsets = subsets.map(|rows| Subset { kind: SubsetKind::Random, rows: rows.to_vec() }).to_vec();
     let runs = [[0.1, 0.2, 0.3], [0.2, 0.2, 0.2], [0.3, 0.2, 0.1], [0.5, 0.5, 0.5]];
     let scores = || Scores::new("a", 3, vec![1.0, 2.0, 4.0]).expect("a matrix");
-    let cancel = Cancel::new();
     for reversed in [false, true] {
         let of_subset = |mut runs: [f64; 3]| -> Vec<Vec<f64>> {
             if reversed {
@@ -146,7 +149,7 @@ fn runs_whose_means_differ_by_rounding_alone_tie_in_any_order() {
             runs.map(|run| vec![run]).to_vec()
         };
         let truth = truth(subsets.clone(), runs.map(of_subset).to_vec(), 3, 1);
-        let found = lds(&truth, &[scores()], &comparison(&cancel)).expect("compared");
+        let found = lds(&truth, &[scores()], &comparison()).expect("compared");
         let mean = found.report.measures[0].values[0].mean;
         // Of sums 3, 5, 6, 1 and outputs 0.2, 0.2, 0.2, 0.5, by scipy's spearmanr.
         assert!((mean + 0.774_596_669_241_483_4).abs() < 1e-12, "{mean}");
@@ -166,12 +169,11 @@ fn what_is_lost_without_a_row_is_compared_with_its_score() {
     let truth = truth(subsets, outputs, 4, 1);
     let good = Scores::new("good", 4, vec![0.9, 0.8, 0.2, 0.1]).expect("a matrix");
     let bad = Scores::new("bad", 4, vec![0.1, 0.2, 0.8, 0.9]).expect("a matrix");
-    let cancel = Cancel::new();
-    let found = leave_out(&truth, &[good, bad.clone(), bad.negated()], &comparison(&cancel));
+    let found = leave_out(&truth, &[good, bad.clone(), bad.negated()], &comparison());
     assert!(found.unwrap_err().to_string().contains("two methods"));
     let good = Scores::new("good", 4, vec![0.9, 0.8, 0.2, 0.1]).expect("a matrix");
     let bad = Scores::new("bad", 4, vec![0.1, 0.2, 0.8, 0.9]).expect("a matrix");
-    let found = leave_out(&truth, &[good, bad], &comparison(&cancel)).expect("compared");
+    let found = leave_out(&truth, &[good, bad], &comparison()).expect("compared");
     let spearman = &found.report.measures[0];
     assert!((spearman.values[0].mean - 1.0).abs() < 1e-12 && (spearman.values[1].mean + 1.0).abs() < 1e-12);
     assert_eq!(found.report.measures.len(), 2);
@@ -186,24 +188,18 @@ fn of_margins(subsets: Vec<SubsetKind>, outputs: Vec<[f64; 2]>) -> Truth {
 
 #[test]
 fn removal_of_the_best_rows_is_compared_with_random_rows() {
-    let kind = |method: &str, query: usize, share| SubsetKind::Removed {
-        method: method.to_owned(),
-        query: query.to_string(),
-        share,
-    };
     let mut subsets = vec![SubsetKind::Full];
     let mut outputs = vec![[2.0, 3.0]];
     for (share, random, top) in [(0.1, 1.9, 1.0), (0.2, 1.8, -0.5)] {
         subsets.push(SubsetKind::RemovedAtRandom { share });
         outputs.push([random, random + 1.0]);
         for query in 0..2 {
-            subsets.push(kind("less", query, share));
+            subsets.push(removed("less", query, share));
             outputs.push([top, top + 1.0]);
         }
     }
     let truth = of_margins(subsets, outputs);
-    let cancel = Cancel::new();
-    let found = removal_curves(&truth, &comparison(&cancel)).expect("compared");
+    let found = removal_curves(&truth, &comparison()).expect("compared");
     let of = |group: &str, metric: &str| {
         let fits = |m: &&gstore_evaluate::Measure| m.group == group && m.metric.name() == metric;
         found.report.measures.iter().find(fits).expect("a measure").clone()
@@ -220,9 +216,9 @@ fn removal_of_the_best_rows_is_compared_with_random_rows() {
     );
     let curves = found.report.charts.last().expect("a chart");
     assert_eq!((curves.name, curves.form), ("removal_curves", "lines"));
-    let error = removal_curves(&example(), &comparison(&cancel)).unwrap_err().to_string();
+    let error = removal_curves(&example(), &comparison()).unwrap_err().to_string();
     assert!(error.contains("the whole pool"), "{error}");
-    let error = leave_out(&example(), &[covariances()], &comparison(&cancel)).unwrap_err().to_string();
+    let error = leave_out(&example(), &[covariances()], &comparison()).unwrap_err().to_string();
     assert!(error.contains("\"kind\": \"full\""), "{error}");
 }
 
@@ -236,13 +232,11 @@ fn random_removals_count_the_same_in_the_table_and_in_words() {
         outputs.push(random);
     }
     for query in 0..2 {
-        let (method, query) = ("less".to_owned(), query.to_string());
-        subsets.push(SubsetKind::Removed { method, query, share: 0.1 });
+        subsets.push(removed("less", query, 0.1));
         outputs.push([-1.0, -1.0]);
     }
     let truth = of_margins(subsets, outputs);
-    let cancel = Cancel::new();
-    let found = removal_curves(&truth, &comparison(&cancel)).expect("compared");
+    let found = removal_curves(&truth, &comparison()).expect("compared");
     let flipped = |m: &&gstore_evaluate::Measure| m.metric.name() == "flipped";
     let measure = found.report.measures.iter().find(flipped).expect("a measure");
     assert_eq!((measure.values[0].mean, measure.values[1].mean), (0.25, 1.0));
@@ -258,10 +252,6 @@ fn random_removals_count_the_same_in_the_table_and_in_words() {
 #[test]
 fn removals_and_rows_without_outputs_are_told() {
     // By kind and output, none where no model was trained.
-    let removed = |method: &str, query: usize, share| {
-        let (method, query) = (method.to_owned(), query.to_string());
-        SubsetKind::Removed { method, query, share }
-    };
     let random = |share| SubsetKind::RemovedAtRandom { share };
     let subsets = [
         (SubsetKind::Full, Some(2.0)),
@@ -275,10 +265,9 @@ fn removals_and_rows_without_outputs_are_told() {
     let outputs = subsets.iter().map(|(_, output)| output.iter().map(|o| vec![*o, *o]).collect()).collect();
     let subsets = subsets.into_iter().map(|(kind, _)| Subset { kind, rows: vec![0] }).collect();
     let removals = truth(subsets, outputs, 10, 2);
-    let cancel = Cancel::new();
     // The number of a base is that of the methods that are compared.
     assert_eq!(removal_methods(&removals), ["random", "less"]);
-    let found = removal_curves(&removals, &comparison(&cancel)).expect("compared");
+    let found = removal_curves(&removals, &comparison()).expect("compared");
     let said = "3 of 6 removals with outputs. Left out, since removals have none: method late; 1 of 2 queries at top 10 % (\"1\"); \
         top 20 %.";
     assert!(found.report.findings.iter().any(|finding| finding == said), "{:?}", found.report.findings);
@@ -293,7 +282,7 @@ fn removals_and_rows_without_outputs_are_told() {
     for (subset, left_out) in ones.subsets.iter_mut().zip([None, Some(0), Some(1), Some(2)]) {
         subset.rows = (0..4).filter(|row| Some(*row) != left_out).collect();
     }
-    let found = leave_out(&ones, &[scores], &comparison(&cancel)).expect("compared");
+    let found = leave_out(&ones, &[scores], &comparison()).expect("compared");
     let said = "2 of 3 subsets with outputs, each without one of 4 rows; 1 of 1 query.";
     assert!(found.report.findings.iter().any(|finding| finding == said), "{:?}", found.report.findings);
 }
@@ -302,13 +291,9 @@ fn removals_and_rows_without_outputs_are_told() {
 fn queries_whose_rows_were_removed_and_that_have_no_output_are_named() {
     let named = |queries: std::ops::Range<usize>| {
         let mut subsets = vec![SubsetKind::Full, SubsetKind::RemovedAtRandom { share: 0.1 }];
-        subsets.extend(queries.map(|query| {
-            let (method, query) = ("less".to_owned(), query.to_string());
-            SubsetKind::Removed { method, query, share: 0.1 }
-        }));
+        subsets.extend(queries.map(|query| removed("less", query, 0.1)));
         let outputs = vec![[1.0, 1.0]; subsets.len()];
-        let cancel = Cancel::new();
-        removal_curves(&of_margins(subsets, outputs), &comparison(&cancel)).unwrap_err().to_string()
+        removal_curves(&of_margins(subsets, outputs), &comparison()).unwrap_err().to_string()
     };
     let told = named(0..4);
     let said =
@@ -328,8 +313,7 @@ fn a_query_is_drawn_with_all_of_its_shares() {
         subsets.push(SubsetKind::RemovedAtRandom { share });
         outputs.push(vec![0.5; 6]);
         for query in 0..6 {
-            let (method, query) = ("less".to_owned(), query.to_string());
-            subsets.push(SubsetKind::Removed { method, query, share });
+            subsets.push(removed("less", query, share));
             outputs.push(lost.map(|lost| 0.5 - lost).to_vec());
         }
     }
@@ -337,8 +321,7 @@ fn a_query_is_drawn_with_all_of_its_shares() {
     let outputs = outputs.into_iter().map(|output| vec![output]).collect();
     let mut truth = truth(subsets, outputs, 10, 6);
     truth.signal = Signal::Margin;
-    let cancel = Cancel::new();
-    let found = removal_curves(&truth, &comparison(&cancel)).expect("compared");
+    let found = removal_curves(&truth, &comparison()).expect("compared");
     for metric in ["removal", "flipped"] {
         let of = |group: &str| {
             let fits = |m: &&gstore_evaluate::Measure| m.group == group && m.metric.name() == metric;
@@ -358,11 +341,10 @@ fn a_query_is_drawn_with_all_of_its_shares() {
 #[test]
 fn wrong_labels_are_told_from_others() {
     let around = folder(&[("labels.csv", "id,flipped\na,1\nb,0\nc,1\nd,0\ne,0\n")]);
-    let cancel = Cancel::new();
-    let flips = Flips::read(&around.path().join("labels.csv"), &cancel).expect("labels");
+    let flips = Flips::read(&around.path().join("labels.csv"), &RUN).expect("labels");
     let scores = Scores::new("m", 5, vec![0.9, 0.5, 0.4, 0.4, 0.1]).expect("a matrix");
     let found = |suspicious| {
-        let found = flip_detection(&flips, std::slice::from_ref(&scores), suspicious, &comparison(&cancel));
+        let found = flip_detection(&flips, std::slice::from_ref(&scores), suspicious, &comparison());
         found.expect("compared").report.measures[0].values[0].clone()
     };
     let value = found(Suspicious::Highest);
@@ -374,7 +356,7 @@ fn wrong_labels_are_told_from_others() {
         ("id,flipped\na,1\na,0\n", "comes twice"),
     ] {
         fs_err::write(around.path().join("labels.csv"), text).expect("written");
-        let error = Flips::read(&around.path().join("labels.csv"), &cancel).unwrap_err().to_string();
+        let error = Flips::read(&around.path().join("labels.csv"), &RUN).unwrap_err().to_string();
         assert!(error.contains(words), "{words}: {error}");
     }
 }

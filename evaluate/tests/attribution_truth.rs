@@ -462,14 +462,14 @@ fn results_of_retraining_are_read_as_tables() {
 #[test]
 fn what_leaves_rows_out_is_random_or_full_where_it_says_so() {
     let halves = "{\"subset\": \"a\", \"without\": [\"x\"]}\n{\"subset\": \"b\", \"without\": [\"y\"]}\n";
-    let (outputs, cancel) = ("subset,query,loss\na,q,1\nb,q,2\n", Cancel::new());
+    let outputs = "subset,query,loss\na,q,1\nb,q,2\n";
     let scores = || [Scores::new("m", 2, vec![0.5, 0.25]).expect("a matrix")];
     let left_out = tables(halves, outputs).expect("read");
-    let error = lds(&left_out, &scores(), &comparison(&cancel)).unwrap_err().to_string();
+    let error = lds(&left_out, &scores(), &comparison()).unwrap_err().to_string();
     assert!(error.contains("0 random subsets") && error.contains("\"kind\": \"random\""), "{error}");
     let halves = halves.replace("\"without\"", "\"kind\": \"random\", \"without\"");
     let random = tables(&halves, outputs).expect("read");
-    lds(&random, &scores(), &comparison(&cancel)).expect("compared");
+    lds(&random, &scores(), &comparison()).expect("compared");
     // A whole pool that leaves out nothing.
     let full = "{\"subset\": \"f\", \"kind\": \"full\", \"without\": []}\n";
     let whole = tables(&format!("{TABLE}{full}"), "subset,query,loss\nf,q,1\n").expect("read");
