@@ -338,119 +338,103 @@ fn results_of_retraining_are_read_as_tables() {
     assert_eq!((&truth.subsets[1].rows, &truth.subsets[2].rows), (&vec![1, 2], &vec![0, 2]));
     assert!(matches!(&truth.subsets[2].kind, SubsetKind::Without { group } if group == "y"));
     assert!(matches!(&truth.subsets[3].kind, SubsetKind::Removed { share, .. } if *share == 0.5));
-    for (subsets, outputs, words) in [
-        (TABLE, "subset,query,loss\nz,q,1\n", "none of the subsets"),
-        (TABLE, "subset,query,loss\na,q,nan\n", "not a finite number"),
+    let refused = |subsets: &str, outputs: &str, words: &str| {
+        let error = tables(subsets, outputs).unwrap_err().to_string();
+        assert!(error.contains(words), "{words}: {error}");
+    };
+    for (outputs, words) in [
+        ("subset,query,loss\nz,q,1\n", "none of the subsets"),
+        ("subset,query,loss\na,q,nan\n", "not a finite number"),
         (
-            TABLE,
             "subset,query,loss,output\na,q,1.5,-1.5\na,r,2.5,-2.25\n",
             "line 3: its `output` is -2.25, and its `loss` 2.5",
         ),
-        (TABLE, "subset,query,accuracy\na,q,1\n", "a `loss`, a `margin` or an `output`"),
+        ("subset,query,accuracy\na,q,1\n", "a `loss`, a `margin` or an `output`"),
         (
-            TABLE,
             "subset,query,loss,margin\na,q,1.5,0.25\n",
             "line 2: it has both `margin` and `loss`, and models are compared by one of them: leave the other column out",
         ),
-        (TABLE, "subset,query,margin,output\na,q,0.25,0.25\n", "it has both `margin` and `output`"),
+        ("subset,query,margin,output\na,q,0.25,0.25\n", "it has both `margin` and `output`"),
         (
-            TABLE,
             "subset,query,loss\na,q,1\na,r,1\nb,q,1\n",
             "subset \"b\" has 0 outputs for query \"r\" and 1 for another",
         ),
         (
-            TABLE,
             "subset,query,loss\na,q,1\na,r,1\nb,r,1\nb,r,2\nb,q,1\n",
             "subset \"b\" has 1 output for query \"q\" and 2 for another",
         ),
-        ("{\"subset\": \"a\"}\n", "subset,query,loss\na,q,1\n", "needs one of `rows`"),
+    ] {
+        refused(TABLE, outputs, words);
+    }
+    for (subsets, words) in [
+        ("{\"subset\": \"a\"}\n", "needs one of `rows`"),
         (
             "{\"subset\": \"a\", \"kind\": \"without\", \"rows\": [\"x\"]}\n",
-            "subset,query,loss\na,q,1\n",
             "a subset of the kind \"without\" needs the column `group`: the id of the row that it leaves out",
         ),
         (
             "{\"subset\": \"a\", \"kind\": \"removed\", \"method\": \"m\", \"query\": \"q\", \"rows\": [\"x\"]}\n",
-            "subset,query,loss\na,q,1\n",
             "a subset of the kind \"removed\" needs the column `share`: which part of the pool",
         ),
         (
             "{\"subset\": \"a\", \"kind\": \"removed_at_random\", \"share\": 10, \"without\": [\"x\"]}\n",
-            "subset,query,loss\na,q,1\n",
             "line 1: its share is 10: a share is between 0 and 1, such as 0.1",
         ),
         (
             "{\"subset\": \"a\", \"kind\": \"removed_at_random\", \"share\": 0, \"without\": [\"x\"]}\n",
-            "subset,query,loss\na,q,1\n",
             "its share is 0: a share",
         ),
         (
             "{\"subset\": \"a\", \"kind\": \"removed_at_random\", \"share\": 1, \"without\": [\"x\"]}\n",
-            "subset,query,loss\na,q,1\n",
             "its share is 1: a share",
         ),
         (
             "{\"subset\": \"f\", \"kind\": \"full\", \"rows\": [\"x\", \"y\", \"z\", \"w\"]}\n\
              {\"subset\": \"a\", \"kind\": \"removed_at_random\", \"share\": 0.5, \"without\": [\"x\"]}\n",
-            "subset,query,loss\na,q,1\n",
             "subsets.jsonl: subset \"a\" leaves out 1 of 4 rows, and its share is 0.5",
         ),
         (
             "{\"subset\": \"a\", \"kind\": \"half\", \"rows\": [\"x\"]}\n",
-            "subset,query,loss\na,q,1\n",
             "its kind \"half\" is none: a subset is random, full, without, removed or removed_at_random",
         ),
-        ("{\"subset\": \"a\", \"rows\": []}\n", "subset,query,loss\na,q,1\n", "nothing to evaluate"),
+        ("{\"subset\": \"a\", \"rows\": []}\n", "nothing to evaluate"),
         (
             "{\"subset\": \"a\", \"rows\": [\"x\", \"y\", \"x\"]}\n",
-            "subset,query,loss\na,q,1\n",
             "subsets.jsonl: subset \"a\" lists row \"x\" twice",
         ),
         (
             "{\"subset\": \"a\", \"id\": \"x\"}\n{\"subset\": \"a\", \"id\": \"x\"}\n",
-            "subset,query,loss\na,q,1\n",
             "subset \"a\" lists row \"x\" twice",
         ),
-        (
-            "{\"subset\": \"a\", \"without\": [\"x\", \"x\"]}\n",
-            "subset,query,loss\na,q,1\n",
-            "subset \"a\" lists row \"x\" twice",
-        ),
+        ("{\"subset\": \"a\", \"without\": [\"x\", \"x\"]}\n", "subset \"a\" lists row \"x\" twice"),
         (
             "{\"subset\": \"a\", \"without\": [\"x\"]}\n{\"subset\": \"a\", \"id\": \"y\"}\n",
-            "subset,query,loss\na,q,1\n",
             "line 2: subset \"a\" has `without` before, and `id` here",
         ),
         (
             "{\"subset\": \"a\", \"id\": \"x\"}\n{\"subset\": \"a\", \"rows\": [\"y\"]}\n",
-            "subset,query,loss\na,q,1\n",
             "subset \"a\" has `id` before, and `rows` here",
         ),
         (
             "{\"subset\": \"a\", \"rows\": [\"x\"]}\n{\"subset\": \"a\", \"rows\": [\"y\"]}\n",
-            "subset,query,loss\na,q,1\n",
             "subset \"a\" comes twice",
         ),
         (
             "{\"subset\": \"a\", \"id\": \"x\"}\n{\"subset\": \"a\", \"kind\": \"full\", \"id\": \"y\"}\n",
-            "subset,query,loss\na,q,1\n",
             "line 2: subset \"a\" is {\"kind\":\"random\"} before, and {\"kind\":\"full\"} here",
         ),
         (
             "{\"subset\": \"a\", \"kind\": \"without\", \"group\": \"g\", \"id\": \"x\"}\n\
              {\"subset\": \"a\", \"kind\": \"\", \"id\": \"y\"}\n\
              {\"subset\": \"a\", \"kind\": \"without\", \"group\": \"h\", \"id\": \"z\"}\n",
-            "subset,query,loss\na,q,1\n",
             "line 3: subset \"a\" is {\"kind\":\"without\",\"group\":\"g\"} before",
         ),
         (
             "{\"subset\": \"a\", \"kind\": \"full\", \"rows\": [\"x\"]}\n{\"subset\": \"b\", \"rows\": [\"y\"]}\n",
-            "subset,query,loss\na,q,1\n",
             "subsets.jsonl: subset \"a\" is of kind \"full\", which is the whole pool, and lacks row \"y\"",
         ),
     ] {
-        let error = tables(subsets, outputs).unwrap_err().to_string();
-        assert!(error.contains(words), "{words}: {error}");
+        refused(subsets, "subset,query,loss\na,q,1\n", words);
     }
     // Scores that share no row with the pool, and rows that no score is known of.
     let mut scores = ScoresBuilder::new("m", &truth.pool, &truth.queries);
