@@ -446,12 +446,13 @@ fn what_cannot_be_trained_is_refused() {
     refused(&world.request("strange", TrainMethod::Lora(strange)), "ends in c_attn");
     let none = LoraChoice { rank: 0, alpha: 8.0, targets: Vec::new() };
     refused(&world.request("none", TrainMethod::Lora(none)), "rank");
-    let mut empty = world.request("empty", lora());
-    empty.batching.text.max_length = 1;
-    refused(&empty, "no sample with a scored token");
-    let mut ids = world.request("ids", lora());
-    ids.subset.ids = Some(["no such id".to_owned()].into());
-    refused(&ids, "no such id");
+    let changed = |method: TrainMethod, change: &dyn Fn(&mut TrainRequest), says: &str| {
+        let mut request = world.request("changed", method);
+        change(&mut request);
+        refused(&request, says);
+    };
+    changed(lora(), &|r| r.batching.text.max_length = 1, "no sample with a scored token");
+    changed(lora(), &|r| r.subset.ids = Some(["no such id".to_owned()].into()), "no such id");
     for alpha in [0.0, -8.0, f64::INFINITY] {
         let choice = LoraChoice { rank: 4, alpha, targets: Vec::new() };
         let says = format!("a LoRA alpha of {alpha} cannot be used");
@@ -459,33 +460,25 @@ fn what_cannot_be_trained_is_refused() {
     }
     // Less than the least f32 is zero, too.
     for eps in [0.0, 1e-60] {
-        let mut epsilon = world.request("epsilon", lora());
-        epsilon.steps.optimizer = OptimizerKind::AdamW(AdamW { eps, ..AdamW::default() });
-        refused(&epsilon, "would divide by zero");
+        let optimizer = OptimizerKind::AdamW(AdamW { eps, ..AdamW::default() });
+        changed(lora(), &|r| r.steps.optimizer = optimizer, "would divide by zero");
     }
-    let mut rate = world.request("rate", lora());
-    rate.steps.learning_rate = f64::NAN;
-    refused(&rate, "learning rate");
-    let mut warm = world.request("warm", lora());
-    warm.steps.schedule = ScheduleKind::Constant;
-    refused(&warm, "constant_with_warmup");
+    changed(lora(), &|r| r.steps.learning_rate = f64::NAN, "learning rate");
+    changed(lora(), &|r| r.steps.schedule = ScheduleKind::Constant, "constant_with_warmup");
     // What is no checkpoint is none of all weights.
     for (from, says) in [
         (world.path("nowhere"), "there is no such folder"),
         (world.model.clone(), "it has no trainer_state.json"),
         (request.output.clone(), "has some in it: name one, such as"),
     ] {
-        let mut nowhere = world.request("nowhere", lora());
-        nowhere.saving.resume_from = Some(from);
-        refused(&nowhere, says);
+        changed(lora(), &|r| r.saving.resume_from = Some(from.clone()), says);
     }
     // Nor can weights without an optimizer be gone on from.
     let bare = world.path("bare");
     copy(&request.output.join("checkpoint-3"), &bare);
     fs_err::remove_file(bare.join("optimizer.pt")).unwrap();
-    let mut onward = world.request("onward", lora());
-    onward.saving.resume_from = Some(bare);
-    refused(&onward, "so a training cannot go on from it: adapter=");
+    let says = "so a training cannot go on from it: adapter=";
+    changed(lora(), &|r| r.saving.resume_from = Some(bare.clone()), says);
     // Nothing is left to do behind a checkpoint, and an adapter is not all weights.
     for (method, says) in
         [(lora(), "has taken 7 steps, and this training has 7"), (TrainMethod::Full, "is an adapter")]
@@ -508,9 +501,9 @@ fn what_cannot_be_trained_is_refused() {
         &TrainRequest { model: whole.output.join("checkpoint-3"), ..whole.clone() },
         "is to overwrite it",
     );
-    let mut adapter = world.request("adapter", lora());
-    adapter.saving.resume_from = Some(whole.output.join("checkpoint-3"));
-    refused(&adapter, "it has all weights, and an adapter is to be trained");
+    let third = whole.output.join("checkpoint-3");
+    let says = "it has all weights, and an adapter is to be trained";
+    changed(lora(), &|r| r.saving.resume_from = Some(third.clone()), says);
     // Later checkpoints would have the model's configuration, and the weights of the checkpoint's.
     let other = world.path("other");
     copy(&whole.output.join("checkpoint-3"), &other);
