@@ -10,7 +10,7 @@ use gstore_model::{MultiDevice, with_backend};
 
 use crate::checkpoint::{check_files, last_checkpoint};
 use crate::error::TrainError;
-use crate::observer::{SilentObserver, TrainObserver};
+use crate::observer::TrainObserver;
 use crate::optimizer::Optimizer;
 use crate::parameters::Parameters;
 use crate::prepare::PreparedTraining;
@@ -66,7 +66,7 @@ pub fn forecast(
 ) -> Result<Forecast, TrainError> {
     let (device, precision) = (request.compute.device, request.compute.precision);
     request.compute.check()?;
-    let prepared = PreparedTraining::new(request, observer, cancel)?;
+    let prepared = PreparedTraining::new(request, &mut |said| observer.note(said), cancel)?;
     let fits = prepared.check_memory();
     if let Err(lack) = &fits {
         observer.note(&lack.to_string());
@@ -90,7 +90,7 @@ pub fn forecast(
 /// As [`crate::run`], before its first step.
 pub fn check(request: &TrainRequest, cancel: &Cancel) -> Result<(), TrainError> {
     request.compute.check()?;
-    let prepared = PreparedTraining::new(request, &mut SilentObserver, cancel)?;
+    let prepared = PreparedTraining::new(request, &mut |_| (), cancel)?;
     prepared.check_memory()?;
     let PreparedTraining { request, base, samples, held_out, steps, .. } = &prepared;
     identity(request, base.as_ref(), (samples, held_out), steps)?;

@@ -97,7 +97,7 @@ impl<'a, B: MultiDevice> Job<'a, B> {
     ) -> Result<Job<'a, B>, TrainError> {
         // Before data is read: one may not be there.
         let others = request.compute.others(&backend)?;
-        let prepared = PreparedTraining::new(request, observer, cancel)?;
+        let prepared = PreparedTraining::new(request, &mut |said| observer.note(said), cancel)?;
         prepared.check_memory()?;
         let PreparedTraining { request, base, decoder, samples, held_out, steps, .. } = &prepared;
         let (identity, begun_with) = identity(request, base.as_ref(), (samples, held_out), steps)?;

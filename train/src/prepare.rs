@@ -9,7 +9,6 @@ use crate::checkpoint::{check_config, lora_dropout, model_config};
 use crate::data::{TextSizes, TrainingSamples, load, load_held_out};
 use crate::error::TrainError;
 use crate::memory::{MemoryPlan, TrainingSizes, values};
-use crate::observer::TrainObserver;
 use crate::order::{LeftoverBatches, StepPlan};
 use crate::packing::sequences;
 use crate::pieces::{SHARES, largest};
@@ -39,10 +38,10 @@ pub(crate) struct PreparedTraining {
 }
 
 impl PreparedTraining {
-    /// Reads the data, and of the model all but its weights.
+    /// Reads the data, and of the model all but its weights; `tell` hears what the user should know.
     pub fn new(
         request: &TrainRequest,
-        observer: &mut dyn TrainObserver,
+        tell: &mut dyn FnMut(&str),
         cancel: &Cancel,
     ) -> Result<PreparedTraining, TrainError> {
         request.check()?;
@@ -61,15 +60,15 @@ impl PreparedTraining {
         if let (TrainMethod::Full, Some(from)) = (&request.method, &request.saving.resume_from) {
             check_config(from, &Decoder::read(&from.join("config.json"))?, &decoder)?;
         }
-        check_dropout(&request, &decoder, observer)?;
+        check_dropout(&request, &decoder, tell)?;
         let encoder = request.batching.text.encoder(&request.model)?;
         if let Some(note) = encoder.check_vocabulary(decoder.vocab_size)? {
-            observer.note(&note);
+            tell(&note);
         }
         let TrainingSamples { samples, rows, texts, .. } =
-            samples(&request, &encoder, &decoder, observer, cancel)?;
+            samples(&request, &encoder, &decoder, tell, cancel)?;
         let TrainingSamples { samples: held_out, texts: more, .. } =
-            load_held_out_samples(&request, &encoder, &decoder, observer, cancel)?;
+            load_held_out_samples(&request, &encoder, &decoder, tell, cancel)?;
         let batching = &request.batching;
         let sequences = batching.packing.then(|| {
             let lengths: Vec<usize> = samples.iter().map(|sample| sample.ids.len()).collect();
@@ -78,7 +77,7 @@ impl PreparedTraining {
         let units = sequences.as_ref().map_or(samples.len(), Vec::len);
         if sequences.is_some() {
             let (samples, sequences) = (many(samples.len() as u64, "sample"), many(units as u64, "sequence"));
-            observer.note(&format!("{samples} in {sequences}"));
+            tell(&format!("{samples} in {sequences}"));
         }
         let size = (batching.micro, batching.accumulate);
         let leftover = match request.steps.mean {
@@ -90,7 +89,7 @@ impl PreparedTraining {
         if let Some(warmup) = request.steps.warmup_steps.filter(|warmup| *warmup >= steps.total()) {
             let (warmup, total) = (many(warmup, "step"), many(steps.total(), "step"));
             let never = "the rate never reaches its peak";
-            observer.note(&format!("the warm-up takes {warmup}, and the training has {total}: {never}"));
+            tell(&format!("the warm-up takes {warmup}, and the training has {total}: {never}"));
         }
         let mut prepared = PreparedTraining {
             memory: MemoryPlan {
@@ -109,7 +108,7 @@ impl PreparedTraining {
             steps,
             texts: texts.and(more),
         };
-        prepared.plan_memory(observer)?;
+        prepared.plan_memory(tell)?;
         Ok(prepared)
     }
 
@@ -206,12 +205,12 @@ impl PreparedTraining {
     }
 
     /// Chooses what is kept and how many threads run.
-    fn plan_memory(&mut self, observer: &mut dyn TrainObserver) -> Result<(), TrainError> {
+    fn plan_memory(&mut self, tell: &mut dyn FnMut(&str)) -> Result<(), TrainError> {
         let compute = &self.request.compute;
         let most = compute.max_memory;
         self.memory = self.sizes()?.plan(compute.keep, compute.threads, most);
         if most.is_some_and(|most| self.memory.bytes > most) {
-            observer.note(&format!(
+            tell(&format!(
                 "about {} MB are needed, more than was allowed; nothing more can be given up without changing the result",
                 self.memory.bytes / 1_000_000
             ));
@@ -245,17 +244,17 @@ fn largest_held_out_piece(held_out: &[Sample], most: usize) -> usize {
 fn check_dropout(
     request: &TrainRequest,
     decoder: &Decoder,
-    observer: &mut dyn TrainObserver,
+    tell: &mut dyn FnMut(&str),
 ) -> Result<(), TrainError> {
     let dropout = &request.steps.dropout;
     let has_factors = matches!(request.method, TrainMethod::Lora(_) | TrainMethod::Adapter(_));
     dropout.check(decoder, has_factors)?;
     let config = model_config(&request.model)?;
-    dropout.differ(&config, decoder).iter().for_each(|what| observer.note(what));
+    dropout.differ(&config, decoder).iter().for_each(|what| tell(what));
     if let TrainMethod::Adapter(from) = &request.method {
         let own = dropout.lora;
         if let Some(was) = lora_dropout(from)?.filter(|was| *was != own) {
-            observer.note(&format!(
+            tell(&format!(
                 "the adapter was trained with a dropout of {was} of the inputs of its factors; it goes on with {own}"
             ));
         }
@@ -268,13 +267,13 @@ fn samples(
     request: &TrainRequest,
     encoder: &TextEncoder,
     decoder: &Decoder,
-    observer: &mut dyn TrainObserver,
+    tell: &mut dyn FnMut(&str),
     cancel: &Cancel,
 ) -> Result<TrainingSamples, TrainError> {
     let threads = request.compute.threads;
     let loaded = load(&request.data, &request.subset, encoder, threads, cancel)?;
     check(&loaded, decoder)?;
-    note_left_out(&loaded, "sample", request.batching.text.max_length, observer);
+    note_left_out(&loaded, "sample", request.batching.text.max_length, tell);
     Ok(loaded)
 }
 
@@ -283,7 +282,7 @@ fn load_held_out_samples(
     request: &TrainRequest,
     encoder: &TextEncoder,
     decoder: &Decoder,
-    observer: &mut dyn TrainObserver,
+    tell: &mut dyn FnMut(&str),
     cancel: &Cancel,
 ) -> Result<TrainingSamples, TrainError> {
     let Some(evaluation) = &request.evaluation else { return Ok(TrainingSamples::default()) };
@@ -293,7 +292,7 @@ fn load_held_out_samples(
         return Err(TrainError::NothingHeldOut);
     }
     check(&loaded, decoder)?;
-    note_left_out(&loaded, "held-out sample", request.batching.text.max_length, observer);
+    note_left_out(&loaded, "held-out sample", request.batching.text.max_length, tell);
     Ok(loaded)
 }
 
@@ -302,16 +301,16 @@ fn check(loaded: &TrainingSamples, decoder: &Decoder) -> Result<(), TrainError> 
 }
 
 /// Says what was left out of samples and cut; `noun`: what one of them is called.
-fn note_left_out(loaded: &TrainingSamples, noun: &str, max_length: u32, observer: &mut dyn TrainObserver) {
+fn note_left_out(loaded: &TrainingSamples, noun: &str, max_length: u32, tell: &mut dyn FnMut(&str)) {
     let TrainingSamples { repeated, without_scored, truncated, .. } = loaded;
     if *repeated > 0 {
         let repeats = many(*repeated as u64, noun);
-        observer.note(&format!("{repeats} left out, as earlier ones have their ids"));
+        tell(&format!("{repeats} left out, as earlier ones have their ids"));
     }
     if *without_scored > 0 {
-        observer.note(&format!("{} without a scored token left out", many(*without_scored as u64, noun)));
+        tell(&format!("{} without a scored token left out", many(*without_scored as u64, noun)));
     }
     if *truncated > 0 {
-        observer.note(&format!("{} cut to {max_length} tokens", many(*truncated as u64, noun)));
+        tell(&format!("{} cut to {max_length} tokens", many(*truncated as u64, noun)));
     }
 }

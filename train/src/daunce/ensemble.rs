@@ -20,7 +20,6 @@ use super::outcome::{EnsembleObserver, EnsembleOutcome, ModelsCallback, Prepared
 use super::request::{BaseStates, EnsembleRequest};
 use crate::checkpoint::{make_json, write_weights};
 use crate::error::TrainError;
-use crate::observer::TrainObserver;
 use crate::optimizer::Optimizer;
 use crate::order::StepPlan;
 use crate::parameters::Parameters;
@@ -51,15 +50,6 @@ pub(super) struct Ensemble<B: Backend> {
     noted: Mutex<bool>,
 }
 
-/// Notes of the preparation go to the ensemble's observer.
-struct NoteForwarder<'a>(&'a mut dyn EnsembleObserver);
-
-impl TrainObserver for NoteForwarder<'_> {
-    fn note(&mut self, message: &str) {
-        self.0.note(message);
-    }
-}
-
 impl<B: MultiDevice> Ensemble<B> {
     /// Reads data and starting point; writes nothing.
     pub fn load(
@@ -71,7 +61,7 @@ impl<B: MultiDevice> Ensemble<B> {
         request.check()?;
         // Before data is read: one may not be there.
         let others = request.training.compute.others(&backend)?;
-        let training = Training::new(&request.training, &mut NoteForwarder(observer), cancel)?;
+        let training = Training::new(&request.training, &mut |said| observer.note(said), cancel)?;
         let mut request = request.clone();
         request.training = training.request.clone();
         let (size, steps) = request.steps(training.samples.len())?;
