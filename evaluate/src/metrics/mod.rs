@@ -61,43 +61,32 @@ impl Metric {
 
     /// Its name in files.
     pub fn name(self) -> &'static str {
-        match self {
-            Metric::Bleu1 => "bleu1",
-            Metric::Bleu2 => "bleu2",
-            Metric::Rouge1 => "rouge1",
-            Metric::Rouge2 => "rouge2",
-            Metric::RougeL => "rougeL",
-            Metric::ExactMatch => "exact_match",
-            Metric::F1 => "f1",
-            Metric::Acc => "acc",
-            Metric::AccNorm => "acc_norm",
-            Metric::Lds => "lds",
-            Metric::LeaveOutSpearman => "leave_out_spearman",
-            Metric::LeaveOutPearson => "leave_out_pearson",
-            Metric::Removal => "removal",
-            Metric::Flipped => "flipped",
-            Metric::FlipAuc => "flip_auc",
-        }
+        self.names().0
     }
 
     /// Its name in tables.
     pub fn label(self) -> &'static str {
+        self.names().1
+    }
+
+    /// Its names in files and in tables.
+    fn names(self) -> (&'static str, &'static str) {
         match self {
-            Metric::Bleu1 => "BLEU1",
-            Metric::Bleu2 => "BLEU2",
-            Metric::Rouge1 => "ROUGE1",
-            Metric::Rouge2 => "ROUGE2",
-            Metric::RougeL => "ROUGEL",
-            Metric::ExactMatch => "Exact match",
-            Metric::F1 => "F1",
-            Metric::Acc => "Accuracy",
-            Metric::AccNorm => "Accuracy (normalised)",
-            Metric::Lds => "LDS",
-            Metric::LeaveOutSpearman => "Leave-out (Spearman)",
-            Metric::LeaveOutPearson => "Leave-out (Pearson)",
-            Metric::Removal => "Lost by removal",
-            Metric::Flipped => "Wrong after removal",
-            Metric::FlipAuc => "AUC of flipped labels",
+            Metric::Bleu1 => ("bleu1", "BLEU1"),
+            Metric::Bleu2 => ("bleu2", "BLEU2"),
+            Metric::Rouge1 => ("rouge1", "ROUGE1"),
+            Metric::Rouge2 => ("rouge2", "ROUGE2"),
+            Metric::RougeL => ("rougeL", "ROUGEL"),
+            Metric::ExactMatch => ("exact_match", "Exact match"),
+            Metric::F1 => ("f1", "F1"),
+            Metric::Acc => ("acc", "Accuracy"),
+            Metric::AccNorm => ("acc_norm", "Accuracy (normalised)"),
+            Metric::Lds => ("lds", "LDS"),
+            Metric::LeaveOutSpearman => ("leave_out_spearman", "Leave-out (Spearman)"),
+            Metric::LeaveOutPearson => ("leave_out_pearson", "Leave-out (Pearson)"),
+            Metric::Removal => ("removal", "Lost by removal"),
+            Metric::Flipped => ("flipped", "Wrong after removal"),
+            Metric::FlipAuc => ("flip_auc", "AUC of flipped labels"),
         }
     }
 
