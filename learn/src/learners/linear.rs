@@ -15,9 +15,8 @@ pub struct Linear {
 
 impl Linear {
     /// The value of each target for one row of standardised columns.
-    pub fn predict(&self, row: &[f64]) -> impl Iterator<Item = f64> + '_ {
-        let row = row.to_vec();
-        self.intercepts.iter().enumerate().map(move |(t, b)| dot(self.coefficients.row(t), &row) + b)
+    pub fn predict(&self, row: &[f64]) -> impl Iterator<Item = f64> {
+        self.intercepts.iter().enumerate().map(move |(t, b)| dot(self.coefficients.row(t), row) + b)
     }
 }
 

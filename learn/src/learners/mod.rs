@@ -158,12 +158,9 @@ impl FittedLearner {
     /// Predictions, a row for each row and a column for each target: higher is better.
     pub fn predict(&self, x: &Matrix) -> Matrix {
         let x = self.standard.apply(x);
-        let mut found: Option<Matrix> = None;
-        for row in 0..x.rows() {
-            let values = self.of_row(x.row(row));
-            found.get_or_insert_with(|| Matrix::new(values.len(), Vec::new())).push(&values);
-        }
-        found.unwrap_or_else(|| Matrix::new(self.targets(), Vec::new()))
+        let mut found = Matrix::new(self.targets(), Vec::new());
+        (0..x.rows()).for_each(|row| found.push(&self.of_row(x.row(row))));
+        found
     }
 
     /// The level of each target that a classifier finds most likely, by row; none of other learners.
@@ -185,9 +182,7 @@ impl FittedLearner {
         match &self.form {
             FittedForm::Ridge(linear) | FittedForm::Logistic(linear) => linear.intercepts.len(),
             FittedForm::Trees(trees) => trees.len(),
-            FittedForm::Classifier(network) => {
-                network.predict(&vec![0.0; self.standard.means.len()]).len() / LEVELS
-            }
+            FittedForm::Classifier(network) => network.outputs / LEVELS,
             FittedForm::Regressor(_, of_targets) => of_targets.means.len(),
         }
     }
@@ -232,15 +227,10 @@ pub fn fit(
     let x = standard.apply(x);
     let targets: Vec<usize> = (0..y.cols()).collect();
     let mut early = None;
-    let form = match learner {
+    let forms: Vec<FittedForm> = match learner {
         Learner::Ridge { alphas } => {
             let all = ridge(&x, y, alphas, (means.threads, means.cancel))?;
-            let of = |linear| FittedLearner {
-                standard: standard.clone(),
-                form: FittedForm::Ridge(linear),
-                unfinished: None,
-            };
-            return Ok(all.into_iter().map(of).collect());
+            all.into_iter().map(FittedForm::Ridge).collect()
         }
         Learner::Logistic { c, top: share } => {
             let of_target = |target: &usize| -> Result<Logistic, LearnError> {
@@ -253,37 +243,30 @@ pub fn fit(
             early = unfinished(&all);
             let mut coefficients = Matrix::new(x.cols(), Vec::new());
             all.iter().for_each(|one| coefficients.push(&one.coefficients));
-            FittedForm::Logistic(Linear {
-                coefficients,
-                intercepts: all.iter().map(|one| one.intercept).collect(),
-            })
+            let intercepts = all.iter().map(|one| one.intercept).collect();
+            vec![FittedForm::Logistic(Linear { coefficients, intercepts })]
         }
         Learner::Trees(options) => {
             let of_target = |target: &usize| boost(&x, &ranks(&y.column(*target)), options, means.cancel);
-            FittedForm::Trees(parallel::map(&targets, 1, means.threads, means.cancel, of_target)?)
+            vec![FittedForm::Trees(parallel::map(&targets, 1, means.threads, means.cancel, of_target)?)]
         }
         Learner::Classifier => {
             let by_target: Vec<Vec<u8>> = targets.iter().map(|target| levels(&y.column(*target))).collect();
             let weights: Vec<[f32; LEVELS]> = by_target.iter().map(|levels| balanced(levels)).collect();
             let by_row: Vec<Vec<u8>> =
                 (0..x.rows()).map(|row| by_target.iter().map(|levels| levels[row]).collect()).collect();
-            FittedForm::Classifier(network(
-                &x,
-                &NetworkTarget::Levels(&by_row, &weights),
-                means.seed,
-                means.cancel,
-            )?)
+            let aim = NetworkTarget::Levels(&by_row, &weights);
+            vec![FittedForm::Classifier(network(&x, &aim, means.seed, means.cancel)?)]
         }
         Learner::Regressor => {
             let of_targets = Standard::of(y);
             let values = of_targets.apply(y);
-            FittedForm::Regressor(
-                network(&x, &NetworkTarget::Values(&values), means.seed, means.cancel)?,
-                of_targets,
-            )
+            let fitted = network(&x, &NetworkTarget::Values(&values), means.seed, means.cancel)?;
+            vec![FittedForm::Regressor(fitted, of_targets)]
         }
     };
-    Ok(vec![FittedLearner { standard, form, unfinished: early }])
+    let of = |form| FittedLearner { standard: standard.clone(), form, unfinished: early };
+    Ok(forms.into_iter().map(of).collect())
 }
 
 /// Weights under which every level counts as much.

@@ -37,7 +37,7 @@ pub(super) enum NetworkTarget<'a> {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Network {
     inputs: usize,
-    outputs: usize,
+    pub(super) outputs: usize,
     parameters: Vec<f32>,
 }
 
