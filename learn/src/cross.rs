@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::data::Labelled;
 use crate::error::LearnError;
-use crate::judge::{levels, r2, top};
+use crate::judge::{levels, r2, tops};
 use crate::learners::{FittedLearner, Learner, Means, fit};
 use crate::matrix::Matrix;
 
@@ -114,10 +114,8 @@ pub fn out_of_fold(
     }
     let count = folds.iter().max().map_or(0, |most| most + 1);
     // What the top is follows from all labels: a fold is too small to say.
-    let labels: Option<Vec<Vec<bool>>> = match learner {
-        Learner::Logistic { top: share, .. } => {
-            Some((0..data.y.cols()).map(|target| top(&data.y.column(target), *share)).collect())
-        }
+    let labels = match learner {
+        Learner::Logistic { top, .. } => Some(tops(&data.y, *top)),
         _ => None,
     };
     let mut predictions: Vec<Matrix> = Vec::new();

@@ -70,7 +70,7 @@ impl Choice {
 }
 
 /// Which rows are in the largest share of each target's scores.
-fn tops(scores: &Matrix, share: f64) -> Vec<Vec<bool>> {
+pub(crate) fn tops(scores: &Matrix, share: f64) -> Vec<Vec<bool>> {
     (0..scores.cols()).map(|target| top(&scores.column(target), share)).collect()
 }
 

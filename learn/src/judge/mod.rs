@@ -25,7 +25,7 @@ pub use budget::{Budget, TargetCut, choose, lower_bound};
 pub use cascade::{CascadeCost, StageCut, cascade, least_top};
 pub use ceiling::{Reliability, expected_recall, reliability};
 pub use choice::Choice;
-pub(crate) use choice::keeps;
+pub(crate) use choice::{keeps, tops};
 pub use cost::Cost;
 pub use levels::{Confusion, levels};
 pub use order::{kept_rows, ranks, top, top_k};

@@ -10,7 +10,7 @@ use crate::data::Labelled;
 use crate::error::LearnError;
 use crate::features::FeatureSet;
 use crate::folds::folds;
-use crate::judge::{Choice, JudgeRequest, Reliability, Report, TargetCut, judge, top};
+use crate::judge::{Choice, JudgeRequest, Reliability, Report, TargetCut, judge, tops};
 use crate::learners::{FittedLearner, Learner, Means};
 use crate::matrix::Matrix;
 use crate::options::FitOptions;
@@ -68,7 +68,6 @@ impl Prefilter {
         (lines, cuts): (Vec<LinearCalibration>, Vec<TargetCut>),
     ) -> Prefilter {
         let mean = |t: usize| data.y.column(t).iter().sum::<f64>() / data.y.rows().max(1) as f64;
-        let every = vec![true; data.ids.len()];
         Prefilter {
             version: VERSION,
             features,
@@ -78,28 +77,25 @@ impl Prefilter {
             learner,
             top: options.top,
             cuts,
-            learned_from: digests(&data.ids, &every),
+            learned_from: digests(data.ids.iter()),
             pool: None,
-            labelled_top: digests(&data.ids, &in_top(data, options.top)),
+            labelled_top: digests(in_top(data, options.top)),
             provenance: Map::new(),
             fitted,
         }
     }
 }
 
-/// Digests of the ids that are wanted, in ascending order.
-fn digests(ids: &[String], wanted: &[bool]) -> Vec<u64> {
-    let wanted = ids.iter().zip(wanted).filter(|(_, wanted)| **wanted);
-    let mut digests: Vec<u64> = wanted.map(|(id, _)| digest(id)).collect();
+/// Digests of ids, in ascending order.
+fn digests<'a>(ids: impl Iterator<Item = &'a String>) -> Vec<u64> {
+    let mut digests: Vec<u64> = ids.map(|id| digest(id)).collect();
     digests.sort_unstable();
     digests
 }
 
-/// Which labelled rows are in the true top of a target.
-fn in_top(data: &Labelled, share: f64) -> Vec<bool> {
-    let mut is_in = vec![false; data.y.rows()];
-    for target in 0..data.y.cols() {
-        is_in.iter_mut().zip(top(&data.y.column(target), share)).for_each(|(any, own)| *any |= own);
-    }
-    is_in
+/// The ids of labelled rows that are in the true top of a target.
+fn in_top(data: &Labelled, share: f64) -> impl Iterator<Item = &String> {
+    let tops = tops(&data.y, share);
+    let is_in = move |row: usize| tops.iter().any(|top| top[row]);
+    data.ids.iter().enumerate().filter(move |(row, _)| is_in(*row)).map(|(_, id)| id)
 }
