@@ -72,6 +72,13 @@ impl<B: Backend> Default for GradientBuffers<B> {
     }
 }
 
+impl<B: Backend> GradientBuffers<B> {
+    /// The memory of a group: of a layer, or of the tensors of none.
+    fn of(&mut self, group: usize) -> &mut Option<B::Rows> {
+        if group == 0 { &mut self.loose } else { &mut self.layer }
+    }
+}
+
 /// Forms the gradients of a model's own tensors layer by layer, and adds each layer when it is complete and
 /// the piece's turn: of a piece only one layer and the tensors of no layer are in memory. All rows of a piece
 /// are one sum, whatever their samples.
@@ -80,8 +87,7 @@ pub(crate) struct PieceSink<'a, B: Backend> {
     piece: usize,
     sums: &'a GradientSums,
     scratch: &'a mut GradientBuffers<B>,
-    loose: Option<B::Rows>,
-    layer: Option<B::Rows>,
+    own: GradientBuffers<B>,
 }
 
 impl<'a, B: Backend> PieceSink<'a, B> {
@@ -91,16 +97,13 @@ impl<'a, B: Backend> PieceSink<'a, B> {
         sums: &'a GradientSums,
         scratch: &'a mut GradientBuffers<B>,
     ) -> PieceSink<'a, B> {
-        PieceSink { layout, piece, sums, scratch, loose: None, layer: None }
+        PieceSink { layout, piece, sums, scratch, own: GradientBuffers::default() }
     }
 
     fn rows(&mut self, backend: &B, group: usize) -> Result<&mut B::Rows, BackendError> {
-        let (rows, spare) = match group {
-            0 => (&mut self.loose, &mut self.scratch.loose),
-            _ => (&mut self.layer, &mut self.scratch.layer),
-        };
+        let rows = self.own.of(group);
         if rows.is_none() {
-            *rows = Some(backend.rows(1, self.layout.widths[group], spare.take())?);
+            *rows = Some(backend.rows(1, self.layout.widths[group], self.scratch.of(group).take())?);
         }
         rows.as_mut().ok_or_else(|| BackendError::new("no vectors for gradients"))
     }
@@ -148,13 +151,9 @@ impl<B: Backend> Sink<B> for PieceSink<'_, B> {
     fn finished(&mut self, backend: &B, layer: Option<usize>) -> Result<(), BackendError> {
         let group = layer.map_or(0, |layer| layer + 1);
         self.rows(backend, group)?;
-        let rows = if group == 0 { &mut self.loose } else { &mut self.layer };
-        let Some(mut rows) = rows.take() else { return Ok(()) };
+        let Some(mut rows) = self.own.of(group).take() else { return Ok(()) };
         self.sums.add(group, self.piece, backend.host_rows(&mut rows)?)?;
-        match group {
-            0 => self.scratch.loose = Some(rows),
-            _ => self.scratch.layer = Some(rows),
-        }
+        *self.scratch.of(group) = Some(rows);
         Ok(())
     }
 }
