@@ -23,6 +23,11 @@ fn request(folder: &Path, names: &[&str]) -> PairsRequest {
     }
 }
 
+/// The same with references of their own.
+fn with_references(folder: &Path, references: &str, names: &[&str]) -> PairsRequest {
+    PairsRequest { references: Some(files(folder, &[references])), ..request(folder, names) }
+}
+
 fn read(request: &PairsRequest) -> Result<Pairs, String> {
     read_pairs(request, &Cancel::new()).map_err(|error| error.to_string())
 }
@@ -53,10 +58,7 @@ fn answers_of_two_models_are_joined() {
     let alone = read(&request(folder.path(), &["tuned.jsonl"])).expect_err("no reference");
     assert!(alone.contains("no reference for \"b\""), "{alone}");
     assert!(alone.contains("reference, references, expected,"), "{alone}");
-    let with = PairsRequest {
-        references: Some(files(folder.path(), &["base.jsonl"])),
-        ..request(folder.path(), &["tuned.jsonl"])
-    };
+    let with = with_references(folder.path(), "base.jsonl", &["tuned.jsonl"]);
     assert_eq!(read(&with).expect("joined").rows[0].references, ["u", "v"]);
 }
 
@@ -95,8 +97,7 @@ fn samples_without_ids_are_references_of_the_answers_to_them() {
         ("null.jsonl", null),
     ]);
     let references = |name| {
-        let references = Some(files(folder.path(), &["gsm8k.jsonl"]));
-        let pairs = read(&PairsRequest { references, ..request(folder.path(), &[name]) }).expect("joined");
+        let pairs = read(&with_references(folder.path(), "gsm8k.jsonl", &[name])).expect("joined");
         pairs.rows.into_iter().map(|row| row.references).collect::<Vec<_>>()
     };
     assert_eq!(references("answers.jsonl"), [["x z"], ["u"]]);
@@ -121,8 +122,7 @@ fn references_that_contradict_each_other_are_refused() {
             let said = format!("the reference of {named} is another in ");
             assert!(refused.contains(&said) && names.iter().all(|name| refused.contains(name)), "{refused}");
             // References of their own take the place of all others.
-            let references = Some(files(folder.path(), &["one.jsonl"]));
-            let pairs = read(&PairsRequest { references, ..request(folder.path(), &names) }).expect("joined");
+            let pairs = read(&with_references(folder.path(), "one.jsonl", &names)).expect("joined");
             assert_eq!(pairs.rows[0].references, ["the dog"]);
         }
         for names in [["list.jsonl", "turned.jsonl"], ["one.jsonl", "none.jsonl"]] {
@@ -140,8 +140,7 @@ fn references_without_a_prediction_are_counted() {
         ("all.jsonl", &"{\"prediction\": \"x\"}\n".repeat(3)),
     ]);
     let compared = |name: &str| {
-        let references = Some(files(folder.path(), &["references.jsonl"]));
-        let pairs = read(&PairsRequest { references, ..request(folder.path(), &[name]) }).expect("joined");
+        let pairs = read(&with_references(folder.path(), "references.jsonl", &[name])).expect("joined");
         let bootstrap = Bootstrap { resamples: 100, seed: 1 };
         evaluate_texts(pairs, 0, bootstrap, &mut Silent, (1, &Cancel::new())).expect("compared").report
     };
@@ -168,10 +167,7 @@ fn references_in_a_list_are_joined_as_those_in_lines() {
     let answers =
         answer(r#"{"prompt":"q?","completion":"u"}"#) + &answer(r#"{"prompt":"p?","completion":"x z"}"#);
     let folder = folder(&[("list.json", list), ("answers.jsonl", &answers), ("bad.json", "[{}, 1]")]);
-    let of = |references| PairsRequest {
-        references: Some(files(folder.path(), &[references])),
-        ..request(folder.path(), &["answers.jsonl"])
-    };
+    let of = |references| with_references(folder.path(), references, &["answers.jsonl"]);
     let rows = read(&of("list.json")).expect("joined").rows;
     assert_eq!(rows.into_iter().map(|row| row.references).collect::<Vec<_>>(), [["u"], ["x z"]]);
     let bad = read(&of("bad.json")).expect_err("no reference");
@@ -188,8 +184,7 @@ fn a_made_id_that_another_record_states_is_refused() {
             ("references.jsonl", lines.join("\n").as_str()),
             ("answers.jsonl", r#"{"id": "x1d889b8c46e8e7d6", "prediction": "v"}"#),
         ]);
-        let references = Some(files(folder.path(), &["references.jsonl"]));
-        let refused = read(&PairsRequest { references, ..request(folder.path(), &["answers.jsonl"]) });
+        let refused = read(&with_references(folder.path(), "references.jsonl", &["answers.jsonl"]));
         let refused = refused.expect_err("one id is of two records");
         assert!(refused.contains("\"x1d889b8c46e8e7d6\" comes twice in"), "{refused}");
     }
@@ -244,8 +239,7 @@ fn answers_of_a_report_can_be_compared_again() {
     for (names, base, systems) in
         [(&names[1..], 1, &["base", "finetuned"][..]), (&names[..], 2, &["one", "three", "two"][..])]
     {
-        let references = Some(files(folder.path(), &["one.jsonl"]));
-        let pairs = read(&PairsRequest { references, ..request(folder.path(), names) }).expect("joined");
+        let pairs = read(&with_references(folder.path(), "one.jsonl", names)).expect("joined");
         let bootstrap = Bootstrap { resamples: 100, seed: 1 };
         let found =
             evaluate_texts(pairs, base, bootstrap, &mut Silent, (1, &Cancel::new())).expect("compared");
