@@ -21,7 +21,7 @@ const Z: f64 = 1.959_963_984_540_054;
 pub const LEAST_ROWS: usize = 5;
 
 /// Where a value lies with [`CONFIDENCE`].
-#[derive(Debug, Clone, Copy, PartialEq, serde::Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Interval {
     /// Lower end.
     pub low: f64,

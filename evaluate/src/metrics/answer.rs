@@ -3,8 +3,7 @@
 use std::collections::HashMap;
 
 /// What is left out of answers before they are compared.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Normal {
     /// Case, ASCII punctuation, the articles `a`, `an` and `the`, and the amount of white space.
     Squad,
