@@ -92,7 +92,12 @@ fn a_truth_is_filled_run_by_run_and_read_again() {
     fs_err::create_dir(&damaged).expect("in its place");
     assert!(matches!(made.undone(0..6, &cancel), Err(gstore_evaluate::EvaluateError::Io(_))));
 
-    for (wrong, words) in [(losses(&[1.0]), "every query"), (losses(&[1.0, f64::NAN]), "no finite loss")] {
+    let twice = [losses(&[1.0]), losses(&[1.0])].concat();
+    for (wrong, words) in [
+        (losses(&[1.0]), "every query"),
+        (twice, "every query"),
+        (losses(&[1.0, f64::NAN]), "no finite loss"),
+    ] {
         let error = made.record(3, &wrong, &recipe).unwrap_err().to_string();
         assert!(error.contains(words), "{words}: {error}");
     }

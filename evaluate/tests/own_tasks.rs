@@ -21,7 +21,7 @@ fn with_shots(folder: &Path, shots: &str, few_shot: usize) -> TasksSource {
 
 #[test]
 fn no_question_is_among_its_own_examples() {
-    let questions_file = r#"{"id": "a", "task": "t", "question": "1+1?", "answers": ["2"]}
+    let questions_file = r#"{"id": "a", "task": null, "subject": "t", "question": null, "input": "1+1?", "answers": ["2"]}
 {"id": "b", "task": "t", "question": "2+2?", "answers": ["4"]}
 {"id": "c", "task": "t", "question": "Which?", "choices": ["x", "y"], "answer": 0}
 {"id": "d", "task": "t", "question": "3+3?", "answers": ["6"]}

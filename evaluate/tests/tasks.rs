@@ -67,6 +67,11 @@ fn mmlu_has_the_prompts_of_its_script() {
         (Some(&*expected), Some(" C"))
     );
     assert_eq!(targets[1]["subtask"], "abstract_algebra");
+
+    let eleven = "Which?,a,b,c,d,e,f,g,h,i,j,k,B\n";
+    fs_err::write(folder.path().join("test/zoo_test.csv"), eleven).expect("written");
+    let error = read(&source(Layout::Mmlu, folder.path()), &Cancel::new()).expect_err("eleven").to_string();
+    assert!(error.contains("line 1") && error.contains("more than ten choices"), "{error}");
 }
 
 #[test]

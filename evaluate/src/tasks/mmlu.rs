@@ -121,6 +121,9 @@ fn rows(path: &Path) -> Result<Vec<Row>, EvaluateError> {
         let [question, choices @ .., answer] = cells.as_slice() else {
             return Err(bad(format!("line {line}: a question, its choices and a letter are wanted")));
         };
+        if choices.len() > LETTERS.len() {
+            return Err(bad(format!("line {line}: there are more than ten choices")));
+        }
         let answer = LETTERS.iter().take(choices.len()).position(|letter| *letter == answer.trim());
         let Some(answer) = answer else {
             return Err(bad(format!(

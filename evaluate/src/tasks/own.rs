@@ -126,8 +126,10 @@ fn answered(entry: &Entry, letters: bool) -> String {
 }
 
 fn entry(at: &RecordLocation<'_>, record: &Value) -> Result<Entry, EvaluateError> {
+    // Tables have null where a record has no such key.
     let text = |keys: &[&str]| {
-        keys.iter().find_map(|key| record.get(*key)).and_then(Value::as_str).map(str::to_owned)
+        let mut values = keys.iter().filter_map(|key| record.get(*key)).filter(|value| !value.is_null());
+        values.next().and_then(Value::as_str).map(str::to_owned)
     };
     let question =
         text(&["question", "input"]).ok_or_else(|| at.error("there is no text under `question`"))?;

@@ -1,5 +1,6 @@
 //! Outputs of the runs of a ground truth, a file each.
 
+use std::collections::HashSet;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -44,8 +45,8 @@ impl TruthFolder {
     /// file that cannot be written.
     pub fn record(&self, run: usize, losses: &[QueryLoss], agreed: &Recipe) -> Result<(), EvaluateError> {
         let recipe = self.still(agreed, run)?;
-        let is_all = losses.len() == self.queries.len()
-            && losses.iter().all(|of| self.queries.place(&of.id).is_some());
+        let places: HashSet<_> = losses.iter().filter_map(|of| self.queries.place(&of.id)).collect();
+        let is_all = losses.len() == self.queries.len() && places.len() == losses.len();
         if let Some(of) = losses.iter().find(|of| !of.loss.is_finite()) {
             return Err(self.bad("outputs", &format!("run {run} has no finite loss for query {:?}", of.id)));
         }
