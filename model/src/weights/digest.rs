@@ -268,31 +268,25 @@ fn add_form(hasher: &mut Hasher, decoder: &Decoder) {
     } = decoder;
     add_text(hasher, architecture);
     add_bits(hasher, *embedding_scale);
-    add_text(
-        hasher,
-        match norm.kind {
-            NormKind::Rms => "rms",
-            NormKind::Layer => "layer",
-        },
-    );
+    let kind = match norm.kind {
+        NormKind::Rms => "rms",
+        NormKind::Layer => "layer",
+    };
+    add_text(hasher, kind);
     add_bits(hasher, *norm_offset);
-    add_text(
-        hasher,
-        match residual {
-            Residual::Sequential => "sequential",
-            Residual::Parallel => "parallel",
-        },
-    );
+    let joined = match residual {
+        Residual::Sequential => "sequential",
+        Residual::Parallel => "parallel",
+    };
+    add_text(hasher, joined);
     add_number(hasher, norms.len() as u64);
     norms.iter().for_each(|place| add_text(hasher, norm_name(*place)));
-    add_text(
-        hasher,
-        match head_norm {
-            QkNorm::None => "none",
-            QkNorm::Each => "each",
-            QkNorm::Whole => "whole",
-        },
-    );
+    let normed = match head_norm {
+        QkNorm::None => "none",
+        QkNorm::Each => "each",
+        QkNorm::Whole => "whole",
+    };
+    add_text(hasher, normed);
     add_bits(hasher, *attention_scale);
     add_bits(hasher, attention_softcap.unwrap_or(0.0));
     add_number(hasher, *layers as u64);
@@ -301,16 +295,14 @@ fn add_form(hasher: &mut Hasher, decoder: &Decoder) {
         Mlp::Gated(activation) => ("gated", activation),
         Mlp::Plain(activation) => ("plain", activation),
     };
+    let activation = match activation {
+        Activation::Silu => "silu",
+        Activation::Gelu => "gelu",
+        Activation::GeluTanh => "gelu_tanh",
+        Activation::Relu => "relu",
+    };
     add_text(hasher, form);
-    add_text(
-        hasher,
-        match activation {
-            Activation::Silu => "silu",
-            Activation::Gelu => "gelu",
-            Activation::GeluTanh => "gelu_tanh",
-            Activation::Relu => "relu",
-        },
-    );
+    add_text(hasher, activation);
     add_bits(hasher, logit_softcap.unwrap_or(0.0));
     let turning = match positions {
         PositionEncoding::Rotary { dims, .. } => *dims,

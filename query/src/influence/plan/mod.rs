@@ -109,10 +109,7 @@ impl Plan {
             .chain(of_targets)
             .map(|(of, dataset, kind)| (dataset, NeededFeatures::new(of, dataset, kind, spec)))
             .unzip();
-        let mut sides = Vec::new();
-        for (dataset, own) in datasets.into_iter().zip(&needed) {
-            sides.push(resolve::side(snapshot, dataset, *own, &needed, spec)?);
-        }
+        let sides = resolve::sides(snapshot, datasets, &needed, spec)?;
         let chosen = checkpoints::choose(snapshot, spec, &sides, &needed)?;
         let mut features: Vec<Vec<Arc<FeaturePart>>> = vec![Vec::new(); sides.len()];
         let mut of_texts: Vec<String> = Vec::new();
@@ -128,16 +125,8 @@ impl Plan {
         if spec.per_token {
             features.iter().take(pools.len()).try_for_each(|features| fitting::same_tokens(features))?;
         }
-        let texts: Vec<SideTexts<'_>> = sides
-            .iter()
-            .zip(&features)
-            .map(|(side, features)| SideTexts {
-                of: side.of,
-                dataset: &side.dataset,
-                features,
-                shapes: &side.shapes,
-            })
-            .collect();
+        let texts: Vec<SideTexts<'_>> =
+            sides.iter().zip(&features).map(|(side, features)| side.texts(features)).collect();
         let (given, of_given) = conversation::resolve(snapshot, &texts[..pools.len()], spec)?;
         let mut notes: Vec<String> = of_kinds.into_iter().chain(chosen.notes).chain(of_texts).collect();
         let run = chosen.run.as_deref();

@@ -10,7 +10,7 @@ use gstore_store::{
     RunPart, Snapshot,
 };
 
-use super::conversation::LazyShapes;
+use super::conversation::{LazyShapes, SideTexts};
 use super::named::{SCORES_TOKENS, is_named};
 use crate::error::{QueryError, SideOf, ToCompute};
 use crate::influence::spec::{InfluenceSpec, Sim, TargetRef};
@@ -39,6 +39,13 @@ pub(super) struct QuestionDataset {
     /// Whether the question names some of them.
     pub(super) named: bool,
     pub(super) shapes: LazyShapes,
+}
+
+impl QuestionDataset {
+    /// What its texts are told by, with the features that were chosen of it.
+    pub(super) fn texts<'a>(&'a self, features: &'a [Arc<FeaturePart>]) -> SideTexts<'a> {
+        SideTexts { of: self.of, dataset: &self.dataset, features, shapes: &self.shapes }
+    }
 }
 
 /// A target dataset and the subtasks that are asked about (`None`: all its rows).
@@ -127,10 +134,21 @@ pub(super) fn features_of_kind<'a>(
     of_dataset.filter(move |f| fits(f) && f.desc.checkpoint.is_some())
 }
 
+/// The datasets of the question, in step with what is needed of them.
+pub(super) fn sides<'a>(
+    snapshot: &Snapshot,
+    datasets: impl IntoIterator<Item = &'a Arc<DatasetPart>>,
+    needed: &[NeededFeatures<'_>],
+    spec: &InfluenceSpec,
+) -> Result<Vec<QuestionDataset>, QueryError> {
+    let of = |(dataset, own): (_, &NeededFeatures<'_>)| side(snapshot, dataset, *own, needed, spec);
+    datasets.into_iter().zip(needed).map(of).collect()
+}
+
 /// The features of one kind that a dataset has for its side of the question, of which `all` are needed. Where
 /// the question names some, the others are left out, but at checkpoints that it asks for and of which it
 /// names none.
-pub(super) fn side(
+fn side(
     snapshot: &Snapshot,
     dataset: &Arc<DatasetPart>,
     needed: NeededFeatures<'_>,

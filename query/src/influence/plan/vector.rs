@@ -54,9 +54,7 @@ impl Plan {
         let kind = kinds::kinds(snapshot, spec, &pools, &[]).ok()?.pool;
         let needed: Vec<NeededFeatures<'_>> =
             pools.iter().map(|pool| NeededFeatures::new(SideOf::Pool, pool, &kind, spec)).collect();
-        let sides =
-            pools.iter().zip(&needed).map(|(pool, own)| resolve::side(snapshot, pool, *own, &needed, spec));
-        let sides: Vec<resolve::QuestionDataset> = sides.collect::<Result<_, _>>().ok()?;
+        let sides = resolve::sides(snapshot, &pools, &needed, spec).ok()?;
         let chosen = checkpoints::choose(snapshot, spec, &sides, &needed).ok()?.checkpoints;
         let newest = chosen.iter().max_by_key(|checkpoint| checkpoint.step)?;
         (chosen.len() > 1).then(|| (newest.name.clone(), chosen.len()))
