@@ -6,7 +6,7 @@ use super::energies::{GradientEnergies, squares};
 use super::forms::GradForm;
 use super::kurtosis::KurtosisCheck;
 use super::projector::Projector;
-use crate::projection::tensor_modules;
+use crate::projection::{FactoredProjector, FlatProjector, tensor_modules};
 use gstore_model::LoadError;
 use gstore_model::params::TensorSpec;
 use gstore_model::weights::Moments;
@@ -35,6 +35,12 @@ impl GradFeatures {
         }
         Ok(())
     }
+
+    /// The first and the second moment of these coordinates; nothing of those that are not there.
+    pub(super) fn moments_of(&self, coordinates: Range<usize>) -> [&[f32]; 2] {
+        let Some(Moments { exp_avg, exp_avg_sq, .. }) = &self.moments else { return [&[]; 2] };
+        [exp_avg, exp_avg_sq].map(|values| values.get(coordinates.clone()).unwrap_or_default())
+    }
 }
 
 /// The part of each tensor in the concatenated gradient.
@@ -53,7 +59,7 @@ pub struct Accumulator<'a> {
     kurtosis_check: Option<&'a KurtosisCheck>,
     /// Where each tracked tensor starts in the concatenated gradient.
     starts: Vec<usize>,
-    sums: FormSums,
+    sums: FormSums<'a>,
     /// Squared lengths of the gradients, where what blocks leave out is wanted.
     energies: Option<GradientEnergies>,
     /// Whether every value so far was finite, for every sample and form.
@@ -62,9 +68,13 @@ pub struct Accumulator<'a> {
 }
 
 /// Sums of every sample and form.
-enum FormSums {
-    Flat(Vec<f64>),
+enum FormSums<'a> {
+    Flat {
+        projector: &'a FlatProjector,
+        totals: Vec<f64>,
+    },
     Factored {
+        projector: &'a FactoredProjector,
         vectors: Vec<f32>,
         /// The module of each tracked tensor.
         modules: Vec<usize>,
@@ -84,19 +94,16 @@ impl<'a> Accumulator<'a> {
         let vectors = samples * features.forms.len();
         let values = vectors * features.projector.dim();
         let sums = match &features.projector {
-            Projector::Flat(_) => FormSums::Flat(vec![0.0; values]),
+            Projector::Flat(projector) => FormSums::Flat { projector, totals: vec![0.0; values] },
             Projector::Factored { projector, .. } => FormSums::Factored {
+                projector,
                 vectors: vec![0.0; values],
                 modules: tensor_modules(projector.modules()),
                 waiting: vec![Vec::new(); features.forms.len()],
             },
         };
-        let energies = match &features.projector {
-            Projector::Factored { projector, .. } if projector.wants_residual() => {
-                Some(GradientEnergies::new(samples, projector.modules().len()))
-            }
-            _ => None,
-        };
+        let modules = features.projector.residual_modules();
+        let energies = (modules > 0).then(|| GradientEnergies::new(samples, modules));
         let sound = vec![true; vectors];
         Accumulator { features, kurtosis_check, starts, sums, energies, sound, scratch: Vec::new() }
     }
@@ -116,7 +123,7 @@ impl<'a> Accumulator<'a> {
     /// Adds the gradient of one tensor of one sample. Of a module with a bias the weight
     /// comes first, then its bias.
     pub(super) fn add(&mut self, tensor: usize, sample: usize, grad: &[f32]) {
-        let GradFeatures { forms, projector, moments } = self.features;
+        let GradFeatures { forms, projector, .. } = self.features;
         let (start, dim) = (self.starts[tensor], projector.dim());
         if let Some(kurtosis_check) = self.kurtosis_check {
             kurtosis_check.formed(tensor, grad);
@@ -126,11 +133,7 @@ impl<'a> Accumulator<'a> {
         {
             energies.add(sample, modules[tensor], squares(grad));
         }
-        let moment = |values: Option<&'a Vec<f32>>| {
-            values.and_then(|values| values.get(start..start + grad.len())).unwrap_or_default()
-        };
-        let m = moment(moments.as_ref().map(|moments| &moments.exp_avg));
-        let v = moment(moments.as_ref().map(|moments| &moments.exp_avg_sq));
+        let [m, v] = self.features.moments_of(start..start + grad.len());
         for (index, form) in forms.iter().enumerate() {
             if let FormSums::Factored { modules, .. } = &self.sums
                 && form.is_linear()
@@ -148,11 +151,11 @@ impl<'a> Accumulator<'a> {
                     &self.scratch[..]
                 }
             };
-            match (&mut self.sums, projector) {
-                (FormSums::Flat(totals), Projector::Flat(flat)) => {
-                    flat.project_slice(start, values, &mut totals[vector * dim..(vector + 1) * dim]);
+            match &mut self.sums {
+                FormSums::Flat { projector, totals } => {
+                    projector.project_slice(start, values, &mut totals[vector * dim..(vector + 1) * dim]);
                 }
-                (FormSums::Factored { vectors, modules, waiting }, Projector::Factored { projector, .. }) => {
+                FormSums::Factored { projector, vectors, modules, waiting } => {
                     let module = modules[tensor];
                     let of_vector = &mut vectors[vector * dim..(vector + 1) * dim];
                     let out = &mut of_vector[projector.range(module)];
@@ -164,7 +167,6 @@ impl<'a> Accumulator<'a> {
                         projector.project_formed(module, values, &[], out);
                     }
                 }
-                _ => {}
             }
         }
     }
@@ -174,7 +176,7 @@ impl<'a> Accumulator<'a> {
         let dim = self.features.projector.dim();
         let vector = sample * self.features.forms.len() + form;
         match &mut self.sums {
-            FormSums::Flat(_) => None,
+            FormSums::Flat { .. } => None,
             FormSums::Factored { vectors, .. } => {
                 Some((&mut vectors[vector * dim..(vector + 1) * dim], &mut self.sound[vector]))
             }
@@ -184,17 +186,16 @@ impl<'a> Accumulator<'a> {
     /// Rounds the sums of one sample to its vectors; says which of them come from finite values.
     pub(super) fn finish(&self, sample: usize, out: &mut [f32]) -> &[bool] {
         let (count, dim) = (self.features.forms.len(), self.features.projector.dim());
-        match (&self.sums, &self.features.projector) {
-            (FormSums::Flat(totals), Projector::Flat(flat)) => {
+        match &self.sums {
+            FormSums::Flat { projector, totals } => {
                 for (index, out) in out.chunks_exact_mut(dim.max(1)).enumerate() {
                     let vector = sample * count + index;
-                    flat.finish(&totals[vector * dim..(vector + 1) * dim], out);
+                    projector.finish(&totals[vector * dim..(vector + 1) * dim], out);
                 }
             }
-            (FormSums::Factored { vectors, .. }, _) => {
+            FormSums::Factored { vectors, .. } => {
                 out.copy_from_slice(&vectors[sample * count * dim..(sample + 1) * count * dim]);
             }
-            _ => {}
         }
         &self.sound[sample * count..(sample + 1) * count]
     }
@@ -202,14 +203,10 @@ impl<'a> Accumulator<'a> {
     /// For each module the length of what its block leaves out of a sample's gradient, and of all of it.
     /// Nothing where that is not wanted.
     pub(super) fn residual(&self, sample: usize) -> Vec<f32> {
-        let GradFeatures { forms, projector, .. } = self.features;
+        let forms = &self.features.forms;
         let plain = forms.iter().position(|form| *form == GradForm::Plain);
-        let (
-            Some(energies),
-            Some(plain),
-            FormSums::Factored { vectors, .. },
-            Projector::Factored { projector, .. },
-        ) = (&self.energies, plain, &self.sums, projector)
+        let (Some(energies), Some(plain), FormSums::Factored { projector, vectors, .. }) =
+            (&self.energies, plain, &self.sums)
         else {
             return Vec::new();
         };

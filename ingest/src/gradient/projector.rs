@@ -25,14 +25,18 @@ impl Projector {
         }
     }
 
-    /// Length of what is said of a gradient's residual: two numbers a module where it is wanted.
-    pub(crate) fn residual_dim(&self) -> usize {
+    /// The modules' matrices, if each module is projected by itself.
+    pub(super) fn factored(&self) -> Option<&FactoredProjector> {
         match self {
-            Projector::Factored { projector, .. } if projector.wants_residual() => {
-                2 * projector.modules().len()
-            }
-            _ => 0,
+            Projector::Flat(_) => None,
+            Projector::Factored { projector, .. } => Some(projector),
         }
+    }
+
+    /// Of how many modules it is said what their blocks leave out of a gradient; 0 where that is not wanted.
+    pub(super) fn residual_modules(&self) -> usize {
+        let projector = self.factored().filter(|projector| projector.wants_residual());
+        projector.map_or(0, |projector| projector.modules().len())
     }
 
     /// The same projection, of gradients that are all formed.

@@ -113,7 +113,7 @@ impl<B: GradientBackend> Runner for BatchRunner<B> {
         let hidden = self.model.decoder().hidden_size;
         let forms = self.features.as_ref().map_or(0, |features| features.forms.len());
         let dim = self.features.as_ref().map_or(0, |features| forms * features.projector.dim());
-        let residual = self.features.as_ref().map_or(0, |features| features.projector.residual_dim());
+        let residual = self.features.as_ref().map_or(0, |features| 2 * features.projector.residual_modules());
         for (index, span) in scored_spans.iter().enumerate() {
             let divisor = self.divisor(batch[index].scored_tokens());
             let of_sample = |values: &[f32], parts: &mut Vec<f32>| {
@@ -363,9 +363,7 @@ impl<'a, B: GradientBackend> GradientPass<'a, B> {
     /// Features of gradients that lie whole in memory.
     fn project_flat(&mut self, features: &GradFeatures, flat: &FlatProjector, grads: &[f32]) {
         let width = flat.inputs();
-        let moments = features.moments.as_ref();
-        let m = moments.map_or(&[][..], |moments| &moments.exp_avg);
-        let v = moments.map_or(&[][..], |moments| &moments.exp_avg_sq);
+        let [m, v] = features.moments_of(0..width);
         let mut formed = vec![0.0; width];
         for grad in grads.chunks_exact(width.max(1)) {
             if let Some(kurtosis_check) = self.kurtosis_check {

@@ -12,7 +12,7 @@ use super::formed::FormedSink;
 use super::forms::GradForm;
 use super::kurtosis::KurtosisCheck;
 use super::projector::Projector;
-use crate::projection::{FactoredProjector, GradientShape, ModuleShape, modules_of, tensor_modules};
+use crate::projection::{GradientShape, ModuleShape, modules_of, tensor_modules};
 use gstore_model::architectures::{Decoder, NormId, Param, TensorRole};
 use gstore_model::gradients::GradLayout;
 use gstore_model::params::TensorSpec;
@@ -94,7 +94,7 @@ impl<B: GradientBackend> WeightGradients<B> {
         if let Some(energies) = &energies {
             sums.add_energies(energies);
         }
-        if let (Some((plain, maps)), Some(projector)) = (&self.factors, factored(features)) {
+        if let (Some((plain, maps)), Some(projector)) = (&self.factors, features.projector.factored()) {
             sums.add_factored(backend, &mut accumulated, (maps, projector), *plain)?;
         }
         Ok(losses)
@@ -117,16 +117,9 @@ impl<B: GradientBackend> WeightGradients<B> {
         kurtosis_check: Option<&'a KurtosisCheck>,
         into: Option<(&'a mut B::Rows, Option<&'a mut GradientEnergies>)>,
     ) -> Option<FactorSink<'a, B>> {
-        let ((_, maps), projector) = (self.factors.as_ref()?, factored(features)?);
+        let ((_, maps), projector) = (self.factors.as_ref()?, features.projector.factored()?);
         let (out, energies) = into.map_or((None, None), |(out, energies)| (Some(out), energies));
         Some(FactorSink { maps, projector, kurtosis_check, out, energies, head: HeadPieces::default() })
-    }
-}
-
-fn factored(features: &GradFeatures) -> Option<&FactoredProjector> {
-    match &features.projector {
-        Projector::Factored { projector, .. } => Some(projector),
-        Projector::Flat(_) => None,
     }
 }
 
