@@ -75,7 +75,7 @@ impl<B: Backend> Sink<B> for Gradients {
 
 /// Losses and gradients of three samples.
 fn computed<B: Backend>(folder: &ModelFolder, backend: B) -> Vec<(String, Vec<f32>)> {
-    let model = Model::load(folder, backend, &mut |_, _| Ok(())).unwrap();
+    let model = Model::load(folder, backend).unwrap();
     let vocab = folder.decoder().vocab_size;
     let mut draw = Draw::new(7);
     let samples: Vec<(Vec<u32>, Vec<bool>)> = [40, 3, 17]

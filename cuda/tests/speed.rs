@@ -225,7 +225,7 @@ impl<B: Backend + Clone> Loaded<B> {
     fn new(backend: &B, shape: &Pythia, samples: usize, len: usize) -> Loaded<B> {
         let decoder = shape.decoder();
         let mut read = |param: &Param| Ok(shape.weights(param));
-        let model = Model::build(&decoder, backend.clone(), &mut read, &mut |_, _| Ok(())).unwrap();
+        let model = Model::build(&decoder, backend.clone(), &mut read).unwrap();
         let sink = Projected { projects: true, maps: BTreeMap::new(), rows: None, at: 0 };
         Loaded { model, sink, shape: *shape, ids: shape.tokens(samples, len), len }
     }

@@ -83,12 +83,7 @@ impl OpenedModel {
             Some(adapter) => Some(HostFactors::read(adapter, &self.folder)?),
             None => None,
         };
-        Ok(Model::load(&self.folder, backend, &mut |module, weights| {
-            if let Some(factors) = &factors {
-                factors.merge(module, weights);
-            }
-            Ok(())
-        })?)
+        Ok(HostFactors::load_merged(&self.folder, backend, factors.as_ref())?)
     }
 
     /// An error of values that are no numbers, with the table of the model that has some.

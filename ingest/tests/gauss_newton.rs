@@ -350,7 +350,7 @@ fn load<B: Backend>(folder: &ModelFolder, backend: B, moves: &[Option<Vec<f32>>]
         }
         Ok(values)
     };
-    Model::build(decoder, backend, &mut read, &mut |_, _| Ok(())).unwrap()
+    Model::build(decoder, backend, &mut read).unwrap()
 }
 
 #[test]

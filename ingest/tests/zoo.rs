@@ -78,7 +78,7 @@ fn zoo_gradients_of_every_parameter_agree_with_autograd() {
 
 fn check_outputs<B: Backend>(path: &Path, backend: B, samples: &[Sample], golden: &TensorSet) {
     let folder = ModelFolder::open(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
-    let model = Model::load(&folder, backend, &mut |_, _| Ok(())).unwrap();
+    let model = Model::load(&folder, backend).unwrap();
     let packed: Vec<_> = samples.iter().map(|s| PackedSample::new(&s.ids, &s.scored)).collect();
     let layout = Layout::new(&packed, true, Reduction::Mean);
     let pass =

@@ -42,6 +42,6 @@ pub mod sizes {
 pub use device::{CandleDevice, Device, DeviceError};
 pub use passes::{
     Direction, Dropout, Forward, ForwardOptions, KeyValues, LastRows, Layout, LinearFactors, LoadError,
-    LoraWeights, MergeFactors, Model, NextTokens, PackedSample, ReadParam, Reduction, SavedActivations, Sink,
-    Slot, StartingPoint, TableFactors,
+    LoraWeights, Model, NextTokens, PackedSample, ReadParam, Reduction, SavedActivations, Sink, Slot,
+    StartingPoint, TableFactors,
 };

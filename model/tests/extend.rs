@@ -71,7 +71,7 @@ fn in_parts<B: Backend>(model: &Model<B>, sequences: &[Vec<u32>]) -> Vec<Vec<(us
 }
 
 fn check<B: Backend>(folder: &ModelFolder, backend: B, tolerance: Option<f32>) {
-    let model = Model::load(folder, backend, &mut |_, _| Ok(())).unwrap();
+    let model = Model::load(folder, backend).unwrap();
     let vocab = model.decoder().vocab_size;
     let sequences = sequences(vocab, model.decoder().max_positions);
     for (ids, found) in sequences.iter().zip(in_parts(&model, &sequences)) {
@@ -110,8 +110,7 @@ fn every_family_is_the_same_in_parts_and_at_once() {
 fn a_step_that_cannot_be_taken_is_refused() {
     let folder = tempfile::TempDir::new().unwrap();
     let path = crate::common::tiny::Tiny::new().write(folder.path());
-    let model =
-        Model::load(&ModelFolder::open(&path).unwrap(), Cpu::new(ComputePrecision::F32), &mut |_, _| Ok(()));
+    let model = Model::load(&ModelFolder::open(&path).unwrap(), Cpu::new(ComputePrecision::F32));
     let model = model.unwrap();
     let refused = |feeds: &[NextTokens<'_>]| model.extend(&mut model.key_values(), feeds).is_err();
     let feed = |slot, ids| NextTokens { slot, ids, wanted: true };

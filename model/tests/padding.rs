@@ -60,8 +60,7 @@ fn gradients(padding: Value) -> Vec<f32> {
         Ok::<_, ModelError>(noise(seed, param.shape.iter().product(), 0.5))
     };
     let decoder = decoder(padding);
-    let model =
-        Model::build(&decoder, Cpu::new(ComputePrecision::F32), &mut values, &mut |_, _| Ok(())).unwrap();
+    let model = Model::build(&decoder, Cpu::new(ComputePrecision::F32), &mut values).unwrap();
     let ids: [&[u32]; 3] = [&[5, 7, 6, 7, 2], &[7, 7, 7], &[7, 3, 4]];
     let samples = ids.map(|ids| PackedSample::new(ids, &[true; 5][..ids.len()]));
     let layout = Layout::new(&samples, false, Reduction::Mean);

@@ -67,13 +67,7 @@ fn values(decoder: &Decoder, seed: u64) -> Values {
 
 fn check<B: Backend + Clone>(decoder: &Decoder, backend: &B, about: &str) {
     let built = |values: &Values| {
-        let model = Model::build(
-            decoder,
-            backend.clone(),
-            &mut |param| Ok(values[&param.name].clone()),
-            &mut |_, _| Ok(()),
-        );
-        model.unwrap()
+        Model::build(decoder, backend.clone(), &mut |param| Ok(values[&param.name].clone())).unwrap()
     };
     let (first, second) = (values(decoder, 1), values(decoder, 1000));
     let expected = computed(&built(&second));

@@ -4,7 +4,6 @@ use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
 use gstore_core::Remedy;
-use gstore_model::LinearWeights;
 use gstore_model::architectures::TensorRole;
 use gstore_model::gradients::HostFactors;
 use gstore_model::weights::{
@@ -46,10 +45,8 @@ pub fn merge(model: &Path, adapter: &Path, output: &Path) -> Result<(), TrainErr
     let mut tensors = Vec::with_capacity(decoder.params.len());
     for (param, trained) in decoder.params.iter().zip(TrainedTensor::all(decoder)) {
         let mut values = base.read(param)?;
-        if let (TensorRole::Weight(_), [out, input]) = (&param.role, &param.shape[..]) {
-            let mut weights = LinearWeights { weight: values, out: *out, input: *input, bias: None };
-            factors.merge(param.module(), &mut weights);
-            values = weights.weight;
+        factors.merge(param, &mut values);
+        if matches!(param.role, TensorRole::Weight(_)) {
             // Of finite factors the product need not be.
             check_finite(adapter.path(), &format!("{} with its factors", param.name), &values)?;
         }

@@ -58,7 +58,7 @@ impl<B: Backend + Clone> Parameters<B> {
     ) -> Result<Parameters<B>, TrainError> {
         // Before the weights are read.
         choice.resolve(base.decoder())?;
-        Parameters::new_factors(Model::load(base, backend, &mut |_, _| Ok(()))?, choice, seed)
+        Parameters::new_factors(Model::load(base, backend)?, choice, seed)
     }
 
     /// The same next to a model that has no factors.
@@ -104,7 +104,7 @@ impl<B: Backend + Clone> Parameters<B> {
             }
             modules.push(AdaptedModule { module, rank: fitted.lora.rank, scaling: fitted.lora.scaling });
         }
-        Parameters::lora(Model::load(base, backend, &mut |_, _| Ok(()))?, modules, store)
+        Parameters::lora(Model::load(base, backend)?, modules, store)
     }
 
     /// The same values on `more` devices, like the first, which compute pieces of a gradient as that does.
@@ -120,7 +120,7 @@ impl<B: Backend + Clone> Parameters<B> {
         match (&self.form, base) {
             (ParameterForm::Full { .. }, _) => {}
             (ParameterForm::Lora { .. }, Some(base)) => {
-                let load = |backend: B| Model::load(base, backend, &mut |_, _| Ok(()));
+                let load = |backend: B| Model::load(base, backend);
                 self.models.extend(each(more.iter().cloned(), load)?);
             }
             (ParameterForm::Lora { .. }, None) => {

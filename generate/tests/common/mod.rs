@@ -113,13 +113,7 @@ pub fn load(weights: &ModelSource) -> Model<Cpu> {
     let folder = ModelFolder::open(&weights.model).unwrap();
     let adapter = weights.adapter.as_deref().map(|path| Adapter::open(path).unwrap());
     let factors = adapter.map(|adapter| HostFactors::read(&adapter, &folder).unwrap());
-    let merge = &mut |module: &str, weights: &mut gstore_model::LinearWeights| {
-        if let Some(factors) = &factors {
-            factors.merge(module, weights);
-        }
-        Ok(())
-    };
-    Model::load(&folder, Cpu::new(ComputePrecision::F32), merge).unwrap()
+    HostFactors::load_merged(&folder, Cpu::new(ComputePrecision::F32), factors.as_ref()).unwrap()
 }
 
 /// The demo's model.

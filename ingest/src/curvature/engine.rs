@@ -5,7 +5,7 @@ use gstore_curvature::{Covariance, CurvatureError, Module, ModuleFactors, Square
 use gstore_model::architectures::Decoder;
 use gstore_model::gradients::HostFactors;
 use gstore_model::weights::{Adapter, ModelFolder, checkpoint_id};
-use gstore_model::{Backend, LoadError, Model, OomBackoff, SavedActivations};
+use gstore_model::{Backend, LoadError, OomBackoff, SavedActivations};
 
 use super::bases::ModuleBases;
 use super::batch::{CurvatureBatch, Labels, Measurement, TargetSample};
@@ -64,12 +64,7 @@ impl CurvatureEngine {
         let id = checkpoint_id(&folder, adapter.as_ref()).map_err(LoadError::from)?;
         let host = adapter.as_ref().map(|adapter| HostFactors::read(adapter, &folder)).transpose();
         let host = host.map_err(LoadError::from)?;
-        let model = Model::load(&folder, backend, &mut |module, weights| {
-            if let Some(host) = &host {
-                host.merge(module, weights);
-            }
-            Ok(())
-        })?;
+        let model = HostFactors::load_merged(&folder, backend, host.as_ref())?;
         let list = modules.list.clone();
         let runner = BatchRunner { model, keep, modules, bases: ModuleBases::none() };
         Ok(Self { id, decoder, modules: list, backoff: OomBackoff::default(), runner: Box::new(runner) })

@@ -89,15 +89,10 @@ impl Engine {
         };
         let host = adapter.as_ref().map(|adapter| HostFactors::read(adapter, &folder)).transpose()?;
         let reference = match options.loss {
-            LossForm::KlToBase => Some(Model::load(&folder, backend.clone(), &mut |_, _| Ok(()))?),
+            LossForm::KlToBase => Some(Model::load(&folder, backend.clone())?),
             LossForm::CrossEntropy { .. } | LossForm::Margin => None,
         };
-        let model = Model::load(&folder, backend, &mut |module, weights| {
-            if let Some(host) = &host {
-                host.merge(module, weights);
-            }
-            Ok(())
-        })?;
+        let model = HostFactors::load_merged(&folder, backend, host.as_ref())?;
         features.as_ref().map_or(Ok(()), |features| features.check(total_len(&tensors)))?;
         let gradients = match host {
             Some(host) => GradientSource::of_adapter(host.upload(&decoder, model.backend())?, &tensors),

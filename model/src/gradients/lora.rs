@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::layout::RowOrder;
-use crate::architectures::{Decoder, LinearId, TensorRole};
-use crate::backend::{Backend, BackendError, LinearWeights, LoraOperands};
+use crate::architectures::{Decoder, LinearId, Param, TensorRole};
+use crate::backend::{Backend, BackendError, LoraOperands};
 use crate::passes::{LinearFactors, LoadError, LoraWeights, Model, Sink, Slot};
 use crate::weights::{AdaptedWeight, Adapter, ModelError, ModelFolder};
 
@@ -64,12 +64,27 @@ impl HostFactors {
         Ok(HostFactors { modules: read.collect::<Result<_, ModelError>>()? })
     }
 
-    /// Adds `scaling * B A` to a module's weight `[out, input]`.
-    pub fn merge(&self, module: &str, weights: &mut LinearWeights) {
-        let Some(HostModule { lora, .. }) = self.modules.iter().find(|m| m.name == module) else { return };
-        let LoraWeights { a, b, rank, scaling } = lora;
-        for (row, b) in weights.weight.chunks_exact_mut(weights.input).zip(b.chunks_exact(*rank)) {
-            for (a, b) in a.chunks_exact(weights.input).zip(b) {
+    /// Loads a model with factors merged into its weights, if there are some.
+    pub fn load_merged<B: Backend>(
+        folder: &ModelFolder,
+        backend: B,
+        factors: Option<&HostFactors>,
+    ) -> Result<Model<B>, LoadError> {
+        Model::build(folder.decoder(), backend, &mut |param| {
+            let mut values = folder.read(param)?;
+            factors.iter().for_each(|factors| factors.merge(param, &mut values));
+            Ok(values)
+        })
+    }
+
+    /// Adds `scaling * B A` to the weight `[out, input]` of an adapted module; leaves other tensors as they
+    /// are.
+    pub fn merge(&self, param: &Param, values: &mut [f32]) {
+        let (TensorRole::Weight(_), [_, input]) = (&param.role, &param.shape[..]) else { return };
+        let adapted = self.modules.iter().find(|adapted| adapted.name == param.module());
+        let Some(LoraWeights { a, b, rank, scaling }) = adapted.map(|adapted| &adapted.lora) else { return };
+        for (row, b) in values.chunks_exact_mut(*input).zip(b.chunks_exact(*rank)) {
+            for (a, b) in a.chunks_exact(*input).zip(b) {
                 let factor = (*scaling * f64::from(*b)) as f32;
                 row.iter_mut().zip(a).for_each(|(w, a)| *w += factor * a);
             }

@@ -1,7 +1,7 @@
 //! Multiply-adds of a batch, counted and compared with the table in `docs/scale.md`.
 
 use super::*;
-use crate::architectures::{LinearKind, Param};
+use crate::architectures::LinearKind;
 use crate::backend::{ComputePrecision, Objective};
 use crate::cpu::{Cpu, counted};
 use crate::passes::{ForwardOptions, LastRows, Layout, PackedSample, Reduction, SavedActivations};
@@ -35,7 +35,7 @@ fn model() -> Model<Cpu> {
         let values: Vec<f32> = (0..len).map(|i| ((i * 37 + 11) % 101) as f32 * 1e-3 - 0.05).collect();
         Ok::<_, ModelError>(values)
     };
-    Model::build(&decoder, Cpu::new(ComputePrecision::F32), &mut values, &mut |_, _| Ok(())).unwrap()
+    Model::build(&decoder, Cpu::new(ComputePrecision::F32), &mut values).unwrap()
 }
 
 /// Factors of the maps of attention, and how many values they have.

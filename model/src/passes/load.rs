@@ -1,7 +1,7 @@
 //! Inputs of loading a model onto a backend, and errors of it.
 
 use crate::architectures::{Decoder, Param};
-use crate::backend::{BackendError, LinearWeights};
+use crate::backend::BackendError;
 use crate::device::Device;
 use crate::oom_backoff::OutOfMemory;
 use crate::weights::ModelError;
@@ -39,10 +39,6 @@ impl OutOfMemory for LoadError {
 
 /// Gives the values of a tensor.
 pub type ReadParam<'a> = &'a mut dyn FnMut(&Param) -> Result<Vec<f32>, ModelError>;
-
-/// Changes the weight `[out, input]` of a module before it is packed, e.g. merges an adapter into it.
-/// Gets the module's name.
-pub type MergeFactors<'a> = &'a mut dyn FnMut(&str, &mut LinearWeights) -> Result<(), ModelError>;
 
 /// A family's description that lacks a part: a defect of the description, not of the user's files.
 pub(super) fn incomplete(decoder: &Decoder, what: &str) -> LoadError {

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use gstore_core::parallel::map;
 use gstore_core::{Cancel, Cancelled};
 
-use super::load::{LoadError, MergeFactors, ReadParam, incomplete};
+use super::load::{LoadError, ReadParam, incomplete};
 use super::map::{LinearMap, LoraWeights};
 use super::parts::{PackedTensors, TensorPacker};
 use super::rope::Rope;
@@ -49,21 +49,16 @@ impl<B: Backend> Model<B> {
     /// Reads and packs the weights of a checked folder.
     ///
     /// Memory at the peak: what the backend keeps of the weights, and one weight in f32 twice.
-    pub fn load(folder: &ModelFolder, backend: B, merge: MergeFactors<'_>) -> Result<Model<B>, LoadError> {
-        Model::build(folder.decoder(), backend, &mut |param| folder.read(param), merge)
+    pub fn load(folder: &ModelFolder, backend: B) -> Result<Model<B>, LoadError> {
+        Model::build(folder.decoder(), backend, &mut |param| folder.read(param))
     }
 
     /// Packs weights that `read` gives, each in the sizes of its [`Param::shape`].
-    pub fn build(
-        decoder: &Decoder,
-        backend: B,
-        read: ReadParam<'_>,
-        merge: MergeFactors<'_>,
-    ) -> Result<Model<B>, LoadError> {
+    pub fn build(decoder: &Decoder, backend: B, read: ReadParam<'_>) -> Result<Model<B>, LoadError> {
         let mut parts = PackedTensors::none();
         let packing = TensorPacker { decoder, backend: &backend, old: Mutex::default() };
         for param in &decoder.params {
-            let part = packing.part(param, &mut |param| read(param).map(Cow::Owned), Some(&mut *merge))?;
+            let part = packing.part(param, &mut |param| read(param).map(Cow::Owned))?;
             parts.take(&backend, param, part)?;
         }
         drop(packing);
@@ -83,7 +78,7 @@ impl<B: Backend> Model<B> {
         let (old, rope) = old.map(Model::into_linears).unwrap_or_default();
         let packing = TensorPacker { decoder, backend: &backend, old: Mutex::new(old) };
         let of_param = |param: &Param| -> Result<_, Cancelled> {
-            Ok(packing.part(param, &mut |param| values(param).map(Cow::Borrowed), None))
+            Ok(packing.part(param, &mut |param| values(param).map(Cow::Borrowed)))
         };
         // Nothing cancels it.
         let found = map(&decoder.params, 1, threads, &Cancel::new(), of_param).unwrap_or_default();

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
-use super::load::{LoadError, MergeFactors, incomplete};
+use super::load::{LoadError, incomplete};
 use crate::architectures::{Decoder, LinearId, NormId, Param, TensorRole, WeightSlice};
 use crate::backend::{Backend, BackendError, LinearWeights, NormWeights};
 use crate::weights::ModelError;
@@ -85,7 +85,6 @@ impl<B: Backend> TensorPacker<'_, B> {
         &self,
         param: &Param,
         values: ParamValues<'_, 'v>,
-        merge: Option<MergeFactors<'_>>,
     ) -> Result<PackedTensor<'v, B>, LoadError> {
         let mut linears = BTreeMap::new();
         let rest = match &param.role {
@@ -102,7 +101,7 @@ impl<B: Backend> TensorPacker<'_, B> {
             }
             TensorRole::Positions => Some(UnmappedValues::Positions(values(param)?)),
             TensorRole::Weight(pieces) => {
-                linears = self.linears(param, pieces, values, merge)?;
+                linears = self.linears(param, pieces, values)?;
                 None
             }
             TensorRole::NormWeight(id) => {
@@ -121,17 +120,9 @@ impl<B: Backend> TensorPacker<'_, B> {
         param: &Param,
         pieces: &[WeightSlice],
         values: ParamValues<'_, '_>,
-        merge: Option<MergeFactors<'_>>,
     ) -> Result<BTreeMap<LinearId, B::Linear>, LoadError> {
         let [out, input] = param.shape[..] else { return Err(incomplete(self.decoder, "a matrix")) };
-        let (mut bias, mut weight) = (self.bias(param, values)?, values(param)?);
-        if let Some(merge) = merge {
-            let mut whole =
-                LinearWeights { weight: weight.into_owned(), out, input, bias: bias.map(Cow::into_owned) };
-            merge(param.module(), &mut whole)?;
-            weight = Cow::Owned(whole.weight);
-            bias = whole.bias.map(Cow::Owned);
-        }
+        let (bias, weight) = (self.bias(param, values)?, values(param)?);
         let mut linears = BTreeMap::new();
         for WeightSlice { linear: id, rows } in pieces {
             let [_, expected] = self.decoder.linear_shape(*id);

@@ -360,7 +360,7 @@ fn start<B: Backend + Clone>(
     Ok(match &request.training.method {
         TrainMethod::Lora(choice) => {
             choice.resolve(base.decoder())?;
-            EnsembleStart::of_base(Model::load(base, backend, &mut |_, _| Ok(()))?)
+            EnsembleStart::of_base(Model::load(base, backend)?)
         }
         _ => EnsembleStart::new(new_parameters(&request.training, Some(base), base.decoder(), backend)?),
     })
