@@ -8,7 +8,7 @@
 use gstore_core::Kind;
 use gstore_store::{EncodingSpec, FeatureDesc, FeaturePart, SignRotation, Snapshot};
 
-use super::request::{IngestRequest, ProjectionChoice};
+use super::request::{EmbeddingForm, IngestRequest, ProjectionChoice};
 use crate::gradient::{LossForm, ModuleSelection};
 use crate::projection::{ProjectionKind, ProjectionSpec};
 use gstore_data::{TemplateKind, TextOptions};
@@ -37,12 +37,7 @@ pub(super) fn label(
     let mut words = LabelProperty::all(request, kind, projection);
     if holder.desc.checkpoint != desc.checkpoint {
         // Another model's checkpoint of the same name.
-        words.push(LabelProperty {
-            text: request.run.clone(),
-            usual: false,
-            in_encoding: None,
-            differs: |a, b| a.checkpoint != b.checkpoint,
-        });
+        words.push(LabelProperty::new(request.run.clone(), false, |a, b| a.checkpoint != b.checkpoint));
     }
     // A comma or a space would end the label where a query names it.
     words.retain(|word| word.text.chars().all(is_plain));
@@ -106,79 +101,57 @@ struct LabelProperty {
 }
 
 impl LabelProperty {
+    /// Of a part of the description.
+    fn new(text: String, usual: bool, differs: fn(&FeatureDesc, &FeatureDesc) -> bool) -> LabelProperty {
+        LabelProperty { text, usual, differs, in_encoding: None }
+    }
+
     /// What tells the variants of a kind apart, the computation first.
     fn all(request: &IngestRequest, kind: Kind, projection: &ProjectionSpec) -> Vec<LabelProperty> {
-        let mut words = vec![LabelProperty {
-            text: match request.compute {
-                // Not `f32` or `i8`, which is how vectors may be stored.
-                ComputePrecision::F32 | ComputePrecision::I8 => format!("compute_{}", request.compute.name()),
-                ComputePrecision::Tf32 | ComputePrecision::Bf16 => request.compute.name().to_owned(),
-            },
-            usual: request.compute == ComputePrecision::default(),
-            in_encoding: None,
-            differs: |a, b| a.compute != b.compute,
-        }];
+        let compute = match request.compute {
+            // Not `f32` or `i8`, which is how vectors may be stored.
+            ComputePrecision::F32 | ComputePrecision::I8 => format!("compute_{}", request.compute.name()),
+            ComputePrecision::Tf32 | ComputePrecision::Bf16 => request.compute.name().to_owned(),
+        };
+        let word = LabelProperty::new;
+        let usual = request.compute == ComputePrecision::default();
+        let mut words = vec![word(compute, usual, |a, b| a.compute != b.compute)];
         if kind.is_embedding() {
+            let EmbeddingForm { layer, unit } = request.embedding;
+            let of_layer = layer.map_or("final_norm".to_owned(), |n| format!("layer_{n}"));
+            let scaling = if unit { "unit" } else { "unscaled" };
             words.extend([
-                LabelProperty {
-                    text: request.embedding.layer.map_or("final_norm".to_owned(), |n| format!("layer_{n}")),
-                    usual: request.embedding.layer.is_none(),
-                    in_encoding: None,
-                    differs: |a, b| a.space.layer != b.space.layer,
-                },
-                LabelProperty {
-                    text: if request.embedding.unit { "unit" } else { "unscaled" }.to_owned(),
-                    usual: !request.embedding.unit,
-                    in_encoding: None,
-                    differs: |a, b| a.kind.params.get("unit") != b.kind.params.get("unit"),
-                },
+                word(of_layer, layer.is_none(), |a, b| a.space.layer != b.space.layer),
+                word(scaling.to_owned(), !unit, |a, b| {
+                    a.kind.params.get("unit") != b.kind.params.get("unit")
+                }),
             ]);
         } else {
+            let (of_loss, reduction) = (request.loss, request.reduction);
             words.extend([
-                LabelProperty {
-                    text: loss(request.loss),
-                    usual: request.loss == LossForm::default(),
-                    in_encoding: None,
-                    differs: |a, b| a.space.loss != b.space.loss,
-                },
-                LabelProperty {
-                    text: request.reduction.name().to_owned(),
-                    usual: request.reduction == Reduction::default(),
-                    in_encoding: None,
-                    differs: |a, b| a.space.reduction != b.space.reduction,
-                },
+                word(loss(of_loss), of_loss == LossForm::default(), |a, b| a.space.loss != b.space.loss),
+                word(reduction.name().to_owned(), reduction == Reduction::default(), |a, b| {
+                    a.space.reduction != b.space.reduction
+                }),
             ]);
         }
         if kind.takes_gradient() {
+            let usual = request.modules == ModuleSelection::default();
             words.extend([
-                LabelProperty {
-                    text: modules(&request.modules),
-                    usual: request.modules == ModuleSelection::default(),
-                    in_encoding: None,
-                    differs: |a, b| a.space.modules != b.space.modules,
-                },
-                LabelProperty {
-                    text: projected(projection),
-                    usual: is_usual(projection),
-                    in_encoding: None,
-                    differs: |a, b| a.space.projection != b.space.projection,
-                },
+                word(modules(&request.modules), usual, |a, b| a.space.modules != b.space.modules),
+                word(projected(projection), is_usual(projection), |a, b| {
+                    a.space.projection != b.space.projection
+                }),
             ]);
         }
         if !kind.is_full() {
-            words.push(LabelProperty {
-                text: request.dtype.name().to_owned(),
-                usual: request.dtype == IngestRequest::DTYPE,
-                in_encoding: None,
-                differs: |a, b| a.dtype != b.dtype,
-            });
             let rotation = if SignRotation::of(request.dtype).is_none() { "unrotated" } else { "rotated" };
-            words.push(LabelProperty {
-                text: rotation.to_owned(),
-                usual: true,
-                in_encoding: None,
-                differs: |a, b| a.rotation != b.rotation,
-            });
+            words.extend([
+                word(request.dtype.name().to_owned(), request.dtype == IngestRequest::DTYPE, |a, b| {
+                    a.dtype != b.dtype
+                }),
+                word(rotation.to_owned(), true, |a, b| a.rotation != b.rotation),
+            ]);
         }
         words.extend(LabelProperty::of_text(&request.text));
         words
@@ -186,30 +159,21 @@ impl LabelProperty {
 
     /// What tells encodings apart.
     fn of_text(text: &TextOptions) -> [LabelProperty; 4] {
-        let word = |text: String, usual, differs: fn(&EncodingSpec, &EncodingSpec) -> bool| LabelProperty {
-            text,
-            usual,
-            differs: |a, b| a.encoding != b.encoding,
+        let word = |text: &str, usual, differs: fn(&EncodingSpec, &EncodingSpec) -> bool| LabelProperty {
             in_encoding: Some(differs),
+            ..LabelProperty::new(text.to_owned(), usual, |a, b| a.encoding != b.encoding)
         };
         let (own_system, own_tokenizer) = (text.system.is_none(), text.tokenizer.is_none());
+        let system = if own_system { "no_system" } else { "system" };
+        let tokenizer = if own_tokenizer { "own_tokenizer" } else { "tokenizer" };
+        let length = format!("length_{}", text.max_length);
         [
-            word(if own_system { "no_system" } else { "system" }.to_owned(), own_system, |a, b| {
-                a.system != b.system
-            }),
-            word(
-                if own_tokenizer { "own_tokenizer" } else { "tokenizer" }.to_owned(),
-                own_tokenizer,
-                |a, b| a.tokenizer != b.tokenizer,
-            ),
-            word(text.template.name().to_owned(), text.template == TemplateKind::default(), |a, b| {
+            word(system, own_system, |a, b| a.system != b.system),
+            word(tokenizer, own_tokenizer, |a, b| a.tokenizer != b.tokenizer),
+            word(text.template.name(), text.template == TemplateKind::default(), |a, b| {
                 (&a.template, &a.template_source) != (&b.template, &b.template_source)
             }),
-            word(
-                format!("length_{}", text.max_length),
-                text.max_length == TextOptions::MAX_LENGTH,
-                |a, b| a.max_length != b.max_length,
-            ),
+            word(&length, text.max_length == TextOptions::MAX_LENGTH, |a, b| a.max_length != b.max_length),
         ]
     }
 }
