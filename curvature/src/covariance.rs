@@ -5,6 +5,7 @@
 use std::ops::Range;
 
 use crate::blocks::Blocks;
+use crate::error::CurvatureError;
 
 /// Zeros that are written. Memory that the system gives as zeros is mapped when it is first read and mapped
 /// again when it is first written, which every other thread is interrupted for: with sums, which are read
@@ -39,6 +40,17 @@ impl Covariance {
     /// Its blocks; none where the sums are not of its size.
     pub fn blocks(&self) -> Option<Blocks> {
         Blocks::of_values(self.size, self.sums.len())
+    }
+
+    /// Its blocks, where it has this size; `module` and `what` name it in errors.
+    ///
+    /// # Errors
+    /// Sums of another size.
+    pub fn blocks_of(&self, size: usize, module: &str, what: &'static str) -> Result<Blocks, CurvatureError> {
+        self.blocks().filter(|blocks| blocks.size() == size).ok_or_else(|| {
+            let (module, found, expected) = (module.to_owned(), self.sums.len(), size * size);
+            CurvatureError::Size { module, what, found, expected }
+        })
     }
 
     /// Makes it that of no token again.

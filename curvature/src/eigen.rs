@@ -62,10 +62,7 @@ impl Eigen {
         module: &str,
         what: &'static str,
     ) -> Result<Self, CurvatureError> {
-        let blocks = covariance.blocks().ok_or_else(|| {
-            let (found, expected) = (covariance.sums.len(), covariance.size * covariance.size);
-            CurvatureError::Size { module: module.to_owned(), what, found, expected }
-        })?;
+        let blocks = covariance.blocks_of(covariance.size, module, what)?;
         let of = |block: Range<usize>| Self::of(&covariance.block_mean(&block), block.len(), module, what);
         Ok(Self::joined(blocks, blocks.ranges().map(of).collect::<Result<Vec<_>, _>>()?))
     }

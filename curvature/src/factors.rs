@@ -98,14 +98,11 @@ impl ModuleFactors {
     /// its check.
     pub fn decompose(&mut self, module: &Module) -> Result<(), CurvatureError> {
         let of = |covariance: &Option<Covariance>, size: usize, what: &'static str| {
-            let name = || module.name.clone();
-            let missing = || CurvatureError::Missing { module: name(), what, strategy: "a decomposition" };
+            let (name, strategy) = (&module.name, "a decomposition");
+            let missing = || CurvatureError::Missing { module: name.clone(), what, strategy };
             let covariance = covariance.as_ref().ok_or_else(missing)?;
-            if covariance.size != size {
-                let (found, expected) = (covariance.sums.len(), size * size);
-                return Err(CurvatureError::Size { module: name(), what, found, expected });
-            }
-            Eigen::of_covariance(covariance, &module.name, what)
+            covariance.blocks_of(size, name, what)?;
+            Eigen::of_covariance(covariance, name, what)
         };
         let activation = of(&self.activation, module.input, "activation covariance")?;
         self.gradient_eigen = Some(of(&self.gradient, module.out, "gradient covariance")?);
@@ -128,7 +125,7 @@ impl ModuleFactors {
             }
             Strategy::Ekfac => self.lambda.as_ref().ok_or_else(|| missing("lambda matrix"))?.mean(),
             Strategy::Kfac => {
-                let [(activation, _), (gradient, _)] = self.bases(module, strategy)?;
+                let [(activation, _), (gradient, _)] = self.bases(module, strategy.name())?;
                 gradient.values.iter().flat_map(|s| activation.values.iter().map(move |a| s * a)).collect()
             }
         };
@@ -187,7 +184,7 @@ impl ModuleFactors {
         };
         let bases = match strategy.rotates() && scale.is_some() {
             true => {
-                let [activation, gradient] = self.bases(module, strategy)?.map(StoredBasis::new);
+                let [activation, gradient] = self.bases(module, strategy.name())?.map(StoredBasis::new);
                 Some(BasisPair { activation, gradient })
             }
             false => None,
@@ -195,8 +192,15 @@ impl ModuleFactors {
         Ok(Inverse { out: module.out, input: module.input, damping, scale, bases })
     }
 
-    /// The bases of inputs and of gradients, and their blocks.
-    fn bases(&self, module: &Module, strategy: Strategy) -> Result<[(&Eigen, Blocks); 2], CurvatureError> {
+    /// The bases of inputs and of gradients, and their blocks; `strategy` is what needs them, in errors.
+    ///
+    /// # Errors
+    /// No bases, and those of another size.
+    pub fn bases(
+        &self,
+        module: &Module,
+        strategy: &'static str,
+    ) -> Result<[(&Eigen, Blocks); 2], CurvatureError> {
         let activation = (&self.activation_eigen, module.input, "activation eigenvectors");
         let gradient = (&self.gradient_eigen, module.out, "gradient eigenvectors");
         Ok([basis(activation, module, strategy)?, basis(gradient, module, strategy)?])
@@ -207,18 +211,16 @@ impl ModuleFactors {
 fn basis<'a>(
     (eigen, size, what): (&'a Option<Eigen>, usize, &'static str),
     module: &Module,
-    strategy: Strategy,
+    strategy: &'static str,
 ) -> Result<(&'a Eigen, Blocks), CurvatureError> {
     let name = || module.name.clone();
-    let missing = || CurvatureError::Missing { module: name(), what, strategy: strategy.name() };
+    let missing = || CurvatureError::Missing { module: name(), what, strategy };
     let eigen = eigen.as_ref().ok_or_else(missing)?;
-    match eigen.blocks().filter(|blocks| blocks.size() == size) {
-        Some(blocks) => Ok((eigen, blocks)),
-        None => {
-            let (found, expected) = (eigen.vectors.len(), size * size);
-            Err(CurvatureError::Size { module: name(), what, found, expected })
-        }
-    }
+    let blocks = eigen.blocks().filter(|blocks| blocks.size() == size).ok_or_else(|| {
+        let (found, expected) = (eigen.vectors.len(), size * size);
+        CurvatureError::Size { module: name(), what, found, expected }
+    });
+    Ok((eigen, blocks?))
 }
 
 /// A basis and its transpose, as their blocks are stored.

@@ -8,6 +8,9 @@ use gstore_model::{Backend, BackendError, ColumnMap, LinearWeights};
 use super::blocks::{block_columns, block_positions};
 use super::error::PassError;
 
+/// What needs bases, in errors.
+const ROTATED: &str = "a rotated gradient";
+
 pub(super) struct ModuleBasis<B: Backend> {
     /// That of its inputs, by number: modules with the same inputs have it in common.
     pub input: usize,
@@ -43,14 +46,11 @@ impl<B: Backend> ModuleBases<B> {
             return Err(PassError::Factors { found: factors.len(), expected: modules.len() });
         }
         for (index, (module, factors_of)) in modules.iter().zip(factors).enumerate() {
-            let (Some(activation), Some(gradient)) =
-                (&factors_of.activation_eigen, &factors_of.gradient_eigen)
-            else {
+            if factors_of.activation_eigen.is_none() || factors_of.gradient_eigen.is_none() {
                 bases.of.push(None);
                 continue;
-            };
-            let of_inputs = blocks(module, activation, module.input, "activation eigenvectors")?;
-            let of_out = blocks(module, gradient, module.out, "gradient eigenvectors")?;
+            }
+            let [(activation, of_inputs), (gradient, of_out)] = factors_of.bases(module, ROTATED)?;
             let same = |other: usize| {
                 let eigen = factors[other].activation_eigen.as_ref();
                 modules[other].bias == module.bias && eigen.is_some_and(|e| e.vectors == activation.vectors)
@@ -73,7 +73,7 @@ impl<B: Backend> ModuleBases<B> {
     pub fn of(&self, module: &Module, index: usize) -> Result<&ModuleBasis<B>, PassError> {
         self.of.get(index).and_then(Option::as_ref).ok_or_else(|| {
             let (module, what) = (module.name.clone(), "eigenvectors");
-            CurvatureError::Missing { module, what, strategy: "a rotated gradient" }.into()
+            CurvatureError::Missing { module, what, strategy: ROTATED }.into()
         })
     }
 
@@ -81,13 +81,6 @@ impl<B: Backend> ModuleBases<B> {
     pub fn inputs(&self, backend: &B, input: usize, x: &B::Tensor) -> Result<B::Tensor, BackendError> {
         self.inputs[input].apply(backend, x)
     }
-}
-
-fn blocks(module: &Module, eigen: &Eigen, size: usize, what: &'static str) -> Result<Blocks, CurvatureError> {
-    eigen.blocks().filter(|blocks| blocks.size() == size).ok_or_else(|| {
-        let (found, expected) = (eigen.vectors.len(), size * size);
-        CurvatureError::Size { module: module.name.clone(), what, found, expected }
-    })
 }
 
 /// The map of rows to their coordinates in one basis.

@@ -47,8 +47,7 @@ impl EigenBlock {
     ) -> Result<Self, CurvatureError> {
         let (rows, columns) = (module.out, module.input);
         let lambda = factors.eigenvalues(module, strategy)?;
-        let of_out = basis(&factors.gradient_eigen, (module, rows), "gradient eigenvectors")?;
-        let of_input = basis(&factors.activation_eigen, (module, columns), "activation eigenvectors")?;
+        let [(of_input, _), (of_out, _)] = factors.bases(module, "a projection")?;
         let damping = Damping::OfMean.of(&lambda);
         if damping <= 0.0 {
             let (zeros, all) = (lambda.len(), lambda.len());
@@ -131,24 +130,6 @@ impl EigenBlock {
         bytes.extend(self.out.iter().chain(&self.input).flat_map(|value| value.to_le_bytes()));
         bytes.extend(self.lambda.iter().chain([&self.damping]).flat_map(|value| value.to_le_bytes()));
         sha256_hex(&bytes)
-    }
-}
-
-/// An eigenbasis of a module, of this size.
-fn basis<'a>(
-    eigen: &'a Option<Eigen>,
-    (module, size): (&Module, usize),
-    what: &'static str,
-) -> Result<&'a Eigen, CurvatureError> {
-    let name = || module.name.clone();
-    let missing = || CurvatureError::Missing { module: name(), what, strategy: "a projection" };
-    let eigen = eigen.as_ref().ok_or_else(missing)?;
-    match eigen.blocks().is_some_and(|blocks| blocks.size() == size) {
-        true => Ok(eigen),
-        false => {
-            let (found, expected) = (eigen.vectors.len(), size * size);
-            Err(CurvatureError::Size { module: name(), what, found, expected })
-        }
     }
 }
 
