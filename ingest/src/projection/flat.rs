@@ -22,7 +22,7 @@ use super::rademacher::Rademacher;
 use super::sjlt::Sjlt;
 use super::spec::ProjectionSpec;
 use super::summed::{KeyedTensor, RandomMatrix, SummedProjection};
-use super::{groups, mask, none};
+use super::{groups, mask};
 
 /// Bytes that a table of drawn entries may take; beyond it entries are drawn again for each gradient.
 pub(crate) const TABLE_BUDGET: usize = 256 << 20;
@@ -191,7 +191,11 @@ impl FlatProjector {
                     *total += f64::from(*value) * factor;
                 }
             }
-            FlatForm::Copy => none::add(offset, values, totals),
+            FlatForm::Copy => {
+                for (total, value) in totals[offset..].iter_mut().zip(values) {
+                    *total += f64::from(*value);
+                }
+            }
         }
     }
 

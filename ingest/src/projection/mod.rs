@@ -21,7 +21,6 @@ mod key;
 mod kind;
 mod mask;
 mod modules;
-mod none;
 mod philox;
 mod rademacher;
 mod sjlt;
