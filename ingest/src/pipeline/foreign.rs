@@ -5,11 +5,11 @@
 //! Where a fine-tune brings such tokens, every text is looked through before anything is registered or
 //! computed, so that all of them are named at once. Memory: the places that are shown.
 
-use gstore_store::{DatasetPart, RowSet, Snapshot};
+use gstore_store::{DatasetPart, RowSet, Snapshot, record_columns};
 
-use super::prepare::columns;
+use super::prepare::stored_content;
 use super::{IngestError, Progress, Unit};
-use gstore_data::{Content, EncodeError, TextEncoder, parse_record};
+use gstore_data::{Content, EncodeError, TextEncoder};
 
 /// Places that an error names.
 const SHOWN: usize = 5;
@@ -31,12 +31,9 @@ pub(super) fn check_stored(
     for range in rows.ranges() {
         for batch in samples.scan(&["row", "id", "record"], Some(range.clone())) {
             let batch = batch?;
-            for (at, (row, record)) in columns::rows_and_records(&batch)?.enumerate() {
-                let Some(record) = record else { return Err(IngestError::NoRecord { row }) };
-                let record =
-                    parse_record(record).map_err(|source| IngestError::StoredRecord { row, source })?;
-                let id = || columns::id(&batch, at).map_or_else(|| format!("row {row}"), str::to_owned);
-                found.look(encoder, &record.content, id);
+            let (rows, ids, records) = record_columns(&batch).ok_or(IngestError::SampleColumns)?;
+            for (at, (row, record)) in rows.values().iter().zip(records).enumerate() {
+                found.look(encoder, &stored_content(*row, record)?, || ids.value(at).to_owned());
             }
             progress.advance(batch.num_rows() as u64);
         }

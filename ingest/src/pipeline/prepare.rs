@@ -3,13 +3,16 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use arrow_array::RecordBatch;
+use arrow_array::cast::AsArray;
+use arrow_array::types::UInt64Type;
 use gstore_core::Cancel;
 use gstore_store::{Granularity, RowFlags, RowSet, SampleReader, TokenCount};
 
 use super::IngestError;
 use super::window::{BatchLimits, cut_batches};
 use super::work::WindowWork;
-use gstore_data::{Encoded, TextEncoder, parse_record};
+use gstore_data::{Content, Encoded, TextEncoder, parse_record};
 use gstore_model::PackedSample;
 
 /// A batch of samples or of parts of them, ready for the model.
@@ -120,7 +123,8 @@ impl BatchPreparer<'_> {
     /// A row that is not live, or cannot be read.
     pub fn id_of(&self, row: u64) -> Result<String, IngestError> {
         let found = self.samples.get(&[row], &["id"])?;
-        columns::id(&found, 0).map(str::to_owned).ok_or(IngestError::SampleColumns)
+        let ids = found.column_by_name("id").and_then(|ids| ids.as_string_opt::<i32>());
+        ids.map(|ids| ids.value(0).to_owned()).ok_or(IngestError::SampleColumns)
     }
 
     /// The batches of a window that hold a row which some feature lacks.
@@ -162,8 +166,7 @@ impl BatchPreparer<'_> {
         for batch in self.samples.scan(&["row", "record"], Some(rows)) {
             let batch = batch?;
             let is_chosen = |(row, _): &StoredRecord<'_>| self.chosen.is_none_or(|rows| rows.contains(*row));
-            let records: Vec<StoredRecord<'_>> =
-                columns::rows_and_records(&batch)?.filter(is_chosen).collect();
+            let records: Vec<StoredRecord<'_>> = rows_and_records(&batch)?.filter(is_chosen).collect();
             let share = records.len().div_ceil(self.threads.max(1)).max(1);
             let shares: Vec<&[StoredRecord<'_>]> = records.chunks(share).collect();
             let parts: Vec<Result<Vec<BatchRow>, IngestError>> = std::thread::scope(|scope| {
@@ -196,10 +199,8 @@ impl BatchPreparer<'_> {
             if self.cancel.is_raised() {
                 break;
             }
-            let Some(record) = record else { return Err(IngestError::NoRecord { row }) };
-            let record = parse_record(record).map_err(|source| IngestError::StoredRecord { row, source })?;
-            let tokens =
-                self.encoder.encode(&record.content).map_err(|source| IngestError::Encode { row, source })?;
+            let tokens = self.encoder.encode(&stored_content(row, record)?);
+            let tokens = tokens.map_err(|source| IngestError::Encode { row, source })?;
             encoded.push(BatchRow { row, pos: None, encoded: Arc::new(tokens) });
         }
         Ok(encoded)
@@ -209,27 +210,15 @@ impl BatchPreparer<'_> {
 /// A row and its record, if it has one.
 type StoredRecord<'a> = (u64, Option<&'a [u8]>);
 
-pub(super) mod columns {
-    //! Typed access to the columns that the store gives back.
+/// What a stored sample says.
+pub(super) fn stored_content(row: u64, record: Option<&[u8]>) -> Result<Content, IngestError> {
+    let record = parse_record(record.ok_or(IngestError::NoRecord { row })?);
+    Ok(record.map_err(|source| IngestError::StoredRecord { row, source })?.content)
+}
 
-    use arrow_array::cast::AsArray;
-    use arrow_array::types::UInt64Type;
-    use arrow_array::{Array, RecordBatch};
-
-    use super::IngestError;
-
-    /// The id at a place of a batch that has the column.
-    pub fn id(batch: &RecordBatch, at: usize) -> Option<&str> {
-        batch.column_by_name("id")?.as_string_opt::<i32>().map(|ids| ids.value(at))
-    }
-
-    /// Pairs of row and original record; a row without one yields `None`.
-    pub(crate) fn rows_and_records(
-        batch: &RecordBatch,
-    ) -> Result<impl Iterator<Item = (u64, Option<&[u8]>)> + '_, IngestError> {
-        let rows = batch.column_by_name("row").and_then(|c| c.as_primitive_opt::<UInt64Type>());
-        let records = batch.column_by_name("record").and_then(|c| c.as_binary_opt::<i32>());
-        let (Some(rows), Some(records)) = (rows, records) else { return Err(IngestError::SampleColumns) };
-        Ok((0..batch.num_rows()).map(|i| (rows.value(i), records.is_valid(i).then(|| records.value(i)))))
-    }
+fn rows_and_records(batch: &RecordBatch) -> Result<impl Iterator<Item = StoredRecord<'_>>, IngestError> {
+    let rows = batch.column_by_name("row").and_then(|c| c.as_primitive_opt::<UInt64Type>());
+    let records = batch.column_by_name("record").and_then(|c| c.as_binary_opt::<i32>());
+    let (Some(rows), Some(records)) = (rows, records) else { return Err(IngestError::SampleColumns) };
+    Ok(rows.values().iter().copied().zip(records))
 }
