@@ -153,8 +153,7 @@ impl SampleComparison {
         scratch: &Store,
         if_changed: IfChanged,
     ) -> Result<Self, IngestError> {
-        let name =
-            DatasetName::try_from(part.name.as_str()).map_err(|source| IngestError::Name { source })?;
+        let name = DatasetName::try_from(part.name.as_str())?;
         let mut file = scratch.append(&name, Vec::new(), AppendOptions::default())?;
         let [mut same, mut kept, mut changed, mut replaced] = [const { Vec::new() }; 4];
         for batch in snapshot.samples(part)?.scan(&["row", "id", "record"], None) {

@@ -220,7 +220,7 @@ pub enum IngestError {
     #[error("{}: {source}", Remedy::Option("column", ""))]
     ColumnOption { source: SchemaError },
     #[error(transparent)]
-    Name { source: gstore_store::NameError },
+    Name(#[from] gstore_store::NameError),
     /// A file that is not there; the message names it.
     #[error(transparent)]
     File(std::io::Error),

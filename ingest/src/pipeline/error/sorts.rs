@@ -69,7 +69,7 @@ impl IngestError {
                 | Self::EmbeddingPerToken { .. }
                 | Self::WeightCount { .. }
                 | Self::BadWeight { .. }
-                | Self::Name { .. }
+                | Self::Name(_)
                 | Self::ColumnOption { .. }
                 | Self::FieldOption { .. }
                 | Self::Projection(_)

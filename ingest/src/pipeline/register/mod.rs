@@ -116,7 +116,8 @@ fn append_samples(
     cancel: &Cancel,
     end: impl FnOnce(SampleAppend) -> Result<AppendReport, CommitError>,
 ) -> Result<AddOutcome, IngestError> {
-    let (name, mut input) = (dataset(request)?, InputFiles::find(request)?);
+    let name = DatasetName::try_from(request.dataset.as_str())?;
+    let mut input = InputFiles::find(request)?;
     let mut follows = None;
     if let Some((then, bases)) = then {
         let snapshot = store.snapshot()?;
@@ -278,7 +279,7 @@ fn fill(
 /// A name or option that cannot be used, a file that is missing, unreadable or of another format; no record
 /// at all.
 pub fn check_data(request: &AddRequest) -> Result<(), IngestError> {
-    dataset(request)?;
+    DatasetName::try_from(request.dataset.as_str())?;
     column_overrides(request)?;
     let input = InputFiles::find(request)?;
     let mut found = false;
@@ -291,10 +292,6 @@ pub fn check_data(request: &AddRequest) -> Result<(), IngestError> {
             };
     }
     if found { Ok(()) } else { Err(no_samples(request)) }
-}
-
-fn dataset(request: &AddRequest) -> Result<DatasetName, IngestError> {
-    DatasetName::try_from(request.dataset.as_str()).map_err(|source| IngestError::Name { source })
 }
 
 fn no_samples(request: &AddRequest) -> IngestError {
