@@ -2,13 +2,12 @@
 
 use std::sync::Arc;
 
-use gstore_core::{Cancel, Kind, Remedy};
+use gstore_core::{Cancel, Kind};
 use gstore_store::{FeaturePart, JobFeature, RowSet, Store};
 
 use super::column::EnsembleColumn;
 use super::plan::IngestPlan;
-use super::run::RunEnding;
-use super::{IngestError, IngestReport, Progress, compute_missing};
+use super::{IngestError, IngestReport, Progress, compute_and_publish};
 
 impl IngestPlan {
     /// The same plan, whose losses become this feature of an ensemble rather than one of the checkpoint:
@@ -61,11 +60,5 @@ pub fn ingest_column(
     if plan.column.is_none() {
         return Err(IngestError::NoColumn);
     }
-    let mut job = store.start_job(plan.job())?;
-    let give_up = format!("{} gives it up", Remedy::DropJobs);
-    let mut report = compute_missing(&mut job, plan, store.path(), progress, cancel, &give_up)?;
-    if report.ending == RunEnding::Finished {
-        report.snapshot = Some(job.publish(None, !plan.request.is_partial())?);
-    }
-    Ok(report)
+    compute_and_publish(store, plan, progress, cancel)
 }

@@ -5,20 +5,18 @@ use gstore_core::Kind;
 use super::IngestError;
 use super::plan::CheckpointPlan;
 use super::projector::{ProjectorInputs, moments};
-use super::request::forms;
-use crate::gradient::{AdamParams, GradFeatures, Projector};
+use super::request::IngestRequest;
+use crate::gradient::{GradFeatures, Projector};
 
-/// What the gradient kinds of a planned checkpoint need; none without such a kind.
-pub fn features(plan: &CheckpointPlan, adam: AdamParams) -> Result<Option<GradFeatures>, IngestError> {
-    let kinds = plan.features.iter().map(|feature| feature.kind);
-    let forms = forms(kinds.clone(), adam);
+/// What the gradient kinds of a request need at a planned checkpoint; none without such a kind.
+pub fn features(plan: &CheckpointPlan, request: &IngestRequest) -> Result<Option<GradFeatures>, IngestError> {
+    let forms = request.forms();
     if forms.is_empty() {
         return Ok(None);
     }
-    let needs = plan.features.iter().map(|feature| feature.kind).find(|kind| kind.needs_moments());
-    let moments = match needs {
+    let moments = match request.kinds.iter().find(|kind| kind.needs_moments()) {
         Some(kind) => {
-            let file = moments(&plan.arg, kind, &plan.decoder, &plan.tensors)?;
+            let file = moments(&plan.arg, *kind, &plan.decoder, &plan.tensors)?;
             if plan.moments.as_deref() != Some(file.digest()?.as_str()) {
                 return Err(IngestError::WeightsChanged { checkpoint: plan.arg.name.clone() });
             }
@@ -26,13 +24,12 @@ pub fn features(plan: &CheckpointPlan, adam: AdamParams) -> Result<Option<GradFe
         }
         None => None,
     };
-    let has_residual = kinds.clone().any(|kind| kind == Kind::Residual);
     let source = ProjectorInputs::new(&plan.decoder, &plan.tracked, &plan.tensors, &plan.projection);
-    let projector = match (source.projector(&plan.id)?, has_residual) {
-        (Projector::Factored { projector, routes }, true) => {
+    let projector = match source.projector(&plan.id)? {
+        Projector::Factored { projector, routes } if request.kinds.contains(&Kind::Residual) => {
             Projector::Factored { projector: projector.with_residual(), routes }
         }
-        (projector, _) => projector,
+        projector => projector,
     };
     Ok(Some(GradFeatures { forms, projector, moments }))
 }

@@ -104,17 +104,22 @@ pub fn ingest(
         return Ok(IngestReport::default());
     }
     plan.check_run_name()?;
+    compute_and_publish(store, plan, progress, cancel)
+}
+
+/// Computes and publishes what a plan says is missing. No run gets the checkpoint of a column of an ensemble.
+fn compute_and_publish(
+    store: &Store,
+    plan: &IngestPlan,
+    progress: &mut dyn Progress,
+    cancel: &Cancel,
+) -> Result<IngestReport, IngestError> {
     let mut job = store.start_job(plan.job())?;
-    let mut report = compute_missing(
-        &mut job,
-        plan,
-        store.path(),
-        progress,
-        cancel,
-        &format!("{} gives it up", Remedy::DropJobs),
-    )?;
+    let give_up = format!("{} gives it up", Remedy::DropJobs);
+    let mut report = compute_missing(&mut job, plan, store.path(), progress, cancel, &give_up)?;
     if report.ending == RunEnding::Finished {
-        report.snapshot = Some(job.publish(Some(plan.run_update()), !plan.request.is_partial())?);
+        let run = plan.column.is_none().then(|| plan.run_update());
+        report.snapshot = Some(job.publish(run, !plan.request.is_partial())?);
     }
     Ok(report)
 }
@@ -239,7 +244,7 @@ fn remaining(job: &Job, plan: &IngestPlan, done: &mut IngestReport) -> Vec<Check
 }
 
 fn computer(request: &IngestRequest, checkpoint: &CheckpointPlan) -> Result<FeatureComputer, IngestError> {
-    let kinds: Vec<Kind> = checkpoint.features.iter().map(|feature| feature.kind).collect();
+    let kinds = request.kinds.clone();
     let dims = checkpoint.features.iter().map(|feature| feature.desc.dim() as usize).collect();
     let source = CheckpointSource {
         model: checkpoint.arg.model(&request.model).to_owned(),
@@ -253,7 +258,7 @@ fn computer(request: &IngestRequest, checkpoint: &CheckpointPlan) -> Result<Feat
         embed_unit: request.embedding.unit,
         keep: checkpoint.memory.keep,
     };
-    let features = features::features(checkpoint, request.adam)?;
+    let features = features::features(checkpoint, request)?;
     let engine = with_backend!(
         (request.device, request.compute), LoadError::from,
         cpu => Engine::load(&source, cpu, options, features)?,

@@ -146,18 +146,12 @@ impl IngestRequest {
     /// The forms of the gradient that its kinds are made from, in their order; the plain one comes last where
     /// only what a projection leaves out is of it.
     pub fn forms(&self) -> Vec<GradForm> {
-        forms(self.kinds.iter().copied(), self.adam)
+        let mut forms: Vec<GradForm> = self.kinds.iter().filter_map(|kind| form(*kind, self.adam)).collect();
+        if self.kinds.contains(&Kind::Residual) && !forms.contains(&GradForm::Plain) {
+            forms.push(GradForm::Plain);
+        }
+        forms
     }
-}
-
-/// The forms of the gradient that kinds are made from, in their order. What a projection leaves out is of the
-/// plain one, which comes last where no kind is made from it.
-pub fn forms(mut kinds: impl Iterator<Item = Kind> + Clone, adam: AdamParams) -> Vec<GradForm> {
-    let mut forms: Vec<GradForm> = kinds.clone().filter_map(|kind| form(kind, adam)).collect();
-    if kinds.any(|kind| kind == Kind::Residual) && !forms.contains(&GradForm::Plain) {
-        forms.push(GradForm::Plain);
-    }
-    forms
 }
 
 /// The form of the gradient, of a kind that is made from one.
