@@ -31,20 +31,19 @@ pub(super) fn request(
     device: Device,
 ) -> Result<IngestRequest, SampleEncoderError> {
     let refuse = |what: String| SampleEncoderError::Feature { feature: part.display_name(), what };
+    let unknown = |what: String| refuse(format!("{what}, which is not known here"));
     let (desc, space) = (&part.desc, &part.desc.space);
     let text = |key: &str| part.attrs.provenance.get(key).and_then(Value::as_str);
     let compute = ComputePrecision::parse(&desc.compute)
-        .ok_or_else(|| refuse(format!("they were computed in {}, which is not known here", desc.compute)))?;
+        .ok_or_else(|| unknown(format!("they were computed in {}", desc.compute)))?;
     device.check(compute).map_err(|error| refuse(error.to_string()))?;
     let (mut loss, mut reduction) = (LossForm::default(), Reduction::default());
     let mut projection = ProjectionChoice::default();
     let mut embedding = EmbeddingForm::default();
     if kind.is_gradient() {
-        loss = parse_loss(&space.loss)
-            .ok_or_else(|| refuse(format!("their loss is `{}`, which is not known here", space.loss)))?;
-        reduction = Reduction::parse(&space.reduction).ok_or_else(|| {
-            refuse(format!("their losses are reduced by `{}`, which is not known here", space.reduction))
-        })?;
+        loss = parse_loss(&space.loss).ok_or_else(|| unknown(format!("their loss is `{}`", space.loss)))?;
+        reduction = Reduction::parse(&space.reduction)
+            .ok_or_else(|| unknown(format!("their losses are reduced by `{}`", space.reduction)))?;
         if text("projection").is_some_and(|text| text.starts_with(ProjectionKind::Ekfac.name())) {
             let why =
                 "they are in the eigenbasis of factors, to which only samples of a dataset are projected";
@@ -64,20 +63,18 @@ pub(super) fn request(
         let unit = desc.kind.params.get("unit").and_then(Value::as_bool).unwrap_or(false);
         let layer = match space.layer.as_deref() {
             None | Some("final_norm") => None,
-            Some(layer) => Some(
-                layer
-                    .strip_prefix("layer_")
-                    .and_then(|number| number.parse().ok())
-                    .ok_or_else(|| refuse(format!("they are of layer `{layer}`, which is not known here")))?,
-            ),
+            Some(layer) => {
+                let number = layer.strip_prefix("layer_").and_then(|number| number.parse().ok());
+                Some(number.ok_or_else(|| unknown(format!("they are of layer `{layer}`")))?)
+            }
         };
         embedding = EmbeddingForm { layer, unit };
     }
     if part.attrs.dot_scale != 1.0 {
         return Err(refuse(format!("their dot products are to be multiplied by {}", part.attrs.dot_scale)));
     }
-    let unknown = || refuse(format!("their template is `{}`, which is not known here", encoding.template));
-    let options = TextOptions::of_spec(encoding).ok_or_else(unknown)?;
+    let options = TextOptions::of_spec(encoding)
+        .ok_or_else(|| unknown(format!("their template is `{}`", encoding.template)))?;
     let has_it = |folder: &&PathBuf| options.encoder(folder).is_ok_and(|encoder| encoder.spec() == *encoding);
     let tokenizer = located.tokenizers.iter().find(has_it).or(located.tokenizers.first()).cloned();
     Ok(IngestRequest {
