@@ -19,8 +19,8 @@ struct Reference {
     targets: Vec<Row>,
 }
 
-fn reference(test: &str) -> Option<Reference> {
-    let shared = shared(test)?;
+fn reference() -> Option<Reference> {
+    let shared = shared()?;
     let manifest = shared.json("golden/less/manifest.json");
     let warm_up = shared.warm_up();
     let count = |v: &Value| v.as_u64().unwrap() as usize;
@@ -94,7 +94,7 @@ fn run(engine: &Engine, rows: &[Row], want: RequestedOutputs, tokens: usize) -> 
 #[test]
 #[cfg_attr(not(reference_results), ignore = "needs the reference results; set GSTORE_SHARED")]
 fn tokens_of_this_test_are_those_of_the_manifest() {
-    let Some(reference) = reference("tokens_of_this_test_are_those_of_the_manifest") else { return };
+    let Some(reference) = reference() else { return };
     for entry in reference.manifest["tokens"].as_array().unwrap() {
         let row = &reference.train[entry["row"].as_u64().unwrap() as usize];
         let ids: Vec<u64> =
@@ -109,7 +109,7 @@ fn tokens_of_this_test_are_those_of_the_manifest() {
 #[test]
 #[cfg_attr(not(reference_results), ignore = "needs the reference results; set GSTORE_SHARED")]
 fn losses_embeddings_and_cosines_agree() {
-    let Some(reference) = reference("losses_embeddings_and_cosines_agree") else { return };
+    let Some(reference) = reference() else { return };
     let losses = reference.golden("losses");
     let embeddings = reference.golden("embeddings");
     let influence = reference.golden("influence");
@@ -204,7 +204,7 @@ fn unit(v: &[f32]) -> Vec<f32> {
 #[test]
 #[cfg_attr(not(reference_results), ignore = "needs the reference results; set GSTORE_SHARED")]
 fn gradients_agree() {
-    let Some(reference) = reference("gradients_agree") else { return };
+    let Some(reference) = reference() else { return };
     let golden = reference.golden("grads");
     let rows: Vec<usize> = (0..reference.train.len())
         .filter(|row| golden.names().any(|n| n.starts_with(&format!("{row}."))))
@@ -244,7 +244,7 @@ fn gradients_agree() {
 #[test]
 #[cfg_attr(not(reference_results), ignore = "needs the reference results; set GSTORE_SHARED")]
 fn checkpoint_weights_follow_from_the_log() {
-    let Some(reference) = reference("checkpoint_weights_follow_from_the_log") else { return };
+    let Some(reference) = reference() else { return };
     let rates: Vec<f64> = reference
         .steps()
         .into_iter()
@@ -267,7 +267,7 @@ fn checkpoint_weights_follow_from_the_log() {
 #[test]
 #[cfg_attr(not(reference_results), ignore = "needs the reference results; set GSTORE_SHARED")]
 fn bits_do_not_depend_on_threads_and_hardly_on_batches() {
-    let Some(reference) = reference("bits_do_not_depend_on_threads_and_hardly_on_batches") else { return };
+    let Some(reference) = reference() else { return };
     let engine = reference.engine(reference.steps()[0]);
     let rows = &reference.train[..12];
     let want = RequestedOutputs {

@@ -44,8 +44,8 @@ fn samples(golden: &Value) -> Vec<Sample> {
 }
 
 /// Runs `check` on every model of the zoo.
-fn each_model(test: &str, check: impl Fn(&Path, &[Sample], &TensorSet)) {
-    let Some(shared) = shared(test) else { return };
+fn each_model(check: impl Fn(&Path, &[Sample], &TensorSet)) {
+    let Some(shared) = shared() else { return };
     let zoo = shared.zoo();
     assert!(!zoo.is_empty(), "no model is in the zoo");
     for path in zoo {
@@ -57,7 +57,7 @@ fn each_model(test: &str, check: impl Fn(&Path, &[Sample], &TensorSet)) {
 #[test]
 #[cfg_attr(not(reference_results), ignore = "needs the reference results; set GSTORE_SHARED")]
 fn zoo_outputs_agree_with_autograd() {
-    each_model("zoo_outputs_agree_with_autograd", |path, samples, golden| {
+    each_model(|path, samples, golden| {
         check_outputs(path, Candle::cpu(), samples, golden);
         for level in SimdLevel::available() {
             check_outputs(path, Cpu::with_level(ComputePrecision::F32, level).unwrap(), samples, golden);
@@ -68,7 +68,7 @@ fn zoo_outputs_agree_with_autograd() {
 #[test]
 #[cfg_attr(not(reference_results), ignore = "needs the reference results; set GSTORE_SHARED")]
 fn zoo_gradients_of_every_parameter_agree_with_autograd() {
-    each_model("zoo_gradients_of_every_parameter_agree_with_autograd", |path, samples, golden| {
+    each_model(|path, samples, golden| {
         check_gradients(path, Candle::cpu(), samples, golden);
         for level in SimdLevel::available() {
             check_gradients(path, Cpu::with_level(ComputePrecision::F32, level).unwrap(), samples, golden);

@@ -42,7 +42,7 @@ fn fixtures(kind: &str, name: &str) -> PathBuf {
 
 /// A model of the zoo, with no tensor tracked, and its first two sequences, of which fixtures have results.
 pub fn plain(name: &str) -> Option<(CheckpointSource, Vec<Sample>)> {
-    let model = shared(name)?.path("models/zoo").join(name);
+    let model = shared()?.path("models/zoo").join(name);
     let mut list = samples(&model);
     list.truncate(2);
     Some((CheckpointSource { model, adapter: None, tracked: Vec::new() }, list))

@@ -1,5 +1,5 @@
-//! The folder of reference results: found by `GSTORE_SHARED` (default `../shared` next to the workspace), and
-//! read by its own listings and manifests, so that another folder of the same layout is tested the same way.
+//! The folder of reference results, read by its own listings and manifests, so that another folder of the same
+//! layout is tested the same way.
 
 use std::path::{Path, PathBuf};
 
@@ -8,24 +8,16 @@ use gstore_model::weights::TensorSet;
 use serde_json::Value;
 use tokenizers::Tokenizer;
 
+use super::support;
+
 /// The reference folder.
 pub struct Shared {
     root: PathBuf,
 }
 
-/// The folder, or `None` after saying that `test` is skipped. With `CI` set its absence fails.
-pub fn shared(test: &str) -> Option<Shared> {
-    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    let root = match std::env::var_os("GSTORE_SHARED") {
-        Some(path) => workspace.join(path),
-        None => workspace.join("../shared"),
-    };
-    if root.is_dir() {
-        return Some(Shared { root });
-    }
-    assert!(std::env::var_os("CI").is_none(), "{} is not there, and CI is set", root.display());
-    eprintln!("skipped {test}: no reference folder at {} (set GSTORE_SHARED)", root.display());
-    None
+/// The folder, or `None` after saying that a test is skipped. With `CI` set its absence fails.
+pub fn shared() -> Option<Shared> {
+    support::shared().map(|root| Shared { root })
 }
 
 /// A tokenised row.
@@ -53,7 +45,7 @@ impl Shared {
     }
 
     pub fn json(&self, relative: &str) -> Value {
-        serde_json::from_slice(&fs_err::read(self.path(relative)).unwrap()).unwrap()
+        support::json(&self.path(relative))
     }
 
     /// Folders of `models/zoo` that hold a model.
@@ -77,8 +69,7 @@ impl Shared {
     /// Rows of a data file, tokenised with the model's tokenizer and the LESS template.
     pub fn rows(&self, file: &str, offset: usize, count: usize, model: &Path) -> Vec<Row> {
         let tokenizer = Tokenizer::from_file(model.join("tokenizer.json")).unwrap();
-        let config: Value =
-            serde_json::from_slice(&fs_err::read(model.join("tokenizer_config.json")).unwrap()).unwrap();
+        let config = support::json(&model.join("tokenizer_config.json"));
         let eos = config["eos_token"].as_str().unwrap();
         let text = fs_err::read_to_string(self.path("data").join(file)).unwrap();
         let lines = text.lines().skip(offset).take(count);

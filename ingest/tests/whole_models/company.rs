@@ -144,7 +144,7 @@ fn company(model: &Whole, mut samples: Vec<Sample>) -> Vec<Sample> {
 #[test]
 #[cfg_attr(not(reference_results), ignore = "needs the reference results; set GSTORE_SHARED")]
 fn a_row_has_the_same_bits_in_any_company() {
-    each_model("a_row_has_the_same_bits_in_any_company", |model, _| {
+    each_model(|model, _| {
         let samples = company(model, samples(&model.source.model));
         let batch = packed(&samples);
         let sjlt = ProjectionKind::Sjlt { s: 4 };
@@ -179,7 +179,7 @@ fn a_row_has_the_same_bits_in_any_company() {
 #[test]
 #[cfg_attr(not(reference_results), ignore = "needs the reference results; set GSTORE_SHARED")]
 fn a_form_has_the_same_bits_beside_others() {
-    each_model("a_form_has_the_same_bits_beside_others", |model, samples| {
+    each_model(|model, samples| {
         let batch = packed(samples);
         for backend in levels(ComputePrecision::F32) {
             let run =

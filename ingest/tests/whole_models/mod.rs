@@ -83,8 +83,8 @@ impl Whole {
     }
 }
 
-fn each_model(test: &str, check: impl Fn(&Whole, &[Sample])) {
-    let Some(shared) = shared(test) else { return };
+fn each_model(check: impl Fn(&Whole, &[Sample])) {
+    let Some(shared) = shared() else { return };
     for path in shared.zoo() {
         check(&Whole::new(&path), &samples(&path));
     }

@@ -55,7 +55,7 @@ fn check_factored<B: GradientBackend>(model: &Whole, backend: B, batch: &[Packed
 #[test]
 #[cfg_attr(not(reference_results), ignore = "needs the reference results; set GSTORE_SHARED")]
 fn factored_projections_are_those_of_the_gradient() {
-    each_model("factored_projections_are_those_of_the_gradient", |model, samples| {
+    each_model(|model, samples| {
         let batch = packed(samples);
         let mut worst = check_factored(model, Candle::cpu(), &batch);
         for backend in levels(ComputePrecision::F32) {
@@ -87,7 +87,7 @@ fn flat_projections_are_those_of_the_gradient() {
             }
         }
     }
-    each_model("flat_projections_are_those_of_the_gradient", |model, samples| {
+    each_model(|model, samples| {
         check(model, Candle::cpu(), &packed(samples));
         levels(ComputePrecision::F32).for_each(|backend| check(model, backend, &packed(samples)));
     });
@@ -168,7 +168,7 @@ fn check_forms(
 #[test]
 #[cfg_attr(not(reference_results), ignore = "needs the reference results; set GSTORE_SHARED")]
 fn backends_agree() {
-    each_model("backends_agree", |model, samples| {
+    each_model(|model, samples| {
         let batch = packed(samples);
         let expected = gradients(&model.raw(Candle::cpu()), &batch);
         let mut worst: f64 = 0.0;

@@ -18,7 +18,7 @@ use crate::common::reference::shared;
 #[test]
 #[cfg_attr(not(reference_results), ignore = "needs the reference results; set GSTORE_SHARED")]
 fn a_selection_has_the_gradients_of_the_whole() {
-    each_model("a_selection_has_the_gradients_of_the_whole", |model, samples| {
+    each_model(|model, samples| {
         let batch = packed(samples);
         let backend = Cpu::new(ComputePrecision::F32);
         let decoder = Decoder::read(&model.source.model.join("config.json")).unwrap();
@@ -75,7 +75,7 @@ fn a_selection_has_the_gradients_of_the_whole() {
 #[test]
 #[cfg_attr(not(reference_results), ignore = "needs the reference results; set GSTORE_SHARED")]
 fn selections_choose_by_module() {
-    each_model("selections_choose_by_module", |model, _| {
+    each_model(|model, _| {
         let decoder = Decoder::read(&model.source.model.join("config.json")).unwrap();
         let resolve = |patterns: &[&str], biases: bool| {
             let patterns: Vec<String> = patterns.iter().map(|p| (*p).to_owned()).collect();
@@ -117,7 +117,7 @@ fn selections_choose_by_module() {
 #[test]
 #[cfg_attr(not(reference_results), ignore = "needs the reference results; set GSTORE_SHARED")]
 fn a_tied_head_is_named() {
-    let Some(shared) = shared("a_tied_head_is_named") else { return };
+    let Some(shared) = shared() else { return };
     let path: PathBuf = shared.path("models/zoo/gpt2");
     let decoder = Decoder::read(&path.join("config.json")).unwrap();
     for pattern in ["lm_head", "lm_*", "lm_head.weight"] {
