@@ -4,8 +4,8 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use crate::common::assert_says;
-use crate::common::tiny::{Tiny, VOCAB, noise};
+use crate::common::tiny::{Tiny, VOCAB};
+use crate::common::{assert_says, tokens};
 use gstore_curvature::{
     Blocks, Covariance, CurvatureError, Damping, Module, ModuleFactors, SampleGradient, Squares, Strategy,
     dot,
@@ -26,23 +26,21 @@ use gstore_model::{ComputePrecision, PackedSample, Reduction, SavedActivations};
 use tempfile::TempDir;
 
 pub struct Sample {
-    ids: Vec<u32>,
-    targets: Vec<Option<u32>>,
+    pub ids: Vec<u32>,
+    pub targets: Vec<Option<u32>>,
 }
 
 /// Samples of these lengths, scored from these tokens on.
 pub fn samples(shapes: &[(usize, usize)]) -> Vec<Sample> {
     let sample = |(seed, (len, first)): (usize, &(usize, usize))| {
-        let values = noise(seed as u64 + 1, *len, 1.0);
-        let ids: Vec<u32> =
-            values.iter().map(|v| ((v + 1.0) * 0.5 * VOCAB as f32) as u32 % VOCAB as u32).collect();
+        let ids = tokens(seed as u64 + 1, *len, VOCAB);
         let targets = (0..*len).map(|at| (at >= *first).then_some(ids[at])).collect();
         Sample { ids, targets }
     };
     shapes.iter().enumerate().map(sample).collect()
 }
 
-fn batch(samples: &[Sample]) -> Vec<TargetSample<'_>> {
+pub fn batch(samples: &[Sample]) -> Vec<TargetSample<'_>> {
     samples.iter().map(|sample| TargetSample { ids: &sample.ids, targets: &sample.targets }).collect()
 }
 

@@ -2,7 +2,7 @@
 //! do not touch each other.
 
 use crate::common::tiny::{Tiny, TinyAdapter, VOCAB, noise};
-use crate::common::{EVERYTHING, GRAD, raw_engine, relative_error};
+use crate::common::{EVERYTHING, GRAD, raw_engine, relative_error, tokens};
 use gstore_ingest::gradient::{Engine, EngineError, RequestedOutputs};
 use gstore_model::PackedSample;
 use gstore_model::candle::Candle;
@@ -18,11 +18,7 @@ struct Sample {
 
 impl Sample {
     fn new(seed: u64, len: usize, first_scored: usize) -> Sample {
-        let ids = noise(seed, len, 1.0)
-            .iter()
-            .map(|v| ((v + 1.0) * 0.5 * VOCAB as f32) as u32 % VOCAB as u32)
-            .collect();
-        Sample { ids, scored: (0..len).map(|i| i >= first_scored).collect() }
+        Sample { ids: tokens(seed, len, VOCAB), scored: (0..len).map(|i| i >= first_scored).collect() }
     }
 
     fn packed(&self) -> PackedSample<'_> {

@@ -6,14 +6,15 @@ use std::path::Path;
 
 use crate::common::autograd;
 use crate::common::reference::shared;
-use crate::common::tiny::{Tiny, VOCAB, noise};
+use crate::common::tiny::{Tiny, noise};
 use crate::common::{assert_says, relative_error};
+use crate::curvature::{Sample, batch, samples};
 use gstore_curvature::{Covariance, ProductResult, Solution};
 use gstore_curvature::{
     CurvatureError, Damping, Inverse, LinearSystem, Module, ModuleFactors, SolveLimits, Squares, Strategy,
     conjugate_gradients, dot,
 };
-use gstore_ingest::curvature::{CurvatureEngine, Labels, Measurement, PassError, TargetSample};
+use gstore_ingest::curvature::{CurvatureEngine, Labels, Measurement, PassError};
 use gstore_ingest::gradient::{CheckpointSource, GradientBackend, ModuleSelection};
 use gstore_model::architectures::{Decoder, LinearId, Param, TensorRole};
 use gstore_model::candle::Candle;
@@ -24,27 +25,6 @@ use gstore_model::{
     SavedActivations,
 };
 use tempfile::TempDir;
-
-struct Sample {
-    ids: Vec<u32>,
-    targets: Vec<Option<u32>>,
-}
-
-/// Samples of these lengths, scored from these tokens on.
-fn samples(shapes: &[(usize, usize)]) -> Vec<Sample> {
-    let sample = |(seed, (len, first)): (usize, &(usize, usize))| {
-        let values = noise(seed as u64 + 1, *len, 1.0);
-        let ids: Vec<u32> =
-            values.iter().map(|v| ((v + 1.0) * 0.5 * VOCAB as f32) as u32 % VOCAB as u32).collect();
-        let targets = ids.iter().enumerate().map(|(at, id)| (at >= *first).then_some(*id)).collect();
-        Sample { ids, targets }
-    };
-    shapes.iter().enumerate().map(sample).collect()
-}
-
-fn batch(samples: &[Sample]) -> Vec<TargetSample<'_>> {
-    samples.iter().map(|sample| TargetSample { ids: &sample.ids, targets: &sample.targets }).collect()
-}
 
 fn engine<B: GradientBackend>(
     model: &Path,

@@ -2,7 +2,7 @@
 //! the reference implementation, and the checkpoint weights follow from the trainer's own log.
 
 use crate::common::reference::{Row, Shared, WarmUp, shared, tensors};
-use crate::common::{assert_near, raw_engine, relative_error};
+use crate::common::{GRAD, assert_near, raw_engine, relative_error};
 use gstore_ingest::gradient::{AdamParams, Engine, RequestedOutputs, adam_feature};
 use gstore_model::PackedSample;
 use gstore_model::candle::Candle;
@@ -10,6 +10,7 @@ use gstore_model::weights::{Moments, TensorSet, TrainerState, peak_rate};
 use serde_json::Value;
 
 const TOLERANCE: f64 = 1e-4;
+const WANTED: RequestedOutputs = RequestedOutputs { embed_mean: true, embed_last: true, ..GRAD };
 
 struct Reference {
     shared: Shared,
@@ -113,23 +114,11 @@ fn losses_embeddings_and_cosines_agree() {
     let losses = reference.golden("losses");
     let embeddings = reference.golden("embeddings");
     let influence = reference.golden("influence");
-    let everything = RequestedOutputs {
-        loss: true,
-        embed_mean: true,
-        embed_last: true,
-        grad: true,
-        ..RequestedOutputs::default()
-    };
     let mut total = vec![0f64; reference.train.len() * reference.targets.len()];
     for (i, step) in reference.steps().into_iter().enumerate() {
         let engine = reference.engine(step);
-        let train = run(&engine, &reference.train, everything, 1024);
-        let targets = run(
-            &engine,
-            &reference.targets,
-            RequestedOutputs { loss: true, grad: true, ..RequestedOutputs::default() },
-            512,
-        );
+        let train = run(&engine, &reference.train, WANTED, 1024);
+        let targets = run(&engine, &reference.targets, GRAD, 512);
         for (outputs, name) in [(&train, "train"), (&targets, "target")] {
             let expected = losses.read_f32(&format!("{name}.{step}")).unwrap();
             assert_eq!(outputs.len(), expected.len());
@@ -215,12 +204,7 @@ fn gradients_agree() {
         let engine = reference.engine(step);
         let moments =
             Moments::load(&Moments::find(reference.folder(step)).unwrap(), engine.tensors()).unwrap();
-        let outputs = run(
-            &engine,
-            &reference.train[..=rows[rows.len() - 1]],
-            RequestedOutputs { grad: true, ..RequestedOutputs::default() },
-            512,
-        );
+        let outputs = run(&engine, &reference.train[..=rows[rows.len() - 1]], GRAD, 512);
         let mut worst = 0f64;
         for row in &rows {
             let grad = &outputs[*row].grad;
@@ -270,16 +254,9 @@ fn bits_do_not_depend_on_threads_and_hardly_on_batches() {
     let Some(reference) = reference() else { return };
     let engine = reference.engine(reference.steps()[0]);
     let rows = &reference.train[..12];
-    let want = RequestedOutputs {
-        loss: true,
-        embed_mean: true,
-        embed_last: true,
-        grad: true,
-        ..RequestedOutputs::default()
-    };
-    let alone = run(&engine, rows, want, 512);
+    let alone = run(&engine, rows, WANTED, 512);
     let side_by_side: Vec<Vec<Output>> = std::thread::scope(|scope| {
-        let threads: Vec<_> = (0..2).map(|_| scope.spawn(|| run(&engine, rows, want, 512))).collect();
+        let threads: Vec<_> = (0..2).map(|_| scope.spawn(|| run(&engine, rows, WANTED, 512))).collect();
         threads.into_iter().map(|t| t.join().unwrap()).collect()
     });
     for outputs in &side_by_side {
@@ -289,19 +266,14 @@ fn bits_do_not_depend_on_threads_and_hardly_on_batches() {
         }
     }
     for tokens in [1, 200, 2048] {
-        for (a, b) in alone.iter().zip(run(&engine, rows, want, tokens)) {
+        for (a, b) in alone.iter().zip(run(&engine, rows, WANTED, tokens)) {
             let error = relative_error(&b.grad, &a.grad);
             assert!(error < 1e-5, "gradients of batches of {tokens} tokens differ by {error}");
             assert!(relative_error(&b.mean, &a.mean) < 1e-5 && (a.loss - b.loss).abs() < 1e-5);
         }
     }
     // Without embeddings the last layer runs at scored rows only.
-    for (a, b) in alone.iter().zip(run(
-        &engine,
-        rows,
-        RequestedOutputs { grad: true, ..RequestedOutputs::default() },
-        512,
-    )) {
+    for (a, b) in alone.iter().zip(run(&engine, rows, GRAD, 512)) {
         assert!(relative_error(&b.grad, &a.grad) < 1e-5);
     }
 }

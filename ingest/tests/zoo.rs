@@ -3,22 +3,16 @@
 
 use std::path::Path;
 
+use crate::common::autograd::{Sample, packed, raw_features, samples, whole};
 use crate::common::reference::{shared, tensors};
-use crate::common::{assert_near, relative_error};
-use gstore_ingest::gradient::{
-    CheckpointSource, Engine, EngineOptions, GradFeatures, GradForm, GradientBackend, Projector,
-    RequestedOutputs, tensor_specs,
-};
-use gstore_ingest::projection::{FlatProjector, ProjectionSpec};
+use crate::common::{assert_near, relative_error, support};
+use gstore_ingest::gradient::{Engine, EngineOptions, GradientBackend, RequestedOutputs};
 use gstore_model::ComputePrecision;
 use gstore_model::architectures::{Decoder, Param};
 use gstore_model::candle::Candle;
 use gstore_model::cpu::{Cpu, SimdLevel};
 use gstore_model::weights::{ModelFolder, TensorSet};
-use gstore_model::{
-    Backend, ForwardOptions, LastRows, Layout, Model, PackedSample, Reduction, SavedActivations,
-};
-use serde_json::Value;
+use gstore_model::{Backend, ForwardOptions, LastRows, Layout, Model, Reduction, SavedActivations};
 
 const TOLERANCE: f64 = 1e-4;
 
@@ -26,31 +20,13 @@ const TOLERANCE: f64 = 1e-4;
 /// of the bias of keys.
 const ROUNDING: f32 = 1e-6;
 
-struct Sample {
-    ids: Vec<u32>,
-    scored: Vec<bool>,
-    loss: f32,
-}
-
-fn samples(golden: &Value) -> Vec<Sample> {
-    let list = golden["samples"].as_array().unwrap();
-    list.iter()
-        .map(|s| Sample {
-            ids: s["input_ids"].as_array().unwrap().iter().map(|v| v.as_u64().unwrap() as u32).collect(),
-            scored: s["labels"].as_array().unwrap().iter().map(|v| v.as_i64() != Some(-100)).collect(),
-            loss: s["loss"].as_f64().unwrap() as f32,
-        })
-        .collect()
-}
-
 /// Runs `check` on every model of the zoo.
 fn each_model(check: impl Fn(&Path, &[Sample], &TensorSet)) {
     let Some(shared) = shared() else { return };
     let zoo = shared.zoo();
     assert!(!zoo.is_empty(), "no model is in the zoo");
     for path in zoo {
-        let golden: Value = serde_json::from_slice(&fs_err::read(path.join("golden.json")).unwrap()).unwrap();
-        check(&path, &samples(&golden), &tensors(&path, "golden"));
+        check(&path, &samples(&path), &tensors(&path, "golden"));
     }
 }
 
@@ -79,8 +55,7 @@ fn zoo_gradients_of_every_parameter_agree_with_autograd() {
 fn check_outputs<B: Backend>(path: &Path, backend: B, samples: &[Sample], golden: &TensorSet) {
     let folder = ModelFolder::open(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
     let model = Model::load(&folder, backend).unwrap();
-    let packed: Vec<_> = samples.iter().map(|s| PackedSample::new(&s.ids, &s.scored)).collect();
-    let layout = Layout::new(&packed, true, Reduction::Mean);
+    let layout = Layout::new(&packed(samples), true, Reduction::Mean);
     let pass =
         ForwardOptions { last_rows: LastRows::All, keep_from: None, keep: SavedActivations::All, tap: None };
     let forward = model.forward(layout, pass).unwrap();
@@ -104,19 +79,14 @@ fn check_outputs<B: Backend>(path: &Path, backend: B, samples: &[Sample], golden
 
 /// An engine whose features are the gradients of all parameters.
 fn engine<B: GradientBackend>(path: &Path, backend: B, keep: SavedActivations) -> Engine {
-    let folder = ModelFolder::open(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
-    let tracked: Vec<usize> = (0..folder.decoder().params.len()).collect();
-    let specs = tensor_specs(folder.decoder(), &tracked);
-    let projector = FlatProjector::new(&ProjectionSpec::none(), &specs, None).unwrap();
-    let features =
-        GradFeatures { forms: vec![GradForm::Plain], projector: Projector::Flat(projector), moments: None };
-    let source = CheckpointSource { model: path.to_owned(), adapter: None, tracked };
-    Engine::load(&source, backend, EngineOptions { keep, ..EngineOptions::default() }, Some(features))
-        .unwrap()
+    let (source, tensors, _) = whole(path);
+    let options = EngineOptions { keep, ..EngineOptions::default() };
+    Engine::load(&source, backend, options, Some(raw_features(&tensors))).unwrap()
 }
 
 fn check_gradients<B: GradientBackend>(path: &Path, backend: B, samples: &[Sample], golden: &TensorSet) {
-    let packed: Vec<_> = samples.iter().map(|s| PackedSample::new(&s.ids, &s.scored)).collect();
+    let packed = packed(samples);
+    let golden_samples = support::json(&path.join("golden.json"))["samples"].take();
     // All samples packed together or each alone; the last layer at all rows or at the scored ones;
     // kept or computed again.
     for (keep, embeds, size) in [
@@ -133,7 +103,8 @@ fn check_gradients<B: GradientBackend>(path: &Path, backend: B, samples: &[Sampl
             engine
                 .run(batch, want, &mut |i, output| {
                     let index = start + i;
-                    assert_near(output.loss, samples[index].loss, TOLERANCE as f32, "loss");
+                    let loss = golden_samples[index]["loss"].as_f64().unwrap() as f32;
+                    assert_near(output.loss, loss, TOLERANCE as f32, "loss");
                     compare(path, engine.decoder(), output.grads, index, golden);
                     seen += 1;
                 })

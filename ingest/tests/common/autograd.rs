@@ -11,9 +11,9 @@ use gstore_ingest::projection::{FactoredProjector, FlatProjector, ModuleShape, P
 use gstore_model::PackedSample;
 use gstore_model::params::TensorSpec;
 use gstore_model::weights::{Adapter, ModelFolder, TensorSet};
-use serde_json::Value;
 
 use super::reference::shared;
+use super::support;
 
 /// A sequence of `golden.json`.
 pub struct Sample {
@@ -27,7 +27,7 @@ pub fn packed(samples: &[Sample]) -> Vec<PackedSample<'_>> {
 
 /// The sequences of a model folder.
 pub fn samples(model: &Path) -> Vec<Sample> {
-    let golden: Value = serde_json::from_slice(&fs_err::read(model.join("golden.json")).unwrap()).unwrap();
+    let golden = support::json(&model.join("golden.json"));
     let list = golden["samples"].as_array().unwrap().iter();
     list.map(|s| Sample {
         ids: s["input_ids"].as_array().unwrap().iter().map(|v| v.as_u64().unwrap() as u32).collect(),

@@ -12,12 +12,7 @@ pub mod zoo;
 
 use std::path::Path;
 
-use gstore_ingest::gradient::{
-    CheckpointSource, Engine, EngineOptions, GradFeatures, GradForm, GradientBackend, Projector,
-    RequestedOutputs,
-};
-use gstore_ingest::projection::{FlatProjector, ProjectionSpec};
-use gstore_model::weights::{Adapter, ModelFolder};
+use gstore_ingest::gradient::{CheckpointSource, Engine, EngineOptions, GradientBackend, RequestedOutputs};
 
 const NOTHING: RequestedOutputs = RequestedOutputs {
     loss: false,
@@ -44,17 +39,19 @@ pub const EVERYTHING: RequestedOutputs = RequestedOutputs {
 /// An engine whose gradient feature is the gradient of an adapter's factors itself; without
 /// an adapter it has none.
 pub fn raw_engine<B: GradientBackend>(model: &Path, adapter: Option<&Path>, backend: B) -> Engine {
-    let features = adapter.map(|adapter| {
-        let params = Adapter::open(adapter).unwrap().params(&ModelFolder::open(model).unwrap()).unwrap();
-        let projector = FlatProjector::new(&ProjectionSpec::none(), &params, None).unwrap();
-        GradFeatures { forms: vec![GradForm::Plain], projector: Projector::Flat(projector), moments: None }
-    });
     let source = CheckpointSource {
         model: model.to_owned(),
         adapter: adapter.map(Path::to_owned),
         tracked: Vec::new(),
     };
+    let features = adapter.map(|_| autograd::adapter_features(&source));
     Engine::load(&source, backend, EngineOptions::default(), features).unwrap()
+}
+
+/// A sequence of noise.
+pub fn tokens(seed: u64, len: usize, vocab: usize) -> Vec<u32> {
+    let token = |v: &f32| ((v + 1.0) * 0.5 * vocab as f32) as u32 % vocab as u32;
+    tiny::noise(seed, len, 1.0).iter().map(token).collect()
 }
 
 /// Asserts that `found` is within `tolerance` of `expected`, relative to the larger

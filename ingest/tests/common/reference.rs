@@ -1,5 +1,5 @@
-//! The folder of reference results, read by its own listings and manifests, so that another folder of the same
-//! layout is tested the same way.
+//! The folder of reference results, read by its own listings and manifests, so that another folder of the
+//! same layout is tested the same way.
 
 use std::path::{Path, PathBuf};
 

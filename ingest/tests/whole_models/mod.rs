@@ -9,7 +9,7 @@ use std::path::Path;
 
 use crate::common::autograd::{Sample, raw_features, samples, whole};
 use crate::common::reference::shared;
-use crate::common::tiny::noise;
+use crate::common::tokens;
 use gstore_ingest::gradient::{
     CheckpointSource, Engine, EngineOptions, GradFeatures, GradForm, GradientBackend, Projector,
 };
@@ -77,9 +77,7 @@ impl Whole {
 
     /// A sequence of noise, scored from token `first` on.
     fn noise(&self, seed: u64, len: usize, first: usize) -> Sample {
-        let token = |v: &f32| ((v + 1.0) * 0.5 * self.vocab as f32) as u32 % self.vocab as u32;
-        let ids = noise(seed, len, 1.0).iter().map(token).collect();
-        Sample { ids, scored: (0..len).map(|i| i >= first).collect() }
+        Sample { ids: tokens(seed, len, self.vocab), scored: (0..len).map(|i| i >= first).collect() }
     }
 }
 
