@@ -6,6 +6,7 @@ use gstore_ingest::projection::{
     FactoredProjector, GradientShape, ModuleShape, ProjectionKind, ProjectionSpec, noise,
 };
 
+use crate::common::{dot, moments, norm};
 use crate::projection_factored::accumulate;
 
 const D: usize = 96;
@@ -49,7 +50,7 @@ impl Gradient {
                 formed[o * D..][..D].iter_mut().zip(a).for_each(|(g, a)| *g += e * a);
             }
         }
-        let norm = dot(&formed, &formed).sqrt();
+        let norm = norm(&formed);
         Self { errors, inputs, formed, norm }
     }
 
@@ -66,10 +67,6 @@ impl Gradient {
         }
         Self::new(self.errors, self.inputs)
     }
-}
-
-fn dot(a: &[f32], b: &[f32]) -> f64 {
-    a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum()
 }
 
 fn projector(kind: ProjectionKind, seed: u64) -> FactoredProjector {
@@ -106,8 +103,7 @@ fn estimates(
             dot(&px, &py) / scale
         })
         .collect();
-    let mean = values.iter().sum::<f64>() / values.len() as f64;
-    let variance = values.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / values.len() as f64;
+    let (mean, variance) = moments(&values);
     (dot(&x.formed, &y.formed) / scale, mean, variance)
 }
 
@@ -257,10 +253,8 @@ fn a_bias_and_a_norm_are_unbiased() {
             of_norm.push(dot(&out, &out) / dot(&norm, &norm));
         }
         for values in [own, of_norm] {
-            let n = values.len() as f64;
-            let mean = values.iter().sum::<f64>() / n;
-            let variance = values.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / n;
-            assert!((mean - 1.0).abs() <= 4.0 * (variance / n).sqrt(), "{kind}: {mean}");
+            let (mean, variance) = moments(&values);
+            assert!((mean - 1.0).abs() <= 4.0 * (variance / SEEDS as f64).sqrt(), "{kind}: {mean}");
             assert!(variance < 0.05, "{kind}: {variance}");
         }
     }

@@ -2,6 +2,7 @@
 
 #![allow(clippy::approx_constant, reason = "the goldens are printed decimals")]
 
+use crate::common::{dot, moments, project};
 use gstore_ingest::projection::{FlatProjector, ProjectionKind, ProjectionSpec};
 use gstore_model::params::TensorSpec;
 
@@ -21,16 +22,6 @@ fn projector(kind: ProjectionKind, dim: u32, seed: u64, name: &str, p: usize) ->
         None,
     )
     .unwrap()
-}
-
-fn project(projector: &FlatProjector, x: &[f32]) -> Vec<f32> {
-    let mut out = vec![0.0; projector.dim()];
-    projector.project(x, &mut out);
-    out
-}
-
-fn dot(a: &[f32], b: &[f32]) -> f64 {
-    a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum()
 }
 
 #[test]
@@ -77,8 +68,7 @@ fn unit(values: impl Iterator<Item = f64>) -> Vec<f32> {
 }
 
 fn mean_and_sd(values: &[f64]) -> (f64, f64) {
-    let mean = values.iter().sum::<f64>() / values.len() as f64;
-    let variance = values.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / values.len() as f64;
+    let (mean, variance) = moments(values);
     (mean, variance.sqrt())
 }
 

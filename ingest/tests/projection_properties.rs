@@ -1,5 +1,6 @@
 //! Promise: a projected vector depends on the gradient, the spec and the tensors' names, and on nothing else.
 
+use crate::common::{distance, norm, project};
 use gstore_ingest::projection::{BLOCK, FlatProjector, ProjectionError, ProjectionKind, ProjectionSpec};
 use gstore_model::params::TensorSpec;
 use proptest::prelude::*;
@@ -41,20 +42,6 @@ fn values(len: usize, seed: u64) -> Vec<f32> {
         (state >> 40) as f32 / (1u64 << 23) as f32 - 1.0
     };
     (0..len).map(|i| if i % 97 == 0 { 20.0 * next() } else { next() }).collect()
-}
-
-fn project(projector: &FlatProjector, x: &[f32]) -> Vec<f32> {
-    let mut out = vec![0.0; projector.dim()];
-    projector.project(x, &mut out);
-    out
-}
-
-fn norm(x: &[f32]) -> f64 {
-    x.iter().map(|v| f64::from(*v).powi(2)).sum::<f64>().sqrt()
-}
-
-fn distance(a: &[f32], b: &[f32]) -> f64 {
-    a.iter().zip(b).map(|(a, b)| (f64::from(*a) - f64::from(*b)).powi(2)).sum::<f64>().sqrt()
 }
 
 #[test]

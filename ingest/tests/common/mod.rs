@@ -13,6 +13,7 @@ pub mod zoo;
 use std::path::Path;
 
 use gstore_ingest::gradient::{CheckpointSource, Engine, EngineOptions, GradientBackend, RequestedOutputs};
+use gstore_ingest::projection::FlatProjector;
 
 const NOTHING: RequestedOutputs = RequestedOutputs {
     loss: false,
@@ -69,6 +70,35 @@ pub fn relative_error(found: &[f32], expected: &[f32]) -> f64 {
     let difference: f64 = found.iter().zip(expected).map(|(a, b)| square(a - b)).sum();
     let norm: f64 = expected.iter().map(|b| square(*b)).sum();
     if norm == 0.0 { difference.sqrt() } else { (difference / norm).sqrt() }
+}
+
+/// Sum of the products of values.
+pub fn dot(a: &[f32], b: &[f32]) -> f64 {
+    a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum()
+}
+
+/// L2 norm.
+pub fn norm(x: &[f32]) -> f64 {
+    dot(x, x).sqrt()
+}
+
+/// L2 norm of the difference.
+pub fn distance(a: &[f32], b: &[f32]) -> f64 {
+    assert_eq!(a.len(), b.len());
+    a.iter().zip(b).map(|(a, b)| (f64::from(*a) - f64::from(*b)).powi(2)).sum::<f64>().sqrt()
+}
+
+/// Mean and variance.
+pub fn moments(values: &[f64]) -> (f64, f64) {
+    let mean = values.iter().sum::<f64>() / values.len() as f64;
+    (mean, values.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / values.len() as f64)
+}
+
+/// The projected vector.
+pub fn project(projector: &FlatProjector, x: &[f32]) -> Vec<f32> {
+    let mut out = vec![0.0; projector.dim()];
+    projector.project(x, &mut out);
+    out
 }
 
 /// Asserts that an error message mentions all `parts`.

@@ -1,8 +1,6 @@
 //! Projections and forms are those of the whole gradient, which backends agree on.
 
-use gstore_ingest::gradient::{
-    AdamParams, GradFeatures, GradForm, GradientBackend, adam_feature, normalised_feature, sign_feature,
-};
+use gstore_ingest::gradient::{AdamParams, GradFeatures, GradForm, GradientBackend, sign_feature};
 use gstore_ingest::projection::{ProjectionKind, ProjectionRoute};
 use gstore_model::ComputePrecision;
 use gstore_model::candle::Candle;
@@ -12,7 +10,7 @@ use tempfile::TempDir;
 
 use super::{Whole, each_model, finetune, levels};
 use crate::common::autograd::{gradients, packed, project_modules};
-use crate::common::relative_error;
+use crate::common::{project, relative_error};
 
 const TOLERANCE: f64 = 1e-5;
 const FACTORED: [&str; 3] = ["two_sided", "fact_mask", "fact_sjlt"];
@@ -79,9 +77,7 @@ fn flat_projections_are_those_of_the_gradient() {
                 let mut signs = vec![0.0; gradient.len()];
                 sign_feature(gradient, &mut signs);
                 for (found, values) in found.chunks_exact(projector.dim()).zip([gradient, &signs]) {
-                    let mut expected = vec![0.0; projector.dim()];
-                    projector.project(values, &mut expected);
-                    let error = relative_error(found, &expected);
+                    let error = relative_error(found, &project(&projector, values));
                     assert!(error < TOLERANCE, "{}, {kind}: {error:e}", model.name);
                 }
             }
@@ -113,12 +109,7 @@ fn forms_of_a_fine_tune_are_those_of_the_gradient() {
                 .map(|g| {
                     let of = |form: &GradForm| {
                         let mut out = vec![0.0; g.len()];
-                        match form {
-                            GradForm::Plain => out.clone_from(g),
-                            GradForm::Adam(params) => adam_feature(g, &m, &second, params, &mut out),
-                            GradForm::Normalised { eps } => normalised_feature(g, &second, *eps, &mut out),
-                            GradForm::Sign => sign_feature(g, &mut out),
-                        }
+                        form.apply(g, &m, &second, &mut out);
                         out
                     };
                     forms.iter().map(of).collect()
@@ -129,11 +120,7 @@ fn forms_of_a_fine_tune_are_those_of_the_gradient() {
             let flat = model.flat(sjlt);
             let features = GradFeatures { moments: moments(), ..model.flat_features(sjlt, &forms) };
             let found = gradients(&model.engine(backend.clone(), SavedActivations::All, features), &batch);
-            check_forms(&format!("{name}, flat"), &found, &formed, |values| {
-                let mut out = vec![0.0; flat.dim()];
-                flat.project(values, &mut out);
-                out
-            });
+            check_forms(&format!("{name}, flat"), &found, &formed, |values| project(&flat, values));
             for kind in FACTORED {
                 let projector = model.factored(kind);
                 for way in [ProjectionRoute::Factors, ProjectionRoute::Formed] {
