@@ -3,7 +3,7 @@
 
 use crate::common::reference::{Row, Shared, WarmUp, shared, tensors};
 use crate::common::{GRAD, assert_near, raw_engine, relative_error};
-use gstore_ingest::gradient::{AdamParams, Engine, RequestedOutputs, adam_feature};
+use gstore_ingest::gradient::{AdamParams, Engine, GradForm, RequestedOutputs};
 use gstore_model::PackedSample;
 use gstore_model::candle::Candle;
 use gstore_model::weights::{Moments, TensorSet, TrainerState, peak_rate};
@@ -174,7 +174,8 @@ fn cosines(
 
 fn adam(grad: &[f32], moments: &Moments) -> Vec<f32> {
     let mut out = vec![0.0; grad.len()];
-    adam_feature(grad, &moments.exp_avg, &moments.exp_avg_sq, &AdamParams::default(), &mut out);
+    let form = GradForm::Adam(AdamParams::default());
+    form.apply(grad, &moments.exp_avg, &moments.exp_avg_sq, &mut out);
     out
 }
 

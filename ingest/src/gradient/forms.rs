@@ -9,9 +9,10 @@ use gstore_model::cpu::vectorised;
 pub enum GradForm {
     /// Itself.
     Plain,
-    /// The step that Adam would take ([`adam_feature`]); needs both moments.
+    /// The update that Adam would make for this gradient alone: `m' = b1 m + (1 - b1) g`,
+    /// `v' = b2 v + (1 - b2) g^2`, `m' / sqrt(v' + eps)` by default. Moments are read, never advanced.
     Adam(AdamParams),
-    /// Its signs.
+    /// The sign of each coordinate; zero stays zero, NaN stays NaN.
     Sign,
     /// `g / (sqrt(v) + eps)` with the second moment `v` that the optimizer has; the first one does not enter.
     Normalised {
@@ -35,7 +36,8 @@ impl GradForm {
         }
     }
 
-    /// Writes the form of `grad` to `out`. Moments that do not enter may be empty.
+    /// Writes the form of `grad` to `out`. Slices have one value per trainable parameter; moments that do not
+    /// enter may be empty.
     pub fn apply(self, grad: &[f32], m: &[f32], v: &[f32], out: &mut [f32]) {
         vectorised(
             #[inline(always)]
@@ -120,12 +122,6 @@ impl Default for AdamParams {
 }
 
 impl AdamParams {
-    /// Largest possible magnitude of a coordinate if `m` and `v` share one history (and eps is zero):
-    /// `(1 - b1) / sqrt((1 - b2) (1 - b1^2 / b2))`, 7.2703 for the default.
-    pub fn bound(&self) -> f64 {
-        (1.0 - self.b1) / ((1.0 - self.b2) * (1.0 - self.b1 * self.b1 / self.b2)).sqrt()
-    }
-
     /// Of the first and of the second moment what the old one and what the gradient or its square are
     /// multiplied by.
     pub(super) fn factors(&self) -> [[f32; 2]; 2] {
@@ -142,12 +138,8 @@ impl AdamParams {
     }
 }
 
-/// The update that Adam would make for this gradient alone: `m' = b1 m + (1 - b1) g`,
-/// `v' = b2 v + (1 - b2) g^2`, `out = m' / sqrt(v' + eps)` by default. Moments are read, never advanced.
-///
-/// All slices have one value per trainable parameter; values beyond the shortest slice are left alone.
 #[inline(always)]
-pub fn adam_feature(grad: &[f32], m: &[f32], v: &[f32], params: &AdamParams, out: &mut [f32]) {
+fn adam_feature(grad: &[f32], m: &[f32], v: &[f32], params: &AdamParams, out: &mut [f32]) {
     let [[m_old, m_new], [v_old, v_new]] = params.factors();
     let eps = params.eps as f32;
     let moments =
@@ -160,18 +152,16 @@ pub fn adam_feature(grad: &[f32], m: &[f32], v: &[f32], params: &AdamParams, out
     }
 }
 
-/// `g / (sqrt(v) + eps)`, Adam's preconditioner without its momentum. Slices have one value per parameter.
 #[inline(always)]
-pub fn normalised_feature(grad: &[f32], v: &[f32], eps: f64, out: &mut [f32]) {
+fn normalised_feature(grad: &[f32], v: &[f32], eps: f64, out: &mut [f32]) {
     let eps = eps as f32;
     for ((u, g), v) in out.iter_mut().zip(grad).zip(v) {
         *u = g / (v.sqrt() + eps);
     }
 }
 
-/// The sign of each coordinate; zero stays zero, NaN stays NaN.
 #[inline(always)]
-pub fn sign_feature(grad: &[f32], out: &mut [f32]) {
+fn sign_feature(grad: &[f32], out: &mut [f32]) {
     for (u, g) in out.iter_mut().zip(grad) {
         *u = if *g > 0.0 {
             1.0
@@ -247,13 +237,15 @@ mod tests {
     #[test]
     fn the_bound_holds_for_consistent_moments() {
         let params = AdamParams::default();
-        assert!((params.bound() - 7.2703).abs() < 5e-5);
+        // Of a coordinate, if both moments share one history and eps is zero.
+        let bound = (1.0 - params.b1) / ((1.0 - params.b2) * (1.0 - params.b1.powi(2) / params.b2)).sqrt();
+        assert!((bound - 7.2703).abs() < 5e-5);
         // The worst history: each gradient is the previous one times b2 / b1.
         let mut history = 1e-6f64;
         let (mut m, mut v) = (0.0, 0.0);
         for _ in 0..400 {
             let u = adam(&[history as f32], &[m as f32], &[v as f32], &params);
-            assert!(f64::from(u[0].abs()) <= params.bound() * (1.0 + 1e-5));
+            assert!(f64::from(u[0].abs()) <= bound * (1.0 + 1e-5));
             m = 0.9 * m + 0.1 * history;
             v = 0.999 * v + 0.001 * history * history;
             history *= 0.999 / 0.9;

@@ -29,9 +29,7 @@ pub(crate) use engine::check_sample;
 pub use engine::{CheckpointSource, Engine};
 pub use error::EngineError;
 pub use features::GradFeatures;
-pub use forms::{
-    AdamParams, BiasCorrection, EpsPlacement, GradForm, adam_feature, normalised_feature, sign_feature,
-};
+pub use forms::{AdamParams, BiasCorrection, EpsPlacement, GradForm};
 pub use options::{EngineOptions, LossForm, RequestedOutputs, SampleOutput};
 pub use projector::Projector;
 pub use tracked::{ModuleSelection, SelectionError, tensor_specs};

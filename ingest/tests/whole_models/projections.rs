@@ -1,6 +1,6 @@
 //! Projections and forms are those of the whole gradient, which backends agree on.
 
-use gstore_ingest::gradient::{AdamParams, GradFeatures, GradForm, GradientBackend, sign_feature};
+use gstore_ingest::gradient::{AdamParams, GradFeatures, GradForm, GradientBackend};
 use gstore_ingest::projection::{ProjectionKind, ProjectionRoute};
 use gstore_model::ComputePrecision;
 use gstore_model::candle::Candle;
@@ -75,7 +75,7 @@ fn flat_projections_are_those_of_the_gradient() {
             let projector = model.flat(kind);
             for (found, gradient) in found.iter().zip(&raw) {
                 let mut signs = vec![0.0; gradient.len()];
-                sign_feature(gradient, &mut signs);
+                GradForm::Sign.apply(gradient, &[], &[], &mut signs);
                 for (found, values) in found.chunks_exact(projector.dim()).zip([gradient, &signs]) {
                     let error = relative_error(found, &project(&projector, values));
                     assert!(error < TOLERANCE, "{}, {kind}: {error:e}", model.name);
