@@ -8,16 +8,7 @@ use faer::{Accum, MatMut, MatRef, Par};
 /// # Panics
 /// Where the sizes do not fit.
 pub fn product(a: &[f64], b: &[f64], (rows, inner, cols): (usize, usize, usize)) -> Vec<f64> {
-    let mut out = vec![0.0; rows * cols];
-    matmul(
-        MatMut::from_row_major_slice_mut(&mut out, rows, cols),
-        Accum::Replace,
-        MatRef::from_row_major_slice(a, rows, inner),
-        MatRef::from_row_major_slice(b, inner, cols),
-        1.0,
-        Par::Seq,
-    );
-    out
+    multiplied(MatRef::from_row_major_slice(a, rows, inner), MatRef::from_row_major_slice(b, inner, cols))
 }
 
 /// `a b^T` of `[rows, inner]` and `[cols, inner]`.
@@ -29,15 +20,15 @@ pub(crate) fn product_of_transposed(
     b: &[f64],
     (rows, inner, cols): (usize, usize, usize),
 ) -> Vec<f64> {
+    let b = MatRef::from_row_major_slice(b, cols, inner);
+    multiplied(MatRef::from_row_major_slice(a, rows, inner), b.transpose())
+}
+
+fn multiplied(a: MatRef<'_, f64>, b: MatRef<'_, f64>) -> Vec<f64> {
+    let (rows, cols) = (a.nrows(), b.ncols());
     let mut out = vec![0.0; rows * cols];
-    matmul(
-        MatMut::from_row_major_slice_mut(&mut out, rows, cols),
-        Accum::Replace,
-        MatRef::from_row_major_slice(a, rows, inner),
-        MatRef::from_row_major_slice(b, cols, inner).transpose(),
-        1.0,
-        Par::Seq,
-    );
+    let to = MatMut::from_row_major_slice_mut(&mut out, rows, cols);
+    matmul(to, Accum::Replace, a, b, 1.0, Par::Seq);
     out
 }
 
