@@ -2,7 +2,7 @@
 
 use gstore_curvature::{Blocks, Covariance, Damping, Filter, Module, ModuleFactors, Strategy, dot, product};
 
-use crate::common::{Tokens, assert_close, covariances, fit, gradient, module, squares, sum, token};
+use crate::common::{Tokens, assert_close, covariances, fit, fit_with, gradient, module, sum, token};
 
 /// A module with a bias, and samples whose covariances have full rank.
 fn case() -> (Module, Vec<Tokens>) {
@@ -14,22 +14,6 @@ fn case() -> (Module, Vec<Tokens>) {
         token(&input, &(0..5).map(|i| value(at * 11 + 6 + i)).collect::<Vec<_>>())
     };
     (module, (0..9).map(|sample| (0..3).map(|at| one(3 * sample + at)).collect()).collect())
-}
-
-/// Factors of covariances with the squares of gradients in their eigenbasis.
-fn factors(module: &Module, samples: &[Tokens], [activation, outputs]: [Covariance; 2]) -> ModuleFactors {
-    let mut factors = ModuleFactors {
-        activation: Some(activation),
-        gradient: Some(outputs),
-        diagonal: fit(module, samples).diagonal,
-        ..ModuleFactors::default()
-    };
-    factors.decompose(module).expect("eigenbases");
-    let basis = factors.inverse(module, Strategy::Kfac, Damping::Value(1.0)).expect("a basis");
-    let rotated: Vec<Vec<f64>> =
-        samples.iter().map(|tokens| basis.rotated(&gradient(module, tokens))).collect();
-    factors.lambda = Some(squares(module.len(), &rotated));
-    factors
 }
 
 /// With zeros outside of the blocks.
@@ -49,7 +33,7 @@ fn everything_is_as_with_zeros_outside_of_the_blocks() {
             .map(|whole| whole.clone().cut(Blocks::new(whole.size, most)).expect("it was whole"));
         let dense = cut.each_ref().map(zeroed);
         let [a, s] = dense.each_ref().map(Covariance::mean);
-        let (found, expected) = (factors(&module, &samples, cut), factors(&module, &samples, dense));
+        let [found, expected] = [cut, dense].map(|pair| fit_with(&module, &samples, pair.into()));
         let filters = [
             Filter::Inverse(Damping::OfMean),
             Filter::Inverse(Damping::Value(1e-3)),
@@ -101,7 +85,7 @@ fn one_block_is_the_matrix_itself() {
         let blocks = Blocks::new(whole.size, 7);
         whole.cut(blocks).expect("one block")
     });
-    assert_eq!(factors(&module, &samples, most), fit(&module, &samples));
+    assert_eq!(fit_with(&module, &samples, most.into()), fit(&module, &samples));
 }
 
 #[test]

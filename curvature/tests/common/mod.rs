@@ -68,12 +68,17 @@ pub fn squares(len: usize, vectors: &[Vec<f64>]) -> Squares {
 
 /// All factors of samples.
 pub fn fit(module: &Module, samples: &[Tokens]) -> ModuleFactors {
-    let (activation, gradient_of_outputs) = covariances(module, samples);
-    let mut factors = ModuleFactors {
-        activation: Some(activation),
-        gradient: Some(gradient_of_outputs),
-        ..ModuleFactors::default()
-    };
+    fit_with(module, samples, covariances(module, samples))
+}
+
+/// The same, of these covariances.
+pub fn fit_with(
+    module: &Module,
+    samples: &[Tokens],
+    (activation, outputs): (Covariance, Covariance),
+) -> ModuleFactors {
+    let mut factors =
+        ModuleFactors { activation: Some(activation), gradient: Some(outputs), ..ModuleFactors::default() };
     factors.decompose(module).expect("eigenbases");
     let gradients: Vec<Vec<f64>> = samples.iter().map(|tokens| gradient(module, tokens)).collect();
     factors.diagonal = Some(squares(module.len(), &gradients));
