@@ -6,8 +6,7 @@ use crate::common::autograd::{
 };
 use crate::common::{EMBED, GRAD, assert_near, relative_error};
 use gstore_ingest::gradient::{
-    CheckpointSource, Engine, EngineOptions, GradFeatures, GradientBackend, LossForm, RequestedOutputs,
-    SampleOutput,
+    CheckpointSource, Engine, EngineOptions, GradFeatures, LossForm, RequestedOutputs, SampleOutput,
 };
 use gstore_model::ComputePrecision;
 use gstore_model::candle::Candle;
@@ -18,37 +17,17 @@ use gstore_model::{PackedSample, Reduction};
 const TOLERANCE: f64 = 1e-4;
 const MODELS: [&str; 3] = ["gpt2", "gemma2", "qwen3"];
 
-/// Loads an engine on each backend.
-fn on_every_backend(
-    source: &CheckpointSource,
-    options: EngineOptions,
-    features: impl Fn() -> Option<GradFeatures>,
-    check: impl Fn(&Engine),
-) {
-    on_backends(source, options, features, |engine, _| check(engine));
-}
-
-/// The same; the check is told whether the backend promises the same bits in every batch.
+/// Loads an engine on each backend; the check is told whether that promises the same bits in every batch.
 fn on_backends(
     source: &CheckpointSource,
     options: EngineOptions,
     features: impl Fn() -> Option<GradFeatures>,
     check: impl Fn(&Engine, bool),
 ) {
-    fn load<B: GradientBackend>(
-        source: &CheckpointSource,
-        backend: B,
-        options: EngineOptions,
-        features: Option<GradFeatures>,
-    ) -> Engine {
-        Engine::load(source, backend, options, features).unwrap()
-    }
-    check(&load(source, Candle::cpu(), options, features()), false);
+    check(&Engine::load(source, Candle::cpu(), options, features()).unwrap(), false);
     for level in SimdLevel::available() {
-        check(
-            &load(source, Cpu::with_level(ComputePrecision::F32, level).unwrap(), options, features()),
-            true,
-        );
+        let backend = Cpu::with_level(ComputePrecision::F32, level).unwrap();
+        check(&Engine::load(source, backend, options, features()).unwrap(), true);
     }
 }
 
@@ -94,11 +73,11 @@ fn smoothed_and_summed_losses() {
             EngineOptions { loss: LossForm::CrossEntropy { smoothing: 0.1 }, ..Default::default() };
         let summed = EngineOptions { reduction: Reduction::Sum, ..Default::default() };
         for (key, options) in [("smoothed", smoothed), ("sum", summed)] {
-            on_every_backend(
+            on_backends(
                 &whole,
                 options,
                 || Some(raw_features(&tensors)),
-                |engine| {
+                |engine, _| {
                     each_output(engine, &samples, GRAD, |i, output| {
                         let loss = golden.scalar(&format!("{i}.{key}"));
                         assert_near(output.loss, loss, TOLERANCE as f32, &format!("{key} loss of {name}"));
@@ -134,11 +113,11 @@ fn divergence_from_the_base() {
         samples.truncate(1);
         let golden = Golden::open("adapters", name);
         let options = EngineOptions { loss: LossForm::KlToBase, ..Default::default() };
-        on_every_backend(
+        on_backends(
             &source,
             options,
             || Some(adapter_features(&source)),
-            |engine| {
+            |engine, _| {
                 each_output(engine, &samples, GRAD, |_, output| {
                     assert_near(
                         output.loss,
@@ -159,11 +138,11 @@ fn a_model_does_not_diverge_from_itself() {
     let Some((source, samples)) = plain("gemma2") else { return };
     let options = EngineOptions { loss: LossForm::KlToBase, ..Default::default() };
     let (source, tensors, _) = whole(&source.model);
-    on_every_backend(
+    on_backends(
         &source,
         options,
         || Some(raw_features(&tensors)),
-        |engine| {
+        |engine, _| {
             each_output(engine, &samples, GRAD, |_, output| {
                 assert!(output.loss.abs() < 1e-6, "{}", output.loss);
                 assert!(output.grads.iter().all(|g| g.abs() < 1e-5));
@@ -192,11 +171,11 @@ fn embeddings_of_every_layer() {
         let layers = ModelFolder::open(&source.model).unwrap().decoder().layers;
         for (layer, unit) in (0..=layers).flat_map(|layer| [(layer, false), (layer, true)]) {
             let options = EngineOptions { embed_layer: Some(layer), embed_unit: unit, ..Default::default() };
-            on_every_backend(
+            on_backends(
                 &source,
                 options,
                 || None,
-                |engine| {
+                |engine, _| {
                     let width = engine.decoder().hidden_size;
                     // Whether losses are asked for as well must not matter: the last layer
                     // then has rows for either.
