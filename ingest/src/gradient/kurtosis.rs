@@ -32,7 +32,7 @@ impl KurtosisCheck {
 
     /// Looks at a tensor's gradient.
     pub fn formed(&self, tensor: usize, grad: &[f32]) {
-        self.add(tensor, of(grad, grad.len()));
+        self.add(tensor, kurtosis([grad]));
     }
 
     /// Looks at both factors of a tensor's gradient, or at the one that a mask samples by value.
@@ -48,7 +48,7 @@ impl KurtosisCheck {
             let chosen: Vec<u32> =
                 (0..rows).step_by(rows.div_ceil(ROWS).max(1)).map(|row| row as u32).collect();
             let values = backend.to_host(&backend.gather(factor, &chosen)?)?;
-            most = most.max(of(&values, width));
+            most = most.max(kurtosis(values.chunks_exact(width.max(1))));
         }
         self.add(tensor, most);
         Ok(())
@@ -66,12 +66,6 @@ impl KurtosisCheck {
             mean.values += 1;
         }
     }
-}
-
-/// The mean over rows of some width.
-fn of(values: &[f32], width: usize) -> f64 {
-    let rows: Vec<&[f32]> = values.chunks_exact(width.max(1)).collect();
-    kurtosis(&rows, std::slice::from_ref(&(0..width))).first().copied().unwrap_or(0.0)
 }
 
 #[cfg(test)]

@@ -27,6 +27,6 @@ mod two_sided;
 pub(crate) use cost::{NOMINAL_TOKENS, choose_module};
 pub use cost::{ProjectionRoute, table_bytes};
 pub use explain::{ProjectionSummary, explain};
-pub use kurtosis::{KURTOSIS_LIMIT, kurtosis};
+pub(crate) use kurtosis::{KURTOSIS_LIMIT, kurtosis};
 pub use noise::{ProjectionNoise, noise};
 pub use projector::{FactoredProjector, PostProjection};
