@@ -15,7 +15,7 @@ use gstore_model::params::TensorSpec;
 
 use super::error::ProjectionError;
 use super::gaussian::Gaussian;
-use super::key::{MatrixSide, derive_key};
+use super::key::MatrixSide;
 use super::kind::ProjectionKind;
 use super::philox::{RandomWords, StreamTag};
 use super::rademacher::Rademacher;
@@ -69,12 +69,7 @@ impl FlatProjector {
         let sizes = sizes(tensors)?;
         let inputs: usize = sizes.iter().sum();
         let checkpoint = spec.scope(checkpoint)?;
-        let words = |name: &str, tag| {
-            RandomWords::new(
-                derive_key(spec.kind.name(), name, MatrixSide::Whole, spec.seed, checkpoint),
-                tag,
-            )
-        };
+        let words = |name: &str, tag| RandomWords::of(tag, name, MatrixSide::Whole, spec.seed, checkpoint);
         let sum = |kind: Box<dyn RandomMatrix>, tag| {
             let mut start = 0;
             let keyed = tensors.iter().zip(&sizes).map(|(tensor, len)| {

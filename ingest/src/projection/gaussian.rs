@@ -75,15 +75,12 @@ impl RandomMatrix for Gaussian {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::projection::key::{MatrixSide, derive_key};
+    use crate::projection::key::MatrixSide;
     use crate::projection::philox::StreamTag;
 
     #[test]
     fn golden_words_and_column() {
-        let words = RandomWords::new(
-            derive_key("gaussian", "layers.0.w", MatrixSide::Whole, 42, None),
-            StreamTag::Gaussian,
-        );
+        let words = RandomWords::of(StreamTag::Gaussian, "layers.0.w", MatrixSide::Whole, 42, None);
         assert_eq!(words.at(0, 0), [0x3fd0962e, 0xfbe54054, 0x868edf4c, 0x535ca825]);
         let mut column = [0; 4];
         Gaussian::new(4).fill(words, 0, &mut column);

@@ -62,14 +62,13 @@ pub(super) fn split(dim: usize, sizes: &[usize]) -> Vec<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::projection::key::{MatrixSide, derive_key};
+    use crate::projection::key::MatrixSide;
     use crate::projection::philox::StreamTag;
     use proptest::prelude::*;
 
     #[test]
     fn golden_words_and_indices() {
-        let words =
-            RandomWords::new(derive_key("mask", "layers.0.w", MatrixSide::Whole, 42, None), StreamTag::Mask);
+        let words = RandomWords::of(StreamTag::Mask, "layers.0.w", MatrixSide::Whole, 42, None);
         assert_eq!(words.at(0, 0)[..3], [0xdb52f3ce, 0x06c1873d, 0x18ebfa85]);
         let got: Vec<_> = sample(words, 8, 3).iter().map(|s| (s.index, s.length)).collect();
         assert_eq!(got, [(1, 2), (2, 3), (5, 3)]);

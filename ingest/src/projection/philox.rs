@@ -2,6 +2,8 @@
 //!
 //! Every projection entry is read from here, so it depends on nothing but the key and its own indices.
 
+use super::key::{MatrixSide, derive_key};
+
 // Multipliers of the pairs of counter words, and Weyl increments of the key words.
 const M0: u64 = 0xD251_1F53;
 const M1: u64 = 0xCD9E_8D57;
@@ -20,6 +22,18 @@ pub(crate) enum StreamTag {
     Sjlt = 2,
     /// Position inside each stratum.
     Mask = 3,
+}
+
+impl StreamTag {
+    /// The kind that keys are derived from.
+    fn kind(self) -> &'static str {
+        match self {
+            StreamTag::Rademacher => "rademacher",
+            StreamTag::Gaussian => "gaussian",
+            StreamTag::Sjlt => "sjlt",
+            StreamTag::Mask => "mask",
+        }
+    }
 }
 
 /// Ten rounds over one counter. `key` is (low word, high word).
@@ -45,7 +59,12 @@ pub(crate) struct RandomWords {
 }
 
 impl RandomWords {
-    /// Words of `tag` under a derived 64-bit key (see [`super::key::derive_key`]).
+    /// Words of a side of a tensor.
+    pub fn of(tag: StreamTag, tensor: &str, side: MatrixSide, seed: u64, checkpoint: Option<&str>) -> Self {
+        Self::new(derive_key(tag.kind(), tensor, side, seed, checkpoint), tag)
+    }
+
+    /// Words of `tag` under a derived 64-bit key.
     pub fn new(key: u64, tag: StreamTag) -> Self {
         Self { key: [key as u32, (key >> 32) as u32], tag }
     }

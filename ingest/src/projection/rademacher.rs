@@ -95,15 +95,12 @@ fn add(sums: &mut [f32], value: f32, byte: u8) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::projection::key::{MatrixSide, derive_key};
+    use crate::projection::key::MatrixSide;
     use crate::projection::philox::StreamTag;
 
     #[test]
     fn golden_words_and_signs() {
-        let words = RandomWords::new(
-            derive_key("rademacher", "layers.0.w", MatrixSide::Whole, 42, None),
-            StreamTag::Rademacher,
-        );
+        let words = RandomWords::of(StreamTag::Rademacher, "layers.0.w", MatrixSide::Whole, 42, None);
         assert_eq!(words.at(0, 0), [0xdce66a8a, 0x784b855e, 0xb2e9ecf3, 0xaf1e390e]);
         let kind = Rademacher::new(4);
         let mut entries = vec![0; 8 * kind.width()];
@@ -118,10 +115,7 @@ mod tests {
     /// Numbers of sums that end within a byte, within a word and within a call.
     #[test]
     fn each_sum_takes_the_sign_of_its_own_bit() {
-        let words = RandomWords::new(
-            derive_key("rademacher", "layers.0.w", MatrixSide::Whole, 42, None),
-            StreamTag::Rademacher,
-        );
+        let words = RandomWords::of(StreamTag::Rademacher, "layers.0.w", MatrixSide::Whole, 42, None);
         for dim in [1, 7, 8, 31, 32, 45, 128, 131] {
             let kind = Rademacher::new(dim);
             let mut entries = vec![0; 2 * kind.width()];

@@ -99,11 +99,11 @@ fn apply_fixed<const S: usize>(entries: &[u32], values: &[f32], sums: &mut [f32]
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::projection::key::{MatrixSide, derive_key};
+    use crate::projection::key::MatrixSide;
     use crate::projection::philox::StreamTag;
 
     fn words() -> RandomWords {
-        RandomWords::new(derive_key("sjlt", "layers.0.w", MatrixSide::Whole, 42, None), StreamTag::Sjlt)
+        RandomWords::of(StreamTag::Sjlt, "layers.0.w", MatrixSide::Whole, 42, None)
     }
 
     fn entries(dim: u32, s: u32) -> Vec<(u32, bool)> {

@@ -25,15 +25,14 @@ pub(super) fn side(words: RandomWords, rows: u32, columns: usize, bias: bool) ->
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::projection::key::{MatrixSide, derive_key};
+    use crate::projection::key::MatrixSide;
     use crate::projection::modules::SideEntries;
     use crate::projection::philox::StreamTag;
 
     #[test]
     fn golden_samples() {
         let kept = |side_of, rows, columns| {
-            let words =
-                RandomWords::new(derive_key("mask", "layers.0.w", side_of, 42, None), StreamTag::Mask);
+            let words = RandomWords::of(StreamTag::Mask, "layers.0.w", side_of, 42, None);
             let SideEntries::Sparse(entries) = side(words, rows, columns, false).entries else {
                 panic!("sparse")
             };

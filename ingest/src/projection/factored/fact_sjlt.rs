@@ -42,12 +42,12 @@ pub(super) fn scatter<T: Copy + Into<f64>>(packed: &[u32], values: &[T], out: &m
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::projection::key::{MatrixSide, derive_key};
+    use crate::projection::key::MatrixSide;
     use crate::projection::modules::SideEntries;
     use crate::projection::philox::StreamTag;
 
     fn words(side: MatrixSide) -> RandomWords {
-        RandomWords::new(derive_key("sjlt", "layers.0.w", side, 42, None), StreamTag::Sjlt)
+        RandomWords::of(StreamTag::Sjlt, "layers.0.w", side, 42, None)
     }
 
     #[test]

@@ -9,7 +9,7 @@ use gstore_store::ModuleGroup;
 use super::{fact_mask, fact_sjlt, sparse, two_sided};
 use crate::projection::error::ProjectionError;
 use crate::projection::groups;
-use crate::projection::key::{MatrixSide, derive_key};
+use crate::projection::key::MatrixSide;
 use crate::projection::kind::ProjectionKind;
 use crate::projection::modules::{GradientShape, ModuleShape, SideEntry, SideMatrices, SideMatrix};
 use crate::projection::philox::{RandomWords, StreamTag};
@@ -215,33 +215,31 @@ impl FactoredProjector {
     }
 
     fn draw(&self, module: &ModuleShape) -> ModuleMatrices {
-        let words = |kind: &str, side, tag| {
-            let key = derive_key(kind, &module.name, side, self.spec.seed, self.checkpoint.as_deref());
-            RandomWords::new(key, tag)
-        };
+        let words =
+            |tag, side| RandomWords::of(tag, &module.name, side, self.spec.seed, self.checkpoint.as_deref());
         if let Some(block) = self.spec.block(module) {
             let (sides, last) = (block.matrices(module.shape.bias()), PostProjection::Scale(block.scale()));
             return ModuleMatrices { sides: Some(sides), rows: Vec::new(), last };
         }
         let (rows, columns) = module.shape.matrix();
         let Some((k_out, k_in)) = module.shape.sides(self.spec.kind) else {
-            let words = words("sjlt", MatrixSide::Whole, StreamTag::Sjlt);
+            let words = words(StreamTag::Sjlt, MatrixSide::Whole);
             let last = PostProjection::Signs(fact_sjlt::signs(words, self.spec.dim, rows));
             return ModuleMatrices { sides: None, rows: Vec::new(), last };
         };
-        let both = |kind, tag, draw: fn(RandomWords, u32, usize, bool) -> SideMatrix| SideMatrices {
-            out: draw(words(kind, MatrixSide::Out, tag), k_out as u32, rows, false),
-            input: draw(words(kind, MatrixSide::In, tag), k_in as u32, columns, module.shape.bias()),
+        let both = |tag, draw: fn(RandomWords, u32, usize, bool) -> SideMatrix| SideMatrices {
+            out: draw(words(tag, MatrixSide::Out), k_out as u32, rows, false),
+            input: draw(words(tag, MatrixSide::In), k_in as u32, columns, module.shape.bias()),
         };
         let sides = match self.spec.kind {
-            ProjectionKind::TwoSided { .. } => both("rademacher", StreamTag::Rademacher, two_sided::side),
-            ProjectionKind::FactMask { .. } => both("mask", StreamTag::Mask, fact_mask::side),
-            _ => both("sjlt", StreamTag::Sjlt, fact_sjlt::side),
+            ProjectionKind::TwoSided { .. } => both(StreamTag::Rademacher, two_sided::side),
+            ProjectionKind::FactMask { .. } => both(StreamTag::Mask, fact_mask::side),
+            _ => both(StreamTag::Sjlt, fact_sjlt::side),
         };
         let last = match self.spec.kind {
             ProjectionKind::TwoSided { .. } => PostProjection::Nothing,
             _ => {
-                let words = words("sjlt", MatrixSide::Post, StreamTag::Sjlt);
+                let words = words(StreamTag::Sjlt, MatrixSide::Post);
                 PostProjection::Signs(fact_sjlt::signs(words, self.spec.dim, k_out * k_in))
             }
         };

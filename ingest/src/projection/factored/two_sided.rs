@@ -72,16 +72,13 @@ fn dot(values: &[f64], entries: &[f32]) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::projection::key::{MatrixSide, derive_key};
+    use crate::projection::key::MatrixSide;
     use crate::projection::philox::StreamTag;
 
     #[test]
     fn golden_signs() {
         let signs = |side_of, columns| {
-            let words = RandomWords::new(
-                derive_key("rademacher", "layers.0.w", side_of, 4, None),
-                StreamTag::Rademacher,
-            );
+            let words = RandomWords::of(StreamTag::Rademacher, "layers.0.w", side_of, 4, None);
             let SideEntries::Dense(values) = side(words, 2, columns, false).entries else { panic!("dense") };
             assert!(values.iter().all(|v| v.abs() == 0.5f32.sqrt()));
             values.iter().map(|v| if *v < 0.0 { '-' } else { '+' }).collect::<String>()
