@@ -2,7 +2,7 @@
 //! do not touch each other.
 
 use crate::common::tiny::{Tiny, TinyAdapter, VOCAB, noise};
-use crate::common::{EVERYTHING, GRAD, raw_engine, relative_error, tokens};
+use crate::common::{EVERYTHING, GRAD, Sample, raw_engine, relative_error};
 use gstore_ingest::gradient::{Engine, EngineError, RequestedOutputs};
 use gstore_model::PackedSample;
 use gstore_model::candle::Candle;
@@ -11,19 +11,8 @@ use tempfile::TempDir;
 
 const ALL: [&str; 7] = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"];
 
-struct Sample {
-    ids: Vec<u32>,
-    scored: Vec<bool>,
-}
-
-impl Sample {
-    fn new(seed: u64, len: usize, first_scored: usize) -> Sample {
-        Sample { ids: tokens(seed, len, VOCAB), scored: (0..len).map(|i| i >= first_scored).collect() }
-    }
-
-    fn packed(&self) -> PackedSample<'_> {
-        PackedSample::new(&self.ids, &self.scored)
-    }
+fn of_noise(seed: u64, len: usize, first_scored: usize) -> Sample {
+    Sample::noise(seed, len, first_scored, VOCAB)
 }
 
 fn engine(folder: &TempDir, model: &Tiny, adapter: Option<&TinyAdapter>) -> Engine {
@@ -49,7 +38,7 @@ fn run(engine: &Engine, samples: &[&Sample], want: RequestedOutputs) -> Vec<Outp
 /// Central differences of the loss along random directions in each trainable tensor.
 fn check_slopes(model: &Tiny, adapter: &TinyAdapter) {
     let folder = TempDir::new().unwrap();
-    let sample = Sample::new(5, 13, 4);
+    let sample = of_noise(5, 13, 4);
     let exact = engine(&folder, model, Some(adapter));
     let grad = run(&exact, &[&sample], GRAD).remove(0).3;
     let mut offset = 0;
@@ -87,7 +76,7 @@ fn a_part_of_the_layers_gets_the_same_gradients_as_all() {
     let folder = TempDir::new().unwrap();
     let model = Tiny::new();
     let full = TinyAdapter::new(&ALL, 2);
-    let sample = Sample::new(9, 17, 6);
+    let sample = of_noise(9, 17, 6);
     let all = engine(&folder, &model, Some(&full));
     let all_grad = run(&all, &[&sample], GRAD).remove(0).3;
     for target in ALL {
@@ -136,7 +125,7 @@ fn samples_of_a_batch_do_not_touch_each_other() {
     let samples: Vec<Sample> = [(3, 1), (1, 1), (9, 40), (31, 5), (33, 1), (64, 63), (70, 8), (2, 1)]
         .into_iter()
         .enumerate()
-        .map(|(i, (len, scored))| Sample::new(i as u64 + 1, len, scored))
+        .map(|(i, (len, scored))| of_noise(i as u64 + 1, len, scored))
         .collect();
     for want in [GRAD, EVERYTHING] {
         let together = run(&engine, &samples.iter().collect::<Vec<_>>(), want);
@@ -154,7 +143,7 @@ fn samples_of_a_batch_do_not_touch_each_other() {
 fn a_sample_without_scored_tokens_has_zero_loss_and_gradient() {
     let folder = TempDir::new().unwrap();
     let engine = engine(&folder, &Tiny::new(), Some(&TinyAdapter::new(&["q_proj"], 2)));
-    let sample = Sample::new(1, 6, 6);
+    let sample = of_noise(1, 6, 6);
     for want in [GRAD, EVERYTHING] {
         engine
             .run(&[sample.packed()], want, &mut |_, o| {
@@ -176,12 +165,12 @@ fn a_sample_without_scored_tokens_has_zero_loss_and_gradient() {
 fn embeddings_are_the_mean_and_the_last_of_all_tokens() {
     let folder = TempDir::new().unwrap();
     let engine = engine(&folder, &Tiny::new(), None);
-    let sample = Sample::new(3, 1, 1);
+    let sample = of_noise(3, 1, 1);
     let want = RequestedOutputs { embed_mean: true, embed_last: true, ..RequestedOutputs::default() };
     let (_, mean, last, _) = run(&engine, &[&sample], want).remove(0);
     assert_eq!(mean, last, "with one token the mean is the last");
     // Causality: the first token's state does not depend on what follows.
-    let mut longer = Sample::new(3, 2, 2);
+    let mut longer = of_noise(3, 2, 2);
     longer.ids[0] = sample.ids[0];
     let (_, mean2, last2, _) = run(&engine, &[&longer], want).remove(0);
     let expected: Vec<f32> = last.iter().zip(&last2).map(|(a, b)| (a + b) / 2.0).collect();
@@ -193,7 +182,7 @@ fn wrong_batches_are_refused() {
     let folder = TempDir::new().unwrap();
     let base = engine(&folder, &Tiny::new(), None);
     let mut nothing = |_: usize, _: gstore_ingest::gradient::SampleOutput<'_>| {};
-    let good = Sample::new(1, 4, 2);
+    let good = of_noise(1, 4, 2);
     let empty = PackedSample::new(&[], &[]);
     let loss = RequestedOutputs { loss: true, ..RequestedOutputs::default() };
     let run = |batch: &[PackedSample<'_>],

@@ -1,10 +1,10 @@
 //! Promise: gradients of LoRA factors of fused, interleaved and transposed modules agree with PEFT and
 //! automatic differentiation.
 
-use crate::common::autograd::{Golden, Sample, adapted, adapter_features, packed};
-use crate::common::{GRAD, assert_near, relative_error};
+use crate::common::autograd::{Golden, adapted, adapter_features, gradients, project_modules};
+use crate::common::{GRAD, Sample, assert_near, packed, relative_error};
 use gstore_ingest::gradient::{
-    CheckpointSource, Engine, EngineOptions, GradForm, GradientBackend, Projector,
+    CheckpointSource, Engine, EngineOptions, GradFeatures, GradForm, GradientBackend, Projector,
 };
 use gstore_ingest::projection::{FactoredProjector, ProjectionRoute, ProjectionSpec, modules_of};
 use gstore_model::ComputePrecision;
@@ -76,25 +76,24 @@ fn projected_factors_do_not_depend_on_the_way() {
             Engine::load(&source, backend.clone(), EngineOptions::default(), Some(adapter_features(&source)));
         let raw = raw.unwrap();
         let batch = packed(&samples);
-        let gradients = crate::common::autograd::gradients(&raw, &batch);
+        let whole = gradients(&raw, &batch);
         for kind in ["two_sided", "fact_mask", "fact_sjlt"] {
             let spec = ProjectionSpec::sized(kind.parse().unwrap(), 64);
             let modules = modules_of(raw.tensors());
             for way in [ProjectionRoute::Factors, ProjectionRoute::Formed] {
                 let projector = FactoredProjector::new(&spec, &modules, None).unwrap();
                 let routes = vec![way; modules.len()];
-                let features = gstore_ingest::gradient::GradFeatures {
+                let features = GradFeatures {
                     forms: vec![GradForm::Plain],
                     projector: Projector::Factored { projector, routes },
                     moments: None,
                 };
                 let engine =
                     Engine::load(&source, backend.clone(), EngineOptions::default(), Some(features)).unwrap();
-                let found = crate::common::autograd::gradients(&engine, &batch);
+                let found = gradients(&engine, &batch);
                 let projector = FactoredProjector::new(&spec, &modules, None).unwrap();
-                for (found, gradient) in found.iter().zip(&gradients) {
-                    let expected =
-                        crate::common::autograd::project_modules(&projector, raw.tensors(), gradient);
+                for (found, gradient) in found.iter().zip(&whole) {
+                    let expected = project_modules(&projector, raw.tensors(), gradient);
                     assert!(expected.iter().any(|v| *v != 0.0));
                     assert_eq!(*found, expected, "{name}, {kind}, {way:?}");
                 }

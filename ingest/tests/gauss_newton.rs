@@ -7,7 +7,7 @@ use std::path::Path;
 use crate::common::autograd;
 use crate::common::reference::shared;
 use crate::common::tiny::{Tiny, noise};
-use crate::common::{assert_says, relative_error};
+use crate::common::{assert_says, packed, relative_error};
 use crate::curvature::{Sample, batch, samples};
 use gstore_curvature::{Covariance, ProductResult, Solution};
 use gstore_curvature::{
@@ -342,7 +342,7 @@ fn tangents_are_derivatives_of_the_logits_of_every_model() {
         let folder = ModelFolder::open(&path).unwrap();
         let (decoder, shown) = (folder.decoder().clone(), path.display());
         let samples = autograd::samples(&path);
-        let packed = autograd::packed(&samples[..2.min(samples.len())]);
+        let packed = packed(&samples[..2.min(samples.len())]);
         let layout = || Layout::new(&packed, false, Reduction::Sum);
         let moves = moves(&decoder, &folder);
         let model = load(&folder, Cpu::new(ComputePrecision::F32), &moves, 0.0);

@@ -1,10 +1,9 @@
 //! Promise: on real checkpoints, losses, embeddings, gradients, Adam features and their cosines agree with
 //! the reference implementation, and the checkpoint weights follow from the trainer's own log.
 
-use crate::common::reference::{Row, Shared, WarmUp, shared, tensors};
-use crate::common::{GRAD, assert_near, raw_engine, relative_error};
+use crate::common::reference::{Shared, WarmUp, shared, tensors};
+use crate::common::{GRAD, Sample, assert_near, packed, raw_engine, relative_error};
 use gstore_ingest::gradient::{AdamParams, Engine, GradForm, RequestedOutputs};
-use gstore_model::PackedSample;
 use gstore_model::candle::Candle;
 use gstore_model::weights::{Moments, TensorSet, TrainerState, peak_rate};
 use serde_json::Value;
@@ -16,8 +15,8 @@ struct Reference {
     shared: Shared,
     manifest: Value,
     warm_up: WarmUp,
-    train: Vec<Row>,
-    targets: Vec<Row>,
+    train: Vec<Sample>,
+    targets: Vec<Sample>,
 }
 
 fn reference() -> Option<Reference> {
@@ -66,7 +65,7 @@ struct Output {
 }
 
 /// Runs rows in batches of about `tokens` tokens.
-fn run(engine: &Engine, rows: &[Row], want: RequestedOutputs, tokens: usize) -> Vec<Output> {
+fn run(engine: &Engine, rows: &[Sample], want: RequestedOutputs, tokens: usize) -> Vec<Output> {
     let mut outputs = Vec::new();
     let mut start = 0;
     while start < rows.len() {
@@ -76,9 +75,8 @@ fn run(engine: &Engine, rows: &[Row], want: RequestedOutputs, tokens: usize) -> 
             total += rows[end].ids.len();
             end += 1;
         }
-        let batch: Vec<PackedSample<'_>> = rows[start..end].iter().map(Row::packed).collect();
         engine
-            .run(&batch, want, &mut |_, o| {
+            .run(&packed(&rows[start..end]), want, &mut |_, o| {
                 outputs.push(Output {
                     loss: o.loss,
                     mean: o.embed_mean.to_vec(),

@@ -1,10 +1,8 @@
 //! Promise: every form of a loss, of the parts of its tokens, its gradient, and every kind of
 //! embedding agree with PyTorch.
 
-use crate::common::autograd::{
-    Golden, Sample, adapted, adapter_features, packed, plain, raw_features, whole,
-};
-use crate::common::{EMBED, GRAD, assert_near, relative_error};
+use crate::common::autograd::{Golden, adapted, adapter_features, plain, raw_features, whole};
+use crate::common::{EMBED, GRAD, Sample, assert_near, packed, relative_error};
 use gstore_ingest::gradient::{
     CheckpointSource, Engine, EngineOptions, GradFeatures, LossForm, RequestedOutputs, SampleOutput,
 };

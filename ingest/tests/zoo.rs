@@ -3,9 +3,9 @@
 
 use std::path::Path;
 
-use crate::common::autograd::{Sample, packed, raw_features, samples, whole};
+use crate::common::autograd::{raw_features, samples, whole};
 use crate::common::reference::{shared, tensors};
-use crate::common::{assert_near, relative_error, support};
+use crate::common::{Sample, assert_near, packed, relative_error, support};
 use gstore_ingest::gradient::{Engine, EngineOptions, GradientBackend, RequestedOutputs};
 use gstore_model::ComputePrecision;
 use gstore_model::architectures::{Decoder, Param};

@@ -13,17 +13,7 @@ use gstore_model::params::TensorSpec;
 use gstore_model::weights::{Adapter, ModelFolder, TensorSet};
 
 use super::reference::shared;
-use super::support;
-
-/// A sequence of `golden.json`.
-pub struct Sample {
-    pub ids: Vec<u32>,
-    pub scored: Vec<bool>,
-}
-
-pub fn packed(samples: &[Sample]) -> Vec<PackedSample<'_>> {
-    samples.iter().map(|s| PackedSample::new(&s.ids, &s.scored)).collect()
-}
+use super::{Sample, support};
 
 /// The sequences of a model folder.
 pub fn samples(model: &Path) -> Vec<Sample> {

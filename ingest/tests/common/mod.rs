@@ -14,6 +14,7 @@ use std::path::Path;
 
 use gstore_ingest::gradient::{CheckpointSource, Engine, EngineOptions, GradientBackend, RequestedOutputs};
 use gstore_ingest::projection::FlatProjector;
+use gstore_model::PackedSample;
 
 const NOTHING: RequestedOutputs = RequestedOutputs {
     loss: false,
@@ -47,6 +48,27 @@ pub fn raw_engine<B: GradientBackend>(model: &Path, adapter: Option<&Path>, back
     };
     let features = adapter.map(|_| autograd::adapter_features(&source));
     Engine::load(&source, backend, EngineOptions::default(), features).unwrap()
+}
+
+/// A tokenised sequence.
+pub struct Sample {
+    pub ids: Vec<u32>,
+    pub scored: Vec<bool>,
+}
+
+impl Sample {
+    /// One of noise, scored from token `first` on.
+    pub fn noise(seed: u64, len: usize, first: usize, vocab: usize) -> Sample {
+        Sample { ids: tokens(seed, len, vocab), scored: (0..len).map(|i| i >= first).collect() }
+    }
+
+    pub fn packed(&self) -> PackedSample<'_> {
+        PackedSample::new(&self.ids, &self.scored)
+    }
+}
+
+pub fn packed(samples: &[Sample]) -> Vec<PackedSample<'_>> {
+    samples.iter().map(Sample::packed).collect()
 }
 
 /// A sequence of noise.

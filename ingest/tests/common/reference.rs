@@ -3,12 +3,11 @@
 
 use std::path::{Path, PathBuf};
 
-use gstore_model::PackedSample;
 use gstore_model::weights::TensorSet;
 use serde_json::Value;
 use tokenizers::Tokenizer;
 
-use super::support;
+use super::{Sample, support};
 
 /// The reference folder.
 pub struct Shared {
@@ -18,18 +17,6 @@ pub struct Shared {
 /// The folder, or `None` after saying that a test is skipped. With `CI` set its absence fails.
 pub fn shared() -> Option<Shared> {
     support::shared().map(|root| Shared { root })
-}
-
-/// A tokenised row.
-pub struct Row {
-    pub ids: Vec<u32>,
-    pub scored: Vec<bool>,
-}
-
-impl Row {
-    pub fn packed(&self) -> PackedSample<'_> {
-        PackedSample::new(&self.ids, &self.scored)
-    }
 }
 
 /// A model with its warm-up checkpoints.
@@ -67,7 +54,7 @@ impl Shared {
     }
 
     /// Rows of a data file, tokenised with the model's tokenizer and the LESS template.
-    pub fn rows(&self, file: &str, offset: usize, count: usize, model: &Path) -> Vec<Row> {
+    pub fn rows(&self, file: &str, offset: usize, count: usize, model: &Path) -> Vec<Sample> {
         let tokenizer = Tokenizer::from_file(model.join("tokenizer.json")).unwrap();
         let config = support::json(&model.join("tokenizer_config.json"));
         let eos = config["eos_token"].as_str().unwrap();
@@ -109,7 +96,7 @@ fn checkpoint_folders(parent: &Path) -> Vec<(u64, PathBuf)> {
 
 /// The template of LESS: a tag line per turn; what assistants say, its end and the newline after it are
 /// scored. Masks end where the tokenised prefix of the text ends.
-fn tokenise(record: &Value, tokenizer: &Tokenizer, eos: &str) -> Row {
+fn tokenise(record: &Value, tokenizer: &Tokenizer, eos: &str) -> Sample {
     let encode = |text: &str| tokenizer.encode(text, true).unwrap().get_ids().to_vec();
     let messages = record["messages"].as_array().unwrap();
     let turn = |message: &Value| {
@@ -132,5 +119,5 @@ fn tokenise(record: &Value, tokenizer: &Tokenizer, eos: &str) -> Row {
         }
     }
     scored[0] = false;
-    Row { ids, scored }
+    Sample { ids, scored }
 }

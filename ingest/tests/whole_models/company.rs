@@ -9,8 +9,8 @@ use gstore_model::{PackedSample, SavedActivations};
 use tempfile::TempDir;
 
 use super::{Whole, each_model, finetune, levels};
-use crate::common::autograd::{Sample, gradients, packed, raw_features, samples};
-use crate::common::{EMBED, EVERYTHING, GRAD};
+use crate::common::autograd::{gradients, raw_features, samples};
+use crate::common::{EMBED, EVERYTHING, GRAD, Sample, packed};
 
 /// Makes the features of some forms.
 type Make<'a> = &'a dyn Fn(&[GradForm]) -> GradFeatures;

@@ -7,9 +7,9 @@ mod selections;
 
 use std::path::Path;
 
-use crate::common::autograd::{Sample, raw_features, samples, whole};
+use crate::common::Sample;
+use crate::common::autograd::{raw_features, samples, whole};
 use crate::common::reference::shared;
-use crate::common::tokens;
 use gstore_ingest::gradient::{
     CheckpointSource, Engine, EngineOptions, GradFeatures, GradForm, GradientBackend, Projector,
 };
@@ -77,7 +77,7 @@ impl Whole {
 
     /// A sequence of noise, scored from token `first` on.
     fn noise(&self, seed: u64, len: usize, first: usize) -> Sample {
-        Sample { ids: tokens(seed, len, self.vocab), scored: (0..len).map(|i| i >= first).collect() }
+        Sample::noise(seed, len, first, self.vocab)
     }
 }
 

@@ -9,8 +9,8 @@ use gstore_model::{PackedSample, SavedActivations};
 use tempfile::TempDir;
 
 use super::{Whole, each_model, finetune, levels};
-use crate::common::autograd::{gradients, packed, project_modules};
-use crate::common::{project, relative_error};
+use crate::common::autograd::{gradients, project_modules};
+use crate::common::{packed, project, relative_error};
 
 const TOLERANCE: f64 = 1e-5;
 const FACTORED: [&str; 3] = ["two_sided", "fact_mask", "fact_sjlt"];

@@ -10,9 +10,9 @@ use gstore_model::architectures::{Decoder, NormId, TensorRole};
 use gstore_model::cpu::Cpu;
 
 use super::each_model;
-use crate::common::assert_says;
-use crate::common::autograd::{gradients, packed, raw_features};
+use crate::common::autograd::{gradients, raw_features};
 use crate::common::reference::shared;
+use crate::common::{assert_says, packed};
 
 /// Gradients of a selection are those parts of the whole gradient.
 #[test]
