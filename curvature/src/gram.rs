@@ -8,8 +8,6 @@ use faer::linalg::matmul::matmul;
 use faer::{Accum, MatMut, MatRef, Par};
 
 use crate::covariance::Covariance;
-use crate::error::CurvatureError;
-use crate::inversion::{BlockInverse, Inversion};
 
 /// Rows of a matrix that a thread fills at once.
 const STRIP: usize = 256;
@@ -67,19 +65,6 @@ impl Covariance {
         let size = self.size;
         let strips = self.sums.chunks_mut((STRIP * size).max(1)).enumerate();
         strips.map(|(at, sums)| MatrixStrip { sums, size, first: at * STRIP }).collect()
-    }
-
-    /// The inverse of the mean matrix. `name` is that of the block in errors.
-    ///
-    /// # Errors
-    /// Values that are not finite, a decomposition that fails its check, and a matrix that has no inverse.
-    pub fn inverse(
-        &self,
-        name: &str,
-        inversion: Inversion,
-        damping: Option<f64>,
-    ) -> Result<BlockInverse, CurvatureError> {
-        BlockInverse::new(&self.mean(), self.size, name, inversion, damping)
     }
 }
 

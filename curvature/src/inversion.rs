@@ -3,6 +3,7 @@
 use crate::eigen::Eigen;
 use crate::error::CurvatureError;
 use crate::filter::PART_OF_MEAN;
+use crate::gram::Gram;
 use crate::matrix::{product, product_of_transposed};
 
 /// How eigenvalues l with mean m are inverted, with a damping c.
@@ -77,7 +78,7 @@ pub(crate) fn rounding_error(values: impl ExactSizeIterator<Item = f64>) -> f64 
 
 /// The inverse H^-1 of a block's matrix, in its eigenbasis.
 #[derive(Debug, Clone, PartialEq)]
-pub struct BlockInverse {
+pub(crate) struct BlockInverse {
     /// `[size, size]`: column j is an eigenvector.
     vectors: Vec<f64>,
     /// The inverted eigenvalues.
@@ -85,23 +86,22 @@ pub struct BlockInverse {
 }
 
 impl BlockInverse {
-    /// The inverse of a symmetric matrix `[size, size]` without negative eigenvalues.
+    /// The inverse of the mean matrix of a block, whose name is that of errors.
     ///
     /// # Errors
     /// Values that are not finite, a decomposition that fails its check, and a matrix that has no inverse.
-    pub fn new(
-        matrix: &[f64],
-        size: usize,
+    pub(crate) fn new(
+        gram: &Gram,
         name: &str,
         inversion: Inversion,
         damping: Option<f64>,
     ) -> Result<Self, CurvatureError> {
-        let Eigen { values, vectors } = Eigen::of(matrix, size, name, "Gram matrix")?;
+        let Eigen { values, vectors } = Eigen::of(&gram.mean(), gram.size, name, "Gram matrix")?;
         Ok(Self { inverted: inversion.of(&values, damping, name)?, vectors })
     }
 
     /// Values of a vector.
-    pub fn size(&self) -> usize {
+    fn size(&self) -> usize {
         self.inverted.len()
     }
 
@@ -109,7 +109,7 @@ impl BlockInverse {
     ///
     /// # Panics
     /// Where they are not whole.
-    pub fn apply(&self, vectors: &[f64]) -> Vec<f64> {
+    pub(crate) fn apply(&self, vectors: &[f64]) -> Vec<f64> {
         let n = self.size();
         let mut rotated = self.rotated(vectors);
         for vector in rotated.chunks_exact_mut(n.max(1)) {
@@ -122,7 +122,7 @@ impl BlockInverse {
     ///
     /// # Panics
     /// Where they are not whole.
-    pub fn energies(&self, vectors: &[f64]) -> Vec<f64> {
+    pub(crate) fn energies(&self, vectors: &[f64]) -> Vec<f64> {
         let squares = |rotated: &[f64]| {
             rotated.iter().zip(&self.inverted).map(|(value, inverted)| value * value * inverted).sum::<f64>()
         };
@@ -138,7 +138,6 @@ impl BlockInverse {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::gram::Gram;
     use crate::matrix::dot;
 
     /// Rows `[count, size]` of full rank.
@@ -151,7 +150,7 @@ mod tests {
         let size = 6;
         let mut gram = Gram::new(size);
         gram.add_rows(&rows(30, size));
-        let inverse = gram.inverse("b", Inversion::Absolute, Some(0.0)).unwrap();
+        let inverse = BlockInverse::new(&gram, "b", Inversion::Absolute, Some(0.0)).unwrap();
         let v = rows(1, size);
         let back = product(&inverse.apply(&v), &gram.mean(), (1, size, size));
         v.iter().zip(&back).for_each(|(v, back)| assert!((v - back).abs() < 1e-9));
@@ -162,7 +161,7 @@ mod tests {
     fn what_has_no_inverse_is_refused() {
         let mut gram = Gram::new(4);
         gram.add_rows(&rows(2, 4));
-        let of = |inversion, damping| gram.inverse("b", inversion, damping).map(|_| ());
+        let of = |inversion, damping| BlockInverse::new(&gram, "b", inversion, damping).map(|_| ());
         for inversion in [Inversion::Damped, Inversion::Absolute, Inversion::Tikhonov] {
             assert!(matches!(
                 of(inversion, Some(0.0)),
@@ -172,7 +171,7 @@ mod tests {
             assert_eq!(of(inversion, Some(-1.0)), Err(CurvatureError::Damping(-1.0)));
         }
         assert_eq!(of(Inversion::Pseudoinverse, Some(0.0)), Ok(()));
-        assert!(Gram::new(3).inverse("b", Inversion::Damped, None).is_err());
+        assert!(BlockInverse::new(&Gram::new(3), "b", Inversion::Damped, None).is_err());
         for (inversion, name) in Inversion::ALL.into_iter().zip(Inversion::NAMES) {
             assert_eq!(Inversion::parse(name), Some(inversion));
             assert_eq!(inversion.name(), name);

@@ -52,7 +52,7 @@ pub use error::CurvatureError;
 pub use factors::{Inverse, ModuleFactors, Strategy};
 pub use filter::{Damping, Filter};
 pub use gram::{Gram, MatrixStrip};
-pub use inversion::{BlockInverse, Inversion};
+pub use inversion::Inversion;
 pub use low_rank::{LowRank, low_rank};
 pub use matrix::{dot, product, transposed};
 pub use mixture::{MixtureBalance, mixture};

@@ -51,7 +51,7 @@ impl Solver {
                 return Ok(Self(SolverForm::Factor(factor)));
             }
         }
-        Ok(Self(SolverForm::Eigen(gram.inverse(name, inversion, damping)?)))
+        Ok(Self(SolverForm::Eigen(BlockInverse::new(gram, name, inversion, damping)?)))
     }
 
     /// For vectors in an eigenbasis that were divided by `sqrt(l + fitted)` of the eigenvalues l of their
@@ -242,7 +242,7 @@ mod tests {
             assert_eq!(matches!(solver.0, SolverForm::Factor(_)), inversion != Inversion::Tikhonov);
             let mut found = vector.clone();
             solver.apply(&mut found);
-            let expected = gram.inverse("b", inversion, damping).unwrap().apply(&vector);
+            let expected = BlockInverse::new(&gram, "b", inversion, damping).unwrap().apply(&vector);
             found.iter().zip(&expected).for_each(|(x, y)| assert!((x - y).abs() < 1e-8, "{x} is not {y}"));
             // Lengths under it, of two vectors and of one.
             let energy: f64 = vector.iter().zip(&expected).map(|(x, y)| x * y).sum();
