@@ -59,12 +59,6 @@ impl Covariance {
         self.count = 0;
     }
 
-    /// Adds the sum over `count` tokens, of one block.
-    pub fn add(&mut self, part: &[f32], count: u64) {
-        self.sums.iter_mut().zip(part).for_each(|(sum, part)| *sum += f64::from(*part));
-        self.count += count;
-    }
-
     /// Adds some rows of the sum over some tokens in one of the blocks, from the diagonal on; the rows, and
     /// the first of the columns that are given, which is not behind the diagonal, count from the block's
     /// start. What is below the diagonal waits for [`Covariance::mirror`]. Tokens are not counted: they count
@@ -234,8 +228,9 @@ mod tests {
         covariance.clear();
         assert_eq!(covariance, empty);
         let mut squares = Squares::new(2);
-        squares.add(&[1.0, 3.0]);
-        assert_eq!((&squares.sums[..], squares.count), (&[1.0, 9.0][..], 1));
+        squares.add(&[1.0, -2.0]);
+        squares.add(&[3.0, 0.5]);
+        assert_eq!((squares.mean(), squares.count), (vec![5.0, 2.125], 2));
         squares.clear();
         assert_eq!(squares, Squares::new(2));
     }

@@ -96,7 +96,8 @@ fn blocks_are_summed_as_the_whole_is() {
         let values: Vec<f32> = (0..5u8).map(|at| f32::from(at * token) - 3.0).collect();
         let outer =
             |of: &[f32]| -> Vec<f32> { of.iter().flat_map(|a| of.iter().map(move |b| a * b)).collect() };
-        whole.add(&outer(&values), 1);
+        whole.sums.iter_mut().zip(outer(&values)).for_each(|(sum, value)| *sum += f64::from(value));
+        whole.count += 1;
         for block in blocks.ranges() {
             let outer = outer(&values[block.clone()]);
             // The first row with the column before its diagonal, and the others from there on.

@@ -1,7 +1,7 @@
 //! Promise: scores do not depend on what is arbitrary in factors, and keep the laws of an inner product.
 
 use gstore_curvature::{
-    Covariance, Damping, Eigen, Module, ModuleFactors, Squares, Strategy, dot, low_rank, product, transposed,
+    Covariance, Damping, Eigen, Module, ModuleFactors, Strategy, dot, low_rank, product, transposed,
 };
 use proptest::prelude::*;
 use proptest::strategy::Strategy as _; // hidden by the name of an approximation
@@ -252,16 +252,4 @@ fn a_rotation_inside_equal_eigenvalues_changes_no_score_of_kfac() {
     });
     factors.activation_eigen = equal(turned);
     assert_same("rotated", &case.pairwise(&factors, Strategy::Kfac, Damping::OfMean), &expected);
-}
-
-#[test]
-fn single_tokens_and_samples_add_as_their_sums_do() {
-    let mut squares = Squares::new(2);
-    squares.add(&[1.0, -2.0]);
-    squares.add(&[3.0, 0.5]);
-    assert_eq!((squares.mean(), squares.count), (vec![5.0, 2.125], 2));
-    let mut covariance = Covariance::new(2);
-    covariance.add(&[1.0, 2.0, 2.0, 4.0], 1);
-    covariance.add(&[9.0, -3.0, -3.0, 1.0], 3);
-    assert_eq!((covariance.mean(), covariance.count), (vec![2.5, -0.25, -0.25, 1.25], 4));
 }
