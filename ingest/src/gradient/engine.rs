@@ -145,7 +145,9 @@ impl Engine {
     /// gradients, or of the factors that they are projected from, in a batch. 0 where none was seen; empty
     /// with any other projection.
     pub fn kurtosis(&self, batch: &[PackedSample<'_>]) -> Result<Vec<f64>, EngineError> {
-        let Some(kurtosis_check) = self.runner.kurtosis_check() else { return Ok(Vec::new()) };
+        let projector = self.features.as_ref().map(|features| &features.projector);
+        let check = projector.and_then(|projector| KurtosisCheck::of(projector, self.tensors.len()));
+        let Some(kurtosis_check) = check else { return Ok(Vec::new()) };
         let want = RequestedOutputs { grad: true, ..RequestedOutputs::default() };
         self.run_watched(batch, want, Some(&kurtosis_check), &mut |_, _| {})?;
         Ok(kurtosis_check.means())

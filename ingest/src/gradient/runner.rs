@@ -25,9 +25,6 @@ pub(super) trait Runner: Send + Sync {
         kurtosis_check: Option<&KurtosisCheck>,
         out: &mut dyn FnMut(usize, SampleOutput<'_>),
     ) -> Result<(), EngineError>;
-
-    /// What looks at the coordinates that a mask samples, if one does.
-    fn kurtosis_check(&self) -> Option<KurtosisCheck>;
 }
 
 pub(super) enum GradientSource<B: GradientBackend> {
@@ -137,11 +134,6 @@ impl<B: GradientBackend> Runner for BatchRunner<B> {
             out(index, result);
         }
         Ok(())
-    }
-
-    fn kurtosis_check(&self) -> Option<KurtosisCheck> {
-        let features = self.features.as_ref()?;
-        KurtosisCheck::of(&features.projector, self.tensors.len())
     }
 }
 
