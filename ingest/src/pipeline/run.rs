@@ -25,19 +25,13 @@ use super::request::IngestRequest;
 use super::work::{CheckpointWork, WindowWork};
 use super::{IngestError, Progress};
 
-struct BatchTask {
+/// A batch on its way: what is to be computed, or the rows that were.
+struct BatchTask<T> {
     window: usize,
     last_of_window: bool,
     /// Tokens of the rows that are missing: what progress counts.
     tokens: u64,
-    batch: TokenBatch,
-}
-
-struct ComputedBatch {
-    window: usize,
-    last_of_window: bool,
-    tokens: u64,
-    rows: Vec<ComputedRow>,
+    batch: T,
 }
 
 /// How a checkpoint's run ended.
@@ -64,19 +58,19 @@ pub fn run_checkpoint(
     progress: &mut dyn Progress,
     cancel: &Cancel,
 ) -> Result<(RunEnding, u64), IngestError> {
-    let compute = |worker: usize, task: BatchTask| -> Result<ComputedBatch, IngestError> {
-        let computer = &computers[worker % computers.len()];
+    let compute = |worker: usize, task: BatchTask<TokenBatch>| -> Result<_, IngestError> {
         let BatchTask { window, last_of_window, tokens, batch } = task;
-        Ok(ComputedBatch { window, last_of_window, tokens, rows: computer.compute(&batch)? })
+        let batch = computers[worker % computers.len()].compute(&batch)?;
+        Ok(BatchTask { window, last_of_window, tokens, batch })
     };
     let mut open: Option<OpenWindow> = None;
     let (mut windows, mut rows) = (0, 0);
-    let write = |done: ComputedBatch| -> Result<ControlFlow<()>, IngestError> {
+    let write = |done: BatchTask<Vec<ComputedRow>>| -> Result<ControlFlow<()>, IngestError> {
         if cancel.is_raised() {
             return Ok(ControlFlow::Break(()));
         }
         // A row's tokens may lie in two batches, and are never in two segments.
-        let next = done.rows.first().map(|computed| computed.row);
+        let next = done.batch.first().map(|computed| computed.row);
         if let Some(window) = open.take_if(|window| {
             window.begun.elapsed() >= request.seal_after && window.last.is_some() && window.last != next
         }) {
@@ -86,7 +80,7 @@ pub fn run_checkpoint(
             Some(window) => window,
             None => open.insert(OpenWindow::begin(work, &work.windows[done.window])?),
         };
-        for computed in &done.rows {
+        for computed in &done.batch {
             if window.push(job, computed)?
                 && let Some(unsound) = computed.unsound
             {
@@ -103,7 +97,7 @@ pub fn run_checkpoint(
         Ok(ControlFlow::Continue(()))
     };
     let threads = threads.max(1);
-    let prepare = |give: Give<'_, BatchTask>| produce(work, preparer, give, cancel);
+    let prepare = |give: Give<'_, BatchTask<TokenBatch>>| produce(work, preparer, give, cancel);
     let ran = parallel::pipeline(threads, batches_ahead(threads) as usize, prepare, compute, write);
     ran.map_err(|error| with_model(error, computers))?;
     if windows == work.windows.len() {
@@ -147,7 +141,7 @@ fn with_model(mut error: IngestError, computers: &[FeatureComputer]) -> IngestEr
 fn produce(
     work: &CheckpointWork,
     preparer: &BatchPreparer<'_>,
-    give: Give<'_, BatchTask>,
+    give: Give<'_, BatchTask<TokenBatch>>,
     cancel: &Cancel,
 ) -> Result<(), IngestError> {
     for (window, needed) in work.windows.iter().enumerate() {

@@ -116,24 +116,22 @@ pub fn count(
                         let count = row.count();
                         counts.add(&count);
                         if missing.contains(row.row) {
-                            let open = match writer.take() {
-                                // A file has its rows without gaps.
-                                Some(open) if open.next_row().is_some_and(|next| next != row.row) => {
-                                    job.seal_encoding(open)?;
-                                    None
-                                }
-                                open => open,
+                            // A file has its rows without gaps.
+                            let is_gap = |open: &mut EncodingWriter| {
+                                open.next_row().is_some_and(|next| next != row.row)
                             };
-                            let mut open = match open {
+                            if let Some(before) = writer.take_if(is_gap) {
+                                job.seal_encoding(before)?;
+                            }
+                            let open = match &mut writer {
                                 Some(open) => open,
-                                None => job.encoding_writer(
+                                None => writer.insert(job.encoding_writer(
                                     &plan.request.dataset,
                                     plan.encoding.clone(),
                                     &plan.encoding.template,
-                                )?,
+                                )?),
                             };
                             open.push(count)?;
-                            writer = Some(open);
                         }
                     }
                 }
