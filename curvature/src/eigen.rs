@@ -169,11 +169,12 @@ fn random_signs(n: usize) -> Vec<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::matrix::noise;
 
     #[test]
     fn a_value_that_is_off_shows_in_the_residual() {
         let n = 40;
-        let b: Vec<f64> = (0..n * n).map(|i| ((i * i + 3 * i) as f64 * 0.37).sin()).collect();
+        let b = noise(n * n);
         let a = product(&b, &transposed(&b, n, n), (n, n, n));
         let Eigen { values, vectors } = Eigen::of(&a, n, "m", "matrix").unwrap();
         assert!(residual(&a, &values, &vectors) < 1e-13);
@@ -193,7 +194,7 @@ mod tests {
     #[test]
     fn a_decomposition_gives_the_matrix_back() {
         let (n, rank) = (33, 20);
-        let b: Vec<f64> = (0..n * rank).map(|i| ((i * i + 3 * i) as f64 * 0.37).sin()).collect();
+        let b = noise(n * rank);
         let a = product(&b, &transposed(&b, n, rank), (n, rank, n));
         let eigen = Eigen::of(&a, n, "m", "matrix").unwrap();
         assert!(eigen.values.is_sorted() && eigen.values[0] >= 0.0);

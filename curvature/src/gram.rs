@@ -71,16 +71,12 @@ impl Covariance {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    /// Rows `[count, size]` of full rank.
-    fn rows(count: usize, size: usize) -> Vec<f64> {
-        (0..count * size).map(|i| ((i * i + 3 * i) as f64 * 0.37).sin()).collect()
-    }
+    use crate::matrix::noise;
 
     #[test]
     fn strips_make_the_matrix_of_all_rows() {
         let (n, size) = (40, STRIP + 30);
-        let all = rows(n, size);
+        let all = noise(n * size);
         let (mut whole, mut parts) = (Gram::new(size), Gram::new(size));
         whole.add_rows(&all);
         all.chunks(size * 7).for_each(|some| parts.add_rows(some));

@@ -138,20 +138,15 @@ impl BlockInverse {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::matrix::dot;
-
-    /// Rows `[count, size]` of full rank.
-    fn rows(count: usize, size: usize) -> Vec<f64> {
-        (0..count * size).map(|i| ((i * i + 3 * i) as f64 * 0.37).sin()).collect()
-    }
+    use crate::matrix::{dot, noise};
 
     #[test]
     fn an_inverse_undoes_the_matrix() {
         let size = 6;
         let mut gram = Gram::new(size);
-        gram.add_rows(&rows(30, size));
+        gram.add_rows(&noise(30 * size));
         let inverse = BlockInverse::new(&gram, "b", Inversion::Absolute, Some(0.0)).unwrap();
-        let v = rows(1, size);
+        let v = noise(size);
         let back = product(&inverse.apply(&v), &gram.mean(), (1, size, size));
         v.iter().zip(&back).for_each(|(v, back)| assert!((v - back).abs() < 1e-9));
         assert!((dot(&inverse.apply(&v), &v) - inverse.energies(&v)[0]).abs() < 1e-9);
@@ -160,7 +155,7 @@ mod tests {
     #[test]
     fn what_has_no_inverse_is_refused() {
         let mut gram = Gram::new(4);
-        gram.add_rows(&rows(2, 4));
+        gram.add_rows(&noise(8));
         let of = |inversion, damping| BlockInverse::new(&gram, "b", inversion, damping).map(|_| ());
         for inversion in [Inversion::Damped, Inversion::Absolute, Inversion::Tikhonov] {
             assert!(matches!(

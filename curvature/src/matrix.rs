@@ -41,3 +41,9 @@ pub fn transposed(a: &[f64], rows: usize, cols: usize) -> Vec<f64> {
 pub fn dot(a: &[f64], b: &[f64]) -> f64 {
     a.iter().zip(b).map(|(a, b)| a * b).sum()
 }
+
+/// Values of tests: rows of them have full rank.
+#[cfg(test)]
+pub(crate) fn noise(count: usize) -> Vec<f64> {
+    (0..count).map(|i| ((i * i + 3 * i) as f64 * 0.37).sin()).collect()
+}

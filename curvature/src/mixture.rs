@@ -86,15 +86,14 @@ fn check(blocks: &[(&str, &Gram, &Gram)]) -> Result<(), CurvatureError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::matrix::noise;
 
     #[test]
     fn sides_are_balanced_where_both_have_an_eigenvalue() {
         let size = 6;
         let of = |rows: usize| {
             let mut gram = Gram::new(size);
-            gram.add_rows(
-                &(0..rows * size).map(|i| ((i * i + 3 * i) as f64 * 0.37).sin()).collect::<Vec<_>>(),
-            );
+            gram.add_rows(&noise(rows * size));
             gram
         };
         // Of 4 queries the last two eigenvalues are 0 but for rounding, and of 2 in a second block the last
