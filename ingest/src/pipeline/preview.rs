@@ -4,8 +4,6 @@
 //! which are only read: what is in the dataset is planned there, with the features that it has, and the
 //! rest in the scratch store.
 
-use std::sync::Arc;
-
 use arrow_array::Array;
 use arrow_array::cast::AsArray;
 use arrow_array::types::UInt64Type;
@@ -44,7 +42,11 @@ impl IngestPreview {
         add: &AddRequest,
         progress: &mut dyn Progress,
     ) -> Result<Self, IngestError> {
-        let stored = stored_dataset(store, &request.dataset)?;
+        let snapshot = store.map(Store::snapshot).transpose()?;
+        let stored = snapshot.and_then(|snapshot| {
+            let part = snapshot.dataset(&request.dataset).ok().cloned()?;
+            Some((snapshot, part))
+        });
         let found = match &stored {
             Some((snapshot, part)) => SampleComparison::look(snapshot, part, scratch, add.if_changed)?,
             None => SampleComparison::default(),
@@ -96,16 +98,6 @@ impl IngestPreview {
     pub fn plans(&self) -> impl Iterator<Item = &IngestPlan> {
         self.stored.iter().chain(&self.added)
     }
-}
-
-/// A dataset with the state of its store.
-type DatasetState = (Arc<Snapshot>, Arc<DatasetPart>);
-
-fn stored_dataset(store: Option<&Store>, dataset: &str) -> Result<Option<DatasetState>, IngestError> {
-    let Some(store) = store else { return Ok(None) };
-    let snapshot = store.snapshot()?;
-    let part = snapshot.dataset(dataset).ok().map(Arc::clone);
-    Ok(part.map(|part| (snapshot, part)))
 }
 
 /// Rows of the scratch store whose ids were deleted from the dataset.
