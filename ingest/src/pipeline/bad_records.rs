@@ -19,11 +19,18 @@ pub(super) struct BadRecords {
     /// With how many more lack the same.
     first: Vec<(IngestError, u64)>,
     count: u64,
+    /// How many may be left out.
+    allowed: u64,
     /// Records that can be read.
     pub(super) good: u64,
 }
 
 impl BadRecords {
+    /// None yet; up to `allowed` are left out.
+    pub(super) fn allowing(allowed: u64) -> Self {
+        Self { allowed, ..Self::default() }
+    }
+
     /// Takes one. There is an error when there are so many that the rest need not be read.
     pub(super) fn note(&mut self, error: IngestError) -> Result<(), IngestError> {
         self.count += 1;
@@ -33,7 +40,11 @@ impl BadRecords {
             None if self.first.len() < SHOWN => self.first.push((error, 0)),
             None => {}
         }
-        if self.count < ENOUGH { Ok(()) } else { std::mem::take(self).check(0) }
+        if self.are_enough() { std::mem::take(self).check() } else { Ok(()) }
+    }
+
+    fn are_enough(&self) -> bool {
+        self.count >= self.allowed.saturating_add(ENOUGH)
     }
 
     pub(super) fn count(&self) -> u64 {
@@ -46,9 +57,9 @@ impl BadRecords {
         (self.count > 0).then(|| format!("left out {count} that cannot be read:{}", self.list()))
     }
 
-    /// Up to `allowed` are left out.
-    pub(super) fn check(mut self, allowed: u64) -> Result<(), IngestError> {
-        if self.count <= allowed {
+    /// An error if there are more than may be left out.
+    pub(super) fn check(mut self) -> Result<(), IngestError> {
+        if self.count <= self.allowed {
             return Ok(());
         }
         match (self.count, self.first.pop()) {
@@ -58,7 +69,7 @@ impl BadRecords {
                 self.first.extend(last);
                 let (list, count) = (self.list(), self.count);
                 let of_text = self.first.iter().all(|(error, _)| error.is_of_text());
-                let (enough, all) = (count >= ENOUGH, self.good == 0);
+                let (enough, all) = (self.are_enough(), self.good == 0);
                 Err(IngestError::BadRecords { count, list, of_text, enough, all })
             }
         }
@@ -137,7 +148,7 @@ mod tests {
     fn ten_are_named_and_the_others_counted() {
         let mut bad = BadRecords::default();
         bad.note(missing(0)).unwrap();
-        assert_eq!(std::mem::take(&mut bad).check(0).unwrap_err().to_string(), missing(0).to_string());
+        assert_eq!(std::mem::take(&mut bad).check().unwrap_err().to_string(), missing(0).to_string());
         for row in 0..12 {
             bad.note(missing(row)).unwrap();
         }
@@ -146,8 +157,9 @@ mod tests {
             told.contains("row 9 ") && !told.contains("row 10 ") && told.ends_with("and 2 more"),
             "{told}"
         );
-        assert!(BadRecords { count: 12, ..BadRecords::default() }.check(12).is_ok());
-        let error = bad.check(11).unwrap_err().to_string();
+        assert!(BadRecords { count: 12, ..BadRecords::allowing(12) }.check().is_ok());
+        bad.allowed = 11;
+        let error = bad.check().unwrap_err().to_string();
         assert!(error.starts_with("12 records cannot be added:") && error.contains("row 9 "), "{error}");
     }
 
@@ -161,16 +173,18 @@ mod tests {
         for line in 2..30 {
             bad.note(lacking(line, if line == 7 { "b" } else { "a" })).unwrap();
         }
-        let error = bad.check(0).unwrap_err().to_string();
+        let error = bad.check().unwrap_err().to_string();
         assert!(error.contains("line 2: ") && error.ends_with("\n  and 27 more like it"), "{error}");
         assert!(error.lines().count() == 3 && error.contains("it has `a`, `b`;"), "{error}");
     }
 
     #[test]
     fn a_file_of_another_kind_is_not_read_to_its_end() {
-        let mut bad = BadRecords::default();
-        let ended = (0..2 * ENOUGH).position(|row| bad.note(missing(row)).is_err());
-        assert_eq!(ended, Some(ENOUGH as usize - 1));
+        for allowed in [0, 7, ENOUGH] {
+            let mut bad = BadRecords::allowing(allowed);
+            let ended = (0..3 * ENOUGH).position(|row| bad.note(missing(row)).is_err());
+            assert_eq!(ended, Some((allowed + ENOUGH) as usize - 1));
+        }
     }
 
     #[test]

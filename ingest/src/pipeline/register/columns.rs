@@ -46,7 +46,7 @@ pub(super) fn find_columns(
     let mut builder = SchemaBuilder::new(column_overrides(request)?, &existing);
     let mut has_id = false;
     let (mut found, mut bad, mut unscorable) =
-        (RecordFindings::default(), BadRecords::default(), UnscorableRecords::default());
+        (RecordFindings::default(), BadRecords::allowing(request.skip_bad), UnscorableRecords::default());
     let mut records = 0u64;
     if let Some(content) = content.as_deref_mut() {
         hash_options(request, content);
@@ -80,7 +80,7 @@ pub(super) fn find_columns(
             Err(error) => {
                 // What is no record may be what the columns differ by.
                 if matches!(error, IngestError::Schema { .. }) {
-                    bad.check(request.skip_bad)?;
+                    bad.check()?;
                 }
                 return Err(error);
             }
@@ -88,7 +88,7 @@ pub(super) fn find_columns(
     }
     found.notes.extend(bad.told());
     found.skipped = bad.count();
-    bad.check(request.skip_bad)?;
+    bad.check()?;
     if request.layout.is_none() {
         found.notes.extend(said_of(&found.layouts));
     }

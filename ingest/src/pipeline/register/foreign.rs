@@ -28,7 +28,7 @@ pub fn check_texts(
     }
     let input = InputFiles::find(data)?;
     progress.start("looking for tokens of fine-tunes", input.bytes()?, Unit::Bytes);
-    let (mut found, mut bad) = (ForeignTokens::default(), BadRecords::default());
+    let (mut found, mut bad) = (ForeignTokens::default(), BadRecords::allowing(data.skip_bad));
     input.each(progress, cancel, &mut |error| bad.note(error), |place, _, record| {
         if request.limit.is_none_or(|limit| found.looked < limit) {
             found.look(&encoder, &record.content, || format!("{}, {place}", place.file.display()));
@@ -36,6 +36,6 @@ pub fn check_texts(
         Ok(())
     })?;
     progress.finish();
-    bad.check(data.skip_bad)?;
+    bad.check()?;
     found.result(None)
 }

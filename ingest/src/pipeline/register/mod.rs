@@ -264,7 +264,7 @@ fn fill(
     // What cannot be read was counted before.
     let mut left_out = |error: IngestError| if error.is_of_text() { Ok(()) } else { bad.note(error) };
     input.each(progress, cancel, &mut left_out, add)?;
-    bad.check(0)?;
+    bad.check()?;
     found.notes.extend(reasoning_note(found.reasoning));
     if records == 0 {
         return Err(no_samples(request));
