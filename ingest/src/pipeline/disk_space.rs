@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use gstore_store::{DType, Granularity, SampleReader, Store, vfs::free_space};
+use gstore_store::{Granularity, SampleReader, Store, vfs::free_space};
 
 use super::IngestError;
 use super::plan::{IngestPlan, encoder};
@@ -18,11 +18,6 @@ use gstore_model::weights::ModelFolder;
 /// Rows whose tokens are counted to guess those of all, where each token has a vector.
 pub(super) const SAMPLE_ROWS: u64 = 256;
 
-/// Vector, scale, norm, row, check and flags.
-pub(super) fn vector_bytes(dtype: DType, dim: u32) -> u64 {
-    (dtype.items(dim as usize) * dtype.item_bytes()) as u64 + 25
-}
-
 /// Vectors that one of some rows has, on average.
 pub(super) fn vectors_of_row(rows: &[BatchRow], granularity: Granularity) -> f64 {
     let vectors: usize = rows.iter().map(|row| row.clone().entries(granularity).len()).sum();
@@ -37,9 +32,9 @@ pub(super) fn check_work(
     place: &Path,
 ) -> Result<(), IngestError> {
     let of_feature = |(checkpoint, work): (&super::CheckpointPlan, &CheckpointWork)| -> u64 {
-        let features = checkpoint.features.iter().enumerate();
         let rows = |i: usize| work.windows.iter().map(|window| window.missing_of(i).len()).sum::<u64>();
-        features.map(|(i, f)| rows(i).saturating_mul(vector_bytes(f.desc.dtype, f.desc.dim()))).sum()
+        let features = checkpoint.memory.stored.iter().enumerate();
+        features.map(|(i, bytes)| rows(i).saturating_mul(*bytes)).sum()
     };
     let bytes: u64 = plan.checkpoints.iter().zip(works).map(of_feature).sum();
     let per_row = match plan.request.granularity {
@@ -99,7 +94,7 @@ fn bytes_of_row(request: &IngestRequest) -> Result<u64, IngestError> {
     for arg in &request.checkpoints {
         let tracked = TrackedTensors::find(request, &base, arg)?;
         let measure = tracked.measure(request, arg, "")?;
-        let of = |kind: &Kind| vector_bytes(request.dtype_of(*kind), measure.lengths.of(*kind));
+        let of = |kind: &Kind| measure.lengths.stored_bytes(*kind, request.dtype_of(*kind));
         bytes += request.kinds.iter().map(of).sum::<u64>();
     }
     Ok(bytes)

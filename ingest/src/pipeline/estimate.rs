@@ -7,7 +7,7 @@ use gstore_store::{CELL_ROWS, Granularity, RowSet};
 
 use super::IngestError;
 use super::compute::FeatureComputer;
-use super::disk_space::{SAMPLE_ROWS, vector_bytes, vectors_of_row};
+use super::disk_space::{SAMPLE_ROWS, vectors_of_row};
 use super::memory::BatchExtent;
 use super::plan::{CheckpointPlan, IngestPlan};
 use super::prepare::{BatchPreparer, BatchRow};
@@ -65,10 +65,11 @@ pub fn estimate(plan: &IngestPlan) -> Result<IngestEstimate, IngestError> {
         })
         .collect();
     let passes: u64 = works.iter().map(|work| work.rows().len()).sum();
-    let disk = plan
-        .features()
-        .map(|f| plan.rows.difference(&f.published).len() * vector_bytes(f.desc.dtype, f.desc.dim()))
-        .sum();
+    let missing = |checkpoint: &CheckpointPlan| -> u64 {
+        let features = checkpoint.features.iter().zip(&checkpoint.memory.stored);
+        features.map(|(f, bytes)| plan.rows.difference(&f.published).len() * bytes).sum()
+    };
+    let disk = plan.checkpoints.iter().map(missing).sum();
     let mut estimate = IngestEstimate {
         rows: plan.rows.len(),
         passes,
