@@ -67,6 +67,31 @@ fn a_small_job_takes_about_what_is_forecast() {
     }
 }
 
+/// Bytes of all files below a folder.
+fn size_of(folder: &Path) -> u64 {
+    let entries = fs_err::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry").path());
+    entries
+        .map(|path| if path.is_dir() { size_of(&path) } else { path.metadata().expect("a file").len() })
+        .sum()
+}
+
+#[test]
+fn vectors_of_many_modules_take_the_room_that_is_forecast() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let data = world::demo().join("data/pool.jsonl");
+    for (name, more) in [("signs", ["--dtype", "i1"]), ("halves", ["--dtype", "f16"])] {
+        let more = [&["--features", "grad-sgd", "--module-dim", "16", "--limit", "500"][..], &more].concat();
+        let store = dir.path().join(name);
+        let printed = binary::ok(ingest(&store, &data, &more).args(["--dry-run", "--json"]));
+        let forecast: serde_json::Value = serde_json::from_str(&printed).expect("JSON");
+        let forecast = forecast["disk"].as_f64().expect("bytes");
+        binary::ok(&mut ingest(&store, &data, &more));
+        let taken = size_of(&store.join("segments")) as f64;
+        println!("{name}: forecast {forecast} bytes, taken {taken}");
+        assert!((0.85..1.1).contains(&(forecast / taken)), "{name}: {taken} bytes, {forecast} forecast");
+    }
+}
+
 /// MiB of the program itself that a debug build has in memory, and a release build has not.
 const DEBUG_PAGES: f64 = if cfg!(debug_assertions) { 25.0 } else { 0.0 };
 
