@@ -38,6 +38,8 @@ pub fn path() -> &'static Path {
 /// What a finished command printed and how it ended.
 #[derive(Debug)]
 pub struct Finished {
+    /// The command, where it was run by [`run`].
+    command: String,
     /// Exit code, -1 if a signal ended it.
     pub code: i32,
     /// Standard output.
@@ -46,9 +48,24 @@ pub struct Finished {
     pub stderr: String,
 }
 
+impl Finished {
+    /// Checks how the command ended, and that it said all of this on standard error.
+    ///
+    /// # Panics
+    /// If it did not.
+    #[track_caller]
+    pub fn says(&self, code: i32, words: &[&str]) {
+        assert_eq!(self.code, code, "{}\n{}", self.command, self.stderr);
+        for word in words {
+            assert!(self.stderr.contains(word), "{}\nno {word:?} in: {}", self.command, self.stderr);
+        }
+    }
+}
+
 impl From<Output> for Finished {
     fn from(output: Output) -> Self {
         Self {
+            command: String::new(),
             code: output.status.code().unwrap_or(-1),
             stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
             stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
@@ -61,17 +78,25 @@ impl From<Output> for Finished {
 /// # Panics
 /// If it cannot be started.
 pub fn run(command: &mut Command) -> Finished {
-    command.output().expect("gstore runs").into()
+    let output = command.output().expect("gstore runs");
+    Finished { command: format!("{command:?}"), ..output.into() }
 }
 
-/// Runs a command that must succeed; returns its standard output.
+/// Runs a command that must succeed.
 ///
 /// # Panics
 /// If it fails.
-pub fn ok(command: &mut Command) -> String {
+#[track_caller]
+pub fn done(command: &mut Command) -> Finished {
     let finished = run(command);
-    assert_eq!(finished.code, 0, "{command:?}\n{}", finished.stderr);
-    finished.stdout
+    finished.says(0, &[]);
+    finished
+}
+
+/// The same; returns its standard output.
+#[track_caller]
+pub fn ok(command: &mut Command) -> String {
+    done(command).stdout
 }
 
 /// Starts a command and discards its output.

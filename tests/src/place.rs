@@ -33,6 +33,24 @@ impl Place {
         self.folder.path().join(name)
     }
 
+    /// Writes a file, and the folders that it is in.
+    ///
+    /// # Panics
+    /// If it cannot be written.
+    pub fn write(&self, name: &str, content: impl AsRef<[u8]>) {
+        let path = self.path(name);
+        fs_err::create_dir_all(path.parent().expect("a folder")).expect("made");
+        fs_err::write(path, content).expect("written");
+    }
+
+    /// The text of a file.
+    ///
+    /// # Panics
+    /// If there is none.
+    pub fn read(&self, name: &str) -> String {
+        fs_err::read_to_string(self.path(name)).expect("a text")
+    }
+
     /// The names in the folder, hidden ones included, sorted.
     ///
     /// # Panics
@@ -53,7 +71,14 @@ impl Place {
         command
     }
 
-    /// Runs a command that must succeed; returns its standard output.
+    /// Runs a command that must succeed.
+    #[track_caller]
+    pub fn done(&self, args: &[&str]) -> binary::Finished {
+        binary::done(&mut self.gstore(args))
+    }
+
+    /// The same; returns its standard output.
+    #[track_caller]
     pub fn ok(&self, args: &[&str]) -> String {
         binary::ok(&mut self.gstore(args))
     }
@@ -65,6 +90,20 @@ impl Place {
     pub fn json(&self, args: &[&str]) -> Value {
         let text = self.ok(args);
         serde_json::from_str(&text).unwrap_or_else(|e| panic!("{args:?}: {e}\n{text}"))
+    }
+
+    /// The rows of a query as CSV, with a header.
+    pub fn csv(&self, sql: &str) -> String {
+        self.ok(&["query", "--format", "csv", sql])
+    }
+
+    /// The rows of a query, each an object.
+    ///
+    /// # Panics
+    /// If the query fails.
+    pub fn rows(&self, sql: &str) -> Vec<Value> {
+        let text = self.ok(&["query", "--format", "json", sql]);
+        text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
     }
 
     /// Runs a command to its end.
@@ -102,11 +141,7 @@ impl Place {
     }
 
     /// The same, which must succeed.
-    ///
-    /// # Panics
-    /// If it fails.
     pub fn ingested(&self, dataset: &str, data: Option<&Path>, features: &str) {
-        let finished = self.ingest(dataset, data, features);
-        assert_eq!(finished.code, 0, "{}", finished.stderr);
+        self.ingest(dataset, data, features).says(0, &[]);
     }
 }

@@ -15,11 +15,11 @@ const ANSWER: &str = "7 is odd, as everyone knows";
 fn place(pool: &str, target: &str) -> Place {
     let place = Place::new();
     world::write_samples(&place.path("pool.jsonl"), 40);
-    let mut text = fs_err::read_to_string(place.path("pool.jsonl")).expect("written");
+    let mut text = place.read("pool.jsonl");
     text.push_str(&format!("{{\"id\":\"twin\",\"prompt\":\"{PROMPT}\",\"completion\":\"{ANSWER}\"}}\n"));
-    fs_err::write(place.path("pool.jsonl"), text).expect("written");
+    place.write("pool.jsonl", text);
     let sample = format!("{{\"id\":\"q\",\"prompt\":\"{PROMPT}\",\"completion\":\"{ANSWER}\"}}\n");
-    fs_err::write(place.path("q.jsonl"), sample).expect("written");
+    place.write("q.jsonl", sample);
     for (dataset, kinds) in [("pool", pool), ("q", target)] {
         place.ingested(dataset, Some(&place.path(&format!("{dataset}.jsonl"))), kinds);
     }
@@ -35,14 +35,12 @@ fn ranking(rows: &[Value]) -> Vec<(u64, String)> {
     rows.iter().map(|r| (r["row"].as_u64().expect("a row"), r["score"].to_string())).collect()
 }
 
-fn ask(args: &[&str]) -> Vec<String> {
-    let own = ["ask", "--pool", "pool", "--prompt", PROMPT, "--completion", ANSWER];
-    own.iter().chain(args).map(|arg| (*arg).to_owned()).collect()
+fn ask<'a>(args: &[&'a str]) -> Vec<&'a str> {
+    [&["ask", "--pool", "pool", "--prompt", PROMPT, "--completion", ANSWER], args].concat()
 }
 
 fn ok(place: &Place, args: &[&str]) -> String {
-    let args = ask(args);
-    place.ok(&args.iter().map(String::as_str).collect::<Vec<_>>())
+    place.ok(&ask(args))
 }
 
 fn fails(place: &Place, args: &[&str], code: i32) -> String {
@@ -81,7 +79,7 @@ fn asking_equals_ingesting_the_sample_and_asking_for_it() {
     let sql = format!(
         "SELECT row, score FROM influence('pool', prompt => '{PROMPT}', completion => '{ANSWER}') ORDER BY score DESC LIMIT 5"
     );
-    let here = place.ok(&["query", "--format", "csv", &sql]);
+    let here = place.csv(&sql);
     let there = |server: &Served| {
         let remote = ["--remote", &server.address, "--token", &token];
         place.run(&[&["query", "--format", "csv", &sql][..], &remote[..]].concat())
@@ -95,14 +93,9 @@ fn asking_equals_ingesting_the_sample_and_asking_for_it() {
 fn a_side_without_rows_is_said_to_have_none() {
     let place = Place::new();
     let twin = format!("{{\"id\":\"twin\",\"prompt\":\"{PROMPT}\",\"completion\":\"{ANSWER}\"}}\n");
-    fs_err::write(place.path("pool.jsonl"), twin).expect("written");
+    place.write("pool.jsonl", twin);
     place.ingested("pool", Some(&place.path("pool.jsonl")), "grad-sgd");
-    let run = |more: &[&str]| {
-        let args = ask(more);
-        let finished = place.run(&args.iter().map(String::as_str).collect::<Vec<_>>());
-        assert_eq!(finished.code, 0, "{}", finished.stderr);
-        finished
-    };
+    let run = |more: &[&str]| place.done(&ask(more));
     // A sample helps itself.
     let says = "no opponents: 1 row has a score, and none is below zero\n";
     let table = run(&["--opponents", "--format", "table"]);
@@ -136,7 +129,7 @@ fn opponents_texts_and_marks() {
         ("k => 41", &format!("prompt => '{PROMPT}', completion => '{ANSWER}'")),
     ] {
         let sql = format!("SELECT id FROM influence('pool', {from}, {name}) WHERE in_target");
-        assert_eq!(place.ok(&["query", "--format", "csv", &sql]), "id\ntwin\n");
+        assert_eq!(place.csv(&sql), "id\ntwin\n");
     }
     let sql = "SELECT count(*) AS n FROM influence('pool', 'q', exclude_target => true)";
     let all = "SELECT count(*) AS n FROM influence('pool', 'q')";
@@ -154,12 +147,11 @@ fn opponents_texts_and_marks() {
         "-o",
         "best.jsonl",
     ]);
-    assert!(!fs_err::read_to_string(place.path("best.jsonl")).expect("written").contains("twin"));
+    assert!(!place.read("best.jsonl").contains("twin"));
 
     // A pool this small is scored row by row, and that is said.
     place.ok(&["index", "--sketch", "--dataset", "pool"]);
-    let args = ask(&["--format", "json", "--top", "3", "--mode", "sketch"]);
-    let by_sketch = place.run(&args.iter().map(String::as_str).collect::<Vec<_>>());
+    let by_sketch = place.run(&ask(&["--format", "json", "--top", "3", "--mode", "sketch"]));
     assert_eq!(lines(&by_sketch.stdout), rows, "{}", by_sketch.stderr);
     assert!(by_sketch.stderr.contains("every row was scored"), "{}", by_sketch.stderr);
 
@@ -176,7 +168,7 @@ fn only_a_table_has_beginnings_of_texts() {
     let long =
         serde_json::json!({"id": "long", "prompt": PROMPT, "completion": format!("{ANSWER}\n\n{words}end")});
     let twin = serde_json::json!({"id": "twin", "prompt": PROMPT, "completion": ANSWER});
-    fs_err::write(place.path("pool.jsonl"), format!("{long}\n{twin}\n")).expect("written");
+    place.write("pool.jsonl", format!("{long}\n{twin}\n"));
     place.ingested("pool", Some(&place.path("pool.jsonl")), "grad-sgd");
     let whole = format!("prompt: {PROMPT}\ncompletion: {ANSWER}\n\n{words}end");
 
@@ -188,8 +180,7 @@ fn only_a_table_has_beginnings_of_texts() {
         let written = fs_err::read_to_string(place.path("rows.csv")).unwrap_or(shown);
         assert!(written.contains(&whole), "{args:?}: {written}");
     }
-    let table = ask(&["--format", "table"]);
-    let finished = place.run(&table.iter().map(String::as_str).collect::<Vec<_>>());
+    let finished = place.run(&ask(&["--format", "table"]));
     assert!(finished.stderr.contains("--full shows whole texts"), "{}", finished.stderr);
     let table = finished.stdout;
     let heading = table.lines().next().expect("a line");
@@ -206,8 +197,7 @@ fn only_a_table_has_beginnings_of_texts() {
     assert!(full.contains("side proponent  rank 1  score ") && !full.contains("-----"), "{full}");
 
     // A terminal with little room for texts has them below their rows, another in a table.
-    let args = ask(&[]);
-    let command = place.gstore(&args.iter().map(String::as_str).collect::<Vec<_>>());
+    let command = place.gstore(&ask(&[]));
     for (columns, is_table, text) in [(80, false, "word word"), (160, true, "word w…")] {
         let Some(mut terminal) = Terminal::run(&command, columns, 60) else { return };
         let shown = terminal.until(text);
@@ -248,7 +238,7 @@ fn one_row_is_explained() {
         "SELECT id FROM influence('pool', prompt => '{PROMPT}', completion => '{ANSWER}', k => {})",
         json["rank"]
     );
-    let ranked = place.ok(&["query", "--format", "csv", &sql]);
+    let ranked = place.csv(&sql);
     assert_eq!(ranked.lines().last(), Some("s3"), "the rank is the place in the ranking");
     assert_eq!(
         (json["in_target"].as_bool(), json["given"][0]["scored_tokens"].as_u64() > Some(0)),
@@ -258,8 +248,7 @@ fn one_row_is_explained() {
     let text = ok(&place, &["--explain", "twin"]);
     assert!(text.contains("rank        1 of") && text.contains("in target   yes"), "{text}");
     assert!(text.contains("\nerror       0.") && text.contains("\nnoise       0."), "{text}");
-    let args = ask(&["--explain", "twni"]);
-    let missing = fails(&place, &args.iter().map(String::as_str).collect::<Vec<_>>(), 1);
+    let missing = fails(&place, &ask(&["--explain", "twni"]), 1);
     assert!(missing.contains("did you mean `twin`?"), "{missing}");
 }
 
@@ -288,7 +277,6 @@ fn models_that_moved_are_found_where_the_user_says_and_others_are_refused() {
 
     fs_err::rename(place.path("warmup"), place.path("moved")).expect("moved");
     let args = ask(&["--format", "json"]);
-    let args: Vec<&str> = args.iter().map(String::as_str).collect();
     let gone = fails(&place, &args, 1);
     assert!(gone.contains("warmup/checkpoint-") && gone.contains("--checkpoint-folders"), "{gone}");
     let folders = ["--checkpoint-folders", "moved/checkpoint-*"];
@@ -391,26 +379,24 @@ fn a_pair_is_asked_of_conversations_as_one() {
     let texts: String = (0..12)
         .map(|i| format!("{{\"id\":\"t{i}\",\"prompt\":\"Is {i} odd?\",\"completion\":\"{i} may be\"}}\n"))
         .collect();
-    fs_err::write(place.path("texts.jsonl"), texts).expect("written");
+    place.write("texts.jsonl", texts);
     for pool in ["talks", "texts"] {
         place.ingested(pool, Some(&place.path(&format!("{pool}.jsonl"))), "grad-sgd,embed-mean");
     }
     let talk =
         format!(r#"[{{"role":"user","content":"{PROMPT}"}},{{"role":"assistant","content":"{ANSWER}"}}]"#);
     let query = |from: &str, what: &str| {
-        let finished = place.run(&[
+        let finished = place.done(&[
             "query",
             "--format",
             "csv",
             &format!("SELECT row, score FROM influence({from}, {what}) ORDER BY score DESC, row"),
         ]);
-        assert_eq!(finished.code, 0, "{}", finished.stderr);
         (finished.stdout, finished.stderr)
     };
     let ask = |pool: &str, flags: &[&str]| {
         let finished =
-            place.run(&[&["ask", "--pool", pool, "--format", "json", "--top", "9"], flags].concat());
-        assert_eq!(finished.code, 0, "{}", finished.stderr);
+            place.done(&[&["ask", "--pool", pool, "--format", "json", "--top", "9"], flags].concat());
         (finished.stdout, finished.stderr)
     };
     let pair = format!("prompt => '{PROMPT}', completion => '{ANSWER}'");
@@ -461,7 +447,7 @@ fn a_pair_is_asked_of_conversations_as_one() {
     assert!(note.contains("of the target `talks` are conversations") && note.contains(other), "{note}");
 
     let near = |what: &str| {
-        place.ok(&["query", "--format", "csv", &format!("SELECT row, similarity FROM nearest('talks', {what}, checkpoint => 'checkpoint-52') ORDER BY similarity DESC, row LIMIT 5")])
+        place.csv(&format!("SELECT row, similarity FROM nearest('talks', {what}, checkpoint => 'checkpoint-52') ORDER BY similarity DESC, row LIMIT 5"))
     };
     assert_eq!(near(&pair), near(&format!("messages => '{talk}'")));
     assert_ne!(near(&pair), near(&format!("{pair}, raw => true")));
@@ -525,7 +511,7 @@ fn every_form_of_a_vector_is_made_again() {
         let place = Place::new();
         world::write_samples(&place.path("pool.jsonl"), 12);
         let sample = format!("{{\"id\":\"q\",\"prompt\":\"{PROMPT}\",\"completion\":\"{ANSWER}\"}}\n");
-        fs_err::write(place.path("q.jsonl"), sample).expect("written");
+        place.write("q.jsonl", sample);
         for dataset in ["pool", "q"] {
             let data = format!("{dataset}.jsonl");
             let mut command =

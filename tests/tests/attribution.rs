@@ -8,7 +8,7 @@ use gstore_tests::place::Place;
 use gstore_tests::{binary, world};
 use serde_json::Value;
 
-use crate::retrained::{DRAW, read, retrain, write};
+use crate::retrained::{DRAW, retrain};
 
 /// The example of the covariances of four models: two queries, three rows.
 const SUBSETS: &str = r#"{"subset": "0", "rows": ["a", "b"]}
@@ -28,9 +28,9 @@ fn example() -> Place {
             outputs.push_str(&format!("{subset},q{query},{loss}\n"));
         }
     }
-    write(&place, "subsets.jsonl", SUBSETS);
-    write(&place, "outputs.csv", &outputs);
-    write(&place, "daunce.csv", SCORES);
+    place.write("subsets.jsonl", SUBSETS);
+    place.write("outputs.csv", &outputs);
+    place.write("daunce.csv", SCORES);
     place
 }
 
@@ -41,8 +41,7 @@ const LDS: [&str; 8] =
 fn methods_are_compared_by_their_linear_datamodeling_score() {
     let place = example();
     let told = place.run(&[&LDS[..], &["--scores", "daunce.csv", "--random", "--format", "json"]].concat());
-    assert_eq!(told.code, 0, "{}", told.stderr);
-    assert!(told.stderr.contains("daunce: 1 score of rows that are not in the pool"), "{}", told.stderr);
+    told.says(0, &["daunce: 1 score of rows that are not in the pool"]);
     let report: Value = serde_json::from_str(&told.stdout).expect("JSON");
     let values = &report["measures"][0]["values"];
     assert_eq!((&values[0]["system"], &values[1]["system"]), (&"daunce".into(), &"random".into()));
@@ -57,20 +56,19 @@ fn methods_are_compared_by_their_linear_datamodeling_score() {
     assert!(alone.contains("2 rows.") && !alone.contains("differences are from"), "{alone}");
     let negated = ["--scores", "mine=daunce.csv", "--negate", "mine", "--report", "page", "-o", "lds.md"];
     place.ok(&[&LDS[..], &negated].concat());
-    assert!(read(&place, "lds.md").contains("| LDS | 2 | -0.8000"), "{}", read(&place, "lds.md"));
+    assert!(place.read("lds.md").contains("| LDS | 2 | -0.8000"), "{}", place.read("lds.md"));
     for name in ["evaluation.json", "evaluation.csv", "rows.csv", "lds_by_query.svg", "lds_by_query.png"] {
         assert!(place.path("page").join(name).is_file(), "{name}");
     }
-    assert!(read(&place, "page/evaluation_report.md").contains("(method_comparison_chart.svg)"));
-    assert!(read(&place, "page/evaluation.html").contains("<svg"));
+    assert!(place.read("page/evaluation_report.md").contains("(method_comparison_chart.svg)"));
+    assert!(place.read("page/evaluation.html").contains("<svg"));
 }
 
 #[test]
 fn columns_of_a_table_that_are_no_query_are_named() {
     let place = example();
-    write(&place, "wide.csv", "id,q0,length,q1,text,step\na,1,9,2,x,1\nb,2,9,1,y,1\nc,4,9,3,z,2\n");
-    let told = place.run(&[&LDS[..], &["--scores", "wide.csv"]].concat());
-    assert_eq!(told.code, 0, "{}", told.stderr);
+    place.write("wide.csv", "id,q0,length,q1,text,step\na,1,9,2,x,1\nb,2,9,1,y,1\nc,4,9,3,z,2\n");
+    let told = place.done(&[&LDS[..], &["--scores", "wide.csv"]].concat());
     let note =
         "note: wide: 2 columns of numbers are not taken as scores, since no query is called so: length, step";
     assert!(told.stderr.contains(note) && !told.stderr.contains("other queries"), "{}", told.stderr);
@@ -83,7 +81,7 @@ fn a_folder_of_files_is_one_method() {
     let rows: Vec<&str> = rows.lines().collect();
     fs_err::create_dir(place.path("parts")).expect("made");
     for (name, part) in [("a", &rows[..3]), ("b", &rows[3..])] {
-        write(&place, &format!("parts/{name}.csv"), &format!("{head}\n{}\n", part.join("\n")));
+        place.write(&format!("parts/{name}.csv"), format!("{head}\n{}\n", part.join("\n")));
     }
     let report = place.json(&[&LDS[..], &["--scores", "daunce.csv", "parts", "--format", "json"]].concat());
     let values = &report["measures"][0]["values"];
@@ -94,14 +92,14 @@ fn a_folder_of_files_is_one_method() {
 #[test]
 fn scores_that_cannot_be_joined_are_refused() {
     let place = example();
-    write(&place, "other.csv", "id,query,score\nz,q0,1\n");
-    write(&place, "some.csv", "id,query,score\na,q0,1\na,q1,2\n");
-    write(&place, "half.csv", "id,query,score\na,q0,1\nb,q0,2\nc,q0,3\n");
-    write(&place, "rows.csv", "row,query,score\n0,q0,1\n");
-    write(&place, "infinite.csv", "id,query,score\na,q0,inf\n");
-    write(&place, "same.csv", "id,score\na,0\nb,0\nc,0\n");
-    write(&place, "empty.csv", "id,query,score\n");
-    write(&place, "both.csv", "id,score,length,q1\na,1,7,2\nb,2,8,3\nc,4,9,4\n");
+    place.write("other.csv", "id,query,score\nz,q0,1\n");
+    place.write("some.csv", "id,query,score\na,q0,1\na,q1,2\n");
+    place.write("half.csv", "id,query,score\na,q0,1\nb,q0,2\nc,q0,3\n");
+    place.write("rows.csv", "row,query,score\n0,q0,1\n");
+    place.write("infinite.csv", "id,query,score\na,q0,inf\n");
+    place.write("same.csv", "id,score\na,0\nb,0\nc,0\n");
+    place.write("empty.csv", "id,query,score\n");
+    place.write("both.csv", "id,score,length,q1\na,1,7,2\nb,2,8,3\nc,4,9,4\n");
     for (file, words) in [
         ("other.csv", "none of their rows is in the pool"),
         ("some.csv", "--missing zero"),
@@ -112,8 +110,7 @@ fn scores_that_cannot_be_joined_are_refused() {
         ("empty.csv", "there are none: what was read has no row"),
         ("both.csv", "line 2: it has a `score`, and \"q1\", which is a query, is a key of it too"),
     ] {
-        let told = place.run(&[&LDS[..], &["--scores", file]].concat());
-        assert!(told.code == 1 && told.stderr.contains(words), "{words}: {}", told.stderr);
+        place.run(&[&LDS[..], &["--scores", file]].concat()).says(1, &[words]);
     }
     place.ok(&[&LDS[..], &["--scores", "some.csv", "--missing", "zero"]].concat());
     for (more, words) in [
@@ -133,40 +130,31 @@ fn scores_that_cannot_be_joined_are_refused() {
     }
     for other in [&["--outputs", "outputs.csv"][..], &["--subsets", "subsets.jsonl"], &["--truth", "one"]] {
         let told = place.run(&[&["evaluate", "lds", "--ensemble", "e", "--random"][..], other].concat());
-        assert!(told.code == 2 && told.stderr.contains("cannot be used with"), "{other:?}: {}", told.stderr);
+        told.says(2, &["cannot be used with"]);
     }
     let none = place.run(&["evaluate", "lds", "--truth", "nowhere", "--random"]);
-    assert!(none.code == 2 && none.stderr.contains("gstore evaluate retrain"), "{}", none.stderr);
-    write(&place, "labels.csv", "id,flipped\na,1\nb,0\nc,0\n");
-    write(&place, "self.csv", "id,score\na,3\nb,1\nc,2\n");
+    none.says(2, &["gstore evaluate retrain"]);
+    place.write("labels.csv", "id,flipped\na,1\nb,0\nc,0\n");
+    place.write("self.csv", "id,score\na,3\nb,1\nc,2\n");
     let flips = ["evaluate", "flips", "--labels", "labels.csv", "--scores", "self.csv", "--format", "csv"];
     let told = place.ok(&[&flips[..], &["--resamples", "200"]].concat());
     assert!(told.contains("all,flip_auc,self,3,1,"), "{told}");
-    write(&place, "one.csv", "id,score\na,3\n");
+    place.write("one.csv", "id,score\na,3\n");
     let told = place.run(&["evaluate", "flips", "--labels", "labels.csv", "--scores", "one.csv"]);
-    assert!(
-        told.code == 1 && told.stderr.contains("2 are missing, the first of row \"b\"; a method"),
-        "{}",
-        told.stderr
-    );
-    write(&place, "label.csv", "id,label\na,1\nb,0\nc,0\n");
-    write(&place, "wide.csv", "id,q0,q1\na,3,1\nb,1,1\nc,2,2\n");
+    told.says(1, &["2 are missing, the first of row \"b\"; a method"]);
+    place.write("label.csv", "id,label\na,1\nb,0\nc,0\n");
+    place.write("wide.csv", "id,q0,q1\na,3,1\nb,1,1\nc,2,2\n");
     for (labels, scores, words) in [
         ("label.csv", "self.csv", "line 2: a label needs `flipped`, and has id, label"),
         ("labels.csv", "wide.csv", "line 2: it has no `score`: each row has one here, and queries have none"),
     ] {
-        let told = place.run(&["evaluate", "flips", "--labels", labels, "--scores", scores]);
-        assert!(told.code == 1 && told.stderr.contains(words), "{words}: {}", told.stderr);
+        place.run(&["evaluate", "flips", "--labels", labels, "--scores", scores]).says(1, &[words]);
     }
     // A statement has rows, and no file.
-    write(&place, "d.jsonl", "{\"id\": \"a\", \"text\": \"t\"}\n");
+    place.write("d.jsonl", "{\"id\": \"a\", \"text\": \"t\"}\n");
     place.ok(&["add", "--dataset", "d", "--data", "d.jsonl"]);
     let told = place.run(&[&LDS[..], &["--sql", "m=SELECT row AS number FROM d"]].concat());
-    assert!(
-        told.code == 1 && told.stderr.contains("row 1 of its result: a score needs the `id`"),
-        "{}",
-        told.stderr
-    );
+    told.says(1, &["row 1 of its result: a score needs the `id`"]);
     assert!(!told.stderr.contains(".jsonl"), "{}", told.stderr);
 }
 
@@ -177,7 +165,7 @@ fn what_a_comparison_reads_is_not_replaced() {
     world::write_samples(&place.path("queries.jsonl"), 2);
     binary::ok(&mut retrain(&place, "truth", &[&DRAW[..], &["--draw-only"]].concat()));
     for name in ["s.npy", "s.rows.txt", "labels.csv", "truth/outputs/00000.parquet", "truth/notes.md"] {
-        write(&place, name, "as it was");
+        place.write(name, "as it was");
     }
     place.ok(&[&LDS[..], &["--random", "--report", "report"]].concat());
     let lds = |scores| [&LDS[..], &["--scores", scores]].concat();
@@ -198,10 +186,9 @@ fn what_a_comparison_reads_is_not_replaced() {
         (vec!["evaluate", "flips", "--labels", "labels.csv", "--random"], "--rows", "labels.csv"),
     ] {
         let refused = place.run(&[&ask[..], &[to, read, "--force"]].concat());
-        let says = format!("{read} is read by this command");
-        assert!(refused.code == 2 && refused.stderr.contains(&says), "{ask:?} {to}: {}", refused.stderr);
+        refused.says(2, &[&format!("{read} is read by this command")]);
     }
-    let now = ["daunce.csv", "subsets.jsonl", "s.rows.txt", "labels.csv"].map(|name| read(&place, name));
+    let now = ["daunce.csv", "subsets.jsonl", "s.rows.txt", "labels.csv"].map(|name| place.read(name));
     assert_eq!(now, [SCORES, SUBSETS, "as it was", "as it was"]);
     // What its user keeps in the folder of a ground truth is not read.
     let told = place.run(&[&of_folder("lds")[..], &["-o", "truth/notes.md", "--force"]].concat());
@@ -223,9 +210,8 @@ fn the_example_that_the_page_begins_with_runs_as_pasted() {
     let mut pasted = Command::new("sh");
     pasted.args(["-e", "-c", example]).current_dir(place.path(""));
     pasted.env_remove("GSTORE_STORE").env_remove("GSTORE_CONFIG");
-    let done = binary::run(pasted.env("PATH", paths.expect("a path")));
-    assert_eq!(done.code, 0, "{}{}", done.stdout, done.stderr);
-    assert!(read(&place, "report.md").contains("late"), "{}", read(&place, "report.md"));
-    let report = read(&place, "lds/evaluation_report.md");
+    binary::ok(pasted.env("PATH", paths.expect("a path")));
+    assert!(place.read("report.md").contains("late"), "{}", place.read("report.md"));
+    let report = place.read("lds/evaluation_report.md");
     assert!(report.contains("Linear datamodeling score") && report.contains("cosine"), "{report}");
 }

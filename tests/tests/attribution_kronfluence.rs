@@ -8,7 +8,6 @@ use gstore_tests::world;
 use serde_json::Value;
 
 use crate::factors;
-use crate::retrained::{read, write};
 
 /// Of what Kronfluence scored, seven rows for two queries and the rows with themselves,
 /// the sums over both modules.
@@ -59,23 +58,23 @@ fn kronfluence() -> Place {
     let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("../app/tests/kronfluence/scores_mlp");
     world::copy_files(&from, &place.path("scores_mlp"));
     let ids = "abcdefg".chars().map(String::from).collect::<Vec<_>>();
-    write(&place, "scores_mlp/rows.txt", &ids.join("\n"));
-    write(&place, "scores_mlp/queries.txt", "q0\nq1\n");
+    place.write("scores_mlp/rows.txt", ids.join("\n"));
+    place.write("scores_mlp/queries.txt", "q0\nq1\n");
     let (mut subsets, mut outputs) = ("subset,id\n".to_owned(), "subset,query,loss\n".to_owned());
     for (rows, losses) in OF_SEVEN {
         rows.chars().for_each(|row| subsets.push_str(&format!("{rows},{row}\n")));
         losses.iter().enumerate().for_each(|(at, loss)| outputs.push_str(&format!("{rows},q{at},{loss}\n")));
     }
-    write(&place, "subsets.csv", &subsets);
-    write(&place, "outputs.csv", &outputs);
+    place.write("subsets.csv", &subsets);
+    place.write("outputs.csv", &outputs);
     let (mut sums, mut own) = ("id,q0,q1\n".to_owned(), "id,score\n".to_owned());
     for (at, id) in ids.iter().enumerate() {
         sums.push_str(&format!("{id},{},{}\n", PAIRWISE[0][at], PAIRWISE[1][at]));
         own.push_str(&format!("{id},{}\n", OWN[at]));
     }
-    write(&place, "sums.csv", &sums);
-    write(&place, "own.csv", &own);
-    write(&place, "labels.csv", "id,flipped\na,0\nb,1\nc,0\nd,0\ne,0\nf,1\ng,0\n");
+    place.write("sums.csv", &sums);
+    place.write("own.csv", &own);
+    place.write("labels.csv", "id,flipped\na,0\nb,1\nc,0\nd,0\ne,0\nf,1\ng,0\n");
     place
 }
 
@@ -99,7 +98,7 @@ fn scores_that_kronfluence_wrote_are_compared_as_those_of_a_table() {
     assert_eq!(means(), whole);
     let flips = ["evaluate", "flips", "--labels", "labels.csv", "--scores", "own.csv", "scores_mlp"];
     place.ok(&[&flips[..], &["--resamples", "200", "--rows", "rows.csv"]].concat());
-    let rows = read(&place, "rows.csv");
+    let rows = place.read("rows.csv");
     for (id, score) in ["a", "b", "c", "d", "e", "f", "g"].iter().zip(OWN) {
         for method in ["own", "scores_mlp"] {
             let line = format!("{id},{},{method},{score}\n", ["b", "f"].contains(id));
@@ -148,12 +147,12 @@ fn folders_of_scores_that_do_not_fit_are_refused() {
             "scores_mlp/rows.txt: there is no such file; it lists the ids of the rows of scores_mlp",
         ),
         (
-            &|place| write(place, "scores_mlp/rows.txt", "a\nb\nc\n"),
+            &|place| place.write("scores_mlp/rows.txt", "a\nb\nc\n"),
             &flips,
             "scores_mlp: it has 7 rows and 1 columns, and its lists name 3 rows",
         ),
         (
-            &|place| write(place, "scores_mlp/queries.txt", "q0\nq1\nq2\n"),
+            &|place| place.write("scores_mlp/queries.txt", "q0\nq1\nq2\n"),
             &lds,
             "scores_mlp: it has 7 rows and 2 columns, and its lists name 7 rows and 3 queries",
         ),
@@ -162,7 +161,7 @@ fn folders_of_scores_that_do_not_fit_are_refused() {
                 let mut bytes = fs_err::read(place.path(whole)).expect("read");
                 let last = bytes.len() - 4;
                 bytes[last..].copy_from_slice(&f32::NAN.to_le_bytes());
-                fs_err::write(place.path(whole), bytes).expect("written");
+                place.write(whole, bytes);
             },
             &lds,
             "scores of scores_mlp: row \"g\" has a score that is not finite",
@@ -172,13 +171,11 @@ fn folders_of_scores_that_do_not_fit_are_refused() {
         let place = kronfluence();
         place.ok(ask);
         change(&place);
-        let told = place.run(ask);
-        assert!(told.code == 1 && told.stderr.contains(words), "{words}: {}", told.stderr);
+        place.run(ask).says(1, &[words]);
     }
     let place = kronfluence();
     let told = place.run(&[&lds[..], &["-o", "scores_mlp/queries.txt", "--force"]].concat());
-    let says = "scores_mlp/queries.txt is read by this command";
-    assert!(told.code == 2 && told.stderr.contains(says), "{}", told.stderr);
+    told.says(2, &["scores_mlp/queries.txt is read by this command"]);
 }
 
 #[test]
@@ -192,11 +189,11 @@ fn scores_of_gradients_are_compared_and_reported_by_the_ids_in_their_folder() {
     place.ok(&[&score[..], &["--target", "q", "--sum-queries", "--kronfluence", "scores_sum"]].concat());
     let rows: String = (0..12).map(|row| format!("s{row}\n")).collect();
     for folder in ["scores_f", "scores_self", "scores_sum"] {
-        assert_eq!(read(&place, &format!("{folder}/rows.txt")), rows, "{folder}");
+        assert_eq!(place.read(&format!("{folder}/rows.txt")), rows, "{folder}");
         let queries = place.path(folder).join("queries.txt");
         assert_eq!(queries.exists(), folder == "scores_f", "{folder}");
     }
-    assert_eq!(read(&place, "scores_f/queries.txt"), "s0\ns1\ns2\n");
+    assert_eq!(place.read("scores_f/queries.txt"), "s0\ns1\ns2\n");
 
     let (mut subsets, mut outputs) = ("subset,id\n".to_owned(), "subset,query,loss\n".to_owned());
     for subset in 0..5 {
@@ -206,15 +203,15 @@ fn scores_of_gradients_are_compared_and_reported_by_the_ids_in_their_folder() {
             outputs.push_str(&format!("{subset},s{query},{}\n", (3 * subset + 2 * query) % 5));
         });
     }
-    write(&place, "subsets.csv", &subsets);
-    write(&place, "outputs.csv", &outputs);
+    place.write("subsets.csv", &subsets);
+    place.write("outputs.csv", &outputs);
     let both = [&OF_FOLDER[..], &["--scores", "scores_f", "table.csv", "--format", "json"]].concat();
     let report = place.json(&both);
     let values = &report["measures"][0]["values"];
     assert_eq!((&values[0]["system"], &values[1]["system"]), (&"scores_f".into(), &"table".into()));
     assert!(values[0]["mean"].is_f64() && values[0]["mean"] == values[1]["mean"], "{report}");
     let labels: String = (0..12).map(|row| format!("s{row},{}\n", u8::from(row % 3 == 0))).collect();
-    write(&place, "labels.csv", &format!("id,flipped\n{labels}"));
+    place.write("labels.csv", format!("id,flipped\n{labels}"));
     let flips = ["evaluate", "flips", "--labels", "labels.csv", "--scores", "scores_self"];
     let told = place.ok(&[&flips[..], &["--resamples", "200", "--format", "csv"]].concat());
     assert!(told.contains("all,flip_auc,scores_self,12,"), "{told}");
@@ -222,10 +219,10 @@ fn scores_of_gradients_are_compared_and_reported_by_the_ids_in_their_folder() {
     // The report of what is there is that of the scoring, with the texts of the store or of files.
     let of_store = ["evaluate", "scores", "--dataset", "pool", "--query-dataset", "q"];
     place.ok(&[&of_store[..], &["--scores", "f=scores_f", "-o", "again.md"]].concat());
-    assert_eq!(read(&place, "again.md"), read(&place, "f.md"));
+    assert_eq!(place.read("again.md"), place.read("f.md"));
     let of_files = ["evaluate", "scores", "--data", "pool.jsonl", "--query-data", "q.jsonl"];
     let printed = place.ok(&[&of_files[..], &["--scores", "f=scores_f", "table.csv"]].concat());
-    let table = printed.strip_prefix(&read(&place, "f.md")).expect("the report of the first method");
+    let table = printed.strip_prefix(&place.read("f.md")).expect("the report of the first method");
     assert!(table.starts_with("# Influence scores: table\n") && table.contains("Is 11 odd?"), "{table}");
     for (ask, words) in [
         (&of_store[..], "which scores? give --scores or --sql"),
@@ -236,13 +233,11 @@ fn scores_of_gradients_are_compared_and_reported_by_the_ids_in_their_folder() {
             "scores_f/rows.txt is read by this command",
         ),
     ] {
-        let refused = place.run(ask);
-        assert!(refused.code == 2 && refused.stderr.contains(words), "{words}: {}", refused.stderr);
+        place.run(ask).says(2, &[words]);
     }
 
     // A folder goes on with the same rows alone.
     let refused = place.run(&[&of_queries[..], &["--limit", "6", "--force"]].concat());
-    let says = "scores_f/rows.txt: it lists other ids";
-    assert!(refused.code == 1 && refused.stderr.contains(says), "{}", refused.stderr);
+    refused.says(1, &["scores_f/rows.txt: it lists other ids"]);
     place.ok(&[&of_queries[..], &["--force"]].concat());
 }

@@ -117,9 +117,7 @@ fn what_a_backend_cannot_do_is_refused_by_name() {
         (vec!["--devices", "cpu,gpu"], 2, "no backend `gpu`"),
         (vec!["--devices", "cpu,candle"], 1, "`cpu` and `candle` do not compute the same bits"),
     ] {
-        let finished = ingest(&flags);
-        assert_eq!(finished.code, code, "{flags:?}: {}", finished.stderr);
-        assert!(finished.stderr.contains(says), "{flags:?}: {}", finished.stderr);
+        ingest(&flags).says(code, &[says]);
     }
     assert_eq!(ingest(&["--devices", "cpu,cpu"]).code, 0);
     // What scripts have said so far.

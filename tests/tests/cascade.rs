@@ -16,17 +16,14 @@ fn a_cascade_computes_few_gradients_and_goes_on_from_them() {
         world::write_samples(&place.path(name), rows);
     }
     // Without the turn of the assistant nothing of a row is scored.
-    let samples = fs_err::read_to_string(place.path("pool.jsonl")).expect("written");
+    let samples = place.read("pool.jsonl");
     let unanswered = samples.replace(r#",{"role":"assistant","content":""}"#, "");
     assert_ne!(unanswered, samples);
-    fs_err::write(place.path("pool.jsonl"), unanswered).expect("written");
+    place.write("pool.jsonl", unanswered);
     place.ok(&["add", "--dataset", "pool", "--data", "pool.jsonl"]);
     place.ingested("q", Some(&place.path("q.jsonl")), "grad-sgd");
-    let select = |more: &[&str]| -> Vec<String> {
-        let args = ["select", "--pool", "pool", "--target", "q", "-o", "out.jsonl"];
-        args.iter().chain(more).map(|arg| (*arg).to_owned()).collect()
-    };
-    let run = |more: &[&str]| place.run(&select(more).iter().map(String::as_str).collect::<Vec<_>>());
+    let select = ["select", "--pool", "pool", "--target", "q", "-o", "out.jsonl"];
+    let run = |more: &[&str]| place.run(&[&select[..], more].concat());
     let features = |label: &str| {
         place.value(&format!(
             "SELECT coalesce(sum(rows), 0) FROM gstore.features WHERE dataset = 'pool' AND label = '{label}'"
@@ -72,7 +69,7 @@ fn a_cascade_computes_few_gradients_and_goes_on_from_them() {
     // The reason is in the report.
     for (file, begins) in [("early.json", "{"), ("early.txt", "refused: nothing was computed")] {
         assert_eq!(run(&["--top", "5%", "--cascade", stages, "--report", file]).code, 4);
-        let text = fs_err::read_to_string(place.path(file)).expect("written");
+        let text = place.read(file);
         assert!(text.starts_with(begins) && text.contains("nothing was computed"), "{text}");
     }
 
@@ -90,7 +87,7 @@ fn a_cascade_computes_few_gradients_and_goes_on_from_them() {
     let told: Value = serde_json::from_str(&refused.stdout).expect("JSON");
     assert!(refused.code == 4 && told["report"].is_null() && told["refused"].is_string(), "{told:#}");
     let without = place.run(&[&estimate[..7], &sized].concat());
-    assert!(without.code == 2 && without.stderr.contains("--output"), "{}", without.stderr);
+    without.says(2, &["--output"]);
     assert!(!place.path("out.jsonl").exists());
     assert_eq!(features("grad-adam@checkpoint-104"), "60");
     // Its rows are known to be a draw from all rows.
@@ -106,10 +103,9 @@ fn a_cascade_computes_few_gradients_and_goes_on_from_them() {
     let sample = rows_of("grad-adam@checkpoint-104");
     let whole = [&sized[..], &["--cascade", stages, "--report", "r.json"]].concat();
     let done = run(&whole);
-    assert_eq!(done.code, 0, "{}", done.stderr);
-    assert!(done.stderr.contains("with 95 % confidence at least"), "{}", done.stderr);
+    done.says(0, &["with 95 % confidence at least"]);
     let report = || -> Value {
-        let text = fs_err::read_to_string(place.path("r.json")).expect("written");
+        let text = place.read("r.json");
         serde_json::from_str(&text).expect("JSON")
     };
     let first = report();
@@ -147,7 +143,7 @@ fn a_cascade_computes_few_gradients_and_goes_on_from_them() {
     let (beyond, after_loss) = ([13, 110, 207], rows_of("grad-adam@checkpoint-26").difference(&sample));
     assert!(beyond.iter().any(|row| !sample.contains(*row)));
     assert!(beyond.iter().all(|row| !after_loss.contains(*row)), "{after_loss:?}");
-    let selected = fs_err::read_to_string(place.path("out.jsonl")).expect("written");
+    let selected = place.read("out.jsonl");
     assert_eq!(selected.lines().count(), 150);
 
     // The same command finds all of it, and decides the same.
@@ -156,12 +152,12 @@ fn a_cascade_computes_few_gradients_and_goes_on_from_them() {
     let second = report();
     assert!(second["report"]["time"].is_null(), "nothing is computed: {second:#}");
     assert_eq!(second["report"]["cost"], first["report"]["cost"]);
-    assert_eq!(fs_err::read_to_string(place.path("out.jsonl")).expect("written"), selected);
+    assert_eq!(place.read("out.jsonl"), selected);
 
     // Against the gradients of all rows.
     place.ingested("pool", None, "grad-adam");
     assert_eq!(run(&["--top", "50%", "--force"]).code, 0);
-    let all = fs_err::read_to_string(place.path("out.jsonl")).expect("written");
+    let all = place.read("out.jsonl");
     let kept: BTreeSet<&str> = selected.lines().collect();
     let common = all.lines().filter(|line| kept.contains(line)).count();
     assert!(common >= 120, "{common} of 150");
@@ -180,7 +176,7 @@ fn hinted() -> Place {
     }
     // The last digit says much of the influence on rows 0 to 3; of every seventh row it is not known.
     let mut pool = String::new();
-    let samples = fs_err::read_to_string(place.path("samples.jsonl")).expect("written");
+    let samples = place.read("samples.jsonl");
     for (row, line) in (0u64..).zip(samples.lines()) {
         let mut line: Value = serde_json::from_str(line).expect("JSON");
         if !is_missing(row) {
@@ -189,7 +185,7 @@ fn hinted() -> Place {
         }
         pool.push_str(&format!("{line}\n"));
     }
-    fs_err::write(place.path("pool.jsonl"), pool).expect("written");
+    place.write("pool.jsonl", pool);
     place.ok(&["add", "--dataset", "pool", "--data", "pool.jsonl"]);
     place.ingested("q", Some(&place.path("q.jsonl")), "grad-sgd");
     place
@@ -201,7 +197,7 @@ fn rows_of_which_a_value_is_missing_go_on() {
     let asked = ["--top", "50%", "--recall", "80%", "--labels", "60", "--cascade", "hint -> all"];
     let select = ["select", "--pool", "pool", "--target", "q", "-o", "out.jsonl", "--report", "r.json"];
     place.ok(&[&select[..], &asked].concat());
-    let report = fs_err::read_to_string(place.path("r.json")).expect("written");
+    let report = place.read("r.json");
     let told = "labelled rows lack a finite value of hint: nothing is learned from such rows";
     assert!(report.contains(told) && !report.contains("left out"), "{report}");
     let snapshot = Store::open(place.path("store")).expect("opens").snapshot().expect("a snapshot");
@@ -223,7 +219,7 @@ fn a_cascade_whose_cut_removes_no_row_says_that_it_saved_nothing() {
     let sample = snapshot.open_feature(part).expect("opens").row_set().expect("readable");
     assert_eq!(sample.len(), 60);
     // The rows that the seed draws have a value, and no others: what is not known goes on.
-    let pool = fs_err::read_to_string(place.path("pool.jsonl")).expect("written");
+    let pool = place.read("pool.jsonl");
     let lines = (0u64..).zip(pool.lines()).map(|(row, line)| {
         let mut line: Value = serde_json::from_str(line).expect("JSON");
         if !sample.contains(row) {
@@ -231,11 +227,11 @@ fn a_cascade_whose_cut_removes_no_row_says_that_it_saved_nothing() {
         }
         format!("{line}\n")
     });
-    fs_err::write(place.path("late.jsonl"), lines.collect::<String>()).expect("written");
+    place.write("late.jsonl", lines.collect::<String>());
     place.ok(&["add", "--dataset", "late", "--data", "late.jsonl"]);
     let select = ["select", "--pool", "late", "-o", "out.jsonl", "--report", "r.json"];
     place.ok(&[&select[..], &asked, &stages].concat());
-    let report = fs_err::read_to_string(place.path("r.json")).expect("written");
+    let report = place.read("r.json");
     let told = "the cascade has saved nothing: its cuts were expected to remove enough of 2";
     assert!(report.contains(told) && report.contains("and removed none"), "{report}");
 }
@@ -243,7 +239,7 @@ fn a_cascade_whose_cut_removes_no_row_says_that_it_saved_nothing() {
 #[test]
 fn a_column_that_says_nothing_of_the_sample_is_named_before_anything_is_computed() {
     let place = hinted();
-    let pool = fs_err::read_to_string(place.path("pool.jsonl")).expect("written");
+    let pool = place.read("pool.jsonl");
     let lines = pool.lines().enumerate().map(|(row, line)| {
         let mut line: Value = serde_json::from_str(line).expect("JSON");
         if row % 20 == 0 {
@@ -252,20 +248,20 @@ fn a_column_that_says_nothing_of_the_sample_is_named_before_anything_is_computed
         (line["level"], line["origin"]) = (json!(2), json!("one"));
         format!("{line}\n")
     });
-    fs_err::write(place.path("thin.jsonl"), lines.collect::<String>()).expect("written");
+    place.write("thin.jsonl", lines.collect::<String>());
     place.ok(&["add", "--dataset", "thin", "--data", "thin.jsonl"]);
     let select = ["select", "--pool", "thin", "--target", "q", "-o", "out.jsonl", "--top", "50%"];
     let sized = ["--recall", "80%", "--labels", "60", "--cascade", "hint,rare -> all"];
     let refused = place.run(&[&select[..], &sized].concat());
-    assert_eq!(refused.code, 1, "{}", refused.stderr);
-    for part in [
-        "nothing was computed: of the 60 rows to be labelled ",
-        " have a value of every column, and 10 are needed",
-        "there is a value of rare in ",
-        ", hint in ",
-    ] {
-        assert!(refused.stderr.contains(part), "{part}: {}", refused.stderr);
-    }
+    refused.says(
+        1,
+        &[
+            "nothing was computed: of the 60 rows to be labelled ",
+            " have a value of every column, and 10 are needed",
+            "there is a value of rare in ",
+            ", hint in ",
+        ],
+    );
     for (stages, told) in [
         (
             "level -> all",
@@ -275,8 +271,7 @@ fn a_column_that_says_nothing_of_the_sample_is_named_before_anything_is_computed
         ("hint -> origin,level -> all", "stage `origin,level` tells no rows apart"),
     ] {
         let asked = ["--recall", "80%", "--labels", "60", "--cascade", stages];
-        let refused = place.run(&[&select[..], &asked].concat());
-        assert!(refused.code == 1 && refused.stderr.contains(told), "{told}: {}", refused.stderr);
+        place.run(&[&select[..], &asked].concat()).says(1, &[told]);
     }
     let computed = "SELECT count(*) FROM gstore.features WHERE dataset = 'thin'";
     assert_eq!(place.value(computed), "0");
@@ -289,10 +284,8 @@ fn a_refused_cascade_holds_up_no_other() {
     place.ingested("r", None, "grad-sgd");
     let asked = ["select", "--pool", "pool", "--target", "q,r", "--each", "target", "-o", "best.jsonl"];
     let refused = place.run(&[&asked[..], &["--top", "5%", "--cascade", "hint -> all"]].concat());
-    assert_eq!(refused.code, 4, "{}", refused.stderr);
-    for part in ["2 selections were refused, of 2", "q: nothing was computed", "r: nothing was computed"] {
-        assert!(refused.stderr.contains(part), "{part}: {}", refused.stderr);
-    }
+    refused
+        .says(4, &["2 selections were refused, of 2", "q: nothing was computed", "r: nothing was computed"]);
     assert!(!place.path("best.q.jsonl.part").exists(), "nothing is noted of a command that has ended");
     // An estimate of each target is an object on a line of its own, whether it is refused or not.
     let estimate = [&asked[..7], &["--cascade", "hint -> all", "--estimate", "--json"]].concat();
@@ -307,8 +300,7 @@ fn a_refused_cascade_holds_up_no_other() {
         assert!(lines.iter().all(|line| line["refused"].is_string() == (code == 4)), "{}", told.stdout);
     }
     for more in [["--scores", "s.csv"], ["--plot", "p.svg"]] {
-        let wrong = place.run(&[&estimate[..], &sized, &more].concat());
-        assert!(wrong.code == 2 && wrong.stderr.contains(more[0]), "{more:?}: {}", wrong.stderr);
+        place.run(&[&estimate[..], &sized, &more].concat()).says(2, &[more[0]]);
     }
     // Of stages of a pipeline, those go on that do not read what it would have written.
     let select = "command = 'select'\npool = 'pool'\ntarget = 'q'\ncascade = 'hint -> all'\n";
@@ -317,10 +309,9 @@ fn a_refused_cascade_holds_up_no_other() {
          [[stage]]\nname = 'of-few'\ncommand = 'add'\ndataset = 'few'\ndata = 'few.jsonl'\n\
          [[stage]]\nname = 'half'\n{select}top = '50%'\nrecall = '80%'\nlabels = 60\noutput = 'half.jsonl'\n"
     );
-    fs_err::write(place.path("p.toml"), pipeline).expect("written");
+    place.write("p.toml", pipeline);
     let run = place.run(&["run", "p.toml", "--json"]);
-    assert_eq!(run.code, 4, "{}", run.stderr);
-    assert!(run.stderr.contains("stage few refused: nothing was computed"), "{}", run.stderr);
+    run.says(4, &["stage few refused: nothing was computed"]);
     let summary: Value = serde_json::from_str(&run.stdout).expect("JSON");
     assert_eq!(summary["finished"], false);
     assert!(run.stderr.contains("1 run, 0 up to date, 1 refused, 1 not run; "), "{}", run.stderr);
@@ -358,18 +349,15 @@ fn a_command_of_several_targets_goes_on_after_those_that_it_has_finished() {
     assert_eq!(fs_err::read(place.path(files[0])).expect("written again"), rows);
     let first = files.map(inode);
     // Other flags ask for something else.
-    let other = select("40%");
-    assert!(other.code == 2 && other.stderr.contains("best.q.jsonl exists"), "{}", other.stderr);
+    select("40%").says(2, &["best.q.jsonl exists"]);
 
     place.ingested("r", None, "grad-sgd");
-    let done = select("50%");
-    assert!(done.code == 0 && done.stderr.contains("q: selected before"), "{}", done.stderr);
+    select("50%").says(0, &["q: selected before"]);
     assert_eq!(files.map(inode), first, "what is finished stays as it is");
     assert!(place.path("best.r.jsonl").exists() && place.path("r.json").exists());
     assert!(!place.path("best.q.jsonl.part").exists() && !place.path("best.r.jsonl.part").exists());
     // It is finished: what is there is replaced as that of any command.
-    let again = select("50%");
-    assert!(again.code == 2 && again.stderr.contains("best.q.jsonl exists"), "{}", again.stderr);
+    select("50%").says(2, &["best.q.jsonl exists"]);
 }
 
 #[test]
@@ -380,10 +368,9 @@ fn a_finished_target_whose_file_was_changed_is_not_taken_for_finished() {
     let select = || place.run(&[&asked[..], &["--top", "2"]].concat());
     let ended = select();
     assert!(ended.code != 0 && place.path("best.q.jsonl").exists(), "{}", ended.stderr);
-    fs_err::write(place.path("best.q.jsonl"), "mine").expect("written");
-    let refused = select();
-    assert!(refused.code == 2 && refused.stderr.contains("best.q.jsonl exists"), "{}", refused.stderr);
-    assert_eq!(fs_err::read_to_string(place.path("best.q.jsonl")).expect("kept"), "mine");
+    place.write("best.q.jsonl", "mine");
+    select().says(2, &["best.q.jsonl exists"]);
+    assert_eq!(place.read("best.q.jsonl"), "mine");
 }
 
 #[test]

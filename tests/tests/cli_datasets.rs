@@ -43,7 +43,7 @@ fn samples_of_another_file_of_the_same_name_say_whose_name_it_is() {
     let place = Place::new();
     write(&place, "a/pool.jsonl", &["a1"]);
     fs_err::create_dir_all(place.path("b")).expect("made");
-    fs_err::write(place.path("b/pool.jsonl"), "{\"id\": \"a1\", \"text\": \"other\"}\n").expect("written");
+    place.write("b/pool.jsonl", "{\"id\": \"a1\", \"text\": \"other\"}\n");
     assert_eq!(add(&place, &["--data", "a/pool.jsonl"]).0, 0);
     let hint = "by its file's name this is dataset pool; --dataset with another name makes one of its own";
     for dry in [&[] as &[&str], &["--dry-run"]] {
@@ -111,8 +111,7 @@ fn a_dataset_is_named_where_it_was_not_meant_to_be_guessed() {
         (&["drop", "dataset", "2024_news", "--dry-run"], "`gstore revert` takes it back"),
         (&["add", "--data", "-"], "standard input gives a dataset no name"),
     ] {
-        let finished = place.run(args);
-        assert!(finished.code == 2 && finished.stderr.contains(says), "{args:?}: {}", finished.stderr);
+        place.run(args).says(2, &[says]);
     }
     assert_eq!(place.value("SELECT count(*) FROM \"2024_news\""), "1");
 }
@@ -127,6 +126,5 @@ fn a_store_that_is_not_named_is_pointed_at() {
     let says = "which store? give --store DIR or set GSTORE_STORE";
     assert!(finished.code == 2 && finished.stderr.trim_end().ends_with(says), "{}", finished.stderr);
     assert_eq!(add(&place, &["--data", "pool.jsonl"]).0, 0);
-    let finished = binary::run(&mut command);
-    assert!(finished.code == 2 && finished.stderr.contains("; there is store here"), "{}", finished.stderr);
+    binary::run(&mut command).says(2, &["; there is store here"]);
 }

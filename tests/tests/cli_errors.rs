@@ -173,8 +173,7 @@ fn common_mistakes_leave_no_new_store_and_none_changes_one() {
     // A link to nothing is no place for a store, and no other process is to blame.
     fs_err::create_dir_all(dir.path().join("new")).expect("created");
     std::os::unix::fs::symlink("nothing", &store).expect("linked");
-    let finished = add(std::slice::from_ref(&good), &[]);
-    assert!(finished.code == 1 && finished.stderr.contains("is a link to a place"), "{}", finished.stderr);
+    add(std::slice::from_ref(&good), &[]).says(1, &["is a link to a place"]);
     fs_err::remove_file(&store).expect("removed");
     // A folder that was there stays as it was.
     fs_err::create_dir_all(&store).expect("created");
@@ -182,7 +181,7 @@ fn common_mistakes_leave_no_new_store_and_none_changes_one() {
     assert_eq!(fs_err::read_dir(&store).expect("listed").count(), 0);
     // What shows only later leaves an empty store, which is a good one.
     let finished = add(std::slice::from_ref(&late), &[]);
-    assert!(finished.code == 1 && finished.stderr.contains("line 2"), "{}", finished.stderr);
+    finished.says(1, &["line 2"]);
     binary::ok(binary::gstore(&store).arg("verify"));
     assert_eq!(add(std::slice::from_ref(&good), &[]).code, 0);
     // A store that was there is not touched.
@@ -230,8 +229,7 @@ fn an_interrupted_add_says_that_nothing_was_added() {
         assert!(sent.success());
         let finished = Finished::from(child.wait_with_output().expect("ends"));
         drop(input);
-        assert_eq!(finished.code, 130, "{}", finished.stderr);
-        assert!(finished.stderr.contains("stopped; nothing was added"), "{}", finished.stderr);
+        finished.says(130, &["stopped; nothing was added"]);
         assert!(!finished.stderr.contains("error:"), "{}", finished.stderr);
         assert!(!store.exists());
     }
@@ -243,16 +241,14 @@ fn changed_lines_are_refused_and_the_same_file_adds_nothing() {
     let again = binary::run(
         world.gstore().args(["add", "--dataset", "pool", "--data"]).arg(world.path("pool.jsonl")),
     );
-    assert_eq!(again.code, 0);
-    assert!(again.stderr.contains("nothing to add"), "{}", again.stderr);
+    again.says(0, &["nothing to add"]);
     let text = fs_err::read_to_string(world.path("pool.jsonl")).expect("readable");
     let changed = text.replacen("Is 7 odd?", "Is 7 even?", 1);
     world.refused(&mut world.add("pool", changed.as_bytes()), 1, &["line 8", "s7", "different content"]);
     let twice = "{\"id\": \"a\", \"text\": \"x\"}\n{\"id\": \"a\", \"text\": \"y\"}\n";
     let words = ["line 2", "occurs twice", "--duplicates first"];
     world.refused(&mut world.add("twice", twice.as_bytes()), 1, &words);
-    let kept = binary::run(world.add("pool", changed.as_bytes()).args(["--if-changed", "keep"]));
-    assert_eq!(kept.code, 0, "{}", kept.stderr);
+    binary::ok(world.add("pool", changed.as_bytes()).args(["--if-changed", "keep"]));
     // A changed line that comes twice is the same twice.
     let line = changed.lines().nth(7).expect("the line of s7");
     let twice = format!("{line}\n{line}\n");
@@ -262,11 +258,11 @@ fn changed_lines_are_refused_and_the_same_file_adds_nothing() {
     };
     let refused = add(&[]);
     let says = "id \"s7\" stands on an earlier";
-    assert!(refused.code == 1 && refused.stderr.contains(says), "{}", refused.stderr);
+    refused.says(1, &[says]);
     let first = add(&["--duplicates", "first"]);
     assert_eq!(first.code, 0, "{}", first.stderr);
     let nothing = binary::run(&mut world.ingest("pool", "grad-adam,embed-mean,loss"));
-    assert!(nothing.code == 0 && nothing.stderr.contains("nothing to compute"), "{}", nothing.stderr);
+    nothing.says(0, &["nothing to compute"]);
 }
 
 #[test]
@@ -430,9 +426,7 @@ fn folders_that_are_no_store_and_newer_stores_are_refused() {
         (&world.path("nowhere"), "nowhere"),
         (&world.path("pool.jsonl"), "pool.jsonl"),
     ] {
-        let finished = ls(path);
-        assert_eq!(finished.code, 1, "{}", finished.stderr);
-        assert!(finished.stderr.contains(word), "{}", finished.stderr);
+        ls(path).says(1, &[word]);
     }
     let current = world.path("store/CURRENT");
     let text = fs_err::read_to_string(&current).expect("readable");
@@ -464,10 +458,9 @@ fn wrong_usage_is_exit_code_2() {
     assert!(finished.stderr.contains(&place("threads = \"x\"")), "{}", finished.stderr);
     let finished = binary::run(of_file.args(["--threads", "1"]));
     let has = format!("{} has store = \"nowhere\"", dir.path().join("gstore.toml").display());
-    assert!(finished.code == 1 && finished.stderr.contains(&has), "{}", finished.stderr);
+    finished.says(1, &[&has]);
     let finished = binary::run(of_file.args(["--stor", "s"]));
-    let tip = format!("tip: a similar argument exists: '--store'\n  {has}\n");
-    assert!(finished.code == 2 && finished.stderr.contains(&tip), "{}", finished.stderr);
+    finished.says(2, &[&format!("tip: a similar argument exists: '--store'\n  {has}\n")]);
     let ingest = ["ingest", "--dataset", "a", "--model", "m", "--features", "loss"];
     for (option, value, wanted) in [
         ("--limit", "-1", "at least 1"),
@@ -484,10 +477,7 @@ fn wrong_usage_is_exit_code_2() {
         ("--shard", "-1/4", "write i/n"),
     ] {
         let finished = binary::run(binary::gstore(dir.path()).args(ingest).args([option, value]));
-        assert_eq!(finished.code, 2, "{option} {value}\n{}", finished.stderr);
-        for part in [option, value, wanted] {
-            assert!(finished.stderr.contains(part), "{option} {value}: no {part:?} in {}", finished.stderr);
-        }
+        finished.says(2, &[option, value, wanted]);
     }
     // What would be ignored is refused.
     let select = ["select", "--pool", "p", "--target", "t", "--top", "3", "-o", "x"];
@@ -497,18 +487,13 @@ fn wrong_usage_is_exit_code_2() {
         (vec!["index", "--sketch", "--sim", "dot", "--dataset", "p"], "--sim"),
         (vec!["index", "--evaluate", "--queries", "0", "--dataset", "p"], "--queries"),
     ] {
-        let finished = binary::run(binary::gstore(dir.path()).args(&args));
-        assert_eq!(finished.code, 2, "{args:?}: {}", finished.stderr);
-        assert!(finished.stderr.contains(named), "{args:?}: {}", finished.stderr);
+        binary::run(binary::gstore(dir.path()).args(&args)).says(2, &[named]);
     }
     let mut without = Command::new(binary::path());
-    let finished = binary::run(without.arg("ls").env_remove("GSTORE_STORE"));
-    assert!(finished.code == 2 && finished.stderr.contains("--store"), "{}", finished.stderr);
+    binary::run(without.arg("ls").env_remove("GSTORE_STORE")).says(2, &["--store"]);
     // An empty variable is none, and an option of the command line goes before it.
-    let finished = binary::run(without.env("GSTORE_STORE", ""));
-    assert!(finished.code == 2 && finished.stderr.contains("which store?"), "{}", finished.stderr);
-    let finished = binary::run(without.args(["--store", "nowhere"]));
-    assert!(finished.code == 1 && finished.stderr.contains("nowhere"), "{}", finished.stderr);
+    binary::run(without.env("GSTORE_STORE", "")).says(2, &["which store?"]);
+    binary::run(without.args(["--store", "nowhere"])).says(1, &["nowhere"]);
 }
 
 #[test]
@@ -528,8 +513,7 @@ fn samples_without_a_scored_token_are_flagged_counted_and_never_selected() {
             .args(["select", "--pool", "cut", "--target", "target", "--top", "100%", "-o"])
             .arg(&out),
     );
-    assert_eq!(finished.code, 0, "{}", finished.stderr);
-    assert!(finished.stderr.contains("without a scored token"), "{}", finished.stderr);
+    finished.says(0, &["without a scored token"]);
     let selected = fs_err::read_to_string(&out).expect("readable");
     assert!(!selected.contains("\"cut\"") && selected.lines().count() == 40, "{}", selected.lines().count());
     let reasons = binary::ok(world.gstore().args([
@@ -559,8 +543,7 @@ fn a_selection_says_what_its_rules_did() {
     );
     assert!(!world.path("out.jsonl").exists());
     let finished = binary::run(&mut select("a=1,b=1,c=1,d=7", "source", "30"));
-    assert_eq!(finished.code, 0, "{}", finished.stderr);
-    assert!(finished.stderr.contains("the quota of `d` has no effect"), "{}", finished.stderr);
+    finished.says(0, &["the quota of `d` has no effect"]);
     let says = "30 rows were asked for; the rules of the selection leave 3 of the";
     assert!(finished.stderr.contains(says), "{}", finished.stderr);
     let finished = binary::run(&mut select("a=1", "source", "1000"));

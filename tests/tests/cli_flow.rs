@@ -20,13 +20,12 @@ const POOL: &str = concat!(
 #[test]
 fn selected_lines_are_the_original_bytes() {
     let world = Place::new();
-    fs_err::write(world.path("pool.jsonl"), POOL).expect("written");
-    fs_err::write(world.path("more.jsonl"), POOL.replace("\"id\":\"", "\"id\":\"z")).expect("written");
-    fs_err::write(
-        world.path("target.jsonl"),
+    world.write("pool.jsonl", POOL);
+    world.write("more.jsonl", POOL.replace("\"id\":\"", "\"id\":\"z"));
+    world.write(
+        "target.jsonl",
         "{\"id\":\"t\",\"prompt\":\"two?\",\"completion\":\"2\",\"subtask\":\"count\"}\n",
-    )
-    .expect("written");
+    );
     world.ingested("pool", Some(&world.path("pool.jsonl")), "grad-adam");
     world.ingested("more", Some(&world.path("more.jsonl")), "grad-adam");
     world.ingested("target", Some(&world.path("target.jsonl")), "grad-sgd");
@@ -56,12 +55,9 @@ fn selected_lines_are_the_original_bytes() {
         "--scores",
         "some.json",
     ]);
-    assert_eq!(fs_err::read_to_string(world.path("some.jsonl")).expect("written").lines().count(), 3);
-    let scores: Vec<Value> = fs_err::read_to_string(world.path("some.json"))
-        .expect("written")
-        .lines()
-        .map(|line| serde_json::from_str(line).expect("JSON"))
-        .collect();
+    assert_eq!(world.read("some.jsonl").lines().count(), 3);
+    let scores: Vec<Value> =
+        world.read("some.json").lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
     assert_eq!(
         (&scores[0]["id"], &scores[0]["pool"]),
         (&"c".into(), &"pool".into()),
@@ -72,7 +68,7 @@ fn selected_lines_are_the_original_bytes() {
     assert_eq!(scores[0]["subtask"], "count");
 
     // The score file next to the output, and one of all rows.
-    let csv = fs_err::read_to_string(world.path("all.jsonl.scores.csv")).expect("written");
+    let csv = world.read("all.jsonl.scores.csv");
     assert!(csv.starts_with("id,row,score,subtask\nc,2,"), "{csv}");
     world.ok(&[
         "select",
@@ -129,7 +125,7 @@ fn a_store_can_be_listed_queried_and_verified() {
     );
 
     let top = "SELECT id, score FROM influence('pool', 'target') ORDER BY score DESC LIMIT 3";
-    let csv = world.ok(&["query", "--format", "csv", top]);
+    let csv = world.csv(top);
     assert_eq!(csv.lines().count(), 4, "{csv}");
     for format in ["table", "json", "parquet", "arrow"] {
         world.ok(&["query", "--format", format, "-o", "out", "--force", top]);
@@ -164,7 +160,7 @@ fn a_config_file_and_a_dry_run() {
         demo.join("warmup/checkpoint-*"),
         world.path("pool.jsonl"),
     );
-    fs_err::write(world.path("g.toml"), config).expect("written");
+    world.write("g.toml", config);
     let bare = |args: &[&str]| {
         let mut command = Command::new(binary::path());
         command
@@ -193,7 +189,7 @@ fn a_dry_run_knows_what_is_there() {
     let text = fs_err::read_to_string(&all).expect("read");
     let lines: Vec<&str> = text.lines().collect();
     let file = |name: &str, lines: &[String]| {
-        fs_err::write(world.path(name), lines.join("\n")).expect("written");
+        world.write(name, lines.join("\n"));
     };
     let of = |range: std::ops::Range<usize>| lines[range].iter().map(|l| (*l).to_owned()).collect::<Vec<_>>();
     file("first.jsonl", &of(0..20));
@@ -242,21 +238,10 @@ fn a_dry_run_knows_what_is_there() {
     // A changed line is what `--if-changed` says.
     let changed = of(18..22).iter().map(|line| line.replace("odd?", "odd??")).collect::<Vec<_>>();
     file("changed.jsonl", &changed);
-    let refused = ingest("changed.jsonl", &["--dry-run"]);
-    assert_eq!(refused.code, 1);
-    assert!(
-        refused.stderr.contains("with different content") && refused.stderr.contains("s18"),
-        "{}",
-        refused.stderr
-    );
+    ingest("changed.jsonl", &["--dry-run"]).says(1, &["with different content", "s18"]);
     // The lines that are there, ended by CRLF.
     file("windows.jsonl", &of(18..20).iter().map(|line| format!("{line}\r")).collect::<Vec<_>>());
-    let refused = ingest("windows.jsonl", &["--dry-run"]);
-    assert!(
-        refused.code == 1 && refused.stderr.contains("one of the two files has CRLF"),
-        "{}",
-        refused.stderr
-    );
+    ingest("windows.jsonl", &["--dry-run"]).says(1, &["one of the two files has CRLF"]);
     let kept = ["rows         22\n", "1: 2 rows missing"];
     says(
         "changed.jsonl",
@@ -315,7 +300,7 @@ fn the_demo_finds_the_right_skill() {
     std::os::unix::fs::symlink(binary::path(), world.path("gstore")).expect("linked");
     let paths = std::env::var_os("PATH").unwrap_or_default();
     let paths = std::env::join_paths([world.path("")].into_iter().chain(std::env::split_paths(&paths)));
-    fs_err::write(world.path("typed.sql"), "SHOW TABLES").expect("written");
+    world.write("typed.sql", "SHOW TABLES");
     let pasted = Command::new("sh")
         .args(["-e", "-c", &steps.join("\n")])
         .current_dir(world.path(""))

@@ -15,7 +15,7 @@ fn place() -> Place {
             format!("{{\"id\": \"{at}{i}\", \"text\": \"{text}\"}}\n")
         };
         let lines: Vec<String> = (0..rows).map(line).collect();
-        fs_err::write(place.path("more.jsonl"), lines.concat()).expect("written");
+        place.write("more.jsonl", lines.concat());
         place.ok(&["add", "--dataset", "pool", "--data", "more.jsonl"]);
     }
     place
@@ -48,17 +48,16 @@ fn lists_are_objects_with_json() {
     let rows = "{\"id\":\"a0\",\"row\":0}\n{\"id\":\"a1\",\"row\":1}\n";
     assert_eq!(place.ok(&[&query[..], &["--json"]].concat()), rows);
     place.ok(&[&query[..], &["--json", "-o", "rows"]].concat());
-    assert_eq!(fs_err::read_to_string(place.path("rows")).expect("written"), rows);
+    assert_eq!(place.read("rows"), rows);
     for list in [&["ls"][..], &query] {
-        let both = place.run(&[list, &["--json", "--format", "csv"]].concat());
-        assert!(both.code == 2 && both.stderr.contains("--format"), "{}", both.stderr);
+        place.run(&[list, &["--json", "--format", "csv"]].concat()).says(2, &["--format"]);
     }
 }
 
 #[test]
 fn failures_are_text_on_standard_error_whatever_the_format() {
     let place = place();
-    fs_err::write(place.path("bad.jsonl"), "{\"text\": 1\n").expect("written");
+    place.write("bad.jsonl", "{\"text\": 1\n");
     for (args, code) in [
         (&["query", "SELECT nothing FROM pool"][..], 1),
         (&["info", "nothing"], 1),
@@ -112,7 +111,7 @@ fn a_dry_run_of_compact_tells_what_the_real_one_does() {
     assert!(text(&place.run(&["compact", "--dry-run"])).contains("nothing to compact"));
     // What is left of purged rows is left out of no file.
     place.ok(&["delete", "--dataset", "pool", "--id", "a1", "--purge", "--yes"]);
-    fs_err::write(place.path("more.jsonl"), "{\"id\": \"d0\", \"text\": \"d\"}\n").expect("written");
+    place.write("more.jsonl", "{\"id\": \"d0\", \"text\": \"d\"}\n");
     place.ok(&["add", "--dataset", "pool", "--data", "more.jsonl"]);
     for compact in [&["compact", "--dry-run"][..], &["compact"]] {
         let said = text(&place.run(compact));

@@ -175,8 +175,7 @@ fn losses_on_several_devices_are_those_of_one() {
     let [expected, found] = [&one, &several].map(|place| losses(&place.path("store"), "e", "pool"));
     assert_eq!(bits(&found), bits(&expected));
     let refused = compute_as(&one, "other", &["--devices", "cpu,candle"]);
-    let says = "`cpu` and `candle` do not compute the same bits";
-    assert!(refused.code == 1 && refused.stderr.contains(says), "{}", refused.stderr);
+    refused.says(1, &["`cpu` and `candle` do not compute the same bits"]);
 }
 
 #[test]
@@ -188,12 +187,8 @@ fn members_may_be_computed_in_parts() {
     let rest = compute(&place, &["--members", "2..4"]);
     assert_eq!(rest.code, 0, "{}", rest.stderr);
     assert_eq!(losses(&place.path("store"), "e", "pool")[&0].len(), 4);
-    let none = compute(&place, &["--members", "3..9"]);
-    assert_eq!(none.code, 2, "{}", none.stderr);
-    assert!(none.stderr.contains("has 4 members"), "{}", none.stderr);
-    let blocks = compute(&place, &["--block", "64"]);
-    assert_eq!(blocks.code, 2, "{}", blocks.stderr);
-    assert!(blocks.stderr.contains("before they are registered"), "{}", blocks.stderr);
+    compute(&place, &["--members", "3..9"]).says(2, &["has 4 members"]);
+    compute(&place, &["--block", "64"]).says(2, &["before they are registered"]);
 
     // A theta_0 that is gone is missed where its losses are missing, by a dry run as by any other.
     let theta = place.path("theta0");
@@ -233,10 +228,6 @@ fn jsonl(models: std::ops::Range<usize>, rows: std::ops::Range<usize>) -> String
     lines.join("\n")
 }
 
-fn write(place: &Place, name: &str, bytes: impl AsRef<[u8]>) {
-    fs_err::write(place.path(name), bytes).expect("written");
-}
-
 fn check_given(place: &Place, rows: usize, models: usize) {
     let found = losses(&place.path("store"), "gpt", "pool");
     assert_eq!(found.len(), rows);
@@ -259,7 +250,7 @@ fn import(place: &Place, more: &[&str]) -> binary::Finished {
 fn black_box_losses_come_from_lines_tables_and_matrices_alike() {
     let table = ["--base", "gpt-4o-mini", "--dataset", "pool", "--losses"];
     let lines = place();
-    write(&lines, "losses.jsonl", jsonl(0..3, 0..ROWS));
+    lines.write("losses.jsonl", jsonl(0..3, 0..ROWS));
     let done = import(&lines, &[&table[..], &["losses.jsonl"][..]].concat());
     assert_eq!(done.code, 0, "{}", done.stderr);
     check_given(&lines, ROWS, 3);
@@ -269,7 +260,7 @@ fn black_box_losses_come_from_lines_tables_and_matrices_alike() {
     for i in 0..ROWS {
         text.push_str(&format!("s{i},{},{},{}\n", given(i, 0), given(i, 1), given(i, 2)));
     }
-    write(&csv, "losses.csv", text);
+    csv.write("losses.csv", text);
     let done = import(&csv, &[&table[..], &["losses.csv"][..]].concat());
     assert_eq!(done.code, 0, "{}", done.stderr);
     check_given(&csv, ROWS, 3);
@@ -278,10 +269,10 @@ fn black_box_losses_come_from_lines_tables_and_matrices_alike() {
     let matrix = place();
     let order: Vec<usize> = (0..ROWS).rev().collect();
     let values = (0..3).flat_map(|k| order.iter().map(move |i| given(*i, k)).collect::<Vec<f64>>());
-    write(&matrix, "losses.npy", npy(&values.collect::<Vec<f64>>(), (3, ROWS)));
+    matrix.write("losses.npy", npy(&values.collect::<Vec<f64>>(), (3, ROWS)));
     let ids: Vec<String> = order.iter().map(|i| format!("s{i}")).collect();
-    write(&matrix, "ids.txt", ids.join("\n"));
-    write(&matrix, "manifest.json", manifest(3).to_string());
+    matrix.write("ids.txt", ids.join("\n"));
+    matrix.write("manifest.json", manifest(3).to_string());
     let wrong = matrix.run(&["import", "losses.npy"]);
     assert!(
         wrong.stderr.contains("this is no manifest") && wrong.stderr.contains("--losses FILE"),
@@ -327,9 +318,9 @@ fn losses_that_come_later_are_added_and_never_silently_replaced() {
     let place = place();
     let table = ["--base", "gpt-4o-mini", "--dataset", "pool", "--losses", "losses.jsonl"];
     // Two models of half the rows, then all of three models: new rows, a new model, and what is there.
-    write(&place, "losses.jsonl", jsonl(0..2, 0..20));
+    place.write("losses.jsonl", jsonl(0..2, 0..20));
     assert_eq!(import(&place, &table).code, 0);
-    write(&place, "losses.jsonl", jsonl(0..3, 0..ROWS));
+    place.write("losses.jsonl", jsonl(0..3, 0..ROWS));
     let done = import(&place, &table);
     assert_eq!(done.code, 0, "{}", done.stderr);
     let report: serde_json::Value = serde_json::from_str(&done.stdout).expect("JSON");
@@ -340,10 +331,8 @@ fn losses_that_come_later_are_added_and_never_silently_replaced() {
     assert_eq!(import(&place, &table).code, 0, "the same again changes nothing");
     assert_eq!(place.value("SELECT max(number) FROM gstore.snapshots"), before);
 
-    write(&place, "losses.jsonl", json!({"model": "ft-1", "id": "s7", "loss": 9.5}).to_string());
-    let refused = import(&place, &table);
-    assert_eq!(refused.code, 1);
-    assert!(refused.stderr.contains("s7") && refused.stderr.contains("--replace"), "{}", refused.stderr);
+    place.write("losses.jsonl", json!({"model": "ft-1", "id": "s7", "loss": 9.5}).to_string());
+    import(&place, &table).says(1, &["s7", "--replace"]);
     assert_eq!(place.value("SELECT max(number) FROM gstore.snapshots"), before);
     let done = import(&place, &[&table[..], &["--replace"][..]].concat());
     assert_eq!(done.code, 0, "{}", done.stderr);
@@ -358,53 +347,53 @@ fn what_cannot_be_right_is_refused_and_changes_nothing() {
     let values: Vec<f64> = (0..3).flat_map(|k| (0..ROWS).map(move |i| given(i, k))).collect();
     let ids: Vec<String> = (0..ROWS).map(|i| format!("s{i}")).collect();
     let refused = |manifest: serde_json::Value, says: &str| {
-        write(&place, "manifest.json", manifest.to_string());
+        place.write("manifest.json", manifest.to_string());
         let done = import(&place, &["manifest.json"]);
         assert_eq!(done.code, 1, "{says}");
         assert!(done.stderr.contains(says), "{says}: {}", done.stderr);
         let snapshot = Store::open(place.path("store")).expect("opens").snapshot().expect("a snapshot");
         assert!(snapshot.ensembles().is_empty(), "{says}: something was written");
     };
-    write(&place, "ids.txt", ids.join("\n"));
+    place.write("ids.txt", ids.join("\n"));
     let (model, adapters) = (world::demo().join("model"), world::demo().join("warmup/checkpoint-26"));
     let mut unknown = place.gstore(&["daunce", "losses", "--ensemble", "e", "--dataset", "nope"]);
     let unknown = binary::run(unknown.arg("--model").arg(model).arg("--adapters").arg(adapters));
     assert!(unknown.stderr.contains("no dataset \"nope\""), "{}", unknown.stderr);
     refused(manifest(3), "manifest.json: the losses of \"pool\" should be in losses.npy");
-    write(&place, "losses.npy", npy(&values[..3 * ROWS - 1], (3, ROWS)));
+    place.write("losses.npy", npy(&values[..3 * ROWS - 1], (3, ROWS)));
     refused(manifest(3), "too few");
-    write(&place, "losses.npy", npy(&values[..2 * ROWS], (2, ROWS)));
+    place.write("losses.npy", npy(&values[..2 * ROWS], (2, ROWS)));
     refused(manifest(3), "it has 2 models, 3 are expected");
-    write(&place, "losses.npy", npy(&values, (3, ROWS)));
-    write(&place, "ids.txt", ids[1..].join("\n"));
+    place.write("losses.npy", npy(&values, (3, ROWS)));
+    place.write("ids.txt", ids[1..].join("\n"));
     refused(manifest(3), "losses of 40 examples, and there are 39 ids");
-    write(&place, "ids.txt", [&ids[1..], &["s1".to_owned()][..]].concat().join("\n"));
+    place.write("ids.txt", [&ids[1..], &["s1".to_owned()][..]].concat().join("\n"));
     refused(manifest(3), "stands twice");
-    write(&place, "ids.txt", [&ids[1..], &["stranger".to_owned()][..]].concat().join("\n"));
+    place.write("ids.txt", [&ids[1..], &["stranger".to_owned()][..]].concat().join("\n"));
     refused(manifest(3), "no sample \"stranger\"");
-    write(&place, "ids.txt", ids.join("\n"));
+    place.write("ids.txt", ids.join("\n"));
     let mut nan = values.clone();
     nan[ROWS + 4] = f64::NAN;
-    write(&place, "losses.npy", npy(&nan, (3, ROWS)));
+    place.write("losses.npy", npy(&nan, (3, ROWS)));
     refused(manifest(3), "the loss of \"s4\" under \"ft-1\" is NaN");
     nan[ROWS + 4] = f64::INFINITY;
-    write(&place, "losses.npy", npy(&nan, (3, ROWS)));
+    place.write("losses.npy", npy(&nan, (3, ROWS)));
     refused(manifest(3), "diverged");
     let mut twice = manifest(3);
     twice["models"][2]["id"] = json!("ft-0");
     refused(twice, "stands twice");
     let mut pickle = manifest(3);
     pickle["tables"][0]["losses"] = json!("losses.pkl");
-    write(&place, "losses.pkl", b"\x80\x04");
+    place.write("losses.pkl", b"\x80\x04");
     refused(pickle, "pickle");
     let mut key = manifest(3);
     key["orientatoin"] = json!("model_major");
     refused(key, "orientatoin");
 
     nan[ROWS + 4] = 1e200;
-    write(&place, "losses.npy", npy(&nan, (3, ROWS)));
+    place.write("losses.npy", npy(&nan, (3, ROWS)));
     refused(manifest(3), "the loss of \"s4\" under \"ft-1\" is 1e200: the model diverged");
-    write(&place, "losses.npy", npy(&values, (3, ROWS)));
+    place.write("losses.npy", npy(&values, (3, ROWS)));
     let with = |key: &str, file: &str| {
         let mut with = manifest(3);
         with["tables"][0][key] = json!(file);
@@ -417,13 +406,13 @@ fn what_cannot_be_right_is_refused_and_changes_nothing() {
     ] {
         let mut base = values[..ROWS].to_vec();
         base[4] = bad;
-        write(&place, "base.npy", npy(&base, (1, ROWS)));
+        place.write("base.npy", npy(&base, (1, ROWS)));
         refused(with("base_losses", "base.npy"), says);
     }
     for bad in [2.5, f64::NAN] {
         let mut mask = vec![1.0; 3 * ROWS];
         mask[ROWS + 4] = bad;
-        write(&place, "mask.npy", npy(&mask, (3, ROWS)));
+        place.write("mask.npy", npy(&mask, (3, ROWS)));
         refused(with("mask", "mask.npy"), &format!("the mask of \"s4\" under \"ft-1\" is {bad:?}"));
     }
     let mut prob = manifest(3);
@@ -433,20 +422,20 @@ fn what_cannot_be_right_is_refused_and_changes_nothing() {
 
     // With a mask the cell is missing; a list may have a byte order mark; and one model is a table like any
     // other.
-    write(&place, "ids.txt", format!("\u{feff}{}", ids.join("\r\n")));
-    write(&place, "losses.npy", npy(&nan, (3, ROWS)));
+    place.write("ids.txt", format!("\u{feff}{}", ids.join("\r\n")));
+    place.write("losses.npy", npy(&nan, (3, ROWS)));
     let mut mask = vec![1.0; 3 * ROWS];
     mask[ROWS + 4] = 0.0;
-    write(&place, "mask.npy", npy(&mask, (3, ROWS)));
+    place.write("mask.npy", npy(&mask, (3, ROWS)));
     let mut masked = manifest(3);
     masked["tables"][0]["mask"] = json!("mask.npy");
-    write(&place, "manifest.json", masked.to_string());
+    place.write("manifest.json", masked.to_string());
     let done = import(&place, &["manifest.json"]);
     assert_eq!(done.code, 0, "{}", done.stderr);
     let found = losses(&place.path("store"), "gpt", "pool");
     assert!(found[&4][1].is_nan() && found[&4][0].is_finite());
     let one = self::place();
-    write(&one, "losses.jsonl", jsonl(0..1, 0..ROWS));
+    one.write("losses.jsonl", jsonl(0..1, 0..ROWS));
     let done = import(&one, &["--base", "b", "--dataset", "pool", "--losses", "losses.jsonl"]);
     assert_eq!(done.code, 0, "{}", done.stderr);
     check_given(&one, ROWS, 1);
@@ -457,14 +446,14 @@ fn losses_of_theta_0_are_joined_by_id_and_no_sample_lacks_one() {
     let place = place();
     let base = |lines: &[serde_json::Value]| {
         let lines: Vec<String> = lines.iter().map(ToString::to_string).collect();
-        write(&place, "base.jsonl", lines.join("\n"));
+        place.write("base.jsonl", lines.join("\n"));
     };
     let line = |i: usize, loss: Option<f64>| json!({"model": "b", "id": format!("s{i}"), "loss": loss});
-    write(&place, "losses.jsonl", jsonl(0..3, 0..20));
+    place.write("losses.jsonl", jsonl(0..3, 0..20));
     let manifest = json!({
         "ensemble": "gpt", "base": "b", "dataset": "pool", "losses": "losses.jsonl", "base_losses": "base.jsonl",
     });
-    write(&place, "manifest.json", manifest.to_string());
+    place.write("manifest.json", manifest.to_string());
     // The losses come in descending order.
     let mut lines: Vec<serde_json::Value> = (0..20).map(|i| line(i, Some(given(i, 9)))).collect();
     base(&lines[..19]);
@@ -473,7 +462,7 @@ fn losses_of_theta_0_are_joined_by_id_and_no_sample_lacks_one() {
         let says = format!(
             "base.jsonl: the loss of \"{says}\" under \"theta_0\" is missing or not a number, although"
         );
-        assert!(done.code == 1 && done.stderr.contains(&says), "{says}: {}", done.stderr);
+        done.says(1, &[&says]);
         lines[7] = line(7, None);
         base(&lines);
     }
@@ -485,7 +474,7 @@ fn losses_of_theta_0_are_joined_by_id_and_no_sample_lacks_one() {
     let offsets = offsets(&place.path("store"), "gpt");
     assert!((0..20).all(|i| offsets[&(i as u64)] == (given(i, 9) as f32).to_bits()), "{offsets:?}");
     // Later samples without one have no place in scores that are relative to it.
-    write(&place, "losses.jsonl", jsonl(0..3, 20..ROWS));
+    place.write("losses.jsonl", jsonl(0..3, 20..ROWS));
     let done = import(&place, &["--dataset", "pool", "--losses", "losses.jsonl"]);
     assert_eq!(done.code, 0, "{}", done.stderr);
     let left_out = |center: &str| {

@@ -29,8 +29,8 @@ fn place() -> Place {
             let own: Vec<String> = own.iter().map(|loss| format!("{loss:.6}")).collect();
             losses.push_str(&format!("{dataset}-{i},{}\n", own.join(",")));
         }
-        fs_err::write(place.path(&format!("{dataset}.jsonl")), samples).expect("written");
-        fs_err::write(place.path(&format!("{dataset}.csv")), losses).expect("written");
+        place.write(&format!("{dataset}.jsonl"), samples);
+        place.write(&format!("{dataset}.csv"), losses);
         place.ok(&["add", "--dataset", dataset, "--data", &format!("{dataset}.jsonl")]);
         let file = format!("{dataset}.csv");
         place.ok(&[
@@ -50,15 +50,12 @@ fn place() -> Place {
     place
 }
 
-const ASKED: [&str; 4] = ["--pool", "pool", "--target", "queries"];
-
-fn asked(what: &'static str, args: &[&str]) -> Vec<String> {
-    let own = ["daunce", what].into_iter().chain(ASKED);
-    own.chain(args.iter().copied()).map(str::to_owned).collect()
+fn asked<'a>(what: &'a str, args: &[&'a str]) -> Vec<&'a str> {
+    [&["daunce", what, "--pool", "pool", "--target", "queries"], args].concat()
 }
 
-fn ok(place: &Place, what: &'static str, args: &[&str]) -> String {
-    place.ok(&asked(what, args).iter().map(String::as_str).collect::<Vec<_>>())
+fn ok(place: &Place, what: &str, args: &[&str]) -> String {
+    place.ok(&asked(what, args))
 }
 
 #[test]
@@ -85,28 +82,24 @@ fn a_report_has_texts_scores_and_errors_in_three_forms() {
     for name in ["report.md", "report.html", "report.json"] {
         ok(&place, "report", &["--top", "2", "-o", name]);
     }
-    let read = |name: &str| fs_err::read_to_string(place.path(name)).expect("a report");
-    let report: Value = serde_json::from_str(&read("report.json")).expect("JSON");
+    let report: Value = serde_json::from_str(&place.read("report.json")).expect("JSON");
     assert_eq!(report["queries"].as_array().map(Vec::len), Some(3));
     assert_eq!(report["queries"][0]["id"], "queries-0");
     assert_eq!(report["queries"][0]["best"].as_array().map(Vec::len), Some(2));
     assert_eq!(report["queries"][0]["best"][0]["row"].as_u64().map(|row| row % 2), Some(0));
     assert_eq!(report["queries"][1]["best"][0]["row"].as_u64().map(|row| row % 2), Some(1));
     assert!(report["agreement"]["at"].as_array().is_some_and(|at| !at.is_empty()));
-    let markdown = read("report.md");
+    let markdown = place.read("report.md");
     assert!(
         markdown.contains("## queries: queries-2") && markdown.contains("about \\| <pool>"),
         "{markdown}"
     );
-    let html = read("report.html");
+    let html = place.read("report.html");
     assert!(
         html.contains("about | &lt;pool&gt;") && html.contains("<svg") && !html.contains("<script"),
         "{html}"
     );
-    let refused = asked("report", &["-o", "report.pdf"]);
-    let finished = place.run(&refused.iter().map(String::as_str).collect::<Vec<_>>());
-    assert_eq!(finished.code, 2);
-    assert!(finished.stderr.contains(".md, .html or .json"), "{}", finished.stderr);
+    place.run(&asked("report", &["-o", "report.pdf"])).says(2, &[".md, .html or .json"]);
 }
 
 #[test]
@@ -124,7 +117,7 @@ fn the_agreement_of_halves_is_a_table_json_and_a_picture() {
     let table = ok(&place, "agreement", &[]);
     assert!(table.contains("split half") && table.contains("24"), "{table}");
     ok(&place, "agreement", &["-o", "agreement.svg"]);
-    assert!(fs_err::read_to_string(place.path("agreement.svg")).expect("a picture").contains("<svg"));
+    assert!(place.read("agreement.svg").contains("<svg"));
 }
 
 #[test]
@@ -168,21 +161,20 @@ fn a_selection_by_losses_writes_the_original_lines_and_the_errors() {
         "-o",
         "selected.jsonl",
     ]);
-    let lines = fs_err::read_to_string(place.path("selected.jsonl")).expect("lines");
+    let lines = place.read("selected.jsonl");
     assert_eq!(lines.lines().count(), 6);
-    let scores = fs_err::read_to_string(place.path("selected.jsonl.scores.csv")).expect("scores");
+    let scores = place.read("selected.jsonl.scores.csv");
     assert_eq!(scores.lines().next(), Some("id,row,score,subtask,se,z,models,noise_floor"));
 }
 
 #[test]
 fn models_are_centred_by_their_losses_however_these_came() {
     let place = Place::new();
-    let write = |name: &str, text: &str| fs_err::write(place.path(name), text).expect("written");
     let samples = |ids: &[&str]| -> String {
         ids.iter().map(|id| format!("{{\"id\":\"{id}\",\"text\":\"{id}\"}}\n")).collect()
     };
-    write("pool.jsonl", &samples(&["t0", "t1", "t2"]));
-    write("target.jsonl", &samples(&["q0"]));
+    place.write("pool.jsonl", samples(&["t0", "t1", "t2"]));
+    place.write("target.jsonl", samples(&["q0"]));
     let losses = [
         ("pool", "id,m0,m1,m2,m3\nt0,1.2,1.0,1.4,1.1\nt1,0.5,0.65,0.4,0.55\nt2,2.0,2.1,1.7,2.4\n"),
         ("target", "id,m0,m1,m2,m3\nq0,0.9,0.7,1.05,0.85\n"),
@@ -193,7 +185,7 @@ fn models_are_centred_by_their_losses_however_these_came() {
     };
     for (dataset, text) in losses {
         place.ok(&["add", "--dataset", dataset, "--data", &format!("{dataset}.jsonl")]);
-        write("all.csv", text);
+        place.write("all.csv", text);
         import("one", dataset, "all.csv");
         // The offsets are those of the first model, then others are relative to them.
         let cut = |columns: &[usize]| -> String {
@@ -204,20 +196,20 @@ fn models_are_centred_by_their_losses_however_these_came() {
             text.lines().map(cells).collect()
         };
         for columns in [&[0, 1][..], &[0, 2, 3, 4]] {
-            write("some.csv", &cut(columns));
+            place.write("some.csv", cut(columns));
             import("two", dataset, "some.csv");
         }
-        write(&format!("{dataset}.csv"), text);
+        place.write(&format!("{dataset}.csv"), text);
     }
-    write("base-pool.csv", "id,b\nt0,1.0\nt1,0.5\nt2,2.0\n");
-    write("base-target.csv", "id,b\nq0,0.8\n");
+    place.write("base-pool.csv", "id,b\nt0,1.0\nt1,0.5\nt2,2.0\n");
+    place.write("base-target.csv", "id,b\nq0,0.8\n");
     let table = |dataset: &str| {
         let (losses, base) = (format!("{dataset}.csv"), format!("base-{dataset}.csv"));
         serde_json::json!({"dataset": dataset, "losses": losses, "base_losses": base})
     };
     let manifest =
         serde_json::json!({"ensemble": "based", "base": "b", "tables": [table("pool"), table("target")]});
-    write("manifest.json", &manifest.to_string());
+    place.write("manifest.json", manifest.to_string());
     place.ok(&["import", "--from", "daunce", "manifest.json"]);
     // By hand: of each loss the mean of its model over the pool, then the mean of the products over 3.
     let wanted = [0.08212963, 0.35462963, -0.43675926];
@@ -225,7 +217,7 @@ fn models_are_centred_by_their_losses_however_these_came() {
         let sql = format!(
             "SELECT score FROM daunce('pool', 'target', ensemble => '{ensemble}', center => 'model') ORDER BY id"
         );
-        let found = place.ok(&["query", "--format", "csv", &sql]);
+        let found = place.csv(&sql);
         let scores: Vec<f64> = found.lines().skip(1).map(|x| x.parse().expect("a score")).collect();
         assert_eq!(scores.len(), 3, "{found}");
         let is_near = scores.iter().zip(wanted).all(|(got, want)| (got - want).abs() < 1e-6);

@@ -113,8 +113,7 @@ fn copies_on_several_devices_are_those_of_one() {
     assert!(train("one", &["--devices", "cpu,cpu"]) == one);
     let refused =
         binary::run(&mut small(&place, &["--models", "2", "--output", "none", "--devices", "cpu,candle"]));
-    let says = "`cpu` and `candle` do not compute the same bits";
-    assert!(refused.code == 1 && refused.stderr.contains(says), "{}", refused.stderr);
+    refused.says(1, &["`cpu` and `candle` do not compute the same bits"]);
 }
 
 /// Losses come with the copies, whose weights are then gone, and end the training where they agree.
@@ -122,8 +121,8 @@ fn copies_on_several_devices_are_those_of_one() {
 fn losses_are_computed_round_by_round() {
     let place = place();
     world::write_samples(&place.path("target.jsonl"), 5);
-    let target = fs_err::read_to_string(place.path("target.jsonl")).expect("written");
-    fs_err::write(place.path("target.jsonl"), target.replace("odd?", "odd or even?")).expect("written");
+    let target = place.read("target.jsonl");
+    place.write("target.jsonl", target.replace("odd?", "odd or even?"));
     place.ok(&["add", "--dataset", "pool", "--data", "pool.jsonl"]);
     place.ok(&["add", "--dataset", "target", "--data", "target.jsonl"]);
     let run = |more: &[&str]| {
@@ -149,8 +148,7 @@ fn losses_are_computed_round_by_round() {
     ] {
         let mut refused = place.gstore(&["daunce", "train", "--dataset", "pool", "--steps", "2"]);
         refused.args(["--output", "refused", "--model"]).arg(world::demo().join("model")).args(unknown);
-        let told = binary::run(&mut refused);
-        assert!(told.code == 1 && told.stderr.contains("no dataset \"nope\""), "{}", told.stderr);
+        binary::run(&mut refused).says(1, &["no dataset \"nope\""]);
         assert!(!place.path("refused").exists(), "{unknown:?}");
     }
     let report = run(&["--models", "4", "--losses", "pool,target", "--keep", "none", "--output", "gone"]);
@@ -253,8 +251,7 @@ fn what_cannot_be_meant_is_refused() {
         (&["--models", "4", "--subset", "0"], "--subset"),
         (&["--models", "4", "--subset", "41"], "or several passes over --subset 20"),
     ] {
-        let told = binary::run(train(&place, &["--steps", "2", "--output", "refused"]).args(flags));
-        assert!(told.code == 2 && told.stderr.contains(words), "{flags:?}: {} {}", told.code, told.stderr);
+        binary::run(train(&place, &["--steps", "2", "--output", "refused"]).args(flags)).says(2, &[words]);
         assert!(!place.path("refused/members").exists(), "{flags:?}");
     }
     // All of them diverge.
@@ -262,7 +259,7 @@ fn what_cannot_be_meant_is_refused() {
         &place,
         &["--models", "2", "--steps", "4", "--learning-rate", "1e38", "--output", "wild"],
     ));
-    assert!(wild.code == 1 && wild.stderr.contains("copy 0 is refused"), "{} {}", wild.code, wild.stderr);
+    wild.says(1, &["copy 0 is refused"]);
 }
 
 #[test]
@@ -279,7 +276,7 @@ fn a_refused_training_leaves_neither_a_store_nor_a_folder() {
     refused(&["--variant", "subset", "--learning-rate", "1e-46"], "is still the one that it started from");
     // A place that no store can have is told before the first step.
     fs_err::create_dir(place.path("mine")).expect("made");
-    fs_err::write(place.path("mine/notes.txt"), "mine").expect("written");
+    place.write("mine/notes.txt", "mine");
     let own = ["--models", "2", "--steps", "2", "--output", "runs/none", "--store", "mine"];
     let told = binary::run(&mut train(&place, &own));
     assert!(told.code != 0 && told.stderr.contains("notes.txt"), "{}", told.stderr);
@@ -324,8 +321,7 @@ fn a_refused_training_keeps_the_ensemble_before_it() {
         command
     };
     binary::ok(&mut of(&["--learning-rate", "1e-2"]));
-    let refused = binary::run(&mut of(&["--learning-rate", "0"]));
-    assert!(refused.code == 2 && refused.stderr.contains("no rate is above zero"), "{}", refused.stderr);
+    binary::run(&mut of(&["--learning-rate", "0"])).says(2, &["no rate is above zero"]);
     assert_eq!(weights(&place.path("dn")).len(), 4);
     let query = ["daunce", "query", "--ensemble", "dn", "--pool", "pool", "--target", "pool"];
     let before = place.ok(&query);

@@ -16,19 +16,12 @@ fn ingest(place: &Place, dataset: &str, more: &[&str]) -> Finished {
     place.run(&[&args[..], more].concat())
 }
 
-fn said(finished: &Finished, parts: &[&str]) {
-    assert_eq!(finished.code, 0, "{}", finished.stderr);
-    for part in parts {
-        assert!(finished.stderr.contains(part), "no {part:?} in\n{}", finished.stderr);
-    }
-}
-
 /// A pool of eight samples with losses of texts that are cut off after 256 tokens, and one sample more.
 fn place() -> Place {
     let place = Place::new();
     world::write_samples(&place.path("pool.jsonl"), 8);
     world::write_samples(&place.path("q.jsonl"), 3);
-    said(&ingest(&place, "pool", &["--data", "pool.jsonl", "--max-length", "256"]), &["8 rows of pool"]);
+    ingest(&place, "pool", &["--data", "pool.jsonl", "--max-length", "256"]).says(0, &["8 rows of pool"]);
     world::write_samples(&place.path("pool.jsonl"), 9);
     place.ok(&["add", "--dataset", "pool", "--data", "pool.jsonl"]);
     place
@@ -44,10 +37,10 @@ fn a_forgotten_flag_is_that_of_the_features_that_there_are() {
     let taken = "note: --max-length 256 is taken from the features of pool; \
         with --max-length 2048 texts become other tokens";
     let dry = ingest(&place, "pool", &["--dry-run"]);
-    said(&dry, &[taken]);
+    dry.says(0, &[taken]);
     assert!(dry.stdout.contains("loss f32 x 1: 1 row missing"), "{}", dry.stdout);
     let done = ingest(&place, "pool", &[]);
-    said(&done, &[taken]);
+    done.says(0, &[taken]);
     assert!(
         !done.stderr.contains("second feature") && !done.stderr.contains("two encodings"),
         "{}",
@@ -57,7 +50,7 @@ fn a_forgotten_flag_is_that_of_the_features_that_there_are() {
     assert_eq!(place.value("SELECT min(rows) FROM gstore.features"), "9");
     // A target becomes tokens as its pool did.
     let whose = "note: --max-length 256 is taken from the features of run model";
-    said(&ingest(&place, "q", &["--data", "q.jsonl"]), &[whose]);
+    ingest(&place, "q", &["--data", "q.jsonl"]).says(0, &[whose]);
     assert_eq!(place.value("SELECT count(DISTINCT key) FROM gstore.features"), "2");
     let info = place.json(&["info", "q", "--json"]);
     assert_eq!(info["encodings"][0]["max_length"], 256, "{info}");
@@ -67,8 +60,8 @@ fn a_forgotten_flag_is_that_of_the_features_that_there_are() {
 fn other_texts_are_announced_before_and_can_be_taken_back() {
     let place = place();
     let other = ["--max-length", "2048"];
-    said(&ingest(&place, "pool", &[&other[..], &["--dry-run"]].concat()), &[NOTE, SECOND]);
-    said(&ingest(&place, "pool", &other), &[NOTE, SECOND]);
+    ingest(&place, "pool", &[&other[..], &["--dry-run"]].concat()).says(0, &[NOTE, SECOND]);
+    ingest(&place, "pool", &other).says(0, &[NOTE, SECOND]);
     let third = ingest(&place, "pool", &["--max-length", "1024", "--dry-run"]);
     assert!(third.code == 0 && !third.stderr.contains("two encodings"), "{}", third.stderr);
     assert_eq!(
@@ -87,11 +80,10 @@ fn other_texts_are_announced_before_and_can_be_taken_back() {
         }
     }
     // Without a flag neither is preferred to the default, which one of them is.
-    let again = ingest(&place, "pool", &[]);
-    said(&again, &["nothing to compute"]);
+    ingest(&place, "pool", &[]).says(0, &["nothing to compute"]);
     place.ok(&["drop", "feature", "pool/loss@base:length_2048"]);
     assert_eq!(place.value("SELECT count(tokens) FROM pool"), "8");
-    said(&ingest(&place, "pool", &[]), &["--max-length 256"]);
+    ingest(&place, "pool", &[]).says(0, &["--max-length 256"]);
     assert_eq!(place.value("SELECT count(tokens) FROM pool"), "9");
 }
 
@@ -101,7 +93,7 @@ fn a_feature_that_lost_all_of_its_rows_is_no_second_one() {
     place.ok(&["delete", "--dataset", "pool", "--where", "row >= 0"]);
     place.ok(&["add", "--dataset", "pool", "--data", "pool.jsonl", "--restore-deleted"]);
     let again = ingest(&place, "pool", &["--max-length", "256"]);
-    said(&again, &["9 rows of pool"]);
+    again.says(0, &["9 rows of pool"]);
     assert!(!again.stderr.contains("feature, for all"), "{}", again.stderr);
     assert_eq!(place.value("SELECT count(*) FROM gstore.features"), "1");
 }
@@ -114,9 +106,8 @@ fn a_stage_takes_nothing_over() {
         "[[stage]]\nname = 'again'\ncommand = 'ingest'\ndataset = 'pool'\nmodel = '{model}'\n\
          features = ['loss']\n"
     );
-    fs_err::write(place.path("p.toml"), file).expect("written");
-    let done = place.run(&["run", "p.toml"]);
-    said(&done, &[NOTE]);
+    place.write("p.toml", file);
+    place.run(&["run", "p.toml"]).says(0, &[NOTE]);
     assert_eq!(place.value("SELECT count(*) FROM gstore.features"), "2");
 }
 
@@ -140,21 +131,18 @@ fn a_choice_is_told_with_what_differs_and_one_answer_does_for_all_checkpoints() 
     let place = Place::new();
     for dataset in ["pool", "q"] {
         world::write_samples(&place.path(&format!("{dataset}.jsonl")), 8);
-        said(&gradients(&place, dataset, &["--max-length", "256"]), &["published"]);
+        gradients(&place, dataset, &["--max-length", "256"]).says(0, &["published"]);
     }
     let select = ["select", "--pool", "pool", "--target", "q", "--top", "2", "-o", "-"];
     let before = place.ok(&select);
-    said(&gradients(&place, "pool", &["--max-length", "2048"]), &["this computes 4 more features"]);
+    gradients(&place, "pool", &["--max-length", "2048"]).says(0, &["this computes 4 more features"]);
     // The target leaves one way.
     let one = place.run(&select);
-    said(&one, &["of `pool` the grad-sgd features with --max-length 256 are used", "`--features NUMBERS`"]);
+    one.says(0, &["of `pool` the grad-sgd features with --max-length 256 are used", "`--features NUMBERS`"]);
     assert_eq!(one.stdout, before);
-    said(&gradients(&place, "q", &["--max-length", "2048"]), &["this computes 4 more features"]);
+    gradients(&place, "q", &["--max-length", "2048"]).says(0, &["this computes 4 more features"]);
     let refused = place.run(&select);
-    assert_eq!(refused.code, 1, "{}", refused.stderr);
-    for part in ["is ambiguous", "with --max-length 256;", "with --max-length 2048;"] {
-        assert!(refused.stderr.contains(part), "no {part:?} in {}", refused.stderr);
-    }
+    refused.says(1, &["is ambiguous", "with --max-length 256;", "with --max-length 2048;"]);
     let named = refused.stderr.split("`--features ").nth(1).and_then(|rest| rest.split('`').next());
     let named = named.unwrap_or_else(|| panic!("{}", refused.stderr)).to_owned();
     let labels = |numbers: &str, sort: &str| {
@@ -184,7 +172,7 @@ fn a_choice_among_neighbours_is_one_of_the_newest_checkpoint() {
     let place = Place::new();
     world::write_samples(&place.path("pool.jsonl"), 8);
     for length in ["256", "2048"] {
-        said(&computed(&place, "embed-mean", "pool", &["--max-length", length]), &["published"]);
+        computed(&place, "embed-mean", "pool", &["--max-length", length]).says(0, &["published"]);
     }
     let newest = place.value("SELECT name FROM gstore.checkpoints ORDER BY step DESC LIMIT 1");
     let near = |more: &str| {
@@ -228,11 +216,11 @@ fn the_proposed_command_makes_conversations_of_pairs_in_the_form_of_the_pool() {
         );
         line(i, &format!("\"messages\":[{turns}]"))
     };
-    fs_err::write(place.path("pairs.jsonl"), (0..6).map(pair).collect::<String>()).expect("written");
-    fs_err::write(place.path("talks.jsonl"), (0..6).map(talk).collect::<String>()).expect("written");
+    place.write("pairs.jsonl", (0..6).map(pair).collect::<String>());
+    place.write("talks.jsonl", (0..6).map(talk).collect::<String>());
     let told = ["pool", "pairs", "talks"].map(|dataset| {
         let done = gradients(&place, dataset, &["--max-length", "256"]);
-        said(&done, &["published"]);
+        done.says(0, &["published"]);
         done.stderr
     });
     let ask = |target: &str| {
@@ -240,7 +228,7 @@ fn the_proposed_command_makes_conversations_of_pairs_in_the_form_of_the_pool() {
         place.run(&["query", "--format", "csv", &sql])
     };
     let wanted = ask("'talks'");
-    said(&wanted, &[]);
+    wanted.says(0, &[]);
     assert!(!wanted.stderr.contains("two forms"), "{}", wanted.stderr);
     let note = ask("'pairs'");
     assert_ne!(note.stdout, wanted.stdout);
@@ -251,24 +239,20 @@ fn the_proposed_command_makes_conversations_of_pairs_in_the_form_of_the_pool() {
     assert_eq!(told.each_ref().map(|told| told.matches(same).count()), [0, 1, 0], "{told:?}");
     follow(&place, command);
     let done = ask("'pairs'");
-    said(&done, &["of `pairs` the grad-sgd features with --template tulu_chat are used"]);
+    done.says(0, &["of `pairs` the grad-sgd features with --template tulu_chat are used"]);
     assert_eq!(done.stdout, wanted.stdout);
     assert!(!done.stderr.contains("two forms"), "{}", done.stderr);
 
     // The model's own template is another form than the pool's.
     let chat = gradients(&place, "talks", &["--max-length", "256", "--template", "chat"]);
-    said(&chat, &["this computes 4 more features"]);
+    chat.says(0, &["this computes 4 more features"]);
     // Those that there are fit.
     assert!(!chat.stderr.contains("two forms"), "{}", chat.stderr);
-    let chat = place.ok(&[
-        "query",
-        "--format",
-        "csv",
-        "SELECT string_agg(CAST(number AS TEXT), ',') FROM gstore.features WHERE encoding = 'chat'",
-    ]);
+    let chat = place
+        .csv("SELECT string_agg(CAST(number AS TEXT), ',') FROM gstore.features WHERE encoding = 'chat'");
     let chat = chat.lines().nth(1).expect("a row").trim_matches('"').to_owned();
     let note = ask(&format!("'talks', features => '{chat}'"));
-    said(&note, &["with the template tulu, and the target `talks` with the template chat", "two forms"]);
+    note.says(0, &["with the template tulu, and the target `talks` with the template chat", "two forms"]);
     // Those in the form of the pool are there.
     let features = between(&note.stderr, "follow the form; `features => '", "'` names features of one form");
     let fits = ask(&format!("'talks', features => '{features}'"));
@@ -282,14 +266,14 @@ fn every_pool_of_another_form_is_told_and_finds_its_own_features_of_the_target()
     let place = Place::new();
     let tickets =
         (0..6).map(|i| format!("{{\"id\":\"t{i}\",\"prompt\":\"Is {i} odd?\",\"completion\":\"no\"}}\n"));
-    fs_err::write(place.path("tickets.jsonl"), tickets.collect::<String>()).expect("written");
+    place.write("tickets.jsonl", tickets.collect::<String>());
     for dataset in ["talks", "eval", "chats"] {
         world::write_samples(&place.path(&format!("{dataset}.jsonl")), 6);
     }
     for dataset in ["tickets", "talks", "eval"] {
-        said(&gradients(&place, dataset, &[]), &["published"]);
+        gradients(&place, dataset, &[]).says(0, &["published"]);
     }
-    said(&gradients(&place, "chats", &["--template", "chat"]), &["published"]);
+    gradients(&place, "chats", &["--template", "chat"]).says(0, &["published"]);
     let ask = |what: &str| {
         let sql = format!("SELECT id, score FROM influence({what}) ORDER BY id, score");
         place.run(&["query", "--format", "csv", &sql])
@@ -297,17 +281,17 @@ fn every_pool_of_another_form_is_told_and_finds_its_own_features_of_the_target()
     let forms = "scores compare texts of two forms and follow the form";
     let target = "the target `eval` with the template tulu";
     let alone = ask("'chats', 'eval'");
-    said(&alone, &["the pool's samples are conversations", target, forms]);
+    alone.says(0, &["the pool's samples are conversations", target, forms]);
     for pools in ["tickets,chats", "chats,tickets"] {
         let told = ask(&format!("'{pools}', 'eval'"));
         let ticket = "those of the pool `tickets` (6 of 6 samples looked at) are prompts with completions";
-        said(&told, &["the samples of the pool `chats` are conversations", target, ticket, forms]);
+        told.says(0, &["the samples of the pool `chats` are conversations", target, ticket, forms]);
         let selected = place.run(&["select", "--pool", pools, "--target", "eval", "--top", "2", "-o", "-"]);
-        said(&selected, &[target, ticket, forms]);
+        selected.says(0, &[target, ticket, forms]);
     }
     // The first says what the form is.
-    said(&ask("'talks,chats', 'eval'"), &["the pool `chats` with the template chat", forms]);
-    said(&ask("'chats,talks', 'eval'"), &["the pool `talks` with the template tulu", target, forms]);
+    ask("'talks,chats', 'eval'").says(0, &["the pool `chats` with the template chat", forms]);
+    ask("'chats,talks', 'eval'").says(0, &["the pool `talks` with the template tulu", target, forms]);
     // Of pairs alone, and of pairs beside conversations, too.
     let whose = "those of the pool `tickets` (6 of 6 samples looked at) are prompts with completions";
     let before = [("tickets", "target `eval`"), ("talks", ""), ("tickets,talks", "pool `talks`")];
@@ -316,7 +300,7 @@ fn every_pool_of_another_form_is_told_and_finds_its_own_features_of_the_target()
         if first.is_empty() {
             assert!(found.code == 0 && !found.stderr.contains(forms), "{}", found.stderr);
         } else {
-            said(&found, &[&format!("the samples of the {first} are conversations"), whose, forms]);
+            found.says(0, &[&format!("the samples of the {first} are conversations"), whose, forms]);
             let command = between(&found.stderr, &format!("{forms}; `"), "`");
             assert!(command.contains("--dataset tickets ") && command.contains("--template tulu_chat"));
         }
@@ -327,7 +311,7 @@ fn every_pool_of_another_form_is_told_and_finds_its_own_features_of_the_target()
     let used =
         |template: &str| format!("of `eval` the grad-sgd features with --template {template} are used");
     let own = ask("'chats', 'eval'");
-    said(&own, &[&used("chat")]);
+    own.says(0, &[&used("chat")]);
     assert!(!own.stderr.contains(forms), "{}", own.stderr);
     let of_chat =
         "SELECT string_agg(CAST(number AS TEXT), ',') AS n FROM gstore.features WHERE encoding = 'chat'";
@@ -335,7 +319,7 @@ fn every_pool_of_another_form_is_told_and_finds_its_own_features_of_the_target()
     assert_eq!(ask(&format!("'chats', 'eval', features => '{of_chat}'")).stdout, own.stdout);
     for (pools, scores) in before {
         let found = ask(&format!("'{pools}', 'eval'"));
-        said(&found, &[&used("tulu")]);
+        found.says(0, &[&used("tulu")]);
         assert_eq!(found.stdout, scores, "{pools}");
         assert_eq!(found.stderr.contains(forms), pools.contains("tickets"), "{}", found.stderr);
     }
@@ -343,22 +327,21 @@ fn every_pool_of_another_form_is_told_and_finds_its_own_features_of_the_target()
     let token = token(&place, "laptop");
     let server = Served::start(&place, &[]);
     for on in [&[][..], &["--remote", &server.address, "--token", &token]] {
-        let selected = place.run(&[&select[..], on].concat());
-        said(&selected, &[&used("chat"), "`--features NUMBERS` names others"]);
+        place.run(&[&select[..], on].concat()).says(0, &[&used("chat"), "`--features NUMBERS` names others"]);
     }
     let matrix = ["matrix", "--pool", "chats", "--target", "eval", "-o", "scores", "--dry-run"];
-    said(&place.run(&matrix), &[&used("chat"), "`--features NUMBERS` names others"]);
+    place.run(&matrix).says(0, &[&used("chat"), "`--features NUMBERS` names others"]);
     // Of pools of two forms the first one of conversations decides, wherever it stands among pairs.
     let named = ask(&format!("'tickets,chats', 'eval', features => '{of_chat}'"));
     for pools in ["tickets,chats", "chats,tickets"] {
         let found = ask(&format!("'{pools}', 'eval'"));
-        said(&found, &[&used("chat"), "those of the pool `chats`, the first of conversations", forms]);
+        found.says(0, &[&used("chat"), "those of the pool `chats`, the first of conversations", forms]);
         assert_eq!(found.stdout, named.stdout, "{pools}");
     }
     for (pools, template) in [("chats,talks", "chat"), ("talks,chats", "tulu")] {
-        said(&ask(&format!("'{pools}', 'eval'")), &[&used(template), forms]);
+        ask(&format!("'{pools}', 'eval'")).says(0, &[&used(template), forms]);
     }
-    said(&ask(&format!("'tickets,chats', 'eval', features => '{of_chat}'")), &["the pool `tickets`", forms]);
+    ask(&format!("'tickets,chats', 'eval', features => '{of_chat}'")).says(0, &["the pool `tickets`", forms]);
 }
 
 /// A dataset whose last file has another form than the first.
@@ -370,38 +353,38 @@ fn a_dataset_of_two_forms_is_told_until_it_has_features_of_one() {
     }
     let pairs =
         (0..2).map(|i| format!("{{\"id\":\"t{i}\",\"prompt\":\"Is {i} odd?\",\"completion\":\"no\"}}\n"));
-    fs_err::write(place.path("pairs.jsonl"), pairs.collect::<String>()).expect("written");
+    place.write("pairs.jsonl", pairs.collect::<String>());
     let add = |file: &str| place.run(&["add", "--dataset", "mx", "--data", file]);
     let first = add("mx.jsonl");
-    said(&first, &["grad-adam"]);
+    first.says(0, &["grad-adam"]);
     assert!(!first.stderr.contains("follow the form"), "{}", first.stderr);
     let counts = "of 8 samples of `mx` looked at 6 are conversations and 2 prompts with completions";
-    said(&add("pairs.jsonl"), &[counts, "--template tulu_chat"]);
+    add("pairs.jsonl").says(0, &[counts, "--template tulu_chat"]);
 
     let forms = "scores compare texts of two forms and follow the form";
     let mixed = [
         "6 of 8 samples of `mx` looked at are conversations, and 2 prompts with completions that were encoded as text without",
         forms,
     ];
-    said(&gradients(&place, "mx", &["--data", "pairs.jsonl"]), &mixed);
-    said(&gradients(&place, "eval", &[]), &mixed);
+    gradients(&place, "mx", &["--data", "pairs.jsonl"]).says(0, &mixed);
+    gradients(&place, "eval", &[]).says(0, &mixed);
     let ask = |target: &str| {
         place.run(&["query", &format!("SELECT id, score FROM influence('mx', {target}) ORDER BY id, score")])
     };
     let given = "prompt => 'Is 3 odd?', completion => 'yes'";
-    said(&ask(given), &mixed);
+    ask(given).says(0, &mixed);
     let told = ask("'eval'");
-    said(&told, &mixed);
+    told.says(0, &mixed);
     let command = between(&told.stderr, &format!("{forms}; `"), "`");
     assert!(command.contains("--dataset mx ") && command.contains("--template tulu_chat"), "{command}");
     follow(&place, command);
     let done = ask("'eval'");
-    said(&done, &["of `mx` the grad-sgd features with --template tulu_chat are used"]);
+    done.says(0, &["of `mx` the grad-sgd features with --template tulu_chat are used"]);
     assert!(!done.stderr.contains("two forms"), "{}", done.stderr);
     // A sample that is given finds them by the same rule.
     let found = ask(given);
     let used = "of `mx` the grad-sgd features with --template tulu_chat are used, which write also prompts";
-    said(&found, &[used]);
+    found.says(0, &[used]);
     assert!(!found.stderr.contains("two forms"), "{}", found.stderr);
     // What there is needs no ingest.
     let numbers = |encoding: &str| {
@@ -412,7 +395,7 @@ fn a_dataset_of_two_forms_is_told_until_it_has_features_of_one() {
     };
     let ask_of = |encoding: &str| ask(&format!("{given}, features => '{}'", numbers(encoding)));
     let way = format!("{forms}; `features => '{}'` names features of one form", numbers("tulu_chat"));
-    said(&ask_of("tulu"), &[&way]);
+    ask_of("tulu").says(0, &[&way]);
     assert_eq!(ask_of("tulu_chat").stdout, found.stdout);
     let again = add("pairs.jsonl");
     assert!(again.code == 0 && !again.stderr.contains("follow the form"), "{}", again.stderr);
@@ -427,22 +410,21 @@ fn pairs_with_features_of_both_forms_take_those_of_the_first_pool_of_conversatio
         let pair = |i: usize| {
             format!("{{\"id\":\"{dataset}{i}\",\"prompt\":\"Is {i} odd?\",\"completion\":\"no\"}}\n")
         };
-        fs_err::write(place.path(&format!("{dataset}.jsonl")), (0..6).map(pair).collect::<String>())
-            .expect("written");
+        place.write(&format!("{dataset}.jsonl"), (0..6).map(pair).collect::<String>());
     }
     for dataset in ["talks", "plain", "eval"] {
-        said(&gradients(&place, dataset, &[]), &["published"]);
+        gradients(&place, dataset, &[]).says(0, &["published"]);
     }
-    said(&gradients(&place, "eval", &["--template", "tulu_chat"]), &["this computes 4 more features"]);
+    gradients(&place, "eval", &["--template", "tulu_chat"]).says(0, &["this computes 4 more features"]);
     for pools in ["talks,plain", "plain,talks"] {
         let done = place.run(&["query", &format!("SELECT id, score FROM influence('{pools}', 'eval')")]);
         let used = "of `eval` the grad-sgd features with --template tulu_chat are used, which fit those of the pool `talks`";
         let other = "those of the pool `plain` (6 of 6 samples looked at) are prompts with completions";
-        said(&done, &[used, other]);
+        done.says(0, &[used, other]);
     }
     // A pool of pairs alone is compared with pairs.
     let plain = place.run(&["query", "SELECT id, score FROM influence('plain', 'eval')"]);
-    said(&plain, &["of `eval` the grad-sgd features with --template tulu are used"]);
+    plain.says(0, &["of `eval` the grad-sgd features with --template tulu are used"]);
     assert!(!plain.stderr.contains("two forms"), "{}", plain.stderr);
 }
 
@@ -452,7 +434,7 @@ fn checkpoints_of_a_run_are_named_and_what_lacks_at_others_is_told() {
     for dataset in ["pool", "q"] {
         world::write_samples(&place.path(&format!("{dataset}.jsonl")), 6);
     }
-    said(&gradients(&place, "pool", &["--run", "r"]), &["published"]);
+    gradients(&place, "pool", &["--run", "r"]).says(0, &["published"]);
     place.ok(&["add", "--dataset", "q", "--data", "q.jsonl"]);
     let names = place.json(&[
         "query",
@@ -465,26 +447,21 @@ fn checkpoints_of_a_run_are_named_and_what_lacks_at_others_is_told() {
         let args = ["ingest", "--dataset", "q", "--run", "r", "--checkpoints", name];
         place.run(&[&args[..], &["--features", "grad-sgd", "--dim", "64"]].concat())
     };
-    let unknown = of_run("nothing");
-    assert_eq!(unknown.code, 2, "{}", unknown.stderr);
-    for part in ["run r has ", name.as_str(), "--model DIR"] {
-        assert!(unknown.stderr.contains(part), "no {part:?} in {}", unknown.stderr);
-    }
-    said(&of_run(&name), &["1 feature of 6 rows"]);
+    of_run("nothing").says(2, &["run r has ", name.as_str(), "--model DIR"]);
+    of_run(&name).says(0, &["1 feature of 6 rows"]);
     // Here and in other commands a step will do.
     let step = place.value(&format!("SELECT step FROM gstore.checkpoints WHERE name = '{name}'"));
     let answer = |checkpoint: &str| {
         let args = ["generate", "--run", "r", "--checkpoint", checkpoint, "--prompt", "7"];
         place.run(&[&args[..], &["--max-new-tokens", "2"]].concat())
     };
-    said(&answer(&step), &[]);
+    answer(&step).says(0, &[]);
     assert_eq!(answer(&step).stdout, answer(&name).stdout);
-    let unknown = answer("nothing");
-    assert!(unknown.code == 2 && unknown.stderr.contains(&name), "{}", unknown.stderr);
+    answer("nothing").says(2, &[&name]);
     let select = ["select", "--pool", "pool", "--target", "q", "--top", "2", "-o", "-"];
     let told = place.run(&select);
     let lacks = "is not used: dataset `q` has no grad-sgd feature there; `";
-    said(&told, &[lacks]);
+    told.says(0, &[lacks]);
     let command = between(&told.stderr, lacks, "` computes it");
     assert!(
         command.contains("--run r --dataset q --features grad-sgd") && command.contains("--dim 64"),
@@ -492,7 +469,7 @@ fn checkpoints_of_a_run_are_named_and_what_lacks_at_others_is_told() {
     );
     follow(&place, command);
     let done = place.run(&select);
-    said(&done, &[]);
+    done.says(0, &[]);
     assert!(!done.stderr.contains("is not used"), "{}", done.stderr);
     // Other weights are no features.
     let weights = ["--weights", "4", "3", "2", "1"];
@@ -500,7 +477,7 @@ fn checkpoints_of_a_run_are_named_and_what_lacks_at_others_is_told() {
         &[&["ingest", "--dataset", "q", "--run", "r", "--features", "grad-sgd", "--dim", "64"][..], &weights]
             .concat(),
     );
-    said(&changed, &["published snapshot", "run r as it is now; nothing was computed"]);
+    changed.says(0, &["published snapshot", "run r as it is now; nothing was computed"]);
 }
 
 #[test]
@@ -508,17 +485,16 @@ fn the_command_that_computes_what_rows_lack_is_told() {
     let place = Place::new();
     for dataset in ["pool", "q"] {
         world::write_samples(&place.path(&format!("{dataset}.jsonl")), 8);
-        said(&gradients(&place, dataset, &["--max-length", "256"]), &["published"]);
+        gradients(&place, dataset, &["--max-length", "256"]).says(0, &["published"]);
     }
     world::write_samples(&place.path("pool.jsonl"), 9);
     place.ok(&["add", "--dataset", "pool", "--data", "pool.jsonl"]);
     let select = ["select", "--pool", "pool", "--target", "q", "--top", "2", "-o", "-"];
     let refused = place.run(&select);
-    assert_eq!(refused.code, 1, "{}", refused.stderr);
-    for part in ["1 of 9 rows lack a checkpoint", "name the checkpoints to use with `--checkpoints NAME,...`"]
-    {
-        assert!(refused.stderr.contains(part), "{}", refused.stderr);
-    }
+    refused.says(
+        1,
+        &["1 of 9 rows lack a checkpoint", "name the checkpoints to use with `--checkpoints NAME,...`"],
+    );
     let command = between(&refused.stderr, "; `", "` computes what they lack");
     assert!(command.contains("--max-length 256") && command.contains("--dim 64"), "{command}");
     follow(&place, command);

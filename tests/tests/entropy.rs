@@ -18,7 +18,7 @@ fn ingest(place: &Place, dataset: &str, features: &str, more: &[&str]) {
 }
 
 fn numbers(place: &Place, sql: &str) -> Vec<f64> {
-    let text = place.ok(&["query", "--format", "csv", sql]);
+    let text = place.csv(sql);
     text.lines().skip(1).map(|line| line.parse().expect("a number")).collect()
 }
 
@@ -30,7 +30,7 @@ fn entropies_are_those_of_the_predictions() {
     let mut command =
         place.gstore(&["generate", "--dataset", "pool", "--perplexity", "-o", "all.csv", "--model"]);
     binary::ok(command.arg(world::demo().join("model")));
-    let table = fs_err::read_to_string(place.path("all.csv")).expect("written");
+    let table = place.read("all.csv");
     let mut lines = table.lines().map(|line| line.split(',').collect::<Vec<_>>());
     let names = lines.next().expect("a header");
     let rows: Vec<Vec<&str>> = lines.collect();

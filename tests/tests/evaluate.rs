@@ -8,8 +8,6 @@ use gstore_tests::place::Place;
 use gstore_tests::{binary, world};
 use serde_json::Value;
 
-use crate::findings_data::write;
-
 const BASE: &str = r#"{"id": "a", "completion": "the cat is on mat", "expected": "the cat sat on the mat"}
 {"id": "b", "completion": "no", "expected": "yes"}
 "#;
@@ -23,10 +21,6 @@ const QUESTIONS: &str = r#"{"id": "a", "task": "odd", "question": "Is 7 odd?", "
 {"id": "c", "task": "words", "question": "Say yes", "answers": ["yes"]}
 "#;
 
-fn read(place: &Place, name: &str) -> String {
-    fs_err::read_to_string(place.path(name)).expect("written")
-}
-
 fn tasks(place: &Place, args: &[&str]) -> Command {
     let mut command = place.gstore(&["evaluate", "tasks", "--data", "questions.jsonl", "--resamples", "200"]);
     command.args(["--max-new-tokens", "8", "--model"]).arg(world::demo().join("model"));
@@ -39,14 +33,14 @@ fn tasks(place: &Place, args: &[&str]) -> Command {
 #[test]
 fn texts_of_two_systems_are_compared() {
     let place = Place::new();
-    write(&place, "base.jsonl", BASE);
-    write(&place, "tuned.jsonl", TUNED);
+    place.write("base.jsonl", BASE);
+    place.write("tuned.jsonl", TUNED);
     let text = ["evaluate", "text", "--data", "base.jsonl", "better=tuned.jsonl", "--resamples", "200"];
     let with = |more: &[&str]| place.ok(&[&text[..], more].concat());
     let printed = with(&[]);
     assert!(printed.contains("BLEU1") && printed.contains("better - base"), "{printed}");
     with(&["-o", "report.json", "--rows", "rows.csv", "--report", "report"]);
-    let report: Value = serde_json::from_str(&read(&place, "report.json")).expect("JSON");
+    let report: Value = serde_json::from_str(&place.read("report.json")).expect("JSON");
     let bleu = &report["measures"][0];
     assert_eq!((&bleu["metric"], &bleu["rows"]), (&"bleu1".into(), &2.into()));
     // The first of base is 0.654985, the second has no word in common.
@@ -58,34 +52,29 @@ fn texts_of_two_systems_are_compared() {
     assert_eq!(read_from["name"], "better");
     assert!(read_from["data"][0]["path"].as_str().is_some_and(|path| path.ends_with("tuned.jsonl")));
     assert_eq!(read_from["data"][0]["digest"].as_str().map(str::len), Some(32));
-    assert!(read(&place, "report/evaluation_report.md").contains("## How it was made"));
-    assert_eq!(read(&place, "rows.csv").lines().count(), 5);
+    assert!(place.read("report/evaluation_report.md").contains("## How it was made"));
+    assert_eq!(place.read("rows.csv").lines().count(), 5);
     for name in ["evaluation_report.md", "model_comparison.csv", "model_comparison_summary.csv"] {
         assert!(place.path("report").join(name).exists(), "{name}");
     }
 
-    let again = place.run(&[&text[..], &["-o", "report.json"]].concat());
-    assert!(again.code == 2 && again.stderr.contains("--force"), "{}", again.stderr);
+    place.run(&[&text[..], &["-o", "report.json"]].concat()).says(2, &["--force"]);
     let again = place.run(&[&text[..], &["--report", "report"]].concat());
-    assert!(again.code == 2 && again.stderr.contains("--force"), "{}", again.stderr);
+    again.says(2, &["--force"]);
     // What is read is not replaced by a result, whatever may be.
     for more in [["--rows", "tuned.jsonl"], ["-o", "base.jsonl"]] {
         let refused = place.run(&[&text[..], &more, &["--force", "--format", "csv"]].concat());
-        assert!(
-            refused.code == 2 && refused.stderr.contains("is read by this command"),
-            "{}",
-            refused.stderr
-        );
+        refused.says(2, &["is read by this command"]);
     }
-    assert_eq!((read(&place, "base.jsonl").as_str(), read(&place, "tuned.jsonl").as_str()), (BASE, TUNED));
+    assert_eq!((place.read("base.jsonl").as_str(), place.read("tuned.jsonl").as_str()), (BASE, TUNED));
     with(&["--report", "report", "--force"]);
     for picture in ["model_comparison_chart", "combined_improvements"] {
         let png = fs_err::read(place.path("report").join(picture).with_extension("png")).expect("a picture");
         assert!(png.starts_with(b"\x89PNG"), "{picture}");
-        assert!(read(&place, &format!("report/{picture}.svg")).contains("<svg"), "{picture}");
+        assert!(place.read(&format!("report/{picture}.svg")).contains("<svg"), "{picture}");
     }
     // What somebody else put there is not thrown away.
-    write(&place, "report/notes.txt", "mine\n");
+    place.write("report/notes.txt", "mine\n");
     for force in [&[][..], &["--force"]] {
         let again = place.run(&[&text[..], &["--report", "report"], force].concat());
         let told = again.stderr.contains("notes.txt") && !again.stderr.contains("--force");
@@ -99,21 +88,18 @@ fn texts_of_two_systems_are_compared() {
         (["--report", "report", "--force", "-oreport/own.json"], "would be in"),
         (["--resamples", "10000001", "--seed", "1"], "at most 10000000"),
     ] {
-        let wrong = place.run(&[&text[..5], &more[..]].concat());
-        assert!(wrong.code == 2 && wrong.stderr.contains(words), "{words}: {}", wrong.stderr);
+        place.run(&[&text[..5], &more[..]].concat()).says(2, &[words]);
     }
     let worse = with(&["--against", "better", "--format", "markdown"]);
     assert!(worse.contains("No metric improved"), "{worse}");
     let csv = with(&["--format", "csv"]);
     assert!(csv.starts_with("group,metric,system,rows,mean,"), "{csv}");
 
-    let other = place.run(&[&text[..], &["--against", "third"]].concat());
-    assert!(other.code == 2 && other.stderr.contains("base, better"), "{}", other.stderr);
-    let ending = place.run(&[&text[..], &["-o", "report.pdf"]].concat());
-    assert!(ending.code == 2 && ending.stderr.contains(".json"), "{}", ending.stderr);
-    write(&place, "bad.jsonl", "{\"id\": \"a\"}\n");
+    place.run(&[&text[..], &["--against", "third"]].concat()).says(2, &["base, better"]);
+    place.run(&[&text[..], &["-o", "report.pdf"]].concat()).says(2, &[".json"]);
+    place.write("bad.jsonl", "{\"id\": \"a\"}\n");
     let bad = place.run(&["evaluate", "text", "--data", "bad.jsonl"]);
-    assert!(bad.code == 1 && bad.stderr.contains("bad.jsonl: line 1"), "{}", bad.stderr);
+    bad.says(1, &["bad.jsonl: line 1"]);
 }
 
 #[test]
@@ -121,11 +107,11 @@ fn what_is_read_is_not_replaced() {
     let place = Place::new();
     world::copy_files(&world::demo().join("model"), &place.path("m"));
     world::copy_files(&world::demo().join("warmup/checkpoint-104"), &place.path("a"));
-    write(&place, "data/questions.jsonl", QUESTIONS);
-    write(&place, "shots.jsonl", &QUESTIONS.replace("odd?", "even?"));
-    write(&place, "mmlu/dev/zoo_dev.csv", "Lion?,yes,no,so,la,D\n");
-    write(&place, "mmlu/test/zoo_test.csv", "Bear?,1,2,3,4,A\n");
-    write(&place, "texts/base.jsonl", BASE);
+    place.write("data/questions.jsonl", QUESTIONS);
+    place.write("shots.jsonl", QUESTIONS.replace("odd?", "even?"));
+    place.write("mmlu/dev/zoo_dev.csv", "Lion?,yes,no,so,la,D\n");
+    place.write("mmlu/test/zoo_test.csv", "Bear?,1,2,3,4,A\n");
+    place.write("texts/base.jsonl", BASE);
     place.ok(&["evaluate", "text", "--data", "texts/base.jsonl", "--report", "report"]);
     let tasks = ["tasks", "--model", "m", "--checkpoints", "tuned=a", "--data"];
     let own = [&tasks[..], &["data/questions.jsonl"]].concat();
@@ -153,11 +139,10 @@ fn what_is_read_is_not_replaced() {
         (&text("report/rows.csv"), "--report", "report"),
     ] {
         let refused = place.run(&[&["evaluate"][..], ask, &[to, read, "--force"]].concat());
-        let says = format!("{read} is read by this command");
-        assert!(refused.code == 2 && refused.stderr.contains(&says), "{ask:?} {to}: {}", refused.stderr);
+        refused.says(2, &[&format!("{read} is read by this command")]);
     }
     assert_eq!(
-        (read(&place, "texts/base.jsonl").as_str(), read(&place, "data/questions.jsonl").as_str()),
+        (place.read("texts/base.jsonl").as_str(), place.read("data/questions.jsonl").as_str()),
         (BASE, QUESTIONS)
     );
     // A file next to what is read, and the same again.
@@ -169,8 +154,8 @@ fn what_is_read_is_not_replaced() {
 #[test]
 fn answers_in_the_store_are_compared_with_a_dataset() {
     let place = Place::new();
-    write(&place, "gold.jsonl", "{\"id\": \"a\", \"prompt\": \"p\", \"completion\": \"one two\"}\n");
-    write(&place, "answers.jsonl", "{\"id\": \"a\", \"prompt\": \"p\", \"completion\": \"one three\"}\n");
+    place.write("gold.jsonl", "{\"id\": \"a\", \"prompt\": \"p\", \"completion\": \"one two\"}\n");
+    place.write("answers.jsonl", "{\"id\": \"a\", \"prompt\": \"p\", \"completion\": \"one three\"}\n");
     for name in ["gold", "answers"] {
         place.ok(&["add", "--dataset", name, "--data", &format!("{name}.jsonl")]);
     }
@@ -185,7 +170,7 @@ fn answers_in_the_store_are_compared_with_a_dataset() {
 #[test]
 fn models_do_tasks_and_go_on_after_a_stop() {
     let place = Place::new();
-    write(&place, "questions.jsonl", QUESTIONS);
+    place.write("questions.jsonl", QUESTIONS);
     let printed = binary::ok(&mut tasks(&place, &["--format", "json", "--threads", "1"]));
     let report: Value = serde_json::from_str(&printed).expect("JSON");
     let measures = report["measures"].as_array().expect("measures");
@@ -211,19 +196,19 @@ fn models_do_tasks_and_go_on_after_a_stop() {
         }
     }
     binary::ok(&mut tasks(&place, &["-o", "report.json", "--report", "report", "--threads", "2"]));
-    let written: Value = serde_json::from_str(&read(&place, "report.json")).expect("JSON");
+    let written: Value = serde_json::from_str(&place.read("report.json")).expect("JSON");
     assert_eq!(written, report);
     assert!(!place.path("report.json.part").exists());
-    let markdown = read(&place, "report/evaluation_report.md");
+    let markdown = place.read("report/evaluation_report.md");
     assert!(markdown.contains("| layout | own |\n") && markdown.contains("max_new_tokens 8"), "{markdown}");
     let scores = place.path("report/deepeval_results/run_1/task_model_scores.json");
     assert!(scores.exists());
 
     // Both kinds in one report, text metrics first.
-    write(&place, "base.jsonl", BASE);
+    place.write("base.jsonl", BASE);
     let text = ["evaluate", "text", "--data", "base.jsonl", "--report", "both", "--with"];
     place.ok(&[&text[..], &["report"]].concat());
-    let both = read(&place, "both/combined_evaluation_report.md");
+    let both = place.read("both/combined_evaluation_report.md");
     let (texts, benchmarks) = (both.find("## Text metrics"), both.find("## Benchmarks"));
     assert!(texts.is_some() && texts < benchmarks, "{both}");
     for picture in [
@@ -235,47 +220,46 @@ fn models_do_tasks_and_go_on_after_a_stop() {
     }
     assert!(!both.contains("## Influential examples"), "{both}");
     let examples: String = (1..=30).map(|row| format!("row {row}\n")).collect();
-    write(&place, "found.md", &examples);
+    place.write("found.md", &examples);
     place.ok(&[&text[..], &["report", "--force", "--influential", "found.md"]].concat());
-    let both = read(&place, "both/combined_evaluation_report.md");
+    let both = place.read("both/combined_evaluation_report.md");
     let (benchmarks, rows) = (both.find("## Benchmarks"), both.find("## Influential examples"));
     assert!(benchmarks.is_some() && benchmarks < rows, "{both}");
     assert!(both.contains("](influential_examples.md)") && both.contains("row 20\n"), "{both}");
     assert!(!both.contains("row 21"), "{both}");
-    assert_eq!(read(&place, "both/influential_examples.md"), examples);
+    assert_eq!(place.read("both/influential_examples.md"), examples);
     for (more, words) in [
         (["--with", "report", "--influential", "no.md"], "no file"),
         (["--seed", "1", "--influential", "found.md"], "--with"),
     ] {
         let ask = ["evaluate", "text", "--data", "base.jsonl", "--report", "new"];
-        let wrong = place.run(&[&ask[..], &more].concat());
-        assert!(wrong.code == 2 && wrong.stderr.contains(words), "{}", wrong.stderr);
+        place.run(&[&ask[..], &more].concat()).says(2, &[words]);
     }
     let none =
         place.run(&["evaluate", "text", "--data", "base.jsonl", "--report", "more", "--with", "both/none"]);
-    assert!(none.code == 2 && none.stderr.contains("evaluation.json"), "{}", none.stderr);
+    none.says(2, &["evaluation.json"]);
 
     // What a stop leaves is gone on with; another request is refused.
     let part = place.path("other.json.part");
     binary::killed_once(&mut tasks(&place, &["-o", "other.json"]), || part.join("0/answers-0").exists());
     if !place.path("other.json").exists() {
-        write(&place, "questions.jsonl", &QUESTIONS.replace("7 odd", "9 odd"));
+        place.write("questions.jsonl", QUESTIONS.replace("7 odd", "9 odd"));
         let refused = tasks(&place, &["-o", "other.json"]).output().expect("run");
         let stderr = String::from_utf8_lossy(&refused.stderr).into_owned();
         assert!(!refused.status.success() && stderr.contains("another request"), "{stderr}");
         assert!(part.exists() && !place.path("other.json").exists());
-        write(&place, "questions.jsonl", QUESTIONS);
+        place.write("questions.jsonl", QUESTIONS);
         binary::ok(&mut tasks(&place, &["-o", "other.json"]));
         assert!(!part.exists());
     }
-    let other: Value = serde_json::from_str(&read(&place, "other.json")).expect("JSON");
+    let other: Value = serde_json::from_str(&place.read("other.json")).expect("JSON");
     assert_eq!(other, report);
 }
 
 #[test]
 fn weights_that_cannot_be_used_are_found_before_the_first_model_answers() {
     let place = Place::new();
-    write(&place, "questions.jsonl", QUESTIONS);
+    place.write("questions.jsonl", QUESTIONS);
     world::write_samples(&place.path("pool.jsonl"), 6);
     let mut train = place.gstore(&["train", "--data", "pool.jsonl", "--output", "tuned", "--max-steps", "1"]);
     binary::ok(train.args(["--max-length", "64", "--model"]).arg(world::demo().join("model")));
@@ -291,7 +275,7 @@ fn weights_that_cannot_be_used_are_found_before_the_first_model_answers() {
     };
     let of_both = |model: &Path| of_all(model, &[("sound", &sound), ("last", &last)]);
     let is_refused = |told: binary::Finished, says: &str| {
-        assert!(told.code == 1 && told.stderr.contains(says), "{says}: {}", told.stderr);
+        told.says(1, &[says]);
         assert!(
             !told.stderr.contains("with choices") && !place.path("r.json.part/0").exists(),
             "{}",
@@ -335,8 +319,8 @@ fn weights_that_cannot_be_used_are_found_before_the_first_model_answers() {
 fn options_that_no_question_has_a_use_for_are_refused() {
     let place = Place::new();
     let line = |number: usize| format!("{}\n", QUESTIONS.lines().nth(number).expect("a question"));
-    write(&place, "choices.jsonl", &line(0));
-    write(&place, "answers.jsonl", &line(2));
+    place.write("choices.jsonl", line(0));
+    place.write("answers.jsonl", line(2));
     for (data, more) in [
         ("choices.jsonl", ["--stop", "x"]),
         ("choices.jsonl", ["--max-new-tokens", "8"]),
@@ -353,14 +337,13 @@ fn options_that_no_question_has_a_use_for_are_refused() {
 #[test]
 fn targets_of_less_become_a_dataset() {
     let place = Place::new();
-    write(&place, "mmlu/dev/zoo_dev.csv", "Lion?,yes,no,so,la,D\n");
-    write(&place, "mmlu/test/zoo_test.csv", "Bear?,1,2,3,4,A\n");
+    place.write("mmlu/dev/zoo_dev.csv", "Lion?,yes,no,so,la,D\n");
+    place.write("mmlu/test/zoo_test.csv", "Bear?,1,2,3,4,A\n");
     let targets = ["evaluate", "tasks", "--layout", "mmlu", "--data", "mmlu", "--targets", "target.jsonl"];
     place.ok(&targets);
     place.ok(&["add", "--dataset", "target", "--data", "target.jsonl"]);
     assert_eq!(place.value("SELECT subtask FROM target"), "zoo");
-    let again = place.run(&targets);
-    assert!(again.code == 2 && again.stderr.contains("--force"), "{}", again.stderr);
+    place.run(&targets).says(2, &["--force"]);
     for more in [
         ["--limit", "1"],
         ["--few-shot", "2"],
@@ -374,13 +357,12 @@ fn targets_of_less_become_a_dataset() {
         ["--influential", "target.jsonl"],
     ] {
         let path = ["--targets", "other.jsonl"];
-        let none = place.run(&[&targets[..6], &path, &more].concat());
-        assert!(none.code == 2 && none.stderr.contains(more[0]), "{}", none.stderr);
+        place.run(&[&targets[..6], &path, &more].concat()).says(2, &[more[0]]);
         assert!(!place.path("other.jsonl").exists());
     }
     for name in ["t.csv", "t.txt", "t.foo", "t.foo.gz"] {
         let none = place.run(&[&targets[..6], &["--targets", name]].concat());
-        assert!(none.code == 2 && none.stderr.contains("target samples are JSON lines"), "{}", none.stderr);
+        none.says(2, &["target samples are JSON lines"]);
         assert!(!place.path(name).exists());
     }
     for more in [["--shots", "target.jsonl"], ["--pattern", "x"], ["--choices", "letters"]] {
@@ -389,11 +371,11 @@ fn targets_of_less_become_a_dataset() {
         assert!(none.code == 2 && said, "{}", none.stderr);
     }
     let own = place.run(&["evaluate", "tasks", "--data", "mmlu", "--targets", "t.jsonl"]);
-    assert!(own.code == 2 && own.stderr.contains("mmlu, bbh or tydiqa"), "{}", own.stderr);
-    write(&place, "mmlu/test/zoo_test.csv", "Bear?,1,2,3,4,A\nWolf?,1,2,3,4,B\n");
+    own.says(2, &["mmlu, bbh or tydiqa"]);
+    place.write("mmlu/test/zoo_test.csv", "Bear?,1,2,3,4,A\nWolf?,1,2,3,4,B\n");
     let own = place.run(&["evaluate", "tasks", "--data", "mmlu", "--model", "nowhere"]);
     let says = "there is no text under `question`; the folder is laid out as MMLU: give --layout mmlu";
-    assert!(own.code == 1 && own.stderr.contains(says), "{}", own.stderr);
+    own.says(1, &[says]);
     let none = place.run(&["evaluate", "tasks", "--layout", "bbh", "--data", "mmlu", "--model", "nowhere"]);
-    assert!(none.code == 1 && none.stderr.contains("tasks of BBH"), "{}", none.stderr);
+    none.says(1, &["tasks of BBH"]);
 }

@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use gstore_tests::binary::Finished;
 use gstore_tests::place::Place;
 use gstore_tests::world;
 use serde_json::{Value, json};
@@ -27,6 +28,11 @@ pub fn place() -> Place {
 pub fn fit(place: &Place, name: &str, more: &[&str]) -> Value {
     let args = fit_args(name, more);
     place.json(&args.iter().map(String::as_str).collect::<Vec<_>>())
+}
+
+/// The same to its end.
+pub fn fit_run(place: &Place, name: &str, more: &[&str]) -> Finished {
+    place.run(&fit_args(name, more).iter().map(String::as_str).collect::<Vec<_>>())
 }
 
 pub fn demo(part: &str) -> String {
@@ -115,10 +121,7 @@ fn parts_of_an_array_end_as_one_run_does() {
     assert_eq!(of("whole"), of("array"));
 
     let other = [&rest[..], &["--fisher", "empirical", "--force"][..]].concat();
-    let args = fit_args("array", &other);
-    let refused = place.run(&args.iter().map(String::as_str).collect::<Vec<_>>());
-    assert_eq!(refused.code, 1, "{}", refused.stderr);
-    assert!(refused.stderr.contains("fisher is \"true\" there, \"empirical\" here"), "{}", refused.stderr);
+    fit_run(&place, "array", &other).says(1, &["fisher is \"true\" there, \"empirical\" here"]);
 
     place.ok(&["factors", "export", "whole", "out"]);
     let (model, checkpoint) = (demo("model"), demo("warmup/checkpoint-26"));
@@ -172,16 +175,10 @@ fn covariances_in_blocks_are_those_with_zeros_outside() {
 
     let shown = place.ok(&["factors", "inspect", "cut", "--against", "whole", "--format", "csv"]);
     assert_eq!(shown.lines().count(), 3, "{shown}");
-    let [little, much] = ["48", "128"].map(|most| {
-        let args = fit_args("d", &["--dry-run", "--max-block", most]);
-        place.json(&args.iter().map(String::as_str).collect::<Vec<_>>())
-    });
+    let [little, much] = ["48", "128"].map(|most| fit(&place, "d", &["--dry-run", "--max-block", most]));
     assert!(little["covariances"].as_u64() < much["covariances"].as_u64(), "{little} {much}");
     // Sums of other blocks do not add up.
-    let extended = |more: &[&str]| {
-        let args = fit_args("more", &[&["--extend", "cut"][..], more].concat());
-        place.run(&args.iter().map(String::as_str).collect::<Vec<_>>()).stderr
-    };
+    let extended = |more: &[&str]| fit_run(&place, "more", &[&["--extend", "cut"][..], more].concat()).stderr;
     let refused = extended(&["--max-block", "128"]);
     assert!(refused.contains("max_block is 48 there, null here; without --max-block"), "{refused}");
     // Those of the factors, and what cuts alike.
@@ -297,12 +294,11 @@ fn an_iterative_solve_goes_on_where_factors_end() {
         (&["--tolerance", "1"], "between 0 and 1"),
     ] {
         let args = [&["score", "--pool", "pool", "--factors", "f"][..], &solve[..], more].concat();
-        let refused = place.run(&args);
-        assert!(refused.code == 2 && refused.stderr.contains(says), "{more:?}: {}", refused.stderr);
+        place.run(&args).says(2, &[says]);
     }
     let alone =
         place.run(&["score", "--pool", "pool", "--factors", "f", "--target", "q", "--iterations", "3"]);
-    assert!(alone.code == 2 && alone.stderr.contains("--solver"), "{}", alone.stderr);
+    alone.says(2, &["--solver"]);
 }
 
 /// A copy of the demo's model in which the first value of an embedding is 0, but for the one token `~`.
@@ -343,7 +339,7 @@ fn a_query_that_cannot_be_solved_for_ends_alone() {
         [("good", format!("{first}{last}")), ("mixed", format!("{first}{}{last}", line("bad", "Is ~ odd?")))]
     {
         let file = format!("{name}.jsonl");
-        fs_err::write(place.path(&file), text).expect("written");
+        place.write(&file, text);
         place.ok(&["add", "--dataset", name, "--data", &file]);
     }
     let module = "model.layers.0.self_attn.v_proj";
@@ -364,19 +360,17 @@ fn a_query_that_cannot_be_solved_for_ends_alone() {
         let args = ["score", "--pool", "pool", "--factors", "f", "--target", target, "--solver", "cg"];
         let limits = ["--damping", "1e-60", "--iterations", "1", "-o", "scores.csv", "--force", "--json"];
         let found = place.run(&[&args[..], &limits, more].concat());
-        (found, fs_err::read_to_string(place.path("scores.csv")).expect("written"))
+        (found, place.read("scores.csv"))
     };
     let (good, expected) = score("good", &[]);
     assert_eq!(good.code, 0, "{}", good.stderr);
     assert_eq!(expected.lines().count(), 1 + 2 * 12, "{expected}");
 
     let (mixed, found) = score("mixed", &[]);
-    assert_eq!(mixed.code, 1, "{}", mixed.stderr);
-    for says in
-        ["query `bad`", "rows 0 to ", module, "1 of 3 queries could not be solved for", "--keep-going"]
-    {
-        assert!(mixed.stderr.contains(says), "{says}: {}", mixed.stderr);
-    }
+    mixed.says(
+        1,
+        &["query `bad`", "rows 0 to ", module, "1 of 3 queries could not be solved for", "--keep-going"],
+    );
     // The others have the bits that they have without it.
     assert_eq!(found, expected);
     let report: Value = serde_json::from_str(&mixed.stdout).expect("JSON");

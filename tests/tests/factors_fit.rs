@@ -4,17 +4,13 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use crate::factors::{MODULES, assert_near, demo, fit, fit_args, place, scores, with_a_value_for_one_token};
-use gstore_tests::binary::{self, Finished};
+use crate::factors::{
+    MODULES, assert_near, demo, fit, fit_args, fit_run, place, scores, with_a_value_for_one_token,
+};
+use gstore_tests::binary;
 use gstore_tests::place::Place;
 use gstore_tests::world;
 use serde_json::Value;
-
-/// A fit that is refused.
-fn refused(place: &Place, more: &[&str]) -> Finished {
-    let args = fit_args("f", more);
-    place.run(&args.iter().map(String::as_str).collect::<Vec<_>>())
-}
 
 #[test]
 fn options_that_a_fit_would_not_use_are_refused() {
@@ -32,8 +28,7 @@ fn options_that_a_fit_would_not_use_are_refused() {
         (&["--strategy", "identity", "--average", &demo("warmup/checkpoint-52")], "--average adds up sums"),
         (&["--strategy", "identity", "--extend", "g"], "--extend adds up sums"),
     ] {
-        let refused = refused(&place, more);
-        assert!(refused.code == 2 && refused.stderr.contains(says), "{more:?}: {}", refused.stderr);
+        fit_run(&place, "f", more).says(2, &[says]);
     }
     assert!(!place.path("shared").exists());
 }
@@ -117,9 +112,8 @@ fn devices_change_no_bit_of_a_fit_and_of_scores() {
 
     let refused_score = ["score", "--pool", "pool", "--factors", "ekfac3", "--target", "q"];
     let refused_score = place.run(&[&refused_score[..], &on("cpu,candle")].concat());
-    for refused in [refused(&place, &on("cpu,candle")), refused_score] {
-        let says = "`cpu` and `candle` do not compute the same bits";
-        assert!(refused.code == 1 && refused.stderr.contains(says), "{}", refused.stderr);
+    for refused in [fit_run(&place, "f", &on("cpu,candle")), refused_score] {
+        refused.says(1, &["`cpu` and `candle` do not compute the same bits"]);
     }
 }
 
@@ -129,8 +123,7 @@ fn the_head_is_left_out_unless_it_is_named() {
     let model = demo("model");
     let fit = ["factors", "fit", "f", "--dataset", "pool", "--model", &model, "--dry-run", "--json"];
     let planned = |more: &[&str]| {
-        let planned = place.run(&[&fit[..], more].concat());
-        assert_eq!(planned.code, 0, "{}", planned.stderr);
+        let planned = place.done(&[&fit[..], more].concat());
         let report: Value = serde_json::from_str(&planned.stdout).expect("JSON");
         (report["modules"].as_u64().expect("a number"), planned.stderr)
     };
@@ -201,7 +194,7 @@ fn factors_are_extended_as_they_were_fitted() {
         (["--limit", "5"], 2, "have 6 rows of `pool`, of which --limit leaves out some"),
     ] {
         let refused = extended("other", &more);
-        assert!(refused.code == code && refused.stderr.contains(says), "{more:?}: {}", refused.stderr);
+        refused.says(code, &[says]);
         assert!(!refused.stderr.contains("remove it"), "{}", refused.stderr);
     }
 }
@@ -236,11 +229,7 @@ fn factors_of_another_model_are_refused() {
     place.ok(&["factors", "fit", "f", "--dataset", "pool", "--modules", MODULES, "--model", &model]);
     let score =
         ["score", "--factors", "f", "--pool", "pool", "--target", "q", "--model", "other", "--dry-run"];
-    let refused = place.run(&score);
-    assert_eq!(refused.code, 1, "{}", refused.stderr);
-    for says in ["factors `f` are stale: they were fitted at checkpoint", "--stale"] {
-        assert!(refused.stderr.contains(says), "{}", refused.stderr);
-    }
+    place.run(&score).says(1, &["factors `f` are stale: they were fitted at checkpoint", "--stale"]);
     let stale = place.json(&[&score[..], &["--stale", "--json"]].concat());
     assert!(stale["stale"].as_str().is_some_and(|why| why.contains("fitted at checkpoint")), "{stale}");
 }

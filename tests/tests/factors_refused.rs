@@ -1,7 +1,7 @@
 //! Promise: factors of something else, numbers that are none and files that were changed are refused; clients
 //! of a server are not told where a model is.
 
-use crate::factors::{MODULES, assert_near, demo, fit, fit_args, place, scores};
+use crate::factors::{MODULES, assert_near, demo, fit, fit_run, place, scores};
 use crate::served::{Served, token};
 use gstore_tests::place::Place;
 use gstore_tests::world;
@@ -34,7 +34,7 @@ fn factors_of_something_else_are_refused() {
         "f.md",
     ]);
     assert!(place.path("scores_f/pairwise_scores.safetensors").exists());
-    let report = fs_err::read_to_string(place.path("f.md")).expect("written");
+    let report = place.read("f.md");
     assert!(report.contains("## Prompt 3: Is 2 odd?") && report.contains("Is 11 odd?"), "{report}");
     // The files say how the curvature was taken, not how it was fitted.
     let score = ["score", "--factors", "f", "--pool", "pool", "--target", "q", "--strategy", "identity"];
@@ -48,8 +48,7 @@ fn factors_of_something_else_are_refused() {
     fit(&place, "thin", &["--strategy", "kfac", "--limit", "1"]);
     let thin = ["score", "--factors", "thin", "--pool", "pool", "--target", "q", "--damping", "0"];
     let refused = place.run(&[&thin[..], &["--format", "csv"]].concat());
-    assert_eq!(refused.code, 1, "{}", refused.stderr);
-    assert!(refused.stderr.contains("with a damping of 0, "), "{}", refused.stderr);
+    refused.says(1, &["with a damping of 0, "]);
     assert_eq!(refused.stdout, "", "no header of a table that has no rows");
     for (factors, asked, says) in [
         (
@@ -64,8 +63,7 @@ fn factors_of_something_else_are_refused() {
         ),
     ] {
         let scored = ["score", "--factors", factors, "--pool", "pool", "--target", "q", "--strategy", asked];
-        let refused = place.run(&scored);
-        assert!(refused.code == 1 && refused.stderr.contains(says), "{}", refused.stderr);
+        place.run(&scored).says(1, &[says]);
     }
     let twice = place.path("twice.jsonl");
     fs_err::write(&twice, "{\"id\":\"a\",\"text\":\"Is 1 odd?\"}\n{\"id\":\"a\",\"text\":\"Is 2 odd?\"}\n")
@@ -73,24 +71,17 @@ fn factors_of_something_else_are_refused() {
     let of_twice = ["score", "--factors", "thin", "--pool", "pool", "--target-data", "twice.jsonl"];
     let refused = place.run(&of_twice);
     let says = "sample \"a\" (row 1) of the target has the id of an earlier one";
-    assert!(refused.code == 1 && refused.stderr.contains(says), "{}", refused.stderr);
+    refused.says(1, &[says]);
     place.ok(&[&of_twice[..], &["--sum-queries"]].concat());
-    fs_err::write(
-        place.path("asked.jsonl"),
-        "{\"qid\":\"a\",\"question\":\"Is 1 odd?\",\"answer\":\"Yes.\"}\n",
-    )
-    .expect("written");
+    place.write("asked.jsonl", "{\"qid\":\"a\",\"question\":\"Is 1 odd?\",\"answer\":\"Yes.\"}\n");
     let asked = ["score", "--factors", "thin", "--pool", "pool", "--target-data", "asked.jsonl"];
     let refused = place.run(&asked);
     let fields = ["--field", "prompt=question", "--field", "completion=answer"];
     assert!(refused.code != 0 && refused.stderr.contains(&fields.join(" ")), "{}", refused.stderr);
     place.ok(&[&asked[..], &fields, &["-o", "asked.csv"]].concat());
-    let refused = place.run(&[&of_twice[..5], &["--target", "q"], &fields[..2]].concat());
-    assert!(refused.code == 2 && refused.stderr.contains("--field"), "{}", refused.stderr);
+    place.run(&[&of_twice[..5], &["--target", "q"], &fields[..2]].concat()).says(2, &["--field"]);
     let tiny = ["score", "--factors", "thin", "--pool", "pool", "--target", "q", "--damping", "1e-300"];
-    let refused = place.run(&[&tiny[..], &["-o", "tiny.csv"]].concat());
-    assert_eq!(refused.code, 1, "{}", refused.stderr);
-    assert!(refused.stderr.contains("module `model.layers."), "{}", refused.stderr);
+    place.run(&[&tiny[..], &["-o", "tiny.csv"]].concat()).says(1, &["module `model.layers."]);
     assert!(!place.path("tiny.csv").exists());
 
     let bad = place.path("bad");
@@ -107,26 +98,16 @@ fn factors_of_something_else_are_refused() {
     }
     let fit_of_nan = ["factors", "fit", "bad", "--dataset", "pool", "--modules", MODULES, "--model", "bad"];
     let refused = place.run(&fit_of_nan);
-    assert_eq!(refused.code, 1, "{}", refused.stderr);
-    for says in ["row 0 (id \"s0\") of dataset `pool`: module `model.layers.2.self_attn.v_proj`: ", " is NaN"]
-    {
-        assert!(refused.stderr.contains(says), "{}", refused.stderr);
-    }
+    refused.says(
+        1,
+        &["row 0 (id \"s0\") of dataset `pool`: module `model.layers.2.self_attn.v_proj`: ", " is NaN"],
+    );
     assert_eq!(refused.stderr.matches("is NaN").count(), 1, "{}", refused.stderr);
     // One of a query is told apart from one of the pool.
     let score = ["score", "--model", "bad", "--modules", MODULES, "--pool", "pool", "--target", "q"];
-    let refused = place.run(&score);
-    assert_eq!(refused.code, 1, "{}", refused.stderr);
-    assert!(refused.stderr.contains("row 0 (id \"s0\") of the queries: "), "{}", refused.stderr);
+    place.run(&score).says(1, &["row 0 (id \"s0\") of the queries: "]);
 
-    let little = fit_args("g", &["--max-memory", "1MB"]);
-    let refused = place.run(&little.iter().map(String::as_str).collect::<Vec<_>>());
-    assert_eq!(refused.code, 1, "{}", refused.stderr);
-    assert!(
-        refused.stderr.contains("--max-memory") && refused.stderr.contains("fewer"),
-        "{}",
-        refused.stderr
-    );
+    fit_run(&place, "g", &["--max-memory", "1MB"]).says(1, &["--max-memory", "fewer"]);
     // What says nothing of the curvature, and a damping that nothing uses.
     fit(&place, "flat", &["--strategy", "identity"]);
     let of_q = ["score", "--pool", "pool", "--target", "q"];
@@ -155,21 +136,13 @@ fn factors_of_something_else_are_refused() {
         (&["--factors", "f", "--top", "2", "--report", "top.md"], "--top shortens the table"),
         (&["--factors", "f", "--top", "2", "--kronfluence", "top"], "--top shortens the table"),
     ] {
-        let refused = place.run(&[&of_q[..], more].concat());
-        assert_eq!(refused.code, 2, "{}", refused.stderr);
-        assert!(refused.stderr.contains(says), "{}", refused.stderr);
+        place.run(&[&of_q[..], more].concat()).says(2, &[says]);
     }
     let refused = place.run(&["score", "--factors", "f", "--pool", "pool"]);
-    assert_eq!(refused.code, 2, "{}", refused.stderr);
-    for way in ["--target NAME", "--target-data FILES", "--self"] {
-        assert!(refused.stderr.contains(way), "{}", refused.stderr);
-    }
+    refused.says(2, &["--target NAME", "--target-data FILES", "--self"]);
     let mixed = ["factors", "gram", "m", "--mix", "a,b", "--share", "0.5", "--components", "300"];
-    let refused = place.run(&mixed);
-    let says = "a --share that is given balances none";
-    assert!(refused.code == 2 && refused.stderr.contains(says), "{}", refused.stderr);
-    let outside = fit_args("../g", &[]);
-    let refused = place.run(&outside.iter().map(String::as_str).collect::<Vec<_>>());
+    place.run(&mixed).says(2, &["a --share that is given balances none"]);
+    let refused = fit_run(&place, "../g", &[]);
     assert!(refused.stderr.contains("\"../g\" is not a name of an artifact"), "{}", refused.stderr);
 }
 
@@ -191,17 +164,14 @@ fn files_that_were_changed_since_they_were_exported_are_refused() {
         assert_eq!(of(name), of("f"));
         // The model itself is not the checkpoint that they are of.
         let refused = place.run(&["factors", "import", folder, "c", "--model", &model]);
-        assert_eq!(refused.code, 1, "{}", refused.stderr);
-        assert!(refused.stderr.contains("its factors are of checkpoint"), "{}", refused.stderr);
+        refused.says(1, &["its factors are of checkpoint"]);
 
         let path = place.path(folder).join("lambda_matrix.safetensors");
         let mut bytes = fs_err::read(&path).expect("readable");
         let end = bytes.len();
         bytes[end - 4] ^= 1;
         fs_err::write(&path, bytes).expect("written");
-        let refused = place.run(&["factors", "import", folder, "c"]);
-        assert_eq!(refused.code, 1, "{}", refused.stderr);
-        assert!(refused.stderr.contains("lambda_matrix.safetensors changed"), "{}", refused.stderr);
+        place.run(&["factors", "import", folder, "c"]).says(1, &["lambda_matrix.safetensors changed"]);
     }
 }
 
@@ -214,9 +184,7 @@ fn factors_that_do_not_say_how_texts_became_tokens_take_the_flags() {
     // One that is what it would be without the flag is a flag, too.
     for more in [plain, ["--template", "tulu"], ["--max-length", "2048"]] {
         let args = ["score", "--pool", "pool", "--factors", "f", "--target", "q"];
-        let refused = place.run(&[&args[..], &more[..]].concat());
-        assert_eq!(refused.code, 2, "{}", refused.stderr);
-        assert!(refused.stderr.contains("factors f say how texts become tokens"), "{}", refused.stderr);
+        place.run(&[&args[..], &more[..]].concat()).says(2, &["factors f say how texts become tokens"]);
     }
     // As Kronfluence leaves them.
     place.ok(&["factors", "export", "f", "out"]);
@@ -229,25 +197,20 @@ fn factors_that_do_not_say_how_texts_became_tokens_take_the_flags() {
     let said = place.run(&["score", "--pool", "pool", "--factors", "g", "--target", "q", "-o", "s.csv"]);
     assert!(said.stderr.contains("the template tulu, at most "), "{}", said.stderr);
     // Nor of which rows their sums are, which more rows could be added to.
-    let args = fit_args("more", &["--strategy", "diagonal", "--template", "plain", "--extend", "g"]);
-    let refused = place.run(&args.iter().map(String::as_str).collect::<Vec<_>>());
-    assert_eq!(refused.code, 1, "{}", refused.stderr);
-    for says in ["`g` were fitted by another program and do not say on which rows", "without --extend"] {
-        assert!(refused.stderr.contains(says), "{}", refused.stderr);
-    }
+    let refused =
+        fit_run(&place, "more", &["--strategy", "diagonal", "--template", "plain", "--extend", "g"]);
+    refused.says(1, &["`g` were fitted by another program and do not say on which rows", "without --extend"]);
 
     // Nor do they say over which rows a product with the curvature is a mean.
     let solve = ["score", "--pool", "q", "--factors", "g", "--target", "q", "--solver", "cg"];
-    let refused = place.run(&solve);
-    assert!(refused.code == 2 && refused.stderr.contains("--solver-data"), "{}", refused.stderr);
+    place.run(&solve).says(2, &["--solver-data"]);
     let named = ["--solver-data", "pool", "--dry-run", "--json"];
     let report = place.json(&[&solve[..], &named].concat());
     assert!(report["solver_data"] == "pool" && report["solver_rows"] == 12, "{report}");
     let in_sql = place.run(&["query", "SELECT * FROM influence('pool', 'q', solver => 'cg')"]);
     assert!(in_sql.code != 0 && in_sql.stderr.contains("`gstore score --solver cg`"), "{}", in_sql.stderr);
     let other = ["score", "--pool", "pool", "--factors", "f", "--target", "q", "--solver", "cg"];
-    let refused = place.run(&[&other[..], &["--solver-data", "q"]].concat());
-    assert!(refused.code == 2 && refused.stderr.contains("not of `q`"), "{}", refused.stderr);
+    place.run(&[&other[..], &["--solver-data", "q"]].concat()).says(2, &["not of `q`"]);
 }
 
 #[test]
@@ -302,7 +265,7 @@ fn factors_of_another_program_are_extended_where_their_rows_and_tokens_are_named
     let half = ["--dataset", "pool", "--limit", "6"];
     let own = place.run(&[&import[..], &half, &plain].concat());
     let says = "says itself which rows its factors are of: leave --dataset out";
-    assert!(own.code == 2 && own.stderr.contains(says), "{}", own.stderr);
+    own.says(2, &[says]);
     // As Kronfluence leaves them.
     fs_err::remove_file(place.path("out/gstore.json")).expect("removed");
     for (more, code, says) in [
@@ -316,8 +279,7 @@ fn factors_of_another_program_are_extended_where_their_rows_and_tokens_are_named
         (&["--limit", "6"], 2, "--dataset"),
         (&["--dataset", "nowhere"], 1, "nowhere"),
     ] {
-        let refused = place.run(&[&import[..], more].concat());
-        assert!(refused.code == code && refused.stderr.contains(says), "{more:?}: {}", refused.stderr);
+        place.run(&[&import[..], more].concat()).says(code, &[says]);
     }
     place.ok(&[&import[..], &half, &plain].concat());
     let of = |factors: &str| scores(&place, &["--factors", factors, "--target", "q"]);

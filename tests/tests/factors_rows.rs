@@ -19,8 +19,7 @@ fn stored_rows_score_as_whole_gradients() {
     let ingest = |dataset: &str, more: &[&str]| {
         let args = ["ingest", "--dataset", dataset, "--model", model, "--features", "grad-sgd"];
         let basis = ["--projection", "ekfac", "--factors", "f", "--dtype", "f32"];
-        let done = place.run(&[&args[..], &basis, more].concat());
-        assert_eq!(done.code, 0, "{}", done.stderr);
+        let done = place.done(&[&args[..], &basis, more].concat());
         done.stderr
     };
     let few = ingest("pool", &["--module-dim", "64", "--dry-run"]);
@@ -30,7 +29,7 @@ fn stored_rows_score_as_whole_gradients() {
         assert!(!whole.contains("the blocks keep "), "{whole}");
     }
 
-    let asked = |relation: &str| table(&place.ok(&["query", "--format", "csv", relation]));
+    let asked = |relation: &str| table(&place.csv(relation));
     for (options, flags) in [
         ("", &[][..]),
         (", damping => 1", &["--damping", "1"]),
@@ -66,11 +65,10 @@ fn what_blocks_leave_out_is_stored_beside_the_rows_and_said() {
         assert_eq!(done.code, 0, "{}", done.stderr);
         // It is the same whatever the rows are stored as.
         let again = ["--features", "residual", "--dtype", "i8"];
-        let done = ingest(dataset, &[&again[..], &basis].concat());
-        assert!(done.code == 0 && done.stderr.contains("nothing to compute"), "{}", done.stderr);
+        ingest(dataset, &[&again[..], &basis].concat()).says(0, &["nothing to compute"]);
     }
     let sql = "SELECT id, ignored FROM influence('pool', 'q', sim => 'dot', explain => true)";
-    let bounds = table(&place.ok(&["query", "--format", "csv", sql]));
+    let bounds = table(&place.csv(sql));
     assert!(bounds.len() == 12 && bounds.values().all(|bound| *bound > 0.0), "{bounds:?}");
     let shares = place.ok(&["factors", "inspect", "f", "--dataset", "pool", "--format", "csv"]);
     let mut lines = shares.lines();
@@ -101,7 +99,7 @@ fn what_blocks_leave_out_is_stored_beside_the_rows_and_said() {
     let refused = place.run(&["query", "SELECT id FROM influence('pool', 'q', kind => 'residual')"]);
     assert!(refused.stderr.contains("not vectors that can be compared"), "{}", refused.stderr);
     // Rows that came later have none.
-    fs_err::write(place.path("late.jsonl"), "{\"id\": \"late\", \"text\": \"t\"}\n").expect("written");
+    place.write("late.jsonl", "{\"id\": \"late\", \"text\": \"t\"}\n");
     assert!(!place.run(&inspect).stderr.contains("note: "));
     place.ok(&["add", "--dataset", "pool", "--data", "late.jsonl"]);
     let told = place.run(&inspect).stderr;
@@ -126,7 +124,7 @@ fn a_byte_for_each_whitened_coordinate_keeps_the_order_of_the_rows() {
     }
     let sql =
         "SELECT target, row, id, score FROM influence('pool', 'q', sim => 'dot', each => 'sample', k => 64)";
-    let stored = table(&place.ok(&["query", "--format", "csv", sql]));
+    let stored = table(&place.csv(sql));
     let whole = scores(&place, &["--factors", "f", "--target", "q"]);
     for query in ["s0", "s1", "s2"] {
         let of_query = |scores: &BTreeMap<Vec<String>, f64>| -> Vec<f64> {
@@ -163,10 +161,7 @@ fn rows_become_the_tokens_that_the_factors_were_fitted_on() {
             (&["--system", "Answer."], "as --system Answer with yes or no. makes them"),
         ] {
             let refused = ingest(dataset, more);
-            assert_eq!(refused.code, 1, "{more:?}: {}", refused.stderr);
-            for says in ["factors `f` are stale: texts became other tokens then", says, "--stale"] {
-                assert!(refused.stderr.contains(says), "{more:?}: {}", refused.stderr);
-            }
+            refused.says(1, &["factors `f` are stale: texts became other tokens then", says, "--stale"]);
             let taken = ingest(dataset, &[more, &["--stale"]].concat());
             assert_eq!(taken.code, 0, "{more:?}: {}", taken.stderr);
         }
@@ -192,8 +187,7 @@ fn rows_become_the_tokens_that_the_factors_were_fitted_on() {
     let args = ["ingest", "--dataset", "pool", "--model", model, "--features", "grad-sgd"];
     let basis = ["--projection", "ekfac", "--factors", "f"];
     place.ok(&[&args[..], &basis].concat());
-    let again = place.run(&[&args[..], &basis, &text].concat());
-    assert!(again.code == 0 && again.stderr.contains("nothing to compute"), "{}", again.stderr);
+    place.run(&[&args[..], &basis, &text].concat()).says(0, &["nothing to compute"]);
 }
 
 #[test]
@@ -211,7 +205,7 @@ fn the_documented_question_gives_the_scores_of_trak() {
     ["pool", "q"].into_iter().for_each(|dataset| ingest(dataset, &gradients));
     ingest("pool", &["--features", "loss", "--per-token"]);
     let fitted = place.run(&["factors", "gram", "trak", "--dataset", "pool", "--kind", "grad-sgd"]);
-    assert!(fitted.code == 0 && fitted.stderr.contains("the Gram matrices take "), "{}", fitted.stderr);
+    fitted.says(0, &["the Gram matrices take "]);
     let json = |sql: &str| -> Vec<Value> {
         let text = place.ok(&["query", "--format", "json", sql]);
         text.lines().map(|line| serde_json::from_str(line).expect("a row")).collect()

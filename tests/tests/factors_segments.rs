@@ -8,7 +8,7 @@ use gstore_curvature::{Covariance, Module, ModuleFactors};
 use gstore_tests::place::Place;
 use serde_json::Value;
 
-use crate::factors::{MODULES, assert_near, demo, fit, fit_args, place, scores, summed};
+use crate::factors::{MODULES, assert_near, demo, fit, fit_args, fit_run, place, scores, summed};
 
 /// The factors of a name as files have them, by their modules.
 fn exported(place: &Place, name: &str) -> Vec<(Module, ModuleFactors)> {
@@ -210,9 +210,6 @@ fn curvature_is_averaged_over_the_checkpoints_of_a_segment() {
     let at_late = ["--target", "q", "--model", &demo("model"), "--checkpoint", &late];
     let refused =
         place.run(&[&["score", "--pool", "pool", "--factors", "ekfac-both"][..], &at_late].concat());
-    let says = "they were fitted at checkpoint";
-    assert!(refused.code == 1 && refused.stderr.contains(says), "{}", refused.stderr);
-    let args = fit_args("twice", &["--average", &early]);
-    let refused = place.run(&args.iter().map(String::as_str).collect::<Vec<_>>());
-    assert!(refused.code == 2 && refused.stderr.contains("is there twice"), "{}", refused.stderr);
+    refused.says(1, &["they were fitted at checkpoint"]);
+    fit_run(&place, "twice", &["--average", &early]).says(2, &["is there twice"]);
 }

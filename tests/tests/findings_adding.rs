@@ -3,15 +3,12 @@
 
 use gstore_tests::place::Place;
 
-use crate::findings_data::{add, ingest, said, scored, write};
+use crate::findings_data::{add, ingest, said, scored};
 
 /// One sample with a vote.
 fn votes(place: &Place, name: &str, votes: &str) {
-    write(
-        place,
-        &format!("{name}.jsonl"),
-        &format!("{{\"id\":\"{name}\",\"text\":\"t\",\"votes\":{votes}}}\n"),
-    );
+    place
+        .write(&format!("{name}.jsonl"), format!("{{\"id\":\"{name}\",\"text\":\"t\",\"votes\":{votes}}}\n"));
 }
 
 #[test]
@@ -52,14 +49,14 @@ fn integers_and_floats_make_the_same_column_in_any_order() {
 fn the_value_that_does_not_fit_its_column_is_named_in_tables_of_text_as_in_json() {
     let place = Place::new();
     let rows = |last: &str| format!("id,prompt,completion,note\na,q,r,5\nb,q,r,6\nc,q,r,{last}\n");
-    write(&place, "whole.csv", &rows("7"));
-    write(&place, "mixed.csv", &rows("n/a"));
+    place.write("whole.csv", rows("7"));
+    place.write("mixed.csv", rows("n/a"));
     let line = |(id, note): (&str, &str)| format!("{{\"id\":\"{id}\",\"text\":\"t\",\"note\":{note}}}\n");
-    write(&place, "mixed.jsonl", &[("a", "5"), ("b", "6"), ("c", "\"n/a\"")].map(line).concat());
+    place.write("mixed.jsonl", [("a", "5"), ("b", "6"), ("c", "\"n/a\"")].map(line).concat());
     let asked = |file: &str| add(&place, "asked", file, &["--column", "note:int"]);
     said(&asked("mixed.csv"), 1, &["mixed.csv", "is int as asked, but line 4 holds utf8 (\"n/a\")"]);
     said(&asked("mixed.jsonl"), 1, &["is int as asked, but line 3 holds utf8 (\"n/a\")"]);
-    write(&place, "fraction.csv", &rows("7.5"));
+    place.write("fraction.csv", rows("7.5"));
     said(&asked("fraction.csv"), 1, &["is int as asked, but line 4 holds float (7.5)"]);
     said(&asked("whole.csv"), 0, &["3 samples added"]);
     let stored = add(&place, "asked", "mixed.csv", &[]);
@@ -77,7 +74,7 @@ fn keys_within_objects_are_fields_in_json_and_in_tables() {
     let pair = ["--field", "prompt=translation.en,completion=translation.fr"];
     let line =
         |id: &str| format!("{{\"id\": \"{id}\", \"translation\": {{\"en\": \"go\", \"fr\": \"va\"}}}}\n");
-    write(&place, "wmt.jsonl", &line("a"));
+    place.write("wmt.jsonl", line("a"));
     // The hints lead to it.
     let whole = add(&place, "json", "wmt.jsonl", &["--field", "text=translation"]);
     said(&whole, 1, &["name a key within it: --field text=translation.en"]);
@@ -101,14 +98,14 @@ fn keys_within_objects_are_fields_in_json_and_in_tables() {
 #[test]
 fn files_of_other_programs_are_refused_with_what_converts_them() {
     let place = Place::new();
-    write(&place, "a.jsonl", "{\"text\":\"t\"}\n");
+    place.write("a.jsonl", "{\"text\":\"t\"}\n");
     said(&add(&place, "pool", "a.jsonl", &[]), 0, &[]);
     for (file, line) in [
         ("d.pkl", "pandas.read_pickle('d.pkl').to_parquet('d.parquet')"),
         ("d.xlsx", "pandas.read_excel('d.xlsx').to_parquet('d.parquet')"),
         ("d.zip", "to convert it: unzip d.zip -d d"),
     ] {
-        write(&place, file, "PK");
+        place.write(file, "PK");
         said(&add(&place, "pool", file, &[]), 1, &["unknown format; supported: .jsonl", line]);
         let table = format!("t={file}");
         said(&place.run(&["query", "--with", &table, "SELECT 1"]), 2, &[".parquet, .csv, .tsv", line]);
@@ -118,7 +115,7 @@ fn files_of_other_programs_are_refused_with_what_converts_them() {
 #[test]
 fn a_column_without_a_name_has_the_same_one_in_a_dataset_and_in_a_table() {
     let place = Place::new();
-    write(&place, "index.csv", ",text\n7,a\n8,b\n");
+    place.write("index.csv", ",text\n7,a\n8,b\n");
     said(&add(&place, "pool", "index.csv", &[]), 0, &["2 samples added"]);
     assert_eq!(place.value("SELECT max(column_1) FROM pool"), "8");
     let sum = "SELECT sum(column_1) FROM t";
@@ -128,8 +125,8 @@ fn a_column_without_a_name_has_the_same_one_in_a_dataset_and_in_a_table() {
 #[test]
 fn a_changed_spelling_of_a_sample_is_told() {
     let place = Place::new();
-    write(&place, "spaced.jsonl", "{\"id\": \"a\", \"text\": \"t\", \"n\": null}\n");
-    write(&place, "compact.jsonl", "{\"id\":\"a\",\"text\":\"t\"}\n");
+    place.write("spaced.jsonl", "{\"id\": \"a\", \"text\": \"t\", \"n\": null}\n");
+    place.write("compact.jsonl", "{\"id\":\"a\",\"text\":\"t\"}\n");
     said(&add(&place, "pool", "spaced.jsonl", &[]), 0, &[]);
     for more in [&["--dry-run"][..], &[]] {
         said(&add(&place, "pool", "compact.jsonl", more), 1, &["only the spelling of the JSON differs"]);
@@ -162,8 +159,8 @@ fn a_stored_integer_that_a_float_would_round_keeps_its_column() {
     said(&add(&place, "pool", "float.jsonl", &["--column", "votes:float"]), 0, &["1 sample added"]);
     assert_eq!(place.value("SELECT max(votes) = 9007199254740992 FROM pool"), "true");
     // Of several columns that change at once, the one that would lose is named.
-    write(&place, "two.jsonl", "{\"id\":\"a\",\"text\":\"t\",\"n\":1,\"m\":9007199254740993}\n");
-    write(&place, "both.jsonl", "{\"id\":\"b\",\"text\":\"t\",\"n\":0.5,\"m\":0.5}\n");
+    place.write("two.jsonl", "{\"id\":\"a\",\"text\":\"t\",\"n\":1,\"m\":9007199254740993}\n");
+    place.write("both.jsonl", "{\"id\":\"b\",\"text\":\"t\",\"n\":0.5,\"m\":0.5}\n");
     said(&add(&place, "two", "two.jsonl", &[]), 0, &[]);
     said(&add(&place, "two", "both.jsonl", &[]), 1, &["\"m\"", held]);
     let told = ["`n` changes from int to float", "`m` changes from int to float"];
@@ -183,7 +180,7 @@ fn integers_of_one_pool_and_floats_of_another_make_one_table() {
             format!("{{\"text\":\"{pool} {at} is a text\",\"id\":\"{pool}{at}\",\"n\":{n}}}\n")
         };
         let file = format!("{pool}.jsonl");
-        write(&place, &file, &values.iter().enumerate().map(line).collect::<String>());
+        place.write(&file, values.iter().enumerate().map(line).collect::<String>());
         said(&ingest(&place, &["--dataset", pool, "--data", &file], "grad-sgd"), 0, &[]);
     }
     let select = |pools: &str, output: &str| {
@@ -213,7 +210,7 @@ fn text_in_utf_16_is_named_as_such_wherever_it_is_read() {
     {
         for wide in [u16::to_le_bytes, u16::to_be_bytes] {
             let bytes: Vec<u8> = std::iter::once(0xFEFF).chain(text.encode_utf16()).flat_map(wide).collect();
-            fs_err::write(place.path(name), bytes).expect("written");
+            place.write(name, bytes);
             said(&add(&place, "pool", name, &[]), 1, &[name, says]);
             said(&place.run(&["query", "--with", &format!("t={name}"), "SELECT * FROM t"]), 2, &[name, says]);
         }

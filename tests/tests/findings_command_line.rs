@@ -29,7 +29,7 @@ fn what_is_no_option_or_table_says_what_is_meant() {
         ("", &["serve", "--no-encoder", "--backend", "candle"], &["--no-encoder", "cannot be used with"]),
     ];
     for (file, args, words) in cases {
-        fs_err::write(place.path("gstore.toml"), file).expect("written");
+        place.write("gstore.toml", file);
         let done = place.run(args);
         assert!(done.code != 0 && words.iter().all(|word| done.stderr.contains(word)), "{}", done.stderr);
     }
@@ -58,8 +58,7 @@ fn the_config_file_of_the_working_folder_is_found() {
     };
     let (code, _, says) = listed(&mut run(""));
     assert!(code == 2 && says.contains("which store?"), "{says}");
-    fs_err::write(place.path("gstore.toml"), "store = \"store\"\n[query]\nformat = \"json\"\n")
-        .expect("written");
+    place.write("gstore.toml", "store = \"store\"\n[query]\nformat = \"json\"\n");
     let (code, shown, says) = listed(&mut run(""));
     assert!(code == 0 && shown.contains("{\"count(*)\":2040}"), "{shown}{says}");
     // Paths count from the folder of the file.
@@ -88,19 +87,18 @@ fn a_format_of_the_config_file_is_for_what_has_no_name_with_one() {
     let place = place();
     let count = "SELECT count(*) AS n FROM pool";
     for (options, shown) in [("format = \"table\"", "----"), ("json = true", "{\"n\":2040}")] {
-        fs_err::write(place.path("gstore.toml"), format!("[query]\n{options}\n")).expect("written");
+        place.write("gstore.toml", format!("[query]\n{options}\n"));
         let printed = place.ok(&["query", count]);
         assert!(printed.contains(shown) && printed.contains("2040"), "{options}: {printed}");
         place.ok(&["query", count, "--force", "-o", "n.csv"]);
-        assert_eq!(fs_err::read_to_string(place.path("n.csv")).expect("written"), "n\n2040\n", "{options}");
+        assert_eq!(place.read("n.csv"), "n\n2040\n", "{options}");
     }
     let both = place.run(&["query", count, "--force", "--format", "table", "-o", "n.csv"]);
-    assert!(both.code == 2 && both.stderr.contains("--format says table"), "{}", both.stderr);
+    both.says(2, &["--format says table"]);
     // There `json` is the report, and the format stands on the command line.
-    fs_err::write(place.path("gstore.toml"), "[score]\njson = true\n").expect("written");
+    place.write("gstore.toml", "[score]\njson = true\n");
     let of = ["score", "--factors", "none", "--pool", "pool", "--target", "pool"];
-    let both = place.run(&[&of[..], &["--format", "csv", "-o", "n.parquet"]].concat());
-    assert!(both.code == 2 && both.stderr.contains("--format says csv"), "{}", both.stderr);
+    place.run(&[&of[..], &["--format", "csv", "-o", "n.parquet"]].concat()).says(2, &["--format says csv"]);
 }
 
 /// What the user's shell offers to complete the last of some words with.
@@ -132,7 +130,7 @@ fn the_shell_of_the_user_completes_what_has_a_name() {
     place.ok(&["tag", "good"]);
     place.ok(&["view", "create", "best", "SELECT id FROM pool"]);
     let stages = "[[stage]]\nname = \"first\"\ncommand = \"ls\"\n";
-    fs_err::write(place.path("less.toml"), stages).expect("written");
+    place.write("less.toml", stages);
     for (words, name) in [
         (&["drop", "dataset", "tar"][..], "target"),
         (&["drop", "feature", "grad-s"], "grad-sgd"),
@@ -176,6 +174,5 @@ fn help_has_true_groups_and_examples_that_paste() {
             assert!(!room, "{command}: {pair:?}");
         }
     }
-    let similar = place.run(&["help", "selec"]);
-    assert!(similar.code == 2 && similar.stderr.contains("did you mean `select`?"), "{}", similar.stderr);
+    place.run(&["help", "selec"]).says(2, &["did you mean `select`?"]);
 }

@@ -32,12 +32,6 @@ pub fn ingest(place: &Place, args: &[&str], features: &str) -> Finished {
     binary::run(command.arg("--checkpoints").arg(checkpoint))
 }
 
-pub fn write(place: &Place, name: &str, text: &str) {
-    let path = place.path(name);
-    fs_err::create_dir_all(path.parent().expect("a folder")).expect("created");
-    fs_err::write(path, text).expect("written");
-}
-
 pub fn add(place: &Place, dataset: &str, file: &str, more: &[&str]) -> Finished {
     place.run(&[&["add", "--dataset", dataset, "--data", file], more].concat())
 }
@@ -126,13 +120,13 @@ fn d12_rows_that_can_never_be_scored_are_counted_when_they_are_added() {
         json!({ "id": "b", "messages": [user] }),
         json!({ "id": "c", "text": "" }),
     ];
-    write(&place, "o.jsonl", &lines.map(|line| format!("{line}\n")).concat());
+    place.write("o.jsonl", lines.map(|line| format!("{line}\n")).concat());
     let finished = add(&place, "o", "o.jsonl", &[]);
     said(&finished, 0, &["2 of 3 records have nothing to score", "empty text: line 3", "assistant: line 2"]);
     assert_eq!(place.json(&["add", "--dataset", "p", "--data", "o.jsonl", "--json"])["unscorable"], 2);
     // What an encoding cuts off, the ingest counts.
     let long = format!("{}\n", json!({ "text": "seven ".repeat(300) }));
-    write(&place, "long.jsonl", &long);
+    place.write("long.jsonl", long);
     let finished = ingest(&place, &["--dataset", "l", "--data", "long.jsonl", "--max-length", "64"], "loss");
     said(&finished, 0, &["1 of 1 row is longer than 64 tokens", "--max-length"]);
 }
@@ -140,11 +134,7 @@ fn d12_rows_that_can_never_be_scored_are_counted_when_they_are_added() {
 #[test]
 fn a_dry_run_of_add_tells_what_it_would_do_and_changes_nothing() {
     let place = Place::new();
-    write(
-        &place,
-        "a.jsonl",
-        "{\"id\":\"a\",\"text\":\"a b\",\"n\":1}\n{\"id\":\"b\",\"text\":\"\",\"n\":2}\n",
-    );
+    place.write("a.jsonl", "{\"id\":\"a\",\"text\":\"a b\",\"n\":1}\n{\"id\":\"b\",\"text\":\"\",\"n\":2}\n");
     let dry = |file: &str, more: &[&str]| add(&place, "pool", file, &[&["--dry-run"], more].concat());
     let first = dry("a.jsonl", &[]);
     said(&first, 0, &["pool: 2 samples to add, 0 there already", "columns: n int", "nothing was changed"]);
@@ -155,7 +145,7 @@ fn a_dry_run_of_add_tells_what_it_would_do_and_changes_nothing() {
     let snapshot = || place.value("SELECT max(number) FROM gstore.snapshots");
     let before = snapshot();
     let lines = "{\"id\":\"a\",\"text\":\"a c\",\"n\":1}\n{\"id\":\"c\",\"text\":\"c\"}\n{\"id\":\"c\",\"text\":\"d\"}\n";
-    write(&place, "b.jsonl", lines);
+    place.write("b.jsonl", lines);
     // What add refuses, its dry run refuses.
     said(&dry("b.jsonl", &[]), 1, &["is in dataset \"pool\" already"]);
     said(&dry("b.jsonl", &["--if-changed", "keep"]), 1, &["occurs twice"]);
@@ -163,7 +153,7 @@ fn a_dry_run_of_add_tells_what_it_would_do_and_changes_nothing() {
     let words =
         "1 sample to add, 0 there already, 0 to replace, 1 changed line to skip, 1 repeats an earlier id";
     said(&dry("b.jsonl", &kept), 0, &[words]);
-    write(&place, "wrong.jsonl", "{\"id\":\"d\",\"text\":\"d\",\"n\":\"many\"}\n");
+    place.write("wrong.jsonl", "{\"id\":\"d\",\"text\":\"d\",\"n\":\"many\"}\n");
     assert_eq!(dry("wrong.jsonl", &[]).code, add(&place, "pool", "wrong.jsonl", &[]).code);
     assert_eq!((snapshot(), place.value("SELECT count(*) FROM pool")), (before, "2".to_owned()));
 }
@@ -172,14 +162,14 @@ fn a_dry_run_of_add_tells_what_it_would_do_and_changes_nothing() {
 fn an_id_that_is_null_is_made_as_one_that_is_not_there() {
     let place = Place::new();
     let lines = "{\"id\": null, \"text\": \"a\"}\n{\"id\": null, \"text\": \"b\"}\n{\"text\": \"c\"}\n";
-    write(&place, "pool.jsonl", lines);
+    place.write("pool.jsonl", lines);
     // The second time they are known by these ids.
     for _ in 0..2 {
         said(&add(&place, "pool", "pool.jsonl", &[]), 0, &[]);
         assert_eq!(place.value("SELECT count(*) FROM pool"), "3");
         assert_eq!(place.value("SELECT count(DISTINCT id) FROM pool WHERE id LIKE 'x%'"), "3");
     }
-    write(&place, "wrong.jsonl", "{\"text\": \"a\"}\n{\"id\": false, \"text\": \"b\"}\n");
+    place.write("wrong.jsonl", "{\"text\": \"a\"}\n{\"id\": false, \"text\": \"b\"}\n");
     let refused = add(&place, "wrong", "wrong.jsonl", &[]);
     said(&refused, 1, &["wrong.jsonl", "line 2", "`id` must be a string or an integer"]);
 }
@@ -187,17 +177,17 @@ fn an_id_that_is_null_is_made_as_one_that_is_not_there() {
 #[test]
 fn datasets_before_one_that_cannot_be_added_stay_and_are_named() {
     let place = Place::new();
-    write(&place, "new1.jsonl", "{\"text\":\"a b\"}\n");
-    write(&place, "qa.csv", "uid,question,answer\n1,q,a\n");
+    place.write("new1.jsonl", "{\"text\":\"a b\"}\n");
+    place.write("qa.csv", "uid,question,answer\n1,q,a\n");
     let files = ["add", "--data", "new1.jsonl", "qa.csv"];
     let finished = place.run(&files);
     let likely = "--field prompt=question --field completion=answer";
     said(&finished, 1, &["new1: 1 sample added", "added before and kept: new1;", likely]);
-    write(&place, "qa.csv", "uid,prompt,completion\n1,q,a\n");
+    place.write("qa.csv", "uid,prompt,completion\n1,q,a\n");
     said(&place.run(&files), 0, &["new1: nothing to add", "qa: 1 sample added"]);
     // Of one dataset it is all or nothing.
-    write(&place, "more.jsonl", "{\"text\":\"c d\"}\n");
-    write(&place, "bad.jsonl", "{\"n\":1}\n");
+    place.write("more.jsonl", "{\"text\":\"c d\"}\n");
+    place.write("bad.jsonl", "{\"n\":1}\n");
     let finished = place.run(&["add", "--dataset", "new1", "--data", "more.jsonl", "bad.jsonl"]);
     said(&finished, 1, &["as in --field prompt=KEY"]);
     assert!(!finished.stderr.contains("kept"), "{}", finished.stderr);
@@ -207,8 +197,8 @@ fn datasets_before_one_that_cannot_be_added_stay_and_are_named() {
 #[test]
 fn what_changes_nothing_says_why() {
     let place = Place::new();
-    write(&place, "a.jsonl", "{\"id\":\"a\",\"text\":\"a b\"}\n");
-    write(&place, "b.jsonl", "{\"id\":\"a\",\"text\":\"a c\"}\n");
+    place.write("a.jsonl", "{\"id\":\"a\",\"text\":\"a b\"}\n");
+    place.write("b.jsonl", "{\"id\":\"a\",\"text\":\"a c\"}\n");
     said(&add(&place, "pool", "a.jsonl", &[]), 0, &["1 sample added"]);
     let kept = add(&place, "pool", "b.jsonl", &["--if-changed", "keep"]);
     said(&kept, 0, &["pool: nothing to add; 1 changed line skipped"]);
@@ -296,13 +286,13 @@ fn d14_a_tokenizer_that_is_too_large_is_found_before_anything_is_written() {
 fn d15_a_store_appears_with_its_first_commit_and_is_named() {
     let place = Place::new();
     // Found by reading all of it: an id that is used twice, a column of two types.
-    write(&place, "late.jsonl", "{\"id\":\"a\",\"text\":\"x\"}\n{\"id\":\"a\",\"text\":\"y\"}\n");
-    write(&place, "types.jsonl", "{\"text\":\"x\",\"n\":1}\n{\"text\":\"y\",\"n\":\"one\"}\n");
+    place.write("late.jsonl", "{\"id\":\"a\",\"text\":\"x\"}\n{\"id\":\"a\",\"text\":\"y\"}\n");
+    place.write("types.jsonl", "{\"text\":\"x\",\"n\":1}\n{\"text\":\"y\",\"n\":\"one\"}\n");
     for file in ["late.jsonl", "types.jsonl"] {
         assert_eq!(add(&place, "pool", file, &[]).code, 1);
         assert!(!place.path("store").exists());
     }
-    write(&place, "good.jsonl", "{\"text\":\"x\"}\n");
+    place.write("good.jsonl", "{\"text\":\"x\"}\n");
     said(&add(&place, "pool", "good.jsonl", &[]), 0, &["new store ", "store", "pool: 1 sample added"]);
     assert!(!add(&place, "more", "good.jsonl", &[]).stderr.contains("new store"));
     // Nothing is left of the folder that it was made in.
@@ -324,12 +314,12 @@ fn d16_a_feature_is_described_by_the_name_that_drop_and_index_take() {
 #[test]
 fn d19_a_store_inside_a_data_folder_is_no_data() {
     let place = Place::new();
-    write(&place, "data/pool.jsonl", "{\"text\":\"x\"}\n");
+    place.write("data/pool.jsonl", "{\"text\":\"x\"}\n");
     let inside = |args: &[&str]| {
         binary::run(binary::gstore(&place.path("data/store")).args(args).current_dir(place.path("")))
     };
     for text in ["x", "y"] {
-        write(&place, "data/pool.jsonl", &format!("{{\"text\":\"{text}\"}}\n"));
+        place.write("data/pool.jsonl", format!("{{\"text\":\"{text}\"}}\n"));
         said(&inside(&["add", "--dataset", "pool", "--data", "data"]), 0, &["pool: 1 sample added"]);
     }
     said(&inside(&["add", "--dataset", "no", "--data", "data/store"]), 1, &["no data files"]);
@@ -377,8 +367,7 @@ fn b1_a_target_that_decides_all_rows_is_named() {
     let select = |top: &str, flags: &[&str]| {
         let targets = ["select", "--pool", "pool", "--target", "target", "same", "--within", "max"];
         let finished =
-            place.run(&[&targets[..], &["--top", top, "-o", "x.jsonl", "--force"], flags].concat());
-        assert_eq!(finished.code, 0, "{}", finished.stderr);
+            place.done(&[&targets[..], &["--top", top, "-o", "x.jsonl", "--force"], flags].concat());
         finished.stderr
     };
     // Where both are as close, the first subtask by name decides, which is `same`.
@@ -404,8 +393,7 @@ fn b1_a_target_that_decides_all_rows_is_named() {
     there.extend(["--remote", &server.address, "--token", &token]);
     for asked in [&here[..], &there] {
         for (top, target, rows) in [("20", json!("same"), json!(20)), ("5", json!(null), json!(null))] {
-            let finished = place.run(&[asked, &["--top", top, "--json"]].concat());
-            assert_eq!(finished.code, 0, "{}", finished.stderr);
+            let finished = place.done(&[asked, &["--top", top, "--json"]].concat());
             let report: Value = serde_json::from_str(&finished.stdout).expect("JSON");
             assert_eq!((&report["decided_by"], &report["decided_rows"]), (&target, &rows), "{asked:?}");
             assert_eq!(finished.stderr.contains(note), target == "same", "{}", finished.stderr);
@@ -416,7 +404,7 @@ fn b1_a_target_that_decides_all_rows_is_named() {
 #[test]
 fn d23_tags_that_follow_each_other_name_one_state() {
     let place = Place::new();
-    write(&place, "a.jsonl", "{\"text\":\"x\"}\n");
+    place.write("a.jsonl", "{\"text\":\"x\"}\n");
     said(&add(&place, "pool", "a.jsonl", &[]), 0, &[]);
     for tag in ["a", "b", "c"] {
         assert_eq!(place.ok(&["tag", tag]), format!("{tag}: tagged snapshot 1\n"));
@@ -484,7 +472,7 @@ fn s11_work_is_sealed_by_time_and_changes_no_bit() {
 #[test]
 fn a_command_of_the_history_can_be_pasted() {
     let place = Place::new();
-    write(&place, "pool.jsonl", "{\"text\":\"a\",\"source\":\"x y\"}\n{\"text\":\"b\",\"source\":\"z\"}\n");
+    place.write("pool.jsonl", "{\"text\":\"a\",\"source\":\"x y\"}\n{\"text\":\"b\",\"source\":\"z\"}\n");
     place.ok(&["add", "--dataset", "pool", "--data", "pool.jsonl"]);
     place.ok(&["delete", "--dataset", "pool", "--where", "source = 'x y'"]);
     let command = place.value("SELECT command FROM gstore.snapshots ORDER BY number DESC LIMIT 1");
@@ -505,7 +493,7 @@ fn what_a_killed_first_add_leaves_goes_with_the_next() {
     let at_work = binary::killed_once(&mut place.gstore(&add), || unfinished(&place) > 0);
     assert!(at_work, "it ended before it was killed");
     assert!(unfinished(&place) == 1 && !place.path("store").exists());
-    write(&place, "small.jsonl", "{\"text\":\"a\"}\n");
+    place.write("small.jsonl", "{\"text\":\"a\"}\n");
     place.ok(&["add", "--dataset", "small", "--data", "small.jsonl"]);
     assert_eq!(unfinished(&place), 0);
     place.ok(&add);
@@ -518,8 +506,8 @@ fn reasoning_that_is_no_part_of_the_text_is_counted() {
     let with = r#"{"role":"assistant","reasoning_content":"think hard","content":"y"}"#;
     let without = r#"{"role":"assistant","content":"y"}"#;
     let line = |turn: &str| format!("{{\"messages\":[{{\"role\":\"user\",\"content\":\"x\"}},{turn}]}}\n");
-    write(&place, "some.jsonl", &[line(with), line(without)].concat());
-    write(&place, "none.jsonl", &line(without));
+    place.write("some.jsonl", [line(with), line(without)].concat());
+    place.write("none.jsonl", line(without));
     let add = |file: &str| place.run(&["add", "--dataset", "pool", "--data", file]);
     said(
         &add("some.jsonl"),

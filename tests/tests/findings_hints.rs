@@ -6,13 +6,13 @@ use gstore_tests::binary::{self, Finished};
 use gstore_tests::place::Place;
 use gstore_tests::world;
 
-use crate::findings_data::{add, ingest, said, scored, write};
+use crate::findings_data::{add, ingest, said, scored};
 use crate::terminal::Terminal;
 
 #[test]
 fn all_stores_of_a_folder_are_named_and_backups_last() {
     let place = Place::new();
-    write(&place, "pool.jsonl", "{\"text\":\"a\"}\n");
+    place.write("pool.jsonl", "{\"text\":\"a\"}\n");
     said(&add(&place, "pool", "pool.jsonl", &[]), 0, &[]);
     place.ok(&["backup", "--to", "a.bak"]);
     let mut other = binary::gstore(&place.path("other"));
@@ -219,11 +219,11 @@ fn a_value_that_stands_by_itself_is_told_so() {
 #[test]
 fn a_report_of_one_system_has_no_empty_findings() {
     let place = Place::new();
-    write(&place, "one.jsonl", "{\"id\":\"a\",\"completion\":\"the cat\",\"expected\":\"the cat sat\"}\n");
+    place.write("one.jsonl", "{\"id\":\"a\",\"completion\":\"the cat\",\"expected\":\"the cat sat\"}\n");
     let text = ["evaluate", "text", "--resamples", "200", "--force", "-o", "report.md", "--data"];
     for (files, has) in [(&["one.jsonl"][..], false), (&["one.jsonl", "again=one.jsonl"], true)] {
         place.ok(&[&text[..], files].concat());
-        let report = fs_err::read_to_string(place.path("report.md")).expect("written");
+        let report = place.read("report.md");
         assert_eq!(report.contains("## Findings\n\n- "), has, "{report}");
         assert_eq!(report.contains("## Findings"), has, "{report}");
     }

@@ -3,7 +3,7 @@
 use gstore_tests::binary;
 use gstore_tests::place::Place;
 
-use crate::findings_data::{add, said, write};
+use crate::findings_data::{add, said};
 
 #[test]
 fn integers_are_never_rounded_in_silence() {
@@ -11,14 +11,14 @@ fn integers_are_never_rounded_in_silence() {
     let lines = |values: &[&str]| -> String {
         values.iter().map(|value| format!("{{\"text\":\"t{value}\",\"n\":{value}}}\n")).collect()
     };
-    write(&place, "a.jsonl", &lines(&["1", "9007199254740993", "0.5"]));
+    place.write("a.jsonl", lines(&["1", "9007199254740993", "0.5"]));
     let refused = add(&place, "pool", "a.jsonl", &[]);
     let says = "a.jsonl: column \"n\" holds 9007199254740993 (a float would round it) in line 2 and float in line 3; \
                 say what it is, for example --column n:utf8";
     said(&refused, 1, &[says]);
     said(&add(&place, "pool", "a.jsonl", &["--column", "n:utf8"]), 0, &["3 samples added"]);
     assert_eq!(place.value("SELECT n FROM pool WHERE row = 1"), "9007199254740993");
-    write(&place, "b.jsonl", &lines(&["1", "18446744073709551615"]));
+    place.write("b.jsonl", lines(&["1", "18446744073709551615"]));
     let says = "holds int in line 1 and an integer of 20 digits (64 bits with a sign do not hold it, so it is text) in line 2";
     said(&add(&place, "b", "b.jsonl", &[]), 1, &["b.jsonl", says, "--column n:utf8"]);
     // Unsigned numbers of a Parquet file, as hashes are.
@@ -30,7 +30,7 @@ fn integers_are_never_rounded_in_silence() {
     place.ok(&["add", "--dataset", "h", "--data", "h.parquet", "--column", "h:utf8"]);
     assert_eq!(place.value("SELECT max(h) FROM h"), "18446744073709551615");
     // A column of a table is text in all of its rows.
-    write(&place, "c.csv", "text,n\na,9007199254740993\nb,0.5\n");
+    place.write("c.csv", "text,n\na,9007199254740993\nb,0.5\n");
     said(&add(&place, "c", "c.csv", &[]), 0, &["2 samples added"]);
     assert_eq!(place.value("SELECT min(n) FROM c"), "0.5");
 }
@@ -39,7 +39,7 @@ fn integers_are_never_rounded_in_silence() {
 fn standard_input_is_called_so() {
     let place = Place::new();
     let piped = |text: &str, more: &[&str]| {
-        write(&place, "piped", text);
+        place.write("piped", text);
         let mut command = place.gstore(&[&["add", "--dataset", "pool", "--data", "-"], more].concat());
         let input = fs_err::File::open(place.path("piped")).expect("opens");
         let finished = binary::run(command.stdin(input.into_file()));
@@ -65,10 +65,10 @@ fn standard_input_is_called_so() {
 #[test]
 fn an_empty_answer_is_the_same_in_every_format() {
     let place = Place::new();
-    write(&place, "csv.csv", "instruction,input,output\nAdd,1 2,3\nWait,,\n");
+    place.write("csv.csv", "instruction,input,output\nAdd,1 2,3\nWait,,\n");
     let lines = "{\"instruction\":\"Add\",\"input\":\"1 2\",\"output\":\"3\"}\n\
                  {\"instruction\":\"Wait\",\"input\":\"\",\"output\":\"\"}\n";
-    write(&place, "jsonl.jsonl", lines);
+    place.write("jsonl.jsonl", lines);
     for file in ["csv.csv", "jsonl.jsonl"] {
         said(&place.run(&["add", "--data", file]), 0, &["2 samples added", "--layout alpaca"]);
     }
@@ -80,7 +80,7 @@ fn an_empty_answer_is_the_same_in_every_format() {
 fn texts_that_come_again_under_other_ids_are_told() {
     let place = Place::new();
     let one = "{\"id\":\"a\",\"prompt\":\"1+1?\",\"completion\":\"2\"}\n{\"id\":\"b\",\"prompt\":\"1+2?\",\"completion\":\"3\"}\n";
-    write(&place, "one.jsonl", one);
+    place.write("one.jsonl", one);
     let first = add(&place, "pool", "one.jsonl", &[]);
     said(&first, 0, &["2 samples added"]);
     let again = add(&place, "pool", "one.jsonl", &[]);
@@ -91,7 +91,7 @@ fn texts_that_come_again_under_other_ids_are_told() {
     let other = "{\"id\":\"c\",\"prompt\":\"1+1?\",\"completion\":\"2\",\"source\":\"x\"}\n\
                  {\"id\":\"d\",\"prompt\":\"1+1?\",\"completion\":\"3\"}\n\
                  {\"id\":\"b\",\"prompt\":\"1+2?\",\"completion\":\"3\"}\n";
-    write(&place, "other.jsonl", other);
+    place.write("other.jsonl", other);
     let sql =
         "SELECT text, count(*) AS copies, min(id), max(id) FROM \"pool\" GROUP BY text HAVING copies > 1";
     let says = format!(
@@ -99,14 +99,14 @@ fn texts_that_come_again_under_other_ids_are_told() {
     );
     said(&add(&place, "pool", "other.jsonl", &["--dry-run"]), 0, &[&says]);
     said(&add(&place, "pool", "other.jsonl", &[]), 0, &[&says, "2 samples added, 1 was there already"]);
-    let listed = place.ok(&["query", "--format", "csv", sql]);
+    let listed = place.csv(sql);
     assert!(listed.ends_with(",2,a,c\n") && listed.matches(",2,").count() == 1, "{listed}");
 }
 
 #[test]
 fn a_sum_of_decimals_says_how_it_is_written() {
     let place = Place::new();
-    write(&place, "a.jsonl", "{\"text\":\"a\"}\n");
+    place.write("a.jsonl", "{\"text\":\"a\"}\n");
     said(&add(&place, "pool", "a.jsonl", &[]), 0, &["1 sample added"]);
     let rows =
         "SELECT t AS text, a::DECIMAL(10, 2) AS amount FROM (VALUES ('a', '1.50'), ('b', '2.25')) AS v(t, a)";

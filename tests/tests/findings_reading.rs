@@ -5,7 +5,7 @@
 use std::path::Path;
 use std::process::Command;
 
-use crate::findings_data::{add, ingest, record, said, scored, write};
+use crate::findings_data::{add, ingest, record, said, scored};
 use gstore_tests::binary::{self, Finished};
 use gstore_tests::place::Place;
 use gstore_tests::{shared, world};
@@ -33,7 +33,7 @@ fn s15_instruction_data_is_recognised_and_that_is_said() {
     ];
     for (layout, record) in &cases {
         let file = format!("{layout}.jsonl");
-        write(&place, &file, &format!("{record}\n"));
+        place.write(&file, format!("{record}\n"));
         said(&add(&place, layout, &file, &[]), 0, &[&format!("--layout {layout}"), "1 sample added"]);
         // The same without a word where it was said.
         let finished = add(&place, layout, &file, &["--layout", layout]);
@@ -56,7 +56,7 @@ fn s15_instruction_data_is_recognised_and_that_is_said() {
     assert_eq!(record(&place, "trl", 0)["messages"], turns);
     assert_eq!(record(&place, "openai", 0)["messages"], turns);
     // A list under `messages` is gstore's own shape.
-    write(&place, "own.jsonl", &format!("{}\n", json!({ "messages": turns })));
+    place.write("own.jsonl", format!("{}\n", json!({ "messages": turns })));
     let finished = add(&place, "own", "own.jsonl", &[]);
     assert!(finished.code == 0 && !finished.stderr.contains("--layout"), "{}", finished.stderr);
     // Calls of tools are read and stored as they are.
@@ -67,7 +67,7 @@ fn s15_instruction_data_is_recognised_and_that_is_said() {
         { "role": "tool", "content": "3", "tool_call_id": "1" },
         { "role": "assistant", "content": "3" },
     ] });
-    write(&place, "tools.jsonl", &format!("{tools}\n"));
+    place.write("tools.jsonl", format!("{tools}\n"));
     said(&ingest(&place, &["--dataset", "tools", "--data", "tools.jsonl"], "loss"), 0, &["1 sample added"]);
     assert_eq!(record(&place, "tools", 0), tools);
     let scored: u64 = place.value("SELECT scored_tokens FROM tools").parse().expect("a number");
@@ -80,7 +80,7 @@ fn s15_instruction_data_is_recognised_and_that_is_said() {
         ("shared", json!({ "messages": shared })),
     ] {
         let file = format!("{dataset}.jsonl");
-        write(&place, &file, &format!("{record_of}\n"));
+        place.write(&file, format!("{record_of}\n"));
         said(
             &add(&place, dataset, &file, &[]),
             0,
@@ -94,17 +94,17 @@ fn s15_instruction_data_is_recognised_and_that_is_said() {
         [("conversations", &shared), ("conversation", &turns), ("messages", &turns), ("messages", &shared)];
     for (i, (key, list)) in cells.into_iter().enumerate() {
         let dataset = format!("cells{i}");
-        write(&place, "cells.csv", &format!("id,{key},source\nx,{},wild\n", quoted(list)));
+        place.write("cells.csv", format!("id,{key},source\nx,{},wild\n", quoted(list)));
         said(&add(&place, &dataset, "cells.csv", &[]), 0, &["1 sample added"]);
         let want = json!({ "id": "x", "messages": turns, "source": "wild" });
         assert_eq!(record(&place, &dataset, 0), want, "{key}");
     }
     // A record of no known layout is told with its keys; skipping is not offered for the only record.
-    write(&place, "qa.jsonl", "{\"question\":\"q\",\"answer\":\"a\"}\n");
+    place.write("qa.jsonl", "{\"question\":\"q\",\"answer\":\"a\"}\n");
     let finished = add(&place, "qa", "qa.jsonl", &[]);
     said(&finished, 1, &["1 record cannot be read", "`question`, `answer`", "--field"]);
     assert!(!finished.stderr.contains("--skip-bad"), "{}", finished.stderr);
-    write(&place, "talk.jsonl", &format!("{}\n", json!({ "dialog": turns })));
+    place.write("talk.jsonl", format!("{}\n", json!({ "dialog": turns })));
     said(&add(&place, "talk", "talk.jsonl", &[]), 1, &["--field messages=dialog"]);
     said(
         &add(&place, "qa", "qa.jsonl", &["--layout", "qa"]),
@@ -125,7 +125,7 @@ fn an_answer_of_weight_zero_is_context_that_is_not_scored() {
         ] })
     };
     let lines = [talk("one", json!(1)), talk("zero", json!(0))].map(|line| format!("{line}\n"));
-    write(&place, "talks.jsonl", &lines.concat());
+    place.write("talks.jsonl", lines.concat());
     said(&ingest(&place, &["--dataset", "talks", "--data", "talks.jsonl"], "loss"), 0, &["2 samples added"]);
     let count = |id: &str, what: &str| -> u64 {
         place.value(&format!("SELECT {what} FROM talks WHERE id = '{id}'")).parse().expect("a number")
@@ -133,7 +133,7 @@ fn an_answer_of_weight_zero_is_context_that_is_not_scored() {
     assert_eq!(count("one", "tokens"), count("zero", "tokens"));
     // Both answers are one digit with what closes it.
     assert_eq!(count("one", "scored_tokens"), 2 * count("zero", "scored_tokens"));
-    write(&place, "half.jsonl", &format!("{}\n", talk("half", json!(0.5))));
+    place.write("half.jsonl", format!("{}\n", talk("half", json!(0.5))));
     let refused = ["half.jsonl", "line 1", "`messages[1].weight` must be 0 (not scored) or 1, found 0.5"];
     said(&add(&place, "half", "half.jsonl", &[]), 1, &refused);
 }
@@ -141,7 +141,7 @@ fn an_answer_of_weight_zero_is_context_that_is_not_scored() {
 #[test]
 fn a_column_without_any_value_is_named_and_kept_if_it_has_a_type() {
     let place = Place::new();
-    write(&place, "e.csv", "id,text,e,instruction,n\n1,a b,,,3\n2,c d,,,\n");
+    place.write("e.csv", "id,text,e,instruction,n\n1,a b,,,3\n2,c d,,,\n");
     let said_of = "no record has a value of `e`, `instruction`";
     said(
         &add(&place, "empty", "e.csv", &[]),
@@ -152,13 +152,13 @@ fn a_column_without_any_value_is_named_and_kept_if_it_has_a_type() {
     said(&add(&place, "f", "e.csv", &["--column", "e:int"]), 0, &["no record has a value of `instruction`"]);
     assert_eq!(place.value("SELECT count(*) FROM f WHERE e IS NULL"), "2");
     // A column that the dataset has already, and one of the text of a layout, go without a word.
-    write(&place, "more.csv", "id,text,e,instruction,n\n3,e f,,x,\n");
+    place.write("more.csv", "id,text,e,instruction,n\n3,e f,,x,\n");
     said(&add(&place, "f", "more.csv", &[]), 0, &["1 sample added"]);
-    write(&place, "asked.csv", "instruction,input,output,system,kind\nAdd,,3,,\n");
+    place.write("asked.csv", "instruction,input,output,system,kind\nAdd,,3,,\n");
     let finished = add(&place, "asked", "asked.csv", &[]);
     said(&finished, 0, &["no record has a value of `kind`, so", "1 sample added"]);
     // JSON names its keys itself.
-    write(&place, "null.jsonl", "{\"text\":\"a\",\"e\":null}\n");
+    place.write("null.jsonl", "{\"text\":\"a\",\"e\":null}\n");
     said(&add(&place, "nulls", "null.jsonl", &[]), 0, &["no record has a value of `e`"]);
 }
 
@@ -166,12 +166,12 @@ fn a_column_without_any_value_is_named_and_kept_if_it_has_a_type() {
 fn ids_that_are_made_are_told_where_a_key_may_have_them() {
     let place = Place::new();
     let told = "no record has an `id`, so ids are made from their contents";
-    write(&place, "t.csv", "ticket,text\n1,a\n2,b\n");
+    place.write("t.csv", "ticket,text\n1,a\n2,b\n");
     said(&add(&place, "t", "t.csv", &[]), 0, &[told, "--field id=KEY names", "2 samples added"]);
-    write(&place, "own.csv", "id,text,n\n1,a,x\n,b,y\n");
-    write(&place, "bare.jsonl", "{\"text\":\"a\"}\n");
-    write(&place, "part.jsonl", "{\"text\":\"a\",\"subtask\":\"x\"}\n");
-    write(&place, "asked.jsonl", "{\"instruction\":\"Add\",\"input\":\"\",\"output\":\"3\",\"n\":1}\n");
+    place.write("own.csv", "id,text,n\n1,a,x\n,b,y\n");
+    place.write("bare.jsonl", "{\"text\":\"a\"}\n");
+    place.write("part.jsonl", "{\"text\":\"a\",\"subtask\":\"x\"}\n");
+    place.write("asked.jsonl", "{\"instruction\":\"Add\",\"input\":\"\",\"output\":\"3\",\"n\":1}\n");
     for (dataset, file, given) in [
         ("named", "t.csv", &["--field", "id=ticket"][..]),
         // Nothing is new.
@@ -194,23 +194,23 @@ fn ids_that_are_made_are_told_where_a_key_may_have_them() {
 fn columns_of_a_table_stand_in_the_order_of_its_header() {
     let place = Place::new();
     let columns = |dataset: &str| {
-        let table = place.ok(&["query", "--format", "csv", &format!("SELECT * FROM {dataset}")]);
+        let table = place.csv(&format!("SELECT * FROM {dataset}"));
         table.lines().next().map(str::to_owned)
     };
     let want = Some("row,id,a,b,record".to_owned());
-    write(&place, "h.csv", "id,text,a,b\n1,x,,p\n2,y,5,q\n");
+    place.write("h.csv", "id,text,a,b\n1,x,,p\n2,y,5,q\n");
     said(&add(&place, "h", "h.csv", &[]), 0, &["2 samples added"]);
     assert_eq!(columns("h"), want);
     place.ok(&["query", "-o", "h.parquet", "SELECT id, text, a, b FROM h ORDER BY row"]);
     said(&add(&place, "p", "h.parquet", &[]), 0, &["2 samples added"]);
     assert_eq!(columns("p"), want);
     // A column without values that has a type, and one whose name is taken.
-    write(&place, "t.csv", "n,text,content,b\n,,x,p\n,q,y,r\n");
+    place.write("t.csv", "n,text,content,b\n,,x,p\n,q,y,r\n");
     let given = ["--field", "text=content", "--column", "n:int"];
     said(&add(&place, "t", "t.csv", &given), 0, &["2 samples added"]);
     assert_eq!(columns("t"), Some("row,id,n,text_,b,record".to_owned()));
     // Keys of JSON come as they appear, and those that a table adds behind them.
-    write(&place, "first.jsonl", "{\"text\":\"s\",\"b\":\"x\"}\n{\"text\":\"t\",\"c\":1}\n");
+    place.write("first.jsonl", "{\"text\":\"s\",\"b\":\"x\"}\n{\"text\":\"t\",\"c\":1}\n");
     let both = place.run(&["add", "--dataset", "m", "--data", "first.jsonl", "h.csv"]);
     said(&both, 0, &["4 samples added"]);
     assert_eq!(columns("m"), Some("row,id,b,c,a,record".to_owned()));
@@ -220,24 +220,24 @@ fn columns_of_a_table_stand_in_the_order_of_its_header() {
 fn s15_a_file_that_is_one_list_is_read_item_by_item() {
     let place = Place::new();
     let list = json!([{ "text": "a", "n": 1 }, { "text": "b", "n": 2 }]);
-    write(&place, "list.json", &format!("{list:#}"));
+    place.write("list.json", format!("{list:#}"));
     said(&add(&place, "pool", "list.json", &[]), 0, &["2 samples added"]);
     assert_eq!(place.value("SELECT sum(n) FROM pool"), "3");
-    write(&place, "cut.json", "[{\"text\": \"a\"},\n {\"text\": ");
+    place.write("cut.json", "[{\"text\": \"a\"},\n {\"text\": ");
     said(&add(&place, "cut", "cut.json", &[]), 1, &["cut.json, line 2", "ends inside of its list"]);
-    write(&place, "items.json", "[{\"text\": \"a\"}, {\"text\": 3}, 4]");
+    place.write("items.json", "[{\"text\": \"a\"}, {\"text\": 3}, 4]");
     said(&add(&place, "items", "items.json", &[]), 1, &["item 2", "item 3", "--skip-bad 2"]);
     // Without an object around all records, nothing is left.
-    write(&place, "around.json", &format!("{}\n", json!({ "data": [{ "text": "a" }] })));
+    place.write("around.json", format!("{}\n", json!({ "data": [{ "text": "a" }] })));
     let finished = add(&place, "around", "around.json", &[]);
     said(&finished, 1, &["the list under \"data\"", "jq -c"]);
     assert!(!finished.stderr.contains("--skip-bad"), "{}", finished.stderr);
-    write(&place, "frame.json", "{\"prompt\":{\"0\":\"q\"},\"completion\":{\"0\":\"a\"}}");
+    place.write("frame.json", "{\"prompt\":{\"0\":\"q\"},\"completion\":{\"0\":\"a\"}}");
     let finished = add(&place, "frame", "frame.json", &[]);
     said(&finished, 1, &["pandas wrote as one object", "orient='records', lines=True"]);
     assert!(!finished.stderr.contains("--skip-bad"), "{}", finished.stderr);
     // Records that are none are listed before columns whose types differ.
-    write(&place, "clash.jsonl", "{\"n\":1}\n4\n{\"text\":\"a\",\"n\":1}\n{\"text\":\"a\",\"n\":\"x\"}\n");
+    place.write("clash.jsonl", "{\"n\":1}\n4\n{\"text\":\"a\",\"n\":1}\n{\"text\":\"a\",\"n\":\"x\"}\n");
     said(&add(&place, "clash", "clash.jsonl", &[]), 1, &["2 records cannot be read", "--skip-bad 2"]);
     said(&add(&place, "clash", "clash.jsonl", &["--skip-bad", "2"]), 1, &["column \"n\" holds int"]);
 }
@@ -247,7 +247,7 @@ fn s16_bad_lines_are_listed_ten_at_a_time_and_may_be_left_out() {
     let place = Place::new();
     let mut lines: Vec<String> = (0..20).map(|i| format!("{{\"id\":\"s{i}\",\"text\":\"x\"}}")).collect();
     lines.extend((0..12).map(|i| format!("{{\"id\":\"b{i}\",")));
-    write(&place, "bad.jsonl", &lines.join("\n"));
+    place.write("bad.jsonl", lines.join("\n"));
     let finished = add(&place, "pool", "bad.jsonl", &[]);
     said(&finished, 1, &["12 records cannot be read", "line 21", "line 30", "and 2 more", "--skip-bad 12"]);
     assert!(!finished.stderr.contains("line 31") && !place.path("store").exists(), "{}", finished.stderr);
@@ -265,7 +265,7 @@ fn s16_bad_lines_are_listed_ten_at_a_time_and_may_be_left_out() {
     );
     // Rows of a table, whose values say nothing of its columns then.
     let rows = "id,prompt,completion,note\n1,a,b,1\n2,a,c,x,4\n3,a,\"d\ne\",2\n4,a\n";
-    write(&place, "rows.csv", rows);
+    place.write("rows.csv", rows);
     let wrong = ["line 3: 5 fields, and the header has 4", "line 6: 2 fields"];
     let refused = add(&place, "sheet", "rows.csv", &[]);
     said(&refused, 1, &[&wrong[..], &["2 records cannot be read", "--skip-bad 2"]].concat());
@@ -274,19 +274,19 @@ fn s16_bad_lines_are_listed_ten_at_a_time_and_may_be_left_out() {
     assert_eq!(place.value("SELECT sum(note) FROM sheet"), "3");
     // Where the row ends is certain on one line alone.
     for (more, says) in [("5,a,\"b\n6,a\",c,7\n", "line 7: 5 fields"), ("5,a,\"b\n", "line 7: the quote")] {
-        write(&place, "quote.csv", &format!("{rows}{more}"));
+        place.write("quote.csv", format!("{rows}{more}"));
         let refused = add(&place, "quote", "quote.csv", &["--skip-bad", "9"]);
         said(&refused, 1, &[says]);
         assert!(!refused.stderr.contains("--skip-bad"), "{}", refused.stderr);
     }
     // A table without columns that are known.
-    write(&place, "own.csv", "q,a\n1,2\n3,4\n");
+    place.write("own.csv", "q,a\n1,2\n3,4\n");
     let finished = add(&place, "own", "own.csv", &[]);
     said(&finished, 1, &["`q`, `a`", "--field prompt=q --field completion=a", "1 more like it"]);
     assert!(!finished.stderr.contains("--skip-bad"), "{}", finished.stderr);
     // Its columns are told once, whichever of them a row lacks.
     let rows = ["1,help,,", "2,,done,", "3,help,done,", "4,,,x", "5,help,,y"];
-    write(&place, "tickets.csv", &format!("Ticket,Customer Message,Agent Reply,Tag\n{}\n", rows.join("\n")));
+    place.write("tickets.csv", format!("Ticket,Customer Message,Agent Reply,Tag\n{}\n", rows.join("\n")));
     let columns = "the table has the columns `Ticket`, `Customer Message`, `Agent Reply`, `Tag`";
     let options = "--field prompt=COLUMN --field completion=COLUMN --field id=COLUMN";
     let finished = add(&place, "tickets", "tickets.csv", &[]);
@@ -301,10 +301,10 @@ fn s16_bad_lines_are_listed_ten_at_a_time_and_may_be_left_out() {
         &["no record has a key \"Tickt\"", "did you mean `Ticket`?"],
     );
     // Of records, all keys that any of them has.
-    write(&place, "odd.jsonl", "{\"x\":1}\n{\"y\":1,\"x\":2}\n{\"z\":1}\n");
+    place.write("odd.jsonl", "{\"x\":1}\n{\"y\":1,\"x\":2}\n{\"z\":1}\n");
     said(&add(&place, "odd", "odd.jsonl", &[]), 1, &["it has `x`, `y`, `z`;", "2 more like it"]);
     // A key whose name means something else in the table.
-    write(&place, "score.jsonl", "{\"text\":\"a\",\"score\":1}\n");
+    place.write("score.jsonl", "{\"text\":\"a\",\"score\":1}\n");
     for says in ["`score` is the column `score_` of the table", "nothing to add"] {
         let finished = add(&place, "scores", "score.jsonl", &[]);
         said(&finished, 0, &[says]);
@@ -313,7 +313,7 @@ fn s16_bad_lines_are_listed_ten_at_a_time_and_may_be_left_out() {
     // Ids that are there already.
     let twice =
         "{\"id\":\"a\",\"text\":\"x\"}\n{\"id\":\"a\",\"text\":\"x\"}\n{\"id\":\"a\",\"text\":\"y\"}\n";
-    write(&place, "twice.jsonl", twice);
+    place.write("twice.jsonl", twice);
     said(&add(&place, "twice", "twice.jsonl", &[]), 1, &["2 records cannot be added", "line 2", "line 3"]);
     let first = ["add", "--dataset", "twice", "--data", "twice.jsonl", "--duplicates", "first", "--json"];
     // Once more, the first of each id is the stored sample: the others are as little looked at as before.
@@ -327,9 +327,9 @@ fn s16_bad_lines_are_listed_ten_at_a_time_and_may_be_left_out() {
     assert_eq!(record(&place, "twice", 0)["text"], "x");
     said(&add(&place, "twice", "twice.jsonl", &["--if-changed", "replace"]), 1, &["line 2", "line 3"]);
     // A sample whose line is missing from the file stays as it is.
-    write(&place, "next.jsonl", "{\"id\":\"b\",\"text\":\"x\"}\n{\"id\":\"c\",\"text\":\"x\"}\n");
+    place.write("next.jsonl", "{\"id\":\"b\",\"text\":\"x\"}\n{\"id\":\"c\",\"text\":\"x\"}\n");
     said(&add(&place, "twice", "next.jsonl", &[]), 0, &["2 samples added"]);
-    write(&place, "next.jsonl", "{\"id\":\"a\",\"text\":\"z\"}\n{\"id\":\"c\",\"text\":\"x\"}\n");
+    place.write("next.jsonl", "{\"id\":\"a\",\"text\":\"z\"}\n{\"id\":\"c\",\"text\":\"x\"}\n");
     let replaced = add(&place, "twice", "next.jsonl", &["--if-changed", "replace"]);
     said(&replaced, 0, &["twice: 0 samples added, 1 was there already, 1 replaced"]);
     assert_eq!(place.value("SELECT count(*) FROM twice"), "3");
@@ -368,7 +368,7 @@ fn s21_a_model_with_few_positions_takes_what_it_can() {
     let test = "s21_a_model_with_few_positions_takes_what_it_can";
     let Some(shared) = shared::folder(test, "models/zoo/gpt2") else { return };
     let place = Place::new();
-    write(&place, "a.jsonl", "{\"text\":\"hello there\"}\n");
+    place.write("a.jsonl", "{\"text\":\"hello there\"}\n");
     let model = shared.join("models/zoo/gpt2");
     let config: Value =
         serde_json::from_slice(&fs_err::read(model.join("config.json")).expect("read")).expect("JSON");
@@ -386,7 +386,7 @@ fn s21_a_model_with_few_positions_takes_what_it_can() {
     // Nothing is said of lengths where nothing is done.
     let finished = ingest("a.jsonl", &[]);
     assert!(finished.code == 1 && !finished.stderr.contains(&note), "{}", finished.stderr);
-    write(&place, "model/tokenizer.json", WORDS);
+    place.write("model/tokenizer.json", WORDS);
     for finished in [ingest("missing.jsonl", &[]), ingest("a.jsonl", &["--checkpoints", "missing/*"])] {
         said(&finished, 1, &["missing"]);
         assert!(!finished.stderr.contains(&note), "{}", finished.stderr);
@@ -411,7 +411,7 @@ fn s21_a_model_with_few_positions_takes_what_it_can() {
     assert!(!place.path("tuned").exists());
     said(&train(&[]), 0, &[&note]);
     // And of texts that are scored.
-    write(&place, "long.jsonl", &format!("{{\"text\":\"{}\"}}\n", "hello ".repeat(positions as usize + 9)));
+    place.write("long.jsonl", format!("{{\"text\":\"{}\"}}\n", "hello ".repeat(positions as usize + 9)));
     let score = |more: &[&str]| {
         let words = ["generate", "--perplexity", "--data", "long.jsonl", "--model", "model"];
         place.run(&[&words[..], more].concat())
@@ -422,7 +422,7 @@ fn s21_a_model_with_few_positions_takes_what_it_can() {
     said(&scored, 0, &[&note]);
     assert!(scored.stdout.contains(&format!(",{positions},true,")), "{}", scored.stdout);
     // Answers and tasks cut nothing off: a length that no answer could have is refused there, too.
-    write(&place, "tasks.jsonl", &format!("{}\n", world::QUESTION));
+    place.write("tasks.jsonl", format!("{}\n", world::QUESTION));
     for command in [&["generate", "--prompt", "hello"][..], &["evaluate", "tasks", "--data", "tasks.jsonl"]] {
         let given = [command, &["--model", "model", "--max-length", &beyond]].concat();
         said(&place.run(&given), 2, &[&format!("--max-length {positions} or less")]);
@@ -441,7 +441,7 @@ fn s21_a_model_with_few_positions_takes_what_it_can() {
     }
     // And of trainings of many models.
     let long = |id: &str| format!("{{\"id\": \"{id}\", \"text\": \"{}\"}}\n", "hello there ".repeat(100));
-    write(&place, "long.jsonl", &["a", "b", "c", "d"].map(long).concat());
+    place.write("long.jsonl", ["a", "b", "c", "d"].map(long).concat());
     let of = ["--data", "long.jsonl", "--model", "model"];
     let copies = ["daunce", "train", "--models", "2", "--steps", "1", "--batch-size", "1"];
     let copies = [&copies[..], &of, &["--output", "copies", "--dry-run"]].concat();
@@ -471,7 +471,7 @@ fn every_file_makes_a_dataset_and_every_target_a_selection() {
     let drawn = ["--each", "target", "-o", "best.jsonl", "--plot", "best.svg"];
     said(&select(&drawn), 0, &["for even_odd", "for second"]);
     for target in ["even_odd", "second"] {
-        let lines = fs_err::read_to_string(place.path(&format!("best.{target}.jsonl"))).expect("written");
+        let lines = place.read(&format!("best.{target}.jsonl"));
         let alone = place.run(&["select", "--pool", "pool", "--target", target, "--top", "3", "-o", "-"]);
         assert!(lines == alone.stdout && lines.lines().count() == 3, "{lines}");
         assert!(place.path(&format!("best.{target}.jsonl.scores.csv")).is_file());
@@ -521,12 +521,12 @@ fn a_selection_is_a_saved_dataset_that_can_be_added_again() {
     said(&place.run(&[&select[..], &["--force"]].concat()), 0, &[]);
     // Of the one that was replaced nothing is left.
     assert!(!place.names().iter().any(|name| name.ends_with(".part")));
-    write(&place, "mine/notes.txt", "mine");
+    place.write("mine/notes.txt", "mine");
     let over = ["select", "--pool", "pool", "--target", "target", "--top", "5", "--force", "-o", "mine/"];
     said(&place.run(&over), 2, &["holds something else"]);
     assert!(place.path("mine/notes.txt").is_file());
     // A folder in it is none of a saved dataset, whatever it is called.
-    write(&place, "best/mine.arrow/notes.txt", "mine");
+    place.write("best/mine.arrow/notes.txt", "mine");
     said(&place.run(&[&select[..], &["--force"]].concat()), 2, &["holds something else"]);
     fs_err::remove_dir_all(place.path("best/mine.arrow")).expect("removed");
     open_with_datasets(&place.path("best"));
@@ -548,14 +548,12 @@ fn datasets_of_the_hub_are_read_from_the_cache() {
     let place = Place::new();
     let commit = "0123456789abcdef0123456789abcdef01234567";
     let repository = "hub/datasets--org--tiny";
-    write(&place, &format!("{repository}/refs/main"), commit);
-    write(
-        &place,
+    place.write(&format!("{repository}/refs/main"), commit);
+    place.write(
         &format!("{repository}/snapshots/{commit}/data/train-00000-of-00001.jsonl"),
         "{\"text\":\"a\"}\n",
     );
-    write(
-        &place,
+    place.write(
         &format!("{repository}/snapshots/{commit}/data/test-00000-of-00001.jsonl"),
         "{\"text\":\"b\"}\n",
     );
@@ -573,9 +571,9 @@ fn datasets_of_the_hub_are_read_from_the_cache() {
 #[test]
 fn messages_are_plain_english() {
     let place = scored();
-    write(&place, "p.pkl", "x");
+    place.write("p.pkl", "x");
     said(&add(&place, "p", "p.pkl", &[]), 1, &["unknown format; supported:"]);
-    write(&place, "other/notes.txt", "x");
+    place.write("other/notes.txt", "x");
     said(&place.run(&["backup", "--to", "other"]), 1, &["is not a backup of this store"]);
     let ask = ["ask", "--pool", "pool", "--messages", "{"];
     said(&place.run(&ask), 2, &["not valid JSON at line 1"]);

@@ -64,7 +64,7 @@ fn has(shown: &str, words: &[&str]) {
 
 /// The shell's input from a file: what it prints, what it says, and whether it went well.
 fn piped(place: &Place, args: &[&str], script: &str) -> (String, String, bool) {
-    fs_err::write(place.path("script"), script).expect("written");
+    place.write("script", script);
     let input = fs_err::File::open(place.path("script")).expect("opens").into_file();
     let done = at_home(place, args).stdin(input).output().expect("runs");
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
@@ -113,7 +113,7 @@ fn dot_commands_work_through_a_pipe() {
     let three = "SELECT 1 AS one; SELECT bad; SELECT 3;\n";
     let (_, said, fine) = piped(&place, &["query"], &format!(".mode json\n{three}"));
     assert!(!fine && said.contains("`bad` (line 2, column 25)"), "{said}");
-    fs_err::write(place.path("three.sql"), three).expect("written");
+    place.write("three.sql", three);
     for args in [&["query", ".read three.sql"][..], &["query", "-f", "three.sql"]] {
         let said = place.run(args).stderr;
         assert!(said.contains("`bad` (line 1, column 25)"), "{said}");
@@ -133,11 +133,11 @@ fn dot_commands_work_through_a_pipe() {
     let (shown, said, fine) = piped(&place, &["query", "--format", "csv"], script);
     assert!(fine && shown.starts_with("b\n2\n") && shown.ends_with("\nd\n4\n"), "{shown}{said}");
     assert!(shown.contains("c = 3\n"), "{shown}");
-    assert_eq!(fs_err::read_to_string(place.path("one.csv")).expect("written"), "a\n1\n");
+    assert_eq!(place.read("one.csv"), "a\n1\n");
     let half = ".output part.csv\nSELECT 1 AS n;\nSELECT 1 // (9000 - range) AS n FROM range(30000);";
     let (_, said, fine) = piped(&place, &["query"], half);
     assert!(!fine && said.contains("divided by 0"), "{said}");
-    assert_eq!(fs_err::read_to_string(place.path("part.csv")).expect("written"), "n\n1\n");
+    assert_eq!(place.read("part.csv"), "n\n1\n");
     // An ending says the format, as for `-o`, and without one the mode does.
     let (_, said, fine) = piped(&place, &["query"], ".output one.foo\nSELECT 1 AS a;");
     assert!(!fine && said.contains("one.foo: the ending says no format"), "{said}");
@@ -145,7 +145,7 @@ fn dot_commands_work_through_a_pipe() {
     let script = ".mode json\n.output one.txt\nSELECT 1 AS a;\n.output one\nSELECT 1 AS a;";
     let (shown, said, fine) = piped(&place, &["query"], script);
     assert!(fine && shown.is_empty(), "{shown}{said}");
-    let written = |name: &str| fs_err::read_to_string(place.path(name)).expect("written");
+    let written = |name: &str| place.read(name);
     assert!(written("one") == "{\"a\":1}\n" && !written("one.txt").contains('{'), "{}", written("one.txt"));
     // A Markdown table has one header, as a CSV file has.
     let script = ".output one.md\nSELECT 1 AS a;\nSELECT 2 AS a;\n.output\n.mode box\nSELECT 3 AS a;";
@@ -214,9 +214,9 @@ fn a_line_that_is_no_command_is_an_error_at_once() {
 fn tab_completes_tables_options_and_values() {
     let place = place();
     let odd = "{\"id\": \"a\", \"text\": \"t\", \"Topic Name\": \"green\"}\n";
-    fs_err::write(place.path("odd.jsonl"), odd).expect("written");
+    place.write("odd.jsonl", odd);
     place.ok(&["add", "--data", "odd.jsonl"]);
-    fs_err::write(place.path("my script=1.sql"), "SELECT 70 + 7 AS n;\n").expect("written");
+    place.write("my script=1.sql", "SELECT 70 + 7 AS n;\n");
     let Some(mut shell) = Shell::new(&place) else { return };
     has(
         &shell.line("sel\t 70 + 8 AS n from odd whe\t id = 'a' ord\t by id;"),
@@ -342,16 +342,16 @@ fn a_long_result_goes_through_the_pager() {
 fn results_go_to_files_and_statements_come_from_files() {
     let place = place();
     let script = "-- two statements\n.mode csv\nSELECT 1 AS a\n;\nSELECT 2 AS b; SELECT 3 AS c\n";
-    fs_err::write(place.path("script.sql"), script).expect("written");
-    fs_err::write(place.path("bad.sql"), "SELECT 1 AS fine;\n\nSELECT nothing;\n").expect("written");
-    fs_err::write(place.path("there.csv"), "mine").expect("written");
+    place.write("script.sql", script);
+    place.write("bad.sql", "SELECT 1 AS fine;\n\nSELECT nothing;\n");
+    place.write("there.csv", "mine");
     let Some(mut shell) = Shell::new(&place) else { return };
     shell.line(".output rows.csv");
     has(&shell.line("SELECT id FROM pool;"), &["(2040 rows to rows.csv)"]);
     has(&shell.line("SELECT id FROM target;"), &["(3 rows to rows.csv)"]);
     has(&shell.line("SELECT row FROM target;"), &["rows.csv has other columns (id)"]);
     shell.line(".output");
-    let rows = fs_err::read_to_string(place.path("rows.csv")).expect("written");
+    let rows = place.read("rows.csv");
     assert_eq!((rows.lines().count(), rows.lines().last()), (2044, Some("target2")));
     has(&shell.line(".output there.csv"), &["exists; .output begins a new file"]);
     has(&shell.line(".output rows.csv.gz"), &["the shell packs no files"]);
@@ -382,13 +382,13 @@ fn results_go_to_files_and_statements_come_from_files() {
     has(&shell.line("SELECT 1 // (9000 - range) AS n FROM range(30000);"), &["divided by 0"]);
     has(&shell.line("SELECT 7 AS n;"), &["(1 row to rows.json)"]);
     shell.line(".output");
-    assert_eq!(fs_err::read_to_string(place.path("rows.json")).expect("written"), "{\"n\":7}\n");
+    assert_eq!(place.read("rows.json"), "{\"n\":7}\n");
     let with = ["query", "--with", "rows=rows.parquet", "--format", "csv", "SELECT count(id) AS n FROM rows"];
     assert_eq!(place.ok(&with), "n\n2040\n");
     has(&shell.line(".read script.sql"), &["a\n1\n", "b\n2\n", "c\n3\n"]);
     has(&shell.line(".read bad.sql"), &["fine", "bad.sql: there is no column `nothing` (line 3, column 8)"]);
     shell.leave();
-    assert_eq!(fs_err::read_to_string(place.path("there.csv")).expect("kept"), "mine");
+    assert_eq!(place.read("there.csv"), "mine");
 }
 
 #[test]
@@ -401,18 +401,18 @@ fn answers_are_drawn_with_the_flag() {
     let bars =
         place.ok(&["query", "--plot=bars.svg", "SELECT id, row AS place, 1.5 AS part FROM pool LIMIT 3"]);
     assert!(bars.starts_with("id,place,part\n"), "{bars}");
-    assert!(fs_err::read_to_string(place.path("bars.svg")).expect("drawn").contains("pool2"));
+    assert!(place.read("bars.svg").contains("pool2"));
     let select = ["select", "--pool", "pool", "--target", "target", "--top", "5%"];
     let again =
         place.run(&["query", "--plot=bars.svg", "--force", "SELECT id, row AS place FROM pool LIMIT 3"]);
     has(&again.stderr, &["picture written to bars.svg"]);
     place.ok(&[&select[..], &["-o", "best.jsonl", "--plot", "best.html"]].concat());
-    let page = fs_err::read_to_string(place.path("best.html")).expect("drawn");
+    let page = place.read("best.html");
     assert!(page.contains("selected 102") && page.contains("scores of 2,040 rows"), "{page}");
     // Taken in turn, the last row has no score at which the selection ends.
     let in_turn = ["--round-robin", "sample", "-o", "turns.jsonl", "--plot", "turns.html"];
     place.ok(&[&select[..], &in_turn].concat());
-    let turns = fs_err::read_to_string(place.path("turns.html")).expect("drawn");
+    let turns = place.read("turns.html");
     assert!(!turns.contains("selected 102") && turns.contains("scores of 2,040 rows"), "{turns}");
     assert!(!page.contains("<script") && !page.contains("src="), "{page}");
     for (args, words) in [
@@ -420,12 +420,10 @@ fn answers_are_drawn_with_the_flag() {
         (&["-o", "-", "--plot"][..], "different places"),
         (&["-o", "x.jsonl", "--plot", "best.html"][..], "--force"),
     ] {
-        let refused = place.run(&[&select[..], args].concat());
-        assert!(refused.code == 2 && refused.stderr.contains(words), "{args:?}: {}", refused.stderr);
+        place.run(&[&select[..], args].concat()).says(2, &[words]);
     }
     assert!(!place.path("x.jsonl").exists());
-    let none = place.run(&["query", "SELECT id FROM pool WHERE row < 0", "--plot"]);
-    assert!(none.code == 1 && none.stderr.contains("nothing to draw"), "{}", none.stderr);
+    place.run(&["query", "SELECT id FROM pool WHERE row < 0", "--plot"]).says(1, &["nothing to draw"]);
 }
 
 #[test]
@@ -438,7 +436,7 @@ fn numbers_of_days_are_a_line_over_them() {
     for file in ["days.svg", "days.html", "days.png"] {
         place.ok(&["query", sql, "--plot", file]);
     }
-    let svg = fs_err::read_to_string(place.path("days.svg")).expect("drawn");
+    let svg = place.read("days.svg");
     let line = svg.lines().find(|line| line.contains("\"s0l\"")).expect("a line");
     let points = line.split("points=\"").nth(1).and_then(|rest| rest.split('"').next()).expect("points");
     let places: Vec<f64> =
@@ -453,13 +451,8 @@ fn explanations_have_the_names_of_sql() {
     let select =
         ["select", "--pool", "pool", "--target", "target", "--top", "3", "--explain", "-o", "x.jsonl"];
     place.ok(&select);
-    let scores = fs_err::read_to_string(place.path("x.jsonl.scores.csv")).expect("written");
-    let sql = place.ok(&[
-        "query",
-        "--format",
-        "csv",
-        "SELECT * FROM influence('pool', 'target', explain => true) LIMIT 1",
-    ]);
+    let scores = place.read("x.jsonl.scores.csv");
+    let sql = place.csv("SELECT * FROM influence('pool', 'target', explain => true) LIMIT 1");
     let names = scores.lines().next().unwrap_or_default();
     assert!(names.contains("target_dataset,target_id,target_row"), "{names}");
     assert!(sql.contains("target_dataset,target_id,target_row"), "{sql}");

@@ -13,8 +13,8 @@ fn place() -> Place {
 fn place_with(more: &str) -> Place {
     let place = Place::new();
     world::write_samples(&place.path("pool.jsonl"), 24);
-    let pool = fs_err::read_to_string(place.path("pool.jsonl")).expect("written");
-    fs_err::write(place.path("pool.jsonl"), pool + more).expect("written");
+    let pool = place.read("pool.jsonl");
+    place.write("pool.jsonl", pool + more);
     place.ingested("pool", Some(&place.path("pool.jsonl")), "grad-adam,grad-sgd,loss");
     place
 }
@@ -53,10 +53,10 @@ fn records_are_read_by_key_and_columns_are_made_of_them() {
 fn scripts_run_statement_by_statement() {
     let place = place();
     let script = "-- two; statements\nSELECT count(*) AS n FROM pool;\n\nSELECT 'a;b' AS t;\n";
-    fs_err::write(place.path("two.sql"), script).expect("written");
+    place.write("two.sql", script);
     let expected = "n\n24\n\nt\na;b\n";
     assert_eq!(place.ok(&["query", "--format", "csv", "-f", "two.sql"]), expected);
-    assert_eq!(place.ok(&["query", "--format", "csv", script]), expected);
+    assert_eq!(place.csv(script), expected);
     let done = place.run(&["query", "--format", "csv", "SELECT 1 AS a;\nSELECT nothing FROM pool"]);
     assert!(done.stdout.starts_with("a\n1\n") && done.stderr.contains("line 2, column 8"), "{}", done.stderr);
     let done = place.run(&["query", script, "-o", "x.csv"]);
@@ -68,8 +68,8 @@ fn a_filtered_selection_is_written_as_it_came() {
     let place = place();
     let sql = "SELECT record FROM pool WHERE source = 'b' ORDER BY row";
     place.ok(&["query", sql, "--format", "lines", "-o", "b.jsonl"]);
-    let written = fs_err::read_to_string(place.path("b.jsonl")).expect("written");
-    let given = fs_err::read_to_string(place.path("pool.jsonl")).expect("written");
+    let written = place.read("b.jsonl");
+    let given = place.read("pool.jsonl");
     let wanted: Vec<&str> = given.lines().filter(|line| line.contains(r#""source":"b""#)).collect();
     assert_eq!(written.lines().collect::<Vec<_>>(), wanted);
     let done = place.run(&["query", "SELECT id, record FROM pool", "--format", "lines"]);
@@ -79,13 +79,13 @@ fn a_filtered_selection_is_written_as_it_came() {
 #[test]
 fn files_of_ones_own_are_joined_by_name() {
     let place = place();
-    fs_err::write(place.path("labels.csv"), "id,good\ns1,true\ns2,false\n").expect("written");
+    place.write("labels.csv", "id,good\ns1,true\ns2,false\n");
     let sql = "SELECT count(*) FROM pool JOIN labels USING (id) WHERE good";
     let answer = place.ok(&["query", "--format", "csv", "--with", "labels=labels.csv", sql]);
     assert_eq!(answer.lines().nth(1), Some("1"));
     // Tables from Windows begin with a byte order mark.
     let marked = "\u{feff}{\"id\": \"s1\", \"good\": true}\n{\"id\": \"s2\", \"good\": false}\n";
-    fs_err::write(place.path("labels.jsonl"), marked).expect("written");
+    place.write("labels.jsonl", marked);
     let again = place.ok(&["query", "--format", "csv", "--with", "labels=labels.jsonl", sql]);
     assert_eq!(again, answer);
     // What a query wrote is read again, packed or not.
@@ -95,8 +95,8 @@ fn files_of_ones_own_are_joined_by_name() {
         assert_eq!(place.ok(&["query", "--format", "csv", "--with", &with, sql]), answer, "{file}");
     }
     let packed = fs_err::read(place.path("written.csv.gz")).expect("written");
-    fs_err::write(place.path("cut.csv.gz"), &packed[..packed.len() / 2]).expect("written");
-    fs_err::write(place.path("semicolons.csv"), "id;good\ns1;true\n").expect("written");
+    place.write("cut.csv.gz", &packed[..packed.len() / 2]);
+    place.write("semicolons.csv", "id;good\ns1;true\n");
     let done = place.run(&["query", "--format", "csv", "--with", "labels=semicolons.csv", sql]);
     let note = "semicolons.csv: its columns are separated by `;`";
     assert!(done.code == 0 && done.stdout == answer && done.stderr.contains(note), "{}", done.stderr);
@@ -128,16 +128,14 @@ fn views_are_saved_listed_read_and_dropped() {
         let done = place.run(&["view", "create", "bad", sql]);
         assert!(done.code != 0 && done.stderr.contains(says), "{sql}: {}", done.stderr);
     }
-    let done = place.run(&["view", "create", "V4", "SELECT 1 AS one"]);
-    assert!(done.code == 2 && done.stderr.contains("\"V4\" cannot name a dataset"), "{}", done.stderr);
+    place.run(&["view", "create", "V4", "SELECT 1 AS one"]).says(2, &["\"V4\" cannot name a dataset"]);
     place.ok(&["view", "create", "of_odd", "SELECT prompt FROM odd"]);
-    let done = place.run(&["view", "drop", "odd"]);
-    assert!(done.code == 0 && done.stderr.contains("by the view `of_odd`, which"), "{}", done.stderr);
+    place.run(&["view", "drop", "odd"]).says(0, &["by the view `of_odd`, which"]);
     let done = place.run(&["query", "SELECT 1 AS one,\n  prompt FROM of_odd"]);
     let says = "the view `of_odd` cannot be read: there is no table `odd` (line 1, column 20 of its text)";
     assert!(done.code != 0 && done.stderr.contains(says), "{}", done.stderr);
     let done = place.run(&["query", "SELECT 1 AS a; SELECT 2 AS b", "--plot"]);
-    assert!(done.code == 2 && done.stderr.contains("of one statement, and these are 2"), "{}", done.stderr);
+    done.says(2, &["of one statement, and these are 2"]);
     let done = place.run(&["query", "SELECT * FROM odd"]);
     assert!(done.code != 0 && done.stderr.contains("no table"), "{}", done.stderr);
     let done = place.run(&["query", "CREATE VIEW v AS SELECT 1"]);
@@ -149,10 +147,10 @@ fn headings_and_errors_are_in_the_words_of_the_statement() {
     let messages = r#"[{"role":"user","content":"Hi"},{"role":"assistant","content":"Hello"}]"#;
     let place = place_with(&format!("{{\"id\":\"s24\",\"quality.score\":0.5,\"messages\":{messages}}}\n"));
     let sql = "SELECT source, avg(row), 1, count(*) FROM pool GROUP BY source ORDER BY source LIMIT 1";
-    let text = place.ok(&["query", "--format", "csv", sql]);
+    let text = place.csv(sql);
     assert_eq!(text.lines().next(), Some("source,avg(row),1,count(*)"));
     let sql = "SELECT 1 AS Most, r.Stars, r.\"Kept\" FROM (SELECT 2 AS Stars, 3 AS \"Kept\") r";
-    let text = place.ok(&["query", "--format", "csv", sql]);
+    let text = place.csv(sql);
     assert_eq!(text.lines().next(), Some("Most,stars,Kept"));
     for (sql, says) in [
         ("SELECT id FROM pool WHERE source = \"dates\"", "single quotes: 'dates'"),
@@ -167,7 +165,7 @@ fn headings_and_errors_are_in_the_words_of_the_statement() {
         assert!(done.stderr.lines().count() <= 2 && !done.stderr.contains("Ident"), "{}", done.stderr);
     }
     for sql in ["SELECT count(*) FROM pool p ANTI JOIN pool q ON p.row = q.row", "SUMMARIZE pool"] {
-        place.ok(&["query", "--format", "csv", sql]);
+        place.csv(sql);
     }
 }
 
@@ -182,7 +180,7 @@ fn conditions_choose_the_candidates_of_a_selection() {
     };
     let done = select("source = 'b' AND prompt LIKE 'Is 1%'", "b.jsonl");
     assert_eq!(done.code, 0, "{}", done.stderr);
-    let written = fs_err::read_to_string(place.path("b.jsonl")).expect("written");
+    let written = place.read("b.jsonl");
     assert!(!written.is_empty() && written.lines().all(|line| line.contains(r#""source":"b""#)), "{written}");
     for (condition, says) in [
         ("source = 'b'\nAND sorce = 'b'", "--where: there is no column `sorce` (line 2, column 5)"),
@@ -205,14 +203,9 @@ fn conditions_choose_the_candidates_of_a_selection() {
     let args = ["delete", "--dataset", "pool", "--where", condition, "--dry-run", "--json"];
     assert_eq!(place.json(&args)["deleted"], 2);
     let done = select("row > 20 IS DISTINCT FROM false AND row < 2", "x.jsonl");
-    assert!(done.code == 1 && done.stderr.contains("is true for none of 24 rows"), "{}", done.stderr);
+    done.says(1, &["is true for none of 24 rows"]);
     // Empty files would stop the command that is meant.
-    let done = select("source = 'nix'", "x.jsonl");
-    assert!(
-        done.code == 1 && done.stderr.contains("--where: the condition is true for none of 24 rows"),
-        "{}",
-        done.stderr
-    );
+    select("source = 'nix'", "x.jsonl").says(1, &["--where: the condition is true for none of 24 rows"]);
     assert!(!place.path("x.jsonl").exists());
     assert_eq!(place.value("SELECT count(*) FROM pool"), "24");
 }

@@ -35,10 +35,7 @@ fn a_full_disk_loses_nothing_and_the_same_command_goes_on() {
     assert!(line.contains("MiB") && line.ends_with(" free"), "{line}");
     let refused = || {
         let finished = binary::run(&mut ingest("large", "large.jsonl"));
-        assert_eq!(finished.code, 1, "{}", finished.stderr);
-        for part in ["more on disk", "are free there", "--dry-run", "--force"] {
-            assert!(finished.stderr.contains(part), "{}", finished.stderr);
-        }
+        finished.says(1, &["more on disk", "are free there", "--dry-run", "--force"]);
     };
     refused();
     let datasets = ["query", "--format", "csv", "SELECT count(*) FROM gstore.datasets"];
@@ -52,9 +49,7 @@ fn a_full_disk_loses_nothing_and_the_same_command_goes_on() {
     );
 
     let failed = binary::run(ingest("large", "large.jsonl").arg("--force"));
-    assert_eq!(failed.code, 1, "{}", failed.stderr);
-    assert!(failed.stderr.contains("No space left on device"), "{}", failed.stderr);
-    assert!(failed.stderr.contains("free some space there"), "{}", failed.stderr);
+    failed.says(1, &["No space left on device", "free some space there"]);
     assert!(!failed.stderr.contains("panicked"), "{}", failed.stderr);
     assert!(failed.stderr.contains("gstore gc --drop-jobs"), "{}", failed.stderr);
     assert!(unfinished(&store).is_empty(), "{:?}", unfinished(&store));
@@ -67,17 +62,10 @@ fn a_full_disk_loses_nothing_and_the_same_command_goes_on() {
     let _ = fs_err::write(disk.path("fill"), vec![1; 2 << 20]);
     let shorter = ["gc", "--keep", "1", "--keep-within", "0d"];
     let failed = binary::run(binary::gstore(&store).args(shorter));
-    assert_eq!(failed.code, 1, "{}", failed.stderr);
-    assert!(failed.stderr.contains("nothing was removed"), "{}", failed.stderr);
-    assert!(
-        failed.stderr.contains("free some space there") && failed.stderr.contains("--keep N"),
-        "{}",
-        failed.stderr
-    );
+    failed.says(1, &["nothing was removed", "free some space there", "--keep N"]);
     let wide = "SELECT id, repeat('x', 100000) AS x FROM small";
     let failed = binary::run(binary::gstore(&store).args(["query", wide, "-o"]).arg(disk.path("all.csv")));
-    assert_eq!(failed.code, 1, "{}", failed.stderr);
-    assert!(failed.stderr.contains("the disk is full: free some space"), "{}", failed.stderr);
+    failed.says(1, &["the disk is full: free some space"]);
     assert!(!disk.path("all.csv").exists());
     binary::ok(binary::gstore(&store).args(["gc", "--keep", "1000"]));
     assert!(!leftover.exists());
@@ -133,11 +121,7 @@ fn a_training_goes_on_from_its_last_checkpoint_and_a_merge_begins_again() {
         command
     };
     let failed = binary::run(&mut merge());
-    assert!(
-        failed.code == 1 && failed.stderr.contains("what was unfinished is removed"),
-        "{}",
-        failed.stderr
-    );
+    failed.says(1, &["what was unfinished is removed"]);
     assert!(failed.stderr.contains("No space left") && !disk.path("merged").exists(), "{}", failed.stderr);
 
     disk.resize(16 << 10);

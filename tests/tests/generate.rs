@@ -19,7 +19,7 @@ pub fn generate(place: &Place, args: &[&str]) -> Command {
 
 /// The records of a file.
 pub fn lines(place: &Place, name: &str) -> Vec<Value> {
-    let text = fs_err::read_to_string(place.path(name)).expect("written");
+    let text = place.read(name);
     text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
 }
 
@@ -61,14 +61,11 @@ fn answers_become_a_file() {
 
     // The same prompts on the other number of threads, printed.
     let printed = binary::ok(&mut generate(&place, &["--data", "pool.jsonl", "--threads", "1"]));
-    assert_eq!(printed, fs_err::read_to_string(place.path("answers.jsonl")).expect("written"));
+    assert_eq!(printed, place.read("answers.jsonl"));
 
-    let none = binary::run(&mut generate(&place, &["-o", "other.jsonl"]));
-    assert!(none.code == 2 && none.stderr.contains("--prompt"), "{}", none.stderr);
-    let text = binary::run(&mut generate(&place, &["--text", "a"]));
-    assert!(text.code == 2 && text.stderr.contains("is given as --prompt"), "{}", text.stderr);
-    let csv = binary::run(&mut generate(&place, &["--prompt", "a", "-o", "answers.csv"]));
-    assert!(csv.code == 2 && csv.stderr.contains(".jsonl"), "{}", csv.stderr);
+    binary::run(&mut generate(&place, &["-o", "other.jsonl"])).says(2, &["--prompt"]);
+    binary::run(&mut generate(&place, &["--text", "a"])).says(2, &["is given as --prompt"]);
+    binary::run(&mut generate(&place, &["--prompt", "a", "-o", "answers.csv"])).says(2, &[".jsonl"]);
     // Before anything is read.
     for ask in [&["--data", "missing.jsonl"][..], &["--data", "missing.jsonl", "--perplexity"]] {
         for name in ["answers.foo", "answers.foo.gz"] {
@@ -78,8 +75,7 @@ fn answers_become_a_file() {
         }
     }
     let cold = ["--prompt", "a", "--temperature", "0", "--top-k", "5"];
-    let cold = binary::run(&mut generate(&place, &cold));
-    assert!(cold.code == 2 && cold.stderr.contains("top-k"), "{}", cold.stderr);
+    binary::run(&mut generate(&place, &cold)).says(2, &["top-k"]);
 }
 
 /// Lists, objects and long integers, too, which are texts in the columns of a dataset.
@@ -91,16 +87,15 @@ fn other_keys_of_a_record_come_out_as_they_were() {
         r#""huge":[340282366920938463463374607431768211455],"none":null,"word":"[1]""#
     );
     let record = format!("{{\"id\":\"1\",\"prompt\":\"Hi\",\"completion\":\"yes\",{keys}}}\n");
-    fs_err::write(place.path("nest.jsonl"), record).expect("written");
+    place.write("nest.jsonl", record);
     place.ok(&["add", "--dataset", "nest", "--data", "nest.jsonl"]);
     let printed = binary::ok(&mut generate(&place, &["--data", "nest.jsonl"]));
     assert!(printed.contains(&format!(",\"expected\":\"yes\",{keys},\"finish\":")), "{printed}");
     assert_eq!(binary::ok(&mut generate(&place, &["--dataset", "nest"])), printed);
     let to_both = ["--data", "nest.jsonl", "-o", "answers.jsonl", "--as", "answers"];
     for says in ["answers: 1 answer added", "nothing to do: answers.jsonl has the 1 answer"] {
-        let done = binary::run(&mut generate(&place, &to_both));
-        assert!(done.code == 0 && done.stderr.contains(says), "{}", done.stderr);
-        assert_eq!(fs_err::read_to_string(place.path("answers.jsonl")).expect("written"), printed);
+        binary::run(&mut generate(&place, &to_both)).says(0, &[says]);
+        assert_eq!(place.read("answers.jsonl"), printed);
     }
     let stored = |sql| place.ok(&["query", "--format", "lines", sql]);
     assert_eq!(stored("SELECT record FROM answers"), printed);
@@ -124,11 +119,9 @@ fn a_finished_command_that_is_repeated_has_nothing_to_do() {
         };
         let done = again(&["--threads", "1"]);
         let says = format!("nothing to do: {name} has the 9 answers; --force makes them again");
-        assert!(done.code == 0 && done.stderr.contains(&says), "{}", done.stderr);
+        done.says(0, &[&says]);
         for other in [["--seed", "7"], ["--stop", "x"], ["--top-k", "5"]] {
-            let refused = again(&other);
-            let says = format!("{name} exists; --force replaces it");
-            assert!(refused.code == 2 && refused.stderr.contains(&says), "{other:?}: {}", refused.stderr);
+            again(&other).says(2, &[&format!("{name} exists; --force replaces it")]);
         }
         binary::ok(&mut generate(&place, &[&ask[..], &["--force"]].concat()));
         assert_eq!(fs_err::read(place.path(name)).expect("read"), written);
@@ -136,7 +129,7 @@ fn a_finished_command_that_is_repeated_has_nothing_to_do() {
     // What has other answers is not replaced: one too few or too many, another
     // order, another key of a sample.
     let ask = ["--data", "pool.jsonl", "--temperature", "0.7", "-o", "answers.jsonl"];
-    let written = fs_err::read_to_string(place.path("answers.jsonl")).expect("read");
+    let written = place.read("answers.jsonl");
     let lines: Vec<&str> = written.lines().collect();
     let turned: Vec<&str> = lines.iter().rev().copied().collect();
     for other in [
@@ -149,16 +142,14 @@ fn a_finished_command_that_is_repeated_has_nothing_to_do() {
         String::new(),
     ] {
         assert_ne!(other, written);
-        fs_err::write(place.path("answers.jsonl"), &other).expect("written");
-        let refused = binary::run(&mut generate(&place, &ask));
-        let says = "answers.jsonl exists; --force replaces it";
-        assert!(refused.code == 2 && refused.stderr.contains(says), "{other}: {}", refused.stderr);
-        assert_eq!(fs_err::read_to_string(place.path("answers.jsonl")).expect("read"), other);
+        place.write("answers.jsonl", &other);
+        binary::run(&mut generate(&place, &ask)).says(2, &["answers.jsonl exists; --force replaces it"]);
+        assert_eq!(place.read("answers.jsonl"), other);
     }
     // The answers of a file are those of its dataset.
-    fs_err::write(place.path("answers.jsonl"), &written).expect("written");
+    place.write("answers.jsonl", &written);
     let done = binary::run(&mut generate(&place, &[&ask[..], &["--as", "answers"]].concat()));
-    assert!(done.code == 0 && done.stderr.contains("answers: 9 answers added"), "{}", done.stderr);
+    done.says(0, &["answers: 9 answers added"]);
 }
 
 #[test]
@@ -171,23 +162,20 @@ fn answers_become_a_target() {
     assert_eq!(place.value("SELECT count(*) FROM answers"), "7");
     assert_eq!(place.value("SELECT count(DISTINCT model) FROM answers"), "1");
     // The same command answers the same, so nothing is added.
-    let again = binary::run(&mut generate(&place, &ask));
-    assert!(again.code == 0 && again.stderr.contains("7 there already"), "{}", again.stderr);
+    binary::run(&mut generate(&place, &ask)).says(0, &["7 there already"]);
     let other = [&ask[..], &["--seed", "7"]].concat();
     let refused = binary::run(&mut generate(&place, &other));
     // Before anything is answered, which leaves nothing behind.
-    let says = "is in dataset \"answers\" already";
-    assert!(refused.code == 1 && refused.stderr.contains(says), "{}", refused.stderr);
+    refused.says(1, &["is in dataset \"answers\" already"]);
     assert!(!refused.stderr.contains("answers.jsonl"), "{}", refused.stderr);
     assert!(!place.path("store.answers.part").exists());
     let own = ["--dataset", "pool", "--as", "pool"];
     let refused = binary::run(&mut generate(&place, &own));
     let says = "is in dataset \"pool\" already";
-    assert!(refused.code == 1 && refused.stderr.contains(says), "{}", refused.stderr);
+    refused.says(1, &[says]);
     assert!(!place.path("store.pool.part").exists());
     let kept = [&other[..], &["--if-changed", "keep"]].concat();
-    let kept = binary::run(&mut generate(&place, &kept));
-    assert!(kept.code == 0 && kept.stderr.contains("7 there already"), "{}", kept.stderr);
+    binary::run(&mut generate(&place, &kept)).says(0, &["7 there already"]);
 
     place.ingested("answers", None, "grad-sgd");
     place.ok(&["select", "--pool", "pool", "--target", "answers", "--top", "3", "-o", "best.jsonl"]);
@@ -201,7 +189,7 @@ fn a_killed_command_goes_on() {
     world::write_samples(&place.path("pool.jsonl"), 12);
     let ask = ["--data", "pool.jsonl", "-o", "answers.jsonl", "--batch-size", "2"];
     binary::ok(&mut generate(&place, &ask));
-    let expected = fs_err::read_to_string(place.path("answers.jsonl")).expect("written");
+    let expected = place.read("answers.jsonl");
     fs_err::remove_file(place.path("answers.jsonl")).expect("removed");
 
     let part = place.path("answers.jsonl.part");
@@ -209,12 +197,11 @@ fn a_killed_command_goes_on() {
     binary::killed_once(&mut generate(&place, &ask), || answered() >= 3);
     if !place.path("answers.jsonl").exists() {
         let other = [&ask[..], &["--stop", "x"]].concat();
-        let refused = binary::run(&mut generate(&place, &other));
-        assert!(refused.code == 1 && refused.stderr.contains("another request"), "{}", refused.stderr);
+        binary::run(&mut generate(&place, &other)).says(1, &["another request"]);
         let on = binary::run(&mut generate(&place, &ask));
-        assert!(on.code == 0 && on.stderr.contains("going on after"), "{}", on.stderr);
+        on.says(0, &["going on after"]);
     }
-    assert_eq!(fs_err::read_to_string(place.path("answers.jsonl")).expect("written"), expected);
+    assert_eq!(place.read("answers.jsonl"), expected);
 }
 
 /// Answers as they are kept until they are in their file: a second name holds them when the first one goes.
@@ -243,15 +230,13 @@ fn a_command_that_was_killed_behind_its_result_is_done() {
             fs_err::write(&part, part_has).expect("written");
             fs_err::write(&file, file_has).expect("written");
             let refused = binary::run(&mut generate(&place, &ask));
-            let says = format!("{name} exists; --force replaces it");
-            assert!(refused.code == 2 && refused.stderr.contains(&says), "{}", refused.stderr);
+            refused.says(2, &[&format!("{name} exists; --force replaces it")]);
             assert_eq!(fs_err::read(&file).expect("read"), file_has);
         }
         fs_err::write(&part, &kept).expect("written");
         fs_err::write(&file, &written).expect("written");
         let done = binary::run(&mut generate(&place, &ask));
-        let says = format!("nothing to do: {name} has the 9 answers");
-        assert!(done.code == 0 && done.stderr.contains(&says), "{}", done.stderr);
+        done.says(0, &[&format!("nothing to do: {name} has the 9 answers")]);
         assert!(!part.exists() && fs_err::read(&file).expect("read") == written);
     }
 }
@@ -263,11 +248,9 @@ fn an_edited_answer_is_told_and_made_again() {
     let kept = String::from_utf8(kept_answers(&place)).expect("text");
     let edited = kept.replacen("\"new_tokens\":", "\"new_tokens\":1", 1);
     assert_ne!(edited, kept);
-    fs_err::write(place.path("answers.jsonl.part"), edited).expect("written");
+    place.write("answers.jsonl.part", edited);
     let done = binary::run(&mut generate(&place, &["--data", "pool.jsonl", "-o", "answers.jsonl"]));
-    let says = "answers.jsonl.part: 1 line is damaged or edited";
-    assert!(done.code == 0 && done.stderr.contains(says), "{}", done.stderr);
-    assert!(done.stderr.contains("going on after 8 of 9 answers"), "{}", done.stderr);
+    done.says(0, &["answers.jsonl.part: 1 line is damaged or edited", "going on after 8 of 9 answers"]);
     binary::ok(&mut generate(&place, &["--data", "pool.jsonl", "-o", "whole.jsonl"]));
     assert_eq!(lines(&place, "answers.jsonl"), lines(&place, "whole.jsonl"));
 }
@@ -295,7 +278,7 @@ fn perplexities_become_a_table() {
         place.gstore(&["ingest", "--dataset", "pool", "--data", "pool.jsonl", "--features", "loss"]);
     binary::ok(ingest.arg("--model").arg(world::demo().join("model")));
     let sql = "SELECT vector[1] FROM vectors('pool', 'loss@base') ORDER BY row";
-    let stored = place.ok(&["query", "--format", "csv", sql]);
+    let stored = place.csv(sql);
     let stored: Vec<f64> = stored.lines().skip(1).filter_map(|line| line.parse().ok()).collect();
     assert_eq!((stored.len(), texts.len()), (8, 8));
     for (stored, text) in stored.iter().zip(&texts) {
@@ -321,8 +304,7 @@ fn devices_change_no_answer_and_no_perplexity() {
         assert!(on("cpu,cpu") == one && on("cpu,cpu,cpu") == one, "{ask:?}");
         let refused = ["--data", "pool.jsonl", "--devices", "cpu,candle"];
         let refused = binary::run(&mut generate(&place, &[&refused[..], ask].concat()));
-        let says = "`cpu` and `candle` do not compute the same bits";
-        assert!(refused.code == 1 && refused.stderr.contains(says), "{}", refused.stderr);
+        refused.says(1, &["`cpu` and `candle` do not compute the same bits"]);
         assert_eq!(refused.stdout, "");
     }
 }
@@ -340,7 +322,7 @@ fn templates_come_by_name_or_from_a_file() {
     let place = Place::new();
     let turns = "{% for m in messages %}<{{ m.role }}>{{ m.content }}{% endfor %}\
                  {% if add_generation_prompt %}<assistant>{% endif %}";
-    fs_err::write(place.path("mine.jinja"), turns).expect("written");
+    place.write("mine.jinja", turns);
     let answer = |more: &[&str]| {
         let ask = [&["--prompt", "Is 7 odd?", "--chat", "--temperature", "1"], more].concat();
         let text = binary::ok(&mut generate(&place, &ask));
@@ -359,8 +341,7 @@ fn templates_come_by_name_or_from_a_file() {
         line["generation"]["tokenizer"].as_str().map(str::len)
     };
     assert_eq!((tokenizer(&["--tokenizer", &model]), tokenizer(&[])), (Some(64), None));
-    let unknown = binary::run(&mut generate(&place, &["--prompt", "a", "--template", "lama3"]));
-    assert!(unknown.code == 2 && unknown.stderr.contains("llama3"), "{}", unknown.stderr);
+    binary::run(&mut generate(&place, &["--prompt", "a", "--template", "lama3"])).says(2, &["llama3"]);
 }
 
 #[test]
@@ -373,8 +354,7 @@ fn a_prompt_without_roles_is_told_where_it_may_surprise() {
         (&["--template", "tulu_chat"], false),
         (&["--template", "plain"], false),
     ] {
-        let done = binary::run(&mut generate(&place, &[&["--prompt", "Is 7 odd?"], more].concat()));
-        assert_eq!(done.code, 0, "{}", done.stderr);
+        let done = binary::done(&mut generate(&place, &[&["--prompt", "Is 7 odd?"], more].concat()));
         assert_eq!(done.stderr.contains("text without roles; --chat"), is_told, "{more:?}: {}", done.stderr);
     }
 }
@@ -383,16 +363,14 @@ fn a_prompt_without_roles_is_told_where_it_may_surprise() {
 fn answers_without_text_are_told_with_the_way_out() {
     let place = Place::new();
     let ask = "Rewrite in the past: Olga washes the car.";
-    fs_err::write(place.path("ask.jsonl"), serde_json::json!({ "prompt": ask }).to_string())
-        .expect("written");
+    place.write("ask.jsonl", serde_json::json!({ "prompt": ask }).to_string());
     for (more, way) in [
         (&["--prompt", ask][..], Some("--chat gives")),
         (&["--data", "ask.jsonl"], Some("--template tulu_chat gives")),
         (&["--prompt", ask, "--chat"], None),
         (&["--data", "ask.jsonl", "--template", "tulu_chat"], None),
     ] {
-        let done = binary::run(&mut generate(&place, more));
-        assert_eq!(done.code, 0, "{}", done.stderr);
+        let done = binary::done(&mut generate(&place, more));
         let told = done.stderr.contains("note: 1 of 1 answers is empty");
         assert_eq!(told, way.is_some(), "{more:?}: {}", done.stderr);
         assert!(way.is_none_or(|way| done.stderr.contains(way)), "{more:?}: {}", done.stderr);
@@ -425,19 +403,18 @@ fn long_texts_are_cut_into_blocks() {
     let records =
         [serde_json::json!({ "id": "a", "text": long }), serde_json::json!({ "id": "b", "text": "Short." })];
     let text: String = records.iter().map(|record| format!("{record}\n")).collect();
-    fs_err::write(place.path("texts.jsonl"), text).expect("written");
+    place.write("texts.jsonl", text);
     let blocks = ["--data", "texts.jsonl", "--block", "32"];
     binary::ok(&mut generate(&place, &[&blocks[..], &["--perplexity", "-o", "scores.jsonl"]].concat()));
     let scores = lines(&place, "scores.jsonl");
     assert!(scores.len() > 5 && scores[0]["id"] == "a#0" && scores[1]["id"] == "a#1", "{scores:?}");
     assert!(scores.iter().all(|score| score["tokens"].as_u64().expect("a count") <= 32));
-    let refused = binary::run(&mut generate(&place, &blocks));
-    assert!(refused.code == 2 && refused.stderr.contains("--perplexity"), "{}", refused.stderr);
+    binary::run(&mut generate(&place, &blocks)).says(2, &["--perplexity"]);
 
     world::write_samples(&place.path("pool.jsonl"), 2);
     let talks = ["--data", "pool.jsonl", "--block", "32", "--perplexity", "-o", "talks.jsonl"];
     let refused = binary::run(&mut generate(&place, &talks));
-    assert!(refused.code == 2 && refused.stderr.contains("--block cuts long texts"), "{}", refused.stderr);
+    refused.says(2, &["--block cuts long texts"]);
     assert!(!place.path("talks.jsonl").exists());
 
     // An ingest registers the same samples.
@@ -447,7 +424,7 @@ fn long_texts_are_cut_into_blocks() {
     assert_eq!(place.value("SELECT count(*) FROM texts WHERE id = 'a#1'"), "1");
     // An id that a part has too is refused, by the name of the file that was given.
     let clash = serde_json::json!({ "id": "a#1", "text": "Short, but called as a part." });
-    fs_err::write(place.path("clash.jsonl"), format!("{}\n{clash}\n", records[0])).expect("written");
+    place.write("clash.jsonl", format!("{}\n{clash}\n", records[0]));
     let mut ingest = place.gstore(&["ingest", "--dataset", "clash", "--features", "loss"]);
     ingest.args(["--data", "clash.jsonl", "--block", "32", "--model"]).arg(world::demo().join("model"));
     let refused = binary::run(&mut ingest);
@@ -466,8 +443,7 @@ fn perplexities_become_features() {
     world::write_samples(&place.path("pool.jsonl"), 9);
     place.ok(&["add", "--dataset", "pool", "--data", "pool.jsonl"]);
     let ask = ["--dataset", "pool", "--perplexity", "--per-token", "--as-features", "-o", "tokens.jsonl"];
-    let said = binary::run(&mut generate(&place, &ask));
-    assert_eq!(said.code, 0, "{}", said.stderr);
+    let said = binary::done(&mut generate(&place, &ask));
     let label = |token: bool| {
         let labels = said.stderr.lines().filter_map(|line| line.strip_prefix("feature ")?.split(' ').next());
         labels.into_iter().find(|label| label.contains("token") == token).expect("a feature").to_owned()
@@ -476,7 +452,7 @@ fn perplexities_become_features() {
     let scored: Vec<f64> =
         tokens.iter().filter(|t| t["scored"] == true).filter_map(|t| t["logprob"].as_f64()).collect();
     let sql = format!("SELECT vector[1] FROM vectors('pool', '{}') ORDER BY row, pos", label(true));
-    let stored = place.ok(&["query", "--format", "csv", &sql]);
+    let stored = place.csv(&sql);
     let stored: Vec<f64> = stored.lines().skip(1).filter_map(|line| line.parse().ok()).collect();
     assert_eq!(stored.len(), scored.len());
     for (loss, logprob) in stored.iter().zip(&scored) {
@@ -493,7 +469,7 @@ fn perplexities_become_features() {
     later.ok(&[&data[..], &["--features", "loss", "--per-token"]].concat());
     assert_eq!(binary::run(&mut generate(&later, &ask)).code, 0);
     let sql = "SELECT label, reduction FROM gstore.features WHERE granularity = 'token' ORDER BY label";
-    let labels = later.ok(&["query", "--format", "csv", sql]);
+    let labels = later.csv(sql);
     let labels: Vec<&str> = labels.lines().skip(1).collect();
     assert!(
         matches!(labels[..], [mean, sum] if mean.ends_with(":token,mean") && sum.ends_with(":token:sum,sum"))

@@ -10,8 +10,7 @@ fn a_line_that_is_no_sample_is_named_with_its_file() {
     let place = Place::new();
     world::write_samples(&place.path("pool.jsonl"), 2);
     let good = r#"{"id": "a", "text": "b"}"#;
-    fs_err::write(place.path("bad.jsonl"), format!("{good}\n{{\"id\": \"c\", \"what\": 1}}\n"))
-        .expect("written");
+    place.write("bad.jsonl", format!("{good}\n{{\"id\": \"c\", \"what\": 1}}\n"));
     let files = ["--data", "pool.jsonl", "bad.jsonl"];
     let train = ["train", "--output", "tuned", "--max-steps", "1", "--model"];
     let mut trained = place.gstore(&train);
@@ -19,8 +18,7 @@ fn a_line_that_is_no_sample_is_named_with_its_file() {
     let scored = [&files[..], &["--perplexity", "--format", "csv"]].concat();
     for mut command in [generate(&place, &files), generate(&place, &scored), trained] {
         let refused = binary::run(&mut command);
-        let says = "bad.jsonl, line 2: ";
-        assert!(refused.code == 1 && refused.stderr.contains(says), "{command:?}: {}", refused.stderr);
+        refused.says(1, &["bad.jsonl, line 2: "]);
         // Not even the header of a table.
         assert!(refused.stdout.is_empty(), "{command:?}: {}", refused.stdout);
     }
@@ -32,8 +30,7 @@ fn what_an_adapter_lacks_is_its_model_and_no_store() {
     let mut command = std::process::Command::new(binary::path());
     command.env("GSTORE_STORE", place.path("store")).args(["generate", "--adapter", "x", "--prompt", "hi"]);
     let refused = binary::run(&mut command);
-    let usage = "Usage: gstore generate --model <DIR|REPO> --adapter <DIR|REPO> --prompt <TEXT>\n";
-    assert!(refused.code == 2 && refused.stderr.contains(usage), "{}", refused.stderr);
+    refused.says(2, &["Usage: gstore generate --model <DIR|REPO> --adapter <DIR|REPO> --prompt <TEXT>\n"]);
 }
 
 #[test]
@@ -44,15 +41,13 @@ fn a_template_that_leaves_out_what_is_said_is_refused_with_the_row() {
         let answer = json!({ "role": "assistant", "content": "Forty." });
         format!("{}\n", json!({ "messages": [asked, answer] }))
     };
-    fs_err::write(place.path("rows.jsonl"), (0..4).map(row).collect::<Vec<String>>().concat())
-        .expect("written");
+    place.write("rows.jsonl", (0..4).map(row).collect::<Vec<String>>().concat());
     let turns = "{% for m in messages %}<{{ m.role }}>WORDS</s>{% endfor %}\
                  {% if add_generation_prompt %}<assistant>{% endif %}";
     let of = |words: &str| turns.replace("WORDS", words);
-    fs_err::write(place.path("all.jinja"), of("{{ m.content }}")).expect("written");
-    fs_err::write(place.path("asked.jinja"), of("{% if m.role == 'user' %}{{ m.content }}{% endif %}"))
-        .expect("written");
-    fs_err::write(place.path("constant.jinja"), of("words")).expect("written");
+    place.write("all.jinja", of("{{ m.content }}"));
+    place.write("asked.jinja", of("{% if m.role == 'user' %}{{ m.content }}{% endif %}"));
+    place.write("constant.jinja", of("words"));
     let with = |words: &[&str], template: &str| {
         let mut command = place.gstore(words);
         command.args(["--template", template, "--max-length", "64", "--model"]);
@@ -114,18 +109,16 @@ fn texts_without_a_token_to_score_are_told() {
         (r#"{"text": "a"}"#, 1, "error: no perplexity: no text has a token behind its first"),
         (cut, 0, "of all tokens; none of them is scored"),
     ] {
-        fs_err::write(place.path("one.jsonl"), text).expect("written");
+        place.write("one.jsonl", text);
         let ask = ["--data", "one.jsonl", "--perplexity", "--max-length", "6", "--force", "-o", "out.csv"];
-        let scored = binary::run(&mut generate(&place, &ask));
-        assert!(scored.code == code && scored.stderr.contains(says), "{text}: {}", scored.stderr);
+        binary::run(&mut generate(&place, &ask)).says(code, &[says]);
         assert_eq!(place.path("out.csv").exists(), code == 0);
     }
     // Nor does the store get a feature.
-    fs_err::write(place.path("one.jsonl"), r#"{"id": "x", "text": "a"}"#).expect("written");
+    place.write("one.jsonl", r#"{"id": "x", "text": "a"}"#);
     place.ok(&["add", "--dataset", "one", "--data", "one.jsonl"]);
     let ask = ["--dataset", "one", "--perplexity", "--as-features", "-o", "features.csv"];
-    let refused = binary::run(&mut generate(&place, &ask));
-    assert!(refused.code == 1 && refused.stderr.contains("error: no perplexity: "), "{}", refused.stderr);
+    binary::run(&mut generate(&place, &ask)).says(1, &["error: no perplexity: "]);
     assert_eq!(place.value("SELECT count(*) FROM gstore.features"), "0");
     assert!(!place.path("features.csv").exists());
 }
@@ -149,7 +142,7 @@ fn options_that_would_say_nothing_are_refused() {
         let refused = binary::run(&mut generate(&place, &[ask, &["-o", "out.jsonl"]].concat()));
         let flag = ask.iter().rev().find(|word| word.starts_with("--") && **word != "--temperature");
         let flag = flag.expect("a flag");
-        assert!(refused.code == 2 && refused.stderr.contains(flag), "{ask:?}: {}", refused.stderr);
+        refused.says(2, &[flag]);
         assert!(!place.path("out.jsonl").exists() && !place.path("out.jsonl.part").exists());
     }
     let drawn = ["--prompt", "a", "--seed", "7", "--top-k", "5", "-o", "out.jsonl"];
@@ -162,7 +155,7 @@ fn options_of_texts_that_change_no_sample_are_refused() {
     let place = Place::new();
     world::write_samples(&place.path("talks.jsonl"), 2);
     let pair = "{\"prompt\": \"Is 7 odd?\", \"completion\": \"Yes.\"}\n";
-    fs_err::write(place.path("pairs.jsonl"), pair).expect("written");
+    place.write("pairs.jsonl", pair);
     for (file, flag, value, says) in [
         ("talks.jsonl", "--block", "32", "--block cuts long texts, and no sample is one"),
         ("pairs.jsonl", "--system", "Be brief.", "--system has no effect: no sample is a conversation"),
@@ -172,8 +165,7 @@ fn options_of_texts_that_change_no_sample_are_refused() {
         trained.arg(world::demo().join("model")).args(of_texts);
         let scored = generate(&place, &[&of_texts[..], &["--perplexity", "-o", "out.jsonl"]].concat());
         for mut command in [trained, scored] {
-            let refused = binary::run(&mut command);
-            assert!(refused.code == 2 && refused.stderr.contains(says), "{command:?}: {}", refused.stderr);
+            binary::run(&mut command).says(2, &[says]);
         }
         assert!(!place.path("out.jsonl").exists());
     }
@@ -206,8 +198,7 @@ fn what_is_read_is_not_replaced() {
     ] {
         let before = fs_err::read(place.path(read)).expect("read");
         let refused = place.run(&[&["generate", "--model", "m", "-o", read, "--force"][..], ask].concat());
-        let says = format!("{read} is read by this command");
-        assert!(refused.code == 2 && refused.stderr.contains(&says), "{ask:?}: {}", refused.stderr);
+        refused.says(2, &[&format!("{read} is read by this command")]);
         assert_eq!(fs_err::read(place.path(read)).expect("read"), before, "{ask:?}");
     }
     // A new file next to them, and the same again.
@@ -230,14 +221,11 @@ fn a_condition_is_on_rows_of_a_dataset() {
     let mut trained = place.gstore(&["train", "--output", "tuned", "--max-steps", "1", "--model"]);
     trained.arg(world::demo().join("model")).args(none);
     for mut command in [generate(&place, &none), trained] {
-        let refused = binary::run(&mut command);
-        let says = "--where: the condition is true for none of 2 rows";
-        assert!(refused.code == 1 && refused.stderr.contains(says), "{}", refused.stderr);
+        binary::run(&mut command).says(1, &["--where: the condition is true for none of 2 rows"]);
     }
     for prompts in [&["--data", "pool.jsonl"][..], &["--prompt", "a"], &["--text", "a", "--perplexity"]] {
         let ask = [prompts, &["--where", "source = 'a'", "-o", "out.jsonl"]].concat();
-        let refused = binary::run(&mut generate(&place, &ask));
-        assert!(refused.code == 2 && refused.stderr.contains("--where"), "{}", refused.stderr);
+        binary::run(&mut generate(&place, &ask)).says(2, &["--where"]);
         assert!(!place.path("out.jsonl").exists());
     }
 }
@@ -256,8 +244,7 @@ fn what_says_how_answers_are_made_is_refused_of_perplexities() {
         &["--max-new-tokens", "5"],
     ] {
         let ask = [&["--data", "pool.jsonl", "--perplexity"], more].concat();
-        let refused = binary::run(&mut generate(&place, &ask));
-        assert!(refused.code == 2 && refused.stderr.contains(more[0]), "{}", refused.stderr);
+        binary::run(&mut generate(&place, &ask)).says(2, &[more[0]]);
     }
 }
 
@@ -265,7 +252,7 @@ fn what_says_how_answers_are_made_is_refused_of_perplexities() {
 fn a_tokenizer_of_a_larger_model_is_refused_before_a_text_is_read_and_others_are_told() {
     let place = Place::new();
     world::write_samples(&place.path("pool.jsonl"), 2);
-    fs_err::write(place.path("questions.jsonl"), world::QUESTION).expect("written");
+    place.write("questions.jsonl", world::QUESTION);
     let model = world::demo().join("model");
     let tokenizer = |folder: &str, change: fn(&mut Value)| {
         fs_err::create_dir(place.path(folder)).expect("made");
@@ -275,7 +262,7 @@ fn a_tokenizer_of_a_larger_model_is_refused_before_a_text_is_read_and_others_are
         let bytes = fs_err::read(model.join("tokenizer.json")).expect("read");
         let mut value: Value = serde_json::from_slice(&bytes).expect("JSON");
         change(&mut value);
-        fs_err::write(place.path(folder).join("tokenizer.json"), value.to_string()).expect("written");
+        place.write(folder).join("tokenizer.json", value.to_string());
     };
     // The texts have none of these tokens.
     tokenizer("larger", |value| value["model"]["vocab"]["beyond-the-model"] = json!(768));
@@ -305,8 +292,7 @@ fn a_tokenizer_of_a_larger_model_is_refused_before_a_text_is_read_and_others_are
         ]
     };
     for refused in commands("larger") {
-        let says = "has 769 tokens, up to token 768, and the model's vocabulary has 768";
-        assert!(refused.code == 1 && refused.stderr.contains(says), "{}", refused.stderr);
+        refused.says(1, &["has 769 tokens, up to token 768, and the model's vocabulary has 768"]);
     }
     assert!(!place.path(&output("larger")).exists());
     for (tokenizer, says) in [

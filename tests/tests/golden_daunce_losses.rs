@@ -65,7 +65,7 @@ fn golden_daunce_losses() {
 
     let place = Place::new();
     let pool = lines(&shared.join("data/pool.jsonl"), &rows).join("\n");
-    fs_err::write(place.path("pool.jsonl"), pool).expect("written");
+    place.write("pool.jsonl", pool);
     let queries: Vec<String> = manifest["queries"]
         .as_array()
         .expect("queries")
@@ -75,7 +75,7 @@ fn golden_daunce_losses() {
             lines(&shared.join(file), &[number(&query["row"])]).swap_remove(0)
         })
         .collect();
-    fs_err::write(place.path("queries.jsonl"), queries.join("\n")).expect("written");
+    place.write("queries.jsonl", queries.join("\n"));
 
     // The models whose adapters are there.
     let models: Vec<usize> = manifest["models"].as_array().expect("models").iter().map(number).collect();

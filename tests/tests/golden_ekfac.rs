@@ -89,11 +89,11 @@ fn scored(file: &Tensors, cases: &[Case], model: &Path) -> Scored {
     let ((train, offsets), (queries, _)) =
         (rows(file, "train", "train.labels"), rows(file, "query", "query.labels"));
     write_tokenizer(&place, train.iter().chain(&queries).flat_map(|row| &row.ids).copied().max());
-    fs_err::write(place.path("joined.jinja"), JOINED).expect("written");
+    place.write("joined.jinja", JOINED);
     for (name, rows) in [("pool", &train), ("queries", &queries)] {
         let lines: Vec<String> = rows.iter().enumerate().map(|(at, row)| record(at, row)).collect();
         let data = format!("{name}.jsonl");
-        fs_err::write(place.path(&data), lines.join("\n")).expect("written");
+        place.write(&data, lines.join("\n"));
         place.ok(&["add", "--dataset", name, "--data", &data]);
     }
     let modules: BTreeSet<&str> = cases.iter().flat_map(|case| &case.modules).map(String::as_str).collect();
@@ -131,7 +131,7 @@ fn write_tokenizer(place: &Place, last: Option<u32>) {
         "model": { "type": "WordLevel", "vocab": vocabulary, "unk_token": "0" },
     });
     fs_err::create_dir(place.path("numbers")).expect("made");
-    fs_err::write(place.path("numbers/tokenizer.json"), tokenizer.to_string()).expect("written");
+    place.write("numbers/tokenizer.json", tokenizer.to_string());
 }
 
 /// A conversation whose words are numbers of tokens: the assistant says what is scored.

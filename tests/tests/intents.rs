@@ -82,7 +82,7 @@ fn mirror(from: &Path, to: &Path) {
 }
 
 fn ids(place: &Place) -> Vec<String> {
-    let text = place.ok(&["query", "--format", "csv", "SELECT id FROM pool ORDER BY id"]);
+    let text = place.csv("SELECT id FROM pool ORDER BY id");
     text.lines().skip(1).map(str::to_owned).collect()
 }
 
@@ -92,9 +92,9 @@ const PURGE: &[&str] = &["--purge", "--yes"];
 fn rows_of_a_dataset_that_got_the_name_are_not_touched() {
     for more in [&[][..], PURGE] {
         let place = filled();
-        let text = fs_err::read_to_string(place.path("pool.jsonl")).expect("readable");
+        let text = place.read("pool.jsonl");
         let reversed: String = text.lines().rev().map(|line| format!("{line}\n")).collect();
-        fs_err::write(place.path("reversed.jsonl"), reversed).expect("written");
+        place.write("reversed.jsonl", reversed);
         let others =
             [&["drop", "dataset", "pool"][..], &["add", "--dataset", "pool", "--data", "reversed.jsonl"]];
         let delete = [&["delete", "--dataset", "pool", "--id", "s0", "--id", "s1"], more].concat();
@@ -105,8 +105,7 @@ fn rows_of_a_dataset_that_got_the_name_are_not_touched() {
         }
         assert_eq!(ids(&place).len(), 10);
         let refused = after(&place, &["add", "--dataset", "pool", "--data", "pool.jsonl"], &others);
-        assert_eq!(refused.code, 1, "{}", refused.stderr);
-        assert!(refused.stderr.contains("dataset pool was dropped"), "{}", refused.stderr);
+        refused.says(1, &["dataset pool was dropped"]);
         let dropped = after(&place, &["drop", "dataset", "pool"], &others);
         assert_eq!(dropped.code, 1, "{}", dropped.stderr);
         assert_eq!(ids(&place).len(), 10);
@@ -117,13 +116,12 @@ fn rows_of_a_dataset_that_got_the_name_are_not_touched() {
 fn an_id_goes_whatever_row_has_it() {
     for more in [&[][..], PURGE] {
         let place = filled();
-        let text = fs_err::read_to_string(place.path("pool.jsonl")).expect("readable");
-        fs_err::write(place.path("new.jsonl"), text.replace("Is 3 odd?", "Is three odd?")).expect("written");
+        let text = place.read("pool.jsonl");
+        place.write("new.jsonl", text.replace("Is 3 odd?", "Is three odd?"));
         let others = [&["add", "--dataset", "pool", "--data", "new.jsonl", "--if-changed", "replace"][..]];
         let finished =
             after(&place, &[&["delete", "--dataset", "pool", "--id", "s3"], more].concat(), &others);
-        assert_eq!(finished.code, 0, "{}", finished.stderr);
-        assert!(finished.stderr.contains("looking again"), "{}", finished.stderr);
+        finished.says(0, &["looking again"]);
         assert!(!ids(&place).contains(&"s3".to_owned()), "{}", finished.stdout);
     }
 }
@@ -168,8 +166,7 @@ fn what_ctrl_c_says_of_a_delete_is_so() {
         std::thread::sleep(Duration::from_millis(300));
         drop(lock);
         let finished = Finished::from(child.wait_with_output().expect("ends"));
-        assert_eq!(finished.code, 130, "{}{}", finished.stdout, finished.stderr);
-        assert!(finished.stderr.contains("stopping, if nothing is deleted yet"), "{}", finished.stderr);
+        finished.says(130, &["stopping, if nothing is deleted yet"]);
         assert!(finished.stderr.ends_with("stopped; nothing was changed\n"), "{}", finished.stderr);
         assert_eq!(ids(&place).len(), 10);
     }

@@ -145,8 +145,7 @@ fn the_page_has_every_key_and_no_other() {
     // What is printed is one object.
     let select = ["select", "--pool", "pool", "--target", "pool", "--top", "5", "-o"];
     for more in [&["-", "--json"][..], &["more.jsonl", "--json", "--plot"]] {
-        let refused = place.run(&[&select[..], more].concat());
-        assert!(refused.code == 2 && refused.stderr.contains("--json prints a report"), "{}", refused.stderr);
+        place.run(&[&select[..], more].concat()).says(2, &["--json prints a report"]);
     }
 
     check("factors gram", &place.json(&["factors", "gram", "g", "--dataset", "pool", "--json"]));
@@ -220,7 +219,7 @@ fn the_page_has_every_key_and_no_other() {
     }
 
     let pipeline = "[[stage]]\nname = 'add'\ncommand = 'add'\ndataset = 'pool'\ndata = 'pool.jsonl'\n";
-    fs_err::write(place.path("p.toml"), pipeline).expect("written");
+    place.write("p.toml", pipeline);
     check("run --dry-run", &place.json(&["run", "p.toml", "--dry-run", "--json"]));
     check("run", &place.json(&["run", "p.toml", "--json"]));
 
@@ -242,7 +241,7 @@ fn the_page_has_every_key_and_no_other() {
     assert_eq!((&forecast["to_compute"], &forecast["passes"]), (&1.into(), &80.into()));
     assert!(place.run(&["info", "own"]).code != 0);
     check("daunce losses", &losses(&[]));
-    fs_err::write(place.path("losses.csv"), "id,a,b\ns0,1.5,1.25\ns1,2,2.5\n").expect("written");
+    place.write("losses.csv", "id,a,b\ns0,1.5,1.25\ns1,2,2.5\n");
     let import = ["import", "--from", "daunce", "--ensemble", "given", "--base", "b", "--dataset", "pool"];
     check("import", &place.json(&[&import[..], &["--losses", "losses.csv", "--json"][..]].concat()));
     check("daunce diagnose", &place.json(&["daunce", "diagnose", "--ensemble", "given", "--json"]));

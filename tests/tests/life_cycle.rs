@@ -75,7 +75,7 @@ fn deleted_rows_are_in_no_answer_and_in_every_older_one() {
     assert_eq!(place.value_at(Some("before"), SCORES), all);
     // A pool with holes is selected from like any other.
     place.ok(&["select", "--pool", "pool", "--target", "target", "--top", "100%", "-o", "all.jsonl"]);
-    let lines = fs_err::read_to_string(place.path("all.jsonl")).expect("written");
+    let lines = place.read("all.jsonl");
     assert!(!lines.contains("\"source\":\"a\"") && lines.contains("\"source\":\"b\""));
 
     let again = place.json(&["delete", "--dataset", "pool", "--where", "source = 'a'", "--json"]);
@@ -105,15 +105,13 @@ fn merging_and_collecting_change_no_content() {
     assert_eq!(place.value_at(Some("before"), COUNT), "60");
 
     // A foreign file stays, whatever is collected.
-    fs_err::write(place.path("store/segments/notes.txt"), "mine").expect("written");
+    place.write("store/segments/notes.txt", "mine");
     let dry = place.json(&["gc", "--keep", "1", "--keep-within", "0s", "--dry-run", "--json"]);
     let done = place.json(&["gc", "--keep", "1", "--keep-within", "0s", "--json"]);
     assert_eq!(dry["files"], done["files"]);
     assert!(place.path("store/segments/notes.txt").exists());
     assert_eq!(place.value_at(Some("before"), COUNT), "60", "a tag keeps its snapshot");
-    let gone = place.run(&["query", "--snapshot", "1", COUNT]);
-    assert_eq!(gone.code, 1);
-    assert!(gone.stderr.contains("there is no snapshot 1"), "{}", gone.stderr);
+    place.run(&["query", "--snapshot", "1", COUNT]).says(1, &["there is no snapshot 1"]);
     assert_eq!(digests(&place.path("store")), before);
     let report = place.json(&["verify", "--all", "--json"]);
     assert_eq!((&report["problems"], &report["unreferenced"]), (&json!([]), &json!([])));
@@ -122,12 +120,10 @@ fn merging_and_collecting_change_no_content() {
 #[test]
 fn a_replaced_line_is_a_new_row_and_the_only_one_computed() {
     let place = filled();
-    let text = fs_err::read_to_string(place.path("pool.jsonl")).expect("there");
-    fs_err::write(place.path("pool.jsonl"), text.replacen("Is 7 odd?", "Is seven odd?", 1)).expect("written");
+    let text = place.read("pool.jsonl");
+    place.write("pool.jsonl", text.replacen("Is 7 odd?", "Is seven odd?", 1));
 
-    let refused = place.run(&["add", "--dataset", "pool", "--data", "pool.jsonl"]);
-    assert_eq!(refused.code, 1);
-    assert!(refused.stderr.contains("--if-changed replace"), "{}", refused.stderr);
+    place.run(&["add", "--dataset", "pool", "--data", "pool.jsonl"]).says(1, &["--if-changed replace"]);
     place.ok(&["add", "--dataset", "pool", "--data", "pool.jsonl", "--if-changed", "replace"]);
     assert_eq!(place.value(COUNT), "40");
     assert_eq!(place.value("SELECT \"row\" FROM pool WHERE id = 's7'"), "40");
@@ -159,9 +155,7 @@ fn a_purge_leaves_nothing_behind() {
     assert_eq!(nothing["snapshot"], Value::Null);
     assert_eq!(place.value_at(Some("before"), COUNT), "40", "a wrong id costs no history");
     place.ok(&["delete", "--dataset", "pool", "--id", "s4"]);
-    let unsure = place.run(&["delete", "--dataset", "pool", "--id", "s5", "--purge"]);
-    assert_eq!(unsure.code, 2);
-    assert!(unsure.stderr.contains("--yes"), "{}", unsure.stderr);
+    place.run(&["delete", "--dataset", "pool", "--id", "s5", "--purge"]).says(2, &["--yes"]);
     assert_eq!(place.value(COUNT), "39");
 
     let report = place.json(&["delete", "--dataset", "pool", "--id", "s5", "--purge", "--yes", "--json"]);
@@ -191,8 +185,7 @@ fn a_backup_is_a_store_and_comes_back_whole() {
     // The snapshot has a row less than the backup that it replaces.
     let replaced = place.run(&["backup", "--to", "saved", "--json"]);
     let note = "note: the backup in saved has rows that this snapshot lacks";
-    assert!(replaced.code == 0 && replaced.stderr.contains(note), "{}", replaced.stderr);
-    assert!(replaced.stderr.contains("name another folder: pool: 39 rows, was 40"), "{}", replaced.stderr);
+    replaced.says(0, &[note, "name another folder: pool: 39 rows, was 40"]);
     let report: Value = serde_json::from_str(&replaced.stdout).expect("JSON");
     assert!(report["files_kept"].as_u64() > Some(0), "only what is new is copied: {report}");
     let again = place.run(&["backup", "--to", "saved"]);
@@ -216,8 +209,7 @@ fn what_has_no_rows_is_lost_by_its_name() {
         let place = Place::new();
         for i in 1..=3 {
             let file = format!("{i}.jsonl");
-            fs_err::write(place.path(&file), format!("{{\"id\":\"a{i}\",\"text\":\"t\"}}\n"))
-                .expect("written");
+            place.write(&file, format!("{{\"id\":\"a{i}\",\"text\":\"t\"}}\n"));
             place.ok(&["add", "--dataset", "pool", "--data", &file]);
         }
         place.ok(&["tag", "before", "--snapshot", "2"]);
@@ -282,8 +274,7 @@ fn deleted_and_purged_samples_do_not_come_back_with_the_same_command() {
     world::write_samples(&place.path("pool.jsonl"), 5);
     let add = |more: &[&str]| {
         let args = [&["add", "--dataset", "pool", "--data", "pool.jsonl"], more].concat();
-        let finished = place.run(&args);
-        assert_eq!(finished.code, 0, "{}", finished.stderr);
+        let finished = place.done(&args);
         finished
     };
     add(&[]);
@@ -293,7 +284,7 @@ fn deleted_and_purged_samples_do_not_come_back_with_the_same_command() {
         said.contains("pool: 0 samples added, 4 were there already, 1 was deleted before and left out (--restore-deleted adds it)"),
         "{said}"
     );
-    fs_err::write(place.path("ids.txt"), "\u{feff}s3\ns3\n").expect("written");
+    place.write("ids.txt", "\u{feff}s3\ns3\n");
     place.ok(&["delete", "--dataset", "pool", "--ids", "ids.txt"]);
     let said = add(&[]).stderr;
     assert!(said.contains("2 were deleted before and left out (--restore-deleted adds them)"), "{said}");
@@ -318,13 +309,7 @@ fn deleted_and_purged_samples_do_not_come_back_with_the_same_command() {
         "--model",
         &world::demo().join("model").to_string_lossy(),
     ]);
-    assert_eq!(dry.code, 0, "{}", dry.stderr);
-    assert!(
-        dry.stderr.contains("0 samples to add, 3 there already")
-            && dry.stderr.contains("2 deleted before to leave out"),
-        "{}",
-        dry.stderr
-    );
+    dry.says(0, &["0 samples to add, 3 there already", "2 deleted before to leave out"]);
     let said = ingest(&place, "pool", Some("pool.jsonl"), "loss");
     assert!(said.contains("2 were deleted before and left out"), "{said}");
     assert_eq!(place.value(COUNT), "3");

@@ -93,13 +93,7 @@ fn a_changed_store_is_refused_until_its_old_state_is_named() {
     let store = Store::open(place.path("store")).expect("opens");
     let before = store.snapshot().expect("a snapshot").number().to_string();
     append(&store, "more", 3);
-    let finished = place.run(&args("m", MEMORY));
-    assert_eq!(finished.code, 1, "{}", finished.stderr);
-    assert!(
-        finished.stderr.contains("unfinished work") && finished.stderr.contains("--snapshot"),
-        "{}",
-        finished.stderr
-    );
+    place.run(&args("m", MEMORY)).says(1, &["unfinished work", "--snapshot"]);
     let mut old = args("m", MEMORY);
     old.extend(["--snapshot", &before]);
     place.ok(&old);
@@ -198,9 +192,7 @@ fn places_that_a_matrix_cannot_have_are_refused_before_the_work() {
         ("v1.2/../store/tmp/../m.parquet", "is inside the store"),
     ] {
         for more in [&[][..], &["--dry-run"]] {
-            let finished = place.run(&[&args(output, "1GiB"), more].concat());
-            assert_eq!(finished.code, 2, "{output}: {}", finished.stderr);
-            assert!(finished.stderr.contains(says), "{output}: {}", finished.stderr);
+            place.run(&[&args(output, "1GiB"), more].concat()).says(2, &[says]);
         }
     }
     // Another store's files are its own as well.
@@ -216,10 +208,7 @@ fn places_that_a_matrix_cannot_have_are_refused_before_the_work() {
             "daunce", "train", "--model", "none", "--data", "x.jsonl", "--models", "4", "--output", "other/c",
         ],
     ] {
-        let finished = place.run(&command);
-        assert_eq!(finished.code, 2, "{command:?}: {}", finished.stderr);
-        assert!(finished.stderr.contains("is inside the store"), "{command:?}: {}", finished.stderr);
-        assert!(finished.stderr.contains("/other, whose files"), "{command:?}: {}", finished.stderr);
+        place.run(&command).says(2, &["is inside the store", "/other, whose files"]);
     }
     for command in [
         vec!["select", "--pool", "pool", "--target", "q", "--top", "5", "-o", "store/out.jsonl"],
@@ -260,8 +249,7 @@ fn places_that_a_matrix_cannot_have_are_refused_before_the_work() {
     }
     let in_turn = ["--round-robin", "sample", "--within", "max"];
     let select = ["select", "--pool", "pool", "--target", "q", "--top", "5", "-o", "out.jsonl"];
-    let finished = place.run(&[&select[..], &in_turn].concat());
-    assert!(finished.code == 2 && finished.stderr.contains("--within"), "{}", finished.stderr);
+    place.run(&[&select[..], &in_turn].concat()).says(2, &["--within"]);
     // Names with a dot are names of folders where nothing else can be meant.
     for output in ["v1.2", "v1.3/"] {
         place.ok(&args(output, "1GiB"));

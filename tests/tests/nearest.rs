@@ -12,9 +12,9 @@ const ANSWER: &str = "7 is odd, as everyone knows";
 fn place() -> Place {
     let place = Place::new();
     world::write_samples(&place.path("pool.jsonl"), 60);
-    let mut text = fs_err::read_to_string(place.path("pool.jsonl")).expect("written");
+    let mut text = place.read("pool.jsonl");
     text.push_str(&format!("{{\"id\":\"twin\",\"prompt\":\"{PROMPT}\",\"completion\":\"{ANSWER}\"}}\n"));
-    fs_err::write(place.path("pool.jsonl"), text).expect("written");
+    place.write("pool.jsonl", text);
     place.ingested("pool", Some(&place.path("pool.jsonl")), "embed-mean,grad-sgd");
     place
 }
@@ -48,7 +48,7 @@ fn the_documented_statement_finds_the_near_duplicates_of_a_pool() {
         ("d", "def f(x): return x * x + 1"),
     ];
     let pool: String = texts.iter().map(|(id, text)| line(id, text)).collect();
-    fs_err::write(place.path("pool.jsonl"), pool).expect("written");
+    place.write("pool.jsonl", pool);
     place.ingested("pool", Some(&place.path("pool.jsonl")), "embed-mean");
     let docs = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/sql.md");
     let docs = fs_err::read_to_string(docs).expect("readable");
@@ -116,7 +116,7 @@ fn text_id_and_vector_find_the_same_rows_with_and_without_graphs() {
     let sql = |options: &str| {
         format!("EXPLAIN SELECT id FROM nearest('pool', id => 'twin', {at}{options}) LIMIT 5")
     };
-    let explained = |options: &str| place.ok(&["query", "--format", "csv", &sql(options)]);
+    let explained = |options: &str| place.csv(&sql(options));
     assert!(explained("").contains("by=scan (segments are too small for graphs"), "{}", explained(""));
     let asked = explained(", exact => false");
     assert!(asked.contains("by=graphs of 1 of 1 segments (ef=128)"), "{asked}");
@@ -205,9 +205,7 @@ fn what_makes_no_sense_is_refused_with_the_way_out() {
             "of kind loss; the kinds there are embed-",
         ),
     ] {
-        let finished = place.run(&args);
-        assert_eq!(finished.code, code, "{args:?}: {}", finished.stderr);
-        assert!(finished.stderr.contains(says), "{args:?}: {}", finished.stderr);
+        place.run(&args).says(code, &[says]);
     }
     // Gradients on request, and a damaged graph.
     place.ok(&["index", "--hnsw", "--dataset", "pool", "--kind", "grad-sgd"]);

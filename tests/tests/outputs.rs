@@ -21,7 +21,7 @@ fn place() -> Place {
         r#"{"id":"c","prompt":"two?","completion":"2","n":3,"ok":false,"tokens":7}"#,
         r#"{"id":"d","text":"3 is three, 4 is four","source":"text"}"#,
     ];
-    fs_err::write(place.path("pool.jsonl"), pool.join("\n") + "\n").expect("written");
+    place.write("pool.jsonl", pool.join("\n") + "\n");
     world::write_samples(&place.path("target.jsonl"), 4);
     for (dataset, kinds) in [("pool", "grad-adam"), ("target", "grad-sgd")] {
         place.ingested(dataset, Some(Path::new(&format!("{dataset}.jsonl"))), kinds);
@@ -36,7 +36,7 @@ fn lists_and_objects_are_columns_of_their_types_and_can_be_added_again() {
         r#"{"id":"a","prompt":"one?","completion":"it is 1","labels":["x","y"],"info":{"score":0.5},"mixed":[1],"said":"[1]","rejected":[{"role":"user","content":"one?"},{"role":"assistant","content":"no"}]}"#,
         r#"{"id":"b","prompt":"two?","completion":"it is 2","labels":[],"info":{"name":"m"},"mixed":["one"],"said":"[2]"}"#,
     ];
-    fs_err::write(place.path("pool.jsonl"), pool.join("\n") + "\n").expect("written");
+    place.write("pool.jsonl", pool.join("\n") + "\n");
     place.ingested("pool", Some(Path::new("pool.jsonl")), "grad-sgd");
     let select = ["select", "--pool", "pool", "--target", "pool", "--top", "2", "-o"];
     for (name, dataset) in [("x.parquet", "x1"), ("x.arrow", "x2"), ("saved/", "x3")] {
@@ -79,7 +79,7 @@ fn a_file_that_is_there_is_replaced_only_with_force() {
         vec!["matrix", "--pool", "pool", "--target", "target", "-o", "mine.parquet"],
     ];
     for file in ["mine.csv", "mine.parquet"] {
-        fs_err::write(place.path(file), "mine").expect("written");
+        place.write(file, "mine");
     }
     for command in &commands {
         let file = if command[0] == "matrix" { "mine.parquet" } else { "mine.csv" };
@@ -90,24 +90,23 @@ fn a_file_that_is_there_is_replaced_only_with_force() {
         }
         place.ok(&[command, &["--force"][..]].concat());
         assert_ne!(fs_err::read(place.path(file)).expect("there"), b"mine", "{command:?}");
-        fs_err::write(place.path(file), "mine").expect("written");
+        place.write(file, "mine");
     }
     // Scores at the default path count as well.
-    fs_err::write(place.path("s.jsonl.scores.csv"), "mine").expect("written");
+    place.write("s.jsonl.scores.csv", "mine");
     refused(&place, &[&SELECT[..], &["s.jsonl"]].concat(), &["s.jsonl.scores.csv exists"]);
     // The file of a finished matrix needs no force: there is nothing to do.
     let matrix = ["matrix", "--pool", "pool", "--target", "target", "-o", "m.parquet"];
     place.ok(&matrix);
-    let again = place.run(&matrix);
-    assert!(again.code == 0 && again.stderr.contains("nothing to do"), "{}", again.stderr);
+    place.run(&matrix).says(0, &["nothing to do"]);
 }
 
 #[test]
 fn links_are_followed_and_other_names_of_a_file_keep_it() {
     let place = place();
     let query = |output: &'static str| vec!["query", "SELECT id FROM pool", "-o", output];
-    let bytes = |name: &str| fs_err::read_to_string(place.path(name)).expect("readable");
-    fs_err::write(place.path("real.csv"), "mine").expect("written");
+    let bytes = |name: &str| place.read(name);
+    place.write("real.csv", "mine");
     fs_err::set_permissions(place.path("real.csv"), std::fs::Permissions::from_mode(0o600)).expect("set");
     fs_err::hard_link(place.path("real.csv"), place.path("other.csv")).expect("linked");
     symlink("real.csv", place.path("link.csv")).expect("linked");
@@ -142,7 +141,7 @@ fn devices_and_standard_output_are_written_to() {
     let appended = fs_err::File::create(place.path("out.txt")).expect("made");
     let mut command = place.gstore(&["query", "SELECT count(*) AS n FROM pool", "-o", "/dev/stdout"]);
     assert!(command.stdout(appended.into_file()).status().expect("runs").success());
-    assert_eq!(fs_err::read_to_string(place.path("out.txt")).expect("there"), "n\n4\n");
+    assert_eq!(place.read("out.txt"), "n\n4\n");
     refused(&place, &[&SELECT[..], &["-", "--scores", "/dev/stdout"]].concat(), &["are the same file"]);
     place.ok(&[&SELECT[..], &["/dev/null", "--scores", "/dev/null"]].concat());
 }
@@ -150,7 +149,7 @@ fn devices_and_standard_output_are_written_to() {
 #[test]
 fn the_ending_says_what_a_selection_is() {
     let place = place();
-    let pool = fs_err::read_to_string(place.path("pool.jsonl")).expect("readable");
+    let pool = place.read("pool.jsonl");
     let sorted = |text: &str| {
         let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
         lines.sort();
@@ -158,7 +157,7 @@ fn the_ending_says_what_a_selection_is() {
     };
     for name in ["x.jsonl", "x.json", "X.NDJSON", "sel.bbh.jsonl", "x"] {
         place.ok(&[&SELECT[..], &[name]].concat());
-        let text = fs_err::read_to_string(place.path(name)).expect("readable");
+        let text = place.read(name);
         assert_eq!(sorted(&text), sorted(&pool), "{name}");
         assert!(place.path(&format!("{name}.scores.csv")).is_file(), "{name}");
     }
@@ -193,9 +192,7 @@ fn the_ending_says_what_a_selection_is() {
     for scores in ["s.tsv", "s.csv.gz", "s.parquet", "s.arrow", "s.jsonl.zst"] {
         place.ok(&[&SELECT[..], &["y.jsonl", "--force", "--scores", scores]].concat());
     }
-    assert!(
-        fs_err::read_to_string(place.path("s.tsv")).expect("text").starts_with("id\trow\tscore\tsubtask\n")
-    );
+    assert!(place.read("s.tsv").starts_with("id\trow\tscore\tsubtask\n"));
 }
 
 #[test]
@@ -208,17 +205,13 @@ fn a_table_of_selected_records_can_be_added_again() {
     for (i, (shape, ids)) in
         [("prompt", "'a', 'c'"), ("messages", "'b'"), ("text", "'d'")].into_iter().enumerate()
     {
-        let lines = fs_err::read_to_string(place.path("pool.jsonl")).expect("readable");
+        let lines = place.read("pool.jsonl");
         let own: Vec<&str> = lines.lines().filter(|line| line.contains(&format!("\"{shape}\":"))).collect();
         let dataset = format!("only{i}");
-        fs_err::write(place.path("only.jsonl"), own.join("\n")).expect("written");
+        place.write("only.jsonl", own.join("\n"));
         place.ingested(&dataset, Some(Path::new("only.jsonl")), "grad-adam");
-        let columns = place.ok(&[
-            "query",
-            "--format",
-            "csv",
-            &format!("SELECT name FROM gstore.columns WHERE dataset = '{dataset}' AND key IS NOT NULL"),
-        ]);
+        let columns = place
+            .csv(&format!("SELECT name FROM gstore.columns WHERE dataset = '{dataset}' AND key IS NOT NULL"));
         let columns: Vec<&str> = columns.lines().skip(1).collect();
         let values = |dataset: &str| {
             place.ok(&[
@@ -232,8 +225,7 @@ fn a_table_of_selected_records_can_be_added_again() {
             let (file, back) =
                 (format!("{dataset}.{ending}"), format!("back{i}_{}", ending.replace('.', "_")));
             place.ok(&["select", "--pool", &dataset, "--target", "target", "--top", "100%", "-o", &file]);
-            let added = place.run(&["add", "--dataset", &back, "--data", &file]);
-            assert_eq!(added.code, 0, "{file}: {}", added.stderr);
+            place.ok(&["add", "--dataset", &back, "--data", &file]);
             assert_eq!(values(&back), values(&dataset), "{file}");
             for line in own.iter().map(|line| serde_json::from_str::<Value>(line).expect("JSON")) {
                 let id = line["id"].as_str().expect("an id");
@@ -248,16 +240,16 @@ fn a_table_of_selected_records_can_be_added_again() {
     }
     // What has no place in a table is refused, not left out.
     let extra = r#"{"id":"e","messages":[{"role":"user","content":"1?","name":"me"},{"role":"assistant","content":"1"}]}"#;
-    fs_err::write(place.path("extra.jsonl"), extra).expect("written");
+    place.write("extra.jsonl", extra);
     place.ingested("extra", Some(Path::new("extra.jsonl")), "grad-adam");
     let finished =
         place.run(&["select", "--pool", "extra", "--target", "target", "--top", "1", "-o", "e.parquet"]);
-    assert!(finished.code == 1 && finished.stderr.contains("`name`"), "{}", finished.stderr);
+    finished.says(1, &["`name`"]);
     assert!(!place.path("e.parquet").exists());
     // Pools of other columns share a table.
     place.ok(&["select", "--pool", "pool,extra", "--target", "target", "--top", "3", "-o", "both.jsonl"]);
     place.ok(&["select", "--pool", "only0,only2", "--target", "target", "--top", "3", "-o", "both.csv"]);
-    let text = fs_err::read_to_string(place.path("both.csv")).expect("readable");
+    let text = place.read("both.csv");
     assert!(text.starts_with("id,prompt,completion,text,n,ok,x,source,tokens\n"), "{text}");
 }
 
@@ -288,8 +280,7 @@ fn ranks_and_scores_are_in_the_records_if_they_are_asked_for() {
     place.ingested("again", Some(Path::new("x.jsonl")), "grad-adam");
     for name in ["y.jsonl", "y.parquet"] {
         let refused = select("again", name);
-        let says = "`gstore_rank` already, so it cannot be added: leave --with-scores out";
-        assert!(refused.code == 1 && refused.stderr.contains(says), "{}", refused.stderr);
+        refused.says(1, &["`gstore_rank` already, so it cannot be added: leave --with-scores out"]);
         assert!(!place.path(name).exists());
     }
 }
@@ -305,7 +296,7 @@ fn results_of_statements_follow_their_names() {
         ("q.jsonl", "{\"id\":\"a\",\"n\":1}\n{\"id\":\"c\",\"n\":3}\n"),
     ] {
         place.ok(&["query", sql, "-o", name]);
-        assert_eq!(fs_err::read_to_string(place.path(name)).expect("readable"), want, "{name}");
+        assert_eq!(place.read(name), want, "{name}");
     }
     assert_eq!(place.ok(&["query", sql, "--format", "tsv"]), "id\tn\na\t1\nc\t3\n");
     place.ok(&["query", "SELECT id, id AS text FROM pool", "-o", "q.csv.gz"]);
@@ -314,7 +305,7 @@ fn results_of_statements_follow_their_names() {
     refused(&place, &["query", sql, "-o", "q.xyz"], &["q.xyz", ".csv"]);
     let readable = ".txt is a table as on the terminal, .md a Markdown table, .html a page";
     place.ok(&["query", sql, "-o", "q.html"]);
-    let page = fs_err::read_to_string(place.path("q.html")).expect("readable");
+    let page = place.read("q.html");
     assert!(
         page.contains("<tr><td>a</td><td class=\"n\">1</td></tr>") && page.ends_with("</html>\n"),
         "{page}"
@@ -334,7 +325,7 @@ fn two_results_need_two_places() {
         let args = [&SELECT[..], &["x.csv", "--scores", scores]].concat();
         refused(&place, &args, &["are the same file", scores]);
     }
-    fs_err::write(place.path("y.csv"), "").expect("written");
+    place.write("y.csv", "");
     fs_err::hard_link(place.path("y.csv"), place.path("z.csv")).expect("linked");
     refused(
         &place,
@@ -349,7 +340,7 @@ fn two_results_need_two_places() {
     refused(&place, &[&SELECT[..], &["store"]].concat(), &["inside the store"]);
     fs_err::create_dir(place.path("folder")).expect("made");
     refused(&place, &[&SELECT[..], &["folder"]].concat(), &["folder is a folder"]);
-    fs_err::write(place.path("folder/notes.txt"), "mine").expect("written");
+    place.write("folder/notes.txt", "mine");
     refused(&place, &[&SELECT[..], &["folder/"]].concat(), &["folder/ holds something else"]);
 }
 
@@ -368,7 +359,7 @@ fn what_a_kill_left_of_a_file_goes_with_the_next_of_its_name() {
     let left =
         [".ids.csv.aB3dE6.part", ".ids.csv.held00.part", ".ids.csv.mine.part", ".other.csv.aB3dE6.part"];
     for name in left {
-        fs_err::write(place.path(name), "").expect("written");
+        place.write(name, "");
     }
     let held = fs_err::File::open(place.path(left[1])).expect("opened");
     held.file().lock().expect("locked");
@@ -423,8 +414,7 @@ fn from_without_select_takes_all_columns() {
         });
         assert_eq!(short, long, "{format}");
     }
-    let finished = place.run(&["query", "SELECT FROM pool LIMIT 2"]);
-    assert!(finished.code == 1 && finished.stderr.contains("SELECT * FROM"), "{}", finished.stderr);
+    place.run(&["query", "SELECT FROM pool LIMIT 2"]).says(1, &["SELECT * FROM"]);
 }
 
 /// Waits until a command takes Ctrl-C in its own way, before which it dies of the signal without a

@@ -12,7 +12,7 @@ fn only_what_has_changed_runs_again() {
     let place = place();
     let all = ["add-pool", "add-target", "best", "features-pool", "features-target", "score", "warm"];
     assert_eq!(ran(&go(&place, &[])), all);
-    let report = fs_err::read_to_string(place.path("p.state/report.html")).expect("a report");
+    let report = place.read("p.state/report.html");
     assert!(report.contains("total_steps") && !report.contains("<script"), "{report}");
     assert!(place.path("p.state/report.md").exists() && place.path("p.state/logs/warm.log").exists());
     assert_eq!(place.value("SELECT count(*) FROM pool"), "40");
@@ -45,17 +45,12 @@ fn only_what_has_changed_runs_again() {
     assert_eq!(ran(&other), ["best", "features-pool", "features-target", "score", "warm"]);
     assert!(ran(&go(&place, &["--set", "steps=3"])).is_empty());
     assert!(place.path("out/warm/checkpoint-3").exists());
-    let log = fs_err::read_to_string(place.path("p.state/logs/warm.log")).expect("a log");
+    let log = place.read("p.state/logs/warm.log");
     assert!(log.contains(" still has run warm: `gstore revert"), "{log}");
 
     // A training goes on from what is in its folder: not from what others left of it.
     fs_err::remove_dir_all(place.path("out/warm/checkpoint-2")).expect("it was there");
-    let changed = place.run(&["run", "p.toml", "--set", "steps=3"]);
-    assert!(
-        changed.code == 1 && changed.stderr.contains("--force warm trains it again"),
-        "{}",
-        changed.stderr
-    );
+    place.run(&["run", "p.toml", "--set", "steps=3"]).says(1, &["--force warm trains it again"]);
     assert_eq!(go(&place, &["--set", "steps=3", "--force", "warm"])["warm"], "done");
     assert!(ran(&go(&place, &["--set", "steps=3"])).is_empty());
     // Nor does one with other options take the place of it.
@@ -71,10 +66,7 @@ fn only_what_has_changed_runs_again() {
 fn a_selection_that_names_no_run_follows_a_training_that_goes_back_to_former_options() {
     let place = place();
     write(&place, &FILE.replace("target = \"target\"\nrun = \"warm\"\n", "target = \"target\"\n"));
-    let results = || {
-        let read = |name: &str| fs_err::read_to_string(place.path(name)).expect("written");
-        [read("out/best.jsonl"), read("out/best.jsonl.scores.csv")]
-    };
+    let results = || [place.read("out/best.jsonl"), place.read("out/best.jsonl.scores.csv")];
     go(&place, &[]);
     let first = results();
     go(&place, &["--set", "steps=3"]);
@@ -101,14 +93,13 @@ fn an_edited_row_of_a_data_file_goes_on_where_the_stage_says_that_it_replaces() 
     };
     let edit = |said: &str| {
         let line = format!("{{\"id\": \"a\", \"prompt\": \"p\", \"completion\": \"{said}\"}}\n");
-        fs_err::write(place.path("target.jsonl"), line).expect("written");
+        place.write("target.jsonl", line);
     };
     edit("one");
     add("");
     go(&place, &[]);
     edit("two");
-    let refused = place.run(&["run", "p.toml"]);
-    assert!(refused.code == 1 && refused.stderr.contains("different content"), "{}", refused.stderr);
+    place.run(&["run", "p.toml"]).says(1, &["different content"]);
     add("if-changed = 'replace'\n");
     assert_eq!(ran(&go(&place, &[])), ["add"]);
     assert_eq!(place.value("SELECT count(*) FROM target"), "1");
@@ -143,18 +134,14 @@ fn what_others_made_is_never_replaced() {
     go(&place, &[]);
     let weights =
         || fs_err::read(place.path("warm/checkpoint-1/adapter_model.safetensors")).expect("written");
-    let mine = || fs_err::read_to_string(place.path("mine.csv")).expect("written");
+    let mine = || place.read("mine.csv");
     // Another pipeline with the same names, and a file that was there before it.
     fs_err::remove_dir_all(place.path("p.state")).expect("a journal");
-    fs_err::write(place.path("mine.csv"), "by hand").expect("written");
+    place.write("mine.csv", "by hand");
     write(&place, &[score, &warm("4")].concat());
     let before = weights();
     for _ in 0..2 {
-        let refused = place.run(&["run", "p.toml", "--keep-going"]);
-        assert_eq!(refused.code, 1, "{}", refused.stderr);
-        assert!(
-            refused.stderr.contains("stage score failed") && refused.stderr.contains("stage warm failed")
-        );
+        place.run(&["run", "p.toml", "--keep-going"]).says(1, &["stage score failed", "stage warm failed"]);
         assert_eq!((mine(), weights()), ("by hand".to_owned(), before.clone()));
     }
     let forced = place.run(&["run", "p.toml", "--keep-going", "--force", "score", "--force", "warm"]);
@@ -199,8 +186,7 @@ fn a_ground_truth_of_other_options_takes_the_place_of_the_former() {
     }
     // One that others have put there stays.
     fs_err::remove_dir_all(place.path("p.state")).expect("removed");
-    let refused = with(2);
-    assert!(refused.code == 1 && refused.stderr.contains("other subsets"), "{}", refused.stderr);
+    with(2).says(1, &["other subsets"]);
     assert_eq!(fs_err::read_dir(place.path("truth/outputs")).expect("listed").count(), 3);
 }
 
@@ -210,8 +196,7 @@ fn tried_in_vain(place: &Place) {
     assert_eq!(without_store(place, &[]).code, 0);
     let lock = OsVfs.lock(&place.path("warm/.lock"), false).expect("opened").expect("free");
     write(place, &alone(3, ""));
-    let failed = without_store(place, &[]);
-    assert!(failed.code == 1 && failed.stderr.contains("another training"), "{}", failed.stderr);
+    without_store(place, &[]).says(1, &["another training"]);
     drop(lock);
 }
 
@@ -222,14 +207,11 @@ fn a_training_without_a_store_is_kept_where_others_are_refused() {
     let weights = || files(&place.path("warm/checkpoint-2"));
     let before = weights();
     write(&place, &alone(2, ""));
-    let again = without_store(&place, &[]);
-    assert!(again.code == 0 && again.stderr.contains("already trained, 2 steps"), "{}", again.stderr);
+    without_store(&place, &[]).says(0, &["already trained, 2 steps"]);
     write(&place, &alone(2, "lora-targets = ['v_porj']\n"));
-    let failed = without_store(&place, &[]);
-    assert!(failed.code == 2 && failed.stderr.contains("ends in v_porj"), "{}", failed.stderr);
+    without_store(&place, &[]).says(2, &["ends in v_porj"]);
     write(&place, &alone(2, ""));
-    let again = without_store(&place, &[]);
-    assert!(again.code == 0 && again.stderr.contains("up to date"), "{}", again.stderr);
+    without_store(&place, &[]).says(0, &["up to date"]);
     assert_eq!(weights(), before);
     let forced = without_store(&place, &["--force", "warm"]);
     assert!(forced.code == 0 && !forced.stderr.contains("already trained"), "{}", forced.stderr);
@@ -279,13 +261,12 @@ report = "report"
         ("base.jsonl", "{\"id\": \"a\", \"completion\": \"a cat\", \"expected\": \"the cat\"}\n"),
         ("tuned.jsonl", "{\"id\": \"a\", \"completion\": \"the cat\"}\n"),
     ] {
-        fs_err::write(place.path(name), text).expect("written");
+        place.write(name, text);
     }
     write(&place, file);
     assert_eq!(ran(&go(&place, &[])), ["tasks", "text"]);
     assert!(ran(&go(&place, &[])).is_empty());
-    fs_err::write(place.path("tuned.jsonl"), "{\"id\": \"a\", \"completion\": \"the dog\"}\n")
-        .expect("written");
+    place.write("tuned.jsonl", "{\"id\": \"a\", \"completion\": \"the dog\"}\n");
     assert_eq!(ran(&go(&place, &[])), ["text"]);
     write(&place, &file.replace("max-new-tokens = 4", "max-new-tokens = 5"));
     assert_eq!(ran(&go(&place, &[])), ["tasks"]);

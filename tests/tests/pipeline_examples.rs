@@ -23,9 +23,9 @@ fn the_pipelines_of_the_project_can_be_planned() {
     let set = |name: &str, path: &Path| format!("{name}={}", path.canonicalize().expect("there").display());
     let demo = set("demo", &world::demo());
     world::write_samples(&place.path("data/queries.jsonl"), 3);
-    fs_err::write(place.path("data/bm25.csv"), "id,query,score\n").expect("written");
+    place.write("data/bm25.csv", "id,query,score\n");
     let prompts = r#"[{"prompt": "Is 7 odd?", "completion": " Yes."}]"#;
-    fs_err::write(place.path("data/prompts.json"), prompts).expect("written");
+    place.write("data/prompts.json", prompts);
     let (model, data) = (set("model", &world::demo().join("model")), set("data", &place.path("data")));
     let corpus = set("corpus", &place.path("corpus.jsonl"));
     for (name, variables, stages) in [
@@ -45,9 +45,7 @@ fn the_pipelines_of_the_project_can_be_planned() {
         for variable in variables {
             plan.arg("--set").arg(variable);
         }
-        let planned = binary::run(&mut plan);
-        assert_eq!(planned.code, 0, "{name}: {}", planned.stderr);
-        assert!(planned.stderr.contains(stages), "{name}: {}", planned.stderr);
+        binary::run(&mut plan).says(0, &[stages]);
     }
 }
 
@@ -58,8 +56,8 @@ fn the_pipeline_of_daunce_runs() {
     fs_err::create_dir_all(place.path("data")).expect("made");
     world::write_samples(&place.path("data/pool.jsonl"), 40);
     world::write_samples(&place.path("data/target.jsonl"), 5);
-    let target = fs_err::read_to_string(place.path("data/target.jsonl")).expect("written");
-    fs_err::write(place.path("data/target.jsonl"), target.replace("odd?", "odd or even?")).expect("written");
+    let target = place.read("data/target.jsonl");
+    place.write("data/target.jsonl", target.replace("odd?", "odd or even?"));
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/pipelines/daunce.toml");
     fs_err::copy(file, place.path("daunce.toml")).expect("copied");
     let go = || {
@@ -78,8 +76,7 @@ fn the_pipeline_of_daunce_runs() {
         run.args(["--set", "warm-steps=2", "--set"]);
         run.arg(format!("model={}", world::demo().join("model").canonicalize().expect("there").display()));
         run.current_dir(place.path("")).env_remove("GSTORE_STORE");
-        let done = binary::run(&mut run);
-        assert_eq!(done.code, 0, "{}", done.stderr);
+        let done = binary::done(&mut run);
         let summary: Value = serde_json::from_str(&done.stdout).expect("JSON");
         let stages = summary["stages"].as_array().expect("stages").iter();
         let text = |value: &Value| value.as_str().expect("text").to_owned();
@@ -106,7 +103,7 @@ fn the_pipeline_of_curvature_runs() {
         {"prompt": "Is 7 odd?", "completion": " 7 is odd"},
         {"prompt": "Is 4 odd?", "completion": " 4 is even"},
     ]);
-    fs_err::write(place.path("data/prompts.json"), prompts.to_string()).expect("written");
+    place.write("data/prompts.json", prompts.to_string());
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/pipelines/ekfac.toml");
     fs_err::copy(file, place.path("p.toml")).expect("copied");
     let model = world::demo().join("model").canonicalize().expect("there");
@@ -117,17 +114,16 @@ fn the_pipeline_of_curvature_runs() {
     let first = go(&place, &set);
     assert!(first.len() == 9 && first.values().all(|outcome| outcome == "done"), "{first:?}");
 
-    let read = |name: &str| fs_err::read_to_string(place.path(name)).expect("written");
-    let spectra = read("ekfac/factors.csv");
+    let spectra = place.read("ekfac/factors.csv");
     assert_eq!(spectra.lines().count(), 1 + 9, "the MLPs of three layers: {spectra}");
     for layer in 0..3 {
         assert!(place.path(&format!("ekfac/factors/layer_{layer}/lambda_matrix.png")).is_file());
     }
     // The row that says what was wanted is in the pool.
-    let scores = read("ekfac/scores.md");
+    let scores = place.read("ekfac/scores.md");
     let best = scores.lines().find(|line| line.starts_with("| 1 |")).expect("a ranking");
     assert!(best.ends_with("| Is 7 odd? 7 is odd |"), "{scores}");
-    let given = read("ekfac/scores_of_answers.md");
+    let given = place.read("ekfac/scores_of_answers.md");
     assert_eq!(given.matches("### Highest scores").count(), 2, "{given}");
     assert!(place.path("ekfac/scores.parquet").is_file() && place.path("ekfac/evaluation.md").is_file());
     let again = go(&place, &set);
@@ -155,10 +151,10 @@ fn the_pipeline_of_prefilters_runs() {
     assert!(outcomes.len() == 26 && outcomes.values().all(|outcome| outcome == "done"), "{outcomes:?}");
 
     let lines = |name: &str| -> BTreeSet<String> {
-        let text = fs_err::read_to_string(place.path(name)).expect("written");
+        let text = place.read(name);
         text.lines().map(str::to_owned).collect()
     };
-    let log = fs_err::read_to_string(place.path("p.state/logs/fit-a.log")).expect("a log");
+    let log = place.read("p.state/logs/fit-a.log");
     assert!(log.contains("a perfect prediction is expected to have a recall of the top 5.0 %"), "{log}");
     let (a, b) = (lines("prefilter/kept/a.jsonl"), lines("prefilter/kept/b.jsonl"));
     // 15 % are 24 rows; those of an equal prediction, or without any, are kept as well.
@@ -214,26 +210,26 @@ fn compared() -> Place {
     fs_err::create_dir_all(place.path("data")).expect("made");
     world::write_samples(&place.path("data/pool.jsonl"), 25);
     world::write_samples(&place.path("data/queries.jsonl"), 3);
-    let text = |name: &str| fs_err::read_to_string(place.path(name)).expect("written");
+    let text = |name: &str| place.read(name);
     // Of a row without an answer no method has a score.
     let lines = text("data/pool.jsonl");
     let pool: String =
         lines.lines().filter(|line| !line.contains("\"s13\"")).flat_map(|line| [line, "\n"]).collect();
-    fs_err::write(place.path("data/pool.jsonl"), pool).expect("written");
+    place.write("data/pool.jsonl", pool);
     let queries =
         text("data/queries.jsonl").replace("odd?", "odd or even?").replace("\"id\":\"s", "\"id\":\"q");
-    fs_err::write(place.path("data/queries.jsonl"), queries).expect("written");
+    place.write("data/queries.jsonl", queries);
     let mut scores = "id,query,score\n".to_owned();
     for row in (0..25).filter(|row| *row != 13) {
         (0..3).for_each(|query| scores.push_str(&format!("s{row},q{query},{}\n", row * 7 % 11 + query)));
     }
-    fs_err::write(place.path("data/bm25.csv"), scores).expect("written");
+    place.write("data/bm25.csv", scores);
     place
 }
 
 /// The methods of the report of a comparison, which count for all queries.
 fn methods(place: &Place, report: &str) -> Vec<String> {
-    let report = fs_err::read_to_string(place.path(report)).expect("written");
+    let report = place.read(report);
     let report: Value = serde_json::from_str(&report).expect("JSON");
     assert_eq!((&report["kind"], &report["rows"]), (&json!("lds"), &json!(3)), "{report:#}");
     let systems = report["systems"].as_array().expect("systems").iter();

@@ -9,10 +9,10 @@ use crate::staged::{FILE, alone, files, go, place, without_store, write, write_t
 fn a_pipeline_runs_from_any_folder() {
     let place = place();
     fs_err::create_dir(place.path("sub")).expect("made");
-    fs_err::write(place.path("sub/c.jinja"), "{{ messages }}").expect("written");
+    place.write("sub/c.jinja", "{{ messages }}");
     let text = "[[stage]]\nname = 'score'\ncommand = 'generate'\nmodel = 'org/model'\ndata = '../target.jsonl'\n\
         template = 'c.jinja'\nperplexity = true\noutput = 'o.csv'\n";
-    fs_err::write(place.path("sub/p.toml"), text).expect("written");
+    place.write("sub/p.toml", text);
     let plan = place.run(&["run", "sub/p.toml", "--dry-run"]);
     assert!(plan.code == 0 && plan.stdout.contains("run   score"), "{}{}", plan.stdout, plan.stderr);
 }
@@ -22,8 +22,7 @@ fn a_dry_run_shows_the_plan_and_touches_nothing() {
     let place = place();
     let folder = place.path("");
     let before = files(&folder);
-    let plan = place.run(&["run", "p.toml", "--dry-run"]);
-    assert_eq!(plan.code, 0, "{}", plan.stderr);
+    let plan = place.done(&["run", "p.toml", "--dry-run"]);
     assert!(plan.stdout.contains("run   add-pool, since it has not run yet"), "{}", plan.stdout);
     assert!(plan.stderr.contains("7 of 7 stages"), "{}", plan.stderr);
     assert_eq!(files(&folder), before);
@@ -47,7 +46,7 @@ fn a_dry_run_shows_the_plan_and_touches_nothing() {
 fn a_dry_run_reads_no_config_file_as_the_stages_do_not() {
     let place = place();
     write(&place, &alone(2, ""));
-    fs_err::write(place.path("gstore.toml"), "[train]\noptim = \"none such\"\n").expect("written");
+    place.write("gstore.toml", "[train]\noptim = \"none such\"\n");
     let plan = without_store(&place, &["--dry-run", "--json"]);
     let plan: Value = serde_json::from_str(&plan.stdout).expect("JSON");
     assert!(plan["stages"][0]["disk"].is_string(), "{plan}");
@@ -58,7 +57,7 @@ fn a_config_file_overrides_nothing_of_the_pipeline() {
     let place = place();
     let stage = "[[stage]]\nname = 'add'\ncommand = 'add'\ndataset = 'pool'\ndata = 'pool.jsonl'\n";
     write(&place, &format!("store = 'own.gstore'\nthreads = 1\n{stage}"));
-    fs_err::write(place.path("gstore.toml"), "store = \"other.gstore\"\nthreads = 2\n").expect("written");
+    place.write("gstore.toml", "store = \"other.gstore\"\nthreads = 2\n");
     let own = "add --store=own.gstore --dataset";
     for config in [&[][..], &["--config", "gstore.toml"]] {
         let plan = without_store(&place, &[&["--dry-run"][..], config].concat());
@@ -66,7 +65,7 @@ fn a_config_file_overrides_nothing_of_the_pipeline() {
     }
     let run = without_store(&place, &[]);
     assert!(run.code == 0 && place.path("own.gstore").exists(), "{}", run.stderr);
-    let log = fs_err::read_to_string(place.path("p.state/logs/add.log")).expect("a log");
+    let log = place.read("p.state/logs/add.log");
     assert!(log.contains("--threads=1"), "{log}");
     // Another store has nothing of it.
     let run = without_store(&place, &["--store", "b.gstore"]);
@@ -98,15 +97,13 @@ fn mistakes_are_refused_before_anything_runs() {
     ] {
         write(&place, &FILE.replace(from, to));
         for more in [&[][..], &["--dry-run"]] {
-            let refused = place.run(&[&["run", "p.toml"][..], more].concat());
-            assert!(refused.code == 2 && refused.stderr.contains(says), "{says}: {}", refused.stderr);
+            place.run(&[&["run", "p.toml"][..], more].concat()).says(2, &[says]);
         }
     }
     let names: Vec<String> = files(&place.path("")).into_keys().collect();
     assert_eq!(names.len(), 3, "{names:?}");
     write(&place, FILE);
-    let refused = place.run(&["run", "p.toml", "--only", "wram"]);
-    assert!(refused.code == 2 && refused.stderr.contains("did you mean `warm`"), "{}", refused.stderr);
+    place.run(&["run", "p.toml", "--only", "wram"]).says(2, &["did you mean `warm`"]);
     let refused = place.run(&["run", "p.toml", "--only", "sel-3"]).stderr;
     assert!(refused.contains("the stages are ") && refused.contains("warm"), "{refused}");
 }
@@ -131,7 +128,6 @@ fn what_a_stage_would_be_refused_for_is_told_before_anything_runs() {
     with("momentum = 0.9");
     for more in [&["--dry-run"][..], &[]] {
         let refused = place.run(&[&["run", "p.toml"][..], more].concat());
-        let says = "p.toml:12: stage warm: --momentum belongs to --optim sgd";
-        assert!(refused.code == 2 && refused.stderr.contains(says), "{}", refused.stderr);
+        refused.says(2, &["p.toml:12: stage warm: --momentum belongs to --optim sgd"]);
     }
 }

@@ -14,12 +14,9 @@ use crate::staged::{FILE, go, place, ran, write, write_target};
 #[test]
 fn a_failure_ends_the_run_and_the_same_command_goes_on() {
     let place = place();
-    fs_err::write(place.path("target.jsonl"), "{\"id\": \"a\"\n").expect("written");
+    place.write("target.jsonl", "{\"id\": \"a\"\n");
     let failed = place.run(&["run", "p.toml"]);
-    assert_eq!(failed.code, 1, "{}", failed.stderr);
-    for part in ["stage add-target failed: exit code ", ", error: ", " up to date, 1 failed, "] {
-        assert!(failed.stderr.contains(part), "{part}: {}", failed.stderr);
-    }
+    failed.says(1, &["stage add-target failed: exit code ", ", error: ", " up to date, 1 failed, "]);
     assert!(!place.path("out").exists());
 
     // What does not need it can go on.
@@ -82,13 +79,12 @@ fn a_killed_pipeline_goes_on() {
     child.wait().expect("gone");
     assert!(place.path("out/warm/checkpoint-2").exists(), "no checkpoint before the kill");
     let ended = place.path("out/warm/checkpoint-60").exists();
-    let again = place.run(&["run", "p.toml", "--only", "warm"]);
-    assert_eq!(again.code, 0, "{}", again.stderr);
+    let again = place.done(&["run", "p.toml", "--only", "warm"]);
     // On a machine so fast that the training was over before it could be told there is nothing to go on with.
     if !ended {
         let told = "stage warm of a run that was killed is still at work; stopping it";
         assert!(again.stderr.contains(told), "{}", again.stderr);
-        let log = fs_err::read_to_string(place.path("p.state/logs/warm.log")).expect("a log");
+        let log = place.read("p.state/logs/warm.log");
         let (_, second) = log[1..].split_once("# gstore ").expect("two runs");
         assert!(second.contains("going on after step"), "{log}");
     }

@@ -104,9 +104,7 @@ fn a_full_device_is_an_error() {
     for args in COMMANDS.iter().filter(|args| !args.contains(&"--help")) {
         let mut command = place.gstore(args);
         command.stdout(full_device());
-        let finished = binary::run(&mut command);
-        assert_eq!(finished.code, 1, "{args:?}: {}", finished.stderr);
-        assert!(finished.stderr.contains("No space left"), "{args:?}: {}", finished.stderr);
+        binary::run(&mut command).says(1, &["No space left"]);
     }
 }
 

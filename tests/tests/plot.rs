@@ -35,7 +35,7 @@ fn the_curves_of_the_documentation_are_those_of_the_command() {
     let place = Place::new();
     place.ok(&["plot", "train", &warmup(), "-o", "curves.svg"]);
     let shown = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/plots/training.svg");
-    let drawn = fs_err::read_to_string(place.path("curves.svg")).expect("drawn");
+    let drawn = place.read("curves.svg");
     assert!(
         drawn == fs_err::read_to_string(shown).expect("documented"),
         "docs/plots/training.svg is now\n{drawn}"
@@ -56,7 +56,7 @@ fn trainings_are_drawn_in_every_form() {
     // Two checkpoints of one training have curves of their own.
     let checkpoints = [26, 104].map(|step| format!("{}/checkpoint-{step}", warmup()));
     place.ok(&["plot", "train", &checkpoints[0], &checkpoints[1], "-o", "two.html"]);
-    let page = fs_err::read_to_string(place.path("two.html")).expect("drawn");
+    let page = place.read("two.html");
     assert!(page.contains("checkpoint-26") && page.contains("checkpoint-104"), "{page}");
     assert!(page.starts_with("<!DOCTYPE html>") && !page.contains("<script"), "{page}");
 
@@ -66,7 +66,7 @@ fn trainings_are_drawn_in_every_form() {
     assert_eq!(u32::from_be_bytes(png[16..20].try_into().expect("four")), 1440);
 
     place.ok(&["plot", "train", &warmup(), "-o", "curves.txt"]);
-    assert_eq!(fs_err::read_to_string(place.path("curves.txt")).expect("drawn"), text);
+    assert_eq!(place.read("curves.txt"), text);
 }
 
 #[test]
@@ -76,9 +76,9 @@ fn what_cannot_be_drawn_is_refused() {
         let finished = place.run(args);
         assert!(finished.code == code && finished.stderr.contains(words), "{args:?}: {finished:?}");
     };
-    fs_err::write(place.path("there.svg"), "mine").expect("written");
+    place.write("there.svg", "mine");
     refused(&["plot", "train", &warmup(), "-o", "there.svg"], 2, "--force");
-    assert_eq!(fs_err::read_to_string(place.path("there.svg")).expect("kept"), "mine");
+    assert_eq!(place.read("there.svg"), "mine");
     place.ok(&["plot", "train", &warmup(), "-o", "there.svg", "--force"]);
     refused(&["plot", "train", &warmup(), "-o", "curves.pdf"], 2, ".svg");
     refused(&["plot", "train", &warmup(), "--width", "100000000000"], 2, "1000");
@@ -87,7 +87,7 @@ fn what_cannot_be_drawn_is_refused() {
     fs_err::create_dir_all(place.path("empty")).expect("made");
     refused(&["plot", "train", "empty"], 1, "no log of a training");
     fs_err::create_dir_all(place.path("broken")).expect("made");
-    fs_err::write(place.path("broken/trainer_state.json"), "{").expect("written");
+    place.write("broken/trainer_state.json", "{");
     refused(&["plot", "train", "broken"], 1, "trainer_state.json");
     refused(&["plot", "scores", "--pool", "pool", "--target", "target"], 1, "store");
 }
@@ -131,7 +131,7 @@ fn scores_sources_and_overlap_are_drawn() {
     };
     let drawn_by = select(&["source", "--plot=five.html"]);
     assert!(drawn_by.code == 0 && !drawn_by.stderr.contains("not drawn"), "{drawn_by:?}");
-    let page = fs_err::read_to_string(place.path("five.html")).expect("drawn");
+    let page = place.read("five.html");
     assert!(page.contains("share of rows by source"), "{page}");
     let missing = select(&["sauce", "--plot=none.html"]);
     let note = "note: shares of `sauce` are not drawn, for dataset `pool` has no such metadata column";
@@ -174,7 +174,7 @@ fn tokens_are_drawn_with_their_losses() {
     // A token's own loss, of which its share of the sample's mean is stored.
     let sql = "SELECT max(vector[1]) * count(*) FROM vectors('pool', 'loss@base:token') WHERE row = 3";
     let largest: f64 = place.value(sql).parse().expect("a number");
-    let svg = fs_err::read_to_string(place.path("tokens.svg")).expect("drawn");
+    let svg = place.read("tokens.svg");
     let shown = svg.split("The largest is ").nth(1).and_then(|rest| rest.split(' ').next()).expect("told");
     let shown: f64 = shown.parse().expect("a number");
     assert!((shown - largest).abs() <= 0.02 * largest, "{shown} of {largest}");
@@ -223,15 +223,14 @@ fn a_training_leaves_its_curves() {
     assert!(wrong.code == 2 && wrong.stderr.contains(".svg"), "{wrong:?}");
     assert!(!place.path("out").exists());
     binary::ok(&mut train(&["--plot", "curves.html"]));
-    let read = |name: &str| fs_err::read_to_string(place.path(name)).expect("drawn");
-    let (curves, page) = (read("out/loss.svg"), read("curves.html"));
+    let (curves, page) = (place.read("out/loss.svg"), place.read("curves.html"));
     for part in ["Training out", "learning rate", "gradient norm", "4 of 4 steps"] {
         assert!(curves.contains(part) && page.contains(part), "{part}: {curves}");
     }
     place.ok(&["plot", "train", "out", "-o", "later.svg"]);
-    assert_eq!(read("later.svg"), curves);
+    assert_eq!(place.read("later.svg"), curves);
     // The same command finds all done, and its picture is drawn once more.
     fs_err::remove_file(place.path("curves.html")).expect("removed");
     binary::ok(&mut train(&["--plot", "curves.html"]));
-    assert_eq!(read("curves.html"), page);
+    assert_eq!(place.read("curves.html"), page);
 }

@@ -47,7 +47,7 @@ pub(crate) fn place_of(labelled: u64, line: impl Fn(u64) -> Value) -> Place {
     let place = Place::new();
     let mut text = String::new();
     (0..ROWS).for_each(|row| writeln!(text, "{}", line(row)).expect("written"));
-    fs_err::write(place.path("pool.jsonl"), text).expect("written");
+    place.write("pool.jsonl", text);
     place.ok(&["add", "--dataset", "pool", "--data", "pool.jsonl"]);
     let store = Store::open(place.path("store")).expect("a store");
     let mut numbers = Numbers(5);
@@ -87,9 +87,9 @@ fn what_is_fitted_keeps_the_best_rows() {
         ["prefilter", "apply", "cheap", "--pool", "pool", "-o", "kept.jsonl", "--predictions", "p.csv"];
     let applied = place.json(&[&args[..], &["--json"]].concat());
     crate::json_keys::check("prefilter apply", &applied);
-    let kept = fs_err::read_to_string(place.path("kept.jsonl")).expect("written");
+    let kept = place.read("kept.jsonl");
     assert_eq!(applied["kept"], json!(kept.lines().count()));
-    let pool = fs_err::read_to_string(place.path("pool.jsonl")).expect("written");
+    let pool = place.read("pool.jsonl");
     let lines: BTreeSet<&str> = pool.lines().collect();
     assert!(kept.lines().all(|line| lines.contains(line)), "lines are the original ones");
     let ids: BTreeSet<String> = kept
@@ -124,7 +124,7 @@ fn what_is_fitted_keeps_the_best_rows() {
     assert_eq!(count, ids.len().to_string());
     let first = place.value("SELECT id FROM predicted('pool', 'cheap') ORDER BY score DESC LIMIT 1");
     assert!(best().contains(&first), "{first}");
-    let table = fs_err::read_to_string(place.path("p.csv")).expect("written");
+    let table = place.read("p.csv");
     assert_eq!(table.lines().count() as u64, ROWS + 1);
     assert!(table.starts_with("id,row,score,target,kept"), "{}", &table[..60]);
     // The name says how they are written, as it does for a selection.
@@ -143,14 +143,12 @@ fn what_is_fitted_keeps_the_best_rows() {
         ("kept.txt", "rows are not written as .txt"),
         ("kept.html", "k => 30)\" -o kept.html"),
     ] {
-        let refused = apply(file);
-        assert!(refused.code == 2 && refused.stderr.contains(says), "{file}: {}", refused.stderr);
+        apply(file).says(2, &[says]);
         assert!(!place.path(file).exists(), "{file}");
     }
 
     for more in [&["--inputs", "x"][..], &["--inputs", "x", "--dry-run"]] {
-        let taken = place.run(&fit("cheap", more));
-        assert!(taken.code == 2 && taken.stderr.contains("--force replaces it"), "{}", taken.stderr);
+        place.run(&fit("cheap", more)).says(2, &["--force replaces it"]);
     }
     place.ok(&fit("cheap", &["--inputs", "x", "--force", "--learner", "logistic", "--plot", "recall.svg"]));
     assert!(place.path("recall.svg").exists());
@@ -168,7 +166,7 @@ fn labels_of_another_dataset_are_joined_by_id() {
     // Every second row, the last first: its places say nothing of those in the pool.
     let rows: Vec<u64> = (0..ROWS).rev().filter(|row| row % 2 == 0).collect();
     let text: String = rows.iter().map(|row| format!("{}\n", line(*row))).collect();
-    fs_err::write(place.path("few.jsonl"), text).expect("written");
+    place.write("few.jsonl", text);
     place.ok(&["add", "--dataset", "few", "--data", "few.jsonl"]);
     let store = Store::open(place.path("store")).expect("a store");
     let mut numbers = Numbers(5);
@@ -179,9 +177,7 @@ fn labels_of_another_dataset_are_joined_by_id() {
     assert!(report["report"]["targets"][0]["spearman"].as_f64().expect("a number") > 0.9, "{report:#}");
 
     let judge = ["prefilter", "evaluate", "cheap", "--pool", "pool", "--target", "q", "--labels-of", "few"];
-    let none = place.run(&judge);
-    assert_eq!(none.code, 1, "{}", none.stderr);
-    assert!(none.stderr.contains("has learned from all 900"), "{}", none.stderr);
+    place.run(&judge).says(1, &["has learned from all 900"]);
     gradients(&store, "pool", 600, DIM, |row| vector(&mut numbers, row));
     let judged = place.json(&[&judge[..7], &["--json", "--resamples", "100"][..]].concat());
     // Of the first 600 rows of the pool 300 are odd, and the labels ended before the lowest even ones.
@@ -199,7 +195,7 @@ fn a_selection_is_a_share_of_the_rows_that_a_prefilter_kept_rows_of() {
     };
     let found = select(&["--top", "75%", "--of", "q"]);
     assert_eq!(found.code, 0, "{}", found.stderr);
-    let lines = fs_err::read_to_string(place.path("best.jsonl")).expect("written");
+    let lines = place.read("best.jsonl");
     assert_eq!(lines.lines().count(), 3, "three quarters of the four rows of q");
     for (more, code, says) in [
         (&["--top", "3", "--of", "q"][..], 2, "only a percentage can be of another dataset's rows"),
@@ -215,8 +211,7 @@ fn a_selection_is_a_share_of_the_rows_that_a_prefilter_kept_rows_of() {
         (&["--top", "75%", "--of", "q", "--report", "r.json"], 2, "--cascade"),
         (&["--top", "75%", "--of", "q", "--model", "."], 2, "--cascade"),
     ] {
-        let refused = select(&[more, &["--force"]].concat());
-        assert!(refused.code == code && refused.stderr.contains(says), "{more:?}: {}", refused.stderr);
+        select(&[more, &["--force"]].concat()).says(code, &[says]);
     }
 }
 
@@ -225,7 +220,7 @@ fn labels_of_other_scores_are_refused_and_targets_found_by_name() {
     let place = place(0);
     let rows: Vec<u64> = (0..ROWS).filter(|row| row % 2 == 0).collect();
     let text: String = rows.iter().map(|row| format!("{}\n", line(*row))).collect();
-    fs_err::write(place.path("few.jsonl"), text).expect("written");
+    place.write("few.jsonl", text);
     place.ok(&["add", "--dataset", "few", "--data", "few.jsonl"]);
     let store = Store::open(place.path("store")).expect("a store");
     let mut numbers = Numbers(5);
@@ -253,8 +248,7 @@ fn labels_of_other_scores_are_refused_and_targets_found_by_name() {
         (&["q,r", "--sim", "dot"][..], "`sim` is dot, and was not given"),
         (&["q"], "the prefilter predicts q, r"),
     ] {
-        let refused = place.run(&[&judge[..], more].concat());
-        assert!(refused.code == 1 && refused.stderr.contains(says), "{more:?}: {}", refused.stderr);
+        place.run(&[&judge[..], more].concat()).says(1, &[says]);
     }
 }
 
@@ -263,13 +257,7 @@ fn what_saves_nothing_is_refused_with_its_numbers() {
     let place = place(200);
     // Ten rows of the top bound no recall of 95 %, so every row would be kept.
     let refused = place.run(&fit("cheap", &["--inputs", "x"]));
-    assert_eq!(refused.code, 4, "{}", refused.stderr);
-    assert!(
-        refused.stderr.contains("was not saved: it would keep ")
-            && refused.stderr.contains(" % of what it is to spare"),
-        "{}",
-        refused.stderr
-    );
+    refused.says(4, &["was not saved: it would keep ", " % of what it is to spare"]);
     for said in [
         "every row is kept; 10 rows of the true top bound no smaller budget",
         "200 rows are computed in full for labels, and 2000 of 2000 rows as they are kept, labelled ones a second time: ",
@@ -292,7 +280,7 @@ fn what_saves_nothing_is_refused_with_its_numbers() {
             let told = format!("note: {}", note.as_str().expect("a text"));
             assert!(done.stderr.contains(&told), "{told}: {}", done.stderr);
         }
-        let written = fs_err::read_to_string(place.path(file)).expect("written");
+        let written = place.read(file);
         let parsed: Option<Value> = serde_json::from_str(&written).ok();
         assert_eq!(parsed, is_json.then_some(printed), "{file}: {written}");
         assert!(is_json || written.contains("recall when keeping"), "{file}: {written}");
@@ -333,17 +321,11 @@ fn a_prefilter_whose_report_cannot_be_written_is_told_of() {
     let place = place(200);
     let args = fit("cheap", &["--inputs", "x", "--budget", "20%"]);
     let same = place.run(&[&args[..], &["-o", "report.svg", "--plot", "report.svg"]].concat());
-    assert!(same.code == 2 && same.stderr.contains("are the same file"), "{}", same.stderr);
+    same.says(2, &["are the same file"]);
     let mut command = place.gstore(&args);
     command
         .stdout(fs_err::OpenOptions::new().write(true).open("/dev/full").expect("a device").into_parts().0);
-    let failed = binary::run(&mut command);
-    assert_eq!(failed.code, 1, "{}", failed.stderr);
-    assert!(
-        failed.stderr.contains(" has the prefilter cheap, and its report is not written"),
-        "{}",
-        failed.stderr
-    );
+    binary::run(&mut command).says(1, &[" has the prefilter cheap, and its report is not written"]);
     assert_eq!(place.json(&["prefilter", "list", "--format", "json"])["name"], "cheap");
 }
 

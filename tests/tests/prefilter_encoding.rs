@@ -64,7 +64,7 @@ fn what_comes_later_changes_nothing_and_another_encoding_is_refused() {
     // Of several losses one is named, and its perplexity likewise.
     let refused = place.run(&[&fit[..], &["p"], &more, &["perplexity,n"]].concat());
     for part in ["feature `perplexity`: feature `loss`: dataset `pool` has several: ", "`perplexity@base`"] {
-        assert!(refused.code == 1 && refused.stderr.contains(part), "{part}: {}", refused.stderr);
+        refused.says(1, &[part]);
     }
     place.ok(&[&fit[..], &["p"], &more, &["loss@base,perplexity@base,n"]].concat());
 

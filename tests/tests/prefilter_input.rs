@@ -52,7 +52,7 @@ fn labels_of_other_texts_under_the_ids_of_the_pool_are_refused() {
         line
     };
     let lines: String = (0..300).rev().map(|row| format!("{}\n", other(row))).collect();
-    fs_err::write(place.path("few.jsonl"), lines).expect("written");
+    place.write("few.jsonl", lines);
     place.ok(&["add", "--dataset", "few", "--data", "few.jsonl"]);
     let store = Store::open(place.path("store")).expect("a store");
     let mut numbers = Numbers(7);
@@ -99,7 +99,7 @@ fn labels_of_the_same_words_in_another_form_are_told_of_and_those_of_other_weigh
         line
     };
     let lines: String = (0..300).map(|row| format!("{}\n", other(row))).collect();
-    fs_err::write(place.path("few.jsonl"), lines).expect("written");
+    place.write("few.jsonl", lines);
     place.ok(&["add", "--dataset", "few", "--data", "few.jsonl"]);
     let store = Store::open(place.path("store")).expect("a store");
     let mut numbers = Numbers(7);
@@ -119,7 +119,7 @@ fn labels_of_the_same_words_in_another_form_are_told_of_and_those_of_other_weigh
 fn labels_that_are_all_the_same_are_refused_and_ties_at_the_cut_told() {
     let place = place(0);
     let lines: String = (0..50).map(|row| format!("{}\n", line(row))).collect();
-    fs_err::write(place.path("first.jsonl"), lines).expect("written");
+    place.write("first.jsonl", lines);
     place.ok(&["add", "--dataset", "first", "--data", "first.jsonl"]);
     let store = Store::open(place.path("store")).expect("a store");
     gradients(&store, "first", 50, DIM, |_| of(&[1.0, 1.0]));
@@ -143,31 +143,30 @@ fn covariances_of_losses_are_no_labels_and_rows_without_gradients_have_none() {
     let place = place(50);
     for method in [["--method", "daunce"], ["--ensemble", "copies"]] {
         let done = place.run(&fit("cheap", &[&["--inputs", "x"], &method[..]].concat()));
-        let said = "labels are scores of the method influence, products of gradients or embeddings. ";
-        assert!(done.code == 2 && done.stderr.contains(said), "{method:?}: {}", done.stderr);
+        done.says(2, &["labels are scores of the method influence, products of gradients or embeddings. "]);
         let cascade = ["select", "--pool", "pool", "--target", "q", "--top", "5%", "--cascade", "x -> all"];
         let done = place.run(&[&cascade[..], &["-o", "best.jsonl"], &method].concat());
         let said = "labels are scores of the method influence, products of gradients. The method daunce compares losses";
-        assert!(done.code == 2 && done.stderr.contains(said), "{method:?}: {}", done.stderr);
+        done.says(2, &[said]);
         let way_out = "leave the method daunce and its ensemble out";
         assert!(done.stderr.contains(way_out), "{method:?}: {}", done.stderr);
     }
     let done = place.run(&fit("cheap", &["--inputs", "x", "--missing", "error"]));
     let said =
         "labels are the scores of whatever rows have gradients at all checkpoints: leave --missing out";
-    assert!(done.code == 2 && done.stderr.contains(said), "{}", done.stderr);
+    done.says(2, &[said]);
     let of_embeddings = ["select", "--pool", "pool", "--target", "q", "--top", "5%", "--cascade", "x -> all"];
     let done = place.run(&[&of_embeddings[..], &["-o", "best.jsonl", "--kind", "embed-mean"]].concat());
     let said =
         "a cascade ends with products of gradients, and embed-mean is none: select by it without a cascade";
-    assert!(done.code == 1 && done.stderr.contains(said), "{}", done.stderr);
+    done.says(1, &[said]);
 }
 
 #[test]
 fn vectors_that_are_not_finite_are_left_out_and_counted() {
     let place = place(0);
     let lines: String = (0..ROWS).map(|row| format!("{}\n", line(row))).collect();
-    fs_err::write(place.path("few.jsonl"), lines).expect("written");
+    place.write("few.jsonl", lines);
     place.ok(&["add", "--dataset", "few", "--data", "few.jsonl"]);
     let store = Store::open(place.path("store")).expect("a store");
     let mut numbers = Numbers(7);
@@ -193,7 +192,7 @@ fn vectors_that_are_not_finite_are_left_out_and_counted() {
 fn gradients_as_inputs_spare_labels_only_where_they_are_those_of_the_labels() {
     let place = place(0);
     let lines: String = (0..300).map(|row| format!("{}\n", line(row))).collect();
-    fs_err::write(place.path("few.jsonl"), lines).expect("written");
+    place.write("few.jsonl", lines);
     place.ok(&["add", "--dataset", "few", "--data", "few.jsonl"]);
     let store = Store::open(place.path("store")).expect("a store");
     let mut numbers = Numbers(7);

@@ -10,9 +10,8 @@ use super::prefilter::{DIM, ROWS, fit, line, place_of, signal, vector};
 
 /// Applies the prefilter `cheap`; gives what it says, and the lines that it keeps.
 fn applied(place: &Place) -> (String, String) {
-    let done = place.run(&["prefilter", "apply", "cheap", "--pool", "pool", "-o", "kept.jsonl"]);
-    assert_eq!(done.code, 0, "{}", done.stderr);
-    (done.stderr, fs_err::read_to_string(place.path("kept.jsonl")).expect("written"))
+    let done = place.done(&["prefilter", "apply", "cheap", "--pool", "pool", "-o", "kept.jsonl"]);
+    (done.stderr, place.read("kept.jsonl"))
 }
 
 fn has(lines: &str, row: u64) -> bool {
@@ -117,7 +116,7 @@ fn noise_is_that_of_the_rows_that_are_judged_on() {
     // Ids of the datasets: the pool's rows, and of 300 with labels 100 that it lacks.
     let file = |name: &str, ids: &dyn Fn(u64) -> u64, count: u64| {
         let lines: String = (0..count).map(|row| format!("{}\n", line(ids(row)))).collect();
-        fs_err::write(place.path(&format!("{name}.jsonl")), lines).expect("written");
+        place.write(&format!("{name}.jsonl"), lines);
         place.ok(&["add", "--dataset", name, "--data", &format!("{name}.jsonl")]);
     };
     file("pool", &|row| row, 600);
@@ -139,8 +138,7 @@ fn noise_is_that_of_the_rows_that_are_judged_on() {
     append(&store, "q", 2);
     projected(&store, "q", 2, DIM, |_| vec![1.0; DIM as usize]);
     let more = ["--labels-of", "few", "--inputs", "x", "--budget", "30%", "--json", "--sim", "dot"];
-    let said = place.run(&fit("cheap", &more));
-    assert_eq!(said.code, 0, "{}", said.stderr);
+    let said = place.done(&fit("cheap", &more));
     let report: Value = serde_json::from_str(&said.stdout).expect("JSON");
     let reliability = |report: &Value| {
         let of = &report["report"]["targets"][0]["reliability"];
@@ -216,7 +214,7 @@ fn the_reliability_of_a_maximum_is_what_another_projection_says() {
         ] {
             let count = vectors.len() as u64;
             let lines: String = (0..count).map(|row| format!("{}\n", line(row))).collect();
-            fs_err::write(place.path("rows.jsonl"), lines).expect("written");
+            place.write("rows.jsonl", lines);
             place.ok(&["add", "--dataset", &name, "--data", "rows.jsonl"]);
             let store = Store::open(place.path("store")).expect("a store");
             let found = signs(seed, vectors);

@@ -197,8 +197,7 @@ fn killed_at_any_instant_the_same_command_goes_on() {
         sealed_before_a_kill |= has_sealed(&store);
         delay = delay.mul_f64(1.5);
     }
-    let finished = binary::run(&mut command());
-    assert_eq!(finished.code, 0, "{}", finished.stderr);
+    let finished = binary::done(&mut command());
     // On a machine so fast that the first run was done before it could be killed there is nothing to take
     // over.
     if sealed_before_a_kill {

@@ -4,7 +4,7 @@ use gstore_tests::place::Place;
 use gstore_tests::{binary, world};
 use serde_json::Value;
 
-use crate::retrained::{DRAW, read, retrain, write};
+use crate::retrained::{DRAW, retrain};
 
 #[test]
 fn models_are_retrained_run_by_run_to_the_same_bits() {
@@ -26,7 +26,7 @@ fn models_are_retrained_run_by_run_to_the_same_bits() {
     fs_err::create_dir_all(place.path("one/models/00001.done/checkpoint-2")).expect("made");
     let again = binary::run(&mut retrain(&place, "one", &[]));
     assert!(!place.path("one/models/00001.done").exists());
-    assert!(again.code == 0 && again.stderr.contains("3 of 3 runs done, 0 to do"), "{}", again.stderr);
+    again.says(0, &["3 of 3 runs done, 0 to do"]);
     let report = place.json(&["evaluate", "lds", "--truth", "one", "--random", "--format", "json"]);
     assert_eq!((&report["kind"], &report["rows"]), (&"lds".into(), &3.into()));
 
@@ -37,8 +37,7 @@ fn models_are_retrained_run_by_run_to_the_same_bits() {
     assert_eq!(report["systems"][0]["name"], "long");
 
     let other = binary::run(&mut retrain(&place, "one", &[&DRAW[..], &["--subset-seed", "1"]].concat()));
-    assert!(other.code == 1 && other.stderr.contains("other subsets"), "{}", other.stderr);
-    assert!(other.stderr.contains("rows: --subset-seed 1, was 0\n"), "{}", other.stderr);
+    other.says(1, &["other subsets", "rows: --subset-seed 1, was 0\n"]);
     let queries = ["--data", "pool.jsonl", "--query-data", "pool.jsonl", "--count", "3"];
     let leave_out = ["--data", "pool.jsonl", "--query-data", "queries.jsonl", "--design", "leave-one-out"];
     for (asked, words) in [
@@ -46,12 +45,10 @@ fn models_are_retrained_run_by_run_to_the_same_bits() {
         (queries.to_vec(), "rows: its queries differ from those given\n"),
         (leave_out.to_vec(), "rows: --design leave-one-out, was random; no --count, was 3\n"),
     ] {
-        let other = binary::run(&mut retrain(&place, "one", &asked));
-        assert!(other.code == 1 && other.stderr.contains(words), "{words}: {}", other.stderr);
+        binary::run(&mut retrain(&place, "one", &asked)).says(1, &[words]);
     }
     fs_err::remove_file(place.path("one/outputs/00001.parquet")).expect("removed");
-    let other = binary::run(&mut retrain(&place, "one", &["--seed", "7"]));
-    assert!(other.code == 1 && other.stderr.contains("--seed 7, was 42"), "{}", other.stderr);
+    binary::run(&mut retrain(&place, "one", &["--seed", "7"])).says(1, &["--seed 7, was 42"]);
     for (more, words) in [
         (&["--runs", "3..4"][..], "there are 3 runs"),
         (&["--runs", "4"][..], "A..B"),
@@ -61,8 +58,7 @@ fn models_are_retrained_run_by_run_to_the_same_bits() {
             "a share of 0.001 of 12 rows is 1 row",
         ),
     ] {
-        let wrong = binary::run(&mut retrain(&place, "one", more));
-        assert!(wrong.code == 2 && wrong.stderr.contains(words), "{words}: {}", wrong.stderr);
+        binary::run(&mut retrain(&place, "one", more)).says(2, &[words]);
     }
 }
 
@@ -104,8 +100,7 @@ fn losses_of_queries_are_computed_in_f32_whatever_models_are_trained_in() {
     assert_eq!(noted, Some("f32".into()));
     fs_err::write(&path, recipe.to_string()).expect("written");
     let refused = binary::run(&mut retrain(&place, "one", &["--compute", "bf16", "--runs", "1..2"]));
-    let says = "its precision of losses is \"bf16\", not \"f32\"";
-    assert!(refused.code == 1 && refused.stderr.contains(says), "{}", refused.stderr);
+    refused.says(1, &["its precision of losses is \"bf16\", not \"f32\""]);
 }
 
 #[test]
@@ -116,7 +111,7 @@ fn a_model_whose_losses_could_not_be_written_is_not_trained_again() {
     binary::ok(&mut retrain(&place, "one", &[&DRAW[..], &["--draw-only"]].concat()));
     // Nothing can be written to the folder of the outputs, which is none.
     fs_err::remove_dir(place.path("one/outputs")).expect("removed");
-    write(&place, "one/outputs", "");
+    place.write("one/outputs", "");
     let failed = binary::run(&mut retrain(&place, "one", &["--runs", "0..1"]));
     assert_eq!(failed.code, 1, "{}", failed.stderr);
     let adapter = |model: &str| {
@@ -143,12 +138,12 @@ fn rows_and_groups_are_left_out_and_the_best_are_removed() {
     binary::ok(&mut retrain(&place, "groups", &[&data[..], &groups].concat()));
     let report = place.json(&["evaluate", "loo", "--truth", "groups", "--random", "--format", "json"]);
     assert_eq!(report["measures"][0]["metric"], "leave_out_spearman");
-    write(&place, "best.csv", "id,score\ns0,6\ns1,5\ns2,4\ns3,3\ns4,2\ns5,1\n");
+    place.write("best.csv", "id,score\ns0,6\ns1,5\ns2,4\ns3,3\ns4,2\ns5,1\n");
     let removal = ["removal", "--scores", "best.csv", "--shares", "0.2", "--draws", "1", "--count", "1"];
     binary::ok(&mut retrain(&place, "removed", &[&data[..], &removal].concat()));
     let report = place.json(&["evaluate", "brittleness", "--truth", "removed", "--format", "json"]);
     assert_eq!((&report["systems"][1]["name"], &report["rows"]), (&"best".into(), &1.into()));
-    let said = read(&place, "removed/subsets.jsonl");
+    let said = place.read("removed/subsets.jsonl");
     assert!(said.contains(r#""method":"best","query":"s0","share":0.2,"without":["s0"]"#), "{said}");
     // What is of another design is said first, whether its models are there or not.
     binary::ok(&mut retrain(&place, "rows", &[&data[..], &["leave-one-out", "--draw-only"]].concat()));
@@ -164,7 +159,7 @@ fn rows_and_groups_are_left_out_and_the_best_are_removed() {
     ] {
         let args = ["evaluate", what, "--truth", truth, "--random"];
         let told = place.run(if what == "brittleness" { &args[..4] } else { &args });
-        assert!(told.code == 1 && told.stderr.contains(words), "{words}: {}", told.stderr);
+        told.says(1, &[words]);
         assert!(!told.stderr.contains("tables") && !told.stderr.contains("--runs"), "{}", told.stderr);
     }
 }

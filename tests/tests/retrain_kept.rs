@@ -4,16 +4,16 @@
 use gstore_tests::place::Place;
 use gstore_tests::{binary, world};
 
-use crate::retrained::{DRAW, read, retrain, write};
+use crate::retrained::{DRAW, retrain};
 
 #[test]
 fn a_ground_truth_is_kept_in_the_store_and_read_from_there() {
     let place = Place::new();
     world::write_samples(&place.path("pool.jsonl"), 12);
     world::write_samples(&place.path("queries.jsonl"), 3);
-    let queries = read(&place, "queries.jsonl");
-    write(&place, "others.jsonl", &queries.replace("odd?", "even?"));
-    write(&place, "more.jsonl", &read(&place, "pool.jsonl").replace("\"id\":\"s", "\"id\":\"t"));
+    let queries = place.read("queries.jsonl");
+    place.write("others.jsonl", queries.replace("odd?", "even?"));
+    place.write("more.jsonl", place.read("pool.jsonl").replace("\"id\":\"s", "\"id\":\"t"));
     for name in ["pool", "queries", "others"] {
         place.ok(&["add", "--dataset", name, "--data", &format!("{name}.jsonl")]);
     }
@@ -21,12 +21,11 @@ fn a_ground_truth_is_kept_in_the_store_and_read_from_there() {
     let draw = ["--dataset", "pool", "--count", "3", "--fraction", "0.5"];
     let nothing =
         binary::run(&mut retrain(&place, "one", &[&draw[..], &kept[..], &["--draw-only"]].concat()));
-    assert!(nothing.code == 0 && nothing.stderr.contains("no run is done"), "{}", nothing.stderr);
+    nothing.says(0, &["no run is done"]);
     // Members in the order in which their runs were done.
     binary::ok(&mut retrain(&place, "one", &[&kept[..], &["--runs", "1..2"]].concat()));
     assert_eq!(place.value("SELECT count(*) FROM gstore.members WHERE ensemble = 'retrained'"), "1");
-    let told = binary::run(&mut retrain(&place, "one", &kept));
-    assert!(told.code == 0 && told.stderr.contains("3 members, 2 new"), "{}", told.stderr);
+    binary::run(&mut retrain(&place, "one", &kept)).says(0, &["3 members, 2 new"]);
     let told = binary::run(&mut retrain(&place, "one", &[&kept[..], &["--draw-only"]].concat()));
     assert!(told.stderr.contains("0 added, 0 replaced, 9 there already, 0 missing"), "{}", told.stderr);
     let lds = |from: &[&str]| {
@@ -37,7 +36,7 @@ fn a_ground_truth_is_kept_in_the_store_and_read_from_there() {
     assert_eq!(stored["findings"], of_folder["findings"]);
 
     let given = |model: &str| format!("{{\"model\": \"{model}\", \"id\": \"s0\", \"loss\": 1.5}}\n");
-    write(&place, "losses.jsonl", &(given("a") + &given("b")));
+    place.write("losses.jsonl", (given("a") + &given("b")));
     let import = ["import", "--from", "daunce", "--ensemble", "given", "--base", "llama"];
     place.ok(&[&import[..], &["--dataset", "queries", "--losses", "losses.jsonl"]].concat());
     let more = ["--data", "more.jsonl", "--count", "2"];
@@ -51,12 +50,10 @@ fn a_ground_truth_is_kept_in_the_store_and_read_from_there() {
         ),
         ("more", &[&more[..], &kept[..]].concat()[..], "share no row with its pool"),
     ] {
-        let wrong = binary::run(&mut retrain(&place, truth, more));
-        assert!(wrong.code == 1 && wrong.stderr.contains(words), "{words}: {}", wrong.stderr);
+        binary::run(&mut retrain(&place, truth, more)).says(1, &[words]);
     }
     let refused = |ensemble: &str, words: &str| {
-        let told = place.run(&["evaluate", "lds", "--ensemble", ensemble, "--random"]);
-        assert!(told.code == 1 && told.stderr.contains(words), "{words}: {}", told.stderr);
+        place.run(&["evaluate", "lds", "--ensemble", ensemble, "--random"]).says(1, &[words]);
     };
     refused("given", "was not made by retraining");
     refused("nothing", "there is no ensemble \"nothing\"");
@@ -64,8 +61,7 @@ fn a_ground_truth_is_kept_in_the_store_and_read_from_there() {
     refused("retrained", "dataset \"queries\" has changed");
     let files = ["--data", "pool.jsonl", "--query-data", "queries.jsonl", "--ensemble", "retrained"];
     for more in [&["--ensemble", "retrained"][..], &files] {
-        let wrong = binary::run(&mut retrain(&place, "two", more));
-        assert!(wrong.code == 2 && wrong.stderr.contains("--query-dataset"), "{}", wrong.stderr);
+        binary::run(&mut retrain(&place, "two", more)).says(2, &["--query-dataset"]);
         assert!(!place.path("two").exists(), "{more:?}");
     }
 
@@ -74,7 +70,7 @@ fn a_ground_truth_is_kept_in_the_store_and_read_from_there() {
     let unsure = place.run(&purge);
     let words =
         "names 1 deleted row by id, which no purge removes from it\n  `gstore drop artifact retraining-";
-    assert!(unsure.code == 2 && unsure.stderr.contains(words), "{}", unsure.stderr);
+    unsure.says(2, &[words]);
     let dry = place.json(&[&purge[..], &["--dry-run", "--json"]].concat());
     let report = place.json(&[&purge[..], &["--yes", "--json"]].concat());
     assert_eq!(dry["artifacts"], report["artifacts"]);
@@ -109,15 +105,15 @@ fn another_ground_truth_takes_the_place_of_the_one_that_is_there() {
     let first = outputs();
     assert_eq!((first.len(), members()), (2, Ok(2)));
     let same = run(&[&draw("2")[..], &kept, &["--force"]].concat());
-    assert!(same.code == 0 && same.stderr.contains("2 of 2 runs done, 0 to do here"), "{}", same.stderr);
+    same.says(0, &["2 of 2 runs done, 0 to do here"]);
     assert!(!same.stderr.contains("takes the place"), "{}", same.stderr);
 
     // What is refused leaves folder and ensemble as they were.
     let line = |model: &str| format!("{{\"model\": \"{model}\", \"id\": \"s0\", \"loss\": 1.5}}\n");
-    write(&place, "losses.jsonl", &(line("a") + &line("b")));
+    place.write("losses.jsonl", (line("a") + &line("b")));
     let import = ["import", "--from", "daunce", "--ensemble", "given", "--base", "llama"];
     place.ok(&[&import[..], &["--dataset", "queries", "--losses", "losses.jsonl"]].concat());
-    write(&place, "one/notes.txt", "mine");
+    place.write("one/notes.txt", "mine");
     let of_given = ["--ensemble", "given", "--query-dataset", "queries", "--force"];
     for (more, code, words) in [
         (&kept[..], 1, "with --force: its runs are then done once more"),
@@ -128,19 +124,16 @@ fn another_ground_truth_takes_the_place_of_the_one_that_is_there() {
         if code == 1 && more.contains(&"--force") {
             fs_err::remove_file(place.path("one/notes.txt")).expect("removed");
         }
-        let refused = run(&[&draw("3")[..], more].concat());
-        assert!(refused.code == code && refused.stderr.contains(words), "{words}: {}", refused.stderr);
+        run(&[&draw("3")[..], more].concat()).says(code, &[words]);
         assert!(outputs() == first && members() == Ok(2), "{words}");
     }
 
-    let other = run(&[&draw("3")[..], &kept, &["--force"]].concat());
-    assert!(other.code == 0 && other.stderr.contains("takes the place of another one"), "{}", other.stderr);
+    run(&[&draw("3")[..], &kept, &["--force"]].concat()).says(0, &["takes the place of another one"]);
     let second = outputs();
     assert_eq!((second.len(), members()), (3, Ok(3)));
     // Another way of training, of the same rows.
     let trained = [&kept[..], &["--seed", "7"]].concat();
-    let refused = run(&trained);
-    assert!(refused.code == 1 && refused.stderr.contains("trained otherwise"), "{}", refused.stderr);
+    run(&trained).says(1, &["trained otherwise"]);
     assert_eq!(run(&[&trained[..], &["--force"]].concat()).code, 0);
     assert_eq!((outputs().len(), members()), (3, Ok(3)));
     assert_ne!(outputs(), second);
@@ -182,7 +175,7 @@ fn flags_that_say_nothing_of_a_ground_truth_are_refused() {
     // Random rows are removed anyway, next to those of methods, and each share is trained once.
     refused("other", &[&data[..], &["removal", "--random"]].concat(), &["unexpected argument '--random'"]);
     refused("other", &[&data[..], &["removal"]].concat(), &["by which scores? give --scores or --sql"]);
-    write(&place, "best.csv", "id,score\ns0,6\ns1,5\ns2,4\ns3,3\ns4,2\ns5,1\n");
+    place.write("best.csv", "id,score\ns0,6\ns1,5\ns2,4\ns3,3\ns4,2\ns5,1\n");
     let removal = [&data[..], &["removal", "--scores", "best.csv"]].concat();
     refused(
         "other",
@@ -199,7 +192,7 @@ fn flags_that_say_nothing_of_a_ground_truth_are_refused() {
     }
     // All of them where the folder is there, which stays what it is.
     binary::ok(&mut retrain(&place, "one", &[&DRAW[..], &["--draw-only"]].concat()));
-    let before = read(&place, "one/subsets.jsonl");
+    let before = place.read("one/subsets.jsonl");
     for more in [
         ["--query-data", "queries.jsonl"],
         ["--query-dataset", "queries"],
@@ -226,7 +219,7 @@ fn flags_that_say_nothing_of_a_ground_truth_are_refused() {
     ] {
         refused("one", &more, &["is a ground truth already", more[0]]);
     }
-    assert_eq!(read(&place, "one/subsets.jsonl"), before);
+    assert_eq!(place.read("one/subsets.jsonl"), before);
     binary::ok(&mut retrain(&place, "one", &["--draw-only"]));
     binary::ok(&mut retrain(&place, "one", &[&DRAW[..], &["--draw-only"]].concat()));
 }
@@ -237,14 +230,14 @@ fn files_of_a_user_are_not_replaced_by_a_ground_truth() {
     fs_err::create_dir(place.path("mine")).expect("made");
     world::write_samples(&place.path("mine/pool.jsonl"), 6);
     world::write_samples(&place.path("mine/queries.jsonl"), 2);
-    let before = ["pool.jsonl", "queries.jsonl"].map(|name| read(&place, &format!("mine/{name}")));
+    let before = ["pool.jsonl", "queries.jsonl"].map(|name| place.read(&format!("mine/{name}")));
     let data =
         ["--data", "mine/pool.jsonl", "--query-data", "mine/queries.jsonl", "--count", "3", "--draw-only"];
     let told = binary::run(&mut retrain(&place, "mine", &data));
     assert_eq!(told.code, 2, "{}", told.stderr);
     let says = told.stderr.contains("which no ground truth put there; give another folder with --truth");
     assert!(says && told.stderr.contains("mine holds "), "{}", told.stderr);
-    let after = ["pool.jsonl", "queries.jsonl"].map(|name| read(&place, &format!("mine/{name}")));
+    let after = ["pool.jsonl", "queries.jsonl"].map(|name| place.read(&format!("mine/{name}")));
     assert!(before == after && !place.path("mine/manifest.json").exists(), "{}", told.stderr);
     binary::ok(&mut retrain(&place, "mine/truth", &data));
 }

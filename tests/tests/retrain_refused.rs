@@ -54,8 +54,7 @@ fn a_training_that_cannot_begin_leaves_no_folder() {
         assert!(refused.code != 0 && refused.stderr.contains(says), "{more:?}: {}", refused.stderr);
         assert_eq!(world::bytes(&place.path("truth")), drawn, "{more:?}");
     }
-    let done = retrain(&place, &["--lora-rank", "2"]);
-    assert!(done.code == 0 && done.stderr.contains("2 to do here"), "{}", done.stderr);
+    retrain(&place, &["--lora-rank", "2"]).says(0, &["2 to do here"]);
 }
 
 #[test]
@@ -69,8 +68,7 @@ fn a_training_that_cannot_begin_replaces_no_ground_truth() {
         assert!(refused.code != 0 && refused.stderr.contains(says), "{more:?}: {}", refused.stderr);
         assert_eq!(world::bytes(&place.path("truth")), before, "{more:?}");
     }
-    let other = retrain(&place, &["--lora-rank", "4", "--force"]);
-    assert!(other.code == 0 && other.stderr.contains("takes the place of another one"), "{}", other.stderr);
+    retrain(&place, &["--lora-rank", "4", "--force"]).says(0, &["takes the place of another one"]);
 }
 
 #[test]
@@ -80,8 +78,8 @@ fn queries_of_another_layout_than_the_rows_have_a_way_in() {
         let [question, answer] = keys;
         (0..rows).map(|i| format!("{{\"{question}\":\"Is {i} odd?\",\"{answer}\":\"no\"}}\n")).collect()
     };
-    fs_err::write(place.path("tickets.jsonl"), of(["question", "answer"], 4)).expect("written");
-    fs_err::write(place.path("eval.jsonl"), of(["prompt", "completion"], 2)).expect("written");
+    place.write("tickets.jsonl", of(["question", "answer"], 4));
+    place.write("eval.jsonl", of(["prompt", "completion"], 2));
     let names = ["--field", "prompt=question,completion=answer"];
     let drawn = |more: &[&str]| {
         let draw = ["evaluate", "retrain", "--truth", "truth", "--count", "2", "--draw-only"];

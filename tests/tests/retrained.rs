@@ -5,14 +5,6 @@ use std::process::Command;
 use gstore_tests::place::Place;
 use gstore_tests::world;
 
-pub fn write(place: &Place, name: &str, text: &str) {
-    fs_err::write(place.path(name), text).expect("written");
-}
-
-pub fn read(place: &Place, name: &str) -> String {
-    fs_err::read_to_string(place.path(name)).expect("written")
-}
-
 pub fn retrain(place: &Place, truth: &str, more: &[&str]) -> Command {
     let mut command = place.gstore(&["evaluate", "retrain", "--truth", truth, "--max-length", "64"]);
     command.args(["--max-steps", "2", "--batch-size", "4", "--learning-rate", "0.01", "--lora-rank", "2"]);

@@ -145,9 +145,7 @@ fn an_ingest_of_a_run_takes_over_its_tokenizer() {
     assert!(told.contains(&folder), "{told}");
 
     fs_err::rename(place.path("tokenizer"), place.path("elsewhere")).expect("renamed");
-    let refused = ingest("third", &[]);
-    assert_eq!(refused.code, 2, "{}", refused.stderr);
-    assert!(refused.stderr.contains(&format!("--tokenizer {folder}")), "{}", refused.stderr);
+    ingest("third", &[]).says(2, &[&format!("--tokenizer {folder}")]);
     assert_eq!(place.run(&answer).code, 2);
     let own = done(ingest("third", &["--tokenizer", model]));
     assert!(!own.contains("note: the tokenizer"), "{own}");
@@ -158,7 +156,7 @@ fn an_ingest_of_a_run_takes_over_its_tokenizer() {
 fn a_run_is_used_with_the_weights_that_it_was_registered_with() {
     let place = Place::new();
     world::write_samples(&place.path("pool.jsonl"), 6);
-    fs_err::write(place.path("questions.jsonl"), world::QUESTION).expect("written");
+    place.write("questions.jsonl", world::QUESTION);
     let train = |output: &str, seed: &str| {
         let args = ["train", "--data", "pool.jsonl", "--output", output, "--seed", seed];
         let mut command = place.gstore(&args);
@@ -167,8 +165,7 @@ fn a_run_is_used_with_the_weights_that_it_was_registered_with() {
     };
     train("tuned", "1");
     train("other", "2");
-    let modelless = place.run(&["ingest", "--dataset", "pool", "--features", "loss"]);
-    assert!(modelless.code == 2 && modelless.stderr.contains("--run tuned"), "{}", modelless.stderr);
+    place.run(&["ingest", "--dataset", "pool", "--features", "loss"]).says(2, &["--run tuned"]);
     let commands = [
         &["generate", "--run", "tuned", "--prompt", "A", "--max-new-tokens", "1"][..],
         &["generate", "--run", "tuned", "--text", "A text", "--perplexity"],

@@ -77,12 +77,12 @@ fn a_remote_query_prints_and_ends_as_a_local_one() {
     assert_eq!(read("here.arrow"), read("there.arrow"));
 
     let refused = place.run(&["query", "SELECT 1", "--remote", &server.address, "--token", "gst_wrong"]);
-    assert!(refused.code == 1 && refused.stderr.contains("the token is not known"), "{}", refused.stderr);
+    refused.says(1, &["the token is not known"]);
     let bare = place.run(&["query", "SELECT 1", "--remote", &server.address]);
     let says = "a token is needed; `gstore token create` on the server makes one; a token is given with --token or GSTORE_TOKEN";
-    assert!(bare.code == 1 && bare.stderr.contains(says), "{}", bare.stderr);
+    bare.says(1, &[says]);
     let none = place.run(&["query", "SELECT 1", "--remote", "grpc://127.0.0.1:1", "--token", &token]);
-    assert!(none.code == 1 && none.stderr.contains("no connection"), "{}", none.stderr);
+    none.says(1, &["no connection"]);
     let finished = server.stop();
     assert_eq!(finished.code, 0, "{}", fs_err::read_to_string(place.path("serve.log")).unwrap_or_default());
 }
@@ -132,8 +132,7 @@ fn a_remote_selection_writes_what_a_local_one_does() {
     let table = ["select", "--pool", "pool", "--target", "target", "--top", "3", "-o", "rows.csv"];
     let mut remote = table.to_vec();
     remote.extend(["--remote", &server.address, "--token", &token]);
-    let refused = place.run(&remote);
-    assert!(refused.code == 2 && refused.stderr.contains(".jsonl"), "{}", refused.stderr);
+    place.run(&remote).says(2, &[".jsonl"]);
 }
 
 #[test]
@@ -164,12 +163,9 @@ fn tokens_are_made_listed_and_ended() {
     let listed = place.ok(&["token", "list", "--format", "csv"]);
     assert!(listed.contains("laptop,read,all,") && listed.contains("partner,write,all,"), "{listed}");
     assert!(!listed.contains(&secret));
-    let twice = place.run(&["token", "create", "laptop", "--scope", "read"]);
-    assert!(twice.code == 1 && twice.stderr.contains("already"), "{}", twice.stderr);
-    let unknown = place.run(&["token", "create", "x", "--scope", "read", "--datasets", "nothing"]);
-    assert!(unknown.code == 1 && unknown.stderr.contains("nothing"), "{}", unknown.stderr);
-    let which = place.run(&["token", "revoke"]);
-    assert!(which.code == 2 && which.stderr.contains("name of one: laptop, partner"), "{}", which.stderr);
+    place.run(&["token", "create", "laptop", "--scope", "read"]).says(1, &["already"]);
+    place.run(&["token", "create", "x", "--scope", "read", "--datasets", "nothing"]).says(1, &["nothing"]);
+    place.run(&["token", "revoke"]).says(2, &["name of one: laptop, partner"]);
     place.ok(&["token", "revoke", "laptop"]);
     assert!(!place.ok(&["token", "list", "--format", "csv"]).contains("laptop"));
     assert_eq!(place.run(&["token", "revoke", "laptop"]).code, 1);
@@ -185,18 +181,16 @@ fn tokens_are_made_listed_and_ended() {
 fn a_server_that_others_reach_has_a_certificate_or_is_told_not_to() {
     let place = Place::new();
     gstore_store::Store::create(place.path("store")).expect("created");
-    let open = place.run(&["serve", "--listen", "0.0.0.0:0"]);
-    assert!(open.code == 2 && open.stderr.contains("--plain-text"), "{}", open.stderr);
+    place.run(&["serve", "--listen", "0.0.0.0:0"]).says(2, &["--plain-text"]);
     let nobody = place.run(&["serve", "--listen", "0.0.0.0:0", "--without-tokens", "--plain-text"]);
-    assert!(nobody.code == 2 && nobody.stderr.contains("this machine only"), "{}", nobody.stderr);
-    fs_err::write(place.path("file"), "").expect("written");
+    nobody.says(2, &["this machine only"]);
+    place.write("file", "");
     for (args, says) in [
         (["serve", "--listen", "localhost:8815"], "127.0.0.1:8815"),
         (["serve", "--time", "0s"], "above nothing"),
         (["serve", "--spill", "file"], "cannot be used"),
     ] {
-        let refused = place.run(&args);
-        assert!(refused.code == 2 && refused.stderr.contains(says), "{args:?}: {}", refused.stderr);
+        place.run(&args).says(2, &[says]);
     }
     let server = Served::start(&place, &["--without-tokens"]);
     assert_eq!(place.run(&["query", "SELECT 1", "--remote", &server.address]).code, 0);
@@ -216,16 +210,14 @@ fn options_stand_in_a_file() {
     let text = text.lines().filter(kept).collect::<Vec<_>>().join("\n");
     let text = text.replace("/var/tmp/gstore", "spill").replace("/var/log/gstore/audit.jsonl", "audit.jsonl");
     fs_err::create_dir(place.path("spill")).expect("made");
-    fs_err::write(place.path("server.toml"), format!("{text}\nwithout-tokens = true\nconnections = 7\n"))
-        .expect("written");
+    place.write("server.toml", format!("{text}\nwithout-tokens = true\nconnections = 7\n"));
     let server = Served::start(&place, &["--config", "server.toml"]);
     assert_eq!(place.run(&["query", "SELECT 1", "--remote", &server.address]).code, 0);
     assert_eq!(server.stop().code, 0);
-    let log = fs_err::read_to_string(place.path("serve.log")).expect("a log");
+    let log = place.read("serve.log");
     assert!(log.lines().any(|line| serde_json::from_str::<serde_json::Value>(line).is_ok()), "{log}");
-    let audit = fs_err::read_to_string(place.path("audit.jsonl")).expect("a record");
+    let audit = place.read("audit.jsonl");
     assert!(audit.contains("SELECT 1"), "{audit}");
-    fs_err::write(place.path("server.toml"), "[serve]\nconections = 7\n").expect("written");
-    let wrong = place.run(&["serve", "--config", "server.toml"]);
-    assert!(wrong.code == 2 && wrong.stderr.contains("conections"), "{}", wrong.stderr);
+    place.write("server.toml", "[serve]\nconections = 7\n");
+    place.run(&["serve", "--config", "server.toml"]).says(2, &["conections"]);
 }

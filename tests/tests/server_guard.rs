@@ -132,10 +132,10 @@ fn certificates_change_without_a_restart() {
     // What cannot be used changes nothing.
     let log = || fs_err::read_to_string(place.path("serve.log")).unwrap_or_default();
     let good = fs_err::read(place.path("server.pem")).expect("read");
-    fs_err::write(place.path("server.pem"), b"no certificate").expect("written");
+    place.write("server.pem", b"no certificate");
     soon(&|| ask("old.pem") == 0 && log().contains("the ones before stay in use"));
     assert_eq!(ask("old.pem"), 0);
-    fs_err::write(place.path("server.pem"), good).expect("written");
+    place.write("server.pem", good);
     certificate(&place, "server", Some("new"));
     soon(&|| ask("new.pem") == 0);
     assert_eq!(ask("old.pem"), 1);

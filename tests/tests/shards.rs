@@ -75,8 +75,7 @@ fn killed_shards_go_on_and_end_as_one_process_would() {
     for i in [1, 0] {
         binary::ok(&mut shard(&path, &format!("{}/2", i + 1), &out[i]));
     }
-    let again = binary::run(&mut shard(&path, "2/2", &out[1]));
-    assert!(again.code == 0 && again.stderr.contains("is finished; nothing to do"), "{}", again.stderr);
+    binary::run(&mut shard(&path, "2/2", &out[1])).says(0, &["is finished; nothing to do"]);
 
     let dry = binary::ok(binary::gstore(&path).args(["attach", "--dry-run"]).args(&out));
     assert!(dry.contains("would be attached") && dry.contains("nothing was changed"), "{dry}");
@@ -88,7 +87,7 @@ fn killed_shards_go_on_and_end_as_one_process_would() {
     let store = Store::open(&path).expect("opens");
     assert_eq!(world::digests(&store), world::digests(&expected));
     let nothing = binary::run(&mut ingest(&path));
-    assert!(nothing.code == 0 && nothing.stderr.contains("nothing to compute"), "{}", nothing.stderr);
+    nothing.says(0, &["nothing to compute"]);
 }
 
 #[test]
@@ -99,8 +98,7 @@ fn rows_are_cut_evenly_and_shards_without_rows_say_so() {
     let path = dir.path().join("s");
     registered(&path, &data);
     let run = |name: &str, out: &str| {
-        let finished = binary::run(&mut shard(&path, name, &dir.path().join(out)));
-        assert_eq!(finished.code, 0, "{}", finished.stderr);
+        let finished = binary::done(&mut shard(&path, name, &dir.path().join(out)));
         finished.stderr
     };
     for (i, rows) in [(1, 8), (2, 8), (3, 7), (4, 7)] {
@@ -115,7 +113,7 @@ fn rows_are_cut_evenly_and_shards_without_rows_say_so() {
     let text = binary::ok(binary::gstore(&path).arg("attach").args(&folders));
     assert!(text.contains("complete"), "{text}");
     let nothing = binary::run(&mut ingest(&path));
-    assert!(nothing.code == 0 && nothing.stderr.contains("nothing to compute"), "{}", nothing.stderr);
+    nothing.says(0, &["nothing to compute"]);
 }
 
 #[test]
@@ -127,9 +125,7 @@ fn wrong_usage_is_explained() {
     registered(&path, &data);
     let out = dir.path().join("o");
     let refused = |command: &mut Command, code: i32, says: &str| {
-        let finished = binary::run(command);
-        assert_eq!(finished.code, code, "{}", finished.stderr);
-        assert!(finished.stderr.contains(says), "{}", finished.stderr);
+        binary::run(command).says(code, &[says]);
         assert!(!out.exists());
     };
     refused(&mut shard(&path, "0/4", &out), 2, "the first is 1/4");

@@ -33,8 +33,7 @@ const SKETCH: &str =
 const CERTIFIED: &str = "SELECT row, score FROM influence('pool', 'q', mode => 'sketch', certified => true) ORDER BY score DESC LIMIT 50";
 
 fn answer(place: &Place, sql: &str) -> (String, String) {
-    let finished = place.run(&["query", "--format", "csv", sql]);
-    assert_eq!(finished.code, 0, "{}", finished.stderr);
+    let finished = place.done(&["query", "--format", "csv", sql]);
     (finished.stdout, finished.stderr)
 }
 
@@ -63,8 +62,7 @@ fn a_sketch_is_made_once_and_its_rankings_are_exact() {
     for sql in [SKETCH, CERTIFIED] {
         assert_eq!(answer(&place, sql).0, exact, "{sql}");
     }
-    let verified = place.run(&["verify"]);
-    assert_eq!(verified.code, 0, "{}{}", verified.stdout, verified.stderr);
+    place.ok(&["verify"]);
 }
 
 #[test]
@@ -162,9 +160,8 @@ fn a_damaged_sketch_is_not_used_and_can_be_made_anew() {
 /// The score file of a selection, and what was said.
 fn select(place: &Place, more: &[&str]) -> (String, String) {
     let args = [&SELECT[..], &["-o", "out.jsonl", "--scores", "scores.csv", "--force"], more].concat();
-    let finished = place.run(&args);
-    assert_eq!(finished.code, 0, "{}", finished.stderr);
-    (fs_err::read_to_string(place.path("scores.csv")).expect("written"), finished.stderr)
+    let finished = place.done(&args);
+    (place.read("scores.csv"), finished.stderr)
 }
 
 #[test]
@@ -202,9 +199,7 @@ fn a_selection_by_sketch_is_the_exact_one_and_says_what_it_promises() {
         (vec!["--mode", "sketch", "--round-robin", "target"], "rules of the selection"),
         (vec!["--mode", "sketch", "--scores-of", "all"], "--scores-of all"),
     ] {
-        let finished = place.run(&[&SELECT[..], &["-o", "out.jsonl", "--force"], &flags[..]].concat());
-        assert_eq!(finished.code, 2, "{flags:?}: {}", finished.stderr);
-        assert!(finished.stderr.contains(says), "{flags:?}: {}", finished.stderr);
+        place.run(&[&SELECT[..], &["-o", "out.jsonl", "--force"], &flags[..]].concat()).says(2, &[says]);
     }
     let finished =
         place.run(&[&SELECT[..], &["-o", "other.jsonl", "--mode", "sketch", "--miss", "2"]].concat());
@@ -259,8 +254,6 @@ fn what_cannot_be_asked_is_refused_with_what_can() {
             "miss",
         ),
     ] {
-        let finished = place.run(&args);
-        assert_eq!(finished.code, code, "{args:?}: {}", finished.stderr);
-        assert!(finished.stderr.contains(says), "{args:?}: {}", finished.stderr);
+        place.run(&args).says(code, &[says]);
     }
 }

@@ -68,15 +68,14 @@ pub fn place() -> Place {
 
 pub fn write(place: &Place, text: &str) {
     let model = world::demo().join("model").canonicalize().expect("the demo");
-    fs_err::write(place.path("p.toml"), text.replace("MODEL", &model.display().to_string()))
-        .expect("written");
+    place.write("p.toml", text.replace("MODEL", &model.display().to_string()));
 }
 
 /// Samples that are not in the pool.
 pub fn write_target(place: &Place, count: usize) {
     world::write_samples(&place.path("target.jsonl"), count);
-    let text = fs_err::read_to_string(place.path("target.jsonl")).expect("written");
-    fs_err::write(place.path("target.jsonl"), text.replace("odd?", "odd or even?")).expect("written");
+    let text = place.read("target.jsonl");
+    place.write("target.jsonl", text.replace("odd?", "odd or even?"));
 }
 
 /// Runs the pipeline; outcomes by stage.

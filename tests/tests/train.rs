@@ -98,7 +98,7 @@ fn a_training_that_is_given_again_says_that_it_is_finished() {
     assert!(first.code == 0 && !first.stderr.contains("already trained"), "{}", first.stderr);
     assert_eq!(report(&first.stdout)["steps_before"], 0);
     let again = run(&["--json"]);
-    assert!(again.code == 0 && again.stderr.contains("already trained, 3 steps: "), "{}", again.stderr);
+    again.says(0, &["already trained, 3 steps: "]);
     let again = report(&again.stdout);
     assert_eq!((&again["steps"], &again["steps_before"]), (&3.into(), &3.into()));
 }
@@ -111,8 +111,7 @@ fn what_a_training_reads_is_not_overwritten_by_it() {
     fs_err::rename(place.path("pool.jsonl"), &inside).expect("moved");
     let mut again = place.gstore(&["train", "--data", "tuned/checkpoint-3/pool.jsonl", "--output", "tuned"]);
     again.args(["--max-length", "64", "--max-steps", "2", "--overwrite-output-dir"]);
-    let refused = binary::run(again.arg("--model").arg(world::demo().join("model")));
-    assert!(refused.code == 2 && refused.stderr.contains("is to overwrite: move it"), "{}", refused.stderr);
+    binary::run(again.arg("--model").arg(world::demo().join("model"))).says(2, &["is to overwrite: move it"]);
     assert!(inside.is_file());
 }
 
@@ -123,7 +122,7 @@ fn a_run_names_the_checkpoints_of_one_training() {
     binary::ok(&mut train(&place, &store));
     // Fewer than the run names would be left.
     let fewer = binary::run(train(&place, &store).args(["--save-total-limit", "2"]));
-    assert!(fewer.code == 2 && fewer.stderr.contains("would remove some of them"), "{}", fewer.stderr);
+    fewer.says(2, &["would remove some of them"]);
     assert!(place.path("tuned/checkpoint-1").is_dir());
     // The same folder by another way.
     let mut same = place.gstore(&["train", "--data", "pool.jsonl", "--output", "store/../tuned"]);
@@ -142,8 +141,7 @@ fn a_run_names_the_checkpoints_of_one_training() {
         let mut unnamed =
             place.gstore(&["train", "--data", "pool.jsonl", "--output", "unnamed", "--run", name]);
         unnamed.args(["--max-length", "64", "--max-steps", "1", "--model"]);
-        let refused = binary::run(unnamed.arg(world::demo().join("model")));
-        assert!(refused.code == 2 && refused.stderr.contains("cannot name a run"), "{}", refused.stderr);
+        binary::run(unnamed.arg(world::demo().join("model"))).says(2, &["cannot name a run"]);
     }
     // Nor is a store made for it, and a dry run tells it as well.
     for more in [&[][..], &["--dry-run"]] {
@@ -151,13 +149,12 @@ fn a_run_names_the_checkpoints_of_one_training() {
             ["train", "--data", "pool.jsonl", "--output", "unnamed", "--run", "bad/x", "--store", "new"];
         let mut unnamed = place.gstore(&args);
         let refused = binary::run(unnamed.args(more).arg("--model").arg(world::demo().join("model")));
-        assert!(refused.code == 2 && refused.stderr.contains("cannot name a run"), "{}", refused.stderr);
+        refused.says(2, &["cannot name a run"]);
     }
     let mut unnamed =
         place.gstore(&["ingest", "--data", "pool.jsonl", "--dataset", "pool", "--run", "bad/x"]);
     unnamed.args(["--features", "loss", "--store", "new", "--model"]).arg(world::demo().join("model"));
-    let refused = binary::run(&mut unnamed);
-    assert!(refused.code == 2 && refused.stderr.contains("cannot name a run"), "{}", refused.stderr);
+    binary::run(&mut unnamed).says(2, &["cannot name a run"]);
     assert!(!place.path("unnamed").exists() && !place.path("new").exists());
 }
 
@@ -168,17 +165,11 @@ fn a_merged_adapter_answers_as_base_and_adapter() {
     binary::ok(&mut train(&place, &rate));
     let checkpoint = "tuned/checkpoint-3";
     place.ok(&["merge", checkpoint, "-o", "merged"]);
-    let none = place.run(&["merge", "nope", "-o", "other"]);
-    assert!(none.code == 1 && none.stderr.contains("error: no folder matches nope"), "{}", none.stderr);
-    let again = place.run(&["merge", checkpoint, "-o", "merged"]);
-    assert!(
-        again.code == 2 && again.stderr.contains("there already; --force replaces it"),
-        "{}",
-        again.stderr
-    );
+    place.run(&["merge", "nope", "-o", "other"]).says(1, &["error: no folder matches nope"]);
+    place.run(&["merge", checkpoint, "-o", "merged"]).says(2, &["there already; --force replaces it"]);
     let weights = || fs_err::read(place.path("merged/model.safetensors")).expect("written");
     let first = weights();
-    fs_err::write(place.path("merged/model.safetensors"), "of another adapter").expect("written");
+    place.write("merged/model.safetensors", "of another adapter");
     // What killed merges left goes with the next one, unless a process holds it.
     for name in ["killed", "held"] {
         let folder = place.path(&format!(".gstore-merge-{name}"));
@@ -200,17 +191,10 @@ fn a_merged_adapter_answers_as_base_and_adapter() {
     for name in ["config.json", "model.safetensors"] {
         fs_err::copy(place.path("merged").join(name), foreign.join(name)).expect("copied");
     }
-    let refused = place.run(&["merge", checkpoint, "-o", "foreign", "--force"]);
-    assert!(refused.code == 2 && refused.stderr.contains("no merge has written it"), "{}", refused.stderr);
-    let other = place.run(&["merge", checkpoint, "-o", ".", "--force"]);
-    assert!(other.code == 2 && other.stderr.contains("does not replace it"), "{}", other.stderr);
+    place.run(&["merge", checkpoint, "-o", "foreign", "--force"]).says(2, &["no merge has written it"]);
+    place.run(&["merge", checkpoint, "-o", ".", "--force"]).says(2, &["does not replace it"]);
 
-    let above = place.run(&["merge", "tuned", "-o", "above"]);
-    assert!(
-        above.code == 1 && above.stderr.contains("tuned/checkpoint-3") && above.stderr.contains("name one"),
-        "{}",
-        above.stderr
-    );
+    place.run(&["merge", "tuned", "-o", "above"]).says(1, &["tuned/checkpoint-3", "name one"]);
 
     let losses = |more: &[&str]| -> Vec<f64> {
         let ask = ["generate", "--perplexity", "--data", "pool.jsonl", "--format", "json"];
@@ -230,9 +214,8 @@ fn a_merged_adapter_answers_as_base_and_adapter() {
     let lost = place.run(&["merge", &adapter, "-o", "lost"]);
     let says =
         "adapter_config.json names; --model gives it where it is elsewhere: model: there is no such folder";
-    assert!(lost.code == 1 && lost.stderr.contains(says), "{}", lost.stderr);
-    let whole = place.run(&["merge", "merged", "-o", "twice"]);
-    assert!(whole.code == 2 && whole.stderr.contains("nothing to merge"), "{}", whole.stderr);
+    lost.says(1, &[says]);
+    place.run(&["merge", "merged", "-o", "twice"]).says(2, &["nothing to merge"]);
 }
 
 #[test]
@@ -250,7 +233,7 @@ fn an_adapter_is_not_used_with_another_model_of_the_same_sizes() {
     fs_err::write(&weights, bytes).expect("written");
     let question =
         r#"{"id": "a", "task": "odd", "question": "Is 7 odd?", "choices": ["yes", "no"], "answer": 0}"#;
-    fs_err::write(place.path("questions.jsonl"), question).expect("written");
+    place.write("questions.jsonl", question);
 
     let checkpoint = "tuned/checkpoint-3";
     let onward = ["train", "--data", "pool.jsonl", "--max-length", "64", "--max-steps", "4", "--output"];
@@ -294,7 +277,7 @@ fn a_checkpoint_with_a_changed_bit_is_used_by_no_command() {
         let mut bytes = fs_err::read(place.path(path)).expect("read");
         let at = bytes.len() - 4;
         bytes[at] ^= 1;
-        fs_err::write(place.path(path), bytes).expect("written");
+        place.write(path, bytes);
     };
     change("tuned/checkpoint-3/adapter_model.safetensors");
     change("whole/checkpoint-3/model.safetensors");
@@ -319,8 +302,7 @@ fn a_checkpoint_with_a_changed_bit_is_used_by_no_command() {
         (&ingest[..], &of_whole[..], "model"),
     ] {
         let refused = place.run(&[command, weights].concat());
-        let says = format!("checkpoint-3: {file}.safetensors is damaged: its digest is ");
-        assert!(refused.code == 1 && refused.stderr.contains(&says), "{command:?}: {}", refused.stderr);
+        refused.says(1, &[&format!("checkpoint-3: {file}.safetensors is damaged: its digest is ")]);
     }
     assert!(!place.path("merged").exists() && !place.path("on").exists() && !has_samples(&place));
 }
@@ -362,24 +344,22 @@ fn curves_are_drawn_into_the_folder_of_the_training() {
     // What a kill left of such files goes with the next run, and nothing else does.
     let left = [".loss.svg.aB3dE6.part", ".curve.html.aB3dE6.part", ".loss.svg.mine.part", "loss.svg.part"];
     for name in left {
-        fs_err::write(place.path("tuned").join(name), "").expect("written");
+        place.write("tuned").join(name, "");
     }
     binary::ok(&mut train(&place, &["--plot", "tuned/curve.html"]));
     assert_eq!(left.map(|name| place.path("tuned").join(name).exists()), [false, false, true, true]);
     // While another process has the folder, they may be its own.
     for name in left {
-        fs_err::write(place.path("tuned").join(name), "").expect("written");
+        place.write("tuned").join(name, "");
     }
     let lock = fs_err::File::open(place.path("tuned/.lock")).expect("opened");
     lock.file().lock().expect("locked");
-    let busy = binary::run(&mut train(&place, &["--plot", "curve.html"]));
-    assert!(busy.code == 0 && busy.stderr.contains("loss.svg could not be written"), "{}", busy.stderr);
+    binary::run(&mut train(&place, &["--plot", "curve.html"])).says(0, &["loss.svg could not be written"]);
     assert!(
         left.iter().all(|name| place.path("tuned").join(name).exists()) && place.path("curve.html").is_file()
     );
     drop(lock);
-    let elsewhere = binary::run(&mut train(&place, &["--plot", "missing/curve.html"]));
-    assert!(elsewhere.code == 2 && elsewhere.stderr.contains("no such folder"), "{}", elsewhere.stderr);
+    binary::run(&mut train(&place, &["--plot", "missing/curve.html"])).says(2, &["no such folder"]);
 }
 
 /// The bytes of all files in checkpoints.
@@ -432,8 +412,7 @@ fn options_that_say_nothing_together_are_refused() {
         // The samples are those of --data.
         (&["--where", "source = 'a'"], "--where <SQL>"),
     ] {
-        let refused = binary::run(&mut train(&place, options));
-        assert!(refused.code == 2 && refused.stderr.contains(says), "{options:?}: {}", refused.stderr);
+        binary::run(&mut train(&place, options)).says(2, &[says]);
         assert!(!place.path("tuned").exists());
     }
 }
@@ -457,8 +436,7 @@ fn options_of_files_are_refused_with_a_dataset() {
             (["--field", "text=nonsense"], "--field names keys of files"),
             (["--duplicates", "first"], "--duplicates"),
         ] {
-            let refused = of(&options);
-            assert!(refused.code == 2 && refused.stderr.contains(says), "{words:?}: {}", refused.stderr);
+            of(&options).says(2, &[says]);
         }
         assert_eq!(of(&[]).code, 0, "{words:?}");
     }
@@ -484,6 +462,5 @@ fn the_loss_of_held_out_samples_is_in_the_log() {
         assert_eq!(history.iter().filter(|entry| entry.get(key).is_some()).count() % 3, 0, "{key}");
     }
 
-    let none = binary::run(&mut train(&place, &["--eval-every", "1"]));
-    assert!(none.code == 2 && none.stderr.contains("--eval-data"), "{}", none.stderr);
+    binary::run(&mut train(&place, &["--eval-every", "1"])).says(2, &["--eval-data"]);
 }

@@ -32,9 +32,7 @@ fn a_dry_run_looks_at_the_checkpoint_that_a_training_would_go_on_from() {
     assert_eq!(done.code, 0, "{}", done.stderr);
     damage(&place.path("tuned/checkpoint-3/adapter_model.safetensors"));
     for more in [&[][..], &["--dry-run"]] {
-        let refused = train(&place, &[&words[..], more].concat());
-        let says = "adapter_model.safetensors is damaged";
-        assert!(refused.code == 1 && refused.stderr.contains(says), "{more:?}: {}", refused.stderr);
+        train(&place, &[&words[..], more].concat()).says(1, &["adapter_model.safetensors is damaged"]);
     }
     // What is to be overwritten is not gone on from.
     let other = ["--dry-run", "--overwrite-output-dir", "--seed", "3", "--run", "other"];
@@ -85,13 +83,9 @@ fn an_adapter_whose_base_has_moved_is_gone_on_from() {
         fs_err::write(&path, config.to_string()).expect("written");
     };
     edit("lora_alpha", 3.into());
-    let refused = train(&place, &onward);
-    let says = "adapter_config.json is damaged: its digest is";
-    assert!(refused.code == 1 && refused.stderr.contains(says), "{}", refused.stderr);
+    train(&place, &onward).says(1, &["adapter_config.json is damaged: its digest is"]);
     fs_err::write(&path, &text[..text.len() / 2]).expect("written");
-    let refused = train(&place, &onward);
-    let says = "adapter_config.json is damaged: EOF";
-    assert!(refused.code == 1 && refused.stderr.contains(says), "{}", refused.stderr);
+    train(&place, &onward).says(1, &["adapter_config.json is damaged: EOF"]);
     assert!(!place.path("onward").exists());
     edit("base_model_name_or_path", "/models/elsewhere".into());
     for more in [&onward[..], &["--output", "tuned", "--max-steps", "2"]] {
@@ -113,7 +107,7 @@ fn what_is_missing_of_checkpoints_is_told_with_what_to_do() {
     let model = world::demo().join("model").display().to_string();
     let ask = ["generate", "--prompt", "A", "--max-new-tokens", "1", "--model", &model, "--adapter", "tuned"];
     for refused in [onward, place.run(&ask)] {
-        assert!(refused.code == 1 && refused.stderr.contains(says), "{}", refused.stderr);
+        refused.says(1, &[says]);
     }
     // A checkpoint without its optimizer.
     let last = place.path("tuned/checkpoint-4");
@@ -122,7 +116,7 @@ fn what_is_missing_of_checkpoints_is_told_with_what_to_do() {
     for says in
         ["neither optimizer.pt nor", "--adapter tuned/checkpoint-4", "checkpoint-2, the one before it"]
     {
-        assert!(refused.code == 1 && refused.stderr.contains(says), "{says}: {}", refused.stderr);
+        refused.says(1, &[says]);
     }
     // And one without anything.
     fs_err::remove_dir_all(&last).expect("removed");
@@ -130,24 +124,22 @@ fn what_is_missing_of_checkpoints_is_told_with_what_to_do() {
     let refused = train(&place, &words);
     let says =
         "tuned/checkpoint-4: it is empty, and a checkpoint of its name would take its place: remove it";
-    assert!(refused.code == 1 && refused.stderr.contains(says), "{}", refused.stderr);
+    refused.says(1, &[says]);
     let from = ["--output", "onward", "--max-steps", "4", "--resume-from-checkpoint", "tuned/checkpoint-4"];
     let refused = train(&place, &from);
-    let says = "it is empty, and no checkpoint: the last one beside it is tuned/checkpoint-2";
-    assert!(refused.code == 1 && refused.stderr.contains(says), "{}", refused.stderr);
+    refused.says(1, &["it is empty, and no checkpoint: the last one beside it is tuned/checkpoint-2"]);
     let mut inside =
         place.gstore(&["train", "--data", "../pool.jsonl", "--output", "../onward", "--model", &model]);
     inside.args(["--resume-from-checkpoint", "checkpoint-4"]).current_dir(place.path("tuned"));
     let refused = binary::run(&mut inside);
     let says = "it is empty, and no checkpoint: the last one beside it is ./checkpoint-2";
-    assert!(refused.code == 1 && refused.stderr.contains(says), "{}", refused.stderr);
+    refused.says(1, &[says]);
     fs_err::remove_dir(&last).expect("removed");
     // Empty folders that no checkpoint of it is to have the names of.
     for name in ["tuned/checkpoint-1", "tuned/checkpoint-5"] {
         fs_err::create_dir(place.path(name)).expect("made");
     }
-    let done = train(&place, &words);
-    assert!(done.code == 0 && done.stderr.contains("going on after step 2 of 4"), "{}", done.stderr);
+    train(&place, &words).says(0, &["going on after step 2 of 4"]);
     // What is damaged of the last one is told with the one before it.
     let state = fs_err::read_to_string(last.join("trainer_state.json")).expect("read");
     let counted = state.replace("\"global_step\": 4", "\"global_step\": 3");
@@ -173,13 +165,11 @@ fn what_is_missing_of_checkpoints_is_told_with_what_to_do() {
         }
         fs_err::write(last.join(name), sound).expect("written");
     }
-    let done = train(&place, &words);
-    assert!(done.code == 0 && done.stderr.contains("already trained"), "{}", done.stderr);
+    train(&place, &words).says(0, &["already trained"]);
     // Data without a record.
-    fs_err::write(place.path("pool.jsonl"), "").expect("written");
+    place.write("pool.jsonl", "");
     let refused = train(&place, &["--output", "none", "--max-steps", "2"]);
-    let says = "pool.jsonl: there is no record in it; give files with samples";
-    assert!(refused.code == 1 && refused.stderr.contains(says), "{}", refused.stderr);
+    refused.says(1, &["pool.jsonl: there is no record in it; give files with samples"]);
 }
 
 #[test]
@@ -193,15 +183,12 @@ fn options_that_leave_others_without_effect_are_told() {
             "the warm-up takes 500 steps, and the training has 2 steps: the rate",
         ),
     ] {
-        let told = train(&place, &[&words[..], more].concat());
-        assert!(told.code == 0 && told.stderr.contains(says), "{more:?}: {}", told.stderr);
+        train(&place, &[&words[..], more].concat()).says(0, &[says]);
     }
     let plain = train(&place, &[&words[..], &["--warmup-steps", "1"]].concat());
     assert!(plain.code == 0 && !plain.stderr.contains("never reaches"), "{}", plain.stderr);
     for name in [".", ".."] {
-        let refused = train(&place, &[&words[..], &["--run", name]].concat());
-        let says = "cannot name a run";
-        assert!(refused.code == 2 && refused.stderr.contains(says), "{name}: {}", refused.stderr);
+        train(&place, &[&words[..], &["--run", name]].concat()).says(2, &["cannot name a run"]);
     }
 }
 
@@ -216,7 +203,7 @@ fn devices_that_do_not_belong_together_are_refused() {
     ] {
         for more in [&[][..], &["--dry-run"]] {
             let refused = train(&place, &[&["--output", "tuned", "--devices", devices][..], more].concat());
-            assert!(refused.code == code && refused.stderr.contains(says), "{devices}: {}", refused.stderr);
+            refused.says(code, &[says]);
             assert!(!place.path("tuned").exists(), "{devices}");
         }
     }

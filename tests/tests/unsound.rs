@@ -52,8 +52,7 @@ fn weights_that_every_sample_reads_are_refused_before_samples_are_registered() {
     let answered = generate(&place, &model, &[]);
     let scored = generate(&place, &model, &["--perplexity"]);
     for refused in [ingest(&place, &model, &data), train(&place, &model), answered, scored] {
-        let says = "the weights are not finite: model.norm.weight has the value NaN";
-        assert!(refused.code == 1 && refused.stderr.contains(says), "{}", refused.stderr);
+        refused.says(1, &["the weights are not finite: model.norm.weight has the value NaN"]);
         assert!(!refused.stderr.contains("learning rate"), "{}", refused.stderr);
     }
     assert!(!place.path("tuned").exists() && !place.path("store").exists());
@@ -70,15 +69,14 @@ fn a_training_that_is_refused_with_its_first_step_leaves_nothing() {
         let args =
             ["train", "--data", "pool.jsonl", "--output", output, "--max-steps", "2", "--store", store];
         let refused = binary::run(place.gstore(&args).arg("--model").arg(&model));
-        let says = "step 1: the loss is NaN before any weight was changed";
-        assert!(refused.code == 1 && refused.stderr.contains(says), "{}", refused.stderr);
+        refused.says(1, &["step 1: the loss is NaN before any weight was changed"]);
     }
     let mut left = place.names();
     left.retain(|name| place.path(name) != model && name != "pool.jsonl");
     assert_eq!(left, ["empty"]);
     assert!(fs_err::read_dir(place.path("empty")).expect("listed").next().is_none());
     // A place that no store can have is told before the first step.
-    fs_err::write(place.path("empty/notes.txt"), "mine").expect("written");
+    place.write("empty/notes.txt", "mine");
     let args = ["train", "--data", "pool.jsonl", "--output", "tuned", "--max-steps", "2", "--store", "empty"];
     let refused = binary::run(place.gstore(&args).arg("--model").arg(&model));
     assert!(refused.code != 0 && refused.stderr.contains("notes.txt"), "{}", refused.stderr);
@@ -118,7 +116,7 @@ fn a_loss_that_is_no_number_is_told_with_its_sample_and_not_stored() {
             "row 0 (id \"s0\") of dataset `pool`: {what} is NaN at checkpoint `base`: the model gives values that are not \
              numbers: model.embed_tokens.weight of "
         );
-        assert!(refused.code == 1 && refused.stderr.contains(&says), "{features:?}: {}", refused.stderr);
+        refused.says(1, &[&says]);
         assert!(is_empty(), "{features:?}");
     }
     let table = format!("model.embed_tokens.weight of {} has the value NaN", model.display());
@@ -126,11 +124,10 @@ fn a_loss_that_is_no_number_is_told_with_its_sample_and_not_stored() {
         let refused = generate(&place, &model, more);
         let says =
             format!("sample \"s0\" (row 0), {at}: the model gives values that are not numbers: {table}");
-        assert!(refused.code == 1 && refused.stderr.contains(&says), "{}", refused.stderr);
+        refused.says(1, &[&says]);
     }
     let refused = train(&place, &model);
     let says = "step 1: the loss is NaN before any weight was changed: the model gives values that are not numbers: ";
-    let says = format!("{says}{table}");
-    assert!(refused.code == 1 && refused.stderr.contains(&says), "{}", refused.stderr);
+    refused.says(1, &[&format!("{says}{table}")]);
     assert!(!refused.stderr.contains("lower learning rate"), "{}", refused.stderr);
 }

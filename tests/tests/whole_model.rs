@@ -325,12 +325,7 @@ fn modules_can_be_explained_and_asked_for() {
     assert_eq!(all.stdout, same.stdout);
     assert_ne!(all.stdout, mlp.stdout);
     let nothing = query(", modules => 'no.such.module'");
-    assert_eq!(nothing.code, 1);
-    assert!(
-        nothing.stderr.contains("leaves nothing") && nothing.stderr.contains("self_attn"),
-        "{}",
-        nothing.stderr
-    );
+    nothing.says(1, &["leaves nothing", "self_attn"]);
 }
 
 #[test]
