@@ -15,6 +15,16 @@ pub fn gstore(store: &Path) -> Command {
     command
 }
 
+/// A command that runs `gstore` in a folder, on no store.
+///
+/// # Panics
+/// If the binary cannot be built.
+pub fn bare(folder: &Path) -> Command {
+    let mut command = Command::new(path());
+    command.current_dir(folder).env_remove("GSTORE_STORE").env_remove("GSTORE_CONFIG");
+    command
+}
+
 /// The binary of this build. `cargo test --workspace` builds it before any test runs, since
 /// `gstore-cli` has tests of it too.
 ///

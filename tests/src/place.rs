@@ -71,6 +71,13 @@ impl Place {
         command
     }
 
+    /// `gstore` on no store, run from the folder.
+    pub fn bare(&self, args: &[&str]) -> Command {
+        let mut command = binary::bare(self.folder.path());
+        command.args(args);
+        command
+    }
+
     /// Runs a command that must succeed.
     #[track_caller]
     pub fn done(&self, args: &[&str]) -> binary::Finished {

@@ -1,7 +1,5 @@
 //! Promise: a file goes into the dataset that its user means, and nowhere else.
 
-use std::process::Command;
-
 use gstore_tests::binary;
 use gstore_tests::place::Place;
 use gstore_tests::world;
@@ -120,8 +118,7 @@ fn a_dataset_is_named_where_it_was_not_meant_to_be_guessed() {
 fn a_store_that_is_not_named_is_pointed_at() {
     let place = Place::new();
     write(&place, "pool.jsonl", &["a"]);
-    let mut command = Command::new(binary::path());
-    command.arg("ls").env_remove("GSTORE_STORE").env_remove("GSTORE_CONFIG").current_dir(place.path(""));
+    let mut command = place.bare(&["ls"]);
     let finished = binary::run(&mut command);
     let says = "which store? give --store DIR or set GSTORE_STORE";
     assert!(finished.code == 2 && finished.stderr.trim_end().ends_with(says), "{}", finished.stderr);

@@ -452,8 +452,7 @@ fn wrong_usage_is_exit_code_2() {
     // What stands in a file is not blamed on a flag.
     fs_err::write(dir.path().join("gstore.toml"), "store = \"nowhere\"\nthreads = \"x\"\n").expect("written");
     let place = |key: &str| format!("`{key}` in {}", dir.path().join("gstore.toml").display());
-    let mut of_file = Command::new(binary::path());
-    of_file.env_remove("GSTORE_STORE").env_remove("GSTORE_CONFIG").current_dir(dir.path());
+    let mut of_file = binary::bare(dir.path());
     let finished = binary::run(of_file.arg("ls"));
     assert!(finished.stderr.contains(&place("threads = \"x\"")), "{}", finished.stderr);
     let finished = binary::run(of_file.args(["--threads", "1"]));

@@ -161,15 +161,7 @@ fn a_config_file_and_a_dry_run() {
         world.path("pool.jsonl"),
     );
     world.write("g.toml", config);
-    let bare = |args: &[&str]| {
-        let mut command = Command::new(binary::path());
-        command
-            .args(args)
-            .args(["--dataset", "pool", "--config"])
-            .arg(world.path("g.toml"))
-            .env_remove("GSTORE_STORE");
-        binary::ok(&mut command)
-    };
+    let bare = |args: &[&str]| binary::ok(world.bare(args).args(["--dataset", "pool", "--config", "g.toml"]));
     bare(&["add"]);
     let before = fs_err::read(world.path("store/CURRENT")).expect("a store");
     let estimate = bare(&["ingest", "--dry-run"]);
@@ -272,8 +264,7 @@ fn a_dry_run_knows_what_is_there() {
 #[test]
 fn the_demo_finds_the_right_skill() {
     let world = Place::new();
-    let mut command = Command::new(binary::path());
-    let printed = binary::ok(command.arg("demo").current_dir(world.path("")).env_remove("GSTORE_STORE"));
+    let printed = binary::ok(&mut world.bare(&["demo"]));
     let shares: Vec<(String, f64, f64)> = printed
         .lines()
         .filter_map(|line| {
@@ -317,11 +308,10 @@ fn the_demo_finds_the_right_skill() {
     assert!(world.path("selected.jsonl.scores.csv").is_file());
     // A store that the environment names for every command stays as it is.
     let own = world.path("gstore-demo/store");
-    let mut again = Command::new(binary::path());
-    let again =
-        again.arg("demo").current_dir(world.path("")).env("GSTORE_STORE", &own).output().expect("runs");
-    let said = String::from_utf8_lossy(&again.stderr).into_owned();
-    assert!(said.contains("is a store, which stays as it is") && !own.join("input").exists(), "{said}");
-    let again = String::from_utf8_lossy(&again.stdout).into_owned();
-    assert!(again.contains("there already"), "{again}");
+    let again = binary::run(world.bare(&["demo"]).env("GSTORE_STORE", &own));
+    assert!(
+        again.stderr.contains("is a store, which stays as it is") && !own.join("input").exists(),
+        "{again:?}"
+    );
+    assert!(again.stdout.contains("there already"), "{again:?}");
 }

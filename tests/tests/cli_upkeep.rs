@@ -1,7 +1,5 @@
 //! Promise: what a store has is listed for people and for programs, and what tidying it saves is told before.
 
-use std::process::Command;
-
 use gstore_tests::binary::{self, Finished};
 use gstore_tests::place::Place;
 use serde_json::Value;
@@ -80,14 +78,12 @@ fn commands_that_are_proposed_run_as_they_stand() {
     let deleted = text(&place.run(&words));
     let proposed = deleted.split('`').nth(1).expect("a command");
     assert_eq!(proposed, format!("gstore revert --to 3 --store {}", place.path("store").display()));
-    let mut pasted = Command::new(binary::path());
-    pasted.args(proposed.split(' ').skip(1)).env_remove("GSTORE_STORE").env_remove("GSTORE_CONFIG");
-    assert!(binary::ok(&mut pasted).contains(&proposed.replace("--to 3", "--to 4")));
+    let pasted = binary::ok(place.bare(&[]).args(proposed.split(' ').skip(1)));
+    assert!(pasted.contains(&proposed.replace("--to 3", "--to 4")));
     assert_eq!(place.value("SELECT count(*) FROM pool"), "82");
     // The environment is still there for the next command.
-    let mut told = Command::new(binary::path());
-    told.args(words).env("GSTORE_STORE", place.path("store")).env_remove("GSTORE_CONFIG");
-    assert!(text(&binary::run(&mut told)).contains("`gstore revert --to 5`"));
+    let told = binary::run(place.bare(&words).env("GSTORE_STORE", place.path("store")));
+    assert!(text(&told).contains("`gstore revert --to 5`"));
 }
 
 #[test]

@@ -10,9 +10,8 @@ use gstore_tests::{binary, world};
 use serde_json::Value;
 
 fn train(place: &Place, more: &[&str]) -> Command {
-    let mut command = Command::new(binary::path());
-    command.current_dir(place.path("")).env_remove("GSTORE_STORE");
-    command.args(["daunce", "train", "--data", "pool.jsonl", "--batch-size", "4", "--max-length", "64"]);
+    let train = ["daunce", "train", "--data", "pool.jsonl", "--batch-size", "4", "--max-length", "64"];
+    let mut command = place.bare(&train);
     command.arg("--model").arg(world::demo().join("model")).args(more);
     command
 }
@@ -175,18 +174,9 @@ fn losses_are_computed_round_by_round() {
 #[test]
 fn hidden_states_are_made_once() {
     let place = place();
-    let mut prepare = Command::new(binary::path());
-    prepare.current_dir(place.path("")).env_remove("GSTORE_STORE");
-    prepare.args([
-        "daunce",
-        "prepare",
-        "--data",
-        "pool.jsonl",
-        "--max-length",
-        "64",
-        "--output",
-        "start.states",
-    ]);
+    let prepare =
+        ["daunce", "prepare", "--data", "pool.jsonl", "--max-length", "64", "--output", "start.states"];
+    let mut prepare = place.bare(&prepare);
     prepare.args(["--full", "--quiet", "--json", "--model"]).arg(world::demo().join("model"));
     let report: Value = serde_json::from_str(&binary::ok(&mut prepare)).expect("JSON");
     assert_eq!(report["rows"], 40);
@@ -198,22 +188,9 @@ fn hidden_states_are_made_once() {
     );
 
     let full = |output: &str, more: &[&str]| {
-        let mut command = Command::new(binary::path());
-        command.current_dir(place.path("")).env_remove("GSTORE_STORE");
-        command.args([
-            "daunce",
-            "train",
-            "--data",
-            "pool.jsonl",
-            "--steps",
-            "2",
-            "--batch-size",
-            "4",
-            "--full",
-        ]);
-        command.args(["--max-length", "64", "--models", "2", "--learning-rate", "1e-4", "--output", output]);
-        command.arg("--model").arg(world::demo().join("model")).args(more);
-        binary::ok(&mut command);
+        let whole =
+            ["--steps", "2", "--full", "--models", "2", "--learning-rate", "1e-4", "--output", output];
+        binary::ok(train(&place, &whole).args(more));
         fs_err::read(place.path(&format!("{output}/members/00001/model.safetensors"))).expect("weights")
     };
     let stored = full("stored", &["--hidden-states", "start.states"]);

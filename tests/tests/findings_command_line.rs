@@ -34,9 +34,7 @@ fn what_is_no_option_or_table_says_what_is_meant() {
         assert!(done.code != 0 && words.iter().all(|word| done.stderr.contains(word)), "{}", done.stderr);
     }
     // Without a store on the command line, one that stands there by itself is meant for it.
-    let mut loose = Command::new(binary::path());
-    loose.args(["query", "store", "SELECT 1"]).current_dir(place.path("")).env_remove("GSTORE_STORE");
-    let done = binary::run(loose.env_remove("GSTORE_CONFIG"));
+    let done = binary::run(&mut place.bare(&["query", "store", "SELECT 1"]));
     let says = "error: the store is given with --store store\n  gstore query --store store 'SELECT 1'\n";
     assert_eq!((done.code, done.stderr.as_str()), (2, says));
 }
@@ -45,15 +43,12 @@ fn what_is_no_option_or_table_says_what_is_meant() {
 fn the_config_file_of_the_working_folder_is_found() {
     let place = place();
     let listed = |command: &mut Command| {
-        let finished = binary::run(command.env_remove("GSTORE_STORE"));
+        let finished = binary::run(command);
         (finished.code, finished.stdout, finished.stderr)
     };
     let run = |folder: &str| {
-        let mut command = Command::new(binary::path());
-        command
-            .args(["query", "SELECT count(*) FROM pool"])
-            .current_dir(place.path(folder))
-            .env_remove("GSTORE_CONFIG");
+        let mut command = binary::bare(&place.path(folder));
+        command.args(["query", "SELECT count(*) FROM pool"]);
         command
     };
     let (code, _, says) = listed(&mut run(""));
@@ -103,9 +98,8 @@ fn a_format_of_the_config_file_is_for_what_has_no_name_with_one() {
 
 /// What the user's shell offers to complete the last of some words with.
 fn offered(place: &Place, words: &[&str]) -> String {
-    let mut command = Command::new(binary::path());
-    command.arg("--").arg("gstore").args(words).current_dir(place.path("")).env_remove("GSTORE_CONFIG");
-    command.env("COMPLETE", "fish").env("GSTORE_STORE", place.path("store"));
+    let mut command = place.bare(&["--", "gstore"]);
+    command.args(words).env("COMPLETE", "fish").env("GSTORE_STORE", place.path("store"));
     binary::ok(&mut command)
 }
 

@@ -2,7 +2,6 @@
 //! that cannot be written to is found before any work.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use gstore_tests::disk::SmallDisk;
 use gstore_tests::{binary, world};
@@ -102,8 +101,7 @@ fn a_training_goes_on_from_its_last_checkpoint_and_a_merge_begins_again() {
     world::write_samples(&data.path().join("pool.jsonl"), 6);
     let model = world::demo().join("model");
     let train = || {
-        let mut command = Command::new(binary::path());
-        command.env_remove("GSTORE_STORE").env_remove("GSTORE_CONFIG").current_dir(data.path());
+        let mut command = binary::bare(data.path());
         command.args(["train", "--data", "pool.jsonl", "--max-length", "64", "--max-steps", "3"]);
         command.args(["--save-strategy", "steps", "--save-steps", "1", "--output"]).arg(disk.path("tuned"));
         command.arg("--model").arg(&model);
@@ -115,7 +113,7 @@ fn a_training_goes_on_from_its_last_checkpoint_and_a_merge_begins_again() {
         assert!(failed.stderr.contains(part), "no {part} in {}", failed.stderr);
     }
     let merge = || {
-        let mut command = Command::new(binary::path());
+        let mut command = binary::bare(data.path());
         command.arg("merge").arg(disk.path("tuned/checkpoint-1")).arg("--model").arg(&model);
         command.arg("-o").arg(disk.path("merged"));
         command

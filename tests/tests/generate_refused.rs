@@ -27,9 +27,8 @@ fn a_line_that_is_no_sample_is_named_with_its_file() {
 #[test]
 fn what_an_adapter_lacks_is_its_model_and_no_store() {
     let place = Place::new();
-    let mut command = std::process::Command::new(binary::path());
-    command.env("GSTORE_STORE", place.path("store")).args(["generate", "--adapter", "x", "--prompt", "hi"]);
-    let refused = binary::run(&mut command);
+    let mut command = place.bare(&["generate", "--adapter", "x", "--prompt", "hi"]);
+    let refused = binary::run(command.env("GSTORE_STORE", place.path("store")));
     refused.says(2, &["Usage: gstore generate --model <DIR|REPO> --adapter <DIR|REPO> --prompt <TEXT>\n"]);
 }
 

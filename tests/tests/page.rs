@@ -1,6 +1,5 @@
 //! Promise: the page works in a browser, with the network cut and without an error on its console.
 
-#[allow(dead_code)]
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};

@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
-use std::process::Command;
 
 use gstore_tests::place::Place;
 use gstore_tests::{binary, world};
@@ -40,8 +39,7 @@ fn the_pipelines_of_the_project_can_be_planned() {
     ] {
         let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/pipelines").join(name);
         fs_err::copy(file, place.path(name)).expect("copied");
-        let mut plan = Command::new(binary::path());
-        plan.args(["run", name, "--dry-run"]).current_dir(place.path("")).env_remove("GSTORE_STORE");
+        let mut plan = place.bare(&["run", name, "--dry-run"]);
         for variable in variables {
             plan.arg("--set").arg(variable);
         }
@@ -61,23 +59,10 @@ fn the_pipeline_of_daunce_runs() {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/pipelines/daunce.toml");
     fs_err::copy(file, place.path("daunce.toml")).expect("copied");
     let go = || {
-        let mut run = Command::new(binary::path());
-        run.args([
-            "run",
-            "daunce.toml",
-            "--json",
-            "--set",
-            "copies=4",
-            "--set",
-            "steps=2",
-            "--set",
-            "batch=4",
-        ]);
-        run.args(["--set", "warm-steps=2", "--set"]);
+        let mut run = place.bare(&["run", "daunce.toml", "--json", "--set", "copies=4", "--set", "steps=2"]);
+        run.args(["--set", "batch=4", "--set", "warm-steps=2", "--set"]);
         run.arg(format!("model={}", world::demo().join("model").canonicalize().expect("there").display()));
-        run.current_dir(place.path("")).env_remove("GSTORE_STORE");
-        let done = binary::done(&mut run);
-        let summary: Value = serde_json::from_str(&done.stdout).expect("JSON");
+        let summary: Value = serde_json::from_str(&binary::ok(&mut run)).expect("JSON");
         let stages = summary["stages"].as_array().expect("stages").iter();
         let text = |value: &Value| value.as_str().expect("text").to_owned();
         let outcomes = stages.map(|stage| (text(&stage["name"]), text(&stage["outcome"])));

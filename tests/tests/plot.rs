@@ -2,7 +2,6 @@
 //! alone and in text that fits.
 
 use std::path::Path;
-use std::process::Command;
 
 use gstore_tests::place::Place;
 use gstore_tests::{binary, world};
@@ -211,9 +210,8 @@ fn a_training_leaves_its_curves() {
     let place = Place::new();
     world::write_samples(&place.path("pool.jsonl"), 8);
     let train = |more: &[&str]| {
-        let mut command = Command::new(binary::path());
-        command.current_dir(place.path("")).env_remove("GSTORE_STORE");
-        command.args(["train", "--data", "pool.jsonl", "--output", "out", "--lora-rank", "2"]);
+        let mut command =
+            place.bare(&["train", "--data", "pool.jsonl", "--output", "out", "--lora-rank", "2"]);
         command.args(["--learning-rate", "1e-3", "--max-length", "256", "--num-train-epochs", "1"]);
         command.args(["--per-device-train-batch-size", "2", "--model"]).arg(world::demo().join("model"));
         command.args(more);

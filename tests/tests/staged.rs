@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::process::Command;
 
 use gstore_tests::place::Place;
 use gstore_tests::{binary, world};
@@ -101,9 +100,7 @@ pub fn alone(rank: u32, more: &str) -> String {
 }
 
 pub fn without_store(place: &Place, more: &[&str]) -> binary::Finished {
-    let mut command = Command::new(binary::path());
-    command.current_dir(place.path("")).env_remove("GSTORE_STORE").env_remove("GSTORE_CONFIG");
-    binary::run(command.args(["run", "p.toml"]).args(more))
+    binary::run(place.bare(&["run", "p.toml"]).args(more))
 }
 
 /// Names and lengths of all files in a folder.
