@@ -100,7 +100,7 @@ impl VectorBatch {
                 other => {
                     let (other, ty) = (other.escape_debug(), column.data_type());
                     return Err(refused(&format!(
-                        "there is no place for column `{other}` of type {ty}; send `row` as integers or `id` as text, `{value}`, and `flags` as                          unsigned bytes where there are some"
+                        "there is no place for column `{other}` of type {ty}; send `row` as integers or `id` as text, `{value}`, and `flags` as unsigned bytes where there are some"
                     )));
                 }
             }
