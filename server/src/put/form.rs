@@ -1,6 +1,6 @@
 //! Descriptors of uploads: what an upload is, in JSON.
 
-use gstore::VectorSpec;
+use gstore::{IfChanged, VectorSpec};
 use gstore_core::Remedy;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
@@ -39,16 +39,6 @@ pub(crate) struct SampleForm {
     /// Whether samples whose ids were deleted are added again.
     #[serde(default)]
     pub(crate) restore_deleted: bool,
-}
-
-/// What happens to a sample that differs from the stored one of its id.
-#[derive(Debug, Clone, Copy, Default, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum IfChanged {
-    #[default]
-    Refuse,
-    Keep,
-    Replace,
 }
 
 #[derive(Debug)]

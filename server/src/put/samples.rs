@@ -5,14 +5,14 @@ use std::io::{BufWriter, Write};
 use arrow_array::RecordBatch;
 use arrow_ipc::writer::StreamWriter;
 use arrow_schema::ArrowError;
-use gstore::{AddClient, AddOutcome, AddReport, AddRequest, IfChanged, JobContext};
+use gstore::{AddClient, AddOutcome, AddReport, AddRequest, JobContext};
 use gstore_core::Silent;
 use gstore_store::IfDeleted;
 use serde_json::{Map, Value, json};
 use tonic::Status;
 
 use super::error;
-use super::form::{self, SampleForm, pairs};
+use super::form::{SampleForm, pairs};
 use super::incoming::UploadEvents;
 use super::spool::Spool;
 use crate::core::Core;
@@ -62,11 +62,7 @@ fn request(form: &SampleForm, command: String) -> Result<AddRequest, Status> {
     Ok(AddRequest {
         fields: pairs(&form.fields, '=')?,
         columns: pairs(&form.columns, ':')?,
-        if_changed: match form.if_changed {
-            form::IfChanged::Refuse => IfChanged::Refuse,
-            form::IfChanged::Keep => IfChanged::Keep,
-            form::IfChanged::Replace => IfChanged::Replace,
-        },
+        if_changed: form.if_changed,
         if_deleted: match form.restore_deleted {
             true => IfDeleted::Restore,
             false => IfDeleted::LeaveOut,

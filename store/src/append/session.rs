@@ -15,12 +15,14 @@ use crate::tombstones::{new_files, supersede};
 use arrow_array::cast::AsArray;
 use gstore_core::{DatasetName, Digest, RowSet, many};
 use roaring::RoaringTreemap;
+use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use std::collections::HashMap;
 use std::sync::Arc;
 
 /// What happens to a sample whose id is stored with other content.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum IfChanged {
     /// The append fails.
     #[default]
