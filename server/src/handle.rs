@@ -36,6 +36,13 @@ pub(crate) enum Question {
     Matrix(Matrix),
 }
 
+impl Question {
+    /// A statement without parameters.
+    pub(crate) fn of_sql(sql: String) -> Self {
+        Self::Statement(Statement { sql, values: Vec::new() })
+    }
+}
+
 /// A statement with the values of its parameters.
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct Statement {

@@ -18,8 +18,8 @@ use std::time::Instant;
 use base64::Engine;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use serde::{Deserialize, Serialize};
+use tonic::Status;
 use tonic::metadata::MetadataMap;
-use tonic::{Code, Status};
 
 pub(crate) use file::since_1970;
 pub use file::{NewToken, TokenError, TokenInfo, Tokens};
@@ -123,10 +123,7 @@ impl Access {
             }
             Err(error) => {
                 tracing::error!(%error, "the tokens cannot be read");
-                Err(Status::new(
-                    Code::Unavailable,
-                    "tokens cannot be checked; the log of the server says why",
-                ))
+                Err(Status::unavailable("tokens cannot be checked; the log of the server says why"))
             }
         }
     }
@@ -170,6 +167,8 @@ pub(crate) fn credentials(headers: &MetadataMap) -> Result<String, Status> {
 
 #[cfg(test)]
 mod tests {
+    use tonic::Code;
+
     use super::*;
 
     fn headers(value: &str) -> MetadataMap {

@@ -26,11 +26,7 @@ pub(crate) enum About {
     Schemas(CommandGetDbSchemas),
     Tables(CommandGetTables),
     TableTypes,
-    PrimaryKeys {
-        catalog: Option<String>,
-        schema: Option<String>,
-        table: String,
-    },
+    PrimaryKeys(CommandGetPrimaryKeys),
     /// Keys that refer to other tables, of which there are none.
     ForeignKeys,
     SqlInfo(CommandGetSqlInfo),
@@ -48,7 +44,7 @@ impl About {
                 format!("tables {name}").trim_end().to_owned()
             }
             Self::TableTypes => "table types".to_owned(),
-            Self::PrimaryKeys { table, .. } => format!("primary keys of {table}"),
+            Self::PrimaryKeys(command) => format!("primary keys of {}", command.table),
             Self::ForeignKeys => "foreign keys".to_owned(),
             Self::SqlInfo(_) => "what the server can do".to_owned(),
             Self::Types(_) => "types".to_owned(),
@@ -91,9 +87,7 @@ fn read_command(bytes: &[u8]) -> Result<FlightRequest, Status> {
         Command::CommandGetDbSchemas(command) => FlightRequest::About(About::Schemas(command)),
         Command::CommandGetTables(command) => FlightRequest::About(About::Tables(command)),
         Command::CommandGetTableTypes(_) => FlightRequest::About(About::TableTypes),
-        Command::CommandGetPrimaryKeys(CommandGetPrimaryKeys { catalog, db_schema, table }) => {
-            FlightRequest::About(About::PrimaryKeys { catalog, schema: db_schema, table })
-        }
+        Command::CommandGetPrimaryKeys(command) => FlightRequest::About(About::PrimaryKeys(command)),
         Command::CommandGetExportedKeys(_)
         | Command::CommandGetImportedKeys(_)
         | Command::CommandGetCrossReference(_) => FlightRequest::About(About::ForeignKeys),

@@ -2,10 +2,9 @@
 
 use std::sync::Arc;
 
-use arrow_array::RecordBatch;
-use arrow_array::builder::{Int32Builder, StringBuilder};
-use arrow_flight::sql::CommandGetTableTypes;
+use arrow_array::{ArrayRef, Int32Array, RecordBatch, StringArray};
 use arrow_flight::sql::metadata::GetCatalogsBuilder;
+use arrow_flight::sql::{CommandGetPrimaryKeys, CommandGetTableTypes};
 use arrow_schema::{ArrowError, DataType, Field, Schema};
 use gstore_sql::{CATALOG, DATA, SYSTEM};
 use tonic::Status;
@@ -62,8 +61,9 @@ pub(crate) async fn batch(core: &Core, held: &OpenSession, about: About) -> Resu
             [TABLE, SYSTEM_TABLE].into_iter().for_each(|kind| types.append(kind));
             types.build().map_err(failed)
         }
-        About::PrimaryKeys { catalog, schema, table } => {
-            let there = catalog.is_none_or(|name| name == CATALOG) && schema.is_none_or(|name| name == DATA);
+        About::PrimaryKeys(CommandGetPrimaryKeys { catalog, db_schema, table }) => {
+            let there =
+                catalog.is_none_or(|name| name == CATALOG) && db_schema.is_none_or(|name| name == DATA);
             let known = held.session.tables().iter().any(|(schema, name)| *schema == DATA && *name == table);
             primary_key((there && known).then_some(table.as_str())).map_err(|e| failed(e.into()))
         }
@@ -84,16 +84,11 @@ fn primary_key(table: Option<&str>) -> Result<RecordBatch, ArrowError> {
         text("key_name", true),
         Field::new("key_sequence", DataType::Int32, false),
     ]);
-    let rows: [[Option<&str>; 5]; 1] = [[Some(CATALOG), Some(DATA), table, Some("row"), None]];
-    let mut texts: [StringBuilder; 5] = std::array::from_fn(|_| StringBuilder::new());
-    let mut places = Int32Builder::new();
-    for row in rows.iter().filter(|_| table.is_some()) {
-        texts.iter_mut().zip(row).for_each(|(column, value)| column.append_option(*value));
-        places.append_value(1);
-    }
-    let mut columns: Vec<arrow_array::ArrayRef> =
-        texts.iter_mut().map(|column| Arc::new(column.finish()) as _).collect();
-    columns.push(Arc::new(places.finish()));
+    let Some(table) = table else { return Ok(RecordBatch::new_empty(Arc::new(schema))) };
+    let texts = [Some(CATALOG), Some(DATA), Some(table), Some("row"), None];
+    let mut columns: Vec<ArrayRef> =
+        texts.into_iter().map(|text| Arc::new(StringArray::from(vec![text])) as _).collect();
+    columns.push(Arc::new(Int32Array::from(vec![1])));
     RecordBatch::try_new(Arc::new(schema), columns)
 }
 

@@ -7,7 +7,7 @@ use tonic::Status;
 
 use super::plain::PlainRequest;
 use super::vectors;
-use crate::handle::{Question, Statement, Vectors};
+use crate::handle::{Question, Vectors};
 
 /// Bytes that one part of a large answer has, about.
 const PART_BYTES: u64 = 64 << 20;
@@ -21,31 +21,23 @@ pub(crate) struct AnswerParts {
     pub(crate) bytes: Option<u64>,
 }
 
+impl AnswerParts {
+    /// An answer in one part, of which nothing is known before.
+    pub(crate) fn one(question: Question) -> Self {
+        Self { questions: vec![question], rows: None, bytes: None }
+    }
+}
+
 /// The questions whose answers, one after the other, are what is wanted.
 pub(crate) fn of(snapshot: &Snapshot, wanted: &PlainRequest) -> Result<AnswerParts, Status> {
     match wanted {
-        PlainRequest::Statement(statement) => Ok(AnswerParts {
-            questions: vec![Question::Statement(statement.clone())],
-            rows: None,
-            bytes: None,
-        }),
-        PlainRequest::Matrix(wanted) => {
-            Ok(AnswerParts { questions: vec![Question::Matrix(wanted.clone())], rows: None, bytes: None })
-        }
+        PlainRequest::Statement(statement) => Ok(AnswerParts::one(Question::Statement(statement.clone()))),
+        PlainRequest::Matrix(wanted) => Ok(AnswerParts::one(Question::Matrix(wanted.clone()))),
         PlainRequest::Dataset { name, rows } => {
             let part = snapshot.dataset(name).map_err(|e| Status::not_found(e.to_string()))?;
             let bytes = part.files.iter().map(|f| f.len).sum();
             let table = quoted(name);
-            let question = |rows: Range<u64>, whole: bool| {
-                let sql = match whole {
-                    true => format!("SELECT * FROM {table}"),
-                    false => format!(
-                        "SELECT * FROM {table} WHERE \"row\" >= {} AND \"row\" < {}",
-                        rows.start, rows.end
-                    ),
-                };
-                Question::Statement(Statement { sql, values: Vec::new() })
-            };
+            let question = |rows: Range<u64>, whole: bool| rows_of(&table, &rows, whole);
             let questions = cut(rows.as_ref(), part.next_row, bytes, question);
             let counted = rows.is_none();
             Ok(AnswerParts { questions, rows: counted.then_some(part.rows), bytes: counted.then_some(bytes) })
@@ -62,13 +54,8 @@ pub(crate) fn of(snapshot: &Snapshot, wanted: &PlainRequest) -> Result<AnswerPar
                     end: rows.end,
                 }),
                 false => {
-                    let call =
-                        format!("SELECT * FROM vectors('{}', '{number}')", dataset.replace('\'', "''"));
-                    let sql = match whole {
-                        true => call,
-                        false => format!("{call} WHERE \"row\" >= {} AND \"row\" < {}", rows.start, rows.end),
-                    };
-                    Question::Statement(Statement { sql, values: Vec::new() })
+                    let call = format!("vectors('{}', '{number}')", dataset.replace('\'', "''"));
+                    rows_of(&call, &rows, whole)
                 }
             };
             let questions = cut(rows.as_ref(), next, part.bytes(), question);
@@ -76,6 +63,15 @@ pub(crate) fn of(snapshot: &Snapshot, wanted: &PlainRequest) -> Result<AnswerPar
             Ok(AnswerParts { questions, rows, bytes: rows.is_some().then(|| part.bytes()) })
         }
     }
+}
+
+/// The rows of a relation, all or those of a range.
+fn rows_of(relation: &str, rows: &Range<u64>, whole: bool) -> Question {
+    let all = format!("SELECT * FROM {relation}");
+    Question::of_sql(match whole {
+        true => all,
+        false => format!("{all} WHERE \"row\" >= {} AND \"row\" < {}", rows.start, rows.end),
+    })
 }
 
 /// A name as SQL takes it literally.

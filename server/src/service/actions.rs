@@ -15,7 +15,6 @@ use tonic::Status;
 
 use super::{AuthorizedRequest, tags};
 use crate::answer::stream::{schema_bytes, stream_schema};
-use crate::audit::AuditRecord;
 use crate::handle::{Question, QuestionHandle, Statement};
 use crate::status;
 
@@ -127,16 +126,13 @@ async fn prepare(
     asking: &AuthorizedRequest,
     sql: String,
 ) -> Result<ActionCreatePreparedStatementResult, Status> {
-    let mut record = AuditRecord::begin(&asking.core.audit, "prepare", &sql, &asking.caller);
-    let described = describe_statement(asking, &sql).await;
-    record.ended(described.as_ref().map(|_| ()));
-    let described = described?;
+    let described = asking.recorded("prepare", &sql, describe_statement(asking, &sql)).await?;
     // A statement sees the newest snapshot each time that it runs, unless one was named.
     let snapshot = match &asking.snapshot {
         Some(_) => Some(asking.session(None).await?.snapshot().number()),
         None => None,
     };
-    let handle = QuestionHandle::new(snapshot, Question::Statement(Statement { sql, values: Vec::new() }));
+    let handle = QuestionHandle::new(snapshot, Question::of_sql(sql));
     let dataset_schema = match &described.schema {
         Some(schema) => schema_bytes(&stream_schema(schema))?,
         None => bytes::Bytes::new(),

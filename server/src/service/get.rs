@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use arrow_array::RecordBatch;
 use arrow_flight::sql::{ProstMessageExt, TicketStatementQuery};
 use arrow_flight::{FlightDescriptor, FlightEndpoint, FlightInfo, Ticket};
 use arrow_schema::SchemaRef;
@@ -10,12 +11,12 @@ use prost::Message;
 use tonic::Status;
 
 use super::AuthorizedRequest;
-use crate::answer::ask::{self, FlightRequest};
+use crate::answer::ask::{self, About, FlightRequest};
 use crate::answer::parts::{self, AnswerParts};
 use crate::answer::plain::PlainRequest;
 use crate::answer::{catalog, rows, stream};
 use crate::audit::AuditRecord;
-use crate::handle::{Question, QuestionHandle, Statement};
+use crate::handle::{Question, QuestionHandle};
 use crate::sessions::OpenSession;
 use crate::status;
 
@@ -53,9 +54,7 @@ pub(super) async fn flight_info(
 ) -> Result<FlightInfo, Status> {
     let (schema, info) = match ask::read_descriptor(&descriptor)? {
         FlightRequest::About(about) => {
-            let core = Arc::clone(&asking.core);
-            let held = asking.session(None).await?;
-            let batch = asking.apart(async move { catalog::batch(&core, &held, about).await }).await?;
+            let batch = listed(asking, about).await?;
             // The command itself asks for the rows.
             let endpoint = FlightEndpoint::new().with_ticket(Ticket::new(descriptor.cmd.clone()));
             let rows = i64::try_from(batch.num_rows()).unwrap_or(-1);
@@ -81,14 +80,16 @@ pub(super) async fn schema(
     descriptor: &FlightDescriptor,
 ) -> Result<SchemaRef, Status> {
     let schema = match ask::read_descriptor(descriptor)? {
-        FlightRequest::About(about) => {
-            let core = Arc::clone(&asking.core);
-            let held = asking.session(None).await?;
-            asking.apart(async move { catalog::batch(&core, &held, about).await }).await?.schema()
-        }
+        FlightRequest::About(about) => listed(asking, about).await?.schema(),
         asked => describe(asking, asked).await?.schema,
     };
     Ok(stream::stream_schema(&schema))
+}
+
+/// A table about tables.
+async fn listed(asking: &AuthorizedRequest, about: About) -> Result<RecordBatch, Status> {
+    let (core, held) = (Arc::clone(&asking.core), asking.session(None).await?);
+    asking.apart(async move { catalog::batch(&core, &held, about).await }).await
 }
 
 /// What is asked for, as the record of requests has it.
@@ -132,16 +133,15 @@ pub(super) async fn describe(
     asked: FlightRequest,
 ) -> Result<DescribedAnswer, Status> {
     let core = Arc::clone(&asking.core);
-    let one = |question| AnswerParts { questions: vec![question], rows: None, bytes: None };
     let (held, parts) = match asked {
         FlightRequest::Statement(sql) => {
-            (asking.session(None).await?, one(Question::Statement(Statement { sql, values: Vec::new() })))
+            (asking.session(None).await?, AnswerParts::one(Question::of_sql(sql)))
         }
         FlightRequest::Handle(bytes) => {
             let handle = core.signer.open(&bytes)?;
             let question =
                 handle.question.ok_or_else(|| Status::invalid_argument("the handle asks for nothing"))?;
-            (asking.session(handle.snapshot).await?, one(question))
+            (asking.session(handle.snapshot).await?, AnswerParts::one(question))
         }
         FlightRequest::Plain(wanted) => {
             let held = asking.session(None).await?;
@@ -184,16 +184,11 @@ pub(super) async fn rows(asking: &AuthorizedRequest, ticket: &[u8]) -> Result<st
     let handle = match ask::read_ticket(ticket)? {
         FlightRequest::About(about) => {
             let what = about.what();
-            let listed = async {
-                let (shared, held) = (Arc::clone(core), asking.session(None).await?);
-                asking.apart(async move { catalog::batch(&shared, &held, about).await }).await
-            };
-            return Ok(stream::batch_messages(asking.recorded("list", &what, listed).await?));
+            let listed = asking.recorded("list", &what, listed(asking, about)).await?;
+            return Ok(stream::batch_messages(listed));
         }
         FlightRequest::Handle(bytes) => core.signer.open(&bytes)?,
-        FlightRequest::Statement(sql) => {
-            QuestionHandle::new(None, Question::Statement(Statement { sql, values: Vec::new() }))
-        }
+        FlightRequest::Statement(sql) => QuestionHandle::new(None, Question::of_sql(sql)),
         FlightRequest::Plain(wanted) => {
             let held = asking.session(None).await?;
             let mut questions = parts(asking, &held, wanted).await?.questions;

@@ -39,31 +39,23 @@ pub(super) async fn take_upload(
     if command.is_empty() {
         return Err(wrong());
     }
+    let all = futures::stream::once(futures::future::ready(Ok(first))).chain(messages).boxed();
     if command.first() == Some(&b'{') {
-        let rest = futures::stream::once(futures::future::ready(Ok(first))).chain(messages);
-        return crate::put::take(&asking.core, &asking.caller, &command, rest.boxed()).await;
+        return crate::put::take(&asking.core, &asking.caller, &command, all).await;
     }
     let any = Any::decode(command).map_err(|_| wrong())?;
     match Command::try_from(any).map_err(|_| wrong())? {
         Command::CommandPreparedStatementQuery(query) => {
             let handle = asking.core.signer.open(&query.prepared_statement_handle)?;
-            let rest = futures::stream::once(futures::future::ready(Ok(first))).chain(messages);
-            let what = match &handle.question {
-                Some(Question::Statement(statement)) => statement.sql.clone(),
-                _ => String::new(),
-            };
-            let bound = asking.recorded("bind", &what, bind(asking, handle, rest.boxed())).await?;
+            let what = sql_of(&handle);
+            let bound = asking.recorded("bind", &what, bind(asking, handle, all)).await?;
             let result = DoPutPreparedStatementResult { prepared_statement_handle: Some(bound.into()) };
             Ok(PutResult { app_metadata: result.encode_to_vec().into() })
         }
         Command::CommandStatementUpdate(update) => Err(changes(asking, update.query).await),
         Command::CommandPreparedStatementUpdate(update) => {
             let handle = asking.core.signer.open(&update.prepared_statement_handle)?;
-            let sql = match handle.question {
-                Some(Question::Statement(statement)) => statement.sql,
-                _ => String::new(),
-            };
-            Err(changes(asking, sql).await)
+            Err(changes(asking, sql_of(&handle)).await)
         }
         Command::CommandStatementIngest(_) => Err(Status::unimplemented(
             "tables are not written by Flight SQL; plain Flight adds samples to a dataset, and `gstore add` on the server data files",
@@ -72,6 +64,14 @@ pub(super) async fn take_upload(
             let what = other.type_url().rsplit('.').next().unwrap_or_default().escape_debug().to_string();
             Err(Status::unimplemented(format!("nothing is put by {what}")))
         }
+    }
+}
+
+/// The statement of a handle; empty where it asks for something else.
+fn sql_of(handle: &QuestionHandle) -> String {
+    match &handle.question {
+        Some(Question::Statement(statement)) => statement.sql.clone(),
+        _ => String::new(),
     }
 }
 

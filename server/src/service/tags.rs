@@ -7,7 +7,6 @@ use serde_json::{Value, json};
 use tonic::Status;
 
 use super::AuthorizedRequest;
-use crate::audit::AuditRecord;
 use crate::put::{full_disk, may_write};
 use crate::status;
 
@@ -74,24 +73,18 @@ async fn change(
     what: &str,
     change: impl FnOnce(&Store, String) -> Result<Value, Status> + Send + 'static,
 ) -> Result<Vec<u8>, Status> {
-    let mut record = AuditRecord::begin(&asking.core.audit, "tag", what, &asking.caller);
-    let allowed = may_write(&asking.caller).and_then(|()| match &asking.caller.datasets {
-        None => Ok(()),
-        Some(_) => {
-            Err(Status::permission_denied("tags are of the whole store, and the token is for some datasets"))
+    let work = async {
+        may_write(&asking.caller)?;
+        if asking.caller.datasets.is_some() {
+            let why = "tags are of the whole store, and the token is for some datasets";
+            return Err(Status::permission_denied(why));
         }
-    });
-    let done = match allowed {
-        Ok(()) => {
-            let store = asking.core.sessions.store().clone();
-            let command = format!("{what} (token {})", asking.caller.name);
-            let work = asking.core.workers.spawn_blocking(move || change(&store, command));
-            work.await.unwrap_or_else(|e| Err(status::internal("the tag cannot be changed", &e)))
-        }
-        Err(status) => Err(status),
+        let store = asking.core.sessions.store().clone();
+        let command = format!("{what} (token {})", asking.caller.name);
+        let work = asking.core.workers.spawn_blocking(move || change(&store, command));
+        work.await.unwrap_or_else(|e| Err(status::internal("the tag cannot be changed", &e)))
     };
-    record.ended(done.as_ref().map(|_| ()));
-    Ok(done?.to_string().into_bytes())
+    Ok(asking.recorded("tag", what, work).await?.to_string().into_bytes())
 }
 
 fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Status> {
