@@ -1,17 +1,16 @@
 //! Promise: whatever was acknowledged is there after a kill, a loss of power or an error of the medium at any
 //! instant, and whatever was not is absent or whole.
 
+use gstore_faults::Stop;
 use gstore_faults::fail::{self, FailOptions};
 use gstore_faults::suite::Suite;
-use gstore_faults::work::{Context, Mode, Plan, State, Step};
-use gstore_faults::{Report, Stop};
+use gstore_faults::work::{Context, Plan, State, Step};
+use gstore_store::IfChanged;
 use std::sync::Arc;
 
-fn suite() -> Suite {
-    Suite::short(1, env!("CARGO_BIN_EXE_faults").into(), None)
-}
-
-fn good(report: &Report) {
+fn good(kind: &str) {
+    let suite = Suite::short(1, env!("CARGO_BIN_EXE_faults").into(), None);
+    let report = suite.run(kind, &Stop::after(None)).expect("a kind");
     println!("{}", report.line());
     assert!(report.is_good(), "{:#?}", report.anomalies);
 }
@@ -22,7 +21,7 @@ fn a_step_that_is_done_twice_is_done_once() {
     let append = |dataset: &str, ids: std::ops::Range<u64>| Step::Append {
         dataset: dataset.into(),
         samples: ids.map(|id| (id, 0)).collect(),
-        mode: Mode::Keep,
+        changed: IfChanged::Keep,
         restore: false,
     };
     let artifact = |content| Step::Artifact { name: "a".into(), content };
@@ -70,17 +69,17 @@ fn a_step_that_is_done_twice_is_done_once() {
 
 #[test]
 fn power_is_lost_on_a_simulated_disk() {
-    good(&suite().run_sim(&Stop::after(None)));
+    good("sim");
 }
 
 #[test]
 fn an_operation_fails() {
-    good(&suite().run_fail(&Stop::after(None)));
+    good("fail");
 }
 
 #[test]
 fn commands_of_two_processes_change_what_they_were_told_to() {
-    good(&gstore_faults::intent::run(1, &suite().intent, &Stop::after(None)));
+    good("intent");
 }
 
 /// The tag is gone from what is visible, and comes back with a loss of power: a step that
@@ -130,16 +129,15 @@ fn a_direct_read_that_goes_wrong_is_replayed_by_its_number() {
 
 #[test]
 fn the_process_is_killed() {
-    good(&gstore_faults::kill::run(1, &suite().kill, &Stop::after(None)));
+    good("kill");
 }
 
 #[test]
 fn power_is_lost_on_ext4() {
-    let suite = suite();
-    good(&gstore_faults::power::run(1, suite.mebibytes, &suite.power, &Stop::after(None)));
+    good("power");
 }
 
 #[test]
 fn a_server_is_killed_and_its_disk_fails() {
-    good(&gstore_faults::serve::run(1, &suite().serve, &Stop::after(None)));
+    good("serve");
 }

@@ -2,13 +2,14 @@
 //! one that got its name.
 
 use gstore_faults::disk::{Choice, Image, Pending, Replay, SimDisk};
-use gstore_faults::work::{Context, Mode, State, Step};
+use gstore_faults::work::{Context, State, Step};
+use gstore_store::IfChanged;
 use gstore_store::vfs::Vfs;
 use std::sync::Arc;
 
 fn append(ids: std::ops::Range<u64>) -> Step {
     let samples = ids.map(|id| (id, 0)).collect();
-    Step::Append { dataset: "side".into(), samples, mode: Mode::Refuse, restore: false }
+    Step::Append { dataset: "side".into(), samples, changed: IfChanged::Refuse, restore: false }
 }
 
 fn job(stop: Option<u64>) -> Step {

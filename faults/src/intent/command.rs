@@ -3,7 +3,7 @@
 use crate::sim::path;
 use crate::work::content::{id_of, label};
 use crate::work::ensemble::{self, ENSEMBLE};
-use crate::work::{Mode, State, Step, append, shard, start_append};
+use crate::work::{State, Step, append, shard, start_append};
 use crate::{Failure, Random};
 use arrow_array::cast::AsArray;
 use arrow_array::types::UInt64Type;
@@ -265,10 +265,10 @@ impl Command {
             let rows = state.datasets.get("side").into_iter().flat_map(|d| d.rows.values());
             rows.filter_map(|(id, _)| id.trim_start_matches('s').parse().ok()).collect()
         };
-        let add = |dataset: &str, ids: &[u64], version, mode| Step::Append {
+        let add = |dataset: &str, ids: &[u64], version| Step::Append {
             dataset: dataset.to_owned(),
             samples: ids.iter().map(|id| (*id, version)).collect(),
-            mode,
+            changed: IfChanged::Replace,
             restore: false,
         };
         let steps = match self {
@@ -284,10 +284,10 @@ impl Command {
                 purged.extend(rows.iter().filter_map(samples));
                 vec![Step::Delete { dataset: pool(), rows, purge: true }]
             }
-            Command::Replace(ids) => vec![add("pool", ids, VERSION, Mode::Replace)],
-            Command::Add(ids) => vec![add("side", ids, 0, Mode::Replace)],
+            Command::Replace(ids) => vec![add("pool", ids, VERSION)],
+            Command::Add(ids) => vec![add("side", ids, 0)],
             Command::DropDataset => vec![Step::DropDataset(pool())],
-            Command::Remake => vec![Step::DropDataset(pool()), add("pool", &REMADE, OTHER, Mode::Replace)],
+            Command::Remake => vec![Step::DropDataset(pool()), add("pool", &REMADE, OTHER)],
             Command::DropFeature => vec![Step::DropFeature(0)],
             Command::DropRun => vec![Step::DropRun],
             Command::Compact => Vec::new(),
@@ -363,7 +363,7 @@ fn samples(snapshot: &Snapshot, dataset: &str) -> Result<Vec<(u64, String)>, Fai
 /// Adds samples, in place of those with their ids, to the dataset that has the name before the lock is there.
 fn add(store: &Store, dataset: &str, ids: &[u64], version: u32) -> Result<Outcome, Failure> {
     let seen = store.snapshot()?.dataset(dataset).ok().cloned();
-    let started = start_append(store, dataset, Mode::Replace, false)?;
+    let started = start_append(store, dataset, IfChanged::Replace, false)?;
     if seen.is_some_and(|seen| started.base().same_dataset(&seen).is_err()) {
         return Ok(Outcome::Gone);
     }

@@ -16,11 +16,11 @@ pub use command::{Command, Outcome};
 use crate::check::{guarded, sound};
 use crate::disk::{Image, SimDisk};
 use crate::sim::path;
-use crate::work::{Context, Mode, State, Step};
+use crate::work::{Context, State, Step};
 use crate::{Failure, Random, Report, Stop};
 use command::Thing;
 use gstore_store::vfs::Vfs;
-use gstore_store::{SnapshotName, Store};
+use gstore_store::{IfChanged, SnapshotName, Store};
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -203,7 +203,7 @@ impl Base {
         let append = |dataset: &str, ids: std::ops::Range<u64>| Step::Append {
             dataset: dataset.into(),
             samples: ids.map(|id| (id, 0)).collect(),
-            mode: Mode::Refuse,
+            changed: IfChanged::Refuse,
             restore: false,
         };
         let job = |features: Vec<usize>, checkpoint| Step::Job {

@@ -17,5 +17,5 @@ mod step;
 pub use past::Past;
 pub use plan::{Plan, Workload};
 pub use state::{Rows, Samples, State};
-pub use step::{Context, Mode, Step};
+pub use step::{Context, Step};
 pub(crate) use step::{append, start_append};

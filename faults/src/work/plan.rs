@@ -3,8 +3,9 @@
 use super::content::{DATASETS, FEATURES, label};
 use super::ensemble::{self, ENSEMBLE};
 use super::state::State;
-use super::step::{Mode, Step};
+use super::step::Step;
 use crate::Random;
+use gstore_store::IfChanged;
 use std::collections::BTreeMap;
 
 /// Steps, and the content before and after each of them.
@@ -211,20 +212,23 @@ impl Workload {
 
     fn append(&mut self, dataset: usize) {
         let dataset = DATASETS.get(dataset).copied().unwrap_or("pool").to_owned();
-        let modes = [Mode::Refuse, Mode::Keep, Mode::Replace];
-        let mode = modes.get(self.random.below(3) as usize).copied().unwrap_or(Mode::Refuse);
+        let changed = match self.random.below(3) {
+            0 => IfChanged::Refuse,
+            1 => IfChanged::Keep,
+            _ => IfChanged::Replace,
+        };
         let mut samples = Vec::new();
         for _ in 0..self.random.from(3..16) {
             samples.push((self.next_id, 0));
             self.next_id += 1;
         }
-        if mode != Mode::Refuse && self.state.datasets.contains_key(&dataset) {
+        if changed != IfChanged::Refuse && self.state.datasets.contains_key(&dataset) {
             self.version += 1;
             let old: Vec<u64> = (0..self.next_id - samples.len() as u64).collect();
             samples.extend(self.random.some(&old, 20).into_iter().map(|id| (id, self.version)));
         }
         let restore = self.random.chance(30);
-        self.add(Step::Append { dataset, samples, mode, restore });
+        self.add(Step::Append { dataset, samples, changed, restore });
     }
 
     fn job(&mut self, stop: bool) {

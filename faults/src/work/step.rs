@@ -13,17 +13,6 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// What an append does about a stored id with other content.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Mode {
-    /// There is none.
-    Refuse,
-    /// The stored one stays.
-    Keep,
-    /// The stored one is deleted, and the new one gets its own row.
-    Replace,
-}
-
 /// A change of the store.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Step {
@@ -36,7 +25,7 @@ pub enum Step {
         /// Ids and versions.
         samples: Vec<(u64, u32)>,
         /// What happens to changed ones.
-        mode: Mode,
+        changed: IfChanged,
         /// Whether deleted ones are added again.
         restore: bool,
     },
@@ -178,8 +167,8 @@ impl Step {
     pub fn run(&self, context: &mut Context) -> Result<(), Failure> {
         match self {
             Step::Create => context.create(),
-            Step::Append { dataset, samples, mode, restore } => {
-                append(start_append(context.store()?, dataset, *mode, *restore)?, samples)
+            Step::Append { dataset, samples, changed, restore } => {
+                append(start_append(context.store()?, dataset, *changed, *restore)?, samples)
             }
             Step::Job { features, upto, window, stop, checkpoint } => {
                 job(context.store()?, features, *upto, *window, *stop, *checkpoint)
@@ -194,8 +183,8 @@ impl Step {
     pub fn apply(&self, state: &mut State) {
         match self {
             Step::Create => {}
-            Step::Append { dataset, samples, mode, restore } => {
-                apply_append(state, dataset, samples, *mode, *restore);
+            Step::Append { dataset, samples, changed, restore } => {
+                apply_append(state, dataset, samples, *changed, *restore);
             }
             Step::Job { stop: Some(_), .. } => {}
             Step::Job { features, upto, checkpoint, .. } => apply_job(state, features, *upto, *checkpoint),
@@ -210,15 +199,10 @@ impl Step {
 pub(crate) fn start_append(
     store: &Store,
     dataset: &str,
-    mode: Mode,
+    if_changed: IfChanged,
     restore: bool,
 ) -> Result<SampleAppend, Failure> {
     let name = DatasetName::try_from(dataset).map_err(|e| e.to_string())?;
-    let if_changed = match mode {
-        Mode::Refuse => IfChanged::Refuse,
-        Mode::Keep => IfChanged::Keep,
-        Mode::Replace => IfChanged::Replace,
-    };
     let if_deleted = if restore { IfDeleted::Restore } else { IfDeleted::LeaveOut };
     let (command, source) = (format!("append {dataset}"), Some("a.jsonl".into()));
     let options = AppendOptions { command, if_changed, if_deleted, source };
@@ -237,7 +221,7 @@ pub(crate) fn append(mut append: SampleAppend, samples: &[(u64, u32)]) -> Result
     Ok(())
 }
 
-fn apply_append(state: &mut State, dataset: &str, samples: &[(u64, u32)], mode: Mode, restore: bool) {
+fn apply_append(state: &mut State, dataset: &str, samples: &[(u64, u32)], changed: IfChanged, restore: bool) {
     if samples.is_empty() {
         return;
     }
@@ -251,10 +235,10 @@ fn apply_append(state: &mut State, dataset: &str, samples: &[(u64, u32)], mode: 
         let content = sample_digest(&record_of(*id, *version), &metadata_of(*id, *version));
         let known =
             part.rows.iter().find(|(_, (other, _))| *other == name).map(|(row, (_, old))| (*row, *old));
-        match (known, mode) {
-            (Some((_, old)), Mode::Replace) if old == content => continue,
-            (Some((row, _)), Mode::Replace) => dead.push(row),
-            (Some(_), Mode::Refuse | Mode::Keep) => continue,
+        match (known, changed) {
+            (Some((_, old)), IfChanged::Replace) if old == content => continue,
+            (Some((row, _)), IfChanged::Replace) => dead.push(row),
+            (Some(_), IfChanged::Refuse | IfChanged::Keep) => continue,
             (None, _) if deleted.contains(&name) && !restore => continue,
             (None, _) => {}
         }
