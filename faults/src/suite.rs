@@ -77,25 +77,13 @@ impl Suite {
         }
     }
 
-    /// The simulated disk.
-    pub fn run_sim(&self, stop: &Stop) -> Report {
-        let mut report = Report::new("sim");
-        for seed in self.seed..self.seed + self.sim_seeds {
+    /// One kind, workload after workload.
+    fn each(&self, kind: &str, seeds: u64, stop: &Stop, one: impl Fn(u64, &mut Report)) -> Report {
+        let mut report = Report::new(kind);
+        for seed in self.seed..self.seed + seeds {
             if !stop.now() {
-                sim::run(seed, &self.sim, stop, &mut report);
-                eprintln!("sim: seed {seed} done");
-            }
-        }
-        report.finish()
-    }
-
-    /// Failing operations.
-    pub fn run_fail(&self, stop: &Stop) -> Report {
-        let mut report = Report::new("fail");
-        for seed in self.seed..self.seed + self.fail_seeds {
-            if !stop.now() {
-                fail::run(seed, &self.fail, stop, &mut report);
-                eprintln!("fail: seed {seed} done");
+                one(seed, &mut report);
+                eprintln!("{kind}: seed {seed} done");
             }
         }
         report.finish()
@@ -103,16 +91,20 @@ impl Suite {
 
     /// One kind, by its name.
     pub fn run(&self, kind: &str, stop: &Stop) -> Option<Report> {
-        match kind {
-            "sim" => Some(self.run_sim(stop)),
-            "fail" => Some(self.run_fail(stop)),
-            "intent" => Some(intent::run(self.seed, &self.intent, stop)),
-            "kill" => Some(kill::run(self.seed, &self.kill, stop)),
-            "power" => Some(power::run(self.seed, self.mebibytes, &self.power, stop)),
-            "serve" => Some(serve::run(self.seed, &self.serve, stop)),
-            "soak" => Some(soak::run(self.seed, &self.soak, stop)),
-            _ => None,
-        }
+        let report = match kind {
+            "sim" => {
+                self.each(kind, self.sim_seeds, stop, |seed, report| sim::run(seed, &self.sim, stop, report))
+            }
+            "fail" => self
+                .each(kind, self.fail_seeds, stop, |seed, report| fail::run(seed, &self.fail, stop, report)),
+            "intent" => intent::run(self.seed, &self.intent, stop),
+            "kill" => kill::run(self.seed, &self.kill, stop),
+            "power" => power::run(self.seed, self.mebibytes, &self.power, stop),
+            "serve" => serve::run(self.seed, &self.serve, stop),
+            "soak" => soak::run(self.seed, &self.soak, stop),
+            _ => return None,
+        };
+        Some(report)
     }
 }
 

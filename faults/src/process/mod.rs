@@ -51,12 +51,12 @@ pub(crate) fn cycles(
             Some(Ok(false)) => {}
             Some(Ok(true)) => {
                 report.count("stores finished", 1);
-                now.remove(None);
+                remove(&now.path, None);
                 bench = None;
             }
             Some(Err(e)) => {
                 report.anomaly(format!("cycle {cycle}, {}: {e}", now.place()));
-                now.remove(options.keep.as_deref());
+                remove(&now.path, options.keep.as_deref());
                 bench = None;
             }
         }
@@ -113,14 +113,14 @@ impl Bench {
             self.plan.steps.get(self.acknowledged)
         )
     }
+}
 
-    /// Removes the store, or keeps a copy of a bad one.
-    pub fn remove(&self, keep: Option<&Path>) {
-        if let Some(folder) = keep {
-            let target = folder.join(format!("bad-{}", self.plan.seed));
-            let _ = std::process::Command::new("cp").arg("-r").arg(&self.path).arg(&target).status();
-            eprintln!("the store is kept in {}", target.display());
-        }
-        let _ = fs_err::remove_dir_all(&self.path);
+/// Removes a store, and keeps a copy of a bad one where there is a folder for those.
+pub(crate) fn remove(store: &Path, keep: Option<&Path>) {
+    if let (Some(folder), Some(name)) = (keep, store.file_name()) {
+        let target = folder.join(format!("bad-{}", name.display()));
+        let _ = std::process::Command::new("cp").arg("-r").arg(store).arg(&target).status();
+        eprintln!("the store is kept in {}", target.display());
     }
+    let _ = fs_err::remove_dir_all(store);
 }

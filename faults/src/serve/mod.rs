@@ -17,7 +17,7 @@ mod server;
 pub use server::server_main;
 
 use crate::check::{guarded, sound};
-use crate::process::Fault;
+use crate::process::{Fault, remove};
 use crate::{Failure, Random, Report, Stop};
 use clients::{Disk, Life};
 use gstore_server::{NewToken, Scope, Tokens};
@@ -92,14 +92,14 @@ fn lives(seed: u64, options: &ServerOptions, stop: &Stop, report: &mut Report) -
         match lived {
             Ok(true) => {
                 report.count("stores finished", 1);
-                now.remove(None);
+                remove(&now.path, None);
             }
             Ok(false) if !last => bench = Some(now),
             other => {
                 let why =
                     other.err().map_or_else(|| "uploads are left at the end".to_owned(), |e| e.to_string());
                 report.anomaly(format!("cycle {cycle} ({fate:?}), store of seed {stores}: {why}"));
-                now.remove(options.keep.as_deref());
+                remove(&now.path, options.keep.as_deref());
             }
         }
     }
@@ -198,15 +198,5 @@ impl Bench {
             sound(&store)?;
         }
         Ok(done)
-    }
-
-    /// Removes the store, or keeps a bad one.
-    fn remove(&self, keep: Option<&Path>) {
-        if let (Some(folder), Some(name)) = (keep, self.path.file_name()) {
-            let target = folder.join(format!("bad-{}", name.to_string_lossy()));
-            let _ = std::process::Command::new("cp").arg("-r").arg(&self.path).arg(&target).status();
-            eprintln!("the store is kept in {}", target.display());
-        }
-        let _ = fs_err::remove_dir_all(&self.path);
     }
 }
