@@ -1,6 +1,6 @@
 //! Promise: the pipelines of the project can be planned, and run from their data to their reports.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use gstore_tests::place::Place;
@@ -37,8 +37,7 @@ fn the_pipelines_of_the_project_can_be_planned() {
         ("lds.toml", [model.clone(), data.clone()], "13 of 13"),
         ("lds-full.toml", [model, data], "10 of 10"),
     ] {
-        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/pipelines").join(name);
-        fs_err::copy(file, place.path(name)).expect("copied");
+        copy(&place, name, name);
         let mut plan = place.bare(&["run", name, "--dry-run"]);
         for variable in variables {
             plan.arg("--set").arg(variable);
@@ -47,57 +46,60 @@ fn the_pipelines_of_the_project_can_be_planned() {
     }
 }
 
+/// A pipeline of the project, under another name.
+fn copy(place: &Place, name: &str, to: &str) {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/pipelines").join(name);
+    fs_err::copy(file, place.path(to)).expect("copied");
+}
+
+/// Runs one with the demo's model and other variables; all its stages end so.
+fn example(place: &Place, name: &str, variables: &[&str], (stages, ended): (usize, &str)) {
+    copy(place, name, "p.toml");
+    let model = world::demo().join("model").canonicalize().expect("there");
+    let model = format!("model={}", model.display());
+    let set = [&[model.as_str()][..], variables].concat();
+    let args: Vec<&str> = set.into_iter().flat_map(|variable| ["--set", variable]).collect();
+    let outcomes = go(place, &args);
+    assert!(outcomes.len() == stages && outcomes.values().all(|outcome| outcome == ended), "{outcomes:?}");
+}
+
+/// A pool of so many rows, and targets of others that ask in these words.
+fn data(rows: usize, targets: &[(&str, usize, &str)]) -> Place {
+    let place = Place::new();
+    fs_err::create_dir_all(place.path("data/targets")).expect("made");
+    world::write_samples(&place.path("data/pool.jsonl"), rows);
+    for (name, rows, word) in targets {
+        let name = format!("data/{name}.jsonl");
+        world::write_samples(&place.path(&name), *rows);
+        place.write(&name, place.read(&name).replace("odd?", word));
+    }
+    place
+}
+
 /// The whole way from samples to a report on perturbed copies, small.
 #[test]
 fn the_pipeline_of_daunce_runs() {
-    let place = Place::new();
-    fs_err::create_dir_all(place.path("data")).expect("made");
-    world::write_samples(&place.path("data/pool.jsonl"), 40);
-    world::write_samples(&place.path("data/target.jsonl"), 5);
-    let target = place.read("data/target.jsonl");
-    place.write("data/target.jsonl", target.replace("odd?", "odd or even?"));
-    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/pipelines/daunce.toml");
-    fs_err::copy(file, place.path("daunce.toml")).expect("copied");
-    let go = || {
-        let mut run = place.bare(&["run", "daunce.toml", "--json", "--set", "copies=4", "--set", "steps=2"]);
-        run.args(["--set", "batch=4", "--set", "warm-steps=2", "--set"]);
-        run.arg(format!("model={}", world::demo().join("model").canonicalize().expect("there").display()));
-        let summary: Value = serde_json::from_str(&binary::ok(&mut run)).expect("JSON");
-        let stages = summary["stages"].as_array().expect("stages").iter();
-        let text = |value: &Value| value.as_str().expect("text").to_owned();
-        let outcomes = stages.map(|stage| (text(&stage["name"]), text(&stage["outcome"])));
-        outcomes.collect::<BTreeMap<String, String>>()
-    };
-    let first = go();
-    assert!(first.len() == 9 && first.values().all(|outcome| outcome == "done"), "{first:?}");
+    let place = data(40, &[("target", 5, "odd or even?")]);
+    let small = ["copies=4", "steps=2", "batch=4", "warm-steps=2"];
+    example(&place, "daunce.toml", &small, (9, "done"));
     assert!(place.path("daunce/report.html").is_file() && place.path("daunce/ranking.csv").is_file());
     for copy in 0..4 {
         assert!(place.path(&format!("daunce/copies/members/{copy:05}/adapter_model.safetensors")).is_file());
     }
-    let again = go();
-    assert!(again.values().all(|outcome| outcome == "up to date"), "{again:?}");
+    example(&place, "daunce.toml", &small, (9, "up to date"));
 }
 
 /// Tuning, factors, their pictures, scores of wanted and given answers, and the comparison of texts, small.
 #[test]
 fn the_pipeline_of_curvature_runs() {
-    let place = Place::new();
-    fs_err::create_dir_all(place.path("data")).expect("made");
-    world::write_samples(&place.path("data/pool.jsonl"), 24);
+    let place = data(24, &[]);
     let prompts = json!([
         {"prompt": "Is 7 odd?", "completion": " 7 is odd"},
         {"prompt": "Is 4 odd?", "completion": " 4 is even"},
     ]);
     place.write("data/prompts.json", prompts.to_string());
-    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/pipelines/ekfac.toml");
-    fs_err::copy(file, place.path("p.toml")).expect("copied");
-    let model = world::demo().join("model").canonicalize().expect("there");
-    let set = [format!("model={}", model.display())];
     let small = ["steps=2", "batch=4", "rows=12", "max-new-tokens=6"];
-    let set = set.iter().map(String::as_str).chain(small).flat_map(|variable| ["--set", variable]);
-    let set: Vec<&str> = set.collect();
-    let first = go(&place, &set);
-    assert!(first.len() == 9 && first.values().all(|outcome| outcome == "done"), "{first:?}");
+    example(&place, "ekfac.toml", &small, (9, "done"));
 
     let spectra = place.read("ekfac/factors.csv");
     assert_eq!(spectra.lines().count(), 1 + 9, "the MLPs of three layers: {spectra}");
@@ -111,34 +113,18 @@ fn the_pipeline_of_curvature_runs() {
     let given = place.read("ekfac/scores_of_answers.md");
     assert_eq!(given.matches("### Highest scores").count(), 2, "{given}");
     assert!(place.path("ekfac/scores.parquet").is_file() && place.path("ekfac/evaluation.md").is_file());
-    let again = go(&place, &set);
-    assert!(again.values().all(|outcome| outcome == "up to date"), "{again:?}");
+    example(&place, "ekfac.toml", &small, (9, "up to date"));
 }
 
 /// Two targets that keep many of the same rows, and a selection for each.
 #[test]
 fn the_pipeline_of_prefilters_runs() {
-    let place = Place::new();
-    fs_err::create_dir_all(place.path("data/targets")).expect("made");
-    world::write_samples(&place.path("data/pool.jsonl"), 160);
     // Even rows choose: those of the first target, and one more for the second.
-    for (target, rows) in [("a", 4), ("b", 6)] {
-        let path = place.path(&format!("data/targets/{target}.jsonl"));
-        world::write_samples(&path, rows);
-        let text = fs_err::read_to_string(&path).expect("written");
-        fs_err::write(&path, text.replace("odd?", "odd or even?")).expect("written");
-    }
-    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/pipelines/prefilter.toml");
-    fs_err::copy(file, place.path("p.toml")).expect("copied");
-    let model = world::demo().join("model").canonicalize().expect("there");
-    let model = format!("model={}", model.display());
-    let outcomes = go(&place, &["--set", &model, "--set", "targets=a,b"]);
-    assert!(outcomes.len() == 26 && outcomes.values().all(|outcome| outcome == "done"), "{outcomes:?}");
+    let targets = [("targets/a", 4, "odd or even?"), ("targets/b", 6, "odd or even?")];
+    let place = data(160, &targets);
+    example(&place, "prefilter.toml", &["targets=a,b"], (26, "done"));
 
-    let lines = |name: &str| -> BTreeSet<String> {
-        let text = place.read(name);
-        text.lines().map(str::to_owned).collect()
-    };
+    let lines = |name: &str| -> BTreeSet<String> { place.read(name).lines().map(str::to_owned).collect() };
     let log = place.read("p.state/logs/fit-a.log");
     assert!(log.contains("a perfect prediction is expected to have a recall of the top 5.0 %"), "{log}");
     let (a, b) = (lines("prefilter/kept/a.jsonl"), lines("prefilter/kept/b.jsonl"));
@@ -154,36 +140,16 @@ fn the_pipeline_of_prefilters_runs() {
     }
 }
 
-/// An example of the project with the demo's model and variables of its own; outcomes by stage.
-fn example(place: &Place, name: &str, variables: &[&str]) -> BTreeMap<String, String> {
-    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/pipelines").join(name);
-    fs_err::copy(file, place.path("p.toml")).expect("copied");
-    let model = world::demo().join("model").canonicalize().expect("there");
-    let model = format!("model={}", model.display());
-    let set: Vec<&str> = [&[model.as_str()][..], variables].concat();
-    let args: Vec<&str> = set.into_iter().flat_map(|variable| ["--set", variable]).collect();
-    go(place, &args)
-}
-
 #[test]
 fn the_pipeline_of_cascades_runs() {
-    let place = Place::new();
-    fs_err::create_dir_all(place.path("data/targets")).expect("made");
-    world::write_samples(&place.path("data/pool.jsonl"), 300);
-    for (target, word) in [("a", "odd?"), ("b", "odd or even?")] {
-        let path = place.path(&format!("data/targets/{target}.jsonl"));
-        world::write_samples(&path, 4);
-        let text = fs_err::read_to_string(&path).expect("written");
-        fs_err::write(&path, text.replace("odd?", word)).expect("written");
-    }
+    let place = data(300, &[("targets/a", 4, "odd?"), ("targets/b", 4, "odd or even?")]);
     // A small pool has room for few labels: half of it is selected, of which half has to be kept.
-    let outcomes = example(&place, "cascade.toml", &["targets=a,b", "top=50%", "recall=50%", "dim=256"]);
-    assert!(outcomes.len() == 8 && outcomes.values().all(|outcome| outcome == "done"), "{outcomes:?}");
+    let set = ["targets=a,b", "top=50%", "recall=50%", "dim=256"];
+    example(&place, "cascade.toml", &set, (8, "done"));
     for target in ["a", "b"] {
-        let selected = fs_err::read_to_string(place.path(&format!("cascade/selected/{target}.jsonl")));
-        assert_eq!(selected.expect("written").lines().count(), 150);
-        let report = fs_err::read_to_string(place.path(&format!("cascade/reports/{target}.json")));
-        let report: Value = serde_json::from_str(&report.expect("written")).expect("JSON");
+        assert_eq!(place.read(&format!("cascade/selected/{target}.jsonl")).lines().count(), 150);
+        let report = place.read(&format!("cascade/reports/{target}.json"));
+        let report: Value = serde_json::from_str(&report).expect("JSON");
         assert!(report["report"]["done"] == true && report["refused"].is_null(), "{report:#}");
         assert!(report["saving"].as_f64().expect("a number") > 0.0, "{report:#}");
     }
@@ -191,18 +157,13 @@ fn the_pipeline_of_cascades_runs() {
 
 /// A pool of 24 rows and 3 queries, with the scores of another program.
 fn compared() -> Place {
-    let place = Place::new();
-    fs_err::create_dir_all(place.path("data")).expect("made");
-    world::write_samples(&place.path("data/pool.jsonl"), 25);
-    world::write_samples(&place.path("data/queries.jsonl"), 3);
-    let text = |name: &str| place.read(name);
+    let place = data(25, &[("queries", 3, "odd or even?")]);
     // Of a row without an answer no method has a score.
-    let lines = text("data/pool.jsonl");
+    let lines = place.read("data/pool.jsonl");
     let pool: String =
         lines.lines().filter(|line| !line.contains("\"s13\"")).flat_map(|line| [line, "\n"]).collect();
     place.write("data/pool.jsonl", pool);
-    let queries =
-        text("data/queries.jsonl").replace("odd?", "odd or even?").replace("\"id\":\"s", "\"id\":\"q");
+    let queries = place.read("data/queries.jsonl").replace("\"id\":\"s", "\"id\":\"q");
     place.write("data/queries.jsonl", queries);
     let mut scores = "id,query,score\n".to_owned();
     for row in (0..25).filter(|row| *row != 13) {
@@ -225,8 +186,7 @@ fn methods(place: &Place, report: &str) -> Vec<String> {
 fn the_pipeline_of_scores_against_retraining_runs() {
     let place = compared();
     let small = ["count=4", "last=4", "copies=4", "copy-steps=1", "dim=256"];
-    let outcomes = example(&place, "lds.toml", &small);
-    assert!(outcomes.len() == 13 && outcomes.values().all(|outcome| outcome == "done"), "{outcomes:?}");
+    example(&place, "lds.toml", &small, (13, "done"));
     let found = methods(&place, "lds/report/evaluation.json");
     for method in [
         "random",
@@ -246,8 +206,7 @@ fn the_pipeline_of_scores_against_retraining_runs() {
 #[test]
 fn the_pipeline_of_scores_against_retraining_of_all_weights_runs() {
     let place = compared();
-    let outcomes = example(&place, "lds-full.toml", &["count=4", "last=4", "dim=256"]);
-    assert!(outcomes.len() == 10 && outcomes.values().all(|outcome| outcome == "done"), "{outcomes:?}");
+    example(&place, "lds-full.toml", &["count=4", "last=4", "dim=256"], (10, "done"));
     assert_eq!(methods(&place, "lds-full/report/evaluation.json").len(), 7);
     // A whole model, and no adapter.
     assert!(place.path("lds-full/whole/checkpoint-4/model.safetensors").is_file());
