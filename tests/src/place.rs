@@ -2,7 +2,9 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
 
+use gstore_store::{Snapshot, Store};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -26,6 +28,49 @@ impl Place {
     /// If it cannot be made.
     pub fn new() -> Self {
         Self { folder: tempfile::tempdir().expect("a folder") }
+    }
+
+    /// A folder with files of so many samples, each of the name of its dataset.
+    pub fn of(samples: &[(&str, usize)]) -> Self {
+        let place = Self::new();
+        samples.iter().for_each(|(name, count)| place.samples(name, *count));
+        place
+    }
+
+    /// A folder with an empty store.
+    ///
+    /// # Panics
+    /// If it cannot be made.
+    pub fn with_store() -> Self {
+        let place = Self::new();
+        Store::create(place.path("store")).expect("a store");
+        place
+    }
+
+    /// The store.
+    ///
+    /// # Panics
+    /// If it cannot be opened.
+    pub fn store(&self) -> Store {
+        Store::open(self.path("store")).expect("a store")
+    }
+
+    /// Its newest snapshot.
+    ///
+    /// # Panics
+    /// If there is none.
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        self.store().snapshot().expect("a snapshot")
+    }
+
+    /// Writes so many samples to the file of a dataset.
+    pub fn samples(&self, dataset: &str, count: usize) {
+        world::write_samples(&self.path(&format!("{dataset}.jsonl")), count);
+    }
+
+    /// Adds the file of a dataset to it.
+    pub fn add(&self, dataset: &str) -> String {
+        self.ok(&["add", "--dataset", dataset, "--data", &format!("{dataset}.jsonl")])
     }
 
     /// A file in the folder.

@@ -13,8 +13,7 @@ const ANSWER: &str = "7 is odd, as everyone knows";
 
 /// A pool with the sample itself in it, and the sample as a dataset.
 fn place(pool: &str, target: &str) -> Place {
-    let place = Place::new();
-    world::write_samples(&place.path("pool.jsonl"), 40);
+    let place = Place::of(&[("pool", 40)]);
     let mut text = place.read("pool.jsonl");
     text.push_str(&format!("{{\"id\":\"twin\",\"prompt\":\"{PROMPT}\",\"completion\":\"{ANSWER}\"}}\n"));
     place.write("pool.jsonl", text);
@@ -254,8 +253,7 @@ fn one_row_is_explained() {
 
 #[test]
 fn models_that_moved_are_found_where_the_user_says_and_others_are_refused() {
-    let place = Place::new();
-    world::write_samples(&place.path("pool.jsonl"), 12);
+    let place = Place::of(&[("pool", 12)]);
     world::copy_files(&world::demo().join("model"), &place.path("model"));
     world::copy_files(&world::demo().join("warmup"), &place.path("warmup"));
     place.ok(&[
@@ -374,8 +372,7 @@ fn samples_that_would_be_another_are_refused() {
 /// like the same question.
 #[test]
 fn a_pair_is_asked_of_conversations_as_one() {
-    let place = Place::new();
-    world::write_samples(&place.path("talks.jsonl"), 80);
+    let place = Place::of(&[("talks", 80)]);
     let texts: String = (0..12)
         .map(|i| format!("{{\"id\":\"t{i}\",\"prompt\":\"Is {i} odd?\",\"completion\":\"{i} may be\"}}\n"))
         .collect();
@@ -508,8 +505,7 @@ fn every_form_of_a_vector_is_made_again() {
         ),
     ];
     for (kind, options, flags) in cases {
-        let place = Place::new();
-        world::write_samples(&place.path("pool.jsonl"), 12);
+        let place = Place::of(&[("pool", 12)]);
         let sample = format!("{{\"id\":\"q\",\"prompt\":\"{PROMPT}\",\"completion\":\"{ANSWER}\"}}\n");
         place.write("q.jsonl", sample);
         for dataset in ["pool", "q"] {

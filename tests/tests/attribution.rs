@@ -152,7 +152,7 @@ fn scores_that_cannot_be_joined_are_refused() {
     }
     // A statement has rows, and no file.
     place.write("d.jsonl", "{\"id\": \"a\", \"text\": \"t\"}\n");
-    place.ok(&["add", "--dataset", "d", "--data", "d.jsonl"]);
+    place.add("d");
     let told = place.run(&[&LDS[..], &["--sql", "m=SELECT row AS number FROM d"]].concat());
     told.says(1, &["row 1 of its result: a score needs the `id`"]);
     assert!(!told.stderr.contains(".jsonl"), "{}", told.stderr);
@@ -161,8 +161,8 @@ fn scores_that_cannot_be_joined_are_refused() {
 #[test]
 fn what_a_comparison_reads_is_not_replaced() {
     let place = example();
-    world::write_samples(&place.path("pool.jsonl"), 6);
-    world::write_samples(&place.path("queries.jsonl"), 2);
+    place.samples("pool", 6);
+    place.samples("queries", 2);
     binary::ok(&mut retrain(&place, "truth", &[&DRAW[..], &["--draw-only"]].concat()));
     for name in ["s.npy", "s.rows.txt", "labels.csv", "truth/outputs/00000.parquet", "truth/notes.md"] {
         place.write(name, "as it was");

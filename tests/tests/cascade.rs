@@ -4,23 +4,18 @@
 use std::collections::BTreeSet;
 use std::os::unix::fs::MetadataExt;
 
-use gstore_store::Store;
 use gstore_tests::place::Place;
-use gstore_tests::world;
 use serde_json::{Value, json};
 
 #[test]
 fn a_cascade_computes_few_gradients_and_goes_on_from_them() {
-    let place = Place::new();
-    for (name, rows) in [("pool.jsonl", 300), ("q.jsonl", 4)] {
-        world::write_samples(&place.path(name), rows);
-    }
+    let place = Place::of(&[("pool", 300), ("q", 4)]);
     // Without the turn of the assistant nothing of a row is scored.
     let samples = place.read("pool.jsonl");
     let unanswered = samples.replace(r#",{"role":"assistant","content":""}"#, "");
     assert_ne!(unanswered, samples);
     place.write("pool.jsonl", unanswered);
-    place.ok(&["add", "--dataset", "pool", "--data", "pool.jsonl"]);
+    place.add("pool");
     place.ingested("q", Some(&place.path("q.jsonl")), "grad-sgd");
     let select = ["select", "--pool", "pool", "--target", "q", "-o", "out.jsonl"];
     let run = |more: &[&str]| place.run(&[&select[..], more].concat());
@@ -96,7 +91,7 @@ fn a_cascade_computes_few_gradients_and_goes_on_from_them() {
     assert!(fitted.stdout.contains("all targets together: "), "{}{}", fitted.stdout, fitted.stderr);
     assert!(!fitted.stdout.contains("drawn at random"), "{}", fitted.stdout);
     let rows_of = |label: &str| {
-        let snapshot = Store::open(place.path("store")).expect("opens").snapshot().expect("a snapshot");
+        let snapshot = place.snapshot();
         let part = snapshot.feature(&format!("pool/{label}")).expect("computed");
         snapshot.open_feature(part).expect("opens").row_set().expect("readable")
     };
@@ -170,10 +165,7 @@ fn is_missing(row: u64) -> bool {
 
 /// A pool with a column that says much of the influence, of most rows, and a target with gradients.
 fn hinted() -> Place {
-    let place = Place::new();
-    for (name, rows) in [("samples.jsonl", 300), ("q.jsonl", 4)] {
-        world::write_samples(&place.path(name), rows);
-    }
+    let place = Place::of(&[("samples", 300), ("q", 4)]);
     // The last digit says much of the influence on rows 0 to 3; of every seventh row it is not known.
     let mut pool = String::new();
     let samples = place.read("samples.jsonl");
@@ -186,7 +178,7 @@ fn hinted() -> Place {
         pool.push_str(&format!("{line}\n"));
     }
     place.write("pool.jsonl", pool);
-    place.ok(&["add", "--dataset", "pool", "--data", "pool.jsonl"]);
+    place.add("pool");
     place.ingested("q", Some(&place.path("q.jsonl")), "grad-sgd");
     place
 }
@@ -200,7 +192,7 @@ fn rows_of_which_a_value_is_missing_go_on() {
     let report = place.read("r.json");
     let told = "labelled rows lack a finite value of hint: nothing is learned from such rows";
     assert!(report.contains(told) && !report.contains("left out"), "{report}");
-    let snapshot = Store::open(place.path("store")).expect("opens").snapshot().expect("a snapshot");
+    let snapshot = place.snapshot();
     let part = snapshot.feature("pool/grad-adam@checkpoint-104").expect("computed");
     let computed: BTreeSet<u64> =
         snapshot.open_feature(part).expect("opens").row_set().expect("readable").iter().collect();
@@ -214,7 +206,7 @@ fn a_cascade_whose_cut_removes_no_row_says_that_it_saved_nothing() {
     let asked = ["--target", "q", "--top", "50%", "--recall", "80%", "--labels", "60"];
     let stages = ["--cascade", "hint -> all"];
     place.ok(&[&["select", "--pool", "pool", "--estimate"], &asked[..], &stages].concat());
-    let snapshot = Store::open(place.path("store")).expect("opens").snapshot().expect("a snapshot");
+    let snapshot = place.snapshot();
     let part = snapshot.feature("pool/grad-adam@checkpoint-104").expect("computed");
     let sample = snapshot.open_feature(part).expect("opens").row_set().expect("readable");
     assert_eq!(sample.len(), 60);
@@ -228,7 +220,7 @@ fn a_cascade_whose_cut_removes_no_row_says_that_it_saved_nothing() {
         format!("{line}\n")
     });
     place.write("late.jsonl", lines.collect::<String>());
-    place.ok(&["add", "--dataset", "late", "--data", "late.jsonl"]);
+    place.add("late");
     let select = ["select", "--pool", "late", "-o", "out.jsonl", "--report", "r.json"];
     place.ok(&[&select[..], &asked, &stages].concat());
     let report = place.read("r.json");
@@ -249,7 +241,7 @@ fn a_column_that_says_nothing_of_the_sample_is_named_before_anything_is_computed
         format!("{line}\n")
     });
     place.write("thin.jsonl", lines.collect::<String>());
-    place.ok(&["add", "--dataset", "thin", "--data", "thin.jsonl"]);
+    place.add("thin");
     let select = ["select", "--pool", "thin", "--target", "q", "-o", "out.jsonl", "--top", "50%"];
     let sized = ["--recall", "80%", "--labels", "60", "--cascade", "hint,rare -> all"];
     let refused = place.run(&[&select[..], &sized].concat());
@@ -375,11 +367,8 @@ fn a_finished_target_whose_file_was_changed_is_not_taken_for_finished() {
 
 #[test]
 fn rows_in_the_target_are_neither_sampled_nor_counted_where_they_are_left_out() {
-    let place = Place::new();
-    for (name, rows) in [("pool.jsonl", 300), ("q.jsonl", 12)] {
-        world::write_samples(&place.path(name), rows);
-    }
-    place.ok(&["add", "--dataset", "pool", "--data", "pool.jsonl"]);
+    let place = Place::of(&[("pool", 300), ("q", 12)]);
+    place.add("pool");
     place.ingested("q", Some(&place.path("q.jsonl")), "grad-sgd");
     let estimate =
         ["select", "--pool", "pool", "--target", "q", "--cascade", "loss -> all", "--estimate", "--json"];
@@ -392,7 +381,7 @@ fn rows_in_the_target_are_neither_sampled_nor_counted_where_they_are_left_out() 
     assert!(report["notes"].to_string().contains(says), "{told:#}");
     // A half of all rows is selected, as without a cascade.
     assert!((report["top"].as_f64().expect("a number") - 150.0 / 288.0).abs() < 1e-9, "{told:#}");
-    let snapshot = Store::open(place.path("store")).expect("opens").snapshot().expect("a snapshot");
+    let snapshot = place.snapshot();
     let part = snapshot.feature("pool/grad-adam@checkpoint-104").expect("computed");
     let sample = snapshot.open_feature(part).expect("opens").row_set().expect("readable");
     assert_eq!((sample.len(), sample.iter().min() >= Some(12)), (60, true), "{sample:?}");

@@ -14,9 +14,8 @@ const ROWS: usize = 40;
 
 /// A place with forty registered samples; without a token to score are those of `world::write_samples`.
 fn place() -> Place {
-    let place = Place::new();
-    world::write_samples(&place.path("pool.jsonl"), ROWS);
-    place.ok(&["add", "--dataset", "pool", "--data", "pool.jsonl"]);
+    let place = Place::of(&[("pool", ROWS)]);
+    place.add("pool");
     place
 }
 
@@ -84,7 +83,7 @@ fn losses_by_forward_passes_are_those_of_the_loss_feature() {
     place.ingested("pool", None, "loss");
     let found = losses(&place.path("store"), "e", "pool");
     assert_eq!(found.len(), ROWS);
-    let snapshot = Store::open(place.path("store")).expect("opens").snapshot().expect("a snapshot");
+    let snapshot = place.snapshot();
     let steps = ["checkpoint-26", "checkpoint-52", "checkpoint-78", "checkpoint-104"];
     let part = snapshot.ensemble("e").expect("an ensemble");
     assert_eq!(part.members.iter().map(|m| m.id.as_str()).collect::<Vec<_>>(), steps);
@@ -105,13 +104,13 @@ fn losses_by_forward_passes_are_those_of_the_loss_feature() {
     let again = compute(&place, &["--json"]);
     let report: serde_json::Value = serde_json::from_str(&again.stdout).expect("JSON");
     assert_eq!((&report["computed"], &report["present"]), (&json!(0), &json!(4)), "{report}");
-    world::write_samples(&place.path("pool.jsonl"), ROWS + 5);
-    place.ok(&["add", "--dataset", "pool", "--data", "pool.jsonl"]);
+    place.samples("pool", ROWS + 5);
+    place.add("pool");
     let more = compute(&place, &["--compute", "bf16"]);
     assert_eq!(more.code, 0, "{}", more.stderr);
     let grown = losses(&place.path("store"), "e", "pool");
     assert_eq!(grown.len(), ROWS + 5);
-    let snapshot = Store::open(place.path("store")).expect("opens").snapshot().expect("a snapshot");
+    let snapshot = place.snapshot();
     let offsets = snapshot.features().iter().filter(|part| part.attrs.label == "loss@e:base");
     assert_eq!(offsets.count(), 1, "offsets go on in one feature, whatever the precision");
     let one = compute_as(&place, "f", &["--members", "0..1"]);
@@ -201,8 +200,8 @@ fn members_may_be_computed_in_parts() {
     let told = dry();
     assert_eq!(told.code, 0, "{}", told.stderr);
     assert!(told.stdout.contains("4: 3 to compute, 1 there already"), "{}", told.stdout);
-    world::write_samples(&place.path("pool.jsonl"), ROWS + 1);
-    place.ok(&["add", "--dataset", "pool", "--data", "pool.jsonl"]);
+    place.samples("pool", ROWS + 1);
+    place.add("pool");
     for refused in [dry(), place.run(&args)] {
         assert_eq!(refused.code, 1, "{}", refused.stderr);
         let says =
@@ -351,7 +350,7 @@ fn what_cannot_be_right_is_refused_and_changes_nothing() {
         let done = import(&place, &["manifest.json"]);
         assert_eq!(done.code, 1, "{says}");
         assert!(done.stderr.contains(says), "{says}: {}", done.stderr);
-        let snapshot = Store::open(place.path("store")).expect("opens").snapshot().expect("a snapshot");
+        let snapshot = place.snapshot();
         assert!(snapshot.ensembles().is_empty(), "{says}: something was written");
     };
     place.write("ids.txt", ids.join("\n"));

@@ -31,7 +31,7 @@ fn place() -> Place {
         }
         place.write(&format!("{dataset}.jsonl"), samples);
         place.write(&format!("{dataset}.csv"), losses);
-        place.ok(&["add", "--dataset", dataset, "--data", &format!("{dataset}.jsonl")]);
+        place.add(dataset);
         let file = format!("{dataset}.csv");
         place.ok(&[
             "import",
@@ -184,7 +184,7 @@ fn models_are_centred_by_their_losses_however_these_came() {
         place.ok(&[&of[..], &["--dataset", dataset, "--losses", file]].concat());
     };
     for (dataset, text) in losses {
-        place.ok(&["add", "--dataset", dataset, "--data", &format!("{dataset}.jsonl")]);
+        place.add(dataset);
         place.write("all.csv", text);
         import("one", dataset, "all.csv");
         // The offsets are those of the first model, then others are relative to them.

@@ -23,9 +23,7 @@ fn small(place: &Place, more: &[&str]) -> Command {
 }
 
 fn place() -> Place {
-    let place = Place::new();
-    world::write_samples(&place.path("pool.jsonl"), 40);
-    place
+    Place::of(&[("pool", 40)])
 }
 
 /// Weights of the copies of a folder, by their names.
@@ -119,11 +117,11 @@ fn copies_on_several_devices_are_those_of_one() {
 #[test]
 fn losses_are_computed_round_by_round() {
     let place = place();
-    world::write_samples(&place.path("target.jsonl"), 5);
+    place.samples("target", 5);
     let target = place.read("target.jsonl");
     place.write("target.jsonl", target.replace("odd?", "odd or even?"));
-    place.ok(&["add", "--dataset", "pool", "--data", "pool.jsonl"]);
-    place.ok(&["add", "--dataset", "target", "--data", "target.jsonl"]);
+    place.add("pool");
+    place.add("target");
     let run = |more: &[&str]| {
         let mut command =
             place.gstore(&["daunce", "train", "--dataset", "pool", "--steps", "2", "--batch-size", "4"]);
@@ -198,7 +196,7 @@ fn hidden_states_are_made_once() {
     assert_eq!(full("passes", &["--base-states", "forward"]), stored);
 
     // Hidden states of other texts are no start.
-    world::write_samples(&place.path("pool.jsonl"), 30);
+    place.samples("pool", 30);
     let other = binary::run(&mut prepare);
     assert!(other.code != 0 && other.stderr.contains("other texts"), "{}", other.stderr);
     let report = binary::ok(prepare.arg("--overwrite-output-dir"));
@@ -289,7 +287,7 @@ fn copies_of_another_start_are_not_registered() {
 #[test]
 fn a_refused_training_keeps_the_ensemble_before_it() {
     let place = place();
-    place.ok(&["add", "--dataset", "pool", "--data", "pool.jsonl"]);
+    place.add("pool");
     let of = |more: &[&str]| {
         let mut command =
             place.gstore(&["daunce", "train", "--dataset", "pool", "--models", "4", "--steps", "2"]);

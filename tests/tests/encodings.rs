@@ -18,12 +18,10 @@ fn ingest(place: &Place, dataset: &str, more: &[&str]) -> Finished {
 
 /// A pool of eight samples with losses of texts that are cut off after 256 tokens, and one sample more.
 fn place() -> Place {
-    let place = Place::new();
-    world::write_samples(&place.path("pool.jsonl"), 8);
-    world::write_samples(&place.path("q.jsonl"), 3);
+    let place = Place::of(&[("pool", 8), ("q", 3)]);
     ingest(&place, "pool", &["--data", "pool.jsonl", "--max-length", "256"]).says(0, &["8 rows of pool"]);
-    world::write_samples(&place.path("pool.jsonl"), 9);
-    place.ok(&["add", "--dataset", "pool", "--data", "pool.jsonl"]);
+    place.samples("pool", 9);
+    place.add("pool");
     place
 }
 
@@ -130,7 +128,7 @@ fn computed(place: &Place, kind: &str, dataset: &str, more: &[&str]) -> Finished
 fn a_choice_is_told_with_what_differs_and_one_answer_does_for_all_checkpoints() {
     let place = Place::new();
     for dataset in ["pool", "q"] {
-        world::write_samples(&place.path(&format!("{dataset}.jsonl")), 8);
+        place.samples(dataset, 8);
         gradients(&place, dataset, &["--max-length", "256"]).says(0, &["published"]);
     }
     let select = ["select", "--pool", "pool", "--target", "q", "--top", "2", "-o", "-"];
@@ -169,8 +167,7 @@ fn a_choice_is_told_with_what_differs_and_one_answer_does_for_all_checkpoints() 
 /// A question about neighbours is about one checkpoint, and so is the choice that it needs.
 #[test]
 fn a_choice_among_neighbours_is_one_of_the_newest_checkpoint() {
-    let place = Place::new();
-    world::write_samples(&place.path("pool.jsonl"), 8);
+    let place = Place::of(&[("pool", 8)]);
     for length in ["256", "2048"] {
         computed(&place, "embed-mean", "pool", &["--max-length", length]).says(0, &["published"]);
     }
@@ -206,8 +203,7 @@ fn follow(place: &Place, command: &str) {
 
 #[test]
 fn the_proposed_command_makes_conversations_of_pairs_in_the_form_of_the_pool() {
-    let place = Place::new();
-    world::write_samples(&place.path("pool.jsonl"), 30);
+    let place = Place::of(&[("pool", 30)]);
     let line = |i: usize, text: &str| format!("{{\"id\":\"t{i}\",{text}}}\n");
     let pair = |i| line(i, &format!("\"prompt\":\"Is {i} odd?\",\"completion\":\"{i} may be\""));
     let talk = |i| {
@@ -268,7 +264,7 @@ fn every_pool_of_another_form_is_told_and_finds_its_own_features_of_the_target()
         (0..6).map(|i| format!("{{\"id\":\"t{i}\",\"prompt\":\"Is {i} odd?\",\"completion\":\"no\"}}\n"));
     place.write("tickets.jsonl", tickets.collect::<String>());
     for dataset in ["talks", "eval", "chats"] {
-        world::write_samples(&place.path(&format!("{dataset}.jsonl")), 6);
+        place.samples(dataset, 6);
     }
     for dataset in ["tickets", "talks", "eval"] {
         gradients(&place, dataset, &[]).says(0, &["published"]);
@@ -349,7 +345,7 @@ fn every_pool_of_another_form_is_told_and_finds_its_own_features_of_the_target()
 fn a_dataset_of_two_forms_is_told_until_it_has_features_of_one() {
     let place = Place::new();
     for dataset in ["mx", "eval"] {
-        world::write_samples(&place.path(&format!("{dataset}.jsonl")), 6);
+        place.samples(dataset, 6);
     }
     let pairs =
         (0..2).map(|i| format!("{{\"id\":\"t{i}\",\"prompt\":\"Is {i} odd?\",\"completion\":\"no\"}}\n"));
@@ -404,8 +400,7 @@ fn a_dataset_of_two_forms_is_told_until_it_has_features_of_one() {
 /// A target that was computed again as conversations keeps its place in questions over both its pools.
 #[test]
 fn pairs_with_features_of_both_forms_take_those_of_the_first_pool_of_conversations() {
-    let place = Place::new();
-    world::write_samples(&place.path("talks.jsonl"), 6);
+    let place = Place::of(&[("talks", 6)]);
     for dataset in ["plain", "eval"] {
         let pair = |i: usize| {
             format!("{{\"id\":\"{dataset}{i}\",\"prompt\":\"Is {i} odd?\",\"completion\":\"no\"}}\n")
@@ -432,10 +427,10 @@ fn pairs_with_features_of_both_forms_take_those_of_the_first_pool_of_conversatio
 fn checkpoints_of_a_run_are_named_and_what_lacks_at_others_is_told() {
     let place = Place::new();
     for dataset in ["pool", "q"] {
-        world::write_samples(&place.path(&format!("{dataset}.jsonl")), 6);
+        place.samples(dataset, 6);
     }
     gradients(&place, "pool", &["--run", "r"]).says(0, &["published"]);
-    place.ok(&["add", "--dataset", "q", "--data", "q.jsonl"]);
+    place.add("q");
     let names = place.json(&[
         "query",
         "--format",
@@ -484,11 +479,11 @@ fn checkpoints_of_a_run_are_named_and_what_lacks_at_others_is_told() {
 fn the_command_that_computes_what_rows_lack_is_told() {
     let place = Place::new();
     for dataset in ["pool", "q"] {
-        world::write_samples(&place.path(&format!("{dataset}.jsonl")), 8);
+        place.samples(dataset, 8);
         gradients(&place, dataset, &["--max-length", "256"]).says(0, &["published"]);
     }
-    world::write_samples(&place.path("pool.jsonl"), 9);
-    place.ok(&["add", "--dataset", "pool", "--data", "pool.jsonl"]);
+    place.samples("pool", 9);
+    place.add("pool");
     let select = ["select", "--pool", "pool", "--target", "q", "--top", "2", "-o", "-"];
     let refused = place.run(&select);
     refused.says(

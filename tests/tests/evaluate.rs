@@ -157,7 +157,7 @@ fn answers_in_the_store_are_compared_with_a_dataset() {
     place.write("gold.jsonl", "{\"id\": \"a\", \"prompt\": \"p\", \"completion\": \"one two\"}\n");
     place.write("answers.jsonl", "{\"id\": \"a\", \"prompt\": \"p\", \"completion\": \"one three\"}\n");
     for name in ["gold", "answers"] {
-        place.ok(&["add", "--dataset", name, "--data", &format!("{name}.jsonl")]);
+        place.add(name);
     }
     let text =
         ["evaluate", "text", "--dataset", "answers", "--reference-dataset", "gold", "--format", "json"];
@@ -260,7 +260,7 @@ fn models_do_tasks_and_go_on_after_a_stop() {
 fn weights_that_cannot_be_used_are_found_before_the_first_model_answers() {
     let place = Place::new();
     place.write("questions.jsonl", QUESTIONS);
-    world::write_samples(&place.path("pool.jsonl"), 6);
+    place.samples("pool", 6);
     let mut train = place.gstore(&["train", "--data", "pool.jsonl", "--output", "tuned", "--max-steps", "1"]);
     binary::ok(train.args(["--max-length", "64", "--model"]).arg(world::demo().join("model")));
     let (sound, last) = (world::demo().join("warmup/checkpoint-104"), place.path("tuned/checkpoint-1"));
@@ -341,7 +341,7 @@ fn targets_of_less_become_a_dataset() {
     place.write("mmlu/test/zoo_test.csv", "Bear?,1,2,3,4,A\n");
     let targets = ["evaluate", "tasks", "--layout", "mmlu", "--data", "mmlu", "--targets", "target.jsonl"];
     place.ok(&targets);
-    place.ok(&["add", "--dataset", "target", "--data", "target.jsonl"]);
+    place.add("target");
     assert_eq!(place.value("SELECT subtask FROM target"), "zoo");
     place.run(&targets).says(2, &["--force"]);
     for more in [

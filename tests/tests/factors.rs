@@ -15,12 +15,9 @@ pub const MODULES: &str = "model.layers.1.self_attn.k_proj,model.layers.2.self_a
 
 /// A pool of 12 samples and 3 queries.
 pub fn place() -> Place {
-    let place = Place::new();
-    for (name, rows) in [("pool", 12), ("q", 3)] {
-        let file = format!("{name}.jsonl");
-        world::write_samples(&place.path(&file), rows);
-        place.ok(&["add", "--dataset", name, "--data", &file]);
-    }
+    let place = Place::of(&[("pool", 12), ("q", 3)]);
+    place.add("pool");
+    place.add("q");
     place
 }
 
@@ -338,9 +335,8 @@ fn a_query_that_cannot_be_solved_for_ends_alone() {
     for (name, text) in
         [("good", format!("{first}{last}")), ("mixed", format!("{first}{}{last}", line("bad", "Is ~ odd?")))]
     {
-        let file = format!("{name}.jsonl");
-        place.write(&file, text);
-        place.ok(&["add", "--dataset", name, "--data", &file]);
+        place.write(&format!("{name}.jsonl"), text);
+        place.add(name);
     }
     let module = "model.layers.0.self_attn.v_proj";
     place.ok(&[

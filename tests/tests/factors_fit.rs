@@ -43,9 +43,8 @@ fn tensors(folder: &Path) -> BTreeMap<String, Vec<u8>> {
 
 #[test]
 fn a_killed_fit_ends_as_one_that_was_not() {
-    let place = Place::new();
-    world::write_samples(&place.path("pool.jsonl"), 60);
-    place.ok(&["add", "--dataset", "pool", "--data", "pool.jsonl"]);
+    let place = Place::of(&[("pool", 60)]);
+    place.add("pool");
     let parts = ["--data-partitions", "30"];
     fit(&place, "whole", &parts);
 

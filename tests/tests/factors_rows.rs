@@ -7,7 +7,6 @@ use std::collections::BTreeMap;
 use crate::factors::{MODULES, assert_near, demo, place, scores, summed, table};
 use gstore_core::correlation::spearman;
 use gstore_tests::place::Place;
-use gstore_tests::world;
 use serde_json::Value;
 
 #[test]
@@ -108,12 +107,9 @@ fn what_blocks_leave_out_is_stored_beside_the_rows_and_said() {
 
 #[test]
 fn a_byte_for_each_whitened_coordinate_keeps_the_order_of_the_rows() {
-    let place = Place::new();
-    for (name, rows) in [("pool", 64), ("q", 3)] {
-        let file = format!("{name}.jsonl");
-        world::write_samples(&place.path(&file), rows);
-        place.ok(&["add", "--dataset", name, "--data", &file]);
-    }
+    let place = Place::of(&[("pool", 64), ("q", 3)]);
+    place.add("pool");
+    place.add("q");
     let model = demo("model");
     let model = model.as_str();
     place.ok(&["factors", "fit", "f", "--dataset", "pool", "--modules", MODULES, "--model", model]);

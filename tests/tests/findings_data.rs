@@ -55,8 +55,7 @@ pub fn record(place: &Place, dataset: &str, row: u64) -> Value {
 
 #[test]
 fn d10_a_stopped_ingest_says_what_it_keeps() {
-    let place = Place::new();
-    world::write_samples(&place.path("pool.jsonl"), 6000);
+    let place = Place::of(&[("pool", 6000)]);
     let mut command =
         place.gstore(&["ingest", "--dataset", "pool", "--data", "pool.jsonl", "--max-length", "64"]);
     command
@@ -81,8 +80,7 @@ fn d10_a_stopped_ingest_says_what_it_keeps() {
 #[cfg(unix)]
 #[test]
 fn a_first_ingest_that_is_stopped_early_says_what_it_left() {
-    let place = Place::new();
-    world::write_samples(&place.path("pool.jsonl"), 20);
+    let place = Place::of(&[("pool", 20)]);
     said(&add(&place, "other", "pool.jsonl", &[]), 0, &[]);
     fs_err::create_dir_all(place.path("store/tmp")).expect("a folder");
     let path = place.path("store/tmp/start.lock");
@@ -264,8 +262,7 @@ fn d13_options_and_conditions_are_named_as_the_command_line_has_them() {
 
 #[test]
 fn d14_a_tokenizer_that_is_too_large_is_found_before_anything_is_written() {
-    let place = Place::new();
-    world::write_samples(&place.path("pool.jsonl"), 3);
+    let place = Place::of(&[("pool", 3)]);
     // A model of fewer tokens than its tokenizer has.
     let model = place.path("model");
     world::copy_files(&world::demo().join("model"), &model);
@@ -424,7 +421,7 @@ fn d23_tags_that_follow_each_other_name_one_state() {
 #[test]
 fn s10_a_wrong_delete_or_drop_is_undone_without_computing_again() {
     let place = scored();
-    let before = world::digests(&gstore_store::Store::open(place.path("store")).expect("opens"));
+    let before = world::digests(&place.store());
     let number = place.json(&["info", "--json"])["snapshot"].as_u64().expect("a number");
     let deleted = place.run(&["delete", "--dataset", "pool", "--where", "source = 'a'"]);
     said(&deleted, 0, &["14 rows deleted", &format!("gstore revert --to {number}")]);
@@ -435,7 +432,7 @@ fn s10_a_wrong_delete_or_drop_is_undone_without_computing_again() {
     assert_eq!(place.value("SELECT count(*) FROM pool"), "26");
     said(&place.run(&["revert", "--to", &to]), 0, &["has the content of snapshot"]);
     assert_eq!(place.value("SELECT count(*) FROM pool"), "40");
-    assert_eq!(world::digests(&gstore_store::Store::open(place.path("store")).expect("opens")), before);
+    assert_eq!(world::digests(&place.store()), before);
     place.ok(&["verify"]);
     // Nothing to compute, and new rows get new numbers.
     let again = ingest(&place, &["--dataset", "pool"], "grad-sgd,loss");
@@ -473,7 +470,7 @@ fn s11_work_is_sealed_by_time_and_changes_no_bit() {
 fn a_command_of_the_history_can_be_pasted() {
     let place = Place::new();
     place.write("pool.jsonl", "{\"text\":\"a\",\"source\":\"x y\"}\n{\"text\":\"b\",\"source\":\"z\"}\n");
-    place.ok(&["add", "--dataset", "pool", "--data", "pool.jsonl"]);
+    place.add("pool");
     place.ok(&["delete", "--dataset", "pool", "--where", "source = 'x y'"]);
     let command = place.value("SELECT command FROM gstore.snapshots ORDER BY number DESC LIMIT 1");
     let words = r"--where 'source = '\''x y'\'''";
@@ -487,14 +484,13 @@ fn unfinished(place: &Place) -> usize {
 
 #[test]
 fn what_a_killed_first_add_leaves_goes_with_the_next() {
-    let place = Place::new();
-    world::write_samples(&place.path("pool.jsonl"), 50_000);
+    let place = Place::of(&[("pool", 50_000)]);
     let add = ["add", "--dataset", "pool", "--data", "pool.jsonl"];
     let at_work = binary::killed_once(&mut place.gstore(&add), || unfinished(&place) > 0);
     assert!(at_work, "it ended before it was killed");
     assert!(unfinished(&place) == 1 && !place.path("store").exists());
     place.write("small.jsonl", "{\"text\":\"a\"}\n");
-    place.ok(&["add", "--dataset", "small", "--data", "small.jsonl"]);
+    place.add("small");
     assert_eq!(unfinished(&place), 0);
     place.ok(&add);
     assert_eq!(place.value("SELECT count(*) FROM pool"), "50000");
@@ -524,8 +520,8 @@ fn two_first_adds_at_once_are_both_kept() {
     let place = Place::new();
     let mut running = Vec::new();
     for dataset in ["one", "two"] {
+        place.samples(dataset, 5000);
         let file = format!("{dataset}.jsonl");
-        world::write_samples(&place.path(&file), 5000);
         let mut command = place.gstore(&["add", "--dataset", dataset, "--data", &file]);
         running.push(command.stderr(Stdio::piped()).spawn().expect("gstore runs"));
     }

@@ -22,7 +22,7 @@ fn all_stores_of_a_folder_are_named_and_backups_last() {
 fn a_narrow_list_says_what_is_missing() {
     let place = scored();
     // What the ingest of more rows has not reached.
-    world::write_samples(&place.path("pool.jsonl"), 60);
+    place.samples("pool", 60);
     said(&add(&place, "pool", "pool.jsonl", &[]), 0, &["20 samples added"]);
     let Some(mut terminal) = Terminal::run(&place.gstore(&["ls"]), 80, 60) else { return };
     let shown = terminal.until("columns: ");
@@ -45,7 +45,7 @@ fn with_two_runs() -> Place {
         command.args(features).arg("--model").arg(world::demo().join("model"));
         binary::ok(command.arg("--checkpoints").arg(&newer));
     }
-    world::write_samples(&place.path("bare.jsonl"), 4);
+    place.samples("bare", 4);
     said(&add(&place, "bare", "bare.jsonl", &[]), 0, &[]);
     place
 }
@@ -168,7 +168,7 @@ fn the_usual_kind_is_that_of_the_run_or_checkpoint_that_is_asked() {
 #[test]
 fn a_hint_names_the_target_that_has_no_features_where_the_pool_has_its_own() {
     let place = scored();
-    world::write_samples(&place.path("bare.jsonl"), 4);
+    place.samples("bare", 4);
     said(&add(&place, "bare", "bare.jsonl", &[]), 0, &[]);
     of_the_base(&place, "bare");
     let way = "gstore ingest --run warmup --dataset bare --features grad-sgd` computes those of `bare` where `pool` has";
@@ -186,12 +186,9 @@ fn a_hint_names_the_target_that_has_no_features_where_the_pool_has_its_own() {
 
 #[test]
 fn a_hint_proposes_no_kind_that_needs_the_moments_of_an_untrained_model() {
-    let place = Place::new();
-    for dataset in ["pool", "bare"] {
-        let file = format!("{dataset}.jsonl");
-        world::write_samples(&place.path(&file), 6);
-        said(&add(&place, dataset, &file, &[]), 0, &[]);
-    }
+    let place = Place::of(&[("pool", 6), ("bare", 6)]);
+    place.add("pool");
+    place.add("bare");
     for run in ["first", "second"] {
         let mut command = place.gstore(&["ingest", "--dataset", "pool", "--run", run, "--features", "loss"]);
         binary::ok(command.arg("--model").arg(world::demo().join("model")));
@@ -238,7 +235,7 @@ fn a_run_whose_folders_have_moved_is_registered_where_they_are() {
     world::copy_files(&world::demo().join("model"), &place.path("old/model"));
     world::copy_files(&adapter, &place.path("old/checkpoint-26"));
     for (dataset, rows) in [("pool", 20), ("target", 4), ("late", 4)] {
-        world::write_samples(&place.path(&format!("{dataset}.jsonl")), rows);
+        place.samples(dataset, rows);
         said(&add(&place, dataset, &format!("{dataset}.jsonl"), &[]), 0, &[]);
     }
     let old = ["--run", "wu", "--model", "old/model", "--checkpoints", "old/checkpoint-26"];

@@ -458,10 +458,9 @@ fn s21_a_model_with_few_positions_takes_what_it_can() {
 #[test]
 fn every_file_makes_a_dataset_and_every_target_a_selection() {
     let place = scored();
-    for name in ["targets/Even-Odd.jsonl", "targets/second.jsonl"] {
-        fs_err::create_dir_all(place.path("targets")).expect("made");
-        world::write_samples(&place.path(name), 4);
-    }
+    fs_err::create_dir(place.path("targets")).expect("made");
+    place.samples("targets/Even-Odd", 4);
+    place.samples("targets/second", 4);
     let finished = ingest(&place, &["--data", "targets/*.jsonl"], "grad-sgd");
     said(&finished, 0, &["even_odd: 4 samples added", "second: 4 samples added"]);
     let targets = ["--target", "even_odd", "second"];

@@ -2,7 +2,6 @@
 //! words, works as it was written.
 
 use gstore_tests::place::Place;
-use gstore_tests::world;
 
 /// A store with a pool of conversations and their losses.
 fn place() -> Place {
@@ -11,8 +10,7 @@ fn place() -> Place {
 
 /// The same with more lines in its pool.
 fn place_with(more: &str) -> Place {
-    let place = Place::new();
-    world::write_samples(&place.path("pool.jsonl"), 24);
+    let place = Place::of(&[("pool", 24)]);
     let pool = place.read("pool.jsonl");
     place.write("pool.jsonl", pool + more);
     place.ingested("pool", Some(&place.path("pool.jsonl")), "grad-adam,grad-sgd,loss");
@@ -212,9 +210,8 @@ fn conditions_choose_the_candidates_of_a_selection() {
 
 #[test]
 fn a_file_of_ones_own_is_parquet_by_its_first_bytes() {
-    let place = Place::new();
-    world::write_samples(&place.path("pool.jsonl"), 7);
-    place.ok(&["add", "--dataset", "pool", "--data", "pool.jsonl"]);
+    let place = Place::of(&[("pool", 7)]);
+    place.add("pool");
     place.ok(&["query", "-o", "p.parquet", "SELECT id, source FROM pool"]);
     fs_err::rename(place.path("p.parquet"), place.path("p.csv")).expect("renamed");
     let done = place.run(&["query", "--format", "csv", "--with", "t=p.csv", "SELECT count(id) AS n FROM t"]);

@@ -46,8 +46,7 @@ fn a_terminal_has_answers_as_text() {
 
 #[test]
 fn answers_become_a_file() {
-    let place = Place::new();
-    world::write_samples(&place.path("pool.jsonl"), 9);
+    let place = Place::of(&[("pool", 9)]);
     let first = binary::run(&mut generate(&place, &["--data", "pool.jsonl", "-o", "answers.jsonl"]));
     assert!(first.code == 0 && first.stderr.contains("answers written to answers.jsonl"), "{first:?}");
     let answers = lines(&place, "answers.jsonl");
@@ -88,7 +87,7 @@ fn other_keys_of_a_record_come_out_as_they_were() {
     );
     let record = format!("{{\"id\":\"1\",\"prompt\":\"Hi\",\"completion\":\"yes\",{keys}}}\n");
     place.write("nest.jsonl", record);
-    place.ok(&["add", "--dataset", "nest", "--data", "nest.jsonl"]);
+    place.add("nest");
     let printed = binary::ok(&mut generate(&place, &["--data", "nest.jsonl"]));
     assert!(printed.contains(&format!(",\"expected\":\"yes\",{keys},\"finish\":")), "{printed}");
     assert_eq!(binary::ok(&mut generate(&place, &["--dataset", "nest"])), printed);
@@ -105,8 +104,7 @@ fn other_keys_of_a_record_come_out_as_they_were() {
 
 #[test]
 fn a_finished_command_that_is_repeated_has_nothing_to_do() {
-    let place = Place::new();
-    world::write_samples(&place.path("pool.jsonl"), 9);
+    let place = Place::of(&[("pool", 9)]);
     for name in ["answers.jsonl", "answers.jsonl.gz", "answers.jsonl.zst"] {
         let ask = ["--data", "pool.jsonl", "--temperature", "0.7", "-o", name];
         binary::ok(&mut generate(&place, &ask));
@@ -154,8 +152,7 @@ fn a_finished_command_that_is_repeated_has_nothing_to_do() {
 
 #[test]
 fn answers_become_a_target() {
-    let place = Place::new();
-    world::write_samples(&place.path("pool.jsonl"), 20);
+    let place = Place::of(&[("pool", 20)]);
     place.ingested("pool", Some(&place.path("pool.jsonl")), "grad-sgd");
     let ask = ["--dataset", "pool", "--where", "source = 'a'", "--as", "answers", "--temperature", "0.7"];
     binary::ok(&mut generate(&place, &ask));
@@ -185,8 +182,7 @@ fn answers_become_a_target() {
 /// Unfinished work of a command that was killed, as it lies on the disk.
 #[test]
 fn a_killed_command_goes_on() {
-    let place = Place::new();
-    world::write_samples(&place.path("pool.jsonl"), 12);
+    let place = Place::of(&[("pool", 12)]);
     let ask = ["--data", "pool.jsonl", "-o", "answers.jsonl", "--batch-size", "2"];
     binary::ok(&mut generate(&place, &ask));
     let expected = place.read("answers.jsonl");
@@ -216,8 +212,7 @@ fn kept_answers(place: &Place) -> Vec<u8> {
 
 #[test]
 fn a_command_that_was_killed_behind_its_result_is_done() {
-    let place = Place::new();
-    world::write_samples(&place.path("pool.jsonl"), 9);
+    let place = Place::of(&[("pool", 9)]);
     let kept = kept_answers(&place);
     for name in ["answers.jsonl", "answers.jsonl.gz", "answers.jsonl.zst"] {
         let ask = ["--data", "pool.jsonl", "-o", name];
@@ -243,8 +238,7 @@ fn a_command_that_was_killed_behind_its_result_is_done() {
 
 #[test]
 fn an_edited_answer_is_told_and_made_again() {
-    let place = Place::new();
-    world::write_samples(&place.path("pool.jsonl"), 9);
+    let place = Place::of(&[("pool", 9)]);
     let kept = String::from_utf8(kept_answers(&place)).expect("text");
     let edited = kept.replacen("\"new_tokens\":", "\"new_tokens\":1", 1);
     assert_ne!(edited, kept);
@@ -257,8 +251,7 @@ fn an_edited_answer_is_told_and_made_again() {
 
 #[test]
 fn perplexities_become_a_table() {
-    let place = Place::new();
-    world::write_samples(&place.path("pool.jsonl"), 8);
+    let place = Place::of(&[("pool", 8)]);
     binary::ok(&mut generate(&place, &["--data", "pool.jsonl", "--perplexity", "-o", "texts.jsonl"]));
     binary::ok(&mut generate(
         &place,
@@ -292,8 +285,7 @@ fn perplexities_become_a_table() {
 
 #[test]
 fn devices_change_no_answer_and_no_perplexity() {
-    let place = Place::new();
-    world::write_samples(&place.path("pool.jsonl"), 9);
+    let place = Place::of(&[("pool", 9)]);
     for ask in [&[][..], &["--perplexity", "--per-token", "--format", "csv"]] {
         let on = |devices: &str| {
             let options = ["--data", "pool.jsonl", "--threads", "1", "--devices", devices];
@@ -411,7 +403,7 @@ fn long_texts_are_cut_into_blocks() {
     assert!(scores.iter().all(|score| score["tokens"].as_u64().expect("a count") <= 32));
     binary::run(&mut generate(&place, &blocks)).says(2, &["--perplexity"]);
 
-    world::write_samples(&place.path("pool.jsonl"), 2);
+    place.samples("pool", 2);
     let talks = ["--data", "pool.jsonl", "--block", "32", "--perplexity", "-o", "talks.jsonl"];
     let refused = binary::run(&mut generate(&place, &talks));
     refused.says(2, &["--block cuts long texts"]);
@@ -439,9 +431,8 @@ fn long_texts_are_cut_into_blocks() {
 
 #[test]
 fn perplexities_become_features() {
-    let place = Place::new();
-    world::write_samples(&place.path("pool.jsonl"), 9);
-    place.ok(&["add", "--dataset", "pool", "--data", "pool.jsonl"]);
+    let place = Place::of(&[("pool", 9)]);
+    place.add("pool");
     let ask = ["--dataset", "pool", "--perplexity", "--per-token", "--as-features", "-o", "tokens.jsonl"];
     let said = binary::done(&mut generate(&place, &ask));
     let label = |token: bool| {

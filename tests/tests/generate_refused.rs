@@ -7,8 +7,7 @@ use serde_json::{Value, json};
 
 #[test]
 fn a_line_that_is_no_sample_is_named_with_its_file() {
-    let place = Place::new();
-    world::write_samples(&place.path("pool.jsonl"), 2);
+    let place = Place::of(&[("pool", 2)]);
     let good = r#"{"id": "a", "text": "b"}"#;
     place.write("bad.jsonl", format!("{good}\n{{\"id\": \"c\", \"what\": 1}}\n"));
     let files = ["--data", "pool.jsonl", "bad.jsonl"];
@@ -84,8 +83,7 @@ fn a_template_that_leaves_out_what_is_said_is_refused_with_the_row() {
 
 #[test]
 fn a_model_of_other_sizes_is_no_fine_tune() {
-    let place = Place::new();
-    world::write_samples(&place.path("pool.jsonl"), 2);
+    let place = Place::of(&[("pool", 2)]);
     world::copy_files(&world::demo().join("model"), &place.path("wide"));
     let config = place.path("wide/config.json");
     let mut sizes: Value =
@@ -115,7 +113,7 @@ fn texts_without_a_token_to_score_are_told() {
     }
     // Nor does the store get a feature.
     place.write("one.jsonl", r#"{"id": "x", "text": "a"}"#);
-    place.ok(&["add", "--dataset", "one", "--data", "one.jsonl"]);
+    place.add("one");
     let ask = ["--dataset", "one", "--perplexity", "--as-features", "-o", "features.csv"];
     binary::run(&mut generate(&place, &ask)).says(1, &["error: no perplexity: "]);
     assert_eq!(place.value("SELECT count(*) FROM gstore.features"), "0");
@@ -124,8 +122,7 @@ fn texts_without_a_token_to_score_are_told() {
 
 #[test]
 fn options_that_would_say_nothing_are_refused() {
-    let place = Place::new();
-    world::write_samples(&place.path("pool.jsonl"), 2);
+    let place = Place::of(&[("pool", 2)]);
     // Next to the model and the options of an answer that `generate` gives.
     for ask in [
         &["--data", "pool.jsonl", "--per-token"][..],
@@ -151,8 +148,7 @@ fn options_that_would_say_nothing_are_refused() {
 
 #[test]
 fn options_of_texts_that_change_no_sample_are_refused() {
-    let place = Place::new();
-    world::write_samples(&place.path("talks.jsonl"), 2);
+    let place = Place::of(&[("talks", 2)]);
     let pair = "{\"prompt\": \"Is 7 odd?\", \"completion\": \"Yes.\"}\n";
     place.write("pairs.jsonl", pair);
     for (file, flag, value, says) in [
@@ -177,7 +173,7 @@ fn what_is_read_is_not_replaced() {
         world::copy_files(&world::demo().join(from), &place.path(to));
     }
     fs_err::create_dir(place.path("data")).expect("made");
-    world::write_samples(&place.path("data/pool.jsonl"), 2);
+    place.samples("data/pool", 2);
     std::os::unix::fs::symlink("m/config.json", place.path("link.json")).expect("linked");
     fs_err::rename(place.path("t/tokenizer.json"), place.path("kept.json")).expect("renamed");
     std::os::unix::fs::symlink("../kept.json", place.path("t/tokenizer.json")).expect("linked");
@@ -213,9 +209,8 @@ fn what_is_read_is_not_replaced() {
 
 #[test]
 fn a_condition_is_on_rows_of_a_dataset() {
-    let place = Place::new();
-    world::write_samples(&place.path("pool.jsonl"), 2);
-    place.ok(&["add", "--dataset", "pool", "--data", "pool.jsonl"]);
+    let place = Place::of(&[("pool", 2)]);
+    place.add("pool");
     let none = ["--dataset", "pool", "--where", "source = 'z'"];
     let mut trained = place.gstore(&["train", "--output", "tuned", "--max-steps", "1", "--model"]);
     trained.arg(world::demo().join("model")).args(none);
@@ -231,8 +226,7 @@ fn a_condition_is_on_rows_of_a_dataset() {
 
 #[test]
 fn what_says_how_answers_are_made_is_refused_of_perplexities() {
-    let place = Place::new();
-    world::write_samples(&place.path("pool.jsonl"), 2);
+    let place = Place::of(&[("pool", 2)]);
     for more in [
         &["--repetition-penalty", "1.2"][..],
         &["--no-repeat-ngram-size", "3"],
@@ -249,8 +243,7 @@ fn what_says_how_answers_are_made_is_refused_of_perplexities() {
 
 #[test]
 fn a_tokenizer_of_a_larger_model_is_refused_before_a_text_is_read_and_others_are_told() {
-    let place = Place::new();
-    world::write_samples(&place.path("pool.jsonl"), 2);
+    let place = Place::of(&[("pool", 2)]);
     place.write("questions.jsonl", world::QUESTION);
     let model = world::demo().join("model");
     let tokenizer = |folder: &str, change: fn(&mut Value)| {

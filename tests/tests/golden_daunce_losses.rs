@@ -88,7 +88,7 @@ fn golden_daunce_losses() {
         (shared.join(model).display().to_string(), golden.join(adapter).display().to_string());
     let tensors = fs_err::read(golden.join("daunce.safetensors")).expect("readable");
     for (dataset, name) in [("pool", "train"), ("queries", "query")] {
-        place.ok(&["add", "--dataset", dataset, "--data", &format!("{dataset}.jsonl")]);
+        place.add(dataset);
         let mut command = place.gstore(&["daunce", "losses", "--ensemble", "golden", "--dataset", dataset]);
         command.args(["--model", &model, "--adapter", &adapter, "--template", template, "--adapters"]);
         gstore_tests::binary::ok(command.args(&adapters));

@@ -8,13 +8,11 @@ use std::time::{Duration, Instant};
 
 use gstore_tests::binary::{self, Finished};
 use gstore_tests::place::Place;
-use gstore_tests::world;
 
 /// Ten samples, s0 to s9.
 fn filled() -> Place {
-    let place = Place::new();
-    world::write_samples(&place.path("pool.jsonl"), 10);
-    place.ok(&["add", "--dataset", "pool", "--data", "pool.jsonl"]);
+    let place = Place::of(&[("pool", 10)]);
+    place.add("pool");
     place
 }
 
@@ -129,7 +127,7 @@ fn an_id_goes_whatever_row_has_it() {
 #[test]
 fn a_condition_is_asked_of_what_is_there_at_the_commit() {
     let place = filled();
-    world::write_samples(&place.path("more.jsonl"), 16);
+    place.samples("more", 16);
     let others = [&["add", "--dataset", "pool", "--data", "more.jsonl"][..]];
     let finished = after(&place, &["delete", "--dataset", "pool", "--where", "source = 'a'"], &others);
     assert_eq!(finished.code, 0, "{}", finished.stderr);
@@ -142,7 +140,7 @@ fn a_condition_is_asked_of_what_is_there_at_the_commit() {
 fn a_tag_is_on_the_snapshot_that_was_current_when_it_was_asked_for() {
     let place = filled();
     let now = place.value("SELECT max(number) FROM gstore.snapshots");
-    world::write_samples(&place.path("more.jsonl"), 16);
+    place.samples("more", 16);
     let others = [&["add", "--dataset", "pool", "--data", "more.jsonl"][..]];
     let finished = after(&place, &["tag", "v1"], &others);
     assert_eq!(finished.stdout, format!("v1: tagged snapshot {now}\n"), "{}", finished.stderr);
@@ -174,8 +172,7 @@ fn what_ctrl_c_says_of_a_delete_is_so() {
 
 #[test]
 fn a_selection_that_is_stopped_leaves_no_file() {
-    let place = Place::new();
-    world::write_samples(&place.path("pool.jsonl"), 12);
+    let place = Place::of(&[("pool", 12)]);
     let pool = place.path("pool.jsonl");
     place.ingested("pool", Some(&pool), "grad-sgd");
     // The command waits at a pipe that is not read, with the scores written.

@@ -89,8 +89,7 @@ pub fn check(heading: &str, value: &Value) {
 
 #[test]
 fn the_page_has_every_key_and_no_other() {
-    let place = Place::new();
-    world::write_samples(&place.path("pool.jsonl"), 40);
+    let place = Place::of(&[("pool", 40)]);
     let data = place.path("pool.jsonl");
     place.ingested("pool", Some(&data), "grad-sgd");
     let run = place.value("SELECT run FROM gstore.checkpoints LIMIT 1");

@@ -10,9 +10,7 @@ use serde_json::{Value, json};
 
 /// Forty samples with every feature kind that the demo's checkpoints allow, and a target.
 fn filled() -> Place {
-    let place = Place::new();
-    world::write_samples(&place.path("pool.jsonl"), 40);
-    world::write_samples(&place.path("target.jsonl"), 6);
+    let place = Place::of(&[("pool", 40), ("target", 6)]);
     ingest(&place, "pool", Some("pool.jsonl"), "grad-sgd,loss");
     ingest(&place, "target", Some("target.jsonl"), "grad-sgd");
     place
@@ -270,8 +268,7 @@ fn what_a_repair_lost_the_same_command_brings_back() {
 
 #[test]
 fn deleted_and_purged_samples_do_not_come_back_with_the_same_command() {
-    let place = Place::new();
-    world::write_samples(&place.path("pool.jsonl"), 5);
+    let place = Place::of(&[("pool", 5)]);
     let add = |more: &[&str]| {
         let args = [&["add", "--dataset", "pool", "--data", "pool.jsonl"], more].concat();
         let finished = place.done(&args);

@@ -90,7 +90,7 @@ fn a_changed_store_is_refused_until_its_old_state_is_named() {
         eprintln!("skipped: the command was done before it could be killed");
         return;
     }
-    let store = Store::open(place.path("store")).expect("opens");
+    let store = place.store();
     let before = store.snapshot().expect("a snapshot").number().to_string();
     append(&store, "more", 3);
     place.run(&args("m", MEMORY)).says(1, &["unfinished work", "--snapshot"]);
@@ -160,7 +160,7 @@ fn a_full_disk_is_told_and_the_same_command_goes_on() {
 
 /// The error of making the matrix of [`args`] by the library.
 fn fill_up(place: &Place, output: &Path) -> String {
-    let store = Store::open(place.path("store")).expect("a store");
+    let store = place.store();
     let snapshot = store.snapshot().expect("a snapshot");
     let spec = InfluenceSpec {
         pools: vec!["pool".to_owned()],

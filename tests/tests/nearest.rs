@@ -2,7 +2,6 @@
 //! similarity is still that of the scan.
 
 use gstore_tests::place::Place;
-use gstore_tests::world;
 use serde_json::Value;
 
 const PROMPT: &str = "Is 7 odd?";
@@ -10,8 +9,7 @@ const ANSWER: &str = "7 is odd, as everyone knows";
 
 /// A pool with embeddings of a real model, and one sample that is the question itself.
 fn place() -> Place {
-    let place = Place::new();
-    world::write_samples(&place.path("pool.jsonl"), 60);
+    let place = Place::of(&[("pool", 60)]);
     let mut text = place.read("pool.jsonl");
     text.push_str(&format!("{{\"id\":\"twin\",\"prompt\":\"{PROMPT}\",\"completion\":\"{ANSWER}\"}}\n"));
     place.write("pool.jsonl", text);

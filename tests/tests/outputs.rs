@@ -5,8 +5,8 @@ use std::path::Path;
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
+use gstore_tests::binary;
 use gstore_tests::place::Place;
-use gstore_tests::{binary, world};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
@@ -22,7 +22,7 @@ fn place() -> Place {
         r#"{"id":"d","text":"3 is three, 4 is four","source":"text"}"#,
     ];
     place.write("pool.jsonl", pool.join("\n") + "\n");
-    world::write_samples(&place.path("target.jsonl"), 4);
+    place.samples("target", 4);
     for (dataset, kinds) in [("pool", "grad-adam"), ("target", "grad-sgd")] {
         place.ingested(dataset, Some(Path::new(&format!("{dataset}.jsonl"))), kinds);
     }
@@ -376,9 +376,8 @@ fn what_a_kill_left_of_a_file_goes_with_the_next_of_its_name() {
 
 #[test]
 fn a_table_of_many_rows_has_every_digit() {
-    let place = Place::new();
-    world::write_samples(&place.path("pool.jsonl"), 4480);
-    place.ok(&["add", "--dataset", "pool", "--data", "pool.jsonl"]);
+    let place = Place::of(&[("pool", 4480)]);
+    place.add("pool");
     for (sql, last) in [
         ("SELECT row FROM pool", "4479"),
         ("SELECT row * 1000000007 AS big FROM pool ORDER BY row", "4479000031353"),
@@ -403,9 +402,8 @@ fn a_table_of_many_rows_has_every_digit() {
 
 #[test]
 fn from_without_select_takes_all_columns() {
-    let place = Place::new();
-    world::write_samples(&place.path("pool.jsonl"), 5);
-    place.ok(&["add", "--dataset", "pool", "--data", "pool.jsonl"]);
+    let place = Place::of(&[("pool", 5)]);
+    place.add("pool");
     for format in ["table", "csv", "tsv", "json", "parquet", "arrow"] {
         let [short, long] = ["FROM pool LIMIT 2", "SELECT * FROM pool LIMIT 2"].map(|sql| {
             let out = format!("{format}{}.{}", sql.len(), if format == "table" { "txt" } else { format });
@@ -435,8 +433,7 @@ fn takes_interrupts(child: &mut Child) -> bool {
 
 #[test]
 fn an_interrupted_add_says_what_it_did() {
-    let place = Place::new();
-    world::write_samples(&place.path("pool.jsonl"), 3000);
+    let place = Place::of(&[("pool", 3000)]);
     let add = |dataset: &str| {
         let mut command = place.gstore(&["add", "--dataset", dataset, "--data", "pool.jsonl"]);
         command.stderr(Stdio::piped()).spawn().expect("runs")

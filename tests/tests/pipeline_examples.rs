@@ -13,15 +13,15 @@ use crate::staged::go;
 fn the_pipelines_of_the_project_can_be_planned() {
     let place = Place::new();
     fs_err::create_dir_all(place.path("data/targets")).expect("made");
-    world::write_samples(&place.path("data/pool.jsonl"), 20);
-    world::write_samples(&place.path("corpus.jsonl"), 20);
-    world::write_samples(&place.path("data/target.jsonl"), 3);
+    place.samples("data/pool", 20);
+    place.samples("corpus", 20);
+    place.samples("data/target", 3);
     for target in ["gsm8k", "sentiment", "commongen", "paraphrase", "socialqa", "headline", "science"] {
-        world::write_samples(&place.path(&format!("data/targets/{target}.jsonl")), 3);
+        place.samples(&format!("data/targets/{target}"), 3);
     }
     let set = |name: &str, path: &Path| format!("{name}={}", path.canonicalize().expect("there").display());
     let demo = set("demo", &world::demo());
-    world::write_samples(&place.path("data/queries.jsonl"), 3);
+    place.samples("data/queries", 3);
     place.write("data/bm25.csv", "id,query,score\n");
     let prompts = r#"[{"prompt": "Is 7 odd?", "completion": " Yes."}]"#;
     place.write("data/prompts.json", prompts);
@@ -67,10 +67,10 @@ fn example(place: &Place, name: &str, variables: &[&str], (stages, ended): (usiz
 fn data(rows: usize, targets: &[(&str, usize, &str)]) -> Place {
     let place = Place::new();
     fs_err::create_dir_all(place.path("data/targets")).expect("made");
-    world::write_samples(&place.path("data/pool.jsonl"), rows);
+    place.samples("data/pool", rows);
     for (name, rows, word) in targets {
+        place.samples(&format!("data/{name}"), *rows);
         let name = format!("data/{name}.jsonl");
-        world::write_samples(&place.path(&name), *rows);
         place.write(&name, place.read(&name).replace("odd?", word));
     }
     place

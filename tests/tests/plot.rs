@@ -158,8 +158,7 @@ fn scores_sources_and_overlap_are_drawn() {
 
 #[test]
 fn tokens_are_drawn_with_their_losses() {
-    let place = Place::new();
-    world::write_samples(&place.path("pool.jsonl"), 12);
+    let place = Place::of(&[("pool", 12)]);
     let mut ingest = place.gstore(&["ingest", "--dataset", "pool", "--data", "pool.jsonl", "--per-token"]);
     ingest.args(["--features", "loss", "--max-length", "256", "--model"]).arg(world::demo().join("model"));
     binary::ok(&mut ingest);
@@ -207,8 +206,7 @@ fn tokens_are_drawn_with_their_losses() {
 
 #[test]
 fn a_training_leaves_its_curves() {
-    let place = Place::new();
-    world::write_samples(&place.path("pool.jsonl"), 8);
+    let place = Place::of(&[("pool", 8)]);
     let train = |more: &[&str]| {
         let mut command =
             place.bare(&["train", "--data", "pool.jsonl", "--output", "out", "--lora-rank", "2"]);

@@ -4,7 +4,6 @@
 mod killed;
 
 use std::collections::BTreeSet;
-use std::fmt::Write as _;
 
 use gstore_store::Store;
 use gstore_tests::binary;
@@ -45,11 +44,7 @@ pub(crate) fn place(labelled: u64) -> Place {
 /// The same with lines of its own.
 pub(crate) fn place_of(labelled: u64, line: impl Fn(u64) -> Value) -> Place {
     let place = Place::new();
-    let mut text = String::new();
-    (0..ROWS).for_each(|row| writeln!(text, "{}", line(row)).expect("written"));
-    place.write("pool.jsonl", text);
-    place.ok(&["add", "--dataset", "pool", "--data", "pool.jsonl"]);
-    let store = Store::open(place.path("store")).expect("a store");
+    let store = add(&place, "pool", (0..ROWS).map(line));
     let mut numbers = Numbers(5);
     if labelled > 0 {
         gradients(&store, "pool", labelled, DIM, |row| vector(&mut numbers, row));
@@ -61,6 +56,14 @@ pub(crate) fn place_of(labelled: u64, line: impl Fn(u64) -> Value) -> Place {
         vector
     });
     place
+}
+
+/// Adds a dataset of these lines.
+pub(crate) fn add(place: &Place, name: &str, lines: impl Iterator<Item = Value>) -> Store {
+    let text: String = lines.map(|line| format!("{line}\n")).collect();
+    place.write(&format!("{name}.jsonl"), text);
+    place.add(name);
+    place.store()
 }
 
 pub(crate) fn fit<'a>(name: &'a str, more: &[&'a str]) -> Vec<&'a str> {
@@ -117,7 +120,7 @@ fn what_is_fitted_keeps_the_best_rows() {
     assert!(listed["created"].as_str().is_some_and(|at| at.starts_with("20")), "{listed:#}");
     let table = place.ok(&["prefilter", "list", "--format", "table"]);
     assert!(table.contains("created") && table.contains("cheap") && table.contains("x, source"), "{table}");
-    let snapshot = Store::open(place.path("store")).expect("a store").snapshot().expect("a snapshot");
+    let snapshot = place.snapshot();
     let fitted = snapshot.artifact("cheap").expect("fitted");
     assert_eq!(fitted.datasets, ["pool", "q"], "who may see the pool alone is not told of the target");
     let count = place.value("SELECT count(*) FROM predicted('pool', 'cheap') WHERE kept");
@@ -165,10 +168,7 @@ fn labels_of_another_dataset_are_joined_by_id() {
     let place = place(0);
     // Every second row, the last first: its places say nothing of those in the pool.
     let rows: Vec<u64> = (0..ROWS).rev().filter(|row| row % 2 == 0).collect();
-    let text: String = rows.iter().map(|row| format!("{}\n", line(*row))).collect();
-    place.write("few.jsonl", text);
-    place.ok(&["add", "--dataset", "few", "--data", "few.jsonl"]);
-    let store = Store::open(place.path("store")).expect("a store");
+    let store = add(&place, "few", rows.iter().map(|row| line(*row)));
     let mut numbers = Numbers(5);
     gradients(&store, "few", 900, DIM, |row| vector(&mut numbers, rows[row as usize]));
     let more = ["--labels-of", "few", "--inputs", "x", "--top", "10%", "--json", "--learner", "trees"];
@@ -219,10 +219,7 @@ fn a_selection_is_a_share_of_the_rows_that_a_prefilter_kept_rows_of() {
 fn labels_of_other_scores_are_refused_and_targets_found_by_name() {
     let place = place(0);
     let rows: Vec<u64> = (0..ROWS).filter(|row| row % 2 == 0).collect();
-    let text: String = rows.iter().map(|row| format!("{}\n", line(*row))).collect();
-    place.write("few.jsonl", text);
-    place.ok(&["add", "--dataset", "few", "--data", "few.jsonl"]);
-    let store = Store::open(place.path("store")).expect("a store");
+    let store = add(&place, "few", rows.iter().map(|row| line(*row)));
     let mut numbers = Numbers(5);
     append(&store, "r", 2);
     gradients(&store, "r", 2, DIM, |_| {
@@ -373,7 +370,7 @@ fn what_cannot_be_learned_from_is_named() {
     let notes = constant["report"]["notes"].to_string();
     assert!(notes.contains("1 of the columns is constant and says nothing: same"), "{notes}");
     // The opposite of every gradient: no row helps.
-    let store = Store::open(place.path("store")).expect("a store");
+    let store = place.store();
     append(&store, "against", 2);
     gradients(&store, "against", 2, DIM, |_| {
         let mut vector = vec![0.0; DIM as usize];

@@ -25,7 +25,7 @@ fn add(place: &Place, dataset: &str) {
         writeln!(text, "{line}").expect("written");
     }
     fs_err::write(&file, text).expect("written");
-    place.ok(&["add", "--dataset", dataset, "--data", &format!("{dataset}.jsonl")]);
+    place.add(dataset);
 }
 
 #[test]

@@ -1,12 +1,12 @@
 //! Promise: labels and features from which little or nothing can be learned are told of or
 //! refused, with the reason.
 
-use gstore_store::{FeatureAttrs, JobFeature, Store};
+use gstore_store::{FeatureAttrs, JobFeature};
 use gstore_tests::made::{Numbers, append, feature, gradients, publish};
 use gstore_tests::place::Place;
 use serde_json::{Value, json};
 
-use super::prefilter::{DIM, ROWS, fit, line, place, place_of, vector};
+use super::prefilter::{DIM, ROWS, add, fit, line, place, place_of, vector};
 
 /// What is said of a fit that is refused.
 fn refused(place: &Place, more: &[&str]) -> String {
@@ -25,7 +25,7 @@ fn of(values: &[f32]) -> Vec<f32> {
 #[test]
 fn labels_that_share_no_id_with_the_pool_are_refused() {
     let place = place(0);
-    let store = Store::open(place.path("store")).expect("a store");
+    let store = place.store();
     append(&store, "other", 50);
     let mut numbers = Numbers(7);
     gradients(&store, "other", 50, DIM, |row| vector(&mut numbers, row));
@@ -51,10 +51,7 @@ fn labels_of_other_texts_under_the_ids_of_the_pool_are_refused() {
         }
         line
     };
-    let lines: String = (0..300).rev().map(|row| format!("{}\n", other(row))).collect();
-    place.write("few.jsonl", lines);
-    place.ok(&["add", "--dataset", "few", "--data", "few.jsonl"]);
-    let store = Store::open(place.path("store")).expect("a store");
+    let store = add(&place, "few", (0..300).rev().map(other));
     let mut numbers = Numbers(7);
     gradients(&store, "few", 300, DIM, |row| vector(&mut numbers, 299 - row));
     let more = ["--labels-of", "few", "--inputs", "x", "--budget", "30%"];
@@ -98,10 +95,7 @@ fn labels_of_the_same_words_in_another_form_are_told_of_and_those_of_other_weigh
         }
         line
     };
-    let lines: String = (0..300).map(|row| format!("{}\n", other(row))).collect();
-    place.write("few.jsonl", lines);
-    place.ok(&["add", "--dataset", "few", "--data", "few.jsonl"]);
-    let store = Store::open(place.path("store")).expect("a store");
+    let store = add(&place, "few", (0..300).map(other));
     let mut numbers = Numbers(7);
     gradients(&store, "few", 300, DIM, |row| vector(&mut numbers, row));
     let more = ["--labels-of", "few", "--inputs", "x", "--budget", "30%"];
@@ -118,10 +112,7 @@ fn labels_of_the_same_words_in_another_form_are_told_of_and_those_of_other_weigh
 #[test]
 fn labels_that_are_all_the_same_are_refused_and_ties_at_the_cut_told() {
     let place = place(0);
-    let lines: String = (0..50).map(|row| format!("{}\n", line(row))).collect();
-    place.write("first.jsonl", lines);
-    place.ok(&["add", "--dataset", "first", "--data", "first.jsonl"]);
-    let store = Store::open(place.path("store")).expect("a store");
+    let store = add(&place, "first", (0..50).map(line));
     gradients(&store, "first", 50, DIM, |_| of(&[1.0, 1.0]));
     let said = refused(&place, &["--labels-of", "first", "--inputs", "x"]);
     assert!(said.contains("target `q` has the same value in every labelled row"), "{said}");
@@ -165,10 +156,7 @@ fn covariances_of_losses_are_no_labels_and_rows_without_gradients_have_none() {
 #[test]
 fn vectors_that_are_not_finite_are_left_out_and_counted() {
     let place = place(0);
-    let lines: String = (0..ROWS).map(|row| format!("{}\n", line(row))).collect();
-    place.write("few.jsonl", lines);
-    place.ok(&["add", "--dataset", "few", "--data", "few.jsonl"]);
-    let store = Store::open(place.path("store")).expect("a store");
+    let store = add(&place, "few", (0..ROWS).map(line));
     let mut numbers = Numbers(7);
     // Without a label, and without a feature.
     gradients(&store, "few", 300, DIM, |row| match row % 10 {
@@ -191,10 +179,7 @@ fn vectors_that_are_not_finite_are_left_out_and_counted() {
 #[test]
 fn gradients_as_inputs_spare_labels_only_where_they_are_those_of_the_labels() {
     let place = place(0);
-    let lines: String = (0..300).map(|row| format!("{}\n", line(row))).collect();
-    place.write("few.jsonl", lines);
-    place.ok(&["add", "--dataset", "few", "--data", "few.jsonl"]);
-    let store = Store::open(place.path("store")).expect("a store");
+    let store = add(&place, "few", (0..300).map(line));
     let mut numbers = Numbers(7);
     gradients(&store, "few", 300, DIM, |row| vector(&mut numbers, row));
     let cost = |inputs: &str, more: &[&str]| {

@@ -1,12 +1,11 @@
 //! Promise: a prefilter keeps rows of which it knows that they are wanted, or cannot say that they are not:
 //! labelled rows of the true top, and rows of which a value is missing.
 
-use gstore_store::Store;
 use gstore_tests::made::{Numbers, append, gradients, projected};
 use gstore_tests::place::Place;
 use serde_json::{Value, json};
 
-use super::prefilter::{DIM, ROWS, fit, line, place_of, signal, vector};
+use super::prefilter::{DIM, ROWS, add, fit, line, place_of, signal, vector};
 
 /// Applies the prefilter `cheap`; gives what it says, and the lines that it keeps.
 fn applied(place: &Place) -> (String, String) {
@@ -77,7 +76,7 @@ fn labelled_rows_count_as_found_only_where_they_were_drawn_at_random() {
     assert!(!told && noted.contains("by_seed"), "{noted}");
     // Half of them in another dataset, of which gstore does not know that they are any half.
     place.ok(&["add", "--dataset", "few", "--data", "pool.jsonl"]);
-    let store = Store::open(place.path("store")).expect("a store");
+    let store = place.store();
     let mut numbers = Numbers(5);
     gradients(&store, "few", ROWS, DIM, |row| vector(&mut numbers, row));
     place.ok(&["delete", "--dataset", "few", "--where", "hash(id, 7) % 2 <> 0"]);
@@ -115,13 +114,11 @@ fn noise_is_that_of_the_rows_that_are_judged_on() {
     let place = Place::new();
     // Ids of the datasets: the pool's rows, and of 300 with labels 100 that it lacks.
     let file = |name: &str, ids: &dyn Fn(u64) -> u64, count: u64| {
-        let lines: String = (0..count).map(|row| format!("{}\n", line(ids(row)))).collect();
-        place.write(&format!("{name}.jsonl"), lines);
-        place.ok(&["add", "--dataset", name, "--data", &format!("{name}.jsonl")]);
+        drop(add(&place, name, (0..count).map(|row| line(ids(row)))));
     };
     file("pool", &|row| row, 600);
     file("few", &|row| if row < 200 { 3 * row } else { 10_000 + row }, 300);
-    let store = Store::open(place.path("store")).expect("a store");
+    let store = place.store();
     // The score of a row, all coordinates alike, and noise of each.
     let mut numbers = Numbers(5);
     let mut of = |signal: f64, noise: f32| -> Vec<f32> {
@@ -213,10 +210,7 @@ fn the_reliability_of_a_maximum_is_what_another_projection_says() {
             (format!("q_{name}"), &target, &of_target as &dyn Fn(u64) -> Value),
         ] {
             let count = vectors.len() as u64;
-            let lines: String = (0..count).map(|row| format!("{}\n", line(row))).collect();
-            place.write("rows.jsonl", lines);
-            place.ok(&["add", "--dataset", &name, "--data", "rows.jsonl"]);
-            let store = Store::open(place.path("store")).expect("a store");
+            let store = add(&place, &name, (0..count).map(line));
             let found = signs(seed, vectors);
             projected(&store, &name, count, 2 * DIM, |row| found[row as usize].clone());
         }

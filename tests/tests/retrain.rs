@@ -8,9 +8,7 @@ use crate::retrained::{DRAW, retrain};
 
 #[test]
 fn models_are_retrained_run_by_run_to_the_same_bits() {
-    let place = Place::new();
-    world::write_samples(&place.path("pool.jsonl"), 12);
-    world::write_samples(&place.path("queries.jsonl"), 3);
+    let place = Place::of(&[("pool", 12), ("queries", 3)]);
     binary::ok(&mut retrain(&place, "one", &DRAW));
     binary::ok(&mut retrain(&place, "jobs", &[&DRAW[..], &["--draw-only"]].concat()));
     assert!(!place.path("jobs/recipe.json").exists());
@@ -31,7 +29,7 @@ fn models_are_retrained_run_by_run_to_the_same_bits() {
     assert_eq!((&report["kind"], &report["rows"]), (&"lds".into(), &3.into()));
 
     // The store's own scores, by a statement.
-    place.ok(&["add", "--dataset", "pool", "--data", "pool.jsonl"]);
+    place.add("pool");
     let statement = "long=SELECT id, row * 1.5 AS score FROM pool";
     let report = place.json(&["evaluate", "lds", "--truth", "one", "--sql", statement, "--format", "json"]);
     assert_eq!(report["systems"][0]["name"], "long");
@@ -64,10 +62,8 @@ fn models_are_retrained_run_by_run_to_the_same_bits() {
 
 #[test]
 fn losses_of_queries_are_computed_in_f32_whatever_models_are_trained_in() {
-    let place = Place::new();
-    world::write_samples(&place.path("pool.jsonl"), 12);
-    world::write_samples(&place.path("queries.jsonl"), 3);
-    place.ok(&["add", "--dataset", "pool", "--data", "pool.jsonl"]);
+    let place = Place::of(&[("pool", 12), ("queries", 3)]);
+    place.add("pool");
     let more = ["--compute", "bf16", "--keep-models", "--runs", "0..1"];
     binary::ok(&mut retrain(&place, "one", &[&DRAW[..], &more].concat()));
     let losses = |file: &str, id: &str| {
@@ -105,9 +101,7 @@ fn losses_of_queries_are_computed_in_f32_whatever_models_are_trained_in() {
 
 #[test]
 fn a_model_whose_losses_could_not_be_written_is_not_trained_again() {
-    let place = Place::new();
-    world::write_samples(&place.path("pool.jsonl"), 6);
-    world::write_samples(&place.path("queries.jsonl"), 2);
+    let place = Place::of(&[("pool", 6), ("queries", 2)]);
     binary::ok(&mut retrain(&place, "one", &[&DRAW[..], &["--draw-only"]].concat()));
     // Nothing can be written to the folder of the outputs, which is none.
     fs_err::remove_dir(place.path("one/outputs")).expect("removed");
@@ -130,9 +124,7 @@ fn a_model_whose_losses_could_not_be_written_is_not_trained_again() {
 
 #[test]
 fn rows_and_groups_are_left_out_and_the_best_are_removed() {
-    let place = Place::new();
-    world::write_samples(&place.path("pool.jsonl"), 6);
-    world::write_samples(&place.path("queries.jsonl"), 2);
+    let place = Place::of(&[("pool", 6), ("queries", 2)]);
     let data = ["--data", "pool.jsonl", "--query-data", "queries.jsonl", "--design"];
     let groups = ["leave-group-out", "--group", "source"];
     binary::ok(&mut retrain(&place, "groups", &[&data[..], &groups].concat()));
@@ -166,9 +158,7 @@ fn rows_and_groups_are_left_out_and_the_best_are_removed() {
 
 #[test]
 fn models_are_retrained_with_all_their_weights() {
-    let place = Place::new();
-    world::write_samples(&place.path("pool.jsonl"), 8);
-    world::write_samples(&place.path("queries.jsonl"), 2);
+    let place = Place::of(&[("pool", 8), ("queries", 2)]);
     let full = |truth: &str, more: &[&str]| {
         let mut command =
             place.gstore(&["evaluate", "retrain", "--truth", truth, "--max-length", "64", "--full"]);

@@ -1,21 +1,19 @@
 //! Promise: a ground truth stays what it is, in its folder and in the store, until another
 //! one is to take its place.
 
+use gstore_tests::binary;
 use gstore_tests::place::Place;
-use gstore_tests::{binary, world};
 
 use crate::retrained::{DRAW, retrain};
 
 #[test]
 fn a_ground_truth_is_kept_in_the_store_and_read_from_there() {
-    let place = Place::new();
-    world::write_samples(&place.path("pool.jsonl"), 12);
-    world::write_samples(&place.path("queries.jsonl"), 3);
+    let place = Place::of(&[("pool", 12), ("queries", 3)]);
     let queries = place.read("queries.jsonl");
     place.write("others.jsonl", queries.replace("odd?", "even?"));
     place.write("more.jsonl", place.read("pool.jsonl").replace("\"id\":\"s", "\"id\":\"t"));
     for name in ["pool", "queries", "others"] {
-        place.ok(&["add", "--dataset", name, "--data", &format!("{name}.jsonl")]);
+        place.add(name);
     }
     let kept = ["--ensemble", "retrained", "--query-dataset", "queries"];
     let draw = ["--dataset", "pool", "--count", "3", "--fraction", "0.5"];
@@ -86,11 +84,9 @@ fn a_ground_truth_is_kept_in_the_store_and_read_from_there() {
 
 #[test]
 fn another_ground_truth_takes_the_place_of_the_one_that_is_there() {
-    let place = Place::new();
-    world::write_samples(&place.path("pool.jsonl"), 12);
-    world::write_samples(&place.path("queries.jsonl"), 3);
+    let place = Place::of(&[("pool", 12), ("queries", 3)]);
     for name in ["pool", "queries"] {
-        place.ok(&["add", "--dataset", name, "--data", &format!("{name}.jsonl")]);
+        place.add(name);
     }
     let kept = ["--ensemble", "retrained", "--query-dataset", "queries"];
     let draw = |count| ["--dataset", "pool", "--fraction", "0.5", "--count", count];
@@ -142,9 +138,7 @@ fn another_ground_truth_takes_the_place_of_the_one_that_is_there() {
 
 #[test]
 fn flags_that_say_nothing_of_a_ground_truth_are_refused() {
-    let place = Place::new();
-    world::write_samples(&place.path("pool.jsonl"), 6);
-    world::write_samples(&place.path("queries.jsonl"), 2);
+    let place = Place::of(&[("pool", 6), ("queries", 2)]);
     let refused = |truth: &str, more: &[&str], words: &[&str]| {
         let wrong = binary::run(&mut retrain(&place, truth, &[more, &["--draw-only"]].concat()));
         let says = words.iter().all(|word| wrong.stderr.contains(word));
@@ -228,8 +222,8 @@ fn flags_that_say_nothing_of_a_ground_truth_are_refused() {
 fn files_of_a_user_are_not_replaced_by_a_ground_truth() {
     let place = Place::new();
     fs_err::create_dir(place.path("mine")).expect("made");
-    world::write_samples(&place.path("mine/pool.jsonl"), 6);
-    world::write_samples(&place.path("mine/queries.jsonl"), 2);
+    place.samples("mine/pool", 6);
+    place.samples("mine/queries", 2);
     let before = ["pool.jsonl", "queries.jsonl"].map(|name| place.read(&format!("mine/{name}")));
     let data =
         ["--data", "mine/pool.jsonl", "--query-data", "mine/queries.jsonl", "--count", "3", "--draw-only"];

@@ -5,9 +5,7 @@ use gstore_tests::place::Place;
 use gstore_tests::{binary, world};
 
 fn place() -> Place {
-    let place = Place::new();
-    world::write_samples(&place.path("pool.jsonl"), 12);
-    world::write_samples(&place.path("queries.jsonl"), 3);
+    let place = Place::of(&[("pool", 12), ("queries", 3)]);
     // An adapter of another program, of which the last value is no number.
     let (from, to) = (world::demo_checkpoints().remove(0), place.path("adapter"));
     fs_err::create_dir(&to).expect("made");
@@ -92,7 +90,7 @@ fn queries_of_another_layout_than_the_rows_have_a_way_in() {
     let refused = drawn(&[&["--data", "eval.jsonl", "--query-data", "tickets.jsonl"], &names[..]].concat());
     assert!(refused.code == 1 && !refused.stderr.contains(hint), "{}", refused.stderr);
     place.ok(&[&["add", "--dataset", "tickets", "--data", "tickets.jsonl"], &names[..]].concat());
-    place.ok(&["add", "--dataset", "eval", "--data", "eval.jsonl"]);
+    place.add("eval");
     let done = drawn(&["--dataset", "tickets", "--query-dataset", "eval"]);
     assert_eq!(done.code, 0, "{}", done.stderr);
 }

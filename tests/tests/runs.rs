@@ -117,8 +117,8 @@ fn an_ingest_of_a_run_takes_over_its_tokenizer() {
     world::other_tokenizer(&place.path("tokenizer"));
     let model = model.to_str().expect("a path");
     let ingest = |dataset: &str, more: &[&str]| {
+        place.samples(dataset, 6);
         let data = format!("{dataset}.jsonl");
-        world::write_samples(&place.path(&data), 6);
         let args = ["ingest", "--dataset", dataset, "--data", &data, "--run", "base", "--features", "loss"];
         place.run(&[&args[..], more].concat())
     };
@@ -127,7 +127,7 @@ fn an_ingest_of_a_run_takes_over_its_tokenizer() {
         finished.stderr
     };
     let encodings = || {
-        let snapshot = Store::open(place.path("store")).expect("a store").snapshot().expect("a snapshot");
+        let snapshot = place.snapshot();
         let all: BTreeSet<String> = snapshot.features().iter().map(|f| f.desc.encoding.clone()).collect();
         all.len()
     };
@@ -154,8 +154,7 @@ fn an_ingest_of_a_run_takes_over_its_tokenizer() {
 
 #[test]
 fn a_run_is_used_with_the_weights_that_it_was_registered_with() {
-    let place = Place::new();
-    world::write_samples(&place.path("pool.jsonl"), 6);
+    let place = Place::of(&[("pool", 6)]);
     place.write("questions.jsonl", world::QUESTION);
     let train = |output: &str, seed: &str| {
         let args = ["train", "--data", "pool.jsonl", "--output", output, "--seed", seed];
@@ -179,7 +178,7 @@ fn a_run_is_used_with_the_weights_that_it_was_registered_with() {
             assert!(refused.code == 1 && is_told, "{command:?}: {}", refused.stderr);
         }
         // The samples of the refused ingest among them.
-        let snapshot = Store::open(place.path("store")).expect("a store").snapshot().expect("a snapshot");
+        let snapshot = place.snapshot();
         assert!(snapshot.datasets().is_empty());
     };
     let weights = place.path("tuned/checkpoint-2/adapter_model.safetensors");

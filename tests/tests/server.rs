@@ -155,8 +155,7 @@ fn damage_ends_a_remote_query_as_a_local_one() {
 
 #[test]
 fn tokens_are_made_listed_and_ended() {
-    let place = Place::new();
-    gstore_store::Store::create(place.path("store")).expect("created");
+    let place = Place::with_store();
     let secret = token(&place, "laptop");
     assert!(secret.starts_with("gst_") && !secret.contains(char::is_whitespace), "{secret}");
     place.ok(&["token", "create", "partner", "--scope", "write", "--expires", "30d"]);
@@ -179,8 +178,7 @@ fn tokens_are_made_listed_and_ended() {
 
 #[test]
 fn a_server_that_others_reach_has_a_certificate_or_is_told_not_to() {
-    let place = Place::new();
-    gstore_store::Store::create(place.path("store")).expect("created");
+    let place = Place::with_store();
     place.run(&["serve", "--listen", "0.0.0.0:0"]).says(2, &["--plain-text"]);
     let nobody = place.run(&["serve", "--listen", "0.0.0.0:0", "--without-tokens", "--plain-text"]);
     nobody.says(2, &["this machine only"]);
@@ -201,8 +199,7 @@ fn a_server_that_others_reach_has_a_certificate_or_is_told_not_to() {
 /// A file of options that is handed out: every line of it is understood, and it serves.
 #[test]
 fn options_stand_in_a_file() {
-    let place = Place::new();
-    gstore_store::Store::create(place.path("store")).expect("created");
+    let place = Place::with_store();
     let handed_out = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/server.toml");
     let text = fs_err::read_to_string(handed_out).expect("read");
     let kept =

@@ -59,8 +59,7 @@ fn certificates_protect_both_sides() {
     if !has_openssl() {
         return;
     }
-    let place = Place::new();
-    gstore_store::Store::create(place.path("store")).expect("created");
+    let place = Place::with_store();
     let token = token(&place, "laptop");
     certificate(&place, "ca", None);
     for name in ["server", "client"] {
@@ -109,8 +108,7 @@ fn certificates_change_without_a_restart() {
     if !has_openssl() {
         return;
     }
-    let place = Place::new();
-    gstore_store::Store::create(place.path("store")).expect("created");
+    let place = Place::with_store();
     let token = token(&place, "laptop");
     for ca in ["old", "new"] {
         certificate(&place, ca, None);
@@ -144,8 +142,7 @@ fn certificates_change_without_a_restart() {
 
 #[test]
 fn whoever_tries_out_tokens_has_to_wait_and_others_have_not() {
-    let place = Place::new();
-    gstore_store::Store::create(place.path("store")).expect("created");
+    let place = Place::with_store();
     let token = token(&place, "laptop");
     let server = Served::start(&place, &[]);
     let ask = |token: &str| place.run(&["query", "SELECT 1", "--remote", &server.address, "--token", token]);
@@ -161,8 +158,7 @@ fn whoever_tries_out_tokens_has_to_wait_and_others_have_not() {
 
 #[test]
 fn connections_that_do_nothing_make_room_or_are_too_many() {
-    let place = Place::new();
-    gstore_store::Store::create(place.path("store")).expect("created");
+    let place = Place::with_store();
     let token = token(&place, "laptop");
     let server = Served::start(&place, &["--connections", "4", "--idle", "1s"]);
     let address = server.address.trim_start_matches("grpc://").to_owned();

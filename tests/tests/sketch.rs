@@ -4,7 +4,6 @@
 use gstore_store::Store;
 use gstore_tests::made::{Numbers, append, gradients};
 use gstore_tests::place::Place;
-use gstore_tests::world;
 
 const SELECT: [&str; 7] = ["select", "--pool", "pool", "--target", "q", "--top", "50"];
 
@@ -102,8 +101,7 @@ fn a_choice_of_planes_changes_no_answer_and_is_evaluated() {
 
 #[test]
 fn an_evaluation_of_a_dataset_passes_over_single_numbers() {
-    let place = Place::new();
-    world::write_samples(&place.path("pool.jsonl"), 120);
+    let place = Place::of(&[("pool", 120)]);
     place.ingested("pool", Some(&place.path("pool.jsonl")), "embed-mean,loss");
     let made = place.ok(&["index", "--sketch", "--dataset", "pool"]);
     assert!(

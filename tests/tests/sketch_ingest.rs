@@ -39,20 +39,15 @@ fn index_files(place: &Place) -> Vec<PathBuf> {
     folder.map(|entry| entry.expect("readable").path()).collect()
 }
 
-fn samples(place: &Place, name: &str, count: usize) -> String {
-    world::write_samples(&place.path(name), count);
-    name.to_owned()
-}
-
 #[test]
 fn an_ingest_makes_the_sketches_of_what_it_wrote() {
-    let place = Place::new();
-    let (pool, target) = (samples(&place, "pool.jsonl", 40), samples(&place, "target.jsonl", 6));
-    done(ingest(&place, "target", &["--features", "grad-sgd", "--data", &target]));
+    let place = Place::of(&[("pool", 40), ("target", 6)]);
+    done(ingest(&place, "target", &["--features", "grad-sgd", "--data", "target.jsonl"]));
     let features = ["--features", "grad-sgd,embed-mean", "--sketch"];
-    let plan = done(ingest(&place, "pool", &[&features[..], &["--data", &pool, "--dry-run"]].concat()));
+    let plan =
+        done(ingest(&place, "pool", &[&features[..], &["--data", "pool.jsonl", "--dry-run"]].concat()));
     assert!(plan.stdout.contains("sketches  ") && index_files(&place).is_empty(), "{}", plan.stdout);
-    let first = done(ingest(&place, "pool", &[&features[..], &["--data", &pool]].concat()));
+    let first = done(ingest(&place, "pool", &[&features[..], &["--data", "pool.jsonl"]].concat()));
     assert!(
         first.stderr.contains("published snapshot") && first.stderr.contains("sketches: 80 vectors"),
         "{}",
@@ -64,9 +59,9 @@ fn an_ingest_makes_the_sketches_of_what_it_wrote() {
     assert!(sketches(&place, "target").iter().all(|(_, _, sketched)| *sketched == 0));
 
     // A config file says it too. Rows that come later have sketches of their own.
-    world::write_samples(&place.path("pool.jsonl"), 55);
+    place.samples("pool", 55);
     place.write("options.toml", "[ingest]\nsketch = true\n");
-    let more = ["--features", "grad-sgd,embed-mean", "--data", &pool, "--config", "options.toml"];
+    let more = ["--features", "grad-sgd,embed-mean", "--data", "pool.jsonl", "--config", "options.toml"];
     let later = done(ingest(&place, "pool", &more));
     assert!(later.stderr.contains("sketches: 30 vectors"), "{}", later.stderr);
     let both = sketches(&place, "pool");
@@ -90,10 +85,9 @@ fn an_ingest_makes_the_sketches_of_what_it_wrote() {
 
 #[test]
 fn an_ingest_makes_sketches_of_the_planes_that_it_is_told() {
-    let place = Place::new();
-    let pool = samples(&place, "pool.jsonl", 20);
+    let place = Place::of(&[("pool", 20)]);
     let with = |more: &[&str]| {
-        ingest(&place, "pool", &[&["--features", "grad-sgd", "--data", &pool][..], more].concat())
+        ingest(&place, "pool", &[&["--features", "grad-sgd", "--data", "pool.jsonl"][..], more].concat())
     };
     let refused = |more: &[&str], says: &str| {
         with(more).says(2, &[says]);
@@ -118,7 +112,7 @@ fn an_ingest_makes_sketches_of_the_planes_that_it_is_told() {
     keeps(&["sign", "nibble"]);
 
     // Others are an option that differs: nothing is computed, and the message says what changes them.
-    world::write_samples(&place.path("pool.jsonl"), 30);
+    place.samples("pool", 30);
     let rows = || sketches(&place, "pool");
     let before = rows();
     for more in [&["--sketch", "--planes", "int8"][..], &["--sketch", "--planes", "int8", "--dry-run"]] {
@@ -135,9 +129,8 @@ fn an_ingest_makes_sketches_of_the_planes_that_it_is_told() {
 
 #[test]
 fn shards_have_their_sketches_made_when_they_are_attached() {
-    let place = Place::new();
-    let pool = samples(&place, "pool.jsonl", 30);
-    place.ok(&["add", "--dataset", "pool", "--data", &pool]);
+    let place = Place::of(&[("pool", 30)]);
+    place.add("pool");
     let refused =
         ingest(&place, "pool", &["--features", "grad-sgd", "--shard", "1/2", "--out", "one", "--sketch"]);
     refused.says(2, &["gstore attach --sketch"]);
@@ -146,8 +139,8 @@ fn shards_have_their_sketches_made_when_they_are_attached() {
     shard("one");
     place.ok(&["attach", "one"]);
     assert!(index_files(&place).is_empty(), "no sketches were requested");
-    let pool = samples(&place, "pool.jsonl", 45);
-    place.ok(&["add", "--dataset", "pool", "--data", &pool]);
+    place.samples("pool", 45);
+    place.add("pool");
     shard("two");
     let report = place.json(&["attach", "one", "two", "--sketch", "--json"]);
     assert!(report["snapshot"].is_u64(), "{report}");
@@ -160,8 +153,8 @@ fn shards_have_their_sketches_made_when_they_are_attached() {
 fn shards_that_are_attached_get_the_planes_that_were_asked_for() {
     let place = Place::new();
     let shard = |rows: usize, out: &str| {
-        let pool = samples(&place, "pool.jsonl", rows);
-        place.ok(&["add", "--dataset", "pool", "--data", &pool]);
+        place.samples("pool", rows);
+        place.add("pool");
         done(ingest(&place, "pool", &["--features", "grad-sgd", "--shard", "1/1", "--out", out]));
     };
     let planes = || place.json(&["index", "--dataset", "pool", "--json"])["features"][0]["planes"].clone();
@@ -185,8 +178,8 @@ fn shards_that_are_attached_get_the_planes_that_were_asked_for() {
 fn files_that_are_rewritten_keep_their_sketches() {
     let place = Place::new();
     for count in [10, 20, 30] {
-        let pool = samples(&place, "pool.jsonl", count);
-        done(ingest(&place, "pool", &["--features", "grad-sgd,embed-mean", "--data", &pool]));
+        place.samples("pool", count);
+        done(ingest(&place, "pool", &["--features", "grad-sgd,embed-mean", "--data", "pool.jsonl"]));
     }
     let of = |label: &str| sketches(&place, "pool").into_iter().find(|s| s.0.contains(label)).expect("there");
     let name = of("grad-sgd").0;
@@ -205,8 +198,8 @@ fn files_that_are_rewritten_keep_their_sketches() {
     let idle = place.run(&["compact"]);
     assert!(idle.code == 0 && !idle.stderr.contains("sketches:"), "{}", idle.stderr);
 
-    let pool = samples(&place, "pool.jsonl", 40);
-    done(ingest(&place, "pool", &["--features", "grad-sgd", "--data", &pool, "--sketch"]));
+    place.samples("pool", 40);
+    done(ingest(&place, "pool", &["--features", "grad-sgd", "--data", "pool.jsonl", "--sketch"]));
     assert_eq!(of("grad-sgd").2, 2);
     keeps_its_planes();
 
@@ -248,8 +241,8 @@ fn ctrl_c_is_no_error_and_leaves_what_is_published() {
     let place = Place::new();
     // A build looks at the flag between two files.
     for count in 1..=8 {
-        let pool = samples(&place, "pool.jsonl", 4 * count);
-        done(ingest(&place, "pool", &["--features", "grad-sgd", "--data", &pool]));
+        place.samples("pool", 4 * count);
+        done(ingest(&place, "pool", &["--features", "grad-sgd", "--data", "pool.jsonl"]));
     }
     let number = place.value("SELECT max(number) FROM gstore.snapshots");
     let again = interrupted(&place, "`gstore index --sketch --dataset pool --store ", || {

@@ -58,8 +58,7 @@ output = "out/scores.csv"
 "#;
 
 pub fn place() -> Place {
-    let place = Place::new();
-    world::write_samples(&place.path("pool.jsonl"), 40);
+    let place = Place::of(&[("pool", 40)]);
     write_target(&place, 5);
     write(&place, FILE);
     place
@@ -72,7 +71,7 @@ pub fn write(place: &Place, text: &str) {
 
 /// Samples that are not in the pool.
 pub fn write_target(place: &Place, count: usize) {
-    world::write_samples(&place.path("target.jsonl"), count);
+    place.samples("target", count);
     let text = place.read("target.jsonl");
     place.write("target.jsonl", text.replace("odd?", "odd or even?"));
 }

@@ -6,7 +6,6 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use gstore_store::Store;
 use gstore_store::vfs::{OsVfs, Vfs};
 use gstore_tests::place::Place;
 use gstore_tests::{binary, world};
@@ -21,14 +20,12 @@ fn train(place: &Place, args: &[&str]) -> Command {
 
 /// Whether the store has samples.
 fn has_samples(place: &Place) -> bool {
-    let snapshot = Store::open(place.path("store")).expect("a store").snapshot().expect("a snapshot");
+    let snapshot = place.snapshot();
     !snapshot.datasets().is_empty()
 }
 
 fn place() -> Place {
-    let place = Place::new();
-    world::write_samples(&place.path("pool.jsonl"), 12);
-    place
+    Place::of(&[("pool", 12)])
 }
 
 #[test]
@@ -420,7 +417,7 @@ fn options_that_say_nothing_together_are_refused() {
 #[test]
 fn options_of_files_are_refused_with_a_dataset() {
     let place = place();
-    place.ok(&["add", "--dataset", "pool", "--data", "pool.jsonl"]);
+    place.add("pool");
     let model = world::demo().join("model");
     for (words, more) in
         [(&["train"][..], &["--max-steps", "1"][..]), (&["daunce", "train"], &["--models", "2"])]

@@ -6,9 +6,7 @@ use gstore_tests::place::Place;
 use gstore_tests::{binary, world};
 
 fn place() -> Place {
-    let place = Place::new();
-    world::write_samples(&place.path("pool.jsonl"), 12);
-    place
+    Place::of(&[("pool", 12)])
 }
 
 fn train(place: &Place, more: &[&str]) -> binary::Finished {

@@ -2,14 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
-use gstore_store::Store;
 use gstore_tests::place::Place;
 use gstore_tests::{binary, world};
 
 fn place() -> Place {
-    let place = Place::new();
-    world::write_samples(&place.path("pool.jsonl"), 12);
-    place
+    Place::of(&[("pool", 12)])
 }
 
 /// A copy of the demo's model, which is in half precision, with a tensor of which each value is no number.
@@ -99,9 +96,9 @@ fn copies_whose_start_gives_no_numbers_leave_nothing() {
 fn a_loss_that_is_no_number_is_told_with_its_sample_and_not_stored() {
     let place = place();
     let model = unsound(&place, "tokens", "model.embed_tokens.weight");
-    place.ok(&["add", "--dataset", "pool", "--data", "pool.jsonl"]);
+    place.add("pool");
     let is_empty = || {
-        let snapshot = Store::open(place.path("store")).expect("a store").snapshot().expect("a snapshot");
+        let snapshot = place.snapshot();
         snapshot.features().is_empty()
     };
     for (features, what) in [

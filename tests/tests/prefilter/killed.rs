@@ -1,8 +1,7 @@
 //! Promise: a cascade that was killed goes on with the same command, and selects and reports the same.
 
-use gstore_store::Store;
+use gstore_tests::binary;
 use gstore_tests::place::Place;
-use gstore_tests::{binary, world};
 use serde_json::{Value, json};
 
 const ARGS: [&str; 19] = [
@@ -29,18 +28,15 @@ const ARGS: [&str; 19] = [
 
 /// A pool without any features, and a target.
 fn prepared() -> Place {
-    let place = Place::new();
-    for (name, rows) in [("pool.jsonl", 300), ("q.jsonl", 4)] {
-        world::write_samples(&place.path(name), rows);
-    }
-    place.ok(&["add", "--dataset", "pool", "--data", "pool.jsonl"]);
+    let place = Place::of(&[("pool", 300), ("q", 4)]);
+    place.add("pool");
     place.ingested("q", Some(&place.path("q.jsonl")), "grad-sgd");
     place
 }
 
 /// How many rows of the pool have a feature.
 fn rows(place: &Place, label: &str) -> u64 {
-    let snapshot = Store::open(place.path("store")).expect("opens").snapshot().expect("a whole snapshot");
+    let snapshot = place.snapshot();
     let Ok(part) = snapshot.feature(&format!("pool/{label}")) else { return 0 };
     snapshot.open_feature(part).expect("opens").row_set().expect("readable").len()
 }
