@@ -57,8 +57,7 @@ fn a_cascade_computes_few_gradients_and_goes_on_from_them() {
         assert_eq!(refused.code == 4, says.contains("nothing was"), "{more:?}: {}", refused.stderr);
     }
     for stages in ["loss", "loss -> grad-sgd -> all", "loss => all"] {
-        let wrong = run(&["--top", "50%", "--cascade", stages]);
-        assert_eq!(wrong.code, 2, "{stages}: {}", wrong.stderr);
+        run(&["--top", "50%", "--cascade", stages]).says(2, &[]);
     }
     assert_eq!(features("grad-adam@checkpoint-104"), "0");
     // The reason is in the report.
@@ -142,8 +141,7 @@ fn a_cascade_computes_few_gradients_and_goes_on_from_them() {
     assert_eq!(selected.lines().count(), 150);
 
     // The same command finds all of it, and decides the same.
-    let again = run(&[&whole[..], &["--force"]].concat());
-    assert_eq!(again.code, 0, "{}", again.stderr);
+    run(&[&whole[..], &["--force"]].concat()).says(0, &[]);
     let second = report();
     assert!(second["report"]["time"].is_null(), "nothing is computed: {second:#}");
     assert_eq!(second["report"]["cost"], first["report"]["cost"]);

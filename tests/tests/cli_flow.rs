@@ -132,8 +132,7 @@ fn a_store_can_be_listed_queried_and_verified() {
         assert!(fs_err::metadata(world.path("out")).expect("written").len() > 0, "{format}");
     }
     // An earlier snapshot has no features of the target yet.
-    let early = binary::run(&mut world.gstore(&["query", "--snapshot", "2", top]));
-    assert_eq!(early.code, 1, "{}", early.stderr);
+    binary::run(&mut world.gstore(&["query", "--snapshot", "2", top])).says(1, &[]);
 
     let verified = world.ok(&["verify"]);
     assert!(verified.contains(" 0 problems"), "{verified}");
@@ -143,7 +142,7 @@ fn a_store_can_be_listed_queried_and_verified() {
     bytes[middle] ^= 1;
     fs_err::write(&segment, bytes).expect("written");
     let damaged = binary::run(&mut world.gstore(&["verify", "--json"]));
-    assert_eq!(damaged.code, 3, "{}", damaged.stderr);
+    damaged.says(3, &[]);
     let report: Value = serde_json::from_str(&damaged.stdout).expect("JSON");
     assert_eq!(report["problems"].as_array().map(Vec::len), Some(1), "{report}");
 }
@@ -197,7 +196,7 @@ fn a_dry_run_knows_what_is_there() {
     };
     let says = |data: &str, more: &[&str], printed: &[&str], said: &str| {
         let finished = ingest(data, &[&["--dry-run"], more].concat());
-        assert_eq!(finished.code, 0, "{}", finished.stderr);
+        finished.says(0, &[]);
         for part in printed {
             assert!(finished.stdout.contains(part), "{data} {more:?}: no {part:?} in {}", finished.stdout);
         }
@@ -208,8 +207,7 @@ fn a_dry_run_knows_what_is_there() {
     says("first.jsonl", &[], &empty, "pool: 20 samples to add, 0 there already");
     assert!(!world.path("store").exists());
 
-    let finished = ingest("first.jsonl", &[]);
-    assert_eq!(finished.code, 0, "{}", finished.stderr);
+    ingest("first.jsonl", &[]).says(0, &[]);
     let before = fs_err::read(world.path("store/CURRENT")).expect("a store");
     says(
         "first.jsonl",

@@ -76,7 +76,7 @@ fn compute_as(place: &Place, ensemble: &str, more: &[&str]) -> binary::Finished 
 fn losses_by_forward_passes_are_those_of_the_loss_feature() {
     let place = place();
     let done = compute(&place, &["--json"]);
-    assert_eq!(done.code, 0, "{}", done.stderr);
+    done.says(0, &[]);
     let report: serde_json::Value = serde_json::from_str(&done.stdout).expect("JSON");
     assert_eq!((&report["members"], &report["computed"]), (&json!(4), &json!(4)), "{report}");
     // The same losses the usual way.
@@ -107,14 +107,13 @@ fn losses_by_forward_passes_are_those_of_the_loss_feature() {
     place.samples("pool", ROWS + 5);
     place.add("pool");
     let more = compute(&place, &["--compute", "bf16"]);
-    assert_eq!(more.code, 0, "{}", more.stderr);
+    more.says(0, &[]);
     let grown = losses(&place.path("store"), "e", "pool");
     assert_eq!(grown.len(), ROWS + 5);
     let snapshot = place.snapshot();
     let offsets = snapshot.features().iter().filter(|part| part.attrs.label == "loss@e:base");
     assert_eq!(offsets.count(), 1, "offsets go on in one feature, whatever the precision");
-    let one = compute_as(&place, "f", &["--members", "0..1"]);
-    assert_eq!(one.code, 0, "{}", one.stderr);
+    compute_as(&place, "f", &["--members", "0..1"]).says(0, &[]);
     let (store, told) = (place.path("store"), &more.stderr);
     assert_eq!(self::offsets(&store, "e"), self::offsets(&store, "f"), "in the precision of the first");
     assert!(told.contains("theta_0 is computed in f32, as it was for the losses of pool"), "{told}");
@@ -134,8 +133,7 @@ fn losses_by_forward_passes_are_those_of_the_loss_feature() {
 #[test]
 fn losses_go_on_after_a_kill_with_the_same_bits() {
     let whole = place();
-    let done = compute(&whole, &[]);
-    assert_eq!(done.code, 0, "{}", done.stderr);
+    compute(&whole, &[]).says(0, &[]);
     let expected = losses(&whole.path("store"), "e", "pool");
     let killed = place();
     let mut delay = Duration::from_millis(200);
@@ -150,8 +148,7 @@ fn losses_go_on_after_a_kill_with_the_same_bits() {
         Store::open(killed.path("store")).expect("opens").snapshot().expect("a whole snapshot");
         delay = delay.mul_f64(1.5);
     }
-    let done = compute(&killed, &[]);
-    assert_eq!(done.code, 0, "{}", done.stderr);
+    compute(&killed, &[]).says(0, &[]);
     let found = losses(&killed.path("store"), "e", "pool");
     assert_eq!(bits(&found), bits(&expected));
 }
@@ -163,13 +160,11 @@ fn bits(all: &BTreeMap<u64, Vec<f64>>) -> Vec<(u64, Vec<u64>)> {
 #[test]
 fn losses_on_several_devices_are_those_of_one() {
     let (one, several) = (place(), place());
-    let done = compute(&one, &[]);
-    assert_eq!(done.code, 0, "{}", done.stderr);
+    compute(&one, &[]).says(0, &[]);
     // Batches of a few rows, and other devices go on.
     for (members, devices) in [("0..2", "cpu,cpu"), ("0..4", "cpu,cpu,cpu")] {
         let on = ["--batch-tokens", "128", "--threads", "1", "--members", members, "--devices", devices];
-        let done = compute(&several, &on);
-        assert_eq!(done.code, 0, "{}", done.stderr);
+        compute(&several, &on).says(0, &[]);
     }
     let [expected, found] = [&one, &several].map(|place| losses(&place.path("store"), "e", "pool"));
     assert_eq!(bits(&found), bits(&expected));
@@ -180,11 +175,9 @@ fn losses_on_several_devices_are_those_of_one() {
 #[test]
 fn members_may_be_computed_in_parts() {
     let place = place();
-    let first = compute(&place, &["--members", "0..2", "--json"]);
-    assert_eq!(first.code, 0, "{}", first.stderr);
+    compute(&place, &["--members", "0..2", "--json"]).says(0, &[]);
     assert_eq!(losses(&place.path("store"), "e", "pool")[&0].len(), 2);
-    let rest = compute(&place, &["--members", "2..4"]);
-    assert_eq!(rest.code, 0, "{}", rest.stderr);
+    compute(&place, &["--members", "2..4"]).says(0, &[]);
     assert_eq!(losses(&place.path("store"), "e", "pool")[&0].len(), 4);
     compute(&place, &["--members", "3..9"]).says(2, &["has 4 members"]);
     compute(&place, &["--block", "64"]).says(2, &["before they are registered"]);
@@ -192,18 +185,17 @@ fn members_may_be_computed_in_parts() {
     // A theta_0 that is gone is missed where its losses are missing, by a dry run as by any other.
     let theta = place.path("theta0");
     world::copy_files(&world::demo().join("warmup/checkpoint-26"), &theta);
-    let made = compute_as(&place, "t", &["--adapter", "theta0", "--members", "0..1"]);
-    assert_eq!(made.code, 0, "{}", made.stderr);
+    compute_as(&place, "t", &["--adapter", "theta0", "--members", "0..1"]).says(0, &[]);
     fs_err::remove_dir_all(&theta).expect("removed");
     let args = ["daunce", "losses", "--ensemble", "t", "--dataset", "pool", "--max-length", "512"];
     let dry = || place.run(&[&args[..], &["--dry-run"]].concat());
     let told = dry();
-    assert_eq!(told.code, 0, "{}", told.stderr);
+    told.says(0, &[]);
     assert!(told.stdout.contains("4: 3 to compute, 1 there already"), "{}", told.stdout);
     place.samples("pool", ROWS + 1);
     place.add("pool");
     for refused in [dry(), place.run(&args)] {
-        assert_eq!(refused.code, 1, "{}", refused.stderr);
+        refused.says(1, &[]);
         let says =
             ["theta_0 of ensemble \"t\" is the adapter in ", "theta0, which is not there", "1 row lacks"];
         says.iter().for_each(|part| assert!(refused.stderr.contains(*part), "{part}: {}", refused.stderr));
@@ -250,8 +242,7 @@ fn black_box_losses_come_from_lines_tables_and_matrices_alike() {
     let table = ["--base", "gpt-4o-mini", "--dataset", "pool", "--losses"];
     let lines = place();
     lines.write("losses.jsonl", jsonl(0..3, 0..ROWS));
-    let done = import(&lines, &[&table[..], &["losses.jsonl"][..]].concat());
-    assert_eq!(done.code, 0, "{}", done.stderr);
+    import(&lines, &[&table[..], &["losses.jsonl"][..]].concat()).says(0, &[]);
     check_given(&lines, ROWS, 3);
 
     let csv = place();
@@ -260,8 +251,7 @@ fn black_box_losses_come_from_lines_tables_and_matrices_alike() {
         text.push_str(&format!("s{i},{},{},{}\n", given(i, 0), given(i, 1), given(i, 2)));
     }
     csv.write("losses.csv", text);
-    let done = import(&csv, &[&table[..], &["losses.csv"][..]].concat());
-    assert_eq!(done.code, 0, "{}", done.stderr);
+    import(&csv, &[&table[..], &["losses.csv"][..]].concat()).says(0, &[]);
     check_given(&csv, ROWS, 3);
 
     // A matrix of single precision: the losses are rounded before they come here.
@@ -277,8 +267,7 @@ fn black_box_losses_come_from_lines_tables_and_matrices_alike() {
         wrong.stderr.contains("this is no manifest") && wrong.stderr.contains("--losses FILE"),
         "{wrong:?}"
     );
-    let done = import(&matrix, &["manifest.json"]);
-    assert_eq!(done.code, 0, "{}", done.stderr);
+    import(&matrix, &["manifest.json"]).says(0, &[]);
     check_given(&matrix, ROWS, 3);
     let part = matrix.json(&["info", "gpt", "--json"]);
     assert_eq!(
@@ -321,7 +310,7 @@ fn losses_that_come_later_are_added_and_never_silently_replaced() {
     assert_eq!(import(&place, &table).code, 0);
     place.write("losses.jsonl", jsonl(0..3, 0..ROWS));
     let done = import(&place, &table);
-    assert_eq!(done.code, 0, "{}", done.stderr);
+    done.says(0, &[]);
     let report: serde_json::Value = serde_json::from_str(&done.stdout).expect("JSON");
     assert_eq!(report["new_members"], 1);
     assert_eq!((&report["tables"][0]["unchanged"], &report["tables"][0]["added"]), (&json!(40), &json!(80)));
@@ -333,8 +322,7 @@ fn losses_that_come_later_are_added_and_never_silently_replaced() {
     place.write("losses.jsonl", json!({"model": "ft-1", "id": "s7", "loss": 9.5}).to_string());
     import(&place, &table).says(1, &["s7", "--replace"]);
     assert_eq!(place.value("SELECT max(number) FROM gstore.snapshots"), before);
-    let done = import(&place, &[&table[..], &["--replace"][..]].concat());
-    assert_eq!(done.code, 0, "{}", done.stderr);
+    import(&place, &[&table[..], &["--replace"][..]].concat()).says(0, &[]);
     let found = losses(&place.path("store"), "gpt", "pool");
     assert!((found[&7][1] - 9.5).abs() < 1e-6);
     assert!((found[&7][0] - given(7, 0)).abs() < 1e-7 && (found[&8][1] - given(8, 1)).abs() < 1e-7);
@@ -429,14 +417,12 @@ fn what_cannot_be_right_is_refused_and_changes_nothing() {
     let mut masked = manifest(3);
     masked["tables"][0]["mask"] = json!("mask.npy");
     place.write("manifest.json", masked.to_string());
-    let done = import(&place, &["manifest.json"]);
-    assert_eq!(done.code, 0, "{}", done.stderr);
+    import(&place, &["manifest.json"]).says(0, &[]);
     let found = losses(&place.path("store"), "gpt", "pool");
     assert!(found[&4][1].is_nan() && found[&4][0].is_finite());
     let one = self::place();
     one.write("losses.jsonl", jsonl(0..1, 0..ROWS));
-    let done = import(&one, &["--base", "b", "--dataset", "pool", "--losses", "losses.jsonl"]);
-    assert_eq!(done.code, 0, "{}", done.stderr);
+    import(&one, &["--base", "b", "--dataset", "pool", "--losses", "losses.jsonl"]).says(0, &[]);
     check_given(&one, ROWS, 1);
 }
 
@@ -467,15 +453,13 @@ fn losses_of_theta_0_are_joined_by_id_and_no_sample_lacks_one() {
     }
     lines[7] = line(7, Some(given(7, 9)));
     base(&lines);
-    let done = import(&place, &["manifest.json"]);
-    assert_eq!(done.code, 0, "{}", done.stderr);
+    import(&place, &["manifest.json"]).says(0, &[]);
     check_given(&place, 20, 3);
     let offsets = offsets(&place.path("store"), "gpt");
     assert!((0..20).all(|i| offsets[&(i as u64)] == (given(i, 9) as f32).to_bits()), "{offsets:?}");
     // Later samples without one have no place in scores that are relative to it.
     place.write("losses.jsonl", jsonl(0..3, 20..ROWS));
-    let done = import(&place, &["--dataset", "pool", "--losses", "losses.jsonl"]);
-    assert_eq!(done.code, 0, "{}", done.stderr);
+    import(&place, &["--dataset", "pool", "--losses", "losses.jsonl"]).says(0, &[]);
     let left_out = |center: &str| {
         let of = format!("excluded('pool', 'pool', method => 'daunce', center => '{center}')");
         place.value(&format!("SELECT count(*) FROM {of} WHERE reason = 'missing'"))

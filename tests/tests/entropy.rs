@@ -80,7 +80,7 @@ fn labels_of_embeddings_cost_what_embeddings_do() {
     for (inputs, shared) in [("tokens,loss", 0.0), ("tokens,embed-mean", 1.0)] {
         let more = ["--inputs", inputs, "--budget", "30%", "--resamples", "100", "--json"];
         let refused = place.run(&[&args[..], &more].concat());
-        assert_eq!(refused.code, 4, "{}", refused.stderr);
+        refused.says(4, &[]);
         let report: Value = serde_json::from_str(&refused.stdout).expect("JSON");
         for (part, passes) in [("feature", 1.0), ("gradient", 1.0), ("shared", shared)] {
             assert_eq!(report["report"]["cost"][part], passes, "{inputs}, {part}: {report:#}");

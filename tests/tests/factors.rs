@@ -359,7 +359,7 @@ fn a_query_that_cannot_be_solved_for_ends_alone() {
         (found, place.read("scores.csv"))
     };
     let (good, expected) = score("good", &[]);
-    assert_eq!(good.code, 0, "{}", good.stderr);
+    good.says(0, &[]);
     assert_eq!(expected.lines().count(), 1 + 2 * 12, "{expected}");
 
     let (mixed, found) = score("mixed", &[]);

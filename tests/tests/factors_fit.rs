@@ -179,7 +179,7 @@ fn factors_are_extended_as_they_were_fitted() {
         place.run(&[&["factors", "fit", name, "--json"][..], &of, more].concat())
     };
     let done = extended("more", &[]);
-    assert_eq!(done.code, 0, "{}", done.stderr);
+    done.says(0, &[]);
     let report: Value = serde_json::from_str(&done.stdout).expect("JSON");
     assert!(report["rows"] == 12 && report["modules"] == 2, "{report}");
     assert!(done.stderr.contains("as by --template plain, --max-length 48\n"), "{}", done.stderr);

@@ -12,7 +12,7 @@ fn factors_of_something_else_are_refused() {
     let place = place();
     fit(&place, "f", &["--strategy", "diagonal", "--limit", "6"]);
     let refused = place.run(&["score", "--factors", "f", "--pool", "q", "--target", "pool"]);
-    assert_eq!(refused.code, 1, "{}", refused.stderr);
+    refused.says(1, &[]);
     let says = "fitted on dataset `pool`, and `q` is scored; --stale";
     assert!(refused.stderr.contains(says), "{}", refused.stderr);
     let report =
@@ -224,7 +224,7 @@ fn what_factors_of_another_program_lack_is_named() {
     let refused = || {
         let import = ["factors", "import", "out", "g", "--model", &model, "--checkpoint", &checkpoint];
         let refused = place.run(&import);
-        assert_eq!(refused.code, 1, "{}", refused.stderr);
+        refused.says(1, &[]);
         refused.stderr
     };
     let [sums, counts] =

@@ -60,8 +60,7 @@ fn what_blocks_leave_out_is_stored_beside_the_rows_and_said() {
     };
     for dataset in ["pool", "q"] {
         let both = ["--features", "grad-sgd,residual"];
-        let done = ingest(dataset, &[&both[..], &basis].concat());
-        assert_eq!(done.code, 0, "{}", done.stderr);
+        ingest(dataset, &[&both[..], &basis].concat()).says(0, &[]);
         // It is the same whatever the rows are stored as.
         let again = ["--features", "residual", "--dtype", "i8"];
         ingest(dataset, &[&again[..], &basis].concat()).says(0, &["nothing to compute"]);
@@ -158,8 +157,7 @@ fn rows_become_the_tokens_that_the_factors_were_fitted_on() {
         ] {
             let refused = ingest(dataset, more);
             refused.says(1, &["factors `f` are stale: texts became other tokens then", says, "--stale"]);
-            let taken = ingest(dataset, &[more, &["--stale"]].concat());
-            assert_eq!(taken.code, 0, "{more:?}: {}", taken.stderr);
+            ingest(dataset, &[more, &["--stale"]].concat()).says(0, &[]);
         }
         // What is not given is as in the fit, and is said.
         for (more, says) in [
@@ -168,7 +166,7 @@ fn rows_become_the_tokens_that_the_factors_were_fitted_on() {
             (&text, None),
         ] {
             let done = ingest(dataset, more);
-            assert_eq!(done.code, 0, "{more:?}: {}", done.stderr);
+            done.says(0, &[]);
             let note = "note: texts become the tokens that they were in the fit of the factors, as by ";
             match says {
                 Some(says) => {

@@ -176,8 +176,7 @@ fn conditions_choose_the_candidates_of_a_selection() {
             "--scores", "none.csv", "--force",
         ])
     };
-    let done = select("source = 'b' AND prompt LIKE 'Is 1%'", "b.jsonl");
-    assert_eq!(done.code, 0, "{}", done.stderr);
+    select("source = 'b' AND prompt LIKE 'Is 1%'", "b.jsonl").says(0, &[]);
     let written = place.read("b.jsonl");
     assert!(!written.is_empty() && written.lines().all(|line| line.contains(r#""source":"b""#)), "{written}");
     for (condition, says) in [

@@ -87,7 +87,7 @@ fn a_new_store_without_room_is_named_by_its_place() {
     command.arg(data.path().join("large.jsonl")).arg("--model").arg(world::demo().join("model"));
     command.arg("--checkpoints").arg(world::demo().join("warmup/checkpoint-*"));
     let failed = binary::run(&mut command);
-    assert_eq!(failed.code, 1, "{}", failed.stderr);
+    failed.says(1, &[]);
     let named = format!("{} will take about", store.display());
     assert!(failed.stderr.contains(&named) && !failed.stderr.contains(".gstore-new"), "{}", failed.stderr);
     assert!(!store.exists());
@@ -158,7 +158,7 @@ fn a_store_that_cannot_be_written_is_named_before_any_work() {
         "gc",
     ] {
         let refused = binary::run(binary::gstore(&store).args(args.split(' ')));
-        assert_eq!(refused.code, 1, "{args}: {}", refused.stderr);
+        refused.says(1, &[]);
         assert!(refused.stderr.starts_with(&says), "{args}: {}", refused.stderr);
     }
     let other = disk.path("other");

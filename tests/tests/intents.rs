@@ -104,8 +104,7 @@ fn rows_of_a_dataset_that_got_the_name_are_not_touched() {
         assert_eq!(ids(&place).len(), 10);
         let refused = after(&place, &["add", "--dataset", "pool", "--data", "pool.jsonl"], &others);
         refused.says(1, &["dataset pool was dropped"]);
-        let dropped = after(&place, &["drop", "dataset", "pool"], &others);
-        assert_eq!(dropped.code, 1, "{}", dropped.stderr);
+        after(&place, &["drop", "dataset", "pool"], &others).says(1, &[]);
         assert_eq!(ids(&place).len(), 10);
     }
 }
@@ -130,7 +129,7 @@ fn a_condition_is_asked_of_what_is_there_at_the_commit() {
     place.samples("more", 16);
     let others = [&["add", "--dataset", "pool", "--data", "more.jsonl"][..]];
     let finished = after(&place, &["delete", "--dataset", "pool", "--where", "source = 'a'"], &others);
-    assert_eq!(finished.code, 0, "{}", finished.stderr);
+    finished.says(0, &[]);
     assert!(finished.stdout.contains("6 rows deleted"), "{}", finished.stdout);
     assert_eq!(place.value("SELECT count(*) FROM pool WHERE source = 'a'"), "0");
     assert_eq!(ids(&place).len(), 10);
@@ -200,6 +199,6 @@ fn a_selection_that_is_stopped_leaves_no_file() {
     std::thread::sleep(Duration::from_millis(300));
     drop(fs_err::read(place.path("lines.jsonl")));
     let finished = Finished::from(child.wait_with_output().expect("ends"));
-    assert_eq!(finished.code, 130, "{}", finished.stderr);
+    finished.says(130, &[]);
     assert!(!written(), "{}", finished.stderr);
 }

@@ -148,7 +148,7 @@ fn a_full_disk_is_told_and_the_same_command_goes_on() {
     let same = world::bytes(&place.path("whole")) == world::bytes(&disk.path().join("m"));
     // What cannot be unmounted now goes with the machine's next start.
     let _ = Command::new("umount").arg("-l").arg(disk.path()).output();
-    assert_eq!(refused.code, 1, "{}", refused.stderr);
+    refused.says(1, &[]);
     let says = [&*output, "will take about 375.00 KiB more on disk", "are free there", "--dry-run"];
     assert!(says.iter().all(|part| refused.stderr.contains(part)) && untouched, "{}", refused.stderr);
     assert!(filled.contains("No space left on device"), "{filled}");
@@ -229,7 +229,7 @@ fn places_that_a_matrix_cannot_have_are_refused_before_the_work() {
         vec!["snapshots", "-o", "store/out.csv"],
     ] {
         let finished = place.run(&command);
-        assert_eq!(finished.code, 2, "{command:?}: {}", finished.stderr);
+        finished.says(2, &[]);
         assert!(
             finished.stderr.contains("is inside the store store")
                 || finished.stderr.contains("is inside the store /"),
@@ -265,7 +265,7 @@ fn a_report_says_what_was_done_and_what_does_not_fit() {
         assert_eq!((&report["already_there"], &report["rows"]), (&there.into(), &1999.into()), "{report}");
     }
     let finished = place.run(&args("small.parquet", "1024"));
-    assert_eq!(finished.code, 1, "{}", finished.stderr);
+    finished.says(1, &[]);
     let says = "the vectors of 12 target samples do not fit into 1 KiB at once";
     assert!(finished.stderr.contains(says) && finished.stderr.contains("allow 6 KiB"), "{}", finished.stderr);
 }

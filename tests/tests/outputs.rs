@@ -59,10 +59,7 @@ fn lists_and_objects_are_columns_of_their_types_and_can_be_added_again() {
 fn refused(place: &Place, args: &[&str], words: &[&str]) {
     let before = place.names();
     let finished = place.run(args);
-    assert_eq!(finished.code, 2, "{args:?}: {}", finished.stderr);
-    for word in words {
-        assert!(finished.stderr.contains(word), "{args:?}: no {word:?} in {}", finished.stderr);
-    }
+    finished.says(2, words);
     assert_eq!(place.names(), before, "{args:?}");
 }
 
@@ -262,8 +259,7 @@ fn ranks_and_scores_are_in_the_records_if_they_are_asked_for() {
         place.run(&words)
     };
     for (name, dataset) in [("x.jsonl", "x1"), ("x.parquet", "x2"), ("saved/", "x3")] {
-        let selected = select("pool", name);
-        assert_eq!(selected.code, 0, "{name}: {}", selected.stderr);
+        select("pool", name).says(0, &[]);
         place.ok(&["add", "--dataset", dataset, "--data", name]);
         let scores = format!("s={}.scores.csv", name.trim_end_matches('/'));
         let sql = format!(

@@ -180,8 +180,7 @@ fn a_ground_truth_of_other_options_takes_the_place_of_the_former() {
         without_store(&place, &[])
     };
     for count in [2, 3] {
-        let run = with(count);
-        assert_eq!(run.code, 0, "{}", run.stderr);
+        with(count).says(0, &[]);
         assert_eq!(fs_err::read_dir(place.path("truth/outputs")).expect("listed").count(), count);
     }
     // One that others have put there stays.
@@ -223,8 +222,7 @@ fn what_a_kill_left_of_a_former_training_is_replaced() {
     tried_in_vain(&place);
     // As if the kill had come when the first was removed.
     fs_err::remove_dir_all(place.path("warm/checkpoint-1")).expect("removed");
-    let again = without_store(&place, &[]);
-    assert_eq!(again.code, 0, "{}", again.stderr);
+    without_store(&place, &[]).says(0, &[]);
     let config = fs_err::read(place.path("warm/checkpoint-2/adapter_config.json")).expect("trained");
     assert_eq!(serde_json::from_slice::<Value>(&config).expect("JSON")["r"], 3);
     assert!(without_store(&place, &[]).stderr.contains("up to date"));

@@ -115,11 +115,11 @@ fn what_a_stage_would_be_refused_for_is_told_before_anything_runs() {
         |more: &str| write(&place, &FILE.replace("max-length = 64", &format!("max-length = 64\n{more}")));
     with("lora-targets = [\"v_porj\"]");
     let plan = place.run(&["run", "p.toml", "--dry-run"]);
-    assert_eq!(plan.code, 2, "{}", plan.stderr);
+    plan.says(2, &[]);
     assert!(plan.stdout.contains("      would be refused: no linear map"), "{}", plan.stdout);
     assert!(plan.stdout.contains("run   score, since"), "{}", plan.stdout);
     let run = place.run(&["run", "p.toml"]);
-    assert_eq!(run.code, 2, "{}", run.stderr);
+    run.says(2, &[]);
     for said in [plan.stderr, run.stderr] {
         assert!(said.contains("stage warm would be refused: ") && said.contains("ends in v_porj"), "{said}");
     }

@@ -21,7 +21,7 @@ fn a_failure_ends_the_run_and_the_same_command_goes_on() {
 
     // What does not need it can go on.
     let others = place.run(&["run", "p.toml", "--keep-going", "--json"]);
-    assert_eq!(others.code, 1, "{}", others.stderr);
+    others.says(1, &[]);
     let summary: Value = serde_json::from_str(&others.stdout).expect("JSON");
     let outcome = |name: &str| {
         let stages = summary["stages"].as_array().expect("stages").iter();
@@ -102,7 +102,7 @@ fn an_interrupted_pipeline_goes_on() {
     let stopped: binary::Finished = child.wait_with_output().expect("ends").into();
     // On a machine so fast that the training was over before it could be told there is nothing to go on with.
     if !place.path("out/warm/checkpoint-60").exists() {
-        assert_eq!(stopped.code, 130, "{}", stopped.stderr);
+        stopped.says(130, &[]);
         let plan = place.ok(&["run", "p.toml", "--only", "warm", "--dry-run"]);
         assert!(plan.contains("since its last run was stopped"), "{plan}");
     }
@@ -129,7 +129,7 @@ fn an_interrupt_while_the_run_of_a_former_training_is_dropped_is_no_failure() {
     let pid = rustix::process::Pid::from_child(&child);
     rustix::process::kill_process(pid, rustix::process::Signal::INT).expect("told");
     let stopped: binary::Finished = child.wait_with_output().expect("ends").into();
-    assert_eq!(stopped.code, 130, "{}", stopped.stderr);
+    stopped.says(130, &[]);
     assert!(
         stopped.stderr.contains("\nstopped; ") && !stopped.stderr.contains("failed"),
         "{}",

@@ -133,8 +133,7 @@ fn what_is_fitted_keeps_the_best_rows() {
     // The name says how they are written, as it does for a selection.
     let apply = |file: &str| place.run(&["prefilter", "apply", "cheap", "--pool", "pool", "-o", file]);
     for (file, dataset) in [("kept.csv", "of_csv"), ("kept.parquet", "of_parquet"), ("kept/", "of_saved")] {
-        let done = apply(file);
-        assert_eq!(done.code, 0, "{file}: {}", done.stderr);
+        apply(file).says(0, &[]);
         place.ok(&["add", "--dataset", dataset, "--data", file]);
         let common = format!("SELECT count(*) FROM {dataset} JOIN pool USING (id, source)");
         assert_eq!(place.value(&common), ids.len().to_string(), "{file}");
@@ -193,8 +192,7 @@ fn a_selection_is_a_share_of_the_rows_that_a_prefilter_kept_rows_of() {
         let args = ["select", "--pool", "pool", "--target", "q", "-o", "best.jsonl"];
         place.run(&[&args[..], more].concat())
     };
-    let found = select(&["--top", "75%", "--of", "q"]);
-    assert_eq!(found.code, 0, "{}", found.stderr);
+    select(&["--top", "75%", "--of", "q"]).says(0, &[]);
     let lines = place.read("best.jsonl");
     assert_eq!(lines.lines().count(), 3, "three quarters of the four rows of q");
     for (more, code, says) in [
@@ -304,7 +302,7 @@ fn equal_predictions_at_the_cut_are_told() {
     assert!(notes.contains("88.6 % of the rows have the same prediction of q at the cut"), "{notes}");
     assert!(notes.contains("11.4 % are kept, and not 20.0 %"), "{notes}");
     let refused = place.run(&fit("other", &["--inputs", "most", "--budget", "20%"]));
-    assert_eq!(refused.code, 4, "{}", refused.stderr);
+    refused.says(4, &[]);
     let says = "more rows have the same prediction than --budget is to keep";
     assert!(
         refused.stderr.contains(says) && !refused.stderr.contains("a --budget may"),

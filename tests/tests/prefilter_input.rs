@@ -11,7 +11,7 @@ use super::prefilter::{DIM, ROWS, add, fit, line, place, place_of, vector};
 /// What is said of a fit that is refused.
 fn refused(place: &Place, more: &[&str]) -> String {
     let done = place.run(&fit("cheap", more));
-    assert_eq!(done.code, 1, "{more:?}: {}", done.stderr);
+    done.says(1, &[]);
     done.stderr
 }
 
@@ -170,7 +170,7 @@ fn vectors_that_are_not_finite_are_left_out_and_counted() {
     let more = ["--labels-of", "few", "--inputs", "x,grad-sgd", "--budget", "30%", "--json"];
     // Gradients as features save nothing; the report is there all the same.
     let done = place.run(&fit("cheap", &more));
-    assert_eq!(done.code, 4, "{}", done.stderr);
+    done.says(4, &[]);
     let report: Value = serde_json::from_str(&done.stdout).expect("JSON");
     assert_eq!(report["report"]["rows"], 240, "{report:#}");
     assert!(report["report"]["notes"].to_string().contains("30 labelled rows were left out"), "{report:#}");
@@ -185,7 +185,7 @@ fn gradients_as_inputs_spare_labels_only_where_they_are_those_of_the_labels() {
     let cost = |inputs: &str, more: &[&str]| {
         let args = ["--inputs", inputs, "--budget", "30%", "--json"];
         let done = place.run(&fit("cheap", &[&args[..], more].concat()));
-        assert_eq!(done.code, 4, "{}", done.stderr);
+        done.says(4, &[]);
         let report: Value = serde_json::from_str(&done.stdout).expect("JSON");
         let cost = &report["report"]["cost"];
         assert!(cost["feature"] == 3.0 && cost["gradient"] == 3.0, "{report:#}");
@@ -219,7 +219,7 @@ fn rows_without_a_prediction_are_counted_in_the_pool_and_not_among_the_labelled_
         line
     });
     let done = place.run(&fit("cheap", &["--inputs", "x,most", "--budget", "20%"]));
-    assert_eq!(done.code, 4, "{}{}", done.stdout, done.stderr);
+    done.says(4, &[]);
     let why = "90.0 % for want of a prediction (missing or not finite: most in 90.0 % of rows)";
     // A fifth of the tenth that has predictions is kept as well.
     let told = format!("all targets together: 92.0 % of the pool's rows are kept, {why}; lowest recall");
@@ -230,7 +230,7 @@ fn rows_without_a_prediction_are_counted_in_the_pool_and_not_among_the_labelled_
     }
     // With a recall for a budget the pool is looked at as well; every row would be kept in any case.
     let done = place.run(&fit("cheap", &["--inputs", "x,most", "--json"]));
-    assert_eq!(done.code, 4, "{}", done.stderr);
+    done.says(4, &[]);
     let report: Value = serde_json::from_str(&done.stdout).expect("JSON");
     assert_eq!(report["report"]["unpredicted"]["lacking"][0]["feature"], "most", "{report:#}");
     assert!(done.stderr.contains("more labelled rows, other --inputs"), "{}", done.stderr);

@@ -221,7 +221,7 @@ fn the_reliability_of_a_maximum_is_what_another_projection_says() {
         let fit = ["prefilter", "fit", "cheap", "--pool", "pool", "--target", "q_pool"];
         let told = place.run(&[&fit[..], &more, &["--across", across, "--sim", sim]].concat());
         // All rows have labels, so that nothing is saved; the report is there.
-        assert_eq!(told.code, 4, "{terms:?}: {}", told.stderr);
+        told.says(4, &[]);
         let report: Value = serde_json::from_str(&told.stdout).expect("JSON");
         let found = &report["report"]["targets"][0]["reliability"];
         let of =

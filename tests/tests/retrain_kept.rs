@@ -228,7 +228,7 @@ fn files_of_a_user_are_not_replaced_by_a_ground_truth() {
     let data =
         ["--data", "mine/pool.jsonl", "--query-data", "mine/queries.jsonl", "--count", "3", "--draw-only"];
     let told = binary::run(&mut retrain(&place, "mine", &data));
-    assert_eq!(told.code, 2, "{}", told.stderr);
+    told.says(2, &[]);
     let says = told.stderr.contains("which no ground truth put there; give another folder with --truth");
     assert!(says && told.stderr.contains("mine holds "), "{}", told.stderr);
     let after = ["pool.jsonl", "queries.jsonl"].map(|name| place.read(&format!("mine/{name}")));

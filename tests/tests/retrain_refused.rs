@@ -58,8 +58,7 @@ fn a_training_that_cannot_begin_leaves_no_folder() {
 #[test]
 fn a_training_that_cannot_begin_replaces_no_ground_truth() {
     let place = place();
-    let done = retrain(&place, &["--lora-rank", "2"]);
-    assert_eq!(done.code, 0, "{}", done.stderr);
+    retrain(&place, &["--lora-rank", "2"]).says(0, &[]);
     let before = world::bytes(&place.path("truth"));
     for (more, says) in REFUSED {
         let refused = retrain(&place, &[more, &["--force"]].concat());
@@ -91,6 +90,5 @@ fn queries_of_another_layout_than_the_rows_have_a_way_in() {
     assert!(refused.code == 1 && !refused.stderr.contains(hint), "{}", refused.stderr);
     place.ok(&[&["add", "--dataset", "tickets", "--data", "tickets.jsonl"], &names[..]].concat());
     place.add("eval");
-    let done = drawn(&["--dataset", "tickets", "--query-dataset", "eval"]);
-    assert_eq!(done.code, 0, "{}", done.stderr);
+    drawn(&["--dataset", "tickets", "--query-dataset", "eval"]).says(0, &[]);
 }

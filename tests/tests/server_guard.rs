@@ -79,7 +79,7 @@ fn certificates_protect_both_sides() {
     let silent: Vec<_> = (0..100).map(|_| TcpStream::connect(address).expect("taken")).collect();
     let began = Instant::now();
     let trusted = ask(&server.address, &["--tls-ca", "ca.pem"]);
-    assert_eq!(trusted.code, 0, "{}", trusted.stderr);
+    trusted.says(0, &[]);
     assert!(began.elapsed() < Duration::from_secs(9), "it waited for the silent ones");
     drop(silent);
     assert_eq!(ask(&server.address, &["--tls-ca", "stranger.pem"]).code, 1);
@@ -97,8 +97,7 @@ fn certificates_protect_both_sides() {
         let (cert, key) = (format!("{name}.pem"), format!("{name}.key"));
         ask(&server.address, &["--tls-ca", "ca.pem", "--tls-cert", &cert, "--tls-key", &key])
     };
-    let known = with("client");
-    assert_eq!(known.code, 0, "{}", known.stderr);
+    with("client").says(0, &[]);
     assert_eq!(with("stranger").code, 1);
     assert_eq!(ask(&server.address, &["--tls-ca", "ca.pem"]).code, 1, "without a certificate");
 }
@@ -148,7 +147,7 @@ fn whoever_tries_out_tokens_has_to_wait_and_others_have_not() {
     let ask = |token: &str| place.run(&["query", "SELECT 1", "--remote", &server.address, "--token", token]);
     assert_eq!(ask(&token).code, 0);
     let refused = (0..60).map(|i| ask(&format!("gst_{i}"))).find(|refused| {
-        assert_eq!(refused.code, 1, "{}", refused.stderr);
+        refused.says(1, &[]);
         refused.stderr.contains("try again in")
     });
     assert!(refused.is_some(), "sixty wrong tokens are taken");

@@ -18,7 +18,7 @@ fn ingest(place: &Place, dataset: &str, more: &[&str]) -> Finished {
 }
 
 fn done(finished: Finished) -> Finished {
-    assert_eq!(finished.code, 0, "{}", finished.stderr);
+    finished.says(0, &[]);
     finished
 }
 
@@ -253,12 +253,12 @@ fn ctrl_c_is_no_error_and_leaves_what_is_published() {
         command.arg("--checkpoints").arg(checkpoint);
         command
     });
-    assert_eq!(again.code, 130, "{}", again.stderr);
+    again.says(130, &[]);
     assert!(!again.stderr.contains("error"), "{}", again.stderr);
     assert_eq!(place.value("SELECT max(number) FROM gstore.snapshots"), number);
 
     let index = interrupted(&place, "stopped", || place.gstore(&["index", "--sketch", "--dataset", "pool"]));
-    assert_eq!(index.code, 130, "{}", index.stderr);
+    index.says(130, &[]);
     assert!(!index.stderr.contains("error"), "{}", index.stderr);
     assert!(sketches(&place, "pool")[0].2 < 8);
     // What the messages say.

@@ -26,23 +26,20 @@ fn damage(path: &Path) {
 fn a_dry_run_looks_at_the_checkpoint_that_a_training_would_go_on_from() {
     let place = place();
     let words = ["--output", "tuned", "--max-steps", "3"];
-    let done = train(&place, &words);
-    assert_eq!(done.code, 0, "{}", done.stderr);
+    train(&place, &words).says(0, &[]);
     damage(&place.path("tuned/checkpoint-3/adapter_model.safetensors"));
     for more in [&[][..], &["--dry-run"]] {
         train(&place, &[&words[..], more].concat()).says(1, &["adapter_model.safetensors is damaged"]);
     }
     // What is to be overwritten is not gone on from.
     let other = ["--dry-run", "--overwrite-output-dir", "--seed", "3", "--run", "other"];
-    let plan = train(&place, &[&words[..], &other].concat());
-    assert_eq!(plan.code, 0, "{}", plan.stderr);
+    train(&place, &[&words[..], &other].concat()).says(0, &[]);
 }
 
 #[test]
 fn what_a_training_cannot_begin_with_leaves_no_folder() {
     let place = place();
-    let done = train(&place, &["--output", "tuned", "--max-steps", "2"]);
-    assert_eq!(done.code, 0, "{}", done.stderr);
+    train(&place, &["--output", "tuned", "--max-steps", "2"]).says(0, &[]);
     let folder = place.path("tuned/checkpoint-2");
     // As of another program, which says no digests.
     fs_err::remove_file(folder.join("gstore_state.json")).expect("removed");
@@ -59,8 +56,7 @@ fn what_a_training_cannot_begin_with_leaves_no_folder() {
         fs_err::write(folder.join("adapter_model.safetensors"), weights).expect("written");
         fs_err::write(folder.join("optimizer.pt"), optimizer).expect("written");
         let onward = ["--output", "onward", "--max-steps", "4", start, "tuned/checkpoint-2"];
-        let refused = train(&place, &onward);
-        assert_eq!(refused.code, 1, "{start}: {}", refused.stderr);
+        train(&place, &onward).says(1, &[]);
         assert!(!place.path("onward").exists(), "{start}");
     }
 }
@@ -68,8 +64,7 @@ fn what_a_training_cannot_begin_with_leaves_no_folder() {
 #[test]
 fn an_adapter_whose_base_has_moved_is_gone_on_from() {
     let place = place();
-    let done = train(&place, &["--output", "tuned", "--max-steps", "2"]);
-    assert_eq!(done.code, 0, "{}", done.stderr);
+    train(&place, &["--output", "tuned", "--max-steps", "2"]).says(0, &[]);
     let path = place.path("tuned/checkpoint-2/adapter_config.json");
     let text = fs_err::read_to_string(&path).expect("read");
     let written: serde_json::Value = serde_json::from_str(&text).expect("JSON");
@@ -87,8 +82,7 @@ fn an_adapter_whose_base_has_moved_is_gone_on_from() {
     assert!(!place.path("onward").exists());
     edit("base_model_name_or_path", "/models/elsewhere".into());
     for more in [&onward[..], &["--output", "tuned", "--max-steps", "2"]] {
-        let taken = train(&place, more);
-        assert_eq!(taken.code, 0, "{more:?}: {}", taken.stderr);
+        train(&place, more).says(0, &[]);
     }
     assert!(place.path("onward/checkpoint-3").exists());
 }
@@ -97,8 +91,7 @@ fn an_adapter_whose_base_has_moved_is_gone_on_from() {
 fn what_is_missing_of_checkpoints_is_told_with_what_to_do() {
     let place = place();
     let words = ["--output", "tuned", "--max-steps", "4", "--save-steps", "2"];
-    let done = train(&place, &words);
-    assert_eq!(done.code, 0, "{}", done.stderr);
+    train(&place, &words).says(0, &[]);
     // The folder of the training in place of a checkpoint.
     let says = "name one, such as tuned/checkpoint-4";
     let onward = train(&place, &["--output", "onward", "--max-steps", "1", "--adapter", "tuned"]);

@@ -182,12 +182,9 @@ fn a_fine_tune_with_another_tokenizer_is_refused() {
         .expect("written");
     let more = ["--features", "loss", "--checkpoints", &format!("full={}", tuned.display())];
 
-    let refused = binary::run(&mut ingest(&store, "pool", &data, &more));
-    assert_eq!(refused.code, 1, "{}", refused.stderr);
     let base = world::demo().join("model").display().to_string();
-    for part in ["`full`", &base, &own.display().to_string(), "pre_tokenizer", "--model"] {
-        assert!(refused.stderr.contains(part), "{part} is not in\n{}", refused.stderr);
-    }
+    let told = ["`full`", &base, &own.display().to_string(), "pre_tokenizer", "--model"];
+    binary::run(&mut ingest(&store, "pool", &data, &more)).says(1, &told);
     assert!(!store.exists(), "the samples of a refused checkpoint are not registered");
 
     fs_err::remove_file(&own).expect("removed");
@@ -221,17 +218,9 @@ fn texts_with_a_token_of_the_fine_tune_are_named_at_once_and_before_anything_is_
     let tuned = format!("full={}", tuned.display());
     let more = ["--features", "loss", "--template", "plain", "--checkpoints", &tuned];
     let store = dir.path().join("store");
-    let says = |finished: binary::Finished, parts: &[&str]| {
-        assert_eq!(finished.code, 1, "{}", finished.stderr);
-        for part in parts {
-            assert!(finished.stderr.contains(part), "{part} is not in\n{}", finished.stderr);
-        }
-    };
     let found = ["7 of 20 samples", "\"<|think|>\"", "--model"];
-    says(
-        binary::run(&mut ingest(&store, "pool", &data, &more)),
-        &[&found[..], &["pool.jsonl, line 2;", "line 14; ...", "nothing was registered"]].concat(),
-    );
+    let told = ["pool.jsonl, line 2;", "line 14; ...", "nothing was registered"];
+    binary::run(&mut ingest(&store, "pool", &data, &more)).says(1, &[&found[..], &told].concat());
     assert!(!store.exists());
 
     // Registered for the base alone, they are found before any work.
@@ -240,7 +229,8 @@ fn texts_with_a_token_of_the_fine_tune_are_named_at_once_and_before_anything_is_
     let mut stored = binary::gstore(&store);
     stored.args(["ingest", "--dataset", "pool", "--max-length", "256"]).args(more);
     stored.arg("--model").arg(world::demo().join("model"));
-    says(binary::run(&mut stored), &[&found[..], &["s1; s4;", "gstore delete --dataset pool"]].concat());
+    let told = ["s1; s4;", "gstore delete --dataset pool"];
+    binary::run(&mut stored).says(1, &[&found[..], &told].concat());
     assert_eq!(fs_err::read(store.join("CURRENT")).expect("a store"), before);
     assert!(
         !fs_err::read_dir(store.join("tmp"))
@@ -273,7 +263,7 @@ fn a_mask_that_misses_the_gradients_says_so() {
         );
         let real = binary::run(ingest(&store, "pool", &data, &["--features", "grad-sgd"]).args(more));
         for finished in [dry, real] {
-            assert_eq!(finished.code, 0, "{name}: {}", finished.stderr);
+            finished.says(0, &[]);
             let said = finished.stderr.contains("kurtosis above 10, up to ");
             assert_eq!(said, better.is_some(), "{name}: {}", finished.stderr);
             assert!(
@@ -342,11 +332,7 @@ fn what_a_model_cannot_do_is_said_before_any_work() {
         (vec!["--features", "embed-mean", "--embed-layer", "99"], vec!["--embed-layer 99", "layers"]),
         (vec!["--features", "grad-sgd", "--max-memory", "1MB"], vec!["--max-memory", "needs about"]),
     ] {
-        let finished = binary::run(&mut ingest(&store, "pool", &data, &more));
-        assert_eq!(finished.code, 1, "{more:?}\n{}", finished.stderr);
-        for part in parts {
-            assert!(finished.stderr.contains(part), "{more:?}: {part} is not in\n{}", finished.stderr);
-        }
+        binary::run(&mut ingest(&store, "pool", &data, &more)).says(1, &parts);
     }
     for more in [vec!["--max-memory", "much"], vec!["--label-smoothing", "2"], vec!["--projection", "magic"]]
     {
