@@ -117,6 +117,33 @@ pub fn start(command: &mut Command) -> Child {
     command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("gstore runs")
 }
 
+/// Sends Ctrl-C to a command.
+///
+/// # Panics
+/// If it cannot be told.
+pub fn interrupt(child: &Child) {
+    let sent = Command::new("kill").args(["-INT", &child.id().to_string()]).status().expect("kill runs");
+    assert!(sent.success());
+}
+
+/// Starts a command whose work needs a lock that is held here, and sends Ctrl-C after some seconds.
+///
+/// # Panics
+/// If it cannot be started.
+pub fn interrupted_at(lock: &Path, command: &mut Command, seconds: u64) -> Finished {
+    let held =
+        fs_err::OpenOptions::new().write(true).create(true).truncate(false).open(lock).expect("opened");
+    held.file().lock().expect("locked");
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let child = command.spawn().expect("gstore runs");
+    std::thread::sleep(Duration::from_secs(seconds));
+    interrupt(&child);
+    // The handler runs in a separate thread.
+    std::thread::sleep(Duration::from_millis(300));
+    drop(held);
+    child.wait_with_output().expect("ends").into()
+}
+
 /// Starts a command and kills it after a time; returns whether it was still running.
 ///
 /// # Panics

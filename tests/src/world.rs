@@ -48,6 +48,17 @@ pub fn copy_files(from: &Path, to: &Path) {
     }
 }
 
+/// Changes a bit of a file, in the byte that is so far from its end.
+///
+/// # Panics
+/// If it cannot be read or written.
+pub fn flip(path: &Path, from_end: usize) {
+    let mut bytes = fs_err::read(path).expect("read");
+    let at = bytes.len() - from_end;
+    bytes[at] ^= 1;
+    fs_err::write(path, bytes).expect("written");
+}
+
 /// The files below a folder.
 ///
 /// # Panics

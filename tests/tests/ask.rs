@@ -62,7 +62,7 @@ fn asking_equals_ingesting_the_sample_and_asking_for_it() {
             let sql = format!(
                 "SELECT row, score FROM influence('pool', {target}{options}) WHERE score > 0 ORDER BY score DESC"
             );
-            ranking(&lines(&place.ok(&["query", "--format", "json", &sql])))
+            ranking(&place.rows(&sql))
         };
         let stored = sql("'q'");
         assert!(stored.len() > 5);
@@ -220,7 +220,7 @@ fn one_row_is_explained() {
     let sql = format!(
         "SELECT stderr, noise_floor FROM influence('pool', prompt => '{PROMPT}', completion => '{ANSWER}', explain => true) WHERE id = 's3'"
     );
-    let noise = lines(&place.ok(&["query", "--format", "json", &sql])).swap_remove(0);
+    let noise = place.rows(&sql).swap_remove(0);
     for key in ["stderr", "noise_floor"] {
         assert!(
             number(&json[key]) > 0.0 && (number(&json[key]) - number(&noise[key])).abs() < 1e-6,

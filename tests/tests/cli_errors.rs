@@ -225,8 +225,7 @@ fn an_interrupted_add_says_that_nothing_was_added() {
         for _ in 0..4 {
             input.write_all(&page).expect("read by the command");
         }
-        let sent = Command::new("kill").args(["-INT", &child.id().to_string()]).status().expect("kill runs");
-        assert!(sent.success());
+        binary::interrupt(&child);
         let finished = Finished::from(child.wait_with_output().expect("ends"));
         drop(input);
         finished.says(130, &["stopped; nothing was added"]);

@@ -200,18 +200,13 @@ fn the_documented_question_gives_the_scores_of_trak() {
     ingest("pool", &["--features", "loss", "--per-token"]);
     let fitted = place.run(&["factors", "gram", "trak", "--dataset", "pool", "--kind", "grad-sgd"]);
     fitted.says(0, &["the Gram matrices take "]);
-    let json = |sql: &str| -> Vec<Value> {
-        let text = place.ok(&["query", "--format", "json", sql]);
-        text.lines().map(|line| serde_json::from_str(line).expect("a row")).collect()
-    };
-
     let (rows, queries, ridge) = (12, 3, 6.0);
     let losses = |step: &str| {
         format!(
             "SELECT row, exp(-vector[1]) AS p FROM vectors('pool', 'loss@checkpoint-{step}:token:sum') WHERE flags & 1 = 0"
         )
     };
-    let found = json(&format!(
+    let found = place.rows(&format!(
         "WITH p AS ({} UNION ALL {}), q AS (SELECT row, 1 - avg(p) AS q FROM p GROUP BY row) \
          SELECT row, score * q / {rows} AS trak, q FROM influence('pool', 'q', kind => 'grad-sgd', sim => 'dot', weights => [1, 1], \
          precondition => 'trak', inversion => 'absolute', damping => {}) JOIN q USING (row) ORDER BY row",
@@ -228,7 +223,7 @@ fn the_documented_question_gives_the_scores_of_trak() {
             let values = row["vector"].as_array().expect("a vector").iter();
             values.map(|value| value.as_f64().expect("a number")).collect()
         };
-        json(&sql).into_iter().map(values).collect()
+        place.rows(&sql).into_iter().map(values).collect()
     };
     let mut expected = vec![0.0; rows as usize];
     for step in steps {

@@ -2,7 +2,7 @@
 //!
 //! Names of tests say the finding: `d12_...` a defect, `s10_...` a stumbling block of the trial.
 
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
 use gstore_tests::binary::{self, Finished};
 use gstore_tests::place::Place;
@@ -63,8 +63,7 @@ fn d10_a_stopped_ingest_says_what_it_keeps() {
         .arg(world::demo().join("model"));
     let child = command.stderr(std::process::Stdio::piped()).spawn().expect("started");
     std::thread::sleep(std::time::Duration::from_millis(2500));
-    let sent = Command::new("kill").args(["-INT", &child.id().to_string()]).status().expect("kill runs");
-    assert!(sent.success());
+    binary::interrupt(&child);
     let finished = Finished::from(child.wait_with_output().expect("ends"));
     // Wherever it was: what it says is there, is there.
     let text = &finished.stderr;
@@ -88,19 +87,9 @@ fn a_first_ingest_that_is_stopped_early_says_what_it_left() {
         // A try that came too late has done the work.
         let pool = format!("pool{seconds}");
         said(&add(&place, &pool, "pool.jsonl", &[]), 0, &[]);
-        let lock =
-            fs_err::OpenOptions::new().write(true).create(true).truncate(false).open(&path).expect("opened");
-        lock.file().lock().expect("locked");
         let mut command = place.gstore(&["ingest", "--dataset", &pool, "--features", "loss", "--model"]);
-        command.arg(world::demo().join("model")).stderr(std::process::Stdio::piped());
-        let child = command.spawn().expect("started");
         // Long enough for the command to get there; if not, it is tried again.
-        std::thread::sleep(std::time::Duration::from_secs(seconds));
-        let sent = Command::new("kill").args(["-INT", &child.id().to_string()]).status().expect("kill runs");
-        assert!(sent.success());
-        std::thread::sleep(std::time::Duration::from_millis(300));
-        drop(lock);
-        let finished = Finished::from(child.wait_with_output().expect("ends"));
+        let finished = binary::interrupted_at(&path, command.arg(world::demo().join("model")), seconds);
         if finished.code == 130 {
             let says = "stopped before the first vectors were sealed; the same command begins again";
             return said(&finished, 130, &["stopping", says]);

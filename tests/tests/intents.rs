@@ -146,11 +146,6 @@ fn a_tag_is_on_the_snapshot_that_was_current_when_it_was_asked_for() {
     assert_eq!(place.value_at(Some("v1"), "SELECT count(*) FROM pool"), "10");
 }
 
-fn interrupt(child: &Child) {
-    let sent = Command::new("kill").args(["-INT", &child.id().to_string()]).status().expect("kill runs");
-    assert!(sent.success());
-}
-
 #[test]
 fn what_ctrl_c_says_of_a_delete_is_so() {
     for more in [&[][..], PURGE] {
@@ -158,7 +153,7 @@ fn what_ctrl_c_says_of_a_delete_is_so() {
         let lock = fs_err::OpenOptions::new().write(true).open(place.path("store/LOCK")).expect("a lock");
         lock.file().lock().expect("locked");
         let child = waiting(&place, &[&["delete", "--dataset", "pool", "--id", "s3"], more].concat());
-        interrupt(&child);
+        binary::interrupt(&child);
         // The handler runs in a separate thread.
         std::thread::sleep(Duration::from_millis(300));
         drop(lock);
@@ -195,7 +190,7 @@ fn a_selection_that_is_stopped_leaves_no_file() {
     let written = || place.names().iter().any(|name| name.contains("s.csv"));
     until("the scores are written", written);
     std::thread::sleep(Duration::from_millis(300));
-    interrupt(&child);
+    binary::interrupt(&child);
     std::thread::sleep(Duration::from_millis(300));
     drop(fs_err::read(place.path("lines.jsonl")));
     let finished = Finished::from(child.wait_with_output().expect("ends"));

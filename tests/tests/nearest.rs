@@ -17,16 +17,11 @@ fn place() -> Place {
     place
 }
 
-fn rows(place: &Place, sql: &str) -> Vec<Value> {
-    let text = place.ok(&["query", "--format", "json", sql]);
-    text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
-}
-
 /// Ids and similarities.
 fn found(place: &Place, call: &str, rest: &str) -> Vec<(String, String)> {
     let sql = format!("SELECT id, similarity FROM nearest('pool', {call}) {rest}");
     let of = |row: &Value| (row["id"].as_str().expect("an id").to_owned(), row["similarity"].to_string());
-    rows(place, &sql).iter().map(of).collect()
+    place.rows(&sql).iter().map(of).collect()
 }
 
 fn refused(place: &Place, sql: &str) -> String {
@@ -52,7 +47,7 @@ fn the_documented_statement_finds_the_near_duplicates_of_a_pool() {
     let docs = fs_err::read_to_string(docs).expect("readable");
     let from = docs.find("SELECT target, id, score FROM influence('pool', 'pool'").expect("the statement");
     let statement = docs[from..].split(';').next().expect("an end");
-    let found = rows(&place, statement);
+    let found = place.rows(statement);
     let pairs: Vec<_> = found.iter().map(|row| (row["target"].as_str(), row["id"].as_str())).collect();
     assert_eq!(pairs, [(Some("a"), Some("c"))], "{found:?}");
 }
@@ -74,14 +69,14 @@ fn text_id_and_vector_find_the_same_rows_with_and_without_graphs() {
     let sql = format!(
         "SELECT id, score AS similarity FROM influence('pool', prompt => '{PROMPT}', completion => '{ANSWER}', kind => 'embed-mean', checkpoints => '{checkpoint}') ORDER BY score DESC"
     );
-    let scores: Vec<String> = rows(&place, &sql).iter().map(|row| row["similarity"].to_string()).collect();
+    let scores: Vec<String> = place.rows(&sql).iter().map(|row| row["similarity"].to_string()).collect();
     assert_eq!(by_text.iter().map(|row| row.1.clone()).collect::<Vec<_>>(), scores);
 
     let by_id = found(&place, &format!("id => 'twin', {at}"), "LIMIT 61");
     assert_eq!(by_id.len(), 60, "itself is left out");
     assert!(by_id.iter().all(|row| row.0 != "twin"));
     let label = format!("embed-mean@{checkpoint}");
-    let vector = rows(&place, &format!("SELECT vector FROM vectors('pool', '{label}') WHERE id = 'twin'"));
+    let vector = place.rows(&format!("SELECT vector FROM vectors('pool', '{label}') WHERE id = 'twin'"));
     let by_vector = found(&place, &format!("vector => {}, {at}", vector[0]["vector"]), "LIMIT 61");
     // A stored vector is compared by the length it had before it was rounded for storage,
     // a given one by its own.
@@ -148,7 +143,7 @@ fn without_a_checkpoint_the_newest_is_asked_and_named() {
     let place = place();
     let newest = place.value("SELECT name FROM gstore.checkpoints ORDER BY step DESC LIMIT 1");
     let vector =
-        rows(&place, &format!("SELECT vector FROM vectors('pool', 'embed-mean@{newest}') WHERE id = 's1'"));
+        place.rows(&format!("SELECT vector FROM vectors('pool', 'embed-mean@{newest}') WHERE id = 's1'"));
     for what in [
         "text => '7 is odd'".to_owned(),
         "id => 's1'".to_owned(),
@@ -210,7 +205,7 @@ fn what_makes_no_sense_is_refused_with_the_way_out() {
     let call = format!(
         "nearest('pool', id => 's1', kind => 'grad-sgd', checkpoint => '{checkpoint}', exact => false)"
     );
-    assert_eq!(rows(&place, &format!("SELECT id FROM {call} LIMIT 4")).len(), 4);
+    assert_eq!(place.rows(&format!("SELECT id FROM {call} LIMIT 4")).len(), 4);
     for entry in fs_err::read_dir(place.path("store/indexes")).expect("readable") {
         let path = entry.expect("readable").path();
         let bytes = fs_err::read(&path).expect("readable");
@@ -223,5 +218,5 @@ fn what_makes_no_sense_is_refused_with_the_way_out() {
     let message = refused(&place, &format!("SELECT id FROM {call} LIMIT 4"));
     assert!(message.contains("damaged") && message.contains("gstore index"), "{message}");
     place.ok(&["index", "--hnsw", "--dataset", "pool", "--kind", "grad-sgd"]);
-    assert_eq!(rows(&place, &format!("SELECT id FROM {call} LIMIT 4")).len(), 4);
+    assert_eq!(place.rows(&format!("SELECT id FROM {call} LIMIT 4")).len(), 4);
 }

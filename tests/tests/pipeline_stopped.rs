@@ -126,8 +126,7 @@ fn an_interrupt_while_the_run_of_a_former_training_is_dropped_is_no_failure() {
         assert!(child.try_wait().expect("a state").is_none(), "ended before it was told to");
         std::thread::sleep(Duration::from_millis(5));
     }
-    let pid = rustix::process::Pid::from_child(&child);
-    rustix::process::kill_process(pid, rustix::process::Signal::INT).expect("told");
+    binary::interrupt(&child);
     let stopped: binary::Finished = child.wait_with_output().expect("ends").into();
     stopped.says(130, &[]);
     assert!(
@@ -152,8 +151,7 @@ fn an_interrupt_ends_the_wait_for_a_stage_of_a_killed_run() {
     let mut child = command.stderr(Stdio::piped()).stdout(Stdio::null()).spawn().expect("started");
     let mut said = BufReader::new(child.stderr.take().expect("a pipe")).lines().map_while(Result::ok);
     assert!(said.any(|line| line.contains("waiting for the end of a stage")));
-    let pid = rustix::process::Pid::from_child(&child);
-    rustix::process::kill_process(pid, rustix::process::Signal::INT).expect("told");
+    binary::interrupt(&child);
     let ended = child.wait().expect("ends");
     let said: Vec<String> = said.collect();
     assert_eq!(ended.code(), Some(130), "{said:?}");

@@ -48,10 +48,7 @@ fn weights_are_read_once_for_registering_and_planning() {
     let (samples, then) = (AddRequest::new("pool", [data]), Some((&request, &mut bases)));
     add_until(&store, &samples, then, &mut Silent, &Cancel::new()).expect("registered");
     // The plan does not see what is changed now; computing does.
-    let weights = model.join("model.safetensors");
-    let mut bytes = fs_err::read(&weights).expect("read");
-    *bytes.last_mut().expect("a byte") ^= 1;
-    fs_err::write(&weights, bytes).expect("written");
+    world::flip(&model.join("model.safetensors"), 1);
     let plan =
         IngestPlan::with_base_digests(&store, request.clone(), &mut bases, &mut Silent).expect("planned");
     let anew = IngestPlan::new(&store, request, &mut Silent).expect("planned");
@@ -181,25 +178,20 @@ fn a_run_is_used_with_the_weights_that_it_was_registered_with() {
         let snapshot = place.snapshot();
         assert!(snapshot.datasets().is_empty());
     };
-    let weights = place.path("tuned/checkpoint-2/adapter_model.safetensors");
-    let sound = fs_err::read(&weights).expect("read");
     // The lowest bit of the last value.
-    let mut damaged = sound.clone();
-    let at = damaged.len() - 4;
-    damaged[at] ^= 1;
-    fs_err::write(&weights, damaged).expect("written");
+    world::flip(&place.path("tuned/checkpoint-2/adapter_model.safetensors"), 4);
     refuse(["adapter_model.safetensors is damaged", "remove gstore_state.json"]);
     // Another checkpoint, whole, in its place.
-    for name in ["adapter_model.safetensors", "gstore_state.json"] {
-        let [from, to] = ["other", "tuned"].map(|run| place.path(run).join("checkpoint-2").join(name));
-        fs_err::copy(from, to).expect("copied");
-    }
+    let take = |from: &str| {
+        for name in ["adapter_model.safetensors", "gstore_state.json"] {
+            let [from, to] = [from, "tuned"].map(|run| place.path(run).join("checkpoint-2").join(name));
+            fs_err::copy(from, to).expect("copied");
+        }
+    };
+    take("other");
     refuse(["other weights under the name `checkpoint-2`", "put those back"]);
     train("again", "1");
-    for name in ["adapter_model.safetensors", "gstore_state.json"] {
-        let [from, to] = ["again", "tuned"].map(|run| place.path(run).join("checkpoint-2").join(name));
-        fs_err::copy(from, to).expect("copied");
-    }
+    take("again");
     for command in commands {
         place.ok(command);
     }

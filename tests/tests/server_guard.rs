@@ -1,7 +1,6 @@
 //! Promise: a server asks for what its owner told it to ask for, and goes on answering others while somebody
 //! wastes its connections or tries out tokens.
 
-#[allow(dead_code)] // its store with scores is for others
 use std::io::Read;
 use std::net::TcpStream;
 use std::process::Command;

@@ -1,7 +1,6 @@
 //! Promise: an upload is there as a whole and once, whatever happens to the server: killed in the middle, or
 //! with a disk that is full.
 
-#[allow(dead_code)]
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 

@@ -2,7 +2,6 @@
 //! it leaves the vectors published, and files that are rewritten keep the sketches that they had.
 
 use std::path::PathBuf;
-use std::process::Stdio;
 
 use gstore_tests::binary::{self, Finished};
 use gstore_tests::place::Place;
@@ -215,19 +214,8 @@ fn files_that_are_rewritten_keep_their_sketches() {
 fn interrupted(place: &Place, says: &str, start: impl Fn() -> std::process::Command) -> Finished {
     let path = place.path("store/tmp/start.lock");
     for seconds in [1, 2, 4, 8, 16] {
-        let lock =
-            fs_err::OpenOptions::new().write(true).create(true).truncate(false).open(&path).expect("opened");
-        lock.file().lock().expect("locked");
-        let mut command = start();
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let child = command.spawn().expect("started");
         // Long enough for the command to get there; if not, it is tried again.
-        std::thread::sleep(std::time::Duration::from_secs(seconds));
-        let sent = std::process::Command::new("kill").args(["-INT", &child.id().to_string()]).status();
-        assert!(sent.expect("kill runs").success());
-        std::thread::sleep(std::time::Duration::from_millis(300));
-        drop(lock);
-        let finished = Finished::from(child.wait_with_output().expect("ends"));
+        let finished = binary::interrupted_at(&path, &mut start(), seconds);
         if finished.stderr.contains("stopping;") && finished.stderr.contains(says) {
             return finished;
         }

@@ -223,14 +223,8 @@ fn an_adapter_is_not_used_with_another_model_of_the_same_sizes() {
     for folder in [&copied, &other] {
         world::copy_files(&world::demo().join("model"), folder);
     }
-    let weights = other.join("model.safetensors");
-    let mut bytes = fs_err::read(&weights).expect("read");
-    let at = bytes.len() - 4;
-    bytes[at] ^= 1;
-    fs_err::write(&weights, bytes).expect("written");
-    let question =
-        r#"{"id": "a", "task": "odd", "question": "Is 7 odd?", "choices": ["yes", "no"], "answer": 0}"#;
-    place.write("questions.jsonl", question);
+    world::flip(&other.join("model.safetensors"), 4);
+    place.write("questions.jsonl", world::QUESTION);
 
     let checkpoint = "tuned/checkpoint-3";
     let onward = ["train", "--data", "pool.jsonl", "--max-length", "64", "--max-steps", "4", "--output"];
@@ -269,14 +263,8 @@ fn a_checkpoint_with_a_changed_bit_is_used_by_no_command() {
     let model = world::demo().join("model").display().to_string();
     let short = ["train", "--data", "pool.jsonl", "--max-length", "64", "--max-steps"];
     place.ok(&[&short[..], &["3", "--full", "--output", "whole", "--model", &model]].concat());
-    let change = |path: &str| {
-        let mut bytes = fs_err::read(place.path(path)).expect("read");
-        let at = bytes.len() - 4;
-        bytes[at] ^= 1;
-        place.write(path, bytes);
-    };
-    change("tuned/checkpoint-3/adapter_model.safetensors");
-    change("whole/checkpoint-3/model.safetensors");
+    world::flip(&place.path("tuned/checkpoint-3/adapter_model.safetensors"), 4);
+    world::flip(&place.path("whole/checkpoint-3/model.safetensors"), 4);
     let onward = [&short[..], &["4", "--output", "on"]].concat();
     let ingest = ["ingest", "--dataset", "pool", "--features", "loss", "--data", "pool.jsonl", "--run", "r"];
     let (merge, answer) = (["merge", "-o", "merged"], ["generate", "--prompt", "A", "--max-new-tokens", "1"]);
