@@ -45,6 +45,21 @@ pub fn path() -> &'static Path {
     })
 }
 
+/// An interpreter of Python that can do an import, or `None` after saying that the test is skipped.
+///
+/// # Panics
+/// Where it has to be there, in CI.
+pub fn python(import: &str) -> Option<String> {
+    let python = std::env::var("GSTORE_PYTHON").unwrap_or_else(|_| "python3".to_owned());
+    if Command::new(&python).args(["-c", import]).output().is_ok_and(|output| output.status.success()) {
+        return Some(python);
+    }
+    let missing = format!("{python} cannot {import}; set GSTORE_PYTHON to one that can");
+    assert!(std::env::var_os("CI").is_none(), "{missing}");
+    eprintln!("skipped: {missing}");
+    None
+}
+
 /// What a finished command printed and how it ended.
 #[derive(Debug)]
 pub struct Finished {

@@ -130,6 +130,18 @@ pub fn write_samples(path: &Path, count: usize) {
     fs_err::write(path, text).expect("written");
 }
 
+/// A store with a dataset `pool` of so many samples, whose file lies next to it.
+///
+/// # Panics
+/// If it cannot be made.
+pub fn created(path: &Path, samples: usize) -> Store {
+    let data = path.with_file_name("pool.jsonl");
+    write_samples(&data, samples);
+    let store = Store::create(path).expect("created");
+    register(&store, "pool", &data).expect("registered");
+    store
+}
+
 /// An ingest of a dataset with the demo's model: two checkpoints, small projected gradients.
 pub fn request(dataset: &str, kinds: &[Kind]) -> IngestRequest {
     IngestRequest {

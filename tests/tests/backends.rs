@@ -14,10 +14,7 @@ const CANDLE: Device = Device::Candle(CandleDevice::Host);
 const KINDS: [Kind; 5] = [Kind::GradAdam, Kind::GradSgd, Kind::GradSign, Kind::EmbedMean, Kind::Loss];
 
 fn ingested(dir: &Path, name: &str, request: IngestRequest) -> Store {
-    let data = dir.join("pool.jsonl");
-    world::write_samples(&data, ROWS as usize);
-    let store = Store::create(dir.join(name)).expect("created");
-    world::register(&store, "pool", &data).expect("registered");
+    let store = world::created(&dir.join(name), ROWS as usize);
     world::run(&store, request).expect("ingested");
     store
 }

@@ -12,18 +12,8 @@ use gstore_tests::place::Place;
 const CLIENTS: &[&str] =
     &["pyarrow_flight.py", "adbc_flightsql.py", "polars_adbc.py", "duckdb_arrow.py", "jdbc_calls.py"];
 
-/// An interpreter with the clients, or `None` after saying that the test is skipped.
-fn python() -> Option<String> {
-    let python = std::env::var("GSTORE_PYTHON").unwrap_or_else(|_| "python3".to_owned());
-    let wanted = "import pyarrow.flight, adbc_driver_flightsql.dbapi, duckdb, pandas, polars";
-    if Command::new(&python).args(["-c", wanted]).output().is_ok_and(|output| output.status.success()) {
-        return Some(python);
-    }
-    let missing = format!("{python} cannot {wanted}; docs/python-requirements.txt lists what it takes");
-    assert!(std::env::var_os("CI").is_none(), "{missing}");
-    eprintln!("skipped: {missing}");
-    None
-}
+/// What the clients import; docs/python-requirements.txt lists what it takes.
+const IMPORT: &str = "import pyarrow.flight, adbc_driver_flightsql.dbapi, duckdb, pandas, polars";
 
 /// What a command printed; fails with the server's log where it did not end well.
 fn finished(place: &Place, what: &str, command: &mut Command) -> String {
@@ -36,7 +26,7 @@ fn finished(place: &Place, what: &str, command: &mut Command) -> String {
 
 #[test]
 fn clients_of_other_makers_read_what_the_command_writes() {
-    let Some(python) = python() else { return };
+    let Some(python) = binary::python(IMPORT) else { return };
     let place = place();
     let token = token(&place, "clients");
     let server = Served::start(&place, &[]);
@@ -65,7 +55,7 @@ fn samples(page: &str) -> Vec<(String, String)> {
 
 #[test]
 fn the_samples_of_the_page_run_as_they_stand_there() {
-    let Some(python) = python() else { return };
+    let Some(python) = binary::python(IMPORT) else { return };
     let place = place();
     let token = place.ok(&["token", "create", "page", "--scope", "write"]).trim().to_owned();
     let server = Served::start(&place, &[]);

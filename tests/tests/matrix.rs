@@ -8,6 +8,7 @@ use std::time::Duration;
 use gstore_query::influence::{InfluenceSpec, Prepared, TargetRef};
 use gstore_query::matrix::{MatrixJob, MatrixOptions, MatrixOutput};
 use gstore_store::{Cancel, Store};
+use gstore_tests::disk::SmallDisk;
 use gstore_tests::made::{Numbers, append, gradients};
 use gstore_tests::place::Place;
 use gstore_tests::{binary, world};
@@ -125,37 +126,21 @@ fn what_it_takes_is_told_before_and_nothing_is_written() {
 
 #[test]
 fn a_full_disk_is_told_and_the_same_command_goes_on() {
-    let disk = tempfile::tempdir().expect("a folder");
-    let mount = |options: &str| {
-        let mut command = Command::new("mount");
-        command.args(["-t", "tmpfs", "-o", options, "tmpfs"]).arg(disk.path());
-        command.output().is_ok_and(|output| output.status.success())
-    };
-    if !mount("size=160k") {
-        eprintln!("skipped: a full disk needs the right to mount a tmpfs");
-        return;
-    }
+    let Some(disk) = SmallDisk::mount(160) else { return };
     let place = place();
     place.ok(&args("whole", MEMORY));
-    let out = disk.path().join("m");
+    let out = disk.path("m");
     let output = out.display().to_string();
-    let refused = place.run(&args(&output, MEMORY));
-    let untouched = fs_err::read_dir(disk.path()).expect("listed").next().is_none();
+    let says = [&*output, "will take about 375.00 KiB more on disk", "are free there", "--dry-run"];
+    place.run(&args(&output, MEMORY)).says(1, &says);
+    assert!(fs_err::read_dir(disk.path("")).expect("listed").next().is_none());
     // A disk that another process fills meanwhile: the library does not ask how much is free.
     let filled = fill_up(&place, &out);
-    let grown = mount("remount,size=4m");
-    let again = place.run(&args(&output, MEMORY));
-    let same = world::bytes(&place.path("whole")) == world::bytes(&disk.path().join("m"));
-    // What cannot be unmounted now goes with the machine's next start.
-    let _ = Command::new("umount").arg("-l").arg(disk.path()).output();
-    refused.says(1, &[]);
-    let says = [&*output, "will take about 375.00 KiB more on disk", "are free there", "--dry-run"];
-    assert!(says.iter().all(|part| refused.stderr.contains(part)) && untouched, "{}", refused.stderr);
     assert!(filled.contains("No space left on device"), "{filled}");
     assert!(filled.contains("the same command goes on"), "{filled}");
-    assert!(grown && again.code == 0, "{}", again.stderr);
-    assert!(again.stderr.contains("parts were there from an earlier run"), "{}", again.stderr);
-    assert!(same);
+    disk.resize(4 << 10);
+    place.run(&args(&output, MEMORY)).says(0, &["parts were there from an earlier run"]);
+    assert!(world::bytes(&place.path("whole")) == world::bytes(&out));
 }
 
 /// The error of making the matrix of [`args`] by the library.
@@ -301,13 +286,7 @@ print("read")
 
 #[test]
 fn pyarrow_polars_and_numpy_read_what_sql_says() {
-    let python = std::env::var("GSTORE_PYTHON").unwrap_or_else(|_| "python3".to_owned());
-    let imports = Command::new(&python).args(["-c", "import pyarrow, polars, numpy"]).output();
-    if !imports.is_ok_and(|output| output.status.success()) {
-        assert!(std::env::var_os("CI").is_none(), "{python} cannot import pyarrow, polars and numpy");
-        eprintln!("skipped: {python} cannot import pyarrow, polars and numpy");
-        return;
-    }
+    let Some(python) = binary::python("import pyarrow, polars, numpy") else { return };
     let place = place();
     place.ok(&args("m", MEMORY));
     place.ok(&args("m.parquet", "1GiB"));

@@ -23,11 +23,7 @@ fn request(kinds: &[Kind], granularity: Granularity) -> IngestRequest {
 }
 
 fn created(dir: &Path, name: &str) -> Store {
-    let data = dir.join("pool.jsonl");
-    world::write_samples(&data, ROWS as usize);
-    let store = Store::create(dir.join(name)).expect("created");
-    world::register(&store, "pool", &data).expect("registered");
-    store
+    world::created(&dir.join(name), ROWS as usize)
 }
 
 fn reader(store: &Store, label: &str) -> FeatureReader {

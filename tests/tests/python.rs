@@ -4,8 +4,8 @@ use std::path::Path;
 use std::process::Command;
 
 use gstore_ingest::pipeline::{IngestRequest, Kind};
-use gstore_store::{DType, DeleteOptions, RowSet, Store};
-use gstore_tests::world;
+use gstore_store::{DType, DeleteOptions, RowSet};
+use gstore_tests::{binary, world};
 
 /// The Python code of a document, in order.
 fn script(document: &str) -> String {
@@ -25,29 +25,12 @@ fn script(document: &str) -> String {
     code
 }
 
-/// An interpreter with the readers, or `None` after saying that the test is skipped.
-fn python() -> Option<String> {
-    let python = std::env::var("GSTORE_PYTHON").unwrap_or_else(|_| "python3".to_owned());
-    let imports = Command::new(&python).args(["-c", "import pyarrow, polars, numpy, pyroaring"]).output();
-    if imports.is_ok_and(|output| output.status.success()) {
-        return Some(python);
-    }
-    assert!(std::env::var_os("CI").is_none(), "{python} cannot import pyarrow, polars, numpy and pyroaring");
-    eprintln!(
-        "skipped: {python} cannot import pyarrow, polars, numpy and pyroaring; set GSTORE_PYTHON to one that can"
-    );
-    None
-}
-
 #[test]
 fn pyarrow_and_polars_read_a_store() {
-    let Some(python) = python() else { return };
+    let Some(python) = binary::python("import pyarrow, polars, numpy, pyroaring") else { return };
     let dir = tempfile::tempdir().expect("a folder");
-    let data = dir.path().join("pool.jsonl");
-    world::write_samples(&data, 300);
     let path = dir.path().join("store");
-    let store = Store::create(&path).expect("created");
-    world::register(&store, "pool", &data).expect("registered");
+    let store = world::created(&path, 300);
     world::run(&store, world::request("pool", &[Kind::GradAdam, Kind::EmbedMean, Kind::Loss]))
         .expect("ingested");
 

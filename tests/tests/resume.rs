@@ -103,13 +103,7 @@ fn threads_limits_and_stops_do_not_change_a_bit() {
 fn devices_beside_each_other_do_not_change_a_bit() {
     const KINDS: [Kind; 2] = [Kind::GradSgd, Kind::Loss];
     let dir = tempfile::tempdir().expect("a folder");
-    let data = dir.path().join("pool.jsonl");
-    world::write_samples(&data, 300);
-    let stores = ["one", "several"].map(|name| Store::create(dir.path().join(name)).expect("created"));
-    for store in &stores {
-        world::register(store, "pool", &data).expect("registered");
-    }
-    let [one, several] = stores;
+    let [one, several] = ["one", "several"].map(|name| world::created(&dir.path().join(name), 300));
     world::run(&one, world::request("pool", &KINDS)).expect("ingested");
 
     let request = |devices: usize| IngestRequest {

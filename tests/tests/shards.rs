@@ -30,12 +30,6 @@ fn shard(store: &Path, shard: &str, out: &Path) -> Command {
     command
 }
 
-fn registered(path: &Path, data: &Path) -> Store {
-    let store = Store::create(path).expect("created");
-    world::register(&store, "pool", data).expect("registered");
-    store
-}
-
 #[test]
 fn killed_shards_go_on_and_end_as_one_process_would() {
     let dir = tempfile::tempdir().expect("a folder");
@@ -93,14 +87,9 @@ fn killed_shards_go_on_and_end_as_one_process_would() {
 #[test]
 fn rows_are_cut_evenly_and_shards_without_rows_say_so() {
     let dir = tempfile::tempdir().expect("a folder");
-    let data = dir.path().join("pool.jsonl");
-    world::write_samples(&data, 30);
     let path = dir.path().join("s");
-    registered(&path, &data);
-    let run = |name: &str, out: &str| {
-        let finished = binary::done(&mut shard(&path, name, &dir.path().join(out)));
-        finished.stderr
-    };
+    world::created(&path, 30);
+    let run = |name: &str, out: &str| binary::done(&mut shard(&path, name, &dir.path().join(out))).stderr;
     for (i, rows) in [(1, 8), (2, 8), (3, 7), (4, 7)] {
         let said = run(&format!("{i}/4"), &format!("quarter{i}"));
         assert!(said.contains(&format!("shard {i}/4 is finished: {rows} rows of pool")), "{said}");
@@ -119,11 +108,8 @@ fn rows_are_cut_evenly_and_shards_without_rows_say_so() {
 #[test]
 fn wrong_usage_is_explained() {
     let dir = tempfile::tempdir().expect("a folder");
-    let data = dir.path().join("pool.jsonl");
-    world::write_samples(&data, 5);
-    let path = dir.path().join("s");
-    registered(&path, &data);
-    let out = dir.path().join("o");
+    let [path, out, data] = ["s", "o", "pool.jsonl"].map(|name| dir.path().join(name));
+    world::created(&path, 5);
     let refused = |command: &mut Command, code: i32, says: &str| {
         binary::run(command).says(code, &[says]);
         assert!(!out.exists());

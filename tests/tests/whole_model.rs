@@ -23,9 +23,8 @@ fn request(dataset: &str) -> IngestRequest {
     }
 }
 
-fn ingested(dir: &Path, name: &str, data: &Path, request: IngestRequest) -> Store {
-    let store = Store::create(dir.join(name)).expect("created");
-    world::register(&store, "pool", data).expect("registered");
+fn ingested(dir: &Path, name: &str, samples: usize, request: IngestRequest) -> Store {
+    let store = world::created(&dir.join(name), samples);
     world::run(&store, request).expect("ingested");
     store
 }
@@ -33,10 +32,8 @@ fn ingested(dir: &Path, name: &str, data: &Path, request: IngestRequest) -> Stor
 #[test]
 fn batches_threads_and_memory_do_not_change_a_bit() {
     let dir = tempfile::tempdir().expect("a folder");
-    let data = dir.path().join("pool.jsonl");
-    world::write_samples(&data, 300);
     // The last but one: `sum` alone is the label of the one before it, from which only `bf16` tells it.
-    let expected = world::digests(&ingested(dir.path(), "whole", &data, request("pool")));
+    let expected = world::digests(&ingested(dir.path(), "whole", 300, request("pool")));
     assert_eq!(expected.len(), KINDS.len());
 
     let other = [
@@ -44,21 +41,17 @@ fn batches_threads_and_memory_do_not_change_a_bit() {
         ("large", IngestRequest { batch_tokens: 8192, ..request("pool") }),
         (
             "tight",
-            IngestRequest {
-                max_memory: Some(least_memory(&request("pool"), dir.path(), &data)),
-                ..request("pool")
-            },
+            IngestRequest { max_memory: Some(least_memory(&request("pool"), dir.path())), ..request("pool") },
         ),
     ];
     for (name, request) in other {
-        assert_eq!(world::digests(&ingested(dir.path(), name, &data, request)), expected, "{name}");
+        assert_eq!(world::digests(&ingested(dir.path(), name, 300, request)), expected, "{name}");
     }
 }
 
 /// A limit that only the least memory-hungry way keeps.
-fn least_memory(request: &IngestRequest, dir: &Path, data: &Path) -> u64 {
-    let store = Store::create(dir.join("probe")).expect("created");
-    world::register(&store, "pool", data).expect("registered");
+fn least_memory(request: &IngestRequest, dir: &Path) -> u64 {
+    let store = world::created(&dir.join("probe"), 300);
     let error =
         world::run(&store, IngestRequest { max_memory: Some(1), ..request.clone() }).expect_err("too little");
     let text = error.to_string();
@@ -69,9 +62,7 @@ fn least_memory(request: &IngestRequest, dir: &Path, data: &Path) -> u64 {
 #[test]
 fn other_questions_are_other_features() {
     let dir = tempfile::tempdir().expect("a folder");
-    let data = dir.path().join("pool.jsonl");
-    world::write_samples(&data, 40);
-    let store = ingested(dir.path(), "store", &data, request("pool"));
+    let store = ingested(dir.path(), "store", 40, request("pool"));
     let mut features = world::digests(&store).len();
     let mut changes: Vec<(&str, IngestRequest)> = vec![
         ("bf16", IngestRequest { compute: ComputePrecision::Bf16, ..request("pool") }),
@@ -125,8 +116,6 @@ fn other_questions_are_other_features() {
 #[test]
 fn a_label_says_what_is_unlike_the_plain_one() {
     let dir = tempfile::tempdir().expect("a folder");
-    let data = dir.path().join("pool.jsonl");
-    world::write_samples(&data, 5);
     let loss = |compute, reduction, max_length| IngestRequest {
         kinds: vec![Kind::Loss],
         compute,
@@ -135,7 +124,7 @@ fn a_label_says_what_is_unlike_the_plain_one() {
         ..request("pool")
     };
     // The variant comes first and gets the plain name.
-    let store = ingested(dir.path(), "store", &data, loss(ComputePrecision::Bf16, Reduction::Mean, 512));
+    let store = ingested(dir.path(), "store", 5, loss(ComputePrecision::Bf16, Reduction::Mean, 512));
     for more in [
         loss(ComputePrecision::F32, Reduction::Mean, 512),
         loss(ComputePrecision::F32, Reduction::Sum, 512),
@@ -152,15 +141,14 @@ fn a_label_says_what_is_unlike_the_plain_one() {
 #[test]
 fn a_label_names_the_part_of_the_encoding_that_differs() {
     let dir = tempfile::tempdir().expect("a folder");
-    let (data, tokenizer) = (dir.path().join("pool.jsonl"), dir.path().join("tokenizer"));
-    world::write_samples(&data, 5);
+    let tokenizer = dir.path().join("tokenizer");
     world::other_tokenizer(&tokenizer);
     let loss = |tokenizer| IngestRequest {
         kinds: vec![Kind::Loss],
         text: TextOptions { max_length: 128, tokenizer, ..TextOptions::default() },
         ..request("pool")
     };
-    let store = ingested(dir.path(), "store", &data, loss(None));
+    let store = ingested(dir.path(), "store", 5, loss(None));
     world::run(&store, loss(Some(tokenizer))).expect("ingested");
     let labels: Vec<String> = world::digests(&store).into_keys().collect();
     assert_eq!(labels, ["pool/loss@base", "pool/loss@base:tokenizer"]);
