@@ -59,8 +59,7 @@ fn texts_of_two_systems_are_compared() {
     }
 
     place.run(&[&text[..], &["-o", "report.json"]].concat()).says(2, &["--force"]);
-    let again = place.run(&[&text[..], &["--report", "report"]].concat());
-    again.says(2, &["--force"]);
+    place.run(&[&text[..], &["--report", "report"]].concat()).says(2, &["--force"]);
     // What is read is not replaced by a result, whatever may be.
     for more in [["--rows", "tuned.jsonl"], ["-o", "base.jsonl"]] {
         let refused = place.run(&[&text[..], &more, &["--force", "--format", "csv"]].concat());

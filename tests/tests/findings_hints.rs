@@ -244,8 +244,7 @@ fn a_run_whose_folders_have_moved_is_registered_where_they_are() {
 
     let gone = ["run `wu` was registered with ", "old/model, which no longer exists; an ingest with "];
     let way = "`--run wu --model DIR --checkpoints 'DIR/*'`";
-    let asked = gradients(&place, "target", &["--run", "wu"]);
-    said(&asked, 1, &[gone[0], gone[1], way]);
+    said(&gradients(&place, "target", &["--run", "wu"]), 1, &[gone[0], gone[1], way]);
     said(&place.run(&["generate", "--run", "wu", "--prompt", "a"]), 1, &[gone[0], gone[1], way]);
 
     // Also without anything to compute, and once.

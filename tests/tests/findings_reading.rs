@@ -211,8 +211,7 @@ fn columns_of_a_table_stand_in_the_order_of_its_header() {
     assert_eq!(columns("t"), Some("row,id,n,text_,b,record".to_owned()));
     // Keys of JSON come as they appear, and those that a table adds behind them.
     place.write("first.jsonl", "{\"text\":\"s\",\"b\":\"x\"}\n{\"text\":\"t\",\"c\":1}\n");
-    let both = place.run(&["add", "--dataset", "m", "--data", "first.jsonl", "h.csv"]);
-    said(&both, 0, &["4 samples added"]);
+    said(&place.run(&["add", "--dataset", "m", "--data", "first.jsonl", "h.csv"]), 0, &["4 samples added"]);
     assert_eq!(columns("m"), Some("row,id,b,c,a,record".to_owned()));
 }
 

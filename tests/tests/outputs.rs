@@ -58,8 +58,7 @@ fn lists_and_objects_are_columns_of_their_types_and_can_be_added_again() {
 /// Runs a command that must be refused as wrong usage with these words, and leaves the folder as it was.
 fn refused(place: &Place, args: &[&str], words: &[&str]) {
     let before = place.names();
-    let finished = place.run(args);
-    finished.says(2, words);
+    place.run(args).says(2, words);
     assert_eq!(place.names(), before, "{args:?}");
 }
 
