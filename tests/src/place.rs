@@ -135,6 +135,12 @@ impl Place {
         binary::ok(&mut self.gstore(args))
     }
 
+    /// The same, of a command line whose words have no blanks in them.
+    #[track_caller]
+    pub fn typed(&self, line: &str) -> String {
+        self.ok(&line.split(' ').collect::<Vec<_>>())
+    }
+
     /// Runs a command that must succeed and prints JSON.
     ///
     /// # Panics

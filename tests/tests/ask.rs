@@ -134,18 +134,7 @@ fn opponents_texts_and_marks() {
     let all = "SELECT count(*) AS n FROM influence('pool', 'q')";
     let count = |sql| place.value(sql).parse::<u64>().expect("a number");
     assert_eq!(count(sql) + 1, count(all));
-    place.ok(&[
-        "select",
-        "--pool",
-        "pool",
-        "--target",
-        "q",
-        "--top",
-        "1",
-        "--exclude-target",
-        "-o",
-        "best.jsonl",
-    ]);
+    place.typed("select --pool pool --target q --top 1 --exclude-target -o best.jsonl");
     assert!(!place.read("best.jsonl").contains("twin"));
 
     // A pool this small is scored row by row, and that is said.
@@ -256,21 +245,10 @@ fn models_that_moved_are_found_where_the_user_says_and_others_are_refused() {
     let place = Place::of(&[("pool", 12)]);
     world::copy_files(&world::demo().join("model"), &place.path("model"));
     world::copy_files(&world::demo().join("warmup"), &place.path("warmup"));
-    place.ok(&[
-        "ingest",
-        "--dataset",
-        "pool",
-        "--data",
-        "pool.jsonl",
-        "--model",
-        "model",
-        "--checkpoints",
-        "warmup/checkpoint-*",
-        "--features",
-        "grad-sgd",
-        "--dim",
-        "256",
-    ]);
+    place.typed(
+        "ingest --dataset pool --data pool.jsonl --model model --checkpoints warmup/checkpoint-* \
+         --features grad-sgd --dim 256",
+    );
     let before = ok(&place, &["--format", "json"]);
 
     fs_err::rename(place.path("warmup"), place.path("moved")).expect("moved");

@@ -42,18 +42,10 @@ impl World {
 
     fn ingest_with(&self, dataset: &str, features: &str, model: &Path, checkpoint: &Path) -> Command {
         let mut command = self.gstore();
-        command.args([
-            "ingest",
-            "--dataset",
-            dataset,
-            "--features",
-            features,
-            "--dim",
-            "128",
-            "--run",
-            "warmup",
-            "--model",
-        ]);
+        command.args(
+            format!("ingest --dataset {dataset} --features {features} --dim 128 --run warmup --model")
+                .split(' '),
+        );
         command.arg(model).arg("--checkpoints").arg(checkpoint);
         command
     }

@@ -42,19 +42,7 @@ fn selected_lines_are_the_original_bytes() {
     assert_eq!(lines, expected);
 
     // k is the whole part of the share, and two pools rank together.
-    world.ok(&[
-        "select",
-        "--pool",
-        "pool,more",
-        "--target",
-        "target:count",
-        "--top",
-        "49%",
-        "-o",
-        "some.jsonl",
-        "--scores",
-        "some.json",
-    ]);
+    world.typed("select --pool pool,more --target target:count --top 49% -o some.jsonl --scores some.json");
     assert_eq!(world.read("some.jsonl").lines().count(), 3);
     let scores: Vec<Value> =
         world.read("some.json").lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
@@ -70,21 +58,7 @@ fn selected_lines_are_the_original_bytes() {
     // The score file next to the output, and one of all rows.
     let csv = world.read("all.jsonl.scores.csv");
     assert!(csv.starts_with("id,row,score,subtask\nc,2,"), "{csv}");
-    world.ok(&[
-        "select",
-        "--pool",
-        "pool",
-        "--target",
-        "target",
-        "--top",
-        "1",
-        "-o",
-        "one.jsonl",
-        "--scores",
-        "s.parquet",
-        "--scores-of",
-        "all",
-    ]);
+    world.typed("select --pool pool --target target --top 1 -o one.jsonl --scores s.parquet --scores-of all");
     assert!(fs_err::read(world.path("s.parquet")).expect("written").starts_with(b"PAR1"));
     let printed =
         world.ok(&["select", "--pool", "pool", "--target", "target", "--top", "1", "--worst", "-o", "-"]);

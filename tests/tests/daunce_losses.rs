@@ -55,21 +55,9 @@ fn compute(place: &Place, more: &[&str]) -> binary::Finished {
 fn compute_as(place: &Place, ensemble: &str, more: &[&str]) -> binary::Finished {
     let (model, adapters) = (world::demo().join("model"), world::demo().join("warmup/checkpoint-*"));
     let (model, adapters) = (model.display().to_string(), adapters.display().to_string());
-    let mut args = vec![
-        "daunce",
-        "losses",
-        "--ensemble",
-        ensemble,
-        "--dataset",
-        "pool",
-        "--model",
-        &model,
-        "--adapters",
-        &adapters,
-    ];
-    args.extend(["--max-length", "512"]);
-    args.extend(more);
-    place.run(&args)
+    let args = ["daunce", "losses", "--ensemble", ensemble, "--dataset", "pool", "--max-length", "512"];
+    let of = ["--model", &model, "--adapters", &adapters];
+    place.run(&[&args[..], &of, more].concat())
 }
 
 #[test]

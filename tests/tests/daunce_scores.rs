@@ -33,19 +33,9 @@ fn place() -> Place {
         place.write(&format!("{dataset}.csv"), losses);
         place.add(dataset);
         let file = format!("{dataset}.csv");
-        place.ok(&[
-            "import",
-            "--from",
-            "daunce",
-            "--ensemble",
-            "gpt",
-            "--base",
-            "an-api",
-            "--dataset",
-            dataset,
-            "--losses",
-            &file,
-        ]);
+        place.typed(&format!(
+            "import --from daunce --ensemble gpt --base an-api --dataset {dataset} --losses {file}"
+        ));
     }
     place
 }
@@ -146,21 +136,9 @@ fn copies_among_the_models_are_found() {
 #[test]
 fn a_selection_by_losses_writes_the_original_lines_and_the_errors() {
     let place = place();
-    place.ok(&[
-        "select",
-        "--pool",
-        "pool",
-        "--target",
-        "queries:queries",
-        "--method",
-        "daunce",
-        "--score",
-        "corr",
-        "--top",
-        "6",
-        "-o",
-        "selected.jsonl",
-    ]);
+    place.typed(
+        "select --pool pool --target queries:queries --method daunce --score corr --top 6 -o selected.jsonl",
+    );
     let lines = place.read("selected.jsonl");
     assert_eq!(lines.lines().count(), 6);
     let scores = place.read("selected.jsonl.scores.csv");

@@ -125,17 +125,7 @@ fn losses_are_computed_round_by_round() {
     let run = |more: &[&str]| {
         let mut command =
             place.gstore(&["daunce", "train", "--dataset", "pool", "--steps", "2", "--batch-size", "4"]);
-        command.args([
-            "--max-length",
-            "64",
-            "--lora-rank",
-            "2",
-            "--learning-rate",
-            "1e-2",
-            "--round",
-            "2",
-            "--json",
-        ]);
+        command.args("--max-length 64 --lora-rank 2 --learning-rate 1e-2 --round 2 --json".split(' '));
         command.arg("--model").arg(world::demo().join("model")).args(more);
         serde_json::from_str::<Value>(&binary::ok(&mut command)).expect("JSON")
     };

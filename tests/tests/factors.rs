@@ -339,19 +339,9 @@ fn a_query_that_cannot_be_solved_for_ends_alone() {
         place.add(name);
     }
     let module = "model.layers.0.self_attn.v_proj";
-    place.ok(&[
-        "factors",
-        "fit",
-        "f",
-        "--dataset",
-        "pool",
-        "--model",
-        "marked",
-        "--modules",
-        module,
-        "--strategy",
-        "diagonal",
-    ]);
+    place.typed(&format!(
+        "factors fit f --dataset pool --model marked --modules {module} --strategy diagonal"
+    ));
     let score = |target: &str, more: &[&str]| {
         let args = ["score", "--pool", "pool", "--factors", "f", "--target", target, "--solver", "cg"];
         let limits = ["--damping", "1e-60", "--iterations", "1", "-o", "scores.csv", "--force", "--json"];

@@ -20,19 +20,7 @@ fn factors_of_something_else_are_refused() {
     let report = place.json(&report);
     assert!(report["stale"].is_string() && report["passes"] == 1, "{report}");
 
-    place.ok(&[
-        "score",
-        "--factors",
-        "f",
-        "--pool",
-        "pool",
-        "--target",
-        "q",
-        "--kronfluence",
-        "scores_f",
-        "--report",
-        "f.md",
-    ]);
+    place.typed("score --factors f --pool pool --target q --kronfluence scores_f --report f.md");
     assert!(place.path("scores_f/pairwise_scores.safetensors").exists());
     let report = place.read("f.md");
     assert!(report.contains("## Prompt 3: Is 2 odd?") && report.contains("Is 11 odd?"), "{report}");

@@ -172,20 +172,8 @@ fn a_selection_that_is_stopped_leaves_no_file() {
     // The command waits at a pipe that is not read, with the scores written.
     let made = Command::new("mkfifo").arg(place.path("lines.jsonl")).status().expect("mkfifo runs");
     assert!(made.success());
-    let args = [
-        "select",
-        "--pool",
-        "pool",
-        "--target",
-        "pool",
-        "--top",
-        "4",
-        "-o",
-        "lines.jsonl",
-        "--scores",
-        "s.csv",
-    ];
-    let mut command = place.gstore(&args);
+    let mut command = place.gstore(&[]);
+    command.args("select --pool pool --target pool --top 4 -o lines.jsonl --scores s.csv".split(' '));
     let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("started");
     let written = || place.names().iter().any(|name| name.contains("s.csv"));
     until("the scores are written", written);

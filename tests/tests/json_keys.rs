@@ -167,17 +167,8 @@ fn the_page_has_every_key_and_no_other() {
     let share = |key: &str| scored[key].as_f64().expect("a share");
     assert!(0.0 < share("kept_min") && share("kept_min") <= share("kept_median"), "{scored}");
 
-    let mut train = place.gstore(&[
-        "train",
-        "--dataset",
-        "pool",
-        "--lora-rank",
-        "2",
-        "--max-steps",
-        "2",
-        "--max-length",
-        "64",
-    ]);
+    let mut train = place.gstore(&[]);
+    train.args("train --dataset pool --lora-rank 2 --max-steps 2 --max-length 64".split(' '));
     train.args(["--output", "tuned", "--json", "--model"]).arg(world::demo().join("model"));
     check("train", &serde_json::from_str(&binary::ok(&mut train)).expect("JSON"));
     train.args(["--dry-run", "--overwrite-output-dir", "--run", "other"]);

@@ -200,7 +200,7 @@ fn tokens_are_drawn_with_their_losses() {
     let bare = place.run(&["plot", "tokens", "--dataset", "bare", "--id", "s3"]);
     let says = "ingest --run later --dataset bare --features loss --per-token";
     assert!(bare.stderr.contains(&format!("`gstore {says}` computes one")), "{bare:?}");
-    place.ok(&says.split(' ').collect::<Vec<_>>());
+    place.typed(says);
     place.ok(&["plot", "tokens", "--dataset", "bare", "--id", "s3"]);
 }
 

@@ -10,6 +10,8 @@ use gstore_model::Device;
 use gstore_store::{Cancel, FeatureState, RowSet, Store};
 use gstore_tests::{binary, world};
 
+use crate::shards::ingest as ingest_pool;
+
 const KINDS: [Kind; 3] = [Kind::GradAdam, Kind::EmbedMean, Kind::Loss];
 
 /// Raises the flag after so many batches.
@@ -155,27 +157,8 @@ fn killed_at_any_instant_the_same_command_goes_on() {
     world::run(&expected, request).expect("ingested");
 
     let command = || {
-        let mut command = binary::gstore(&store);
-        let demo = world::demo();
-        command.args([
-            "ingest",
-            "--dataset",
-            "pool",
-            "--features",
-            "grad-adam,loss",
-            "--dim",
-            "256",
-            "--threads",
-            "2",
-        ]);
-        command
-            .args(["--max-length", "512", "--batch-tokens", "512", "--run", "warmup"])
-            .arg("--data")
-            .arg(&data);
-        command.arg("--model").arg(demo.join("model"));
-        for checkpoint in world::demo_checkpoints().into_iter().take(2) {
-            command.arg("--checkpoints").arg(checkpoint.folder().expect("an adapter"));
-        }
+        let mut command = ingest_pool(&store);
+        command.arg("--data").arg(&data);
         command
     };
     let mut sealed_before_a_kill = false;

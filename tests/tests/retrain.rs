@@ -73,17 +73,8 @@ fn losses_of_queries_are_computed_in_f32_whatever_models_are_trained_in() {
     let kept = losses("one/outputs/00000.parquet", "query");
     for (compute, is_kept) in [("f32", true), ("bf16", false)] {
         let file = format!("{compute}.parquet");
-        let ask = [
-            "generate",
-            "--perplexity",
-            "--data",
-            "queries.jsonl",
-            "--max-length",
-            "64",
-            "--compute",
-            compute,
-        ];
-        let mut ask = place.gstore(&ask);
+        let mut ask = place.gstore(&["generate", "--perplexity", "--data", "queries.jsonl", "--compute"]);
+        ask.args([compute, "--max-length", "64"]);
         ask.args(["--adapter", "one/models/00000/checkpoint-2", "-o", &file, "--model"]);
         binary::ok(ask.arg(world::demo().join("model")));
         assert_eq!(losses(&file, "id") == kept, is_kept, "{compute}: {kept}");

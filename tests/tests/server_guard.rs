@@ -28,23 +28,9 @@ fn certificate(place: &Place, name: &str, ca: Option<&str>) {
     };
     let (key, pem) = (file(name, "key"), file(name, "pem"));
     let subject = format!("/CN={name}");
-    let mut args = vec![
-        "req",
-        "-x509",
-        "-newkey",
-        "ec",
-        "-pkeyopt",
-        "ec_paramgen_curve:prime256v1",
-        "-nodes",
-        "-days",
-        "30",
-        "-subj",
-        &subject,
-        "-keyout",
-        &key,
-        "-out",
-        &pem,
-    ];
+    let request = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 30";
+    let mut args: Vec<&str> = request.split(' ').collect();
+    args.extend(["-subj", &subject, "-keyout", &key, "-out", &pem]);
     let signer = ca.map(|ca| (file(ca, "pem"), file(ca, "key")));
     if let Some((ca, ca_key)) = &signer {
         args.extend(["-CA", ca, "-CAkey", ca_key, "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"]);

@@ -12,7 +12,7 @@ use gstore_store::Store;
 use gstore_tests::{binary, world};
 
 /// `gstore ingest` of the dataset `pool` with the demo's model.
-fn ingest(store: &Path) -> Command {
+pub fn ingest(store: &Path) -> Command {
     let mut command = binary::gstore(store);
     let demo = world::demo();
     command.args(["ingest", "--dataset", "pool", "--features", "grad-adam,loss", "--dim", "256"]);
