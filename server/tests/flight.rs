@@ -117,7 +117,11 @@ impl Drop for Server {
 
 /// A token that reads.
 fn token(store: &Store, name: &str, datasets: Option<&[&str]>) -> String {
+    token_for(Scope::Read, store, name, datasets)
+}
+
+fn token_for(scope: Scope, store: &Store, name: &str, datasets: Option<&[&str]>) -> String {
     let datasets = datasets.map(|names| names.iter().map(|n| (*n).to_owned()).collect());
-    let new = NewToken { name: name.to_owned(), scope: Scope::Read, expires: None, datasets };
+    let new = NewToken { name: name.to_owned(), scope, expires: None, datasets };
     Tokens::of(store).create(new).unwrap()
 }

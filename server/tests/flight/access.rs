@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use arrow_array::{ArrayRef, Int64Array, RecordBatch};
 use arrow_flight::flight_service_client::FlightServiceClient;
-use arrow_flight::sql::{CommandGetTableTypes, ProstMessageExt};
+use arrow_flight::sql::CommandGetTableTypes;
 use arrow_flight::{Criteria, FlightDescriptor, Ticket};
 use futures::TryStreamExt;
 use gstore_server::{NewToken, Scope, ServeError, ServeOptions, Tokens, serve};
@@ -13,13 +13,12 @@ use gstore_store::{
     ArtifactPart, DatasetName, EnsembleBase, EnsembleUpdate, JobPlan, LossColumns, Member, RowFlags, Store,
     ViewOptions,
 };
-use prost::Message;
 use serde_json::{Value, json};
 use tonic::Code;
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_client::HealthClient;
 
-use crate::client::{Client, basic, channel, statement, text};
+use crate::client::{Client, basic, channel, command, statement, text};
 use crate::{Server, options, served, token};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -279,8 +278,7 @@ async fn requests_are_recorded() {
     assert_eq!(lost.prepare("SELECT 2").await.unwrap_err().code(), Code::NotFound);
     assert!(Client::with(&server, "gst_wrong").await.sql("SELECT 3").await.is_err());
     client.flights("").await;
-    let types = CommandGetTableTypes {}.as_any().encode_to_vec();
-    client.rows(FlightDescriptor::new_cmd(types)).await.unwrap();
+    client.rows(command(&CommandGetTableTypes {})).await.unwrap();
     client.action("tags", Vec::new()).await.unwrap();
     client.action("snapshots", Vec::new()).await.unwrap();
     let handle = client.prepare("SELECT $1").await.unwrap().prepared_statement_handle;

@@ -90,6 +90,11 @@ impl Client {
         self.rows(statement(sql)).await
     }
 
+    /// What a statement is refused with, and what its preparation is.
+    pub async fn refused(&self, sql: &str) -> [Status; 2] {
+        [self.sql(sql).await.expect_err(sql), self.prepare(sql).await.expect_err(sql)]
+    }
+
     pub async fn action(&self, kind: &str, body: Vec<u8>) -> Result<Vec<bytes::Bytes>, Status> {
         let results = self.inner.clone().do_action(self.request(Action::new(kind, body))).await?;
         results.into_inner().map_ok(|result| result.body).try_collect().await
@@ -112,11 +117,8 @@ impl Client {
         row: RecordBatch,
         options: IpcWriteOptions,
     ) -> Result<bytes::Bytes, Status> {
-        let command = CommandPreparedStatementQuery { prepared_statement_handle: handle };
-        let descriptor = FlightDescriptor::new_cmd(command.as_any().encode_to_vec());
-        let encoder =
-            FlightDataEncoderBuilder::new().with_options(options).with_flight_descriptor(Some(descriptor));
-        let messages: Vec<_> = encoder.build(futures::stream::iter([Ok(row)])).try_collect().await.unwrap();
+        let descriptor = command(&CommandPreparedStatementQuery { prepared_statement_handle: handle });
+        let messages = messages(descriptor, vec![row], options).await;
         let put = self.inner.clone().do_put(self.request(futures::stream::iter(messages))).await?;
         let put = put.into_inner().message().await?.expect("a result");
         let result = DoPutPreparedStatementResult::decode(put.app_metadata).unwrap();
@@ -124,8 +126,7 @@ impl Client {
     }
 
     pub async fn run_prepared(&self, handle: bytes::Bytes) -> Answer {
-        let command = CommandPreparedStatementQuery { prepared_statement_handle: handle };
-        self.rows(FlightDescriptor::new_cmd(command.as_any().encode_to_vec())).await
+        self.rows(command(&CommandPreparedStatementQuery { prepared_statement_handle: handle })).await
     }
 
     /// The paths of the flights that criteria list.
@@ -164,9 +165,26 @@ pub async fn channel(server: &Server) -> Channel {
     endpoint.connect().await.unwrap()
 }
 
+pub fn command(message: &impl ProstMessageExt) -> FlightDescriptor {
+    FlightDescriptor::new_cmd(message.as_any().encode_to_vec())
+}
+
 pub fn statement(sql: &str) -> FlightDescriptor {
-    let command = CommandStatementQuery { query: sql.to_owned(), transaction_id: None };
-    FlightDescriptor::new_cmd(command.as_any().encode_to_vec())
+    command(&CommandStatementQuery { query: sql.to_owned(), transaction_id: None })
+}
+
+/// Batches as they are put.
+pub async fn messages(
+    descriptor: FlightDescriptor,
+    batches: Vec<RecordBatch>,
+    options: IpcWriteOptions,
+) -> Vec<FlightData> {
+    let encoder = FlightDataEncoderBuilder::new()
+        .with_schema(batches[0].schema())
+        .with_options(options)
+        .with_flight_descriptor(Some(descriptor));
+    let batches = futures::stream::iter(batches.into_iter().map(Ok));
+    encoder.build(batches).try_collect().await.unwrap()
 }
 
 /// What an answer breaks off with.

@@ -4,17 +4,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arrow_array::{ArrayRef, RecordBatch, StringArray};
-use arrow_flight::encode::FlightDataEncoderBuilder;
 use arrow_flight::flight_service_client::FlightServiceClient;
-use arrow_flight::sql::{CommandPreparedStatementQuery, ProstMessageExt};
-use arrow_flight::{FlightData, FlightDescriptor, Ticket};
-use futures::TryStreamExt;
+use arrow_flight::sql::CommandPreparedStatementQuery;
+use arrow_flight::{FlightDescriptor, Ticket};
+use arrow_ipc::writer::IpcWriteOptions;
 use gstore_server::{ConnectionLimits, RequestLimits, ServeOptions};
-use prost::Message;
 use serde_json::json;
 use tonic::Code;
 
-use crate::client::{Client, ENDLESS, basic, broken_off, channel};
+use crate::client::{Client, ENDLESS, basic, broken_off, channel, command, messages};
 use crate::{options, served};
 
 /// The code of a refusal that says nothing of the disk.
@@ -187,13 +185,11 @@ async fn a_flood_of_handshakes_has_to_wait_and_others_have_not() {
 async fn the_values_of_a_statement_are_bounded_together() {
     let (_server, client) = served(options()).await;
     let handle = client.prepare("SELECT length($1)").await.unwrap().prepared_statement_handle;
-    let command = CommandPreparedStatementQuery { prepared_statement_handle: handle };
-    let descriptor = FlightDescriptor::new_cmd(command.as_any().encode_to_vec());
+    let descriptor = command(&CommandPreparedStatementQuery { prepared_statement_handle: handle });
     let value: ArrayRef = Arc::new(StringArray::from(vec!["x".repeat(9 << 20)]));
     let row = RecordBatch::try_from_iter([("1", value)]).unwrap();
-    let encoder = FlightDataEncoderBuilder::new().with_flight_descriptor(Some(descriptor));
-    let rows = futures::stream::iter([Ok(row.slice(0, 0)), Ok(row.clone()), Ok(row)]);
-    let messages: Vec<FlightData> = encoder.build(rows).try_collect().await.unwrap();
+    let rows = vec![row.slice(0, 0), row.clone(), row];
+    let messages = messages(descriptor, rows, IpcWriteOptions::default()).await;
     let mut inner = client.inner.clone();
     let put = inner.do_put(client.request(futures::stream::iter(messages))).await;
     let status = put.expect_err("too large");

@@ -4,11 +4,11 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
-use gstore_server::{ConnectionLimits, NewToken, RequestLimits, Scope, ServeOptions, Tokens};
+use gstore_server::{ConnectionLimits, RequestLimits, Scope, ServeOptions};
 use serde_json::{Value, json};
 
 use crate::client::ENDLESS;
-use crate::{Server, options, token};
+use crate::{Server, options, token, token_for};
 
 /// An answer.
 struct Answer {
@@ -295,8 +295,7 @@ fn a_request_whose_body_does_not_come_is_given_up() {
 #[test]
 fn statements_and_metrics_say_what_was_asked() {
     let server = started(options());
-    let write = NewToken { name: "writer".into(), scope: Scope::Write, expires: None, datasets: None };
-    let writer = Tokens::of(&server.store).create(write).unwrap();
+    let writer = token_for(Scope::Write, &server.store, "writer", None);
     let other = token(&server.store, "other", None);
     assert_eq!(ask(&server, &json!({"sql": "SELECT row FROM pool"})).code, 200);
     assert_eq!(ask(&server, &json!({"sql": "SELECT nothing FROM pool"})).code, 400);

@@ -10,36 +10,29 @@ use arrow_array::{
     Array, ArrayRef, FixedSizeListArray, Float32Array, Float64Array, Int64Array, PrimitiveArray, RecordBatch,
     StringArray, UInt64Array,
 };
-use arrow_flight::encode::FlightDataEncoderBuilder;
-use arrow_flight::sql::{CommandPreparedStatementQuery, ProstMessageExt};
+use arrow_flight::sql::CommandPreparedStatementQuery;
 use arrow_flight::{FlightData, FlightDescriptor};
 use arrow_ipc::CompressionType;
 use arrow_ipc::writer::IpcWriteOptions;
 use arrow_schema::{DataType, Field, Fields};
-use futures::{StreamExt, TryStreamExt};
-use gstore_server::{ConnectionLimits, NewToken, RequestLimits, Scope, ServeOptions, Tokens};
+use futures::StreamExt;
+use gstore_server::{ConnectionLimits, RequestLimits, Scope, ServeOptions};
 use gstore_store::Store;
-use prost::Message;
 use serde_json::{Value, json};
 use tonic::{Code, Status};
 
-use crate::client::{Client, text};
-use crate::{Server, options, served};
+use crate::client::{Client, command, messages, text};
+use crate::{Server, options, served, token_for};
 
-pub fn writer(store: &Store, name: &str, datasets: Option<&[&str]>) -> String {
-    let datasets = datasets.map(|names| names.iter().map(|n| (*n).to_owned()).collect());
-    let new = NewToken { name: name.to_owned(), scope: Scope::Write, expires: None, datasets };
-    Tokens::of(store).create(new).unwrap()
-}
-
-async fn writing(server: &Server) -> Client {
-    Client::with(server, &writer(&server.store, "writer", None)).await
+/// A client that may write.
+async fn writer(server: &Server, name: &str, datasets: Option<&[&str]>) -> Client {
+    Client::with(server, &token_for(Scope::Write, &server.store, name, datasets)).await
 }
 
 /// A server, and a client that may write.
 async fn writable(options: ServeOptions) -> (Server, Client) {
     let server = Server::start(options);
-    let client = writing(&server).await;
+    let client = writer(&server, "writer", None).await;
     (server, client)
 }
 
@@ -52,18 +45,12 @@ async fn put_as(
     sent(client, encoded(what, batches, options).await).await
 }
 
-fn command(asked: &Value) -> FlightDescriptor {
-    FlightDescriptor::new_cmd(asked.to_string().into_bytes())
+fn asked(what: &Value) -> FlightDescriptor {
+    FlightDescriptor::new_cmd(what.to_string().into_bytes())
 }
 
 async fn encoded(what: &Value, batches: Vec<RecordBatch>, options: IpcWriteOptions) -> Vec<FlightData> {
-    let descriptor = command(&json!({ "put": what }));
-    let encoder = FlightDataEncoderBuilder::new()
-        .with_schema(batches[0].schema())
-        .with_options(options)
-        .with_flight_descriptor(Some(descriptor));
-    let batches = futures::stream::iter(batches.into_iter().map(Ok));
-    encoder.build(batches).try_collect().await.unwrap()
+    messages(asked(&json!({ "put": what })), batches, options).await
 }
 
 async fn sent(client: &Client, messages: Vec<FlightData>) -> Result<Value, Status> {
@@ -351,13 +338,13 @@ async fn only_those_who_may_write_add_something_and_only_what_can_be() {
     let before = server.store.snapshot().unwrap().number();
     let what = json!({"samples": {"dataset": "fresh"}});
     assert_eq!(refused(&reader, what.clone(), texts(0..2)).await, Code::PermissionDenied);
-    let narrow = Client::with(&server, &writer(&server.store, "narrow", Some(&["pool", "mine"]))).await;
+    let narrow = writer(&server, "narrow", Some(&["pool", "mine"])).await;
     assert_eq!(refused(&narrow, what.clone(), texts(0..2)).await, Code::PermissionDenied);
     let there = json!({"vectors": {"dataset": "target", "kind": "embed-x"}});
     assert_eq!(refused(&narrow, there, vectors(&[0], 2)).await, Code::PermissionDenied);
     let run = |weight: f64| json!({"vectors": {"dataset": "pool", "kind": "embed-x", "run": "fresh", "checkpoint": "c", "weight": weight}});
     assert_eq!(refused(&narrow, run(1.0), vectors(&[0], 2)).await, Code::PermissionDenied, "runs are of all");
-    let client = writing(&server).await;
+    let client = writer(&server, "writer", None).await;
     let nowhere = json!({"vectors": {"dataset": "nowhere", "kind": "embed-x"}});
     assert_eq!(refused(&client, nowhere, vectors(&[0], 2)).await, Code::NotFound);
     assert_eq!(refused(&client, run(-1.0), vectors(&[0], 2)).await, Code::InvalidArgument);
@@ -434,14 +421,11 @@ async fn a_stream_in_which_nothing_comes_is_given_up() {
     let connections = ConnectionLimits { reader: Duration::from_millis(200), ..ConnectionLimits::default() };
     let limits = RequestLimits { connections, ..RequestLimits::default() };
     let (_server, client) = writable(ServeOptions { limits, ..options() }).await;
-    let upload = json!({"put": {"samples": {"dataset": "fresh"}}}).to_string().into_bytes();
+    let upload = asked(&json!({"put": {"samples": {"dataset": "fresh"}}}));
     let handle = client.prepare("SELECT $1").await.unwrap().prepared_statement_handle;
-    let bind = CommandPreparedStatementQuery { prepared_statement_handle: handle }.as_any().encode_to_vec();
-    for command in [upload, bind] {
-        let encoder =
-            FlightDataEncoderBuilder::new().with_flight_descriptor(Some(FlightDescriptor::new_cmd(command)));
-        let messages: Vec<_> =
-            encoder.build(futures::stream::iter([Ok(texts(0..1))])).try_collect().await.unwrap();
+    let bind = command(&CommandPreparedStatementQuery { prepared_statement_handle: handle });
+    for descriptor in [upload, bind] {
+        let messages = messages(descriptor, vec![texts(0..1)], IpcWriteOptions::default()).await;
         let open = futures::stream::iter(messages).chain(futures::stream::pending());
         let status = client.inner.clone().do_put(client.request(open)).await.expect_err("given up");
         assert_eq!(status.code(), Code::DeadlineExceeded, "{status}");
@@ -479,7 +463,7 @@ async fn the_same_key_at_the_same_time_is_done_once() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_matrix_has_the_scores_of_single_questions() {
     let (_server, client) = served(options()).await;
-    let ask = |target: &str| command(&json!({"matrix": {"pool": "pool", "target": target}}));
+    let ask = |target: &str| asked(&json!({"matrix": {"pool": "pool", "target": target}}));
     let (schema, rows) = client.rows(ask("target:b")).await.unwrap();
     let targets: Value = serde_json::from_str(&schema.metadata()["gstore.targets"]).unwrap();
     assert_eq!(
@@ -532,7 +516,7 @@ async fn tags_are_made_and_removed_by_those_who_may_write_all() {
         assert_eq!(act(&client, kind, body.clone()).await, Err(code), "{body}");
     }
     let reader = Client::of(&server).await;
-    let narrow = Client::with(&server, &writer(&server.store, "narrow", Some(&["pool"]))).await;
+    let narrow = writer(&server, "narrow", Some(&["pool"])).await;
     for other in [&reader, &narrow] {
         let denied = act(other, "delete_tag", json!({"name": "before"})).await;
         assert_eq!(denied, Err(Code::PermissionDenied));

@@ -4,27 +4,22 @@ use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
 use arrow_array::{ArrayRef, Int64Array, RecordBatch, StringArray};
+use arrow_flight::IpcMessage;
 use arrow_flight::sql::{
     CommandGetCatalogs, CommandGetCrossReference, CommandGetDbSchemas, CommandGetExportedKeys,
     CommandGetImportedKeys, CommandGetPrimaryKeys, CommandGetSqlInfo, CommandGetTableTypes, CommandGetTables,
-    CommandGetXdbcTypeInfo, ProstMessageExt, SqlInfo,
+    CommandGetXdbcTypeInfo, SqlInfo,
 };
-use arrow_flight::{FlightDescriptor, IpcMessage};
 use arrow_ipc::CompressionType;
 use arrow_ipc::writer::IpcWriteOptions;
 use arrow_schema::Schema;
 use gstore_core::Cancel;
 use gstore_server::{Remote, RemoteOptions};
 use gstore_sql::{Parameters, SqlErrorKind, SqlOptions, SqlRunner};
-use prost::Message;
 use tonic::Code;
 
-use crate::client::{Client, statement, text};
+use crate::client::{Client, command, statement, text};
 use crate::{Server, fixture, options, served};
-
-fn command(message: &impl ProstMessageExt) -> FlightDescriptor {
-    FlightDescriptor::new_cmd(message.as_any().encode_to_vec())
-}
 
 const STATEMENTS: [&str; 7] = [
     "SELECT * FROM pool ORDER BY row",
@@ -170,8 +165,7 @@ async fn what_would_change_the_store_is_refused_with_what_does_it() {
         ("SELECT * FROM '/etc/passwd'", "there is no table"),
         ("SELECT 1; SELECT 2", "only one statement is allowed"),
     ] {
-        for status in [client.sql(sql).await.err(), client.prepare(sql).await.err()] {
-            let status = status.unwrap_or_else(|| panic!("{sql}"));
+        for status in client.refused(sql).await {
             assert_eq!(status.code(), Code::InvalidArgument, "{sql}: {status}");
             assert!(status.message().contains(says), "{sql}: {status}");
         }
@@ -192,8 +186,7 @@ async fn settings_of_the_server_are_not_shown() {
         "WITH s AS (SELECT * FROM information_schema.df_settings) SELECT a.value FROM s AS a",
         "EXPLAIN ANALYZE VERBOSE SELECT value FROM information_schema.df_settings",
     ] {
-        for status in [client.sql(sql).await.err(), client.prepare(sql).await.err()] {
-            let status = status.unwrap_or_else(|| panic!("{sql}"));
+        for status in client.refused(sql).await {
             assert_eq!(status.code(), Code::InvalidArgument, "{sql}: {status}");
             assert!(status.message().contains("settings of a server"), "{sql}: {status}");
         }
@@ -214,8 +207,7 @@ async fn the_values_of_a_pivot_are_looked_up_while_it_is_planned() {
         assert_eq!(rows[0].column(1).as_primitive::<arrow_array::types::Int64Type>().value(0), 4);
     }
     for sql in ["PIVOT (SELECT * FROM gstore.statements) ON state", "PIVOT (SELECT random() > 2 AS k) ON k"] {
-        for status in [client.sql(sql).await.err(), client.prepare(sql).await.err()] {
-            let status = status.unwrap_or_else(|| panic!("{sql}"));
+        for status in client.refused(sql).await {
             assert!(status.message().contains("may be others when it runs"), "{status}");
         }
     }
