@@ -6,6 +6,8 @@ use gstore_store::{
 };
 use serde_json::Value;
 
+use crate::place::Place;
+
 /// Numbers in -1..1, always the same.
 pub struct Numbers(pub u64);
 
@@ -19,6 +21,18 @@ impl Numbers {
         self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (self.0 >> 40) as f32 / (1u64 << 23) as f32 - 1.0
     }
+}
+
+/// A pool and a target of so many rows, with vectors of 8 coordinates.
+pub fn place(pool: u64, target: u64) -> Place {
+    let place = Place::with_store();
+    let store = place.store();
+    for (dataset, rows) in [("pool", pool), ("target", target)] {
+        append(&store, dataset, rows);
+        let mut numbers = Numbers(rows);
+        gradients(&store, dataset, rows, 8, |_| numbers.vector(8));
+    }
+    place
 }
 
 /// Adds samples to a dataset: `pool0`, `pool1` and so on, with records.

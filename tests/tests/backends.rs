@@ -1,23 +1,17 @@
 //! Promise: a user may choose the backend; the vectors are those of the others to rounding, and what a
 //! backend cannot do is refused by name.
 
-use std::path::Path;
-
 use gstore_ingest::pipeline::{CheckpointArg, IngestRequest, Kind, ProjectionChoice};
 use gstore_model::{CandleDevice, Device};
 use gstore_store::Store;
 use gstore_tests::place::Place;
 use gstore_tests::world;
 
+use crate::whole_model::ingested;
+
 const ROWS: u64 = 60;
 const CANDLE: Device = Device::Candle(CandleDevice::Host);
 const KINDS: [Kind; 5] = [Kind::GradAdam, Kind::GradSgd, Kind::GradSign, Kind::EmbedMean, Kind::Loss];
-
-fn ingested(dir: &Path, name: &str, request: IngestRequest) -> Store {
-    let store = world::created(&dir.join(name), ROWS as usize);
-    world::run(&store, request).expect("ingested");
-    store
-}
 
 /// The vectors of every feature, by label.
 fn vectors(store: &Store) -> Vec<(String, Vec<Vec<f32>>)> {
@@ -67,7 +61,7 @@ fn candle_gives_the_vectors_of_the_cpu_backend() {
     for (name, request) in requests {
         let f32 = || IngestRequest { dtype: gstore_store::DType::F32, ..request() };
         let on = |device, name: &str, batch_tokens| {
-            ingested(dir.path(), name, IngestRequest { device, batch_tokens, ..f32() })
+            ingested(dir.path(), name, ROWS as usize, IngestRequest { device, batch_tokens, ..f32() })
         };
         let cpu = on(Device::Cpu, &format!("{name}-cpu"), 512);
         let candle = on(CANDLE, &format!("{name}-candle"), 512);

@@ -2,10 +2,9 @@
 //! are, survive a kill, and are refused where they cannot be right.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::time::Duration;
 
-use gstore_store::{LossBlock, LossWanted, Store};
+use gstore_store::{LossBlock, LossWanted};
 use gstore_tests::place::Place;
 use gstore_tests::{binary, world};
 use serde_json::json;
@@ -19,33 +18,31 @@ fn place() -> Place {
     place
 }
 
-/// Losses of a dataset by row and member, as f64: offset plus what is stored.
-fn losses(store: &Path, ensemble: &str, dataset: &str) -> BTreeMap<u64, Vec<f64>> {
-    let snapshot = Store::open(store).expect("opens").snapshot().expect("a snapshot");
+/// Losses of a dataset by row: that of theta_0, and those of the members, offset plus what is stored.
+pub fn stored(place: &Place, ensemble: &str, dataset: &str) -> BTreeMap<u64, (f32, Vec<f64>)> {
+    let snapshot = place.snapshot();
     let part = snapshot.ensemble(ensemble).expect("an ensemble");
     let reader = snapshot.open_losses(part, &LossWanted::of(dataset)).expect("losses");
     let (mut all, mut block) = (BTreeMap::new(), LossBlock::default());
     for cell in reader.cells() {
         reader.read_cell(cell, None, &mut block).expect("reads");
         for (i, row) in block.rows.iter().enumerate() {
-            let offset = f64::from(block.offset[i]);
-            all.insert(*row, block.row(i).iter().map(|delta| offset + f64::from(*delta)).collect());
+            let offset = block.offset[i];
+            let losses = block.row(i).iter().map(|delta| f64::from(offset) + f64::from(*delta)).collect();
+            all.insert(*row, (offset, losses));
         }
     }
     all
 }
 
-/// Bits of the losses of theta_0, by row: what those of the members are relative to.
-fn offsets(store: &Path, ensemble: &str) -> BTreeMap<u64, u32> {
-    let snapshot = Store::open(store).expect("opens").snapshot().expect("a snapshot");
-    let part = snapshot.ensemble(ensemble).expect("an ensemble");
-    let reader = snapshot.open_losses(part, &LossWanted::of("pool")).expect("losses");
-    let (mut all, mut block) = (BTreeMap::new(), LossBlock::default());
-    for cell in reader.cells() {
-        reader.read_cell(cell, None, &mut block).expect("reads");
-        all.extend(block.rows.iter().copied().zip(block.offset.iter().map(|offset| offset.to_bits())));
-    }
-    all
+/// Those of the members.
+fn losses(place: &Place, ensemble: &str) -> BTreeMap<u64, Vec<f64>> {
+    stored(place, ensemble, "pool").into_iter().map(|(row, (_, losses))| (row, losses)).collect()
+}
+
+/// Bits of those of theta_0: what those of the members are relative to.
+fn offsets(place: &Place, ensemble: &str) -> BTreeMap<u64, u32> {
+    stored(place, ensemble, "pool").into_iter().map(|(row, (offset, _))| (row, offset.to_bits())).collect()
 }
 
 fn compute(place: &Place, more: &[&str]) -> binary::Finished {
@@ -69,7 +66,7 @@ fn losses_by_forward_passes_are_those_of_the_loss_feature() {
     assert_eq!((&report["members"], &report["computed"]), (&json!(4), &json!(4)), "{report}");
     // The same losses the usual way.
     place.ingested("pool", None, "loss");
-    let found = losses(&place.path("store"), "e", "pool");
+    let found = losses(&place, "e");
     assert_eq!(found.len(), ROWS);
     let snapshot = place.snapshot();
     let steps = ["checkpoint-26", "checkpoint-52", "checkpoint-78", "checkpoint-104"];
@@ -96,14 +93,14 @@ fn losses_by_forward_passes_are_those_of_the_loss_feature() {
     place.add("pool");
     let more = compute(&place, &["--compute", "bf16"]);
     more.says(0, &[]);
-    let grown = losses(&place.path("store"), "e", "pool");
+    let grown = losses(&place, "e");
     assert_eq!(grown.len(), ROWS + 5);
     let snapshot = place.snapshot();
     let offsets = snapshot.features().iter().filter(|part| part.attrs.label == "loss@e:base");
     assert_eq!(offsets.count(), 1, "offsets go on in one feature, whatever the precision");
     compute_as(&place, "f", &["--members", "0..1"]).says(0, &[]);
-    let (store, told) = (place.path("store"), &more.stderr);
-    assert_eq!(self::offsets(&store, "e"), self::offsets(&store, "f"), "in the precision of the first");
+    let told = &more.stderr;
+    assert_eq!(self::offsets(&place, "e"), self::offsets(&place, "f"), "in the precision of the first");
     assert!(told.contains("theta_0 is computed in f32, as it was for the losses of pool"), "{told}");
     for (row, values) in &found {
         let bits = |v: &[f64]| v.iter().map(|v| v.to_bits()).collect::<Vec<_>>();
@@ -122,7 +119,7 @@ fn losses_by_forward_passes_are_those_of_the_loss_feature() {
 fn losses_go_on_after_a_kill_with_the_same_bits() {
     let whole = place();
     compute(&whole, &[]).says(0, &[]);
-    let expected = losses(&whole.path("store"), "e", "pool");
+    let expected = losses(&whole, "e");
     let killed = place();
     let mut delay = Duration::from_millis(200);
     for _ in 0..6 {
@@ -133,11 +130,11 @@ fn losses_go_on_after_a_kill_with_the_same_bits() {
         if !binary::killed_after(&mut command, delay) {
             break;
         }
-        Store::open(killed.path("store")).expect("opens").snapshot().expect("a whole snapshot");
+        killed.snapshot();
         delay = delay.mul_f64(1.5);
     }
     compute(&killed, &[]).says(0, &[]);
-    let found = losses(&killed.path("store"), "e", "pool");
+    let found = losses(&killed, "e");
     assert_eq!(bits(&found), bits(&expected));
 }
 
@@ -154,7 +151,7 @@ fn losses_on_several_devices_are_those_of_one() {
         let on = ["--batch-tokens", "128", "--threads", "1", "--members", members, "--devices", devices];
         compute(&several, &on).says(0, &[]);
     }
-    let [expected, found] = [&one, &several].map(|place| losses(&place.path("store"), "e", "pool"));
+    let [expected, found] = [&one, &several].map(|place| losses(place, "e"));
     assert_eq!(bits(&found), bits(&expected));
     let refused = compute_as(&one, "other", &["--devices", "cpu,candle"]);
     refused.says(1, &["`cpu` and `candle` do not compute the same bits"]);
@@ -164,9 +161,9 @@ fn losses_on_several_devices_are_those_of_one() {
 fn members_may_be_computed_in_parts() {
     let place = place();
     compute(&place, &["--members", "0..2", "--json"]).says(0, &[]);
-    assert_eq!(losses(&place.path("store"), "e", "pool")[&0].len(), 2);
+    assert_eq!(losses(&place, "e")[&0].len(), 2);
     compute(&place, &["--members", "2..4"]).says(0, &[]);
-    assert_eq!(losses(&place.path("store"), "e", "pool")[&0].len(), 4);
+    assert_eq!(losses(&place, "e")[&0].len(), 4);
     compute(&place, &["--members", "3..9"]).says(2, &["has 4 members"]);
     compute(&place, &["--block", "64"]).says(2, &["before they are registered"]);
 
@@ -208,7 +205,7 @@ fn jsonl(models: std::ops::Range<usize>, rows: std::ops::Range<usize>) -> String
 }
 
 fn check_given(place: &Place, rows: usize, models: usize) {
-    let found = losses(&place.path("store"), "gpt", "pool");
+    let found = losses(&place, "gpt");
     assert_eq!(found.len(), rows);
     for (row, values) in &found {
         assert_eq!(values.len(), models);
@@ -311,7 +308,7 @@ fn losses_that_come_later_are_added_and_never_silently_replaced() {
     import(&place, &table).says(1, &["s7", "--replace"]);
     assert_eq!(place.value("SELECT max(number) FROM gstore.snapshots"), before);
     import(&place, &[&table[..], &["--replace"][..]].concat()).says(0, &[]);
-    let found = losses(&place.path("store"), "gpt", "pool");
+    let found = losses(&place, "gpt");
     assert!((found[&7][1] - 9.5).abs() < 1e-6);
     assert!((found[&7][0] - given(7, 0)).abs() < 1e-7 && (found[&8][1] - given(8, 1)).abs() < 1e-7);
 }
@@ -406,7 +403,7 @@ fn what_cannot_be_right_is_refused_and_changes_nothing() {
     masked["tables"][0]["mask"] = json!("mask.npy");
     place.write("manifest.json", masked.to_string());
     import(&place, &["manifest.json"]).says(0, &[]);
-    let found = losses(&place.path("store"), "gpt", "pool");
+    let found = losses(&place, "gpt");
     assert!(found[&4][1].is_nan() && found[&4][0].is_finite());
     let one = self::place();
     one.write("losses.jsonl", jsonl(0..1, 0..ROWS));
@@ -443,7 +440,7 @@ fn losses_of_theta_0_are_joined_by_id_and_no_sample_lacks_one() {
     base(&lines);
     import(&place, &["manifest.json"]).says(0, &[]);
     check_given(&place, 20, 3);
-    let offsets = offsets(&place.path("store"), "gpt");
+    let offsets = offsets(&place, "gpt");
     assert!((0..20).all(|i| offsets[&(i as u64)] == (given(i, 9) as f32).to_bits()), "{offsets:?}");
     // Later samples without one have no place in scores that are relative to it.
     place.write("losses.jsonl", jsonl(0..3, 20..ROWS));

@@ -2,8 +2,7 @@
 
 use std::process::Command;
 
-use gstore_store::Store;
-use gstore_tests::made::{Numbers, append, gradients};
+use gstore_tests::made;
 use gstore_tests::place::Place;
 use rustix::process::Signal;
 
@@ -11,14 +10,7 @@ use crate::terminal::Terminal;
 
 /// A pool of 2,040 rows and a target of 3, with vectors.
 pub fn place() -> Place {
-    let place = Place::new();
-    let store = Store::create(place.path("store")).expect("a store");
-    for (dataset, rows) in [("pool", 2040), ("target", 3)] {
-        append(&store, dataset, rows);
-        let mut numbers = Numbers(rows);
-        gradients(&store, dataset, rows, 8, |_| numbers.vector(8));
-    }
-    place
+    made::place(2040, 3)
 }
 
 /// A command whose home is the folder of the test.

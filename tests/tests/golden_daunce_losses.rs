@@ -2,14 +2,15 @@
 //!
 //! Rows, queries and models come from its manifest.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 
-use gstore_store::{LossBlock, LossWanted, Store};
+use gstore_store::LossWanted;
 use gstore_tests::place::Place;
 use gstore_tests::shared;
 use safetensors::{Dtype, SafeTensors};
 use serde_json::Value;
+
+use crate::daunce_losses::stored;
 
 /// Agreement that the reference asks for.
 const TOLERANCE: f64 = 1e-4;
@@ -33,21 +34,13 @@ fn tensor(bytes: &[u8], name: &str) -> Vec<f64> {
 }
 
 /// Offset and losses of each row of a dataset, in the order of the rows.
-fn losses(store: &Path, dataset: &str) -> Vec<(f64, Vec<f64>)> {
-    let snapshot = Store::open(store).expect("opens").snapshot().expect("a snapshot");
+fn losses(place: &Place, dataset: &str) -> Vec<(f64, Vec<f64>)> {
+    let snapshot = place.snapshot();
     let part = snapshot.ensemble("golden").expect("an ensemble");
     let reader = snapshot.open_losses(part, &LossWanted::of(dataset)).expect("losses");
     assert!(reader.table().base, "values are differences to theta_0");
-    let (mut all, mut block) = (BTreeMap::new(), LossBlock::default());
-    for cell in reader.cells() {
-        reader.read_cell(cell, None, &mut block).expect("reads");
-        for (i, row) in block.rows.iter().enumerate() {
-            let offset = f64::from(block.offset[i]);
-            let values = block.row(i).iter().map(|delta| offset + f64::from(*delta)).collect();
-            all.insert(*row, (offset, values));
-        }
-    }
-    all.into_values().collect()
+    let all = stored(place, "golden", dataset).into_values();
+    all.map(|(offset, losses)| (f64::from(offset), losses)).collect()
 }
 
 #[test]
@@ -92,7 +85,7 @@ fn golden_daunce_losses() {
         let mut command = place.gstore(&["daunce", "losses", "--ensemble", "golden", "--dataset", dataset]);
         command.args(["--model", &model, "--adapter", &adapter, "--template", template, "--adapters"]);
         gstore_tests::binary::ok(command.args(&adapters));
-        let found = losses(&place.path("store"), dataset);
+        let found = losses(&place, dataset);
         let expected = tensor(&tensors, &format!("{name}_loss"));
         let base = tensor(&tensors, &format!("base_{name}_loss"));
         assert_eq!(found.len(), base.len());

@@ -3,24 +3,8 @@
 
 use std::process::{Command, Stdio};
 
-use gstore_store::Store;
 use gstore_tests::binary::{self, Finished};
-use gstore_tests::made::{Numbers, append, gradients};
-use gstore_tests::place::Place;
-use gstore_tests::world;
-
-const ROWS: u64 = 3000;
-
-fn place() -> Place {
-    let place = Place::new();
-    let store = Store::create(place.path("store")).expect("a store");
-    for (dataset, rows) in [("pool", ROWS), ("target", 2)] {
-        append(&store, dataset, rows);
-        let mut numbers = Numbers(rows);
-        gradients(&store, dataset, rows, 8, |_| numbers.vector(8));
-    }
-    place
-}
+use gstore_tests::{made, world};
 
 /// Commands that print, with more than a pipe holds or less.
 const COMMANDS: &[&[&str]] = &[
@@ -53,7 +37,7 @@ fn unread(mut command: Command) -> Finished {
 
 #[test]
 fn a_closed_pipe_ends_a_command_without_a_word() {
-    let place = place();
+    let place = made::place(3000, 2);
     for args in COMMANDS {
         let finished = unread(place.gstore(args));
         assert_eq!(finished.code, 0, "{args:?}: {}", finished.stderr);
@@ -67,7 +51,7 @@ fn a_closed_pipe_ends_a_command_without_a_word() {
 
 #[test]
 fn head_takes_its_lines_and_the_pipeline_succeeds() {
-    let place = place();
+    let place = made::place(3000, 2);
     for round in 0..40 {
         let args = COMMANDS[round % 3];
         let mut shell = Command::new("bash");
@@ -82,7 +66,7 @@ fn head_takes_its_lines_and_the_pipeline_succeeds() {
 
 #[test]
 fn damage_keeps_its_exit_code_without_a_reader() {
-    let place = place();
+    let place = made::place(3000, 2);
     let segments = world::files(&place.path("store/segments"));
     let mut bytes = fs_err::read(&segments[0]).expect("a segment");
     let middle = bytes.len() / 2;
@@ -100,7 +84,7 @@ fn full_device() -> std::fs::File {
 
 #[test]
 fn a_full_device_is_an_error() {
-    let place = place();
+    let place = made::place(3000, 2);
     for args in COMMANDS.iter().filter(|args| !args.contains(&"--help")) {
         let mut command = place.gstore(args);
         command.stdout(full_device());
@@ -110,7 +94,7 @@ fn a_full_device_is_an_error() {
 
 #[test]
 fn a_standard_error_that_takes_nothing_changes_no_outcome() {
-    let place = place();
+    let place = made::place(3000, 2);
     let run = |args: &[&str]| {
         let mut command = place.gstore(args);
         command.stderr(full_device());

@@ -23,7 +23,7 @@ fn request(dataset: &str) -> IngestRequest {
     }
 }
 
-fn ingested(dir: &Path, name: &str, samples: usize, request: IngestRequest) -> Store {
+pub fn ingested(dir: &Path, name: &str, samples: usize, request: IngestRequest) -> Store {
     let store = world::created(&dir.join(name), samples);
     world::run(&store, request).expect("ingested");
     store
