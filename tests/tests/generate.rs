@@ -48,7 +48,7 @@ fn a_terminal_has_answers_as_text() {
 fn answers_become_a_file() {
     let place = Place::of(&[("pool", 9)]);
     let first = binary::run(&mut generate(&place, &["--data", "pool.jsonl", "-o", "answers.jsonl"]));
-    assert!(first.code == 0 && first.stderr.contains("answers written to answers.jsonl"), "{first:?}");
+    first.says(0, &["answers written to answers.jsonl"]);
     let answers = lines(&place, "answers.jsonl");
     assert_eq!(answers.len(), 9);
     for (i, answer) in answers.iter().enumerate() {

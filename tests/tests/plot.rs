@@ -116,13 +116,12 @@ fn scores_sources_and_overlap_are_drawn() {
     // As in SQL, where only one column fits.
     assert_eq!(drawn("sources", &["--top", "12", "--column", "SOURCE"]), sources);
     let unknown = place.run(&[&["plot", "sources"][..], &of[..], &["--column", "sauce"]].concat());
-    assert!(unknown.code == 1 && unknown.stderr.contains("sauce"), "{unknown:?}");
-    assert!(unknown.stderr.contains("--column NAME names one of source"), "{unknown:?}");
+    unknown.says(1, &["sauce", "--column NAME names one of source"]);
     let both = ["plot", "sources", "--pool", "pool", "target", "--target", "target", "--top", "5"];
     let pools = place.ok(&[&both[..], &["--column", "pool"]].concat());
     assert!(pools.contains("pool ") && pools.contains("target "), "{pools}");
     let one = place.run(&[&["plot", "sources"][..], &of[..], &["--column", "pool"]].concat());
-    assert!(one.code == 1 && one.stderr.contains("no metadata column `pool`"), "{one:?}");
+    one.says(1, &["no metadata column `pool`"]);
 
     let select = |more: &[&str]| {
         let args = ["select", "--top", "5", "-o", "five.jsonl", "--force", "--quota-by"];
@@ -134,12 +133,9 @@ fn scores_sources_and_overlap_are_drawn() {
     assert!(page.contains("share of rows by source"), "{page}");
     let missing = select(&["sauce", "--plot=none.html"]);
     let note = "note: shares of `sauce` are not drawn, for dataset `pool` has no such metadata column";
-    assert!(missing.code == 0 && missing.stderr.contains(note), "{missing:?}");
+    missing.says(0, &[note]);
     let unused = select(&["source"]);
-    assert!(
-        unused.code == 2 && unused.stderr.contains("--quota and of the shares that --plot"),
-        "{unused:?}"
-    );
+    unused.says(2, &["--quota and of the shares that --plot"]);
 
     let same = drawn("overlap", &["--with", "target", "--top", "20"]);
     fits(&same);
@@ -152,7 +148,7 @@ fn scores_sources_and_overlap_are_drawn() {
         (&["--with-option", "partial=yes"][..], "true or false"),
     ] {
         let refused = place.run(&[&["plot", "overlap"][..], &of[..], more].concat());
-        assert!(refused.code == 2 && refused.stderr.contains(words), "{refused:?}");
+        refused.says(2, &[words]);
     }
 }
 
@@ -180,7 +176,7 @@ fn tokens_are_drawn_with_their_losses() {
     place.ok(&["add", "--dataset", "bare", "--data", "pool.jsonl"]);
     let bare = place.run(&["plot", "tokens", "--dataset", "bare", "--id", "s3"]);
     let says = "`gstore ingest --run model --dataset bare --features loss --per-token` computes one";
-    assert!(bare.code == 1 && bare.stderr.contains(says), "{bare:?}");
+    bare.says(1, &[says]);
     for (args, words) in [
         (&["--id", "nobody"][..], "nobody"),
         (&["--id", "s3", "--feature", "grad"][..], "loss@base:token"),
@@ -216,7 +212,7 @@ fn a_training_leaves_its_curves() {
         command
     };
     let wrong = binary::run(&mut train(&["--plot", "curves.pdf"]));
-    assert!(wrong.code == 2 && wrong.stderr.contains(".svg"), "{wrong:?}");
+    wrong.says(2, &[".svg"]);
     assert!(!place.path("out").exists());
     binary::ok(&mut train(&["--plot", "curves.html"]));
     let (curves, page) = (place.read("out/loss.svg"), place.read("curves.html"));
