@@ -76,12 +76,12 @@ impl SqlRequestBody {
     }
 
     fn snapshot(&self) -> Result<Option<SnapshotName>, Status> {
-        let wrong = |_| Status::invalid_argument("a snapshot is a number or a tag");
-        match &self.snapshot {
-            None | Some(Value::Null) => Ok(None),
-            Some(Value::String(name)) => name.parse().map(Some).map_err(wrong),
-            Some(other) => other.to_string().parse().map(Some).map_err(wrong),
-        }
+        let name = match &self.snapshot {
+            None | Some(Value::Null) => return Ok(None),
+            Some(Value::String(name)) => name.parse().ok(),
+            Some(number) => number.as_u64().map(SnapshotName::Number),
+        };
+        name.map(Some).ok_or_else(|| Status::invalid_argument("a snapshot is a number or a tag"))
     }
 
     fn statement(&self) -> Result<Statement, Status> {

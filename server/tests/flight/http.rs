@@ -204,6 +204,11 @@ fn rows_come_in_the_formats_of_the_command() {
     let tagged = ask(&server, &json!({"sql": counts, "snapshot": "nosuch"}));
     assert_eq!((tagged.code, tagged.error().as_str()), (404, "not_found"));
     assert!(tagged.text().contains("nosuch"), "{}", tagged.text());
+    for name in [json!(true), json!(-1), json!(1.5), json!([1])] {
+        let wrong = ask(&server, &json!({"sql": counts, "snapshot": name}));
+        assert_eq!(wrong.code, 400, "{name}");
+        assert!(wrong.text().contains("a number or a tag"), "{}", wrong.text());
+    }
     let wrong = ask(&server, &json!({"sql": "SELECT nothing FROM pool"}));
     assert_eq!((wrong.code, wrong.error().as_str()), (400, "invalid_argument"));
     assert!(wrong.text().contains("line 1, column 8"), "{}", wrong.text());
