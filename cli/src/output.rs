@@ -85,6 +85,9 @@ pub fn check_apart<'a>(outputs: impl IntoIterator<Item = &'a Path>) -> Result<()
     for path in outputs {
         let place = OutputTarget::of(Some(path));
         if let Some((other, _)) = others.iter().find(|(_, other)| other.is(&place)) {
+            if place == OutputTarget::Stdout {
+                refuse!("two results would go to standard output: name a file for one of them");
+            }
             refuse!(
                 "{} and {} are the same file, and each result needs its own",
                 other.display(),
@@ -223,7 +226,8 @@ pub fn parent(path: &Path) -> &Path {
     path.parent().filter(|folder| *folder != Path::new("")).unwrap_or(Path::new("."))
 }
 
-/// The place next to a path that has its name with an ending behind it.
+/// The place next to a path that has its name with an ending behind it; of a folder too, whether its path
+/// ends with a slash or not.
 pub fn path_beside(path: &Path, ending: &str) -> PathBuf {
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(ending);

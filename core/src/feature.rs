@@ -315,6 +315,13 @@ impl FeatureAttrs {
         self.groups.iter().map(|group| (dtype.items(group.len as usize) * dtype.item_bytes()) as u64).sum()
     }
 
+    /// Bytes of a vector in its segment: row, position where a row has several, values, a scale and a norm of
+    /// each group, flags and check.
+    pub fn vector_bytes(&self, dtype: DType, granularity: Granularity) -> u64 {
+        let position = if granularity == Granularity::Token { 4 } else { 0 };
+        self.value_bytes(dtype) + 8 * self.groups.len() as u64 + position + 17
+    }
+
     /// Says what is wrong with the module groups of a vector of `dim` coordinates, if anything is.
     pub fn groups_problem(&self, dim: u32) -> Option<String> {
         if dim == 0 {

@@ -54,7 +54,8 @@ pub fn python(import: &str) -> Option<String> {
     if Command::new(&python).args(["-c", import]).output().is_ok_and(|output| output.status.success()) {
         return Some(python);
     }
-    let missing = format!("{python} cannot {import}; set GSTORE_PYTHON to one that can");
+    let missing =
+        format!("{python} cannot {import}; set GSTORE_PYTHON to one with docs/python-requirements.txt");
     assert!(std::env::var_os("CI").is_none(), "{missing}");
     eprintln!("skipped: {missing}");
     None
@@ -63,7 +64,7 @@ pub fn python(import: &str) -> Option<String> {
 /// What a finished command printed and how it ended.
 #[derive(Debug)]
 pub struct Finished {
-    /// The command, where it was run by [`run`].
+    /// The command, where it was run here.
     command: String,
     /// Exit code, -1 if a signal ended it.
     pub code: i32,
@@ -156,7 +157,8 @@ pub fn interrupted_at(lock: &Path, command: &mut Command, seconds: u64) -> Finis
     // The handler runs in a separate thread.
     std::thread::sleep(Duration::from_millis(300));
     drop(held);
-    child.wait_with_output().expect("ends").into()
+    let output = child.wait_with_output().expect("ends");
+    Finished { command: format!("{command:?}"), ..output.into() }
 }
 
 /// Starts a command and kills it after a time; returns whether it was still running.

@@ -205,7 +205,7 @@ fn jsonl(models: std::ops::Range<usize>, rows: std::ops::Range<usize>) -> String
 }
 
 fn check_given(place: &Place, rows: usize, models: usize) {
-    let found = losses(&place, "gpt");
+    let found = losses(place, "gpt");
     assert_eq!(found.len(), rows);
     for (row, values) in &found {
         assert_eq!(values.len(), models);

@@ -409,7 +409,7 @@ fn answers_are_drawn_with_the_flag() {
     assert!(!page.contains("<script") && !page.contains("src="), "{page}");
     for (args, words) in [
         (&["-o", "x.jsonl", "--plot", "x.pdf"][..], ".svg"),
-        (&["-o", "-", "--plot"][..], "different places"),
+        (&["-o", "-", "--plot"][..], "to standard output"),
         (&["-o", "x.jsonl", "--plot", "best.html"][..], "--force"),
     ] {
         place.run(&[&select[..], args].concat()).says(2, &[words]);

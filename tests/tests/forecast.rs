@@ -1,5 +1,5 @@
-//! Promise: `--dry-run` forecasts no less memory than the ingest or the training then
-//! takes, and not many times more.
+//! Promise: `--dry-run` forecasts no less memory than the ingest or the training then takes, and not many
+//! times more, and about the room that vectors take.
 #![cfg(target_os = "linux")]
 
 use std::path::Path;
@@ -79,8 +79,13 @@ fn size_of(folder: &Path) -> u64 {
 fn vectors_of_many_modules_take_the_room_that_is_forecast() {
     let dir = tempfile::tempdir().expect("a folder");
     let data = world::demo().join("data/pool.jsonl");
-    for (name, more) in [("signs", ["--dtype", "i1"]), ("halves", ["--dtype", "f16"])] {
-        let more = [&["--features", "grad-sgd", "--module-dim", "16", "--limit", "500"][..], &more].concat();
+    for (name, more) in [
+        ("signs", "--features grad-sgd --module-dim 64 --dtype i1"),
+        ("halves", "--features grad-sgd --module-dim 16 --dtype f16"),
+        ("tokens", "--features loss --per-token"),
+        ("losses", "--features loss"),
+    ] {
+        let more: Vec<&str> = more.split(' ').chain(["--limit", "500"]).collect();
         let store = dir.path().join(name);
         let printed = binary::ok(ingest(&store, &data, &more).args(["--dry-run", "--json"]));
         let forecast: serde_json::Value = serde_json::from_str(&printed).expect("JSON");

@@ -253,7 +253,7 @@ fn a_tokenizer_of_a_larger_model_is_refused_before_a_text_is_read_and_others_are
         let bytes = fs_err::read(model.join("tokenizer.json")).expect("read");
         let mut value: Value = serde_json::from_slice(&bytes).expect("JSON");
         change(&mut value);
-        place.write(folder).join("tokenizer.json", value.to_string());
+        place.write(&format!("{folder}/tokenizer.json"), value.to_string());
     };
     // The texts have none of these tokens.
     tokenizer("larger", |value| value["model"]["vocab"]["beyond-the-model"] = json!(768));

@@ -271,8 +271,7 @@ fn deleted_and_purged_samples_do_not_come_back_with_the_same_command() {
     let place = Place::of(&[("pool", 5)]);
     let add = |more: &[&str]| {
         let args = [&["add", "--dataset", "pool", "--data", "pool.jsonl"], more].concat();
-        let finished = place.done(&args);
-        finished
+        place.done(&args)
     };
     add(&[]);
     place.ok(&["delete", "--dataset", "pool", "--id", "s2", "--purge", "--yes"]);

@@ -63,9 +63,10 @@ fn what_comes_later_changes_nothing_and_another_encoding_is_refused() {
 
     // Of several losses one is named, and its perplexity likewise.
     let refused = place.run(&[&fit[..], &["p"], &more, &["perplexity,n"]].concat());
-    for part in ["feature `perplexity`: feature `loss`: dataset `pool` has several: ", "`perplexity@base`"] {
-        refused.says(1, &[part]);
-    }
+    refused.says(
+        1,
+        &["feature `perplexity`: feature `loss`: dataset `pool` has several: ", "`perplexity@base`"],
+    );
     place.ok(&[&fit[..], &["p"], &more, &["loss@base,perplexity@base,n"]].concat());
 
     // Other datasets: of the same encoding, and of another one alone.

@@ -114,7 +114,7 @@ fn noise_is_that_of_the_rows_that_are_judged_on() {
     let place = Place::new();
     // Ids of the datasets: the pool's rows, and of 300 with labels 100 that it lacks.
     let file = |name: &str, ids: &dyn Fn(u64) -> u64, count: u64| {
-        drop(add(&place, name, (0..count).map(|row| line(ids(row)))));
+        add(&place, name, (0..count).map(|row| line(ids(row))));
     };
     file("pool", &|row| row, 600);
     file("few", &|row| if row < 200 { 3 * row } else { 10_000 + row }, 300);

@@ -34,7 +34,7 @@ fn a_ground_truth_is_kept_in_the_store_and_read_from_there() {
     assert_eq!(stored["findings"], of_folder["findings"]);
 
     let given = |model: &str| format!("{{\"model\": \"{model}\", \"id\": \"s0\", \"loss\": 1.5}}\n");
-    place.write("losses.jsonl", (given("a") + &given("b")));
+    place.write("losses.jsonl", given("a") + &given("b"));
     let import = ["import", "--from", "daunce", "--ensemble", "given", "--base", "llama"];
     place.ok(&[&import[..], &["--dataset", "queries", "--losses", "losses.jsonl"]].concat());
     let more = ["--data", "more.jsonl", "--count", "2"];
@@ -106,7 +106,7 @@ fn another_ground_truth_takes_the_place_of_the_one_that_is_there() {
 
     // What is refused leaves folder and ensemble as they were.
     let line = |model: &str| format!("{{\"model\": \"{model}\", \"id\": \"s0\", \"loss\": 1.5}}\n");
-    place.write("losses.jsonl", (line("a") + &line("b")));
+    place.write("losses.jsonl", line("a") + &line("b"));
     let import = ["import", "--from", "daunce", "--ensemble", "given", "--base", "llama"];
     place.ok(&[&import[..], &["--dataset", "queries", "--losses", "losses.jsonl"]].concat());
     place.write("one/notes.txt", "mine");

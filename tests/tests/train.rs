@@ -328,13 +328,13 @@ fn curves_are_drawn_into_the_folder_of_the_training() {
     // What a kill left of such files goes with the next run, and nothing else does.
     let left = [".loss.svg.aB3dE6.part", ".curve.html.aB3dE6.part", ".loss.svg.mine.part", "loss.svg.part"];
     for name in left {
-        place.write("tuned").join(name, "");
+        place.write(&format!("tuned/{name}"), "");
     }
     binary::ok(&mut train(&place, &["--plot", "tuned/curve.html"]));
     assert_eq!(left.map(|name| place.path("tuned").join(name).exists()), [false, false, true, true]);
     // While another process has the folder, they may be its own.
     for name in left {
-        place.write("tuned").join(name, "");
+        place.write(&format!("tuned/{name}"), "");
     }
     let lock = fs_err::File::open(place.path("tuned/.lock")).expect("opened");
     lock.file().lock().expect("locked");

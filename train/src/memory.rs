@@ -112,7 +112,7 @@ impl TrainingSizes<'_> {
                 TensorRole::Embedding if self.decoder.tied => 4 + self.packed,
                 _ => 4,
             };
-            of_value * values(param)
+            of_value * values_of(param)
         };
         self.decoder.params.iter().map(of_param).sum()
     }
@@ -128,7 +128,7 @@ impl TrainingSizes<'_> {
     /// last, and after it a copy of all moments that files hold transposed.
     fn checkpoint_bytes(&self) -> u64 {
         let transposed = |param: &&Param| self.is_full && param.transposed;
-        let transposed: u64 = self.decoder.params.iter().filter(transposed).map(values).sum();
+        let transposed: u64 = self.decoder.params.iter().filter(transposed).map(values_of).sum();
         (4 * self.trained).max(self.state.max(4) * transposed)
     }
 
@@ -155,9 +155,9 @@ impl TrainingSizes<'_> {
             false => self.trained,
             true => {
                 let of_layers = || decoder.params.iter().filter(|param| param.is_map_of_layer());
-                let loose = self.trained.saturating_sub(of_layers().map(values).sum());
+                let loose = self.trained.saturating_sub(of_layers().map(values_of).sum());
                 // Of a layer, and one of its maps in another order.
-                let map = of_layers().map(values).max().unwrap_or(0);
+                let map = of_layers().map(values_of).max().unwrap_or(0);
                 loose + self.trained.saturating_sub(loose) / layers.max(1) + map
             }
         };
@@ -170,7 +170,8 @@ impl TrainingSizes<'_> {
     }
 }
 
-pub(crate) fn values(param: &Param) -> u64 {
+/// Values of a tensor.
+pub(crate) fn values_of(param: &Param) -> u64 {
     param.shape.iter().product::<usize>() as u64
 }
 

@@ -8,7 +8,7 @@ use gstore_model::weights::{Adapter, ModelFolder};
 use crate::checkpoint::{check_config, lora_dropout, model_config};
 use crate::data::{TextSizes, TrainingSamples, load, load_held_out};
 use crate::error::TrainError;
-use crate::memory::{MemoryPlan, TrainingSizes, values};
+use crate::memory::{MemoryPlan, TrainingSizes, values_of};
 use crate::order::{LeftoverBatches, StepPlan};
 use crate::packing::sequences;
 use crate::pieces::{SHARES, largest};
@@ -161,7 +161,11 @@ impl PreparedTraining {
                 let adapted = adapter.fit(base)?;
                 adapted.iter().map(|weight| of_factors(weight.lora.rank, weight.param)).sum()
             }
-            _ => self.decoder.params.iter().map(values).sum(),
+            // Without a model to begin at, an adapter trains nothing.
+            (TrainMethod::Adapter(_), None) => 0,
+            (TrainMethod::Full | TrainMethod::FromScratch, _) => {
+                self.decoder.params.iter().map(values_of).sum()
+            }
         })
     }
 

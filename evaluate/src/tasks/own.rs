@@ -10,6 +10,8 @@
 //! | `instruction` | what stands before all examples |
 //! | `id` | once in a task; without it the number of the record |
 //!
+//! A key whose value is null counts as one that is not there.
+//!
 //! In CSV, the list or lists under `choices` and the list under `answers` are JSON text.
 //!
 //! A label goes before a letter or a text; a text that is one choice and the letter of another is refused.

@@ -179,7 +179,7 @@ mod tests {
 
     fn adam(g: &[f32], m: &[f32], v: &[f32], params: &AdamParams) -> Vec<f32> {
         let mut out = vec![0.0; g.len()];
-        adam_feature(g, m, v, params, &mut out);
+        GradForm::Adam(*params).apply(g, m, v, &mut out);
         out
     }
 
@@ -290,7 +290,7 @@ mod tests {
     #[test]
     fn signs() {
         let mut out = [9.0; 5];
-        sign_feature(&[2.0, -3.0, 0.0, -0.0, f32::NAN], &mut out);
+        GradForm::Sign.apply(&[2.0, -3.0, 0.0, -0.0, f32::NAN], &[], &[], &mut out);
         assert_eq!(out[..4], [1.0, -1.0, 0.0, 0.0]);
         assert!(out[4].is_nan());
     }

@@ -38,7 +38,6 @@ impl FeatureContext<'_> {
     pub fn describe(&self, kind: Kind) -> (FeatureDesc, FeatureAttrs) {
         let request = self.request;
         let space = self.space(kind);
-        let dim = space.dim;
         let dtype = request.dtype_of(kind);
         let desc = FeatureDesc {
             dataset: request.dataset.clone(),
@@ -63,7 +62,7 @@ impl FeatureContext<'_> {
             Granularity::Token => ":token".to_owned(),
         };
         let label = format!("{}@{}{variant}", kind.name(), self.checkpoint_name);
-        let mut attrs = FeatureAttrs::new(label, dim);
+        let mut attrs = self.measure.attrs(kind, label);
         if kind.is_embedding() {
             attrs.unit = request.embedding.unit;
         }
@@ -76,10 +75,6 @@ impl FeatureContext<'_> {
             attrs.provenance.insert("tokenizer".to_owned(), json!(folder));
         }
         if kind.takes_gradient() {
-            attrs.groups = match kind.source() {
-                KindSource::Residual => residual_groups(&self.measure.gradient_groups),
-                _ => self.measure.gradient_groups.clone(),
-            };
             attrs.provenance.insert("projection".to_owned(), json!(self.tracked.projection.to_string()));
             // Empty with an adapter, and for the usual ones.
             let modules = request.modules.to_string();
@@ -143,6 +138,18 @@ impl FeatureContext<'_> {
             | KindSource::Residual => {}
         }
         params
+    }
+}
+
+impl GradientSizes {
+    /// Attributes of a kind's vectors, with the groups that they have.
+    pub fn attrs(&self, kind: Kind, label: String) -> FeatureAttrs {
+        let attrs = FeatureAttrs::new(label, self.lengths.of(kind));
+        match kind.source() {
+            KindSource::Residual => FeatureAttrs { groups: residual_groups(&self.gradient_groups), ..attrs },
+            KindSource::Gradient(_) => FeatureAttrs { groups: self.gradient_groups.clone(), ..attrs },
+            _ => attrs,
+        }
     }
 }
 

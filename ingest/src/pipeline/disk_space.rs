@@ -33,8 +33,8 @@ pub(super) fn check_work(
 ) -> Result<(), IngestError> {
     let of_feature = |(checkpoint, work): (&super::CheckpointPlan, &CheckpointWork)| -> u64 {
         let rows = |i: usize| work.windows.iter().map(|window| window.missing_of(i).len()).sum::<u64>();
-        let features = checkpoint.memory.stored.iter().enumerate();
-        features.map(|(i, bytes)| rows(i).saturating_mul(*bytes)).sum()
+        let features = checkpoint.features.iter().enumerate();
+        features.map(|(i, feature)| rows(i).saturating_mul(feature.vector_bytes())).sum()
     };
     let bytes: u64 = plan.checkpoints.iter().zip(works).map(of_feature).sum();
     let per_row = match plan.request.granularity {
@@ -94,7 +94,10 @@ fn bytes_of_row(request: &IngestRequest) -> Result<u64, IngestError> {
     for arg in &request.checkpoints {
         let tracked = TrackedTensors::find(request, &base, arg)?;
         let measure = tracked.measure(request, arg, "")?;
-        let of = |kind: &Kind| measure.lengths.stored_bytes(*kind, request.dtype_of(*kind));
+        let of = |kind: &Kind| {
+            let attrs = measure.attrs(*kind, String::new());
+            attrs.vector_bytes(request.dtype_of(*kind), request.granularity)
+        };
         bytes += request.kinds.iter().map(of).sum::<u64>();
     }
     Ok(bytes)

@@ -65,11 +65,7 @@ pub fn estimate(plan: &IngestPlan) -> Result<IngestEstimate, IngestError> {
         })
         .collect();
     let passes: u64 = works.iter().map(|work| work.rows().len()).sum();
-    let missing = |checkpoint: &CheckpointPlan| -> u64 {
-        let features = checkpoint.features.iter().zip(&checkpoint.memory.stored);
-        features.map(|(f, bytes)| plan.rows.difference(&f.published).len() * bytes).sum()
-    };
-    let disk = plan.checkpoints.iter().map(missing).sum();
+    let disk = plan.features().map(|f| plan.rows.difference(&f.published).len() * f.vector_bytes()).sum();
     let mut estimate = IngestEstimate {
         rows: plan.rows.len(),
         passes,

@@ -1,7 +1,6 @@
 //! Lengths of the vectors that one checkpoint gives.
 
 use gstore_core::{Kind, KindSource};
-use gstore_store::{DType, SIGNS};
 
 /// Numbers that a residual has for each module: what is left out, and all.
 pub(super) const RESIDUAL_NUMBERS: u32 = 2;
@@ -26,16 +25,6 @@ impl VectorLengths {
             KindSource::Gradient(_) => self.gradient,
             KindSource::Residual => RESIDUAL_NUMBERS.saturating_mul(self.groups),
         }
-    }
-
-    /// Bytes of a kind's vector in its file: values, a scale and a norm of each group; row, position, flags
-    /// and check.
-    pub fn stored_bytes(self, kind: Kind, dtype: DType) -> u64 {
-        let groups = if kind.takes_gradient() { u64::from(self.groups).max(1) } else { 1 };
-        // Each group of signs begins with a word.
-        let unused = if dtype == DType::I1 { (SIGNS as u64 - 1) * (groups - 1) } else { 0 };
-        let items = dtype.items((u64::from(self.of(kind)) + unused) as usize);
-        (items * dtype.item_bytes()) as u64 + 8 * groups + 21
     }
 }
 

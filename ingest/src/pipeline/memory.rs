@@ -4,7 +4,7 @@
 //! and fewer workers run.
 
 use gstore_core::Kind;
-use gstore_store::{BLOCK_BYTES, CELL_ROWS, Granularity};
+use gstore_store::{BLOCK_BYTES, CELL_ROWS, DType, Granularity, SIGNS};
 
 use super::IngestError;
 use super::lengths::VectorLengths;
@@ -151,7 +151,6 @@ const COMPUTED: u64 = 256;
 /// # Errors
 /// A limit below what the least memory-hungry way needs.
 pub fn plan(request: &IngestRequest, sizes: &MemorySizes<'_>) -> Result<MemoryPlan, IngestError> {
-    let stored = |kind: &Kind| sizes.lengths.stored_bytes(*kind, request.dtype_of(*kind));
     let of = |keep, threads: usize| MemoryPlan {
         keep,
         threads,
@@ -161,7 +160,7 @@ pub fn plan(request: &IngestRequest, sizes: &MemorySizes<'_>) -> Result<MemoryPl
         // takes its id and its flag.
         waiting: CELL_ROWS * (TEXT + ENCODED + 5 * u64::from(request.text.max_length).min(512)),
         finished: sizes.finished(request),
-        stored: request.kinds.iter().map(stored).collect(),
+        stored: sizes.stored(request),
         largest: sizes.largest(request),
     };
     let (least, most) = (request.devices(), request.threads.max(request.devices()));
@@ -176,9 +175,14 @@ pub fn plan(request: &IngestRequest, sizes: &MemorySizes<'_>) -> Result<MemoryPl
 }
 
 impl MemorySizes<'_> {
+    /// Values of a kind's vector.
+    fn dim(&self, kind: Kind) -> u64 {
+        u64::from(self.lengths.of(kind))
+    }
+
     /// Values of all vectors of a row.
     fn vectors(&self, request: &IngestRequest) -> u64 {
-        request.kinds.iter().map(|kind| u64::from(self.lengths.of(*kind))).sum()
+        request.kinds.iter().map(|kind| self.dim(*kind)).sum()
     }
 
     /// Bytes of what is computed of a batch. The losses of a sample's tokens come from one pass together.
@@ -188,6 +192,20 @@ impl MemorySizes<'_> {
             (Granularity::Token, Granularity::Sample) => FinishedBytes { row: 0, token: bytes },
             _ => FinishedBytes { row: bytes, token: 0 },
         }
+    }
+
+    /// Bytes of each feature's vector in its file: values, a scale and a norm of each group; row,
+    /// position, flags and check.
+    fn stored(&self, request: &IngestRequest) -> Vec<u64> {
+        let bytes = |kind: &Kind| {
+            let dtype = request.dtype_of(*kind);
+            let groups = if kind.takes_gradient() { u64::from(self.lengths.groups).max(1) } else { 1 };
+            // Each group of signs begins with a word.
+            let unused = if dtype == DType::I1 { (SIGNS as u64 - 1) * (groups - 1) } else { 0 };
+            let items = dtype.items((self.dim(*kind) + unused) as usize);
+            (items * dtype.item_bytes()) as u64 + 8 * groups + 21
+        };
+        request.kinds.iter().map(bytes).collect()
     }
 
     /// Bytes of the weights of all devices, moments and matrices.

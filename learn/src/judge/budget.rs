@@ -14,7 +14,8 @@ use super::order::kept_rows;
 use super::pool_top::{ENDLESS, PoolTop};
 
 /// A budget as it is asked for.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Budget {
     /// So many rows that the lower bound of the recall reaches this.
     Recall(f64),

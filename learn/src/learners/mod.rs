@@ -183,7 +183,9 @@ impl FittedLearner {
             FittedForm::Ridge(linear) | FittedForm::Logistic(linear) => linear.intercepts.len(),
             FittedForm::Trees(trees) => trees.len(),
             FittedForm::Classifier(network) => network.outputs / LEVELS,
-            FittedForm::Regressor(_, of_targets) => of_targets.means.len(),
+            FittedForm::Regressor(network, of_targets) => {
+                network.outputs.min(of_targets.means.len()).min(of_targets.deviations.len())
+            }
         }
     }
 

@@ -44,7 +44,7 @@ pub(super) fn plain(
 }
 
 /// The same with what a configuration says of sizes, padding, rotary positions, RMS norms and gated MLPs;
-/// `epsilon` is that of norms of which it says nothing.
+/// `epsilon` is that of norms of which it says nothing. A family with a padding row by default sets its own.
 pub(super) fn configured(
     config: JsonObject<'_>,
     architecture: &'static str,

@@ -72,7 +72,9 @@ impl HostFactors {
     ) -> Result<Model<B>, LoadError> {
         Model::build(folder.decoder(), backend, &mut |param| {
             let mut values = folder.read(param)?;
-            factors.iter().for_each(|factors| factors.merge(param, &mut values));
+            if let Some(factors) = factors {
+                factors.merge(param, &mut values);
+            }
             Ok(values)
         })
     }

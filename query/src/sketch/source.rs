@@ -127,8 +127,8 @@ impl Sketch {
         Some(self.place(block)?.1.rotation)
     }
 
-    /// A section of a block: its bytes for every vector of the block. Those of other vectors than some that
-    /// are named, which ascend, may be any.
+    /// A section of a block: its bytes for every vector of the block. With `vectors`, which ascend, those of
+    /// all others may be any.
     pub fn read<'a>(
         &'a self,
         block: BlockRef,
@@ -162,7 +162,7 @@ impl Sketch {
         }
     }
 
-    /// Adds what reading those of some vectors takes from disk.
+    /// Adds what [`Self::read`] of some vectors takes from disk.
     pub(crate) fn want_some<'a>(
         &'a self,
         block: BlockRef,

@@ -362,6 +362,7 @@ fn start<B: Backend + Clone>(
             choice.resolve(base.decoder())?;
             EnsembleStart::of_base(Model::load(base, backend)?)
         }
+        // From scratch, copies would begin at random: that is refused before.
         _ => EnsembleStart::new(new_parameters(&request.training, Some(base), base.decoder(), backend)?),
     })
 }

@@ -38,8 +38,12 @@ pub fn run(context: &Context, args: &AskArgs) -> Result<()> {
         if args.explain.is_some() {
             refuse!("--plot draws a ranking, and --explain shows one row");
         }
-        check_apart([args.output.output.as_deref(), picture.output.as_deref()].into_iter().flatten())?;
-        check_file(context, picture.output.as_deref(), picture.force)?;
+        let plot = picture.output.as_deref();
+        // On standard output, the picture follows the rows.
+        if OutputTarget::of(plot) != OutputTarget::Stdout {
+            check_apart(args.output.output.as_deref().into_iter().chain(plot))?;
+        }
+        check_file(context, plot, picture.force)?;
     }
     let (snapshot, _lease) = context.open_at(args.snapshot.as_ref())?;
     let snapshot = with_digest_checks(snapshot, args.checks);

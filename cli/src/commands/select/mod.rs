@@ -23,7 +23,7 @@ use crate::context::Context;
 use crate::drawing::{begun, check_file, draw};
 use crate::ending::format_of_scores;
 use crate::failure::{UsageError, condition_error, refuse};
-use crate::output::{FinishedOutput, Output, OutputTarget, check_apart, check_json};
+use crate::output::{FinishedOutput, Output, OutputTarget, check_apart, check_json, path_beside};
 use crate::question::{question_between, rules, scoring};
 use crate::statements::with_digest_checks;
 
@@ -260,9 +260,5 @@ fn check_words(
 fn scores_path(args: &SelectArgs) -> Option<PathBuf> {
     let output = args.output.as_deref().filter(|output| OutputTarget::of(Some(output)).is_file());
     let (None, Some(output)) = (&args.scores, output) else { return args.scores.clone() };
-    // Of a folder without the slash at its end: next to it, not in it.
-    let output: PathBuf = output.components().collect();
-    let mut name = output.into_os_string();
-    name.push(".scores.csv");
-    Some(name.into())
+    Some(path_beside(output, ".scores.csv"))
 }

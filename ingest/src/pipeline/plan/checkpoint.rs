@@ -86,6 +86,13 @@ pub struct PlannedFeature {
     pub complete: bool,
 }
 
+impl PlannedFeature {
+    /// Bytes of a vector in its file.
+    pub fn vector_bytes(&self) -> u64 {
+        self.attrs.vector_bytes(self.desc.dtype, self.desc.granularity)
+    }
+}
+
 pub(super) fn plan_checkpoint(
     request: &IngestRequest,
     snapshot: &Snapshot,

@@ -30,6 +30,9 @@ mod tests {
         spiky[50] = 20.0;
         let zero = vec![0.0; 100];
         assert!((kurtosis([&even[..]]) - 1.0).abs() < 1e-12);
+        // 9/5 for uniform values.
+        let uniform: Vec<f32> = (0..1000).map(|i| i as f32 - 499.5).collect();
+        assert!((kurtosis([&uniform[..]]) - 1.8).abs() < 1e-3);
         let got = kurtosis([&spiky[..], &zero[..], &spiky[..]]);
         assert!(got > KURTOSIS_LIMIT && got == kurtosis([&spiky[..]]), "{got}");
         assert_eq!((kurtosis([&zero[..]]), kurtosis([])), (0.0, 0.0));

@@ -206,8 +206,7 @@ impl Search<'_> {
 pub(super) fn row_bytes(readers: &[FeatureReader]) -> u64 {
     let of = |reader: &FeatureReader| {
         let part = reader.part();
-        // Row and check, scales and norms, flags.
-        part.attrs.value_bytes(part.desc.dtype) + 16 + 8 * part.attrs.groups.len() as u64 + 1
+        part.attrs.vector_bytes(part.desc.dtype, part.desc.granularity)
     };
     readers.iter().map(of).sum()
 }

@@ -176,7 +176,8 @@ impl Prepared {
         let k = request.k.min(self.most_results());
         let count = lists.len();
         let mut candidates = Candidates::new(self, operands, lists, k);
-        let mut sources = rules.quota.as_ref().map(|quota| Sources::new(self, quota, request.k)).transpose()?;
+        let mut sources =
+            rules.quota.as_ref().map(|quota| Sources::new(self, quota, request.k)).transpose()?;
         let mut taken = match rules.distinct {
             Some(limit) => Some(TakenRows::new(self, operands, limit, k, request.memory)?),
             None => None,

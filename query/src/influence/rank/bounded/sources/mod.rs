@@ -120,7 +120,7 @@ pub(super) struct WindowOffsets<'a> {
 }
 
 impl WindowOffsets<'_> {
-    /// A reader's blocks in whose ranges they lie, by first row.
+    /// A reader's blocks in whose ranges some of them lie, by first row.
     fn blocks(&self, reader: &FeatureReader) -> impl Iterator<Item = BlockRef> {
         let cell = |offset: &u32| (self.start + u64::from(*offset)) / CELL_ROWS;
         let (first, last) = (self.offsets.first().map(cell), self.offsets.last().map(cell));
