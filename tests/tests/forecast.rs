@@ -93,7 +93,8 @@ fn vectors_of_many_modules_take_the_room_that_is_forecast() {
         binary::ok(&mut ingest(&store, &data, &more));
         let taken = size_of(&store.join("segments")) as f64;
         println!("{name}: forecast {forecast} bytes, taken {taken}");
-        assert!((0.85..1.1).contains(&(forecast / taken)), "{name}: {taken} bytes, {forecast} forecast");
+        // A file begins and ends with some of its own.
+        assert!((0.8..1.1).contains(&(forecast / taken)), "{name}: {taken} bytes, {forecast} forecast");
     }
 }
 
