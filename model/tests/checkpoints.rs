@@ -72,8 +72,15 @@ fn both_spellings_of_rope_mean_the_same() {
     new.config["rope_theta"] = Value::Null;
     new.config["rope_parameters"] = scaling;
     new.config["rope_parameters"]["rope_theta"] = json!(5e5);
-    let decoders = [old, new].map(|t| ModelFolder::open(&t.write(&base(&folder))).unwrap().decoder().clone());
+    // A length outside of the rope's own settings goes before that in them.
+    let mut outside = Tiny::new();
+    outside.config.clone_from(&new.config);
+    outside.config["original_max_position_embeddings"] = json!(16);
+    outside.config["rope_parameters"]["original_max_position_embeddings"] = json!(64);
+    let decoder = |t: Tiny| ModelFolder::open(&t.write(&base(&folder))).unwrap().decoder().clone();
+    let decoders = [old, new, outside].map(decoder);
     assert_eq!(decoders[0], decoders[1]);
+    assert_eq!(decoders[1], decoders[2]);
     assert!(matches!(decoders[0].positions, PositionEncoding::Rotary { theta: 5e5, .. }));
 }
 

@@ -66,7 +66,10 @@ pub(super) fn read(
         agree(config, key, "partial_rotary_factor", share)?;
     }
     let dims = turning_coordinates(config, rope, head_dim, share)?;
-    let scaling = parameters.map_or(Ok(RopeScaling::Default), |p| read_scaling(p, rope, max_positions))?;
+    // As in transformers, a length of the configuration itself goes before that of its rope parameters.
+    let original = positive(config, "original_max_position_embeddings")?;
+    let lengths = (original, max_positions);
+    let scaling = parameters.map_or(Ok(RopeScaling::Default), |p| read_scaling(p, rope, lengths))?;
     Ok(PositionEncoding::Rotary { theta, scaling, dims })
 }
 
@@ -116,7 +119,7 @@ fn turning_coordinates(
 fn read_scaling(
     parameters: JsonObject<'_>,
     rope: &RopeSettings,
-    max_positions: usize,
+    (original, max_positions): (Option<f64>, usize),
 ) -> Result<RopeScaling, ModelError> {
     let refuse = |setting: String| ModelError::UnsupportedOption {
         path: parameters.path.to_owned(),
@@ -152,7 +155,8 @@ fn read_scaling(
                 factor: required("factor")?,
                 low_freq_factor,
                 high_freq_factor,
-                original: positive(parameters, "original_max_position_embeddings")?
+                original: original
+                    .or(positive(parameters, "original_max_position_embeddings")?)
                     .unwrap_or(max_positions as f64),
             })
         }
