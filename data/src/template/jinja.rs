@@ -51,8 +51,11 @@ impl ChatEnvironment {
         env.add_filter("batch", bounded(Value::from_function(filters::batch)));
         env.add_filter("slice", bounded(Value::from_function(filters::slice)));
         env.add_filter("round", bounded(Value::from_function(filters::round)));
-        env.add_filter("format", bounded(Value::from_function(filters::format)));
+        env.add_filter("format", format);
+        env.add_filter("e", escape);
+        env.add_filter("escape", escape);
         env.add_test("iterable", is_iterable);
+        env.add_test("sequence", is_sequence);
         // Jinja reads any line end as a newline; a template with others would write them into the tokens.
         let source = source.replace("\r\n", "\n").replace('\r', "\n");
         env.add_template_owned(NAME, without_generation_tags(&source))?;
@@ -64,16 +67,26 @@ impl ChatEnvironment {
     }
 }
 
-/// A filter that refuses widths and counts beyond [`WIDEST`], given as numbers or inside of a format.
+/// A filter that refuses widths and counts beyond [`WIDEST`].
 fn bounded(
     filter: Value,
 ) -> impl Fn(&mut State<'_, '_>, Rest<ValueOrKwargs>) -> Result<Value, Error> + Send + Sync + 'static {
     move |state, args| {
         let args = args.into_values();
         args.iter().skip(1).try_for_each(check_width)?;
-        check_format(args.first())?;
         filter.call(state, &args)
     }
+}
+
+/// The filter of that name, which refuses such widths inside of a format.
+fn format(state: &mut State<'_, '_>, args: Rest<ValueOrKwargs>) -> Result<Value, Error> {
+    let args = args.into_values();
+    check_format(args.first())?;
+    // A star stands for a width among the values.
+    if args.first().and_then(Value::as_str).is_some_and(|format| format.contains('*')) {
+        args.iter().skip(1).try_for_each(check_width)?;
+    }
+    Value::from_function(filters::format).call(state, &args)
 }
 
 /// A format such as `%8d` or `{:8}`, or any other text.
@@ -117,15 +130,55 @@ fn is_iterable(value: &Value) -> bool {
     value.kind() != ValueKind::None && value.try_iter().is_ok()
 }
 
-/// `json.dumps(value, ensure_ascii=False)`: as the built-in filter, without its escapes for HTML.
-fn tojson(value: &Value, indent: Option<Value>, args: Kwargs) -> Result<Value, Error> {
-    let _: Option<bool> = args.get("ensure_ascii")?;
+/// As in Python, where texts, lists and mappings are sequences.
+fn is_sequence(value: &Value) -> bool {
+    matches!(value.kind(), ValueKind::String | ValueKind::Seq | ValueKind::Map)
+}
+
+/// Escapes for HTML, written as by MarkupSafe.
+fn escape(value: &Value) -> Value {
+    if value.is_safe() {
+        return value.clone();
+    }
+    let mut out = String::new();
+    for c in value.to_string().chars() {
+        match c {
+            '&' => out.push_str("&amp;"),
+            '<' => out.push_str("&lt;"),
+            '>' => out.push_str("&gt;"),
+            '\'' => out.push_str("&#39;"),
+            '"' => out.push_str("&#34;"),
+            c => out.push(c),
+        }
+    }
+    Value::from_safe_string(out)
+}
+
+/// The filter of transformers, `json.dumps(value, ensure_ascii=False, indent=None)`: as the built-in one,
+/// without its escapes for HTML.
+fn tojson(value: &Value, ensure_ascii: Option<Value>, args: Kwargs) -> Result<Value, Error> {
+    let named: Option<Value> = args.get("ensure_ascii")?;
+    let indent: Option<Value> = args.get("indent")?;
     indent.iter().try_for_each(check_width)?;
-    args.args()
-        .filter(|name| *name == "indent")
-        .try_for_each(|name| check_width(&args.peek::<Value>(name)?))?;
-    let escaped = minijinja::filters::tojson(value, indent, args)?;
-    Ok(Value::from_safe_string(unescape_html(&escaped.to_string())))
+    let json = filters::tojson(value, indent, args)?.to_string();
+    let json = unescape_html(&json);
+    let is_ascii = ensure_ascii.or(named).is_some_and(|asked| asked.is_true());
+    Ok(Value::from_safe_string(if is_ascii { escape_to_ascii(&json) } else { json }))
+}
+
+/// JSON with other characters than those of ASCII by the numbers of their UTF-16.
+fn escape_to_ascii(json: &str) -> String {
+    let mut out = String::with_capacity(json.len());
+    for c in json.chars() {
+        match c.is_ascii() {
+            true => out.push(c),
+            false => {
+                let units = c.encode_utf16(&mut [0; 2]).iter().map(|unit| format!("\\u{unit:04x}"));
+                out.extend(units.collect::<Vec<_>>());
+            }
+        }
+    }
+    out
 }
 
 fn unescape_html(json: &str) -> String {
@@ -155,7 +208,8 @@ fn unescape_html(json: &str) -> String {
     out
 }
 
-/// transformers marks the model's words with `{% generation %}`; the marks write nothing.
+/// transformers marks the model's words with `{% generation %}`; the marks write nothing, and what is set
+/// between them ends with them.
 fn without_generation_tags(source: &str) -> String {
     let mut out = String::with_capacity(source.len());
     let mut rest = source;
@@ -168,8 +222,8 @@ fn without_generation_tags(source: &str) -> String {
         let after = &inside[word_len..];
         let closes = after.trim_start().trim_start_matches(['-', '+']).starts_with("%}");
         let word = match &inside[..word_len] {
-            "generation" if closes => "if true",
-            "endgeneration" if closes => "endif",
+            "generation" if closes => "with",
+            "endgeneration" if closes => "endwith",
             word => word,
         };
         out.push_str(&tag[..word_at]);
@@ -243,7 +297,7 @@ mod tests {
             "{{ '%99999999999d' | format(1) }}",
             "{{ '{:99999999999}'.format(1) }}",
             "{{ [x] | tojson(indent=99999999999) }}",
-            "{{ [x] | tojson(99999999999) }}",
+            "{{ '%*d' | format(99999999999, 1) }}",
         ] {
             assert!(fails(wide).contains("width or count"), "{wide}: {}", fails(wide));
         }
@@ -264,12 +318,28 @@ mod tests {
             render("{{ {'k': [1, 2.5, none]} | tojson(ensure_ascii=False) }}"),
             r#"{"k": [1, 2.5, null]}"#
         );
+        for ascii in ["ensure_ascii=True", "true", "4"] {
+            let source = format!("{{{{ 'é\u{1f600}' | tojson({ascii}) }}}}");
+            assert_eq!(render(&source), r#""\u00e9\ud83d\ude00""#);
+        }
+        assert_eq!(render("{{ [1] | tojson(indent=2) }}"), "[\n  1\n]");
+    }
+
+    #[test]
+    fn texts_are_sequences_and_escaped_as_in_python() {
+        let source = "{{ x is sequence }} {{ {} is sequence }} {{ [] is sequence }} {{ 1 is sequence }}";
+        assert_eq!(render(source).to_lowercase(), "true true true false");
+        assert_eq!(render("{{ '<\"\\'&>' | e }} {{ ('<' | safe) | escape }}"), "&lt;&#34;&#39;&amp;&gt; <");
+        assert_eq!(render("{{ '%d' | format(20240726) }}"), "20240726");
     }
 
     #[test]
     fn generation_marks_write_nothing() {
         let source = "a{% generation %} b {%- endgeneration -%}  c{% if generation is defined %}d{% endif %}";
         assert_eq!(render(source), "a bc");
+        let set =
+            "{% set y = 1 %}{% generation %}{% set y = 2 %}{{ y }}{{ x | length }}{% endgeneration %}{{ y }}";
+        assert_eq!(render(set), "2171");
     }
 
     #[test]
