@@ -60,7 +60,7 @@ pub enum ReadError {
 
 impl ReadError {
     /// Whether one line is not text and the next may be.
-    pub fn is_of_line(&self) -> bool {
+    pub(crate) fn is_of_line(&self) -> bool {
         matches!(self, ReadError::NotUtf8 { utf16: false, .. })
     }
 }

@@ -70,7 +70,7 @@ pub fn list(item: DataType) -> DataType {
 }
 
 /// A struct with other types of its fields.
-pub fn structure(fields: &Fields, of: impl Fn(&DataType, usize) -> DataType) -> DataType {
+fn structure(fields: &Fields, of: impl Fn(&DataType, usize) -> DataType) -> DataType {
     let field = |(place, field): (usize, &Arc<Field>)| {
         Field::clone(field).with_data_type(of(field.data_type(), place))
     };

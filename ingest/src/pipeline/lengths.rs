@@ -7,7 +7,7 @@ pub(super) const RESIDUAL_NUMBERS: u32 = 2;
 
 /// What the lengths of vectors follow from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct VectorLengths {
+pub(super) struct VectorLengths {
     /// Width of the hidden state.
     pub hidden: u32,
     /// Length of a projected gradient; 0 without one.

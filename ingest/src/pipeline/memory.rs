@@ -115,7 +115,7 @@ impl MemoryPlan {
 }
 
 /// What decides the memory of a checkpoint.
-pub struct MemorySizes<'a> {
+pub(super) struct MemorySizes<'a> {
     /// Name of the checkpoint.
     pub checkpoint: &'a str,
     /// The model.
@@ -150,7 +150,7 @@ const COMPUTED: u64 = 256;
 ///
 /// # Errors
 /// A limit below what the least memory-hungry way needs.
-pub fn plan(request: &IngestRequest, sizes: &MemorySizes<'_>) -> Result<MemoryPlan, IngestError> {
+pub(super) fn plan(request: &IngestRequest, sizes: &MemorySizes<'_>) -> Result<MemoryPlan, IngestError> {
     let of = |keep, threads: usize| MemoryPlan {
         keep,
         threads,

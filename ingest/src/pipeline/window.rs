@@ -13,7 +13,7 @@ use std::ops::Range;
 
 /// Limits that decide where a batch ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct BatchLimits {
+pub(crate) struct BatchLimits {
     /// Tokens in a batch; a longer row is a separate batch.
     pub tokens: usize,
     /// Rows in a batch: bounds the per-sample gradients held at once.

@@ -46,7 +46,7 @@ pub struct CheckpointPlan {
     /// Its features.
     pub features: Vec<PlannedFeature>,
     /// Where a batch ends.
-    pub limits: BatchLimits,
+    pub(crate) limits: BatchLimits,
     /// Peak memory, and how the checkpoint is computed to stay below the request's limit.
     pub memory: MemoryPlan,
 }

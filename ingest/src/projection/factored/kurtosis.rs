@@ -1,14 +1,14 @@
 //! Kurtosis test: whether coordinates are too uneven for a mask.
 
 /// Above this, a mask is warned about.
-pub const KURTOSIS_LIMIT: f64 = 10.0;
+pub(crate) const KURTOSIS_LIMIT: f64 = 10.0;
 
 /// Kurtosis of the coordinates of some sampled vectors: `d sum x^4 / (sum x^2)^2`, the mean over the samples.
 ///
 /// 1 for coordinates of equal magnitude, 3 for normal ones. The relative variance of a mask of k coordinates
 /// is about `(kurtosis - 1)/k`. Vectors are formed gradients, or the inputs or output gradients of a token.
 /// Samples that are zero or not finite do not count; without any other it is 0.
-pub fn kurtosis<'a>(samples: impl IntoIterator<Item = &'a [f32]>) -> f64 {
+pub(crate) fn kurtosis<'a>(samples: impl IntoIterator<Item = &'a [f32]>) -> f64 {
     let values: Vec<f64> = samples.into_iter().map(of).filter(|k| k.is_finite()).collect();
     values.iter().sum::<f64>() / values.len().max(1) as f64
 }
