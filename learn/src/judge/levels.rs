@@ -5,7 +5,7 @@ use serde::Serialize;
 
 /// The tercile of each score: 0 below the score at a third of the sorted list, 2 from that at two thirds on.
 /// With ties, levels may have different sizes, or be empty.
-pub fn levels(scores: &[f64]) -> Vec<u8> {
+pub(crate) fn levels(scores: &[f64]) -> Vec<u8> {
     let mut sorted = scores.to_vec();
     sorted.sort_unstable_by(f64::total_cmp);
     let third = sorted.len() / 3;

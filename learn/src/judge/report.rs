@@ -14,7 +14,7 @@ use super::resample::{Bootstrap, Interval};
 use crate::matrix::Matrix;
 
 /// Predictions to judge; matrices have a row for each row and a column for each target.
-pub struct JudgeRequest<'a> {
+pub(crate) struct JudgeRequest<'a> {
     /// Names of the targets.
     pub targets: &'a [String],
     /// True scores.
@@ -130,7 +130,7 @@ impl Report {
 ///
 /// # Errors
 /// Being told to stop.
-pub fn judge(request: &JudgeRequest<'_>) -> Result<Vec<TargetReport>, Cancelled> {
+pub(crate) fn judge(request: &JudgeRequest<'_>) -> Result<Vec<TargetReport>, Cancelled> {
     (0..request.targets.len()).map(|target| judge_target(request, target)).collect()
 }
 
