@@ -22,7 +22,7 @@ pub const LEAST_ROWS: usize = 5;
 
 /// Where a value lies with [`CONFIDENCE`].
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Interval {
+pub(crate) struct Interval {
     /// Lower end.
     pub low: f64,
     /// Upper end.
@@ -30,7 +30,7 @@ pub struct Interval {
 }
 
 /// Wilson's score interval of a share (Wilson 1927).
-pub fn wilson(successes: f64, rows: usize) -> Interval {
+pub(crate) fn wilson(successes: f64, rows: usize) -> Interval {
     if rows == 0 {
         return Interval { low: 0.0, high: 1.0 };
     }
@@ -69,7 +69,7 @@ impl Default for Bootstrap {
 
 /// A difference of two means over the same rows.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Paired {
+pub(crate) struct Paired {
     /// The difference.
     pub difference: f64,
     /// Its percentile interval.
@@ -80,7 +80,7 @@ pub struct Paired {
 
 /// Means of the systems over some rows.
 #[derive(Debug, Clone, PartialEq, Default)]
-pub struct Means {
+pub(crate) struct Means {
     /// Rows.
     pub rows: usize,
     /// The mean of each system, and its percentile interval.
@@ -91,7 +91,7 @@ pub struct Means {
 
 /// Means over groups of rows.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Resampled {
+pub(crate) struct Resampled {
     /// Of each group.
     pub groups: Vec<Means>,
     /// Of all rows.
@@ -110,7 +110,7 @@ const SHARE: usize = 64;
 ///
 /// # Errors
 /// Being told to stop.
-pub fn resample(
+pub(crate) fn resample(
     values: &[Vec<f64>],
     groups: &[Range<usize>],
     base: usize,

@@ -69,7 +69,7 @@ fn chunks(kept: &mut [f32]) -> impl Iterator<Item = &mut [f32]> {
 }
 
 /// One tensor's part of a step, or a chunk of it.
-pub struct TensorUpdate<'a> {
+pub(crate) struct TensorUpdate<'a> {
     /// Its values.
     pub values: &'a mut [f32],
     /// Its gradient.
@@ -105,7 +105,7 @@ impl Optimizer {
     }
 
     /// One that goes on.
-    pub fn resumed(kind: OptimizerKind, step: u64, state: Vec<TensorState>) -> Optimizer {
+    pub(crate) fn resumed(kind: OptimizerKind, step: u64, state: Vec<TensorState>) -> Optimizer {
         Optimizer { kind, step, state }
     }
 
@@ -125,7 +125,7 @@ impl Optimizer {
     }
 
     /// Changes the tensors at rate `rate`.
-    pub fn step(&mut self, rate: f64, parts: Vec<TensorUpdate<'_>>, threads: usize) {
+    pub(crate) fn step(&mut self, rate: f64, parts: Vec<TensorUpdate<'_>>, threads: usize) {
         self.step += 1;
         let (kind, step) = (self.kind, self.step);
         let mut work = Vec::new();
