@@ -8,7 +8,7 @@ use gstore_query::gram::{
     CheckpointGrams, FILE, GramContent, GramDataset, GramFile, KIND, write as write_grams,
 };
 use gstore_query::influence::{InfluenceSpec, Missing, Prepared, PreparedSide, Sim, TargetRef, named_kind};
-use gstore_store::{ArtifactError, ArtifactPart, CheckpointId, Granularity, RowSet, Snapshot, Store};
+use gstore_store::{ArtifactError, ArtifactPart, Granularity, RowSet, Snapshot, Store};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
@@ -299,10 +299,9 @@ fn extend_grams(
     mut old: Vec<CheckpointGrams>,
     new: &[CheckpointGrams],
 ) -> Result<Vec<CheckpointGrams>, AnswerError> {
-    let id = |grams: &CheckpointGrams| -> CheckpointId { grams.checkpoint.id.clone() };
     let mut all = Vec::with_capacity(new.len());
     for more in new {
-        let Some(at) = old.iter().position(|old| id(old) == id(more)) else {
+        let Some(at) = old.iter().position(|old| old.checkpoint.id == more.checkpoint.id) else {
             let why = format!("the artifact has nothing at {}", more.checkpoint.name);
             return Err(AnswerError::Refused(why));
         };
