@@ -99,8 +99,7 @@ pub fn losses(
     }
     let job = LossesJob::new(store, request, work.threads, work.command)?;
     let mut report = LossesReport { members: job.ensemble.members.len(), ..LossesReport::default() };
-    let members = job.ensemble.members.len();
-    let wanted = request.wanted(members)?;
+    let wanted = request.wanted(report.members)?;
     if !job.base_losses(work, &mut report)? {
         return Ok(report);
     }

@@ -82,8 +82,7 @@ pub(super) fn load(request: &IngestRequest, selection: &ModuleSelection) -> Resu
         );
         Ok((device, loaded.map_err(|error| FactorJobError::other(error.on(device)))?))
     };
-    let engines = each(std::iter::once(request.device).chain(request.beside.iter().copied()), on)?;
-    let engines = Engines(engines);
+    let engines = Engines(each(std::iter::once(request.device).chain(request.beside.iter().copied()), on)?);
     match engines.0.iter().all(|(_, engine)| engine.checkpoint_id() == engines.checkpoint_id()) {
         true => Ok(engines),
         false => Err(FactorJobError::Refused(format!(
