@@ -173,8 +173,9 @@ fn escape_to_ascii(json: &str) -> String {
         match c.is_ascii() {
             true => out.push(c),
             false => {
-                let units = c.encode_utf16(&mut [0; 2]).iter().map(|unit| format!("\\u{unit:04x}"));
-                out.extend(units.collect::<Vec<_>>());
+                for unit in c.encode_utf16(&mut [0; 2]) {
+                    out.push_str(&format!("\\u{unit:04x}"));
+                }
             }
         }
     }

@@ -3,6 +3,7 @@ use std::path::PathBuf;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use super::super::special::TokenizerFiles;
 use super::super::{Content, EncodeError, TemplateKind, TextEncoder, TextOptions};
 
 fn base() -> PathBuf {
