@@ -260,8 +260,12 @@ pub(super) fn age(text: &str) -> Result<Duration, String> {
 /// An age that is not nothing.
 #[cfg(any(feature = "serve", test))]
 pub(super) fn some_time(text: &str) -> Result<Duration, String> {
-    let time = age(text).ok().filter(|time| !time.is_zero());
-    time.ok_or_else(|| "give a time above nothing, such as 30d, 12h, 15m or 1s".to_owned())
+    // Such times are added to dates, and calendars end.
+    let most = Duration::from_hours(24 * 365 * 1000);
+    let time = age(text).ok().filter(|time| !time.is_zero() && *time <= most);
+    time.ok_or_else(|| {
+        "give a time above nothing and of at most 1000 years, such as 30d, 12h, 15m or 1s".to_owned()
+    })
 }
 
 #[cfg(test)]
@@ -271,7 +275,7 @@ mod tests {
     #[test]
     fn sizes_and_ages() {
         assert_eq!(some_time("1s"), Ok(Duration::from_secs(1)));
-        assert!(some_time("0s").is_err() && some_time("x").is_err());
+        assert!(some_time("0s").is_err() && some_time("x").is_err() && some_time("999999d").is_err());
         assert_eq!(size("64MiB"), Ok(64 << 20));
         assert_eq!(size("1000"), Ok(1000));
         assert_eq!(age("30d"), Ok(Duration::from_secs(30 * 86_400)));

@@ -12,6 +12,7 @@
 //!   after it for its text
 //! - `007`, and integers too long for their type, are text: turned into numbers they would not read back
 
+use std::collections::HashSet;
 use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
@@ -29,6 +30,9 @@ use super::cells::{Cells, cell_value};
 use super::quotes::{Quotes, UnclosedQuote};
 use super::unpack::{ByteCount, Input};
 use super::{DataError, DataFile, Place, RawRecord, RecordSource, Unit};
+
+/// Columns of a file: more are hardly meant.
+const MOST_COLUMNS: usize = 1 << 16;
 
 /// What a column is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -182,12 +186,19 @@ impl Text {
         let header = text.reader.byte_headers().cloned();
         let line = text.line();
         let header = header.map_err(|error| text.error(&error, line))?;
+        if header.len() > MOST_COLUMNS {
+            return Err(text.damaged(format!(
+                "the header line has {} columns, and at most {MOST_COLUMNS} are read",
+                header.len()
+            )));
+        }
+        let mut known = HashSet::new();
         for (i, name) in header.iter().enumerate() {
             let name = std::str::from_utf8(name)
                 .map_err(|_| text.damaged(format!("the header line is not UTF-8; {CONVERT}")))?;
             // Data frames write their index under no name.
             let name = if name.is_empty() { format!("column_{}", i + 1) } else { name.to_owned() };
-            if text.header.contains(&name) {
+            if !known.insert(name.clone()) {
                 return Err(text.damaged(format!("two columns are called {name:?}; rename one")));
             }
             text.header.push(name);

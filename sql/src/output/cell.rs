@@ -7,6 +7,8 @@ use arrow_array::{Array, ArrayRef, RecordBatch, StringArray};
 use arrow_schema::{ArrowError, DataType, Field, Schema, SchemaRef};
 use gstore_functions::spans::{IntervalTexts, is_span};
 
+use super::times;
+
 /// Whether a column is text in a format without types, as Arrow writes it.
 pub(super) fn is_plain(data_type: &DataType) -> bool {
     !data_type.is_nested()
@@ -47,6 +49,7 @@ pub(super) fn flatten(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordB
 /// Each cell as JSON, without the quotes around a lone text: `[0.5,1]`, `{"a":1}`, `00ff`.
 pub(super) fn as_text(column: &ArrayRef) -> Result<ArrayRef, ArrowError> {
     let field = Arc::new(Field::new("c", column.data_type().clone(), true));
+    times::check(column)?;
     let batch = RecordBatch::try_new(Arc::new(Schema::new([field])), vec![Arc::clone(column)])?;
     let mut writer = json().build::<_, arrow_json::writer::LineDelimited>(Vec::new());
     writer.write(&batch)?;

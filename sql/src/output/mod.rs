@@ -15,6 +15,7 @@ mod markdown;
 mod plan;
 mod record;
 mod table;
+mod times;
 
 use std::io::Write;
 use std::str::FromStr;
@@ -207,7 +208,10 @@ impl<W: Write + Send> ResultWriter<W> {
         match &mut self.inner {
             FormatWriter::Table(out) => out.write(batch),
             FormatWriter::Csv(out) => out.write(&cell::flatten(batch, schema)?),
-            FormatWriter::Json(out) => out.write(&with_schema(batch, schema)?),
+            FormatWriter::Json(out) => {
+                batch.columns().iter().try_for_each(|column| times::check(column))?;
+                out.write(&with_schema(batch, schema)?)
+            }
             FormatWriter::Parquet(out) => Ok(out.write(&with_schema(batch, schema)?)?),
             FormatWriter::Arrow(out) => out.write(&with_schema(batch, schema)?),
             FormatWriter::Markdown(out) => markdown::rows(&cell::flatten(batch, schema)?, out),

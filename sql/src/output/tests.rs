@@ -5,8 +5,9 @@ use arrow_array::builder::{FixedSizeListBuilder, Float16Builder, IntervalMonthDa
 use arrow_array::types::{Float64Type, IntervalMonthDayNano};
 use arrow_array::{
     ArrayRef, BinaryArray, Float16Array, Float32Array, Int64Array, IntervalMonthDayNanoArray, ListArray,
-    StringArray, StructArray,
+    StringArray, StructArray, TimestampMillisecondArray,
 };
+use datafusion::arrow::buffer::OffsetBuffer;
 use half::f16;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
@@ -108,6 +109,26 @@ fn json_is_one_object_a_line_with_every_name_once() {
         "{\"row\":0,\"row_2\":7,\"score\":0.1,\"text\":\"a,\\\"b\\\"\\nc\",\"raw\":\"00ff\",\"vector\":[0.5,0.0]}\n\
          {\"row\":1,\"row_2\":8,\"score\":null,\"text\":null,\"raw\":\"\",\"vector\":[-3.0,0.0]}\n"
     );
+}
+
+#[test]
+fn json_has_no_error_in_place_of_a_time() {
+    let times: ArrayRef = Arc::new(TimestampMillisecondArray::from(vec![Some(0), None, Some(i64::MAX)]));
+    let field = Arc::new(Field::new("item", times.data_type().clone(), true));
+    let lists: ArrayRef =
+        Arc::new(ListArray::new(field, OffsetBuffer::from_lengths([3]), Arc::clone(&times), None));
+    for (column, good) in [(times, 2), (lists, 0)] {
+        let write = |rows| {
+            let batch =
+                RecordBatch::try_from_iter_with_nullable([("c", column.slice(0, rows), true)]).unwrap();
+            let mut writer =
+                ResultWriter::new(Format::Json, &batch.schema(), Vec::new(), TableStyle::default()).unwrap();
+            writer.write(&batch).map_err(|error| error.to_string())
+        };
+        assert_eq!(write(good), Ok(()));
+        let error = write(column.len()).unwrap_err();
+        assert!(error.contains("9223372036854775807"), "{error}");
+    }
 }
 
 #[test]

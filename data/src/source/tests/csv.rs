@@ -86,7 +86,9 @@ fn conversations_are_json() {
 #[test]
 fn refusals_name_the_line() {
     let dir = Dir::new();
-    let cases: [(&[u8], &str); 4] = [
+    let wide = [",".repeat(1 << 16), "\n".to_owned()].concat();
+    let cases: [(&[u8], &str); 5] = [
+        (wide.as_bytes(), "the header line has 65537 columns, and at most 65536 are read"),
         (b"text,n\na,1\nb\n", "line 3: 1 field, and the header has 2"),
         (b"text,n\na,1,2\n", "line 2: 3 fields, and the header has 2"),
         (b"text,text\na,b\n", "two columns are called \"text\""),
