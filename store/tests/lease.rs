@@ -101,7 +101,7 @@ fn a_reader_without_a_lease_is_told_that_its_snapshot_was_collected() {
 }
 
 #[test]
-fn where_nothing_can_be_written_readers_read_without_a_lease() {
+fn where_nothing_can_be_written_readers_need_no_lease_and_a_revert_says_what_it_would_do() {
     let (_dir, path) = place();
     filled(&path, 20, &feature("grad-sgd", 6, DType::F16), 5);
     for kind in [ErrorKind::ReadOnlyFilesystem, ErrorKind::PermissionDenied, ErrorKind::StorageFull] {
@@ -109,6 +109,9 @@ fn where_nothing_can_be_written_readers_read_without_a_lease() {
         let (snapshot, lease) = store.snapshot_leased(None, "read").unwrap();
         assert!(lease.is_none());
         content(&snapshot).unwrap();
+        let dry = RevertOptions { dry_run: true, ..RevertOptions::default() };
+        let report = store.revert(&store.snapshot_at(0).unwrap(), &dry).unwrap();
+        assert!(report.changes.contains(&"dataset pool goes, with 20 rows".to_owned()), "{report:?}");
     }
     let store = Store::open_on(read_only(&path, ErrorKind::Other), &path).unwrap();
     let e = store.snapshot_leased(None, "read").unwrap_err();

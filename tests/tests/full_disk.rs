@@ -167,7 +167,7 @@ fn a_store_that_cannot_be_written_is_named_before_any_work() {
     let made = on("ingest --dataset pool --data missing.jsonl --model missing --features loss");
     assert!(made.starts_with(&says) && made.contains("can only be read"), "{made}");
     assert!(on("compact").contains("there is no store"), "{}", on("compact"));
-    for args in ["ls", "tag", "prefilter list"] {
+    for args in ["ls", "tag", "prefilter list", "revert --to 0 --dry-run"] {
         binary::ok(binary::gstore(&store).args(args.split(' ')));
     }
 }

@@ -42,11 +42,17 @@ impl Store {
     /// Publishes all that an older snapshot has again, but for its tags. Tags and the history stay.
     ///
     /// # Errors
-    /// The snapshot was collected or lacks files; a live job or a compaction, which go by what is there now.
+    /// The snapshot was collected or lacks files; unless nothing is to change, a live job or a compaction, which
+    /// go by what is there now.
     pub fn revert(&self, target: &Snapshot, options: &RevertOptions) -> Result<RevertReport, ChangeError> {
         let env = self.env();
-        let Some(_only) = lock_compact(env)? else { return Err(ChangeError::Compacting) };
-        let lock = WriterLock::take(self)?;
+        // A dry run takes no lock, so it works where nothing can be written.
+        let locks = if options.dry_run {
+            None
+        } else {
+            let only = lock_compact(env)?.ok_or(ChangeError::Compacting)?;
+            Some((only, WriterLock::take(self)?))
+        };
         let base = self.snapshot()?;
         base.keeps(target)?;
         let missing = missing_files(env, target)?;
@@ -54,7 +60,7 @@ impl Store {
             let (snapshot, count) = (target.number(), missing.len());
             return Err(ChangeError::FilesGone { snapshot, count, first: first.clone() });
         }
-        let _starting = self.quiet("a feature", &|_| true)?;
+        let _starting = if options.dry_run { None } else { self.quiet("a feature", &|_| true)? };
         let mut change = change_of(&base, &options.command);
         let mut changes = datasets(self, &base, target, &mut change)?;
         let runs = (base.runs(), target.runs());
@@ -70,9 +76,7 @@ impl Store {
         changes.extend(artifacts(&base, target, &mut change)?);
         changes.extend(views(&base, target, &mut change));
         let mut report = RevertReport { to: target.number(), snapshot: None, changes };
-        if report.changes.is_empty() || options.dry_run {
-            return Ok(report);
-        }
+        let Some((_only, lock)) = locks.filter(|_| !report.changes.is_empty()) else { return Ok(report) };
         change.changes.push(format!("back to the content of snapshot {}", report.to));
         change.changes.extend(report.changes.iter().cloned());
         report.snapshot = Some(publish(self, &lock, &base, change)?.number());
