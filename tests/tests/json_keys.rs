@@ -132,6 +132,8 @@ fn the_page_has_every_key_and_no_other() {
         ("view create", vec!["view", "create", "few", "SELECT id FROM pool", "--json"]),
         ("view create", vec!["view", "create", "fewer", "SELECT id FROM few", "--json"]),
         ("view drop", vec!["view", "drop", "few", "--json"]),
+        ("tag", vec!["tag", "late", "--json"]),
+        ("tag --delete", vec!["tag", "late", "--delete", "--json"]),
         ("token create", vec!["token", "create", "page", "--scope", "read", "--json"]),
         ("token revoke", vec!["token", "revoke", "page", "--json"]),
     ] {

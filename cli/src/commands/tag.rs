@@ -2,12 +2,13 @@
 
 use anyhow::Result;
 use gstore_store::TagOptions;
+use serde_json::json;
 
 use crate::args::TagArgs;
 use crate::context::Context;
 use crate::failure::refuse;
 use crate::statements::Engine;
-use crate::streams::out;
+use crate::streams::{out, print_json};
 
 /// Does what the flags say.
 pub fn run(context: &Context, args: &TagArgs) -> Result<()> {
@@ -24,8 +25,11 @@ pub fn run(context: &Context, args: &TagArgs) -> Result<()> {
     };
     if args.delete {
         let tag = store.snapshot()?.tag(name)?;
-        store.untag(&tag, &context.command)?;
-        out!("{name}: removed");
+        let snapshot = store.untag(&tag, &context.command)?;
+        match args.output.json.as_json {
+            true => print_json(&json!({ "name": name, "snapshot": snapshot.number() }))?,
+            false => out!("{name}: removed"),
+        }
     } else if TagArgs::is_verb(name) {
         refuse!(
             "\"{name}\" cannot be a tag: `gstore tag list` lists the tags, `gstore tag NAME` sets one, and \
@@ -38,7 +42,10 @@ pub fn run(context: &Context, args: &TagArgs) -> Result<()> {
         };
         let options = TagOptions { command: context.command.clone(), move_there: args.output.to.force };
         store.tag(name, &target, options)?;
-        out!("{name}: tagged snapshot {}", target.number());
+        match args.output.json.as_json {
+            true => print_json(&json!({ "name": name, "snapshot": target.number() }))?,
+            false => out!("{name}: tagged snapshot {}", target.number()),
+        }
     }
     Ok(())
 }
