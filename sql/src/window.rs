@@ -12,6 +12,9 @@ use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder};
 
 use super::error::SqlError;
 
+/// More rows than a result has. The planner adds `skip` and `fetch` and keeps the sum as a number with a sign.
+const MOST: usize = usize::MAX >> 2;
+
 /// A part of a statement's rows.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RowWindow {
@@ -49,8 +52,9 @@ impl RowWindow {
             });
             plan = plan.sort(order.collect::<Vec<_>>())?;
         }
-        if self.skip > 0 || self.fetch.is_some() {
-            plan = plan.limit(self.skip, self.fetch)?;
+        let fetch = self.fetch.filter(|rows| *rows <= MOST);
+        if self.skip > 0 || fetch.is_some() {
+            plan = plan.limit(self.skip.min(MOST), fetch)?;
         }
         plan.build()
     }

@@ -240,6 +240,8 @@ fn a_part_of_the_rows_is_that_of_the_whole_result() {
     let sql = "SELECT id, score FROM influence('pool', 'target') ORDER BY score DESC";
     let all = ids(json!({"sql": sql}));
     assert_eq!(ids(json!({"sql": sql, "skip": 2, "limit": 3})), all[2..5], "its own order holds");
+    assert_eq!(ids(json!({"sql": sql, "skip": 2, "limit": u64::MAX})), all[2..], "a limit beyond all rows");
+    assert!(ids(json!({"sql": sql, "skip": u64::MAX})).is_empty());
     let by_id = ids(json!({"sql": sql, "order": [{"column": 0, "descending": true}], "limit": 4}));
     let mut sorted = all.clone();
     sorted.sort_by(|a, b| b.cmp(a));
