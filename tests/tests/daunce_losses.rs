@@ -358,6 +358,13 @@ fn what_cannot_be_right_is_refused_and_changes_nothing() {
     pickle["tables"][0]["losses"] = json!("losses.pkl");
     place.write("losses.pkl", b"\x80\x04");
     refused(pickle, "pickle");
+    let mut tensor = manifest(3);
+    tensor["tables"][0]["losses"] = json!("losses.safetensors");
+    tensor["tables"][0]["tensor"] = json!("nope");
+    let header = json!({"a": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}}).to_string();
+    let length = (header.len() as u64).to_le_bytes();
+    place.write("losses.safetensors", [&length[..], header.as_bytes(), &[0; 4]].concat());
+    refused(tensor, "error: losses.safetensors: tensor nope is missing");
     let mut key = manifest(3);
     key["orientatoin"] = json!("model_major");
     refused(key, "orientatoin");

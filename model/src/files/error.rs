@@ -57,7 +57,7 @@ pub enum ModelError {
     /// The weights lack a tensor that the configuration asks for.
     #[error("{folder}: tensor {name} is missing")]
     MissingTensor {
-        /// The model or adapter folder.
+        /// The model or adapter folder, or the file where it is one.
         folder: PathBuf,
         name: String,
     },

@@ -35,6 +35,7 @@ pub struct TensorEntry {
 /// The tensors of a folder under their names in the files.
 #[derive(Debug, Clone)]
 pub struct TensorSet {
+    /// What lacks a tensor that is missing: the folder, or the one file that was opened.
     folder: PathBuf,
     files: Vec<PathBuf>,
     entries: BTreeMap<String, TensorEntry>,
@@ -63,8 +64,7 @@ impl TensorSet {
     /// Opens one file, whatever its name.
     pub fn open_file(path: &Path) -> Result<TensorSet, ModelError> {
         let entries = read_header(path, 0)?;
-        let folder = path.parent().map_or_else(PathBuf::new, Path::to_owned);
-        Ok(TensorSet { folder, files: vec![path.to_owned()], entries })
+        Ok(TensorSet { folder: path.to_owned(), files: vec![path.to_owned()], entries })
     }
 
     fn open_shards(&mut self, index: &Path) -> Result<(), ModelError> {
@@ -103,7 +103,7 @@ impl TensorSet {
         Ok(())
     }
 
-    /// The folder.
+    /// The folder, or the one file that was opened.
     pub fn folder(&self) -> &Path {
         &self.folder
     }
