@@ -3,7 +3,7 @@
 #![allow(missing_docs, reason = "the message of an error says what its fields are")]
 
 use gstore_core::content::ContentError;
-use gstore_core::{Cancelled, Remedy};
+use gstore_core::{Cancelled, Kind, Remedy};
 use gstore_curvature::CurvatureError;
 use gstore_store::{ArtifactError, IndexError, LookupError, LossError, OpenError, ReadError};
 
@@ -52,6 +52,14 @@ fn again(commands: &[String]) -> String {
     }
 }
 
+/// What completes a feature of a kind: an ingest, or an upload where it is none that is computed here.
+fn completion(kind: &str, commands: &[String]) -> String {
+    match kind.parse::<Kind>() {
+        Ok(_) => format!("{} computes what it lacks", again(commands)),
+        Err(_) => "an upload of the vectors that it lacks completes it (docs/server.md, Uploads)".to_owned(),
+    }
+}
+
 fn drops(numbers: &[String]) -> String {
     let drops: Vec<String> = numbers.iter().map(|number| Remedy::DropFeature(number).to_string()).collect();
     drops.join(" and ")
@@ -93,11 +101,12 @@ pub enum QueryError {
     #[error("{pool} and {target} cannot be compared: {difference}")]
     Space { pool: String, target: String, difference: String },
     #[error(
-        "feature {label} of dataset `{dataset}` is still being built, or lost rows in a repair; {} computes what it lacks, or ask with `partial => true` to use the rows it has",
-        again(.command.as_slice())
+        "feature {label} of dataset `{dataset}` is still being built, or lost rows in a repair; {}, or ask with `partial => true` to use the rows it has",
+        completion(.kind, .command.as_slice())
     )]
     Building {
         dataset: String,
+        kind: String,
         label: String,
         /// The command that computed what it has, if it is known.
         command: Option<String>,

@@ -366,6 +366,21 @@ fn a_feature_that_is_being_built_needs_partial() {
 }
 
 #[test]
+fn an_uploaded_feature_that_is_being_built_is_completed_by_an_upload() {
+    let mut numbers = Numbers(1);
+    let store = TestStore::new();
+    store.dataset("pool", 4).dataset("val", 1);
+    let mut rows = present(&numbers.vectors(4, 3));
+    rows.truncate(2);
+    let building = Feature { complete: false, ..Feature::new("pool", "embed-mine", 0, rows) };
+    store.features(&[building], None);
+    store.features(&[Feature::new("val", "embed-mine", 0, present(&numbers.vectors(1, 3)))], None);
+    let said = error(&store, &with(|s| s.pool_kind = Some("embed-mine".into())));
+    let way = "an upload of the vectors that it lacks completes it (docs/server.md, Uploads), or ask with `partial => true`";
+    assert!(said.contains(way) && !said.contains("ingest"), "{said}");
+}
+
+#[test]
 fn several_runs_need_a_choice_and_without_one_checkpoints_count_the_same() {
     let mut numbers = Numbers(1);
     let store = TestStore::new();

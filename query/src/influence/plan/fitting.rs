@@ -421,6 +421,7 @@ fn check_attributes(
         if feature.state == FeatureState::Building && !spec.partial {
             return Err(QueryError::Building {
                 dataset: feature.desc.dataset.clone(),
+                kind: feature.desc.kind.name.clone(),
                 label: feature.attrs.label.clone(),
                 command: snapshot.command_of(feature),
             });
