@@ -167,15 +167,46 @@ fn without_gradients_the_embeddings_that_all_have_are_named() {
         .into();
     store.features(&own, None);
     let said = error(&store, &ask("pool", "val"));
-    let hint =
-        "it has embed-mine; rank by `kind => 'embed-mine'`, or compute others with an ingest of grad-adam";
-    assert!(said.ends_with(hint), "{said}");
+    assert!(said.ends_with("it has embed-mine; rank by `kind => 'embed-mine'`"), "{said}");
     plan(&store, &with(|s| s.pool_kind = Some("embed-mine".into())));
     // Not where a target lacks it, where it was named, or for dot products, as those of rows with themselves.
     let itself = InfluenceSpec { sim: Sim::Dot, ..ask("pool", "pool") };
     for spec in [ask("pool", "bare"), with(|s| s.pool_kind = Some("grad-sign".into())), itself] {
         let said = error(&store, &spec);
         assert!(said.contains("it has embed-mine; compute others with"), "{said}");
+    }
+    // With one that was computed here, others can be, too.
+    store.features(&[Feature::new("pool", "embed-mean", 0, present(&numbers.vectors(2, 3)))], None);
+    let said = error(&store, &ask("pool", "val"));
+    let hint = "rank by `kind => 'embed-mine'`, or compute others with an ingest of grad-adam";
+    assert!(said.ends_with(hint), "{said}");
+}
+
+#[test]
+fn uploaded_gradients_are_named_and_what_lacks_them_needs_an_upload() {
+    let mut numbers = Numbers(4);
+    let store = TestStore::new();
+    store.dataset("pool", 2).dataset("val", 2).dataset("bare", 2).dataset("other", 2);
+    let mut feature = |dataset, kind| {
+        store.features(&[Feature::new(dataset, kind, 0, present(&numbers.vectors(2, 6)))], None);
+    };
+    feature("pool", "grad-mine");
+    feature("val", "grad-mine");
+    feature("other", "embed-mean");
+    for spec in [ask("pool", "val"), with(|s| s.sim = Sim::Dot)] {
+        let said = error(&store, &spec);
+        assert!(said.ends_with("it has grad-mine; rank by `kind => 'grad-mine'`"), "{said}");
+    }
+    plan(&store, &with(|s| s.pool_kind = Some("grad-mine".into())));
+    let way = "an upload of vectors of that kind makes one (docs/server.md, Uploads)";
+    for (target, has) in [("bare", "no features yet: "), ("other", "embed-mean; ")] {
+        let kind = || Some("grad-mine".to_owned());
+        let spec = InfluenceSpec { pool_kind: kind(), target_kind: kind(), ..ask("pool", target) };
+        let said = error(&store, &spec);
+        assert!(
+            said.ends_with(&format!("`{target}` has no `grad-mine` feature; it has {has}{way}")),
+            "{said}"
+        );
     }
 }
 

@@ -194,7 +194,8 @@ fn missing_kind(
     let NeededFeatures { of, dataset, granularity, .. } = needed;
     let kind = computable(snapshot, needed, spec, run);
     let stored = || snapshot.features().iter().map(|f| f.desc.kind.name.as_str());
-    if kind.parse::<Kind>().is_err() && !stored().any(|known| known == kind) {
+    let is_uploaded = |kind: &str| kind.parse::<Kind>().is_err();
+    if is_uploaded(kind) && !stored().any(|known| known == kind) {
         let known: BTreeSet<&str> = Kind::ALL.iter().map(|kind| kind.name()).chain(stored()).collect();
         return QueryError::unknown("feature kind", kind, known);
     }
@@ -205,11 +206,26 @@ fn missing_kind(
     let has = kinds(granularity);
     let of_tokens = kinds(Granularity::Token);
     let listed = Vec::from_iter(has.iter().copied()).join(", ");
+    let instead = instead(snapshot, &has, spec);
+    // What is there is what the question is about, where nothing was computed here.
+    let is_enough = of == SideOf::Pool
+        && !instead.is_empty()
+        && of_tokens.is_empty()
+        && has.iter().all(|kind| is_uploaded(kind));
+    let compute = |which: &str| match (is_uploaded(kind), granularity) {
+        (false, _) => format!("compute {which}"),
+        (true, Granularity::Sample) => {
+            "an upload of vectors of that kind makes one (docs/server.md, Uploads)".to_owned()
+        }
+        (true, Granularity::Token) => {
+            "vectors of that kind are uploaded, and uploads are of samples".to_owned()
+        }
+    };
     let (place, hint) = match granularity {
         Granularity::Token if has.is_empty() => {
-            (OF_TOKENS, "it has none of tokens at all; compute some".to_owned())
+            (OF_TOKENS, format!("it has none of tokens at all; {}", compute("some")))
         }
-        Granularity::Token => (OF_TOKENS, format!("of tokens it has {listed}; compute others")),
+        Granularity::Token => (OF_TOKENS, format!("of tokens it has {listed}; {}", compute("others"))),
         Granularity::Sample if !of_tokens.is_empty() && (has.is_empty() || of_tokens.contains(kind)) => {
             let tokens = Vec::from_iter(of_tokens.iter().copied()).join(", ");
             let has = match has.is_empty() {
@@ -220,17 +236,18 @@ fn missing_kind(
                 SideOf::Pool => SCORES_TOKENS,
                 SideOf::Target => "a target is always one of samples",
             };
-            (" of samples", format!("{has}; {scores}; compute those of samples"))
+            (" of samples", format!("{has}; {scores}; {}", compute("those of samples")))
         }
-        Granularity::Sample if has.is_empty() => ("", "it has no features yet: compute some".to_owned()),
+        Granularity::Sample if has.is_empty() => ("", format!("it has no features yet: {}", compute("some"))),
         Granularity::Sample => {
-            let instead = embeddings(snapshot, &has, spec).into_iter();
-            let instead: Vec<String> = instead.map(|kind| format!("`kind => '{kind}'`")).collect();
-            let rank = match instead.is_empty() {
-                true => String::new(),
-                false => format!("rank by {}, or ", instead.join(" or ")),
+            let instead: Vec<String> = instead.iter().map(|kind| format!("`kind => '{kind}'`")).collect();
+            let rank = format!("rank by {}", instead.join(" or "));
+            let way = match (instead.is_empty(), is_enough) {
+                (true, _) => compute("others"),
+                (false, true) => rank,
+                (false, false) => format!("{rank}, or {}", compute("others")),
             };
-            ("", format!("it has {listed}; {rank}compute others"))
+            ("", format!("it has {listed}; {way}"))
         }
     };
     QueryError::NoFeature {
@@ -239,7 +256,8 @@ fn missing_kind(
         kind: kind.to_owned(),
         place: place.to_owned(),
         hint,
-        compute: Some(ToCompute { per_token: granularity == Granularity::Token, run: run.to_owned() }),
+        compute: (!is_enough && !is_uploaded(kind))
+            .then(|| ToCompute { per_token: granularity == Granularity::Token, run: run.to_owned() }),
     }
 }
 
@@ -317,15 +335,19 @@ pub(super) fn run_for<'a>(
     }
 }
 
-/// Of some kinds those by which the question can be asked where it names none: of embeddings that all its
-/// datasets have. Their dot products are no influence: that of a row with itself is its squared length.
-fn embeddings<'a>(snapshot: &Snapshot, kinds: &BTreeSet<&'a str>, spec: &InfluenceSpec) -> Vec<&'a str> {
-    if spec.pool_kind.is_some() || spec.target_kind.is_some() || spec.per_token || spec.sim == Sim::Dot {
+/// Of some kinds those by which the question can be asked where it names none: embeddings and gradients that
+/// were computed elsewhere, if all its datasets have them. Dot products of embeddings are no influence: that
+/// of a row with itself is its squared length.
+fn instead<'a>(snapshot: &Snapshot, kinds: &BTreeSet<&'a str>, spec: &InfluenceSpec) -> Vec<&'a str> {
+    if spec.pool_kind.is_some() || spec.target_kind.is_some() || spec.per_token {
         return Vec::new();
     }
     let targets = spec.targets.iter().map(|target| target.dataset.as_str());
     let datasets: Vec<&str> = spec.pools.iter().map(String::as_str).chain(targets).collect();
-    let mut found: Vec<&str> = kinds.iter().copied().filter(|kind| Kind::names_embedding(kind)).collect();
+    let is_embedding = |kind: &str| spec.sim != Sim::Dot && Kind::names_embedding(kind);
+    let is_gradient = |kind: &str| Kind::names_gradient(kind) && kind.parse::<Kind>().is_err();
+    let mut found: Vec<&str> = Vec::from_iter(kinds.iter().copied());
+    found.retain(|kind| is_embedding(kind) || is_gradient(kind));
     // Of samples that are given with the question only what models compute is known.
     found.retain(|kind| spec.given.is_empty() || kind.parse::<Kind>().is_ok());
     found.retain(|kind| {
