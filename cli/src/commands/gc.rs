@@ -55,8 +55,9 @@ fn print(report: &GcReport) -> Result<()> {
             (false, true) => out!("removed, {}: the progress of {what}", HumanBytes(job.bytes)),
             (false, false) => {
                 out!(
-                    "interrupted, {}: {what}\n  the same command goes on; --drop-jobs gives it up",
-                    HumanBytes(job.bytes)
+                    "interrupted, {}: {what}\n  {}; --drop-jobs gives it up",
+                    HumanBytes(job.bytes),
+                    again(what)
                 );
             }
         }
@@ -77,4 +78,26 @@ fn print(report: &GcReport) -> Result<()> {
         report.oldest
     );
     Ok(())
+}
+
+/// What becomes of an interrupted job when it is done again. The server calls an upload `put vectors of ...`.
+fn again(command: &str) -> &'static str {
+    match command.starts_with("put ") {
+        true => "the same upload begins again from the start",
+        false => "the same command goes on",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_interrupted_upload_does_not_go_on() {
+        assert_eq!(
+            again("put vectors of pool (token laptop)"),
+            "the same upload begins again from the start"
+        );
+        assert_eq!(again("gstore ingest --store s --dataset pool"), "the same command goes on");
+    }
 }
