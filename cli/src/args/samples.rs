@@ -16,7 +16,7 @@ use super::words::{Word, one_of};
     gstore add --store s --dataset pool --data alpaca.json --skip-bad 20 --duplicates first\n  \
     gstore add --store s --dataset pool --data alpaca.json --dry-run\n\n\
     A record has `messages`, or `prompt` and `completion`, or `text`; `id`; any other key becomes a column. Alpaca, ShareGPT, OpenAI, preference and FLAN data is recognised. Formats and rules: docs/data.md\n\n\
-    Memory: one line, or one batch of rows of the file, and about 100 bytes for each new sample (150 if the dataset has rows already).")]
+    Memory: one line, or one batch of rows of the file, and about 250 bytes for each new sample (300 if the dataset has rows already).")]
 pub struct AddArgs {
     /// Name of the dataset, which is made or appended to: lower-case letters, digits and _ [default: each
     /// file or folder of --data is a dataset, called after it; 'DIR/*.jsonl' makes one of each file]

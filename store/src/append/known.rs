@@ -21,9 +21,9 @@ pub(super) enum StoredId {
     Nothing,
 }
 
-/// Needs the writer lock. Memory: the ids that were added, about 100 bytes each and the ids themselves; 16
-/// bytes for each run of deleted rows; 24 bytes for every 256 ids of the list of deleted ids; about 50 bytes
-/// for each deleted id that was left out.
+/// Needs the writer lock. Memory: the ids that were added, about 100 bytes each and the ids themselves, and 48
+/// more and the ledger's pages while it takes them; 16 bytes for each run of deleted rows; 24 bytes for every
+/// 256 ids of the list of deleted ids; about 50 bytes for each deleted id that was left out.
 pub(super) struct KnownIds {
     store: Store,
     base: Arc<Snapshot>,

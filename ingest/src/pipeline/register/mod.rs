@@ -1,8 +1,9 @@
 //! Registration of the samples of data files: columns are found in a first pass, rows are stored in a second.
 //!
-//! Memory: what a file keeps together (see [`gstore_data::RecordSource`]), and about 100 bytes for each new
-//! sample (its id, until the ledger takes it in one transaction at the end; 150 if the dataset has rows, with
-//! which texts are compared), so much data is registered in pieces where that would be too much.
+//! Memory: what a file keeps together (see [`gstore_data::RecordSource`]), and about 250 bytes for each new
+//! sample (its id, until the ledger takes it in one transaction at the end, and the pages of that; 300 if the
+//! dataset has rows, with which texts are compared), so much data is registered in pieces where that would be
+//! too much.
 
 mod columns;
 mod foreign;
