@@ -75,6 +75,8 @@ async fn rankings_come_one_after_the_other_with_ranks_from_one() {
     let first = rows(&session, &format!("SELECT row FROM {all} WHERE rank = 1")).await;
     assert_eq!(first.len(), 3);
     assert_eq!(rows(&session, &format!("SELECT count(*) FROM {all}")).await, ["9"]);
+    let exponent = all.replace("k => 3", "k => 3e0");
+    assert_eq!(rows(&session, &format!("SELECT count(*) FROM {exponent}")).await, ["9"]);
     assert_eq!(rows(&session, &format!("SELECT target FROM {all} LIMIT 2")).await.len(), 2);
     let worst = "influence('pool', 'target', each => 'sample', order => 'worst', k => 2)";
     let lowest =
@@ -134,6 +136,8 @@ async fn what_has_no_meaning_for_each_is_refused() {
         ("round_robin => 'sample', k => 3, fold => 'mean'", "leave `fold` out"),
         ("round_robin => 'subtask', k => 3, across => 'mean'", "leave `across` out"),
         ("k => 18446744073709551615", "must be at most 9223372036854775807"),
+        ("k => 1.5", "must be a whole number of at least 0, not 1.5"),
+        ("k => '3'", "not 3 as text: write it without quotes"),
         ("mode => 'sketch', certified => true, miss => 1e-3", "leave one of them out"),
     ] {
         let error = refused(&session, &format!("SELECT * FROM influence('pool', 'target', {options})")).await;
