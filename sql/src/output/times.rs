@@ -12,7 +12,11 @@ pub(super) fn check(column: &dyn Array) -> Result<(), ArrowError> {
     }
     let options = FormatOptions::new().with_display_error(false);
     let texts = ArrayFormatter::try_new(column, &options)?;
-    (0..column.len()).try_for_each(|row| texts.value(row).try_to_string().map(drop))
+    let is_out = |row: &usize| texts.value(*row).try_to_string().is_err();
+    match (0..column.len()).find(is_out) {
+        Some(_) => Err(ArrowError::CastError(format!("a {} is beyond the calendar", column.data_type()))),
+        None => Ok(()),
+    }
 }
 
 fn has_times(ty: &DataType) -> bool {
