@@ -90,7 +90,6 @@ impl TextOptions {
         let bad = |message: String| EncodeError::BadFile { path: path.clone(), message };
         let tokenizer = parse_tokenizer(&bytes).map_err(bad)?;
         let files = TokenizerFiles::read(folder)?;
-        files.check_added(&tokenizer, folder)?;
         let (prepared, digest) = prepare(template, &files, &tokenizer, folder)?;
         let spec = EncodingSpec {
             tokenizer: sha256_hex(&bytes),

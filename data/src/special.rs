@@ -3,7 +3,6 @@
 use std::path::Path;
 
 use serde_json::{Map, Value};
-use tokenizers::Tokenizer;
 
 use super::encode_error::EncodeError;
 
@@ -18,66 +17,27 @@ pub(super) struct TokenizerFiles {
     pub(super) special: Vec<(&'static str, String)>,
     /// Source of the chat template.
     pub(super) chat_template: Option<String>,
-    /// Tokens that transformers adds to those of `tokenizer.json` where it lacks them, each with its file.
-    pub(super) added: Vec<(&'static str, String)>,
 }
 
 impl TokenizerFiles {
     /// Reads `tokenizer_config.json`, `special_tokens_map.json` and `chat_template.jinja`, as
     /// far as they are there.
     ///
-    /// As in transformers, a configuration that lists all added tokens goes before the map, others behind it,
-    /// and a template file goes before the configuration.
+    /// As in transformers, the map of special tokens counts only where the configuration lists no added tokens,
+    /// and goes before it then, and a template file goes before the configuration.
     pub(super) fn read(folder: &Path) -> Result<Self, EncodeError> {
         let config = read_object(&folder.join("tokenizer_config.json"))?;
-        let map = read_object(&folder.join("special_tokens_map.json"))?;
-        let listed = config.get("added_tokens_decoder").and_then(Value::as_object);
-        let files = match listed {
-            Some(_) => [("tokenizer_config.json", &config), ("special_tokens_map.json", &map)],
-            None => [("special_tokens_map.json", &map), ("tokenizer_config.json", &config)],
+        let map = match config.contains_key("added_tokens_decoder") {
+            true => Map::new(),
+            false => read_object(&folder.join("special_tokens_map.json"))?,
         };
-        let mut special = Vec::new();
-        let mut added: Vec<(&str, String)> = Vec::new();
-        for name in NAMES {
-            let text =
-                |(file, keys): (_, &Map<String, Value>)| Some((file, keys.get(name).and_then(token_text)?));
-            let Some((file, text)) = files.into_iter().find_map(text) else { continue };
-            // Of the others a text has none, unless it spells them.
-            if ["bos_token", "eos_token"].contains(&name) {
-                added.push((file, text.clone()));
-            }
-            special.push((name, text));
-        }
-        match listed {
-            Some(listed) => {
-                let texts = listed.values().filter_map(token_text);
-                added.extend(texts.map(|text| ("tokenizer_config.json", text)));
-            }
-            None => {
-                let texts = read_object(&folder.join("added_tokens.json"))?;
-                added.extend(texts.into_iter().map(|(text, _)| ("added_tokens.json", text)));
-            }
-        }
+        let named = |name| Some((name, map.get(name).or_else(|| config.get(name)).and_then(token_text)?));
+        let special = NAMES.into_iter().filter_map(named).collect();
         let chat_template = match if_there(fs_err::read_to_string(folder.join("chat_template.jinja")))? {
             Some(source) => Some(source),
             None => template_in(&config, folder)?,
         };
-        Ok(Self { special, chat_template, added })
-    }
-
-    /// Refuses a tokenizer without a token that transformers would add to it, and that a text would then have
-    /// in place of several.
-    pub(super) fn check_added(&self, tokenizer: &Tokenizer, folder: &Path) -> Result<(), EncodeError> {
-        match self.added.iter().find(|(_, text)| !text.is_empty() && tokenizer.token_to_id(text).is_none()) {
-            None => Ok(()),
-            Some((file, text)) => Err(EncodeError::BadFile {
-                path: folder.join(file),
-                message: format!(
-                    "it has the token {text:?}, which tokenizer.json lacks; saved again by `AutoTokenizer` of transformers, \
-                     tokenizer.json has all"
-                ),
-            }),
-        }
+        Ok(Self { special, chat_template })
     }
 
     /// Text of the end-of-sequence token.

@@ -112,28 +112,6 @@ fn another_template_is_refused_where_it_is_used() {
 }
 
 #[test]
-fn tokens_that_only_other_files_have_are_refused() {
-    let open = |name: &str, content: &str| {
-        let folder = tuned(|_| ());
-        fs_err::write(folder.path().join(name), content).unwrap();
-        let made = TextOptions::new(TemplateKind::Plain, 64).encoder(folder.path());
-        made.map(drop).map_err(|error| error.to_string())
-    };
-    let config = "tokenizer_config.json";
-    for (name, content) in [
-        ("added_tokens.json", r#"{"<X>": 768}"#),
-        ("special_tokens_map.json", r#"{"bos_token": {"content": "<X>"}}"#),
-        (config, r#"{"eos_token": "<X>"}"#),
-        (config, r#"{"eos_token": "</s>", "added_tokens_decoder": {"768": {"content": "<X>"}}}"#),
-    ] {
-        let error = open(name, content).unwrap_err();
-        assert!(error.contains(name) && error.contains("\"<X>\", which tokenizer.json lacks"), "{error}");
-    }
-    // Padding is in no text.
-    open(config, r#"{"eos_token": "</s>", "pad_token": "<X>", "added_tokens_decoder": {}}"#).unwrap();
-}
-
-#[test]
 fn the_map_of_tokens_goes_before_a_configuration_that_lists_no_added_ones() {
     let folder = TempDir::new().unwrap();
     let eos = |config: &str| {
@@ -143,7 +121,9 @@ fn the_map_of_tokens_goes_before_a_configuration_that_lists_no_added_ones() {
     fs_err::write(folder.path().join("special_tokens_map.json"), r#"{"eos_token": "map"}"#).unwrap();
     assert_eq!(eos(r#"{"eos_token": "own"}"#).as_deref(), Some("map"));
     assert_eq!(eos(r#"{"eos_token": "own", "added_tokens_decoder": {}}"#).as_deref(), Some("own"));
-    assert_eq!(eos(r#"{"added_tokens_decoder": {}}"#).as_deref(), Some("map"));
+    assert_eq!(eos(r#"{"added_tokens_decoder": {}}"#), None);
+    fs_err::write(folder.path().join("special_tokens_map.json"), r#"{"eos_token": null}"#).unwrap();
+    assert_eq!(eos(r#"{"eos_token": "own"}"#), None);
 }
 
 #[test]
