@@ -66,10 +66,8 @@ pub(super) fn read(
         agree(config, key, "partial_rotary_factor", share)?;
     }
     let dims = turning_coordinates(config, rope, head_dim, share)?;
-    // As in transformers, a length of the configuration itself goes before that of its rope parameters.
-    let original = positive(config, "original_max_position_embeddings")?;
-    let lengths = (original, max_positions);
-    let scaling = parameters.map_or(Ok(RopeScaling::Default), |p| read_scaling(p, rope, lengths))?;
+    let scaling =
+        parameters.map_or(Ok(RopeScaling::Default), |p| read_scaling(p, config, rope, max_positions))?;
     Ok(PositionEncoding::Rotary { theta, scaling, dims })
 }
 
@@ -118,8 +116,9 @@ fn turning_coordinates(
 
 fn read_scaling(
     parameters: JsonObject<'_>,
+    config: JsonObject<'_>,
     rope: &RopeSettings,
-    (original, max_positions): (Option<f64>, usize),
+    max_positions: usize,
 ) -> Result<RopeScaling, ModelError> {
     let refuse = |setting: String| ModelError::UnsupportedOption {
         path: parameters.path.to_owned(),
@@ -151,13 +150,14 @@ fn read_scaling(
             if high_freq_factor <= low_freq_factor {
                 return Err(parameters.error("high_freq_factor must be above low_freq_factor"));
             }
+            // As in transformers, a length of the configuration itself goes before that of its rope parameters.
+            let original = "original_max_position_embeddings";
+            let original = positive(config, original)?.or(positive(parameters, original)?);
             Ok(RopeScaling::Llama3 {
                 factor: required("factor")?,
                 low_freq_factor,
                 high_freq_factor,
-                original: original
-                    .or(positive(parameters, "original_max_position_embeddings")?)
-                    .unwrap_or(max_positions as f64),
+                original: original.unwrap_or(max_positions as f64),
             })
         }
         other => Err(refuse(format!("rope scaling {other:?}"))),

@@ -42,8 +42,8 @@ impl Store {
     /// Publishes all that an older snapshot has again, but for its tags. Tags and the history stay.
     ///
     /// # Errors
-    /// The snapshot was collected or lacks files; unless nothing is to change, a live job or a compaction, which
-    /// go by what is there now.
+    /// The snapshot was collected or lacks files; without `dry_run` a live job or a compaction, which go by what
+    /// is there now.
     pub fn revert(&self, target: &Snapshot, options: &RevertOptions) -> Result<RevertReport, ChangeError> {
         let env = self.env();
         // A dry run takes no lock, so it works where nothing can be written.
