@@ -144,6 +144,12 @@ impl Kind {
         name.starts_with(GRADIENT)
     }
 
+    /// Whether a name is that of a kind that is computed here. Vectors of any other come from elsewhere, as
+    /// uploads do.
+    pub fn names_computed(name: &str) -> bool {
+        name.parse::<Self>().is_ok()
+    }
+
     /// Whether a name is that of an embedding, computed here or elsewhere.
     pub fn names_embedding(name: &str) -> bool {
         name.starts_with(EMBEDDING)

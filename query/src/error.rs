@@ -54,9 +54,9 @@ fn again(commands: &[String]) -> String {
 
 /// What completes a feature of a kind: an ingest, or an upload where it is none that is computed here.
 fn completion(kind: &str, commands: &[String]) -> String {
-    match kind.parse::<Kind>() {
-        Ok(_) => format!("{} computes what it lacks", again(commands)),
-        Err(_) => "an upload of the vectors that it lacks completes it (docs/server.md, Uploads)".to_owned(),
+    match Kind::names_computed(kind) {
+        true => format!("{} computes what it lacks", again(commands)),
+        false => "an upload of the vectors that it lacks completes it (docs/server.md, Uploads)".to_owned(),
     }
 }
 

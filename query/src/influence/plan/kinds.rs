@@ -100,11 +100,10 @@ fn of_other_kind(snapshot: &Snapshot, spec: &InfluenceSpec, name: &str, kinds: [
 /// The kind of the targets where none is named: the pool's, but plain gradients for gradients. Of gradients
 /// that were computed elsewhere it is the pool's too, where every target has them.
 fn usual_of_targets(snapshot: &Snapshot, pool: &str, targets: &[NamedTarget]) -> String {
-    let is_elsewhere = pool.parse::<Kind>().is_err();
     let has = |(target, _): &NamedTarget| {
         features_of_kind(snapshot, &target.name, pool, Granularity::Sample).next().is_some()
     };
-    let is_plain = !is_elsewhere || targets.is_empty() || !targets.iter().all(has);
+    let is_plain = Kind::names_computed(pool) || targets.is_empty() || !targets.iter().all(has);
     if Kind::names_gradient(pool) && is_plain { Kind::GradSgd.name().to_owned() } else { pool.to_owned() }
 }
 

@@ -194,7 +194,7 @@ fn missing_kind(
     let NeededFeatures { of, dataset, granularity, .. } = needed;
     let kind = computable(snapshot, needed, spec, run);
     let stored = || snapshot.features().iter().map(|f| f.desc.kind.name.as_str());
-    let is_uploaded = |kind: &str| kind.parse::<Kind>().is_err();
+    let is_uploaded = |kind: &str| !Kind::names_computed(kind);
     if is_uploaded(kind) && !stored().any(|known| known == kind) {
         let known: BTreeSet<&str> = Kind::ALL.iter().map(|kind| kind.name()).chain(stored()).collect();
         return QueryError::unknown("feature kind", kind, known);
@@ -345,11 +345,11 @@ fn instead<'a>(snapshot: &Snapshot, kinds: &BTreeSet<&'a str>, spec: &InfluenceS
     let targets = spec.targets.iter().map(|target| target.dataset.as_str());
     let datasets: Vec<&str> = spec.pools.iter().map(String::as_str).chain(targets).collect();
     let is_embedding = |kind: &str| spec.sim != Sim::Dot && Kind::names_embedding(kind);
-    let is_gradient = |kind: &str| Kind::names_gradient(kind) && kind.parse::<Kind>().is_err();
+    let is_gradient = |kind: &str| Kind::names_gradient(kind) && !Kind::names_computed(kind);
     let mut found: Vec<&str> = Vec::from_iter(kinds.iter().copied());
     found.retain(|kind| is_embedding(kind) || is_gradient(kind));
     // Of samples that are given with the question only what models compute is known.
-    found.retain(|kind| spec.given.is_empty() || kind.parse::<Kind>().is_ok());
+    found.retain(|kind| spec.given.is_empty() || Kind::names_computed(kind));
     found.retain(|kind| {
         let has = |dataset| features_of_kind(snapshot, dataset, kind, Granularity::Sample).next().is_some();
         datasets.iter().copied().all(has)
