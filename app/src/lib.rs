@@ -96,7 +96,7 @@ pub use prefilter::{
     apply_prefilter, evaluate_prefilter, fit_prefilter, list_prefilters, prefilter, publish_prefilter,
     recall_picture,
 };
-pub use put::{PutError, PutReport, SpaceSpec, VectorPut, VectorSamples, VectorShape, VectorSpec};
+pub use put::{PutError, PutReport, SpaceSpec, UPLOAD, VectorPut, VectorSamples, VectorShape, VectorSpec};
 pub use rows::{FindError, NamedRows, RowNames, find_rows};
 pub use select::{SelectedRows, SelectionRequest, select, write_scored_line};
 pub use work::JobContext;

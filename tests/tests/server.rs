@@ -181,8 +181,8 @@ fn tokens_are_made_listed_and_ended() {
 fn a_server_that_others_reach_has_a_certificate_or_is_told_not_to() {
     let place = Place::with_store();
     place.run(&["serve", "--listen", "0.0.0.0:0"]).says(2, &["--plain-text"]);
-    let nobody = place.run(&["serve", "--listen", "0.0.0.0:0", "--without-tokens", "--plain-text"]);
-    nobody.says(2, &["this machine only"]);
+    let open = place.run(&["serve", "--listen", "0.0.0.0:0", "--without-tokens", "--plain-text"]);
+    open.says(2, &["this machine only"]);
     place.write("file", "");
     for (args, says) in [
         (["serve", "--listen", "localhost:8815"], "127.0.0.1:8815"),

@@ -23,6 +23,9 @@ pub use spec::{SpaceSpec, VectorSpec};
 
 use work::PutJob;
 
+/// What the command of an upload begins with, by which its job is told from others.
+pub const UPLOAD: &str = "put ";
+
 /// Which samples vectors belong to.
 #[derive(Debug, Clone, Copy)]
 pub enum VectorSamples<'a> {

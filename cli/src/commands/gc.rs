@@ -1,6 +1,7 @@
 //! `gstore gc`: removes old snapshots and the files that nothing needs.
 
 use anyhow::Result;
+use gstore::UPLOAD;
 use gstore_core::{many, many_of};
 use gstore_store::{GcOptions, GcReport, KeptBecause};
 use indicatif::HumanBytes;
@@ -80,9 +81,9 @@ fn print(report: &GcReport) -> Result<()> {
     Ok(())
 }
 
-/// What becomes of an interrupted job when it is done again. The server calls an upload `put vectors of ...`.
+/// What becomes of an interrupted job when it is done again.
 fn again(command: &str) -> &'static str {
-    match command.starts_with("put ") {
+    match command.starts_with(UPLOAD) {
         true => "the same upload begins again from the start",
         false => "the same command goes on",
     }

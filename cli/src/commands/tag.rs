@@ -23,18 +23,14 @@ pub fn run(context: &Context, args: &TagArgs) -> Result<()> {
         )?;
         return Ok(());
     };
-    if args.delete {
+    let (snapshot, said) = if args.delete {
         let tag = store.snapshot()?.tag(name)?;
-        let snapshot = store.untag(&tag, &context.command)?;
-        match args.output.json.as_json {
-            true => print_json(&json!({ "name": name, "snapshot": snapshot.number() }))?,
-            false => out!("{name}: removed"),
-        }
+        (store.untag(&tag, &context.command)?.number(), "removed".to_owned())
     } else if TagArgs::is_verb(name) {
         refuse!(
             "\"{name}\" cannot be a tag: `gstore tag list` lists the tags, `gstore tag NAME` sets one, and \
              `gstore tag NAME --delete` removes one"
-        );
+        )
     } else {
         let target = match &args.snapshot {
             Some(at) => store.snapshot_named(at)?,
@@ -42,10 +38,11 @@ pub fn run(context: &Context, args: &TagArgs) -> Result<()> {
         };
         let options = TagOptions { command: context.command.clone(), move_there: args.output.to.force };
         store.tag(name, &target, options)?;
-        match args.output.json.as_json {
-            true => print_json(&json!({ "name": name, "snapshot": target.number() }))?,
-            false => out!("{name}: tagged snapshot {}", target.number()),
-        }
+        (target.number(), format!("tagged snapshot {}", target.number()))
+    };
+    match args.output.json.as_json {
+        true => print_json(&json!({ "name": name, "snapshot": snapshot }))?,
+        false => out!("{name}: {said}"),
     }
     Ok(())
 }

@@ -107,7 +107,8 @@ pub fn ingest(
     compute_and_publish(store, plan, progress, cancel)
 }
 
-/// Computes and publishes what a plan says is missing. No run gets the checkpoint of a column of an ensemble.
+/// Computes and publishes what a plan says is missing. The model of a column of an ensemble is no checkpoint of a
+/// run.
 fn compute_and_publish(
     store: &Store,
     plan: &IngestPlan,

@@ -5,7 +5,7 @@ use std::io::{BufWriter, Write};
 use arrow_array::RecordBatch;
 use arrow_ipc::writer::StreamWriter;
 use arrow_schema::ArrowError;
-use gstore::{AddClient, AddOutcome, AddReport, AddRequest, JobContext};
+use gstore::{AddClient, AddOutcome, AddReport, AddRequest, JobContext, UPLOAD};
 use gstore_core::Silent;
 use gstore_store::IfDeleted;
 use serde_json::{Map, Value, json};
@@ -25,7 +25,7 @@ pub(super) fn add(
     mut incoming: UploadEvents,
 ) -> Result<Map<String, Value>, Status> {
     let store = core.sessions.store();
-    let command = format!("put samples of {} (token {who})", form.dataset);
+    let command = format!("{UPLOAD}samples of {} (token {who})", form.dataset);
     let request = request(form, command.clone())?;
     let spool = Spool::create(&store.server_folder()).map_err(|e| error::io_status(&e))?;
     copy(&mut incoming, &spool)?;

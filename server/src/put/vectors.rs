@@ -5,7 +5,7 @@ use arrow_array::types::{Float32Type, UInt8Type, UInt64Type};
 use arrow_array::{Array, ArrayRef, RecordBatch};
 use arrow_cast::{CastOptions, cast_with_options};
 use arrow_schema::DataType;
-use gstore::{DType, PutError, PutReport, VectorPut, VectorSamples, VectorShape, VectorSpec};
+use gstore::{DType, PutError, PutReport, UPLOAD, VectorPut, VectorSamples, VectorShape, VectorSpec};
 use serde_json::{Map, Value, json};
 use tonic::Status;
 
@@ -29,7 +29,7 @@ pub(super) fn store_vectors(
 ) -> Result<Map<String, Value>, Status> {
     let failed = |e: PutError| error::put_status(&e, &spec.dataset, core.root());
     let what = if losses { "losses" } else { "vectors" };
-    let command = format!("put {what} of {} (token {})", spec.dataset, caller.name);
+    let command = format!("{UPLOAD}{what} of {} (token {})", spec.dataset, caller.name);
     let add_runs = caller.datasets.is_none();
     let mut put = None;
     while let Some(batch) = incoming.next()? {
