@@ -397,11 +397,12 @@ fn golden_prefilter_trees_keep_as_much_as_the_histogram_booster() {
     let reference = golden.matrix("gradient_boosting.oof");
     for (target, name) in golden.targets().iter().enumerate() {
         let (scores, top) = (data.y.column(target), golden.top(target));
-        let measured = |predictions: &Matrix| {
-            at_budgets(&predictions.column(target), &scores, &top, &budgets, &bootstrap, &RUN)
+        let measured = |predictions: &Matrix, bootstrap: &Bootstrap| {
+            at_budgets(&predictions.column(target), &scores, &top, &budgets, bootstrap, &RUN)
                 .expect("not stopped")
         };
-        for (at, expected) in measured(&found.predictions).iter().zip(measured(&reference)) {
+        let ours = measured(&found.predictions, &Bootstrap { resamples: 0, ..bootstrap });
+        for (at, expected) in ours.iter().zip(measured(&reference, &bootstrap)) {
             let interval = expected.interval.expect("an interval");
             // Where all of the top is kept the interval is a point; a row less is no difference.
             let row = 1.0 / top.iter().filter(|top| **top).count() as f64 + 1e-9;

@@ -16,6 +16,7 @@ pub use network::Network;
 pub use ridge::ridge;
 pub use trees::TreeOptions;
 
+use bins::Binned;
 use linear::sigmoid;
 use logistic::{GRADIENT, unfinished};
 use network::{LEVELS, NetworkTarget, network, softmax};
@@ -249,7 +250,9 @@ pub fn fit(
             vec![FittedForm::Logistic(Linear { coefficients, intercepts })]
         }
         Learner::Trees(options) => {
-            let of_target = |target: &usize| boost(&x, &ranks(&y.column(*target)), options, means.cancel);
+            let binned = Binned::of(&x);
+            let of_target =
+                |target: &usize| boost(&binned, &ranks(&y.column(*target)), options, means.cancel);
             vec![FittedForm::Trees(parallel::map(&targets, 1, means.threads, means.cancel, of_target)?)]
         }
         Learner::Classifier => {

@@ -9,7 +9,6 @@ use serde::{Deserialize, Serialize};
 
 use super::bins::Binned;
 use crate::error::LearnError;
-use crate::matrix::Matrix;
 
 /// How trees are grown.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -66,18 +65,17 @@ impl Boosted {
 
 /// Fits one target.
 pub(super) fn boost(
-    x: &Matrix,
+    binned: &Binned,
     y: &[f64],
     options: &TreeOptions,
     cancel: &Cancel,
 ) -> Result<Boosted, LearnError> {
-    let binned = Binned::of(x);
     let start = y.iter().sum::<f64>() / y.len().max(1) as f64;
     let mut residual: Vec<f64> = y.iter().map(|y| y - start).collect();
     let mut trees = Vec::with_capacity(options.trees);
     for _ in 0..options.trees {
         cancel.check()?;
-        let tree = TreeGrower { binned: &binned, residual: &residual, options }.tree();
+        let tree = TreeGrower { binned, residual: &residual, options }.tree();
         for (leaf, rows) in &tree.leaves {
             let value = tree.nodes[*leaf].value;
             rows.iter().for_each(|row| residual[*row as usize] -= value);
@@ -87,8 +85,8 @@ pub(super) fn boost(
     Ok(Boosted { start, trees })
 }
 
-/// Sum of residuals and number of rows of each interval of each column.
-type Histogram = Vec<Vec<(f64, u32)>>;
+/// Sum of residuals and number of rows of each interval, column after column.
+type Histogram = Vec<(f64, u32)>;
 
 struct TreeGrower<'a> {
     binned: &'a Binned,
@@ -134,24 +132,15 @@ impl TreeGrower<'_> {
             let Some(best) = best else { break };
             let parent = open.remove(best);
             let Some(split) = parent.split else { break };
-            let (left, right) = self.split(&parent.rows, split);
-            // The smaller half is counted, the other is what is left.
-            let (left_histogram, right_histogram) = if left.len() <= right.len() {
-                let counted = self.histogram(&left);
-                let rest = difference(parent.histogram, &counted);
-                (counted, rest)
-            } else {
-                let counted = self.histogram(&right);
-                let rest = difference(parent.histogram, &counted);
-                (rest, counted)
-            };
+            let children = self.children(parent.rows, parent.histogram, split);
             let at = nodes.len();
             let end = self.binned.ends[split.feature][split.place];
-            let (feature, children) = (split.feature as u32, [at as u32, at as u32 + 1]);
-            nodes[parent.node] = Node { feature, end, left: children[0], right: children[1], value: 0.0 };
-            nodes.extend([self.leaf(&left), self.leaf(&right)]);
-            open.push(self.open(at, left, left_histogram));
-            open.push(self.open(at + 1, right, right_histogram));
+            let (feature, [left, right]) = (split.feature as u32, [at as u32, at as u32 + 1]);
+            nodes[parent.node] = Node { feature, end, left, right, value: 0.0 };
+            for (rows, histogram) in children {
+                nodes.push(self.leaf(&rows));
+                open.push(self.open(nodes.len() - 1, rows, histogram));
+            }
         }
         Tree { nodes, leaves: open.into_iter().map(|open| (open.node, open.rows)).collect() }
     }
@@ -163,16 +152,18 @@ impl TreeGrower<'_> {
     }
 
     fn histogram(&self, rows: &[u32]) -> Histogram {
-        let of_column = |(places, ends): (&Vec<u8>, &Vec<f64>)| {
-            let mut found = vec![(0.0, 0); ends.len() + 1];
+        let mut found = vec![(0.0, 0); self.binned.ends.iter().map(|ends| ends.len() + 1).sum()];
+        let mut columns = &mut found[..];
+        for (places, ends) in self.binned.places.iter().zip(&self.binned.ends) {
+            let (column, others) = columns.split_at_mut(ends.len() + 1);
             for row in rows {
-                let slot = &mut found[usize::from(places[*row as usize])];
+                let slot: &mut (f64, u32) = &mut column[usize::from(places[*row as usize])];
                 slot.0 += self.residual[*row as usize];
                 slot.1 += 1;
             }
-            found
-        };
-        self.binned.places.iter().zip(&self.binned.ends).map(of_column).collect()
+            columns = others;
+        }
+        found
     }
 
     fn open(&self, node: usize, rows: Vec<u32>, histogram: Histogram) -> OpenLeaf {
@@ -182,16 +173,23 @@ impl TreeGrower<'_> {
 
     /// The split that lowers the squares most; of equal ones the first.
     fn best(&self, rows: &[u32], histogram: &Histogram) -> Option<Split> {
-        let (n, least) = (rows.len(), self.options.least.max(1));
-        if n < 2 * least {
+        if !self.is_large(rows) {
             return None;
         }
+        let (n, least) = (rows.len(), self.options.least.max(1));
         let total: f64 = rows.iter().map(|row| self.residual[*row as usize]).sum();
         let whole = total * total / n as f64;
         let mut best: Option<Split> = None;
-        for (feature, column) in histogram.iter().enumerate() {
+        let mut columns = &histogram[..];
+        for (feature, ends) in self.binned.ends.iter().enumerate() {
+            let (column, others) = columns.split_at(ends.len() + 1);
+            columns = others;
             let (mut sum, mut count) = (0.0, 0usize);
-            for (place, (of_place, rows)) in column.iter().enumerate().take(column.len().saturating_sub(1)) {
+            for (place, (of_place, rows)) in column[..ends.len()].iter().enumerate() {
+                // An interval without rows splits as the one before it; what a difference left there is rounding.
+                if *rows == 0 {
+                    continue;
+                }
                 sum += of_place;
                 count += *rows as usize;
                 if count < least {
@@ -210,18 +208,31 @@ impl TreeGrower<'_> {
         best
     }
 
-    fn split(&self, rows: &[u32], split: Split) -> (Vec<u32>, Vec<u32>) {
+    /// The left half and the right one.
+    fn children(&self, rows: Vec<u32>, whole: Histogram, split: Split) -> [(Vec<u32>, Histogram); 2] {
         let places = &self.binned.places[split.feature];
-        rows.iter().partition(|row| usize::from(places[**row as usize]) <= split.place)
+        let (left, right): (Vec<u32>, Vec<u32>) =
+            rows.into_iter().partition(|row| usize::from(places[*row as usize]) <= split.place);
+        if !self.is_large(&left) && !self.is_large(&right) {
+            return [left, right].map(|rows| (rows, Histogram::new()));
+        }
+        // The smaller half is counted, the other is what is left.
+        let is_left = left.len() <= right.len();
+        let counted = self.histogram(if is_left { &left } else { &right });
+        let rest = difference(whole, &counted);
+        if is_left { [(left, counted), (right, rest)] } else { [(left, rest), (right, counted)] }
+    }
+
+    /// Whether rows can be split: only then is their histogram read.
+    fn is_large(&self, rows: &[u32]) -> bool {
+        rows.len() >= 2 * self.options.least.max(1)
     }
 }
 
 fn difference(mut whole: Histogram, part: &Histogram) -> Histogram {
     for (whole, part) in whole.iter_mut().zip(part) {
-        for (whole, part) in whole.iter_mut().zip(part) {
-            whole.0 -= part.0;
-            whole.1 -= part.1;
-        }
+        whole.0 -= part.0;
+        whole.1 -= part.1;
     }
     whole
 }
@@ -229,6 +240,7 @@ fn difference(mut whole: Histogram, part: &Histogram) -> Histogram {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::matrix::Matrix;
 
     static RUN: Cancel = Cancel::new();
 
@@ -238,18 +250,20 @@ mod tests {
         let y: Vec<f64> = (0..400)
             .map(|row| f64::from(u8::from((x.row(row)[0] > 200.0) != (x.row(row)[1] > 100.0))))
             .collect();
-        let fit = boost(&x, &y, &TreeOptions::default(), &RUN).unwrap();
+        let fit = boost(&Binned::of(&x), &y, &TreeOptions::default(), &RUN).unwrap();
         let error: f64 = (0..400).map(|row| (fit.predict(x.row(row)) - y[row]).powi(2)).sum::<f64>() / 400.0;
         assert!(error < 0.02, "{error}");
-        assert_eq!(fit, boost(&x, &y, &TreeOptions::default(), &RUN).unwrap());
+        assert_eq!(fit, boost(&Binned::of(&x), &y, &TreeOptions::default(), &RUN).unwrap());
     }
 
     #[test]
     fn few_rows_and_constant_columns_give_the_mean() {
-        let fit = boost(&Matrix::new(1, vec![1.0; 50]), &[0.5; 50], &TreeOptions::default(), &RUN).unwrap();
+        let fit =
+            boost(&Binned::of(&Matrix::new(1, vec![1.0; 50])), &[0.5; 50], &TreeOptions::default(), &RUN)
+                .unwrap();
         assert_eq!(fit.predict(&[3.0]), 0.5);
         let few = Matrix::new(1, vec![1.0, 2.0, 3.0]);
-        let fit = boost(&few, &[1.0, 2.0, 6.0], &TreeOptions::default(), &RUN).unwrap();
+        let fit = boost(&Binned::of(&few), &[1.0, 2.0, 6.0], &TreeOptions::default(), &RUN).unwrap();
         assert!((fit.predict(&[9.0]) - 3.0).abs() < 1e-12);
     }
 }
