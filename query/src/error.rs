@@ -52,11 +52,12 @@ fn again(commands: &[String]) -> String {
     }
 }
 
-/// What completes a feature of a kind: an ingest, or an upload where it is none that is computed here.
-fn completion(kind: &str, commands: &[String]) -> String {
+/// What completes a feature of a kind, or its rows: an ingest, or an upload where the kind is none that is
+/// computed here.
+fn completion(kind: &str, commands: &[String], [it_lacks, it]: [&str; 2]) -> String {
     match Kind::names_computed(kind) {
-        true => format!("{} computes what it lacks", again(commands)),
-        false => "an upload of the vectors that it lacks completes it (docs/server.md, Uploads)".to_owned(),
+        true => format!("{} computes what {it_lacks}", again(commands)),
+        false => format!("an upload of the vectors that {it_lacks} completes {it} (docs/server.md, Uploads)"),
     }
 }
 
@@ -102,7 +103,7 @@ pub enum QueryError {
     Space { pool: String, target: String, difference: String },
     #[error(
         "feature {label} of dataset `{dataset}` is still being built, or lost rows in a repair; {}, or ask with `partial => true` to use the rows it has",
-        completion(.kind, .command.as_slice())
+        completion(.kind, .command.as_slice(), ["it lacks", "it"])
     )]
     Building {
         dataset: String,
@@ -113,11 +114,11 @@ pub enum QueryError {
     },
     /// Rows lack a checkpoint and `missing` is `error`.
     #[error(
-        "{rows} of {scanned} rows lack a checkpoint that is used ({detail}); {} computes what they lack, or ask with \
+        "{rows} of {scanned} rows lack a checkpoint that is used ({detail}); {}, or ask with \
          `missing => 'exclude'` or `missing => 'renormalise'`, or name the checkpoints to use with `checkpoints => 'NAME,...'`",
-        again(.commands)
+        completion(.kind, .commands, ["they lack", "them"])
     )]
-    Missing { rows: u64, scanned: u64, detail: String, commands: Vec<String> },
+    Missing { rows: u64, scanned: u64, detail: String, kind: String, commands: Vec<String> },
     #[error(
         "{rows} of {scanned} rows of {dataset} lack the losses of some models; record them, or ask with `missing => 'pairwise'` \
          (each score over the models that have both losses) or `missing => 'drop_model'` (without the models that lack any)"

@@ -406,9 +406,21 @@ fn an_uploaded_feature_that_is_being_built_is_completed_by_an_upload() {
     let building = Feature { complete: false, ..Feature::new("pool", "embed-mine", 0, rows) };
     store.features(&[building], None);
     store.features(&[Feature::new("val", "embed-mine", 0, present(&numbers.vectors(1, 3)))], None);
-    let said = error(&store, &with(|s| s.pool_kind = Some("embed-mine".into())));
+    let kind = || Some("embed-mine".to_owned());
+    let said = error(&store, &with(|s| s.pool_kind = kind()));
     let way = "an upload of the vectors that it lacks completes it (docs/server.md, Uploads), or ask with `partial => true`";
     assert!(said.contains(way) && !said.contains("ingest"), "{said}");
+    // So are the rows that lack it, of a pool and of a target.
+    let way = "an upload of the vectors that they lack completes them (docs/server.md, Uploads), or ask with `missing =>";
+    for (pool, target) in [("pool", "val"), ("val", "pool")] {
+        let (pool_kind, target_kind, missing) = (kind(), kind(), Missing::Error);
+        let said = error(
+            &store,
+            &InfluenceSpec { pool_kind, target_kind, missing, partial: true, ..ask(pool, target) },
+        );
+        assert!(said.contains("2 of 4 rows lack a checkpoint") && said.contains(way), "{said}");
+        assert!(!said.contains("ingest"), "{said}");
+    }
 }
 
 #[test]

@@ -132,10 +132,13 @@ impl TargetLoader<'_> {
             }
         }
         if excluded.missing > 0 && self.spec.missing == Missing::Error {
+            // All targets are asked for one kind.
+            let mut kinds = self.readers.iter().flatten().map(|source| &source.part().desc.kind.name);
             return Err(QueryError::Missing {
                 rows: excluded.missing,
                 scanned: rows.len() as u64,
                 detail: "rows of the target".into(),
+                kind: kinds.next().cloned().unwrap_or_default(),
                 commands: Vec::new(),
             });
         }

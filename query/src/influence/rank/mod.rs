@@ -171,5 +171,7 @@ pub(super) fn check_missing(
         commands.extend(command.filter(|command| !commands.contains(command)));
     }
     let detail = detail.join(", ");
-    Err(QueryError::Missing { rows: found.rows, scanned: found.scanned, detail, commands })
+    // All pools are asked for one kind.
+    let kind = prepared.pools()[0].kind.clone();
+    Err(QueryError::Missing { rows: found.rows, scanned: found.scanned, detail, kind, commands })
 }

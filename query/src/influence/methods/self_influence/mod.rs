@@ -179,8 +179,9 @@ fn check_other(
     let part = reader.part();
     let detail =
         format!("{lacks} of `{}` at {}", part.display_name(), prepared.checkpoints()[checkpoint].name);
+    let kind = part.desc.kind.name.clone();
     let commands = prepared.snapshot().command_of(part).into_iter().collect();
-    Err(QueryError::Missing { rows: lacks, scanned: passing(&pool.live, mask), detail, commands })
+    Err(QueryError::Missing { rows: lacks, scanned: passing(&pool.live, mask), detail, kind, commands })
 }
 
 impl SharedInputs<'_> {
