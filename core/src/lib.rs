@@ -50,7 +50,7 @@ pub use names::{CheckpointId, DatasetName, NameError};
 pub use nearest::{did_you_mean, nearest};
 pub use number::exact_float;
 pub use progress::{Progress, Silent, Unit};
-pub use remedy::{Remedy, Wording};
+pub use remedy::Remedy;
 pub use rotation::{SignRotation, hadamard};
 pub use rows::{CELL_ROWS, RowFlags, RowSet};
 pub use separator::separator;

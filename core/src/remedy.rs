@@ -91,7 +91,7 @@ pub enum Remedy<'a> {
 }
 
 /// How a front end words a remedy.
-pub type Wording = fn(&Remedy<'_>) -> String;
+type Wording = fn(&Remedy<'_>) -> String;
 
 static WORDING: OnceLock<Wording> = OnceLock::new();
 

@@ -31,7 +31,7 @@ pub use backend::{
     Activation, Attention, AttentionDropout, AttentionForm, AttentionPlan, AttentionSpan, Backend,
     BackendError, CacheSpan, CachedAttention, ColumnMap, ComputePrecision, HEAD_ROWS, HeadOutput, HeadTap,
     HeadTask, Heads, LinearWeights, LoraOperands, MultiDevice, NormFactors, NormForm, NormKind, NormWeights,
-    Objective, RowVisitor,
+    Objective,
 };
 pub use oom_backoff::{Attempt, OomBackoff, OutOfMemory, cut_note};
 /// Checks of the sizes of operands, for backends.
@@ -42,6 +42,6 @@ pub mod sizes {
 pub use device::{CandleDevice, Device, DeviceError};
 pub use passes::{
     Direction, Dropout, Forward, ForwardOptions, KeyValues, LastRows, Layout, LinearFactors, LoadError,
-    LoraWeights, Model, NextTokens, PackedSample, ReadParam, Reduction, SavedActivations, Sink, Slot,
-    StartingPoint, TableFactors,
+    LoraWeights, Model, NextTokens, PackedSample, Reduction, SavedActivations, Sink, Slot, StartingPoint,
+    TableFactors,
 };

@@ -38,7 +38,7 @@ pub use scores::{ScoreFolder, ScoreKind, ScoreSide, ScoreTable};
 use tensors::Tensors;
 
 /// A partition: of the data, and of the modules.
-pub type Partition = (usize, usize);
+pub(super) type Partition = (usize, usize);
 
 /// What a file has of each module, by its name; a pair is of inputs and of gradients of outputs.
 pub(crate) type OfModules<T> = Vec<(String, T)>;

@@ -30,9 +30,7 @@ pub use eigenbasis::EigenProjection;
 pub use engine::Fisher;
 pub use error::FactorJobError;
 pub use fit::{FitReport, FitSeconds, fit_factors, forecast_factors};
-pub use folder::{
-    FactorArguments, FactorError, FactorFolder, Partition, ScoreFolder, ScoreKind, ScoreSide, ScoreTable,
-};
+pub use folder::{FactorArguments, FactorError, FactorFolder, ScoreFolder, ScoreKind, ScoreSide, ScoreTable};
 pub use forecast::FitForecast;
 pub use gram::{GramAt, GramReport, GramRequest, GramShare, MixRequest, fit_gram, mix_grams};
 pub use gstore_curvature::{Damping, Filter, SolveLimits, Strategy};

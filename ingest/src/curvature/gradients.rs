@@ -10,7 +10,7 @@ use super::sink::{FactorConsumer, ModuleFactorRows, OutputGradients};
 
 /// Takes the number of a module and the gradients of a batch's samples, one after the other, `[out, input]`
 /// each.
-pub type GradientVisitor<'a> = &'a mut dyn FnMut(usize, &[f32]) -> Result<(), PassError>;
+pub(super) type GradientVisitor<'a> = &'a mut dyn FnMut(usize, &[f32]) -> Result<(), PassError>;
 
 /// Adds up gradients, and hands on those of a module when all its maps have come.
 ///

@@ -37,5 +37,3 @@ pub use batch::{Labels, Measurement, TargetSample};
 pub use directions::Directions;
 pub use engine::CurvatureEngine;
 pub use error::{CurvatureLoadError, PassError};
-pub use gradients::GradientVisitor;
-pub use tokens::FactorVisitor;

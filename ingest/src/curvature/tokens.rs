@@ -9,7 +9,7 @@ use super::sink::{FactorConsumer, ModuleFactorRows};
 
 /// Takes the number of a module, its inputs `[rows, input]` with the constant of a bias, the gradients of its
 /// outputs `[rows, out]`, and the rows of each sample: one for each of its tokens, if all are asked for.
-pub type FactorVisitor<'a> =
+pub(super) type FactorVisitor<'a> =
     &'a mut dyn FnMut(usize, &[f32], &[f32], &[Range<usize>]) -> Result<(), PassError>;
 
 /// Hands on factors.

@@ -24,7 +24,8 @@ pub use cached::CachedAttention;
 pub use dropout::AttentionDropout;
 pub(crate) use dropout::{drop_values, mixed};
 pub use head::{HEAD_ROWS, HeadOutput, HeadTap, HeadTask, Objective};
-pub use parts::{LoraOperands, NormFactors, RowVisitor};
+pub(crate) use parts::RowVisitor;
+pub use parts::{LoraOperands, NormFactors};
 
 pub(crate) use forms::check_cap;
 pub use forms::{

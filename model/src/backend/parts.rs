@@ -33,4 +33,4 @@ pub struct LoraOperands<'a, T> {
 }
 
 /// Takes rows of a matrix: which, the first of their columns, and their values from there on.
-pub type RowVisitor<'a> = &'a mut dyn FnMut(Range<usize>, usize, &[f32]);
+pub(crate) type RowVisitor<'a> = &'a mut dyn FnMut(Range<usize>, usize, &[f32]);

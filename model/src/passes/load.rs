@@ -38,7 +38,7 @@ impl OutOfMemory for LoadError {
 }
 
 /// Gives the values of a tensor.
-pub type ReadParam<'a> = &'a mut dyn FnMut(&Param) -> Result<Vec<f32>, ModelError>;
+pub(super) type ReadParam<'a> = &'a mut dyn FnMut(&Param) -> Result<Vec<f32>, ModelError>;
 
 /// A family's description that lacks a part: a defect of the description, not of the user's files.
 pub(super) fn incomplete(decoder: &Decoder, what: &str) -> LoadError {

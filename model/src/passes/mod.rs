@@ -33,7 +33,7 @@ pub use dropout::Dropout;
 pub use extend::{KeyValues, NextTokens};
 pub use forward::{Forward, ForwardOptions, LastRows, SavedActivations};
 pub use layout::{Layout, PackedSample, Reduction};
-pub use load::{LoadError, ReadParam};
+pub use load::LoadError;
 pub use map::LoraWeights;
 pub use model::Model;
 pub use perturbed::StartingPoint;

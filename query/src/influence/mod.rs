@@ -37,7 +37,7 @@ pub use gstore_curvature::Inversion;
 pub use explain::description::{Explain, ExplainCheckpoint};
 pub use explain::models::{BehindEstimate, RowEstimate};
 pub use explain::pair::{Pair, PairCheckpoint, PairModule};
-pub use explain::{PartScores, RowExplanation, TargetNames, WAYS};
+pub use explain::{RowExplanation, TargetNames};
 pub use methods::tiles::{Tile, TileWorker, Tiles};
 pub use plan::checkpoints::PlanCheckpoint;
 pub use plan::conversation::{note_of_shapes, note_of_target};

@@ -27,7 +27,7 @@ pub use member::{
     Member, MemberOutcome, RefusedMember, StartRecord, forget_weights, read_members, read_start,
 };
 pub use noise::ModelDraw;
-pub use outcome::{EnsembleObserver, EnsembleOutcome, ModelsCallback, PreparedStates};
+pub use outcome::{EnsembleObserver, EnsembleOutcome, PreparedStates};
 pub use request::{BaseStates, EnsembleRequest, FirstRate, SubsetSize};
 
 pub use crate::perturbed::{EnsembleStart, Normalizer, Perturbation, PerturbedHead, PerturbedRow, Variant};

@@ -16,7 +16,7 @@ pub trait EnsembleObserver {
 }
 
 /// What is done with models once they are trained or refused; it may end the job.
-pub type ModelsCallback<'a, E> = &'a mut dyn FnMut(&[MemberOutcome]) -> Result<ControlFlow<()>, E>;
+pub(super) type ModelsCallback<'a, E> = &'a mut dyn FnMut(&[MemberOutcome]) -> Result<ControlFlow<()>, E>;
 
 /// How the job ended.
 #[derive(Debug, Clone, PartialEq)]

@@ -23,7 +23,6 @@ use serde::Serialize;
 use self::ignored::Ignored;
 pub use self::names::TargetNames;
 use self::noise::Noise;
-pub use self::parts::{PartScores, WAYS};
 use self::pattern::{Pattern, patterns};
 use self::rows::{RowVectors, coordinate_weights, lines};
 use crate::error::QueryError;

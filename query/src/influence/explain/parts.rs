@@ -18,11 +18,11 @@ use crate::influence::scan::terms::Terms;
 use crate::influence::spec::{Fold, Sim};
 
 /// Ways to divide the classes of coordinates into quarters.
-pub const WAYS: usize = 5;
+const WAYS: usize = 5;
 
 /// The scores of a row by the four quarters of a way, then by the halves that two of them make: three times
 /// one and the other.
-pub type PartScores = [f64; 10];
+type PartScores = [f64; 10];
 
 /// Two masks for each way: the parities of a class under them say in which quarter it is. No two ways have a
 /// halving in common, so all 15 balanced ones occur once.
