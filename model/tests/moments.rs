@@ -175,3 +175,36 @@ fn trainer_states() {
     assert_eq!(epochs(317, 317.0 / per_epoch), (212, 317));
     assert_eq!(epochs(420, 420.0 / per_epoch), (318, 420));
 }
+
+#[test]
+fn a_log_says_where_an_epoch_begins() {
+    let folder = TempDir::new().unwrap();
+    let steps = |step: u64, epoch: f64, log: &[(u64, f64)]| {
+        let log: Vec<_> =
+            log.iter().map(|(step, epoch)| json!({"step": step, "epoch": epoch, "loss": 1.0})).collect();
+        let state = json!({"global_step": step, "epoch": epoch, "log_history": log});
+        write_json(&folder.path().join("trainer_state.json"), &state);
+        TrainerState::read(folder.path()).unwrap().unwrap().epoch_steps().unwrap()
+    };
+    // 11 batches, of which a step takes 10: the second step of an epoch has the last one alone.
+    let at = |step: u64| {
+        let (whole, rest) = (((step - 1) / 2) as f64, (step - 1) % 2);
+        (step, if rest == 0 { whole + 10.0 / 11.0 } else { whole + 1.0 })
+    };
+    for last in 1..=9 {
+        let all: Vec<_> = (1..=last).map(at).collect();
+        assert_eq!(steps(last, at(last).1, &all), ((last - 1) / 2 * 2 + 1, last));
+    }
+    // The share alone begins a step too early; the end of the epoch before is enough.
+    assert_eq!((steps(9, at(9).1, &[]), steps(9, at(9).1, &[at(3), at(8)])), ((8, 9), (9, 9)));
+    // What the log leaves open is told by the share.
+    assert_eq!(steps(9, at(9).1, &[at(3), at(6), at(9)]), (8, 9));
+    // Rounded, as by older trainers: step 529 ends at 5.0035 epochs.
+    let per_epoch = 13_533.0 / 128.0;
+    let rounded: Vec<_> =
+        (500..=560).map(|step| (step, (step as f64 / per_epoch * 100.0).round() / 100.0)).collect();
+    assert_eq!(steps(560, 560.0 / per_epoch, &rounded), (529, 560));
+    // Not rounded, it says the same.
+    let exact: Vec<_> = (500..=560).map(|step| (step, step as f64 / per_epoch)).collect();
+    assert_eq!(steps(560, 560.0 / per_epoch, &exact), (529, 560));
+}

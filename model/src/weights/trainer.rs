@@ -108,8 +108,9 @@ impl TrainerState {
 
     /// The optimiser steps of the epoch that ends at this checkpoint, first and last, counted from 1.
     ///
-    /// A checkpoint inside an epoch gets the steps from the start of that epoch. Without an epoch in the
-    /// state, all steps so far count.
+    /// A checkpoint inside an epoch gets the steps from the start of that epoch: as the log says, and where it
+    /// does not say, with equal steps for each part of an epoch. Without an epoch in the state, all steps so
+    /// far count.
     pub fn epoch_steps(&self) -> Option<(u64, u64)> {
         let last = self.global_step;
         if last == 0 {
@@ -120,11 +121,28 @@ impl TrainerState {
                 // An epoch of 13,533 rows in batches of 128 has 105.7 steps: its checkpoints
                 // stand at 105, 211, 317.
                 let whole_before = (epoch - 1e-9).ceil().max(1.0) - 1.0;
-                (last as f64 * whole_before / epoch + 1e-6).floor() as u64
+                let share = (last as f64 * whole_before / epoch + 1e-6).floor() as u64;
+                self.within_log(share, whole_before)
             }
             _ => 0,
         };
         Some((before.min(last - 1) + 1, last))
+    }
+
+    /// The step at which so many epochs are done: that of their share of all steps, unless the log says that it
+    /// is another one. Where a trainer ends each epoch with a shorter step, epochs have more than their share.
+    fn within_log(&self, share: u64, epochs: f64) -> u64 {
+        let logged = || self.log_history.iter().filter_map(|entry| Some((entry.step, entry.epoch?)));
+        // Trainers that round the epochs of their log to two places do not do that.
+        let is_rounded = |epoch: f64| (epoch * 100.0 - (epoch * 100.0).round()).abs() < 1e-6;
+        if logged().all(|(_, epoch)| is_rounded(epoch)) {
+            return share;
+        }
+        let is_done = |epoch: f64| epoch <= epochs + 1e-9;
+        let done = logged().filter(|(_, epoch)| is_done(*epoch)).map(|(step, _)| step).max();
+        let later = logged().filter(|(_, epoch)| !is_done(*epoch)).map(|(step, _)| step).min();
+        let step = share.max(done.unwrap_or(0));
+        later.map_or(step, |later| step.min(later.saturating_sub(1)))
     }
 
     /// Mean learning rate over [`TrainerState::epoch_steps`], the weight that LESS gives the checkpoint;
