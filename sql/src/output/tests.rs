@@ -129,6 +129,17 @@ fn json_has_no_error_in_place_of_a_time() {
         let error = write(column.len()).unwrap_err();
         assert!(error.contains("Timestamp(ms)") && error.contains("beyond the calendar"), "{error}");
     }
+    // Wherever it stands, and on both sides of the calendar.
+    for beyond in [i64::MIN, i64::MAX] {
+        for at in 0..3 {
+            let mut times = [Some(7), None, Some(-7)];
+            times[at] = Some(beyond);
+            let column: ArrayRef = Arc::new(TimestampMillisecondArray::from(times.to_vec()));
+            assert!(times::check(&column).unwrap_err().to_string().contains("beyond the calendar"));
+        }
+    }
+    let nothing: ArrayRef = Arc::new(TimestampMillisecondArray::from(vec![None::<i64>; 2]));
+    assert!(times::check(&nothing).is_ok());
 }
 
 #[test]

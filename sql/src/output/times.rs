@@ -2,6 +2,9 @@
 //! value.
 
 use arrow_array::Array;
+use arrow_array::cast::AsArray;
+use arrow_array::types::Int64Type;
+use arrow_cast::cast;
 use arrow_cast::display::{ArrayFormatter, FormatOptions};
 use arrow_schema::{ArrowError, DataType};
 
@@ -12,11 +15,25 @@ pub(super) fn check(column: &dyn Array) -> Result<(), ArrowError> {
     }
     let options = FormatOptions::new().with_display_error(false);
     let texts = ArrayFormatter::try_new(column, &options)?;
-    let is_out = |row: &usize| texts.value(*row).try_to_string().is_err();
-    match (0..column.len()).find(is_out) {
-        Some(_) => Err(ArrowError::CastError(format!("a {} is beyond the calendar", column.data_type()))),
-        None => Ok(()),
+    let is_out = |row: usize| texts.value(row).try_to_string().is_err();
+    if deciding(column)?.into_iter().any(is_out) {
+        return Err(ArrowError::CastError(format!("a {} is beyond the calendar", column.data_type())));
     }
+    Ok(())
+}
+
+/// The rows that tell whether all of them can be written: of dates and timestamps the first and the last in
+/// time, since the calendar has all between them; of other columns each.
+fn deciding(column: &dyn Array) -> Result<Vec<usize>, ArrowError> {
+    if !matches!(column.data_type(), DataType::Date32 | DataType::Date64 | DataType::Timestamp(..)) {
+        return Ok((0..column.len()).collect());
+    }
+    let numbers = cast(column, &DataType::Int64)?;
+    let numbers = numbers.as_primitive::<Int64Type>();
+    let valid = || (0..numbers.len()).filter(|row| numbers.is_valid(*row));
+    let first = valid().min_by_key(|row| numbers.value(*row));
+    let last = valid().max_by_key(|row| numbers.value(*row));
+    Ok(first.into_iter().chain(last).collect())
 }
 
 fn has_times(ty: &DataType) -> bool {
