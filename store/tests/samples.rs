@@ -40,6 +40,11 @@ fn samples_come_back_in_row_order_and_in_any_order() {
     assert_eq!(none, 390);
     let snapshot = store.snapshot().unwrap();
     let reader = snapshot.samples(snapshot.dataset("pool").unwrap()).unwrap();
+    let ranges = RowSet::from_ranges([3..4, 10..12, 2999..3001, 3499..4000]);
+    let rows = reader
+        .scan_rows(&["row"], ranges)
+        .flat_map(|batch| batch.unwrap().column(0).as_primitive::<UInt64Type>().values().to_vec());
+    assert_eq!(rows.collect::<Vec<_>>(), [3, 10, 11, 2999, 3000, 3499]);
     let wanted = [3200u64, 5, 5, 2999, 0, 3499, 131];
     let b = reader.get(&wanted, &["record", "row"]).unwrap();
     for (i, row) in wanted.iter().enumerate() {

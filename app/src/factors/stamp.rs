@@ -195,11 +195,9 @@ pub(super) fn rows_digest(
     cancel: &Cancel,
 ) -> Result<String, FactorJobError> {
     let mut hash = Xxh3::new();
-    for range in rows.ranges() {
-        for batch in samples.scan(&["row", "id", "record"], Some(range.clone())) {
-            cancel.check()?;
-            add(&mut hash, &batch?);
-        }
+    for batch in samples.scan_rows(&["row", "id", "record"], rows.clone()) {
+        cancel.check()?;
+        add(&mut hash, &batch?);
     }
     Ok(Digest::of_hashed(&hash).to_string())
 }

@@ -28,15 +28,13 @@ pub(super) fn check_stored(
     let samples = snapshot.samples(dataset)?;
     let mut found = ForeignTokens::default();
     progress.start("looking for tokens of fine-tunes", rows.len(), Unit::Rows);
-    for range in rows.ranges() {
-        for batch in samples.scan(&["row", "id", "record"], Some(range.clone())) {
-            let batch = batch?;
-            let (rows, ids, records) = record_columns(&batch).ok_or(IngestError::SampleColumns)?;
-            for (at, (row, record)) in rows.values().iter().zip(records).enumerate() {
-                found.look(encoder, &stored_content(*row, record)?, || ids.value(at).to_owned());
-            }
-            progress.advance(batch.num_rows() as u64);
+    for batch in samples.scan_rows(&["row", "id", "record"], rows.clone()) {
+        let batch = batch?;
+        let (rows, ids, records) = record_columns(&batch).ok_or(IngestError::SampleColumns)?;
+        for (at, (row, record)) in rows.values().iter().zip(records).enumerate() {
+            found.look(encoder, &stored_content(*row, record)?, || ids.value(at).to_owned());
         }
+        progress.advance(batch.num_rows() as u64);
     }
     progress.finish();
     found.result(Some(dataset.name.clone()))

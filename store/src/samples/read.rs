@@ -83,14 +83,23 @@ impl SampleReader {
         columns: &[&str],
         rows: Option<Range<u64>>,
     ) -> impl Iterator<Item = Result<RecordBatch, ReadError>> + use<'a> {
+        self.scan_rows(columns, RowSet::from_range(rows.unwrap_or(0..u64::MAX)))
+    }
+
+    /// The same of any rows.
+    pub fn scan_rows<'a>(
+        &'a self,
+        columns: &[&str],
+        rows: RowSet,
+    ) -> impl Iterator<Item = Result<RecordBatch, ReadError>> + use<'a> {
         let target = self.project(columns);
-        let wanted = rows.unwrap_or(0..u64::MAX);
+        let wanted = Arc::new(rows);
         let (error, target) = match target {
             Ok(target) => (None, Some(target)),
             Err(e) => (Some(Err(e)), None),
         };
         let parts = target.into_iter().flat_map(move |target| {
-            let wanted = wanted.clone();
+            let wanted = Arc::clone(&wanted);
             self.files.iter().flat_map(move |file| self.scan_file(file, &target, &wanted))
         });
         // As one type, whose steps are compiled here and not by each that takes batches.
@@ -122,11 +131,10 @@ impl SampleReader {
         &'a self,
         file: &'a TableFile,
         target: &SchemaRef,
-        wanted: &Range<u64>,
+        wanted: &RowSet,
     ) -> Box<dyn Iterator<Item = Result<RecordBatch, ReadError>> + 'a> {
-        let entry = file.entry();
-        let range = entry.first_row.max(wanted.start)..entry.end_row.min(wanted.end);
-        let rows = self.live.intersection(&RowSet::from_range(range));
+        let here = wanted.intersection(&RowSet::from_range(file.entry().range()));
+        let rows = self.live.intersection(&here);
         if rows.is_empty() {
             return Box::new(std::iter::empty());
         }

@@ -211,11 +211,9 @@ pub(super) fn kronfluence(
 /// The ids of the pool's rows, in their order.
 fn row_ids(plan: &ScorePlan) -> Result<Vec<String>, FactorJobError> {
     let mut ids = Vec::new();
-    for range in plan.rows.ranges() {
-        for batch in plan.batches.samples().scan(&["id"], Some(range.clone())) {
-            let batch = batch?;
-            ids.extend(batch.column(0).as_string::<i32>().iter().flatten().map(str::to_owned));
-        }
+    for batch in plan.batches.samples().scan_rows(&["id"], plan.rows.clone()) {
+        let batch = batch?;
+        ids.extend(batch.column(0).as_string::<i32>().iter().flatten().map(str::to_owned));
     }
     Ok(ids)
 }
