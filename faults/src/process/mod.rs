@@ -44,7 +44,8 @@ pub(crate) fn cycles(
         }
         let now = bench.get_or_insert_with(|| {
             seed += 1;
-            Bench::new(folder, seed, options.steps)
+            // Bad stores of all kinds of faults are kept in one folder.
+            Bench::new(folder.join(format!("{}-{seed}", report.name)), seed, options.steps)
         });
         match one(now, report) {
             None => break,
@@ -81,8 +82,7 @@ pub struct Bench {
 
 impl Bench {
     /// A fresh one, in a separate folder.
-    pub fn new(folder: &Path, seed: u64, steps: usize) -> Self {
-        let path = folder.join(format!("store-{seed}"));
+    pub fn new(path: PathBuf, seed: u64, steps: usize) -> Self {
         Bench { plan: Plan::new(seed, steps), path, acknowledged: 0, length: steps }
     }
 
