@@ -42,13 +42,14 @@ pub struct SampleEncoderOptions {
 /// Computes the vectors of samples that are in no dataset, and keeps models for the next ones.
 pub struct SampleEncoder {
     options: SampleEncoderOptions,
+    /// Each question locks it to its end: memory is for the models of one, and the next finds them loaded.
     state: Mutex<EncoderState>,
+    tokenizers: Mutex<Tokenizers>,
 }
 
 struct EncoderState {
     places: WeightFolders,
     loaded: Vec<Arc<LoadedCheckpoint>>,
-    tokenizers: Tokenizers,
 }
 
 /// A checkpoint ready to compute one kind of vector.
@@ -73,7 +74,8 @@ impl SampleEncoder {
         let places = WeightFolders::new(options.model.clone(), options.checkpoints.clone());
         Self {
             options,
-            state: Mutex::new(EncoderState { places, loaded: Vec::new(), tokenizers: Tokenizers::default() }),
+            state: Mutex::new(EncoderState { places, loaded: Vec::new() }),
+            tokenizers: Mutex::default(),
         }
     }
 
@@ -131,8 +133,8 @@ impl SampleEncoder {
         records: &[&str],
     ) -> Result<Option<Vec<Vec<String>>>, SampleEncoderError> {
         let tokenizer = {
-            let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-            state.tokenizers.find(snapshot, encoding, self.options.model.as_deref())
+            let mut tokenizers = self.tokenizers.lock().unwrap_or_else(PoisonError::into_inner);
+            tokenizers.find(snapshot, encoding, self.options.model.as_deref())
         };
         tokenizer.map(|tokenizer| texts::of_records(&tokenizer, records)).transpose()
     }
