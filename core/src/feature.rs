@@ -105,7 +105,7 @@ pub struct FeatureKind {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct EncodingSpec {
-    /// SHA-256 of `tokenizer.json`.
+    /// SHA-256 of `tokenizer.json`; where tokens of other files were added, of the canonical JSON of both.
     pub tokenizer: String,
     /// `tulu`, `chat`, `plain`, another named template, or `jinja`.
     pub template: String,

@@ -19,8 +19,8 @@ use super::encode_error::EncodeError;
 use super::options::TextOptions;
 use super::special::{TokenizerFiles, eos_id, if_there};
 use super::template::{ChatTemplate, RenderedText, Template, TemplateKind};
-use super::tokenizer::{parse_tokenizer, tokenize};
-use super::tuned::{self, AddedToken};
+use super::tokenizer::{add_missing, parse_tokenizer, tokenize, tokenizer_digest};
+use super::tuned::{self, ForeignToken};
 
 mod blocks;
 mod prompt;
@@ -67,8 +67,8 @@ pub struct TextEncoder {
     /// Tokens that the tokenizer adds after every text.
     trailing: usize,
     files: TokenizerFiles,
-    /// Tokens of fine-tunes, of which no text may contain one.
-    foreign: Vec<AddedToken>,
+    /// Tokens that fine-tunes do not share, of which no text may contain one.
+    foreign: Vec<ForeignToken>,
 }
 
 impl TextOptions {
@@ -88,11 +88,12 @@ impl TextOptions {
         let path = folder.join("tokenizer.json");
         let Some(bytes) = if_there(fs_err::read(&path))? else { return Err(missing_tokenizer(folder)) };
         let bad = |message: String| EncodeError::BadFile { path: path.clone(), message };
-        let tokenizer = parse_tokenizer(&bytes).map_err(bad)?;
-        let files = TokenizerFiles::read(folder)?;
+        let mut tokenizer = parse_tokenizer(&bytes).map_err(bad)?;
+        let mut files = TokenizerFiles::read(folder)?;
+        add_missing(&mut tokenizer, &mut files.added)?;
         let (prepared, digest) = prepare(template, &files, &tokenizer, folder)?;
         let spec = EncodingSpec {
-            tokenizer: sha256_hex(&bytes),
+            tokenizer: tokenizer_digest(&bytes, &files.added),
             template: template.name().to_owned(),
             template_source: match template {
                 TemplateKind::Jinja(source) => Some(source.clone()),
@@ -119,15 +120,16 @@ impl TextEncoder {
     /// Takes a fine-tune's folder for one more model of this encoding. What its folder lacks of a
     /// tokenizer is the base's.
     ///
-    /// From then on a text with a token that only the fine-tune has is an error: the two
-    /// would read it differently.
+    /// From then on a text with a token that the two do not share is an error: they would read it
+    /// differently.
     ///
     /// # Errors
     /// A tokenizer or template that would give other tokens.
     pub fn share_with(&mut self, tuned: &Path) -> Result<(), EncodeError> {
-        tuned::check_template(&self.template, &self.files, tuned)?;
-        let added = tuned::added_tokens(&self.tokenizer, tuned)?;
-        self.foreign.extend(added);
+        let own = TokenizerFiles::read(tuned)?;
+        tuned::check_template(&self.template, &self.files, &own, tuned)?;
+        let foreign = tuned::foreign_tokens(&self.tokenizer, &self.files.added, tuned, own.added)?;
+        self.foreign.extend(foreign);
         Ok(())
     }
 
@@ -142,13 +144,13 @@ impl TextEncoder {
         tuned::share_parts(&self.tokenizer, &other.tokenizer).map_err(EncodeError::Tokenizer)
     }
 
-    /// Whether a fine-tune has its own tokens.
+    /// Whether a fine-tune does not share all tokens.
     pub fn has_foreign_tokens(&self) -> bool {
         !self.foreign.is_empty()
     }
 
-    /// What is wrong with a record whose text has a token that only a fine-tune has. What else may be wrong
-    /// with it, [`Self::encode`] says.
+    /// What is wrong with a record whose text has a token that a fine-tune does not share. What else may be
+    /// wrong with it, [`Self::encode`] says.
     pub fn foreign_token(&self, content: &Content) -> Option<EncodeError> {
         let rendered = self.template.render(&self.with_system(content)).ok()?;
         self.foreign_in(&rendered.text)

@@ -76,7 +76,7 @@ pub enum EncodeError {
     #[error("{}: {what}", folder.display())]
     OtherTemplate { folder: PathBuf, what: String },
     #[error(
-        "{token:?} is one token in {} and several in the base's tokenizer; leave out samples that contain it, \
+        "{token:?} is not the same in the tokenizer of {} as in the base's; leave out samples that contain it, \
          or compute that fine-tune by itself: give its folder as {}", of.display(), Remedy::Option("model", "")
     )]
     TokenOfFineTune { token: String, of: PathBuf },

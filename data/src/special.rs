@@ -3,12 +3,17 @@
 use std::path::Path;
 
 use serde_json::{Map, Value};
+use tokenizers::AddedToken;
 
 use super::encode_error::EncodeError;
+use super::tokenizer::OtherToken;
 
 /// Names under which configurations list single special tokens.
 const NAMES: [&str; 7] =
     ["bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"];
+
+/// Under this name they have further special tokens: a list, or an object that names them.
+const EXTRA: &str = "extra_special_tokens";
 
 /// The files of a folder that describe the use of its tokenizer.
 #[derive(Debug, Default)]
@@ -17,19 +22,25 @@ pub(super) struct TokenizerFiles {
     pub(super) special: Vec<(&'static str, String)>,
     /// Source of the chat template.
     pub(super) chat_template: Option<String>,
+    /// Tokens that the files have, in the order in which transformers adds those that `tokenizer.json` lacks.
+    pub(super) added: Vec<OtherToken>,
 }
 
 impl TokenizerFiles {
-    /// Reads `tokenizer_config.json`, `special_tokens_map.json` and `chat_template.jinja`, as
-    /// far as they are there.
+    /// Reads `tokenizer_config.json`, `special_tokens_map.json`, `added_tokens.json` and
+    /// `chat_template.jinja`, as far as they are there.
     ///
-    /// As in transformers, the map of special tokens counts only where the configuration lists no added tokens,
-    /// and goes before it then, and a template file goes before the configuration.
+    /// As in transformers, the map of special tokens and the list of added ones count only where the
+    /// configuration lists no added tokens, and the map goes before it then. A template file goes before the
+    /// configuration.
     pub(super) fn read(folder: &Path) -> Result<Self, EncodeError> {
         let config = read_object(&folder.join("tokenizer_config.json"))?;
-        let map = match config.contains_key("added_tokens_decoder") {
-            true => Map::new(),
-            false => read_object(&folder.join("special_tokens_map.json"))?,
+        let (map, ids) = match config.contains_key("added_tokens_decoder") {
+            true => (Map::new(), Map::new()),
+            false => {
+                let read = |name| read_object(&folder.join(name));
+                (read("special_tokens_map.json")?, read("added_tokens.json")?)
+            }
         };
         let named = |name| Some((name, map.get(name).or_else(|| config.get(name)).and_then(token_text)?));
         let special = NAMES.into_iter().filter_map(named).collect();
@@ -37,7 +48,7 @@ impl TokenizerFiles {
             Some(source) => Some(source),
             None => template_in(&config, folder)?,
         };
-        Ok(Self { special, chat_template })
+        Ok(Self { special, chat_template, added: added_tokens(&config, &map, &ids) })
     }
 
     /// Text of the end-of-sequence token.
@@ -73,6 +84,73 @@ pub(super) fn eos_ids(folder: &Path) -> Result<Vec<u32>, EncodeError> {
         }
     }
     Ok(Vec::new())
+}
+
+/// The tokens of `tokenizer_config.json`, `special_tokens_map.json` and `added_tokens.json`: those that are
+/// listed, by their ids; those that have a name; and the other special ones.
+fn added_tokens(
+    config: &Map<String, Value>,
+    map: &Map<String, Value>,
+    ids: &Map<String, Value>,
+) -> Vec<OtherToken> {
+    let named = named_tokens(config, map);
+    let unnamed: Vec<AddedToken> =
+        unnamed_tokens(config, map).filter_map(|value| added_token(value, true)).collect();
+    let has = |tokens: &[AddedToken], text: &str| tokens.iter().any(|token| token.content == text);
+    let listed = config.get("added_tokens_decoder").and_then(Value::as_object).into_iter().flatten();
+    let listed = listed.filter_map(|(id, value)| {
+        let is_special = has(&named, &token_text(value)?);
+        let token = added_token(value, is_special)?;
+        Some((id.parse::<u32>().ok()?, OtherToken { token, taken_by: None }))
+    });
+    let legacy = ids.iter().filter_map(|(text, id)| {
+        let id = u32::try_from(id.as_u64()?).ok()?;
+        let is_special = has(&named, text) || has(&unnamed, text);
+        Some((id, OtherToken { token: AddedToken::from(text.as_str(), is_special), taken_by: Some(id) }))
+    });
+    let mut by_id: Vec<(u32, OtherToken)> = listed.chain(legacy).collect();
+    by_id.sort_by_key(|(id, _)| *id);
+    let special = named.into_iter().chain(unnamed).map(|token| OtherToken { token, taken_by: None });
+    by_id.into_iter().map(|(_, token)| token).chain(special).collect()
+}
+
+/// Special tokens with a name: the usual ones, and any other `*_token`.
+fn named_tokens(config: &Map<String, Value>, map: &Map<String, Value>) -> Vec<AddedToken> {
+    let names = config.keys().chain(map.keys().filter(|name| !config.contains_key(*name)));
+    let others = names.map(String::as_str).filter(|name| name.ends_with("_token") && !NAMES.contains(name));
+    let values =
+        NAMES.into_iter().chain(others).filter_map(|name| map.get(name).or_else(|| config.get(name)));
+    let of_models = [config, map].into_iter().filter_map(|keys| keys.get(EXTRA)?.as_object());
+    values.chain(of_models.flat_map(Map::values)).filter_map(|value| added_token(value, true)).collect()
+}
+
+/// Special tokens without a name, of which older releases wrote `additional_special_tokens`.
+fn unnamed_tokens<'a>(
+    config: &'a Map<String, Value>,
+    map: &'a Map<String, Value>,
+) -> impl Iterator<Item = &'a Value> {
+    let list = |keys: &'a Map<String, Value>, name: &str| -> &'a [Value] {
+        keys.get(name).and_then(Value::as_array).map_or(&[], Vec::as_slice)
+    };
+    let older = "additional_special_tokens";
+    let (mut first, mut second) = (list(config, EXTRA), list(map, EXTRA));
+    if first.is_empty() {
+        first = list(config, older);
+    }
+    if first.is_empty() && second.is_empty() {
+        second = list(map, older);
+    }
+    first.iter().chain(second)
+}
+
+fn added_token(value: &Value, is_special: bool) -> Option<AddedToken> {
+    let flag = |name: &str| value.get(name).and_then(Value::as_bool);
+    let is_special = is_special || flag("special").unwrap_or(false);
+    let token = AddedToken::from(token_text(value)?, is_special)
+        .single_word(flag("single_word").unwrap_or(false))
+        .lstrip(flag("lstrip").unwrap_or(false))
+        .rstrip(flag("rstrip").unwrap_or(false));
+    Some(token.normalized(flag("normalized").unwrap_or(!is_special)))
 }
 
 /// A token is written as its text or as an object with `content`.

@@ -1,6 +1,10 @@
-//! The tokenizer library: files that it reads, and texts as its tokens.
+//! The tokenizer library: files that it reads, tokens that are added to these, and texts as its tokens.
 
-use tokenizers::Tokenizer;
+use std::collections::HashSet;
+
+use gstore_store::{canonical_json, sha256_hex};
+use serde_json::json;
+use tokenizers::{AddedToken, Tokenizer};
 
 use super::encode_error::EncodeError;
 
@@ -15,6 +19,48 @@ pub(super) fn parse_tokenizer(bytes: &[u8]) -> Result<Tokenizer, String> {
         tokenizer.with_padding(None);
         Ok(tokenizer)
     })
+}
+
+/// A token that a file next to `tokenizer.json` has.
+#[derive(Debug, Clone)]
+pub(super) struct OtherToken {
+    pub(super) token: AddedToken,
+    /// An id that keeps it out where an added token of `tokenizer.json` has it.
+    pub(super) taken_by: Option<u32>,
+}
+
+/// Adds those tokens that the tokenizer lacks, and leaves only these in the list.
+///
+/// As in transformers, a text of the vocabulary keeps its id, and the others get the next ones in the order
+/// of the list, whatever ids their files state.
+pub(super) fn add_missing(
+    tokenizer: &mut Tokenizer,
+    others: &mut Vec<OtherToken>,
+) -> Result<(), EncodeError> {
+    let own = tokenizer.get_added_tokens_decoder();
+    let mut known: HashSet<String> = own.values().map(|token| token.content.clone()).collect();
+    others.retain(|OtherToken { token, taken_by }| {
+        let is_free = taken_by.is_none_or(|id| !own.contains_key(&id));
+        is_free && !token.content.is_empty() && known.insert(token.content.clone())
+    });
+    // Adding nothing would make the search for added tokens anew.
+    if others.is_empty() {
+        return Ok(());
+    }
+    let tokens: Vec<AddedToken> = others.iter().map(|other| other.token.clone()).collect();
+    guarded(|| tokenizer.add_tokens(tokens).map_err(|error| error.to_string()))
+        .map(|_| ())
+        .map_err(EncodeError::Tokenizer)
+}
+
+/// What identifies a tokenizer: the SHA-256 of its file or, where tokens were added to it, of both.
+pub(super) fn tokenizer_digest(file: &[u8], added: &[OtherToken]) -> String {
+    let file = sha256_hex(file);
+    if added.is_empty() {
+        return file;
+    }
+    let added: Vec<&AddedToken> = added.iter().map(|other| &other.token).collect();
+    sha256_hex(canonical_json(&json!({ "tokenizer": file, "added_tokens": added })).as_bytes())
 }
 
 pub(super) fn tokenize(

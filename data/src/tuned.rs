@@ -3,7 +3,8 @@
 //! All checkpoints of a run share one encoding, that of the base. A fine-tune that was trained on other
 //! tokens would be asked about samples that it never saw, so it is refused. Tokens that were only added (a
 //! `<pad>`, the marks of a chat) change nothing in a text that does not contain them: such a tokenizer is
-//! accepted, and then every text is looked through for them.
+//! accepted, and then every text is looked through for them. So are those that only other files of one of the
+//! folders have.
 
 use std::path::Path;
 
@@ -13,48 +14,68 @@ use tokenizers::Tokenizer;
 use super::encode_error::EncodeError;
 use super::special::{TokenizerFiles, if_there};
 use super::template::Template;
-use super::tokenizer::parse_tokenizer;
+use super::tokenizer::{OtherToken, add_missing, parse_tokenizer};
 
 /// Parts of a `tokenizer.json` that decide the tokens of a text, other than added tokens.
 const PARTS: [&str; 4] = ["model", "normalizer", "pre_tokenizer", "post_processor"];
 
-/// A token that a fine-tune's tokenizer has and its base's lacks.
+/// A token that a fine-tune's tokenizer and its base's do not share.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct AddedToken {
+pub(super) struct ForeignToken {
     pub(super) text: String,
-    /// The `tokenizer.json` that has it.
+    /// The fine-tune's folder.
     pub(super) of: std::path::PathBuf,
 }
 
-/// The tokens that a fine-tune's `tokenizer.json` adds to its base's; none if it has no such file.
-pub(super) fn added_tokens(base: &Tokenizer, tuned: &Path) -> Result<Vec<AddedToken>, EncodeError> {
+/// The added tokens that a fine-tune's tokenizer and its base's do not share.
+///
+/// `base_others` have been added to the base's, and `own_others` are all that the fine-tune's files next to
+/// `tokenizer.json` have. What its folder lacks is the base's.
+pub(super) fn foreign_tokens(
+    base: &Tokenizer,
+    base_others: &[OtherToken],
+    tuned: &Path,
+    mut own_others: Vec<OtherToken>,
+) -> Result<Vec<ForeignToken>, EncodeError> {
     let path = tuned.join("tokenizer.json");
-    let Some(bytes) = if_there(fs_err::read(&path))? else { return Ok(Vec::new()) };
     let bad = |message: String| EncodeError::BadFile { path: path.clone(), message };
-    let own = parse_tokenizer(&bytes).map_err(bad)?;
+    let mut own = match if_there(fs_err::read(&path))? {
+        Some(bytes) => parse_tokenizer(&bytes).map_err(bad)?,
+        None if own_others.is_empty() => return Ok(Vec::new()),
+        None => base.clone(),
+    };
+    if own_others.is_empty() {
+        own_others = base_others.to_vec();
+    }
+    add_missing(&mut own, &mut own_others)?;
     let (base, own) = (as_json(base).map_err(bad)?, as_json(&own).map_err(bad)?);
     let differs = |what: String| EncodeError::OtherTokenizer { path: path.clone(), what };
     if let Some(part) = other_part(&base, &own) {
         return Err(differs(format!("in its {part}")));
     }
     let (base, own) = (listed(&base), listed(&own));
-    if let Some(token) = base.iter().find(|token| !own.contains(token)) {
+    let foreign = |token: &Value| ForeignToken { text: content(token).to_owned(), of: tuned.to_owned() };
+    let (mut found, changed): (Vec<&Value>, Vec<&Value>) =
+        base.iter().filter(|token| !own.contains(token)).partition(|token| is_one_of(base_others, token));
+    if let Some(token) = changed.first() {
         return Err(differs(format!("in the token {:?}", content(token))));
     }
     // Every text contains an empty token, and no tokenizer finds one.
-    let new = own.iter().filter(|token| !base.contains(token) && !content(token).is_empty());
-    new.map(|token| {
+    for token in own.iter().filter(|token| !base.contains(token) && !content(token).is_empty()) {
         // Where a text is normalised first, looking for the token in the text does not
-        // tell whether it is found.
-        match token.get("normalized").and_then(Value::as_bool) {
-            Some(false) => Ok(AddedToken { text: content(token).to_owned(), of: path.clone() }),
-            _ => Err(differs(format!(
-                "by the token {:?}, which it looks for in normalised text",
-                content(token)
-            ))),
+        // tell whether it is found. For tokens of other files it has to do: they refuse no folder.
+        let is_normalized = token.get("normalized").and_then(Value::as_bool) != Some(false);
+        if is_normalized && !is_one_of(&own_others, token) {
+            let what = format!("by the token {:?}, which it looks for in normalised text", content(token));
+            return Err(differs(what));
         }
-    })
-    .collect()
+        found.push(token);
+    }
+    Ok(found.into_iter().map(foreign).collect())
+}
+
+fn is_one_of(others: &[OtherToken], token: &Value) -> bool {
+    others.iter().any(|other| other.token.content == content(token))
 }
 
 /// Whether two tokenizers give the same tokens for every text without tokens that were added to one of them.
@@ -83,9 +104,9 @@ fn content(token: &Value) -> &str {
 pub(super) fn check_template(
     template: &Template,
     base: &TokenizerFiles,
+    own: &TokenizerFiles,
     tuned: &Path,
 ) -> Result<(), EncodeError> {
-    let own = TokenizerFiles::read(tuned)?;
     let differs = |what: String| Err(EncodeError::OtherTemplate { folder: tuned.to_owned(), what });
     let source = match template {
         Template::Plain { eos } | Template::Tulu { eos } | Template::TuluChat { eos } => {

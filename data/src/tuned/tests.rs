@@ -126,6 +126,128 @@ fn the_map_of_tokens_goes_before_a_configuration_that_lists_no_added_ones() {
     assert_eq!(eos(r#"{"eos_token": "own"}"#), None);
 }
 
+/// The base's tokenizer, with other files next to it.
+fn with_files(files: &[(&str, Value)]) -> TempDir {
+    let folder = tuned(|_| ());
+    for (name, content) in files {
+        fs_err::write(folder.path().join(name), content.to_string()).unwrap();
+    }
+    folder
+}
+
+fn plain(folder: &TempDir) -> TextEncoder {
+    TextOptions::new(TemplateKind::Plain, 64).encoder(folder.path()).unwrap()
+}
+
+fn ids(encoder: &TextEncoder, text: &str) -> Vec<u32> {
+    encoder.encode(&Content::Text(text.to_owned())).unwrap().ids
+}
+
+/// A configuration with an end token and more.
+fn config(more: Value) -> (&'static str, Value) {
+    let mut config = json!({"eos_token": "</s>"});
+    config.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    ("tokenizer_config.json", config)
+}
+
+#[test]
+fn tokens_that_only_other_files_have_are_those_of_transformers() {
+    let map = |content: Value| ("special_tokens_map.json", content);
+    let added = |content: Value| ("added_tokens.json", content);
+    // What `AutoTokenizer` of transformers 5.24 gives for `<Y><X>`.
+    let in_pieces = vec![33, 62, 35, 33, 61, 35];
+    let cases = [
+        (vec![config(json!({}))], in_pieces.clone()),
+        (vec![config(json!({"pad_token": ""}))], in_pieces.clone()),
+        // The order is that of the ids, which are not kept.
+        (
+            vec![config(
+                json!({"added_tokens_decoder": {"900": {"content": "<X>"}, "3": {"content": "<Y>"}}}),
+            )],
+            vec![768, 769],
+        ),
+        (vec![config(json!({"pad_token": "<X>", "image_token": "<Y>"}))], vec![769, 768]),
+        (vec![config(json!({"extra_special_tokens": {"image_token": "<Y>"}}))], vec![768, 33, 61, 35]),
+        (vec![config(json!({"additional_special_tokens": ["<X>"]}))], vec![33, 62, 35, 768]),
+        (
+            vec![config(json!({"extra_special_tokens": ["<X>"], "additional_special_tokens": ["<Y>"]}))],
+            vec![33, 62, 35, 768],
+        ),
+        (vec![config(json!({})), map(json!({"additional_special_tokens": ["<X>"]}))], vec![33, 62, 35, 768]),
+        (
+            vec![config(json!({"pad_token": "<X>"})), map(json!({"pad_token": {"content": "<Y>"}}))],
+            vec![768, 33, 61, 35],
+        ),
+        (vec![config(json!({"pad_token": "<X>"})), map(json!({"pad_token": null}))], in_pieces.clone()),
+        (vec![config(json!({})), added(json!({"<Y>": 769, "<X>": 768}))], vec![769, 768]),
+        // Another token has the id.
+        (vec![config(json!({})), added(json!({"<X>": 3, "<Y>": 800}))], vec![768, 33, 61, 35]),
+        (
+            vec![
+                config(json!({"added_tokens_decoder": {}})),
+                map(json!({"pad_token": "<Y>"})),
+                added(json!({"<X>": 768})),
+            ],
+            in_pieces,
+        ),
+    ];
+    for (files, wanted) in cases {
+        assert_eq!(ids(&plain(&with_files(&files)), "<Y><X>"), wanted, "{files:?}");
+    }
+    // A text of the vocabulary keeps its id.
+    assert_eq!(ids(&plain(&with_files(&[config(json!({}))])), "her"), [458]);
+    assert_eq!(ids(&plain(&with_files(&[config(json!({"pad_token": "he"}))])), "her"), [263, 87]);
+}
+
+#[test]
+fn only_tokens_that_are_added_change_what_identifies_a_tokenizer() {
+    let digest = |more: Value| plain(&with_files(&[config(more)])).spec().tokenizer;
+    let own = digest(json!({}));
+    let file = fs_err::read(with_files(&[]).path().join("tokenizer.json")).unwrap();
+    assert_eq!(own, gstore_store::sha256_hex(&file));
+    assert_eq!(
+        digest(json!({"pad_token": "<pad>", "added_tokens_decoder": {"3": {"content": "<pad>"}}})),
+        own
+    );
+    let one = digest(json!({"pad_token": "<X>"}));
+    assert!(
+        one != own
+            && one == digest(json!({"mask_token": "<X>"}))
+            && one != digest(json!({"pad_token": "<Y>"}))
+    );
+}
+
+#[test]
+fn tokens_that_only_other_files_of_a_fine_tune_or_its_base_have_matter_where_they_stand() {
+    let with = with_files(&[config(json!({"pad_token": "<X>"}))]);
+    let without = with_files(&[config(json!({}))]);
+    let only_files = TempDir::new().unwrap();
+    let (name, content) = config(json!({"added_tokens_decoder": {"800": {"content": "<X>"}}}));
+    fs_err::write(only_files.path().join(name), content.to_string()).unwrap();
+    for (base, own) in [(&with, &without), (&without, &with), (&without, &only_files)] {
+        let mut encoder = plain(base);
+        encoder.share_with(own.path()).unwrap();
+        assert!(encoder.has_foreign_tokens());
+        assert_eq!(ids(&encoder, "<Y>"), [33, 62, 35]);
+        let error = encoder.encode(&Content::Text("a <X>".to_owned())).unwrap_err().to_string();
+        assert!(error.contains("\"<X>\" is not the same in the tokenizer of"), "{error}");
+    }
+    // Saved by transformers, and without other files.
+    let saved = tuned(|tokenizer| {
+        let mut token = tokenizer["added_tokens"][3].clone();
+        (token["id"], token["content"]) = (json!(768), json!("<X>"));
+        tokenizer["added_tokens"].as_array_mut().unwrap().push(token);
+    });
+    for own in [&saved, &with, &tuned(|_| ()), &TempDir::new().unwrap()] {
+        let mut encoder = plain(&with);
+        encoder.share_with(own.path()).unwrap();
+        assert!(!encoder.has_foreign_tokens());
+        assert_eq!(ids(&encoder, "<X>"), [768]);
+    }
+    let note = plain(&with).check_vocabulary(768).unwrap().unwrap();
+    assert!(note.contains("added tokens up to token 768"), "{note}");
+}
+
 #[test]
 fn an_empty_token_is_in_no_text() {
     let folder = tuned(|tokenizer| {

@@ -83,6 +83,8 @@ pub const TOKENIZER_CONFIG: Target = Target {
     words: &[
         b"\"chat_template\":",
         b"\"eos_token\":{\"content\":\"",
+        b"\"added_tokens_decoder\":{\"9\":{\"content\":\"",
+        b"\"extra_special_tokens\":[\"",
         b"\"name\":\"default\"",
         b"{{ messages }}",
         b"null",

@@ -1,4 +1,4 @@
-//! Tokenizer mismatch: texts with a token that only a fine-tune's tokenizer has.
+//! Tokenizer mismatch: texts with a token that a fine-tune's tokenizer and its base's do not share.
 //!
 //! Base and fine-tune would read such a text differently.
 //!

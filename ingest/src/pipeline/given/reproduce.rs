@@ -129,7 +129,7 @@ fn encoding_difference(stored: &EncodingSpec, own: &EncodingSpec) -> String {
     let short = |text: &str| text.chars().take(12).collect::<String>();
     if stored.tokenizer != own.tokenizer {
         return format!(
-            "tokenizer.json of the model has digest {}, that of the pool's encoding {}",
+            "the tokenizer of the model has digest {}, that of the pool's encoding {}",
             short(&own.tokenizer),
             short(&stored.tokenizer)
         );
