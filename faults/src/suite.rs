@@ -50,7 +50,7 @@ impl Suite {
             sim_seeds: 1,
             sim: SimOptions { steps: 10, images: 6, onward: 24, threads: threads() },
             fail_seeds: 1,
-            fail: FailOptions { steps: 9, stride: 5 },
+            fail: FailOptions { steps: 9, stride: 7 },
             intent: IntentOptions { seeds: 1, pairs: 156, threads: threads() },
             kill: CycleOptions { cycles: 25, steps: 14, program: program.clone(), keep: keep.clone() },
             power: CycleOptions { cycles: 20, steps: 10, program: program.clone(), keep: keep.clone() },
