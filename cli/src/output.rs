@@ -68,10 +68,8 @@ impl OutputTarget {
 /// Refuses outputs of a command that cannot be written: inside a store, without a folder, twice the same,
 /// or in place of what is there without `force`.
 pub fn check(context: &Context, outputs: &[Option<&Path>], force: bool) -> Result<()> {
-    let paths = || outputs.iter().map(|path| path.unwrap_or(Path::new("-")));
-    check_apart(paths())?;
-    for path in paths() {
-        if let OutputTarget::File(target) = OutputTarget::of(Some(path)) {
+    for (path, place) in check_apart(outputs.iter().map(|path| path.unwrap_or(Path::new("-"))))? {
+        if let OutputTarget::File(target) = place {
             check_outside(context, path)?;
             check_file(path, &target, force)?;
         }
@@ -79,8 +77,8 @@ pub fn check(context: &Context, outputs: &[Option<&Path>], force: bool) -> Resul
     Ok(())
 }
 
-/// Refuses two results of a command in one place.
-pub fn check_apart<'a>(outputs: impl IntoIterator<Item = &'a Path>) -> Result<()> {
+/// Refuses two results of a command in one place. Gives the place of each.
+pub fn check_apart<'a>(outputs: impl IntoIterator<Item = &'a Path>) -> Result<Vec<(&'a Path, OutputTarget)>> {
     let mut others: Vec<(&Path, OutputTarget)> = Vec::new();
     for path in outputs {
         let place = OutputTarget::of(Some(path));
@@ -96,7 +94,7 @@ pub fn check_apart<'a>(outputs: impl IntoIterator<Item = &'a Path>) -> Result<()
         }
         others.push((path, place));
     }
-    Ok(())
+    Ok(others)
 }
 
 /// A path in a report.
