@@ -26,6 +26,11 @@ pub(super) fn is_of_names(error: &SqlError) -> bool {
     error.message().starts_with(TWICE) || error.message().ends_with(OCCURS)
 }
 
+/// Whether it is about two that the engine calls alike, and the statement perhaps not.
+pub(super) fn is_of_spellings(error: &SqlError) -> bool {
+    error.message().strip_prefix(TWICE).is_some_and(|rest| rest.starts_with("the same"))
+}
+
 /// Gives such casts names of their own; false if there are none.
 pub(super) fn name(sql: &mut Statement) -> bool {
     named(sql, NamedCasts::All) > 0

@@ -12,7 +12,7 @@ use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast::Statement as Sql;
 
 use super::given::AliasNames;
-use super::{by_all, casts, hidden, negated, ordered, rows, twice};
+use super::{by_all, casts, headings, hidden, negated, ordered, rows, twice};
 use crate::error::SqlError;
 use crate::expanded::{self, MAX_EXPRESSIONS};
 use crate::walk::inner;
@@ -31,7 +31,7 @@ pub(crate) async fn planned(
 ) -> Result<LogicalPlan, SqlError> {
     let mut given = AliasNames::new(state);
     let mut again = ReplannedParts::default();
-    // What was said before casts had names.
+    // What was said before columns had names of their own.
     let mut unnamed: Option<SqlError> = None;
     let mut tables = inner(&mut statement).map(|sql| hidden::tables(sql)).unwrap_or_default();
     loop {
@@ -63,8 +63,13 @@ pub(crate) async fn planned(
         }
         let is_apart = inner(&mut statement).is_some_and(|sql| twice::beside_all(sql, &error));
         let is_of_names = !is_apart && casts::is_of_names(&error);
-        if is_of_names && unnamed.is_none() && inner(&mut statement).is_some_and(casts::name) {
-            unnamed = Some(error);
+        // `day + x` and `date_add(day, x)` are one column for the engine, and two for who reads the result.
+        let name = |sql: &mut Sql| {
+            let is_new = unnamed.is_none();
+            is_new && casts::name(sql) || casts::is_of_spellings(&error) && headings::put_result(sql)
+        };
+        if is_of_names && inner(&mut statement).is_some_and(name) {
+            unnamed.get_or_insert(error);
         } else if !is_apart && (error.exact_name().is_some() || !given.put(&mut statement, &error)?) {
             return Err(unnamed.filter(|_| is_of_names).unwrap_or(error));
         }

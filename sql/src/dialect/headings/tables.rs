@@ -39,6 +39,14 @@ pub(in crate::dialect) fn put(sql: &mut Sql) {
     let _ = VisitMut::visit(sql, &mut NamedTables);
 }
 
+/// Gives the columns of the result their headings as names; false if no column gets one.
+pub(in crate::dialect) fn put_result(sql: &mut Sql) -> bool {
+    let Sql::Query(query) = sql else { return false };
+    let before = query.clone();
+    of_query(query, HashSet::new());
+    *query != before
+}
+
 /// Outer queries get their headings before the queries within them.
 struct NamedTables;
 
@@ -198,6 +206,14 @@ mod tests {
         ] {
             assert_eq!(named(sql), sql);
         }
+    }
+
+    #[test]
+    fn columns_of_a_result_have_their_headings_as_names_once() {
+        let mut statement = crate::dialect::parse("SELECT a, -a, f(a) FROM t ORDER BY -a").unwrap();
+        let sql = crate::walk::inner(&mut statement).unwrap();
+        assert!(put_result(sql) && !put_result(sql));
+        assert_eq!(sql.to_string(), "SELECT a, -a AS `-a`, f(a) AS `f(a)` FROM t ORDER BY -a");
     }
 
     #[test]
