@@ -29,8 +29,6 @@ mod text;
 pub use error::EvaluateError;
 pub use pairs::{Pair, Pairs, PairsRequest, SystemSource, read_pairs};
 pub use records::PairSource;
-pub use report::{
-    Chart, Difference, File, Intervals, Measure, Panel, Report, RunParameters, Series, SystemInfo, Value,
-};
+pub use report::{Chart, Difference, File, Measure, Panel, Report, RunParameters, Series, SystemInfo, Value};
 pub use run::{ModelAnswer, System, TaskOutcome, TasksRequest, evaluate_tasks};
 pub use text::{TextOutcome, evaluate_texts};

@@ -34,7 +34,7 @@ pub struct Report {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub references_without_prediction: Option<usize>,
     /// How intervals were found.
-    pub intervals: Intervals,
+    pub(crate) intervals: Intervals,
     /// Means and differences, the groups in their order, all rows and the mean of groups at the end.
     pub measures: Vec<Measure>,
     /// What follows from the differences, in words.
@@ -57,7 +57,7 @@ pub struct SystemInfo {
 
 /// How intervals were found.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-pub struct Intervals {
+pub(crate) struct Intervals {
     /// Their confidence.
     pub confidence: f64,
     /// Resamples of the paired bootstrap.
