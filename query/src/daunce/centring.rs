@@ -93,13 +93,13 @@ impl Centring {
     }
 
     /// Models, less what is estimated of them.
-    pub fn degrees(&self) -> f64 {
+    pub(super) fn degrees(&self) -> f64 {
         let estimated = if self.how.center.of_rows() { self.models.groups } else { 1 };
         self.models.len() as f64 - f64::from(self.how.ddof) * estimated as f64
     }
 
     /// Centres the losses of a row that has all of them.
-    pub fn centre(&self, values: &mut [f64]) {
+    pub(super) fn centre(&self, values: &mut [f64]) {
         for (value, mean) in values.iter_mut().zip(&self.means) {
             *value -= mean;
         }

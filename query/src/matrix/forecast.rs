@@ -55,7 +55,7 @@ impl MatrixForecast {
 impl MatrixJob<'_> {
     /// What the matrix will take, on this many threads.
     pub fn forecast(&self, threads: usize) -> MatrixForecast {
-        let question = self.question();
+        let question = &self.question;
         let (rows, samples) = (question.candidates.min(self.most_rows()), question.samples);
         let passes = question.groups.len() as u64;
         let mut of_row = 0u64;

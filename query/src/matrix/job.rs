@@ -38,11 +38,6 @@ impl<'a> MatrixJob<'a> {
         Ok(Self { prepared, options, samples, question })
     }
 
-    /// What is asked.
-    pub fn question(&self) -> &MatrixQuestion {
-        &self.question
-    }
-
     /// Makes the matrix, or what an earlier run left to do. `progress` is told how many rows were compared,
     /// and how many of them an earlier run had done; there are
     /// [`MatrixForecast::row_passes`](super::MatrixForecast::row_passes) in all.

@@ -29,7 +29,6 @@ use gstore_store::SampleReader;
 pub use error::MatrixError;
 pub use forecast::{MatrixForecast, products_per_second};
 pub use job::MatrixJob;
-pub use question::{MatrixCheckpoint, MatrixGroup, MatrixPrecondition, MatrixQuestion};
 pub use rows::MatrixRows;
 
 use crate::error::QueryError;

@@ -11,7 +11,7 @@ use crate::influence::{ExcludedCounts, MOST_SAMPLES, Prepared, PreparedSide, Tar
 
 /// The state of the store and the question. Work goes on only where it was begun for the same.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct MatrixQuestion {
+pub(crate) struct MatrixQuestion {
     /// Version of the form of a matrix.
     pub version: u32,
     /// What writes it.
@@ -55,7 +55,7 @@ pub struct MatrixQuestion {
 
 /// A checkpoint of a matrix.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct MatrixCheckpoint {
+pub(crate) struct MatrixCheckpoint {
     /// Its name.
     pub name: String,
     /// Its share: the weights add up to 1.
@@ -72,7 +72,7 @@ pub struct MatrixCheckpoint {
 
 /// A preconditioner of a matrix.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct MatrixPrecondition {
+pub(crate) struct MatrixPrecondition {
     /// Name of the artifact.
     pub artifact: String,
     /// How eigenvalues are inverted.
@@ -86,7 +86,7 @@ pub struct MatrixPrecondition {
 
 /// Samples whose scores are in one list.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct MatrixGroup {
+pub(crate) struct MatrixGroup {
     /// Number of the first one.
     pub first: u64,
     /// How many.

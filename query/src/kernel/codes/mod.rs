@@ -72,17 +72,17 @@ pub struct Codes<'a> {
 
 impl<'a> Codes<'a> {
     /// Sign bits.
-    pub fn signs(bytes: &'a [u8]) -> Self {
+    pub(crate) fn signs(bytes: &'a [u8]) -> Self {
         Self { kind: CodeKind::Sign, bytes }
     }
 
     /// Nibbles, two in a byte.
-    pub fn nibbles(bytes: &'a [u8]) -> Self {
+    pub(crate) fn nibbles(bytes: &'a [u8]) -> Self {
         Self { kind: CodeKind::Nibble, bytes }
     }
 
     /// Signed bytes.
-    pub fn int8(values: &'a [i8]) -> Self {
+    pub(crate) fn int8(values: &'a [i8]) -> Self {
         Self { kind: CodeKind::Int8, bytes: bytemuck::cast_slice(values) }
     }
 }
