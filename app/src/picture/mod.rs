@@ -141,7 +141,7 @@ impl Series {
     }
 
     /// The same behind the others.
-    pub fn faint(self) -> Self {
+    pub(crate) fn faint(self) -> Self {
         Self { faint: true, ..self }
     }
 }

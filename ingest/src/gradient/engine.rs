@@ -144,7 +144,7 @@ impl Engine {
     /// Where gradients are projected by a mask: the mean kurtosis of the coordinates of each tensor's
     /// gradients, or of the factors that they are projected from, in a batch. 0 where none was seen; empty
     /// with any other projection.
-    pub fn kurtosis(&self, batch: &[PackedSample<'_>]) -> Result<Vec<f64>, EngineError> {
+    pub(crate) fn kurtosis(&self, batch: &[PackedSample<'_>]) -> Result<Vec<f64>, EngineError> {
         let projector = self.features.as_ref().map(|features| &features.projector);
         let check = projector.and_then(|projector| KurtosisCheck::of(projector, self.tensors.len()));
         let Some(kurtosis_check) = check else { return Ok(Vec::new()) };

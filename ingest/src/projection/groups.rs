@@ -11,7 +11,7 @@ const PARAMETER_PARTS: [&str; 7] =
 
 /// The module that a parameter belongs to: `model.layers.0.self_attn.q_proj` for both LoRA
 /// factors of that projection.
-pub fn module_of(parameter: &str) -> &str {
+pub(super) fn module_of(parameter: &str) -> &str {
     let mut module = parameter;
     while let Some((rest, last)) = module.rsplit_once('.') {
         if !PARAMETER_PARTS.contains(&last) {

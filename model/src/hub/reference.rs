@@ -34,7 +34,7 @@ impl HubRef {
     }
 
     /// `org/name`.
-    pub fn repo(&self) -> String {
+    pub(super) fn repo(&self) -> String {
         format!("{}/{}", self.org, self.name)
     }
 

@@ -29,7 +29,7 @@ impl<'a> Signs<'a> {
 
     /// The same, of vectors whose module groups were rotated.
     #[must_use]
-    pub fn of_rotated(self, rotation: SignRotation) -> Self {
+    pub(super) fn of_rotated(self, rotation: SignRotation) -> Self {
         Signs { rotation, ..self }
     }
 

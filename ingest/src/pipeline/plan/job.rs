@@ -41,7 +41,7 @@ impl IngestPlan {
     }
 
     /// What the run gets.
-    pub fn run_update(&self) -> RunUpdate {
+    pub(in super::super) fn run_update(&self) -> RunUpdate {
         RunUpdate {
             name: self.request.run.clone(),
             checkpoints: self.run_checkpoints(),
