@@ -34,4 +34,3 @@ pub use folds::folds;
 pub use matrix::Matrix;
 pub use options::FitOptions;
 pub use prefilter::{KIND, Prediction, Prefilter};
-pub use standard::Standard;

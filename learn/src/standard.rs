@@ -6,7 +6,7 @@ use crate::matrix::Matrix;
 
 /// Means and deviations of columns.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Standard {
+pub(crate) struct Standard {
     /// The mean of each column.
     pub means: Vec<f64>,
     /// Its population deviation; 1 for a column that is constant, which then becomes zeros.

@@ -16,7 +16,7 @@ const STEPS: usize = 200;
 
 /// A fit of one target.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Logistic {
+pub(super) struct Logistic {
     /// A coefficient for each standardised column.
     pub coefficients: Vec<f64>,
     /// The constant.
@@ -32,7 +32,7 @@ pub struct Logistic {
 ///
 /// # Errors
 /// Being told to stop.
-pub fn logistic(x: &Matrix, labels: &[bool], c: f64, cancel: &Cancel) -> Result<Logistic, LearnError> {
+pub(super) fn logistic(x: &Matrix, labels: &[bool], c: f64, cancel: &Cancel) -> Result<Logistic, LearnError> {
     let positive = labels.iter().filter(|label| **label).count();
     let odds = (positive as f64 + 0.5) / ((labels.len() - positive) as f64 + 0.5);
     let mut at = vec![0.0; x.cols() + 1];

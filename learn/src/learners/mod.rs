@@ -11,15 +11,13 @@ use gstore_core::{Cancel, parallel};
 use serde::{Deserialize, Serialize};
 
 pub use linear::Linear;
-pub use logistic::{Logistic, logistic};
-pub use network::Network;
-pub use ridge::ridge;
 pub use trees::TreeOptions;
 
 use bins::Binned;
 use linear::sigmoid;
-use logistic::{GRADIENT, unfinished};
-use network::{LEVELS, NetworkTarget, network, softmax};
+use logistic::{GRADIENT, Logistic, logistic, unfinished};
+use network::{LEVELS, Network, NetworkTarget, network, softmax};
+use ridge::ridge;
 use trees::{Boosted, boost};
 
 use crate::error::LearnError;

@@ -35,7 +35,7 @@ pub(super) enum NetworkTarget<'a> {
 
 /// Parameters: hidden weights by unit, hidden constants, output weights by output, output constants.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Network {
+pub(super) struct Network {
     inputs: usize,
     pub(super) outputs: usize,
     parameters: Vec<f32>,

@@ -16,7 +16,7 @@ pub(crate) const MOST_EQUATIONS: usize = 16_384;
 ///
 /// # Errors
 /// A system that is too large, and being told to stop.
-pub fn ridge(
+pub(super) fn ridge(
     x: &Matrix,
     y: &Matrix,
     alphas: &[f64],
