@@ -93,7 +93,7 @@ impl Centring {
     }
 
     /// Models, less what is estimated of them.
-    pub(super) fn degrees(&self) -> f64 {
+    pub(crate) fn degrees(&self) -> f64 {
         let estimated = if self.how.center.of_rows() { self.models.groups } else { 1 };
         self.models.len() as f64 - f64::from(self.how.ddof) * estimated as f64
     }

@@ -70,23 +70,6 @@ pub struct Codes<'a> {
     pub bytes: &'a [u8],
 }
 
-impl<'a> Codes<'a> {
-    /// Sign bits.
-    pub(crate) fn signs(bytes: &'a [u8]) -> Self {
-        Self { kind: CodeKind::Sign, bytes }
-    }
-
-    /// Nibbles, two in a byte.
-    pub(crate) fn nibbles(bytes: &'a [u8]) -> Self {
-        Self { kind: CodeKind::Nibble, bytes }
-    }
-
-    /// Signed bytes.
-    pub(crate) fn int8(values: &'a [i8]) -> Self {
-        Self { kind: CodeKind::Int8, bytes: bytemuck::cast_slice(values) }
-    }
-}
-
 impl Kernel {
     /// Products of every vector of codes with every query: `out[r * queries.len() + q]` receives the sum over
     /// the coordinates of the decoded value times the query's.

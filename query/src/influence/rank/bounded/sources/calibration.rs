@@ -4,7 +4,7 @@
 //! a ranking can miss, since a row whose bound fails is still scored if the bound is above the threshold.
 
 use super::bounds::{CodeFactors, Measure};
-use crate::kernel::{Codes, Kernel};
+use crate::kernel::{CodeKind, Codes, Kernel};
 use crate::sketch::{
     Encoder, Factor, Planes, Rotation, RowRecord, SketchQueries, split_mix, tail_excess, upper_quantile,
 };
@@ -77,10 +77,11 @@ fn failures(shape: &str, dim: usize, rows: usize, miss: f64, trials: u64) -> [u6
         let mut bad = [false; 3];
         for ((row, norm), truth) in rows.iter().zip(&norms).zip(&truth) {
             let codes = encoder.encode(row, *norm, 0.0);
+            let of = |kind, bytes| Codes { kind, bytes };
             let planes = [
-                (Codes::signs(&codes.sign), codes.sign_factor),
-                (Codes::nibbles(&codes.nibble), codes.nibble_factor),
-                (Codes::int8(&codes.int8), codes.int8_factor),
+                (of(CodeKind::Sign, &codes.sign), codes.sign_factor),
+                (of(CodeKind::Nibble, &codes.nibble), codes.nibble_factor),
+                (of(CodeKind::Int8, bytemuck::cast_slice(&codes.int8)), codes.int8_factor),
             ];
             for (bad, (codes, factor)) in bad.iter_mut().zip(planes) {
                 let mut dots = [0];
