@@ -22,7 +22,7 @@ pub(super) fn batches_ahead(threads: usize) -> u64 {
 
 /// What a checkpoint will need, and how it is computed for that.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct MemoryPlan {
+pub struct MemoryPlan {
     /// What layers keep for their backward.
     pub keep: SavedActivations,
     /// Workers.
@@ -43,7 +43,7 @@ pub(crate) struct MemoryPlan {
 
 /// What is held of a finished batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct FinishedBytes {
+pub struct FinishedBytes {
     /// For each of its rows.
     pub row: u64,
     /// For each of its tokens.
@@ -52,7 +52,7 @@ pub(crate) struct FinishedBytes {
 
 /// What a worker holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct WorkerBytes {
+pub struct WorkerBytes {
     /// Whatever the batch.
     pub fixed: u64,
     /// For each token of its batch.
@@ -63,7 +63,7 @@ pub(crate) struct WorkerBytes {
 
 /// What of the rows decides the memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct BatchExtent {
+pub struct BatchExtent {
     /// Rows of a batch: samples, or tokens where each has a pass of its own.
     pub rows: u64,
     /// Tokens of all rows of a batch.

@@ -49,6 +49,7 @@ pub use error::IngestError;
 pub use estimate::{IngestEstimate, estimate};
 pub use given::{SampleEncoder, SampleEncoderError, SampleEncoderOptions, request_like};
 pub use gstore_core::{Kind, Progress, Silent, Unit};
+pub use memory::{BatchExtent, FinishedBytes, MemoryPlan, WorkerBytes};
 pub use plan::{CheckpointPlan, IngestPlan, PlannedFeature, check_inputs, check_weights};
 pub use preview::IngestPreview;
 pub use register::{

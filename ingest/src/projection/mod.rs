@@ -29,8 +29,10 @@ mod summed;
 mod text;
 
 pub use error::ProjectionError;
-pub use factored::{FactoredProjector, PostProjection, ProjectionNoise, ProjectionRoute, noise};
-pub(crate) use factored::{KURTOSIS_LIMIT, NOMINAL_TOKENS, choose_module, explain, kurtosis, table_bytes};
+pub use factored::{
+    FactoredProjector, PostProjection, ProjectionNoise, ProjectionRoute, ProjectionSummary, explain, noise,
+};
+pub(crate) use factored::{KURTOSIS_LIMIT, NOMINAL_TOKENS, choose_module, kurtosis, table_bytes};
 pub use flat::FlatProjector;
 pub(crate) use flat::TABLE_BUDGET;
 pub use kind::{DEFAULT_MODULE_DIM, ProjectionKind};

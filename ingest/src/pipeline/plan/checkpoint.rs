@@ -1,6 +1,5 @@
 //! Checkpoints of a plan: what they are, and what is missing of their features.
 
-use std::fmt::Display;
 use std::path::Path;
 
 use gstore_core::Kind;
@@ -17,7 +16,7 @@ use super::super::window::BatchLimits;
 use super::super::{IngestError, Progress, Unit};
 use super::inputs::step_and_weight;
 use crate::gradient::module_shapes;
-use crate::projection::{ModuleShape, NOMINAL_TOKENS, ProjectionSpec, explain};
+use crate::projection::{ModuleShape, NOMINAL_TOKENS, ProjectionSpec, ProjectionSummary, explain};
 use gstore_model::architectures::Decoder;
 use gstore_model::gradients::HostFactors;
 use gstore_model::params::TensorSpec;
@@ -49,7 +48,7 @@ pub struct CheckpointPlan {
     /// Where a batch ends.
     pub(crate) limits: BatchLimits,
     /// Peak memory, and how the checkpoint is computed to stay below the request's limit.
-    pub(crate) memory: MemoryPlan,
+    pub memory: MemoryPlan,
 }
 
 impl CheckpointPlan {
@@ -58,11 +57,11 @@ impl CheckpointPlan {
         module_shapes(&self.decoder, &self.tracked, &self.tensors)
     }
 
-    /// Each module's projection with its cost and noise, as a table; none without a gradient.
+    /// Each module's projection with its cost and noise; none without a gradient.
     ///
     /// # Errors
     /// A projection that is not sound.
-    pub fn explanation(&self) -> Result<Option<impl Display>, IngestError> {
+    pub fn explanation(&self) -> Result<Option<ProjectionSummary>, IngestError> {
         let mut forms = self.features.iter().filter(|feature| feature.kind.takes_gradient()).peekable();
         if forms.peek().is_none() {
             return Ok(None);

@@ -22,7 +22,7 @@ pub enum ProjectionRoute {
 /// Multiply-adds per sample of one module. Modules share the reads of a flat mask, so
 /// theirs is an upper bound.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct ProjectionCost {
+pub struct ProjectionCost {
     /// From the factors to the vector; none where there are no factors to project.
     pub factors: Option<u64>,
     /// Forming the gradient.
@@ -102,7 +102,7 @@ pub(crate) fn choose_module(
 }
 
 /// Bytes that a projector holds for a module once it was asked for its matrices.
-pub(crate) fn table_bytes(spec: &ProjectionSpec, module: &ModuleShape) -> u64 {
+pub fn table_bytes(spec: &ProjectionSpec, module: &ModuleShape) -> u64 {
     const ENTRY: u64 = size_of::<SideEntry>() as u64;
     let shape = module.shape;
     let (rows, columns) = shape.matrix();

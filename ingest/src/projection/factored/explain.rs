@@ -11,7 +11,7 @@ use crate::projection::spec::ProjectionSpec;
 
 /// One module of a [`ProjectionSummary`].
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct ModuleSummary {
+pub struct ModuleSummary {
     /// The module.
     pub module: ModuleShape,
     /// Its coordinates; none where modules share them.
@@ -28,7 +28,7 @@ pub(crate) struct ModuleSummary {
 
 /// Costs and noise of a projection of some modules, per sample of `tokens` tokens. Prints as a table.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct ProjectionSummary {
+pub struct ProjectionSummary {
     /// Name of the kind.
     pub kind: &'static str,
     /// Tokens of the sample.
@@ -44,7 +44,7 @@ pub(crate) struct ProjectionSummary {
 /// Explains a projection of either family. `needs_formed`: see `choose_module`.
 ///
 /// Fails if the spec is not sound; whether a projector takes these modules is said by its `new`.
-pub(crate) fn explain(
+pub fn explain(
     spec: &ProjectionSpec,
     modules: &[ModuleShape],
     tokens: u64,
