@@ -34,4 +34,3 @@ pub(crate) use folder::{PREFIX, is_build, live_builds};
 pub(crate) use open::open_whole;
 pub(crate) use open::{IndexKey, open};
 pub(crate) use places::{list, notes, split_name};
-pub(crate) use writer::remove;

@@ -13,7 +13,7 @@ use crate::error::{IndexError, StorageError};
 use crate::layout::names::INDEXES;
 use crate::layout::{Env, HeldFolder};
 use crate::segment::SegmentRef;
-use crate::vfs::{VfsFile, VfsRead, if_there};
+use crate::vfs::{VfsFile, VfsRead};
 use gstore_core::Digest;
 use serde_json::Value;
 use std::io::{self, BufWriter, Write};
@@ -137,19 +137,6 @@ impl IndexWriter {
         let (segment, kind) = (segment.clone(), kind.to_owned());
         Ok(IndexWriter { env, segment, kind, file: Some(file), sections: Vec::new(), folder })
     }
-}
-
-/// Removes an index of a segment; false if there was none.
-pub(crate) fn remove(env: &Env, segment: &SegmentRef, kind: &str) -> Result<bool, IndexError> {
-    if !is_kind(kind) {
-        return Err(IndexError::Kind(kind.to_owned()));
-    }
-    let name = index_file(segment.uuid(), kind);
-    let removed = if_there(env.vfs().remove(&env.at(&name))).map_err(Env::io("remove", &name))?;
-    if removed.is_some() {
-        env.sync_folder(INDEXES)?;
-    }
-    Ok(removed.is_some())
 }
 
 /// Says so where the first thing that is written shows that nothing can be.

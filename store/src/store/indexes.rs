@@ -1,8 +1,8 @@
-//! Indexes of a store's segments: starting and removing them.
+//! Indexes of a store's segments: starting one.
 
 use super::Store;
 use crate::error::IndexError;
-use crate::index::{self, IndexWriter};
+use crate::index::IndexWriter;
 use crate::segment::SegmentRef;
 
 impl Store {
@@ -17,10 +17,5 @@ impl Store {
     /// A segment that is not in the store any more; a store that cannot be written.
     pub fn write_index(&self, segment: &SegmentRef, kind: &str) -> Result<IndexWriter, IndexError> {
         IndexWriter::create(self.env(), segment, kind)
-    }
-
-    /// Removes an index of a segment. Readers that have it open keep it. Says whether there was one.
-    pub fn remove_index(&self, segment: &SegmentRef, kind: &str) -> Result<bool, IndexError> {
-        index::remove(self.env(), segment, kind)
     }
 }
