@@ -66,7 +66,7 @@ pub use gstore_core::{
 pub use index::{IndexFile, IndexNote, IndexState, IndexWriter, Section, SectionId, StaleIndex};
 pub use job::{Job, JobFeature, JobPlan, ShardIndex, ShardIndexError, ShardNote};
 pub use layout::FileKind;
-pub use lease::{HeldLease, Lease};
+pub use lease::Lease;
 pub use life::{DeleteOptions, DeleteReport, DropReport, RevertOptions, RevertReport};
 pub use manifest::{
     ArtifactFile, ArtifactPart, ClientWrite, ColumnDef, ColumnType, DatasetPart, DeletedIdsEntry,

@@ -47,7 +47,7 @@ fn read(path: &Path) -> Result<Vec<String>, (bool, String)> {
         out.push(fresh.content_digest().map_err(fail)?);
         out.push(fresh.row_set().map_err(fail)?.to_string());
         // Without checks numbers may be wrong, but nothing may panic.
-        if let Ok(reader) = snapshot.open_feature_with(part, Checks::Off) {
+        if let Ok(reader) = snapshot.with_checks(Checks::Off).open_feature(part) {
             for b in reader.blocks() {
                 let _ = reader.read_block(*b, &mut BlockBuffer::new());
             }

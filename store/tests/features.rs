@@ -220,7 +220,7 @@ fn slices_are_aligned_and_later_ones_are_not_copied() {
     assert!(!(inside.start as usize..inside.end as usize).contains(&second));
     assert_eq!(second, address(&reader.read_block(b, &mut BlockBuffer::new()).unwrap()));
     assert_eq!((first % 64, second % 64), (0, 0));
-    let unchecked = snapshot.open_feature_with(&snapshot.features()[0], Checks::Off).unwrap();
+    let unchecked = snapshot.with_checks(Checks::Off).open_feature(&snapshot.features()[0]).unwrap();
     assert_eq!(address(&unchecked.read_block(b, &mut buffer).unwrap()) % 64, 0);
 }
 

@@ -14,7 +14,7 @@ const PICKED: [u64; 4] = [0, 3, 41, ROWS - 1];
 
 fn open(path: &Path, checks: Checks) -> FeatureReader {
     let snapshot = Store::open(path).unwrap().snapshot().unwrap();
-    snapshot.open_feature_with(&snapshot.features()[0], checks).unwrap()
+    snapshot.with_checks(checks).open_feature(&snapshot.features()[0]).unwrap()
 }
 
 /// Some rows of a block, or why it cannot be read.

@@ -28,7 +28,7 @@ fn a_leased_snapshot_outlives_gc_until_the_lease_ends() {
     let before = content(&snapshot).unwrap();
     drop_features(&path);
     let writer = Store::open(&path).unwrap();
-    assert_eq!(writer.leases().unwrap().len(), 1);
+    assert_eq!(leases(&path).len(), 1);
     let report = writer.collect(gc(1)).unwrap();
     let because = &report.kept[0].because;
     assert!(
@@ -61,9 +61,9 @@ fn a_lease_names_program_and_subcommand_and_no_argument() {
         ("", ""),
     ] {
         let (_, lease) = store.snapshot_leased(None, command).unwrap();
-        assert_eq!(store.leases().unwrap()[0].command, named);
         let text = fs_err::read_to_string(path.join("leases").join(&leases(&path)[0])).unwrap();
         assert!(!text.contains("secret"), "{text}");
+        assert_eq!(serde_json::from_str::<serde_json::Value>(&text).unwrap()["command"], named);
         drop(lease);
     }
 }
@@ -154,7 +154,6 @@ fn a_lease_of_another_process_holds_until_that_is_killed() {
     child.kill().unwrap();
     child.wait().unwrap();
     assert_eq!(leases(&path).len(), 1, "killed, so its file stays");
-    assert!(store.leases().unwrap().is_empty());
     let report = store.collect(gc(1)).unwrap();
     assert_eq!(report.swept.removed[&FileKind::Leases].files, 1);
     assert!(files(&path.join("segments")).is_empty() && leases(&path).is_empty());

@@ -105,7 +105,7 @@ fn what_the_system_refuses_to_map_is_read() {
     let (expected, snapshot) = (plain.snapshot().unwrap(), store.snapshot().unwrap());
     let expected = expected.open_feature(&expected.features()[0]).unwrap();
     for checks in [Checks::FirstTouch, Checks::Off] {
-        let reader = snapshot.open_feature_with(&snapshot.features()[0], checks).unwrap();
+        let reader = snapshot.with_checks(checks).open_feature(&snapshot.features()[0]).unwrap();
         let (mut scratch, mut other) = (BlockBuffer::new(), BlockBuffer::new());
         // The first time a block is read and verified; later it would be mapped.
         for _ in 0..3 {

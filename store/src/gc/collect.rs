@@ -121,7 +121,7 @@ fn leased(
     leases: Vec<LeasedSnapshot>,
 ) -> Result<(), GcError> {
     for lease in leases {
-        let snapshot = lease.info.snapshot;
+        let snapshot = lease.snapshot;
         if has(before.root(), before.link(), snapshot, &lease.root) {
             require(env, needed, snapshot, &lease.root)?;
         } else {
@@ -170,7 +170,7 @@ fn kept_besides(before: &Snapshot, oldest: u64, leases: &[LeasedSnapshot]) -> (u
     for tag in before.root().tags.iter().filter(|t| t.snapshot < oldest) {
         kept.entry(tag.snapshot).or_default().push(KeptBecause::Tag(tag.name.clone()));
     }
-    for lease in leases.iter().map(|l| &l.info).filter(|l| l.snapshot < oldest) {
+    for lease in leases.iter().filter(|l| l.snapshot < oldest) {
         let because = KeptBecause::Lease { pid: lease.pid, command: lease.command.clone() };
         kept.entry(lease.snapshot).or_default().push(because);
     }

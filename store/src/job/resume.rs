@@ -192,7 +192,7 @@ fn candidates(store: &Store, now: &Snapshot, number: u64) -> Result<Option<Vec<A
 /// All snapshots from a number on, which went out of the history; `None` if one of them cannot be read.
 fn kept_since(store: &Store, now: &Snapshot, number: u64) -> Result<Option<Vec<Arc<Snapshot>>>, JobError> {
     // One that only a reader keeps has no place in the catalog.
-    let read = |held: &lease::LeasedSnapshot| (number..now.number()).contains(&held.info.snapshot);
+    let read = |held: &lease::LeasedSnapshot| (number..now.number()).contains(&held.snapshot);
     if lease::held(store.env())?.iter().any(read) {
         return Ok(None);
     }

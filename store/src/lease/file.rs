@@ -1,6 +1,5 @@
 //! The file of a lease.
 
-use super::HeldLease;
 use crate::error::StorageError;
 use crate::layout::Env;
 use crate::layout::names::LEASES;
@@ -128,10 +127,12 @@ pub(crate) fn is_lease(name: &str) -> bool {
     stem.is_some_and(|s| s.parse::<Uuid>().is_ok_and(|u| u.to_string() == s))
 }
 
-/// A lease that a process holds, and the root of its snapshot.
+/// A lease that a process holds. `command`: its program and subcommand.
 pub(crate) struct LeasedSnapshot {
-    pub info: HeldLease,
+    pub snapshot: u64,
     pub root: Link,
+    pub pid: u32,
+    pub command: String,
 }
 
 /// The leases that are held. Others are left over from processes that were killed.
@@ -148,7 +149,7 @@ pub(crate) fn held(env: &Env) -> Result<Vec<LeasedSnapshot>, StorageError> {
         let Some(bytes) = bytes else { continue };
         let lease: LeaseFile = parse(&name, &bytes)?;
         let LeaseFile { snapshot, pid, command, root, .. } = lease;
-        out.push(LeasedSnapshot { info: HeldLease { snapshot, pid, command, file: name }, root });
+        out.push(LeasedSnapshot { snapshot, root, pid, command });
     }
     Ok(out)
 }

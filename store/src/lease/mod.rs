@@ -18,21 +18,6 @@ pub(crate) use file::{LeasedSnapshot, held, is_lease};
 pub(crate) use watch::watched;
 
 use crate::manifest::{Link, Root};
-use serde::Serialize;
-
-/// A lease that a process holds.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[non_exhaustive]
-pub struct HeldLease {
-    /// The snapshot that it keeps.
-    pub snapshot: u64,
-    /// The process.
-    pub pid: u32,
-    /// Its program and subcommand.
-    pub command: String,
-    /// The lease's file, relative to the store.
-    pub file: String,
-}
 
 /// Whether a snapshot is part of the history of `root`, or tagged there.
 pub(crate) fn has(root: &Root, own: &Link, snapshot: u64, link: &Link) -> bool {

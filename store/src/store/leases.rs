@@ -2,7 +2,7 @@
 
 use super::{Snapshot, SnapshotName, Store};
 use crate::error::{OpenError, StorageError};
-use crate::lease::{HeldLease, Lease, has, held};
+use crate::lease::{Lease, has};
 use crate::manifest::Current;
 use std::sync::Arc;
 
@@ -52,10 +52,5 @@ impl Store {
             now = again;
         }
         None
-    }
-
-    /// The leases that processes hold.
-    pub fn leases(&self) -> Result<Vec<HeldLease>, StorageError> {
-        Ok(held(self.env())?.into_iter().map(|h| h.info).collect())
     }
 }

@@ -117,7 +117,7 @@ impl World {
         };
         let feature = |s: usize, f: usize, checks: Checks| {
             let part = &self.snapshots[s].features()[f];
-            let reader = self.snapshots[s].open_feature_with(part, checks).unwrap();
+            let reader = self.snapshots[s].with_checks(checks).open_feature(part).unwrap();
             begin();
             reader
         };

@@ -160,8 +160,7 @@ fn refuse_readers(env: &Env) -> Result<(), ChangeError> {
 }
 
 fn describe_lease(held: &lease::LeasedSnapshot) -> String {
-    let info = &held.info;
-    format!("snapshot {}: process {} ({})", info.snapshot, info.pid, info.command)
+    format!("snapshot {}: process {} ({})", held.snapshot, held.pid, held.command)
 }
 
 /// Removes all that the snapshot does not need, but for what readers hold: a lease that was granted before

@@ -3,7 +3,7 @@
 use super::Snapshot;
 use crate::error::{ReadError, StorageError};
 use crate::manifest::{FeaturePart, SegmentEntry};
-use crate::segment::{Checks, FeatureReader, SegmentFile, open_all};
+use crate::segment::{FeatureReader, SegmentFile, open_all};
 use gstore_core::Granularity;
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -27,15 +27,10 @@ impl Snapshot {
     /// The vectors of a feature. Reads and checks the footers of its segments; blocks are checked as
     /// [`Snapshot::with_checks`] says.
     pub fn open_feature(&self, part: &FeaturePart) -> Result<FeatureReader, ReadError> {
-        self.open_feature_with(part, self.checks)
-    }
-
-    /// The same with another choice of checks.
-    pub fn open_feature_with(&self, part: &FeaturePart, checks: Checks) -> Result<FeatureReader, ReadError> {
         let transient = bytes(&part.segments) > memory_share();
         let segments =
             open_all(&part.segments, &|entry| self.open_segment(part, entry, transient).map(Arc::new))?;
-        self.reader(part, segments, checks)
+        self.reader(part, segments)
     }
 
     /// The same as [`Snapshot::open_feature`], with what others who opened it so found of its blocks: those
@@ -56,7 +51,7 @@ impl Snapshot {
             opened().insert(entry.uuid, (entry.clone(), Arc::clone(&file)));
             Ok(file)
         })?;
-        self.reader(part, segments, self.checks)
+        self.reader(part, segments)
     }
 
     fn open_segment(
@@ -74,10 +69,9 @@ impl Snapshot {
         &self,
         part: &FeaturePart,
         segments: Vec<Arc<SegmentFile>>,
-        checks: Checks,
     ) -> Result<FeatureReader, ReadError> {
         let live = self.live_rows(self.dataset_of(part)?)?;
-        Ok(FeatureReader::new(Arc::clone(&self.env), Arc::new(part.clone()), segments, live, checks))
+        Ok(FeatureReader::new(Arc::clone(&self.env), Arc::new(part.clone()), segments, live, self.checks))
     }
 }
 
