@@ -10,7 +10,7 @@
 //! - after an error there are no more lines, except after a line that is not UTF-8
 
 use std::io::{BufRead, BufReader, Read};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// The longest line that is read unless asked otherwise.
 pub(crate) const LINE_LIMIT: usize = 64 << 20;
@@ -34,9 +34,6 @@ pub struct JsonLine<'a> {
 #[non_exhaustive]
 #[allow(missing_docs, reason = "the message of an error says what its fields are")]
 pub enum ReadError {
-    /// The file cannot be opened; the error names it.
-    #[error(transparent)]
-    Open(std::io::Error),
     /// Reading failed in the middle.
     #[error("{}: cannot read line {line}: {source}", path.display())]
     Io { path: PathBuf, line: u64, source: std::io::Error },
@@ -93,13 +90,6 @@ pub struct JsonlReader {
 }
 
 impl JsonlReader {
-    /// Opens a file.
-    pub fn open(path: impl AsRef<Path>) -> Result<Self, ReadError> {
-        let path = path.as_ref();
-        let file = fs_err::File::open(path).map_err(ReadError::Open)?;
-        Ok(Self::from_reader(path, file))
-    }
-
     /// Reads from anything; `path` is what errors call it.
     pub fn from_reader(path: impl Into<PathBuf>, source: impl Read + Send + 'static) -> Self {
         Self {
@@ -117,11 +107,6 @@ impl JsonlReader {
     pub fn with_limit(mut self, limit: usize) -> Self {
         self.limit = limit;
         self
-    }
-
-    /// The file, as given.
-    pub fn path(&self) -> &Path {
-        &self.path
     }
 
     /// The next line that is not blank. The bytes are borrowed until the next call.
@@ -241,11 +226,5 @@ mod tests {
         assert_eq!(reader.next_line().unwrap().unwrap().bytes, long);
         assert_eq!(reader.next_line().unwrap().unwrap(), JsonLine { number: 2, bytes: b"{}" });
         assert!(reader.next_line().is_none());
-    }
-
-    #[test]
-    fn missing_file_is_named() {
-        let error = JsonlReader::open("no/such.jsonl").err().unwrap().to_string();
-        assert!(error.contains("no/such.jsonl"), "{error}");
     }
 }

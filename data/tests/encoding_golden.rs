@@ -2,9 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use gstore_data::{
-    Content, Encoded, JsonlReader, Message, Role, TemplateKind, TextEncoder, TextOptions, parse_record,
-};
+use gstore_data::{Content, Encoded, Message, Role, TemplateKind, TextEncoder, TextOptions, parse_record};
 use serde_json::{Value, json};
 
 /// The first model of the folder that comes with a tokenizer.
@@ -16,10 +14,10 @@ fn tokenizer_folder(shared: &Path) -> PathBuf {
 }
 
 fn contents(path: &Path, skip: usize, count: usize) -> Vec<Content> {
-    let mut reader = JsonlReader::open(path).expect("the file");
+    let mut reader = crate::reading::open(path);
     let mut contents = Vec::new();
-    while let Some(line) = reader.next_line() {
-        contents.push(parse_record(line.expect("a line").bytes).expect("a record").content);
+    while let Some(line) = reader.next_record() {
+        contents.push(parse_record(line.expect("a line").json).expect("a record").content);
         if contents.len() == skip.saturating_add(count) {
             break;
         }
