@@ -41,7 +41,7 @@ impl ModelDraw {
     }
 
     /// SHA-256 of the rows' numbers in the data, in the order of the steps, as little-endian u64.
-    pub fn digest_of_rows(&self, rows: &[u64]) -> String {
+    pub(crate) fn digest_of_rows(&self, rows: &[u64]) -> String {
         let numbers = self.samples.iter().filter_map(|sample| rows.get(*sample));
         sha256_hex(&numbers.flat_map(|row| row.to_le_bytes()).collect::<Vec<u8>>())
     }
