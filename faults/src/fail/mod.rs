@@ -132,6 +132,7 @@ fn check_text(text: &str) -> Result<(), Failure> {
         "segments",
         "tombstones",
         "deleted/",
+        "list deleted",
         "artifacts",
         "indexes",
         "tmp",
