@@ -34,16 +34,18 @@ impl MixtureBalance {
         self.train.iter().zip(&self.query).take_while(|(a, b)| **a > 0.0 && **b > 0.0).count()
     }
 
-    /// TrackStar's share of the queries (arXiv 2410.17413), between 0 and 1: with it both sides have as much
-    /// of their eigenvalue of this number, counted from 1.
+    /// TrackStar's share of the queries (arXiv 2410.17413), from 0 to 1: with it both sides have as much of
+    /// their eigenvalue of this number, counted from 1. Where only one side has it above 0, the mixture is that
+    /// of the other side: beyond [`MixtureBalance::components`] it balances nothing.
     ///
     /// # Errors
-    /// A number from which on a side has no eigenvalue above 0.
+    /// A number of which no side has an eigenvalue above 0.
     pub fn share(&self, components: usize) -> Result<f64, CurvatureError> {
-        let most = self.components();
-        match components.checked_sub(1).filter(|at| *at < most) {
-            Some(at) => Ok(self.train[at] / (self.query[at] + self.train[at])),
-            None => Err(CurvatureError::Components { asked: components, most }),
+        let at = components.checked_sub(1);
+        let pair = at.and_then(|at| Some((*self.train.get(at)?, *self.query.get(at)?)));
+        match pair.filter(|(train, query)| train + query > 0.0) {
+            Some((train, query)) => Ok(train / (query + train)),
+            None => Err(CurvatureError::Components { asked: components, most: self.components() }),
         }
     }
 }
@@ -107,14 +109,15 @@ mod tests {
             let share = balance.share(components).unwrap();
             assert!(share > 0.0 && share < 1.0, "{components}: {share}");
         }
-        for asked in [0, 7, 13] {
+        assert_eq!(balance.share(7), Ok(1.0), "beyond that, the queries alone");
+        for asked in [0, 13] {
             let refused = balance.share(asked).unwrap_err();
             assert_eq!(refused, CurvatureError::Components { asked, most: 6 });
             let says = format!("number 1 to 6 from the largest, not number {asked}");
             assert!(refused.to_string().ends_with(&says), "{refused}");
         }
-        let (train, none) = (of(20), Gram::new(size));
-        let flat = MixtureBalance::new(&[("b", &train, &none)]).unwrap();
+        let none = Gram::new(size);
+        let flat = MixtureBalance::new(&[("b", &none, &none)]).unwrap();
         assert!(flat.share(1).unwrap_err().to_string().ends_with("and one of them has none"));
     }
 }

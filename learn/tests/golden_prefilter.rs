@@ -54,9 +54,10 @@ fn golden() -> Option<Golden> {
         let values: Vec<f64> = match view.dtype() {
             Dtype::F64 => data.as_chunks::<8>().0.iter().map(|b| f64::from_le_bytes(*b)).collect(),
             Dtype::F32 => data.as_chunks::<4>().0.iter().map(|b| f64::from(f32::from_le_bytes(*b))).collect(),
+            Dtype::I64 => data.as_chunks::<8>().0.iter().map(|b| i64::from_le_bytes(*b) as f64).collect(),
             Dtype::I32 => data.as_chunks::<4>().0.iter().map(|b| f64::from(i32::from_le_bytes(*b))).collect(),
             Dtype::F16 => data.as_chunks::<2>().0.iter().map(|b| half(u16::from_le_bytes(*b))).collect(),
-            Dtype::U8 => data.iter().map(|b| f64::from(*b)).collect(),
+            Dtype::U8 | Dtype::BOOL => data.iter().map(|b| f64::from(*b)).collect(),
             other => panic!("{name} is of type {other:?}"),
         };
         tensors.insert(name, (view.shape().to_vec(), values));

@@ -139,7 +139,8 @@ fn golden_precond_of_stored_rows() {
             "damped_inverse" => Inversion::Damped,
             "absolute_damped_inverse" => Inversion::Absolute,
             "tikhonov_filtered" => Inversion::Tikhonov,
-            _ => Inversion::Pseudoinverse,
+            "pseudoinverse" => Inversion::Pseudoinverse,
+            other => panic!("{name}: no inversion {other}"),
         };
         let precondition = entry["hessian"].as_str().map(str::to_owned);
         let damping = precondition.as_ref().and_then(|_| entry["damping"].as_f64());

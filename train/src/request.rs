@@ -14,7 +14,7 @@ use crate::error::TrainError;
 use crate::lora::LoraChoice;
 use crate::optimizer::OptimizerKind;
 use crate::order::SampleOrder;
-use crate::schedule::{Schedule, ScheduleKind};
+use crate::schedule::{POLYNOMIAL_END, Schedule, ScheduleKind};
 
 /// One training.
 #[derive(Clone)]
@@ -301,6 +301,12 @@ impl TrainRequest {
             let names = [ScheduleKind::Constant, ScheduleKind::ConstantWithWarmup].map(ScheduleKind::name);
             let [constant, with_warmup] = names;
             return Err(TrainError::Option(format!("{constant} has no warm-up; {with_warmup} has one")));
+        }
+        if *schedule == ScheduleKind::Polynomial && *learning_rate <= POLYNOMIAL_END {
+            return Err(TrainError::Option(format!(
+                "{} ends at a rate of {POLYNOMIAL_END:e}, so its learning rate is higher, not {learning_rate}",
+                schedule.name()
+            )));
         }
         if let Some(norm) = max_grad_norm.filter(|norm| !is_size(*norm)) {
             return refuse("a largest norm of gradients", &norm);

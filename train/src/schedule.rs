@@ -20,12 +20,29 @@ pub enum ScheduleKind {
     Constant,
     /// Stays after the warm-up.
     ConstantWithWarmup,
+    /// Falls in a line to [`POLYNOMIAL_END`]: the polynomial of the first degree.
+    Polynomial,
+    /// Falls with the square root of the steps, over those of the warm-up.
+    InverseSqrt,
 }
+
+/// The rate at which polynomials end.
+pub(crate) const POLYNOMIAL_END: f64 = 1e-7;
+
+/// In place of the steps of a warm-up, where there is none.
+const INVERSE_SQRT_STEPS: f64 = 10_000.0;
 
 impl ScheduleKind {
     /// The names, as transformers has them.
-    pub const NAMES: [&str; 5] =
-        ["linear", "cosine", "cosine_with_restarts", "constant", "constant_with_warmup"];
+    pub const NAMES: [&str; 7] = [
+        "linear",
+        "cosine",
+        "cosine_with_restarts",
+        "constant",
+        "constant_with_warmup",
+        "polynomial",
+        "inverse_sqrt",
+    ];
 
     /// Its name.
     pub fn name(self) -> &'static str {
@@ -35,6 +52,8 @@ impl ScheduleKind {
             ScheduleKind::CosineWithRestarts { .. } => Self::NAMES[2],
             ScheduleKind::Constant => Self::NAMES[3],
             ScheduleKind::ConstantWithWarmup => Self::NAMES[4],
+            ScheduleKind::Polynomial => Self::NAMES[5],
+            ScheduleKind::InverseSqrt => Self::NAMES[6],
         }
     }
 }
@@ -49,6 +68,8 @@ impl FromStr for ScheduleKind {
             "cosine_with_restarts" => ScheduleKind::CosineWithRestarts { cycles: 1 },
             "constant" => ScheduleKind::Constant,
             "constant_with_warmup" => ScheduleKind::ConstantWithWarmup,
+            "polynomial" => ScheduleKind::Polynomial,
+            "inverse_sqrt" => ScheduleKind::InverseSqrt,
             _ => {
                 let known = ScheduleKind::NAMES.join(", ");
                 return Err(TrainError::Option(format!("there is no schedule {name:?}; there are {known}")));
@@ -103,6 +124,15 @@ impl Schedule {
                 let within = (f64::from(cycles) * progress) % 1.0;
                 (0.5 * (1.0 + (std::f64::consts::PI * within).cos())).max(0.0)
             }
+            ScheduleKind::Polynomial if done > self.total => POLYNOMIAL_END / self.peak,
+            ScheduleKind::Polynomial => {
+                let decay = (self.peak - POLYNOMIAL_END) * (1.0 - progress) + POLYNOMIAL_END;
+                decay / self.peak
+            }
+            ScheduleKind::InverseSqrt => {
+                let steps = if self.warmup == 0 { INVERSE_SQRT_STEPS } else { warmup };
+                1.0 / ((step + (steps - warmup)) / steps).sqrt()
+            }
             ScheduleKind::Constant | ScheduleKind::ConstantWithWarmup => 1.0,
         }
     }
@@ -127,6 +157,18 @@ mod tests {
         let restarts = rates(ScheduleKind::CosineWithRestarts { cycles: 2 });
         assert_eq!((restarts[2], restarts[6], restarts[10]), (2.0, 2.0, 0.0));
         assert!((restarts[4] - 1.0).abs() < 1e-12);
+    }
+
+    /// The values are those of `get_scheduler` of transformers 5.24.
+    #[test]
+    fn polynomials_end_above_zero_and_square_roots_nowhere() {
+        let polynomial = rates(ScheduleKind::Polynomial);
+        assert_eq!(polynomial[..4], [0.0, 1.0, 2.0, 1.7500000125]);
+        assert_eq!(polynomial[8..], [0.500000075, 0.25000008749999997, 1e-7]);
+        let roots = rates(ScheduleKind::InverseSqrt);
+        assert_eq!(roots[..5], [0.0, 1.0, 2.0, 1.6329931618554523, 1.414213562373095]);
+        let no_warmup = Schedule { kind: ScheduleKind::InverseSqrt, peak: 2.0, warmup: 0, total: 10 };
+        assert_eq!([0, 1, 9].map(|done| no_warmup.rate(done)), [2.0, 1.9999000074993754, 1.9991006070447337]);
     }
 
     #[test]

@@ -465,6 +465,11 @@ fn what_cannot_be_trained_is_refused() {
     }
     changed(lora(), &|r| r.steps.learning_rate = f64::NAN, "learning rate");
     changed(lora(), &|r| r.steps.schedule = ScheduleKind::Constant, "constant_with_warmup");
+    let polynomial = |r: &mut TrainRequest| {
+        r.steps.schedule = ScheduleKind::Polynomial;
+        r.steps.learning_rate = 1e-7;
+    };
+    changed(lora(), &polynomial, "polynomial ends at a rate of 1e-7, so its learning rate is higher");
     // What is no checkpoint is none of all weights.
     for (from, says) in [
         (world.path("nowhere"), "there is no such folder"),

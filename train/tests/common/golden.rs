@@ -153,6 +153,11 @@ impl Run {
         self.value[key].as_f64().unwrap_or_else(|| panic!("{} has {key}", self.name))
     }
 
+    /// A number that may be left out where it is the usual one.
+    fn number_or(&self, key: &str, usual: f64) -> f64 {
+        if self.value[key].is_null() { usual } else { self.number(key) }
+    }
+
     /// The model that it starts from: of the zoo by its name, or by its path.
     pub fn model(&self, golden: &Golden) -> PathBuf {
         match self.value["zoo"].as_str() {
@@ -168,23 +173,24 @@ impl Run {
         Schedule {
             kind: self.value["schedule"].as_str().expect("schedule").parse().expect("a schedule"),
             peak: self.number("lr"),
-            warmup: Schedule::warmup_of_ratio(self.number("warmup_ratio"), total),
+            warmup: Schedule::warmup_of_ratio(self.number_or("warmup_ratio", 0.0), total),
             total,
         }
     }
 
     /// The optimizer's constants.
     pub fn optimizer(&self) -> OptimizerKind {
-        let weight_decay = self.number("weight_decay");
+        let weight_decay = self.number_or("weight_decay", 0.0);
         match self.value["optimizer"].as_str() {
-            Some("sgd") => OptimizerKind::Sgd(Sgd { momentum: self.number("momentum"), weight_decay }),
+            Some("sgd") => {
+                OptimizerKind::Sgd(Sgd { momentum: self.number_or("momentum", 0.0), weight_decay })
+            }
             _ => {
-                let betas = self.value["betas"].as_array().expect("betas");
-                let beta = |at: usize| betas[at].as_f64().expect("a number");
+                let beta = |at: usize, usual| self.value["betas"][at].as_f64().unwrap_or(usual);
                 OptimizerKind::AdamW(AdamW {
-                    beta1: beta(0),
-                    beta2: beta(1),
-                    eps: self.number("eps"),
+                    beta1: beta(0, 0.9),
+                    beta2: beta(1, 0.999),
+                    eps: self.number_or("eps", 1e-8),
                     weight_decay,
                 })
             }
@@ -214,7 +220,8 @@ impl Run {
     pub fn options(&self) -> TrainerOptions {
         TrainerOptions {
             mean: self.mean(),
-            max_grad_norm: Some(self.number("clip")),
+            // 0 is none, as for the Trainer.
+            max_grad_norm: self.value["clip"].as_f64().filter(|norm| *norm > 0.0),
             threads: 2,
             ..TrainerOptions::default()
         }

@@ -1,7 +1,7 @@
 //! Mixtures of the Gram matrices of a pool with those of queries: TrackStar's preconditioner.
 
 use gstore_core::Remedy;
-use gstore_curvature::{Gram, MixtureBalance, mixture};
+use gstore_curvature::{CurvatureError, Gram, MixtureBalance, mixture};
 use gstore_query::QueryError;
 use gstore_query::gram::{CheckpointGrams, GramContent, GramDataset, GramMixture};
 use gstore_store::{ArtifactError, ArtifactPart, Store};
@@ -160,11 +160,11 @@ fn shares(
         work.cancel.check().map_err(QueryError::from)?;
         balances.push(MixtureBalance::new(&blocks(*side)).map_err(QueryError::from)?);
     }
-    let fewest = balances.iter().min_by_key(|balance| balance.components());
-    let most = fewest.map_or(0, MixtureBalance::components);
+    let most = balances.iter().map(MixtureBalance::components).min().unwrap_or(0);
     let components = asked.unwrap_or(most.min(GramShare::COMPONENTS));
-    // What the error of the one with the fewest allows is there at all checkpoints.
-    fewest.map(|balance| balance.share(components)).transpose().map_err(QueryError::from)?;
+    if !(1..=most).contains(&components) {
+        return Err(QueryError::from(CurvatureError::Components { asked: components, most }).into());
+    }
     let shares = balances.iter().map(|balance| balance.share(components));
     let shares = shares.collect::<Result<Vec<f64>, _>>().map_err(QueryError::from)?;
     if asked.is_none() && components < GramShare::COMPONENTS {
