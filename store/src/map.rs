@@ -34,7 +34,7 @@ enum MappedBytes {
 impl FileMap {
     /// Maps a file that must have exactly `len` bytes.
     pub fn open(file: &std::fs::File, len: u64) -> io::Result<FileMap> {
-        let actual = file_len(file)?;
+        let actual = file.metadata()?.len();
         if actual != len || len == 0 {
             return Err(io::Error::new(
                 io::ErrorKind::InvalidData,
@@ -220,12 +220,6 @@ mod others {
             KEPT.fetch_sub(1, Ordering::Relaxed);
         }
     }
-}
-
-/// Length of a file. Systems open a folder for reading as well, and give it a length.
-pub(crate) fn file_len(file: &std::fs::File) -> io::Result<u64> {
-    let found = file.metadata()?;
-    if found.is_dir() { Err(io::ErrorKind::IsADirectory.into()) } else { Ok(found.len()) }
 }
 
 impl AsRef<[u8]> for FileMap {

@@ -132,19 +132,12 @@ pub(crate) fn if_sound<T>(found: Result<T, StorageError>) -> Result<Option<T>, S
 }
 
 /// What to do about an error of the operating system, where that is always the same.
-fn way_out(e: &io::Error) -> String {
+fn way_out(e: &io::Error) -> &'static str {
     if is_full(e) {
-        return "\n  the disk is full; completed work is safe: free some space there and run the same command again"
-            .to_owned();
+        "\n  the disk is full; completed work is safe: free some space there and run the same command again"
+    } else {
+        ""
     }
-    if e.kind() == io::ErrorKind::IsADirectory {
-        return format!(
-            "\n  a folder lies where the file belongs: move it away first; then put the file back, or run {} or {}",
-            Remedy::Repair,
-            Remedy::Restore
-        );
-    }
-    String::new()
 }
 
 impl From<Damage> for StorageError {

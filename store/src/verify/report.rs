@@ -4,7 +4,6 @@ use crate::error::StorageError;
 use gstore_core::{Cancel, RowSet};
 use serde::Serialize;
 use std::collections::HashSet;
-use std::io::ErrorKind;
 use std::sync::Arc;
 
 /// What to verify.
@@ -241,10 +240,7 @@ impl Problem {
                 what: format!("could not {action}"),
                 offset: None,
                 expected: "a readable file".into(),
-                found: match source.kind() {
-                    ErrorKind::IsADirectory => "a folder, which has to be moved away before a repair".into(),
-                    _ => source.to_string(),
-                },
+                found: source.to_string(),
                 rows,
             },
             StorageError::Newer { file, detail } => Problem {

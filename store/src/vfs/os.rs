@@ -4,7 +4,7 @@ use std::io::{self, Write};
 use std::path::Path;
 
 use super::{Vfs, VfsFile, VfsLock, VfsRandom, VfsRead, direct, is_missing};
-use crate::map::{FileMap, file_len};
+use crate::map::FileMap;
 
 /// The operating system's file system.
 #[derive(Debug, Clone, Copy, Default)]
@@ -32,7 +32,7 @@ struct OsRead(fs_err::File);
 
 impl VfsRead for OsRead {
     fn len(&self) -> io::Result<u64> {
-        file_len(self.0.file())
+        Ok(self.0.metadata()?.len())
     }
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
         use std::os::unix::fs::FileExt;

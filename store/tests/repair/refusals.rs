@@ -35,36 +35,6 @@ fn a_repair_waits_for_nobody_and_refuses_what_is_no_store() {
 }
 
 #[test]
-fn a_folder_in_place_of_a_file_has_to_be_moved_away() {
-    for place_of in ["CURRENT", "manifests", "samples", "encodings", "tombstones", "segments"] {
-        let (dir, path) = place();
-        drop(original(&path));
-        let current = fs_err::read_to_string(path.join("CURRENT")).unwrap();
-        let names = damageable(&path).into_iter().map(|file| file.to_str().unwrap().to_owned());
-        // Of the manifests, the root that is current.
-        let is_meant =
-            |name: &String| name.strip_prefix("manifests/").is_none_or(|name| current.contains(name));
-        let name = &names.filter(|name| name.starts_with(place_of)).find(is_meant).unwrap();
-        let (file, aside) = (path.join(name), dir.path().join("aside"));
-        fs_err::rename(&file, &aside).unwrap();
-        fs_err::create_dir(&file).unwrap();
-        let way = "a folder lies where the file belongs: move it away first; then put the file back, or run a repair or a restore";
-        match check_all(&path) {
-            Ok(report) => {
-                let found = "a folder, which has to be moved away before a repair";
-                assert!(report.problems.iter().any(|p| p.file == *name && p.found == found), "{report:#?}");
-            }
-            Err(e) => assert!(e.to_string().contains(way), "{name}: {e}"),
-        }
-        let refused = try_repair(&path, RepairOptions::default()).unwrap_err().to_string();
-        assert!(refused.contains(name) && refused.contains(way), "{refused}");
-        fs_err::remove_dir(&file).unwrap();
-        fs_err::rename(&aside, &file).unwrap();
-        assert!(is_sound(&path), "{name}");
-    }
-}
-
-#[test]
 fn a_folder_that_may_not_be_listed_ends_the_repair_and_loses_nothing() {
     let (_dir, path) = place();
     let store = filled(&path, 10, &features()[0].clone(), 10);
