@@ -67,7 +67,7 @@ pub struct TextEncoder {
     /// Tokens that the tokenizer adds after every text.
     trailing: usize,
     files: TokenizerFiles,
-    /// Tokens that fine-tunes do not share, of which no text may contain one.
+    /// Tokens that are not the same in a fine-tune's tokenizer and this one; no text may contain one.
     foreign: Vec<ForeignToken>,
 }
 
@@ -144,13 +144,13 @@ impl TextEncoder {
         tuned::share_parts(&self.tokenizer, &other.tokenizer).map_err(EncodeError::Tokenizer)
     }
 
-    /// Whether a fine-tune does not share all tokens.
+    /// Whether the tokenizer of a fine-tune has other tokens.
     pub fn has_foreign_tokens(&self) -> bool {
         !self.foreign.is_empty()
     }
 
-    /// What is wrong with a record whose text has a token that a fine-tune does not share. What else may be
-    /// wrong with it, [`Self::encode`] says.
+    /// What is wrong with a record whose text has a token that a fine-tune's tokenizer does not have alike. What
+    /// else may be wrong with it, [`Self::encode`] says.
     pub fn foreign_token(&self, content: &Content) -> Option<EncodeError> {
         let rendered = self.template.render(&self.with_system(content)).ok()?;
         self.foreign_in(&rendered.text)

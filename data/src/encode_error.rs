@@ -35,8 +35,8 @@ pub enum EncodeError {
     #[error("{}: {message}", path.display())]
     BadFile { path: PathBuf, message: String },
     #[error(
-        "{}: no tokenizer.json, which is what the tokenizer is read from (with tokenizer_config.json, special_tokens_map.json and \
-         chat_template.jinja next to it, where they are there){hint}", folder.display()
+        "{}: no tokenizer.json, which is what the tokenizer is read from (with tokenizer_config.json, special_tokens_map.json, \
+         added_tokens.json and chat_template.jinja next to it, where they are there){hint}", folder.display()
     )]
     NoTokenizer { folder: PathBuf, hint: String },
     #[error(

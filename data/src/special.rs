@@ -15,6 +15,9 @@ const NAMES: [&str; 7] =
 /// Under this name they have further special tokens: a list, or an object that names them.
 const EXTRA: &str = "extra_special_tokens";
 
+/// The name of that list in older releases.
+const OLDER: &str = "additional_special_tokens";
+
 /// The files of a folder that describe the use of its tokenizer.
 #[derive(Debug, Default)]
 pub(super) struct TokenizerFiles {
@@ -97,6 +100,12 @@ fn added_tokens(
     let unnamed: Vec<AddedToken> =
         unnamed_tokens(config, map).filter_map(|value| added_token(value, true)).collect();
     let has = |tokens: &[AddedToken], text: &str| tokens.iter().any(|token| token.content == text);
+    let is_usual = |text: &str| {
+        let usual = NAMES.iter().filter_map(|name| map.get(*name).or_else(|| config.get(*name)));
+        let lists = [config.get(EXTRA), config.get(OLDER), map.get(EXTRA)];
+        let listed = lists.into_iter().filter_map(|list| list?.as_array()).flatten();
+        usual.chain(listed).any(|value| token_text(value).as_deref() == Some(text))
+    };
     let listed = config.get("added_tokens_decoder").and_then(Value::as_object).into_iter().flatten();
     let listed = listed.filter_map(|(id, value)| {
         let is_special = has(&named, &token_text(value)?);
@@ -106,7 +115,8 @@ fn added_tokens(
     let legacy = ids.iter().filter_map(|(text, id)| {
         let id = u32::try_from(id.as_u64()?).ok()?;
         let is_special = has(&named, text) || has(&unnamed, text);
-        Some((id, OtherToken { token: AddedToken::from(text.as_str(), is_special), taken_by: Some(id) }))
+        let token = AddedToken::from(text.as_str(), is_special).normalized(!is_usual(text));
+        Some((id, OtherToken { token, taken_by: Some(id) }))
     });
     let mut by_id: Vec<(u32, OtherToken)> = listed.chain(legacy).collect();
     by_id.sort_by_key(|(id, _)| *id);
@@ -116,10 +126,12 @@ fn added_tokens(
 
 /// Special tokens with a name: the usual ones, and any other `*_token`.
 fn named_tokens(config: &Map<String, Value>, map: &Map<String, Value>) -> Vec<AddedToken> {
-    let names = config.keys().chain(map.keys().filter(|name| !config.contains_key(*name)));
-    let others = names.map(String::as_str).filter(|name| name.ends_with("_token") && !NAMES.contains(name));
-    let values =
-        NAMES.into_iter().chain(others).filter_map(|name| map.get(name).or_else(|| config.get(name)));
+    let usual = NAMES.into_iter().filter_map(|name| map.get(name).or_else(|| config.get(name)));
+    // Of other names, those of the map go first, and values of the configuration go before its own.
+    let names = map.keys().chain(config.keys().filter(|name| !map.contains_key(*name)));
+    let names = names.filter(|name| name.ends_with("_token") && !NAMES.contains(&name.as_str()));
+    let others = names.filter_map(|name| config.get(name).or_else(|| map.get(name)));
+    let values = usual.chain(others);
     let of_models = [config, map].into_iter().filter_map(|keys| keys.get(EXTRA)?.as_object());
     values.chain(of_models.flat_map(Map::values)).filter_map(|value| added_token(value, true)).collect()
 }
@@ -132,15 +144,15 @@ fn unnamed_tokens<'a>(
     let list = |keys: &'a Map<String, Value>, name: &str| -> &'a [Value] {
         keys.get(name).and_then(Value::as_array).map_or(&[], Vec::as_slice)
     };
-    let older = "additional_special_tokens";
-    let (mut first, mut second) = (list(config, EXTRA), list(map, EXTRA));
+    let mut first = list(config, EXTRA);
     if first.is_empty() {
-        first = list(config, older);
+        first = list(config, OLDER);
     }
-    if first.is_empty() && second.is_empty() {
-        second = list(map, older);
-    }
-    first.iter().chain(second)
+    // The older list of the map counts only where no other list is there, be it an empty one.
+    let is_there = config.get(EXTRA).is_some_and(|value| !value.is_object())
+        || config.contains_key(OLDER)
+        || map.contains_key(EXTRA);
+    first.iter().chain(list(map, if is_there { EXTRA } else { OLDER }))
 }
 
 fn added_token(value: &Value, is_special: bool) -> Option<AddedToken> {

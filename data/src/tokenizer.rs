@@ -43,7 +43,7 @@ pub(super) fn add_missing(
         let is_free = taken_by.is_none_or(|id| !own.contains_key(&id));
         is_free && !token.content.is_empty() && known.insert(token.content.clone())
     });
-    // Adding nothing would make the search for added tokens anew.
+    // Even for an empty list the library rebuilds its search for added tokens.
     if others.is_empty() {
         return Ok(());
     }

@@ -1,6 +1,6 @@
 //! Promise: with the candle backend, losses, embeddings, gradients, Adam features and their cosines on real
-//! checkpoints agree with the reference implementation. What a store has, of the backend that is used
-//! otherwise, is compared by the tests of the program (`golden_less`).
+//! checkpoints agree with the reference implementation. The stored values of the cpu backend are compared in
+//! `tests/tests/golden_less.rs`.
 
 use crate::common::reference::{Shared, WarmUp, shared, tensors};
 use crate::common::{GRAD, Sample, assert_near, norm, packed, raw_engine, relative_error};
@@ -102,9 +102,10 @@ fn losses_embeddings_and_cosines_agree() {
     // Candle takes many times as long as the other backend.
     let train = run(&engine, &reference.train[..reference.train.len().min(64)], WANTED, 1024);
     let targets = run(&engine, &reference.targets, GRAD, 512);
-    for (outputs, name) in [(&train, "train"), (&targets, "target")] {
+    let rows = [reference.train.len(), reference.targets.len()];
+    for ((outputs, name), rows) in [(&train, "train"), (&targets, "target")].into_iter().zip(rows) {
         let expected = losses.read_f32(&format!("{name}.{step}")).unwrap();
-        assert!(expected.len() >= outputs.len());
+        assert_eq!(expected.len(), rows);
         for (row, (output, expected)) in outputs.iter().zip(expected).enumerate() {
             let what = format!("loss of {name} row {row} at {step}");
             assert_near(output.loss, expected, TOLERANCE as f32, &what);
@@ -113,6 +114,7 @@ fn losses_embeddings_and_cosines_agree() {
     check_embeddings(&reference.golden("embeddings"), step, &train);
     let cosines = cosines(&reference, step, &engine, &train, &targets);
     let expected = reference.golden("influence").read_f32(&format!("cos.{step}")).unwrap();
+    assert_eq!(expected.len(), rows[0] * rows[1]);
     let worst = cosines.iter().zip(&expected).map(|(a, b)| (a - f64::from(*b)).abs()).fold(0.0, f64::max);
     println!("checkpoint {step}: worst cosine error {worst:.2e}");
     assert!(worst < TOLERANCE, "worst cosine at {step} is off by {worst}");

@@ -186,15 +186,21 @@ fn a_log_says_where_an_epoch_begins() {
         write_json(&folder.path().join("trainer_state.json"), &state);
         TrainerState::read(folder.path()).unwrap().unwrap().epoch_steps().unwrap()
     };
-    // 11 batches, of which a step takes 10: the second step of an epoch has the last one alone.
-    let at = |step: u64| {
-        let (whole, rest) = (((step - 1) / 2) as f64, (step - 1) % 2);
-        (step, if rest == 0 { whole + 10.0 / 11.0 } else { whole + 1.0 })
-    };
-    for last in 1..=9 {
-        let all: Vec<_> = (1..=last).map(at).collect();
-        assert_eq!(steps(last, at(last).1, &all), ((last - 1) / 2 * 2 + 1, last));
+    // The last step of an epoch has the batches that are left. Some parts of epochs have two places only.
+    for (batches, of_step) in [(11u64, 10u64), (10, 4), (50, 16), (100, 32)] {
+        let of_epoch = batches.div_ceil(of_step);
+        let at = |step: u64| {
+            let (whole, rest) = ((step - 1) / of_epoch, (step - 1) % of_epoch + 1);
+            (step, whole as f64 + (rest * of_step).min(batches) as f64 / batches as f64)
+        };
+        for last in 1..=of_epoch * 5 {
+            let all: Vec<_> = (1..=last).map(at).collect();
+            let first = (last - 1) / of_epoch * of_epoch + 1;
+            assert_eq!(steps(last, at(last).1, &all), (first, last), "{batches} by {of_step}");
+        }
     }
+    // Of 11 batches a step takes 10.
+    let at = |step: u64| (step, ((step - 1) / 2) as f64 + if step % 2 == 1 { 10.0 / 11.0 } else { 1.0 });
     // The share alone begins a step too early; the end of the epoch before is enough.
     assert_eq!((steps(9, at(9).1, &[]), steps(9, at(9).1, &[at(3), at(8)])), ((8, 9), (9, 9)));
     // What the log leaves open is told by the share.

@@ -77,8 +77,17 @@ fn other_tokens_are_refused() {
     says(&other_spaces, TemplateKind::Plain, &["in its pre_tokenizer"]);
     let stripped = tuned(|tokenizer| tokenizer["added_tokens"][4]["rstrip"] = json!(true));
     says(&stripped, TemplateKind::Tulu, &["in the token \"<|user|>\""]);
-    let word = tuned(|tokenizer| add(tokenizer, "answer", true));
-    says(&word, TemplateKind::Tulu, &["\"answer\"", "normalised"]);
+    let lowercase = |tokenizer: &mut Value| tokenizer["normalizer"] = json!({"type": "Lowercase"});
+    says(&tuned(lowercase), TemplateKind::Tulu, &["in its normalizer"]);
+    let lower = tuned(lowercase);
+    let config = "tokenizer_config.json";
+    fs_err::copy(base().join(config), lower.path().join(config)).unwrap();
+    let word = tuned(|tokenizer| {
+        lowercase(tokenizer);
+        add(tokenizer, "answer", true);
+    });
+    let error = plain(&lower).share_with(word.path()).unwrap_err().to_string();
+    assert!(error.contains("\"answer\"") && error.contains("normalised"), "{error}");
 }
 
 #[test]
@@ -179,6 +188,15 @@ fn tokens_that_only_other_files_have_are_those_of_transformers() {
             vec![768, 33, 61, 35],
         ),
         (vec![config(json!({"pad_token": "<X>"})), map(json!({"pad_token": null}))], in_pieces.clone()),
+        (
+            vec![
+                config(json!({"extra_special_tokens": []})),
+                map(json!({"additional_special_tokens": ["<X>"]})),
+            ],
+            in_pieces.clone(),
+        ),
+        // Of other names, those of the map go first.
+        (vec![config(json!({"a_token": "<X>"})), map(json!({"b_token": "<Y>"}))], vec![768, 769]),
         (vec![config(json!({})), added(json!({"<Y>": 769, "<X>": 768}))], vec![769, 768]),
         // Another token has the id.
         (vec![config(json!({})), added(json!({"<X>": 3, "<Y>": 800}))], vec![768, 33, 61, 35]),

@@ -122,7 +122,7 @@ fn after_power_loss(disk: &SimDisk, base: &Image) -> SimDisk {
 
 /// An error names a file, a folder or an action, in addition to the system's message.
 fn check_text(text: &str) -> Result<(), Failure> {
-    const WORDS: [&str; 19] = [
+    const WORDS: &[&str] = &[
         "CURRENT",
         "LOCK",
         "manifest",

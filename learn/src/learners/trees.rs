@@ -217,10 +217,10 @@ impl TreeGrower<'_> {
             return [left, right].map(|rows| (rows, Histogram::new()));
         }
         // The smaller half is counted, the other is what is left.
-        let is_left = left.len() <= right.len();
-        let counted = self.histogram(if is_left { &left } else { &right });
+        let is_left_smaller = left.len() <= right.len();
+        let counted = self.histogram(if is_left_smaller { &left } else { &right });
         let rest = difference(whole, &counted);
-        if is_left { [(left, counted), (right, rest)] } else { [(left, rest), (right, counted)] }
+        if is_left_smaller { [(left, counted), (right, rest)] } else { [(left, rest), (right, counted)] }
     }
 
     /// Whether rows can be split: only then is their histogram read.

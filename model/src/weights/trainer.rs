@@ -122,7 +122,7 @@ impl TrainerState {
                 // stand at 105, 211, 317.
                 let whole_before = (epoch - 1e-9).ceil().max(1.0) - 1.0;
                 let share = (last as f64 * whole_before / epoch + 1e-6).floor() as u64;
-                self.within_log(share, whole_before)
+                self.within_log(share, whole_before, epoch / last as f64)
             }
             _ => 0,
         };
@@ -131,11 +131,14 @@ impl TrainerState {
 
     /// The step at which so many epochs are done: that of their share of all steps, unless the log says that it
     /// is another one. Where a trainer ends each epoch with a shorter step, epochs have more than their share.
-    fn within_log(&self, share: u64, epochs: f64) -> u64 {
+    fn within_log(&self, share: u64, epochs: f64, epoch_per_step: f64) -> u64 {
         let logged = || self.log_history.iter().filter_map(|entry| Some((entry.step, entry.epoch?)));
-        // Trainers that round the epochs of their log to two places do not do that.
-        let is_rounded = |epoch: f64| (epoch * 100.0 - (epoch * 100.0).round()).abs() < 1e-6;
-        if logged().all(|(_, epoch)| is_rounded(epoch)) {
+        // Trainers whose steps are equal rounded the epochs of their log to two places.
+        let is_rounded = |(step, epoch): (u64, f64)| {
+            let is_short = (epoch * 100.0 - (epoch * 100.0).round()).abs() < 1e-6;
+            is_short && (epoch - step as f64 * epoch_per_step).abs() < 0.006
+        };
+        if logged().all(is_rounded) {
             return share;
         }
         let is_done = |epoch: f64| epoch <= epochs + 1e-9;

@@ -165,7 +165,7 @@ pub enum IngestError {
     Encode { row: u64, source: EncodeError },
     /// Texts that a fine-tune would read as other tokens than its base.
     #[error(
-        "{count} of {looked} samples contain a token that a fine-tune's tokenizer does not share: {places}\n  {source}\n  {}",
+        "{count} of {looked} samples contain a token that is not the same in a fine-tune's tokenizer and the base's: {places}\n  {source}\n  {}",
         leave_out_hint(.registered.as_deref())
     )]
     TokensOfFineTune {

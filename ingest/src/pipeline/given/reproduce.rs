@@ -129,7 +129,8 @@ fn encoding_difference(stored: &EncodingSpec, own: &EncodingSpec) -> String {
     let short = |text: &str| text.chars().take(12).collect::<String>();
     if stored.tokenizer != own.tokenizer {
         return format!(
-            "the tokenizer of the model has digest {}, that of the pool's encoding {}",
+            "the tokenizer of the model has digest {}, that of the pool's encoding {} ; earlier versions did not \
+             count tokens that only the files next to tokenizer.json add: with such tokens, ingest the pool again",
             short(&own.tokenizer),
             short(&stored.tokenizer)
         );

@@ -42,7 +42,7 @@ pub struct SampleEncoderOptions {
 /// Computes the vectors of samples that are in no dataset, and keeps models for the next ones.
 pub struct SampleEncoder {
     options: SampleEncoderOptions,
-    /// Each question locks it to its end: memory is for the models of one, and the next finds them loaded.
+    /// A question holds it to its end, so that only one question's models are in memory.
     state: Mutex<EncoderState>,
     tokenizers: Mutex<Tokenizers>,
 }
