@@ -10,7 +10,7 @@ use super::error::{PassError, not_finite};
 use super::sink::{FactorConsumer, ModuleFactorRows};
 
 /// Rows whose products are summed in f32.
-const SUMMED_ROWS: usize = 512;
+const SUMMED_ROWS: usize = 256;
 
 /// Sums of a module: over its inputs, and over the gradients of its outputs.
 pub(super) type CovariancePair = (Covariance, Covariance);
