@@ -72,10 +72,11 @@ pub(super) fn boost(
 ) -> Result<Boosted, LearnError> {
     let start = y.iter().sum::<f64>() / y.len().max(1) as f64;
     let mut residual: Vec<f64> = y.iter().map(|y| y - start).collect();
+    let shares: Vec<f64> = (0..=y.len()).map(|rows| 1.0 / rows as f64).collect();
     let mut trees = Vec::with_capacity(options.trees);
     for _ in 0..options.trees {
         cancel.check()?;
-        let tree = TreeGrower { binned, residual: &residual, options }.tree();
+        let tree = TreeGrower { binned, residual: &residual, options, shares: &shares }.tree();
         for (leaf, rows) in &tree.leaves {
             let value = tree.nodes[*leaf].value;
             rows.iter().for_each(|row| residual[*row as usize] -= value);
@@ -92,6 +93,8 @@ struct TreeGrower<'a> {
     binned: &'a Binned,
     residual: &'a [f64],
     options: &'a TreeOptions,
+    /// One over each number of rows: splits are looked for in all intervals, and divisions would take most of that.
+    shares: &'a [f64],
 }
 
 struct Tree {
@@ -179,17 +182,14 @@ impl TreeGrower<'_> {
         let (n, least) = (rows.len(), self.options.least.max(1));
         let total: f64 = rows.iter().map(|row| self.residual[*row as usize]).sum();
         let whole = total * total / n as f64;
-        let mut best: Option<Split> = None;
+        let mut best = None;
+        let mut least_gain = 1e-12 * whole.max(1e-300);
         let mut columns = &histogram[..];
         for (feature, ends) in self.binned.ends.iter().enumerate() {
             let (column, others) = columns.split_at(ends.len() + 1);
             columns = others;
             let (mut sum, mut count) = (0.0, 0usize);
             for (place, (of_place, rows)) in column[..ends.len()].iter().enumerate() {
-                // An interval without rows splits as the one before it; what a difference left there is rounding.
-                if *rows == 0 {
-                    continue;
-                }
                 sum += of_place;
                 count += *rows as usize;
                 if count < least {
@@ -199,8 +199,10 @@ impl TreeGrower<'_> {
                     break;
                 }
                 let rest = total - sum;
-                let gain = sum * sum / count as f64 + rest * rest / (n - count) as f64 - whole;
-                if gain > 1e-12 * whole.max(1e-300) && best.is_none_or(|best| gain > best.gain) {
+                let gain = sum * sum * self.shares[count] + rest * rest * self.shares[n - count] - whole;
+                // An interval without rows splits as the one before it; what a difference left there is rounding.
+                if gain > least_gain && *rows > 0 {
+                    least_gain = gain;
                     best = Some(Split { gain, feature, place });
                 }
             }
