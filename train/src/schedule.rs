@@ -20,7 +20,7 @@ pub enum ScheduleKind {
     Constant,
     /// Stays after the warm-up.
     ConstantWithWarmup,
-    /// Falls in a line to [`POLYNOMIAL_END`]: the polynomial of the first degree.
+    /// Falls in a line to 1e-7: the polynomial of the first degree.
     Polynomial,
     /// Falls with the square root of the steps, over those of the warm-up.
     InverseSqrt,
