@@ -45,8 +45,8 @@ impl TokenizerFiles {
                 (read("special_tokens_map.json")?, read("added_tokens.json")?)
             }
         };
-        let named = |name| Some((name, map.get(name).or_else(|| config.get(name)).and_then(token_text)?));
-        let special = NAMES.into_iter().filter_map(named).collect();
+        let text = |(name, value)| Some((name, token_text(value)?));
+        let special = usual_tokens(&config, &map).filter_map(text).collect();
         let chat_template = match if_there(fs_err::read_to_string(folder.join("chat_template.jinja")))? {
             Some(source) => Some(source),
             None => template_in(&config, folder)?,
@@ -101,7 +101,7 @@ fn added_tokens(
         unnamed_tokens(config, map).filter_map(|value| added_token(value, true)).collect();
     let has = |tokens: &[AddedToken], text: &str| tokens.iter().any(|token| token.content == text);
     let is_usual = |text: &str| {
-        let usual = NAMES.iter().filter_map(|name| map.get(*name).or_else(|| config.get(*name)));
+        let usual = usual_tokens(config, map).map(|(_, value)| value);
         let lists = [config.get(EXTRA), config.get(OLDER), map.get(EXTRA)];
         let listed = lists.into_iter().filter_map(|list| list?.as_array()).flatten();
         usual.chain(listed).any(|value| token_text(value).as_deref() == Some(text))
@@ -124,9 +124,17 @@ fn added_tokens(
     by_id.into_iter().map(|(_, token)| token).chain(special).collect()
 }
 
+/// The special tokens with one of [`NAMES`]; the map goes before the configuration.
+fn usual_tokens<'a>(
+    config: &'a Map<String, Value>,
+    map: &'a Map<String, Value>,
+) -> impl Iterator<Item = (&'static str, &'a Value)> {
+    NAMES.into_iter().filter_map(|name| Some((name, map.get(name).or_else(|| config.get(name))?)))
+}
+
 /// Special tokens with a name: the usual ones, and any other `*_token`.
 fn named_tokens(config: &Map<String, Value>, map: &Map<String, Value>) -> Vec<AddedToken> {
-    let usual = NAMES.into_iter().filter_map(|name| map.get(name).or_else(|| config.get(name)));
+    let usual = usual_tokens(config, map).map(|(_, value)| value);
     // Of other names, those of the map go first, and values of the configuration go before its own.
     let names = map.keys().chain(config.keys().filter(|name| !map.contains_key(*name)));
     let names = names.filter(|name| name.ends_with("_token") && !NAMES.contains(&name.as_str()));
