@@ -107,8 +107,7 @@ pub fn ingest(
     compute_and_publish(store, plan, progress, cancel)
 }
 
-/// Computes and publishes what a plan says is missing. The model of a column of an ensemble is no checkpoint of a
-/// run.
+/// The job of [`ingest`]. A column of an ensemble updates no run, since its model is not a checkpoint of one.
 fn compute_and_publish(
     store: &Store,
     plan: &IngestPlan,
