@@ -17,10 +17,9 @@ pub struct RowNorms {
 /// Bounds of |filter - exact kernel| over some module groups.
 #[derive(Debug, Clone)]
 pub struct FilterBound {
-    /// Per query: upper bounds of the norms of the query and of what rounding took from it.
-    queries: Vec<[f64; 2]>,
-    /// The same in single precision, rounded up, one vector each.
+    /// Per query: upper bounds of its norm.
     norms: Vec<f32>,
+    /// Per query: upper bounds of the norm of what rounding took from it.
     residuals: Vec<f32>,
     /// The largest sum of the two.
     largest: f64,
@@ -64,27 +63,13 @@ impl FilterQueries {
             largest: queries.iter().map(|q| q[0] + q[1]).fold(0.0, f64::max),
             relative: above(2.0 * rounded),
             up: 1.0 + (added + 8) as f64 * f64::exp2(-23.0),
-            queries,
         }
     }
 }
 
 impl FilterBound {
-    /// Upper bound of |[`super::Filter::scaled_dots`] - [`super::super::Kernel::scaled_dots`]| for a row and
-    /// a query; infinite where there is none.
-    #[inline]
-    pub fn of(&self, row: RowNorms, query: usize) -> f32 {
-        let [norm, residual] = self.queries[query];
-        let (row_norm, row_residual) = (f64::from(row.norm), f64::from(row.residual));
-        let rounding = row_residual * norm + row_norm * residual;
-        let sums = self.relative * (row_norm + row_residual) * (norm + residual);
-        let bound = rounding + sums + f64::from(row.floor);
-        // Sums that could overflow, and zero times infinity: nothing can be said.
-        let finite = (row_norm + row_residual) * (norm + residual) < HUGE * HUGE && !bound.is_nan();
-        if finite { (above(bound) as f32).next_up() } else { f32::INFINITY }
-    }
-
-    /// Adds the bounds for a row and every query to `errors`; what is not finite then bounds nothing.
+    /// Adds upper bounds of |[`super::Filter::scaled_dots`] - [`super::super::Kernel::scaled_dots`]| for a row
+    /// and every query to `errors`; what is not finite then bounds nothing.
     ///
     /// # Panics
     /// When there is not one for each query.
@@ -93,9 +78,11 @@ impl FilterBound {
         assert_eq!(errors.len(), self.norms.len());
         let (norm, residual) = (f64::from(row.norm), f64::from(row.residual));
         let sums = self.relative * (norm + residual);
+        // Sums that could overflow: nothing can be said.
         let finite = (norm + residual) * self.largest < HUGE * HUGE;
         let up = |value: f64| if finite { ((value * self.up) as f32).next_up() } else { f32::INFINITY };
-        // The bound of `of`, ordered by what is known of a query.
+        // What rounding took from the row times the query's norm, and the other way round; what rounds the sums
+        // is relative to the products of both.
         let (of_norm, of_residual) = (up(residual + sums), up(norm + sums));
         // And what underflow takes from the products below.
         let floor = up(f64::from(row.floor)) + f32::MIN_POSITIVE;
