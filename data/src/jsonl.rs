@@ -102,13 +102,6 @@ impl JsonlReader {
         }
     }
 
-    /// Sets the longest line, in bytes.
-    #[must_use]
-    pub fn with_limit(mut self, limit: usize) -> Self {
-        self.limit = limit;
-        self
-    }
-
     /// The next line that is not blank. The bytes are borrowed until the next call.
     pub fn next_line(&mut self) -> Option<Result<JsonLine<'_>, ReadError>> {
         if self.failed {
@@ -207,11 +200,13 @@ mod tests {
 
     #[test]
     fn long_lines_are_refused_in_bounded_memory() {
-        let mut reader = JsonlReader::from_reader("f.jsonl", &b"1234\n12345\n"[..]).with_limit(4);
+        let mut reader = JsonlReader::from_reader("f.jsonl", &b"1234\n12345\n"[..]);
+        reader.limit = 4;
         assert_eq!(reader.next_line().unwrap().unwrap().bytes, b"1234");
         let message = reader.next_line().unwrap().unwrap_err().to_string();
         assert!(message.starts_with("f.jsonl: line 2 is longer than 4 bytes"), "{message}");
-        let mut reader = JsonlReader::from_reader("zero", std::io::repeat(b'x')).with_limit(1 << 20);
+        let mut reader = JsonlReader::from_reader("zero", std::io::repeat(b'x'));
+        reader.limit = 1 << 20;
         assert!(reader.next_line().unwrap().is_err());
         assert!(reader.line.capacity() <= 4 << 20);
     }

@@ -31,8 +31,7 @@ pub const SAMPLES: Target = Target {
 };
 
 fn run(data: &[u8]) {
-    let mut reader =
-        JsonlReader::from_reader("samples.jsonl", std::io::Cursor::new(data.to_vec())).with_limit(1 << 15);
+    let mut reader = JsonlReader::from_reader("samples.jsonl", std::io::Cursor::new(data.to_vec()));
     let mut schema = SchemaBuilder::new(Vec::new(), &[]);
     let mut ids = IdAllocator::new();
     let mut records = Vec::new();
