@@ -318,7 +318,7 @@ fn same_bits_for_any_order_of_asking_and_any_thread() {
     let modules = [
         ModuleShape::linear("a.weight", 33, 65, true),
         ModuleShape::vector("n.weight", 77),
-        ModuleShape::embedding("wte.weight", 90, 20),
+        ModuleShape { name: "wte.weight".into(), shape: GradientShape::Embedding { vocab: 90, hidden: 20 } },
     ];
     let gradient = |m: usize| values(modules[m].weight_len(), m as u64);
     let bias = values(33, 9);

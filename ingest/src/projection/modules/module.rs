@@ -81,11 +81,6 @@ impl ModuleShape {
         Self { name: name.into(), shape: GradientShape::Linear { out, input, bias } }
     }
 
-    /// A table of embeddings.
-    pub fn embedding(name: impl Into<String>, vocab: usize, hidden: usize) -> Self {
-        Self { name: name.into(), shape: GradientShape::Embedding { vocab, hidden } }
-    }
-
     /// A tensor of one axis.
     pub fn vector(name: impl Into<String>, len: usize) -> Self {
         Self { name: name.into(), shape: GradientShape::Vector { len } }
