@@ -118,14 +118,6 @@ impl FlatProjector {
         self.groups.clone()
     }
 
-    /// Bytes held by the table of drawn entries.
-    pub fn table_bytes(&self) -> usize {
-        match &self.layout {
-            FlatForm::Sum(summed) => summed.table_bytes(),
-            _ => 0,
-        }
-    }
-
     /// Of `sjlt` the entries of coordinates `range`, for devices that have a table of their own: of each the
     /// row and, in the highest bit, the sign of its non-zeros, and how many a coordinate has.
     ///

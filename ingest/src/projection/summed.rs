@@ -85,10 +85,6 @@ impl SummedProjection {
         this
     }
 
-    pub(super) fn table_bytes(&self) -> usize {
-        self.table.as_ref().map_or(0, |t| 4 * t.len())
-    }
-
     /// Adds the unscaled projection of `values`, coordinates `offset..`, to `totals`.
     pub(super) fn add(&self, offset: usize, values: &[f32], totals: &mut [f64]) {
         let mut sums = vec![0.0; self.dim];
