@@ -170,14 +170,8 @@ struct Meter<'a> {
 
 impl<'a> Meter<'a> {
     fn new(units: &[Unit], progress: &'a mut dyn FnMut(CompactProgress)) -> Self {
-        let groups = || units.iter().flat_map(|u| &u.groups);
-        let now = CompactProgress {
-            of: String::new(),
-            bytes_done: 0,
-            bytes_total: groups().map(Group::bytes).sum(),
-            groups_done: 0,
-            groups_total: groups().count() as u64,
-        };
+        let bytes_total = units.iter().flat_map(|u| &u.groups).map(Group::bytes).sum();
+        let now = CompactProgress { of: String::new(), bytes_done: 0, bytes_total };
         Meter { progress, now, done: 0 }
     }
 
@@ -194,7 +188,6 @@ impl<'a> Meter<'a> {
     fn finish(&mut self, bytes: u64) {
         self.done += bytes;
         self.now.bytes_done = self.done;
-        self.now.groups_done += 1;
         (self.progress)(self.now.clone());
     }
 }

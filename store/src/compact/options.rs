@@ -45,10 +45,6 @@ pub struct CompactProgress {
     pub bytes_done: u64,
     /// Bytes of files to read.
     pub bytes_total: u64,
-    /// Groups of files done.
-    pub groups_done: u64,
-    /// Groups of files there are.
-    pub groups_total: u64,
 }
 
 /// Outcome for a dataset or feature.
