@@ -16,7 +16,7 @@ pub(super) fn files(store: &Store, catalog: &Catalog, tally: &mut Tally<'_>) {
             continue;
         }
         let name = artifact_file(&file.file);
-        if !tally.file(&name) {
+        if !tally.next_file() {
             return;
         }
         if let Err(e) = check_file(store.env(), file) {

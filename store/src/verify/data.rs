@@ -28,7 +28,7 @@ pub(super) fn tombstones(store: &Store, catalog: &Catalog, tally: &mut Tally<'_>
         for entry in &part.tombstones {
             let name = tombstone_file(part.number, entry.uuid);
             let first = done.insert(name.clone());
-            if first && !tally.file(&name) {
+            if first && !tally.next_file() {
                 return out;
             }
             let read = read_bitmap(store.env(), part, entry);
@@ -70,7 +70,7 @@ pub(super) fn deleted_ids(store: &Store, catalog: &Catalog, tally: &mut Tally<'_
     for part in catalog.datasets.iter().map(|d| &d.part) {
         let Some(entry) = part.deleted_ids.as_ref().filter(|e| done.insert(e.uuid)) else { continue };
         let name = deleted_ids_file(part.number, entry.uuid);
-        if !tally.file(&name) {
+        if !tally.next_file() {
             return;
         }
         let opened = DeletedIds::open(store.env(), part);
@@ -104,7 +104,7 @@ pub(super) fn samples(
             if !done.insert(name.clone()) {
                 continue;
             }
-            if !tally.file(&name) {
+            if !tally.next_file() {
                 return sound;
             }
             let file = CheckedFile { file: table(store.env(), part, entry), of: &of };
@@ -134,7 +134,7 @@ pub(super) fn encodings(store: &Store, catalog: &Catalog, tally: &mut Tally<'_>)
                 if !done.insert(name.clone()) {
                     continue;
                 }
-                if !tally.file(&name) {
+                if !tally.next_file() {
                     return;
                 }
                 let file = CheckedFile { file: TableFile::new(store.env().file(&name), entry), of: &of };

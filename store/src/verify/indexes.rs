@@ -52,7 +52,7 @@ pub(super) fn indexes(store: &Store, places: &[IndexOnDisk], tally: &mut Tally<'
     let mut scratch = BlockBuffer::new();
     let before = tally.problems.len();
     for place in places {
-        if !tally.file(&place.name) {
+        if !tally.next_file() {
             return;
         }
         let wanted = IndexKey { segment: place.segment, digest: place.digest, kind: &place.kind };

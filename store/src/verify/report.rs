@@ -20,18 +20,10 @@ pub struct VerifyOptions {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct VerifyProgress {
-    /// The file that is read next.
-    pub file: String,
-    /// Files done.
-    pub files_done: u64,
-    /// Files there are.
-    pub files_total: u64,
     /// Bytes of the files done.
     pub bytes_done: u64,
     /// Bytes there are.
     pub bytes_total: u64,
-    /// Problems so far.
-    pub problems: u64,
 }
 
 /// Rows that cannot be read.
@@ -109,7 +101,7 @@ impl VerifyReport {
 pub(crate) struct Tally<'a> {
     progress: &'a mut dyn FnMut(VerifyProgress),
     cancel: Option<Arc<Cancel>>,
-    files: (u64, u64),
+    files: u64,
     bytes: (u64, u64),
     pub(super) rows: u64,
     pub(crate) problems: Vec<Problem>,
@@ -131,7 +123,7 @@ impl<'a> Tally<'a> {
         Tally {
             progress,
             cancel,
-            files: (0, 0),
+            files: 0,
             bytes: (0, 0),
             rows: 0,
             problems: Vec::new(),
@@ -150,31 +142,21 @@ impl<'a> Tally<'a> {
 
     /// Learns how much there is to do, by the lengths of the files.
     pub(super) fn expect(&mut self, lengths: impl Iterator<Item = u64>) {
-        for len in lengths {
-            self.files.1 += 1;
-            self.bytes.1 += len;
-        }
+        self.bytes.1 += lengths.sum::<u64>();
     }
 
     /// A data file is read next; false if it should not be.
-    pub(super) fn file(&mut self, name: &str) -> bool {
+    pub(super) fn next_file(&mut self) -> bool {
         if self.stopped() {
             return false;
         }
-        (self.progress)(VerifyProgress {
-            file: name.to_owned(),
-            files_done: self.files.0,
-            files_total: self.files.1,
-            bytes_done: self.bytes.0,
-            bytes_total: self.bytes.1,
-            problems: self.problems.len() as u64,
-        });
+        (self.progress)(VerifyProgress { bytes_done: self.bytes.0, bytes_total: self.bytes.1 });
         true
     }
 
     /// A data file is done.
     pub(super) fn done(&mut self, len: u64) {
-        self.files.0 += 1;
+        self.files += 1;
         self.bytes.0 += len;
     }
 
@@ -213,7 +195,7 @@ impl<'a> Tally<'a> {
         VerifyReport {
             snapshot,
             snapshots,
-            files: self.files.0,
+            files: self.files,
             bytes: self.bytes.0,
             rows: self.rows,
             problems: self.problems,

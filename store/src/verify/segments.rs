@@ -22,7 +22,7 @@ pub(super) fn segments(store: &Store, catalog: &Catalog, tally: &mut Tally<'_>) 
             let rows = match done.get(&name) {
                 Some(rows) => rows.clone(),
                 None => {
-                    if !tally.file(&name) {
+                    if !tally.next_file() {
                         return;
                     }
                     let rows = segment(store, part, entry, &name, &of, &mut scratch, tally);
