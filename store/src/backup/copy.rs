@@ -47,7 +47,6 @@ impl<'a> Copier<'a> {
     ) -> Self {
         let data: u64 = files.data.iter().map(|f| f.len).sum();
         let state = CopyProgress {
-            file: String::new(),
             files_done: 0,
             files_total: (files.data.len() + files.manifests.len()) as u64,
             bytes_done: 0,
@@ -63,7 +62,7 @@ impl<'a> Copier<'a> {
 
     /// A data file: kept if it is there and whole, else copied.
     pub(super) fn data(&mut self, snapshot: &Snapshot, file: &DataFile<'_>) -> Result<(), BackupError> {
-        self.start(&file.name)?;
+        self.start()?;
         let regions = file.regions(snapshot.env())?;
         let kept = self.is_there(file, &regions)?;
         if !kept {
@@ -75,7 +74,7 @@ impl<'a> Copier<'a> {
 
     /// A part or page.
     pub(super) fn manifest(&mut self, link: &Link) -> Result<(), BackupError> {
-        self.start(&format!("manifests/{}", link.file))?;
+        self.start()?;
         let kept = self.to.manifests().read_bytes(link).is_ok();
         if !kept {
             let (name, bytes) = self.from.manifests().read_bytes(link)?;
@@ -152,7 +151,7 @@ impl<'a> Copier<'a> {
                 hash.update(bytes);
                 sink(bytes).map_err(CopyFailure::Write)?;
                 at += n;
-                (self.progress)(CopyProgress { bytes_done: before + at, ..self.state.clone() });
+                (self.progress)(CopyProgress { bytes_done: before + at, ..self.state });
             }
             if let Err((expected, found)) = region.digest.compare(&hash) {
                 let d = Damage::new(&file.name, format!("digest of {} bytes", region.len), expected, found);
@@ -180,12 +179,11 @@ impl<'a> Copier<'a> {
         self.to.at(name).display().to_string()
     }
 
-    fn start(&mut self, name: &str) -> Result<(), BackupError> {
+    fn start(&mut self) -> Result<(), BackupError> {
         if self.cancel.is_raised() {
             return Err(BackupError::Cancelled);
         }
-        self.state.file = name.to_owned();
-        (self.progress)(self.state.clone());
+        (self.progress)(self.state);
         Ok(())
     }
 
@@ -195,7 +193,7 @@ impl<'a> Copier<'a> {
         count.1 += len;
         self.state.files_done += 1;
         self.state.bytes_done += len;
-        (self.progress)(self.state.clone());
+        (self.progress)(self.state);
     }
 }
 

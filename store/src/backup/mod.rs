@@ -39,11 +39,9 @@ pub struct BackupOptions {
 }
 
 /// How far copying is.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct CopyProgress {
-    /// The file that is copied or compared.
-    pub file: String,
     /// Files done.
     pub files_done: u64,
     /// Files there are.
