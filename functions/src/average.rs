@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use arrow_schema::{DataType, FieldRef};
-use datafusion::common::types::{LogicalTypeRef, NativeType, logical_boolean, logical_float64};
+use datafusion::common::types::{NativeType, logical_boolean, logical_float64, logical_int64};
 use datafusion::error::Result as DfResult;
 use datafusion::functions_aggregate::average::avg_udaf;
 use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
@@ -41,10 +41,11 @@ pub(super) fn all_taken(engine: &AggregateUDF) -> Vec<TypeSignature> {
     }
 }
 
-/// What a function takes, and booleans, which are 1 and 0 of a type of numbers.
-pub(super) fn with_booleans(engine: &AggregateUDF, number: LogicalTypeRef, native: NativeType) -> Signature {
-    let boolean = TypeSignatureClass::Native(logical_boolean());
-    let coerced = Coercion::new_implicit(TypeSignatureClass::Native(number), vec![boolean], native);
+/// What a function takes, and booleans, which are 1 and 0.
+pub(super) fn with_booleans(engine: &AggregateUDF) -> Signature {
+    let boolean = vec![TypeSignatureClass::Native(logical_boolean())];
+    let whole = TypeSignatureClass::Native(logical_int64());
+    let coerced = Coercion::new_implicit(whole, boolean, NativeType::Int64);
     let mut all = all_taken(engine);
     all.push(TypeSignature::Coercible(vec![coerced]));
     Signature::one_of(all, engine.signature().volatility)

@@ -14,7 +14,6 @@ use arrow_array::cast::AsArray;
 use arrow_array::types::{Decimal128Type, Int64Type, UInt64Type};
 use arrow_array::{Array, ArrayRef, BooleanArray, Decimal128Array};
 use arrow_schema::{DataType, Field, FieldRef};
-use datafusion::common::types::{NativeType, logical_int64};
 use datafusion::error::Result as DfResult;
 use datafusion::functions_aggregate::sum::sum_udaf;
 use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
@@ -35,7 +34,7 @@ const DIGITS: u8 = 38;
 
 pub(super) fn function() -> AggregateUDF {
     let engine = sum_udaf();
-    let signature = with_booleans(&engine, logical_int64(), NativeType::Int64);
+    let signature = with_booleans(&engine);
     AggregateUDF::from(Sum { engine, signature })
 }
 
