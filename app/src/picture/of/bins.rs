@@ -8,7 +8,7 @@ use super::super::scale::round_step;
 const FINE: f64 = 4096.0;
 
 /// Intervals of a histogram, about.
-pub(super) const INTERVALS: usize = 60;
+const INTERVALS: f64 = 60.0;
 
 /// Counts in fine intervals whose width is a power of two that grows with the range.
 #[derive(Debug, Default)]
@@ -50,11 +50,11 @@ impl Bins {
         self.middles().filter(|(middle, _)| middle.abs() <= most).map(|(_, count)| count).sum()
     }
 
-    /// Lower end and width of about `wanted` intervals of a round width, and their counts.
-    pub(super) fn intervals(&self, wanted: usize) -> (f64, f64, Vec<u64>) {
+    /// Lower end and width of intervals of a round width, and their counts.
+    pub(super) fn intervals(&self) -> (f64, f64, Vec<u64>) {
         let (low, high) = self.range.unwrap_or((0.0, 1.0));
         let span = if high > low { high - low } else { low.abs().max(1e-6) };
-        let width = round_step(span / wanted as f64);
+        let width = round_step(span / INTERVALS);
         let first = (low / width).floor();
         let mut counts = vec![0; ((high / width).floor() - first).max(0.0) as usize + 1];
         for (middle, count) in self.middles() {
@@ -81,7 +81,7 @@ mod tests {
         let counted = |values: &mut dyn Iterator<Item = f64>| {
             let mut bins = Bins::default();
             values.for_each(|v| bins.add(v));
-            (bins.total(), bins.intervals(50))
+            (bins.total(), bins.intervals())
         };
         let (total, (first, width, counts)) = counted(&mut values.iter().copied());
         assert_eq!((total, counts.iter().sum::<u64>(), counts.len()), (5000, 5000, 51));
@@ -95,11 +95,11 @@ mod tests {
         for v in [1e-30, 0.0, 3e38, -3e38] {
             bins.add(v);
         }
-        assert_eq!((bins.total(), bins.intervals(60).2.iter().sum::<u64>()), (4, 4));
+        assert_eq!((bins.total(), bins.intervals().2.iter().sum::<u64>()), (4, 4));
         let mut same = Bins::default();
         (0..9).for_each(|_| same.add(0.5));
-        assert_eq!(same.intervals(60).2.iter().filter(|count| **count > 0).count(), 1);
+        assert_eq!(same.intervals().2.iter().filter(|count| **count > 0).count(), 1);
         assert_eq!((same.within(0.4), same.within(0.6)), (0, 9));
-        assert_eq!(Bins::default().intervals(60).2.iter().sum::<u64>(), 0);
+        assert_eq!(Bins::default().intervals().2.iter().sum::<u64>(), 0);
     }
 }

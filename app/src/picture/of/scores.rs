@@ -9,7 +9,7 @@ use gstore_store::Snapshot;
 
 use super::super::scale::number;
 use super::super::{Body, Histogram, Panel, Picture};
-use super::bins::{Bins, INTERVALS};
+use super::bins::Bins;
 use super::{counted, question};
 use crate::answer::{AnswerError, tell_notes};
 use crate::work::JobContext;
@@ -63,7 +63,7 @@ pub(super) fn distribution(
     if bins.total() == 0 {
         return Err(AnswerError::Refused("no row has a score, so there is nothing to draw".to_owned()));
     }
-    let (first, width, counts) = bins.intervals(INTERVALS);
+    let (first, width, counts) = bins.intervals();
     let mut notes = Vec::new();
     let floor = match spec.per_token {
         true => None,

@@ -8,7 +8,7 @@ use arrow_schema::{ArrowError, DataType, TimeUnit};
 
 use super::super::calendar::{DAY, Part, written};
 use super::super::{Axis, Body, Histogram, Panel, Picture, Series, Token};
-use super::bins::{Bins, INTERVALS};
+use super::bins::Bins;
 use super::{cell, counted};
 use crate::answer::AnswerError;
 
@@ -239,7 +239,7 @@ fn lines(x: Axis, places: &[(f64, usize)], columns: &[NamedColumn]) -> Body {
 fn histogram(numbers: &[NamedColumn], at: usize) -> Body {
     let mut bins = Bins::default();
     numbers[at].values.iter().filter(|value| value.is_finite()).for_each(|value| bins.add(*value));
-    let (first, width, counts) = bins.intervals(INTERVALS);
+    let (first, width, counts) = bins.intervals();
     let floors = numbers.iter().find(|column| column.name == "noise_floor" && numbers[at].name == "score");
     let band = floors.and_then(|column| {
         let mut known: Vec<f64> = column.values.iter().copied().filter(|value| value.is_finite()).collect();
