@@ -91,7 +91,7 @@ impl Metric {
     }
 
     /// Whether a row's value is 0 or 1.
-    pub fn is_share(self) -> bool {
+    pub(crate) fn is_share(self) -> bool {
         matches!(self, Metric::ExactMatch | Metric::Acc | Metric::AccNorm | Metric::Flipped)
     }
 }

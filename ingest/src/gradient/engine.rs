@@ -126,7 +126,7 @@ impl Engine {
     }
 
     /// What is said of the model where its outputs are no numbers.
-    pub fn unsound_model(&self) -> String {
+    pub(crate) fn unsound_model(&self) -> String {
         let folder = ModelFolder::open(&self.source.model);
         folder.map_or_else(|_| NOT_NUMBERS.to_owned(), |folder| unsound_model(&folder))
     }

@@ -23,7 +23,7 @@ pub enum GradForm {
 
 impl GradForm {
     /// Whether the form is linear in the gradient, so that it can be projected from factors.
-    pub fn is_linear(self) -> bool {
+    pub(crate) fn is_linear(self) -> bool {
         self == GradForm::Plain
     }
 

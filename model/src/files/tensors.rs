@@ -125,7 +125,7 @@ impl TensorSet {
     }
 
     /// The file that holds a tensor.
-    pub fn file_of(&self, entry: &TensorEntry) -> &Path {
+    pub(crate) fn file_of(&self, entry: &TensorEntry) -> &Path {
         self.files.get(entry.file).unwrap_or(&self.folder)
     }
 

@@ -36,7 +36,7 @@ impl<B: Backend + Clone> EnsembleStart<B> {
     }
 
     /// Copies get new factors next to this model.
-    pub fn of_base(model: Model<B>) -> EnsembleStart<B> {
+    pub(crate) fn of_base(model: Model<B>) -> EnsembleStart<B> {
         EnsembleStart { origin: StartWeights::Base(model), states: None }
     }
 

@@ -17,7 +17,7 @@ impl IngestError {
     }
 
     /// Whether it is of a single record whose text is no sample.
-    pub fn is_of_text(&self) -> bool {
+    pub(crate) fn is_of_text(&self) -> bool {
         match self {
             Self::Record { .. } => true,
             Self::Data(error) => error.is_of_record(),
