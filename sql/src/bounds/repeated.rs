@@ -29,6 +29,7 @@ use futures::{StreamExt, stream};
 
 use super::MAX_REPEATED;
 use super::sizes;
+use crate::cooperative::portions;
 use crate::distinct::distinct;
 use crate::error::SqlError;
 
@@ -207,23 +208,18 @@ impl ExecutionPlan for WideExec {
     fn execute(&self, partition: usize, context: Arc<TaskContext>) -> DfResult<SendableRecordBatchStream> {
         let most = context.session_config().batch_size().max(1);
         let mut seen = InputStatistics { repeats: self.repeats.clone(), rows: 0, widest: 0 };
-        let pieces = self.input.execute(partition, context)?.flat_map(move |batch| {
-            let pieces: Vec<DfResult<RecordBatch>> = match batch {
+        let narrow = self.input.execute(partition, context)?.flat_map(move |batch| {
+            let portions: Vec<DfResult<RecordBatch>> = match batch {
                 Ok(batch) => match seen.check(&batch) {
-                    Ok(()) => pieces(&batch, most).map(Ok).collect(),
+                    Ok(()) => portions(&batch, most).map(Ok).collect(),
                     Err(error) => vec![Err(error.into())],
                 },
                 Err(error) => vec![Err(error)],
             };
-            stream::iter(pieces)
+            stream::iter(portions)
         });
-        Ok(Box::pin(RecordBatchStreamAdapter::new(self.input.schema(), pieces)))
+        Ok(Box::pin(RecordBatchStreamAdapter::new(self.input.schema(), narrow)))
     }
-}
-
-/// A batch in parts of some rows, which share its memory.
-fn pieces(batch: &RecordBatch, most: usize) -> impl Iterator<Item = RecordBatch> + '_ {
-    (0..batch.num_rows()).step_by(most).map(move |at| batch.slice(at, most.min(batch.num_rows() - at)))
 }
 
 /// What went through so far.

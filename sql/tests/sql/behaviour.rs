@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::task::Context;
 use std::time::{Duration, Instant};
 
 use futures::StreamExt;
@@ -167,6 +168,28 @@ fn a_raised_flag_stops_a_statement() {
     assert_eq!(error.kind(), SqlErrorKind::Cancelled);
     assert!(elapsed < Duration::from_secs(20), "{elapsed:?}");
     assert_eq!(run("SELECT 1").unwrap_err().kind(), SqlErrorKind::Cancelled);
+}
+
+/// A condition that holds for no pair gives no batch to yield after.
+#[tokio::test]
+async fn joins_yield_while_they_compare_and_give_nothing() {
+    let (_store, session) = session(1);
+    for (condition, turns) in [("true", 3), ("a.range % 2 = b.range % 2", 6)] {
+        let sql = format!(
+            "SELECT a.range FROM range(1500) a JOIN range(2100) b ON {condition} AND a.range + b.range < 0"
+        );
+        let mut result = session.run(&sql).await.unwrap();
+        let mut seen = 0;
+        let mut next = |cx: &mut Context<'_>| {
+            let polled = result.stream.poll_next_unpin(cx);
+            seen += usize::from(polled.is_pending());
+            polled
+        };
+        while let Some(batch) = std::future::poll_fn(&mut next).await {
+            assert_eq!(batch.unwrap().num_rows(), 0);
+        }
+        assert!(seen >= turns, "{sql}: {seen} turns");
+    }
 }
 
 #[tokio::test]

@@ -1,0 +1,56 @@
+//! Cooperative scheduling of statements: operators whose streams give other tasks a turn.
+//!
+//! A statement can be stopped, by its client, its time or the end of a server, only where its stream yields.
+//! DataFusion lets its leaves do that. A join may give a million batches for each that it reads from a leaf,
+//! so joins yield too, and so does what makes rows of lists. And a join whose condition holds for no pair
+//! gives nothing for a batch, after as many comparisons as there are pairs: such joins get few rows at a time.
+
+mod portions;
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+
+use datafusion::common::JoinType;
+use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
+use datafusion::error::Result;
+use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::coop::CooperativeExec;
+use datafusion::physical_plan::execution_plan::replace_children_if_necessary;
+use datafusion::physical_plan::joins::{HashJoinExec, NestedLoopJoinExec};
+
+pub(crate) use portions::portions;
+use portions::{JoinSide, PortionsExec};
+
+/// The plan with operators that yield above each that multiplies rows, and below joins that compare more pairs
+/// than they give.
+pub(super) fn cooperative(plan: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
+    plan.transform_up(|node| {
+        if !node.name().ends_with("JoinExec") && node.name() != "UnnestExec" {
+            return Ok(Transformed::no(node));
+        }
+        let node = match sides(&node) {
+            None => node,
+            Some(sides) => {
+                let children = node.children().into_iter().cloned().zip(sides);
+                let children = children.map(|(child, side)| Arc::new(PortionsExec::new(child, side)) as _);
+                let children = children.collect();
+                replace_children_if_necessary(node, children)?
+            }
+        };
+        Ok(Transformed::yes(Arc::new(CooperativeExec::new(node)) as Arc<dyn ExecutionPlan>))
+    })
+    .data()
+}
+
+/// What the inputs are to a join that may compare many pairs and give nothing: the one that it holds, and the
+/// one that it reads by and by.
+fn sides(node: &Arc<dyn ExecutionPlan>) -> Option<[JoinSide; 2]> {
+    if node.downcast_ref::<NestedLoopJoinExec>().is_some() {
+        let held = Arc::new(AtomicUsize::new(0));
+        return Some([JoinSide::Held(Arc::clone(&held)), JoinSide::AgainstAll(held)]);
+    }
+    let join = node.downcast_ref::<HashJoinExec>()?;
+    let gives_pairs =
+        matches!(join.join_type(), JoinType::Inner | JoinType::Left | JoinType::Right | JoinType::Full);
+    (join.filter().is_some() || !gives_pairs).then_some([JoinSide::Whole, JoinSide::ByKey])
+}
