@@ -138,7 +138,16 @@ pub fn start(command: &mut Command) -> Child {
 /// # Panics
 /// If it cannot be told.
 pub fn interrupt(child: &Child) {
-    let sent = Command::new("kill").args(["-INT", &child.id().to_string()]).status().expect("kill runs");
+    signal(child, "INT");
+}
+
+/// Sends a signal to a command, by its name.
+///
+/// # Panics
+/// If it cannot be told.
+pub fn signal(child: &Child, name: &str) {
+    let (name, id) = (format!("-{name}"), child.id().to_string());
+    let sent = Command::new("kill").args([name, id]).status().expect("kill runs");
     assert!(sent.success());
 }
 

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::time::Duration;
 
 use crate::factors::{
     MODULES, assert_near, demo, fit, fit_args, fit_run, place, scores, with_a_value_for_one_token,
@@ -71,6 +72,48 @@ fn a_killed_fit_ends_as_one_that_was_not() {
     for (name, bytes) in &whole {
         assert!(killed[name] == *bytes, "{name} differs");
     }
+}
+
+/// Does something while a fit is at work and stands still, which then ends well.
+fn during<T>(place: &Place, args: &[String], folder: &str, act: impl FnOnce() -> T) -> T {
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    let mut child = binary::start(&mut place.gstore(&args));
+    let stamp = place.path(folder).join("gstore.json");
+    while !stamp.exists() {
+        assert!(child.try_wait().expect("a state").is_none(), "it ended before it began");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    binary::signal(&child, "STOP");
+    let done = act();
+    binary::signal(&child, "CONT");
+    assert!(child.wait().expect("ends").success());
+    done
+}
+
+#[test]
+fn a_second_run_of_a_fit_is_refused_and_disturbs_nothing() {
+    let place = Place::of(&[("pool", 60)]);
+    place.add("pool");
+    let parts = ["--data-partitions", "30"];
+    let again = || fit_run(&place, "f", &parts);
+    let refused = during(&place, &fit_args("f", &parts), "store.factors/factors_f", again);
+    refused.says(1, &["factors_f: another gstore works there"]);
+    assert!(place.ok(&["factors", "list"]).contains("pool") && !place.path("store.factors").exists());
+
+    // Jobs of an array are at work together, and the run that publishes is not among them.
+    let [first, second] =
+        ["1/2", "2/2"].map(|part| ["--partition", part, "--module-partitions", "2", "--folder", "shared"]);
+    let whole = ["--data-partitions", "2", "--module-partitions", "2", "--folder", "shared"];
+    let others = || [&second[..], &whole].map(|args| fit_run(&place, "g", args));
+    let [job, refused] = during(&place, &fit_args("g", &first), "shared/factors_g", others);
+    job.says(0, &["not finished: covariances of 1 other partition"]);
+    refused.says(1, &["factors_g: another gstore works there"]);
+    assert!(fit(&place, "g", &whole)["snapshot"].is_u64());
+
+    // What is not known to be of a fit is not gone on with.
+    place.write("left/factors_h/notes", "");
+    let refused = fit_run(&place, "h", &["--folder", "left"]);
+    refused.says(1, &["left/factors_h has files and no gstore.json", "remove the folder"]);
 }
 
 /// A thread for each device, and a batch for each row, so that there are more units than devices.

@@ -3,6 +3,7 @@
 #![allow(missing_docs, reason = "the message of an error says what its fields are")]
 
 use std::error::Error;
+use std::path::PathBuf;
 
 use arrow_schema::ArrowError;
 use gstore_core::{Cancelled, Remedy};
@@ -63,6 +64,12 @@ pub enum FactorJobError {
         "{folder} holds factors that were begun with other arguments: {differences}; name another folder, or remove it"
     )]
     OtherFactors { folder: String, differences: String },
+    /// Another process fits factors in the folder.
+    #[error(
+        "{}: another gstore works there; wait until it has ended, or fit factors of another name",
+        .0.display()
+    )]
+    Busy(PathBuf),
     #[error("factors `{name}` are stale: {why}; {} uses them all the same", Remedy::Option("stale", ""))]
     Stale { name: String, why: String },
     #[error(

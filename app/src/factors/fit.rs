@@ -4,11 +4,12 @@
 //! - a partition's sums are written when all of them are there, and never computed again; sums of partitions
 //!   are added in their order, so killed and resumed runs, and runs of an array, end with the same bits
 //! - what a folder's factors are of stands in the folder, and work of something else is never gone on with
+//! - a fit has its folder for itself; only jobs that compute one partition each share theirs
 
 mod bases;
 mod sums;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Instant;
 
 use gstore_core::many;
@@ -21,11 +22,13 @@ use super::begun::{begin, place_of, places};
 use super::error::FactorJobError;
 use super::folder::{FactorError, FactorFolder, OfModules, Partition};
 use super::forecast::FitForecast;
+use super::lock::FitLock;
 use super::passes::{Covariances, MergedSums, covariances, squares};
 use super::plan::FitPlan;
 use super::publish::publish;
 use super::request::{FitRequest, own_folder};
 use super::sealed::seal;
+use super::stamp::STAMP;
 use crate::work::JobContext;
 
 /// What a fit did.
@@ -83,19 +86,20 @@ pub fn forecast_factors(
 ///
 /// # Errors
 /// A model, data or text options that cannot be used, too little memory, factors of other arguments in the
-/// folder, sums that are not finite, a name that is taken.
+/// folder, another fit at work there, sums that are not finite, a name that is taken.
 pub fn fit_factors(
     store: &Store,
     request: &FitRequest,
     work: &mut JobContext<'_>,
 ) -> Result<FitReport, FactorJobError> {
     ArtifactPart::check_name(&request.name)?;
+    let path = request.factor_folder(store.path());
+    let lock = FitLock::of(&path, request.only)?;
     let taken = store.snapshot()?.artifacts()?.contains(&request.name);
     if taken && !request.replace {
         return Err(ArtifactError::Exists(request.name.clone()).into());
     }
     let plan = FitPlan::new(store, request, work)?;
-    let path = request.factor_folder(store.path());
     let folder = begin(&path, request, &plan.stamp)?;
     let report = FitReport {
         name: request.name.clone(),
@@ -125,7 +129,11 @@ pub fn fit_factors(
         let over = request.replace.then_some(&*fit.plan.snapshot);
         let snapshot = publish(store, &request.name, &fit.path, of, (over, work.command))?;
         fit.report.snapshot = Some(snapshot.number());
-        fit.clean(store.path())?;
+        if request.folder.is_none() {
+            lock.remove(STAMP)?;
+            // Another fit may be at work there.
+            let _ = fs_err::remove_dir(own_folder(store.path()));
+        }
     }
     Ok(fit.report)
 }
@@ -147,7 +155,7 @@ impl FitJob<'_> {
             let all = self.covariances(work)?;
             self.report.seconds.covariances = began.elapsed().as_secs_f64();
             if !all {
-                return Ok(Some(format!("covariances of {}", self.others())));
+                return self.others("covariances").map(Some);
             }
             let began = Instant::now();
             self.eigen(work)?;
@@ -157,16 +165,22 @@ impl FitJob<'_> {
         let all = !matches!(strategy, Strategy::Ekfac | Strategy::Diagonal) || self.squares(work)?;
         self.report.seconds.squares = began.elapsed().as_secs_f64();
         if !all {
-            return Ok(Some(format!("squares of {}", self.others())));
+            return self.others("squares").map(Some);
         }
         // Of an array every job but one ends before the artifact is published.
         Ok(self.request.only.map(|_| "one run without a partition, which publishes them".to_owned()))
     }
 
-    /// The partitions of the data that other runs compute.
-    fn others(&self) -> String {
+    /// What other runs compute: sums of their partitions of the data.
+    fn others(&self, sums: &str) -> Result<String, FactorJobError> {
+        if self.request.only.is_none() {
+            return Err(FactorJobError::Refused(format!(
+                "{}: {sums} that were written there are gone; run the same command again, which computes them again",
+                self.path.display()
+            )));
+        }
         let others = many(self.plan.new.len() as u64 - 1, "other partition");
-        format!("{others} of the data")
+        Ok(format!("{sums} of {others} of the data"))
     }
 
     /// The partitions of the data that this run computes.
@@ -307,16 +321,5 @@ impl FitJob<'_> {
         }
         self.folder.write_lambda(None, self.plan.engine.modules(), &all)?;
         Ok(true)
-    }
-
-    /// Removes the folder, unless it is the user's.
-    fn clean(&self, store: &Path) -> Result<(), FactorJobError> {
-        if self.request.folder.is_some() {
-            return Ok(());
-        }
-        fs_err::remove_dir_all(&self.path)?;
-        // Another fit may be at work there.
-        let _ = fs_err::remove_dir(own_folder(store));
-        Ok(())
     }
 }

@@ -14,6 +14,7 @@ mod gram;
 mod import;
 mod inspect;
 mod kept;
+mod lock;
 mod parts;
 mod passes;
 mod plan;

@@ -12,6 +12,7 @@ use xxhash_rust::xxh3::Xxh3;
 
 use super::error::FactorJobError;
 use super::folder::{PART, write_document};
+use super::lock::LOCK;
 
 /// File of the stamp in a folder of factors.
 pub(super) const STAMP: &str = "gstore.json";
@@ -136,7 +137,13 @@ impl FactorStamp {
         let differences = match Self::read(folder)? {
             Some(found) => self.differences(&found),
             None if is_empty => return self.write(folder),
-            None => vec!["nothing there says what its factors are of".to_owned()],
+            None => {
+                return Err(FactorJobError::Refused(format!(
+                    "{} has files and no {STAMP}, which says what they are of: a fit that was killed may have left them; \
+                     remove the folder if you do not need them, or fit factors of another name",
+                    folder.display()
+                )));
+            }
         };
         if differences.is_empty() {
             return Ok(());
@@ -146,10 +153,11 @@ impl FactorStamp {
     }
 }
 
-/// Whether a folder has no files but those that are being written.
+/// Whether a folder has no files but the lock, and those that are being written.
 fn is_empty(folder: &Path) -> Result<bool, FactorJobError> {
     for entry in fs_err::read_dir(folder)? {
-        if !entry?.file_name().to_string_lossy().starts_with(PART) {
+        let name = entry?.file_name();
+        if name != LOCK && !name.to_string_lossy().starts_with(PART) {
             return Ok(false);
         }
     }
@@ -278,7 +286,9 @@ pub(super) mod tests {
         let folder = place.path().join("factors_f");
         fs_err::create_dir_all(&folder).unwrap();
         // Of a job that is about to write the stamp, or was killed there.
-        fs_err::write(folder.join(format!("{PART}1")), "{").unwrap();
+        for name in [format!("{PART}1"), LOCK.to_owned()] {
+            fs_err::write(folder.join(name), "{").unwrap();
+        }
         std::thread::scope(|scope| {
             let jobs: Vec<_> = (0..4).map(|_| scope.spawn(|| stamp().settle(&folder))).collect();
             jobs.into_iter().for_each(|job| job.join().unwrap().unwrap());
@@ -305,6 +315,7 @@ pub(super) mod tests {
         assert!(matches!(other.settle(&folder), Err(FactorJobError::OtherFactors { .. })));
         fs_err::rename(folder.join(STAMP), folder.join("notes")).unwrap();
         let error = stamp().settle(&folder).unwrap_err().to_string();
-        assert!(error.contains("nothing there says"), "{error}");
+        let says = format!("{} has files and no {STAMP}", folder.display());
+        assert!(error.contains(&says) && error.contains("remove the folder"), "{error}");
     }
 }
