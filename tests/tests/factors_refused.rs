@@ -221,6 +221,31 @@ fn what_factors_of_another_program_lack_is_named() {
     let said = refused();
     assert!(said.contains("safetensors: module `model.layers.2.self_attn.v_proj`: its count is 0"), "{said}");
 
+    fs_err::write(&counts, &of_counts).expect("written");
+
+    // Sums that there cannot be, of the module that stands last in the file.
+    let header = u64::from_le_bytes(of_sums[..8].try_into().expect("8 bytes")) as usize;
+    let header: Value = serde_json::from_slice(&of_sums[8..8 + header]).expect("JSON");
+    let ends = &header["model.layers.2.self_attn.v_proj"]["data_offsets"];
+    let [begin, end] = [0, 1].map(|at| ends[at].as_u64().expect("a number") as usize);
+    let with = |value: f64| {
+        let mut bytes = of_sums.clone();
+        let at = bytes.len() - (end - begin);
+        bytes[at..].chunks_exact_mut(8).for_each(|to| to.copy_from_slice(&value.to_le_bytes()));
+        fs_err::write(&sums, bytes).expect("written");
+    };
+    with(-1.0);
+    let says = "lambda_matrix.safetensors: module `model.layers.2.self_attn.v_proj`: value 1 of ";
+    let said = refused();
+    assert!(said.contains(says) && said.contains(" is -1, "), "{said}");
+    // A module without curvature is taken in, and the damping that inverts it is up to who scores.
+    with(0.0);
+    place.ok(&["factors", "import", "out", "flat", "--model", &model, "--checkpoint", &checkpoint]);
+    let score = ["score", "--factors", "flat", "--pool", "pool", "--target", "q"];
+    let singular = place.run(&score);
+    singular.says(1, &["module `model.layers.2.self_attn.v_proj`: ", "a --damping above 0 is needed (auto"]);
+    place.ok(&[&score[..], &["--damping", "1e-3", "-o", "flat.csv"]].concat());
+
     // A module that the model has not.
     for (path, bytes) in [(&sums, &of_sums), (&counts, &of_counts)] {
         let mut bytes = bytes.clone();

@@ -79,7 +79,11 @@ fn check(folder: &FactorFolder, stamp: &FactorStamp) -> Result<usize, FactorErro
         reader.check_counts(name)?;
         check_blocks(&folder.path, name, &factors, stamp.max_block)?;
         reader.check_bases(name, &factors)?;
-        factors.inverse(&module, strategy, Damping::OfMean)?;
+        reader.check_squares(name, &factors)?;
+        // With a damping that inverts eigenvalues of 0 too: who scores with the factors chooses one.
+        factors
+            .inverse(&module, strategy, Damping::Value(1.0))
+            .map_err(|error| FactorError::File { path: folder.path.clone(), detail: error.to_string() })?;
     }
     Ok(chosen.len())
 }

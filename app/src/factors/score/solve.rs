@@ -188,7 +188,8 @@ impl LinearSystem for DampedCurvature<'_, '_> {
         let modules = plan.engine.modules();
         let compute = |_: &mut (), at: usize| -> Result<Vec<Vec<f64>>, FactorJobError> {
             let module = &modules[at];
-            let inverse = plan.factors_of(0, module)?.filtered(module, plan.how.strategy, filter)?;
+            let inverse = plan.factors_of(0, module)?.filtered(module, plan.how.strategy, filter);
+            let inverse = inverse.map_err(FactorJobError::of_inverse)?;
             Ok(vectors.iter().map(|vector| inverse.apply(&vector[spans[at].clone()])).collect())
         };
         let mut all: Vec<Vec<f64>> = vectors.iter().map(|vector| Vec::with_capacity(vector.len())).collect();

@@ -1,7 +1,7 @@
 //! Checks of matrices and counts that other programs wrote.
 
 use gstore_core::Remedy;
-use gstore_curvature::{Covariance, ModuleFactors};
+use gstore_curvature::{Covariance, ModuleFactors, Squares};
 
 use super::FactorReader;
 use crate::factors::folder::error::FactorError;
@@ -40,6 +40,23 @@ impl FactorReader {
             }
         }
         Ok(())
+    }
+
+    /// Refuses sums of squares of a module that are below 0.
+    pub(crate) fn check_squares(&self, name: &str, factors: &ModuleFactors) -> Result<(), FactorError> {
+        let squares = factors.lambda.as_ref().or(factors.diagonal.as_ref());
+        let Some(((file, _), Squares { sums: values, .. })) = self.lambda.as_ref().zip(squares) else {
+            return Ok(());
+        };
+        match values.iter().position(|value| *value < 0.0) {
+            None => Ok(()),
+            Some(at) => {
+                let (number, all, value) = (at + 1, values.len(), values[at]);
+                let detail =
+                    format!("value {number} of {all} is {value}, and sums of squares are not below 0");
+                Err(file.wrong(name, &detail))
+            }
+        }
     }
 
     /// Refuses eigenvectors of a module that are not orthogonal and of length 1, as far as the type that they

@@ -28,7 +28,7 @@ impl FilterScaling {
         let mut first = None;
         let mut scales = Vec::with_capacity(filters.len());
         for filter in filters {
-            let inverse = factors.filtered(module, strategy, *filter)?;
+            let inverse = factors.filtered(module, strategy, *filter).map_err(FactorJobError::of_inverse)?;
             scales.push(inverse.scale().map(<[f64]>::to_vec));
             if inverse.scale().is_some() {
                 first.get_or_insert(inverse);
