@@ -281,6 +281,8 @@ fn an_iterative_solve_goes_on_where_factors_end() {
     assert_near(&of(&[&close[..], &["--sum-queries"]].concat()), &summed(&whole, 0), 1e-2);
     let few = report(&["--factors", "f", "--solver-rows", "5", "--iterations", "1"]);
     assert!(few["solver_rows"] == 5 && few["solved"][0]["iterations"] == 1, "{few}");
+    let one = [&["score", "--pool", "pool", "--factors", "f"][..], &solve, &["--iterations", "1"]].concat();
+    place.run(&one).says(0, &["; 1 iteration of cg over 12 rows of pool leaves a residual"]);
 
     for (more, says) in [
         (&["--damping", "auto,1"][..], "one damping"),

@@ -121,6 +121,17 @@ fn factors_of_something_else_are_refused() {
             &["--factors", "f", "--report", "top.html"],
             "top.html: this report is Markdown; name it .md or .txt",
         ),
+        (
+            &["--factors", "f", "--top", "2", "--per-token"],
+            "--top is for scores of whole rows, and --per-token gives others",
+        ),
+        (&["--factors", "f", "--top", "2", "--per-module"], "and --per-module gives others"),
+        (&["--factors", "f", "--top", "2", "--sum-pool"], "and --sum-pool gives others"),
+        (
+            &["--factors", "f", "--sum-pool", "--per-module"],
+            "--sum-pool is for scores of whole rows, and --per-module gives others",
+        ),
+        (&["--factors", "f", "--sum-pool", "--per-token"], "and --per-token gives others"),
         (&["--factors", "f", "--top", "2", "--report", "top.md"], "--top shortens the table"),
         (&["--factors", "f", "--top", "2", "--kronfluence", "top"], "--top shortens the table"),
     ] {

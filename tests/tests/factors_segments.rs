@@ -115,7 +115,7 @@ fn segments_of_training_add_up() {
     // Factors that do not say where their model is are of the model that is named.
     place.ok(&["factors", "export", "early", "out"]);
     place.ok(&["factors", "import", "out", "moved"]);
-    refused(&["moved=1*1"], &["--target", "q"], "do not say where their model is");
+    refused(&["moved=1*1"], &["--target", "q"], "do not say where their model is: name it with --model");
     let named = ["--target", "q", "--model", &demo("model")];
     refused(&["moved=1*1"], &named, "they were fitted at checkpoint");
     refused(&["early=1*1"], &["--self"], "--self");

@@ -45,8 +45,11 @@ pub fn import_factors(
         }
         (None, Some(request)) => foreign(&opened, request, (&seen, work))?,
         (None, None) => {
-            let text = "the folder does not say which model its factors are of: name it".to_owned();
-            return Err(FactorJobError::Option(text));
+            return Err(FactorJobError::Option(format!(
+                "{} does not say which model its factors are of: name it with {}",
+                folder.display(),
+                Remedy::Option("model", "")
+            )));
         }
     };
     // Missing or torn files show now, not when the factors are used.

@@ -108,10 +108,10 @@ pub struct ScoreArgs {
     /// Sum the gradients of all queries: one score a row
     #[arg(long)]
     pub sum_queries: bool,
-    /// Sum the scores of all rows: one score a query
+    /// Sum the scores of all rows: one score a query; not with --per-module, --per-token and --top
     #[arg(long)]
     pub sum_pool: bool,
-    /// Only the N rows with the highest scores of each query
+    /// Only the N rows with the highest scores of each query; not with --per-module and --per-token
     #[arg(long, value_name = "N", value_parser = at_least::<usize>(1))]
     pub top: Option<usize>,
     /// Use factors of another checkpoint, of other data, or of texts that became other tokens

@@ -320,9 +320,10 @@ fn solver_summary(report: &ScoreReport) -> String {
     let largest = |of: fn(&SolvedQuery) -> f64| ended().map(of).fold(0.0, f64::max);
     match ended().map(|query| query.iterations).max() {
         Some(most) => format!(
-            "; {} of cg over {} leave a residual of at most {:.1e} (the factors alone: {:.1e})",
+            "; {} of cg over {} {} a residual of at most {:.1e} (the factors alone: {:.1e})",
             many(most as u64, "iteration"),
             solver_rows(report).unwrap_or_default(),
+            if most == 1 { "leaves" } else { "leave" },
             largest(|query| query.residual),
             largest(|query| query.start)
         ),

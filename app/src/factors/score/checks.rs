@@ -1,6 +1,6 @@
 //! Checks of scores before any work: their form, and whether factors belong to the model and the pool.
 
-use gstore_core::{Cancel, CheckpointId};
+use gstore_core::{Cancel, CheckpointId, Remedy};
 use gstore_curvature::{Damping, Filter, Module, SolveLimits, Strategy};
 use gstore_ingest::gradient::ModuleSelection;
 use gstore_ingest::pipeline::{IngestRequest, RowBatches};
@@ -14,7 +14,6 @@ use crate::factors::stored::StoredFactors;
 pub(super) fn check(request: &ScoreRequest) -> Result<(), FactorJobError> {
     let refuse = |text: &str| Err(FactorJobError::Option(text.to_owned()));
     let own = matches!(request.target, ScoreTarget::Own);
-    let by_part = request.form.per != ScorePer::Row;
     if request.ingest.checkpoints.len() > 1 {
         return refuse("scores are of one checkpoint; name one");
     }
@@ -41,11 +40,19 @@ pub(super) fn check(request: &ScoreRequest) -> Result<(), FactorJobError> {
     if own && (request.rank.is_some() || request.form.per == ScorePer::Token || request.form.summed) {
         return refuse("scores of rows for themselves are whole, or by module: they have no rank and no sum");
     }
-    if request.form.summed && by_part {
-        return refuse("scores that are summed over the pool are those of whole rows");
-    }
-    if request.top.is_some() && (by_part || request.form.summed) {
-        return refuse("the highest scores are those of whole rows");
+    let per = match request.form.per {
+        ScorePer::Row => None,
+        ScorePer::Module => Some("per_module"),
+        ScorePer::Token => Some("per_token"),
+    };
+    let summed = request.form.summed.then_some("sum_pool");
+    let ranked = request.top.map(|_| "top");
+    let pairs = [(summed, per), (ranked, per), (ranked, summed)];
+    if let Some((of_rows, other)) = pairs.into_iter().find_map(|(a, b)| a.zip(b)) {
+        let [of_rows, other] = [of_rows, other].map(|name| Remedy::Option(name, ""));
+        return refuse(&format!(
+            "{of_rows} is for scores of whole rows, and {other} gives others: leave one of them out"
+        ));
     }
     check_solve(request)
 }

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use gstore_core::Remedy;
 use gstore_curvature::Filter;
 use gstore_data::TextOptions;
 use gstore_ingest::gradient::ModuleSelection;
@@ -44,7 +45,10 @@ pub fn like_factors(
         Some(given) => given,
         None => {
             let model = noted("model").ok_or_else(|| {
-                FactorJobError::Option(format!("factors `{name}` do not say where their model is: name it"))
+                let model = Remedy::Option("model", "");
+                FactorJobError::Option(format!(
+                    "factors `{name}` do not say where their model is: name it with {model}"
+                ))
             })?;
             (model.into(), vec![noted_checkpoint(&part.provenance)])
         }
