@@ -274,4 +274,27 @@ fn factors_of_another_model_are_refused() {
     place.run(&score).says(1, &["factors `f` are stale: they were fitted at checkpoint", "--stale"]);
     let stale = place.json(&[&score[..], &["--stale", "--json"]].concat());
     assert!(stale["stale"].as_str().is_some_and(|why| why.contains("fitted at checkpoint")), "{stale}");
+
+    // One with fewer layers: the weights of the last are there under names that nothing reads.
+    world::copy_files(&world::demo().join("model"), &place.path("short"));
+    let config = place.read("short/config.json");
+    place.write("short/config.json", config.replace("\"num_hidden_layers\": 3", "\"num_hidden_layers\": 2"));
+    let weights = place.path("short/model.safetensors");
+    let mut bytes = fs_err::read(&weights).expect("read");
+    let last = b"model.layers.2.";
+    let names: Vec<usize> = bytes
+        .windows(last.len())
+        .enumerate()
+        .filter(|(_, found)| **found == last[..])
+        .map(|(at, _)| at)
+        .collect();
+    names.into_iter().for_each(|at| bytes[at] = b'x');
+    fs_err::write(&weights, bytes).expect("written");
+    let score = ["score", "--factors", "f", "--pool", "pool", "--target", "q", "--model", "short", "--stale"];
+    let refused = place.run(&score);
+    let says = "short has no module `model.layers.2.self_attn.v_proj`, of which they are";
+    refused.says(1, &["factors `f` are of another model: ", says]);
+    assert!(!refused.stderr.contains("--modules"), "{}", refused.stderr);
+    // Where modules are named, it is they that are not there.
+    place.run(&[&score[..], &["--modules", "*.v_prox"]].concat()).says(1, &["*.v_prox matches no module"]);
 }

@@ -303,6 +303,9 @@ fn factors_of_another_program_are_extended_where_their_rows_and_tokens_are_named
         place.run(&[&import[..], more].concat()).says(code, &[says]);
     }
     place.ok(&[&import[..], &half, &plain].concat());
+    place.ok(&[&["factors", "import", "out", "other"], &import[4..]].concat());
+    let listed = place.ok(&["factors", "list", "--format", "csv"]);
+    assert!(listed.contains("given,ekfac,2,pool,6,") && listed.contains("other,ekfac,2,,,"), "{listed}");
     let of = |factors: &str| scores(&place, &["--factors", factors, "--target", "q"]);
     assert_eq!(of("given"), of("half"));
     let more = fit(&place, "more", &[&plain[..], &["--extend", "given"]].concat());

@@ -31,7 +31,7 @@ pub(super) use whole::{check_blocks, check_room, matrices};
 pub use arguments::FactorArguments;
 pub(super) use arguments::{DatasetNote, FactorStage, ScoreArguments};
 pub use error::FactorError;
-pub(super) use reader::{FactorParts, FactorReader};
+pub(super) use reader::{FactorParts, FactorReader, some_names};
 use reader::{TensorPair, lambda_files};
 pub(crate) use scores::ALL_MODULES;
 pub use scores::{ScoreFolder, ScoreKind, ScoreSide, ScoreTable};

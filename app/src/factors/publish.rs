@@ -35,8 +35,8 @@ pub struct FactorNote {
     pub modules: usize,
     /// The dataset that they were fitted on, where it is known.
     pub dataset: Option<String>,
-    /// Samples of it.
-    pub samples: u64,
+    /// Samples of it, where that is known.
+    pub samples: Option<u64>,
     /// Id of the checkpoint.
     pub checkpoint: String,
     /// Further ones over which the sums are.
@@ -75,8 +75,8 @@ pub fn list_factors(snapshot: &Snapshot) -> Result<Vec<FactorNote>, FactorJobErr
             name,
             strategy: stamp.strategy,
             modules: stamp.modules.len(),
+            samples: stamp.dataset.is_some().then_some(samples),
             dataset: stamp.dataset,
-            samples,
             checkpoint: stamp.checkpoint,
             averaged: stamp.averaged.len(),
             bytes: part.files.iter().map(|file| file.len).sum(),

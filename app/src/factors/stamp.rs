@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 use xxhash_rust::xxh3::Xxh3;
 
 use super::error::FactorJobError;
-use super::folder::{PART, write_document};
+use super::folder::{PART, some_names, write_document};
 use super::lock::LOCK;
 
 /// File of the stamp in a folder of factors.
@@ -80,9 +80,15 @@ impl FactorStamp {
 
     /// What differs from another, with both values; empty where nothing does.
     pub fn differences(&self, other: &Self) -> Vec<String> {
-        let value = |stamp: &Self| serde_json::to_value(stamp).unwrap_or_default();
+        // Modules are told apart by their names: there are many.
+        let value = |stamp: &Self| {
+            serde_json::to_value(Self { modules: Vec::new(), ..stamp.clone() }).unwrap_or_default()
+        };
         let mut found = Vec::new();
         compare("", &value(self), &value(other), &mut found);
+        if self.modules != other.modules {
+            found.push(format!("modules: {}", module_differences(&self.modules, &other.modules)));
+        }
         found
     }
 
@@ -182,6 +188,22 @@ fn compare(name: &str, mine: &Value, theirs: &Value, found: &mut Vec<String>) {
     found.push(format!("{name} is {theirs} there, {mine} here"));
 }
 
+/// The modules that only one side has, with the sizes of those that both have in others.
+fn module_differences(mine: &[Module], theirs: &[Module]) -> String {
+    let only = |of: &[Module], other: &[Module], place: &str| {
+        let alone = of.iter().filter(|module| !other.contains(module));
+        let shown = |module: &Module| match other.iter().any(|known| known.name == module.name) {
+            true => format!("{} of {} outputs and {} inputs", module.name, module.out, module.input),
+            false => module.name.clone(),
+        };
+        let alone: Vec<String> = alone.map(shown).collect();
+        (!alone.is_empty()).then(|| format!("{} only {place}", some_names(&alone)))
+    };
+    let parts = [only(theirs, mine, "there"), only(mine, theirs, "here")];
+    let parts: Vec<String> = parts.into_iter().flatten().collect();
+    if parts.is_empty() { "the same in another order".to_owned() } else { parts.join(", ") }
+}
+
 /// Two texts that are not too long for a message: where one is, from shortly before they differ on.
 fn shorten_both(texts: [String; 2]) -> [String; 2] {
     const MOST: usize = 60;
@@ -278,6 +300,28 @@ pub(super) mod tests {
         let differences = FactorStamp { encoding, ..stamp.clone() }.differences(&long);
         assert_eq!(differences, ["encoding.template is ...aaaaaaaaaab\" there, ...aaaaaaaaaac\" here"]);
         assert_eq!(stamp.row_set().len(), 4);
+    }
+
+    #[test]
+    fn modules_that_differ_are_named_and_no_more_than_a_few() {
+        let of = |names: &[&str], out: usize| {
+            let module = |name: &&str| Module { name: (*name).to_owned(), out, input: 3, bias: false };
+            FactorStamp { modules: names.iter().map(module).collect(), ..stamp() }
+        };
+        let names = ["a.up", "a.down", "b.up", "b.down", "c.up"];
+        let all = of(&names, 2);
+        let said = |here: &FactorStamp| here.differences(&all);
+        assert_eq!(said(&of(&names[..1], 2)), ["modules: a.down, b.up, b.down, ... (4 in all) only there"]);
+        let mut other = of(&names, 2);
+        other.modules[0].name = "a.gate".to_owned();
+        assert_eq!(said(&other), ["modules: a.up only there, a.gate only here"]);
+        other = of(&names, 2);
+        other.modules[0].out = 4;
+        let sizes = "a.up of 2 outputs and 3 inputs only there, a.up of 4 outputs and 3 inputs only here";
+        assert_eq!(said(&other), [format!("modules: {sizes}")]);
+        other = of(&names, 2);
+        other.modules.reverse();
+        assert_eq!(said(&other), ["modules: the same in another order"]);
     }
 
     #[test]

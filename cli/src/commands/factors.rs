@@ -209,12 +209,13 @@ fn list(context: &Context, args: &ListOfStateArgs) -> Result<()> {
     let number = |of: &dyn Fn(&FactorNote) -> u64| -> ArrayRef {
         Arc::new(UInt64Array::from_iter_values(notes.iter().map(of)))
     };
+    let samples: ArrayRef = Arc::new(notes.iter().map(|note| note.samples).collect::<UInt64Array>());
     let batch = RecordBatch::try_from_iter_with_nullable([
         ("name", text(&|note| Some(note.name.clone())), false),
         ("strategy", text(&|note| Some(note.strategy.clone())), false),
         ("modules", number(&|note| note.modules as u64), false),
         ("dataset", text(&|note| note.dataset.clone()), true),
-        ("samples", number(&|note| note.samples), false),
+        ("samples", samples, true),
         ("checkpoint", text(&|note| Some(note.checkpoint.chars().take(8).collect())), false),
         ("averaged", number(&|note| note.averaged as u64), false),
         ("bytes", number(&|note| note.bytes), false),

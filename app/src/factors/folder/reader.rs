@@ -250,7 +250,7 @@ fn natural(name: &str) -> Vec<(u64, String)> {
 }
 
 /// A few of some names.
-fn some_names(names: &[String]) -> String {
+pub(in crate::factors) fn some_names(names: &[String]) -> String {
     let few: Vec<&str> = names.iter().take(3).map(String::as_str).collect();
     match names.len() {
         0 => "none".to_owned(),

@@ -6,6 +6,7 @@ use gstore_ingest::gradient::ModuleSelection;
 use gstore_ingest::pipeline::{IngestRequest, RowBatches};
 
 use super::request::{ScorePer, ScoreRequest, ScoreSegment, ScoreTarget};
+use crate::factors::engine;
 use crate::factors::error::FactorJobError;
 use crate::factors::stamp::FactorStamp;
 use crate::factors::stored::StoredFactors;
@@ -115,6 +116,23 @@ pub(super) fn selection(ingest: &IngestRequest, stamp: Option<&FactorStamp>) -> 
         }
         _ => ingest.modules.clone(),
     }
+}
+
+/// Why a model cannot be loaded with the modules of factors: it lacks one, if it does.
+pub(super) fn of_another_model(
+    stored: &StoredFactors,
+    ingest: &IngestRequest,
+    selection: &ModuleSelection,
+) -> Option<FactorJobError> {
+    let modules = &stored.content.stamp.modules;
+    if !modules.iter().map(|module| &module.name).eq(&selection.patterns) {
+        return None;
+    }
+    let Module { name, .. } = engine::unknown_module(ingest, modules).ok()??;
+    let (factors, model) = (&stored.part.name, ingest.model.display());
+    Some(FactorJobError::Refused(format!(
+        "factors `{factors}` are of another model: {model} has no module `{name}`, of which they are"
+    )))
 }
 
 /// Refuses modules that the factors do not have as they are.

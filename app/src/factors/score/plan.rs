@@ -13,7 +13,7 @@ use gstore_ingest::pipeline::{IngestRequest, RowBatches};
 use gstore_model::architectures::{Param, TensorRole};
 use gstore_store::Snapshot;
 
-use super::checks::{check, check_segments, selection, strategy};
+use super::checks::{check, check_segments, of_another_model, selection, strategy};
 use super::memory::{ScoreMemoryPlan, ScoreSizes, sum_bytes};
 use super::request::{ScoreForm, ScorePer, ScoreRequest, ScoreTarget};
 use super::segments::{ScoredSegment, check_stale, places, segments};
@@ -89,7 +89,10 @@ impl ScorePlan {
         }
         work.progress.start("reading weights", 1, Unit::Checkpoints);
         let selection = selection(&ingest, stamp);
-        let engine = engine::load(&ingest, &selection)?;
+        let engine = engine::load(&ingest, &selection).map_err(|error| {
+            let of_another = |stored| of_another_model(stored, &ingest, &selection);
+            stored.last().and_then(of_another).unwrap_or(error)
+        })?;
         work.progress.advance(1);
         work.progress.finish();
         let widest = engine.modules().iter().map(Module::len).max().unwrap_or(0);
