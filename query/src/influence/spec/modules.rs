@@ -69,7 +69,7 @@ impl ModuleWeights {
         {
             return Err(QueryError::Spec(format!(
                 "{name} was projected as one vector, so its modules cannot be told apart; ingest a projection that keeps them \
-                 (fact_sjlt, two_sided, fact_mask, mask, none)"
+                 (fact_sjlt, two_sided, fact_mask, mask, ekfac, none)"
             )));
         }
         if groups.iter().all(|group| self.weight(group) == 0.0) {
