@@ -128,6 +128,9 @@ fn done(result: anyhow::Result<()>) -> anyhow::Result<ExitCode> {
 
 fn run(cli: Cli, store_of_environment: bool) -> anyhow::Result<ExitCode> {
     let context = Context::new(cli.common, store_of_environment)?;
+    if let Some(store) = context.named_store() {
+        remedy::name_store(store);
+    }
     check_options(&cli.command, |run| context.has_run(run))?;
     if cli.command.changes_store() {
         context.check_writable(cli.command.may_make_store())?;

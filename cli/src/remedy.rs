@@ -1,8 +1,24 @@
 //! Remedies of errors as commands and flags.
 
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
 use gstore_core::Remedy;
 
 use crate::wording::shell_word;
+
+/// The store that the command at hand is for.
+static STORE: OnceLock<PathBuf> = OnceLock::new();
+
+/// From now on commands of the history are shown with this store, wherever it was when they were given.
+pub fn name_store(store: &Path) {
+    // A process has one command.
+    let _ = STORE.set(store.to_owned());
+}
+
+fn asked() -> Option<&'static Path> {
+    STORE.get().map(PathBuf::as_path)
+}
 
 /// The command or flag that is meant.
 pub fn words(remedy: &Remedy<'_>) -> String {
@@ -17,10 +33,12 @@ pub fn words(remedy: &Remedy<'_>) -> String {
             let tokens = if per_token { " --per-token" } else { "" };
             format!("ingest{dataset}{run}{tokens} --features {kind}")
         }
-        Remedy::IngestLike(command) if can_repeat(command) => return format!("`{command}`"),
+        Remedy::IngestLike(command) if can_repeat(command) => {
+            return format!("`{}`", with_store(command, asked()));
+        }
         Remedy::IngestLike(_) => return "`gstore ingest` with the options of the others".into(),
         Remedy::IngestAs { options, command, .. } if can_repeat(command) => {
-            return format!("`{}`", with_options(command, options));
+            return format!("`{}`", with_store(&with_options(command, options), asked()));
         }
         Remedy::IngestAs { dataset, kind, per_token, run, options, .. } => {
             let (dataset, run) = (flag("dataset", dataset), flag("run", run));
@@ -110,6 +128,23 @@ fn with_options(command: &str, options: &[String]) -> String {
     line.join(" ")
 }
 
+/// A command of the history with this store where it names its own: that may have been copied or moved since.
+fn with_store(command: &str, store: Option<&Path>) -> String {
+    let Some(store) = store else { return command.to_owned() };
+    let store = format!("--store {}", shell_word(&store.display().to_string()));
+    let mut line = Vec::new();
+    let mut words = quoted_words(command);
+    while let Some(word) = words.next() {
+        let is_whole = word.trim_start_matches('\'').starts_with("--store=");
+        if word == "--store" {
+            // Its value.
+            words.next();
+        }
+        line.push(if is_whole || word == "--store" { store.as_str() } else { word });
+    }
+    line.join(" ")
+}
+
 /// The words of a command of the history, with the quotes that [`shell_word`] puts around them.
 fn quoted_words(command: &str) -> impl Iterator<Item = &str> {
     let (mut in_quotes, mut is_escaped) = (false, false);
@@ -144,6 +179,19 @@ mod tests {
             }
         }
         assert!(command.is_some() || words.starts_with("--"), "{words}");
+    }
+
+    #[test]
+    fn commands_of_the_history_are_for_the_store_that_is_asked() {
+        for (said, says) in [
+            ("gstore --store /old ingest --dim 8", "gstore --store 'new place' ingest --dim 8"),
+            ("gstore ingest '--store=old place' --dim 8", "gstore ingest --store 'new place' --dim 8"),
+            ("gstore ingest --dim 8 --store 'old place'", "gstore ingest --dim 8 --store 'new place'"),
+            ("gstore ingest --system 'a --store b'", "gstore ingest --system 'a --store b'"),
+        ] {
+            assert_eq!(with_store(said, Some(Path::new("new place"))), says);
+            assert_eq!(with_store(said, None), said);
+        }
     }
 
     #[test]
