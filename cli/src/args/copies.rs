@@ -104,7 +104,7 @@ pub struct DaunceOfArgs {
     pub computing: TrainComputeArgs,
     /// Bytes of memory to stay below where that is possible, e.g. 2GB: fewer copies are trained at once,
     /// layers are computed twice, fewer threads run; the same bits
-    #[arg(long, alias = "max-memory", value_name = "SIZE", value_parser = super::gradients::size)]
+    #[arg(long, alias = "max-memory", value_name = "SIZE", value_parser = super::size::size)]
     pub memory_limit: Option<u64>,
 }
 

@@ -5,7 +5,8 @@ use gstore_ingest::pipeline::IngestRequest;
 use gstore_model::ComputePrecision;
 
 use super::DevicesArgs;
-use super::gradients::{precision, size};
+use super::gradients::precision;
+use super::size::size;
 
 /// The model that is passed through, and how.
 #[derive(Args, Debug, Clone)]

@@ -6,6 +6,7 @@ use gstore_ingest::gradient::LossForm;
 use gstore_ingest::projection::ProjectionKind;
 use gstore_model::{ComputePrecision, Reduction};
 
+use super::size::size;
 use super::words::{Word, one_of};
 
 /// What is computed of a model, and how.
@@ -159,38 +160,9 @@ fn share(text: &str) -> Result<f32, String> {
     if (0.0..1.0).contains(&value) { Ok(value) } else { Err("a share is at least 0 and below 1".to_owned()) }
 }
 
-/// A number of bytes with an optional unit: K, M, G, T, KB, MiB, ...
-pub(super) fn size(text: &str) -> Result<u64, String> {
-    let split = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
-    let (number, unit) = text.split_at(split);
-    let number: f64 = number.parse().map_err(|_| "not a size; write for example 2GB or 512MiB".to_owned())?;
-    let factor = match unit.trim().to_ascii_lowercase().as_str() {
-        "" | "b" => 1.0,
-        "k" | "kb" => 1e3,
-        "m" | "mb" => 1e6,
-        "g" | "gb" => 1e9,
-        "t" | "tb" => 1e12,
-        "tib" => 1024.0f64.powi(4),
-        "kib" => 1024.0,
-        "mib" => 1024.0 * 1024.0,
-        "gib" => 1024.0 * 1024.0 * 1024.0,
-        other => return Err(format!("{other} is not a unit; there are KB, MB, GB, TB, KiB, MiB, GiB, TiB")),
-    };
-    let bytes = number * factor;
-    if (1.0..1e18).contains(&bytes) { Ok(bytes as u64) } else { Err("out of range".to_owned()) }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn sizes() {
-        assert_eq!(size("2GB"), Ok(2_000_000_000));
-        assert_eq!(size("1.5 GiB"), Ok(1_610_612_736));
-        assert_eq!(size("1000"), Ok(1000));
-        assert!(size("GB").is_err() && size("1 apple").is_err() && size("0").is_err());
-    }
 
     #[test]
     fn shares() {

@@ -6,6 +6,8 @@ use std::time::Duration;
 use clap::{ArgGroup, Args, Subcommand};
 use gstore_store::{SnapshotName, TagName};
 
+use super::size::size;
+
 /// `gstore delete`
 #[derive(Args, Debug)]
 #[command(
@@ -232,16 +234,6 @@ pub struct RestoreArgs {
     pub json: bool,
 }
 
-/// `256MiB`, `1GiB`, `500000`.
-pub(super) fn size(text: &str) -> Result<u64, String> {
-    let units = [("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30), ("TiB", 1u64 << 40), ("", 1)];
-    let found = units.iter().find_map(|(unit, factor)| Some((text.strip_suffix(unit)?.trim(), factor)));
-    found
-        .and_then(|(number, factor)| number.parse::<u64>().ok()?.checked_mul(*factor))
-        .filter(|bytes| *bytes > 0)
-        .ok_or_else(|| "give a size such as 64MiB, 1GiB or a number of bytes".to_owned())
-}
-
 fn share(text: &str) -> Result<f64, String> {
     let share = super::fraction(text).filter(|share| (0.0..=1.0).contains(share));
     share.ok_or_else(|| "give a share from 0 to 1".to_owned())
@@ -273,16 +265,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sizes_and_ages() {
+    fn ages_and_shares() {
         assert_eq!(some_time("1s"), Ok(Duration::from_secs(1)));
         assert!(some_time("0s").is_err() && some_time("x").is_err() && some_time("999999d").is_err());
-        assert_eq!(size("64MiB"), Ok(64 << 20));
-        assert_eq!(size("1000"), Ok(1000));
         assert_eq!(age("30d"), Ok(Duration::from_secs(30 * 86_400)));
         assert_eq!(age("0s"), Ok(Duration::ZERO));
-        for bad in ["", "x", "-1MiB", "0", "99999999999TiB", "12MB"] {
-            assert!(size(bad).is_err(), "{bad}");
-        }
         for bad in ["", "30", "d", "-1d", "1w", "999999999999999999d"] {
             assert!(age(bad).is_err(), "{bad}");
         }

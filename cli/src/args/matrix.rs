@@ -6,8 +6,8 @@ use clap::Args;
 use gstore_store::{Checks, SnapshotName};
 
 use super::PairArgs;
-use super::gradients::size;
 use super::query::CHECKS;
+use super::size::size;
 use super::words::one_of;
 
 /// `gstore matrix`

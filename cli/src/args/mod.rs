@@ -39,6 +39,7 @@ mod select;
 #[cfg(feature = "serve")]
 mod serve;
 mod show;
+mod size;
 mod text;
 mod train;
 mod view;

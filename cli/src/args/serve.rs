@@ -8,7 +8,8 @@ use clap::{Args, Subcommand};
 use gstore_server::Scope;
 use gstore_server::logs::LogFormat;
 
-use super::life::{age, size, some_time};
+use super::life::{age, some_time};
+use super::size::size;
 use super::words::{Word, one_of};
 use super::{ListOutputArgs, ModelArgs};
 

@@ -49,7 +49,7 @@ pub struct TrainArgs {
     pub gradient_checkpointing: bool,
     /// Bytes of memory to stay below where that is possible, e.g. 2GB: layers are then computed twice, and
     /// fewer threads run; the same bits
-    #[arg(long, value_name = "SIZE", value_parser = super::gradients::size)]
+    #[arg(long, value_name = "SIZE", value_parser = super::size::size)]
     pub max_memory: Option<u64>,
     /// Show samples, steps, tokens, time, memory and disk, and write nothing
     #[arg(long)]
