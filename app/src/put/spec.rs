@@ -218,7 +218,9 @@ impl VectorSpec {
             Some(name) if name == Kind::Loss.name() => Ok(Family::Loss),
             Some(name) if plain(name) && Kind::names_gradient(name) => Ok(Family::Gradient),
             Some(name) if plain(name) && Kind::names_embedding(name) => Ok(Family::Embedding),
-            _ => Err(refused("`kind` of a new feature is loss, or begins with grad or embed")),
+            _ => Err(refused(
+                "`kind` of new vectors begins with embed or grad; losses have an upload of their own, put.losses",
+            )),
         }
     }
 

@@ -65,7 +65,7 @@ impl Upload {
         }
         let what = match (form.put.samples, form.put.vectors, form.put.losses) {
             (Some(samples), None, None) => UploadKind::Samples(samples),
-            (None, Some(spec), None) => UploadKind::Vectors { spec, losses: false },
+            (None, Some(spec), None) => vectors(spec)?,
             (None, None, Some(spec)) => losses(spec)?,
             _ => return Err(Status::invalid_argument("put one of samples, vectors and losses")),
         };
@@ -78,6 +78,16 @@ impl Upload {
             UploadKind::Vectors { spec, .. } => &spec.dataset,
         }
     }
+}
+
+/// Vectors that are no losses.
+fn vectors(spec: VectorSpec) -> Result<UploadKind, Status> {
+    if spec.kind.as_deref() == Some(gstore_core::Kind::Loss.name()) {
+        return Err(Status::invalid_argument(
+            "the `kind` of vectors begins with embed or grad; losses have an upload of their own, put.losses",
+        ));
+    }
+    Ok(UploadKind::Vectors { spec, losses: false })
 }
 
 /// Losses are vectors of one value.
@@ -149,5 +159,8 @@ mod tests {
             let refused = Upload::read(bad.as_bytes()).unwrap_err();
             assert_eq!(refused.code(), tonic::Code::InvalidArgument, "{bad}");
         }
+        let loss = br#"{"put": {"vectors": {"dataset": "a", "kind": "loss"}}}"#;
+        let refused = Upload::read(loss).unwrap_err();
+        assert!(refused.message().contains("embed or grad; losses have an upload of their own, put.losses"));
     }
 }
