@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use gstore_core::Remedy;
 use gstore_sql::{SqlError, SqlErrorKind};
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
 
@@ -47,7 +48,7 @@ pub(super) async fn channel(options: &RemoteOptions) -> Result<Channel, SqlError
     })?;
     let refused = |error: tonic::transport::Error| {
         let cause = cause(&error);
-        let hint = if tls { tls_hint(&cause) } else { plain_hint(&cause) };
+        let hint = if tls { tls_hint(&cause) } else { plain_hint(&cause).to_owned() };
         failed(format!("no connection to {shown}: {cause}{hint}"))
     };
     let mut endpoint = Endpoint::from_shared(uri)
@@ -71,13 +72,20 @@ pub(super) async fn channel(options: &RemoteOptions) -> Result<Channel, SqlError
 }
 
 /// The hint that goes with the cause of a failed connection with TLS.
-fn tls_hint(cause: &str) -> &'static str {
+fn tls_hint(cause: &str) -> String {
+    // A name that is another, and a date that is past, come as sentences, and no authority helps.
+    let is_sentence = |why: &str| why.starts_with("certificate ");
+    let untrusted = cause.split_once("invalid peer certificate: ").is_some_and(|(_, why)| !is_sentence(why));
     if cause.contains("InvalidContentType") {
-        "; what answers there has no TLS, and its address is grpc://host:port"
+        "; what answers there has no TLS, and its address is grpc://host:port".to_owned()
     } else if cause.contains("CaUsedAsEndEntity") {
         "; the certificate of the server is that of an authority: make one with basicConstraints=CA:FALSE"
+            .to_owned()
+    } else if untrusted {
+        let ca = Remedy::Option("tls_ca", "FILE");
+        format!("; the certificate of its signer (of a self-signed one, its own) is given with {ca}")
     } else {
-        ""
+        String::new()
     }
 }
 
@@ -151,7 +159,13 @@ mod tests {
             tls_hint("invalid peer certificate: Other(OtherError(CaUsedAsEndEntity))").contains("CA:FALSE")
         );
         assert!(plain_hint("http2 error").contains("grpc+tls://host:port"));
-        assert_eq!((tls_hint("refused"), plain_hint("refused")), ("", ""));
+        for untrusted in ["UnknownIssuer", "BadSignature"] {
+            let hint = tls_hint(&format!("invalid peer certificate: {untrusted}"));
+            assert!(hint.contains("is given with tls_ca=FILE"), "{hint}");
+        }
+        let other_name = "invalid peer certificate: certificate not valid for name \"127.0.0.1\"";
+        assert_eq!((tls_hint(other_name).as_str(), tls_hint("refused").as_str()), ("", ""));
+        assert_eq!(plain_hint("refused"), "");
     }
 
     #[test]
