@@ -1,6 +1,9 @@
 //! Promise: `gstore query --remote` prints and ends as `gstore query` does, and a server is started, guarded
 //! and stopped as its help says.
 
+use std::io::Read;
+use std::process::Stdio;
+
 use crate::served::{Served, place, token};
 use gstore_tests::binary;
 use gstore_tests::place::Place;
@@ -85,6 +88,21 @@ fn a_remote_query_prints_and_ends_as_a_local_one() {
     none.says(1, &["no connection"]);
     let finished = server.stop();
     assert_eq!(finished.code, 0, "{}", fs_err::read_to_string(place.path("serve.log")).unwrap_or_default());
+}
+
+#[test]
+fn an_answer_that_breaks_off_says_that_the_server_may_have_stopped() {
+    let place = place();
+    let token = token(&place, "laptop");
+    let server = Served::start(&place, &[]);
+    let sql = "SELECT a.id AS a, b.id AS b, c.id AS c FROM pool a CROSS JOIN pool b CROSS JOIN pool c";
+    let args = ["query", sql, "--remote", &server.address, "--token", &token, "--format", "csv"];
+    let mut query = place.gstore(&args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("runs");
+    query.stdout.as_mut().expect("piped").read_exact(&mut [0]).expect("rows");
+    // It is killed, and does not end its answers.
+    drop(server);
+    let finished = binary::Finished::from(query.wait_with_output().expect("ends"));
+    finished.says(1, &["the connection to the server broke; the server may have stopped: ask again ("]);
 }
 
 #[test]

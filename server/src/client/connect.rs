@@ -107,6 +107,11 @@ pub(super) fn is_of_a_page(message: &str) -> bool {
         || message.contains("while receiving response with status: 4")
 }
 
+/// Whether a message is that of a connection which broke in the middle of an answer.
+pub(super) fn is_cut_off(message: &str) -> bool {
+    message.starts_with("h2 protocol error")
+}
+
 /// What is said where a connection broke, by what was behind it.
 pub(super) fn broken_connection(cause: &str) -> String {
     // Alerts of TLS 1.3 about a client's certificate come with its first request.
@@ -139,6 +144,12 @@ mod tests {
                     while receiving response with status: 404 Not Found";
         assert!(is_of_a_page(said));
         assert!(!is_of_a_page("there is no table `pol`"));
+    }
+
+    #[test]
+    fn an_answer_that_breaks_off_is_known() {
+        assert!(is_cut_off("h2 protocol error: error reading a body from connection"));
+        assert!(!is_cut_off("transport error") && !is_cut_off("there is no table `pol`"));
     }
 
     #[test]

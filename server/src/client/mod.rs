@@ -288,6 +288,9 @@ fn status_error(status: &Status) -> SqlError {
         "" => format!("the server answers with the code {:?}", status.code()),
         message if connect::is_of_a_page(message) => connect::OF_A_PAGE.to_owned(),
         "transport error" => connect::broken_connection(&connect::cause(status)),
+        message if connect::is_cut_off(message) => {
+            format!("the connection to the server broke; the server may have stopped: ask again ({message})")
+        }
         message if status.code() == Code::Unauthenticated => {
             format!("{message}; a token is given with {} or GSTORE_TOKEN", Remedy::Option("token", ""))
         }
