@@ -13,7 +13,7 @@ use arrow_array::cast::AsArray;
 use arrow_array::types::*;
 use arrow_array::{Array, ArrayRef};
 use arrow_cast::display::{ArrayFormatter, FormatOptions};
-use arrow_schema::DataType;
+use arrow_schema::{ArrowError, DataType, TimeUnit};
 use serde_json::{Map, Number, Value};
 
 /// A value that JSON has no place for.
@@ -79,12 +79,12 @@ pub(super) fn value_of(array: &dyn Array, row: usize) -> Result<Value, Unsupport
             let key = key.filter(|key| *key < dictionary.values().len());
             value_of(dictionary.values(), key.ok_or_else(|| UnsupportedValue::new("a key without a value"))?)?
         }
+        T::Duration(unit) => duration(array, *unit, row)?.into(),
         T::Date32
         | T::Date64
         | T::Time32(_)
         | T::Time64(_)
         | T::Timestamp(..)
-        | T::Duration(_)
         | T::Interval(_)
         | T::Decimal32(..)
         | T::Decimal64(..)
@@ -165,8 +165,32 @@ fn bytes(bytes: &[u8], ty: &DataType) -> Result<Value, UnsupportedValue> {
     })
 }
 
+fn bad(error: ArrowError) -> UnsupportedValue {
+    UnsupportedValue::new(error.to_string())
+}
+
+/// A duration as ISO 8601 text. Arrow's own text ends at 2^63 milliseconds, and is `<invalid>` beyond.
+fn duration(array: &dyn Array, unit: TimeUnit, row: usize) -> Result<String, UnsupportedValue> {
+    let count = arrow_cast::cast(&array.slice(row, 1), &DataType::Int64).map_err(bad)?;
+    let count = count.as_primitive::<Int64Type>().value(0);
+    let (digits, second) = match unit {
+        TimeUnit::Second => (0_usize, 1),
+        TimeUnit::Millisecond => (3, 1_000),
+        TimeUnit::Microsecond => (6, 1_000_000),
+        TimeUnit::Nanosecond => (9, 1_000_000_000),
+    };
+    let sign = if count < 0 { "-" } else { "" };
+    Ok(match (count.unsigned_abs() / second, count.unsigned_abs() % second) {
+        (0, 0) => "P0D".to_owned(),
+        (seconds, 0) => format!("{sign}PT{seconds}S"),
+        (seconds, rest) => {
+            let fraction = format!("{rest:0digits$}");
+            format!("{sign}PT{seconds}.{}S", fraction.trim_end_matches('0'))
+        }
+    })
+}
+
 fn displayed(array: &dyn Array, row: usize) -> Result<Value, UnsupportedValue> {
-    let bad = |error: arrow_schema::ArrowError| UnsupportedValue::new(error.to_string());
     let mut one = array.slice(row, 1);
     // An instant is the same in every zone, and the names of zones need a table that may not be there.
     if let DataType::Timestamp(unit, Some(_)) = array.data_type() {

@@ -67,6 +67,12 @@ fn values_of_every_kind() {
     let instant = TimestampMicrosecondArray::from(vec![1_700_000_000_000_000]);
     assert_eq!(one(Arc::new(instant.clone())), r#"{"x":"2023-11-14T22:13:20"}"#);
     assert_eq!(one(Arc::new(instant.with_timezone("Europe/Paris"))), r#"{"x":"2023-11-14T22:13:20Z"}"#);
+    let seconds = |count| one(Arc::new(DurationSecondArray::from(vec![count])));
+    assert_eq!(seconds(0), r#"{"x":"P0D"}"#);
+    assert_eq!(seconds(i64::MAX), r#"{"x":"PT9223372036854775807S"}"#);
+    let milliseconds = DurationMillisecondArray::from(vec![i64::MIN]);
+    assert_eq!(one(Arc::new(milliseconds)), r#"{"x":"-PT9223372036854775.808S"}"#);
+    assert_eq!(one(Arc::new(DurationNanosecondArray::from(vec![-500_000_000]))), r#"{"x":"-PT0.5S"}"#);
     let decimal = Decimal128Array::from(vec![1230]).with_precision_and_scale(10, 2).unwrap();
     assert_eq!(one(Arc::new(decimal)), r#"{"x":"12.30"}"#);
     let dictionary: DictionaryArray<Int32Type> = vec!["maths"].into_iter().collect();
