@@ -394,6 +394,16 @@ fn a_feature_that_is_being_built_needs_partial() {
     assert!(said.contains("2 of 4 rows lack a checkpoint"), "{said}");
     assert!(said.contains("an ingest with the options of the others computes what they lack"), "{said}");
     assert_eq!(Missing::default_for(false), InfluenceSpec::default().missing);
+    // A target's feature names what computed it as that of a pool does.
+    let kind = Some("grad-adam".to_owned());
+    let asked = InfluenceSpec { target_kind: kind, ..allowed(Missing::Error) };
+    store.features(&[Feature::new("val", "grad-adam", 0, present(&numbers.vectors(1, 6)))], None);
+    let turned =
+        InfluenceSpec { pools: vec!["val".into()], targets: vec![TargetRef::parse("pool")], ..asked };
+    let error = plan(&store, &turned).top_k(Order::Best, 1, None, 1, &GO).unwrap_err();
+    let QueryError::Missing { detail, commands, .. } = &error else { panic!("{error}") };
+    assert!(detail.starts_with("2 of the target `pool` at "), "{detail}");
+    assert_eq!(commands, &["test"]);
 }
 
 #[test]

@@ -494,4 +494,13 @@ fn the_command_that_computes_what_rows_lack_is_told() {
     assert!(command.contains("--max-length 256") && command.contains("--dim 64"), "{command}");
     follow(&place, command);
     place.ok(&select);
+    // Of a target too.
+    place.samples("q", 9);
+    place.add("q");
+    let refused = place.run(&select);
+    refused.says(1, &["1 of 9 rows lack a checkpoint", "1 of the target `q` at "]);
+    let command = between(&refused.stderr, "; `", "` computes what they lack");
+    assert!(command.contains("--dataset q") && command.contains("--dim 64"), "{command}");
+    follow(&place, command);
+    place.ok(&select);
 }

@@ -6,7 +6,7 @@ use std::ops::Range;
 
 use gstore_core::Cancel;
 use gstore_curvature::Preconditioner;
-use gstore_store::{BlockBuffer, RowFlags};
+use gstore_store::{BlockBuffer, RowFlags, Snapshot};
 
 use super::target_rows::{TargetRow, TargetRows};
 use super::target_source::{
@@ -43,6 +43,7 @@ pub(crate) enum TargetForm {
 }
 
 pub(crate) struct TargetLoader<'a> {
+    pub(crate) snapshot: &'a Snapshot,
     pub(crate) spec: &'a InfluenceSpec,
     pub(crate) checkpoints: &'a [PlanCheckpoint],
     /// By checkpoint, then by target.
@@ -119,7 +120,7 @@ impl TargetLoader<'_> {
             }
         }
         let mut excluded = ExcludedCounts::default();
-        let mut kept = Vec::with_capacity(rows.len());
+        let (mut kept, mut lacking) = (Vec::with_capacity(rows.len()), Vec::new());
         for (at, row) in rows.iter().enumerate() {
             if flags[at].contains(RowFlags::NO_SCORED) {
                 excluded.add(Reason::NoScored);
@@ -127,22 +128,44 @@ impl TargetLoader<'_> {
                 excluded.add(Reason::NonFinite);
             } else if present[at] < self.readers.len() {
                 excluded.add(Reason::Missing);
+                lacking.push(*row);
             } else {
                 kept.push(*row);
             }
         }
-        if excluded.missing > 0 && self.spec.missing == Missing::Error {
-            // All targets are asked for one kind.
-            let mut kinds = self.readers.iter().flatten().map(|source| &source.part().desc.kind.name);
-            return Err(QueryError::Missing {
-                rows: excluded.missing,
-                scanned: rows.len() as u64,
-                detail: "rows of the target".into(),
-                kind: kinds.next().cloned().unwrap_or_default(),
-                commands: Vec::new(),
-            });
-        }
+        self.check_missing(&lacking, rows.len())?;
         Ok((kept, excluded))
+    }
+
+    /// Refuses rows that lack a checkpoint where the question wants that.
+    fn check_missing(&self, lacking: &[TargetRow], scanned: usize) -> Result<(), QueryError> {
+        if lacking.is_empty() || self.spec.missing != Missing::Error {
+            return Ok(());
+        }
+        let (mut detail, mut commands) = (Vec::new(), Vec::<String>::new());
+        for (readers, checkpoint) in self.readers.iter().zip(self.checkpoints) {
+            for (t, source) in readers.iter().enumerate() {
+                let TargetSource::Stored(reader) = source else { continue };
+                let present = reader.row_set()?;
+                let lacks = |row: &&TargetRow| row.target as usize == t && !present.contains(row.row);
+                let count = lacking.iter().filter(lacks).count();
+                if count > 0 {
+                    let dataset = &reader.part().desc.dataset;
+                    detail.push(format!("{count} of the target `{dataset}` at {}", checkpoint.name));
+                    let command = self.snapshot.command_of(reader.part());
+                    commands.extend(command.filter(|command| !commands.contains(command)));
+                }
+            }
+        }
+        // All targets are asked for one kind.
+        let mut kinds = self.readers.iter().flatten().map(|source| &source.part().desc.kind.name);
+        Err(QueryError::Missing {
+            rows: lacking.len() as u64,
+            scanned: scanned as u64,
+            detail: detail.join(", "),
+            kind: kinds.next().cloned().unwrap_or_default(),
+            commands,
+        })
     }
 }
 

@@ -127,7 +127,8 @@ impl Prepared {
         cancel: &'a Cancel,
     ) -> Result<TargetLoader<'a>, QueryError> {
         let inverses = self.inverses(cancel)?;
-        Ok(TargetLoader { spec: self.spec(), checkpoints: self.checkpoints(), readers, inverses, cancel })
+        let (snapshot, spec, checkpoints) = (self.snapshot(), self.spec(), self.checkpoints());
+        Ok(TargetLoader { snapshot, spec, checkpoints, readers, inverses, cancel })
     }
 
     pub(crate) fn load_targets(
