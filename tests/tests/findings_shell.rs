@@ -153,6 +153,25 @@ fn dot_commands_work_through_a_pipe() {
 }
 
 #[test]
+fn a_script_says_which_statement_is_open_above_a_command() {
+    let place = place();
+    let open = "line 4: the statement above (line 2) is still open: end it with `;` before `.mode csv`";
+    let script = "SELECT 1 AS one;\nSELECT 2\n  AS two\n.mode csv\nSELECT 3;\n";
+    let (shown, said, fine) = piped(&place, &["query"], script);
+    assert!(
+        !fine && shown == "one\n1\n" && said.contains(&format!("standard input, {open}")),
+        "{shown}{said}"
+    );
+    for args in [&["query", "-f", "script"][..], &["query", ".read script"]] {
+        place.run(args).says(1, &[&format!("script, {open}")]);
+    }
+    // A number and a line of a text are no commands.
+    let script = "SELECT '\n.mode csv\n' AS t, 1 +\n.5 AS n";
+    let (shown, said, fine) = piped(&place, &["query", "--format", "json"], script);
+    assert!(fine && shown == "{\"t\":\"\\n.mode csv\\n\",\"n\":1.5}\n", "{shown}{said}");
+}
+
+#[test]
 fn rows_are_counted_and_the_first_are_shown() {
     let place = place();
     let Some(mut shell) = Shell::new(&place) else { return };

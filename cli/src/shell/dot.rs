@@ -48,7 +48,7 @@ pub fn is_dot(line: &str) -> bool {
     line.trim_start().starts_with(['.', '\\'])
 }
 
-/// Whether there is such a command among the statements of a text.
+/// Whether there is such a command among the statements of a text, or in one that is open.
 pub fn has_commands(text: &str) -> bool {
     // Most texts have none: then they are not taken apart.
     if !text.lines().any(is_dot) {
@@ -58,7 +58,7 @@ pub fn has_commands(text: &str) -> bool {
     text.lines().any(|line| {
         held.push_str(line);
         held.push('\n');
-        let found = is_dot(&held);
+        let found = is_dot(&held) || is_misplaced(&held);
         if is_complete(&held) {
             held.clear();
         }
@@ -221,7 +221,9 @@ mod tests {
 
     #[test]
     fn commands_stand_between_statements() {
-        for text in [".mode json;\nSELECT 1", "SELECT 1;\n-- two\n\\q\n", "\n .tables"] {
+        for text in
+            [".mode json;\nSELECT 1", "SELECT 1;\n-- two\n\\q\n", "\n .tables", "SELECT 1\n.mode json\n, 2"]
+        {
             assert!(has_commands(text), "{text}");
         }
         for text in ["SELECT 1", "SELECT 1\n.5", "SELECT '\n.mode json';", "-- a\nSELECT 1 +\n.5;", ""] {

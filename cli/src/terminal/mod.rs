@@ -282,6 +282,13 @@ impl<'a> Shell<'a> {
                 begun = number + 1;
             }
             held.push_str(line);
+            if dot::is_misplaced(&held) {
+                let (place, command) = (path.display(), line.trim());
+                bail!(
+                    "{place}, line {}: the statement above (line {begun}) is still open: end it with `;` before `{command}`",
+                    number + 1
+                );
+            }
             let ends = dot::is_dot(&held) || lexer::is_complete(&held);
             if ends && self.take_line(path, begun, &mut held, depth)? == Flow::Quit {
                 return Ok(Flow::Quit);
