@@ -55,7 +55,7 @@ fn has(shown: &str, words: &[&str]) {
 }
 
 /// The shell's input from a file: what it prints, what it says, and whether it went well.
-fn piped(place: &Place, args: &[&str], script: &str) -> (String, String, bool) {
+fn piped(place: &Place, args: &[&str], script: impl AsRef<[u8]>) -> (String, String, bool) {
     place.write("script", script);
     let input = fs_err::File::open(place.path("script")).expect("opens").into_file();
     let done = at_home(place, args).stdin(input).output().expect("runs");
@@ -169,6 +169,22 @@ fn a_script_says_which_statement_is_open_above_a_command() {
     let script = "SELECT '\n.mode csv\n' AS t, 1 +\n.5 AS n";
     let (shown, said, fine) = piped(&place, &["query", "--format", "json"], script);
     assert!(fine && shown == "{\"t\":\"\\n.mode csv\\n\",\"n\":1.5}\n", "{shown}{said}");
+}
+
+#[test]
+fn a_byte_that_is_not_utf_8_is_an_error_of_its_line() {
+    let place = place();
+    let (shown, said, fine) = piped(&place, &["query"], b"SELECT 1;\nSELECT '\xe9';\n");
+    assert!(!fine && shown.is_empty(), "{shown}");
+    has(&said, &["standard input, line 2: the byte 0xE9 is not UTF-8"]);
+    place.run(&["query", ".read script"]).says(1, &["script, line 2: the byte 0xE9 is not UTF-8"]);
+    // The shell goes on.
+    let Some(mut shell) = Shell::new(&place) else { return };
+    shell.0.ready(PROMPT);
+    shell.0.keys(b"SELECT \xff");
+    shell.0.until("a byte that is not UTF-8 was typed");
+    has(&shell.line("SELECT 20 + 3 AS n;"), &["23"]);
+    shell.leave();
 }
 
 #[test]

@@ -71,8 +71,8 @@ impl Terminal {
     }
 
     /// Types keys.
-    pub fn keys(&mut self, keys: &str) {
-        self.master.write_all(keys.as_bytes()).expect("typed");
+    pub fn keys(&mut self, keys: impl AsRef<[u8]>) {
+        self.master.write_all(keys.as_ref()).expect("typed");
     }
 
     /// Waits until a text is shown; returns what was shown since the last one, up to its end.

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use anyhow::{Result, bail};
+use anyhow::{Result, anyhow, bail};
 use gstore_data::conversion_hint;
 use gstore_sql::{OwnTable, Parameters};
 
@@ -55,7 +55,37 @@ pub fn parameters(given: &[String]) -> Result<Parameters> {
     Ok(values)
 }
 
-/// A text without the byte order mark with which editors of Windows begin files.
-pub fn without_mark(text: String) -> String {
-    text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text)
+/// The text of statements that are from there, without the byte order mark with which editors of Windows
+/// begin files.
+pub fn statement_text(bytes: Vec<u8>, from: &Path) -> Result<String> {
+    let text = String::from_utf8(bytes).map_err(|error| {
+        let at = error.utf8_error().valid_up_to();
+        let (before, rest) = error.as_bytes().split_at(at);
+        let line = before.split(|byte| *byte == b'\n').count();
+        let byte = rest.first().copied().unwrap_or_default();
+        anyhow!(
+            "{}, line {line}: the byte 0x{byte:02X} is not UTF-8, in which statements are written; convert the text, as with `iconv -f latin1 -t utf-8`",
+            from.display()
+        )
+    })?;
+    Ok(text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_byte_that_is_not_utf_8_has_a_line() {
+        let read =
+            |bytes: &[u8]| statement_text(bytes.to_vec(), Path::new("a.sql")).map_err(|e| e.to_string());
+        assert_eq!(read("\u{feff}SELECT 'é'".as_bytes()), Ok("SELECT 'é'".to_owned()));
+        for (bytes, place) in [
+            (&b"SELECT 1;\n\nSELECT '\xe9';\n"[..], "a.sql, line 3: the byte 0xE9 is not UTF-8"),
+            (&b"\xff\xfeS\0"[..], "a.sql, line 1: the byte 0xFF is not UTF-8"),
+            (&b"SELECT 1;\n'\xc3"[..], "a.sql, line 2: the byte 0xC3 is not UTF-8"),
+        ] {
+            assert!(read(bytes).unwrap_err().starts_with(place), "{place}");
+        }
+    }
 }

@@ -1,6 +1,7 @@
 //! The line editor of the shell: history across runs, completion, colours, and statements of several lines.
 
 use std::borrow::Cow;
+use std::io::ErrorKind;
 use std::path::PathBuf;
 
 use anyhow::Result;
@@ -43,6 +44,8 @@ pub enum EditorInput {
     Input(String),
     /// Nothing: what was typed was given up.
     GivenUp,
+    /// Nothing that can be read: a byte is not UTF-8.
+    NotText,
     /// The end of the input.
     End,
 }
@@ -75,6 +78,9 @@ impl<'a> Editor<'a> {
             }
             Err(ReadlineError::Interrupted) => Ok(EditorInput::GivenUp),
             Err(ReadlineError::Eof) => Ok(EditorInput::End),
+            Err(ReadlineError::Io(error)) if error.kind() == ErrorKind::InvalidData => {
+                Ok(EditorInput::NotText)
+            }
             Err(error) => Err(error.into()),
         }
     }

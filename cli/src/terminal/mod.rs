@@ -33,7 +33,7 @@ use crate::shell::dot::{self, DotCommand};
 use crate::shell::lexer;
 use crate::shell::settings::{Mode, Settings, switch};
 use crate::shell::words::CompletionTable;
-use crate::statements::{Engine, own_tables, report, with_digest_checks, without_mark};
+use crate::statements::{Engine, own_tables, report, statement_text, with_digest_checks};
 use crate::streams::{is_closed, out, say};
 use editor::{Editor, EditorInput};
 use names::SnapshotNames;
@@ -54,6 +54,12 @@ pub fn run(context: &Context, store: &Store, args: &QueryArgs, cancel: &Cancel) 
         let input = match context.at_prompt(|| editor.read())? {
             EditorInput::Input(input) => input,
             EditorInput::GivenUp => continue,
+            EditorInput::NotText => {
+                say!(
+                    "error: a byte that is not UTF-8 was typed, and the line is given up; a terminal that sends UTF-8 is needed"
+                );
+                continue;
+            }
             EditorInput::End => return Ok(()),
         };
         cancel.lower();
@@ -269,7 +275,7 @@ impl<'a> Shell<'a> {
 
     /// Runs the statements and dot commands of a file up to the first that fails.
     fn read(&mut self, path: &Path, depth: usize) -> Result<Flow> {
-        let file = without_mark(fs_err::read_to_string(path)?);
+        let file = statement_text(fs_err::read(path)?, path)?;
         self.lines(path, &file, depth)
     }
 

@@ -6,18 +6,19 @@ use std::path::Path;
 use anyhow::Result;
 
 use crate::args::QueryArgs;
-use crate::statements::without_mark;
+use crate::statements::statement_text;
 
 /// The statements; none where somebody is there to type them.
 pub(super) fn statements(args: &QueryArgs) -> Result<Option<String>> {
-    Ok(match (args.sql.as_deref(), &args.file) {
-        (Some("-"), _) => Some(read_stdin()?),
-        (Some(sql), _) => Some(sql.to_owned()),
-        (None, Some(file)) if file == Path::new("-") => Some(read_stdin()?),
-        (None, Some(file)) => Some(without_mark(fs_err::read_to_string(file)?)),
-        (None, None) if !std::io::stdin().is_terminal() => Some(read_stdin()?),
-        (None, None) => None,
-    })
+    let bytes = match (args.sql.as_deref(), &args.file) {
+        (Some("-"), _) => read_stdin()?,
+        (Some(sql), _) => return Ok(Some(sql.to_owned())),
+        (None, Some(file)) if file == Path::new("-") => read_stdin()?,
+        (None, Some(file)) => fs_err::read(file)?,
+        (None, None) if !std::io::stdin().is_terminal() => read_stdin()?,
+        (None, None) => return Ok(None),
+    };
+    statement_text(bytes, place(args)).map(Some)
 }
 
 /// What a message calls the place that they are from.
@@ -29,8 +30,8 @@ pub(super) fn place(args: &QueryArgs) -> &Path {
     }
 }
 
-fn read_stdin() -> Result<String> {
-    let mut sql = String::new();
-    std::io::stdin().read_to_string(&mut sql)?;
-    Ok(without_mark(sql))
+fn read_stdin() -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    std::io::stdin().read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
