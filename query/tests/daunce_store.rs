@@ -85,9 +85,13 @@ impl World {
     }
 
     fn centring(&self, how: CovarianceOptions, models: Models) -> Centring {
-        let rows = self.pool.iter().enumerate().map(|(row, values)| wide(row, values, how));
-        let whole: Vec<Vec<f64>> = rows.filter(|row| row.iter().all(|x| x.is_finite())).collect();
-        let mean = |k: usize| whole.iter().map(|row| row[k]).sum::<f64>() / whole.len() as f64;
+        let loss =
+            |(row, values): (usize, &Vec<f32>), k: usize| f64::from(offset(row)) + f64::from(values[k]);
+        let mean = |k: usize| {
+            let losses = self.pool.iter().enumerate().map(|row| loss(row, k));
+            let own: Vec<f64> = losses.filter(|loss| loss.is_finite()).collect();
+            own.iter().sum::<f64>() / own.len() as f64
+        };
         Centring::new(models, how, (0..MODELS).map(mean).collect())
     }
 }
@@ -302,6 +306,30 @@ fn missing_cells_are_an_error_a_pairwise_score_or_a_model_less() {
     );
     let found = plan.estimates(&ranking.rows, false, &GO).unwrap();
     assert!(found.iter().all(|row| row.estimate.models == MODELS - 2));
+}
+
+#[test]
+fn the_mean_of_a_model_is_over_the_rows_that_have_its_loss() {
+    // No row has all losses.
+    let world = World::new(50, &[0..MODELS], |pool| {
+        for (row, values) in pool.iter_mut().enumerate() {
+            values[row * 5 % MODELS] = f32::NAN;
+        }
+    });
+    for score in [Score::Cov, Score::Corr] {
+        for center in [Center::Model, Center::Both] {
+            let how = CovarianceOptions { score, center, ddof: 1 };
+            let plan = world.plan_of("target:b", |covariance| {
+                (covariance.how, covariance.missing) = (how, MissingCells::Pairwise);
+            });
+            let (found, centring) = (all_scores(&plan, 2), world.centring(how, Models::one(MODELS)));
+            assert_eq!(found.len(), 50);
+            for (row, found) in found {
+                let want = world.pair(&centring, row as usize, 1).unwrap();
+                assert!(close(found, want, score), "{score} {center} row {row}: {found} {want}");
+            }
+        }
+    }
 }
 
 #[test]

@@ -58,6 +58,13 @@ impl OpenLosses {
         self.columns.iter().map(move |k| row.get(*k).map_or(f64::NAN, |x| f64::from(*x) + offset))
     }
 
+    /// What [`Self::of_row`] leaves out of the losses of a row of a block although means of models need it; 0 if
+    /// it is lost.
+    fn left_out_offset(&self, block: &LossBlock, i: usize) -> f64 {
+        let offset = block.offset.get(i).filter(|x| self.center == Center::Both && x.is_finite());
+        offset.map_or(0.0, |x| f64::from(*x))
+    }
+
     /// Whether a row of a block has losses that cannot be centred: nothing says what they are relative to.
     pub(crate) fn lacks_offset(&self, block: &LossBlock, i: usize) -> bool {
         let is_known = match self.center {
@@ -136,10 +143,10 @@ impl LossSides {
         Ok(models.some(&kept))
     }
 
-    /// The mean of each model over the live rows of all pools that have all losses. Sums are taken cell by
-    /// cell in the order of the rows.
+    /// The mean of each model over the live rows of all pools that have its loss. Sums are taken cell by cell
+    /// in the order of the rows.
     fn means(&self, models: usize, cancel: &Cancel) -> Result<Vec<f64>, QueryError> {
-        let (mut sums, mut count) = (vec![0.0f64; models], 0u64);
+        let mut all = ModelSums::new(models);
         for losses in &self.pools {
             let cells = losses.reader.cells();
             parallel::ordered::<_, _, QueryError>(
@@ -149,26 +156,67 @@ impl LossSides {
                 LossBlock::default,
                 |block, unit| {
                     losses.reader.read_cell(cells[unit], None, block)?;
-                    let (mut own, mut rows) = (vec![0.0f64; models], 0u64);
-                    let mut row: Vec<f64> = Vec::with_capacity(models);
+                    let mut own = ModelSums::new(models);
                     for i in 0..block.len() {
-                        row.clear();
-                        row.extend(losses.of_row(block, i));
-                        if row.iter().all(|x| x.is_finite()) {
-                            own.iter_mut().zip(&row).for_each(|(sum, x)| *sum += x);
-                            rows += 1;
-                        }
+                        own.add(losses.of_row(block, i), losses.left_out_offset(block, i));
                     }
-                    Ok((own, rows))
+                    Ok(own)
                 },
-                |(own, rows)| {
-                    sums.iter_mut().zip(&own).for_each(|(sum, x)| *sum += x);
-                    count += rows;
+                |own| {
+                    all.merge(&own);
                     Ok(ControlFlow::Continue(()))
                 },
             )?;
         }
-        sums.iter_mut().for_each(|sum| *sum /= count.max(1) as f64);
-        Ok(sums)
+        Ok(all.means())
+    }
+}
+
+/// Sums over rows, of each model over those that have its loss.
+struct ModelSums {
+    /// Rows that have a loss.
+    rows: u64,
+    models: Vec<ModelSum>,
+}
+
+#[derive(Clone, Default)]
+struct ModelSum {
+    rows: u64,
+    losses: f64,
+    /// What the losses leave out.
+    offsets: f64,
+}
+
+impl ModelSums {
+    fn new(models: usize) -> Self {
+        Self { rows: 0, models: vec![ModelSum::default(); models] }
+    }
+
+    fn add(&mut self, losses: impl Iterator<Item = f64>, offset: f64) {
+        let mut has_any = false;
+        for (sum, loss) in self.models.iter_mut().zip(losses).filter(|(_, loss)| loss.is_finite()) {
+            sum.rows += 1;
+            sum.losses += loss;
+            sum.offsets += offset;
+            has_any = true;
+        }
+        self.rows += u64::from(has_any);
+    }
+
+    fn merge(&mut self, other: &Self) {
+        self.rows += other.rows;
+        for (sum, other) in self.models.iter_mut().zip(&other.models) {
+            sum.rows += other.rows;
+            sum.losses += other.losses;
+            sum.offsets += other.offsets;
+        }
+    }
+
+    /// Means over the same rows all leave out the same, which cancels; those over different rows do not. A
+    /// model without any loss is part of no score, whatever its mean.
+    fn means(&self) -> Vec<f64> {
+        let same_rows = self.models.iter().all(|sum| sum.rows == self.rows);
+        let total = |sum: &ModelSum| if same_rows { sum.losses } else { sum.losses + sum.offsets };
+        self.models.iter().map(|sum| total(sum) / sum.rows.max(1) as f64).collect()
     }
 }
