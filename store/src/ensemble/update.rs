@@ -29,30 +29,40 @@ impl Store {
         update: &EnsembleUpdate,
         command: &str,
     ) -> Result<Arc<Snapshot>, CommitError> {
-        check_names(update)?;
         let lock = WriterLock::take(self)?;
         let now = self.snapshot()?;
+        let part = now.updated_ensemble(update)?;
         let mut change = change_of(&now, command);
         let old = now.ensembles().iter().find(|e| e.name == update.name);
-        let mut part = match old {
-            Some(part) => EnsemblePart::clone(part),
-            None => {
-                change.next.ensemble += 1;
-                EnsemblePart::new(&update.name, change.next.ensemble - 1, update.base.clone())
-            }
-        };
-        let added = merge(&mut part, update)?;
         if old.is_some_and(|old| **old == part) {
             return Ok(now);
         }
+        change.next.ensemble += u32::from(old.is_none());
+        let added = part.members.len() - old.map_or(0, |old| old.members.len());
         change.changes.push(format!(
             "ensemble {}: {} added, {} in all",
             part.name,
-            many(added, "member"),
+            many(added as u64, "member"),
             part.members.len()
         ));
         change.ensembles.push(part);
         publish(self, &lock, &now, change)
+    }
+}
+
+impl Snapshot {
+    /// An ensemble as [`Store::update_ensemble`] would leave it.
+    ///
+    /// # Errors
+    /// As there; nothing is written.
+    pub fn updated_ensemble(&self, update: &EnsembleUpdate) -> Result<EnsemblePart, CommitError> {
+        check_names(update)?;
+        let mut part = match self.ensembles().iter().find(|e| e.name == update.name) {
+            Some(part) => EnsemblePart::clone(part),
+            None => EnsemblePart::new(&update.name, self.root().next.ensemble, update.base.clone()),
+        };
+        merge(&mut part, update)?;
+        Ok(part)
     }
 }
 
@@ -68,8 +78,8 @@ fn check_names(update: &EnsembleUpdate) -> Result<(), CommitError> {
     }
 }
 
-/// Takes an update into a part, and says how many members are new.
-fn merge(part: &mut EnsemblePart, update: &EnsembleUpdate) -> Result<u64, CommitError> {
+/// Takes an update into a part.
+fn merge(part: &mut EnsemblePart, update: &EnsembleUpdate) -> Result<(), CommitError> {
     if part.base.id != update.base.id {
         return Err(CommitError::EnsembleBase {
             ensemble: part.name.clone(),
@@ -80,11 +90,9 @@ fn merge(part: &mut EnsemblePart, update: &EnsembleUpdate) -> Result<u64, Commit
     let EnsembleBase { name, adapter, .. } = &update.base;
     part.base.name = name.clone().or_else(|| part.base.name.take());
     part.base.adapter = adapter.clone().or_else(|| part.base.adapter.take());
-    let mut added = 0;
     for member in &update.members {
         let Some(known) = part.members.iter_mut().find(|known| known.id == member.id) else {
             part.members.push(member.clone());
-            added += 1;
             continue;
         };
         if let Some(what) = known.merge(member) {
@@ -92,5 +100,5 @@ fn merge(part: &mut EnsemblePart, update: &EnsembleUpdate) -> Result<u64, Commit
             return Err(CommitError::MemberConflict { ensemble, member, what });
         }
     }
-    Ok(added)
+    Ok(())
 }

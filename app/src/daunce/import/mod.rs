@@ -1,11 +1,12 @@
 //! Import of losses that were computed elsewhere, by any models that score a text, with or without weights.
 //!
-//! Everything is read and checked once before anything is written. Members are registered in one commit, and
-//! the losses of each dataset published in one more.
+//! Everything is read, checked and compared with what the store has before anything is written. Then members
+//! are registered in one commit, and the losses of each dataset published in one more.
 //!
 //! Memory: about 100 bytes for each id, and a cell of rows x models.
 
 mod cells;
+mod lock;
 mod manifest;
 mod matrix;
 mod records;
@@ -22,6 +23,7 @@ use gstore_store::{EnsembleBase, EnsembleUpdate, Member, Store};
 
 use super::DaunceError;
 use crate::work::JobContext;
+use lock::ImportLock;
 use manifest::{Manifest, Signal, TableRecord};
 use source::LossSource;
 
@@ -121,12 +123,19 @@ pub fn import(
         source.check(work)?;
         sources.push(source);
     }
+    let _lock = ImportLock::take(store, &name, &sources, work.command)?;
+    let now = store.snapshot()?;
+    let there = now.ensembles().iter().find(|e| e.name == name).map(|e| e.members.as_slice());
     let update = EnsembleUpdate {
         name: name.clone(),
         base: EnsembleBase { id: base.clone(), name: None, adapter: None },
-        members: members(&manifest, &sources, &base, known.map(|e| e.members.as_slice())),
+        members: members(&manifest, &sources, &base, there),
     };
-    let before = known.map_or(0, |e| e.members.len());
+    let before = there.map_or(0, <[Member]>::len);
+    let planned = now.updated_ensemble(&update)?;
+    for source in &sources {
+        write::compare(&now, &planned, source, request.replace, work)?;
+    }
     let snapshot = store.update_ensemble(&update, work.command)?;
     let ensemble = snapshot.ensemble(&name)?;
     let mut report = ImportReport {

@@ -20,6 +20,20 @@ use super::window::CellLosses;
 use crate::daunce::DaunceError;
 use crate::work::JobContext;
 
+/// Compares a table with what a snapshot has of it, under an ensemble that may have more members there.
+///
+/// # Errors
+/// Losses that the table cannot take.
+pub(super) fn compare(
+    snapshot: &Snapshot,
+    ensemble: &EnsemblePart,
+    source: &LossSource,
+    replace: bool,
+    work: &mut JobContext<'_>,
+) -> Result<(), DaunceError> {
+    ImportedTable::open(snapshot, ensemble, source, replace)?.compare(&mut TableReport::default(), work)
+}
+
 /// Writes a table, whose rows were found in `seen`, and publishes it. Returns the number of the snapshot that
 /// has it.
 pub(super) fn write(

@@ -137,7 +137,8 @@ fn patiently(pauses: &[Duration], cancel: &Cancel, mut work: impl FnMut() -> Res
 
 /// Whether another process wrote the same losses at the same time.
 fn is_met(error: &Error) -> bool {
-    matches!(error.downcast_ref(), Some(DaunceError::Meanwhile(_) | DaunceError::Job(JobError::Busy { .. })))
+    use DaunceError::{Importing, Job, Meanwhile};
+    matches!(error.downcast_ref(), Some(Meanwhile(_) | Importing { .. } | Job(JobError::Busy { .. })))
 }
 
 /// An error of the import in words of the folder and its runs: the files of the export are gone with it.
@@ -183,6 +184,8 @@ mod tests {
             });
             assert_eq!((count, done.is_ok()), (tried, is_done));
         }
+        let (ensemble, dataset) = ("e".into(), "queries".into());
+        assert!(is_met(&DaunceError::Importing { ensemble, dataset, pid: 7 }.into()));
         let mut count = 0;
         let other = patiently(&none, &cancel, || {
             count += 1;

@@ -1,4 +1,5 @@
 use super::*;
+use crate::daunce::import::lock::ImportLock;
 use crate::daunce::import::manifest::{Manifest, Signal, TableRecord};
 use crate::daunce::import::{ImportRequest, import};
 use gstore_store::{
@@ -10,12 +11,7 @@ use std::path::Path;
 /// A store with samples `a` and `b` and an ensemble of two members, and files with losses of both.
 fn filled(dir: &Path) -> Store {
     let store = Store::create(dir.join("s")).unwrap();
-    let name = DatasetName::try_from("pool").unwrap();
-    let mut append = store.append(&name, vec![], AppendOptions::default()).unwrap();
-    for id in ["a", "b"] {
-        append.push(NewSample { id, record: Some(b"{}".as_slice()), metadata: vec![] }).unwrap();
-    }
-    append.finish().unwrap();
+    add(&store, "pool");
     let update = EnsembleUpdate {
         name: "e".into(),
         base: EnsembleBase { id: "theta".into(), name: None, adapter: None },
@@ -34,6 +30,16 @@ fn filled(dir: &Path) -> Store {
     });
     fs_err::write(dir.join("manifest.json"), manifest.to_string()).unwrap();
     store
+}
+
+/// Adds samples `a` and `b`.
+fn add(store: &Store, dataset: &str) {
+    let name = DatasetName::try_from(dataset).unwrap();
+    let mut append = store.append(&name, vec![], AppendOptions::default()).unwrap();
+    for id in ["a", "b"] {
+        append.push(NewSample { id, record: Some(b"{}".as_slice()), metadata: vec![] }).unwrap();
+    }
+    append.finish().unwrap();
 }
 
 fn take_in(store: &Store, request: ImportRequest) -> Result<(), DaunceError> {
@@ -73,6 +79,43 @@ fn of_two_imports_of_a_table_at_once_one_is_refused() {
     assert_eq!(offsets(&now), ["loss@e:base"]);
     let table = ImportedTable::open(&now, ensemble, &source, false).unwrap();
     assert_eq!(table.offsets(&now)[0].attrs.label, "loss@e:base");
+}
+
+#[test]
+fn an_import_that_is_refused_leaves_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = filled(dir.path());
+    add(&store, "queries");
+    let tables = vec![("pool".to_owned(), dir.path().join("losses.jsonl"))];
+    let request = ImportRequest { ensemble: Some("e".into()), tables, ..ImportRequest::default() };
+    take_in(&store, request.clone()).unwrap();
+    let before = store.snapshot().unwrap().number();
+
+    // The second table differs from what is stored, the first has a new model.
+    fs_err::write(dir.path().join("new.csv"), "id,m0,m7\na,1,2\nb,3,4\n").unwrap();
+    fs_err::write(dir.path().join("other.csv"), "id,m0,m1\na,2.5,2.5\nb,2.5,7\n").unwrap();
+    let tables = json!({ "ensemble": "e", "tables": [
+        { "dataset": "queries", "losses": "new.csv" }, { "dataset": "pool", "losses": "other.csv" }
+    ] });
+    let manifest = dir.path().join("tables.json");
+    fs_err::write(&manifest, tables.to_string()).unwrap();
+    let both = ImportRequest { manifest: Some(manifest), ..ImportRequest::default() };
+    let differs = take_in(&store, both.clone()).unwrap_err();
+    assert!(matches!(&differs, DaunceError::Differs { id, .. } if id == "b"), "{differs}");
+    assert_eq!(store.snapshot().unwrap().number(), before);
+
+    // The same at once: another import is at work on one of the tables.
+    let snapshot = store.snapshot().unwrap();
+    let record = TableRecord::of_file("pool".into(), dir.path().join("losses.jsonl"));
+    let source = LossSource::open(&snapshot, &Manifest::default(), &record, Signal::Loss).unwrap();
+    let lock = ImportLock::take(&store, "e", &[source], "import").unwrap();
+    let both = ImportRequest { replace: true, ..both };
+    let busy = take_in(&store, both.clone()).unwrap_err();
+    assert!(matches!(&busy, DaunceError::Importing { dataset, .. } if dataset == "pool"), "{busy}");
+    assert_eq!(store.snapshot().unwrap().number(), before);
+    drop(lock);
+    take_in(&store, both).unwrap();
+    assert_eq!(store.snapshot().unwrap().ensemble("e").unwrap().members.len(), 3);
 }
 
 #[test]
