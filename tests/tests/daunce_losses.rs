@@ -457,4 +457,9 @@ fn losses_of_theta_0_are_joined_by_id_and_no_sample_lacks_one() {
         place.value(&format!("SELECT count(*) FROM {of} WHERE reason = 'missing'"))
     };
     assert_eq!((left_out("base"), left_out("row")), ((ROWS - 20).to_string(), "0".to_owned()));
+    // It cannot be given later.
+    lines.extend((20..ROWS).map(|i| line(i, Some(given(i, 9)))));
+    base(&lines);
+    import(&place, &["manifest.json"])
+        .says(1, &["base.jsonl: the loss of \"s20\"", "gstore drop ensemble gpt"]);
 }

@@ -81,9 +81,22 @@ pub enum DaunceError {
     Differs {
         path: PathBuf,
         id: String,
-        /// Id of the member, or `theta_0`.
+        /// Id of the member.
         model: String,
         stored: f64,
+        given: f64,
+    },
+    #[error(
+        "{}: the loss of {id:?} under theta_0 is {given}, but its losses are stored relative to {}, which cannot be changed; import without `base_losses` to leave that as it is, or remove the ensemble with {} and import all of its losses again, with `base_losses`",
+        path.display(), stored_base(*stored), Remedy::DropEnsemble(ensemble)
+    )]
+    OtherBase {
+        /// The file with the losses of theta_0.
+        path: PathBuf,
+        ensemble: String,
+        id: String,
+        /// Its loss under theta_0, where that is what its losses are relative to.
+        stored: Option<f32>,
         given: f64,
     },
     #[error(
@@ -130,6 +143,13 @@ pub enum DaunceError {
 impl From<Cancelled> for DaunceError {
     fn from(_: Cancelled) -> Self {
         Self::Stopped
+    }
+}
+
+fn stored_base(loss: Option<f32>) -> String {
+    match loss {
+        Some(loss) => format!("a loss of {loss} under theta_0"),
+        None => "another number than that loss".to_owned(),
     }
 }
 

@@ -194,6 +194,11 @@ impl LossSource {
         self.base.is_some()
     }
 
+    /// The file with the losses of theta_0, where they are given.
+    pub(crate) fn base_path(&self) -> &Path {
+        self.base.as_ref().map_or(&self.path, |base| &base.path)
+    }
+
     /// Reads all of it once.
     ///
     /// # Errors

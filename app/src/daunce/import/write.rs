@@ -169,16 +169,17 @@ impl<'a> ImportedTable<'a> {
                 return Err(DaunceError::NoOffset { path, id });
             }
             let offset = match (there, base, self.of) {
-                (true, base, of) => {
+                (true, base, _) => {
                     let offset = stored.get((row % CELL_ROWS) as usize).copied().unwrap_or(f32::NAN);
-                    let differs =
-                        |base: &f64| of == OffsetOf::Base && offset.is_finite() && *base as f32 != offset;
-                    if let Some(base) = base.filter(differs) {
-                        return Err(self.differs(*place, "theta_0", f64::from(offset), base));
+                    let is_base = self.of == OffsetOf::Base;
+                    if let Some(base) = base.filter(|base| !is_base || *base as f32 != offset) {
+                        let stored = Some(offset).filter(|offset| is_base && offset.is_finite());
+                        return Err(self.other_base(*place, stored, base));
                     }
                     offset
                 }
-                (false, Some(base), _) => base as f32,
+                (false, Some(base), OffsetOf::Base) => base as f32,
+                (false, Some(base), OffsetOf::Mean) => return Err(self.other_base(*place, None, base)),
                 (false, None, OffsetOf::Base) => f32::NAN,
                 (false, None, OffsetOf::Mean) => window.mean(at, self.source.models.len()),
             };
@@ -190,6 +191,17 @@ impl<'a> ImportedTable<'a> {
     fn differs(&self, place: usize, model: &str, stored: f64, given: f64) -> DaunceError {
         let (path, model) = (self.source.path.clone(), model.to_owned());
         DaunceError::Differs { path, id: self.id_of(place), model, stored, given }
+    }
+
+    /// A loss of theta_0 that the table cannot take: an offset never changes.
+    fn other_base(&self, place: usize, stored: Option<f32>, given: f64) -> DaunceError {
+        DaunceError::OtherBase {
+            path: self.source.base_path().to_owned(),
+            ensemble: self.columns.ensemble.1.clone(),
+            id: self.id_of(place),
+            stored,
+            given,
+        }
     }
 
     fn id_of(&self, place: usize) -> String {

@@ -119,6 +119,33 @@ fn an_import_that_is_refused_leaves_nothing() {
 }
 
 #[test]
+fn losses_of_theta_0_that_come_late_or_differ_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let tables = vec![("pool".to_owned(), dir.path().join("losses.jsonl"))];
+    let without = ImportRequest { ensemble: Some("e".into()), tables, ..ImportRequest::default() };
+    let manifest = Some(dir.path().join("manifest.json"));
+    let with = ImportRequest { manifest, replace: true, ..ImportRequest::default() };
+    let refused = |store: &Store, stored: Option<f32>| {
+        let before = store.snapshot().unwrap().number();
+        let error = take_in(store, with.clone()).unwrap_err();
+        let DaunceError::OtherBase { path, stored: found, .. } = &error else { panic!("{error}") };
+        assert_eq!((path, *found), (&dir.path().join("base.jsonl"), stored), "{error}");
+        assert_eq!(store.snapshot().unwrap().number(), before);
+    };
+    let store = filled(dir.path());
+    take_in(&store, without).unwrap();
+    refused(&store, None);
+
+    let other = tempfile::tempdir().unwrap();
+    let store = filled(other.path());
+    take_in(&store, with.clone()).unwrap();
+    take_in(&store, with.clone()).unwrap();
+    let line = |id: &str, loss: f64| json!({"model": "theta", "id": id, "loss": loss}).to_string();
+    fs_err::write(dir.path().join("base.jsonl"), [line("a", 2.5), line("b", 3.0)].join("\n")).unwrap();
+    refused(&store, Some(2.5));
+}
+
+#[test]
 fn losses_are_refused_where_it_is_lost_what_the_stored_ones_are_relative_to() {
     let dir = tempfile::tempdir().unwrap();
     let store = filled(dir.path());
