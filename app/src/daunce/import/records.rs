@@ -29,8 +29,25 @@ pub(super) struct RecordTable {
 struct RecordReader<'a> {
     path: &'a Path,
     signal: Signal,
-    /// Models of the manifest; empty: those of the records.
-    known: &'a [String],
+    models: RecordModels<'a>,
+}
+
+/// Models that the records of a file are of.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum RecordModels<'a> {
+    /// Those of the manifest; empty: those that the records name.
+    Named(&'a [String]),
+    /// One that records need not name.
+    One(&'a str),
+}
+
+impl<'a> RecordModels<'a> {
+    fn known(self) -> &'a [String] {
+        match self {
+            Self::Named(known) => known,
+            Self::One(_) => &[],
+        }
+    }
 }
 
 struct RecordCell {
@@ -40,9 +57,9 @@ struct RecordCell {
     value: f64,
 }
 
-/// Reads a table. With `known` models, a record of any other one is refused.
-pub(super) fn read(path: &Path, signal: Signal, known: &[String]) -> Result<RecordTable, DaunceError> {
-    let reading = RecordReader { path, signal, known };
+/// Reads a table. With models of a manifest, a record of any other one is refused.
+pub(super) fn read(path: &Path, signal: Signal, of: RecordModels<'_>) -> Result<RecordTable, DaunceError> {
+    let (reading, known) = (RecordReader { path, signal, models: of }, of.known());
     let (mut rows, mut models) = (SampleRows::default(), SampleRows::of(known.to_vec()));
     // What there is comes first: the place of a cell depends on the number of models.
     reading.each(&mut |_, cell| {
@@ -138,7 +155,9 @@ impl RecordReader<'_> {
             }
         };
         let id = text("id").ok_or_else(|| self.at(place, "a record has an `id`"))?;
-        if let Some(model) = text("model") {
+        let named = text("model");
+        let model = if named.is_some() { named } else { self.unnamed(place, record)? };
+        if let Some(model) = model {
             let value = [self.signal.name(), "loss"].iter().find_map(|key| record.get(*key));
             // A column of a table that is null is left out of its record.
             let value = self.value(place, value.unwrap_or(&Value::Null))?;
@@ -146,7 +165,7 @@ impl RecordReader<'_> {
             self.check_model(place, &model)?;
             return take(place, RecordCell { id, model, value: if nothing { f64::NAN } else { value } });
         }
-        if self.known.is_empty() {
+        if self.models.known().is_empty() {
             for (model, value) in record.iter().filter(|(key, _)| *key != "id") {
                 take(
                     place,
@@ -155,15 +174,43 @@ impl RecordReader<'_> {
             }
             return Ok(());
         }
-        for model in self.known {
+        for model in self.models.known() {
             let value = self.value(place, record.get(model).unwrap_or(&Value::Null))?;
             take(place, RecordCell { id: id.clone(), model: model.clone(), value })?;
         }
         Ok(())
     }
 
+    /// The model of a record that names none, where it is the record of a cell.
+    ///
+    /// # Errors
+    /// There are several models: its columns would be taken for models.
+    fn unnamed(&self, place: &Place, record: &Map<String, Value>) -> Result<Option<String>, DaunceError> {
+        let known = self.models.known();
+        let keys: &[&str] = match self.models {
+            RecordModels::Named([]) => &["loss", "n_tokens"],
+            // Where the models are known, a table with a column for each may have other columns.
+            RecordModels::Named(_) | RecordModels::One(_) => &["loss"],
+        };
+        let keys = [self.signal.name()].into_iter().chain(keys.iter().copied());
+        let has_any = known.iter().any(|model| record.contains_key(model));
+        let of_cell = keys.filter(|_| !has_any).find(|key| record.contains_key(*key));
+        match (of_cell, self.models) {
+            (None, _) => Ok(None),
+            (Some(_), RecordModels::One(model)) => Ok(Some(model.to_owned())),
+            (Some(key), RecordModels::Named(_)) => Err(self.at(
+                place,
+                &format!(
+                    "there is no column `model`, which names the model that `{key}` belongs to; in a table with one record for each sample, \
+                     each model has a column, which is named by its id"
+                ),
+            )),
+        }
+    }
+
     fn check_model(&self, place: &Place, model: &str) -> Result<(), DaunceError> {
-        match self.known.is_empty() || self.known.iter().any(|known| known == model) {
+        let known = self.models.known();
+        match known.is_empty() || known.iter().any(|known| known == model) {
             true => Ok(()),
             false => Err(self.at(place, &format!("{model:?} is none of the models of the manifest"))),
         }
@@ -210,7 +257,7 @@ mod tests {
         let path = folder.path().join(name);
         fs_err::write(&path, text).unwrap();
         let known: Vec<String> = known.iter().map(|id| (*id).to_owned()).collect();
-        let table = read(&path, Signal::Loss, &known).map_err(|e| e.to_string())?;
+        let table = read(&path, Signal::Loss, RecordModels::Named(&known)).map_err(|e| e.to_string())?;
         let all: Vec<usize> = (0..table.rows.ids.len()).collect();
         let mut values = Vec::new();
         table.matrix.read(&all, &mut values).map_err(|e| e.to_string())?;
@@ -242,6 +289,31 @@ mod tests {
         assert_eq!(values[..2], [1.5, 2.0]);
         assert!(values[2].is_nan());
         assert_eq!(values[3], 3.0);
+    }
+
+    #[test]
+    fn a_record_of_a_cell_names_its_model() {
+        for text in [
+            "id,loss\na,0.5\n",
+            "id,m0,n_tokens\na,0.5,3\n",
+            "{\"id\": \"a\", \"model\": null, \"loss\": 0.5}",
+        ] {
+            let error = table(text, &[]).unwrap_err();
+            assert!(error.contains("there is no column `model`"), "{text}: {error}");
+        }
+        let error = table("id,loss\na,0.5\n", &["m0"]).unwrap_err();
+        assert!(error.contains("line 2: there is no column `model`"), "{error}");
+        let (_, models, values) = table("id,m0,n_tokens\na,0.5,3\n", &["m0"]).unwrap();
+        assert_eq!((models, values), (vec!["m0".to_owned()], vec![0.5]));
+        // Theta_0 is one model, which need not be named.
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("base.csv");
+        fs_err::write(&path, "id,loss,n_tokens\na,0.5,3\nb,1.5,0\n").unwrap();
+        let table = read(&path, Signal::Loss, RecordModels::One("theta_0")).unwrap();
+        assert_eq!(
+            (table.models, table.rows.ids),
+            (vec!["theta_0".to_owned()], vec!["a".to_owned(), "b".to_owned()])
+        );
     }
 
     #[test]

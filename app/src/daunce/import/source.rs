@@ -8,7 +8,7 @@ use gstore_store::{CELL_ROWS, Snapshot};
 use super::cells::CellWriter;
 use super::manifest::{Manifest, Signal, TableRecord};
 use super::matrix::{LossMatrix, MatrixSpec, is_matrix};
-use super::records;
+use super::records::{self, RecordModels};
 use super::rows::SampleRows;
 use crate::daunce::DaunceError;
 use crate::number::NumberType;
@@ -113,7 +113,8 @@ impl LossSource {
             ));
         }
         let stated = table.dtype.as_deref().map(|name| number(path, name)).transpose()?;
-        let records::RecordTable { rows, models, matrix } = records::read(path, signal, known)?;
+        let records::RecordTable { rows, models, matrix } =
+            records::read(path, signal, RecordModels::Named(known))?;
         let base = match &table.base_losses {
             None => None,
             Some(file) => Some(base_of_records(Path::new(file), signal, &rows)?),
@@ -244,7 +245,7 @@ impl LossSource {
 
 /// The losses of theta_0 that come with a table, joined by id: those of a table with one model.
 fn base_of_records(path: &Path, signal: Signal, rows: &SampleRows) -> Result<LossMatrix, DaunceError> {
-    let table = records::read(path, signal, &[])?;
+    let table = records::read(path, signal, RecordModels::One("theta_0"))?;
     if table.models.len() != 1 {
         return Err(DaunceError::file(
             path,
