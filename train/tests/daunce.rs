@@ -320,11 +320,14 @@ fn what_was_killed_goes_on() {
     go(&plain).unwrap();
 
     let killed = EnsembleRequest { at_once: Some(1), round: 1, ..request(&world, "killed", 0..4) };
+    go(&request(&world, "killed", 3..4)).unwrap();
     let cancel = Cancel::new();
     let mut watch = Watch { trained: Vec::new(), stop_after: Some(2), cancel: &cancel };
     let outcome =
         train(&killed, &mut watch, &mut |_| Ok::<_, TrainError>(ControlFlow::Continue(())), &cancel).unwrap();
     assert!(!outcome.finished && watch.trained == [0, 1], "{:?}", watch.trained);
+    assert_eq!(outcome.models, read_members(&killed.training.output).unwrap());
+    assert_eq!(outcome.models.iter().map(MemberOutcome::model).collect::<Vec<_>>(), [0, 1, 3]);
     // What a kill leaves: weights without a record, and a folder that is not finished.
     let members = killed.training.output.join("members");
     fs_err::remove_file(members.join("00001.json")).unwrap();

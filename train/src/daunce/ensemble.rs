@@ -197,6 +197,7 @@ impl<B: MultiDevice> Ensemble<B> {
                 Ok(()) => {}
                 Err(TrainError::Stopped) => {
                     outcome.finished = false;
+                    outcome.models = self.on_record()?;
                     return Ok(outcome);
                 }
                 Err(error) => return Err(error.into()),
@@ -206,6 +207,14 @@ impl<B: MultiDevice> Ensemble<B> {
             }
         }
         Ok(outcome)
+    }
+
+    /// The models of the request that are there: those that were trained beside the one that stopped, and those
+    /// of earlier processes, among them.
+    fn on_record(&self) -> Result<Vec<MemberOutcome>, TrainError> {
+        let members = self.request.members();
+        let read = |model| MemberOutcome::read(&members, model, Some(&self.asked)).transpose();
+        self.request.models.clone().filter_map(read).collect()
     }
 
     /// How many models are trained at the same time.

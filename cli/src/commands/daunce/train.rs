@@ -98,16 +98,19 @@ fn rounds_of_copies(
         }
         Ok(if enough { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
     };
-    let outcome = daunce::train(request, &mut EnsembleProgress::new(context.quiet), &mut after, cancel)?;
-    let finished = outcome.finished && !rounds.stopped;
-    let outcome = EnsembleOutcome { finished, models: kept, ..outcome };
+    let mut outcome = daunce::train(request, &mut EnsembleProgress::new(context.quiet), &mut after, cancel)?;
+    // A training that was stopped has copies of a round that came to no end.
+    if outcome.finished {
+        outcome.models = kept;
+    }
+    outcome.finished &= !rounds.stopped;
     let of_store = store.is_some().then_some(ensemble);
     tell(context, args, &outcome, (of_store, rounds.agreement))?;
     if args.json {
         let report = report(&outcome, of_store, rounds.agreement, begun);
         print_json(&report)?;
     }
-    if !finished {
+    if !outcome.finished {
         return Ok(ExitCode::from(STOPPED));
     }
     // Of a part, others may be computing the rest.
@@ -180,7 +183,8 @@ fn tell(
     if !outcome.finished {
         context.say("stopped; complete copies are kept, and the same command goes on from there");
     }
-    match ensemble {
+    // Of a training that was stopped, the last ones are not in the store yet.
+    match ensemble.filter(|_| outcome.finished) {
         None => context.say(&format!("{copies} in {folder}")),
         Some(ensemble) => context.say(&format!("{copies} in {folder}, ensemble {ensemble} of the store")),
     }
