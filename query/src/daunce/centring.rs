@@ -92,8 +92,14 @@ impl Centring {
         self.how
     }
 
-    /// Models, less what is estimated of them.
-    pub(crate) fn degrees(&self) -> f64 {
+    /// Dimensions of the losses of a row once they are centred.
+    pub(crate) fn dimensions(&self) -> usize {
+        let centred = if self.how.center.of_rows() { self.models.groups } else { 0 };
+        self.models.len().saturating_sub(centred)
+    }
+
+    /// What sums of products are divided by.
+    pub(super) fn degrees(&self) -> f64 {
         let estimated = if self.how.center.of_rows() { self.models.groups } else { 1 };
         self.models.len() as f64 - f64::from(self.how.ddof) * estimated as f64
     }

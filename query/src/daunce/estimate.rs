@@ -76,7 +76,8 @@ fn spread(parts: &[f64]) -> f64 {
 }
 
 /// What the score of an unrelated row would vary by: the length of the queries as they count in the score,
-/// times that of the row, over the root of the degrees of freedom.
+/// times that of the row, over the root of the dimensions that both have after centring. Only a covariance is
+/// divided by what `ddof` makes of the number of models.
 fn noise(pairs: &[Pair], score: Score, counts: &[f64]) -> Option<f64> {
     let first = pairs.first()?;
     let square = |values: &[f64]| values.iter().map(|x| x * x).sum::<f64>();
@@ -90,12 +91,12 @@ fn noise(pairs: &[Pair], score: Score, counts: &[f64]) -> Option<f64> {
             sum.iter_mut().zip(&pair.query).for_each(|(sum, x)| *sum += count * x / length);
         }
     }
-    let degrees = first.degrees;
-    if degrees < 1.0 {
+    let (degrees, dimensions) = (first.degrees, first.dimensions as f64);
+    if degrees < 1.0 || dimensions < 1.0 {
         return None;
     }
     Some(match score {
-        Score::Corr => square(&sum).sqrt() / degrees.sqrt(),
-        Score::Cov => (square(&sum) * square(&first.row)).sqrt() / degrees / degrees.sqrt(),
+        Score::Corr => square(&sum).sqrt() / dimensions.sqrt(),
+        Score::Cov => (square(&sum) * square(&first.row)).sqrt() / degrees / dimensions.sqrt(),
     })
 }

@@ -1,20 +1,20 @@
 //! Noise floor of correlations: their spread, and the largest of many, where nothing is related.
 
-/// Standard deviation of the correlation of unrelated losses; `None` with fewer than two degrees of freedom.
+/// Standard deviation of the correlation of unrelated losses; `None` with fewer than two dimensions.
 ///
-/// `degrees`: models less groups, K - 1 for one group. Source: the exact variance of the sample correlation
-/// of independent normal values, 1 / (K - 1).
-pub(crate) fn noise_of_correlations(degrees: usize) -> Option<f64> {
-    (degrees >= 2).then(|| 1.0 / (degrees as f64).sqrt())
+/// `dimensions`: those of the centred losses, of rows that are centred models less groups. Source: the exact
+/// variance of the sample correlation of K independent normal values, 1 / (K - 1).
+pub(crate) fn noise_of_correlations(dimensions: usize) -> Option<f64> {
+    (dimensions >= 2).then(|| 1.0 / (dimensions as f64).sqrt())
 }
 
 /// What the largest of `n` correlations of unrelated losses is expected to be, at most 1.
 ///
 /// The expectation of the largest of n normal values is close to the quantile of 1 - exp(-gamma) / n, with
 /// Euler's gamma.
-pub(crate) fn largest_of(n: u64, degrees: usize) -> Option<f64> {
+pub(crate) fn largest_of(n: u64, dimensions: usize) -> Option<f64> {
     const EXP_MINUS_GAMMA: f64 = 0.561_459_483_566_885_1;
-    let noise = noise_of_correlations(degrees)?;
+    let noise = noise_of_correlations(dimensions)?;
     if n < 2 {
         return Some(noise);
     }

@@ -13,12 +13,12 @@ pub struct Pair {
     used: Vec<bool>,
     /// By how much a product counts where its model is left out: the means move too.
     factors: Vec<f64>,
-    /// Models less what is estimated.
+    /// What the sum of products is divided by.
     pub(super) degrees: f64,
     /// Degrees of freedom without each model.
     degrees_without: Vec<f64>,
-    /// Dimensions of the centred losses.
-    dimensions: usize,
+    /// Dimensions of the centred losses, whatever the divisor.
+    pub(super) dimensions: usize,
     /// Products that differ: the two models of a group have the same after centring.
     distinct: usize,
 }

@@ -245,9 +245,9 @@ impl<'a> Scan<'a> {
                 "{without} rows have no losses under these models{under}, or too few, and are left out"
             ));
         }
-        let degrees = self.sides.centring.degrees() as usize;
+        let dimensions = self.sides.centring.dimensions();
         if let (Some(one), Some(largest)) =
-            (noise_of_correlations(degrees), largest_of(totals.eligible, degrees))
+            (noise_of_correlations(dimensions), largest_of(totals.eligible, dimensions))
         {
             notes.push(format!(
                 "losses that have nothing to do with each other correlate by {one:.2} ({} models); the largest of {} such \
