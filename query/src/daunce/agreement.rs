@@ -41,7 +41,7 @@ pub struct AgreementAt {
     /// it is defined for no query.
     pub split_half: Option<f64>,
     /// What all of them together are expected to have with as many others: `2 r / (1 + r)` (Spearman and
-    /// Brown).
+    /// Brown). `None` where the halves do not agree: of r below 0 it is no correlation.
     pub spearman_brown: Option<f64>,
     /// The share of the first `top` rows that the halves have in common, the mean over the queries.
     pub top_overlap: f64,
@@ -152,7 +152,23 @@ fn compare([even, odd]: [Vec<Vec<f64>>; 2], (models, queries, top): (usize, usiz
     AgreementAt {
         models,
         split_half,
-        spearman_brown: split_half.filter(|r| *r > -1.0).map(|r| 2.0 * r / (1.0 + r)),
+        spearman_brown: split_half.filter(|r| *r > 0.0).map(|r| 2.0 * r / (1.0 + r)),
         top_overlap: shared as f64 / (queries * top).max(1) as f64,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn halves_that_disagree_say_nothing_of_all_models() {
+        let of = |odd: [f64; 4]| compare([vec![vec![1.0, 2.0, 3.0, 4.0]], vec![odd.to_vec()]], (8, 1, 1));
+        let agree = of([1.0, 2.0, 4.0, 3.0]);
+        let (half, all) = (agree.split_half.unwrap(), agree.spearman_brown.unwrap());
+        assert!((half - 0.8).abs() < 1e-12 && (all - 1.6 / 1.8).abs() < 1e-12, "{agree:?}");
+        let disagree = of([3.0, 4.0, 1.0, 2.0]);
+        assert!((disagree.split_half.unwrap() + 0.6).abs() < 1e-12, "{disagree:?}");
+        assert_eq!(disagree.spearman_brown, None);
     }
 }

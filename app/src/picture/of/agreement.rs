@@ -22,13 +22,15 @@ pub fn agreement(agreement: &Agreement) -> Picture {
     };
     let mut notes = Vec::new();
     if let Some((last, half)) = agreement.at.last().and_then(|at| Some((at, at.split_half?))) {
+        let expected = last.spearman_brown.map_or_else(String::new, |all| {
+            format!("; all of them with as many others by about {}", number(round(all)))
+        });
         notes.push(format!(
-            "{} rows, {} queries. Halves of {} models agree by {}; all of them with as many others by about {}.",
+            "{} rows, {} queries. Halves of {} models agree by {}{expected}.",
             count(agreement.rows as u64),
             count(agreement.queries as u64),
             last.models,
-            number(round(half)),
-            number(round(last.spearman_brown.unwrap_or(half)))
+            number(round(half))
         ));
     }
     let about = format!("Agreement of two halves of the models by their number. {}", notes.join(" "));
@@ -68,7 +70,10 @@ mod tests {
         };
         assert_eq!(points(0, 0), [[8.0, 0.1], [16.0, 0.3]]);
         assert_eq!(points(1, 1).len(), 3);
-        assert!(picture.about.contains("16 models agree by 0.3"), "{}", picture.about);
+        assert!(picture.about.contains("16 models agree by 0.3; all of them"), "{}", picture.about);
         assert!(picture.svg().contains("by chance"));
+        let disagree = AgreementAt { spearman_brown: None, ..at(16, Some(-0.3)) };
+        let picture = agreement(&Agreement { at: vec![disagree], ..found });
+        assert!(picture.about.contains("16 models agree by -0.3."), "{}", picture.about);
     }
 }
