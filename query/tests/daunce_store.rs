@@ -402,6 +402,23 @@ fn the_agreement_of_a_question_is_that_of_its_losses() {
     let want = agreement(&wide(&world.pool), &wide(&queries), &Models::one(MODELS), &ask);
     assert_eq!(plan.agreement(10, &GO).unwrap(), want);
     assert_eq!((want.at.last().unwrap().models, want.rows, want.queries), (MODELS, 80, 4));
+    assert_eq!(want.left_out(), None);
+}
+
+#[test]
+fn rows_that_lack_losses_are_left_out_of_the_agreement_and_counted() {
+    let pairwise = |covariance: &mut Covariance| covariance.missing = MissingCells::Pairwise;
+    let world = World::new(80, &STRIPES, |pool| {
+        pool[3][5] = f32::NAN;
+        pool[9].fill(f32::NAN);
+    });
+    let found = world.plan(pairwise).agreement(10, &GO).unwrap();
+    assert_eq!((found.rows, found.rows_left_out, found.queries_left_out), (78, 2, 0));
+    assert!(found.left_out().unwrap().starts_with("2 rows and 0 queries"), "{found:?}");
+    let world = World::new(80, &STRIPES, |pool| pool.iter_mut().for_each(|row| row[5] = f32::NAN));
+    let found = world.plan(pairwise).agreement(10, &GO).unwrap();
+    assert_eq!((found.rows, found.rows_left_out, found.at.len()), (0, 80, 0));
+    assert!(found.left_out().unwrap().ends_with("nothing is left to compare"), "{found:?}");
 }
 
 #[test]

@@ -111,6 +111,44 @@ fn the_agreement_of_halves_is_a_table_json_and_a_picture() {
 }
 
 #[test]
+fn rows_without_all_losses_are_no_part_of_the_agreement() {
+    let place = place();
+    // Each of the rows lacks the loss of one of two models.
+    let lacks = |rows: std::ops::Range<usize>| {
+        let text = place.read("pool.csv");
+        let lines = text.lines().enumerate().map(|(at, line)| {
+            let mut cells: Vec<&str> = line.split(',').collect();
+            if rows.contains(&at) {
+                cells[1 + at % 2] = "";
+            }
+            cells.join(",") + "\n"
+        });
+        place.write("lacks.csv", lines.collect::<String>());
+        let ensemble = format!("lacks-{}", rows.len());
+        for (dataset, file) in [("pool", "lacks.csv"), ("queries", "queries.csv")] {
+            place.typed(&format!(
+                "import --from daunce --ensemble {ensemble} --base an-api --dataset {dataset} --losses {file}"
+            ));
+        }
+        ensemble
+    };
+    let some = lacks(1..4);
+    let about = ["--ensemble", some.as_str(), "--missing", "pairwise"];
+    let table = ok(&place, "agreement", &about);
+    assert!(
+        table.contains("37 rows, 3 queries") && table.contains("3 rows and 0 queries without"),
+        "{table}"
+    );
+    ok(&place, "report", &[&about[..], &["-o", "some.md"]].concat());
+    assert!(place.read("some.md").contains("- 3 rows and 0 queries without"));
+    let none = lacks(1..41);
+    let about = ["--ensemble", none.as_str(), "--missing", "pairwise"];
+    place.run(&asked("agreement", &about)).says(1, &["40 rows and 0 queries", "nothing is left to compare"]);
+    ok(&place, "report", &[&about[..], &["-o", "none.md"]].concat());
+    assert!(place.read("none.md").contains("nothing is left to compare"));
+}
+
+#[test]
 fn copies_among_the_models_are_found() {
     let place = place();
     let found = place.json(&["daunce", "diagnose", "--ensemble", "gpt", "--json"]);

@@ -30,18 +30,20 @@ impl DaunceReport {
         )
     }
 
-    /// How far halves of the models agree, in a sentence.
-    fn agreed(&self) -> Option<String> {
-        let last = self.agreement.at.last()?;
-        let half = last.split_half?;
-        Some(format!(
-            "Halves of the {} models rank alike by {half:.2} (Spearman); of their first {} rows they have {:.0} % in common, \
-             by chance {:.0} %.",
-            last.models,
-            self.agreement.top,
-            100.0 * last.top_overlap,
-            100.0 * self.agreement.overlap_by_chance
-        ))
+    /// How far halves of the models agree, in sentences.
+    fn agreed(&self) -> Vec<String> {
+        let last = self.agreement.at.last().and_then(|last| Some((last, last.split_half?)));
+        let agreed = last.map(|(last, half)| {
+            format!(
+                "Halves of the {} models rank alike by {half:.2} (Spearman); of their first {} rows they have {:.0} % in common, \
+                 by chance {:.0} %.",
+                last.models,
+                self.agreement.top,
+                100.0 * last.top_overlap,
+                100.0 * self.agreement.overlap_by_chance
+            )
+        });
+        agreed.into_iter().chain(self.agreement.left_out()).collect()
     }
 
     /// The report as Markdown.

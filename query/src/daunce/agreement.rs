@@ -1,6 +1,7 @@
 //! Split-half agreement: how alike two halves of the models rank, by which one knows when there are enough.
 
 use gstore_core::correlation::{descending, spearman};
+use gstore_core::{many, many_of};
 use serde::Serialize;
 
 use super::centring::{Centring, Models};
@@ -54,6 +55,10 @@ pub struct Agreement {
     pub rows: usize,
     /// Queries that they were ranked for.
     pub queries: usize,
+    /// Rows that were left out: they lack the losses of some models.
+    pub rows_left_out: usize,
+    /// Queries that were left out, likewise.
+    pub queries_left_out: usize,
     /// Rows at the top whose overlap was counted.
     pub top: usize,
     /// The overlap of rankings that have nothing to do with each other.
@@ -66,6 +71,18 @@ impl Agreement {
     /// The agreement of the halves of all models, where it is defined: what a stop rule compares.
     pub fn last(&self) -> Option<f64> {
         self.at.last()?.split_half
+    }
+
+    /// How many rows and queries were left out, in a sentence; `None` if none was.
+    pub fn left_out(&self) -> Option<String> {
+        let none = if self.rows == 0 || self.queries == 0 { "; nothing is left to compare" } else { "" };
+        let rows = many(self.rows_left_out as u64, "row");
+        let queries = many_of(self.queries_left_out as u64, "query", "queries");
+        (self.rows_left_out + self.queries_left_out > 0).then(|| {
+            format!(
+                "{rows} and {queries} without the losses of all models are left out of this agreement{none}"
+            )
+        })
     }
 }
 
@@ -84,8 +101,10 @@ pub fn agreement(rows: &[f64], queries: &[f64], models: &Models, ask: &Agreement
         let has_all = |row: &&[f64]| row.iter().all(|x| x.is_finite());
         values.chunks_exact(k).filter(has_all).flatten().copied().collect()
     };
+    let given = [rows.len(), queries.len()];
     let (rows, queries) = (whole(rows), whole(queries));
     let (n, m) = (rows.len() / k, queries.len() / k);
+    let [rows_left_out, queries_left_out] = [given[0] / k - n, given[1] / k - m];
     let top = ask.top.min(n);
     let mut at: Vec<usize> =
         ask.at.iter().map(|models| (*models).min(k)).filter(|models| *models >= 4).collect();
@@ -98,7 +117,7 @@ pub fn agreement(rows: &[f64], queries: &[f64], models: &Models, ask: &Agreement
     });
     let at = if n == 0 || m == 0 { Vec::new() } else { at.collect() };
     let overlap_by_chance = if n == 0 { 0.0 } else { top as f64 / n as f64 };
-    Agreement { rows: n, queries: m, top, overlap_by_chance, at }
+    Agreement { rows: n, queries: m, rows_left_out, queries_left_out, top, overlap_by_chance, at }
 }
 
 /// Scores of all rows with all queries under some of the models, by query.

@@ -33,6 +33,7 @@ pub fn agreement(agreement: &Agreement) -> Picture {
             number(round(half))
         ));
     }
+    notes.extend(agreement.left_out().map(|left_out| format!("{left_out}.")));
     let about = format!("Agreement of two halves of the models by their number. {}", notes.join(" "));
     let ranks =
         vec![line("two halves", 0, &|at| at.split_half), line("all, expected", 1, &|at| at.spearman_brown)];
@@ -59,6 +60,8 @@ mod tests {
         let found = Agreement {
             rows: 100,
             queries: 3,
+            rows_left_out: 7,
+            queries_left_out: 0,
             top: 20,
             overlap_by_chance: 0.2,
             at: vec![at(4, None), at(8, Some(0.1)), at(16, Some(0.3))],
@@ -71,6 +74,7 @@ mod tests {
         assert_eq!(points(0, 0), [[8.0, 0.1], [16.0, 0.3]]);
         assert_eq!(points(1, 1).len(), 3);
         assert!(picture.about.contains("16 models agree by 0.3; all of them"), "{}", picture.about);
+        assert!(picture.about.contains("7 rows and 0 queries without"), "{}", picture.about);
         assert!(picture.svg().contains("by chance"));
         let disagree = AgreementAt { spearman_brown: None, ..at(16, Some(-0.3)) };
         let picture = agreement(&Agreement { at: vec![disagree], ..found });

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use gstore::picture;
 use gstore_query::daunce::Agreement;
 
@@ -22,6 +22,10 @@ pub fn run(context: &Context, args: &DaunceAgreementArgs) -> Result<ExitCode> {
     let mut work = context.work(&mut reporter, &cancel);
     let rankings = gstore::daunce::rank_losses(&snapshot, &spec, &mut work)?;
     let found = rankings.agreement(args.top, &work)?;
+    if found.rows == 0 || found.queries == 0 {
+        let why = found.left_out().unwrap_or_else(|| "the pool has no rows to compare".to_owned());
+        bail!("{why}; record the losses that are missing, or leave out models with --missing drop_model");
+    }
     if args.json {
         print_json(&found)?;
         return Ok(ExitCode::SUCCESS);
@@ -47,11 +51,10 @@ fn table(found: &Agreement) -> Result<()> {
             100.0 * at.top_overlap
         );
     }
-    out!(
-        "{} rows, {} queries; by chance {:.1}%\n",
-        found.rows,
-        found.queries,
-        100.0 * found.overlap_by_chance
-    );
+    out!("{} rows, {} queries; by chance {:.1}%", found.rows, found.queries, 100.0 * found.overlap_by_chance);
+    if let Some(left_out) = found.left_out() {
+        out!("{left_out}");
+    }
+    out!("");
     Ok(())
 }
