@@ -74,7 +74,8 @@ pub(crate) struct Paired {
     pub difference: f64,
     /// Its percentile interval.
     pub interval: Interval,
-    /// Two-sided: how often a resample's difference is on the other side of 0, or on it.
+    /// Two-sided: `2 (n + 1) / (N + 1)`, at most 1, where n of N resamples have a difference on the other side of
+    /// 0, or on it.
     pub p: f64,
 }
 
@@ -241,7 +242,10 @@ mod tests {
         let found = of(&[worse.clone(), better, worse], &[0..200], 2);
         let [(1, better), (2, same)] = found.all.differences[..] else { panic!("two differences") };
         assert!((better.difference - 0.125).abs() < 1e-12);
-        assert!(better.interval.low > 0.05 && better.interval.high < 0.2 && better.p < 0.01, "{better:?}");
+        assert!(
+            better.interval.low > 0.05 && better.interval.high < 0.2 && better.p == 2.0 / 2001.0,
+            "{better:?}"
+        );
         assert_eq!((same.difference, same.p), (0.0, 1.0));
         assert_eq!(same.interval, Interval { low: 0.0, high: 0.0 });
         // The standard error of a share of a half over 200 rows is 0.035.
