@@ -87,14 +87,14 @@ impl ComparisonSetup<'_> {
             }
         };
         let base = means.means.get(self.base);
-        // A part of what may as well be 0 says nothing.
+        // A part of what is not above 0, or may as well be 0, says nothing.
         let base =
-            base.filter(|(mean, interval)| *mean != 0.0 && !(interval.low < 0.0 && interval.high > 0.0));
+            base.filter(|(mean, interval)| *mean > 0.0 && !(interval.low < 0.0 && interval.high > 0.0));
         let differences = means.differences.iter().map(|(system, paired)| Difference {
             system: self.name(*system),
             against: self.name(self.base),
             difference: paired.difference,
-            relative_percent: base.map(|(base, _)| 100.0 * paired.difference / base.abs()),
+            relative_percent: base.map(|(base, _)| 100.0 * paired.difference / base),
             low: drawn(paired.interval).map(|interval| interval.low),
             high: drawn(paired.interval).map(|interval| interval.high),
             p: enough.then_some(paired.p),
@@ -118,4 +118,31 @@ fn means_of(values: &[f64], units: &[usize]) -> Vec<f64> {
         (*sum, *rows) = (*sum + value, *rows + 1);
     }
     sums.into_iter().map(|(sum, rows)| sum / f64::from(rows)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_difference_is_a_part_of_what_is_above_0_alone() {
+        let (name, cancel) = (|name: &str| SystemInfo { name: name.to_owned(), model: None }, Cancel::new());
+        let relative = |base: f64| {
+            let setup = ComparisonSetup {
+                kind: Report::TASKS,
+                systems: vec![name("base"), name("other")],
+                base: 0,
+                rows: 8,
+                bootstrap: Bootstrap { resamples: 50, seed: 1 },
+                threads: 1,
+                cancel: &cancel,
+            };
+            let values = vec![vec![base; 8], vec![0.5; 8]];
+            let column =
+                Column { metric: Metric::Lds, values, groups: vec![(String::new(), 0..8)], corpus: None };
+            let measures = setup.measures(&column, None, false).expect("measures");
+            measures[0].differences[0].relative_percent
+        };
+        assert_eq!((relative(0.25), relative(0.0), relative(-0.25)), (Some(100.0), None, None));
+    }
 }
