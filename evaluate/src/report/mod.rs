@@ -110,7 +110,8 @@ pub struct Difference {
     pub against: String,
     /// The difference.
     pub difference: f64,
-    /// The same as a percentage of the base's mean; none if that is not above 0, or its interval has both signs.
+    /// The same as a percentage of the base's mean; none if that is not above 0, or its interval has both
+    /// signs.
     pub relative_percent: Option<f64>,
     /// Lower end of its interval, by the paired bootstrap; none of too few rows.
     pub low: Option<f64>,

@@ -209,8 +209,8 @@ impl<B: MultiDevice> Ensemble<B> {
         Ok(outcome)
     }
 
-    /// The models of the request that are there: those that were trained beside the one that stopped, and those
-    /// of earlier processes, among them.
+    /// The models of the request that are there: those that were trained beside the one that stopped, and
+    /// those of earlier processes, among them.
     fn on_record(&self) -> Result<Vec<MemberOutcome>, TrainError> {
         let members = self.request.members();
         let read = |model| MemberOutcome::read(&members, model, Some(&self.asked)).transpose();

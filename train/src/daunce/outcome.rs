@@ -24,8 +24,8 @@ pub struct EnsembleOutcome {
     /// Whether all models were looked at that were asked for, or the caller has enough; otherwise it was told
     /// to stop, and the same request goes on.
     pub finished: bool,
-    /// Models by number, those that were there before among them; after a stop all of those asked for that are
-    /// there, also of a round that came to no end.
+    /// Models by number, those that were there before among them; after a stop all of those asked for that
+    /// are there, also of a round that came to no end.
     pub models: Vec<MemberOutcome>,
     /// Identity of the weights that all started from.
     pub start: String,

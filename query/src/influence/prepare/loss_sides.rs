@@ -58,8 +58,8 @@ impl OpenLosses {
         self.columns.iter().map(move |k| row.get(*k).map_or(f64::NAN, |x| f64::from(*x) + offset))
     }
 
-    /// What [`Self::of_row`] leaves out of the losses of a row of a block although means of models need it; 0 if
-    /// it is lost.
+    /// What [`Self::of_row`] leaves out of the losses of a row of a block although means of models need it; 0
+    /// if it is lost.
     fn left_out_offset(&self, block: &LossBlock, i: usize) -> f64 {
         let offset = block.offset.get(i).filter(|x| self.center == Center::Both && x.is_finite());
         offset.map_or(0.0, |x| f64::from(*x))
