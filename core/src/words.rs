@@ -1,5 +1,4 @@
-//! Counts with their nouns, singular or plural, texts on one line and in HTML, beginnings of long texts and
-//! lists.
+//! Counts with their nouns, singular or plural, texts on one line, beginnings of long texts and lists.
 
 /// `1 row`, `2 rows`.
 pub fn many(n: u64, noun: &str) -> String {
@@ -14,11 +13,6 @@ pub fn many_of(n: u64, one: &str, several: &str) -> String {
 /// A text on one line: a blank for each run of white space, and none at the ends.
 pub fn one_line(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
-}
-
-/// A text as an element or an attribute of HTML has it.
-pub fn html_escaped(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 
 /// The first `most` characters of a text, and dots where it has more.
@@ -40,12 +34,7 @@ pub fn first_of<T: AsRef<str>>(names: impl IntoIterator<Item = T>, most: usize) 
 
 #[cfg(test)]
 mod tests {
-    use super::{first_of, html_escaped, many, many_of, one_line, shortened};
-
-    #[test]
-    fn markup_is_shown_as_it_is() {
-        assert_eq!(html_escaped("<a b=\"&lt;\">"), "&lt;a b=&quot;&amp;lt;&quot;&gt;");
-    }
+    use super::{first_of, many, many_of, one_line, shortened};
 
     #[test]
     fn white_space_is_folded() {

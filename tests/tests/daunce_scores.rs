@@ -21,7 +21,9 @@ fn place() -> Place {
         (0..MODELS).for_each(|k| losses.push_str(&format!(",m{k}")));
         losses.push('\n');
         for i in 0..rows {
-            samples.push_str(&format!("{{\"id\":\"{dataset}-{i}\",\"text\":\"about | <{dataset}> {i}\"}}\n"));
+            samples.push_str(&format!(
+                "{{\"id\":\"{dataset}-{i}\",\"text\":\"about | <{dataset}> {i}\\u001b\"}}\n"
+            ));
             let sign = if i % 2 == 0 { 1.0 } else { -1.0 };
             let moves = sign * (1.0 + f64::from(i) / 40.0);
             let mut own: Vec<f64> = shared.iter().map(|s| 2.0 + moves * s + 0.1 * number()).collect();
@@ -81,10 +83,13 @@ fn a_report_has_texts_scores_and_errors_in_three_forms() {
     assert!(report["agreement"]["at"].as_array().is_some_and(|at| !at.is_empty()));
     let markdown = place.read("report.md");
     assert!(
-        markdown.contains("## queries: queries-2") && markdown.contains("about \\| <pool>"),
+        markdown.contains("## queries: queries-2") && markdown.contains("about \\| &lt;pool>"),
         "{markdown}"
     );
     let html = place.read("report.html");
+    for text in [&markdown, &html] {
+        assert!(text.contains("\\u{1b}") && !text.contains('\u{1b}'), "{text}");
+    }
     assert!(
         html.contains("about | &lt;pool&gt;") && html.contains("<svg") && !html.contains("<script"),
         "{html}"

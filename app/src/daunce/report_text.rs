@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use gstore_core::{html_escaped, many, many_of, one_line};
+use gstore_core::{html_text, many, many_of, markdown_cell, markdown_code, markdown_text, one_line};
 
 use super::report::{DaunceReport, Hub, QueryReport, ReportRow};
 use crate::picture;
@@ -21,11 +21,11 @@ impl DaunceReport {
     fn about(&self) -> String {
         let score = if self.score == "corr" { "Correlation" } else { "Covariance" };
         format!(
-            "{score} of `{}` over {} of ensemble `{}`, centred by {}. A positive score: training on the row lowers the \
+            "{score} of `{}` over {} of ensemble {}, centred by {}. A positive score: training on the row lowers the \
              loss of the query.",
             self.signal,
             many(self.models as u64, "model"),
-            self.ensemble,
+            markdown_code(&self.ensemble),
             self.center
         )
     }
@@ -51,21 +51,21 @@ impl DaunceReport {
         let mut out = format!("# Rows behind {}\n\n{}\n", queries(self.queries.len()), self.about());
         // Writing to a string cannot fail.
         for line in self.agreed().iter().chain(&self.notes) {
-            let _ = writeln!(out, "\n- {}", one_line(line));
+            let _ = writeln!(out, "\n- {}", in_line(line));
         }
         if !self.hubs.is_empty() {
-            let _ = writeln!(out, "\n- Among the best rows of several queries: {}", self.hubs());
+            let _ = writeln!(out, "\n- Among the best rows of several queries: {}", in_line(&self.hubs()));
         }
         for query in &self.queries {
-            let _ = writeln!(out, "\n## {}\n", one_line(&name(query)));
+            let _ = writeln!(out, "\n## {}\n", in_line(&name(query)));
             if let Some(text) = &query.text {
-                let _ = writeln!(out, "> {}\n", one_line(text));
+                let _ = writeln!(out, "> {}\n", in_line(text));
             }
             for (heading, rows) in [("Best", &query.best), ("Worst", &query.worst)] {
                 let _ = writeln!(out, "**{heading}**\n\n| {} |", COLUMNS.join(" | "));
                 let _ = writeln!(out, "|{}", "---|".repeat(COLUMNS.len()));
                 for (i, row) in rows.iter().enumerate() {
-                    let cells = cells(i, row).map(|cell| one_line(&cell).replace('|', "\\|"));
+                    let cells = cells(i, row).map(|cell| markdown_cell(&one_line(&cell)));
                     let _ = writeln!(out, "| {} |", cells.join(" | "));
                 }
                 out.push('\n');
@@ -81,14 +81,13 @@ impl DaunceReport {
             "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
              <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n<title>{title}</title>\n\
              <style>{STYLE}</style>\n</head>\n<body>\n<h1>{title}</h1>\n<p>{}</p>\n",
-            html_escaped(&self.about())
+            html_text(&self.about())
         );
         let mut lines: Vec<String> = self.agreed().into_iter().chain(self.notes.iter().cloned()).collect();
         if !self.hubs.is_empty() {
             lines.push(format!("Among the best rows of several queries: {}", self.hubs()));
         }
-        let items: Vec<String> =
-            lines.iter().map(|line| format!("<li>{}</li>", html_escaped(line))).collect();
+        let items: Vec<String> = lines.iter().map(|line| format!("<li>{}</li>", html_text(line))).collect();
         let _ = writeln!(out, "<ul>{}</ul>", items.join(""));
         if self.agreement.at.len() > 1 {
             let svg = picture::agreement(&self.agreement).svg();
@@ -96,9 +95,9 @@ impl DaunceReport {
             out.push_str(svg.split_once("?>\n").map_or(svg.as_str(), |(_, element)| element));
         }
         for query in &self.queries {
-            let _ = writeln!(out, "<h2>{}</h2>", html_escaped(&name(query)));
+            let _ = writeln!(out, "<h2>{}</h2>", html_text(&name(query)));
             if let Some(text) = &query.text {
-                let _ = writeln!(out, "<blockquote>{}</blockquote>", html_escaped(text));
+                let _ = writeln!(out, "<blockquote>{}</blockquote>", html_text(text));
             }
             for (heading, rows) in [("Best", &query.best), ("Worst", &query.worst)] {
                 let head: Vec<String> = COLUMNS.iter().map(|name| format!("<th>{name}</th>")).collect();
@@ -109,7 +108,7 @@ impl DaunceReport {
                     let cells = cells
                         .iter()
                         .enumerate()
-                        .map(|(c, cell)| format!("<td{}>{}</td>", class(c), html_escaped(cell)));
+                        .map(|(c, cell)| format!("<td{}>{}</td>", class(c), html_text(cell)));
                     let _ = writeln!(out, "<tr>{}</tr>", cells.collect::<String>());
                 }
                 out.push_str("</table>\n");
@@ -123,6 +122,11 @@ impl DaunceReport {
         let hub = |hub: &Hub| format!("{} ({})", hub.id.as_deref().unwrap_or("?"), hub.queries);
         self.hubs.iter().map(hub).collect::<Vec<_>>().join(", ")
     }
+}
+
+/// A text of others in a line of Markdown.
+fn in_line(text: &str) -> String {
+    markdown_text(&one_line(text))
 }
 
 fn queries(n: usize) -> String {

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use gstore_core::{one_line, shortened};
+use gstore_core::{markdown_cell, markdown_text, one_line, shortened};
 use gstore_data::{Content, Message, Role};
 
 /// Samples of each end that a report shows.
@@ -61,12 +61,12 @@ pub fn score_report<'a>(
     k: usize,
     text: &mut dyn FnMut(usize) -> String,
 ) -> String {
-    let mut out = format!("# Influence scores: {}\n", one_line(name));
+    let mut out = format!("# Influence scores: {}\n", in_line(name));
     for (at, prompt) in prompts.into_iter().enumerate() {
         // Writing to a string cannot fail.
-        let _ = writeln!(out, "\n## Prompt {}: {}\n", at + 1, one_line(prompt.prompt));
+        let _ = writeln!(out, "\n## Prompt {}: {}\n", at + 1, in_line(prompt.prompt));
         if let Some(completion) = prompt.completion {
-            let _ = writeln!(out, "**Completion:** {}\n", one_line(completion));
+            let _ = writeln!(out, "**Completion:** {}\n", in_line(completion));
         }
         let finite = |at: &usize| prompt.scores[*at].is_finite();
         // Equal scores stand in the order of their samples, both ways.
@@ -145,7 +145,11 @@ fn percentile(ascending: &[f64], percent: u32) -> f64 {
 
 /// The beginning of a text in a cell of a table.
 fn cell_text(text: &str) -> String {
-    shortened(&one_line(text), SHOWN).replace('\\', "\\\\").replace('|', "\\|")
+    markdown_cell(&shortened(&one_line(text), SHOWN))
+}
+
+fn in_line(text: &str) -> String {
+    markdown_text(&one_line(text))
 }
 
 #[cfg(test)]
@@ -176,5 +180,19 @@ mod tests {
              ## Prompt 2: None\n\nThere are no scores.\n"
         );
         assert_eq!(report, expected);
+    }
+
+    #[test]
+    fn markup_and_hidden_characters_of_texts_are_shown() {
+        let prompt = PromptScores { prompt: "<b>\u{1b}", completion: Some("&lt;"), scores: vec![1.0] };
+        let report = score_report("<i>", [prompt], 1, &mut |_| "\u{202e}<script>".to_owned());
+        for says in [
+            "# Influence scores: &lt;i>\n",
+            "Prompt 1: &lt;b>\\u{1b}\n",
+            "**Completion:** &amp;lt;\n",
+            "| \\\\u{202e}&lt;script> |",
+        ] {
+            assert!(report.contains(says), "{says} in {report}");
+        }
     }
 }

@@ -4,7 +4,7 @@ use std::fmt::Write;
 use std::path::Path;
 
 use anyhow::Result;
-use gstore_core::{calendar, html_escaped};
+use gstore_core::{calendar, html_text, markdown_cell, markdown_text, one_line, visible};
 use serde_json::Value;
 
 use super::StageRun;
@@ -92,13 +92,15 @@ fn seconds(stage: &StageReport) -> String {
 }
 
 pub fn markdown(title: &str, stages: &[StageReport]) -> String {
-    let cell = |text: &str| text.replace('|', "\\|").replace('\n', " ");
-    let mut out = format!("# {}\n\n| stage | outcome | took |\n|---|---|---|\n", cell(title));
+    let cell = |text: &str| markdown_cell(&one_line(text));
+    let line = |text: &str| markdown_text(&one_line(text));
+    let mut out = format!("# {}\n\n| stage | outcome | took |\n|---|---|---|\n", line(title));
     for stage in stages {
         let _ = writeln!(out, "| {} | {} | {} |", cell(&stage.name), cell(&stage.outcome), seconds(stage));
     }
     for stage in stages {
-        let _ = write!(out, "\n## {}\n\n```\n{}\n```\n\n| | |\n|---|---|\n", stage.name, stage.line);
+        let (name, typed) = (line(&stage.name), stage.line.split('\n').map(visible).collect::<Vec<_>>());
+        let _ = write!(out, "\n## {name}\n\n```\n{}\n```\n\n| | |\n|---|---|\n", typed.join("\n"));
         for (name, value) in facts(stage) {
             let _ = writeln!(out, "| {} | {} |", cell(&name), cell(&value));
         }
@@ -111,18 +113,18 @@ pub fn html(title: &str, stages: &[StageReport]) -> String {
     let mut out = format!(
         "<!doctype html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n<title>{0}</title>\n<style>{STYLE}</style>\n<h1>{0}</h1>\n\
          <table>\n<tr><th>stage<th>outcome<th>took\n",
-        html_escaped(title)
+        html_text(title)
     );
     for stage in stages {
-        let (name, outcome) = (html_escaped(&stage.name), html_escaped(&stage.outcome));
+        let (name, outcome) = (html_text(&stage.name), html_text(&stage.outcome));
         let _ = writeln!(out, "<tr><td><a href=\"#{name}\">{name}</a><td>{outcome}<td>{}", seconds(stage));
     }
     out.push_str("</table>\n");
     for stage in stages {
-        let (name, line) = (html_escaped(&stage.name), html_escaped(&stage.line));
+        let (name, line) = (html_text(&stage.name), html_text(&stage.line));
         let _ = write!(out, "<h2 id=\"{name}\">{name}</h2>\n<pre>{line}</pre>\n<table>\n");
         for (name, value) in facts(stage) {
-            let _ = writeln!(out, "<tr><th>{}<td>{}", html_escaped(&name), html_escaped(&value));
+            let _ = writeln!(out, "<tr><th>{}<td>{}", html_text(&name), html_text(&value));
         }
         out.push_str("</table>\n");
     }
@@ -155,9 +157,14 @@ mod tests {
     #[test]
     fn both_forms_have_the_figures_and_no_markup_of_others() {
         let (markdown, html) = (markdown("a & b", &[stage()]), html("a & b", &[stage()]));
-        for says in
-            ["| loss | 1.5 |", "| in.x | true |", "| checkpoints (number) | 2 |", "a\\|b", "1 min 3 s"]
-        {
+        for says in [
+            "# a &amp; b\n",
+            "| loss | 1.5 |",
+            "| in.x | true |",
+            "| checkpoints (number) | 2 |",
+            "a\\|b",
+            "1 min 3 s",
+        ] {
             assert!(markdown.contains(says), "{says} in {markdown}");
         }
         for says in ["a &amp; b", "&lt;m&gt;", "<tr><th>loss<td>1.5", "href=\"#train\"", "2026-11-22"] {

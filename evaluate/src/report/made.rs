@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use gstore_core::Digest;
+use gstore_core::{Digest, markdown_cell};
 use gstore_data::find;
 use serde_json::{Map, Value, json};
 
@@ -17,7 +17,7 @@ impl Report {
     pub(super) fn made_as_markdown(&self) -> String {
         let known = self.made.iter().filter(|(_, value)| !value.is_null());
         let lines: Vec<String> = known
-            .map(|(name, value)| format!("| {name} | {} |\n", cell_text(value).replace('|', "\\|")))
+            .map(|(name, value)| format!("| {name} | {} |\n", markdown_cell(&cell_text(value))))
             .collect();
         match lines.is_empty() {
             true => String::new(),

@@ -1,6 +1,6 @@
 //! Reports for reading: a table for a terminal, and Markdown.
 
-use gstore_core::many;
+use gstore_core::{many, markdown_cell, markdown_text};
 
 use super::{Difference, Measure, Report};
 
@@ -44,22 +44,23 @@ impl Report {
         let mut out = format!("# Evaluation report\n\n## {title}\n\n");
         let (header, lines) = self.cells();
         let mut line = |cells: &[String]| {
-            let cells: Vec<String> = cells.iter().map(|cell| cell.replace('|', "\\|")).collect();
+            let cells: Vec<String> = cells.iter().map(|cell| markdown_cell(cell)).collect();
             out.push_str(&format!("| {} |\n", cells.join(" | ")));
         };
         line(&header);
         line(&vec!["---".to_owned(); header.len()]);
         lines.iter().for_each(|cells| line(cells));
-        out.push_str(&format!("\n{}\n", self.note()));
+        out.push_str(&format!("\n{}\n", markdown_text(&self.note())));
         // One model alone is compared with nothing.
         if !self.findings.is_empty() {
             out.push_str("\n## Findings\n\n");
         }
         for finding in &self.findings {
-            out.push_str(&format!("- {finding}\n"));
+            out.push_str(&format!("- {}\n", markdown_text(finding)));
         }
         let models = self.systems.iter().filter_map(|system| Some((&system.name, system.model.as_ref()?)));
-        let models: Vec<String> = models.map(|(name, model)| format!("| {name} | `{model}` |\n")).collect();
+        let line = |(name, model): (&String, &String)| format!("| {} | `{model}` |\n", markdown_cell(name));
+        let models: Vec<String> = models.map(line).collect();
         if !models.is_empty() {
             out.push_str(&format!("\n## Models\n\n| name | weights |\n|---|---|\n{}", models.concat()));
         }

@@ -5,10 +5,11 @@ use std::io::Write;
 use arrow_array::RecordBatch;
 use arrow_cast::display::{ArrayFormatter, FormatOptions};
 use arrow_schema::{ArrowError, FieldRef};
+use gstore_core::visible;
 
 use super::layout::GAP;
 use super::output_error;
-use super::table::{FormattedColumn, readable, visible};
+use super::table::{FormattedColumn, readable};
 use crate::error::SqlError;
 
 /// Writes the last column of rows, which is text, below `name value` of each other column, with a blank line

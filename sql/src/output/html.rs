@@ -8,9 +8,7 @@ use std::io::Write;
 use arrow_array::RecordBatch;
 use arrow_cast::display::{ArrayFormatter, FormatOptions};
 use arrow_schema::{ArrowError, Schema};
-use gstore_core::html_escaped;
-
-use super::table::visible;
+use gstore_core::html_text;
 
 const STYLE: &str = ":root{color-scheme:light dark}body{margin:2rem;font:1rem/1.5 system-ui,sans-serif}table{border-collapse:collapse}\
                      th,td{padding:.2em .8em;border-bottom:1px solid #8886;text-align:left;vertical-align:top;white-space:pre-wrap;\
@@ -56,7 +54,6 @@ fn line(cells: impl Iterator<Item = String>, out: &mut impl Write) -> std::io::R
 }
 
 fn cell(tag: &str, numeric: bool, text: &str) -> String {
-    let lines: Vec<String> = text.split('\n').map(|line| visible(line.trim_end_matches('\r'))).collect();
     let class = if numeric { " class=\"n\"" } else { "" };
-    format!("<{tag}{class}>{}</{tag}>", html_escaped(&lines.join("\n")))
+    format!("<{tag}{class}>{}</{tag}>", html_text(text))
 }

@@ -8,8 +8,7 @@ use std::io::Write;
 use arrow_array::RecordBatch;
 use arrow_cast::display::{ArrayFormatter, FormatOptions};
 use arrow_schema::{ArrowError, Schema};
-
-use super::table::visible;
+use gstore_core::visible;
 
 /// The names of the columns, and the line below them, which puts numbers to the right.
 pub(super) fn header(schema: &Schema, out: &mut impl Write) -> std::io::Result<()> {

@@ -25,6 +25,7 @@ use arrow_array::RecordBatch;
 use arrow_array::cast::AsArray;
 use arrow_schema::{ArrowError, DataType, Field, Schema, SchemaRef};
 use datafusion::arrow::ipc::writer::FileWriter;
+use gstore_core::visible;
 use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::properties::WriterProperties;
@@ -33,7 +34,7 @@ pub use below::write_below;
 use cell::is_plain;
 pub use record::RecordWriter;
 pub use table::TableStyle;
-use table::{TableWriter, visible};
+use table::TableWriter;
 
 use super::error::{SqlError, SqlErrorKind};
 

@@ -5,9 +5,10 @@ use std::io::Write;
 use arrow_array::RecordBatch;
 use arrow_cast::display::{ArrayFormatter, FormatOptions};
 use arrow_schema::{ArrowError, SchemaRef};
+use gstore_core::visible;
 use unicode_width::UnicodeWidthStr;
 
-use super::table::{readable, visible};
+use super::table::readable;
 use super::{cell, output_error};
 use crate::error::SqlError;
 

@@ -16,6 +16,7 @@ use std::sync::Arc;
 use arrow_array::{ArrayRef, RecordBatch};
 use arrow_cast::display::{ArrayFormatter, FormatOptions};
 use arrow_schema::{ArrowError, SchemaRef};
+use gstore_core::visible;
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 use super::cell::{self, is_plain};
@@ -293,29 +294,6 @@ fn cut(text: &str, width: usize, how: CellTruncation) -> String {
     }
     kept.push('…');
     kept
-}
-
-/// Line breaks, other control characters and characters that hide or reorder others as escapes, so that a
-/// cell stays on its line, reads as it is, and cannot drive the terminal.
-pub(super) fn visible(text: &str) -> String {
-    if !text.chars().any(is_hidden) {
-        return text.to_string();
-    }
-    text.chars()
-        .flat_map(|c| match is_hidden(c) {
-            true => c.escape_default().collect::<Vec<_>>(),
-            false => vec![c],
-        })
-        .collect()
-}
-
-/// Whether a character controls, reorders or hides text. Joiners are left as they are:
-/// scripts and emoji need them.
-fn is_hidden(c: char) -> bool {
-    c.is_control()
-        || matches!(c, '\u{61c}' | '\u{180e}' | '\u{200b}' | '\u{200e}' | '\u{200f}' | '\u{feff}')
-        || matches!(c, '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}')
-        || matches!(c, '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
 }
 
 /// The column itself, or its text where a cell is not one value.
