@@ -74,8 +74,8 @@ pub(crate) struct Paired {
     pub difference: f64,
     /// Its percentile interval.
     pub interval: Interval,
-    /// Two-sided: `2 (n + 1) / (N + 1)`, at most 1, where n of N resamples have a difference on the other side
-    /// of 0, or on it.
+    /// Two-sided: `2 (n + 1) / (N + 1)`, at most 1, where n of N resamples have a difference on the other
+    /// side of 0, or on it.
     pub p: f64,
 }
 

@@ -84,6 +84,7 @@ fn during<T>(place: &Place, args: &[String], folder: &str, act: impl FnOnce() ->
         std::thread::sleep(Duration::from_millis(1));
     }
     binary::signal(&child, "STOP");
+    assert!(child.try_wait().expect("a state").is_none(), "it ended before it was stopped");
     let done = act();
     binary::signal(&child, "CONT");
     assert!(child.wait().expect("ends").success());

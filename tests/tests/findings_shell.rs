@@ -103,7 +103,7 @@ fn dot_commands_work_through_a_pipe() {
     has(&said, &["standard input, line 2", "`tabel`"]);
     // Places are those of the whole text, also where a line has several statements.
     let three = "SELECT 1 AS one; SELECT bad; SELECT 3;\n";
-    let (_, said, fine) = piped(&place, &["query"], &format!(".mode json\n{three}"));
+    let (_, said, fine) = piped(&place, &["query"], format!(".mode json\n{three}"));
     assert!(!fine && said.contains("`bad` (line 2, column 25)"), "{said}");
     place.write("three.sql", three);
     for args in [&["query", ".read three.sql"][..], &["query", "-f", "three.sql"]] {
@@ -182,7 +182,7 @@ fn a_byte_that_is_not_utf_8_is_an_error_of_its_line() {
     let Some(mut shell) = Shell::new(&place) else { return };
     shell.0.ready(PROMPT);
     shell.0.keys(b"SELECT \xff");
-    shell.0.until("a byte that is not UTF-8 was typed");
+    shell.0.until("what was typed is not UTF-8");
     has(&shell.line("SELECT 20 + 3 AS n;"), &["23"]);
     shell.leave();
 }

@@ -87,7 +87,7 @@ pub enum DaunceError {
         given: f64,
     },
     #[error(
-        "{}: the loss of {id:?} under theta_0 is {given}, but its losses are stored relative to {}, which cannot be changed; import without `base_losses` to leave that as it is, or remove the ensemble with {} and import all of its losses again, with `base_losses`",
+        "{}: the loss of {id:?} under theta_0 is {given}, but the losses of this dataset are stored relative to {}, which cannot be changed; import without `base_losses` to leave that as it is, or remove the ensemble with {} and import all of its losses again, with `base_losses`",
         path.display(), stored_base(*stored), Remedy::DropEnsemble(ensemble)
     )]
     OtherBase {
@@ -149,7 +149,7 @@ impl From<Cancelled> for DaunceError {
 fn stored_base(loss: Option<f32>) -> String {
     match loss {
         Some(loss) => format!("a loss of {loss} under theta_0"),
-        None => "another number than that loss".to_owned(),
+        None => "other numbers than losses under theta_0".to_owned(),
     }
 }
 

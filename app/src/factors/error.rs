@@ -105,7 +105,7 @@ impl FactorJobError {
     /// An error of an inverse of curvature, with the option that helps where eigenvalues have none.
     pub(super) fn of_inverse(error: CurvatureError) -> Self {
         let CurvatureError::Singular { zeros, all, .. } = &error else { return error.into() };
-        let of_auto = if zeros == all { " (auto is a part of their mean, which is 0)" } else { "" };
+        let of_auto = if zeros == all { " (auto is a fraction of their mean, which is 0 here)" } else { "" };
         let option = Remedy::Option("damping", "");
         Self::Refused(format!("{error}: a {option} above 0 is needed{of_auto}"))
     }

@@ -28,7 +28,6 @@ use super::plan::FitPlan;
 use super::publish::publish;
 use super::request::{FitRequest, own_folder};
 use super::sealed::seal;
-use super::stamp::STAMP;
 use crate::work::JobContext;
 
 /// What a fit did.
@@ -130,7 +129,7 @@ pub fn fit_factors(
         let snapshot = publish(store, &request.name, &fit.path, of, (over, work.command))?;
         fit.report.snapshot = Some(snapshot.number());
         if request.folder.is_none() {
-            lock.remove(STAMP)?;
+            lock.remove()?;
             // Another fit may be at work there.
             let _ = fs_err::remove_dir(own_folder(store.path()));
         }
@@ -175,7 +174,7 @@ impl FitJob<'_> {
     fn others(&self, sums: &str) -> Result<String, FactorJobError> {
         if self.request.only.is_none() {
             return Err(FactorJobError::Refused(format!(
-                "{}: {sums} that were written there are gone; run the same command again, which computes them again",
+                "{}: files with {sums} were removed while the fit was at work; run the same command again: it computes them again",
                 self.path.display()
             )));
         }

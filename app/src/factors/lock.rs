@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use gstore_core::if_there;
 
 use super::error::FactorJobError;
+use super::stamp::STAMP;
 
 /// The file that is locked.
 pub(super) const LOCK: &str = ".lock";
@@ -32,11 +33,15 @@ impl FitLock {
         let is_missing = |folder: &&Path| !folder.as_os_str().is_empty() && !folder.exists();
         let made = folder.ancestors().take_while(is_missing).map(Path::to_owned).collect();
         loop {
-            fs_err::create_dir_all(folder)?;
+            // A fit that has just ended removed a folder.
+            let gone = |error: &Error| error.kind() == ErrorKind::NotFound;
+            match fs_err::create_dir_all(folder) {
+                Err(error) if gone(&error) => continue,
+                made => made?,
+            }
             let mut options = fs_err::OpenOptions::new();
             let file = match options.read(true).write(true).create(true).truncate(false).open(&path) {
-                // A fit that has just ended removed the folder.
-                Err(error) if error.kind() == ErrorKind::NotFound => continue,
+                Err(error) if gone(&error) => continue,
                 file => file?,
             };
             let locked = match only {
@@ -60,16 +65,16 @@ impl FitLock {
 
     /// Removes the folder of a whole fit. The file by which it is known goes after all else that was written:
     /// what a kill leaves still has it.
-    pub(super) fn remove(self, mark: &str) -> std::io::Result<()> {
+    pub(super) fn remove(self) -> std::io::Result<()> {
         for entry in fs_err::read_dir(&self.folder)? {
             let entry = entry?;
             match entry.file_type()?.is_dir() {
-                _ if entry.file_name() == mark || entry.file_name() == LOCK => {}
+                _ if entry.file_name() == STAMP || entry.file_name() == LOCK => {}
                 true => fs_err::remove_dir_all(entry.path())?,
                 false => fs_err::remove_file(entry.path())?,
             }
         }
-        for name in [mark, LOCK] {
+        for name in [STAMP, LOCK] {
             fs_err::remove_file(self.folder.join(name))?;
         }
         // Another fit may begin there.
@@ -81,12 +86,12 @@ impl FitLock {
     fn remove_unused(&self) {
         let path = self.folder.join(LOCK);
         let is_alone = || self.file.file().try_lock().is_ok() && has_name(&self.file, &path).unwrap_or(false);
-        if self.made.is_empty() || !is_alone() {
-            return;
-        }
         let is_lock =
             |entry: std::io::Result<fs_err::DirEntry>| entry.is_ok_and(|entry| entry.file_name() == LOCK);
-        if fs_err::read_dir(&self.folder).is_ok_and(|mut entries| entries.all(is_lock)) {
+        let is_unused = || fs_err::read_dir(&self.folder).is_ok_and(|mut entries| entries.all(is_lock));
+        // Locked only where there is something to remove, so that no other run finds the folder busy; and
+        // looked at once more then, since others may have written before.
+        if !self.made.is_empty() && is_unused() && is_alone() && is_unused() {
             let _ = fs_err::remove_file(&path);
             // Removal ends at the first folder that is not empty.
             let _ = self.made.iter().try_for_each(fs_err::remove_dir);
@@ -95,7 +100,8 @@ impl FitLock {
 }
 
 impl Drop for FitLock {
-    /// In so many words: a child that this process has just forked holds the file until it runs its program.
+    /// Unlocks explicitly: a child that was forked a moment ago has the file open until it runs its program,
+    /// so that closing it here would not unlock it. The second time since the removal may have locked it again.
     fn drop(&mut self) {
         let _ = self.file.file().unlock();
         self.remove_unused();
@@ -130,10 +136,10 @@ mod tests {
         let second = FitLock::of(&folder, Some(1)).unwrap();
         drop(first);
         assert!(is_busy(None), "the other is at work");
-        fs_err::write(folder.join("mark"), "").unwrap();
+        fs_err::write(folder.join(STAMP), "").unwrap();
         drop(second);
-        assert!(folder.join("mark").exists());
-        FitLock::of(&folder, None).unwrap().remove("mark").unwrap();
+        assert!(folder.join(STAMP).exists());
+        FitLock::of(&folder, None).unwrap().remove().unwrap();
         assert!(shared.exists() && !folder.exists());
     }
 }

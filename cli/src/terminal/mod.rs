@@ -55,9 +55,7 @@ pub fn run(context: &Context, store: &Store, args: &QueryArgs, cancel: &Cancel) 
             EditorInput::Input(input) => input,
             EditorInput::GivenUp => continue,
             EditorInput::NotText => {
-                say!(
-                    "error: a byte that is not UTF-8 was typed, and the line is given up; a terminal that sends UTF-8 is needed"
-                );
+                say!("error: what was typed is not UTF-8, and was dropped; use a terminal that sends UTF-8");
                 continue;
             }
             EditorInput::End => return Ok(()),

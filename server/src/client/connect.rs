@@ -73,9 +73,8 @@ pub(super) async fn channel(options: &RemoteOptions) -> Result<Channel, SqlError
 
 /// The hint that goes with the cause of a failed connection with TLS.
 fn tls_hint(cause: &str) -> String {
-    // A name that is another, and a date that is past, come as sentences, and no authority helps.
-    let is_sentence = |why: &str| why.starts_with("certificate ");
-    let untrusted = cause.split_once("invalid peer certificate: ").is_some_and(|(_, why)| !is_sentence(why));
+    // Of other faults (a name, a date, a revocation) no authority helps.
+    let untrusted = ["UnknownIssuer", "BadSignature"].iter().any(|why| cause.contains(why));
     if cause.contains("InvalidContentType") {
         "; what answers there has no TLS, and its address is grpc://host:port".to_owned()
     } else if cause.contains("CaUsedAsEndEntity") {

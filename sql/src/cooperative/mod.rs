@@ -3,7 +3,8 @@
 //! A statement can be stopped, by its client, its time or the end of a server, only where its stream yields.
 //! DataFusion lets its leaves do that. A join may give a million batches for each that it reads from a leaf,
 //! so joins yield too, and so does what makes rows of lists. And a join whose condition holds for no pair
-//! gives nothing for a batch, after as many comparisons as there are pairs: such joins get few rows at a time.
+//! gives nothing for a batch, after as many comparisons as there are pairs: such joins get few rows at a
+//! time.
 
 mod portions;
 
@@ -21,8 +22,8 @@ use datafusion::physical_plan::joins::{HashJoinExec, NestedLoopJoinExec};
 pub(crate) use portions::portions;
 use portions::{JoinSide, PortionsExec};
 
-/// The plan with operators that yield above each that multiplies rows, and below joins that compare more pairs
-/// than they give.
+/// The plan with operators that yield above each that multiplies rows, and below joins that compare more
+/// pairs than they give.
 pub(super) fn cooperative(plan: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
     plan.transform_up(|node| {
         if !node.name().ends_with("JoinExec") && node.name() != "UnnestExec" {
@@ -32,7 +33,10 @@ pub(super) fn cooperative(plan: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn Execut
             None => node,
             Some(sides) => {
                 let children = node.children().into_iter().cloned().zip(sides);
-                let children = children.map(|(child, side)| Arc::new(PortionsExec::new(child, side)) as _);
+                let children = children.map(|(child, side)| match side {
+                    Some(side) => Arc::new(PortionsExec::new(child, side)) as _,
+                    None => child,
+                });
                 let children = children.collect();
                 replace_children_if_necessary(node, children)?
             }
@@ -42,15 +46,15 @@ pub(super) fn cooperative(plan: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn Execut
     .data()
 }
 
-/// What the inputs are to a join that may compare many pairs and give nothing: the one that it holds, and the
-/// one that it reads by and by.
-fn sides(node: &Arc<dyn ExecutionPlan>) -> Option<[JoinSide; 2]> {
+/// What is done with the inputs of a join that may compare many pairs and give nothing: the one that it holds
+/// in memory, and the one that it reads batch by batch.
+fn sides(node: &Arc<dyn ExecutionPlan>) -> Option<[Option<JoinSide>; 2]> {
     if node.downcast_ref::<NestedLoopJoinExec>().is_some() {
         let held = Arc::new(AtomicUsize::new(0));
-        return Some([JoinSide::Held(Arc::clone(&held)), JoinSide::AgainstAll(held)]);
+        return Some([Some(JoinSide::Held(Arc::clone(&held))), Some(JoinSide::AgainstAll(held))]);
     }
     let join = node.downcast_ref::<HashJoinExec>()?;
     let gives_pairs =
         matches!(join.join_type(), JoinType::Inner | JoinType::Left | JoinType::Right | JoinType::Full);
-    (join.filter().is_some() || !gives_pairs).then_some([JoinSide::Whole, JoinSide::ByKey])
+    (join.filter().is_some() || !gives_pairs).then_some([None, Some(JoinSide::ByKey)])
 }

@@ -80,8 +80,8 @@ pub struct TableReport {
 ///
 /// # Errors
 /// A file or manifest that cannot be understood, ids that the dataset does not have, too few losses, a loss
-/// that is no number, one that differs from that of the store. Of a table that is refused nothing is written;
-/// members and tables before it may be there.
+/// that is no number, one that differs from that of the store. Nothing is written then. Where another process
+/// changes a dataset meanwhile, members and the tables before may be there.
 pub fn import(
     store: &Store,
     request: &ImportRequest,
@@ -125,6 +125,11 @@ pub fn import(
     }
     let _lock = ImportLock::take(store, &name, &sources, work.command)?;
     let now = store.snapshot()?;
+    for source in &sources {
+        if now.same_dataset(seen.dataset(&source.dataset)?).is_err() {
+            return Err(DaunceError::Meanwhile(source.dataset.clone()));
+        }
+    }
     let there = now.ensembles().iter().find(|e| e.name == name).map(|e| e.members.as_slice());
     let update = EnsembleUpdate {
         name: name.clone(),

@@ -23,8 +23,14 @@ pub fn run(context: &Context, args: &DaunceAgreementArgs) -> Result<ExitCode> {
     let rankings = gstore::daunce::rank_losses(&snapshot, &spec, &mut work)?;
     let found = rankings.agreement(args.top, &work)?;
     if found.rows == 0 || found.queries == 0 {
-        let why = found.left_out().unwrap_or_else(|| "the pool has no rows to compare".to_owned());
-        bail!("{why}; record the losses that are missing, or leave out models with --missing drop_model");
+        match found.left_out() {
+            Some(why) => {
+                bail!(
+                    "{why}; record the losses that are missing, or leave out models with --missing drop_model"
+                )
+            }
+            None => bail!("the pool or the target has no rows to compare"),
+        }
     }
     if args.json {
         print_json(&found)?;

@@ -68,8 +68,8 @@ impl FilterQueries {
 }
 
 impl FilterBound {
-    /// Adds upper bounds of |[`super::Filter::scaled_dots`] - [`super::super::Kernel::scaled_dots`]| for a row
-    /// and every query to `errors`; what is not finite then bounds nothing.
+    /// Adds upper bounds of |[`super::Filter::scaled_dots`] - [`super::super::Kernel::scaled_dots`]| for a
+    /// row and every query to `errors`; what is not finite then bounds nothing.
     ///
     /// # Panics
     /// When there is not one for each query.
@@ -81,8 +81,8 @@ impl FilterBound {
         // Sums that could overflow: nothing can be said.
         let finite = (norm + residual) * self.largest < HUGE * HUGE;
         let up = |value: f64| if finite { ((value * self.up) as f32).next_up() } else { f32::INFINITY };
-        // What rounding took from the row times the query's norm, and the other way round; what rounds the sums
-        // is relative to the products of both.
+        // What rounding took from the row times the query's norm, and the other way round; what rounds the
+        // sums is relative to the products of both.
         let (of_norm, of_residual) = (up(residual + sums), up(norm + sums));
         // And what underflow takes from the products below.
         let floor = up(f64::from(row.floor)) + f32::MIN_POSITIVE;
