@@ -13,10 +13,7 @@ use std::path::{Path, PathBuf};
 use gstore_core::if_there;
 
 use super::error::FactorJobError;
-use super::stamp::STAMP;
-
-/// The file that is locked.
-pub(super) const LOCK: &str = ".lock";
+use super::stamp::{LOCK, STAMP};
 
 /// The right to work in a folder. Where the folder was made for it and nothing is written there, both go.
 pub(super) struct FitLock {

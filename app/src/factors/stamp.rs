@@ -12,10 +12,12 @@ use xxhash_rust::xxh3::Xxh3;
 
 use super::error::FactorJobError;
 use super::folder::{PART, some_names, write_document};
-use super::lock::LOCK;
 
 /// File of the stamp in a folder of factors.
 pub(super) const STAMP: &str = "gstore.json";
+
+/// File that is locked while factors are fitted there.
+pub(super) const LOCK: &str = ".lock";
 
 /// What factors are of. Two fits with the same stamp have the same factors.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
