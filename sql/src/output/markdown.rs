@@ -1,14 +1,15 @@
 //! A result as a Markdown table, for issues and reports.
 //!
 //! Invariants
-//! - a value stays in its cell: a `|` in it is escaped, and a line break is `<br>`
+//! - a value stays in its cell and is shown as it is: a `|`, `\` or tag in it is escaped, and a line break is
+//!   `<br>`
 
 use std::io::Write;
 
 use arrow_array::RecordBatch;
 use arrow_cast::display::{ArrayFormatter, FormatOptions};
 use arrow_schema::{ArrowError, Schema};
-use gstore_core::visible;
+use gstore_core::markdown_cell;
 
 /// The names of the columns, and the line below them, which puts numbers to the right.
 pub(super) fn header(schema: &Schema, out: &mut impl Write) -> std::io::Result<()> {
@@ -34,6 +35,6 @@ fn line(cells: impl Iterator<Item = String>, out: &mut impl Write) -> std::io::R
 
 fn cell(text: &str) -> String {
     let lines = text.trim_end_matches(['\r', '\n']).split('\n');
-    let lines = lines.map(|line| visible(line.trim_end_matches('\r')).replace('|', "\\|"));
+    let lines = lines.map(|line| markdown_cell(line.trim_end_matches('\r')));
     lines.collect::<Vec<_>>().join("<br>")
 }

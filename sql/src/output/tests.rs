@@ -76,9 +76,9 @@ fn a_value_stays_in_its_cell_of_markdown() {
          | 0 | 7 | 0.1 | a,\"b\"<br>c | 00ff | [0.5,0.0] |\n\
          | 1 | 8 | NaN |  |  | [-3.0,0.0] |\n"
     );
-    let column: ArrayRef = Arc::new(StringArray::from(vec!["a|b\r\n\u{202e}c\n"]));
+    let column: ArrayRef = Arc::new(StringArray::from(vec!["a|<b>\r\n\u{202e}c\n"]));
     let batch = RecordBatch::try_from_iter([("x|y", column)]).unwrap();
-    assert_eq!(text_of(Format::Markdown, &batch), "| x\\|y |\n| --- |\n| a\\|b<br>\\u{202e}c |\n");
+    assert_eq!(text_of(Format::Markdown, &batch), "| x\\|y |\n| --- |\n| a\\|&lt;b><br>\\\\u{202e}c |\n");
 }
 
 #[test]
