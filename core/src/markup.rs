@@ -1,5 +1,5 @@
-//! Texts and names of others in terminals, in Markdown and in HTML: what is markup there, and characters that
-//! nobody sees, are shown.
+//! Escaping of texts and names from outside for terminals, Markdown and HTML: markup and hidden characters are
+//! shown as text.
 
 /// Line breaks, other control characters and characters that hide or reorder others as escapes, so that a
 /// text stays on its line, reads as it is, and cannot drive a terminal.
