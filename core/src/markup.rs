@@ -1,6 +1,8 @@
 //! Escaping of texts and names from outside for terminals, Markdown and HTML: markup and hidden characters are
 //! shown as text.
 
+use crate::words::one_line;
+
 /// Line breaks, other control characters and characters that hide or reorder others as escapes, so that a
 /// text stays on its line, reads as it is, and cannot drive a terminal.
 pub fn visible(text: &str) -> String {
@@ -39,7 +41,12 @@ pub fn markdown_text(text: &str) -> String {
     visible(text).replace('&', "&amp;").replace('<', "&lt;")
 }
 
-/// The same in a cell of a table.
+/// The same of a text of several lines, which becomes one.
+pub fn markdown_line(text: &str) -> String {
+    markdown_text(&one_line(text))
+}
+
+/// A text of others in a cell of a table.
 pub fn markdown_cell(text: &str) -> String {
     markdown_text(text).replace('\\', "\\\\").replace('|', "\\|")
 }

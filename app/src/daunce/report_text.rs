@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use gstore_core::{html_text, many, many_of, markdown_cell, markdown_code, markdown_text, one_line};
+use gstore_core::{html_text, many, many_of, markdown_cell, markdown_code, markdown_line, one_line};
 
 use super::report::{DaunceReport, Hub, QueryReport, ReportRow};
 use crate::picture;
@@ -51,15 +51,16 @@ impl DaunceReport {
         let mut out = format!("# Rows behind {}\n\n{}\n", queries(self.queries.len()), self.about());
         // Writing to a string cannot fail.
         for line in self.agreed().iter().chain(&self.notes) {
-            let _ = writeln!(out, "\n- {}", in_line(line));
+            let _ = writeln!(out, "\n- {}", markdown_line(line));
         }
         if !self.hubs.is_empty() {
-            let _ = writeln!(out, "\n- Among the best rows of several queries: {}", in_line(&self.hubs()));
+            let _ =
+                writeln!(out, "\n- Among the best rows of several queries: {}", markdown_line(&self.hubs()));
         }
         for query in &self.queries {
-            let _ = writeln!(out, "\n## {}\n", in_line(&name(query)));
+            let _ = writeln!(out, "\n## {}\n", markdown_line(&name(query)));
             if let Some(text) = &query.text {
-                let _ = writeln!(out, "> {}\n", in_line(text));
+                let _ = writeln!(out, "> {}\n", markdown_line(text));
             }
             for (heading, rows) in [("Best", &query.best), ("Worst", &query.worst)] {
                 let _ = writeln!(out, "**{heading}**\n\n| {} |", COLUMNS.join(" | "));
@@ -122,11 +123,6 @@ impl DaunceReport {
         let hub = |hub: &Hub| format!("{} ({})", hub.id.as_deref().unwrap_or("?"), hub.queries);
         self.hubs.iter().map(hub).collect::<Vec<_>>().join(", ")
     }
-}
-
-/// A text of others in a line of Markdown.
-fn in_line(text: &str) -> String {
-    markdown_text(&one_line(text))
 }
 
 fn queries(n: usize) -> String {

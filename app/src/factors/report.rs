@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use gstore_core::{markdown_cell, markdown_text, one_line, shortened};
+use gstore_core::{markdown_cell, markdown_line, one_line, shortened};
 use gstore_data::{Content, Message, Role};
 
 /// Samples of each end that a report shows.
@@ -61,12 +61,12 @@ pub fn score_report<'a>(
     k: usize,
     text: &mut dyn FnMut(usize) -> String,
 ) -> String {
-    let mut out = format!("# Influence scores: {}\n", in_line(name));
+    let mut out = format!("# Influence scores: {}\n", markdown_line(name));
     for (at, prompt) in prompts.into_iter().enumerate() {
         // Writing to a string cannot fail.
-        let _ = writeln!(out, "\n## Prompt {}: {}\n", at + 1, in_line(prompt.prompt));
+        let _ = writeln!(out, "\n## Prompt {}: {}\n", at + 1, markdown_line(prompt.prompt));
         if let Some(completion) = prompt.completion {
-            let _ = writeln!(out, "**Completion:** {}\n", in_line(completion));
+            let _ = writeln!(out, "**Completion:** {}\n", markdown_line(completion));
         }
         let finite = |at: &usize| prompt.scores[*at].is_finite();
         // Equal scores stand in the order of their samples, both ways.
@@ -146,10 +146,6 @@ fn percentile(ascending: &[f64], percent: u32) -> f64 {
 /// The beginning of a text in a cell of a table.
 fn cell_text(text: &str) -> String {
     markdown_cell(&shortened(&one_line(text), SHOWN))
-}
-
-fn in_line(text: &str) -> String {
-    markdown_text(&one_line(text))
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use std::fmt::Write;
 use std::path::Path;
 
 use anyhow::Result;
-use gstore_core::{calendar, html_text, markdown_cell, markdown_text, one_line, visible};
+use gstore_core::{calendar, html_text, markdown_cell, markdown_line, one_line, visible};
 use serde_json::Value;
 
 use super::StageRun;
@@ -93,13 +93,13 @@ fn seconds(stage: &StageReport) -> String {
 
 pub fn markdown(title: &str, stages: &[StageReport]) -> String {
     let cell = |text: &str| markdown_cell(&one_line(text));
-    let line = |text: &str| markdown_text(&one_line(text));
-    let mut out = format!("# {}\n\n| stage | outcome | took |\n|---|---|---|\n", line(title));
+    let mut out = format!("# {}\n\n| stage | outcome | took |\n|---|---|---|\n", markdown_line(title));
     for stage in stages {
         let _ = writeln!(out, "| {} | {} | {} |", cell(&stage.name), cell(&stage.outcome), seconds(stage));
     }
     for stage in stages {
-        let (name, typed) = (line(&stage.name), stage.line.split('\n').map(visible).collect::<Vec<_>>());
+        let (name, typed) =
+            (markdown_line(&stage.name), stage.line.split('\n').map(visible).collect::<Vec<_>>());
         let _ = write!(out, "\n## {name}\n\n```\n{}\n```\n\n| | |\n|---|---|\n", typed.join("\n"));
         for (name, value) in facts(stage) {
             let _ = writeln!(out, "| {} | {} |", cell(&name), cell(&value));
