@@ -390,6 +390,8 @@ fn options_that_say_nothing_together_are_refused() {
         (&["--lr-scheduler-type", "constant", "--warmup-steps", "2"], "constant_with_warmup"),
         (&["--lr-scheduler-type", "constant", "--warmup-ratio", "0.1"], "constant_with_warmup"),
         (&["--lr-cycles", "2"], "cosine_with_restarts"),
+        (&["--lr-scheduler-type", "warmup_stable_decay"], "num_decay_steps"),
+        (&["--lr-scheduler-kwargs", r#"{"min_lr": 1e-6}"#], "--lr-scheduler-kwargs of linear"),
         (&["--save-strategy", "epoch", "--save-steps", "5"], "--save-strategy steps"),
         (&["--save-strategy", "no", "--save-steps", "5"], "--save-strategy steps"),
         (&["--save-strategy", "steps"], "--save-steps N"),

@@ -4,7 +4,7 @@ use gstore_core::{Remedy, many};
 use serde_json::Value;
 
 /// What decides the bits of a training, and the option that says it.
-const OPTIONS: [(&str, &str); 23] = [
+const OPTIONS: [(&str, &str); 24] = [
     ("LoRA rank", "lora_rank"),
     ("LoRA alpha", "lora_alpha"),
     ("LoRA targets", "lora_targets"),
@@ -17,6 +17,7 @@ const OPTIONS: [(&str, &str); 23] = [
     ("learning rate", "learning_rate"),
     ("schedule", "lr_scheduler_type"),
     ("cycles of the schedule", "lr_cycles"),
+    ("options of the schedule", "lr_scheduler_kwargs"),
     ("warm-up share", "warmup_ratio"),
     ("warm-up steps", "warmup_steps"),
     ("largest norm of gradients", "max_grad_norm"),

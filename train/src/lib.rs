@@ -68,5 +68,5 @@ pub use request::{
     TrainRequest,
 };
 pub use sample::Sample;
-pub use schedule::{Schedule, ScheduleKind};
+pub use schedule::{Schedule, ScheduleCurve, ScheduleKind, StableDecay};
 pub use trainer::{StepReport, Trainer, TrainerOptions};

@@ -308,6 +308,9 @@ impl TrainRequest {
                 schedule.name()
             )));
         }
+        if let Some(number) = schedule.bad_number() {
+            return refuse("a schedule with an option", &number);
+        }
         if let Some(norm) = max_grad_norm.filter(|norm| !is_size(*norm)) {
             return refuse("a largest norm of gradients", &norm);
         }
@@ -357,7 +360,7 @@ impl TrainRequest {
             ScheduleKind::CosineWithRestarts { cycles } => Some(cycles),
             _ => None,
         };
-        json!({
+        let mut identity = json!({
             "method": method,
             "LoRA rank": lora.map(|choice| choice.rank),
             "LoRA alpha": lora.map(|choice| choice.alpha),
@@ -383,7 +386,13 @@ impl TrainRequest {
             "precision": self.compute.precision.name(),
             "tokens of a piece": self.compute.piece_tokens,
             "backend": self.compute.device.to_string(),
-        })
+        });
+        // Earlier versions wrote none.
+        let options = schedule.kind.options();
+        if !options.is_null() {
+            identity["options of the schedule"] = options;
+        }
+        identity
     }
 }
 

@@ -64,7 +64,7 @@ fn golden_daunce_train() {
         normalizer: Normalizer::Step,
     };
     let schedule = Schedule {
-        kind: of["schedule"].as_str().unwrap().parse().unwrap(),
+        kind: ScheduleKind::named(of["schedule"].as_str().unwrap(), None, number("lr")).unwrap(),
         peak: number("lr"),
         warmup: number("warmup_steps") as u64,
         total: steps as u64,

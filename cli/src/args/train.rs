@@ -235,6 +235,9 @@ pub struct TrainOptimizerArgs {
     #[arg(long, value_name = "NAME", default_value = "linear",
         help = format!("Schedule of the rate: {}", ScheduleKind::NAMES.join(", ")))]
     pub lr_scheduler_type: String,
+    /// Options of the schedule, such as '{"min_lr_rate": 0.1}'
+    #[arg(long, value_name = "JSON")]
+    pub lr_scheduler_kwargs: Option<String>,
     /// Falls of a cosine with restarts
     #[arg(long, value_name = "N", value_parser = at_least::<u32>(1))]
     pub lr_cycles: Option<u32>,

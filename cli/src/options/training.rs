@@ -23,7 +23,9 @@ pub fn steps(args: &TrainOptimizerArgs, batches: &TrainBatchArgs) -> Result<Step
     if matches!(optimizer, OptimizerKind::Sgd(_)) && of_adam.iter().any(Option::is_some) {
         refuse!("--adam-beta1, --adam-beta2 and --adam-epsilon belong to --optim adamw")
     }
-    let schedule = match (args.lr_scheduler_type.parse().map_err(usage)?, args.lr_cycles) {
+    let options = args.lr_scheduler_kwargs.as_deref();
+    let kind = ScheduleKind::named(&args.lr_scheduler_type, options, args.learning_rate).map_err(usage)?;
+    let schedule = match (kind, args.lr_cycles) {
         (ScheduleKind::CosineWithRestarts { .. }, Some(cycles)) => {
             ScheduleKind::CosineWithRestarts { cycles }
         }

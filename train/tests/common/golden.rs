@@ -9,7 +9,8 @@ use gstore_model::ComputePrecision;
 use gstore_model::cpu::Cpu;
 use gstore_model::weights::{Adapter, ModelFolder, TrainedTensor, WeightDecay, canonical};
 use gstore_train::{
-    AdamW, LossMean, Optimizer, OptimizerKind, Parameters, Sample, Schedule, Sgd, Trainer, TrainerOptions,
+    AdamW, LossMean, Optimizer, OptimizerKind, Parameters, Sample, Schedule, ScheduleKind, Sgd, Trainer,
+    TrainerOptions,
 };
 use serde_json::Value;
 
@@ -169,10 +170,13 @@ impl Run {
 
     /// The rates by our own schedule.
     pub fn schedule(&self) -> Schedule {
-        let total = self.steps as u64;
+        let (total, peak) = (self.steps as u64, self.number("lr"));
+        let name = self.value["schedule"].as_str().expect("schedule");
+        let options = self.value.get("lr_scheduler_kwargs").filter(|options| options.is_object());
+        let options = options.map(Value::to_string);
         Schedule {
-            kind: self.value["schedule"].as_str().expect("schedule").parse().expect("a schedule"),
-            peak: self.number("lr"),
+            kind: ScheduleKind::named(name, options.as_deref(), peak).expect("a schedule"),
+            peak,
             warmup: Schedule::warmup_of_ratio(self.number_or("warmup_ratio", 0.0), total),
             total,
         }

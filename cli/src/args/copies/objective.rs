@@ -83,6 +83,9 @@ pub struct DaunceRateArgs {
     #[arg(long, value_name = "NAME", default_value = "cosine",
         help = format!("Schedule of the rate: {}", ScheduleKind::NAMES.join(", ")))]
     pub lr_scheduler_type: String,
+    /// Options of the schedule, such as '{"min_lr_rate": 0.1}'
+    #[arg(long, value_name = "JSON")]
+    pub lr_scheduler_kwargs: Option<String>,
     /// The warm-up's share of all steps
     #[arg(long, value_name = "X", default_value_t = 0.03, conflicts_with = "warmup_steps")]
     pub warmup_ratio: f64,

@@ -6,7 +6,8 @@ use gstore_core::Cancel;
 use gstore_store::Store;
 use gstore_train::daunce::{BaseStates, EnsembleRequest, FirstRate, Perturbation, SubsetSize, Variant};
 use gstore_train::{
-    AdamW, BatchOptions, ComputeOptions, DropoutRates, SavingOptions, StepOptions, TrainMethod, TrainRequest,
+    AdamW, BatchOptions, ComputeOptions, DropoutRates, SavingOptions, ScheduleKind, StepOptions, TrainMethod,
+    TrainRequest,
 };
 
 use crate::args::{
@@ -119,10 +120,12 @@ fn method(args: &TrainMethodArgs) -> TrainMethod {
 fn steps(args: &DaunceRateArgs) -> Result<StepOptions> {
     let usage = |error: gstore_train::TrainError| UsageError(error.to_string());
     let adam = AdamW { weight_decay: args.weight_decay, ..AdamW::default() };
+    let options = args.lr_scheduler_kwargs.as_deref();
+    let schedule = ScheduleKind::named(&args.lr_scheduler_type, options, args.learning_rate);
     Ok(StepOptions {
         optimizer: optimizer(&args.optim, adam, args.momentum)?,
         learning_rate: args.learning_rate,
-        schedule: args.lr_scheduler_type.parse().map_err(usage)?,
+        schedule: schedule.map_err(usage)?,
         warmup_steps: args.warmup_steps,
         warmup_ratio: args.warmup_ratio,
         max_grad_norm: Some(args.max_grad_norm).filter(|norm| *norm != 0.0),
