@@ -28,6 +28,11 @@ pub enum CurvatureError {
     #[error("module `{module}`: with a damping of 0, {zeros} of {all} eigenvalues are 0 and have no inverse")]
     Singular { module: String, zeros: usize, all: usize },
     #[error(
+        "module `{module}` has no curvature to project by: all {all} eigenvalues are 0, so no row of the fit had a gradient \
+         there; fit the factors again without this module, or on rows that change it"
+    )]
+    NoCurvature { module: String, all: usize },
+    #[error(
         "a mixture is balanced at an eigenvalue that is above 0 on both sides, but for rounding, {}",
         match most {
             0 => "and one of them has none".to_owned(),

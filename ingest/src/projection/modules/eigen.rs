@@ -50,8 +50,7 @@ impl EigenBlock {
         let [(of_input, _), (of_out, _)] = factors.bases(module, "a projection")?;
         let damping = Damping::OfMean.of(&lambda);
         if damping <= 0.0 {
-            let (zeros, all) = (lambda.len(), lambda.len());
-            return Err(CurvatureError::Singular { module: module.name.clone(), zeros, all });
+            return Err(CurvatureError::NoCurvature { module: module.name.clone(), all: lambda.len() });
         }
         let (kept_rows, kept_columns) = largest_block(&lambda, (rows, columns), most as usize);
         let directions = |eigen: &Eigen, kept: &[usize]| -> Vec<f32> {
@@ -302,16 +301,22 @@ mod tests {
             values: vec![1.0; n],
             vectors: (0..n * n).map(|at| if at % (n + 1) == 0 { 1.0 } else { 0.0 }).collect(),
         };
-        let factors = ModuleFactors {
-            activation_eigen: Some(axes(4)),
-            gradient_eigen: Some(axes(1)),
-            lambda: Some(Squares { sums: vec![0.0, 3.0, 0.0, 1.0], count: 1 }),
-            ..ModuleFactors::default()
+        let block = |sums: [f64; 4], most| {
+            let factors = ModuleFactors {
+                activation_eigen: Some(axes(4)),
+                gradient_eigen: Some(axes(1)),
+                lambda: Some(Squares { sums: sums.to_vec(), count: 1 }),
+                ..ModuleFactors::default()
+            };
+            EigenBlock::new(&module, &factors, Strategy::Ekfac, most)
         };
-        let of = |most| EigenBlock::new(&module, &factors, Strategy::Ekfac, most).unwrap().lengths();
+        let of = |most| block([0.0, 3.0, 0.0, 1.0], most).unwrap().lengths();
         // A tenth of the mean is 0.1.
         let whole = 3.0 / 3.1 + 1.0 / 1.1;
         assert_eq!((of(1), of(4)), ([3.0 / 3.1, whole], [whole, whole]));
+        // No damping is asked for, so none is advised.
+        let refused = block([0.0; 4], 1).unwrap_err().to_string();
+        assert!(refused.starts_with("module `m` has no curvature to project by: all 4"), "{refused}");
     }
 
     #[test]
