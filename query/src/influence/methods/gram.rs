@@ -164,7 +164,7 @@ fn check(part: &FeaturePart) -> Result<(), QueryError> {
     };
     Err(QueryError::Spec(format!(
         "{} has {} coordinates {which}, and Gram matrices are of at most {MOST_COORDINATES}: project to fewer, or \
-         keep the modules apart (fact_sjlt, two_sided, fact_mask, mask)",
+         keep the modules apart (fact_sjlt, two_sided, fact_mask, mask, ekfac)",
         part.display_name(),
         group.len
     )))
