@@ -1,4 +1,5 @@
-//! Promise: no system's answers take the place of another's, or of the right ones, in the files of a report.
+//! Promise: no system's answers take the place of another's, or of the right ones, in the files of a report,
+//! and no name of one drives a terminal.
 
 use crate::common::folder;
 use gstore_core::{Cancel, Silent};
@@ -39,6 +40,12 @@ fn files(found: &TextOutcome) -> Vec<(String, Value)> {
 fn a_report_of_one_row_says_so() {
     let said = compared(&["base", "tuned"]).report.text();
     assert!(said.contains(" 1 row; differences"), "{said}");
+}
+
+#[test]
+fn names_of_systems_cannot_drive_a_terminal() {
+    let said = compared(&["base", "a\u{1b}[31m\nb"]).report.text();
+    assert!(!said.contains('\u{1b}') && said.contains("a\\u{1b}[31m\\nb - base"), "{said}");
 }
 
 #[test]

@@ -3,6 +3,7 @@
 
 use std::path::Path;
 
+use gstore_core::visible;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -75,11 +76,11 @@ fn examples(path: &Path) -> Result<File, EvaluateError> {
     Ok(File::new(format!("influential_examples.{ending}"), fs_err::read(path)?))
 }
 
-/// A link to the examples, and their first lines as they are.
+/// A link to the examples, and their first lines as text.
 fn linked(examples: &File) -> String {
     let name = &examples.path;
     let text = String::from_utf8_lossy(&examples.content);
-    let first: Vec<&str> = text.lines().take(SHOWN).collect();
+    let first: Vec<String> = text.lines().take(SHOWN).map(visible).collect();
     let all = text.lines().count();
     let part = if all > SHOWN { format!(", the first {SHOWN} of {all} lines") } else { String::new() };
     // Texts of rows may have fences in them, and a longer one holds these.
@@ -128,5 +129,7 @@ mod tests {
             "{long}"
         );
         assert!(long.contains("the first 20 of 21 lines:"), "{long}");
+        let hidden = linked(&File::new("influential_examples.txt", "a\u{1b}[31m\u{202e}b\n"));
+        assert!(hidden.contains("```text\na\\u{1b}[31m\\u{202e}b\n```"), "{hidden}");
     }
 }

@@ -1,6 +1,6 @@
 //! Reports for reading: a table for a terminal, and Markdown.
 
-use gstore_core::{many, markdown_cell, markdown_text};
+use gstore_core::{many, markdown_cell, markdown_text, visible};
 
 use super::{Difference, Measure, Report};
 
@@ -22,10 +22,10 @@ impl Report {
             out.push('\n');
         }
         out.push('\n');
-        out.push_str(&self.note());
+        out.push_str(&visible(&self.note()));
         out.push('\n');
         for finding in &self.findings {
-            out.push_str(finding);
+            out.push_str(&visible(finding));
             out.push('\n');
         }
         out
@@ -95,6 +95,7 @@ impl Report {
         )
     }
 
+    /// Header and lines. The names in them are of others, and cannot drive a terminal.
     fn cells(&self) -> (Vec<String>, Vec<Vec<String>>) {
         let grouped = self.measures.iter().any(|measure| measure.group != Self::ALL);
         let corpus = self.measures.iter().any(|m| m.values.iter().any(|value| value.corpus.is_some()));
@@ -127,7 +128,8 @@ impl Report {
             line.extend(measure.differences.iter().flat_map(difference));
             line
         };
-        (header, self.measures.iter().map(line).collect())
+        let shown = |cells: Vec<String>| cells.iter().map(|cell| visible(cell)).collect();
+        (shown(header), self.measures.iter().map(|measure| shown(line(measure))).collect())
     }
 }
 

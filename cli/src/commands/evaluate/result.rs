@@ -4,6 +4,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
+use gstore_core::visible;
 use gstore_evaluate::{EvaluateError, File, Report};
 
 use super::folder::{self, UnpublishedFolder};
@@ -140,7 +141,7 @@ pub fn write(
     file.finish()?;
     // On standard output the report says it itself, unless it is a table for programs.
     if args.output.is_some() || format == ReportFormat::Csv {
-        report.findings.iter().for_each(|finding| context.say(finding));
+        report.findings.iter().for_each(|finding| context.say(&visible(finding)));
     }
     Ok(())
 }

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, anyhow};
 use gstore::factors::{ScoreFolder, ScoreKind, ScoreSide};
-use gstore_core::{Cancel, first_of, many, many_of};
+use gstore_core::{Cancel, first_of, many, many_of, visible};
 use gstore_evaluate::EvaluateError;
 use gstore_evaluate::attribution::{
     Ids, MissingScores, Scores, ScoresBuilder, add_matrix, files_of_scores, read_scores,
@@ -94,15 +94,16 @@ fn tell(context: &Context, scores: &Scores) {
     for (count, what) in [(unknown.rows, "rows that are not in the pool"), (unknown.queries, "other queries")]
     {
         if count > 0 {
-            context.say(&format!("note: {}: {} of {what} left out", scores.method, many(count, "score")));
+            let method = visible(&scores.method);
+            context.say(&format!("note: {method}: {} of {what} left out", many(count, "score")));
         }
     }
     if !unknown.columns.is_empty() {
         context.say(&format!(
             "note: {}: {} not taken as scores, since no query is called so: {}",
-            scores.method,
+            visible(&scores.method),
             many_of(unknown.columns.len() as u64, "column of numbers is", "columns of numbers are"),
-            first_of(&unknown.columns, MOST_NAMES)
+            visible(&first_of(&unknown.columns, MOST_NAMES))
         ));
     }
 }

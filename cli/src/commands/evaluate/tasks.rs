@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
 use gstore::Folders;
-use gstore_core::many;
+use gstore_core::{many, visible};
 use gstore_data::{TemplateKind, TextOptions};
 use gstore_evaluate::tasks::{
     AnswerRule, Ask, Choices, Layout, Question, TasksSource, pattern, read, targets, too_few_examples,
@@ -58,7 +58,7 @@ pub fn run(context: &Context, args: &EvaluateTasksArgs) -> Result<ExitCode> {
         None => RunParameters::new(),
     };
     made.insert("compute".to_owned(), precision.name().into());
-    context.say(&format!("{} for {}", many(questions.len() as u64, "question"), names.join(", ")));
+    context.say(&format!("{} for {}", many(questions.len() as u64, "question"), visible(&names.join(", "))));
     let kept = WorkFolder::next_to(&args.result)?;
     let request = TasksRequest {
         benchmark: benchmark(&args.tasks),

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::Result;
-use gstore_core::many;
+use gstore_core::{many, visible};
 use gstore_evaluate::{PairSource, PairsRequest, SystemSource, evaluate_texts, read_pairs};
 
 use super::{base, bootstrap, result};
@@ -29,7 +29,7 @@ pub fn run(context: &Context, args: &EvaluateTextArgs) -> Result<ExitCode> {
     let made = request.made()?;
     let names: Vec<&str> = pairs.systems.iter().map(String::as_str).collect();
     let base = base(&args.comparison, &names)?;
-    context.say(&format!("{} of {}", many(pairs.rows.len() as u64, "row"), names.join(", ")));
+    context.say(&format!("{} of {}", many(pairs.rows.len() as u64, "row"), visible(&names.join(", "))));
     let (mut reporter, threads) = (context.reporter(), context.threads);
     let run = (threads, &*cancel);
     let mut found = evaluate_texts(pairs, base, bootstrap(&args.comparison), &mut reporter, run)?;
