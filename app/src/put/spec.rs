@@ -69,6 +69,10 @@ struct ResolvedCheckpoint {
 }
 
 impl VectorSpec {
+    /// What the kind of vectors is, for those who give another.
+    pub const KINDS: &str =
+        "the `kind` of vectors begins with embed or grad; losses have an upload of their own, put.losses";
+
     /// The feature that is meant. What has to be made up follows from the key, if there is one, so that a
     /// repetition means the same.
     pub(super) fn resolve(
@@ -218,9 +222,7 @@ impl VectorSpec {
             Some(name) if name == Kind::Loss.name() => Ok(Family::Loss),
             Some(name) if plain(name) && Kind::names_gradient(name) => Ok(Family::Gradient),
             Some(name) if plain(name) && Kind::names_embedding(name) => Ok(Family::Embedding),
-            _ => Err(refused(
-                "`kind` of new vectors begins with embed or grad; losses have an upload of their own, put.losses",
-            )),
+            _ => Err(refused(Self::KINDS)),
         }
     }
 

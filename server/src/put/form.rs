@@ -83,9 +83,7 @@ impl Upload {
 /// Vectors that are no losses.
 fn vectors(spec: VectorSpec) -> Result<UploadKind, Status> {
     if spec.kind.as_deref() == Some(gstore_core::Kind::Loss.name()) {
-        return Err(Status::invalid_argument(
-            "the `kind` of vectors begins with embed or grad; losses have an upload of their own, put.losses",
-        ));
+        return Err(Status::invalid_argument(VectorSpec::KINDS));
     }
     Ok(UploadKind::Vectors { spec, losses: false })
 }
