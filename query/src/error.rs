@@ -52,12 +52,12 @@ fn again(commands: &[String]) -> String {
     }
 }
 
-/// What completes a feature of a kind, or its rows: an ingest, or an upload where the kind is none that is
+/// What adds vectors of a kind that are missing: an ingest, or an upload where the kind is none that is
 /// computed here.
-fn completion(kind: &str, commands: &[String], [it_lacks, it]: [&str; 2]) -> String {
+fn completion(kind: &str, commands: &[String]) -> String {
     match Kind::names_computed(kind) {
-        true => format!("{} computes what {it_lacks}", again(commands)),
-        false => format!("an upload of the vectors that {it_lacks} completes {it} (docs/server.md, Uploads)"),
+        true => format!("{} computes the missing vectors", again(commands)),
+        false => "an upload of the missing vectors is needed (docs/server.md, Uploads)".to_owned(),
     }
 }
 
@@ -103,7 +103,7 @@ pub enum QueryError {
     Space { pool: String, target: String, difference: String },
     #[error(
         "feature {label} of dataset `{dataset}` is still being built, or lost rows in a repair; {}, or ask with `partial => true` to use the rows it has",
-        completion(.kind, .command.as_slice(), ["it lacks", "it"])
+        completion(.kind, .command.as_slice())
     )]
     Building {
         dataset: String,
@@ -116,7 +116,7 @@ pub enum QueryError {
     #[error(
         "{rows} of {scanned} rows lack a checkpoint that is used ({detail}); {}, or ask with \
          `missing => 'exclude'` or `missing => 'renormalise'`, or name the checkpoints to use with `checkpoints => 'NAME,...'`",
-        completion(.kind, .commands, ["they lack", "them"])
+        completion(.kind, .commands)
     )]
     Missing { rows: u64, scanned: u64, detail: String, kind: String, commands: Vec<String> },
     #[error(

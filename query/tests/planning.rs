@@ -384,7 +384,7 @@ fn a_feature_that_is_being_built_needs_partial() {
     let error = Prepared::new(&store.snapshot(), &ask("pool", "val")).err().unwrap();
     let QueryError::Building { command, .. } = &error else { panic!("{error}") };
     assert_eq!(command.as_deref(), Some("test"));
-    let way = "an ingest with the options of the others computes what it lacks";
+    let way = "an ingest with the options of the others computes the missing vectors";
     assert!(error.to_string().contains(way), "{error}");
     let allowed = |missing| with(|s| (s.partial, s.missing) = (true, missing));
     let unsaid = plan(&store, &allowed(Missing::default_for(true)));
@@ -392,7 +392,7 @@ fn a_feature_that_is_being_built_needs_partial() {
     assert_eq!((partial.rows.len(), partial.excluded.missing), (2, 2));
     let said = self::error(&store, &allowed(Missing::Error));
     assert!(said.contains("2 of 4 rows lack a checkpoint"), "{said}");
-    assert!(said.contains("an ingest with the options of the others computes what they lack"), "{said}");
+    assert!(said.contains("an ingest with the options of the others computes the missing vectors"), "{said}");
     assert_eq!(Missing::default_for(false), InfluenceSpec::default().missing);
     // A target's feature names what computed it as that of a pool does.
     let kind = Some("grad-adam".to_owned());
@@ -418,10 +418,11 @@ fn an_uploaded_feature_that_is_being_built_is_completed_by_an_upload() {
     store.features(&[Feature::new("val", "embed-mine", 0, present(&numbers.vectors(1, 3)))], None);
     let kind = || Some("embed-mine".to_owned());
     let said = error(&store, &with(|s| s.pool_kind = kind()));
-    let way = "an upload of the vectors that it lacks completes it (docs/server.md, Uploads), or ask with `partial => true`";
+    let way =
+        "an upload of the missing vectors is needed (docs/server.md, Uploads), or ask with `partial => true`";
     assert!(said.contains(way) && !said.contains("ingest"), "{said}");
     // So are the rows that lack it, of a pool and of a target.
-    let way = "an upload of the vectors that they lack completes them (docs/server.md, Uploads), or ask with `missing =>";
+    let way = "an upload of the missing vectors is needed (docs/server.md, Uploads), or ask with `missing =>";
     for (pool, target) in [("pool", "val"), ("val", "pool")] {
         let (pool_kind, target_kind, missing) = (kind(), kind(), Missing::Error);
         let said = error(

@@ -490,7 +490,7 @@ fn the_command_that_computes_what_rows_lack_is_told() {
         1,
         &["1 of 9 rows lack a checkpoint", "name the checkpoints to use with `--checkpoints NAME,...`"],
     );
-    let command = between(&refused.stderr, "; `", "` computes what they lack");
+    let command = between(&refused.stderr, "; `", "` computes the missing vectors");
     assert!(command.contains("--max-length 256") && command.contains("--dim 64"), "{command}");
     follow(&place, command);
     place.ok(&select);
@@ -499,7 +499,7 @@ fn the_command_that_computes_what_rows_lack_is_told() {
     place.add("q");
     let refused = place.run(&select);
     refused.says(1, &["1 of 9 rows lack a checkpoint", "1 of the target `q` at "]);
-    let command = between(&refused.stderr, "; `", "` computes what they lack");
+    let command = between(&refused.stderr, "; `", "` computes the missing vectors");
     assert!(command.contains("--dataset q") && command.contains("--dim 64"), "{command}");
     follow(&place, command);
     place.ok(&select);
