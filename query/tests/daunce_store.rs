@@ -28,6 +28,8 @@ struct World {
     store: TestStore,
     pool: Table,
     target: Table,
+    /// Rows of the pool that have lost their offsets.
+    lost: Vec<usize>,
 }
 
 fn members(groups: bool) -> Vec<Member> {
@@ -42,6 +44,15 @@ impl World {
     }
 
     fn grouped(rows: usize, stripes: &[Range<usize>], groups: bool, change: impl Fn(&mut Table)) -> Self {
+        Self::with_lost(rows, stripes, (groups, &[]), change)
+    }
+
+    fn with_lost(
+        rows: usize,
+        stripes: &[Range<usize>],
+        (groups, lost): (bool, &[usize]),
+        change: impl Fn(&mut Table),
+    ) -> Self {
         let store = TestStore::new();
         store.dataset("pool", rows).dataset_of("target", &[Some("a"), Some("b"), Some("a"), None]);
         let update = EnsembleUpdate {
@@ -52,10 +63,10 @@ impl World {
         store.store.update_ensemble(&update, "test").unwrap();
         let (mut pool, target) = (table(5, rows), table(6, 4));
         change(&mut pool);
-        for (name, table) in [("pool", &pool), ("target", &target)] {
-            write(&store, name, stripes, table);
+        for (name, table, lost) in [("pool", &pool, lost), ("target", &target, &[])] {
+            write(&store, name, stripes, (table, lost));
         }
-        Self { store, pool, target }
+        Self { store, pool, target, lost: lost.to_vec() }
     }
 
     fn plan(&self, change: impl FnOnce(&mut Covariance)) -> Prepared {
@@ -88,7 +99,8 @@ impl World {
         let loss =
             |(row, values): (usize, &Vec<f32>), k: usize| f64::from(offset(row)) + f64::from(values[k]);
         let mean = |k: usize| {
-            let losses = self.pool.iter().enumerate().map(|row| loss(row, k));
+            let rows = self.pool.iter().enumerate().filter(|(row, _)| !self.lost.contains(row));
+            let losses = rows.map(|row| loss(row, k));
             let own: Vec<f64> = losses.filter(|loss| loss.is_finite()).collect();
             own.iter().sum::<f64>() / own.len() as f64
         };
@@ -107,8 +119,8 @@ fn wide(row: usize, values: &[f32], how: CovarianceOptions) -> Vec<f64> {
     values.iter().map(|x| f64::from(offset) + f64::from(*x)).collect()
 }
 
-/// Writes the losses of a dataset: a feature for each stripe, and the offsets.
-fn write(store: &TestStore, dataset: &str, stripes: &[Range<usize>], table: &Table) {
+/// Writes the losses of a dataset: a feature for each stripe, and the offsets but for those that are `lost`.
+fn write(store: &TestStore, dataset: &str, stripes: &[Range<usize>], (table, lost): (&Table, &[usize])) {
     let snapshot = store.snapshot();
     let ensemble = snapshot.ensemble("e").unwrap();
     let columns = LossColumns::new(ensemble, dataset, "e".repeat(64));
@@ -121,6 +133,9 @@ fn write(store: &TestStore, dataset: &str, stripes: &[Range<usize>], table: &Tab
     for (i, range) in stripes.iter().map(Some).chain([None]).enumerate() {
         let mut writer = job.segment_writer(i).unwrap();
         for (row, losses) in table.iter().enumerate() {
+            if range.is_none() && lost.contains(&row) {
+                continue;
+            }
             let values = range.map_or(vec![offset(row)], |range| losses[range.clone()].to_vec());
             let flags = match values.iter().any(|x| x.is_nan()) {
                 true => RowFlags::MISSING,
@@ -333,6 +348,42 @@ fn the_mean_of_a_model_is_over_the_rows_that_have_its_loss() {
 }
 
 #[test]
+fn a_row_that_has_lost_its_offset_is_in_no_mean_over_other_rows_than_another() {
+    let how = CovarianceOptions { score: Score::Cov, center: Center::Both, ddof: 1 };
+    let ask = |world: &World| {
+        world.plan_of("target:b", |covariance| {
+            (covariance.how, covariance.missing) = (how, MissingCells::Pairwise);
+        })
+    };
+    let notes = |plan: &Prepared| plan.top_k(Order::Best, 3, None, 1, &GO).unwrap().summary.notes;
+    let said = "2 rows have lost their offsets and are left out of the means";
+    // No row has all losses.
+    let world = World::with_lost(50, &[0..MODELS], (false, &[3, 10]), |pool| {
+        for (row, values) in pool.iter_mut().enumerate() {
+            values[row * 5 % MODELS] = f32::NAN;
+        }
+    });
+    let plan = ask(&world);
+    let (found, centring) = (all_scores(&plan, 2), world.centring(how, Models::one(MODELS)));
+    assert_eq!(found.len(), 50);
+    for (row, found) in found {
+        let want = world.pair(&centring, row as usize, 1).unwrap();
+        assert!(close(found, want, Score::Cov), "row {row}: {found} {want}");
+    }
+    assert!(notes(&plan).iter().any(|note| note.contains(said)), "{:?}", notes(&plan));
+    // Offsets cancel where all models have the same rows, so no row is left out.
+    let [lossy, whole] = [&[3, 10][..], &[]].map(|lost| {
+        let world = World::with_lost(50, &[0..MODELS], (false, lost), |_| {});
+        let plan = ask(&world);
+        assert!(!notes(&plan).iter().any(|note| note.contains(said)), "{:?}", notes(&plan));
+        all_scores(&plan, 2)
+    });
+    for (row, want) in whole {
+        assert!(close(lossy[&row], f64::from(want), Score::Cov), "row {row}: {} {want}", lossy[&row]);
+    }
+}
+
+#[test]
 fn what_does_not_vary_is_left_out_of_correlations() {
     let world = World::new(10, &[0..MODELS], |pool| pool[6].fill(0.25));
     let plan = world.plan(|_| {});
@@ -455,7 +506,7 @@ fn speed() {
     store.store.update_ensemble(&update, "test").unwrap();
     let mut numbers = Numbers(3);
     for (name, rows) in [("pool", 100_000), ("target", 100)] {
-        write(&store, name, &[0..models], &numbers.vectors(rows, models));
+        write(&store, name, &[0..models], (&numbers.vectors(rows, models), &[]));
     }
     for score in [Score::Cov, Score::Corr] {
         for threads in [1, 2] {

@@ -4,7 +4,7 @@
 
 use std::ops::ControlFlow;
 
-use gstore_core::{Cancel, parallel};
+use gstore_core::{Cancel, many_of, parallel};
 use gstore_store::{LossBlock, LossReader, LossWanted, RowSet};
 
 use super::Prepared;
@@ -58,11 +58,13 @@ impl OpenLosses {
         self.columns.iter().map(move |k| row.get(*k).map_or(f64::NAN, |x| f64::from(*x) + offset))
     }
 
-    /// What [`Self::of_row`] leaves out of the losses of a row of a block although means of models need it; 0
-    /// if it is lost.
+    /// What [`Self::of_row`] leaves out of the losses of a row of a block although means of models need it;
+    /// NaN if it is lost.
     fn left_out_offset(&self, block: &LossBlock, i: usize) -> f64 {
-        let offset = block.offset.get(i).filter(|x| self.center == Center::Both && x.is_finite());
-        offset.map_or(0.0, |x| f64::from(*x))
+        match self.center {
+            Center::Both => block.offset.get(i).map_or(f64::NAN, |x| f64::from(*x)),
+            Center::Row | Center::Model | Center::Base => 0.0,
+        }
     }
 
     /// Whether a row of a block has losses that cannot be centred: nothing says what they are relative to.
@@ -145,8 +147,10 @@ impl LossSides {
 
     /// The mean of each model over the live rows of all pools that have its loss. Sums are taken cell by cell
     /// in the order of the rows.
-    fn means(&self, models: usize, cancel: &Cancel) -> Result<Vec<f64>, QueryError> {
-        let mut all = ModelSums::new(models);
+    fn means(&mut self, models: usize, cancel: &Cancel) -> Result<Vec<f64>, QueryError> {
+        let none = || [ModelSums::new(models), ModelSums::new(models)];
+        // Of the rows with an offset, and of those that have lost theirs.
+        let mut sums = none();
         for losses in &self.pools {
             let cells = losses.reader.cells();
             parallel::ordered::<_, _, QueryError>(
@@ -156,23 +160,43 @@ impl LossSides {
                 LossBlock::default,
                 |block, unit| {
                     losses.reader.read_cell(cells[unit], None, block)?;
-                    let mut own = ModelSums::new(models);
+                    let mut own = none();
                     for i in 0..block.len() {
-                        own.add(losses.of_row(block, i), losses.left_out_offset(block, i));
+                        let offset = losses.left_out_offset(block, i);
+                        own[usize::from(offset.is_nan())].add(losses.of_row(block, i), offset);
                     }
                     Ok(own)
                 },
                 |own| {
-                    all.merge(&own);
+                    sums.iter_mut().zip(&own).for_each(|(sums, own)| sums.merge(own));
                     Ok(ControlFlow::Continue(()))
                 },
             )?;
         }
-        Ok(all.means())
+        let [known, lost] = sums;
+        let mut all = known.clone();
+        all.merge(&lost);
+        // Means over the same rows all leave out the same, which cancels; those over different rows do not.
+        if all.are_of_the_same_rows() {
+            return Ok(all.means(|sum| sum.losses));
+        }
+        if known.models.iter().zip(&all.models).any(|(known, all)| known.rows == 0 && all.rows > 0) {
+            return Err(QueryError::Spec(
+                "all rows with losses of some model have lost their offsets, so its mean is not known: ask with `center => 'row'`"
+                    .to_owned(),
+            ));
+        }
+        if lost.rows > 0 {
+            let rows =
+                many_of(lost.rows, "row has lost its offset and is", "rows have lost their offsets and are");
+            self.notes.push(format!("{rows} left out of the means of models"));
+        }
+        Ok(known.means(|sum| sum.losses + sum.offsets))
     }
 }
 
 /// Sums over rows, of each model over those that have its loss.
+#[derive(Clone)]
 struct ModelSums {
     /// Rows that have a loss.
     rows: u64,
@@ -212,11 +236,12 @@ impl ModelSums {
         }
     }
 
-    /// Means over the same rows all leave out the same, which cancels; those over different rows do not. A
-    /// model without any loss is part of no score, whatever its mean.
-    fn means(&self) -> Vec<f64> {
-        let same_rows = self.models.iter().all(|sum| sum.rows == self.rows);
-        let total = |sum: &ModelSum| if same_rows { sum.losses } else { sum.losses + sum.offsets };
+    fn are_of_the_same_rows(&self) -> bool {
+        self.models.iter().all(|sum| sum.rows == self.rows)
+    }
+
+    /// A model without any loss is part of no score, whatever its mean.
+    fn means(&self, total: fn(&ModelSum) -> f64) -> Vec<f64> {
         self.models.iter().map(|sum| total(sum) / sum.rows.max(1) as f64).collect()
     }
 }
