@@ -86,6 +86,10 @@ fn a_remote_query_prints_and_ends_as_a_local_one() {
     bare.says(1, &[says]);
     let none = place.run(&["query", "SELECT 1", "--remote", "grpc://127.0.0.1:1", "--token", &token]);
     none.says(1, &["no connection"]);
+    for script in [".schema pool", "SELECT 1;\n.mode json\nSELECT 2", "\\d"] {
+        let [_, there] = both.run(&[script]);
+        there.says(2, &["dot commands are for a store on this machine", "SHOW TABLES", "--format"]);
+    }
     let finished = server.stop();
     assert_eq!(finished.code, 0, "{}", fs_err::read_to_string(place.path("serve.log")).unwrap_or_default());
 }

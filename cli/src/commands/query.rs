@@ -74,6 +74,11 @@ fn ask_server(
     let Some(sql) = sql else {
         refuse!("give a statement: the shell is for a store on this machine");
     };
+    if has_commands(sql) {
+        refuse!(
+            "dot commands are for a store on this machine, and none is for a server: ask it SHOW TABLES and DESCRIBE, and say with --format and --output how and where results are written"
+        );
+    }
     let cancel = context.cancel_on_interrupt(STOPPING)?;
     let server = connect(&args.server, args.snapshot.as_ref())?;
     run_all(context, &Engine::Server(Box::new(server)), sql, values, &args.output, &cancel)?;
