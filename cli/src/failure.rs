@@ -7,7 +7,7 @@ use crate::wording::{in_flags, reword_file_errors};
 use gstore::daunce::DaunceError;
 use gstore::factors::FactorJobError;
 use gstore::{AnswerError, FindError};
-use gstore_core::is_of_full_disk;
+use gstore_core::{is_of_file_limit, is_of_full_disk};
 use gstore_data::{CutError, SampleError};
 use gstore_evaluate::EvaluateError;
 use gstore_generate::GenerateError;
@@ -115,19 +115,27 @@ fn ending(error: &anyhow::Error) -> (Option<String>, u8) {
         false if is_refused(error) => REFUSED,
         false => FAILED,
     };
-    (Some(format!("error: {}", origin::note_origins(on_full(error, text(error))))), code)
+    (Some(format!("error: {}", origin::note_origins(with_room(error, text(error))))), code)
 }
 
 /// What the operating system says about a full disk. An error that was already turned into text has no other
 /// trace of it.
 const FULL: [&str; 2] = ["No space left on device", "Disk quota exceeded"];
 
-/// What to do about a full disk, unless the message says it.
-fn on_full(error: &anyhow::Error, mut text: String) -> String {
+/// The same about a file that would be larger than it may be.
+const BEYOND_LIMIT: &str = "File too large";
+
+/// What to do about a full disk or a limit of the size of files, unless the message says it.
+fn with_room(error: &anyhow::Error, mut text: String) -> String {
     if (is_of_full_disk(error.as_ref()) || FULL.iter().any(|said| text.contains(said)))
         && !["free some space", "disk is full"].iter().any(|hint| text.contains(hint))
     {
         text.push_str("\n  the disk is full: free some space, and run the same command again");
+    }
+    if is_of_file_limit(error.as_ref()) || text.contains(BEYOND_LIMIT) {
+        text.push_str(
+            "\n  the file would be larger than this process or the disk allows: raise the limit (`ulimit -f`) or use another disk, and run the same command again",
+        );
     }
     text
 }
@@ -254,6 +262,11 @@ mod tests {
         let told = anyhow::Error::from(full()).context("the disk is full; free some space there");
         assert!(!said(told).contains(hint));
         assert!(!said(std::io::Error::from(std::io::ErrorKind::NotFound).into()).contains(hint));
+        let beyond = || std::io::Error::from(std::io::ErrorKind::FileTooLarge);
+        assert_eq!(said(beyond().into()).matches("`ulimit -f`").count(), 1);
+        assert!(said(anyhow::Error::from(beyond()).context("answers.jsonl")).contains("`ulimit -f`"));
+        let worded = std::io::Error::from_raw_os_error(27).to_string();
+        assert!(said(SqlError::new(SqlErrorKind::Failed, worded).into()).contains("`ulimit -f`"));
     }
 
     #[test]

@@ -22,6 +22,7 @@ use crate::{args, commands, completing, config, failure, remedy};
 
 /// Runs the command that the process was given.
 pub fn main() -> ExitCode {
+    gstore_core::survive_file_limit();
     gstore_core::Remedy::word_with(remedy::words);
     completing::answer();
     if let Err(error) = Instructions::asked() {

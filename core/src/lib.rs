@@ -42,7 +42,7 @@ pub use feature::{
     EncodingSpec, Family, FeatureAttrs, FeatureDesc, FeatureKind, Granularity, ModuleGroup, Preconditioned,
     Space,
 };
-pub use full::{is_full, is_of_full_disk};
+pub use full::{is_full, is_of_file_limit, is_of_full_disk, survive_file_limit};
 pub use kind::{GradientForm, Kind, KindSource, Pooling, UnknownKind};
 pub use markup::{html_text, markdown_cell, markdown_code, markdown_line, markdown_text, visible};
 pub use memory::{available_memory, keep_freed_memory, total_memory};

@@ -1,9 +1,11 @@
-//! Promise: a full disk is a clear error, loses nothing, and the same command works once there is room. One
-//! that cannot be written to is found before any work.
+//! Promise: a full disk, or a limit of the size of files, is a clear error, loses nothing, and the same command
+//! works once there is room. A disk that cannot be written to is found before any work.
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use gstore_tests::disk::SmallDisk;
+use gstore_tests::place::Place;
 use gstore_tests::{binary, world};
 
 #[test]
@@ -126,6 +128,42 @@ fn a_training_goes_on_from_its_last_checkpoint_and_a_merge_begins_again() {
     binary::ok(&mut train());
     assert!(disk.path("tuned/checkpoint-3").exists());
     binary::ok(&mut merge());
+}
+
+#[test]
+fn a_limit_of_the_size_of_files_loses_nothing_and_the_same_command_goes_on() {
+    let place = Place::of(&[("small", 20)]);
+    place.add("small");
+    // 12 MB of hexadecimal digits of a generator, which are compressed to half of that at best.
+    let mut state = 1_u64;
+    let mut digits = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        format!("{:08x}", state >> 32)
+    };
+    let mut lines = String::new();
+    for i in 0..120 {
+        let answer: String = (0..12_500).map(|_| digits()).collect();
+        let messages = [("user", "Which?"), ("assistant", answer.as_str())]
+            .map(|(role, content)| serde_json::json!({"role": role, "content": content}));
+        lines += &format!("{}\n", serde_json::json!({"id": format!("l{i}"), "messages": messages}));
+    }
+    place.write("large.jsonl", lines);
+    let add = place.gstore(&["add", "--dataset", "large", "--data", "large.jsonl"]);
+    // In blocks of 512 bytes: 3 MiB.
+    let mut limited = Command::new("sh");
+    limited.args(["-c", "ulimit -f 6144 && exec \"$@\"", "-"]).arg(add.get_program()).args(add.get_args());
+    let failed = binary::run(limited.current_dir(place.path("")));
+    failed.says(1, &[".parquet", "File too large", "raise the limit (`ulimit -f`)"]);
+    assert!(!failed.stderr.contains("panicked"), "{}", failed.stderr);
+    let files = world::files(&place.path("store"));
+    assert!(!files.iter().any(|path| path.to_string_lossy().contains("append-")), "{files:?}");
+    assert!(place.ok(&["verify"]).contains(" 0 problems"));
+    place.add("large");
+    for (dataset, count) in [("small", "20"), ("large", "120")] {
+        let counted = place.ok(&["query", "--format", "csv", &format!("SELECT count(*) FROM {dataset}")]);
+        assert_eq!(counted.lines().nth(1), Some(count));
+    }
+    assert!(place.ok(&["verify"]).contains(" 0 problems"));
 }
 
 /// Files of the store that were begun and not finished.
