@@ -132,11 +132,19 @@ pub(crate) fn if_sound<T>(found: Result<T, StorageError>) -> Result<Option<T>, S
 }
 
 /// What to do about an error of the operating system, where that is always the same.
-fn way_out(e: &io::Error) -> &'static str {
-    if is_full(e) {
-        "\n  the disk is full; completed work is safe: free some space there and run the same command again"
-    } else {
-        ""
+fn way_out(e: &io::Error) -> String {
+    match e.kind() {
+        _ if is_full(e) => {
+            "\n  the disk is full; completed work is safe: free some space there and run the same command again"
+                .to_owned()
+        }
+        // A repair refuses what it cannot read for such a reason.
+        io::ErrorKind::IsADirectory => format!(
+            "\n  move this folder away; then put the file back, or run {} or {}",
+            Remedy::Repair,
+            Remedy::Restore
+        ),
+        _ => String::new(),
     }
 }
 

@@ -4,6 +4,7 @@ use crate::error::StorageError;
 use gstore_core::{Cancel, RowSet};
 use serde::Serialize;
 use std::collections::HashSet;
+use std::io::ErrorKind;
 use std::sync::Arc;
 
 /// What to verify.
@@ -222,7 +223,10 @@ impl Problem {
                 what: format!("could not {action}"),
                 offset: None,
                 expected: "a readable file".into(),
-                found: source.to_string(),
+                found: match source.kind() {
+                    ErrorKind::IsADirectory => "a folder; move it away before a repair".into(),
+                    _ => source.to_string(),
+                },
                 rows,
             },
             StorageError::Newer { file, detail } => Problem {

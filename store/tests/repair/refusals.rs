@@ -35,6 +35,33 @@ fn a_repair_waits_for_nobody_and_refuses_what_is_no_store() {
 }
 
 #[test]
+fn a_folder_in_place_of_a_manifest_has_to_be_moved_away() {
+    for kind in ["CURRENT", "manifests/root-", "manifests/dataset-"] {
+        let (dir, path) = place();
+        drop(original(&path));
+        let names = damageable(&path).into_iter().map(|file| file.to_str().unwrap().to_owned());
+        let number = |name: &String| name.split('-').find_map(|part| part.parse::<u64>().ok());
+        let name = names.filter(|name| name.starts_with(kind)).max_by_key(number).unwrap();
+        let (file, aside) = (path.join(&name), dir.path().join("aside"));
+        fs_err::rename(&file, &aside).unwrap();
+        fs_err::create_dir(&file).unwrap();
+        let way = "move this folder away; then put the file back, or run a repair or a restore";
+        match check_all(&path) {
+            Ok(report) => {
+                let found = "a folder; move it away before a repair";
+                assert!(report.problems.iter().any(|p| p.file == name && p.found == found), "{report:#?}");
+            }
+            Err(e) => assert!(!e.is_damage() && e.to_string().contains(way), "{name}: {e}"),
+        }
+        let refused = try_repair(&path, RepairOptions::default()).unwrap_err().to_string();
+        assert!(refused.contains(&name) && refused.contains(way), "{refused}");
+        fs_err::remove_dir(&file).unwrap();
+        fs_err::rename(&aside, &file).unwrap();
+        assert!(is_sound(&path), "{name}");
+    }
+}
+
+#[test]
 fn a_folder_that_may_not_be_listed_ends_the_repair_and_loses_nothing() {
     let (_dir, path) = place();
     let store = filled(&path, 10, &features()[0].clone(), 10);
