@@ -2,9 +2,10 @@
 
 use std::fmt;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::time::Duration;
 
-use gstore_core::{Cancel, Kind, parallel};
+use gstore_core::{Cancel, Cancelled, Kind, parallel};
 use gstore_store::{
     EncodeFeature, EncodedSamples, EncodingSpec, FeaturePart, Granularity, RowFlags, Snapshot,
 };
@@ -23,6 +24,9 @@ use crate::pipeline::{IngestError, Progress, Unit, computer};
 use gstore_data::{Content, Encoded, TextEncoder, parse_record};
 use gstore_model::Device;
 use gstore_model::weights::ModelFolder;
+
+/// How long a question that waits for another goes without looking whether it was cancelled.
+const GLANCE: Duration = Duration::from_millis(10);
 
 /// How given samples are computed.
 #[derive(Debug, Clone, Default)]
@@ -94,7 +98,7 @@ impl SampleEncoder {
         cancel: &Cancel,
     ) -> Result<EncodedSamples, SampleEncoderError> {
         let contents = parse_contents(records)?;
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.wait(cancel)?;
         let keys: Vec<String> = wanted.iter().map(key).collect();
         // What this question does not use makes room.
         let used: u64 = state.loaded.iter().map(|loaded| loaded.bytes).sum();
@@ -137,6 +141,20 @@ impl SampleEncoder {
             tokenizers.find(snapshot, encoding, self.options.model.as_deref())
         };
         tokenizer.map(|tokenizer| texts::of_records(&tokenizer, records)).transpose()
+    }
+
+    /// The models, once no other question has them.
+    fn wait(&self, cancel: &Cancel) -> Result<MutexGuard<'_, EncoderState>, Cancelled> {
+        loop {
+            match self.state.try_lock() {
+                Ok(state) => return Ok(state),
+                Err(TryLockError::Poisoned(poisoned)) => return Ok(poisoned.into_inner()),
+                Err(TryLockError::WouldBlock) => {
+                    cancel.check()?;
+                    std::thread::sleep(GLANCE);
+                }
+            }
+        }
     }
 
     /// The model of a feature: kept from before, or loaded.
@@ -337,4 +355,23 @@ fn vector(
         });
     }
     Ok(vector.to_vec())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_question_that_waits_for_another_can_be_cancelled() {
+        let encoder = SampleEncoder::new(SampleEncoderOptions::default());
+        let cancel = Cancel::new();
+        let held = encoder.wait(&cancel).unwrap();
+        std::thread::scope(|scope| {
+            let waiting = scope.spawn(|| encoder.wait(&cancel).is_err());
+            cancel.raise();
+            assert!(waiting.join().unwrap());
+        });
+        drop(held);
+        assert!(encoder.wait(&Cancel::new()).is_ok());
+    }
 }
