@@ -42,9 +42,7 @@ pub(in crate::dialect) fn put(sql: &mut Sql) {
 /// Gives the columns of the result their headings as names; false if no column gets one.
 pub(in crate::dialect) fn put_result(sql: &mut Sql) -> bool {
     let Sql::Query(query) = sql else { return false };
-    let before = query.clone();
-    of_query(query, HashSet::new());
-    *query != before
+    of_query(query, HashSet::new())
 }
 
 /// Outer queries get their headings before the queries within them.
@@ -86,27 +84,28 @@ fn by_name(body: &mut SetExpr) {
     }
 }
 
-/// `around` are the names in an order around the query.
-fn of_query(query: &mut Query, around: HashSet<String>) {
+/// `around` are the names in an order around the query. Says whether a column gets a name.
+fn of_query(query: &mut Query, around: HashSet<String>) -> bool {
     let ordered = UnqualifiedNames::ordered(query, around);
-    of_body(&mut query.body, ordered);
+    of_body(&mut query.body, ordered)
 }
 
-fn of_body(body: &mut SetExpr, ordered: HashSet<String>) {
+fn of_body(body: &mut SetExpr, ordered: HashSet<String>) -> bool {
     match body {
         SetExpr::Select(select) => of_select(select, ordered),
         SetExpr::Query(query) => of_query(query, ordered),
         // Its order knows no columns but its own, which have the names of the first query.
         SetExpr::SetOperation { left, .. } => of_body(left, HashSet::new()),
-        _ => {}
+        _ => false,
     }
 }
 
 /// A name in another clause is of a column of the tables: no heading takes it.
-fn of_select(select: &mut Select, ordered: HashSet<String>) {
+fn of_select(select: &mut Select, ordered: HashSet<String>) -> bool {
     let mut used = UnqualifiedNames::beside(ordered);
     used.clauses(select);
     let tables = tables(select);
+    let mut named = false;
     for item in &mut select.projection {
         if let SelectItem::UnnamedExpr(expr) = item
             && !is_column(expr, &tables)
@@ -116,9 +115,11 @@ fn of_select(select: &mut Select, ordered: HashSet<String>) {
             if !used.names.contains(&heading) {
                 let alias = Ident::with_quote(QUOTE, heading);
                 *item = SelectItem::ExprWithAlias { expr: expr.clone(), alias };
+                named = true;
             }
         }
     }
+    named
 }
 
 /// Whether an expression is a column of a table, and not a field of a struct.
