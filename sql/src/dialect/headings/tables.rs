@@ -19,7 +19,7 @@ use super::written;
 use crate::dialect::column_names::UnqualifiedNames;
 use crate::dialect::exprs::{is_many, unnested};
 use crate::expanded::{name, tables};
-use crate::walk::VisitMut;
+use crate::walk::{VisitMut, visit_queries_mut};
 
 /// The quotes of a name that is a heading: one that the statement gives in such quotes has a place in it.
 const QUOTE: char = '`';
@@ -39,10 +39,15 @@ pub(in crate::dialect) fn put(sql: &mut Sql) {
     let _ = VisitMut::visit(sql, &mut NamedTables);
 }
 
-/// Gives the columns of the result their headings as names; false if no column gets one.
+/// Gives the columns of the result their headings as names, and those of the further queries of every `UNION`;
+/// false if no column gets one.
 pub(in crate::dialect) fn put_result(sql: &mut Sql) -> bool {
     let Sql::Query(query) = sql else { return false };
-    of_query(query, HashSet::new())
+    let mut named = of_query(query, HashSet::new());
+    visit_queries_mut(sql, |query| {
+        named |= of_further(&mut query.body);
+    });
+    named
 }
 
 /// Outer queries get their headings before the queries within them.
@@ -98,6 +103,12 @@ fn of_body(body: &mut SetExpr, ordered: HashSet<String>) -> bool {
         SetExpr::SetOperation { left, .. } => of_body(left, HashSet::new()),
         _ => false,
     }
+}
+
+/// The names of further queries are those of no column, but the engine refuses two that are alike.
+fn of_further(body: &mut SetExpr) -> bool {
+    let SetExpr::SetOperation { left, right, .. } = body else { return false };
+    of_further(left) | of_body(right, HashSet::new()) | of_further(right)
 }
 
 /// A name in another clause is of a column of the tables: no heading takes it.
@@ -215,6 +226,25 @@ mod tests {
         let sql = crate::walk::inner(&mut statement).unwrap();
         assert!(put_result(sql) && !put_result(sql));
         assert_eq!(sql.to_string(), "SELECT a, -a AS `-a`, f(a) AS `f(a)` FROM t ORDER BY -a");
+    }
+
+    #[test]
+    fn columns_of_further_queries_have_names_beside_the_result() {
+        for (sql, expected) in [
+            (
+                "SELECT 1 UNION ALL SELECT -a FROM t UNION (SELECT a, f(a) FROM t)",
+                "SELECT 1 AS `1` UNION ALL SELECT -a AS `-a` FROM t UNION (SELECT a, f(a) AS `f(a)` FROM t)",
+            ),
+            (
+                "SELECT x FROM (SELECT 1 AS x EXCEPT SELECT -a FROM t)",
+                "SELECT x FROM (SELECT 1 AS x EXCEPT SELECT -a AS `-a` FROM t)",
+            ),
+        ] {
+            let mut statement = crate::dialect::parse(sql).unwrap();
+            let sql = crate::walk::inner(&mut statement).unwrap();
+            assert!(put_result(sql) && !put_result(sql));
+            assert_eq!(sql.to_string(), expected);
+        }
     }
 
     #[test]
