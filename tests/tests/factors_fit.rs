@@ -101,13 +101,15 @@ fn a_second_run_of_a_fit_is_refused_and_disturbs_nothing() {
     refused.says(1, &["factors_f: another gstore works there"]);
     assert!(place.ok(&["factors", "list"]).contains("pool") && !place.path("store.factors").exists());
 
-    // Jobs of an array are at work together, and the run that publishes is not among them.
+    // Jobs of an array are at work together, each on a partition of its own, and the run that publishes is not
+    // among them.
     let [first, second] =
         ["1/2", "2/2"].map(|part| ["--partition", part, "--module-partitions", "2", "--folder", "shared"]);
     let whole = ["--data-partitions", "2", "--module-partitions", "2", "--folder", "shared"];
-    let others = || [&second[..], &whole].map(|args| fit_run(&place, "g", args));
-    let [job, refused] = during(&place, &fit_args("g", &first), "shared/factors_g", others);
+    let others = || [&second[..], &first, &whole].map(|args| fit_run(&place, "g", args));
+    let [job, same, refused] = during(&place, &fit_args("g", &first), "shared/factors_g", others);
     job.says(0, &["not finished: covariances of 1 other partition"]);
+    same.says(1, &["factors_g: another gstore computes partition 1 there"]);
     refused.says(1, &["factors_g: another gstore works there"]);
     assert!(fit(&place, "g", &whole)["snapshot"].is_u64());
 

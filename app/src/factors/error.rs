@@ -70,6 +70,12 @@ pub enum FactorJobError {
         .0.display()
     )]
     Busy(PathBuf),
+    /// Another job of an array computes the same partition, of this number from 1.
+    #[error(
+        "{}: another gstore computes partition {number} there; wait until it has ended, or compute another one",
+        .folder.display()
+    )]
+    BusyPartition { folder: PathBuf, number: usize },
     #[error("factors `{name}` are stale: {why}; {} uses them all the same", Remedy::Option("stale", ""))]
     Stale { name: String, why: String },
     #[error(

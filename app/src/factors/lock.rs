@@ -1,4 +1,5 @@
-//! Lock of the folder in which factors are fitted: of one fit, or of the jobs of an array together.
+//! Lock of the folder in which factors are fitted: of one fit, or of the jobs of an array together, each of
+//! which has its partition for itself.
 //!
 //! Invariants
 //! - the system gives a lock back where its process ends, however it does; the file that is locked may stay
@@ -13,12 +14,14 @@ use std::path::{Path, PathBuf};
 use gstore_core::if_there;
 
 use super::error::FactorJobError;
-use super::stamp::{LOCK, STAMP};
+use super::stamp::{LOCK, STAMP, is_lock};
 
 /// The right to work in a folder. Where the folder was made for it and nothing is written there, both go.
 pub(super) struct FitLock {
     folder: PathBuf,
     file: fs_err::File,
+    /// The file of the partition, of a job that computes one.
+    partition: Option<fs_err::File>,
     /// The folders that were made for it, the innermost first.
     made: Vec<PathBuf>,
 }
@@ -36,8 +39,7 @@ impl FitLock {
                 Err(error) if gone(&error) => continue,
                 made => made?,
             }
-            let mut options = fs_err::OpenOptions::new();
-            let file = match options.read(true).write(true).create(true).truncate(false).open(&path) {
+            let file = match open(&path) {
                 Err(error) if gone(&error) => continue,
                 file => file?,
             };
@@ -47,15 +49,14 @@ impl FitLock {
             };
             match locked {
                 Ok(()) if has_name(&file, &path)? => {
-                    return Ok(Self { folder: folder.to_owned(), file, made });
+                    let mut lock = Self { folder: folder.to_owned(), file, partition: None, made };
+                    lock.partition = only.map(|only| of_partition(folder, only)).transpose()?;
+                    return Ok(lock);
                 }
                 // It removed the file before this was locked.
                 Ok(()) => {}
                 Err(TryLockError::WouldBlock) => return Err(FactorJobError::Busy(folder.to_owned())),
-                Err(TryLockError::Error(error)) => {
-                    let why = format!("{} cannot be locked: {error}", path.display());
-                    return Err(Error::new(error.kind(), why).into());
-                }
+                Err(TryLockError::Error(error)) => return Err(failed(&path, &error)),
             }
         }
     }
@@ -83,12 +84,17 @@ impl FitLock {
     fn remove_unused(&self) {
         let path = self.folder.join(LOCK);
         let is_alone = || self.file.file().try_lock().is_ok() && has_name(&self.file, &path).unwrap_or(false);
-        let is_lock =
-            |entry: std::io::Result<fs_err::DirEntry>| entry.is_ok_and(|entry| entry.file_name() == LOCK);
-        let is_unused = || fs_err::read_dir(&self.folder).is_ok_and(|mut entries| entries.all(is_lock));
+        let is_of_locks =
+            |entry: std::io::Result<fs_err::DirEntry>| entry.is_ok_and(|entry| is_lock(&entry.file_name()));
+        let is_unused = || fs_err::read_dir(&self.folder).is_ok_and(|mut entries| entries.all(is_of_locks));
         // Locked only where there is something to remove, so that no other run finds the folder busy; and
         // looked at once more then, since others may have written before.
         if !self.made.is_empty() && is_unused() && is_alone() && is_unused() {
+            for entry in fs_err::read_dir(&self.folder).into_iter().flatten().flatten() {
+                if entry.file_name() != LOCK && is_lock(&entry.file_name()) {
+                    let _ = fs_err::remove_file(entry.path());
+                }
+            }
             let _ = fs_err::remove_file(&path);
             // Removal ends at the first folder that is not empty.
             let _ = self.made.iter().try_for_each(fs_err::remove_dir);
@@ -100,10 +106,36 @@ impl Drop for FitLock {
     /// Unlocks explicitly: a child that was forked a moment ago has the file open until it runs its program,
     /// so that closing it here would not unlock it. The second time since the removal may have locked it again.
     fn drop(&mut self) {
+        if let Some(partition) = &self.partition {
+            let _ = partition.file().unlock();
+        }
         let _ = self.file.file().unlock();
         self.remove_unused();
         let _ = self.file.file().unlock();
     }
+}
+
+/// The lock of a partition, from 0. Nobody removes its file meanwhile: this job shares the lock of the folder.
+fn of_partition(folder: &Path, only: usize) -> Result<fs_err::File, FactorJobError> {
+    let number = only + 1;
+    let path = folder.join(format!("{LOCK}-{number}"));
+    let file = open(&path)?;
+    match file.file().try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => {
+            Err(FactorJobError::BusyPartition { folder: folder.to_owned(), number })
+        }
+        Err(TryLockError::Error(error)) => Err(failed(&path, &error)),
+    }
+}
+
+/// Opens a file that is locked, or makes it.
+fn open(path: &Path) -> std::io::Result<fs_err::File> {
+    fs_err::OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)
+}
+
+fn failed(path: &Path, error: &Error) -> FactorJobError {
+    Error::new(error.kind(), format!("{} cannot be locked: {error}", path.display())).into()
 }
 
 /// Whether an open file still has this name.
@@ -131,12 +163,17 @@ mod tests {
 
         let first = FitLock::of(&folder, Some(0)).unwrap();
         let second = FitLock::of(&folder, Some(1)).unwrap();
+        let again = FitLock::of(&folder, Some(1));
+        assert!(matches!(again, Err(FactorJobError::BusyPartition { number: 2, .. })));
         drop(first);
         assert!(is_busy(None), "the other is at work");
+        drop(FitLock::of(&folder, Some(0)).unwrap());
         fs_err::write(folder.join(STAMP), "").unwrap();
         drop(second);
         assert!(folder.join(STAMP).exists());
         FitLock::of(&folder, None).unwrap().remove().unwrap();
         assert!(shared.exists() && !folder.exists());
+        drop(FitLock::of(&folder, Some(0)).unwrap());
+        assert!(shared.exists() && !folder.exists(), "nothing was written there");
     }
 }

@@ -1,5 +1,6 @@
 //! Identity of factors: what they are of, kept next to their files and in their artifact.
 
+use std::ffi::OsStr;
 use std::path::Path;
 
 use gstore_core::{Cancel, Digest, RowSet, shortened};
@@ -16,8 +17,13 @@ use super::folder::{PART, some_names, write_document};
 /// File of the stamp in a folder of factors.
 pub(super) const STAMP: &str = "gstore.json";
 
-/// File that is locked while factors are fitted there.
+/// File that is locked while factors are fitted there. Those of partitions have their numbers behind it.
 pub(super) const LOCK: &str = ".lock";
+
+/// Whether a file of this name is there to be locked.
+pub(super) fn is_lock(name: &OsStr) -> bool {
+    name.to_string_lossy().starts_with(LOCK)
+}
 
 /// What factors are of. Two fits with the same stamp have the same factors.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -161,11 +167,11 @@ impl FactorStamp {
     }
 }
 
-/// Whether a folder has no files but the lock, and those that are being written.
+/// Whether a folder has no files but locks, and those that are being written.
 fn is_empty(folder: &Path) -> Result<bool, FactorJobError> {
     for entry in fs_err::read_dir(folder)? {
         let name = entry?.file_name();
-        if name != LOCK && !name.to_string_lossy().starts_with(PART) {
+        if !is_lock(&name) && !name.to_string_lossy().starts_with(PART) {
             return Ok(false);
         }
     }
@@ -332,7 +338,7 @@ pub(super) mod tests {
         let folder = place.path().join("factors_f");
         fs_err::create_dir_all(&folder).unwrap();
         // Of a job that is about to write the stamp, or was killed there.
-        for name in [format!("{PART}1"), LOCK.to_owned()] {
+        for name in [format!("{PART}1"), LOCK.to_owned(), format!("{LOCK}-1")] {
             fs_err::write(folder.join(name), "{").unwrap();
         }
         std::thread::scope(|scope| {
