@@ -1,18 +1,27 @@
-//! `to_char(time, format)` of one time by the formats of a column: the engine takes the first of them for all
-//! rows.
+//! Texts of values that the engine makes of them in a way of its own, by `to_char` and `array_to_string`.
+//!
+//! - `to_char(time, format)` of one time by the formats of a column: the engine takes the first of them for all
+//!   rows
+//! - spans of time that are too long for the engine are an error, where it writes `<invalid>`
 
 use std::sync::Arc;
 
+use crate::error::FunctionError;
 use crate::forward::from_engine;
-use arrow_schema::DataType;
+use crate::spelled::item;
+use arrow_array::cast::AsArray;
+use arrow_array::types::Int64Type;
+use arrow_array::{Array, ArrayRef};
+use arrow_schema::{DataType, TimeUnit};
 use datafusion::error::Result as DfResult;
 use datafusion::functions::datetime;
+use datafusion::functions_nested::string::array_to_string_udf;
 use datafusion::logical_expr::{
     ColumnarValue, Documentation, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature,
 };
 
-pub(super) fn function() -> ScalarUDF {
-    ScalarUDF::from(FormatFunction { engine: datetime::to_char() })
+pub(super) fn functions() -> [ScalarUDF; 2] {
+    [datetime::to_char(), array_to_string_udf()].map(|engine| ScalarUDF::from(FormatFunction { engine }))
 }
 
 #[derive(Debug, PartialEq, Eq, Hash)]
@@ -33,6 +42,65 @@ impl ScalarUDFImpl for FormatFunction {
         if let [time @ ColumnarValue::Scalar(_), ColumnarValue::Array(_)] = args.args.as_mut_slice() {
             *time = ColumnarValue::Array(time.to_array(args.number_rows)?);
         }
+        if let Some(values) = args.args.first().filter(|values| may_be_too_long(&values.data_type())) {
+            check(&values.to_array(1)?)?;
+        }
         self.engine.invoke_with_args(args)
+    }
+}
+
+/// Whether a type is of spans that the engine may have no text of, or of lists of them.
+fn may_be_too_long(of: &DataType) -> bool {
+    matches!(of, DataType::Duration(TimeUnit::Second | TimeUnit::Millisecond))
+        || item(of).is_some_and(|item| may_be_too_long(item.data_type()))
+}
+
+/// Refuses spans of 2^63 milliseconds or more, of which the engine has no text.
+fn check(values: &ArrayRef) -> DfResult<()> {
+    if let Some(item) = item(values.data_type()) {
+        let lists = arrow_cast::cast(values, &DataType::List(Arc::clone(item)))?;
+        return lists.as_list::<i32>().iter().flatten().try_for_each(|list| check(&list));
+    }
+    let most = match values.data_type() {
+        DataType::Duration(TimeUnit::Second) => i64::MAX.unsigned_abs() / 1000,
+        _ => i64::MAX.unsigned_abs(),
+    };
+    let counts = arrow_cast::cast(values, &DataType::Int64)?;
+    if counts.as_primitive::<Int64Type>().iter().flatten().any(|count| count.unsigned_abs() > most) {
+        let why = "a span of time is too long to be written like this".to_owned();
+        return Err(FunctionError::invalid(why).hint("x::VARCHAR is the text of any").into());
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow_array::{DurationMillisecondArray, DurationSecondArray, ListArray};
+    use arrow_schema::Field;
+    use datafusion::arrow::buffer::OffsetBuffer;
+
+    use super::*;
+
+    #[test]
+    fn spans_that_the_engine_has_no_text_of_are_refused() {
+        let seconds = |count: i64| Arc::new(DurationSecondArray::from(vec![None, Some(count)])) as ArrayRef;
+        let millis =
+            |count: i64| Arc::new(DurationMillisecondArray::from(vec![None, Some(count)])) as ArrayRef;
+        let most = i64::MAX / 1000;
+        let in_seconds = [0, most, -most, most + 1, -most - 1, i64::MIN].map(seconds);
+        let in_millis = [0, i64::MAX, -i64::MAX, i64::MIN].map(millis);
+        for spans in in_seconds.into_iter().chain(in_millis) {
+            let texts = arrow_cast::cast(&spans, &DataType::Utf8).unwrap();
+            let is_invalid = texts.as_string::<i32>().value(1) == "<invalid>";
+            assert_eq!(check(&spans).is_err(), is_invalid, "{spans:?}");
+            assert!(may_be_too_long(spans.data_type()));
+            let item = Arc::new(Field::new_list_field(spans.data_type().clone(), true));
+            let lists = ListArray::new(item, OffsetBuffer::from_lengths([1, 1]), spans, None);
+            assert!(may_be_too_long(lists.data_type()));
+            let lists = Arc::new(lists) as ArrayRef;
+            assert_eq!(check(&lists).is_err(), is_invalid);
+            assert!(check(&lists.slice(0, 1)).is_ok());
+        }
+        assert!(!may_be_too_long(&DataType::Duration(TimeUnit::Microsecond)));
     }
 }

@@ -111,7 +111,8 @@ pub fn scalar() -> impl Iterator<Item = ScalarUDF> {
         .chain(gathered::functions())
         .chain(printf::functions())
         .chain(alike::functions())
-        .chain([dates::function(), formatted::function(), substr::function()])
+        .chain(formatted::functions())
+        .chain([dates::function(), substr::function()])
 }
 
 /// Aggregate functions.
