@@ -1,7 +1,7 @@
 //! Texts of values that the engine makes of them in a way of its own, by `to_char` and `array_to_string`.
 //!
-//! - `to_char(time, format)` of one time by the formats of a column: the engine takes the first of them for all
-//!   rows
+//! - `to_char(time, format)` of one time by the formats of a column: the engine takes the first of them for
+//!   all rows
 //! - spans of time that are too long for the engine are an error, where it writes `<invalid>`
 
 use std::sync::Arc;

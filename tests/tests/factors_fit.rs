@@ -101,8 +101,8 @@ fn a_second_run_of_a_fit_is_refused_and_disturbs_nothing() {
     refused.says(1, &["factors_f: another gstore works there"]);
     assert!(place.ok(&["factors", "list"]).contains("pool") && !place.path("store.factors").exists());
 
-    // Jobs of an array are at work together, each on a partition of its own, and the run that publishes is not
-    // among them.
+    // Jobs of an array are at work together, each on a partition of its own, and the run that publishes is
+    // not among them.
     let [first, second] =
         ["1/2", "2/2"].map(|part| ["--partition", part, "--module-partitions", "2", "--folder", "shared"]);
     let whole = ["--data-partitions", "2", "--module-partitions", "2", "--folder", "shared"];

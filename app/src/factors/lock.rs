@@ -115,7 +115,7 @@ impl Drop for FitLock {
     }
 }
 
-/// The lock of a partition, from 0. Nobody removes its file meanwhile: this job shares the lock of the folder.
+/// The lock of a partition, from 0. Nobody removes its file meanwhile: this job shares that of the folder.
 fn of_partition(folder: &Path, only: usize) -> Result<fs_err::File, FactorJobError> {
     let number = only + 1;
     let path = folder.join(format!("{LOCK}-{number}"));

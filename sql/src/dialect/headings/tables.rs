@@ -39,8 +39,8 @@ pub(in crate::dialect) fn put(sql: &mut Sql) {
     let _ = VisitMut::visit(sql, &mut NamedTables);
 }
 
-/// Gives the columns of the result their headings as names, and those of the further queries of every `UNION`;
-/// false if no column gets one.
+/// Gives the columns of the result their headings as names, and those of the further queries of every
+/// `UNION`; false if no column gets one.
 pub(in crate::dialect) fn put_result(sql: &mut Sql) -> bool {
     let Sql::Query(query) = sql else { return false };
     let mut named = of_query(query, HashSet::new());
