@@ -56,6 +56,7 @@ mod ordinals;
 pub mod output;
 mod own;
 mod parameters;
+mod passing;
 mod planning;
 mod positions;
 mod predicted;

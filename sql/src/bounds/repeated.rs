@@ -8,12 +8,11 @@
 //! - a server refuses a row that would be too wide even for those, before it is repeated
 //! - one row with a long list is refused before `unnest` repeats what stands by the list
 
-use std::fmt;
 use std::sync::Arc;
 
 use arrow_array::RecordBatch;
 use arrow_schema::{DataType, Schema};
-use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode, TreeNodeRecursion};
+use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
 use datafusion::error::Result as DfResult;
 use datafusion::execution::TaskContext;
 use datafusion::physical_expr::PhysicalExpr;
@@ -22,9 +21,7 @@ use datafusion::physical_plan::execution_plan::replace_children_if_necessary;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::unnest::UnnestExec;
 use datafusion::physical_plan::windows::{BoundedWindowAggExec, WindowAggExec};
-use datafusion::physical_plan::{
-    DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties, SendableRecordBatchStream, WindowExpr,
-};
+use datafusion::physical_plan::{ExecutionPlan, SendableRecordBatchStream, WindowExpr};
 use futures::{StreamExt, stream};
 
 use super::MAX_REPEATED;
@@ -32,6 +29,7 @@ use super::sizes;
 use crate::cooperative::portions;
 use crate::distinct::distinct;
 use crate::error::SqlError;
+use crate::passing::{Passage, PassageExec};
 
 /// Rows of a batch that repeats values of any length, where the session's owner asks.
 const OWN_ROWS: usize = 1024;
@@ -62,7 +60,7 @@ pub(crate) fn limit_repetition(
                 let most = rows_at_once(&child.schema(), asking);
                 rows = rows.map_or(most, |rows| Some(most.map_or(rows, |most| most.min(rows))));
             }
-            let limit = |child| Arc::new(WideExec::new(child, repeats.clone())) as Arc<dyn ExecutionPlan>;
+            let limit = |child| PassageExec::above(child, repeats.clone());
             let limited = children.into_iter().map(limit).collect();
             Ok(Transformed::yes(replace_children_if_necessary(node, limited)?))
         })
@@ -73,7 +71,7 @@ pub(crate) fn limit_repetition(
     // Some leaves know no size of batches, and a scalar subquery stands in any operator above one.
     let plan = plan.transform_up(|node| {
         Ok(match node.children().is_empty() {
-            true => Transformed::yes(Arc::new(WideExec::new(node, Repeats::default())) as _),
+            true => Transformed::yes(PassageExec::above(node, Repeats::default())),
             false => Transformed::no(node),
         })
     });
@@ -153,62 +151,14 @@ fn widening(windows: &[Arc<dyn WindowExpr>]) -> Vec<usize> {
 }
 
 /// An operator's input in batches of few rows, of which none is too wide to be repeated.
-#[derive(Debug)]
-struct WideExec {
-    input: Arc<dyn ExecutionPlan>,
-    repeats: Repeats,
-}
+impl Passage for Repeats {
+    const NAME: &'static str = "WideExec";
 
-impl WideExec {
-    fn new(input: Arc<dyn ExecutionPlan>, repeats: Repeats) -> Self {
-        Self { input, repeats }
-    }
-}
-
-impl DisplayAs for WideExec {
-    fn fmt_as(&self, _: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("WideExec")
-    }
-}
-
-impl ExecutionPlan for WideExec {
-    fn name(&self) -> &str {
-        "WideExec"
-    }
-
-    fn properties(&self) -> &Arc<PlanProperties> {
-        self.input.properties()
-    }
-
-    fn maintains_input_order(&self) -> Vec<bool> {
-        vec![true]
-    }
-
-    fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
-        vec![&self.input]
-    }
-
-    fn apply_expressions(
-        &self,
-        _: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> DfResult<TreeNodeRecursion>,
-    ) -> DfResult<TreeNodeRecursion> {
-        Ok(TreeNodeRecursion::Continue)
-    }
-
-    fn with_new_children(
-        self: Arc<Self>,
-        children: Vec<Arc<dyn ExecutionPlan>>,
-    ) -> DfResult<Arc<dyn ExecutionPlan>> {
-        match <[_; 1]>::try_from(children) {
-            Ok([input]) => Ok(Arc::new(Self::new(input, self.repeats.clone()))),
-            Err(_) => Err(SqlError::internal("an operator with one input has another number").into()),
-        }
-    }
-
-    fn execute(&self, partition: usize, context: Arc<TaskContext>) -> DfResult<SendableRecordBatchStream> {
+    fn pass(&self, input: SendableRecordBatchStream, context: &TaskContext) -> SendableRecordBatchStream {
+        let schema = input.schema();
         let most = context.session_config().batch_size().max(1);
-        let mut seen = InputStatistics { repeats: self.repeats.clone(), rows: 0, widest: 0 };
-        let narrow = self.input.execute(partition, context)?.flat_map(move |batch| {
+        let mut seen = InputStatistics { repeats: self.clone(), rows: 0, widest: 0 };
+        let narrow = input.flat_map(move |batch| {
             let portions: Vec<DfResult<RecordBatch>> = match batch {
                 Ok(batch) => match seen.check(&batch) {
                     Ok(()) => portions(&batch, most).map(Ok).collect(),
@@ -218,7 +168,7 @@ impl ExecutionPlan for WideExec {
             };
             stream::iter(portions)
         });
-        Ok(Box::pin(RecordBatchStreamAdapter::new(self.input.schema(), narrow)))
+        Box::pin(RecordBatchStreamAdapter::new(schema, narrow))
     }
 }
 

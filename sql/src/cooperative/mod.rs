@@ -19,8 +19,9 @@ use datafusion::physical_plan::coop::CooperativeExec;
 use datafusion::physical_plan::execution_plan::replace_children_if_necessary;
 use datafusion::physical_plan::joins::{HashJoinExec, NestedLoopJoinExec};
 
+use crate::passing::PassageExec;
+use portions::JoinSide;
 pub(crate) use portions::portions;
-use portions::{JoinSide, PortionsExec};
 
 /// The plan with operators that yield above each that multiplies rows, and below joins that compare more
 /// pairs than they give.
@@ -34,7 +35,7 @@ pub(super) fn cooperative(plan: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn Execut
             Some(sides) => {
                 let children = node.children().into_iter().cloned().zip(sides);
                 let children = children.map(|(child, side)| match side {
-                    Some(side) => Arc::new(PortionsExec::new(child, side)) as _,
+                    Some(side) => PassageExec::above(child, side),
                     None => child,
                 });
                 let children = children.collect();

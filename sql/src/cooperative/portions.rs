@@ -1,21 +1,16 @@
 //! Inputs of joins in portions of few rows, between which the join yields.
 
-use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use arrow_array::RecordBatch;
-use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::error::Result;
 use datafusion::execution::TaskContext;
-use datafusion::physical_expr::PhysicalExpr;
+use datafusion::physical_plan::SendableRecordBatchStream;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
-use datafusion::physical_plan::{
-    DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties, SendableRecordBatchStream,
-};
 use futures::{StreamExt, stream};
 
-use crate::error::SqlError;
+use crate::passing::Passage;
 
 /// Pairs that a nested loop compares between two turns of other tasks: about 10 ms.
 const PAIRS: usize = 1 << 20;
@@ -36,63 +31,12 @@ pub(super) enum JoinSide {
     ByKey,
 }
 
-/// An input of a join in portions.
-#[derive(Debug)]
-pub(super) struct PortionsExec {
-    input: Arc<dyn ExecutionPlan>,
-    side: JoinSide,
-}
+impl Passage for JoinSide {
+    const NAME: &'static str = "PortionsExec";
 
-impl PortionsExec {
-    pub(super) fn new(input: Arc<dyn ExecutionPlan>, side: JoinSide) -> Self {
-        Self { input, side }
-    }
-}
-
-impl DisplayAs for PortionsExec {
-    fn fmt_as(&self, _: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("PortionsExec")
-    }
-}
-
-impl ExecutionPlan for PortionsExec {
-    fn name(&self) -> &str {
-        "PortionsExec"
-    }
-
-    fn properties(&self) -> &Arc<PlanProperties> {
-        self.input.properties()
-    }
-
-    fn maintains_input_order(&self) -> Vec<bool> {
-        vec![true]
-    }
-
-    fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
-        vec![&self.input]
-    }
-
-    fn apply_expressions(
-        &self,
-        _: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> Result<TreeNodeRecursion>,
-    ) -> Result<TreeNodeRecursion> {
-        Ok(TreeNodeRecursion::Continue)
-    }
-
-    fn with_new_children(
-        self: Arc<Self>,
-        children: Vec<Arc<dyn ExecutionPlan>>,
-    ) -> Result<Arc<dyn ExecutionPlan>> {
-        match <[_; 1]>::try_from(children) {
-            Ok([input]) => Ok(Arc::new(Self::new(input, self.side.clone()))),
-            Err(_) => Err(SqlError::internal("an operator with one input has another number").into()),
-        }
-    }
-
-    fn execute(&self, partition: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
-        let input = self.input.execute(partition, context)?;
+    fn pass(&self, input: SendableRecordBatchStream, _: &TaskContext) -> SendableRecordBatchStream {
         let schema = input.schema();
-        let most: Box<dyn Fn() -> usize + Send> = match &self.side {
+        let most: Box<dyn Fn() -> usize + Send> = match self {
             JoinSide::Held(held) => {
                 held.store(0, Ordering::Relaxed);
                 let held = Arc::clone(held);
@@ -100,7 +44,7 @@ impl ExecutionPlan for PortionsExec {
                     let rows = batch.as_ref().map_or(0, RecordBatch::num_rows);
                     held.fetch_add(rows, Ordering::Relaxed);
                 });
-                return Ok(Box::pin(RecordBatchStreamAdapter::new(schema, counted)));
+                return Box::pin(RecordBatchStreamAdapter::new(schema, counted));
             }
             JoinSide::AgainstAll(held) => {
                 let held = Arc::clone(held);
@@ -119,7 +63,7 @@ impl ExecutionPlan for PortionsExec {
             tokio::task::yield_now().await;
             portion
         });
-        Ok(Box::pin(RecordBatchStreamAdapter::new(schema, yielding)))
+        Box::pin(RecordBatchStreamAdapter::new(schema, yielding))
     }
 }
 

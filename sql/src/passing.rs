@@ -1,0 +1,81 @@
+//! Operators that pass the batches of one input on: checked, counted or cut into fewer rows.
+
+use std::fmt;
+use std::sync::Arc;
+
+use datafusion::common::tree_node::TreeNodeRecursion;
+use datafusion::error::Result;
+use datafusion::execution::TaskContext;
+use datafusion::physical_expr::PhysicalExpr;
+use datafusion::physical_plan::{
+    DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties, SendableRecordBatchStream,
+};
+
+use crate::error::SqlError;
+
+/// What such an operator does. The rows, their order and their columns stay.
+pub(crate) trait Passage: fmt::Debug + Clone + Send + Sync + 'static {
+    /// Name of the operator in plans.
+    const NAME: &'static str;
+
+    /// The batches of the input as they are passed on.
+    fn pass(&self, input: SendableRecordBatchStream, context: &TaskContext) -> SendableRecordBatchStream;
+}
+
+/// An operator with one input.
+#[derive(Debug)]
+pub(crate) struct PassageExec<P> {
+    input: Arc<dyn ExecutionPlan>,
+    passage: P,
+}
+
+impl<P: Passage> PassageExec<P> {
+    pub(crate) fn above(input: Arc<dyn ExecutionPlan>, passage: P) -> Arc<dyn ExecutionPlan> {
+        Arc::new(Self { input, passage })
+    }
+}
+
+impl<P: Passage> DisplayAs for PassageExec<P> {
+    fn fmt_as(&self, _: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(P::NAME)
+    }
+}
+
+impl<P: Passage> ExecutionPlan for PassageExec<P> {
+    fn name(&self) -> &str {
+        P::NAME
+    }
+
+    fn properties(&self) -> &Arc<PlanProperties> {
+        self.input.properties()
+    }
+
+    fn maintains_input_order(&self) -> Vec<bool> {
+        vec![true]
+    }
+
+    fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
+        vec![&self.input]
+    }
+
+    fn apply_expressions(
+        &self,
+        _: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> Result<TreeNodeRecursion>,
+    ) -> Result<TreeNodeRecursion> {
+        Ok(TreeNodeRecursion::Continue)
+    }
+
+    fn with_new_children(
+        self: Arc<Self>,
+        children: Vec<Arc<dyn ExecutionPlan>>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        match <[_; 1]>::try_from(children) {
+            Ok([input]) => Ok(Self::above(input, self.passage.clone())),
+            Err(_) => Err(SqlError::internal("an operator with one input has another number").into()),
+        }
+    }
+
+    fn execute(&self, partition: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
+        Ok(self.passage.pass(self.input.execute(partition, Arc::clone(&context))?, &context))
+    }
+}
