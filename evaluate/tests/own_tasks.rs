@@ -117,6 +117,7 @@ fn which_choice_is_right_is_never_guessed() {
         (r#"["A", "B"]"#, r#""answer": "B""#, 1),
         (r#"["B", "A"]"#, r#""answer": 0"#, 0),
         (r#"["x", "C"]"#, r#""answer": "C""#, 1),
+        (r#"["x", "y"]"#, r#""answer": 1.0"#, 1),
         // Labels go first.
         (labels, r#""answerKey": "1""#, 0),
     ] {
@@ -128,7 +129,9 @@ fn which_choice_is_right_is_never_guessed() {
         (r#"["x", " "]"#, r#""answer": 0"#, "choice 1 (from 0) is empty"),
         (r#"{"text": ["x", "y"], "label": ["1"]}"#, r#""answer": "1""#, "as many labels as texts"),
         (r#"["x", "y"]"#, r#""target": "A""#, "there is no `answer`"),
-        (r#"["x", "y"]"#, r#""answer": "C""#, "none of its choices"),
+        (r#"["x", "y"]"#, r#""answer": "C""#, "`answer` \"C\" is none of its choices"),
+        (r#"["x", "y"]"#, r#""answer": 0.5"#, "`answer` 0.5 is none of its choices"),
+        (r#"["x", "y"]"#, r#""answer": -1"#, "`answer` -1 is none of its choices"),
     ] {
         let error = right(choices, answer).expect_err(words);
         assert!(error.contains("line 2") && error.contains(words), "{error}");

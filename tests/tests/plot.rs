@@ -141,7 +141,7 @@ fn scores_sources_and_overlap_are_drawn() {
     fits(&same);
     assert!(same.contains("100.0 % of the best 20 rows are the same"), "{same}");
     let other = drawn("overlap", &["--with-option", "sim=dot", "--top", "20"]);
-    assert!(other.contains("of the best 20 rows are the same"), "{other}");
+    assert!(other.contains("of the best 20 rows are the same") && other.contains("sim=dot"), "{other}");
     for (more, words) in [
         (&[][..], "--with"),
         (&["--with-option", "simm=dot"][..], "simm"),

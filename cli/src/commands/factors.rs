@@ -15,6 +15,7 @@ use gstore::{Folders, GramReport, GramRequest, GramShare, MixRequest, fit_gram, 
 use gstore_core::{many, many_of};
 use gstore_ingest::gradient::ModuleSelection;
 use gstore_ingest::pipeline::{CheckpointArg, IngestRequest};
+use gstore_query::gram;
 use indicatif::HumanBytes;
 
 use super::gradients::devices;
@@ -220,7 +221,16 @@ fn list(context: &Context, args: &ListOfStateArgs) -> Result<()> {
         ("averaged", number(&|note| note.averaged as u64), false),
         ("bytes", number(&|note| note.bytes), false),
     ])?;
-    statements::write(context, &args.output.to, batch)
+    statements::write(context, &args.output.to, batch)?;
+    let mut grams = 0;
+    for name in snapshot.artifacts()? {
+        grams += u64::from(snapshot.artifact(&name)?.kind == gram::KIND);
+    }
+    if grams > 0 {
+        let words = many_of(grams, "Gram matrix of stored vectors is", "Gram matrices of stored vectors are");
+        context.say(&format!("note: {words} in the store too: SELECT * FROM gstore.artifacts lists all"));
+    }
+    Ok(())
 }
 
 fn export(context: &Context, args: &FactorsExportArgs) -> Result<()> {

@@ -44,7 +44,7 @@ pub fn run(context: &Context, args: &PlotArgs) -> Result<()> {
         }
         PlotWhat::Overlap { ranking, other, options, top, .. } => {
             let specs = [spec(ranking)?, second(ranking, other, options)?];
-            let request = OverlapRequest { specs, top: top.clone() };
+            let request = OverlapRequest { specs, options: options.clone(), top: top.clone() };
             answered(context, ranking, |snapshot, work| overlap(snapshot, &request, work))?
         }
         PlotWhat::Tokens { dataset, id, feature, target, snapshot, scoring, models, .. } => {

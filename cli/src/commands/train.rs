@@ -278,8 +278,9 @@ fn tell(context: &Context, args: &TrainArgs, outcome: &TrainOutcome, run: Option
         (false, _) => context.say("stopped; what was done is kept, and the same command goes on from there"),
         (true, None) => context.say(&format!("{already}{} in {folder}", many(checkpoints.len() as u64, "checkpoint"))),
         (true, Some(run)) => context.say(&format!(
-            "{already}{} in {folder}, run {run} of the store: gstore ingest --run {run} --dataset NAME --features KIND",
-            many(checkpoints.len() as u64, "checkpoint")
+            "{already}{} in {folder}, run {run} of the store: gstore ingest --run {run} --dataset NAME --features KIND{}",
+            many(checkpoints.len() as u64, "checkpoint"),
+            context.at_store()
         )),
     }
     if args.json {

@@ -28,7 +28,12 @@ pub fn report(context: &Context, notes: &Notes) {
                 ),
             };
             let verb = if excluded == 1 && note.summary.whole_rows == 0 { "has" } else { "have" };
-            context.say(&format!("{what} {verb} no score; excluded() lists them with the reason"));
+            // Of what has no target, excluded() knows nothing.
+            let why = match note.targets.is_empty() {
+                true => ": no scored token, not finite, or no vector",
+                false => "; excluded() lists them with the reason",
+            };
+            context.say(&format!("{what} {verb} no score{why}"));
         }
         summary::tell_in_target(context, summary.in_target);
         let left_out = summary.target_excluded.total();

@@ -63,8 +63,9 @@ impl ModelRun<'_> {
     }
 
     fn id(&self, row: usize) -> String {
-        // Ids are unique in a task only, and rows are in the same order for every model.
-        format!("{row}:{}", self.request.questions[row].id)
+        // Unique by the number, and the same for every model.
+        let question = &self.request.questions[row];
+        format!("{}: {} ({} of {})", question.task, question.id, row + 1, self.request.questions.len())
     }
 
     fn choose(

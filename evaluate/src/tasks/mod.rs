@@ -191,7 +191,8 @@ pub fn too_few_examples(source: &TasksSource, questions: &[Question]) -> Option<
     let tasks = questions.chunk_by(|a, b| a.task == b.task).filter_map(fewest);
     let short = tasks.filter(|(_, shots)| *shots < asked);
     let short: Vec<String> = short.map(|(task, shots)| format!("{task} ({shots})")).collect();
-    (!short.is_empty()).then(|| format!("there are fewer than {asked} examples for {}", short.join(", ")))
+    let fewer = if asked == 1 { "is no example" } else { &format!("are fewer than {asked} examples") };
+    (!short.is_empty()).then(|| format!("there {fewer} for {}", short.join(", ")))
 }
 
 /// The target samples that LESS makes of a benchmark, as records of `id`, `dataset`, `subtask`, `prompt` and

@@ -21,8 +21,8 @@ mod shots;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use gstore_core::Cancel;
-use serde_json::Value;
+use gstore_core::{Cancel, shortened};
+use serde_json::{Number, Value};
 
 use self::shots::Shots;
 use super::mmlu::{BEGUN, LETTERS, lettered};
@@ -181,16 +181,23 @@ fn choice(record: &Value, choices: &Value) -> Result<ExpectedAnswer, String> {
     let answer = ["answer", "answerKey"].iter().find_map(given);
     let answer = answer.ok_or("there is no `answer` that says which of the `choices` is right")?;
     let number = match answer {
-        Value::Number(number) => number.as_u64().and_then(|number| usize::try_from(number).ok()),
+        Value::Number(number) => whole(number),
         Value::String(text) => named(text.trim(), &list, &labels)?,
         _ => None,
     };
     match number.filter(|number| *number < list.len()) {
         Some(answer) => Ok(ExpectedAnswer::Choice { choices: list, answer }),
-        None => {
-            Err("`answer` is none of its choices: give the number from 0, the letter or the text".to_owned())
-        }
+        None => Err(format!(
+            "`answer` {} is none of its choices: give the number from 0, the letter or the text",
+            shortened(&answer.to_string(), 40)
+        )),
     }
+}
+
+/// The number of a choice, also with a point: programs write a column of whole numbers with gaps like that.
+fn whole(number: &Number) -> Option<usize> {
+    let number = number.as_f64().filter(|number| number.fract() == 0.0 && *number >= 0.0);
+    number.map(|number| number as usize)
 }
 
 /// A list or an object that is written as JSON text, as it is in a cell of CSV.

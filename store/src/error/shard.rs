@@ -73,8 +73,8 @@ pub enum AttachError {
         "{a} and {b} compute feature {feature} in different ways, so their rows do not belong together: {detail}"
     )]
     OtherJob { feature: String, a: String, b: String, detail: String },
-    #[error("{a} and {b} both have {rows} of feature {feature}\n  attach shards of one split only")]
-    Overlap { feature: String, a: String, b: String, rows: RowSet },
+    #[error("{a} and {b} both have {rows} of feature {feature}\n  {advice}")]
+    Overlap { feature: String, a: String, b: String, rows: RowSet, advice: &'static str },
     #[error(
         "the store has {rows} of feature {feature} already, and not from the shard in {folder}; nothing was changed"
     )]

@@ -18,6 +18,8 @@ use crate::work::JobContext;
 pub struct OverlapRequest {
     /// The questions, which have the same pools.
     pub specs: [InfluenceSpec; 2],
+    /// How the second one is asked that its name does not say, such as `within=max`.
+    pub options: Vec<String>,
     /// How many rows are compared at most: a number, or a part of the live rows such as `5%`.
     pub top: String,
 }
@@ -54,6 +56,9 @@ pub fn overlap(
         eligible = eligible.min(ranking.eligible);
         ranked.push(ranking.rows);
         names.push(question(spec, &prepared));
+    }
+    if let (Some(name), false) = (names.last_mut(), request.options.is_empty()) {
+        *name += &format!(" with {}", request.options.join(", "));
     }
     let shares = shares(&ranked[0], &ranked[1]);
     let Some([k, last]) = shares.last().copied() else {

@@ -68,10 +68,11 @@ pub(super) fn run_shard(
         context.say(&format!("shard {name} in {out} is finished; nothing to do"));
     } else {
         context.say(&format!(
-            "shard {name} is finished: {} of {} in snapshot {snapshot}\nwhen all {} are: gstore attach {out} ...",
+            "shard {name} is finished: {} of {} in snapshot {snapshot}\nwhen all {} are: gstore attach{} {out} ...",
             many(rows, "row"),
             plan.request.dataset,
-            name.count()
+            name.count(),
+            context.at_store()
         ));
     }
     Ok((ExitCode::SUCCESS, report(&plan, &done.work)))

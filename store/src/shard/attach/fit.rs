@@ -147,11 +147,16 @@ fn check_overlaps(shards: &[Shard]) -> Result<(), AttachError> {
     taken.dedup_by(|a, b| a.0 == b.0);
     for ((a, feature, in_a), (b, _, in_b)) in taken.iter().zip(taken.iter().skip(1)) {
         if a.0 == b.0 && b.1 < a.2 {
+            let advice = match in_a.receipt.note.shard == in_b.receipt.note.shard {
+                true => "it was computed twice: leave one of the folders out",
+                false => "attach shards of one split only",
+            };
             return Err(AttachError::Overlap {
                 feature: feature.name(),
                 a: in_a.name(),
                 b: in_b.name(),
                 rows: RowSet::from_range(b.1..b.2.min(a.2)),
+                advice,
             });
         }
     }
