@@ -72,11 +72,8 @@ fn certificates_protect_both_sides() {
     let untrusted =
         "the certificate of its signer (of a self-signed one, its own) is given with --tls-ca FILE";
     ask(&server.address, &[]).says(1, &["invalid peer certificate", untrusted]);
-    assert_eq!(
-        ask(&server.address.replace("grpc+tls", "grpc"), &[]).code,
-        1,
-        "plain text to a server with TLS"
-    );
+    // Plain text to a server with TLS.
+    ask(&server.address.replace("grpc+tls", "grpc"), &[]).says(1, &["TLS is grpc+tls://host:port"]);
     drop(server);
     let mut mutual = tls.to_vec();
     mutual.extend(["--client-ca", "ca.pem"]);
@@ -141,6 +138,17 @@ fn whoever_tries_out_tokens_has_to_wait_and_others_have_not() {
     assert!(refused.is_some(), "sixty wrong tokens are taken");
     // The same address, with a token that was good before.
     assert_eq!(ask(&token).code, 0);
+}
+
+#[test]
+fn one_connection_too_many_says_so() {
+    let place = Place::with_store();
+    let token = token(&place, "laptop");
+    let server = Served::start(&place, &["--connections", "1"]);
+    let held = TcpStream::connect(server.address.trim_start_matches("grpc://")).expect("taken");
+    let refused = place.run(&["query", "SELECT 1", "--remote", &server.address, "--token", &token]);
+    refused.says(1, &["too many connections"]);
+    drop(held);
 }
 
 #[test]

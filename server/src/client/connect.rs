@@ -27,6 +27,11 @@ pub struct RemoteOptions {
     pub snapshot: Option<String>,
 }
 
+/// Whether an address is one with TLS.
+pub(super) fn has_tls(text: &str) -> bool {
+    address(text).is_some_and(|(_, tls)| tls)
+}
+
 /// The address as the transport wants it, and whether it is one with TLS.
 fn address(text: &str) -> Option<(String, bool)> {
     let (scheme, rest) = text.split_once("://")?;
@@ -48,7 +53,7 @@ pub(super) async fn channel(options: &RemoteOptions) -> Result<Channel, SqlError
     })?;
     let refused = |error: tonic::transport::Error| {
         let cause = cause(&error);
-        let hint = if tls { tls_hint(&cause) } else { plain_hint(&cause).to_owned() };
+        let hint = if tls { tls_hint(&cause) } else { String::new() };
         failed(format!("no connection to {shown}: {cause}{hint}"))
     };
     let mut endpoint = Endpoint::from_shared(uri)
@@ -80,19 +85,13 @@ fn tls_hint(cause: &str) -> String {
     } else if cause.contains("CaUsedAsEndEntity") {
         "; the certificate of the server is that of an authority: make one with basicConstraints=CA:FALSE"
             .to_owned()
+    } else if cause.contains("handshake eof") {
+        "; the server may have too many connections".to_owned()
     } else if untrusted {
         let ca = Remedy::Option("tls_ca", "FILE");
         format!("; the certificate of its signer (of a self-signed one, its own) is given with {ca}")
     } else {
         String::new()
-    }
-}
-
-/// The same without TLS: a server with TLS answers by an alert, which is no message of HTTP/2.
-fn plain_hint(cause: &str) -> &'static str {
-    match cause.contains("http2 error") {
-        true => "; the address of a server with TLS is grpc+tls://host:port",
-        false => "",
     }
 }
 
@@ -106,23 +105,42 @@ pub(super) fn is_of_a_page(message: &str) -> bool {
         || message.contains("while receiving response with status: 4")
 }
 
-/// Whether a message is that of a connection which broke in the middle of an answer.
-pub(super) fn is_cut_off(message: &str) -> bool {
+/// Whether a message is about the connection, and not one of the server.
+pub(super) fn is_of_the_connection(message: &str) -> bool {
+    is_of_http2(message) || ["transport error", "operation was canceled"].contains(&message)
+}
+
+fn is_of_http2(message: &str) -> bool {
     message.starts_with("h2 protocol error")
 }
 
 /// What is said where a connection broke, by what was behind it.
-pub(super) fn broken_connection(cause: &str) -> String {
+pub(super) fn broken_connection(message: &str, cause: &str, tls: bool) -> String {
     // Alerts of TLS 1.3 about a client's certificate come with its first request.
-    let certificate = ["CertificateRequired", "BadCertificate", "UnknownCA", "CertificateExpired"];
-    match certificate.iter().any(|alert| cause.contains(alert)) {
-        true => format!("the server wants the certificate of a client that it trusts ({cause})"),
-        false => {
-            format!(
-                "the connection broke ({cause}); the address of a server with TLS is grpc+tls://host:port"
-            )
-        }
+    let certificate = ["Certificate", "UnknownCA", "AccessDenied", "DecryptError"];
+    let alert = cause.split_once("fatal alert: ").map_or("", |(_, alert)| alert);
+    if certificate.iter().any(|of| alert.contains(of)) {
+        format!("the server wants the certificate of a client that it trusts ({cause})")
+    } else if let Some(reason) = reason(cause) {
+        format!("the server ended the connection: {reason}")
+    } else if cause.contains("frame with invalid size") {
+        // A server with TLS answers by an alert, which looks like such a frame.
+        format!("what answers there does not speak HTTP/2; {OF_TLS}")
+    } else if is_of_http2(message) {
+        format!("the connection to the server broke; the server may have stopped: ask again ({message})")
+    } else {
+        let hint = if tls { String::new() } else { format!("; {OF_TLS}") };
+        format!("the connection broke ({cause}); the server may have too many connections{hint}")
     }
+}
+
+/// The hint about an address without TLS.
+const OF_TLS: &str = "the address of a server with TLS is grpc+tls://host:port";
+
+/// The reason that the other side gave in its last frame (GOAWAY), as the error of HTTP/2 shows it.
+fn reason(cause: &str) -> Option<&str> {
+    let (_, reason) = cause.strip_prefix("connection error received: ")?.split_once("(b\"")?;
+    reason.strip_suffix("\")")
 }
 
 pub(super) fn cause(error: &dyn std::error::Error) -> String {
@@ -146,20 +164,38 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_that_breaks_off_is_known() {
-        assert!(is_cut_off("h2 protocol error: error reading a body from connection"));
-        assert!(!is_cut_off("transport error") && !is_cut_off("there is no table `pol`"));
+    fn messages_about_the_connection_are_known() {
+        for message in [
+            "h2 protocol error: error reading a body from connection",
+            "transport error",
+            "operation was canceled",
+        ] {
+            assert!(is_of_the_connection(message), "{message}");
+        }
+        assert!(!is_of_the_connection("there is no table `pol`"));
     }
 
     #[test]
     fn a_broken_connection_is_more_than_a_transport_error() {
+        let h2 = "h2 protocol error: http2 error";
+        for alert in ["CertificateRequired", "UnsupportedCertificate", "UnknownCA", "CertificateExpired"] {
+            let said = broken_connection("transport error", &format!("received fatal alert: {alert}"), true);
+            assert!(said.starts_with("the server wants the certificate"), "{said}");
+        }
+        let full = "connection error received: detected excessive load generating behavior (b\"too many\")";
+        assert_eq!(broken_connection(h2, full, false), "the server ended the connection: too many");
+        let no_frame = "connection error detected: frame with invalid size";
         assert!(
-            broken_connection("received fatal alert: CertificateRequired")
-                .starts_with("the server wants the certificate")
+            broken_connection(h2, no_frame, false)
+                .ends_with("; the address of a server with TLS is grpc+tls://host:port")
         );
+        let stopped = "connection error received: not a result of an error";
+        assert!(broken_connection(h2, stopped, false).contains("ask again (h2 protocol error: http2 error)"));
+        let closed = |tls| broken_connection("transport error", "stream closed", tls);
         assert!(
-            broken_connection("stream closed").contains("(stream closed); the address of a server with TLS")
+            closed(false).contains("(stream closed); the server may have too many connections; the address")
         );
+        assert!(closed(true).ends_with("too many connections"));
     }
 
     #[test]
@@ -168,14 +204,13 @@ mod tests {
         assert!(
             tls_hint("invalid peer certificate: Other(OtherError(CaUsedAsEndEntity))").contains("CA:FALSE")
         );
-        assert!(plain_hint("http2 error").contains("grpc+tls://host:port"));
+        assert!(tls_hint("tls handshake eof").contains("too many connections"));
         for untrusted in ["UnknownIssuer", "BadSignature"] {
             let hint = tls_hint(&format!("invalid peer certificate: {untrusted}"));
             assert!(hint.contains("is given with tls_ca=FILE"), "{hint}");
         }
         let other_name = "invalid peer certificate: certificate not valid for name \"127.0.0.1\"";
         assert_eq!((tls_hint(other_name).as_str(), tls_hint("refused").as_str()), ("", ""));
-        assert_eq!(plain_hint("refused"), "");
     }
 
     #[test]

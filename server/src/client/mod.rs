@@ -41,6 +41,7 @@ const GLANCE: Duration = Duration::from_millis(50);
 pub struct Remote {
     client: FlightServiceClient<Channel>,
     headers: MetadataMap,
+    tls: bool,
     runtime: Runtime,
 }
 
@@ -81,7 +82,7 @@ impl Remote {
             headers
                 .insert(SNAPSHOT, value.map_err(|_| failed(format!("there is no snapshot `{snapshot}`")))?);
         }
-        Ok(Self { client, headers, runtime })
+        Ok(Self { client, headers, tls: connect::has_tls(&options.address), runtime })
     }
 
     /// Asks of this snapshot from now on.
@@ -131,7 +132,7 @@ impl Remote {
         };
         let descriptor = FlightDescriptor::new_cmd(command.encode_to_vec());
         let info = self.client.clone().get_flight_info(self.request(descriptor)).await;
-        Ok(info.map_err(|s| status_error(&s))?.into_inner())
+        Ok(info.map_err(|s| self.error(&s))?.into_inner())
     }
 
     /// A handle of the statement with its values.
@@ -140,8 +141,8 @@ impl Remote {
         let odd = |what: &str| failed(format!("the server's {what} is not understood"));
         let body = ActionCreatePreparedStatementRequest { query: sql.to_owned(), transaction_id: None };
         let action = Action::new("CreatePreparedStatement", body.as_any().encode_to_vec());
-        let results = client.do_action(self.request(action)).await.map_err(|s| status_error(&s))?;
-        let result = results.into_inner().message().await.map_err(|s| status_error(&s))?;
+        let results = client.do_action(self.request(action)).await.map_err(|s| self.error(&s))?;
+        let result = results.into_inner().message().await.map_err(|s| self.error(&s))?;
         let result = result.ok_or_else(|| odd("prepared statement"))?;
         let prepared: Option<ActionCreatePreparedStatementResult> =
             Any::decode(result.body).ok().and_then(|any| any.unpack().ok().flatten());
@@ -160,11 +161,9 @@ impl Remote {
             .try_collect::<Vec<_>>()
             .await
             .map_err(|e| failed(format!("the parameters cannot be sent: {e}")))?;
-        let put = client
-            .do_put(self.request(futures::stream::iter(messages)))
-            .await
-            .map_err(|s| status_error(&s))?;
-        let put = put.into_inner().message().await.map_err(|s| status_error(&s))?;
+        let put =
+            client.do_put(self.request(futures::stream::iter(messages))).await.map_err(|s| self.error(&s))?;
+        let put = put.into_inner().message().await.map_err(|s| self.error(&s))?;
         let put = put.and_then(|put| DoPutPreparedStatementResult::decode(put.app_metadata).ok());
         put.and_then(|put| put.prepared_statement_handle).ok_or_else(|| odd("bound statement"))
     }
@@ -190,6 +189,38 @@ impl Remote {
             }
         })
     }
+
+    fn flight_error(&self, error: FlightError) -> SqlError {
+        match error {
+            FlightError::Tonic(status) => self.error(&status),
+            error => failed(format!("the answer is not understood: {error}")),
+        }
+    }
+
+    /// What the server says, or happened to the connection, as an error of a statement here.
+    fn error(&self, status: &Status) -> SqlError {
+        if connect::is_of_the_connection(status.message()) {
+            let cause = connect::cause(status);
+            return failed(connect::broken_connection(status.message(), &cause, self.tls));
+        }
+        let kind = match status.code() {
+            Code::InvalidArgument => SqlErrorKind::Invalid,
+            Code::NotFound => SqlErrorKind::Unknown,
+            Code::DataLoss => SqlErrorKind::Damaged,
+            Code::ResourceExhausted => SqlErrorKind::Memory,
+            Code::Cancelled => SqlErrorKind::Cancelled,
+            _ => SqlErrorKind::Failed,
+        };
+        let message = match status.message() {
+            "" => format!("the server answers with the code {:?}", status.code()),
+            message if connect::is_of_a_page(message) => connect::OF_A_PAGE.to_owned(),
+            message if status.code() == Code::Unauthenticated => {
+                format!("{message}; a token is given with {} or GSTORE_TOKEN", Remedy::Option("token", ""))
+            }
+            message => message.to_owned(),
+        };
+        SqlError::new(kind, message)
+    }
 }
 
 impl RemoteRows<'_> {
@@ -211,7 +242,8 @@ impl RemoteRows<'_> {
         };
         let mut client = self.remote.client.clone();
         let request = self.remote.request(ticket);
-        let stream = self.remote.wait(self.cancel, client.do_get(request))?.map_err(|s| status_error(&s))?;
+        let stream =
+            self.remote.wait(self.cancel, client.do_get(request))?.map_err(|s| self.remote.error(&s))?;
         let notes = Arc::clone(&self.notes);
         let messages = stream
             .into_inner()
@@ -224,7 +256,7 @@ impl RemoteRows<'_> {
     fn advance(&mut self) -> Result<Option<RecordBatch>, SqlError> {
         while let Some(stream) = &mut self.stream {
             let message = self.remote.wait(self.cancel, stream.next())?;
-            match message.transpose().map_err(flight_error)? {
+            match message.transpose().map_err(|error| self.remote.flight_error(error))? {
                 Some(message) => match message.payload {
                     DecodedPayload::RecordBatch(batch) if batch.num_rows() > 0 => return Ok(Some(batch)),
                     _ => {}
@@ -265,36 +297,4 @@ fn without_notes(message: FlightData, notes: &Mutex<Notes>) -> Option<FlightData
 
 fn failed(message: String) -> SqlError {
     SqlError::new(SqlErrorKind::Failed, message)
-}
-
-fn flight_error(error: FlightError) -> SqlError {
-    match error {
-        FlightError::Tonic(status) => status_error(&status),
-        error => failed(format!("the answer is not understood: {error}")),
-    }
-}
-
-/// What the server says, as an error of a statement here.
-fn status_error(status: &Status) -> SqlError {
-    let kind = match status.code() {
-        Code::InvalidArgument => SqlErrorKind::Invalid,
-        Code::NotFound => SqlErrorKind::Unknown,
-        Code::DataLoss => SqlErrorKind::Damaged,
-        Code::ResourceExhausted => SqlErrorKind::Memory,
-        Code::Cancelled => SqlErrorKind::Cancelled,
-        _ => SqlErrorKind::Failed,
-    };
-    let message = match status.message() {
-        "" => format!("the server answers with the code {:?}", status.code()),
-        message if connect::is_of_a_page(message) => connect::OF_A_PAGE.to_owned(),
-        "transport error" => connect::broken_connection(&connect::cause(status)),
-        message if connect::is_cut_off(message) => {
-            format!("the connection to the server broke; the server may have stopped: ask again ({message})")
-        }
-        message if status.code() == Code::Unauthenticated => {
-            format!("{message}; a token is given with {} or GSTORE_TOKEN", Remedy::Option("token", ""))
-        }
-        message => message.to_owned(),
-    };
-    SqlError::new(kind, message)
 }
