@@ -109,8 +109,11 @@ impl Place {
         names
     }
 
-    /// `gstore` on the store in the folder, run from the folder.
+    /// `gstore` on the store in the folder, or on that of the server that `args` name, run from the folder.
     pub fn gstore(&self, args: &[&str]) -> Command {
+        if args.contains(&"--remote") {
+            return self.bare(args);
+        }
         let mut command = binary::gstore(&self.path("store"));
         command.args(args).current_dir(self.folder.path());
         command

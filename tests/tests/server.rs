@@ -95,6 +95,23 @@ fn a_remote_query_prints_and_ends_as_a_local_one() {
 }
 
 #[test]
+fn options_that_do_not_fit_an_address_are_refused_before_anything_is_sent() {
+    let place = Place::with_store();
+    let ask = ["query", "SELECT 1", "--remote", "grpc://127.0.0.1:1"];
+    let with_store = binary::run(binary::gstore(&place.path("store")).args(ask));
+    with_store.says(2, &["--store is a store on this machine"]);
+    // What is there for all commands is no contradiction.
+    let configured = binary::run(place.bare(&ask).env("GSTORE_STORE", "store"));
+    configured.says(1, &["no connection"]);
+    for options in [&["--tls-ca", "ca.pem"][..], &["--tls-cert", "c.pem", "--tls-key", "c.key"]] {
+        place
+            .run(&[&ask[..], options].concat())
+            .says(1, &["--tls-ca and --tls-cert", "grpc+tls://host:port"]);
+    }
+    place.run(&["query", "SELECT 1", "--remote", "grpc://localhost"]).says(1, &["grpc://host:port"]);
+}
+
+#[test]
 fn an_answer_that_breaks_off_says_that_the_server_may_have_stopped() {
     let place = place();
     let token = token(&place, "laptop");

@@ -80,7 +80,7 @@ fn ask_server(
         );
     }
     let cancel = context.cancel_on_interrupt(STOPPING)?;
-    let server = connect(&args.server, args.snapshot.as_ref())?;
+    let server = connect(context, &args.server, args.snapshot.as_ref())?;
     run_all(context, &Engine::Server(Box::new(server)), sql, values, &args.output, &cancel)?;
     Ok(ExitCode::SUCCESS)
 }
@@ -88,9 +88,17 @@ fn ask_server(
 /// A connection to the server that flags name.
 #[cfg(feature = "serve")]
 pub fn connect(
+    context: &Context,
     server: &crate::args::RemoteArgs,
     snapshot: Option<&gstore_store::SnapshotName>,
 ) -> Result<gstore_server::Remote> {
+    // Config file, environment and pipeline name the store of all commands.
+    let for_all = crate::origin::is_configured("store") || std::env::var_os(crate::context::STAGE).is_some();
+    if context.named_store().is_some() && !for_all {
+        refuse!(
+            "--store is a store on this machine, and with --remote a server has its own: give one of them"
+        );
+    }
     Ok(gstore_server::Remote::connect(&gstore_server::RemoteOptions {
         address: server.remote.clone().unwrap_or_default(),
         token: server.token.clone(),

@@ -41,7 +41,9 @@ fn address(text: &str) -> Option<(String, bool)> {
         _ => return None,
     };
     let rest = rest.trim_end_matches('/');
-    let valid = !rest.is_empty() && !rest.contains('/');
+    // Those with TLS have one that is usual.
+    let port = rest.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
+    let valid = !rest.is_empty() && !rest.contains('/') && (tls || port);
     valid.then(|| (format!("{}://{rest}", if tls { "https" } else { "http" }), tls))
 }
 
@@ -51,6 +53,12 @@ pub(super) async fn channel(options: &RemoteOptions) -> Result<Channel, SqlError
     let (uri, tls) = address(shown).ok_or_else(|| {
         failed(format!("the address of a server is grpc://host:port or grpc+tls://host:port, not `{shown}`"))
     })?;
+    if !tls && (options.ca.is_some() || options.identity.is_some()) {
+        let [ca, certificate] = ["tls_ca", "tls_cert"].map(|name| Remedy::Option(name, ""));
+        return Err(failed(format!(
+            "{ca} and {certificate} are for a server with TLS, whose address is grpc+tls://host:port, not `{shown}`"
+        )));
+    }
     let refused = |error: tonic::transport::Error| {
         let cause = cause(&error);
         let hint = if tls { tls_hint(&cause) } else { String::new() };
@@ -218,11 +226,20 @@ mod tests {
         for (given, uri, tls) in [
             ("grpc://localhost:8815", "http://localhost:8815", false),
             ("grpc+tls://a.example:443/", "https://a.example:443", true),
+            ("grpc+tls://a.example", "https://a.example", true),
             ("grpc://[::1]:8815", "http://[::1]:8815", false),
         ] {
             assert_eq!(address(given), Some((uri.to_owned(), tls)));
         }
-        for bad in ["localhost:8815", "ftp://a:1", "http://a:1", "grpc://", "grpc://a:1/x"] {
+        for bad in [
+            "localhost:8815",
+            "ftp://a:1",
+            "http://a:1",
+            "grpc://",
+            "grpc://a",
+            "grpc://[::1]",
+            "grpc://a:1/x",
+        ] {
             assert_eq!(address(bad), None, "{bad}");
         }
     }

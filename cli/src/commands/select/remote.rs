@@ -52,7 +52,7 @@ pub(super) fn run(context: &Context, args: &SelectArgs) -> Result<()> {
         );
     }
     let cancel = context.cancel_on_interrupt(STOPPING)?;
-    let mut server = connect(&args.server, args.snapshot.as_ref())?;
+    let mut server = connect(context, &args.server, args.snapshot.as_ref())?;
     if args.snapshot.is_none() {
         let newest = number(&server, "SELECT max(number) FROM gstore.snapshots", &cancel)?;
         server.pin(newest);
