@@ -5,6 +5,8 @@ use std::str::FromStr;
 
 use tracing_subscriber::EnvFilter;
 
+const LEVELS: [&str; 5] = ["error", "warn", "info", "debug", "trace"];
+
 /// The form of the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum LogFormat {
@@ -21,13 +23,40 @@ pub enum LogFormat {
 /// # Errors
 /// A level that is none, and a log that was begun before.
 pub fn begin(format: LogFormat, level: &str) -> Result<(), String> {
-    let filter =
-        EnvFilter::from_str(level).map_err(|e| format!("the log level `{level}` is not understood: {e}"))?;
-    let log =
-        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter(level)?)
+        .with_writer(std::io::stderr)
+        .with_target(false);
     let begun = match format {
         LogFormat::Text => log.with_ansi(std::io::stderr().is_terminal()).try_init(),
         LogFormat::Json => log.json().flatten_event(true).try_init(),
     };
     begun.map_err(|e| e.to_string())
+}
+
+/// The filter of a level. A word that is none would be the name of a part of the program, and the log silent.
+fn filter(level: &str) -> Result<EnvFilter, String> {
+    let known = |part: &str| part.contains('=') || LEVELS.iter().any(|word| part.eq_ignore_ascii_case(word));
+    if !level.split(',').all(known) {
+        return Err(format!(
+            "the log level `{level}` is not understood: it is {}, or a filter such as gstore_server=debug,warn",
+            LEVELS.join(", ")
+        ));
+    }
+    EnvFilter::from_str(level).map_err(|e| format!("the log level `{level}` is not understood: {e}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_word_that_is_no_level_is_refused() {
+        for level in LEVELS.iter().chain(&["INFO", "gstore_server=debug,warn"]) {
+            assert!(filter(level).is_ok(), "{level}");
+        }
+        for wrong in ["inof", "", "info,inof", "info, warn", "gstore_server=loud"] {
+            assert!(filter(wrong).is_err_and(|why| why.contains("is not understood")), "{wrong}");
+        }
+    }
 }
