@@ -23,7 +23,7 @@ use crate::audit::Audit;
 use crate::core::Core;
 use crate::handle::Signer;
 use crate::http;
-use crate::listen::{self, Certificates};
+use crate::listen::{self, Certificates, Protocol};
 use crate::options::{ServeOptions, Tls};
 use crate::running::RunningStatements;
 use crate::service::{DirectService, Service};
@@ -192,7 +192,8 @@ async fn answer(
         let served = http::serve(Arc::clone(core), listener, certificates, closing).await;
         served.map_err(|e| ServeError::Failed(cause(&e)))
     };
-    let incoming = listen::incoming(listener, own, &options.limits.connections, &core.audit.metrics.flights);
+    let limits = &options.limits.connections;
+    let incoming = listen::incoming(listener, Protocol::Flight, own, limits, &core.audit.metrics.flights);
     let tls = options.tls.is_some();
     tracing::info!(%address, http = http.map(tracing::field::display), tls, tokens = !options.without_tokens, "serving");
     started(Addresses { flight: address, http });

@@ -45,8 +45,21 @@ const BREATH: Duration = Duration::from_millis(100);
 const FAREWELL: Duration = Duration::from_secs(1);
 const FAREWELLS: usize = 64;
 
+/// What one that is refused is told.
+const TOO_MANY: &str = "the server has too many connections; try again later";
+
+/// What is spoken at an address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Protocol {
+    /// HTTP/2 alone.
+    Flight,
+    /// HTTP/1.1 and HTTP/2.
+    Http,
+}
+
 /// What is known about those who come in.
 struct ConnectionAcceptor {
+    protocol: Protocol,
     certificates: Option<Certificates>,
     lines: Arc<ConnectionTable>,
     handshakes: Semaphore,
@@ -56,12 +69,14 @@ struct ConnectionAcceptor {
 /// Takes connections until the stream is dropped; `count` has how many there are.
 pub(crate) fn incoming(
     listener: TcpListener,
+    protocol: Protocol,
     certificates: Option<Certificates>,
     limits: &ConnectionLimits,
     count: &Arc<AtomicUsize>,
 ) -> impl Stream<Item = std::io::Result<Connection>> + use<> {
     room_for_files();
     let door = Arc::new(ConnectionAcceptor {
+        protocol,
         certificates,
         lines: Arc::new(ConnectionTable::new(limits, count)),
         handshakes: Semaphore::new(HANDSHAKES),
@@ -105,8 +120,9 @@ fn enter(
         tracing::warn!(%address, most = door.lines.most(), "a connection is refused: there are too many");
         let told = Arc::clone(&door.farewells).try_acquire_owned();
         if let (Ok(told), None) = (told, &door.certificates) {
+            let protocol = door.protocol;
             tokio::spawn(async move {
-                let _ = tokio::time::timeout(FAREWELL, refuse(socket)).await;
+                let _ = tokio::time::timeout(FAREWELL, refuse(socket, protocol)).await;
                 drop(told);
             });
         }
@@ -150,10 +166,20 @@ async fn handshake(
     .await
 }
 
-/// Says in HTTP/2 that there are too many connections, and waits until that was read: what has bytes left to
-/// read when it is closed is reset, and the words with it.
-async fn refuse(socket: TcpStream) {
-    if socket.writable().await.is_err() || socket.try_write(&closing_frames()).is_err() {
+/// Says in the protocol that there are too many connections, and waits until that was read: what has bytes
+/// left to read when it is closed is reset, and the words with it.
+async fn refuse(socket: TcpStream, protocol: Protocol) {
+    let answer = match protocol {
+        Protocol::Flight => closing_frames(),
+        Protocol::Http => {
+            // An answer before its request is none to clients of HTTP/1.1.
+            if socket.readable().await.is_err() {
+                return;
+            }
+            unavailable()
+        }
+    };
+    if socket.writable().await.is_err() || socket.try_write(&answer).is_err() {
         return;
     }
     let mut ignored = [0; 1024];
@@ -171,7 +197,7 @@ async fn refuse(socket: TcpStream) {
 fn closing_frames() -> Vec<u8> {
     const SETTINGS: u8 = 4;
     const GOAWAY: u8 = 7;
-    let why: &[u8] = b"the server has too many connections; try again later";
+    let why = TOO_MANY.as_bytes();
     let frame = |kind: u8, len: usize| {
         let [.., a, b, c] = len.to_be_bytes();
         [a, b, c, kind, 0, 0, 0, 0, 0]
@@ -181,6 +207,13 @@ fn closing_frames() -> Vec<u8> {
     bytes.extend([0, 0, 0, 0, 0, 0, 0, 0xb]);
     bytes.extend(why);
     bytes
+}
+
+/// The status 503 of HTTP/1.1.
+fn unavailable() -> Vec<u8> {
+    let head =
+        "HTTP/1.1 503 Service Unavailable\r\ncontent-type: text/plain; charset=utf-8\r\nconnection: close";
+    format!("{head}\r\ncontent-length: {}\r\n\r\n{TOO_MANY}\n", TOO_MANY.len() + 1).into_bytes()
 }
 
 /// Raises the number of files that may be open to what the system allows: each connection is one.
@@ -226,7 +259,8 @@ mod tests {
     async fn one_too_many_is_told_so_and_places_come_back() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let mut taken = std::pin::pin!(incoming(listener, None, &limits(2), &Arc::default()));
+        let mut taken =
+            std::pin::pin!(incoming(listener, Protocol::Flight, None, &limits(2), &Arc::default()));
         let _clients =
             [TcpStream::connect(address).await.unwrap(), TcpStream::connect(address).await.unwrap()];
         let held = [taken.next().await.unwrap().unwrap(), taken.next().await.unwrap().unwrap()];
@@ -245,7 +279,7 @@ mod tests {
     async fn the_address_is_free_once_the_stream_is_dropped() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        drop(incoming(listener, None, &limits(2), &Arc::default()));
+        drop(incoming(listener, Protocol::Flight, None, &limits(2), &Arc::default()));
         let gone = async {
             while TcpStream::connect(address).await.is_ok() {
                 tokio::time::sleep(Duration::from_millis(10)).await;

@@ -300,6 +300,18 @@ fn a_request_whose_body_does_not_come_is_given_up() {
 }
 
 #[test]
+fn one_connection_too_many_is_told_so() {
+    let connections = ConnectionLimits { most: 1, ..ConnectionLimits::default() };
+    let limits = RequestLimits { connections, ..RequestLimits::default() };
+    let server = started(ServeOptions { limits, ..options() });
+    let held = TcpStream::connect(server.http.unwrap()).unwrap();
+    let refused = get(&server, "/healthz");
+    assert!(refused.code == 503 && refused.has("content-type: text/plain"), "{}", refused.headers);
+    assert!(refused.text().contains("too many connections"), "{}", refused.text());
+    drop(held);
+}
+
+#[test]
 fn statements_and_metrics_say_what_was_asked() {
     let server = started(options());
     let writer = token_for(Scope::Write, &server.store, "writer", None);
