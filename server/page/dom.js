@@ -1,6 +1,14 @@
 // Elements, numbers and times as people read them.
 
-// An element: `h('button', { onclick, 'aria-label': 'Run' }, 'Run')`. Text is never read as markup.
+// Characters that control, hide or reorder text, as in core/src/markup.rs. Line breaks and tabs lay a text out.
+const HIDDEN = /(?!\r\n)[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\u{e0000}-\u{e007f}]/gu;
+
+// A text with these as escapes, so that it reads as it is.
+export function visible(text) {
+  return text.replace(HIDDEN, (c) => (c === '\r' ? '\\r' : `\\u{${c.codePointAt(0).toString(16)}}`));
+}
+
+// An element: `h('button', { onclick, 'aria-label': 'Run' }, 'Run')`. Text is never read as markup, and what is hidden in it is shown.
 export function h(tag, attributes, ...children) {
   const element = document.createElement(tag);
   for (const [name, value] of Object.entries(attributes ?? {})) {
@@ -8,15 +16,17 @@ export function h(tag, attributes, ...children) {
     if (name.startsWith('on')) element.addEventListener(name.slice(2), value);
     else if (name === 'class') element.className = value;
     else if (name in element && typeof value !== 'string') element[name] = value;
-    else element.setAttribute(name, value === true ? '' : value);
+    else element.setAttribute(name, value === true ? '' : name === 'title' || name === 'aria-label' ? visible(value) : value);
   }
   add(element, children);
   return element;
 }
 
 export function add(element, children) {
+  // What can be edited is sent as it stands there.
+  const text = element.tagName === 'TEXTAREA' ? (child) => child : visible;
   for (const child of children.flat(Infinity)) {
-    if (child !== undefined && child !== null && child !== false) element.append(child);
+    if (child !== undefined && child !== null && child !== false) element.append(typeof child === 'string' ? text(child) : child);
   }
   return element;
 }
@@ -81,10 +91,10 @@ export function shown(value, most = 200) {
   if (value === null || value === undefined) return '';
   const text = typeof value === 'string' ? value : whole(value);
   const line = text.length > most ? `${text.slice(0, most)}…` : text;
-  return line.replace(/\s+/g, ' ');
+  return visible(line).replace(/\s+/g, ' ');
 }
 
-// A value with nothing left out.
+// A value with nothing left out or escaped.
 export function whole(value) {
   if (value === null || value === undefined) return '';
   if (typeof value !== 'object' || value instanceof Exact) return String(value);
@@ -125,7 +135,7 @@ export function cut(text, most = 600) {
   const body = h('div', { class: 'text' }, `${text.slice(0, most)}…`);
   const more = h('button', { type: 'button', class: 'link', 'aria-expanded': 'false', onclick: () => {
     const open = more.getAttribute('aria-expanded') === 'true';
-    body.textContent = open ? `${text.slice(0, most)}…` : text;
+    fill(body, open ? `${text.slice(0, most)}…` : text);
     more.setAttribute('aria-expanded', String(!open));
     more.textContent = open ? all : 'Show less';
   } });

@@ -105,7 +105,22 @@ if (!process.env.GSTORE_MOCK) {
   await run("SELECT 9007199254740993 AS n, CAST('NaN' AS DOUBLE) AS f");
   assert.equal(await cell(0, 0).textContent(), '9007199254740993');
   assert.equal(await cell(0, 1).textContent(), 'NaN');
+  // What hides or reorders text is shown.
+  await run("SELECT 'live\u202eevil\u200b' AS t");
+  assert.equal(await cell(0, 0).textContent(), 'live\\u{202e}evil\\u{200b}');
 }
+
+// So it is everywhere, but for lines and joined emoji, and for what is copied or edited.
+const texts = await page.evaluate(async () => {
+  const { cut, h, shown, whole } = await import('/dom.js');
+  const text = 'a\r\nb\t\u001b\ufeff\u{1f469}\u200d\u{1f680}';
+  const more = cut(text, 2);
+  more.querySelector('button').click();
+  return [h('p', { title: text }, text).textContent, more.firstChild.textContent, shown(text), whole(text), h('textarea', {}, text).value];
+});
+const seen = 'a\r\nb\t\\u{1b}\\u{feff}\u{1f469}\u200d\u{1f680}';
+const copied = 'a\r\nb\t\u001b\ufeff\u{1f469}\u200d\u{1f680}';
+assert.deepEqual(texts, [seen, seen, seen.replace(/\s+/g, ' '), copied, copied.replace('\r\n', '\n')]);
 
 // An error names its place, which is then selected.
 await run('SELECT nothing FROM pool');
