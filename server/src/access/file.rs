@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use gstore_core::{if_there, sha256_hex};
-use gstore_store::Store;
+use gstore_store::{OpenError, Store};
 use serde::{Deserialize, Serialize};
 use subtle::ConstantTimeEq;
 use uuid::Uuid;
@@ -84,6 +84,8 @@ pub enum TokenError {
     /// The file cannot be read or written.
     #[error("the tokens of the store cannot be kept: {0}")]
     Io(#[from] std::io::Error),
+    #[error("the tokens of the store cannot be read: {0}")]
+    Store(#[from] OpenError),
     #[error("{file} is not a file of tokens of this version: {why}; without the file, there are no tokens")]
     Damaged { file: String, why: String },
     #[error("there is a token `{0}` already; `gstore token revoke {0}` ends it")]
@@ -106,13 +108,14 @@ fn known_ids(names: &[String]) -> String {
 /// The tokens of a store.
 #[derive(Debug, Clone)]
 pub struct Tokens {
+    store: Store,
     folder: PathBuf,
 }
 
 impl Tokens {
     /// Those of a store. Reads nothing yet.
     pub fn of(store: &Store) -> Self {
-        Self { folder: store.server_folder() }
+        Self { store: store.clone(), folder: store.server_folder() }
     }
 
     /// The tokens, by the time of their making.
@@ -182,7 +185,11 @@ impl Tokens {
 
     fn read(&self) -> Result<Vec<TokenEntry>, TokenError> {
         let path = self.folder.join(FILE);
-        let Some(bytes) = if_there(fs_err::read(&path))? else { return Ok(Vec::new()) };
+        let Some(bytes) = if_there(fs_err::read(&path))? else {
+            // A store whose disk is away has tokens all the same.
+            self.store.snapshot()?;
+            return Ok(Vec::new());
+        };
         let damaged = |why: String| TokenError::Damaged { file: path.display().to_string(), why };
         let form: TokenFile = serde_json::from_slice(&bytes).map_err(|error| damaged(error.to_string()))?;
         match form.version {
@@ -258,6 +265,21 @@ mod tests {
         }
         fs_err::write(&path, "{").unwrap();
         assert!(matches!(tokens.find(&secret), Err(TokenError::Damaged { .. })));
+    }
+
+    #[test]
+    fn a_store_that_is_away_has_its_tokens_all_the_same() {
+        let (folder, tokens) = tokens();
+        let secret = tokens.create(new("laptop")).unwrap();
+        let (here, away) = (folder.path().join("s"), folder.path().join("away"));
+        fs_err::rename(&here, &away).unwrap();
+        assert!(matches!(tokens.find(&secret), Err(TokenError::Store(_))));
+        // As a disk leaves its place behind.
+        fs_err::create_dir(&here).unwrap();
+        assert!(matches!(tokens.find(&secret), Err(TokenError::Store(_))));
+        fs_err::remove_dir(&here).unwrap();
+        fs_err::rename(&away, &here).unwrap();
+        assert_eq!(tokens.find(&secret).unwrap().unwrap().name, "laptop");
     }
 
     #[test]

@@ -62,6 +62,20 @@ async fn only_a_token_that_works_gets_in() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_is_away_for_a_moment_makes_no_token_a_wrong_one() {
+    let (server, client) = served(options()).await;
+    let here = server.store.path().to_owned();
+    let away = here.with_extension("away");
+    fs_err::rename(&here, &away).unwrap();
+    // More often than an address may show wrong tokens.
+    for _ in 0..30 {
+        assert_eq!(client.sql("SELECT 1").await.unwrap_err().code(), Code::Unavailable);
+    }
+    fs_err::rename(&away, &here).unwrap();
+    assert!(client.sql("SELECT 1").await.is_ok());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_handshake_turns_a_password_into_a_bearer() {
     let server = Server::start(options());
     let mut client = FlightServiceClient::new(channel(&server).await);
