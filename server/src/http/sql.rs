@@ -119,8 +119,10 @@ fn admit(core: &Arc<Core>, head: &Request) -> Result<(Caller, Option<BusyGuard>)
     let admitted = super::caller(core, head)?;
     let content_type = head.headers().get(header::CONTENT_TYPE).map(|value| value.as_bytes());
     // A browser sends this type to another site only if that allows it, which this one never does.
-    let is_json =
-        |ty: &[u8]| ty.split(|b| *b == b';').next().is_some_and(|ty| ty.trim_ascii() == b"application/json");
+    let is_json = |ty: &[u8]| {
+        let named = ty.split(|b| *b == b';').next();
+        named.is_some_and(|ty| ty.trim_ascii().eq_ignore_ascii_case(b"application/json"))
+    };
     match content_type.is_some_and(is_json) {
         true => Ok(admitted),
         false => Err(Status::invalid_argument("a statement is sent with the content type application/json")),

@@ -130,6 +130,8 @@ fn only_a_token_that_works_asks_and_no_other_site() {
     assert_eq!(send(address, "POST /sql", &[authorized, json, cross], body.as_bytes()).code, 403);
     assert_eq!(send(address, "GET /sql", &[authorized], b"").code, 405);
     assert_eq!(send(address, "POST /sql", &[authorized, json], body.as_bytes()).code, 200);
+    let loud = ("content-type", "APPLICATION/JSON; charset=utf-8");
+    assert_eq!(send(address, "POST /sql", &[authorized, loud], body.as_bytes()).code, 200);
     let session = send(address, "GET /api/session", &[authorized], b"").json();
     assert_eq!((session["token"].as_str(), session["scope"].as_str()), (Some("all"), Some("read")));
     let narrow = token(&server.store, "narrow", Some(&["pool"]));
