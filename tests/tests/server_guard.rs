@@ -85,6 +85,8 @@ fn certificates_protect_both_sides() {
     with("client").says(0, &[]);
     assert_eq!(with("stranger").code, 1);
     assert_eq!(ask(&server.address, &["--tls-ca", "ca.pem"]).code, 1, "without a certificate");
+    let log = place.read("serve.log");
+    assert!(log.contains("the certificate of a client was refused"), "{log}");
 }
 
 #[test]

@@ -14,8 +14,8 @@ mod tls;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
-use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use futures::Stream;
@@ -64,6 +64,23 @@ struct ConnectionAcceptor {
     lines: Arc<ConnectionTable>,
     handshakes: Semaphore,
     farewells: Arc<Semaphore>,
+    /// When the log was last told of a refused certificate.
+    told: Mutex<Option<Instant>>,
+}
+
+impl ConnectionAcceptor {
+    /// Logs why there is no connection. Of refused certificates one in a second is more than a detail, so that
+    /// who shows many does not fill the log.
+    fn failed(&self, address: SocketAddr, error: &io::Error, now: Instant) {
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_due = told.is_none_or(|at| now.saturating_duration_since(at) >= LOOK);
+        if is_due && tls::is_about_certificate(error) {
+            *told = Some(now);
+            tracing::warn!(%address, %error, "the certificate of a client was refused");
+        } else {
+            tracing::debug!(%address, %error, "a handshake failed");
+        }
+    }
 }
 
 /// Takes connections until the stream is dropped; `count` has how many there are.
@@ -81,6 +98,7 @@ pub(crate) fn incoming(
         lines: Arc::new(ConnectionTable::new(limits, count)),
         handshakes: Semaphore::new(HANDSHAKES),
         farewells: Arc::new(Semaphore::new(FAREWELLS)),
+        told: Mutex::default(),
     });
     let (send, receive) = mpsc::channel(WAITING);
     tokio::spawn(take(listener, door, send));
@@ -136,7 +154,7 @@ fn enter(
                 let shaken = handshake(certificates, &door.handshakes, socket);
                 match tokio::time::timeout(HANDSHAKE, shaken).await {
                     Ok(Ok(stream)) => Connection::new(stream, address, place),
-                    Ok(Err(error)) => return tracing::debug!(%address, %error, "a handshake failed"),
+                    Ok(Err(error)) => return door.failed(address, &error, Instant::now()),
                     Err(_) => return tracing::debug!(%address, "a handshake took too long"),
                 }
             }

@@ -5,6 +5,7 @@
 //!   one before in place, and the log says so once
 //! - connections that there are keep theirs
 
+use std::io;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
@@ -14,7 +15,7 @@ use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::rustls::server::WebPkiClientVerifier;
-use tokio_rustls::rustls::{RootCertStore, ServerConfig};
+use tokio_rustls::rustls::{Error, RootCertStore, ServerConfig};
 
 use crate::options::Tls;
 
@@ -95,6 +96,12 @@ fn stamp(path: &Path) -> Option<FileStamp> {
     #[cfg(not(unix))]
     let file = 0;
     Some(FileStamp { changed: metadata.modified().ok(), len: metadata.len(), file })
+}
+
+/// Whether a handshake failed because of the client's certificate, or because it has none.
+pub(super) fn is_about_certificate(error: &io::Error) -> bool {
+    let cause = error.get_ref().and_then(|cause| cause.downcast_ref::<Error>());
+    matches!(cause, Some(Error::InvalidCertificate(_) | Error::NoCertificatesPresented))
 }
 
 fn config(files: &Tls) -> Result<Arc<ServerConfig>, String> {
