@@ -14,6 +14,13 @@ function state(text) {
   return h('span', { class: `state ${text}` }, text);
 }
 
+// A request; where it is a statement, a link to ask it again.
+function request({ kind, statement }) {
+  const text = statement.slice(0, 90);
+  if (!['statement', 'prepare', 'bind'].includes(kind)) return h('span', { class: 'code', title: statement }, text);
+  return h('a', { href: sql(statement), class: 'code', title: statement }, text);
+}
+
 export async function show(main, parameters, signal) {
   fill(main, h('h2', {}, 'Store'), h('p', { role: 'status' }, 'Reading…'));
   const ask = (text) => rows(text, { signal });
@@ -22,7 +29,7 @@ export async function show(main, parameters, signal) {
     ask('SELECT number, label, dataset, kind, granularity, checkpoint, dim, dtype, state, rows, missing, bytes FROM gstore.features ORDER BY dataset, number'),
     ask('SELECT run, name, step, normalised_weight FROM gstore.checkpoints ORDER BY run, step'),
     ask('SELECT number, created, command, changes, tags, current FROM gstore.snapshots ORDER BY number DESC LIMIT 100'),
-    ask('SELECT id, token, statement, state, queued, rows, outcome FROM gstore.statements ORDER BY id DESC LIMIT 20'),
+    ask('SELECT id, token, kind, statement, state, queued, rows, outcome FROM gstore.statements ORDER BY id DESC LIMIT 20'),
   ]);
   const current = snapshots.find((s) => s.current);
   const behind = features.filter((f) => f.state !== 'complete');
@@ -44,8 +51,7 @@ export async function show(main, parameters, signal) {
     table('History', ['snapshot', 'when', 'command', 'changes', 'tags'], snapshots.map((s) => [
       s.number, time(s.created), h('code', {}, s.command), s.changes, s.tags])),
     table('Requests of late', ['id', 'token', 'statement', 'state', 'when', 'rows', 'outcome'], statements.map((s) => [
-      s.id, s.token, h('a', { href: sql(s.statement), class: 'code', title: s.statement }, s.statement.slice(0, 90)),
-      s.state, time(s.queued), s.rows, s.outcome])),
+      s.id, s.token, request(s), s.state, time(s.queued), s.rows, s.outcome])),
     h('p', { class: 'quiet' }, 'The tables of the schema ', h('code', {}, 'gstore'), ' have more columns. ',
       h('a', { href: sql('SHOW TABLES') }, 'All tables')));
 }

@@ -155,10 +155,10 @@ for (const [label, ending, begins] of [['CSV', 'csv', undefined], ['Parquet', 'p
 
 // Why: proponents and opponents, then one row; then a ranking as a whole.
 const views = [
-  ['why', '#/why?pool=pool&target=target&k=5', '.cards-list .card'],
+  ['why', '#/why?pool=pool&target=target&k=5.5', '.cards-list .card'],
   ['why-row', '#/why?pool=pool&target=target&id=ID', '.sides .record'],
   ['why-kind', '#/why?pool=pool&target=pool&kind=embed-mean&k=5', '.cards-list .card'],
-  ['compare', '#/compare?pool=pool&target=target&other=target&column=source&k=20', 'section:nth-of-type(3) figure'],
+  ['compare', '#/compare?pool=pool&target=target&other=target&column=source&k=20.5', 'section:nth-of-type(3) figure'],
   ['compare-tenth', '#/compare?pool=pool&target=target&other=target', '[aria-label="Overlap of two rankings"] figure'],
 ];
 let id;
