@@ -29,6 +29,7 @@ mod listen;
 pub mod logs;
 mod metrics;
 mod options;
+mod pem;
 mod put;
 mod run;
 mod running;

@@ -4,7 +4,6 @@
 //! from being answered, or this one from being stopped.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -66,8 +65,9 @@ pub enum ServeError {
     /// The address cannot be used.
     #[error("cannot listen on {address}: {source}")]
     Listen { address: SocketAddr, source: std::io::Error },
-    #[error("the certificate {certificate} or its key cannot be used: {why}")]
-    Tls { certificate: PathBuf, why: String },
+    /// A certificate or a key cannot be used.
+    #[error("there is no TLS: {0}")]
+    Tls(String),
     #[error(transparent)]
     Io(#[from] std::io::Error),
     /// Serving failed.
@@ -226,8 +226,7 @@ async fn deadline(core: &Core, draining: tokio::sync::oneshot::Receiver<()>, dra
 }
 
 fn certificates(tls: &Tls) -> Result<Certificates, ServeError> {
-    let wrong = |why| ServeError::Tls { certificate: tls.certificate.clone(), why };
-    Certificates::read(tls.clone()).map_err(wrong)
+    Certificates::read(tls.clone()).map_err(ServeError::Tls)
 }
 
 /// An error and what is behind it: that of tonic alone says only that there is one.

@@ -7,6 +7,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use crate::served::{Served, token};
+use gstore_tests::binary;
 use gstore_tests::place::Place;
 
 /// Whether certificates can be made; says so where they cannot.
@@ -87,6 +88,42 @@ fn certificates_protect_both_sides() {
     assert_eq!(ask(&server.address, &["--tls-ca", "ca.pem"]).code, 1, "without a certificate");
     let log = place.read("serve.log");
     assert!(log.contains("the certificate of a client was refused"), "{log}");
+}
+
+#[test]
+fn a_file_of_tls_that_cannot_be_used_is_named() {
+    if !has_openssl() {
+        return;
+    }
+    let place = Place::with_store();
+    certificate(&place, "one", None);
+    certificate(&place, "two", None);
+    place.write("empty", "");
+    let mut cases = vec![
+        ("empty", "one.key", "one.pem", "empty has no certificate"),
+        ("one.pem", "empty", "one.pem", "empty has no private key"),
+        ("one.pem", "one.key", "empty", "empty has no certificate"),
+        ("one.key", "one.pem", "one.pem", "one.key has no certificate"),
+        ("one.pem", "two.key", "one.pem", "two.key is not the key of one.pem"),
+    ];
+    let openssl = |line: &str| {
+        let mut command = Command::new("openssl");
+        command.args(line.split(' ')).current_dir(place.path(""));
+        binary::ok(&mut command)
+    };
+    openssl("req -new -key one.key -subj /CN=old -out old.csr");
+    openssl("x509 -req -in old.csr -signkey one.key -out old.pem");
+    // Some give each certificate extensions.
+    if openssl("x509 -in old.pem -noout -text").contains("Version: 1 ") {
+        cases.push(("old.pem", "one.key", "one.pem", "old.pem is not of version 3"));
+    }
+    for (certificate, key, ca, says) in cases {
+        let own = ["--tls-cert", certificate, "--tls-key", key];
+        let of_server = ["serve", "--listen", "127.0.0.1:0", "--client-ca", ca];
+        place.run(&[&of_server[..], &own].concat()).says(1, &["there is no TLS", says]);
+        let of_client = ["query", "SELECT 1", "--remote", "grpc+tls://127.0.0.1:1", "--tls-ca", ca];
+        place.run(&[&of_client[..], &own].concat()).says(1, &[says]);
+    }
 }
 
 #[test]

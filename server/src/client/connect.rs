@@ -1,11 +1,15 @@
 //! Connection of a client to a server, by its address.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use gstore_core::Remedy;
 use gstore_sql::{SqlError, SqlErrorKind};
-use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
+use tokio_rustls::rustls::RootCertStore;
+use tokio_rustls::rustls::pki_types::TrustAnchor;
+use tonic::transport::{Channel, ClientTlsConfig, Endpoint, Identity};
+
+use crate::pem;
 
 /// How long a server has to answer at first.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -73,15 +77,25 @@ pub(super) async fn channel(options: &RemoteOptions) -> Result<Channel, SqlError
     if tls {
         let read = |path: &PathBuf| fs_err::read(path).map_err(|e| failed(e.to_string()));
         let mut config = match &options.ca {
-            Some(ca) => ClientTlsConfig::new().ca_certificate(Certificate::from_pem(read(ca)?)),
+            Some(ca) => ClientTlsConfig::new().trust_anchors(authorities(ca).map_err(failed)?),
             None => ClientTlsConfig::new().with_native_roots(),
         };
         if let Some((certificate, key)) = &options.identity {
+            pem::certified_key(certificate, key).map_err(failed)?;
             config = config.identity(Identity::from_pem(read(certificate)?, read(key)?));
         }
         endpoint = endpoint.tls_config(config).map_err(refused)?;
     }
     endpoint.connect().await.map_err(refused)
+}
+
+/// Those of a file that can have signed a certificate. A collection may have some that none can read.
+fn authorities(path: &Path) -> Result<Vec<TrustAnchor<'static>>, String> {
+    let mut roots = RootCertStore::empty();
+    match roots.add_parsable_certificates(pem::certificates(path)?) {
+        (0, _) => Err(format!("{} has no certificate that can be read", path.display())),
+        _ => Ok(roots.roots),
+    }
 }
 
 /// The hint that goes with the cause of a failed connection with TLS.

@@ -12,12 +12,12 @@ use std::time::{Duration, Instant, SystemTime};
 
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::crypto::ring;
-use tokio_rustls::rustls::pki_types::pem::PemObject;
-use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::rustls::server::WebPkiClientVerifier;
+use tokio_rustls::rustls::sign::SingleCertAndKey;
 use tokio_rustls::rustls::{Error, RootCertStore, ServerConfig};
 
 use crate::options::Tls;
+use crate::pem;
 
 /// How often the files are looked at, at most.
 const LOOK: Duration = Duration::from_secs(1);
@@ -113,7 +113,7 @@ fn config(files: &Tls) -> Result<Arc<ServerConfig>, String> {
         None => builder.with_no_client_auth(),
         Some(ca) => {
             let mut roots = RootCertStore::empty();
-            for certificate in chain(ca)? {
+            for certificate in pem::certificates(ca)? {
                 roots.add(certificate).map_err(|e| format!("{}: {e}", ca.display()))?;
             }
             let provider = Arc::new(ring::default_provider());
@@ -121,20 +121,8 @@ fn config(files: &Tls) -> Result<Arc<ServerConfig>, String> {
             builder.with_client_cert_verifier(verifier.build().map_err(|e| wrong(&e))?)
         }
     };
-    let pem = fs_err::read(&files.key).map_err(|e| wrong(&e))?;
-    let key = PrivateKeyDer::from_pem_slice(&pem).map_err(|e| format!("{}: {e}", files.key.display()))?;
-    let mut config = builder.with_single_cert(chain(&files.certificate)?, key).map_err(|e| wrong(&e))?;
+    let key = SingleCertAndKey::from(pem::certified_key(&files.certificate, &files.key)?);
+    let mut config = builder.with_cert_resolver(Arc::new(key));
     config.alpn_protocols = ALPN.map(<[u8]>::to_vec).into();
     Ok(Arc::new(config))
-}
-
-/// The certificates of a file, of which there is one at least.
-fn chain(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
-    let pem = fs_err::read(path).map_err(|e| e.to_string())?;
-    let certificates = CertificateDer::pem_slice_iter(&pem).collect::<Result<Vec<_>, _>>();
-    let certificates = certificates.map_err(|e| format!("{}: {e}", path.display()))?;
-    match certificates.is_empty() {
-        true => Err(format!("{} has no certificate", path.display())),
-        false => Ok(certificates),
-    }
 }
