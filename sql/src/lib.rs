@@ -68,6 +68,7 @@ mod scan;
 mod session;
 mod shown;
 mod shows;
+mod stable;
 mod system;
 mod table_functions;
 mod tokens;

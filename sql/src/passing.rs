@@ -1,8 +1,10 @@
-//! Operators that pass the batches of one input on: checked, counted or cut into fewer rows.
+//! Operators that pass the batches of one input on: checked, counted, numbered or cut into fewer
+//! rows.
 
 use std::fmt;
 use std::sync::Arc;
 
+use arrow_schema::SchemaRef;
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::error::Result;
 use datafusion::execution::TaskContext;
@@ -13,13 +15,23 @@ use datafusion::physical_plan::{
 
 use crate::error::SqlError;
 
-/// What such an operator does. The rows, their order and their columns stay.
+/// What such an operator does. The rows and their order stay.
 pub(crate) trait Passage: fmt::Debug + Clone + Send + Sync + 'static {
     /// Name of the operator in plans.
     const NAME: &'static str;
 
-    /// The batches of the input as they are passed on.
-    fn pass(&self, input: SendableRecordBatchStream, context: &TaskContext) -> SendableRecordBatchStream;
+    /// The operator's properties: the input's where the columns stay.
+    fn properties(input: &Arc<PlanProperties>) -> Result<Arc<PlanProperties>> {
+        Ok(Arc::clone(input))
+    }
+
+    /// The batches of the input as they are passed on, with columns of this `schema`.
+    fn pass(
+        &self,
+        input: SendableRecordBatchStream,
+        schema: SchemaRef,
+        context: &TaskContext,
+    ) -> SendableRecordBatchStream;
 }
 
 /// An operator with one input.
@@ -27,11 +39,13 @@ pub(crate) trait Passage: fmt::Debug + Clone + Send + Sync + 'static {
 pub(crate) struct PassageExec<P> {
     input: Arc<dyn ExecutionPlan>,
     passage: P,
+    properties: Arc<PlanProperties>,
 }
 
 impl<P: Passage> PassageExec<P> {
-    pub(crate) fn above(input: Arc<dyn ExecutionPlan>, passage: P) -> Arc<dyn ExecutionPlan> {
-        Arc::new(Self { input, passage })
+    pub(crate) fn above(input: Arc<dyn ExecutionPlan>, passage: P) -> Result<Arc<dyn ExecutionPlan>> {
+        let properties = P::properties(input.properties())?;
+        Ok(Arc::new(Self { input, passage, properties }))
     }
 }
 
@@ -47,7 +61,7 @@ impl<P: Passage> ExecutionPlan for PassageExec<P> {
     }
 
     fn properties(&self) -> &Arc<PlanProperties> {
-        self.input.properties()
+        &self.properties
     }
 
     fn maintains_input_order(&self) -> Vec<bool> {
@@ -70,12 +84,13 @@ impl<P: Passage> ExecutionPlan for PassageExec<P> {
         children: Vec<Arc<dyn ExecutionPlan>>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
         match <[_; 1]>::try_from(children) {
-            Ok([input]) => Ok(Self::above(input, self.passage.clone())),
+            Ok([input]) => Self::above(input, self.passage.clone()),
             Err(_) => Err(SqlError::internal("an operator with one input has another number").into()),
         }
     }
 
     fn execute(&self, partition: usize, context: Arc<TaskContext>) -> Result<SendableRecordBatchStream> {
-        Ok(self.passage.pass(self.input.execute(partition, Arc::clone(&context))?, &context))
+        let input = self.input.execute(partition, Arc::clone(&context))?;
+        Ok(self.passage.pass(input, self.schema(), &context))
     }
 }

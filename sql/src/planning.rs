@@ -42,6 +42,7 @@ use super::notes::RunNotes;
 use super::ordinals;
 use super::quotes::AmbiguousNames;
 use super::shows;
+use super::stable::stable_sorts;
 use super::translate::with_fields;
 use super::types;
 use super::views;
@@ -110,7 +111,7 @@ pub(super) async fn plan(
         None => Cow::Borrowed(headings),
     };
     let logical = match window {
-        Some(window) => window.of(logical)?,
+        Some(window) => window.ordered(logical)?,
         None => logical,
     };
     let correlated = correlated.planned(&logical);
@@ -126,10 +127,15 @@ pub(super) async fn plan(
         state.optimize(&explain.plan).map_err(translate)?;
     }
     bounds::check(&logical).map_err(translate)?;
-    let plan = state.query_planner().create_physical_plan(&logical, state).await.map_err(translate)?;
+    let plan = match window {
+        Some(window) => window.planned(&logical, state).await,
+        None => state.query_planner().create_physical_plan(&logical, state).await,
+    };
+    let plan = plan.map_err(translate)?;
     elements::check_places(&plan).map_err(translate)?;
     let asking = asking(state);
     let (plan, rows) = bounds::count_constants(plan)
+        .and_then(|plan| stable_sorts(plan, window.is_some()))
         .and_then(|plan| bounds::limit_repetition(plan, asking))
         .map_err(translate)?;
     let plan = cooperative(plan).and_then(|plan| dialect::renamed(plan, &headings)).map_err(translate)?;

@@ -17,6 +17,8 @@ mod fixture;
 mod growth;
 #[path = "sql/long.rs"]
 mod long;
+#[path = "sql/pages.rs"]
+mod pages;
 #[path = "sql/parameters.rs"]
 mod parameters;
 #[path = "sql/shapes.rs"]

@@ -43,7 +43,7 @@ use growth::Growth;
 
 pub(super) use literal::{check, count_constants};
 pub(super) use plan::{check_part_count, rewrite};
-pub(super) use repeated::{SessionBounds, limit_repetition};
+pub(super) use repeated::{SessionBounds, limit_repetition, windows_of};
 pub(super) use substituted::PredicateLimit;
 pub(super) use written::written_out;
 

@@ -11,7 +11,7 @@
 use std::sync::Arc;
 
 use arrow_array::RecordBatch;
-use arrow_schema::{DataType, Schema};
+use arrow_schema::{DataType, Schema, SchemaRef};
 use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
 use datafusion::error::Result as DfResult;
 use datafusion::execution::TaskContext;
@@ -61,7 +61,7 @@ pub(crate) fn limit_repetition(
                 rows = rows.map_or(most, |rows| Some(most.map_or(rows, |most| most.min(rows))));
             }
             let limit = |child| PassageExec::above(child, repeats.clone());
-            let limited = children.into_iter().map(limit).collect();
+            let limited = children.into_iter().map(limit).collect::<DfResult<_>>()?;
             Ok(Transformed::yes(replace_children_if_necessary(node, limited)?))
         })
         .data()?;
@@ -71,7 +71,7 @@ pub(crate) fn limit_repetition(
     // Some leaves know no size of batches, and a scalar subquery stands in any operator above one.
     let plan = plan.transform_up(|node| {
         Ok(match node.children().is_empty() {
-            true => Transformed::yes(PassageExec::above(node, Repeats::default())),
+            true => Transformed::yes(PassageExec::above(node, Repeats::default())?),
             false => Transformed::no(node),
         })
     });
@@ -127,10 +127,7 @@ impl Repeats {
             let lists = lists.map(|list| (list.index_in_input_schema, list.depth)).collect();
             return Some(Self { row, lists, window: None });
         }
-        let windows = node.downcast_ref::<WindowAggExec>().map(WindowAggExec::window_expr);
-        let windows =
-            windows.or_else(|| node.downcast_ref::<BoundedWindowAggExec>().map(|node| node.window_expr()));
-        if let Some(windows) = windows {
+        if let Some(windows) = windows_of(node) {
             let columns = widening(windows);
             let window = (asking.served && !columns.is_empty()).then_some((columns, asking.memory));
             return window.map(|window| Self { window: Some(window), ..Self::default() });
@@ -138,6 +135,12 @@ impl Repeats {
         let name = node.name();
         (name.ends_with("JoinExec") || name == "ScalarSubqueryExec").then(|| Self { row, ..Self::default() })
     }
+}
+
+/// The windows of an operator that has some.
+pub(crate) fn windows_of(node: &Arc<dyn ExecutionPlan>) -> Option<&[Arc<dyn WindowExpr>]> {
+    let windows = node.downcast_ref::<WindowAggExec>().map(WindowAggExec::window_expr);
+    windows.or_else(|| node.downcast_ref::<BoundedWindowAggExec>().map(|node| node.window_expr()))
 }
 
 /// The columns of which windows make values of any length.
@@ -154,8 +157,12 @@ fn widening(windows: &[Arc<dyn WindowExpr>]) -> Vec<usize> {
 impl Passage for Repeats {
     const NAME: &'static str = "WideExec";
 
-    fn pass(&self, input: SendableRecordBatchStream, context: &TaskContext) -> SendableRecordBatchStream {
-        let schema = input.schema();
+    fn pass(
+        &self,
+        input: SendableRecordBatchStream,
+        schema: SchemaRef,
+        context: &TaskContext,
+    ) -> SendableRecordBatchStream {
         let most = context.session_config().batch_size().max(1);
         let mut seen = InputStatistics { repeats: self.clone(), rows: 0, widest: 0 };
         let narrow = input.flat_map(move |batch| {

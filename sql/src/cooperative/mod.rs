@@ -36,9 +36,9 @@ pub(super) fn cooperative(plan: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn Execut
                 let children = node.children().into_iter().cloned().zip(sides);
                 let children = children.map(|(child, side)| match side {
                     Some(side) => PassageExec::above(child, side),
-                    None => child,
+                    None => Ok(child),
                 });
-                let children = children.collect();
+                let children = children.collect::<Result<_>>()?;
                 replace_children_if_necessary(node, children)?
             }
         };

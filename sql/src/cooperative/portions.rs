@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use arrow_array::RecordBatch;
+use arrow_schema::SchemaRef;
 use datafusion::error::Result;
 use datafusion::execution::TaskContext;
 use datafusion::physical_plan::SendableRecordBatchStream;
@@ -34,8 +35,12 @@ pub(super) enum JoinSide {
 impl Passage for JoinSide {
     const NAME: &'static str = "PortionsExec";
 
-    fn pass(&self, input: SendableRecordBatchStream, _: &TaskContext) -> SendableRecordBatchStream {
-        let schema = input.schema();
+    fn pass(
+        &self,
+        input: SendableRecordBatchStream,
+        schema: SchemaRef,
+        _: &TaskContext,
+    ) -> SendableRecordBatchStream {
         let most: Box<dyn Fn() -> usize + Send> = match self {
             JoinSide::Held(held) => {
                 held.store(0, Ordering::Relaxed);
