@@ -31,6 +31,8 @@ struct Upload {
 
 impl Upload {
     fn new(runtime: &Runtime, what: &Value, batches: Vec<RecordBatch>) -> Self {
+        let mut what = what.clone();
+        what["rows"] = json!(batches.iter().map(RecordBatch::num_rows).sum::<usize>());
         let command = json!({ "put": what }).to_string().into_bytes();
         let encoder = FlightDataEncoderBuilder::new()
             .with_flight_descriptor(Some(FlightDescriptor::new_cmd(command)))

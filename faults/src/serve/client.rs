@@ -41,6 +41,8 @@ impl Client {
 
     /// Sends an upload, and hears what came of it.
     pub(super) async fn put(&self, what: &Value, batches: Vec<RecordBatch>) -> Result<Value, Status> {
+        let mut what = what.clone();
+        what["rows"] = json!(batches.iter().map(RecordBatch::num_rows).sum::<usize>());
         let command = json!({ "put": what }).to_string().into_bytes();
         let encoder = FlightDataEncoderBuilder::new()
             .with_flight_descriptor(Some(FlightDescriptor::new_cmd(command)))

@@ -19,6 +19,7 @@ struct PutForm {
     vectors: Option<VectorSpec>,
     losses: Option<VectorSpec>,
     key: Option<String>,
+    rows: Option<u64>,
 }
 
 /// Samples: the options of data files.
@@ -46,6 +47,8 @@ pub(crate) struct Upload {
     pub(crate) what: UploadKind,
     /// What the client calls it.
     pub(crate) key: Option<String>,
+    /// How many rows the whole of it has, if the client says so.
+    pub(crate) rows: Option<u64>,
 }
 
 /// What is uploaded.
@@ -69,7 +72,7 @@ impl Upload {
             (None, None, Some(spec)) => losses(spec)?,
             _ => return Err(Status::invalid_argument("put one of samples, vectors and losses")),
         };
-        Ok(Self { what, key })
+        Ok(Self { what, key, rows: form.put.rows })
     }
 
     pub(crate) fn dataset(&self) -> &str {
@@ -140,7 +143,7 @@ mod tests {
     fn uploads_are_read_strictly() {
         for good in [
             r#"{"put": {"samples": {"dataset": "pool", "fields": {"text": "body"}}, "key": "a"}}"#,
-            r#"{"put": {"vectors": {"dataset": "pool", "kind": "embed-mine", "dtype": "f16"}}}"#,
+            r#"{"put": {"vectors": {"dataset": "pool", "kind": "embed-mine", "dtype": "f16"}, "rows": 3}}"#,
             r#"{"put": {"losses": {"dataset": "pool", "run": "r", "checkpoint": "c", "weight": 0.5}}}"#,
         ] {
             assert_eq!(Upload::read(good.as_bytes()).unwrap().dataset(), "pool");
@@ -153,6 +156,7 @@ mod tests {
             r#"{"put": {"losses": {"dataset": "a", "kind": "grad-sgd"}}}"#,
             r#"{"put": {"vectors": {"kind": "grad-sgd"}}}"#,
             r#"{"put": {"vectors": {"dataset": "a"}, "key": ""}}"#,
+            r#"{"put": {"vectors": {"dataset": "a"}, "rows": -1}}"#,
         ] {
             let refused = Upload::read(bad.as_bytes()).unwrap_err();
             assert_eq!(refused.code(), tonic::Code::InvalidArgument, "{bad}");

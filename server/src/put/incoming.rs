@@ -51,10 +51,12 @@ fn broken() -> Status {
     Status::aborted("the stream broke off; nothing was stored")
 }
 
-/// Hands the batches of a stream over, as many at a time as there is room for, and then its end.
+/// Hands the batches of a stream over, as many at a time as there is room for, and then its end. Of a client
+/// that has failed, the stream may end well all the same, so one that has other rows than `expected` did not.
 pub(super) async fn send_batches(
     core: &Core,
     messages: BoxStream<'static, Result<FlightData, Status>>,
+    expected: Option<u64>,
     to: &mpsc::Sender<UploadEvent>,
     record: &mut AuditRecord,
 ) -> Result<(), Status> {
@@ -85,6 +87,11 @@ pub(super) async fn send_batches(
             // The thread has ended, and says why.
             return Ok(());
         }
+    }
+    if let Some(expected) = expected.filter(|expected| *expected != rows) {
+        return Err(Status::invalid_argument(format!(
+            "the stream has ended after {rows} rows, and `rows` says {expected}; nothing was stored"
+        )));
     }
     let _ = to.send(None).await;
     Ok(())

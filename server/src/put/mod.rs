@@ -3,7 +3,8 @@
 //! Invariants
 //! - only tokens of the scope `write` add something, and only to the datasets that they see; runs are of the
 //!   whole store, so tokens for some datasets add none
-//! - nothing is visible before a stream has ended well; one that breaks off leaves nothing behind
+//! - nothing is visible before a stream has ended well, with as many rows as were announced; one that breaks
+//!   off leaves nothing behind
 //! - a stream with a key is done once, however often it is sent
 //! - memory: two batches that wait, one that is worked on, and the dictionaries of the stream, 64 MiB at most
 
@@ -84,6 +85,7 @@ async fn run(
     let _raises = CancelOnDrop(Arc::clone(&cancel));
     let (send, events) = mpsc::channel(2);
     let deadline = Instant::now() + core.limits.time;
+    let expected = upload.rows;
     let (shared, who) = (Arc::clone(core), caller.clone());
     let work = core.workers.spawn_blocking(move || {
         let _permit = permit;
@@ -102,7 +104,7 @@ async fn run(
     let pause = futures::stream::once(tokio::task::yield_now()).filter_map(|()| std::future::ready(None));
     let messages = messages.chain(pause).boxed();
     let both = async {
-        let fed = incoming::send_batches(core, messages, &send, record).await;
+        let fed = incoming::send_batches(core, messages, expected, &send, record).await;
         // Without the mark of its end, the stream is over for the worker.
         drop(send);
         let ended = work.await;

@@ -417,6 +417,39 @@ async fn a_stream_that_breaks_off_leaves_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_stream_that_ends_before_all_announced_rows_leaves_nothing() {
+    let (server, client) = writable(options()).await;
+    let before = server.store.snapshot().unwrap().number();
+    let rows: ArrayRef = Arc::new(Int64Array::from(vec![0, 1, 2]));
+    let losses: ArrayRef = Arc::new(Float64Array::from(vec![0.5, 1.5, 2.5]));
+    let losses = batch(vec![("row", rows), ("loss", losses)]);
+    for (mut what, whole) in [
+        (json!({"samples": {"dataset": "fresh"}, "key": "s"}), texts(0..3)),
+        (json!({"vectors": {"dataset": "pool", "kind": "embed-x"}, "key": "v"}), vectors(&[0, 1, 2], 2)),
+        (json!({"losses": {"dataset": "target", "run": "theirs", "checkpoint": "c9"}, "key": "l"}), losses),
+    ] {
+        let now = server.store.snapshot().unwrap().number();
+        for wrong in [0, 2, 4] {
+            what["rows"] = json!(wrong);
+            let error = put(&client, what.clone(), vec![whole.clone()]).await.expect_err("another number");
+            assert_eq!(error.code(), Code::InvalidArgument, "{error}");
+            let why = format!("after 3 rows, and `rows` says {wrong}");
+            assert!(error.message().contains(&why), "{error}");
+        }
+        assert_eq!(server.store.snapshot().unwrap().number(), now);
+        assert_eq!(leftovers(&server.store), Vec::<String>::new());
+        // The key is still free, and what was announced is no part of the content.
+        what["rows"] = json!(3);
+        let told = put(&client, what.clone(), vec![whole.slice(0, 1), whole.slice(1, 2)]).await.unwrap();
+        assert_eq!(told["repeated"], json!(false), "{told}");
+        what.as_object_mut().unwrap().remove("rows");
+        let again = put(&client, what, vec![whole]).await.unwrap();
+        assert_eq!(again["repeated"], json!(true), "{again}");
+    }
+    assert_eq!(server.store.snapshot().unwrap().number(), before + 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_stream_in_which_nothing_comes_is_given_up() {
     let connections = ConnectionLimits { reader: Duration::from_millis(200), ..ConnectionLimits::default() };
     let limits = RequestLimits { connections, ..RequestLimits::default() };
