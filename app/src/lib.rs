@@ -105,6 +105,7 @@ pub use gstore_core::{
     Cancel, CheckpointId, DType, DatasetName, EncodingSpec, Family, FeatureAttrs, FeatureDesc, FeatureKind,
     Granularity, Kind, Progress, Remedy, RowFlags, RowSet, Silent, Space, Unit, sha256_hex,
 };
+pub use gstore_data::Duplicates;
 pub use gstore_generate::{
     GenerateError, GenerateOutcome as Generated, GenerateRequest, PerplexityRequest, PromptSource,
     SamplingOptions, StopStrings, generate,

@@ -2,10 +2,14 @@
 
 use std::collections::HashMap;
 
+use serde::Deserialize;
+
 use super::record::Record;
 
-/// What happens to a record whose id an earlier one of the same data has.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+/// What happens to a record whose id an earlier one of the same data has. Uploads to a server say it by these
+/// words.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Duplicates {
     /// It is an error.
     #[default]

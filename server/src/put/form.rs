@@ -1,6 +1,6 @@
 //! Descriptors of uploads: what an upload is, in JSON.
 
-use gstore::{IfChanged, VectorSpec};
+use gstore::{Duplicates, IfChanged, VectorSpec};
 use gstore_core::Remedy;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
@@ -37,6 +37,12 @@ pub(crate) struct SampleForm {
     /// What happens to a sample that differs from the stored one of its id.
     #[serde(default)]
     pub(crate) if_changed: IfChanged,
+    /// What happens to a sample whose id an earlier one of the upload has.
+    #[serde(default)]
+    pub(crate) duplicates: Duplicates,
+    /// How many samples that cannot be read are left out; with more of them nothing is added.
+    #[serde(default)]
+    pub(crate) skip_bad: u64,
     /// Whether samples whose ids were deleted are added again.
     #[serde(default)]
     pub(crate) restore_deleted: bool,
@@ -118,6 +124,8 @@ pub(super) fn words(remedy: &Remedy<'_>) -> String {
     match *remedy {
         Remedy::Option("column", pair) => option("columns", pair, ':'),
         Remedy::Option("field", pair) => option("fields", pair, '='),
+        Remedy::Option("skip_bad", count) => format!("\"skip_bad\":{count}"),
+        Remedy::Option(name @ ("if_changed" | "duplicates"), word) => format!("\"{name}\":\"{word}\""),
         _ => remedy.plain(),
     }
 }
@@ -132,7 +140,9 @@ mod tests {
             (Remedy::Option("column", "big:utf8"), r#""columns":{"big":"utf8"}"#),
             (Remedy::Option("field", "text=a \"b\""), r#""fields":{"text":"a \"b\""}"#),
             (Remedy::Option("field", ""), r#""fields""#),
-            (Remedy::Option("duplicates", "first"), "duplicates=first"),
+            (Remedy::Option("duplicates", "first"), r#""duplicates":"first""#),
+            (Remedy::Option("if_changed", "keep"), r#""if_changed":"keep""#),
+            (Remedy::Option("skip_bad", "2"), r#""skip_bad":2"#),
             (Remedy::Verify, "a verification"),
         ] {
             assert_eq!(words(&remedy), expected);

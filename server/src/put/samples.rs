@@ -63,6 +63,8 @@ fn request(form: &SampleForm, command: String) -> Result<AddRequest, Status> {
         fields: pairs(&form.fields, '=')?,
         columns: pairs(&form.columns, ':')?,
         if_changed: form.if_changed,
+        duplicates: form.duplicates,
+        skip_bad: form.skip_bad,
         if_deleted: match form.restore_deleted {
             true => IfDeleted::Restore,
             false => IfDeleted::LeaveOut,

@@ -204,6 +204,14 @@ async fn samples_come_in_all_forms_of_data_files() {
     assert_eq!(put(&client, keep, vec![changed()]).await.unwrap()["kept"], json!(1));
     let replace = json!({"samples": {"dataset": "bare", "if_changed": "replace"}});
     assert_eq!(put(&client, replace, vec![changed()]).await.unwrap()["replaced"], json!(1));
+    // What a message proposes is an option of the upload.
+    let twice = || vec![batch(vec![("id", column(&["a", "a"])), ("text", column(&["one", "two"]))])];
+    let error = put(&client, json!({"samples": {"dataset": "twice"}}), twice()).await.unwrap_err();
+    assert!(error.message().contains(r#"("duplicates":"first" keeps the first of each)"#), "{error}");
+    let first = json!({"samples": {"dataset": "twice", "duplicates": "first"}});
+    let told = put(&client, first, twice()).await.unwrap();
+    assert_eq!((&told["added"], &told["duplicates"]), (&json!(1), &json!(1)), "{told}");
+    assert_eq!(value(&client, "SELECT text FROM twice").await, "one");
     for (what, code) in [
         (json!({"samples": {"dataset": "No Name"}}), Code::InvalidArgument),
         (json!({"samples": {"dataset": "x", "fields": {"text": "nothing"}}}), Code::InvalidArgument),
