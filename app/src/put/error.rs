@@ -14,7 +14,7 @@ pub enum PutError {
     #[error("{0}")]
     Spec(String),
     #[error(
-        "a run and a checkpoint are of the whole store, so only those who may write all of it add one; name one that is there, or none"
+        "a run and a checkpoint are of the whole store, so only those who may write all of it add one, or its step and weight; name one that is there, or none"
     )]
     Run,
     #[error("there are no vectors in it")]

@@ -7,6 +7,7 @@ use gstore_core::{
 use gstore_store::{DatasetPart, FeaturePart, JobFeature, RunCheckpoint, RunPart, RunUpdate, Snapshot};
 use serde::{Deserialize, Serialize};
 use serde_json::Map;
+use std::fmt::Display;
 use std::sync::Arc;
 use uuid::Uuid;
 
@@ -31,9 +32,9 @@ pub struct VectorSpec {
     pub run: Option<String>,
     /// The checkpoint by its name in the run; one that the run lacks is added to it.
     pub checkpoint: Option<String>,
-    /// Step of a checkpoint that is added.
+    /// Step of a checkpoint that is added or has none yet.
     pub step: Option<u64>,
-    /// Weight in sums of a checkpoint that is added.
+    /// Weight in sums of a checkpoint that is added or has none yet.
     pub weight: Option<f64>,
     /// What they may be compared with.
     pub space: Option<SpaceSpec>,
@@ -84,6 +85,11 @@ impl VectorSpec {
         let dataset = snapshot.dataset(&self.dataset)?;
         if self.weight.is_some_and(|weight| !weight.is_finite() || weight < 0.0) {
             return Err(refused("`weight` is a finite number, and not negative"));
+        }
+        if self.checkpoint.is_none() && (self.step.is_some() || self.weight.is_some()) {
+            return Err(refused(
+                "`step` and `weight` are of a checkpoint; name it by `run` and `checkpoint`",
+            ));
         }
         let dim = u32::try_from(shape.dim).map_err(|_| refused("a vector has at most 2^32 - 1 values"))?;
         if let Some(part) = self.existing(snapshot)? {
@@ -275,7 +281,8 @@ impl VectorSpec {
             if stated.is_some_and(|stated| stated != known.checkpoint) {
                 return Err(refused("the space is of another checkpoint than the one that is named"));
             }
-            return Ok(ResolvedCheckpoint { id: known.checkpoint, name: Some(name.clone()), run: None });
+            let run = self.filled_in(run, &known)?;
+            return Ok(ResolvedCheckpoint { id: known.checkpoint, name: Some(name.clone()), run });
         }
         if snapshot.run(run).is_err() {
             RunPart::check_name(run).map_err(|error| PutError::Spec(error.to_string()))?;
@@ -295,6 +302,34 @@ impl VectorSpec {
         };
         let update = RunUpdate { name: run.clone(), checkpoints: vec![checkpoint], replace_weights: false };
         Ok(ResolvedCheckpoint { id, name: Some(name.clone()), run: Some(update) })
+    }
+
+    /// What a checkpoint of a run lacks and this says.
+    fn filled_in(&self, run: &str, known: &RunCheckpoint) -> Result<Option<RunUpdate>, PutError> {
+        let named = format!("checkpoint {:?} of run {run:?}", known.name);
+        let step = is_new("step", self.step, known.step, &named)?;
+        let weight = is_new("weight", self.weight, known.weight, &named)?;
+        if !step && !weight {
+            return Ok(None);
+        }
+        let checkpoint = RunCheckpoint { step: self.step, weight: self.weight, ..known.clone() };
+        let (name, checkpoints) = (run.to_owned(), vec![checkpoint]);
+        Ok(Some(RunUpdate { name, checkpoints, replace_weights: false }))
+    }
+}
+
+/// Whether a value is given and none is stored. One that differs from what is stored would be lost.
+fn is_new<T: PartialEq + Display>(
+    what: &str,
+    given: Option<T>,
+    stored: Option<T>,
+    named: &str,
+) -> Result<bool, PutError> {
+    match (given, stored) {
+        (Some(given), Some(stored)) if given != stored => Err(refused(&format!(
+            "`{what}` is {given}, but that of {named} is {stored}, and an upload does not change it; leave `{what}` out, or name another checkpoint"
+        ))),
+        (given, stored) => Ok(given.is_some() && stored.is_none()),
     }
 }
 

@@ -314,6 +314,39 @@ async fn gradients_of_one_space_and_checkpoint_are_compared() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn step_and_weight_of_a_checkpoint_are_given_once() {
+    let (server, client) = writable(options()).await;
+    let with = |kind: &str, step: Value, weight: Value| json!({"vectors": {"dataset": "pool", "kind": kind, "run": "theirs", "checkpoint": "c9", "step": step, "weight": weight}});
+    let stored = || {
+        let snapshot = server.store.snapshot().unwrap();
+        let checkpoint = snapshot.run("theirs").unwrap().checkpoint("c9").unwrap();
+        (checkpoint.step, checkpoint.weight)
+    };
+    put(&client, with("embed-a", Value::Null, Value::Null), vec![vectors(&[0], 2)]).await.unwrap();
+    assert_eq!(stored(), (None, None));
+    let narrow = writer(&server, "narrow", Some(&["pool"])).await;
+    let five = || with("embed-b", json!(5), Value::Null);
+    assert_eq!(refused(&narrow, five(), vectors(&[0], 2)).await, Code::PermissionDenied, "runs are of all");
+    // What is missing is filled in, by a new feature and by one that is there.
+    put(&client, five(), vec![vectors(&[0], 2)]).await.unwrap();
+    assert_eq!(stored(), (Some(5), None));
+    put(&client, with("embed-a", json!(5), json!(0.5)), vec![vectors(&[1], 2)]).await.unwrap();
+    assert_eq!(stored(), (Some(5), Some(0.5)));
+    put(&narrow, with("embed-a", json!(5), json!(0.5)), vec![vectors(&[2], 2)]).await.unwrap();
+    for (kind, step, weight, both) in [
+        ("embed-a", json!(9), Value::Null, ["`step` is 9", "is 5"]),
+        ("embed-c", Value::Null, json!(0.9), ["`weight` is 0.9", "is 0.5"]),
+    ] {
+        let error = put(&client, with(kind, step, weight), vec![vectors(&[3], 2)]).await.unwrap_err();
+        assert_eq!(error.code(), Code::InvalidArgument, "{error}");
+        assert!(both.iter().all(|value| error.message().contains(value)), "{error}");
+    }
+    assert_eq!(stored(), (Some(5), Some(0.5)));
+    let alone = json!({"vectors": {"dataset": "pool", "kind": "embed-d", "step": 3}});
+    assert_eq!(refused(&client, alone, vectors(&[0], 2)).await, Code::InvalidArgument);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn losses_from_elsewhere_are_losses_of_the_store() {
     let (_server, client) = writable(options()).await;
     let rows: ArrayRef = Arc::new(Int64Array::from(vec![0, 1, 2, 3]));
