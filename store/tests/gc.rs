@@ -238,6 +238,26 @@ fn a_compaction_at_work_is_left_alone() {
     assert!(!folder.exists());
 }
 
+#[test]
+fn copies_of_uploads_go_unless_a_server_holds_them() {
+    let (_dir, path) = place();
+    let store = filled(&path, 20, &f(), 5);
+    let [left, held] = [(); 2].map(|()| format!("server/uploads/{}.arrow", Uuid::new_v4()));
+    let others =
+        ["server/uploads/lock", "server/uploads/mine.arrow", "server/tokens.json"].map(str::to_owned);
+    put(&path, &[&[left.clone(), held.clone()][..], &others].concat());
+    let lock = OsVfs.lock(&path.join(&held), false).unwrap();
+    let dry = store.collect(GcOptions { dry_run: true, ..gc(1) }).unwrap();
+    assert!(path.join(&left).exists());
+    let report = store.collect(gc(1)).unwrap();
+    let of = |report: &GcReport| report.swept.removed[&FileKind::Leftovers].files;
+    assert_eq!((of(&dry), of(&report)), (1, 1));
+    assert!(!path.join(&left).exists() && path.join(&held).exists());
+    drop(lock);
+    assert_eq!(of(&store.collect(gc(1)).unwrap()), 1);
+    assert!(!path.join(&held).exists() && others.iter().all(|name| path.join(name).exists()));
+}
+
 fn damage(path: &Path, starts: &str) {
     let manifests = path.join("manifests");
     let name = files(&manifests).into_iter().find(|f| f.to_str().unwrap().starts_with(starts)).unwrap();

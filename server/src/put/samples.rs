@@ -27,7 +27,7 @@ pub(super) fn add(
     let store = core.sessions.store();
     let command = format!("{UPLOAD}samples of {} (token {who})", form.dataset);
     let request = request(form, command.clone())?;
-    let spool = Spool::create(&store.server_folder()).map_err(|e| error::io_status(&e))?;
+    let spool = Spool::create(&store.uploads_folder()).map_err(|e| error::io_status(&e))?;
     copy(&mut incoming, &spool)?;
     let request = AddRequest { data: vec![spool.path().to_owned()], ..request };
     let client = AddClient { key: key.map(str::to_owned), source: format!("token {who}") };

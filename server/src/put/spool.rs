@@ -1,4 +1,5 @@
-//! Copies of streams that are read twice: files in the server's folder, each locked as long as it is in use.
+//! Copies of streams that are read twice: files in a folder of the store, each locked as long as it is in use.
+//! The store knows which of them nobody holds ([`gstore_store::Store::uploads_folder`]).
 
 use std::path::{Path, PathBuf};
 
@@ -8,9 +9,6 @@ use uuid::Uuid;
 
 use crate::access::{create_private, with_lock};
 
-/// The folder of the copies in the server's folder.
-const FOLDER: &str = "uploads";
-
 /// A copy, which goes away with this.
 pub(super) struct Spool {
     path: PathBuf,
@@ -19,12 +17,11 @@ pub(super) struct Spool {
 
 impl Spool {
     /// An empty file. Removes those that servers left behind that were killed.
-    pub(super) fn create(server: &Path) -> std::io::Result<Self> {
-        let folder = server.join(FOLDER);
-        fs_err::create_dir_all(&folder)?;
+    pub(super) fn create(folder: &Path) -> std::io::Result<Self> {
+        fs_err::create_dir_all(folder)?;
         // Held while a file is made and not locked yet.
-        with_lock(&folder, || {
-            clear(&folder)?;
+        with_lock(folder, || {
+            clear(folder)?;
             let path = folder.join(format!("{}.arrow", Uuid::new_v4()));
             let file = create_private(&path)?;
             let spool = Self { path, file };
@@ -72,7 +69,7 @@ mod tests {
     fn copies_go_when_they_are_dropped_and_leftovers_with_the_next() {
         let folder = tempfile::tempdir().unwrap();
         let held = Spool::create(folder.path()).unwrap();
-        let left = folder.path().join(FOLDER).join("left.arrow");
+        let left = folder.path().join("left.arrow");
         fs_err::write(&left, [1]).unwrap();
         let other = Spool::create(folder.path()).unwrap();
         assert!(held.path().exists() && !left.exists());

@@ -70,6 +70,7 @@ pub(crate) fn sweep_with(
     }
     sweeper.work()?;
     sweeper.leases()?;
+    sweeper.uploads()?;
     Ok(sweeper.swept)
 }
 

@@ -1,4 +1,4 @@
-//! Sweep of what processes at work keep in the store: jobs, appends, compactions and leases.
+//! Sweep of what processes at work keep in the store: jobs, appends, compactions, leases, copies of uploads.
 
 use super::report::JobNote;
 use super::sweep::{StartLockHolder, Sweeper};
@@ -8,7 +8,7 @@ use crate::index;
 use crate::job::{Intents, JobFile, JobFolder, PREFIX, PUBLISH, is_held, read_json_of};
 use crate::layout::Env;
 use crate::layout::names::{self, FileKind};
-use crate::layout::names::{LEASES, START_LOCK};
+use crate::layout::names::{LEASES, START_LOCK, UPLOADS};
 use crate::lease;
 use crate::rewrite::COMPACT_LOCK;
 use crate::vfs::if_there;
@@ -147,6 +147,27 @@ impl Sweeper<'_> {
             let lock = if_there(self.env.vfs().lock(&self.env.at(&name), false));
             if let Some(Some(_lock)) = lock.map_err(Env::io("lock", &name))? {
                 self.remove(FileKind::Leases, &name)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes copies of uploads whose server was killed. None is made meanwhile.
+    pub(super) fn uploads(&mut self) -> Result<(), StorageError> {
+        let mut copies = self.list(UPLOADS)?.unwrap_or_default();
+        copies.retain(|name| name.strip_suffix(".arrow").is_some_and(|id| names::uuid(id).is_some()));
+        if copies.is_empty() {
+            return Ok(());
+        }
+        let env = self.env;
+        let lock = |name: &str, wait: bool| {
+            if_there(env.vfs().lock(&env.at(name), wait)).map_err(Env::io("lock", name))
+        };
+        let _making = lock(&format!("{UPLOADS}/lock"), true)?;
+        for copy in copies {
+            let name = format!("{UPLOADS}/{copy}");
+            if let Some(Some(_lock)) = lock(&name, false)? {
+                self.remove(FileKind::Leftovers, &name)?;
             }
         }
         Ok(())

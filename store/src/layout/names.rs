@@ -17,6 +17,8 @@ pub(crate) const SUMS: &str = "ledger.sums";
 pub(crate) const LEASES: &str = "leases";
 /// The folder of what a server keeps: tokens, and the key of its signatures. Backups do not have it.
 pub(crate) const SERVER: &str = "server";
+/// The folder of the samples that clients send, each file locked as long as it is in use.
+pub(crate) const UPLOADS: &str = "server/uploads";
 /// The folder of indexes.
 pub(crate) const INDEXES: &str = "indexes";
 /// The folder of the files of artifacts.

@@ -29,7 +29,7 @@ pub(crate) use load::{Numbered, load as load_snapshot};
 
 use crate::error::{CreateError, OpenError};
 use crate::layout::Env;
-use crate::layout::names::SERVER;
+use crate::layout::names::{SERVER, UPLOADS};
 use crate::manifest::{Current, Link};
 use crate::vfs::{OsVfs, Vfs};
 use std::path::{Path, PathBuf};
@@ -102,6 +102,12 @@ impl Store {
     /// backup, and may be missing.
     pub fn server_folder(&self) -> PathBuf {
         self.env().at(SERVER)
+    }
+
+    /// The folder for copies of what clients send: `<uuid>.arrow`, each locked as long as it is in use. Its
+    /// `lock` is held while one is made and not locked yet. What nobody holds goes with [`Store::collect`].
+    pub fn uploads_folder(&self) -> PathBuf {
+        self.env().at(UPLOADS)
     }
 
     pub(crate) fn env(&self) -> &Arc<Env> {
