@@ -63,6 +63,9 @@ pub struct Space {
 }
 
 impl Space {
+    /// What the projection of vectors begins with that were computed elsewhere; a UUID follows.
+    pub const EXTERNAL: &'static str = "external:";
+
     /// SHA-256 of the canonical JSON of the fields.
     pub fn id(&self) -> String {
         key_of(self)

@@ -13,9 +13,6 @@ use uuid::Uuid;
 
 use super::{PutError, VectorShape};
 
-/// What a space begins with that was made elsewhere.
-const EXTERNAL: &str = "external:";
-
 /// What vectors from elsewhere are, as far as somebody says. What is left out of a feature that is there is
 /// what it has.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -246,13 +243,13 @@ impl VectorSpec {
         };
         match &self.space {
             Some(SpaceSpec::External(name)) => {
-                match name.strip_prefix(EXTERNAL).is_some_and(|id| Uuid::try_parse(id).is_ok()) {
+                match name.strip_prefix(Space::EXTERNAL).is_some_and(|id| Uuid::try_parse(id).is_ok()) {
                     true => Ok(name.clone()),
                     false => Err(refused("a space from elsewhere is `external:` and a UUID")),
                 }
             }
             Some(SpaceSpec::Whole(space)) => Ok(space.projection.clone()),
-            None => Ok(format!("{EXTERNAL}{}", made_up())),
+            None => Ok(format!("{}{}", Space::EXTERNAL, made_up())),
         }
     }
 
@@ -290,7 +287,7 @@ impl VectorSpec {
         if name.is_empty() || name.chars().any(char::is_control) {
             return Err(refused("a checkpoint has a name without control characters"));
         }
-        let id = stated.map_or_else(|| id_of(&format!("{EXTERNAL}{run:?} {name:?}")), Ok)?;
+        let id = stated.map_or_else(|| id_of(&format!("{}{run:?} {name:?}", Space::EXTERNAL)), Ok)?;
         let checkpoint = RunCheckpoint {
             name: name.clone(),
             step: self.step,

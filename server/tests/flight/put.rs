@@ -307,6 +307,14 @@ async fn gradients_of_one_space_and_checkpoint_are_compared() {
     put(&client, of("target", Some(&told["space"])), vec![vectors(&[0, 1, 2, 3], 4)]).await.unwrap();
     let sql = "SELECT count(*) FROM influence('pool', 'target', run => 'theirs', kind => 'grad-mine', target_kind => 'grad-mine')";
     assert_eq!(value(&client, sql).await, all.len().to_string());
+    // Each in a space of its own.
+    let apart = |dataset: &str| json!({"vectors": {"dataset": dataset, "kind": "embed-z"}});
+    let of_pool = put(&client, apart("pool"), vec![vectors(&all, 4)]).await.unwrap();
+    let of_target = put(&client, apart("target"), vec![vectors(&[0, 1, 2, 3], 4)]).await.unwrap();
+    let why = client.sql("SELECT count(*) FROM influence('pool', 'target', kind => 'embed-z')").await;
+    let why = why.unwrap_err().message().to_owned();
+    let spaces = [of_pool, of_target].map(|told| told["space"].as_str().unwrap().to_owned());
+    assert!(spaces.iter().all(|space| why.contains(space)) && !why.contains("ingest"), "{why}");
     let wrong = json!({"vectors": {"dataset": "pool", "kind": "grad-x", "space": "external:x"}});
     assert_eq!(refused(&client, wrong, vectors(&[1], 2)).await, Code::InvalidArgument);
     let half = json!({"vectors": {"dataset": "pool", "kind": "grad-x", "run": "theirs"}});

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use gstore_core::Remedy;
+use gstore_core::{Remedy, Space};
 use gstore_store::{CheckpointId, RunCheckpoint, RunPart, Snapshot};
 
 use super::projection::projection_options;
@@ -314,7 +314,8 @@ fn nothing_common(
                 options: &[],
                 command: "",
             };
-            format!("{remedy} computes those of `{}` {place}, or ", side.dataset.name)
+            way_from_elsewhere(first, side)
+                .unwrap_or_else(|| format!("{remedy} computes those of `{}` {place}, or ", side.dataset.name))
         }
         _ => String::new(),
     };
@@ -322,6 +323,29 @@ fn nothing_common(
         "no checkpoint{within} has features of every pool and target: {}; {way}name other kinds with \
          `pool_kind => 'KIND'` and `target_kind => 'KIND'`",
         has.join("; ")
+    ))
+}
+
+/// What helps where vectors of one of two sides were computed elsewhere: no ingest computes what fits to them,
+/// and without a checkpoint each space of theirs is of weights of its own.
+fn way_from_elsewhere(first: &QuestionDataset, side: &QuestionDataset) -> Option<String> {
+    let spaces = |side: &QuestionDataset| {
+        let mut spaces = side.features.values().flatten().map(|feature| &feature.desc.space.projection);
+        spaces.find(|name| name.starts_with(Space::EXTERNAL)).cloned()
+    };
+    let (of, space, others) = match (spaces(first), spaces(side)) {
+        (Some(space), _) => (first, space, side),
+        (None, Some(space)) => (side, space, first),
+        (None, None) => return None,
+    };
+    let apart = match spaces(others).filter(|other| *other != space) {
+        Some(other) => format!(", those of `{}` in {other}", others.dataset.name),
+        None => String::new(),
+    };
+    Some(format!(
+        "those of `{}` were computed elsewhere, in the space {space}{apart}: store vectors of `{}` with that \
+         `space`, at the same checkpoint and under a label of their own, or ",
+        of.dataset.name, others.dataset.name
     ))
 }
 
