@@ -25,6 +25,7 @@ mod core;
 pub mod fuzzing;
 mod handle;
 mod http;
+mod json;
 mod listen;
 pub mod logs;
 mod metrics;

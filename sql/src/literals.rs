@@ -1,5 +1,6 @@
 //! Values as expressions of a parsed statement.
 
+use arrow_cast::display::{ArrayFormatter, FormatOptions};
 use datafusion::arrow::array::Array as _;
 use datafusion::scalar::ScalarValue;
 use datafusion::sql::sqlparser::ast::{Array, Expr as Ast, Value as AstValue};
@@ -79,7 +80,9 @@ fn float(x: f64) -> Result<Ast, SqlError> {
 /// A number or a time as its digits.
 fn literal_text(value: &ScalarValue) -> Result<String, SqlError> {
     let array = value.to_array().map_err(|e| SqlError::from_datafusion(e, &[]))?;
-    arrow_cast::display::array_value_to_string(&array, 0).map_err(super::translate::arrow)
+    let options = FormatOptions::default();
+    let digits = ArrayFormatter::try_new(&array, &options).and_then(|text| text.value(0).try_to_string());
+    digits.map_err(|_| SqlError::invalid("a parameter is a time of a year that no time has".to_owned()))
 }
 
 /// An expression that we wrote ourselves, of digits and fixed words.
@@ -87,4 +90,17 @@ fn parse_literal(text: &str) -> Result<Ast, SqlError> {
     let parser = Parser::new(&GenericDialect {}).try_with_sql(text);
     let expr = parser.and_then(|mut parser| parser.parse_expr());
     expr.map_err(|_| SqlError::internal("a parameter's value is not understood"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_that_cannot_be_written_is_refused() {
+        let text = literal(&ScalarValue::TimestampSecond(Some(0), None)).unwrap().to_string();
+        assert_eq!(text, "CAST('1970-01-01T00:00:00' AS TIMESTAMP)");
+        let error = literal(&ScalarValue::TimestampSecond(Some(1 << 60), None)).unwrap_err();
+        assert!(error.to_string().contains("a year that no time has"), "{error}");
+    }
 }

@@ -17,11 +17,12 @@ use tonic::Status;
 
 use super::matrix;
 use crate::handle::{Matrix, Statement};
+use crate::json::read_object;
 use crate::values::write_values;
 
 /// What is wanted.
 #[derive(Debug, Clone, Deserialize)]
-#[serde(rename_all = "snake_case", deny_unknown_fields)]
+#[serde(rename_all = "snake_case", deny_unknown_fields, expecting = "an object")]
 struct RequestBody {
     dataset: Option<String>,
     rows: Option<[u64; 2]>,
@@ -33,7 +34,7 @@ struct RequestBody {
 }
 
 #[derive(Debug, Clone, Deserialize)]
-#[serde(rename_all = "snake_case", deny_unknown_fields)]
+#[serde(rename_all = "snake_case", deny_unknown_fields, expecting = "an object")]
 struct VectorForm {
     dataset: String,
     feature: Value,
@@ -107,8 +108,7 @@ pub(crate) fn read_path(path: &[String]) -> Result<PlainRequest, Status> {
 
 /// Reads an object of JSON.
 pub(crate) fn read_json(bytes: &[u8]) -> Result<PlainRequest, Status> {
-    let form: RequestBody = serde_json::from_slice(bytes)
-        .map_err(|e| Status::invalid_argument(format!("the request is not understood: {e}")))?;
+    let form: RequestBody = read_object("the request", bytes)?;
     let RequestBody { dataset, rows, vectors, influence: question, matrix, sql, parameters } = form;
     match (dataset, vectors, question, matrix, sql, rows, parameters) {
         (Some(name), None, None, None, None, rows, None) => {
@@ -219,6 +219,7 @@ mod tests {
         for bad in [
             "{",
             "{}",
+            r#"["pool"]"#,
             r#"{"dataset": "pool", "sql": "SELECT 1"}"#,
             r#"{"dataset": "pool", "row": [0, 10]}"#,
             r#"{"dataset": "pool", "rows": [10, 0]}"#,

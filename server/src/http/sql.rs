@@ -22,12 +22,13 @@ use crate::answer::rows;
 use crate::audit::AuditRecord;
 use crate::core::Core;
 use crate::handle::{Question, QuestionHandle, Statement};
+use crate::json::read_object;
 use crate::listen::BusyGuard;
 use crate::status;
 
 /// What is asked for.
 #[derive(Debug, Deserialize)]
-#[serde(rename_all = "snake_case", deny_unknown_fields)]
+#[serde(rename_all = "snake_case", deny_unknown_fields, expecting = "an object")]
 struct SqlRequestBody {
     sql: String,
     /// Values of `$1`, `$2`, ...
@@ -45,7 +46,7 @@ struct SqlRequestBody {
 }
 
 #[derive(Debug, Deserialize)]
-#[serde(rename_all = "snake_case", deny_unknown_fields)]
+#[serde(rename_all = "snake_case", deny_unknown_fields, expecting = "an object")]
 struct OrderColumn {
     /// Its place, from 0.
     column: usize,
@@ -140,8 +141,7 @@ async fn answer_statement(
     let patience = core.limits.connections.reader;
     let body = tokio::time::timeout(patience, to_bytes(body, most)).await;
     let bytes = body.map_err(|_| status::timed_out(patience))?.map_err(too_large)?;
-    let form: SqlRequestBody = serde_json::from_slice(&bytes)
-        .map_err(|e| Status::invalid_argument(format!("the request is not understood: {e}")))?;
+    let form: SqlRequestBody = read_object("the request", &bytes)?;
     let mut record = AuditRecord::begin(&core.audit, "statement", &form.sql, &caller);
     let begun = begin(core, &caller, &form, &record).await;
     match begun {

@@ -1,7 +1,7 @@
 //! Errors of uploads as status codes.
 
 use std::error::Error;
-use std::io;
+use std::io::{self, ErrorKind};
 use std::path::Path;
 
 use gstore::{IngestError, PutError};
@@ -62,30 +62,32 @@ fn commit_code(error: &CommitError) -> Code {
 
 /// A file of the server that cannot be written.
 pub(super) fn io_status(error: &io::Error) -> Status {
-    match is_full(error) {
-        true => full(error),
-        false => status::internal("the stream cannot be kept", error),
-    }
+    disk_status(error).unwrap_or_else(|| status::internal("the stream cannot be kept", error))
 }
 
-/// What the client sees. A full disk shows as one wherever it was met, and what the client can do nothing
-/// about goes to the log.
+/// What the client sees. A disk that takes nothing shows as one wherever it was met, and what the client can
+/// do nothing about goes to the log.
 fn visible_status(error: &(dyn Error + 'static), code: Code, message: &str, root: &Path) -> Status {
-    match io_in(error) {
-        Some(io) if is_full(io) => full(error),
-        _ if code == Code::Internal => status::internal("the upload failed", &error),
-        _ => Status::new(code, status::without_paths(message, root)),
+    disk_status(error).unwrap_or_else(|| match code {
+        Code::Internal => status::internal("the upload failed", &error),
+        code => Status::new(code, status::without_paths(message, root)),
+    })
+}
+
+/// The answer where a disk that is full or cannot be written is behind an error.
+pub(crate) fn disk_status(error: &(dyn Error + 'static)) -> Option<Status> {
+    let io = io_in(error)?;
+    match io.kind() {
+        _ if is_full(io) => {
+            tracing::error!(%error, "no space is left for what a client sent");
+            Some(Status::resource_exhausted("no space is left on the server's disk; nothing was stored"))
+        }
+        ErrorKind::ReadOnlyFilesystem | ErrorKind::PermissionDenied => {
+            tracing::error!(%error, "the store cannot be written");
+            Some(Status::failed_precondition("the store is read-only for this server; nothing was stored"))
+        }
+        _ => None,
     }
-}
-
-/// The answer where a full disk is behind an error.
-pub(crate) fn full_disk(error: &(dyn Error + 'static)) -> Option<Status> {
-    io_in(error).filter(|io| is_full(io)).map(|io| full(io))
-}
-
-fn full(error: &dyn std::fmt::Display) -> Status {
-    tracing::error!(%error, "no space is left for what a client sent");
-    Status::resource_exhausted("no space is left on the server's disk; nothing was stored")
 }
 
 /// The error of the operating system behind another one.
@@ -98,4 +100,24 @@ fn io_in<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a io::Error> {
         next = error.source();
     }
     None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_disk_that_takes_nothing_is_told_apart_from_other_failures() {
+        let of = |kind: ErrorKind| disk_status(&io::Error::from(kind)).map(|status| status.code());
+        assert_eq!(of(ErrorKind::StorageFull), Some(Code::ResourceExhausted));
+        assert_eq!(of(ErrorKind::ReadOnlyFilesystem), Some(Code::FailedPrecondition));
+        assert_eq!(of(ErrorKind::PermissionDenied), Some(Code::FailedPrecondition));
+        assert_eq!(of(ErrorKind::BrokenPipe), None);
+        let within = CommitError::Store(StoreError::Storage(gstore_store::StorageError::io(
+            "change the store",
+            ErrorKind::ReadOnlyFilesystem.into(),
+        )));
+        let seen = put_status(&PutError::Commit(within), "pool", Path::new("s"));
+        assert_eq!(seen.code(), Code::FailedPrecondition, "{seen}");
+    }
 }

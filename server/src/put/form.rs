@@ -6,14 +6,16 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use tonic::Status;
 
+use crate::json::read_object;
+
 #[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object")]
 struct UploadDescriptor {
     put: PutForm,
 }
 
 #[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object")]
 struct PutForm {
     samples: Option<SampleForm>,
     vectors: Option<VectorSpec>,
@@ -24,7 +26,7 @@ struct PutForm {
 
 /// Samples: the options of data files.
 #[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object")]
 pub(crate) struct SampleForm {
     /// The dataset, which is made if there is none of this name.
     pub(crate) dataset: String,
@@ -66,8 +68,7 @@ pub(crate) enum UploadKind {
 
 impl Upload {
     pub(crate) fn read(command: &[u8]) -> Result<Self, Status> {
-        let form: UploadDescriptor = serde_json::from_slice(command)
-            .map_err(|e| Status::invalid_argument(format!("the upload is not understood: {e}")))?;
+        let form: UploadDescriptor = read_object("the upload", command)?;
         let key = form.put.key;
         if let Some(key) = &key {
             gstore_store::check_key(key).map_err(|e| Status::invalid_argument(e.to_string()))?;

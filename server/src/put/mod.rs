@@ -37,7 +37,7 @@ use crate::running::CancelOnDrop;
 use crate::status;
 
 pub(crate) use decode::Batches;
-pub(crate) use error::full_disk;
+pub(crate) use error::disk_status;
 pub(crate) use form::{Upload, UploadKind};
 use incoming::UploadEvents;
 

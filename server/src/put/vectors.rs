@@ -80,7 +80,8 @@ impl VectorBatch {
                     return Err(refused("samples are named by `row` or by `id`, not by both"));
                 }
                 "row" if column.data_type().is_integer() => {
-                    let rows = convert(column, &DataType::UInt64)?;
+                    let negative = |_| refused("column `row` has a negative number; rows count from 0");
+                    let rows = convert(column, &DataType::UInt64).map_err(negative)?;
                     samples = Some(SampleRefs::Rows(rows.as_primitive::<UInt64Type>().values().to_vec()));
                 }
                 "id" if column.data_type().is_string() => {

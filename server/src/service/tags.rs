@@ -2,16 +2,19 @@
 
 use gstore_store::{ConcurrentChange, SnapshotName, Store, TagError, TagInfo, TagName, TagOptions};
 use serde::Deserialize;
-use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tonic::Status;
 
 use super::AuthorizedRequest;
-use crate::put::{full_disk, may_write};
+use crate::json::read_object;
+use crate::put::{disk_status, may_write};
 use crate::status;
 
+/// What messages call that which a client sends with an action.
+const BODY: &str = "the body of the action";
+
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object")]
 struct Create {
     name: String,
     snapshot: Option<Value>,
@@ -20,7 +23,7 @@ struct Create {
 }
 
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object")]
 struct Delete {
     name: String,
 }
@@ -32,7 +35,7 @@ pub(super) fn tag_json(tag: &TagInfo) -> Value {
 
 /// Names a snapshot.
 pub(super) async fn create(asking: &AuthorizedRequest, body: &[u8]) -> Result<Vec<u8>, Status> {
-    let wanted: Create = read(body)?;
+    let wanted: Create = read_object(BODY, body)?;
     let name: TagName = wanted.name.parse().map_err(|e| invalid(&e))?;
     let at: Option<SnapshotName> = match wanted.snapshot {
         None => None,
@@ -56,7 +59,7 @@ pub(super) async fn create(asking: &AuthorizedRequest, body: &[u8]) -> Result<Ve
 
 /// Removes a name.
 pub(super) async fn delete(asking: &AuthorizedRequest, body: &[u8]) -> Result<Vec<u8>, Status> {
-    let wanted: Delete = read(body)?;
+    let wanted: Delete = read_object(BODY, body)?;
     let what = format!("delete_tag {}", wanted.name.escape_debug());
     change(asking, &what, move |store, command| {
         let snapshot = store.snapshot().map_err(|e| status::open_status(&e))?;
@@ -87,11 +90,6 @@ async fn change(
     Ok(asking.recorded("tag", what, work).await?.to_string().into_bytes())
 }
 
-fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Status> {
-    serde_json::from_slice(body)
-        .map_err(|e| Status::invalid_argument(format!("the body of the action is not understood: {e}")))
-}
-
 fn invalid(error: &dyn std::fmt::Display) -> Status {
     Status::invalid_argument(error.to_string())
 }
@@ -104,6 +102,6 @@ fn tag_status(error: &TagError) -> Status {
         )),
         TagError::Changed(error @ ConcurrentChange::Gone { .. }) => Status::not_found(error.to_string()),
         TagError::Changed(error) => Status::aborted(error.to_string()),
-        error => full_disk(error).unwrap_or_else(|| status::internal("the tag cannot be changed", error)),
+        error => disk_status(error).unwrap_or_else(|| status::internal("the tag cannot be changed", error)),
     }
 }

@@ -211,6 +211,16 @@ fn rows_come_in_the_formats_of_the_command() {
         assert_eq!(wrong.code, 400, "{name}");
         assert!(wrong.text().contains("a number or a tag"), "{}", wrong.text());
     }
+    for (body, why) in [
+        (json!(["SELECT 1 AS x", [], null, "csv", [], 0, 5]), "it is no JSON object"),
+        (json!("SELECT 1"), "it is no JSON object"),
+        (json!({"sql": counts, "limit": -1}), "expected a whole number, 0 or more"),
+        (json!({"sql": counts, "order": [3]}), "expected an object"),
+    ] {
+        let wrong = ask(&server, &body);
+        assert_eq!((wrong.code, wrong.error().as_str()), (400, "invalid_argument"), "{body}");
+        assert!(wrong.text().contains(why), "{}", wrong.text());
+    }
     let wrong = ask(&server, &json!({"sql": "SELECT nothing FROM pool"}));
     assert_eq!((wrong.code, wrong.error().as_str()), (400, "invalid_argument"));
     assert!(wrong.text().contains("line 1, column 8"), "{}", wrong.text());

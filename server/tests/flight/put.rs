@@ -408,12 +408,15 @@ async fn only_those_who_may_write_add_something_and_only_what_can_be() {
         batch(vec![("vector", one())]),
         batch(vec![("row", Arc::clone(&row)), ("vector", Arc::clone(&floats))]),
         batch(vec![("row", floats), ("vector", one())]),
-        batch(vec![("row", minus), ("vector", one())]),
+        batch(vec![("row", Arc::clone(&minus)), ("vector", one())]),
         batch(vec![("row", null), ("vector", one())]),
         batch(vec![("row", Arc::clone(&row)), ("vector", one()), ("what", Arc::clone(&row))]),
     ] {
         assert_eq!(refused(&client, vector.clone(), malformed).await, Code::InvalidArgument);
     }
+    let minus = vec![batch(vec![("row", minus), ("vector", one())])];
+    let error = put(&client, vector.clone(), minus).await.unwrap_err();
+    assert!(error.message().contains("rows count from 0"), "{error}");
     let loss = json!({"vectors": {"dataset": "pool", "kind": "loss"}});
     assert_eq!(refused(&client, loss, vectors(&[0], 2)).await, Code::InvalidArgument);
     let strange = json!({"vectors": {"dataset": "pool", "kind": "mine"}});
