@@ -100,7 +100,7 @@ export async function show(main, parameters, signal) {
   fill(main, h('h2', {}, 'Compare'), form);
   if (!pool.value || !target.value) return;
   const size = datasets.find((d) => d.dataset === pool.value)?.rows ?? 1;
-  const asked = { pool: pool.value, target: target.value, other: other.value, by: ofKind(kind.value), column: column.value, k: Math.min(size, Math.max(1, Math.trunc(Number(k.value)) || Math.floor(size / 10))) };
+  const asked = { pool: pool.value, target: target.value, other: other.value, by: ofKind(kind.value), column: column.value, k: Math.min(size, Math.max(1, Math.trunc(Number(k.value) || size / 10))) };
   // One after the other: each reads the vectors of the pool.
   if (!await part(main, 'Scores', (host) => distribution(host, asked, signal))) return;
   if (asked.column && !signal.aborted) await part(main, 'Sources of the best rows', (host) => sources(host, asked, signal));

@@ -50,7 +50,7 @@ export async function show(main, parameters, signal) {
     table('Checkpoints', ['run', 'checkpoint', 'step', 'weight'], checkpoints.slice(0, 500).map((c) => [c.run, c.name, c.step, c.normalised_weight])),
     table('History', ['snapshot', 'when', 'command', 'changes', 'tags'], snapshots.map((s) => [
       s.number, time(s.created), h('code', {}, s.command), s.changes, s.tags])),
-    table('Requests of late', ['id', 'token', 'statement', 'state', 'when', 'rows', 'outcome'], statements.map((s) => [
+    table('Recent requests', ['id', 'token', 'statement', 'state', 'when', 'rows', 'outcome'], statements.map((s) => [
       s.id, s.token, request(s), s.state, time(s.queued), s.rows, s.outcome])),
     h('p', { class: 'quiet' }, 'The tables of the schema ', h('code', {}, 'gstore'), ' have more columns. ',
       h('a', { href: sql('SHOW TABLES') }, 'All tables')));

@@ -22,7 +22,7 @@ class Question {
     this.prompt = parameters.get('prompt') ?? '';
     this.completion = parameters.get('completion') ?? '';
     this.kind = parameters.get('kind') ?? '';
-    this.k = Math.min(200, Math.max(1, Math.trunc(Number(parameters.get('k') ?? 10)) || 10));
+    this.k = Math.min(200, Math.max(1, Math.trunc(Number(parameters.get('k') ?? 10) || 10)));
   }
 
   get given() { return this.prompt !== '' || this.completion !== ''; }

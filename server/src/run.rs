@@ -66,7 +66,7 @@ pub enum ServeError {
     #[error("cannot listen on {address}: {source}")]
     Listen { address: SocketAddr, source: std::io::Error },
     /// A certificate or a key cannot be used.
-    #[error("there is no TLS: {0}")]
+    #[error("TLS cannot be set up: {0}")]
     Tls(String),
     #[error(transparent)]
     Io(#[from] std::io::Error),

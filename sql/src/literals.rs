@@ -82,7 +82,9 @@ fn literal_text(value: &ScalarValue) -> Result<String, SqlError> {
     let array = value.to_array().map_err(|e| SqlError::from_datafusion(e, &[]))?;
     let options = FormatOptions::default();
     let digits = ArrayFormatter::try_new(&array, &options).and_then(|text| text.value(0).try_to_string());
-    digits.map_err(|_| SqlError::invalid("a parameter is a time of a year that no time has".to_owned()))
+    digits.map_err(|_| {
+        SqlError::invalid("a parameter is a time out of range: its year cannot be written".to_owned())
+    })
 }
 
 /// An expression that we wrote ourselves, of digits and fixed words.
@@ -101,6 +103,6 @@ mod tests {
         let text = literal(&ScalarValue::TimestampSecond(Some(0), None)).unwrap().to_string();
         assert_eq!(text, "CAST('1970-01-01T00:00:00' AS TIMESTAMP)");
         let error = literal(&ScalarValue::TimestampSecond(Some(1 << 60), None)).unwrap_err();
-        assert!(error.to_string().contains("a year that no time has"), "{error}");
+        assert!(error.to_string().contains("out of range"), "{error}");
     }
 }

@@ -7,9 +7,10 @@
 //! Invariants
 //! - pages of one statement and snapshot are parts of one sequence of rows, whatever they skip and however
 //!   long they are
-//! - so the cut is put on top of the optimised plan: a rule that sees it may choose another plan for each page
-//! - rows that a sort leaves equal are in the order in which they come ([`crate::stable`]). Where they come from
-//!   several streams at once, that is another one each time, and then they are in the order of all their columns
+//! - so the cut is put on top of the optimised plan: a rule that sees it may choose another plan for each
+//!   page
+//! - rows that a sort leaves equal are in the order in which they come ([`crate::stable`]); where that may
+//!   change from page to page, they are in the order of all their columns
 
 use std::sync::Arc;
 
@@ -23,7 +24,8 @@ use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties};
 
 use super::error::SqlError;
 
-/// More rows than a result has. The planner adds `skip` and `fetch` and keeps the sum as a number with a sign.
+/// More rows than a result has. The planner adds `skip` and `fetch` and keeps the sum as a number with a
+/// sign.
 const MOST: usize = usize::MAX >> 2;
 
 /// A part of a statement's rows.
@@ -97,8 +99,8 @@ fn column(plan: &LogicalPlan, place: usize) -> Expr {
     Expr::Column(Column::from(plan.schema().qualified_field(place)))
 }
 
-/// Whether rows come in the same order each time: that of the leaves, as long as no operator merges streams as
-/// they come.
+/// Whether rows come in the same order for each page: that of the leaves, as long as no operator merges
+/// streams as they come, or groups rows, of which the engine may keep only the groups of the page.
 fn has_one_order(plan: &Arc<dyn ExecutionPlan>) -> DfResult<bool> {
     const VARYING: [&str; 5] = [
         "AggregateExec",

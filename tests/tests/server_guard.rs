@@ -120,7 +120,7 @@ fn a_file_of_tls_that_cannot_be_used_is_named() {
     for (certificate, key, ca, says) in cases {
         let own = ["--tls-cert", certificate, "--tls-key", key];
         let of_server = ["serve", "--listen", "127.0.0.1:0", "--client-ca", ca];
-        place.run(&[&of_server[..], &own].concat()).says(1, &["there is no TLS", says]);
+        place.run(&[&of_server[..], &own].concat()).says(1, &["TLS cannot be set up", says]);
         let of_client = ["query", "SELECT 1", "--remote", "grpc+tls://127.0.0.1:1", "--tls-ca", ca];
         place.run(&[&of_client[..], &own].concat()).says(1, &[says]);
     }

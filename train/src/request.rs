@@ -309,7 +309,7 @@ impl TrainRequest {
             )));
         }
         if let Some(number) = schedule.bad_number() {
-            return refuse("a schedule with an option", &number);
+            return refuse("an option of the schedule", &number);
         }
         if let Some(norm) = max_grad_norm.filter(|norm| !is_size(*norm)) {
             return refuse("a largest norm of gradients", &norm);

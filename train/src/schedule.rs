@@ -128,8 +128,8 @@ impl ScheduleKind {
         }
     }
 
-    /// The schedule of a name. `options` are what transformers calls `lr_scheduler_kwargs`, as JSON; `peak` is
-    /// the highest rate.
+    /// The schedule of a name. `options` are what transformers calls `lr_scheduler_kwargs`, as JSON; `peak`
+    /// is the highest rate.
     ///
     /// # Errors
     /// An unknown name; options that the schedule does not have, or lacks.
@@ -140,6 +140,10 @@ impl ScheduleKind {
         };
         let unread = |error: serde_json::Error| refuse(&error.to_string());
         let json = options.unwrap_or("{}");
+        // A list would be read in the order of the fields.
+        if !json.trim_start().starts_with('{') {
+            return Err(refuse("they are a JSON object"));
+        }
         let kind = match name {
             "linear" => ScheduleKind::Linear,
             "cosine" => ScheduleKind::Cosine,
@@ -151,6 +155,9 @@ impl ScheduleKind {
             "cosine_with_min_lr" => {
                 let given: MinLrOptions = serde_json::from_str(json).map_err(unread)?;
                 let min_lr_rate = match (given.min_lr, given.min_lr_rate) {
+                    (Some(_), None) if peak <= 0.0 => {
+                        return Err(refuse("min_lr needs a learning rate above 0"));
+                    }
                     (Some(rate), None) => rate / peak,
                     (None, Some(part)) => part,
                     _ => return Err(refuse("give one of min_lr and min_lr_rate")),
@@ -166,7 +173,11 @@ impl ScheduleKind {
             }
         };
         if options.is_some() && kind.options().is_null() {
-            return Err(refuse("it has no options"));
+            let cycles = Remedy::Option("lr_cycles", "");
+            return Err(match kind {
+                ScheduleKind::CosineWithRestarts { .. } => refuse(&format!("its num_cycles are {cycles}")),
+                _ => refuse("it takes none here"),
+            });
         }
         Ok(kind)
     }
@@ -232,7 +243,7 @@ pub struct Schedule {
     pub kind: ScheduleKind,
     /// The highest rate.
     pub peak: f64,
-    /// Steps of the warm-up, in which the rate rises from zero in a line.
+    /// Steps of the warm-up, in which the rate rises.
     pub warmup: u64,
     /// Steps in all.
     pub total: u64,
@@ -446,7 +457,9 @@ mod tests {
             ("warmup_stable_decay", Some(r#"{"num_decay_steps": 4, "decay_type": "sqrt"}"#), "`1-sqrt`"),
             ("cosine_with_min_lr", None, "give one of min_lr and min_lr_rate"),
             ("cosine_with_min_lr", Some(r#"{"min_lr": 1e-6, "min_lr_rate": 0.1}"#), "give one of min_lr and"),
-            ("linear", Some(r#"{"min_lr": 1e-6}"#), "lr_scheduler_kwargs of linear: it has no options"),
+            ("linear", Some(r#"{"min_lr": 1e-6}"#), "lr_scheduler_kwargs of linear: it takes none here"),
+            ("cosine_with_min_lr", Some("[1e-6]"), "they are a JSON object"),
+            ("cosine_with_restarts", Some(r#"{"num_cycles": 2}"#), "num_cycles are lr_cycles"),
             ("lienar", None, "there is no schedule \"lienar\""),
         ] {
             let error = ScheduleKind::named(name, options, 2.0).unwrap_err().to_string();

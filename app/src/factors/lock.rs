@@ -104,7 +104,8 @@ impl FitLock {
 
 impl Drop for FitLock {
     /// Unlocks explicitly: a child that was forked a moment ago has the file open until it runs its program,
-    /// so that closing it here would not unlock it. The second time since the removal may have locked it again.
+    /// so that closing it here would not unlock it. The second time since the removal may have locked it
+    /// again.
     fn drop(&mut self) {
         if let Some(partition) = &self.partition {
             let _ = partition.file().unlock();

@@ -59,7 +59,7 @@ pub struct ServeArgs {
     /// Form of the log, which goes to standard error
     #[arg(long, value_parser = one_of(LOG_FORMATS), default_value = "text")]
     pub log: LogFormat,
-    /// What is logged: error, warn, info, debug or trace
+    /// What is logged: off, error, warn, info, debug or trace, or a filter such as gstore_server=debug,warn
     #[arg(long, value_name = "LEVEL", default_value = "info")]
     pub log_level: String,
     /// File to which every request is added as a line of JSON: who, when, what, rows, bytes, outcome

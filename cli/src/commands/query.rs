@@ -76,7 +76,7 @@ fn ask_server(
     };
     if has_commands(sql) {
         refuse!(
-            "dot commands are for a store on this machine, and none is for a server: ask it SHOW TABLES and DESCRIBE, and say with --format and --output how and where results are written"
+            "dot commands are for a store on this machine: ask a server SHOW TABLES and DESCRIBE, and say with --format and --output how and where results are written"
         );
     }
     let cancel = context.cancel_on_interrupt(STOPPING)?;

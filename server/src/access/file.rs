@@ -186,9 +186,9 @@ impl Tokens {
     fn read(&self) -> Result<Vec<TokenEntry>, TokenError> {
         let path = self.folder.join(FILE);
         let Some(bytes) = if_there(fs_err::read(&path))? else {
-            // A store whose disk is away has tokens all the same.
+            // A store whose disk is away has tokens all the same, and it may have come back since.
             self.store.snapshot()?;
-            return Ok(Vec::new());
+            return if path.exists() { self.read() } else { Ok(Vec::new()) };
         };
         let damaged = |why: String| TokenError::Damaged { file: path.display().to_string(), why };
         let form: TokenFile = serde_json::from_slice(&bytes).map_err(|error| damaged(error.to_string()))?;

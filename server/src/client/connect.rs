@@ -150,6 +150,9 @@ pub(super) fn broken_connection(message: &str, cause: &str, tls: bool) -> String
         format!("what answers there does not speak HTTP/2; {OF_TLS}")
     } else if is_of_http2(message) {
         format!("the connection to the server broke; the server may have stopped: ask again ({message})")
+    } else if cause.contains("Connection re") {
+        // Refused or reset.
+        format!("the connection to the server broke ({cause}); the server may have stopped")
     } else {
         let hint = if tls { String::new() } else { format!("; {OF_TLS}") };
         format!("the connection broke ({cause}); the server may have too many connections{hint}")

@@ -39,6 +39,9 @@ const HANDSHAKES: usize = 1;
 const WAITING: usize = 64;
 /// How often connections are looked through.
 const LOOK: Duration = Duration::from_secs(1);
+
+/// How often the log is told of refused certificates, at most.
+const TOLD: Duration = Duration::from_secs(1);
 /// What is waited for after a connection could not be taken: mostly there is no free descriptor.
 const BREATH: Duration = Duration::from_millis(100);
 /// How long one that is refused has to read that, and how many are told at once.
@@ -69,11 +72,11 @@ struct ConnectionAcceptor {
 }
 
 impl ConnectionAcceptor {
-    /// Logs why there is no connection. Of refused certificates one in a second is more than a detail, so that
-    /// who shows many does not fill the log.
+    /// Logs why there is no connection. Of refused certificates one in a second is more than a detail, so
+    /// that who shows many does not fill the log.
     fn failed(&self, address: SocketAddr, error: &io::Error, now: Instant) {
         let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_due = told.is_none_or(|at| now.saturating_duration_since(at) >= LOOK);
+        let is_due = told.is_none_or(|at| now.saturating_duration_since(at) >= TOLD);
         if is_due && tls::is_about_certificate(error) {
             *told = Some(now);
             tracing::warn!(%address, %error, "the certificate of a client was refused");

@@ -1,5 +1,5 @@
-//! Copies of streams that are read twice: files in a folder of the store, each locked as long as it is in use.
-//! The store knows which of them nobody holds ([`gstore_store::Store::uploads_folder`]).
+//! Copies of streams that are read twice: files in a folder of the store, each locked as long as it is in
+//! use. The store knows which of them nobody holds ([`gstore_store::Store::uploads_folder`]).
 
 use std::path::{Path, PathBuf};
 

@@ -160,8 +160,8 @@ fn runs_with<'a>(snapshot: &'a Snapshot, names: &[String]) -> Vec<&'a Arc<RunPar
     snapshot.runs().iter().filter(|run| names.iter().all(|name| has(run, name))).collect()
 }
 
-/// The run that is named, or of those with the named checkpoints the one that has the most checkpoints of every
-/// side; none where no run has one.
+/// The run that is named, or of those with the named checkpoints the one that has the most checkpoints of
+/// every side; none where no run has one.
 fn find_run(
     snapshot: &Snapshot,
     spec: &InfluenceSpec,
@@ -326,8 +326,8 @@ fn nothing_common(
     ))
 }
 
-/// What helps where vectors of one of two sides were computed elsewhere: no ingest computes what fits to them,
-/// and without a checkpoint each space of theirs is of weights of its own.
+/// What helps where vectors of one of two sides were computed elsewhere: no ingest computes what fits to
+/// them, and without a checkpoint each space of theirs is of weights of its own.
 fn way_from_elsewhere(first: &QuestionDataset, side: &QuestionDataset) -> Option<String> {
     let spaces = |side: &QuestionDataset| {
         let mut spaces = side.features.values().flatten().map(|feature| &feature.desc.space.projection);

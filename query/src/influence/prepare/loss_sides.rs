@@ -62,7 +62,7 @@ impl OpenLosses {
     /// NaN if it is lost.
     fn left_out_offset(&self, block: &LossBlock, i: usize) -> f64 {
         match self.center {
-            Center::Both => block.offset.get(i).map_or(f64::NAN, |x| f64::from(*x)),
+            Center::Both => block.offset.get(i).filter(|x| x.is_finite()).map_or(f64::NAN, |x| f64::from(*x)),
             Center::Row | Center::Model | Center::Base => 0.0,
         }
     }
