@@ -39,7 +39,7 @@ pub struct InfoArgs {
     Reads every file that the current snapshot names. Exit code 3 if anything is damaged.\n\n\
     --repair rebuilds manifests and indexes from the files' own footers, saves what is sound of a damaged file, and lists the rows that are lost: the\n\
     original `gstore add` and `gstore ingest` commands fill just those. It publishes a new snapshot; no data file is removed.\n\n\
-    Memory: one block; up to 75 bytes for each id of the largest dataset."
+    Memory: one block; up to about 110 bytes for each id of the largest dataset."
 )]
 pub struct VerifyArgs {
     /// Print the report as JSON

@@ -38,9 +38,10 @@ impl Store {
     /// Reads the files of the current snapshot, or of all of them, and lists what is wrong.
     ///
     /// Memory: the catalog of what is looked at: 620 bytes for each data file of the current snapshot, with
-    /// `all_snapshots` for each file of each state of a dataset or feature; 40 to 75 bytes for each sample of
-    /// the largest dataset, to find ids that occur twice; one block of a segment or a row group of samples;
-    /// the cache of the ledger (64 MiB) and 16 bytes for each 4 KiB of it.
+    /// `all_snapshots` for each file of each state of a dataset or feature; up to about 110 bytes for each id
+    /// of the largest dataset, to find ids that occur twice (40 to 75 in a table, and half as much again while
+    /// it doubles); one block of a segment or a row group of samples; the cache of the ledger (64 MiB) and 16
+    /// bytes for each 4 KiB of it.
     ///
     /// Runs concurrently with writers, compactions and `gc`. What only snapshots had that were collected
     /// meanwhile is not reported.
