@@ -61,14 +61,13 @@ impl Diagnosing {
     }
 
     pub(super) fn look_at_leverage(&self, findings: &mut Vec<Finding>) {
-        let limit = LEVERAGE / self.models.len().max(1) as f64;
-        for model in self.models.iter().filter(|model| model.leverage > limit) {
+        let shares = |model: &ModelNotes| model.leverage * self.models.len() as f64;
+        for model in self.models.iter().filter(|model| shares(model) > LEVERAGE) {
+            let owns = if model.leverage > 0.5 { ": scores are mostly its own" } else { "" };
             let text = format!(
-                "model {} has {:.0} % of the variation, and its share is {:.1} %: scores are mostly its own (did its \
-                 training diverge?)",
+                "model {} has {:.1} times its share of the variation{owns} (did its training diverge?)",
                 model.model,
-                100.0 * model.leverage,
-                100.0 / self.models.len() as f64
+                shares(model)
             );
             let models = vec![model.model.clone()];
             findings.push(Finding { models, ..finding(Severity::Warning, "dominates", text) });

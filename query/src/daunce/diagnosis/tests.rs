@@ -44,11 +44,17 @@ fn models_that_are_alike_or_are_the_base_are_named() {
 
 #[test]
 fn one_model_that_went_astray_dominates() {
-    let mut all = values(20, 40);
-    all.chunks_exact_mut(40).for_each(|row| row[11] += 3.0);
-    let diagnosis = diagnose(ask(40, false), &(0..20).collect::<Vec<_>>(), &all, &[2.0; 20]);
-    assert_eq!(found(&diagnosis), ["dominates"]);
-    assert_eq!(diagnosis.findings[0].models, ["m11"]);
+    for (astray, owns) in [(3.0, true), (0.25, false)] {
+        let mut all = values(20, 40);
+        all.chunks_exact_mut(40).for_each(|row| row[11] += astray);
+        let diagnosis = diagnose(ask(40, false), &(0..20).collect::<Vec<_>>(), &all, &[2.0; 20]);
+        assert_eq!(found(&diagnosis), ["dominates"]);
+        let finding = &diagnosis.findings[0];
+        assert_eq!(finding.models, ["m11"]);
+        let times = format!("m11 has {:.1} times its share", 40.0 * diagnosis.models[11].leverage);
+        assert!(finding.text.contains(&times), "{}", finding.text);
+        assert_eq!(finding.text.contains("mostly its own"), owns, "{}", finding.text);
+    }
 }
 
 #[test]
