@@ -5,6 +5,7 @@ use crate::common::altered::{Alter, Altered};
 use crate::common::crash::CrashVfs;
 use crate::common::*;
 use crate::ledger_power::change;
+use gstore_core::{Progress, Silent, Unit};
 use gstore_store::vfs::*;
 use gstore_store::*;
 use std::collections::HashSet;
@@ -282,6 +283,96 @@ fn a_crash_at_any_operation_leaves_a_ledger_that_is_right_or_made_anew() {
             }
         }
     }
+}
+
+/// Raises a flag once so many ids are indexed, and counts the stages and notes.
+struct StopAt<'a> {
+    left: u64,
+    cancel: &'a Cancel,
+    stages: Vec<String>,
+    notes: Vec<String>,
+}
+
+impl<'a> StopAt<'a> {
+    fn new(left: u64, cancel: &'a Cancel) -> Self {
+        StopAt { left, cancel, stages: Vec::new(), notes: Vec::new() }
+    }
+}
+
+impl Progress for StopAt<'_> {
+    fn start(&mut self, stage: &str, total: u64, _: Unit) {
+        self.stages.push(format!("{stage}: {total}"));
+    }
+    fn advance(&mut self, done: u64) {
+        self.left = self.left.saturating_sub(done);
+        if self.left == 0 {
+            self.cancel.raise();
+        }
+    }
+    fn finish(&mut self) {}
+    fn note(&mut self, message: &str) {
+        self.notes.push(message.to_owned());
+    }
+}
+
+/// An append of samples without metadata, each with the content `version`.
+fn appended(store: &Store, range: std::ops::Range<u64>, version: u64, changed: IfChanged) -> SampleAppend {
+    let options = AppendOptions { if_changed: changed, ..options("add") };
+    let mut append = store.append(&dataset(), vec![], options).unwrap();
+    let record = record(version);
+    for i in range {
+        append.push(NewSample { id: &format!("s{i}"), record: Some(&record), metadata: vec![] }).unwrap();
+    }
+    append
+}
+
+#[test]
+fn samples_are_added_whenever_the_index_of_ids_is_stopped_and_the_next_append_finishes_it() {
+    for left in [0, 1, 2500] {
+        let (_dir, store) = created();
+        // A new dataset, then one that has samples.
+        for end in [3000, 6000] {
+            let what = format!("{left} {end}");
+            let append = appended(&store, 0..end, 1, IfChanged::Refuse);
+            let cancel = if left == 0 { Cancel::raised() } else { Cancel::new() };
+            let mut progress = StopAt::new(left, &cancel);
+            let report = append.finish_until(&mut progress, &cancel).unwrap();
+            // The last advance comes when all are in: with 2500 ids and pieces of 1000 that is too late.
+            let stopped = left < 2500;
+            assert_eq!((report.added, report.unchanged), (3000, end - 3000), "{what}");
+            assert_eq!(progress.stages, ["indexing ids: 3000"], "{what}");
+            assert_eq!(progress.notes.len(), usize::from(stopped), "{what}: {:?}", progress.notes);
+            each_once(&store, end, &what);
+            let found = verify(&store);
+            assert!(found.is_sound() && found.notes.is_empty() != stopped, "{what}: {found:?}");
+            let cancel = Cancel::new();
+            let mut progress = StopAt::new(u64::MAX, &cancel);
+            store.index_ids(&dataset(), &mut progress, &cancel).unwrap();
+            assert_eq!(progress.stages.len(), usize::from(stopped), "{what}: {:?}", progress.stages);
+            assert!(verify(&store).notes.is_empty(), "{what}");
+        }
+        let again = appended(&store, 0..6000, 1, IfChanged::Refuse).finish().unwrap();
+        assert_eq!((again.added, again.unchanged), (0, 6000), "{left}");
+    }
+}
+
+#[test]
+fn ids_that_were_caught_up_in_part_are_not_known_after_a_revert() {
+    let (_dir, store) = created();
+    appended(&store, 0..10, 1, IfChanged::Refuse).finish().unwrap();
+    let first = store.snapshot().unwrap();
+    // The ids of the first samples lead to new rows, which are among those that are caught up.
+    let append = appended(&store, 0..100_500, 2, IfChanged::Replace);
+    append.finish_until(&mut Silent, &Cancel::raised()).unwrap();
+    let cancel = Cancel::new();
+    store.index_ids(&dataset(), &mut StopAt::new(100_000, &cancel), &cancel).unwrap();
+    assert!(cancel.is_raised());
+    let report = verify(&store);
+    assert!(report.is_sound() && report.notes.iter().any(|n| n.contains("behind")), "{report:?}");
+    store.revert(&first, &RevertOptions { command: "revert".into(), dry_run: false }).unwrap();
+    let report = appended(&store, 0..10, 1, IfChanged::Refuse).finish().unwrap();
+    assert_eq!((report.added, report.unchanged), (0, 10));
+    assert!(verify(&store).is_sound());
 }
 
 /// Counts the bytes read from the ledger's file.

@@ -1,11 +1,12 @@
 //! Known ids of a dataset during an append: those of its live rows, from the ledger, and the new ones.
 
 use crate::error::{AppendError, StorageError};
-use crate::ledger::{Ledger, LedgerEntry, LedgerError};
+use crate::ledger::{Ledger, LedgerEntry, LedgerError, Unusable};
 use crate::manifest::DatasetPart;
 use crate::store::{Snapshot, Store};
 use crate::tombstones::ids::IdDigest;
 use crate::tombstones::{DeletedIds, LiveRows};
+use gstore_core::{Cancel, Progress, Silent};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
@@ -21,7 +22,7 @@ pub(super) enum StoredId {
     Nothing,
 }
 
-/// Needs the writer lock. Memory: the ids that were added, about 100 bytes each and the ids themselves, and 48
+/// Needs the writer lock. Memory: the ids that were added, about 100 bytes each and the ids themselves, and 72
 /// more and the ledger's pages while it takes them; 16 bytes for each run of deleted rows; 24 bytes for every
 /// 256 ids of the list of deleted ids; about 50 bytes for each deleted id that was left out.
 pub(super) struct KnownIds {
@@ -57,7 +58,7 @@ impl KnownIds {
         if let Some(part) = part {
             ids.rows = Some(base.rows_of(part)?);
             ids.deleted = DeletedIds::open(store.env(), part)?;
-            ids.ledger = Some(open_ledger(store, base, part)?);
+            ids.ledger = Some(open_whole_ledger(store, base, part)?);
         }
         Ok(ids)
     }
@@ -99,7 +100,7 @@ impl KnownIds {
             return Err(missing_ledger().into());
         };
         ledger.discard(&self.store.env().shared_vfs(), self.store.path())?;
-        Ok(self.ledger.insert(open_ledger(&self.store, &self.base, part)?))
+        Ok(self.ledger.insert(open_whole_ledger(&self.store, &self.base, part)?))
     }
 
     /// Remembers a new sample.
@@ -117,7 +118,7 @@ impl KnownIds {
 
     /// Brings the ledger up after the new samples were published. They are, whatever happens here: a ledger
     /// that is behind is updated by the next append.
-    pub(super) fn published(&mut self, part: &DatasetPart) {
+    pub(super) fn published(&mut self, part: &DatasetPart, progress: &mut dyn Progress, cancel: &Cancel) {
         let vfs = self.store.env().shared_vfs();
         let fresh = self.ledger.is_none();
         let ledger = match self.ledger.take() {
@@ -127,9 +128,15 @@ impl KnownIds {
                 Err(_) => return,
             },
         };
-        let entries: Vec<(String, LedgerEntry)> = self.added.drain().collect();
-        if ledger.add(part, &entries, fresh).is_err() {
-            let _ = ledger.discard(&vfs, self.store.path());
+        let mut entries: Vec<(String, LedgerEntry)> = self.added.drain().collect();
+        match ledger.add(part, &mut entries, fresh, progress, cancel) {
+            Ok(()) => {}
+            Err(Unusable::Cancelled) => {
+                progress.note("stopped: the samples are added, and the next add finishes the index of ids");
+            }
+            Err(_) => {
+                let _ = ledger.discard(&vfs, self.store.path());
+            }
         }
     }
 }
@@ -138,19 +145,32 @@ fn missing_ledger() -> StorageError {
     StorageError::io("rebuild the index of ids", std::io::Error::other("there is none"))
 }
 
-/// The ledger, brought up to date for a dataset. One that cannot be is rebuilt once.
-fn open_ledger(store: &Store, base: &Snapshot, part: &DatasetPart) -> Result<Ledger, AppendError> {
+/// The ledger, brought up to date for a dataset.
+fn open_whole_ledger(store: &Store, base: &Snapshot, part: &DatasetPart) -> Result<Ledger, AppendError> {
+    let ledger = open_ledger(store, base, part, &mut Silent, &Cancel::new())?;
+    ledger.ok_or_else(|| missing_ledger().into())
+}
+
+/// The same, or `None` if it is told to stop. One that cannot be brought up to date is rebuilt once.
+pub(super) fn open_ledger(
+    store: &Store,
+    base: &Snapshot,
+    part: &DatasetPart,
+    progress: &mut dyn Progress,
+    cancel: &Cancel,
+) -> Result<Option<Ledger>, AppendError> {
     let vfs = store.env().shared_vfs();
     let mut last = missing_ledger();
     for _ in 0..2 {
         let ledger = Ledger::open(&vfs, store.path(), base.root().store)?;
         // Mostly so; a reader of the samples takes time for each file.
         if ledger.agrees(part).unwrap_or(false) {
-            return Ok(ledger);
+            return Ok(Some(ledger));
         }
         let reader = base.samples(part)?.stored();
-        match ledger.catch_up(part, &reader) {
-            Ok(()) => return Ok(ledger),
+        match ledger.catch_up(part, &reader, progress, cancel) {
+            Ok(()) => return Ok(Some(ledger)),
+            Err(LedgerError::Unusable(Unusable::Cancelled)) => return Ok(None),
             Err(LedgerError::Samples(e)) => return Err(e.into()),
             Err(LedgerError::Unusable(e)) => {
                 last = StorageError::io("rebuild the index of ids", std::io::Error::other(e));

@@ -15,8 +15,8 @@ pub use session::{AppendOptions, AppendOutcome, AppendReport, IfChanged, IfDelet
 
 use crate::error::AppendError;
 use crate::samples::ColumnSpec;
-use crate::store::Store;
-use gstore_core::DatasetName;
+use crate::store::{Store, WriterLock};
+use gstore_core::{Cancel, DatasetName, Progress};
 
 impl Store {
     /// Starts adding samples to a dataset, which is made if there is none of this name.
@@ -29,5 +29,19 @@ impl Store {
         options: AppendOptions,
     ) -> Result<SampleAppend, AppendError> {
         SampleAppend::start(self.clone(), dataset, columns, options)
+    }
+
+    /// Finishes the index of ids of a dataset, where the last append was killed or told to stop before it did.
+    /// The next append would, and shows no progress. Told to stop itself, it leaves that to the next one.
+    pub fn index_ids(
+        &self,
+        dataset: &DatasetName,
+        progress: &mut dyn Progress,
+        cancel: &Cancel,
+    ) -> Result<(), AppendError> {
+        let _lock = WriterLock::take(self)?;
+        let base = self.snapshot()?;
+        let part = base.datasets().iter().find(|part| part.name == **dataset);
+        part.map_or(Ok(()), |part| known::open_ledger(self, &base, part, progress, cancel).map(drop))
     }
 }

@@ -13,7 +13,7 @@ use crate::store::{Snapshot, Store, WriterLock, change_of, publish};
 use crate::tombstones::ids::{self, IdDigest};
 use crate::tombstones::{new_files, supersede};
 use arrow_array::cast::AsArray;
-use gstore_core::{DatasetName, Digest, RowSet, many};
+use gstore_core::{Cancel, DatasetName, Digest, Progress, RowSet, Silent, many};
 use roaring::RoaringTreemap;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
@@ -331,7 +331,17 @@ impl SampleAppend {
     }
 
     /// Publishes the samples. With nothing new and no name of a client's write, nothing is published.
-    pub fn finish(mut self) -> Result<AppendReport, CommitError> {
+    pub fn finish(self) -> Result<AppendReport, CommitError> {
+        self.finish_until(&mut Silent, &Cancel::new())
+    }
+
+    /// The same, and shows how far the index of ids is, which comes last. Once the samples are published,
+    /// `cancel` leaves that to the next append.
+    pub fn finish_until(
+        mut self,
+        progress: &mut dyn Progress,
+        cancel: &Cancel,
+    ) -> Result<AppendReport, CommitError> {
         self.files.check()?;
         let is_new = self.report.added > 0 || self.report.replaced > 0;
         if !is_new && self.write.is_none() {
@@ -353,7 +363,7 @@ impl SampleAppend {
             }
         })?;
         self.report.snapshot = Some(snapshot.number());
-        self.ids.published(&self.part);
+        self.ids.published(&self.part, progress, cancel);
         Ok(self.report)
     }
 

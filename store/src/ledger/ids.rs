@@ -3,7 +3,7 @@
 use super::{Ledger, LedgerError, Unusable, codec};
 use crate::manifest::DatasetPart;
 use crate::samples::{SampleReader, scan_known};
-use gstore_core::{Digest, RowSet};
+use gstore_core::{Cancel, Digest, Progress, RowSet, Unit};
 use redb::{Database, ReadableDatabase, TableDefinition, WriteTransaction};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -21,6 +21,12 @@ const STORE_KEY: &[u8] = b"store";
 
 /// One transaction for each stretch of this many rows bounds the memory of bringing a ledger up.
 const STRETCH: usize = 100_000;
+
+/// After this many ids it is said how far the work is, and looked at whether to stop.
+const PIECE: usize = 1000;
+
+/// What the work is called.
+const STAGE: &str = "indexing ids";
 
 /// The ledger's entry of an id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -143,8 +149,14 @@ impl Ledger {
     }
 
     /// Brings a dataset up to date from its sample files. Rows come in ascending order, so an id that was
-    /// used again leads to its last row.
-    pub(crate) fn catch_up(&self, part: &DatasetPart, reader: &SampleReader) -> Result<(), LedgerError> {
+    /// used again leads to its last row. What was done when it is told to stop is done again by the next call.
+    pub(crate) fn catch_up(
+        &self,
+        part: &DatasetPart,
+        reader: &SampleReader,
+        progress: &mut dyn Progress,
+        cancel: &Cancel,
+    ) -> Result<(), LedgerError> {
         let done = match self.reflected(part)? {
             Some(n) if n == part.files.len() => return Ok(()),
             Some(n) => n,
@@ -153,40 +165,67 @@ impl Ledger {
                 0
             }
         };
+        progress.start(STAGE, part.files.iter().skip(done).map(|f| f.rows).sum(), Unit::Rows);
+        let added = self.add_stored(part, done, reader, progress, cancel);
+        progress.finish();
+        added
+    }
+
+    /// Adds the ids of all but the first `done` files.
+    fn add_stored(
+        &self,
+        part: &DatasetPart,
+        done: usize,
+        reader: &SampleReader,
+        progress: &mut dyn Progress,
+        cancel: &Cancel,
+    ) -> Result<(), LedgerError> {
         let mut entries: Vec<(String, LedgerEntry)> = Vec::new();
         if let Some(first) = part.files.get(done).map(|f| f.first_row) {
             for sample in scan_known(reader, first) {
                 let (id, row, digest) = sample?;
                 entries.push((id, LedgerEntry { row, digest }));
+                if entries.len().is_multiple_of(PIECE) {
+                    cancel.check().map_err(Unusable::from)?;
+                }
                 if entries.len() >= STRETCH {
-                    // Without a state: a ledger that is left here goes over these rows again.
-                    self.transaction(|txn| insert(txn, part.number, &entries))?;
+                    // Without a state: a ledger that is left here is made anew. That of the files before would
+                    // be true again after a revert to them, and the ids of these rows would not.
+                    self.transaction(|txn| {
+                        forget_state(txn, part.number)?;
+                        insert(txn, part.number, &mut entries, progress, cancel)
+                    })?;
                     entries.clear();
                 }
             }
         }
         self.transaction(|txn| {
-            insert(txn, part.number, &entries)?;
+            insert(txn, part.number, &mut entries, progress, cancel)?;
             put_state(txn, part)
         })
         .map_err(Into::into)
     }
 
-    /// Adds ids that were published just now. `part` is the dataset with them; `fresh` if
-    /// there was none before.
+    /// Adds ids that were published just now, all of them or, if it is told to stop, none. `part` is the
+    /// dataset with them; `fresh` if there was none before.
     pub(crate) fn add(
         &self,
         part: &DatasetPart,
-        entries: &[(String, LedgerEntry)],
+        entries: &mut [(String, LedgerEntry)],
         fresh: bool,
+        progress: &mut dyn Progress,
+        cancel: &Cancel,
     ) -> Result<(), Unusable> {
-        self.transaction(|txn| {
+        progress.start(STAGE, entries.len() as u64, Unit::Rows);
+        let added = self.transaction(|txn| {
             if fresh {
                 clear(txn, part.number)?;
             }
-            insert(txn, part.number, entries)?;
+            insert(txn, part.number, entries, progress, cancel)?;
             put_state(txn, part)
-        })
+        });
+        progress.finish();
+        added
     }
 
     /// Records other files for the same ids, after files were merged: `after` has no id that `before`
@@ -237,13 +276,43 @@ fn put_state(txn: &WriteTransaction, part: &DatasetPart) -> Result<(), Unusable>
     put(txn, &part.number.to_be_bytes(), &ReflectedFiles::all(part))
 }
 
-fn insert(txn: &WriteTransaction, dataset: u32, entries: &[(String, LedgerEntry)]) -> Result<(), Unusable> {
-    let mut table = txn.open_table(IDS).map_err(Unusable::new)?;
-    for (id, known) in entries {
-        let key = id_key(dataset, id);
-        let value = codec::encode(&key, known).map_err(Unusable::new)?;
-        table.insert(key.as_slice(), value.as_slice()).map_err(Unusable::new)?;
+/// Inserts entries, of those with the same id the last one.
+fn insert(
+    txn: &WriteTransaction,
+    dataset: u32,
+    entries: &mut [(String, LedgerEntry)],
+    progress: &mut dyn Progress,
+    cancel: &Cancel,
+) -> Result<(), Unusable> {
+    // In the order of the keys each page is changed once, while it is in the cache. Pieces are sorted first, so
+    // that sorting can be told to stop: the whole is then runs, which are only merged.
+    for piece in entries.chunks_mut(STRETCH) {
+        cancel.check()?;
+        sort(piece);
     }
+    sort(entries);
+    let mut table = txn.open_table(IDS).map_err(Unusable::new)?;
+    for piece in entries.chunks(PIECE) {
+        cancel.check()?;
+        for (id, known) in piece {
+            let key = id_key(dataset, id);
+            let value = codec::encode(&key, known).map_err(Unusable::new)?;
+            table.insert(key.as_slice(), value.as_slice()).map_err(Unusable::new)?;
+        }
+        progress.advance(piece.len() as u64);
+    }
+    Ok(())
+}
+
+/// Sorts entries by id; those with the same one stay in their order.
+fn sort(entries: &mut [(String, LedgerEntry)]) {
+    entries.sort_by(|(a, _), (b, _)| a.cmp(b));
+}
+
+/// Forgets which files of a dataset are reflected: none are until a state is put again.
+fn forget_state(txn: &WriteTransaction, dataset: u32) -> Result<(), Unusable> {
+    let mut table = txn.open_table(STATES).map_err(Unusable::new)?;
+    table.remove(dataset.to_be_bytes().as_slice()).map_err(Unusable::new)?;
     Ok(())
 }
 
@@ -256,9 +325,7 @@ fn kept(_: &[u8], _: &[u8]) -> bool {
 fn clear(txn: &WriteTransaction, dataset: u32) -> Result<(), Unusable> {
     let start = dataset.to_be_bytes();
     let end = dataset.checked_add(1).map(u32::to_be_bytes);
-    txn.open_table(STATES)
-        .and_then(|mut t| Ok(t.remove(start.as_slice())?.is_some()))
-        .map_err(Unusable::new)?;
+    forget_state(txn, dataset)?;
     let mut ids = txn.open_table(IDS).map_err(Unusable::new)?;
     match end {
         Some(end) => ids.retain_in(start.as_slice()..end.as_slice(), kept),

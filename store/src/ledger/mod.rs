@@ -29,6 +29,7 @@ use crate::error::{Damage, StorageError};
 use crate::layout::names::{LEDGER, SUMS};
 use crate::vfs::{Vfs, VfsRandom, if_there};
 use backend::Backend;
+use gstore_core::Cancelled;
 use guard::guarded;
 use overlay::Overlay;
 use pages::{Home, Pages};
@@ -41,13 +42,22 @@ use uuid::Uuid;
 
 const CACHE: usize = 64 << 20;
 
-/// Why the ledger cannot be used. It is then rebuilt.
+/// Why the ledger cannot be used. It is then rebuilt, but for the last.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Unusable {
     #[error("redb panicked")]
     Panicked,
     #[error("{0}")]
     Failed(String),
+    /// It is behind, and sound.
+    #[error("it was told to stop")]
+    Cancelled,
+}
+
+impl From<Cancelled> for Unusable {
+    fn from(_: Cancelled) -> Self {
+        Unusable::Cancelled
+    }
 }
 
 impl Unusable {

@@ -50,9 +50,9 @@ pub fn add(
     add_until(store, request, None, progress, &Cancel::new())
 }
 
-/// The same, until `cancel` is raised: then nothing is added. Nor is it if an ingest that follows, `then`,
-/// would fill the disk, or its run or the weights of its checkpoints be refused; what was read of these is
-/// kept for its plan.
+/// The same, until `cancel` is raised: then nothing is added; once the samples are published, only the index of
+/// ids is left to the next call. Nor is anything added if an ingest that follows, `then`, would fill the disk,
+/// or its run or the weights of its checkpoints be refused; what was read of these is kept for its plan.
 ///
 /// # Errors
 /// As [`add`]; [`IngestError::Stopped`], [`IngestError::NoRoom`]; as [`check_weights`].
@@ -63,7 +63,7 @@ pub fn add_until(
     progress: &mut dyn Progress,
     cancel: &Cancel,
 ) -> Result<AddReport, IngestError> {
-    without_key(append_samples(store, request, then, None, progress, cancel, SampleAppend::finish)?)
+    without_key(append_samples(store, request, then, None, progress, cancel, SampleAppend::finish_until)?)
 }
 
 /// What [`add_until`] would do: the same but for the commit.
@@ -77,7 +77,7 @@ pub fn preview_add(
     cancel: &Cancel,
 ) -> Result<AddPreview, IngestError> {
     let mut columns = Vec::new();
-    let outcome = append_samples(store, request, None, None, progress, cancel, |append| {
+    let outcome = append_samples(store, request, None, None, progress, cancel, |append, _, _| {
         columns = append.columns().to_vec();
         Ok(append.report())
     })?;
@@ -104,7 +104,7 @@ pub fn add_from_client(
     progress: &mut dyn Progress,
     cancel: &Cancel,
 ) -> Result<AddOutcome, IngestError> {
-    append_samples(store, request, None, Some(client), progress, cancel, SampleAppend::finish)
+    append_samples(store, request, None, Some(client), progress, cancel, SampleAppend::finish_until)
 }
 
 /// Registers samples; `end` takes the append when all are in it.
@@ -115,7 +115,7 @@ fn append_samples(
     client: Option<&AddClient>,
     progress: &mut dyn Progress,
     cancel: &Cancel,
-    end: impl FnOnce(SampleAppend) -> Result<AppendReport, CommitError>,
+    end: impl FnOnce(SampleAppend, &mut dyn Progress, &Cancel) -> Result<AppendReport, CommitError>,
 ) -> Result<AddOutcome, IngestError> {
     let name = DatasetName::try_from(request.dataset.as_str())?;
     let mut input = InputFiles::find(request)?;
@@ -127,6 +127,11 @@ fn append_samples(
         follows = Some(then);
     }
     let before = store.snapshot()?.dataset(&name).ok().cloned();
+    // A client waits for its answer, and sees no progress.
+    if before.is_some() && client.is_none() {
+        store.index_ids(&name, progress, cancel)?;
+        cancel.check().map_err(|_| IngestError::Stopped)?;
+    }
     let columns = before.as_ref().map(|part| part.columns.clone()).unwrap_or_default();
     input.fields = input.fields.with_typed(typed_columns(request, &columns)?, exact_columns(request)?);
     progress.start("reading samples", 2 * input.bytes()?, Unit::Bytes);
@@ -178,11 +183,9 @@ fn append_samples(
     if let Some(then) = follows {
         check_new(store, then, new.added + new.replaced, &texts)?;
     }
-    // From here on nothing stops it.
-    if cancel.is_raised() {
-        return Err(IngestError::Stopped);
-    }
-    Ok(AddOutcome::Done(report_of(end(append)?, &found)))
+    // From here on only the index of ids is left out when it is told to stop.
+    cancel.check().map_err(|_| IngestError::Stopped)?;
+    Ok(AddOutcome::Done(report_of(end(append, progress, cancel)?, &found)))
 }
 
 fn report_of(appended: AppendReport, found: &RecordFindings) -> AddReport {
