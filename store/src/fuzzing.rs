@@ -27,7 +27,7 @@ pub fn segment(
     let file = NamedFile { vfs: Arc::clone(&vfs), path: path.to_owned(), name: "segment".into() };
     let opened = SegmentFile::open_unlisted(file, Uuid::nil())?;
     let mut problems = 0;
-    opened.file.verify(&mut BlockBuffer::new(), |_, _| problems += 1);
+    opened.file.verify(&mut BlockBuffer::new(), |_| {}, |_, _| problems += 1);
     let mut part = FeaturePart::new(1, opened.desc, opened.attrs);
     let live = RowSet::from_range(0..opened.entry.end_row);
     part.segments.push(opened.entry);

@@ -283,9 +283,13 @@ fn collect_segment(job: &mut Job, name: &str, feature: usize, uuid: Uuid) -> Res
 pub(crate) fn sound_rows(file: &SegmentFile) -> Result<RowSet, StorageError> {
     let mut scratch = BlockBuffer::new();
     let mut first = None;
-    file.verify(&mut scratch, |e, _| {
-        first.get_or_insert(e);
-    });
+    file.verify(
+        &mut scratch,
+        |_| {},
+        |e, _| {
+            first.get_or_insert(e);
+        },
+    );
     if let Some(e) = first {
         return Err(e);
     }
@@ -298,7 +302,7 @@ fn collect_encoding(job: &mut Job, name: &str, uuid: Uuid) -> Result<bool, JobEr
     let sealed = note.and_then(SealedEncoding::of_note).filter(|sealed| sealed.file.uuid == uuid);
     let Some(sealed) = sealed else { return Ok(false) };
     let mut sound = true;
-    TableFile::new(job.folder.file(&encoding_name(uuid)), &sealed.file).verify(|_| sound = false);
+    TableFile::new(job.folder.file(&encoding_name(uuid)), &sealed.file).verify(|_| {}, |_| sound = false);
     if sound {
         job.encodings.push(sealed);
     }

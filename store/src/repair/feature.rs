@@ -327,14 +327,18 @@ fn candidate(work: &Repair<'_>, uuid: Uuid, name: &str) -> Result<Option<Candida
     let Some(OpenedSegment { file, entry, desc, attrs }) = opened else { return Ok(None) };
     let mut refused = None;
     let mut sound = true;
-    file.verify(&mut BlockBuffer::new(), |e, _| {
-        sound = false;
-        if let StorageError::Io { source, .. } = &e
-            && !is_medium(source)
-        {
-            refused = Some(e);
-        }
-    });
+    file.verify(
+        &mut BlockBuffer::new(),
+        |_| {},
+        |e, _| {
+            sound = false;
+            if let StorageError::Io { source, .. } = &e
+                && !is_medium(source)
+            {
+                refused = Some(e);
+            }
+        },
+    );
     if let Some(e) = refused {
         return Err(e.into());
     }

@@ -10,8 +10,13 @@ use xxhash_rust::xxh3::Xxh3;
 
 impl SegmentFile {
     /// Reads every byte before the tail and compares all digests and checks. Every problem is passed to
-    /// `report` with the rows that are lost by it.
-    pub(crate) fn verify(&self, scratch: &mut BlockBuffer, mut report: impl FnMut(StorageError, Range<u64>)) {
+    /// `report` with the rows that are lost by it; `read` learns after each block how many bytes were read.
+    pub(crate) fn verify(
+        &self,
+        scratch: &mut BlockBuffer,
+        mut read: impl FnMut(u64),
+        mut report: impl FnMut(StorageError, Range<u64>),
+    ) {
         let all = self.blocks.first().map_or(0, |b| b.first)..self.blocks.last().map_or(0, |b| b.end);
         if let Err(e) = self.verify_head() {
             report(e, all);
@@ -33,6 +38,7 @@ impl SegmentFile {
                     }
                 }
             }
+            read(info.offset.saturating_add(info.len() as u64));
         }
     }
 

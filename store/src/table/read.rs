@@ -101,8 +101,9 @@ impl TableFile {
         Ok(TableRead { bytes: &self.bytes, reader })
     }
 
-    /// Reads every byte and reports each MiB that does not have its digest.
-    pub(crate) fn verify(&self, mut report: impl FnMut(StorageError)) {
+    /// Reads every byte and reports each MiB that does not have its digest; `read` learns after each how many
+    /// bytes were read.
+    pub(crate) fn verify(&self, mut read: impl FnMut(u64), mut report: impl FnMut(StorageError)) {
         for start in (0..self.entry.len).step_by(CHUNK as usize) {
             let n = CHUNK.min(self.entry.len - start) as usize;
             if let Err(e) = self.bytes.read(start, n) {
@@ -112,6 +113,7 @@ impl TableFile {
                     return;
                 }
             }
+            read(start + n as u64);
         }
     }
 }

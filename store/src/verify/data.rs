@@ -163,12 +163,12 @@ impl CheckedFile<'_> {
     /// Compares every MiB with its digest. A Parquet file with a bad one counts as lost: its index may be in
     /// it.
     fn bytes(&self, tally: &mut Tally<'_>) -> bool {
-        let mut sound = true;
-        self.file.verify(|e| {
-            sound = false;
-            self.problem(tally, &e, self.file.entry().first_row);
-        });
-        sound
+        let mut problems = Vec::new();
+        self.file.verify(|bytes| tally.read(bytes), |e| problems.push(e));
+        for e in &problems {
+            self.problem(tally, e, self.file.entry().first_row);
+        }
+        problems.is_empty()
     }
 
     /// Reads some columns of a sound file and compares the rows with what the catalog says.

@@ -21,7 +21,7 @@ pub struct VerifyOptions {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct VerifyProgress {
-    /// Bytes of the files done.
+    /// Bytes of the files done, and of what was read of the one at hand.
     pub bytes_done: u64,
     /// Bytes there are.
     pub bytes_total: u64,
@@ -151,14 +151,23 @@ impl<'a> Tally<'a> {
         if self.stopped() {
             return false;
         }
-        (self.progress)(VerifyProgress { bytes_done: self.bytes.0, bytes_total: self.bytes.1 });
+        self.read(0);
         true
+    }
+
+    /// So many bytes of the file at hand were read.
+    pub(super) fn read(&mut self, bytes: u64) {
+        (self.progress)(VerifyProgress {
+            bytes_done: self.bytes.0.saturating_add(bytes),
+            bytes_total: self.bytes.1,
+        });
     }
 
     /// A data file is done.
     pub(super) fn done(&mut self, len: u64) {
         self.files += 1;
         self.bytes.0 += len;
+        self.read(0);
     }
 
     /// Whether a file had a problem.

@@ -75,11 +75,13 @@ fn segment(
         Ok(_) => {}
     }
     let mut bad = RowSet::new();
-    file.verify(scratch, |e, rows| {
+    let mut problems = Vec::new();
+    file.verify(scratch, |bytes| tally.read(bytes), |e, rows| problems.push((e, rows)));
+    for (e, rows) in problems {
         let rows = RowSet::from_range(rows);
         bad = bad.union(&rows);
         tally.problem(name, &e, lost(&rows));
-    });
+    }
     let mut rows = RowSet::new();
     for block in &file.blocks {
         match file.block_rows(block, scratch) {

@@ -183,8 +183,11 @@ fn check_segment(
 fn check_table(env: &Env, path: &Path, entry: &FileEntry) -> Result<(), StorageError> {
     let file = TableFile::new(NamedFile::outside(env.shared_vfs(), path), entry);
     let mut problem = None;
-    file.verify(|e| {
-        problem.get_or_insert(e);
-    });
+    file.verify(
+        |_| {},
+        |e| {
+            problem.get_or_insert(e);
+        },
+    );
     problem.map_or(Ok(()), Err)
 }
