@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 pub use gstore_query::eigen::FACTORS;
+use gstore_query::gram;
 use gstore_store::{ArtifactPart, Snapshot, Store};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -57,17 +58,18 @@ pub(super) fn read_content(part: &ArtifactPart) -> Result<FactorContent, FactorJ
         .map_err(|error| FactorJobError::Refused(format!("artifact `{}`: {error}", part.name)))
 }
 
-/// The factors of a snapshot, by name.
+/// The factors of a snapshot, by name, and how many Gram matrices of stored vectors there are.
 ///
 /// # Errors
 /// Damage, and artifacts that a newer program wrote.
-pub fn list_factors(snapshot: &Snapshot) -> Result<Vec<FactorNote>, FactorJobError> {
-    let mut notes = Vec::new();
+pub fn list_factors(snapshot: &Snapshot) -> Result<(Vec<FactorNote>, u64), FactorJobError> {
+    let (mut notes, mut grams) = (Vec::new(), 0);
     let mut names = snapshot.artifacts()?;
     names.sort();
     for name in names {
         let part = snapshot.artifact(&name)?;
         if part.kind != FACTORS {
+            grams += u64::from(part.kind == gram::KIND);
             continue;
         }
         let FactorContent { stamp, samples } = read_content(&part)?;
@@ -82,7 +84,7 @@ pub fn list_factors(snapshot: &Snapshot) -> Result<Vec<FactorNote>, FactorJobErr
             bytes: part.files.iter().map(|file| file.len).sum(),
         });
     }
-    Ok(notes)
+    Ok((notes, grams))
 }
 
 /// Publishes the finished factors of a folder: all its files but those of partitions. They take the place of

@@ -15,7 +15,6 @@ use gstore::{Folders, GramReport, GramRequest, GramShare, MixRequest, fit_gram, 
 use gstore_core::{many, many_of};
 use gstore_ingest::gradient::ModuleSelection;
 use gstore_ingest::pipeline::{CheckpointArg, IngestRequest};
-use gstore_query::gram;
 use indicatif::HumanBytes;
 
 use super::gradients::devices;
@@ -203,7 +202,7 @@ fn inspect(context: &Context, args: &FactorsInspectArgs) -> Result<()> {
 
 fn list(context: &Context, args: &ListOfStateArgs) -> Result<()> {
     let (snapshot, _lease) = context.open_at(args.snapshot.as_ref())?;
-    let notes = list_factors(&snapshot)?;
+    let (notes, grams) = list_factors(&snapshot)?;
     let text = |of: &dyn Fn(&FactorNote) -> Option<String>| -> ArrayRef {
         Arc::new(notes.iter().map(of).collect::<StringArray>())
     };
@@ -222,10 +221,6 @@ fn list(context: &Context, args: &ListOfStateArgs) -> Result<()> {
         ("bytes", number(&|note| note.bytes), false),
     ])?;
     statements::write(context, &args.output.to, batch)?;
-    let mut grams = 0;
-    for name in snapshot.artifacts()? {
-        grams += u64::from(snapshot.artifact(&name)?.kind == gram::KIND);
-    }
     if grams > 0 {
         let words = many_of(grams, "Gram matrix of stored vectors is", "Gram matrices of stored vectors are");
         context.say(&format!("note: {words} in the store too: SELECT * FROM gstore.artifacts lists all"));

@@ -31,11 +31,6 @@ pub struct RemoteOptions {
     pub snapshot: Option<String>,
 }
 
-/// Whether an address is one with TLS.
-pub(super) fn has_tls(text: &str) -> bool {
-    address(text).is_some_and(|(_, tls)| tls)
-}
-
 /// The address as the transport wants it, and whether it is one with TLS.
 fn address(text: &str) -> Option<(String, bool)> {
     let (scheme, rest) = text.split_once("://")?;
@@ -51,7 +46,8 @@ fn address(text: &str) -> Option<(String, bool)> {
     valid.then(|| (format!("{}://{rest}", if tls { "https" } else { "http" }), tls))
 }
 
-pub(super) async fn channel(options: &RemoteOptions) -> Result<Channel, SqlError> {
+/// A connection, and whether it is one with TLS.
+pub(super) async fn channel(options: &RemoteOptions) -> Result<(Channel, bool), SqlError> {
     let failed = |why: String| SqlError::new(SqlErrorKind::Failed, why);
     let shown = &options.address;
     let (uri, tls) = address(shown).ok_or_else(|| {
@@ -86,7 +82,7 @@ pub(super) async fn channel(options: &RemoteOptions) -> Result<Channel, SqlError
         }
         endpoint = endpoint.tls_config(config).map_err(refused)?;
     }
-    endpoint.connect().await.map_err(refused)
+    Ok((endpoint.connect().await.map_err(refused)?, tls))
 }
 
 /// Those of a file that can have signed a certificate. A collection may have some that none can read.

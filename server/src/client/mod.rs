@@ -64,7 +64,7 @@ impl Remote {
     pub fn connect(options: &RemoteOptions) -> Result<Self, SqlError> {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
         let runtime = runtime.map_err(|e| failed(format!("threads cannot be started: {e}")))?;
-        let channel = runtime.block_on(connect::channel(options))?;
+        let (channel, tls) = runtime.block_on(connect::channel(options))?;
         let client = FlightServiceClient::new(channel)
             .max_decoding_message_size(usize::MAX)
             .max_encoding_message_size(usize::MAX);
@@ -82,7 +82,7 @@ impl Remote {
             headers
                 .insert(SNAPSHOT, value.map_err(|_| failed(format!("there is no snapshot `{snapshot}`")))?);
         }
-        Ok(Self { client, headers, tls: connect::has_tls(&options.address), runtime })
+        Ok(Self { client, headers, tls, runtime })
     }
 
     /// Asks of this snapshot from now on.
