@@ -20,6 +20,8 @@ mod plain;
 mod put;
 #[path = "flight/sql.rs"]
 mod sql;
+#[path = "flight/streams.rs"]
+mod streams;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;

@@ -10,18 +10,16 @@ use arrow_array::{
     Array, ArrayRef, FixedSizeListArray, Float32Array, Float64Array, Int64Array, PrimitiveArray, RecordBatch,
     StringArray, UInt64Array,
 };
-use arrow_flight::sql::CommandPreparedStatementQuery;
 use arrow_flight::{FlightData, FlightDescriptor};
 use arrow_ipc::CompressionType;
 use arrow_ipc::writer::IpcWriteOptions;
 use arrow_schema::{DataType, Field, Fields};
-use futures::StreamExt;
-use gstore_server::{ConnectionLimits, RequestLimits, Scope, ServeOptions};
+use gstore_server::{RequestLimits, Scope, ServeOptions};
 use gstore_store::Store;
 use serde_json::{Value, json};
 use tonic::{Code, Status};
 
-use crate::client::{Client, command, messages, text};
+use crate::client::{Client, messages, text};
 use crate::{Server, options, served, token_for};
 
 /// A client that may write.
@@ -30,7 +28,7 @@ async fn writer(server: &Server, name: &str, datasets: Option<&[&str]>) -> Clien
 }
 
 /// A server, and a client that may write.
-async fn writable(options: ServeOptions) -> (Server, Client) {
+pub(crate) async fn writable(options: ServeOptions) -> (Server, Client) {
     let server = Server::start(options);
     let client = writer(&server, "writer", None).await;
     (server, client)
@@ -45,21 +43,25 @@ async fn put_as(
     sent(client, encoded(what, batches, options).await).await
 }
 
-fn asked(what: &Value) -> FlightDescriptor {
+pub(crate) fn asked(what: &Value) -> FlightDescriptor {
     FlightDescriptor::new_cmd(what.to_string().into_bytes())
 }
 
-async fn encoded(what: &Value, batches: Vec<RecordBatch>, options: IpcWriteOptions) -> Vec<FlightData> {
+pub(crate) async fn encoded(
+    what: &Value,
+    batches: Vec<RecordBatch>,
+    options: IpcWriteOptions,
+) -> Vec<FlightData> {
     messages(asked(&json!({ "put": what })), batches, options).await
 }
 
-async fn sent(client: &Client, messages: Vec<FlightData>) -> Result<Value, Status> {
+pub(crate) async fn sent(client: &Client, messages: Vec<FlightData>) -> Result<Value, Status> {
     let put = client.inner.clone().do_put(client.request(futures::stream::iter(messages))).await?;
     let result = put.into_inner().message().await?.expect("a result");
     Ok(serde_json::from_slice(&result.app_metadata).unwrap())
 }
 
-async fn put(client: &Client, what: Value, batches: Vec<RecordBatch>) -> Result<Value, Status> {
+pub(crate) async fn put(client: &Client, what: Value, batches: Vec<RecordBatch>) -> Result<Value, Status> {
     put_as(client, &what, batches, IpcWriteOptions::default()).await
 }
 
@@ -69,11 +71,11 @@ async fn refused(client: &Client, what: Value, batch: RecordBatch) -> Code {
     error.code()
 }
 
-fn batch(columns: Vec<(&str, ArrayRef)>) -> RecordBatch {
+pub(crate) fn batch(columns: Vec<(&str, ArrayRef)>) -> RecordBatch {
     RecordBatch::try_from_iter(columns).unwrap()
 }
 
-fn texts(range: std::ops::Range<usize>) -> RecordBatch {
+pub(crate) fn texts(range: std::ops::Range<usize>) -> RecordBatch {
     let ids = StringArray::from_iter_values(range.clone().map(|i| format!("n{i}")));
     let texts = StringArray::from_iter_values(range.clone().map(|i| format!("text {i}")));
     let stars = Int64Array::from_iter_values(range.map(|i| i as i64));
@@ -86,7 +88,7 @@ fn list<T: arrow_array::ArrowPrimitiveType>(values: Vec<T::Native>, dim: i32) ->
     Arc::new(FixedSizeListArray::try_new(item, dim, Arc::new(values), None).unwrap())
 }
 
-fn vectors(rows: &[u64], dim: i32) -> RecordBatch {
+pub(crate) fn vectors(rows: &[u64], dim: i32) -> RecordBatch {
     let values = rows.iter().flat_map(|row| (0..dim).map(move |j| *row as f32 + j as f32 / 8.0)).collect();
     batch(vec![
         ("row", Arc::new(UInt64Array::from(rows.to_vec()))),
@@ -94,7 +96,7 @@ fn vectors(rows: &[u64], dim: i32) -> RecordBatch {
     ])
 }
 
-async fn value(client: &Client, sql: &str) -> String {
+pub(crate) async fn value(client: &Client, sql: &str) -> String {
     let (_, rows) = client.sql(sql).await.unwrap_or_else(|e| panic!("{sql}: {e}"));
     arrow_cast::display::array_value_to_string(rows[0].column(0), 0).unwrap()
 }
@@ -105,7 +107,7 @@ async fn rows(client: &Client, sql: &str) -> Vec<u64> {
 }
 
 /// What uploads leave in the store in addition to what they publish.
-fn leftovers(store: &Store) -> Vec<String> {
+pub(crate) fn leftovers(store: &Store) -> Vec<String> {
     let names = |folder: &str| -> Vec<String> {
         let Ok(entries) = fs_err::read_dir(store.path().join(folder)) else { return Vec::new() };
         entries.map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned()).collect()
@@ -436,115 +438,6 @@ async fn only_those_who_may_write_add_something_and_only_what_can_be() {
     assert_eq!(put(&narrow, own, vec![texts(0..2)]).await.unwrap()["added"], json!(2));
 }
 
-/// Begins an upload and leaves it in the middle.
-async fn leave(client: &Client, what: Value, batches: Vec<RecordBatch>) {
-    let messages = encoded(&what, batches, IpcWriteOptions::default()).await;
-    let open = futures::stream::iter(messages).chain(futures::stream::pending());
-    let mut inner = client.inner.clone();
-    let call = inner.do_put(client.request(open));
-    assert!(tokio::time::timeout(Duration::from_millis(700), call).await.is_err(), "it waits for the rest");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_stream_that_breaks_off_leaves_nothing() {
-    let (server, client) = writable(options()).await;
-    let before = server.store.snapshot().unwrap().number();
-    let samples = json!({"samples": {"dataset": "fresh"}, "key": "k"});
-    let own = json!({"vectors": {"dataset": "pool", "kind": "embed-x"}, "key": "k"});
-    leave(&client, samples.clone(), vec![texts(0..5), texts(5..9)]).await;
-    leave(&client, own.clone(), vec![vectors(&[3, 4], 2), vectors(&[0, 1], 2)]).await;
-    for _ in 0..100 {
-        if leftovers(&server.store).is_empty() && client.running().await == 0 {
-            break;
-        }
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-    assert_eq!(leftovers(&server.store), Vec::<String>::new());
-    assert_eq!(server.store.snapshot().unwrap().number(), before);
-    // What was left is sent once more, and is not there yet.
-    let told = put(&client, samples, vec![texts(0..9)]).await.unwrap();
-    assert_eq!((&told["added"], &told["repeated"]), (&json!(9), &json!(false)), "{told}");
-    let told = put(&client, own, vec![vectors(&[0, 1, 3, 4], 2)]).await.unwrap();
-    assert_eq!((&told["rows"], &told["repeated"]), (&json!(4), &json!(false)), "{told}");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_stream_that_ends_before_all_announced_rows_leaves_nothing() {
-    let (server, client) = writable(options()).await;
-    let before = server.store.snapshot().unwrap().number();
-    let rows: ArrayRef = Arc::new(Int64Array::from(vec![0, 1, 2]));
-    let losses: ArrayRef = Arc::new(Float64Array::from(vec![0.5, 1.5, 2.5]));
-    let losses = batch(vec![("row", rows), ("loss", losses)]);
-    for (mut what, whole) in [
-        (json!({"samples": {"dataset": "fresh"}, "key": "s"}), texts(0..3)),
-        (json!({"vectors": {"dataset": "pool", "kind": "embed-x"}, "key": "v"}), vectors(&[0, 1, 2], 2)),
-        (json!({"losses": {"dataset": "target", "run": "theirs", "checkpoint": "c9"}, "key": "l"}), losses),
-    ] {
-        let now = server.store.snapshot().unwrap().number();
-        for wrong in [0, 2, 4] {
-            what["rows"] = json!(wrong);
-            let error = put(&client, what.clone(), vec![whole.clone()]).await.expect_err("another number");
-            assert_eq!(error.code(), Code::InvalidArgument, "{error}");
-            let why = format!("after 3 rows, and `rows` says {wrong}");
-            assert!(error.message().contains(&why), "{error}");
-        }
-        assert_eq!(server.store.snapshot().unwrap().number(), now);
-        assert_eq!(leftovers(&server.store), Vec::<String>::new());
-        // The key is still free, and what was announced is no part of the content.
-        what["rows"] = json!(3);
-        let told = put(&client, what.clone(), vec![whole.slice(0, 1), whole.slice(1, 2)]).await.unwrap();
-        assert_eq!(told["repeated"], json!(false), "{told}");
-        what.as_object_mut().unwrap().remove("rows");
-        let again = put(&client, what, vec![whole]).await.unwrap();
-        assert_eq!(again["repeated"], json!(true), "{again}");
-    }
-    assert_eq!(server.store.snapshot().unwrap().number(), before + 3);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_stream_in_which_nothing_comes_is_given_up() {
-    let connections = ConnectionLimits { reader: Duration::from_millis(200), ..ConnectionLimits::default() };
-    let limits = RequestLimits { connections, ..RequestLimits::default() };
-    let (_server, client) = writable(ServeOptions { limits, ..options() }).await;
-    let upload = asked(&json!({"put": {"samples": {"dataset": "fresh"}}}));
-    let handle = client.prepare("SELECT $1").await.unwrap().prepared_statement_handle;
-    let bind = command(&CommandPreparedStatementQuery { prepared_statement_handle: handle });
-    for descriptor in [upload, bind] {
-        let messages = messages(descriptor, vec![texts(0..1)], IpcWriteOptions::default()).await;
-        let open = futures::stream::iter(messages).chain(futures::stream::pending());
-        let status = client.inner.clone().do_put(client.request(open)).await.expect_err("given up");
-        assert_eq!(status.code(), Code::DeadlineExceeded, "{status}");
-    }
-    let silent = futures::stream::pending::<FlightData>();
-    let status = client.inner.clone().do_put(client.request(silent)).await.expect_err("given up");
-    assert_eq!(status.code(), Code::DeadlineExceeded, "{status}");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn the_same_key_at_the_same_time_is_done_once() {
-    let (_server, client) = writable(options()).await;
-    let one = || put(&client, json!({"samples": {"dataset": "fresh"}, "key": "k"}), vec![texts(0..40)]);
-    let all = futures::future::join_all((0..6).map(|_| one())).await;
-    let told: Vec<Value> = all.into_iter().map(Result::unwrap).collect();
-    assert_eq!(told.iter().filter(|told| told["repeated"] == json!(false)).count(), 1, "{told:?}");
-    assert!(told.iter().all(|one| one["snapshot"] == told[0]["snapshot"]), "{told:?}");
-    let own = || {
-        put(
-            &client,
-            json!({"vectors": {"dataset": "fresh", "kind": "embed-x"}, "key": "v"}),
-            vec![vectors(&[0, 1], 2)],
-        )
-    };
-    let all = futures::future::join_all((0..6).map(|_| own())).await;
-    // Those that meet one at work are told so, and try again.
-    for result in &all {
-        assert!(result.as_ref().map_or_else(|e| e.code() == Code::Aborted, |_| true), "{result:?}");
-    }
-    assert!(all.iter().any(Result::is_ok));
-    assert_eq!(own().await.unwrap()["repeated"], json!(true));
-    assert_eq!(value(&client, "SELECT rows FROM gstore.features WHERE label = 'embed-x'").await, "2");
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_matrix_has_the_scores_of_single_questions() {
     let (_server, client) = served(options()).await;
@@ -634,17 +527,4 @@ async fn two_first_uploads_of_a_label_make_one_feature() {
     assert_eq!(value(&client, label).await, "1");
     assert_eq!(value(&client, "SELECT count(*) FROM vectors('pool', 'embed-both')").await, "4");
     assert_eq!(leftovers(&server.store), Vec::<String>::new());
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn messages_that_claim_more_than_was_sent_are_refused() {
-    let (_server, client) = writable(options()).await;
-    let what = json!({"samples": {"dataset": "fresh"}});
-    let mut messages = encoded(&what, vec![texts(0..3)], IpcWriteOptions::default()).await;
-    let last = messages.last_mut().unwrap();
-    last.data_body = last.data_body.slice(..8);
-    let refused = sent(&client, messages).await.unwrap_err();
-    assert_eq!(refused.code(), Code::InvalidArgument, "{refused}");
-    assert!(refused.message().contains("more bytes than its body"), "{refused}");
-    put(&client, what, vec![texts(0..3)]).await.unwrap();
 }
