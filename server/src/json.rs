@@ -1,4 +1,4 @@
-//! What clients send as JSON.
+//! Parsing of JSON requests.
 
 use serde::de::DeserializeOwned;
 use tonic::Status;
@@ -15,7 +15,7 @@ const WORDS: [(&str, &str); 5] = [
 /// Reads an object, which messages call `what`.
 pub(crate) fn read_object<T: DeserializeOwned>(what: &str, bytes: &[u8]) -> Result<T, Status> {
     let refused = |why: &str| Status::invalid_argument(format!("{what} is not understood: {why}"));
-    // The fields of a type would be read from a list, too, in an order that nobody is promised.
+    // serde also reads the fields of a type from a list, in the order of its source code.
     if bytes.trim_ascii_start().first() != Some(&b'{') {
         return Err(refused("it is no JSON object"));
     }

@@ -34,7 +34,8 @@ pub fn begin(format: LogFormat, level: &str) -> Result<(), String> {
     begun.map_err(|e| e.to_string())
 }
 
-/// The filter of a level. A word that is none would be the name of a part of the program, and the log silent.
+/// The filter of a level. An unknown word is refused: it would be taken for the name of a module, and nothing
+/// else would be logged.
 fn filter(level: &str) -> Result<EnvFilter, String> {
     let known = |part: &str| part.contains('=') || LEVELS.iter().any(|word| part.eq_ignore_ascii_case(word));
     if !level.split(',').all(known) {

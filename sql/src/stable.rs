@@ -71,7 +71,7 @@ fn stable(node: Arc<dyn ExecutionPlan>) -> Result<Transformed<Arc<dyn ExecutionP
     Ok(Transformed::yes(Arc::new(plan) as Arc<dyn ExecutionPlan>))
 }
 
-/// Heading of the column of numbers, which nobody sees.
+/// Name of the column of row numbers, which is dropped above the sort.
 const NUMBER: &str = "number";
 
 /// Numbers of the rows of a partition, as its last column.

@@ -116,7 +116,8 @@ impl Drop for FitLock {
     }
 }
 
-/// The lock of a partition, from 0. Nobody removes its file meanwhile: this job shares that of the folder.
+/// Locks a partition, numbered from 0. Its file is not removed meanwhile, since the job also has a share in
+/// the lock of the folder.
 fn of_partition(folder: &Path, only: usize) -> Result<fs_err::File, FactorJobError> {
     let number = only + 1;
     let path = folder.join(format!("{LOCK}-{number}"));

@@ -193,7 +193,7 @@ async fn refuse(socket: TcpStream, protocol: Protocol) {
     let answer = match protocol {
         Protocol::Flight => closing_frames(),
         Protocol::Http => {
-            // An answer before its request is none to clients of HTTP/1.1.
+            // Clients of HTTP/1.1 do not accept an answer that comes before their request.
             if socket.readable().await.is_err() {
                 return;
             }

@@ -1,5 +1,5 @@
-//! Copies of streams that are read twice: files in a folder of the store, each locked as long as it is in
-//! use. The store knows which of them nobody holds ([`gstore_store::Store::uploads_folder`]).
+//! Temporary copies of uploads that are read twice: files in [`gstore_store::Store::uploads_folder`], each
+//! locked as long as it is in use. Those of killed servers are removed by the next upload or by `gc`.
 
 use std::path::{Path, PathBuf};
 

@@ -149,7 +149,8 @@ impl Ledger {
     }
 
     /// Brings a dataset up to date from its sample files. Rows come in ascending order, so an id that was
-    /// used again leads to its last row. What was done when it is told to stop is done again by the next call.
+    /// used again leads to its last row. What was done when it is told to stop is done again by the next
+    /// call.
     pub(crate) fn catch_up(
         &self,
         part: &DatasetPart,
@@ -189,8 +190,8 @@ impl Ledger {
                     cancel.check().map_err(Unusable::from)?;
                 }
                 if entries.len() >= STRETCH {
-                    // Without a state: a ledger that is left here is made anew. That of the files before would
-                    // be true again after a revert to them, and the ids of these rows would not.
+                    // The state is removed, so that a ledger left here is rebuilt. If it stayed, it would be
+                    // valid again after a revert to its files, although ids already lead to later rows.
                     self.transaction(|txn| {
                         forget_state(txn, part.number)?;
                         insert(txn, part.number, &mut entries, progress, cancel)
@@ -284,8 +285,8 @@ fn insert(
     progress: &mut dyn Progress,
     cancel: &Cancel,
 ) -> Result<(), Unusable> {
-    // In the order of the keys each page is changed once, while it is in the cache. Pieces are sorted first, so
-    // that sorting can be told to stop: the whole is then runs, which are only merged.
+    // In the order of the keys each page is changed once, while it is in the cache. Pieces are sorted first,
+    // so that sorting can be told to stop: the whole is then runs, which are only merged.
     for piece in entries.chunks_mut(STRETCH) {
         cancel.check()?;
         sort(piece);

@@ -104,8 +104,9 @@ impl Store {
         self.env().at(SERVER)
     }
 
-    /// The folder for copies of what clients send: `<uuid>.arrow`, each locked as long as it is in use. Its
-    /// `lock` is held while one is made and not locked yet. What nobody holds goes with [`Store::collect`].
+    /// The folder for temporary copies of uploads: `<uuid>.arrow`, each locked as long as it is in use.
+    /// `lock` in it is held from the creation of a copy until that is locked. [`Store::collect`] removes copies
+    /// that are not locked.
     pub fn uploads_folder(&self) -> PathBuf {
         self.env().at(UPLOADS)
     }
