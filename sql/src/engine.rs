@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use datafusion::error::DataFusionError;
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
-use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
+use datafusion::execution::memory_pool::{GreedyMemoryPool, MemoryConsumer, MemoryPool, MemoryReservation};
 use datafusion::execution::object_store::{DefaultObjectStoreRegistry, ObjectStoreRegistry, ObjectStoreUrl};
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use datafusion::optimizer::{Optimizer, OptimizerRule};
@@ -16,6 +16,10 @@ use super::bounds::PredicateLimit;
 use super::error::SqlError;
 use super::memory::{self, Clients};
 use super::options::SqlOptions;
+use super::shares::SharedPool;
+
+/// Files of sorted rows that an operator merges at once: each takes memory that another would need.
+const SPILLS_MERGED: usize = 32;
 
 /// Memory and disk for operators; the sessions that are made with it share its limits.
 #[derive(Debug, Clone)]
@@ -34,13 +38,18 @@ impl SqlResources {
     pub fn new(options: &SqlOptions) -> Result<Self, SqlError> {
         let stores = DefaultObjectStoreRegistry::new();
         stores.deregister_store(ObjectStoreUrl::local_filesystem().as_ref()).map_err(engine_error)?;
-        let disk = match &options.spill {
-            Some(folder) => DiskManagerMode::Directories(vec![folder.clone()]),
-            None => DiskManagerMode::Disabled,
+        let bytes = options.memory_limit;
+        let (pool, disk): (Arc<dyn MemoryPool>, _) = match &options.spill {
+            Some(folder) => (
+                Arc::new(SharedPool::new(bytes, options.memory_each)),
+                DiskManagerMode::Directories(vec![folder.clone()]),
+            ),
+            None => (Arc::new(GreedyMemoryPool::new(bytes)), DiskManagerMode::Disabled),
         };
+        let disk = DiskManagerBuilder::default().with_mode(disk).with_max_spill_merge_fan_in(SPILLS_MERGED);
         let env = RuntimeEnvBuilder::new()
-            .with_memory_limit(options.memory_limit, 1.0)
-            .with_disk_manager_builder(DiskManagerBuilder::default().with_mode(disk))
+            .with_memory_pool(pool)
+            .with_disk_manager_builder(disk)
             .with_object_store_registry(Arc::new(stores))
             .build_arc()
             .map_err(engine_error)?;

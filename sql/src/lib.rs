@@ -66,6 +66,7 @@ mod runner;
 mod samples;
 mod scan;
 mod session;
+mod shares;
 mod shown;
 mod shows;
 mod stable;

@@ -27,6 +27,18 @@ pub struct SqlOptions {
     pub own: Vec<OwnTable>,
 }
 
+/// Memory that a stream of an operator needs to go on from disk, whatever it does.
+const PARTITION_BYTES: usize = 64 << 20;
+
+impl SqlOptions {
+    /// Streams that operators work on at once.
+    pub(super) fn partitions(&self) -> usize {
+        let memory = self.memory_each.map_or(self.memory_limit, |each| each.min(self.memory_limit));
+        let most = if self.spill.is_some() { memory / PARTITION_BYTES } else { usize::MAX };
+        self.threads.min(most).max(1)
+    }
+}
+
 impl Default for SqlOptions {
     fn default() -> Self {
         let threads = std::thread::available_parallelism().map_or(1, |n| n.get());

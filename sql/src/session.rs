@@ -110,7 +110,9 @@ impl SqlSession {
             .with_default_catalog_and_schema(catalog::CATALOG, catalog::DATA)
             .with_create_default_catalog_and_schema(false)
             .with_information_schema(true)
-            .with_target_partitions(threads)
+            .with_target_partitions(options.partitions())
+            // Operators that go on from disk have shares of the memory instead.
+            .with_sort_spill_reservation_bytes(1 << 20)
             // Leaves score with their own threads; a repartition above them would only keep a
             // limit from reaching them.
             .with_round_robin_repartition(false);

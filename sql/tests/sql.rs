@@ -27,6 +27,8 @@ mod shapes;
 mod slt;
 #[path = "sql/speed.rs"]
 mod speed;
+#[path = "sql/spilled.rs"]
+mod spilled;
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError, Weak};

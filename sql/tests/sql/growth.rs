@@ -275,25 +275,6 @@ async fn chains_of_steps_as_analysts_write_them_run() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn sorts_of_what_functions_make_spill() {
-    let store = small_store();
-    let folder = tempfile::tempdir().unwrap();
-    let options = SqlOptions {
-        threads: 1,
-        memory_limit: 48 << 20,
-        spill: Some(folder.path().to_owned()),
-        ..SqlOptions::default()
-    };
-    let session = SqlSession::new(Arc::clone(&store.snapshot), options).unwrap();
-    let sql = "SELECT max(r) AS r, max(k) AS k FROM (SELECT k, row_number() OVER (ORDER BY k DESC) AS r FROM \
-               (SELECT 'abcdefghijklmnopqrstuvwxyz0123456789' || (value * 7919 % 1000003) AS k \
-               FROM generate_series(1, 600000) AS t(value)))";
-    let rows = slt::run(&session, sql).await.unwrap_or_else(|e| panic!("{e}")).1;
-    assert_eq!(rows.len(), 1);
-    assert!(rows[0].contains("600000"), "{rows:?}");
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn what_repeats_text_works_on_few_rows_at_a_time() {
     let (_store, session) = session(2);
     for (sql, rows, most) in [
