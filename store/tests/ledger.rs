@@ -347,7 +347,8 @@ fn samples_are_added_whenever_the_index_of_ids_is_stopped_and_the_next_append_fi
             assert!(found.is_sound() && found.notes.is_empty() != stopped, "{what}: {found:?}");
             let cancel = Cancel::new();
             let mut progress = StopAt::new(u64::MAX, &cancel);
-            store.index_ids(&dataset(), &mut progress, &cancel).unwrap();
+            let started = store.append_until(&dataset(), vec![], options("add"), &mut progress, &cancel);
+            assert!(started.unwrap().is_some(), "{what}");
             assert_eq!(progress.stages.len(), usize::from(stopped), "{what}: {:?}", progress.stages);
             assert!(verify(&store).notes.is_empty(), "{what}");
         }
@@ -365,8 +366,9 @@ fn ids_that_were_caught_up_in_part_are_not_known_after_a_revert() {
     let append = appended(&store, 0..100_500, 2, IfChanged::Replace);
     append.finish_until(&mut Silent, &Cancel::raised()).unwrap();
     let cancel = Cancel::new();
-    store.index_ids(&dataset(), &mut StopAt::new(100_000, &cancel), &cancel).unwrap();
-    assert!(cancel.is_raised());
+    let mut progress = StopAt::new(100_000, &cancel);
+    let stopped = store.append_until(&dataset(), vec![], options("add"), &mut progress, &cancel);
+    assert!(stopped.unwrap().is_none() && cancel.is_raised());
     let report = verify(&store);
     assert!(report.is_sound() && report.notes.iter().any(|n| n.contains("behind")), "{report:?}");
     store.revert(&first, &RevertOptions { command: "revert".into(), dry_run: false }).unwrap();

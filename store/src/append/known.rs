@@ -40,11 +40,14 @@ pub(super) struct KnownIds {
 }
 
 impl KnownIds {
+    /// `None`: it was told to stop while the ledger was brought up to date.
     pub(super) fn open(
         store: &Store,
         base: &Arc<Snapshot>,
         part: Option<&Arc<DatasetPart>>,
-    ) -> Result<KnownIds, AppendError> {
+        progress: &mut dyn Progress,
+        cancel: &Cancel,
+    ) -> Result<Option<KnownIds>, AppendError> {
         let mut ids = KnownIds {
             store: store.clone(),
             base: Arc::clone(base),
@@ -58,9 +61,12 @@ impl KnownIds {
         if let Some(part) = part {
             ids.rows = Some(base.rows_of(part)?);
             ids.deleted = DeletedIds::open(store.env(), part)?;
-            ids.ledger = Some(open_whole_ledger(store, base, part)?);
+            ids.ledger = open_ledger(store, base, part, progress, cancel)?;
+            if ids.ledger.is_none() {
+                return Ok(None);
+            }
         }
-        Ok(ids)
+        Ok(Some(ids))
     }
 
     /// A sample that was added before.
@@ -100,7 +106,8 @@ impl KnownIds {
             return Err(missing_ledger().into());
         };
         ledger.discard(&self.store.env().shared_vfs(), self.store.path())?;
-        Ok(self.ledger.insert(open_whole_ledger(&self.store, &self.base, part)?))
+        let ledger = open_ledger(&self.store, &self.base, part, &mut Silent, &Cancel::new())?;
+        Ok(self.ledger.insert(ledger.ok_or_else(missing_ledger)?))
     }
 
     /// Remembers a new sample.
@@ -141,18 +148,13 @@ impl KnownIds {
     }
 }
 
-fn missing_ledger() -> StorageError {
+pub(super) fn missing_ledger() -> StorageError {
     StorageError::io("rebuild the index of ids", std::io::Error::other("there is none"))
 }
 
-/// The ledger, brought up to date for a dataset.
-fn open_whole_ledger(store: &Store, base: &Snapshot, part: &DatasetPart) -> Result<Ledger, AppendError> {
-    let ledger = open_ledger(store, base, part, &mut Silent, &Cancel::new())?;
-    ledger.ok_or_else(|| missing_ledger().into())
-}
-
-/// The same, or `None` if it is told to stop. One that cannot be brought up to date is rebuilt once.
-pub(super) fn open_ledger(
+/// The ledger, brought up to date for a dataset, or `None` if it is told to stop. One that cannot be
+/// brought up to date is rebuilt once.
+fn open_ledger(
     store: &Store,
     base: &Snapshot,
     part: &DatasetPart,

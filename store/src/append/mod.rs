@@ -15,8 +15,8 @@ pub use session::{AppendOptions, AppendOutcome, AppendReport, IfChanged, IfDelet
 
 use crate::error::AppendError;
 use crate::samples::ColumnSpec;
-use crate::store::{Store, WriterLock};
-use gstore_core::{Cancel, DatasetName, Progress};
+use crate::store::Store;
+use gstore_core::{Cancel, DatasetName, Progress, Silent};
 
 impl Store {
     /// Starts adding samples to a dataset, which is made if there is none of this name.
@@ -28,20 +28,20 @@ impl Store {
         columns: Vec<ColumnSpec>,
         options: AppendOptions,
     ) -> Result<SampleAppend, AppendError> {
-        SampleAppend::start(self.clone(), dataset, columns, options)
+        let append = self.append_until(dataset, columns, options, &mut Silent, &Cancel::new())?;
+        append.ok_or_else(|| known::missing_ledger().into())
     }
 
-    /// Finishes the index of ids of a dataset, where the last append was killed or told to stop before it did.
-    /// The next append would, and shows no progress. Told to stop itself, it leaves that to the next one.
-    pub fn index_ids(
+    /// The same, and shows how far the index of ids is, which the last append may have left to this one.
+    /// `None`: told to stop there, it leaves that to the next.
+    pub fn append_until(
         &self,
         dataset: &DatasetName,
+        columns: Vec<ColumnSpec>,
+        options: AppendOptions,
         progress: &mut dyn Progress,
         cancel: &Cancel,
-    ) -> Result<(), AppendError> {
-        let _lock = WriterLock::take(self)?;
-        let base = self.snapshot()?;
-        let part = base.datasets().iter().find(|part| part.name == **dataset);
-        part.map_or(Ok(()), |part| known::open_ledger(self, &base, part, progress, cancel).map(drop))
+    ) -> Result<Option<SampleAppend>, AppendError> {
+        SampleAppend::start(self.clone(), dataset, columns, options, progress, cancel)
     }
 }

@@ -131,7 +131,9 @@ impl SampleAppend {
         dataset: &DatasetName,
         columns: Vec<ColumnSpec>,
         options: AppendOptions,
-    ) -> Result<SampleAppend, AppendError> {
+        progress: &mut dyn Progress,
+        cancel: &Cancel,
+    ) -> Result<Option<SampleAppend>, AppendError> {
         let lock = WriterLock::take(&store)?;
         let base = store.snapshot()?;
         remove_leftovers(store.env())?;
@@ -141,14 +143,14 @@ impl SampleAppend {
             None => DatasetPart::new(dataset, base.root().next.dataset),
         };
         let is_new = existing.is_none();
-        let ids = KnownIds::open(&store, &base, existing)?;
+        let Some(ids) = KnownIds::open(&store, &base, existing, progress, cancel)? else { return Ok(None) };
         let (merged, places) = merge(&part, &columns)?;
         if let Some(part) = existing {
             check_widened(&base.samples(part)?, &merged, &columns)?;
         }
         part.columns = merged;
         let files = SampleFiles::new(store.env(), &part);
-        Ok(SampleAppend {
+        Ok(Some(SampleAppend {
             store,
             base,
             part,
@@ -164,7 +166,7 @@ impl SampleAppend {
             report: AppendReport::default(),
             files,
             lock,
-        })
+        }))
     }
 
     /// The snapshot that the append adds to: the current one until it is finished or dropped.

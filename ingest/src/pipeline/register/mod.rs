@@ -127,17 +127,14 @@ fn append_samples(
         follows = Some(then);
     }
     let before = store.snapshot()?.dataset(&name).ok().cloned();
-    // A client waits for its answer, and sees no progress.
-    if before.is_some() && client.is_none() {
-        store.index_ids(&name, progress, cancel)?;
-        cancel.check().map_err(|_| IngestError::Stopped)?;
-    }
     let columns = before.as_ref().map(|part| part.columns.clone()).unwrap_or_default();
     input.fields = input.fields.with_typed(typed_columns(request, &columns)?, exact_columns(request)?);
-    progress.start("reading samples", 2 * input.bytes()?, Unit::Bytes);
+    let bytes = input.bytes()?;
+    progress.start("checking samples", bytes, Unit::Bytes);
     let key = client.and_then(|client| client.key.as_deref());
     let mut content = key.map(|_| Sha256::new());
     let (schema, mut found) = find_columns(request, &input, columns, content.as_mut(), progress, cancel)?;
+    progress.finish();
     let digest = content.map(|content| sha256_hex(content.finalize().as_slice()));
     let write = key.zip(digest).map(|(key, digest)| ClientWrite::new(key, digest)).transpose();
     let write = write.map_err(CommitError::from)?;
@@ -150,7 +147,8 @@ fn append_samples(
             .or_else(|| request.source.clone())
             .or_else(|| input.name()),
     };
-    let mut append = store.append(&name, schema.columns().to_vec(), options)?;
+    let append = store.append_until(&name, schema.columns().to_vec(), options, progress, cancel)?;
+    let mut append = append.ok_or(IngestError::Stopped)?;
     if let Some(write) = write {
         if let Ok(part) = append.base().dataset(&name)
             && let Some(note) = write.done(part).map_err(CommitError::from)?
@@ -166,6 +164,7 @@ fn append_samples(
     }
     // A client is told nothing but its report.
     found.new_texts = NewTexts::beside(before.as_deref().filter(|_| client.is_none()));
+    progress.start("reading samples", bytes, Unit::Bytes);
     let texts = fill(&mut append, request, &input, &schema, follows, &mut found, progress, cancel)?;
     if let (Some(texts), Some(part)) = (found.new_texts.take(), &before) {
         found.notes.extend(texts.told(append.base(), part, cancel));
