@@ -377,6 +377,25 @@ fn ids_that_were_caught_up_in_part_are_not_known_after_a_revert() {
     assert!(verify(&store).is_sound());
 }
 
+#[test]
+fn verify_tells_how_far_the_comparison_of_ids_is_and_can_be_stopped_in_it() {
+    let (_dir, store) = created();
+    appended(&store, 0..3000, 1, IfChanged::Refuse).finish().unwrap();
+    let files = verify(&store).bytes;
+    let cancel = Arc::new(Cancel::new());
+    let options = VerifyOptions { cancel: Some(Arc::clone(&cancel)), ..VerifyOptions::default() };
+    let mut last = None;
+    let stopped = store.verify(options, &mut |progress| {
+        if progress.bytes_done > files {
+            cancel.raise();
+        }
+        last = Some(progress);
+    });
+    assert!(matches!(stopped, Err(VerifyError::Cancelled)));
+    let last = last.unwrap();
+    assert!(files < last.bytes_done && last.bytes_done < last.bytes_total, "{last:?}");
+}
+
 /// Counts the bytes read from the ledger's file.
 #[derive(Debug, Clone, Default)]
 struct Counting(Arc<AtomicU64>);

@@ -13,6 +13,23 @@ use gstore_core::many;
 use std::collections::HashSet;
 use std::sync::Arc;
 
+/// After this many ids it is said how far the work is, and looked at whether to stop.
+const PIECE: u64 = 1000;
+
+/// The datasets of the current snapshot.
+fn current(catalog: &Catalog) -> impl Iterator<Item = &DatasetPart> {
+    catalog.datasets.iter().take(catalog.current_datasets).map(|d| &d.part)
+}
+
+fn bytes_of(part: &DatasetPart) -> u64 {
+    part.files.iter().map(|file| file.len).sum()
+}
+
+/// How many bytes of samples are compared with the ledger.
+pub(super) fn bytes(catalog: &Catalog) -> u64 {
+    current(catalog).map(bytes_of).sum()
+}
+
 /// Compares the ledger with those datasets whose files are sound, if no writer is at work.
 ///
 /// The writer lock is held only at the start and at the end: if anything was written in between, what was
@@ -28,7 +45,11 @@ pub(crate) fn ledger(store: &Store, catalog: &Catalog, sound: &HashSet<String>, 
     }
     let mut quiet = |_| {};
     let mut found = Tally::new(&mut quiet, None);
-    look(store, catalog, sound, &mut found);
+    let mut go_on = |bytes| {
+        tally.read(bytes);
+        !tally.stopped()
+    };
+    look(store, catalog, sound, &mut found, &mut go_on);
     let silent = found.problems.is_empty() && found.notes.is_empty();
     if silent || state(store).is_ok_and(|after| after.as_ref() == Some(&before)) {
         tally.take_in(found);
@@ -53,7 +74,14 @@ fn state(store: &Store) -> Result<Option<LedgerState>, OpenError> {
     Ok(Some(LedgerState { current, ledger }))
 }
 
-fn look(store: &Store, catalog: &Catalog, sound: &HashSet<String>, tally: &mut Tally<'_>) {
+/// `go_on` learns how many bytes are done, and says whether to go on.
+fn look(
+    store: &Store,
+    catalog: &Catalog,
+    sound: &HashSet<String>,
+    tally: &mut Tally<'_>,
+    go_on: &mut dyn FnMut(u64) -> bool,
+) {
     let id = catalog.current.store;
     match store.env().vfs().exists(&store.env().at(LEDGER)) {
         Ok(true) => {}
@@ -77,12 +105,11 @@ fn look(store: &Store, catalog: &Catalog, sound: &HashSet<String>, tally: &mut T
             ));
         }
     };
-    let current = catalog.datasets.iter().take(catalog.current_datasets).map(|d| &d.part);
-    let mut behind = 0;
-    for part in current.filter(|d| sound.contains(&d.name)) {
+    let (mut behind, mut done) = (0, 0u64);
+    for part in current(catalog).filter(|d| sound.contains(&d.name)) {
         match ledger.agrees(part) {
             Ok(true) => {
-                if let Err(e) = compare(store, &ledger, part, tally) {
+                if let Err(e) = compare(store, &ledger, part, tally, &mut |bytes| go_on(done + bytes)) {
                     report(tally, &format!("ids of dataset {}", part.name), "readable ones", &e.to_string());
                 }
             }
@@ -91,6 +118,7 @@ fn look(store: &Store, catalog: &Catalog, sound: &HashSet<String>, tally: &mut T
                 report(tally, &format!("state of dataset {}", part.name), "a readable one", &e.to_string())
             }
         }
+        done += bytes_of(part);
     }
     if behind > 0 {
         tally.notes.push(format!(
@@ -121,14 +149,19 @@ fn compare(
     ledger: &Ledger,
     part: &DatasetPart,
     tally: &mut Tally<'_>,
+    go_on: &mut dyn FnMut(u64) -> bool,
 ) -> Result<(), Unusable> {
     // A bitmap that cannot be read was reported when the samples were verified.
     let Ok(rows) = LiveRows::read(store.env(), part) else { return Ok(()) };
     let reader = SampleReader::open(store.env(), part, Arc::clone(&rows.live), &part.files);
-    let mut live = 0;
+    let bytes_a_piece = PIECE.saturating_mul(bytes_of(part)) / rows.live.len().max(1);
+    let mut live = 0u64;
     for sample in scan_known(&reader, 0) {
         // A file that cannot be read was reported when it was verified.
         let Ok((id, row, digest)) = sample else { return Ok(()) };
+        if live.is_multiple_of(PIECE) && !go_on(live / PIECE * bytes_a_piece) {
+            return Ok(());
+        }
         live += 1;
         let found = ledger.get(part.number, &id)?;
         if found != Some(LedgerEntry { row, digest }) {

@@ -56,6 +56,8 @@ impl Store {
         let mut tally = Tally::new(progress, options.cancel.clone());
         let _lease = self.lease_current("verify");
         let catalog = catalog::read(self, options.all_snapshots, &mut tally)?;
+        let compared = index::bytes(&catalog);
+        tally.expect(std::iter::once(compared));
         let samples = check_files(self, &catalog, &mut tally);
         if !tally.stopped() {
             index::ledger(self, &catalog, &samples, &mut tally);
@@ -66,6 +68,8 @@ impl Store {
         if tally.stopped() {
             return Err(VerifyError::Cancelled);
         }
+        // A dataset may have been left out.
+        tally.read(compared);
         collected::forget(self, &catalog, &mut tally);
         let readable = catalog.visited.iter().filter(|v| v.readable).count() as u64;
         Ok(tally.finish(catalog.current.snapshot, readable))

@@ -13,7 +13,7 @@ pub struct VerifyOptions {
     /// The whole history and the tagged snapshots, not only the current one; then files that none of them
     /// refers to are listed as well.
     pub all_snapshots: bool,
-    /// Set from outside, it ends the work after the current file.
+    /// Set from outside, it ends the work after the current file, or at once while ids are compared.
     pub cancel: Option<Arc<Cancel>>,
 }
 
@@ -23,7 +23,7 @@ pub struct VerifyOptions {
 pub struct VerifyProgress {
     /// Bytes of the files done, and of what was read of the one at hand.
     pub bytes_done: u64,
-    /// Bytes there are.
+    /// Bytes there are; those of the current samples twice, as their ids are compared with the index of ids.
     pub bytes_total: u64,
 }
 
