@@ -1,6 +1,6 @@
 //! Promise: the key of a client's write is known exactly if what was written under it is there.
 
-use crate::common::{add, columns, created, dataset, feature, options, plan, pool, seal, verify};
+use crate::common::{add, columns, created, dataset, feature, options, plan, pool, seal, verify, warmup};
 use gstore_store::*;
 use serde_json::{Map, Value, json};
 use std::sync::Arc;
@@ -111,4 +111,29 @@ fn of_two_first_writes_of_a_label_the_second_is_refused_and_joins_when_it_is_don
     begin(elsewhere("external:computed"), 0..6).publish(None, true).unwrap();
     assert_eq!(store.snapshot().unwrap().features().len(), 2);
     assert!(verify(&store).problems.is_empty());
+}
+
+#[test]
+fn of_two_writes_that_say_other_weights_of_a_checkpoint_the_second_is_refused() {
+    let (_dir, store) = created();
+    add(&store, 0..3).unwrap();
+    let begin = |name: &str| {
+        let mut job = store.start_job(plan(vec![feature(name, 4, DType::F32)])).unwrap();
+        seal(&mut job, 0, 0..3);
+        job
+    };
+    let publish = |job: Job, weight: f64| {
+        let run = RunUpdate { replace_weights: false, ..warmup("checkpoint-7", 7, weight) };
+        job.publish_write(Some(run), "pool", None)
+    };
+    // All begin before the run is there.
+    let [one, other, same] = ["embed-one", "embed-other", "embed-same"].map(begin);
+    let first = publish(one, 0.5).unwrap();
+    assert_eq!(
+        publish(other, 0.25).unwrap_err().to_string(),
+        "`weight` is 0.25, but that of checkpoint \"checkpoint-7\" of run \"warmup\" is 0.5, and an upload \
+         does not change it; leave `weight` out, or name another checkpoint"
+    );
+    assert_eq!(store.snapshot().unwrap().number(), first.number());
+    assert_eq!(publish(same, 0.5).unwrap().number(), first.number() + 1);
 }

@@ -7,7 +7,6 @@ use gstore_core::{
 use gstore_store::{DatasetPart, FeaturePart, JobFeature, RunCheckpoint, RunPart, RunUpdate, Snapshot};
 use serde::{Deserialize, Serialize};
 use serde_json::Map;
-use std::fmt::Display;
 use std::sync::Arc;
 use uuid::Uuid;
 
@@ -303,30 +302,12 @@ impl VectorSpec {
 
     /// What a checkpoint of a run lacks and this says.
     fn filled_in(&self, run: &str, known: &RunCheckpoint) -> Result<Option<RunUpdate>, PutError> {
-        let named = format!("checkpoint {:?} of run {run:?}", known.name);
-        let step = is_new("step", self.step, known.step, &named)?;
-        let weight = is_new("weight", self.weight, known.weight, &named)?;
-        if !step && !weight {
+        if !known.lacks(run, self.step, self.weight)? {
             return Ok(None);
         }
         let checkpoint = RunCheckpoint { step: self.step, weight: self.weight, ..known.clone() };
         let (name, checkpoints) = (run.to_owned(), vec![checkpoint]);
         Ok(Some(RunUpdate { name, checkpoints, replace_weights: false }))
-    }
-}
-
-/// Whether a value is given and none is stored. One that differs from what is stored would be lost.
-fn is_new<T: PartialEq + Display>(
-    what: &str,
-    given: Option<T>,
-    stored: Option<T>,
-    named: &str,
-) -> Result<bool, PutError> {
-    match (given, stored) {
-        (Some(given), Some(stored)) if given != stored => Err(refused(&format!(
-            "`{what}` is {given}, but that of {named} is {stored}, and an upload does not change it; leave `{what}` out, or name another checkpoint"
-        ))),
-        (given, stored) => Ok(given.is_some() && stored.is_none()),
     }
 }
 

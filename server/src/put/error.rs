@@ -55,7 +55,9 @@ fn commit_code(error: &CommitError) -> Code {
         CommitError::BeyondDataset { .. } | CommitError::Mismatch { .. } | CommitError::LabelTaken { .. } => {
             Code::Aborted
         }
-        CommitError::RunConflict { .. } | CommitError::CheckpointTwice { .. } => Code::InvalidArgument,
+        CommitError::RunConflict { .. }
+        | CommitError::CheckpointTwice { .. }
+        | CommitError::CheckpointValue { .. } => Code::InvalidArgument,
         _ => Code::Internal,
     }
 }

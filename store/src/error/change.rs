@@ -88,6 +88,11 @@ pub enum CommitError {
         "run {run:?} has the checkpoint {name:?} already, as {stored:?}\n  use that name, or give the run another name"
     )]
     CheckpointTwice { run: String, name: String, stored: String },
+    /// What a write says of a checkpoint is not what the run has.
+    #[error(
+        "`{what}` is {given}, but that of checkpoint {name:?} of run {run:?} is {stored}, and an upload does not change it; leave `{what}` out, or name another checkpoint"
+    )]
+    CheckpointValue { what: &'static str, given: String, run: String, name: String, stored: String },
     #[error(
         "{name:?} cannot name a run: that is a text of 1 to {longest} bytes without `/` and control characters, and not `.` or `..`"
     )]

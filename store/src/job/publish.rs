@@ -6,7 +6,7 @@
 use super::folder::PUBLISH;
 use super::plan::Intents;
 use super::run::Job;
-use super::run_part::KnownProvenance;
+use super::run_part::KnownCheckpoint;
 use crate::error::{CommitError, StorageError};
 use crate::manifest::{ClientWrite, FeatureState, RunUpdate, VERSION};
 use crate::store::{Snapshot, WriterLock, publish};
@@ -18,7 +18,7 @@ use std::sync::Arc;
 #[derive(Debug, Default)]
 pub(crate) struct Finish {
     pub runs: Vec<RunUpdate>,
-    pub known: KnownProvenance,
+    pub known: KnownCheckpoint,
     pub completion: Completion,
     /// A new feature needs a label that no other one of its dataset has.
     pub own_labels: bool,
@@ -66,7 +66,7 @@ impl Job {
     /// returned. After an error the sealed files are kept, and the same command goes on from them.
     pub fn publish(self, run: Option<RunUpdate>, complete: bool) -> Result<Arc<Snapshot>, CommitError> {
         let completion = if complete { Completion::Complete } else { Completion::Unchanged };
-        let (runs, known) = (run.into_iter().collect(), KnownProvenance::Replaced);
+        let (runs, known) = (run.into_iter().collect(), KnownCheckpoint::Replaced);
         let finish = Finish { runs, known, completion, ..Finish::default() };
         Ok(Arc::clone(self.publish_as(finish)?.snapshot()))
     }
@@ -76,7 +76,8 @@ impl Job {
     /// is published and the files go.
     ///
     /// # Errors
-    /// As [`Job::publish`]; a key that was used for other content; a new feature whose label another one has.
+    /// As [`Job::publish`]; a key that was used for other content; a step or weight other than that of the
+    /// checkpoint, which another write may have given it meanwhile; a new feature whose label another one has.
     /// Clients name features by label, so of two first writes the one that publishes second is refused, and
     /// joins the feature when it is done again.
     pub fn publish_write(
@@ -87,6 +88,7 @@ impl Job {
     ) -> Result<Arc<Snapshot>, CommitError> {
         let finish = Finish {
             runs: run.into_iter().collect(),
+            known: KnownCheckpoint::Same,
             completion: Completion::WithAllRows,
             own_labels: true,
             write: write.map(|(write, told)| (dataset.to_owned(), write, told)),

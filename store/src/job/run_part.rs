@@ -1,8 +1,9 @@
 //! The part of a run after an update.
 
 use crate::error::CommitError;
-use crate::manifest::{Counters, RunPart, RunUpdate};
+use crate::manifest::{Counters, RunCheckpoint, RunPart, RunUpdate};
 use crate::store::Snapshot;
+use std::fmt::Display;
 
 /// Longest name: that of a folder, which a run is called like where nothing else is said.
 const LONGEST: usize = 255;
@@ -22,14 +23,47 @@ impl RunPart {
     }
 }
 
-/// What becomes of the provenance of a checkpoint that the run has already.
+impl RunCheckpoint {
+    /// Whether a step or a weight is given that this checkpoint of a run lacks.
+    ///
+    /// # Errors
+    /// One that differs from its own, and would be lost.
+    pub fn lacks(&self, run: &str, step: Option<u64>, weight: Option<f64>) -> Result<bool, CommitError> {
+        let step = self.is_new(run, "step", step, self.step)?;
+        let weight = self.is_new(run, "weight", weight, self.weight)?;
+        Ok(step || weight)
+    }
+
+    fn is_new<T: PartialEq + Display>(
+        &self,
+        run: &str,
+        what: &'static str,
+        given: Option<T>,
+        stored: Option<T>,
+    ) -> Result<bool, CommitError> {
+        match (given, stored) {
+            (Some(given), Some(stored)) if given != stored => Err(CommitError::CheckpointValue {
+                what,
+                given: given.to_string(),
+                run: run.to_owned(),
+                name: self.name.clone(),
+                stored: stored.to_string(),
+            }),
+            (given, stored) => Ok(given.is_some() && stored.is_none()),
+        }
+    }
+}
+
+/// What becomes of a checkpoint that the run has already.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) enum KnownProvenance {
-    /// It stays: the update may come from a machine with other folders.
+pub(crate) enum KnownCheckpoint {
+    /// Its provenance stays: the update may come from a machine with other folders.
     #[default]
     Kept,
-    /// That of the update takes its place, if it has one.
+    /// The provenance of the update takes the place of its own, if there is one.
     Replaced,
+    /// Its provenance stays, and a step or weight other than its own is refused.
+    Same,
 }
 
 /// The run's part after an update; `None` if the update changes nothing. `changed`: the part as an update
@@ -38,7 +72,7 @@ pub(crate) fn run_part(
     now: &Snapshot,
     changed: Option<&RunPart>,
     update: &RunUpdate,
-    known: KnownProvenance,
+    known: KnownCheckpoint,
     next: &mut Counters,
 ) -> Result<Option<RunPart>, CommitError> {
     let stored = || now.runs().iter().find(|r| r.name == update.name).map(|r| &**r);
@@ -62,11 +96,14 @@ pub(crate) fn run_part(
                 });
             }
             Some(o) => {
+                if known == KnownCheckpoint::Same {
+                    o.lacks(&update.name, c.step, c.weight)?;
+                }
                 o.step = o.step.or(c.step);
                 if update.replace_weights || o.weight.is_none() {
                     o.weight = c.weight.or(o.weight);
                 }
-                if known == KnownProvenance::Replaced && !c.provenance.is_empty() {
+                if known == KnownCheckpoint::Replaced && !c.provenance.is_empty() {
                     o.provenance.clone_from(&c.provenance);
                 }
             }

@@ -20,7 +20,7 @@ mod report;
 pub use report::{AttachProgress, AttachReport, AttachedFeature, AttachedShard, ShardOutcome};
 
 use crate::error::AttachError;
-use crate::job::{Completion, Finish, Job, JobPlan, KnownProvenance, PublishOutcome, run_part};
+use crate::job::{Completion, Finish, Job, JobPlan, KnownCheckpoint, PublishOutcome, run_part};
 use crate::manifest::FeatureState;
 use crate::store::{Snapshot, Store};
 use choose::Choice;
@@ -152,7 +152,7 @@ fn is_needed(snapshot: &Snapshot, shards: &[Shard], choice: &Choice) -> Result<b
     }
     for update in shards.iter().filter_map(|s| s.receipt.run.as_ref()) {
         let mut next = snapshot.root().next.clone();
-        if run_part(snapshot, None, update, KnownProvenance::Kept, &mut next)?.is_some() {
+        if run_part(snapshot, None, update, KnownCheckpoint::Kept, &mut next)?.is_some() {
             return Ok(true);
         }
     }
