@@ -1,7 +1,8 @@
 //! Import of losses that were computed elsewhere, by any models that score a text, with or without weights.
 //!
-//! Everything is read, checked and compared with what the store has before anything is written. Then members
-//! are registered in one commit, and the losses of each dataset published in one more.
+//! Everything is read, checked and compared with what the store has, and the tables of a dataset with each
+//! other, before anything is written. Then members are registered in one commit, and the losses of each table
+//! published in one more.
 //!
 //! Memory: about 100 bytes for each id, and a cell of rows x models.
 
@@ -80,8 +81,8 @@ pub struct TableReport {
 ///
 /// # Errors
 /// A file or manifest that cannot be understood, ids that the dataset does not have, too few losses, a loss
-/// that is no number, one that differs from that of the store. Nothing is written then. Where another process
-/// changes a dataset meanwhile, members and the tables before may be there.
+/// that is no number, one that differs from that of the store or of a table before it. Nothing is written
+/// then. Where another process changes a dataset meanwhile, members and the tables before may be there.
 pub fn import(
     store: &Store,
     request: &ImportRequest,
@@ -141,6 +142,7 @@ pub fn import(
     for source in &sources {
         write::compare(&now, &planned, source, request.replace, work)?;
     }
+    write::compare_tables(&now, &planned, &sources, request.replace, work)?;
     let snapshot = store.update_ensemble(&update, work.command)?;
     let ensemble = snapshot.ensemble(&name)?;
     let mut report = ImportReport {

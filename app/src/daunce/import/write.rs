@@ -4,6 +4,8 @@
 //! - one process at a time writes a table: its job has both kinds of offsets, of which it writes one
 //! - what was compared with the file is what the store has when the job begins
 
+mod agreement;
+
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -19,6 +21,8 @@ use super::source::LossSource;
 use super::window::CellLosses;
 use crate::daunce::DaunceError;
 use crate::work::JobContext;
+
+pub(super) use agreement::compare_tables;
 
 /// Compares a table with what a snapshot has of it, under an ensemble that may have more members there.
 ///

@@ -119,6 +119,51 @@ fn an_import_that_is_refused_leaves_nothing() {
 }
 
 #[test]
+fn of_files_that_contradict_each_other_none_is_taken_in() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = filled(dir.path());
+    let before = store.snapshot().unwrap().number();
+    let base = ["a", "b"].map(|id| json!({"model": "theta", "id": id, "loss": 3.5}).to_string()).join("\n");
+    for (name, text) in [
+        ("first.csv", "id,m0,m1\na,1,2\nb,3,4\n"),
+        ("other.csv", "id,m1,m2\nb,5,6\n"),
+        ("new.csv", "id,m2\na,7\nb,8\n"),
+        ("other-base.jsonl", base.as_str()),
+    ] {
+        fs_err::write(dir.path().join(name), text).unwrap();
+    }
+    let request = |tables: Value| {
+        let manifest = dir.path().join("tables.json");
+        let content = json!({ "ensemble": "e", "dataset": "pool", "tables": tables });
+        fs_err::write(&manifest, content.to_string()).unwrap();
+        ImportRequest { manifest: Some(manifest), ..ImportRequest::default() }
+    };
+    let other = json!([{ "losses": "first.csv" }, { "losses": "other.csv" }]);
+    for (tables, expected) in [
+        (other.clone(), "other.csv: the loss of \"b\" under \"m1\" is 5, and 4 in a file before it"),
+        (
+            json!([
+                { "losses": "first.csv", "base_losses": "base.jsonl" },
+                { "losses": "new.csv", "base_losses": "other-base.jsonl" }
+            ]),
+            "other-base.jsonl: the loss of \"a\" under \"theta_0\" is 3.5, and 2.5 in a file before it",
+        ),
+        (
+            json!([{ "losses": "first.csv" }, { "losses": "new.csv", "base_losses": "base.jsonl" }]),
+            "base.jsonl: losses of theta_0 come with the first losses of a dataset",
+        ),
+    ] {
+        let refused = take_in(&store, request(tables)).unwrap_err().to_string();
+        assert!(refused.contains(expected), "{refused}");
+        assert_eq!(store.snapshot().unwrap().number(), before);
+    }
+    // The same twice, and another model of the same samples.
+    let agreeing = json!([{ "losses": "first.csv" }, { "losses": "first.csv" }, { "losses": "new.csv" }]);
+    take_in(&store, request(agreeing)).unwrap();
+    take_in(&store, ImportRequest { replace: true, ..request(other) }).unwrap();
+}
+
+#[test]
 fn losses_of_theta_0_that_come_late_or_differ_are_refused() {
     let dir = tempfile::tempdir().unwrap();
     let tables = vec![("pool".to_owned(), dir.path().join("losses.jsonl"))];
