@@ -134,6 +134,7 @@ fn views_are_saved_listed_read_and_dropped() {
     assert!(done.code != 0 && done.stderr.contains(says), "{}", done.stderr);
     let done = place.run(&["query", "SELECT 1 AS a; SELECT 2 AS b", "--plot"]);
     done.says(2, &["of one statement, and these are 2"]);
+    place.run(&["query", ".tables", "--plot"]).says(2, &["of one statement, and dot commands have none"]);
     let done = place.run(&["query", "SELECT * FROM odd"]);
     assert!(done.code != 0 && done.stderr.contains("no table"), "{}", done.stderr);
     let done = place.run(&["query", "CREATE VIEW v AS SELECT 1"]);

@@ -13,6 +13,7 @@ use crate::drawing::{check_file, draw};
 use crate::failure::refuse;
 use crate::models::encoder;
 use crate::output::OutputTarget;
+use crate::shell::dot::has_commands;
 use crate::statements::{
     Engine, NULL, STOPPING, own_tables, parameters, report, with_digest_checks, write_result,
 };
@@ -82,6 +83,9 @@ fn plot_request(args: &QueryArgs) -> Result<(String, PictureArgs)> {
         }
         _ => refuse!("--plot draws the result of one statement; give it as an argument"),
     };
+    if has_commands(&sql) {
+        refuse!("--plot draws the result of one statement, and dot commands have none");
+    }
     match gstore_sql::statements(&sql).len() {
         0 | 1 => Ok((sql, picture)),
         n => refuse!("--plot draws the result of one statement, and these are {n}"),
