@@ -15,7 +15,7 @@ use super::{PutError, VectorShape};
 /// What vectors from elsewhere are, as far as somebody says. What is left out of a feature that is there is
 /// what it has.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, expecting = "an object")]
+#[serde(deny_unknown_fields)]
 pub struct VectorSpec {
     /// The dataset whose samples they are of.
     pub dataset: String,

@@ -17,16 +17,16 @@ use tonic::Status;
 
 use super::matrix;
 use crate::handle::{Matrix, Statement};
-use crate::json::read_object;
+use crate::json::{Object, read_object};
 use crate::values::write_values;
 
 /// What is wanted.
 #[derive(Debug, Clone, Deserialize)]
-#[serde(rename_all = "snake_case", deny_unknown_fields, expecting = "an object")]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
 struct RequestBody {
     dataset: Option<String>,
     rows: Option<[u64; 2]>,
-    vectors: Option<VectorForm>,
+    vectors: Option<Object<VectorForm>>,
     influence: Option<Map<String, Value>>,
     matrix: Option<Map<String, Value>>,
     sql: Option<String>,
@@ -34,7 +34,7 @@ struct RequestBody {
 }
 
 #[derive(Debug, Clone, Deserialize)]
-#[serde(rename_all = "snake_case", deny_unknown_fields, expecting = "an object")]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
 struct VectorForm {
     dataset: String,
     feature: Value,
@@ -114,7 +114,7 @@ pub(crate) fn read_json(bytes: &[u8]) -> Result<PlainRequest, Status> {
         (Some(name), None, None, None, None, rows, None) => {
             Ok(PlainRequest::Dataset { name, rows: rows.map(range).transpose()? })
         }
-        (None, Some(wanted), None, None, None, None, None) => {
+        (None, Some(Object(wanted)), None, None, None, None, None) => {
             let feature = match wanted.feature {
                 Value::String(label) => label,
                 Value::Number(number) => number.to_string(),
@@ -220,6 +220,7 @@ mod tests {
             "{",
             "{}",
             r#"["pool"]"#,
+            r#"{"vectors": ["pool", 3, null, null]}"#,
             r#"{"dataset": "pool", "sql": "SELECT 1"}"#,
             r#"{"dataset": "pool", "row": [0, 10]}"#,
             r#"{"dataset": "pool", "rows": [10, 0]}"#,

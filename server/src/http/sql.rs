@@ -22,13 +22,13 @@ use crate::answer::rows;
 use crate::audit::AuditRecord;
 use crate::core::Core;
 use crate::handle::{Question, QuestionHandle, Statement};
-use crate::json::read_object;
+use crate::json::{Object, read_object};
 use crate::listen::BusyGuard;
 use crate::status;
 
 /// What is asked for.
 #[derive(Debug, Deserialize)]
-#[serde(rename_all = "snake_case", deny_unknown_fields, expecting = "an object")]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
 struct SqlRequestBody {
     sql: String,
     /// Values of `$1`, `$2`, ...
@@ -39,14 +39,14 @@ struct SqlRequestBody {
     format: Option<String>,
     /// Columns of the result by which its rows are ordered.
     #[serde(default)]
-    order: Vec<OrderColumn>,
+    order: Vec<Object<OrderColumn>>,
     #[serde(default)]
     skip: usize,
     limit: Option<usize>,
 }
 
 #[derive(Debug, Deserialize)]
-#[serde(rename_all = "snake_case", deny_unknown_fields, expecting = "an object")]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
 struct OrderColumn {
     /// Its place, from 0.
     column: usize,
@@ -56,7 +56,7 @@ struct OrderColumn {
 
 impl SqlRequestBody {
     fn window(&self) -> Option<RowWindow> {
-        let order = self.order.iter().map(|by| (by.column, by.descending)).collect::<Vec<_>>();
+        let order = self.order.iter().map(|Object(by)| (by.column, by.descending)).collect::<Vec<_>>();
         let whole = order.is_empty() && self.skip == 0 && self.limit.is_none();
         (!whole).then_some(RowWindow { order, skip: self.skip, fetch: self.limit })
     }

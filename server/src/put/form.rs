@@ -6,27 +6,27 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use tonic::Status;
 
-use crate::json::read_object;
+use crate::json::{Object, read_object};
 
 #[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields, expecting = "an object")]
+#[serde(deny_unknown_fields)]
 struct UploadDescriptor {
-    put: PutForm,
+    put: Object<PutForm>,
 }
 
 #[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields, expecting = "an object")]
+#[serde(deny_unknown_fields)]
 struct PutForm {
-    samples: Option<SampleForm>,
-    vectors: Option<VectorSpec>,
-    losses: Option<VectorSpec>,
+    samples: Option<Object<SampleForm>>,
+    vectors: Option<Object<VectorSpec>>,
+    losses: Option<Object<VectorSpec>>,
     key: Option<String>,
     rows: Option<u64>,
 }
 
 /// Samples: the options of data files.
 #[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields, expecting = "an object")]
+#[serde(deny_unknown_fields)]
 pub(crate) struct SampleForm {
     /// The dataset, which is made if there is none of this name.
     pub(crate) dataset: String,
@@ -68,18 +68,18 @@ pub(crate) enum UploadKind {
 
 impl Upload {
     pub(crate) fn read(command: &[u8]) -> Result<Self, Status> {
-        let form: UploadDescriptor = read_object("the upload", command)?;
-        let key = form.put.key;
+        let UploadDescriptor { put: Object(put) } = read_object("the upload", command)?;
+        let key = put.key;
         if let Some(key) = &key {
             gstore_store::check_key(key).map_err(|e| Status::invalid_argument(e.to_string()))?;
         }
-        let what = match (form.put.samples, form.put.vectors, form.put.losses) {
-            (Some(samples), None, None) => UploadKind::Samples(samples),
-            (None, Some(spec), None) => vectors(spec)?,
-            (None, None, Some(spec)) => losses(spec)?,
+        let what = match (put.samples, put.vectors, put.losses) {
+            (Some(Object(samples)), None, None) => UploadKind::Samples(samples),
+            (None, Some(Object(spec)), None) => vectors(spec)?,
+            (None, None, Some(Object(spec))) => losses(spec)?,
             _ => return Err(Status::invalid_argument("put one of samples, vectors and losses")),
         };
-        Ok(Self { what, key, rows: form.put.rows })
+        Ok(Self { what, key, rows: put.rows })
     }
 
     pub(crate) fn dataset(&self) -> &str {
@@ -162,6 +162,8 @@ mod tests {
         for bad in [
             "{",
             r#"{"put": {}}"#,
+            r#"{"put": [{"dataset": "a"}, null, null, null, null]}"#,
+            r#"{"put": {"losses": ["a", null, null, null, null, null, null, null, null, null]}}"#,
             r#"{"put": {"samples": {"dataset": "a"}, "losses": {"dataset": "a"}}}"#,
             r#"{"put": {"samples": {"dataset": "a", "data": "/etc/passwd"}}}"#,
             r#"{"put": {"losses": {"dataset": "a", "kind": "grad-sgd"}}}"#,

@@ -14,7 +14,7 @@ use crate::status;
 const BODY: &str = "the body of the action";
 
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields, expecting = "an object")]
+#[serde(deny_unknown_fields)]
 struct Create {
     name: String,
     snapshot: Option<Value>,
@@ -23,7 +23,7 @@ struct Create {
 }
 
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields, expecting = "an object")]
+#[serde(deny_unknown_fields)]
 struct Delete {
     name: String,
 }

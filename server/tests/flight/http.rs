@@ -212,10 +212,11 @@ fn rows_come_in_the_formats_of_the_command() {
         assert!(wrong.text().contains("a number or a tag"), "{}", wrong.text());
     }
     for (body, why) in [
-        (json!(["SELECT 1 AS x", [], null, "csv", [], 0, 5]), "it is no JSON object"),
-        (json!("SELECT 1"), "it is no JSON object"),
+        (json!(["SELECT 1 AS x", [], null, "csv", [], 0, 5]), "list, expected an object"),
+        (json!("SELECT 1"), "expected an object"),
         (json!({"sql": counts, "limit": -1}), "expected a whole number, 0 or more"),
         (json!({"sql": counts, "order": [3]}), "expected an object"),
+        (json!({"sql": counts, "order": [[0, true]]}), "expected an object"),
     ] {
         let wrong = ask(&server, &body);
         assert_eq!((wrong.code, wrong.error().as_str()), (400, "invalid_argument"), "{body}");
