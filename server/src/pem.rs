@@ -8,31 +8,42 @@ use tokio_rustls::rustls::pki_types::pem::{self, PemObject};
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::rustls::sign::CertifiedKey;
 
-/// The certificates of a file, of which there is one at least.
-pub(crate) fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
-    let pem = fs_err::read(path).map_err(|e| e.to_string())?;
-    let certificates = CertificateDer::pem_slice_iter(&pem).collect::<Result<Vec<_>, _>>();
-    let certificates = certificates.map_err(|e| format!("{}: {e}", path.display()))?;
-    match certificates.is_empty() {
-        true => Err(format!("{} has no certificate", path.display())),
-        false => Ok(certificates),
+/// A file that was read, once: it may be a pipe.
+pub(crate) struct PemFile<'a> {
+    path: &'a Path,
+    pub(crate) pem: Vec<u8>,
+}
+
+impl<'a> PemFile<'a> {
+    pub(crate) fn read(path: &'a Path) -> Result<Self, String> {
+        Ok(Self { path, pem: fs_err::read(path).map_err(|e| e.to_string())? })
+    }
+
+    /// Its certificates, of which there is one at least.
+    pub(crate) fn certificates(&self) -> Result<Vec<CertificateDer<'static>>, String> {
+        let certificates = CertificateDer::pem_slice_iter(&self.pem).collect::<Result<Vec<_>, _>>();
+        let certificates = certificates.map_err(|e| format!("{}: {e}", self.path.display()))?;
+        match certificates.is_empty() {
+            true => Err(format!("{} has no certificate", self.path.display())),
+            false => Ok(certificates),
+        }
+    }
+
+    fn private_key(&self) -> Result<PrivateKeyDer<'static>, String> {
+        let path = self.path.display();
+        PrivateKeyDer::from_pem_slice(&self.pem).map_err(|error| match error {
+            pem::Error::NoItemsFound => format!("{path} has no private key that is not encrypted"),
+            error => format!("{path}: {error}"),
+        })
     }
 }
 
-fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, String> {
-    let pem = fs_err::read(path).map_err(|e| e.to_string())?;
-    PrivateKeyDer::from_pem_slice(&pem).map_err(|error| match error {
-        pem::Error::NoItemsFound => format!("{} has no private key that is not encrypted", path.display()),
-        error => format!("{}: {error}", path.display()),
-    })
-}
-
 /// A certificate with those above it, and its key.
-pub(crate) fn certified_key(certificate: &Path, key: &Path) -> Result<CertifiedKey, String> {
-    let (chain, secret) = (certificates(certificate)?, private_key(key)?);
+pub(crate) fn certified_key(certificate: &PemFile<'_>, key: &PemFile<'_>) -> Result<CertifiedKey, String> {
+    let (chain, secret) = (certificate.certificates()?, key.private_key()?);
     let certified = CertifiedKey::from_der(chain, secret, &ring::default_provider());
     certified.map_err(|error| {
-        let (certificate, key) = (certificate.display(), key.display());
+        let (certificate, key) = (certificate.path.display(), key.path.display());
         match error {
             // Here there is no other side whose certificate it could be, as the error has it.
             Error::InvalidCertificate(why) if format!("{why:?}").contains("UnsupportedCertVersion") => {
@@ -59,9 +70,10 @@ mod tests {
         };
         let (empty, missing) = (file("empty.pem", ""), folder.path().join("missing.pem"));
         let one = file("one.pem", "-----BEGIN CERTIFICATE-----\nMAA=\n-----END CERTIFICATE-----\n");
-        assert!(certificates(&missing).unwrap_err().contains("missing.pem"));
-        assert!(certificates(&empty).unwrap_err().ends_with("empty.pem has no certificate"));
-        let refused = |certificate, key| certified_key(certificate, key).map(drop).unwrap_err();
+        assert!(PemFile::read(&missing).map(drop).unwrap_err().contains("missing.pem"));
+        let read = |path| PemFile::read(path).unwrap();
+        assert!(read(&empty).certificates().unwrap_err().ends_with("empty.pem has no certificate"));
+        let refused = |certificate, key| certified_key(&read(certificate), &read(key)).map(drop).unwrap_err();
         assert!(refused(&empty, &empty).ends_with("empty.pem has no certificate"));
         assert!(refused(&one, &empty).contains("empty.pem has no private key"));
     }

@@ -84,6 +84,12 @@ fn certificates_protect_both_sides() {
         ask(&server.address, &["--tls-ca", "ca.pem", "--tls-cert", &cert, "--tls-key", &key])
     };
     with("client").says(0, &[]);
+    // A pipe, as a shell makes of <(command), is read once.
+    binary::ok(Command::new("mkfifo").arg(place.path("pipe.key")));
+    let (key, pipe) = (place.read("client.key"), place.path("pipe.key"));
+    std::thread::spawn(move || fs_err::write(pipe, key));
+    let piped = ["--tls-ca", "ca.pem", "--tls-cert", "client.pem", "--tls-key", "pipe.key"];
+    ask(&server.address, &piped).says(0, &[]);
     assert_eq!(with("stranger").code, 1);
     assert_eq!(ask(&server.address, &["--tls-ca", "ca.pem"]).code, 1, "without a certificate");
     let log = place.read("serve.log");

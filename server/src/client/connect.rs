@@ -9,7 +9,7 @@ use tokio_rustls::rustls::RootCertStore;
 use tokio_rustls::rustls::pki_types::TrustAnchor;
 use tonic::transport::{Channel, ClientTlsConfig, Endpoint, Identity};
 
-use crate::pem;
+use crate::pem::{self, PemFile};
 
 /// How long a server has to answer at first.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -71,14 +71,15 @@ pub(super) async fn channel(options: &RemoteOptions) -> Result<(Channel, bool), 
         .initial_stream_window_size(WINDOW)
         .initial_connection_window_size(2 * WINDOW);
     if tls {
-        let read = |path: &PathBuf| fs_err::read(path).map_err(|e| failed(e.to_string()));
         let mut config = match &options.ca {
             Some(ca) => ClientTlsConfig::new().trust_anchors(authorities(ca).map_err(failed)?),
             None => ClientTlsConfig::new().with_native_roots(),
         };
         if let Some((certificate, key)) = &options.identity {
-            pem::certified_key(certificate, key).map_err(failed)?;
-            config = config.identity(Identity::from_pem(read(certificate)?, read(key)?));
+            let certificate = PemFile::read(certificate).map_err(failed)?;
+            let key = PemFile::read(key).map_err(failed)?;
+            pem::certified_key(&certificate, &key).map_err(failed)?;
+            config = config.identity(Identity::from_pem(certificate.pem, key.pem));
         }
         endpoint = endpoint.tls_config(config).map_err(refused)?;
     }
@@ -88,7 +89,7 @@ pub(super) async fn channel(options: &RemoteOptions) -> Result<(Channel, bool), 
 /// Those of a file that can have signed a certificate. A collection may have some that none can read.
 fn authorities(path: &Path) -> Result<Vec<TrustAnchor<'static>>, String> {
     let mut roots = RootCertStore::empty();
-    match roots.add_parsable_certificates(pem::certificates(path)?) {
+    match roots.add_parsable_certificates(PemFile::read(path)?.certificates()?) {
         (0, _) => Err(format!("{} has no certificate that can be read", path.display())),
         _ => Ok(roots.roots),
     }

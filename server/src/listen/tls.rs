@@ -17,7 +17,7 @@ use tokio_rustls::rustls::sign::SingleCertAndKey;
 use tokio_rustls::rustls::{Error, RootCertStore, ServerConfig};
 
 use crate::options::Tls;
-use crate::pem;
+use crate::pem::{self, PemFile};
 
 /// How often the files are looked at, at most.
 const LOOK: Duration = Duration::from_secs(1);
@@ -113,7 +113,7 @@ fn config(files: &Tls) -> Result<Arc<ServerConfig>, String> {
         None => builder.with_no_client_auth(),
         Some(ca) => {
             let mut roots = RootCertStore::empty();
-            for certificate in pem::certificates(ca)? {
+            for certificate in PemFile::read(ca)?.certificates()? {
                 roots.add(certificate).map_err(|e| format!("{}: {e}", ca.display()))?;
             }
             let provider = Arc::new(ring::default_provider());
@@ -121,7 +121,8 @@ fn config(files: &Tls) -> Result<Arc<ServerConfig>, String> {
             builder.with_client_cert_verifier(verifier.build().map_err(|e| wrong(&e))?)
         }
     };
-    let key = SingleCertAndKey::from(pem::certified_key(&files.certificate, &files.key)?);
+    let (certificate, key) = (PemFile::read(&files.certificate)?, PemFile::read(&files.key)?);
+    let key = SingleCertAndKey::from(pem::certified_key(&certificate, &key)?);
     let mut config = builder.with_cert_resolver(Arc::new(key));
     config.alpn_protocols = ALPN.map(<[u8]>::to_vec).into();
     Ok(Arc::new(config))
