@@ -9,6 +9,7 @@
 //!   long they are
 //! - so the cut is put on top of the optimised plan: a rule that sees it may choose another plan for each
 //!   page
+//! - a search for neighbours that is to find more rows may find others first: its plan is not told of the cut
 //! - rows that a sort leaves equal are in the order in which they come ([`crate::stable`]); where that may
 //!   change from page to page, they are in the order of all their columns
 
@@ -20,6 +21,7 @@ use datafusion::common::tree_node::TreeNode;
 use datafusion::error::Result as DfResult;
 use datafusion::execution::SessionState;
 use datafusion::logical_expr::{EmptyRelation, Expr, LogicalPlan, LogicalPlanBuilder, Sort, SortExpr};
+use datafusion::physical_plan::limit::GlobalLimitExec;
 use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties};
 
 use super::error::SqlError;
@@ -70,22 +72,30 @@ impl RowWindow {
             return planner.create_physical_plan(plan, state).await;
         }
         let part = planner.create_physical_plan(&self.cut(plan.clone())?, state).await?;
-        if has_one_order(&part)? {
+        if part.exists(|node| Ok(node.name() == "NearestExec" && node.fetch().is_some()))? {
+            let whole = planner.create_physical_plan(plan, state).await?;
+            if has_one_order(&whole)? {
+                return Ok(Arc::new(GlobalLimitExec::new(whole, self.skip.min(MOST), self.most())));
+            }
+        } else if has_one_order(&part)? {
             return Ok(part);
         }
         planner.create_physical_plan(&self.cut(without_ties(plan)?)?, state).await
     }
 
+    fn most(&self) -> Option<usize> {
+        self.fetch.filter(|rows| *rows <= MOST)
+    }
+
     fn cut(&self, plan: LogicalPlan) -> DfResult<LogicalPlan> {
-        let fetch = self.fetch.filter(|rows| *rows <= MOST);
-        match fetch {
+        match self.most() {
             // The sort of the engine panics where it is to keep no row.
             Some(0) => {
                 let schema = Arc::clone(plan.schema());
                 Ok(LogicalPlan::EmptyRelation(EmptyRelation { produce_one_row: false, schema }))
             }
             None if self.skip == 0 => Ok(plan),
-            _ => LogicalPlanBuilder::from(plan).limit(self.skip.min(MOST), fetch)?.build(),
+            fetch => LogicalPlanBuilder::from(plan).limit(self.skip.min(MOST), fetch)?.build(),
         }
     }
 }

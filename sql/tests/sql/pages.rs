@@ -47,7 +47,13 @@ const STATEMENTS: &[(&str, Option<usize>)] = &[
     ("SELECT id, score FROM influence('pool', 'target')", None),
     ("SELECT id, score FROM influence('pool', 'target') ORDER BY score DESC", None),
     ("SELECT id, source, score FROM influence('pool', 'target')", Some(1)),
+    (NEIGHBOURS, None),
+    (NEIGHBOURS, Some(1)),
 ];
+
+/// Every graph there is would be searched, and of one that is missing a note says so.
+const NEIGHBOURS: &str =
+    "SELECT id, similarity FROM nearest('pool', id => 'p0', kind => 'grad-sgd', exact => false)";
 
 async fn part(session: &SqlSession, sql: &str, window: RowWindow) -> Vec<String> {
     let asked = StatementOptions { window: Some(window), ..StatementOptions::default() };
@@ -104,4 +110,21 @@ async fn pages_end_where_the_statement_does() {
     assert_eq!((rows.len(), distinct.len()), (70, 70));
     let none = RowWindow { fetch: Some(0), ..RowWindow::default() };
     assert!(part(&session, sql, none).await.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_of_neighbours_is_no_search_for_its_rows_alone() {
+    let (_store, session) = session(2);
+    for (limit, rows, searched) in [("", 4, false), (" LIMIT 3", 3, true)] {
+        let window = RowWindow { fetch: Some(4), ..RowWindow::default() };
+        let asked = StatementOptions { window: Some(window), ..StatementOptions::default() };
+        let mut result = session.run_asked(&format!("{NEIGHBOURS}{limit}"), asked).await.unwrap();
+        let mut found = 0;
+        while let Some(batch) = result.stream.next().await {
+            found += batch.unwrap().num_rows();
+        }
+        assert_eq!(found, rows, "{limit}");
+        let notes = result.notes().influence.into_iter().flat_map(|note| note.summary.notes);
+        assert_eq!(notes.filter(|note| note.contains("no graph")).count(), usize::from(searched), "{limit}");
+    }
 }
