@@ -287,8 +287,13 @@ fn rows_that_came_after_the_graph_are_scanned_and_a_stopped_build_goes_on() {
     assert!(ranking.summary.notes.iter().any(|note| note.contains("2 segments have no graph")));
     let way_out = "a build of the hnsw index of pool/embed-mean@checkpoint-100 makes";
     assert!(ranking.summary.notes.iter().any(|note| note.contains(way_out)), "{:?}", ranking.summary.notes);
-    let rest = make(&store);
+    let mut told = Vec::new();
+    let options = GraphOptions { rebuild: false, threads: 1 };
+    let rest =
+        ann::build(&store.store, &reader(&store), &options, &mut |now| told.push(now.done), &GO).unwrap();
     assert_eq!((rest.kept, rest.done), (1_000, 2_000));
+    // Also the links that are added in the end are counted: the count does not stand still there.
+    assert!(told.windows(2).all(|now| now[1] - now[0] <= 32), "{told:?}");
     let summary = row(&store, 2_500).nearest(20, None, &GRAPH, &Graphs::new(), (2, &GO)).unwrap().0.summary;
     assert_eq!((summary.scanned, summary.eligible, summary.excluded.total()), (2_999, 2_999, 0));
     let found = ann::evaluate(

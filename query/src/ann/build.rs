@@ -23,6 +23,8 @@ use super::graph::Graph;
 use crate::error::QueryError;
 use crate::indexes::CHUNK;
 
+use link::StepCounter;
+
 /// Bytes that are copied at a time.
 const COPY: usize = 1 << 20;
 
@@ -71,8 +73,8 @@ pub fn build(
         let threads = threads_for(options.threads, usize::MAX);
         let one = SegmentGraph { reader, segment, threads, cancel };
         let before = done;
-        let (header, written) = one.build(writer, &mut |linked| {
-            progress(&GraphProgress { done: before.done + linked, ..before });
+        let (header, written) = one.build(writer, &mut |steps| {
+            progress(&GraphProgress { done: before.done + steps / 2, ..before });
         })?;
         done.done += segment.vectors();
         done.left_out += header.left_out.total();
@@ -105,7 +107,8 @@ impl SegmentGraph<'_> {
         let sections = [writer.section(VECTORS, CHUNK)?, writer.section(GRAPH, CHUNK)?];
         let desc = &self.reader.part().desc;
         let dim = desc.dim() as usize;
-        let (index, left_out) = self.link(dim, progress)?;
+        let steps = StepCounter::new(progress);
+        let (index, left_out) = self.link(dim, &steps)?;
         let header = GraphHeader::new(&desc.space.id(), dim, (self.segment.vectors(), left_out));
         if index.size() as u64 != header.indexed {
             return Err(QueryError::Graph(format!(
@@ -125,7 +128,7 @@ impl SegmentGraph<'_> {
             })?;
             index.save(name).map_err(|error| failed("write", &error))?;
             let mut made = UsearchFile::open(&path, header.indexed * 2 * dim as u64)?;
-            let graph = self.mend(&index, made.graph()?, &header)?;
+            let graph = self.mend(&index, made.graph()?, &header, &steps)?;
             drop(index);
             self.copy(&mut made, &mut writer, sections[0])?;
             for part in graph.chunks(COPY) {

@@ -23,7 +23,8 @@ const NODE_MEMORY: u64 = 640;
 /// What a build has done so far.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct GraphProgress {
-    /// Vectors that were linked, or left out.
+    /// Vectors of the graphs that are made, linked or left out; of one that is being made, half of those that
+    /// are linked and half of those that were looked for in it.
     pub done: u64,
     /// Vectors of segments whose graph was there already.
     pub kept: u64,

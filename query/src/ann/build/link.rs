@@ -22,13 +22,28 @@ enum VectorOutcome {
     Zero,
 }
 
+/// Steps of all threads: each vector is linked, and then looked for.
+pub(super) struct StepCounter<'a> {
+    done: AtomicU64,
+    progress: Mutex<&'a mut (dyn FnMut(u64) + Send)>,
+}
+
+impl<'a> StepCounter<'a> {
+    pub(super) fn new(progress: &'a mut (dyn FnMut(u64) + Send)) -> Self {
+        Self { done: AtomicU64::new(0), progress: Mutex::new(progress) }
+    }
+
+    fn count(&self) {
+        let done = self.done.fetch_add(1, Ordering::Relaxed) + 1;
+        if done.is_multiple_of(64) {
+            (self.progress.lock().unwrap_or_else(PoisonError::into_inner))(done);
+        }
+    }
+}
+
 impl SegmentGraph<'_> {
     /// Links every vector that has a direction.
-    pub(super) fn link(
-        &self,
-        dim: usize,
-        progress: &mut (dyn FnMut(u64) + Send),
-    ) -> Result<(Index, LeftOut), QueryError> {
+    pub(super) fn link(&self, dim: usize, steps: &StepCounter<'_>) -> Result<(Index, LeftOut), QueryError> {
         let room = usize::try_from(self.segment.vectors()).unwrap_or(usize::MAX);
         if self.segment.vectors() > u64::from(u32::MAX) {
             return Err(QueryError::Graph(format!(
@@ -54,7 +69,6 @@ impl SegmentGraph<'_> {
             .map_err(|error| failed("find memory for", &error))?;
         let blocks = self.reader.blocks_of(self.segment)?;
         let groups = groups(self.reader.part());
-        let (linked, progress) = (AtomicU64::new(0), Mutex::new(progress));
         let states = parallel::unordered::<_, QueryError>(
             blocks.len(),
             self.threads,
@@ -73,10 +87,7 @@ impl SegmentGraph<'_> {
                         VectorOutcome::NonFinite => left_out.non_finite += 1,
                         VectorOutcome::Zero => left_out.zero += 1,
                     }
-                    let linked = linked.fetch_add(1, Ordering::Relaxed) + 1;
-                    if linked.is_multiple_of(64) {
-                        (progress.lock().unwrap_or_else(PoisonError::into_inner))(linked);
-                    }
+                    steps.count();
                 }
                 Ok(())
             },
@@ -96,6 +107,7 @@ impl SegmentGraph<'_> {
         index: &Index,
         graph: Vec<u8>,
         header: &GraphHeader,
+        steps: &StepCounter<'_>,
     ) -> Result<Vec<u8>, QueryError> {
         let mut links = Links::read(graph, header).map_err(QueryError::Graph)?;
         let rows = links.rows();
@@ -117,6 +129,7 @@ impl SegmentGraph<'_> {
                 let block = self.reader.read_block(blocks[at], buffer)?;
                 for i in 0..block.len() {
                     self.cancel.check()?;
+                    steps.count();
                     block.vector(i, &groups, &mut scratch.vector);
                     let VectorOutcome::Linked = scratch.unit(&block, i) else { continue };
                     let found = index
