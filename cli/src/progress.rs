@@ -30,6 +30,8 @@ struct ProgressStage {
     done: u64,
     begun: Instant,
     last_line: Instant,
+    /// What was done then.
+    told: u64,
     bar: Option<ProgressBar>,
 }
 
@@ -63,14 +65,15 @@ impl ProgressStage {
     }
 
     fn plain(&self) -> String {
-        let rate = self.rate();
-        let left = self.total.saturating_sub(self.done) as f64 / rate.max(1e-9);
-        let left =
-            if self.done > 0 && self.total > 0 && left.is_finite() { time_left(left) } else { String::new() };
+        // The rate since the last line says what is left, as recent steps do of a bar: a vector takes longer
+        // to link the more a graph has.
+        let recent = (self.done - self.told) as f64 / self.last_line.elapsed().as_secs_f64();
+        let left = self.total.saturating_sub(self.done) as f64 / recent;
+        let left = if self.total > 0 && left.is_finite() { time_left(left) } else { String::new() };
         let of = if self.total > 0 { format!("/{}", amount(self.total, self.unit)) } else { String::new() };
         let (done, name) = (amount(self.done, self.unit), &self.name);
         let word = word(self.unit, self.total.max(self.done));
-        format!("{name}: {done}{of}{word} ({}{left})", speed(rate, self.unit))
+        format!("{name}: {done}{of}{word} ({}{left})", speed(self.rate(), self.unit))
     }
 }
 
@@ -88,6 +91,7 @@ impl Progress for Reporter {
             done: 0,
             begun: now,
             last_line: now,
+            told: 0,
             bar,
         });
     }
@@ -98,8 +102,8 @@ impl Progress for Reporter {
         match &stage.bar {
             Some(bar) => bar.inc(done),
             None if stage.last_line.elapsed() >= LINE_EVERY => {
-                stage.last_line = Instant::now();
                 say!("{}", stage.plain());
+                (stage.last_line, stage.told) = (Instant::now(), stage.done);
             }
             None => {}
         }
@@ -310,12 +314,24 @@ mod tests {
         let now = Instant::now();
         let (name, unit) = ("ingest".to_owned(), Unit::Tokens);
         let mut stage =
-            ProgressStage { name, unit, total: 100, done: 0, begun: now, last_line: now, bar: None };
+            ProgressStage { name, unit, total: 100, done: 0, begun: now, last_line: now, told: 0, bar: None };
         stage.add(60);
         assert!(stage.plain().starts_with("ingest: 60/100 tokens ("), "{}", stage.plain());
         stage.add(60);
         let told = stage.plain();
         assert!(told.starts_with("ingest: 120 tokens (") && !told.contains("left"), "{told}");
+    }
+
+    #[test]
+    fn what_is_left_goes_on_as_it_went_last() {
+        let before = |seconds| Instant::now().checked_sub(Duration::from_secs(seconds)).unwrap();
+        let (begun, last_line) = (before(2_000), before(1_000));
+        let (name, unit) = ("graph".to_owned(), Unit::Rows);
+        let mut stage =
+            ProgressStage { name, unit, total: 100, done: 70, begun, last_line, told: 70, bar: None };
+        assert_eq!(stage.plain(), "graph: 70/100 rows (2.1/min)");
+        stage.add(10);
+        assert_eq!(stage.plain(), "graph: 80/100 rows (2.4/min, 33 minutes left)");
     }
 
     #[test]
