@@ -1,5 +1,6 @@
 //! Encoder of given samples, with a cache of loaded models.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
@@ -48,6 +49,8 @@ pub struct SampleEncoder {
     options: SampleEncoderOptions,
     /// A question holds it to its end, so that only one question's models are in memory.
     state: Mutex<EncoderState>,
+    /// Numbers of the questions that wait for it, ascending as they came.
+    waiting: Mutex<BTreeSet<u64>>,
     tokenizers: Mutex<Tokenizers>,
 }
 
@@ -79,6 +82,7 @@ impl SampleEncoder {
         Self {
             options,
             state: Mutex::new(EncoderState { places, loaded: Vec::new() }),
+            waiting: Mutex::default(),
             tokenizers: Mutex::default(),
         }
     }
@@ -143,18 +147,29 @@ impl SampleEncoder {
         tokenizer.map(|tokenizer| texts::of_records(&tokenizer, records)).transpose()
     }
 
-    /// The models, once no other question has them.
+    /// The models, once no other question has them and none waits that came before.
     fn wait(&self, cancel: &Cancel) -> Result<MutexGuard<'_, EncoderState>, Cancelled> {
-        loop {
-            match self.state.try_lock() {
-                Ok(state) => return Ok(state),
-                Err(TryLockError::Poisoned(poisoned)) => return Ok(poisoned.into_inner()),
-                Err(TryLockError::WouldBlock) => {
-                    cancel.check()?;
-                    std::thread::sleep(GLANCE);
-                }
+        let waiting = || self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let own = {
+            let mut all = waiting();
+            let own = all.last().map_or(0, |last| last + 1);
+            all.insert(own);
+            own
+        };
+        let waited = loop {
+            let is_first = waiting().first() == Some(&own);
+            match is_first.then(|| self.state.try_lock()) {
+                Some(Ok(state)) => break Ok(state),
+                Some(Err(TryLockError::Poisoned(poisoned))) => break Ok(poisoned.into_inner()),
+                Some(Err(TryLockError::WouldBlock)) | None => {}
             }
-        }
+            if let Err(cancelled) = cancel.check() {
+                break Err(cancelled);
+            }
+            std::thread::sleep(GLANCE);
+        };
+        waiting().remove(&own);
+        waited
     }
 
     /// The model of a feature: kept from before, or loaded.
@@ -373,5 +388,27 @@ mod tests {
         });
         drop(held);
         assert!(encoder.wait(&Cancel::new()).is_ok());
+    }
+
+    #[test]
+    fn questions_have_their_turn_in_the_order_in_which_they_came() {
+        let encoder = SampleEncoder::new(SampleEncoderOptions::default());
+        let go = Cancel::new();
+        let held = encoder.wait(&go).unwrap();
+        let turns = Mutex::new(Vec::new());
+        std::thread::scope(|scope| {
+            for number in 0..4 {
+                let (encoder, go, turns) = (&encoder, &go, &turns);
+                scope.spawn(move || {
+                    let _held = encoder.wait(go).unwrap();
+                    turns.lock().unwrap().push(number);
+                });
+                while encoder.waiting.lock().unwrap().len() <= number {
+                    std::thread::yield_now();
+                }
+            }
+            drop(held);
+        });
+        assert_eq!(turns.into_inner().unwrap(), [0, 1, 2, 3]);
     }
 }
