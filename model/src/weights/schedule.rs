@@ -4,13 +4,16 @@
 //! uses peak * (n - 1) / w, so a warm-up starts at (1, 0) and ends at (1 + w, peak); where its end lies
 //! between two logged points, or before the first, it is found by meeting the neighbouring line at the peak.
 //! After the last point the last line goes on. A schedule that is linear between its kinks is rebuilt
-//! exactly. So is one whose points lie on a cosine that falls to 0 where the run ends, after such a warm-up;
-//! other curves are approximated within one logging interval.
+//! exactly. So is one whose points lie on a cosine that falls to 0, or to a least rate, where the run ends,
+//! after such a warm-up; other curves are approximated within one logging interval.
 
 use std::f64::consts::PI;
 
 /// Relative difference below which two rates count as equal; the log prints about 16 digits.
 const SAME: f64 = 1e-9;
+
+/// Steps that may be the end of a warm-up, at most: each is tried.
+const MOST_STARTS: u64 = 1_000_000;
 
 /// The rate as a function of the step.
 #[derive(Debug, Clone, PartialEq)]
@@ -36,7 +39,9 @@ impl LoggedSchedule {
         }
         let first = *points.first()?;
         let peak = peak.filter(|p| points.iter().all(|(_, rate)| *rate <= p * (1.0 + SAME)));
-        let cosine = peak.zip(max_steps).and_then(|(peak, steps)| Cosine::through(&points, peak, steps));
+        let cosine = peak.zip(max_steps).and_then(|(peak, steps)| {
+            Cosine::through(&points, peak, steps).or_else(|| Cosine::above_zero(&points, peak, steps))
+        });
         if let Some(cosine) = cosine {
             return Some(Self::Cosine(cosine));
         }
@@ -78,10 +83,13 @@ impl LoggedSchedule {
     }
 }
 
-/// A cosine that falls from the peak at `start` to 0 `length` steps later, after a linear warm-up.
+/// A cosine that falls from the peak at `start` to the least rate `length` steps later, after a linear
+/// warm-up.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Cosine {
     peak: f64,
+    /// The least rate as a part of the peak.
+    least: f64,
     start: f64,
     length: f64,
 }
@@ -96,11 +104,32 @@ impl Cosine {
         let (b, a) = (slope.next()?, slope.next()?);
         let part = |rate: f64| (2.0 * rate / peak - 1.0).acos() / PI;
         let length = ((b.0 - a.0) / (part(b.1) - part(a.1))).round();
-        let found = Self { peak, start: (a.0 - part(a.1) * length).round(), length };
+        let found = Self { peak, least: 0.0, start: (a.0 - part(a.1) * length).round(), length };
         // Logs have the rate of their own step, or that of the next one.
         let ends = [max_steps as f64, max_steps as f64 + 1.0].contains(&(found.start + length));
-        let is_on = |p: &(f64, f64)| (found.rate(p.0) - p.1).abs() <= SAME * peak;
-        (ends && length >= 1.0 && found.start >= 0.0 && points.iter().all(is_on)).then_some(found)
+        (ends && length >= 1.0 && found.start >= 0.0 && found.is_through(points)).then_some(found)
+    }
+
+    /// The same for one that does not fall to 0. Of each start, the last point tells how far it falls, and
+    /// two more on the slope whether it is the start.
+    fn above_zero(points: &[(f64, f64)], peak: f64, max_steps: u64) -> Option<Self> {
+        let falls = points.windows(2).rev().take_while(|pair| pair[0].1 > pair[1].1).count();
+        let (last, second) = (points.last()?, points.get(points.len().checked_sub(falls)?)?);
+        let starts = (0..=MOST_STARTS).map(|start| start as f64).take_while(|start| *start <= second.0);
+        let ends = [max_steps as f64, max_steps as f64 + 1.0];
+        let mut all = starts.flat_map(|start| ends.map(|end| (start, end - start))).map(|(start, length)| {
+            let to_zero = Self { peak, least: 0.0, start, length };
+            let part = to_zero.rate(last.0) / peak;
+            Self { least: (last.1 / peak - part) / (1.0 - part), ..to_zero }
+        });
+        let fits = |found: &Self| {
+            found.length >= 1.0 && found.least > 0.0 && found.least < 1.0 && found.is_through(points)
+        };
+        if falls >= 2 { all.find(fits) } else { None }
+    }
+
+    fn is_through(&self, points: &[(f64, f64)]) -> bool {
+        points.iter().rev().all(|(step, rate)| (self.rate(*step) - rate).abs() <= SAME * self.peak)
     }
 
     fn rate(&self, x: f64) -> f64 {
@@ -108,7 +137,7 @@ impl Cosine {
             return self.peak * (x - 1.0) / (self.start - 1.0);
         }
         let part = ((x - self.start) / self.length).min(1.0);
-        self.peak * (1.0 + (PI * part).cos()) / 2.0
+        self.peak * (self.least + (1.0 - self.least) * (1.0 + (PI * part).cos()) / 2.0)
     }
 }
 
@@ -273,6 +302,21 @@ mod tests {
         assert!((mean(Some(224)) / exact - 1.0).abs() < 1e-9);
         // Of another run, and of one that does not say how long it is.
         assert!([Some(300), None].into_iter().all(|steps| (mean(steps) / exact - 1.0).abs() > 1e-4));
+    }
+
+    #[test]
+    fn a_cosine_to_a_least_rate_is_rebuilt_from_a_sparse_log() {
+        for (warmup, least) in [(0, 0.1), (7, 0.1), (25, 0.5), (60, 1e-3)] {
+            let to_zero = cosine(2e-3, warmup, 224);
+            let rate = |n: u64| match n > warmup {
+                true => 2e-3 * least + (1.0 - least) * to_zero(n),
+                false => to_zero(n),
+            };
+            for every in [1, 10, 25, 50, 56] {
+                assert_rebuilt(rate, (every..=224).step_by(every as usize), Some(2e-3), 224);
+                assert_rebuilt(rate, (1..=224).step_by(every as usize), Some(2e-3), 224);
+            }
+        }
     }
 
     #[test]
