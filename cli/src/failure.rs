@@ -35,16 +35,9 @@ pub const REFUSED: u8 = 4;
 pub const STOPPED: u8 = 130;
 
 /// A mistake on the command line that only shows when the command runs.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
 pub struct UsageError(pub String);
-
-impl std::fmt::Display for UsageError {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl std::error::Error for UsageError {}
 
 /// Ends a command as wrong usage, with a message as of `format!`.
 macro_rules! refuse {
@@ -55,16 +48,9 @@ macro_rules! refuse {
 pub(crate) use refuse;
 
 /// What would save nothing, and its numbers: nothing is wrong with the command or the store.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
 pub struct NothingSaved(pub String);
-
-impl std::fmt::Display for NothingSaved {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl std::error::Error for NothingSaved {}
 
 /// Whether a command was refused with its numbers.
 pub fn is_refused(error: &anyhow::Error) -> bool {

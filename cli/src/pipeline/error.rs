@@ -1,7 +1,8 @@
 //! Mistakes in a pipeline file.
 
 /// Why a pipeline file cannot be run as it stands.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("line {line}: {message}")]
 pub struct PipelineError {
     /// Line of the file, from 1.
     pub line: usize,
@@ -14,11 +15,3 @@ impl PipelineError {
         Self { line, message: message.into() }
     }
 }
-
-impl std::fmt::Display for PipelineError {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "line {}: {}", self.line, self.message)
-    }
-}
-
-impl std::error::Error for PipelineError {}
