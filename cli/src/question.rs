@@ -1,7 +1,5 @@
 //! Influence questions from flags, and the description of how they were resolved.
 
-use std::str::FromStr;
-
 use anyhow::Result;
 use gstore_core::Progress as _;
 use gstore_query::influence::{
@@ -9,7 +7,7 @@ use gstore_query::influence::{
 };
 use gstore_store::Snapshot;
 
-use crate::args::{PairArgs, RuleArgs, ScoringArgs};
+use crate::args::RuleArgs;
 use crate::context::Context;
 use crate::failure::{UsageError, refuse};
 
@@ -33,17 +31,8 @@ pub fn tell_notes<'a>(context: &Context, notes: impl IntoIterator<Item = &'a Str
     notes.into_iter().for_each(|note| reporter.note(&format!("note: {note}")));
 }
 
-/// How the flags score, of no pool and no target yet.
-pub fn scoring(args: &ScoringArgs) -> Result<InfluenceSpec> {
-    read_question(&args.0)
-}
-
-/// What the flags compare.
-pub fn pairs(args: &PairArgs) -> Result<InfluenceSpec> {
-    read_question(&args.0)
-}
-
-fn read_question(options: &Options) -> Result<InfluenceSpec> {
+/// The question that flags ask, of no pool and no target yet.
+pub fn scoring(options: &Options) -> Result<InfluenceSpec> {
     let refused = |error: OptionError| UsageError(error.message);
     Ok(InfluenceSpec::from_options(options).map_err(refused)?)
 }
@@ -53,8 +42,9 @@ pub fn rules(args: &RuleArgs) -> Result<Diversity> {
     if let Some(limit) = args.distinct.filter(|limit| !(-1.0..=1.0).contains(limit)) {
         refuse!("--distinct {limit}: a cosine lies between -1 and 1");
     }
+    let quota = |text: &String| text.parse::<Quota>().map_err(|error| UsageError(error.to_string()));
     Ok(Diversity {
-        quota: args.quota.as_deref().map(word).transpose()?.map(|quota: Quota| quota.by(args.quota_by())),
+        quota: args.quota.as_ref().map(quota).transpose()?.map(|quota| quota.by(args.quota_by())),
         distinct: args.distinct,
         round_robin: args.round_robin.as_deref().map(in_turn).transpose()?,
     })
@@ -64,8 +54,4 @@ fn in_turn(word: &str) -> Result<Each> {
     word.parse().map_err(|_| {
         UsageError(format!("--round-robin is one of {}, not `{word}`", Each::WORDS.join(", "))).into()
     })
-}
-
-fn word<T: FromStr<Err = gstore_query::QueryError>>(text: &str) -> Result<T> {
-    text.parse().map_err(|error: gstore_query::QueryError| UsageError(error.to_string()).into())
 }

@@ -17,7 +17,7 @@ use crate::context::Context;
 use crate::failure::{UsageError, refuse};
 use crate::output::check_outside;
 use crate::progress::time;
-use crate::question::{pairs, question_between, tell_notes};
+use crate::question::{question_between, scoring, tell_notes};
 use crate::statements::with_digest_checks;
 use crate::streams::{out, print_json};
 use crate::summary;
@@ -39,7 +39,7 @@ pub fn run(context: &Context, args: &MatrixArgs) -> Result<()> {
     check_outside(context, &args.output)?;
     let (snapshot, _lease) = context.open_at(args.snapshot.as_ref())?;
     let snapshot = with_digest_checks(snapshot, args.checks);
-    let spec = question_between(&args.pool, &args.target, pairs(&args.pairs)?);
+    let spec = question_between(&args.pool, &args.target, scoring(&args.pairs.0)?);
     let plan = Prepared::new(&snapshot, &spec)?;
     tell_notes(context, plan.notes());
     let options = MatrixOptions {

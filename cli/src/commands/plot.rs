@@ -74,7 +74,7 @@ fn trainings(folders: &[PathBuf]) -> Result<Picture> {
 }
 
 fn spec(ranking: &RankingArgs) -> Result<InfluenceSpec> {
-    Ok(question_between(&ranking.pool, &ranking.target, scoring(&ranking.scoring)?))
+    Ok(question_between(&ranking.pool, &ranking.target, scoring(&ranking.scoring.0)?))
 }
 
 /// The second ranking: like the first but for its targets and some options.
@@ -96,7 +96,7 @@ fn second(ranking: &RankingArgs, other: &[String], changed: &[String]) -> Result
         }
     }
     let targets = if other.is_empty() { &ranking.target } else { other };
-    Ok(question_between(&ranking.pool, targets, scoring(&ScoringArgs(options))?))
+    Ok(question_between(&ranking.pool, targets, scoring(&options)?))
 }
 
 /// Sets an option that is written as NAME=VALUE.

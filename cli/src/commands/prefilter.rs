@@ -234,7 +234,7 @@ fn labels(snapshot: &Snapshot, args: &LabelArgs) -> Result<LabelRequest> {
         );
     }
     Ok(LabelRequest {
-        spec: scoring(&args.scoring)?,
+        spec: scoring(&args.scoring.0)?,
         dataset: args.labels_of.clone().unwrap_or_else(|| args.pool.clone()),
         targets: named(snapshot, &args.target)?,
         most: args.labels,

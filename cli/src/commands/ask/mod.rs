@@ -47,7 +47,7 @@ pub fn run(context: &Context, args: &AskArgs) -> Result<()> {
     }
     let (snapshot, _lease) = context.open_at(args.snapshot.as_ref())?;
     let snapshot = with_digest_checks(snapshot, args.checks);
-    let spec = InfluenceSpec { pools: args.pool.clone(), given, raw: args.raw, ..scoring(&args.scoring)? };
+    let spec = InfluenceSpec { pools: args.pool.clone(), given, raw: args.raw, ..scoring(&args.scoring.0)? };
     if args.explain.is_some() && spec.mode != Mode::Exact {
         refuse!("--explain shows one row by all scores; leave --mode sketch out");
     }

@@ -19,7 +19,7 @@ pub use diagnose::note_findings;
 use gstore_query::influence::InfluenceSpec;
 use serde_json::json;
 
-use crate::args::{CovarianceArgs, DaunceArgs, DaunceWhat, LossRankingArgs, ScoringArgs};
+use crate::args::{CovarianceArgs, DaunceArgs, DaunceWhat, LossRankingArgs};
 use crate::context::Context;
 use crate::failure::UsageError;
 use crate::question::{question_between, scoring};
@@ -45,5 +45,5 @@ pub fn run(context: &Context, args: &DaunceArgs) -> Result<ExitCode> {
 fn spec(args: &LossRankingArgs) -> Result<InfluenceSpec> {
     let CovarianceArgs(mut options) = args.scoring.clone();
     options.set("method", json!("daunce")).map_err(|error| UsageError(error.message))?;
-    Ok(question_between(&args.pool, &args.target, scoring(&ScoringArgs(options))?))
+    Ok(question_between(&args.pool, &args.target, scoring(&options)?))
 }

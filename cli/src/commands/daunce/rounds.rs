@@ -11,7 +11,7 @@ use gstore_store::Store;
 use gstore_train::TrainRequest;
 use serde_json::json;
 
-use crate::args::{DaunceTrainArgs, ScoringArgs};
+use crate::args::DaunceTrainArgs;
 use crate::context::Context;
 use crate::failure::UsageError;
 use crate::progress::Reporter;
@@ -118,11 +118,8 @@ impl<'a> LossRounds<'a> {
         for (name, value) in [("method", "daunce"), ("ensemble", self.ensemble)] {
             options.set(name, json!(value)).map_err(|error| UsageError(error.message))?;
         }
-        let spec = question_between(
-            std::slice::from_ref(pool),
-            std::slice::from_ref(target),
-            scoring(&ScoringArgs(options))?,
-        );
+        let spec =
+            question_between(std::slice::from_ref(pool), std::slice::from_ref(target), scoring(&options)?);
         // What there is to note of so few models is told of the finished ensemble.
         let mut reporter = Reporter::new(true);
         let mut work = self.context.work(&mut reporter, self.cancel);

@@ -56,7 +56,7 @@ fn scored(context: &Context, args: &SelectArgs) -> Result<(Vec<String>, Vec<Scor
         let scorings = vec![args.scoring.clone(); names.len()];
         Ok((names, scorings))
     };
-    let features = question::scoring(&args.scoring)?.features;
+    let features = question::scoring(&args.scoring.0)?.features;
     // Whose the features are, only the server knows.
     #[cfg(feature = "serve")]
     if args.server.remote.is_some() {

@@ -47,7 +47,7 @@ struct Selection {
 
 impl Selection {
     fn new(context: &Context, args: &SelectArgs) -> Result<Self> {
-        let spec = question_between(&args.pool, &args.target, scoring(&args.scoring)?);
+        let spec = question_between(&args.pool, &args.target, scoring(&args.scoring.0)?);
         let scores = scores_path(args);
         let form = RowsForm::of(context, args.output.as_deref(), scores.as_deref(), args.force)?;
         // An estimate is all that there is then.
