@@ -35,19 +35,10 @@ pub enum Engine {
 impl Engine {
     /// A session on a snapshot.
     pub fn new(context: &Context, snapshot: Arc<Snapshot>) -> Result<Self> {
-        Self::with_encoder(context, snapshot, None)
+        Self::with_own(context, snapshot, None, Vec::new())
     }
 
-    /// The same with models for samples that statements give.
-    pub fn with_encoder(
-        context: &Context,
-        snapshot: Arc<Snapshot>,
-        encoder: Option<Arc<dyn Encoder>>,
-    ) -> Result<Self> {
-        Self::with_own(context, snapshot, encoder, Vec::new())
-    }
-
-    /// The same with files of the user's own as tables.
+    /// The same with models for samples that statements give, and files of the user's own as tables.
     pub fn with_own(
         context: &Context,
         snapshot: Arc<Snapshot>,
