@@ -74,6 +74,22 @@ impl MemberOutcome {
         }
     }
 
+    /// The model, if it is complete.
+    pub fn complete(&self) -> Option<&Member> {
+        match self {
+            MemberOutcome::Complete(member) => Some(member),
+            MemberOutcome::Refused(_) => None,
+        }
+    }
+
+    /// The model, if it diverged.
+    pub fn refused(&self) -> Option<&RefusedMember> {
+        match self {
+            MemberOutcome::Complete(_) => None,
+            MemberOutcome::Refused(refused) => Some(refused),
+        }
+    }
+
     /// Writes the record; weights have to be there already.
     pub(super) fn write(&self, members: &Path, asked: &Value) -> Result<(), TrainError> {
         let record = match self {

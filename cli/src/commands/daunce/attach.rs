@@ -19,16 +19,13 @@ pub fn run(context: &Context, args: &DaunceAttachArgs) -> Result<ExitCode> {
     let mut found = Vec::new();
     for folder in &args.folders {
         let (start, copies) = (read_start(folder)?, read_members(folder)?);
-        let is_of_another = |trained: &MemberOutcome| match trained {
-            MemberOutcome::Complete(copy) => copy.asked["model"] != start.checkpoint,
-            MemberOutcome::Refused(_) => false,
-        };
-        if let Some(copy) = copies.iter().find(|trained| is_of_another(trained)) {
+        let mut complete = copies.iter().filter_map(MemberOutcome::complete);
+        if let Some(copy) = complete.find(|copy| copy.asked["model"] != start.checkpoint) {
             bail!(
                 "ensemble.json of {} names another start than the one of copy {}: the `gstore daunce train` that trained \
                  it, given again, writes the right one",
                 folder.display(),
-                copy.model()
+                copy.model
             );
         }
         found.push((folder, start, copies));
@@ -45,10 +42,7 @@ pub fn run(context: &Context, args: &DaunceAttachArgs) -> Result<ExitCode> {
     let mut registered = 0;
     for (_, start, copies) in &found {
         registered += members::register(context, &store, &args.ensemble, start, copies)?;
-        refused.extend(copies.iter().filter_map(|trained| match trained {
-            MemberOutcome::Refused(refused) => Some(refused.model),
-            MemberOutcome::Complete(_) => None,
-        }));
+        refused.extend(copies.iter().filter_map(MemberOutcome::refused).map(|copy| copy.model));
     }
     for model in &refused {
         context.say(&format!("copy {model} was refused when it was trained, and is left out"));

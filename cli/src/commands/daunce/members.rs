@@ -20,13 +20,8 @@ pub fn register(
     start: &StartRecord,
     copies: &[MemberOutcome],
 ) -> Result<u64> {
-    let members: Vec<Member> = copies
-        .iter()
-        .filter_map(|trained| match trained {
-            MemberOutcome::Complete(member) => Some(as_member(member, start)),
-            MemberOutcome::Refused(_) => None,
-        })
-        .collect();
+    let complete = copies.iter().filter_map(MemberOutcome::complete);
+    let members: Vec<Member> = complete.map(|member| as_member(member, start)).collect();
     let count = members.len() as u64;
     if count == 0 {
         return Ok(0);
@@ -100,11 +95,8 @@ pub fn drop_replaced(
     let snapshot = store.snapshot()?;
     let Ok(part) = snapshot.ensemble(name) else { return Ok(()) };
     let copies = read_members(output)?;
-    let complete = copies.iter().filter_map(|trained| match trained {
-        MemberOutcome::Complete(copy) => Some((id(copy.model), &copy.checkpoint)),
-        MemberOutcome::Refused(_) => None,
-    });
-    let there: BTreeMap<String, _> = complete.collect();
+    let complete = copies.iter().filter_map(MemberOutcome::complete);
+    let there: BTreeMap<String, _> = complete.map(|copy| (id(copy.model), &copy.checkpoint)).collect();
     let is_there = |member: &Member| {
         let weights = member.weights.as_ref();
         weights.is_some_and(|weights| there.get(&member.id) == Some(&&weights.checkpoint))

@@ -65,7 +65,10 @@ fn rounds_of_copies(
     let mut replaces = args.of.overwrite_output_dir;
     let mut after = |copies: &[MemberOutcome]| -> Result<ControlFlow<()>> {
         let mut enough = false;
-        if store.is_none() && context.named_store().is_some() && copies.iter().any(is_complete) {
+        if store.is_none()
+            && context.named_store().is_some()
+            && copies.iter().any(|copy| copy.complete().is_some())
+        {
             store = Some(context.open_or_create()?);
         }
         if let Some(store) = &store {
@@ -164,12 +167,8 @@ fn check(context: &Context, args: &DaunceTrainArgs) -> Result<()> {
     Ok(())
 }
 
-fn is_complete(copy: &MemberOutcome) -> bool {
-    matches!(copy, MemberOutcome::Complete(_))
-}
-
 fn complete(outcome: &EnsembleOutcome) -> u64 {
-    outcome.models.iter().filter(|copy| is_complete(copy)).count() as u64
+    outcome.models.iter().filter_map(MemberOutcome::complete).count() as u64
 }
 
 fn tell(
@@ -208,11 +207,8 @@ fn report(
     agreement: Option<f64>,
     begun: Instant,
 ) -> Value {
-    let refused = outcome.models.iter().filter_map(|trained| match trained {
-        MemberOutcome::Refused(RefusedMember { model, reason }) => Some(object!(model, reason)),
-        MemberOutcome::Complete(_) => None,
-    });
-    let refused: Vec<Value> = refused.collect();
+    let refused = outcome.models.iter().filter_map(MemberOutcome::refused);
+    let refused: Vec<Value> = refused.map(|RefusedMember { model, reason }| object!(model, reason)).collect();
     let EnsembleOutcome { finished, rows, steps, start, .. } = outcome;
     let (models, seconds) = (complete(outcome), begun.elapsed().as_secs_f64());
     object!(finished, models, refused, rows, steps, start, ensemble, agreement, seconds)
