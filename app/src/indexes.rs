@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use gstore_core::Unit;
+use gstore_core::{TotalProgress, Unit};
 use gstore_query::QueryError;
 use gstore_query::sketch::{KIND, Planes, RebuildScope, SketchOptions, build, check, most_kept};
 use gstore_store::{FeaturePart, FeatureReader, OpenError, ReadError, Snapshot, Store};
@@ -21,24 +21,16 @@ pub fn sketch(
     work: &mut JobContext<'_>,
 ) -> Result<u64, QueryError> {
     let options = SketchOptions { threads: work.threads, ..options.clone() };
-    let (mut begun, mut seen) = (false, 0);
     let name = format!("sketch {}", reader.part().display_name());
-    let progress = &mut *work.progress;
+    let mut progress = TotalProgress::new(work.progress, &name, Unit::Rows);
     let built = build(
         store,
         reader,
         &options,
-        &mut |done| {
-            if !begun {
-                progress.start(&name, done.vectors - done.kept, Unit::Rows);
-                begun = true;
-            }
-            progress.advance(done.coded - seen);
-            seen = done.coded;
-        },
+        &mut |done| progress.at(done.coded, done.vectors - done.kept),
         work.cancel,
     );
-    work.progress.finish();
+    progress.finish();
     Ok(built?.coded)
 }
 

@@ -270,36 +270,6 @@ pub fn time(seconds: f64) -> HumanDuration {
     HumanDuration(Duration::try_from_secs_f64(seconds.clamp(0.0, 1e9)).unwrap_or_default())
 }
 
-/// Progress of work that reports how many bytes are done in all.
-pub struct Bytes<'a> {
-    reporter: &'a mut Reporter,
-    stage: &'static str,
-    begun: bool,
-    seen: u64,
-}
-
-impl<'a> Bytes<'a> {
-    /// A stage that begins with its first report.
-    pub fn new(reporter: &'a mut Reporter, stage: &'static str) -> Self {
-        Self { reporter, stage, begun: false, seen: 0 }
-    }
-
-    /// `done` of `total` bytes are done.
-    pub fn at(&mut self, done: u64, total: u64) {
-        if !self.begun {
-            self.reporter.start(self.stage, total, Unit::Bytes);
-            self.begun = true;
-        }
-        self.reporter.advance(done.saturating_sub(self.seen));
-        self.seen = self.seen.max(done);
-    }
-
-    /// The stage is over.
-    pub fn finish(self) {
-        self.reporter.finish();
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

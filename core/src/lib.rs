@@ -51,7 +51,7 @@ pub use mix::{MIX_STEP, mix};
 pub use names::{CheckpointId, DatasetName, NameError};
 pub use nearest::{did_you_mean, nearest};
 pub use number::exact_float;
-pub use progress::{Progress, Silent, Unit};
+pub use progress::{Progress, Silent, TotalProgress, Unit};
 pub use remedy::Remedy;
 pub use rotation::{SignRotation, hadamard};
 pub use rows::{CELL_ROWS, RowFlags, RowSet};

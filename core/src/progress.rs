@@ -37,3 +37,33 @@ impl Progress for Silent {
     fn finish(&mut self) {}
     fn note(&mut self, _: &str) {}
 }
+
+/// Progress of work that reports how much is done in all.
+pub struct TotalProgress<'a> {
+    progress: &'a mut dyn Progress,
+    stage: &'a str,
+    unit: Unit,
+    seen: Option<u64>,
+}
+
+impl<'a> TotalProgress<'a> {
+    /// A stage that begins with its first report.
+    pub fn new(progress: &'a mut dyn Progress, stage: &'a str, unit: Unit) -> Self {
+        Self { progress, stage, unit, seen: None }
+    }
+
+    /// `done` of `total` are done.
+    pub fn at(&mut self, done: u64, total: u64) {
+        if self.seen.is_none() {
+            self.progress.start(self.stage, total, self.unit);
+        }
+        let seen = self.seen.unwrap_or_default();
+        self.progress.advance(done.saturating_sub(seen));
+        self.seen = Some(seen.max(done));
+    }
+
+    /// The stage is over.
+    pub fn finish(self) {
+        self.progress.finish();
+    }
+}

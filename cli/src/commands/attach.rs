@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::process::ExitCode;
 
 use anyhow::Result;
-use gstore_core::{first_of, many, many_of};
+use gstore_core::{TotalProgress, Unit, first_of, many, many_of};
 use gstore_store::{
     AttachOptions, AttachReport, AttachedFeature, AttachedShard, FeaturePart, ShardOutcome, Store,
 };
@@ -12,7 +12,6 @@ use indicatif::HumanBytes;
 
 use crate::args::AttachArgs;
 use crate::context::Context;
-use crate::progress::Bytes;
 use crate::sketches;
 use crate::streams::{out, print_json};
 
@@ -21,7 +20,7 @@ pub fn run(context: &Context, args: &AttachArgs) -> Result<ExitCode> {
     let store = context.open()?;
     check_planes(context, &store, args)?;
     let mut reporter = context.reporter();
-    let mut bytes = Bytes::new(&mut reporter, "attach");
+    let mut bytes = TotalProgress::new(&mut reporter, "attach", Unit::Bytes);
     let options = AttachOptions { command: context.command.clone(), dry_run: args.dry_run };
     let report = store.attach(&args.folders, &options, &mut |p| bytes.at(p.bytes_done, p.bytes_total));
     bytes.finish();

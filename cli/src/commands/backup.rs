@@ -3,13 +3,12 @@
 use std::sync::Arc;
 
 use anyhow::{Result, bail};
-use gstore_core::{many, many_of};
+use gstore_core::{TotalProgress, Unit, many, many_of};
 use gstore_store::{BackupOptions, CopyReport, DatasetPart, Snapshot, Store};
 use indicatif::HumanBytes;
 
 use crate::args::{BackupArgs, RestoreArgs};
 use crate::context::Context;
-use crate::progress::Bytes;
 use crate::streams::{out, print_json};
 
 pub fn backup(context: &Context, args: &BackupArgs) -> Result<()> {
@@ -28,7 +27,7 @@ pub fn backup(context: &Context, args: &BackupArgs) -> Result<()> {
         }
     }
     let mut reporter = context.reporter();
-    let mut bytes = Bytes::new(&mut reporter, "backup");
+    let mut bytes = TotalProgress::new(&mut reporter, "backup", Unit::Bytes);
     let report = store.backup(
         &args.to,
         &BackupOptions { command: context.command.clone(), at: args.snapshot.clone() },
@@ -57,7 +56,7 @@ pub fn restore(context: &Context, args: &RestoreArgs) -> Result<()> {
     }
     let cancel = context.cancel_on_interrupt("stopping; the same command goes on where it stopped")?;
     let mut reporter = context.reporter();
-    let mut bytes = Bytes::new(&mut reporter, "restore");
+    let mut bytes = TotalProgress::new(&mut reporter, "restore", Unit::Bytes);
     let report = Store::restore(&args.from, to, &mut |p| bytes.at(p.bytes_done, p.bytes_total), &cancel)?;
     bytes.finish();
     print(args.json, &report)

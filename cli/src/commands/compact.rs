@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use gstore::indexes::ExistingIndexes;
-use gstore_core::{many, many_of};
+use gstore_core::{TotalProgress, Unit, many, many_of};
 use gstore_store::{CompactOptions, CompactReport};
 use indicatif::HumanBytes;
 
@@ -31,7 +31,7 @@ pub fn run(context: &Context, args: &CompactArgs) -> Result<ExitCode> {
     let snapshot = store.snapshot()?;
     let before = ExistingIndexes::new(&snapshot)?;
     let mut reporter = context.reporter();
-    let mut bytes = crate::progress::Bytes::new(&mut reporter, "compact");
+    let mut bytes = TotalProgress::new(&mut reporter, "compact", Unit::Bytes);
     let report = store.compact(options, &mut |p| bytes.at(p.bytes_done, p.bytes_total))?;
     bytes.finish();
     tell(&report, args.json)?;

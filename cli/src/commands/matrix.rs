@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use anyhow::{Result, bail};
-use gstore_core::{Progress, Unit, many, many_of};
+use gstore_core::{TotalProgress, Unit, many, many_of};
 use gstore_query::influence::Prepared;
 use gstore_query::matrix::{
     MatrixError, MatrixForecast, MatrixJob, MatrixOptions, MatrixOutput, MatrixReport, products_per_second,
@@ -58,7 +58,8 @@ pub fn run(context: &Context, args: &MatrixArgs) -> Result<()> {
     }
     check_room(&args.output, job.room(output)?)?;
     let mut reporter = context.reporter();
-    let (mut kept, mut begun) = (0u64, false);
+    let (mut kept, mut done) = (0u64, 0u64);
+    let mut compared = TotalProgress::new(&mut reporter, "compare", Unit::Rows);
     let made = job.write(
         output,
         &mut |rows, before| {
@@ -66,15 +67,12 @@ pub fn run(context: &Context, args: &MatrixArgs) -> Result<()> {
                 kept += rows;
                 return;
             }
-            if !begun {
-                reporter.start("compare", forecast.row_passes().saturating_sub(kept), Unit::Rows);
-                begun = true;
-            }
-            reporter.advance(rows);
+            done += rows;
+            compared.at(done, forecast.row_passes().saturating_sub(kept));
         },
         &cancel,
     );
-    reporter.finish();
+    compared.finish();
     let made = made.map_err(|error| match error {
         MatrixError::Exists(_) => UsageError(format!("{error}; --force replaces it")).into(),
         error => anyhow::Error::from(error),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use anyhow::Result;
 use arrow_array::cast::AsArray;
-use gstore_core::{first_of, many, many_of};
+use gstore_core::{TotalProgress, Unit, first_of, many, many_of};
 use gstore_store::{
     AffectedRows, Loss, Problem, RepairOptions, RepairReport, RowSet, Snapshot, Store, VerifyError,
     VerifyOptions, VerifyReport,
@@ -16,7 +16,6 @@ use serde_json::json;
 use crate::args::VerifyArgs;
 use crate::context::Context;
 use crate::failure::{DAMAGED, STOPPED};
-use crate::progress::Bytes;
 use crate::streams::{out, print_json, unless_closed};
 
 /// Checks the store, or repairs it; exit code 3 if anything is, or stays, damaged.
@@ -28,7 +27,7 @@ fn verify(context: &Context, args: &VerifyArgs) -> Result<ExitCode> {
     let cancel = context.cancel_on_interrupt("stopping after the file at hand; once more to stop at once")?;
     let options = VerifyOptions { all_snapshots: args.all, cancel: Some(Arc::clone(&cancel)) };
     let mut reporter = context.reporter();
-    let mut bytes = Bytes::new(&mut reporter, "verify");
+    let mut bytes = TotalProgress::new(&mut reporter, "verify", Unit::Bytes);
     // A store may be too damaged to be opened and still say what is wrong with it.
     let report = Store::verify_folder(context.store_path()?, options, &mut |p| {
         bytes.at(p.bytes_done, p.bytes_total);
@@ -101,7 +100,7 @@ fn repair(context: &Context, args: &VerifyArgs) -> Result<ExitCode> {
     let command = context.command.clone();
     let options = RepairOptions { dry_run: args.dry_run, command, forget_deletes: args.forget_deletes };
     let mut reporter = context.reporter();
-    let mut bytes = Bytes::new(&mut reporter, "verify");
+    let mut bytes = TotalProgress::new(&mut reporter, "verify", Unit::Bytes);
     let report = Store::repair_folder(context.store_path()?, options, &mut |p| {
         bytes.at(p.bytes_done, p.bytes_total);
     })?;

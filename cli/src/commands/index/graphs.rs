@@ -103,7 +103,7 @@ fn build(
     cancel: &Cancel,
     done: &mut FeatureIndexes,
 ) -> Result<()> {
-    use gstore_core::{Progress, Unit};
+    use gstore_core::{TotalProgress, Unit};
 
     let reader = snapshot.open_feature(part)?;
     let name = part.display_name();
@@ -117,23 +117,16 @@ fn build(
     ));
     let options = ann::GraphOptions { rebuild: args.rebuild, threads: context.threads };
     let mut reporter = context.reporter();
-    let (mut begun, mut seen) = (false, 0);
     let stage = format!("graph {name}");
+    let mut linked = TotalProgress::new(&mut reporter, &stage, Unit::Rows);
     let built = ann::build(
         store,
         &reader,
         &options,
-        &mut |progress| {
-            if !begun {
-                reporter.start(&stage, progress.vectors - progress.kept, Unit::Rows);
-                begun = true;
-            }
-            reporter.advance(progress.done.saturating_sub(seen));
-            seen = seen.max(progress.done);
-        },
+        &mut |progress| linked.at(progress.done, progress.vectors - progress.kept),
         cancel,
     );
-    reporter.finish();
+    linked.finish();
     let built = built?;
     done.left_out = built.left_out;
     done.linked = built.done;
