@@ -33,75 +33,46 @@ enum ValueRole {
     Aside,
 }
 
-/// Roles by the first words of a command and an argument; the first that fits is the one.
-const ROLES: [(&str, &str, ValueRole); 62] = [
-    ("", "store", ValueRole::Aside),
-    ("", "config", ValueRole::Aside),
-    ("evaluate text", "data", ValueRole::NamedRead),
-    ("evaluate retrain", "truth", ValueRole::Written),
-    ("evaluate retrain", "rows", ValueRole::Read),
-    ("evaluate", "truth", ValueRole::Read),
-    ("evaluate", "subsets", ValueRole::Read),
-    ("evaluate", "outputs", ValueRole::Read),
-    ("evaluate", "query_data", ValueRole::Read),
-    ("evaluate", "labels", ValueRole::Read),
-    ("evaluate", "scores", ValueRole::NamedRead),
-    ("evaluate", "rows", ValueRole::Written),
-    ("evaluate", "report", ValueRole::Written),
-    ("evaluate", "with", ValueRole::Read),
-    ("evaluate", "influential", ValueRole::Read),
-    ("evaluate", "references", ValueRole::Read),
-    ("evaluate", "shots", ValueRole::Read),
-    ("evaluate", "targets", ValueRole::Written),
-    ("evaluate", "checkpoints", ValueRole::NamedModel),
-    ("ingest", "checkpoints", ValueRole::Model),
-    ("daunce", "adapters", ValueRole::NamedModel),
-    ("import", "manifest", ValueRole::Read),
-    ("import", "losses", ValueRole::Read),
-    ("ingest", "out", ValueRole::Written),
-    ("attach", "folders", ValueRole::Read),
-    ("daunce attach", "folders", ValueRole::Read),
-    ("daunce", "hidden_states", ValueRole::Read),
-    ("daunce", "rows", ValueRole::Read),
-    ("plot train", "folders", ValueRole::Read),
-    ("train", "eval_data", ValueRole::Read),
-    ("train", "resume_from_checkpoint", ValueRole::Read),
-    ("", "plot", ValueRole::Written),
-    ("train", "rows", ValueRole::Read),
-    ("prefilter", "plot", ValueRole::Written),
-    ("prefilter", "predictions", ValueRole::Written),
-    ("factors fit", "folder", ValueRole::Written),
-    ("factors export", "folder", ValueRole::Written),
-    ("factors import", "folder", ValueRole::Read),
-    ("factors inspect", "plots", ValueRole::Written),
-    ("factors", "checkpoint", ValueRole::Model),
-    ("score", "checkpoint", ValueRole::Model),
-    ("score", "segment", ValueRole::Segment),
-    ("score", "target_data", ValueRole::Read),
-    ("score", "kronfluence", ValueRole::Written),
-    ("score", "report", ValueRole::Written),
-    ("delete", "ids", ValueRole::Read),
-    ("select", "scores", ValueRole::Written),
-    ("select", "report", ValueRole::Written),
-    ("query", "file", ValueRole::Read),
-    ("query", "with", ValueRole::NamedRead),
-    ("backup", "to", ValueRole::Written),
-    ("restore", "from", ValueRole::Read),
-    ("", "data", ValueRole::Read),
-    ("", "output", ValueRole::Written),
-    ("", "model", ValueRole::Model),
-    ("", "adapter", ValueRole::Model),
-    ("", "checkpoint_folders", ValueRole::Model),
-    ("", "tokenizer", ValueRole::Model),
-    ("", "template", ValueRole::Template),
-    ("", "tls_ca", ValueRole::Read),
-    ("", "tls_cert", ValueRole::Read),
-    ("", "tls_key", ValueRole::Read),
+/// Roles by the first words of a command and its arguments; the first that fits is the one.
+const ROLES: [(&str, &[&str], ValueRole); 33] = [
+    ("", &["store", "config"], ValueRole::Aside),
+    ("evaluate text", &["data"], ValueRole::NamedRead),
+    ("evaluate retrain", &["truth"], ValueRole::Written),
+    ("evaluate retrain", &["rows"], ValueRole::Read),
+    ("evaluate", &["truth", "subsets", "outputs", "query_data", "labels"], ValueRole::Read),
+    ("evaluate", &["with", "influential", "references", "shots"], ValueRole::Read),
+    ("evaluate", &["scores"], ValueRole::NamedRead),
+    ("evaluate", &["rows", "targets"], ValueRole::Written),
+    ("evaluate", &["checkpoints"], ValueRole::NamedModel),
+    ("ingest", &["checkpoints"], ValueRole::Model),
+    ("ingest", &["out"], ValueRole::Written),
+    ("import", &["manifest", "losses"], ValueRole::Read),
+    ("daunce", &["adapters"], ValueRole::NamedModel),
+    ("daunce", &["hidden_states", "rows"], ValueRole::Read),
+    ("train", &["eval_data", "resume_from_checkpoint", "rows"], ValueRole::Read),
+    ("prefilter", &["predictions"], ValueRole::Written),
+    ("factors import", &["folder"], ValueRole::Read),
+    ("factors", &["folder", "plots"], ValueRole::Written),
+    ("factors", &["checkpoint"], ValueRole::Model),
+    ("score", &["checkpoint"], ValueRole::Model),
+    ("score", &["segment"], ValueRole::Segment),
+    ("score", &["target_data"], ValueRole::Read),
+    ("score", &["kronfluence"], ValueRole::Written),
+    ("select", &["scores"], ValueRole::Written),
+    ("delete", &["ids"], ValueRole::Read),
+    ("query", &["file"], ValueRole::Read),
+    ("query", &["with"], ValueRole::NamedRead),
+    ("backup", &["to"], ValueRole::Written),
+    ("restore", &["from"], ValueRole::Read),
+    ("", &["data", "folders", "tls_ca", "tls_cert", "tls_key"], ValueRole::Read),
+    ("", &["output", "plot", "report"], ValueRole::Written),
+    ("", &["model", "adapter", "checkpoint_folders", "tokenizer"], ValueRole::Model),
+    ("", &["template"], ValueRole::Template),
 ];
 
 fn role(words: &[String], id: &str) -> Option<ValueRole> {
     let fits = |first: &str| first.split(' ').zip(words).all(|(first, word)| first == word);
-    let found = ROLES.iter().find(|(first, known, _)| *known == id && (first.is_empty() || fits(first)));
+    let found = ROLES.iter().find(|(first, ids, _)| ids.contains(&id) && (first.is_empty() || fits(first)));
     found.map(|(_, _, role)| *role)
 }
 
@@ -249,6 +220,7 @@ mod tests {
     #[test]
     fn every_argument_that_is_a_path_has_a_role() {
         let mut open = vec![(Vec::<String>::new(), args::command())];
+        let all = || ROLES.iter().flat_map(|(_, ids, _)| ids.iter().copied());
         let mut met: BTreeSet<&str> = BTreeSet::new();
         while let Some((words, command)) = open.pop() {
             for arg in command.get_arguments() {
@@ -256,9 +228,7 @@ mod tests {
                 let role = role(&words, id);
                 let is_path = arg.get_value_parser().type_id() == TypeId::of::<PathBuf>();
                 assert!(!is_path || role.is_some(), "{id} of {words:?} is a path without a role");
-                met.extend(
-                    ROLES.iter().map(|(_, known, _)| *known).filter(|known| *known == id && role.is_some()),
-                );
+                met.extend(all().filter(|known| *known == id && role.is_some()));
             }
             for inner in command
                 .get_subcommands()
@@ -267,7 +237,7 @@ mod tests {
                 open.push(([&words[..], &[inner.get_name().to_owned()]].concat(), inner.clone()));
             }
         }
-        let missing = ROLES.iter().filter(|(_, id, _)| !met.contains(id) && !id.starts_with("tls_"));
+        let missing = all().filter(|id| !met.contains(id) && !id.starts_with("tls_"));
         assert_eq!(missing.count(), 0);
     }
 }
