@@ -63,7 +63,8 @@ impl Resource {
         }
     }
 
-    fn store(&self) -> Option<&PathBuf> {
+    /// The store that it is of.
+    pub fn store(&self) -> Option<&PathBuf> {
         match self {
             Self::Path(_) => None,
             Self::Store { store }

@@ -7,13 +7,12 @@
 //!   and the change was over when it was looked at
 
 use std::collections::BTreeMap;
-use std::io::Read;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Result, bail};
-use gstore_core::{Digest, RowSet, if_there};
+use gstore_core::{Digest, RowSet, if_there, xxh3_hex};
 use gstore_store::{OpenError, RunCheckpoint, Snapshot, Store};
 use xxhash_rust::xxh3::Xxh3;
 
@@ -42,44 +41,35 @@ impl Versions {
 
     /// The version of a resource now; `None` if it is not there.
     pub fn of(&mut self, resource: &Resource) -> Result<Option<String>> {
-        match resource {
-            Resource::Path(path) => self.of_path(path),
-            Resource::Store { store } => {
-                let Some(snapshot) = self.snapshot(store)? else { return Ok(None) };
-                Ok(Some(format!("{} {}", snapshot.info().store, snapshot.number())))
-            }
-            Resource::Samples { store, dataset } => {
-                let Some(snapshot) = self.snapshot(store)? else { return Ok(None) };
+        let store = match resource {
+            Resource::Path(path) => return self.of_path(path),
+            of_store => of_store.store(),
+        };
+        let Some(snapshot) = store.map(|store| self.snapshot(store)).transpose()?.flatten() else {
+            return Ok(None);
+        };
+        Ok(match resource {
+            Resource::Path(_) => None,
+            Resource::Store { .. } => Some(format!("{} {}", snapshot.info().store, snapshot.number())),
+            Resource::Samples { dataset, .. } => {
                 let Ok(part) = snapshot.dataset(dataset) else { return Ok(None) };
                 let mut hash = Xxh3::new();
                 hash.update(snapshot.info().store.as_bytes());
                 hash.update(&part.number.to_le_bytes());
                 update_rows(&mut hash, snapshot.live_rows(part)?.as_ref());
-                Ok(Some(Digest::of_hashed(&hash).to_string()))
+                Some(Digest::of_hashed(&hash).to_string())
             }
-            Resource::Features { store, dataset, run } => {
-                let Some(snapshot) = self.snapshot(store)? else { return Ok(None) };
-                Ok(features(&snapshot, dataset, run.as_deref()))
-            }
-            Resource::Runs { store, dataset } => {
-                let Some(snapshot) = self.snapshot(store)? else { return Ok(None) };
-                Ok(runs(&snapshot, dataset))
-            }
-            Resource::Artifact { store, name } => {
-                let Some(snapshot) = self.snapshot(store)? else { return Ok(None) };
+            Resource::Features { dataset, run, .. } => features(&snapshot, dataset, run.as_deref()),
+            Resource::Runs { dataset, .. } => runs(&snapshot, dataset),
+            Resource::Artifact { name, .. } => {
                 let Ok(part) = snapshot.artifact(name) else { return Ok(None) };
-                let mut hash = Xxh3::new();
-                hash.update(serde_json::to_string(&part.content)?.as_bytes());
-                Ok(Some(Digest::of_hashed(&hash).to_string()))
+                Some(xxh3_hex(serde_json::to_string(&part.content)?.as_bytes()))
             }
-            Resource::Run { store, run } => {
-                let Some(snapshot) = self.snapshot(store)? else { return Ok(None) };
+            Resource::Run { run, .. } => {
                 let Ok(part) = snapshot.run(run) else { return Ok(None) };
-                let mut hash = Xxh3::new();
-                part.checkpoints.iter().for_each(|checkpoint| hash.update(line(checkpoint).as_bytes()));
-                Ok(Some(Digest::of_hashed(&hash).to_string()))
+                Some(xxh3_hex(part.checkpoints.iter().map(line).collect::<String>().as_bytes()))
             }
-        }
+        })
     }
 
     fn snapshot(&self, store: &Path) -> Result<Option<std::sync::Arc<Snapshot>>> {
@@ -144,16 +134,7 @@ impl Versions {
         {
             return Ok(note.digest.clone());
         }
-        let mut hash = Xxh3::new();
-        let mut file = fs_err::File::open(path)?;
-        let mut buffer = vec![0; 1 << 20];
-        loop {
-            match file.read(&mut buffer)? {
-                0 => break,
-                read => hash.update(&buffer[..read]),
-            }
-        }
-        let digest = Digest::of_hashed(&hash).to_string();
+        let digest = Digest::of_read(fs_err::File::open(path)?)?.to_string();
         let now = SystemTime::now().duration_since(UNIX_EPOCH).ok();
         let settled = now.and_then(|now| i128::try_from(now.as_nanos()).ok()).map(|now| now - touched);
         if settled.is_some_and(|age| age > SETTLED) {
@@ -214,9 +195,7 @@ fn runs(snapshot: &Snapshot, dataset: &str) -> Option<String> {
         }
     }
     texts.sort();
-    let mut hash = Xxh3::new();
-    texts.iter().for_each(|text| hash.update(text.as_bytes()));
-    Some(Digest::of_hashed(&hash).to_string())
+    Some(xxh3_hex(texts.concat().as_bytes()))
 }
 
 /// What a reader takes of a checkpoint of a run.
