@@ -11,14 +11,6 @@ use anyhow::Result;
 
 use super::{Journal, Plan, Resource, StageRecord, StageRequest, StageState, Versions};
 
-/// What is to be done with a stage.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Decision {
-    /// It is up to date.
-    Skip,
-    Run(RunReason),
-}
-
 /// Why a stage runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RunReason {
@@ -74,10 +66,10 @@ pub struct Decider<'a> {
 }
 
 impl Decider<'_> {
-    /// Whether the stage at a place is up to date.
-    pub fn decide(&mut self, place: usize, forced: bool) -> Result<Decision> {
+    /// Why the stage at a place runs; none: it is up to date.
+    pub fn decide(&mut self, place: usize, forced: bool) -> Result<Option<RunReason>> {
         let stage = &self.plan.stages[place];
-        let run = |why| Ok(Decision::Run(why));
+        let run = |why| Ok(Some(why));
         let Some(record) = self.journal.stages.get(stage.name()) else { return run(RunReason::Never) };
         if forced {
             return run(RunReason::Forced);
@@ -109,7 +101,7 @@ impl Decider<'_> {
                 return run(RunReason::Output(written.to_string()));
             }
         }
-        Ok(Decision::Skip)
+        Ok(None)
     }
 
     pub fn asked(&mut self, place: usize) -> Result<StageRequest> {

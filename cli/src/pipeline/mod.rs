@@ -30,7 +30,7 @@ pub use error::PipelineError;
 pub use expand::{PipelineStage, Variables, expand};
 pub use file::{OptionSetting, PipelineFile, Setting, StageTable};
 pub use journal::{FileNote, Journal, StageRecord, StageRequest, StageRun, StageState};
-pub use look::{Decider, Decision, RunReason};
+pub use look::{Decider, RunReason};
 pub use plan::{Plan, PlannedStage};
 pub use resource::{Resource, StageUses};
 pub use store_uses::StoreNames;

@@ -64,7 +64,7 @@ impl World {
         plan_of(text, self.dir.path()).unwrap_or_else(|error| panic!("{error}"))
     }
 
-    fn decide(&self, plan: &Plan, name: &str, forced: bool) -> Decision {
+    fn decide(&self, plan: &Plan, name: &str, forced: bool) -> Option<RunReason> {
         let mut versions = Versions::new(self.dir.path().to_owned());
         let mut look = Decider { plan, journal: &self.journal, versions: &mut versions };
         look.decide(plan.named(name).expect("a stage")[0], forced).expect("readable")
@@ -99,7 +99,7 @@ impl World {
     fn go(&mut self, plan: &Plan) -> Vec<String> {
         let mut ran = Vec::new();
         for stage in &plan.stages {
-            if self.decide(plan, stage.name(), false) != Decision::Skip {
+            if self.decide(plan, stage.name(), false).is_some() {
                 self.run(plan, stage.name());
                 ran.push(stage.name().to_owned());
             }
@@ -164,12 +164,12 @@ fn only_what_depends_on_a_change_runs_again() {
     assert!(world.go(&plan).is_empty());
 
     world.write("texts.jsonl", "2");
-    assert_eq!(world.decide(&plan, "other", false), Decision::Run(RunReason::Input("texts.jsonl".into())));
+    assert_eq!(world.decide(&plan, "other", false), Some(RunReason::Input("texts.jsonl".into())));
     assert_eq!(world.go(&plan), ["other"]);
     world.write("prompts.jsonl", "2");
     assert_eq!(world.go(&plan), ["answer", "score"]);
     world.write("scores.csv", "by hand");
-    assert_eq!(world.decide(&plan, "score", false), Decision::Run(RunReason::Output("scores.csv".into())));
+    assert_eq!(world.decide(&plan, "score", false), Some(RunReason::Output("scores.csv".into())));
     assert_eq!(world.go(&plan), ["score"]);
     // The model is a folder, and the file in it is read by all.
     world.write("model/config.json", "2");
@@ -177,8 +177,8 @@ fn only_what_depends_on_a_change_runs_again() {
 
     let other =
         world.plan(&FILE.replace("output = \"other.csv\"", "output = \"other.csv\"\ncompute = \"bf16\""));
-    assert_eq!(world.decide(&other, "other", false), Decision::Run(RunReason::Arguments));
-    assert_eq!(world.decide(&other, "score", true), Decision::Run(RunReason::Forced));
+    assert_eq!(world.decide(&other, "other", false), Some(RunReason::Arguments));
+    assert_eq!(world.decide(&other, "score", true), Some(RunReason::Forced));
     assert_eq!(world.go(&other), ["other"]);
 }
 
@@ -197,7 +197,7 @@ fn a_stage_is_up_to_date_for_the_store_that_it_ran_in() {
     world.go(&first);
     assert!(world.go(&first).is_empty() && world.go(&whole).is_empty());
     // The others use no store.
-    assert_eq!(world.decide(&other, "other", false), Decision::Run(RunReason::Store));
+    assert_eq!(world.decide(&other, "other", false), Some(RunReason::Store));
     assert_eq!(world.go(&other), ["other"]);
     assert_eq!(world.go(&first), ["other"]);
     // A journal of before the store was noted.
@@ -216,7 +216,7 @@ fn what_did_not_end_well_runs_again() {
         (StageState::Failed, RunReason::Failed),
     ] {
         world.journal.stages.get_mut("other").expect("ran").state = state;
-        assert_eq!(world.decide(&plan, "other", false), Decision::Run(why));
+        assert_eq!(world.decide(&plan, "other", false), Some(why));
     }
 }
 

@@ -17,8 +17,7 @@ use crate::context::Context;
 use crate::failure::{REFUSED, STOPPED};
 use crate::pipeline::report::{self, StageReport};
 use crate::pipeline::{
-    Decider, Decision, Journal, Plan, PlannedStage, Resource, RunReason, StageRecord, StageRun, StageState,
-    Versions,
+    Decider, Journal, Plan, PlannedStage, Resource, RunReason, StageRecord, StageRun, StageState, Versions,
 };
 
 pub struct Runner<'a> {
@@ -51,11 +50,11 @@ impl Runner<'_> {
             let decision = look.decide(place, self.forced.contains(&place))?;
             let (name, at) = (stage.name(), format!("[{}/{}]", number + 1, chosen.len()));
             outcomes[place] = match decision {
-                Decision::Skip => {
+                None => {
                     self.context.say(&format!("{at} {name}: up to date"));
                     StageOutcome::UpToDate
                 }
-                Decision::Run(why) => {
+                Some(why) => {
                     self.context.say(&format!("{at} {name}, since {why}: {}", stage.call.line()));
                     self.stage(place, &why)?
                 }

@@ -9,7 +9,7 @@ use gstore_core::Cancel;
 use super::added::dry_run_options;
 use super::child::ChildCommand;
 use crate::failure::USAGE;
-use crate::pipeline::{Decider, Decision, Plan, PlannedStage, RunReason, StageRequest};
+use crate::pipeline::{Decider, Plan, PlannedStage, RunReason, StageRequest};
 
 /// Commands whose dry run says what they would take.
 const ESTIMATING: [&str; 4] = ["daunce", "ingest", "matrix", "train"];
@@ -39,9 +39,9 @@ pub fn would_run(
     let stage = &plan.stages[place];
     let upstream = stage.needs.iter().find(|need| running.contains(*need));
     let why = match (look.decide(place, is_forced)?, upstream) {
-        (Decision::Run(why), _) => why,
-        (Decision::Skip, Some(upstream)) => RunReason::Upstream(plan.stages[*upstream].name().to_owned()),
-        (Decision::Skip, None) => return Ok(None),
+        (Some(why), _) => why,
+        (None, Some(upstream)) => RunReason::Upstream(plan.stages[*upstream].name().to_owned()),
+        (None, None) => return Ok(None),
     };
     let can_be_tried = upstream.is_none() && is_ready(stage, &look.asked(place)?);
     Ok(Some((why, can_be_tried)))
