@@ -91,17 +91,7 @@ pub(super) fn run(context: &Context, args: &SelectArgs) -> Result<()> {
     let decided = decided.as_ref().map(|(target, rows)| (target.as_str(), *rows));
     tell_decided(context, selected, decided);
     let summary = note.map_or_else(ScanSummary::default, |note| note.summary);
-    let found = SelectionReport {
-        selected,
-        wanted: k,
-        live: summary.live,
-        eligible: summary.eligible,
-        excluded: &summary.excluded,
-        summary: &summary,
-        ruled,
-        passed_over: None,
-        decided,
-    };
+    let found = SelectionReport { selected, wanted: k, summary: &summary, ruled, passed_over: None, decided };
     summarise(context, args, &found, scores.as_deref())
 }
 

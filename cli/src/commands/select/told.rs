@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::Result;
 use gstore::SelectedRows;
 use gstore_core::{many, many_of};
-use gstore_query::influence::{ExcludedCounts, ScanSummary};
+use gstore_query::influence::ScanSummary;
 use serde_json::Value;
 
 use crate::args::{EachSelection, SelectArgs};
@@ -46,9 +46,6 @@ pub(super) struct SelectionReport<'a> {
     pub(super) selected: usize,
     /// Rows that were asked for.
     pub(super) wanted: usize,
-    pub(super) live: u64,
-    pub(super) eligible: u64,
-    pub(super) excluded: &'a ExcludedCounts,
     pub(super) summary: &'a ScanSummary,
     /// Whether rules kept rows out.
     pub(super) ruled: bool,
@@ -61,14 +58,10 @@ pub(super) struct SelectionReport<'a> {
 impl<'a> SelectionReport<'a> {
     /// Of a selection of the store, of which `decided` is the target that decided nearly all rows.
     pub(super) fn of(found: &'a SelectedRows, decided: Option<(&'a str, u64)>) -> Self {
-        let ranking = &found.ranking;
         Self {
             selected: found.rows().len(),
             wanted: found.wanted,
-            live: ranking.live,
-            eligible: ranking.eligible,
-            excluded: &ranking.excluded,
-            summary: &ranking.summary,
+            summary: &found.ranking.summary,
             ruled: found.passed_over.is_some(),
             passed_over: found.passed_over,
             decided,
@@ -83,27 +76,28 @@ pub(super) fn summarise(
     found: &SelectionReport<'_>,
     scores: Option<&Path>,
 ) -> Result<()> {
-    summary::tell(context, found.summary);
+    let summary = found.summary;
+    summary::tell(context, summary);
     context.say(&format!(
         "{} of {} selected from {} for {}",
         found.selected,
-        many(found.live, "row"),
+        many(summary.live, "row"),
         args.pool.join(", "),
         args.target.join(", ")
     ));
-    summary::tell_excluded(context, found.excluded, ("was never a candidate", "were never candidates"));
-    summary::tell_in_target(context, found.summary.in_target);
+    summary::tell_excluded(context, &summary.excluded, ("was never a candidate", "were never candidates"));
+    summary::tell_in_target(context, summary.in_target);
     if found.selected < found.wanted {
         let why = match found.ruled {
             // Rows of full sources are not even ranked any more, so the count of what was passed over is not
             // the rest.
-            true if found.eligible > found.selected as u64 => {
+            true if summary.eligible > found.selected as u64 => {
                 format!(
                     "the rules of the selection leave {} of the {} that can be ranked",
-                    found.selected, found.eligible
+                    found.selected, summary.eligible
                 )
             }
-            _ => format!("only {} can be ranked", found.eligible),
+            _ => format!("only {} can be ranked", summary.eligible),
         };
         context.say(&format!("{} asked for; {why}", many_of(found.wanted as u64, "row was", "rows were")));
     }
@@ -118,8 +112,8 @@ fn value(args: &SelectArgs, found: &SelectionReport<'_>, scores: Option<&Path>) 
     let summary = found.summary;
     object!(
         pools: args.pool, targets: args.target, wanted: found.wanted, selected: found.selected,
-        live: found.live, eligible: found.eligible, excluded: found.excluded, in_target: summary.in_target,
-        over_quota: found.passed_over.map(|(over_quota, _)| over_quota),
+        live: summary.live, eligible: summary.eligible, excluded: summary.excluded,
+        in_target: summary.in_target, over_quota: found.passed_over.map(|(over_quota, _)| over_quota),
         near_duplicates: found.passed_over.map(|(_, near_duplicates)| near_duplicates),
         decided_by: found.decided.map(|(target, _)| target),
         decided_rows: found.decided.map(|(_, rows)| rows), guarantee: summary.guarantee, notes: summary.notes,
