@@ -17,21 +17,18 @@ use super::{CascadeArgs, FactorsModelArgs, ModelArgs, PlotOutputArgs, RuleArgs};
 /// Widest line of a help.
 const WIDEST: usize = 100;
 
-/// Options under a heading.
-struct OptionGroup {
-    heading: &'static str,
-    options: Vec<String>,
-}
+/// A heading and the options under it.
+type OptionGroup = (&'static str, Vec<String>);
 
 /// Options by their names.
 fn options_named(heading: &'static str, options: &[&str]) -> OptionGroup {
-    OptionGroup { heading, options: options.iter().map(|option| (*option).to_owned()).collect() }
+    (heading, options.iter().map(|option| (*option).to_owned()).collect())
 }
 
 /// The options of a struct.
 fn options_of<A: Args>(heading: &'static str) -> OptionGroup {
     let of_struct = A::augment_args(Command::new("group"));
-    OptionGroup { heading, options: of_struct.get_arguments().map(|arg| arg.get_id().to_string()).collect() }
+    (heading, of_struct.get_arguments().map(|arg| arg.get_id().to_string()).collect())
 }
 
 /// The command line with its options in groups and its texts as wide as the terminal.
@@ -103,7 +100,7 @@ fn group_options(root: Command) -> Command {
         .mut_subcommand("plot", |plot| {
             plot.mut_subcommands(|what| {
                 let picture = options_of::<PlotOutputArgs>("Picture");
-                with_groups(what, [vec![picture], questions(), models(), reading()])
+                with_groups(what, [vec![picture], questions(), models()])
             })
         })
 }
@@ -139,15 +136,12 @@ fn questions() -> Vec<OptionGroup> {
         options_named("Sketches", &sketches),
     ];
     groups.extend(reading());
-    #[cfg(feature = "serve")]
-    groups.push(options_of::<RemoteArgs>("Server"));
     groups
 }
 
 fn reading() -> Vec<OptionGroup> {
-    let own = options_named("State of the store", &["snapshot", "checks"]);
     vec![
-        own,
+        options_named("State of the store", &["snapshot", "checks"]),
         #[cfg(feature = "serve")]
         options_of::<RemoteArgs>("Server"),
     ]
@@ -179,8 +173,8 @@ fn models() -> Vec<OptionGroup> {
 fn with_groups<const N: usize>(command: Command, groups: [Vec<OptionGroup>; N]) -> Command {
     command.mut_args(|arg| {
         let id = arg.get_id().as_str();
-        let group = groups.iter().flatten().find(|group| group.options.iter().any(|option| option == id));
-        let heading = group.map(|group| group.heading);
+        let group = groups.iter().flatten().find(|(_, options)| options.iter().any(|option| option == id));
+        let heading = group.map(|(heading, _)| *heading);
         arg.help_heading(heading)
     })
 }

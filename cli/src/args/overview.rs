@@ -117,11 +117,8 @@ pub fn misplaced_hint(root: &Command, argv: &[OsString], error: &clap::Error) ->
         word if missing.is_some() && !word.starts_with('-') => {
             missing.map(|option| format!("error: `{word}` stands by itself; give it with --{option} {word}"))
         }
-        "--list" | "-l" if command.find_subcommand("list").is_some() => {
+        "--list" | "-l" if first == Some("tag") || command.find_subcommand("list").is_some() => {
             Some(format!("error: `gstore {} list` lists what there is", command.get_name()))
-        }
-        "--list" | "-l" if first == Some("tag") => {
-            Some("error: `gstore tag list` lists what there is".to_owned())
         }
         "--list" | "-l" if first == Some("index") => {
             Some("error: `gstore index` alone lists what there is".to_owned())
