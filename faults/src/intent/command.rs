@@ -196,60 +196,47 @@ impl Command {
 
     /// Does it.
     pub(super) fn run(&self, store: &Store) -> Result<Outcome, Failure> {
+        self.carry_out(store).or_else(|e| refused(&e).ok_or_else(|| format!("{self:?}: {e}").into()))
+    }
+
+    fn carry_out(&self, store: &Store) -> Result<Outcome, Failure> {
         let seen = store.snapshot()?;
-        let outcome = match self {
-            Command::Delete(ids) => delete(store, Some(ids), false),
-            Command::DeleteWhere => delete(store, None, false),
-            Command::Purge(ids) => delete(store, Some(ids), true),
-            Command::Replace(ids) => add(store, "pool", ids, VERSION),
-            Command::Add(ids) => add(store, "side", ids, 0),
-            Command::DropDataset => changed(store.drop_dataset(seen.dataset("pool")?, "drop")),
-            Command::Remake => match changed(store.drop_dataset(seen.dataset("pool")?, "drop"))? {
-                Outcome::Done => add(store, "pool", &REMADE, OTHER),
-                refused => Ok(refused),
-            },
-            Command::DropFeature => changed(store.drop_feature(seen.feature(&label(0))?, "drop")),
-            Command::DropRun => changed(store.drop_run(seen.run("warmup")?, "drop")),
-            Command::Compact => match store.compact(CompactOptions::default(), &mut |_| {}) {
-                Ok(_) => Ok(Outcome::Done),
-                Err(CompactError::Busy) => Ok(Outcome::Busy),
-                Err(e) => Err(e.into()),
-            },
-            Command::Attach => attach(store),
-            Command::Tag => {
-                let name = NEW.parse::<TagName>().map_err(|e| e.to_string())?;
-                tagged(store.tag(&name, &seen, TagOptions::default()))
+        match self {
+            Command::Delete(ids) => return delete(store, Some(ids), false),
+            Command::DeleteWhere => return delete(store, None, false),
+            Command::Purge(ids) => return delete(store, Some(ids), true),
+            Command::Replace(ids) => return add(store, "pool", ids, VERSION),
+            Command::Add(ids) => return add(store, "side", ids, 0),
+            Command::DropDataset => store.drop_dataset(seen.dataset("pool")?, "drop").map(drop)?,
+            Command::Remake => {
+                store.drop_dataset(seen.dataset("pool")?, "drop")?;
+                return add(store, "pool", &REMADE, OTHER);
             }
-            Command::Untag => tagged(store.untag(&seen.tag(KEPT)?, "untag")),
-            Command::Losses => losses(store),
-            Command::DropEnsemble => changed(store.drop_ensemble(seen.ensemble(ENSEMBLE)?, "drop")),
-            Command::DropArtifact => changed(store.drop_artifact(&seen, NAMED, "drop")),
-            Command::DropView => match store.drop_view(seen.view(NAMED)?, "view") {
-                Ok(_) => Ok(Outcome::Done),
-                Err(ViewError::Changed(_)) => Ok(Outcome::Gone),
-                Err(e) => Err(e.into()),
-            },
+            Command::DropFeature => store.drop_feature(seen.feature(&label(0))?, "drop").map(drop)?,
+            Command::DropRun => store.drop_run(seen.run("warmup")?, "drop").map(drop)?,
+            Command::Compact => store.compact(CompactOptions::default(), &mut |_| {}).map(drop)?,
+            Command::Attach => store.attach(&[folder()], &AttachOptions::default(), &mut |_| {}).map(drop)?,
+            Command::Tag => store.tag(&NEW.parse()?, &seen, TagOptions::default()).map(drop)?,
+            Command::Untag => store.untag(&seen.tag(KEPT)?, "untag").map(drop)?,
+            Command::Losses => ensemble::losses(store, MEMBER)?,
+            Command::DropEnsemble => store.drop_ensemble(seen.ensemble(ENSEMBLE)?, "drop").map(drop)?,
+            Command::DropArtifact => store.drop_artifact(&seen, NAMED, "drop").map(drop)?,
+            Command::DropView => store.drop_view(seen.view(NAMED)?, "view").map(drop)?,
             Command::Revert => {
-                let tag = KEPT.parse::<TagName>().map_err(|e| e.to_string())?;
-                let target = store.snapshot_named(&SnapshotName::Tag(tag))?;
-                changed(store.revert(&target, &RevertOptions::default()))
+                let target = store.snapshot_named(&SnapshotName::Tag(KEPT.parse()?))?;
+                store.revert(&target, &RevertOptions::default())?;
             }
-            Command::Members => ensemble::register(store, MEMBERS).map(|()| Outcome::Done),
+            Command::Members => ensemble::register(store, MEMBERS)?,
             Command::Artifact => {
                 let artifact = ArtifactPart::new(NAMED, "prefilter", Vec::new(), VERSION.into());
-                match store.put_artifact(artifact, Some(&*seen), "fit") {
-                    Ok(_) => Ok(Outcome::Done),
-                    Err(ArtifactError::Changed(_)) => Ok(Outcome::Gone),
-                    Err(e) => Err(e.into()),
-                }
+                store.put_artifact(artifact, Some(&*seen), "fit")?;
             }
             Command::View => {
-                let name = DatasetName::try_from(NAMED).map_err(|e| e.to_string())?;
                 let options = ViewOptions { command: "view".into(), replace: true };
-                store.create_view(&name, STATEMENT, options).map(|_| Outcome::Done).map_err(Failure::from)
+                store.create_view(&DatasetName::try_from(NAMED)?, STATEMENT, options)?;
             }
-        };
-        outcome.map_err(|e| format!("{self:?}: {e}").into())
+        }
+        Ok(Outcome::Done)
     }
 
     /// Does it to the model. `before` is the content before both commands; what is purged is added to
@@ -342,7 +329,7 @@ fn delete(store: &Store, ids: Option<&[u64]>, purge: bool) -> Result<Outcome, Fa
         let asked = ids.is_none().then(|| Arc::clone(&snapshot));
         match store.delete(part, &rows, DeleteOptions { purge, asked, ..DeleteOptions::default() }) {
             Err(ChangeError::Changed(changed)) if changed.can_repeat() => {}
-            done => return changed(done),
+            done => return done.map(|_| Outcome::Done).map_err(Failure::from),
         }
     }
     Err("the store is changed all the time".into())
@@ -382,36 +369,16 @@ pub(super) fn make_shard(store: &Store) -> Result<(), Failure> {
     shard::make(store, ATTACHED, CHECKPOINT, &folder())
 }
 
-fn attach(store: &Store) -> Result<Outcome, Failure> {
-    match store.attach(&[folder()], &AttachOptions::default(), &mut |_| {}) {
-        Ok(_) => Ok(Outcome::Done),
-        Err(AttachError::Dataset { .. }) => Ok(Outcome::Gone),
-        Err(AttachError::Job(JobError::Busy { .. })) => Ok(Outcome::Busy),
-        Err(e) => Err(e.into()),
-    }
-}
-
-fn losses(store: &Store) -> Result<Outcome, Failure> {
-    match ensemble::losses(store, MEMBER) {
-        Ok(()) => Ok(Outcome::Done),
-        Err(e) if matches!(e.downcast_ref(), Some(JobError::Busy { .. })) => Ok(Outcome::Busy),
-        Err(e) => Err(e),
-    }
-}
-
-fn changed<T>(done: Result<T, ChangeError>) -> Result<Outcome, Failure> {
-    match done {
-        Ok(_) => Ok(Outcome::Done),
-        Err(ChangeError::Changed(_)) => Ok(Outcome::Gone),
-        Err(ChangeError::Busy { .. } | ChangeError::Compacting) => Ok(Outcome::Busy),
-        Err(e) => Err(e.into()),
-    }
-}
-
-fn tagged(done: Result<Arc<Snapshot>, TagError>) -> Result<Outcome, Failure> {
-    match done {
-        Ok(_) => Ok(Outcome::Done),
-        Err(TagError::Changed(_)) => Ok(Outcome::Gone),
-        Err(e) => Err(e.into()),
-    }
+/// How a command ended that an error refused; `None` where it should not have been.
+fn refused(e: &Failure) -> Option<Outcome> {
+    let gone = matches!(e.downcast_ref(), Some(ChangeError::Changed(_)))
+        || matches!(e.downcast_ref(), Some(TagError::Changed(_)))
+        || matches!(e.downcast_ref(), Some(ViewError::Changed(_)))
+        || matches!(e.downcast_ref(), Some(ArtifactError::Changed(_)))
+        || matches!(e.downcast_ref(), Some(AttachError::Dataset { .. }));
+    let busy = matches!(e.downcast_ref(), Some(ChangeError::Busy { .. } | ChangeError::Compacting))
+        || matches!(e.downcast_ref(), Some(CompactError::Busy))
+        || matches!(e.downcast_ref(), Some(JobError::Busy { .. }))
+        || matches!(e.downcast_ref(), Some(AttachError::Job(JobError::Busy { .. })));
+    if gone { Some(Outcome::Gone) } else { busy.then_some(Outcome::Busy) }
 }
