@@ -13,28 +13,20 @@ const FILE: &str = "factors.bin";
 
 /// Does one of them.
 pub(super) fn run(step: &Step, store: &Store) -> Result<(), Failure> {
+    let seen = store.snapshot()?;
     match step {
         Step::Delete { dataset, rows, purge } => {
             let options =
                 DeleteOptions { command: "delete".into(), purge: *purge, ..DeleteOptions::default() };
-            let snapshot = store.snapshot()?;
             let rows = RowSet::from_rows(rows.iter().copied());
-            store.delete(snapshot.dataset(dataset)?, &rows, options)?;
+            store.delete(seen.dataset(dataset)?, &rows, options)?;
             Ok(())
         }
-        // What an earlier process had dropped is not there.
-        Step::DropFeature(i) => match store.snapshot()?.feature(&label(*i)) {
-            Ok(part) => Ok(store.drop_feature(part, "drop").map(drop)?),
-            Err(_) => settled(store),
-        },
-        Step::DropDataset(name) => match store.snapshot()?.dataset(name) {
-            Ok(part) => Ok(store.drop_dataset(part, "drop").map(drop)?),
-            Err(_) => settled(store),
-        },
-        Step::DropRun => match store.snapshot()?.run("warmup") {
-            Ok(part) => Ok(store.drop_run(part, "drop").map(drop)?),
-            Err(_) => settled(store),
-        },
+        Step::DropFeature(i) => {
+            take(store, seen.feature(&label(*i)), |part| store.drop_feature(part, "drop"))
+        }
+        Step::DropDataset(name) => take(store, seen.dataset(name), |part| store.drop_dataset(part, "drop")),
+        Step::DropRun => take(store, seen.run("warmup"), |part| store.drop_run(part, "drop")),
         Step::Compact { target } => {
             let options =
                 CompactOptions { target_bytes: *target, max_dead_share: 0.1, ..CompactOptions::default() };
@@ -55,18 +47,10 @@ pub(super) fn run(step: &Step, store: &Store) -> Result<(), Failure> {
                 Err(e) => break Err(e.into()),
             }
         },
-        // An earlier process had removed it.
-        Step::Untag(name) => match store.snapshot()?.tag(name) {
-            Ok(tag) => Ok(store.untag(&tag, "untag").map(drop)?),
-            Err(_) => settled(store),
-        },
-        Step::DropEnsemble => match store.snapshot()?.ensemble(ENSEMBLE) {
-            Ok(part) => Ok(store.drop_ensemble(part, "drop").map(drop)?),
-            Err(_) => settled(store),
-        },
+        Step::Untag(name) => take(store, seen.tag(name), |tag| store.untag(&tag, "untag")),
+        Step::DropEnsemble => take(store, seen.ensemble(ENSEMBLE), |part| store.drop_ensemble(part, "drop")),
         Step::Artifact { name, content } => {
             let artifact = ArtifactPart::new(name, "prefilter", Vec::new(), json!(content));
-            let seen = store.snapshot()?;
             let Some(bytes) = artifact_file(*content) else {
                 return Ok(store.put_artifact(artifact, Some(&*seen), "fit").map(drop)?);
             };
@@ -74,22 +58,16 @@ pub(super) fn run(step: &Step, store: &Store) -> Result<(), Failure> {
             files.write(FILE, |out| out.write_all(&bytes))?;
             Ok(store.put_artifact_with(artifact, files, Some(&*seen), "fit").map(drop)?)
         }
-        Step::DropArtifact(name) => {
-            let seen = store.snapshot()?;
-            match seen.artifacts()?.contains(name) {
-                true => Ok(store.drop_artifact(&seen, name, "drop").map(drop)?),
-                false => settled(store),
-            }
-        }
+        Step::DropArtifact(name) => match seen.artifacts()?.contains(name) {
+            true => Ok(store.drop_artifact(&seen, name, "drop").map(drop)?),
+            false => settled(store),
+        },
         Step::View { name, sql } => {
             let name = DatasetName::try_from(name.as_str()).map_err(|e| e.to_string())?;
             let options = ViewOptions { command: "view".into(), replace: true };
             Ok(store.create_view(&name, sql, options).map(drop)?)
         }
-        Step::DropView(name) => match store.snapshot()?.view(name) {
-            Ok(view) => Ok(store.drop_view(view, "view").map(drop)?),
-            Err(_) => settled(store),
-        },
+        Step::DropView(name) => take(store, seen.view(name), |view| store.drop_view(view, "view")),
         Step::Revert(name) => {
             let target = store.snapshot_named(&SnapshotName::Tag(tag(name)?))?;
             let options = RevertOptions { command: "revert".into(), dry_run: false };
@@ -99,6 +77,15 @@ pub(super) fn run(step: &Step, store: &Store) -> Result<(), Failure> {
             Err("another kind of step".into())
         }
     }
+}
+
+/// Takes something away; what an earlier process had is not there.
+fn take<P, T, E: Into<Failure>>(
+    store: &Store,
+    found: Result<P, LookupError>,
+    away: impl FnOnce(P) -> Result<T, E>,
+) -> Result<(), Failure> {
+    found.map_or_else(|_| settled(store), |part| away(part).map(drop).map_err(Into::into))
 }
 
 fn tag(name: &str) -> Result<TagName, Failure> {
