@@ -15,6 +15,22 @@ pub fn one_line(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
+/// Words in lines that fit; one that is too long stands alone.
+pub fn wrapped<W: AsRef<str>>(
+    words: impl IntoIterator<Item = W>,
+    fits: impl Fn(&str) -> bool,
+) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for word in words {
+        let word = word.as_ref();
+        match lines.last_mut() {
+            Some(line) if fits(&format!("{line} {word}")) => line.extend([" ", word]),
+            _ => lines.push(word.to_owned()),
+        }
+    }
+    lines
+}
+
 /// The first `most` characters of a text, and dots where it has more.
 pub fn shortened(text: &str, most: usize) -> String {
     match text.char_indices().nth(most) {

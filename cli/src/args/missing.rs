@@ -4,6 +4,7 @@ use std::ffi::OsString;
 
 use clap::error::ErrorKind;
 use clap::{Arg, Command};
+use gstore_core::wrapped;
 
 use super::elsewhere::named_command;
 
@@ -39,7 +40,8 @@ pub fn explained_missing(
         if !known.is_empty() {
             help.push_str(&format!("; the store has --run {}", known.join(", --run ")));
         }
-        for line in wrap(&help) {
+        let fits = |line: &str| INDENT.len() + line.chars().count() <= WIDEST;
+        for line in wrapped(help.split_whitespace(), fits) {
             text.push_str(&format!("{INDENT}{line}\n"));
         }
     }
@@ -62,21 +64,6 @@ fn find_argument<'a>(root: &'a Command, command: &'a Command, name: &str) -> Opt
             })
         }
     }
-}
-
-/// A text in lines that fit.
-fn wrap(text: &str) -> Vec<String> {
-    let mut lines: Vec<String> = Vec::new();
-    for word in text.split_whitespace() {
-        match lines.last_mut() {
-            Some(line) if INDENT.len() + line.chars().count() + 1 + word.chars().count() <= WIDEST => {
-                line.push(' ');
-                line.push_str(word);
-            }
-            _ => lines.push(word.to_owned()),
-        }
-    }
-    lines
 }
 
 #[cfg(test)]

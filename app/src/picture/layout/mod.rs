@@ -6,6 +6,8 @@ mod heat;
 
 pub(super) use blocks::{NO_VALUE, largest, lowest, value as value_of_bar, visible};
 
+use gstore_core::wrapped;
+
 use super::font;
 use super::scale::number;
 use super::scene::{Anchor, Role, Scene, TextStyle};
@@ -29,7 +31,7 @@ pub(super) fn scene(picture: &Picture) -> Scene {
     let mut scene = Scene { width: WIDTH, ..Scene::default() };
     let mut y = EDGE + TITLE;
     let bold = TextStyle { bold: true, ..TextStyle::plain(TITLE) };
-    for line in wrapped(&picture.title, TITLE * 1.08, WIDTH - 2.0 * EDGE) {
+    for line in across(&picture.title, TITLE * 1.08) {
         scene.text([EDGE, y], &line, Role::Ink, bold);
         y += TITLE * 1.3;
     }
@@ -58,7 +60,7 @@ fn panel_at(scene: &mut Scene, panel: &Panel, y: f64, height: f64) -> f64 {
         Body::Tokens(tokens) => blocks::tokens(scene, tokens, top),
         Body::Heat(matrix) => heat::heat(scene, matrix, (top, height)),
     };
-    for line in panel.notes.iter().flat_map(|note| wrapped(note, TEXT, WIDTH - 2.0 * EDGE)) {
+    for line in panel.notes.iter().flat_map(|note| across(note, TEXT)) {
         y += TEXT * 1.5;
         scene.text([EDGE, y], &line, Role::Muted, TextStyle::plain(TEXT));
     }
@@ -112,17 +114,7 @@ fn tick(scene: &mut Scene, at: [f64; 2], text: &str, anchor: Anchor) {
     scene.text(at, text, Role::Muted, TextStyle::plain(TEXT).anchored(anchor));
 }
 
-/// A text in lines of at most `most` points; a word that is longer stands alone.
-fn wrapped(text: &str, size: f64, most: f64) -> Vec<String> {
-    let mut lines: Vec<String> = Vec::new();
-    for word in text.split_whitespace() {
-        match lines.last_mut() {
-            Some(line) if font::width(&format!("{line} {word}")) * size <= most => {
-                line.push(' ');
-                line.push_str(word);
-            }
-            _ => lines.push(word.to_owned()),
-        }
-    }
-    lines
+/// A text in lines as wide as the picture.
+fn across(text: &str, size: f64) -> Vec<String> {
+    wrapped(text.split_whitespace(), |line| font::width(line) * size <= WIDTH - 2.0 * EDGE)
 }

@@ -5,6 +5,8 @@
 mod bars;
 mod plot;
 
+use gstore_core::wrapped;
+
 use super::font::{cells, cut};
 use super::layout::{largest, lowest, named, visible};
 use super::scale::{Scale, number};
@@ -63,20 +65,11 @@ fn bold(text: &str, style: TerminalStyle) -> String {
 
 /// Adds a text in lines that fit.
 fn wrap(out: &mut String, text: &str, width: usize, paint: impl Fn(&str) -> String) {
-    let mut line = String::new();
-    for word in text.split_whitespace().map(visible) {
-        if !line.is_empty() && cells(&line) + 1 + cells(&word) > width {
-            *out += &paint(&line);
-            out.push('\n');
-            line.clear();
-        }
-        if !line.is_empty() {
-            line.push(' ');
-        }
-        line += &cut(&word, width);
+    let words = text.split_whitespace().map(|word| cut(&visible(word), width));
+    for line in wrapped(words, |line| cells(line) <= width) {
+        *out += &paint(&line);
+        out.push('\n');
     }
-    *out += &paint(&line);
-    out.push('\n');
 }
 
 fn legend(out: &mut String, entries: Vec<(String, Role)>, signs: &[char], style: TerminalStyle) {
