@@ -14,10 +14,8 @@ use crate::models::folder_error;
 
 /// How records become tokens; the tokenizer is found, on the Hub too.
 pub fn options(folders: &mut Folders<'_>, args: &TextArgs) -> Result<TextOptions> {
-    let tokenizer = match &args.tokenizer {
-        Some(text) => Some(folders.tokenizer(text).map_err(|error| folder_error("--tokenizer", error))?),
-        None => None,
-    };
+    let tokenizer = args.tokenizer.as_ref().map(|text| folders.tokenizer(text)).transpose();
+    let tokenizer = tokenizer.map_err(|error| folder_error("--tokenizer", error))?;
     Ok(TextOptions {
         tokenizer,
         template: args.template.clone(),

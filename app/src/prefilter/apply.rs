@@ -63,13 +63,9 @@ pub fn apply_prefilter(
 ) -> Result<ApplyReport, AnswerError> {
     let features = prefilter.open(snapshot, dataset)?;
     let mut applied = ApplyReport::default();
-    let mut writer = match table {
-        Some(PredictionTable { out, format }) => {
-            let style = TableStyle { width: None, column: None };
-            Some(ResultWriter::new(format, &schema(), out, style)?)
-        }
-        None => None,
-    };
+    let style = TableStyle { width: None, column: None };
+    let writer = table.map(|table| ResultWriter::new(table.format, &schema(), table.out, style));
+    let mut writer = writer.transpose()?;
     // What has to be known before the first is written.
     let mut later: Vec<u64> = Vec::new();
     work.progress.start("predict", features.samples().rows().len(), Unit::Rows);

@@ -163,10 +163,7 @@ impl VectorPut {
     /// it.
     pub fn finish(self) -> Result<PutReport, PutError> {
         let digest = Digest::of_hashed(&self.content).to_string();
-        let write = match &self.key {
-            Some(key) => Some(ClientWrite::new(key.clone(), digest)?),
-            None => None,
-        };
+        let write = self.key.clone().map(|key| ClientWrite::new(key, digest)).transpose()?;
         let part = |snapshot: &Snapshot| -> Result<Option<WriteNote>, PutError> {
             let Some(write) = &write else { return Ok(None) };
             Ok(write.done(snapshot.dataset(&self.spec.dataset)?)?)

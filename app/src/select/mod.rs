@@ -88,13 +88,9 @@ pub fn select(
         Some(dataset) => resolve_share(&request.top, snapshot.dataset(dataset)?.rows)?,
         None => resolve_top(&request.top, prepared.live())?,
     };
-    let filter = match &request.condition {
-        Some(condition) => {
-            let pools = (spec.pools.as_slice(), prepared.live());
-            Some(candidates(snapshot, pools, condition, work).map_err(rows_error)?)
-        }
-        None => None,
-    };
+    let pools = (spec.pools.as_slice(), prepared.live());
+    let filter = request.condition.as_ref().map(|condition| candidates(snapshot, pools, condition, work));
+    let filter = filter.transpose().map_err(rows_error)?;
     let (ranking, passed_over) = if *rules == Diversity::default() {
         let wanted = if request.rank_all { usize::MAX } else { k };
         (prepared.top_k(*order, wanted, filter.as_ref(), work.threads, work.cancel)?, None)

@@ -16,10 +16,7 @@ use crate::streams::print_json;
 /// Makes the file, where it is missing.
 pub fn run(context: &Context, args: &DauncePrepareArgs) -> Result<ExitCode> {
     let cancel = context.cancel_on_interrupt(STOPPING)?;
-    let store = match &args.of.data.dataset {
-        Some(_) => Some(context.open()?),
-        None => None,
-    };
+    let store = args.of.data.dataset.as_ref().map(|_| context.open()).transpose()?;
     let training = request::training(context, &args.of, store.as_ref(), &cancel)?;
     let request = EnsembleRequest {
         states: BaseStates::Stored,

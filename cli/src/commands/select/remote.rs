@@ -205,10 +205,9 @@ impl SqlQuestion {
         let schema = RecordBatch::new_empty(Arc::new(schema));
         let schema = self.scores(&schema)?.schema();
         let style = TableStyle { width: None, column: None };
-        let mut writer = match &mut to.scores {
-            Some((format, output)) => Some(ResultWriter::new(*format, &schema, output, style)?),
-            None => None,
-        };
+        let scores = to.scores.as_mut();
+        let writer = scores.map(|(format, output)| ResultWriter::new(*format, &schema, output, style));
+        let mut writer = writer.transpose()?;
         let mut count = 0;
         for batch in &mut rows {
             let batch = batch?;
