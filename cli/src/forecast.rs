@@ -80,19 +80,7 @@ pub fn print_losses(forecast: &LossesForecast, store: &Path, as_json: bool) -> R
     let LossesForecast { members, to_compute, present, without_weights, rows, .. } = forecast;
     let LossesForecast { passes, tokens, disk, memory, seconds, .. } = forecast;
     if as_json {
-        let report = object!(
-            members,
-            to_compute,
-            present,
-            without_weights,
-            rows,
-            passes,
-            tokens,
-            disk,
-            memory,
-            seconds,
-        );
-        return print_json(&report);
+        return print_json(forecast);
     }
     let without = match without_weights {
         0 => String::new(),

@@ -17,6 +17,7 @@ use gstore_store::{
     CheckpointId, EnsembleBase, EnsemblePart, EnsembleUpdate, FeaturePart, JobFeature, LossColumns,
     LossError, LossWanted, Member, MemberWeights, OffsetOf, Snapshot, Store,
 };
+use serde::Serialize;
 
 pub use self::forecast::{LossesForecast, forecast_losses};
 use super::DaunceError;
@@ -61,7 +62,7 @@ impl LossesRequest {
 }
 
 /// What was computed.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct LossesReport {
     /// Members of the ensemble.
     pub members: usize,
@@ -75,10 +76,10 @@ pub struct LossesReport {
     pub rows: u64,
     /// Whether it was stopped: the same request goes on from there.
     pub stopped: bool,
-    /// The newest state of the store that this job made.
-    pub snapshot: Option<u64>,
     /// Members whose losses are no numbers, with what was found; they have no column.
     pub diverged: Vec<String>,
+    /// The newest state of the store that this job made.
+    pub snapshot: Option<u64>,
 }
 
 /// Computes what an ensemble's losses of a dataset lack, member by member; each column is published when it

@@ -3,6 +3,8 @@
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 
+use serde::Serialize;
+
 use super::member::MemberOutcome;
 
 /// Hears how an ensemble goes on.
@@ -36,7 +38,7 @@ pub struct EnsembleOutcome {
 }
 
 /// The file of hidden states.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct PreparedStates {
     /// Where it is.
     pub file: PathBuf,

@@ -5,13 +5,14 @@ use std::path::PathBuf;
 use gstore_core::RowSet;
 use gstore_ingest::pipeline::{CheckpointArg, IngestPlan, IngestRequest, estimate};
 use gstore_store::{EnsemblePart, OffsetOf, Snapshot, Store};
+use serde::Serialize;
 
 use super::{LossesJob, LossesRequest, passes, theta_0};
 use crate::daunce::DaunceError;
 use crate::work::JobContext;
 
 /// What losses will take.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct LossesForecast {
     /// Members of the ensemble, those that will be registered first among them.
     pub members: usize,

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::{Result, bail};
 use gstore::Folders;
-use gstore::daunce::{GivenModels, LossesReport, LossesRequest, forecast_losses, losses};
+use gstore::daunce::{GivenModels, LossesRequest, forecast_losses, losses};
 use gstore_core::many;
 use gstore_ingest::pipeline::IngestRequest;
 use gstore_store::Store;
@@ -16,7 +16,6 @@ use crate::commands::gradients::devices;
 use crate::context::Context;
 use crate::failure::{STOPPED, refuse};
 use crate::models::folder_error;
-use crate::object::object;
 use crate::streams::print_json;
 use crate::{forecast, texts};
 
@@ -38,7 +37,7 @@ pub fn run(context: &Context, args: &DaunceLossesArgs) -> Result<ExitCode> {
     }
     let report = losses(&store, &request, &mut work)?;
     if args.json {
-        print_json(&as_json(&report))?;
+        print_json(&report)?;
     }
     context.say(&report.summary());
     if report.stopped {
@@ -54,12 +53,6 @@ pub fn run(context: &Context, args: &DaunceLossesArgs) -> Result<ExitCode> {
         bail!("{bad} of {all} have no losses: {}", report.diverged.join("; "));
     }
     Ok(ExitCode::SUCCESS)
-}
-
-fn as_json(report: &LossesReport) -> serde_json::Value {
-    let LossesReport { members, computed, present, without_weights, rows, stopped, diverged, snapshot } =
-        report;
-    object!(members, computed, present, without_weights, rows, stopped, diverged, snapshot)
 }
 
 /// The plain values of the flags, as the job wants them.

@@ -5,7 +5,6 @@ use std::process::ExitCode;
 use anyhow::Result;
 use gstore_train::daunce::{BaseStates, EnsembleRequest, prepare};
 use indicatif::HumanBytes;
-use serde_json::json;
 
 use super::{STOPPING, request};
 use crate::args::DauncePrepareArgs;
@@ -31,13 +30,7 @@ pub fn run(context: &Context, args: &DauncePrepareArgs) -> Result<ExitCode> {
         prepared.rows
     ));
     if args.json {
-        let report = json!({
-            "file": prepared.file,
-            "rows": prepared.rows,
-            "tokens": prepared.tokens,
-            "bytes": prepared.bytes,
-        });
-        print_json(&report)?;
+        print_json(&prepared)?;
     }
     Ok(ExitCode::SUCCESS)
 }
