@@ -1,6 +1,6 @@
 //! The report of a cascade: what enters and leaves each stage, what it takes, and the bound on the recall.
 
-use std::fmt::Write as _;
+use std::fmt::{Display, Formatter};
 
 use gstore_learn::judge::{CascadeCost, StageCut, percent, saved, taken};
 use serde::Serialize;
@@ -89,15 +89,16 @@ impl CascadeReport {
         self.cost.saving() > 0.0
     }
 
-    /// A table and sentences, each line ended by a line break.
-    pub fn text(&self) -> String {
-        let mut text = String::new();
-        // Writing to a string does not fail.
-        let _ = self.write(&mut text);
-        text
+    /// What a stage takes for all of its rows.
+    fn takes(&self, place: usize) -> String {
+        let (rows, each) = (self.cost.entering.get(place), self.cost.each.get(place));
+        format!("{:.0} passes", rows.zip(each).map_or(0.0, |(rows, each)| rows * each))
     }
+}
 
-    fn write(&self, text: &mut String) -> std::fmt::Result {
+/// A table and sentences, each line ended by a line break.
+impl Display for CascadeReport {
+    fn fmt(&self, text: &mut Formatter<'_>) -> std::fmt::Result {
         writeln!(
             text,
             "cascade over {} for {}: {} of {} rows are labelled, {} of them in the top {}; {}{}\n",
@@ -156,12 +157,6 @@ impl CascadeReport {
         }
         writeln!(text, "this run computed for {}", taken(self.seconds, true))?;
         self.notes.iter().try_for_each(|note| writeln!(text, "note: {note}"))
-    }
-
-    /// What a stage takes for all of its rows.
-    fn takes(&self, place: usize) -> String {
-        let (rows, each) = (self.cost.entering.get(place), self.cost.each.get(place));
-        format!("{:.0} passes", rows.zip(each).map_or(0.0, |(rows, each)| rows * each))
     }
 }
 

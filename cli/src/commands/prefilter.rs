@@ -315,7 +315,7 @@ fn write_report(
                 "saving": report.cost.map(|cost| cost.saving()),
             })
         };
-        let text = if as_json { serde_json::to_string_pretty(&value())? } else { report.text() };
+        let text = if as_json { serde_json::to_string_pretty(&value())? } else { report.to_string() };
         Ok(text.trim_end().to_owned())
     };
     let is_file = OutputTarget::of(path).is_file();

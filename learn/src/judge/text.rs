@@ -1,6 +1,6 @@
 //! The report as text for people.
 
-use std::fmt::Write as _;
+use std::fmt::{Display, Formatter};
 
 use gstore_core::{first_of, many, many_of};
 
@@ -8,16 +8,9 @@ use super::report::{Report, Unpredicted};
 use super::resample::Interval;
 use crate::features::features_of;
 
-impl Report {
-    /// Tables and sentences, each line ended by a line break.
-    pub fn text(&self) -> String {
-        let mut text = String::new();
-        // Writing to a string does not fail.
-        let _ = self.write(&mut text);
-        text
-    }
-
-    fn write(&self, text: &mut String) -> std::fmt::Result {
+/// Tables and sentences, each line ended by a line break.
+impl Display for Report {
+    fn fmt(&self, text: &mut Formatter<'_>) -> std::fmt::Result {
         writeln!(
             text,
             "{} over {} ({}), judged on {} not learned from; top {}",
@@ -52,8 +45,10 @@ impl Report {
         }
         self.budget(text)
     }
+}
 
-    fn recalls(&self, text: &mut String) -> std::fmt::Result {
+impl Report {
+    fn recalls(&self, text: &mut Formatter<'_>) -> std::fmt::Result {
         let within = |value: f64, interval| with(&format!("{value:.2}"), interval);
         let shares = self.targets.first().into_iter().flat_map(|target| &target.budgets);
         writeln!(text)?;
@@ -70,7 +65,7 @@ impl Report {
         Ok(())
     }
 
-    fn budget(&self, text: &mut String) -> std::fmt::Result {
+    fn budget(&self, text: &mut Formatter<'_>) -> std::fmt::Result {
         writeln!(text)?;
         for (target, cut) in self.targets.iter().zip(&self.choice.cuts) {
             if let Some(r) = target.reliability {
@@ -149,7 +144,7 @@ const SHOWN: usize = 3;
 const DIGITS: usize = 9;
 
 /// A name and its cells, which are as wide as a number with its interval.
-fn line(text: &mut String, name: &str, mut cells: impl Iterator<Item = String>) -> std::fmt::Result {
+fn line(text: &mut Formatter<'_>, name: &str, mut cells: impl Iterator<Item = String>) -> std::fmt::Result {
     write!(text, "{name:<20}")?;
     cells.try_for_each(|cell| write!(text, " {cell:>17}"))?;
     writeln!(text)

@@ -39,7 +39,7 @@ fn what_is_stored_predicts_the_same() {
         assert_eq!(again.predict(&data.x), fitted.predict(&data.x));
         assert!(again.learned_from("row3") && !again.learned_from("other"));
         let judged = again.evaluate(&data, &options, &[None], &RUN).unwrap();
-        let text = judged.text();
+        let text = judged.to_string();
         assert!(judged.targets[0].spearman > 0.8 && text.contains("recall when keeping"));
         let mass = text.lines().find(|line| line.starts_with("  mass")).unwrap();
         assert_eq!(mass.matches('[').count(), options.budgets.len(), "each has its interval: {text}");

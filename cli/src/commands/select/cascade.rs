@@ -119,7 +119,7 @@ pub(super) fn computed(
         answer(args, Some(&cascade.report), refused.as_deref())?;
         write(args, kept, (Some(&cascade.report), refused.as_deref()))?;
     } else if refused.is_some() {
-        context.say(cascade.report.text().trim_end());
+        context.say(cascade.report.to_string().trim_end());
         write(args, kept, (Some(&cascade.report), refused.as_deref()))?;
     }
     if let Some(why) = refused {
@@ -130,7 +130,7 @@ pub(super) fn computed(
     }
     let spec = cascade.spec().clone();
     let report = cascade.run(store, &mut work)?;
-    context.say(report.text().trim_end());
+    context.say(report.to_string().trim_end());
     Ok(Some((spec, begun(args, Some(&report), None)?)))
 }
 
@@ -177,7 +177,7 @@ fn request(
 fn answer(args: &SelectArgs, report: Option<&CascadeReport>, refused: Option<&str>) -> Result<()> {
     match (args.cascade.estimate, args.json, report) {
         (true, true, _) => print(args, &value(args, report, refused))?,
-        (true, false, Some(report)) => out!("{}", report.text().trim_end()),
+        (true, false, Some(report)) => out!("{}", report.to_string().trim_end()),
         _ => {}
     }
     Ok(())
@@ -203,7 +203,7 @@ fn begun(args: &SelectArgs, report: Option<&CascadeReport>, refused: Option<&str
         serde_json::to_writer_pretty(&mut output, &value(args, report, refused))?;
         output.write_all(b"\n")?;
     } else {
-        output.write_all(report.map(CascadeReport::text).unwrap_or_default().as_bytes())?;
+        output.write_all(report.map(ToString::to_string).unwrap_or_default().as_bytes())?;
         refused.map_or(Ok(()), |why| writeln!(output, "refused: {why}"))?;
     }
     Ok(Some(output))
