@@ -56,7 +56,7 @@ fn nor_after_a_loss_of_power_that_takes_back_the_removal_of_its_files() {
     let mut undone = 0;
     for op in &disk.trace()[done..] {
         replay.apply(op);
-        let lost = |change: &Pending| matches!(change, Pending::Unlink { .. });
+        let lost = |change: &Pending| matches!(change, Pending::Unlink(_));
         undone += usize::from(replay.pending.iter().any(lost));
         let kept: Vec<Choice> =
             replay.pending.iter().map(|c| if lost(c) { Choice::Lost } else { Choice::Whole }).collect();

@@ -52,7 +52,7 @@ impl Image {
                 }
                 self.names.insert(path.clone(), *node);
             }
-            Pending::Unlink { path } => {
+            Pending::Unlink(path) => {
                 let full = self.names.range(path.clone()..).nth(1).is_some_and(|(p, _)| p.starts_with(path));
                 // A folder with something in it cannot go.
                 if !full {
@@ -69,7 +69,7 @@ impl Image {
         let mut changed: HashMap<FileId, Vec<u8>> = HashMap::new();
         for (change, choice) in replay.pending.iter().zip(choices).filter(|(_, c)| **c != Choice::Lost) {
             match change {
-                Pending::Link { .. } | Pending::Unlink { .. } => out.rename(change),
+                Pending::Link { .. } | Pending::Unlink(_) => out.rename(change),
                 Pending::Data { id, offset, data, .. } => {
                     let bytes = changed.entry(*id).or_insert_with(|| replay.content(*id).to_vec());
                     write_part(bytes, *offset, data, *choice);

@@ -61,15 +61,9 @@ pub enum Op {
         len: u64,
     },
     /// A file's content is safe.
-    Sync {
-        /// The file.
-        id: FileId,
-    },
+    Sync(FileId),
     /// A sync failed, and the system forgot what was not safe.
-    Forget {
-        /// The file.
-        id: FileId,
-    },
+    Forget(FileId),
     /// Another name.
     Rename {
         /// The old one.
@@ -78,25 +72,13 @@ pub enum Op {
         to: PathBuf,
     },
     /// A name goes away.
-    Remove {
-        /// The name.
-        path: PathBuf,
-    },
+    Remove(PathBuf),
     /// A new folder.
-    MakeFolder {
-        /// Its name.
-        path: PathBuf,
-    },
+    MakeFolder(PathBuf),
     /// An empty folder goes away.
-    RemoveFolder {
-        /// Its name.
-        path: PathBuf,
-    },
+    RemoveFolder(PathBuf),
     /// The names in a folder are safe.
-    SyncFolder {
-        /// The folder.
-        path: PathBuf,
-    },
+    SyncFolder(PathBuf),
     /// So many steps of the workload are acknowledged.
     Mark(usize),
 }
@@ -110,13 +92,13 @@ impl Op {
                 format!("write {} bytes at {offset} of file {id}", data.len())
             }
             Op::SetLen { id, len } => format!("set length {len} of file {id}"),
-            Op::Sync { id } => format!("sync file {id}"),
-            Op::Forget { id } => format!("failed sync of file {id}"),
+            Op::Sync(id) => format!("sync file {id}"),
+            Op::Forget(id) => format!("failed sync of file {id}"),
             Op::Rename { from, to } => format!("rename {} to {}", from.display(), to.display()),
-            Op::Remove { path } => format!("remove {}", path.display()),
-            Op::MakeFolder { path } => format!("make folder {}", path.display()),
-            Op::RemoveFolder { path } => format!("remove folder {}", path.display()),
-            Op::SyncFolder { path } => format!("sync folder {}", path.display()),
+            Op::Remove(path) => format!("remove {}", path.display()),
+            Op::MakeFolder(path) => format!("make folder {}", path.display()),
+            Op::RemoveFolder(path) => format!("remove folder {}", path.display()),
+            Op::SyncFolder(path) => format!("sync folder {}", path.display()),
             Op::Mark(n) => format!("{n} steps acknowledged"),
         }
     }

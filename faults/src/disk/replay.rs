@@ -36,10 +36,7 @@ pub enum Pending {
         node: Node,
     },
     /// A name goes.
-    Unlink {
-        /// The name.
-        path: PathBuf,
-    },
+    Unlink(PathBuf),
 }
 
 impl Pending {
@@ -54,13 +51,13 @@ impl Pending {
                 format!("rename {} to {}", from.display(), path.display())
             }
             Pending::Link { path, from: None, .. } => format!("name {}", path.display()),
-            Pending::Unlink { path } => format!("removal of {}", path.display()),
+            Pending::Unlink(path) => format!("removal of {}", path.display()),
         }
     }
 
     /// Whether it is about a name.
     pub fn is_name(&self) -> bool {
-        matches!(self, Pending::Link { .. } | Pending::Unlink { .. })
+        matches!(self, Pending::Link { .. } | Pending::Unlink(_))
     }
 
     fn of_file(&self, wanted: FileId) -> bool {
@@ -71,7 +68,7 @@ impl Pending {
         let inside = |p: &Path| p.parent() == Some(folder);
         match self {
             Pending::Link { path, from, .. } => inside(path) || from.as_deref().is_some_and(inside),
-            Pending::Unlink { path } => inside(path),
+            Pending::Unlink(path) => inside(path),
             Pending::Data { .. } | Pending::Len { .. } => false,
         }
     }
@@ -125,12 +122,12 @@ impl Replay {
                 Arc::make_mut(self.live.files.entry(*id).or_default()).resize(*len as usize, 0);
                 self.pending.push(Pending::Len { id: *id, len: *len });
             }
-            Op::Sync { id } => {
+            Op::Sync(id) => {
                 self.pending.retain(|p| !p.of_file(*id));
                 let now = self.live.files.get(id).cloned().unwrap_or_default();
                 self.contents.insert(*id, now);
             }
-            Op::Forget { id } => {
+            Op::Forget(id) => {
                 self.pending.retain(|p| !p.of_file(*id));
                 let old = self.contents.get(id).cloned().unwrap_or_default();
                 self.live.files.insert(*id, old);
@@ -141,12 +138,12 @@ impl Replay {
                     self.link(to, Some(from), node);
                 }
             }
-            Op::Remove { path } | Op::RemoveFolder { path } => {
+            Op::Remove(path) | Op::RemoveFolder(path) => {
                 self.live.names.remove(path);
-                self.pending.push(Pending::Unlink { path: path.clone() });
+                self.pending.push(Pending::Unlink(path.clone()));
             }
-            Op::MakeFolder { path } => self.link(path, None, Node::Folder),
-            Op::SyncFolder { path } => {
+            Op::MakeFolder(path) => self.link(path, None, Node::Folder),
+            Op::SyncFolder(path) => {
                 self.sync_folder(path);
             }
             Op::Mark(steps) => self.acknowledged = *steps,
@@ -173,7 +170,7 @@ impl Replay {
 
     fn gone_from(&self, folder: &Path) -> Vec<PathBuf> {
         let removed = |p: &Pending| match p {
-            Pending::Unlink { path } if path.parent() == Some(folder) => Some(path.clone()),
+            Pending::Unlink(path) if path.parent() == Some(folder) => Some(path.clone()),
             _ => None,
         };
         self.pending.iter().filter_map(removed).filter(|p| !self.live.names.contains_key(p)).collect()

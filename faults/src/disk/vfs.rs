@@ -104,7 +104,7 @@ impl SimDisk {
         let mut inner = self.inner();
         let old = inner.synced.get(&id).cloned().unwrap_or_default();
         inner.files.insert(id, old);
-        inner.trace.push(Op::Forget { id });
+        inner.trace.push(Op::Forget(id));
     }
 }
 
@@ -158,7 +158,7 @@ impl Inner {
     fn sync(&mut self, id: FileId) {
         let now = self.files.entry(id).or_default().clone();
         self.synced.insert(id, now);
-        self.trace.push(Op::Sync { id });
+        self.trace.push(Op::Sync(id));
     }
 
     fn inside(&self, path: &Path) -> impl Iterator<Item = &PathBuf> {
@@ -304,7 +304,7 @@ impl Vfs for SimDisk {
         let mut inner = self.inner();
         inner.file(path)?;
         inner.names.remove(path);
-        inner.trace.push(Op::Remove { path: path.to_owned() });
+        inner.trace.push(Op::Remove(path.to_owned()));
         Ok(())
     }
     fn create_dir(&self, path: &Path) -> io::Result<()> {
@@ -317,7 +317,7 @@ impl Vfs for SimDisk {
                 Some(Node::File(_)) => return Err(ErrorKind::AlreadyExists.into()),
                 None => {
                     inner.names.insert(folder.to_owned(), Node::Folder);
-                    inner.trace.push(Op::MakeFolder { path: folder.to_owned() });
+                    inner.trace.push(Op::MakeFolder(folder.to_owned()));
                 }
             }
         }
@@ -330,7 +330,7 @@ impl Vfs for SimDisk {
             return Err(ErrorKind::DirectoryNotEmpty.into());
         }
         inner.names.remove(path);
-        inner.trace.push(Op::RemoveFolder { path: path.to_owned() });
+        inner.trace.push(Op::RemoveFolder(path.to_owned()));
         Ok(())
     }
     fn list(&self, path: &Path) -> io::Result<Vec<String>> {
@@ -344,7 +344,7 @@ impl Vfs for SimDisk {
     fn sync_dir(&self, path: &Path) -> io::Result<()> {
         let mut inner = self.inner();
         inner.folder(path)?;
-        inner.trace.push(Op::SyncFolder { path: path.to_owned() });
+        inner.trace.push(Op::SyncFolder(path.to_owned()));
         Ok(())
     }
     fn exists(&self, path: &Path) -> io::Result<bool> {
