@@ -88,9 +88,22 @@ impl FitPlan {
         let widest = modules.iter().map(Module::len).max().unwrap_or(0);
         let batches = RowBatches::new(&snapshot, &dataset, &ingest, 2 * widest)?;
         let stamp = FactorStamp {
-            max_block: cut(&modules, request.strategy, max_block),
+            strategy: request.strategy.name().to_owned(),
+            checkpoint: engine.checkpoint_id().to_string(),
             averaged: checkpoints.iter().skip(1).map(|checkpoint| checkpoint.id.to_string()).collect(),
-            ..stamp(request, &ingest, (&engine, &batches), &rows, work)?
+            compute: ingest.compute.name().to_owned(),
+            dataset: Some(ingest.dataset.clone()),
+            rows: rows.ranges().iter().map(|range| [range.start, range.end]).collect(),
+            rows_digest: rows_digest(batches.samples(), &rows, work.cancel)?,
+            encoding: Some(batches.encoding()),
+            fisher: request.fisher.name().to_owned(),
+            seed: request.fisher.seed(),
+            modules: modules.clone(),
+            partitions: request.partitions,
+            batch_tokens: ingest.batch_tokens,
+            extends: request.extend.clone(),
+            max_block: cut(&modules, request.strategy, max_block),
+            backend: ingest.device.name().to_owned(),
         };
         let before = request.extend.as_deref().zip(extended.as_ref());
         let before = before.map(|before| earlier(&snapshot, before, &stamp, work.cancel)).transpose()?;
@@ -203,31 +216,4 @@ fn tell_head(engine: &CurvatureEngine, ingest: &IngestRequest, max_block: usize,
             8.0 * Blocks::new(vocab_size, max_block).values() as f64 / 1e6
         ));
     }
-}
-
-fn stamp(
-    request: &FitRequest,
-    ingest: &IngestRequest,
-    (engine, batches): (&CurvatureEngine, &RowBatches),
-    rows: &RowSet,
-    work: &JobContext<'_>,
-) -> Result<FactorStamp, FactorJobError> {
-    Ok(FactorStamp {
-        strategy: request.strategy.name().to_owned(),
-        checkpoint: engine.checkpoint_id().to_string(),
-        averaged: Vec::new(),
-        compute: ingest.compute.name().to_owned(),
-        dataset: Some(ingest.dataset.clone()),
-        rows: rows.ranges().iter().map(|range| [range.start, range.end]).collect(),
-        rows_digest: rows_digest(batches.samples(), rows, work.cancel)?,
-        encoding: Some(batches.encoding()),
-        fisher: request.fisher.name().to_owned(),
-        seed: request.fisher.seed(),
-        modules: engine.modules().to_vec(),
-        partitions: request.partitions,
-        batch_tokens: ingest.batch_tokens,
-        extends: request.extend.clone(),
-        max_block: None,
-        backend: ingest.device.name().to_owned(),
-    })
 }
