@@ -19,19 +19,15 @@ enum Aim {
 /// The cycles.
 pub fn run(seed: u64, options: &CycleOptions, stop: &Stop) -> Report {
     let mut report = Report::new("kill");
-    let folder = match temporary() {
-        Ok(folder) => folder,
-        Err(e) => {
-            report.anomaly(format!("no folder to work in: {e}"));
-            return report.finish();
-        }
-    };
     let mut random = Random::of(&[seed, 9]);
-    cycles(&mut report, seed, folder.path(), options, stop, |bench, report| {
-        let aim = aim(bench, &mut random);
-        let done = one(bench, aim, &options.program, &mut random, report);
-        Some(done.map_err(|e| format!("{aim:?}: {e}").into()))
-    });
+    match temporary() {
+        Ok(folder) => cycles(&mut report, seed, folder.path(), options, stop, |bench, report| {
+            let aim = aim(bench, &mut random);
+            let done = one(bench, aim, &options.program, &mut random, report);
+            Some(done.map_err(|e| format!("{aim:?}: {e}").into()))
+        }),
+        Err(e) => report.anomaly(format!("no folder to work in: {e}")),
+    }
     report.finish()
 }
 

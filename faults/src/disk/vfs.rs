@@ -80,11 +80,6 @@ impl SimDisk {
         self.inner().trace.clone()
     }
 
-    /// All names, for looking at what is left.
-    pub fn names(&self) -> Vec<PathBuf> {
-        self.inner().names.keys().cloned().collect()
-    }
-
     /// Does something before any lock is taken, also by way of other clones; not before
     /// those that it takes itself.
     pub fn before_lock(&self, hook: impl FnMut(&Path) + Send + 'static) {
