@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use arrow_array::{Array, ArrayRef, Float32Array, RecordBatch, StringArray, UInt64Array, cast::AsArray};
 use arrow_schema::ArrowError;
-use gstore_core::many_of;
+use gstore_core::{Cancelled, many_of};
 use gstore_data::RecordError;
 use gstore_ingest::pipeline::{IngestError, SampleEncoderError};
 use gstore_learn::LearnError;
@@ -57,6 +57,12 @@ pub enum AnswerError {
     /// A cascade whose numbers leave nothing to save.
     #[error("{0}")]
     Cascade(String),
+}
+
+impl From<Cancelled> for AnswerError {
+    fn from(cancelled: Cancelled) -> Self {
+        Self::Query(cancelled.into())
+    }
 }
 
 impl From<IngestError> for AnswerError {

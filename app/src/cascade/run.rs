@@ -1,7 +1,6 @@
 //! Unlabelled rows of a cascade, stage by stage: the features computed for them, and which rows go on.
 
 use gstore_core::{Unit, many_of};
-use gstore_learn::LearnError;
 use gstore_store::{RowSet, Store};
 
 use super::candidates::unscored_rows;
@@ -123,7 +122,7 @@ impl Cascade {
         let known = OpenStageColumns::open(&snapshot, &self.source, columns)?;
         work.progress.start("predict", rows.len(), Unit::Rows);
         for own in cells(rows) {
-            work.cancel.check().map_err(LearnError::from)?;
+            work.cancel.check()?;
             let x = known.read(&own, work)?;
             let whole: Vec<usize> = (0..own.len()).filter(|row| x.is_finite(*row)).collect();
             let mut found: Vec<Option<f64>> = vec![None; own.len()];

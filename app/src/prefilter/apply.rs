@@ -7,7 +7,7 @@ use std::sync::Arc;
 use arrow_array::{ArrayRef, BooleanArray, Float64Array, RecordBatch, StringArray, UInt64Array};
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
 use gstore_core::{Unit, many};
-use gstore_learn::{LearnError, Prediction, Prefilter};
+use gstore_learn::{Prediction, Prefilter};
 use gstore_sql::output::{Format, ResultWriter, TableStyle};
 use gstore_store::Snapshot;
 
@@ -70,7 +70,7 @@ pub fn apply_prefilter(
     let mut later: Vec<u64> = Vec::new();
     work.progress.start("predict", features.samples().rows().len(), Unit::Rows);
     for rows in features.cells(0..u64::MAX) {
-        work.cancel.check().map_err(LearnError::from)?;
+        work.cancel.check()?;
         let predictions = prefilter.predict_rows(&features, &rows)?;
         let is_kept = |prediction: &Option<Prediction>| prediction.as_ref().is_none_or(|p| p.kept);
         applied.rows += rows.len() as u64;

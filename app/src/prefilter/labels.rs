@@ -9,7 +9,7 @@ use arrow_array::cast::AsArray;
 use gstore_core::content::Content;
 use gstore_core::{Digest, Kind, Remedy, first_of, many, many_of};
 use gstore_learn::judge::Reliability;
-use gstore_learn::{LearnError, Matrix, Passes};
+use gstore_learn::{Matrix, Passes};
 use gstore_query::influence::{
     InfluenceSpec, Missing, Prepared, Scored, TargetRef, names_for, rows_in_targets,
 };
@@ -420,7 +420,7 @@ fn texts_of(
     let samples = snapshot.samples(snapshot.dataset(dataset)?)?;
     let mut texts = Vec::with_capacity(rows.len());
     for chunk in rows.chunks(CHUNK) {
-        work.cancel.check().map_err(LearnError::from)?;
+        work.cancel.check()?;
         let batch = samples.get(chunk, &["record"])?;
         let records = batch.column(0).as_binary_opt::<i32>();
         let text = |at: usize| -> Option<RecordDigest> {

@@ -146,7 +146,7 @@ fn predictions(
     let mut found = Vec::new();
     let mut there: BTreeMap<&str, usize> = BTreeMap::new();
     for own in cells(&rows) {
-        work.cancel.check().map_err(LearnError::from)?;
+        work.cancel.check()?;
         let x = features.read(&own)?;
         let mut predictions = prefilter.predict(&x);
         prefilter.keep_labelled(&features, &own, &mut predictions)?;

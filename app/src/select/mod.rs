@@ -182,7 +182,7 @@ impl SelectedRows {
     pub fn write_lines(&self, out: &mut impl Write, cancel: &Cancel) -> Result<(), AnswerError> {
         let mut ranks = 1..;
         for chunk in self.rows().chunks(CHUNK) {
-            go_on(cancel)?;
+            cancel.check()?;
             for (scored, stored) in chunk.iter().zip(column(chunk, &self.pools, "record")?) {
                 let record = written_record(&stored, scored.row)?;
                 match ranks.next().filter(|_| self.with_scores) {
@@ -280,11 +280,6 @@ pub(crate) fn write_saved(
     saved::write(&Records::new(&pools, &rows, NestedValues::Typed, false)?, &rows, folder, cancel)
 }
 
-/// Fails once it was told to stop.
-fn go_on(cancel: &Cancel) -> Result<(), AnswerError> {
-    Ok(cancel.check().map_err(gstore_query::QueryError::from)?)
-}
-
 /// Writes the batches of so many rows.
 fn write_batches<W: Write + Send>(
     out: W,
@@ -295,12 +290,12 @@ fn write_batches<W: Write + Send>(
 ) -> Result<(), AnswerError> {
     let style = TableStyle { width: None, column: None };
     // At least one batch, so that an empty selection still is a file with a header.
-    go_on(cancel)?;
+    cancel.check()?;
     let first = batch(0..rows.min(CHUNK))?;
     let mut writer = ResultWriter::new(format, &first.schema(), out, style)?;
     writer.write(&first)?;
     for start in (CHUNK..rows).step_by(CHUNK) {
-        go_on(cancel)?;
+        cancel.check()?;
         writer.write(&batch(start..rows.min(start + CHUNK))?)?;
     }
     writer.finish()?;

@@ -8,8 +8,8 @@ use gstore_core::{Cancel, xxh3_hex};
 use gstore_query::influence::Scored;
 use serde_json::json;
 
+use super::SelectedRows;
 use super::records::{NestedValues, Records};
-use super::{SelectedRows, go_on};
 use crate::answer::{AnswerError, CHUNK};
 
 /// The one data file.
@@ -35,13 +35,13 @@ pub(super) fn write(
     folder: &Path,
     cancel: &Cancel,
 ) -> Result<(), AnswerError> {
-    go_on(cancel)?;
+    cancel.check()?;
     let first = records.batch(0..rows.len().min(CHUNK))?;
     let file = BufWriter::new(fs_err::File::create(folder.join(DATA))?);
     let mut writer = StreamWriter::try_new(file, &first.schema())?;
     writer.write(&first)?;
     for start in (CHUNK..rows.len()).step_by(CHUNK) {
-        go_on(cancel)?;
+        cancel.check()?;
         writer.write(&records.batch(start..rows.len().min(start + CHUNK))?)?;
     }
     writer.finish()?;

@@ -86,7 +86,7 @@ pub fn mix_grams(
     let (shares, components) = shares(&sides, request.share, work)?;
     let (mut grams, mut checkpoints) = (Vec::new(), Vec::new());
     for ((of_pool, of_queries), share) in sides.into_iter().zip(&shares) {
-        work.cancel.check().map_err(QueryError::from)?;
+        work.cancel.check()?;
         let mixed = mixture(&blocks((of_pool, of_queries)), *share).map_err(QueryError::from)?;
         let rows = of_pool.checkpoint.rows + of_queries.checkpoint.rows;
         checkpoints.push(GramAt::new(of_pool, rows, Some(*share)));
@@ -157,7 +157,7 @@ fn shares(
     };
     let mut balances = Vec::with_capacity(sides.len());
     for side in sides {
-        work.cancel.check().map_err(QueryError::from)?;
+        work.cancel.check()?;
         balances.push(MixtureBalance::new(&blocks(*side)).map_err(QueryError::from)?);
     }
     let most = balances.iter().map(MixtureBalance::components).min().unwrap_or(0);

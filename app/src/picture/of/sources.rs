@@ -147,7 +147,7 @@ fn count_pools(
 ) -> Result<(), AnswerError> {
     for pool in pools {
         for batch in pool.samples.scan(&[by], None) {
-            work.cancel.check().map_err(gstore_query::QueryError::from)?;
+            work.cancel.check()?;
             let batch = batch?;
             let values = batch.column(0);
             for i in 0..batch.num_rows() {
