@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use gstore::UPLOAD;
-use gstore_core::{many, many_of};
+use gstore_core::{first_of, many, many_of};
 use gstore_store::{GcOptions, GcReport, KeptBecause};
 use indicatif::HumanBytes;
 
@@ -65,10 +65,8 @@ fn print(report: &GcReport) -> Result<()> {
     }
     let strangers = swept.strangers.len() as u64 + swept.more_strangers;
     if strangers > 0 {
-        let some: Vec<&str> = swept.strangers.iter().take(5).map(String::as_str).collect();
-        let more = if strangers > 5 { ", ..." } else { "" };
         let stay = many_of(strangers, "file is not gstore's and stays", "files are not gstore's and stay");
-        out!("{stay}: {}{more}", some.join(", "));
+        out!("{stay}: {}", first_of(&swept.strangers, 5));
     }
     let (would, freed) = if report.dry_run { ("would go", "to free") } else { ("went", "freed") };
     out!(

@@ -66,19 +66,11 @@ fn content_text(content: &Content) -> String {
 
 /// The beginning of a text with its white space folded.
 pub fn preview(text: &str) -> String {
-    let mut short = String::new();
-    let mut count = 0;
-    for word in text.split_whitespace() {
-        for c in (!short.is_empty()).then_some(' ').into_iter().chain(word.chars()) {
-            if count == PREVIEW {
-                short.push('…');
-                return short;
-            }
-            short.push(c);
-            count += 1;
-        }
+    let text = one_line(text);
+    match text.char_indices().nth(PREVIEW) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text,
     }
-    short
 }
 
 #[cfg(test)]
