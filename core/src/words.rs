@@ -50,12 +50,19 @@ pub fn first_of<T: AsRef<str>>(names: impl IntoIterator<Item = T>, most: usize) 
 
 #[cfg(test)]
 mod tests {
-    use super::{first_of, many, many_of, one_line, shortened};
+    use super::{first_of, many, many_of, one_line, shortened, wrapped};
 
     #[test]
     fn white_space_is_folded() {
         assert_eq!(one_line(" a\n\tb  c\r\n"), "a b c");
         assert_eq!(one_line(" \n"), "");
+    }
+
+    #[test]
+    fn words_stand_in_lines_that_fit() {
+        let lines = wrapped(["a", "bc", "defgh", "i"], |line| line.len() <= 4);
+        assert_eq!(lines, ["a bc", "defgh", "i"]);
+        assert!(wrapped(Vec::<String>::new(), |_| true).is_empty());
     }
 
     #[test]
