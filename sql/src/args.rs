@@ -34,9 +34,7 @@ impl Arguments {
             match expr {
                 Expr::Literal(ScalarValue::Struct(options), _) => {
                     for (field, column) in options.fields().iter().zip(options.columns()) {
-                        let value = ScalarValue::try_from_array(column, 0)
-                            .map_err(|e| SqlError::from_datafusion(e, &[]))?;
-                        named.push((field.name().clone(), value));
+                        named.push((field.name().clone(), ScalarValue::try_from_array(column, 0)?));
                     }
                 }
                 Expr::Literal(value, _) => positional.push(value.clone()),
@@ -167,9 +165,7 @@ fn value(scalar: &ScalarValue) -> Result<Value, SqlError> {
         let nulls = elements.logical_nulls();
         let element = |i: usize| match nulls.as_ref().is_some_and(|nulls| nulls.is_null(i)) {
             true => Ok(Value::Null),
-            false => ScalarValue::try_from_array(&elements, i)
-                .map_err(|e| SqlError::from_datafusion(e, &[]))
-                .and_then(|scalar| value(&scalar)),
+            false => value(&ScalarValue::try_from_array(&elements, i)?),
         };
         return (0..elements.len()).map(element).collect();
     }

@@ -6,6 +6,8 @@ use datafusion::common::Span;
 use datafusion::error::DataFusionError;
 use datafusion::sql::sqlparser::ast::{Ident, Spanned};
 use gstore_functions::{FunctionError, FunctionErrorKind, NO_TIMES};
+use gstore_query::QueryError;
+use gstore_store::ReadError;
 
 /// What sort of failure it is; callers choose exit codes and status codes by it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,25 +85,6 @@ impl SqlError {
     /// Something that cannot happen did.
     pub(crate) fn internal(what: &str) -> Self {
         Self::new(SqlErrorKind::Failed, format!("internal error: {what}"))
-    }
-
-    /// A file of the store could not be read.
-    pub(crate) fn read(error: gstore_store::ReadError) -> Self {
-        let kind = if error.is_damage() { SqlErrorKind::Damaged } else { SqlErrorKind::Failed };
-        Self::new(kind, error.to_string())
-    }
-
-    /// A question that cannot be answered.
-    pub(crate) fn query(error: gstore_query::QueryError) -> Self {
-        use gstore_query::QueryError as Q;
-        let kind = match &error {
-            Q::Cancelled => SqlErrorKind::Cancelled,
-            Q::Lookup(_) | Q::NoFeature { .. } => SqlErrorKind::Unknown,
-            Q::Device(_) => SqlErrorKind::Failed,
-            _ if error.is_damage() => SqlErrorKind::Damaged,
-            _ => SqlErrorKind::Invalid,
-        };
-        Self::new(kind, error.to_string())
     }
 
     /// An option that is refused.
@@ -277,6 +260,28 @@ impl fmt::Display for SqlError {
 
 impl std::error::Error for SqlError {}
 
+/// A file of the store could not be read.
+impl From<ReadError> for SqlError {
+    fn from(error: ReadError) -> Self {
+        let kind = if error.is_damage() { SqlErrorKind::Damaged } else { SqlErrorKind::Failed };
+        Self::new(kind, error.to_string())
+    }
+}
+
+/// A question that cannot be answered.
+impl From<QueryError> for SqlError {
+    fn from(error: QueryError) -> Self {
+        let kind = match &error {
+            QueryError::Cancelled => SqlErrorKind::Cancelled,
+            QueryError::Lookup(_) | QueryError::NoFeature { .. } => SqlErrorKind::Unknown,
+            QueryError::Device(_) => SqlErrorKind::Failed,
+            _ if error.is_damage() => SqlErrorKind::Damaged,
+            _ => SqlErrorKind::Invalid,
+        };
+        Self::new(kind, error.to_string())
+    }
+}
+
 impl From<FunctionError> for SqlError {
     fn from(FunctionError { kind, message, hint, span }: FunctionError) -> Self {
         let kind = match kind {
@@ -301,7 +306,6 @@ mod tests {
 
     use datafusion::arrow::error::ArrowError;
     use gstore_functions::TIMES;
-    use gstore_query::QueryError;
 
     use super::*;
 
@@ -311,7 +315,7 @@ mod tests {
         let kept = Arc::new(own());
         let shared = DataFusionError::Shared(Arc::clone(&kept));
         for error in [own(), shared, ArrowError::ExternalError(Box::new(own())).into()] {
-            let found = SqlError::from_datafusion(error, &[]);
+            let found = SqlError::from(error);
             assert_eq!(found.kind(), SqlErrorKind::Invalid);
             assert_eq!(found.to_string(), format!("'soon' is no date\n  {TIMES}"));
         }
@@ -319,7 +323,7 @@ mod tests {
 
     #[test]
     fn a_device_that_fails_is_no_mistake_of_the_statement() {
-        let kind = |error| SqlError::query(error).kind();
+        let kind = |error: QueryError| SqlError::from(error).kind();
         assert_eq!(kind(QueryError::Device("the GPU was lost".into())), SqlErrorKind::Failed);
         assert_eq!(kind(QueryError::Spec("no target".to_owned())), SqlErrorKind::Invalid);
     }

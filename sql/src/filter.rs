@@ -20,7 +20,6 @@ use gstore_functions::with_plain_columns;
 
 use super::distinct::distinct;
 use super::error::SqlError;
-use super::translate::arrow;
 
 /// A leaf applies every predicate that gives the same answer each time it is asked, but for functions of each
 /// element, which know their columns by the places that these have in one schema.
@@ -90,7 +89,7 @@ impl Filter {
     pub(crate) fn drops(&self, have: &[usize], row: &RecordBatch) -> Result<bool, SqlError> {
         for expr in &self.exprs {
             if columns_of(expr).iter().all(|c| have.contains(c)) {
-                let passed = self.evaluate(expr, have, row).map_err(|e| SqlError::from_datafusion(e, &[]))?;
+                let passed = self.evaluate(expr, have, row)?;
                 if passed.true_count() == 0 {
                     return Ok(true);
                 }
@@ -111,9 +110,9 @@ impl Filter {
     pub(crate) fn mask(&self, have: &[usize], batch: &RecordBatch) -> Result<Option<BooleanArray>, SqlError> {
         let mut all: Option<BooleanArray> = None;
         for expr in &self.exprs {
-            let passed = self.evaluate(expr, have, batch).map_err(|e| SqlError::from_datafusion(e, &[]))?;
+            let passed = self.evaluate(expr, have, batch)?;
             all = Some(match all {
-                Some(before) => datafusion::arrow::compute::and(&before, &passed).map_err(arrow)?,
+                Some(before) => datafusion::arrow::compute::and(&before, &passed)?,
                 None => passed,
             });
         }
@@ -203,6 +202,6 @@ fn number(expr: &Arc<dyn PhysicalExpr>) -> Option<u64> {
 pub(crate) fn keep(batch: &RecordBatch, mask: &BooleanArray) -> Result<RecordBatch, SqlError> {
     match mask.true_count() == mask.len() {
         true => Ok(batch.clone()),
-        false => datafusion::arrow::compute::filter_record_batch(batch, mask).map_err(arrow),
+        false => Ok(datafusion::arrow::compute::filter_record_batch(batch, mask)?),
     }
 }

@@ -28,10 +28,8 @@ pub(crate) fn literal(value: &ScalarValue) -> Result<Ast, SqlError> {
     };
     if let Some(elements) = elements {
         short(elements.len())?;
-        let element = |i| ScalarValue::try_from_array(&elements, i);
-        let elem = (0..elements.len())
-            .map(|i| element(i).map_err(|e| SqlError::from_datafusion(e, &[])).and_then(|v| literal(&v)))
-            .collect::<Result<_, _>>()?;
+        let element = |i| literal(&ScalarValue::try_from_array(&elements, i)?);
+        let elem = (0..elements.len()).map(element).collect::<Result<_, SqlError>>()?;
         return Ok(Ast::Array(Array { elem, named: false }));
     }
     match value {
@@ -79,7 +77,7 @@ fn float(x: f64) -> Result<Ast, SqlError> {
 
 /// A number or a time as its digits.
 fn literal_text(value: &ScalarValue) -> Result<String, SqlError> {
-    let array = value.to_array().map_err(|e| SqlError::from_datafusion(e, &[]))?;
+    let array = value.to_array()?;
     let options = FormatOptions::default();
     let digits = ArrayFormatter::try_new(&array, &options).and_then(|text| text.value(0).try_to_string());
     digits.map_err(|_| {

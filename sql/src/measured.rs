@@ -90,7 +90,7 @@ impl FeatureNumbers {
         let reader = match self.reader.get() {
             Some(open) => open,
             None => {
-                let reader = snapshot.open_feature(&self.feature).map_err(SqlError::read)?;
+                let reader = snapshot.open_feature(&self.feature)?;
                 self.reader.get_or_init(|| reader)
             }
         };
@@ -104,7 +104,7 @@ impl FeatureNumbers {
             if wanted.get(first).is_none_or(|row| *row >= range.end) {
                 continue;
             }
-            let block = reader.read_block(*place, &mut buffer).map_err(SqlError::read)?;
+            let block = reader.read_block(*place, &mut buffer)?;
             for (i, row) in block.rows.iter().enumerate() {
                 if let Ok(at) = wanted.binary_search(row)
                     && reader.live().contains(*row)

@@ -24,7 +24,7 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use super::blocking::Demand;
 use super::error::{SqlError, SqlErrorKind};
 use super::formats::Format;
-use super::leaf::{BatchConsumer, ReadRequest, RowReader};
+use super::leaf::{BatchConsumer, ReadRequest, RowReader, batch_of};
 use objects::ObjectBatches;
 
 /// Rows that are read at a time.
@@ -206,12 +206,11 @@ impl RowReader for OwnTable {
         let schema = Arc::new(self.schema.project(&want.columns).map_err(|e| self.failed(e))?);
         for batch in self.batches(&columns)? {
             let batch = batch?;
-            let options = arrow_array::RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
             let values = match want.columns.is_empty() {
                 true => Vec::new(),
                 false => batch.columns().iter().map(canonical).collect(),
             };
-            let batch = RecordBatch::try_new_with_options(Arc::clone(&schema), values, &options);
+            let batch = batch_of(Arc::clone(&schema), values, batch.num_rows());
             if each(batch.map_err(|e| self.failed(e))?)? == Demand::Enough {
                 break;
             }

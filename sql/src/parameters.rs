@@ -40,10 +40,7 @@ impl Parameters {
             return Err(SqlError::invalid(why));
         }
         check_count(batch.num_columns())?;
-        let value = |column: &ArrayRef| {
-            let value = ScalarValue::try_from_array(column, 0);
-            value.map(|value| (None, value)).map_err(|e| SqlError::from_datafusion(e, &[]))
-        };
+        let value = |column: &ArrayRef| ScalarValue::try_from_array(column, 0).map(|value| (None, value));
         Ok(Self { values: batch.columns().iter().map(value).collect::<Result<_, _>>()? })
     }
 
@@ -79,13 +76,13 @@ impl Parameters {
         let mut fields = Vec::new();
         let mut columns = Vec::new();
         for (name, value) in names.iter().zip(self.in_order(names)?) {
-            let column = value.to_array().map_err(|e| SqlError::from_datafusion(e, &[]))?;
+            let column = value.to_array()?;
             fields.push(Field::new(name, column.data_type().clone(), true));
             columns.push(column);
         }
         let options = RecordBatchOptions::new().with_row_count(Some(1));
         let schema = Arc::new(Schema::new(fields));
-        RecordBatch::try_new_with_options(schema, columns, &options).map_err(super::translate::arrow)
+        Ok(RecordBatch::try_new_with_options(schema, columns, &options)?)
     }
 
     fn in_order(&self, names: &[String]) -> Result<Vec<&ScalarValue>, SqlError> {
@@ -151,8 +148,7 @@ fn scalar(value: &Value) -> Result<ScalarValue, SqlError> {
             if values.iter().all(|v| v.data_type().is_numeric()) && values.iter().any(|v| v.data_type() != ty)
             {
                 ty = DataType::Float64;
-                let wider = values.iter().map(|v| v.cast_to(&ty)).collect::<Result<_, _>>();
-                values = wider.map_err(|e| SqlError::from_datafusion(e, &[]))?;
+                values = values.iter().map(|v| v.cast_to(&ty)).collect::<Result<_, _>>()?;
             }
             if values.iter().any(|v| v.data_type() != ty) || ty.is_nested() {
                 let why = "a list is of texts or of numbers, not of both or of other things";

@@ -2,9 +2,7 @@
 
 use std::sync::Arc;
 
-use arrow_array::{
-    ArrayRef, BooleanArray, Float64Array, RecordBatch, RecordBatchOptions, StringArray, UInt64Array,
-};
+use arrow_array::{ArrayRef, BooleanArray, Float64Array, RecordBatch, StringArray, UInt64Array};
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
 use datafusion::catalog::TableProvider;
 use datafusion::common::stats::Precision;
@@ -17,9 +15,8 @@ use super::args::text;
 use super::blocking::Demand;
 use super::error::{SqlError, SqlErrorKind};
 use super::influence::FunctionCall;
-use super::leaf::{BatchConsumer, ReadRequest, RowReader};
+use super::leaf::{BatchConsumer, ReadRequest, RowReader, batch_of};
 use super::scan::RowsTable;
-use super::translate::arrow;
 
 /// Options of `predicted()`: its two arguments by name.
 pub(crate) const OPTIONS: &[&str] = &["dataset", "prefilter"];
@@ -64,7 +61,7 @@ fn prefilter_error(error: LearnError) -> SqlError {
     match error {
         LearnError::Cancelled => SqlError::new(SqlErrorKind::Cancelled, "the query was cancelled".into()),
         LearnError::Lookup(error) => SqlError::lookup(error),
-        LearnError::Read(error) => SqlError::read(error),
+        LearnError::Read(error) => error.into(),
         error => SqlError::invalid(error.to_string()),
     }
 }
@@ -87,12 +84,11 @@ impl PredictionRows {
     }
 
     fn batch(&self, rows: &[u64], wanted: &[usize]) -> Result<RecordBatch, SqlError> {
-        let schema = Arc::new(self.schema.project(wanted).map_err(arrow)?);
+        let schema = Arc::new(self.schema.project(wanted)?);
         let found = self.prefilter.predict_rows(&self.features, rows).map_err(prefilter_error)?;
         let columns: Result<Vec<ArrayRef>, SqlError> =
             wanted.iter().map(|column| self.column(*column, rows, &found)).collect();
-        let options = RecordBatchOptions::new().with_row_count(Some(rows.len()));
-        RecordBatch::try_new_with_options(schema, columns?, &options).map_err(arrow)
+        Ok(batch_of(schema, columns?, rows.len())?)
     }
 
     fn column(

@@ -9,9 +9,9 @@ use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 
+use arrow_array::RecordBatch;
 use arrow_array::cast::AsArray;
 use arrow_array::types::UInt64Type;
-use arrow_array::{RecordBatch, RecordBatchOptions};
 use arrow_schema::{SchemaRef, SortOptions};
 use datafusion::catalog::{Session, TableProvider};
 use datafusion::common::Statistics;
@@ -35,9 +35,8 @@ use super::blocking::{self, BatchSink, Demand};
 use super::distinct::distinct;
 use super::error::{SqlError, SqlErrorKind};
 use super::filter::{self, Filter};
-use super::leaf::{LeafOptions, ReadRequest, RowReader, leaf_methods, statistics};
+use super::leaf::{LeafOptions, ReadRequest, RowReader, batch_of, leaf_methods, statistics};
 use super::notes::{RunNotes, ScanCounters};
-use super::translate::arrow;
 
 /// [`RowReader`] as a table of the engine.
 #[derive(Debug)]
@@ -279,8 +278,7 @@ impl ScanJob {
             let values = from_first.or_else(from_later).ok_or_else(|| missing_column(&self.schema))?;
             columns.push(Arc::clone(values));
         }
-        let options = RecordBatchOptions::new().with_row_count(Some(part.num_rows()));
-        RecordBatch::try_new_with_options(Arc::clone(&self.schema), columns, &options).map_err(arrow)
+        Ok(batch_of(Arc::clone(&self.schema), columns, part.num_rows())?)
     }
 }
 

@@ -4,16 +4,15 @@
 
 use std::sync::Arc;
 
-use arrow_array::{ArrayRef, RecordBatch, RecordBatchOptions, StringArray, new_null_array};
-use arrow_schema::SchemaRef;
+use arrow_array::{ArrayRef, RecordBatch, StringArray, new_null_array};
+use arrow_schema::{ArrowError, Schema, SchemaRef};
 use datafusion::common::stats::Precision;
 
 use super::blocking::Demand;
 use super::distinct::distinct;
 use super::error::SqlError;
-use super::leaf::{BatchConsumer, Fetch, ReadRequest, RowReader};
+use super::leaf::{BatchConsumer, Fetch, ReadRequest, RowReader, batch_of};
 use super::samples::{PartSource, SampleTable, as_type};
-use super::translate::arrow;
 
 /// One dataset in a union.
 pub(crate) struct UnionPart {
@@ -86,7 +85,7 @@ impl SampleUnion {
         read: &[usize],
         batch: &RecordBatch,
     ) -> Result<RecordBatch, SqlError> {
-        let schema = Arc::new(self.schema.project(columns).map_err(arrow)?);
+        let schema = Arc::new(self.schema.project(columns)?);
         let rows = batch.num_rows();
         let mut values: Vec<ArrayRef> = Vec::with_capacity(columns.len());
         for (column, field) in columns.iter().zip(schema.fields()) {
@@ -104,15 +103,12 @@ impl SampleUnion {
                 _ => new_null_array(field.data_type(), rows),
             });
         }
-        let options = RecordBatchOptions::new().with_row_count(Some(rows));
-        RecordBatch::try_new_with_options(schema, values, &options).map_err(arrow)
+        Ok(batch_of(schema, values, rows)?)
     }
 }
 
-fn without_columns(rows: usize) -> Result<RecordBatch, SqlError> {
-    let options = RecordBatchOptions::new().with_row_count(Some(rows));
-    let schema = Arc::new(arrow_schema::Schema::empty());
-    RecordBatch::try_new_with_options(schema, vec![], &options).map_err(arrow)
+fn without_columns(rows: usize) -> Result<RecordBatch, ArrowError> {
+    batch_of(Arc::new(Schema::empty()), Vec::new(), rows)
 }
 
 impl RowReader for SampleUnion {

@@ -18,12 +18,11 @@ use super::blocking::Demand;
 use super::distinct::distinct;
 use super::error::SqlError;
 use super::influence::{FunctionCall, FunctionSource};
-use super::leaf::{BatchConsumer, Fetch, ReadRequest, RowReader};
+use super::leaf::{BatchConsumer, Fetch, ReadRequest, RowReader, batch_of};
 use super::measured::norm;
 use super::samples::{self, ColumnSource, SampleTable};
 use super::scan::RowsTable;
 use super::tokens::TokenTexts;
-use super::translate::arrow;
 use super::virtuals::NamedVirtuals;
 use gstore_query::hint::{did_you_mean, listing, nearest};
 
@@ -103,7 +102,7 @@ impl VectorRows {
     /// The columns asked for of some vectors of a block, by their places in it.
     fn batch(&self, block: &Block<'_>, kept: &[usize], wanted: &[usize]) -> Result<RecordBatch, SqlError> {
         let rows: Vec<u64> = kept.iter().map(|i| block.rows[*i]).collect();
-        let schema = Arc::new(self.schema.project(wanted).map_err(arrow)?);
+        let schema = Arc::new(self.schema.project(wanted)?);
         let mut values: Vec<ArrayRef> = Vec::with_capacity(wanted.len());
         for field in schema.fields() {
             values.push(match field.name().as_str() {
@@ -119,8 +118,7 @@ impl VectorRows {
                 _ => Arc::new(UInt8Array::from_iter_values(kept.iter().map(|i| block.flags[*i]))),
             });
         }
-        let options = arrow_array::RecordBatchOptions::new().with_row_count(Some(rows.len()));
-        RecordBatch::try_new_with_options(schema, values, &options).map_err(arrow)
+        Ok(batch_of(schema, values, rows.len())?)
     }
 
     fn of_samples(&self, rows: &[u64], cell: &ColumnSource) -> Result<ArrayRef, SqlError> {
@@ -156,7 +154,7 @@ impl VectorRows {
             return Err(SqlError::internal("type of a vector"));
         };
         let values = Arc::new(Float32Array::from(out));
-        Ok(Arc::new(FixedSizeListArray::try_new(Arc::clone(item), *dim, values, None).map_err(arrow)?))
+        Ok(Arc::new(FixedSizeListArray::try_new(Arc::clone(item), *dim, values, None)?))
     }
 }
 
@@ -186,14 +184,14 @@ impl RowReader for VectorRows {
     }
 
     fn read(&self, want: &ReadRequest, each: BatchConsumer<'_>) -> Result<(), SqlError> {
-        let reader = self.source.snapshot.open_feature(&self.feature).map_err(SqlError::read)?;
+        let reader = self.source.snapshot.open_feature(&self.feature)?;
         let mut buffer = BlockBuffer::default();
         for cell in reader.cells() {
             for place in reader.blocks_in(cell) {
                 if place.range().end <= want.rows.start || place.range().start >= want.rows.end {
                     continue;
                 }
-                let block = reader.read_block(place, &mut buffer).map_err(SqlError::read)?;
+                let block = reader.read_block(place, &mut buffer)?;
                 let live = reader.live();
                 let kept: Vec<usize> = match live.covers(place.range()) {
                     true => (0..block.len()).collect(),

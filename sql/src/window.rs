@@ -57,8 +57,7 @@ impl RowWindow {
         let keys =
             self.order.iter().map(|(place, descending)| column(&plan, *place).sort(!descending, false));
         let keys = keys.collect::<Vec<_>>();
-        let sorted = LogicalPlanBuilder::from(plan).sort(keys).and_then(LogicalPlanBuilder::build);
-        sorted.map_err(|e| SqlError::from_datafusion(e, &[]))
+        Ok(LogicalPlanBuilder::from(plan).sort(keys)?.build()?)
     }
 
     /// Plans this part of the rows of an optimised plan.

@@ -12,7 +12,7 @@ mod seen;
 
 use std::sync::Arc;
 
-use arrow_array::{ArrayRef, RecordBatch, RecordBatchOptions, StringArray, UInt64Array};
+use arrow_array::{ArrayRef, RecordBatch, StringArray, UInt64Array};
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
 use gstore_query::influence::{
     Each, EachRanking, EachRequest, NO_SUBTASK, Prepared, Rankings, Scored, TargetRow, TargetSamples,
@@ -25,9 +25,8 @@ use super::columns::InfluenceColumns;
 use super::question::{InfluenceQuestion, RankedRelation};
 use crate::blocking::Demand;
 use crate::error::SqlError;
-use crate::leaf::{self, ReadRequest};
+use crate::leaf::{BatchConsumer, ReadRequest, batch_of};
 use crate::notes::InfluenceNote;
-use crate::translate::arrow;
 
 /// Columns in front of those of `influence()`.
 const OWN: usize = 2;
@@ -87,13 +86,13 @@ impl EachRows {
         whole: &TargetSamples,
         (want, memory): (&ReadRequest, usize),
         seen: &mut AnswerStatistics,
-        each: leaf::BatchConsumer<'_>,
+        each: BatchConsumer<'_>,
     ) -> Result<Demand, SqlError> {
         let EachOptions { each: of, order, k } = self.options;
         // Samples that are given with the question are one subtask of no dataset.
         let of = if plan.targets().is_empty() && of == Each::Target { Each::Subtask } else { of };
         let request = EachRequest { each: of, order, k, filter: None, threads: want.threads, memory };
-        let found = plan.top_k_each(&request, &want.cancelled).map_err(SqlError::query)?;
+        let found = plan.top_k_each(&request, &want.cancelled)?;
         let Rankings { rankings, summary, .. } = found;
         seen.add(summary);
         let names = self.names(&plan, whole, &rankings)?;
@@ -145,9 +144,9 @@ impl EachRows {
             (_, None) => whole.subtasks.get(row.subtask as usize) == Some(&ranking.name),
         };
         let rows: Vec<TargetRow> = whole.rows.iter().filter(is_own).copied().collect();
-        let plan = pass.plan.of_samples(&rows, &want.cancelled).map_err(SqlError::query)?;
+        let plan = pass.plan.of_samples(&rows, &want.cancelled)?;
         let (before, now) = (pass.plan.subtasks(), plan.subtasks());
-        let (before, now) = (before.map_err(SqlError::query)?, now.map_err(SqlError::query)?);
+        let (before, now) = (before?, now?);
         let number = |old: u32| {
             let name = before.get(old as usize);
             name.and_then(|name| now.iter().position(|other| other == name)).map_or(NO_SUBTASK, |s| s as u32)
@@ -175,9 +174,8 @@ impl EachRows {
                 _ => Arc::clone(from.next().ok_or_else(|| SqlError::internal("a column was not read"))?),
             });
         }
-        let schema = Arc::new(self.schema.project(wanted).map_err(arrow)?);
-        let options = RecordBatchOptions::new().with_row_count(Some(rows));
-        RecordBatch::try_new_with_options(schema, values, &options).map_err(arrow)
+        let schema = Arc::new(self.schema.project(wanted)?);
+        Ok(batch_of(schema, values, rows)?)
     }
 
     fn note(&self, want: &ReadRequest, seen: AnswerStatistics) {

@@ -12,8 +12,7 @@ use super::columns::{ExtraColumns, InfluenceColumns};
 use super::question::hold_inverses;
 use crate::blocking::Demand;
 use crate::error::SqlError;
-use crate::leaf::{BatchConsumer, ReadRequest, RowReader};
-use crate::translate::arrow;
+use crate::leaf::{BatchConsumer, ReadRequest, RowReader, batch_of};
 
 /// The rows that `influence()` leaves out.
 pub(super) struct ExcludedRows {
@@ -46,7 +45,7 @@ impl ExcludedRows {
     fn batch(&self, rows: &[ExcludedRow], wanted: &[usize]) -> Result<RecordBatch, SqlError> {
         let pool = rows.first().map_or(0, |r| r.pool as usize);
         let name = self.plan.pools().get(pool).map_or("", |p| p.dataset.name.as_str());
-        let schema = Arc::new(self.schema.project(wanted).map_err(arrow)?);
+        let schema = Arc::new(self.schema.project(wanted)?);
         let mut values: Vec<ArrayRef> = Vec::with_capacity(wanted.len());
         for field in schema.fields() {
             values.push(match field.name().as_str() {
@@ -61,8 +60,7 @@ impl ExcludedRows {
                 _ => Arc::new(StringArray::from_iter_values(rows.iter().map(|r| r.reason.word()))),
             });
         }
-        let options = arrow_array::RecordBatchOptions::new().with_row_count(Some(rows.len()));
-        RecordBatch::try_new_with_options(schema, values, &options).map_err(arrow)
+        Ok(batch_of(schema, values, rows.len())?)
     }
 }
 
@@ -91,7 +89,7 @@ impl RowReader for ExcludedRows {
             }
         });
         outcome?;
-        scanned.map_err(SqlError::query)?;
+        scanned?;
         Ok(())
     }
 }

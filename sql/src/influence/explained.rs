@@ -34,8 +34,8 @@ impl<'a> Explanations<'a> {
     ) -> Result<Self, SqlError> {
         let plan = &question.plan;
         let rows = match plan.plan().models() {
-            None => ScoreSources::Vectors(plan.explain_rows(part, cancel).map_err(SqlError::query)?),
-            Some(_) => ScoreSources::Losses(plan.estimates(part, whole, cancel).map_err(SqlError::query)?),
+            None => ScoreSources::Vectors(plan.explain_rows(part, cancel)?),
+            Some(_) => ScoreSources::Losses(plan.estimates(part, whole, cancel)?),
         };
         Ok(Self { question, rows })
     }
@@ -61,7 +61,7 @@ impl<'a> Explanations<'a> {
     /// A column of an explanation by its place among them.
     pub(super) fn column(&self, place: usize) -> Result<ArrayRef, SqlError> {
         let nearest = || self.parts().into_iter().map(|(_, nearest, _)| nearest).collect::<Vec<_>>();
-        let names = || TargetNames::new(&self.question.plan).map_err(SqlError::query);
+        let names = || TargetNames::new(&self.question.plan);
         Ok(match place {
             0 => {
                 let mut lists = ListBuilder::new(Float32Builder::new());
@@ -75,7 +75,7 @@ impl<'a> Explanations<'a> {
                 let names = names()?;
                 Arc::new(nearest().iter().map(|row| Some(names.dataset_of(row))).collect::<StringArray>())
             }
-            2 => Arc::new(StringArray::from(names()?.ids_of(&nearest()).map_err(SqlError::query)?)),
+            2 => Arc::new(StringArray::from(names()?.ids_of(&nearest())?)),
             3 => Arc::new(UInt64Array::from_iter_values(nearest().iter().map(|row| row.row))),
             4 => Arc::new(Float32Array::from_iter_values(self.parts().iter().map(|(_, _, score)| *score))),
             place => {

@@ -3,7 +3,7 @@
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use arrow_array::{RecordBatch, RecordBatchOptions, UInt64Array};
+use arrow_array::UInt64Array;
 use arrow_schema::SchemaRef;
 use datafusion::error::Result as DfResult;
 use datafusion::execution::TaskContext;
@@ -21,9 +21,8 @@ use crate::blocking::{BatchSink, Demand};
 use crate::distinct::distinct;
 use crate::error::SqlError;
 use crate::filter::Filter;
-use crate::leaf::{LeafOptions, ReadRequest};
+use crate::leaf::{LeafOptions, ReadRequest, batch_of};
 use crate::notes::{InfluenceNote, RunNotes, ScanCounters};
-use crate::translate::arrow;
 
 type Filters<'a> = &'a [Arc<dyn PhysicalExpr>];
 
@@ -89,7 +88,7 @@ impl InfluenceJob {
 
     /// Takes memory until the run ends.
     fn hold(&self, bytes: usize) -> Result<(), SqlError> {
-        self.memory.try_grow(bytes).map_err(|e| SqlError::from_datafusion(e, &[]))
+        Ok(self.memory.try_grow(bytes)?)
     }
 
     /// Rows that pass the filters over the pools' columns; `None` when they are not awaited any more.
@@ -177,7 +176,7 @@ impl InfluenceJob {
                 plan.top_k(order, k, Some(chosen), threads, cancel)
             }
         };
-        let mut ranking = found.map_err(SqlError::query)?;
+        let mut ranking = found?;
         ranking.rows.truncate(k);
         Ok(ranking)
     }
@@ -273,7 +272,7 @@ impl InfluenceJob {
         if let Some(error) = failed {
             return Err(error);
         }
-        let summary = scanned.map_err(SqlError::query)?;
+        let summary = scanned?;
         if !finished {
             self.note(&summary, None);
         }
@@ -291,7 +290,7 @@ impl InfluenceJob {
         if !compete || self.notes.is_none() {
             return Ok(None);
         }
-        let decided = self.question.plan.decided_by(rows).map_err(SqlError::query)?;
+        let decided = self.question.plan.decided_by(rows)?;
         Ok(decided.map(|(target, count)| (target.to_owned(), count)))
     }
 
@@ -328,10 +327,7 @@ impl InfluenceJob {
 
     fn deliver(&self, part: &[Scored], sink: &BatchSink) -> Result<Demand, SqlError> {
         self.question.columns_of(part, &self.projection, self.batch, &sink.cancelled(), |_, batch| {
-            let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
-            let schema = Arc::clone(&self.schema);
-            let batch = RecordBatch::try_new_with_options(schema, batch.columns().to_vec(), &options);
-            let batch = batch.map_err(arrow)?;
+            let batch = batch_of(Arc::clone(&self.schema), batch.columns().to_vec(), batch.num_rows())?;
             self.metrics.record_output(batch.num_rows());
             Ok(sink.send(batch))
         })

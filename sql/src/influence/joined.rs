@@ -9,7 +9,6 @@ use gstore_query::influence::Scored;
 use crate::distinct::{DistinctRows, distinct};
 use crate::error::SqlError;
 use crate::samples::text_bytes;
-use crate::translate::arrow;
 use crate::union::SampleUnion;
 
 /// Bytes of text that are copied at a time. A sample can have thousands of tokens, and its record in the row
@@ -88,7 +87,7 @@ impl JoinedSamples {
             several => {
                 let places = self.places.get(rows).unwrap_or_default();
                 let places: Vec<(usize, usize)> = places.iter().map(|p| (p.batch, p.row)).collect();
-                interleave_record_batch(&several.iter().collect::<Vec<_>>(), &places).map_err(arrow)
+                Ok(interleave_record_batch(&several.iter().collect::<Vec<_>>(), &places)?)
             }
         }
     }

@@ -77,7 +77,7 @@ fn ranked_table(call: &FunctionCall<'_>, options: Options) -> DfResult<Arc<dyn T
     let plan = resolve(call.source, &spec)?;
     plan.check_rules(&rules).map_err(|error| {
         let named = if options.has("quota_by") { "quota_by" } else { "quota" };
-        SqlError::query(error).about(named)
+        SqlError::from(error).about(named)
     })?;
     let columns = InfluenceColumns::new(&plan, ExtraColumns { each: each.is_some(), ..besides });
     let relation = match k {

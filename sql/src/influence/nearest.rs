@@ -83,7 +83,7 @@ fn plan(
     }
     let about = |vector, argument: &'static str| {
         Prepared::about_vector(snapshot, &spec, vector, source.encoder.clone()).map_err(|error| match error {
-            QueryError::Spec(_) => SqlError::query(error).about(argument),
+            QueryError::Spec(_) => SqlError::from(error).about(argument),
             other => argument_error(&spec, other),
         })
     };
@@ -100,7 +100,7 @@ fn plan(
         return Ok((text, about(AtHandVector::Values(vector), "vector")?));
     }
     let plan = resolve(source, &spec)?;
-    plan.plan().check_nearest().map_err(SqlError::query)?;
+    plan.plan().check_nearest()?;
     Ok(("text".to_owned(), plan))
 }
 
@@ -120,9 +120,9 @@ fn find(snapshot: &Snapshot, pools: &[String], id: &str) -> Result<(usize, u64),
     let mut near: Option<String> = None;
     for (number, name) in pools.iter().enumerate() {
         let dataset = snapshot.dataset(name).map_err(|e| SqlError::lookup(e).about("pool"))?;
-        let samples = snapshot.samples(dataset).map_err(SqlError::read)?;
+        let samples = snapshot.samples(dataset)?;
         for batch in samples.scan(&["row", "id"], None) {
-            let batch = batch.map_err(SqlError::read)?;
+            let batch = batch?;
             let columns =
                 batch.column(0).as_primitive_opt::<UInt64Type>().zip(batch.column(1).as_string_opt::<i32>());
             let (rows, ids) = columns.ok_or_else(|| SqlError::internal("rows and ids"))?;

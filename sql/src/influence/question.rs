@@ -74,11 +74,10 @@ pub(super) fn hold_inverses(
     cancel: &Cancel,
 ) -> Result<(), SqlError> {
     let size = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
-    let making = size(plan.inverse_making_bytes(threads).map_err(SqlError::query)?);
-    let made = size(plan.inverse_bytes().map_err(SqlError::query)?);
-    let held = memory.map_or(Ok(()), |memory| memory.try_grow(making));
-    held.map_err(|e| SqlError::from_datafusion(e, &[]))?;
-    plan.make_inverses(threads, cancel).map_err(SqlError::query)?;
+    let making = size(plan.inverse_making_bytes(threads)?);
+    let made = size(plan.inverse_bytes()?);
+    memory.map_or(Ok(()), |memory| memory.try_grow(making))?;
+    plan.make_inverses(threads, cancel)?;
     if let Some(memory) = memory {
         memory.shrink(making.saturating_sub(made));
     }

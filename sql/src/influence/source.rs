@@ -55,5 +55,5 @@ pub(super) fn argument_error(spec: &InfluenceSpec, error: QueryError) -> SqlErro
         QueryError::NoFeature { side: SideOf::Target, .. } => Some("target"),
         _ => None,
     };
-    SqlError::query(error).about(argument)
+    SqlError::from(error).about(argument)
 }

@@ -2,10 +2,7 @@
 
 use std::sync::Arc;
 
-use arrow_array::{
-    ArrayRef, BooleanArray, Float32Array, RecordBatch, RecordBatchOptions, StringArray, UInt32Array,
-    UInt64Array,
-};
+use arrow_array::{ArrayRef, BooleanArray, Float32Array, RecordBatch, StringArray, UInt32Array, UInt64Array};
 use gstore_core::Cancel;
 use gstore_functions::canonical;
 use gstore_query::influence::Scored;
@@ -16,8 +13,8 @@ use super::question::InfluenceQuestion;
 use crate::blocking::Demand;
 use crate::distinct::distinct;
 use crate::error::SqlError;
+use crate::leaf::batch_of;
 use crate::tokens::TokenTexts;
-use crate::translate::arrow;
 
 impl InfluenceQuestion {
     /// Hands out some columns of the table for scored rows, in their order, in batches of at most `most`
@@ -59,7 +56,7 @@ impl InfluenceQuestion {
             // Tokens of a sample come one after the other.
             let mut distinct = rows.clone();
             distinct.dedup();
-            let found = self.plan.in_target(pool, &distinct, cancel).map_err(SqlError::query)?;
+            let found = self.plan.in_target(pool, &distinct, cancel)?;
             let mut of_row = distinct.iter().zip(found);
             let mut last = of_row.next();
             for (mark, scored) in marks.iter_mut().zip(part).filter(|(_, s)| own(s)) {
@@ -95,7 +92,7 @@ impl InfluenceQuestion {
         cancel: &Cancel,
     ) -> Result<RecordBatch, SqlError> {
         let columns = &self.columns;
-        let schema = Arc::new(columns.schema().project(wanted).map_err(arrow)?);
+        let schema = Arc::new(columns.schema().project(wanted)?);
         let explained = columns.explained.as_ref().filter(|at| wanted.iter().any(|c| at.contains(c)));
         let errors = columns.errors.as_ref().filter(|at| wanted.iter().any(|c| at.contains(c)));
         let behind = match explained.is_some() || errors.is_some() {
@@ -114,7 +111,7 @@ impl InfluenceQuestion {
                 // Adding zero turns -0.0 into 0.0: they are one score here and two to the engine's sort.
                 Arc::new(Float32Array::from_iter_values(part.iter().map(|s| s.score + 0.0)))
             } else if Some(*column) == columns.subtask {
-                let names = self.plan.subtasks().map_err(SqlError::query)?;
+                let names = self.plan.subtasks()?;
                 // Beyond the names where no subtask can be named.
                 let name = |s: &Scored| names.get(s.subtask as usize).map(String::as_str);
                 Arc::new(StringArray::from_iter(part.iter().map(name)))
@@ -130,7 +127,6 @@ impl InfluenceQuestion {
                 Arc::clone(array.ok_or_else(|| SqlError::internal("a column was not read"))?)
             });
         }
-        let options = RecordBatchOptions::new().with_row_count(Some(part.len()));
-        RecordBatch::try_new_with_options(schema, values, &options).map_err(arrow)
+        Ok(batch_of(schema, values, part.len())?)
     }
 }

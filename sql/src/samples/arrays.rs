@@ -10,7 +10,6 @@ use arrow_cast::{CastOptions, cast_with_options};
 use arrow_schema::DataType;
 
 use crate::error::SqlError;
-use crate::translate::arrow;
 
 pub(crate) fn row_numbers(stored: &RecordBatch) -> Result<&[u64], SqlError> {
     let rows = stored.column_by_name("row").and_then(|c| c.as_primitive_opt::<UInt64Type>());
@@ -41,5 +40,5 @@ pub(crate) fn as_type(array: &ArrayRef, ty: &DataType) -> Result<ArrayRef, SqlEr
         return Ok(Arc::clone(array));
     }
     let options = CastOptions { safe: true, ..CastOptions::default() };
-    cast_with_options(array, ty, &options).map_err(arrow)
+    Ok(cast_with_options(array, ty, &options)?)
 }

@@ -16,7 +16,7 @@ pub(super) fn token_counts(reader: &EncodingReader, rows: &[u64]) -> Result<Vec<
     let mut counts = Vec::with_capacity(rows.len());
     for run in sorted.chunk_by(|row, next| *next <= row.saturating_add(GAP + 1)) {
         let (Some(first), Some(last)) = (run.first(), run.last()) else { continue };
-        counts.extend(reader.counts(*first..last.saturating_add(1)).map_err(SqlError::read)?);
+        counts.extend(reader.counts(*first..last.saturating_add(1))?);
     }
     Ok(counts)
 }

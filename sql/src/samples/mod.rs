@@ -128,7 +128,7 @@ impl SampleTable {
         if let Some(open) = self.samples.get() {
             return Ok(open);
         }
-        let reader = self.snapshot.samples(&self.dataset).map_err(SqlError::read)?;
+        let reader = self.snapshot.samples(&self.dataset)?;
         Ok(self.samples.get_or_init(|| reader))
     }
 
@@ -139,7 +139,7 @@ impl SampleTable {
         if let Some(open) = self.counts.get() {
             return Ok(Some(open));
         }
-        let reader = self.snapshot.encoding(encoding).map_err(SqlError::read)?;
+        let reader = self.snapshot.encoding(encoding)?;
         Ok(Some(self.counts.get_or_init(|| reader)))
     }
 

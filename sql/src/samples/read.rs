@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::sync::{Arc, OnceLock};
 
-use arrow_array::{ArrayRef, BooleanArray, RecordBatch, RecordBatchOptions};
+use arrow_array::{ArrayRef, BooleanArray, RecordBatch};
 use arrow_schema::{DataType, SchemaRef};
 use arrow_select::concat::concat_batches;
 use datafusion::common::stats::Precision;
@@ -17,9 +17,8 @@ use crate::blocking::Demand;
 use crate::distinct::DistinctRows;
 use crate::error::SqlError;
 use crate::filter::keep;
-use crate::leaf::{BatchConsumer, Fetch, ReadRequest, RowReader};
+use crate::leaf::{BatchConsumer, Fetch, ReadRequest, RowReader, batch_of};
 use crate::measured::FeatureNumbers;
-use crate::translate::arrow;
 use crate::virtuals::VirtualColumn;
 
 impl SampleTable {
@@ -27,7 +26,7 @@ impl SampleTable {
     fn within(&self, span: Range<u64>, rows: &[u64], names: &[&str]) -> Result<RecordBatch, SqlError> {
         let mut parts = Vec::new();
         for batch in self.samples()?.scan(names, Some(span)) {
-            let batch = batch.map_err(SqlError::read)?;
+            let batch = batch?;
             let wanted: BooleanArray =
                 row_numbers(&batch)?.iter().map(|row| Some(rows.binary_search(row).is_ok())).collect();
             parts.push(keep(&batch, &wanted)?);
@@ -37,10 +36,10 @@ impl SampleTable {
             let text: usize = parts.iter().map(|p| text_bytes(p.column(column), 0..p.num_rows())).sum();
             if i32::try_from(text).is_err() {
                 let dataset = self.dataset.name.clone();
-                return Err(SqlError::read(ReadError::TooLarge { dataset, rows: rows.len() }));
+                return Err(ReadError::TooLarge { dataset, rows: rows.len() }.into());
             }
         }
-        let all = concat_batches(&schema, &parts).map_err(arrow)?;
+        let all = concat_batches(&schema, &parts)?;
         match all.num_rows() == rows.len() {
             true => Ok(all),
             false => Err(missing(&self.dataset.name)),
@@ -54,7 +53,7 @@ impl SampleTable {
         stored: &RecordBatch,
         counts: &[TokenCount],
     ) -> Result<RecordBatch, SqlError> {
-        let schema = self.schema.project(columns).map_err(arrow)?;
+        let schema = self.schema.project(columns)?;
         let counted = BatchTokenCounts::new(stored, counts)?;
         let mut values: Vec<ArrayRef> = Vec::with_capacity(columns.len());
         for (column, field) in columns.iter().zip(schema.fields()) {
@@ -76,8 +75,7 @@ impl SampleTable {
             };
             values.push(canonical(&array));
         }
-        let options = RecordBatchOptions::new().with_row_count(Some(stored.num_rows()));
-        RecordBatch::try_new_with_options(Arc::new(schema), values, &options).map_err(arrow)
+        Ok(batch_of(Arc::new(schema), values, stored.num_rows())?)
     }
 }
 
@@ -121,9 +119,9 @@ impl RowReader for SampleTable {
         let counts = self.counts(&want.columns)?;
         let names = self.stored(&want.columns);
         for batch in samples.scan(&names, Some(want.rows.clone())) {
-            let batch = batch.map_err(SqlError::read)?;
+            let batch = batch?;
             let counted = match (counts, span(&batch)?) {
-                (Some(counts), Some(rows)) => counts.counts(rows).map_err(SqlError::read)?,
+                (Some(counts), Some(rows)) => counts.counts(rows)?,
                 _ => Vec::new(),
             };
             if each(self.assemble(&want.columns, &batch, &counted)?)? == Demand::Enough {
@@ -159,12 +157,12 @@ impl Fetch for SampleTable {
         let rows = distinct.rows();
         let batch = match distinct.near_together() {
             Some(span) => self.within(span, rows, &names)?,
-            None => self.samples()?.get(rows, &names).map_err(SqlError::read)?,
+            None => self.samples()?.get(rows, &names)?,
         };
         let counted = match counts {
             Some(counts) => counts::token_counts(counts, rows)?,
             None => Vec::new(),
         };
-        distinct.arrange(self.assemble(columns, &batch, &counted)?).map_err(arrow)
+        Ok(distinct.arrange(self.assemble(columns, &batch, &counted)?)?)
     }
 }

@@ -10,8 +10,7 @@ use crate::error::SqlError;
 
 pub(super) fn features(snapshot: &Snapshot) -> Result<Batch, SqlError> {
     let all = snapshot.features();
-    let coverage: Vec<Coverage> =
-        all.iter().map(|f| snapshot.coverage(f).map_err(SqlError::read)).collect::<Result<_, _>>()?;
+    let coverage = all.iter().map(|f| snapshot.coverage(f)).collect::<Result<Vec<Coverage>, _>>()?;
     // A checkpoint may belong to several runs; the first name is as good as any and the id stands next to it.
     let checkpoint = |f: &FeaturePart| {
         let id = f.desc.checkpoint.as_ref()?;

@@ -58,7 +58,7 @@ pub(super) fn artifacts(snapshot: &Snapshot, served: bool) -> Result<Batch, SqlE
         true => SqlError::new(SqlErrorKind::Damaged, error.to_string()),
         false => SqlError::new(SqlErrorKind::Failed, error.to_string()),
     };
-    let names = snapshot.artifacts().map_err(SqlError::read)?;
+    let names = snapshot.artifacts()?;
     let all: Result<Vec<ArtifactPart>, SqlError> =
         names.iter().map(|name| snapshot.artifact(name).map_err(failed)).collect();
     let all = all?;

@@ -20,7 +20,6 @@ use self::history::{artifacts, snapshots, tags, views};
 use self::models::{checkpoints, members};
 use super::error::SqlError;
 use super::scan::RowsTable;
-use super::translate::arrow;
 
 /// Names of the system tables.
 pub(crate) const NAMES: [&str; 11] = [
@@ -59,8 +58,6 @@ pub(crate) fn table(
         }
         _ => return Ok(None),
     };
-    let batch = batch.map_err(arrow)?;
-    let table = MemTable::try_new(batch.schema(), vec![vec![batch]])
-        .map_err(|e| SqlError::from_datafusion(e, &[]))?;
-    Ok(Some(Arc::new(table)))
+    let batch = batch?;
+    Ok(Some(Arc::new(MemTable::try_new(batch.schema(), vec![vec![batch]])?)))
 }

@@ -33,9 +33,18 @@ impl SqlError {
     }
 }
 
+/// Of an error that no name in a statement is to blame for.
+impl From<DataFusionError> for SqlError {
+    fn from(error: DataFusionError) -> Self {
+        Self::from_datafusion(error, &[])
+    }
+}
+
 /// An error of the engine's kernels.
-pub(super) fn arrow(error: ArrowError) -> SqlError {
-    SqlError::from_datafusion(error.into(), &[])
+impl From<ArrowError> for SqlError {
+    fn from(error: ArrowError) -> Self {
+        DataFusionError::from(error).into()
+    }
 }
 
 /// One of gstore's own on its way through the engine.

@@ -24,8 +24,8 @@ impl EachRows {
         }
         let samples: Vec<TargetRow> = rankings.iter().filter_map(|ranking| ranking.sample).collect();
         if samples.len() == rankings.len() {
-            let names = TargetNames::new(plan).map_err(SqlError::query)?;
-            let ids = names.ids_of(&samples).map_err(SqlError::query)?;
+            let names = TargetNames::new(plan)?;
+            let ids = names.ids_of(&samples)?;
             let several = plan.targets().len() > 1;
             let name = |(row, id): (&TargetRow, Option<String>)| {
                 let id = id.unwrap_or_else(|| row.row.to_string());

@@ -56,27 +56,19 @@ impl RowReader for EachRows {
             return Ok(());
         }
         let reserved = want.memory.as_ref().map(|pool| MemoryConsumer::new("influence").register(pool));
-        let hold = |bytes: usize| {
-            let held = reserved.iter().try_for_each(|reserved| reserved.try_grow(bytes));
-            held.map_err(|e| SqlError::from_datafusion(e, &[]))
-        };
         hold_inverses(&self.plan, reserved.as_ref(), want.threads, &want.cancelled)?;
         let limit = want.memory.as_ref().map(|pool| (pool.memory_limit(), pool.reserved()));
         let memory = match limit {
             Some((MemoryLimit::Finite(limit), used)) => limit.saturating_sub(used).min(2 * MEMORY) / 2,
             _ => MEMORY,
         };
-        hold(memory)?;
-        let samples = self.plan.target_samples(&want.cancelled).map_err(SqlError::query)?;
+        reserved.iter().try_for_each(|reserved| reserved.try_grow(memory))?;
+        let samples = self.plan.target_samples(&want.cancelled)?;
         let mut seen = AnswerStatistics { summary: None, passes: 0 };
         let passes = self.passes(&samples, want.threads, memory);
         for rows in &passes {
             // What may be missed is shared by the passes.
-            let plan = self
-                .plan
-                .of_samples(rows, &want.cancelled)
-                .map_err(SqlError::query)?
-                .with_share(passes.len());
+            let plan = self.plan.of_samples(rows, &want.cancelled)?.with_share(passes.len());
             if self.pass(plan, &samples, (want, memory), &mut seen, each)? == Demand::Enough {
                 break;
             }
