@@ -24,7 +24,7 @@ use super::catalog::Tables;
 use super::cooperative::cooperative;
 use super::copies;
 use super::correlated::CorrelatedSubqueries;
-use super::dialect::{self, Headings, PivotValues};
+use super::dialect::{self, Headings, PivotValues, Planner};
 use super::elements;
 use super::embedded;
 use super::engine::engine_error;
@@ -328,13 +328,14 @@ async fn meant_as_written(
         Some(all) => Cow::Owned(with_columns(state, &all, asked)),
         None => Cow::Borrowed(state),
     };
-    dialect::expand_columns(&state, &mut statement, &translate).await?;
-    dialect::expand_summary(&state, &mut statement, &translate).await?;
-    let keys = dialect::merge(&state, &mut statement, &translate).await;
+    let planner = Planner { state: &state, tables };
+    dialect::expand_columns(planner, &mut statement).await?;
+    dialect::expand_summary(planner, &mut statement).await?;
+    let keys = dialect::merge(planner, &mut statement).await;
     let keys = keys.map_err(|error| names.explain(error, &state))?;
     ordinals::resolve(&mut statement);
-    let logical = dialect::planned(&state, statement, &translate).await;
-    let logical = logical.and_then(|plan| dialect::check_names(&plan, &translate).map(|()| plan));
+    let logical = dialect::planned(planner, statement).await;
+    let logical = logical.and_then(|plan| dialect::check_names(&plan, planner).map(|()| plan));
     let logical = logical.map_err(|error| keys.explain(names.explain(error, &state)))?;
     let logical = types::with_sql_types(logical).map_err(translate)?;
     let logical = lateral::resolve(logical).map_err(translate)?;

@@ -3,8 +3,6 @@
 
 use std::fmt::Display;
 
-use datafusion::error::DataFusionError;
-use datafusion::execution::SessionState;
 use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast::{
     BinaryOperator, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, Query,
@@ -14,7 +12,7 @@ use regex::Regex;
 
 use super::exprs::{binary, nested, of_item};
 use super::merged::of_from;
-use super::{merge, planned};
+use super::{Planner, merge, planned};
 use crate::error::SqlError;
 use crate::expanded::{self, last_name, name};
 use crate::guard::MAX_SQL_BYTES;
@@ -76,11 +74,7 @@ impl ColumnPattern {
 }
 
 /// Puts the columns in the place of COLUMNS and of `* RENAME` in the result of the statement.
-pub(crate) async fn expand(
-    state: &SessionState,
-    statement: &mut Statement,
-    translate: &(dyn Fn(DataFusionError) -> SqlError + Sync),
-) -> Result<(), SqlError> {
+pub(crate) async fn expand(planner: Planner<'_>, statement: &mut Statement) -> Result<(), SqlError> {
     let Some(Sql::Query(query)) = inner(statement) else { return Ok(()) };
     let SetExpr::Select(select) = &*query.body else { return Ok(()) };
     let is_of_columns = |item: &SelectItem| {
@@ -91,8 +85,8 @@ pub(crate) async fn expand(
         return Ok(());
     }
     let mut probe = probe(query, select);
-    merge(state, &mut probe, translate).await?;
-    let plan = planned(state, probe, translate).await?;
+    merge(planner, &mut probe).await?;
+    let plan = planned(planner, probe).await?;
     let names: Vec<String> = plan.schema().fields().iter().map(|field| field.name().clone()).collect();
     let SetExpr::Select(select) = &mut *query.body else { return Ok(()) };
     let mut made = Vec::new();

@@ -16,8 +16,6 @@ mod wildcard;
 
 use std::ops::ControlFlow;
 
-use datafusion::error::DataFusionError;
-use datafusion::execution::SessionState;
 use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast::{
     Expr, Ident, OrderBy, OrderByKind, Query, Select, SelectItem, SelectItemQualifiedWildcardKind, SetExpr,
@@ -28,18 +26,15 @@ pub(super) use self::probe::of_from;
 use self::put::{Written, meant, put};
 use self::wildcard::{Options, all, named};
 use super::exprs::{alias, column};
+use super::planned::Planner;
 use super::using::UsingJoins;
 use crate::error::{SqlError, SqlErrorKind};
 use crate::expanded::name;
 use crate::walk::{VisitMut, break_on_error, error_of, inner};
 
 /// Puts columns of tables in the place of those of `USING`.
-pub(crate) async fn merge(
-    state: &SessionState,
-    statement: &mut Statement,
-    translate: &(dyn Fn(DataFusionError) -> SqlError + Sync),
-) -> Result<Keys, SqlError> {
-    let natural = excluded::expand(state, statement, translate).await?;
+pub(crate) async fn merge(planner: Planner<'_>, statement: &mut Statement) -> Result<Keys, SqlError> {
+    let natural = excluded::expand(planner, statement).await?;
     let mut keys = merge_names(statement)?;
     keys.0.extend(natural.0);
     Ok(keys)

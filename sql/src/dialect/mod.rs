@@ -60,7 +60,7 @@ pub(crate) use headings::{Headings, renamed};
 pub(crate) use lookups::{columns_around, given_keys};
 pub(crate) use merged::merge;
 pub(crate) use pivot::{PivotValues, expand as expand_pivots};
-pub(crate) use planned::{check_names, planned};
+pub(crate) use planned::{Planner, check_names, planned};
 pub(crate) use sample::sampled;
 pub use statement::check_condition;
 pub(crate) use statement::{parse, parse_below};

@@ -23,13 +23,22 @@ const MOST: usize = 50;
 /// Most expressions that are planned again for names, after the first of them.
 const MOST_AGAIN: usize = 4 * MAX_EXPRESSIONS;
 
-/// Plans a statement. `translate` says what the engine's errors mean.
-pub(crate) async fn planned(
-    state: &SessionState,
-    mut statement: Statement,
-    translate: &(dyn Fn(DataFusionError) -> SqlError + Sync),
-) -> Result<LogicalPlan, SqlError> {
-    let mut given = AliasNames::new(state);
+/// The session that plans statements, and the tables that names in them could mean.
+#[derive(Clone, Copy)]
+pub(crate) struct Planner<'a> {
+    pub(crate) state: &'a SessionState,
+    pub(crate) tables: &'a [String],
+}
+
+impl Planner<'_> {
+    pub(super) fn translate(self, error: DataFusionError) -> SqlError {
+        SqlError::from_datafusion(error, self.tables)
+    }
+}
+
+/// Plans a statement.
+pub(crate) async fn planned(planner: Planner<'_>, mut statement: Statement) -> Result<LogicalPlan, SqlError> {
+    let mut given = AliasNames::new(planner.state);
     let mut again = ReplannedParts::default();
     // What was said before columns had names of their own.
     let mut unnamed: Option<SqlError> = None;
@@ -41,7 +50,7 @@ pub(crate) async fn planned(
         // In the statement rows stay as they are written: names in them are of its SELECT, not of a subquery.
         let mut compared = statement.clone();
         rows::compare(&mut compared)?;
-        let planned = state.statement_to_plan(compared).await.map_err(translate);
+        let planned = planner.state.statement_to_plan(compared).await.map_err(|e| planner.translate(e));
         if hidden::are_read(&tables, &planned) {
             if let Some(sql) = inner(&mut statement) {
                 hidden::rename(sql, &tables);
@@ -82,17 +91,14 @@ pub(crate) async fn planned(
 ///
 /// # Errors
 /// One of a column that its table does not have, or of such a field.
-pub(crate) fn check_names(
-    plan: &LogicalPlan,
-    translate: &(dyn Fn(DataFusionError) -> SqlError + Sync),
-) -> Result<(), SqlError> {
+pub(crate) fn check_names(plan: &LogicalPlan, planner: Planner<'_>) -> Result<(), SqlError> {
     let mut found = Ok(());
     let _ = plan.apply_with_subqueries(|node| {
         let order = match node {
-            LogicalPlan::Sort(sort) => missing_key(sort, translate),
+            LogicalPlan::Sort(sort) => missing_key(sort, planner),
             _ => None,
         };
-        let Some(error) = order.or_else(|| missing_field(node, translate)) else {
+        let Some(error) = order.or_else(|| missing_field(node, planner)) else {
             return Ok(TreeNodeRecursion::Continue);
         };
         found = Err(error);
@@ -101,7 +107,7 @@ pub(crate) fn check_names(
     found
 }
 
-fn missing_key(sort: &Sort, translate: &(dyn Fn(DataFusionError) -> SqlError + Sync)) -> Option<SqlError> {
+fn missing_key(sort: &Sort, planner: Planner<'_>) -> Option<SqlError> {
     let own = sort.input.schema();
     let keys = sort.expr.iter().flat_map(|key| key.expr.column_refs());
     let missing: Vec<&Column> = keys.filter(|column| !own.is_column_from_schema(column)).collect();
@@ -117,21 +123,19 @@ fn missing_key(sort: &Sort, translate: &(dyn Fn(DataFusionError) -> SqlError + S
     }
     // Next to one that is nowhere the engine finds none of them.
     let nowhere = missing.iter().find(|column| !known.is_column_from_schema(column)).unwrap_or(first);
-    let error = translate(field_not_found(nowhere.relation.clone(), &nowhere.name, &known));
+    let error = planner.translate(field_not_found(nowhere.relation.clone(), &nowhere.name, &known));
     Some(error.at_span(nowhere.spans().first()))
 }
 
-fn missing_field(
-    node: &LogicalPlan,
-    translate: &(dyn Fn(DataFusionError) -> SqlError + Sync),
-) -> Option<SqlError> {
+fn missing_field(node: &LogicalPlan, planner: Planner<'_>) -> Option<SqlError> {
     let schema = LazyCell::new(|| merge_schema(&node.inputs()));
     let mut found = None;
     let _ = node.apply_expressions(|expr| {
         expr.apply(|part| {
             let is_field = matches!(part, Expr::ScalarFunction(call) if call.func.name() == "get_field");
             if is_field && let Err(error) = part.get_type(&*schema) {
-                found = Some(translate(error)).filter(|error| error.message().starts_with(NO_FIELD[0]));
+                found =
+                    Some(planner.translate(error)).filter(|error| error.message().starts_with(NO_FIELD[0]));
             }
             Ok(if found.is_some() { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
         })

@@ -1,14 +1,13 @@
 //! `SUMMARIZE table` and `SUMMARIZE SELECT ..`: one row for each column, from one pass over the rows.
 
 use arrow_schema::{DataType, Field};
-use datafusion::execution::SessionState;
 use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast::{Query, Statement as Sql};
 use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::parser::Parser;
 
 use super::summarized::ROWS;
-use super::{merge, planned};
+use super::{Planner, merge, planned};
 use crate::bounds::check_part_count;
 use crate::error::SqlError;
 use crate::types;
@@ -18,11 +17,7 @@ use crate::walk::inner;
 const MOST_COLUMNS: usize = 100;
 
 /// Puts the summary in the place of the rows, now that their columns can be known.
-pub(crate) async fn expand(
-    state: &SessionState,
-    statement: &mut Statement,
-    translate: &(dyn Fn(datafusion::error::DataFusionError) -> SqlError + Sync),
-) -> Result<(), SqlError> {
+pub(crate) async fn expand(planner: Planner<'_>, statement: &mut Statement) -> Result<(), SqlError> {
     let Some(Sql::Query(query)) = inner(statement) else { return Ok(()) };
     let rows =
         query.with.as_ref().and_then(|with| with.cte_tables.iter().find(|cte| cte.alias.name.value == ROWS));
@@ -37,11 +32,12 @@ pub(crate) async fn expand(
         alone.with = alone.with.filter(|with| !with.cte_tables.is_empty());
     }
     let mut probe = Statement::Statement(Box::new(Sql::Query(Box::new(alone))));
-    merge(state, &mut probe, translate).await?;
-    let plan = planned(state, probe, translate).await?;
+    merge(planner, &mut probe).await?;
+    let plan = planned(planner, probe).await?;
     let fields: Vec<&Field> = plan.schema().fields().iter().map(|field| field.as_ref()).collect();
     // The name of a type is as long as the type.
-    fields.iter().try_for_each(|field| check_part_count(field.data_type())).map_err(translate)?;
+    let counted = fields.iter().try_for_each(|field| check_part_count(field.data_type()));
+    counted.map_err(|e| planner.translate(e))?;
     if fields.len() > MOST_COLUMNS {
         let why = format!("SUMMARIZE of {} columns, more than {MOST_COLUMNS}", fields.len());
         return Err(SqlError::refused(why).hint("write SUMMARIZE SELECT with the columns that are meant"));

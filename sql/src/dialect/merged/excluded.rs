@@ -5,8 +5,6 @@
 use std::iter;
 use std::ops::ControlFlow;
 
-use datafusion::error::DataFusionError;
-use datafusion::execution::SessionState;
 use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast::{
     ExcludeSelectItem, Ident, JoinConstraint, JoinOperator, ObjectName, OrderBy, Query, Select, SelectItem,
@@ -17,7 +15,7 @@ use datafusion::sql::sqlparser::tokenizer::Span;
 use super::natural;
 use super::wildcard::{Options, all, named, unknown};
 use super::{Keys, Selects, merge_names, of_from};
-use crate::dialect::planned;
+use crate::dialect::planned::{Planner, planned};
 use crate::dialect::scopes::{self, Scopes, question};
 use crate::dialect::using::{UsingJoins, quoted};
 use crate::error::SqlError;
@@ -30,11 +28,7 @@ use crate::walk::{VisitMut, inner, visit_body_mut};
 const MOST: usize = 50;
 
 /// Puts the columns of each table in the place of such `*`; returns the columns of `NATURAL` joins.
-pub(super) async fn expand(
-    state: &SessionState,
-    statement: &mut Statement,
-    translate: &(dyn Fn(DataFusionError) -> SqlError + Sync),
-) -> Result<Keys, SqlError> {
+pub(super) async fn expand(planner: Planner<'_>, statement: &mut Statement) -> Result<Keys, SqlError> {
     let (mut columns, mut left, mut probes) = (None, 0, 0);
     let mut selects = Selects::default();
     loop {
@@ -52,7 +46,7 @@ pub(super) async fn expand(
             return Err(SqlError::refused(why).hint("write the columns that are meant"));
         }
         merge_names(&mut probe)?;
-        match planned(state, probe, translate).await {
+        match planned(planner, probe).await {
             Ok(plan) => {
                 let of = |table: Option<&datafusion::common::TableReference>| {
                     table.map(|table| table.table().to_owned()).unwrap_or_default()
