@@ -15,7 +15,8 @@ use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
     ExcludeSelectItem, Expr, GroupByExpr, Ident, ObjectName, ObjectNamePart, Query, Select, SelectItem,
-    Statement as Sql, TableFactor, TableWithJoins, Visitor, WildcardAdditionalOptions,
+    SelectItemQualifiedWildcardKind, Statement as Sql, TableFactor, TableWithJoins, Visitor,
+    WildcardAdditionalOptions,
 };
 
 use super::error::SqlError;
@@ -99,6 +100,17 @@ pub(super) fn name(ident: &Ident) -> String {
 /// The last part of a name, as the engine reads it.
 pub(super) fn last_name(object: &ObjectName) -> Option<String> {
     object.0.last()?.as_ident().map(name)
+}
+
+/// What stands behind `*`, and the table whose columns it is.
+pub(super) fn star(item: &mut SelectItem) -> Option<(Option<String>, &mut WildcardAdditionalOptions)> {
+    match item {
+        SelectItem::Wildcard(options) => Some((None, options)),
+        SelectItem::QualifiedWildcard(SelectItemQualifiedWildcardKind::ObjectName(table), options) => {
+            Some((last_name(table), options))
+        }
+        _ => None,
+    }
 }
 
 /// The names behind the EXCLUDE of a `*`.

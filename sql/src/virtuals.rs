@@ -5,20 +5,17 @@
 //! `SELECT *` is what it always was, and nothing is read for columns that are not asked for.
 
 use std::collections::HashSet;
-use std::ops::ControlFlow;
 
 use arrow_schema::DataType;
 use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast::{
-    ExcludeSelectItem, Expr, Ident, ObjectName, Select, SelectItem, SelectItemQualifiedWildcardKind,
-    VisitorMut, WildcardAdditionalOptions,
+    ExcludeSelectItem, Expr, Ident, ObjectName, Select, SelectItem, WildcardAdditionalOptions,
 };
 use gstore_core::Kind;
 use gstore_functions::RecordPart;
 
-use super::expanded::{excluded, excluded_mut, last_name, name, tables};
-use super::walk::inner;
-use crate::walk::VisitMut;
+use super::expanded::{excluded, excluded_mut, name, star, tables};
+use super::walk::{inner, visit_expressions, visit_selects_mut};
 
 /// A column that is computed from others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -88,7 +85,8 @@ impl NamedVirtuals {
     pub(crate) fn of(statement: &mut Statement) -> Self {
         let mut names = VirtualNames::default();
         if let Some(sql) = inner(statement) {
-            let _ = sql.visit(&mut names);
+            visit_expressions(&*sql, |expr| names.used.extend(virtual_of(expr).map(VirtualColumn::name)));
+            visit_selects_mut(sql, |select| names.select(select));
         }
         Self(
             VirtualColumn::ALL
@@ -112,16 +110,9 @@ struct VirtualNames {
     given: HashSet<&'static str>,
 }
 
-impl VisitorMut for VirtualNames {
-    type Break = ();
-
-    fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
-        self.used.extend(virtual_of(expr).map(VirtualColumn::name));
-        ControlFlow::Continue(())
-    }
-
+impl VirtualNames {
     /// `SELECT *, prompt`: the table has the column where it is named, and `*` is to leave it out.
-    fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<()> {
+    fn select(&mut self, select: &mut Select) {
         let tables = tables(select);
         let mut named = Vec::new();
         for item in &select.projection {
@@ -135,26 +126,17 @@ impl VisitorMut for VirtualNames {
                 _ => {}
             }
         }
-        for item in &mut select.projection {
-            let (star, options) = match item {
-                SelectItem::Wildcard(options) => (None, options),
-                SelectItem::QualifiedWildcard(
-                    SelectItemQualifiedWildcardKind::ObjectName(table),
-                    options,
-                ) => (last_name(table), options),
-                _ => continue,
-            };
-            let of_star = |table: &Option<String>| match (&star, table) {
+        for (own, options) in select.projection.iter_mut().filter_map(star) {
+            let of_star = |table: &Option<String>| match (&own, table) {
                 (None, _) => true,
                 (Some(_), None) => tables.len() == 1,
-                (star, table) => *star == *table,
+                (own, table) => *own == *table,
             };
             named
                 .iter()
                 .filter(|(table, _)| of_star(table))
                 .for_each(|(_, column)| exclude(options, *column));
         }
-        ControlFlow::Continue(())
     }
 }
 

@@ -5,17 +5,13 @@
 //!   WHERE, and `NOT IN` is true only where each comparison is false
 //! - so it stands where nothing but AND, OR and a NOT right before it is around it, and is refused elsewhere
 
-use std::ops::ControlFlow;
-
 use datafusion::sql::parser::Statement;
-use datafusion::sql::sqlparser::ast::{
-    BinaryOperator, Expr, Ident, Select, SelectItem, SetExpr, UnaryOperator, VisitorMut,
-};
+use datafusion::sql::sqlparser::ast::{BinaryOperator, Expr, Ident, SelectItem, SetExpr, UnaryOperator};
 
 use super::exprs::{binary, has_unnest, of_item, query, subquery};
 use crate::error::SqlError;
 use crate::positions::start;
-use crate::walk::{VisitMut, error_of, inner, visit_expressions};
+use crate::walk::{inner, visit_expressions, visit_selects_mut};
 use crate::wording::columns_of_alias;
 
 /// The name of the subquery's rows: no table has it.
@@ -23,7 +19,17 @@ const NAME: &str = "the rows";
 
 /// Puts such comparisons into the words of the engine.
 pub(crate) fn compare(statement: &mut Statement) -> Result<(), SqlError> {
-    inner(statement).map_or(Ok(()), |sql| error_of(sql.visit(&mut TupleSubqueries)))
+    let Some(sql) = inner(statement) else { return Ok(()) };
+    visit_selects_mut(sql, |select| select.selection.as_mut().map_or(Ok(()), condition))?;
+    visit_expressions(&*sql, |expr| match expr {
+        Expr::InSubquery { expr: of, .. } if matches!(**of, Expr::Tuple(_)) => {
+            let why = "(a, b) IN (SELECT ..) stands in WHERE only, alone or with AND and OR";
+            let how =
+                "elsewhere write a LEFT JOIN with (SELECT DISTINCT x, y FROM ..) u, and u.x IS NOT NULL";
+            Err(SqlError::invalid(why.to_owned()).at_start_of(&**of).hint(how))
+        }
+        _ => Ok(()),
+    })
 }
 
 /// The error about the columns of a subquery that the text of the statement does not count.
@@ -43,28 +49,6 @@ pub(super) fn explain(error: SqlError, statement: &mut Statement) -> SqlError {
 /// A row that is compared with one of another number of columns.
 fn uneven(values: usize, columns: usize) -> SqlError {
     SqlError::invalid(format!("a row of {values} values is compared with one of {columns} in a subquery"))
-}
-
-struct TupleSubqueries;
-
-impl VisitorMut for TupleSubqueries {
-    type Break = Box<SqlError>;
-
-    fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<Self::Break> {
-        match select.selection.as_mut().map(condition) {
-            Some(Err(refused)) => ControlFlow::Break(Box::new(refused)),
-            _ => ControlFlow::Continue(()),
-        }
-    }
-
-    fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<Self::Break> {
-        let Expr::InSubquery { expr: of, .. } = expr else { return ControlFlow::Continue(()) };
-        let Expr::Tuple(_) = &**of else { return ControlFlow::Continue(()) };
-        let why = "(a, b) IN (SELECT ..) stands in WHERE only, alone or with AND and OR";
-        let refused = SqlError::invalid(why.to_owned()).at_start_of(&**of);
-        let how = "elsewhere write a LEFT JOIN with (SELECT DISTINCT x, y FROM ..) u, and u.x IS NOT NULL";
-        ControlFlow::Break(Box::new(refused.hint(how)))
-    }
 }
 
 /// Puts in the comparisons of a condition that is true, or false and NULL alike.

@@ -8,7 +8,7 @@ use std::ops::ControlFlow;
 use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast::{
     ExcludeSelectItem, Ident, JoinConstraint, JoinOperator, ObjectName, OrderBy, Query, Select, SelectItem,
-    SelectItemQualifiedWildcardKind, Statement as Sql, VisitorMut, WildcardAdditionalOptions,
+    Statement as Sql, VisitorMut, WildcardAdditionalOptions,
 };
 use datafusion::sql::sqlparser::tokenizer::Span;
 
@@ -19,7 +19,7 @@ use crate::dialect::planned::{Planner, planned};
 use crate::dialect::scopes::{self, Scopes, question};
 use crate::dialect::using::{UsingJoins, quoted};
 use crate::error::SqlError;
-use crate::expanded::{excluded, excluded_mut, last_ident, last_name, name};
+use crate::expanded::{excluded, excluded_mut, last_ident, last_name, name, star};
 use crate::translate::no_column;
 use crate::virtuals::{VirtualColumn, is_absent};
 use crate::walk::{VisitMut, inner, visit_body_mut};
@@ -171,17 +171,6 @@ fn lower_excluded(item: &mut SelectItem) {
     let (SelectItem::Wildcard(options) | SelectItem::QualifiedWildcard(_, options)) = item else { return };
     for ident in excluded_mut(options).filter(|ident| ident.quote_style.is_none()) {
         ident.value.make_ascii_lowercase();
-    }
-}
-
-/// What stands behind `*`, and the table whose columns it is.
-fn star(item: &mut SelectItem) -> Option<(Option<String>, &mut WildcardAdditionalOptions)> {
-    match item {
-        SelectItem::Wildcard(options) => Some((None, options)),
-        SelectItem::QualifiedWildcard(SelectItemQualifiedWildcardKind::ObjectName(table), options) => {
-            Some((last_name(table), options))
-        }
-        _ => None,
     }
 }
 
