@@ -29,12 +29,7 @@ impl Inversion {
 
     /// Name in options and messages.
     pub fn name(self) -> &'static str {
-        match self {
-            Self::Damped => "damped",
-            Self::Absolute => "absolute",
-            Self::Tikhonov => "tikhonov",
-            Self::Pseudoinverse => "pseudoinverse",
-        }
+        Self::NAMES[self as usize]
     }
 
     /// The inversion of this name.

@@ -104,7 +104,7 @@ pub fn planes(
     let reader = snapshot.open_feature(part)?;
     let sketch = Arc::new(sketch::open(&reader).map_err(QueryError::Sketch)?);
     let kept = sketch.planes().unwrap_or_default();
-    let asked: Vec<Plane> = Plane::all().into_iter().filter(|plane| kept.has(plane.codes())).collect();
+    let asked: Vec<Plane> = Plane::ALL.into_iter().filter(|plane| kept.has(plane.codes())).collect();
     let by = |plane: &Plane| SketchMode {
         certified: *plane == Plane::Certified,
         planes: Some(vec![*plane]),
@@ -163,7 +163,7 @@ pub fn planes(
         scored,
         scanned,
         why_scanned,
-        planes: Plane::all().map(plane).into(),
+        planes: Plane::ALL.map(plane).into(),
     })
 }
 

@@ -1,12 +1,12 @@
 //! Ranking modes: every row or a sketch first, and the guarantee of each.
 
 use std::fmt;
-use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
 use crate::error::QueryError;
 use crate::kernel::CodeKind;
+use crate::term::term;
 
 /// How a ranking is found.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -140,33 +140,26 @@ impl SketchMode {
     }
 }
 
-/// Codes of a sketch, and how rows are excluded by them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Plane {
-    /// One bit a coordinate; bounds hold with the stated probability.
-    Sign,
-    /// Four bits a coordinate; likewise.
-    Nibble,
-    /// Eight bits a coordinate; likewise.
-    Int8,
-    /// Eight bits a coordinate; bounds are certain.
-    Certified,
+term! {
+    /// Codes of a sketch, and how rows are excluded by them.
+    #[derive(PartialOrd, Ord, Serialize, Deserialize)]
+    #[serde(rename_all = "snake_case")]
+    Plane, "planes" {
+        /// One bit a coordinate; bounds hold with the stated probability.
+        Sign = "sign",
+        /// Four bits a coordinate; likewise.
+        Nibble = "nibble",
+        /// Eight bits a coordinate; likewise.
+        Int8 = "int8",
+        /// Eight bits a coordinate; bounds are certain.
+        Certified = "certified",
+    }
 }
 
 impl Plane {
-    const ALL: [(Self, &'static str); 4] = [
-        (Self::Sign, "sign"),
-        (Self::Nibble, "nibble"),
-        (Self::Int8, "int8"),
-        (Self::Certified, "certified"),
-    ];
+    pub(crate) const ALL: [Self; 4] = [Self::Sign, Self::Nibble, Self::Int8, Self::Certified];
     /// Planes whose bounds hold with a probability, by the bytes that they read.
     pub(crate) const PROBABLE: [Self; 3] = [Self::Sign, Self::Nibble, Self::Int8];
-
-    pub(crate) fn all() -> [Self; 4] {
-        Self::ALL.map(|(plane, _)| plane)
-    }
 
     pub(crate) fn codes(self) -> CodeKind {
         match self {
@@ -174,26 +167,6 @@ impl Plane {
             Self::Nibble => CodeKind::Nibble,
             Self::Int8 | Self::Certified => CodeKind::Int8,
         }
-    }
-
-    /// The word shown to users.
-    pub fn word(self) -> &'static str {
-        Self::ALL.iter().find(|(plane, _)| *plane == self).map_or("", |(_, word)| word)
-    }
-}
-
-impl FromStr for Plane {
-    type Err = QueryError;
-    fn from_str(text: &str) -> Result<Self, QueryError> {
-        let words = Self::ALL.map(|(_, word)| word);
-        let found = Self::ALL.iter().find(|(_, word)| *word == text);
-        found.map(|(plane, _)| *plane).ok_or_else(|| QueryError::option("planes", text, &words))
-    }
-}
-
-impl fmt::Display for Plane {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.word())
     }
 }
 
