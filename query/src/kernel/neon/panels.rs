@@ -3,7 +3,7 @@
 use std::arch::aarch64::*;
 
 use super::super::packing::CacheLine;
-use super::super::panels::{self, Operands, Panels, Shape};
+use super::super::panels::{Panels, Shape, instructions};
 use super::super::{Element, reduce};
 use super::WIDTH;
 
@@ -11,7 +11,6 @@ use super::WIDTH;
 pub(super) struct Neon;
 
 impl Panels for Neon {
-    type Register = float32x4_t;
     const WIDTH: usize = WIDTH;
     const SUMS: usize = 24;
 
@@ -23,49 +22,19 @@ impl Panels for Neon {
         }
     }
 
-    #[inline(always)]
-    unsafe fn zero() -> float32x4_t {
-        // SAFETY: the caller's promise; so below.
-        unsafe { vdupq_n_f32(0.0) }
-    }
-
-    #[inline(always)]
-    unsafe fn load(from: *const f32) -> float32x4_t {
-        unsafe { vld1q_f32(from) }
-    }
-
-    #[inline(always)]
-    unsafe fn store(to: *mut f32, values: float32x4_t) {
-        unsafe { vst1q_f32(to, values) }
-    }
-
-    #[inline(always)]
-    unsafe fn add(sum: float32x4_t, x: float32x4_t, query: float32x4_t) -> float32x4_t {
-        unsafe { vfmaq_f32(sum, x, query) }
+    instructions! {
+        "neon", float32x4_t: vdupq_n_f32(0.0), vld1q_f32, vst1q_f32,
+        |sum, x, query| vfmaq_f32(sum, x, query)
     }
 
     #[inline(always)]
     unsafe fn widen<T: Element>(from: *const T, to: *mut f32) {
+        // SAFETY: the caller's promise.
         unsafe {
             for (i, values) in T::step(from).into_iter().enumerate() {
                 vst1q_f32(to.add(i * WIDTH), values);
             }
         }
-    }
-
-    #[target_feature(enable = "neon")]
-    unsafe fn unpack<T: Element>(values: &[T], to: *mut CacheLine, stride: usize) {
-        // SAFETY: the caller's promise, passed on; so below.
-        unsafe { panels::unpack::<Self, T>(values, to, stride) }
-    }
-
-    #[target_feature(enable = "neon")]
-    unsafe fn multiply<const R: usize, const Q: usize>(
-        at: &mut Operands<'_>,
-        sums: *mut CacheLine,
-        fresh: bool,
-    ) {
-        unsafe { panels::multiply::<Self, R, Q>(at, sums, fresh) }
     }
 
     #[target_feature(enable = "neon")]

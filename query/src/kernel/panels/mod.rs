@@ -84,6 +84,57 @@ pub(super) trait Panels {
     unsafe fn reduce(sums: &[CacheLine], products: &mut [f32]);
 }
 
+/// The methods of [`Panels`] that are one instruction each, and those that are compiled for the instructions.
+macro_rules! instructions {
+    (
+        $features:literal, $register:ty:
+        $zero:expr, $load:ident, $store:ident, |$sum:ident, $x:ident, $query:ident| $add:expr
+    ) => {
+        type Register = $register;
+
+        #[inline(always)]
+        unsafe fn zero() -> $register {
+            // SAFETY: the caller's promise; so below.
+            unsafe { $zero }
+        }
+
+        #[inline(always)]
+        unsafe fn load(from: *const f32) -> $register {
+            unsafe { $load(from) }
+        }
+
+        #[inline(always)]
+        unsafe fn store(to: *mut f32, values: $register) {
+            unsafe { $store(to, values) }
+        }
+
+        #[inline(always)]
+        unsafe fn add($sum: $register, $x: $register, $query: $register) -> $register {
+            unsafe { $add }
+        }
+
+        #[target_feature(enable = $features)]
+        unsafe fn unpack<T: $crate::kernel::Element>(
+            values: &[T],
+            to: *mut $crate::kernel::packing::CacheLine,
+            stride: usize,
+        ) {
+            // SAFETY: the caller's promise, passed on; so below.
+            unsafe { $crate::kernel::panels::unpack::<Self, T>(values, to, stride) }
+        }
+
+        #[target_feature(enable = $features)]
+        unsafe fn multiply<const R: usize, const Q: usize>(
+            at: &mut $crate::kernel::panels::Operands<'_>,
+            sums: *mut $crate::kernel::packing::CacheLine,
+            fresh: bool,
+        ) {
+            unsafe { $crate::kernel::panels::multiply::<Self, R, Q>(at, sums, fresh) }
+        }
+    };
+}
+pub(super) use instructions;
+
 /// What one call of the inner kernel multiplies.
 pub(super) struct Operands<'a> {
     /// `steps` lines of each row of a panel, step by step,
