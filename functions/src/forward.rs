@@ -1,4 +1,5 @@
-//! Methods that a function or an accumulator delegates to that of the engine that it wraps.
+//! Methods that a function or an accumulator delegates to that of the engine that it wraps, and those that
+//! several functions have in common.
 
 /// Methods that call the same method of the wrapped function, which is in the field `engine`.
 #[macro_export]
@@ -77,4 +78,27 @@ macro_rules! group_in {
     };
 }
 
-pub(crate) use {accumulate_in, from_engine, group_in};
+/// The methods of a function of one argument that gives what has its type, and NULL for NULL.
+macro_rules! of_its_type {
+    () => {
+        fn signature(&self) -> &Signature {
+            signatures::one()
+        }
+
+        fn return_type(&self, types: &[DataType]) -> DfResult<DataType> {
+            let [of] = take_function_args(self.name(), types)?;
+            Ok(of.clone())
+        }
+
+        fn return_field_from_args(&self, args: ReturnFieldArgs) -> DfResult<FieldRef> {
+            let [of] = take_function_args(self.name(), args.arg_fields)?;
+            Ok(Arc::clone(of))
+        }
+
+        fn is_strict(&self) -> bool {
+            true
+        }
+    };
+}
+
+pub(crate) use {accumulate_in, from_engine, group_in, of_its_type};

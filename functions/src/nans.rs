@@ -39,7 +39,7 @@ pub(super) use self::values::canonical_value;
 use super::columnar::of_one;
 use super::spelled::item;
 use super::types::is_text;
-use crate::forward::{accumulate_in, group_in};
+use crate::forward::{accumulate_in, group_in, of_its_type};
 use crate::signatures;
 
 /// Functions of numbers that give NaN or -0.0 for some that are neither, those in the place of operators
@@ -221,23 +221,7 @@ impl ScalarUDFImpl for CanonicalFloat {
         Ok(of.schema_name().to_string())
     }
 
-    fn signature(&self) -> &Signature {
-        signatures::one()
-    }
-
-    fn return_type(&self, types: &[DataType]) -> DfResult<DataType> {
-        let [of] = take_function_args(self.name(), types)?;
-        Ok(of.clone())
-    }
-
-    fn return_field_from_args(&self, args: ReturnFieldArgs) -> DfResult<FieldRef> {
-        let [of] = take_function_args(self.name(), args.arg_fields)?;
-        Ok(Arc::clone(of))
-    }
-
-    fn is_strict(&self) -> bool {
-        true
-    }
+    of_its_type!();
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> DfResult<ColumnarValue> {
         of_one(self.name(), &args, |values| Ok(canonical(values)))

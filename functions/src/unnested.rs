@@ -21,6 +21,7 @@ use datafusion::logical_expr::{
 };
 use datafusion::optimizer::AnalyzerRule;
 
+use crate::forward::of_its_type;
 use crate::signatures;
 
 /// The function that gives back a column that is no key any more.
@@ -125,23 +126,7 @@ impl ScalarUDFImpl for Kept {
         KEPT
     }
 
-    fn signature(&self) -> &Signature {
-        signatures::one()
-    }
-
-    fn return_type(&self, types: &[DataType]) -> DfResult<DataType> {
-        let [of] = take_function_args(self.name(), types)?;
-        Ok(of.clone())
-    }
-
-    fn return_field_from_args(&self, args: ReturnFieldArgs) -> DfResult<FieldRef> {
-        let [of] = take_function_args(self.name(), args.arg_fields)?;
-        Ok(Arc::clone(of))
-    }
-
-    fn is_strict(&self) -> bool {
-        true
-    }
+    of_its_type!();
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> DfResult<ColumnarValue> {
         let [of] = take_function_args(self.name(), args.args)?;
