@@ -7,9 +7,10 @@ use arrow_cast::display::{ArrayFormatter, FormatOptions};
 use arrow_schema::{ArrowError, FieldRef};
 use gstore_core::visible;
 
+use super::cell::readable;
 use super::layout::GAP;
 use super::output_error;
-use super::table::{FormattedColumn, readable};
+use super::table::FormattedColumn;
 use crate::error::SqlError;
 
 /// Writes the last column of rows, which is text, below `name value` of each other column, with a blank line

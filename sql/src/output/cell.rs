@@ -34,16 +34,17 @@ pub(super) fn flat_schema(schema: &SchemaRef) -> SchemaRef {
 
 /// Replaces the columns that are not plain by text.
 pub(super) fn flatten(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch, ArrowError> {
-    let columns = batch
-        .columns()
-        .iter()
-        .map(|c| match is_plain(c.data_type()) {
-            true => Ok(Arc::clone(c)),
-            false => as_text(c),
-        })
-        .collect::<Result<Vec<_>, _>>()?;
+    let columns = batch.columns().iter().map(readable).collect::<Result<Vec<_>, _>>()?;
     let options = arrow_array::RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
     RecordBatch::try_new_with_options(Arc::clone(schema), columns, &options)
+}
+
+/// The column itself, or its text where a cell is not one value.
+pub(super) fn readable(values: &ArrayRef) -> Result<ArrayRef, ArrowError> {
+    match is_plain(values.data_type()) {
+        true => Ok(Arc::clone(values)),
+        false => as_text(values),
+    }
 }
 
 /// Each cell as JSON, without the quotes around a lone text: `[0.5,1]`, `{"a":1}`, `00ff`.

@@ -8,8 +8,8 @@ use arrow_schema::{ArrowError, SchemaRef};
 use gstore_core::visible;
 use unicode_width::UnicodeWidthStr;
 
-use super::table::readable;
-use super::{cell, output_error};
+use super::cell::{self, readable};
+use super::output_error;
 use crate::error::SqlError;
 
 /// Writes rows as `column = value`, with a blank line between two rows.

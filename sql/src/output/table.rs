@@ -11,7 +11,6 @@
 
 use std::io::Write;
 use std::ops::Range;
-use std::sync::Arc;
 
 use arrow_array::{ArrayRef, RecordBatch};
 use arrow_cast::display::{ArrayFormatter, FormatOptions};
@@ -19,7 +18,7 @@ use arrow_schema::{ArrowError, SchemaRef};
 use gstore_core::visible;
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
-use super::cell::{self, is_plain};
+use super::cell::{self, readable};
 use super::layout::{
     CellTruncation, GAP, LEFT_OUT, Layout, NARROW_GAP, Room, WORD, broken, fit, names_things, no_room,
     shrink, unbroken, widen,
@@ -294,14 +293,6 @@ fn cut(text: &str, width: usize, how: CellTruncation) -> String {
     }
     kept.push('…');
     kept
-}
-
-/// The column itself, or its text where a cell is not one value.
-pub(super) fn readable(values: &ArrayRef) -> Result<ArrayRef, ArrowError> {
-    match is_plain(values.data_type()) {
-        true => Ok(Arc::clone(values)),
-        false => cell::as_text(values),
-    }
 }
 
 pub(super) struct FormattedColumn<'a> {

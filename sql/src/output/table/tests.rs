@@ -1,5 +1,7 @@
 //! Tables as they are printed.
 
+use std::sync::Arc;
+
 use super::*;
 use arrow_array::{Float32Array, Int64Array, StringArray};
 use arrow_schema::{DataType, Field, Schema};
