@@ -1,5 +1,7 @@
 //! Names in messages: the nearest known one, and lists of them.
 
+use std::fmt::Display;
+
 /// The candidate nearest to `name`, upper and lower case taken as equal, if it is near enough to
 /// be a slip of the finger.
 pub fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
@@ -26,6 +28,11 @@ pub(crate) fn in_any_case<'a>(name: &str, candidates: impl IntoIterator<Item = &
 /// The question after a misspelt name whose nearest known one is `near`.
 pub fn did_you_mean(near: &str) -> String {
     format!("did you mean `{near}`?")
+}
+
+/// `a`, `b`, `c`: names side by side.
+pub(crate) fn quoted<T: Display>(names: impl IntoIterator<Item = T>) -> String {
+    names.into_iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
 }
 
 /// `a`, `b` and `c`, for messages that list names.

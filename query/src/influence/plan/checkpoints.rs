@@ -9,6 +9,7 @@ use gstore_store::{CheckpointId, RunCheckpoint, RunPart, Snapshot};
 use super::projection::projection_options;
 use super::resolve::{NeededFeatures, QuestionDataset, computable, run_for};
 use crate::error::{QueryError, SideOf};
+use crate::hint::quoted;
 use crate::influence::spec::InfluenceSpec;
 
 /// A checkpoint of a plan.
@@ -195,7 +196,7 @@ fn find_run(
         [only] => Ok(Some((*only).clone())),
         several => Err(QueryError::Spec(format!(
             "runs {} all have checkpoints of both sides; name one with `run => 'NAME'`",
-            several.iter().map(|run| format!("`{}`", run.name)).collect::<Vec<_>>().join(", ")
+            quoted(several.iter().map(|run| &run.name))
         ))),
     }
 }
@@ -244,14 +245,8 @@ fn named(
             return Err(QueryError::Spec(format!("checkpoint `{name}` is named twice")));
         }
         if let Some(side) = sides.iter().find(|side| !side.features.contains_key(&known[at].checkpoint)) {
-            return Err(QueryError::NoFeature {
-                side: side.of,
-                dataset: side.dataset.name.clone(),
-                kind: side.kind.clone(),
-                place: format!(" at {}", known[at].name),
-                hint: "leave the checkpoint out, or ingest the feature".into(),
-                compute: None,
-            });
+            let hint = "leave the checkpoint out, or ingest the feature";
+            return Err(side.lacks_feature(&known[at].name, hint));
         }
         used.push(at);
     }

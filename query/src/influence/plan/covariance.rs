@@ -10,6 +10,7 @@ use gstore_store::{EnsemblePart, LossTable, Snapshot};
 use super::{Plan, PlanSide, PlanTarget, resolve};
 use crate::daunce::{Center, Covariance, FEW_MODELS, Models};
 use crate::error::{QueryError, SideOf};
+use crate::hint::quoted;
 use crate::influence::spec::InfluenceSpec;
 
 /// The feature kind under which losses are stored.
@@ -112,9 +113,7 @@ fn ensemble(
         datasets.iter().all(|(_, name)| tables.iter().any(|table| table.dataset == *name))
     };
     let fitting: Vec<&Arc<EnsemblePart>> = all.iter().filter(fits).collect();
-    let names = |list: &[&Arc<EnsemblePart>]| {
-        list.iter().map(|ensemble| format!("`{}`", ensemble.name)).collect::<Vec<_>>().join(", ")
-    };
+    let names = |list: &[&Arc<EnsemblePart>]| quoted(list.iter().map(|ensemble| &ensemble.name));
     match (fitting.as_slice(), all) {
         ([only], _) => Ok(Arc::clone(only)),
         // What it lacks is said of each dataset.
@@ -184,11 +183,7 @@ fn signal(covariance: &Covariance, tables: Vec<Vec<&LossTable>>) -> Result<Strin
     let signals = |tables: &[&LossTable]| -> BTreeSet<String> {
         tables.iter().map(|table| table.signal.clone()).collect()
     };
-    let mut common = tables.first().map(|first| signals(first)).unwrap_or_default();
-    for others in tables.get(1..).unwrap_or_default() {
-        let others = signals(others);
-        common.retain(|signal| others.contains(signal));
-    }
+    let common = tables.iter().map(|tables| signals(tables)).reduce(|a, b| &a & &b).unwrap_or_default();
     let all: BTreeSet<String> = tables.iter().flat_map(|tables| signals(tables)).collect();
     let listed = |names: &BTreeSet<String>| Vec::from_iter(names.iter().map(String::as_str)).join(", ");
     match (&covariance.signal, common.len()) {

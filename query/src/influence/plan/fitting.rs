@@ -31,14 +31,7 @@ pub(super) fn fit(
     let place = &checkpoint.name;
     let lists = lists(sides, &checkpoint.id);
     if let Some(at) = lists.iter().position(|list| list.is_empty()) {
-        return Err(QueryError::NoFeature {
-            side: sides[at].of,
-            dataset: sides[at].dataset.name.clone(),
-            kind: sides[at].kind.clone(),
-            place: format!(" at {place}"),
-            hint: "the other side has one".into(),
-            compute: None,
-        });
+        return Err(sides[at].lacks_feature(place, "the other side has one"));
     }
     let common = common(&lists);
     if common.is_empty() {
@@ -146,15 +139,8 @@ fn lists<'a>(sides: &'a [QuestionDataset], checkpoint: &CheckpointId) -> Vec<&'a
 
 /// The spaces that all sides have.
 fn common(lists: &[&[Arc<FeaturePart>]]) -> BTreeSet<String> {
-    let spaces =
-        |list: &[Arc<FeaturePart>]| -> BTreeSet<String> { list.iter().map(|f| f.desc.space.id()).collect() };
-    let Some((first, others)) = lists.split_first() else { return BTreeSet::new() };
-    let mut common = spaces(first);
-    for list in others {
-        let other = spaces(list);
-        common.retain(|space| other.contains(space));
-    }
-    common
+    let spaces = lists.iter().map(|list| list.iter().map(|f| f.desc.space.id()).collect::<BTreeSet<_>>());
+    spaces.reduce(|a, b| &a & &b).unwrap_or_default()
 }
 
 /// The features of each side that are in these spaces.

@@ -13,6 +13,7 @@ use super::fitting::describe;
 use crate::eigen::{FACTORS, KIND as EIGEN};
 use crate::error::QueryError;
 use crate::gram::{GramCheckpoint, GramContent};
+use crate::hint::quoted;
 use crate::influence::spec::InfluenceSpec;
 
 /// What the target's vectors of a plan are preconditioned by.
@@ -128,10 +129,9 @@ fn check_rows(
 }
 
 fn stale(name: &str, pools: &[Arc<DatasetPart>], why: &str) -> QueryError {
-    let pools: Vec<String> = pools.iter().map(|pool| format!("`{}`", pool.name)).collect();
     QueryError::Spec(format!(
         "artifact `{name}` is stale for pool {}: {why}. Fit it on the pool, or take it as it is with `stale => true`",
-        pools.join(", ")
+        quoted(pools.iter().map(|pool| &pool.name))
     ))
 }
 

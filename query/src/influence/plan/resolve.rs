@@ -46,6 +46,18 @@ impl QuestionDataset {
     pub(super) fn texts<'a>(&'a self, features: &'a [Arc<FeaturePart>]) -> SideTexts<'a> {
         SideTexts { of: self.of, dataset: &self.dataset, features, shapes: &self.shapes }
     }
+
+    /// The error for a checkpoint at which it has none.
+    pub(super) fn lacks_feature(&self, checkpoint: &str, hint: &str) -> QueryError {
+        QueryError::NoFeature {
+            side: self.of,
+            dataset: self.dataset.name.clone(),
+            kind: self.kind.clone(),
+            place: format!(" at {checkpoint}"),
+            hint: hint.to_owned(),
+            compute: None,
+        }
+    }
 }
 
 /// A target dataset and the subtasks that are asked about (`None`: all its rows).

@@ -5,6 +5,7 @@ use gstore_store::Snapshot;
 use super::resolve::NeededFeatures;
 use super::{Plan, checkpoints, kinds, resolve};
 use crate::error::{QueryError, SideOf};
+use crate::hint::quoted;
 use crate::influence::spec::{InfluenceSpec, Sim};
 
 /// Why graphs never use raw inner products.
@@ -69,11 +70,10 @@ impl Plan {
             return Err(QueryError::Graph(NO_DOT.to_owned()));
         }
         if self.checkpoints.len() > 1 {
-            let names: Vec<String> = self.checkpoints.iter().map(|c| format!("`{}`", c.name)).collect();
             return Err(QueryError::Spec(format!(
                 "the pool has these vectors at {} checkpoints, and neighbours are looked for at one; name it with `checkpoint`: {}",
-                names.len(),
-                names.join(", ")
+                self.checkpoints.len(),
+                quoted(self.checkpoints.iter().map(|checkpoint| &checkpoint.name))
             )));
         }
         let is_plain = self.spec.modules.is_none() && self.precondition.is_none();
