@@ -138,12 +138,12 @@ fn scores_order_and_winning_subtask() {
     let ranking = plan.top_k(Order::Best, 3, None, 1, &GO).unwrap();
     assert_eq!(ranking.rows.iter().map(|s| (s.row, s.subtask)).collect::<Vec<_>>(), [(1, 1), (0, 0), (2, 0)]);
     close(&ranking.rows.iter().map(|s| s.score).collect::<Vec<_>>(), &[0.809771, 0.787697, 0.617976], CLOSE);
-    assert_eq!((ranking.eligible, ranking.live, ranking.excluded.total()), (3, 3, 0));
+    assert_eq!((ranking.summary.eligible, ranking.summary.live, ranking.summary.excluded.total()), (3, 3, 0));
     assert_eq!(ranking.subtasks, ["s0", "s1"]);
-    assert!(ranking.bytes_read > 0);
+    assert!(ranking.summary.bytes_read > 0);
     assert_eq!(ranking.summary.guarantee, "exact");
 
-    let k = resolve_top("67%", ranking.live).unwrap();
+    let k = resolve_top("67%", ranking.summary.live).unwrap();
     assert_eq!(k, 2);
     assert_eq!(best(&plan, k).iter().map(|(row, _)| *row).collect::<Vec<_>>(), [1, 0]);
     let worst = plan.top_k(Order::Worst, 2, None, 1, &GO).unwrap();
@@ -307,8 +307,9 @@ fn selections_are_nested_and_never_hold_excluded_rows() {
     );
     let plan = plan(&store, &ask("pool", "val"));
     let all = plan.top_k(Order::Best, resolve_top("100%", 40).unwrap(), None, 1, &GO).unwrap();
-    assert_eq!((all.rows.len(), all.eligible, all.live), (37, 37, 40));
-    assert_eq!((all.excluded.no_scored, all.excluded.non_finite, all.excluded.total()), (1, 2, 3));
+    assert_eq!((all.rows.len(), all.summary.eligible, all.summary.live), (37, 37, 40));
+    let excluded = all.summary.excluded;
+    assert_eq!((excluded.no_scored, excluded.non_finite, excluded.total()), (1, 2, 3));
     assert!(all.rows.iter().all(|s| ![3, 11, 12].contains(&s.row) && s.score.is_finite()));
     for k in 1..40 {
         assert_eq!(best(&plan, k), best(&plan, 40)[..k.min(37)]);

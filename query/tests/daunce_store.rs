@@ -222,7 +222,7 @@ fn a_ranking_is_a_full_sort_and_its_errors_are_those_of_the_pairs() {
             let ranking = plan.top_k(order, 25, None, threads, &GO).unwrap();
             let got: Vec<(u64, f32)> = ranking.rows.iter().map(|row| (row.row, row.score)).collect();
             assert_eq!(got, want[..25]);
-            assert_eq!((ranking.eligible, ranking.live), (300, 300));
+            assert_eq!((ranking.summary.eligible, ranking.summary.live), (300, 300));
         }
     }
     let ranking = plan.top_k(Order::Best, 5, None, 1, &GO).unwrap();
@@ -313,7 +313,7 @@ fn missing_cells_are_an_error_a_pairwise_score_or_a_model_less() {
     });
     let plan = world.plan_of("target:b", |covariance| covariance.missing = MissingCells::DropModel);
     let ranking = plan.top_k(Order::Best, 50, None, 1, &GO).unwrap();
-    assert_eq!(ranking.eligible, 49);
+    assert_eq!(ranking.summary.eligible, 49);
     assert!(
         ranking.summary.notes.iter().any(|note| note.contains("2 of 12 models")),
         "{:?}",
@@ -391,7 +391,7 @@ fn what_does_not_vary_is_left_out_of_correlations() {
     let plan = world.plan(|covariance| covariance.how.score = Score::Corr);
     assert_eq!(left_out(&plan), [(6, Reason::Constant)]);
     let ranking = plan.top_k(Order::Best, 10, None, 1, &GO).unwrap();
-    assert_eq!((ranking.rows.len(), ranking.excluded.constant), (9, 1));
+    assert_eq!((ranking.rows.len(), ranking.summary.excluded.constant), (9, 1));
 }
 
 #[test]

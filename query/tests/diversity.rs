@@ -164,7 +164,8 @@ fn every_mixture_of_rules_is_a_greedy_pass() {
                     };
                     let want = case.naive(&lists, k, limit, distinct.unwrap_or(2.0));
                     assert_eq!(found.ranking.rows, want, "{rules:?} {k}");
-                    assert_eq!((found.ranking.eligible, found.ranking.live), (ROWS as u64, ROWS as u64));
+                    let summary = &found.ranking.summary;
+                    assert_eq!((summary.eligible, summary.live), (ROWS as u64, ROWS as u64));
                     assert!(with_quota || found.over_quota == 0);
                 }
             }

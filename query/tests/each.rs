@@ -35,7 +35,7 @@ fn a_subtask_has_the_ranking_that_it_has_alone() {
                     assert!(ranking.rows.iter().all(|row| row.subtask as usize == s));
                     assert_eq!(
                         (all.summary.eligible, all.summary.excluded),
-                        (alone.eligible, alone.excluded)
+                        (alone.summary.eligible, alone.summary.excluded)
                     );
                 }
             }
@@ -145,8 +145,11 @@ fn a_row_against_itself_is_its_squared_length() {
             let plan = plan(&store, &spec);
             let found = plan.top_k_self(Order::Best, 1000, None, 2, &GO).unwrap();
             let scored = plan.top_k(Order::Best, 1000, None, 1, &GO).unwrap();
-            assert_eq!((found.eligible, found.excluded), (scored.eligible, scored.excluded));
-            assert_eq!(found.rows.len() as u64, found.eligible);
+            assert_eq!(
+                (found.summary.eligible, found.summary.excluded),
+                (scored.summary.eligible, scored.summary.excluded)
+            );
+            assert_eq!(found.rows.len() as u64, found.summary.eligible);
             for row in &found.rows {
                 let of =
                     |c: usize| world.pool[c][row.row as usize].as_ref().map(|(v, _)| (world.weights[c], v));
@@ -178,7 +181,7 @@ fn rows_that_the_filter_leaves_out_may_lack_the_second_feature() {
     let plan = plan(&store, &spec);
     let found = |rows: &[u64]| {
         let filter = RowFilter::single(rows.iter().copied().collect());
-        plan.top_k_self(Order::Best, 10, Some(&filter), 1, &GO).map(|found| found.eligible)
+        plan.top_k_self(Order::Best, 10, Some(&filter), 1, &GO).map(|found| found.summary.eligible)
     };
     assert_eq!(found(&[0, 1, 5]).unwrap(), 3);
     let refused = |error: QueryError| match error {

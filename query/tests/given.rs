@@ -139,7 +139,7 @@ fn a_pair_adds_up_to_the_score() {
             let ranking = plan.top_k(Order::Best, usize::MAX, None, 1, &GO).unwrap();
             for (place, scored) in ranking.rows.iter().enumerate() {
                 let pair = plan.pair(0, scored.row, 2, &GO).unwrap().unwrap();
-                assert_eq!((pair.rank, pair.of), (place as u64 + 1, ranking.eligible));
+                assert_eq!((pair.rank, pair.of), (place as u64 + 1, ranking.summary.eligible));
                 assert_eq!(pair.score, scored.score);
                 let scale = world.magnitude(&spec);
                 if matches!(spec.across, Across::Max | Across::Min) {
@@ -268,7 +268,7 @@ fn rows_that_occur_in_a_dataset_are_marked_and_left_out() {
     let without = InfluenceSpec { exclude_target: true, ..ask("pool", "val") };
     let (all, left) = (scores(&all), plan(&store, &without));
     let ranking = left.top_k(Order::Best, 100, None, 1, &GO).unwrap();
-    assert_eq!((ranking.summary.in_target, ranking.eligible, ranking.live), (2, 5, 7));
+    assert_eq!((ranking.summary.in_target, ranking.summary.eligible, ranking.summary.live), (2, 5, 7));
     let left_scores = scores(&left);
     assert_eq!(left_scores.keys().map(|key| key.1).collect::<Vec<_>>(), [2, 3, 4, 5, 6]);
     assert!(left_scores.iter().all(|(key, score)| all[key] == *score), "other scores do not change");

@@ -61,7 +61,7 @@ fn pool_rows_that_are_not_finite_are_left_out_of_every_answer() {
                 let plan = plan(&store, &spec).with_sketch(feature.number, sketch);
                 for order in [Order::Best, Order::Worst] {
                     let found = plan.top_k(order, 100, None, 1, &GO).unwrap();
-                    assert_eq!((found.rows.len(), found.excluded.non_finite), (37, 3));
+                    assert_eq!((found.rows.len(), found.summary.excluded.non_finite), (37, 3));
                     assert!(found.rows.iter().all(|s| s.score.is_finite() && !wrong.contains(&s.row)));
                     for each in [Each::Sample, Each::Subtask, Each::Target] {
                         let request =
@@ -123,7 +123,7 @@ fn tokens_that_are_not_finite_are_left_out() {
         store.features(&[pool, Feature::new("val", "grad-sgd", 0, rows(2, 2, 5))], None);
         let spec = InfluenceSpec { per_token: true, ..ask("pool", "val") };
         let found = plan(&store, &spec).top_k(Order::Best, 100, None, 1, &GO).unwrap();
-        assert_eq!((found.rows.len(), found.excluded.non_finite), (11, 1));
+        assert_eq!((found.rows.len(), found.summary.excluded.non_finite), (11, 1));
         assert!(!found.rows.iter().any(|s| (s.row, s.pos) == (2, Some(3))));
     }
 }
@@ -140,7 +140,7 @@ fn what_overflows_is_counted_and_not_ranked() {
             let spec = InfluenceSpec { sim: Sim::Dot, ..ask("pool", "val") };
             let found = plan(&store, &spec).top_k(order, 9, None, 1, &GO).unwrap();
             assert!(found.rows.iter().all(|s| s.score.is_finite()));
-            assert_eq!(found.rows.len() as u64 + found.excluded.overflow, 9);
+            assert_eq!(found.rows.len() as u64 + found.summary.excluded.overflow, 9);
         }
     }
 }

@@ -389,7 +389,7 @@ fn a_feature_that_is_being_built_needs_partial() {
     let allowed = |missing| with(|s| (s.partial, s.missing) = (true, missing));
     let unsaid = plan(&store, &allowed(Missing::default_for(true)));
     let partial = unsaid.top_k(Order::Best, 4, None, 1, &GO).unwrap();
-    assert_eq!((partial.rows.len(), partial.excluded.missing), (2, 2));
+    assert_eq!((partial.rows.len(), partial.summary.excluded.missing), (2, 2));
     let said = self::error(&store, &allowed(Missing::Error));
     assert!(said.contains("2 of 4 rows lack a checkpoint"), "{said}");
     assert!(said.contains("an ingest with the options of the others computes the missing vectors"), "{said}");

@@ -61,7 +61,10 @@ fn the_same_bits_for_any_number_of_threads_and_any_segmentation() {
                 for threads in [1, 2, 7, 0] {
                     let again = plan.top_k(Order::Best, ROWS, None, threads, &GO).unwrap();
                     assert_eq!(bits(&again), bits(&first));
-                    assert_eq!((again.excluded, again.eligible), (first.excluded, first.eligible));
+                    assert_eq!(
+                        (again.summary.excluded, again.summary.eligible),
+                        (first.summary.excluded, first.summary.eligible)
+                    );
                 }
                 let worst = plan.top_k(Order::Worst, 50, None, 3, &GO).unwrap();
                 let mut expected = first.rows.clone();
@@ -111,10 +114,11 @@ fn a_filter_selects_before_scoring_and_skips_blocks() {
     let some = plan.top_k(Order::Best, ROWS, Some(&filter), 2, &GO).unwrap();
     let expected: Vec<_> = all.rows.iter().filter(|s| wanted.contains(s.row)).copied().collect();
     assert_eq!(some.rows, expected);
-    assert_eq!((some.summary.scanned, some.live), (43, ROWS as u64));
-    assert!(some.bytes_read * 4 < all.bytes_read, "{} of {}", some.bytes_read, all.bytes_read);
+    assert_eq!((some.summary.scanned, some.summary.live), (43, ROWS as u64));
+    let bytes = [&some, &all].map(|ranking| ranking.summary.bytes_read);
+    assert!(bytes[0] * 4 < bytes[1], "{bytes:?}");
     let none = plan.top_k(Order::Best, 5, Some(&RowFilter::single(RowMask::new())), 2, &GO).unwrap();
-    assert_eq!((none.rows.len(), none.bytes_read, none.eligible), (0, 0, 0));
+    assert_eq!((none.rows.len(), none.summary.bytes_read, none.summary.eligible), (0, 0, 0));
 }
 
 #[test]
@@ -124,7 +128,7 @@ fn pools_rank_together_and_ties_go_to_the_first() {
     let both = InfluenceSpec { pools: vec!["before".into(), "pool".into()], ..ask("pool", "val") };
     let both = plan(&store, &both);
     let ranking = both.top_k(Order::Best, ROWS + 10, None, 2, &GO).unwrap();
-    assert_eq!(ranking.live, ROWS as u64 + 10);
+    assert_eq!(ranking.summary.live, ROWS as u64 + 10);
     let second: Vec<_> =
         ranking.rows.iter().filter(|s| s.pool == 1).map(|s| (s.row, s.score.to_bits(), s.subtask)).collect();
     assert_eq!(second, bits(&single), "another pool changes no score");
@@ -228,7 +232,7 @@ fn a_score_that_is_not_finite_is_not_selected() {
     for order in [Order::Best, Order::Worst] {
         let ranking = plan.top_k(order, 3, None, 1, &GO).unwrap();
         assert_eq!(ranking.rows.iter().map(|s| s.row).collect::<Vec<_>>(), [0]);
-        assert_eq!(ranking.excluded.overflow, 2);
+        assert_eq!(ranking.summary.excluded.overflow, 2);
     }
 }
 

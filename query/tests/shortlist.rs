@@ -89,7 +89,8 @@ fn compare(
             assert_eq!(&ranking.name, name);
             assert_eq!(bits(&ranking.rows), bits(&alone.rows), "{spec:?} {mode:?} {order} {name}");
             let counts = (one.summary.scanned, one.summary.eligible, one.summary.excluded);
-            assert_eq!(counts, (alone.summary.scanned, alone.eligible, alone.excluded), "{spec:?} {order}");
+            let alone = (alone.summary.scanned, alone.summary.eligible, alone.summary.excluded);
+            assert_eq!(counts, alone, "{spec:?} {order}");
             compared += 1;
         }
     }
@@ -175,7 +176,7 @@ fn a_score_of_many_values_is_that_of_a_scan() {
                     want[..k].iter().map(|((p, r), s)| (*p, *r, (s + 0.0).to_bits())).collect();
                 let got = plan.top_k(order, k, None, 2, &GO).unwrap();
                 assert_eq!(bits(&got.rows), want, "{kind} {across} {order} {mode:?}");
-                assert_eq!(got.eligible, scored.len() as u64);
+                assert_eq!(got.summary.eligible, scored.len() as u64);
             }
         }
     }

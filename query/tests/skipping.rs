@@ -73,15 +73,15 @@ fn short_blocks_are_not_read_and_the_answer_is_the_same() {
                                 let found = plan.top_k(order, k, None, threads, &GO).unwrap();
                                 assert_eq!(found.rows, whole[..k], "{spec:?}");
                                 assert_eq!(
-                                    (found.eligible, found.excluded),
+                                    (found.summary.eligible, found.summary.excluded),
                                     (summary.eligible, summary.excluded)
                                 );
                                 assert_eq!(found.summary.scanned, summary.scanned);
                                 if threads == 1 && !equal && across == Across::Max && spec.modules.is_none() {
                                     assert!(
-                                        found.bytes_read * 2 < summary.bytes_read,
+                                        found.summary.bytes_read * 2 < summary.bytes_read,
                                         "{dtype} {k}: {} of {} bytes",
-                                        found.bytes_read,
+                                        found.summary.bytes_read,
                                         summary.bytes_read
                                     );
                                 }
@@ -103,7 +103,7 @@ fn filtered_rows_are_counted_as_without_skipping() {
     let want: Vec<Scored> =
         sorted(&plan, Order::Best).0.into_iter().filter(|s| s.row % 7 != 0).take(10).collect();
     assert_eq!(found.rows, want);
-    assert_eq!(found.eligible, (0..ROWS as u64).filter(|row| row % 7 != 0).count() as u64);
+    assert_eq!(found.summary.eligible, (0..ROWS as u64).filter(|row| row % 7 != 0).count() as u64);
 }
 
 #[test]
@@ -136,7 +136,7 @@ fn few_rows_of_a_block_are_read_by_themselves() {
                 let want: Vec<Scored> = whole.rows.iter().filter(|s| mask.contains(s.row)).copied().collect();
                 assert_eq!(some.rows, want);
                 assert_eq!(some.summary.scanned, mask.len());
-                let share = some.bytes_read as f64 / whole.bytes_read as f64;
+                let share = some.summary.bytes_read as f64 / whole.summary.bytes_read as f64;
                 let rows_share = mask.len() as f64 / rows as f64;
                 // The small columns of a block are read in full: 33 bytes a row for 256 values.
                 assert!(share < 1.1 * rows_share + 0.15, "{share} of the bytes for {rows_share} of the rows");

@@ -139,7 +139,7 @@ fn check(
             let ranking = plan.top_k(order, k, None, 2, &GO).unwrap();
             assert_eq!(ranking.rows, sorted[..k.min(sorted.len())]);
             assert_eq!(ranking.summary.scanned, want.len() as u64);
-            assert!(ranking.eligible <= plan.most_results() as u64);
+            assert!(ranking.summary.eligible <= plan.most_results() as u64);
         }
     }
 }
@@ -225,7 +225,10 @@ fn the_same_bits_for_any_number_of_threads_and_any_segmentation() {
             for threads in [1, 2, 7] {
                 assert_eq!(bits(&all_scores(&plan, threads)), bits(&first));
                 let again = plan.top_k(Order::Best, 500, None, threads, &GO).unwrap();
-                assert_eq!((bits(&again.rows), again.excluded), (bits(&best.rows), best.excluded));
+                assert_eq!(
+                    (bits(&again.rows), again.summary.excluded),
+                    (bits(&best.rows), best.summary.excluded)
+                );
             }
         }
         for row in [97, 4095, 4096] {

@@ -137,7 +137,7 @@ fn compare(projected: &Arc<Snapshot>, exact: &Arc<Snapshot>, target: &str, threa
     Ok(json!({
         "target": target, "own_family_in_top": share, "own_family_in_top_exact": exact_share, "top": TOP,
         "top_overlap": overlap, "cosine_error_sd": observed, "cosine_error_sd_predicted": predicted, "cosines": count,
-        "query_seconds": seconds, "bytes_read": ranked.bytes_read, "gigabytes_per_second": ranked.bytes_read as f64 / seconds / 1e9,
+        "query_seconds": seconds, "bytes_read": ranked.summary.bytes_read, "gigabytes_per_second": ranked.summary.bytes_read as f64 / seconds / 1e9,
     }))
 }
 

@@ -89,7 +89,7 @@ fn main() -> Result<()> {
             let start = Instant::now();
             let ranking = plan.top_k(Order::Best, 100, None, args.threads, &Cancel::new())?;
             scans.push(start.elapsed().as_secs_f64());
-            bytes = ranking.bytes_read;
+            bytes = ranking.summary.bytes_read;
         }
         let bandwidth = probes.into_iter().fold(0.0, f64::max);
         let later = scans[1..].iter().copied().fold(f64::INFINITY, f64::min);

@@ -201,10 +201,10 @@ impl Asked {
         let by_certificate = got.summary.guarantee != "exact";
         tally.certified += u64::from(by_certificate);
         if by_certificate {
-            tally.rows += got.eligible;
+            tally.rows += got.summary.eligible;
             tally.scored += got.summary.rows_scored;
         }
-        if bits(&got.rows) != bits(&want) || got.eligible != every.len() as u64 {
+        if bits(&got.rows) != bits(&want) || got.summary.eligible != every.len() as u64 {
             let spec = plan.spec();
             tally.wrong.push(format!(
                 "{} {} target {} {} {order} k {k} filter {}: {:?} is not {want:?}; eligible {} of {}",
@@ -214,7 +214,7 @@ impl Asked {
                 spec.sim,
                 filter.is_some(),
                 got.rows,
-                got.eligible,
+                got.summary.eligible,
                 every.len()
             ));
         }

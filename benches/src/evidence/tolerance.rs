@@ -84,7 +84,7 @@ pub fn run(
                         found.beyond += u64::from(off > tolerance || !own || got.rows.len() != want.len());
                         found.other += u64::from(got.rows != want);
                         found.largest = found.largest.max(off / tolerance);
-                        found.rows += got.eligible;
+                        found.rows += got.summary.eligible;
                         found.scored += got.summary.rows_scored;
                     }
                 }

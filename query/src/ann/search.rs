@@ -91,7 +91,6 @@ impl Prepared {
         let mut ranking = self.top_k(Order::Best, k, candidates.as_ref().or(filter), threads, cancel)?;
         if candidates.is_some() {
             found.through.count(&mut ranking.summary);
-            (ranking.eligible, ranking.excluded) = (ranking.summary.eligible, ranking.summary.excluded);
         }
         let name = |pool: &usize| search.pools[*pool].0.part().display_name();
         let lacking: Vec<String> = found.lacking.iter().map(name).collect();

@@ -196,31 +196,8 @@ pub struct PlaneSummary {
 pub struct Ranking {
     /// min(k, eligible) rows, in order.
     pub rows: Vec<Scored>,
-    /// Rows, or tokens, that have a score.
-    pub eligible: u64,
-    /// Live rows of the pools.
-    pub live: u64,
-    /// Rows, or tokens, without a score.
-    pub excluded: ExcludedCounts,
-    /// Bytes of feature blocks read.
-    pub bytes_read: u64,
     /// Names of the subtasks; `Scored::subtask` points here.
     pub subtasks: Vec<String>,
     /// Everything about the scan.
     pub summary: ScanSummary,
-}
-
-impl Ranking {
-    /// Rows in order, with what the scan did.
-    pub(super) fn new(rows: Vec<Scored>, subtasks: Vec<String>, summary: ScanSummary) -> Self {
-        Self {
-            rows,
-            eligible: summary.eligible,
-            live: summary.live,
-            excluded: summary.excluded,
-            bytes_read: summary.bytes_read,
-            subtasks,
-            summary,
-        }
-    }
 }

@@ -53,7 +53,7 @@ pub fn overlap(
         tell_notes(&prepared, work);
         let k = resolve_top(&request.top, prepared.live())?;
         let ranking = prepared.top_k(Order::Best, k, None, work.threads, work.cancel)?;
-        eligible = eligible.min(ranking.eligible);
+        eligible = eligible.min(ranking.summary.eligible);
         ranked.push(ranking.rows);
         names.push(question(spec, &prepared));
     }

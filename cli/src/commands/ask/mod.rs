@@ -203,7 +203,7 @@ fn none_of(order: Order, ranking: &Ranking) -> Option<String> {
         Order::Best => ("proponents", "above zero"),
         Order::Worst => ("opponents", "below zero"),
     };
-    ranking.rows.is_empty().then(|| match ranking.eligible {
+    ranking.rows.is_empty().then(|| match ranking.summary.eligible {
         0 => format!("no {side}: no row has a score"),
         scored => {
             format!("no {side}: {} a score, and none is {bound}", many_of(scored, "row has", "rows have"))
@@ -212,16 +212,15 @@ fn none_of(order: Order, ranking: &Ranking) -> Option<String> {
 }
 
 fn summarise(context: &Context, rankings: &[Ranking]) {
-    let Some(last) = rankings.last() else { return };
+    let Some(last) = rankings.last().map(|ranking| &ranking.summary) else { return };
     let have = if last.eligible == 1 { "has" } else { "have" };
     let mut line = format!("{} of {} {have} a score", last.eligible, many(last.live, "row"));
-    if last.summary.in_target > 0 {
-        let occur =
-            many_of(last.summary.in_target, "occurs in the target and was", "occur in the target and were");
+    if last.in_target > 0 {
+        let occur = many_of(last.in_target, "occurs in the target and was", "occur in the target and were");
         line.push_str(&format!("; {occur} left out"));
     }
     // That all is as it should be needs no line.
-    if last.eligible < last.live || last.summary.in_target > 0 {
+    if last.eligible < last.live || last.in_target > 0 {
         context.say(&line);
     }
     // Proponents and opponents are two rankings, and a sketch may do for one what it cannot for the other.

@@ -33,10 +33,10 @@ pub fn run(context: &Context, args: &DaunceQueryArgs) -> Result<ExitCode> {
         last = Some(ranking);
     }
     write(context, (&args.output, args.full), format, &batches)?;
-    if let Some(ranking) = last {
-        let have = if ranking.eligible == 1 { "has" } else { "have" };
-        context.say(&format!("{} of {} {have} a score", ranking.eligible, many(ranking.live, "row")));
-        summary::tell(context, &ranking.summary);
+    if let Some(Ranking { summary, .. }) = last {
+        let have = if summary.eligible == 1 { "has" } else { "have" };
+        context.say(&format!("{} of {} {have} a score", summary.eligible, many(summary.live, "row")));
+        summary::tell(context, &summary);
     }
     Ok(ExitCode::SUCCESS)
 }

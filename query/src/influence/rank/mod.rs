@@ -54,7 +54,7 @@ impl Prepared {
         check_missing(self, operands, filter)?;
         let ask = Ask { order, k, filter, threads, cancel };
         let (top, summary) = operands.despite_sketches(|| ranked(self, operands, ask))?;
-        Ok(Ranking::new(top.into_rows(), operands.target.subtasks.clone(), summary))
+        Ok(Ranking { rows: top.into_rows(), subtasks: operands.target.subtasks.clone(), summary })
     }
 }
 

@@ -31,7 +31,8 @@ impl Prepared {
         let mut tops = [Collector::new(order, k, false)];
         let counts = scan.rank(&Lists::Whole, threads, &mut tops)?;
         let [top] = tops;
-        Ok(Ranking::new(top.into_rows(), operands.target.subtasks.clone(), scan.summary(&counts)?))
+        let (rows, subtasks) = (top.into_rows(), operands.target.subtasks.clone());
+        Ok(Ranking { rows, subtasks, summary: scan.summary(&counts)? })
     }
 
     /// As [`Prepared::top_k_each`], of covariances.

@@ -82,7 +82,7 @@ impl Prepared {
         let mut top = new();
         let totals = merge(states, &mut top);
         let summary = summary::of_scan(self, &question.operands, &totals);
-        Ok(Ranking::new(top.into_rows(), Vec::new(), summary))
+        Ok(Ranking { rows: top.into_rows(), subtasks: Vec::new(), summary })
     }
 
     /// Hands out the influence on itself of every eligible row in (pool, row) order, in slices;

@@ -232,7 +232,7 @@ impl Prepared {
         if let Some(sources) = &sources {
             summary.notes.extend(sources.notes(cancel)?);
         }
-        let ranking = Ranking::new(rows, operands.target.subtasks.clone(), summary);
+        let ranking = Ranking { rows, subtasks: operands.target.subtasks.clone(), summary };
         Ok(Selection { ranking, over_quota, near_duplicates, passes })
     }
 }
