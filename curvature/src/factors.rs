@@ -43,12 +43,7 @@ impl Strategy {
 
     /// Name in files, options and messages.
     pub fn name(self) -> &'static str {
-        match self {
-            Strategy::Identity => "identity",
-            Strategy::Diagonal => "diagonal",
-            Strategy::Kfac => "kfac",
-            Strategy::Ekfac => "ekfac",
-        }
+        ["identity", "diagonal", "kfac", "ekfac"][self as usize]
     }
 
     /// The strategy of this name.

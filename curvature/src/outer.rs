@@ -15,21 +15,15 @@ use crate::sums::RowSums;
 pub struct SampleGradient {
     out: usize,
     input: usize,
-    form: OuterForm,
+    pub(crate) form: OuterForm,
 }
 
 #[derive(Debug, Clone, PartialEq)]
-enum OuterForm {
+pub(crate) enum OuterForm {
     /// Its values.
     Whole(Vec<f32>),
     /// What it is a product of: `[tokens, input]` and `[tokens, out]`.
     Factors { inputs: Vec<f32>, grads: Vec<f32> },
-}
-
-/// What a gradient is, as it is turned.
-pub(crate) enum GradientView<'a> {
-    Whole(&'a [f32]),
-    Factors { inputs: &'a [f32], grads: &'a [f32] },
 }
 
 impl SampleGradient {
@@ -88,13 +82,6 @@ impl SampleGradient {
             OuterForm::Factors { inputs, grads } => {
                 Cow::Owned(product((inputs, grads), (self.out, self.input)))
             }
-        }
-    }
-
-    pub(crate) fn turned(&self) -> GradientView<'_> {
-        match &self.form {
-            OuterForm::Whole(values) => GradientView::Whole(values),
-            OuterForm::Factors { inputs, grads } => GradientView::Factors { inputs, grads },
         }
     }
 }
@@ -159,7 +146,7 @@ mod tests {
                     (&inputs[span.start * input..span.end * input], &grads[span.start * out..span.end * out]);
                 found.add(part, most);
             }
-            assert_eq!(matches!(found.turned(), GradientView::Factors { .. }), most >= tokens);
+            assert_eq!(matches!(found.form, OuterForm::Factors { .. }), most >= tokens);
             for (found, expected) in found.values().iter().zip(&expected) {
                 assert!((f64::from(*found) - expected).abs() < 1e-6 * tokens as f64, "{most}");
             }

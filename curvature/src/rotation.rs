@@ -6,7 +6,7 @@
 use std::ops::Range;
 
 use crate::blocks::Blocks;
-use crate::outer::{GradientView, SampleGradient};
+use crate::outer::{OuterForm, SampleGradient};
 use crate::sums::RowSums;
 
 /// The eigenbases of a module in f32, with memory that is used for each gradient again.
@@ -69,9 +69,9 @@ impl Rotation {
     /// # Panics
     /// Where the sizes do not fit.
     pub fn rotated(&mut self, gradient: &SampleGradient, to: &mut Vec<f64>) {
-        match gradient.turned() {
-            GradientView::Whole(values) => self.rotated_whole(values, to),
-            GradientView::Factors { inputs, grads } => self.rotated_factors((inputs, grads), to),
+        match &gradient.form {
+            OuterForm::Whole(values) => self.rotated_whole(values, to),
+            OuterForm::Factors { inputs, grads } => self.rotated_factors((inputs, grads), to),
         }
     }
 
