@@ -15,13 +15,6 @@ use crate::error::QueryError;
 use crate::kernel::usearch_metric;
 use crate::values::{NoDirection, groups, unit};
 
-enum VectorOutcome {
-    Linked,
-    NoScored,
-    NonFinite,
-    Zero,
-}
-
 /// Steps of all threads: each vector is linked, and then looked for.
 pub(super) struct StepCounter<'a> {
     done: AtomicU64,
@@ -79,13 +72,10 @@ impl SegmentGraph<'_> {
                 for i in 0..block.len() {
                     self.cancel.check()?;
                     block.vector(i, &groups, &mut scratch.vector);
-                    match scratch.unit(&block, i) {
-                        VectorOutcome::Linked => index
+                    if scratch.unit(&block, i, left_out) {
+                        index
                             .add(block.rows[i], usearch::f16::from_i16s(&scratch.unit))
-                            .map_err(|error| failed("add a vector to", &error))?,
-                        VectorOutcome::NoScored => left_out.no_scored += 1,
-                        VectorOutcome::NonFinite => left_out.non_finite += 1,
-                        VectorOutcome::Zero => left_out.zero += 1,
+                            .map_err(|error| failed("add a vector to", &error))?;
                     }
                     steps.count();
                 }
@@ -131,7 +121,9 @@ impl SegmentGraph<'_> {
                     self.cancel.check()?;
                     steps.count();
                     block.vector(i, &groups, &mut scratch.vector);
-                    let VectorOutcome::Linked = scratch.unit(&block, i) else { continue };
+                    if !scratch.unit(&block, i, &mut LeftOut::default()) {
+                        continue;
+                    }
                     let found = index
                         .search(usearch::f16::from_i16s(&scratch.unit), NEAR + 1)
                         .map_err(|error| failed("search", &error))?;
@@ -159,22 +151,22 @@ impl Scratch {
         Self { vector: vec![0.0; dim], unit: vec![0; dim] }
     }
 
-    /// Divides the vector by its length, if it has one.
-    fn unit(&mut self, block: &Block<'_>, i: usize) -> VectorOutcome {
+    /// Divides the vector by its length; false if it has none, and is counted as left out.
+    fn unit(&mut self, block: &Block<'_>, i: usize, left_out: &mut LeftOut) -> bool {
         let flags = RowFlags::from_bits(block.flags[i]);
         if flags.contains(RowFlags::NO_SCORED) {
-            return VectorOutcome::NoScored;
+            left_out.no_scored += 1;
+            return false;
         }
-        if flags.intersects(RowFlags::NON_FINITE.union(RowFlags::MISSING)) {
-            return VectorOutcome::NonFinite;
-        }
+        let is_finite = !flags.intersects(RowFlags::NON_FINITE.union(RowFlags::MISSING));
         match unit(&self.vector) {
-            Ok(values) => {
+            Ok(values) if is_finite => {
                 self.unit.iter_mut().zip(values).for_each(|(out, x)| *out = x.to_bits() as i16);
-                VectorOutcome::Linked
+                return true;
             }
-            Err(NoDirection::Zero) => VectorOutcome::Zero,
-            Err(NoDirection::NotFinite) => VectorOutcome::NonFinite,
+            Err(NoDirection::Zero) if is_finite => left_out.zero += 1,
+            _ => left_out.non_finite += 1,
         }
+        false
     }
 }
