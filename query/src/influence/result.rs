@@ -1,7 +1,5 @@
 //! Results: scored rows, excluded rows with reasons, and the guarantee of the answer.
 
-use std::fmt;
-
 use serde::{Deserialize, Serialize};
 
 use crate::influence::spec::mode::Plane;
@@ -44,19 +42,7 @@ pub enum Reason {
 impl Reason {
     /// The word shown to users.
     pub fn word(self) -> &'static str {
-        match self {
-            Self::NoScored => "no_scored",
-            Self::NonFinite => "non_finite",
-            Self::Missing => "missing",
-            Self::Overflow => "overflow",
-            Self::Constant => "constant",
-        }
-    }
-}
-
-impl fmt::Display for Reason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.word())
+        ["no_scored", "non_finite", "missing", "overflow", "constant"][self as usize]
     }
 }
 

@@ -108,15 +108,7 @@ impl Section {
 
     /// Its name in a file.
     pub const fn name(self) -> &'static str {
-        match self {
-            Self::Rows => "rows",
-            Self::SignFactors => "sign_factors",
-            Self::Signs => "signs",
-            Self::NibbleFactors => "nibble_factors",
-            Self::Nibbles => "nibbles",
-            Self::ByteFactors => "byte_factors",
-            Self::Bytes => "bytes",
-        }
+        ["rows", "sign_factors", "signs", "nibble_factors", "nibbles", "byte_factors", "bytes"][self as usize]
     }
 
     /// The plane that it belongs to; `None`: every sketch has it.
