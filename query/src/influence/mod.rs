@@ -34,7 +34,6 @@ pub mod testing;
 
 pub use gstore_curvature::Inversion;
 
-pub use explain::description::{Explain, ExplainCheckpoint};
 pub use explain::models::{BehindEstimate, RowEstimate};
 pub use explain::pair::{Pair, PairCheckpoint, PairModule};
 pub use explain::{RowExplanation, TargetNames};

@@ -7,7 +7,6 @@
 //!   read one after another
 //! - all sums are taken in one order, so the bits depend on the stored values and the question alone
 
-pub(super) mod description;
 mod ignored;
 pub(super) mod models;
 mod names;
