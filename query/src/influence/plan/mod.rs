@@ -46,6 +46,7 @@ pub struct Plan {
     pub(super) run: Option<String>,
     pub(super) checkpoints: Vec<PlanCheckpoint>,
     pub(super) pools: Vec<PlanSide>,
+    /// None where samples are given with the question.
     pub(super) targets: Vec<PlanTarget>,
     pub(super) target_kind: String,
     pub(super) notes: Vec<String>,
@@ -156,11 +157,6 @@ impl Plan {
         })
     }
 
-    /// The question.
-    pub fn spec(&self) -> &InfluenceSpec {
-        &self.spec
-    }
-
     /// The run whose checkpoints are used, if they belong to one.
     pub fn run(&self) -> Option<&str> {
         self.run.as_deref()
@@ -169,21 +165,6 @@ impl Plan {
     /// The checkpoints used, in the run's order, with weights that sum to 1.
     pub fn checkpoints(&self) -> &[PlanCheckpoint] {
         &self.checkpoints
-    }
-
-    /// The pools.
-    pub fn pools(&self) -> &[PlanSide] {
-        &self.pools
-    }
-
-    /// The target datasets; none where samples are given with the question.
-    pub fn targets(&self) -> &[PlanTarget] {
-        &self.targets
-    }
-
-    /// What a user should know about how the question was resolved.
-    pub fn notes(&self) -> &[String] {
-        &self.notes
     }
 
     /// The models whose losses are compared, where the question asks for that.
