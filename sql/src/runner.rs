@@ -45,11 +45,6 @@ impl SqlRunner {
         Ok(Self { session: SqlSession::new(snapshot, options)?, runtime: Some(runtime) })
     }
 
-    /// The session.
-    pub fn session(&self) -> &SqlSession {
-        &self.session
-    }
-
     /// The columns that a statement without parameters gives. It is planned and not run.
     ///
     /// # Errors
