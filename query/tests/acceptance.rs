@@ -308,8 +308,8 @@ fn selections_are_nested_and_never_hold_excluded_rows() {
     let plan = plan(&store, &ask("pool", "val"));
     let all = plan.top_k(Order::Best, resolve_top("100%", 40).unwrap(), None, 1, &GO).unwrap();
     assert_eq!((all.rows.len(), all.summary.eligible, all.summary.live), (37, 37, 40));
-    let excluded = all.summary.excluded;
-    assert_eq!((excluded.no_scored, excluded.non_finite, excluded.total()), (1, 2, 3));
+    let counts = all.summary.excluded;
+    assert_eq!((counts.no_scored, counts.non_finite, counts.total()), (1, 2, 3));
     assert!(all.rows.iter().all(|s| ![3, 11, 12].contains(&s.row) && s.score.is_finite()));
     for k in 1..40 {
         assert_eq!(best(&plan, k), best(&plan, 40)[..k.min(37)]);

@@ -61,6 +61,11 @@ impl Parameters {
         Ok(())
     }
 
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.values.is_empty()
+    }
+
     /// The values in the order of a statement's parameters, as the only row of a batch.
     ///
     /// # Errors
