@@ -39,16 +39,16 @@ impl Progress for Silent {
 }
 
 /// Progress of work that reports how much is done in all.
-pub struct TotalProgress<'a> {
-    progress: &'a mut dyn Progress,
+pub struct TotalProgress<'a, P: ?Sized> {
+    progress: &'a mut P,
     stage: &'a str,
     unit: Unit,
     seen: Option<u64>,
 }
 
-impl<'a> TotalProgress<'a> {
+impl<'a, P: Progress + ?Sized> TotalProgress<'a, P> {
     /// A stage that begins with its first report.
-    pub fn new(progress: &'a mut dyn Progress, stage: &'a str, unit: Unit) -> Self {
+    pub fn new(progress: &'a mut P, stage: &'a str, unit: Unit) -> Self {
         Self { progress, stage, unit, seen: None }
     }
 
