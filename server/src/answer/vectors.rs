@@ -5,14 +5,14 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use arrow_array::types::{Float16Type, Float32Type, Int8Type, UInt8Type, UInt32Type, UInt64Type};
-use arrow_array::{ArrayRef, ArrowPrimitiveType, FixedSizeListArray, PrimitiveArray, RecordBatch};
+use arrow_array::{
+    ArrayRef, ArrowPrimitiveType, BooleanArray, FixedSizeListArray, PrimitiveArray, RecordBatch,
+};
 use arrow_buffer::Buffer;
 use arrow_schema::{ArrowError, DataType, Field, Schema, SchemaRef};
+use arrow_select::filter::filter_record_batch;
 use bytes::Bytes;
-use gstore_store::{
-    Block, BlockBuffer, DType, FeaturePart, FeatureReader, Granularity, SharedBlock, SharedColumn, Snapshot,
-    Values,
-};
+use gstore_store::{DType, FeaturePart, FeatureReader, Granularity, SharedBlock, SharedColumn, Snapshot};
 use tokio::sync::mpsc;
 use tonic::Status;
 
@@ -93,31 +93,14 @@ pub(crate) fn schema(feature: &FeaturePart) -> Result<SchemaRef, Status> {
 impl OpenFeature {
     /// Reads all and hands it over; waits while the reader is behind.
     pub(crate) fn send_all(&self, to: &mpsc::Sender<RecordBatch>) -> Result<(), Status> {
-        let mut buffer = BlockBuffer::default();
-        let live = Arc::clone(self.reader.live());
         for cell in self.reader.cells() {
             for place in self.reader.blocks_in(cell) {
                 let range = place.range();
                 if range.end <= self.rows.start || range.start >= self.rows.end {
                     continue;
                 }
-                let batch = match live.covers(range) {
-                    true => self.whole(&self.reader.share_block(place).map_err(|e| status::read_status(&e))?),
-                    false => {
-                        let block = self.reader.read_block(place, &mut buffer);
-                        let block = block.map_err(|e| status::read_status(&e))?;
-                        let wanted = |row: &u64| self.rows.contains(row) && live.contains(*row);
-                        let kept: Vec<usize> = block
-                            .rows
-                            .iter()
-                            .enumerate()
-                            .filter(|(_, row)| wanted(row))
-                            .map(|(i, _)| i)
-                            .collect();
-                        self.some(&block, &kept)
-                    }
-                };
-                let batch = batch.map_err(|e| status::internal("vectors cannot be sent", &e))?;
+                let block = self.reader.share_block(place).map_err(|e| status::read_status(&e))?;
+                let batch = self.batch(&block).map_err(|e| status::internal("vectors cannot be sent", &e))?;
                 if batch.num_rows() > 0 && to.blocking_send(batch).is_err() {
                     return Err(Status::cancelled("the rows are not read any more"));
                 }
@@ -126,12 +109,11 @@ impl OpenFeature {
         Ok(())
     }
 
-    /// Of a block whose rows are all live, the vectors of the rows that are asked for, as parts of the map.
-    fn whole(&self, block: &SharedBlock) -> Result<RecordBatch, ArrowError> {
+    /// The vectors of a block whose rows are live and asked for; if that is all of them, as parts of the map.
+    fn batch(&self, block: &SharedBlock) -> Result<RecordBatch, ArrowError> {
         let rows = shared::<UInt64Type>(block.rows());
-        // Rows ascend in a block, so a range of them is a range of its vectors.
-        let before = |end: u64| rows.values().partition_point(|row| *row < end);
-        let (first, end) = (before(self.rows.start), before(self.rows.end));
+        let live = self.reader.live();
+        let wanted = BooleanArray::from_unary(&rows, |row| self.rows.contains(&row) && live.contains(row));
         let mut columns: Vec<ArrayRef> = Vec::with_capacity(self.schema.fields().len());
         for field in self.schema.fields() {
             columns.push(match (field.name().as_str(), field.data_type()) {
@@ -149,35 +131,7 @@ impl OpenFeature {
                 (name, _) => return Err(ArrowError::SchemaError(format!("no column `{name}` is stored"))),
             });
         }
-        let all = RecordBatch::try_new(Arc::clone(&self.schema), columns)?;
-        Ok(all.slice(first, end.saturating_sub(first)))
-    }
-
-    /// Some vectors of a block, copied.
-    fn some(&self, block: &Block<'_>, kept: &[usize]) -> Result<RecordBatch, ArrowError> {
-        let mut columns: Vec<ArrayRef> = Vec::with_capacity(self.schema.fields().len());
-        for field in self.schema.fields() {
-            columns.push(match (field.name().as_str(), block.values) {
-                ("row", _) => Arc::new(copied::<UInt64Type>(block.rows, 1, kept)),
-                ("pos", _) => Arc::new(copied::<UInt32Type>(block.pos, 1, kept)),
-                ("flags", _) => Arc::new(copied::<UInt8Type>(block.flags, 1, kept)),
-                ("scale", _) => list(field, copied::<Float32Type>(block.scale, length(field), kept))?,
-                ("norm", _) => list(field, copied::<Float32Type>(block.norm, length(field), kept))?,
-                (_, Values::F16(v)) => list(field, copied::<Float16Type>(v, length(field), kept))?,
-                (_, Values::F32(v)) => list(field, copied::<Float32Type>(v, length(field), kept))?,
-                (_, Values::I8(v)) => list(field, copied::<Int8Type>(v, length(field), kept))?,
-                (_, Values::I1(v)) => list(field, copied::<UInt64Type>(v.words(), length(field), kept))?,
-            });
-        }
-        RecordBatch::try_new(Arc::clone(&self.schema), columns)
-    }
-}
-
-/// Items of each list of a column.
-fn length(field: &Field) -> usize {
-    match field.data_type() {
-        DataType::FixedSizeList(_, length) => usize::try_from(*length).unwrap_or(0),
-        _ => 1,
+        filter_record_batch(&RecordBatch::try_new(Arc::clone(&self.schema), columns)?, &wanted)
     }
 }
 
@@ -192,13 +146,4 @@ fn list<T: ArrowPrimitiveType>(field: &Field, values: PrimitiveArray<T>) -> Resu
 fn shared<T: ArrowPrimitiveType>(column: SharedColumn) -> PrimitiveArray<T> {
     let values = Buffer::from(Bytes::from_owner(column));
     PrimitiveArray::new(values.into(), None)
-}
-
-/// The values of these places, `each` of them a place.
-fn copied<T: ArrowPrimitiveType>(values: &[T::Native], each: usize, places: &[usize]) -> PrimitiveArray<T> {
-    let mut all = Vec::with_capacity(places.len() * each);
-    for place in places {
-        all.extend_from_slice(values.get(place * each..(place + 1) * each).unwrap_or_default());
-    }
-    PrimitiveArray::new(all.into(), None)
 }
