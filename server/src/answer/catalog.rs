@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use arrow_array::{ArrayRef, Int32Array, RecordBatch, StringArray};
+use arrow_array::{ArrayRef, BooleanArray, Int32Array, RecordBatch, StringArray};
 use arrow_flight::sql::metadata::GetCatalogsBuilder;
 use arrow_flight::sql::{CommandGetPrimaryKeys, CommandGetTableTypes};
 use arrow_schema::{ArrowError, DataType, Field, Schema};
+use arrow_string::like::like;
 use gstore_sql::{CATALOG, DATA, SYSTEM};
 use tonic::Status;
 
@@ -36,13 +37,17 @@ pub(crate) async fn batch(core: &Core, held: &OpenSession, about: About) -> Resu
             schemas.build().map_err(failed)
         }
         About::Tables(command) => {
-            let patterns = [&command.db_schema_filter_pattern, &command.table_name_filter_pattern]
-                .map(|pattern| pattern.clone().unwrap_or_else(|| "%".to_owned()));
+            let all = held.session.tables();
+            let (schemas, names) = (all.iter().map(|(schema, _)| *schema), all.iter().map(|(_, name)| name));
+            let schemas = fitting(schemas, command.db_schema_filter_pattern.as_deref())
+                .map_err(|e| failed(e.into()))?;
+            let names =
+                fitting(names, command.table_name_filter_pattern.as_deref()).map_err(|e| failed(e.into()))?;
             let mut tables = command.into_builder();
             let with_schema = tables.include_schema();
-            for (schema, name) in held.session.tables() {
+            for (i, (schema, name)) in all.into_iter().enumerate() {
                 // The columns of thousands of tables that are not asked for need not be found out.
-                if !(matches_pattern(schema, &patterns[0]) && matches_pattern(&name, &patterns[1])) {
+                if !(schemas.value(i) && names.value(i)) {
                     continue;
                 }
                 let columns = match with_schema {
@@ -106,28 +111,13 @@ fn foreign_keys() -> Schema {
     Schema::new(fields)
 }
 
-/// Whether a name has the form of a pattern: `%` is any text, `_` one character.
-fn matches_pattern(name: &str, pattern: &str) -> bool {
-    let (name, pattern): (Vec<char>, Vec<char>) = (name.chars().collect(), pattern.chars().collect());
-    // Where the last `%` stood, and how much of the name it had taken.
-    let (mut n, mut p, mut retry) = (0, 0, None);
-    while n < name.len() {
-        match pattern.get(p) {
-            Some('%') => {
-                retry = Some((p, n));
-                p += 1;
-            }
-            Some(c) if *c == '_' || *c == name[n] => (n, p) = (n + 1, p + 1),
-            _ => match retry {
-                Some((at, taken)) => {
-                    retry = Some((at, taken + 1));
-                    (n, p) = (taken + 1, at + 1);
-                }
-                None => return false,
-            },
-        }
-    }
-    pattern[p..].iter().all(|c| *c == '%')
+/// Which names have the form of a pattern: `%` is any text, `_` one character, and `\` before them makes them
+/// themselves.
+fn fitting(
+    names: impl Iterator<Item = impl AsRef<str>>,
+    pattern: Option<&str>,
+) -> Result<BooleanArray, ArrowError> {
+    like(&StringArray::from_iter_values(names), &StringArray::new_scalar(pattern.unwrap_or("%")))
 }
 
 #[cfg(test)]
@@ -146,8 +136,11 @@ mod tests {
             ("abcabd", "%ab_", true),
             ("abcabd", "%abc", false),
             ("pool", "POOL", false),
+            ("po_l", "po\\_l", true),
+            ("pool", "po\\_l", false),
         ] {
-            assert_eq!(matches_pattern(name, pattern), fits, "{name} {pattern}");
+            let found = fitting([name].into_iter(), Some(pattern)).unwrap();
+            assert_eq!(found.value(0), fits, "{name} {pattern}");
         }
     }
 
