@@ -79,7 +79,7 @@ fn settle(store: &Store) -> Result<(), StorageError> {
 }
 
 /// What a publish changes: parts that are new or replaced.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq)]
 pub(crate) struct Change {
     pub datasets: Vec<DatasetPart>,
     pub runs: Vec<RunPart>,
@@ -99,7 +99,7 @@ pub(crate) struct Change {
 }
 
 /// Parts that a publish takes out of the root.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq)]
 pub(crate) struct RemovedParts {
     pub datasets: Vec<u32>,
     pub runs: Vec<u32>,
@@ -268,19 +268,7 @@ pub(crate) fn insert_link(links: &mut Vec<PartLink>, entry: PartLink) {
 impl Change {
     /// Whether it changes nothing.
     pub(crate) fn is_empty(&self) -> bool {
-        let RemovedParts { datasets, runs, ensembles, features, artifacts } = &self.removed;
-        self.datasets.is_empty()
-            && self.runs.is_empty()
-            && self.ensembles.is_empty()
-            && self.features.is_empty()
-            && self.artifacts.is_empty()
-            && artifacts.is_empty()
-            && datasets.is_empty()
-            && runs.is_empty()
-            && ensembles.is_empty()
-            && features.is_empty()
-            && self.tags.is_none()
-            && self.views.is_none()
-            && self.history == History::Keep
+        let (next, command, changes) = (self.next.clone(), self.command.clone(), self.changes.clone());
+        *self == Change { next, command, changes, ..Change::default() }
     }
 }
