@@ -11,7 +11,7 @@ use crate::layout::names;
 use crate::layout::{Env, HeldFolder, artifact_file};
 use crate::manifest::{ArtifactFile, Extra, Link};
 use crate::map::FileMap;
-use crate::vfs::VfsFile;
+use crate::segment::Sink;
 use gstore_core::Digest;
 use std::io::{self, BufWriter, Write};
 use std::sync::Arc;
@@ -41,10 +41,8 @@ pub struct ArtifactFiles {
 
 impl ArtifactFiles {
     pub(super) fn create(env: &Arc<Env>) -> Result<ArtifactFiles, StorageError> {
-        let folder = HeldFolder::create(env, PREFIX, || Ok(true))?;
-        // There is one whenever it is wanted.
-        let folder = folder.ok_or_else(|| Env::io("make a folder in", "tmp")(io::ErrorKind::Other.into()))?;
-        Ok(ArtifactFiles { folder, files: Vec::new() })
+        let _starting = env.lock_start()?;
+        Ok(ArtifactFiles { folder: HeldFolder::make(env, PREFIX)?, files: Vec::new() })
     }
 
     /// Writes and flushes a file: `fill` gets a buffered writer and gives all bytes, from start to end. What
@@ -68,18 +66,16 @@ impl ArtifactFiles {
         let (path, shown) = self.folder.file(&file);
         let vfs = self.folder.env().vfs();
         let target = vfs.create(&path).map_err(Env::io("create", &shown))?;
-        let output = Hashed { file: target, hash: Xxh3::new(), len: 0 };
-        let mut writer = BufWriter::with_capacity(BUFFER, output);
-        let written =
-            fill(&mut writer).and_then(|()| writer.flush()).and_then(|()| writer.get_mut().file.sync());
+        let mut writer = BufWriter::with_capacity(BUFFER, Sink::new(target));
+        let written = fill(&mut writer).and_then(|()| writer.flush()).and_then(|()| writer.get_mut().sync());
         // What a failed write left in the buffer is not written again.
-        let (Hashed { file: target, hash, len }, _) = writer.into_parts();
-        drop(target);
+        let (mut sink, _) = writer.into_parts();
+        let (digest, len) = (sink.take_digest(), sink.pos);
+        drop(sink);
         if let Err(e) = written {
             let _ = vfs.remove(&path);
             return Err(Env::io("write", &shown)(e).into());
         }
-        let digest = Digest::of_hashed(&hash);
         self.files.push(ArtifactFile { name: name.to_owned(), file, digest, len, extra: Extra::new() });
         Ok(())
     }
@@ -107,26 +103,6 @@ fn file_name(name: &str) -> String {
     let uuid = Uuid::new_v4();
     let given = name.rsplit_once('.').map(|(_, ending)| format!("{uuid}.{ending}"));
     given.filter(|file| names::artifact(file).is_some()).unwrap_or_else(|| format!("{uuid}.bin"))
-}
-
-/// A file being written, with the digest of what was written.
-struct Hashed {
-    file: Box<dyn VfsFile>,
-    hash: Xxh3,
-    len: u64,
-}
-
-impl Write for Hashed {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let n = self.file.write(bytes)?.min(bytes.len());
-        self.hash.update(bytes.split_at(n).0);
-        self.len += n as u64;
-        Ok(n)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.file.flush()
-    }
 }
 
 /// Reads a published file and compares its length and digest. Memory: 1 MiB.

@@ -124,10 +124,14 @@ impl IndexWriter {
             return Err(IndexError::Kind(kind.to_owned()));
         }
         let env = Arc::clone(env);
+        let failed = |e| not_writable(&env, e);
+        let starting = env.lock_start().map_err(failed)?;
         // A purge that was at work until now has removed the files of its rows.
-        let folder = HeldFolder::create(&env, PREFIX, || env.exists(segment.file()))
-            .map_err(|e| not_writable(&env, e))?;
-        let folder = folder.ok_or(IndexError::Gone { segment: segment.uuid() })?;
+        if !env.exists(segment.file()).map_err(failed)? {
+            return Err(IndexError::Gone { segment: segment.uuid() });
+        }
+        let folder = HeldFolder::make(&env, PREFIX).map_err(failed)?;
+        drop(starting);
         let mut file = Output::create(&env, folder.file(FILE))?;
         let mut head = [0; HEAD as usize];
         if let Some(start) = head.first_chunk_mut() {

@@ -24,17 +24,7 @@ pub(crate) struct HeldFolder {
 }
 
 impl HeldFolder {
-    /// Makes one whose name starts with `kind`, if `wanted` says so once no purge can be at work any more.
-    pub(crate) fn create(
-        env: &Arc<Env>,
-        kind: &str,
-        wanted: impl FnOnce() -> Result<bool, StorageError>,
-    ) -> Result<Option<HeldFolder>, StorageError> {
-        let _starting = env.lock_start()?;
-        if wanted()? { Self::make(env, kind).map(Some) } else { Ok(None) }
-    }
-
-    /// Makes one under the lock that the caller holds.
+    /// Makes one whose name starts with `kind`, under the lock that the caller holds.
     pub(crate) fn make(env: &Arc<Env>, kind: &str) -> Result<HeldFolder, StorageError> {
         let name = format!("tmp/{kind}{}", Uuid::new_v4());
         let lock_name = format!("{name}/{HELD_LOCK}");

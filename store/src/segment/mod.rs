@@ -47,4 +47,5 @@ pub(crate) use layout::SegmentShape;
 pub(crate) use many::open_all;
 pub(crate) use open::OpenedSegment;
 pub(crate) use salvage::{SalvagedSegment, salvage};
+pub(crate) use sink::Sink;
 pub(crate) use writer::check_description;

@@ -1,4 +1,4 @@
-//! The file under a segment writer, with counts and digests of the bytes since the last mark.
+//! A file being written, with counts and digests of the bytes since the last mark.
 
 use crate::vfs::VfsFile;
 use gstore_core::Digest;
@@ -7,18 +7,14 @@ use xxhash_rust::xxh3::Xxh3;
 
 pub(crate) struct Sink {
     file: Box<dyn VfsFile>,
-    pos: u64,
+    /// Bytes written so far.
+    pub(crate) pos: u64,
     hash: Xxh3,
 }
 
 impl Sink {
     pub(crate) fn new(file: Box<dyn VfsFile>) -> Self {
         Sink { file, pos: 0, hash: Xxh3::new() }
-    }
-
-    /// Bytes written so far.
-    pub(crate) fn pos(&self) -> u64 {
-        self.pos
     }
 
     /// XXH3-128 of the bytes since the last call; starts over.

@@ -279,7 +279,7 @@ impl SegmentWriter {
         for (key, value) in pairs {
             writer.write_metadata(key, value);
         }
-        let blocks_end = writer.get_ref().pos();
+        let blocks_end = writer.get_ref().pos;
         writer.finish().map_err(|e| io(into_io(e)))?;
         let mut sink = writer.into_inner().map_err(|e| io(into_io(e)))?;
         let footer_digest = sink.take_digest();
@@ -289,8 +289,8 @@ impl SegmentWriter {
             first_row: span.first,
             end_row: span.end,
             rows: span.rows,
-            len: sink.pos(),
-            tail_len: sink.pos() - blocks_end,
+            len: sink.pos,
+            tail_len: sink.pos - blocks_end,
             footer_digest,
             extra: Extra::new(),
         };
