@@ -6,7 +6,7 @@
 //! - until they are published the files are in a held folder of `tmp/`, which goes when the writer does
 //! - a map is given out only after every byte of its file was read and agreed with the digest
 
-use crate::error::{ArtifactError, Damage, StorageError, is_not_whole};
+use crate::error::{ArtifactError, Damage, StorageError};
 use crate::layout::names;
 use crate::layout::{Env, HeldFolder, artifact_file};
 use crate::manifest::{ArtifactFile, Extra, Link};
@@ -110,7 +110,7 @@ fn file_name(name: &str) -> String {
 /// By reads and not through the map: a sector that cannot be read is an error then, and no signal.
 pub(crate) fn check_file(env: &Env, link: &Link) -> Result<(), StorageError> {
     let name = artifact_file(&link.file);
-    let failed = |e: io::Error| unreadable(&name, link.len, e);
+    let failed = |e: io::Error| StorageError::of_file(&name, link.len, e);
     let file = env.vfs().open(&env.at(&name)).map_err(failed)?;
     let len = file.len().map_err(failed)?;
     if len != link.len {
@@ -138,12 +138,5 @@ pub(super) fn map_file(env: &Env, link: &Link) -> Result<FileMap, StorageError> 
         return Ok(FileMap::from_bytes(&[]));
     }
     let name = artifact_file(&link.file);
-    env.vfs().map(&env.at(&name), link.len).map_err(|e| unreadable(&name, link.len, e))
-}
-
-fn unreadable(name: &str, len: u64, e: io::Error) -> StorageError {
-    match is_not_whole(&e) {
-        true => Damage::new(name, "the file", format!("{len} bytes"), e).into(),
-        false => Env::io("read", name)(e),
-    }
+    env.vfs().map(&env.at(&name), link.len).map_err(|e| StorageError::of_file(&name, link.len, e))
 }

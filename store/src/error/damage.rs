@@ -92,6 +92,15 @@ impl StorageError {
         StorageError::Io { action: action.into(), source }
     }
 
+    /// An error of reading a file that should have so many bytes: damage if it is gone, short, or longer than
+    /// allowed.
+    pub(crate) fn of_file(name: &str, len: u64, source: io::Error) -> Self {
+        match is_not_whole(&source) {
+            true => Damage::new(name, "the file", format!("{len} bytes"), source).into(),
+            false => StorageError::io(format!("read {name}"), source),
+        }
+    }
+
     /// Whether no space, or no quota, is left.
     pub fn is_full(&self) -> bool {
         matches!(self, StorageError::Io { source, .. } if is_full(source))

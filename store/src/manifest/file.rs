@@ -1,7 +1,7 @@
 //! Reading and writing the JSON files of `manifests/`.
 
 use super::entry::Key;
-use crate::error::{Damage, StorageError, is_not_whole};
+use crate::error::{Damage, StorageError};
 use crate::layout::Env;
 use crate::vfs::{Vfs, if_there};
 use gstore_core::Digest;
@@ -134,13 +134,8 @@ impl ManifestFiles {
             )
             .into());
         }
-        let bytes = match self.vfs.read(&self.folder.join(&link.file), LIMIT) {
-            Ok(bytes) => bytes,
-            Err(e) if is_not_whole(&e) => {
-                return Err(Damage::new(name, "the file", format!("{} bytes", link.len), e).into());
-            }
-            Err(e) => return Err(StorageError::io(format!("read {name}"), e)),
-        };
+        let bytes = self.vfs.read(&self.folder.join(&link.file), LIMIT);
+        let bytes = bytes.map_err(|e| StorageError::of_file(&name, link.len, e))?;
         if bytes.len() as u64 != link.len {
             return Err(Damage::new(name, "length", link.len, bytes.len()).into());
         }

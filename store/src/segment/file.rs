@@ -11,7 +11,7 @@ use super::bounds::BlockBounds;
 use super::footer::BlockInfo;
 use super::layout::{BlockLayout, Mismatch, SegmentShape};
 use crate::ahead::{FileIdentity, ScannedFile};
-use crate::error::{Damage, StorageError, is_not_whole};
+use crate::error::{Damage, StorageError};
 use crate::layout::NamedFile;
 use crate::map::FileMap;
 use crate::vfs::VfsRead;
@@ -74,11 +74,7 @@ impl SegmentFile {
     }
 
     pub(super) fn io(&self, e: std::io::Error) -> StorageError {
-        let action = format!("read {}", self.own.name);
-        match is_not_whole(&e) {
-            true => Damage::new(&self.own.name, "the file", format!("{} bytes", self.len), e).into(),
-            false => StorageError::io(action, e),
-        }
+        StorageError::of_file(&self.own.name, self.len, e)
     }
 
     pub(super) fn open_file(&self) -> Result<Box<dyn VfsRead>, StorageError> {

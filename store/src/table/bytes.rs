@@ -7,7 +7,7 @@ use crate::vfs::VfsRead;
 use bytes::Bytes;
 use parquet::errors::ParquetError;
 use parquet::file::reader::{ChunkReader, Length};
-use std::io::{self, BufReader, ErrorKind, Read};
+use std::io::{self, BufReader, Read};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use xxhash_rust::xxh3::xxh3_64;
@@ -69,12 +69,7 @@ impl Inner {
     }
 
     fn error(&self, e: io::Error) -> StorageError {
-        match e.kind() {
-            ErrorKind::NotFound | ErrorKind::UnexpectedEof => {
-                Damage::new(&self.own.name, "the file", format!("{} bytes", self.len), e).into()
-            }
-            _ => StorageError::io(format!("read {}", self.own.name), e),
-        }
+        StorageError::of_file(&self.own.name, self.len, e)
     }
 
     fn is_good(&self, chunk: u64) -> bool {
