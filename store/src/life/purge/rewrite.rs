@@ -61,9 +61,8 @@ impl<'a> Rewrite<'a> {
                 continue;
             }
             let inputs = std::slice::from_ref(file);
-            let mut read = |_| {};
-            let written =
-                merge_samples(&self.folder, part, inputs, &self.live, FILE_BYTES, &mut self.watch(&mut read));
+            let mut watch = Watch { read: &mut |_| {}, cancel: self.cancel };
+            let written = merge_samples(&self.folder, part, inputs, &self.live, FILE_BYTES, &mut watch);
             let written = written.map_err(|e| failed(&format!("dataset {}", part.name), e))?;
             self.placed(&written, |f| sample_file(part.number, f.uuid));
             files.extend(written);
@@ -82,8 +81,7 @@ impl<'a> Rewrite<'a> {
                     continue;
                 }
                 let inputs = std::slice::from_ref(file);
-                let mut read = |_| {};
-                let mut watch = self.watch(&mut read);
+                let mut watch = Watch { read: &mut |_| {}, cancel: self.cancel };
                 let written =
                     merge_counts(&self.folder, &part.name, encoding, inputs, &self.live, &mut watch);
                 let written = written.map_err(|e| failed(&of, e))?;
@@ -112,8 +110,8 @@ impl<'a> Rewrite<'a> {
                 continue;
             }
             let inputs = std::slice::from_ref(segment);
-            let mut read = |_| {};
-            let written = merge_segments(&self.folder, old, inputs, &self.live, &mut self.watch(&mut read));
+            let mut watch = Watch { read: &mut |_| {}, cancel: self.cancel };
+            let written = merge_segments(&self.folder, old, inputs, &self.live, &mut watch);
             let written = written.map_err(|e| failed(&of, e))?.map(|sealed| sealed.entry);
             self.replaced += 1;
             if let Some(entry) = written {
@@ -124,10 +122,6 @@ impl<'a> Rewrite<'a> {
         }
         sort_segments(&mut segments);
         Ok((self.replaced > before).then(|| FeaturePart { segments, ..old.clone() }))
-    }
-
-    fn watch<'b>(&'b self, read: &'b mut dyn FnMut(u64)) -> Watch<'b> {
-        Watch { read, cancel: self.cancel }
     }
 
     fn placed(&mut self, files: &[FileEntry], place: impl Fn(&FileEntry) -> String) {
