@@ -28,10 +28,10 @@ use uuid::Uuid;
 #[derive(Debug)]
 pub struct IndexFile {
     own: NamedFile,
-    footer: Footer,
+    pub(super) footer: Footer,
     tail_start: u64,
-    map: Arc<FileMap>,
-    sections: Vec<OpenSection>,
+    pub(super) map: Arc<FileMap>,
+    pub(super) sections: Vec<OpenSection>,
 }
 
 /// A section, and which of its chunks agreed with their digests.
@@ -54,8 +54,13 @@ impl OpenSection {
 }
 
 impl IndexFile {
-    pub(super) fn new(own: NamedFile, mut footer: Footer, tail: &Tail, map: FileMap) -> Self {
-        let sections = footer.sections.drain(..).map(OpenSection::new).collect();
+    pub(super) fn new(
+        own: NamedFile,
+        (footer, sections): (Footer, Vec<SectionInfo>),
+        tail: &Tail,
+        map: FileMap,
+    ) -> Self {
+        let sections = sections.into_iter().map(OpenSection::new).collect();
         IndexFile { own, footer, tail_start: tail.start, map: Arc::new(map), sections }
     }
 
@@ -72,10 +77,6 @@ impl IndexFile {
     /// Its segment.
     pub fn segment(&self) -> Uuid {
         self.footer.segment
-    }
-
-    pub(super) fn segment_digest(&self) -> Digest {
-        self.footer.segment_digest
     }
 
     /// Metadata of the builder.
@@ -96,10 +97,6 @@ impl IndexFile {
     /// Names of the sections, in their order.
     pub fn sections(&self) -> impl Iterator<Item = &str> {
         self.sections.iter().map(|s| &*s.info.name)
-    }
-
-    pub(super) fn open_sections(&self) -> &[OpenSection] {
-        &self.sections
     }
 
     /// Footer and trailer as the map has them.
@@ -175,10 +172,6 @@ impl IndexFile {
     /// What reads of it ahead need to know.
     pub(super) fn source(&self) -> ScannedFile<'_> {
         ScannedFile { own: &self.own, map: &self.map, is_kept: true, file: self }
-    }
-
-    pub(super) fn map(&self) -> &FileMap {
-        &self.map
     }
 
     pub(super) fn io(&self, e: std::io::Error) -> StorageError {

@@ -38,7 +38,7 @@ pub(super) fn remedy() -> String {
 }
 
 #[derive(Debug, Serialize, Deserialize)]
-pub(super) struct StoredFooter {
+pub(super) struct Footer {
     pub version: u32,
     pub requires: Vec<String>,
     pub kind: String,
@@ -63,9 +63,9 @@ pub(super) struct StoredSection {
     pub digests: String,
 }
 
-impl StoredFooter {
+impl Footer {
     pub fn new(kind: &str, segment: Uuid, segment_digest: Digest, header: Value) -> Self {
-        StoredFooter {
+        Footer {
             version: VERSION,
             requires: Vec::new(),
             kind: kind.to_owned(),
@@ -76,16 +76,6 @@ impl StoredFooter {
             header,
         }
     }
-}
-
-/// A checked footer.
-#[derive(Debug)]
-pub(super) struct Footer {
-    pub kind: String,
-    pub segment: Uuid,
-    pub segment_digest: Digest,
-    pub sections: Vec<SectionInfo>,
-    pub header: Value,
 }
 
 /// A section with its place in the file.
@@ -182,13 +172,14 @@ impl Tail {
         Tail { start, bytes }
     }
 
-    /// What the footer says.
-    pub fn footer(&self, name: &str) -> Result<Footer, StorageError> {
+    /// What the footer says, and the sections that it has, checked.
+    pub fn footer(&self, name: &str) -> Result<(Footer, Vec<SectionInfo>), StorageError> {
         let (json, _) = self.bytes.split_at(self.bytes.len().saturating_sub(TRAILER as usize));
-        let stored: StoredFooter = parse(name, json)?;
-        Footer::check(stored, self.start).map_err(|(what, expected, found)| {
-            Damage::new(name, what, expected, found).at(self.start).affecting(remedy()).into()
-        })
+        let mut footer: Footer = parse(name, json)?;
+        let sections = footer.take_sections(self.start).map_err(|(what, expected, found)| {
+            Damage::new(name, what, expected, found).at(self.start).affecting(remedy())
+        })?;
+        Ok((footer, sections))
     }
 }
 
@@ -202,11 +193,11 @@ fn fields(trailer: &[u8]) -> Option<(u64, Digest, &[u8])> {
 type Mismatch = (String, String, String);
 
 impl Footer {
-    fn check(stored: StoredFooter, start: u64) -> Result<Footer, Mismatch> {
+    fn take_sections(&mut self, start: u64) -> Result<Vec<SectionInfo>, Mismatch> {
         let mut names = HashSet::new();
-        let mut sections = Vec::with_capacity(stored.sections.len());
+        let mut sections = Vec::with_capacity(self.sections.len());
         let mut next = HEAD;
-        for section in stored.sections {
+        for section in self.sections.drain(..) {
             if !is_section_name(&section.name) || !names.insert(section.name.clone()) {
                 let what = "name of a section".to_owned();
                 return Err((what, "one of its own".into(), format!("{:?}", section.name)));
@@ -218,8 +209,7 @@ impl Footer {
         if next != start {
             return Err(("place of the footer".into(), next.to_string(), start.to_string()));
         }
-        let StoredFooter { kind, segment, segment_digest, header, .. } = stored;
-        Ok(Footer { kind, segment, segment_digest, sections, header })
+        Ok(sections)
     }
 }
 

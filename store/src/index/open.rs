@@ -53,8 +53,8 @@ pub(crate) fn open(env: &Env, wanted: IndexKey<'_>) -> Result<IndexState, Storag
         let found = format!("the {} of segment {}", file.kind(), file.segment());
         return Err(Damage::new(name, "what it is", expected, found).affecting(remedy()).into());
     }
-    if file.segment_digest() != wanted.digest {
-        let (expected, found) = (wanted.digest.to_string(), file.segment_digest().to_string());
+    if file.footer.segment_digest != wanted.digest {
+        let (expected, found) = (wanted.digest.to_string(), file.footer.segment_digest.to_string());
         return Ok(IndexState::Stale(StaleIndex { file: name, expected, found }));
     }
     Ok(IndexState::Ready(Box::new(file)))

@@ -21,7 +21,7 @@ impl IndexFile {
     /// # Errors
     /// There is none of this name.
     pub fn section(&self, name: &str) -> Result<Section<'_>, ReadError> {
-        match self.open_sections().iter().find(|s| s.info.name == name) {
+        match self.sections.iter().find(|s| s.info.name == name) {
             Some(own) => Ok(Section { file: self, own, info: &own.info }),
             None => Err(ReadError::NoSection {
                 file: self.file().to_owned(),
@@ -156,7 +156,7 @@ impl<'a> Section<'a> {
         let span = self.info.span(&self.chunks(range)?);
         match is_large {
             true => wants.add(self.file.source(), span),
-            false => wants.add_small(self.file.map(), &span),
+            false => wants.add_small(&self.file.map, &span),
         }
         Ok(())
     }

@@ -28,7 +28,7 @@ impl IndexFile {
         if let Err(e) = self.expect(&*file, 0, &head) {
             report(e);
         }
-        for section in self.open_sections() {
+        for section in &self.sections {
             for c in 0..section.info.digests.len() {
                 if let Err(e) = self.reread(&*file, section, c, scratch) {
                     report(e);

@@ -5,9 +5,7 @@
 //! the first one at the end.
 
 use super::folder::PREFIX;
-use super::footer::{
-    ALIGN, HEAD, MAGIC, MAX_CHUNK, StoredFooter, StoredSection, Tail, is_chunk, is_section_name,
-};
+use super::footer::{ALIGN, Footer, HEAD, MAGIC, MAX_CHUNK, StoredSection, Tail, is_chunk, is_section_name};
 use super::places::{IndexNote, index_file, is_kind};
 use crate::error::{IndexError, StorageError};
 use crate::layout::names::INDEXES;
@@ -230,7 +228,7 @@ impl IndexWriter {
     pub fn finish(mut self, header: Value) -> Result<IndexNote, IndexError> {
         let Some(mut file) = self.file.take() else { return Err(self.poisoned()) };
         let (uuid, digest) = (self.segment.uuid(), self.segment.digest());
-        let mut stored = StoredFooter::new(&self.kind, uuid, digest, header);
+        let mut stored = Footer::new(&self.kind, uuid, digest, header);
         for mut open in std::mem::take(&mut self.sections) {
             if !open.len.is_multiple_of(open.chunk) {
                 open.seal();
