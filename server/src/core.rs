@@ -32,7 +32,7 @@ pub(crate) struct Core {
 impl Core {
     /// The store's folder, which no message names.
     pub(crate) fn root(&self) -> &Path {
-        self.sessions.store().path()
+        self.sessions.store.path()
     }
 
     /// A session on the snapshot of this name, the newest for none, as the caller sees it.

@@ -143,7 +143,7 @@ impl SessionSlot {
 }
 
 pub(crate) struct Sessions {
-    store: Store,
+    pub(crate) store: Store,
     options: SqlOptions,
     resources: SqlResources,
     /// Tables of the server in every session.
@@ -168,10 +168,6 @@ impl Sessions {
     /// The number of the newest snapshot.
     pub(crate) fn newest(&self) -> Result<u64, Status> {
         Ok(self.store.snapshot().map_err(|e| status::open_status(&e))?.number())
-    }
-
-    pub(crate) fn store(&self) -> &Store {
-        &self.store
     }
 
     /// A session on the snapshot of this name, the newest for none, as the caller sees it.

@@ -81,7 +81,7 @@ impl Store {
         command: &str,
     ) -> Result<Arc<Snapshot>, ArtifactError> {
         ArtifactPart::check_name(&artifact.name)?;
-        artifact.files = files.as_ref().map_or_else(Vec::new, |files| files.entries().to_vec());
+        artifact.files = files.as_ref().map_or_else(Vec::new, |files| files.files.clone());
         let lock = WriterLock::take(self)?;
         let base = self.snapshot()?;
         for dataset in &artifact.datasets {

@@ -62,11 +62,11 @@ impl CsvSource {
         delimiter: u8,
         fields: &FieldNames,
     ) -> Result<Self, DataError> {
-        let cells = match file.cells().get() {
+        let cells = match file.cells.get() {
             Some(cells) => cells,
             None => {
                 let found = Text::open(&path, Input::open(file)?.bytes, delimiter)?.cells()?;
-                file.cells().get_or_init(|| found)
+                file.cells.get_or_init(|| found)
             }
         };
         let text = Text::open(&path, input.bytes, delimiter)?;

@@ -33,12 +33,12 @@ pub(super) enum Compression {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DataFile {
     path: PathBuf,
-    format: Format,
-    compression: Compression,
+    pub(super) format: Format,
+    pub(super) compression: Compression,
     /// What separates the columns of its text, where its name says otherwise.
     separated: Option<&'static str>,
     /// What the columns of a CSV file hold, once that was looked at.
-    cells: OnceLock<Vec<Cells>>,
+    pub(super) cells: OnceLock<Vec<Cells>>,
 }
 
 impl DataFile {
@@ -83,18 +83,6 @@ impl DataFile {
     pub fn note(&self) -> Option<String> {
         let called = self.separated?;
         Some(format!("{}: its columns are separated by {called}", self.path.display()))
-    }
-
-    pub(super) fn format(&self) -> Format {
-        self.format
-    }
-
-    pub(super) fn cells(&self) -> &OnceLock<Vec<Cells>> {
-        &self.cells
-    }
-
-    pub(super) fn compression(&self) -> Compression {
-        self.compression
     }
 }
 

@@ -92,7 +92,7 @@ impl DataFile {
     /// A file that cannot be opened, or is not what its name or first bytes say.
     pub fn open(&self, fields: &FieldNames) -> Result<Box<dyn RecordSource>, DataError> {
         let path: Arc<std::path::Path> = Arc::from(self.path());
-        Ok(match self.format() {
+        Ok(match self.format {
             Format::Lines => {
                 let (is_list, bytes, count) = list::is_list(Input::open(self)?).map_err(|error| {
                     DataError::Damaged { path: path.to_path_buf(), place: None, message: error.to_string() }

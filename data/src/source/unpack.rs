@@ -27,7 +27,7 @@ pub(super) struct Input {
 
 impl Input {
     pub(super) fn open(file: &DataFile) -> Result<Self, DataError> {
-        Self::unpacked(file.path(), file.compression())
+        Self::unpacked(file.path(), file.compression)
     }
 
     /// The bytes of a file that is packed so.
@@ -52,7 +52,7 @@ impl Input {
 /// A file that can be read in any order: the file itself, or an unpacked copy without a name, which
 /// takes disk and no memory.
 pub(super) fn seekable(file: &DataFile) -> Result<std::fs::File, DataError> {
-    if file.compression() == Compression::None {
+    if file.compression == Compression::None {
         return Ok(fs_err::File::open(file.path())?.into_parts().0);
     }
     let damaged = |error: std::io::Error| DataError::Damaged {

@@ -12,7 +12,7 @@ use crate::options::ConnectionLimits;
 const GRACE: Duration = Duration::from_secs(30);
 
 pub(super) struct ConnectionTable {
-    most: usize,
+    pub(super) most: usize,
     idle: Duration,
     open: Mutex<(u64, HashMap<u64, Arc<ConnectionUse>>)>,
     /// How many there are, for the metrics.
@@ -30,10 +30,6 @@ impl ConnectionTable {
     pub(super) fn new(limits: &ConnectionLimits, count: &Arc<AtomicUsize>) -> Self {
         let count = Arc::clone(count);
         Self { most: limits.most.max(1), idle: limits.idle, open: Mutex::default(), count }
-    }
-
-    pub(super) fn most(&self) -> usize {
-        self.most
     }
 
     /// A place, if there is one: where all are taken, the connection that was unused for the longest time

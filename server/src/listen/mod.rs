@@ -138,7 +138,7 @@ fn enter(
 ) {
     let _ = socket.set_nodelay(true);
     let Some(place) = door.lines.enter(Instant::now()) else {
-        tracing::warn!(%address, most = door.lines.most(), "a connection is refused: there are too many");
+        tracing::warn!(%address, most = door.lines.most, "a connection is refused: there are too many");
         let told = Arc::clone(&door.farewells).try_acquire_owned();
         if let (Ok(told), None) = (told, &door.certificates) {
             let protocol = door.protocol;

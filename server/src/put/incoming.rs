@@ -21,7 +21,8 @@ pub(super) type UploadEvent = Option<RecordBatch>;
 /// The other end.
 pub(super) struct UploadEvents {
     events: mpsc::Receiver<UploadEvent>,
-    cancel: Arc<Cancel>,
+    /// Raised when no request waits for the result any more.
+    pub(super) cancel: Arc<Cancel>,
 }
 
 impl UploadEvents {
@@ -39,11 +40,6 @@ impl UploadEvents {
                 None => return Err(broken()),
             }
         }
-    }
-
-    /// Raised when no request waits for the result any more.
-    pub(super) fn cancel(&self) -> &Cancel {
-        &self.cancel
     }
 }
 

@@ -24,18 +24,18 @@ pub(super) fn add(
     who: &str,
     mut incoming: UploadEvents,
 ) -> Result<Map<String, Value>, Status> {
-    let store = core.sessions.store();
+    let store = &core.sessions.store;
     let command = format!("{UPLOAD}samples of {} (token {who})", form.dataset);
     let request = request(form, command.clone())?;
     let spool = Spool::create(&store.uploads_folder()).map_err(|e| error::io_status(&e))?;
     copy(&mut incoming, &spool)?;
-    let request = AddRequest { data: vec![spool.path().to_owned()], ..request };
+    let request = AddRequest { data: vec![spool.path.clone()], ..request };
     let client = AddClient { key: key.map(str::to_owned), source: format!("token {who}") };
     let mut progress = Silent;
     let mut work =
-        JobContext { threads: 1, command: &command, progress: &mut progress, cancel: incoming.cancel() };
+        JobContext { threads: 1, command: &command, progress: &mut progress, cancel: &incoming.cancel };
     let added = gstore::add_of(store, &request, &client, &mut work);
-    match added.map_err(|e| error::ingest_status(&e, spool.path(), core.root()))? {
+    match added.map_err(|e| error::ingest_status(&e, &spool.path, core.root()))? {
         AddOutcome::Repeated(note) => {
             let mut again = note.result;
             again.insert("dataset".to_owned(), json!(form.dataset));
@@ -78,7 +78,7 @@ fn request(form: &SampleForm, command: String) -> Result<AddRequest, Status> {
 fn copy(incoming: &mut UploadEvents, spool: &Spool) -> Result<(), Status> {
     let mut copy = None;
     while let Some(batch) = incoming.next()? {
-        keep(&mut copy, || BufWriter::new(spool.file()), &batch)?;
+        keep(&mut copy, || BufWriter::new(&spool.file), &batch)?;
     }
     let Some(writer) = copy else { return Err(Status::invalid_argument("there are no samples in it")) };
     let mut file = writer.into_inner().map_err(failed)?;

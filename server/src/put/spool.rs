@@ -11,8 +11,8 @@ use crate::access::{create_private, with_lock};
 
 /// A copy, which goes away with this.
 pub(super) struct Spool {
-    path: PathBuf,
-    file: File,
+    pub(super) path: PathBuf,
+    pub(super) file: File,
 }
 
 impl Spool {
@@ -28,14 +28,6 @@ impl Spool {
             spool.file.file().lock()?;
             Ok(spool)
         })
-    }
-
-    pub(super) fn path(&self) -> &Path {
-        &self.path
-    }
-
-    pub(super) fn file(&self) -> &File {
-        &self.file
     }
 }
 

@@ -37,7 +37,7 @@ pub(super) fn store_vectors(
         let open = match &mut put {
             Some(open) => open,
             None => {
-                let store = core.sessions.store();
+                let store = &core.sessions.store;
                 let started = VectorPut::start(store, spec, columns.shape, key, &command, add_runs);
                 put.insert(started.map_err(failed)?)
             }

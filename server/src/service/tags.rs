@@ -82,7 +82,7 @@ async fn change(
             let why = "tags are of the whole store, and the token is for some datasets";
             return Err(Status::permission_denied(why));
         }
-        let store = asking.core.sessions.store().clone();
+        let store = asking.core.sessions.store.clone();
         let command = format!("{what} (token {})", asking.caller.name);
         let work = asking.core.workers.spawn_blocking(move || change(&store, command));
         work.await.unwrap_or_else(|e| Err(status::internal("the tag cannot be changed", &e)))

@@ -36,7 +36,8 @@ pub(crate) fn is_work(name: &str) -> bool {
 #[derive(Debug)]
 pub struct ArtifactFiles {
     folder: HeldFolder,
-    files: Vec<ArtifactFile>,
+    /// The files as the artifact lists them.
+    pub(super) files: Vec<ArtifactFile>,
 }
 
 impl ArtifactFiles {
@@ -78,11 +79,6 @@ impl ArtifactFiles {
         }
         self.files.push(ArtifactFile { name: name.to_owned(), file, digest, len, extra: Extra::new() });
         Ok(())
-    }
-
-    /// The files as the artifact lists them.
-    pub(super) fn entries(&self) -> &[ArtifactFile] {
-        &self.files
     }
 
     /// Moves the files to their places and flushes the folder there. After an error none is there, as far as

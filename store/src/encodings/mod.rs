@@ -16,7 +16,7 @@ use arrow_array::{Array, BooleanArray, RecordBatch, UInt32Array, UInt64Array};
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
 use gstore_core::{EncodingSpec, RowSet};
 use std::ops::Range;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use uuid::Uuid;
 
@@ -50,7 +50,7 @@ pub struct EncodingWriter {
     pub(crate) dataset: String,
     pub(crate) spec: EncodingSpec,
     pub(crate) label: String,
-    path: PathBuf,
+    pub(crate) path: PathBuf,
     pub(crate) uuid: Uuid,
     vfs: Arc<dyn Vfs>,
     writer: Option<TableWriter>,
@@ -99,16 +99,12 @@ impl EncodingWriter {
 
     /// Rows added so far.
     pub fn rows(&self) -> u64 {
-        self.writer.as_ref().map_or(0, TableWriter::rows) + self.waiting.len() as u64
+        self.writer.as_ref().map_or(0, |writer| writer.rows) + self.waiting.len() as u64
     }
 
     /// The row that must come next; `None` before the first.
     pub fn next_row(&self) -> Option<u64> {
         self.last.map(|l| l + 1)
-    }
-
-    pub(crate) fn path(&self) -> &Path {
-        &self.path
     }
 
     fn flush(&mut self) -> Result<(), WriteError> {

@@ -106,7 +106,7 @@ impl Job {
     /// Finishes a file of token counts and makes it part of the job's progress.
     pub fn seal_encoding(&mut self, writer: EncodingWriter) -> Result<(), WriteError> {
         let (own, uuid) = (self.folder.path_of(&unfinished(&encoding_name(writer.uuid))), writer.uuid);
-        if writer.path() != own {
+        if writer.path != own {
             return Err(WriteError::WrongEncoding(uuid));
         }
         let (dataset, spec, label) = (writer.dataset.clone(), writer.spec.clone(), writer.label.clone());

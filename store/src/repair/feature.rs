@@ -40,7 +40,7 @@ pub(super) fn repair(
         let name = segment_file(part.number, entry.uuid);
         let salvaged = salvage(work.env.file(&name), &shape)?;
         work.handled.insert(name.clone());
-        let saved = salvaged.rows().intersection(&RowSet::from_range(entry.range()));
+        let saved = salvaged.rows.intersection(&RowSet::from_range(entry.range()));
         let wanted = saved.difference(&covered);
         let gone = missing(work, part, entry, &saved).difference(&covered).intersection(live);
         if !gone.is_empty() {
@@ -125,7 +125,7 @@ fn from_others(
             continue;
         }
         let salvaged = salvage(file, shape)?;
-        let wanted = salvaged.rows().intersection(&lost);
+        let wanted = salvaged.rows.intersection(&lost);
         if !wanted.is_empty() {
             lost = lost.difference(&wanted);
             out.push((salvaged, wanted));
@@ -261,7 +261,7 @@ pub(super) fn rebuild(
     }
     for (_, file) in rest {
         let salvaged = salvage(work.env.file(file), &shape)?;
-        let wanted = salvaged.rows().intersection(&live).difference(&covered);
+        let wanted = salvaged.rows.intersection(&live).difference(&covered);
         part.segments.extend(rewrite(work, &part, &salvaged, &wanted)?);
         covered = covered.union(&wanted);
     }

@@ -63,10 +63,6 @@ pub(crate) struct SegmentFile {
 }
 
 impl SegmentFile {
-    pub(crate) fn shape(&self) -> &SegmentShape {
-        &self.shape
-    }
-
     pub(super) fn damage(&self, block: &BlockInfo, p: Mismatch) -> Damage {
         Damage::new(&self.own.name, p.0, p.1, p.2)
             .at(block.offset)

@@ -18,7 +18,8 @@ pub(super) struct Pending {
     /// Stored items of a vector.
     items: usize,
     groups: usize,
-    rows: Vec<u64>,
+    /// The row of each vector.
+    pub rows: Vec<u64>,
     /// Empty where a row has one vector.
     pos: Vec<u32>,
     values: ValueVec,
@@ -42,11 +43,6 @@ impl Pending {
             flags: Vec::new(),
             check: Vec::new(),
         }
-    }
-
-    /// The row of each vector.
-    pub fn rows(&self) -> &[u64] {
-        &self.rows
     }
 
     /// Position of the last vector, where it has one.

@@ -36,7 +36,7 @@ pub(crate) struct SalvagedSegment {
     file: NamedFile,
     shape: SegmentShape,
     blocks: Vec<SoundBlock>,
-    rows: RowSet,
+    pub(crate) rows: RowSet,
 }
 
 /// Looks through a file for sound rows. One that cannot be opened has none.
@@ -65,10 +65,6 @@ pub(crate) fn salvage(file: NamedFile, shape: &SegmentShape) -> Result<SalvagedS
 }
 
 impl SalvagedSegment {
-    pub(crate) fn rows(&self) -> &RowSet {
-        &self.rows
-    }
-
     /// Writes some of them, bit for bit.
     pub(crate) fn copy(&self, wanted: &RowSet, writer: &mut SegmentWriter) -> Result<(), WriteError> {
         let io = |e| StorageError::io(format!("read {}", self.file.name), e);

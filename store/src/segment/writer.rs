@@ -149,7 +149,7 @@ impl SegmentWriter {
         if row == u64::MAX {
             return Err(WriteError::Description("rows go up to 2^64 - 2".into()));
         }
-        let held = self.open.rows();
+        let held = &self.open.rows;
         let other_cell = last.is_some_and(|l| l / CELL_ROWS != row / CELL_ROWS);
         let full = held.len() >= self.block_vectors || other_cell;
         match held.partition_point(|r| *r < row) {
@@ -244,10 +244,10 @@ impl SegmentWriter {
     fn flush(&mut self, vectors: usize) -> Result<(), WriteError> {
         let rest = self.open.split_off(vectors, &self.shape, self.block_vectors.min(CELL_ROWS as usize));
         let block = std::mem::replace(&mut self.open, rest);
-        let (Some(first), Some(last)) = (block.rows().first().copied(), block.rows().last().copied()) else {
+        let (Some(first), Some(last)) = (block.rows.first().copied(), block.rows.last().copied()) else {
             return Ok(());
         };
-        let (rows, vectors) = (block.distinct(), block.rows().len() as u64);
+        let (rows, vectors) = (block.distinct(), block.rows.len() as u64);
         // Taken out, so that an error leaves the writer poisoned.
         let Some(mut writer) = self.writer.take() else {
             return Err(WriteError::Poisoned(self.name.clone()));
@@ -266,7 +266,7 @@ impl SegmentWriter {
 
     /// Writes what is left and the footer, and flushes the file to the medium.
     pub fn finish(mut self) -> Result<SealedSegment, WriteError> {
-        self.flush(self.open.rows().len())?;
+        self.flush(self.open.rows.len())?;
         let Some(mut writer) = self.writer.take() else { return Err(WriteError::Poisoned(self.name)) };
         let (Some(first), Some(last)) = (self.blocks.first(), self.blocks.last()) else {
             return Err(WriteError::Empty);

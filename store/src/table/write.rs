@@ -72,7 +72,7 @@ pub(crate) struct TableWriter {
     name: String,
     uuid: Uuid,
     first_row: u64,
-    rows: u64,
+    pub(crate) rows: u64,
     about: TableMetadata,
     /// `None` once a write failed: what the file holds is unknown then.
     writer: Option<ArrowWriter<Sink>>,
@@ -99,10 +99,6 @@ impl TableWriter {
     /// Metadata of the file, in addition to its rows.
     pub(crate) fn describe(&mut self, about: TableMetadata) {
         self.about = about;
-    }
-
-    pub(crate) fn rows(&self) -> u64 {
-        self.rows
     }
 
     /// Bytes written so far and waiting in memory.
