@@ -55,7 +55,7 @@ impl Store {
         over: Option<&Snapshot>,
         command: &str,
     ) -> Result<Arc<Snapshot>, ArtifactError> {
-        self.publish_artifact(artifact, None, over, command)
+        self.put_artifact_with(artifact, None::<ArtifactFiles>, over, command)
     }
 
     /// The same with the files that it has: those and no others, whatever the part lists. They appear with
@@ -65,21 +65,12 @@ impl Store {
     /// Those of [`Store::put_artifact`].
     pub fn put_artifact_with(
         &self,
-        artifact: ArtifactPart,
-        files: ArtifactFiles,
-        over: Option<&Snapshot>,
-        command: &str,
-    ) -> Result<Arc<Snapshot>, ArtifactError> {
-        self.publish_artifact(artifact, Some(files), over, command)
-    }
-
-    fn publish_artifact(
-        &self,
         mut artifact: ArtifactPart,
-        files: Option<ArtifactFiles>,
+        files: impl Into<Option<ArtifactFiles>>,
         over: Option<&Snapshot>,
         command: &str,
     ) -> Result<Arc<Snapshot>, ArtifactError> {
+        let files = files.into();
         ArtifactPart::check_name(&artifact.name)?;
         artifact.files = files.as_ref().map_or_else(Vec::new, |files| files.files.clone());
         let lock = WriterLock::take(self)?;
