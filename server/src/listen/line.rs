@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use futures::task::AtomicWaker;
 
+#[derive(Debug)]
 pub(super) struct ConnectionUse {
     began: Instant,
     /// The last use, in milliseconds since then.
@@ -69,11 +70,5 @@ impl Drop for BusyGuard {
     fn drop(&mut self) {
         self.0.touch();
         self.0.busy.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-impl std::fmt::Debug for ConnectionUse {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Line").field("busy", &self.busy).field("cut", &self.cut).finish_non_exhaustive()
     }
 }

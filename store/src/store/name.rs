@@ -1,6 +1,5 @@
 //! Snapshot names as users write them: a number or a tag.
 
-use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::ops::Deref;
 use std::str::FromStr;
@@ -33,38 +32,23 @@ fn not_a_snapshot(text: &str) -> SnapshotNameError {
 }
 
 /// A tag: 1 to 64 of `a-z`, `0-9`, `.`, `_`, `-`, beginning with a letter or digit, and not a number.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TagName(String);
 
 impl TagName {
     const MAX: usize = 64;
 }
 
-impl TryFrom<String> for TagName {
-    type Error = SnapshotNameError;
-
-    fn try_from(text: String) -> Result<Self, SnapshotNameError> {
-        let allowed = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'.' | b'_' | b'-');
-        let sound = text.len() <= Self::MAX
-            && text.bytes().all(allowed)
-            && text.bytes().next().is_some_and(|b| b.is_ascii_alphanumeric())
-            && !is_number(&text);
-        if sound { Ok(TagName(text)) } else { Err(not_a_tag(&text)) }
-    }
-}
-
 impl FromStr for TagName {
     type Err = SnapshotNameError;
 
     fn from_str(text: &str) -> Result<Self, SnapshotNameError> {
-        Self::try_from(text.to_owned())
-    }
-}
-
-impl From<TagName> for String {
-    fn from(name: TagName) -> String {
-        name.0
+        let allowed = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'.' | b'_' | b'-');
+        let sound = text.len() <= Self::MAX
+            && text.bytes().all(allowed)
+            && text.bytes().next().is_some_and(|b| b.is_ascii_alphanumeric())
+            && !is_number(text);
+        if sound { Ok(TagName(text.to_owned())) } else { Err(not_a_tag(text)) }
     }
 }
 
