@@ -3,6 +3,8 @@
 use std::error::Error;
 use std::io::{self, ErrorKind};
 
+use crate::causes::causes;
+
 /// Whether an error of the operating system says that no space is left, on the disk or to its user.
 pub fn is_full(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded)
@@ -19,8 +21,7 @@ pub fn is_of_file_limit(error: &(dyn Error + 'static)) -> bool {
 }
 
 fn is_caused(error: &(dyn Error + 'static), by: impl Fn(&io::Error) -> bool) -> bool {
-    let mut causes = std::iter::successors(Some(error), |error| (*error).source());
-    causes.any(|error| error.downcast_ref::<io::Error>().is_some_and(&by))
+    causes(error).any(|error| error.downcast_ref::<io::Error>().is_some_and(&by))
 }
 
 /// Makes a write beyond the size that files of this process may have (`ulimit -f`) fail with an error, for a

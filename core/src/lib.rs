@@ -9,6 +9,7 @@
 pub mod calendar;
 mod cancel;
 mod canonical;
+mod causes;
 pub mod content;
 pub mod correlation;
 mod digest;
@@ -36,6 +37,7 @@ mod words;
 
 pub use cancel::{Cancel, Cancelled};
 pub use canonical::{canonical_json, hex, key_of, sha256_hex};
+pub use causes::causes;
 pub use digest::{Digest, DigestError, xxh3_hex};
 pub use dtype::{DType, SIGNS};
 pub use feature::{

@@ -10,6 +10,8 @@ use std::fmt;
 use std::rc::Rc;
 use std::sync::OnceLock;
 
+use crate::causes::causes;
+
 /// A way out of an error. Front ends match it in full, so that a new one is worded everywhere.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Remedy<'a> {
@@ -149,11 +151,9 @@ impl Remedy<'_> {
             }
         });
         let before = LISTENER.replace(Some(listener));
-        let mut next = Some(error);
-        while let Some(error) = next {
+        for error in causes(error) {
             // Its words are not of interest, only what they name.
             drop(error.to_string());
-            next = error.source();
         }
         LISTENER.set(before);
         found.take()

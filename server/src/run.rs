@@ -9,7 +9,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use arrow_flight::flight_service_server::FlightServiceServer;
-use gstore_core::Cancel;
+use gstore_core::{Cancel, causes};
 use gstore_store::Store;
 use tokio::net::TcpListener;
 use tokio::runtime::{Builder, Runtime};
@@ -230,12 +230,6 @@ fn certificates(tls: &Tls) -> Result<Certificates, ServeError> {
 }
 
 /// An error and what is behind it: that of tonic alone says only that there is one.
-fn cause(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(source) = next {
-        text = format!("{text}: {source}");
-        next = source.source();
-    }
-    text
+fn cause(error: &(dyn std::error::Error + 'static)) -> String {
+    causes(error).map(|cause| cause.to_string()).collect::<Vec<_>>().join(": ")
 }

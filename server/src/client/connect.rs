@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use gstore_core::Remedy;
+use gstore_core::{Remedy, causes};
 use gstore_sql::{SqlError, SqlErrorKind};
 use tokio_rustls::rustls::RootCertStore;
 use tokio_rustls::rustls::pki_types::TrustAnchor;
@@ -165,12 +165,8 @@ fn reason(cause: &str) -> Option<&str> {
     reason.strip_suffix("\")")
 }
 
-pub(super) fn cause(error: &dyn std::error::Error) -> String {
-    let mut last = error;
-    while let Some(source) = last.source() {
-        last = source;
-    }
-    last.to_string()
+pub(super) fn cause(error: &(dyn std::error::Error + 'static)) -> String {
+    causes(error).last().unwrap_or(error).to_string()
 }
 
 #[cfg(test)]

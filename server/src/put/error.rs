@@ -5,7 +5,7 @@ use std::io::{self, ErrorKind};
 use std::path::Path;
 
 use gstore::{IngestError, PutError};
-use gstore_core::is_full;
+use gstore_core::{causes, is_full};
 use gstore_store::{AppendError, CommitError, JobError, KeyError, StoreError};
 use tonic::{Code, Status};
 
@@ -94,14 +94,7 @@ pub(crate) fn disk_status(error: &(dyn Error + 'static)) -> Option<Status> {
 
 /// The error of the operating system behind another one.
 fn io_in<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a io::Error> {
-    let mut next = Some(error);
-    while let Some(error) = next {
-        if let Some(io) = error.downcast_ref::<io::Error>() {
-            return Some(io);
-        }
-        next = error.source();
-    }
-    None
+    causes(error).find_map(|cause| cause.downcast_ref())
 }
 
 #[cfg(test)]
