@@ -1,18 +1,15 @@
 //! Promise: the ledger never gives a wrong row and never lets an id in twice, whatever became of its files;
 //! and opening it does not take longer for more ids.
 
-use crate::common::altered::{Alter, Altered};
+use crate::common::count::CountVfs;
 use crate::common::crash::CrashVfs;
 use crate::common::*;
 use crate::ledger_power::change;
 use gstore_core::{Progress, Silent, Unit};
-use gstore_store::vfs::*;
 use gstore_store::*;
 use std::collections::HashSet;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 const LEDGER: &str = "ledger.redb";
 const SUMS: &str = "ledger.sums";
@@ -396,41 +393,6 @@ fn verify_tells_how_far_the_comparison_of_ids_is_and_can_be_stopped_in_it() {
     assert!(files < last.bytes_done && last.bytes_done < last.bytes_total, "{last:?}");
 }
 
-/// Counts the bytes read from the ledger's file.
-#[derive(Debug, Clone, Default)]
-struct Counting(Arc<AtomicU64>);
-
-#[derive(Debug)]
-struct CountingFile(Box<dyn VfsRandom>, Arc<AtomicU64>);
-
-impl VfsRead for CountingFile {
-    fn len(&self) -> io::Result<u64> {
-        self.0.len()
-    }
-    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
-        self.1.fetch_add(buf.len() as u64, Ordering::SeqCst);
-        self.0.read_at(buf, offset)
-    }
-}
-
-impl VfsRandom for CountingFile {
-    fn write_at(&self, data: &[u8], offset: u64) -> io::Result<()> {
-        self.0.write_at(data, offset)
-    }
-    fn set_len(&self, len: u64) -> io::Result<()> {
-        self.0.set_len(len)
-    }
-    fn sync_data(&self) -> io::Result<()> {
-        self.0.sync_data()
-    }
-}
-
-impl Alter for Counting {
-    fn random(&self, file: Box<dyn VfsRandom>, _: &Path) -> Box<dyn VfsRandom> {
-        Box::new(CountingFile(file, Arc::clone(&self.0)))
-    }
-}
-
 #[test]
 fn opening_reads_as_little_of_a_large_ledger_as_of_a_small_one() {
     let dir = tempdir().unwrap();
@@ -439,10 +401,10 @@ fn opening_reads_as_little_of_a_large_ledger_as_of_a_small_one() {
         add(&Store::create(&path).unwrap(), 0..n).unwrap();
         let len = fs_err::metadata(path.join(LEDGER)).unwrap().len();
         let sums = fs_err::metadata(path.join(SUMS)).unwrap().len();
-        let counting = Counting::default();
-        let store = Store::open_on(Arc::new(Altered(counting.clone())), &path).unwrap();
+        let counting = CountVfs::default();
+        let store = Store::open_on(Arc::new(counting.clone()), &path).unwrap();
         again(&store, 2, 0, "opened");
-        let read = counting.0.load(Ordering::SeqCst);
+        let read = counting.take().read_random;
         println!("{n} ids: {len} bytes, {read} of them read, {sums} bytes of sums");
         assert!(read < 128 << 10, "{read} bytes read of a ledger of {n} ids");
         assert!(sums <= len / 512 + 64, "{sums} bytes of sums");

@@ -15,6 +15,8 @@ pub struct Counts {
     /// Reads of them, and the bytes.
     pub reads: u64,
     pub read: u64,
+    /// Bytes read of files that are written at any place.
+    pub read_random: u64,
     /// Bytes written, by file.
     pub written: Vec<(PathBuf, u64)>,
     pub syncs: u64,
@@ -120,6 +122,7 @@ impl VfsRead for Random {
         self.0.len()
     }
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
+        self.1.count(|c| c.read_random += buf.len() as u64);
         self.0.read_at(buf, offset)
     }
 }
