@@ -44,22 +44,15 @@ pub(super) struct Merge<T> {
 
 impl<T> Merge<T> {
     fn of(group: Vec<Candidate<T>>) -> Self {
-        let mut merge = Self { files: Vec::with_capacity(group.len()), expected: CompactedPart::default() };
-        for c in group {
-            merge.expected.add(&CompactedPart {
-                of: String::new(),
-                files_before: 1,
-                files_after: 0,
-                bytes_before: c.len,
-                bytes_after: c.live,
-                rows_dropped: c.dead,
-            });
-            if c.rows > c.dead {
-                merge.expected.files_after = 1;
-            }
-            merge.files.push(c.file);
-        }
-        merge
+        let expected = CompactedPart {
+            files_before: group.len() as u64,
+            files_after: u64::from(group.iter().any(|c| c.rows > c.dead)),
+            bytes_before: group.iter().map(|c| c.len).sum(),
+            bytes_after: group.iter().map(|c| c.live).sum(),
+            rows_dropped: group.iter().map(|c| c.dead).sum(),
+            ..CompactedPart::default()
+        };
+        Self { files: group.into_iter().map(|c| c.file).collect(), expected }
     }
 }
 
