@@ -48,14 +48,7 @@ fn a_backup_is_a_store_and_can_be_restored() {
     let [path, to, back] = ["s", "b", "r"].map(|n| dir.path().join(n));
     let store = rich(&path);
     store.tag(&tag_name("v1"), &store.snapshot().unwrap(), TagOptions::default()).unwrap();
-    let rows = RowSet::from_rows([3, 17]);
-    store
-        .delete(
-            &pool(&store),
-            &rows,
-            DeleteOptions { command: "delete".into(), purge: false, ..DeleteOptions::default() },
-        )
-        .unwrap();
+    delete(&store, [3, 17]);
     let before = current(&path);
     let mut last = None;
     let report = store

@@ -16,11 +16,6 @@ fn compact(store: &Store) -> CompactReport {
     store.compact(CompactOptions::default(), &mut |_| {}).unwrap()
 }
 
-fn delete(store: &Store, rows: impl IntoIterator<Item = u64>) {
-    let options = DeleteOptions { command: "gstore delete".into(), purge: false, ..DeleteOptions::default() };
-    store.delete(&pool(store), &RowSet::from_rows(rows), options).unwrap();
-}
-
 /// All live samples, as one text for each.
 fn samples(snapshot: &Snapshot) -> Vec<String> {
     let reader = snapshot.samples(snapshot.dataset("pool").unwrap()).unwrap();

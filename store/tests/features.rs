@@ -337,9 +337,9 @@ fn what_a_feature_lacks_is_counted_in_live_rows_of_now() {
     assert_eq!(shown(), [(Complete, 20, 0), (Building, 4, 16)]);
     add(&store, 20..25).unwrap();
     assert_eq!(shown(), [(Behind, 20, 5), (Building, 4, 21)]);
-    store.delete(&pool(&store), &RowSet::from_rows([7, 8, 24]), DeleteOptions::default()).unwrap();
+    delete(&store, [7, 8, 24]);
     assert_eq!(shown(), [(Behind, 18, 4), (Building, 3, 19)]);
-    store.delete(&pool(&store), &RowSet::from_range(20..24), DeleteOptions::default()).unwrap();
+    delete(&store, 20..24);
     assert_eq!(shown(), [(Complete, 18, 0), (Building, 3, 15)]);
     add(&store, 30..33).unwrap();
     let mut job = store.start_job(plan(vec![f.clone()])).unwrap();

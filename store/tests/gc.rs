@@ -443,14 +443,7 @@ fn deleted_rows_compacted_files_and_dropped_parts_are_collected() {
     for i in 20..24 {
         add(&store, i..i + 1).unwrap();
     }
-    let rows = RowSet::from_rows([3, 7, 21]);
-    store
-        .delete(
-            &pool(&store),
-            &rows,
-            DeleteOptions { command: "delete".into(), purge: false, ..DeleteOptions::default() },
-        )
-        .unwrap();
+    delete(&store, [3, 7, 21]);
     let bitmaps = files(&path.join("tombstones"));
     assert_eq!(bitmaps.len(), 1);
     store.collect(gc(1)).unwrap();

@@ -64,7 +64,7 @@ fn prepare(path: &Path) -> Store {
     job.publish(None, true).unwrap();
     let tag = TagOptions { command: "gstore tag".into(), ..TagOptions::default() };
     store.tag(&"v1".parse().unwrap(), &store.snapshot().unwrap(), tag).unwrap();
-    store.delete(&pool(&store), &RowSet::from_rows(BEFORE), DeleteOptions::default()).unwrap();
+    delete(&store, BEFORE);
     store
 }
 
@@ -163,7 +163,7 @@ fn nothing_of_purged_rows_is_left_in_the_folder() {
     let twin = dir.path().join("twin");
     copy(&path, &twin);
     let twin = Store::open(&twin).unwrap();
-    twin.delete(&pool(&twin), &RowSet::from_rows(NAMED), DeleteOptions::default()).unwrap();
+    delete(&twin, NAMED);
     // An interrupted job of the dataset, and leftovers.
     let mut job = store.start_job(plan(vec![feature("grad-sign", 6, DType::F32)])).unwrap();
     seal(&mut job, 0, 0..ROWS);
@@ -303,7 +303,7 @@ fn a_purge_of_any_dataset_finishes_one_that_was_cut_short() {
 fn rows_that_a_compaction_took_out_are_purged_from_the_history_too() {
     let (_dir, path) = place();
     let store = prepare(&path);
-    store.delete(&pool(&store), &RowSet::from_rows(NAMED), DeleteOptions::default()).unwrap();
+    delete(&store, NAMED);
     store.compact(CompactOptions::default(), &mut |_| {}).unwrap();
     let expected = content(&store);
     assert!(!store.snapshot_at(3).unwrap().features().is_empty());
@@ -380,7 +380,7 @@ fn a_purge_happens_as_a_whole_or_not_at_all_and_the_next_one_finishes_it() {
         let twin = dir.path().join("twin");
         copy(&prepared, &twin);
         let twin = Store::open(&twin).unwrap();
-        twin.delete(&pool(&twin), &RowSet::from_rows(NAMED), DeleteOptions::default()).unwrap();
+        delete(&twin, NAMED);
         content(&twin)
     };
     drop(store);

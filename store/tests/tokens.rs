@@ -136,10 +136,7 @@ fn digests_stay_whatever_the_files_and_deleted_rows_go_whole() {
     let many = filled_with_tokens(&dir.path().join("many"), 5_000, &f, 333);
     assert_eq!(digest(&one, &f), digest(&many, &f));
     for store in [&one, &many] {
-        let gone = RowSet::from_rows((0..5_000).filter(|r| r % 11 == 3));
-        let options =
-            DeleteOptions { command: "gstore delete".into(), purge: false, ..DeleteOptions::default() };
-        store.delete(&pool(store), &gone, options).unwrap();
+        delete(store, (0..5_000).filter(|r| r % 11 == 3));
         assert!(reader(store).row_vectors(14).unwrap().is_empty());
     }
     let before = digest(&many, &f);

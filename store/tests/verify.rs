@@ -12,7 +12,7 @@ fn bitmaps_of_deleted_rows_are_verified_and_strangers_are_told_from_leftovers() 
     let (_dir, path) = place();
     let f = feature("grad-sgd", 6, DType::F16);
     let store = filled(&path, 30, &f, 10);
-    store.delete(&pool(&store), &RowSet::from_range(3..6), DeleteOptions::default()).unwrap();
+    delete(&store, 3..6);
     assert!(verify(&store).is_sound());
     let uuid = "b34fe6e2-1c2d-4c6c-9d9e-0a4b1c2d3e4f";
     for name in ["notes.txt", "segments/1/notes.arrow", "manifests/copy.json", "samples/old"] {

@@ -1,6 +1,8 @@
 //! Promise: the key of a client's write is known exactly if what was written under it is there.
 
-use crate::common::{add, columns, created, dataset, feature, options, plan, pool, seal, verify, warmup};
+use crate::common::{
+    add, columns, created, dataset, delete, feature, options, plan, pool, seal, verify, warmup,
+};
 use gstore_store::*;
 use serde_json::{Map, Value, json};
 use std::sync::Arc;
@@ -49,13 +51,7 @@ fn an_append_is_noted_with_its_samples_also_where_nothing_is_new() {
     assert_eq!(pool(&store).written("c").unwrap().result["unchanged"], json!(1));
     // Other writers keep what is noted.
     add(&store, 0..5).unwrap();
-    store
-        .delete(
-            &pool(&store),
-            &RowSet::from_range(0..1),
-            DeleteOptions { command: "d".into(), ..Default::default() },
-        )
-        .unwrap();
+    delete(&store, [0]);
     let again = Store::open(dir.path().join("s")).unwrap();
     assert!(pool(&again).written("a").is_some() && pool(&again).written("c").is_some());
     assert!(verify(&store).problems.is_empty());

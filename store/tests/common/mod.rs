@@ -66,6 +66,11 @@ pub fn pool(store: &Store) -> std::sync::Arc<DatasetPart> {
     store.snapshot().unwrap().dataset("pool").unwrap().clone()
 }
 
+/// Deletes rows of the dataset.
+pub fn delete(store: &Store, rows: impl IntoIterator<Item = u64>) -> DeleteReport {
+    store.delete(&pool(store), &RowSet::from_rows(rows), DeleteOptions::default()).unwrap()
+}
+
 /// Adds samples `range` with ids `s<i>`; deleted ones stay out.
 pub fn add(store: &Store, range: std::ops::Range<u64>) -> Result<AppendReport, CommitError> {
     add_with(store, range, options("add"))

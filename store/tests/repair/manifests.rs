@@ -47,7 +47,7 @@ fn a_lost_page_costs_nothing() {
     for i in 0..200 {
         add(&store, i * 2..i * 2 + 2).unwrap();
     }
-    store.delete(&pool(&store), &RowSet::from_range(5..9), DeleteOptions::default()).unwrap();
+    delete(&store, 5..9);
     let mut job = store.start_job(plan(vec![f.clone()])).unwrap();
     (0..200).for_each(|i| seal(&mut job, 0, i * 2..i * 2 + 2));
     count(&mut job, 0..400);

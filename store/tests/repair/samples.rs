@@ -26,7 +26,7 @@ fn only_the_pages_of_the_damaged_mib_are_lost_of_a_large_sample_file() {
         append.push(NewSample { id: &id, record: Some(&record(i)), metadata: vec![] }).unwrap();
     }
     append.finish().unwrap();
-    store.delete(&pool(&store), &RowSet::from_rows([7, 3000]), DeleteOptions::default()).unwrap();
+    delete(&store, [7, 3000]);
     let f = features()[0].clone();
     let mut job = store.start_job(plan(vec![f.clone()])).unwrap();
     seal(&mut job, 0, 0..N);
@@ -119,7 +119,7 @@ fn samples_of_a_lost_snapshot_are_taken_up_and_their_rows_are_not_given_out_agai
 fn rows_that_were_deleted_and_merged_away_are_not_given_out_again() {
     let (_dir, path) = place();
     let store = original(&path);
-    store.delete(&pool(&store), &RowSet::from_range(28..SAMPLES), DeleteOptions::default()).unwrap();
+    delete(&store, 28..SAMPLES);
     let all = CompactOptions { max_dead_share: 0.0, ..CompactOptions::default() };
     store.compact(all, &mut |_| {}).unwrap();
     store.collect(GcOptions { keep: 1, ..GcOptions::default() }).unwrap();

@@ -44,7 +44,7 @@ pub fn original(path: &Path) -> Store {
     job.publish(Some(run_update()), false).unwrap();
     add(&store, 30..SAMPLES).unwrap();
     for row in DELETED {
-        store.delete(&pool(&store), &RowSet::from_rows([row]), DeleteOptions::default()).unwrap();
+        delete(&store, [row]);
     }
     let mut job = store.start_job(plan(vec![a, b])).unwrap();
     seal(&mut job, 0, (20..30).filter(|r| !DELETED.contains(r)));

@@ -145,7 +145,7 @@ fn rows_that_are_other_samples_in_a_restored_store_are_refused() {
     // The same samples again, some of them deleted by now: whatever is stored of them agrees.
     let same = restored("same");
     add(&same, 20..40).unwrap();
-    same.delete(&pool(&same), &RowSet::from_range(3..7), DeleteOptions::default()).unwrap();
+    delete(&same, 3..7);
     let report = attach(&same, &[at("o")]).unwrap();
     assert!(report.features.iter().all(|f| f.complete && f.missing == 0), "{report:?}");
     assert!(verify(&same).is_sound());
