@@ -28,11 +28,7 @@ fn restore(from: &Path, to: &Path) -> Result<CopyReport, BackupError> {
 fn rich(path: &Path) -> Store {
     let store = filled(path, 20, &f(), 5);
     let mut job = store.start_job(plan(vec![feature("grad-adam", 4, DType::F32)])).unwrap();
-    let mut w = job.encoding_writer("pool", encoding_spec(), "tulu").unwrap();
-    for row in 0..20 {
-        w.push(TokenCount { row, tokens: row as u32, scored: 1, truncated: false }).unwrap();
-    }
-    job.seal_encoding(w).unwrap();
+    seal_counts(&mut job, 0..20).unwrap();
     seal(&mut job, 0, 0..20);
     job.publish(None, true).unwrap();
     store

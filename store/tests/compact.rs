@@ -142,12 +142,7 @@ fn with_deletes(path: &Path, f: &JobFeature) -> Store {
     let mut job = store.start_job(plan(vec![f.clone()])).unwrap();
     for start in (0..60).step_by(10) {
         seal(&mut job, 0, start..start + 10);
-        let mut w = job.encoding_writer("pool", encoding_spec(), "tulu").unwrap();
-        for row in start..start + 10 {
-            let (tokens, scored) = (row as u32 + 10, row as u32 + 1);
-            w.push(TokenCount { row, tokens, scored, truncated: row % 5 == 0 }).unwrap();
-        }
-        job.seal_encoding(w).unwrap();
+        seal_counts(&mut job, start..start + 10).unwrap();
     }
     job.publish(None, true).unwrap();
     delete(&store, (0..3).chain([7, 8]).chain(20..40).chain([45]).chain(58..60));

@@ -13,11 +13,7 @@ fn small(path: &Path) -> JobFeature {
     let mut job = store.start_job(plan(vec![f.clone()])).unwrap();
     seal(&mut job, 0, 0..7);
     seal(&mut job, 0, (7..12).filter(|r| *r != 9));
-    let mut w = job.encoding_writer("pool", encoding_spec(), "tulu").unwrap();
-    for row in 0..12 {
-        w.push(TokenCount { row, tokens: 5, scored: 2, truncated: false }).unwrap();
-    }
-    job.seal_encoding(w).unwrap();
+    seal_counts(&mut job, 0..12).unwrap();
     job.publish(None, false).unwrap();
     f
 }

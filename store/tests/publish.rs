@@ -13,18 +13,6 @@ use std::sync::{Arc, Mutex};
 
 const SAMPLES: u64 = 24;
 
-fn counts(job: &mut Job, rows: std::ops::Range<u64>) -> Result<(), WriteError> {
-    let done = job.encoding_rows_done("pool", &encoding_spec().key());
-    for range in RowSet::from_range(rows).difference(&done).ranges() {
-        let mut w = job.encoding_writer("pool", encoding_spec(), "tulu")?;
-        for row in range.clone() {
-            w.push(TokenCount { row, tokens: row as u32 + 10, scored: row as u32, truncated: row % 5 == 0 })?;
-        }
-        job.seal_encoding(w)?;
-    }
-    Ok(())
-}
-
 /// What one `ingest` does: add samples, compute what is missing in windows of 10 rows,
 /// publish. Counts computed rows.
 fn ingest(store: &Store, f: &JobFeature, computed: &mut u64) -> Result<(), Box<dyn std::error::Error>> {
@@ -32,7 +20,7 @@ fn ingest(store: &Store, f: &JobFeature, computed: &mut u64) -> Result<(), Box<d
     let mut job = store.start_job(plan(vec![f.clone()]))?;
     let all = RowSet::from_range(0..SAMPLES);
     for window in [0..10, 10..20, 20..SAMPLES] {
-        counts(&mut job, window.clone())?;
+        seal_counts(&mut job, window.clone())?;
         let missing = all.difference(&job.rows_done(0)).intersection(&RowSet::from_range(window));
         if missing.is_empty() {
             continue;
@@ -288,7 +276,7 @@ fn a_damaged_sealed_file_is_computed_again() {
     let mut job = store.start_job(plan(vec![f.clone()])).unwrap();
     seal(&mut job, 0, 0..10);
     seal(&mut job, 0, 10..30);
-    counts(&mut job, 0..30).unwrap();
+    seal_counts(&mut job, 0..30).unwrap();
     let path = job.sealed(0)[1].path().to_owned();
     drop(job);
     let mut bytes = fs_err::read(&path).unwrap();

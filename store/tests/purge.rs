@@ -54,12 +54,7 @@ fn prepare(path: &Path) -> Store {
     for start in (0..ROWS).step_by(20) {
         seal(&mut job, 0, start..start + 20);
         seal(&mut job, 1, start..start + 20);
-        let mut w = job.encoding_writer("pool", encoding_spec(), "tulu").unwrap();
-        for row in start..start + 20 {
-            let count = row as u32 + 1000;
-            w.push(TokenCount { row, tokens: count, scored: count, truncated: true }).unwrap();
-        }
-        job.seal_encoding(w).unwrap();
+        seal_counts(&mut job, start..start + 20).unwrap();
     }
     job.publish(None, true).unwrap();
     let tag = TagOptions { command: "gstore tag".into(), ..TagOptions::default() };

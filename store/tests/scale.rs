@@ -51,9 +51,7 @@ fn every_long_list_comes_back_whole() {
     let mut job = store.start_job(plan(vec![f.clone()])).unwrap();
     for row in 0..N {
         seal(&mut job, 0, [row]);
-        let mut w = job.encoding_writer("pool", encoding_spec(), "tulu").unwrap();
-        w.push(TokenCount { row, tokens: 5, scored: 2, truncated: false }).unwrap();
-        job.seal_encoding(w).unwrap();
+        seal_counts(&mut job, [row]).unwrap();
     }
     job.publish(None, true).unwrap();
     let written = store.snapshot().unwrap();

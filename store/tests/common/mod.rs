@@ -124,6 +124,19 @@ pub fn encoding_spec() -> EncodingSpec {
     }
 }
 
+/// Seals token counts of those of some rows that have none yet.
+pub fn seal_counts(job: &mut Job, rows: impl IntoIterator<Item = u64>) -> Result<(), WriteError> {
+    let done = job.encoding_rows_done("pool", &encoding_spec().key());
+    for range in RowSet::from_rows(rows).difference(&done).ranges() {
+        let mut w = job.encoding_writer("pool", encoding_spec(), "tulu")?;
+        for row in range.clone() {
+            w.push(TokenCount { row, tokens: row as u32 + 10, scored: row as u32, truncated: row % 5 == 0 })?;
+        }
+        job.seal_encoding(w)?;
+    }
+    Ok(())
+}
+
 /// A feature as an ingest makes it now: signs are of rotated modules.
 pub fn feature(name: &str, dim: u32, dtype: DType) -> JobFeature {
     let desc = FeatureDesc {

@@ -50,7 +50,7 @@ fn a_lost_page_costs_nothing() {
     delete(&store, 5..9);
     let mut job = store.start_job(plan(vec![f.clone()])).unwrap();
     (0..200).for_each(|i| seal(&mut job, 0, i * 2..i * 2 + 2));
-    count(&mut job, 0..400);
+    seal_counts(&mut job, 0..400).unwrap();
     job.publish(None, true).unwrap();
     let was = content(&store);
     drop(store);

@@ -16,17 +16,6 @@ pub fn features() -> [JobFeature; 2] {
     [feature("grad-sgd", 6, DType::F16), feature("grad-adam", 4, DType::F32)]
 }
 
-pub fn count(job: &mut Job, rows: std::ops::Range<u64>) {
-    let done = job.encoding_rows_done("pool", &encoding_spec().key());
-    for range in RowSet::from_range(rows).difference(&done).ranges() {
-        let mut w = job.encoding_writer("pool", encoding_spec(), "tulu").unwrap();
-        for row in range.clone() {
-            w.push(TokenCount { row, tokens: row as u32 + 5, scored: 2, truncated: false }).unwrap();
-        }
-        job.seal_encoding(w).unwrap();
-    }
-}
-
 pub fn run_update() -> RunUpdate {
     warmup("checkpoint-7", 7, 2e-5)
 }
@@ -40,7 +29,7 @@ pub fn original(path: &Path) -> Store {
     let mut job = store.start_job(plan(vec![a.clone()])).unwrap();
     seal(&mut job, 0, 0..10);
     seal(&mut job, 0, 10..20);
-    count(&mut job, 0..30);
+    seal_counts(&mut job, 0..30).unwrap();
     job.publish(Some(run_update()), false).unwrap();
     add(&store, 30..SAMPLES).unwrap();
     for row in DELETED {
@@ -50,7 +39,7 @@ pub fn original(path: &Path) -> Store {
     seal(&mut job, 0, (20..30).filter(|r| !DELETED.contains(r)));
     seal(&mut job, 0, 30..SAMPLES);
     seal(&mut job, 1, 0..20);
-    count(&mut job, 0..SAMPLES);
+    seal_counts(&mut job, 0..SAMPLES).unwrap();
     job.publish(None, false).unwrap();
     let job = store.start_job(plan(vec![features()[0].clone()])).unwrap();
     job.publish(None, true).unwrap();
