@@ -246,7 +246,7 @@ impl Text {
     }
 
     fn damaged(&self, message: impl Into<String>) -> DataError {
-        DataError::Damaged { path: self.path.to_path_buf(), place: None, message: message.into() }
+        DataError::damaged(&self.path, None, message)
     }
 
     fn error(&self, error: &::csv::Error, line: u64) -> DataError {
@@ -257,6 +257,6 @@ impl Text {
             }
             _ => (line, error.to_string()),
         };
-        DataError::Damaged { path: self.path.to_path_buf(), place: Some(self.place(line)), message }
+        DataError::damaged(&self.path, Some(self.place(line)), message)
     }
 }

@@ -39,8 +39,7 @@ impl DataFile {
         let format =
             by_content.or_else(|| format_of(path)).ok_or_else(|| DataError::Unknown(path.to_owned()))?;
         if matches!(format, Format::Lines | Format::Csv { .. }) && is_utf16(&start) {
-            let (path, message) = (path.to_owned(), CONVERT_WIDE.to_owned());
-            return Err(DataError::Damaged { path, place: None, message });
+            return Err(DataError::damaged(path, None, CONVERT_WIDE));
         }
         let other = match format {
             Format::Csv { delimiter } => other_separator(&header, delimiter),

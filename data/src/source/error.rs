@@ -2,7 +2,7 @@
 
 #![allow(missing_docs, reason = "the message of an error says what its fields are")]
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use gstore_core::many;
 
@@ -74,6 +74,10 @@ pub enum DataError {
 }
 
 impl DataError {
+    pub(super) fn damaged(path: &Path, place: Option<Place>, message: impl Into<String>) -> Self {
+        Self::Damaged { path: path.to_owned(), place, message: message.into() }
+    }
+
     /// Whether one record is at fault, and the next may be read.
     pub fn is_of_record(&self) -> bool {
         match self {

@@ -66,7 +66,7 @@ fn folder(path: &Path, depth: usize, found: &mut Vec<PathBuf>) -> Result<(), Dat
     if depth > DEPTH {
         let message =
             format!("folders are nested more than {DEPTH} deep; is there a link to a folder above?");
-        return Err(DataError::Damaged { path: path.to_owned(), place: None, message });
+        return Err(DataError::damaged(path, None, message));
     }
     if is_store(path) {
         return Ok(());

@@ -55,7 +55,7 @@ impl ListSource {
 
     fn damaged(&self, message: String) -> DataError {
         let place = Place { file: Arc::clone(&self.path), unit: Unit::Line, number: self.line };
-        DataError::Damaged { path: self.path.to_path_buf(), place: Some(place), message }
+        DataError::damaged(&self.path, Some(place), message)
     }
 
     /// The next byte, which stays the next one.

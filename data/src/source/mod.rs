@@ -94,9 +94,8 @@ impl DataFile {
         let path: Arc<std::path::Path> = Arc::from(self.path());
         Ok(match self.format {
             Format::Lines => {
-                let (is_list, bytes, count) = list::is_list(Input::open(self)?).map_err(|error| {
-                    DataError::Damaged { path: path.to_path_buf(), place: None, message: error.to_string() }
-                })?;
+                let (is_list, bytes, count) = list::is_list(Input::open(self)?)
+                    .map_err(|error| DataError::damaged(&path, None, error.to_string()))?;
                 match is_list {
                     true => Box::new(list::ListSource::new(path, bytes, count)),
                     false => Box::new(lines::LineSource::new(path, bytes, count)),

@@ -34,12 +34,8 @@ pub(super) struct BatchRows<R> {
 impl<R> BatchRows<R> {
     /// The rows of a file that was opened, or why it was not.
     pub(super) fn new(path: Arc<Path>, opened: Result<R, String>) -> Result<Self, DataError> {
-        match opened {
-            Ok(reader) => {
-                Ok(Self { path, reader, batch: None, next: 0, number: 0, json: Vec::new(), ended: false })
-            }
-            Err(message) => Err(DataError::Damaged { path: path.to_path_buf(), place: None, message }),
-        }
+        let reader = opened.map_err(|message| DataError::damaged(&path, None, message))?;
+        Ok(Self { path, reader, batch: None, next: 0, number: 0, json: Vec::new(), ended: false })
     }
 
     /// The row that comes next, for errors.
@@ -49,11 +45,7 @@ impl<R> BatchRows<R> {
 
     /// An error at the row that comes next.
     fn damaged(&self, message: String) -> DataError {
-        DataError::Damaged {
-            path: self.path.to_path_buf(),
-            place: (self.number > 0).then(|| self.place()),
-            message,
-        }
+        DataError::damaged(&self.path, (self.number > 0).then(|| self.place()), message)
     }
 
     /// Whether a row of the batch is left.

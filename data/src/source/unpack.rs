@@ -55,11 +55,7 @@ pub(super) fn seekable(file: &DataFile) -> Result<std::fs::File, DataError> {
     if file.compression == Compression::None {
         return Ok(fs_err::File::open(file.path())?.into_parts().0);
     }
-    let damaged = |error: std::io::Error| DataError::Damaged {
-        path: file.path().to_owned(),
-        place: None,
-        message: error.to_string(),
-    };
+    let damaged = |error: std::io::Error| DataError::damaged(file.path(), None, error.to_string());
     let mut copy = tempfile::tempfile().map_err(damaged)?;
     std::io::copy(&mut Input::open(file)?.bytes, &mut copy).map_err(damaged)?;
     copy.seek(SeekFrom::Start(0)).map_err(damaged)?;
