@@ -176,7 +176,7 @@ struct Text {
 impl Text {
     fn open(path: &Arc<Path>, bytes: Box<dyn Read + Send>, delimiter: u8) -> Result<Self, DataError> {
         let (quotes, lines) = Quotes::new(bytes, delimiter, LINE_LIMIT);
-        let since = quotes.since();
+        let since = Arc::clone(&quotes.since);
         let mut builder = ReaderBuilder::new();
         // The fields are counted below, where the record is at hand.
         builder.delimiter(delimiter).flexible(true).buffer_capacity(READ_SIZE);

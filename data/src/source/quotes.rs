@@ -51,7 +51,7 @@ pub(super) struct Quotes<R> {
     /// Lines on which records begin.
     begins: Sender<u64>,
     /// Bytes read since the parser began the record, which sets it to zero.
-    since: Arc<AtomicUsize>,
+    pub(super) since: Arc<AtomicUsize>,
     /// The most bytes of a record.
     limit: usize,
 }
@@ -63,10 +63,6 @@ impl<R: Read> Quotes<R> {
         let (begins, lines) = channel();
         let since = Arc::default();
         (Self { inner, delimiter, state, line: 1, started: false, begins, since, limit }, lines)
-    }
-
-    pub(super) fn since(&self) -> Arc<AtomicUsize> {
-        Arc::clone(&self.since)
     }
 
     fn ends_field(&self, byte: u8) -> bool {

@@ -67,7 +67,7 @@ impl Tower<http::Request<Body>> for DirectService {
             if let Err(status) = service.admit(&mut request) {
                 return Ok(status.into_http());
             }
-            let patience = service.patience();
+            let patience = service.0.limits.connections.reader;
             let request = request.map(|body| Body::new(TimedBody::new(body, patience)));
             match request.uri().path() == DO_GET {
                 true => Ok(answer(&service, request, most).await),

@@ -12,7 +12,6 @@ pub(crate) use direct::DirectService;
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Duration;
 
 use arrow_flight::flight_service_server::FlightService;
 use arrow_flight::{
@@ -83,11 +82,6 @@ impl Service {
         let caller = caller.inspect_err(|status| self.0.audit.refused(peer, status))?;
         request.extensions_mut().insert(caller);
         Ok(())
-    }
-
-    /// How long a request that has begun may stop.
-    pub(crate) fn patience(&self) -> Duration {
-        self.0.limits.connections.reader
     }
 
     /// Who asks, and of which snapshot.

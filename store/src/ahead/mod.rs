@@ -88,7 +88,7 @@ impl ReadAhead {
         wants.ask();
         let (mut read, mut held) = (BytesRead::default(), 0);
         let mut open: Option<OpenFile<'_>> = None;
-        for (source, span) in wants.into_spans() {
+        for (source, span) in wants.spans {
             let file = open.take().filter(|file| file.is_of(source)).unwrap_or_else(|| OpenFile::new(source));
             let wanted = span.end - span.start;
             let mut bytes = self.take_spare(sectors_around(&span));

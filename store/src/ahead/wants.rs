@@ -93,7 +93,7 @@ pub(crate) const NEAR_SMALL: usize = 4096;
 /// for small ones the system is asked to read them.
 #[derive(Default)]
 pub struct SpanRequests<'a> {
-    spans: Vec<(ScannedFile<'a>, Range<u64>)>,
+    pub(super) spans: Vec<(ScannedFile<'a>, Range<u64>)>,
     small: Vec<(&'a FileMap, Range<usize>)>,
 }
 
@@ -147,9 +147,5 @@ impl<'a> SpanRequests<'a> {
     /// Asks the system for the small ones.
     pub(super) fn ask(&self) {
         self.small.iter().for_each(|(map, range)| map.will_need(range));
-    }
-
-    pub(super) fn into_spans(self) -> Vec<(ScannedFile<'a>, Range<u64>)> {
-        self.spans
     }
 }

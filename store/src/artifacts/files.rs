@@ -65,7 +65,7 @@ impl ArtifactFiles {
         }
         let file = file_name(name);
         let (path, shown) = self.folder.file(&file);
-        let vfs = self.folder.env().vfs();
+        let vfs = self.folder.env.vfs();
         let target = vfs.create(&path).map_err(Env::io("create", &shown))?;
         let mut writer = BufWriter::with_capacity(BUFFER, Sink::new(target));
         let written = fill(&mut writer).and_then(|()| writer.flush()).and_then(|()| writer.get_mut().sync());
@@ -85,12 +85,12 @@ impl ArtifactFiles {
     /// that is possible. The caller holds the writer lock.
     pub(super) fn place(&self) -> Result<(), StorageError> {
         let place = |file: &ArtifactFile| (self.folder.path_of(&file.file), artifact_file(&file.file));
-        self.folder.env().place(&self.files.iter().map(place).collect::<Vec<_>>())
+        self.folder.env.place(&self.files.iter().map(place).collect::<Vec<_>>())
     }
 
     /// Removes the files from their places: nothing refers to them.
     pub(super) fn unplace(&self) {
-        self.folder.env().remove_unreferenced(self.files.iter().map(|file| artifact_file(&file.file)));
+        self.folder.env.remove_unreferenced(self.files.iter().map(|file| artifact_file(&file.file)));
     }
 }
 

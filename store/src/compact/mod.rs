@@ -147,7 +147,7 @@ impl Compaction<'_> {
                 Replacement::Segments { inputs: inputs.clone(), output: output.map(|s| s.entry) }
             }
             Group::Samples(part, inputs) => {
-                let ids = ids::digests_of(folder.env(), part, inputs, &unit.deleted, salt);
+                let ids = ids::digests_of(&folder.env, part, inputs, &unit.deleted, salt);
                 let own = RowSet::from_ranges(inputs.iter().map(FileEntry::range));
                 let ids = ids.map_err(|e| RewriteError::source(e).affecting(&own, &unit.name))?;
                 let outputs = merge_samples(folder, part, inputs, live, limit, &mut watch)?;

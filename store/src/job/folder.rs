@@ -39,7 +39,7 @@ enum FolderLocation {
 /// A job's folder, held.
 #[derive(Debug)]
 pub(crate) struct JobFolder {
-    env: Arc<Env>,
+    pub(crate) env: Arc<Env>,
     place: FolderLocation,
     path: PathBuf,
     /// How messages name it: `tmp/<id>`, or the folder of a shard.
@@ -201,10 +201,6 @@ impl JobFolder {
             lock,
         };
         Ok(lock.map(folder))
-    }
-
-    pub(crate) fn env(&self) -> &Arc<Env> {
-        &self.env
     }
 
     /// A file of the folder, relative to the store.

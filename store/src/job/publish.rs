@@ -144,11 +144,11 @@ impl Job {
 
     fn move_files(&self, intents: &Intents) -> Result<(), StorageError> {
         let moves = intents.moves.iter().map(|m| (self.folder.path_of(&m.from), m.to.clone()));
-        self.folder.env().move_all(&moves.collect::<Vec<_>>())
+        self.folder.env.move_all(&moves.collect::<Vec<_>>())
     }
 
     fn move_back(&self, intents: &Intents) -> Result<(), StorageError> {
-        let env = self.folder.env();
+        let env = &self.folder.env;
         for m in &intents.moves {
             if env.exists(&m.to).unwrap_or(false) {
                 self.folder.rename(&env.at(&m.to), &m.from)?;

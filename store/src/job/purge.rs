@@ -76,7 +76,7 @@ impl FeatureWork {
         let new = Uuid::new_v4();
         let path = self.unfinished(folder, new);
         let mut writer =
-            SegmentWriter::create(folder.env().vfs(), &path, new, &self.feature.desc, &self.feature.attrs)?;
+            SegmentWriter::create(folder.env.vfs(), &path, new, &self.feature.desc, &self.feature.attrs)?;
         let file = SegmentFile::open_unlisted(folder.file(file), uuid)?.file;
         let mut scratch = BlockBuffer::new();
         for block in &file.blocks {

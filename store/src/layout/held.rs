@@ -18,7 +18,7 @@ pub(crate) const HELD_LOCK: &str = "lock";
 /// A folder of ours, held. It goes away when this is dropped.
 #[derive(Debug)]
 pub(crate) struct HeldFolder {
-    env: Arc<Env>,
+    pub(crate) env: Arc<Env>,
     name: String,
     _lock: Box<dyn VfsLock>,
 }
@@ -37,10 +37,6 @@ impl HeldFolder {
                 Err(Env::io("lock", &lock_name)(e))
             }
         }
-    }
-
-    pub(crate) fn env(&self) -> &Arc<Env> {
-        &self.env
     }
 
     /// A file of the folder, and how messages name it.

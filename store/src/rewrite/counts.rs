@@ -68,7 +68,7 @@ fn copy(
     uuid: Uuid,
     watch: &mut Watch<'_>,
 ) -> Result<FileEntry, RewriteError> {
-    let env = folder.env();
+    let env = &folder.env;
     let path = folder.path_of(&format!("{uuid}.parquet"));
     let (spec, label) = (encoding.spec.clone(), encoding.label.clone());
     let mut writer = EncodingWriter::new(env.shared_vfs(), path, uuid, dataset.to_owned(), spec, label);

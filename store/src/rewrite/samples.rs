@@ -34,7 +34,7 @@ pub(crate) fn merge_samples(
     let of = format!("dataset {}", part.name);
     let mut target = RewrittenSamples::new(folder, part, file_bytes);
     for stretch in stretches(live, &own) {
-        let copied = copy(folder.env(), part, inputs, &stretch, &mut target, watch);
+        let copied = copy(&folder.env, part, inputs, &stretch, &mut target, watch);
         match copied.and_then(|()| target.close()) {
             Ok(()) => {}
             Err(e) => {
@@ -187,7 +187,7 @@ impl<'a> RewrittenSamples<'a> {
     fn open(&mut self, first_row: u64) -> Result<(), RewriteError> {
         let uuid = Uuid::new_v4();
         let path = self.folder.path_of(&format!("{uuid}.parquet"));
-        let (vfs, schema) = (self.folder.env().vfs(), Arc::clone(&self.schema));
+        let (vfs, schema) = (self.folder.env.vfs(), Arc::clone(&self.schema));
         let writer = TableWriter::create(vfs, &path, uuid, first_row, schema, sample_properties());
         let mut writer = writer.map_err(|e| RewriteError::Target(e.into()))?;
         writer.describe(self.about.clone());

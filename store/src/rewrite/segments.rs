@@ -30,7 +30,7 @@ pub(crate) fn merge_segments(
     let name = format!("{uuid}.arrow");
     let sources = inputs
         .iter()
-        .map(|entry| SegmentFile::open_of(folder.env(), part, entry))
+        .map(|entry| SegmentFile::open_of(&folder.env, part, entry))
         .collect::<Result<Vec<_>, _>>()
         .map_err(RewriteError::source)?;
     let mut target = RewrittenSegment { folder, part, uuid, name, writer: None };
@@ -59,7 +59,7 @@ impl RewrittenSegment<'_> {
             Some(writer) => writer,
             none => {
                 let path = self.folder.path_of(&self.name);
-                let (vfs, part) = (self.folder.env().vfs(), self.part);
+                let (vfs, part) = (self.folder.env.vfs(), self.part);
                 none.insert(SegmentWriter::create(vfs, &path, self.uuid, &part.desc, &part.attrs)?)
             }
         };

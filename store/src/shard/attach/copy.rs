@@ -88,7 +88,7 @@ fn take(
             let part = unfinished(&work.name_of(entry.uuid));
             copy_bytes(&job.folder, &from, &part, entry.len, &bad)?;
             let (path, rows) = (job.folder.path_of(&part), file.row_set());
-            let check = |path: &Path| check_segment(job.folder.env(), path, entry, f, &rows);
+            let check = |path: &Path| check_segment(&job.folder.env, path, entry, f, &rows);
             verified(&path, &from, check, bad)?;
             if let Some(keep) = choice.rows_in(entry.uuid).filter(|keep| **keep != rows) {
                 work.keep_rows(&job.folder, &part, entry.uuid, keep)?;
@@ -99,7 +99,7 @@ fn take(
         FileContent::Encoding(e, entry) => {
             let part = unfinished(&encoding_name(entry.uuid));
             copy_bytes(&job.folder, &from, &part, entry.len, &bad)?;
-            let check = |path: &Path| check_table(job.folder.env(), path, entry);
+            let check = |path: &Path| check_table(&job.folder.env, path, entry);
             verified(&job.folder.path_of(&part), &from, check, bad)?;
             let (dataset, file) = (shard.receipt.note.dataset.clone(), entry.clone());
             let (spec, label) = (e.spec.clone(), e.label.clone());
@@ -116,7 +116,7 @@ fn copy_bytes(
     len: u64,
     bad: &dyn Fn(String) -> AttachError,
 ) -> Result<(), AttachError> {
-    let vfs = folder.env().vfs();
+    let vfs = folder.env.vfs();
     let shown = from.display().to_string();
     let source = if_there(vfs.open(from)).map_err(Env::io("open", &shown))?;
     let source = source.ok_or_else(|| bad("there is no such file".into()))?;
