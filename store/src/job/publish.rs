@@ -129,7 +129,8 @@ impl Job {
             complete: change.features.iter().any(|f| f.state == FeatureState::Complete),
         };
         self.folder.write(PUBLISH, &intents)?;
-        let moved = self.move_files(&intents).map_err(CommitError::from);
+        let moves = intents.moves.iter().map(|m| (self.folder.path_of(&m.from), m.to.clone()));
+        let moved = self.folder.env.move_all(&moves.collect::<Vec<_>>()).map_err(CommitError::from);
         let published = moved.and_then(|()| publish(&self.store, &lock, &now, change));
         let snapshot = published.inspect_err(|e| {
             if !e.is_unclear() {
@@ -140,11 +141,6 @@ impl Job {
         // The snapshot is there; what cannot be removed now is removed by the next start.
         let _ = self.folder.delete();
         Ok(PublishOutcome::New(snapshot))
-    }
-
-    fn move_files(&self, intents: &Intents) -> Result<(), StorageError> {
-        let moves = intents.moves.iter().map(|m| (self.folder.path_of(&m.from), m.to.clone()));
-        self.folder.env.move_all(&moves.collect::<Vec<_>>())
     }
 
     fn move_back(&self, intents: &Intents) -> Result<(), StorageError> {

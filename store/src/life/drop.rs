@@ -48,7 +48,8 @@ impl Store {
         let base = self.snapshot()?;
         let part = Arc::clone(base.same_feature(feature)?);
         let shown = part.display_name();
-        if has_deltas(&base, &part) {
+        // Without it, losses that are stored as differences to it would say nothing.
+        if base.features().iter().any(|other| is_relative_to(&other.desc, &part.desc)) {
             return Err(ChangeError::Offset { feature: shown });
         }
         let _starting = self.quiet(&format!("feature {shown}"), &|job| {
@@ -226,11 +227,6 @@ impl Store {
         report.snapshot = publish(self, lock, base, change)?.number();
         Ok(report)
     }
-}
-
-/// Whether losses are stored as differences to a feature, so that they would say nothing without it.
-fn has_deltas(base: &Snapshot, offset: &FeaturePart) -> bool {
-    base.features().iter().any(|part| is_relative_to(&part.desc, &offset.desc))
 }
 
 /// Whether a feature has losses of members that are stored as differences to another one.

@@ -21,7 +21,7 @@ pub(super) struct Pending {
     /// The row of each vector.
     pub rows: Vec<u64>,
     /// Empty where a row has one vector.
-    pos: Vec<u32>,
+    pub pos: Vec<u32>,
     values: ValueVec,
     scale: Vec<f32>,
     norm: Vec<f32>,
@@ -43,11 +43,6 @@ impl Pending {
             flags: Vec::new(),
             check: Vec::new(),
         }
-    }
-
-    /// Position of the last vector, where it has one.
-    pub(crate) fn last_pos(&self) -> Option<u32> {
-        self.pos.last().copied()
     }
 
     /// Number of different rows.

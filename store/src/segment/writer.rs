@@ -137,7 +137,7 @@ impl SegmentWriter {
             return Err(WriteError::Description(wrong));
         }
         let last = self.written.ranges().last().map(|r| r.end - 1);
-        if let (Some(pos), Some(before)) = (pos, self.open.last_pos().filter(|_| last == Some(row)))
+        if let (Some(pos), Some(before)) = (pos, self.open.pos.last().copied().filter(|_| last == Some(row)))
             && (before >= pos || before == 0)
         {
             return Err(WriteError::Position { row, pos, last: before });
