@@ -41,7 +41,7 @@ pub fn run(context: &Context, args: &TagArgs) -> Result<()> {
         (target.number(), format!("tagged snapshot {}", target.number()))
     };
     match args.output.json.as_json {
-        true => print_json(&json!({ "name": name, "snapshot": snapshot }))?,
+        true => print_json(&json!({ "name": name.to_string(), "snapshot": snapshot }))?,
         false => out!("{name}: {said}"),
     }
     Ok(())

@@ -64,9 +64,9 @@ mod tests {
         let left = folder.path().join("left.arrow");
         fs_err::write(&left, [1]).unwrap();
         let other = Spool::create(folder.path()).unwrap();
-        assert!(held.path().exists() && !left.exists());
-        let path = other.path().to_owned();
+        assert!(held.path.exists() && !left.exists());
+        let path = other.path.to_owned();
         drop(other);
-        assert!(!path.exists() && held.path().exists());
+        assert!(!path.exists() && held.path.exists());
     }
 }
