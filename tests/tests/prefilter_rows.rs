@@ -62,6 +62,26 @@ fn labelled_rows_of_the_top_are_kept_whatever_is_predicted_of_them() {
 }
 
 #[test]
+fn labelled_rows_are_as_large_a_part_of_the_sample_as_of_the_pool() {
+    // More rows than are predicted for the report, and a column that says nothing of their gradients.
+    const POOL: u64 = 24_000;
+    let place = Place::new();
+    let unlike = |row: u64| (row * 7919 % POOL) as f64;
+    let line = |row: u64| json!({"id": format!("pool{row}"), "text": row.to_string(), "x": unlike(row)});
+    let store = add(&place, "pool", (0..POOL).map(line));
+    let mut numbers = Numbers(5);
+    gradients(&store, "pool", POOL, DIM, |_| numbers.vector(DIM));
+    append(&store, "q", 4);
+    gradients(&store, "q", 4, DIM, |_| numbers.vector(DIM));
+    // 2,000 labelled rows of the top are kept, beside 3 % of the others.
+    let of = ["--inputs", "x", "--labels", "4000", "--top", "50%", "--budget", "3%", "--json"];
+    let told = number(&place.json(&fit("cheap", &of))["report"]["cost"]["kept"]) * POOL as f64;
+    let kept = place.value("SELECT count(*) FROM predicted('pool', 'cheap') WHERE kept");
+    let kept: f64 = kept.parse().expect("a number");
+    assert!((told - kept).abs() < 120.0, "{told} of {kept}");
+}
+
+#[test]
 fn labelled_rows_count_as_found_only_where_they_were_drawn_at_random() {
     let place = place_of(ROWS, line);
     let bound = |more: &[&str]| {

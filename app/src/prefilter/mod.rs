@@ -134,7 +134,8 @@ fn among_candidates(options: &FitOptions, live: u64, in_target: u64) -> FitOptio
 }
 
 /// Predictions of a sample of the pool, of which a share of rows is taken, and what of it has none. Labelled
-/// rows say nothing of the latter: they may be those that have all values.
+/// rows say nothing of the latter: they may be those that have all values. They are drawn by the seed itself,
+/// and the sample by another one, in which they are as large a part as in the pool.
 fn predictions(
     snapshot: &Arc<Snapshot>,
     request: &PrefilterRequest,
@@ -142,7 +143,7 @@ fn predictions(
     work: &JobContext<'_>,
 ) -> Result<(Vec<Prediction>, Unpredicted), AnswerError> {
     let features = prefilter.open(snapshot, &request.pool)?;
-    let rows = random_rows(features.samples().rows(), SHARE_ROWS, request.options.seed);
+    let rows = random_rows(features.samples().rows(), SHARE_ROWS, !request.options.seed);
     let mut found = Vec::new();
     let mut there: BTreeMap<&str, usize> = BTreeMap::new();
     for own in cells(&rows) {
