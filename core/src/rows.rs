@@ -123,8 +123,12 @@ impl RowSet {
         if self.ranges.last().is_none_or(|last| last.start <= rows.start) {
             self.push_sorted(rows);
         } else {
-            let old = std::mem::take(&mut self.ranges);
-            *self = Self::from_ranges(old.into_iter().chain([rows]));
+            // In place of those that it overlaps or touches.
+            let from = self.ranges.partition_point(|r| r.end < rows.start);
+            let to = self.ranges.partition_point(|r| r.start <= rows.end);
+            let start = self.ranges.get(from).map_or(rows.start, |r| r.start.min(rows.start));
+            let end = self.ranges.get(..to).and_then(<[_]>::last).map_or(rows.end, |r| r.end.max(rows.end));
+            self.ranges.splice(from..to, std::iter::once(start..end));
         }
     }
 
@@ -270,6 +274,18 @@ mod tests {
             grown.insert(cut..cut + len);
             let expected: BTreeSet<_> = a.iter().copied().chain(cut..cut + len).collect();
             prop_assert_eq!(grown, RowSet::from_rows(expected));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn rows_come_in_any_order(order in proptest::collection::vec((0u64..200, 1u64..4), 0..150)) {
+            let (mut set, mut plain) = (RowSet::new(), BTreeSet::new());
+            for (row, len) in order {
+                set.insert(row..row + len);
+                plain.extend(row..row + len);
+                prop_assert_eq!(&set, &RowSet::from_rows(plain.iter().copied()));
+            }
         }
     }
 

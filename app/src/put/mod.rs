@@ -5,7 +5,7 @@
 //!   that is killed a job's folder, which the next put of the feature clears and `gc` can take
 //! - a write with a key is done once: what is sent again under it is compared with what was sent first, and
 //!   changes nothing
-//! - memory: the vectors of one push, a block of the file, and the set of rows
+//! - memory: the vectors of one push, a block of the file, and a bit for each row of the dataset
 
 mod error;
 mod ids;

@@ -24,9 +24,10 @@ pub(super) struct PutJob {
     pub(super) resolved: ResolvedFeature,
     ids: Option<IdLookup>,
     live: Arc<RowSet>,
-    /// Rows that the feature has, and those that were pushed.
+    /// Rows that the feature has.
     published: RowSet,
-    pushed: RowSet,
+    /// A bit for each row that was pushed, as rows may come in any order.
+    pushed: Vec<u64>,
     writer: Option<(SegmentWriter, u64)>,
     /// Vectors of sealed files that became zeros.
     not_finite: u64,
@@ -57,7 +58,6 @@ impl PutJob {
         }
         let published = job.rows_done(0);
         let live = snapshot.live_rows(snapshot.dataset(dataset)?)?;
-        let pushed = RowSet::new();
         Ok(Self {
             store: store.clone(),
             plan,
@@ -66,7 +66,7 @@ impl PutJob {
             ids: None,
             live,
             published,
-            pushed,
+            pushed: Vec::new(),
             writer: None,
             not_finite: 0,
             bytes: 0,
@@ -126,10 +126,15 @@ impl PutJob {
         if self.published.contains(row) {
             return Err(PutError::There { feature: feature(), row });
         }
-        if self.pushed.contains(row) {
+        let (word, bit) = ((row / 64) as usize, 1_u64 << (row % 64));
+        if word >= self.pushed.len() {
+            self.pushed.resize(word + 1, 0);
+        }
+        let Some(word) = self.pushed.get_mut(word) else { return Ok(()) };
+        if *word & bit != 0 {
             return Err(PutError::Twice(row));
         }
-        self.pushed.insert(row..row + 1);
+        *word |= bit;
         Ok(())
     }
 
