@@ -7,7 +7,7 @@
 use crate::error::{OpenError, TagError};
 use crate::layout::now;
 use crate::manifest::{Extra, Root, Tag};
-use crate::store::{Chain, Snapshot, Store, TagInfo, TagName, WriterLock, change_of, publish};
+use crate::store::{Chain, Snapshot, SnapshotName, Store, TagInfo, TagName, WriterLock, change_of, publish};
 use std::sync::Arc;
 
 /// How a tag is set.
@@ -20,20 +20,29 @@ pub struct TagOptions {
 }
 
 impl Store {
-    /// The snapshot that made what is in the store: the current one, or an earlier one where all that came
-    /// after it are tags. So names that are given one after the other are names of the same state.
+    /// The snapshot that a new tag is for: the one that is named, or else the one that made what is in the
+    /// store, which is the current one or an earlier one where all that came after it are tags. So names that
+    /// are given one after the other are names of the same state.
     ///
     /// # Errors
-    /// A root of the history that cannot be read.
-    pub fn last_change(&self) -> Result<Arc<Snapshot>, OpenError> {
+    /// There is no such snapshot, and a root of the history that cannot be read.
+    pub fn tag_target(&self, named: Option<&SnapshotName>) -> Result<Arc<Snapshot>, OpenError> {
+        named.map_or_else(|| self.last_change(), |name| self.snapshot_named(name))
+    }
+
+    fn last_change(&self) -> Result<Arc<Snapshot>, OpenError> {
         let current = self.snapshot()?;
         let now = current.root();
-        let same = |root: &Root| root.parts().eq(now.parts()) && root.views == now.views;
-        let mut number = current.number();
-        for root in Chain::new(self.env(), &current) {
+        // The first snapshot is empty, and a name for it would be one for nothing.
+        let same = |root: &Root| root.parts().eq(now.parts()) && root.views == now.views && root.snapshot > 0;
+        // A tag of the same state leads past the roots after it, each of which has the names of all tags.
+        let tagged = now.tags.iter().max_by_key(|tag| tag.snapshot);
+        let tagged = tagged.and_then(|tag| self.env().manifests().read::<Root>(&tag.root).ok()).filter(same);
+        let from = tagged.as_ref().unwrap_or(now);
+        let mut number = from.snapshot;
+        for root in Chain::before(self.env(), from) {
             let (_, root) = root?;
-            // The first snapshot is empty, and a name for it would be one for nothing.
-            if !same(&root) || root.parent.is_none() {
+            if !same(&root) || root.snapshot < current.oldest() {
                 break;
             }
             number = root.snapshot;

@@ -4,6 +4,7 @@ use crate::common::crash::CrashVfs;
 use crate::common::keep::*;
 use crate::common::*;
 use gstore_store::*;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 fn tag(store: &Store, name: &TagName, at: u64) -> Result<Arc<Snapshot>, TagError> {
@@ -38,6 +39,29 @@ fn a_tag_keeps_its_snapshot_through_gc() {
     assert_eq!(report.swept.removed[&FileKind::Segments].files, 4, "{report:?}");
     assert!(store.snapshot_named(&"v1".parse().unwrap()).is_err());
     assert_clean(&store);
+}
+
+#[test]
+fn tags_that_follow_each_other_name_one_state_and_none_reads_those_before_it() {
+    let (_dir, path) = place();
+    let store = filled(&path, 20, &feature("grad-sgd", 6, DType::F16), 5);
+    let next = |name: &str| {
+        let target = store.tag_target(None).unwrap();
+        store.tag(&tag_name(name), &target, TagOptions::default()).unwrap();
+        target.number()
+    };
+    assert_eq!(["a", "b", "c"].map(next), [2, 2, 2]);
+    // What the second one has recorded.
+    let roots = fs_err::read_dir(path.join("manifests")).unwrap().map(|entry| entry.unwrap().path());
+    let is_second = |path: &PathBuf| path.file_name().unwrap().to_string_lossy().starts_with("root-4-");
+    let second: Vec<PathBuf> = roots.filter(is_second).collect();
+    assert_eq!(second.len(), 1);
+    fs_err::remove_file(&second[0]).unwrap();
+    assert_eq!(next("d"), 2);
+    drop_features(&path);
+    assert_eq!(["e", "f"].map(next), [7, 7]);
+    let named = store.tag_target(Some(&"a".parse().unwrap())).unwrap();
+    assert_eq!(named.number(), 2);
 }
 
 #[test]

@@ -32,10 +32,7 @@ pub fn run(context: &Context, args: &TagArgs) -> Result<()> {
              `gstore tag NAME --delete` removes one"
         )
     } else {
-        let target = match &args.snapshot {
-            Some(at) => store.snapshot_named(at)?,
-            None => store.last_change()?,
-        };
+        let target = store.tag_target(args.snapshot.as_ref())?;
         let options = TagOptions { command: context.command.clone(), move_there: args.output.to.force };
         store.tag(name, &target, options)?;
         (target.number(), format!("tagged snapshot {}", target.number()))

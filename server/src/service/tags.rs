@@ -45,11 +45,7 @@ pub(super) async fn create(asking: &AuthorizedRequest, body: &[u8]) -> Result<Ve
     };
     let what = format!("create_tag {name}");
     change(asking, &what, move |store, command| {
-        let target = match &at {
-            Some(at) => store.snapshot_named(at),
-            None => store.snapshot(),
-        };
-        let target = target.map_err(|e| status::open_status(&e))?;
+        let target = store.tag_target(at.as_ref()).map_err(|e| status::open_status(&e))?;
         let options = TagOptions { command, move_there: wanted.move_there };
         store.tag(&name, &target, options).map_err(|e| tag_status(&e))?;
         Ok(json!({"name": name.to_string(), "snapshot": target.number()}))

@@ -479,6 +479,9 @@ async fn tags_are_made_and_removed_by_those_who_may_write_all() {
     let number = server.store.snapshot().unwrap().number();
     let made = act(&client, "create_tag", json!({"name": "before"})).await.unwrap();
     assert_eq!(made, json!({"name": "before", "snapshot": number}));
+    let again = act(&client, "create_tag", json!({"name": "again"})).await.unwrap();
+    assert_eq!(again["snapshot"], json!(number), "a tag is no change");
+    act(&client, "delete_tag", json!({"name": "again"})).await.unwrap();
     let listed = act(&client, "tags", json!({})).await.unwrap();
     assert_eq!(listed[0]["name"], json!("before"));
     let earlier = json!({"name": "before", "snapshot": number - 1});
