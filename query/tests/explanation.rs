@@ -5,7 +5,7 @@ use crate::common::world::*;
 use crate::common::*;
 use gstore_core::Cancel;
 use gstore_query::influence::*;
-use gstore_store::DType;
+use gstore_store::{DType, Space};
 
 fn sim(spec: &InfluenceSpec, a: &[f32], b: &[f32]) -> f64 {
     let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum::<f64>();
@@ -261,6 +261,25 @@ fn too_few_coordinates_have_a_floor_and_no_standard_error() {
         assert!((found.noise_floor.unwrap() - (1.0f32 / 31.0).sqrt()).abs() < 1e-6);
         assert_eq!(found.stderr, None);
     }
+}
+
+#[test]
+fn of_vectors_from_elsewhere_no_noise_is_known() {
+    let mut numbers = Numbers(10);
+    let store = TestStore::new();
+    store.dataset("pool", 40).dataset("val", 3);
+    let mut features = vec![
+        Feature::new("pool", "grad-sgd", 0, present(&numbers.vectors(40, 64))),
+        Feature::new("val", "grad-sgd", 0, present(&numbers.vectors(3, 64))),
+    ];
+    features.iter_mut().for_each(|f| f.projection = format!("{}x", Space::EXTERNAL));
+    store.features(&features, None);
+    let plan = plan(&store, &ask("pool", "val"));
+    let rows = plan.top_k(Order::Best, 40, None, 1, &GO).unwrap().rows;
+    for found in plan.explain_rows(&rows, &GO).unwrap() {
+        assert_eq!((found.stderr, found.noise_floor), (None, None));
+    }
+    assert!(plan.part_scores(&rows, &GO).unwrap().is_none());
 }
 
 #[test]

@@ -5,7 +5,7 @@
 //! The coordinates of a projected vector are exchangeable, so each class of them (coordinate modulo 16) gives
 //! an estimate of the score, and the spread of the estimates says how far their mean is from the truth.
 
-use gstore_store::Family;
+use gstore_store::{Family, Space};
 
 use super::pattern::Pattern;
 use super::rows::{RowVectors, coordinate_weights};
@@ -73,8 +73,9 @@ pub(super) fn is_projected(prepared: &Prepared, c: usize) -> bool {
     }
     let feature = &prepared.pools()[0].features[c];
     let space = &feature.desc.space;
-    // Coordinates of an eigenbasis are chosen, not drawn.
-    space.family == Family::Gradient && space.projection != "none" && !is_space_of(feature)
+    // Coordinates of an eigenbasis are chosen, not drawn; of vectors from elsewhere nothing is known.
+    let is_drawn = space.projection != "none" && !space.projection.starts_with(Space::EXTERNAL);
+    space.family == Family::Gradient && is_drawn && !is_space_of(feature)
 }
 
 pub(super) struct Noise<'a> {
