@@ -219,12 +219,14 @@ fn what_cannot_be_meant_is_refused() {
         binary::run(train(&place, &["--steps", "2", "--output", "refused"]).args(flags)).says(2, &[words]);
         assert!(!place.path("refused/members").exists(), "{flags:?}");
     }
-    // All of them diverge.
-    let wild = binary::run(&mut train(
-        &place,
-        &["--models", "2", "--steps", "4", "--learning-rate", "1e38", "--output", "wild"],
-    ));
-    wild.says(1, &["copy 0 is refused"]);
+    // All of them diverge, and their folder takes others by the flag that is named.
+    let wild = |more: &[&str]| {
+        let own = ["--models", "2", "--steps", "4", "--output", "wild", "--learning-rate"];
+        binary::run(train(&place, &own).args(more))
+    };
+    wild(&["1e38"]).says(1, &["copy 0 is refused", "--overwrite-output-dir"]);
+    wild(&["1e-3"]).says(1, &["--overwrite-output-dir"]);
+    wild(&["1e-3", "--overwrite-output-dir"]).says(0, &[]);
 }
 
 #[test]

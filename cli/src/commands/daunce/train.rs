@@ -125,7 +125,7 @@ fn rounds_of_copies(
     if complete < 2 && !is_part || complete == 0 {
         bail!(
             "only {complete} of {} are complete, which have no covariance; a lower learning rate, a smaller rho or \
-             clipping may help",
+             clipping may help, with --overwrite-output-dir in place of these copies",
             many_of(outcome.models.len() as u64, "copy", "copies")
         );
     }
