@@ -488,6 +488,13 @@ fn the_losses_of_a_store_are_diagnosed() {
     assert_eq!(what, ["identical", "few_models", "constant"]);
     assert_eq!(found.findings[0].models, ["m2", "m5"]);
     assert_eq!((found.rows, found.constant_rows), (60, 1));
+    // Rows that come later have no losses.
+    world.store.dataset("pool", 3);
+    let snapshot = world.store.snapshot();
+    let losses = snapshot.open_losses(ensemble, &LossWanted::of("pool")).unwrap();
+    let found = diagnose_stored(ensemble, &losses, &GO).unwrap();
+    assert_eq!((found.rows, found.empty_rows, found.models[0].missing), (63, 3, 3));
+    assert!(found.findings.iter().any(|finding| finding.what == "no_loss" && finding.rows == [60, 61, 62]));
 }
 
 /// Time of 100 rankings of 100,000 rows under 256 models: `cargo test --release -- --ignored --nocapture

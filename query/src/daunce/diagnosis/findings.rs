@@ -26,10 +26,11 @@ impl Diagnosing {
     }
 
     pub(super) fn look_at_base(&self, findings: &mut Vec<Finding>) {
-        if !self.ask.base || self.rows == 0 {
+        let rows = self.rows - self.empty.count;
+        if !self.ask.base || rows == 0 {
             return;
         }
-        let level = self.level / self.rows as f64;
+        let level = self.level / rows as f64;
         let is_base = |model: &&ModelNotes| model.present > 0 && model.rms <= ROUNDING * level;
         let same: Vec<String> = self.models.iter().filter(is_base).map(|model| model.model.clone()).collect();
         if same.is_empty() {
@@ -81,7 +82,8 @@ impl Diagnosing {
                 findings.push(Finding { rows: rows.first.clone(), ..finding(severity, what, text) });
             }
         };
-        about(&self.empty, Severity::Warning, "no_loss", "have no loss that is a number (no scored token?)");
+        let says = "have no loss that is a number (no scored token, or added later?)";
+        about(&self.empty, Severity::Warning, "no_loss", says);
         about(&self.partial, Severity::Warning, "missing", "lack the losses of some models");
         let says = "do not vary over the models: their covariance is 0, and they have no correlation";
         about(&self.constant, Severity::Note, "constant", says);

@@ -4,7 +4,7 @@
 mod findings;
 
 use gstore_core::correlation::is_constant;
-use gstore_core::mix;
+use gstore_core::{RowSet, mix};
 use half::f16;
 use serde::Serialize;
 
@@ -132,6 +132,13 @@ impl Diagnosing {
         for ((row, values), offset) in rows.iter().zip(values.chunks_exact(models)).zip(offset) {
             self.row(*row, values, f64::from(*offset));
         }
+    }
+
+    /// Counts rows of which nothing is stored, such as those that came after the losses.
+    pub fn add_absent(&mut self, rows: &RowSet) {
+        self.rows += rows.len();
+        self.models.iter_mut().for_each(|model| model.missing += rows.len());
+        rows.iter().for_each(|row| self.empty.add(row));
     }
 
     fn row(&mut self, row: u64, values: &[f32], offset: f64) {
