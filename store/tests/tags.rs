@@ -62,6 +62,10 @@ fn tags_that_follow_each_other_name_one_state_and_none_reads_those_before_it() {
     assert_eq!(["e", "f"].map(next), [7, 7]);
     let named = store.tag_target(Some(&"a".parse().unwrap())).unwrap();
     assert_eq!(named.number(), 2);
+    // A message has the first twelve.
+    (0..8).for_each(|n| assert_eq!(next(&format!("z{n}")), 7));
+    let e = store.snapshot_at(999).unwrap_err().to_string();
+    assert!(e.contains("tags are a (2), ") && e.ends_with("z5 (7), and 2 more"), "{e}");
 }
 
 #[test]

@@ -32,6 +32,7 @@ use crate::layout::Env;
 use crate::layout::names::{SERVER, UPLOADS};
 use crate::manifest::{Current, Link};
 use crate::vfs::{OsVfs, Vfs};
+use snapshot::first_few;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -184,7 +185,7 @@ impl Store {
                 None => self.find_in_history(current, number)?,
             };
             let tagged =
-                || current.all_tags().iter().map(|t| format!("{} ({})", t.name, t.snapshot)).collect();
+                || first_few(current.all_tags().iter().map(|t| format!("{} ({})", t.name, t.snapshot)));
             match link {
                 Some(link) => self.load_older(&link, current),
                 None => Err(OpenError::NoSnapshot {

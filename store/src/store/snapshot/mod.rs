@@ -7,7 +7,7 @@ mod rows;
 
 pub use info::{SnapshotInfo, TagInfo};
 
-pub(crate) use names::unknown;
+pub(crate) use names::{first_few, unknown};
 
 use crate::layout::Env;
 use crate::manifest::{DatasetPart, EnsemblePart, FeaturePart, Link, Root, RunPart, Tag, View};

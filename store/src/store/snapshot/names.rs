@@ -169,15 +169,20 @@ fn unknown_feature(name: &str, features: &[Arc<FeaturePart>]) -> LookupError {
 }
 
 pub(crate) fn unknown(what: &'static str, name: &str, mut known: Vec<&str>) -> LookupError {
-    const FEW: usize = 12;
     known.dedup();
-    let more = known.len().checked_sub(FEW).filter(|more| *more > 0).map(|more| format!("and {more} more"));
     LookupError::Unknown {
         what,
         name: name.to_owned(),
         nearest: nearest(name, known.iter().copied()).map(str::to_owned),
-        known: known.iter().take(FEW).map(|name| (*name).to_owned()).chain(more).collect(),
+        known: first_few(known.iter().map(|name| (*name).to_owned())),
     }
+}
+
+/// The first of some names for a message, and how many more there are.
+pub(crate) fn first_few(names: impl ExactSizeIterator<Item = String>) -> Vec<String> {
+    const FEW: usize = 12;
+    let more = names.len().checked_sub(FEW).filter(|more| *more > 0).map(|more| format!("and {more} more"));
+    names.take(FEW).chain(more).collect()
 }
 
 #[cfg(test)]
