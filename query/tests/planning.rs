@@ -267,9 +267,18 @@ fn checkpoints_by_name_step_or_id_in_any_order() {
     assert!(lacks.contains("`val` has no `grad-sgd` feature at checkpoint-300"), "{lacks}");
     assert!(error(&store, &named(&["100", "checkpoint-100"], None)).contains("named twice"));
     assert!(error(&store, &named(&["100", "200"], Some(vec![1.0]))).contains("1 weights for 2 checkpoints"));
-    for wrong in [vec![0.0, 0.0], vec![1.0, -1.0], vec![f64::NAN, 1.0], vec![f64::INFINITY, 1.0]] {
-        assert!(error(&store, &named(&["100", "200"], Some(wrong))).contains("weights"));
+    for (wrong, says) in [
+        (vec![0.0, 0.0], "not be all zero"),
+        (vec![1.0, -1.0], "not negative, and not -1"),
+        (vec![f64::NAN, 1.0], "not NaN"),
+        (vec![f64::INFINITY, 1.0], "not inf"),
+        (vec![1e308, 1e308], "the sum of the weights is too large"),
+    ] {
+        let error = error(&store, &named(&["100", "200"], Some(wrong)));
+        assert!(error.contains(says), "{error}");
     }
+    let many = error(&store, &named(&["100", "200"], Some(vec![-1.0; 200])));
+    assert!(many.contains("200 weights for 2 checkpoints"), "{many}");
 }
 
 #[test]

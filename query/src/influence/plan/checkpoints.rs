@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use gstore_core::{Remedy, Space};
+use gstore_core::{Remedy, Space, first_of};
 use gstore_store::{CheckpointId, RunCheckpoint, RunPart, Snapshot};
 
 use super::projection::projection_options;
@@ -11,6 +11,9 @@ use super::resolve::{NeededFeatures, QuestionDataset, computable, run_for};
 use crate::error::{QueryError, SideOf};
 use crate::hint::quoted;
 use crate::influence::spec::InfluenceSpec;
+
+/// Checkpoints and weights in a message.
+const FEW: usize = 12;
 
 /// A checkpoint of a plan.
 #[derive(Debug, Clone, PartialEq)]
@@ -357,7 +360,7 @@ fn weights(
                 "{} weights for {} checkpoints ({})",
                 weights.len(),
                 used.len(),
-                used.iter().map(|&i| known[i].name.as_str()).collect::<Vec<_>>().join(", ")
+                first_of(used.iter().map(|&i| known[i].name.as_str()), FEW)
             )));
         }
         Some(weights) => weights.clone(),
@@ -380,10 +383,17 @@ fn weights(
         }
     };
     let sum: f64 = raw.iter().sum();
-    if raw.iter().any(|w| !w.is_finite() || *w < 0.0) || sum <= 0.0 || !sum.is_finite() {
-        return Err(QueryError::Spec(format!(
-            "weights {raw:?} must be finite and not negative, and not all zero"
-        )));
+    let is_wrong = |w: &&f64| !w.is_finite() || **w < 0.0;
+    let wrong = first_of(raw.iter().filter(is_wrong).map(f64::to_string), FEW);
+    if !wrong.is_empty() {
+        return Err(QueryError::Spec(format!("weights must be finite and not negative, and not {wrong}")));
+    }
+    if sum <= 0.0 {
+        return Err(QueryError::Spec("weights must not be all zero".into()));
+    }
+    if !sum.is_finite() {
+        let why = "the sum of the weights is too large: smaller ones with the same ratios do the same";
+        return Err(QueryError::Spec(why.into()));
     }
     Ok(raw.into_iter().map(|w| w / sum).collect())
 }
