@@ -131,8 +131,10 @@ pub(super) enum RowList {
 const OF_TABLE: [&str; 8] =
     ["dataset", "losses", "tensor", "rows", "orientation", "dtype", "mask", "base_losses"];
 
+/// Keys of a manifest beside these.
+const OF_HEAD: [&str; 5] = ["ensemble", "base", "models", "signal", "tables"];
+
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
 struct ManifestHead {
     ensemble: Option<String>,
     base: Option<String>,
@@ -154,6 +156,11 @@ impl Manifest {
                 options.0, options.1
             ))
         })?;
+        let keys = OF_HEAD.into_iter().chain(OF_TABLE);
+        if let Some(other) = head.keys().find(|other| !keys.clone().any(|key| key == *other)) {
+            let known = keys.map(|key| format!("`{key}`")).collect::<Vec<_>>().join(", ");
+            return Err(wrong(format!("unknown field `{other}`, expected one of {known}")));
+        }
         let mut shared = Map::new();
         for key in OF_TABLE {
             shared.extend(head.remove(key).map(|value| (key.to_owned(), value)));
@@ -270,7 +277,8 @@ mod tests {
     #[test]
     fn a_key_that_is_not_known_is_refused() {
         let error = read(r#"{"ensemble": "e", "modells": []}"#).unwrap_err().to_string();
-        assert!(error.contains("modells"), "{error}");
+        assert!(error.contains("unknown field `modells`, expected one of `ensemble`, `base`"), "{error}");
+        assert!(error.contains("`tables`, `dataset`, ") && error.ends_with("`base_losses`"), "{error}");
         let error = read(r#"{"tables": [{"dataset": "d", "losses": "a", "row": []}]}"#).unwrap_err();
         assert!(error.to_string().contains("`row`"), "{error}");
     }

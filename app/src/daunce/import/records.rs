@@ -7,7 +7,7 @@
 
 use std::path::Path;
 
-use gstore_data::{DataFile, FieldNames, Place, RawRecord};
+use gstore_data::{DataFile, FieldNames, Place, RawRecord, parse_object};
 use serde_json::{Map, Value};
 
 use super::cells::{CellWriter, DuplicateCell};
@@ -134,8 +134,7 @@ impl RecordReader<'_> {
             if json.iter().all(u8::is_ascii_whitespace) {
                 continue;
             }
-            let record: Map<String, Value> =
-                serde_json::from_slice(json).map_err(|error| self.at(&place, &error.to_string()))?;
+            let record = parse_object(json).map_err(|error| self.at(&place, &error.to_string()))?;
             self.cells(&place, &record, take)?;
         }
         Ok(())
@@ -161,7 +160,11 @@ impl RecordReader<'_> {
             let value = [self.signal.name(), "loss"].iter().find_map(|key| record.get(*key));
             // A column of a table that is null is left out of its record.
             let value = self.value(place, value.unwrap_or(&Value::Null))?;
-            let nothing = record.get("n_tokens").and_then(Value::as_f64) == Some(0.0);
+            let tokens = record.get("n_tokens").and_then(Value::as_f64);
+            if let Some(tokens) = tokens.filter(|tokens| *tokens < 0.0) {
+                return Err(self.at(place, &format!("`n_tokens` is {tokens}: it counts tokens")));
+            }
+            let nothing = tokens == Some(0.0);
             self.check_model(place, &model)?;
             return take(place, RecordCell { id, model, value: if nothing { f64::NAN } else { value } });
         }
@@ -201,8 +204,8 @@ impl RecordReader<'_> {
             (Some(key), RecordModels::Named(_)) => Err(self.at(
                 place,
                 &format!(
-                    "there is no column `model`, which names the model that `{key}` belongs to; in a table with one record for each sample, \
-                     each model has a column, which is named by its id"
+                    "no `model` is named that `{key}` belongs to; in a table with one record for each sample, each model has a \
+                     column, which is named by its id"
                 ),
             )),
         }
@@ -299,10 +302,10 @@ mod tests {
             "{\"id\": \"a\", \"model\": null, \"loss\": 0.5}",
         ] {
             let error = table(text, &[]).unwrap_err();
-            assert!(error.contains("there is no column `model`"), "{text}: {error}");
+            assert!(error.contains("no `model` is named"), "{text}: {error}");
         }
         let error = table("id,loss\na,0.5\n", &["m0"]).unwrap_err();
-        assert!(error.contains("line 2: there is no column `model`"), "{error}");
+        assert!(error.contains("line 2: no `model` is named"), "{error}");
         let (_, models, values) = table("id,m0,n_tokens\na,0.5,3\n", &["m0"]).unwrap();
         assert_eq!((models, values), (vec!["m0".to_owned()], vec![0.5]));
         // Theta_0 is one model, which need not be named.
@@ -314,6 +317,16 @@ mod tests {
             (table.models, table.rows.ids),
             (vec!["theta_0".to_owned()], vec!["a".to_owned(), "b".to_owned()])
         );
+    }
+
+    #[test]
+    fn records_that_are_none_are_named_by_their_line() {
+        let good = "{\"model\": 1, \"id\": \"a\", \"loss\": 0.5}\n";
+        let error = table(&format!("{good}{{\"model\": 1, \"id\""), &[]).unwrap_err();
+        assert!(error.contains("line 2: malformed JSON at column") && !error.contains("line 1"), "{error}");
+        let text = format!("{good}{{\"model\": 1, \"id\": \"b\", \"loss\": 1, \"n_tokens\": -1}}");
+        let error = table(&text, &[]).unwrap_err();
+        assert!(error.contains("line 2: `n_tokens` is -1"), "{error}");
     }
 
     #[test]
