@@ -184,7 +184,7 @@ async fn mistakes_are_named() {
             "SELECT * FROM daunce('pool', 'target', score => 'cor')",
             "score cannot be `cor`: it is one of cov, corr",
         ),
-        ("SELECT * FROM daunce('pool', 'target', ddof => 2)", "`ddof` is 0 or 1"),
+        ("SELECT * FROM daunce('pool', 'target', ddof => 2)", "`ddof => 2` is neither 0 nor 1"),
         (
             "SELECT * FROM daunce('pool', 'target', center => 'base')",
             "not relative to those of the base model",

@@ -244,8 +244,9 @@ pub(in crate::influence) fn check_count(models: usize, least: usize, which: &str
     }
     Err(QueryError::Spec(format!(
         "{} {which}, and a score is taken over at least {least}: with few a covariance is noise, and two models always \
-         correlate by 1 or -1; record the losses of more models, or say how few are enough with `min_models`",
-        many(models as u64, "model")
+         correlate by 1 or -1; record the losses of more models, or say how few are enough, as with `min_models => {}`",
+        many(models as u64, "model"),
+        models.max(2)
     )))
 }
 

@@ -59,11 +59,11 @@ pub(super) fn read(options: &Options) -> Result<Option<Covariance>, OptionError>
     let ddof = options.count("ddof")?.map_or(Ok(usual.how.ddof), |ddof| match ddof {
         0 => Ok(0),
         1 => Ok(1),
-        other => Err(OptionError::new("ddof", format!("`ddof` is 0 or 1, not {other}"))),
+        other => Err(OptionError::new("ddof", format!("`ddof => {other}` is neither 0 nor 1"))),
     })?;
     let min_models = options.count("min_models")?.unwrap_or(usual.min_models);
     if min_models < 2 {
-        let why = format!("a covariance takes at least 2 models, so `min_models` is not {min_models}");
+        let why = format!("a covariance takes at least 2 models, and `min_models => {min_models}` is fewer");
         return Err(OptionError::new("min_models", why));
     }
     Ok(Some(Covariance {
