@@ -1,9 +1,9 @@
 //! Records to token ids and labels.
 //!
 //! Invariants
-//! - a token is scored if it lies after the tokens of the text before a scored part and not after
-//!   those of the text up to its end, both counted by tokenizing that text by itself (as LESS does;
-//!   offsets are not used)
+//! - a token is scored if it lies after the tokens of the text before a scored part and not after those
+//!   of the text up to its end, both counted by tokenizing that text by itself, as LESS does; with a
+//!   template in Jinja if it holds a character of a scored part, as in transformers
 //! - position 0 is never scored: nothing predicts it
 //! - at most `max_length` tokens, the first ones
 
@@ -19,7 +19,7 @@ use super::encode_error::EncodeError;
 use super::options::TextOptions;
 use super::special::{TokenizerFiles, eos_id, if_there};
 use super::template::{ChatTemplate, RenderedText, Template, TemplateKind};
-use super::tokenizer::{add_missing, parse_tokenizer, tokenize, tokenizer_digest};
+use super::tokenizer::{add_missing, parse_tokenizer, tokenize, tokenize_with_places, tokenizer_digest};
 use super::tuned::{self, ForeignToken};
 
 mod blocks;
@@ -206,24 +206,50 @@ impl TextEncoder {
         if let Some(error) = self.foreign_in(&rendered.text) {
             return Err(error);
         }
-        let mut ids = self.ids(&rendered.text, rendered.add_special)?;
+        let (mut ids, mut scored) = match rendered.add_special {
+            true => self.scored_by_count(&rendered)?,
+            false => self.scored_by_character(&rendered)?,
+        };
         let truncated = ids.len() > self.max_length;
         ids.truncate(self.max_length);
-        let mut scored = vec![false; ids.len()];
-        for range in &rendered.scored {
-            let start = self.tokens_before(&rendered, range.start, ids.len())?;
-            if start >= ids.len() {
-                break;
-            }
-            let end = self.tokens_before(&rendered, range.end, ids.len())?;
-            if let Some(part) = scored.get_mut(start..end) {
-                part.fill(true);
-            }
-        }
+        scored.truncate(self.max_length);
         if let Some(first) = scored.first_mut() {
             *first = false;
         }
         Ok(Encoded { ids, scored, truncated })
+    }
+
+    /// Tokens, and which of the first `max_length` are scored: told by the number of tokens before a part.
+    fn scored_by_count(&self, rendered: &RenderedText) -> Result<(Vec<u32>, Vec<bool>), EncodeError> {
+        let ids = self.ids(&rendered.text, true)?;
+        let mut scored = vec![false; ids.len().min(self.max_length)];
+        for range in &rendered.scored {
+            let start = self.tokens_before(&rendered.text, range.start, scored.len())?;
+            if start >= scored.len() {
+                break;
+            }
+            let end = self.tokens_before(&rendered.text, range.end, scored.len())?;
+            if let Some(part) = scored.get_mut(start..end) {
+                part.fill(true);
+            }
+        }
+        Ok((ids, scored))
+    }
+
+    /// Tokens, and which of them are scored: those with a character of a part.
+    fn scored_by_character(&self, rendered: &RenderedText) -> Result<(Vec<u32>, Vec<bool>), EncodeError> {
+        let (ids, places) = tokenize_with_places(&self.tokenizer, &rendered.text)?;
+        let mut parts = rendered.scored.iter().filter(|part| !part.is_empty()).peekable();
+        let mut before = 0;
+        let is_scored = |(start, end): (usize, usize)| {
+            // Some tokenizers leave spaces at the ends of a token out of its place: it may have none.
+            let start = if start == end { start.min(before) } else { start };
+            before = end;
+            while parts.next_if(|part| part.end <= start).is_some() {}
+            parts.peek().is_some_and(|part| part.start < end)
+        };
+        let scored = places.into_iter().map(is_scored).collect();
+        Ok((ids, scored))
     }
 
     /// The text of each token: one after the other they are the decoded sample. A token that ends within a
@@ -242,16 +268,14 @@ impl TextEncoder {
     }
 
     /// Tokens of the text before byte `end`, at most `limit`.
-    fn tokens_before(&self, rendered: &RenderedText, end: usize, limit: usize) -> Result<usize, EncodeError> {
+    fn tokens_before(&self, text: &str, end: usize, limit: usize) -> Result<usize, EncodeError> {
         if end == 0 {
             return Ok(0);
         }
-        if end == rendered.text.len() {
+        if end == text.len() {
             return Ok(limit);
         }
-        let before = &rendered.text[..end];
-        let trailing = if rendered.add_special { self.trailing } else { 0 };
-        Ok(self.ids(before, rendered.add_special)?.len().saturating_sub(trailing).min(limit))
+        Ok(self.ids(&text[..end], true)?.len().saturating_sub(self.trailing).min(limit))
     }
 }
 
@@ -305,8 +329,12 @@ fn prepare(
         let atoms = tokenizer.get_added_tokens_decoder().into_values().map(|token| token.content);
         let atoms = atoms.filter(|text| !text.is_empty()).collect();
         let template = ChatTemplate::new(source, &files.special, atoms)?;
-        let digest = digest(json!({ "template": source, "special_tokens": special }));
-        return Ok((Template::Chat(Box::new(template)), digest));
+        let mut written = json!({ "template": source, "special_tokens": special });
+        // Stores of earlier versions lack the first token of such answers: features of both are not to mix.
+        if template.opens_with_space() {
+            written["scored"] = "by character".into();
+        }
+        return Ok((Template::Chat(Box::new(template)), digest(written)));
     }
     let eos = match files.eos() {
         Some(eos) => Some(eos.to_owned()),

@@ -102,6 +102,42 @@ fn tokens_of_transformers() {
     }
 }
 
+/// The texts that are scored: of tokens that follow each other, one.
+fn scored(encoder: &TextEncoder, messages: &[Message]) -> Vec<String> {
+    let encoded = encoder.encode(&Content::Messages(messages.to_vec())).expect("tokens");
+    let texts = encoder.texts(&encoded).expect("texts of tokens");
+    let tokens: Vec<(String, bool)> = texts.into_iter().zip(encoded.scored).collect();
+    let runs = tokens.chunk_by(|one, next| one.1 == next.1).filter(|run| run[0].1);
+    runs.map(|run| run.iter().map(|(text, _)| text.as_str()).collect()).collect()
+}
+
+fn turns(contents: &[&str]) -> Vec<Message> {
+    let role = |at: usize| if at % 2 == 0 { Role::User } else { Role::Assistant };
+    contents.iter().enumerate().map(|(at, content)| Message::new(role(at), *content)).collect()
+}
+
+/// What is expected is the mask of transformers where the template marks what it writes from the end of the
+/// generation prompt to the end of the turn.
+#[test]
+#[cfg_attr(not(reference_results), ignore = "needs the reference results; set GSTORE_SHARED")]
+fn the_first_word_after_a_space_of_the_template_is_scored() {
+    let Some(shared) = crate::support::shared() else { return };
+    let colon = "{% for m in messages %}{% if m.role == 'assistant' %}ASSISTANT: {{ m.content }}{{ eos_token }}\n\
+        {% else %}USER: {{ m.content }}\n{% endif %}{% endfor %}{% if add_generation_prompt %}ASSISTANT: {% endif %}";
+    let named = |name: &str| name.parse::<TemplateKind>().expect("a template");
+    let conversation = turns(&["Why?", "Hello there.", "And", " spaced", "x", "", "y", "naïve 🙂 ok "]);
+    for (template, expected) in [
+        (named("chatglm3"), &[" Hello there.", " spaced", " naïve 🙂 ok "][..]),
+        (
+            TemplateKind::Jinja(colon.to_owned()),
+            &[" Hello there.</s>\n", " spaced</s>\n", "</s>\n", " naïve 🙂 ok </s>\n"][..],
+        ),
+    ] {
+        let encoder = load(&tokenizer_folder(&shared), template, 512);
+        assert_eq!(scored(&encoder, &conversation), expected);
+    }
+}
+
 #[test]
 #[cfg_attr(not(reference_results), ignore = "needs the reference results; set GSTORE_SHARED")]
 fn truncation_is_flagged() {

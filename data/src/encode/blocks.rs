@@ -5,7 +5,7 @@ use std::ops::Range;
 use super::TextEncoder;
 use crate::Content;
 use crate::encode_error::EncodeError;
-use crate::tokenizer::guarded;
+use crate::tokenizer::tokenize_with_places;
 
 impl TextEncoder {
     /// Byte ranges of a text, one after the other, each of at most `tokens` tokens when it is encoded by
@@ -19,7 +19,8 @@ impl TextEncoder {
         if whole.len() <= tokens {
             return Ok(vec![0..text.len()]);
         }
-        let starts = self.starts(text)?;
+        let (_, places) = tokenize_with_places(&self.tokenizer, text)?;
+        let starts: Vec<usize> = places.into_iter().map(|(start, _)| start).collect();
         let added = whole.len().saturating_sub(starts.len());
         let room = tokens.checked_sub(added).filter(|room| *room > 0);
         let room = room.ok_or(EncodeError::BlockTooShort { block: tokens, added })?;
@@ -55,15 +56,6 @@ impl TextEncoder {
             1 => Ok(Vec::new()),
             _ => Ok(blocks.into_iter().map(|block| text[block].to_owned()).collect()),
         }
-    }
-
-    /// The byte at which each token of a text begins, without those that the tokenizer adds.
-    fn starts(&self, text: &str) -> Result<Vec<usize>, EncodeError> {
-        guarded(|| {
-            let encoding = self.tokenizer.encode(text, false).map_err(|error| error.to_string())?;
-            Ok(encoding.get_offsets().iter().map(|(start, _)| *start).collect())
-        })
-        .map_err(EncodeError::Tokenizer)
     }
 }
 

@@ -39,6 +39,11 @@ impl ChatTemplate {
         Ok(Self { env, source: source.to_owned(), special, atoms })
     }
 
+    /// Whether an answer to a question begins after a space that the template writes.
+    pub(crate) fn opens_with_space(&self) -> bool {
+        self.text(&[Message::new(Role::User, "a")], true).is_ok_and(|text| text.ends_with(' '))
+    }
+
     pub(super) fn render(&self, content: &Content) -> Result<RenderedText, EncodeError> {
         match content {
             Content::Messages(messages) => self.conversation(messages),
@@ -110,9 +115,7 @@ impl ChatTemplate {
         if marked == full {
             return Err(EncodeError::TurnNotFound(turn));
         }
-        // A space before the content is part of its first token with most tokenizers.
-        let header = full.get(..common_prefix(full, &marked)).unwrap_or(full);
-        Ok(header.trim_end_matches(' ').len())
+        Ok(common_prefix(full, &marked))
     }
 
     fn turn_end(&self, messages: &[Message], turn: usize, full: &str) -> Result<usize, EncodeError> {
@@ -278,7 +281,7 @@ mod tests {
     #[test]
     fn an_assistant_may_speak_first() {
         let source = "{{ messages[0].role }}: {% for m in messages %}{{ m.content }}<|end|>{% endfor %}";
-        assert_eq!(render(source, &[(Assistant, "a"), (User, "u")]).1, [" a<|end|>"]);
+        assert_eq!(render(source, &[(Assistant, "a"), (User, "u")]).1, ["a<|end|>"]);
     }
 
     #[test]

@@ -110,7 +110,7 @@ pub(super) struct RenderedText {
     pub(super) text: String,
     /// Byte ranges that are scored, ascending; ends lie on character boundaries.
     pub(super) scored: Vec<Range<usize>>,
-    /// Whether the tokenizer adds its own tokens around the text.
+    /// Whether the tokenizer adds its own tokens around the text; not where a template in Jinja wrote it.
     pub(super) add_special: bool,
 }
 
