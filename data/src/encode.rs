@@ -330,8 +330,9 @@ fn prepare(
         let atoms = atoms.filter(|text| !text.is_empty()).collect();
         let template = ChatTemplate::new(source, &files.special, atoms)?;
         let mut written = json!({ "template": source, "special_tokens": special });
-        // Stores of earlier versions lack the first token of such answers: features of both are not to mix.
-        if template.opens_with_space() {
+        // Other tokens of such answers are scored in stores of earlier versions: features of both are not
+        // to be mixed.
+        if template.has_marks() || template.opens_with_space() {
             written["scored"] = "by character".into();
         }
         return Ok((Template::Chat(Box::new(template)), digest(written)));

@@ -61,6 +61,10 @@ pub enum EncodeError {
         tulu = Remedy::Option("template", "tulu")
     )]
     TurnNotFound(usize),
+    #[error(
+        "the chat template works with what it marks by {{% generation %}}: let it mark what it writes as it writes it"
+    )]
+    Marks,
     /// The chat template writes nothing of what a user or the assistant says.
     #[error(
         "the chat template leaves out turn {turn} (from 0) of the conversation, the {role}'s; correct it, or use {}",

@@ -138,6 +138,46 @@ fn the_first_word_after_a_space_of_the_template_is_scored() {
     }
 }
 
+/// What is expected is the mask of transformers.
+#[test]
+#[cfg_attr(not(reference_results), ignore = "needs the reference results; set GSTORE_SHARED")]
+fn what_a_template_marks_is_scored() {
+    let Some(shared) = crate::support::shared() else { return };
+    let conversation = turns(&["Why?", "Hello there.", "And", " spaced ", "x", "", "y", "naïve 🙂 ok"]);
+    let cases: [(&str, &[&str]); 5] = [
+        (
+            "{% for m in messages %}<|im_start|>{{ m.role }}\n{% if m.role == 'assistant' %}\
+             {% generation %}{{ m.content }}{% endgeneration %}{% else %}{{ m.content }}{% endif %}<|im_end|>\n{% endfor %}",
+            &["Hello there.", " spaced ", "naïve 🙂 ok"],
+        ),
+        (
+            "{%- for m in messages %}\n    {{- '<|im_start|>' + m.role + '\\n' }}\n    {%- if m.role == 'assistant' %}\n\
+             {%- generation %}\n        {{- m.content | trim + eos_token }}\n        {%- endgeneration %}\n    {%- else %}\n\
+             {{- m.content | trim }}\n    {%- endif %}\n    {{- '\\n' }}\n{%- endfor %}",
+            &["Hello there.</s>", "spaced</s>", "</s>", "naïve 🙂 ok</s>"],
+        ),
+        (
+            "{{ bos_token }}{% for m in messages %}{% if m.role == 'user' %}[INST] {{ m.content }} [/INST]{% else %}\
+             {% generation %} {{ m.content }}{{ eos_token }}{% endgeneration %}{% endif %}{% endfor %}",
+            &[" Hello there.</s>", "  spaced </s>", " </s>", " naïve 🙂 ok</s>"],
+        ),
+        (
+            "{% for m in messages %}{{ m.role }}> {% if m.role == 'assistant' %}{% generation %}{{ m.content }}\
+             {% endgeneration %}{% else %}{{ m.content }}{% endif %}\n{% endfor %}",
+            &[" Hello there.", " spaced ", " naïve 🙂 ok"],
+        ),
+        (
+            "{% for m in messages %}{% if m.role == 'assistant' and loop.last %}<|assistant|>\n{% generation %}\
+             {{ m.content }}\n{% endgeneration %}{% else %}<|user|>{{ m.content }}{% endif %}\n{% endfor %}",
+            &["naïve 🙂 ok\n"],
+        ),
+    ];
+    for (source, expected) in cases {
+        let encoder = load(&tokenizer_folder(&shared), TemplateKind::Jinja(source.to_owned()), 512);
+        assert_eq!(scored(&encoder, &conversation), expected, "{source}");
+    }
+}
+
 #[test]
 #[cfg_attr(not(reference_results), ignore = "needs the reference results; set GSTORE_SHARED")]
 fn truncation_is_flagged() {

@@ -5,14 +5,19 @@
 //! otherwise than a last one (some leave out reasoning), the turn's content is found by rendering once more
 //! with a mark in its place.
 //!
+//! A template that marks the assistant's words (`{% generation %}`) says itself what is scored, as in
+//! transformers. A last rendering has characters at the marks that the text does not hold.
+//!
 //! A template that drops a message of a user or the assistant is refused: its prompts would lack the
 //! question, or its training samples the answer. It may rewrite them, and may drop system and tool messages,
 //! as some published ones do.
 
+use std::ops::Range;
+
 use minijinja::Value;
 
 use super::RenderedText;
-use super::jinja::{ChatEnvironment, reason};
+use super::jinja::{ChatEnvironment, MARKS, reason};
 use crate::encode_error::EncodeError;
 use crate::{Content, Message, Role};
 
@@ -37,6 +42,11 @@ impl ChatTemplate {
             ChatEnvironment::new(source).map_err(|error| EncodeError::TemplateSyntax(reason(&error)))?;
         let special = special.iter().map(|(name, text)| (*name, Value::from(text.as_str()))).collect();
         Ok(Self { env, source: source.to_owned(), special, atoms })
+    }
+
+    /// Whether it marks the assistant's words.
+    pub(crate) fn has_marks(&self) -> bool {
+        self.env.has_marks
     }
 
     /// Whether an answer to a question begins after a space that the template writes.
@@ -65,22 +75,56 @@ impl ChatTemplate {
 
     fn conversation(&self, messages: &[Message]) -> Result<RenderedText, EncodeError> {
         let full = self.text(messages, false)?;
-        let mut scored = Vec::new();
-        let turns = messages.iter().enumerate().filter(|(_, m)| m.scored);
-        for (turn, message) in turns {
-            let start = self.turn_start(messages, turn, &full)?;
-            let end = self.turn_end(messages, turn, &full)?;
-            if end < start || (end == start && !message.content.trim().is_empty()) {
-                return Err(EncodeError::TurnNotFound(turn));
-            }
-            let own = full.get(start..end).unwrap_or(&full);
-            self.check_shown(messages, turn, own, (&full, false))?;
-            scored.push(start..end);
-        }
-        for (turn, _) in messages.iter().enumerate().filter(|(_, m)| !m.scored) {
+        let scored = match self.env.has_marks {
+            true => self.marked(messages, &full)?,
+            false => self.answers(messages, &full)?,
+        };
+        for turn in 0..messages.len() {
             self.check_shown(messages, turn, &full, (&full, false))?;
         }
         Ok(RenderedText { text: full, scored, add_special: false })
+    }
+
+    /// The assistant's turns that are scored.
+    fn answers(&self, messages: &[Message], full: &str) -> Result<Vec<Range<usize>>, EncodeError> {
+        let mut parts = Vec::new();
+        for (turn, _) in messages.iter().enumerate().filter(|(_, m)| m.scored) {
+            let part = self.turn(messages, turn, full)?;
+            let own = full.get(part.clone()).unwrap_or(full);
+            self.check_shown(messages, turn, own, (full, false))?;
+            parts.push(part);
+        }
+        Ok(parts)
+    }
+
+    /// What the template marks as the assistant's words, but for messages that are not scored.
+    fn marked(&self, messages: &[Message], full: &str) -> Result<Vec<Range<usize>>, EncodeError> {
+        let mut unused = unused_in(full);
+        let (Some(open), Some(close)) = (unused.next(), unused.next()) else {
+            return Err(EncodeError::Marks);
+        };
+        let marked = self.text_with(messages, false, Some([open, close]))?;
+        let mut text = String::with_capacity(full.len());
+        let (mut parts, mut opened): (Vec<Range<usize>>, Vec<usize>) = (Vec::new(), Vec::new());
+        for c in marked.chars() {
+            if c == open {
+                opened.push(text.len());
+            } else if c == close {
+                let start = opened.pop();
+                parts.extend(start.filter(|_| opened.is_empty()).map(|start| start..text.len()));
+            } else {
+                text.push(c);
+            }
+        }
+        if text != full {
+            return Err(EncodeError::Marks);
+        }
+        let unscored = messages.iter().enumerate().filter(|(_, m)| m.role == Role::Assistant && !m.scored);
+        for (turn, _) in unscored {
+            let own = self.turn(messages, turn, full)?;
+            parts.retain(|part| part.end <= own.start || own.end <= part.start);
+        }
+        Ok(parts)
     }
 
     /// Fails at words of a user or the assistant that are not in their `part` of the text as they stand, and
@@ -101,6 +145,17 @@ impl ChatTemplate {
             Ok(marked) if marked == full => Err(EncodeError::LeftOut { turn, role: role.name() }),
             _ => Ok(()),
         }
+    }
+
+    /// Where the assistant's turn stands, after its header.
+    fn turn(&self, messages: &[Message], turn: usize, full: &str) -> Result<Range<usize>, EncodeError> {
+        let start = self.turn_start(messages, turn, full)?;
+        let end = self.turn_end(messages, turn, full)?;
+        let is_empty = messages.get(turn).is_none_or(|message| message.content.trim().is_empty());
+        if end < start || (end == start && !is_empty) {
+            return Err(EncodeError::TurnNotFound(turn));
+        }
+        Ok(start..end)
     }
 
     fn turn_start(&self, messages: &[Message], turn: usize, full: &str) -> Result<usize, EncodeError> {
@@ -156,6 +211,16 @@ impl ChatTemplate {
     }
 
     fn text(&self, messages: &[Message], add_generation_prompt: bool) -> Result<String, EncodeError> {
+        self.text_with(messages, add_generation_prompt, None)
+    }
+
+    /// The text with these characters around what the template marks.
+    fn text_with(
+        &self,
+        messages: &[Message],
+        add_generation_prompt: bool,
+        marks: Option<[char; 2]>,
+    ) -> Result<String, EncodeError> {
         // Keys in the order that transformers gives, which a template that writes a message as JSON shows.
         let fields = |m: &Message| {
             [("role", Value::from(m.role.name())), ("content", Value::from(m.content.as_str()))]
@@ -167,20 +232,25 @@ impl ChatTemplate {
             ("documents", Value::from(())),
             ("add_generation_prompt", Value::from(add_generation_prompt)),
         ];
-        let context = Value::from_pairs(fixed.into_iter().chain(self.special.iter().cloned()));
+        let marks = marks.into_iter().flat_map(|marks| MARKS.into_iter().zip(marks.map(Value::from)));
+        let context = Value::from_pairs(fixed.into_iter().chain(self.special.iter().cloned()).chain(marks));
         self.env.render(context).map_err(|error| EncodeError::Render(reason(&error)))
     }
 }
 
 /// The conversation with a character that the text does not hold in place of one turn's content.
 fn mark(messages: &[Message], turn: usize, full: &str) -> Result<Vec<Message>, EncodeError> {
-    let unused = ('\u{e000}'..='\u{f8ff}').find(|c| !full.contains(*c));
     let mut marked = messages.to_vec();
-    match (unused, marked.get_mut(turn)) {
+    match (unused_in(full).next(), marked.get_mut(turn)) {
         (Some(c), Some(message)) => message.content = c.to_string(),
         _ => return Err(EncodeError::TurnNotFound(turn)),
     }
     Ok(marked)
+}
+
+/// Characters without a meaning that the text does not hold.
+fn unused_in(full: &str) -> impl Iterator<Item = char> {
+    ('\u{e000}'..='\u{f8ff}').filter(move |c| !full.contains(*c))
 }
 
 /// Bytes of the longest common beginning that ends on a character boundary.
@@ -238,6 +308,37 @@ mod tests {
         };
         let (all, last) = (turns(true), turns(false));
         assert_eq!((last.text, last.scored.as_slice()), (all.text, &all.scored[1..]));
+    }
+
+    #[test]
+    fn marks_of_a_template_say_what_is_scored() {
+        let marked = CHATML.replace(
+            "{{ m.content }}<|im_end|>\n",
+            "{% if m.role == 'assistant' %}{% generation %}{{ m.content | trim }}{% endgeneration %}\
+             {% else %}{{ m.content }}{% endif %}<|im_end|>\n",
+        );
+        let all =
+            [(System, "\u{e000}"), (User, "u"), (Assistant, " a\u{e001} "), (User, "v"), (Assistant, "b")];
+        let (text, scored) = render(&marked, &all);
+        assert!(
+            text.ends_with("<|im_start|>user\nv<|im_end|>\n<|im_start|>assistant\nb<|im_end|>\n"),
+            "{text}"
+        );
+        assert_eq!(scored, ["a\u{e001}", "b"]);
+        // A message of weight 0 is not scored, marked or not.
+        let template = ChatTemplate::new(&marked, &[], vec![]).unwrap();
+        let first = Message { scored: false, ..Message::new(Assistant, "a") };
+        let rendered =
+            template.conversation(&[Message::new(User, "u"), first, Message::new(Assistant, "b")]).unwrap();
+        let scored: Vec<&str> = rendered.scored.iter().map(|r| &rendered.text[r.clone()]).collect();
+        assert_eq!(scored, ["b"]);
+        assert!(template.prompt(&[Message::new(User, "u")]).unwrap().text.ends_with("assistant\n"));
+        // A template that counts what it marks writes another number with the characters at its marks.
+        let counted = "{% set all %}{% generation %}{{ messages[0].content }}{% endgeneration %}{% endset %}\
+            {{ all }}{{ all | length }}";
+        let template = ChatTemplate::new(counted, &[], vec![]).unwrap();
+        let error = template.render(&conversation(&[(Assistant, "a")])).unwrap_err();
+        assert!(error.to_string().contains("{% generation %}"), "{error}");
     }
 
     #[test]

@@ -24,7 +24,14 @@ const PERCENT_OF_TEXT: &str = "tried to use % operator on unsupported types stri
 /// The largest width or count that a filter takes.
 const WIDEST: i64 = 10_000;
 
-pub(super) struct ChatEnvironment(Environment<'static>);
+/// The variables whose texts stand around the model's words, where a template marks these.
+pub(super) const MARKS: [&str; 2] = ["__generation", "__endgeneration"];
+
+pub(super) struct ChatEnvironment {
+    env: Environment<'static>,
+    /// Whether the template marks the model's words.
+    pub(super) has_marks: bool,
+}
 
 impl ChatEnvironment {
     pub(super) fn new(source: &str) -> Result<Self, Error> {
@@ -58,12 +65,13 @@ impl ChatEnvironment {
         env.add_test("sequence", is_sequence);
         // Jinja reads any line end as a newline; a template with others would write them into the tokens.
         let source = source.replace("\r\n", "\n").replace('\r', "\n");
-        env.add_template_owned(NAME, without_generation_tags(&source))?;
-        Ok(Self(env))
+        let (source, has_marks) = generation_tags_as_variables(&source);
+        env.add_template_owned(NAME, source)?;
+        Ok(Self { env, has_marks })
     }
 
     pub(super) fn render(&self, context: Value) -> Result<String, Error> {
-        self.0.get_template(NAME)?.render(context)
+        self.env.get_template(NAME)?.render(context)
     }
 }
 
@@ -205,9 +213,13 @@ fn unescape_html(json: &str) -> String {
     out
 }
 
-/// transformers marks the model's words with `{% generation %}`; the marks write nothing, and what is set
-/// between them ends with them.
-fn without_generation_tags(source: &str) -> String {
+/// transformers marks the model's words with `{% generation %}`. Where such a tag stands, the template writes
+/// one of [`MARKS`], which are empty unless they are given; what is set between them ends with them. And
+/// whether there is such a tag.
+///
+/// The tags stay blocks at their ends, since white space next to a block may go.
+fn generation_tags_as_variables(source: &str) -> (String, bool) {
+    let mut has_marks = false;
     let mut out = String::with_capacity(source.len());
     let mut rest = source;
     while let Some(at) = rest.find("{%") {
@@ -218,17 +230,19 @@ fn without_generation_tags(source: &str) -> String {
         let word_at = tag.len() - inside.len();
         let after = &inside[word_len..];
         let closes = after.trim_start().trim_start_matches(['-', '+']).starts_with("%}");
-        let word = match &inside[..word_len] {
-            "generation" if closes => "with",
-            "endgeneration" if closes => "endwith",
-            word => word,
+        let (word, [open, close]) = (&inside[..word_len], MARKS);
+        has_marks |= closes && word == "generation";
+        let word = match word {
+            "generation" if closes => format!("with %}}{{{{ {open} }}}}{{% with"),
+            "endgeneration" if closes => format!("endwith %}}{{{{ {close} }}}}{{% endwith"),
+            word => word.to_owned(),
         };
         out.push_str(&tag[..word_at]);
-        out.push_str(word);
+        out.push_str(&word);
         rest = after;
     }
     out.push_str(rest);
-    out
+    (out, has_marks)
 }
 
 /// `strftime` of Friday, 26 July 2024, midnight: the day that templates which know no clock fall back to.
@@ -336,6 +350,14 @@ mod tests {
         let set =
             "{% set y = 1 %}{% generation %}{% set y = 2 %}{{ y }}{{ x | length }}{% endgeneration %}{{ y }}";
         assert_eq!(render(set), "2171");
+        let env = |source: &str| ChatEnvironment::new(source).unwrap();
+        assert!(env(set).has_marks && !env("{% if generation %}{% endif %}").has_marks);
+        // Also in a macro, and with white space that goes.
+        let turns =
+            "{% macro turn() -%}\n  {%- generation %}\n a {%- endgeneration %} \n{% endmacro %}{{ turn() }}.";
+        let marks = context! { __generation => "<", __endgeneration => ">" };
+        assert_eq!(env(turns).render(marks).unwrap(), "< a> \n.");
+        assert_eq!(env(turns).render(context! {}).unwrap(), " a \n.");
     }
 
     #[test]

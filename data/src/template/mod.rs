@@ -10,8 +10,8 @@
 //!
 //! Scored tokens: the assistant's messages but those of weight 0, with the end token that closes each
 //! (`tulu`: and the newline after it; `chat`: what the template writes from the end of the generation
-//! prompt to the end of the turn), a completion with its end token, a text as a whole. Role headers
-//! are never scored.
+//! prompt to the end of the turn, or what it marks), a completion with its end token, a text as a whole. Role
+//! headers are never scored, unless a template marks them.
 //!
 //! Tokens that a tokenizer puts around every text (a start token, usually) are added by the tokenizer's own
 //! post-processor, as in the LESS code; with `chat` they are not, since the template writes them.
