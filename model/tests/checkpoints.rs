@@ -373,6 +373,12 @@ fn adapters_of_other_models_and_damaged_ones_are_refused() {
     assert_says(&use_adapter(&folder, &shallow).unwrap_err(), &["another model", "layers.1"]);
     shallow.config["layers_to_transform"] = json!([0]);
     assert_eq!(use_adapter(&folder, &shallow).unwrap().len(), 2);
+    // Layers do not limit modules that are named in full.
+    let mut full = good.clone();
+    full.config["layers_to_transform"] = json!([0]);
+    assert_says(&use_adapter(&folder, &full).unwrap_err(), &["does not cover", "layers.1.self_attn.q_proj"]);
+    full.config["target_modules"] = json!(["q_proj", "model.layers.1.self_attn.q_proj"]);
+    assert_eq!(use_adapter(&folder, &full).unwrap().len(), 4);
     let mut half = good.clone();
     half.weights.remove("base_model.model.model.layers.0.self_attn.q_proj.lora_B.weight");
     assert_says(

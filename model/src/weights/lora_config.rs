@@ -40,6 +40,10 @@ impl ModuleMatch {
             ModuleMatch::Pattern(pattern) => pattern.is_match(module),
         }
     }
+
+    fn names_in_full(&self, module: &str) -> bool {
+        matches!(self, ModuleMatch::Names(names) if names.iter().any(|name| name == module))
+    }
 }
 
 /// What an adapter's configuration says of its modules.
@@ -54,7 +58,7 @@ pub(super) struct LoraConfig {
     exclude: Option<ModuleMatch>,
     /// Only some of the layers that the modules' names mean have factors.
     pub some_layers_only: bool,
-    /// The layers of `layers_to_transform`; empty: all.
+    /// The layers of `layers_to_transform`, of modules that are not named in full; empty: all.
     layers: Vec<u64>,
 }
 
@@ -82,7 +86,10 @@ impl LoraConfig {
 
     pub fn targets(&self, module: &str) -> bool {
         let layer = module.split('.').find_map(|part| part.parse::<u64>().ok());
-        let in_layers = self.layers.is_empty() || layer.is_some_and(|layer| self.layers.contains(&layer));
+        // As in PEFT, layers limit what the end of a name means, not a module that is named in full.
+        let in_layers = self.layers.is_empty()
+            || self.target.names_in_full(module)
+            || layer.is_some_and(|layer| self.layers.contains(&layer));
         in_layers && self.target.matches(module) && !self.exclude.as_ref().is_some_and(|e| e.matches(module))
     }
 
@@ -185,7 +192,8 @@ fn finite(config: JsonObject<'_>, key: &str) -> Result<Option<f64>, ModelError> 
     }
 }
 
-/// `layers_to_transform`: the number of a layer, or a list of them; only modules of these layers are adapted.
+/// `layers_to_transform`: the number of a layer, or a list of them; only modules of these layers are adapted,
+/// and those that are named in full.
 fn layers(config: JsonObject<'_>) -> Result<Vec<u64>, ModelError> {
     let wrong = || config.error("layers_to_transform must be the number of a layer or a list of them");
     match config.get("layers_to_transform") {
