@@ -113,10 +113,8 @@ pub fn generate_on<B: Backend>(
 ) -> Result<GenerateOutcome, GenerateError> {
     request.check()?;
     let opened = request.weights.open()?;
-    let (encoder, note) = encoder(&request.weights, &opened)?;
-    if let Some(note) = note {
-        observer.note(&note);
-    }
+    let (encoder, notes) = encoder(&request.weights, &opened)?;
+    notes.iter().for_each(|note| observer.note(note));
     let (decoder, threads) = (opened.decoder(), request.compute.threads.max(1));
     let most = request.weights.text.max_length as usize;
     let prompts = prompts(&request.prompts, &encoder, most, decoder, (threads, cancel))?;

@@ -60,12 +60,13 @@ impl OpenedModel {
         positions(self.decoder())
     }
 
-    /// What is to be said of a tokenizer next to the model.
+    /// What is to be said of the model's weights and of a tokenizer next to it.
     ///
     /// # Errors
-    /// One that was made for a larger model.
-    pub fn check_vocabulary(&self, encoder: &TextEncoder) -> Result<Option<String>, GenerateError> {
-        Ok(encoder.check_vocabulary(self.decoder().vocab_size)?)
+    /// A tokenizer that was made for a larger model.
+    pub fn notes(&self, encoder: &TextEncoder) -> Result<Vec<String>, GenerateError> {
+        let of_tokenizer = encoder.check_vocabulary(self.decoder().vocab_size)?;
+        Ok(self.folder.unused_note().into_iter().chain(of_tokenizer).collect())
     }
 
     pub(crate) fn load<B: Backend>(
@@ -161,14 +162,14 @@ impl ModelSource {
     }
 }
 
-/// The tokenizer of a request, and what is to be said of it next to the model.
+/// The tokenizer of a request, and what is to be said of it and of the model.
 pub(crate) fn encoder(
     weights: &ModelSource,
     opened: &OpenedModel,
-) -> Result<(TextEncoder, Option<String>), GenerateError> {
+) -> Result<(TextEncoder, Vec<String>), GenerateError> {
     let encoder = weights.text.encoder(&weights.model)?;
-    let note = opened.check_vocabulary(&encoder)?;
-    Ok((encoder, note))
+    let notes = opened.notes(&encoder)?;
+    Ok((encoder, notes))
 }
 
 /// Positions that a model has, if that is a limit.

@@ -159,10 +159,8 @@ impl ScorableTexts {
         cancel: &Cancel,
     ) -> Result<ScorableTexts, GenerateError> {
         let opened = request.weights.open()?;
-        let (encoder, note) = encoder(&request.weights, &opened)?;
-        if let Some(note) = note {
-            progress.note(&note);
-        }
+        let (encoder, notes) = encoder(&request.weights, &opened)?;
+        notes.iter().for_each(|note| progress.note(note));
         let threads = request.compute.threads.max(1);
         let samples = read(&request.texts, Reading::Whole, &encoder, (threads, cancel))?;
         let texts = encode_each(&samples, |sample| encoder.encode(&sample.content), threads, cancel)?;

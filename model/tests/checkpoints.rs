@@ -307,6 +307,29 @@ fn use_adapter(folder: &TempDir, adapter: &TinyAdapter) -> Result<Vec<TensorSpec
 }
 
 #[test]
+fn weights_that_the_model_has_no_place_for_are_named() {
+    let folder = TempDir::new().unwrap();
+    let note = |tiny: &Tiny| ModelFolder::open(&tiny.write(&base(&folder))).unwrap().unused_note();
+    let mut tiny = Tiny::new();
+    tiny.weights.insert("model.layers.0.self_attn.rotary_emb.inv_freq".into(), (vec![1], vec![1.0]));
+    assert_eq!(note(&tiny), None);
+    tiny.weights.insert("model.layers.1.self_attn.q_norm.weight".into(), (vec![1], vec![1.0]));
+    let says =
+        ["config.json: ", "1 tensor of the weights", "left out: model.layers.1.self_attn.q_norm.weight"];
+    assert_says(&note(&tiny).unwrap(), &says);
+    // Biases of queries, keys, values and outputs in two layers.
+    let mut biased = Tiny::new().with_biases();
+    assert_eq!(note(&biased), None);
+    biased.config["attention_bias"] = Value::Null;
+    assert_says(&note(&biased).unwrap(), &["8 tensors", "model.layers.0.self_attn.k_proj.bias, ", ", ..."]);
+    // The head of a tied model has its place.
+    let mut tied = Tiny::new();
+    tied.config["tie_word_embeddings"] = json!(true);
+    tied.weights.insert("lm_head.weight".into(), tied.weights["model.embed_tokens.weight"].clone());
+    assert_eq!(note(&tied), None);
+}
+
+#[test]
 fn unsupported_adapters_are_refused_by_name() {
     assert_says(&adapter_error("peft_type", json!("IA3")), &["peft_type", "IA3", "LORA"]);
     assert_says(&adapter_error("bias", json!("lora_only")), &["bias", "lora_only", "none"]);

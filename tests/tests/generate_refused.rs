@@ -241,6 +241,35 @@ fn what_says_how_answers_are_made_is_refused_of_perplexities() {
 }
 
 #[test]
+fn weights_that_the_model_has_no_place_for_are_told() {
+    let place = Place::of(&[("pool", 2)]);
+    world::copy_files(&world::demo().join("model"), &place.path("model"));
+    place.write("questions.jsonl", world::QUESTION);
+    let bytes = fs_err::read(place.path("model/model.safetensors")).expect("read");
+    let (length, rest) = bytes.split_at(8);
+    let length = u64::from_le_bytes(length.try_into().expect("8 bytes"));
+    let (header, values) = rest.split_at(length as usize);
+    let mut header: Value = serde_json::from_slice(header).expect("JSON");
+    let name = "model.layers.0.self_attn.q_norm.weight";
+    let place_in_file = [values.len(), values.len() + 4];
+    header[name] = json!({ "dtype": "F32", "shape": [1], "data_offsets": place_in_file });
+    let header = header.to_string();
+    let length = (header.len() as u64).to_le_bytes();
+    place.write("model/model.safetensors", [&length[..], header.as_bytes(), values, &[0; 4]].concat());
+    for words in [
+        &["ingest", "--dataset", "pool", "--data", "pool.jsonl", "--features", "loss"][..],
+        &["train", "--data", "pool.jsonl", "--max-steps", "1", "--output", "tuned"],
+        &["generate", "--prompt", "Is 7 odd?", "--max-new-tokens", "2"],
+        &["generate", "--data", "pool.jsonl", "--perplexity"],
+        &["evaluate", "tasks", "--data", "questions.jsonl", "--resamples", "100"],
+    ] {
+        let done = place.done(&[words, &["--max-length", "64", "--model", "model"]].concat());
+        let told = format!("no place for 1 tensor of the weights, left out: {name}");
+        assert_eq!(done.stderr.matches(&told).count(), 1, "{words:?}: {}", done.stderr);
+    }
+}
+
+#[test]
 fn a_tokenizer_of_a_larger_model_is_refused_before_a_text_is_read_and_others_are_told() {
     let place = Place::of(&[("pool", 2)]);
     place.write("questions.jsonl", world::QUESTION);

@@ -62,9 +62,9 @@ impl PreparedTraining {
         }
         check_dropout(&request, &decoder, tell)?;
         let encoder = request.batching.text.encoder(&request.model)?;
-        if let Some(note) = encoder.check_vocabulary(decoder.vocab_size)? {
-            tell(&note);
-        }
+        let of_tokenizer = encoder.check_vocabulary(decoder.vocab_size)?;
+        let of_weights = base.as_ref().and_then(ModelFolder::unused_note);
+        of_weights.into_iter().chain(of_tokenizer).for_each(|note| tell(&note));
         let TrainingSamples { samples, rows, texts, .. } =
             samples(&request, &encoder, &decoder, tell, cancel)?;
         let TrainingSamples { samples: held_out, texts: more, .. } =

@@ -37,7 +37,7 @@ impl Encodings {
                 None => found.add(text.encoder(model).map_err(|error| failed(error.into()))?),
             };
             let encoding = &mut found.all[place];
-            if let Some(note) = opened.check_vocabulary(&encoding.encoder).map_err(failed)? {
+            for note in opened.notes(&encoding.encoder).map_err(failed)? {
                 progress.note(&format!("{}: {note}", system.name));
             }
             encoding.positions = encoding.positions.iter().copied().chain(opened.positions()).min();

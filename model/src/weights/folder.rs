@@ -1,9 +1,9 @@
 //! A Hugging Face model folder: configuration and weights, checked against each other.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
 
-use gstore_core::{first_of, if_there};
+use gstore_core::{first_of, if_there, many};
 
 use crate::architectures::{Decoder, Param, TensorRole};
 use crate::cpu;
@@ -50,6 +50,19 @@ pub(super) fn checkpoint_hint(folder: &Path) -> Option<String> {
     let (names, last) = (first_of(names, 4), found.last()?.display());
     Some(format!("; it has checkpoints in it ({names}): name one, such as {last}"))
 }
+
+/// Ends of the names of tensors that files of older versions of transformers have, and that follow from the
+/// configuration.
+const BUFFERS: [&str; 8] = [
+    "attention.bias",
+    "attention.masked_bias",
+    "attn.bias",
+    "attn.masked_bias",
+    "rotary_emb.inv_freq",
+    "rotary_emb.cos_cached",
+    "rotary_emb.sin_cached",
+    "position_ids",
+];
 
 /// A model folder whose tensors all exist with the right shapes and element types.
 #[derive(Debug, Clone)]
@@ -108,6 +121,25 @@ impl ModelFolder {
             }
         }
         Ok(())
+    }
+
+    /// What is to be said of weights that the model has no place for. As in transformers it computes without
+    /// them: the configuration may lack what they belong to, such as `attention_bias`.
+    pub fn unused_note(&self) -> Option<String> {
+        let params = self.decoder.params.iter();
+        let used = params.flat_map(|param| std::iter::once(&param.name).chain(&param.aliases));
+        let used: HashSet<&str> = used.map(String::as_str).collect();
+        let is_buffer = |name: &str| BUFFERS.iter().any(|end| name.ends_with(end));
+        let unused = self.tensors.names().filter(|name| !used.contains(name) && !is_buffer(name));
+        let unused: Vec<&str> = unused.collect();
+        (!unused.is_empty()).then(|| {
+            format!(
+                "{}: the model that it describes has no place for {} of the weights, left out: {}",
+                self.path.join("config.json").display(),
+                many(unused.len() as u64, "tensor"),
+                first_of(&unused, 4)
+            )
+        })
     }
 
     /// The folder.

@@ -30,6 +30,8 @@ pub struct CheckpointPlan {
     pub id: CheckpointId,
     /// What the model computes.
     pub decoder: Decoder,
+    /// What is to be said of weights that the model has no place for.
+    pub(super) unused: Option<String>,
     /// Differentiated tensors of the model itself, as indices into the decoder's params; none with an
     /// adapter.
     pub tracked: Vec<usize>,
@@ -135,6 +137,7 @@ pub(in super::super) fn describe_checkpoint(
     let moments = tracked.moments(request, arg)?.map(|file| file.digest()).transpose()?;
     let measure = tracked.measure(request, arg, &id)?;
     let decoder = tracked.folder.decoder().clone();
+    let unused = tracked.folder.unused_note();
     let setting = FeatureContext {
         request,
         encoding,
@@ -158,6 +161,7 @@ pub(in super::super) fn describe_checkpoint(
         arg: arg.clone(),
         id,
         decoder,
+        unused,
         tracked: indices,
         tensors,
         projection,
