@@ -1,5 +1,7 @@
 //! Names of rankings.
 
+use std::collections::HashMap;
+
 use gstore_query::influence::{Each, EachRanking, Prepared, TargetNames, TargetRow, TargetSamples};
 
 use super::EachRows;
@@ -33,16 +35,12 @@ impl EachRows {
             };
             return Ok(samples.iter().zip(ids).map(name).collect());
         }
-        let name = |ranking: &EachRanking| match self.options.each {
-            Each::Subtask => subtask_name(whole, &ranking.name),
-            _ => ranking.name.clone(),
+        // How a question names the subtasks.
+        let asked: HashMap<&String, &String> = match self.options.each {
+            Each::Subtask => whole.subtasks.iter().zip(&whole.asked).collect(),
+            _ => HashMap::new(),
         };
+        let name = |ranking: &EachRanking| asked.get(&ranking.name).copied().unwrap_or(&ranking.name).clone();
         Ok(rankings.iter().map(name).collect())
     }
-}
-
-/// How a question names the subtask that has this name.
-fn subtask_name(whole: &TargetSamples, name: &str) -> String {
-    let asked = whole.subtasks.iter().position(|other| other == name).and_then(|s| whole.asked.get(s));
-    asked.map_or(name, |asked| asked).to_owned()
 }
