@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use datafusion::error::DataFusionError;
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
 use datafusion::execution::memory_pool::{GreedyMemoryPool, MemoryConsumer, MemoryPool, MemoryReservation};
 use datafusion::execution::object_store::{DefaultObjectStoreRegistry, ObjectStoreRegistry, ObjectStoreUrl};
@@ -37,7 +36,7 @@ impl SqlResources {
     /// A folder for what does not fit into memory that cannot be used.
     pub fn new(options: &SqlOptions) -> Result<Self, SqlError> {
         let stores = DefaultObjectStoreRegistry::new();
-        stores.deregister_store(ObjectStoreUrl::local_filesystem().as_ref()).map_err(engine_error)?;
+        stores.deregister_store(ObjectStoreUrl::local_filesystem().as_ref())?;
         let bytes = options.memory_limit;
         let (pool, disk): (Arc<dyn MemoryPool>, _) = match &options.spill {
             Some(folder) => (
@@ -51,8 +50,7 @@ impl SqlResources {
             .with_memory_pool(pool)
             .with_disk_manager_builder(disk)
             .with_object_store_registry(Arc::new(stores))
-            .build_arc()
-            .map_err(engine_error)?;
+            .build_arc()?;
         Ok(Self { env, clients: Arc::default(), each: options.memory_each })
     }
 
@@ -72,7 +70,7 @@ impl SqlResources {
         let reservation = MemoryConsumer::new(what).register(&self.env.memory_pool);
         match reservation.try_grow(usize::try_from(bytes).unwrap_or(usize::MAX)) {
             Ok(()) => Ok(HeldMemory { _reservation: reservation }),
-            Err(error) => Err(memory::explain(engine_error(error), &self.env.memory_pool)),
+            Err(error) => Err(memory::explain(error.into(), &self.env.memory_pool)),
         }
     }
 
@@ -105,11 +103,6 @@ pub(super) fn physical_rules() -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Syn
         rules.insert(sort + 1, Arc::new(LimitPushdown::new()));
     }
     rules
-}
-
-/// An error of the engine that no statement is to blame for.
-pub(super) fn engine_error(error: DataFusionError) -> SqlError {
-    SqlError::from_datafusion(error, &[])
 }
 
 #[cfg(test)]

@@ -27,7 +27,6 @@ use super::correlated::CorrelatedSubqueries;
 use super::dialect::{self, Headings, PivotValues, Planner};
 use super::elements;
 use super::embedded;
-use super::engine::engine_error;
 use super::error::{SqlError, SqlErrorKind};
 use super::exists;
 use super::expanded;
@@ -172,7 +171,7 @@ fn rows_of<'a>(
             return Err(SqlError::invalid(why.to_owned()).hint(NAMED));
         }
         // It runs apart from the statement that it is for, with limits and notes of its own.
-        bounds::limit(&mut state, &memory.memory_pool).map_err(engine_error)?;
+        bounds::limit(&mut state, &memory.memory_pool)?;
         state.config_mut().set_extension(Arc::new(RunNotes::default()));
         let planned = plan(&state, statement, &Headings::default(), None, tables).await?;
         let pool = Arc::clone(&memory.memory_pool);

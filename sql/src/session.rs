@@ -29,7 +29,7 @@ use super::catalog::{self, Tables};
 use super::caught::PanicGuard;
 use super::describe::{self, Description};
 use super::dialect::{self, Headings};
-use super::engine::{SqlResources, engine_error, logical_rules, physical_rules};
+use super::engine::{SqlResources, logical_rules, physical_rules};
 use super::error::SqlError;
 use super::function::FunctionPlanner;
 use super::lasting;
@@ -149,17 +149,17 @@ impl SqlSession {
         let mut context = SessionContext::new_with_state(state);
         // `position(x IN y)` and `extract(year FROM x)`: the engine has the functions, and leaves out what
         // reads their syntax without features that bring more than these.
-        context.register_expr_planner(Arc::new(UnicodeFunctionPlanner)).map_err(engine_error)?;
-        context.register_expr_planner(Arc::new(DatetimeFunctionPlanner)).map_err(engine_error)?;
+        context.register_expr_planner(Arc::new(UnicodeFunctionPlanner))?;
+        context.register_expr_planner(Arc::new(DatetimeFunctionPlanner))?;
         // Numbers, times and booleans are those of DuckDB.
-        context.register_expr_planner(Arc::new(functions::Arithmetic)).map_err(engine_error)?;
-        context.register_expr_planner(Arc::new(functions::Moments)).map_err(engine_error)?;
-        context.register_expr_planner(Arc::new(functions::BooleanTexts)).map_err(engine_error)?;
+        context.register_expr_planner(Arc::new(functions::Arithmetic))?;
+        context.register_expr_planner(Arc::new(functions::Moments))?;
+        context.register_expr_planner(Arc::new(functions::BooleanTexts))?;
         for (name, table) in table_functions::session_functions(&snapshot, options.encoder.as_ref()) {
             context.register_udtf(name, table);
         }
         functions::register(&context);
-        context.register_relation_planner(Arc::new(FunctionPlanner)).map_err(engine_error)?;
+        context.register_relation_planner(Arc::new(FunctionPlanner))?;
         Ok(Self { tables, context })
     }
 
@@ -178,7 +178,7 @@ impl SqlSession {
         let Some(schema) = self.context.catalog(catalog::CATALOG).and_then(|c| c.schema(schema)) else {
             return Ok(None);
         };
-        Ok(schema.table(name).await.map_err(engine_error)?.map(|table| table.schema()))
+        Ok(schema.table(name).await?.map(|table| table.schema()))
     }
 
     /// Runs one read-only statement.
@@ -228,7 +228,7 @@ impl SqlSession {
         prepared: &PreparedStatement,
         memory: Option<&SqlResources>,
     ) -> Option<Result<SqlResult, SqlError>> {
-        let planned = prepared.plan()?.map_err(engine_error);
+        let planned = prepared.plan()?.map_err(SqlError::from);
         let notes = Arc::new(RunNotes::default());
         let context = with_memory(TaskContext::from(&self.context), memory);
         let mut config = context.session_config().clone();
@@ -278,7 +278,7 @@ impl SqlSession {
     fn state(&self, memory: Option<&SqlResources>) -> Result<(SessionState, Arc<Budget>), SqlError> {
         let mut state = self.context.state();
         let env = memory.map_or_else(|| Arc::clone(state.runtime_env()), SqlResources::env);
-        let budget = bounds::limit(&mut state, &env.memory_pool).map_err(engine_error)?;
+        let budget = bounds::limit(&mut state, &env.memory_pool)?;
         state.config_mut().set_extension(env);
         Ok((state, budget))
     }
