@@ -16,13 +16,6 @@ pub struct LowRank {
     pub rank: usize,
 }
 
-impl LowRank {
-    /// The matrix, `[out, input]`.
-    pub fn matrix(&self, out: usize, input: usize) -> Vec<f64> {
-        crate::matrix::product(&self.left, &self.right, (out, self.rank, input))
-    }
-}
-
 /// The best approximation of `[out, input]` of rank `rank`; none where that saves nothing, where values are
 /// not finite, and where the decomposition does not converge.
 pub fn low_rank(matrix: &[f64], (out, input): (usize, usize), rank: usize) -> Option<LowRank> {
