@@ -124,6 +124,9 @@ fn keys_must_ascend_and_fit_the_feature() {
         Err(WriteError::Position { row: 3, pos: 2, last: 0 })
     ));
     assert_eq!(w.rows(), 3);
+    w.take_back(3);
+    assert_eq!(w.row_set(), &RowSet::from_range(1..3));
+    w.push_token((3, 2), &[1.0], none).unwrap();
     let mut plain = job.segment_writer(1).unwrap();
     assert!(plain.push_token((0, 1), &[1.0], none).is_err());
 }

@@ -11,7 +11,7 @@ use gstore_tests::{binary, world};
 
 const ROWS: u64 = 120;
 
-fn request(kinds: &[Kind], granularity: Granularity) -> IngestRequest {
+pub fn request(kinds: &[Kind], granularity: Granularity) -> IngestRequest {
     let sides = ProjectionKind::TwoSided { k_out: 0, k_in: 0 };
     IngestRequest {
         checkpoints: vec![CheckpointArg::base()],

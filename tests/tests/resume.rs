@@ -7,9 +7,10 @@ use std::time::Duration;
 use gstore_ingest::pipeline::{IngestPlan, IngestRequest, Kind, Progress, RunEnding, Silent, Unit, ingest};
 use gstore_ingest::projection::ProjectionSpec;
 use gstore_model::Device;
-use gstore_store::{Cancel, FeatureState, RowSet, Store};
+use gstore_store::{Cancel, FeatureState, Granularity, RowSet, Store};
 use gstore_tests::{binary, world};
 
+use crate::per_token;
 use crate::shards::ingest as ingest_pool;
 
 const KINDS: [Kind; 3] = [Kind::GradAdam, Kind::EmbedMean, Kind::Loss];
@@ -99,6 +100,34 @@ fn threads_limits_and_stops_do_not_change_a_bit() {
     }
     assert!(stops > 1);
     assert_eq!(world::digests(&stopped), expected);
+}
+
+#[test]
+fn rows_whose_tokens_are_all_there_are_kept_by_a_stop() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let [whole, stopped] = ["whole", "stopped"].map(|name| world::created(&dir.path().join(name), 60));
+    // A row's tokens lie in several batches.
+    let request = || IngestRequest {
+        batch_tokens: 64,
+        threads: 1,
+        ..per_token::request(&[Kind::GradSgd, Kind::Loss], Granularity::Token)
+    };
+    world::run(&whole, request()).expect("ingested");
+    let mut stops = 0;
+    loop {
+        let plan = IngestPlan::new(&stopped, request(), &mut Silent).expect("planned");
+        let cancel = Cancel::new();
+        let mut progress = StopAfter { batches: 40, cancel: &cancel, ingesting: false };
+        let report = ingest(&stopped, &plan, &mut progress, &cancel).expect("no error");
+        if report.ending == RunEnding::Finished {
+            assert!(report.resumed > 0, "rows of the same window are not computed again");
+            break;
+        }
+        stops += 1;
+        assert!(stops < 50, "every run seals at least one row");
+    }
+    assert!(stops > 1);
+    assert_eq!(world::digests(&stopped), world::digests(&whole));
 }
 
 #[test]

@@ -103,8 +103,11 @@ pub fn run_checkpoint(
     if windows == work.windows.len() {
         return Ok((RunEnding::Finished, rows));
     }
-    // Of a row with a vector for each token, the last ones may be missing.
-    if let Some(window) = open.filter(|_| request.granularity == Granularity::Sample) {
+    if let Some(mut window) = open {
+        // Of a row with a vector for each token, the last ones may be missing.
+        if request.granularity == Granularity::Token {
+            window.take_back_last();
+        }
         rows += window.seal(job)?;
     }
     Ok((RunEnding::Stopped, rows))
@@ -225,10 +228,19 @@ impl OpenWindow {
         Ok(wanted)
     }
 
+    /// Takes back the vectors of the last row.
+    fn take_back_last(&mut self) {
+        let Some(row) = self.last.take() else { return };
+        self.rows -= 1;
+        for writer in self.writers.iter_mut().filter_map(|window| window.writer.as_mut()) {
+            writer.take_back(row);
+        }
+    }
+
     /// Seals what was written; returns how many rows that are.
     fn seal(self, job: &mut Job) -> Result<u64, IngestError> {
         for window in self.writers {
-            if let Some(writer) = window.writer {
+            if let Some(writer) = window.writer.filter(|writer| writer.rows() > 0) {
                 job.seal(window.feature, writer)?;
             }
         }

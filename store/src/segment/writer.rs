@@ -217,12 +217,20 @@ impl SegmentWriter {
         Ok(())
     }
 
+    /// Takes back the vectors of the row that was added last, all of which are held.
+    pub fn take_back(&mut self, row: u64) {
+        let whole = self.open.rows().partition_point(|other| *other < row);
+        self.open.split_off(whole, &self.shape, 0);
+        self.written = self.written.difference(&RowSet::from_range(row..row + 1));
+    }
+
     /// Rows added so far.
     pub fn rows(&self) -> u64 {
         self.written.len()
     }
 
-    /// Vectors added so far that are stored as zeros, since a value or a length is not finite.
+    /// Vectors added so far that became zeros, since a value or a length is not finite; also those that were
+    /// taken back.
     pub fn not_finite(&self) -> u64 {
         self.not_finite
     }
