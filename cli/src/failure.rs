@@ -85,6 +85,7 @@ fn ending(error: &anyhow::Error) -> (Option<String>, u8) {
     let usage = error.chain().any(|cause| cause.is::<UsageError>())
         || error.downcast_ref::<IngestError>().is_some_and(IngestError::is_usage)
         || error.downcast_ref::<DaunceError>().is_some_and(DaunceError::is_usage)
+        || matches!(error.downcast_ref(), Some(BackupError::Exists(_)))
         || matches!(error.downcast_ref(), Some(TrainError::Option(_)))
         || matches!(error.downcast_ref(), Some(TrainError::Samples(error)) if error.is_usage())
         || matches!(error.downcast_ref(), Some(GenerateError::Option(_)))

@@ -97,6 +97,7 @@ fn parts_of_an_array_end_as_one_run_does() {
     assert_eq!([&whole["computed"], &whole["found"]].map(Value::as_u64), [Some(8), Some(0)], "{whole}");
     assert!(whole["snapshot"].is_u64() && whole["waiting"].is_null(), "{whole}");
     assert!(!place.path("store.factors").exists(), "what is published leaves no folder");
+    fit_run(&place, "whole", &[]).says(2, &["has an artifact \"whole\" already; --force replaces it"]);
 
     let of_array = |part: &str| {
         fit(&place, "array", &["--partition", part, "--module-partitions", "2", "--folder", "shared"])

@@ -119,7 +119,7 @@ impl FactorJobError {
     /// Whether the command line is at fault.
     pub fn is_usage(&self) -> bool {
         match self {
-            Self::Option(_) => true,
+            Self::Option(_) | Self::Artifact(ArtifactError::Exists(_)) => true,
             Self::Ingest(error) => error.is_usage(),
             _ => false,
         }
