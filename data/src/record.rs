@@ -42,6 +42,9 @@ pub enum RecordError {
         column: usize,
         message: String,
     },
+    /// Lists and objects inside of each other, more than the parser takes.
+    #[error("lists and objects nested deeper than 127 levels, at column {0}")]
+    Nested(usize),
     /// JSON, but no object.
     #[error("expected a JSON object, found {0}")]
     NotObject(&'static str),
@@ -396,6 +399,9 @@ fn json_error(error: &serde_json::Error, line: &[u8]) -> RecordError {
     let text = error.to_string();
     let place = format!(" at line {} column {}", error.line(), error.column());
     let column = error.column();
+    if text.starts_with("recursion limit exceeded") {
+        return RecordError::Nested(column);
+    }
     let rest = line.get(column.saturating_sub(1)..).unwrap_or_default();
     // What Python's `json` writes of floats that are none of JSON's.
     let message = match ["NaN", "Infinity"].into_iter().find(|word| rest.starts_with(word.as_bytes())) {

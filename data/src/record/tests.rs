@@ -196,8 +196,13 @@ fn refusals_of_messages_say_which_message() {
 
 #[test]
 fn deep_nesting_is_an_error_and_not_a_crash() {
-    let line = format!("{{\"text\": \"t\", \"m\": {}{}}}", "[".repeat(100_000), "]".repeat(100_000));
-    assert!(refusal(&line).contains("recursion limit"));
+    let line =
+        |lists: usize| format!("{{\"text\": \"t\", \"m\": {}{}}}", "[".repeat(lists), "]".repeat(lists));
+    assert!(parse_record(line(126).as_bytes()).is_ok());
+    for lists in [127, 100_000] {
+        let got = refusal(&line(lists));
+        assert_eq!(got, "lists and objects nested deeper than 127 levels, at column 146");
+    }
 }
 
 #[test]
