@@ -114,8 +114,8 @@ impl Progress for Reporter {
         if let Some(bar) = &stage.bar {
             bar.finish_and_clear();
         }
-        // What was over at once needs no line.
-        if stage.begun.elapsed() < QUICK {
+        // What was over at once, or stopped before anything was done, needs no line.
+        if stage.done == 0 || stage.begun.elapsed() < QUICK {
             return;
         }
         say!(
