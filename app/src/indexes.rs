@@ -1,6 +1,6 @@
 //! Sketch refresh: sketches of the segments that a job has just published or rewritten.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 
 use gstore_core::{TotalProgress, Unit};
 use gstore_query::QueryError;
@@ -57,7 +57,7 @@ pub enum SketchError {
 }
 
 /// Makes the sketches that some features of the newest snapshot lack, with these planes, by default those of
-/// most sketches that they have, which stay as they are.
+/// most sketches that they have, which stay as they are: a change of planes may be under way.
 ///
 /// # Errors
 /// See [`SketchError`].
@@ -67,19 +67,10 @@ pub fn complete(
     planes: Option<Planes>,
     work: &mut JobContext<'_>,
 ) -> Result<SketchReport, SketchError> {
-    make(store, |part| wanted(part).then(|| refresh_missing(planes)), work)
-}
-
-/// Makes sketches of the features of the newest snapshot that are to have some.
-fn make(
-    store: &Store,
-    wanted: impl Fn(&FeaturePart) -> Option<SketchOptions>,
-    work: &mut JobContext<'_>,
-) -> Result<SketchReport, SketchError> {
+    let options = SketchOptions { planes, again: RebuildScope::Unusable, ..SketchOptions::default() };
     let (snapshot, _lease) = store.snapshot_leased(None, work.command)?;
     let mut done = SketchReport::default();
-    for part in snapshot.features() {
-        let Some(options) = wanted(part) else { continue };
+    for part in snapshot.features().iter().filter(|part| wanted(part)) {
         let made = snapshot.open_feature(part).map_err(QueryError::from).and_then(|reader| {
             check(&reader)?;
             sketch(store, &reader, &options, work)
@@ -98,94 +89,61 @@ fn make(
     Ok(done)
 }
 
-/// The indexes that a store has before a job rewrites some of its files. An index belongs to one
-/// file, so it goes with it.
-#[derive(Debug)]
-pub struct ExistingIndexes(Vec<IndexedFeature>);
-
-/// What is known of a feature with indexes.
-#[derive(Debug)]
-struct IndexedFeature {
-    feature: u32,
-    segments: BTreeSet<String>,
-    kinds: BTreeSet<String>,
-    /// Those of its sketch.
-    planes: Option<Planes>,
-}
-
-/// An index that went with its file and is not made again without being asked for.
+/// An index that went with a file that was written again, and that the new one lacks.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LostIndex {
+    /// Number of the feature.
+    number: u32,
     /// The feature.
     pub feature: String,
     /// The kind of the index.
     pub kind: String,
 }
 
-impl ExistingIndexes {
-    /// Those of all features.
-    ///
-    /// # Errors
-    /// A folder that cannot be listed.
-    pub fn new(snapshot: &Snapshot) -> Result<Self, ReadError> {
-        let mut known = Vec::new();
-        for part in snapshot.features() {
-            let kinds: BTreeSet<String> = snapshot.indexes(part)?.into_iter().map(|note| note.kind).collect();
-            if !kinds.is_empty() {
-                let planes = kinds.contains(KIND).then(|| planes(snapshot, part)).flatten();
-                known.push(IndexedFeature { feature: part.number, segments: segments(part), kinds, planes });
-            }
+/// The indexes that features lack since some of their files were written again, whenever that was: those of
+/// a dataset, or all.
+///
+/// # Errors
+/// A folder that cannot be listed.
+pub fn lost(snapshot: &Snapshot, dataset: Option<&str>) -> Result<Vec<LostIndex>, ReadError> {
+    let mut lost = Vec::new();
+    for part in snapshot.features() {
+        let is_meant = dataset.is_none_or(|name| part.desc.dataset == name);
+        if !is_meant || part.segments.iter().all(|segment| segment.indexes_before().is_none()) {
+            continue;
         }
-        Ok(Self(known))
+        let notes = snapshot.indexes(part)?;
+        let there: HashSet<_> = notes.iter().map(|note| (note.segment, note.kind.as_str())).collect();
+        let mut kinds = BTreeSet::new();
+        for segment in &part.segments {
+            let before = segment.indexes_before().into_iter().flat_map(|headers| headers.keys());
+            kinds.extend(before.filter(|kind| !there.contains(&(segment.uuid, kind.as_str()))));
+        }
+        lost.extend(kinds.into_iter().map(|kind| LostIndex {
+            number: part.number,
+            feature: part.display_name(),
+            kind: kind.clone(),
+        }));
     }
-
-    /// The indexes of rewritten files that are not sketches.
-    ///
-    /// # Errors
-    /// The state of the store could not be read.
-    pub fn gone(&self, store: &Store) -> Result<Vec<LostIndex>, OpenError> {
-        let snapshot = store.snapshot()?;
-        let rewritten = snapshot.features().iter().flat_map(|part| {
-            let known = self.0.iter().filter(move |known| known.is_rewritten(part));
-            known.map(move |known| (part, known))
-        });
-        let gone = rewritten.flat_map(|(part, known)| {
-            let others = known.kinds.iter().filter(|kind| *kind != KIND);
-            others.map(move |kind| LostIndex { feature: part.display_name(), kind: kind.clone() })
-        });
-        Ok(gone.collect())
-    }
-
-    /// Makes the sketches of the new files of features that had some, with the same planes.
-    ///
-    /// # Errors
-    /// As [`complete`].
-    pub fn restore(&self, store: &Store, work: &mut JobContext<'_>) -> Result<SketchReport, SketchError> {
-        let had = |part: &FeaturePart| {
-            let mut known = self.0.iter().filter(|known| known.kinds.contains(KIND));
-            let own = known.find(|known| known.is_rewritten(part))?;
-            Some(refresh_missing(own.planes))
-        };
-        make(store, had, work)
-    }
+    Ok(lost)
 }
 
-impl IndexedFeature {
-    fn is_rewritten(&self, part: &FeaturePart) -> bool {
-        self.feature == part.number && segments(part).difference(&self.segments).next().is_some()
-    }
+/// Makes the sketches among indexes that are lost, with the planes that they had.
+///
+/// # Errors
+/// As [`complete`].
+pub fn restore(
+    store: &Store,
+    lost: &[LostIndex],
+    work: &mut JobContext<'_>,
+) -> Result<SketchReport, SketchError> {
+    let sketches: BTreeSet<u32> =
+        lost.iter().filter(|lost| lost.kind == KIND).map(|lost| lost.number).collect();
+    complete(store, |part| sketches.contains(&part.number), None, work)
 }
 
-/// An automatic refresh leaves usable sketches as they are: a change of planes may be under way.
-fn refresh_missing(planes: Option<Planes>) -> SketchOptions {
-    SketchOptions { planes, again: RebuildScope::Unusable, ..SketchOptions::default() }
-}
-
-/// The planes of most of a feature's sketches, if it has some and can be opened.
+/// The planes of most of a feature's sketches, if it has some, or had before files were written again, and
+/// can be opened.
 pub fn planes(snapshot: &Snapshot, part: &FeaturePart) -> Option<Planes> {
     most_kept(&snapshot.open_feature(part).ok()?)
-}
-
-fn segments(part: &FeaturePart) -> BTreeSet<String> {
-    part.segments.iter().map(|segment| segment.uuid.to_string()).collect()
 }

@@ -3,10 +3,10 @@
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
-use gstore::indexes::{self, ExistingIndexes, LostIndex, SketchError, SketchReport};
+use gstore::indexes::{self, LostIndex, SketchError, SketchReport};
 use gstore_core::{Cancel, many};
 use gstore_query::ann;
-use gstore_query::sketch::Planes;
+use gstore_query::sketch::{self, Planes};
 use gstore_store::{FeaturePart, Snapshot, Store};
 
 use crate::context::Context;
@@ -42,23 +42,35 @@ pub fn complete(
     tell(context, planes, done)
 }
 
-/// Makes the sketches of new files of features that had some, and says which other indexes are gone.
-pub fn restore(
-    context: &Context,
-    store: &Store,
-    before: &ExistingIndexes,
-    cancel: &Cancel,
-) -> Result<ExitCode> {
-    for LostIndex { feature, kind } in before.gone(store)? {
-        context.say(&match kind.as_str() {
-            ann::KIND => format!(
-                "the new files of {feature} have no graph yet; `gstore index --hnsw {feature}{}` makes it",
-                context.at_store()
-            ),
-            _ => format!("the new files of {feature} have no index of the kind {kind} yet"),
-        });
+/// Makes the sketches that files had which were written again, of a dataset or all, and says which other
+/// indexes are gone with them.
+pub fn restore(context: &Context, store: &Store, dataset: Option<&str>, cancel: &Cancel) -> Result<ExitCode> {
+    let lost = indexes::lost(&store.snapshot()?, dataset)?;
+    tell_lost(context, lost.iter().filter(|lost| lost.kind != sketch::KIND));
+    tell(context, None, indexes::restore(store, &lost, &mut context.work(&mut context.reporter(), cancel)))
+}
+
+/// Says which indexes are gone with files that were written again, by a command that makes none of them now.
+pub fn tell_all_lost(context: &Context, store: &Store, dataset: Option<&str>) -> Result<()> {
+    tell_lost(context, &indexes::lost(&store.snapshot()?, dataset)?);
+    Ok(())
+}
+
+fn tell_lost<'a>(context: &Context, lost: impl IntoIterator<Item = &'a LostIndex>) {
+    for LostIndex { feature, kind, .. } in lost {
+        let (what, flag) = match kind.as_str() {
+            sketch::KIND => ("sketch", "--sketch"),
+            ann::KIND => ("graph", "--hnsw"),
+            _ => {
+                context.say(&format!("the new files of {feature} have no index of the kind {kind} yet"));
+                continue;
+            }
+        };
+        context.say(&format!(
+            "the new files of {feature} have no {what} yet; `gstore index {flag} {feature}{}` makes it",
+            context.at_store()
+        ));
     }
-    tell(context, None, before.restore(store, &mut context.work(&mut context.reporter(), cancel)))
 }
 
 fn tell(

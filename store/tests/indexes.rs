@@ -307,6 +307,9 @@ fn gc_keeps_the_indexes_of_needed_segments_and_collects_the_others() {
     // Merged segments have no index until it is built; old ones keep theirs for older snapshots.
     store.compact(CompactOptions::default(), &mut |_| {}).unwrap();
     assert_eq!(check_all(&store, KIND), 0);
+    let merged = open(&store);
+    let noted = |kind| Some(merged.index_before(&merged.segments()[0], kind)?["seed"].as_u64());
+    assert_eq!([KIND, "other", "none"].map(noted), [Some(Some(7)), Some(Some(7)), None]);
     assert_clean(&store);
     let old = store.snapshot_at(before).unwrap();
     let reader = old.open_feature(&old.features()[0]).unwrap();
@@ -382,6 +385,11 @@ fn a_purge_takes_the_indexes_of_its_rows_and_none_is_built_behind_its_back() {
     let e = build_one(&store, &reader, first, KIND).unwrap_err();
     assert!(matches!(e, IndexError::Gone { .. }), "{e}");
     assert_eq!(indexed(&path), BTreeSet::from([kept]));
+    // What it was made with is noted, also once the file that lacks it is written again.
+    purge(&store, [4]).unwrap();
+    let reader = open(&store);
+    let noted = reader.index_before(&reader.segments()[0], KIND).unwrap();
+    assert_eq!(noted["seed"], 7);
     assert_eq!((build_all(&store, KIND).unwrap(), check_all(&store, KIND)), (1, 2));
     assert_clean(&store);
     assert!(verify(&store).is_sound());

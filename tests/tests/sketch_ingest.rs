@@ -3,6 +3,7 @@
 
 use std::path::PathBuf;
 
+use gstore_store::{CompactOptions, DeleteOptions, RowSet, Store};
 use gstore_tests::binary::{self, Finished};
 use gstore_tests::place::Place;
 use gstore_tests::world;
@@ -206,6 +207,39 @@ fn files_that_are_rewritten_keep_their_sketches() {
     assert_eq!((of("grad-sgd").2, of("embed-mean").2), (2, 0), "{}", purged.stderr);
     keeps_its_planes();
     done(place.run(&["verify"]));
+}
+
+#[test]
+fn sketches_that_a_kill_kept_from_being_made_are_made_by_the_next_command() {
+    let place = Place::new();
+    for count in [10, 20, 30] {
+        place.samples("pool", count);
+        done(ingest(&place, "pool", &["--features", "grad-sgd", "--data", "pool.jsonl"]));
+    }
+    place.ok(&["index", "--sketch", "--planes", "sign,nibble", "--dataset", "pool"]);
+    let are_made = || {
+        let made = sketches(&place, "pool");
+        assert!(matches!(made[..], [(_, 1, 1)]), "{made:?}");
+        let report = place.json(&["index", "--dataset", "pool", "--json"]);
+        assert_eq!(report["features"][0]["planes"], serde_json::json!(["sign", "nibble"]), "{report}");
+    };
+
+    // As if the commands were killed once they have published files.
+    let store = Store::open(place.path("store")).expect("opens");
+    store.compact(CompactOptions::default(), &mut |_| {}).expect("compacted");
+    place.ok(&["gc", "--keep", "1", "--keep-within", "0s"]);
+    place.run(&["compact"]).says(0, &["sketches: 30 vectors"]);
+    are_made();
+    for row in [3, 4] {
+        let dataset = store.snapshot().expect("readable").dataset("pool").expect("there").clone();
+        let options = DeleteOptions { purge: true, ..DeleteOptions::default() };
+        store.delete(&dataset, &RowSet::from_rows([row]), options).expect("purged");
+        done(match row {
+            3 => place.run(&["index", "--sketch", "--dataset", "pool"]),
+            _ => place.run(&["delete", "--dataset", "pool", "--purge", "--yes"]),
+        });
+        are_made();
+    }
 }
 
 /// Stops a command with Ctrl-C while it waits for a lock that the test holds, which every build

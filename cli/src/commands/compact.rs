@@ -3,7 +3,6 @@
 use std::process::ExitCode;
 
 use anyhow::Result;
-use gstore::indexes::ExistingIndexes;
 use gstore_core::{TotalProgress, Unit, many, many_of};
 use gstore_store::{CompactOptions, CompactReport};
 use indicatif::HumanBytes;
@@ -11,7 +10,7 @@ use indicatif::HumanBytes;
 use crate::args::CompactArgs;
 use crate::context::Context;
 use crate::failure::{DAMAGED, STOPPED};
-use crate::sketches::{STOPPING, restore};
+use crate::sketches::{STOPPING, restore, tell_all_lost};
 use crate::streams::{out, print_json};
 
 pub fn run(context: &Context, args: &CompactArgs) -> Result<ExitCode> {
@@ -28,18 +27,18 @@ pub fn run(context: &Context, args: &CompactArgs) -> Result<ExitCode> {
     if args.dry_run {
         return tell(&store.forecast_compact(&options)?, args.json).map(|()| ExitCode::SUCCESS);
     }
-    let snapshot = store.snapshot()?;
-    let before = ExistingIndexes::new(&snapshot)?;
     let mut reporter = context.reporter();
     let mut bytes = TotalProgress::new(&mut reporter, "compact", Unit::Bytes);
     let report = store.compact(options, &mut |p| bytes.at(p.bytes_done, p.bytes_total))?;
     bytes.finish();
     tell(&report, args.json)?;
+    let dataset = args.dataset.as_deref();
     if report.stopped {
+        tell_all_lost(context, &store, dataset)?;
         return Ok(ExitCode::from(STOPPED));
     }
     let cancel = context.cancel_on_interrupt(STOPPING)?;
-    let restored = restore(context, &store, &before, &cancel)?;
+    let restored = restore(context, &store, dataset, &cancel)?;
     Ok(match restored == ExitCode::SUCCESS && !report.skipped.is_empty() {
         // What was merged is published; what could not be read is as it was.
         true => ExitCode::from(DAMAGED),

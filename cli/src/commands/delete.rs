@@ -7,7 +7,6 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result, bail};
-use gstore::indexes::ExistingIndexes;
 use gstore::{NamedRows, RowNames, find_rows};
 use gstore_core::{Cancel, first_of, many, many_of};
 use gstore_evaluate::attribution::artifacts_naming;
@@ -57,15 +56,16 @@ pub fn run(context: &Context, args: &DeleteArgs) -> Result<ExitCode> {
             found.earlier
         );
     }
-    let before = if args.purge { Some(ExistingIndexes::new(&found.snapshot)?) } else { None };
     let (mut found, report) = request.delete(found)?;
     // What the purge did is told in any case.
     let naming = request.still_named().map(|naming| found.naming = naming);
     print(context, args, &found, &report)?;
-    let Some(before) = before else { return Ok(ExitCode::SUCCESS) };
+    if !args.purge {
+        return Ok(ExitCode::SUCCESS);
+    }
     // What Ctrl-C could have kept from happening has happened.
     let cancel = context.cancel_on_interrupt(STOPPING)?;
-    let restored = restore(context, &store, &before, &cancel)?;
+    let restored = restore(context, &store, Some(args.dataset.as_str()), &cancel)?;
     naming.context("the rows are purged, but artifacts that name them by id could not be looked for")?;
     Ok(restored)
 }

@@ -28,11 +28,12 @@ pub fn kept(reader: &FeatureReader, segment: &SegmentRef) -> Option<Planes> {
 }
 
 /// The planes that the sketches of most vectors of a feature keep, among those that can be used; of as many
-/// the first. Reads the files' footers.
+/// the first. A segment that was written again and has no sketch yet counts with the planes of those before
+/// it. Reads the files' footers.
 pub fn most_kept(reader: &FeatureReader) -> Option<Planes> {
     let mut vectors: Vec<(Planes, u64)> = Vec::new();
     for segment in reader.segments() {
-        let Some(planes) = kept(reader, segment) else { continue };
+        let Some(planes) = kept(reader, segment).or_else(|| kept_before(reader, segment)) else { continue };
         match vectors.iter_mut().find(|(own, _)| *own == planes) {
             Some((_, sum)) => *sum += segment.vectors(),
             None => vectors.push((planes, segment.vectors())),
@@ -40,6 +41,12 @@ pub fn most_kept(reader: &FeatureReader) -> Option<Planes> {
     }
     let most = vectors.iter().map(|(_, sum)| *sum).max()?;
     vectors.into_iter().find(|(_, sum)| *sum == most).map(|(planes, _)| planes)
+}
+
+/// The planes of the sketch that the files had of which a segment was written.
+fn kept_before(reader: &FeatureReader, segment: &SegmentRef) -> Option<Planes> {
+    let header = serde_json::from_value::<SketchHeader>(reader.index_before(segment, KIND)?.clone());
+    Some(header.ok()?.planes)
 }
 
 fn state(reader: &FeatureReader, segment: &SegmentRef) -> Result<Planes, IndexStatus> {

@@ -38,7 +38,7 @@ pub struct SketchOptions {
     /// made with its knowledge.
     pub seed: Option<u64>,
     /// The planes to keep; by default those of the feature's first segment that has a sketch ([`most_kept`],
-    /// where others stay), else all.
+    /// where others stay or there is none), else all.
     pub planes: Option<Planes>,
     /// What is done about sketches that are there.
     pub again: RebuildScope,
@@ -106,7 +106,8 @@ pub fn build(
     if wanted.is_empty() {
         return Ok(done);
     }
-    let (seed, planes) = (seed.unwrap_or_else(draw_seed), planes.unwrap_or_default());
+    let planes = planes.or_else(|| most_kept(reader)).unwrap_or_default();
+    let seed = seed.unwrap_or_else(draw_seed);
     let rotation = Rotation::new(dim, seed);
     // The blocks of all segments in one sequence, so that threads stay busy where segments are small.
     let mut units = Vec::new();

@@ -32,5 +32,5 @@ pub use writer::{IndexWriter, SectionId};
 pub(crate) use folder::{PREFIX, is_build, live_builds};
 #[cfg(feature = "fuzzing")]
 pub(crate) use open::open_whole;
-pub(crate) use open::{IndexKey, open};
+pub(crate) use open::{IndexKey, headers, open};
 pub(crate) use places::{list, notes, split_name};

@@ -2,13 +2,16 @@
 
 use super::file::IndexFile;
 use super::footer::{Tail, remedy};
-use super::places::index_file;
+use super::places::{index_file, notes};
 use super::state::{IndexState, StaleIndex};
 use crate::error::{Damage, ReadError, StorageError};
 use crate::layout::{Env, NamedFile};
+use crate::manifest::{Extra, SegmentEntry};
 use crate::segment::{FeatureReader, SegmentRef};
 use crate::vfs::if_there;
 use gstore_core::Digest;
+use serde_json::Value;
+use std::collections::BTreeSet;
 use std::io::ErrorKind;
 use uuid::Uuid;
 
@@ -39,6 +42,13 @@ impl FeatureReader {
         let wanted = IndexKey { segment: segment.uuid(), digest: segment.digest(), kind };
         Ok(open(&self.env, wanted)?)
     }
+
+    /// Header of the index that the files had of which a segment was written, null where it could not be
+    /// read.
+    pub fn index_before(&self, segment: &SegmentRef, kind: &str) -> Option<&Value> {
+        let entry = self.part().segments.get(segment.place())?;
+        entry.indexes_before().filter(|_| entry.uuid == segment.uuid())?.get(kind)
+    }
 }
 
 /// Opens the index of a segment, if there is one. Reads its footer; sections are compared with their
@@ -58,6 +68,28 @@ pub(crate) fn open(env: &Env, wanted: IndexKey<'_>) -> Result<IndexState, Storag
         return Ok(IndexState::Stale(StaleIndex { file: name, expected, found }));
     }
     Ok(IndexState::Ready(Box::new(file)))
+}
+
+/// Headers of the indexes of some segments, by kind: of several that of the segment with the most rows, null
+/// where none can be read.
+pub(crate) fn headers(env: &Env, segments: &[SegmentEntry]) -> Result<Extra, StorageError> {
+    let mut kinds: BTreeSet<String> = notes(env, segments)?.into_iter().map(|note| note.kind).collect();
+    kinds.extend(segments.iter().filter_map(SegmentEntry::indexes_before).flat_map(Extra::keys).cloned());
+    let of_kind = |kind: String| {
+        let found = segments.iter().filter_map(|segment| Some((header(env, segment, &kind)?, segment.rows)));
+        let (header, _) = found.max_by_key(|(header, rows)| (!header.is_null(), *rows))?;
+        Some((kind, header))
+    };
+    Ok(kinds.into_iter().filter_map(of_kind).collect())
+}
+
+/// Header of a segment's index; where it was not made again yet, that of the files before.
+fn header(env: &Env, segment: &SegmentEntry, kind: &str) -> Option<Value> {
+    match open(env, IndexKey { segment: segment.uuid, digest: segment.footer_digest, kind }) {
+        Ok(IndexState::Ready(file)) => Some(file.header().clone()),
+        Ok(IndexState::Missing) => segment.indexes_before()?.get(kind).cloned(),
+        Ok(IndexState::Stale(_)) | Err(_) => Some(Value::Null),
+    }
 }
 
 /// Reads the footer and maps the file, both of one and the same file; `None` if it is gone.

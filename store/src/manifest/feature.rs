@@ -8,8 +8,12 @@ use super::part::{Part, mismatch};
 use crate::error::StorageError;
 use gstore_core::{DType, Digest, FeatureAttrs, FeatureDesc, Granularity, RowSet};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use std::ops::Range;
 use uuid::Uuid;
+
+/// Where a segment's entry notes the indexes of the files before it.
+const INDEXES: &str = "indexes";
 
 /// Whether all rows that were asked for are there, as the job that published the feature left it. Rows that
 /// were added to the dataset since are not looked at; `Snapshot::coverage` does.
@@ -63,6 +67,18 @@ impl SegmentEntry {
     /// Whether every row of the range is there.
     pub fn is_dense(&self) -> bool {
         self.end_row.checked_sub(self.first_row) == Some(self.rows)
+    }
+
+    /// Headers of the indexes that the files had of which its own was written, by kind; null where one could
+    /// not be read. An index goes with its file, and this says how to make it again.
+    pub fn indexes_before(&self) -> Option<&Extra> {
+        self.extra.get(INDEXES)?.as_object()
+    }
+
+    pub(crate) fn note_indexes(&mut self, headers: Extra) {
+        if !headers.is_empty() {
+            self.extra.insert(INDEXES.to_owned(), Value::Object(headers));
+        }
     }
 }
 
