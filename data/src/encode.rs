@@ -238,18 +238,18 @@ impl TextEncoder {
 
     /// Tokens, and which of them are scored: those with a character of a part.
     fn scored_by_character(&self, rendered: &RenderedText) -> Result<(Vec<u32>, Vec<bool>), EncodeError> {
-        let (ids, places) = tokenize_with_places(&self.tokenizer, &rendered.text)?;
+        let tokens = tokenize_with_places(&self.tokenizer, &rendered.text)?;
         let mut parts = rendered.scored.iter().filter(|part| !part.is_empty()).peekable();
         let mut before = 0;
-        let is_scored = |(start, end): (usize, usize)| {
+        let is_scored = |&(start, end): &(usize, usize)| {
             // Some tokenizers leave spaces at the ends of a token out of its place: it may have none.
             let start = if start == end { start.min(before) } else { start };
             before = end;
             while parts.next_if(|part| part.end <= start).is_some() {}
             parts.peek().is_some_and(|part| part.start < end)
         };
-        let scored = places.into_iter().map(is_scored).collect();
-        Ok((ids, scored))
+        let scored = tokens.get_offsets().iter().map(is_scored).collect();
+        Ok((tokens.get_ids().to_vec(), scored))
     }
 
     /// The text of each token: one after the other they are the decoded sample. A token that ends within a

@@ -75,17 +75,10 @@ pub(super) fn tokenize(
     .map_err(EncodeError::Tokenizer)
 }
 
-/// Tokens of a text, without those that the tokenizer puts around every one, and the bytes of the text that
-/// each of them stands for.
-pub(super) fn tokenize_with_places(
-    tokenizer: &Tokenizer,
-    text: &str,
-) -> Result<(Vec<u32>, Vec<(usize, usize)>), EncodeError> {
-    guarded(|| {
-        let encoding = tokenizer.encode(text, false).map_err(|error| error.to_string())?;
-        Ok((encoding.get_ids().to_vec(), encoding.get_offsets().to_vec()))
-    })
-    .map_err(EncodeError::Tokenizer)
+/// Tokens of a text, without those that the tokenizer puts around every one, and the bytes that each stands for.
+pub(super) fn tokenize_with_places(tokenizer: &Tokenizer, text: &str) -> Result<Encoding, EncodeError> {
+    guarded(|| tokenizer.encode(text, false).map_err(|error| error.to_string()))
+        .map_err(EncodeError::Tokenizer)
 }
 
 /// A call into the tokenizer library, which panics on some invalid files; a panic must not end the process.

@@ -19,8 +19,8 @@ impl TextEncoder {
         if whole.len() <= tokens {
             return Ok(vec![0..text.len()]);
         }
-        let (_, places) = tokenize_with_places(&self.tokenizer, text)?;
-        let starts: Vec<usize> = places.into_iter().map(|(start, _)| start).collect();
+        let alone = tokenize_with_places(&self.tokenizer, text)?;
+        let starts: Vec<usize> = alone.get_offsets().iter().map(|(start, _)| *start).collect();
         let added = whole.len().saturating_sub(starts.len());
         let room = tokens.checked_sub(added).filter(|room| *room > 0);
         let room = room.ok_or(EncodeError::BlockTooShort { block: tokens, added })?;

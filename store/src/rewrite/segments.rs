@@ -29,7 +29,7 @@ pub(crate) fn merge_segments(
 ) -> Result<Option<SealedSegment>, RewriteError> {
     let uuid = Uuid::new_v4();
     let name = format!("{uuid}.arrow");
-    let indexes = headers(folder.env(), inputs).map_err(RewriteError::source)?;
+    let indexes = headers(&folder.env, inputs).map_err(RewriteError::source)?;
     let sources = inputs
         .iter()
         .map(|entry| SegmentFile::open_of(&folder.env, part, entry))

@@ -219,7 +219,7 @@ impl SegmentWriter {
 
     /// Takes back the vectors of the row that was added last, all of which are held.
     pub fn take_back(&mut self, row: u64) {
-        let whole = self.open.rows().partition_point(|other| *other < row);
+        let whole = self.open.rows.partition_point(|other| *other < row);
         self.open.split_off(whole, &self.shape, 0);
         self.written = self.written.difference(&RowSet::from_range(row..row + 1));
     }
