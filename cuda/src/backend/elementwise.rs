@@ -1,7 +1,7 @@
 //! Operations on single elements: gathered and added rows, activations, rotary positions.
 
+use gstore_model::Activation;
 use gstore_model::sizes::{check, check_rows};
-use gstore_model::{Activation, BackendError};
 
 use super::{Cuda, Tensor, number};
 use crate::runtime::{Argument, Result, Runtime};
@@ -105,7 +105,7 @@ impl<R: Runtime> Cuda<R> {
         grad: &Tensor<R>,
         gate: &Tensor<R>,
         up: &Tensor<R>,
-    ) -> std::result::Result<[Tensor<R>; 2], BackendError> {
+    ) -> Result<[Tensor<R>; 2]> {
         let (rows, cols) = gate.size();
         up.expect(rows, cols, "second half of a gate")?;
         grad.expect(rows, cols, "gradient of a gate")?;

@@ -77,11 +77,6 @@ pub(super) fn factor<M: Memory>(
 }
 
 impl<R: Runtime> Cuda<R> {
-    pub(super) fn pack_layer(&self, weights: &LinearWeights) -> Result<CudaLinear<R::Memory>> {
-        let LinearWeights { weight, out, input, bias } = weights;
-        self.layer(weight, bias.as_deref(), *out, *input)
-    }
-
     pub(super) fn layer(
         &self,
         weight: &[f32],
