@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use half::bf16;
 
-use crate::runtime::{Element, Factor, Launch, Memory, Precision, Product, Result, Runtime, Word};
+use crate::runtime::{Factor, Launch, Memory, Precision, Product, Result, Runtime, Word};
 use gstore_model::BackendError;
 
 unsafe extern "C" {
@@ -109,17 +109,18 @@ impl EmulatedMemory {
     fn dense(
         &self,
         factor: &Factor<'_, EmulatedMemory>,
-        element: Element,
+        precision: Precision,
         rows: usize,
         cols: usize,
     ) -> Vec<f32> {
+        let bytes = if precision == Precision::Bf16 { 2 } else { 4 };
         let value = |i: usize, j: usize| {
             let place = if factor.transposed { j * factor.stride + i } else { i * factor.stride + j };
-            let from = self.at((factor.offset + place) * element.bytes(), element.bytes());
+            let from = self.at((factor.offset + place) * bytes, bytes);
             // SAFETY: `at` checked that the element lies inside; elements are aligned to their size.
-            match element {
-                Element::Single => unsafe { from.cast::<f32>().read() },
-                Element::Bf16 => f32::from(bf16::from_bits(unsafe { from.cast::<u16>().read() })),
+            match precision {
+                Precision::Single | Precision::Tf32 => unsafe { from.cast::<f32>().read() },
+                Precision::Bf16 => f32::from(bf16::from_bits(unsafe { from.cast::<u16>().read() })),
             }
         };
         (0..rows).flat_map(|i| (0..cols).map(move |j| (i, j))).map(|(i, j)| value(i, j)).collect()
@@ -255,10 +256,10 @@ impl Runtime for Emulator {
     }
 
     fn multiply(&self, product: &Product<'_, EmulatedMemory>) -> Result<()> {
-        let ([rows, cols, terms], element) = (product.size, product.element());
-        let mut left = product.left.memory.dense(&product.left, element, rows, terms);
-        let mut right = product.right.memory.dense(&product.right, element, terms, cols);
-        if product.precision == Precision::Tf32 {
+        let ([rows, cols, terms], precision) = (product.size, product.precision);
+        let mut left = product.left.memory.dense(&product.left, precision, rows, terms);
+        let mut right = product.right.memory.dense(&product.right, precision, terms, cols);
+        if precision == Precision::Tf32 {
             left.iter_mut().chain(&mut right).for_each(|value| *value = as_tf32(*value));
         }
         let (memory, offset, stride) = product.to;

@@ -142,25 +142,6 @@ pub struct Launch<'a, M> {
     pub arguments: &'a [Argument<'a, M>],
 }
 
-/// The type of a factor's elements.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Element {
-    /// f32
-    Single,
-    /// bf16
-    Bf16,
-}
-
-impl Element {
-    /// Bytes of an element.
-    pub fn bytes(self) -> usize {
-        match self {
-            Element::Single => 4,
-            Element::Bf16 => 2,
-        }
-    }
-}
-
 /// A matrix that is multiplied.
 pub struct Factor<'a, M> {
     /// Where it is.
@@ -189,14 +170,4 @@ pub struct Product<'a, M> {
     pub sums: bool,
     /// Both factors are in bf16 memory if it is [`Precision::Bf16`], else in f32.
     pub precision: Precision,
-}
-
-impl<M> Product<'_, M> {
-    /// The type of the factors' elements.
-    pub fn element(&self) -> Element {
-        match self.precision {
-            Precision::Bf16 => Element::Bf16,
-            Precision::Single | Precision::Tf32 => Element::Single,
-        }
-    }
 }
