@@ -19,10 +19,8 @@ mod emulator;
 mod kernels;
 mod runtime;
 
-pub use backend::{
-    AdamFactors, DeviceForm, DeviceModule, DeviceSigns, DeviceSums, FormPlace, Formed, ModuleSides,
-};
 pub use backend::{Cuda, CudaCache, CudaLinear, CudaRows, CudaScan, CudaTensor};
+pub use backend::{DeviceForm, DeviceModule, DeviceSigns, DeviceSums, FormPlace, Formed, ModuleSides};
 pub use driver::{DeviceMemory, Driver, OpenError};
 #[cfg(feature = "emulate")]
 pub use emulator::{EmulatedMemory, Emulator};

@@ -1,7 +1,7 @@
 //! Promise: forms and projections of a device have the bits of the CPU.
 
 use crate::backends::Draw;
-use gstore_cuda::{AdamFactors, Cuda, CudaRows, DeviceForm, FormPlace, ModuleSides, Runtime};
+use gstore_cuda::{Cuda, CudaRows, DeviceForm, FormPlace, ModuleSides, Runtime};
 use gstore_model::{Backend, ColumnMap};
 
 /// Tensors of a gradient: one that is cut by a block of 65,536 coordinates, one of
@@ -43,16 +43,12 @@ fn forms() -> [(Formed, DeviceForm); 5] {
             () => g * 0.0,
         }
     }
-    let factors = |eps_inside| AdamFactors {
-        m: [0.9, (1.0 - 0.9f64) as f32],
-        v: [0.999, (1.0 - 0.999f64) as f32],
-        eps: EPS,
-        eps_inside,
-    };
+    let [m_factors, v_factors] = [[0.9, (1.0 - 0.9f64) as f32], [0.999, (1.0 - 0.999f64) as f32]];
+    let adam = |eps_inside| DeviceForm::adam(m_factors, v_factors, EPS, eps_inside);
     [
         (|g, _, _| g, DeviceForm::plain()),
-        (|g, m0, v0| m(g, m0) / (v(g, v0) + EPS).sqrt(), DeviceForm::adam(factors(true))),
-        (|g, m0, v0| m(g, m0) / (v(g, v0).sqrt() + EPS), DeviceForm::adam(factors(false))),
+        (|g, m0, v0| m(g, m0) / (v(g, v0) + EPS).sqrt(), adam(true)),
+        (|g, m0, v0| m(g, m0) / (v(g, v0).sqrt() + EPS), adam(false)),
         (|g, _, _| sign(g), DeviceForm::sign()),
         (|g, _, v0| g / (v0.sqrt() + EPS), DeviceForm::normalised(EPS)),
     ]
@@ -150,13 +146,13 @@ fn rows_of<R: Runtime>(on: &Cuda<R>, values: &[f32], len: usize, offset: usize) 
 /// Gradients that are no numbers, or whose squares are not where they enter, are
 /// marked; other samples are not.
 pub fn broken_gradients_are_marked<R: Runtime>(on: &Cuda<R>) {
-    let factors = AdamFactors { m: [0.9, 0.1], v: [0.999, 0.001], eps: 1e-8, eps_inside: true };
+    let adam_form = DeviceForm::adam([0.9, 0.1], [0.999, 0.001], 1e-8, true);
     let zeros = on.tensor(vec![0.0; 2], 1, 2).unwrap();
     let place = FormPlace { offset: 0, start: 0, len: 2 };
     for (value, expected) in [(1.0, true), (1e25, false), (f32::NAN, false), (1e19, true)] {
         let rows = rows_of(on, &[0.5, value, 0.5, 1.0], 2, 0);
         let sums = on.sums([2, 2, 4], true).unwrap();
-        let adam = (DeviceForm::adam(factors), 0);
+        let adam = (adam_form, 0);
         let of_adam = on.form(&rows, place, None, adam, [Some(&zeros), Some(&zeros)], &sums).unwrap();
         let plain = on.form(&rows, place, None, (DeviceForm::plain(), 1), [None, None], &sums).unwrap();
         let signs = on.signs(4, 0, &[1, 3 | 1 << 31], 1).unwrap();

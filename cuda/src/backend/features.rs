@@ -26,29 +26,20 @@ pub struct DeviceForm {
     inside: u32,
 }
 
-/// Factors of the Adam feature: `(m_old m + m_new g) / sqrt(v_old v + v_new g^2 + eps)`, or with
-/// `eps` outside of the root.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct AdamFactors {
-    /// Of the first moment and of the gradient in it.
-    pub m: [f32; 2],
-    /// Of the second moment and of the square in it.
-    pub v: [f32; 2],
-    /// Keeps the denominator from zero.
-    pub eps: f32,
-    /// Whether `eps` stands inside the root.
-    pub eps_inside: bool,
-}
-
 impl DeviceForm {
     /// The gradient itself.
     pub fn plain() -> DeviceForm {
         DeviceForm::zeroed()
     }
 
-    /// The step that Adam would take.
-    pub fn adam(of: AdamFactors) -> DeviceForm {
-        let AdamFactors { m: [m_old, m_new], v: [v_old, v_new], eps, eps_inside } = of;
+    /// The step that Adam would take: `(m_old m + m_new g) / sqrt(v_old v + v_new g^2 + eps)`, or with `eps`
+    /// outside of the root.
+    pub fn adam(
+        [m_old, m_new]: [f32; 2],
+        [v_old, v_new]: [f32; 2],
+        eps: f32,
+        eps_inside: bool,
+    ) -> DeviceForm {
         DeviceForm { kind: 1, m_old, m_new, v_old, v_new, eps, inside: u32::from(eps_inside) }
     }
 

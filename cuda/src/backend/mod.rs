@@ -30,7 +30,7 @@ use gstore_model::{BackendError, MultiDevice};
 
 pub use self::cache::CudaCache;
 pub use self::factors::CudaRows;
-pub use self::features::{AdamFactors, DeviceForm, DeviceSigns, DeviceSums, FormPlace, Formed};
+pub use self::features::{DeviceForm, DeviceSigns, DeviceSums, FormPlace, Formed};
 pub use self::linear::CudaLinear;
 pub use self::modules::{DeviceModule, ModuleSides};
 pub use self::scan::CudaScan;

@@ -47,15 +47,6 @@ impl<M> DeviceSides<M> {
     }
 }
 
-/// Values of each sample that become a module's coordinates.
-#[derive(Clone, Copy)]
-enum Sums<'a, M> {
-    /// f32
-    Single(&'a M),
-    /// f64
-    Double(&'a M),
-}
-
 impl<R: Runtime> Cuda<R> {
     /// Brings the matrices of a module with `dim` coordinates to the device. `signs`: an entry for each value
     /// that is summed before them, a coordinate and in the highest bit a sign; none if the sums are the
@@ -150,7 +141,8 @@ impl<R: Runtime> Cuda<R> {
         ];
         let grid = [(k_in * sides.lanes as usize).div_ceil(threads), k_out, samples];
         self.launch("fold_columns", grid, THREADS, 8 * threads, &arguments)?;
-        self.add_module(module, (Sums::Double(&cells), k_out * k_in), sums, (samples, form, first))
+        let from = [Argument::Null, Argument::At(&cells, 0)];
+        self.add_module(module, (from, k_out * k_in), sums, (samples, form, first))
     }
 
     /// Turns what was summed from a module's factors into its coordinates.
@@ -165,22 +157,19 @@ impl<R: Runtime> Cuda<R> {
         (form, first): (usize, usize),
     ) -> Result<()> {
         check(of.len() == module.sums, || format!("{} values of a module with {}", of.len(), module.sums))?;
-        let from = (Sums::Single(of.values()), of.len());
-        self.add_module(module, from, sums, (of.samples(), form, first))
+        let from = [Argument::At(of.values(), 0), Argument::Null];
+        self.add_module(module, (from, of.len()), sums, (of.samples(), form, first))
     }
 
+    /// First what becomes the coordinates of each sample, in f32 or in f64; the other is null.
     fn add_module(
         &self,
         module: &DeviceModule<R::Memory>,
-        (from, vector): (Sums<'_, R::Memory>, usize),
+        ([values, cells], vector): ([Argument<'_, R::Memory>; 2], usize),
         sums: &DeviceSums<R::Memory>,
         (samples, form, first): (usize, usize, usize),
     ) -> Result<()> {
         let [out, step] = sums.place::<f32>(samples, form, (first, module.dim))?;
-        let (values, cells) = match from {
-            Sums::Single(memory) => (Argument::At(memory, 0), Argument::Null),
-            Sums::Double(memory) => (Argument::Null, Argument::At(memory, 0)),
-        };
         let [starts, entries] = [0, 1].map(|at| match &module.signs {
             Some(signs) => Argument::At(&signs[at], 0),
             None => Argument::Null,

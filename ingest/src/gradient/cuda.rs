@@ -16,8 +16,8 @@ use crate::projection::{
     BLOCK, FactoredProjector, FlatProjector, PostProjection, SideEntries, SideMatrix, tensor_modules,
 };
 use gstore_cuda::{
-    AdamFactors, Cuda, CudaRows, CudaTensor, DeviceForm, DeviceModule, DeviceSigns, DeviceSums, FormPlace,
-    Formed, ModuleSides, Runtime,
+    Cuda, CudaRows, CudaTensor, DeviceForm, DeviceModule, DeviceSigns, DeviceSums, FormPlace, Formed,
+    ModuleSides, Runtime,
 };
 use gstore_model::gradients::{RowOrder, TensorSlice};
 use gstore_model::{BackendError, ColumnMap};
@@ -305,7 +305,7 @@ fn device_form(form: GradForm) -> DeviceForm {
         GradForm::Adam(params) => {
             let [m, v] = params.factors();
             let eps_inside = params.eps_placement == EpsPlacement::Inside;
-            DeviceForm::adam(AdamFactors { m, v, eps: params.eps as f32, eps_inside })
+            DeviceForm::adam(m, v, params.eps as f32, eps_inside)
         }
     }
 }
