@@ -8,13 +8,12 @@
 use gstore_core::correlation::{is_constant, spearman};
 use gstore_core::many_of;
 
-use super::outcome::{AttributionOutcome, Comparison, check, correlate, sorted_lines};
+use super::outcome::{AttributionOutcome, Comparison, Correlated, check, correlate};
 use super::scores::Scores;
 use super::subsets::{Subset, SubsetKind};
 use super::truth::Truth;
 use crate::error::EvaluateError;
 use crate::metrics::Metric;
-use crate::report::{Column, Report};
 
 /// Compares methods by their linear datamodeling score.
 ///
@@ -45,31 +44,18 @@ pub fn lds(
     let predictions = |method: usize, query: usize| -> Vec<f64> {
         methods[method].sums(query, subsets.iter().map(|subset| truth.subsets[*subset].rows.as_slice()))
     };
-    let found = correlate(
-        &names,
-        truth.queries.len(),
+    let Correlated { mut outcome, queries, notes } = correlate(
+        ("lds", "lds_by_query", "LDS of each query, sorted, over % of queries"),
+        (truth, names),
+        &[(Metric::Lds, "lds")],
         |query| is_constant(&outputs(query)),
         |method, query| Some(vec![spearman(&predictions(method, query), &outputs(query))?]),
+        comparison,
     )?;
-    let values: Vec<Vec<f64>> = found.values.into_iter().filter_map(|mut columns| columns.pop()).collect();
-    let line = |(at, query): (usize, &usize)| -> Vec<Vec<String>> {
-        let id = truth.queries.id(*query);
-        let of =
-            |(name, values): (&String, &Vec<f64>)| vec![id.to_owned(), name.clone(), values[at].to_string()];
-        names.iter().zip(&values).map(of).collect()
-    };
-    let lines = found.queries.iter().enumerate().flat_map(line).collect();
-    let header = ["query", "method", "lds"].map(str::to_owned).to_vec();
-    let (labels, series) = sorted_lines(&names, &values);
-    let groups = vec![(Report::ALL.to_owned(), 0..found.queries.len())];
-    let column = Column { metric: Metric::Lds, values, groups, corpus: None };
-    let mut outcome = AttributionOutcome::new("lds", names, (&[column], &[]), (header, lines), comparison)?;
-    outcome.draw("lds_by_query", "LDS of each query, sorted, over % of queries", labels, series);
     outcome.say(format!(
-        "{} of {} random subsets with outputs, {} of {}.",
+        "{} of {} random subsets with outputs, {queries} of {}.",
         subsets.len(),
         truth.subsets.iter().filter(|subset| subset.kind == SubsetKind::Random).count(),
-        found.queries.len(),
         many_of(truth.queries.len() as u64, "query", "queries")
     ));
     if let Some(agreement) = truth.agreement(&subsets) {
@@ -77,6 +63,6 @@ pub fn lds(
             "Two halves of the runs order the subsets alike by {agreement:.3} (Spearman, mean over queries)."
         ));
     }
-    found.notes.into_iter().for_each(|note| outcome.say(note));
+    notes.into_iter().for_each(|note| outcome.say(note));
     Ok(outcome)
 }

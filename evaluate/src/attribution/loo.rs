@@ -3,13 +3,12 @@
 use gstore_core::correlation::{is_constant, pearson, spearman};
 use gstore_core::{many, many_of};
 
-use super::outcome::{AttributionOutcome, Comparison, check, correlate, sorted_lines};
+use super::outcome::{AttributionOutcome, Comparison, Correlated, check, correlate};
 use super::scores::Scores;
 use super::subsets::SubsetKind;
 use super::truth::Truth;
 use crate::error::EvaluateError;
 use crate::metrics::Metric;
-use crate::report::{Column, Report};
 
 /// Compares methods by how the sums of the scores of what was left out follow what the outputs lose without
 /// it: correlations over the rows or groups, for each query.
@@ -39,44 +38,26 @@ pub fn leave_out(
     let predicted = |method: usize, query: usize| -> Vec<f64> {
         methods[method].sums(query, left_out.iter().map(Vec::as_slice))
     };
-    let found = correlate(
-        &names,
-        truth.queries.len(),
+    let Correlated { mut outcome, queries, notes } = correlate(
+        ("loo", "leave_out_by_query", "Spearman of each query, sorted, over % of queries"),
+        (truth, names),
+        &[(Metric::LeaveOutSpearman, "spearman"), (Metric::LeaveOutPearson, "pearson")],
         |query| is_constant(&effects(query)),
         |method, query| {
             let (predicted, effects) = (predicted(method, query), effects(query));
             Some(vec![spearman(&predicted, &effects)?, pearson(&predicted, &effects)?])
         },
+        comparison,
     )?;
-    let column = |at: usize, metric: Metric| Column {
-        metric,
-        values: found.values.iter().map(|columns| columns.get(at).cloned().unwrap_or_default()).collect(),
-        groups: vec![(Report::ALL.to_owned(), 0..found.queries.len())],
-        corpus: None,
-    };
-    let columns = [column(0, Metric::LeaveOutSpearman), column(1, Metric::LeaveOutPearson)];
-    let mut lines = Vec::new();
-    for (at, query) in found.queries.iter().enumerate() {
-        for (method, name) in names.iter().enumerate() {
-            let mut line = vec![truth.queries.id(*query).to_owned(), name.clone()];
-            line.extend(columns.iter().map(|column| column.values[method][at].to_string()));
-            lines.push(line);
-        }
-    }
-    let header = ["query", "method", "spearman", "pearson"].map(str::to_owned).to_vec();
-    let (labels, series) = sorted_lines(&names, &columns[0].values);
-    let mut outcome = AttributionOutcome::new("loo", names, (&columns, &[]), (header, lines), comparison)?;
-    outcome.draw("leave_out_by_query", "Spearman of each query, sorted, over % of queries", labels, series);
     let largest = left_out.iter().map(Vec::len).max().unwrap_or_default();
     outcome.say(format!(
-        "{} of {} with outputs, each without {} of {} rows; {} of {}.",
+        "{} of {} with outputs, each without {} of {} rows; {queries} of {}.",
         subsets.len(),
         many(truth.subsets.iter().filter(|subset| is_without(&subset.kind)).count() as u64, "subset"),
         if largest == 1 { "one".to_owned() } else { format!("up to {largest}") },
         truth.pool.len(),
-        found.queries.len(),
         many_of(truth.queries.len() as u64, "query", "queries")
     ));
-    found.notes.into_iter().for_each(|note| outcome.say(note));
+    notes.into_iter().for_each(|note| outcome.say(note));
     Ok(outcome)
 }

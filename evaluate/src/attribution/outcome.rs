@@ -5,6 +5,7 @@ use gstore_core::{Cancel, many_of};
 use super::scores::Scores;
 use super::truth::Truth;
 use crate::error::EvaluateError;
+use crate::metrics::Metric;
 use crate::report::{Chart, Column, ComparisonSetup, Csv, File, Panel, Report, Series, SystemInfo};
 use crate::statistics::Bootstrap;
 
@@ -119,26 +120,29 @@ pub(super) fn names(methods: &[Scores]) -> Result<Vec<String>, EvaluateError> {
     }
 }
 
-/// Correlations of queries, by method: those that every method and the outputs have, and what was left out.
+/// A comparison of methods by correlations of queries that every method and the outputs have.
 pub(super) struct Correlated {
-    /// Places of the queries that count.
-    pub queries: Vec<usize>,
-    /// By method and column, of the queries that count.
-    pub values: Vec<Vec<Vec<f64>>>,
+    pub outcome: AttributionOutcome,
+    /// How many queries count.
+    pub queries: usize,
     /// What was left out, in sentences.
     pub notes: Vec<String>,
 }
 
-/// Computes `of` for each method and query, which gives a value for each column or nothing where it is not
-/// defined. A query whose outputs are `constant`, and one that is not defined for some method, counts for
-/// none.
+/// Compares methods by what `of` gives for each method and query: a value for each metric, which the table of
+/// single values calls by its second name, or nothing where it is not defined. A query whose outputs are
+/// `constant`, and one that is not defined for some method, counts for none. The picture shows the first
+/// metric.
 pub(super) fn correlate(
-    names: &[String],
-    queries: usize,
+    (kind, picture, title): (&'static str, &'static str, &str),
+    (truth, names): (&Truth, Vec<String>),
+    metrics: &[(Metric, &str)],
     constant: impl Fn(usize) -> bool,
     of: impl Fn(usize, usize) -> Option<Vec<f64>>,
+    comparison: &Comparison<'_>,
 ) -> Result<Correlated, EvaluateError> {
-    let (constant, rest): (Vec<usize>, Vec<usize>) = (0..queries).partition(|query| constant(*query));
+    let (constant, rest): (Vec<usize>, Vec<usize>) =
+        (0..truth.queries.len()).partition(|query| constant(*query));
     let found: Vec<Vec<Option<Vec<f64>>>> =
         (0..names.len()).map(|method| rest.iter().map(|query| of(method, *query)).collect()).collect();
     let mut notes = Vec::new();
@@ -166,16 +170,34 @@ pub(super) fn correlate(
             "the outputs: no query has a correlation for every method".to_owned(),
         ));
     }
-    let columns = found.iter().flatten().flatten().next().map_or(0, Vec::len);
-    let of_column = |method: &Vec<Option<Vec<f64>>>, column: usize| -> Vec<f64> {
+    let of_method = |method: &Vec<Option<Vec<f64>>>, column: usize| -> Vec<f64> {
         kept.iter().filter_map(|at| method[*at].as_ref()?.get(column).copied()).collect()
     };
-    let values = found.iter().map(|method| (0..columns).map(|column| of_column(method, column)).collect());
-    Ok(Correlated { queries: kept.iter().map(|at| rest[*at]).collect(), values: values.collect(), notes })
+    let column = |(column, (metric, _)): (usize, &(Metric, &str))| Column {
+        metric: *metric,
+        values: found.iter().map(|method| of_method(method, column)).collect(),
+        groups: vec![(Report::ALL.to_owned(), 0..kept.len())],
+        corpus: None,
+    };
+    let columns: Vec<Column> = metrics.iter().enumerate().map(column).collect();
+    let mut lines = Vec::new();
+    for at in &kept {
+        for (name, method) in names.iter().zip(&found) {
+            let mut line = vec![truth.queries.id(rest[*at]).to_owned(), name.clone()];
+            line.extend(method[*at].iter().flatten().map(f64::to_string));
+            lines.push(line);
+        }
+    }
+    let header = ["query", "method"].into_iter().chain(metrics.iter().map(|(_, name)| *name));
+    let table = (header.map(str::to_owned).collect(), lines);
+    let (labels, series) = sorted_lines(&names, &columns[0].values);
+    let mut outcome = AttributionOutcome::new(kind, names, (&columns, &[]), table, comparison)?;
+    outcome.draw(picture, title, labels, series);
+    Ok(Correlated { outcome, queries: kept.len(), notes })
 }
 
 /// Each method's values in ascending order, as lines over the share of queries.
-pub(super) fn sorted_lines(names: &[String], values: &[Vec<f64>]) -> (Vec<String>, Vec<Series>) {
+fn sorted_lines(names: &[String], values: &[Vec<f64>]) -> (Vec<String>, Vec<Series>) {
     let count = values.first().map_or(0, Vec::len);
     let label = |at: usize| format!("{:.1}", 100.0 * (at as f64 + 0.5) / count.max(1) as f64);
     let line = |(name, values): (&String, &Vec<f64>)| {
