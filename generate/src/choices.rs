@@ -79,7 +79,6 @@ pub fn choices(
     let ComputeOptions { device, precision, .. } = request.compute;
     with_backend!(
         (device, precision), GenerateError::from,
-        cpu => run(request, request.compute.backends(cpu)?, progress, cancel),
         backend => run(request, request.compute.backends(backend)?, progress, cancel),
     )
 }

@@ -96,7 +96,6 @@ pub fn generate(
     let (device, precision) = (request.compute.device, request.compute.precision);
     with_backend!(
         (device, precision), GenerateError::from,
-        cpu => generate_on(request, request.compute.backends(cpu)?, observer, cancel),
         backend => generate_on(request, request.compute.backends(backend)?, observer, cancel),
     )
 }

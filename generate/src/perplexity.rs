@@ -130,7 +130,6 @@ pub fn perplexity(
     let ComputeOptions { device, precision, .. } = request.compute;
     with_backend!(
         (device, precision), GenerateError::from,
-        cpu => run(request, request.compute.backends(cpu)?, progress, cancel, take),
         backend => run(request, request.compute.backends(backend)?, progress, cancel, take),
     )
 }

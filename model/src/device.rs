@@ -231,12 +231,15 @@ impl FromStr for Device {
     }
 }
 
-/// Computes with the backend of a device: `cpu => ...` where it is the CPU, `backend => ...` with any other.
-/// A backend that does not open, or does not compute in the precision, returns what `error` makes of a
-/// [`BackendError`] from the function. A crate that uses this has a feature `cuda` with which it depends on
-/// `gstore-cuda`.
+/// Computes with the backend of a device: `backend => ...`, or `cpu => ..., backend => ...` where the CPU is
+/// used in another way. A backend that does not open, or does not compute in the precision, returns what `error`
+/// makes of a [`BackendError`] from the function. A crate that uses this has a feature `cuda` with which it
+/// depends on `gstore-cuda`.
 #[macro_export]
 macro_rules! with_backend {
+    (($device:expr, $precision:expr), $error:expr, $backend:ident => $on:expr $(,)?) => {
+        $crate::with_backend!(($device, $precision), $error, $backend => $on, $backend => $on)
+    };
     (($device:expr, $precision:expr), $error:expr, $cpu:ident => $on_cpu:expr, $backend:ident => $on_other:expr $(,)?) => {{
         $crate::Device::check($device, $precision).map_err($error)?;
         match $device {

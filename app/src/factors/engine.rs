@@ -77,7 +77,6 @@ pub(super) fn load(request: &IngestRequest, selection: &ModuleSelection) -> Resu
     let on = |device: Device| -> Result<(Device, CurvatureEngine), FactorJobError> {
         let loaded = with_backend!(
             (device, request.compute), |error| FactorJobError::other(LoadError::from(error)),
-            cpu => CurvatureEngine::load(&source, cpu, selection, keep),
             backend => CurvatureEngine::load(&source, backend, selection, keep),
         );
         Ok((device, loaded.map_err(|error| FactorJobError::other(error.on(device)))?))

@@ -261,7 +261,6 @@ fn computer(request: &IngestRequest, checkpoint: &CheckpointPlan) -> Result<Feat
     let features = features::features(checkpoint, request)?;
     let engine = with_backend!(
         (request.device, request.compute), LoadError::from,
-        cpu => Engine::load(&source, cpu, options, features)?,
         backend => Engine::load(&source, backend, options, features)?,
     );
     check_weights_of(&engine, checkpoint)?;
@@ -277,7 +276,6 @@ fn computers(
     let beside = |device: Device| -> Result<FeatureComputer, IngestError> {
         let engine = with_backend!(
             (device, request.compute), LoadError::from,
-            cpu => first.engine.beside(cpu)?,
             backend => first.engine.beside(backend)?,
         );
         check_weights_of(&engine, checkpoint)?;

@@ -24,7 +24,6 @@ pub fn train<E: From<TrainError>>(
     let compute = &request.training.compute;
     with_backend!(
         (compute.device, compute.precision), TrainError::from,
-        cpu => Ensemble::load(request, cpu, observer, cancel)?.train(observer, after, cancel),
         backend => Ensemble::load(request, backend, observer, cancel)?.train(observer, after, cancel),
     )
 }
@@ -42,7 +41,6 @@ pub fn prepare(
     let compute = &request.training.compute;
     with_backend!(
         (compute.device, compute.precision), TrainError::from,
-        cpu => Ensemble::load(request, cpu, observer, cancel)?.prepare(cancel),
         backend => Ensemble::load(request, backend, observer, cancel)?.prepare(cancel),
     )
 }
@@ -59,7 +57,6 @@ pub fn forecast(
     let compute = &request.training.compute;
     with_backend!(
         (compute.device, compute.precision), TrainError::from,
-        cpu => Ensemble::load(request, cpu, observer, cancel)?.forecast(cancel),
         backend => Ensemble::load(request, backend, observer, cancel)?.forecast(cancel),
     )
 }
