@@ -4,9 +4,8 @@
 //! last layer may be the scored rows only.
 
 use super::dropout::{DropoutSite, RowDropout, dropped, drops, of_weights};
-use super::map::LinearMap;
 use super::model::{Layer, Model};
-use crate::architectures::{Mlp, NormPlace, Residual};
+use crate::architectures::{LinearKind, Mlp, NormPlace, Residual};
 use crate::backend::{Attention, AttentionDropout, AttentionPlan, Backend, BackendError};
 
 /// Inputs and statistics of a norm.
@@ -190,10 +189,10 @@ impl<B: Backend> Model<B> {
     ) -> Result<SavedKeys<B>, BackendError> {
         let b = &self.backend;
         let (inputs, before) = self.normed(layer, NormPlace::BeforeAttention, x.clone())?;
-        let (k, key_norm) =
-            self.normed(layer, NormPlace::Key, layer.k.forward(b, &inputs, None, dropout)?)?;
+        let k = layer.map(LinearKind::K)?.forward(b, &inputs, None, dropout)?;
+        let (k, key_norm) = self.normed(layer, NormPlace::Key, k)?;
         let k = self.turn(k, angles, false)?;
-        let v = layer.v.forward(b, &inputs, None, dropout)?;
+        let v = layer.map(LinearKind::V)?.forward(b, &inputs, None, dropout)?;
         Ok(SavedKeys { before, inputs, key_norm, k, v })
     }
 
@@ -208,12 +207,12 @@ impl<B: Backend> Model<B> {
         attend: impl FnOnce(&B::Tensor) -> Result<(B::Tensor, B::Tensor), BackendError>,
     ) -> Result<(B::Tensor, SavedQueries<B>), BackendError> {
         let b = &self.backend;
-        let (q, query_norm) =
-            self.normed(layer, NormPlace::Query, layer.q.forward(b, &inputs, None, dropout)?)?;
+        let q = layer.map(LinearKind::Q)?.forward(b, &inputs, None, dropout)?;
+        let (q, query_norm) = self.normed(layer, NormPlace::Query, q)?;
         let q = self.turn(q, angles, false)?;
         let (attention, log_sum) = attend(&q)?;
         let of = (layer, dropout);
-        let (x2, after_attention) = self.joined(of, NormPlace::AfterAttention, &layer.o, &attention, x)?;
+        let (x2, after_attention) = self.joined(of, NormPlace::AfterAttention, &attention, x)?;
         let source = match self.decoder.residual {
             Residual::Sequential => x2.clone(),
             Residual::Parallel => x.clone(),
@@ -231,13 +230,14 @@ impl<B: Backend> Model<B> {
     ) -> Result<(B::Tensor, SavedMlp<B>), BackendError> {
         let (b, (layer, dropout)) = (&self.backend, of);
         let (inputs, before) = self.normed(layer, NormPlace::BeforeMlp, x)?;
-        let up = layer.up.forward(b, &inputs, None, dropout)?;
-        let gate = layer.gate.as_ref().map(|gate| gate.forward(b, &inputs, None, dropout)).transpose()?;
+        let up = layer.map(LinearKind::Up)?.forward(b, &inputs, None, dropout)?;
+        let gate = layer.maps.get(&LinearKind::Gate);
+        let gate = gate.map(|gate| gate.forward(b, &inputs, None, dropout)).transpose()?;
         let product = match (self.decoder.mlp, &gate) {
             (Mlp::Gated(act), Some(gate)) => b.gated(act, gate, &up)?,
             (Mlp::Gated(act) | Mlp::Plain(act), _) => b.activate(act, &up)?,
         };
-        let (out, after) = self.joined(of, NormPlace::AfterMlp, &layer.down, &product, residual)?;
+        let (out, after) = self.joined(of, NormPlace::AfterMlp, &product, residual)?;
         Ok((out, SavedMlp { before, inputs, gate, up, product, after }))
     }
 
@@ -246,12 +246,15 @@ impl<B: Backend> Model<B> {
         &self,
         (layer, dropout): (&Layer<B>, Option<RowDropout<'_>>),
         place: NormPlace,
-        map: &LinearMap<B>,
         x: &B::Tensor,
         residual: &B::Tensor,
     ) -> Result<(B::Tensor, Option<SavedNorm<B>>), BackendError> {
         let b = &self.backend;
-        let branch = if place == NormPlace::AfterMlp { DropoutSite::Mlp } else { DropoutSite::Attention };
+        let (kind, branch) = match place {
+            NormPlace::AfterMlp => (LinearKind::Down, DropoutSite::Mlp),
+            _ => (LinearKind::O, DropoutSite::Attention),
+        };
+        let map = layer.map(kind)?;
         if !layer.norms.contains_key(&place) && !drops(dropout, branch) {
             return Ok((map.forward(b, x, Some(residual), dropout)?, None));
         }

@@ -33,7 +33,7 @@ impl<B: Backend> LayerSink<'_, B> {
             if !self.sink.wants(Slot::Linear(id)) {
                 continue;
             }
-            let own = match self.weights.map(*kind) {
+            let own = match self.weights.maps.get(kind) {
                 Some(map) => map.dropped_inputs(self.backend, x, dropout)?,
                 None => None,
             };
@@ -121,7 +121,7 @@ impl<B: Backend> Model<B> {
         if depth <= BackwardDepth::Output {
             return Ok(None);
         }
-        let grad = layer.o.backward(b, &dout, None, own)?;
+        let grad = layer.map(LinearKind::O)?.backward(b, &dout, None, own)?;
         drop(dout);
         let SavedQueries { q, attention, log_sum, .. } = tail;
         let weights = of_weights(own);
@@ -144,16 +144,17 @@ impl<B: Backend> Model<B> {
             return Ok(None);
         }
 
-        let dinputs = layer.k.backward(b, &dk, None, every)?;
-        let dinputs = layer.v.backward(b, &dv, Some(dinputs), every)?;
+        let dinputs = layer.map(LinearKind::K)?.backward(b, &dk, None, every)?;
+        let dinputs = layer.map(LinearKind::V)?.backward(b, &dv, Some(dinputs), every)?;
         let before = step(NormPlace::BeforeAttention, before, key_spans);
         Ok(Some(match query.subset {
             None => {
-                let dinputs = layer.q.backward(b, &dq, Some(dinputs), every)?;
+                let dinputs = layer.map(LinearKind::Q)?.backward(b, &dq, Some(dinputs), every)?;
                 self.norm_step(before, dinputs, Some(dresidual), sink)?
             }
             Some(rows) => {
-                let dinputs = b.scatter_add(dinputs, rows, &layer.q.backward(b, &dq, None, own)?)?;
+                let dinputs =
+                    b.scatter_add(dinputs, rows, &layer.map(LinearKind::Q)?.backward(b, &dq, None, own)?)?;
                 b.scatter_add(self.norm_step(before, dinputs, None, sink)?, rows, &dresidual)?
             }
         }))
@@ -178,11 +179,11 @@ impl<B: Backend> Model<B> {
         if depth <= BackwardDepth::Down {
             return Ok(None);
         }
-        let dproduct = layer.down.backward(b, &ddown, None, dropout)?;
+        let dproduct = layer.map(LinearKind::Down)?.backward(b, &ddown, None, dropout)?;
         // Without a norm in between it shares the memory of `dx`, which is added to below.
         drop(ddown);
-        let dmlp = match (self.decoder.mlp, &saved.gate, &layer.gate) {
-            (Mlp::Gated(act), Some(gate), Some(gate_weights)) => {
+        let dmlp = match (self.decoder.mlp, &saved.gate) {
+            (Mlp::Gated(act), Some(gate)) => {
                 let [dgate, dup] = b.gated_backward(act, &dproduct, gate, &saved.up)?;
                 sink.linear(
                     &saved.inputs,
@@ -192,16 +193,16 @@ impl<B: Backend> Model<B> {
                 if depth <= BackwardDepth::GateUp {
                     return Ok(None);
                 }
-                let dmlp = gate_weights.backward(b, &dgate, None, dropout)?;
-                layer.up.backward(b, &dup, Some(dmlp), dropout)?
+                let dmlp = layer.map(LinearKind::Gate)?.backward(b, &dgate, None, dropout)?;
+                layer.map(LinearKind::Up)?.backward(b, &dup, Some(dmlp), dropout)?
             }
-            (Mlp::Gated(act) | Mlp::Plain(act), ..) => {
+            (Mlp::Gated(act) | Mlp::Plain(act), _) => {
                 let dup = b.activate_backward(act, dproduct, &saved.up)?;
                 sink.linear(&saved.inputs, &[(LinearKind::Up, &dup)], (spans, dropout))?;
                 if depth <= BackwardDepth::GateUp {
                     return Ok(None);
                 }
-                layer.up.backward(b, &dup, None, dropout)?
+                layer.map(LinearKind::Up)?.backward(b, &dup, None, dropout)?
             }
         };
         let before = step(NormPlace::BeforeMlp, &saved.before);

@@ -33,14 +33,8 @@ pub struct Model<B: Backend> {
 
 /// The weights of one decoder layer.
 pub(super) struct Layer<B: Backend> {
-    pub q: LinearMap<B>,
-    pub k: LinearMap<B>,
-    pub v: LinearMap<B>,
-    pub o: LinearMap<B>,
-    /// None where the MLP has no gate.
-    pub gate: Option<LinearMap<B>>,
-    pub up: LinearMap<B>,
-    pub down: LinearMap<B>,
+    /// All but the gate, and that where the MLP has one.
+    pub maps: BTreeMap<LinearKind, LinearMap<B>>,
     pub norms: BTreeMap<NormPlace, NormWeights<B::Tensor>>,
     pub attention: AttentionForm,
 }
@@ -99,22 +93,15 @@ impl<B: Backend> Model<B> {
     ) -> Result<Model<B>, LoadError> {
         let PackedTensors { embedding, positions, mut linears, mut norms } = parts;
         let decoder = decoder.clone();
-        let mut linear = |id| linears.remove(&id);
         let mut layers = Vec::with_capacity(decoder.layers);
         for layer in 0..decoder.layers {
-            let mut at = |kind| linear(LinearId::Layer { layer, kind });
-            let gate = at(LinearKind::Gate).map(LinearMap::new);
-            let mut required = |kind| {
-                at(kind).map(LinearMap::new).ok_or_else(|| incomplete(&decoder, "a linear map of a layer"))
-            };
+            let of = |kind| Some((kind, LinearMap::new(linears.remove(&LinearId::Layer { layer, kind })?)));
+            let maps: BTreeMap<_, LinearMap<B>> = LinearKind::ALL.into_iter().filter_map(of).collect();
+            if LinearKind::ALL.iter().any(|kind| *kind != LinearKind::Gate && !maps.contains_key(kind)) {
+                return Err(incomplete(&decoder, "a linear map of a layer"));
+            }
             layers.push(Layer {
-                q: required(LinearKind::Q)?,
-                k: required(LinearKind::K)?,
-                v: required(LinearKind::V)?,
-                o: required(LinearKind::O)?,
-                gate,
-                up: required(LinearKind::Up)?,
-                down: required(LinearKind::Down)?,
+                maps,
                 norms: layer_norms(&mut norms, layer),
                 attention: AttentionForm {
                     heads: decoder.heads,
@@ -127,7 +114,7 @@ impl<B: Backend> Model<B> {
         Ok(Model {
             rope: angles.or_else(|| rope(&decoder)),
             norm: norms.remove(&NormId::Final).ok_or_else(|| incomplete(&decoder, "a final norm"))?,
-            head: Arc::new(linear(LinearId::Head).ok_or_else(|| incomplete(&decoder, "a head"))?),
+            head: Arc::new(linears.remove(&LinearId::Head).ok_or_else(|| incomplete(&decoder, "a head"))?),
             embedding: embedding.ok_or_else(|| incomplete(&decoder, "an embedding"))?,
             positions,
             layers,
@@ -139,18 +126,9 @@ impl<B: Backend> Model<B> {
     /// The maps that no other model shares, and the rotary angles.
     fn into_linears(self) -> (BTreeMap<LinearId, B::Linear>, Option<Rope>) {
         let mut weights = vec![(LinearId::Head, self.head)];
-        for (layer, Layer { q, k, v, o, gate, up, down, .. }) in self.layers.into_iter().enumerate() {
-            let mut of =
-                |kind, map: LinearMap<B>| weights.push((LinearId::Layer { layer, kind }, map.into_weight()));
-            of(LinearKind::Q, q);
-            of(LinearKind::K, k);
-            of(LinearKind::V, v);
-            of(LinearKind::O, o);
-            of(LinearKind::Up, up);
-            of(LinearKind::Down, down);
-            if let Some(gate) = gate {
-                of(LinearKind::Gate, gate);
-            }
+        for (layer, Layer { maps, .. }) in self.layers.into_iter().enumerate() {
+            let of = |(kind, map): (_, LinearMap<B>)| (LinearId::Layer { layer, kind }, map.into_weight());
+            weights.extend(maps.into_iter().map(of));
         }
         let own = |(id, weight): (LinearId, Arc<B::Linear>)| Some((id, Arc::into_inner(weight)?));
         (weights.into_iter().filter_map(own).collect(), self.rope)
@@ -167,7 +145,7 @@ impl<B: Backend> Model<B> {
         };
         let module = self.decoder.params.iter().position(is_of).unwrap_or(0);
         let map = match id {
-            LinearId::Layer { layer, kind } => self.layers.get_mut(layer).and_then(|l| l.map_mut(kind)),
+            LinearId::Layer { layer, kind } => self.layers.get_mut(layer).and_then(|l| l.maps.get_mut(&kind)),
             LinearId::Head => None,
         };
         let map =
@@ -191,29 +169,9 @@ impl<B: Backend> Model<B> {
 }
 
 impl<B: Backend> Layer<B> {
-    /// A map, where the layer has it.
-    pub(super) fn map(&self, kind: LinearKind) -> Option<&LinearMap<B>> {
-        Some(match kind {
-            LinearKind::Q => &self.q,
-            LinearKind::K => &self.k,
-            LinearKind::V => &self.v,
-            LinearKind::O => &self.o,
-            LinearKind::Gate => return self.gate.as_ref(),
-            LinearKind::Up => &self.up,
-            LinearKind::Down => &self.down,
-        })
-    }
-
-    fn map_mut(&mut self, kind: LinearKind) -> Option<&mut LinearMap<B>> {
-        Some(match kind {
-            LinearKind::Q => &mut self.q,
-            LinearKind::K => &mut self.k,
-            LinearKind::V => &mut self.v,
-            LinearKind::O => &mut self.o,
-            LinearKind::Gate => return self.gate.as_mut(),
-            LinearKind::Up => &mut self.up,
-            LinearKind::Down => &mut self.down,
-        })
+    /// A map; an error where the layer lacks it.
+    pub(super) fn map(&self, kind: LinearKind) -> Result<&LinearMap<B>, BackendError> {
+        self.maps.get(&kind).ok_or_else(|| BackendError::new(format!("a layer has no {kind:?}")))
     }
 }
 
@@ -221,13 +179,7 @@ impl<B: Backend + Clone> Model<B> {
     /// The same weights, in the same memory, without LoRA factors: those that either model gets are its own.
     pub fn share(&self) -> Model<B> {
         let layer = |layer: &Layer<B>| Layer {
-            q: layer.q.share(),
-            k: layer.k.share(),
-            v: layer.v.share(),
-            o: layer.o.share(),
-            gate: layer.gate.as_ref().map(LinearMap::share),
-            up: layer.up.share(),
-            down: layer.down.share(),
+            maps: layer.maps.iter().map(|(kind, map)| (*kind, map.share())).collect(),
             norms: layer.norms.clone(),
             attention: layer.attention,
         };

@@ -63,9 +63,7 @@ impl<B: Backend> LayerTangent<'_, B> {
     /// The tangent of a map's outputs, of whose inputs `dx` is the tangent: `W dx + dW x + db`.
     fn map(&self, kind: LinearKind, x: &B::Tensor, dx: &B::Tensor) -> Result<B::Tensor, BackendError> {
         let b = &self.model.backend;
-        let map =
-            self.layer.map(kind).ok_or_else(|| BackendError::new(format!("a layer has no {kind:?}")))?;
-        let through = map.tangent(b, dx)?;
+        let through = self.layer.map(kind)?.tangent(b, dx)?;
         match self.along.maps.get(&LinearId::Layer { layer: self.index, kind }) {
             Some(moved) => b.linear(moved, x, Some(&through)),
             None => Ok(through),
