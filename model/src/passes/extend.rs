@@ -154,13 +154,8 @@ impl<B: Backend> Model<B> {
             let of = CachedAttention { q, k: &k, v: &v, form: layer.attention, spans: queries.spans };
             b.attention_cached(&of, kept)
         };
-        let (out, _) = match queries.subset {
-            Some(subset) => {
-                let (x, inputs) = (b.gather(x, subset)?, b.gather(&inputs, subset)?);
-                self.tail_forward(layer, &x, inputs, (queries.angles, None), attend)?
-            }
-            None => self.tail_forward(layer, x, inputs, (queries.angles, None), attend)?,
-        };
+        let inputs = (x, &inputs);
+        let (out, _) = self.tail_forward(layer, inputs, queries.subset, (queries.angles, None), attend)?;
         Ok(out)
     }
 }

@@ -169,13 +169,8 @@ impl<B: Backend> Model<B> {
             let (k, v, form, plan) = (&keys.k, &keys.v, layer.attention, rows.plan);
             b.attention(&Attention { q, k, v, form, plan, dropout })
         };
-        let (out, tail) = match rows.subset {
-            Some(subset) => {
-                let (x, inputs) = (b.gather(x, subset)?, b.gather(&keys.inputs, subset)?);
-                self.tail_forward(layer, &x, inputs, (rows.angles, own), attend)?
-            }
-            None => self.tail_forward(layer, x, keys.inputs.clone(), (rows.angles, own), attend)?,
-        };
+        let inputs = (x, &keys.inputs);
+        let (out, tail) = self.tail_forward(layer, inputs, rows.subset, (rows.angles, own), attend)?;
         Ok((out, SavedLayer { keys, tail }))
     }
 
@@ -197,25 +192,30 @@ impl<B: Backend> Model<B> {
     }
 
     /// The part of a layer that runs at the query rows: queries, attention, output projection and MLP.
-    /// `attend` gives attention's outputs and log-sum-exps for the queries.
+    /// First the residual stream and the inputs of q at all rows; `attend` gives attention's outputs and
+    /// log-sum-exps for the queries.
     pub(super) fn tail_forward(
         &self,
         layer: &Layer<B>,
-        x: &B::Tensor,
-        inputs: B::Tensor,
+        (x, inputs): (&B::Tensor, &B::Tensor),
+        subset: Option<&[u32]>,
         (angles, dropout): (Option<&Angles<B>>, Option<RowDropout<'_>>),
         attend: impl FnOnce(&B::Tensor) -> Result<(B::Tensor, B::Tensor), BackendError>,
     ) -> Result<(B::Tensor, SavedQueries<B>), BackendError> {
         let b = &self.backend;
+        let (x, inputs) = match subset {
+            Some(rows) => (b.gather(x, rows)?, b.gather(inputs, rows)?),
+            None => (x.clone(), inputs.clone()),
+        };
         let q = layer.map(LinearKind::Q)?.forward(b, &inputs, None, dropout)?;
         let (q, query_norm) = self.normed(layer, NormPlace::Query, q)?;
         let q = self.turn(q, angles, false)?;
         let (attention, log_sum) = attend(&q)?;
         let of = (layer, dropout);
-        let (x2, after_attention) = self.joined(of, NormPlace::AfterAttention, &attention, x)?;
+        let (x2, after_attention) = self.joined(of, NormPlace::AfterAttention, &attention, &x)?;
         let source = match self.decoder.residual {
             Residual::Sequential => x2.clone(),
-            Residual::Parallel => x.clone(),
+            Residual::Parallel => x,
         };
         let (out, mlp) = self.mlp_forward(of, source, &x2)?;
         Ok((out, SavedQueries { inputs, query_norm, q, attention, log_sum, after_attention, mlp }))
