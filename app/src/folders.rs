@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use gstore_core::{Progress, many};
 use gstore_ingest::pipeline::CheckpointArg;
-use gstore_model::hub::{HubError, HubOrigin, HubRef, resolve_adapter, resolve_model, resolve_tokenizer};
+use gstore_model::hub::{FolderContent, HubConfig, HubError, HubOrigin, HubRef, ResolvedFolder, resolve};
 use gstore_model::weights::checkpoints_in;
 
 /// Why the folders of checkpoints could not be found.
@@ -53,9 +53,7 @@ impl<'a> Folders<'a> {
     /// # Errors
     /// Neither a folder nor a repository that can be had.
     pub fn model(&mut self, text: &str) -> Result<PathBuf, FolderError> {
-        let found = resolve_model(text, self.progress)?;
-        self.origins.extend(found.origin.map(|origin| (found.folder.clone(), origin)));
-        Ok(found.folder)
+        self.folder(text, FolderContent::Model)
     }
 
     /// The folder of a tokenizer: a path, or a repository of the Hub.
@@ -63,9 +61,13 @@ impl<'a> Folders<'a> {
     /// # Errors
     /// Neither a folder nor a repository that can be had.
     pub fn tokenizer(&mut self, text: &str) -> Result<PathBuf, FolderError> {
-        let found = resolve_tokenizer(text, self.progress)?;
-        self.origins.extend(found.origin.map(|origin| (found.folder.clone(), origin)));
-        Ok(found.folder)
+        self.folder(text, FolderContent::Tokenizer)
+    }
+
+    fn folder(&mut self, text: &str, need: FolderContent) -> Result<PathBuf, FolderError> {
+        let ResolvedFolder { folder, origin } = resolve(text, need, &HubConfig::from_env(), self.progress)?;
+        self.origins.extend(origin.map(|origin| (folder.clone(), origin)));
+        Ok(folder)
     }
 
     /// Where the folders from the Hub come from.
@@ -121,10 +123,9 @@ impl<'a> Folders<'a> {
     /// A checkpoint that is no folder here.
     fn repository(&mut self, name: Option<&str>, text: &str) -> Result<CheckpointArg, FolderError> {
         let reference = HubRef::parse(text).ok_or_else(|| FolderError::NoMatch(text.to_owned()))?;
-        let found = resolve_adapter(text, self.moments, self.progress)?;
-        self.origins.extend(found.origin.map(|origin| (found.folder.clone(), origin)));
+        let folder = self.folder(text, FolderContent::Adapter { moments: self.moments })?;
         let name = name.map_or_else(|| reference.short_name(), str::to_owned);
-        Ok(CheckpointArg::of_folder(name, found.folder))
+        Ok(CheckpointArg::of_folder(name, folder))
     }
 
     /// The folder that holds the first checkpoint, else the model's; of the Hub the repository's name.

@@ -80,34 +80,6 @@ impl std::fmt::Display for HubOrigin {
     }
 }
 
-/// Finds the folder of a model, with the environment's configuration.
-///
-/// # Errors
-/// As [`resolve`].
-pub fn resolve_model(text: &str, progress: &mut dyn Progress) -> Result<ResolvedFolder, HubError> {
-    resolve(text, FolderContent::Model, &HubConfig::from_env(), progress)
-}
-
-/// Finds the folder of a tokenizer, with the environment's configuration.
-///
-/// # Errors
-/// As [`resolve`].
-pub fn resolve_tokenizer(text: &str, progress: &mut dyn Progress) -> Result<ResolvedFolder, HubError> {
-    resolve(text, FolderContent::Tokenizer, &HubConfig::from_env(), progress)
-}
-
-/// Finds the folder of an adapter, with the environment's configuration; `moments`: also its optimizer state.
-///
-/// # Errors
-/// As [`resolve`].
-pub fn resolve_adapter(
-    text: &str,
-    moments: bool,
-    progress: &mut dyn Progress,
-) -> Result<ResolvedFolder, HubError> {
-    resolve(text, FolderContent::Adapter { moments }, &HubConfig::from_env(), progress)
-}
-
 /// Finds a folder by path, or by the name of a repository of the Hub.
 ///
 /// # Errors

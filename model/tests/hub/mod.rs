@@ -8,7 +8,7 @@ mod server;
 use std::path::{Path, PathBuf};
 
 use gstore_core::{Progress, Silent, Unit};
-use gstore_model::hub::{FolderContent, HubConfig, HubError, ResolvedFolder, resolve, resolve_model};
+use gstore_model::hub::{FolderContent, HubConfig, HubError, ResolvedFolder, resolve};
 use server::{COMMIT, Faults, Server, sha256};
 
 fn config(server: &Server, cache: &Path) -> HubConfig {
@@ -325,7 +325,7 @@ fn a_full_disk_is_named() {
 #[test]
 fn resolved_in_this_environment() {
     if std::env::var("GSTORE_HUB_TEST").is_ok() {
-        let text = match resolve_model("org/tiny", &mut Silent) {
+        let text = match resolve("org/tiny", FolderContent::Model, &HubConfig::from_env(), &mut Silent) {
             Ok(found) => found.folder.display().to_string(),
             Err(error) => error.to_string(),
         };
