@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 
 use gstore_core::parallel::{in_turn, unordered};
 use gstore_core::{Cancel, Cancelled};
-use gstore_model::gradients::{BatchSumSink, LoraSink};
+use gstore_model::gradients::{BatchSumSink, FormedSink, GradientBuffers, LoraSink};
 use gstore_model::{
     Backend, ForwardOptions, Layout, Model, Objective, OutOfMemory, PackedSample, Reduction,
     SavedActivations, Sink,
@@ -18,7 +18,7 @@ use crate::perturbed::{PerturbedHead, PieceHead};
 use crate::pieces::{SCORING, cut};
 use crate::random::RandomStream;
 use crate::sample::{Sample, WeightedSample};
-use crate::sums::{GradientBuffers, GradientSums, PieceSink};
+use crate::sums::GradientSums;
 use crate::turns::{StopOnDrop, Turns};
 
 /// How a gradient is computed.
@@ -156,7 +156,11 @@ impl<B: Backend + Clone> Parameters<B> {
                 losses
             }
             ParameterForm::Full { layout: grad } => {
-                let sink = PieceSink::new(grad, piece, sums, scratch);
+                // A layer is added when it is complete and the piece's turn: one is in memory.
+                let sink = FormedSink::new(grad, None, scratch, |backend, group, rows| match rows {
+                    Some(rows) => sums.add(group, piece, backend.host_rows(rows)?),
+                    None => sums.add(group, piece, &[]),
+                });
                 forward_backward(model, layout, keep, head.as_mut(), &mut BatchSumSink(sink))?
             }
         };

@@ -5,7 +5,9 @@ use std::sync::Mutex;
 
 use gstore_core::parallel::each;
 use gstore_model::architectures::{Decoder, Param, TensorRole};
-use gstore_model::gradients::{GradLayout, HostFactors, HostModule, LoraFactors, TensorSlice};
+use gstore_model::gradients::{
+    GradLayout, GradientBuffers, HostFactors, HostModule, LoraFactors, TensorSlice,
+};
 use gstore_model::params::{ParamStore, TensorSpec};
 use gstore_model::weights::{Adapter, ModelError, ModelFolder, TrainedTensor, check_finite};
 use gstore_model::{Backend, LoadError, LoraWeights, Model, OomBackoff};
@@ -13,7 +15,6 @@ use gstore_model::{Backend, LoadError, LoraWeights, Model, OomBackoff};
 use crate::error::TrainError;
 use crate::lora::LoraChoice;
 use crate::random::RandomStream;
-use crate::sums::GradientBuffers;
 
 /// The factors of one module, by their places among the parameters.
 #[derive(Debug, Clone, PartialEq)]

@@ -1,11 +1,9 @@
-//! Sums of gradients over the pieces of a step, and the sink that forms them layer by layer.
+//! Sums of gradients over the pieces of a step.
 
-use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
 
-use gstore_model::architectures::NormId;
-use gstore_model::gradients::{GradLayout, SlotOffsets, TensorSlice};
-use gstore_model::{Backend, BackendError, LinearFactors, NormFactors, Sink, Slot, TableFactors};
+use gstore_model::BackendError;
+use gstore_model::gradients::TensorSlice;
 
 use crate::turns::Turns;
 
@@ -57,104 +55,6 @@ impl GradientSums {
             }
         }
         self.turns.done(sum);
-    }
-}
-
-/// Memory that a thread uses again.
-pub(crate) struct GradientBuffers<B: Backend> {
-    pub layer: Option<B::Rows>,
-    pub loose: Option<B::Rows>,
-}
-
-impl<B: Backend> Default for GradientBuffers<B> {
-    fn default() -> Self {
-        GradientBuffers { layer: None, loose: None }
-    }
-}
-
-impl<B: Backend> GradientBuffers<B> {
-    /// The memory of a group: of a layer, or of the tensors of none.
-    fn of(&mut self, group: usize) -> &mut Option<B::Rows> {
-        if group == 0 { &mut self.loose } else { &mut self.layer }
-    }
-}
-
-/// Forms the gradients of a model's own tensors layer by layer, and adds each layer when it is complete and
-/// the piece's turn: of a piece only one layer and the tensors of no layer are in memory. All rows of a piece
-/// are one sum, whatever their samples.
-pub(crate) struct PieceSink<'a, B: Backend> {
-    layout: &'a GradLayout,
-    piece: usize,
-    sums: &'a GradientSums,
-    scratch: &'a mut GradientBuffers<B>,
-    own: GradientBuffers<B>,
-}
-
-impl<'a, B: Backend> PieceSink<'a, B> {
-    pub fn new(
-        layout: &'a GradLayout,
-        piece: usize,
-        sums: &'a GradientSums,
-        scratch: &'a mut GradientBuffers<B>,
-    ) -> PieceSink<'a, B> {
-        PieceSink { layout, piece, sums, scratch, own: GradientBuffers::default() }
-    }
-
-    fn rows(&mut self, backend: &B, group: usize) -> Result<&mut B::Rows, BackendError> {
-        let rows = self.own.of(group);
-        if rows.is_none() {
-            *rows = Some(backend.rows(1, self.layout.widths[group], self.scratch.of(group).take())?);
-        }
-        rows.as_mut().ok_or_else(|| BackendError::new("no vectors for gradients"))
-    }
-
-    fn target(&self, slot: Slot) -> Option<SlotOffsets> {
-        self.layout.targets.get(&slot).copied()
-    }
-}
-
-impl<B: Backend> Sink<B> for PieceSink<'_, B> {
-    fn wants(&self, slot: Slot) -> bool {
-        self.layout.targets.contains_key(&slot)
-    }
-
-    fn linear(&mut self, backend: &B, maps: &LinearFactors<'_, B::Tensor>) -> Result<(), BackendError> {
-        for (id, grad) in maps.grads {
-            if let Some(target) = self.target(Slot::Linear(*id)) {
-                let out = self.rows(backend, target.group)?;
-                target.add_linear_sum(backend, maps.x, grad, out)?;
-            }
-        }
-        Ok(())
-    }
-
-    fn norm(
-        &mut self,
-        backend: &B,
-        id: NormId,
-        factors: &NormFactors<'_, B::Tensor>,
-        spans: &[Range<usize>],
-    ) -> Result<(), BackendError> {
-        let Some(target) = self.target(Slot::Norm(id)) else { return Ok(()) };
-        let width = self.layout.norm_width(&target);
-        let out = self.rows(backend, target.group)?;
-        backend.norm_grads(factors, width, spans, out, [target.weight, target.bias])
-    }
-
-    fn table(&mut self, backend: &B, factors: &TableFactors<'_, B::Tensor>) -> Result<(), BackendError> {
-        let Some(target) = self.target(factors.slot) else { return Ok(()) };
-        let Some(offset) = target.weight else { return Ok(()) };
-        let out = self.rows(backend, target.group)?;
-        backend.table_grads(factors.ids, factors.grad, factors.scale, factors.spans, out, offset)
-    }
-
-    fn finished(&mut self, backend: &B, layer: Option<usize>) -> Result<(), BackendError> {
-        let group = layer.map_or(0, |layer| layer + 1);
-        self.rows(backend, group)?;
-        let Some(mut rows) = self.own.of(group).take() else { return Ok(()) };
-        self.sums.add(group, self.piece, backend.host_rows(&mut rows)?)?;
-        *self.scratch.of(group) = Some(rows);
-        Ok(())
     }
 }
 

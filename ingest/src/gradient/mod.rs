@@ -15,7 +15,6 @@ mod engine;
 mod error;
 mod factored;
 mod features;
-mod formed;
 mod forms;
 mod kurtosis;
 mod options;

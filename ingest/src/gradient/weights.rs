@@ -8,13 +8,12 @@ use super::device::{BatchVectors, GradientBackend};
 use super::energies::{GradientEnergies, HeadPieces};
 use super::factored::{FactorMaps, FactorSink};
 use super::features::{Accumulator, GradFeatures};
-use super::formed::FormedSink;
 use super::forms::GradForm;
 use super::kurtosis::KurtosisCheck;
 use super::projector::Projector;
 use crate::projection::{GradientShape, ModuleShape, modules_of, tensor_modules};
 use gstore_model::architectures::{Decoder, NormId, Param, TensorRole};
-use gstore_model::gradients::GradLayout;
+use gstore_model::gradients::{FormedSink, GradLayout, GradientBuffers};
 use gstore_model::params::TensorSpec;
 use gstore_model::{
     BackendError, Forward, LinearFactors, Model, NormFactors, Objective, Sink, Slot, TableFactors,
@@ -64,7 +63,8 @@ impl<B: GradientBackend> WeightGradients<B> {
 
     /// The lowest layer that must be kept.
     pub fn lowest_wanted(&self, model: &Model<B>, features: &GradFeatures) -> Option<usize> {
-        let formed = FormedSink::new(&self.formed, 0, None);
+        let mut spare = GradientBuffers::<B>::default();
+        let formed = FormedSink::new(&self.formed, None, &mut spare, |_, _, _| Ok(()));
         model.lowest_wanted(&WeightSink {
             formed,
             factors: self.factor_sink(features, None, None),
@@ -88,7 +88,11 @@ impl<B: GradientBackend> WeightGradients<B> {
         let backend = model.backend();
         let mut accumulated = backend.rows(samples, width, None)?;
         let mut energies = sums.no_energies();
-        let formed = FormedSink::new(&self.formed, samples, Some(&mut *sums));
+        let (layout, mut spare) = (&self.formed, GradientBuffers::<B>::default());
+        let formed = FormedSink::new(layout, Some(samples), &mut spare, |backend, group, rows| match rows {
+            Some(rows) => sums.add_formed(backend, rows, layout.widths[group], &layout.groups[group]),
+            None => Ok(()),
+        });
         let factors = self.factor_sink(features, kurtosis_check, Some((&mut accumulated, energies.as_mut())));
         let losses = model.backward(forward, objective, &mut WeightSink { formed, factors, entropies })?;
         if let Some(energies) = &energies {
@@ -141,13 +145,17 @@ pub fn module_shapes(decoder: &Decoder, tracked: &[usize], tensors: &[TensorSpec
 }
 
 /// Hands each slot's factors to what forms its gradient and to what projects them.
-struct WeightSink<'a, 'f, B: GradientBackend> {
-    formed: FormedSink<'a, 'f, B>,
+struct WeightSink<'a, B: GradientBackend, F> {
+    formed: FormedSink<'a, B, F>,
     factors: Option<FactorSink<'a, B>>,
     entropies: Option<&'a mut Vec<f32>>,
 }
 
-impl<B: GradientBackend> Sink<B> for WeightSink<'_, '_, B> {
+impl<B, F> Sink<B> for WeightSink<'_, B, F>
+where
+    B: GradientBackend,
+    F: FnMut(&B, usize, Option<&mut B::Rows>) -> Result<(), BackendError>,
+{
     fn wants(&self, slot: Slot) -> bool {
         self.formed.wants(slot) || self.factors.as_ref().is_some_and(|sink| sink.wants(slot))
     }
