@@ -5,7 +5,7 @@ use std::ops::Range;
 use super::{BackendError, check, check_cap};
 
 /// The form of a head's losses.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 pub enum Objective<'a, T> {
     /// Cross-entropy against `(1 - smoothing) * onehot(target) + smoothing / vocab`.
     CrossEntropy {
@@ -38,18 +38,14 @@ pub enum Objective<'a, T> {
     },
 }
 
-impl<T> Objective<'_, T> {
-    /// The same objective; a derived `Copy` would ask it of tensors.
-    pub(crate) fn reborrow(&self) -> Objective<'_, T> {
-        match self {
-            Objective::CrossEntropy { smoothing } => Objective::CrossEntropy { smoothing: *smoothing },
-            Objective::Margin => Objective::Margin,
-            Objective::Kl { reference } => Objective::Kl { reference },
-            Objective::Perturbed { start, factors } => Objective::Perturbed { start, factors },
-            Objective::GaussNewton { tangent } => Objective::GaussNewton { tangent },
-        }
+// Not derived: tensors need not be `Copy`.
+impl<T> Clone for Objective<'_, T> {
+    fn clone(&self) -> Self {
+        *self
     }
 }
+
+impl<T> Copy for Objective<'_, T> {}
 
 /// What the head is asked for.
 pub struct HeadTask<'a, T> {

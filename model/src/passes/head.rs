@@ -50,7 +50,7 @@ impl<B: Backend> Model<B> {
         let (weights, entropies) = (Some(&layout.weights[..]), sink.entropies().is_some());
         let mut output = match (loss, sink.wants(Slot::Linear(LinearId::Head))) {
             (HeadLoss::Of(objective), false) => {
-                let task = self.task(layout, weights, objective.reborrow(), entropies);
+                let task = self.task(layout, weights, *objective, entropies);
                 self.backend.head(&self.head, hidden, &task, None)?
             }
             (loss, true) => {
@@ -86,10 +86,7 @@ impl<B: Backend> Model<B> {
             let x = b.gather(hidden, &rows)?;
             let other;
             let objective = match loss {
-                HeadLoss::Of(Objective::CrossEntropy { smoothing }) => {
-                    Objective::CrossEntropy { smoothing: *smoothing }
-                }
-                HeadLoss::Of(Objective::Margin) => Objective::Margin,
+                HeadLoss::Of(objective @ (Objective::CrossEntropy { .. } | Objective::Margin)) => *objective,
                 HeadLoss::Of(Objective::Kl { reference }) => {
                     other = b.gather(reference, &rows)?;
                     Objective::Kl { reference: &other }

@@ -4,9 +4,10 @@ use std::ops::Range;
 
 use super::super::Cpu;
 use super::super::gemm::{Addend, Addends, Destination, Kernel, Left, PANEL, PackedMatrix, Panel, cut};
+use super::super::math::dot;
 use super::super::pool::Buffer;
 use super::super::tensor::CpuTensor;
-use super::scores::{against_keys, multiply_over_keys, output_gradient_dot, pack_head_rows, probabilities};
+use super::scores::{against_keys, multiply_over_keys, pack_head_rows, probabilities};
 use super::{BlockDropout, MOST_ROWS, QueryBlock, block_rows};
 use crate::backend::{Attention, AttentionForm, BackendError};
 
@@ -144,8 +145,8 @@ impl Cpu {
             #[inline(always)]
             || {
                 let log_sum = |i: usize| rows.log_sum[i * heads];
-                let along =
-                    |i: usize| output_gradient_dot(&rows.out[i * width..][..dim], &grad[i * dim..][..dim]);
+                // The sum of probabilities times their gradients is that of outputs times theirs.
+                let along = |i: usize| dot(&rows.out[i * width..][..dim], &grad[i * dim..][..dim]);
                 probabilities(&mut scores, &mut grads, block, positions, form, log_sum, along);
             },
         );

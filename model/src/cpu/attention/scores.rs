@@ -204,9 +204,3 @@ fn score_and_slope(product: f32, inner: f32, form: &AttentionForm) -> (f32, f32)
         }
     }
 }
-
-/// Sum of products of a row of the outputs and its gradient: the sum of probabilities times their gradients.
-#[inline(always)]
-pub(super) fn output_gradient_dot(out: &[f32], grad: &[f32]) -> f32 {
-    dot(out, grad)
-}
