@@ -14,15 +14,6 @@ type Linear<R> = CudaLinear<<R as Runtime>::Memory>;
 type Rows<R> = CudaRows<<R as Runtime>::Memory>;
 type Cache<R> = CudaCache<<R as Runtime>::Memory>;
 
-/// Writes out operations that are methods of [`Cuda`], which have names of their own.
-macro_rules! operations {
-    ($($operation:ident = $method:ident($($arg:ident: $ty:ty),+) -> $out:ty;)+) => {
-        $(fn $operation(&self, $($arg: $ty),+) -> Result<$out> {
-            self.$method($($arg),+)
-        })+
-    };
-}
-
 impl<R: Runtime> Backend for Cuda<R> {
     type Tensor = Tensor<R>;
     type Linear = Linear<R>;
@@ -95,7 +86,7 @@ impl<R: Runtime> Backend for Cuda<R> {
         self.table_row_grads((ids, grad), scale, spans, out, offset)
     }
 
-    operations! {
+    gstore_model::operations! {
         rows = zero_rows(samples: usize, width: usize, old: Option<Rows<R>>) -> Rows<R>;
         gather = gather_rows(x: &Tensor<R>, rows: &[u32]) -> Tensor<R>;
         scatter_add = add_rows_to(acc: Tensor<R>, rows: &[u32], x: &Tensor<R>) -> Tensor<R>;

@@ -33,6 +33,16 @@ pub use forms::{
     ComputePrecision, Heads, LinearWeights, NormForm, NormKind, NormWeights, check, check_rows, check_spans,
 };
 
+/// Writes out operations of a [`Backend`] that are methods of its type, which have names of their own.
+#[macro_export]
+macro_rules! operations {
+    ($($operation:ident = $method:ident($($arg:ident: $ty:ty),+) -> $out:ty;)+) => {
+        $(fn $operation(&self, $($arg: $ty),+) -> ::std::result::Result<$out, $crate::BackendError> {
+            self.$method($($arg),+)
+        })+
+    };
+}
+
 /// Fused operations of a decoder, forward and backward.
 pub trait Backend: Send + Sync + 'static {
     /// An f32 matrix. Cloning shares it.

@@ -127,39 +127,8 @@ impl Backend for Candle {
         rope::turned(&x, cos, sin, head_dim, inverse)
     }
 
-    fn attention(&self, of: &Attention<'_, Tensor>) -> Result<(Tensor, Tensor)> {
-        self.attend(of)
-    }
-
-    fn attention_cached(
-        &self,
-        of: &CachedAttention<'_, Tensor>,
-        cache: &mut CandleCache,
-    ) -> Result<(Tensor, Tensor)> {
-        self.attend_cached(of, cache)
-    }
-
     fn forget(&self, cache: &mut CandleCache, slot: usize) {
         cache.forget(slot);
-    }
-
-    fn attention_backward(
-        &self,
-        of: &Attention<'_, Tensor>,
-        grad: &Tensor,
-        out: &Tensor,
-        log_sum: &Tensor,
-    ) -> Result<[Tensor; 3]> {
-        self.attend_backward(of, grad, out, log_sum)
-    }
-
-    fn attention_tangent(
-        &self,
-        of: &Attention<'_, Tensor>,
-        tangents: [&Tensor; 3],
-        log_sum: &Tensor,
-    ) -> Result<Tensor> {
-        self.attend_tangent(of, tangents, log_sum)
     }
 
     fn gated(&self, act: Activation, gate: &Tensor, up: &Tensor) -> Result<Tensor> {
@@ -182,16 +151,6 @@ impl Backend for Candle {
 
     fn activate_backward(&self, act: Activation, grad: Tensor, x: &Tensor) -> Result<Tensor> {
         Ok((grad * curve::slope(act, x)?)?)
-    }
-
-    fn head(
-        &self,
-        layer: &CandleLinear,
-        x: &Tensor,
-        task: &HeadTask<'_, Tensor>,
-        tap: Option<HeadTap<'_, Tensor>>,
-    ) -> Result<HeadOutput<Tensor>> {
-        self.score(layer, x, task, tap)
     }
 
     fn span_sums(&self, x: &Tensor, weights: &[f32], spans: &[Range<usize>]) -> Result<Vec<f32>> {
@@ -266,5 +225,21 @@ impl Backend for Candle {
         let mut constant = vec![0.0; map.out];
         constant[to as usize] = value;
         Ok(mapped.broadcast_add(&self.tensor(constant, 1, map.out)?)?)
+    }
+
+    crate::operations! {
+        attention = attend(of: &Attention<'_, Tensor>) -> (Tensor, Tensor);
+        attention_cached = attend_cached(
+            of: &CachedAttention<'_, Tensor>, cache: &mut CandleCache
+        ) -> (Tensor, Tensor);
+        attention_backward = attend_backward(
+            of: &Attention<'_, Tensor>, grad: &Tensor, out: &Tensor, log_sum: &Tensor
+        ) -> [Tensor; 3];
+        attention_tangent = attend_tangent(
+            of: &Attention<'_, Tensor>, tangents: [&Tensor; 3], log_sum: &Tensor
+        ) -> Tensor;
+        head = score(
+            layer: &CandleLinear, x: &Tensor, task: &HeadTask<'_, Tensor>, tap: Option<HeadTap<'_, Tensor>>
+        ) -> HeadOutput<Tensor>;
     }
 }

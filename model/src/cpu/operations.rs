@@ -8,15 +8,6 @@ use crate::backend::{
     LinearWeights, LoraOperands, NormFactors, NormForm, NormWeights, RowVisitor,
 };
 
-/// Writes out operations that are methods of [`Cpu`], which have names of their own.
-macro_rules! operations {
-    ($($operation:ident = $method:ident($($arg:ident: $ty:ty),+) -> $out:ty;)+) => {
-        $(fn $operation(&self, $($arg: $ty),+) -> Result<$out, BackendError> {
-            self.$method($($arg),+)
-        })+
-    };
-}
-
 impl Backend for Cpu {
     type Tensor = CpuTensor;
     type Linear = CpuLinear;
@@ -59,7 +50,7 @@ impl Backend for Cpu {
         Ok(self.activate_forward(act, x))
     }
 
-    operations! {
+    crate::operations! {
         repack = repack_linear(layer: &mut CpuLinear, weight: &[f32], bias: Option<&[f32]>) -> ();
         gather = gather_rows(x: &CpuTensor, rows: &[u32]) -> CpuTensor;
         scatter_add = scatter_rows(acc: CpuTensor, rows: &[u32], x: &CpuTensor) -> CpuTensor;
