@@ -46,8 +46,9 @@ where
     B: Backend,
     F: FnMut(&B, usize, Option<&mut B::Rows>) -> Result<(), BackendError>,
 {
-    /// A vector for each of the samples, or without their number one for all rows. `finish` takes the number
-    /// of a group and its vectors, if it has tensors; their memory goes to `spare`.
+    /// A vector for each of the samples, or without their number one for all rows, which
+    /// [`BatchSumSink`](super::BatchSumSink) hands on as one sample's. `finish` takes the number of a group
+    /// and its vectors, if it has tensors; their memory goes to `spare`.
     pub fn new(
         layout: &'a GradLayout,
         samples: Option<usize>,
@@ -77,13 +78,21 @@ where
     }
 
     fn linear(&mut self, backend: &B, maps: &LinearFactors<'_, B::Tensor>) -> Result<(), BackendError> {
-        for (id, grad) in maps.grads {
+        let LinearFactors { x, grads, spans } = *maps;
+        for (id, grad) in grads {
             let Some(target) = self.layout.targets.get(&Slot::Linear(*id)).copied() else { continue };
             let is_one_sum = self.samples.is_none();
             let out = self.rows(backend, target.group)?;
-            match is_one_sum {
-                true => target.add_linear_sum(backend, maps.x, grad, out)?,
-                false => target.add_linear(backend, maps.x, grad, maps.spans, out)?,
+            match target.weight {
+                // At the precision of the backend's linear layers.
+                Some(offset) if is_one_sum => backend.summed_weight_grads(x, grad, out, offset)?,
+                Some(offset) => backend.weight_grads(x, grad, spans, out, offset)?,
+                None => {}
+            }
+            if let Some(offset) = target.bias {
+                // The bias is a table of one row, looked up at every position.
+                let ids = vec![0; backend.size(grad).0];
+                backend.table_grads(&ids, grad, 1.0, spans, out, offset)?;
             }
         }
         Ok(())

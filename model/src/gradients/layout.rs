@@ -5,11 +5,8 @@
 //! the depth of the model.
 
 use std::collections::BTreeMap;
-use std::ops::Range;
-use std::slice;
 
 use crate::architectures::{Decoder, LinearId, NormId, Param, TensorRole, WeightSlice};
-use crate::backend::{Backend, BackendError};
 use crate::params::{TensorSpec, total_len};
 use crate::passes::Slot;
 
@@ -62,51 +59,6 @@ pub struct SlotOffsets {
     pub weight: Option<usize>,
     /// Start of the bias's part.
     pub bias: Option<usize>,
-}
-
-impl SlotOffsets {
-    /// Adds the gradients of a linear map's weight and bias for each sample.
-    pub fn add_linear<B: Backend>(
-        &self,
-        backend: &B,
-        x: &B::Tensor,
-        grad: &B::Tensor,
-        spans: &[Range<usize>],
-        out: &mut B::Rows,
-    ) -> Result<(), BackendError> {
-        if let Some(offset) = self.weight {
-            backend.weight_grads(x, grad, spans, out, offset)?;
-        }
-        self.add_bias(backend, grad, spans, out)
-    }
-
-    /// Adds the gradients of a linear map's weight and bias for all rows together, at the precision of the
-    /// backend's linear layers.
-    pub fn add_linear_sum<B: Backend>(
-        &self,
-        backend: &B,
-        x: &B::Tensor,
-        grad: &B::Tensor,
-        out: &mut B::Rows,
-    ) -> Result<(), BackendError> {
-        if let Some(offset) = self.weight {
-            backend.summed_weight_grads(x, grad, out, offset)?;
-        }
-        self.add_bias(backend, grad, slice::from_ref(&(0..backend.size(grad).0)), out)
-    }
-
-    fn add_bias<B: Backend>(
-        &self,
-        backend: &B,
-        grad: &B::Tensor,
-        spans: &[Range<usize>],
-        out: &mut B::Rows,
-    ) -> Result<(), BackendError> {
-        let Some(offset) = self.bias else { return Ok(()) };
-        // The bias is a table of one row, looked up at every position.
-        let ids = vec![0; backend.size(grad).0];
-        backend.table_grads(&ids, grad, 1.0, spans, out, offset)
-    }
 }
 
 /// The tracked tensors of a decoder, by group and by slot.
