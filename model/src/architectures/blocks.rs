@@ -144,33 +144,25 @@ impl<'a> TensorList<'a> {
         }
     }
 
-    /// `self_attn` with one module for each map, those of `biased` with a bias, and the
+    /// `self_attn` and `mlp` of a layer with one module for each map, those of `biased` with a bias, and the
     /// norms of queries and keys.
-    pub fn attention(&mut self, layer: usize, biased: &[LinearKind]) {
-        let modules = [
-            (LinearKind::Q, "q_proj"),
-            (LinearKind::K, "k_proj"),
-            (LinearKind::V, "v_proj"),
-            (LinearKind::O, "o_proj"),
+    fn unfused(&mut self, layer: usize, biased: &[LinearKind]) {
+        let maps = [
+            (LinearKind::Q, "self_attn.q_proj"),
+            (LinearKind::K, "self_attn.k_proj"),
+            (LinearKind::V, "self_attn.v_proj"),
+            (LinearKind::O, "self_attn.o_proj"),
+            (LinearKind::Gate, "mlp.gate_proj"),
+            (LinearKind::Up, "mlp.up_proj"),
+            (LinearKind::Down, "mlp.down_proj"),
         ];
-        for (kind, name) in modules {
-            let module = format!("model.layers.{layer}.self_attn.{name}");
-            self.linear(module, layer, kind, biased.contains(&kind));
-        }
-        if self.decoder.head_norm != QkNorm::None {
-            for (place, name) in [(NormPlace::Query, "q_norm"), (NormPlace::Key, "k_norm")] {
-                let module = format!("model.layers.{layer}.self_attn.{name}");
-                self.norm(module, NormId::Layer { layer, place });
+        let module = |name: &str| format!("model.layers.{layer}.{name}");
+        for (kind, name) in maps {
+            self.linear(module(name), layer, kind, biased.contains(&kind));
+            if kind == LinearKind::O && self.decoder.head_norm != QkNorm::None {
+                self.norm(module("self_attn.q_norm"), NormId::Layer { layer, place: NormPlace::Query });
+                self.norm(module("self_attn.k_norm"), NormId::Layer { layer, place: NormPlace::Key });
             }
-        }
-    }
-
-    /// `mlp` with one module for each map.
-    pub(crate) fn gated_mlp(&mut self, layer: usize, bias: bool) {
-        let modules =
-            [(LinearKind::Gate, "gate_proj"), (LinearKind::Up, "up_proj"), (LinearKind::Down, "down_proj")];
-        for (kind, name) in modules {
-            self.linear(format!("model.layers.{layer}.mlp.{name}"), layer, kind, bias);
         }
     }
 }
@@ -202,4 +194,13 @@ pub(super) fn finish(
     tensors.head("lm_head.weight", &[]);
     decoder.params = tensors.finish();
     decoder
+}
+
+/// The same with one module for each map, those of `biased` with a bias.
+pub(super) fn finish_unfused(
+    decoder: Decoder,
+    norms: &[(&str, NormPlace)],
+    biased: &[LinearKind],
+) -> Decoder {
+    finish(decoder, norms, |tensors, layer| tensors.unfused(layer, biased))
 }

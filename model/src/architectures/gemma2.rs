@@ -52,8 +52,5 @@ fn read(config: JsonObject<'_>) -> Result<Decoder, ModelError> {
         ..blocks::plain(FAMILY.architecture, &sizes, positions, norm)
     };
     let biased = if config.bool("attention_bias")? { &ATTENTION[..] } else { &[] };
-    Ok(blocks::finish(decoder, &NORMS, |tensors, layer| {
-        tensors.attention(layer, biased);
-        tensors.gated_mlp(layer, false);
-    }))
+    Ok(blocks::finish_unfused(decoder, &NORMS, biased))
 }

@@ -1,7 +1,7 @@
 //! Llama: grouped queries, RMS norms before each half, a gated MLP, rotary positions with scaling.
 
 use super::blocks::{self, ATTENTION, PRE_NORMS};
-use super::decoder::Decoder;
+use super::decoder::{Decoder, LinearKind};
 use super::family::Family;
 use super::options::SizeDefaults;
 use super::rope::RopeSettings;
@@ -18,10 +18,9 @@ pub(super) const FAMILY: Family = Family {
 fn read(config: JsonObject<'_>) -> Result<Decoder, ModelError> {
     let defaults = SizeDefaults { kv_heads: None, head_dim: None, max_positions: 2048 };
     let decoder = blocks::configured(config, FAMILY.architecture, defaults, &RopeSettings::WHOLE, 1e-6)?;
-    let biased = if config.bool("attention_bias")? { &ATTENTION[..] } else { &[] };
-    let mlp_bias = config.bool("mlp_bias")?;
-    Ok(blocks::finish(decoder, &PRE_NORMS, |tensors, layer| {
-        tensors.attention(layer, biased);
-        tensors.gated_mlp(layer, mlp_bias);
-    }))
+    let mut biased = if config.bool("attention_bias")? { ATTENTION.to_vec() } else { Vec::new() };
+    if config.bool("mlp_bias")? {
+        biased.extend([LinearKind::Gate, LinearKind::Up, LinearKind::Down]);
+    }
+    Ok(blocks::finish_unfused(decoder, &PRE_NORMS, &biased))
 }

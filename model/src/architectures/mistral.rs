@@ -16,8 +16,5 @@ fn read(config: JsonObject<'_>) -> Result<Decoder, ModelError> {
     let decoder = blocks::configured(config, FAMILY.architecture, defaults, &RopeSettings::WHOLE, 1e-6)?;
     let window = options::size_or_null(config, "sliding_window", Some(4096))?;
     let decoder = Decoder { windows: vec![window; decoder.layers], ..decoder };
-    Ok(blocks::finish(decoder, &PRE_NORMS, |tensors, layer| {
-        tensors.attention(layer, &[]);
-        tensors.gated_mlp(layer, false);
-    }))
+    Ok(blocks::finish_unfused(decoder, &PRE_NORMS, &[]))
 }

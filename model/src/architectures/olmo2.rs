@@ -22,8 +22,5 @@ fn read(config: JsonObject<'_>) -> Result<Decoder, ModelError> {
     let padding_row = options::padding_row(config, decoder.vocab_size, Some(1))?;
     let decoder = Decoder { padding_row, head_norm: QkNorm::Whole, ..decoder };
     let biased = if config.bool("attention_bias")? { &ATTENTION[..] } else { &[] };
-    Ok(blocks::finish(decoder, &NORMS, |tensors, layer| {
-        tensors.attention(layer, biased);
-        tensors.gated_mlp(layer, false);
-    }))
+    Ok(blocks::finish_unfused(decoder, &NORMS, biased))
 }

@@ -20,10 +20,7 @@ fn read(config: JsonObject<'_>) -> Result<Decoder, ModelError> {
     let defaults = SizeDefaults { kv_heads: Some(32), head_dim: None, max_positions: 32_768 };
     let decoder = blocks::configured(config, FAMILY.architecture, defaults, &RopeSettings::WHOLE, 1e-6)?;
     let decoder = Decoder { windows: layer_windows(config, decoder.layers)?, ..decoder };
-    Ok(blocks::finish(decoder, &PRE_NORMS, |tensors, layer| {
-        tensors.attention(layer, &[LinearKind::Q, LinearKind::K, LinearKind::V]);
-        tensors.gated_mlp(layer, false);
-    }))
+    Ok(blocks::finish_unfused(decoder, &PRE_NORMS, &[LinearKind::Q, LinearKind::K, LinearKind::V]))
 }
 
 /// `sliding_window` counts only with `use_sliding_window`, and where `layer_types` is missing only from layer

@@ -22,8 +22,5 @@ fn read(config: JsonObject<'_>) -> Result<Decoder, ModelError> {
     let windows = qwen2::layer_windows(config, decoder.layers)?;
     let decoder = Decoder { head_norm: QkNorm::Each, windows, ..decoder };
     let biased = if config.bool("attention_bias")? { &ATTENTION[..] } else { &[] };
-    Ok(blocks::finish(decoder, &PRE_NORMS, |tensors, layer| {
-        tensors.attention(layer, biased);
-        tensors.gated_mlp(layer, false);
-    }))
+    Ok(blocks::finish_unfused(decoder, &PRE_NORMS, biased))
 }
