@@ -54,7 +54,32 @@ impl FileSelection for FolderContent {
     }
 
     fn missing_file(&self, folder: &Path) -> Option<String> {
-        FolderContent::missing_file(*self, folder)
+        let is_there = |name: &str| folder.join(name).exists();
+        let (first, stem) = match *self {
+            Self::Model => (&["config.json", "tokenizer.json"][..], "model"),
+            Self::Adapter { .. } => (&["adapter_config.json"][..], "adapter_model"),
+            Self::Tokenizer => (&["tokenizer.json"][..], ""),
+        };
+        if let Some(name) = first.iter().find(|name| !is_there(name)) {
+            return Some((*name).to_owned());
+        }
+        if *self == (Self::Adapter { moments: true })
+            && !is_there("optimizer.pt")
+            && !is_there("optimizer.bin")
+        {
+            return Some("optimizer.pt".to_owned());
+        }
+        if *self == Self::Tokenizer {
+            return None;
+        }
+        let single = format!("{stem}.safetensors");
+        if is_there(&single) {
+            return None;
+        }
+        match shards(&folder.join(format!("{stem}.safetensors.index.json"))) {
+            Some(shards) => shards.into_iter().find(|name| !is_there(name)),
+            None => Some(single),
+        }
     }
 }
 
@@ -116,37 +141,6 @@ impl FolderContent {
         let optimizer = moments && matches!(name, "optimizer.pt" | "optimizer.bin");
         let tokenizer = !matches!(self, Self::Adapter { .. }) && TOKENIZER.contains(&name);
         plain && (optimizer || tokenizer || patterns.iter().any(|pattern| fits(pattern, name)))
-    }
-
-    /// A file that has to be in the folder and is not, if any.
-    #[cfg_attr(not(feature = "hub"), allow(dead_code, reason = "only downloads need it"))]
-    pub(super) fn missing_file(self, folder: &Path) -> Option<String> {
-        let is_there = |name: &str| folder.join(name).exists();
-        let (first, stem) = match self {
-            Self::Model => (&["config.json", "tokenizer.json"][..], "model"),
-            Self::Adapter { .. } => (&["adapter_config.json"][..], "adapter_model"),
-            Self::Tokenizer => (&["tokenizer.json"][..], ""),
-        };
-        if let Some(name) = first.iter().find(|name| !is_there(name)) {
-            return Some((*name).to_owned());
-        }
-        if self == (Self::Adapter { moments: true })
-            && !is_there("optimizer.pt")
-            && !is_there("optimizer.bin")
-        {
-            return Some("optimizer.pt".to_owned());
-        }
-        if self == Self::Tokenizer {
-            return None;
-        }
-        let single = format!("{stem}.safetensors");
-        if is_there(&single) {
-            return None;
-        }
-        match shards(&folder.join(format!("{stem}.safetensors.index.json"))) {
-            Some(shards) => shards.into_iter().find(|name| !is_there(name)),
-            None => Some(single),
-        }
     }
 }
 
