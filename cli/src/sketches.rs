@@ -45,14 +45,16 @@ pub fn complete(
 /// Makes the sketches that files had which were written again, of a dataset or all, and says which other
 /// indexes are gone with them.
 pub fn restore(context: &Context, store: &Store, dataset: Option<&str>, cancel: &Cancel) -> Result<ExitCode> {
-    let lost = indexes::lost(&store.snapshot()?, dataset)?;
+    let snapshot = store.snapshot()?;
+    let lost = indexes::lost(&snapshot, dataset)?;
     tell_lost(context, lost.iter().filter(|lost| lost.kind != sketch::KIND));
     tell(context, None, indexes::restore(store, &lost, &mut context.work(&mut context.reporter(), cancel)))
 }
 
 /// Says which indexes are gone with files that were written again, by a command that makes none of them now.
 pub fn tell_all_lost(context: &Context, store: &Store, dataset: Option<&str>) -> Result<()> {
-    tell_lost(context, &indexes::lost(&store.snapshot()?, dataset)?);
+    let snapshot = store.snapshot()?;
+    tell_lost(context, &indexes::lost(&snapshot, dataset)?);
     Ok(())
 }
 

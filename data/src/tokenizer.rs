@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use gstore_store::{canonical_json, sha256_hex};
 use serde_json::json;
-use tokenizers::{AddedToken, Tokenizer};
+use tokenizers::{AddedToken, Encoding, Tokenizer};
 
 use super::encode_error::EncodeError;
 

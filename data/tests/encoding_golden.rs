@@ -112,7 +112,7 @@ fn scored(encoder: &TextEncoder, messages: &[Message]) -> Vec<String> {
 }
 
 fn turns(contents: &[&str]) -> Vec<Message> {
-    let role = |at: usize| if at % 2 == 0 { Role::User } else { Role::Assistant };
+    let role = |at: usize| if at.is_multiple_of(2) { Role::User } else { Role::Assistant };
     contents.iter().enumerate().map(|(at, content)| Message::new(role(at), *content)).collect()
 }
 

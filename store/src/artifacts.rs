@@ -55,7 +55,7 @@ impl Store {
         over: Option<&Snapshot>,
         command: &str,
     ) -> Result<Arc<Snapshot>, ArtifactError> {
-        self.put_artifact_with(artifact, None::<ArtifactFiles>, over, command)
+        self.publish_artifact(artifact, None, over, command)
     }
 
     /// The same with the files that it has: those and no others, whatever the part lists. They appear with
@@ -65,12 +65,21 @@ impl Store {
     /// Those of [`Store::put_artifact`].
     pub fn put_artifact_with(
         &self,
-        mut artifact: ArtifactPart,
-        files: impl Into<Option<ArtifactFiles>>,
+        artifact: ArtifactPart,
+        files: ArtifactFiles,
         over: Option<&Snapshot>,
         command: &str,
     ) -> Result<Arc<Snapshot>, ArtifactError> {
-        let files = files.into();
+        self.publish_artifact(artifact, Some(files), over, command)
+    }
+
+    fn publish_artifact(
+        &self,
+        mut artifact: ArtifactPart,
+        files: Option<ArtifactFiles>,
+        over: Option<&Snapshot>,
+        command: &str,
+    ) -> Result<Arc<Snapshot>, ArtifactError> {
         ArtifactPart::check_name(&artifact.name)?;
         artifact.files = files.as_ref().map_or_else(Vec::new, |files| files.files.clone());
         let lock = WriterLock::take(self)?;

@@ -101,6 +101,7 @@ const SQL: Folders = Folders {
             "memory",
             "ordinals",
             "passing",
+            "shares",
             "tokens",
         ],
         &["bounds", "correlated", "exists", "expanded", "guard", "lateral", "not_in", "stable"],

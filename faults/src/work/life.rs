@@ -79,7 +79,7 @@ pub(super) fn run(step: &Step, store: &Store) -> Result<(), Failure> {
     }
 }
 
-/// Takes something away; what an earlier process had is not there.
+/// Takes something away; what an earlier process has taken is not there any more.
 fn take<P, T, E: Into<Failure>>(
     store: &Store,
     found: Result<P, LookupError>,

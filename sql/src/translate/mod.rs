@@ -33,7 +33,8 @@ impl SqlError {
     }
 }
 
-/// Of an error that no name in a statement is to blame for.
+/// Of an error that no name in a statement is to blame for; where one may be, `Planner::translate` has the names
+/// that it could be meant for.
 impl From<DataFusionError> for SqlError {
     fn from(error: DataFusionError) -> Self {
         Self::from_datafusion(error, &[])

@@ -47,6 +47,7 @@ pub(super) struct Footer {
     pub segment: Uuid,
     /// Digest of the segment's tail, as the catalog has it.
     pub segment_digest: Digest,
+    /// Taken out of a footer that is read: what reads it has them checked.
     pub sections: Vec<StoredSection>,
     /// The caller's.
     pub header: Value,

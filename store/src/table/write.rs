@@ -106,7 +106,7 @@ impl TableWriter {
         self.writer.as_ref().map_or(0, |w| (w.bytes_written() + w.in_progress_size()) as u64)
     }
 
-    /// Adds rows; the first of them is `first_row + rows()`.
+    /// Adds rows; the first of them is `first_row + rows`.
     pub(crate) fn write(&mut self, batch: &RecordBatch) -> Result<(), WriteError> {
         let Some(mut writer) = self.writer.take() else {
             return Err(WriteError::Poisoned(self.name.clone()));
