@@ -60,7 +60,10 @@ impl MemoryPool for ClientPool {
         }
         self.all.try_grow(reservation, additional).inspect_err(|_| {
             self.used.fetch_sub(additional, Ordering::Relaxed);
-            self.by_all.store(true, Ordering::Relaxed);
+            // Those of a share are of this client's memory.
+            let is_used = matches!(self.all.memory_limit(), MemoryLimit::Finite(limit)
+                if additional > limit.saturating_sub(self.all.reserved()));
+            self.by_all.store(is_used, Ordering::Relaxed);
         })
     }
 

@@ -27,7 +27,7 @@ pub struct SqlOptions {
     pub own: Vec<OwnTable>,
 }
 
-/// Memory that a stream of an operator needs to go on from disk, whatever it does.
+/// Memory that a stream of an operator needs to go on from disk.
 const PARTITION_BYTES: usize = 64 << 20;
 
 impl SqlOptions {

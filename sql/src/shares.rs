@@ -1,8 +1,8 @@
 //! Shares of memory of operators that go on from disk.
 //!
-//! An operator that is refused memory writes what it holds to disk, sorted. Sorting takes more memory: of
-//! narrow rows, the keys alone take several times that of the rows. If operators held all memory until they
-//! are refused, the statement would fail there.
+//! An operator that is refused memory writes what it holds to disk, sorted, and merges what it has written.
+//! Both take more memory: of narrow rows, the keys alone take several times that of the rows. If operators
+//! held all memory until they are refused, the statement would fail there.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -14,14 +14,23 @@ use datafusion::execution::memory_pool::{
     GreedyMemoryPool, MemoryConsumer, MemoryLimit, MemoryPool, MemoryReservation,
 };
 
-/// One of this many parts of the memory is for rows that wait to be sorted; most of the rest is needed to sort
-/// them.
-const SORTS: usize = 6;
-/// One of this many parts is for what groupings and the like hold.
-const OTHERS: usize = 2;
+/// When an operator is to write what it holds: if that is more than its share, and little memory is left.
+struct Limits {
+    /// The part of the memory that such operators share, as its divisor.
+    share: usize,
+    /// The part of the memory that all may use until then, as its divisor.
+    used: usize,
+}
 
-/// A pool in which each operator that can go on from disk has an equal share of a part of the memory, and
-/// others get what is left.
+/// For rows that wait to be sorted: most of the rest is needed to sort them.
+const SORTS: Limits = Limits { share: 6, used: 4 };
+/// For groupings and the like.
+const OTHERS: Limits = Limits { share: 3, used: 2 };
+/// Operators that hold less leave the shares of others as they are.
+const SMALL: usize = 1 << 20;
+
+/// A pool in which operators that can go on from disk write to it before the memory is used up, those first that
+/// hold more than an equal share.
 #[derive(Debug)]
 pub(super) struct SharedPool {
     all: GreedyMemoryPool,
@@ -78,15 +87,19 @@ impl MemoryPool for SharedPool {
         }
         let mut held = self.held();
         let bytes = held.get(&consumer.id()).copied().unwrap_or(0);
-        let part = if consumer.name().starts_with("ExternalSorter") { SORTS } else { OTHERS };
-        let share = self.shared / part / (held.len() + usize::from(bytes == 0));
-        // One that holds nothing has nothing to write, and needs memory for a first batch.
-        if bytes > 0 && bytes.saturating_add(additional) > share {
+        let limits = if consumer.name().starts_with("ExternalSorter") { SORTS } else { OTHERS };
+        let large = held.iter().filter(|(id, bytes)| **id != consumer.id() && **bytes >= SMALL);
+        let share = self.shared / limits.share / (large.count() + 1);
+        // By reservation: what an operator merges has one of its own, and it cannot write that.
+        let own = reservation.size().saturating_add(additional);
+        let used = self.all.reserved().saturating_add(additional);
+        // One that holds nothing needs memory for a first batch.
+        if bytes > 0 && own > share && used > self.shared / limits.used {
             let why = format!("{additional} bytes more than {bytes}; the share of an operator is {share}");
             return Err(DataFusionError::ResourcesExhausted(why));
         }
         self.all.try_grow(reservation, additional)?;
-        held.insert(consumer.id(), bytes + additional);
+        *held.entry(consumer.id()).or_default() += additional;
         Ok(())
     }
 
@@ -113,26 +126,29 @@ mod tests {
 
     #[test]
     fn operators_that_can_spill_have_shares_and_others_what_is_left() {
-        let pool: Arc<dyn MemoryPool> = Arc::new(SharedPool::new(1200, Some(600)));
+        const MIB: usize = 1 << 20;
+        let pool: Arc<dyn MemoryPool> = Arc::new(SharedPool::new(24 * MIB, Some(12 * MIB)));
         let consumer = |name: &str, spills| MemoryConsumer::new(name).with_can_spill(spills).register(&pool);
         let (sort, groups) = (consumer("ExternalSorter[0]", true), consumer("groups", true));
-        sort.try_grow(100).unwrap();
+        sort.try_grow(3 * MIB).unwrap();
+        let refused = sort.try_grow(1);
         assert!(
-            matches!(sort.try_grow(1), Err(DataFusionError::ResourcesExhausted(_))),
-            "its share is a sixth"
+            matches!(refused, Err(DataFusionError::ResourcesExhausted(_))),
+            "a quarter of a client's memory"
         );
-        groups.try_grow(150).unwrap();
-        assert!(groups.try_grow(1).is_err(), "a half, of which two have each a half");
-        sort.shrink(40);
-        assert!(sort.try_grow(1).is_err(), "it was alone before");
-        sort.shrink(60);
-        groups.try_grow(150).unwrap();
+        groups.try_grow(3 * MIB).unwrap();
+        assert!(groups.try_grow(1).is_err(), "half of it is used, and this is more than half of a third");
+        let merged = groups.new_empty();
+        merged.try_grow(2 * MIB).unwrap();
+        drop(merged);
+        sort.shrink(5 * MIB / 2);
+        groups.try_grow(2 * MIB).unwrap();
         let merge = consumer("ExternalSorterMerge[0]", false);
-        merge.try_grow(700).unwrap();
-        sort.try_grow(200).unwrap();
-        assert!(merge.try_grow(1).is_err(), "there are no more");
+        merge.try_grow(18 * MIB).unwrap();
+        sort.try_grow(MIB / 2).unwrap();
+        assert!(merge.try_grow(1).is_err(), "there is no more");
         drop((sort, groups, merge));
         assert_eq!(pool.reserved(), 0);
-        consumer("groups", true).try_grow(300).unwrap();
+        consumer("groups", true).try_grow(24 * MIB).unwrap();
     }
 }

@@ -14,22 +14,34 @@ async fn operators_with_little_memory_answer_from_disk() {
         let options = SqlOptions { threads, memory_limit, spill, ..SqlOptions::default() };
         SqlSession::new(Arc::clone(&store.snapshot), options).unwrap()
     };
-    let little = [(1, 32 << 20), (4, 32 << 20), (4, 128 << 20)]
-        .map(|(threads, memory)| session(threads, memory, Some(folder.path().to_owned())));
     let much = session(2, 2 << 30, None);
-    for sql in [
+    for (memory, sql) in [
         // Keys of two columns are larger than the rows.
-        "SELECT sum(r * (v % 13)), max(r) FROM (SELECT v, row_number() OVER () AS r FROM \
+        (
+            32,
+            "SELECT sum(r * (v % 13)), max(r) FROM (SELECT v, row_number() OVER () AS r FROM \
          (SELECT range AS v FROM range(2500000) ORDER BY range % 7, range DESC))",
-        "SELECT sum(r * (k % 13)) FROM (SELECT k, row_number() OVER (PARTITION BY k ORDER BY v DESC) AS r \
+        ),
+        (
+            32,
+            "SELECT sum(r * (k % 13)) FROM (SELECT k, row_number() OVER (PARTITION BY k ORDER BY v DESC) AS r \
          FROM (SELECT range % 300000 AS k, range AS v FROM range(1500000)))",
-        "SELECT count(*), sum(length(t)) FROM (SELECT k, string_agg(v, ',') AS t FROM \
+        ),
+        (
+            64,
+            "SELECT count(*), sum(length(t)) FROM (SELECT k, string_agg(v, ',') AS t FROM \
          (SELECT range % 100000 AS k, range::VARCHAR AS v FROM range(600000)) GROUP BY k ORDER BY t)",
-        "SELECT count(DISTINCT range % 1000000) FROM range(1500000)",
+        ),
+        (32, "SELECT count(DISTINCT range % 1000000) FROM range(1500000)"),
+        (
+            64,
+            "SELECT count(*), sum(length(v)) FROM (SELECT DISTINCT repeat('x', 1000) || range AS v FROM range(60000))",
+        ),
     ] {
         let (_, expected) = slt::run(&much, sql).await.unwrap();
-        for session in &little {
-            let (_, rows) = slt::run(session, sql).await.unwrap_or_else(|e| panic!("{sql}: {e}"));
+        for (threads, memory) in [(1, memory), (4, memory), (4, 128)] {
+            let little = session(threads, memory << 20, Some(folder.path().to_owned()));
+            let (_, rows) = slt::run(&little, sql).await.unwrap_or_else(|e| panic!("{sql}: {e}"));
             assert_eq!(rows, expected, "{sql}");
         }
     }
