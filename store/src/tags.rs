@@ -25,7 +25,7 @@ impl Store {
     /// are given one after the other are names of the same state.
     ///
     /// # Errors
-    /// There is no such snapshot, and a root of the history that cannot be read.
+    /// There is no such snapshot, or a root of the history cannot be read.
     pub fn tag_target(&self, named: Option<&SnapshotName>) -> Result<Arc<Snapshot>, OpenError> {
         named.map_or_else(|| self.last_change(), |name| self.snapshot_named(name))
     }
@@ -35,6 +35,10 @@ impl Store {
         let now = current.root();
         // The first snapshot is empty, and a name for it would be one for nothing.
         let same = |root: &Root| root.parts().eq(now.parts()) && root.views == now.views && root.snapshot > 0;
+        let before = Chain::before(self.env(), now).next().transpose()?;
+        if before.is_none_or(|(_, root)| !same(&root)) {
+            return Ok(current);
+        }
         // A tag of the same state leads past the roots after it, each of which has the names of all tags.
         let tagged = now.tags.iter().max_by_key(|tag| tag.snapshot);
         let tagged = tagged.and_then(|tag| self.env().manifests().read::<Root>(&tag.root).ok()).filter(same);

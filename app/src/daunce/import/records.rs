@@ -204,7 +204,7 @@ impl RecordReader<'_> {
             (Some(key), RecordModels::Named(_)) => Err(self.at(
                 place,
                 &format!(
-                    "no `model` is named that `{key}` belongs to; in a table with one record for each sample, each model has a \
+                    "the record has `{key}` and does not name its `model`; in a table with one record for each sample, each model has a \
                      column, which is named by its id"
                 ),
             )),

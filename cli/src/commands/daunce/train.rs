@@ -123,9 +123,13 @@ fn rounds_of_copies(
     }
     let complete = complete(&outcome);
     if complete < 2 && !is_part || complete == 0 {
+        // Of a part, the flag would also take the copies that others have made.
+        let (have, again) = match is_part {
+            true => ("", ""),
+            false => (", which have no covariance", ", with --overwrite-output-dir in place of these copies"),
+        };
         bail!(
-            "only {complete} of {} are complete, which have no covariance; a lower learning rate, a smaller rho or \
-             clipping may help, with --overwrite-output-dir in place of these copies",
+            "only {complete} of {} are complete{have}; a lower learning rate, a smaller rho or clipping may help{again}",
             many_of(outcome.models.len() as u64, "copy", "copies")
         );
     }

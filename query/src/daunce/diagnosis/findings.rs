@@ -82,7 +82,7 @@ impl Diagnosing {
                 findings.push(Finding { rows: rows.first.clone(), ..finding(severity, what, text) });
             }
         };
-        let says = "have no loss that is a number (no scored token, or added later?)";
+        let says = "have no loss that is a number (no scored token, not imported, or added later?)";
         about(&self.empty, Severity::Warning, "no_loss", says);
         about(&self.partial, Severity::Warning, "missing", "lack the losses of some models");
         let says = "do not vary over the models: their covariance is 0, and they have no correlation";

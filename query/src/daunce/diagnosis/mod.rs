@@ -77,9 +77,9 @@ struct CountedRows {
 impl CountedRows {
     fn add(&mut self, row: u64) {
         self.count += 1;
-        if self.first.len() < NAMED {
-            self.first.push(row);
-        }
+        let at = self.first.partition_point(|first| *first < row);
+        self.first.insert(at, row);
+        self.first.truncate(NAMED);
     }
 }
 

@@ -384,9 +384,11 @@ fn weights(
     };
     let sum: f64 = raw.iter().sum();
     let is_wrong = |w: &&f64| !w.is_finite() || **w < 0.0;
-    let wrong = first_of(raw.iter().filter(is_wrong).map(f64::to_string), FEW);
+    let wrong = first_of(raw.iter().filter(is_wrong).map(|w| format!("{w:?}")), FEW);
     if !wrong.is_empty() {
-        return Err(QueryError::Spec(format!("weights must be finite and not negative, and not {wrong}")));
+        return Err(QueryError::Spec(format!(
+            "weights must be finite and not negative; these are not: {wrong}"
+        )));
     }
     if sum <= 0.0 {
         return Err(QueryError::Spec("weights must not be all zero".into()));

@@ -51,7 +51,7 @@ impl ImportedTable<'_> {
             && !first.has_base()
         {
             let detail = format!(
-                "losses of theta_0 come with the first losses of a dataset, which {} has without them",
+                "{} has losses of this dataset and none of theta_0: the first file of a dataset has to have them",
                 first.path.display()
             );
             return Err(DaunceError::file(self.source.base_path(), detail));
@@ -115,7 +115,8 @@ impl ImportedTable<'_> {
             for (column, other) in models {
                 let given = window.loss(*at, *column, self.source.models.len());
                 let first = first.get(*other).copied().unwrap_or(f64::NAN);
-                if !given.is_nan() && !first.is_nan() && given != first {
+                // As exact as they are stored at most: one file may have them in single precision.
+                if !given.is_nan() && !first.is_nan() && given as f32 != first as f32 {
                     let place = window.rows.get(*at).map_or(0, |(_, place)| *place);
                     let model = self.source.models.get(*column).map_or("", String::as_str);
                     return Err(self.contradiction(&self.source.path, place, model, given, &first));

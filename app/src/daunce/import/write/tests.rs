@@ -150,7 +150,7 @@ fn of_files_that_contradict_each_other_none_is_taken_in() {
         ),
         (
             json!([{ "losses": "first.csv" }, { "losses": "new.csv", "base_losses": "base.jsonl" }]),
-            "base.jsonl: losses of theta_0 come with the first losses of a dataset",
+            "has losses of this dataset and none of theta_0",
         ),
     ] {
         let refused = take_in(&store, request(tables)).unwrap_err().to_string();
