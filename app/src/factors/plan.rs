@@ -112,9 +112,6 @@ impl FitPlan {
             return Err(FactorJobError::Refused("there are no rows that those factors lack".to_owned()));
         }
         let parts = request.partitions[0];
-        let groups = split(modules.len(), request.partitions[1]).into_iter().map(Vec::from_iter).collect();
-        let (new, all) = (split_rows(&new, parts), split_rows(&rows, parts));
-        let seen = RowCounters::default();
         Ok(Self {
             snapshot,
             engine,
@@ -122,13 +119,13 @@ impl FitPlan {
             here: 0,
             has_bases: false,
             batches,
-            new,
-            all,
-            groups,
+            new: split_rows(&new, parts),
+            all: split_rows(&rows, parts),
+            groups: split(modules.len(), request.partitions[1]).into_iter().map(Vec::from_iter).collect(),
             max_block,
             stamp,
             forecast,
-            seen,
+            seen: RowCounters::default(),
             _lease: lease,
         })
     }

@@ -121,7 +121,12 @@ fn rounds_of_copies(
     if let Some(store) = store.filter(|_| !is_part) {
         note_findings(context, &store, ensemble, &rounds.datasets(), cancel)?;
     }
-    let complete = complete(&outcome);
+    enough_complete(&outcome, is_part).map(|()| ExitCode::SUCCESS)
+}
+
+/// Fails where so few copies are complete that nothing can be said of them.
+fn enough_complete(outcome: &EnsembleOutcome, is_part: bool) -> Result<()> {
+    let complete = complete(outcome);
     if complete < 2 && !is_part || complete == 0 {
         // Of a part, the flag would also take the copies that others have made.
         let (have, again) = match is_part {
@@ -133,7 +138,7 @@ fn rounds_of_copies(
             many_of(outcome.models.len() as u64, "copy", "copies")
         );
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(())
 }
 
 /// Refuses flags that contradict each other.
