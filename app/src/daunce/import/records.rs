@@ -302,10 +302,10 @@ mod tests {
             "{\"id\": \"a\", \"model\": null, \"loss\": 0.5}",
         ] {
             let error = table(text, &[]).unwrap_err();
-            assert!(error.contains("no `model` is named"), "{text}: {error}");
+            assert!(error.contains("does not name its `model`"), "{text}: {error}");
         }
         let error = table("id,loss\na,0.5\n", &["m0"]).unwrap_err();
-        assert!(error.contains("line 2: no `model` is named"), "{error}");
+        assert!(error.contains("line 2: the record has `loss` and does not name its `model`"), "{error}");
         let (_, models, values) = table("id,m0,n_tokens\na,0.5,3\n", &["m0"]).unwrap();
         assert_eq!((models, values), (vec!["m0".to_owned()], vec![0.5]));
         // Theta_0 is one model, which need not be named.
