@@ -269,9 +269,9 @@ fn checkpoints_by_name_step_or_id_in_any_order() {
     assert!(error(&store, &named(&["100", "200"], Some(vec![1.0]))).contains("1 weights for 2 checkpoints"));
     for (wrong, says) in [
         (vec![0.0, 0.0], "not be all zero"),
-        (vec![1.0, -1.0], "not negative, and not -1"),
-        (vec![f64::NAN, 1.0], "not NaN"),
-        (vec![f64::INFINITY, 1.0], "not inf"),
+        (vec![1.0, -1.0], "not negative; these are not: -1.0"),
+        (vec![f64::NAN, 1.0], "these are not: NaN"),
+        (vec![f64::INFINITY, 1.0], "these are not: inf"),
         (vec![1e308, 1e308], "the sum of the weights is too large"),
     ] {
         let error = error(&store, &named(&["100", "200"], Some(wrong)));

@@ -51,12 +51,12 @@ fn tags_that_follow_each_other_name_one_state_and_none_reads_those_before_it() {
         target.number()
     };
     assert_eq!(["a", "b", "c"].map(next), [2, 2, 2]);
-    // What the second one has recorded.
+    // What the first one has recorded; only the root before the current one is read.
     let roots = fs_err::read_dir(path.join("manifests")).unwrap().map(|entry| entry.unwrap().path());
-    let is_second = |path: &PathBuf| path.file_name().unwrap().to_string_lossy().starts_with("root-4-");
-    let second: Vec<PathBuf> = roots.filter(is_second).collect();
-    assert_eq!(second.len(), 1);
-    fs_err::remove_file(&second[0]).unwrap();
+    let is_first = |path: &PathBuf| path.file_name().unwrap().to_string_lossy().starts_with("root-3-");
+    let first: Vec<PathBuf> = roots.filter(is_first).collect();
+    assert_eq!(first.len(), 1);
+    fs_err::remove_file(&first[0]).unwrap();
     assert_eq!(next("d"), 2);
     drop_features(&path);
     assert_eq!(["e", "f"].map(next), [7, 7]);
