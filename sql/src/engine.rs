@@ -39,10 +39,9 @@ impl SqlResources {
         stores.deregister_store(ObjectStoreUrl::local_filesystem().as_ref())?;
         let bytes = options.memory_limit;
         let (pool, disk): (Arc<dyn MemoryPool>, _) = match &options.spill {
-            Some(folder) => (
-                Arc::new(SharedPool::new(bytes, options.memory_each)),
-                DiskManagerMode::Directories(vec![folder.clone()]),
-            ),
+            Some(folder) => {
+                (Arc::new(SharedPool::new(bytes)), DiskManagerMode::Directories(vec![folder.clone()]))
+            }
             None => (Arc::new(GreedyMemoryPool::new(bytes)), DiskManagerMode::Disabled),
         };
         let disk = DiskManagerBuilder::default().with_mode(disk).with_max_spill_merge_fan_in(SPILLS_MERGED);
@@ -57,7 +56,8 @@ impl SqlResources {
     /// The same for one statement of a client: within the client's own limit of memory and that of all.
     pub fn of_client(&self, client: &str) -> Self {
         let Some(most) = self.each else { return self.clone() };
-        let pool = self.clients.pool(client, &self.env.memory_pool, most);
+        let spills = self.env.disk_manager.tmp_files_enabled();
+        let pool = self.clients.pool(client, &self.env.memory_pool, most, spills);
         let env = RuntimeEnv { memory_pool: Arc::new(pool), ..RuntimeEnv::clone(&self.env) };
         Self { env: Arc::new(env), clients: Arc::clone(&self.clients), each: None }
     }

@@ -29,27 +29,85 @@ const OTHERS: Limits = Limits { share: 3, used: 2 };
 /// Operators that hold less leave the shares of others as they are.
 const SMALL: usize = 1 << 20;
 
-/// A pool in which operators that can go on from disk write to it before the memory is used up, those first that
-/// hold more than an equal share.
+/// What the operators of a pool hold that can go on from disk, and what each of them may.
 #[derive(Debug)]
-pub(super) struct SharedPool {
-    all: GreedyMemoryPool,
-    /// Bytes of which shares are computed.
-    shared: usize,
-    /// What the operators hold that can go on from disk, by the number of the consumer, if they hold something.
+pub(super) struct Shares {
+    /// Bytes of the memory.
+    bytes: usize,
+    /// What those hold that hold something, by the number of the consumer.
     held: Mutex<HashMap<usize, usize>>,
 }
 
-impl SharedPool {
-    /// A pool of this many bytes, in which one client may hold `each` at most.
-    pub(super) fn new(bytes: usize, each: Option<usize>) -> Self {
-        let shared = each.map_or(bytes, |each| each.min(bytes));
-        Self { all: GreedyMemoryPool::new(bytes), shared, held: Mutex::default() }
+impl Shares {
+    /// Shares of this many bytes.
+    pub(super) fn new(bytes: usize) -> Self {
+        Self { bytes, held: Mutex::default() }
     }
 
     fn held(&self) -> MutexGuard<'_, HashMap<usize, usize>> {
         // Whole at every instant, so one that a panic poisoned is still good.
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Refuses more to an operator that is to write what it holds, where all hold `used`.
+    pub(super) fn check(
+        &self,
+        reservation: &MemoryReservation,
+        additional: usize,
+        used: usize,
+    ) -> DfResult<()> {
+        let consumer = reservation.consumer();
+        if !consumer.can_spill() {
+            return Ok(());
+        }
+        let held = self.held();
+        let bytes = held.get(&consumer.id()).copied().unwrap_or(0);
+        let limits = if consumer.name().starts_with("ExternalSorter") { SORTS } else { OTHERS };
+        let large = held.iter().filter(|(id, bytes)| **id != consumer.id() && **bytes >= SMALL);
+        let share = self.bytes / limits.share / (large.count() + 1);
+        // By reservation: what an operator merges has one of its own, and it cannot write that.
+        let own = reservation.size().saturating_add(additional);
+        // One that holds nothing needs memory for a first batch.
+        if bytes > 0 && own > share && used.saturating_add(additional) > self.bytes / limits.used {
+            let why = format!("{additional} bytes more than {bytes}; the share of an operator is {share}");
+            return Err(DataFusionError::ResourcesExhausted(why));
+        }
+        Ok(())
+    }
+
+    pub(super) fn grow(&self, reservation: &MemoryReservation, additional: usize) {
+        let consumer = reservation.consumer();
+        if consumer.can_spill() {
+            *self.held().entry(consumer.id()).or_default() += additional;
+        }
+    }
+
+    pub(super) fn shrink(&self, reservation: &MemoryReservation, shrink: usize) {
+        if let Entry::Occupied(mut held) = self.held().entry(reservation.consumer().id()) {
+            match held.get().saturating_sub(shrink) {
+                0 => drop(held.remove()),
+                left => *held.get_mut() = left,
+            }
+        }
+    }
+
+    pub(super) fn end(&self, consumer: &MemoryConsumer) {
+        self.held().remove(&consumer.id());
+    }
+}
+
+/// A pool in which operators that can go on from disk write to it before the memory is used up, those first that
+/// hold more than an equal share.
+#[derive(Debug)]
+pub(super) struct SharedPool {
+    all: GreedyMemoryPool,
+    shares: Shares,
+}
+
+impl SharedPool {
+    /// A pool of this many bytes.
+    pub(super) fn new(bytes: usize) -> Self {
+        Self { all: GreedyMemoryPool::new(bytes), shares: Shares::new(bytes) }
     }
 }
 
@@ -59,47 +117,23 @@ impl MemoryPool for SharedPool {
     }
 
     fn unregister(&self, consumer: &MemoryConsumer) {
-        self.held().remove(&consumer.id());
+        self.shares.end(consumer);
     }
 
     fn grow(&self, reservation: &MemoryReservation, additional: usize) {
         self.all.grow(reservation, additional);
-        let consumer = reservation.consumer();
-        if consumer.can_spill() {
-            *self.held().entry(consumer.id()).or_default() += additional;
-        }
+        self.shares.grow(reservation, additional);
     }
 
     fn shrink(&self, reservation: &MemoryReservation, shrink: usize) {
         self.all.shrink(reservation, shrink);
-        if let Entry::Occupied(mut held) = self.held().entry(reservation.consumer().id()) {
-            match held.get().saturating_sub(shrink) {
-                0 => drop(held.remove()),
-                left => *held.get_mut() = left,
-            }
-        }
+        self.shares.shrink(reservation, shrink);
     }
 
     fn try_grow(&self, reservation: &MemoryReservation, additional: usize) -> DfResult<()> {
-        let consumer = reservation.consumer();
-        if !consumer.can_spill() {
-            return self.all.try_grow(reservation, additional);
-        }
-        let mut held = self.held();
-        let bytes = held.get(&consumer.id()).copied().unwrap_or(0);
-        let limits = if consumer.name().starts_with("ExternalSorter") { SORTS } else { OTHERS };
-        let large = held.iter().filter(|(id, bytes)| **id != consumer.id() && **bytes >= SMALL);
-        let share = self.shared / limits.share / (large.count() + 1);
-        // By reservation: what an operator merges has one of its own, and it cannot write that.
-        let own = reservation.size().saturating_add(additional);
-        let used = self.all.reserved().saturating_add(additional);
-        // One that holds nothing needs memory for a first batch.
-        if bytes > 0 && own > share && used > self.shared / limits.used {
-            let why = format!("{additional} bytes more than {bytes}; the share of an operator is {share}");
-            return Err(DataFusionError::ResourcesExhausted(why));
-        }
+        self.shares.check(reservation, additional, self.all.reserved())?;
         self.all.try_grow(reservation, additional)?;
-        *held.entry(consumer.id()).or_default() += additional;
+        self.shares.grow(reservation, additional);
         Ok(())
     }
 
@@ -114,7 +148,7 @@ impl MemoryPool for SharedPool {
 
 impl fmt::Display for SharedPool {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} ({} bytes) in {}", self.name(), self.shared, self.all)
+        write!(f, "{} in {}", self.name(), self.all)
     }
 }
 
@@ -127,25 +161,25 @@ mod tests {
     #[test]
     fn operators_that_can_spill_have_shares_and_others_what_is_left() {
         const MIB: usize = 1 << 20;
-        let pool: Arc<dyn MemoryPool> = Arc::new(SharedPool::new(24 * MIB, Some(12 * MIB)));
+        let pool: Arc<dyn MemoryPool> = Arc::new(SharedPool::new(24 * MIB));
         let consumer = |name: &str, spills| MemoryConsumer::new(name).with_can_spill(spills).register(&pool);
         let (sort, groups) = (consumer("ExternalSorter[0]", true), consumer("groups", true));
-        sort.try_grow(3 * MIB).unwrap();
+        sort.try_grow(6 * MIB).unwrap();
         let refused = sort.try_grow(1);
         assert!(
             matches!(refused, Err(DataFusionError::ResourcesExhausted(_))),
-            "a quarter of a client's memory"
+            "a quarter of the memory is used"
         );
-        groups.try_grow(3 * MIB).unwrap();
+        groups.try_grow(6 * MIB).unwrap();
         assert!(groups.try_grow(1).is_err(), "half of it is used, and this is more than half of a third");
         let merged = groups.new_empty();
-        merged.try_grow(2 * MIB).unwrap();
+        merged.try_grow(4 * MIB).unwrap();
         drop(merged);
-        sort.shrink(5 * MIB / 2);
-        groups.try_grow(2 * MIB).unwrap();
+        sort.shrink(11 * MIB / 2);
+        groups.try_grow(4 * MIB).unwrap();
         let merge = consumer("ExternalSorterMerge[0]", false);
-        merge.try_grow(18 * MIB).unwrap();
-        sort.try_grow(MIB / 2).unwrap();
+        merge.try_grow(12 * MIB).unwrap();
+        sort.try_grow(3 * MIB / 2).unwrap();
         assert!(merge.try_grow(1).is_err(), "there is no more");
         drop((sort, groups, merge));
         assert_eq!(pool.reserved(), 0);
