@@ -62,7 +62,9 @@ pub enum EncodeError {
     )]
     TurnNotFound(usize),
     #[error(
-        "the chat template works with what it marks by {{% generation %}}: let it mark what it writes as it writes it"
+        "the chat template writes something else with characters at its {{% generation %}} marks: it may trim, count \
+         or compare what they enclose; move the marks to where the words are written, or use {tulu}",
+        tulu = Remedy::Option("template", "tulu")
     )]
     Marks,
     /// The chat template writes nothing of what a user or the assistant says.

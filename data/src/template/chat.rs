@@ -49,9 +49,11 @@ impl ChatTemplate {
         self.env.has_marks
     }
 
-    /// Whether an answer to a question begins after a space that the template writes.
+    /// Whether an answer may begin after a space, which the template or, where the template writes nothing after
+    /// it, a question ends with.
     pub(crate) fn opens_with_space(&self) -> bool {
-        self.text(&[Message::new(Role::User, "a")], true).is_ok_and(|text| text.ends_with(' '))
+        let prompt = |text| self.text(&[Message::new(Role::User, text)], true);
+        ["a", "a "].into_iter().any(|text| prompt(text).is_ok_and(|prompt| prompt.ends_with(' ')))
     }
 
     pub(super) fn render(&self, content: &Content) -> Result<RenderedText, EncodeError> {

@@ -222,9 +222,15 @@ fn generation_tags_as_variables(source: &str) -> (String, bool) {
     let mut has_marks = false;
     let mut out = String::with_capacity(source.len());
     let mut rest = source;
-    while let Some(at) = rest.find("{%") {
+    while let Some(at) = rest.find("{%").into_iter().chain(rest.find("{#")).min() {
         let (before, tag) = rest.split_at(at);
         out.push_str(before);
+        if tag.starts_with("{#") {
+            let end = tag.find("#}").map_or(tag.len(), |end| end + 2);
+            out.push_str(&tag[..end]);
+            rest = &tag[end..];
+            continue;
+        }
         let inside = tag[2..].trim_start_matches(['-', '+']).trim_start();
         let word_len = inside.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(inside.len());
         let word_at = tag.len() - inside.len();
@@ -351,7 +357,7 @@ mod tests {
             "{% set y = 1 %}{% generation %}{% set y = 2 %}{{ y }}{{ x | length }}{% endgeneration %}{{ y }}";
         assert_eq!(render(set), "2171");
         let env = |source: &str| ChatEnvironment::new(source).unwrap();
-        assert!(env(set).has_marks && !env("{% if generation %}{% endif %}").has_marks);
+        assert!(env(set).has_marks && !env("{% if generation %}{% endif %}{# {% generation %} #}").has_marks);
         // Also in a macro, and with white space that goes.
         let turns =
             "{% macro turn() -%}\n  {%- generation %}\n a {%- endgeneration %} \n{% endmacro %}{{ turn() }}.";
