@@ -64,12 +64,14 @@ fn tell_lost<'a>(context: &Context, lost: impl IntoIterator<Item = &'a LostIndex
             sketch::KIND => ("sketch", "--sketch"),
             ann::KIND => ("graph", "--hnsw"),
             _ => {
-                context.say(&format!("the new files of {feature} have no index of the kind {kind} yet"));
+                context.say(&format!(
+                    "files of {feature} that were written again have no index of the kind {kind} yet"
+                ));
                 continue;
             }
         };
         context.say(&format!(
-            "the new files of {feature} have no {what} yet; `gstore index {flag} {feature}{}` makes it",
+            "files of {feature} that were written again have no {what} yet; `gstore index {flag} {feature}{}` makes it",
             context.at_store()
         ));
     }

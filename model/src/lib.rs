@@ -15,6 +15,7 @@
 #![deny(unsafe_code)]
 
 pub mod architectures;
+#[macro_use]
 mod backend;
 pub mod candle;
 pub mod cpu;

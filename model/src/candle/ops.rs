@@ -227,7 +227,7 @@ impl Backend for Candle {
         Ok(mapped.broadcast_add(&self.tensor(constant, 1, map.out)?)?)
     }
 
-    crate::operations! {
+    operations! {
         attention = attend(of: &Attention<'_, Tensor>) -> (Tensor, Tensor);
         attention_cached = attend_cached(
             of: &CachedAttention<'_, Tensor>, cache: &mut CandleCache

@@ -50,7 +50,7 @@ impl Backend for Cpu {
         Ok(self.activate_forward(act, x))
     }
 
-    crate::operations! {
+    operations! {
         repack = repack_linear(layer: &mut CpuLinear, weight: &[f32], bias: Option<&[f32]>) -> ();
         gather = gather_rows(x: &CpuTensor, rows: &[u32]) -> CpuTensor;
         scatter_add = scatter_rows(acc: CpuTensor, rows: &[u32], x: &CpuTensor) -> CpuTensor;

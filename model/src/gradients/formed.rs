@@ -33,7 +33,7 @@ impl<B: Backend> GradientBuffers<B> {
 /// Memory: for each sample the tensors of no layer and those of one layer.
 pub struct FormedSink<'a, B: Backend, F> {
     layout: &'a GradLayout,
-    /// None: all rows are one sum, whatever their samples.
+    /// None: all rows are those of one sample, as [`BatchSumSink`](super::BatchSumSink) hands them on.
     samples: Option<usize>,
     /// Of what something was added to.
     own: GradientBuffers<B>,

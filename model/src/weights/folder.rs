@@ -54,10 +54,10 @@ pub(super) fn checkpoint_hint(folder: &Path) -> Option<String> {
 /// Ends of the names of tensors that files of older versions of transformers have, and that follow from the
 /// configuration.
 const BUFFERS: [&str; 8] = [
-    "attention.bias",
-    "attention.masked_bias",
-    "attn.bias",
-    "attn.masked_bias",
+    ".attention.bias",
+    ".attention.masked_bias",
+    ".attn.bias",
+    ".attn.masked_bias",
     "rotary_emb.inv_freq",
     "rotary_emb.cos_cached",
     "rotary_emb.sin_cached",
