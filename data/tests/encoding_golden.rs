@@ -5,12 +5,20 @@ use std::path::{Path, PathBuf};
 use gstore_data::{Content, Encoded, Message, Role, TemplateKind, TextEncoder, TextOptions, parse_record};
 use serde_json::{Value, json};
 
-/// The first model of the folder that comes with a tokenizer.
+/// The model of the reference results of LESS: that with a tokenizer and their checkpoints.
 fn tokenizer_folder(shared: &Path) -> PathBuf {
-    let models = fs_err::read_dir(shared.join("models")).expect("models");
-    let mut folders: Vec<PathBuf> = models.map(|entry| entry.expect("an entry").path()).collect();
-    folders.sort();
-    folders.into_iter().find(|f| f.join("tokenizer.json").is_file()).expect("a model with a tokenizer")
+    let manifest = fs_err::read(shared.join("golden/less/manifest.json")).expect("a manifest");
+    let manifest: Value = serde_json::from_slice(&manifest).expect("JSON");
+    let steps: Vec<i64> = list(&manifest["checkpoints"]);
+    let models = shared.join("models");
+    let is_of_less = |entry: &fs_err::DirEntry| {
+        let name = entry.file_name().into_string().expect("a name");
+        let runs = models.join(format!("{name}-warmup"));
+        let has_all = steps.iter().all(|step| runs.join(format!("checkpoint-{step}")).is_dir());
+        entry.path().join("tokenizer.json").is_file() && has_all
+    };
+    let mut entries = fs_err::read_dir(&models).expect("models").map(|entry| entry.expect("an entry"));
+    entries.find(is_of_less).expect("the model of the reference results").path()
 }
 
 fn contents(path: &Path, skip: usize, count: usize) -> Vec<Content> {

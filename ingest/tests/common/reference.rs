@@ -40,13 +40,16 @@ impl Shared {
         model_folders(&self.path("models/zoo"))
     }
 
-    /// The first model that has warm-up checkpoints.
+    /// The model with the checkpoints of the reference results of LESS.
     pub fn warm_up(&self) -> WarmUp {
+        let manifest = self.json("golden/less/manifest.json");
+        let steps: Vec<u64> = serde_json::from_value(manifest["checkpoints"].clone()).unwrap();
         for model in model_folders(&self.path("models")) {
             let mut runs = model.clone().into_os_string();
             runs.push("-warmup");
             let checkpoints = checkpoint_folders(Path::new(&runs));
-            if !checkpoints.is_empty() {
+            let has = |step: &u64| checkpoints.iter().any(|(own, _)| own == step);
+            if steps.iter().all(has) {
                 return WarmUp { model, checkpoints };
             }
         }
