@@ -71,7 +71,8 @@ fn golden_generate_prompts_and_greedy_tokens_by_the_job() {
         };
         let mut outcome = generate(&request, &mut SilentObserver, &Cancel::new()).unwrap();
         assert!(outcome.finished);
-        for (case, record) in cases.iter().zip(records(&mut outcome)) {
+        let answers = cases.iter().zip(records(&mut outcome));
+        for (case, record) in answers.filter(|(case, _)| case.undecided().is_none()) {
             let name = case.text("name");
             assert_eq!(record["new_tokens"], case.ids("new_tokens").len(), "{name}");
             let answer = record["messages"].as_array().unwrap().last().unwrap()["content"].clone();
@@ -121,7 +122,8 @@ fn golden_generate_logits_of_greedy_steps() {
                 let off = (f64::from(top) + sum.ln() - log_sum[step]).abs();
                 assert!(off <= tolerance, "{name} step {step}: log-sum-exp is off by {off}");
                 let next = sampler.next(logits, &[], || 0.0).unwrap();
-                assert_eq!(next, Some(answers[*i][step]), "{name} step {step}");
+                let is_decided = cases[*i].undecided() != Some(step);
+                assert!(!is_decided || next == Some(answers[*i][step]), "{name} step {step}: {next:?}");
             }
         }
         println!("{} cases: logits are off by {worst:.1e} at most", cases.len());

@@ -102,6 +102,13 @@ impl Case {
         self.0[key].as_f64().unwrap_or_else(|| panic!("{key} of {}", self.0["name"]))
     }
 
+    /// The step of a greedy answer at which two tokens are so close that another implementation may choose
+    /// the other one.
+    pub fn undecided(&self) -> Option<usize> {
+        let margin = self.0["smallest_margin"].as_f64().filter(|margin| *margin < 1e-4);
+        margin.map(|_| self.number("smallest_margin_step") as usize)
+    }
+
     pub fn ids(&self, key: &str) -> Vec<u32> {
         let list = self.0[key].as_array().unwrap_or_else(|| panic!("{key} of {}", self.0["name"]));
         list.iter().map(|id| id.as_u64().expect("an id") as u32).collect()
