@@ -174,7 +174,8 @@ fn foreign(
     }
     let none_of_model = |Module { name, out, input, .. }: &Module| {
         FactorJobError::Refused(format!(
-            "module `{name}` of {out} outputs and {input} inputs is none of the model: the factors are of another one"
+            "module `{name}` of {out} outputs and {input} inputs is none of the model: the factors are of another \
+             one, or made with a version of transformers that names it otherwise"
         ))
     };
     if let Some(module) = engine::unknown_module(request, &found)? {
