@@ -88,7 +88,7 @@ pub enum CommitError {
         "run {run:?} has the checkpoint {name:?} already, as {stored:?}\n  use that name, or give the run another name"
     )]
     CheckpointTwice { run: String, name: String, stored: String },
-    /// What a write says of a checkpoint is not what the run has.
+    /// A step or weight of a checkpoint that differs from the one that its run has.
     #[error(
         "`{what}` is {given}, but that of checkpoint {name:?} of run {run:?} is {stored}, and an upload does not change it; leave `{what}` out, or name another checkpoint"
     )]
