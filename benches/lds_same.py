@@ -7,6 +7,7 @@
 | `trak_undamped` | traker | the same with 256 values and no damping, the library's default |
 | `cosine` | bergson's `cosine` | cosines of whole gradients at the last checkpoint |
 | `ekfac` | Kronfluence | EK-FAC of all linear layers, labels drawn from the model, a tenth of each module's mean as damping |
+| `logra` | dattri, LogIX | gradients of the base's linear layers, 16 x 16 values of each, its own Gram matrix, a tenth of the mean eigenvalue as damping |
 
 One checkpoint needs no weights between checkpoints: traker divides each inverse by the mean of its absolute
 entries, we weigh checkpoints by numbers that are given. `trak_loss` has one weight for all, and so differs
@@ -80,6 +81,12 @@ class Ours:
     def cosine(self, _, path):
         self.gradients(self.checkpoints[-1:], "--projection", "none")
         self.run("query", f"SELECT id, target, score FROM influence('pool', 'queries', {EACH}, kind => 'grad-sgd')", "-o", path)
+
+    def logra(self, seed, path):
+        for dataset in ("pool", "queries"):
+            self.run("ingest", "--dataset", dataset, "--model", self.model, "--features", "grad-sgd", "--max-length", 512, "--reduction", "sum",
+                     "--projection", "two_sided", "--module-dim", 256, "--seed", seed)
+        self.preconditioned(path, 0.1)
 
     def ekfac(self, seed, path):
         self.run("factors", "fit", "curvature", "--dataset", "pool", "--model", self.model, "--checkpoint", self.checkpoints[-1], "--seed", seed,

@@ -1,10 +1,12 @@
-"""Scores of one adapter by gstore and by bergson, from JSONL to a file of scores, in alternating rounds.
+"""Scores by gstore and by its peers, from JSONL to a file of scores, in alternating rounds.
 
-`trak` is preconditioned by the Gram matrix of the rows, `cosine` is not: the two ratios show whether
-preconditioning costs gstore more of its lead. Both sides have the same weights, output function, damping and size of
-the projection (`lds_same.py`), and their agreement is printed: projections are random, so only cosines are equal.
+`trak` and `cosine` are those of one adapter by bergson: `trak` is preconditioned by the Gram matrix of the rows, `cosine`
+is not, and the two ratios show whether preconditioning costs gstore more of its lead. `logra` is that of a whole model's
+linear layers by dattri and by LogIX, each with the fastest of several batches. Both sides have the same weights, output
+function, damping and size of the projection (`lds_same.py`), and their agreement is printed: projections are random, so
+only cosines are equal.
 
-    python benches/preconditioned.py GSTORE SHARED [--rows 1000] [--queries 48] [--rounds 2] [--out FILE.jsonl]
+    python benches/preconditioned.py GSTORE SHARED [--methods cosine,trak,logra] [--rows 1000] [--queries 48] [--rounds 2] [--out FILE.jsonl]
 """
 
 import argparse
@@ -18,7 +20,9 @@ from lds_same import Ours
 from measured import peer
 from scipy.stats import spearmanr
 
-METHODS = {"cosine": "cosine", "trak": "trak_margin"}
+# Our name of each method, and its peers.
+METHODS = {"cosine": ("cosine", ["bergson"]), "trak": ("trak_margin", ["bergson"]), "logra": ("logra", ["dattri", "logix"])}
+BATCHES = [4, 16, 32]
 
 
 def scores(path):
@@ -43,6 +47,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("gstore", type=pathlib.Path)
     parser.add_argument("shared", type=pathlib.Path)
+    parser.add_argument("--methods", default=",".join(METHODS), help="separated by commas")
     parser.add_argument("--rows", type=int, default=1000)
     parser.add_argument("--queries", type=int, default=48)
     parser.add_argument("--rounds", type=int, default=2)
@@ -58,13 +63,20 @@ def main():
             with open(args.shared / "data" / source, encoding="utf-8") as lines:
                 texts[-1].write_text("".join(itertools.islice(lines, count)), encoding="utf-8")
         ours = Ours(args.gstore, work / "ours", model, texts, checkpoints)
-        for seed, method in itertools.product(range(args.rounds), METHODS):
-            found = ours.scores(METHODS[method], seed)
-            seconds = json.loads(found.with_suffix(".json").read_text(encoding="utf-8"))["seconds"]
-            theirs = work / f"{method}.csv"
-            line = peer("bergson_scores.py", model, *texts, "--checkpoint", checkpoints[-1], "--method", method, "--seed", seed, "--scores", theirs)
-            line = {"method": method, "rows": args.rows, "queries": args.queries, "ours": seconds, "bergson": line["seconds"],
-                    "ratio": round(line["seconds"] / seconds, 2), "agreement": agreement(found, theirs)}
+        for seed, method in itertools.product(range(args.rounds), args.methods.split(",")):
+            name, peers = METHODS[method]
+            found = ours.scores(name, seed)
+            line = {"method": method, "rows": args.rows, "queries": args.queries,
+                    "ours": json.loads(found.with_suffix(".json").read_text(encoding="utf-8"))["seconds"]}
+            for library in peers:
+                theirs = work / f"{library}.csv"
+                more = [model, *texts, "--seed", seed, "--scores", theirs]
+                if method == "logra":
+                    done = min((peer("logra_scores.py", library, *more, "--batch", batch) for batch in BATCHES), key=lambda done: done["seconds"])
+                else:
+                    done = peer("bergson_scores.py", *more, "--checkpoint", checkpoints[-1], "--method", method)
+                line |= {library: done["seconds"], f"{library}_ratio": round(done["seconds"] / line["ours"], 2),
+                         f"{library}_agreement": agreement(found, theirs)}
             print(json.dumps(line), flush=True)
             if args.out:
                 with open(args.out, "a", encoding="utf-8") as out:
