@@ -333,6 +333,22 @@ fn gc_keeps_the_indexes_of_needed_segments_and_collects_the_others() {
 }
 
 #[test]
+fn a_compaction_notes_the_indexes_that_are_made_while_it_is_at_work() {
+    let (_dir, path) = place();
+    let store = filled(&path, 40, &f(), 20);
+    let mut built = 0;
+    let mut build = |p: CompactProgress| {
+        if p.bytes_done > 0 && built == 0 {
+            built = build_all(&store, KIND).unwrap();
+        }
+    };
+    store.compact(CompactOptions::default(), &mut build).unwrap();
+    assert_eq!(built, 2);
+    let merged = open(&store);
+    assert_eq!(merged.index_before(&merged.segments()[0], KIND).unwrap()["seed"], 7);
+}
+
+#[test]
 fn folders_of_builds_stay_while_they_are_held_and_go_when_they_are_not() {
     let (_dir, path) = place();
     let store = filled(&path, 40, &f(), 20);

@@ -4,6 +4,7 @@ use super::Compaction;
 use super::options::CompactedPart;
 use super::plan::{Files, Unit};
 use crate::error::{CommitError, CompactError, StorageError};
+use crate::index::{headers, kinds};
 use crate::layout::names::LEDGER;
 use crate::layout::{encoding_file, sample_file, segment_file};
 use crate::ledger::Ledger;
@@ -39,11 +40,14 @@ impl Compaction<'_> {
     pub(super) fn publish(
         &mut self,
         unit: &Unit,
-        pieces: Vec<Replacement>,
+        mut pieces: Vec<Replacement>,
         salt: Uuid,
     ) -> Result<(), CompactError> {
         if pieces.is_empty() {
             return Ok(());
+        }
+        if let Files::Feature(_) = &unit.files {
+            self.note_indexes(&mut pieces)?;
         }
         let lock = WriterLock::take(self.store)?;
         let now = self.store.snapshot()?;
@@ -73,6 +77,19 @@ impl Compaction<'_> {
         self.report.add(part);
         if let Files::Dataset(part) = &unit.files {
             self.update_ledger(&lock, part.number, &now, &snapshot);
+        }
+        Ok(())
+    }
+
+    /// Notes in new segments the indexes of those that they replace, of which some may have been made since
+    /// the files were read.
+    fn note_indexes(&self, pieces: &mut [Replacement]) -> Result<(), StorageError> {
+        let env = self.store.env();
+        let kinds = kinds(env)?;
+        for piece in pieces {
+            if let Replacement::Segments { inputs, output: Some(output) } = piece {
+                output.note_indexes(headers(env, inputs, &kinds));
+            }
         }
         Ok(())
     }

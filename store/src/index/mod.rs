@@ -33,4 +33,4 @@ pub(crate) use folder::{PREFIX, is_build, live_builds};
 #[cfg(feature = "fuzzing")]
 pub(crate) use open::open_whole;
 pub(crate) use open::{IndexKey, headers, open};
-pub(crate) use places::{list, notes, split_name};
+pub(crate) use places::{kinds, list, notes, split_name};

@@ -2,7 +2,7 @@
 
 use super::file::IndexFile;
 use super::footer::{Tail, remedy};
-use super::places::{index_file, notes};
+use super::places::index_file;
 use super::state::{IndexState, StaleIndex};
 use crate::error::{Damage, ReadError, StorageError};
 use crate::layout::{Env, NamedFile};
@@ -71,16 +71,16 @@ pub(crate) fn open(env: &Env, wanted: IndexKey<'_>) -> Result<IndexState, Storag
 }
 
 /// Headers of the indexes of some segments, by kind: of several that of the segment with the most rows, null
-/// where none can be read.
-pub(crate) fn headers(env: &Env, segments: &[SegmentEntry]) -> Result<Extra, StorageError> {
-    let mut kinds: BTreeSet<String> = notes(env, segments)?.into_iter().map(|note| note.kind).collect();
-    kinds.extend(segments.iter().filter_map(SegmentEntry::indexes_before).flat_map(Extra::keys).cloned());
-    let of_kind = |kind: String| {
-        let found = segments.iter().filter_map(|segment| Some((header(env, segment, &kind)?, segment.rows)));
+/// where none can be read. `kinds`: those that are looked for.
+pub(crate) fn headers(env: &Env, segments: &[SegmentEntry], kinds: &BTreeSet<String>) -> Extra {
+    let before = segments.iter().filter_map(SegmentEntry::indexes_before).flat_map(Extra::keys);
+    let kinds: BTreeSet<&String> = kinds.iter().chain(before).collect();
+    let of_kind = |kind: &String| {
+        let found = segments.iter().filter_map(|segment| Some((header(env, segment, kind)?, segment.rows)));
         let (header, _) = found.max_by_key(|(header, rows)| (!header.is_null(), *rows))?;
-        Some((kind, header))
+        Some((kind.clone(), header))
     };
-    Ok(kinds.into_iter().filter_map(of_kind).collect())
+    kinds.into_iter().filter_map(of_kind).collect()
 }
 
 /// Header of a segment's index; where it was not made again yet, that of the files before.

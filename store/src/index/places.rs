@@ -8,7 +8,7 @@ use crate::manifest::SegmentEntry;
 use crate::vfs::is_missing;
 
 use serde::Serialize;
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::io::ErrorKind;
 use uuid::Uuid;
 
@@ -56,6 +56,11 @@ pub(crate) fn notes(env: &Env, segments: &[SegmentEntry]) -> Result<Vec<IndexNot
         }
     }
     Ok(notes)
+}
+
+/// The kinds of the indexes in the folder.
+pub(crate) fn kinds(env: &Env) -> Result<BTreeSet<String>, StorageError> {
+    Ok(list(env)?.iter().filter_map(|file| Some(split_name(file)?.1.to_owned())).collect())
 }
 
 /// Names of the files in the folder that are called like indexes, sorted; none where there is no folder.

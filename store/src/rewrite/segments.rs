@@ -2,7 +2,6 @@
 
 use super::Watch;
 use crate::error::{RewriteError, StorageError};
-use crate::index::headers;
 use crate::layout::{Env, HeldFolder};
 use crate::manifest::{FeaturePart, SegmentEntry};
 use crate::segment::{BlockBuffer, SealedSegment, SegmentBlock, SegmentFile, SegmentWriter, Vector};
@@ -19,7 +18,7 @@ pub(crate) fn rows_of(env: &Env, part: &FeaturePart, entry: &SegmentEntry) -> Re
 }
 
 /// Writes the live rows of some segments of a feature to one file in the folder; `None` if there is no such
-/// row. Its entry notes the indexes of the segments.
+/// row.
 pub(crate) fn merge_segments(
     folder: &HeldFolder,
     part: &FeaturePart,
@@ -29,7 +28,6 @@ pub(crate) fn merge_segments(
 ) -> Result<Option<SealedSegment>, RewriteError> {
     let uuid = Uuid::new_v4();
     let name = format!("{uuid}.arrow");
-    let indexes = headers(&folder.env, inputs).map_err(RewriteError::source)?;
     let sources = inputs
         .iter()
         .map(|entry| SegmentFile::open_of(&folder.env, part, entry))
@@ -37,13 +35,7 @@ pub(crate) fn merge_segments(
         .map_err(RewriteError::source)?;
     let mut target = RewrittenSegment { folder, part, uuid, name, writer: None };
     match copy(&sources, live, &mut target, watch) {
-        Ok(()) => {
-            let mut sealed = target.writer.map(SegmentWriter::finish).transpose()?;
-            if let Some(sealed) = &mut sealed {
-                sealed.entry.note_indexes(indexes);
-            }
-            Ok(sealed)
-        }
+        Ok(()) => Ok(target.writer.map(SegmentWriter::finish).transpose()?),
         Err(e) => {
             target.writer = None;
             folder.discard(&target.name);

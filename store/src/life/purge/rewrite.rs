@@ -3,12 +3,14 @@
 use super::super::stop_if;
 use super::{is_unclear, refuse_readers};
 use crate::error::{ChangeError, CommitError, ReadError, RewriteError};
+use crate::index::{headers, kinds};
 use crate::layout::{Env, HeldFolder, encoding_file, sample_file, segment_file};
 use crate::manifest::{DatasetPart, FeaturePart, FileEntry, SegmentEntry, sort_segments};
 use crate::rewrite::{Watch, has_counts, merge_counts, merge_samples, merge_segments, rows_of, work_folder};
 use crate::samples::FILE_BYTES;
 use crate::store::{Change, Snapshot, Store, WriterLock, publish};
 use gstore_core::{Cancel, RowSet};
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -17,6 +19,8 @@ pub(super) struct Rewrite<'a> {
     env: &'a Arc<Env>,
     folder: HeldFolder,
     pub live: RowSet,
+    /// The kinds of indexes that there are: none is made while a purge is at work.
+    index_kinds: BTreeSet<String>,
     /// New files, and their places.
     moves: Vec<(PathBuf, String)>,
     /// Files that were written again, or are gone.
@@ -26,7 +30,8 @@ pub(super) struct Rewrite<'a> {
 
 impl<'a> Rewrite<'a> {
     pub fn new(env: &'a Arc<Env>, live: RowSet, cancel: Option<&'a Cancel>) -> Result<Self, ChangeError> {
-        Ok(Rewrite { env, folder: work_folder(env)?, live, moves: Vec::new(), replaced: 0, cancel })
+        let (folder, index_kinds) = (work_folder(env)?, kinds(env)?);
+        Ok(Rewrite { env, folder, live, index_kinds, moves: Vec::new(), replaced: 0, cancel })
     }
 
     /// Moves the new files into place and publishes them. After an error they are gone again, unless
@@ -114,7 +119,8 @@ impl<'a> Rewrite<'a> {
             let written = merge_segments(&self.folder, old, inputs, &self.live, &mut watch);
             let written = written.map_err(|e| failed(&of, e))?.map(|sealed| sealed.entry);
             self.replaced += 1;
-            if let Some(entry) = written {
+            if let Some(mut entry) = written {
+                entry.note_indexes(headers(self.env, inputs, &self.index_kinds));
                 let from = self.folder.path_of(&format!("{}.arrow", entry.uuid));
                 self.moves.push((from, segment_file(old.number, entry.uuid)));
                 segments.push(entry);
