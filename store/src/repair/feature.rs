@@ -4,6 +4,7 @@ use super::Repair;
 use super::parts::{Inventory, list};
 use super::report::{Loss, LostKind};
 use crate::error::{StorageError, VerifyError, if_sound, is_medium};
+use crate::index::{headers, kinds};
 use crate::job::attached;
 use crate::layout::segment_file;
 use crate::manifest::{FeaturePart, FeatureState, SegmentEntry, sort_segments};
@@ -13,7 +14,7 @@ use crate::segment::{
 };
 use crate::verify::data_uuid;
 use gstore_core::{FeatureAttrs, FeatureDesc, Remedy, RowSet, many};
-use std::collections::HashSet;
+use std::collections::HashMap;
 use uuid::Uuid;
 
 /// Replaces the damaged segments of a feature. `live`: the live rows of its dataset.
@@ -49,17 +50,17 @@ pub(super) fn repair(
         }
         let from = format!("{} of its {}", saved.len(), many(entry.rows, "row"));
         work.report.rebuilt(format!("{name} of feature {}", part.display_name()), from);
-        kept.extend(rewrite(work, part, &salvaged, &wanted)?);
+        kept.extend(rewrite(work, part, (entry, &salvaged), &wanted)?);
         covered = covered.union(&wanted);
     }
     if !lost.is_empty() {
         let found = from_others(work, part, &shape, &lost)?;
-        for (salvaged, wanted) in found {
+        for (entry, salvaged, wanted) in found {
             work.report.notes.push(format!(
                 "feature {}: {wanted} were taken from a segment that the catalog does not list",
                 part.display_name()
             ));
-            kept.extend(rewrite(work, part, &salvaged, &wanted)?);
+            kept.extend(rewrite(work, part, (&entry, &salvaged), &wanted)?);
             lost = lost.difference(&wanted);
             count = count.min(lost.len());
         }
@@ -111,7 +112,7 @@ fn from_others(
     part: &FeaturePart,
     shape: &SegmentShape,
     lost: &RowSet,
-) -> Result<Vec<(SalvagedSegment, RowSet)>, VerifyError> {
+) -> Result<Vec<(SegmentEntry, SalvagedSegment, RowSet)>, VerifyError> {
     let mut out = Vec::new();
     let mut lost = lost.clone();
     for (uuid, name) in segments(work, part.number)? {
@@ -128,7 +129,7 @@ fn from_others(
         let wanted = salvaged.rows.intersection(&lost);
         if !wanted.is_empty() {
             lost = lost.difference(&wanted);
-            out.push((salvaged, wanted));
+            out.push((opened.entry, salvaged, wanted));
         }
     }
     Ok(out)
@@ -148,11 +149,11 @@ fn segments(work: &Repair<'_>, number: u32) -> Result<Vec<(Uuid, String)>, Verif
     Ok(all)
 }
 
-/// Writes some sound rows into a new segment, bit for bit.
+/// Writes some sound rows of a segment into a new one, bit for bit, which notes the indexes of the old one.
 fn rewrite(
     work: &mut Repair<'_>,
     part: &FeaturePart,
-    from: &SalvagedSegment,
+    (old, from): (&SegmentEntry, &SalvagedSegment),
     rows: &RowSet,
 ) -> Result<Option<SegmentEntry>, VerifyError> {
     if rows.is_empty() || work.options.dry_run {
@@ -162,9 +163,12 @@ fn rewrite(
     let path = work.files.path(&format!("{uuid}.arrow"))?;
     let mut writer = SegmentWriter::create(work.env.vfs(), &path, uuid, &part.desc, &part.attrs)?;
     from.copy(rows, &mut writer)?;
-    let sealed = writer.finish()?;
-    work.files.add(path, segment_file(part.number, sealed.entry.uuid));
-    Ok(Some(sealed.entry))
+    let mut entry = writer.finish()?.entry;
+    // A folder of indexes that cannot be listed keeps no row from being saved.
+    let kinds = kinds(work.env).unwrap_or_default();
+    entry.note_indexes(headers(work.env, std::slice::from_ref(old), &kinds));
+    work.files.add(path, segment_file(part.number, entry.uuid));
+    Ok(Some(entry))
 }
 
 /// Sources of a feature whose part is lost.
@@ -181,14 +185,14 @@ struct DisjointSegments {
     segments: Vec<SegmentEntry>,
     /// Their rows.
     covered: RowSet,
-    /// Those that were not taken, and their files.
-    rest: Vec<(Uuid, String)>,
+    /// Those that were not taken.
+    rest: Vec<SegmentEntry>,
 }
 
 impl DisjointSegments {
     /// Those with the most live rows. Of two with the same live rows the one with fewer deleted ones: it was
     /// written after a purge.
-    fn of(number: u32, mut sound: Vec<Candidate>, live: &RowSet) -> Self {
+    fn of(mut sound: Vec<Candidate>, live: &RowSet) -> Self {
         sound.sort_unstable_by_key(|c| {
             let here = c.rows.intersection(live).len();
             (std::cmp::Reverse(here), c.rows.len() - here, c.entry.uuid)
@@ -199,7 +203,7 @@ impl DisjointSegments {
                 chosen.covered = chosen.covered.union(&c.rows);
                 chosen.segments.push(c.entry);
             } else {
-                chosen.rest.push((c.entry.uuid, segment_file(number, c.entry.uuid)));
+                chosen.rest.push(c.entry);
             }
         }
         chosen
@@ -238,31 +242,41 @@ pub(super) fn rebuild(
     if let Some(version) = own.max_by_key(|p| (attached(p).len(), p.rows())) {
         part.extra = version.extra.clone();
     }
+    let own = versions().filter(|p| p.key == part.key);
+    let listed: HashMap<Uuid, &SegmentEntry> = own.flat_map(|p| &p.segments).map(|s| (s.uuid, s)).collect();
+    for found in &mut all {
+        if let Some(entry) = listed.get(&found.entry.uuid) {
+            // What a footer does not say.
+            found.entry.extra = entry.extra.clone();
+        }
+    }
     let live = live(&part.desc.dataset);
     let shape = SegmentShape::new(&part.desc, &part.attrs);
     let same = |c: &Candidate| c.desc == part.desc && c.attrs.groups == part.attrs.groups;
     let (own, others): (Vec<Candidate>, Vec<Candidate>) = all.into_iter().partition(same);
     let (sound, hurt): (Vec<Candidate>, Vec<Candidate>) = own.into_iter().partition(|c| c.sound);
-    let DisjointSegments { segments, mut covered, mut rest } = DisjointSegments::of(number, sound, &live);
+    let DisjointSegments { segments, mut covered, mut rest } = DisjointSegments::of(sound, &live);
     part.segments = segments;
     let whole = part.segments.len() as u64;
-    rest.extend(hurt.iter().map(|c| (c.entry.uuid, segment_file(number, c.entry.uuid))));
-    // Without a footer only the catalog knows whose rows these are; the shape alone says nothing.
-    let listed: HashSet<Uuid> =
-        versions().filter(|p| p.key == part.key).flat_map(|p| p.segments.iter().map(|s| s.uuid)).collect();
-    let (known, strange): (Vec<_>, Vec<_>) = unknown.into_iter().partition(|(uuid, _)| listed.contains(uuid));
-    rest.extend(known);
-    let foreign = others.iter().map(|c| segment_file(number, c.entry.uuid));
-    for file in foreign.chain(strange.into_iter().map(|(_, file)| file)) {
+    rest.extend(hurt.into_iter().map(|c| c.entry));
+    let mut strange: Vec<String> = others.iter().map(|c| segment_file(number, c.entry.uuid)).collect();
+    for (uuid, file) in unknown {
+        // Without a footer only the catalog knows whose rows these are; the shape alone says nothing.
+        match listed.get(&uuid) {
+            Some(entry) => rest.push((*entry).clone()),
+            None => strange.push(file),
+        }
+    }
+    for file in strange {
         let feature = part.display_name();
         work.report
             .notes
             .push(format!("{file} does not say that it is of feature {feature}; it was left out"));
     }
-    for (_, file) in rest {
-        let salvaged = salvage(work.env.file(file), &shape)?;
+    for entry in rest {
+        let salvaged = salvage(work.env.file(segment_file(number, entry.uuid)), &shape)?;
         let wanted = salvaged.rows.intersection(&live).difference(&covered);
-        part.segments.extend(rewrite(work, &part, &salvaged, &wanted)?);
+        part.segments.extend(rewrite(work, &part, (&entry, &salvaged), &wanted)?);
         covered = covered.union(&wanted);
     }
     sort_segments(&mut part.segments);

@@ -1,6 +1,7 @@
 //! Damaged segments, and which segments belong to a feature whose part is lost.
 
 use super::support::*;
+use crate::common::indexes::{KIND, build_all};
 use crate::common::*;
 use gstore_store::*;
 use std::path::PathBuf;
@@ -73,6 +74,31 @@ fn a_lost_feature_part_is_made_from_segments_that_overlap_without_a_row_twice() 
         let store = Store::open(&path).unwrap();
         assert_eq!(digest(&store, &f), was);
         assert_eq!(store.snapshot().unwrap().features()[0].state, FeatureState::Complete);
+        reset(&path, &good);
+    }
+}
+
+#[test]
+fn a_segment_that_is_repaired_notes_the_indexes_of_the_damaged_one() {
+    let (_dir, path) = place();
+    let store = filled(&path, 400, &feature("grad-sgd", 6, DType::F16), 400);
+    build_all(&store, KIND).unwrap();
+    drop(store);
+    let good = bytes(&path);
+    for with_part in [true, false] {
+        let damaged = path.join(segments_of(&path, 1).remove(0));
+        let mut content = fs_err::read(&damaged).unwrap();
+        let at = content.len() / 2;
+        content[at] ^= 16;
+        fs_err::write(damaged, content).unwrap();
+        if !with_part {
+            remove_manifests(&path, "feature");
+        }
+        let report = repair(&path);
+        let snapshot = Store::open(&path).unwrap().snapshot().unwrap();
+        let reader = snapshot.open_feature(&snapshot.features()[0]).unwrap();
+        let [segment] = reader.segments() else { panic!("{report:#?}") };
+        assert_eq!(reader.index_before(segment, KIND).unwrap()["seed"], 7, "{report:#?}");
         reset(&path, &good);
     }
 }
