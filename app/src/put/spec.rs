@@ -5,8 +5,11 @@ use gstore_core::{
     Space, sha256_hex,
 };
 use gstore_store::{DatasetPart, FeaturePart, JobFeature, RunCheckpoint, RunPart, RunUpdate, Snapshot};
-use serde::{Deserialize, Serialize};
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{Error, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Map;
+use std::fmt;
 use std::sync::Arc;
 use uuid::Uuid;
 
@@ -41,7 +44,7 @@ pub struct VectorSpec {
 }
 
 /// A space.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(untagged)]
 pub enum SpaceSpec {
     /// One that was made elsewhere: `external:` and a UUID. Vectors with the same one, of one checkpoint and
@@ -49,6 +52,32 @@ pub enum SpaceSpec {
     External(String),
     /// All of it.
     Whole(Space),
+}
+
+impl<'de> Deserialize<'de> for SpaceSpec {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(SpaceVisitor)
+    }
+}
+
+/// Takes a text or an object. serde also reads the fields of a type from a list, in the order of its source
+/// code.
+struct SpaceVisitor;
+
+impl<'de> Visitor<'de> for SpaceVisitor {
+    type Value = SpaceSpec;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a space as a text or an object")
+    }
+
+    fn visit_str<E: Error>(self, name: &str) -> Result<SpaceSpec, E> {
+        Ok(SpaceSpec::External(name.to_owned()))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, members: A) -> Result<SpaceSpec, A::Error> {
+        Space::deserialize(MapAccessDeserializer::new(members)).map(SpaceSpec::Whole)
+    }
 }
 
 /// A feature to write, and the run that is to know its checkpoint.

@@ -178,4 +178,22 @@ mod tests {
         let refused = Upload::read(loss).unwrap_err();
         assert!(refused.message().contains("embed or grad; losses have an upload of their own, put.losses"));
     }
+
+    #[test]
+    fn a_space_is_a_text_or_an_object() {
+        let read = |space: Value| {
+            let upload = json!({"put": {"vectors": {"dataset": "pool", "kind": "grad-sgd", "space": space}}});
+            Upload::read(upload.to_string().as_bytes())
+        };
+        let mut whole =
+            json!({"family": "gradient", "modules": "", "projection": "none", "loss": "", "dim": 2});
+        let error = read(whole.clone()).unwrap_err();
+        assert!(error.message().contains("missing field `reduction`"), "{error}");
+        whole["reduction"] = json!("");
+        for good in [json!(null), json!("external:x"), whole] {
+            assert_eq!(read(good).unwrap().dataset(), "pool");
+        }
+        let error = read(json!(["gradient", null, "", "none", null, "", "", 2])).unwrap_err();
+        assert!(error.message().contains("invalid type: list, expected a space as a text or an object"));
+    }
 }
