@@ -100,7 +100,8 @@ impl OpenFeature {
                     continue;
                 }
                 let block = self.reader.share_block(place).map_err(|e| status::read_status(&e))?;
-                let batch = self.batch(&block).map_err(|e| status::internal("vectors cannot be sent", &e))?;
+                let batch =
+                    self.batch(&block, range).map_err(|e| status::internal("vectors cannot be sent", &e))?;
                 if batch.num_rows() > 0 && to.blocking_send(batch).is_err() {
                     return Err(Status::cancelled("the rows are not read any more"));
                 }
@@ -109,11 +110,10 @@ impl OpenFeature {
         Ok(())
     }
 
-    /// The vectors of a block whose rows are live and asked for; if that is all of them, as parts of the map.
-    fn batch(&self, block: &SharedBlock) -> Result<RecordBatch, ArrowError> {
+    /// The vectors of a block of some rows that are live and asked for; if that is all of them, as parts of
+    /// the map.
+    fn batch(&self, block: &SharedBlock, range: Range<u64>) -> Result<RecordBatch, ArrowError> {
         let rows = shared::<UInt64Type>(block.rows());
-        let live = self.reader.live();
-        let wanted = BooleanArray::from_unary(&rows, |row| self.rows.contains(&row) && live.contains(row));
         let mut columns: Vec<ArrayRef> = Vec::with_capacity(self.schema.fields().len());
         for field in self.schema.fields() {
             columns.push(match (field.name().as_str(), field.data_type()) {
@@ -131,7 +131,13 @@ impl OpenFeature {
                 (name, _) => return Err(ArrowError::SchemaError(format!("no column `{name}` is stored"))),
             });
         }
-        filter_record_batch(&RecordBatch::try_new(Arc::clone(&self.schema), columns)?, &wanted)
+        let batch = RecordBatch::try_new(Arc::clone(&self.schema), columns)?;
+        let live = self.reader.live();
+        if self.rows.start <= range.start && range.end <= self.rows.end && live.covers(range) {
+            return Ok(batch);
+        }
+        let wanted = BooleanArray::from_unary(&rows, |row| self.rows.contains(&row) && live.contains(row));
+        filter_record_batch(&batch, &wanted)
     }
 }
 
