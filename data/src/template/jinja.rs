@@ -231,12 +231,16 @@ fn generation_tags_as_variables(source: &str) -> (String, bool) {
             rest = &tag[end..];
             continue;
         }
-        let inside = tag[2..].trim_start_matches(['-', '+']).trim_start();
-        let word_len = inside.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(inside.len());
-        let word_at = tag.len() - inside.len();
-        let after = &inside[word_len..];
-        let closes = after.trim_start().trim_start_matches(['-', '+']).starts_with("%}");
-        let (word, [open, close]) = (&inside[..word_len], MARKS);
+        let (word, after, closes) = first_word(tag);
+        if word == "raw" && closes {
+            let is_end = |at: &usize| matches!(first_word(&tag[*at..]), ("endraw", _, true));
+            let end = tag.match_indices("{%").map(|(at, _)| at).find(is_end).unwrap_or(tag.len());
+            out.push_str(&tag[..end]);
+            rest = &tag[end..];
+            continue;
+        }
+        let word_at = tag.len() - after.len() - word.len();
+        let [open, close] = MARKS;
         has_marks |= closes && word == "generation";
         let word = match word {
             "generation" if closes => format!("with %}}{{{{ {open} }}}}{{% with"),
@@ -249,6 +253,14 @@ fn generation_tags_as_variables(source: &str) -> (String, bool) {
     }
     out.push_str(rest);
     (out, has_marks)
+}
+
+/// The word that a tag begins with, what follows it, and whether that is the tag's end.
+fn first_word(tag: &str) -> (&str, &str, bool) {
+    let inside = tag[2..].trim_start_matches(['-', '+']).trim_start();
+    let end = inside.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(inside.len());
+    let (word, after) = inside.split_at(end);
+    (word, after, after.trim_start().trim_start_matches(['-', '+']).starts_with("%}"))
 }
 
 /// `strftime` of Friday, 26 July 2024, midnight: the day that templates which know no clock fall back to.
@@ -358,6 +370,10 @@ mod tests {
         assert_eq!(render(set), "2171");
         let env = |source: &str| ChatEnvironment::new(source).unwrap();
         assert!(env(set).has_marks && !env("{% if generation %}{% endif %}{# {% generation %} #}").has_marks);
+        let raw = "{%- raw %}{% generation %}{# {%+ endraw -%} {% generation %}a{% endgeneration %}";
+        let (without, _) = raw.split_at(raw.find(" {% gen").unwrap());
+        assert!(env(raw).has_marks && !env(without).has_marks);
+        assert_eq!([render(raw), render(without)], ["{% generation %}{# a", "{% generation %}{# "]);
         // Also in a macro, and with white space that goes.
         let turns =
             "{% macro turn() -%}\n  {%- generation %}\n a {%- endgeneration %} \n{% endmacro %}{{ turn() }}.";
