@@ -48,9 +48,10 @@ pub fn run(context: &Context, args: &GenerateArgs) -> Result<ExitCode> {
     };
     check_flags(context, args)?;
     let sampling = sampling(&args.sampling)?;
+    let ChosenModel { mut weights, base, checkpoint, run, origins } = chosen(context, args)?;
+    // Only now, so that one Ctrl-C ends a download.
     let message = "stopping after the token in work; once more to stop at once";
     let cancel = context.cancel_on_interrupt(message)?;
-    let ChosenModel { mut weights, base, checkpoint, run, origins } = chosen(context, args)?;
     let data = args.prompts.data.iter().map(PathBuf::as_path);
     output::check_unread(&[path], data, weights.folders().chain([base.as_path()]))?;
     let within = texts::within_positions(&weights.model, &args.text, weights.text.clone())?;

@@ -51,7 +51,6 @@ pub fn run(context: &Context, args: &TrainArgs) -> Result<ExitCode> {
     check_file_options(&args.data.samples, &args.data.eval_data)?;
     check_read(args)?;
     drawing::check_curves(context, args.saving.plot.as_deref(), &args.output)?;
-    let cancel = context.cancel_on_interrupt("stopping after the step in work; once more to stop at once")?;
     let of_store = args.data.samples.dataset.is_some() || args.data.eval_dataset.is_some();
     let store = context.open_for_training(of_store)?;
     let run = args.saving.run.clone().unwrap_or_else(|| name_of(&args.output));
@@ -64,6 +63,8 @@ pub fn run(context: &Context, args: &TrainArgs) -> Result<ExitCode> {
     let text = texts::options(&mut folders, &args.text)?;
     let text = texts::within_positions(&model, &args.text, text)?;
     let base = folders.origins().get(&model).cloned();
+    // Only now, so that one Ctrl-C ends a download.
+    let cancel = context.cancel_on_interrupt("stopping after the step in work; once more to stop at once")?;
     let request = TrainRequest {
         method: method(&args.weights),
         data: source(&args.data.samples, store.as_ref())?,
