@@ -25,6 +25,7 @@ mod missing;
 mod mix;
 mod names;
 mod nearest;
+pub mod normal;
 mod number;
 pub mod parallel;
 mod progress;

@@ -2,6 +2,7 @@
 
 use gstore_core::Cancel;
 use gstore_core::correlation::is_constant;
+use gstore_core::normal::{upper_quantile, upper_tail};
 use serde::{Deserialize, Serialize};
 
 use super::resample::{Bootstrap, Interval};
@@ -146,31 +147,16 @@ pub fn expected_recall(reliability: f64, top: f64, kept: f64) -> f64 {
         return 0.0;
     }
     let (common, own) = (reliability.max(0.0).sqrt(), (1.0 - reliability).max(1e-12).sqrt());
-    let cut = quantile(1.0 - kept);
+    // Exceeded by a standard normal value with such a probability; and the probability of values below x.
+    let exceeded = |p: f64| if p <= 0.5 { upper_quantile(p) } else { -upper_quantile(1.0 - p) };
+    let below = |x: f64| if x >= 0.0 { 1.0 - upper_tail(x) } else { upper_tail(-x) };
+    let cut = exceeded(kept);
     const STEPS: usize = 2000;
     let at = |step: usize| {
-        let label = quantile(1.0 - top * (step as f64 + 0.5) / STEPS as f64);
-        normal((common * label - cut) / own)
+        let label = exceeded(top * (step as f64 + 0.5) / STEPS as f64);
+        below((common * label - cut) / own)
     };
     (0..STEPS).map(at).sum::<f64>() / STEPS as f64
-}
-
-/// The normal distribution function (Abramowitz and Stegun 7.1.26, to 1.5e-7).
-fn normal(x: f64) -> f64 {
-    let z = x.abs() / std::f64::consts::SQRT_2;
-    let t = 1.0 / (1.0 + 0.327_591_1 * z);
-    let series = [1.061_405_429, -1.453_152_027, 1.421_413_741, -0.284_496_736, 0.254_829_592];
-    let tail = 0.5 * series.iter().fold(0.0, |sum, c| (sum + c) * t) * (-z * z).exp();
-    if x >= 0.0 { 1.0 - tail } else { tail }
-}
-
-fn quantile(p: f64) -> f64 {
-    let (mut low, mut high) = (-10.0, 10.0);
-    for _ in 0..50 {
-        let middle = 0.5 * (low + high);
-        if normal(middle) < p { low = middle } else { high = middle }
-    }
-    0.5 * (low + high)
 }
 
 #[cfg(test)]

@@ -1,5 +1,7 @@
 //! Noise floor of correlations: their spread, and the largest of many, where nothing is related.
 
+use gstore_core::normal::upper_quantile;
+
 /// Standard deviation of the correlation of unrelated losses; `None` with fewer than two dimensions.
 ///
 /// `dimensions`: those of the centred losses, of rows that are centred models less groups. Source: the exact
@@ -18,17 +20,7 @@ pub(crate) fn largest_of(n: u64, dimensions: usize) -> Option<f64> {
     if n < 2 {
         return Some(noise);
     }
-    Some((quantile(EXP_MINUS_GAMMA / n as f64) * noise).min(1.0))
-}
-
-/// The value that a standard normal one exceeds with probability `p`, 0 < p <= 1/2, to 5e-4.
-///
-/// Source: Abramowitz and Stegun 26.2.23.
-fn quantile(p: f64) -> f64 {
-    let t = (-2.0 * p.min(0.5).ln()).sqrt();
-    let above = 2.515517 + t * (0.802853 + t * 0.010328);
-    let below = 1.0 + t * (1.432788 + t * (0.189269 + t * 0.001308));
-    t - above / below
+    Some((upper_quantile(EXP_MINUS_GAMMA / n as f64) * noise).min(1.0))
 }
 
 #[cfg(test)]
@@ -48,6 +40,5 @@ mod tests {
         assert!((largest_of(20_000, 99).unwrap() - 0.41).abs() < 0.015);
         assert!((largest_of(20_000, 199).unwrap() - 0.29).abs() < 0.015);
         assert_eq!(largest_of(1_000_000, 2), Some(1.0));
-        assert!((quantile(0.025) - 1.959964).abs() < 1e-3);
     }
 }

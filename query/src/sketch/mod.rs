@@ -20,7 +20,6 @@ mod random;
 mod rotation;
 mod section;
 mod source;
-mod tail;
 
 pub use build::{BlockCodes, check, encode_block};
 pub use files::{FileSections, KIND, found, kept, most_kept, open};
@@ -37,4 +36,3 @@ pub(crate) use encode::tail_excess;
 pub(crate) use query::{QUERY_NORMS, Query, SketchQueries};
 pub(crate) use random::split_mix;
 pub(crate) use section::{ByteFactors, Class, Factor, Residual, RowRecord};
-pub(crate) use tail::upper_quantile;

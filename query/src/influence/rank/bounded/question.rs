@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use gstore_core::normal::upper_quantile;
 use gstore_core::parallel;
 use gstore_store::{DType, FeatureReader};
 
@@ -21,7 +22,7 @@ use crate::influence::sides::{SketchSide, all_have};
 use crate::influence::spec::mode::{Mode, Plane, SketchMode};
 use crate::influence::spec::{Across, Order, Within};
 use crate::kernel::RowProducts;
-use crate::sketch::{tail_excess, upper_quantile};
+use crate::sketch::tail_excess;
 use crate::values::groups;
 
 /// Fewer rows than this for each that is wanted are scanned: too many would be candidates.

@@ -3,11 +3,11 @@
 //! A trial draws a rotation and counts if the bound of any of the first k rows is below its score: more than
 //! a ranking can miss, since a row whose bound fails is still scored if the bound is above the threshold.
 
+use gstore_core::normal::upper_quantile;
+
 use super::bounds::{CodeFactors, Measure};
 use crate::kernel::{CodeKind, Codes, Kernel};
-use crate::sketch::{
-    Encoder, Factor, Planes, Rotation, RowRecord, SketchQueries, split_mix, tail_excess, upper_quantile,
-};
+use crate::sketch::{Encoder, Factor, Planes, Rotation, RowRecord, SketchQueries, split_mix, tail_excess};
 
 /// Numbers in -1..1.
 struct Numbers(u64);

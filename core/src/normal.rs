@@ -1,7 +1,7 @@
-//! Tails of the normal distribution.
+//! Tails of the standard normal distribution.
 
-/// The z with `P(Z > z) = p` for a standard normal Z, rounded up by at most 1e-9; 0 for p of a half or more.
-pub(crate) fn upper_quantile(p: f64) -> f64 {
+/// The z with `P(Z > z) = p`, rounded up by at most 1e-9; 0 for p of a half or more.
+pub fn upper_quantile(p: f64) -> f64 {
     if p >= 0.5 {
         return 0.0;
     }
@@ -23,7 +23,7 @@ fn density(z: f64) -> f64 {
 
 /// `P(Z > z)` for z >= 0, to about 1e-14 relative: the series of the distribution function below 2.5, the
 /// continued fraction of Mills' ratio above.
-fn upper_tail(z: f64) -> f64 {
+pub fn upper_tail(z: f64) -> f64 {
     let density = density(z);
     if z < 2.5 {
         let (mut term, mut sum, mut n) = (z, z, 1.0);
