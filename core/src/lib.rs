@@ -59,5 +59,5 @@ pub use remedy::Remedy;
 pub use rotation::{SignRotation, hadamard};
 pub use rows::{CELL_ROWS, RowFlags, RowSet};
 pub use separator::separator;
-pub use tensors::{TensorNote, tensor_header};
+pub use tensors::{TensorNote, header_bytes, tensor_header};
 pub use words::{first_of, many, many_of, one_line, shortened, wrapped};

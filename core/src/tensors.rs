@@ -39,9 +39,14 @@ pub fn tensor_header(
         header.insert(name, entry);
         offset = end;
     }
+    Ok(header_bytes(header))
+}
+
+/// A header as a file begins with it: its length, and the header, filled up to a multiple of 8 bytes.
+pub fn header_bytes(header: Map<String, Value>) -> Vec<u8> {
     let mut header = Value::Object(header).to_string().into_bytes();
     header.resize(header.len().next_multiple_of(8), b' ');
-    Ok([&(header.len() as u64).to_le_bytes()[..], &header[..]].concat())
+    [&(header.len() as u64).to_le_bytes()[..], &header[..]].concat()
 }
 
 #[cfg(test)]

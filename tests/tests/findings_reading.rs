@@ -358,7 +358,7 @@ fn s18_one_is_alone() {
 }
 
 /// A tokenizer of three words.
-const WORDS: &str = r#"{"version": "1.0", "truncation": null, "padding": null, "added_tokens": [], "normalizer": null,
+pub const WORDS: &str = r#"{"version": "1.0", "truncation": null, "padding": null, "added_tokens": [], "normalizer": null,
   "pre_tokenizer": {"type": "Whitespace"}, "post_processor": null, "decoder": null,
   "model": {"type": "WordLevel", "vocab": {"hello": 0, "there": 1, "[UNK]": 2}, "unk_token": "[UNK]"}}"#;
 

@@ -19,6 +19,7 @@ mod entropy;
 mod evaluate;
 mod factors;
 mod factors_fit;
+mod factors_names;
 mod factors_refused;
 mod factors_rows;
 mod factors_segments;

@@ -74,8 +74,9 @@ pub fn import_factors(
 /// Refuses factors of modules that cannot be used; how many modules there are.
 fn check(folder: &FactorFolder, stamp: &FactorStamp) -> Result<usize, FactorError> {
     let strategy = folder.arguments.strategy();
-    let names: Vec<String> = stamp.modules.iter().map(|module| module.name.clone()).collect();
     let reader = folder.reader()?;
+    let names: Vec<String> =
+        stamp.modules.iter().map(|module| reader.name_in_files(&module.name).to_owned()).collect();
     let chosen = reader.chosen(Some(&names))?;
     for name in &chosen {
         let (module, factors) = reader.module(name)?;
@@ -174,8 +175,7 @@ fn foreign(
     }
     let none_of_model = |Module { name, out, input, .. }: &Module| {
         FactorJobError::Refused(format!(
-            "module `{name}` of {out} outputs and {input} inputs is none of the model: the factors are of another \
-             one, or made with a version of transformers that names it otherwise"
+            "module `{name}` of {out} outputs and {input} inputs is none of the model: the factors are of another one"
         ))
     };
     if let Some(module) = engine::unknown_module(request, &found)? {
@@ -186,7 +186,8 @@ fn foreign(
     let modules = engine.modules().to_vec();
     for module in &found {
         let same = |known: &Module| {
-            (&known.name, known.out, known.input) == (&module.name, module.out, module.input)
+            (reader.name_in_files(&known.name), known.out, known.input)
+                == (module.name.as_str(), module.out, module.input)
         };
         if !modules.iter().any(same) {
             return Err(none_of_model(module));

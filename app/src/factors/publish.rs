@@ -4,6 +4,7 @@ use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
 
+use gstore_model::architectures::transformers_name;
 pub use gstore_query::eigen::FACTORS;
 use gstore_query::gram;
 use gstore_store::{ArtifactPart, Snapshot, Store};
@@ -11,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::error::FactorJobError;
-use super::folder::{FactorFolder, check_room, matrices};
+use super::folder::{FactorFolder, check_room, copy_header, matrices};
 use super::sealed::{finished_files, seal};
 use super::stamp::FactorStamp;
 
@@ -87,8 +88,8 @@ pub fn list_factors(snapshot: &Snapshot) -> Result<(Vec<FactorNote>, u64), Facto
     Ok((notes, grams))
 }
 
-/// Publishes the finished factors of a folder: all its files but those of partitions. They take the place of
-/// what `over` has under the name.
+/// Publishes the finished factors of a folder: all its files but those of partitions, with the names of the
+/// stamp for modules that transformers names otherwise. They take the place of what `over` has under the name.
 pub(super) fn publish(
     store: &Store,
     name: &str,
@@ -100,9 +101,19 @@ pub(super) fn publish(
     let content = FactorContent { stamp: stamp.clone(), samples };
     let content = serde_json::to_value(content).map_err(std::io::Error::other)?;
     let mut files = store.artifact_files()?;
+    let own = |name: &str| {
+        let mut modules = stamp.modules.iter().map(|module| module.name.as_str());
+        modules.find(|own| [*own, transformers_name(own)].contains(&name)).unwrap_or(name).to_owned()
+    };
     for name in finished_files(folder)? {
         let path = folder.join(&name);
-        let copy = |out: &mut dyn Write| std::io::copy(&mut fs_err::File::open(&path)?, out).map(drop);
+        let copy = |out: &mut dyn Write| {
+            let mut file = fs_err::File::open(&path)?;
+            if has_modules(&name) {
+                copy_header(&mut file, out, &own)?;
+            }
+            std::io::copy(&mut file, out).map(drop)
+        };
         files.write(&name, copy)?;
     }
     // Factors that were exported from another store may be of a dataset that this one does not have.
@@ -114,8 +125,13 @@ pub(super) fn publish(
     Ok(store.put_artifact_with(part, files, over, command)?)
 }
 
-/// Writes the files of factors into a folder, which is made: one that Kronfluence reads. Matrices in blocks
-/// are written whole, with the zeros outside of these.
+/// Whether a file of factors has tensors by the names of modules.
+fn has_modules(file: &str) -> bool {
+    file.ends_with(".safetensors")
+}
+
+/// Writes the files of factors into a folder, which is made: one that Kronfluence reads. Modules have the names
+/// that transformers gives them. Matrices in blocks are written whole, with the zeros outside of these.
 ///
 /// # Errors
 /// A folder that is there and not empty, too little room for whole matrices, files that cannot be written,
@@ -137,7 +153,11 @@ pub fn export_factors(
     }
     for file in part.files.iter().filter(|file| !is_cut || matrices(&file.name).is_none()) {
         let map = snapshot.artifact_file(&part, &file.name)?;
-        fs_err::write(folder.join(&file.name), map.as_bytes())?;
+        let (mut from, mut to) = (map.as_bytes(), fs_err::File::create(folder.join(&file.name))?);
+        if has_modules(&file.name) {
+            copy_header(&mut from, &mut to, &|name| transformers_name(name).to_owned())?;
+        }
+        to.write_all(from)?;
     }
     for file in part.files.iter().filter(|_| is_cut) {
         let Some(what) = matrices(&file.name) else { continue };

@@ -30,6 +30,14 @@ const ROPE: RopeSettings = RopeSettings {
     share: Some(("rotary_pct", 0.25)),
 };
 
+/// The name that transformers (from 5.14 on) gives a module, whose weights files have under `module`.
+pub fn transformers_name(module: &str) -> &str {
+    match module {
+        "embed_out" => "lm_head",
+        _ => module,
+    }
+}
+
 fn read(config: JsonObject<'_>) -> Result<Decoder, ModelError> {
     let sizes =
         ModelSizes::read(config, SizeDefaults { kv_heads: None, head_dim: None, max_positions: 2048 })?;

@@ -28,3 +28,4 @@ pub use decoder::{
     Decoder, LinearId, LinearKind, Mlp, NormId, NormPlace, Param, PositionEncoding, QkNorm, Residual,
     RopeScaling, RowRuns, TensorRole, WeightSlice,
 };
+pub use gpt_neox::transformers_name;

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use gstore_curvature::{Blocks, Covariance, Eigen, Module, ModuleFactors, Squares, Strategy};
+use gstore_model::architectures::transformers_name;
 use gstore_store::FileMap;
 
 use super::arguments::FactorArguments;
@@ -130,6 +131,14 @@ impl FactorReader {
             return Err(FactorError::Missing { folder: self.path.clone(), what });
         }
         Ok(self.names.iter().filter(|name| wanted.contains(name)).cloned().collect())
+    }
+
+    /// The name that the files have for a module of a model: its own, or that of transformers.
+    pub fn name_in_files<'a>(&self, module: &'a str) -> &'a str {
+        match self.names.iter().any(|name| name == module) {
+            true => module,
+            false => transformers_name(module),
+        }
     }
 
     /// What there is of a module.

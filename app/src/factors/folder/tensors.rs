@@ -1,9 +1,9 @@
 //! Safetensors files of factors and scores: streamed out, read a tensor at a time, mapped or from a folder.
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
-use gstore_core::{TensorNote, tensor_header};
+use gstore_core::{TensorNote, header_bytes, tensor_header};
 use gstore_curvature::{Blocks, CurvatureError};
 use gstore_model::weights::{TensorEntry, TensorMap, TensorSet};
 use gstore_store::FileMap;
@@ -124,6 +124,29 @@ pub(super) fn write(
         }
         Ok(())
     })
+}
+
+/// Copies the header of a file of tensors, with these names for theirs: the values behind it stay as they are.
+///
+/// # Errors
+/// What is no header, one name for two tensors, and what the file system refuses.
+pub(in crate::factors) fn copy_header(
+    from: &mut dyn Read,
+    to: &mut dyn Write,
+    name: &dyn Fn(&str) -> String,
+) -> std::io::Result<()> {
+    let mut length = [0; 8];
+    from.read_exact(&mut length)?;
+    let mut bytes = Vec::new();
+    from.take(u64::from_le_bytes(length)).read_to_end(&mut bytes)?;
+    let header: Map<String, Value> = serde_json::from_slice(&bytes)?;
+    let mut named = Map::new();
+    for (key, entry) in header {
+        if named.insert(name(&key), entry).is_some() {
+            return Err(std::io::Error::other(format!("two tensors would be called {}", name(&key))));
+        }
+    }
+    to.write_all(&header_bytes(named))
 }
 
 /// A file of tensors.

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use gstore_curvature::{Blocks, Covariance, Eigen, Module, ModuleFactors};
+use gstore_model::architectures::transformers_name;
 use gstore_store::{FileMap, vfs::free_space};
 
 use super::error::FactorError;
@@ -57,7 +58,7 @@ pub(in crate::factors) fn check_blocks(
 }
 
 impl FactorFolder {
-    /// Writes the matrices of a file of a store, whole.
+    /// Writes the matrices of a file of a store, whole, of modules as transformers names them.
     ///
     /// Memory: those of the file, as they are stored.
     pub(in crate::factors) fn write_whole(
@@ -72,7 +73,7 @@ impl FactorFolder {
         };
         let all = from.names().into_iter().map(of).collect::<Result<Vec<_>, _>>()?;
         let tensors = all.iter().map(|(name, blocks, values)| Tensor {
-            name,
+            name: transformers_name(name),
             shape: vec![blocks.size(); 2],
             values: TensorValues::Cut { values, blocks: *blocks },
         });

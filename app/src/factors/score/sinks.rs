@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use arrow_array::cast::AsArray;
+use gstore_model::architectures::transformers_name;
 
 use super::lines::{ScoreTableWriter, number};
 use super::pass::RowScores;
@@ -218,14 +219,17 @@ fn row_ids(plan: &ScorePlan) -> Result<Vec<String>, FactorJobError> {
     Ok(ids)
 }
 
-/// Writes the scores into a folder of Kronfluence's.
+/// Writes the scores into a folder of Kronfluence's, of modules as transformers names them.
 pub(super) fn write_kronfluence(folder: &ScoreFolder, held: HeldScores) -> Result<(), FactorJobError> {
     let HeldScores { tables, queries, rows, own, .. } = held;
     let (kind, shape) = match own {
         true => (ScoreKind::OfItself, vec![rows]),
         false => (ScoreKind::Pairwise, vec![queries, rows]),
     };
-    let table = |(key, values)| ScoreTable { key, shape: shape.clone(), values };
+    let table = |(name, values): (String, Vec<f32>)| {
+        let key = transformers_name(&name).to_owned();
+        ScoreTable { key, shape: shape.clone(), values }
+    };
     let tables: Vec<ScoreTable> = tables.into_iter().map(table).collect();
     Ok(folder.write(kind, None, &tables)?)
 }
