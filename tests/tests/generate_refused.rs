@@ -258,6 +258,7 @@ fn weights_that_the_model_has_no_place_for_are_told() {
     place.write("model/model.safetensors", [&length[..], header.as_bytes(), values, &[0; 4]].concat());
     for words in [
         &["ingest", "--dataset", "pool", "--data", "pool.jsonl", "--features", "loss"][..],
+        &["factors", "fit", "f", "--dataset", "pool", "--strategy", "diagonal", "--dry-run"],
         &["train", "--data", "pool.jsonl", "--max-steps", "1", "--output", "tuned"],
         &["generate", "--prompt", "Is 7 odd?", "--max-new-tokens", "2"],
         &["generate", "--data", "pool.jsonl", "--perplexity"],
@@ -267,6 +268,21 @@ fn weights_that_the_model_has_no_place_for_are_told() {
         let told = format!("no place for 1 tensor of the weights, left out: {name}");
         assert_eq!(done.stderr.matches(&told).count(), 1, "{words:?}: {}", done.stderr);
     }
+    let adapter = world::demo().join("warmup/checkpoint-26").display().to_string();
+    let merged = place.done(&["merge", &adapter, "--model", "model", "--output", "merged"]);
+    assert!(merged.stderr.contains("no place for 1 tensor"), "{}", merged.stderr);
+
+    // Checkpoints of one training, which differ in a bit of a weight that the model has.
+    for (name, from_end) in [("copies/a", 6), ("copies/b", 8)] {
+        world::copy_files(&place.path("model"), &place.path(name));
+        world::flip(&place.path(name).join("model.safetensors"), from_end);
+    }
+    let ingest =
+        ["ingest", "--dataset", "pool", "--features", "loss", "--model", "model", "--max-length", "64"];
+    let done = place.done(&[&ingest[..], &["--checkpoints", "copies/a", "copies/b"]].concat());
+    let told = " and 2 other folders: the models that they describe have no place for 1 tensor";
+    assert_eq!(done.stderr.matches("no place for").count(), 1, "{}", done.stderr);
+    assert!(done.stderr.contains(told), "{}", done.stderr);
 }
 
 #[test]

@@ -102,12 +102,17 @@ fn source(request: &IngestRequest) -> CheckpointSource {
     }
 }
 
+/// The request's model at its first checkpoint, whose weights are not read.
+pub(super) fn folder(request: &IngestRequest) -> Result<ModelFolder, FactorJobError> {
+    ModelFolder::open(&source(request).model).map_err(FactorJobError::other)
+}
+
 /// The first of some modules that the request's model does not have; its weights are not read.
 pub(super) fn unknown_module<'a>(
     request: &IngestRequest,
     modules: &'a [Module],
 ) -> Result<Option<&'a Module>, FactorJobError> {
-    let folder = ModelFolder::open(&source(request).model).map_err(FactorJobError::other)?;
+    let folder = folder(request)?;
     let is_known = |module: &&Module| {
         let patterns = vec![module.name.clone()];
         ModuleSelection { patterns, biases: false }.resolve(folder.decoder()).is_ok()
@@ -117,9 +122,7 @@ pub(super) fn unknown_module<'a>(
 
 /// Identity of the request's first checkpoint, whose weights are read and not kept.
 pub(super) fn checkpoint(request: &IngestRequest) -> Result<CheckpointId, FactorJobError> {
-    let source = source(request);
-    let folder = ModelFolder::open(&source.model).map_err(FactorJobError::other)?;
-    id(&source, &folder)
+    id(&source(request), &folder(request)?)
 }
 
 fn id(source: &CheckpointSource, folder: &ModelFolder) -> Result<CheckpointId, FactorJobError> {
@@ -132,8 +135,7 @@ pub(super) fn identity(
     request: &IngestRequest,
     engine: &CurvatureEngine,
 ) -> Result<CheckpointId, FactorJobError> {
-    let source = source(request);
-    let folder = ModelFolder::open(&source.model).map_err(FactorJobError::other)?;
+    let (source, folder) = (source(request), folder(request)?);
     if let Some(module) = other_module(engine.modules(), [engine.decoder(), folder.decoder()]) {
         return Err(FactorJobError::Refused(format!(
             "module `{module}` of {} is not that of checkpoint {}: both have to be of one model",

@@ -64,6 +64,7 @@ impl FitPlan {
         let engine = engine::load(&ingest, &ingest.modules)?;
         work.progress.advance(1);
         work.progress.finish();
+        engine::folder(&ingest)?.unused_note().iter().for_each(|note| work.progress.note(note));
         let checkpoints = checkpoints(&ingest, &engine)?;
         let modules = engine.modules().to_vec();
         check_partitions(request.partitions[1], modules.len() as u64, "module")?;

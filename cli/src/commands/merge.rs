@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use gstore::Folders;
-use gstore_model::weights::Adapter;
+use gstore_model::weights::{Adapter, ModelFolder};
 use serde_json::json;
 
 use crate::args::MergeArgs;
@@ -61,6 +61,7 @@ pub fn run(context: &Context, args: &MergeArgs) -> Result<()> {
         remove_leftovers(PREFIX, &args.output);
         gstore_train::merge(&base, adapter, &args.output)?;
     }
+    ModelFolder::open(&base)?.unused_note().iter().for_each(|note| context.say(note));
     let [output, model, adapter] = [args.output.as_path(), base.as_path(), adapter].map(path_text);
     match args.json {
         true => {

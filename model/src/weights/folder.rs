@@ -123,9 +123,9 @@ impl ModelFolder {
         Ok(())
     }
 
-    /// What is to be said of weights that the model has no place for. As in transformers it computes without
-    /// them: the configuration may lack what they belong to, such as `attention_bias`.
-    pub fn unused_note(&self) -> Option<String> {
+    /// Weights that the model has no place for, as [`unused_note`] names them. As in transformers it computes
+    /// without them: the configuration may lack what they belong to, such as `attention_bias`.
+    pub fn unused_weights(&self) -> Option<String> {
         let params = self.decoder.params.iter();
         let used = params.flat_map(|param| std::iter::once(&param.name).chain(&param.aliases));
         let used: HashSet<&str> = used.map(String::as_str).collect();
@@ -133,13 +133,14 @@ impl ModelFolder {
         let unused = self.tensors.names().filter(|name| !used.contains(name) && !is_buffer(name));
         let unused: Vec<&str> = unused.collect();
         (!unused.is_empty()).then(|| {
-            format!(
-                "{}: the model that it describes has no place for {} of the weights, left out: {}",
-                self.path.join("config.json").display(),
-                many(unused.len() as u64, "tensor"),
-                first_of(&unused, 4)
-            )
+            let tensors = many(unused.len() as u64, "tensor");
+            format!("{tensors} of the weights, left out: {}", first_of(&unused, 4))
         })
+    }
+
+    /// What is to be said of these weights.
+    pub fn unused_note(&self) -> Option<String> {
+        self.unused_weights().map(|weights| unused_note(&weights, &self.path, 0))
     }
 
     /// The folder.
@@ -206,6 +207,19 @@ impl ModelFolder {
             hasher.update(bytes);
         })?;
         Ok(hasher.finalize())
+    }
+}
+
+/// What is to be said of weights that the models of a folder and of so many others have no place for.
+pub fn unused_note(weights: &str, folder: &Path, others: usize) -> String {
+    let config = folder.join("config.json");
+    match others {
+        0 => format!("{}: the model that it describes has no place for {weights}", config.display()),
+        _ => format!(
+            "{} and {}: the models that they describe have no place for {weights}",
+            config.display(),
+            many(others as u64, "other folder")
+        ),
     }
 }
 

@@ -23,7 +23,7 @@ pub use crate::files::{
 pub use adapter::{AdaptedWeight, Adapter, LoraModule};
 pub use digest::{BaseDigest, BaseDigests, checkpoint_id};
 pub use finite::{NOT_NUMBERS, check_finite, unsound_model};
-pub use folder::{ModelFolder, checkpoints_in, has_config, numbered_checkpoints};
+pub use folder::{ModelFolder, checkpoints_in, has_config, numbered_checkpoints, unused_note};
 pub use gstore_state::{DamagedFile, GstoreState, check_written};
 pub use moments::{
     Moments, MomentsError, MomentsFile, TensorMoments, TrainedTensor, WeightDecay, read_momentum,

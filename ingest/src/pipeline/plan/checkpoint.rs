@@ -1,5 +1,6 @@
 //! Checkpoints of a plan: what they are, and what is missing of their features.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use gstore_core::Kind;
@@ -20,7 +21,7 @@ use crate::projection::{ModuleShape, NOMINAL_TOKENS, ProjectionSpec, ProjectionS
 use gstore_model::architectures::Decoder;
 use gstore_model::gradients::HostFactors;
 use gstore_model::params::TensorSpec;
-use gstore_model::weights::{Adapter, BaseDigests, ModelFolder};
+use gstore_model::weights::{Adapter, BaseDigests, ModelFolder, unused_note};
 
 /// One checkpoint of a plan.
 pub struct CheckpointPlan {
@@ -30,7 +31,7 @@ pub struct CheckpointPlan {
     pub id: CheckpointId,
     /// What the model computes.
     pub decoder: Decoder,
-    /// What is to be said of weights that the model has no place for.
+    /// Weights that the model has no place for, as a note names them.
     pub(super) unused: Option<String>,
     /// Differentiated tensors of the model itself, as indices into the decoder's params; none with an
     /// adapter.
@@ -137,7 +138,7 @@ pub(in super::super) fn describe_checkpoint(
     let moments = tracked.moments(request, arg)?.map(|file| file.digest()).transpose()?;
     let measure = tracked.measure(request, arg, &id)?;
     let decoder = tracked.folder.decoder().clone();
-    let unused = tracked.folder.unused_note();
+    let unused = tracked.folder.unused_weights();
     let setting = FeatureContext {
         request,
         encoding,
@@ -237,6 +238,25 @@ pub(super) fn refuse_twins(checkpoints: &[CheckpointPlan]) -> Result<(), IngestE
         }
     }
     Ok(())
+}
+
+/// Notes of weights that models have no place for: one of all folders that have the same.
+pub(super) fn unused_notes(
+    request: &IngestRequest,
+    base: &ModelFolder,
+    checkpoints: &[CheckpointPlan],
+) -> Vec<String> {
+    let mut folders: BTreeMap<String, BTreeSet<&Path>> = BTreeMap::new();
+    let of_checkpoints = checkpoints.iter().map(|plan| (plan.arg.model(&request.model), plan.unused.clone()));
+    for (folder, weights) in of_checkpoints.chain([(base.path(), base.unused_weights())]) {
+        if let Some(weights) = weights {
+            folders.entry(weights).or_default().insert(folder);
+        }
+    }
+    let note = |(weights, folders): (&String, &BTreeSet<&Path>)| {
+        Some(unused_note(weights, folders.first()?, folders.len() - 1))
+    };
+    folders.iter().filter_map(note).collect()
 }
 
 /// A note where a new one-bit feature starts next to an older one whose signs were not rotated.

@@ -24,7 +24,7 @@ pub use inputs::check_inputs;
 pub(super) use inputs::encoder;
 pub(super) use job::check_run_name;
 
-use checkpoint::{plan_checkpoint, refuse_twins, unrotated_note};
+use checkpoint::{plan_checkpoint, refuse_twins, unrotated_note, unused_notes};
 use inputs::check_request;
 
 /// Everything that an ingest will do.
@@ -114,18 +114,16 @@ impl IngestPlan {
             None => first_rows(&live, request.limit),
         };
         check_stored(&encoder, &snapshot, &dataset, &rows, progress)?;
-        let mut notes: Vec<String> = base.unused_note().into_iter().collect();
         let mut checkpoints = Vec::with_capacity(request.checkpoints.len());
         progress.start("reading weights", request.checkpoints.len() as u64, Unit::Checkpoints);
         for (i, arg) in request.checkpoints.iter().enumerate() {
             let weight = request.weights.get(i).copied();
             let plan = plan_checkpoint(&request, &snapshot, &base, arg, weight, &encoding, bases)?;
-            notes.extend(plan.unused.clone().filter(|note| !notes.contains(note)));
             checkpoints.push(plan);
             progress.advance(1);
         }
         progress.finish();
-        notes.iter().for_each(|note| progress.note(note));
+        unused_notes(&request, &base, &checkpoints).iter().for_each(|note| progress.note(note));
         refuse_twins(&checkpoints)?;
         let features = checkpoints.iter().flat_map(|checkpoint| &checkpoint.features);
         features
