@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use arrow_array::Array;
 use gstore_core::Cancel;
-use gstore_data::{FieldNames, IdAllocator, Place, find};
+use gstore_data::{FieldNames, IdAllocator, Place, find, parse_object};
 use gstore_store::{DatasetPart, Snapshot, record_columns};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -56,12 +56,7 @@ enum RecordOrigin<'a> {
     Dataset { name: &'a str, row: u64 },
 }
 
-impl<'a> RecordLocation<'a> {
-    /// The place again if an object stands there.
-    fn of_object(self, value: &Value) -> Result<RecordLocation<'a>, EvaluateError> {
-        if value.is_object() { Ok(self) } else { Err(self.error("a record is a JSON object")) }
-    }
-
+impl RecordLocation<'_> {
     /// What is wrong with it.
     pub fn error(&self, what: &str) -> EvaluateError {
         let what = what.to_owned();
@@ -125,14 +120,13 @@ pub(crate) fn each_record(
                     cancel.check()?;
                     let raw = raw?;
                     let mut at = RecordLocation { number, made: None, place: RecordOrigin::File(raw.place) };
-                    let value = serde_json::from_slice::<Value>(raw.json);
-                    let value = value.map_err(|error| at.error(&format!("malformed JSON: {error}")))?;
-                    if value.get("id").is_none_or(Value::is_null) {
+                    let object = parse_object(raw.json).map_err(|error| at.error(&error.to_string()))?;
+                    if object.get("id").is_none_or(Value::is_null) {
                         // What is no sample was not answered either.
                         let read = fields.read_prompt(raw.json).ok();
                         at.made = read.map(|(json, record)| ids.id_of(&record, &json));
                     }
-                    take(at.of_object(&value)?, value)?;
+                    take(at, Value::Object(object))?;
                     number += 1;
                 }
             }

@@ -319,12 +319,13 @@ fn no_improvement_is_said() {
 fn records_that_cannot_be_used_are_named() {
     for (text, words) in [
         ("{\"id\": 1, \"expected\": \"x\"}\n", "line 1: there is no prediction"),
-        ("{\"prediction\": \"x\", \"expected\": \"y\"}\n[1]\n", "line 2: a record is a JSON object"),
+        ("{\"prediction\": \"x\", \"expected\": \"y\"}\n[1]\n", "line 2: expected a JSON object, found"),
         (
             "{\"id\": 1, \"prediction\": \"x\", \"expected\": \"y\"}\n{\"id\": 1, \"prediction\": \"x\", \"expected\": \"y\"}\n",
             "comes twice",
         ),
         ("{\"prediction\": \"x\"", "malformed JSON"),
+        ("{\"id\": 1, \"id\": 2}\n", "the key \"id\" appears twice"),
     ] {
         let folder = folder(&[("rows.jsonl", text)]);
         let error = read(&request(folder.path(), &["rows.jsonl"])).expect_err(words);
