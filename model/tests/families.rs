@@ -2,7 +2,7 @@
 //! implemented is refused by name.
 
 use crate::common::assert_says;
-use crate::common::zoo::{configs, fixture, read, zoo};
+use crate::common::zoo::{config, fixture, folders, read};
 use gstore_model::architectures::{
     Decoder, LinearId, LinearKind, Mlp, NormPlace, Param, PositionEncoding, QkNorm, Residual, RopeScaling,
     RowRuns, TensorRole,
@@ -11,12 +11,9 @@ use gstore_model::weights::{ModelFolder, TrainedTensor, WeightDecay};
 use serde_json::{Value, json};
 
 #[test]
-#[cfg_attr(not(reference_results), ignore = "needs the reference results; set GSTORE_SHARED")]
 fn parameters_are_those_of_transformers_in_order() {
-    let Some(zoo) = zoo() else { return };
-    for (name, lines) in fixture("zoo_parameters.json").as_object().unwrap() {
-        let folder = ModelFolder::open(&zoo.join(name)).unwrap();
-        let decoder = folder.decoder();
+    for (name, family) in fixture("families.json").as_object().unwrap() {
+        let decoder = read(&family["config"]).unwrap();
         let describe = |(param, trained): (&Param, &TrainedTensor)| {
             let group = if trained.decay == WeightDecay::Yes { "decayed" } else { "plain" };
             let order = if param.transposed { "input-out" } else { "as-is" };
@@ -24,11 +21,20 @@ fn parameters_are_those_of_transformers_in_order() {
             format!("{} {group} {order} {}", param.name, sizes.join(" "))
         };
         let found: Vec<String> =
-            decoder.params.iter().zip(&TrainedTensor::all(decoder)).map(describe).collect();
-        let expected: Vec<&str> =
-            lines.as_array().unwrap().iter().map(|line| line.as_str().unwrap()).collect();
+            decoder.params.iter().zip(&TrainedTensor::all(&decoder)).map(describe).collect();
+        let lines = family["parameters"].as_array().unwrap();
+        let expected: Vec<&str> = lines.iter().map(|line| line.as_str().unwrap()).collect();
         assert_eq!(found, expected, "{name}");
-        for param in &decoder.params {
+    }
+}
+
+#[test]
+#[cfg_attr(not(reference_results), ignore = "needs the reference results; set GSTORE_SHARED")]
+fn parameters_of_the_zoo_are_in_its_files() {
+    let Some(folders) = folders() else { return };
+    for path in folders {
+        let folder = ModelFolder::open(&path).unwrap();
+        for param in &folder.decoder().params {
             let values = folder.read(param).unwrap();
             assert_eq!(values.len(), param.shape.iter().product::<usize>());
         }
@@ -36,14 +42,11 @@ fn parameters_are_those_of_transformers_in_order() {
 }
 
 #[test]
-#[cfg_attr(not(reference_results), ignore = "needs the reference results; set GSTORE_SHARED")]
 fn padding_rows_are_those_of_transformers() {
-    let Some(zoo) = zoo() else { return };
     for (name, row) in
         [("gemma2", Some(0)), ("olmo2", Some(1)), ("phi3", Some(1)), ("llama", None), ("gpt2", None)]
     {
-        let decoder = Decoder::read(&zoo.join(name).join("config.json")).unwrap();
-        assert_eq!(decoder.padding_row, row, "{name}");
+        assert_eq!(read(&config(name)).unwrap().padding_row, row, "{name}");
     }
 }
 
@@ -52,9 +55,9 @@ fn padding_rows_are_those_of_transformers() {
 #[test]
 #[cfg_attr(not(reference_results), ignore = "needs the reference results; set GSTORE_SHARED")]
 fn pieces_cover_their_weights() {
-    let Some(zoo) = zoo() else { return };
-    for entry in fs_err::read_dir(&zoo).unwrap() {
-        let decoder = Decoder::read(&entry.unwrap().path().join("config.json")).unwrap();
+    let Some(folders) = folders() else { return };
+    for folder in folders {
+        let decoder = Decoder::read(&folder.join("config.json")).unwrap();
         let mut maps = Vec::new();
         for param in &decoder.params {
             let (TensorRole::Weight(pieces) | TensorRole::Bias(pieces)) = &param.role else { continue };
@@ -83,10 +86,7 @@ fn pieces_cover_their_weights() {
 }
 
 #[test]
-#[cfg_attr(not(reference_results), ignore = "needs the reference results; set GSTORE_SHARED")]
 fn forms_follow_the_configuration() {
-    let Some(zoo) = zoo() else { return };
-    let config = configs(&zoo);
     let of = |name: &str| read(&config(name)).unwrap();
     let with = |name: &str, changes: Value| {
         let mut config = config(name);
@@ -143,10 +143,7 @@ fn forms_follow_the_configuration() {
 }
 
 #[test]
-#[cfg_attr(not(reference_results), ignore = "needs the reference results; set GSTORE_SHARED")]
 fn what_is_not_implemented_is_refused_by_name() {
-    let Some(zoo) = zoo() else { return };
-    let config = configs(&zoo);
     let cases: Vec<(&str, Value, &[&str])> = vec![
         (
             "llama",

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use crate::common::assert_says;
 use crate::common::tiny::{Weights, noise, write_json, write_weights};
-use crate::common::zoo::{configs, fixture, write_model, zoo};
+use crate::common::zoo::{config, fixture, has_files, write_model, zoo};
 use gstore_model::architectures::Param;
 use gstore_model::weights::{Adapter, ModelFolder, checkpoint_id};
 use safetensors::Dtype;
@@ -13,11 +13,8 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 #[test]
-#[cfg_attr(not(reference_results), ignore = "needs the reference results; set GSTORE_SHARED")]
 fn published_files_have_other_names() {
-    let Some(zoo) = zoo() else { return };
     let folder = TempDir::new().unwrap();
-    let config = configs(&zoo);
     let as_is = |param: &Param| param.name.clone();
     let last = |param: &Param| param.aliases.last().unwrap_or(&param.name).clone();
     let first = |param: &Param| param.aliases.first().unwrap_or(&param.name).clone();
@@ -39,11 +36,9 @@ fn published_files_have_other_names() {
 }
 
 #[test]
-#[cfg_attr(not(reference_results), ignore = "needs the reference results; set GSTORE_SHARED")]
 fn a_tied_head_must_be_a_copy() {
-    let Some(zoo) = zoo() else { return };
     let folder = TempDir::new().unwrap();
-    let mut config = configs(&zoo)("llama");
+    let mut config = config("llama");
     let path = write_model(&folder.path().join("model"), &config, |param| param.name.clone());
     config["tie_word_embeddings"] = json!(true);
     write_json(&path.join("config.json"), &config);
@@ -55,11 +50,8 @@ fn a_tied_head_must_be_a_copy() {
 
 /// Models that share all weights, but not the function, have different identities.
 #[test]
-#[cfg_attr(not(reference_results), ignore = "needs the reference results; set GSTORE_SHARED")]
 fn functions_have_identities_of_their_own() {
-    let Some(zoo) = zoo() else { return };
     let folder = TempDir::new().unwrap();
-    let config = configs(&zoo);
     let mut ids = std::collections::BTreeMap::new();
     let mut add = |what: &str, config: &Value| {
         let path = write_model(&folder.path().join("model"), config, |param| param.name.clone());
@@ -106,6 +98,9 @@ fn functions_have_identities_of_their_own() {
 #[cfg_attr(not(reference_results), ignore = "needs the reference results; set GSTORE_SHARED")]
 fn identities_of_llamas_stay() {
     let Some(zoo) = zoo() else { return };
+    if !has_files(&zoo.join(".."), include_str!("fixtures/identities.sha256")) {
+        return;
+    }
     for (name, expected) in [
         ("llama", "7f262604a0be9ce53591d496a2b02c6151e8eba4a72fb19ceb412da22c419209"),
         ("llama-tied-scaled", "fa1814c7ae182658ea56c654e6f97933e3dc56b970a2493b684d715c429ab345"),
@@ -122,14 +117,17 @@ fn identities_of_llamas_stay() {
 }
 
 #[test]
-#[cfg_attr(not(reference_results), ignore = "needs the reference results; set GSTORE_SHARED")]
 fn adapters_of_fused_and_transposed_modules() {
-    let Some(zoo) = zoo() else { return };
     let folder = TempDir::new().unwrap();
     let path = folder.path().join("adapter");
     fs_err::create_dir_all(&path).unwrap();
+    let of_family = |name: &str| {
+        let path = write_model(&folder.path().join(name), &config(name), |param| param.name.clone());
+        ModelFolder::open(&path).unwrap()
+    };
+    let other = of_family("llama");
     for (name, adapter) in fixture("peft_adapters.json").as_object().unwrap() {
-        let model = ModelFolder::open(&zoo.join(name)).unwrap();
+        let model = of_family(name);
         let tensors = adapter["tensors"].as_object().unwrap().iter();
         let weights: Weights = tensors
             .map(|(name, sizes)| {
@@ -156,7 +154,6 @@ fn adapters_of_fused_and_transposed_modules() {
         checkpoint_id(&model, Some(&opened)).unwrap();
 
         // The head of another name, and a model of another family.
-        let other = ModelFolder::open(&zoo.join("llama")).unwrap();
         if name != "gemma2" {
             assert_says(
                 &opened.params(&other).unwrap_err().to_string(),

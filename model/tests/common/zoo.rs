@@ -1,7 +1,9 @@
-//! The zoo's configurations, and model folders of noise in their form.
+//! The models of the zoo in the reference folder, what fixtures have of models like them, and models of noise
+//! in their form.
 
 use std::path::{Path, PathBuf};
 
+use gstore_core::sha256_hex;
 use gstore_model::architectures::{Decoder, Param};
 use safetensors::Dtype;
 use serde_json::Value;
@@ -17,6 +19,7 @@ pub fn zoo() -> Option<PathBuf> {
 /// The models of the zoo.
 pub fn folders() -> Option<Vec<PathBuf>> {
     let mut folders: Vec<_> = fs_err::read_dir(zoo()?).unwrap().map(|entry| entry.unwrap().path()).collect();
+    folders.retain(|folder| folder.join("config.json").is_file());
     folders.sort();
     assert!(!folders.is_empty(), "no model is in the zoo");
     Some(folders)
@@ -26,9 +29,23 @@ pub fn fixture(name: &str) -> Value {
     support::json(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name))
 }
 
-/// The configurations of the zoo, by folder.
-pub fn configs(zoo: &Path) -> impl Fn(&str) -> Value {
-    move |name| support::json(&zoo.join(name).join("config.json"))
+/// Whether a folder has the files that lines of `sha256sum` name: results that are known of them hold for no
+/// others. Where one is another, it is said that what compares with these is skipped.
+pub fn has_files(folder: &Path, lines: &str) -> bool {
+    let is_there = |line: &str| {
+        let (digest, file) = line.split_once("  ").expect("a digest and a file");
+        fs_err::read(folder.join(file)).is_ok_and(|bytes| sha256_hex(&bytes) == digest)
+    };
+    let other = lines.lines().find(|line| !is_there(line));
+    if let Some(line) = other {
+        println!("skipped: results are known of another file than that in {}: {line}", folder.display());
+    }
+    other.is_none()
+}
+
+/// The configuration of a family, in the sizes of the fixtures.
+pub fn config(family: &str) -> Value {
+    fixture("families.json")[family]["config"].take()
 }
 
 pub fn read(config: &Value) -> Result<Decoder, String> {
