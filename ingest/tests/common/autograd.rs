@@ -13,6 +13,7 @@ use gstore_model::params::TensorSpec;
 use gstore_model::weights::{Adapter, ModelFolder, TensorSet};
 
 use super::reference::shared;
+use super::zoo::has_files;
 use super::{Sample, support};
 
 /// The sequences of a model folder.
@@ -26,11 +27,11 @@ pub fn samples(model: &Path) -> Vec<Sample> {
     .collect()
 }
 
-fn fixtures(kind: &str, name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/gradients").join(kind).join(name)
+fn fixtures() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/gradients")
 }
 
-/// A model of the zoo, with no tensor tracked, and its first two sequences, of which fixtures have results.
+/// A model of the zoo, with no tensor tracked, and its first two sequences.
 pub fn plain(name: &str) -> Option<(CheckpointSource, Vec<Sample>)> {
     let model = shared()?.path("models/zoo").join(name);
     let mut list = samples(&model);
@@ -38,10 +39,19 @@ pub fn plain(name: &str) -> Option<(CheckpointSource, Vec<Sample>)> {
     Some((CheckpointSource { model, adapter: None, tracked: Vec::new() }, list))
 }
 
+/// The same where fixtures have results of these weights and sequences.
+pub fn known(name: &str) -> Option<(CheckpointSource, Vec<Sample>)> {
+    let lines = fs_err::read_to_string(fixtures().join("zoo.sha256")).unwrap();
+    let own = format!("  {name}/");
+    let own: Vec<&str> = lines.lines().filter(|line| line.contains(&own)).collect();
+    assert!(!own.is_empty(), "there are no results of {name}");
+    has_files(&shared()?.path("models/zoo"), &own.join("\n")).then(|| plain(name)).flatten()
+}
+
 /// The same with the fixtures' adapter.
 pub fn adapted(name: &str) -> Option<(CheckpointSource, Vec<Sample>)> {
-    let (source, samples) = plain(name)?;
-    Some((CheckpointSource { adapter: Some(fixtures("adapters", name)), ..source }, samples))
+    let (source, samples) = known(name)?;
+    Some((CheckpointSource { adapter: Some(fixtures().join("adapters").join(name)), ..source }, samples))
 }
 
 /// Results of automatic differentiation.
@@ -49,7 +59,7 @@ pub struct Golden(TensorSet);
 
 impl Golden {
     pub fn open(kind: &str, name: &str) -> Golden {
-        Golden(TensorSet::open(&fixtures(kind, name), "expected").unwrap())
+        Golden(TensorSet::open(&fixtures().join(kind).join(name), "expected").unwrap())
     }
 
     pub fn values(&self, name: &str) -> Vec<f32> {
