@@ -31,14 +31,16 @@ struct Whole {
     tensors: Vec<TensorSpec>,
     modules: Vec<ModuleShape>,
     vocab: usize,
+    positions: usize,
 }
 
 impl Whole {
     fn new(path: &Path) -> Whole {
         let (source, tensors, modules) = whole(path);
-        let vocab = Decoder::read(&path.join("config.json")).unwrap().vocab_size;
+        let decoder = Decoder::read(&path.join("config.json")).unwrap();
+        let (vocab, positions) = (decoder.vocab_size, decoder.max_positions);
         let name = path.file_name().unwrap().to_string_lossy().into_owned();
-        Whole { name, source, tensors, modules, vocab }
+        Whole { name, source, tensors, modules, vocab, positions }
     }
 
     fn engine<B: GradientBackend>(
@@ -75,9 +77,9 @@ impl Whole {
         GradFeatures { forms: forms.to_vec(), projector: Projector::Flat(self.flat(kind)), moments: None }
     }
 
-    /// A sequence of noise, scored from token `first` on.
+    /// A sequence of noise, as far as the model has positions, scored from token `first` on.
     fn noise(&self, seed: u64, len: usize, first: usize) -> Sample {
-        Sample::noise(seed, len, first, self.vocab)
+        Sample::noise(seed, len.min(self.positions), first, self.vocab)
     }
 }
 
