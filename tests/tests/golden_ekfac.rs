@@ -99,17 +99,17 @@ fn scored(file: &Tensors, cases: &[Case], model: &Path) -> Scored {
     let modules: BTreeSet<&str> = cases.iter().flat_map(|case| &case.modules).map(String::as_str).collect();
     let modules = Vec::from_iter(modules);
     let model_name = model.display().to_string();
-    let has_labels = file.names().iter().any(|name| name == "sampled_covariance.labels");
+    let is_given = cases[0].is_sampled;
     let asked = |strategies: &[&str]| {
         cases.iter().flat_map(|case| case.listed("strategies")).any(|asked| strategies.contains(&asked))
     };
-    let given = if has_labels && asked(&["diagonal"]) { &GIVEN[..] } else { &GIVEN[..1] };
+    let given = if is_given && asked(&["diagonal"]) { &GIVEN[..] } else { &GIVEN[..1] };
     write_factors(&place, given, file, cases, (model, &modules));
     for (_, folder, name) in given {
         place.ok(&["factors", "import", folder, name, "--model", &model_name]);
     }
     for (name, wanted) in [("ekfac", asked(&["kfac", "identity"])), ("diagonal", asked(&["diagonal"]))] {
-        if has_labels || !wanted {
+        if is_given || !wanted {
             continue;
         }
         let mut args = vec!["factors", "fit", name, "--strategy", name, "--dataset", "pool"];
@@ -117,8 +117,8 @@ fn scored(file: &Tensors, cases: &[Case], model: &Path) -> Scored {
         args.extend(["--fisher", "empirical", "--model", &model_name, "--modules", &modules]);
         place.ok(&[&args[..], &TEXT[..]].concat());
     }
-    let has_fit = !has_labels && asked(&["kfac", "identity"]);
-    Scored { place, offsets, queries: queries.len(), is_given: has_labels, has_fit }
+    let has_fit = !is_given && asked(&["kfac", "identity"]);
+    Scored { place, offsets, queries: queries.len(), is_given, has_fit }
 }
 
 /// A tokenizer whose words are the numbers of its tokens.

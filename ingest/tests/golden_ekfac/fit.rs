@@ -1,4 +1,4 @@
-//! Factors of the rows of a reference folder, with the labels that it has.
+//! Factors of the rows of a reference folder, with the labels of its cases.
 
 use std::ops::Range;
 
@@ -33,7 +33,7 @@ pub fn fit(
 ) -> (Vec<ModuleFactors>, Vec<usize>) {
     let modules = engine.modules().to_vec();
     let all: Vec<usize> = (0..modules.len()).collect();
-    let (train, _) = rows(file, "train", "sampled_covariance.labels");
+    let (train, _) = rows(file, "train", &cases[0].labels("covariance"));
     let sums = halves(train.len(), |range| {
         let empty = |module: &Module| (Covariance::new(module.input), Covariance::new(module.out));
         let mut sums: Vec<_> = modules.iter().map(empty).collect();
@@ -61,7 +61,7 @@ pub fn fit(
     let mut factors = decomposed.concat();
     let stored = use_stored(engine, cases, &mut factors);
     engine.set_bases(&factors).unwrap();
-    let (train, _) = rows(file, "train", "sampled_lambda.labels");
+    let (train, _) = rows(file, "train", &cases[0].labels("lambda"));
     for rotated in [false, true].into_iter().filter(|rotated| *rotated || diagonal) {
         let sums = squares(engine, &train, rotated);
         for (of, sums) in factors.iter_mut().zip(sums) {

@@ -64,22 +64,37 @@ pub fn rows(file: &Tensors, side: &str, labels: &str) -> (Vec<Row>, Vec<usize>) 
     (offsets.windows(2).map(row).collect(), offsets)
 }
 
-/// The cases of a manifest, by group: those of one have the same rows and model, and differ in their modules
-/// alone.
+/// The cases of a manifest, by group: those of one have the same rows, labels and model, and differ in their
+/// modules alone.
 pub fn groups(manifest: &Value, folder: &Path) -> Vec<Vec<Case>> {
-    let mut groups: BTreeMap<(String, String, usize), Vec<Case>> = BTreeMap::new();
+    let mut groups: BTreeMap<(String, String, usize, bool), Vec<Case>> = BTreeMap::new();
     for (name, value) in manifest["cases"].as_object().unwrap() {
-        let case = Case::new(name, value, folder);
-        let key = (case.rows().to_owned(), case.model().to_owned(), case.count("train_rows"));
+        let case = Case::new(name, value, is_sampled(manifest, name, folder), folder);
+        let (rows, model) = (case.rows().to_owned(), case.model().to_owned());
+        let key = (rows, model, case.count("train_rows"), case.is_sampled);
         groups.entry(key).or_default().push(case);
     }
     groups.into_values().collect()
+}
+
+/// Whether a case has labels that were drawn: its rows have such ones, and where the manifest names cases of
+/// these rows as not empirical, it is among them.
+fn is_sampled(manifest: &Value, name: &str, folder: &Path) -> bool {
+    let cases = manifest["cases"].as_object().unwrap();
+    let rows = |name: &str| cases[name]["files"]["rows"].as_str().unwrap();
+    let said = manifest["fisher"].as_str().unwrap_or_default();
+    let is_named = |name: &str| said.split([' ', ',', ';', '.', '(', ')']).any(|word| word == name);
+    let names_some = cases.keys().any(|other| rows(other) == rows(name) && is_named(other));
+    let has_labels = Tensors::open(&folder.join(rows(name))).get("sampled_covariance.labels").is_some();
+    has_labels && (is_named(name) || !names_some)
 }
 
 /// A case of the manifest.
 pub struct Case {
     pub name: String,
     pub value: Value,
+    /// Its factors are of the labels that were drawn.
+    pub is_sampled: bool,
     /// Names of its modules.
     pub modules: Vec<String>,
     pub factors: Option<Tensors>,
@@ -87,7 +102,7 @@ pub struct Case {
 }
 
 impl Case {
-    pub fn new(name: &str, value: &Value, folder: &Path) -> Case {
+    fn new(name: &str, value: &Value, is_sampled: bool, folder: &Path) -> Case {
         let file = |kind: &str| value["files"][kind].as_str().map(|file| Tensors::open(&folder.join(file)));
         let modules = value["modules"].as_array().unwrap().iter();
         Case {
@@ -96,7 +111,13 @@ impl Case {
             factors: file("factors"),
             scores: file("scores").unwrap(),
             value: value.clone(),
+            is_sampled,
         }
+    }
+
+    /// The tensor with the labels of its training rows for these sums.
+    pub fn labels(&self, of: &str) -> String {
+        if self.is_sampled { format!("sampled_{of}.labels") } else { "train.labels".to_owned() }
     }
 
     /// The file of its rows.
