@@ -140,11 +140,12 @@ fn widened<const BYTES: usize>(data: &[u8], value: impl Fn([u8; BYTES]) -> f64) 
     data.as_chunks::<BYTES>().0.iter().map(|bytes| value(*bytes)).collect()
 }
 
-/// Four texts of different lengths, whatever they say.
-fn texts() -> Vec<Sample> {
+/// Four texts of a vocabulary, of different lengths, whatever they say.
+fn texts(base: &ModelFolder) -> Vec<Sample> {
+    let tokens = (base.decoder().vocab_size as u32 - 3).min(900);
     let text = |number: u32| {
         let length = 5 + 4 * number;
-        let ids = (0..length).map(|at| 3 + (at * 7 + number * 31) % 900).collect();
+        let ids = (0..length).map(|at| 3 + (at * 7 + number * 31) % tokens).collect();
         Sample { ids, scored: (0..length).map(|at| at % 3 != 1).collect() }
     };
     (0..4).map(text).collect()
@@ -156,7 +157,7 @@ fn gradients_are_slopes_of_the_objective() {
     let Some(world) = World::new() else { return };
     let base = ModelFolder::open(&world.model).unwrap();
     let TrainMethod::Lora(choice) = lora() else { unreachable!() };
-    let (texts, never) = (texts(), Cancel::new());
+    let (texts, never) = (texts(&base), Cancel::new());
     let noise = [0.9, 0.05, 0.6, 0.3];
     let rows: Vec<PerturbedRow<'_>> =
         (0..4).map(|i| PerturbedRow { sample: &texts[i], number: i, xi: noise[i] }).collect();
@@ -203,7 +204,7 @@ fn without_noise_nothing_moves() {
     let parameters = start.copy(None, 0).unwrap();
     let optimizer = Optimizer::new(OptimizerKind::AdamW(Default::default()), parameters.trained().len());
     let trainer = Trainer::new(parameters, optimizer, TrainerOptions::default());
-    let texts = texts();
+    let texts = texts(&base);
     let rows: Vec<PerturbedRow<'_>> =
         (0..4).map(|i| PerturbedRow { sample: &texts[i], number: i, xi: 0.8 }).collect();
     let of = |rho: f64| {

@@ -1,8 +1,10 @@
 //! Promise: numbers that are none stop a training, and checkpoints before them stay.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use gstore_core::Cancel;
+use gstore_data::Content;
 
 use crate::jobs::{Notes, World, go, lora};
 use gstore_model::weights::TrainerState;
@@ -35,21 +37,19 @@ fn a_loss_that_is_no_number_stops_and_the_last_good_checkpoint_stays() {
     }
 }
 
-/// A copy of a model in f32 whose embedding of the token `~` is no number.
-fn with_an_unsound_token(model: &Path, to: &Path) {
+/// A copy of a model in f32 whose embedding of a token is no number.
+fn with_an_unsound_token(model: &Path, to: &Path, token: u32) {
     fs_err::create_dir(to).unwrap();
     for file in fs_err::read_dir(model).unwrap().map(Result::unwrap).filter(|file| file.path().is_file()) {
         fs_err::copy(file.path(), to.join(file.file_name())).unwrap();
     }
-    let token =
-        crate::common::support::json(&to.join("tokenizer.json"))["model"]["vocab"]["~"].as_u64().unwrap();
     let mut bytes = fs_err::read(to.join("model.safetensors")).unwrap();
     let header = u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
     let tensors: serde_json::Value = serde_json::from_slice(&bytes[8..8 + header]).unwrap();
     let embedding = &tensors["model.embed_tokens.weight"];
     assert_eq!(embedding["dtype"], "F32");
     let [start, width] = [&embedding["data_offsets"][0], &embedding["shape"][1]].map(|n| n.as_u64().unwrap());
-    let at = 8 + header + (start + 4 * token * width) as usize;
+    let at = 8 + header + (start + 4 * u64::from(token) * width) as usize;
     bytes[at..at + 4].copy_from_slice(&f32::NAN.to_le_bytes());
     fs_err::write(to.join("model.safetensors"), bytes).unwrap();
 }
@@ -59,13 +59,16 @@ fn with_an_unsound_token(model: &Path, to: &Path) {
 fn a_step_whose_own_samples_are_at_fault_removes_no_checkpoint() {
     let Some(world) = World::new() else { return };
     let model = world.path("unsound");
-    with_an_unsound_token(&world.model, &model);
-    let line = |n: usize| {
-        let text = if n == 4 { "one ~ two three".to_owned() } else { format!("Line {n} of some others.") };
-        serde_json::json!({ "text": text }).to_string()
-    };
-    fs_err::write(&world.data, (0..7).map(line).collect::<Vec<_>>().join("\n")).unwrap();
+    let text =
+        |n: usize| if n == 4 { "one ~ two three".to_owned() } else { format!("Line {n} of some others.") };
+    let lines: Vec<String> = (0..7).map(|n| serde_json::json!({ "text": text(n) }).to_string()).collect();
+    fs_err::write(&world.data, lines.join("\n")).unwrap();
     let mut request = TrainRequest { model, ..world.request("fault", lora()) };
+    let encoder = request.batching.text.encoder(&world.model).unwrap();
+    let ids = |n: usize| encoder.encode(&Content::Text(text(n))).unwrap().ids;
+    let others: BTreeSet<u32> = (0..7).filter(|n| *n != 4).flat_map(ids).collect();
+    let token = ids(4).into_iter().find(|id| !others.contains(id)).unwrap();
+    with_an_unsound_token(&world.model, &request.model, token);
     request.batching = BatchOptions { micro: 1, accumulate: 1, shuffle: false, ..request.batching };
     request.saving.every = Some(1);
     let error = go(&request).unwrap_err().to_string();
@@ -126,7 +129,27 @@ fn a_loss_that_begins_above_a_guess_is_told() {
     let says = "of a guess among all tokens: the tokenizer, the template or the texts are probably not those";
     let own = notes("own", None);
     assert!(!own.contains(says), "{own}");
-    let shared = crate::common::support::shared().unwrap();
-    let other = notes("other", Some(shared.join("models/lineage/tied")));
+    let other = notes("other", Some(with_other_numbers(&world)));
     assert_eq!(other.matches(says).count(), 1, "{other}");
+}
+
+/// The model's tokenizer with its tokens in the opposite order, but for those that were added to it.
+fn with_other_numbers(world: &World) -> std::path::PathBuf {
+    let mut tokenizer = crate::common::support::json(&world.model.join("tokenizer.json"));
+    let number = |id: &serde_json::Value| id.as_u64().unwrap();
+    let added: Vec<u64> =
+        tokenizer["added_tokens"].as_array().unwrap().iter().map(|token| number(&token["id"])).collect();
+    let vocabulary = tokenizer["model"]["vocab"].as_object_mut().unwrap();
+    let ids: BTreeSet<u64> = vocabulary.values().map(number).filter(|id| !added.contains(id)).collect();
+    let opposite: BTreeMap<u64, u64> = ids.iter().copied().zip(ids.iter().rev().copied()).collect();
+    for id in vocabulary.values_mut() {
+        if let Some(other) = opposite.get(&number(id)) {
+            *id = (*other).into();
+        }
+    }
+    let folder = world.path("other-numbers");
+    fs_err::create_dir(&folder).unwrap();
+    fs_err::write(folder.join("tokenizer.json"), tokenizer.to_string()).unwrap();
+    fs_err::copy(world.model.join("tokenizer_config.json"), folder.join("tokenizer_config.json")).unwrap();
+    folder
 }
