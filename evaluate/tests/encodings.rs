@@ -102,23 +102,26 @@ const WORDS: &str = r#"{"version": "1.0", "truncation": null, "padding": null, "
 fn examples_leave_room_for_an_answer_where_positions_end() {
     let Some(shared) = support::shared() else { return };
     let from = shared.join("models/zoo/gpt2");
+    let config = support::json(&from.join("config.json"));
+    let positions = config["n_positions"].as_u64().expect("a number") as usize;
+    // Next to a short answer there is room for some of these, and for fewer next to a long one.
+    let words = positions / 4 - 8;
     let example =
         |words: usize| format!("{{\"question\": \"{}\", \"answers\": [\"hello\"]}}\n", "so ".repeat(words));
-    let shots: String = (30..35).map(example).collect();
+    let shots: String = (words..words + 5).map(example).collect();
     let question = "{\"question\": \"hello\", \"answers\": [\"there\"]}\n";
     let model = folder(&[("tokenizer.json", WORDS), ("shots.jsonl", &shots), ("questions.jsonl", question)]);
     for file in ["config.json", "model.safetensors"] {
         fs_err::copy(from.join(file), model.path().join(file)).expect("copied");
     }
-    let positions = support::json(&from.join("config.json"))["n_positions"].as_u64().expect("a number");
     let encoder = TextOptions::default().encoder(model.path()).expect("a tokenizer");
-    let left_out = [6, 60].map(|answer| {
+    let left_out = [6, positions / 2 - 4].map(|answer| {
         let shots = vec![model.path().join("shots.jsonl")];
         let source = TasksSource { shots, ..own(model.path().join("questions.jsonl"), answer) };
         let found = ask(&[model.path()], "tulu", &source).expect("answered");
         let prompt = &found.prompts[0];
         let tokens = encoder.encode_begun(&prompt.content, &prompt.begun).expect("encoded").len();
-        assert!(tokens + answer <= positions as usize + 1, "{tokens} tokens of a prompt for {answer}");
+        assert!(tokens + answer <= positions + 1, "{tokens} tokens of a prompt for {answer}");
         prompt.left_out
     });
     assert!(0 < left_out[0] && left_out[0] < left_out[1] && left_out[1] < 5, "{left_out:?}");

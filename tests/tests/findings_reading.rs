@@ -6,6 +6,7 @@ use std::path::Path;
 use std::process::Command;
 
 use crate::findings_data::{add, ingest, record, said, scored};
+use gstore_data::TextOptions;
 use gstore_tests::binary::{self, Finished};
 use gstore_tests::place::Place;
 use gstore_tests::{shared, world};
@@ -372,6 +373,11 @@ fn s21_a_model_with_few_positions_takes_what_it_can() {
     let config: Value =
         serde_json::from_slice(&fs_err::read(model.join("config.json")).expect("read")).expect("JSON");
     let positions = config["n_positions"].as_u64().expect("a table of positions");
+    let default = u64::from(TextOptions::MAX_LENGTH);
+    if positions >= default {
+        eprintln!("skipped: {test} needs a model with less than {default} positions");
+        return;
+    }
     let own = place.path("model");
     fs_err::create_dir(&own).expect("made");
     for file in ["config.json", "model.safetensors"] {
@@ -398,7 +404,7 @@ fn s21_a_model_with_few_positions_takes_what_it_can() {
         place.run(&[&words[..], more].concat())
     };
     // Also where it is the default that is given.
-    for beyond in [positions + 1, 2048] {
+    for beyond in [positions + 1, default] {
         let beyond = ["--max-length", &beyond.to_string()];
         said(&train(&beyond), 2, &[&format!("--max-length {positions} or less")]);
     }
@@ -434,7 +440,7 @@ fn s21_a_model_with_few_positions_takes_what_it_can() {
     };
     said(&ask(positions - 1, &["--max-length", "8"]), 1, &["8 are allowed; --max-length allows more"]);
     for more in [&[][..], &["--max-length", "8"]] {
-        let refused = ask(2100, more);
+        let refused = ask(default + 52, more);
         said(&refused, 1, &[&format!("{positions} are allowed, as many as the model has positions")]);
         assert!(!refused.stderr.contains("allows more"), "{}", refused.stderr);
     }
