@@ -10,6 +10,7 @@ use gstore_ingest::gradient::{
 use gstore_ingest::projection::{FlatProjector, ProjectionSpec};
 use gstore_model::weights::{Adapter, ModelFolder, Moments};
 use gstore_tests::golden::{Manifest, Tensors};
+use gstore_tests::reference::max_length;
 use gstore_tests::shared::golden_warmup;
 
 /// Samples of a batch.
@@ -72,7 +73,8 @@ fn cosine(a: &[f32], b: &[f32]) -> f64 {
 pub fn differences<B: GradientBackend>(backend: &B, golden: &Golden) -> Differences {
     let manifest = Manifest::read(&golden.shared);
     let warmup = golden_warmup(&golden.shared, &manifest.checkpoints);
-    let encoder = TextOptions::new(TemplateKind::Tulu, 2048).encoder(&warmup.model).unwrap();
+    let encoder =
+        TextOptions::new(TemplateKind::Tulu, max_length(&warmup.model)).encoder(&warmup.model).unwrap();
     let count = manifest.train_rows.min(golden.rows);
     let rows = samples(golden, &encoder, &manifest.train, manifest.train_offset, count);
     let files = manifest.targets.iter();

@@ -119,6 +119,13 @@ fn scored(encoder: &TextEncoder, messages: &[Message]) -> Vec<String> {
     runs.map(|run| run.iter().map(|(text, _)| text.as_str()).collect()).collect()
 }
 
+/// Expected texts with the token of a tokenizer that ends a turn.
+fn with_end(folder: &Path, texts: &[&str]) -> Vec<String> {
+    let config = crate::support::json(&folder.join("tokenizer_config.json"));
+    let end = config["eos_token"].as_str().expect("an end token");
+    texts.iter().map(|text| text.replace("</s>", end)).collect()
+}
+
 fn turns(contents: &[&str]) -> Vec<Message> {
     let role = |at: usize| if at.is_multiple_of(2) { Role::User } else { Role::Assistant };
     contents.iter().enumerate().map(|(at, content)| Message::new(role(at), *content)).collect()
@@ -141,8 +148,8 @@ fn the_first_word_after_a_space_of_the_template_is_scored() {
             &[" Hello there.</s>\n", " spaced</s>\n", "</s>\n", " naïve 🙂 ok </s>\n"][..],
         ),
     ] {
-        let encoder = load(&tokenizer_folder(&shared), template, 512);
-        assert_eq!(scored(&encoder, &conversation), expected);
+        let folder = tokenizer_folder(&shared);
+        assert_eq!(scored(&load(&folder, template, 512), &conversation), with_end(&folder, expected));
     }
 }
 
@@ -181,8 +188,9 @@ fn what_a_template_marks_is_scored() {
         ),
     ];
     for (source, expected) in cases {
-        let encoder = load(&tokenizer_folder(&shared), TemplateKind::Jinja(source.to_owned()), 512);
-        assert_eq!(scored(&encoder, &conversation), expected, "{source}");
+        let folder = tokenizer_folder(&shared);
+        let encoder = load(&folder, TemplateKind::Jinja(source.to_owned()), 512);
+        assert_eq!(scored(&encoder, &conversation), with_end(&folder, expected), "{source}");
     }
 }
 

@@ -415,6 +415,9 @@ fn golden_prefilter_trees_keep_as_much_as_the_histogram_booster() {
             );
         }
         let ranks = gstore_learn::judge::ranks(&scores);
-        assert!(r2(&found.predictions.column(target), &ranks) > 0.0, "{name}");
+        let [own, theirs] =
+            [&found.predictions, &reference].map(|predicted| r2(&predicted.column(target), &ranks));
+        // Of a target that has nothing to learn neither learns.
+        assert!(own > 0.0 || theirs <= 0.0, "{name}: {own}, scikit-learn's {theirs}");
     }
 }
