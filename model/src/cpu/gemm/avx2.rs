@@ -3,41 +3,14 @@
 
 use std::arch::x86_64::*;
 
-use super::tile::{MicroKernel, Tile, Vector, rows, run};
+use super::tile::{MicroKernel, Tile, Vector, rows, run, vector};
 use super::{Kernel, LeftReads, TileShape};
 
-#[derive(Clone, Copy)]
-struct Single(__m256);
-
-impl Vector for Single {
-    const LANES: usize = 8;
-
-    // SAFETY (all): the caller has AVX2 and FMA and passes pointers to whole vectors, or to
-    // one element for `splat`.
-    #[inline(always)]
-    unsafe fn zero() -> Self {
-        unsafe { Single(_mm256_setzero_ps()) }
-    }
-    #[inline(always)]
-    unsafe fn load(from: *const f32) -> Self {
-        unsafe { Single(_mm256_loadu_ps(from)) }
-    }
-    #[inline(always)]
-    unsafe fn store(self, to: *mut f32) {
-        unsafe { _mm256_storeu_ps(to, self.0) }
-    }
-    #[inline(always)]
-    unsafe fn splat(from: *const f32) -> Self {
-        unsafe { Single(_mm256_set1_ps(*from)) }
-    }
-    #[inline(always)]
-    unsafe fn multiply_add(self, a: Self, b: Self) -> Self {
-        unsafe { Single(_mm256_fmadd_ps(a.0, b.0, self.0)) }
-    }
-    #[inline(always)]
-    unsafe fn add(self, a: Self) -> Self {
-        unsafe { Single(_mm256_add_ps(self.0, a.0)) }
-    }
+vector! {
+    Single(__m256), lanes: 8, zero: _mm256_setzero_ps(), load: _mm256_loadu_ps, store: _mm256_storeu_ps,
+    splat: |from| _mm256_set1_ps(*from),
+    multiply_add: |sum, a, b| _mm256_fmadd_ps(a, b, sum),
+    add: _mm256_add_ps
 }
 
 /// # Safety

@@ -3,81 +3,27 @@
 use std::arch::x86_64::*;
 
 use super::super::level::{Simd, SimdLevel};
-use super::tile::{self, MicroKernel, Tile, Vector, WIDEST, rows, run};
+use super::tile::{self, MicroKernel, Tile, Vector, WIDEST, rows, run, vector};
 use super::{Kernel, LeftReads, PairedKernel, TileShape, fits};
 
-#[derive(Clone, Copy)]
-struct Single(__m512);
-
-impl Vector for Single {
-    const LANES: usize = 16;
-
-    // SAFETY (all): the caller has AVX-512 and passes pointers to whole vectors, or to one element for
-    // `splat`.
-    #[inline(always)]
-    unsafe fn zero() -> Self {
-        unsafe { Single(_mm512_setzero_ps()) }
-    }
-    #[inline(always)]
-    unsafe fn load(from: *const f32) -> Self {
-        unsafe { Single(_mm512_loadu_ps(from)) }
-    }
-    #[inline(always)]
-    unsafe fn store(self, to: *mut f32) {
-        unsafe { _mm512_storeu_ps(to, self.0) }
-    }
-    #[inline(always)]
-    unsafe fn splat(from: *const f32) -> Self {
-        unsafe { Single(_mm512_set1_ps(*from)) }
-    }
-    #[inline(always)]
-    unsafe fn multiply_add(self, a: Self, b: Self) -> Self {
-        unsafe { Single(_mm512_fmadd_ps(a.0, b.0, self.0)) }
-    }
-    #[inline(always)]
-    unsafe fn add(self, a: Self) -> Self {
-        unsafe { Single(_mm512_add_ps(self.0, a.0)) }
-    }
+vector! {
+    Single(__m512), lanes: 16, zero: _mm512_setzero_ps(), load: _mm512_loadu_ps, store: _mm512_storeu_ps,
+    splat: |from| _mm512_set1_ps(*from),
+    multiply_add: |sum, a, b| _mm512_fmadd_ps(a, b, sum),
+    add: _mm512_add_ps
 }
 
-/// Sums of f32; as a factor, 16 pairs of bf16.
-#[derive(Clone, Copy)]
-struct Paired(__m512);
-
-impl Vector for Paired {
-    const LANES: usize = 16;
-
-    // SAFETY (all): the caller has AVX-512 with bf16 and passes pointers to whole vectors, or
-    // to one pair for `splat`.
-    #[inline(always)]
-    unsafe fn zero() -> Self {
-        unsafe { Paired(_mm512_setzero_ps()) }
-    }
-    #[inline(always)]
-    unsafe fn load(from: *const f32) -> Self {
-        unsafe { Paired(_mm512_loadu_ps(from)) }
-    }
-    #[inline(always)]
-    unsafe fn store(self, to: *mut f32) {
-        unsafe { _mm512_storeu_ps(to, self.0) }
-    }
-    #[inline(always)]
-    unsafe fn splat(from: *const f32) -> Self {
-        unsafe { Paired(_mm512_castsi512_ps(_mm512_set1_epi32(*from.cast::<i32>()))) }
-    }
-    #[inline(always)]
-    unsafe fn multiply_add(self, a: Self, b: Self) -> Self {
-        // The bits of a factor are read as bf16.
-        unsafe {
-            let a: __m512bh = std::mem::transmute(a.0);
-            let b: __m512bh = std::mem::transmute(b.0);
-            Paired(_mm512_dpbf16_ps(self.0, a, b))
-        }
-    }
-    #[inline(always)]
-    unsafe fn add(self, a: Self) -> Self {
-        unsafe { Paired(_mm512_add_ps(self.0, a.0)) }
-    }
+vector! {
+    /// Sums of f32; as a factor, 16 pairs of bf16.
+    Paired(__m512), lanes: 16, zero: _mm512_setzero_ps(), load: _mm512_loadu_ps, store: _mm512_storeu_ps,
+    splat: |from| _mm512_castsi512_ps(_mm512_set1_epi32(*from.cast::<i32>())),
+    // The bits of a factor are read as bf16.
+    multiply_add: |sum, a, b| {
+        let a: __m512bh = std::mem::transmute(a);
+        let b: __m512bh = std::mem::transmute(b);
+        _mm512_dpbf16_ps(sum, a, b)
+    },
+    add: _mm512_add_ps
 }
 
 /// # Safety

@@ -2,41 +2,14 @@
 
 use std::arch::aarch64::*;
 
-use super::tile::{MicroKernel, Tile, Vector, rows, run};
+use super::tile::{MicroKernel, Tile, Vector, rows, run, vector};
 use super::{Kernel, LeftReads, TileShape};
 
-#[derive(Clone, Copy)]
-struct Single(float32x4_t);
-
-impl Vector for Single {
-    const LANES: usize = 4;
-
-    // SAFETY (all): every 64-bit ARM has NEON; the caller passes pointers to whole vectors, or to
-    // one element for `splat`.
-    #[inline(always)]
-    unsafe fn zero() -> Self {
-        unsafe { Single(vdupq_n_f32(0.0)) }
-    }
-    #[inline(always)]
-    unsafe fn load(from: *const f32) -> Self {
-        unsafe { Single(vld1q_f32(from)) }
-    }
-    #[inline(always)]
-    unsafe fn store(self, to: *mut f32) {
-        unsafe { vst1q_f32(to, self.0) }
-    }
-    #[inline(always)]
-    unsafe fn splat(from: *const f32) -> Self {
-        unsafe { Single(vld1q_dup_f32(from)) }
-    }
-    #[inline(always)]
-    unsafe fn multiply_add(self, a: Self, b: Self) -> Self {
-        unsafe { Single(vfmaq_f32(self.0, a.0, b.0)) }
-    }
-    #[inline(always)]
-    unsafe fn add(self, a: Self) -> Self {
-        unsafe { Single(vaddq_f32(self.0, a.0)) }
-    }
+vector! {
+    Single(float32x4_t), lanes: 4, zero: vdupq_n_f32(0.0), load: vld1q_f32, store: vst1q_f32,
+    splat: |from| vld1q_dup_f32(from),
+    multiply_add: |sum, a, b| vfmaq_f32(sum, a, b),
+    add: vaddq_f32
 }
 
 /// # Safety

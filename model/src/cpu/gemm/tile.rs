@@ -48,6 +48,57 @@ pub(super) trait Vector: Copy {
     unsafe fn add(self, a: Self) -> Self;
 }
 
+/// A type of vectors that are registers of an instruction set, by its instructions; `splat` and `multiply_add`
+/// are expressions, since sets differ in the arguments of these.
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+macro_rules! vector {
+    (
+        $(#[$about:meta])*
+        $name:ident($register:ident), lanes: $lanes:literal, zero: $zero:expr, load: $load:ident, store: $store:ident,
+        splat: |$from:ident| $splat:expr,
+        multiply_add: |$sum:ident, $a:ident, $b:ident| $multiply_add:expr,
+        add: $add:ident
+    ) => {
+        $(#[$about])*
+        #[derive(Clone, Copy)]
+        struct $name($register);
+
+        impl Vector for $name {
+            const LANES: usize = $lanes;
+
+            // SAFETY (all): the caller has the instructions, and passes pointers to whole vectors, or to one
+            // element (of pairs of bf16: to one pair) for `splat`.
+            #[inline(always)]
+            unsafe fn zero() -> Self {
+                unsafe { Self($zero) }
+            }
+            #[inline(always)]
+            unsafe fn load(from: *const f32) -> Self {
+                unsafe { Self($load(from)) }
+            }
+            #[inline(always)]
+            unsafe fn store(self, to: *mut f32) {
+                unsafe { $store(to, self.0) }
+            }
+            #[inline(always)]
+            unsafe fn splat($from: *const f32) -> Self {
+                unsafe { Self($splat) }
+            }
+            #[inline(always)]
+            unsafe fn multiply_add(self, a: Self, b: Self) -> Self {
+                let ($sum, $a, $b) = (self.0, a.0, b.0);
+                unsafe { Self($multiply_add) }
+            }
+            #[inline(always)]
+            unsafe fn add(self, a: Self) -> Self {
+                unsafe { Self($add(self.0, a.0)) }
+            }
+        }
+    };
+}
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+pub(super) use vector;
+
 /// Widest tile of any kernel in values.
 pub(super) const WIDEST: usize = 32;
 
