@@ -6,7 +6,7 @@ use std::sync::Arc;
 use arrow_array::RecordBatch;
 use arrow_array::cast::AsArray;
 use arrow_array::types::UInt64Type;
-use gstore_core::Cancel;
+use gstore_core::{Cancel, parallel};
 use gstore_store::{Granularity, RowFlags, RowSet, SampleReader, TokenCount};
 
 use super::IngestError;
@@ -169,19 +169,8 @@ impl BatchPreparer<'_> {
             let records: Vec<StoredRecord<'_>> = rows_and_records(&batch)?.filter(is_chosen).collect();
             let share = records.len().div_ceil(self.threads.max(1)).max(1);
             let shares: Vec<&[StoredRecord<'_>]> = records.chunks(share).collect();
-            let parts: Vec<Result<Vec<BatchRow>, IngestError>> = std::thread::scope(|scope| {
-                let [first, others @ ..] = &shares[..] else { return Vec::new() };
-                let helpers: Vec<_> =
-                    others.iter().map(|share| scope.spawn(|| self.encode_share(share))).collect();
-                let mut parts = vec![self.encode_share(first)];
-                let joined = helpers
-                    .into_iter()
-                    .map(|helper| helper.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
-                parts.extend(joined);
-                parts
-            });
+            let parts = parallel::each(shares.iter(), |share| self.encode_share(share))?;
             for (part, share) in parts.into_iter().zip(&shares) {
-                let part = part?;
                 let stopped = part.len() < share.len();
                 encoded.extend(part);
                 // What later threads did would leave a gap.
