@@ -89,26 +89,20 @@ impl ActivationFunction for Relu {
     }
 }
 
-/// Calls a closure with the function that an [`Activation`] names.
+/// Runs a block with the function that an [`Activation`] names, by the CPU's vector instructions.
 macro_rules! with {
-    ($act:expr, $f:ident => $body:expr) => {
+    ($cpu:expr, $act:expr, $f:ident => $body:block) => {
+        with!($cpu, $act, $f => $body; Silu Gelu GeluTanh Relu)
+    };
+    ($cpu:expr, $act:expr, $f:ident => $body:block; $($name:ident)*) => {
         match $act {
-            Activation::Silu => {
-                let $f = Silu;
-                $body
-            }
-            Activation::Gelu => {
-                let $f = Gelu;
-                $body
-            }
-            Activation::GeluTanh => {
-                let $f = GeluTanh;
-                $body
-            }
-            Activation::Relu => {
-                let $f = Relu;
-                $body
-            }
+            $(Activation::$name => {
+                let $f = $name;
+                $cpu.kernels.simd.run(
+                    #[inline(always)]
+                    || $body,
+                )
+            })*
         }
     };
 }
@@ -124,14 +118,11 @@ impl Cpu {
         up.expect(rows, width, "second half of a gate")?;
         let mut out = CpuTensor::unspecified(rows, width);
         let to = out.values_mut();
-        with!(act, f => self.kernels.simd.run(
-            #[inline(always)]
-            || {
-                for ((to, g), u) in to.iter_mut().zip(gate.values()).zip(up.values()) {
-                    *to = f.value(*g) * u;
-                }
-            },
-        ));
+        with!(self, act, f => {
+            for ((to, g), u) in to.iter_mut().zip(gate.values()).zip(up.values()) {
+                *to = f.value(*g) * u;
+            }
+        });
         Ok(out)
     }
 
@@ -148,31 +139,25 @@ impl Cpu {
         let mut out = [CpuTensor::unspecified(rows, width), CpuTensor::unspecified(rows, width)];
         let [dgate, dup] = &mut out;
         let (dgate, dup) = (dgate.values_mut(), dup.values_mut());
-        with!(act, f => self.kernels.simd.run(
-            #[inline(always)]
-            || {
-                let inputs = grad.values().iter().zip(gate.values()).zip(up.values());
-                for (((d, g), u), (dgate, dup)) in inputs.zip(dgate.iter_mut().zip(dup)) {
-                    let (value, slope) = f.both(*g);
-                    *dgate = d * u * slope;
-                    *dup = d * value;
-                }
-            },
-        ));
+        with!(self, act, f => {
+            let inputs = grad.values().iter().zip(gate.values()).zip(up.values());
+            for (((d, g), u), (dgate, dup)) in inputs.zip(dgate.iter_mut().zip(dup)) {
+                let (value, slope) = f.both(*g);
+                *dgate = d * u * slope;
+                *dup = d * value;
+            }
+        });
         Ok(out)
     }
 
     pub(super) fn activate_forward(&self, act: Activation, x: &CpuTensor) -> CpuTensor {
         let mut out = CpuTensor::unspecified(x.rows(), x.cols());
         let to = out.values_mut();
-        with!(act, f => self.kernels.simd.run(
-            #[inline(always)]
-            || {
-                for (to, x) in to.iter_mut().zip(x.values()) {
-                    *to = f.value(*x);
-                }
-            },
-        ));
+        with!(self, act, f => {
+            for (to, x) in to.iter_mut().zip(x.values()) {
+                *to = f.value(*x);
+            }
+        });
         out
     }
 
@@ -184,14 +169,11 @@ impl Cpu {
     ) -> Result<CpuTensor, BackendError> {
         grad.expect(x.rows(), x.cols(), "gradient of an activation")?;
         let to = grad.values_mut();
-        with!(act, f => self.kernels.simd.run(
-            #[inline(always)]
-            || {
-                for (to, x) in to.iter_mut().zip(x.values()) {
-                    *to *= f.both(*x).1;
-                }
-            },
-        ));
+        with!(self, act, f => {
+            for (to, x) in to.iter_mut().zip(x.values()) {
+                *to *= f.both(*x).1;
+            }
+        });
         Ok(grad)
     }
 }
