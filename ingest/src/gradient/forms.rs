@@ -2,7 +2,7 @@
 //!
 //! Source of the Adam form: Xia et al. 2024 (LESS), section 3, and their code.
 
-use gstore_model::cpu::vectorised;
+use gstore_model::vectorised;
 
 /// What a gradient is turned into, value by value.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -39,15 +39,12 @@ impl GradForm {
     /// Writes the form of `grad` to `out`. Slices have one value per trainable parameter; moments that do not
     /// enter may be empty.
     pub fn apply(self, grad: &[f32], m: &[f32], v: &[f32], out: &mut [f32]) {
-        vectorised(
-            #[inline(always)]
-            || match self {
-                GradForm::Plain => out.copy_from_slice(grad),
-                GradForm::Adam(params) => adam_feature(grad, m, v, &params, out),
-                GradForm::Sign => sign_feature(grad, out),
-                GradForm::Normalised { eps } => normalised_feature(grad, v, eps, out),
-            },
-        );
+        vectorised!(match self {
+            GradForm::Plain => out.copy_from_slice(grad),
+            GradForm::Adam(params) => adam_feature(grad, m, v, &params, out),
+            GradForm::Sign => sign_feature(grad, out),
+            GradForm::Normalised { eps } => normalised_feature(grad, v, eps, out),
+        });
     }
 
     /// Whether a gradient gives finite values only. Signs, a projection that samples coordinates, and a
@@ -63,15 +60,10 @@ impl GradForm {
 /// Whether the result of each value is finite. A loop that may end at any value is not turned into vector
 /// code, so this one ends after some.
 fn all_finite(grad: &[f32], of: impl Fn(f32) -> f32) -> bool {
-    vectorised(
+    vectorised!(grad.chunks(256).all(
         #[inline(always)]
-        || {
-            grad.chunks(256).all(
-                #[inline(always)]
-                |values| values.iter().fold(true, |sound, g| sound & of(*g).is_finite()),
-            )
-        },
-    )
+        |values| values.iter().fold(true, |sound, g| sound & of(*g).is_finite()),
+    ))
 }
 
 /// Where Adam's epsilon stands.

@@ -6,7 +6,7 @@
 
 use std::f64::consts::TAU;
 
-use gstore_model::cpu::vectorised;
+use gstore_model::vectorised;
 
 use super::philox::RandomWords;
 use super::summed::RandomMatrix;
@@ -52,19 +52,16 @@ impl RandomMatrix for Gaussian {
     }
 
     fn apply(&self, entries: &[u32], values: &[f32], sums: &mut [f32]) {
-        vectorised(
-            #[inline(always)]
-            || {
-                for (column, value) in entries.chunks_exact(self.dim).zip(values) {
-                    if *value == 0.0 {
-                        continue;
-                    }
-                    for (sum, entry) in sums.iter_mut().zip(column) {
-                        *sum += value * f32::from_bits(*entry);
-                    }
+        vectorised!({
+            for (column, value) in entries.chunks_exact(self.dim).zip(values) {
+                if *value == 0.0 {
+                    continue;
                 }
-            },
-        );
+                for (sum, entry) in sums.iter_mut().zip(column) {
+                    *sum += value * f32::from_bits(*entry);
+                }
+            }
+        });
     }
 
     fn scale(&self) -> f64 {

@@ -3,7 +3,7 @@
 //! Entry (j, i) is bit `j mod 32` of word `(j mod 128) / 32` at counter (i, j/128); a set bit means negative.
 //! One call serves 128 rows of one column.
 
-use gstore_model::cpu::vectorised;
+use gstore_model::vectorised;
 
 use super::philox::RandomWords;
 use super::summed::RandomMatrix;
@@ -59,24 +59,21 @@ impl RandomMatrix for Rademacher {
         // A byte has eight sums, the last one fewer.
         let (whole, rest) = sums.as_chunks_mut::<8>();
         let last = whole.len();
-        vectorised(
-            #[inline(always)]
-            || {
-                for (column, value) in entries.chunks_exact(self.width()).zip(values) {
-                    if *value == 0.0 {
-                        continue;
-                    }
-                    for (word, sums) in column.iter().zip(whole.chunks_mut(4)) {
-                        for (sums, byte) in sums.iter_mut().zip(word.to_le_bytes()) {
-                            add(sums, *value, byte);
-                        }
-                    }
-                    if let Some(word) = column.get(last / 4) {
-                        add(rest, *value, word.to_le_bytes()[last % 4]);
+        vectorised!({
+            for (column, value) in entries.chunks_exact(self.width()).zip(values) {
+                if *value == 0.0 {
+                    continue;
+                }
+                for (word, sums) in column.iter().zip(whole.chunks_mut(4)) {
+                    for (sums, byte) in sums.iter_mut().zip(word.to_le_bytes()) {
+                        add(sums, *value, byte);
                     }
                 }
-            },
-        );
+                if let Some(word) = column.get(last / 4) {
+                    add(rest, *value, word.to_le_bytes()[last % 4]);
+                }
+            }
+        });
     }
 
     fn scale(&self) -> f64 {

@@ -8,7 +8,7 @@
 
 use std::ops::Range;
 
-use gstore_model::cpu::vectorised;
+use gstore_model::vectorised;
 use rayon::prelude::*;
 
 use super::philox::RandomWords;
@@ -167,15 +167,10 @@ impl SummedProjection {
 
 /// Whether a value is above [`LARGE`]. Not by way of the largest: each step of that waits for the one before.
 fn has_large(values: &[f32]) -> bool {
-    vectorised(
+    vectorised!(values.chunks(CHUNK).any(
         #[inline(always)]
-        || {
-            values.chunks(CHUNK).any(
-                #[inline(always)]
-                |chunk| chunk.iter().fold(false, |large, v| large | (v.abs() > LARGE)),
-            )
-        },
-    )
+        |chunk| chunk.iter().fold(false, |large, v| large | (v.abs() > LARGE)),
+    ))
 }
 
 #[derive(Default)]

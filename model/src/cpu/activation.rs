@@ -98,10 +98,7 @@ macro_rules! with {
         match $act {
             $(Activation::$name => {
                 let $f = $name;
-                $cpu.kernels.simd.run(
-                    #[inline(always)]
-                    || $body,
-                )
+                vectorised!($cpu.kernels.simd, $body)
             })*
         }
     };

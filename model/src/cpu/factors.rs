@@ -207,10 +207,7 @@ impl Cpu {
             let rows = grad.values()[span.start * width..span.end * width].chunks_exact(width);
             for (row, id) in rows.zip(&ids[span.clone()]) {
                 let to = out.part(sample, offset + *id as usize * width, width);
-                self.kernels.simd.run(
-                    #[inline(always)]
-                    || add_scaled(to, row, scale),
-                );
+                vectorised!(self.kernels.simd, add_scaled(to, row, scale));
             }
         }
         Ok(())

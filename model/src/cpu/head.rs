@@ -102,10 +102,7 @@ impl Cpu {
     fn logits(&self, layer: &CpuLinear, x: &[f32], cap: Option<f32>, to: &mut [f32]) {
         self.forward_rows(layer, x, x.len() / layer.input(), to, Addend::Nothing);
         if let Some(cap) = cap {
-            self.kernels.simd.run(
-                #[inline(always)]
-                || soft_cap(to, cap),
-            );
+            vectorised!(self.kernels.simd, soft_cap(to, cap));
         }
     }
 
@@ -119,31 +116,27 @@ impl Cpu {
         cap: Option<f32>,
     ) -> f32 {
         let uniform = smoothing / z.len() as f32;
-        self.kernels.simd.run(
-            #[inline(always)]
-            || {
-                let largest = max(z);
-                let at_target = z[target] - largest;
-                let mean =
-                    if smoothing == 0.0 { 0.0 } else { uniform * sum3(z, z, z, |z, _, _| z - largest) };
-                // The factor of the cap comes from the logits, which the probabilities
-                // replace unless there is a cap.
-                let mut kept = cap.map(|_| Buffer::copy_of(z));
-                let total = exp_sum(z, largest);
-                let loss = total.ln() - (1.0 - smoothing) * at_target - mean;
-                if let Some(weight) = weight {
-                    let (scale, level) = (weight / total, weight * uniform);
-                    for v in z.iter_mut() {
-                        *v = *v * scale - level;
-                    }
-                    z[target] -= weight * (1.0 - smoothing);
-                    if let (Some(kept), Some(cap)) = (&mut kept, cap) {
-                        uncap(z, kept, cap);
-                    }
+        vectorised!(self.kernels.simd, {
+            let largest = max(z);
+            let at_target = z[target] - largest;
+            let mean = if smoothing == 0.0 { 0.0 } else { uniform * sum3(z, z, z, |z, _, _| z - largest) };
+            // The factor of the cap comes from the logits, which the probabilities
+            // replace unless there is a cap.
+            let mut kept = cap.map(|_| Buffer::copy_of(z));
+            let total = exp_sum(z, largest);
+            let loss = total.ln() - (1.0 - smoothing) * at_target - mean;
+            if let Some(weight) = weight {
+                let (scale, level) = (weight / total, weight * uniform);
+                for v in z.iter_mut() {
+                    *v = *v * scale - level;
                 }
-                loss
-            },
-        )
+                z[target] -= weight * (1.0 - smoothing);
+                if let (Some(kept), Some(cap)) = (&mut kept, cap) {
+                    uncap(z, kept, cap);
+                }
+            }
+            loss
+        })
     }
 
     /// Minus the margin of the target's logit over the log-sum of all others, of which there are some; turns
@@ -152,70 +145,61 @@ impl Cpu {
     /// Not by way of p: near 1 nothing would be left of 1 - p.
     fn margin(&self, z: &mut [f32], target: usize, weight: Option<f32>, cap: Option<f32>) -> f32 {
         let other = usize::from(target == 0);
-        self.kernels.simd.run(
-            #[inline(always)]
-            || {
-                let kept = cap.and(weight).map(|_| Buffer::copy_of(z));
-                let at_target = z[target];
-                // Another's logit in its place, which is then taken out of the sum again.
-                z[target] = z[other];
-                let largest = max(z);
-                let total = exp_sum(z, largest) - z[other];
-                if let Some(weight) = weight {
-                    let scale = weight / total;
-                    z.iter_mut().for_each(|v| *v *= scale);
-                    z[target] = -weight;
-                    if let (Some(kept), Some(cap)) = (&kept, cap) {
-                        uncap(z, kept, cap);
-                    }
+        vectorised!(self.kernels.simd, {
+            let kept = cap.and(weight).map(|_| Buffer::copy_of(z));
+            let at_target = z[target];
+            // Another's logit in its place, which is then taken out of the sum again.
+            z[target] = z[other];
+            let largest = max(z);
+            let total = exp_sum(z, largest) - z[other];
+            if let Some(weight) = weight {
+                let scale = weight / total;
+                z.iter_mut().for_each(|v| *v *= scale);
+                z[target] = -weight;
+                if let (Some(kept), Some(cap)) = (&kept, cap) {
+                    uncap(z, kept, cap);
                 }
-                (largest + total.ln()) - at_target
-            },
-        )
+            }
+            (largest + total.ln()) - at_target
+        })
     }
 
     /// Entropy of the distribution of a row of logits.
     fn entropy(&self, z: &[f32]) -> f32 {
-        self.kernels.simd.run(
-            #[inline(always)]
-            || {
-                let largest = max(z);
-                let total = sum3(z, z, z, |z, _, _| exp(z - largest));
-                // Of the logits below the largest: the log-sum less this is the entropy.
-                let mean = (1.0 / total) * sum3(z, z, z, |z, _, _| exp(z - largest) * (z - largest));
-                total.ln() - mean
-            },
-        )
+        vectorised!(self.kernels.simd, {
+            let largest = max(z);
+            let total = sum3(z, z, z, |z, _, _| exp(z - largest));
+            // Of the logits below the largest: the log-sum less this is the entropy.
+            let mean = (1.0 / total) * sum3(z, z, z, |z, _, _| exp(z - largest) * (z - largest));
+            total.ln() - mean
+        })
     }
 
     /// `KL(p || q)` of two rows of logits; turns the first into the gradient of the uncapped
     /// ones if a weight is given.
     fn divergence(&self, z: &mut [f32], other: &mut [f32], weight: Option<f32>, cap: Option<f32>) -> f32 {
-        self.kernels.simd.run(
-            #[inline(always)]
-            || {
-                let (largest, other_largest) = (max(z), max(other));
-                let total = sum3(z, z, z, |z, _, _| exp(z - largest));
-                let other_total = sum3(other, other, other, |z, _, _| exp(z - other_largest));
-                let (log_sum, inverse) = (largest + total.ln(), 1.0 / total);
-                let other_log_sum = other_largest + other_total.ln();
-                // `other` becomes log p - log q.
-                for (other, z) in other.iter_mut().zip(z.iter()) {
-                    *other = (z - log_sum) - (*other - other_log_sum);
+        vectorised!(self.kernels.simd, {
+            let (largest, other_largest) = (max(z), max(other));
+            let total = sum3(z, z, z, |z, _, _| exp(z - largest));
+            let other_total = sum3(other, other, other, |z, _, _| exp(z - other_largest));
+            let (log_sum, inverse) = (largest + total.ln(), 1.0 / total);
+            let other_log_sum = other_largest + other_total.ln();
+            // `other` becomes log p - log q.
+            for (other, z) in other.iter_mut().zip(z.iter()) {
+                *other = (z - log_sum) - (*other - other_log_sum);
+            }
+            let loss = inverse * sum3(z, other, other, |z, ratio, _| exp(z - largest) * ratio);
+            if let Some(weight) = weight {
+                let kept = cap.map(|_| Buffer::copy_of(z));
+                for (z, ratio) in z.iter_mut().zip(other.iter()) {
+                    *z = weight * (exp(*z - largest) * inverse) * (ratio - loss);
                 }
-                let loss = inverse * sum3(z, other, other, |z, ratio, _| exp(z - largest) * ratio);
-                if let Some(weight) = weight {
-                    let kept = cap.map(|_| Buffer::copy_of(z));
-                    for (z, ratio) in z.iter_mut().zip(other.iter()) {
-                        *z = weight * (exp(*z - largest) * inverse) * (ratio - loss);
-                    }
-                    if let (Some(kept), Some(cap)) = (&kept, cap) {
-                        uncap(z, kept, cap);
-                    }
+                if let (Some(kept), Some(cap)) = (&kept, cap) {
+                    uncap(z, kept, cap);
                 }
-                loss
-            },
-        )
+            }
+            loss
+        })
     }
 
     /// The perturbed objective of a row of logits that began at `from`; turns them into the gradient of the
@@ -225,64 +209,57 @@ impl Cpu {
     /// `from` itself the value is exactly zero.
     fn perturbed(&self, z: &mut [f32], from: &[f32], row: PerturbedLoss, cap: Option<f32>) -> f32 {
         let PerturbedLoss { target, factors: [change, linear], weight } = row;
-        self.kernels.simd.run(
-            #[inline(always)]
-            || {
-                let (largest, from_largest) = (max(z), max(from));
-                let total = sum3(z, z, z, |z, _, _| exp(z - largest));
-                let from_total = sum3(from, from, from, |z, _, _| exp(z - from_largest));
-                let (inverse, from_inverse) = (1.0 / total, 1.0 / from_total);
-                let at_target = z[target] - from[target];
-                let risen = (largest - from_largest) + (total / from_total).ln() - at_target;
-                let mean =
-                    from_inverse * sum3(z, from, from, |z, from, _| exp(from - from_largest) * (z - from));
-                if let Some(weight) = weight {
-                    let kept = cap.map(|_| Buffer::copy_of(z));
-                    let (change, linear) = (weight * change, weight * linear);
-                    let (scale, from_scale) = (change * inverse, linear * from_inverse);
-                    for (z, from) in z.iter_mut().zip(from) {
-                        *z = exp(*z - largest) * scale - exp(from - from_largest) * from_scale;
-                    }
-                    z[target] -= change - linear;
-                    if let (Some(kept), Some(cap)) = (&kept, cap) {
-                        uncap(z, kept, cap);
-                    }
+        vectorised!(self.kernels.simd, {
+            let (largest, from_largest) = (max(z), max(from));
+            let total = sum3(z, z, z, |z, _, _| exp(z - largest));
+            let from_total = sum3(from, from, from, |z, _, _| exp(z - from_largest));
+            let (inverse, from_inverse) = (1.0 / total, 1.0 / from_total);
+            let at_target = z[target] - from[target];
+            let risen = (largest - from_largest) + (total / from_total).ln() - at_target;
+            let mean = from_inverse * sum3(z, from, from, |z, from, _| exp(from - from_largest) * (z - from));
+            if let Some(weight) = weight {
+                let kept = cap.map(|_| Buffer::copy_of(z));
+                let (change, linear) = (weight * change, weight * linear);
+                let (scale, from_scale) = (change * inverse, linear * from_inverse);
+                for (z, from) in z.iter_mut().zip(from) {
+                    *z = exp(*z - largest) * scale - exp(from - from_largest) * from_scale;
                 }
-                change * risen - linear * (mean - at_target)
-            },
-        )
+                z[target] -= change - linear;
+                if let (Some(kept), Some(cap)) = (&kept, cap) {
+                    uncap(z, kept, cap);
+                }
+            }
+            change * risen - linear * (mean - at_target)
+        })
     }
 
     /// Half the curvature of the cross-entropy along a tangent of a row of logits before the cap; turns the
     /// logits into the product of the tangent with the curvature, before the cap as well, if a weight is
     /// given.
     fn gauss_newton(&self, z: &mut [f32], tangent: &[f32], weight: Option<f32>, cap: Option<f32>) -> f32 {
-        self.kernels.simd.run(
-            #[inline(always)]
-            || {
-                let mut moved = Buffer::copy_of(tangent);
-                // The slopes of the cap are a diagonal matrix: tangents and gradients take the same factors.
-                let kept = cap.map(|cap| {
-                    uncap(&mut moved, z, cap);
-                    Buffer::copy_of(z)
-                });
-                let largest = max(z);
-                let inverse = 1.0 / exp_sum(z, largest);
-                let mean = inverse * dot(z, &moved);
-                // Centred before it is squared: what all logits have in common cancels there without loss.
-                let square = sum3(z, &moved, &moved, |z, t, _| z * (t - mean) * (t - mean));
-                if let Some(weight) = weight {
-                    let scale = weight * inverse;
-                    for (z, t) in z.iter_mut().zip(moved.iter()) {
-                        *z *= scale * (t - mean);
-                    }
-                    if let (Some(kept), Some(cap)) = (&kept, cap) {
-                        uncap(z, kept, cap);
-                    }
+        vectorised!(self.kernels.simd, {
+            let mut moved = Buffer::copy_of(tangent);
+            // The slopes of the cap are a diagonal matrix: tangents and gradients take the same factors.
+            let kept = cap.map(|cap| {
+                uncap(&mut moved, z, cap);
+                Buffer::copy_of(z)
+            });
+            let largest = max(z);
+            let inverse = 1.0 / exp_sum(z, largest);
+            let mean = inverse * dot(z, &moved);
+            // Centred before it is squared: what all logits have in common cancels there without loss.
+            let square = sum3(z, &moved, &moved, |z, t, _| z * (t - mean) * (t - mean));
+            if let Some(weight) = weight {
+                let scale = weight * inverse;
+                for (z, t) in z.iter_mut().zip(moved.iter()) {
+                    *z *= scale * (t - mean);
                 }
-                0.5 * inverse * square
-            },
-        )
+                if let (Some(kept), Some(cap)) = (&kept, cap) {
+                    uncap(z, kept, cap);
+                }
+            }
+            0.5 * inverse * square
+        })
     }
 }
 

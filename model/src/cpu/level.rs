@@ -107,6 +107,24 @@ pub fn vectorised<R>(f: impl FnOnce() -> R) -> R {
     Simd::widest().run(f)
 }
 
+/// Runs an expression by way of the function `cpu::vectorised`, or compiled for the level that the first
+/// argument is the witness of. What it calls must be `#[inline(always)]` to be compiled so too.
+#[macro_export]
+macro_rules! vectorised {
+    ($simd:expr, $body:expr) => {
+        $simd.run(
+            #[inline(always)]
+            || $body,
+        )
+    };
+    ($body:expr) => {
+        $crate::cpu::vectorised(
+            #[inline(always)]
+            || $body,
+        )
+    };
+}
+
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")]
 fn avx512<R>(f: impl FnOnce() -> R) -> R {

@@ -16,12 +16,13 @@
 //! chose. f32 results are equal bit for bit on AVX-512, AVX2 and NEON; [`SimdLevel::Scalar`] rounds every
 //! product before it is added.
 
+#[macro_use]
+mod level;
 mod activation;
 mod attention;
 mod factors;
 mod gemm;
 mod head;
-mod level;
 mod linear;
 mod math;
 mod norm;

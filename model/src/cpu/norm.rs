@@ -40,35 +40,32 @@ impl Cpu {
         let mut stats = CpuTensor::unspecified(x.rows(), kept);
         let (to, stats_to) = (out.values_mut(), stats.values_mut());
         let (weight, bias) = (weights.weight.values(), weights.bias.as_ref().map(CpuTensor::values));
-        self.kernels.simd.run(
-            #[inline(always)]
-            || {
-                let rows = x.values().chunks_exact(groups * width).zip(to.chunks_exact_mut(groups * width));
-                for ((x, to), stats) in rows.zip(stats_to.chunks_exact_mut(kept)) {
-                    let pairs = x.chunks_exact(width).zip(to.chunks_exact_mut(width));
-                    for (g, (x, to)) in pairs.enumerate() {
-                        let mean = match form.kind {
-                            NormKind::Rms => 0.0,
-                            NormKind::Layer => sum(x) / width as f32,
-                        };
-                        for (to, x) in to.iter_mut().zip(x) {
-                            *to = x - mean;
-                        }
-                        let r = (dot(to, to) / width as f32 + form.eps).sqrt().recip();
-                        for (to, w) in to.iter_mut().zip(weight) {
-                            *to = *to * r * w;
-                        }
-                        if let Some(bias) = bias {
-                            add_to(to, bias);
-                        }
-                        stats[g] = r;
-                        if form.kind == NormKind::Layer {
-                            stats[groups + g] = mean;
-                        }
+        vectorised!(self.kernels.simd, {
+            let rows = x.values().chunks_exact(groups * width).zip(to.chunks_exact_mut(groups * width));
+            for ((x, to), stats) in rows.zip(stats_to.chunks_exact_mut(kept)) {
+                let pairs = x.chunks_exact(width).zip(to.chunks_exact_mut(width));
+                for (g, (x, to)) in pairs.enumerate() {
+                    let mean = match form.kind {
+                        NormKind::Rms => 0.0,
+                        NormKind::Layer => sum(x) / width as f32,
+                    };
+                    for (to, x) in to.iter_mut().zip(x) {
+                        *to = x - mean;
+                    }
+                    let r = (dot(to, to) / width as f32 + form.eps).sqrt().recip();
+                    for (to, w) in to.iter_mut().zip(weight) {
+                        *to = *to * r * w;
+                    }
+                    if let Some(bias) = bias {
+                        add_to(to, bias);
+                    }
+                    stats[g] = r;
+                    if form.kind == NormKind::Layer {
+                        stats[groups + g] = mean;
                     }
                 }
-            },
-        );
+            }
+        });
         Ok((out, stats))
     }
 
@@ -91,30 +88,27 @@ impl Cpu {
         let mut out = acc.unwrap_or_else(|| CpuTensor::zeros(rows, cols));
         let to = out.values_mut();
         let weight = weights.weight.values();
-        self.kernels.simd.run(
-            #[inline(always)]
-            || {
-                let rows = grad.values().chunks_exact(cols).zip(x.values().chunks_exact(cols));
-                let rows = rows.zip(stats.values().chunks_exact(kept)).zip(to.chunks_exact_mut(cols));
-                for (((grad, x), stats), to) in rows {
-                    let parts = grad.chunks_exact(width).zip(x.chunks_exact(width));
-                    for (g, ((grad, x), to)) in parts.zip(to.chunks_exact_mut(width)).enumerate() {
-                        let (r, mean) = (stats[g], mean_of(form, stats, g, groups));
-                        // With h = (x - mean) r and d = grad * weight: r (d - mean(d) - h mean(d h)), the
-                        // mean of d for layer norms only.
-                        let along = sum3(grad, weight, x, |d, w, x| d * w * (x - mean));
-                        let along = along * r * r / width as f32;
-                        let level = match form.kind {
-                            NormKind::Rms => 0.0,
-                            NormKind::Layer => dot(grad, weight) / width as f32,
-                        };
-                        for (((to, d), x), w) in to.iter_mut().zip(grad).zip(x).zip(weight) {
-                            *to += r * (d * w - level - (x - mean) * along);
-                        }
+        vectorised!(self.kernels.simd, {
+            let rows = grad.values().chunks_exact(cols).zip(x.values().chunks_exact(cols));
+            let rows = rows.zip(stats.values().chunks_exact(kept)).zip(to.chunks_exact_mut(cols));
+            for (((grad, x), stats), to) in rows {
+                let parts = grad.chunks_exact(width).zip(x.chunks_exact(width));
+                for (g, ((grad, x), to)) in parts.zip(to.chunks_exact_mut(width)).enumerate() {
+                    let (r, mean) = (stats[g], mean_of(form, stats, g, groups));
+                    // With h = (x - mean) r and d = grad * weight: r (d - mean(d) - h mean(d h)), the
+                    // mean of d for layer norms only.
+                    let along = sum3(grad, weight, x, |d, w, x| d * w * (x - mean));
+                    let along = along * r * r / width as f32;
+                    let level = match form.kind {
+                        NormKind::Rms => 0.0,
+                        NormKind::Layer => dot(grad, weight) / width as f32,
+                    };
+                    for (((to, d), x), w) in to.iter_mut().zip(grad).zip(x).zip(weight) {
+                        *to += r * (d * w - level - (x - mean) * along);
                     }
                 }
-            },
-        );
+            }
+        });
         Ok(out)
     }
 
@@ -142,22 +136,19 @@ impl Cpu {
             let part = span.start * cols..span.end * cols;
             let (grad, x) = (&grad.values()[part.clone()], &x.values()[part]);
             let stats = &stats.values()[span.start * kept..span.end * kept];
-            self.kernels.simd.run(
-                #[inline(always)]
-                || {
-                    let rows = grad.chunks_exact(cols).zip(x.chunks_exact(cols));
-                    for ((grad, x), stats) in rows.zip(stats.chunks_exact(kept)) {
-                        let parts = grad.chunks_exact(width).zip(x.chunks_exact(width));
-                        for (g, (grad, x)) in parts.enumerate() {
-                            let (r, mean) = (stats[g], mean_of(form, stats, g, groups));
-                            for ((sum, d), x) in weight_sum.iter_mut().zip(grad).zip(x) {
-                                *sum += d * ((x - mean) * r);
-                            }
-                            add_to(bias_sum, grad);
+            vectorised!(self.kernels.simd, {
+                let rows = grad.chunks_exact(cols).zip(x.chunks_exact(cols));
+                for ((grad, x), stats) in rows.zip(stats.chunks_exact(kept)) {
+                    let parts = grad.chunks_exact(width).zip(x.chunks_exact(width));
+                    for (g, (grad, x)) in parts.enumerate() {
+                        let (r, mean) = (stats[g], mean_of(form, stats, g, groups));
+                        for ((sum, d), x) in weight_sum.iter_mut().zip(grad).zip(x) {
+                            *sum += d * ((x - mean) * r);
                         }
+                        add_to(bias_sum, grad);
                     }
-                },
-            );
+                }
+            });
             if let Some(offset) = offset {
                 add_to(out.part(sample, offset, width), weight_sum);
             }

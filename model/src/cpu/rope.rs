@@ -22,21 +22,18 @@ impl Cpu {
         })?;
         let sign = if inverse { -1.0 } else { 1.0 };
         let values = x.values_mut();
-        self.kernels.simd.run(
-            #[inline(always)]
-            || {
-                let angles = cos.values().chunks_exact(half).zip(sin.values().chunks_exact(half));
-                for (row, (cos, sin)) in values.chunks_exact_mut(width).zip(angles) {
-                    for head in row.chunks_exact_mut(head_dim) {
-                        let (low, high) = head[..2 * half].split_at_mut(half);
-                        for (((a, b), cos), sin) in low.iter_mut().zip(high).zip(cos).zip(sin) {
-                            let sin = sign * sin;
-                            (*a, *b) = (*a * cos - *b * sin, *b * cos + *a * sin);
-                        }
+        vectorised!(self.kernels.simd, {
+            let angles = cos.values().chunks_exact(half).zip(sin.values().chunks_exact(half));
+            for (row, (cos, sin)) in values.chunks_exact_mut(width).zip(angles) {
+                for head in row.chunks_exact_mut(head_dim) {
+                    let (low, high) = head[..2 * half].split_at_mut(half);
+                    for (((a, b), cos), sin) in low.iter_mut().zip(high).zip(cos).zip(sin) {
+                        let sin = sign * sin;
+                        (*a, *b) = (*a * cos - *b * sin, *b * cos + *a * sin);
                     }
                 }
-            },
-        );
+            }
+        });
         Ok(x)
     }
 }

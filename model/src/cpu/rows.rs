@@ -32,24 +32,18 @@ impl Cpu {
         x.expect(rows.len(), width, "rows to add")?;
         check_rows(rows, acc.rows())?;
         let to = acc.values_mut();
-        self.kernels.simd.run(
-            #[inline(always)]
-            || {
-                for (from, row) in x.values().chunks_exact(width).zip(rows) {
-                    add_to(&mut to[*row as usize * width..][..width], from);
-                }
-            },
-        );
+        vectorised!(self.kernels.simd, {
+            for (from, row) in x.values().chunks_exact(width).zip(rows) {
+                add_to(&mut to[*row as usize * width..][..width], from);
+            }
+        });
         Ok(acc)
     }
 
     pub(super) fn add_tensors(&self, mut acc: CpuTensor, x: &CpuTensor) -> Result<CpuTensor, BackendError> {
         x.expect(acc.rows(), acc.cols(), "addend")?;
         let to = acc.values_mut();
-        self.kernels.simd.run(
-            #[inline(always)]
-            || add_to(to, x.values()),
-        );
+        vectorised!(self.kernels.simd, add_to(to, x.values()));
         Ok(acc)
     }
 
@@ -63,17 +57,14 @@ impl Cpu {
         check_spans(spans, rows)?;
         check(weights.len() == rows, || format!("{} weights of {rows} rows", weights.len()))?;
         let mut sums = vec![0.0; spans.len() * width];
-        self.kernels.simd.run(
-            #[inline(always)]
-            || {
-                for (sum, span) in sums.chunks_exact_mut(width).zip(spans) {
-                    let rows = x.values()[span.start * width..span.end * width].chunks_exact(width);
-                    for (row, weight) in rows.zip(&weights[span.clone()]) {
-                        add_scaled(sum, row, *weight);
-                    }
+        vectorised!(self.kernels.simd, {
+            for (sum, span) in sums.chunks_exact_mut(width).zip(spans) {
+                let rows = x.values()[span.start * width..span.end * width].chunks_exact(width);
+                for (row, weight) in rows.zip(&weights[span.clone()]) {
+                    add_scaled(sum, row, *weight);
                 }
-            },
-        );
+            }
+        });
         Ok(sums)
     }
 
@@ -85,35 +76,32 @@ impl Cpu {
         let to = result.values_mut();
         // Rows lie in lanes: each entry is one multiply-add of LANES rows.
         let (mut from, mut sums) = (Buffer::take(input * LANES), Buffer::take(out * LANES));
-        self.kernels.simd.run(
-            #[inline(always)]
-            || {
-                let blocks = x.values().chunks(LANES * input).zip(to.chunks_mut(LANES * out));
-                for (x, to) in blocks {
-                    let (columns, _) = from.as_chunks_mut::<LANES>();
-                    for (lane, row) in x.chunks_exact(input).enumerate() {
-                        for (column, v) in columns.iter_mut().zip(row) {
-                            column[lane] = *v;
-                        }
-                    }
-                    let (sums, _) = sums.as_chunks_mut::<LANES>();
-                    sums.fill([0.0; LANES]);
-                    for (o, i, factor) in &map.entries {
-                        for (sum, v) in sums[*o as usize].iter_mut().zip(&columns[*i as usize]) {
-                            *sum += factor * v;
-                        }
-                    }
-                    if let Some((o, value)) = map.constant {
-                        sums[o as usize].iter_mut().for_each(|sum| *sum += value);
-                    }
-                    for (lane, row) in to.chunks_exact_mut(out).enumerate() {
-                        for (to, sum) in row.iter_mut().zip(sums.iter()) {
-                            *to = sum[lane];
-                        }
+        vectorised!(self.kernels.simd, {
+            let blocks = x.values().chunks(LANES * input).zip(to.chunks_mut(LANES * out));
+            for (x, to) in blocks {
+                let (columns, _) = from.as_chunks_mut::<LANES>();
+                for (lane, row) in x.chunks_exact(input).enumerate() {
+                    for (column, v) in columns.iter_mut().zip(row) {
+                        column[lane] = *v;
                     }
                 }
-            },
-        );
+                let (sums, _) = sums.as_chunks_mut::<LANES>();
+                sums.fill([0.0; LANES]);
+                for (o, i, factor) in &map.entries {
+                    for (sum, v) in sums[*o as usize].iter_mut().zip(&columns[*i as usize]) {
+                        *sum += factor * v;
+                    }
+                }
+                if let Some((o, value)) = map.constant {
+                    sums[o as usize].iter_mut().for_each(|sum| *sum += value);
+                }
+                for (lane, row) in to.chunks_exact_mut(out).enumerate() {
+                    for (to, sum) in row.iter_mut().zip(sums.iter()) {
+                        *to = sum[lane];
+                    }
+                }
+            }
+        });
         Ok(result)
     }
 }

@@ -141,15 +141,12 @@ impl Cpu {
             }
         };
         dropped(&mut grads);
-        self.kernels.simd.run(
-            #[inline(always)]
-            || {
-                let log_sum = |i: usize| rows.log_sum[i * heads];
-                // The sum of probabilities times their gradients is that of outputs times theirs.
-                let along = |i: usize| dot(&rows.out[i * width..][..dim], &grad[i * dim..][..dim]);
-                probabilities(&mut scores, &mut grads, block, positions, form, log_sum, along);
-            },
-        );
+        vectorised!(self.kernels.simd, {
+            let log_sum = |i: usize| rows.log_sum[i * heads];
+            // The sum of probabilities times their gradients is that of outputs times theirs.
+            let along = |i: usize| dot(&rows.out[i * width..][..dim], &grad[i * dim..][..dim]);
+            probabilities(&mut scores, &mut grads, block, positions, form, log_sum, along);
+        });
         dropped(&mut scores);
         multiply_over_keys(kernel, dq, width, block, &grads, keys.plain.view(), positions);
         let grad = PackedMatrix::rows(&grad, dim, count, dim);

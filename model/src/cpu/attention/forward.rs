@@ -71,9 +71,9 @@ impl Cpu {
         let q = pack_head_rows(q, width, count, dim);
         against_keys(kernel, &mut scores, block, &q, keys, positions);
         let mut sums = [0.0; MOST_ROWS];
-        self.kernels.simd.run(
-            #[inline(always)]
-            || softmax_weights(&mut scores, block, positions, form, &mut sums, log_sum),
+        vectorised!(
+            self.kernels.simd,
+            softmax_weights(&mut scores, block, positions, form, &mut sums, log_sum)
         );
         // The sums are those of all weights.
         if let Some(dropout) = dropout {
@@ -81,16 +81,13 @@ impl Cpu {
         }
         let mut weighed = q;
         multiply_over_keys(kernel, &mut weighed, dim, block, &scores, values, positions);
-        self.kernels.simd.run(
-            #[inline(always)]
-            || {
-                for (i, (row, sum)) in weighed.chunks_exact(dim).zip(&sums).enumerate() {
-                    let inverse = 1.0 / sum;
-                    for (to, v) in out[i * width..i * width + dim].iter_mut().zip(row) {
-                        *to = v * inverse;
-                    }
+        vectorised!(self.kernels.simd, {
+            for (i, (row, sum)) in weighed.chunks_exact(dim).zip(&sums).enumerate() {
+                let inverse = 1.0 / sum;
+                for (to, v) in out[i * width..i * width + dim].iter_mut().zip(row) {
+                    *to = v * inverse;
                 }
-            },
-        );
+            }
+        });
     }
 }

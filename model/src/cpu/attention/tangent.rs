@@ -82,14 +82,11 @@ impl Cpu {
         against_keys(kernel, &mut weights, block, &q, keys, positions);
         against_keys(kernel, &mut moved, block, &dq, keys, positions);
         against_keys(kernel, &mut other, block, &q, dkeys, positions);
-        self.kernels.simd.run(
-            #[inline(always)]
-            || {
-                let log_sum = |i: usize| queries.log_sum[i * heads];
-                let tangents: [&mut [f32]; 2] = [&mut moved, &mut other];
-                probability_tangents(&mut weights, tangents, block, positions, form, log_sum);
-            },
-        );
+        vectorised!(self.kernels.simd, {
+            let log_sum = |i: usize| queries.log_sum[i * heads];
+            let tangents: [&mut [f32]; 2] = [&mut moved, &mut other];
+            probability_tangents(&mut weights, tangents, block, positions, form, log_sum);
+        });
         let (mut first, mut second) = (q, dq);
         multiply_over_keys(kernel, &mut first, dim, block, &moved, values, positions);
         multiply_over_keys(kernel, &mut second, dim, block, &weights, dvalues, positions);

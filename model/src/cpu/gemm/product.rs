@@ -82,16 +82,13 @@ fn repack_left(
         PanelFormat::Rounded => {
             let stride = row_stride(k);
             let mut copy = Buffer::take(rows * stride);
-            simd.run(
-                #[inline(always)]
-                || {
-                    for (from, to) in x.chunks_exact(k).zip(copy.chunks_exact_mut(stride)) {
-                        for (from, to) in from.iter().zip(to) {
-                            *to = round(*from);
-                        }
+            vectorised!(simd, {
+                for (from, to) in x.chunks_exact(k).zip(copy.chunks_exact_mut(stride)) {
+                    for (from, to) in from.iter().zip(to) {
+                        *to = round(*from);
                     }
-                },
-            );
+                }
+            });
             Some((copy, stride))
         }
         PanelFormat::Paired => {

@@ -59,10 +59,7 @@ pub(in super::super) fn add_sums_of_rounded(
 /// Values rounded to bf16, as f32.
 fn rounded(simd: Simd, values: &[f32]) -> Buffer {
     let mut copy = Buffer::copy_of(values);
-    simd.run(
-        #[inline(always)]
-        || copy.iter_mut().for_each(|value| *value = round(*value)),
-    );
+    vectorised!(simd, copy.iter_mut().for_each(|value| *value = round(*value)));
     copy
 }
 
@@ -74,18 +71,15 @@ fn panels_of_pairs(paired: &PairedKernel, simd: Simd, matrix: &[f32], rows: usiz
     let halves: &mut [u16] = &mut bytemuck::cast_slice_mut(&mut halves)[..matrix.len()];
     narrow(Some(paired), matrix, halves);
     let mut panels = Buffer::take(n.div_ceil(PANEL) * PANEL * pairs);
-    simd.run(
-        #[inline(always)]
-        || {
-            for (j, panel) in panels.chunks_exact_mut(PANEL * pairs).enumerate() {
-                let columns = j * PANEL..n.min((j + 1) * PANEL);
-                for (p, to) in panel.chunks_exact_mut(PANEL).enumerate() {
-                    pair_rows(halves, n, p, columns.start, &mut to[..columns.len()]);
-                    to[columns.len()..].fill(0.0);
-                }
+    vectorised!(simd, {
+        for (j, panel) in panels.chunks_exact_mut(PANEL * pairs).enumerate() {
+            let columns = j * PANEL..n.min((j + 1) * PANEL);
+            for (p, to) in panel.chunks_exact_mut(PANEL).enumerate() {
+                pair_rows(halves, n, p, columns.start, &mut to[..columns.len()]);
+                to[columns.len()..].fill(0.0);
             }
-        },
-    );
+        }
+    });
     panels
 }
 
@@ -109,14 +103,11 @@ fn pair_rows(halves: &[u16], width: usize, p: usize, first: usize, to: &mut [f32
 fn transpose_pairs(simd: Simd, halves: &[u16], width: usize, to: &mut [f32], stride: usize) {
     let pairs = (halves.len() / width).div_ceil(2);
     let mut rows = Buffer::take(pairs * width);
-    simd.run(
-        #[inline(always)]
-        || {
-            for (p, row) in rows.chunks_exact_mut(width).enumerate() {
-                pair_rows(halves, width, p, 0, row);
-            }
-        },
-    );
+    vectorised!(simd, {
+        for (p, row) in rows.chunks_exact_mut(width).enumerate() {
+            pair_rows(halves, width, p, 0, row);
+        }
+    });
     transpose(&rows, width, [pairs, width], to, stride);
     to.chunks_exact_mut(stride).take(width).for_each(|row| row[pairs..].fill(0.0));
 }

@@ -6,7 +6,6 @@
 
 use std::sync::OnceLock;
 
-use super::super::level::vectorised;
 use super::super::pool::{Buffer, CacheLine};
 use super::PANEL;
 use super::pack::transpose_panel;
@@ -74,30 +73,24 @@ impl PanelMatrix {
                 transpose_panel(panel, columns, k, k, count);
                 continue;
             }
-            vectorised(
-                #[inline(always)]
-                || {
-                    for (column, to) in columns.chunks_exact(k).zip(rounded.chunks_exact_mut(depth)) {
-                        if format == PanelFormat::Rounded {
-                            to.iter_mut().zip(column).for_each(|(to, v)| *to = round(*v));
-                        } else {
-                            let halves: &mut [u16] = bytemuck::cast_slice_mut(to);
-                            halves.iter_mut().zip(column).for_each(|(to, v)| *to = half_bits(*v) as u16);
-                            halves[k..].fill(0);
-                        }
+            vectorised!({
+                for (column, to) in columns.chunks_exact(k).zip(rounded.chunks_exact_mut(depth)) {
+                    if format == PanelFormat::Rounded {
+                        to.iter_mut().zip(column).for_each(|(to, v)| *to = round(*v));
+                    } else {
+                        let halves: &mut [u16] = bytemuck::cast_slice_mut(to);
+                        halves.iter_mut().zip(column).for_each(|(to, v)| *to = half_bits(*v) as u16);
+                        halves[k..].fill(0);
                     }
-                },
-            );
+                }
+            });
             transpose_panel(panel, &rounded, depth, depth, count);
         }
     }
 
     /// Replaces the rows of the matrix from `first` on, which is a multiple of [`PANEL`].
     fn set_rows(&mut self, first: usize, rows: &[f32]) {
-        vectorised(
-            #[inline(always)]
-            || self.put_rows(first, rows),
-        );
+        vectorised!(self.put_rows(first, rows));
     }
 
     #[inline(always)]
