@@ -90,87 +90,39 @@ impl<'a> Machine<'a> {
                 b'N' => self.leaf(PickleValue::None)?,
                 0x88 => self.leaf(PickleValue::Bool(true))?,
                 0x89 => self.leaf(PickleValue::Bool(false))?,
-                b'K' => {
-                    let v = self.byte()?;
-                    self.leaf(PickleValue::Int(i64::from(v)))?;
-                }
-                b'M' => {
-                    let v = u16::from_le_bytes(self.array()?);
-                    self.leaf(PickleValue::Int(i64::from(v)))?;
-                }
+                b'K' => self.unsigned(1).and_then(|v| self.leaf(PickleValue::Int(v as i64)))?,
+                b'M' => self.unsigned(2).and_then(|v| self.leaf(PickleValue::Int(v as i64)))?,
                 b'J' => {
                     let v = i32::from_le_bytes(self.array()?);
                     self.leaf(PickleValue::Int(i64::from(v)))?;
                 }
                 0x8a => self.long()?,
-                b'G' => {
-                    let v = f64::from_be_bytes(self.array()?);
-                    self.leaf(PickleValue::Float(v))?;
-                }
-                b'X' => {
-                    let n = u32::from_le_bytes(self.array()?) as usize;
-                    self.text(n)?;
-                }
-                0x8c => {
-                    let n = usize::from(self.byte()?);
-                    self.text(n)?;
-                }
-                0x8d => {
-                    let n = u64::from_le_bytes(self.array()?);
-                    self.text(usize::try_from(n).unwrap_or(usize::MAX))?;
-                }
-                b'B' => {
-                    let n = u32::from_le_bytes(self.array()?) as usize;
-                    self.raw(n)?;
-                }
-                b'C' => {
-                    let n = usize::from(self.byte()?);
-                    self.raw(n)?;
-                }
+                b'G' => self.array().and_then(|v| self.leaf(PickleValue::Float(f64::from_be_bytes(v))))?,
+                b'X' => self.unsigned(4).and_then(|n| self.text(n))?,
+                0x8c => self.unsigned(1).and_then(|n| self.text(n))?,
+                0x8d => self.unsigned(8).and_then(|n| self.text(n))?,
+                b'B' => self.unsigned(4).and_then(|n| self.raw(n))?,
+                b'C' => self.unsigned(1).and_then(|n| self.raw(n))?,
                 b']' => self.push(Node::List(Vec::new()))?,
                 b'}' => self.push(Node::Dict(Vec::new()))?,
                 b')' => self.push(Node::Tuple(Vec::new()))?,
                 0x85 => self.tuple(1)?,
                 0x86 => self.tuple(2)?,
                 0x87 => self.tuple(3)?,
-                b't' => {
-                    let items = self.pop_to_mark()?;
-                    self.push(Node::Tuple(items))?;
-                }
-                b'a' => {
-                    let item = self.pop()?;
-                    self.append(vec![item])?;
-                }
-                b'e' => {
-                    let items = self.pop_to_mark()?;
-                    self.append(items)?;
-                }
+                b't' => self.pop_to_mark().and_then(|items| self.push(Node::Tuple(items)))?,
+                b'a' => self.pop().and_then(|item| self.append(vec![item]))?,
+                b'e' => self.pop_to_mark().and_then(|items| self.append(items))?,
                 b's' => {
                     let value = self.pop()?;
                     let key = self.pop()?;
                     self.set_items(vec![key, value])?;
                 }
-                b'u' => {
-                    let items = self.pop_to_mark()?;
-                    self.set_items(items)?;
-                }
-                b'q' => {
-                    let slot = usize::from(self.byte()?);
-                    self.memoize(slot)?;
-                }
-                b'r' => {
-                    let slot = u32::from_le_bytes(self.array()?) as usize;
-                    self.memoize(slot)?;
-                }
+                b'u' => self.pop_to_mark().and_then(|items| self.set_items(items))?,
+                b'q' => self.unsigned(1).and_then(|slot| self.memoize(slot))?,
+                b'r' => self.unsigned(4).and_then(|slot| self.memoize(slot))?,
                 0x94 => self.memoize(self.memo.len())?,
-                b'h' => {
-                    let slot = usize::from(self.byte()?);
-                    self.recall(slot)?;
-                }
-                b'j' => {
-                    let slot = u32::from_le_bytes(self.array()?) as usize;
-                    self.recall(slot)?;
-                }
+                b'h' => self.unsigned(1).and_then(|slot| self.recall(slot))?,
+                b'j' => self.unsigned(4).and_then(|slot| self.recall(slot))?,
                 b'c' => {
                     let module = self.line()?;
                     let name = self.line()?;
@@ -204,6 +156,13 @@ impl<'a> Machine<'a> {
     fn array<const N: usize>(&mut self) -> Result<[u8; N], PickleError> {
         let bytes = self.take(N)?;
         bytes.try_into().map_err(|_| PickleError::Truncated(self.at))
+    }
+
+    /// The next bytes, at most eight, as a number whose lowest come first.
+    fn unsigned(&mut self, bytes: usize) -> Result<usize, PickleError> {
+        let mut wide = [0; 8];
+        wide[..bytes].copy_from_slice(self.take(bytes)?);
+        Ok(usize::try_from(u64::from_le_bytes(wide)).unwrap_or(usize::MAX))
     }
 
     fn line(&mut self) -> Result<&'a str, PickleError> {
