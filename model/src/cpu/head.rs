@@ -122,7 +122,7 @@ impl Cpu {
             let mean = if smoothing == 0.0 { 0.0 } else { uniform * sum3(z, z, z, |z, _, _| z - largest) };
             // The factor of the cap comes from the logits, which the probabilities
             // replace unless there is a cap.
-            let mut kept = cap.map(|_| Buffer::copy_of(z));
+            let kept = cap.map(|_| Buffer::copy_of(z));
             let total = exp_sum(z, largest);
             let loss = total.ln() - (1.0 - smoothing) * at_target - mean;
             if let Some(weight) = weight {
@@ -131,9 +131,7 @@ impl Cpu {
                     *v = *v * scale - level;
                 }
                 z[target] -= weight * (1.0 - smoothing);
-                if let (Some(kept), Some(cap)) = (&mut kept, cap) {
-                    uncap(z, kept, cap);
-                }
+                uncap(z, kept.as_deref(), cap);
             }
             loss
         })
@@ -156,9 +154,7 @@ impl Cpu {
                 let scale = weight / total;
                 z.iter_mut().for_each(|v| *v *= scale);
                 z[target] = -weight;
-                if let (Some(kept), Some(cap)) = (&kept, cap) {
-                    uncap(z, kept, cap);
-                }
+                uncap(z, kept.as_deref(), cap);
             }
             (largest + total.ln()) - at_target
         })
@@ -194,9 +190,7 @@ impl Cpu {
                 for (z, ratio) in z.iter_mut().zip(other.iter()) {
                     *z = weight * (exp(*z - largest) * inverse) * (ratio - loss);
                 }
-                if let (Some(kept), Some(cap)) = (&kept, cap) {
-                    uncap(z, kept, cap);
-                }
+                uncap(z, kept.as_deref(), cap);
             }
             loss
         })
@@ -225,9 +219,7 @@ impl Cpu {
                     *z = exp(*z - largest) * scale - exp(from - from_largest) * from_scale;
                 }
                 z[target] -= change - linear;
-                if let (Some(kept), Some(cap)) = (&kept, cap) {
-                    uncap(z, kept, cap);
-                }
+                uncap(z, kept.as_deref(), cap);
             }
             change * risen - linear * (mean - at_target)
         })
@@ -240,10 +232,8 @@ impl Cpu {
         vectorised!(self.kernels.simd, {
             let mut moved = Buffer::copy_of(tangent);
             // The slopes of the cap are a diagonal matrix: tangents and gradients take the same factors.
-            let kept = cap.map(|cap| {
-                uncap(&mut moved, z, cap);
-                Buffer::copy_of(z)
-            });
+            uncap(&mut moved, Some(&*z), cap);
+            let kept = cap.map(|_| Buffer::copy_of(z));
             let largest = max(z);
             let inverse = 1.0 / exp_sum(z, largest);
             let mean = inverse * dot(z, &moved);
@@ -254,9 +244,7 @@ impl Cpu {
                 for (z, t) in z.iter_mut().zip(moved.iter()) {
                     *z *= scale * (t - mean);
                 }
-                if let (Some(kept), Some(cap)) = (&kept, cap) {
-                    uncap(z, kept, cap);
-                }
+                uncap(z, kept.as_deref(), cap);
             }
             0.5 * inverse * square
         })
@@ -270,9 +258,10 @@ struct PerturbedLoss {
     weight: Option<f32>,
 }
 
-/// Turns the gradient of capped values into that of the values before the cap.
+/// Turns the gradient of capped values into that of the values before the cap, if there is one.
 #[inline(always)]
-fn uncap(grad: &mut [f32], capped: &[f32], cap: f32) {
+fn uncap(grad: &mut [f32], capped: Option<&[f32]>, cap: Option<f32>) {
+    let (Some(capped), Some(cap)) = (capped, cap) else { return };
     let inverse = 1.0 / cap;
     for (grad, capped) in grad.iter_mut().zip(capped) {
         let share = capped * inverse;
