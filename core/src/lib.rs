@@ -23,6 +23,7 @@ mod markup;
 mod memory;
 mod missing;
 mod mix;
+mod named;
 mod names;
 mod nearest;
 pub mod normal;

@@ -78,11 +78,9 @@ impl FieldNames {
         for text in texts.iter().map(AsRef::as_ref) {
             let split = text.split_once('=').filter(|(field, key)| !field.is_empty() && !key.is_empty());
             let (name, key) = split.ok_or_else(|| FieldError::Form(text.to_owned()))?;
-            let field = Field::ALL.into_iter().find(|field| field.name() == name).ok_or_else(|| {
-                FieldError::Unknown {
-                    field: name.to_owned(),
-                    nearest: nearest(name, Field::ALL.map(Field::name)),
-                }
+            let field = Field::parse(name).ok_or_else(|| FieldError::Unknown {
+                field: name.to_owned(),
+                nearest: nearest(name, Field::ALL.map(Field::name)),
             })?;
             for (other, taken) in &names.named {
                 if *other == field {

@@ -15,7 +15,6 @@
 //! Other keys stay as they are, and every number keeps its digits.
 
 use std::borrow::Cow;
-use std::fmt;
 use std::str::FromStr;
 
 use gstore_core::Remedy;
@@ -41,6 +40,16 @@ pub enum Layout {
     /// A prompt and a completion that are messages.
     Trl,
 }
+
+// Names on the command line, in the order in which layouts are tried.
+gstore_core::named!(Layout {
+    OpenAi = "openai",
+    ShareGpt = "sharegpt",
+    Alpaca = "alpaca",
+    Preference = "preference",
+    Flan = "flan",
+    Trl = "trl",
+});
 
 /// Why a record is not of the layout that was named.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -71,18 +80,11 @@ pub enum LayoutError {
     },
 }
 
-impl fmt::Display for Layout {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
-
 impl FromStr for Layout {
     type Err = LayoutError;
 
     fn from_str(text: &str) -> Result<Self, LayoutError> {
-        let found = Self::ALL.into_iter().find(|layout| layout.name() == text);
-        found.ok_or_else(|| LayoutError::Unknown(text.to_owned()))
+        Self::parse(text).ok_or_else(|| LayoutError::Unknown(text.to_owned()))
     }
 }
 
@@ -93,22 +95,6 @@ struct TextKeys {
 }
 
 impl Layout {
-    /// All of them, in the order in which they are tried.
-    pub const ALL: [Self; 6] =
-        [Self::OpenAi, Self::ShareGpt, Self::Alpaca, Self::Preference, Self::Flan, Self::Trl];
-
-    /// Its name on the command line.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::OpenAi => "openai",
-            Self::ShareGpt => "sharegpt",
-            Self::Alpaca => "alpaca",
-            Self::Preference => "preference",
-            Self::Flan => "flan",
-            Self::Trl => "trl",
-        }
-    }
-
     /// What its records are in the store.
     pub fn stored_as(self) -> &'static str {
         match self {

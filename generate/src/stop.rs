@@ -1,5 +1,7 @@
 //! Stop conditions of an answer: a token that ends it, a text that does, or its length.
 
+use gstore_core::named;
+
 use crate::error::GenerateError;
 
 /// Why an answer ended.
@@ -15,17 +17,8 @@ pub enum FinishReason {
     NoToken,
 }
 
-impl FinishReason {
-    /// Its name in an answer's record.
-    pub fn name(self) -> &'static str {
-        match self {
-            FinishReason::EndToken => "end",
-            FinishReason::StopString => "stop",
-            FinishReason::Length => "length",
-            FinishReason::NoToken => "no-token",
-        }
-    }
-}
+// Names in an answer's record.
+named!(FinishReason { EndToken = "end", StopString = "stop", Length = "length", NoToken = "no-token" });
 
 /// Texts that end an answer, wherever their characters lie among tokens.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

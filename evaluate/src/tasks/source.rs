@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use gstore_core::named;
 use regex::Regex;
 
 use crate::error::EvaluateError;
@@ -21,18 +22,8 @@ pub enum Layout {
     Tydiqa,
 }
 
-impl Layout {
-    /// Its name in messages.
-    pub fn name(self) -> &'static str {
-        match self {
-            Layout::Own => "own",
-            Layout::Harness => "harness",
-            Layout::Mmlu => "mmlu",
-            Layout::Bbh => "bbh",
-            Layout::Tydiqa => "tydiqa",
-        }
-    }
-}
+// Names in messages.
+named!(Layout { Own = "own", Harness = "harness", Mmlu = "mmlu", Bbh = "bbh", Tydiqa = "tydiqa" });
 
 /// How choices are put to the model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -75,24 +75,10 @@ pub enum ComputePrecision {
     I8,
 }
 
+// Names in the store and on the command line.
+gstore_core::named!(ComputePrecision { F32 = "f32", Tf32 = "tf32", Bf16 = "bf16", I8 = "i8" });
+
 impl ComputePrecision {
-    /// The precision of this name.
-    pub fn parse(name: &str) -> Option<Self> {
-        let all =
-            [ComputePrecision::F32, ComputePrecision::Tf32, ComputePrecision::Bf16, ComputePrecision::I8];
-        all.into_iter().find(|compute| compute.name() == name)
-    }
-
-    /// Name in the store and on the command line.
-    pub fn name(self) -> &'static str {
-        match self {
-            ComputePrecision::F32 => "f32",
-            ComputePrecision::Tf32 => "tf32",
-            ComputePrecision::Bf16 => "bf16",
-            ComputePrecision::I8 => "i8",
-        }
-    }
-
     /// The precision of products, which is also that of maps that are no weights of layers: the head's, for
     /// one.
     pub fn product_precision(self) -> ComputePrecision {

@@ -50,20 +50,10 @@ pub enum Reduction {
     Sum,
 }
 
+// Names in the store and on the command line.
+gstore_core::named!(Reduction { Mean = "mean", Sum = "sum" });
+
 impl Reduction {
-    /// The reduction of this name.
-    pub fn parse(name: &str) -> Option<Self> {
-        [Reduction::Mean, Reduction::Sum].into_iter().find(|reduction| reduction.name() == name)
-    }
-
-    /// Name in the store and on the command line.
-    pub fn name(self) -> &'static str {
-        match self {
-            Reduction::Mean => "mean",
-            Reduction::Sum => "sum",
-        }
-    }
-
     /// The weight of each of `tokens` losses.
     pub fn weight(self, tokens: usize) -> f32 {
         match self {

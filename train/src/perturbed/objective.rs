@@ -31,26 +31,13 @@ pub enum Variant {
     Subset,
 }
 
-impl Variant {
-    const ALL: [Variant; 4] = [Variant::If, Variant::Efim, Variant::Trak, Variant::Subset];
-
-    /// Its name.
-    pub fn name(self) -> &'static str {
-        match self {
-            Variant::If => "if",
-            Variant::Efim => "efim",
-            Variant::Trak => "trak",
-            Variant::Subset => "subset",
-        }
-    }
-}
+gstore_core::named!(Variant { If = "if", Efim = "efim", Trak = "trak", Subset = "subset" });
 
 impl FromStr for Variant {
     type Err = TrainError;
 
     fn from_str(name: &str) -> Result<Self, TrainError> {
-        let found = Variant::ALL.into_iter().find(|variant| variant.name() == name);
-        found.ok_or_else(|| {
+        Variant::parse(name).ok_or_else(|| {
             TrainError::Option(format!("there is no variant {name:?}; there are if, efim and subset"))
         })
     }
@@ -66,15 +53,7 @@ pub enum Normalizer {
     Row,
 }
 
-impl Normalizer {
-    /// Its name.
-    pub fn name(self) -> &'static str {
-        match self {
-            Normalizer::Step => "step",
-            Normalizer::Row => "row",
-        }
-    }
-}
+gstore_core::named!(Normalizer { Step = "step", Row = "row" });
 
 /// A variant with its scales.
 #[derive(Debug, Clone, Copy, PartialEq)]
