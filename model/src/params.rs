@@ -31,7 +31,7 @@ pub fn total_len(params: &[TensorSpec]) -> usize {
 /// `named_parameters()` order.
 ///
 /// Weights of linear maps are `[out, input]`, whatever the files' order.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct ParamStore {
     specs: Vec<TensorSpec>,
     /// Start of each tensor.
@@ -40,11 +40,6 @@ pub struct ParamStore {
 }
 
 impl ParamStore {
-    /// No tensors yet.
-    pub fn new() -> ParamStore {
-        ParamStore { specs: Vec::new(), starts: BTreeMap::new(), values: Vec::new() }
-    }
-
     /// Adds a tensor behind the others.
     ///
     /// # Panics
@@ -84,11 +79,5 @@ impl ParamStore {
     /// All values, to change them.
     pub fn values_mut(&mut self) -> &mut [f32] {
         &mut self.values
-    }
-}
-
-impl Default for ParamStore {
-    fn default() -> Self {
-        Self::new()
     }
 }

@@ -68,7 +68,7 @@ impl<B: Backend + Clone> Parameters<B> {
         choice: &LoraChoice,
         seed: u64,
     ) -> Result<Parameters<B>, TrainError> {
-        let (mut store, mut modules) = (ParamStore::new(), Vec::new());
+        let (mut store, mut modules) = (ParamStore::default(), Vec::new());
         for param in choice.resolve(model.decoder())? {
             let [out, input] = param.shape[..] else { continue };
             let module = param.module().to_owned();
@@ -95,7 +95,7 @@ impl<B: Backend + Clone> Parameters<B> {
         adapter: &Adapter,
         backend: B,
     ) -> Result<Parameters<B>, TrainError> {
-        let (mut store, mut modules) = (ParamStore::new(), Vec::new());
+        let (mut store, mut modules) = (ParamStore::default(), Vec::new());
         for fitted in adapter.fit(base)? {
             let [out, input] = fitted.param.shape[..] else { continue };
             let module = fitted.param.module().to_owned();
@@ -167,7 +167,7 @@ impl<B: Backend + Clone> Parameters<B> {
 
     /// All tensors of a model.
     pub fn full(folder: &ModelFolder, backend: B) -> Result<Parameters<B>, TrainError> {
-        let mut store = ParamStore::new();
+        let mut store = ParamStore::default();
         for param in &folder.decoder().params {
             let values = folder.read(param)?;
             check_finite(folder.path(), &param.name, &values)?;
@@ -185,7 +185,7 @@ impl<B: Backend + Clone> Parameters<B> {
         seed: u64,
         backend: B,
     ) -> Result<Parameters<B>, TrainError> {
-        let mut store = ParamStore::new();
+        let mut store = ParamStore::default();
         for param in &decoder.params {
             let len = param.shape.iter().product();
             let values = match &param.role {
