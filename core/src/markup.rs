@@ -36,6 +36,15 @@ pub fn html_text(text: &str) -> String {
     html_escaped(&lines.join("\n"))
 }
 
+/// A page of HTML that stands alone, up to what its body holds; the title is escaped already.
+pub fn html_head(title: &str, style: &str) -> String {
+    format!(
+        "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
+         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n<title>{title}</title>\n\
+         <style>{style}</style>\n</head>\n<body>\n"
+    )
+}
+
 /// A text of others in a line of Markdown, where HTML would be HTML.
 pub fn markdown_text(text: &str) -> String {
     visible(text).replace('&', "&amp;").replace('<', "&lt;")

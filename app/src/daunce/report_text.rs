@@ -2,7 +2,9 @@
 
 use std::fmt::Write;
 
-use gstore_core::{html_text, many, many_of, markdown_cell, markdown_code, markdown_line, one_line};
+use gstore_core::{
+    html_head, html_text, many, many_of, markdown_cell, markdown_code, markdown_line, one_line,
+};
 
 use super::report::{DaunceReport, Hub, QueryReport, ReportRow};
 use crate::picture;
@@ -78,12 +80,8 @@ impl DaunceReport {
     /// The report as a page that stands alone, with the agreement of the models as a picture.
     pub fn html(&self) -> String {
         let title = format!("Rows behind {}", queries(self.queries.len()));
-        let mut out = format!(
-            "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
-             <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n<title>{title}</title>\n\
-             <style>{STYLE}</style>\n</head>\n<body>\n<h1>{title}</h1>\n<p>{}</p>\n",
-            html_text(&self.about())
-        );
+        let mut out = html_head(&title, STYLE);
+        let _ = writeln!(out, "<h1>{title}</h1>\n<p>{}</p>", html_text(&self.about()));
         let mut lines: Vec<String> = self.agreed().into_iter().chain(self.notes.iter().cloned()).collect();
         if !self.hubs.is_empty() {
             lines.push(format!("Among the best rows of several queries: {}", self.hubs()));

@@ -1,5 +1,7 @@
 //! A page of HTML around the SVG of a picture.
 
+use gstore_core::html_head;
+
 use super::Picture;
 use super::colour::rules;
 use super::scene::Scene;
@@ -12,12 +14,8 @@ pub(super) fn page(picture: &Picture, scene: &Scene) -> String {
     let (light, dark) = (rules("", false), rules("", true));
     let body = "body{background:#fff;color:#1f2328}";
     let dim = "body{background:#0d1117;color:#e6edf3}";
-    let mut out = format!(
-        "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
-         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n<title>{}</title>\n\
-         <style>{STYLE}{body}{light}@media (prefers-color-scheme:dark){{{dim}{dark}}}</style>\n</head>\n<body>\n",
-        escaped(&picture.title)
-    );
+    let style = format!("{STYLE}{body}{light}@media (prefers-color-scheme:dark){{{dim}{dark}}}");
+    let mut out = html_head(&escaped(&picture.title), &style);
     element(&mut out, picture, scene, "");
     out += &format!("<p>{}</p>\n</body>\n</html>\n", escaped(&picture.about));
     out

@@ -8,7 +8,7 @@ use std::io::Write;
 use arrow_array::RecordBatch;
 use arrow_cast::display::{ArrayFormatter, FormatOptions};
 use arrow_schema::{ArrowError, Schema};
-use gstore_core::html_text;
+use gstore_core::{html_head, html_text};
 
 const STYLE: &str = ":root{color-scheme:light dark}body{margin:2rem;font:1rem/1.5 system-ui,sans-serif}table{border-collapse:collapse}\
                      th,td{padding:.2em .8em;border-bottom:1px solid #8886;text-align:left;vertical-align:top;white-space:pre-wrap;\
@@ -16,12 +16,7 @@ const STYLE: &str = ":root{color-scheme:light dark}body{margin:2rem;font:1rem/1.
 
 /// The page up to the names of the columns.
 pub(super) fn header(schema: &Schema, out: &mut impl Write) -> std::io::Result<()> {
-    write!(
-        out,
-        "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
-         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n<title>Result</title>\n\
-         <style>{STYLE}</style>\n</head>\n<body>\n<table>\n<thead>\n"
-    )?;
+    write!(out, "{}<table>\n<thead>\n", html_head("Result", STYLE))?;
     let fields = schema.fields().iter();
     line(fields.map(|field| cell("th", field.data_type().is_numeric(), field.name())), out)?;
     out.write_all(b"</thead>\n<tbody>\n")
