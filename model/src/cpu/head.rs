@@ -24,7 +24,7 @@ impl Cpu {
         mut tap: Option<HeadTap<'_, CpuTensor>>,
     ) -> Result<HeadOutput<CpuTensor>, BackendError> {
         let rows = x.rows();
-        let (vocab, width) = (layer.out(), layer.input());
+        let (vocab, width) = (layer.out, layer.input);
         self.check_packed_form(layer)?;
         x.expect(rows, width, "inputs of the head")?;
         task.check(x.size(), vocab, CpuTensor::size)?;
@@ -63,7 +63,7 @@ impl Cpu {
         z: &mut [f32],
         losses: &mut [f32],
     ) {
-        let (vocab, width, cap) = (layer.out(), layer.input(), task.softcap);
+        let (vocab, width, cap) = (layer.out, layer.input, task.softcap);
         // The logits of the other model, where there is one.
         let mut others = match &task.objective {
             Objective::Kl { reference } => {
@@ -100,7 +100,7 @@ impl Cpu {
 
     /// Logits of rows whose sizes have been checked.
     fn logits(&self, layer: &CpuLinear, x: &[f32], cap: Option<f32>, to: &mut [f32]) {
-        self.forward_rows(layer, x, x.len() / layer.input(), to, Addend::Nothing);
+        self.forward_rows(layer, x, x.len() / layer.input, to, Addend::Nothing);
         if let Some(cap) = cap {
             vectorised!(self.kernels.simd, soft_cap(to, cap));
         }

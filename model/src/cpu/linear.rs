@@ -9,20 +9,10 @@ use crate::backend::{BackendError, LinearWeights, check};
 pub struct CpuLinear {
     weights: PackedWeights,
     bias: Option<Vec<f32>>,
-    out: usize,
-    input: usize,
-}
-
-impl CpuLinear {
     /// Output width.
-    pub(super) fn out(&self) -> usize {
-        self.out
-    }
-
+    pub(super) out: usize,
     /// Input width.
-    pub(super) fn input(&self) -> usize {
-        self.input
-    }
+    pub(super) input: usize,
 }
 
 fn check_sizes([out, input]: [usize; 2], weight: &[f32], bias: Option<&[f32]>) -> Result<(), BackendError> {
@@ -70,7 +60,7 @@ impl Cpu {
 
     /// An error unless the layer has the form that this backend packs.
     pub(super) fn check_packed_form(&self, layer: &CpuLinear) -> Result<(), BackendError> {
-        check(layer.weights.forward().format() == self.format(), || {
+        check(layer.weights.forward().format == self.format(), || {
             "a layer was packed for another precision or level".into()
         })
     }

@@ -31,14 +31,14 @@ pub(in super::super) fn linear(
     bias: Option<&[f32]>,
     add: Addend<'_>,
 ) {
-    let (k, n) = (w.k(), w.n());
-    let paired = kernels.paired.as_ref().filter(|_| w.format() == PanelFormat::Paired);
+    let (k, n) = (w.k, w.n);
+    let paired = kernels.paired.as_ref().filter(|_| w.format == PanelFormat::Paired);
     let kernel = paired.map_or(&kernels.single, |paired| &paired.kernel);
     let _begun = paired.map(PairedKernel::begin);
     for chunk in cut(rows, TILES * kernel.rows()) {
         let x = &x[chunk.start * k..chunk.end * k];
         let count = chunk.len();
-        let copied = repack_left(paired, kernels.simd, w.format(), x, k, n);
+        let copied = repack_left(paired, kernels.simd, w.format, x, k, n);
         let left = match &copied {
             Some((values, stride)) => Left::by_row(values, count, *stride),
             None => Left::by_row(x, count, k),

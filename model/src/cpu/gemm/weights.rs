@@ -45,9 +45,12 @@ impl PanelFormat {
 /// A matrix `[k, n]` in panels.
 pub(in super::super) struct PanelMatrix {
     lines: Vec<CacheLine>,
-    format: PanelFormat,
-    k: usize,
-    n: usize,
+    /// How the values lie.
+    pub format: PanelFormat,
+    /// Rows of the matrix.
+    pub k: usize,
+    /// Columns of the matrix.
+    pub n: usize,
 }
 
 impl PanelMatrix {
@@ -128,21 +131,6 @@ impl PanelMatrix {
             }
             _ => panel[p * PANEL + column],
         }
-    }
-
-    /// How the values lie.
-    pub fn format(&self) -> PanelFormat {
-        self.format
-    }
-
-    /// Rows of the matrix.
-    pub fn k(&self) -> usize {
-        self.k
-    }
-
-    /// Columns of the matrix.
-    pub fn n(&self) -> usize {
-        self.n
     }
 
     /// Panel `j`; of pairs, their bits.

@@ -30,7 +30,7 @@ fn panels(k: usize, n: usize, format: PanelFormat, at: impl Fn(usize, usize) -> 
 
 fn bits(side: &PanelMatrix) -> Vec<Vec<u32>> {
     let bits = |j: usize| side.panel(j).iter().map(|v| v.to_bits()).collect::<Vec<u32>>();
-    (0..side.n().div_ceil(PANEL)).map(bits).collect()
+    (0..side.n.div_ceil(PANEL)).map(bits).collect()
 }
 
 /// Values of many magnitudes, ties of rounding and special ones among them.
