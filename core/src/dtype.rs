@@ -1,7 +1,6 @@
 //! Storage types of values.
 
 use serde::{Deserialize, Serialize};
-use std::fmt;
 
 /// Signs of a word.
 pub const SIGNS: usize = u64::BITS as usize;
@@ -20,10 +19,10 @@ pub enum DType {
     I1,
 }
 
-impl DType {
-    /// Every type.
-    pub const ALL: [DType; 4] = [DType::F16, DType::F32, DType::I8, DType::I1];
+// Names in descriptions.
+crate::named!(DType { F16 = "f16", F32 = "f32", I8 = "i8", I1 = "i1" });
 
+impl DType {
     /// Stored items of a module group of `len` coordinates: its values, or the words of its signs.
     pub const fn items(self, len: usize) -> usize {
         match self {
@@ -40,21 +39,5 @@ impl DType {
             DType::I8 => 1,
             DType::I1 => SIGNS / 8,
         }
-    }
-
-    /// The name in descriptions: `f16`, `f32`, `i8` or `i1`.
-    pub const fn name(self) -> &'static str {
-        match self {
-            DType::F16 => "f16",
-            DType::F32 => "f32",
-            DType::I8 => "i8",
-            DType::I1 => "i1",
-        }
-    }
-}
-
-impl fmt::Display for DType {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
     }
 }

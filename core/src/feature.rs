@@ -12,7 +12,6 @@ use super::remedy::Remedy;
 use super::rotation::SignRotation;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-use std::fmt;
 use uuid::Uuid;
 
 /// Content of a vector.
@@ -183,23 +182,12 @@ pub enum Granularity {
     Token,
 }
 
-impl Granularity {
-    /// The name in descriptions: `sample` or `token`.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Granularity::Sample => "sample",
-            Granularity::Token => "token",
-        }
-    }
+// Names in descriptions.
+crate::named!(Granularity { Sample = "sample", Token = "token" });
 
+impl Granularity {
     fn is_sample(&self) -> bool {
         *self == Granularity::Sample
-    }
-}
-
-impl fmt::Display for Granularity {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
     }
 }
 
