@@ -115,7 +115,7 @@ const BEYOND_LIMIT: &str = "File too large";
 /// What to do about a full disk or a limit of the size of files, unless the message says it.
 fn with_room(error: &anyhow::Error, mut text: String) -> String {
     if (is_of_full_disk(error.as_ref()) || FULL.iter().any(|said| text.contains(said)))
-        && !["free some space", "disk is full"].iter().any(|hint| text.contains(hint))
+        && !["free some space", "disk is full", "standard output"].iter().any(|hint| text.contains(hint))
     {
         text.push_str("\n  the disk is full: free some space, and run the same command again");
     }

@@ -1,12 +1,13 @@
 //! Standard output and standard error: lines that are printed there, and a reader that has left.
 
-use std::io::ErrorKind;
+use std::fmt::Arguments;
+use std::io::{ErrorKind, Write};
 
 use anyhow::Result;
 use gstore_core::Cancel;
 use serde::Serialize;
 
-/// Whether a reader of results has closed its end of a pipe.
+/// Whether a reader of a result, of any length, has closed its end of a pipe.
 static CLOSED: Cancel = Cancel::new();
 
 /// Whether a result could not be written since its reader has closed the pipe, as `head`
@@ -23,18 +24,28 @@ pub fn note_closed_pipe<T>(written: std::io::Result<T>) -> std::io::Result<T> {
     written
 }
 
-/// Outcome of printing, where the command goes on without a reader.
+/// Outcome of writing a result, where the command does more without a reader.
 pub fn unless_closed(printed: Result<()>) -> Result<()> {
     if is_closed() { Ok(()) } else { printed }
+}
+
+/// Standard output that cannot be written.
+#[derive(Debug, thiserror::Error)]
+#[error("standard output cannot be written: {0}")]
+pub struct PrintError(std::io::Error);
+
+/// Prints a line. A reader that has left has what it wants, and the command does the rest of its work.
+pub fn print_line(line: Arguments<'_>) -> Result<(), PrintError> {
+    match std::io::stdout().write_fmt(format_args!("{line}\n")) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(PrintError(error)),
+        _ => Ok(()),
+    }
 }
 
 /// `println!` whose failure is an error of the command instead of a panic.
 macro_rules! out {
     ($($arg:tt)*) => {
-        $crate::streams::note_closed_pipe(::std::io::Write::write_fmt(
-            &mut ::std::io::stdout(),
-            format_args!("{}\n", format_args!($($arg)*)),
-        ))?
+        $crate::streams::print_line(format_args!($($arg)*))?
     };
 }
 pub(crate) use out;

@@ -77,6 +77,24 @@ fn damage_keeps_its_exit_code_without_a_reader() {
     }
 }
 
+#[test]
+fn work_that_is_left_is_done_without_a_reader() {
+    let place = made::place(3000, 2);
+    place.ok(&["index", "--sketch", "--dataset", "pool", "--quiet"]);
+    place.ok(&["delete", "--dataset", "pool", "--where", "id LIKE '%1%'"]);
+    assert_eq!(unread(place.gstore(&["compact", "--max-deleted", "0"])).code, 0);
+    place.ok(&["gc", "--keep", "1", "--keep-within", "0s"]);
+    let sketches = fs_err::read_dir(place.path("store/indexes")).expect("a folder").count();
+    assert_ne!(sketches, 0, "the sketch of the new segment");
+
+    place.write("bad.jsonl", "{");
+    let stage = "[[stage]]\nname = \"add\"\ncommand = \"add\"\ndataset = \"bad\"\ndata = \"bad.jsonl\"\n";
+    place.write("p.toml", format!("store = \"s\"\n{stage}"));
+    let pipeline = place.path("p.toml");
+    let args = ["run", pipeline.to_str().expect("UTF-8"), "--json"];
+    assert_eq!(unread(place.gstore(&args)).code, 1, "a stage fails");
+}
+
 /// A device to which nothing can be written.
 fn full_device() -> std::fs::File {
     fs_err::OpenOptions::new().write(true).open("/dev/full").expect("a device").into_parts().0
@@ -90,6 +108,9 @@ fn a_full_device_is_an_error() {
         command.stdout(full_device());
         binary::run(&mut command).says(1, &["No space left"]);
     }
+    let mut command = place.gstore(&["tag", "first"]);
+    let said = binary::run(command.stdout(full_device())).stderr;
+    assert!(said.contains("standard output cannot be written") && !said.contains("again"), "{said}");
 }
 
 #[test]

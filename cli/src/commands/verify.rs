@@ -16,7 +16,7 @@ use serde_json::json;
 use crate::args::VerifyArgs;
 use crate::context::Context;
 use crate::failure::{DAMAGED, STOPPED};
-use crate::streams::{out, print_json, unless_closed};
+use crate::streams::{out, print_json};
 
 /// Checks the store, or repairs it; exit code 3 if anything is, or stays, damaged.
 pub fn run(context: &Context, args: &VerifyArgs) -> Result<ExitCode> {
@@ -35,13 +35,13 @@ fn verify(context: &Context, args: &VerifyArgs) -> Result<ExitCode> {
     bytes.finish();
     let report = match report {
         Err(error) if error.is_damage() => {
-            unless_closed(print_unreadable(context, args, &error))?;
+            print_unreadable(context, args, &error)?;
             return Ok(ExitCode::from(DAMAGED));
         }
         other => other?,
     };
     // The exit code says whether there is damage, also to a script that reads the first lines only.
-    unless_closed(print_report(context, args, &report))?;
+    print_report(context, args, &report)?;
     Ok(match report.is_sound() {
         false => ExitCode::from(DAMAGED),
         true if cancel.is_raised() => ExitCode::from(STOPPED),
@@ -107,7 +107,7 @@ fn repair(context: &Context, args: &VerifyArgs) -> Result<ExitCode> {
     bytes.finish();
     // What is lost is named as far as the store, as it is now, can be read.
     let now = context.open().ok().and_then(|store| store.snapshot().ok());
-    unless_closed(print_repair(args, &report, now.as_deref()))?;
+    print_repair(args, &report, now.as_deref())?;
     let damaged = !report.unrepaired.is_empty() || (report.dry_run && !report.is_sound());
     Ok(if damaged { ExitCode::from(DAMAGED) } else { ExitCode::SUCCESS })
 }

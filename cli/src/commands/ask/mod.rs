@@ -19,7 +19,7 @@ use crate::models::encoder;
 use crate::output::{OutputTarget, check, check_apart};
 use crate::question::scoring;
 use crate::statements::with_digest_checks;
-use crate::streams::out;
+use crate::streams::{out, unless_closed};
 use crate::summary;
 
 pub(super) use written::write;
@@ -57,10 +57,10 @@ pub fn run(context: &Context, args: &AskArgs) -> Result<()> {
     let mut reporter = context.reporter();
     let mut work = context.work(&mut reporter, &cancel);
     let asked = gstore::ask(&snapshot, &spec, models, &mut work)?;
-    match &args.explain {
-        Some(id) => explain::run(args, asked.explain(id, &work)?, (id, format))?,
-        None => rank(context, args, &asked, format, &work)?,
-    }
+    unless_closed(match &args.explain {
+        Some(id) => explain::run(args, asked.explain(id, &work)?, (id, format)),
+        None => rank(context, args, &asked, format, &work),
+    })?;
     if let Some(picture) = &picture {
         let order = if args.opponents { Order::Worst } else { Order::Best };
         let rows = asked.rank(order, args.top, &work)?.rows;
