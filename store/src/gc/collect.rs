@@ -142,10 +142,12 @@ fn shorten(
 ) -> Result<u64, GcError> {
     let mut change = change_of(before, command);
     change.history = History::From(oldest);
-    change.changes.push(match oldest - before.oldest() {
+    let left = match oldest - before.oldest() {
         1 => format!("snapshot {} left the history", before.oldest()),
         _ => format!("snapshots {} to {} left the history", before.oldest(), oldest - 1),
-    });
+    };
+    let has_tags = before.root().tags.iter().any(|tag| (before.oldest()..oldest).contains(&tag.snapshot));
+    change.changes.push(left + if has_tags { ", but for those with tags" } else { "" });
     let published = publish(store, lock, before, change).map_err(|e| match e {
         CommitError::Store(StoreError::Storage(ref why)) if why.is_full() => GcError::Full(e),
         other => other.into(),
