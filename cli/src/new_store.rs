@@ -32,9 +32,7 @@ impl NewStore {
             Some(parent) if !place.exists() => parent,
             _ => return Ok(Self { store: Store::open_or_create(&place)?, folder: None, place }),
         };
-        if place.is_symlink() {
-            bail!("{} is a link to a place that is not there; make that or remove the link", place.display());
-        }
+        refuse_dangling(&place)?;
         fs_err::create_dir_all(parent)?;
         let folder = LockedFolder::make(parent, PREFIX, &place)?;
         let store = Store::create(folder.content())?;
@@ -74,6 +72,14 @@ impl NewStore {
         drop(folder);
         Ok(Some(Store::open(&place)?))
     }
+}
+
+/// Refuses a link to nothing in the place of a store.
+pub fn refuse_dangling(place: &Path) -> Result<()> {
+    if place.is_symlink() && !place.exists() {
+        bail!("{} is a link to a place that is not there; make that or remove the link", place.display());
+    }
+    Ok(())
 }
 
 /// Removes what processes that were killed left next to the place of a store.

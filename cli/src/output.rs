@@ -156,11 +156,13 @@ pub fn file_holds(path: &Path, write: impl FnOnce(&mut Output) -> std::io::Resul
 pub fn check_folder(path: &Path, folder: &Path) -> Result<()> {
     // The name that was given says more than what it was resolved to.
     let given = if path.is_symlink() { folder } else { parent(path) };
+    let is_working = given == Path::new(".");
     let (path, given) = (path.display(), given.display());
     if !folder.is_dir() {
         refuse!("{path} would be in {given}, and there is no such folder");
     }
     match unwritable(folder) {
+        Some(why) if is_working => bail!("{path} cannot be written: {why}"),
         Some(why) => bail!("{path} cannot be written: {given}: {why}"),
         None => Ok(()),
     }

@@ -9,6 +9,7 @@ use indicatif::HumanBytes;
 
 use crate::args::{BackupArgs, RestoreArgs};
 use crate::context::Context;
+use crate::new_store::refuse_dangling;
 use crate::streams::{out, print_json};
 
 pub fn backup(context: &Context, args: &BackupArgs) -> Result<()> {
@@ -54,6 +55,7 @@ pub fn restore(context: &Context, args: &RestoreArgs) -> Result<()> {
     if !args.from.join("CURRENT").exists() {
         bail!("there is no backup at {}: it has no CURRENT file", args.from.display());
     }
+    refuse_dangling(to)?;
     let cancel = context.cancel_on_interrupt("stopping; the same command goes on where it stopped")?;
     let mut reporter = context.reporter();
     let mut bytes = TotalProgress::new(&mut reporter, "restore", Unit::Bytes);

@@ -1,6 +1,6 @@
 //! Files of the folder of a ground truth: each appears when it is whole, and what its user keeps there stays.
 
-use std::io::{ErrorKind, Write};
+use std::io::{Error, ErrorKind, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
@@ -14,26 +14,37 @@ pub(super) const UNFINISHED: &str = ".truth.";
 
 /// Writes a file that appears when it is whole, in the place of one that is there.
 pub(super) fn place(folder: &Path, name: &str, bytes: &[u8]) -> Result<(), EvaluateError> {
-    written(folder, bytes)?.persist(folder.join(name)).map_err(|error| error.error)?;
+    let path = folder.join(name);
+    written(&path, bytes)?.persist(&path).map_err(|error| error.error)?;
     Ok(())
 }
 
 /// The same, but one that is there stays: of several processes the first gives it its content.
 pub(super) fn place_new(folder: &Path, name: &str, bytes: &[u8]) -> Result<(), EvaluateError> {
-    match written(folder, bytes)?.persist_noclobber(folder.join(name)) {
+    let path = folder.join(name);
+    match written(&path, bytes)?.persist_noclobber(&path) {
         Ok(_) => Ok(()),
         Err(error) if error.error.kind() == ErrorKind::AlreadyExists => Ok(()),
         Err(error) => Err(error.error.into()),
     }
 }
 
-/// The bytes on the medium, without a name that stays.
-fn written(folder: &Path, bytes: &[u8]) -> Result<NamedTempFile, EvaluateError> {
+/// The bytes of a file on the medium, without a name that stays.
+fn written(path: &Path, bytes: &[u8]) -> Result<NamedTempFile, EvaluateError> {
     let open = std::fs::Permissions::from_mode(0o666);
-    let mut file = tempfile::Builder::new().prefix(UNFINISHED).permissions(open).tempfile_in(folder)?;
-    file.write_all(bytes)?;
-    file.as_file().sync_all()?;
-    Ok(file)
+    let folder = path.parent().unwrap_or(Path::new("."));
+    let write = || {
+        let mut file = tempfile::Builder::new().prefix(UNFINISHED).permissions(open).tempfile_in(folder)?;
+        file.write_all(bytes)?;
+        file.as_file().sync_all()?;
+        Ok(file)
+    };
+    // The hidden name says nothing to a user.
+    let named = |error: Error| {
+        let kind = error.kind();
+        Error::new(kind, format!("{} cannot be written: {kind}", path.display())).into()
+    };
+    write().map_err(named)
 }
 
 /// Fails if a folder has anything but what a command has left that was cut off while it made this ground
