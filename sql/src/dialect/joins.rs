@@ -2,6 +2,7 @@
 
 use datafusion::sql::sqlparser::ast::{Join, JoinConstraint, JoinOperator as Op, TableFactor};
 
+use super::using::constraint;
 use crate::error::SqlError;
 
 /// Puts a join into the words of the engine.
@@ -9,31 +10,11 @@ use crate::error::SqlError;
 /// # Errors
 /// One that has neither ON nor USING: the engine would join each row with each.
 pub(super) fn resolve(join: &mut Join) -> Result<(), SqlError> {
-    if has_no_condition(&join.join_operator) {
-        return Err(no_condition(&join.relation));
-    }
     one_side(join);
-    Ok(())
-}
-
-fn has_no_condition(operator: &Op) -> bool {
-    let (Op::Join(on)
-    | Op::Inner(on)
-    | Op::Left(on)
-    | Op::LeftOuter(on)
-    | Op::Right(on)
-    | Op::RightOuter(on)
-    | Op::FullOuter(on)
-    | Op::Semi(on)
-    | Op::LeftSemi(on)
-    | Op::RightSemi(on)
-    | Op::Anti(on)
-    | Op::LeftAnti(on)
-    | Op::RightAnti(on)) = operator
-    else {
-        return false;
-    };
-    matches!(on, JoinConstraint::None)
+    match constraint(&mut join.join_operator) {
+        Some(JoinConstraint::None) => Err(no_condition(&join.relation)),
+        _ => Ok(()),
+    }
 }
 
 fn no_condition(with: &TableFactor) -> SqlError {

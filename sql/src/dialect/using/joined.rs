@@ -79,7 +79,9 @@ pub(crate) fn constraint(join: &mut JoinOperator) -> Option<&mut JoinConstraint>
         | JoinOperator::RightOuter(on)
         | JoinOperator::FullOuter(on)
         | JoinOperator::LeftSemi(on)
-        | JoinOperator::LeftAnti(on) => Some(on),
+        | JoinOperator::RightSemi(on)
+        | JoinOperator::LeftAnti(on)
+        | JoinOperator::RightAnti(on) => Some(on),
         _ => None,
     }
 }
