@@ -7,43 +7,32 @@ use datafusion::sql::sqlparser::ast::{Distinct, Expr, Ident, OrderByKind, Query,
 use crate::expanded::name;
 use crate::walk::{Visit, visit_own_expressions};
 
-/// The columns without a table that expressions name; not in their subqueries.
-pub(super) struct UnqualifiedNames {
-    pub(super) names: HashSet<String>,
+/// These names, and the columns without a table that the order of a query names.
+pub(super) fn with_order(mut names: HashSet<String>, query: &Query) -> HashSet<String> {
+    if let Some(OrderByKind::Expressions(keys)) = query.order_by.as_ref().map(|order| &order.kind) {
+        add(&mut names, keys);
+    }
+    names
 }
 
-impl UnqualifiedNames {
-    /// In addition to those that are known.
-    pub(super) fn beside(names: HashSet<String>) -> Self {
-        Self { names }
+/// The same of the clauses of a SELECT that may mean columns of the result.
+pub(super) fn with_clauses(mut names: HashSet<String>, select: &Select) -> HashSet<String> {
+    add(&mut names, &select.group_by);
+    add(&mut names, &select.having);
+    add(&mut names, &select.qualify);
+    if let Some(Distinct::On(keys)) = &select.distinct {
+        add(&mut names, keys);
     }
+    names
+}
 
-    /// Those of the order of a query, too.
-    pub(super) fn ordered(query: &Query, names: HashSet<String>) -> HashSet<String> {
-        let mut ordered = Self::beside(names);
-        if let Some(OrderByKind::Expressions(keys)) = query.order_by.as_ref().map(|order| &order.kind) {
-            ordered.add(keys);
+/// Adds the columns without a table that a part names; not in its subqueries.
+fn add(names: &mut HashSet<String>, part: &impl Visit) {
+    visit_own_expressions(part, |expr| {
+        if let Expr::Identifier(column) = expr {
+            names.insert(name(column));
         }
-        ordered.names
-    }
-
-    /// Those of the clauses that may mean columns of the result.
-    pub(super) fn clauses(&mut self, select: &Select) {
-        self.add(&select.group_by);
-        self.add(&select.having);
-        self.add(&select.qualify);
-        if let Some(Distinct::On(keys)) = &select.distinct {
-            self.add(keys);
-        }
-    }
-
-    fn add(&mut self, part: &impl Visit) {
-        visit_own_expressions(part, |expr| {
-            if let Expr::Identifier(column) = expr {
-                self.names.insert(name(column));
-            }
-        });
-    }
+    });
 }
 
 /// Names with numbers that no column has.

@@ -21,7 +21,7 @@ use self::casts::Casts;
 pub(super) use self::casts::{cast_of, column_name};
 pub(super) use self::column::key;
 use self::column::{EarlierColumns, ResultColumn};
-use super::column_names::{FreeNames, UnqualifiedNames};
+use super::column_names::{FreeNames, with_clauses, with_order};
 use super::headings::is_heading;
 use crate::error::SqlError;
 use crate::expanded::name;
@@ -86,7 +86,7 @@ impl Twice {
             let this = std::ptr::from_ref(&*query);
             let around = self.around.iter().position(|(known, _)| std::ptr::eq(*known, this));
             let names = around.map(|at| self.around.swap_remove(at).1).unwrap_or_default();
-            let ordered = UnqualifiedNames::ordered(query, names);
+            let ordered = with_order(names, query);
             self.body(&mut query.body, &ordered);
         });
     }
@@ -94,12 +94,11 @@ impl Twice {
     fn body(&mut self, body: &mut SetExpr, ordered: &HashSet<String>) {
         match body {
             SetExpr::Select(select) => {
-                let mut used = UnqualifiedNames::beside(ordered.clone());
-                used.clauses(select);
+                let used = with_clauses(ordered.clone(), select);
                 match &self.only {
-                    None => rename(select, &used.names),
+                    None => rename(select, &used),
                     Some(column) => {
-                        if let Some(is_given) = rename_beside_all(select, column, &used.names) {
+                        if let Some(is_given) = rename_beside_all(select, column, &used) {
                             self.renamed += 1;
                             self.given += usize::from(is_given);
                         }

@@ -16,7 +16,7 @@ use datafusion::sql::sqlparser::ast::{
 use datafusion::sql::sqlparser::tokenizer::Span;
 
 use super::written;
-use crate::dialect::column_names::UnqualifiedNames;
+use crate::dialect::column_names::{with_clauses, with_order};
 use crate::dialect::exprs::{is_many, unnested};
 use crate::expanded::{name, tables};
 use crate::walk::{VisitMut, visit_queries_mut};
@@ -91,7 +91,7 @@ fn by_name(body: &mut SetExpr) {
 
 /// `around` are the names in an order around the query. Says whether a column gets a name.
 fn of_query(query: &mut Query, around: HashSet<String>) -> bool {
-    let ordered = UnqualifiedNames::ordered(query, around);
+    let ordered = with_order(around, query);
     of_body(&mut query.body, ordered)
 }
 
@@ -113,8 +113,7 @@ fn of_further(body: &mut SetExpr) -> bool {
 
 /// A name in another clause is of a column of the tables: no heading takes it.
 fn of_select(select: &mut Select, ordered: HashSet<String>) -> bool {
-    let mut used = UnqualifiedNames::beside(ordered);
-    used.clauses(select);
+    let used = with_clauses(ordered, select);
     let tables = tables(select);
     let mut named = false;
     for item in &mut select.projection {
@@ -123,7 +122,7 @@ fn of_select(select: &mut Select, ordered: HashSet<String>) -> bool {
             && !is_many(expr)
         {
             let heading = written(expr);
-            if !used.names.contains(&heading) {
+            if !used.contains(&heading) {
                 let alias = Ident::with_quote(QUOTE, heading);
                 *item = SelectItem::ExprWithAlias { expr: expr.clone(), alias };
                 named = true;
