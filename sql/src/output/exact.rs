@@ -3,12 +3,14 @@
 //! These are whole numbers beyond 2^53, decimals of more than 15 digits, and numbers that are not finite,
 //! which JSON has no words for.
 
+use std::fmt::{Debug, Display};
 use std::io::Write;
 
 use arrow_array::Array;
 use arrow_array::cast::AsArray;
 use arrow_array::types::{
-    Decimal128Type, Decimal256Type, Float16Type, Float32Type, Float64Type, Int64Type, UInt64Type,
+    ArrowPrimitiveType, Decimal128Type, Decimal256Type, Float16Type, Float32Type, Float64Type, Int64Type,
+    UInt64Type,
 };
 use arrow_json::writer::{Encoder, EncoderFactory, EncoderOptions, NullableEncoder};
 use arrow_schema::{ArrowError, DataType, FieldRef};
@@ -31,38 +33,13 @@ impl EncoderFactory for ExactNumbers {
         options: &'a EncoderOptions,
     ) -> Result<Option<NullableEncoder<'a>>, ArrowError> {
         Ok(match array.data_type() {
-            DataType::Int64 => {
-                let values = array.as_primitive::<Int64Type>();
-                row_encoder(array, move |row, out| {
-                    let value = values.value(row);
-                    write_value(out, value.unsigned_abs() <= MOST, value);
-                })
-            }
-            DataType::UInt64 => {
-                let values = array.as_primitive::<UInt64Type>();
-                row_encoder(array, move |row, out| {
-                    write_value(out, values.value(row) <= MOST, values.value(row))
-                })
-            }
+            DataType::Int64 => numbers::<Int64Type, _>(array, |value| (value.unsigned_abs() <= MOST, value)),
+            DataType::UInt64 => numbers::<UInt64Type, _>(array, |value| (value <= MOST, value)),
             DataType::Float16 => {
-                let values = array.as_primitive::<Float16Type>();
-                row_encoder(array, move |row, out| {
-                    let value = values.value(row).to_f32();
-                    write_value(out, value.is_finite(), ShortestFloat(value));
-                })
+                numbers::<Float16Type, _>(array, |value| (value.is_finite(), value.to_f32()))
             }
-            DataType::Float32 => {
-                let values = array.as_primitive::<Float32Type>();
-                row_encoder(array, move |row, out| {
-                    write_value(out, values.value(row).is_finite(), ShortestFloat(values.value(row)))
-                })
-            }
-            DataType::Float64 => {
-                let values = array.as_primitive::<Float64Type>();
-                row_encoder(array, move |row, out| {
-                    write_value(out, values.value(row).is_finite(), ShortestFloat(values.value(row)))
-                })
-            }
+            DataType::Float32 => numbers::<Float32Type, _>(array, |value| (value.is_finite(), value)),
+            DataType::Float64 => numbers::<Float64Type, _>(array, |value| (value.is_finite(), value)),
             DataType::Decimal128(..) => {
                 let values = array.as_primitive::<Decimal128Type>();
                 row_encoder(array, move |row, out| decimal(out, &values.value_as_string(row)))
@@ -76,13 +53,17 @@ impl EncoderFactory for ExactNumbers {
     }
 }
 
-/// A float with the fewest digits that tell it from its neighbours, with an exponent where it is long.
-struct ShortestFloat<T>(T);
-
-impl<T: std::fmt::Debug> std::fmt::Display for ShortestFloat<T> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.0.fmt(f)
-    }
+/// Numbers, each with whether a double is the same. Of a float `Debug` has the fewest digits that tell it from
+/// its neighbours, and an exponent where it is long.
+fn numbers<'a, T: ArrowPrimitiveType, N: Debug + 'static>(
+    array: &'a dyn Array,
+    number: fn(T::Native) -> (bool, N),
+) -> Option<NullableEncoder<'a>> {
+    let values = array.as_primitive::<T>();
+    row_encoder(array, move |row, out| {
+        let (is_same, number) = number(values.value(row));
+        write_value(out, is_same, format_args!("{number:?}"));
+    })
 }
 
 struct RowEncoder<F>(F);
@@ -100,7 +81,7 @@ fn row_encoder<'a>(
     Some(NullableEncoder::new(Box::new(RowEncoder(write)), array.nulls().cloned()))
 }
 
-fn write_value(out: &mut Vec<u8>, as_number: bool, value: impl std::fmt::Display) {
+fn write_value(out: &mut Vec<u8>, as_number: bool, value: impl Display) {
     // Writing to memory does not fail.
     let _ = match as_number {
         true => write!(out, "{value}"),
