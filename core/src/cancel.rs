@@ -1,5 +1,6 @@
 //! Cancellation of long work.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// A flag that is raised to stop long work, which looks at it between steps.
@@ -42,6 +43,16 @@ impl Cancel {
     /// [`Cancelled`] once it is raised.
     pub fn check(&self) -> Result<(), Cancelled> {
         if self.is_raised() { Err(Cancelled) } else { Ok(()) }
+    }
+}
+
+/// Raises a flag when what waits for the work goes away.
+#[derive(Debug)]
+pub struct CancelOnDrop(pub Arc<Cancel>);
+
+impl Drop for CancelOnDrop {
+    fn drop(&mut self) {
+        self.0.raise();
     }
 }
 

@@ -37,7 +37,7 @@ mod separator;
 mod tensors;
 mod words;
 
-pub use cancel::{Cancel, Cancelled};
+pub use cancel::{Cancel, CancelOnDrop, Cancelled};
 pub use canonical::{canonical_json, hex, key_of, sha256_hex};
 pub use causes::causes;
 pub use digest::{Digest, DigestError, xxh3_hex};

@@ -5,7 +5,6 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use gstore_core::Cancel;
 use tokio::sync::watch;
 use tonic::Status;
 
@@ -138,15 +137,6 @@ impl Drop for RegisteredStatement {
                 entries.1.remove(&self.key);
             }
         }
-    }
-}
-
-/// Raises a flag when the request that waits for a thread's work goes away.
-pub(crate) struct CancelOnDrop(pub(crate) Arc<Cancel>);
-
-impl Drop for CancelOnDrop {
-    fn drop(&mut self) {
-        self.0.raise();
     }
 }
 

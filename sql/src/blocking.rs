@@ -7,17 +7,15 @@
 //!   before that can be used
 //! - at most two batches wait to be taken
 
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 
 use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
 use datafusion::error::{DataFusionError, Result as DfResult};
 use datafusion::physical_plan::SendableRecordBatchStream;
 use datafusion::physical_plan::stream::{RecordBatchReceiverStreamBuilder, RecordBatchStreamAdapter};
-use futures::{Stream, TryStreamExt};
-use gstore_core::Cancel;
+use futures::{StreamExt, TryStreamExt};
+use gstore_core::{Cancel, CancelOnDrop};
 use tokio::sync::mpsc::Sender;
 
 use super::error::SqlError;
@@ -65,25 +63,10 @@ where
         let mut builder = RecordBatchReceiverStreamBuilder::new(inner, 2);
         let sink = BatchSink { to: builder.tx(), cancelled: Arc::clone(&cancelled) };
         builder.spawn_blocking(move || work(&sink).map_err(DataFusionError::from));
-        Ok::<_, DataFusionError>(CancellableBatches { batches: builder.build(), cancelled })
+        let raises = CancelOnDrop(cancelled);
+        Ok::<_, DataFusionError>(builder.build().inspect(move |_| {
+            let _ = &raises;
+        }))
     });
     Box::pin(RecordBatchStreamAdapter::new(schema, started.try_flatten()))
-}
-
-struct CancellableBatches {
-    batches: SendableRecordBatchStream,
-    cancelled: Arc<Cancel>,
-}
-
-impl Stream for CancellableBatches {
-    type Item = DfResult<RecordBatch>;
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        self.batches.as_mut().poll_next(cx)
-    }
-}
-
-impl Drop for CancellableBatches {
-    fn drop(&mut self) {
-        self.cancelled.raise();
-    }
 }

@@ -3,13 +3,12 @@
 use std::sync::Arc;
 
 use arrow_array::RecordBatch;
-use gstore_core::Cancel;
+use gstore_core::{Cancel, CancelOnDrop};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tonic::Status;
 
 use crate::admission::Permit;
-use crate::running::CancelOnDrop;
 use crate::status;
 
 /// Hands over what a thread of its own sends. It ends with this end of the channel, also while a

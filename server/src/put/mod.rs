@@ -23,7 +23,7 @@ use std::sync::Arc;
 use arrow_flight::{FlightData, PutResult};
 use futures::StreamExt;
 use futures::stream::BoxStream;
-use gstore_core::{Cancel, Remedy};
+use gstore_core::{Cancel, CancelOnDrop, Remedy};
 use serde_json::{Map, Value};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
@@ -33,7 +33,6 @@ use uuid::Uuid;
 use crate::access::{Caller, Scope};
 use crate::audit::AuditRecord;
 use crate::core::Core;
-use crate::running::CancelOnDrop;
 use crate::status;
 
 pub(crate) use decode::Batches;
