@@ -15,7 +15,7 @@ use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
     ExcludeSelectItem, Expr, GroupByExpr, Ident, ObjectName, ObjectNamePart, Query, Select, SelectItem,
-    SelectItemQualifiedWildcardKind, Statement as Sql, TableFactor, TableWithJoins, Visitor,
+    SelectItemQualifiedWildcardKind, Statement as Sql, TableFactor, TableWithJoins, Value, Visitor,
     WildcardAdditionalOptions,
 };
 
@@ -100,6 +100,32 @@ pub(super) fn name(ident: &Ident) -> String {
 /// The last part of a name, as the engine reads it.
 pub(super) fn last_name(object: &ObjectName) -> Option<String> {
     object.0.last()?.as_ident().map(name)
+}
+
+/// The only part of a name, as the engine reads it; none of one with a schema.
+pub(super) fn unqualified(object: &ObjectName) -> Option<String> {
+    match object.0.as_slice() {
+        [only] => only.as_ident().map(name),
+        _ => None,
+    }
+}
+
+/// The column that an expression is, without its table.
+pub(super) fn column(expr: &Expr) -> Option<&Ident> {
+    match expr {
+        Expr::Identifier(column) => Some(column),
+        Expr::CompoundIdentifier(parts) => parts.last(),
+        _ => None,
+    }
+}
+
+/// The written number that an expression is.
+pub(super) fn number_of(expr: &Expr) -> Option<&str> {
+    let Expr::Value(value) = expr else { return None };
+    match &value.value {
+        Value::Number(number, _) => Some(number),
+        _ => None,
+    }
 }
 
 /// What stands behind `*`, and the table whose columns it is.
@@ -211,11 +237,8 @@ impl Visitor for ExpandedSizes {
     }
 
     fn pre_visit_relation(&mut self, relation: &ObjectName) -> ControlFlow<Self::Break> {
-        let only = match relation.0.as_slice() {
-            [only] => only.as_ident().map(name),
-            _ => None,
-        };
-        let known = only.and_then(|name| self.open.iter().rev().find_map(|open| open.known.get(&name)));
+        let known = unqualified(relation)
+            .and_then(|name| self.open.iter().rev().find_map(|open| open.known.get(&name)));
         let mut size = known.copied().unwrap_or_default();
         size.add(QuerySize { tables: 1, expressions: 0 });
         if let Some(open) = self.open.last_mut() {

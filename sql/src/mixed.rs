@@ -14,6 +14,7 @@ use datafusion::sql::sqlparser::ast::{self, CastKind, ExactNumberInfo};
 use gstore_functions::TIMES;
 
 use super::error::SqlError;
+use super::expanded::column;
 use super::positions::start;
 use super::walk::{inner, visit_expressions};
 use super::wording::NO_ROOM;
@@ -84,7 +85,8 @@ impl MixedComparison {
                 && found.len() < MOST
             {
                 let value = ComparedWith::Decimal(digits, behind);
-                found.push(Self { column: column_name(of), place: Some(start(expr)), value });
+                let column = column(of).map(|name| name.value.clone()).unwrap_or_default();
+                found.push(Self { column, place: Some(start(expr)), value });
             }
         });
         found
@@ -168,17 +170,6 @@ fn decimal(ty: &ast::DataType) -> Option<(u64, i64)> {
             ExactNumberInfo::PrecisionAndScale(digits, behind) => Some((*digits, *behind)),
         },
         _ => None,
-    }
-}
-
-/// The name of what is a column; nothing of any other expression.
-fn column_name(expr: &ast::Expr) -> String {
-    match expr {
-        ast::Expr::Identifier(name) => name.value.clone(),
-        ast::Expr::CompoundIdentifier(parts) => {
-            parts.last().map(|name| name.value.clone()).unwrap_or_default()
-        }
-        _ => String::new(),
     }
 }
 

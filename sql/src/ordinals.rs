@@ -4,8 +4,9 @@
 //! is not; the expression itself it finds. So it is put in the place of its number before the planning.
 
 use datafusion::sql::parser::Statement;
-use datafusion::sql::sqlparser::ast::{Expr, GroupByExpr, OrderByKind, Query, SelectItem, SetExpr, Value};
+use datafusion::sql::sqlparser::ast::{Expr, GroupByExpr, OrderByKind, Query, SelectItem, SetExpr};
 
+use crate::expanded::number_of;
 use crate::walk::{inner, visit_queries_mut};
 
 /// Puts expressions in the place of their numbers.
@@ -23,6 +24,7 @@ fn of_query(query: &mut Query) {
         GroupByExpr::Expressions(by, _) => !by.is_empty(),
     };
     let OrderByKind::Expressions(keys) = &mut order.kind else { return };
+    let number = |key: &Expr| number_of(key)?.parse::<usize>().ok();
     keys.retain_mut(|key| match number(&key.expr).and_then(|n| nth(&select.projection, n)) {
         // A value orders nothing, and a number would be taken for a place once more.
         Some(Expr::Value(_)) if grouped => false,
@@ -34,16 +36,6 @@ fn of_query(query: &mut Query) {
     });
     if keys.is_empty() {
         *order_by = None;
-    }
-}
-
-fn number(key: &Expr) -> Option<usize> {
-    match key {
-        Expr::Value(value) => match &value.value {
-            Value::Number(digits, _) => digits.to_string().parse().ok(),
-            _ => None,
-        },
-        _ => None,
     }
 }
 

@@ -14,6 +14,7 @@ use gstore_store::{Snapshot, View};
 
 use super::dialect;
 use super::error::SqlError;
+use super::expanded::unqualified;
 use super::guard;
 use super::parameters;
 use super::walk::inner;
@@ -72,16 +73,6 @@ fn named_view<'a>(name: &ObjectName, snapshot: &'a Snapshot) -> Option<&'a View>
         return None;
     }
     snapshot.views().iter().find(|view| view.name == name)
-}
-
-/// A name that no schema stands before, as it is read.
-fn unqualified(name: &ObjectName) -> Option<String> {
-    let [only] = name.0.as_slice() else { return None };
-    let ident = only.as_ident()?;
-    Some(match ident.quote_style {
-        Some(_) => ident.value.clone(),
-        None => ident.value.to_lowercase(),
-    })
 }
 
 /// The views that a statement needs, those that others need first.

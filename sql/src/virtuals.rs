@@ -14,7 +14,7 @@ use datafusion::sql::sqlparser::ast::{
 use gstore_core::Kind;
 use gstore_functions::RecordPart;
 
-use super::expanded::{excluded, excluded_mut, name, star, tables};
+use super::expanded::{column, excluded, excluded_mut, name, star, tables};
 use super::walk::{inner, visit_expressions, visit_selects_mut};
 
 /// A column that is computed from others.
@@ -161,11 +161,7 @@ fn exclude(options: &mut WildcardAdditionalOptions, column: VirtualColumn) {
 
 /// The virtual column that an expression is, if it is nothing more.
 fn virtual_of(expr: &Expr) -> Option<VirtualColumn> {
-    match expr {
-        Expr::Identifier(name) => VirtualColumn::of_name(name),
-        Expr::CompoundIdentifier(parts) => parts.last().and_then(VirtualColumn::of_name),
-        _ => None,
-    }
+    column(expr).and_then(VirtualColumn::of_name)
 }
 
 /// Whether an expression is nothing but a column of such a name.

@@ -10,10 +10,10 @@ use datafusion::sql::sqlparser::ast::{
     TableAliasColumnDef, TableFactor, TableWithJoins, VisitorMut,
 };
 
-use super::exprs::{alias, column, has_unnest, nested, of_item, wrap};
+use super::exprs::{alias, has_unnest, nested, of_item, wrap};
 use super::ordered;
 use super::using::joins_without_condition;
-use crate::expanded::name;
+use crate::expanded::{column, name, unqualified};
 use crate::names::SERIES;
 use crate::walk::{VisitMut, count_subqueries, visit_expressions};
 
@@ -92,8 +92,7 @@ fn series(function: &ObjectName, alias: &mut Option<TableAlias>) {
 
 /// The function of a series, by its name.
 fn series_of(function: &ObjectName) -> Option<String> {
-    let [function] = function.0.as_slice() else { return None };
-    function.as_ident().map(name).filter(|called| SERIES.contains(&called.as_str()))
+    unqualified(function).filter(|called| SERIES.contains(&called.as_str()))
 }
 
 /// Names the series of a FROM that would have the name of one before.

@@ -6,11 +6,11 @@ use std::fmt::Display;
 use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast::{
     BinaryOperator, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, Query,
-    RenameSelectItem, Select, SelectItem, SetExpr, Statement as Sql, Value, WildcardAdditionalOptions,
+    RenameSelectItem, Select, SelectItem, SetExpr, Statement as Sql, WildcardAdditionalOptions,
 };
 use regex::Regex;
 
-use super::exprs::{binary, nested, of_item};
+use super::exprs::{binary, nested, of_item, text_of};
 use super::merged::of_from;
 use super::{Planner, merge, planned};
 use crate::error::SqlError;
@@ -181,16 +181,14 @@ fn meant(of: Option<&Expr>) -> Result<Option<ColumnPattern>, SqlError> {
         [FunctionArg::Unnamed(FunctionArgExpr::WildcardWithOptions(options))] => {
             excluded(options).map(|names| Some(ColumnPattern::But(names))).ok_or_else(wrong)
         }
-        [FunctionArg::Unnamed(FunctionArgExpr::Expr(Expr::Value(value)))] => match &value.value {
-            Value::SingleQuotedString(pattern) => {
-                let pattern = Regex::new(pattern).map_err(|_| {
-                    SqlError::invalid(format!("COLUMNS('{pattern}') is not a regular expression"))
-                        .hint("any number of any characters is written .*")
-                })?;
-                Ok(Some(ColumnPattern::Like(Box::new(pattern))))
-            }
-            _ => Err(wrong()),
-        },
+        [FunctionArg::Unnamed(FunctionArgExpr::Expr(of))] => {
+            let pattern = text_of(of).ok_or_else(wrong)?;
+            let pattern = Regex::new(pattern).map_err(|_| {
+                SqlError::invalid(format!("COLUMNS('{pattern}') is not a regular expression"))
+                    .hint("any number of any characters is written .*")
+            })?;
+            Ok(Some(ColumnPattern::Like(Box::new(pattern))))
+        }
         _ => Err(wrong()),
     }
 }

@@ -99,15 +99,6 @@ pub(super) fn taken(expr: &mut Expr) -> Expr {
     std::mem::replace(expr, null())
 }
 
-/// The column that an expression is, without its table.
-pub(super) fn column(expr: &Expr) -> Option<&Ident> {
-    match expr {
-        Expr::Identifier(column) => Some(column),
-        Expr::CompoundIdentifier(parts) => parts.last(),
-        _ => None,
-    }
-}
-
 /// The expression that an item of a result is.
 pub(super) fn of_item(item: &SelectItem) -> Option<&Expr> {
     match item {

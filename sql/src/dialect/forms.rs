@@ -19,6 +19,7 @@ pub(super) use self::patterns::{not_similar, similar};
 pub(super) use self::times::{interval, number_as_time, part_of, usual_time};
 use super::exprs::{binary, call, case, cast, nested, null, number, taken, text, text_of, unnested};
 use crate::error::SqlError;
+use crate::expanded::number_of;
 use crate::names::PARTS;
 use crate::walk::visit_expressions_mut;
 
@@ -82,10 +83,7 @@ pub(super) fn written(name: &str, args: &[Expr]) -> Option<Expr> {
             let args = vec![of.clone(), pattern.clone(), text(BETWEEN), text("g")];
             Some(call("string_to_array", vec![call("regexp_replace", args), text(BETWEEN)]))
         }
-        ("date_part" | "datepart", [Expr::Value(part), time]) => match &part.value {
-            Value::SingleQuotedString(part) => part_of(part, time),
-            _ => None,
-        },
+        ("date_part" | "datepart", [part, time]) => part_of(text_of(part)?, time),
         ("xor", [left, right]) => {
             let (left, right) = (*nested(left.clone()), *nested(right.clone()));
             Some(*nested(binary(left, BinaryOperator::BitwiseXor, right)))
@@ -225,13 +223,10 @@ fn digits(of: &Expr) -> Option<String> {
             let digits = digits(expr)?;
             Some(digits.strip_prefix('-').map_or_else(|| format!("-{digits}"), str::to_owned))
         }
-        Expr::Value(value) => match &value.value {
-            Value::Number(number, _) if !number.contains(['e', 'E']) => {
-                (number.contains('.') || number.len() > 18).then(|| number.clone())
-            }
-            _ => None,
-        },
-        _ => None,
+        other => {
+            let number = number_of(other).filter(|number| !number.contains(['e', 'E']))?;
+            (number.contains('.') || number.len() > 18).then(|| number.to_owned())
+        }
     }
 }
 

@@ -19,8 +19,8 @@ use datafusion::sql::sqlparser::ast::{
 };
 
 pub(super) use self::tables::{is_heading, put, put_result};
-use crate::dialect::exprs::{column, has_columns, is_many};
-use crate::expanded::name;
+use crate::dialect::exprs::{has_columns, is_many};
+use crate::expanded::{column, name};
 use crate::types::without_views;
 use crate::walk::visit_expressions_mut;
 

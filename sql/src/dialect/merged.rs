@@ -25,11 +25,11 @@ use datafusion::sql::sqlparser::ast::{
 pub(super) use self::probe::of_from;
 use self::put::{Written, meant, put};
 use self::wildcard::{Options, all, named};
-use super::exprs::{alias, column};
+use super::exprs::alias;
 use super::planned::Planner;
 use super::using::UsingJoins;
 use crate::error::{SqlError, SqlErrorKind};
-use crate::expanded::name;
+use crate::expanded::{column, name};
 use crate::walk::{VisitMut, break_on_error, error_of, inner};
 
 /// Puts columns of tables in the place of those of `USING`.

@@ -13,10 +13,10 @@ use datafusion::sql::sqlparser::ast::{
 };
 
 use super::by_all;
-use super::exprs::{self, column, has_unnest, is_many, number, of_item, subquery};
+use super::exprs::{self, has_unnest, is_many, number, of_item, subquery};
 use super::twice::key;
 use crate::error::SqlError;
-use crate::expanded::name;
+use crate::expanded::{column, name};
 use crate::walk::{visit_expressions, visit_queries_mut};
 use crate::wording::DISTINCT_ORDER;
 

@@ -15,10 +15,10 @@ use datafusion::sql::sqlparser::ast::{
 
 pub(crate) use self::values::{PivotValues, expand};
 pub(super) use self::words::tokens;
-use super::exprs::{binary, call, column, nested, query, text};
+use super::exprs::{binary, call, nested, query, text};
 use super::known;
 use crate::error::SqlError;
-use crate::expanded::name;
+use crate::expanded::{column, name, number_of};
 use crate::guard::MAX_SQL_BYTES;
 use crate::names::is_aggregate;
 use crate::walk::{inner, visit_expressions, visit_tables_mut};
@@ -186,12 +186,9 @@ fn written(value: &Expr) -> Option<(String, Expr)> {
         Expr::Identifier(word) => Some((word.value.clone(), text(&word.value))),
         Expr::Value(written) => Some((of(&written.value)?, value.clone())),
         Expr::TypedString(TypedString { value: written, .. }) => Some((of(&written.value)?, value.clone())),
-        Expr::UnaryOp { op: UnaryOperator::Minus, expr } => match &**expr {
-            Expr::Value(number) if matches!(number.value, Value::Number(..)) => {
-                Some((format!("-{}", of(&number.value)?), value.clone()))
-            }
-            _ => None,
-        },
+        Expr::UnaryOp { op: UnaryOperator::Minus, expr } => {
+            Some((format!("-{}", number_of(expr)?), value.clone()))
+        }
         _ => None,
     }
 }

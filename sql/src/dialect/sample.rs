@@ -8,12 +8,11 @@ mod clause;
 use datafusion::error::Result as DfResult;
 use datafusion::logical_expr::planner::{PlannedRelation, RelationPlannerContext, RelationPlanning};
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, lit};
-use datafusion::sql::sqlparser::ast::{
-    Expr as Ast, TableFactor, TableSample, TableSampleKind, TableSampleUnit, Value,
-};
+use datafusion::sql::sqlparser::ast::{TableFactor, TableSample, TableSampleKind, TableSampleUnit, Value};
 
 pub(super) use self::clause::tokens;
 use crate::error::SqlError;
+use crate::expanded::number_of;
 
 /// The relation that a sample is of, planned, with the sample taken; the relation itself where it is none.
 pub(crate) fn sampled(
@@ -36,9 +35,10 @@ pub(crate) fn sampled(
 fn part_of(plan: LogicalPlan, sample: &TableSample) -> DfResult<LogicalPlan> {
     let wrong = || SqlError::invalid("a sample is written TABLESAMPLE (10 ROWS) or (10 PERCENT)".to_owned());
     let quantity = sample.quantity.as_ref().ok_or_else(wrong)?;
-    let amount: f64 = number(&quantity.value).ok_or_else(wrong)?;
-    let seed: u64 = match &sample.seed {
-        Some(seed) => digits(&seed.value.value).and_then(|n| n.parse().ok()).ok_or_else(wrong)?,
+    let amount: f64 = number_of(&quantity.value).and_then(|n| n.parse().ok()).ok_or_else(wrong)?;
+    let seed: u64 = match sample.seed.as_ref().map(|seed| &seed.value.value) {
+        Some(Value::Number(digits, _)) => digits.parse().map_err(|_| wrong())?,
+        Some(_) => return Err(wrong().into()),
         None => 0,
     };
     let key = key(&plan, seed);
@@ -65,18 +65,4 @@ fn key(plan: &LogicalPlan, seed: u64) -> Expr {
     };
     values.push(lit(seed));
     gstore_functions::hash().call(values)
-}
-
-fn number(value: &Ast) -> Option<f64> {
-    match value {
-        Ast::Value(value) => digits(&value.value)?.parse().ok(),
-        _ => None,
-    }
-}
-
-fn digits(value: &Value) -> Option<String> {
-    match value {
-        Value::Number(digits, _) => Some(digits.to_string()),
-        _ => None,
-    }
 }

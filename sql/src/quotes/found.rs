@@ -5,27 +5,26 @@ use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
     AccessExpr, BinaryOperator, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, GroupByExpr,
-    Ident, OrderBy, OrderByKind, Query, Select, SelectItem, SetExpr, Spanned, Value, Visitor,
+    Ident, OrderBy, OrderByKind, Query, Select, SelectItem, SetExpr, Spanned, Visitor,
 };
 use datafusion::sql::sqlparser::tokenizer::Span;
 
 use super::{AmbiguousNames, TextPosition};
 use crate::dialect;
-use crate::expanded::{self, name};
+use crate::expanded::{self, name, number_of};
 use crate::positions::{place, start};
 use crate::walk::visit_expressions;
 use crate::wording::{EXISTS, IN_ROWS};
 
 /// The name of a column of a result where the statement says it, in its place.
 fn named(item: &SelectItem) -> Option<(String, TextPosition)> {
-    let name = match item {
+    let ident = match item {
         SelectItem::ExprWithAlias { alias, .. } => alias,
         SelectItem::UnnamedExpr(Expr::Identifier(name)) => name,
         SelectItem::UnnamedExpr(expr) => return Some((expr.to_string(), start(expr))),
         _ => return None,
     };
-    let written = if name.quote_style.is_some() { name.value.clone() } else { name.value.to_lowercase() };
-    Some((written, place(name)))
+    Some((name(ident), place(ident)))
 }
 
 /// A name without quotes and without a table.
@@ -66,13 +65,7 @@ fn is_computed(expr: &Expr) -> bool {
 
 /// A number that stands for a column of the result, as it is written, with its place.
 fn number(key: &Expr) -> Option<(String, TextPosition)> {
-    match key {
-        Expr::Value(value) => match &value.value {
-            Value::Number(number, _) => Some((number.clone(), start(key))),
-            _ => None,
-        },
-        _ => None,
-    }
+    Some((number_of(key)?.to_owned(), start(key)))
 }
 
 /// The columns that the `*` of a SELECT leaves out, with their places.
@@ -203,11 +196,7 @@ impl Visitor for AmbiguousNames {
             if let SelectItem::ExprWithAlias { expr, alias } = item
                 && !dialect::names_itself(expr, alias)
             {
-                self.given.push(if alias.quote_style.is_some() {
-                    alias.value.clone()
-                } else {
-                    alias.value.to_lowercase()
-                });
+                self.given.push(name(alias));
             }
         }
         ControlFlow::Continue(())

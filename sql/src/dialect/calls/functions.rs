@@ -10,6 +10,7 @@ use datafusion::sql::sqlparser::ast::{
 use crate::dialect::exprs::{self, arguments, binary, call, nested, text};
 use crate::dialect::forms;
 use crate::error::SqlError;
+use crate::expanded::number_of;
 use crate::names::{RENAMED, is_scalar};
 use crate::walk::visit_expressions;
 
@@ -50,8 +51,7 @@ pub(super) fn renamed(function: &mut Function) -> Option<Expr> {
         // The values of the n best rows by themselves.
         "max" | "min" => {
             let [of, count]: [Expr; 2] = plain_args(function)?.try_into().ok()?;
-            let is_number = matches!(&count, Expr::Value(value) if matches!(value.value, Value::Number(..)));
-            if is_number && best_within(&of) <= MOST_WITHIN {
+            if number_of(&count).is_some() && best_within(&of) <= MOST_WITHIN {
                 set_args(function, vec![of.clone(), of, count]);
                 set_name(function, &name, if known == "max" { "max_by" } else { "min_by" });
             }

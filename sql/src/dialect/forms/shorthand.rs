@@ -7,6 +7,7 @@ use gstore_functions::is_of_elements;
 
 use super::times::interval;
 use crate::dialect::exprs::{call, nested, number, text, text_of};
+use crate::expanded::number_of;
 use crate::names::SHORTHANDS;
 use crate::walk::visit_expressions_mut;
 
@@ -27,9 +28,7 @@ pub(super) fn written(name: &str, args: &[Expr]) -> Option<Expr> {
             aggregate(list, text_of(of)?, rest)
         }
         // Of a number it is the time.
-        ("epoch_ms", [of @ Expr::Value(value)]) if matches!(value.value, Value::Number(..)) => {
-            Some(call("to_timestamp_millis", vec![of.clone()]))
-        }
+        ("epoch_ms", [of]) if number_of(of).is_some() => Some(call("to_timestamp_millis", vec![of.clone()])),
         ("make_timestamp", [microseconds]) => Some(call("to_timestamp_micros", vec![microseconds.clone()])),
         _ => {
             let (.., form) = SHORTHANDS.iter().find(|(known, ..)| *known == name)?;

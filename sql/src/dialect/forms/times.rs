@@ -5,6 +5,7 @@ use gstore_functions::{full_time, no_cast};
 
 use crate::dialect::exprs::{binary, call, cast, text, text_of};
 use crate::error::SqlError;
+use crate::expanded::number_of;
 use crate::names::PARTS;
 
 /// A part of a time that has another name in the engine.
@@ -22,9 +23,7 @@ pub(in crate::dialect) fn interval(interval: &Interval) -> Option<Expr> {
         return Some(Expr::Interval(Interval { value, ..interval.clone() }));
     }
     let unit = interval.leading_field.as_ref().filter(|_| interval.last_field.is_none())?;
-    if let Expr::Value(value) = &*interval.value
-        && let Value::Number(number, _) = &value.value
-    {
+    if let Some(number) = number_of(&interval.value) {
         let value = Box::new(text(number));
         return Some(Expr::Interval(Interval { value, ..interval.clone() }));
     }
@@ -78,9 +77,8 @@ pub(in crate::dialect) fn usual_time(time: &mut Value) {
 /// The error about a written number that is cast to a time, where it stands.
 pub(in crate::dialect) fn number_as_time(of: &Expr, to: &DataType) -> Option<SqlError> {
     let is_time = matches!(to, DataType::Timestamp(..) | DataType::Date | DataType::Time(..));
-    let Expr::Value(value) = of else { return None };
-    let Value::Number(number, _) = &value.value else { return None };
-    is_time.then(|| SqlError::from(no_cast(number, &to.to_string(), true)).at_start_of(value))
+    let number = number_of(of)?;
+    is_time.then(|| SqlError::from(no_cast(number, &to.to_string(), true)).at_start_of(of))
 }
 
 #[cfg(test)]

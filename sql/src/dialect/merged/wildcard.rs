@@ -9,7 +9,7 @@ use datafusion::sql::sqlparser::ast::{
 use super::put::Written;
 use crate::dialect::using::{MergedColumn, UsingJoins, quoted};
 use crate::error::SqlError;
-use crate::expanded::{excluded, last_name, name};
+use crate::expanded::{excluded, last_name, name, unqualified};
 use crate::translate::no_column;
 
 /// What stands behind `*`.
@@ -25,7 +25,7 @@ impl Options {
         if options.opt_ilike.is_some() || options.opt_rename.is_some() || options.opt_alias.is_some() {
             return None;
         }
-        let mut excluded: Vec<String> = excluded(options).iter().map(only).collect::<Option<_>>()?;
+        let mut excluded: Vec<String> = excluded(options).iter().map(unqualified).collect::<Option<_>>()?;
         if let Some(except) = &options.opt_except {
             excluded.push(name(&except.first_element));
             excluded.extend(except.additional_elements.iter().map(name));
@@ -52,13 +52,6 @@ impl Options {
         let key =
             |column: &String| merged.keys.iter().any(|key| key.name == *column && merged.is_settled(key));
         self.names().filter(|column| !key(column)).collect()
-    }
-}
-
-fn only(part: &ObjectName) -> Option<String> {
-    match part.0.as_slice() {
-        [only] => only.as_ident().map(name),
-        _ => None,
     }
 }
 

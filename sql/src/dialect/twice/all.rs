@@ -4,9 +4,8 @@ use datafusion::sql::sqlparser::ast::{
     Expr, Ident, Select, SelectItem, SelectItemQualifiedWildcardKind, WildcardAdditionalOptions,
 };
 
-use crate::dialect::exprs::column;
 use crate::dialect::using::joins_by_names;
-use crate::expanded::{excluded, last_name, name, tables};
+use crate::expanded::{column, excluded, last_name, name, tables};
 use crate::virtuals::is_virtual;
 
 /// The `*` of a SELECT, with their tables where these are named, and all tables.

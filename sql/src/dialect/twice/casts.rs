@@ -4,8 +4,8 @@ use std::collections::HashSet;
 
 use datafusion::sql::sqlparser::ast::{Expr, Select, SelectItem};
 
-use crate::dialect::exprs::{column, unnested};
-use crate::expanded::name;
+use crate::dialect::exprs::unnested;
+use crate::expanded::{column, name};
 
 /// The columns that a SELECT has alone, without a name of its own, and as casts: the engine calls both the
 /// same.

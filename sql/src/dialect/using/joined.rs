@@ -4,7 +4,7 @@ use datafusion::sql::sqlparser::ast::{
     Expr, Ident, JoinConstraint, JoinOperator, ObjectName, Select, TableFactor,
 };
 
-use crate::expanded::name;
+use crate::expanded::unqualified;
 
 /// The table of a join whose column is the one of both; of several joins the last of these goes for all.
 #[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -49,10 +49,7 @@ impl TableJoin {
         };
         let by = match constraint {
             JoinConstraint::Using(columns) => {
-                let names = columns.iter().map(|column| match column.0.as_slice() {
-                    [only] => only.as_ident().map(name),
-                    _ => None,
-                });
+                let names = columns.iter().map(unqualified);
                 names.collect::<Option<Vec<String>>>().map_or(JoinColumns::Other, JoinColumns::Names)
             }
             JoinConstraint::Natural => JoinColumns::Natural,

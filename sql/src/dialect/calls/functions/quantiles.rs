@@ -6,11 +6,11 @@
 
 use datafusion::sql::sqlparser::ast::{
     Array, BinaryOperator, Expr, Function, FunctionArgumentClause, FunctionArguments, Ident, ObjectName,
-    Value,
 };
 
 use super::{known, plain_args, renamed, set_args};
 use crate::dialect::exprs::{binary, call, case, number, text};
+use crate::expanded::number_of;
 
 /// Most digits of a share behind its point: so many times the number of rows is a whole number of 64 bits.
 const DIGITS: usize = 9;
@@ -77,8 +77,7 @@ fn one_of(function: &Function, args: &[Expr], share: &Expr) -> Option<Expr> {
 
 /// What a share from 0 to 1 lacks of the whole, and the whole, in units of its last digit: of 0.25 75 of 100.
 fn rest_of(share: &Expr) -> Option<(u64, u64)> {
-    let Expr::Value(value) = share else { return None };
-    let Value::Number(written, _) = &value.value else { return None };
+    let written = number_of(share)?;
     let (whole, fraction) = written.split_once('.').unwrap_or((written, ""));
     let is_plain = [whole, fraction].iter().all(|digits| digits.bytes().all(|byte| byte.is_ascii_digit()));
     if !is_plain || fraction.len() > DIGITS || written.len() > 2 * DIGITS {
