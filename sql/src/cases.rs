@@ -272,12 +272,12 @@ mod tests {
     fn names_are_put_where_the_error_is() {
         let sql = "SELECT p.TOPIC, topic, \"topic\", topics FROM pool p GROUP BY Topic";
         let one = "SELECT p.\"Topic\", topic, \"topic\", topics FROM pool p GROUP BY Topic";
-        assert_eq!(respelled(sql, &unknown().at(1, 8)).as_deref(), Some(one));
+        assert_eq!(respelled(sql, &unknown().at((1, 8))).as_deref(), Some(one));
         let all = "SELECT p.\"Topic\", \"Topic\", \"Topic\", topics FROM pool p GROUP BY \"Topic\"";
         assert_eq!(respelled(sql, &unknown()).as_deref(), Some(all));
         // Of a place that has none such left.
-        assert_eq!(respelled(sql, &unknown().at(1, 9)).as_deref(), Some(all));
-        assert_eq!(respelled(sql, &SqlError::unknown(String::new()).at(1, 8)), None);
+        assert_eq!(respelled(sql, &unknown().at((1, 9))).as_deref(), Some(all));
+        assert_eq!(respelled(sql, &SqlError::unknown(String::new()).at((1, 8))), None);
     }
 
     #[test]
@@ -290,20 +290,20 @@ mod tests {
         let sql = "SELECT lower(topic) AS topic FROM pool WHERE topic > 'T' GROUP BY topic ORDER BY topic";
         let expected =
             "SELECT lower(\"Topic\") AS topic FROM pool WHERE topic > 'T' GROUP BY \"Topic\" ORDER BY topic";
-        assert_eq!(respelled(sql, &unknown().at(1, 14)).as_deref(), Some(expected));
+        assert_eq!(respelled(sql, &unknown().at((1, 14))).as_deref(), Some(expected));
         let sql = "SELECT 1 AS topic FROM pool GROUP BY TOPIC HAVING topic > (SELECT max(topic) FROM other)";
         let expected = "SELECT 1 AS topic FROM pool GROUP BY \"Topic\" HAVING \"Topic\" > \
                         (SELECT max(topic) FROM other)";
-        assert_eq!(respelled(sql, &unknown().at(1, 38)).as_deref(), Some(expected));
+        assert_eq!(respelled(sql, &unknown().at((1, 38))).as_deref(), Some(expected));
     }
 
     #[test]
     fn columns_that_a_call_stands_behind_are_respelled() {
         let sql = "SELECT topic.upper(), p.TOPIC.trim(), topic.upper(topic) FROM pool p";
         let first = "SELECT \"Topic\".upper(), p.TOPIC.trim(), topic.upper(topic) FROM pool p";
-        assert_eq!(respelled(sql, &unknown().at(1, 8)).as_deref(), Some(first));
+        assert_eq!(respelled(sql, &unknown().at((1, 8))).as_deref(), Some(first));
         let second = "SELECT topic.upper(), p.\"Topic\".trim(), topic.upper(topic) FROM pool p";
-        assert_eq!(respelled(sql, &unknown().at(1, 23)).as_deref(), Some(second));
+        assert_eq!(respelled(sql, &unknown().at((1, 23))).as_deref(), Some(second));
     }
 
     #[test]
@@ -329,7 +329,7 @@ mod tests {
             assert_eq!(respelled(sql, &unknown()).as_deref(), Some(expected));
         }
         let sql = "UNPIVOT t ON topic, b INTO NAME k VALUE v";
-        let found = respelled(sql, &unknown().at(1, 14)).unwrap();
+        let found = respelled(sql, &unknown().at((1, 14))).unwrap();
         let expected =
             r#"SELECT * EXCLUDE ("Topic", b), unnest(['Topic', 'b']) AS k, unnest(["Topic", b]) AS v FROM t"#;
         assert!(found.contains(expected), "{found}");

@@ -10,7 +10,7 @@ use datafusion::sql::sqlparser::ast::{Expr as SqlExpr, ObjectName, TableFactor};
 use super::distinct::distinct;
 use super::error::SqlError;
 use super::expanded::last_name;
-use super::positions::start;
+use super::positions::{only, start};
 use crate::walk::{visit_expressions, visit_tables};
 use crate::wording::NO_VALUE;
 
@@ -94,11 +94,7 @@ impl CorrelatedSubqueries {
         }
         if let Some(lacking) = self.lacking.as_ref().filter(|_| is_of_rows(error.message())) {
             let error = lacking.error(self.unnests);
-            let places: Vec<_> = self.behind_in.iter().chain(&self.places).collect();
-            return match places.as_slice() {
-                [(line, column)] => error.at(*line, *column),
-                _ => error,
-            };
+            return error.at(only(&[self.behind_in.as_slice(), &self.places].concat()));
         }
         let known = reason(error.message()).filter(|_| !self.columns.is_empty());
         let Some((why, hint)) = known else { return error };
@@ -107,10 +103,7 @@ impl CorrelatedSubqueries {
             [column] => SqlError::invalid(format!("{subquery} (`{column}`) {why}")),
             _ => SqlError::invalid(format!("{subquery} {why}")),
         };
-        match self.places.as_slice() {
-            [(line, column)] => error.at(*line, *column).hint(hint),
-            _ => error.hint(hint),
-        }
+        error.at(only(&self.places)).hint(hint)
     }
 }
 

@@ -9,6 +9,8 @@ use gstore_functions::{FunctionError, FunctionErrorKind, NO_TIMES};
 use gstore_query::QueryError;
 use gstore_store::ReadError;
 
+use super::positions::{TextPosition, place, start};
+
 /// What sort of failure it is; callers choose exit codes and status codes by it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
@@ -40,7 +42,7 @@ const NO_NUMBER: &str = "' is no number";
 pub struct SqlError {
     kind: SqlErrorKind,
     message: String,
-    position: Option<(u64, u64)>,
+    position: Option<TextPosition>,
     hint: Option<String>,
     /// The argument of a table function that is to blame, for callers that know its place.
     argument: Option<&'static str>,
@@ -134,11 +136,9 @@ impl SqlError {
         self
     }
 
-    /// Adds the place in the SQL text; lines and columns count from 1.
-    pub(crate) fn at(mut self, line: u64, column: u64) -> Self {
-        if line > 0 && self.position.is_none() {
-            self.position = Some((line, column));
-        }
+    /// Adds the place in the SQL text, where there is one; lines and columns count from 1.
+    pub(crate) fn at(mut self, place: impl Into<Option<TextPosition>>) -> Self {
+        self.position = self.position.or(place.into().filter(|(line, _)| *line > 0));
         self
     }
 
@@ -159,21 +159,17 @@ impl SqlError {
     }
 
     pub(super) fn at_span(self, span: Option<Span>) -> Self {
-        match span {
-            Some(s) => self.at(s.start.line, s.start.column),
-            None => self,
-        }
+        self.at(span.map(|span| (span.start.line, span.start.column)))
     }
 
     /// Adds the place where a part of the statement begins.
     pub(crate) fn at_start_of(self, part: &impl Spanned) -> Self {
-        let start = part.span().start;
-        self.at(start.line, start.column)
+        self.at(start(part))
     }
 
     /// Adds the place of a name.
     pub(crate) fn at_name(self, name: &Ident) -> Self {
-        self.at(name.span.start.line, name.span.start.column)
+        self.at(place(name))
     }
 
     /// Names the argument of a table function that is to blame.

@@ -100,8 +100,7 @@ impl MixedComparison {
             let (Some(cast), None) = (casts.next(), casts.next()) else { return error };
             let of = if cast.column.is_empty() { String::new() } else { format!(" of `{}`", cast.column) };
             let worded = format!("{value}{of}{NO_ROOM}{end}");
-            let (line, place) = cast.place.unwrap_or_default();
-            return error.worded(worded).at(line, place);
+            return error.worded(worded).at(cast.place);
         }
         let is_meant = |mixed: &&Self| match (&mixed.value, error.text_of_number(), error.text_of_time()) {
             (ComparedWith::Text(value), Some(text), _) => value == text,
@@ -146,8 +145,7 @@ impl MixedComparison {
                 ),
             ),
         };
-        let (line, place) = mixed.place.unwrap_or_default();
-        SqlError::invalid(why).at(line, place).hint(hint)
+        SqlError::invalid(why).at(mixed.place).hint(hint)
     }
 }
 

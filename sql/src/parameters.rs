@@ -197,7 +197,7 @@ pub(crate) fn names(statement: &mut Statement) -> Result<Vec<String>, SqlError> 
             text.strip_prefix('$').filter(|name| !name.is_empty() && *name != "0").ok_or_else(|| {
                 let why =
                     format!("`{text}` among other parameters; write $1 or $name for each, or ? for each");
-                SqlError::invalid(why).at(place.line, place.column)
+                SqlError::invalid(why).at((place.line, place.column))
             })?;
         if !names.iter().any(|known| known == name) {
             names.push(name.to_owned());

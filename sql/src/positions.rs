@@ -7,6 +7,14 @@ use super::walk::{Visit, visit_expressions};
 /// Line and column in the statement.
 pub(super) type TextPosition = (u64, u64);
 
+/// The only one of some places; none of several.
+pub(super) fn only(places: &[TextPosition]) -> Option<TextPosition> {
+    match places {
+        [only] => Some(*only),
+        _ => None,
+    }
+}
+
 /// Where a part of a statement begins.
 pub(super) fn start(of: &impl Spanned) -> TextPosition {
     let start = of.span().start;

@@ -10,7 +10,7 @@ use gstore_core::many;
 
 use super::dialect;
 use super::error::{SqlError, SqlErrorKind};
-use super::positions::TextPosition;
+use super::positions::{TextPosition, only};
 use super::walk::inner;
 use super::wording::{
     AGGREGATED, AS_WRITTEN, DISTINCT_ORDER, EXISTS, IN_ROWS, IN_WHERE, JOINED, LIST_FIELDS, NO_COLLATE,
@@ -74,11 +74,10 @@ impl AmbiguousNames {
     pub(super) fn explain(&self, error: SqlError, state: &SessionState) -> SqlError {
         let error = self.of_filter(self.of_call(error, state), state);
         let error = self.of_order(self.of_names(self.of_plan(self.of_field(error))));
-        if let Some((line, column)) = self.collated.first().filter(|_| error.message() == NO_COLLATE) {
-            return error.at(*line, *column);
-        }
-        if let ([(line, column)], ROW_ALONE) = (self.rows.as_slice(), error.message()) {
-            return error.at(*line, *column);
+        match error.message() {
+            NO_COLLATE => return error.at(self.collated.first().copied()),
+            ROW_ALONE => return error.at(only(&self.rows)),
+            _ => {}
         }
         if error.kind() != SqlErrorKind::Unknown {
             return error;
@@ -126,19 +125,19 @@ impl AmbiguousNames {
             let scalar = state.scalar_functions().get(&known).map(|function| function.name());
             aggregate.or(scalar).unwrap_or(&known) == name
         });
-        let Some((written, (line, column))) = calls.next() else { return self.of_join(error) };
+        let Some((written, place)) = calls.next() else { return self.of_join(error) };
         let is_only = calls.next().is_none();
-        let Some((_, call)) = types else { return error.at(*line, *column) };
+        let Some((_, call)) = types else { return error.at(*place) };
         let types = call.split_once('(').map_or("..)", |(_, types)| types);
         let worded = format!("{written}{TYPES}{written}({types}");
         // Decimals of a table are texts in a dataset.
-        let argument = self.arguments.iter().find(|(place, _)| *place == (*line, *column));
+        let argument = self.arguments.iter().find(|(function, _)| function == place);
         let text = argument.filter(|_| is_only && error.has_hint(TEXT_AS_NUMBER)).map(|(_, text)| {
             format!(
                 "`{text}` is text: write {written}({text}::DOUBLE); decimals keep their digits as {text}::DECIMAL(18, 2)"
             )
         });
-        error.worded(worded).at(*line, *column).maybe_hint(text)
+        error.worded(worded).at(*place).maybe_hint(text)
     }
 
     /// The error about what `||` does not join: the engine has functions of lists in its place.
@@ -153,10 +152,7 @@ impl AmbiguousNames {
             "it joins two texts, two lists of one type, or a list and a value of the type of its elements; \
              list::VARCHAR is the text of a list",
         );
-        match self.joined.as_slice() {
-            [(line, column)] => error.at(*line, *column),
-            _ => error,
-        }
+        error.at(only(&self.joined))
     }
 
     /// The error about an aggregate function in WHERE, with its name and place if it is the only one there.
@@ -171,9 +167,7 @@ impl AmbiguousNames {
             is_filter(place) && state.aggregate_functions().contains_key(&known)
         });
         match (found.next(), found.next()) {
-            (Some((name, (line, column))), None) => {
-                error.worded(format!("{name}(){IN_WHERE}")).at(*line, *column)
-            }
+            (Some((name, place)), None) => error.worded(format!("{name}(){IN_WHERE}")).at(*place),
             _ => error,
         }
     }
@@ -184,12 +178,12 @@ impl AmbiguousNames {
         let [before, behind] = NO_FIELD;
         let missing = error.message().strip_prefix(before).and_then(|rest| rest.strip_suffix(behind));
         let is_missing = |key: &str| missing.is_some_and(|missing| key.eq_ignore_ascii_case(missing));
-        if let Some((column, key, (line, place))) =
+        if let Some((column, key, place)) =
             self.fields.iter().chain(&self.dotted).find(|(_, key, _)| is_missing(key))
         {
-            return error.worded(format!("`{column}` has no field `{key}`")).at(*line, *place);
+            return error.worded(format!("`{column}` has no field `{key}`")).at(*place);
         }
-        if let [(column, key, (line, place))] = self.dotted.as_slice()
+        if let [(column, key, place)] = self.dotted.as_slice()
             && error.message() == LIST_FIELDS
             && self.fields.is_empty()
         {
@@ -197,12 +191,12 @@ impl AmbiguousNames {
                 "{column}[1].{key} is the field of its first element, list_transform({column}, x -> x.{key}) has those of all"
             );
             let worded = format!("`{column}` is a list, which has no fields");
-            return error.worded(worded).at(*line, *place).hint(hint);
+            return error.worded(worded).at(*place).hint(hint);
         }
         match self.fields.first().filter(|_| error.message() == NO_FIELDS) {
-            Some((column, key, (line, place))) => error
+            Some((column, key, place)) => error
                 .worded(format!("`{column}` is text, which has no fields"))
-                .at(*line, *place)
+                .at(*place)
                 .hint(format!("a key of JSON is read with {column}->>'{key}'")),
             None => error,
         }
@@ -233,9 +227,9 @@ impl AmbiguousNames {
         };
         let meant: Vec<&(String, TextPosition)> = self.of_rows.iter().filter(is_meant).collect();
         match meant.as_slice() {
-            [(known, (line, column))] => {
+            [(known, place)] => {
                 let hint = if is_compared(known) { AGGREGATED } else { JOINED };
-                SqlError::invalid(format!("{known}{NO_VALUE}")).at(*line, *column).hint(hint)
+                SqlError::invalid(format!("{known}{NO_VALUE}")).at(*place).hint(hint)
             }
             [_, ..] if compared => of_rows(),
             _ => error,
@@ -246,20 +240,17 @@ impl AmbiguousNames {
     fn of_list(&self, error: SqlError) -> SqlError {
         let what = error.message().strip_suffix(NO_ELEMENTS).map(str::to_owned);
         match (self.listed.as_slice(), what) {
-            ([(written, (line, place))], Some(what)) => error
+            ([(written, place)], Some(what)) => error
                 .worded(format!("`{written}` is of {what}, which has no elements and no slices"))
-                .at(*line, *place),
+                .at(*place),
             _ => error,
         }
     }
 
     /// The error about a column that there is not, with its place where the engine forgets it.
     fn placed(&self, error: SqlError) -> SqlError {
-        match error.missing_column().and_then(|column| self.unplaced.iter().find(|(name, _)| name == column))
-        {
-            Some((_, (line, place))) => error.at(*line, *place),
-            None => error,
-        }
+        let place = error.missing_column().and_then(|column| place_of(&self.unplaced, column));
+        error.at(place)
     }
 
     /// The error about a number that stands for a column that a result does not have, with its place.
@@ -275,12 +266,8 @@ impl AmbiguousNames {
         let clause = if order.is_some() { "ORDER BY" } else { "GROUP BY" };
         let columns = columns.trim().parse().map_or_else(|_| columns.to_owned(), |n| many(n, "column"));
         let worded = format!("{clause} {number} is no column of the result, which has {columns}");
-        let place = self.numbers.iter().find(|(written, _)| written == number).map(|(_, place)| *place);
-        let error = error.worded(worded);
-        match place {
-            Some((line, column)) => error.at(line, column),
-            None => error,
-        }
+        let place = place_of(&self.numbers, number);
+        error.worded(worded).at(place)
     }
 
     /// The error about a column that a SELECT DISTINCT is ordered by and does not select, with its place.
@@ -288,29 +275,32 @@ impl AmbiguousNames {
         let error = self.of_number(error);
         let [before, behind] = DISTINCT_ORDER;
         let column = error.message().strip_prefix(before).and_then(|rest| rest.strip_suffix(behind));
-        match column.and_then(|column| self.ordered.iter().find(|(name, _)| name == column)) {
-            Some((_, (line, place))) => error.at(*line, *place),
-            None => error,
-        }
+        let place = column.and_then(|column| place_of(&self.ordered, column));
+        error.at(place)
     }
 
     /// The error about a name that a SELECT has twice, with the place of the second.
     fn of_names(&self, error: SqlError) -> SqlError {
         let message = error.message();
         let is_twice = message.starts_with(TWICE) || message.ends_with(OCCURS);
-        if let Some((line, place)) = self.twice.first().filter(|_| is_twice) {
-            return error.at(*line, *place);
+        if let Some(place) = self.twice.first().filter(|_| is_twice) {
+            return error.at(*place);
         }
-        if let [(line, place)] = self.stars.as_slice()
+        if let [place] = self.stars.as_slice()
             && is_twice
         {
-            return error.at(*line, *place).hint("write the columns that are meant, or * EXCLUDE (..)");
+            return error.at(*place).hint("write the columns that are meant, or * EXCLUDE (..)");
         }
         match self.unnamed.as_slice() {
-            [(line, place)] if message.ends_with(OCCURS) => error
-                .at(*line, *place)
-                .hint("a subquery without a name has that of the column that it selects"),
+            [place] if message.ends_with(OCCURS) => {
+                error.at(*place).hint("a subquery without a name has that of the column that it selects")
+            }
             _ => error,
         }
     }
+}
+
+/// The place of a name among those of several.
+fn place_of(all: &[(String, TextPosition)], name: &str) -> Option<TextPosition> {
+    all.iter().find(|(known, _)| known == name).map(|(_, place)| *place)
 }

@@ -77,7 +77,7 @@ mod tests {
             ("SELECT 1 FROM t, LATERAL (SELECT s.x FROM u)", 34, &["SELECT s FROM u", "SELECT s FROM t"][..]),
             ("SELECT s.x, s.y FROM t", 9, &[][..]),
         ] {
-            let error = SqlError::unknown("`s` has no field `x`".to_owned()).at(1, column);
+            let error = SqlError::unknown("`s` has no field `x`".to_owned()).at((1, column));
             let found = structs(&mut parse(sql).unwrap(), &error);
             let found: Vec<String> = found.iter().map(ToString::to_string).collect();
             assert_eq!(found, expected, "{sql}");

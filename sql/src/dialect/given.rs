@@ -75,10 +75,7 @@ impl<'a> AliasNames<'a> {
         if !uses.is_meant {
             return Ok(());
         }
-        let refused = |why: String, hint: &str| {
-            let error = SqlError::invalid(why).hint(hint);
-            place.into_iter().fold(error, |error, (line, column)| error.at(line, column))
-        };
+        let refused = |why: String, hint: &str| SqlError::invalid(why).hint(hint).at(place);
         if given(select, column).nth(1).is_some() {
             let why = format!("{TWICE}called `{column}`, and one of them is meant here");
             return Err(refused(why, "give one of them another name with AS"));

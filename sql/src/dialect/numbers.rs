@@ -39,7 +39,7 @@ pub(super) fn tokens(tokens: Vec<TokenWithSpan>) -> Result<Vec<TokenWithSpan>, S
                     "a name behind a number has AS before it; between digits stands one `_`, as in 1_000"
                 }
             };
-            return Err(error.hint(hint).at(place.line, place.column));
+            return Err(error.hint(hint).at((place.line, place.column)));
         };
         if let Some(last) = all.last_mut() {
             last.token = Token::Number(number, false);

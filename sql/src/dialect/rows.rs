@@ -41,7 +41,7 @@ pub(super) fn explain(error: SqlError, statement: &mut Statement) -> SqlError {
         (is_it && plain(&subquery.body).is_none()).then(|| start(&**subquery))
     };
     match inner(statement).and_then(|sql| visit_expressions(&*sql, place)) {
-        Some((line, column)) => uneven(named, columns).at(line, column),
+        Some(place) => uneven(named, columns).at(place),
         None => error,
     }
 }

@@ -103,9 +103,9 @@ fn clause_as_name(tokens: &[TokenWithSpan]) -> Option<String> {
 /// The tokens of a text of bearable size.
 fn tokens_of(sql: &str) -> Result<Vec<TokenWithSpan>, SqlError> {
     guard::check_length(sql)?;
-    let mut tokens = Tokenizer::new(&GenericDialect {}, sql)
-        .tokenize_with_location()
-        .map_err(|e| SqlError::new(SqlErrorKind::Syntax, e.message).at(e.location.line, e.location.column))?;
+    let mut tokens = Tokenizer::new(&GenericDialect {}, sql).tokenize_with_location().map_err(|e| {
+        SqlError::new(SqlErrorKind::Syntax, e.message).at((e.location.line, e.location.column))
+    })?;
     // What reads tokens looks past blanks again and again.
     let is_blank = |token: &TokenWithSpan| matches!(token.token, Token::Whitespace(_));
     tokens.dedup_by(|token, before| is_blank(token) && is_blank(before));
@@ -139,7 +139,7 @@ pub fn check_condition(text: &str) -> Result<(), SqlError> {
         token => {
             let place = after.span.start;
             let why = format!("syntax error at {token}: the condition ends before it");
-            Err(SqlError::new(SqlErrorKind::Syntax, why).at(place.line, place.column))
+            Err(SqlError::new(SqlErrorKind::Syntax, why).at((place.line, place.column)))
         }
     }
 }

@@ -1,17 +1,18 @@
 //! Comparisons of rows of values, which the engine has for single values: `(a + 1, b) = (1, 2)` as
 //! `a + 1 = 1 AND b = 2`.
 
-use datafusion::sql::sqlparser::ast::{BinaryOperator, Expr, Spanned};
+use datafusion::sql::sqlparser::ast::{BinaryOperator, Expr};
 
 use super::exprs::{binary, nested};
 use crate::error::SqlError;
+use crate::positions::start;
 
 /// Most values of a row: each is another level of the expression, over which planning recurses.
 const MOST: usize = 50;
 
 /// Puts comparisons of values in the place of one of two rows by `=` or `<>`.
 pub(super) fn apart(expr: &mut Expr) -> Result<(), SqlError> {
-    let start = expr.span().start;
+    let start = start(&*expr);
     let Expr::BinaryOp { left, op, right } = expr else { return Ok(()) };
     let (Expr::Tuple(of), Expr::Tuple(with)) = (&mut **left, &mut **right) else { return Ok(()) };
     let joined = match op {
@@ -21,21 +22,15 @@ pub(super) fn apart(expr: &mut Expr) -> Result<(), SqlError> {
     };
     if of.len() != with.len() {
         let why = format!("a row of {} values is compared with one of {}", of.len(), with.len());
-        return Err(SqlError::invalid(why).at(start.line, start.column));
+        return Err(SqlError::invalid(why).at(start));
     }
     if of.len() > MOST {
         let why = format!("a row of {} values is compared, of more than {MOST}", of.len());
-        return Err(SqlError::refused(why).at(start.line, start.column));
+        return Err(SqlError::refused(why).at(start));
     }
-    let mut all: Option<Expr> = None;
-    for (left, right) in std::mem::take(of).into_iter().zip(std::mem::take(with)) {
-        let one = compared(left, op, right)?;
-        all = Some(match all {
-            Some(all) => binary(all, joined.clone(), one),
-            None => one,
-        });
-    }
-    if let Some(all) = all {
+    let both = std::mem::take(of).into_iter().zip(std::mem::take(with));
+    let all = both.map(|(left, right)| compared(left, op, right)).collect::<Result<Vec<_>, _>>()?;
+    if let Some(all) = all.into_iter().reduce(|all, one| binary(all, joined.clone(), one)) {
         *expr = Expr::Nested(Box::new(all));
     }
     Ok(())

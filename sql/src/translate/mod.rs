@@ -135,7 +135,7 @@ fn by_text(error: &DataFusionError, tables: &[String]) -> SqlError {
                 Some((message, place)) => {
                     let mut numbers = place.split(", Column: ").map(|n| n.trim().parse::<u64>().unwrap_or(0));
                     let (line, column) = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
-                    let error = SqlError::new(SqlErrorKind::Syntax, syntax(message)).at(line, column);
+                    let error = SqlError::new(SqlErrorKind::Syntax, syntax(message)).at((line, column));
                     match message.ends_with("an SQL statement, found: .") {
                         true => error.hint(
                             "commands that begin with a dot are those of the shell: SHOW TABLES lists tables",

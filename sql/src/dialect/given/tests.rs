@@ -7,7 +7,7 @@ fn put(sql: &str, column: &str, place: Option<(u64, u64)>) -> Result<Option<Stri
     let state = SessionContext::new().state();
     let mut statement = crate::dialect::parse(sql).unwrap();
     let error = SqlError::unknown(format!("there is no column `{column}`"));
-    let error = place.into_iter().fold(error, |error, (line, column)| error.at(line, column));
+    let error = error.at(place);
     let found = AliasNames::new(&state).put(&mut statement, &error).map_err(|error| error.to_string())?;
     Ok(found.then(|| statement.to_string()))
 }

@@ -111,7 +111,7 @@ impl Form {
     fn pivot(&self, tokens: &[TokenWithSpan], span: Span) -> Result<Vec<TokenWithSpan>, SqlError> {
         let on = part(tokens, &self.on);
         if outside(on, 0).any(|(_, token)| token.token == Token::Comma) {
-            return Err(several().at(span.start.line, span.start.column));
+            return Err(several().at((span.start.line, span.start.column)));
         }
         let mut all = self.of_table(tokens, &["PIVOT", "("], span);
         match &self.made {

@@ -181,7 +181,7 @@ impl TokenReader<'_> {
 }
 
 fn wrong(why: &str, span: Span) -> SqlError {
-    SqlError::new(SqlErrorKind::Syntax, why.to_owned()).at(span.start.line, span.start.column)
+    SqlError::new(SqlErrorKind::Syntax, why.to_owned()).at((span.start.line, span.start.column))
 }
 
 #[cfg(test)]
