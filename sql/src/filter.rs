@@ -42,12 +42,17 @@ pub(crate) fn physical(
     filters.iter().map(physical).collect()
 }
 
-pub(crate) fn display(filters: &[Arc<dyn PhysicalExpr>], f: &mut fmt::Formatter<'_>) -> fmt::Result {
+/// Writes predicates behind this word, if there are any.
+pub(crate) fn display(
+    word: &str,
+    filters: &[Arc<dyn PhysicalExpr>],
+    f: &mut fmt::Formatter<'_>,
+) -> fmt::Result {
     if filters.is_empty() {
         return Ok(());
     }
     let text: Vec<String> = filters.iter().map(ToString::to_string).collect();
-    write!(f, ", filter=[{}]", text.join(" AND "))
+    write!(f, ", {word}=[{}]", text.join(" AND "))
 }
 
 /// Indexes of the columns that a predicate reads, ascending.

@@ -129,7 +129,7 @@ impl DisplayAs for RowsExec {
         let names: Vec<&str> =
             self.properties.eq_properties.schema().fields().iter().map(|f| f.name().as_str()).collect();
         write!(f, "{node}: {what}, columns=[{}]", names.join(", "))?;
-        filter::display(&self.filters, f)?;
+        filter::display("filter", &self.filters, f)?;
         if let Some(column) = self.rows.row_column() {
             match filter::row_bounds(&self.filters, column) {
                 Range { start: 0, end: u64::MAX } => {}

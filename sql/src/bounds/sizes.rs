@@ -34,10 +34,7 @@ pub(super) fn bytes(value: &ColumnarValue) -> PerRow<u64> {
 
 /// Elements of an argument that is a list; those of the innermost lists.
 pub(super) fn leaves(value: &ColumnarValue) -> DfResult<PerRow<u64>> {
-    Ok(PerRow(match value {
-        ColumnarValue::Scalar(scalar) => element_counts(&scalar.to_array()?),
-        ColumnarValue::Array(array) => element_counts(array),
-    }))
+    Ok(PerRow(element_counts(&value.to_array(1)?)))
 }
 
 /// What is found of each text of an argument.
@@ -59,13 +56,13 @@ pub(super) fn counts(value: &ColumnarValue) -> DfResult<PerRow<u64>> {
 
 /// An argument that is a whole number.
 pub(super) fn numbers(value: &ColumnarValue) -> DfResult<PerRow<i64>> {
-    let array = arrow_cast::cast(&array(value)?, &DataType::Int64)?;
+    let array = arrow_cast::cast(&value.to_array(1)?, &DataType::Int64)?;
     Ok(PerRow(array.as_primitive::<Int64Type>().iter().map(|n| n.unwrap_or(0)).collect()))
 }
 
 /// An argument that is a date or an instant, in milliseconds.
 pub(super) fn instants(value: &ColumnarValue) -> DfResult<PerRow<f64>> {
-    let time = arrow_cast::cast(&array(value)?, &DataType::Timestamp(TimeUnit::Millisecond, None))?;
+    let time = arrow_cast::cast(&value.to_array(1)?, &DataType::Timestamp(TimeUnit::Millisecond, None))?;
     let number = arrow_cast::cast(&arrow_cast::cast(&time, &DataType::Int64)?, &DataType::Float64)?;
     Ok(PerRow(number.as_primitive::<Float64Type>().iter().map(|n| n.unwrap_or(0.0)).collect()))
 }
@@ -73,7 +70,7 @@ pub(super) fn instants(value: &ColumnarValue) -> DfResult<PerRow<f64>> {
 /// An argument that is a span of time, in milliseconds, at its shortest.
 pub(super) fn spans(value: &ColumnarValue) -> DfResult<PerRow<f64>> {
     const DAY: f64 = 86_400_000.0;
-    let array = array(value)?;
+    let array = value.to_array(1)?;
     let Some(spans) = array.as_primitive_opt::<IntervalMonthDayNanoType>() else {
         return Ok(PerRow(vec![DAY; array.len()]));
     };
@@ -85,7 +82,7 @@ pub(super) fn spans(value: &ColumnarValue) -> DfResult<PerRow<f64>> {
 
 /// Most bytes of an argument as JSON.
 pub(super) fn json(value: &ColumnarValue) -> DfResult<PerRow<u64>> {
-    Ok(PerRow(json_bytes(&array(value)?)))
+    Ok(PerRow(json_bytes(&value.to_array(1)?)))
 }
 
 fn json_bytes(array: &ArrayRef) -> Vec<u64> {
@@ -106,13 +103,6 @@ fn json_bytes(array: &ArrayRef) -> Vec<u64> {
     }
     let leaf = |bytes: &u64| bytes.saturating_mul(ESCAPED).saturating_add(NUMBER);
     value_bytes(array).iter().map(leaf).collect()
-}
-
-fn array(value: &ColumnarValue) -> DfResult<ArrayRef> {
-    match value {
-        ColumnarValue::Array(array) => Ok(ArrayRef::clone(array)),
-        ColumnarValue::Scalar(scalar) => scalar.to_array(),
-    }
 }
 
 /// Bytes of a constant.

@@ -251,11 +251,8 @@ impl InfluenceExec {
 
     /// The filters, and how many rows come out in which order.
     fn fmt_cut(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        filter::display(&self.before, f)?;
-        if !self.after.is_empty() {
-            let text: Vec<String> = self.after.iter().map(ToString::to_string).collect();
-            write!(f, ", having=[{}]", text.join(" AND "))?;
-        }
+        filter::display("filter", &self.before, f)?;
+        filter::display("having", &self.after, f)?;
         match (self.order, self.cut()) {
             (Some(Order::Best), Some(k)) => write!(f, ", top={k}"),
             (Some(Order::Worst), Some(k)) => write!(f, ", bottom={k}"),
