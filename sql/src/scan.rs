@@ -19,7 +19,6 @@ use datafusion::common::stats::Precision;
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::error::Result as DfResult;
 use datafusion::execution::TaskContext;
-use datafusion::execution::memory_pool::MemoryPool;
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
 use datafusion::physical_expr::expressions::Column;
 use datafusion::physical_expr::{EquivalenceProperties, LexOrdering, PhysicalExpr, PhysicalSortExpr};
@@ -161,20 +160,14 @@ impl ExecutionPlan for RowsExec {
     fn execute(&self, partition: usize, context: Arc<TaskContext>) -> DfResult<SendableRecordBatchStream> {
         let filter = Arc::new(Filter::new(self.rows.schema(), &self.filters)?);
         let job = ScanJob {
-            rows: Arc::clone(&self.rows),
-            projection: self.projection.clone(),
-            schema: Arc::clone(self.properties.eq_properties.schema()),
-            bounds: self.rows.row_column().map_or(0..u64::MAX, |c| filter.row_bounds(c)),
+            scan: self.clone(),
             filter,
             left: self.limit.unwrap_or(usize::MAX),
-            batch: context.session_config().batch_size(),
-            threads: context.session_config().get_extension::<LeafOptions>().map_or(1, |l| l.threads),
-            notes: context.session_config().get_extension::<RunNotes>(),
+            context,
             counters: ScanCounters::new(&self.metrics, partition),
-            memory: Arc::clone(context.memory_pool()),
             metrics: BaselineMetrics::new(&self.metrics, partition),
         };
-        Ok(blocking::stream(Arc::clone(&job.schema), move |sink| job.run(sink)))
+        Ok(blocking::stream(self.schema(), move |sink| job.run(sink)))
     }
 
     fn statistics_from_inputs(&self, _: &[Arc<Statistics>], _: &StatisticsArgs) -> DfResult<Arc<Statistics>> {
@@ -198,46 +191,40 @@ impl ExecutionPlan for RowsExec {
     }
 }
 
+/// One run of a [`RowsExec`].
 struct ScanJob {
-    rows: Arc<dyn RowReader>,
-    projection: Vec<usize>,
-    schema: SchemaRef,
+    scan: RowsExec,
     filter: Arc<Filter>,
-    bounds: Range<u64>,
     left: usize,
-    batch: usize,
-    threads: usize,
-    notes: Option<Arc<RunNotes>>,
+    context: Arc<TaskContext>,
     counters: ScanCounters,
-    memory: Arc<dyn MemoryPool>,
     metrics: BaselineMetrics,
 }
 
 impl ScanJob {
     fn run(mut self, sink: &BatchSink) -> Result<(), SqlError> {
-        if self.left == 0 || self.bounds.is_empty() {
+        let rows = self.scan.rows.row_column().map_or(0..u64::MAX, |c| self.filter.row_bounds(c));
+        if self.left == 0 || rows.is_empty() {
             return Ok(());
         }
         let first = self.first_columns();
-        let late: Vec<usize> = self.projection.iter().copied().filter(|c| !first.contains(c)).collect();
-        let (rows, threads) = (self.bounds.clone(), self.threads);
-        let filter = Some(Arc::clone(&self.filter));
-        let (notes, memory) = (self.notes.clone(), Some(Arc::clone(&self.memory)));
-        let counters = Some(self.counters.clone());
+        let late: Vec<usize> = self.scan.projection.iter().copied().filter(|c| !first.contains(c)).collect();
+        let config = self.context.session_config();
+        let most = config.batch_size().max(1);
         let want = ReadRequest {
             rows,
-            threads,
-            filter,
-            notes,
-            counters,
-            memory,
+            threads: config.get_extension::<LeafOptions>().map_or(1, |l| l.threads),
+            filter: Some(Arc::clone(&self.filter)),
+            notes: config.get_extension::<RunNotes>(),
+            counters: Some(self.counters.clone()),
+            memory: Some(Arc::clone(self.context.memory_pool())),
             ..ReadRequest::columns(first.clone(), sink)
         };
-        let rows = Arc::clone(&self.rows);
+        let rows = Arc::clone(&self.scan.rows);
         rows.read(&want, &mut |batch| {
             let batch = self.filter.apply(&first, batch)?;
-            for start in (0..batch.num_rows()).step_by(self.batch.max(1)) {
-                let part = batch.slice(start, self.batch.min(batch.num_rows() - start).min(self.left));
+            for start in (0..batch.num_rows()).step_by(most) {
+                let part = batch.slice(start, most.min(batch.num_rows() - start).min(self.left));
                 let part = self.complete(&first, &late, part)?;
                 self.left -= part.num_rows();
                 self.metrics.record_output(part.num_rows());
@@ -253,32 +240,34 @@ impl ScanJob {
     /// follow later; else all.
     fn first_columns(&self) -> Vec<usize> {
         let filtered = self.filter.columns();
-        let row = self.rows.by_number().and_then(|_| self.rows.row_column());
+        let row = self.scan.rows.by_number().and_then(|_| self.scan.rows.row_column());
         match (filtered.is_empty(), row) {
             (false, Some(row)) => distinct(filtered.iter().copied().chain([row])),
-            _ => distinct(filtered.iter().chain(&self.projection).copied()),
+            _ => distinct(filtered.iter().chain(&self.scan.projection).copied()),
         }
     }
 
     /// The result's columns of rows that passed.
     fn complete(&self, first: &[usize], late: &[usize], part: RecordBatch) -> Result<RecordBatch, SqlError> {
+        let RowsExec { rows, projection, .. } = &self.scan;
         let mut later = None;
         if !late.is_empty() {
-            let numbers = self.rows.row_column().and_then(|c| first.iter().position(|f| *f == c));
+            let numbers = rows.row_column().and_then(|c| first.iter().position(|f| *f == c));
             let numbers = numbers.and_then(|c| part.column(c).as_primitive_opt::<UInt64Type>());
-            if let (Some(numbers), Some(by_number)) = (numbers, self.rows.by_number()) {
+            if let (Some(numbers), Some(by_number)) = (numbers, rows.by_number()) {
                 later = Some(by_number.fetch(numbers.values(), late)?);
             }
         }
-        let mut columns = Vec::with_capacity(self.projection.len());
-        for column in &self.projection {
+        let schema = self.scan.schema();
+        let mut columns = Vec::with_capacity(projection.len());
+        for column in projection {
             let from_first = first.iter().position(|f| f == column).map(|i| part.column(i));
             let from_later =
                 || late.iter().position(|l| l == column).zip(later.as_ref()).map(|(i, b)| b.column(i));
-            let values = from_first.or_else(from_later).ok_or_else(|| missing_column(&self.schema))?;
+            let values = from_first.or_else(from_later).ok_or_else(|| missing_column(&schema))?;
             columns.push(Arc::clone(values));
         }
-        Ok(batch_of(Arc::clone(&self.schema), columns, part.num_rows())?)
+        Ok(batch_of(schema, columns, part.num_rows())?)
     }
 }
 
