@@ -16,6 +16,7 @@ use datafusion::common::stats::Precision;
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::error::Result as DfResult;
 use datafusion::execution::TaskContext;
+use datafusion::execution::memory_pool::MemoryConsumer;
 use datafusion::physical_expr::expressions::Column;
 use datafusion::physical_expr::utils::{collect_columns, reassign_expr_columns};
 use datafusion::physical_expr::{EquivalenceProperties, LexOrdering, PhysicalExpr, PhysicalSortExpr};
@@ -23,7 +24,7 @@ use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType, apply
 use datafusion::physical_plan::filter_pushdown::{
     ChildPushdownResult, FilterPushdownPhase, FilterPushdownPropagation, PushedDown,
 };
-use datafusion::physical_plan::metrics::{ExecutionPlanMetricsSet, MetricsSet};
+use datafusion::physical_plan::metrics::{BaselineMetrics, ExecutionPlanMetricsSet, MetricsSet};
 use datafusion::physical_plan::statistics::StatisticsArgs;
 use datafusion::physical_plan::{
     DisplayAs, DisplayFormatType, ExecutionPlan, Partitioning, PlanProperties, SendableRecordBatchStream,
@@ -36,8 +37,9 @@ use super::job::InfluenceJob;
 use super::question::{InfluenceQuestion, RankedRelation};
 use super::search::NearestSearch;
 use crate::blocking;
-use crate::filter::{self, columns_of};
-use crate::leaf::{leaf_methods, statistics};
+use crate::filter::{self, Filter, columns_of};
+use crate::leaf::{LeafOptions, leaf_methods, statistics};
+use crate::notes::RunNotes;
 
 /// Answers a [`InfluenceQuestion`].
 #[derive(Debug, Clone)]
@@ -288,17 +290,24 @@ impl ExecutionPlan for InfluenceExec {
     }
 
     fn execute(&self, partition: usize, context: Arc<TaskContext>) -> DfResult<SendableRecordBatchStream> {
-        let schema = Arc::clone(self.properties.eq_properties.schema());
-        let job = InfluenceJob::new(
-            Arc::clone(&self.question),
-            self.projection.clone(),
-            Arc::clone(&schema),
-            (&self.before, &self.after),
-            (self.order, self.cut()),
-            &context,
-            (&self.metrics, partition),
-        )?;
-        Ok(blocking::stream(schema, move |sink| job.run(sink)))
+        let (config, whole) = (context.session_config(), self.question.columns.schema());
+        let job = InfluenceJob {
+            question: Arc::clone(&self.question),
+            projection: self.projection.clone(),
+            schema: self.schema(),
+            before: Arc::new(Filter::new(whole, &self.before)?),
+            after: Filter::new(whole, &self.after)?,
+            order: self.order,
+            cut: self.cut(),
+            batch: config.batch_size().max(1),
+            threads: config.get_extension::<LeafOptions>().map_or(1, |l| l.threads),
+            notes: config.get_extension::<RunNotes>(),
+            memory: MemoryConsumer::new("influence").register(context.memory_pool()),
+            metrics: BaselineMetrics::new(&self.metrics, partition),
+            set: self.metrics.clone(),
+            partition,
+        };
+        Ok(blocking::stream(self.schema(), move |sink| job.run(sink)))
     }
 
     fn statistics_from_inputs(&self, _: &[Arc<Statistics>], _: &StatisticsArgs) -> DfResult<Arc<Statistics>> {

@@ -5,10 +5,7 @@ use std::sync::Arc;
 
 use arrow_array::UInt64Array;
 use arrow_schema::SchemaRef;
-use datafusion::error::Result as DfResult;
-use datafusion::execution::TaskContext;
-use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
-use datafusion::physical_expr::PhysicalExpr;
+use datafusion::execution::memory_pool::MemoryReservation;
 use datafusion::physical_plan::metrics::{BaselineMetrics, ExecutionPlanMetricsSet, MetricBuilder};
 use gstore_query::influence::{
     Collector, Diversity, Order, Ranking, RowFilter, RowMask, ScanSummary, Scored, SelectRequest,
@@ -21,59 +18,28 @@ use crate::blocking::{BatchSink, Demand};
 use crate::distinct::distinct;
 use crate::error::SqlError;
 use crate::filter::Filter;
-use crate::leaf::{LeafOptions, ReadRequest, batch_of};
+use crate::leaf::{ReadRequest, batch_of};
 use crate::notes::{InfluenceNote, RunNotes, ScanCounters};
-
-type Filters<'a> = &'a [Arc<dyn PhysicalExpr>];
 
 /// One run of an `InfluenceExec`.
 pub(super) struct InfluenceJob {
-    question: Arc<InfluenceQuestion>,
-    projection: Vec<usize>,
-    schema: SchemaRef,
-    before: Arc<Filter>,
-    after: Filter,
-    order: Option<Order>,
-    cut: Option<usize>,
-    batch: usize,
-    threads: usize,
-    notes: Option<Arc<RunNotes>>,
-    memory: MemoryReservation,
-    metrics: BaselineMetrics,
-    set: ExecutionPlanMetricsSet,
-    partition: usize,
+    pub(super) question: Arc<InfluenceQuestion>,
+    pub(super) projection: Vec<usize>,
+    pub(super) schema: SchemaRef,
+    pub(super) before: Arc<Filter>,
+    pub(super) after: Filter,
+    pub(super) order: Option<Order>,
+    pub(super) cut: Option<usize>,
+    pub(super) batch: usize,
+    pub(super) threads: usize,
+    pub(super) notes: Option<Arc<RunNotes>>,
+    pub(super) memory: MemoryReservation,
+    pub(super) metrics: BaselineMetrics,
+    pub(super) set: ExecutionPlanMetricsSet,
+    pub(super) partition: usize,
 }
 
 impl InfluenceJob {
-    pub(super) fn new(
-        question: Arc<InfluenceQuestion>,
-        projection: Vec<usize>,
-        schema: SchemaRef,
-        (before, after): (Filters<'_>, Filters<'_>),
-        (order, cut): (Option<Order>, Option<usize>),
-        context: &TaskContext,
-        (set, partition): (&ExecutionPlanMetricsSet, usize),
-    ) -> DfResult<Self> {
-        let config = context.session_config();
-        let whole = question.columns.schema();
-        Ok(Self {
-            before: Arc::new(Filter::new(whole, before)?),
-            after: Filter::new(whole, after)?,
-            batch: config.batch_size().max(1),
-            threads: config.get_extension::<LeafOptions>().map_or(1, |l| l.threads),
-            notes: config.get_extension::<RunNotes>(),
-            memory: MemoryConsumer::new("influence").register(context.memory_pool()),
-            metrics: BaselineMetrics::new(set, partition),
-            set: set.clone(),
-            question,
-            projection,
-            schema,
-            order,
-            cut,
-            partition,
-        })
-    }
-
     pub(super) fn run(self, sink: &BatchSink) -> Result<(), SqlError> {
         if self.cut == Some(0) {
             return Ok(());
