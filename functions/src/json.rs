@@ -225,8 +225,8 @@ impl JsonFunction {
                 Arc::new(exists.collect::<BooleanArray>())
             }
             JsonResult::Length => Arc::new(values.map(|value| length(value?)).collect::<Int64Array>()),
-            JsonResult::Elements => elements(values),
-            JsonResult::Keys => keys(values),
+            JsonResult::Elements => lists(values, '[', |(_, element)| Some(element)),
+            JsonResult::Keys => lists(values, '{', |(name, _)| name),
             JsonResult::Kind => Arc::new(values.map(|value| value.map(kind)).collect::<StringArray>()),
             JsonResult::Valid => {
                 Arc::new(values.map(|value| value.map(is_document)).collect::<BooleanArray>())
@@ -255,28 +255,19 @@ fn kind(value: &str) -> &'static str {
     }
 }
 
-fn elements<'a>(values: impl Iterator<Item = Option<&'a str>>) -> ArrayRef {
+/// A list for each value that begins with a sign: the texts of its elements, or of its keys.
+fn lists<'a>(
+    values: impl Iterator<Item = Option<&'a str>>,
+    sign: char,
+    of: fn((Option<&'a str>, &'a str)) -> Option<&'a str>,
+) -> ArrayRef {
     let mut lists = ListBuilder::new(StringBuilder::new());
     for value in values {
-        let list = value.filter(|value| value.starts_with('['));
-        for (_, element) in list.into_iter().flat_map(parts) {
-            lists.values().append_option(text(element));
+        let value = value.filter(|value| value.starts_with(sign));
+        for part in value.into_iter().flat_map(parts).filter_map(of) {
+            lists.values().append_option(text(part));
         }
-        lists.append(list.is_some());
-    }
-    Arc::new(lists.finish())
-}
-
-fn keys<'a>(values: impl Iterator<Item = Option<&'a str>>) -> ArrayRef {
-    let mut lists = ListBuilder::new(StringBuilder::new());
-    for value in values {
-        let object = value.filter(|value| value.starts_with('{'));
-        if let Some(object) = object {
-            for name in parts(object).filter_map(|(name, _)| name) {
-                lists.values().append_option(text(name));
-            }
-        }
-        lists.append(object.is_some());
+        lists.append(value.is_some());
     }
     Arc::new(lists.finish())
 }

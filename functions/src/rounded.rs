@@ -35,21 +35,18 @@ impl FunctionRewrite for RoundedCasts {
     }
 
     fn rewrite(&self, expr: Expr, schema: &DFSchema, _: &ConfigOptions) -> DfResult<Transformed<Expr>> {
-        let converted = match &expr {
-            Expr::Cast(Cast { expr, field }) => casts::call(expr, field.data_type(), false, schema)?,
-            Expr::TryCast(TryCast { expr, field }) => casts::call(expr, field.data_type(), true, schema)?,
-            _ => None,
+        let (of, field, safe) = match expr {
+            Expr::Cast(Cast { expr, field }) => (expr, field, false),
+            Expr::TryCast(TryCast { expr, field }) => (expr, field, true),
+            other => return Ok(Transformed::no(other)),
         };
-        if let Some(call) = converted {
+        if let Some(call) = casts::call(&of, field.data_type(), safe, schema)? {
             return Ok(Transformed::yes(call));
         }
-        Ok(match expr {
-            Expr::Cast(Cast { expr, field }) => round_cast(expr, field.data_type(), schema)
-                .update_data(|expr| Expr::Cast(Cast { expr, field })),
-            Expr::TryCast(TryCast { expr, field }) => round_cast(expr, field.data_type(), schema)
-                .update_data(|expr| Expr::TryCast(TryCast { expr, field })),
-            other => Transformed::no(other),
-        })
+        Ok(round_cast(of, field.data_type(), schema).update_data(|expr| match safe {
+            true => Expr::TryCast(TryCast { expr, field }),
+            false => Expr::Cast(Cast { expr, field }),
+        }))
     }
 }
 

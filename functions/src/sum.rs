@@ -125,17 +125,19 @@ fn widen(values: &[ArrayRef]) -> DfResult<Vec<ArrayRef>> {
     values.iter().map(wide).collect()
 }
 
-fn too_large() -> FunctionError {
-    FunctionError::invalid("the sum does not fit into 64 bits".to_owned())
-        .hint("sum(CAST(x AS DECIMAL(38))) has all digits, sum(CAST(x AS DOUBLE)) the first fifteen")
+fn fitting<T: TryFrom<i128>>(total: i128) -> Result<T, FunctionError> {
+    T::try_from(total).map_err(|_| {
+        FunctionError::invalid("the sum does not fit into 64 bits".to_owned())
+            .hint("sum(CAST(x AS DECIMAL(38))) has all digits, sum(CAST(x AS DOUBLE)) the first fifteen")
+    })
 }
 
 /// A total as the whole number that it is.
 fn narrow_total(total: ScalarValue, to: &DataType) -> DfResult<ScalarValue> {
     let ScalarValue::Decimal128(Some(total), ..) = total else { return ScalarValue::try_from(to) };
     Ok(match to {
-        DataType::UInt64 => ScalarValue::UInt64(Some(u64::try_from(total).map_err(|_| too_large())?)),
-        _ => ScalarValue::Int64(Some(i64::try_from(total).map_err(|_| too_large())?)),
+        DataType::UInt64 => ScalarValue::UInt64(Some(fitting(total)?)),
+        _ => ScalarValue::Int64(Some(fitting(total)?)),
     })
 }
 
@@ -168,12 +170,8 @@ impl GroupsAccumulator for CheckedGroups {
             .as_primitive_opt::<Decimal128Type>()
             .ok_or_else(|| FunctionError::internal("type of a sum"))?;
         Ok(match self.to {
-            DataType::UInt64 => Arc::new(totals.try_unary::<_, UInt64Type, FunctionError>(|total| {
-                u64::try_from(total).map_err(|_| too_large())
-            })?),
-            _ => Arc::new(totals.try_unary::<_, Int64Type, FunctionError>(|total| {
-                i64::try_from(total).map_err(|_| too_large())
-            })?),
+            DataType::UInt64 => Arc::new(totals.try_unary::<_, UInt64Type, FunctionError>(fitting)?),
+            _ => Arc::new(totals.try_unary::<_, Int64Type, FunctionError>(fitting)?),
         })
     }
 }

@@ -153,8 +153,7 @@ impl SqlSession {
         context.register_expr_planner(Arc::new(DatetimeFunctionPlanner))?;
         // Numbers, times and booleans are those of DuckDB.
         context.register_expr_planner(Arc::new(functions::Arithmetic))?;
-        context.register_expr_planner(Arc::new(functions::Moments))?;
-        context.register_expr_planner(Arc::new(functions::BooleanTexts))?;
+        context.register_expr_planner(Arc::new(functions::CastSides))?;
         for (name, table) in table_functions::session_functions(&snapshot, options.encoder.as_ref()) {
             context.register_udtf(name, table);
         }

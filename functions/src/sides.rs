@@ -1,6 +1,8 @@
-//! A date and an interval together as a timestamp, as in DuckDB.
+//! Operators of which one side is cast to another type, as in DuckDB.
 //!
-//! The engine's result is a date again, without the hours of the interval.
+//! - a date and an interval together are a timestamp: the engine's result is a date again, without the hours
+//!   of the interval
+//! - a text that is compared with a boolean is read as a boolean: `flag = 'true'`
 
 use arrow_schema::{DataType, TimeUnit};
 use datafusion::common::DFSchema;
@@ -10,28 +12,34 @@ use datafusion::logical_expr::{Expr, cast};
 use datafusion::sql::sqlparser::ast::BinaryOperator;
 
 use super::spans::is_span;
+use super::types::is_text;
 use super::whole::type_of;
 
-/// What makes timestamps of dates where an interval is added or taken away.
+/// What casts such sides.
 #[derive(Debug)]
-pub struct Moments;
+pub struct CastSides;
 
-impl ExprPlanner for Moments {
+impl ExprPlanner for CastSides {
     fn plan_binary_op(
         &self,
         expr: RawBinaryExpr,
         schema: &DFSchema,
     ) -> DfResult<PlannerResult<RawBinaryExpr>> {
+        use BinaryOperator as Op;
         let RawBinaryExpr { op, mut left, mut right } = expr;
-        if matches!(op, BinaryOperator::Plus | BinaryOperator::Minus) {
-            let is =
-                |side: &Expr, kind: fn(&DataType) -> bool| type_of(side, schema).is_some_and(|of| kind(&of));
-            // The right side first: of a long chain of operators it is the short one.
-            if is(&right, is_span) && is(&left, is_date) {
-                left = moment(left);
-            } else if op == BinaryOperator::Plus && is(&right, is_date) && is(&left, is_span) {
-                right = moment(right);
+        let is = |side: &Expr, kind: fn(&DataType) -> bool| type_of(side, schema).is_some_and(|of| kind(&of));
+        // The right side first: of a long chain of operators it is the short one.
+        match op {
+            Op::Plus | Op::Minus if is(&right, is_span) && is(&left, is_date) => left = moment(left),
+            Op::Plus if is(&right, is_date) && is(&left, is_span) => right = moment(right),
+            Op::Eq | Op::NotEq | Op::Lt | Op::LtEq | Op::Gt | Op::GtEq => {
+                if is(&right, is_text) && is(&left, is_flag) {
+                    right = cast(right, DataType::Boolean);
+                } else if is(&right, is_flag) && is(&left, is_text) {
+                    left = cast(left, DataType::Boolean);
+                }
             }
+            _ => {}
         }
         Ok(PlannerResult::Original(RawBinaryExpr { op, left, right }))
     }
@@ -39,6 +47,10 @@ impl ExprPlanner for Moments {
 
 fn is_date(of: &DataType) -> bool {
     matches!(of, DataType::Date32 | DataType::Date64)
+}
+
+fn is_flag(of: &DataType) -> bool {
+    *of == DataType::Boolean
 }
 
 /// The beginning of a day; in microseconds, so that years up to 9999 have one.
@@ -58,7 +70,7 @@ mod tests {
     #[tokio::test]
     async fn dates_are_timestamps_where_intervals_are_added() {
         let mut context = SessionContext::new();
-        context.register_expr_planner(Arc::new(Moments)).unwrap();
+        context.register_expr_planner(Arc::new(CastSides)).unwrap();
         let rows = "(SELECT CAST('2024-01-31' AS DATE) AS d, INTERVAL '36 hours' AS i, CAST('2024-01-01' AS TIMESTAMP) AS t)";
         for (expr, is_timestamp) in [
             ("d + i", true),
