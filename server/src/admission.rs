@@ -26,12 +26,10 @@ pub(crate) struct Admission {
     tokens: Mutex<HashMap<String, Weak<Semaphore>>>,
 }
 
-/// The right to run one statement.
+/// The right to run one statement. It keeps the token's count alive.
 pub(crate) struct Permit {
     _own: OwnedSemaphorePermit,
     _all: OwnedSemaphorePermit,
-    /// Keeps the token's count alive.
-    _token: Arc<Semaphore>,
 }
 
 /// Counts down when somebody stops to wait, also by going away.
@@ -60,7 +58,7 @@ impl Admission {
         if let (Ok(mine), Ok(all)) =
             (Arc::clone(&own).try_acquire_owned(), Arc::clone(&self.all).try_acquire_owned())
         {
-            return Ok(Permit { _own: mine, _all: all, _token: own });
+            return Ok(Permit { _own: mine, _all: all });
         }
         let before = self.waiting.fetch_add(1, Ordering::Relaxed);
         let _waiting = WaitingCount(&self.waiting);
@@ -69,11 +67,11 @@ impl Admission {
             return Err(Status::resource_exhausted(why));
         }
         let both = async {
-            let mine = Arc::clone(&own).acquire_owned().await;
+            let mine = own.acquire_owned().await;
             (mine, Arc::clone(&self.all).acquire_owned().await)
         };
         match tokio::time::timeout(PATIENCE, both).await {
-            Ok((Ok(mine), Ok(all))) => Ok(Permit { _own: mine, _all: all, _token: own }),
+            Ok((Ok(mine), Ok(all))) => Ok(Permit { _own: mine, _all: all }),
             Ok(_) => Err(Status::unavailable("the server is stopping")),
             Err(_) => Err(Status::resource_exhausted(
                 "other statements took all turns for a minute; try again later",

@@ -166,12 +166,17 @@ impl AuditRecord {
         self.audit.metrics.rows(rows as u64);
     }
 
-    /// Counts bytes that were sent; all of them so far.
-    pub(crate) fn bytes(&mut self, bytes: usize) -> u64 {
+    /// Counts bytes that are sent; an error where they are more than `most` by now.
+    pub(crate) fn bytes(&mut self, bytes: usize, most: u64) -> Result<(), Status> {
         self.audit.metrics.bytes(bytes as u64);
         let mut progress = self.entry.progress();
         progress.bytes += bytes as u64;
-        progress.bytes
+        match progress.bytes > most {
+            true => Err(Status::resource_exhausted(format!(
+                "the result has more than {most} bytes, the most that is allowed"
+            ))),
+            false => Ok(()),
+        }
     }
 
     /// Notes how many bytes have come in so far.

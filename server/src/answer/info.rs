@@ -1,13 +1,16 @@
 //! SqlInfo of Flight SQL: names, quotes, keywords, functions and abilities that a client asks a server for
 //! before it shows a tree of tables.
 
-use arrow_array::{RecordBatch, UInt32Array};
+use arrow_array::cast::AsArray;
+use arrow_array::types::UInt32Type;
+use arrow_array::{BooleanArray, RecordBatch};
 use arrow_flight::error::Result;
 use arrow_flight::sql::metadata::SqlInfoDataBuilder;
 use arrow_flight::sql::{
     SqlInfo as Info, SqlNullOrdering, SqlSupportedCaseSensitivity, SqlSupportedTransaction,
     SupportedSqlGrammar,
 };
+use arrow_select::filter::filter_record_batch;
 use gstore_sql::{MAX_RELATIONS, MAX_SQL_BYTES};
 
 use crate::core::Core;
@@ -65,18 +68,11 @@ pub(crate) fn batch(core: &Core, asked: &[u32]) -> Result<RecordBatch> {
     language(&mut infos);
     possible(&mut infos);
     limits(&mut infos);
-    let all = infos.build()?;
-    let whole = all.record_batch([])?;
-    if asked.is_empty() {
-        return Ok(whole);
-    }
-    let known = whole.column(0).as_any().downcast_ref::<UInt32Array>();
-    let known: Vec<u32> = known.map(|n| n.values().to_vec()).unwrap_or_default();
-    let wanted: Vec<u32> = known.into_iter().filter(|n| asked.contains(n)).collect();
-    match wanted.is_empty() {
-        true => Ok(whole.slice(0, 0)),
-        false => all.record_batch(wanted),
-    }
+    let whole = infos.build()?.record_batch([])?;
+    let known = whole.column(0).as_primitive::<UInt32Type>().iter();
+    let is_asked: BooleanArray =
+        known.map(|number| number.map(|n| asked.is_empty() || asked.contains(&n))).collect();
+    Ok(filter_record_batch(&whole, &is_asked)?)
 }
 
 fn server(core: &Core, infos: &mut SqlInfoDataBuilder) {

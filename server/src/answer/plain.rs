@@ -131,24 +131,26 @@ pub(crate) fn read_json(bytes: &[u8]) -> Result<PlainRequest, Status> {
             matrix::question(options).map(PlainRequest::Matrix)
         }
         (None, None, None, None, Some(sql), None, parameters) => {
-            let mut values = Parameters::default();
-            let refused = |e: gstore_sql::SqlError| Status::invalid_argument(e.to_string());
-            let mut names = Vec::new();
-            match parameters {
-                None => {}
-                Some(Value::Array(list)) => {
-                    check_parameter_count(list.len())?;
-                    for (i, value) in list.iter().enumerate() {
-                        values.add(None, value).map_err(refused)?;
-                        names.push((i + 1).to_string());
-                    }
-                }
+            let list = match parameters {
+                None => Vec::new(),
+                Some(Value::Array(list)) => list,
                 Some(_) => return Err(Status::invalid_argument("parameters are a list, in their order")),
-            }
-            Ok(PlainRequest::Statement(with_values(sql, &values, &names)?))
+            };
+            statement(sql, &list).map(PlainRequest::Statement)
         }
         _ => Err(Status::invalid_argument("ask for one of dataset, vectors, influence, matrix and sql")),
     }
+}
+
+/// A statement with the values of `$1`, `$2` and so on.
+pub(crate) fn statement(sql: String, list: &[Value]) -> Result<Statement, Status> {
+    check_parameter_count(list.len())?;
+    let mut values = Parameters::default();
+    for value in list {
+        values.add(None, value).map_err(|e| Status::invalid_argument(e.to_string()))?;
+    }
+    let names: Vec<String> = (1..=list.len()).map(|place| place.to_string()).collect();
+    with_values(sql, &values, &names)
 }
 
 /// Refuses more values than any statement has parameters.

@@ -102,12 +102,9 @@ impl Stream for CountedMessages {
         match next {
             Some(Ok(message)) => {
                 let most = self.most;
-                match self.record.bytes(message.len()) > most {
-                    true => {
-                        let why = format!("the result has more than {most} bytes, the most that is allowed");
-                        self.ends_with(Status::resource_exhausted(why))
-                    }
-                    false => Poll::Ready(Some(Ok(message))),
+                match self.record.bytes(message.len(), most) {
+                    Ok(()) => Poll::Ready(Some(Ok(message))),
+                    Err(status) => self.ends_with(status),
                 }
             }
             Some(Err(error)) => self.ends_with(Status::from(error)),

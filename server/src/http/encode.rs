@@ -160,11 +160,7 @@ async fn hand_over(
     to: &BodySender,
 ) -> Result<(), SendFailure> {
     let bytes = buffer.take();
-    let most = core.limits.result_bytes;
-    if record.bytes(bytes.len()) > most {
-        let why = format!("the result has more than {most} bytes, the most that is allowed");
-        return Err(SendFailure::Failed(Status::resource_exhausted(why)));
-    }
+    record.bytes(bytes.len(), core.limits.result_bytes).map_err(SendFailure::Failed)?;
     match bytes.is_empty() {
         true => Ok(()),
         false => to.send(Ok(bytes.into())).await.map_err(|_| SendFailure::Gone),

@@ -11,17 +11,16 @@ use gstore_sql::RowWindow;
 use gstore_sql::output::Format;
 use gstore_store::SnapshotName;
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::Value;
 use tonic::Status;
 
 use super::encode::{self, BodyShape};
 use super::reply;
 use crate::access::Caller;
-use crate::answer::plain::{self, PlainRequest};
-use crate::answer::rows;
+use crate::answer::{plain, rows};
 use crate::audit::AuditRecord;
 use crate::core::Core;
-use crate::handle::{Question, QuestionHandle, Statement};
+use crate::handle::{Question, QuestionHandle};
 use crate::json::{Object, read_object};
 use crate::listen::BusyGuard;
 use crate::status;
@@ -83,17 +82,6 @@ impl SqlRequestBody {
             Some(number) => number.as_u64().map(SnapshotName::Number),
         };
         name.map(Some).ok_or_else(|| Status::invalid_argument("a snapshot is a number or a tag"))
-    }
-
-    fn statement(&self) -> Result<Statement, Status> {
-        let asked = match self.parameters.is_empty() {
-            true => json!({"sql": self.sql}),
-            false => json!({"sql": self.sql, "parameters": self.parameters}),
-        };
-        match plain::read_json(asked.to_string().as_bytes())? {
-            PlainRequest::Statement(statement) => Ok(statement),
-            _ => Err(Status::invalid_argument("ask for a statement")),
-        }
     }
 }
 
@@ -159,7 +147,7 @@ async fn begin(
     form: &SqlRequestBody,
     record: &AuditRecord,
 ) -> Result<(rows::AnswerRows, BodyShape), Status> {
-    let (shape, statement) = (form.shape()?, form.statement()?);
+    let (shape, statement) = (form.shape()?, plain::statement(form.sql.clone(), &form.parameters)?);
     let snapshot = match form.snapshot()? {
         None => None,
         Some(SnapshotName::Number(number)) => Some(number),
@@ -185,7 +173,7 @@ mod tests {
         let form = read(r#"{"sql": "SELECT $1", "parameters": [1], "snapshot": 3, "limit": 5}"#).unwrap();
         assert_eq!(form.snapshot().unwrap(), Some(SnapshotName::Number(3)));
         assert_eq!(form.window(), Some(RowWindow { order: vec![], skip: 0, fetch: Some(5) }));
-        assert!(!form.statement().unwrap().values.is_empty());
+        assert!(!plain::statement(form.sql.clone(), &form.parameters).unwrap().values.is_empty());
         assert!(read(r#"{"sql": "SELECT 1"}"#).unwrap().window().is_none());
         for bad in
             ["{}", r#"{"sql": 1}"#, r#"{"sql": "SELECT 1", "file": "x"}"#, r#"{"sql": "", "skip": -1}"#]
