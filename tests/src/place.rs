@@ -119,6 +119,13 @@ impl Place {
         command
     }
 
+    /// The same with the demo's model, of a command line whose words have no blanks in them.
+    pub fn with_model(&self, line: &str) -> Command {
+        let mut command = self.gstore(&line.split(' ').collect::<Vec<_>>());
+        command.arg("--model").arg(world::demo().join("model"));
+        command
+    }
+
     /// `gstore` on no store, run from the folder.
     pub fn bare(&self, args: &[&str]) -> Command {
         let mut command = binary::bare(self.folder.path());
@@ -191,10 +198,9 @@ impl Place {
     /// An ingest of a data file, or of the registered samples, with the demo's model and
     /// checkpoints at a small dimension.
     pub fn ingest(&self, dataset: &str, data: Option<&Path>, features: &str) -> binary::Finished {
-        let mut command =
-            self.gstore(&["ingest", "--dataset", dataset, "--features", features, "--dim", "256", "--model"]);
-        command.arg(world::demo().join("model")).arg("--checkpoints");
-        command.arg(world::demo().join("warmup/checkpoint-*"));
+        let line = format!("ingest --dataset {dataset} --features {features} --dim 256");
+        let mut command = self.with_model(&line);
+        command.arg("--checkpoints").arg(world::demo().join("warmup/checkpoint-*"));
         if let Some(data) = data {
             command.arg("--data").arg(data);
         }

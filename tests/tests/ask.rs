@@ -487,10 +487,8 @@ fn every_form_of_a_vector_is_made_again() {
         let sample = format!("{{\"id\":\"q\",\"prompt\":\"{PROMPT}\",\"completion\":\"{ANSWER}\"}}\n");
         place.write("q.jsonl", sample);
         for dataset in ["pool", "q"] {
-            let data = format!("{dataset}.jsonl");
-            let mut command =
-                place.gstore(&["ingest", "--dataset", dataset, "--data", &data, "--features", kind]);
-            binary::ok(command.args(&flags).arg("--model").arg(world::demo().join("model")));
+            let line = format!("ingest --dataset {dataset} --data {dataset}.jsonl --features {kind}");
+            binary::ok(place.with_model(&line).args(&flags));
         }
         let sql = |target: &str| {
             let sql =
@@ -508,11 +506,9 @@ fn each_feature_is_asked_with_its_own_tokenizer() {
     let place = place("embed-mean", "embed-mean");
     // The run is there already.
     world::other_tokenizer(&place.path("tokenizer"));
-    let mut ingest = place.gstore(&["ingest", "--dataset", "other", "--data", "pool.jsonl"]);
-    ingest.args(["--features", "embed-mean", "--dim", "256", "--tokenizer", "tokenizer", "--model"]);
-    ingest.arg(world::demo().join("model"));
-    ingest.arg("--checkpoints").arg(world::demo().join("warmup/checkpoint-*"));
-    binary::ok(&mut ingest);
+    let line =
+        "ingest --dataset other --data pool.jsonl --features embed-mean --dim 256 --tokenizer tokenizer";
+    binary::ok(place.with_model(line).arg("--checkpoints").arg(world::demo().join("warmup/checkpoint-*")));
     for pool in ["pool", "other"] {
         let ask = ["ask", "--pool", pool, "--prompt", PROMPT, "--completion", ANSWER];
         let asked = place.ok(&[&ask[..], &["--kind", "embed-mean", "--format", "json"]].concat());

@@ -2,7 +2,6 @@
 
 use gstore_tests::binary;
 use gstore_tests::place::Place;
-use gstore_tests::world;
 
 const COUNT: &str = "SELECT count(*) FROM pool";
 
@@ -87,9 +86,8 @@ fn an_ingest_and_its_dry_run_refuse_it_as_well() {
     write(&place, "b/pool.jsonl", &["b1"]);
     assert_eq!(add(&place, &["--data", "a/pool.jsonl"]).0, 0);
     for more in [&[] as &[&str], &["--dry-run"]] {
-        let mut command = place.gstore(&["ingest", "--data", "b/pool.jsonl", "--features", "loss"]);
-        command.args(["--max-length", "64"]).args(more).arg("--model").arg(world::demo().join("model"));
-        let finished = binary::run(&mut command);
+        let line = "ingest --data b/pool.jsonl --features loss --max-length 64";
+        let finished = binary::run(place.with_model(line).args(more));
         let says = finished.stderr.contains("by its name this is dataset `pool`");
         assert!(finished.code == 1 && says, "{more:?}: {}", finished.stderr);
     }

@@ -50,11 +50,10 @@ fn compute(place: &Place, more: &[&str]) -> binary::Finished {
 }
 
 fn compute_as(place: &Place, ensemble: &str, more: &[&str]) -> binary::Finished {
-    let (model, adapters) = (world::demo().join("model"), world::demo().join("warmup/checkpoint-*"));
-    let (model, adapters) = (model.display().to_string(), adapters.display().to_string());
-    let args = ["daunce", "losses", "--ensemble", ensemble, "--dataset", "pool", "--max-length", "512"];
-    let of = ["--model", &model, "--adapters", &adapters];
-    place.run(&[&args[..], &of, more].concat())
+    let line = format!("daunce losses --ensemble {ensemble} --dataset pool --max-length 512");
+    binary::run(
+        place.with_model(&line).arg("--adapters").arg(world::demo().join("warmup/checkpoint-*")).args(more),
+    )
 }
 
 #[test]
@@ -123,10 +122,8 @@ fn losses_go_on_after_a_kill_with_the_same_bits() {
     let killed = place();
     let mut delay = Duration::from_millis(200);
     for _ in 0..6 {
-        let model = world::demo().join("model").display().to_string();
-        let adapters = world::demo().join("warmup/checkpoint-*").display().to_string();
-        let mut command = killed.gstore(&["daunce", "losses", "--ensemble", "e", "--dataset", "pool"]);
-        command.args(["--max-length", "512", "--model", &model, "--adapters", &adapters]);
+        let mut command = killed.with_model("daunce losses --ensemble e --dataset pool --max-length 512");
+        command.arg("--adapters").arg(world::demo().join("warmup/checkpoint-*"));
         if !binary::killed_after(&mut command, delay) {
             break;
         }
@@ -327,9 +324,8 @@ fn what_cannot_be_right_is_refused_and_changes_nothing() {
         assert!(snapshot.ensembles().is_empty(), "{says}: something was written");
     };
     place.write("ids.txt", ids.join("\n"));
-    let (model, adapters) = (world::demo().join("model"), world::demo().join("warmup/checkpoint-26"));
-    let mut unknown = place.gstore(&["daunce", "losses", "--ensemble", "e", "--dataset", "nope"]);
-    let unknown = binary::run(unknown.arg("--model").arg(model).arg("--adapters").arg(adapters));
+    let mut unknown = place.with_model("daunce losses --ensemble e --dataset nope");
+    let unknown = binary::run(unknown.arg("--adapters").arg(world::demo().join("warmup/checkpoint-26")));
     assert!(unknown.stderr.contains("no dataset \"nope\""), "{}", unknown.stderr);
     refused(manifest(3), "manifest.json: the losses of \"pool\" should be in losses.npy");
     place.write("losses.npy", npy(&values[..3 * ROWS - 1], (3, ROWS)));

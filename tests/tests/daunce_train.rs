@@ -123,19 +123,16 @@ fn losses_are_computed_round_by_round() {
     place.add("pool");
     place.add("target");
     let run = |more: &[&str]| {
-        let mut command =
-            place.gstore(&["daunce", "train", "--dataset", "pool", "--steps", "2", "--batch-size", "4"]);
-        command.args("--max-length 64 --lora-rank 2 --learning-rate 1e-2 --round 2 --json".split(' '));
-        command.arg("--model").arg(world::demo().join("model")).args(more);
+        let mut command = place.with_model("daunce train --dataset pool --steps 2 --batch-size 4 --json");
+        command.args("--max-length 64 --lora-rank 2 --learning-rate 1e-2 --round 2".split(' ')).args(more);
         serde_json::from_str::<Value>(&binary::ok(&mut command)).expect("JSON")
     };
     for unknown in [
         &["--models", "4", "--losses", "nope"][..],
         &["--until", "agreement=1", "--target", "nope", "--max-models", "4"],
     ] {
-        let mut refused = place.gstore(&["daunce", "train", "--dataset", "pool", "--steps", "2"]);
-        refused.args(["--output", "refused", "--model"]).arg(world::demo().join("model")).args(unknown);
-        binary::run(&mut refused).says(1, &["no dataset \"nope\""]);
+        let line = "daunce train --dataset pool --steps 2 --output refused";
+        binary::run(place.with_model(line).args(unknown)).says(1, &["no dataset \"nope\""]);
         assert!(!place.path("refused").exists(), "{unknown:?}");
     }
     let report = run(&["--models", "4", "--losses", "pool,target", "--keep", "none", "--output", "gone"]);
@@ -282,9 +279,8 @@ fn a_refused_training_keeps_the_ensemble_before_it() {
     place.add("pool");
     let of = |more: &[&str]| {
         let mut command =
-            place.gstore(&["daunce", "train", "--dataset", "pool", "--models", "4", "--steps", "2"]);
-        command.args(["--batch-size", "4", "--max-length", "64", "--output", "dn", "--losses", "pool"]);
-        command.args(["--overwrite-output-dir", "--model"]).arg(world::demo().join("model")).args(more);
+            place.with_model("daunce train --dataset pool --models 4 --steps 2 --batch-size 4 --output dn");
+        command.args(["--max-length", "64", "--losses", "pool", "--overwrite-output-dir"]).args(more);
         command
     };
     binary::ok(&mut of(&["--learning-rate", "1e-2"]));

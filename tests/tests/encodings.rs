@@ -3,7 +3,7 @@
 //! A command need not repeat the options that features of the store were computed with. If other options make
 //! it compute a second feature, it says so first, and dropping that feature undoes it.
 
-use gstore_tests::binary::Finished;
+use gstore_tests::binary::{self, Finished};
 use gstore_tests::place::Place;
 use gstore_tests::world;
 
@@ -11,9 +11,7 @@ use crate::served::{Served, token};
 
 /// An ingest of losses with the demo's model.
 fn ingest(place: &Place, dataset: &str, more: &[&str]) -> Finished {
-    let model = world::demo().join("model").display().to_string();
-    let args = ["ingest", "--dataset", dataset, "--features", "loss", "--model", &model];
-    place.run(&[&args[..], more].concat())
+    binary::run(place.with_model(&format!("ingest --dataset {dataset} --features loss")).args(more))
 }
 
 /// A pool of eight samples with losses of texts that are cut off after 256 tokens, and one sample more.
@@ -116,12 +114,9 @@ fn gradients(place: &Place, dataset: &str, more: &[&str]) -> Finished {
 
 /// Features of a kind at the checkpoints of the demo's training.
 fn computed(place: &Place, kind: &str, dataset: &str, more: &[&str]) -> Finished {
-    let model = world::demo().join("model").display().to_string();
-    let checkpoints = world::demo().join("warmup/checkpoint-*").display().to_string();
-    let data = format!("{dataset}.jsonl");
-    let args = ["ingest", "--dataset", dataset, "--data", &data, "--features", kind];
-    let of = ["--model", &model, "--checkpoints", &checkpoints];
-    place.run(&[&args[..], &of, more].concat())
+    let line = format!("ingest --dataset {dataset} --data {dataset}.jsonl --features {kind}");
+    let mut command = place.with_model(&line);
+    binary::run(command.arg("--checkpoints").arg(world::demo().join("warmup/checkpoint-*")).args(more))
 }
 
 #[test]

@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 /// Computes features of the base model, of samples that the first call adds.
 fn ingest(place: &Place, dataset: &str, features: &str, more: &[&str]) {
     let data = place.path(&format!("{dataset}.jsonl"));
-    let mut command = place.gstore(&["ingest", "--dataset", dataset, "--features", features, "--model"]);
-    command.arg(world::demo().join("model")).args(more);
+    let mut command = place.with_model(&format!("ingest --dataset {dataset} --features {features}"));
+    command.args(more);
     if !data.exists() {
         world::write_samples(&data, if dataset == "pool" { 60 } else { 4 });
         command.arg("--data").arg(data);
@@ -27,9 +27,7 @@ fn entropies_are_those_of_the_predictions() {
     let place = Place::new();
     ingest(&place, "pool", "loss,entropy", &[]);
     // Summed by other code in full precision, from the logits themselves.
-    let mut command =
-        place.gstore(&["generate", "--dataset", "pool", "--perplexity", "-o", "all.csv", "--model"]);
-    binary::ok(command.arg(world::demo().join("model")));
+    binary::ok(&mut place.with_model("generate --dataset pool --perplexity -o all.csv"));
     let table = place.read("all.csv");
     let mut lines = table.lines().map(|line| line.split(',').collect::<Vec<_>>());
     let names = lines.next().expect("a header");

@@ -22,8 +22,8 @@ const QUESTIONS: &str = r#"{"id": "a", "task": "odd", "question": "Is 7 odd?", "
 "#;
 
 fn tasks(place: &Place, args: &[&str]) -> Command {
-    let mut command = place.gstore(&["evaluate", "tasks", "--data", "questions.jsonl", "--resamples", "200"]);
-    command.args(["--max-new-tokens", "8", "--model"]).arg(world::demo().join("model"));
+    let line = "evaluate tasks --data questions.jsonl --resamples 200 --max-new-tokens 8";
+    let mut command = place.with_model(line);
     command.arg("--checkpoints");
     command.arg(format!("tuned={}", world::demo().join("warmup/checkpoint-104").display()));
     command.args(args);
@@ -260,8 +260,8 @@ fn weights_that_cannot_be_used_are_found_before_the_first_model_answers() {
     let place = Place::new();
     place.write("questions.jsonl", QUESTIONS);
     place.samples("pool", 6);
-    let mut train = place.gstore(&["train", "--data", "pool.jsonl", "--output", "tuned", "--max-steps", "1"]);
-    binary::ok(train.args(["--max-length", "64", "--model"]).arg(world::demo().join("model")));
+    let line = "train --data pool.jsonl --output tuned --max-steps 1 --max-length 64";
+    binary::ok(&mut place.with_model(line));
     let (sound, last) = (world::demo().join("warmup/checkpoint-104"), place.path("tuned/checkpoint-1"));
     let of_all = |model: &Path, others: &[(&str, &Path)]| {
         let mut command = place.gstore(&["evaluate", "tasks", "--data", "questions.jsonl", "-o", "r.json"]);

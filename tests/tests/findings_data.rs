@@ -26,10 +26,9 @@ pub fn scored() -> Place {
 
 /// An ingest with the demo's model and one of its checkpoints.
 pub fn ingest(place: &Place, args: &[&str], features: &str) -> Finished {
-    let mut command = place.gstore(&[&["ingest", "--features", features, "--dim", "64"], args].concat());
     let checkpoint = world::demo_checkpoints().swap_remove(0).folder().expect("an adapter").to_owned();
-    command.args(["--run", "warmup", "--model"]).arg(world::demo().join("model"));
-    binary::run(command.arg("--checkpoints").arg(checkpoint))
+    let mut command = place.with_model("ingest --dim 64 --run warmup");
+    binary::run(command.args(["--features", features]).args(args).arg("--checkpoints").arg(checkpoint))
 }
 
 pub fn add(place: &Place, dataset: &str, file: &str, more: &[&str]) -> Finished {
@@ -56,12 +55,9 @@ pub fn record(place: &Place, dataset: &str, row: u64) -> Value {
 #[test]
 fn d10_a_stopped_ingest_says_what_it_keeps() {
     let place = Place::of(&[("pool", 6000)]);
-    let mut command =
-        place.gstore(&["ingest", "--dataset", "pool", "--data", "pool.jsonl", "--max-length", "64"]);
-    command
-        .args(["--features", "grad-sgd", "--projection", "none", "--model"])
-        .arg(world::demo().join("model"));
-    let child = command.stderr(std::process::Stdio::piped()).spawn().expect("started");
+    let line =
+        "ingest --dataset pool --data pool.jsonl --max-length 64 --features grad-sgd --projection none";
+    let child = place.with_model(line).stderr(std::process::Stdio::piped()).spawn().expect("started");
     std::thread::sleep(std::time::Duration::from_millis(2500));
     binary::interrupt(&child);
     let finished = Finished::from(child.wait_with_output().expect("ends"));
@@ -87,9 +83,9 @@ fn a_first_ingest_that_is_stopped_early_says_what_it_left() {
         // A try that came too late has done the work.
         let pool = format!("pool{seconds}");
         said(&add(&place, &pool, "pool.jsonl", &[]), 0, &[]);
-        let mut command = place.gstore(&["ingest", "--dataset", &pool, "--features", "loss", "--model"]);
+        let mut command = place.with_model(&format!("ingest --dataset {pool} --features loss"));
         // Long enough for the command to get there; if not, it is tried again.
-        let finished = binary::interrupted_at(&path, command.arg(world::demo().join("model")), seconds);
+        let finished = binary::interrupted_at(&path, &mut command, seconds);
         if finished.code == 130 {
             let says = "stopped before the first vectors were sealed; the same command begins again";
             return said(&finished, 130, &["stopping", says]);
@@ -210,10 +206,8 @@ fn what_changes_nothing_says_why() {
 #[test]
 fn gradients_of_a_pool_at_a_checkpoint_that_no_target_has_do_not_hide_the_others() {
     let place = scored();
-    let mut command =
-        place.gstore(&["ingest", "--dataset", "pool", "--features", "grad-adam", "--dim", "64"]);
+    let mut command = place.with_model("ingest --dataset pool --features grad-adam --dim 64 --run later");
     let checkpoint = world::demo_checkpoints().swap_remove(1).folder().expect("an adapter").to_owned();
-    command.args(["--run", "later", "--model"]).arg(world::demo().join("model"));
     binary::ok(command.arg("--checkpoints").arg(checkpoint));
     let select = ["select", "--pool", "pool", "--target", "target", "--top", "3", "-o", "x.jsonl"];
     let note = "grad-adam at no checkpoint where every target has grad-sgd, so its grad-sgd is compared";

@@ -41,9 +41,8 @@ fn with_two_runs() -> Place {
     let place = scored();
     let newer = world::demo_checkpoints().swap_remove(1).folder().expect("an adapter").to_owned();
     for features in [&["loss"][..], &["grad-sgd", "--dim", "64", "--limit", "5"]] {
-        let mut command = place.gstore(&["ingest", "--dataset", "pool", "--run", "newer", "--features"]);
-        command.args(features).arg("--model").arg(world::demo().join("model"));
-        binary::ok(command.arg("--checkpoints").arg(&newer));
+        let mut command = place.with_model("ingest --dataset pool --run newer");
+        binary::ok(command.arg("--features").args(features).arg("--checkpoints").arg(&newer));
     }
     place.samples("bare", 4);
     said(&add(&place, "bare", "bare.jsonl", &[]), 0, &[]);
@@ -121,9 +120,8 @@ fn checkpoints_of_two_runs_are_told_apart_and_features_name_their_run() {
 
 /// Gradients of a dataset by the model without an adapter, a run of its own.
 fn of_the_base(place: &Place, dataset: &str) {
-    let mut command = place.gstore(&["ingest", "--dataset", dataset, "--run", "untrained"]);
-    command.args(["--features", "grad-sgd", "--module-dim", "16", "--model"]);
-    binary::ok(command.arg(world::demo().join("model")));
+    let line = format!("ingest --dataset {dataset} --run untrained --features grad-sgd --module-dim 16");
+    binary::ok(&mut place.with_model(&line));
 }
 
 #[test]
@@ -190,8 +188,7 @@ fn a_hint_proposes_no_kind_that_needs_the_moments_of_an_untrained_model() {
     place.add("pool");
     place.add("bare");
     for run in ["first", "second"] {
-        let mut command = place.gstore(&["ingest", "--dataset", "pool", "--run", run, "--features", "loss"]);
-        binary::ok(command.arg("--model").arg(world::demo().join("model")));
+        binary::ok(&mut place.with_model(&format!("ingest --dataset pool --run {run} --features loss")));
     }
     let ask = |dataset: &str| place.run(&["ask", "--pool", dataset, "--prompt", "a", "--completion", "b"]);
     said(&ask("pool"), 1, &["--dataset pool --run first --features grad-sgd`"]);

@@ -12,8 +12,8 @@ use crate::terminal::Terminal;
 /// `gstore generate` with the demo's model; answers have 12 tokens.
 pub fn generate(place: &Place, args: &[&str]) -> Command {
     let short: &[&str] = if args.contains(&"--perplexity") { &[] } else { &["--max-new-tokens", "12"] };
-    let mut command = place.gstore(&["generate"]);
-    command.args(short).args(args).arg("--model").arg(world::demo().join("model"));
+    let mut command = place.with_model("generate");
+    command.args(short).args(args);
     command
 }
 
@@ -267,9 +267,7 @@ fn perplexities_become_a_table() {
         assert!((mean.exp() - text["perplexity"].as_f64().expect("one")).abs() < 1e-6 * mean.exp());
     }
     // The feature `loss` of the store is the same number.
-    let mut ingest =
-        place.gstore(&["ingest", "--dataset", "pool", "--data", "pool.jsonl", "--features", "loss"]);
-    binary::ok(ingest.arg("--model").arg(world::demo().join("model")));
+    binary::ok(&mut place.with_model("ingest --dataset pool --data pool.jsonl --features loss"));
     let sql = "SELECT vector[1] FROM vectors('pool', 'loss@base') ORDER BY row";
     let stored = place.csv(sql);
     let stored: Vec<f64> = stored.lines().skip(1).filter_map(|line| line.parse().ok()).collect();
@@ -410,16 +408,14 @@ fn long_texts_are_cut_into_blocks() {
     assert!(!place.path("talks.jsonl").exists());
 
     // An ingest registers the same samples.
-    let mut ingest = place.gstore(&["ingest", "--dataset", "texts", "--features", "loss"]);
-    binary::ok(ingest.args(blocks).arg("--model").arg(world::demo().join("model")));
+    binary::ok(place.with_model("ingest --dataset texts --features loss").args(blocks));
     assert_eq!(place.value("SELECT count(*) FROM texts"), scores.len().to_string());
     assert_eq!(place.value("SELECT count(*) FROM texts WHERE id = 'a#1'"), "1");
     // An id that a part has too is refused, by the name of the file that was given.
     let clash = serde_json::json!({ "id": "a#1", "text": "Short, but called as a part." });
     place.write("clash.jsonl", format!("{}\n{clash}\n", records[0]));
-    let mut ingest = place.gstore(&["ingest", "--dataset", "clash", "--features", "loss"]);
-    ingest.args(["--data", "clash.jsonl", "--block", "32", "--model"]).arg(world::demo().join("model"));
-    let refused = binary::run(&mut ingest);
+    let line = "ingest --dataset clash --features loss --data clash.jsonl --block 32";
+    let refused = binary::run(&mut place.with_model(line));
     assert!(
         refused.code != 0 && refused.stderr.contains("clash.jsonl, its long texts cut"),
         "{}",
@@ -455,9 +451,7 @@ fn perplexities_become_features() {
     assert_eq!(label(true), "loss@base:token:sum");
     let later = Place::new();
     fs_err::copy(place.path("pool.jsonl"), later.path("pool.jsonl")).expect("copied");
-    let model = world::demo().join("model").display().to_string();
-    let data = ["ingest", "--dataset", "pool", "--data", "pool.jsonl", "--model", &model];
-    later.ok(&[&data[..], &["--features", "loss", "--per-token"]].concat());
+    binary::ok(&mut later.with_model("ingest --dataset pool --data pool.jsonl --features loss --per-token"));
     assert_eq!(binary::run(&mut generate(&later, &ask)).code, 0);
     let sql = "SELECT label, reduction FROM gstore.features WHERE granularity = 'token' ORDER BY label";
     let labels = later.csv(sql);

@@ -11,9 +11,8 @@ fn a_line_that_is_no_sample_is_named_with_its_file() {
     let good = r#"{"id": "a", "text": "b"}"#;
     place.write("bad.jsonl", format!("{good}\n{{\"id\": \"c\", \"what\": 1}}\n"));
     let files = ["--data", "pool.jsonl", "bad.jsonl"];
-    let train = ["train", "--output", "tuned", "--max-steps", "1", "--model"];
-    let mut trained = place.gstore(&train);
-    trained.arg(world::demo().join("model")).args(files);
+    let mut trained = place.with_model("train --output tuned --max-steps 1");
+    trained.args(files);
     let scored = [&files[..], &["--perplexity", "--format", "csv"]].concat();
     for mut command in [generate(&place, &files), generate(&place, &scored), trained] {
         let refused = binary::run(&mut command);
@@ -155,8 +154,8 @@ fn options_of_texts_that_change_no_sample_are_refused() {
         ("pairs.jsonl", "--system", "Be brief.", "--system has no effect: no sample is a conversation"),
     ] {
         let of_texts = ["--data", file, flag, value];
-        let mut trained = place.gstore(&["train", "--output", "tuned", "--max-steps", "1", "--model"]);
-        trained.arg(world::demo().join("model")).args(of_texts);
+        let mut trained = place.with_model("train --output tuned --max-steps 1");
+        trained.args(of_texts);
         let scored = generate(&place, &[&of_texts[..], &["--perplexity", "-o", "out.jsonl"]].concat());
         for mut command in [trained, scored] {
             binary::run(&mut command).says(2, &[says]);
@@ -211,8 +210,8 @@ fn a_condition_is_on_rows_of_a_dataset() {
     let place = Place::of(&[("pool", 2)]);
     place.add("pool");
     let none = ["--dataset", "pool", "--where", "source = 'z'"];
-    let mut trained = place.gstore(&["train", "--output", "tuned", "--max-steps", "1", "--model"]);
-    trained.arg(world::demo().join("model")).args(none);
+    let mut trained = place.with_model("train --output tuned --max-steps 1");
+    trained.args(none);
     for mut command in [generate(&place, &none), trained] {
         binary::run(&mut command).says(1, &["--where: the condition is true for none of 2 rows"]);
     }

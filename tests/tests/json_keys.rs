@@ -140,8 +140,8 @@ fn the_page_has_every_key_and_no_other() {
         check(heading, &place.json(&args));
     }
 
-    let mut merge = place.gstore(&["merge", "--json", "-o", "merged", "--model"]);
-    merge.arg(world::demo().join("model")).arg(world::demo().join("warmup/checkpoint-26"));
+    let mut merge = place.with_model("merge --json -o merged");
+    merge.arg(world::demo().join("warmup/checkpoint-26"));
     check("merge", &serde_json::from_str(&binary::ok(&mut merge)).expect("JSON"));
     // What is printed is one object.
     let select = ["select", "--pool", "pool", "--target", "pool", "--top", "5", "-o"];
@@ -169,9 +169,8 @@ fn the_page_has_every_key_and_no_other() {
     let share = |key: &str| scored[key].as_f64().expect("a share");
     assert!(0.0 < share("kept_min") && share("kept_min") <= share("kept_median"), "{scored}");
 
-    let mut train = place.gstore(&[]);
-    train.args("train --dataset pool --lora-rank 2 --max-steps 2 --max-length 64".split(' '));
-    train.args(["--output", "tuned", "--json", "--model"]).arg(world::demo().join("model"));
+    let mut train = place.with_model("train --dataset pool --lora-rank 2 --max-steps 2 --max-length 64");
+    train.args(["--output", "tuned", "--json"]);
     check("train", &serde_json::from_str(&binary::ok(&mut train)).expect("JSON"));
     train.args(["--dry-run", "--overwrite-output-dir", "--run", "other"]);
     check("train --dry-run", &serde_json::from_str(&binary::ok(&mut train)).expect("JSON"));
@@ -184,8 +183,8 @@ fn the_page_has_every_key_and_no_other() {
             &["train", "copies", "--models", "2", "--steps", "1", "--lora-rank", "2", "--dry-run"],
         ),
     ] {
-        let mut daunce = place.gstore(&["daunce", more[0]]);
-        daunce.args(copies).args(&more[1..]).args(["--json", "--model"]).arg(world::demo().join("model"));
+        let mut daunce = place.with_model(&format!("daunce {} --json", more[0]));
+        daunce.args(copies).args(&more[1..]);
         check(heading, &serde_json::from_str(&binary::ok(&mut daunce)).expect("JSON"));
     }
     check("daunce attach", &place.json(&["daunce", "attach", "--ensemble", "copies", "copies", "--json"]));
@@ -205,9 +204,8 @@ fn the_page_has_every_key_and_no_other() {
         ("generate", &["--prompt", "Is 7 odd?", "--max-new-tokens", "3", "--as", "answers", "--json"][..]),
         ("generate --perplexity", &["--perplexity", "--text", "Is 7 odd?", "-o", "loss.csv", "--json"]),
     ] {
-        let mut generate = place.gstore(&[&["generate"][..], args].concat());
-        generate.arg("--model").arg(world::demo().join("model"));
-        check(heading, &serde_json::from_str(&binary::ok(&mut generate)).expect("JSON"));
+        let told = binary::ok(place.with_model("generate").args(*args));
+        check(heading, &serde_json::from_str(&told).expect("JSON"));
     }
 
     let pipeline = "[[stage]]\nname = 'add'\ncommand = 'add'\ndataset = 'pool'\ndata = 'pool.jsonl'\n";
@@ -215,16 +213,15 @@ fn the_page_has_every_key_and_no_other() {
     check("run --dry-run", &place.json(&["run", "p.toml", "--dry-run", "--json"]));
     check("run", &place.json(&["run", "p.toml", "--json"]));
 
-    let mut shard = place.gstore(&["ingest", "--dataset", "pool", "--features", "loss", "--dim", "256"]);
-    shard.args(["--shard", "1/1", "--out", "shard", "--model"]).arg(world::demo().join("model"));
+    let mut shard =
+        place.with_model("ingest --dataset pool --features loss --dim 256 --shard 1/1 --out shard");
     binary::ok(shard.arg("--checkpoints").arg(world::demo().join("warmup/checkpoint-*")));
     check("attach", &place.json(&["attach", "shard", "--json"]));
 
-    let (model, adapter) = (world::demo().join("model"), world::demo().join("warmup/checkpoint-26"));
+    let adapter = world::demo().join("warmup/checkpoint-26");
     let losses = |more: &[&str]| -> Value {
-        let mut losses =
-            place.gstore(&["daunce", "losses", "--ensemble", "own", "--dataset", "pool", "--json"]);
-        losses.arg("--model").arg(&model).arg("--adapters").arg(&adapter).args(more);
+        let mut losses = place.with_model("daunce losses --ensemble own --dataset pool --json");
+        losses.arg("--adapters").arg(&adapter).args(more);
         serde_json::from_str(&binary::ok(&mut losses)).expect("JSON")
     };
     let forecast = losses(&["--dry-run"]);

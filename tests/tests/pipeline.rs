@@ -1,8 +1,8 @@
 //! Promise: a pipeline runs what is not up to date and nothing else, and replaces nothing that others made.
 
 use gstore_store::vfs::{OsVfs, Vfs};
+use gstore_tests::binary;
 use gstore_tests::place::Place;
-use gstore_tests::{binary, world};
 use serde_json::Value;
 
 use crate::staged::{FILE, alone, files, go, place, ran, without_store, write, write_target};
@@ -77,9 +77,9 @@ fn a_selection_that_names_no_run_follows_a_training_that_goes_back_to_former_opt
     assert!(ran(&go(&place, &[])).is_empty());
     // Another run with features of another dataset changes nothing.
     place.ok(&["add", "--dataset", "other", "--data", "target.jsonl"]);
-    let mut train = place.gstore(&["train", "--data", "pool.jsonl", "--lora-rank", "2", "--max-steps", "1"]);
-    train.args(["--max-length", "64", "--output", "second", "--run", "second", "--model"]);
-    binary::ok(train.arg(world::demo().join("model")));
+    let line =
+        "train --data pool.jsonl --lora-rank 2 --max-steps 1 --max-length 64 --output second --run second";
+    binary::ok(&mut place.with_model(line));
     place.ok(&["ingest", "--dataset", "other", "--run", "second", "--features", "grad-sgd", "--dim", "256"]);
     assert!(ran(&go(&place, &[])).is_empty());
 }

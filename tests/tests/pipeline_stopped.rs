@@ -1,12 +1,12 @@
 //! Promise: a pipeline goes on after a failure, Ctrl-C or kill -9.
 
 use std::io::{BufRead, BufReader};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 use gstore_store::vfs::{OsVfs, Vfs};
+use gstore_tests::binary;
 use gstore_tests::place::Place;
-use gstore_tests::{binary, world};
 use serde_json::{Value, json};
 
 use crate::staged::{FILE, go, place, ran, write, write_target};
@@ -64,10 +64,8 @@ fn started(place: &Place) -> Child {
 
 /// What the training gives that nothing interrupts.
 fn uninterrupted(place: &Place) -> Vec<u8> {
-    let mut train: Command = place.gstore(&["train", "--data", "pool.jsonl", "--lora-rank", "2"]);
-    train.args(["--max-steps", "60", "--save-steps", "2", "--max-length", "64", "--output", "whole"]);
-    train.args(["--run", "whole", "--model"]).arg(world::demo().join("model"));
-    binary::ok(&mut train);
+    let mut train = place.with_model("train --data pool.jsonl --lora-rank 2 --max-steps 60 --save-steps 2");
+    binary::ok(train.args(["--max-length", "64", "--output", "whole", "--run", "whole"]));
     fs_err::read(place.path("whole/checkpoint-60/adapter_model.safetensors")).expect("written")
 }
 

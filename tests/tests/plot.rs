@@ -155,9 +155,8 @@ fn scores_sources_and_overlap_are_drawn() {
 #[test]
 fn tokens_are_drawn_with_their_losses() {
     let place = Place::of(&[("pool", 12)]);
-    let mut ingest = place.gstore(&["ingest", "--dataset", "pool", "--data", "pool.jsonl", "--per-token"]);
-    ingest.args(["--features", "loss", "--max-length", "256", "--model"]).arg(world::demo().join("model"));
-    binary::ok(&mut ingest);
+    let line = "ingest --dataset pool --data pool.jsonl --per-token --features loss --max-length 256";
+    binary::ok(&mut place.with_model(line));
     let text = place.ok(&["plot", "tokens", "--dataset", "pool", "--id", "s3"]);
     fits(&text);
     assert!(text.contains("Tokens of s3 in pool") && text.contains("loss@base:token"), "{text}");
@@ -187,9 +186,8 @@ fn tokens_are_drawn_with_their_losses() {
     }
     // Of several checkpoints the newest, as in the column `loss`.
     let checkpoint = world::demo_checkpoints().swap_remove(0).folder().expect("an adapter").to_owned();
-    let mut later = place.gstore(&["ingest", "--dataset", "pool", "--per-token", "--run", "later"]);
-    later.args(["--features", "loss", "--max-length", "256", "--model"]).arg(world::demo().join("model"));
-    binary::ok(later.arg("--checkpoints").arg(checkpoint));
+    let line = "ingest --dataset pool --per-token --run later --features loss --max-length 256";
+    binary::ok(place.with_model(line).arg("--checkpoints").arg(checkpoint));
     let text = place.ok(&["plot", "tokens", "--dataset", "pool", "--id", "s3"]);
     assert!(text.contains("loss@checkpoint-") && !text.contains("loss@base"), "{text}");
     // With a run, what is proposed needs no model.

@@ -9,9 +9,8 @@ use serde_json::{Value, json};
 
 /// Computes features of the base model.
 fn ingest(place: &Place, dataset: &str, features: &str, more: &[&str]) {
-    let mut command = place.gstore(&["ingest", "--dataset", dataset, "--features", features, "--model"]);
-    command.arg(world::demo().join("model")).args(more);
-    binary::ok(&mut command);
+    let line = format!("ingest --dataset {dataset} --features {features}");
+    binary::ok(place.with_model(&line).args(more));
 }
 
 /// A dataset with a column that numbers its rows.

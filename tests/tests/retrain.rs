@@ -1,7 +1,7 @@
 //! Promise: retraining goes on run by run, to the same bits in whatever order runs are done.
 
+use gstore_tests::binary;
 use gstore_tests::place::Place;
-use gstore_tests::{binary, world};
 use serde_json::Value;
 
 use crate::retrained::{DRAW, retrain};
@@ -73,10 +73,9 @@ fn losses_of_queries_are_computed_in_f32_whatever_models_are_trained_in() {
     let kept = losses("one/outputs/00000.parquet", "query");
     for (compute, is_kept) in [("f32", true), ("bf16", false)] {
         let file = format!("{compute}.parquet");
-        let mut ask = place.gstore(&["generate", "--perplexity", "--data", "queries.jsonl", "--compute"]);
-        ask.args([compute, "--max-length", "64"]);
-        ask.args(["--adapter", "one/models/00000/checkpoint-2", "-o", &file, "--model"]);
-        binary::ok(ask.arg(world::demo().join("model")));
+        let mut ask = place.with_model("generate --perplexity --data queries.jsonl --max-length 64");
+        ask.args(["--adapter", "one/models/00000/checkpoint-2", "--compute", compute, "-o", &file]);
+        binary::ok(&mut ask);
         assert_eq!(losses(&file, "id") == kept, is_kept, "{compute}: {kept}");
     }
     // As of a version that computed them as the models are trained: two precisions are not mixed.
@@ -150,11 +149,9 @@ fn rows_and_groups_are_left_out_and_the_best_are_removed() {
 fn models_are_retrained_with_all_their_weights() {
     let place = Place::of(&[("pool", 8), ("queries", 2)]);
     let full = |truth: &str, more: &[&str]| {
-        let mut command =
-            place.gstore(&["evaluate", "retrain", "--truth", truth, "--max-length", "64", "--full"]);
-        command.args(["--max-steps", "2", "--batch-size", "4", "--learning-rate", "0.001"]);
-        command.arg("--model").arg(world::demo().join("model")).args(more);
-        binary::ok(&mut command)
+        let line =
+            format!("evaluate retrain --truth {truth} --max-length 64 --full --max-steps 2 --batch-size 4");
+        binary::ok(place.with_model(&line).args(["--learning-rate", "0.001"]).args(more))
     };
     let draw = [&DRAW[..4], &["--count", "2", "--repeats", "2"]].concat();
     full("whole", &[&draw[..], &["--keep-models"]].concat());

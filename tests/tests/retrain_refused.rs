@@ -23,9 +23,8 @@ fn place() -> Place {
 
 fn retrain(place: &Place, more: &[&str]) -> binary::Finished {
     let draw = ["--data", "pool.jsonl", "--query-data", "queries.jsonl", "--count", "2", "--fraction", "0.5"];
-    let mut command = place.gstore(&["evaluate", "retrain", "--truth", "truth", "--max-length", "64"]);
-    command.args(draw).args(["--max-steps", "1", "--model"]).arg(world::demo().join("model"));
-    binary::run(command.args(more))
+    let mut command = place.with_model("evaluate retrain --truth truth --max-length 64 --max-steps 1");
+    binary::run(command.args(draw).args(more))
 }
 
 const REFUSED: [(&[&str], &str); 4] = [

@@ -3,12 +3,11 @@
 use std::process::Command;
 
 use gstore_tests::place::Place;
-use gstore_tests::world;
 
 pub fn retrain(place: &Place, truth: &str, more: &[&str]) -> Command {
-    let mut command = place.gstore(&["evaluate", "retrain", "--truth", truth, "--max-length", "64"]);
-    command.args(["--max-steps", "2", "--batch-size", "4", "--learning-rate", "0.01", "--lora-rank", "2"]);
-    command.arg("--model").arg(world::demo().join("model")).args(more);
+    let mut command =
+        place.with_model(&format!("evaluate retrain --truth {truth} --max-length 64 --max-steps 2"));
+    command.args(["--batch-size", "4", "--learning-rate", "0.01", "--lora-rank", "2"]).args(more);
     command
 }
 

@@ -154,10 +154,9 @@ fn a_run_is_used_with_the_weights_that_it_was_registered_with() {
     let place = Place::of(&[("pool", 6)]);
     place.write("questions.jsonl", world::QUESTION);
     let train = |output: &str, seed: &str| {
-        let args = ["train", "--data", "pool.jsonl", "--output", output, "--seed", seed];
-        let mut command = place.gstore(&args);
-        command.args(["--max-length", "64", "--max-steps", "2", "--model"]);
-        binary::ok(command.arg(world::demo().join("model")));
+        let line =
+            format!("train --data pool.jsonl --output {output} --seed {seed} --max-length 64 --max-steps 2");
+        binary::ok(&mut place.with_model(&line));
     };
     train("tuned", "1");
     train("other", "2");

@@ -12,9 +12,8 @@ use serde_json::Value;
 /// `gstore ingest` of a dataset at one checkpoint.
 fn ingest(place: &Place, dataset: &str, more: &[&str]) -> Finished {
     let checkpoint = world::demo_checkpoints().swap_remove(0).folder().expect("an adapter").to_owned();
-    let mut command = place.gstore(&["ingest", "--dataset", dataset, "--dim", "128", "--run", "warmup"]);
-    command.arg("--model").arg(world::demo().join("model")).arg("--checkpoints").arg(checkpoint).args(more);
-    binary::run(&mut command)
+    let mut command = place.with_model(&format!("ingest --dataset {dataset} --dim 128 --run warmup"));
+    binary::run(command.arg("--checkpoints").arg(checkpoint).args(more))
 }
 
 fn done(finished: Finished) -> Finished {
@@ -269,9 +268,8 @@ fn ctrl_c_is_no_error_and_leaves_what_is_published() {
     let number = place.value("SELECT max(number) FROM gstore.snapshots");
     let again = interrupted(&place, "`gstore index --sketch --dataset pool --store ", || {
         let checkpoint = world::demo_checkpoints().swap_remove(0).folder().expect("an adapter").to_owned();
-        let mut command =
-            place.gstore(&["ingest", "--dataset", "pool", "--dim", "128", "--run", "warmup", "--sketch"]);
-        command.args(["--features", "grad-sgd", "--model"]).arg(world::demo().join("model"));
+        let line = "ingest --dataset pool --dim 128 --run warmup --sketch --features grad-sgd";
+        let mut command = place.with_model(line);
         command.arg("--checkpoints").arg(checkpoint);
         command
     });

@@ -12,9 +12,9 @@ use gstore_tests::{binary, world};
 use serde_json::Value;
 
 fn train(place: &Place, args: &[&str]) -> Command {
-    let mut command = place.gstore(&["train", "--data", "pool.jsonl", "--output", "tuned"]);
-    command.args(["--max-length", "64", "--max-steps", "3"]).args(args);
-    command.arg("--model").arg(world::demo().join("model"));
+    let mut command =
+        place.with_model("train --data pool.jsonl --output tuned --max-length 64 --max-steps 3");
+    command.args(args);
     command
 }
 
@@ -42,9 +42,8 @@ fn a_dry_run_writes_nothing() {
 fn a_random_share_has_the_seed_that_help_says() {
     let place = place();
     let losses = |output: &str, more: &[&str]| {
-        let mut command = place.gstore(&["train", "--data", "pool.jsonl", "--output", output]);
-        command.args(["--max-length", "64", "--max-steps", "1", "--percentage", "0.2", "--json"]).args(more);
-        let told = binary::ok(command.arg("--model").arg(world::demo().join("model")));
+        let line = format!("train --data pool.jsonl --output {output} --max-length 64 --max-steps 1 --json");
+        let told = binary::ok(place.with_model(&line).args(["--percentage", "0.2"]).args(more));
         serde_json::from_str::<Value>(&told).expect("JSON")["loss"].clone()
     };
     assert_eq!(losses("usual", &[]), losses("given", &["--data-seed", "42"]));
@@ -55,9 +54,8 @@ fn a_random_share_has_the_seed_that_help_says() {
 fn devices_change_no_bit_and_go_on_for_each_other() {
     let place = place();
     let run = |output: &str, more: &[&str]| {
-        let mut command = place.gstore(&["train", "--data", "pool.jsonl", "--output", output]);
-        command.args(["--max-length", "64", "--max-steps", "3", "--save-steps", "1", "--json"]).args(more);
-        let told = binary::ok(command.arg("--model").arg(world::demo().join("model")));
+        let line = format!("train --data pool.jsonl --output {output} --max-length 64 --max-steps 3 --json");
+        let told = binary::ok(place.with_model(&line).args(["--save-steps", "1"]).args(more));
         serde_json::from_str::<Value>(&told).expect("JSON")
     };
     for (method, name) in [(&[][..], "adapter_model.safetensors"), (&["--full"][..], "model.safetensors")] {
@@ -106,9 +104,8 @@ fn what_a_training_reads_is_not_overwritten_by_it() {
     binary::ok(&mut train(&place, &[]));
     let inside = place.path("tuned/checkpoint-3/pool.jsonl");
     fs_err::rename(place.path("pool.jsonl"), &inside).expect("moved");
-    let mut again = place.gstore(&["train", "--data", "tuned/checkpoint-3/pool.jsonl", "--output", "tuned"]);
-    again.args(["--max-length", "64", "--max-steps", "2", "--overwrite-output-dir"]);
-    binary::run(again.arg("--model").arg(world::demo().join("model"))).says(2, &["is to overwrite: move it"]);
+    let line = "train --data tuned/checkpoint-3/pool.jsonl --output tuned --max-steps 2 --max-length 64";
+    binary::run(place.with_model(line).arg("--overwrite-output-dir")).says(2, &["is to overwrite: move it"]);
     assert!(inside.is_file());
 }
 
@@ -122,9 +119,8 @@ fn a_run_names_the_checkpoints_of_one_training() {
     fewer.says(2, &["would remove some of them"]);
     assert!(place.path("tuned/checkpoint-1").is_dir());
     // The same folder by another way.
-    let mut same = place.gstore(&["train", "--data", "pool.jsonl", "--output", "store/../tuned"]);
-    same.args(["--max-length", "64", "--max-steps", "3"]).args(store);
-    binary::ok(same.arg("--model").arg(world::demo().join("model")));
+    let line = "train --data pool.jsonl --output store/../tuned --max-length 64 --max-steps 3";
+    binary::ok(place.with_model(line).args(store));
     fs_err::remove_dir_all(place.path("tuned")).expect("removed");
     let other = binary::run(train(&place, &store[..4]).args(["--save-steps", "2"]));
     assert!(
@@ -135,23 +131,16 @@ fn a_run_names_the_checkpoints_of_one_training() {
     binary::ok(&mut train(&place, &["--store", "store", "--run", "other", "--save-steps", "2"]));
     // What cannot name a run is found before a step is taken.
     for name in ["", "bad name/x", "two\nlines"] {
-        let mut unnamed =
-            place.gstore(&["train", "--data", "pool.jsonl", "--output", "unnamed", "--run", name]);
-        unnamed.args(["--max-length", "64", "--max-steps", "1", "--model"]);
-        binary::run(unnamed.arg(world::demo().join("model"))).says(2, &["cannot name a run"]);
+        let line = "train --data pool.jsonl --output unnamed --max-length 64 --max-steps 1";
+        binary::run(place.with_model(line).args(["--run", name])).says(2, &["cannot name a run"]);
     }
     // Nor is a store made for it, and a dry run tells it as well.
     for more in [&[][..], &["--dry-run"]] {
-        let args =
-            ["train", "--data", "pool.jsonl", "--output", "unnamed", "--run", "bad/x", "--store", "new"];
-        let mut unnamed = place.gstore(&args);
-        let refused = binary::run(unnamed.args(more).arg("--model").arg(world::demo().join("model")));
-        refused.says(2, &["cannot name a run"]);
+        let line = "train --data pool.jsonl --output unnamed --run bad/x --store new";
+        binary::run(place.with_model(line).args(more)).says(2, &["cannot name a run"]);
     }
-    let mut unnamed =
-        place.gstore(&["ingest", "--data", "pool.jsonl", "--dataset", "pool", "--run", "bad/x"]);
-    unnamed.args(["--features", "loss", "--store", "new", "--model"]).arg(world::demo().join("model"));
-    binary::run(&mut unnamed).says(2, &["cannot name a run"]);
+    let line = "ingest --data pool.jsonl --dataset pool --run bad/x --features loss --store new";
+    binary::run(&mut place.with_model(line)).says(2, &["cannot name a run"]);
     assert!(!place.path("unnamed").exists() && !place.path("new").exists());
 }
 
@@ -365,9 +354,8 @@ fn a_killed_training_ends_as_one_that_was_not() {
     let place = place();
     let training = |output: &str| {
         let mut command =
-            place.gstore(&["train", "--data", "pool.jsonl", "--lora-rank", "2", "--max-length", "64"]);
-        command.args(["--max-steps", "300", "--save-steps", "20", "--output", output]);
-        command.arg("--model").arg(world::demo().join("model"));
+            place.with_model("train --data pool.jsonl --lora-rank 2 --max-length 64 --max-steps 300");
+        command.args(["--save-steps", "20", "--output", output]);
         command
     };
     binary::ok(&mut training("whole"));

@@ -8,8 +8,7 @@ fn place() -> Place {
 }
 
 fn train(place: &Place, more: &[&str]) -> binary::Finished {
-    let mut command = place.gstore(&["train", "--data", "pool.jsonl", "--max-length", "64"]);
-    binary::run(command.args(more).arg("--model").arg(world::demo().join("model")))
+    binary::run(place.with_model("train --data pool.jsonl --max-length 64").args(more))
 }
 
 #[test]
@@ -86,9 +85,8 @@ fn what_is_missing_of_checkpoints_is_told_with_what_to_do() {
     // The folder of the training in place of a checkpoint.
     let says = "name one, such as tuned/checkpoint-4";
     let onward = train(&place, &["--output", "onward", "--max-steps", "1", "--adapter", "tuned"]);
-    let model = world::demo().join("model").display().to_string();
-    let ask = ["generate", "--prompt", "A", "--max-new-tokens", "1", "--model", &model, "--adapter", "tuned"];
-    for refused in [onward, place.run(&ask)] {
+    let mut ask = place.with_model("generate --prompt A --max-new-tokens 1 --adapter tuned");
+    for refused in [onward, binary::run(&mut ask)] {
         refused.says(1, &[says]);
     }
     // A checkpoint without its optimizer.
@@ -108,8 +106,7 @@ fn what_is_missing_of_checkpoints_is_told_with_what_to_do() {
     let from = ["--output", "onward", "--max-steps", "4", "--resume-from-checkpoint", "tuned/checkpoint-4"];
     let refused = train(&place, &from);
     refused.says(1, &["it is empty, and no checkpoint: the last one beside it is tuned/checkpoint-2"]);
-    let mut inside =
-        place.gstore(&["train", "--data", "../pool.jsonl", "--output", "../onward", "--model", &model]);
+    let mut inside = place.with_model("train --data ../pool.jsonl --output ../onward");
     inside.args(["--resume-from-checkpoint", "checkpoint-4"]).current_dir(place.path("tuned"));
     let refused = binary::run(&mut inside);
     let says = "it is empty, and no checkpoint: the last one beside it is ./checkpoint-2";
