@@ -14,7 +14,7 @@ use arrow_flight::sql::{
 use arrow_flight::{Action, Criteria, FlightData, FlightDescriptor, FlightInfo, HandshakeRequest, Ticket};
 use arrow_ipc::writer::IpcWriteOptions;
 use arrow_schema::Schema;
-use futures::{StreamExt, TryStreamExt};
+use futures::TryStreamExt;
 use prost::Message;
 use tonic::transport::Channel;
 use tonic::{Request, Status, Streaming};
@@ -63,10 +63,7 @@ impl Client {
     pub async fn get(&self, ticket: Ticket) -> Answer {
         let messages = self.stream(ticket).await?.map_err(|status| FlightError::Tonic(Box::new(status)));
         let mut stream = FlightRecordBatchStream::new_from_flight_data(messages);
-        let mut batches = Vec::new();
-        while let Some(batch) = stream.next().await {
-            batches.push(batch.map_err(Status::from)?);
-        }
+        let batches = (&mut stream).try_collect().await?;
         let schema = stream.schema().map(|schema| schema.as_ref().clone()).expect("a schema comes first");
         Ok((schema, batches))
     }

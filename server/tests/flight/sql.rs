@@ -39,16 +39,11 @@ async fn statements_give_what_a_session_gives_here() {
         gstore_sql::SqlSession::new(snapshot, SqlOptions { threads: 2, ..SqlOptions::default() }).unwrap();
     for sql in STATEMENTS {
         let here = session.run(sql).await.unwrap();
-        let schema = Arc::clone(&here.schema);
-        let mut stream = here.stream;
-        let mut batches = Vec::new();
-        while let Some(batch) = futures::StreamExt::next(&mut stream).await {
-            batches.push(batch.unwrap());
-        }
+        let batches: Vec<_> = futures::TryStreamExt::try_collect(here.stream).await.unwrap();
         // By the plan of the question, and then without it or by a copy.
         for _ in 0..2 {
             let (told, rows) = client.sql(sql).await.unwrap_or_else(|e| panic!("{sql}: {e}"));
-            assert_eq!(told.fields(), schema.fields(), "{sql}");
+            assert_eq!(told.fields(), here.schema.fields(), "{sql}");
             assert_eq!(text(&rows), text(&batches), "{sql}");
         }
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::task::Context;
 use std::time::{Duration, Instant};
 
-use futures::StreamExt;
+use futures::TryStreamExt;
 use gstore_core::Cancel;
 use gstore_sql::output::{Format, ResultWriter, TableStyle};
 use gstore_sql::{MAX_OPERATORS, SqlError, SqlErrorKind, SqlOptions, SqlRunner, SqlSession};
@@ -18,9 +18,7 @@ async fn the_result_says_what_it_guarantees_and_what_it_left_out() {
     let sql =
         "SELECT row FROM influence('pool', 'target') WHERE source <> 'math' ORDER BY score DESC LIMIT 2";
     let mut result = session.run(sql).await.unwrap();
-    while let Some(batch) = result.stream.next().await {
-        batch.unwrap();
-    }
+    (&mut result.stream).try_collect::<Vec<_>>().await.unwrap();
     let notes = result.notes();
     let [note] = notes.influence.as_slice() else { panic!("{notes:?}") };
     assert_eq!(

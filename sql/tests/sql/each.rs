@@ -110,9 +110,7 @@ async fn targets_that_do_not_fit_into_memory_at_once_are_taken_in_passes() {
     let small = SqlSession::new(Arc::clone(&store.snapshot), options).unwrap();
     assert_eq!(rows(&small, sql).await, want);
     let mut result = small.run(sql).await.unwrap();
-    while let Some(batch) = futures::StreamExt::next(&mut result.stream).await {
-        batch.unwrap();
-    }
+    futures::TryStreamExt::try_collect::<Vec<_>>(&mut result.stream).await.unwrap();
     let notes = result.notes();
     let [note] = notes.influence.as_slice() else { panic!("{notes:?}") };
     assert!(note.summary.notes.iter().any(|n| n.contains("were taken in 2 passes")), "{:?}", note.summary);

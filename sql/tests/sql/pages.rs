@@ -1,6 +1,7 @@
 //! Pages of a result: together they have each row once, in one order, whatever their length.
 
-use futures::StreamExt;
+use arrow_array::RecordBatch;
+use futures::TryStreamExt;
 use gstore_sql::{RowWindow, SqlSession, StatementOptions};
 
 use crate::{session, slt};
@@ -57,12 +58,9 @@ const NEIGHBOURS: &str =
 
 async fn part(session: &SqlSession, sql: &str, window: RowWindow) -> Vec<String> {
     let asked = StatementOptions { window: Some(window), ..StatementOptions::default() };
-    let mut result = session.run_asked(sql, asked).await.unwrap_or_else(|error| panic!("{sql}: {error}"));
-    let mut rows = Vec::new();
-    while let Some(batch) = result.stream.next().await {
-        rows.extend(slt::lines(&batch.unwrap()));
-    }
-    rows
+    let result = session.run_asked(sql, asked).await.unwrap_or_else(|error| panic!("{sql}: {error}"));
+    let batches: Vec<RecordBatch> = result.stream.try_collect().await.unwrap();
+    batches.iter().flat_map(slt::lines).collect()
 }
 
 /// All rows, in pages of this length.
@@ -119,11 +117,8 @@ async fn a_page_of_neighbours_is_no_search_for_its_rows_alone() {
         let window = RowWindow { fetch: Some(4), ..RowWindow::default() };
         let asked = StatementOptions { window: Some(window), ..StatementOptions::default() };
         let mut result = session.run_asked(&format!("{NEIGHBOURS}{limit}"), asked).await.unwrap();
-        let mut found = 0;
-        while let Some(batch) = result.stream.next().await {
-            found += batch.unwrap().num_rows();
-        }
-        assert_eq!(found, rows, "{limit}");
+        let batches: Vec<RecordBatch> = (&mut result.stream).try_collect().await.unwrap();
+        assert_eq!(batches.iter().map(RecordBatch::num_rows).sum::<usize>(), rows, "{limit}");
         let notes = result.notes().influence.into_iter().flat_map(|note| note.summary.notes);
         assert_eq!(notes.filter(|note| note.contains("no graph")).count(), usize::from(searched), "{limit}");
     }

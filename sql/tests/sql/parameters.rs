@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use arrow_array::{ArrayRef, Float64Array, Int32Array, RecordBatch, StringArray};
 use arrow_schema::{DataType, Schema};
-use futures::StreamExt;
+use futures::TryStreamExt;
 use gstore_sql::{MAX_PARAMETERS, Parameters, SqlErrorKind, SqlResult, SqlSession};
 use serde_json::{Value, json};
 
@@ -22,11 +22,8 @@ async fn rows(session: &SqlSession, sql: &str, values: &Parameters) -> Result<St
     text(session.run_with(sql, values).await?).await
 }
 
-async fn text(mut result: SqlResult) -> Result<String, gstore_sql::SqlError> {
-    let mut batches = Vec::new();
-    while let Some(batch) = result.stream.next().await {
-        batches.push(batch?);
-    }
+async fn text(result: SqlResult) -> Result<String, gstore_sql::SqlError> {
+    let batches: Vec<RecordBatch> = result.stream.try_collect().await?;
     let text = arrow_cast::pretty::pretty_format_batches(&batches).unwrap().to_string();
     // Columns have the widths of their names.
     let cells = |line: &str| line.split('|').map(str::trim).collect::<Vec<_>>().join("|");

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use datafusion::catalog::MemTable;
 use datafusion::prelude::SessionContext;
-use futures::StreamExt;
+use futures::TryStreamExt;
 use gstore_sql::SqlSession;
 
 use crate::slt;
@@ -127,11 +127,8 @@ pub async fn check(session: &SqlSession) {
         ("t3", format!("SELECT * FROM {T3}")),
         ("pool", "SELECT * FROM pool".to_string()),
     ] {
-        let mut result = session.run(&sql).await.unwrap();
-        let mut batches = Vec::new();
-        while let Some(batch) = result.stream.next().await {
-            batches.push(batch.unwrap());
-        }
+        let result = session.run(&sql).await.unwrap();
+        let batches = result.stream.try_collect().await.unwrap();
         let table = MemTable::try_new(Arc::clone(&result.schema), vec![batches]).unwrap();
         memory.register_table(name, Arc::new(table)).unwrap();
     }

@@ -22,7 +22,7 @@ use std::path::Path;
 
 use arrow_array::RecordBatch;
 use arrow_cast::display::{ArrayFormatter, FormatOptions};
-use futures::StreamExt;
+use futures::TryStreamExt;
 use gstore_sql::{SqlError, SqlSession};
 
 /// A statement with what it should give; or lines between statements.
@@ -114,14 +114,11 @@ pub async fn refused(session: &SqlSession, sql: &str) -> String {
 
 /// Header and rows as lines.
 pub async fn run(session: &SqlSession, sql: &str) -> Result<(String, Vec<String>), SqlError> {
-    let mut result = session.run(sql).await?;
+    let result = session.run(sql).await?;
     let names: Vec<&str> = result.schema.fields().iter().map(|f| f.name().as_str()).collect();
     let header = names.join(" | ");
-    let mut rows = Vec::new();
-    while let Some(batch) = result.stream.next().await {
-        rows.extend(lines(&batch?));
-    }
-    Ok((header, rows))
+    let batches: Vec<RecordBatch> = result.stream.try_collect().await?;
+    Ok((header, batches.iter().flat_map(lines).collect()))
 }
 
 /// The rows of a batch as lines; floats to six digits.
