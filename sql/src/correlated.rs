@@ -3,6 +3,7 @@
 
 use datafusion::common::Column;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
+use datafusion::logical_expr::utils::find_out_reference_exprs;
 use datafusion::logical_expr::{Expr, LogicalPlan, Subquery};
 use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast::{Expr as SqlExpr, ObjectName, TableFactor};
@@ -146,14 +147,10 @@ impl OuterColumn {
 
 /// A column of the statement around a subquery in an expression of it.
 fn outer_column(expr: &Expr) -> Option<Column> {
-    let mut found = None;
-    let _ = expr.apply(|part| {
-        if let Expr::OuterReferenceColumn(_, column) = part {
-            found = Some(column.clone());
-        }
-        Ok(if found.is_none() { TreeNodeRecursion::Continue } else { TreeNodeRecursion::Stop })
-    });
-    found
+    match find_out_reference_exprs(expr).into_iter().next()? {
+        Expr::OuterReferenceColumn(_, column) => Some(column),
+        _ => None,
+    }
 }
 
 /// A column of the statement around a subquery that it selects, where its own tables have none of that name.
