@@ -132,13 +132,8 @@ async fn answer_statement(
     let form: SqlRequestBody = read_object("the request", &bytes)?;
     let mut record = AuditRecord::begin(&core.audit, "statement", &form.sql, &caller);
     let begun = begin(core, &caller, &form, &record).await;
-    match begun {
-        Ok((rows, shape)) => Ok(encode::response(core, rows, record, shape, busy)),
-        Err(status) => {
-            record.ended(Err(&status));
-            Err(status)
-        }
-    }
+    let (rows, shape) = begun.inspect_err(|status| record.ended(Err(status)))?;
+    Ok(encode::response(core, rows, record, shape, busy))
 }
 
 async fn begin(

@@ -62,11 +62,9 @@ pub(super) async fn flight_info(
         }
         asked => {
             let what = request_text(&asked);
-            let described = describe(asking, asked).await;
-            if let Err(status) = &described {
+            let described = describe(asking, asked).await.inspect_err(|status| {
                 AuditRecord::begin(&asking.core.audit, "plan", &what, &asking.caller).ended(Err(status));
-            }
-            let described = described?;
+            })?;
             (Arc::clone(&described.schema), described.info(asking))
         }
     };
@@ -216,11 +214,7 @@ pub(super) async fn rows(asking: &AuthorizedRequest, ticket: &[u8]) -> Result<st
         None => ("nothing", String::new()),
     };
     let mut record = AuditRecord::begin(&core.audit, kind, &what, &asking.caller);
-    match rows::start(core, &asking.caller, handle, ticket, &record, None).await {
-        Ok(rows) => Ok(stream::row_messages(core, rows, record, asking.notes)),
-        Err(status) => {
-            record.ended(Err(&status));
-            Err(status)
-        }
-    }
+    let begun = rows::start(core, &asking.caller, handle, ticket, &record, None).await;
+    let rows = begun.inspect_err(|status| record.ended(Err(status)))?;
+    Ok(stream::row_messages(core, rows, record, asking.notes))
 }
