@@ -6,9 +6,10 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
+use gstore_core::locked;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::Status;
 
@@ -85,7 +86,7 @@ impl Admission {
     }
 
     fn of_token(&self, token: &str) -> Arc<Semaphore> {
-        let mut tokens = self.tokens.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut tokens = locked(&self.tokens);
         if let Some(known) = tokens.get(token).and_then(Weak::upgrade) {
             return known;
         }

@@ -7,9 +7,10 @@
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use gstore_core::locked;
 use serde_json::json;
 use tonic::Status;
 
@@ -40,7 +41,7 @@ impl Audit {
 
     /// Notes that a request was refused before it was known whose it is.
     pub(crate) fn refused(&self, peer: Option<SocketAddr>, status: &Status) {
-        let Some(left_out) = self.refusals().note(Instant::now()) else { return };
+        let Some(left_out) = locked(&self.refusals).note(Instant::now()) else { return };
         let (peer, outcome) = (peer.map(|peer| peer.to_string()), word(Some(status.code())));
         let address = peer.as_deref().unwrap_or("-");
         tracing::warn!(peer = address, outcome, why = status.message(), left_out, "a token was refused");
@@ -54,7 +55,7 @@ impl Audit {
 
     /// Tells how many refused requests were left out, once there are no more of them in this second.
     pub(crate) fn tell_left_out(&self) {
-        let left_out = self.refusals().over(Instant::now());
+        let left_out = locked(&self.refusals).over(Instant::now());
         self.left_out(left_out);
     }
 
@@ -71,16 +72,11 @@ impl Audit {
 
     /// Waits until the file has all that was recorded, for a while.
     pub(crate) fn finish(&self) {
-        let left_out = std::mem::take(&mut self.refusals().left_out);
+        let left_out = std::mem::take(&mut locked(&self.refusals).left_out);
         self.left_out(left_out);
         if let Some(file) = &self.file {
             file.flush();
         }
-    }
-
-    // Whole at every instant, so one that a panic poisoned is still good.
-    fn refusals(&self) -> std::sync::MutexGuard<'_, Refusals> {
-        self.refusals.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn write(&self, entry: &RequestEntry) {

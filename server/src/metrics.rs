@@ -4,8 +4,10 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
+
+use gstore_core::locked;
 
 use crate::admission::Admission;
 use crate::running::RunningStatements;
@@ -65,14 +67,14 @@ impl Metrics {
         let outcome = word(entry.progress().outcome);
         let seconds = entry.elapsed() / 1e3;
         let class = CLASSES.iter().position(|end| seconds <= *end).unwrap_or(CLASSES.len());
-        let mut durations = self.durations.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut durations = locked(&self.durations);
         *durations.ends.entry((entry.kind, outcome)).or_default() += 1;
         durations.classes[class] += 1;
         durations.seconds += seconds;
     }
 
     fn requests(&self, out: &mut MetricsPage) {
-        let durations = self.durations.lock().unwrap_or_else(PoisonError::into_inner);
+        let durations = locked(&self.durations);
         out.family("gstore_requests_total", "counter", "Requests that have ended, by kind and outcome.");
         for ((kind, outcome), n) in &durations.ends {
             out.line(&format!("gstore_requests_total{{kind=\"{kind}\",outcome=\"{outcome}\"}}"), *n as f64);

@@ -3,8 +3,9 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
+use gstore_core::locked;
 use tokio::sync::watch;
 use tonic::Status;
 
@@ -55,7 +56,7 @@ impl RunningStatements {
         let key = (token.to_owned(), ticket.to_vec());
         let (send, end) = watch::channel(StopReason::Not);
         let serial = {
-            let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut entries = locked(&self.entries);
             // Looked at under the lock: a statement is refused, or told when the rest are.
             if self.closed.load(Ordering::Relaxed) {
                 return Err(stopping());
@@ -70,7 +71,7 @@ impl RunningStatements {
 
     /// Stops the statements of a ticket, those of this token only. Whether there were any.
     pub(crate) fn cancel(&self, token: &str, ticket: &[u8]) -> bool {
-        let entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+        let entries = locked(&self.entries);
         let Some(found) = entries.1.get(&(token.to_owned(), ticket.to_vec())) else { return false };
         found.iter().for_each(|entry| entry.end(StopReason::Cancelled));
         true
@@ -87,7 +88,7 @@ impl RunningStatements {
 
     pub(crate) fn stop(&self) {
         self.close();
-        let entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+        let entries = locked(&self.entries);
         entries.1.values().flatten().for_each(|entry| entry.end(StopReason::Stopping));
     }
 
@@ -98,7 +99,7 @@ impl RunningStatements {
 
     /// How many there are, with those that wait for their turn.
     pub(crate) fn count(&self) -> usize {
-        self.entries.lock().unwrap_or_else(PoisonError::into_inner).1.values().map(Vec::len).sum()
+        locked(&self.entries).1.values().map(Vec::len).sum()
     }
 }
 
@@ -130,7 +131,7 @@ impl Drop for RegisteredStatement {
         if self.has_begun {
             self.running.begun.fetch_sub(1, Ordering::Relaxed);
         }
-        let mut entries = self.running.entries.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut entries = locked(&self.running.entries);
         if let Some(found) = entries.1.get_mut(&self.key) {
             found.retain(|entry| entry.serial != self.serial);
             if found.is_empty() {

@@ -8,10 +8,11 @@
 //! - a session that no request asks is given up after a while, and its lease with it
 
 use std::collections::{BTreeSet, VecDeque};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use arrow_schema::SchemaRef;
+use gstore_core::locked;
 use gstore_sql::{
     HeldMemory, LiveTable, PreparedStatement, RowWindow, SqlError, SqlOptions, SqlResources, SqlResult,
     SqlSession, StatementOptions, with_whole_views,
@@ -82,7 +83,7 @@ impl OpenSession {
         };
         let schema = Arc::clone(prepared.schema());
         if statement.sql.len() + statement.values.len() <= SHORT {
-            let mut all = self.all();
+            let mut all = locked(&self.known);
             all.truncate(KNOWN - 1);
             all.push_front(PlannedStatement { client, statement: statement.clone(), prepared });
         }
@@ -118,14 +119,9 @@ impl OpenSession {
     }
 
     fn find(&self, statement: &Statement, client: &str) -> Option<Arc<PreparedStatement>> {
-        let all = self.all();
+        let all = locked(&self.known);
         let found = all.iter().find(|known| known.statement == *statement && known.client == client);
         found.map(|known| Arc::clone(&known.prepared))
-    }
-
-    // A list of statements is whole at every instant, so one that a panic poisoned is still good.
-    fn all(&self) -> std::sync::MutexGuard<'_, VecDeque<PlannedStatement>> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -202,7 +198,7 @@ impl Sessions {
 
     /// Keeps a session, unless another request has opened one like it meanwhile, which is given then.
     fn keep(&self, snapshot: u64, caller: &Caller, held: Arc<OpenSession>) -> Arc<OpenSession> {
-        let mut slots = self.lock();
+        let mut slots = locked(&self.slots);
         if let Some(slot) = slots.iter_mut().find(|slot| slot.is_of(snapshot, caller)) {
             slot.used = Instant::now();
             return Arc::clone(&slot.held);
@@ -219,7 +215,7 @@ impl Sessions {
 
     /// The session on a snapshot that is at hand. Reads nothing.
     pub(crate) fn known(&self, snapshot: u64, caller: &Caller) -> Option<Arc<OpenSession>> {
-        let mut slots = self.lock();
+        let mut slots = locked(&self.slots);
         let slot = slots.iter_mut().find(|slot| slot.is_of(snapshot, caller))?;
         slot.used = Instant::now();
         Some(Arc::clone(&slot.held))
@@ -228,18 +224,13 @@ impl Sessions {
     /// Gives up what was not asked for a while.
     pub(crate) fn give_up_idle(&self) {
         let idle: Vec<SessionSlot> = {
-            let mut slots = self.lock();
+            let mut slots = locked(&self.slots);
             let (idle, kept) =
                 std::mem::take(&mut *slots).into_iter().partition(|slot| slot.used.elapsed() > IDLE);
             *slots = kept;
             idle
         };
         drop(idle);
-    }
-
-    // A list of slots is whole at every instant, so one that a panic poisoned is still good.
-    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<SessionSlot>> {
-        self.slots.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

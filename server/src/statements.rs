@@ -5,11 +5,12 @@
 //! - a token sees its own; one that may write and sees every dataset sees those of all tokens
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Instant;
 
 use arrow_array::{Array, ArrayRef, RecordBatch, StringArray, TimestampMillisecondArray, UInt64Array};
 use arrow_schema::{Field, Schema, SchemaRef};
+use gstore_core::locked;
 use gstore_sql::{LiveTable, Requester, SqlError, SqlErrorKind};
 use tonic::{Code, Status};
 
@@ -56,7 +57,7 @@ impl RequestEntry {
 
     /// How far it has come. Whole at every instant, so one that a panic poisoned is still good.
     pub(crate) fn progress(&self) -> MutexGuard<'_, RequestProgress> {
-        self.progress.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.progress)
     }
 
     /// Notes how it ends; what is noted first counts.
@@ -82,7 +83,7 @@ pub(crate) struct RecentRequests(Mutex<RequestRing>);
 impl RecentRequests {
     /// A request that comes now.
     pub(crate) fn begin(&self, kind: &'static str, what: &str, caller: &Caller) -> Arc<RequestEntry> {
-        let mut ring = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut ring = locked(&self.0);
         ring.last += 1;
         let entry = Arc::new(RequestEntry {
             id: ring.last,
@@ -105,7 +106,7 @@ impl RecentRequests {
     }
 
     fn seen_by(&self, asker: &Requester) -> Vec<(Arc<RequestEntry>, RequestProgress)> {
-        let ring = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let ring = locked(&self.0);
         let seen = ring.entries.iter().filter(|entry| asker.sees_all || entry.token_id == asker.id);
         seen.map(|entry| (Arc::clone(entry), entry.progress().clone())).collect()
     }

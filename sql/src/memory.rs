@@ -7,10 +7,11 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, Weak};
 
 use datafusion::error::{DataFusionError, Result as DfResult};
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryLimit, MemoryPool, MemoryReservation};
+use gstore_core::locked;
 
 use super::error::{SqlError, SqlErrorKind};
 use super::shares::Shares;
@@ -136,7 +137,7 @@ impl Clients {
 
     fn held(&self, client: &str, shares: impl FnOnce() -> Option<Shares>) -> Arc<ClientMemory> {
         // Whole at every instant, so one that a panic poisoned is still good.
-        let mut clients = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut clients = locked(&self.0);
         if let Some(held) = clients.get(client).and_then(Weak::upgrade) {
             return held;
         }

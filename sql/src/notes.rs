@@ -3,6 +3,7 @@
 use std::sync::Mutex;
 
 use datafusion::physical_plan::metrics::{ExecutionPlanMetricsSet, MetricBuilder};
+use gstore_core::locked;
 use gstore_query::influence::{Prepared, ScanSummary};
 
 /// One call of `influence()` that has run.
@@ -87,15 +88,10 @@ pub struct RunNotes {
 impl RunNotes {
     /// What has been noted so far.
     pub fn get(&self) -> Notes {
-        self.lock().clone()
+        locked(&self.notes).clone()
     }
 
     pub(crate) fn add(&self, note: InfluenceNote) {
-        self.lock().influence.push(note);
-    }
-
-    // A panic while a note was pushed leaves the list as it was, so a poisoned lock is still good.
-    fn lock(&self) -> std::sync::MutexGuard<'_, Notes> {
-        self.notes.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+        locked(&self.notes).influence.push(note);
     }
 }

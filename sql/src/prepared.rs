@@ -6,12 +6,13 @@
 //! - a plan runs once; copies of it may run, any number, where none of its operators keeps anything of a run
 //! - a copy opens its files itself, and closes them when it ends
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use arrow_schema::SchemaRef;
 use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
 use datafusion::error::Result as DfResult;
 use datafusion::physical_plan::ExecutionPlan;
+use gstore_core::locked;
 
 use super::planning::Planned;
 use super::scan::RowsExec;
@@ -69,7 +70,7 @@ impl PreparedStatement {
     pub(super) fn plan(&self) -> Option<DfResult<Planned>> {
         match &self.plan {
             StatementPlan::None => None,
-            StatementPlan::Once(plan) => plan.lock().unwrap_or_else(PoisonError::into_inner).take().map(Ok),
+            StatementPlan::Once(plan) => locked(plan).take().map(Ok),
             StatementPlan::Copied(Planned { plan, rows, mixed }) => {
                 Some(copy_plan(plan).map(|plan| Planned { plan, rows: *rows, mixed: mixed.clone() }))
             }

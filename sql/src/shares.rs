@@ -7,12 +7,13 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::fmt;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::Mutex;
 
 use datafusion::error::{DataFusionError, Result as DfResult};
 use datafusion::execution::memory_pool::{
     GreedyMemoryPool, MemoryConsumer, MemoryLimit, MemoryPool, MemoryReservation,
 };
+use gstore_core::locked;
 
 /// When an operator is to write what it holds: if that is more than its share, and little memory is left.
 struct Limits {
@@ -44,11 +45,6 @@ impl Shares {
         Self { bytes, held: Mutex::default() }
     }
 
-    fn held(&self) -> MutexGuard<'_, HashMap<usize, usize>> {
-        // Whole at every instant, so one that a panic poisoned is still good.
-        self.held.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Refuses more to an operator that is to write what it holds, where all hold `used`.
     pub(super) fn check(
         &self,
@@ -60,7 +56,7 @@ impl Shares {
         if !consumer.can_spill() {
             return Ok(());
         }
-        let held = self.held();
+        let held = locked(&self.held);
         let bytes = held.get(&consumer.id()).copied().unwrap_or(0);
         let limits = if consumer.name().starts_with("ExternalSorter") { SORTS } else { OTHERS };
         let large = held.iter().filter(|(id, bytes)| **id != consumer.id() && **bytes >= SMALL);
@@ -78,12 +74,12 @@ impl Shares {
     pub(super) fn grow(&self, reservation: &MemoryReservation, additional: usize) {
         let consumer = reservation.consumer();
         if consumer.can_spill() {
-            *self.held().entry(consumer.id()).or_default() += additional;
+            *locked(&self.held).entry(consumer.id()).or_default() += additional;
         }
     }
 
     pub(super) fn shrink(&self, reservation: &MemoryReservation, shrink: usize) {
-        if let Entry::Occupied(mut held) = self.held().entry(reservation.consumer().id()) {
+        if let Entry::Occupied(mut held) = locked(&self.held).entry(reservation.consumer().id()) {
             match held.get().saturating_sub(shrink) {
                 0 => drop(held.remove()),
                 left => *held.get_mut() = left,
@@ -92,7 +88,7 @@ impl Shares {
     }
 
     pub(super) fn end(&self, consumer: &MemoryConsumer) {
-        self.held().remove(&consumer.id());
+        locked(&self.held).remove(&consumer.id());
     }
 }
 

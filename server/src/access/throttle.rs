@@ -8,10 +8,10 @@
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use gstore_core::sha256_hex;
+use gstore_core::{locked, sha256_hex};
 use tonic::Status;
 
 /// Refusals that an address may have at once.
@@ -51,7 +51,7 @@ impl Bucket {
 impl Throttle {
     /// Whether a token from this address is to be looked at.
     pub(super) fn check(&self, peer: Option<SocketAddr>, secret: &str, now: Instant) -> Result<(), Status> {
-        let state = self.lock();
+        let state = locked(&self.0);
         let key = state.key(peer);
         let Some(bucket) = state.buckets.get(&key) else { return Ok(()) };
         let level = bucket.level(now);
@@ -70,7 +70,7 @@ impl Throttle {
 
     /// Notes that a token was refused.
     pub(super) fn refused(&self, peer: Option<SocketAddr>, now: Instant) {
-        let mut state = self.lock();
+        let mut state = locked(&self.0);
         if state.buckets.len() >= MOST {
             state.buckets.retain(|_, bucket| bucket.level(now) < BUCKET);
         }
@@ -81,18 +81,13 @@ impl Throttle {
 
     /// Notes that a token was good.
     pub(super) fn accepted(&self, secret: &str, now: Instant) {
-        let mut state = self.lock();
+        let mut state = locked(&self.0);
         if state.good.len() >= MOST {
             state.good.retain(|_, at| now.saturating_duration_since(*at) < GOOD);
         }
         if state.good.len() < MOST {
             state.good.insert(sha256_hex(secret.as_bytes()), now);
         }
-    }
-
-    // Whole at every instant, so one that a panic poisoned is still good.
-    fn lock(&self) -> std::sync::MutexGuard<'_, ThrottleState> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -7,7 +7,7 @@
 mod connect;
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use arrow_array::RecordBatch;
@@ -22,7 +22,7 @@ use arrow_flight::sql::{
 use arrow_flight::{Action, FlightData, FlightDescriptor, FlightInfo, IpcMessage, Ticket};
 use arrow_schema::{Schema, SchemaRef};
 use futures::{StreamExt, TryStreamExt};
-use gstore_core::{Cancel, Remedy};
+use gstore_core::{Cancel, Remedy, locked};
 use gstore_sql::{Notes, Parameters, SqlError, SqlErrorKind};
 use prost::Message;
 use tokio::runtime::Runtime;
@@ -231,7 +231,7 @@ impl RemoteRows<'_> {
 
     /// Guarantee, exclusions and counts; complete once the rows have ended.
     pub fn notes(&self) -> Notes {
-        self.notes.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        locked(&self.notes).clone()
     }
 
     /// Begins the next part of the answer.
@@ -291,7 +291,7 @@ fn without_notes(message: FlightData, notes: &Mutex<Notes>) -> Option<FlightData
         return Some(message);
     }
     let noted: Notes = serde_json::from_slice(&message.app_metadata).unwrap_or_default();
-    notes.lock().unwrap_or_else(PoisonError::into_inner).influence.extend(noted.influence);
+    locked(notes).influence.extend(noted.influence);
     None
 }
 

@@ -6,12 +6,13 @@
 //!   yet; after that the body ends with an error, or, for the page, with a line that has it
 
 use std::io::Write;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use axum::body::Body;
 use axum::http::{HeaderName, HeaderValue, StatusCode};
 use axum::response::Response;
 use bytes::Bytes;
+use gstore_core::locked;
 use gstore_sql::SqlError;
 use gstore_sql::output::{Format, ResultWriter, TableStyle, unique_names};
 use serde_json::json;
@@ -173,11 +174,11 @@ struct SharedBuffer(Arc<Mutex<Vec<u8>>>);
 
 impl SharedBuffer {
     fn add(&self, bytes: &[u8]) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(bytes);
+        locked(&self.0).extend_from_slice(bytes);
     }
 
     fn take(&self) -> Vec<u8> {
-        std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
+        std::mem::take(&mut *locked(&self.0))
     }
 }
 

@@ -2,8 +2,10 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
+
+use gstore_core::locked;
 
 use super::line::ConnectionUse;
 use crate::options::ConnectionLimits;
@@ -35,7 +37,7 @@ impl ConnectionTable {
     /// A place, if there is one: where all are taken, the connection that was unused for the longest time
     /// ends for it.
     pub(super) fn enter(self: &Arc<Self>, now: Instant) -> Option<ConnectionSlot> {
-        let mut open = self.lock();
+        let mut open = locked(&self.open);
         if open.1.len() >= self.most {
             let unused = open.1.iter().filter_map(|(number, line)| Some((*number, line.unused(now)?)));
             let (number, _) = unused.filter(|(_, time)| *time >= GRACE).max_by_key(|(_, time)| *time)?;
@@ -51,20 +53,15 @@ impl ConnectionTable {
 
     /// Ends the connections that were unused for longer than is allowed.
     pub(super) fn give_up_idle(&self, now: Instant) {
-        let open = self.lock();
+        let open = locked(&self.open);
         let idle = open.1.values().filter(|line| line.unused(now).is_some_and(|time| time > self.idle));
         idle.for_each(|line| line.cut());
-    }
-
-    // Whole at every instant, so one that a panic poisoned is still good.
-    fn lock(&self) -> std::sync::MutexGuard<'_, (u64, HashMap<u64, Arc<ConnectionUse>>)> {
-        self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Drop for ConnectionSlot {
     fn drop(&mut self) {
-        self.lines.lock().1.remove(&self.number);
+        locked(&self.lines.open).1.remove(&self.number);
         self.lines.count.fetch_sub(1, Ordering::Relaxed);
     }
 }

@@ -15,10 +15,11 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::atomic::AtomicUsize;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use futures::Stream;
+use gstore_core::locked;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, mpsc};
 use tokio_rustls::LazyConfigAcceptor;
@@ -75,7 +76,7 @@ impl ConnectionAcceptor {
     /// Logs why there is no connection. Of refused certificates one in a second is more than a detail, so
     /// that who shows many does not fill the log.
     fn failed(&self, address: SocketAddr, error: &io::Error, now: Instant) {
-        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut told = locked(&self.told);
         let is_due = told.is_none_or(|at| now.saturating_duration_since(at) >= TOLD);
         if is_due && tls::is_about_certificate(error) {
             *told = Some(now);

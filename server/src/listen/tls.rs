@@ -7,9 +7,10 @@
 
 use std::io;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
+use gstore_core::locked;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::server::WebPkiClientVerifier;
@@ -62,7 +63,7 @@ impl Certificates {
     }
 
     fn acceptor_at(&self, now: Instant) -> TlsAcceptor {
-        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut current = locked(&self.current);
         if now.saturating_duration_since(current.looked) >= LOOK {
             current.looked = now;
             // Before the files are read: what changes meanwhile is seen the next time.
