@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::task::Context;
 use std::time::{Duration, Instant};
 
-use futures::TryStreamExt;
+use futures::{StreamExt, TryStreamExt};
 use gstore_core::Cancel;
 use gstore_sql::output::{Format, ResultWriter, TableStyle};
 use gstore_sql::{MAX_OPERATORS, SqlError, SqlErrorKind, SqlOptions, SqlRunner, SqlSession};
