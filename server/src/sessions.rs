@@ -256,10 +256,10 @@ mod tests {
         };
         assert!(Arc::ptr_eq(&first, &sessions.keep(number, &all, late(&sessions))));
         assert!(!Arc::ptr_eq(&first, &sessions.keep(number, &some, late(&sessions))));
-        assert_eq!(sessions.lock().len(), 2);
+        assert_eq!(locked(&sessions.slots).len(), 2);
         for other in 1..20 {
             sessions.keep(number + other, &all, late(&sessions));
         }
-        assert_eq!(sessions.lock().len(), MOST);
+        assert_eq!(locked(&sessions.slots).len(), MOST);
     }
 }

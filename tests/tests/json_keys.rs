@@ -204,7 +204,7 @@ fn the_page_has_every_key_and_no_other() {
         ("generate", &["--prompt", "Is 7 odd?", "--max-new-tokens", "3", "--as", "answers", "--json"][..]),
         ("generate --perplexity", &["--perplexity", "--text", "Is 7 odd?", "-o", "loss.csv", "--json"]),
     ] {
-        let told = binary::ok(place.with_model("generate").args(*args));
+        let told = binary::ok(place.with_model("generate").args(args));
         check(heading, &serde_json::from_str(&told).expect("JSON"));
     }
 

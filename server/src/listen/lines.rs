@@ -84,13 +84,13 @@ mod tests {
         assert!(unused.line.is_cut() && !used.line.is_cut());
         // Its place is given away already.
         drop(unused);
-        assert_eq!(lines.lock().1.len(), 2);
+        assert_eq!(locked(&lines.open).1.len(), 2);
         lines.give_up_idle(later(1000));
         assert!(third.line.is_cut() && !used.line.is_cut(), "one with a request is not idle");
         drop(busy);
         lines.give_up_idle(later(1000));
         assert!(used.line.is_cut());
         drop((used, third));
-        assert_eq!(lines.lock().1.len(), 0);
+        assert_eq!(locked(&lines.open).1.len(), 0);
     }
 }
