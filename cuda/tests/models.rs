@@ -2,7 +2,7 @@
 //! samples of different lengths.
 
 use std::ops::Range;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::backends::{Draw, assert_close};
 use gstore_model::architectures::NormId;
@@ -98,8 +98,10 @@ fn computed<B: Backend>(folder: &ModelFolder, backend: B) -> Vec<(String, Vec<f3
     gradients.0
 }
 
+/// The folder of the reference results: `GSTORE_SHARED`, else `../shared` next to the workspace.
 pub fn shared() -> PathBuf {
-    PathBuf::from(std::env::var_os("GSTORE_SHARED").unwrap_or_default())
+    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    workspace.join(std::env::var_os("GSTORE_SHARED").unwrap_or_else(|| "../shared".into()))
 }
 
 /// The folders of models, tiny-llama first; none where the reference results are not.
@@ -116,7 +118,7 @@ pub fn folders() -> Vec<PathBuf> {
 }
 
 /// Checks a model on a backend against the CPU backend.
-pub fn agree<B: Backend>(path: &std::path::Path, backend: B, tolerance: f32) {
+pub fn agree<B: Backend>(path: &Path, backend: B, tolerance: f32) {
     let folder = ModelFolder::open(path).unwrap();
     let (expected, found) = (computed(&folder, Cpu::new(ComputePrecision::F32)), computed(&folder, backend));
     assert_eq!(expected.len(), found.len());

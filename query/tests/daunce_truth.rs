@@ -225,6 +225,7 @@ fn same(got: &[f64], want: &[f64], name: &str) {
 }
 
 #[test]
+#[cfg_attr(not(reference_results), ignore = "needs the reference results; set GSTORE_SHARED")]
 fn golden_daunce_scores_follow_from_the_losses() {
     let Some(golden) = Golden::read() else { return };
     for (word, score) in [("cov", Score::Cov), ("corr", Score::Corr)] {
@@ -237,6 +238,7 @@ fn golden_daunce_scores_follow_from_the_losses() {
 }
 
 #[test]
+#[cfg_attr(not(reference_results), ignore = "needs the reference results; set GSTORE_SHARED")]
 fn golden_daunce_errors_follow_from_the_losses() {
     let Some(golden) = Golden::read() else { return };
     let (shape, want) = golden.tensor("se");
@@ -254,6 +256,7 @@ fn golden_daunce_errors_follow_from_the_losses() {
 }
 
 #[test]
+#[cfg_attr(not(reference_results), ignore = "needs the reference results; set GSTORE_SHARED")]
 fn golden_daunce_differences_from_the_base_give_the_same_scores() {
     let Some(golden) = Golden::read() else { return };
     let k = golden.models;
@@ -286,6 +289,7 @@ fn of_top(values: &Value, before: &str, after: &str) -> (usize, f64) {
 }
 
 #[test]
+#[cfg_attr(not(reference_results), ignore = "needs the reference results; set GSTORE_SHARED")]
 fn golden_daunce_halves_agree_as_the_reference_says() {
     let Some(golden) = Golden::read() else { return };
     let mut seen = 0;
@@ -311,6 +315,7 @@ fn golden_daunce_halves_agree_as_the_reference_says() {
 }
 
 #[test]
+#[cfg_attr(not(reference_results), ignore = "needs the reference results; set GSTORE_SHARED")]
 fn golden_daunce_rows_of_the_own_family_are_enriched_as_the_reference_says() {
     let (Some(folder), Some(golden)) = (golden("daunce"), Golden::read()) else { return };
     let texts = |value: &Value, key: Option<&str>| -> Vec<String> {
@@ -353,6 +358,7 @@ fn golden_daunce_rows_of_the_own_family_are_enriched_as_the_reference_says() {
 /// Besides what is worth a note, such as that there are few, a model may have more than four times its share of
 /// the variation: those that are found are those that have.
 #[test]
+#[cfg_attr(not(reference_results), ignore = "needs the reference results; set GSTORE_SHARED")]
 fn golden_daunce_models_have_nothing_wrong_but_what_their_losses_show() {
     let Some(golden) = Golden::read() else { return };
     let k = golden.models;

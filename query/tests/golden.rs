@@ -14,6 +14,7 @@ fn values(tensors: &SafeTensors<'_>, name: &str) -> (usize, Vec<f32>) {
 }
 
 #[test]
+#[cfg_attr(not(reference_results), ignore = "needs the reference results; set GSTORE_SHARED")]
 fn subtask_means_and_scores() {
     let Some(folder) = golden("less") else { return };
     let manifest: Value =

@@ -111,6 +111,7 @@ fn assert_close(found: &[f64], expected: &[f32], of: &str) {
 }
 
 #[test]
+#[cfg_attr(not(reference_results), ignore = "needs the reference results; set GSTORE_SHARED")]
 fn golden_precond_of_stored_rows() {
     let Some((case, tensors)) = case("projected") else { return };
     let sizes: Vec<u32> = case["blocks"]
@@ -156,6 +157,7 @@ fn golden_precond_of_stored_rows() {
 }
 
 #[test]
+#[cfg_attr(not(reference_results), ignore = "needs the reference results; set GSTORE_SHARED")]
 fn golden_precond_of_stored_models() {
     let Some((case, tensors)) = case("trak") else { return };
     let models = tensors["phi"].0[0];
