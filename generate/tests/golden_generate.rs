@@ -10,7 +10,7 @@ use crate::common::{Case, Golden, load};
 use gstore_core::{Cancel, Silent};
 use gstore_data::{FieldNames, find};
 use gstore_generate::{
-    ComputeOptions, GenerateOutcome, GenerateRequest, PerplexityRequest, PromptSource, Sampler,
+    ComputeOptions, GenerateOutcome, GenerateRequest, Perplexity, PerplexityRequest, PromptSource, Sampler,
     SamplingOptions, SilentObserver, StoppingCriteria, TextScore, generate, perplexity,
 };
 use gstore_model::NextTokens;
@@ -309,47 +309,65 @@ fn a_uniform_number_next_to_a_border_draws_either_token() {
 #[cfg_attr(not(reference_results), ignore = "needs the reference results; set GSTORE_SHARED")]
 fn golden_generate_perplexity_of_given_texts() {
     let Some(golden) = Golden::read() else { return };
-    let cases = golden.cases("perplexity");
     let tolerance = golden.tolerance("losses", LOSSES);
     let pool = contents(golden.pool());
-    let texts = cases.iter().map(|case| pool[case.number("row") as usize].clone()).collect();
-    // Where the cases name no model, it is that of the first greedy case.
-    let greedy = golden.cases("greedy");
-    let named = cases.iter().find(|case| case.0.get("model").is_some());
-    let weights = golden.weights(named.unwrap_or(&greedy[0]));
-    let compute = ComputeOptions { threads: 2, ..ComputeOptions::default() };
-    let request = PerplexityRequest { weights, texts: PromptSource::Given(texts), compute };
-    let mut scores: Vec<TextScore> = Vec::new();
-    let mut take = |score| {
-        scores.push(score);
-        Ok(())
-    };
-    let [scored, all] = perplexity(&request, &mut Silent, &Cancel::new(), &mut take).unwrap();
-    assert_eq!(scores.len(), cases.len());
-    for (case, score) in cases.iter().zip(&scores) {
-        let row = case.number("row");
-        let (expected, _) = golden.tensor(&format!("logprob.{row}"));
-        assert_eq!(score.scores.len(), expected.len(), "row {row}");
-        for (found, expected) in score.scores.iter().zip(&expected) {
-            let off = (found.log_probability - expected).abs();
-            assert!(off <= tolerance, "row {row} position {}: {off}", found.position);
+    // Where a case names no model, it is that of the first greedy case.
+    let usual = golden.cases("greedy")[0].0["model"].clone();
+    let named = |mut case: Case| {
+        if case.0["model"].is_null() {
+            case.0["model"] = usual.clone();
         }
-        assert_eq!(score.tokens as f64, case.number("tokens"), "row {row}");
-        assert_eq!(score.scored().tokens as f64, case.number("scored"), "row {row}");
-        let values = [
-            ("loss_scored", score.scored().mean()),
-            ("perplexity_scored", score.scored().perplexity()),
-            ("mean_entropy_scored", score.scored().mean_entropy()),
-            ("loss_all", score.all().mean()),
-            ("perplexity_all", score.all().perplexity()),
-        ];
-        for (key, found) in values {
-            near(found.unwrap(), case.number(key), tolerance, &format!("row {row} {key}"));
+        case
+    };
+    let mut corpus = [Perplexity::default(); 2];
+    for cases in by_model(golden.cases("perplexity").into_iter().map(named).collect()).into_values() {
+        let texts = cases.iter().map(|case| pool[case.number("row") as usize].clone()).collect();
+        let request = PerplexityRequest {
+            weights: golden.weights(&cases[0]),
+            texts: PromptSource::Given(texts),
+            compute: ComputeOptions { threads: 2, ..ComputeOptions::default() },
+        };
+        let mut scores: Vec<TextScore> = Vec::new();
+        let mut take = |score| {
+            scores.push(score);
+            Ok(())
+        };
+        let of_model = perplexity(&request, &mut Silent, &Cancel::new(), &mut take).unwrap();
+        for (sum, of_model) in corpus.iter_mut().zip(of_model) {
+            sum.tokens += of_model.tokens;
+            sum.loss += of_model.loss;
+        }
+        assert_eq!(scores.len(), cases.len());
+        for (case, score) in cases.iter().zip(&scores) {
+            check_score(&golden, case, score, tolerance);
         }
     }
-    let corpus = &golden.manifest["corpus"];
-    near(scored.perplexity().unwrap(), corpus["perplexity_scored"].as_f64().unwrap(), tolerance, "scored");
-    near(all.perplexity().unwrap(), corpus["perplexity_all"].as_f64().unwrap(), tolerance, "all");
+    for (key, sum) in ["perplexity_scored", "perplexity_all"].into_iter().zip(corpus) {
+        near(sum.perplexity().unwrap(), golden.manifest["corpus"][key].as_f64().unwrap(), tolerance, key);
+    }
+}
+
+/// Compares the numbers of a text with those of its case.
+fn check_score(golden: &Golden, case: &Case, score: &TextScore, tolerance: f64) {
+    let row = case.number("row");
+    let (expected, _) = golden.tensor(&format!("logprob.{row}"));
+    assert_eq!(score.scores.len(), expected.len(), "row {row}");
+    for (found, expected) in score.scores.iter().zip(&expected) {
+        let off = (found.log_probability - expected).abs();
+        assert!(off <= tolerance, "row {row} position {}: {off}", found.position);
+    }
+    assert_eq!(score.tokens as f64, case.number("tokens"), "row {row}");
+    assert_eq!(score.scored().tokens as f64, case.number("scored"), "row {row}");
+    let values = [
+        ("loss_scored", score.scored().mean()),
+        ("perplexity_scored", score.scored().perplexity()),
+        ("mean_entropy_scored", score.scored().mean_entropy()),
+        ("loss_all", score.all().mean()),
+        ("perplexity_all", score.all().perplexity()),
+    ];
+    for (key, found) in values {
+        near(found.unwrap(), case.number(key), tolerance, &format!("row {row} {key}"));
+    }
 }
 
 #[track_caller]
