@@ -119,11 +119,9 @@ fn scored(encoder: &TextEncoder, messages: &[Message]) -> Vec<String> {
     runs.map(|run| run.iter().map(|(text, _)| text.as_str()).collect()).collect()
 }
 
-/// Expected texts with the token of a tokenizer that ends a turn.
-fn with_end(folder: &Path, texts: &[&str]) -> Vec<String> {
-    let config = crate::support::json(&folder.join("tokenizer_config.json"));
-    let end = config["eos_token"].as_str().expect("an end token");
-    texts.iter().map(|text| text.replace("</s>", end)).collect()
+/// The demo's model: other tokenizers may have no token of a space and the letter behind it.
+fn demo() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../demo/model")
 }
 
 fn turns(contents: &[&str]) -> Vec<Message> {
@@ -134,52 +132,47 @@ fn turns(contents: &[&str]) -> Vec<Message> {
 /// What is expected is the mask of transformers where the template marks what it writes from the end of the
 /// generation prompt to the end of the turn.
 #[test]
-#[cfg_attr(not(reference_results), ignore = "needs the reference results; set GSTORE_SHARED")]
 fn the_first_word_after_a_space_of_the_template_is_scored() {
-    let Some(shared) = crate::support::shared() else { return };
     let colon = "{% for m in messages %}{% if m.role == 'assistant' %}ASSISTANT: {{ m.content }}{{ eos_token }}\n\
         {% else %}USER: {{ m.content }}\n{% endif %}{% endfor %}{% if add_generation_prompt %}ASSISTANT: {% endif %}";
     let named = |name: &str| name.parse::<TemplateKind>().expect("a template");
-    let conversation = turns(&["Why?", "Hello there.", "And", " spaced", "x", "", "y", "naïve 🙂 ok "]);
+    let conversation = turns(&["Why?", "All there.", "And", " spaced", "x", "", "y", "naïve 🙂 ok "]);
     for (template, expected) in [
-        (named("chatglm3"), &[" Hello there.", " spaced", " naïve 🙂 ok "][..]),
+        (named("chatglm3"), &[" All there.", " spaced", " naïve 🙂 ok "][..]),
         (
             TemplateKind::Jinja(colon.to_owned()),
-            &[" Hello there.</s>\n", " spaced</s>\n", "</s>\n", " naïve 🙂 ok </s>\n"][..],
+            &[" All there.</s>\n", " spaced</s>\n", "</s>\n", " naïve 🙂 ok </s>\n"][..],
         ),
     ] {
-        let folder = tokenizer_folder(&shared);
-        assert_eq!(scored(&load(&folder, template, 512), &conversation), with_end(&folder, expected));
+        assert_eq!(scored(&load(&demo(), template, 512), &conversation), expected);
     }
 }
 
 /// What is expected is the mask of transformers.
 #[test]
-#[cfg_attr(not(reference_results), ignore = "needs the reference results; set GSTORE_SHARED")]
 fn what_a_template_marks_is_scored() {
-    let Some(shared) = crate::support::shared() else { return };
-    let conversation = turns(&["Why?", "Hello there.", "And", " spaced ", "x", "", "y", "naïve 🙂 ok"]);
+    let conversation = turns(&["Why?", "All there.", "And", " spaced ", "x", "", "y", "naïve 🙂 ok"]);
     let cases: [(&str, &[&str]); 5] = [
         (
             "{% for m in messages %}<|im_start|>{{ m.role }}\n{% if m.role == 'assistant' %}\
-             {% generation %}{{ m.content }}{% endgeneration %}{% else %}{{ m.content }}{% endif %}<|im_end|>\n{% endfor %}",
-            &["Hello there.", " spaced ", "naïve 🙂 ok"],
+             {% generation %}{{ m.content }}{% endgeneration %}{% else %}{{ m.content }}{% endif %}[end]\n{% endfor %}",
+            &["All there.", " spaced ", "naïve 🙂 ok"],
         ),
         (
             "{%- for m in messages %}\n    {{- '<|im_start|>' + m.role + '\\n' }}\n    {%- if m.role == 'assistant' %}\n\
              {%- generation %}\n        {{- m.content | trim + eos_token }}\n        {%- endgeneration %}\n    {%- else %}\n\
              {{- m.content | trim }}\n    {%- endif %}\n    {{- '\\n' }}\n{%- endfor %}",
-            &["Hello there.</s>", "spaced</s>", "</s>", "naïve 🙂 ok</s>"],
+            &["All there.</s>", "spaced</s>", "</s>", "naïve 🙂 ok</s>"],
         ),
         (
             "{{ bos_token }}{% for m in messages %}{% if m.role == 'user' %}[INST] {{ m.content }} [/INST]{% else %}\
              {% generation %} {{ m.content }}{{ eos_token }}{% endgeneration %}{% endif %}{% endfor %}",
-            &[" Hello there.</s>", "  spaced </s>", " </s>", " naïve 🙂 ok</s>"],
+            &[" All there.</s>", "  spaced </s>", " </s>", " naïve 🙂 ok</s>"],
         ),
         (
             "{% for m in messages %}{{ m.role }}> {% if m.role == 'assistant' %}{% generation %}{{ m.content }}\
              {% endgeneration %}{% else %}{{ m.content }}{% endif %}\n{% endfor %}",
-            &[" Hello there.", " spaced ", " naïve 🙂 ok"],
+            &[" All there.", " spaced ", " naïve 🙂 ok"],
         ),
         (
             "{% for m in messages %}{% if m.role == 'assistant' and loop.last %}<|assistant|>\n{% generation %}\
@@ -188,9 +181,8 @@ fn what_a_template_marks_is_scored() {
         ),
     ];
     for (source, expected) in cases {
-        let folder = tokenizer_folder(&shared);
-        let encoder = load(&folder, TemplateKind::Jinja(source.to_owned()), 512);
-        assert_eq!(scored(&encoder, &conversation), with_end(&folder, expected), "{source}");
+        let encoder = load(&demo(), TemplateKind::Jinja(source.to_owned()), 512);
+        assert_eq!(scored(&encoder, &conversation), expected, "{source}");
     }
 }
 
@@ -239,7 +231,6 @@ fn encodings_of_different_templates_and_lengths_differ() {
 
 /// Writes the tokens of pool rows to the file that `GSTORE_DUMP` names, for `fixtures/hf_tokens.py --pool`.
 #[test]
-#[cfg_attr(not(reference_results), ignore = "needs the reference results; set GSTORE_SHARED")]
 #[ignore = "writes a file for the comparison with transformers"]
 fn dump() {
     let shared = crate::support::shared().expect("reference data");
