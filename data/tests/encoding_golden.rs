@@ -45,7 +45,7 @@ fn load(folder: &Path, template: TemplateKind, max_length: u32) -> TextEncoder {
 #[test]
 #[cfg_attr(not(reference_results), ignore = "needs the reference results; set GSTORE_SHARED")]
 fn tokens_of_the_less_reference() {
-    let Some(shared) = crate::support::shared() else { return };
+    let shared = crate::support::shared();
     let manifest = crate::support::json(&shared.join("golden/less/manifest.json"));
     let number = |key: &str| manifest[key].as_u64().expect("a number") as usize;
     let file = manifest["train"].as_str().expect("the training file");
@@ -85,7 +85,7 @@ fn case_content(case: &Value) -> Content {
 #[test]
 #[cfg_attr(not(reference_results), ignore = "needs the reference results; set GSTORE_SHARED")]
 fn tokens_of_transformers() {
-    let Some(shared) = crate::support::shared() else { return };
+    let shared = crate::support::shared();
     let fixture =
         crate::support::json(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/hf_tokens.json"));
     let folder = tokenizer_folder(&shared);
@@ -189,7 +189,7 @@ fn what_a_template_marks_is_scored() {
 #[test]
 #[cfg_attr(not(reference_results), ignore = "needs the reference results; set GSTORE_SHARED")]
 fn truncation_is_flagged() {
-    let Some(shared) = crate::support::shared() else { return };
+    let shared = crate::support::shared();
     let folder = tokenizer_folder(&shared);
     let content = Content::PromptCompletion { prompt: "a long prompt ".repeat(30), completion: "x".into() };
     let whole = load(&folder, TemplateKind::Tulu, 4096).encode(&content).expect("tokens");
@@ -204,7 +204,7 @@ fn truncation_is_flagged() {
 #[test]
 #[cfg_attr(not(reference_results), ignore = "needs the reference results; set GSTORE_SHARED")]
 fn text_is_scored_as_a_whole() {
-    let Some(shared) = crate::support::shared() else { return };
+    let shared = crate::support::shared();
     let folder = tokenizer_folder(&shared);
     for template in [TemplateKind::Tulu, TemplateKind::Chat, TemplateKind::Plain] {
         let encoder = load(&folder, template, 64);
@@ -218,7 +218,7 @@ fn text_is_scored_as_a_whole() {
 #[test]
 #[cfg_attr(not(reference_results), ignore = "needs the reference results; set GSTORE_SHARED")]
 fn encodings_of_different_templates_and_lengths_differ() {
-    let Some(shared) = crate::support::shared() else { return };
+    let shared = crate::support::shared();
     let folder = tokenizer_folder(&shared);
     let spec = |template, length| load(&folder, template, length).spec();
     let tulu = spec(TemplateKind::Tulu, 8);
@@ -233,7 +233,7 @@ fn encodings_of_different_templates_and_lengths_differ() {
 #[test]
 #[ignore = "writes a file for the comparison with transformers"]
 fn dump() {
-    let shared = crate::support::shared().expect("reference data");
+    let shared = crate::support::shared();
     let folder = tokenizer_folder(&shared);
     let encoders = [TemplateKind::Tulu, TemplateKind::Chat].map(|t| (t.clone(), load(&folder, t, 2048)));
     let mut out = String::new();

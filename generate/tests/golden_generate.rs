@@ -48,7 +48,7 @@ fn by_model(cases: Vec<Case>) -> BTreeMap<String, Vec<Case>> {
 #[test]
 #[cfg_attr(not(reference_results), ignore = "needs the reference results; set GSTORE_SHARED")]
 fn golden_generate_prompts_and_greedy_tokens_by_the_job() {
-    let Some(golden) = Golden::read() else { return };
+    let golden = Golden::read();
     for cases in by_model(golden.cases("greedy")).into_values() {
         let weights = golden.weights(&cases[0]);
         let encoder = weights.text.encoder(&weights.model).unwrap();
@@ -90,7 +90,7 @@ fn records(outcome: &mut GenerateOutcome) -> Vec<Value> {
 #[test]
 #[cfg_attr(not(reference_results), ignore = "needs the reference results; set GSTORE_SHARED")]
 fn golden_generate_logits_of_greedy_steps() {
-    let Some(golden) = Golden::read() else { return };
+    let golden = Golden::read();
     let tolerance = golden.tolerance("logits", LOGITS);
     for cases in by_model(golden.cases("greedy")).into_values() {
         let model = load(&golden.weights(&cases[0]));
@@ -133,7 +133,7 @@ fn golden_generate_logits_of_greedy_steps() {
 #[test]
 #[cfg_attr(not(reference_results), ignore = "needs the reference results; set GSTORE_SHARED")]
 fn golden_generate_distributions_and_draws() {
-    let Some(golden) = Golden::read() else { return };
+    let golden = Golden::read();
     let tolerance = golden.tolerance("probabilities", PROBABILITIES);
     let mut compared = 0;
     for case in golden.cases("sampled") {
@@ -308,7 +308,7 @@ fn a_uniform_number_next_to_a_border_draws_either_token() {
 #[test]
 #[cfg_attr(not(reference_results), ignore = "needs the reference results; set GSTORE_SHARED")]
 fn golden_generate_perplexity_of_given_texts() {
-    let Some(golden) = Golden::read() else { return };
+    let golden = Golden::read();
     let tolerance = golden.tolerance("losses", LOSSES);
     let pool = contents(golden.pool());
     // Where a case names no model, it is that of the first greedy case.

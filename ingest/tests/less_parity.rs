@@ -21,8 +21,8 @@ struct Reference {
     targets: Vec<Sample>,
 }
 
-fn reference() -> Option<Reference> {
-    let shared = shared()?;
+fn reference() -> Reference {
+    let shared = shared();
     let manifest = shared.json("golden/less/manifest.json");
     let warm_up = shared.warm_up();
     let count = |v: &Value| v.as_u64().unwrap() as usize;
@@ -36,7 +36,7 @@ fn reference() -> Option<Reference> {
     let targets = targets
         .flat_map(|t| shared.rows(t["file"].as_str().unwrap(), 0, count(&t["rows"]), &warm_up.model))
         .collect();
-    Some(Reference { shared, manifest, warm_up, train, targets })
+    Reference { shared, manifest, warm_up, train, targets }
 }
 
 impl Reference {
@@ -95,7 +95,7 @@ fn run(engine: &Engine, rows: &[Sample], want: RequestedOutputs, tokens: usize) 
 #[test]
 #[cfg_attr(not(reference_results), ignore = "needs the reference results; set GSTORE_SHARED")]
 fn losses_embeddings_and_cosines_agree() {
-    let Some(reference) = reference() else { return };
+    let reference = reference();
     let step = reference.steps()[0];
     let engine = reference.engine(step);
     let losses = reference.golden("losses");
@@ -169,7 +169,7 @@ fn unit(v: &[f32]) -> Vec<f64> {
 #[test]
 #[cfg_attr(not(reference_results), ignore = "needs the reference results; set GSTORE_SHARED")]
 fn gradients_agree() {
-    let Some(reference) = reference() else { return };
+    let reference = reference();
     let golden = reference.golden("grads");
     let rows: Vec<usize> = (0..reference.train.len())
         .filter(|row| golden.names().any(|n| n.starts_with(&format!("{row}."))))
@@ -204,7 +204,7 @@ fn gradients_agree() {
 #[test]
 #[cfg_attr(not(reference_results), ignore = "needs the reference results; set GSTORE_SHARED")]
 fn bits_do_not_depend_on_threads_and_hardly_on_batches() {
-    let Some(reference) = reference() else { return };
+    let reference = reference();
     let engine = reference.engine(reference.steps()[0]);
     let rows = &reference.train[..reference.train.len().min(12)];
     let alone = run(&engine, rows, WANTED, 512);

@@ -42,7 +42,7 @@ fn samples(shared: &std::path::Path, model: &std::path::Path, template: &str, ro
 #[test]
 #[cfg_attr(not(reference_results), ignore = "needs the reference results; set GSTORE_SHARED")]
 fn golden_daunce_train() {
-    let Some(shared) = shared() else { return };
+    let shared = shared();
     let folder = shared.join("golden/daunce");
     let manifest = json(&folder.join("manifest.json"));
     let of = &manifest["perturbation"];
@@ -154,7 +154,7 @@ fn texts(base: &ModelFolder) -> Vec<Sample> {
 #[test]
 #[cfg_attr(not(reference_results), ignore = "needs the reference results; set GSTORE_SHARED")]
 fn gradients_are_slopes_of_the_objective() {
-    let Some(world) = World::new() else { return };
+    let world = World::new();
     let base = ModelFolder::open(&world.model).unwrap();
     let TrainMethod::Lora(choice) = lora() else { unreachable!() };
     let (texts, never) = (texts(&base), Cancel::new());
@@ -196,7 +196,7 @@ fn gradients_are_slopes_of_the_objective() {
 #[test]
 #[cfg_attr(not(reference_results), ignore = "needs the reference results; set GSTORE_SHARED")]
 fn without_noise_nothing_moves() {
-    let Some(world) = World::new() else { return };
+    let world = World::new();
     let base = ModelFolder::open(&world.model).unwrap();
     let TrainMethod::Lora(choice) = lora() else { unreachable!() };
     let start =
@@ -278,7 +278,7 @@ fn models(request: &EnsembleRequest) -> BTreeMap<String, Vec<u8>> {
 #[test]
 #[cfg_attr(not(reference_results), ignore = "needs the reference results; set GSTORE_SHARED")]
 fn models_have_the_same_bits_however_they_are_trained() {
-    let Some(world) = World::new() else { return };
+    let world = World::new();
     let plain = request(&world, "plain", 0..4);
     let outcome = go(&plain).unwrap();
     assert!(outcome.finished && outcome.steps == 3 && outcome.models.len() == 4);
@@ -316,7 +316,7 @@ fn models_have_the_same_bits_however_they_are_trained() {
 #[test]
 #[cfg_attr(not(reference_results), ignore = "needs the reference results; set GSTORE_SHARED")]
 fn what_was_killed_goes_on() {
-    let Some(world) = World::new() else { return };
+    let world = World::new();
     let plain = request(&world, "plain", 0..4);
     go(&plain).unwrap();
 
@@ -359,7 +359,7 @@ fn what_was_killed_goes_on() {
 #[test]
 #[cfg_attr(not(reference_results), ignore = "needs the reference results; set GSTORE_SHARED")]
 fn other_variants_and_whole_models_are_trained() {
-    let Some(world) = World::new() else { return };
+    let world = World::new();
     let mut seen = BTreeSet::new();
     for (name, variant) in [("if", Variant::If), ("efim", Variant::Efim), ("subset", Variant::Subset)] {
         let mut request = request(&world, name, 0..2);
@@ -399,7 +399,7 @@ fn other_variants_and_whole_models_are_trained() {
 #[test]
 #[cfg_attr(not(reference_results), ignore = "needs the reference results; set GSTORE_SHARED")]
 fn what_cannot_be_trained_is_refused() {
-    let Some(world) = World::new() else { return };
+    let world = World::new();
     let refused = |change: &dyn Fn(&mut EnsembleRequest)| {
         let mut request = request(&world, "refused", 0..2);
         change(&mut request);
@@ -449,7 +449,7 @@ fn what_cannot_be_trained_is_refused() {
 #[test]
 #[cfg_attr(not(reference_results), ignore = "needs the reference results; set GSTORE_SHARED")]
 fn what_is_refused_changes_nothing() {
-    let Some(world) = World::new() else { return };
+    let world = World::new();
     let subset = |models: Range<u64>| {
         let mut request = request(&world, "kept", models);
         request.perturbation.variant = Variant::Subset;
@@ -478,7 +478,7 @@ fn what_is_refused_changes_nothing() {
 #[test]
 #[cfg_attr(not(reference_results), ignore = "needs the reference results; set GSTORE_SHARED")]
 fn leave_to_overwrite_spares_what_was_stopped_and_what_is_read() {
-    let Some(world) = World::new() else { return };
+    let world = World::new();
     let mut again = request(&world, "again", 0..2);
     go(&again).unwrap();
     let output = again.training.output.clone();

@@ -74,7 +74,7 @@ fn check_optimizer(golden: &Golden, run: &Run, trainer: &Trainer<Cpu>, folder: &
 #[test]
 #[cfg_attr(not(reference_results), ignore = "needs the reference results; set GSTORE_SHARED")]
 fn golden_train_of_adapters() {
-    let Some(golden) = Golden::read() else { return };
+    let golden = Golden::read();
     for run in golden.runs_of("an adapter", |run| run.kind == "lora") {
         let trainer = check_run(&golden, run);
         check_factors(&golden, run, &trainer, &run.last_folder(&golden));
@@ -85,7 +85,7 @@ fn golden_train_of_adapters() {
 #[test]
 #[cfg_attr(not(reference_results), ignore = "needs the reference results; set GSTORE_SHARED")]
 fn golden_train_goes_on_from_what_the_trainer_wrote() {
-    let Some(golden) = Golden::read() else { return };
+    let golden = Golden::read();
     let middle = |run: &Run| run.checkpoints(&golden).into_iter().find(|(step, _)| *step < run.steps);
     for run in golden.runs_of("checkpoints in the middle", |run| middle(run).is_some()) {
         let (step, folder) = middle(run).unwrap();
@@ -105,7 +105,7 @@ fn golden_train_goes_on_from_what_the_trainer_wrote() {
 #[test]
 #[cfg_attr(not(reference_results), ignore = "needs the reference results; set GSTORE_SHARED")]
 fn golden_train_of_whole_models() {
-    let Some(golden) = Golden::read() else { return };
+    let golden = Golden::read();
     for run in golden.runs_of("a whole model", |run| run.kind != "lora") {
         let trainer = check_run(&golden, run);
         let folder = run.last_folder(&golden);
@@ -130,7 +130,7 @@ fn golden_train_of_whole_models() {
 #[test]
 #[cfg_attr(not(reference_results), ignore = "needs the reference results; set GSTORE_SHARED")]
 fn golden_train_checksums_are_of_values_in_the_order_of_files() {
-    let Some(golden) = Golden::read() else { return };
+    let golden = Golden::read();
     let mut compared = 0;
     for path in golden.models() {
         let base = ModelFolder::open(&path).unwrap();

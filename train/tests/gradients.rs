@@ -137,18 +137,18 @@ fn check(name: &str, parameters: Parameters<Cpu>, dropout: DropoutRates) {
 }
 
 /// The model folders of all families.
-fn families() -> Option<Vec<(String, ModelFolder)>> {
-    let zoo = crate::common::support::shared()?.join("models/zoo");
+fn families() -> Vec<(String, ModelFolder)> {
+    let zoo = crate::common::support::shared().join("models/zoo");
     let mut found: Vec<_> = fs_err::read_dir(zoo).unwrap().map(|entry| entry.unwrap().path()).collect();
     found.sort();
     let name = |path: &std::path::Path| path.file_name().unwrap().to_string_lossy().into_owned();
-    Some(found.iter().map(|path| (name(path), ModelFolder::open(path).unwrap())).collect())
+    found.iter().map(|path| (name(path), ModelFolder::open(path).unwrap())).collect()
 }
 
 #[test]
 #[cfg_attr(not(reference_results), ignore = "needs the reference results; set GSTORE_SHARED")]
 fn finite_differences_of_whole_models() {
-    let Some(families) = families() else { return };
+    let families = families();
     for (name, folder) in families {
         check(
             &name,
@@ -162,7 +162,7 @@ fn finite_differences_of_whole_models() {
 #[test]
 #[cfg_attr(not(reference_results), ignore = "needs the reference results; set GSTORE_SHARED")]
 fn finite_differences_with_dropout() {
-    let Some(families) = families() else { return };
+    let families = families();
     for (name, folder) in families {
         let hidden = DropoutRates { lora: 0.0, hidden: 0.2, attention: 0.3 };
         check(&name, Parameters::full(&folder, Cpu::new(ComputePrecision::F32)).unwrap(), hidden);
@@ -174,7 +174,7 @@ fn finite_differences_with_dropout() {
 #[test]
 #[cfg_attr(not(reference_results), ignore = "needs the reference results; set GSTORE_SHARED")]
 fn dropout_is_that_of_the_step() {
-    let Some(families) = families() else { return };
+    let families = families();
     for (name, folder) in families {
         let samples = samples(folder.decoder().vocab_size);
         let mut trainer = trainer(adapted(&folder), 2);
@@ -213,7 +213,7 @@ fn adapted(folder: &ModelFolder) -> Parameters<Cpu> {
 #[test]
 #[cfg_attr(not(reference_results), ignore = "needs the reference results; set GSTORE_SHARED")]
 fn finite_differences_of_adapters() {
-    let Some(families) = families() else { return };
+    let families = families();
     for (name, folder) in families {
         check(&name, adapted(&folder), DropoutRates::default());
     }
@@ -222,7 +222,7 @@ fn finite_differences_of_adapters() {
 #[test]
 #[cfg_attr(not(reference_results), ignore = "needs the reference results; set GSTORE_SHARED")]
 fn threads_change_no_bit() {
-    let Some(families) = families() else { return };
+    let families = families();
     let choice = LoraChoice { rank: 3, alpha: 6.0, targets: Vec::new() };
     for (name, folder) in families {
         let bits = |threads: usize, lora: bool| {
@@ -247,7 +247,7 @@ fn threads_change_no_bit() {
 #[test]
 #[cfg_attr(not(reference_results), ignore = "needs the reference results; set GSTORE_SHARED")]
 fn a_missing_part_of_a_gradient_is_seen() {
-    let Some(families) = families() else { return };
+    let families = families();
     let (name, folder) = &families[0];
     let parameters = Parameters::full(folder, Cpu::new(ComputePrecision::F32)).unwrap();
     let samples = unpadded_samples(parameters.decoder());

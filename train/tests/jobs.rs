@@ -27,8 +27,8 @@ pub(crate) struct World {
 }
 
 impl World {
-    pub fn new() -> Option<World> {
-        let shared = crate::common::support::shared()?;
+    pub fn new() -> World {
+        let shared = crate::common::support::shared();
         let manifest = crate::common::support::json(&shared.join("golden/train/manifest.json"));
         let model = shared.join(manifest["base"].as_str().unwrap());
         let folder = tempfile::tempdir().unwrap();
@@ -41,7 +41,7 @@ impl World {
         };
         let lines: Vec<&str> = text.lines().filter(fits).take(23).collect();
         fs_err::write(&data, lines.join("\n")).unwrap();
-        Some(World { folder, model, data })
+        World { folder, model, data }
     }
 
     pub fn path(&self, name: &str) -> PathBuf {
@@ -118,7 +118,7 @@ pub(crate) fn files(folder: &Path) -> BTreeMap<String, Vec<u8>> {
 #[test]
 #[cfg_attr(not(reference_results), ignore = "needs the reference results; set GSTORE_SHARED")]
 fn a_stopped_training_goes_on_with_the_same_bits() {
-    let Some(world) = World::new() else { return };
+    let world = World::new();
     let sgd = OptimizerKind::Sgd(Sgd { momentum: 0.9, weight_decay: 0.01 });
     for (name, method, optimizer) in
         [("lora", lora(), None), ("full", TrainMethod::Full, None), ("sgd", lora(), Some(sgd))]
@@ -153,7 +153,7 @@ fn a_stopped_training_goes_on_with_the_same_bits() {
 #[test]
 #[cfg_attr(not(reference_results), ignore = "needs the reference results; set GSTORE_SHARED")]
 fn checkpoints_are_models_and_adapters() {
-    let Some(world) = World::new() else { return };
+    let world = World::new();
     let base = ModelFolder::open(&world.model).unwrap();
     let outcome = go(&world.request("lora", lora())).unwrap();
     let last = &outcome.checkpoints.last().unwrap().folder;
@@ -186,7 +186,7 @@ fn checkpoints_are_models_and_adapters() {
 #[test]
 #[cfg_attr(not(reference_results), ignore = "needs the reference results; set GSTORE_SHARED")]
 fn a_training_is_overwritten_only_when_nothing_else_can_be_refused() {
-    let Some(world) = World::new() else { return };
+    let world = World::new();
     let request = world.request("some", lora());
     assert_eq!(go_for(&request, 4).steps, 4);
     // One that was stopped goes on, whether it may overwrite or not.
@@ -240,11 +240,11 @@ fn a_training_is_overwritten_only_when_nothing_else_can_be_refused() {
 #[test]
 #[cfg_attr(not(reference_results), ignore = "needs the reference results; set GSTORE_SHARED")]
 fn every_family_writes_the_state_of_every_optimizer() {
-    let Some(world) = World::new() else { return };
+    let world = World::new();
     // As short as the texts of any model may be.
     let text = |n: usize| serde_json::json!({ "text": format!("Line {n} of some others.") }).to_string();
     fs_err::write(&world.data, (0..6).map(text).collect::<Vec<_>>().join("\n")).unwrap();
-    let shared = crate::common::support::shared().unwrap();
+    let shared = crate::common::support::shared();
     let vocabulary = crate::common::support::json(&world.model.join("config.json"))["vocab_size"].clone();
     let sgd = |momentum| OptimizerKind::Sgd(Sgd { momentum, weight_decay: 0.1 });
     let optimizers = [OptimizerKind::AdamW(AdamW::default()), sgd(0.9), sgd(0.0)];
@@ -283,7 +283,7 @@ fn every_family_writes_the_state_of_every_optimizer() {
 #[test]
 #[cfg_attr(not(reference_results), ignore = "needs the reference results; set GSTORE_SHARED")]
 fn a_changed_bit_of_a_checkpoint_is_found_before_a_training_goes_on_from_it() {
-    let Some(world) = World::new() else { return };
+    let world = World::new();
     let of_adapter = ["adapter_model.safetensors", "adapter_config.json", "optimizer.pt"];
     let of_model = ["model.safetensors", "optimizer.pt"];
     for (name, method, written) in
@@ -329,7 +329,7 @@ fn copy(from: &Path, to: &Path) {
 #[test]
 #[cfg_attr(not(reference_results), ignore = "needs the reference results; set GSTORE_SHARED")]
 fn another_checkpoint_in_the_place_of_the_one_gone_on_from_is_noticed() {
-    let Some(world) = World::new() else { return };
+    let world = World::new();
     for (name, method) in [("lora", lora()), ("full", TrainMethod::Full)] {
         let first = world.request(&format!("{name}-first"), method.clone());
         assert_eq!(go_for(&first, 4).steps, 4);
@@ -366,7 +366,7 @@ impl TrainObserver for Notes {
 #[test]
 #[cfg_attr(not(reference_results), ignore = "needs the reference results; set GSTORE_SHARED")]
 fn a_finished_training_only_removes_what_a_kill_kept_it_from() {
-    let Some(world) = World::new() else { return };
+    let world = World::new();
     let request = world.request("finished", lora());
     go(&request).unwrap();
     let before = files(&request.output);
@@ -406,7 +406,7 @@ impl TrainObserver for Twice<'_> {
 #[test]
 #[cfg_attr(not(reference_results), ignore = "needs the reference results; set GSTORE_SHARED")]
 fn one_training_at_a_time_writes_to_a_folder() {
-    let Some(world) = World::new() else { return };
+    let world = World::new();
     let request = world.request("twice", lora());
     let mut twice = Twice { request: &request, refused: None };
     assert!(run(&request, &mut twice, &Cancel::new()).unwrap().finished);
@@ -425,7 +425,7 @@ fn one_training_at_a_time_writes_to_a_folder() {
 #[test]
 #[cfg_attr(not(reference_results), ignore = "needs the reference results; set GSTORE_SHARED")]
 fn what_cannot_be_trained_is_refused() {
-    let Some(world) = World::new() else { return };
+    let world = World::new();
     let refused = |request: &TrainRequest, says: &str| {
         let error = go(request).unwrap_err().to_string();
         assert!(error.contains(says), "{error}");
@@ -548,7 +548,7 @@ fn what_cannot_be_trained_is_refused() {
     let few = TrainRequest { model: small, ..world.request("few", TrainMethod::FromScratch) };
     refused(&few, "the model's vocabulary has 50: the tokenizer belongs to another model");
     // An adapter of another model.
-    let shared = crate::common::support::shared().unwrap();
+    let shared = crate::common::support::shared();
     let mut zoo = world.request("zoo", TrainMethod::Adapter(request.output.join("checkpoint-7")));
     zoo.model = shared.join("models/zoo/llama");
     assert!(go(&zoo).is_err());

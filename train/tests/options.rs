@@ -37,7 +37,7 @@ fn everything(world: &World, output: &str) -> TrainRequest {
 #[test]
 #[cfg_attr(not(reference_results), ignore = "needs the reference results; set GSTORE_SHARED")]
 fn a_stopped_training_drops_and_evaluates_as_one_that_was_not() {
-    let Some(world) = World::new() else { return };
+    let world = World::new();
     let whole = everything(&world, "whole");
     let outcome = go(&whole).unwrap();
     assert!(outcome.finished);
@@ -65,7 +65,7 @@ fn a_stopped_training_drops_and_evaluates_as_one_that_was_not() {
 #[test]
 #[cfg_attr(not(reference_results), ignore = "needs the reference results; set GSTORE_SHARED")]
 fn packed_samples_have_the_loss_that_they_have_alone() {
-    let Some(world) = World::new() else { return };
+    let world = World::new();
     // One step over all samples: only their places in the batch differ.
     let step = |name: &str, packing: bool| {
         let mut request = world.request(name, TrainMethod::Full);
@@ -82,7 +82,7 @@ fn packed_samples_have_the_loss_that_they_have_alone() {
 #[test]
 #[cfg_attr(not(reference_results), ignore = "needs the reference results; set GSTORE_SHARED")]
 fn a_forecast_writes_nothing_and_counts_what_the_training_has() {
-    let Some(world) = World::new() else { return };
+    let world = World::new();
     let request = everything(&world, "planned");
     let told = forecast(&request, &mut SilentObserver, &Cancel::new()).unwrap();
     assert!(!request.output.exists());
@@ -109,7 +109,7 @@ fn a_forecast_writes_nothing_and_counts_what_the_training_has() {
 #[test]
 #[cfg_attr(not(reference_results), ignore = "needs the reference results; set GSTORE_SHARED")]
 fn a_merged_adapter_has_the_losses_of_base_and_adapter() {
-    let Some(world) = World::new() else { return };
+    let world = World::new();
     let outcome = go(&world.request("lora", lora())).unwrap();
     let adapter = &outcome.checkpoints.last().unwrap().folder;
     assert!(
@@ -139,7 +139,7 @@ fn a_merged_adapter_has_the_losses_of_base_and_adapter() {
 #[test]
 #[cfg_attr(not(reference_results), ignore = "needs the reference results; set GSTORE_SHARED")]
 fn options_that_mean_nothing_are_refused() {
-    let Some(world) = World::new() else { return };
+    let world = World::new();
     let refused = |request: &TrainRequest, says: &str| {
         let error = go(request).unwrap_err().to_string();
         assert!(error.contains(says), "{error}");
@@ -160,7 +160,7 @@ fn options_that_mean_nothing_are_refused() {
 #[test]
 #[cfg_attr(not(reference_results), ignore = "needs the reference results; set GSTORE_SHARED")]
 fn whole_weights_have_the_tokenizer_that_they_were_trained_with() {
-    let Some(world) = World::new() else { return };
+    let world = World::new();
     let tokenizer = world.path("tokenizer");
     fs_err::create_dir(&tokenizer).unwrap();
     for entry in fs_err::read_dir(&world.model).unwrap() {
@@ -188,7 +188,7 @@ fn whole_weights_have_the_tokenizer_that_they_were_trained_with() {
 #[test]
 #[cfg_attr(not(reference_results), ignore = "needs the reference results; set GSTORE_SHARED")]
 fn other_held_out_samples_are_another_training() {
-    let Some(world) = World::new() else { return };
+    let world = World::new();
     let mut request = everything(&world, "watched");
     go_for(&request, 2);
     let other = world.path("other.jsonl");
@@ -218,7 +218,7 @@ fn other_held_out_samples_are_another_training() {
 #[test]
 #[cfg_attr(not(reference_results), ignore = "needs the reference results; set GSTORE_SHARED")]
 fn what_is_left_out_of_held_out_samples_is_said() {
-    let Some(world) = World::new() else { return };
+    let world = World::new();
     let path = world.path("held-out.jsonl");
     let long = "Some words. ".repeat(200);
     let lines = [
@@ -249,7 +249,7 @@ fn what_is_left_out_of_held_out_samples_is_said() {
 #[test]
 #[cfg_attr(not(reference_results), ignore = "needs the reference results; set GSTORE_SHARED")]
 fn an_adapter_that_is_gone_on_from_says_its_new_dropout() {
-    let Some(world) = World::new() else { return };
+    let world = World::new();
     let first = go(&everything(&world, "first")).unwrap();
     let from = first.checkpoints.last().unwrap().folder.clone();
     let mut on = world.request("on", TrainMethod::Adapter(from));

@@ -22,7 +22,7 @@ use folder::{Case, Checks, Tensors, groups, rows, samples};
 #[test]
 #[cfg_attr(not(reference_results), ignore = "needs the reference results; set GSTORE_SHARED")]
 fn golden_ekfac_factors() {
-    let Some(shared) = shared() else { return };
+    let shared = shared();
     let groups = groups(&shared.json("golden/ekfac/manifest.json"), &shared.path("golden/ekfac"));
     let mut checks = Checks::default();
     for cases in &groups {

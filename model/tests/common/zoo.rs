@@ -12,17 +12,17 @@ use tempfile::TempDir;
 use super::support;
 use super::tiny::{Weights, noise, write_json, write_weights};
 
-pub fn zoo() -> Option<PathBuf> {
-    Some(support::shared()?.join("models/zoo"))
+pub fn zoo() -> PathBuf {
+    support::shared().join("models/zoo")
 }
 
 /// The models of the zoo.
-pub fn folders() -> Option<Vec<PathBuf>> {
-    let mut folders: Vec<_> = fs_err::read_dir(zoo()?).unwrap().map(|entry| entry.unwrap().path()).collect();
+pub fn folders() -> Vec<PathBuf> {
+    let mut folders: Vec<_> = fs_err::read_dir(zoo()).unwrap().map(|entry| entry.unwrap().path()).collect();
     folders.retain(|folder| folder.join("config.json").is_file());
     folders.sort();
     assert!(!folders.is_empty(), "no model is in the zoo");
-    Some(folders)
+    folders
 }
 
 pub fn fixture(name: &str) -> Value {
