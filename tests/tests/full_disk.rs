@@ -4,9 +4,13 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use gstore_tests::binary::Finished;
 use gstore_tests::disk::SmallDisk;
 use gstore_tests::place::Place;
 use gstore_tests::{binary, world};
+
+use crate::factors::{self, fit};
+use crate::staged::{go, ran};
 
 #[test]
 fn a_full_disk_loses_nothing_and_the_same_command_goes_on() {
@@ -148,11 +152,8 @@ fn a_limit_of_the_size_of_files_loses_nothing_and_the_same_command_goes_on() {
         lines += &format!("{}\n", serde_json::json!({"id": format!("l{i}"), "messages": messages}));
     }
     place.write("large.jsonl", lines);
-    let add = place.gstore(&["add", "--dataset", "large", "--data", "large.jsonl"]);
-    // In blocks of 512 bytes: 3 MiB.
-    let mut limited = Command::new("sh");
-    limited.args(["-c", "ulimit -f 6144 && exec \"$@\"", "-"]).arg(add.get_program()).args(add.get_args());
-    let failed = binary::run(limited.current_dir(place.path("")));
+    // 3 MiB.
+    let failed = limited(&place, &["add", "--dataset", "large", "--data", "large.jsonl"], 6144);
     failed.says(1, &[".parquet", "File too large", "raise the limit (`ulimit -f`)"]);
     assert!(!failed.stderr.contains("panicked"), "{}", failed.stderr);
     let files = world::files(&place.path("store"));
@@ -164,6 +165,51 @@ fn a_limit_of_the_size_of_files_loses_nothing_and_the_same_command_goes_on() {
         assert_eq!(counted.lines().nth(1), Some(count));
     }
     assert!(place.ok(&["verify"]).contains(" 0 problems"));
+}
+
+/// Runs a command that writes files of at most so many blocks of 512 bytes, or of twice that in some shells.
+fn limited(place: &Place, args: &[&str], blocks: u32) -> Finished {
+    let command = place.gstore(args);
+    let mut limited = Command::new("sh");
+    limited.args(["-c", &format!("ulimit -f {blocks} && exec \"$@\""), "-"]);
+    limited.arg(command.get_program()).args(command.get_args());
+    binary::run(limited.current_dir(place.path("")))
+}
+
+#[test]
+fn exported_factors_appear_whole_and_take_the_place_of_older_ones_only() {
+    let place = factors::place();
+    fit(&place, "f", &["--strategy", "diagonal"]);
+    let export = ["factors", "export", "f", "ex/factors_f"];
+    let forced = [&export[..], &["--force"]].concat();
+    let names = || fs_err::read_dir(place.path("ex")).expect("listed").count();
+    // Its eigenvalues take 128 KiB.
+    let cut_short = |args: &[&str]| {
+        let failed = limited(&place, args, 64);
+        failed.says(1, &["ex/factors_f/lambda_matrix.safetensors", "File too large", "`ulimit -f`"]);
+    };
+    cut_short(&export);
+    assert_eq!(names(), 0);
+    place.ok(&export);
+    place.run(&export).says(2, &["ex/factors_f exists; --force replaces it"]);
+
+    // What is there stays until the new ones are complete.
+    let whole = world::bytes(&place.path("ex/factors_f"));
+    cut_short(&forced);
+    assert!(whole == world::bytes(&place.path("ex/factors_f")) && names() == 1);
+    fs_err::remove_file(place.path("ex/factors_f/lambda_matrix.safetensors")).expect("removed");
+    place.ok(&forced);
+    assert!(whole == world::bytes(&place.path("ex/factors_f")) && names() == 1);
+    place.write("ex/factors_f/notes.txt", "mine");
+    place.run(&forced).says(2, &["ex/factors_f holds something else than exported factors"]);
+    assert_eq!(place.read("ex/factors_f/notes.txt"), "mine");
+
+    // A stage of a pipeline does so with those that it exported.
+    place.write("p.toml", "[[stage]]\nname = 'export'\ncommand = 'factors export'\nargs = ['f', 'out']\n");
+    for more in [&[][..], &["--force", "export"]] {
+        assert_eq!(ran(&go(&place, more)), ["export"]);
+    }
+    assert!(whole == world::bytes(&place.path("out")));
 }
 
 /// Files of the store that were begun and not finished.

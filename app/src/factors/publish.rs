@@ -4,6 +4,7 @@ use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
 
+use gstore_core::Cancel;
 use gstore_model::architectures::transformers_name;
 pub use gstore_query::eigen::FACTORS;
 use gstore_query::gram;
@@ -135,11 +136,12 @@ fn has_modules(file: &str) -> bool {
 ///
 /// # Errors
 /// A folder that is there and not empty, too little room for whole matrices, files that cannot be written,
-/// damage.
+/// damage, being told to stop.
 pub fn export_factors(
     snapshot: &Snapshot,
     name: &str,
     folder: &Path,
+    cancel: &Cancel,
 ) -> Result<FactorContent, FactorJobError> {
     let part = snapshot.artifact(name)?;
     let content = read_content(&part)?;
@@ -152,6 +154,7 @@ pub fn export_factors(
         check_room(folder, &content.stamp.modules)?;
     }
     for file in part.files.iter().filter(|file| !is_cut || matrices(&file.name).is_none()) {
+        cancel.check()?;
         let map = snapshot.artifact_file(&part, &file.name)?;
         let (mut from, mut to) = (map.as_bytes(), fs_err::File::create(folder.join(&file.name))?);
         if has_modules(&file.name) {
@@ -161,6 +164,7 @@ pub fn export_factors(
     }
     for file in part.files.iter().filter(|_| is_cut) {
         let Some(what) = matrices(&file.name) else { continue };
+        cancel.check()?;
         let map = snapshot.artifact_file(&part, &file.name)?;
         // Its arguments are there by now.
         let opened = FactorFolder::open(folder)?;

@@ -265,6 +265,9 @@ pub struct FactorsExportArgs {
     /// The state of the store to read: a number or a tag [default: the current one]
     #[arg(long, value_name = "N|TAG")]
     pub snapshot: Option<SnapshotName>,
+    /// Replace the folder if it has exported factors and nothing else
+    #[arg(long)]
+    pub force: bool,
 }
 
 /// `gstore factors import`

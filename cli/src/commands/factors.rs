@@ -17,6 +17,7 @@ use gstore_ingest::gradient::ModuleSelection;
 use gstore_ingest::pipeline::{CheckpointArg, IngestRequest};
 use indicatif::HumanBytes;
 
+use super::folder::{FACTORS, NewFolder};
 use super::gradients::devices;
 use crate::args::{
     EngineArgs, FactorsArgs, FactorsExportArgs, FactorsGramArgs, FactorsImportArgs, FactorsInspectArgs,
@@ -231,7 +232,10 @@ fn list(context: &Context, args: &ListOfStateArgs) -> Result<()> {
 fn export(context: &Context, args: &FactorsExportArgs) -> Result<()> {
     check_outside(context, &args.folder)?;
     let (snapshot, _lease) = context.open_at(args.snapshot.as_ref())?;
-    let content = export_factors(&snapshot, &args.name, &args.folder)?;
+    let cancel = context.cancel_on_interrupt("stopping; nothing was exported")?;
+    let folder = NewFolder::begin(&args.folder, FACTORS, args.force)?;
+    let content = export_factors(&snapshot, &args.name, folder.path(), &cancel)?;
+    folder.finish()?;
     let modules = many(content.stamp.modules.len() as u64, "module");
     context.say(&format!("factors {} of {modules} written to {}", args.name, args.folder.display()));
     Ok(())

@@ -1,35 +1,85 @@
 //! A folder as an output: it appears when it is complete, like a file.
 
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use gstore_core::if_there;
 use tempfile::TempDir;
 
 use crate::exchange::exchange;
 use crate::failure::{UsageError, refuse};
 use crate::output::{check_folder, exists, parent, unnamed_folder};
+use crate::stand_ins::stands_for;
+
+/// What is made in a folder: it takes the place of another one of its kind only.
+#[derive(Clone, Copy)]
+pub(super) struct FolderKind {
+    /// What messages call it.
+    called: &'static str,
+    /// A file that each one has.
+    mark: &'static str,
+    /// Whether a file of this name may be in it.
+    has: fn(&str) -> bool,
+}
+
+/// Rows as the library `datasets` saves them.
+pub(super) const DATASET: FolderKind = FolderKind {
+    called: "a saved dataset",
+    mark: "state.json",
+    has: |name| ["state.json", "dataset_info.json"].contains(&name) || name.ends_with(".arrow"),
+};
+
+/// Finished factors: those of a fit that goes on have partitions and a lock.
+pub(super) const FACTORS: FolderKind = FolderKind {
+    called: "exported factors",
+    mark: "gstore.json",
+    has: |name| (name.ends_with(".safetensors") || name.ends_with(".json")) && !name.contains("_partition"),
+};
+
+impl FolderKind {
+    /// Whether a folder is one, and has nothing else.
+    fn is_at(self, path: &Path) -> bool {
+        path.join(self.mark).is_file()
+            && fs_err::read_dir(path).is_ok_and(|mut all| {
+                all.all(|e| {
+                    e.is_ok_and(|e| (self.has)(&e.file_name().to_string_lossy()) && e.path().is_file())
+                })
+            })
+    }
+}
 
 /// Whether an output is a folder: a slash says so, or a saved dataset that is there.
 pub(super) fn is_folder(path: &Path) -> bool {
-    path.as_os_str().as_encoded_bytes().ends_with(b"/") || is_saved(path)
+    path.as_os_str().as_encoded_bytes().ends_with(b"/") || DATASET.is_at(path)
 }
 
 /// Refuses a folder that cannot be made, or that is there and may not be replaced.
-pub(super) fn check(path: &Path, force: bool) -> Result<()> {
-    let refuse = |why: String| Err(UsageError(format!("{} {why}", path.display())).into());
-    let target: PathBuf = path.components().collect();
+pub(super) fn check(path: &Path, kind: FolderKind, force: bool) -> Result<()> {
+    let refuse = |why: &str| Err(UsageError(format!("{} {why}", path.display())).into());
+    let target = place(path)?;
     if target.is_file() {
-        return refuse("is a file; leave out the slash at its end".to_owned());
+        return refuse("is a file; name a new folder, or leave out a slash at its end");
+    }
+    let device = |folder: &Path| fs_err::metadata(folder).ok().map(|found| found.dev());
+    let is_root = || target.exists() && device(&target) != device(parent(&target));
+    if target.file_name().is_none() || is_root() {
+        return refuse("is a folder whose place no other can take; name a new one in it");
     }
     check_folder(path, parent(&target))?;
-    if is_empty(&target)? || (force && is_saved(&target)) {
+    if is_empty(&target)? || (force && kind.is_at(&target)) {
         return Ok(());
     }
-    match is_saved(&target) {
+    match kind.is_at(&target) {
         true => refuse!("{}", exists(path)),
-        false => refuse("holds something else than a saved dataset; name a new or empty folder".to_owned()),
+        false => refuse(&format!("holds something else than {}; name a new or empty folder", kind.called)),
     }
+}
+
+/// The folder itself, behind a symlink that leads to it.
+fn place(path: &Path) -> Result<PathBuf> {
+    let target: PathBuf = path.components().collect();
+    Ok(if target.is_symlink() { fs_err::canonicalize(target)? } else { target })
 }
 
 /// Whether nothing is there, or an empty folder.
@@ -37,29 +87,27 @@ fn is_empty(path: &Path) -> Result<bool> {
     Ok(!path.exists() || fs_err::read_dir(path)?.next().is_none())
 }
 
-/// Whether a folder is a saved dataset and nothing else.
-fn is_saved(path: &Path) -> bool {
-    let known = |name: &str| ["state.json", "dataset_info.json"].contains(&name) || name.ends_with(".arrow");
-    path.join("state.json").is_file()
-        && fs_err::read_dir(path).is_ok_and(|mut all| {
-            all.all(|e| e.is_ok_and(|e| known(&e.file_name().to_string_lossy()) && e.path().is_file()))
-        })
-}
-
-/// A folder under another name, until it is complete.
+/// A folder under another name, until it is complete. It goes away when this is dropped.
 pub(super) struct NewFolder {
     made: TempDir,
     target: PathBuf,
+    kind: FolderKind,
     force: bool,
 }
 
 impl NewFolder {
-    /// Begins one next to its place, which [`check`] found right.
-    pub(super) fn begin(path: &Path, force: bool) -> Result<Self> {
-        let target: PathBuf = path.components().collect();
+    /// Begins one next to its place, and makes the folders that this is in. Messages call it by its place.
+    ///
+    /// # Errors
+    /// What [`check`] refuses.
+    pub(super) fn begin(path: &Path, kind: FolderKind, force: bool) -> Result<Self> {
+        let target = place(path)?;
+        fs_err::create_dir_all(parent(&target))?;
+        check(path, kind, force)?;
         let made =
             unnamed_folder(parent(&target), &target.file_name().unwrap_or_default().to_string_lossy())?;
-        Ok(Self { made, target, force })
+        stands_for(made.path(), target.display().to_string());
+        Ok(Self { made, target, kind, force })
     }
 
     /// The folder to write into.
@@ -74,17 +122,14 @@ impl NewFolder {
     /// Lets it appear under its name: in place of an older one in one step, where the file system can
     /// exchange names.
     pub(super) fn finish(self) -> Result<()> {
-        let Self { made, target, force } = self;
-        check(&target, force)?;
-        let is_new = is_empty(&target)?;
-        let made = made.keep();
-        let kept = || format!("the result is in {}", made.display());
-        if is_new {
-            return fs_err::rename(&made, &target).with_context(kept);
+        let Self { made, target, kind, force } = self;
+        check(&target, kind, force)?;
+        match is_empty(&target)? {
+            true => fs_err::rename(made.path(), &target)?,
+            false => exchange(made.path(), &target)?,
         }
-        exchange(&made, &target).with_context(kept)?;
         // What the temporary name leads to is the old folder now, or nothing.
-        if_there(fs_err::remove_dir_all(&made))?;
+        if_there(fs_err::remove_dir_all(made.keep()))?;
         Ok(())
     }
 }

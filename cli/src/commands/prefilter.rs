@@ -17,7 +17,7 @@ use gstore_learn::learners::{Learner, TreeOptions};
 use gstore_store::{ArtifactPart, Snapshot};
 use serde_json::json;
 
-use super::folder::NewFolder;
+use super::folder::{DATASET, NewFolder};
 use super::rows_file::RowsForm;
 use crate::args::{
     Format, LabelArgs, ListOfStateArgs, PictureArgs, PrefilterApplyArgs, PrefilterArgs,
@@ -151,7 +151,7 @@ fn apply(context: &Context, args: &PrefilterApplyArgs) -> Result<()> {
     let mut reporter = context.reporter();
     let work = &mut context.work(&mut reporter, &cancel);
     let folder = output.filter(|_| form == RowsForm::Folder);
-    let folder = folder.map(|path| NewFolder::begin(path, args.force)).transpose()?;
+    let folder = folder.map(|path| NewFolder::begin(path, DATASET, args.force)).transpose()?;
     let create = |path: &Path| Output::create(Some(path), args.force);
     let mut kept = output.filter(|_| form != RowsForm::Folder).map(create).transpose()?;
     let mut table = predictions.map(create).transpose()?;

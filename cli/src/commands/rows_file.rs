@@ -31,7 +31,7 @@ impl RowsForm {
         let saved = output.filter(|output| folder::is_folder(output));
         if let Some(saved) = saved {
             check_outside(context, saved)?;
-            folder::check(saved, force)?;
+            folder::check(saved, folder::DATASET, force)?;
         }
         let file = output.filter(|_| saved.is_none());
         let files: Vec<Option<&Path>> = [file, scores].into_iter().filter(Option::is_some).collect();

@@ -16,7 +16,7 @@ use gstore_core::Cancel;
 use gstore_query::QueryError;
 use gstore_query::influence::{Diversity, Each, Encoder, InfluenceSpec, Mode, Order};
 
-use super::folder::NewFolder;
+use super::folder::{DATASET, NewFolder};
 use super::rows_file::RowsForm;
 use crate::args::{EachSelection, PictureArgs, ScoresOf, SelectArgs};
 use crate::context::Context;
@@ -167,7 +167,7 @@ fn write_rows(
 ) -> Result<(Option<NewFolder>, Option<Output>)> {
     let path = output(args)?;
     if form == RowsForm::Folder {
-        let folder = NewFolder::begin(path, args.force)?;
+        let folder = NewFolder::begin(path, DATASET, args.force)?;
         found.write_dataset(folder.path(), cancel)?;
         return Ok((Some(folder), None));
     }
