@@ -10,6 +10,8 @@ use gstore_tests::place::Place;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
+use crate::factors;
+
 const SELECT: [&str; 8] = ["select", "--pool", "pool", "--target", "target", "--top", "4", "-o"];
 
 /// A pool of all shapes of records with metadata, and a target.
@@ -367,6 +369,28 @@ fn what_a_kill_left_of_a_file_goes_with_the_next_of_its_name() {
     assert_eq!(there(), [false, true, true, true]);
     place.ok(&["query", "SELECT id FROM pool", "-o", "ids.csv", "--force"]);
     assert_eq!(there(), [false, false, true, true]);
+}
+
+#[test]
+fn a_folder_of_scores_appears_whole_and_takes_the_place_of_an_older_one_only() {
+    let place = factors::place();
+    factors::fit(&place, "f", &["--strategy", "diagonal"]);
+    let score = ["score", "--factors", "f", "--pool", "pool", "--target", "q", "--kronfluence", "kept"];
+    let begun = || place.names().iter().any(|name| name.starts_with(".kept."));
+    assert!(binary::killed_once(&mut place.gstore(&score), begun), "it had ended");
+    assert!(begun() && !place.path("kept").exists());
+    place.ok(&score);
+    refused(&place, &score, &["kept exists; --force replaces it"]);
+
+    // Of another damping, of which Kronfluence has another folder.
+    let other = [&score[..], &["--damping", "1e-3", "--force"]].concat();
+    let scores = || fs_err::read(place.path("kept/pairwise_scores.safetensors")).expect("readable");
+    let before = scores();
+    place.ok(&other);
+    assert_ne!(scores(), before);
+    place.write("kept/notes.txt", "mine");
+    refused(&place, &other, &["kept holds something else than scores as Kronfluence writes them"]);
+    assert_eq!(place.read("kept/notes.txt"), "mine");
 }
 
 #[test]

@@ -37,6 +37,25 @@ pub(super) const FACTORS: FolderKind = FolderKind {
     has: |name| (name.ends_with(".safetensors") || name.ends_with(".json")) && !name.contains("_partition"),
 };
 
+/// Scores in whole files, and the ids of their rows and queries.
+pub(super) const SCORES: FolderKind = FolderKind {
+    called: "scores as Kronfluence writes them",
+    mark: "score_arguments.json",
+    has: |name| {
+        [
+            "factor_arguments.json",
+            "pairwise_scores.safetensors",
+            "queries.txt",
+            "query_dataset_metadata.json",
+            "rows.txt",
+            "score_arguments.json",
+            "self_scores.safetensors",
+            "train_dataset_metadata.json",
+        ]
+        .contains(&name)
+    },
+};
+
 impl FolderKind {
     /// Whether a folder is one, and has nothing else.
     fn is_at(self, path: &Path) -> bool {

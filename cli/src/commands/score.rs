@@ -19,13 +19,14 @@ use indicatif::HumanBytes;
 
 use super::evaluate::check_markdown;
 use super::factors::{place, with_engine};
+use super::folder::{self, NewFolder, SCORES};
 use super::gradients::devices;
 use crate::args::{ScoreArgs, ScoreSegmentArg, ScoreSolver};
 use crate::context::Context;
 use crate::ending::format_of;
 use crate::failure::refuse;
 use crate::models::folder_error;
-use crate::output::{self, Output, check_outside, folder_of};
+use crate::output::{self, FinishedOutput, Output, check_outside, folder_of};
 use crate::statements;
 use crate::streams::{out, print_json};
 use crate::texts;
@@ -58,13 +59,18 @@ pub fn run(context: &Context, args: &ScoreArgs) -> Result<()> {
     let into_table =
         into_table.map(|out| TableOutput { out: Box::new(out), format, style: statements::style() });
     let mut shown = args.report.as_deref().map(|path| Output::create(Some(path), to.force)).transpose()?;
+    let folder = args.kronfluence.as_deref().map(|path| NewFolder::begin(path, SCORES, to.force));
+    let folder = folder.transpose()?;
     let output = ScoreOutput {
         table: into_table,
-        folder: args.kronfluence.clone(),
+        folder: folder.as_ref().map(|folder| folder.path().to_owned()),
         report: shown.as_mut().map(|out| out as &mut dyn Write),
     };
     let report = score_rows(&snapshot, &request, output, &mut work)?;
-    [table, shown].into_iter().flatten().try_for_each(Output::finish)?;
+    // All results appear, or none.
+    let sealed = [table, shown].into_iter().flatten().map(Output::seal).collect::<Result<Vec<_>>>()?;
+    folder.map_or(Ok(()), NewFolder::finish)?;
+    sealed.into_iter().try_for_each(FinishedOutput::place)?;
     if let Some(why) = &report.stale {
         context.say(&format!("note: the factors are stale: {why}"));
     }
@@ -142,11 +148,10 @@ fn check(context: &Context, args: &ScoreArgs, has_table: bool) -> Result<()> {
     }
     let Some(folder) = &args.kronfluence else { return Ok(()) };
     check_outside(context, folder)?;
-    let has_files = fs_err::read_dir(folder).is_ok_and(|mut entries| entries.next().is_some());
-    if has_files && !args.output.force {
-        refuse!("{} exists; --force goes on there", folder.display());
+    match folder.exists() {
+        true => folder::check(folder, SCORES, args.output.force),
+        false => Ok(()),
     }
-    Ok(())
 }
 
 /// The plain values of the flags.
