@@ -100,6 +100,25 @@ fn a_new_store_without_room_is_named_by_its_place() {
 }
 
 #[test]
+fn a_shard_without_room_leaves_its_folder_to_another() {
+    let Some(disk) = SmallDisk::mount(1200) else { return };
+    let place = Place::of(&[("pool", 600)]);
+    place.add("pool");
+    let out = disk.path("shard").display().to_string();
+    let shard = |features: &[&str]| {
+        let mut command = place.gstore(&["ingest", "--dataset", "pool", "--shard", "1/1", "--out", &out]);
+        command.arg("--model").arg(world::demo().join("model"));
+        command.arg("--checkpoints").arg(world::demo().join("warmup/checkpoint-*"));
+        binary::run(command.arg("--features").args(features))
+    };
+    shard(&["grad-sgd", "--dim", "1024"]).says(1, &["more on disk", "compute fewer features"]);
+    assert!(!disk.path("shard").exists());
+    shard(&["loss"]).says(0, &["shard 1/1 is finished"]);
+    // With sealed vectors it is claimed, however much room there is.
+    shard(&["grad-sgd", "--dim", "1024"]).says(1, &["is the folder of another shard"]);
+}
+
+#[test]
 fn a_training_goes_on_from_its_last_checkpoint_and_a_merge_begins_again() {
     // One checkpoint has room, and a second has not.
     let Some(disk) = SmallDisk::mount(480) else { return };

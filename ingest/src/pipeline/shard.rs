@@ -82,7 +82,8 @@ impl ShardRequest {
 /// run of the same request.
 ///
 /// # Errors
-/// The first failure; what was sealed before it is kept.
+/// The first failure; what was sealed before it is kept. A shard that has no room before anything of it was
+/// sealed leaves its folder to any other.
 pub fn ingest_shard(
     store: &Store,
     plan: &IngestPlan,
@@ -101,14 +102,15 @@ pub fn ingest_shard(
     for name in job.discarded() {
         progress.note(&format!("{name} was unfinished or damaged; its rows are computed again"));
     }
-    let work = compute_missing(
-        &mut job,
-        plan,
-        &out,
-        progress,
-        cancel,
-        "removing the folder of the shard gives it up",
-    )?;
+    let give_up = "removing the folder of the shard gives it up";
+    let work = match compute_missing(&mut job, plan, &out, progress, cancel, give_up) {
+        Err(error @ IngestError::NoRoom { .. }) if !job.resumed() => {
+            // What cannot be removed does no harm; the failure is what the user should hear.
+            let _ = job.abandon();
+            return Err(error);
+        }
+        work => work?,
+    };
     let receipt = match work.ending {
         RunEnding::Finished => Some(job.finish(Some(plan.run_update()))?),
         RunEnding::Stopped => None,

@@ -249,6 +249,14 @@ impl ShardJob {
         &self.plan
     }
 
+    /// Removes the shard with all its files.
+    ///
+    /// # Errors
+    /// A file that cannot be removed.
+    pub fn abandon(self) -> Result<(), ShardError> {
+        Ok(self.job.abandon()?)
+    }
+
     /// Writes the receipt: from now on the shard can be attached.
     ///
     /// # Errors
