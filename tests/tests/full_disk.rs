@@ -231,6 +231,24 @@ fn exported_factors_appear_whole_and_take_the_place_of_older_ones_only() {
     assert!(whole == world::bytes(&place.path("out")));
 }
 
+#[test]
+fn pictures_of_factors_appear_together() {
+    let place = factors::place();
+    fit(&place, "f", &["--strategy", "diagonal"]);
+    let inspect = ["factors", "inspect", "f", "--layer", "1", "--plots", "plots", "-o", "f.csv"];
+    // 2 or 4 KiB.
+    limited(&place, &inspect, 4).says(1, &["plots/layer_1/", "File too large", "`ulimit -f`"]);
+    assert!(world::files(&place.path("plots")).is_empty() && !place.path("f.csv").exists());
+    place.ok(&inspect);
+    assert_eq!(world::files(&place.path("plots")).len(), 4);
+    // Those of other layers may stand next to them.
+    let other = ["factors", "inspect", "f", "--layer", "2", "--plots", "plots"];
+    place.ok(&other);
+    place.run(&other).says(2, &["plots/layer_2/lambda_matrix.png exists; --force replaces it"]);
+    place.ok(&[&other[..], &["--force"]].concat());
+    assert_eq!(world::files(&place.path("plots")).len(), 8);
+}
+
 /// Files of the store that were begun and not finished.
 fn unfinished(store: &Path) -> Vec<PathBuf> {
     let begun = |path: &PathBuf| path.extension().is_some_and(|ending| ending == "part");

@@ -236,7 +236,7 @@ pub struct FactorsInspectArgs {
     /// module: needs its feature residual
     #[arg(long, value_name = "NAME", conflicts_with_all = ["strategy", "damping", "against", "plots"])]
     pub dataset: Option<String>,
-    /// Folder for pictures of each layer, which is made
+    /// Folder for pictures of each layer, which is made; --force replaces those that are there
     #[arg(long, value_name = "DIR")]
     pub plots: Option<PathBuf>,
     /// Percentile above which the values of a matrix have one shade

@@ -2,14 +2,16 @@
 
 mod fit;
 
-use std::path::PathBuf;
+use std::io::Write;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Result;
 use arrow_array::{ArrayRef, RecordBatch, StringArray, UInt64Array};
 use gstore::factors::{
-    self, FactorNote, SpectraRequest, difference_table, export_factors, factor_differences, factor_spectra,
-    import_factors, kept_notes, kept_shares, kept_table, list_factors, spectrum_files, spectrum_table,
+    self, FactorNote, ModuleSpectrum, SpectraRequest, difference_table, export_factors, factor_differences,
+    factor_spectra, import_factors, kept_notes, kept_shares, kept_table, list_factors, spectrum_files,
+    spectrum_table,
 };
 use gstore::{Folders, GramReport, GramRequest, GramShare, MixRequest, fit_gram, mix_grams};
 use gstore_core::{many, many_of};
@@ -26,9 +28,9 @@ use crate::args::{
 use crate::context::Context;
 use crate::failure::refuse;
 use crate::models::folder_error;
-use crate::output::{check_outside, exists};
+use crate::output::{FinishedOutput, Output, check_outside, exists, parent};
 use crate::statements;
-use crate::streams::print_json;
+use crate::streams::{print_json, unless_closed};
 use crate::texts;
 
 /// What Ctrl-C says.
@@ -178,27 +180,32 @@ fn inspect(context: &Context, args: &FactorsInspectArgs) -> Result<()> {
         against: args.against.clone(),
     };
     let spectra = factor_spectra(&snapshot, &request)?;
-    let files = args
-        .plots
-        .as_ref()
-        .map(|folder| Ok::<_, anyhow::Error>((folder, spectrum_files(&spectra, args.clip)?)));
-    if let Some((folder, files)) = files.transpose()? {
-        // All or none: what is there is the result of an earlier command.
-        let there = files.iter().map(|(name, _)| folder.join(name)).find(|path| path.exists());
-        if let Some(path) = there.filter(|_| !args.output.force) {
-            refuse!("{}", exists(&path));
-        }
-        for (name, bytes) in files {
-            let path = folder.join(name);
-            path.parent().map_or(Ok(()), fs_err::create_dir_all)?;
-            fs_err::write(path, bytes)?;
-        }
-    }
+    let plots = args.plots.as_deref().map(|folder| draw(&spectra, folder, args)).transpose()?;
     let table = match request.against.is_empty() {
         true => spectrum_table(&spectra)?,
         false => difference_table(&spectra, &factor_differences(&snapshot, &request, &spectra)?)?,
     };
-    statements::write(context, &args.output, table)
+    // All results appear, or none.
+    unless_closed(statements::write(context, &args.output, table))?;
+    plots.into_iter().flatten().try_for_each(FinishedOutput::place)
+}
+
+/// Draws the pictures of spectra, none of which appears in the folder yet.
+fn draw(spectra: &[ModuleSpectrum], folder: &Path, args: &FactorsInspectArgs) -> Result<Vec<FinishedOutput>> {
+    let force = args.output.force;
+    let files = spectrum_files(spectra, args.clip)?;
+    let there = files.iter().map(|(name, _)| folder.join(name)).find(|path| path.exists());
+    if let Some(path) = there.filter(|_| !force) {
+        refuse!("{}", exists(&path));
+    }
+    let sealed = |(name, bytes): (PathBuf, Vec<u8>)| {
+        let path = folder.join(name);
+        fs_err::create_dir_all(parent(&path))?;
+        let mut file = Output::create(Some(&path), force)?;
+        file.write_all(&bytes)?;
+        file.seal()
+    };
+    files.into_iter().map(sealed).collect()
 }
 
 fn list(context: &Context, args: &ListOfStateArgs) -> Result<()> {
