@@ -10,9 +10,10 @@
 //! | `trl` | `prompt` and `completion`, each a list of messages | `messages` |
 //!
 //! `sharegpt` has its list also under `conversation`, and that of `from` and `value` under `messages`. A list
-//! of these two may be its text in JSON, as tables have it that hold no lists. A record that has one of
-//! gstore's own shapes is never taken for another, so a layout is found only where there would be an error.
-//! Other keys stay as they are, and every number keeps its digits.
+//! of these two may be its text in JSON, as tables have it that hold no lists. Where a list under `prompt`
+//! becomes `messages`, answers in it get the weight 0: only those after it are trained on. A record that has
+//! one of gstore's own shapes is never taken for another, so a layout is found only where there would be an
+//! error. Other keys stay as they are, and every number keeps its digits.
 
 use std::borrow::Cow;
 use std::str::FromStr;
@@ -259,8 +260,20 @@ fn halves(object: &Map<String, Value>) -> Result<TextKeys, LayoutError> {
     let (Some(prompt), Some(completion)) = (list("prompt"), list("completion")) else {
         return Err(wrong(Layout::Trl, "`prompt` and `completion`, each a list of messages"));
     };
-    let all = prompt.iter().chain(completion).cloned().collect();
+    let mut all = context(prompt);
+    all.extend(completion.iter().cloned());
     Ok(TextKeys { from: vec!["prompt", "completion"], keys: vec![("messages", Value::Array(all))] })
+}
+
+/// The messages of a prompt, with the weight 0 for what the assistant says in them, unless they have one.
+fn context(prompt: &[Value]) -> Vec<Value> {
+    let mut all = prompt.to_vec();
+    for message in all.iter_mut().filter(|message| message["role"] == "assistant") {
+        if message["weight"].is_null() {
+            message["weight"] = json!(0);
+        }
+    }
+    all
 }
 
 fn conversation(object: &Map<String, Value>) -> Result<TextKeys, LayoutError> {
@@ -336,7 +349,7 @@ fn preference(object: &Map<String, Value>) -> Result<TextKeys, LayoutError> {
         (Some(Value::Array(chosen)), prompt) => {
             let answers = chosen.first().is_some_and(|first| first["role"] == "assistant");
             let mut all = match prompt {
-                Some(Value::Array(prompt)) => prompt.clone(),
+                Some(Value::Array(prompt)) => context(prompt),
                 Some(Value::String(prompt)) if answers => vec![turn("user", prompt)],
                 _ => Vec::new(),
             };

@@ -134,6 +134,18 @@ fn an_answer_of_weight_zero_is_context_that_is_not_scored() {
     assert_eq!(count("one", "tokens"), count("zero", "tokens"));
     // Both answers are one digit with what closes it.
     assert_eq!(count("one", "scored_tokens"), 2 * count("zero", "scored_tokens"));
+    // What the assistant says in a prompt is such context.
+    let split = json!({ "id": "split", "completion": [{ "role": "assistant", "content": "3" }], "prompt": [
+        { "role": "user", "content": "1 + 2?" },
+        { "role": "assistant", "content": "4" },
+        { "role": "user", "content": "No." },
+    ] });
+    place.write("split.jsonl", format!("{split}\n"));
+    said(&ingest(&place, &["--dataset", "talks", "--data", "split.jsonl"], "loss"), 0, &["1 sample added"]);
+    assert_eq!(
+        ["tokens", "scored_tokens"].map(|what| count("split", what)),
+        ["tokens", "scored_tokens"].map(|what| count("zero", what))
+    );
     place.write("half.jsonl", format!("{}\n", talk("half", json!(0.5))));
     let refused = ["half.jsonl", "line 1", "`messages[1].weight` must be 0 (not scored) or 1, found 0.5"];
     said(&add(&place, "half", "half.jsonl", &[]), 1, &refused);

@@ -159,6 +159,42 @@ fn messages_in_halves_and_in_text_are_one_list() {
 }
 
 #[test]
+fn answers_in_a_prompt_are_context() {
+    let message = |role: &str, text: &str| json!({ "role": role, "content": text });
+    let weighed =
+        |text: &str, weight: Value| json!({ "role": "assistant", "content": text, "weight": weight });
+    let prompt = json!([
+        message("user", "q"),
+        message("assistant", "a"),
+        weighed("b", json!(1)),
+        weighed("c", json!(0)),
+        weighed("d", Value::Null),
+        message("user", "r"),
+    ]);
+    let answer = json!([message("assistant", "e"), message("user", "s"), message("assistant", "f")]);
+    for record in [
+        json!({ "prompt": prompt, "completion": answer }),
+        json!({ "prompt": prompt, "chosen": answer, "rejected": [] }),
+    ] {
+        let (text, record) = read(&record.to_string(), None).unwrap();
+        let stored: Value = serde_json::from_str(&text).unwrap();
+        let weights =
+            stored["messages"].as_array().unwrap().iter().map(|message| message.get("weight").cloned());
+        let want = [None, Some(0), Some(1), Some(0), Some(0), None, None, None, None];
+        assert_eq!(
+            weights.collect::<Vec<_>>(),
+            want.map(|weight| weight.map(|weight: i32| json!(weight))),
+            "{text}"
+        );
+        let Content::Messages(messages) = record.content else { panic!("no messages") };
+        let scored = messages.iter().filter(|message| message.scored).map(|message| message.content.as_str());
+        assert_eq!(scored.collect::<Vec<_>>(), ["b", "e", "f"]);
+        // What is stored is what is read later.
+        assert_eq!(read(&text, None).unwrap().1.content, Content::Messages(messages));
+    }
+}
+
+#[test]
 fn a_record_of_no_layout_is_named_with_its_keys() {
     let error = read(r#"{"question":"q","answer":"a"}"#, None).unwrap_err();
     assert!(error.contains("it has `question`, `answer`"), "{error}");
