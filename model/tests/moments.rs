@@ -7,7 +7,7 @@ use crate::common::optimizer::{index_keyed, name_keyed, specs, state};
 use crate::common::tiny::{noise, write_json};
 use gstore_model::params::total_len;
 use gstore_model::weights::{
-    Moments, MomentsError, MomentsFile, TorchArchive, TrainedTensor, TrainerState, peak_rate,
+    AdamConstants, Moments, MomentsError, MomentsFile, TorchArchive, TrainedTensor, TrainerState, peak_rate,
 };
 use serde_json::json;
 use tempfile::TempDir;
@@ -48,6 +48,23 @@ fn both_keyings_of_the_optimizer_state_agree() {
     assert_eq!(peak_rate(folder.path()).unwrap(), None, "a state without groups has no peak");
     archive::write(&folder.path().join("optimizer.pt"), &index_keyed(states()));
     assert_eq!(peak_rate(folder.path()).unwrap(), Some(2e-3));
+}
+
+#[test]
+fn constants_of_adam_are_those_of_the_groups_that_say_them() {
+    let folder = TempDir::new().unwrap();
+    let mut root = index_keyed(specs().iter().map(|spec| state(spec, 1)).collect());
+    assert!(open(&folder, &root).unwrap().constants().is_empty());
+    let params = Obj::List(vec![Obj::Int(0), Obj::Int(1)]);
+    let betas = Obj::List(vec![Obj::Float(0.5), Obj::Float(0.9)]);
+    let adam = dict([("betas", betas), ("eps", Obj::Float(1e-6)), ("params", params)]);
+    let other = dict([("eps", Obj::Float(1e-30)), ("params", Obj::List(Vec::new()))]);
+    if let Obj::Dict(entries) = &mut root {
+        entries[1].1 = Obj::List(vec![adam, other]);
+    }
+    let found = open(&folder, &root).unwrap().constants();
+    assert_eq!(found, [AdamConstants { betas: [0.5, 0.9], eps: 1e-6 }]);
+    assert_eq!(found[0].to_string(), "betas 0.5 and 0.9, eps 1e-6");
 }
 
 #[test]

@@ -246,6 +246,35 @@ fn an_adapter_is_not_used_with_another_model_of_the_same_sizes() {
 }
 
 #[test]
+fn constants_of_adam_that_an_ingest_does_not_take_are_told() {
+    let place = place();
+    let ingest = |training: &str, features: &str| {
+        let mut command =
+            place.gstore(&["ingest", "--dataset", "pool", "--data", "pool.jsonl", "--dim", "64"]);
+        command.args(["--features", features, "--run", training, "--checkpoints"]);
+        command.args([1, 2].map(|step| format!("{training}/checkpoint-{step}")));
+        binary::run(command.arg("--model").arg(world::demo().join("model")))
+    };
+    for (training, betas) in
+        [("usual", &[][..]), ("other", &["--adam-beta1", "0.5", "--adam-epsilon", "1e-6"][..])]
+    {
+        let mut command = place.gstore(&["train", "--data", "pool.jsonl", "--output", training]);
+        command.args(["--max-length", "64", "--max-steps", "2", "--save-steps", "1"]).args(betas);
+        binary::ok(command.arg("--model").arg(world::demo().join("model")));
+    }
+    let told = ingest("other", "grad-adam");
+    told.says(
+        0,
+        &["checkpoint-1/optimizer.pt and 1 other file: Adam had betas 0.5 and 0.999, eps 1e-6; \
+           grad-adam takes betas 0.9 and 0.999, eps 1e-8 all the same"],
+    );
+    assert_eq!(told.stderr.matches("Adam had").count(), 1, "{}", told.stderr);
+    for quiet in [ingest("other", "grad-normalised"), ingest("usual", "grad-adam")] {
+        assert!(quiet.code == 0 && !quiet.stderr.contains("Adam had"), "{}", quiet.stderr);
+    }
+}
+
+#[test]
 fn a_checkpoint_with_a_changed_bit_is_used_by_no_command() {
     let place = place();
     binary::ok(&mut train(&place, &[]));

@@ -26,6 +26,7 @@ pub use finite::{NOT_NUMBERS, check_finite, unsound_model};
 pub use folder::{ModelFolder, checkpoints_in, has_config, numbered_checkpoints, unused_note};
 pub use gstore_state::{DamagedFile, GstoreState, check_written};
 pub use moments::{
-    Moments, MomentsError, MomentsFile, TensorMoments, TrainedTensor, WeightDecay, read_momentum,
+    AdamConstants, Moments, MomentsError, MomentsFile, TensorMoments, TrainedTensor, WeightDecay,
+    read_momentum,
 };
 pub use trainer::{LogEntry, TrainerError, TrainerState, peak_rate};

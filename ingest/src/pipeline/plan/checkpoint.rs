@@ -1,9 +1,9 @@
 //! Checkpoints of a plan: what they are, and what is missing of their features.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use gstore_core::Kind;
+use gstore_core::{Kind, many};
 use gstore_store::{
     CheckpointId, EncodingSpec, FeatureAttrs, FeatureDesc, FeatureState, RowSet, SignRotation, Snapshot,
 };
@@ -16,12 +16,12 @@ use super::super::tracked::{GradientSizes, TrackedTensors};
 use super::super::window::BatchLimits;
 use super::super::{IngestError, Progress, Unit};
 use super::inputs::step_and_weight;
-use crate::gradient::module_shapes;
+use crate::gradient::{AdamParams, module_shapes};
 use crate::projection::{ModuleShape, NOMINAL_TOKENS, ProjectionSpec, ProjectionSummary, explain};
 use gstore_model::architectures::Decoder;
 use gstore_model::gradients::HostFactors;
 use gstore_model::params::TensorSpec;
-use gstore_model::weights::{Adapter, BaseDigests, ModelFolder, unused_note};
+use gstore_model::weights::{AdamConstants, Adapter, BaseDigests, ModelFolder, MomentsFile, unused_note};
 
 /// One checkpoint of a plan.
 pub struct CheckpointPlan {
@@ -33,6 +33,8 @@ pub struct CheckpointPlan {
     pub decoder: Decoder,
     /// Weights that the model has no place for, as a note names them.
     pub(super) unused: Option<String>,
+    /// The optimizer's state and the constants that Adam had, where the Adam form takes others.
+    pub(super) other_adam: Option<(PathBuf, AdamConstants)>,
     /// Differentiated tensors of the model itself, as indices into the decoder's params; none with an
     /// adapter.
     pub tracked: Vec<usize>,
@@ -135,7 +137,10 @@ pub(in super::super) fn describe_checkpoint(
     id: CheckpointId,
     encoding: &str,
 ) -> Result<CheckpointPlan, IngestError> {
-    let moments = tracked.moments(request, arg)?.map(|file| file.digest()).transpose()?;
+    let state = tracked.moments(request, arg)?;
+    let moments = state.as_ref().map(MomentsFile::digest).transpose()?;
+    let of_adam = state.as_ref().filter(|_| request.kinds.contains(&Kind::GradAdam));
+    let other_adam = of_adam.and_then(|state| other_adam(state, &request.adam));
     let measure = tracked.measure(request, arg, &id)?;
     let decoder = tracked.folder.decoder().clone();
     let unused = tracked.folder.unused_weights();
@@ -163,6 +168,7 @@ pub(in super::super) fn describe_checkpoint(
         id,
         decoder,
         unused,
+        other_adam,
         tracked: indices,
         tensors,
         projection,
@@ -173,6 +179,17 @@ pub(in super::super) fn describe_checkpoint(
         limits,
         memory,
     })
+}
+
+/// The file of an optimizer's state and the constants that Adam had, if those of the form are others.
+fn other_adam(state: &MomentsFile, form: &AdamParams) -> Option<(PathBuf, AdamConstants)> {
+    let taken = constants(form);
+    let had = state.constants().into_iter().find(|had| *had != taken)?;
+    Some((state.path().to_owned(), had))
+}
+
+fn constants(form: &AdamParams) -> AdamConstants {
+    AdamConstants { betas: [form.b1, form.b2], eps: form.eps }
 }
 
 /// Reads the weights of checkpoints of a run, and refuses those that are not what the run was registered
@@ -257,6 +274,24 @@ pub(super) fn unused_notes(
         Some(unused_note(weights, folders.first()?, folders.len() - 1))
     };
     folders.iter().filter_map(note).collect()
+}
+
+/// Notes of optimizers whose Adam had other constants than the form takes: one of all that had the same.
+pub(super) fn adam_notes(request: &IngestRequest, checkpoints: &[CheckpointPlan]) -> Vec<String> {
+    let mut files: BTreeMap<String, Vec<&Path>> = BTreeMap::new();
+    for (file, had) in checkpoints.iter().filter_map(|plan| plan.other_adam.as_ref()) {
+        files.entry(had.to_string()).or_default().push(file);
+    }
+    let taken = constants(&request.adam);
+    let note = |(had, files): (&String, &Vec<&Path>)| {
+        let (first, others) = files.split_first()?;
+        let others = match others.len() as u64 {
+            0 => String::new(),
+            n => format!(" and {}", many(n, "other file")),
+        };
+        Some(format!("{}{others}: Adam had {had}; grad-adam takes {taken} all the same", first.display()))
+    };
+    files.iter().filter_map(note).collect()
 }
 
 /// A note where a new one-bit feature starts next to an older one whose signs were not rotated.

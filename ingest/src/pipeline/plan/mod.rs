@@ -24,7 +24,7 @@ pub use inputs::check_inputs;
 pub(super) use inputs::encoder;
 pub(super) use job::check_run_name;
 
-use checkpoint::{plan_checkpoint, refuse_twins, unrotated_note, unused_notes};
+use checkpoint::{adam_notes, plan_checkpoint, refuse_twins, unrotated_note, unused_notes};
 use inputs::check_request;
 
 /// Everything that an ingest will do.
@@ -124,6 +124,7 @@ impl IngestPlan {
         }
         progress.finish();
         unused_notes(&request, &base, &checkpoints).iter().for_each(|note| progress.note(note));
+        adam_notes(&request, &checkpoints).iter().for_each(|note| progress.note(note));
         refuse_twins(&checkpoints)?;
         let features = checkpoints.iter().flat_map(|checkpoint| &checkpoint.features);
         features

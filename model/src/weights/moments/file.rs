@@ -1,5 +1,6 @@
 //! An opened optimizer state: moments tensor by tensor.
 
+use std::fmt;
 use std::path::Path;
 
 use super::error::MomentsError;
@@ -16,6 +17,22 @@ pub struct TensorMoments {
     pub exp_avg: Option<Vec<f32>>,
     /// Second moment of the gradient; never negative.
     pub exp_avg_sq: Vec<f32>,
+}
+
+/// What an optimizer of Adam's kind computed its moments and its steps with.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct AdamConstants {
+    /// Decays of the first and of the second moment.
+    pub betas: [f64; 2],
+    /// Keeps the denominator from zero.
+    pub eps: f64,
+}
+
+impl fmt::Display for AdamConstants {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { betas: [first, second], eps } = self;
+        write!(f, "betas {first:?} and {second:?}, eps {eps:?}")
+    }
 }
 
 /// The moments of some tensors in an optimizer state; values are read when they are asked for.
@@ -62,6 +79,22 @@ impl MomentsFile {
             file.places.push(place);
         }
         Ok(file)
+    }
+
+    /// The file.
+    pub fn path(&self) -> &Path {
+        self.archive.path()
+    }
+
+    /// The constants of each parameter group that says them, as those of Adam and AdamW do.
+    pub fn constants(&self) -> Vec<AdamConstants> {
+        let of = |group: &PickleValue| {
+            let [first, second] = group.get("betas")?.items()? else { return None };
+            let betas = [first.as_f64()?, second.as_f64()?];
+            Some(AdamConstants { betas, eps: group.get("eps")?.as_f64()? })
+        };
+        let groups = self.archive.root().get("param_groups").and_then(PickleValue::items);
+        groups.unwrap_or_default().iter().filter_map(of).collect()
     }
 
     /// The wanted tensors, in `named_parameters()` order.

@@ -16,7 +16,7 @@ mod trained;
 use std::path::{Path, PathBuf};
 
 pub use error::MomentsError;
-pub use file::{MomentsFile, TensorMoments};
+pub use file::{AdamConstants, MomentsFile, TensorMoments};
 pub use momentum::read_momentum;
 pub use trained::{TrainedTensor, WeightDecay};
 
