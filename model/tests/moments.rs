@@ -118,7 +118,7 @@ fn moments_that_do_not_fit_are_refused() {
             ]),
             &["offset 3"],
         ),
-        (dict([("state", Obj::Dict(vec![]))]), &["no step"]),
+        (dict([("state", Obj::Dict(vec![]))]), &["no step", "SGD without momentum"]),
         (dict([("weights", Obj::None)]), &["no key \"state\""]),
         (Obj::List(vec![]), &["no key \"state\""]),
         (dict([("state", Obj::Dict(vec![(Obj::None, Obj::None)]))]), &["neither numbers nor names"]),

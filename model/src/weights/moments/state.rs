@@ -15,7 +15,10 @@ pub(super) fn find(
 ) -> Result<Vec<Option<usize>>, MomentsError> {
     let entries = entries(archive)?;
     match entries.first() {
-        None => Err(not_a_state(archive, "\"state\" is empty: the optimizer took no step")),
+        None => Err(not_a_state(
+            archive,
+            "\"state\" is empty: the optimizer took no step, or keeps nothing, as SGD without momentum",
+        )),
         Some((PickleValue::Str(_), _)) => by_name(archive, entries, trained),
         Some((PickleValue::Int(_), _)) => by_index(archive, entries, trained),
         Some(_) => Err(not_a_state(archive, "the keys of \"state\" are neither numbers nor names")),
