@@ -134,10 +134,22 @@ fn moments_that_do_not_fit_are_refused() {
         states.push((text("lm_head.weight"), good(0)));
     }
     assert_says(&load(&folder, &extra).unwrap_err(), &["lm_head.weight", "lacks"]);
-    assert_says(
-        &Moments::find(&folder.path().join("nowhere")).unwrap_err().to_string(),
-        &["optimizer.pt nor optimizer.bin"],
-    );
+    let none = Moments::find(&folder.path().join("nowhere")).unwrap_err().to_string();
+    assert_says(&none, &["optimizer.pt nor optimizer.bin", "the moments that the trainer saved"]);
+}
+
+#[test]
+fn states_in_parts_are_told_with_what_to_do_about_them() {
+    for (parts, words) in [
+        ("global_step6", ["global_step6 has the state of DeepSpeed in parts", "grad-sgd"]),
+        ("optimizer_0", ["optimizer_0 has the state of FSDP in parts", "FULL_STATE_DICT"]),
+    ] {
+        let folder = TempDir::new().unwrap();
+        fs_err::create_dir(folder.path().join(parts)).unwrap();
+        fs_err::create_dir(folder.path().join("tokenizer")).unwrap();
+        let told = Moments::find(folder.path()).unwrap_err().to_string();
+        assert_says(&told, &["neither optimizer.pt nor optimizer.bin", words[0], words[1]]);
+    }
 }
 
 #[test]

@@ -126,7 +126,7 @@ fn read_optimizer<B: Backend + Clone>(
 
 fn optimizer_file(folder: &Path) -> Result<PathBuf, TrainError> {
     Moments::find(folder).map_err(|error| match error {
-        MomentsError::Missing(_) => {
+        MomentsError::Missing { .. } => {
             let name = if is_adapter(folder) { "adapter" } else { "model" };
             let start = Remedy::Option(name, &folder.display().to_string()).to_string();
             let back = earlier_checkpoint_hint(folder).map_or_else(String::new, |back| format!("\n  or {back}"));

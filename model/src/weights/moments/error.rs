@@ -11,9 +11,14 @@ use crate::files::TorchError;
 #[non_exhaustive]
 pub enum MomentsError {
     #[error(
-        "{0} has neither optimizer.pt nor optimizer.bin; the Adam feature needs the moments that the trainer saved"
+        "{folder} has neither optimizer.pt nor optimizer.bin; {}",
+        instead.as_deref().unwrap_or("the Adam feature needs the moments that the trainer saved")
     )]
-    Missing(PathBuf),
+    Missing {
+        folder: PathBuf,
+        /// A state that is not read, and what to do about it.
+        instead: Option<String>,
+    },
     #[error(transparent)]
     Archive(#[from] TorchError),
     /// The file is readable but not an optimizer state.

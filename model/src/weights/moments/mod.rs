@@ -40,7 +40,7 @@ impl Moments {
             .into_iter()
             .map(|name| folder.join(name))
             .find(|path| path.exists())
-            .ok_or_else(|| MomentsError::Missing(folder.to_owned()))
+            .ok_or_else(|| MomentsError::Missing { folder: folder.to_owned(), instead: parts_in(folder) })
     }
 
     /// Loads the moments of an adapter's factors from an optimizer state of either keying.
@@ -86,6 +86,24 @@ impl MomentsFile {
         }
         Ok(hasher.finalize().to_hex().to_string())
     }
+}
+
+/// What is to be said of an optimizer state in parts, which are not read, if a checkpoint has one.
+fn parts_in(checkpoint: &Path) -> Option<String> {
+    let entries = fs_err::read_dir(checkpoint).into_iter().flatten().flatten();
+    let folders =
+        entries.filter(|entry| entry.path().is_dir()).filter_map(|e| e.file_name().into_string().ok());
+    let told = |name: String| {
+        let (program, way_out) = if name.starts_with("global_step") {
+            ("DeepSpeed", "train without it for a state in one file, or take grad-sgd, which needs none")
+        } else if name.starts_with("optimizer_") {
+            ("FSDP", "save the checkpoint with FULL_STATE_DICT, which writes optimizer.bin")
+        } else {
+            return None;
+        };
+        Some(format!("{name} has the state of {program} in parts, which are not read: {way_out}"))
+    };
+    folders.filter_map(told).min()
 }
 
 fn add_values(hasher: &mut blake3::Hasher, values: &[f32]) {
