@@ -100,7 +100,10 @@ fn damaged_model_folders_are_refused() {
     tiny.write(&path);
     fs_err::rename(&weights, path.join("pytorch_model.bin")).unwrap();
     assert_says(&open(), &["model.safetensors", "pytorch_model.bin is a pickle"]);
-    fs_err::remove_file(path.join("pytorch_model.bin")).unwrap();
+    let index = path.join("pytorch_model.bin.index.json");
+    fs_err::rename(path.join("pytorch_model.bin"), &index).unwrap();
+    assert_says(&open(), &["model.safetensors", "pytorch_model.bin.index.json names pickles, which gstore"]);
+    fs_err::remove_file(index).unwrap();
 
     tiny.weights.get_mut("model.layers.1.mlp.up_proj.weight").unwrap().0 = vec![16, 24];
     tiny.write(&path);

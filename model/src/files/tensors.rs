@@ -210,7 +210,8 @@ fn missing_weights(folder: &Path, stem: &str) -> ModelError {
         .find(|name| folder.join(name).exists());
     let hint = match pickled {
         Some(name) => {
-            format!("; {name} is a pickle, which gstore does not load: save with safe_serialization=True")
+            let what = if name.ends_with(".json") { "names pickles" } else { "is a pickle" };
+            format!("; {name} {what}, which gstore does not load: save with safe_serialization=True")
         }
         None => "; put it back from a copy, or give another folder".to_owned(),
     };
