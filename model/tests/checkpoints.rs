@@ -109,6 +109,11 @@ fn damaged_model_folders_are_refused() {
     tiny.write(&path);
     assert_says(&open(), &["model.layers.1.mlp.up_proj.weight", "[16, 24]", "expected [24, 16]"]);
     tiny = Tiny::new();
+    let packed = tiny.weights.remove("model.layers.0.self_attn.q_proj.weight").unwrap();
+    tiny.weights.insert("model.layers.0.self_attn.q_proj.qweight".to_owned(), packed);
+    tiny.write(&path);
+    assert_says(&open(), &["model.safetensors", "q_proj.qweight is quantised", "original"]);
+    tiny = Tiny::new();
     tiny.weights.remove("model.norm.weight");
     tiny.write(&path);
     assert_says(&open(), &["model.norm.weight is missing"]);

@@ -120,8 +120,20 @@ impl TensorSet {
 
     /// The entry of a tensor that must be there.
     pub fn require(&self, name: &str) -> Result<&TensorEntry, ModelError> {
-        self.get(name)
-            .ok_or_else(|| ModelError::MissingTensor { folder: self.folder.clone(), name: name.to_owned() })
+        self.get(name).ok_or_else(|| self.missing(name))
+    }
+
+    /// The error of a tensor that is not there: GPTQ and AWQ have others in place of a weight, and their older
+    /// versions say nothing of it in `config.json`.
+    fn missing(&self, name: &str) -> ModelError {
+        let packed = name.strip_suffix(".weight").map(|stem| format!("{stem}.qweight"));
+        match packed.and_then(|packed| Some((self.get(&packed)?, packed))) {
+            Some((entry, packed)) => {
+                let path = self.file_of(entry).to_owned();
+                ModelError::Quantised { path, what: format!("tensor {packed}") }
+            }
+            None => ModelError::MissingTensor { folder: self.folder.clone(), name: name.to_owned() },
+        }
     }
 
     /// The file that holds a tensor.
