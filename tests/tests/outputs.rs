@@ -57,6 +57,31 @@ fn lists_and_objects_are_columns_of_their_types_and_can_be_added_again() {
     assert_eq!(rows, ["2,0.5,no,VARCHAR,[1]", "0,,,VARCHAR,[2]"]);
 }
 
+#[test]
+fn weights_of_messages_are_in_a_table_that_can_be_added_again() {
+    let place = Place::new();
+    let talks = [
+        r#"{"id":"a","messages":[{"role":"user","content":"1?"},{"role":"assistant","content":"2","weight":0},{"role":"user","content":"no"},{"role":"assistant","content":"1"}]}"#,
+        r#"{"id":"b","messages":[{"role":"user","content":"2?"},{"role":"assistant","content":"2"}]}"#,
+    ];
+    place.write("talks.jsonl", talks.join("\n") + "\n");
+    place.ingested("talks", Some(Path::new("talks.jsonl")), "grad-sgd");
+    for (i, name) in ["x.parquet", "x.arrow", "x.csv", "saved/"].into_iter().enumerate() {
+        let back = format!("back{i}");
+        place.ok(&["select", "--pool", "talks", "--target", "talks", "--top", "2", "-o", name]);
+        place.ok(&["add", "--dataset", &back, "--data", name]);
+        for (id, talk) in ["a", "b"].into_iter().zip(talks) {
+            let record = place.ok(&[
+                "query",
+                "--format",
+                "lines",
+                &format!("SELECT record FROM {back} WHERE id = '{id}'"),
+            ]);
+            assert_eq!(record.trim_end(), talk, "{name}");
+        }
+    }
+}
+
 /// Runs a command that must be refused as wrong usage with these words, and leaves the folder as it was.
 fn refused(place: &Place, args: &[&str], words: &[&str]) {
     let before = place.names();

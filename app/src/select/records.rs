@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use std::ops::Range;
 use std::sync::Arc;
 
-use arrow_array::builder::{ListBuilder, StringBuilder, StructBuilder};
+use arrow_array::builder::{Int64Builder, ListBuilder, StringBuilder, StructBuilder};
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Float64Type, Int64Type};
 use arrow_array::{
@@ -34,6 +34,8 @@ pub(super) struct Records<'a> {
     with_scores: bool,
     /// Keys of the records' text, in the order of the columns.
     texts: Vec<&'static str>,
+    /// What messages with weights are; none where no message has one.
+    weighed: Option<NestedValues>,
     /// With the type of a column of lists or objects.
     metadata: Vec<(ColumnDef, Option<DataType>)>,
 }
@@ -85,12 +87,12 @@ impl<'a> Records<'a> {
         let is_open = |own: &ColumnDef| nested == NestedValues::Typed && own.ty == ColumnType::Text;
         let mut shapes: Vec<Option<NestedShape>> =
             metadata.iter().map(|own| is_open(own).then_some(NestedShape::Null)).collect();
-        let mut found = BTreeSet::new();
+        let (mut found, mut has_weights) = (BTreeSet::new(), false);
         for chunk in rows.chunks(CHUNK) {
             for (scored, record) in chunk.iter().zip(column(chunk, pools, "record")?) {
                 let record = written_record(&record, scored.row)?;
                 let values = values(record)?;
-                check_messages(&values, scored)?;
+                has_weights |= has_weight(&values, scored)?;
                 for (own, shape) in metadata.iter().zip(&mut shapes) {
                     *shape = shape.take().and_then(|seen| match values.get(&own.key) {
                         None => Some(seen),
@@ -106,7 +108,8 @@ impl<'a> Records<'a> {
         let order = ["messages", "prompt", "completion", "text"];
         let texts = order.into_iter().filter(|key| found.contains(key)).collect();
         let types = shapes.into_iter().map(|shape| shape?.nested());
-        Ok(Self { pools, rows, with_scores, texts, metadata: metadata.into_iter().zip(types).collect() })
+        let (weighed, metadata) = (has_weights.then_some(nested), metadata.into_iter().zip(types).collect());
+        Ok(Self { pools, rows, with_scores, texts, weighed, metadata })
     }
 
     /// The records of the rows at these places.
@@ -117,16 +120,22 @@ impl<'a> Records<'a> {
         let contents =
             rows.iter().zip(&records).map(|(scored, record)| texts(written_record(record, scored.row)?));
         let contents = contents.collect::<Result<Vec<_>, _>>()?;
+        let is_nested = self.weighed.is_some() || self.metadata.iter().any(|(_, nested)| nested.is_some());
+        let objects = rows.iter().zip(&records).filter(|_| is_nested);
+        let objects = objects.map(|(scored, record)| values(written_record(record, scored.row)?));
+        let objects = objects.collect::<Result<Vec<Value>, AnswerError>>()?;
         let mut columns: Vec<(&str, ArrayRef)> = vec![("id", Arc::new(ids))];
         for key in &self.texts {
             let cells =
                 contents.iter().map(|texts| texts.iter().find(|(own, _)| own == key).map(|(_, text)| text));
-            columns.push((key, if *key == "messages" { messages_column(cells) } else { text_column(cells) }));
+            let column = match (*key, self.weighed) {
+                // A list would have a null for each message without weight.
+                ("messages", Some(NestedValues::Text)) => json_column(key, &objects),
+                ("messages", weighed) => messages_column(cells, weighed.map(|_| &objects[..])),
+                _ => text_column(cells),
+            };
+            columns.push((key, column));
         }
-        let is_nested = self.metadata.iter().any(|(_, nested)| nested.is_some());
-        let objects = rows.iter().zip(&records).filter(|_| is_nested);
-        let objects = objects.map(|(scored, record)| values(written_record(record, scored.row)?));
-        let objects = objects.collect::<Result<Vec<Value>, AnswerError>>()?;
         for (own, nested) in &self.metadata {
             let column = match nested {
                 None => self.metadata(rows, own)?,
@@ -225,17 +234,23 @@ fn values(record: &[u8]) -> Result<Value, AnswerError> {
     serde_json::from_slice(record).map_err(|error| AnswerError::Refused(error.to_string()))
 }
 
-/// Refuses messages that say more than who speaks and what.
-fn check_messages(record: &Value, scored: &Scored) -> Result<(), AnswerError> {
+/// Whether a message has a weight. Refuses messages that say more than that, who speaks and what.
+fn has_weight(record: &Value, scored: &Scored) -> Result<bool, AnswerError> {
     let messages = record.get("messages").and_then(Value::as_array).into_iter().flatten();
-    let mut keys = messages.filter_map(Value::as_object).flat_map(|message| message.keys());
-    if let Some(key) = keys.find(|key| !["role", "content"].contains(&key.as_str())) {
-        return Err(AnswerError::Refused(format!(
-            "a message of row {} has `{key}`, which has no place in a table; write .jsonl",
-            scored.row
-        )));
+    let mut found = false;
+    for (key, value) in messages.filter_map(Value::as_object).flatten() {
+        match key.as_str() {
+            "role" | "content" => {}
+            "weight" if value.is_i64() => found = true,
+            _ => {
+                return Err(AnswerError::Refused(format!(
+                    "a message of row {} has `{key}`, which has no place in a table; write .jsonl",
+                    scored.row
+                )));
+            }
+        }
     }
-    Ok(())
+    Ok(found)
 }
 
 fn text_column<'t>(cells: impl Iterator<Item = Option<&'t RecordText>>) -> ArrayRef {
@@ -246,20 +261,36 @@ fn text_column<'t>(cells: impl Iterator<Item = Option<&'t RecordText>>) -> Array
     Arc::new(texts.collect::<StringArray>())
 }
 
-/// A list of `{role, content}` for each cell.
-fn messages_column<'t>(cells: impl Iterator<Item = Option<&'t RecordText>>) -> ArrayRef {
-    let fields = ["role", "content"].map(|name| Field::new(name, DataType::Utf8, false));
-    let mut lists = ListBuilder::new(StructBuilder::from_fields(fields.to_vec(), 0));
-    for cell in cells {
+/// The JSON text of a key of each record.
+fn json_column(key: &str, records: &[Value]) -> ArrayRef {
+    Arc::new(records.iter().map(|record| record.get(key).map(Value::to_string)).collect::<StringArray>())
+}
+
+/// A list of `{role, content}` for each cell, with the `weight` that a message has in the record where the
+/// records are given.
+fn messages_column<'t>(
+    cells: impl Iterator<Item = Option<&'t RecordText>>,
+    weighed: Option<&[Value]>,
+) -> ArrayRef {
+    let mut fields = ["role", "content"].map(|name| Field::new(name, DataType::Utf8, false)).to_vec();
+    fields.extend(weighed.map(|_| Field::new("weight", DataType::Int64, true)));
+    let mut lists = ListBuilder::new(StructBuilder::from_fields(fields, 0));
+    for (row, cell) in cells.enumerate() {
         let messages = match cell {
             Some(RecordText::Messages(messages)) => messages.as_slice(),
             _ => &[],
         };
-        for (role, content) in messages {
+        for (at, (role, content)) in messages.iter().enumerate() {
             for (i, text) in [*role, content.as_str()].into_iter().enumerate() {
                 if let Some(field) = lists.values().field_builder::<StringBuilder>(i) {
                     field.append_value(text);
                 }
+            }
+            if let Some(records) = weighed
+                && let Some(field) = lists.values().field_builder::<Int64Builder>(2)
+            {
+                // Messages that call tools are refused, so each is one of the record's.
+                field.append_option(records[row]["messages"][at]["weight"].as_i64());
             }
             lists.values().append(true);
         }
