@@ -3,7 +3,7 @@
 use super::folder::encoding_name;
 use super::plan::{Move, SealedEncoding};
 use super::publish::{Completion, Finish};
-use super::rows::{live_rows, published_rows};
+use super::rows::published_rows;
 use super::run::Job;
 use super::run_part::run_part;
 use super::work::FeatureWork;
@@ -125,7 +125,7 @@ impl Job {
             Completion::WithAllRows => Some(RowSet::from_range(0..dataset.next_row)),
         };
         if let Some(wanted) = wanted {
-            let live = live_rows(now, dataset)?.intersection(&wanted);
+            let live = now.live_rows(dataset)?.intersection(&wanted);
             if live.difference(&there).difference(&new).is_empty() {
                 part.state = FeatureState::Complete;
             }

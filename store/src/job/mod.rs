@@ -36,7 +36,7 @@ pub(crate) use folder::{
 pub(crate) use plan::{Intents, JobFile, SealedEncoding};
 pub(crate) use publish::{Completion, Finish, PublishOutcome};
 pub(crate) use resume::{check_plan, sound_rows, take_over};
-pub(crate) use rows::{live_rows, published_rows, purged_rows};
+pub(crate) use rows::{published_rows, purged_rows};
 pub(crate) use run_part::{KnownCheckpoint, run_part};
 pub(crate) use shard_note::EQUAL_ROWS;
 

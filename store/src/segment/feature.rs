@@ -86,13 +86,18 @@ impl FeatureReader {
 
     /// Exactly which live rows it has. Reads only blocks that have gaps.
     pub fn row_set(&self) -> Result<RowSet, ReadError> {
+        Ok(self.stored_rows()?.intersection(&self.live))
+    }
+
+    /// The same with deleted rows.
+    pub(crate) fn stored_rows(&self) -> Result<RowSet, ReadError> {
         let mut scratch = BlockBuffer::new();
         let mut sets = Vec::new();
         for b in &self.index {
             let (segment, block) = self.own_block(*b)?;
             sets.extend(segment.block_rows(block, &mut scratch)?.ranges().iter().cloned());
         }
-        Ok(RowSet::from_ranges(sets).intersection(&self.live))
+        Ok(RowSet::from_ranges(sets))
     }
 
     /// Number of stored vectors, those of deleted rows among them.

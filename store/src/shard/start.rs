@@ -6,7 +6,7 @@ use super::split::split_rows;
 use crate::error::{LookupError, ShardError};
 use crate::job::{
     Content, EQUAL_ROWS, JOB, Job, JobFile, JobFolder, JobPlan, LIMIT, RECEIPT, SAMPLES, ShardIndex,
-    ShardNote, check_plan, live_rows, read_json, take_over,
+    ShardNote, check_plan, read_json, take_over,
 };
 use crate::layout::Env;
 use crate::manifest::{Extra, RunUpdate, VERSION};
@@ -39,7 +39,7 @@ impl ShardPlan {
         out: impl Into<PathBuf>,
     ) -> Result<Self, ShardError> {
         let part = snapshot.dataset(dataset)?;
-        let live = live_rows(&snapshot, part)?;
+        let live = snapshot.live_rows(part)?;
         let split = split_rows(&live, shard.count());
         // There is a part for each of the shards.
         let own = split.get(shard.place()).cloned().unwrap_or_default();

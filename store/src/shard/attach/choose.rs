@@ -6,7 +6,7 @@
 use super::checks::Checks;
 use super::read::Shard;
 use crate::error::AttachError;
-use crate::job::{JobFeature, attached, live_rows, published_rows, purged_rows};
+use crate::job::{JobFeature, attached, published_rows, purged_rows};
 use crate::manifest::SegmentEntry;
 use crate::shard::ReceiptFile;
 use crate::shard::receipt::FileContent;
@@ -14,6 +14,7 @@ use crate::store::{Snapshot, Store};
 use gstore_core::RowSet;
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use uuid::Uuid;
 
 /// What to take.
@@ -60,7 +61,7 @@ struct StoredFeature {
     rows: RowSet,
     receipts: Vec<String>,
     /// Of the dataset.
-    live: RowSet,
+    live: Arc<RowSet>,
     purged: RowSet,
     checks: Checks,
 }
@@ -113,7 +114,7 @@ fn look(
         files: part.iter().flat_map(|p| &p.segments).map(|s| s.uuid).collect(),
         rows: published_rows(snapshot, key)?,
         receipts: part.map_or_else(Vec::new, |p| attached(p)),
-        live: live_rows(snapshot, dataset)?,
+        live: snapshot.live_rows(dataset)?,
         purged: purged_rows(snapshot, dataset)?,
         checks: Checks::new(store),
     })
@@ -157,5 +158,5 @@ pub(super) fn missing(
     let key = feature.desc.key();
     let dataset = snapshot.dataset(&feature.desc.dataset)?;
     let there = published_rows(snapshot, &key)?.union(&choice.rows_of(&key));
-    Ok(live_rows(snapshot, dataset)?.difference(&there))
+    Ok(snapshot.live_rows(dataset)?.difference(&there))
 }
