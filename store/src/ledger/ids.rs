@@ -4,7 +4,7 @@ use super::{Ledger, LedgerError, Unusable, codec};
 use crate::manifest::DatasetPart;
 use crate::samples::{SampleReader, scan_known};
 use gstore_core::{Cancel, Digest, Progress, RowSet, Unit};
-use redb::{Database, ReadableDatabase, TableDefinition, WriteTransaction};
+use redb::{Database, ReadOnlyTable, ReadableDatabase, TableDefinition, WriteTransaction};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -91,48 +91,37 @@ impl Ledger {
 
     /// How many ids of a dataset lead to rows of `rows`.
     pub(crate) fn count_in(&self, dataset: u32, rows: &RowSet) -> Result<u64, Unusable> {
-        self.with(|db| {
-            let read = db.begin_read().map_err(Unusable::new)?;
-            let table = match read.open_table(IDS) {
-                Ok(table) => table,
-                Err(redb::TableError::TableDoesNotExist(_)) => return Ok(0),
-                Err(e) => return Err(Unusable::new(e)),
-            };
-            let start = dataset.to_be_bytes();
-            let mut n = 0;
-            for entry in table.range(start.as_slice()..).map_err(Unusable::new)? {
-                let (key, value) = entry.map_err(Unusable::new)?;
-                if !key.value().starts_with(&start) {
-                    break;
-                }
-                let known: LedgerEntry = codec::decode(key.value(), value.value()).map_err(Unusable::new)?;
-                n += u64::from(rows.contains(known.row));
-            }
-            Ok(n)
-        })
+        let mut n = 0;
+        self.each_in(dataset, rows, |_, _| n += 1)?;
+        Ok(n)
     }
 
     /// Ids that lead to some rows of a dataset; at most `limit`. Reads all ids of the dataset.
     pub(crate) fn ids_of(&self, dataset: u32, rows: &RowSet, limit: usize) -> Result<Vec<String>, Unusable> {
+        let mut out = Vec::new();
+        self.each_in(dataset, rows, |id, row| {
+            if out.len() < limit {
+                out.push((row, String::from_utf8_lossy(id).into_owned()));
+            }
+        })?;
+        out.sort_unstable();
+        Ok(out.into_iter().map(|(_, id)| id).collect())
+    }
+
+    /// Hands out id and row of every id of a dataset that leads to one of some rows.
+    fn each_in(&self, dataset: u32, rows: &RowSet, mut take: impl FnMut(&[u8], u64)) -> Result<(), Unusable> {
         self.with(|db| {
-            let read = db.begin_read().map_err(Unusable::new)?;
-            let table = match read.open_table(IDS) {
-                Ok(table) => table,
-                Err(redb::TableError::TableDoesNotExist(_)) => return Ok(Vec::new()),
-                Err(e) => return Err(Unusable::new(e)),
-            };
+            let Some(table) = open(db, IDS)? else { return Ok(()) };
             let prefix = dataset.to_be_bytes();
-            let mut out = Vec::new();
             for entry in table.range(prefix.as_slice()..).map_err(Unusable::new)? {
                 let (key, value) = entry.map_err(Unusable::new)?;
                 let Some(id) = key.value().strip_prefix(prefix.as_slice()) else { break };
                 let known: LedgerEntry = codec::decode(key.value(), value.value()).map_err(Unusable::new)?;
-                if rows.contains(known.row) && out.len() < limit {
-                    out.push((known.row, String::from_utf8_lossy(id).into_owned()));
+                if rows.contains(known.row) {
+                    take(id, known.row);
                 }
             }
-            out.sort_unstable();
-            Ok(out.into_iter().map(|(_, id)| id).collect())
+            Ok(())
         })
     }
 
@@ -245,13 +234,20 @@ impl Ledger {
     }
 }
 
+/// What was committed last of a table; `None` before anything was.
+fn open(
+    db: &Database,
+    table: Table,
+) -> Result<Option<ReadOnlyTable<&'static [u8], &'static [u8]>>, Unusable> {
+    match db.begin_read().map_err(Unusable::new)?.open_table(table) {
+        Ok(table) => Ok(Some(table)),
+        Err(redb::TableError::TableDoesNotExist(_)) => Ok(None),
+        Err(e) => Err(Unusable::new(e)),
+    }
+}
+
 fn value<T: DeserializeOwned>(db: &Database, table: Table, key: &[u8]) -> Result<Option<T>, Unusable> {
-    let read = db.begin_read().map_err(Unusable::new)?;
-    let table = match read.open_table(table) {
-        Ok(table) => table,
-        Err(redb::TableError::TableDoesNotExist(_)) => return Ok(None),
-        Err(e) => return Err(Unusable::new(e)),
-    };
+    let Some(table) = open(db, table)? else { return Ok(None) };
     match table.get(key).map_err(Unusable::new)? {
         Some(value) => codec::decode(key, value.value()).map(Some).map_err(Unusable::new),
         None => Ok(None),
