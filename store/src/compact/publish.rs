@@ -61,15 +61,10 @@ impl Compaction<'_> {
             return Ok(());
         }
         let placed = self.store.env().place(&moves).map_err(CommitError::from);
-        let published = placed.and_then(|()| {
-            publish(self.store, &lock, &now, change).inspect_err(|e| {
-                if !e.is_unclear() {
-                    self.store.env().unplace(&moves);
-                }
-            })
-        });
+        let published = placed.and_then(|()| publish(self.store, &lock, &now, change));
         let snapshot = published.inspect_err(|e| {
             if !e.is_unclear() {
+                self.store.env().unplace(&moves);
                 self.store.env().remove_unreferenced(bitmaps);
             }
         })?;

@@ -95,7 +95,9 @@ pub(super) fn purge(
             rewrite.publish(store, &lock, &base, cut(&base, part, features, gone.len(), rewrite.replaced))
         });
         let published = published.inspect_err(|e| {
-            if !is_unclear(e) {
+            // What `CURRENT` may name stays.
+            if !matches!(e, ChangeError::Commit(e) if e.is_unclear()) {
+                env.unplace(&rewrite.moves);
                 env.remove_unreferenced(bitmaps);
             }
         })?;
@@ -133,11 +135,6 @@ fn refuse_others(env: &Arc<Env>, dataset: &str) -> Result<(), ChangeError> {
     refuse_readers(env)?;
     let builds = live_builds(env)?;
     if builds.is_empty() { Ok(()) } else { Err(ChangeError::Indexing { builds }) }
-}
-
-/// Whether `CURRENT` may name what was to be published.
-fn is_unclear(e: &ChangeError) -> bool {
-    matches!(e, ChangeError::Commit(e) if e.is_unclear())
 }
 
 /// Takes names of files and command lines out of the notes on where rows came from, if one of the rows is not

@@ -1,7 +1,7 @@
 //! Writing the files of a dataset again without rows that are not live, and publishing them.
 
 use super::super::stop_if;
-use super::{is_unclear, refuse_readers};
+use super::refuse_readers;
 use crate::error::{ChangeError, CommitError, ReadError, RewriteError};
 use crate::index::{headers, kinds};
 use crate::layout::{Env, HeldFolder, encoding_file, sample_file, segment_file};
@@ -22,7 +22,7 @@ pub(super) struct Rewrite<'a> {
     /// The kinds of indexes that there are: none is made while a purge is at work.
     index_kinds: BTreeSet<String>,
     /// New files, and their places.
-    moves: Vec<(PathBuf, String)>,
+    pub moves: Vec<(PathBuf, String)>,
     /// Files that were written again, or are gone.
     pub replaced: usize,
     cancel: Option<&'a Cancel>,
@@ -34,8 +34,7 @@ impl<'a> Rewrite<'a> {
         Ok(Rewrite { env, folder, live, index_kinds, moves: Vec::new(), replaced: 0, cancel })
     }
 
-    /// Moves the new files into place and publishes them. After an error they are gone again, unless
-    /// `CURRENT` may name them.
+    /// Moves the new files into place and publishes them.
     pub fn publish(
         &self,
         store: &Store,
@@ -45,14 +44,9 @@ impl<'a> Rewrite<'a> {
     ) -> Result<Arc<Snapshot>, ChangeError> {
         self.env.place(&self.moves)?;
         // The last moment at which the purge can be given up, by its caller or in favour of a reader.
-        let published = stop_if(self.cancel)
-            .and_then(|()| refuse_readers(self.env))
-            .and_then(|()| Ok(publish(store, lock, base, change)?));
-        published.inspect_err(|e| {
-            if !is_unclear(e) {
-                self.env.unplace(&self.moves);
-            }
-        })
+        stop_if(self.cancel)?;
+        refuse_readers(self.env)?;
+        Ok(publish(store, lock, base, change)?)
     }
 
     /// Sample files with a row of `gone`, and files of token counts that say something of
