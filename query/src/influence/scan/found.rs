@@ -29,6 +29,8 @@ pub(crate) struct Totals {
     pub(crate) excluded: ExcludedCounts,
     pub(crate) whole_rows: u64,
     pub(crate) bytes_read: u64,
+    /// Rows that lack losses, where that is an error.
+    pub(crate) lacking: u64,
 }
 
 impl Totals {
@@ -39,5 +41,6 @@ impl Totals {
         self.excluded.merge(&other.excluded);
         self.whole_rows += other.whole_rows;
         self.bytes_read += other.bytes_read;
+        self.lacking += other.lacking;
     }
 }

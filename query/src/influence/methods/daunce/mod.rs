@@ -6,7 +6,7 @@ use std::ops::ControlFlow;
 
 use gstore_core::{Cancel, parallel};
 
-use self::scan::{Counts, Scan, Worker};
+use self::scan::{Scan, Worker};
 use crate::error::QueryError;
 use crate::influence::methods::scores::Emit;
 use crate::influence::prepare::Prepared;
@@ -14,6 +14,7 @@ use crate::influence::rank::collect::{Collector, into_lists};
 use crate::influence::rank::each::{EachRanking, EachRequest, Rankings, check_memory, lists, names};
 use crate::influence::rank::lists::Lists;
 use crate::influence::result::{ExcludedRow, Ranking, ScanSummary, Scored};
+use crate::influence::scan::Totals;
 use crate::influence::scan::filter::RowFilter;
 use crate::influence::spec::{Each, Order};
 
@@ -29,10 +30,10 @@ impl Prepared {
         let operands = self.loss_operands(cancel)?;
         let scan = Scan::new(self, operands, filter, cancel)?;
         let mut tops = [Collector::new(order, k, false)];
-        let counts = scan.rank(&Lists::Whole, threads, &mut tops)?;
+        let totals = scan.rank(&Lists::Whole, threads, &mut tops)?;
         let [top] = tops;
         let (rows, subtasks) = (top.into_rows(), operands.target.subtasks.clone());
-        Ok(Ranking { rows, subtasks, summary: scan.summary(&counts)? })
+        Ok(Ranking { rows, subtasks, summary: scan.summary(&totals)? })
     }
 
     /// As [`Prepared::top_k_each`], of covariances.
@@ -52,13 +53,13 @@ impl Prepared {
         let most = self.most_results();
         let collector = |_| Collector::new(request.order, request.k, false).small().with_memory(most);
         let mut tops: Vec<Collector> = (0..lists.len()).map(collector).collect();
-        let counts = scan.rank(&lists, request.threads, &mut tops)?;
+        let totals = scan.rank(&lists, request.threads, &mut tops)?;
         let lists = into_lists(tops, (request.threads, cancel))?;
         let rankings = names.into_iter().zip(lists);
         Ok(Rankings {
             rankings: rankings.map(|((name, sample), rows)| EachRanking { name, sample, rows }).collect(),
             subtasks: operands.target.subtasks.clone(),
-            summary: scan.summary(&counts)?,
+            summary: scan.summary(&totals)?,
         })
     }
 
@@ -71,7 +72,7 @@ impl Prepared {
         emit: Emit<'_>,
     ) -> Result<ScanSummary, QueryError> {
         let scan = Scan::new(self, self.loss_operands(cancel)?, filter, cancel)?;
-        let mut counts = Counts::default();
+        let mut totals = Totals::default();
         parallel::ordered::<_, _, QueryError>(
             scan.units.len(),
             threads,
@@ -80,23 +81,23 @@ impl Prepared {
             |worker, unit| {
                 let (mut scored, mut excluded) = (Vec::new(), Vec::new());
                 let pool = scan.units[unit].0 as u32;
-                let counts = scan.unit(
+                let totals = scan.unit(
                     unit,
                     worker,
                     |row, _, (score, subtask)| scored.push(Scored { pool, row, pos: None, score, subtask }),
                     |row, reason| excluded.push(ExcludedRow { pool, row, pos: None, reason }),
                 )?;
-                Ok((scored, excluded, counts))
+                Ok((scored, excluded, totals))
             },
             |(scored, excluded, own)| {
-                counts.merge(&own);
+                totals.merge(&own);
                 // Nothing is handed out of an answer that fails.
-                if counts.lacking > 0 {
+                if totals.lacking > 0 {
                     return Ok(ControlFlow::Continue(()));
                 }
                 Ok(emit(&scored, &excluded))
             },
         )?;
-        scan.summary(&counts)
+        scan.summary(&totals)
     }
 }

@@ -34,20 +34,6 @@ pub(super) struct Worker {
     losses: Vec<f64>,
 }
 
-#[derive(Default)]
-pub(super) struct Counts {
-    totals: Totals,
-    /// Rows that lack cells, where that is an error.
-    pub(super) lacking: u64,
-}
-
-impl Counts {
-    pub(super) fn merge(&mut self, other: &Self) {
-        self.totals.merge(&other.totals);
-        self.lacking += other.lacking;
-    }
-}
-
 /// Everything that the threads share.
 pub(super) struct Scan<'a> {
     prepared: &'a Prepared,
@@ -88,14 +74,14 @@ impl<'a> Scan<'a> {
         lists: &Lists,
         threads: usize,
         tops: &mut [Collector],
-    ) -> Result<Counts, QueryError> {
+    ) -> Result<Totals, QueryError> {
         let tops = shared(tops);
         let states = parallel::unordered::<_, QueryError>(
             self.units.len(),
             threads,
             self.cancel,
-            || (Worker::default(), tops.waiting(), Counts::default()),
-            |(worker, waiting, counts), unit| {
+            || (Worker::default(), tops.waiting(), Totals::default()),
+            |(worker, waiting, totals), unit| {
                 let pool = self.units[unit].0 as u32;
                 let own = self.unit(
                     unit,
@@ -107,17 +93,11 @@ impl<'a> Scan<'a> {
                     },
                     |_, _| {},
                 )?;
-                counts.merge(&own);
+                totals.merge(&own);
                 Ok(())
             },
         )?;
-        let mut lacking = 0;
-        let states = states.into_iter().map(|(worker, waiting, own)| {
-            lacking += own.lacking;
-            (worker, waiting, own.totals)
-        });
-        let totals = finish(states);
-        Ok(Counts { totals, lacking })
+        Ok(finish(states))
     }
 
     /// Scores the rows of a cell: hands out (row, values of the queries, score and subtask), and rows without
@@ -128,56 +108,56 @@ impl<'a> Scan<'a> {
         worker: &mut Worker,
         mut score: impl FnMut(u64, &[f32], (f32, u32)),
         mut without: impl FnMut(u64, Reason),
-    ) -> Result<Counts, QueryError> {
+    ) -> Result<Totals, QueryError> {
         let (pool, cell) = self.units[unit];
         let losses = &self.sides.pools[pool];
         let wanted = self.wanted(pool, cell);
-        let mut counts = Counts::default();
+        let mut totals = Totals::default();
         if wanted.is_empty() {
-            return Ok(counts);
+            return Ok(totals);
         }
         let Worker { block, work, scores, values, row: own, losses: whole } = worker;
         losses.reader.read_cell(cell, Some(&wanted), block)?;
         self.products(losses, block, (work, whole), scores);
         let queries = self.products_of().len();
-        let mut exclude = |row, reason, counts: &mut Counts| {
-            counts.totals.excluded.add(reason);
+        let mut exclude = |row, reason, totals: &mut Totals| {
+            totals.excluded.add(reason);
             without(row, reason);
         };
         let mut next = 0;
         for row in wanted.iter() {
-            counts.totals.scanned += 1;
+            totals.scanned += 1;
             if block.rows.get(next) != Some(&row) {
-                exclude(row, Reason::Missing, &mut counts);
+                exclude(row, Reason::Missing, &mut totals);
                 continue;
             }
             let i = next;
             next += 1;
             if losses.lacks_offset(block, i) {
-                exclude(row, Reason::Missing, &mut counts);
+                exclude(row, Reason::Missing, &mut totals);
                 continue;
             }
             own.clear();
             own.extend(losses.of_row(block, i));
             match cells(self.covariance, own) {
-                Cells::Lacking => counts.lacking += 1,
-                Cells::Without(reason) => exclude(row, reason, &mut counts),
+                Cells::Lacking => totals.lacking += 1,
+                Cells::Without(reason) => exclude(row, reason, &mut totals),
                 Cells::Enough => {
                     values.clear();
                     values.extend(scores[i * queries..(i + 1) * queries].iter().map(|x| *x as f32));
                     let whole = self.operands.target.terms.score(values);
                     if whole.0.is_finite() {
-                        counts.totals.eligible += 1;
+                        totals.eligible += 1;
                         score(row, values, whole);
                     } else {
-                        exclude(row, self.why(own), &mut counts);
+                        exclude(row, self.why(own), &mut totals);
                     }
                 }
             }
         }
-        counts.totals.scored = counts.totals.eligible;
-        counts.totals.bytes_read = (block.values.len() * size_of::<f32>()) as u64;
-        Ok(counts)
+        totals.scored = totals.eligible;
+        totals.bytes_read = (block.values.len() * size_of::<f32>()) as u64;
+        Ok(totals)
     }
 
     fn products_of(&self) -> &Products {
@@ -231,11 +211,10 @@ impl<'a> Scan<'a> {
     }
 
     /// What the scan did.
-    pub(super) fn summary(&self, counts: &Counts) -> Result<ScanSummary, QueryError> {
-        let totals = &counts.totals;
-        if counts.lacking > 0 {
+    pub(super) fn summary(&self, totals: &Totals) -> Result<ScanSummary, QueryError> {
+        if totals.lacking > 0 {
             let dataset = self.prepared.spec().pools.join(", ");
-            return Err(QueryError::MissingLosses { rows: counts.lacking, scanned: totals.scanned, dataset });
+            return Err(QueryError::MissingLosses { rows: totals.lacking, scanned: totals.scanned, dataset });
         }
         let mut notes = self.sides.notes.clone();
         let without = totals.excluded.missing;
