@@ -79,7 +79,7 @@ fn publish(store: &TestStore, name: &str, all: &[CheckpointGrams]) {
     files.write(FILE, |out| gram::write(out, all)).unwrap();
     let content = serde_json::to_value(content).unwrap();
     let artifact = ArtifactPart::new(name, KIND, vec!["pool".into()], content);
-    store.store.put_artifact_with(artifact, files, None, "test").unwrap();
+    store.store.put_artifact(artifact, Some(files), None, "test").unwrap();
 }
 
 /// The scores of a question, `[query, train]`, each times a factor of its row.

@@ -67,7 +67,7 @@ pub fn publish(store: &TestStore, name: &str, all: &[CheckpointGrams]) {
     let mut files = store.store.artifact_files().unwrap();
     files.write(FILE, |out| gram::write(out, all)).unwrap();
     let artifact = ArtifactPart::new(name, KIND, vec!["pool".into()], content);
-    store.store.put_artifact_with(artifact, files, None, "test").unwrap();
+    store.store.put_artifact(artifact, Some(files), None, "test").unwrap();
 }
 
 #[test]
@@ -225,7 +225,7 @@ fn matrices_that_do_not_say_which_rows_they_are_of_are_used_with_a_note() {
     let mut files = store.store.artifact_files().unwrap();
     files.write(FILE, |out| gram::write(out, &all)).unwrap();
     let artifact = ArtifactPart::new("old", KIND, vec!["pool".into()], content);
-    store.store.put_artifact_with(artifact, files, None, "test").unwrap();
+    store.store.put_artifact(artifact, Some(files), None, "test").unwrap();
     let of = |name: &str| {
         let spec = InfluenceSpec {
             sim: Sim::Dot,

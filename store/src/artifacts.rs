@@ -42,38 +42,15 @@ impl Store {
         Ok(ArtifactFiles::create(self.env())?)
     }
 
-    /// Publishes an artifact without files under its name. `over` is a snapshot that the caller looked at:
-    /// what has the name there is replaced, and nothing else that may have it by now. Returns the snapshot
-    /// that has the artifact.
+    /// Publishes an artifact under its name with the files that it has: those and no others, whatever the part
+    /// lists. They appear with it or not at all; after an error they are gone, unless it says that the commit
+    /// is unclear. `over` is a snapshot that the caller looked at: what has the name there is replaced, and
+    /// nothing else that may have it by now. Returns the snapshot that has the artifact.
     ///
     /// # Errors
     /// A name that is none; one that is taken by what is not in `over`; what was to be replaced was dropped
     /// or replaced since; a dataset that the store does not have.
     pub fn put_artifact(
-        &self,
-        artifact: ArtifactPart,
-        over: Option<&Snapshot>,
-        command: &str,
-    ) -> Result<Arc<Snapshot>, ArtifactError> {
-        self.publish_artifact(artifact, None, over, command)
-    }
-
-    /// The same with the files that it has: those and no others, whatever the part lists. They appear with
-    /// the artifact or not at all; after an error they are gone, unless it says that the commit is unclear.
-    ///
-    /// # Errors
-    /// Those of [`Store::put_artifact`].
-    pub fn put_artifact_with(
-        &self,
-        artifact: ArtifactPart,
-        files: ArtifactFiles,
-        over: Option<&Snapshot>,
-        command: &str,
-    ) -> Result<Arc<Snapshot>, ArtifactError> {
-        self.publish_artifact(artifact, Some(files), over, command)
-    }
-
-    fn publish_artifact(
         &self,
         mut artifact: ArtifactPart,
         files: Option<ArtifactFiles>,

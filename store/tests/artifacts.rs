@@ -25,7 +25,7 @@ fn put(store: &Store, name: &str, given: &[(&str, &[u8])]) -> Result<Arc<Snapsho
     for (name, bytes) in given {
         files.write(name, |out| out.write_all(bytes))?;
     }
-    store.put_artifact_with(artifact(name, json!(1)), files, Some(&*store.snapshot()?), "fit")
+    store.put_artifact(artifact(name, json!(1)), Some(files), Some(&*store.snapshot()?), "fit")
 }
 
 fn file_of(snapshot: &Snapshot, name: &str, file: &str) -> Result<Vec<u8>, ArtifactError> {
@@ -71,16 +71,16 @@ fn an_artifact_is_published_replaced_and_dropped() {
     let store = filled(&path, 20, &feature("grad-sgd", 6, DType::F16), 5);
     assert!(store.snapshot().unwrap().artifacts().unwrap().is_empty());
     let value = json!({"weights": [0.1, 1e-300, 123_456_789.123_456_78]});
-    let first = store.put_artifact(artifact("cheap", value.clone()), None, "fit").unwrap();
+    let first = store.put_artifact(artifact("cheap", value.clone()), None, None, "fit").unwrap();
     assert_eq!(content_of(&first, "cheap"), value, "every bit of a number comes back");
     let again = Store::open(&path).unwrap().snapshot().unwrap();
     assert_eq!(
         (again.artifacts().unwrap(), content_of(&again, "cheap")),
         (vec!["cheap".to_owned()], value.clone())
     );
-    let taken = store.put_artifact(artifact("cheap", json!(2)), None, "fit").unwrap_err();
+    let taken = store.put_artifact(artifact("cheap", json!(2)), None, None, "fit").unwrap_err();
     assert!(matches!(&taken, ArtifactError::Exists(name) if name == "cheap"), "{taken}");
-    let second = store.put_artifact(artifact("cheap", json!(2)), Some(&*first), "fit").unwrap();
+    let second = store.put_artifact(artifact("cheap", json!(2)), None, Some(&*first), "fit").unwrap();
     assert_eq!((content_of(&second, "cheap"), content_of(&first, "cheap")), (json!(2), value));
     assert_eq!(second.artifact("cheap").unwrap().number, second.number() as u32);
     // What is published next keeps it.
@@ -90,13 +90,13 @@ fn an_artifact_is_published_replaced_and_dropped() {
     assert!(unknown.contains("cheap"), "{unknown}");
     for (name, dataset) in [("", "pool"), ("a b", "pool"), ("x", "nothing")] {
         let part = ArtifactPart::new(name, "prefilter", vec![dataset.to_owned()], json!(1));
-        assert!(store.put_artifact(part, None, "fit").is_err(), "{name:?} of {dataset}");
+        assert!(store.put_artifact(part, None, None, "fit").is_err(), "{name:?} of {dataset}");
     }
     let seen = store.snapshot().unwrap();
     assert!(store.drop_artifact(&seen, "other", "drop").is_err());
     // Replaced or dropped by another process meanwhile: the one that was meant is not there.
-    store.put_artifact(artifact("cheap", json!(3)), Some(&*seen), "fit").unwrap();
-    let replaced = store.put_artifact(artifact("cheap", json!(4)), Some(&*seen), "fit").unwrap_err();
+    store.put_artifact(artifact("cheap", json!(3)), None, Some(&*seen), "fit").unwrap();
+    let replaced = store.put_artifact(artifact("cheap", json!(4)), None, Some(&*seen), "fit").unwrap_err();
     assert!(
         matches!(&replaced, ArtifactError::Changed(ConcurrentChange::Gone { replaced: true, .. })),
         "what was seen was replaced: {replaced}"
@@ -111,12 +111,12 @@ fn an_artifact_is_published_replaced_and_dropped() {
     let e = store.drop_artifact(&seen, "cheap", "drop").unwrap_err();
     assert!(matches!(&e, ChangeError::Changed(ConcurrentChange::Gone { replaced: false, .. })), "{e}");
     assert!(store.snapshot().unwrap().artifact("cheap").is_err());
-    let e = store.put_artifact(artifact("cheap", json!(5)), Some(&*seen), "fit").unwrap_err();
+    let e = store.put_artifact(artifact("cheap", json!(5)), None, Some(&*seen), "fit").unwrap_err();
     assert!(matches!(&e, ArtifactError::Changed(ConcurrentChange::Gone { replaced: false, .. })), "{e}");
     // Where there was none, it replaces none that came meanwhile.
     let none = store.snapshot().unwrap();
-    store.put_artifact(artifact("cheap", json!(6)), Some(&*none), "fit").unwrap();
-    let e = store.put_artifact(artifact("cheap", json!(7)), Some(&*none), "fit").unwrap_err();
+    store.put_artifact(artifact("cheap", json!(6)), None, Some(&*none), "fit").unwrap();
+    let e = store.put_artifact(artifact("cheap", json!(7)), None, Some(&*none), "fit").unwrap_err();
     assert!(matches!(&e, ArtifactError::Exists(name) if name == "cheap"), "{e}");
     assert_eq!(content_of(&store.snapshot().unwrap(), "cheap"), json!(6));
     assert_clean(&store);
@@ -126,7 +126,7 @@ fn an_artifact_is_published_replaced_and_dropped() {
 fn gc_keeps_what_a_kept_snapshot_has_and_removes_the_rest() {
     let (_dir, path) = place();
     let store = filled(&path, 20, &feature("grad-sgd", 6, DType::F16), 5);
-    store.put_artifact(artifact("cheap", json!(1)), None, "fit").unwrap();
+    store.put_artifact(artifact("cheap", json!(1)), None, None, "fit").unwrap();
     add(&store, 100..101).unwrap();
     store.collect(gc(1)).unwrap();
     assert_eq!(content_of(&store.snapshot().unwrap(), "cheap"), json!(1));
@@ -145,9 +145,9 @@ fn a_backup_has_it_and_a_client_sees_it_with_its_datasets_only() {
     let store = filled(&path, 20, &feature("grad-sgd", 6, DType::F16), 5);
     let mut cheap = artifact("cheap", json!([1.5]));
     cheap.provenance.insert("command".to_owned(), json!("fit --labels-of another"));
-    store.put_artifact(cheap, None, "fit").unwrap();
+    store.put_artifact(cheap, None, None, "fit").unwrap();
     let imported = ArtifactPart::new("imported", "factors", Vec::new(), json!(1));
-    let snapshot = store.put_artifact(imported, None, "import").unwrap();
+    let snapshot = store.put_artifact(imported, None, None, "import").unwrap();
     store.backup(&to, &BackupOptions::default(), &mut |_| {}, &GO).unwrap();
     assert_eq!(content_of(&Store::open(&to).unwrap().snapshot().unwrap(), "cheap"), json!([1.5]));
     let nothing = snapshot.only(|_| false);
@@ -166,7 +166,7 @@ fn a_backup_has_it_and_a_client_sees_it_with_its_datasets_only() {
 fn damage_is_found_and_a_repair_goes_on_without_it() {
     let (_dir, path) = place();
     let store = filled(&path, 20, &feature("grad-sgd", 6, DType::F16), 5);
-    store.put_artifact(artifact("cheap", json!("abcdefgh")), None, "fit").unwrap();
+    store.put_artifact(artifact("cheap", json!("abcdefgh")), None, None, "fit").unwrap();
     drop(store);
     let place = file(&path);
     let mut bytes = fs_err::read(&place).unwrap();
@@ -189,8 +189,9 @@ fn a_repair_without_the_last_root_has_the_artifact_that_came_with_it_if_somethin
     for current_is_lost in [false, true] {
         let (_dir, path) = place();
         let store = filled(&path, 20, &feature("grad-sgd", 6, DType::F16), 5);
-        let first = store.put_artifact(artifact("cheap", json!(1)), None, "fit").unwrap();
-        let last = store.put_artifact(artifact("cheap", json!(2)), Some(&*first), "fit").unwrap().number();
+        let first = store.put_artifact(artifact("cheap", json!(1)), None, None, "fit").unwrap();
+        let last =
+            store.put_artifact(artifact("cheap", json!(2)), None, Some(&*first), "fit").unwrap().number();
         drop(store);
         let root = format!("root-{last}-");
         let manifests = path.join("manifests");
@@ -240,7 +241,7 @@ fn files_come_with_their_artifact_and_go_with_the_last_snapshot_that_has_it() {
     // Without files in the one that comes after it, they are of the older snapshot only.
     let mut next = part.clone();
     next.content = json!(2);
-    let second = store.put_artifact(next, Some(&*first), "fit").unwrap();
+    let second = store.put_artifact(next, None, Some(&*first), "fit").unwrap();
     assert!(second.artifact("factors").unwrap().files.is_empty());
     assert_eq!(required(&path), json!([]));
     store.collect(gc(2)).unwrap();
@@ -276,7 +277,7 @@ fn files_that_are_not_published_go() {
     store.collect(gc(10)).unwrap();
     assert_eq!(left(&path).len(), 2, "gc leaves those of a process that is at work");
     files.write("b", |out| out.write_all(b"all of it")).unwrap();
-    let unnamed = store.put_artifact_with(artifact("a b", json!(1)), files, None, "fit");
+    let unnamed = store.put_artifact(artifact("a b", json!(1)), Some(files), None, "fit");
     assert!(matches!(unnamed.unwrap_err(), ArtifactError::Name(_)));
     assert!(left(&path).is_empty());
     assert_clean(&store);

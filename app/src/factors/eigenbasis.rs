@@ -169,7 +169,7 @@ impl EigenProjection {
         let mut files = store.artifact_files()?;
         let lambdas = basis.blocks().iter().map(EigenBlock::lambda);
         files.write(eigen::FILE, |out| eigen::write(out, lambdas))?;
-        match store.put_artifact_with(part, files, None, command) {
+        match store.put_artifact(part, Some(files), None, command) {
             // Another job of the same projection was first.
             Ok(_) | Err(ArtifactError::Exists(_)) => Ok(()),
             Err(error) => Err(error.into()),

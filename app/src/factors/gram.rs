@@ -348,7 +348,7 @@ fn store_grams(
 ) -> Result<Arc<Snapshot>, AnswerError> {
     let mut files = store.artifact_files()?;
     files.write(FILE, |out| write_grams(out, grams))?;
-    Ok(store.put_artifact_with(artifact, files, over, work.command)?)
+    Ok(store.put_artifact(artifact, Some(files), over, work.command)?)
 }
 
 fn provenance(prepared: &Prepared, report: &GramReport) -> Map<String, Value> {

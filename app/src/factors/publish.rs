@@ -123,7 +123,7 @@ pub(super) fn publish(
     let datasets = stamp.dataset.iter().filter(known).cloned().collect();
     let mut part = ArtifactPart::new(name, FACTORS, datasets, content);
     part.provenance = provenance;
-    Ok(store.put_artifact_with(part, files, over, command)?)
+    Ok(store.put_artifact(part, Some(files), over, command)?)
 }
 
 /// Whether a file of factors has tensors by the names of modules.

@@ -225,7 +225,7 @@ pub fn publish_prefilter(
     let datasets = learned_from(prefilter).into_iter().filter(|name| seen.dataset(name).is_ok()).collect();
     let mut artifact = ArtifactPart::new(name, KIND, datasets, prefilter.to_value());
     artifact.provenance = prefilter.provenance.clone();
-    Ok(store.put_artifact(artifact, over, command)?)
+    Ok(store.put_artifact(artifact, None, over, command)?)
 }
 
 /// The datasets of a prefilter's rows, labels and targets: who may not see all of them does not see it.

@@ -229,7 +229,7 @@ impl Command {
             Command::Members => ensemble::register(store, MEMBERS)?,
             Command::Artifact => {
                 let artifact = ArtifactPart::new(NAMED, "prefilter", Vec::new(), VERSION.into());
-                store.put_artifact(artifact, Some(&*seen), "fit")?;
+                store.put_artifact(artifact, None, Some(&*seen), "fit")?;
             }
             Command::View => {
                 let options = ViewOptions { command: "view".into(), replace: true };

@@ -52,11 +52,11 @@ pub(super) fn run(step: &Step, store: &Store) -> Result<(), Failure> {
         Step::Artifact { name, content } => {
             let artifact = ArtifactPart::new(name, "prefilter", Vec::new(), json!(content));
             let Some(bytes) = artifact_file(*content) else {
-                return Ok(store.put_artifact(artifact, Some(&*seen), "fit").map(drop)?);
+                return Ok(store.put_artifact(artifact, None, Some(&*seen), "fit").map(drop)?);
             };
             let mut files = store.artifact_files()?;
             files.write(FILE, |out| out.write_all(&bytes))?;
-            Ok(store.put_artifact_with(artifact, files, Some(&*seen), "fit").map(drop)?)
+            Ok(store.put_artifact(artifact, Some(files), Some(&*seen), "fit").map(drop)?)
         }
         Step::DropArtifact(name) => match seen.artifacts()?.contains(name) {
             true => Ok(store.drop_artifact(&seen, name, "drop").map(drop)?),

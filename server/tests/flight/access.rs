@@ -174,7 +174,7 @@ async fn members_and_artifacts_are_seen_by_who_sees_their_datasets() {
         for key in ["folder", "model", "weights", "tokenizer"] {
             part.provenance.insert(key.into(), json!(format!("/srv/models/{key}-of-it")));
         }
-        server.store.put_artifact(part, None, "gstore factors --beside other").unwrap();
+        server.store.put_artifact(part, None, None, "gstore factors --beside other").unwrap();
     }
     // The word is the name of an artifact or an ensemble, not that of its dataset.
     for of in ["of_pool", "of_other"] {

@@ -291,7 +291,7 @@ mod tests {
         };
         view("SELECT 1");
         let artifact = || ArtifactPart::new("f", "prefilter", vec!["pool".to_owned()], serde_json::json!(1));
-        let made = store.put_artifact(artifact(), None, "fit").unwrap().number();
+        let made = store.put_artifact(artifact(), None, None, "fit").unwrap().number();
         view("SELECT 2");
         store.drop_artifact(&store.snapshot().unwrap(), "f", "drop").unwrap();
         let report = back(&store, made).unwrap();

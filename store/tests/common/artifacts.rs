@@ -13,9 +13,9 @@ pub fn build(path: &Path) -> Store {
         files.write("empty", |_| Ok(())).unwrap();
         let seen = store.snapshot().unwrap();
         let next = part("factors", json!({ "round": round }));
-        store.put_artifact_with(next, files, Some(&*seen), "fit").unwrap();
+        store.put_artifact(next, Some(files), Some(&*seen), "fit").unwrap();
     }
-    store.put_artifact(part("cheap", json!([0.1, 1e-300])), None, "fit").unwrap();
+    store.put_artifact(part("cheap", json!([0.1, 1e-300])), None, None, "fit").unwrap();
     store
 }
 

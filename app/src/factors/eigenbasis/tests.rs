@@ -135,7 +135,7 @@ fn publish(
     };
     let content = serde_json::to_value(FactorContent { stamp, samples: 8 }).unwrap();
     let part = ArtifactPart::new(name, FACTORS, Vec::new(), content);
-    store.put_artifact_with(part, files, None, "test").unwrap();
+    store.put_artifact(part, Some(files), None, "test").unwrap();
 }
 
 /// Summed losses, vectors in f32.

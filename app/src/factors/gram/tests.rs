@@ -390,7 +390,12 @@ fn matrices_are_extended_and_stale_ones_refused() {
         assert!(error.contains(says), "{error}");
     }
     store
-        .put_artifact(ArtifactPart::new("else", "prefilter", Vec::new(), serde_json::json!({})), None, "test")
+        .put_artifact(
+            ArtifactPart::new("else", "prefilter", Vec::new(), serde_json::json!({})),
+            None,
+            None,
+            "test",
+        )
         .unwrap();
     let error = of("pool", "'else'").unwrap_err();
     assert!(error.contains("of the kind prefilter"), "{error}");
@@ -435,7 +440,7 @@ fn rows_in_an_eigenbasis_are_asked_with_any_damping() {
         damping: fitted[at],
     };
     let factors = ArtifactPart::new("f", eigen::FACTORS, Vec::new(), serde_json::json!({}));
-    let number = store.put_artifact(factors, None, "test").unwrap().number() as u32;
+    let number = store.put_artifact(factors, None, None, "test").unwrap().number() as u32;
     let blocks = vec![block(0), block(1)];
     let (dataset, rows, encoding, checkpoint) = (None, None, None, None);
     let (projection, factors) = ("p".to_owned(), "f".to_owned());
@@ -447,7 +452,7 @@ fn rows_in_an_eigenbasis_are_asked_with_any_damping() {
     assert!(error.contains("no eigenvalues are known"), "{error}");
     let mut files = store.artifact_files().unwrap();
     files.write(eigen::FILE, |out| eigen::write(out, lambda)).unwrap();
-    store.put_artifact_with(part, files, None, "test").unwrap();
+    store.put_artifact(part, Some(files), None, "test").unwrap();
 
     // Rows are as they were stored; the mean of the target's is scaled.
     let filtered = |filter: &dyn Fn(f64, f64) -> f64| {
@@ -482,7 +487,7 @@ fn rows_in_an_eigenbasis_are_asked_with_any_damping() {
     assert!(error.contains("module0") && error.contains("1 of 3 eigenvalues are 0"), "{error}");
     // Factors that were replaced since.
     let factors = ArtifactPart::new("f", eigen::FACTORS, Vec::new(), serde_json::json!({}));
-    store.put_artifact(factors, Some(&*store.snapshot().unwrap()), "test").unwrap();
+    store.put_artifact(factors, None, Some(&*store.snapshot().unwrap()), "test").unwrap();
     let error = ask(", precondition => 'f'").unwrap_err();
     assert!(error.contains("leave `precondition` out"), "{error}");
     assert_close(&ask(", precondition => 'f', damping => 1, stale => true").unwrap(), &expected(Some(1.0)));

@@ -144,7 +144,7 @@ impl TruthFolder {
         }
         // It names rows of the pool, whatever dataset these are of: it is for those who see all of the store.
         let part = ArtifactPart::new(&name, RETRAINING, Vec::new(), json!(content));
-        match store.put_artifact_with(part, files, None, command) {
+        match store.put_artifact(part, Some(files), None, command) {
             // Another process of the same ground truth was first.
             Ok(_) | Err(ArtifactError::Exists(_)) => Ok(key),
             Err(error) => Err(error.into()),
