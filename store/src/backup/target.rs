@@ -8,7 +8,7 @@ use crate::store::{FOLDERS, Snapshot, Store, WriterLock};
 use crate::vfs::{Vfs, if_there};
 use gstore_core::Digest;
 use serde::{Deserialize, Serialize};
-use std::path::{Path, PathBuf, absolute};
+use std::path::{Path, absolute};
 use std::sync::Arc;
 use uuid::Uuid;
 
@@ -69,18 +69,13 @@ impl BackupFolder {
         let store = Store::unopened(vfs, to);
         let id = snapshot.root().store;
         check(store.env(), id, purpose)?;
-        let vfs = store.env().vfs();
-        vfs.create_dir(to).map_err(Env::io("make the folder", &shown))?;
+        store.env().vfs().create_dir(to).map_err(Env::io("make the folder", &shown))?;
         let Some(lock) = WriterLock::attempt(&store, false)? else { return Err(BackupError::Busy(shown)) };
         // Another process may have been faster.
         if !check(store.env(), id, purpose)? {
             mark(store.env(), id, purpose, Vec::new())?;
         }
-        let above = to
-            .parent()
-            .filter(|p| !p.as_os_str().is_empty())
-            .map_or_else(|| PathBuf::from("."), Path::to_owned);
-        vfs.sync_dir(&above).map_err(Env::io("flush the folder above", &shown))?;
+        store.env().sync_above(to)?;
         Ok(BackupFolder { store, lock })
     }
 

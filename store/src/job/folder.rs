@@ -155,11 +155,6 @@ pub(crate) fn read_json_of<T: DeserializeOwned>(env: &Env, name: &str) -> Result
     read_json(env.vfs(), &env.at(name), name)
 }
 
-fn sync_above(env: &Env, path: &Path, name: &str) -> Result<(), StorageError> {
-    let above = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    env.vfs().sync_dir(above).map_err(Env::io("flush the folder above", name))
-}
-
 impl JobFolder {
     /// Makes or takes over the folder of a job; `None` if a live process has it.
     pub(crate) fn take(env: &Arc<Env>, id: &str) -> Result<Option<JobFolder>, StorageError> {
@@ -191,7 +186,7 @@ impl JobFolder {
     pub(crate) fn take_outside(env: &Arc<Env>, path: &Path) -> Result<Option<JobFolder>, StorageError> {
         let name = path.display().to_string();
         env.vfs().create_dir(path).map_err(Env::io("make the folder", &name))?;
-        sync_above(env, path, &name)?;
+        env.sync_above(path)?;
         let lock = env.vfs().lock(&path.join(LOCK), false).map_err(Env::io("lock", &name))?;
         let folder = |lock| JobFolder {
             env: Arc::clone(env),
@@ -287,7 +282,7 @@ impl JobFolder {
             return self.sync();
         }
         self.env.vfs().remove_dir(&self.path).map_err(Env::io("remove", &self.name))?;
-        sync_above(&self.env, &self.path, &self.name)
+        self.env.sync_above(&self.path)
     }
 }
 

@@ -83,6 +83,12 @@ impl Env {
         self.vfs.sync_dir(&self.path.join(above)).map_err(Self::io("flush the folder above", name))
     }
 
+    /// Flushes the name of a folder outside of the store, or of the store's own.
+    pub(crate) fn sync_above(&self, path: &Path) -> Result<(), StorageError> {
+        let above = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        self.vfs.sync_dir(above).map_err(Self::io("flush the folder above", &path.display().to_string()))
+    }
+
     /// Flushes the names in a folder.
     pub(crate) fn sync_folder(&self, name: &str) -> Result<(), StorageError> {
         let shown = if name.is_empty() { "of the store" } else { name };

@@ -31,10 +31,7 @@ pub(crate) fn create(vfs: &Arc<dyn Vfs>, path: &Path) -> Result<(), CreateError>
     env.manifests().sync()?;
     env.sync_folder("")?;
     // Before CURRENT: once that is there, others use the store and its own name is not flushed any more.
-    if let Some(parent) = path.parent() {
-        let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
-        vfs.sync_dir(parent).map_err(Env::io("flush the folder above", &shown))?;
-    }
+    env.sync_above(path)?;
     Current::new(0, link).write(vfs.as_ref(), path)?;
     env.sync_folder("")?;
     drop(lock);
