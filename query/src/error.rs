@@ -5,7 +5,9 @@
 use gstore_core::content::ContentError;
 use gstore_core::{Cancelled, Kind, Remedy};
 use gstore_curvature::CurvatureError;
-use gstore_store::{ArtifactError, IndexError, LookupError, LossError, OpenError, ReadError};
+use gstore_store::{
+    ArtifactError, FeaturePart, IndexError, LookupError, LossError, OpenError, ReadError, Snapshot,
+};
 
 /// A side of a comparison.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -194,6 +196,21 @@ impl QueryError {
     /// An option with a value that is not allowed.
     pub fn option(option: &'static str, given: &str, allowed: &[&str]) -> Self {
         Self::Option { option, given: given.to_owned(), allowed: allowed.join(", ") }
+    }
+
+    /// So many rows of those scanned lack features, all of one kind: each with how many of what, in words.
+    pub(crate) fn missing<'a>(
+        snapshot: &Snapshot,
+        (rows, scanned): (u64, u64),
+        lacking: impl IntoIterator<Item = (&'a FeaturePart, String)>,
+    ) -> Self {
+        let (mut detail, mut kind, mut commands) = (Vec::new(), String::new(), Vec::<String>::new());
+        for (part, lacks) in lacking {
+            detail.push(lacks);
+            kind.clone_from(&part.desc.kind.name);
+            commands.extend(snapshot.command_of(part).filter(|command| !commands.contains(command)));
+        }
+        Self::Missing { rows, scanned, detail: detail.join(", "), kind, commands }
     }
 
     pub(crate) fn unknown<'a>(

@@ -16,7 +16,7 @@ use crate::error::QueryError;
 use crate::influence::plan::covariance::PlanModels;
 use crate::influence::result::{ExcludedCounts, Reason};
 use crate::influence::scan::terms::Terms;
-use crate::influence::spec::{Across, Within};
+use crate::influence::spec::Within;
 
 /// The queries of a question, or of a part of it.
 pub(crate) struct LossOperands {
@@ -41,9 +41,7 @@ impl Prepared {
     pub(crate) fn loss_operands_by_sample(&self, cancel: &Cancel) -> Result<&LossOperands, QueryError> {
         self.losses_by_sample.get_or_try_init(|| {
             let mut operands = LossOperands::open(self, false, cancel)?;
-            operands.target.terms.within = Within::Max;
-            operands.target.terms.across = Across::Max;
-            operands.target.terms.subtasks = (0..operands.target.rows.len()).map(|q| q..q + 1).collect();
+            operands.target.terms = Terms::each(operands.target.rows.len());
             Ok(operands)
         })
     }

@@ -41,7 +41,7 @@ use crate::influence::plan::Plan;
 use crate::influence::plan::checkpoints::PlanCheckpoint;
 use crate::influence::plan::vector::AtHandVector;
 use crate::influence::scan::terms::Terms;
-use crate::influence::spec::{Across, InfluenceSpec, Missing, Within};
+use crate::influence::spec::{InfluenceSpec, Missing};
 use crate::sketch::Sketch;
 
 /// A question that can be answered: a [`Plan`] with its snapshot.
@@ -216,9 +216,7 @@ impl Prepared {
     pub(super) fn operands_by_sample(&self, cancel: &Cancel) -> Result<&Operands, QueryError> {
         self.by_sample.get_or_try_init(|| {
             let mut target = self.load_targets(TargetForm::Samples, cancel)?;
-            // A row counts if its value is finite for every sample.
-            let subtasks = (0..target.rows.len()).map(|q| q..q + 1).collect();
-            target.terms = Terms { within: Within::Max, across: Across::Max, subtasks };
+            target.terms = Terms::each(target.rows.len());
             Operands::open(self, target, cancel)
         })
     }

@@ -142,7 +142,7 @@ impl TargetLoader<'_> {
         if lacking.is_empty() || self.spec.missing != Missing::Error {
             return Ok(());
         }
-        let (mut detail, mut commands) = (Vec::new(), Vec::<String>::new());
+        let mut found = Vec::new();
         for (readers, checkpoint) in self.readers.iter().zip(self.checkpoints) {
             for (t, source) in readers.iter().enumerate() {
                 let TargetSource::Stored(reader) = source else { continue };
@@ -150,22 +150,12 @@ impl TargetLoader<'_> {
                 let lacks = |row: &&TargetRow| row.target as usize == t && !present.contains(row.row);
                 let count = lacking.iter().filter(lacks).count();
                 if count > 0 {
-                    let dataset = &reader.part().desc.dataset;
-                    detail.push(format!("{count} of the target `{dataset}` at {}", checkpoint.name));
-                    let command = self.snapshot.command_of(reader.part());
-                    commands.extend(command.filter(|command| !commands.contains(command)));
+                    let (part, place) = (reader.part(), &checkpoint.name);
+                    found.push((part, format!("{count} of the target `{}` at {place}", part.desc.dataset)));
                 }
             }
         }
-        // All targets are asked for one kind.
-        let mut kinds = self.readers.iter().flatten().map(|source| &source.part().desc.kind.name);
-        Err(QueryError::Missing {
-            rows: lacking.len() as u64,
-            scanned: scanned as u64,
-            detail: detail.join(", "),
-            kind: kinds.next().cloned().unwrap_or_default(),
-            commands,
-        })
+        Err(QueryError::missing(self.snapshot, (lacking.len() as u64, scanned as u64), found))
     }
 }
 

@@ -156,22 +156,10 @@ pub(super) fn check_missing(
     if found.rows == 0 {
         return Ok(());
     }
-    let detail: Vec<String> = found
-        .by_checkpoint
-        .iter()
-        .map(|&(pool, checkpoint, rows)| {
-            let (pool, checkpoint) = (&prepared.pools()[pool], &prepared.checkpoints()[checkpoint]);
-            format!("{rows} of `{}` at {}", pool.dataset.name, checkpoint.name)
-        })
-        .collect();
-    let mut commands: Vec<String> = Vec::new();
-    for &(pool, checkpoint, _) in &found.by_checkpoint {
-        let reader = &operands.pools[pool].readers[checkpoint];
-        let command = prepared.snapshot().command_of(reader.part());
-        commands.extend(command.filter(|command| !commands.contains(command)));
-    }
-    let detail = detail.join(", ");
-    // All pools are asked for one kind.
-    let kind = prepared.pools()[0].kind.clone();
-    Err(QueryError::Missing { rows: found.rows, scanned: found.scanned, detail, kind, commands })
+    let lacking = found.by_checkpoint.iter().map(|&(pool, checkpoint, rows)| {
+        let part = operands.pools[pool].readers[checkpoint].part();
+        let place = &prepared.checkpoints()[checkpoint].name;
+        (part, format!("{rows} of `{}` at {place}", part.desc.dataset))
+    });
+    Err(QueryError::missing(prepared.snapshot(), (found.rows, found.scanned), lacking))
 }

@@ -17,6 +17,12 @@ pub struct Terms {
 }
 
 impl Terms {
+    /// Each of so many values by itself. A row counts if all of them are finite.
+    pub(crate) fn each(values: usize) -> Self {
+        let subtasks = (0..values).map(|value| value..value + 1).collect();
+        Self { within: Within::Max, across: Across::Max, subtasks }
+    }
+
     /// The value of one subtask. Sums are taken in f64 in the order of the samples, so only the
     /// last rounding is to f32.
     pub fn subtask(&self, subtask: usize, values: &[f32]) -> f32 {

@@ -177,11 +177,9 @@ fn check_other(
         return Ok(());
     }
     let part = reader.part();
-    let detail =
-        format!("{lacks} of `{}` at {}", part.display_name(), prepared.checkpoints()[checkpoint].name);
-    let kind = part.desc.kind.name.clone();
-    let commands = prepared.snapshot().command_of(part).into_iter().collect();
-    Err(QueryError::Missing { rows: lacks, scanned: passing(&pool.live, mask), detail, kind, commands })
+    let place = &prepared.checkpoints()[checkpoint].name;
+    let lacking = [(part, format!("{lacks} of `{}` at {place}", part.display_name()))];
+    Err(QueryError::missing(prepared.snapshot(), (lacks, passing(&pool.live, mask)), lacking))
 }
 
 impl SharedInputs<'_> {
