@@ -9,8 +9,8 @@
 //! 5. the store's folder is flushed; only then is anything acknowledged
 
 use super::Store;
-use super::load::{AllParts, Numbered, assemble, check_references};
-use super::snapshot::Snapshot;
+use super::load::{Numbered, assemble, check_references};
+use super::snapshot::{Snapshot, SnapshotParts};
 use crate::error::{CommitError, StorageError};
 use crate::layout::names::LOCK;
 use crate::layout::{Env, now};
@@ -138,11 +138,12 @@ pub(crate) fn publish(
     let number = base.number() + 1;
     let mut root = root_without_changes(base, number, &change);
     root.next_rows.extend(change.datasets.iter().map(|part| (part.number, part.next_row)));
-    let parts = AllParts {
+    let parts = SnapshotParts {
         datasets: write_parts(env, &mut root.datasets, change.datasets, base.datasets())?,
         runs: write_parts(env, &mut root.runs, change.runs, base.runs())?,
         ensembles: write_parts(env, &mut root.ensembles, change.ensembles, base.ensembles())?,
         features: write_parts(env, &mut root.features, change.features, base.features())?,
+        ..SnapshotParts::default()
     };
     for part in change.artifacts {
         let (number, name, files) = (part.number, part.name.clone(), part.links());

@@ -52,16 +52,8 @@ pub(crate) fn load(env: &Arc<Env>, link: &Link, previous: Option<&Snapshot>) -> 
     let runs = parts(env, &root.runs, previous.map(|s| (&*s.root().runs, s.runs())))?;
     let features = parts(env, &root.features, previous.map(|s| (&*s.root().features, s.features())))?;
     let ensembles = parts(env, &root.ensembles, previous.map(|s| (&*s.root().ensembles, s.ensembles())))?;
-    let all = AllParts { datasets, runs, ensembles, features };
+    let all = SnapshotParts { datasets, runs, ensembles, features, ..SnapshotParts::default() };
     assemble(env, link.clone(), root, all, previous)
-}
-
-/// The parts of a root, in its order.
-pub(super) struct AllParts {
-    pub datasets: Vec<Arc<DatasetPart>>,
-    pub runs: Vec<Arc<RunPart>>,
-    pub ensembles: Vec<Arc<EnsemblePart>>,
-    pub features: Vec<Arc<FeaturePart>>,
 }
 
 /// A snapshot of a root and its parts, which must agree with each other.
@@ -69,26 +61,20 @@ pub(super) fn assemble(
     env: &Arc<Env>,
     link: Link,
     root: Root,
-    all: AllParts,
+    mut parts: SnapshotParts,
     previous: Option<&Snapshot>,
 ) -> Result<Snapshot, OpenError> {
-    check_references(&format!("manifests/{}", link.file), &all)?;
-    let AllParts { datasets, runs, ensembles, features } = all;
+    check_references(&format!("manifests/{}", link.file), &parts)?;
     // A part that is not shared gets a cell of its own.
     let cell = |part: &Arc<DatasetPart>| previous.and_then(|s| s.live_cell(part)).unwrap_or_default();
-    let live = datasets.iter().map(cell).collect();
+    parts.live = parts.datasets.iter().map(cell).collect();
     // The history is cut by what came later: an older root does not know.
-    let oldest = previous.map_or(0, Snapshot::oldest).max(root.oldest);
-    let tags = previous
+    parts.oldest = previous.map_or(0, Snapshot::oldest).max(root.oldest);
+    parts.tags = previous
         .filter(|s| s.number() > root.snapshot)
         .map_or_else(|| root.tags.clone(), |s| s.all_tags().to_vec());
     let env = watched(env, root.snapshot, &link);
-    Ok(Snapshot::new(
-        env,
-        link,
-        root,
-        SnapshotParts { datasets, runs, ensembles, features, live, oldest, tags },
-    ))
+    Ok(Snapshot::new(env, link, root, parts))
 }
 
 /// The parts of some links; those that the previous snapshot has already are shared.
@@ -118,8 +104,8 @@ fn parts<T: Numbered>(
 
 /// Names are unique; every feature belongs to a dataset that has its rows, and those of an ensemble to one
 /// that has their members.
-pub(super) fn check_references(file: &str, all: &AllParts) -> Result<(), StorageError> {
-    let AllParts { datasets, ensembles, features, .. } = all;
+pub(super) fn check_references(file: &str, all: &SnapshotParts) -> Result<(), StorageError> {
+    let SnapshotParts { datasets, ensembles, features, .. } = all;
     let mut names = HashSet::new();
     if let Some(twice) = ensembles.iter().find(|e| !names.insert(e.name.as_str())) {
         let found = format!("two named {:?}", twice.name);

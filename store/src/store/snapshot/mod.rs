@@ -36,7 +36,7 @@ pub struct Snapshot {
 type LiveCell = Arc<OnceLock<LiveRows>>;
 
 /// What a root refers to.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct SnapshotParts {
     pub datasets: Vec<Arc<DatasetPart>>,
     pub runs: Vec<Arc<RunPart>>,
