@@ -1,4 +1,6 @@
-//! Formatting of byte counts in messages.
+//! Byte counts in messages, and what is cut into runs by size.
+
+use std::ops::Range;
 
 /// What is needed and what is allowed, in one unit in which neither is nothing: the first
 /// rounded up, the second down.
@@ -7,6 +9,28 @@ pub(crate) fn needed_and_allowed(needed: u64, allowed: u64) -> (String, String) 
     let unit = units.into_iter().find(|(unit, _)| allowed >= *unit && needed >= *unit);
     let (unit, name) = unit.unwrap_or((1, "bytes"));
     (format!("{} {name}", needed.div_ceil(unit)), format!("{} {name}", allowed / unit))
+}
+
+/// Units that follow one another as runs of at most `most` together, or of a single one; `joins` says whether a
+/// unit may be in the run of the one before it.
+pub(crate) fn runs(
+    sizes: impl Iterator<Item = u64>,
+    most: u64,
+    joins: impl Fn(usize) -> bool,
+) -> Vec<Range<usize>> {
+    let mut runs: Vec<Range<usize>> = Vec::new();
+    let mut size = 0u64;
+    for (at, own) in sizes.enumerate() {
+        size = size.saturating_add(own);
+        match runs.last_mut().filter(|_| size <= most && joins(at)) {
+            Some(run) => run.end = at + 1,
+            None => {
+                runs.push(at..at + 1);
+                size = own;
+            }
+        }
+    }
+    runs
 }
 
 #[cfg(test)]

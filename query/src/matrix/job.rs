@@ -13,7 +13,7 @@ use super::question::{MatrixGroup, MatrixInfo, MatrixQuestion};
 use super::work::{self, PartNote, WorkFolder};
 use super::{MatrixOptions, MatrixOutput, MatrixReport, join, of_stored_samples, open_samples, targets};
 use crate::influence::{MOST_SAMPLES, Prepared, TargetNames, TargetSamples, TileWorker, Tiles};
-use crate::size::needed_and_allowed;
+use crate::size::{needed_and_allowed, runs};
 
 /// Is told how many rows were compared, and whether an earlier run did that.
 type Compared<'a> = &'a mut dyn FnMut(u64, bool);
@@ -221,21 +221,8 @@ fn fits_one_file(tiles: usize, work: &WorkFolder<'_>) -> Result<(), MatrixError>
 /// Tiles of each part.
 fn cut(tiles: &Tiles<'_>, most: u64) -> Vec<Range<usize>> {
     let width = (tiles.samples().len() * size_of::<f32>()) as u64;
-    let mut parts: Vec<Range<usize>> = Vec::new();
-    let mut bytes = 0u64;
-    for tile in 0..tiles.len() {
-        let own = tiles.most_rows(tile).saturating_mul(width);
-        match parts.last_mut().filter(|_| bytes.saturating_add(own) <= most) {
-            Some(part) => {
-                part.end = tile + 1;
-                bytes += own;
-            }
-            None => {
-                parts.push(tile..tile + 1);
-                bytes = own;
-            }
-        }
-    }
+    let bytes = (0..tiles.len()).map(|tile| tiles.most_rows(tile).saturating_mul(width));
+    let mut parts = runs(bytes, most, |_| true);
     // A pool without rows has one part without rows, so that there is a file to read.
     if parts.is_empty() {
         parts.push(0..0);

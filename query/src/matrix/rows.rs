@@ -15,13 +15,11 @@ use gstore_core::{Cancel, parallel};
 use gstore_store::SampleReader;
 
 use super::error::MatrixError;
+use super::work::TARGETS_KEY;
 use super::{encode, of_stored_samples, open_samples, targets};
 use crate::error::QueryError;
 use crate::influence::{MOST_SAMPLES, Prepared, TargetNames, TileWorker};
 use crate::size::needed_and_allowed;
-
-/// Where the schema has the target samples, in the order of the scores.
-const TARGETS: &str = "gstore.targets";
 
 /// A matrix that can be read.
 pub struct MatrixRows {
@@ -56,7 +54,7 @@ impl MatrixRows {
             )));
         }
         let told = targets::as_json(&found, &TargetNames::new(&asked)?)?;
-        let told = HashMap::from([(TARGETS.to_owned(), told)]);
+        let told = HashMap::from([(TARGETS_KEY.to_owned(), told)]);
         let fields = encode::schema(asked.pools().len(), found.rows.len());
         let schema = Arc::new(Schema::new_with_metadata(fields.fields().clone(), told));
         let part = asked.of_samples(&found.rows, cancel)?;

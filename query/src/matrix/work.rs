@@ -21,7 +21,7 @@ use crate::influence::ExcludedCounts;
 pub(super) const TARGETS: &str = "targets.parquet";
 /// The key of a [`PartNote`] in a part's metadata.
 pub(super) const PART_KEY: &str = "gstore.part";
-/// The key of the target samples in the metadata of a single file.
+/// The key of the target samples, in the order of the scores, in the metadata of a single file or of batches.
 pub(super) const TARGETS_KEY: &str = "gstore.targets";
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -16,6 +16,7 @@ use crate::influence::rank::check_missing;
 use crate::influence::result::ExcludedCounts;
 use crate::influence::scan::Worker;
 use crate::influence::scan::windows::{Window, windows};
+use crate::size::runs;
 
 /// Scores of a tile at most: enough for the kernel, and few enough that a thread can hold several.
 const MOST_SCORES: u64 = 1 << 21;
@@ -64,26 +65,14 @@ impl Prepared {
         check_missing(self, operands, None)?;
         let windows = windows(&operands.pools, operands.queries());
         let most = MOST_SCORES.min(most) / operands.queries().max(1) as u64;
-        let mut tiles: Vec<Range<usize>> = Vec::new();
-        let mut rows = 0;
-        for (w, window) in windows.iter().enumerate() {
-            let own = window.rows.end - window.rows.start;
-            let fits = |tile: &&mut Range<usize>| {
-                windows[tile.start].pool == window.pool && rows + own <= most && tile.end == w
-            };
-            match tiles.last_mut().filter(fits) {
-                Some(tile) => {
-                    tile.end = w + 1;
-                    rows += own;
-                }
-                None => {
-                    tiles.push(w..w + 1);
-                    rows = own;
-                }
-            }
-        }
+        let of_one_pool = |w: usize| w > 0 && windows[w - 1].pool == windows[w].pool;
+        let tiles = runs(windows.iter().map(row_count), most, of_one_pool);
         Ok(Tiles { prepared: self, operands, windows, tiles })
     }
+}
+
+fn row_count(window: &Window) -> u64 {
+    window.rows.end - window.rows.start
 }
 
 impl Tiles<'_> {
@@ -104,8 +93,7 @@ impl Tiles<'_> {
 
     /// Rows of a tile at most: those that have scores, and others.
     pub fn most_rows(&self, tile: usize) -> u64 {
-        let of_window = |window: &Window| window.rows.end - window.rows.start;
-        self.windows[self.tiles[tile].clone()].iter().map(of_window).sum()
+        self.windows[self.tiles[tile].clone()].iter().map(row_count).sum()
     }
 
     /// Scores the rows of a tile.

@@ -8,7 +8,7 @@ use once_cell::sync::OnceCell;
 
 use super::encoder::{Encoder, GivenSamples};
 use super::target_rows::TargetDataset;
-use super::{Inputs, Prepared, PreparedSide};
+use super::{Inputs, Loaded, Prepared, PreparedSide};
 use crate::error::QueryError;
 use crate::influence::plan::vector::AtHandVector;
 use crate::influence::plan::{Plan, PlanSide};
@@ -96,10 +96,7 @@ impl Prepared {
             plan,
             only: None,
             sketches: BTreeMap::new(),
-            by_terms: OnceCell::new(),
-            by_sample: OnceCell::new(),
-            losses_by_terms: OnceCell::new(),
-            losses_by_sample: OnceCell::new(),
+            loaded: Loaded::default(),
         })
     }
 
@@ -111,10 +108,7 @@ impl Prepared {
             inputs: Arc::clone(&self.inputs),
             only: Some(only),
             sketches: self.sketches.clone(),
-            by_terms: OnceCell::new(),
-            by_sample: OnceCell::new(),
-            losses_by_terms: OnceCell::new(),
-            losses_by_sample: OnceCell::new(),
+            loaded: Loaded::default(),
         }
     }
 
@@ -130,6 +124,6 @@ impl Prepared {
     /// Uses a sketch of the feature with this number, built from the same snapshot's files.
     pub fn with_sketch(mut self, feature: u32, sketch: Arc<Sketch>) -> Self {
         self.sketches.insert(feature, sketch);
-        Self { by_terms: OnceCell::new(), by_sample: OnceCell::new(), ..self }
+        Self { loaded: Loaded::default(), ..self }
     }
 }

@@ -34,12 +34,14 @@ impl Prepared {
     }
 
     pub(crate) fn loss_operands(&self, cancel: &Cancel) -> Result<&LossOperands, QueryError> {
-        self.losses_by_terms.get_or_try_init(|| LossOperands::open(self, self.spec().collapses(), cancel))
+        self.loaded
+            .losses_by_terms
+            .get_or_try_init(|| LossOperands::open(self, self.spec().collapses(), cancel))
     }
 
     /// A query for each target sample.
     pub(crate) fn loss_operands_by_sample(&self, cancel: &Cancel) -> Result<&LossOperands, QueryError> {
-        self.losses_by_sample.get_or_try_init(|| {
+        self.loaded.losses_by_sample.get_or_try_init(|| {
             let mut operands = LossOperands::open(self, false, cancel)?;
             operands.target.terms = Terms::each(operands.target.rows.len());
             Ok(operands)

@@ -52,6 +52,12 @@ pub struct Prepared {
     only: Option<Arc<[(u32, u64)]>>,
     /// Sketches that were given, by the number of the feature.
     sketches: BTreeMap<u32, Arc<Sketch>>,
+    loaded: Loaded,
+}
+
+/// What answers have loaded.
+#[derive(Default)]
+struct Loaded {
     /// With the query vectors that the question's terms need.
     by_terms: OnceCell<Operands>,
     /// With a query vector for each target sample.
@@ -206,7 +212,7 @@ impl Prepared {
 
     /// The pools and the query vectors that the question's terms need.
     pub(super) fn operands(&self, cancel: &Cancel) -> Result<&Operands, QueryError> {
-        self.by_terms.get_or_try_init(|| {
+        self.loaded.by_terms.get_or_try_init(|| {
             let target = self.load_targets(TargetForm::Terms, cancel)?;
             Operands::open(self, target, cancel)
         })
@@ -214,7 +220,7 @@ impl Prepared {
 
     /// The pools with one query vector for each target sample.
     pub(super) fn operands_by_sample(&self, cancel: &Cancel) -> Result<&Operands, QueryError> {
-        self.by_sample.get_or_try_init(|| {
+        self.loaded.by_sample.get_or_try_init(|| {
             let mut target = self.load_targets(TargetForm::Samples, cancel)?;
             target.terms = Terms::each(target.rows.len());
             Operands::open(self, target, cancel)

@@ -27,16 +27,10 @@ pub struct TargetSamples {
 }
 
 /// How a question names each subtask, by its name.
-struct AskedNames(BTreeMap<String, String>);
-
-impl AskedNames {
-    fn of(members: &TargetRows) -> Self {
-        Self(members.subtasks.iter().cloned().zip(members.asked.iter().cloned()).collect())
-    }
-
-    fn names(&self, subtasks: &[String]) -> Vec<String> {
-        subtasks.iter().map(|name| self.0.get(name).unwrap_or(name).clone()).collect()
-    }
+fn asked_names(members: &TargetRows) -> impl Fn(&[String]) -> Vec<String> + use<> {
+    let asked: BTreeMap<String, String> =
+        members.subtasks.iter().cloned().zip(members.asked.iter().cloned()).collect();
+    move |subtasks| subtasks.iter().map(|name| asked.get(name).unwrap_or(name).clone()).collect()
 }
 
 impl Prepared {
@@ -51,16 +45,16 @@ impl Prepared {
         let members = self.target_rows()?;
         let readers = self.target_sources(cancel)?;
         let loader = self.target_loader(&readers, cancel)?;
-        let names = AskedNames::of(&members);
+        let names = asked_names(&members);
         let (rows, subtasks, excluded) = loader.compared(members)?;
-        Ok(TargetSamples { asked: names.names(&subtasks), rows, subtasks, excluded })
+        Ok(TargetSamples { asked: names(&subtasks), rows, subtasks, excluded })
     }
 
     /// The same of losses, which are few enough to be kept.
     fn loss_samples(&self, cancel: &Cancel) -> Result<TargetSamples, QueryError> {
         let members = self.target_rows()?;
         let TargetVectors { rows, subtasks, excluded, .. } = &self.loss_operands_by_sample(cancel)?.target;
-        let asked = AskedNames::of(&members).names(subtasks);
+        let asked = asked_names(&members)(subtasks);
         Ok(TargetSamples { rows: rows.clone(), subtasks: subtasks.clone(), asked, excluded: *excluded })
     }
 
