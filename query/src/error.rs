@@ -213,6 +213,12 @@ impl QueryError {
         Self::Missing { rows, scanned, detail: detail.join(", "), kind, commands }
     }
 
+    /// None of so many rows of a target can be compared.
+    pub(crate) fn empty_target(names: &[String], rows: usize, why: &str) -> Self {
+        let why = if rows == 0 { "it has none".to_owned() } else { format!("of {rows}, {why}") };
+        Self::EmptyTarget { target: names.join(", "), why }
+    }
+
     pub(crate) fn unknown<'a>(
         what: &'static str,
         name: &str,

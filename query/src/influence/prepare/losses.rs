@@ -68,14 +68,11 @@ impl LossOperands {
         let asked = members.rows.len();
         let (rows, values, excluded) = usable(prepared, (covariance, sides), members.rows)?;
         if rows.is_empty() {
-            let why = match asked {
-                0 => "it has none".to_owned(),
-                n => format!(
-                    "of {n}, {} lack losses, {} have none that is a number, {} do not vary over the models",
-                    excluded.missing, excluded.non_finite, excluded.constant
-                ),
-            };
-            return Err(QueryError::EmptyTarget { target: prepared.spec().target_names().join(", "), why });
+            let why = format!(
+                "{} lack losses, {} have none that is a number, {} do not vary over the models",
+                excluded.missing, excluded.non_finite, excluded.constant
+            );
+            return Err(QueryError::empty_target(&prepared.spec().target_names(), asked, &why));
         }
         let places: BTreeMap<(u32, u64), usize> =
             rows.iter().enumerate().map(|(i, row)| ((row.target, row.row), i)).collect();

@@ -86,15 +86,11 @@ impl TargetLoader<'_> {
     ) -> Result<(Vec<TargetRow>, Vec<String>, ExcludedCounts), QueryError> {
         let (rows, excluded) = self.usable(&members.rows)?;
         if rows.is_empty() {
-            let target = self.spec.target_names().join(", ");
-            let why = match members.rows.len() {
-                0 => "it has none".to_owned(),
-                n => format!(
-                    "of {n}, {} have no scored token, {} are not finite, {} lack a checkpoint",
-                    excluded.no_scored, excluded.non_finite, excluded.missing
-                ),
-            };
-            return Err(QueryError::EmptyTarget { target, why });
+            let why = format!(
+                "{} have no scored token, {} are not finite, {} lack a checkpoint",
+                excluded.no_scored, excluded.non_finite, excluded.missing
+            );
+            return Err(QueryError::empty_target(&self.spec.target_names(), members.rows.len(), &why));
         }
         let (rows, subtasks) = group(rows, members.subtasks);
         Ok((rows, subtasks, excluded))

@@ -2,6 +2,7 @@
 
 use crate::influence::prepare::Prepared;
 use crate::influence::prepare::operands::Operands;
+use crate::influence::prepare::target_vectors::TargetVectors;
 use crate::influence::result::{PlaneSummary, ScanSummary};
 use crate::influence::scan::{Totals, disk};
 use crate::influence::sides::all_have;
@@ -15,21 +16,29 @@ pub const EXACT: &str = "exact";
 /// Of an exact scan.
 pub(crate) fn exact(prepared: &Prepared, operands: &Operands, totals: &Totals) -> ScanSummary {
     let disk = operands.disk.finish();
+    let summary = counted(prepared, (&operands.target, operands.in_target), totals);
+    ScanSummary { notes: disk::note(&disk).into_iter().collect(), disk, ..summary }
+}
+
+/// What a scan counted for a target, in which so many rows of the pools occur.
+pub(crate) fn counted(
+    prepared: &Prepared,
+    (target, in_target): (&TargetVectors, u64),
+    totals: &Totals,
+) -> ScanSummary {
     ScanSummary {
         live: prepared.live(),
-        in_target: operands.in_target,
+        in_target,
         scanned: totals.scanned,
         eligible: totals.eligible,
         excluded: totals.excluded,
         whole_rows: totals.whole_rows,
         bytes_read: totals.bytes_read,
-        target_rows: operands.target.rows.len() as u64,
-        target_excluded: operands.target.excluded,
+        target_rows: target.rows.len() as u64,
+        target_excluded: target.excluded,
         guarantee: EXACT.to_owned(),
-        planes: Vec::new(),
         rows_scored: totals.scored,
-        notes: disk::note(&disk).into_iter().collect(),
-        disk,
+        ..ScanSummary::default()
     }
 }
 

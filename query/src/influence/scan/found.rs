@@ -9,16 +9,6 @@ pub(crate) struct Yield {
     pub(crate) totals: Totals,
 }
 
-impl Yield {
-    /// With the counts of what was taken.
-    pub(super) fn counted(mut self) -> Self {
-        self.totals.eligible = self.scored.len() as u64;
-        self.totals.scored = self.totals.eligible;
-        self.totals.scanned = self.totals.eligible + self.excluded.len() as u64;
-        self
-    }
-}
-
 /// Counts that add up over windows.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Totals {

@@ -13,33 +13,20 @@ use crate::influence::result::{ExcludedRow, Reason, Scored};
 impl Scan<'_> {
     /// Scores the rows of a window, or their tokens.
     pub(crate) fn window(&self, window: &Window, worker: &mut Worker) -> Result<Yield, QueryError> {
-        let mut found = Yield::default();
-        found.scored.reserve_exact((window.rows.end - window.rows.start) as usize);
-        found.totals.bytes_read = self.each(window, worker, |row, pos, state, values| {
-            self.take(window.pool, (row, pos), state, values, &mut found);
-        })?;
-        Ok(found.counted())
-    }
-
-    /// Adds the score of a row or token, or why it has none.
-    #[inline]
-    fn take(
-        &self,
-        pool: u32,
-        (row, pos): (u64, Option<u32>),
-        state: &SlotState,
-        values: &mut [f32],
-        found: &mut Yield,
-    ) {
-        match self.judge(state, values) {
-            Ok((score, subtask)) => found.scored.push(Scored { pool, row, pos, score, subtask }),
-            Err(reason) => {
-                found.totals.excluded.add(reason);
-                found.totals.whole_rows += u64::from(pos == Some(NO_TOKEN));
-                let pos = pos.filter(|pos| *pos != NO_TOKEN);
-                found.excluded.push(ExcludedRow { pool, row, pos, reason });
+        let (pool, mut totals) = (window.pool, Totals::default());
+        let mut scored = Vec::with_capacity((window.rows.end - window.rows.start) as usize);
+        let mut excluded = Vec::new();
+        totals.bytes_read = self.each(window, worker, |row, pos, state, values| {
+            match self.count(pos, state, values, &mut totals) {
+                Ok((score, subtask)) => scored.push(Scored { pool, row, pos, score, subtask }),
+                Err(reason) => {
+                    let pos = pos.filter(|pos| *pos != NO_TOKEN);
+                    excluded.push(ExcludedRow { pool, row, pos, reason });
+                }
             }
-        }
+        })?;
+        totals.scored = totals.eligible;
+        Ok(Yield { scored, excluded, totals })
     }
 
     /// Number of rows of a window that the filter lets through.
@@ -60,16 +47,8 @@ impl Scan<'_> {
     ) -> Result<Totals, QueryError> {
         let mut totals = Totals::default();
         totals.bytes_read = self.each(window, worker, |row, pos, state, values| {
-            totals.scanned += 1;
-            match self.judge(state, values) {
-                Ok(judged) => {
-                    totals.eligible += 1;
-                    take(row, pos, values, judged);
-                }
-                Err(reason) => {
-                    totals.excluded.add(reason);
-                    totals.whole_rows += u64::from(pos == Some(NO_TOKEN));
-                }
+            if let Ok(judged) = self.count(pos, state, values, &mut totals) {
+                take(row, pos, values, judged);
             }
         })?;
         totals.scored = totals.eligible;
@@ -89,14 +68,9 @@ impl Scan<'_> {
         let Worker { scratch, slate, .. } = worker;
         let slots = Slots::Picked(rows);
         totals.bytes_read = self.accumulate(pool, window, slots, scratch, slate)?;
-        slate.hand_out(slots, |row, _, state, values| {
-            totals.scanned += 1;
-            match self.judge(state, values) {
-                Ok(judged) => {
-                    totals.eligible += 1;
-                    take(row, values, judged);
-                }
-                Err(reason) => totals.excluded.add(reason),
+        slate.hand_out(slots, |row, pos, state, values| {
+            if let Ok(judged) = self.count(pos, state, values, &mut totals) {
+                take(row, values, judged);
             }
         });
         Ok(totals)
@@ -211,6 +185,27 @@ impl Scan<'_> {
             self.add_waiting(reader, of_row, self.weights[c], slots, scratch, slate)?;
         }
         Ok(bytes)
+    }
+
+    /// The score of a row or token, or why it has none; counted either way.
+    #[inline]
+    fn count(
+        &self,
+        pos: Option<u32>,
+        state: &SlotState,
+        values: &mut [f32],
+        totals: &mut Totals,
+    ) -> Result<(f32, u32), Reason> {
+        totals.scanned += 1;
+        let judged = self.judge(state, values);
+        match judged {
+            Ok(_) => totals.eligible += 1,
+            Err(reason) => {
+                totals.excluded.add(reason);
+                totals.whole_rows += u64::from(pos == Some(NO_TOKEN));
+            }
+        }
+        judged
     }
 
     /// The score of a row, or why it has none.

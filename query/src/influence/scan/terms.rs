@@ -79,18 +79,23 @@ impl Terms {
             self.subtasks.iter().map(|span| shares(self.within, &values[span.clone()])).collect();
         let value = |(span, shares): (&Range<usize>, &Vec<f64>)| dot(&values[span.clone()], shares);
         let of_subtasks: Vec<f64> = self.subtasks.iter().zip(&within).map(value).collect();
-        let across = match self.across {
-            Across::Mean => Within::Mean,
-            Across::Sum => Within::Sum,
-            Across::Max => Within::Max,
-            Across::Min => Within::Min,
-        };
-        let across = shares(across, &of_subtasks);
+        let across = shares(self.across.into(), &of_subtasks);
         let mut counts = vec![0.0; values.len()];
         for ((span, own), share) in self.subtasks.iter().zip(&within).zip(&across) {
             counts[span.clone()].iter_mut().zip(own).for_each(|(count, own)| *count = own * share);
         }
         (dot(&of_subtasks, &across), counts)
+    }
+}
+
+impl From<Across> for Within {
+    fn from(across: Across) -> Self {
+        match across {
+            Across::Mean => Self::Mean,
+            Across::Sum => Self::Sum,
+            Across::Max => Self::Max,
+            Across::Min => Self::Min,
+        }
     }
 }
 

@@ -17,7 +17,7 @@ use crate::influence::prepare::loss_sides::{LossSides, OpenLosses};
 use crate::influence::prepare::losses::{Cells, LossOperands, cells};
 use crate::influence::rank::collect::{Collector, finish, shared};
 use crate::influence::rank::lists::Lists;
-use crate::influence::rank::summary::EXACT;
+use crate::influence::rank::summary;
 use crate::influence::result::{Reason, ScanSummary, Scored};
 use crate::influence::scan::Totals;
 use crate::influence::scan::filter::RowFilter;
@@ -235,19 +235,7 @@ impl<'a> Scan<'a> {
                 totals.eligible
             ));
         }
-        Ok(ScanSummary {
-            live: self.prepared.live(),
-            in_target: self.operands.in_target,
-            scanned: totals.scanned,
-            eligible: totals.eligible,
-            excluded: totals.excluded,
-            bytes_read: totals.bytes_read,
-            target_rows: self.operands.target.rows.len() as u64,
-            target_excluded: self.operands.target.excluded,
-            guarantee: EXACT.to_owned(),
-            rows_scored: totals.scored,
-            notes,
-            ..ScanSummary::default()
-        })
+        let target = (&self.operands.target, self.operands.in_target);
+        Ok(ScanSummary { notes, ..summary::counted(self.prepared, target, totals) })
     }
 }

@@ -8,8 +8,8 @@ use crate::error::QueryError;
 use crate::influence::scan::kept::key;
 use crate::influence::scan::terms::Terms;
 use crate::influence::scan::{Scan, vector_bytes};
+use crate::influence::spec::Within;
 use crate::influence::spec::modules::used_groups;
-use crate::influence::spec::{Across, Within};
 use crate::kernel::{BlockKey, Combined, EstimatedRows, Folding, KeptRows, RowProducts};
 
 /// A thread's memory.
@@ -107,17 +107,15 @@ fn note(block: &Block<'_>, found: &FoundVectors, weighty: bool, estimates: &mut 
 }
 
 fn folding(terms: &Terms) -> Folding<'_> {
-    let within = match terms.within {
+    let combined = |how: Within| match how {
         Within::Mean => Combined::Mean,
         Within::Sum => Combined::Sum,
         Within::Max => Combined::Max,
         Within::Min => Combined::Min,
     };
-    let across = match terms.across {
-        Across::Mean => Combined::Mean,
-        Across::Sum => Combined::Sum,
-        Across::Max => Combined::Max,
-        Across::Min => Combined::Min,
-    };
-    Folding { subtasks: &terms.subtasks, within, across }
+    Folding {
+        subtasks: &terms.subtasks,
+        within: combined(terms.within),
+        across: combined(terms.across.into()),
+    }
 }
