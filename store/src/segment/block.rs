@@ -214,58 +214,21 @@ impl<'a> Block<'a> {
 
     /// Its vectors in order. All columns have as many, which is looked at when the block's layout is parsed.
     pub(crate) fn vectors(&self) -> impl Iterator<Item = Vector<'a>> + use<'a> {
-        let (block, n) = (*self, self.rows.len());
-        (0..n).map_while(move |i| {
-            Some(Vector {
-                row: *block.rows.get(i)?,
-                pos: block.pos.get(i).copied(),
-                values: block.values.of_vector(i, n)?,
-                scale: part(block.scale, i, n)?,
-                norm: part(block.norm, i, n)?,
-                flags: *block.flags.get(i)?,
-                check: *block.check.get(i)?,
-            })
+        let block = *self;
+        (0..block.len()).map_while(move |i| block.at(i))
+    }
+
+    /// The `i`-th of them.
+    pub(super) fn at(&self, i: usize) -> Option<Vector<'a>> {
+        let n = self.len();
+        Some(Vector {
+            row: *self.rows.get(i)?,
+            pos: self.pos.get(i).copied(),
+            values: self.values.of_vector(i, n)?,
+            scale: part(self.scale, i, n)?,
+            norm: part(self.norm, i, n)?,
+            flags: *self.flags.get(i)?,
+            check: *self.check.get(i)?,
         })
-    }
-}
-
-/// The bytes of one vector's columns.
-pub(crate) struct RowBytes {
-    pub row: u64,
-    pub pos: Option<u32>,
-    pub values: Vec<u8>,
-    pub scale: Vec<u8>,
-    pub norm: Vec<u8>,
-    pub flags: u8,
-}
-
-impl RowBytes {
-    pub(crate) fn check(&self) -> u64 {
-        row_check(&mut Xxh3::new(), (self.row, self.pos), &self.values, &self.scale, &self.norm, self.flags)
-    }
-
-    pub(crate) fn decode(&self, shape: &SegmentShape) -> StoredRow {
-        let floats = |bytes: &[u8]| -> Vec<f32> {
-            let (chunks, _) = bytes.as_chunks::<4>();
-            chunks.iter().map(|b| f32::from_le_bytes(*b)).collect()
-        };
-        let mut vector: Vec<f32> = match shape.dtype {
-            DType::F32 => floats(&self.values),
-            DType::F16 => {
-                let (chunks, _) = self.values.as_chunks::<2>();
-                chunks.iter().map(|b| f16::from_le_bytes(*b).to_f32()).collect()
-            }
-            DType::I8 => self.values.iter().map(|b| f32::from(*b as i8)).collect(),
-            DType::I1 => {
-                let (chunks, _) = self.values.as_chunks::<8>();
-                let words: Vec<u64> = chunks.iter().map(|b| u64::from_le_bytes(*b)).collect();
-                let mut vector = vec![0.0; shape.dim];
-                let signs = Signs::new(&words, words.len()).of_rotated(shape.rotation);
-                signs.widen(&shape.groups, &mut vector);
-                vector
-            }
-        };
-        apply(&floats(&self.scale), &shape.groups, &mut vector);
-        StoredRow { pos: self.pos, vector, norm: floats(&self.norm), flags: RowFlags::from_bits(self.flags) }
     }
 }

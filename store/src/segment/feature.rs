@@ -185,7 +185,7 @@ impl FeatureReader {
             let (segment, block) = self.own_block(b)?;
             let stored = segment.row(block, row, &mut scratch)?;
             if !stored.is_empty() {
-                return Ok(stored.iter().map(|stored| stored.decode(&segment.shape)).collect());
+                return Ok(stored);
             }
         }
         Ok(Vec::new())

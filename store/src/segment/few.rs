@@ -3,11 +3,12 @@
 use super::BlockBuffer;
 use super::block::Block;
 use super::feature::{Checks, FeatureReader};
-use super::file::{SegmentBlock, SegmentFile, lost};
+use super::file::{SegmentBlock, SegmentFile};
+use super::footer::BlockInfo;
 use super::layout::BlockLayout;
 use super::refs::BlockRef;
 use crate::ahead::{NEAR_SMALL, SpanRequests};
-use crate::error::{Damage, ReadError, StorageError};
+use crate::error::{ReadError, StorageError};
 use crate::vfs::VfsRead;
 use std::ops::Range;
 use std::sync::atomic::Ordering;
@@ -101,11 +102,7 @@ impl SegmentFile {
             return;
         }
         let Some(source) = self.source() else { return };
-        let read = || -> Result<BlockLayout, StorageError> {
-            let mut header = vec![0; block.header_len];
-            self.open_file()?.read_at(&mut header, block.offset).map_err(|e| self.io(e))?;
-            self.parse(block, &header)
-        };
+        let read = || self.read_layout(&*self.open_file()?, block);
         let Some(layout) = block.verified.get().cloned().or_else(|| read().ok()) else { return };
         for column in [&layout.row, &layout.values, &layout.scale, &layout.norm, &layout.flags, &layout.check]
         {
@@ -116,6 +113,13 @@ impl SegmentFile {
                 wants.add_small(source.map, &(start..start + each as u64));
             }
         }
+    }
+
+    /// The layout of a block, from its header.
+    fn read_layout(&self, file: &dyn VfsRead, block: &BlockInfo) -> Result<BlockLayout, StorageError> {
+        let mut header = vec![0; block.header_len];
+        file.read_at(&mut header, block.offset).map_err(|e| self.io(e))?;
+        self.parse(block, &header)
     }
 
     /// Whether some rows are read one by one. They can be found without the block if it has every row of its
@@ -129,17 +133,14 @@ impl SegmentFile {
     }
 
     /// The vectors of some rows of a block that has every row of its range, as a block.
-    fn few<'a>(
+    pub(super) fn few<'a>(
         &'a self,
         block: &SegmentBlock,
         rows: &[u64],
         scratch: &'a mut BlockBuffer,
     ) -> Result<Block<'a>, StorageError> {
         let file = self.open_file()?;
-        let mut header = vec![0; block.header_len];
-        file.read_at(&mut header, block.offset).map_err(|e| self.io(e))?;
-        let from = BlockLayout::parse(&header, block.body_len, block.vectors, &self.shape)
-            .map_err(|p| self.damage(block, p))?;
+        let from = self.read_layout(&*file, block)?;
         let mut end = 0;
         let mut column = |from: &Range<usize>| -> Range<usize> {
             let start = end;
@@ -173,12 +174,7 @@ impl SegmentFile {
         let view = self.view(block, buffer, &to)?;
         let mut hash = Xxh3::new();
         for (row, vector) in rows.iter().copied().zip(view.vectors()) {
-            let found = vector.compute_check(&mut hash);
-            if vector.row != row || found != vector.check {
-                let (what, stored) = (format!("check of row {row}"), format!("{:016x}", vector.check));
-                let damage = Damage::new(&self.own.name, what, stored, format!("{found:016x}"));
-                return Err(damage.at(block.offset).affecting(lost(row..row + 1, &self.label)).into());
-            }
+            self.check_vector(block, row, &vector, &mut hash)?;
         }
         Ok(view)
     }

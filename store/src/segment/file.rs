@@ -6,7 +6,7 @@
 //! - what cannot be mapped is read: a process has a limited number of maps, and some file systems have none
 
 use super::BlockBuffer;
-use super::block::{Block, RowBytes};
+use super::block::{Block, StoredRow, Vector};
 use super::bounds::BlockBounds;
 use super::footer::BlockInfo;
 use super::layout::{BlockLayout, Mismatch, SegmentShape};
@@ -15,10 +15,11 @@ use crate::error::{Damage, StorageError};
 use crate::layout::NamedFile;
 use crate::map::FileMap;
 use crate::vfs::VfsRead;
-use gstore_core::{Digest, Remedy, RowSet};
+use gstore_core::{Digest, Remedy, RowFlags, RowSet};
 use std::ops::{Deref, Range};
 use std::sync::atomic::AtomicU32;
 use std::sync::{Arc, OnceLock};
+use xxhash_rust::xxh3::Xxh3;
 
 /// A block: what the footer says of it, and what is known since it was read.
 #[derive(Debug)]
@@ -249,82 +250,55 @@ impl SegmentFile {
         Ok(RowSet::from_ranges(ranges))
     }
 
-    /// The vectors of one row of a block, each verified by its check; none if the block does not have the
-    /// row.
+    /// The vectors of one row of a block, each verified by its check, with their scales applied; none if the
+    /// block does not have the row.
     pub(crate) fn row(
         &self,
         block: &SegmentBlock,
         row: u64,
         scratch: &mut BlockBuffer,
-    ) -> Result<Vec<RowBytes>, StorageError> {
+    ) -> Result<Vec<StoredRow>, StorageError> {
         if row < block.first || row >= block.end {
             return Ok(Vec::new());
         }
-        if block.verified.get().is_none() && (!block.is_dense() || self.shape.has_positions()) {
+        let known = match block.verified.get() {
+            Some(layout) => self.mapped_if_possible(block)?.map(|bytes| (bytes, layout)),
+            None => None,
+        };
+        let view = match known {
+            Some((bytes, layout)) => self.view(block, bytes, layout)?,
+            None if block.is_dense() && !self.shape.has_positions() => self.few(block, &[row], scratch)?,
             // Where rows may be missing, "it is not there" is an answer that only a checked block can give;
             // and only a checked block says how many vectors a row has.
-            self.read_block(block, scratch)?;
-        }
-        match block.verified.get() {
-            Some(layout) => {
-                let bytes = match self.mapped_if_possible(block)? {
-                    Some(bytes) => bytes,
-                    None => self.read_checked(block, scratch)?.0,
-                };
-                let view = self.view(block, bytes, layout)?;
-                // The layout is inside of the block: that was checked with the digest.
-                let part = |range: Range<usize>| Ok(bytes.get(range).unwrap_or_default().to_vec());
-                let of_row = view.of_row(row);
-                of_row.map(|at| self.row_bytes(block, layout, at, row, part)).collect()
-            }
-            None => {
-                let file = self.open_file()?;
-                let read = |range: Range<usize>| {
-                    let mut bytes = vec![0; range.len()];
-                    file.read_at(&mut bytes, block.offset + range.start as u64).map_err(|e| self.io(e))?;
-                    Ok(bytes)
-                };
-                let layout = self.parse(block, &read(0..block.header_len)?)?;
-                Ok(vec![self.row_bytes(block, &layout, (row - block.first) as usize, row, read)?])
-            }
-        }
-    }
-
-    fn row_bytes(
-        &self,
-        block: &BlockInfo,
-        layout: &BlockLayout,
-        at: usize,
-        row: u64,
-        read: impl Fn(Range<usize>) -> Result<Vec<u8>, StorageError>,
-    ) -> Result<RowBytes, StorageError> {
-        let part = |column: &Range<usize>| {
-            let n = column.len() / layout.vectors.max(1);
-            read(column.start + at * n..column.start + (at + 1) * n)
+            None => self.read_block(block, scratch)?,
         };
-        let stored = RowBytes {
-            row,
-            pos: part(&layout.pos)?.try_into().ok().map(u32::from_le_bytes),
-            values: part(&layout.values)?,
-            scale: part(&layout.scale)?,
-            norm: part(&layout.norm)?,
-            // One byte and eight: the layout has the widths of the columns.
-            flags: part(&layout.flags)?.first().copied().unwrap_or_default(),
-        };
-        let expected = part(&layout.check)?.try_into().map_or(0, u64::from_le_bytes);
-        let found = stored.check();
-        if expected != found {
-            let offset = block.offset
-                + (layout.values.start + at * (layout.values.len() / layout.vectors.max(1))) as u64;
-            let d = Damage::new(
-                &self.own.name,
-                format!("check of row {row}"),
-                format!("{expected:016x}"),
-                format!("{found:016x}"),
-            );
-            return Err(d.at(offset).affecting(lost(row..row + 1, &self.label)).into());
+        let mut hash = Xxh3::new();
+        let mut stored = Vec::new();
+        for (i, own) in view.of_row(row).filter_map(|i| Some((i, view.at(i)?))) {
+            self.check_vector(block, row, &own, &mut hash)?;
+            let mut vector = vec![0.0; self.shape.dim];
+            view.vector(i, &self.shape.groups, &mut vector);
+            let (norm, flags) = (own.norm.to_vec(), RowFlags::from_bits(own.flags));
+            stored.push(StoredRow { pos: own.pos, vector, norm, flags });
         }
         Ok(stored)
+    }
+
+    /// Fails unless a vector of a block is one of a row and agrees with its check.
+    pub(super) fn check_vector(
+        &self,
+        block: &BlockInfo,
+        row: u64,
+        vector: &Vector<'_>,
+        hash: &mut Xxh3,
+    ) -> Result<(), StorageError> {
+        let found = vector.compute_check(hash);
+        if vector.row == row && found == vector.check {
+            return Ok(());
+        }
+        let (what, stored) = (format!("check of row {row}"), format!("{:016x}", vector.check));
+        let damage = Damage::new(&self.own.name, what, stored, format!("{found:016x}"));
+        Err(damage.at(block.offset).affecting(lost(row..row + 1, &self.label)).into())
     }
 }
 
