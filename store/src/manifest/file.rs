@@ -182,21 +182,22 @@ pub(crate) fn write_replacing(
     let mut temporary = path.as_os_str().to_owned();
     temporary.push(".new");
     let temporary = PathBuf::from(temporary);
-    let io = |action: &str| {
-        let action = format!("{action} {name}");
-        move |e| StorageError::io(action, e)
-    };
-    if_there(vfs.remove(&temporary)).map_err(io("replace"))?;
-    let mut file = vfs.create(&temporary).map_err(io("create"))?;
+    if_there(vfs.remove(&temporary)).map_err(Env::io("replace", name))?;
+    write_new(vfs, &temporary, name, bytes)?;
+    vfs.rename(&temporary, path).map_err(Env::io("rename", name))
+}
+
+/// Makes a file and flushes its bytes; the caller flushes the folder.
+pub(crate) fn write_new(vfs: &dyn Vfs, path: &Path, name: &str, bytes: &[u8]) -> Result<(), StorageError> {
+    let mut file = vfs.create(path).map_err(Env::io("create", name))?;
     let written = file.write_all(bytes).and_then(|()| file.flush()).and_then(|()| file.sync());
     drop(file);
-    if let Err(e) = written {
+    written.map_err(|e| {
         // Nothing refers to the file, and what it holds is unknown: it must not stay to be taken for a good
         // one.
-        let _ = vfs.remove(&temporary);
-        return Err(io("write")(e));
-    }
-    vfs.rename(&temporary, path).map_err(io("rename"))
+        let _ = vfs.remove(path);
+        Env::io("write", name)(e)
+    })
 }
 
 /// Reads JSON after checking its version and requirements.

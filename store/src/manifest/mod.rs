@@ -40,7 +40,7 @@ pub(crate) use dataset::CHUNK;
 pub(crate) use feature::sort_segments;
 pub(crate) use file::{
     Link, ManifestFiles, ROTATED_SIGNS, SIGN_ROWS, TOKENS, VERSION, check_version, json_text, parse,
-    write_replacing,
+    write_new, write_replacing,
 };
 pub(crate) use page::LostPage;
 pub(crate) use part::Part;

@@ -2,11 +2,10 @@
 
 use crate::error::{Damage, StorageError, is_not_whole};
 use crate::layout::{Env, tombstone_file, tombstone_folder};
-use crate::manifest::{DatasetPart, Extra, TombstoneEntry};
+use crate::manifest::{DatasetPart, Extra, TombstoneEntry, write_new};
 
 use gstore_core::{Digest, RowSet, many};
 use roaring::RoaringTreemap;
-use std::io::Write;
 use uuid::Uuid;
 
 /// No bitmap is longer: 2^33 rows at one bit each.
@@ -40,14 +39,7 @@ pub(super) fn write(
     let name = tombstone_file(dataset, uuid);
     let mut bytes = Vec::with_capacity(bitmap.serialized_size());
     bitmap.serialize_into(&mut bytes).map_err(Env::io("write", &name))?;
-    let path = env.at(&name);
-    let mut file = env.vfs().create(&path).map_err(Env::io("create", &name))?;
-    let written = file.write_all(&bytes).and_then(|()| file.flush()).and_then(|()| file.sync());
-    drop(file);
-    if let Err(e) = written {
-        let _ = env.vfs().remove(&path);
-        return Err(Env::io("write", &name)(e));
-    }
+    write_new(env.vfs(), &env.at(&name), &name, &bytes)?;
     Ok(TombstoneEntry {
         uuid,
         rows: rows.len(),
