@@ -60,6 +60,19 @@ impl SegmentGraph<'_> {
         index
             .reserve_capacity_and_threads(room.max(1), self.threads)
             .map_err(|error| failed("find memory for", &error))?;
+        let left_out = self.each(dim, steps, |row, unit| {
+            index.add(row, unit).map_err(|error| failed("add a vector to", &error))
+        })?;
+        Ok((index, left_out))
+    }
+
+    /// Hands out the row and the unit vector of every vector that has a direction; returns the others.
+    fn each(
+        &self,
+        dim: usize,
+        steps: &StepCounter<'_>,
+        take: impl Fn(u64, &[usearch::f16]) -> Result<(), QueryError> + Sync,
+    ) -> Result<LeftOut, QueryError> {
         let blocks = self.reader.blocks_of(self.segment)?;
         let groups = groups(self.reader.part());
         let states = parallel::unordered::<_, QueryError>(
@@ -73,9 +86,7 @@ impl SegmentGraph<'_> {
                     self.cancel.check()?;
                     block.vector(i, &groups, &mut scratch.vector);
                     if scratch.unit(&block, i, left_out) {
-                        index
-                            .add(block.rows[i], usearch::f16::from_i16s(&scratch.unit))
-                            .map_err(|error| failed("add a vector to", &error))?;
+                        take(block.rows[i], usearch::f16::from_i16s(&scratch.unit))?;
                     }
                     steps.count();
                 }
@@ -88,7 +99,7 @@ impl SegmentGraph<'_> {
             left_out.non_finite += part.non_finite;
             left_out.zero += part.zero;
         }
-        Ok((index, left_out))
+        Ok(left_out)
     }
 
     /// The links of a graph with those that usearch left out.
@@ -108,33 +119,14 @@ impl SegmentGraph<'_> {
                 .map_or(NOBODY, |known| known.1)
         };
         let near: Vec<AtomicU32> = (0..rows.len() * NEAR).map(|_| AtomicU32::new(NOBODY)).collect();
-        let blocks = self.reader.blocks_of(self.segment)?;
-        let groups = groups(self.reader.part());
-        parallel::unordered::<_, QueryError>(
-            blocks.len(),
-            self.threads,
-            self.cancel,
-            || (BlockBuffer::new(), Scratch::new(header.dim)),
-            |(buffer, scratch), at| {
-                let block = self.reader.read_block(blocks[at], buffer)?;
-                for i in 0..block.len() {
-                    self.cancel.check()?;
-                    steps.count();
-                    block.vector(i, &groups, &mut scratch.vector);
-                    if !scratch.unit(&block, i, &mut LeftOut::default()) {
-                        continue;
-                    }
-                    let found = index
-                        .search(usearch::f16::from_i16s(&scratch.unit), NEAR + 1)
-                        .map_err(|error| failed("search", &error))?;
-                    let own = slot(block.rows[i]) as usize;
-                    let others = found.keys.iter().filter(|row| **row != block.rows[i]);
-                    let places = near.get(own * NEAR..(own + 1) * NEAR).into_iter().flatten();
-                    places.zip(others).for_each(|(near, row)| near.store(slot(*row), Ordering::Relaxed));
-                }
-                Ok(())
-            },
-        )?;
+        self.each(header.dim, steps, |own, unit| {
+            let found = index.search(unit, NEAR + 1).map_err(|error| failed("search", &error))?;
+            let at = slot(own) as usize;
+            let others = found.keys.iter().filter(|row| **row != own);
+            let places = near.get(at * NEAR..(at + 1) * NEAR).into_iter().flatten();
+            places.zip(others).for_each(|(near, row)| near.store(slot(*row), Ordering::Relaxed));
+            Ok(())
+        })?;
         links.add(|slot, i| near.get(slot * NEAR + i).map_or(NOBODY, |near| near.load(Ordering::Relaxed)));
         Ok(links.bytes)
     }
