@@ -7,7 +7,6 @@ use gstore_store::Snapshot;
 use once_cell::sync::OnceCell;
 
 use super::encoder::{Encoder, GivenSamples};
-use super::target_rows::TargetDataset;
 use super::{Inputs, Loaded, Prepared, PreparedSide};
 use crate::error::QueryError;
 use crate::influence::plan::vector::AtHandVector;
@@ -76,14 +75,9 @@ impl Prepared {
         if let Some(vector) = &plan.vector {
             given.get_or_try_init(|| GivenSamples::at_hand(snapshot, &pools, vector))?;
         }
-        let asked = targets.iter().zip(&plan.targets).map(|(side, target)| TargetDataset {
-            dataset: side.dataset.clone(),
-            subtasks: target.subtasks.clone(),
-        });
         Ok(Self {
             inputs: Arc::new(Inputs {
                 snapshot: snapshot.clone(),
-                asked: asked.collect(),
                 pools,
                 targets,
                 encoder,

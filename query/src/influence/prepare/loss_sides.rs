@@ -8,6 +8,7 @@ use gstore_core::{Cancel, many_of, parallel};
 use gstore_store::{LossBlock, LossReader, LossWanted, RowSet};
 
 use super::Prepared;
+use super::target_rows::target_rows;
 use crate::daunce::{Center, Centring, Covariance, MissingCells, Models};
 use crate::error::QueryError;
 use crate::influence::plan::covariance::{PlanModels, check_count};
@@ -125,7 +126,7 @@ impl LossSides {
                 note(losses, &block);
             }
         }
-        let rows = prepared.all_target_rows()?;
+        let rows = target_rows(prepared)?.rows;
         for (t, losses) in self.targets.iter().enumerate() {
             let own = rows.iter().filter(|row| row.target as usize == t).map(|row| row.row);
             note(losses, &losses.reader.read_rows(&RowSet::from_rows(own))?);

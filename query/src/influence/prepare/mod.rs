@@ -33,7 +33,6 @@ use self::loss_sides::LossSides;
 use self::losses::LossOperands;
 use self::operands::Operands;
 use self::overlap::{TargetContents, rows_in_targets};
-use self::target_rows::TargetDataset;
 use self::target_vectors::TargetForm;
 use crate::error::QueryError;
 use crate::hint::in_any_case;
@@ -72,7 +71,6 @@ struct Inputs {
     snapshot: Arc<Snapshot>,
     pools: Vec<PreparedSide>,
     targets: Vec<PreparedSide>,
-    asked: Vec<TargetDataset>,
     encoder: Option<Arc<dyn Encoder>>,
     given: OnceCell<GivenSamples>,
     contents: OnceCell<TargetContents>,

@@ -110,8 +110,8 @@ fn contents<'a>(prepared: &'a Prepared, cancel: &Cancel) -> Result<&'a TargetCon
             digests.insert(record_digest(record.as_bytes()).map_err(refused)?);
         }
         let mut rows: BTreeMap<String, RowSet> = BTreeMap::new();
-        let members = target_rows(snapshot, &prepared.inputs.asked, prepared.spec().by)?;
-        for (t, target) in prepared.inputs.asked.iter().enumerate() {
+        let members = target_rows(prepared)?;
+        for (t, target) in prepared.targets().iter().enumerate() {
             let own = members.rows.iter().filter(|row| row.target as usize == t).map(|row| row.row);
             let own = RowSet::from_rows(own.collect::<Vec<_>>());
             digests.extend(digests_of(snapshot, &target.dataset, &own, cancel)?);

@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
-use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
 use arrow_array::{Array, types::UInt64Type};
@@ -10,6 +9,7 @@ use arrow_schema::DataType;
 use gstore_store::{DatasetPart, Snapshot};
 use serde::Serialize;
 
+use super::{Prepared, PreparedSide};
 use crate::error::QueryError;
 use crate::influence::spec::SubtaskBy;
 
@@ -43,39 +43,30 @@ pub(crate) struct TargetRows {
     pub(super) asked: Vec<String>,
 }
 
-/// A target dataset and the subtasks that are asked about (`None`: all its rows).
-pub(super) struct TargetDataset {
-    pub(super) dataset: Arc<DatasetPart>,
-    pub(super) subtasks: Option<BTreeSet<String>>,
-}
-
 /// A target and a subtask of it, or its rows without one.
 type Owner<'a> = (u32, Option<&'a str>);
 
 /// Reads the subtasks of the targets. Names are sorted, so that their order does not depend on that of the
 /// rows. Rows without a subtask have the name of their dataset; a subtask whose name another one has too is
 /// written `dataset:subtask`.
-pub(super) fn target_rows(
-    snapshot: &Snapshot,
-    targets: &[TargetDataset],
-    by: SubtaskBy,
-) -> Result<TargetRows, QueryError> {
+pub(super) fn target_rows(prepared: &Prepared) -> Result<TargetRows, QueryError> {
+    let (targets, by) = (prepared.targets(), prepared.spec().by);
     let mut named: Vec<(u32, u64, Option<String>)> = Vec::new();
-    for (t, target) in targets.iter().enumerate() {
+    for (t, (target, asked)) in targets.iter().zip(&prepared.plan().targets).enumerate() {
         let own = &target.dataset.name;
-        let rows = rows(snapshot, target)?;
+        let rows = rows(prepared.snapshot(), &target.dataset)?;
         let mut seen: BTreeSet<&str> = rows.iter().filter_map(|(_, subtask)| subtask.as_deref()).collect();
         // `dataset:dataset` are the rows without a subtask, unless there is a subtask of that name.
         let nameless = !seen.contains(own.as_str());
         if nameless && rows.iter().any(|(_, subtask)| subtask.is_none()) {
             seen.insert(own);
         }
-        if let Some(unknown) = target.subtasks.iter().flatten().find(|wanted| !seen.contains(wanted.as_str()))
+        if let Some(unknown) = asked.subtasks.iter().flatten().find(|wanted| !seen.contains(wanted.as_str()))
         {
             return Err(QueryError::unknown("subtask", unknown, seen.iter().copied()));
         }
         for (row, subtask) in rows {
-            let is_wanted = target.subtasks.as_ref().is_none_or(|wanted| match &subtask {
+            let is_wanted = asked.subtasks.as_ref().is_none_or(|wanted| match &subtask {
                 Some(subtask) => wanted.contains(subtask),
                 None => nameless && wanted.contains(own),
             });
@@ -103,7 +94,7 @@ pub(super) fn target_rows(
 }
 
 /// A name for each, no two alike.
-fn names<'a>(owners: &BTreeSet<Owner<'a>>, targets: &[TargetDataset]) -> BTreeMap<Owner<'a>, String> {
+fn names<'a>(owners: &BTreeSet<Owner<'a>>, targets: &[PreparedSide]) -> BTreeMap<Owner<'a>, String> {
     let mut in_full: BTreeSet<Owner<'a>> = BTreeSet::new();
     loop {
         let mut names = BTreeMap::new();
@@ -127,7 +118,7 @@ fn names<'a>(owners: &BTreeSet<Owner<'a>>, targets: &[TargetDataset]) -> BTreeMa
     }
 }
 
-fn full_name((target, subtask): &Owner<'_>, targets: &[TargetDataset]) -> String {
+fn full_name((target, subtask): &Owner<'_>, targets: &[PreparedSide]) -> String {
     let dataset = targets.get(*target as usize).map_or("", |target| target.dataset.name.as_str());
     match subtask {
         Some(subtask) => format!("{dataset}:{subtask}"),
@@ -136,8 +127,7 @@ fn full_name((target, subtask): &Owner<'_>, targets: &[TargetDataset]) -> String
 }
 
 /// Live rows of a dataset with the subtask that the metadata says, ascending.
-fn rows(snapshot: &Snapshot, target: &TargetDataset) -> Result<Vec<(u64, Option<String>)>, QueryError> {
-    let dataset = &target.dataset;
+fn rows(snapshot: &Snapshot, dataset: &DatasetPart) -> Result<Vec<(u64, Option<String>)>, QueryError> {
     if !dataset.columns.iter().any(|column| column.name == COLUMN) {
         return Ok(snapshot.live_rows(dataset)?.iter().map(|row| (row, None)).collect());
     }

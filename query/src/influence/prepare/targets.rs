@@ -83,7 +83,7 @@ impl Prepared {
     /// The target rows that the question is about.
     pub(super) fn target_rows(&self) -> Result<TargetRows, QueryError> {
         let mut found = match self.spec().given.len() {
-            0 => target_rows(self.snapshot(), &self.inputs.asked, self.spec().by)?,
+            0 => target_rows(self)?,
             n => given_rows(n as u64),
         };
         if let Some(only) = &self.only {
@@ -113,11 +113,6 @@ impl Prepared {
         }
         let decided = targets.iter().zip(counts).find(|(_, count)| count * 10 >= rows.len() as u64 * 9);
         Ok(decided.map(|(target, count)| (target.dataset.name.as_str(), count)))
-    }
-
-    /// The target rows of the question as a whole.
-    pub(super) fn all_target_rows(&self) -> Result<Vec<TargetRow>, QueryError> {
-        Ok(target_rows(self.snapshot(), &self.inputs.asked, self.spec().by)?.rows)
     }
 
     /// Reads target vectors from where they are.
