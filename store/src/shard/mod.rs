@@ -45,7 +45,7 @@ impl Store {
     /// # Errors
     /// A folder that cannot be read.
     pub fn shard_note(&self, out: &Path) -> Result<Option<ShardNote>, ShardError> {
-        start::note_of(self, out)
+        Ok(start::job_file(self, out)?.and_then(|file| file.shard))
     }
 
     /// Takes finished shards in: all of them in one commit, or none. Their folders are only read.

@@ -127,12 +127,8 @@ impl DerefMut for ShardJob {
     }
 }
 
-/// What the folder of a shard was started for; `None` if it is not one yet.
-pub(crate) fn note_of(store: &Store, out: &Path) -> Result<Option<ShardNote>, ShardError> {
-    Ok(job_file(store, out)?.and_then(|file| file.shard))
-}
-
-fn job_file(store: &Store, out: &Path) -> Result<Option<JobFile>, ShardError> {
+/// The file of the job in the folder of a shard, if it has one yet.
+pub(super) fn job_file(store: &Store, out: &Path) -> Result<Option<JobFile>, ShardError> {
     let path = out.join(JOB);
     match read_json(store.env().vfs(), &path, &path.display().to_string()) {
         Ok(file) => Ok(file),

@@ -9,7 +9,6 @@ mod commit;
 mod coverage;
 mod create;
 mod history;
-mod indexes;
 mod leases;
 mod load;
 mod name;
@@ -27,10 +26,12 @@ pub(crate) use create::FOLDERS;
 pub(crate) use history::{Chain, adds_rows};
 pub(crate) use load::{Numbered, load as load_snapshot};
 
-use crate::error::{CreateError, OpenError};
+use crate::error::{CreateError, IndexError, OpenError};
+use crate::index::IndexWriter;
 use crate::layout::Env;
 use crate::layout::names::{SERVER, UPLOADS};
 use crate::manifest::{Current, Link};
+use crate::segment::SegmentRef;
 use crate::vfs::{OsVfs, Vfs};
 use snapshot::first_few;
 use std::path::{Path, PathBuf};
@@ -110,6 +111,19 @@ impl Store {
     /// that are not locked.
     pub fn uploads_folder(&self) -> PathBuf {
         self.env().at(UPLOADS)
+    }
+
+    /// Starts an index of a segment, of some kind: 1 to 32 of `a-z` and `0-9`. Publishes nothing; the index
+    /// counts from the moment it is finished, for every snapshot that has the segment. One that is there
+    /// already is replaced. Several may be built at once.
+    ///
+    /// A build holds a lease, as every long reader does: segments that are collected
+    /// meanwhile cannot get an index.
+    ///
+    /// # Errors
+    /// A segment that is not in the store any more; a store that cannot be written.
+    pub fn write_index(&self, segment: &SegmentRef, kind: &str) -> Result<IndexWriter, IndexError> {
+        IndexWriter::create(self.env(), segment, kind)
     }
 
     pub(crate) fn env(&self) -> &Arc<Env> {
