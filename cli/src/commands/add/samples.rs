@@ -39,8 +39,6 @@ pub struct SampleInputs {
 impl SampleInputs {
     /// Reads no file but those that can be read only once.
     pub fn new(context: &Context, dataset: &str, data: &[PathBuf], samples: &SampleArgs) -> Result<Self> {
-        let cancel = context.cancel_on_interrupt("stopping; once more to stop at once")?;
-        let mut copies = Vec::new();
         let mut paths = Vec::with_capacity(data.len());
         for path in data {
             if let Some(name) = path.to_str().filter(|text| text.starts_with(DATA_PREFIX)) {
@@ -49,11 +47,18 @@ impl SampleInputs {
                 let from = found.origin.map_or_else(String::new, |origin| format!(" of {origin}"));
                 context.say(&format!("{name}: {}{from}", many(found.files.len() as u64, "file")));
                 paths.extend(found.files);
-                continue;
+            } else {
+                paths.push(path.clone());
             }
-            let copy = spool(path, &cancel)?;
-            paths.push(copy.as_ref().map_or(path.as_path(), |copy| copy.path()).to_owned());
-            copies.extend(copy);
+        }
+        // Only now, so that one Ctrl-C ends a download.
+        let cancel = context.cancel_on_interrupt("stopping; once more to stop at once")?;
+        let mut copies = Vec::new();
+        for path in &mut paths {
+            if let Some(copy) = spool(path, &cancel)? {
+                *path = copy.path().to_owned();
+                copies.push(copy);
+            }
         }
         let request = AddRequest {
             dataset: dataset.to_owned(),

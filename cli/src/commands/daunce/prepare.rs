@@ -14,9 +14,8 @@ use crate::streams::print_json;
 
 /// Makes the file, where it is missing.
 pub fn run(context: &Context, args: &DauncePrepareArgs) -> Result<ExitCode> {
-    let cancel = context.cancel_on_interrupt(STOPPING)?;
     let store = args.of.data.dataset.as_ref().map(|_| context.open()).transpose()?;
-    let training = request::training(context, &args.of, store.as_ref(), &cancel)?;
+    let (training, cancel) = request::training(context, &args.of, store.as_ref(), STOPPING)?;
     let request = EnsembleRequest {
         states: BaseStates::Stored,
         states_file: Some(args.of.output.clone()),

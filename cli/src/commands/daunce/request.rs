@@ -1,5 +1,7 @@
 //! Conversion of flags into requests for an ensemble.
 
+use std::sync::Arc;
+
 use anyhow::Result;
 use gstore::Folders;
 use gstore_core::Cancel;
@@ -20,27 +22,31 @@ use crate::models::folder_error;
 use crate::options::optimizer;
 use crate::texts;
 
-/// A training as each copy has it, with everything else as it is by default. Says where samples are cut off.
+/// A training as each copy has it, with everything else as it is by default, and the flag that Ctrl-C raises
+/// from here on, which then says `stopping`. Says where samples are cut off.
 pub fn training(
     context: &Context,
     args: &DaunceOfArgs,
     store: Option<&Store>,
-    cancel: &Cancel,
-) -> Result<TrainRequest> {
+    stopping: &'static str,
+) -> Result<(TrainRequest, Arc<Cancel>)> {
     check_file_options(&args.data, &[])?;
     let mut reporter = context.reporter();
     let mut folders = Folders::new(&mut reporter, false);
     let model = folders.model(&args.model).map_err(|error| folder_error("--model", error))?;
     let text = texts::options(&mut folders, &args.text)?;
     let text = texts::within_positions(&model, &args.text, text)?;
+    // Only now, so that one Ctrl-C ends a download.
+    let cancel = context.cancel_on_interrupt(stopping)?;
     texts::tell_cut(context, &args.text, (&model, &text))?;
-    Ok(TrainRequest {
-        subset: subset(context, &args.data, store, cancel)?,
+    let training = TrainRequest {
+        subset: subset(context, &args.data, store, &cancel)?,
         batching: BatchOptions { text, accumulate: 1, epochs: 1.0, ..BatchOptions::default() },
         saving: SavingOptions { overwrite: args.overwrite_output_dir, ..SavingOptions::default() },
         compute: ComputeOptions { max_memory: args.memory_limit, ..computing(context, &args.computing)? },
         ..TrainRequest::new(model, &args.output, method(&args.weights), source(&args.data, store)?)
-    })
+    };
+    Ok((training, cancel))
 }
 
 /// An ensemble with everything as it is by default, of one model.

@@ -27,8 +27,6 @@ use crate::streams::print_json;
 /// Trains what is missing; after each round registers it, and computes losses where they are asked for.
 pub fn run(context: &Context, args: &DaunceTrainArgs) -> Result<ExitCode> {
     check(context, args)?;
-    let cancel = context
-        .cancel_on_interrupt("stopping; copies that are complete are kept. Once more to stop at once")?;
     let store = context.open_for_training(args.reads_store())?;
     let output = &args.of.output;
     let ensemble = args.keeping.ensemble.clone().unwrap_or_else(|| name_of(output));
@@ -39,7 +37,8 @@ pub fn run(context: &Context, args: &DaunceTrainArgs) -> Result<ExitCode> {
             members::check(store, &ensemble, output)?;
         }
     }
-    let training = request::training(context, &args.of, store.as_ref(), &cancel)?;
+    let message = "stopping; copies that are complete are kept. Once more to stop at once";
+    let (training, cancel) = request::training(context, &args.of, store.as_ref(), message)?;
     let request = request::ensemble(training, &args.models, &args.objective, &args.rates)?;
     if args.dry_run {
         let found = daunce::forecast(&request, &mut EnsembleProgress::new(context.quiet), &cancel)?;

@@ -78,23 +78,35 @@ fn data(truth: &TruthFolder) -> SampleSource {
     SampleSource::Files { paths: vec![truth.pool_file()], fields: Vec::new() }
 }
 
-/// Finds the model, and what is asked of the runs with it.
+/// The model that runs are trained from, and the text options of the flags.
+pub struct RunModel {
+    folder: PathBuf,
+    text: TextOptions,
+}
+
+/// Finds the model and its tokenizer, on the Hub too; none where no run is trained.
+pub fn model(context: &Context, args: &EvaluateRetrainArgs) -> Result<Option<RunModel>> {
+    let Some(model) = args.model.as_ref().filter(|_| !args.draw_only) else { return Ok(None) };
+    let mut reporter = context.reporter();
+    let mut folders = Folders::new(&mut reporter, false);
+    let folder = folders.model(model).map_err(|error| folder_error("--model", error))?;
+    Ok(Some(RunModel { folder, text: texts::options(&mut folders, &args.text)? }))
+}
+
+/// What is asked of the runs of a model.
 pub fn asked(
     context: &Context,
     args: &EvaluateRetrainArgs,
     truth: &TruthFolder,
-    model: &str,
+    model: &RunModel,
     cancel: &Cancel,
 ) -> Result<RunSetup> {
-    let mut reporter = context.reporter();
-    let mut folders = Folders::new(&mut reporter, false);
-    let model = folders.model(model).map_err(|error| folder_error("--model", error))?;
-    let options = texts::options(&mut folders, &args.text)?;
-    let text = texts::within_positions(&model, &args.text, options.clone())?;
-    let encoder = text.encoder(&model).map_err(TrainError::from)?;
+    let RunModel { folder, text: options } = model;
+    let text = texts::within_positions(folder, &args.text, options.clone())?;
+    let encoder = text.encoder(folder).map_err(TrainError::from)?;
     let TruthTexts { pool, queries } = truth.texts(&encoder, &text, cancel)?;
-    let request = request(context, args, truth, model, pool)?;
-    let recipe = recipe(&request, &options, &encoder.spec())?;
+    let request = request(context, args, truth, folder.clone(), pool)?;
+    let recipe = recipe(&request, options, &encoder.spec())?;
     Ok(RunSetup { request, queries, recipe, text })
 }
 

@@ -13,7 +13,7 @@ use gstore_evaluate::attribution::{
 };
 use serde_json::{Value, json};
 
-use super::asked::{RunSetup, asked, check_runs, check_training};
+use super::asked::{RunModel, RunSetup, asked, check_runs, check_training};
 use super::scores;
 use crate::args::{Design, EvaluateRetrainArgs, RowsAndQueriesArgs};
 use crate::commands::train;
@@ -89,12 +89,13 @@ fn check_flags(args: &EvaluateRetrainArgs, is_there: bool) -> Result<()> {
 pub(super) fn folder(
     context: &Context,
     args: &EvaluateRetrainArgs,
+    model: Option<&RunModel>,
     cancel: &Cancel,
 ) -> Result<(TruthFolder, Option<RunSetup>)> {
     let exists = TruthFolder::exists(&args.truth);
     let is_there = !is_given(args) && exists;
     check_flags(args, is_there)?;
-    match args.model.as_ref().filter(|_| !args.draw_only && !exists) {
+    match model.filter(|_| !exists) {
         _ if is_there => Ok((TruthFolder::open(&args.truth, cancel)?, None)),
         None => Ok((drawn(context, args, &args.truth, cancel)?, None)),
         Some(model) => {

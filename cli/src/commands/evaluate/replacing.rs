@@ -4,7 +4,7 @@ use anyhow::Result;
 use gstore_core::Cancel;
 use gstore_evaluate::attribution::TruthFolder;
 
-use super::asked::{asked, check_runs, check_training};
+use super::asked::{RunModel, asked, check_runs, check_training};
 use super::{draw, stored};
 use crate::args::EvaluateRetrainArgs;
 use crate::context::Context;
@@ -18,7 +18,12 @@ use crate::stand_ins::stands_for;
 /// # Errors
 /// What a new ground truth is refused for, and a folder that has what no ground truth put there: then nothing
 /// changes.
-pub fn replace(context: &Context, args: &EvaluateRetrainArgs, cancel: &Cancel) -> Result<()> {
+pub fn replace(
+    context: &Context,
+    args: &EvaluateRetrainArgs,
+    model: Option<&RunModel>,
+    cancel: &Cancel,
+) -> Result<()> {
     if !TruthFolder::exists(&args.truth) {
         return Ok(());
     }
@@ -29,7 +34,6 @@ pub fn replace(context: &Context, args: &EvaluateRetrainArgs, cancel: &Cancel) -
     let old = TruthFolder::open(&args.truth, cancel)?;
     let new = draw::redrawn(context, args, (&old, made.path()), cancel)?;
     check_runs(args, &new)?;
-    let model = args.model.as_ref().filter(|_| !args.draw_only);
     let asked = model.map(|model| asked(context, args, &new, model, cancel)).transpose()?;
     if let Some(asked) = &asked {
         new.agree_on_recipe(&asked.recipe)?;

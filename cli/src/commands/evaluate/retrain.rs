@@ -10,7 +10,7 @@ use gstore_evaluate::attribution::{PendingRun, QueryLoss, Recipe, TruthFolder};
 use gstore_generate::{ModelSource, PerplexityRequest, perplexity};
 use gstore_train::{SilentObserver, TrainMethod, TrainRequest};
 
-use super::asked::{PRECISION_OF_LOSSES, RunSetup, asked, check_runs, check_training};
+use super::asked::{PRECISION_OF_LOSSES, RunSetup, asked, check_runs, check_training, model};
 use super::{draw, replacing, stored};
 use crate::args::EvaluateRetrainArgs;
 use crate::commands::train;
@@ -27,11 +27,13 @@ pub fn run(context: &Context, args: &EvaluateRetrainArgs) -> Result<ExitCode> {
             "--ensemble {name} keeps losses of samples of the store: give the queries as --query-dataset, and not as files"
         );
     }
+    let model = model(context, args)?;
+    // Only now, so that one Ctrl-C ends a download.
     let cancel = context.cancel_on_interrupt("stopping after the step in work; once more to stop at once")?;
     if args.force {
-        replacing::replace(context, args, &cancel)?;
+        replacing::replace(context, args, model.as_ref(), &cancel)?;
     }
-    let (truth, known) = draw::folder(context, args, &cancel)?;
+    let (truth, known) = draw::folder(context, args, model.as_ref(), &cancel)?;
     check_runs(args, &truth)?;
     let all = 0..truth.runs();
     let runs = args.runs.clone().unwrap_or_else(|| all.clone());
@@ -53,7 +55,7 @@ pub fn run(context: &Context, args: &EvaluateRetrainArgs) -> Result<ExitCode> {
     }
     let (done, count) = (all.end - missing.len() - damaged, all.end);
     context.say(&format!("{done} of {} done, {} to do here", many(count as u64, "run"), remaining.len()));
-    let Some(model) = args.model.as_ref().filter(|_| !args.draw_only) else {
+    let Some(model) = &model else {
         return stored::keep(context, args, &truth, &cancel);
     };
     // Also where nothing is left: another training is refused, and not taken for the one that was.

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
 use gstore::Folders;
-use gstore_core::{many, visible};
+use gstore_core::{Cancel, many, visible};
 use gstore_data::{TemplateKind, TextOptions};
 use gstore_evaluate::tasks::{
     AnswerRule, Ask, Choices, Layout, Question, TasksSource, pattern, read, targets, too_few_examples,
@@ -35,15 +35,16 @@ pub fn run(context: &Context, args: &EvaluateTasksArgs) -> Result<ExitCode> {
     check_options(&args.tasks)?;
     let format = result::check(context, &args.result)?;
     result::check_combined(&args.combine, "tasks")?;
-    let message = "stopping after what is in work; once more to stop at once";
-    let cancel = context.cancel_on_interrupt(message)?;
     let source = source(&args.tasks)?;
-    let questions = read(&source, &cancel)?;
+    let questions = read(&source, &Cancel::new())?;
     check_used(&args.tasks, &questions)?;
     if let Some(note) = too_few_examples(&source, &questions) {
         context.say(&format!("note: {note}"));
     }
     let systems = systems(context, args)?;
+    // Only now, so that one Ctrl-C ends a download.
+    let message = "stopping after what is in work; once more to stop at once";
+    let cancel = context.cancel_on_interrupt(message)?;
     let data = args.tasks.data.iter().chain(&args.tasks.shots);
     let folders = systems.iter().flat_map(|system| system.weights.folders());
     result::check_unread((&args.result, Some(&args.combine)), data, folders)?;
