@@ -258,6 +258,7 @@ fn weights_that_the_model_has_no_place_for_are_told() {
     for words in [
         &["ingest", "--dataset", "pool", "--data", "pool.jsonl", "--features", "loss"][..],
         &["factors", "fit", "f", "--dataset", "pool", "--strategy", "diagonal", "--dry-run"],
+        &["score", "--pool", "pool", "--self", "--dry-run"],
         &["train", "--data", "pool.jsonl", "--max-steps", "1", "--output", "tuned"],
         &["generate", "--prompt", "Is 7 odd?", "--max-new-tokens", "2"],
         &["generate", "--data", "pool.jsonl", "--perplexity"],

@@ -95,6 +95,7 @@ impl ScorePlan {
         })?;
         work.progress.advance(1);
         work.progress.finish();
+        engine::folder(&ingest)?.unused_note().iter().for_each(|note| work.progress.note(note));
         let widest = engine.modules().iter().map(Module::len).max().unwrap_or(0);
         let batches = RowBatches::new(snapshot, &dataset, &ingest, 2 * widest)?;
         let places = places(request, &ingest, &engine)?;
