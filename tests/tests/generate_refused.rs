@@ -288,6 +288,7 @@ fn weights_that_the_model_has_no_place_for_are_told() {
 #[test]
 fn a_tokenizer_of_a_larger_model_is_refused_before_a_text_is_read_and_others_are_told() {
     let place = Place::of(&[("pool", 2)]);
+    place.add("pool");
     place.write("questions.jsonl", world::QUESTION);
     let model = world::demo().join("model");
     let tokenizer = |folder: &str, change: fn(&mut Value)| {
@@ -325,6 +326,8 @@ fn a_tokenizer_of_a_larger_model_is_refused_before_a_text_is_read_and_others_are
             with(&["train", "--data", "pool.jsonl"], &["--output", &output(tokenizer), "--max-steps", "1"]),
             with(&["evaluate", "tasks", "--data", "questions.jsonl"], &["--resamples", "100"]),
             with(&["ingest", "--dataset", tokenizer, "--data", "pool.jsonl"], &["--features", "loss"]),
+            with(&["factors", "fit", "f", "--dataset", "pool"], &["--dry-run"]),
+            with(&["score", "--pool", "pool", "--self"], &["--dry-run"]),
         ]
     };
     for refused in commands("larger") {

@@ -33,7 +33,7 @@ pub fn import_factors(
     (folder, name): (&Path, &str),
     of: Option<&IngestRequest>,
     replace: bool,
-    work: &JobContext<'_>,
+    work: &mut JobContext<'_>,
 ) -> Result<Arc<Snapshot>, FactorJobError> {
     let seen = store.snapshot()?;
     let opened = FactorFolder::open(folder)?;
@@ -43,7 +43,7 @@ pub fn import_factors(
             of.map_or(Ok(()), |request| check_model(&stamp, request))?;
             stamp
         }
-        (None, Some(request)) => foreign(&opened, request, (&seen, work))?,
+        (None, Some(request)) => foreign(&opened, request, &seen, work)?,
         (None, None) => {
             return Err(FactorJobError::Option(format!(
                 "{} does not say which model its factors are of: name it with {}",
@@ -122,12 +122,15 @@ impl FittedOn {
     fn new(
         snapshot: &Snapshot,
         request: &IngestRequest,
-        work: &JobContext<'_>,
+        work: &mut JobContext<'_>,
     ) -> Result<Self, FactorJobError> {
         let request = IngestRequest { threads: work.threads, ..request.clone() };
         let dataset = snapshot.dataset(&request.dataset)?;
         let rows = first(&*snapshot.live_rows(dataset)?, request.limit);
         let batches = RowBatches::new(snapshot, dataset, &request, 0)?;
+        if let Some(note) = batches.note() {
+            work.progress.note(note);
+        }
         let mut tokens = 0;
         batches.each(&rows, work.cancel, &mut |batch| {
             tokens += batch.iter().map(|row| row.encoded.ids.len() as u64).sum::<u64>();
@@ -159,7 +162,8 @@ impl FittedOn {
 fn foreign(
     folder: &FactorFolder,
     request: &IngestRequest,
-    (snapshot, work): (&Snapshot, &JobContext<'_>),
+    snapshot: &Snapshot,
+    work: &mut JobContext<'_>,
 ) -> Result<FactorStamp, FactorJobError> {
     folder.check_files()?;
     let is_named = !request.dataset.is_empty();

@@ -88,6 +88,9 @@ impl FitPlan {
         }
         let widest = modules.iter().map(Module::len).max().unwrap_or(0);
         let batches = RowBatches::new(&snapshot, &dataset, &ingest, 2 * widest)?;
+        if let Some(note) = batches.note() {
+            work.progress.note(note);
+        }
         let stamp = FactorStamp {
             strategy: request.strategy.name().to_owned(),
             checkpoint: engine.checkpoint_id().to_string(),

@@ -253,9 +253,9 @@ fn import(context: &Context, args: &FactorsImportArgs) -> Result<()> {
     let of = import_request(context, &mut Folders::new(&mut reporter, false), args)?;
     let store = context.open()?;
     let cancel = context.cancel_on_interrupt("stopping; nothing was imported")?;
-    let work = context.work(&mut reporter, &cancel);
+    let mut work = context.work(&mut reporter, &cancel);
     let from = (args.folder.as_path(), args.name.as_str());
-    let snapshot = import_factors(&store, from, of.as_ref(), args.force, &work)?;
+    let snapshot = import_factors(&store, from, of.as_ref(), args.force, &mut work)?;
     context.say(&format!("snapshot {}: {} {}", snapshot.number(), factors::FACTORS, args.name));
     Ok(())
 }

@@ -33,6 +33,7 @@ pub struct RowBatches {
     encoder: TextEncoder,
     limits: BatchLimits,
     threads: usize,
+    note: Option<String>,
 }
 
 impl RowBatches {
@@ -48,14 +49,19 @@ impl RowBatches {
         values: usize,
     ) -> Result<Self, IngestError> {
         let encoder = encoder(request)?;
-        encoder.check_vocabulary(ModelFolder::open(&request.model)?.decoder().vocab_size)?;
+        let note = encoder.check_vocabulary(ModelFolder::open(&request.model)?.decoder().vocab_size)?;
         let max_length = request.text.max_length;
         if let Some(most) = positions(&request.model)?.filter(|most| *most < max_length) {
             return Err(IngestError::TooLong { max_length, positions: most as usize });
         }
         let limits = BatchLimits::new(request.batch_tokens, values);
         let (samples, dataset) = (snapshot.samples(dataset)?, dataset.name.clone());
-        Ok(Self { dataset, samples, encoder, limits, threads: request.threads })
+        Ok(Self { dataset, samples, encoder, limits, threads: request.threads, note })
+    }
+
+    /// What the user should know of the tokenizer, as [`TextEncoder::check_vocabulary`] says it.
+    pub fn note(&self) -> Option<&str> {
+        self.note.as_deref()
     }
 
     /// Description of the encoding.
