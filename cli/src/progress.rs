@@ -1,5 +1,6 @@
 //! Progress on standard error: a bar on a terminal, a plain line every few seconds elsewhere.
 
+use std::collections::HashSet;
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
@@ -21,6 +22,8 @@ pub struct Reporter {
     quiet: bool,
     terminal: bool,
     stage: Option<ProgressStage>,
+    /// Each is written once: a job that plans model after model has the same to say of all of them.
+    notes: HashSet<String>,
 }
 
 struct ProgressStage {
@@ -38,7 +41,7 @@ struct ProgressStage {
 impl Reporter {
     /// A reporter on standard error.
     pub fn new(quiet: bool) -> Self {
-        Self { quiet, terminal: std::io::stderr().is_terminal(), stage: None }
+        Self { quiet, terminal: std::io::stderr().is_terminal(), stage: None, notes: HashSet::new() }
     }
 
     fn line(&self, text: &str) {
@@ -129,7 +132,7 @@ impl Progress for Reporter {
     }
 
     fn note(&mut self, message: &str) {
-        if !self.quiet {
+        if !self.quiet && self.notes.insert(message.to_owned()) {
             self.line(&by_their_names(in_flags(message)));
         }
     }

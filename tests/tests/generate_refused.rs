@@ -271,6 +271,10 @@ fn weights_that_the_model_has_no_place_for_are_told() {
     let adapter = world::demo().join("warmup/checkpoint-26").display().to_string();
     let merged = place.done(&["merge", &adapter, "--model", "model", "--output", "merged"]);
     assert!(merged.stderr.contains("no place for 1 tensor"), "{}", merged.stderr);
+    let adapters = world::demo().join("warmup/checkpoint-*").display().to_string();
+    let losses = ["daunce", "losses", "--ensemble", "e", "--dataset", "pool", "--max-length", "512"];
+    let losses = place.done(&[&losses[..], &["--model", "model", "--adapters", &adapters]].concat());
+    assert_eq!(losses.stderr.matches("no place for").count(), 1, "{}", losses.stderr);
 
     // Checkpoints of one training, which differ in a bit of a weight that the model has.
     for (name, from_end) in [("copies/a", 6), ("copies/b", 8)] {
