@@ -222,11 +222,14 @@ fn generation_tags_as_variables(source: &str) -> (String, bool) {
     let mut has_marks = false;
     let mut out = String::with_capacity(source.len());
     let mut rest = source;
-    while let Some(at) = rest.find("{%").into_iter().chain(rest.find("{#")).min() {
+    while let Some(at) = ["{%", "{#", "{{"].into_iter().filter_map(|open| rest.find(open)).min() {
         let (before, tag) = rest.split_at(at);
         out.push_str(before);
-        if tag.starts_with("{#") {
-            let end = tag.find("#}").map_or(tag.len(), |end| end + 2);
+        if !tag.starts_with("{%") {
+            let end = match tag.starts_with("{#") {
+                true => tag.find("#}").map_or(tag.len(), |end| end + 2),
+                false => end_of_code(tag, "}}"),
+            };
             out.push_str(&tag[..end]);
             rest = &tag[end..];
             continue;
@@ -249,10 +252,30 @@ fn generation_tags_as_variables(source: &str) -> (String, bool) {
         };
         out.push_str(&tag[..word_at]);
         out.push_str(&word);
-        rest = after;
+        let (inside, behind) = after.split_at(end_of_code(after, "%}"));
+        out.push_str(inside);
+        rest = behind;
     }
     out.push_str(rest);
     (out, has_marks)
+}
+
+/// The length of code up to and with its first `close` outside of a string.
+fn end_of_code(code: &str, close: &str) -> usize {
+    let mut quote = None;
+    let mut chars = code.char_indices();
+    while let Some((at, c)) = chars.next() {
+        match quote {
+            None if code[at..].starts_with(close) => return at + close.len(),
+            None if matches!(c, '\'' | '"') => quote = Some(c),
+            Some(_) if c == '\\' => {
+                chars.next();
+            }
+            Some(open) if c == open => quote = None,
+            _ => {}
+        }
+    }
+    code.len()
 }
 
 /// The word that a tag begins with, what follows it, and whether that is the tag's end.
@@ -374,6 +397,10 @@ mod tests {
         let (without, _) = raw.split_at(raw.find(" {% gen").unwrap());
         assert!(env(raw).has_marks && !env(without).has_marks);
         assert_eq!([render(raw), render(without)], ["{% generation %}{# a", "{% generation %}{# "]);
+        for text in ["{{ 'it\\'s {% generation %}' }}", "{% set y = '%} {% generation %}' %}{{ \"{#\" }}"] {
+            assert!(!env(text).has_marks && env(&format!("{text}{set}")).has_marks, "{text}");
+        }
+        assert_eq!(render("{{ 'it\\'s {% generation %}' }}"), "it's {% generation %}");
         // Also in a macro, and with white space that goes.
         let turns =
             "{% macro turn() -%}\n  {%- generation %}\n a {%- endgeneration %} \n{% endmacro %}{{ turn() }}.";
