@@ -17,12 +17,12 @@ const LINE_EVERY: Duration = Duration::from_secs(5);
 /// Stages shorter than this leave no line.
 const QUICK: Duration = Duration::from_millis(500);
 
-/// What the user sees of long work.
+/// Progress of long work, as the user sees it.
 pub struct Reporter {
     quiet: bool,
     terminal: bool,
     stage: Option<ProgressStage>,
-    /// Each is written once: a job that plans model after model has the same to say of all of them.
+    /// Notes so far. Each is printed once: a job that plans model after model repeats them for each.
     notes: HashSet<String>,
 }
 
@@ -33,7 +33,7 @@ struct ProgressStage {
     done: u64,
     begun: Instant,
     last_line: Instant,
-    /// What was done then.
+    /// `done` at the last line.
     told: u64,
     bar: Option<ProgressBar>,
 }
@@ -53,8 +53,8 @@ impl Reporter {
 }
 
 impl ProgressStage {
-    /// Counts what is done. A total that is passed was an estimate, as of tokens of some rows by the mean of
-    /// all: from there on none is known.
+    /// Adds to what is done. A total that is exceeded was an estimate, such as the tokens of some rows by the
+    /// mean of all rows: from then on it is unknown.
     fn add(&mut self, done: u64) {
         self.done += done;
         if self.done > self.total {
@@ -68,8 +68,8 @@ impl ProgressStage {
     }
 
     fn plain(&self) -> String {
-        // The rate since the last line says what is left, as recent steps do of a bar: a vector takes longer
-        // to link the more a graph has.
+        // The time left follows the rate since the last line, as that of a bar follows recent steps: a vector
+        // takes longer to link the larger a graph is.
         let recent = (self.done - self.told) as f64 / self.last_line.elapsed().as_secs_f64();
         let left = self.total.saturating_sub(self.done) as f64 / recent;
         let left = if self.total > 0 && left.is_finite() { time_left(left) } else { String::new() };
@@ -117,7 +117,7 @@ impl Progress for Reporter {
         if let Some(bar) = &stage.bar {
             bar.finish_and_clear();
         }
-        // What was over at once, or stopped before anything was done, needs no line.
+        // A stage that was over at once, or stopped before anything was done, needs no line.
         if stage.done == 0 || stage.begun.elapsed() < QUICK {
             return;
         }
@@ -138,7 +138,7 @@ impl Progress for Reporter {
     }
 }
 
-/// The word behind an amount; bytes come with theirs.
+/// The unit after an amount; bytes include theirs.
 fn word(unit: Unit, n: u64) -> &'static str {
     match (unit, n) {
         (Unit::Bytes, _) => "",
@@ -158,7 +158,7 @@ fn amount(n: u64, unit: Unit) -> String {
     if unit == Unit::Bytes { HumanBytes(n).to_string() } else { n.to_string() }
 }
 
-/// How fast it goes, bytes in their units.
+/// A rate, with bytes in their units.
 fn speed(per_second: f64, unit: Unit) -> String {
     match unit {
         Unit::Bytes => format!("{}/s", amount(per_second as u64, unit)),
@@ -166,7 +166,7 @@ fn speed(per_second: f64, unit: Unit) -> String {
     }
 }
 
-/// Whole numbers a second, one decimal below ten; of what takes long, a minute.
+/// Whole numbers a second, with one decimal below ten; of slow work, numbers a minute.
 fn rate(per_second: f64) -> String {
     match per_second {
         slow if slow < 0.1 => format!("{:.1}/min", slow * 60.0),
@@ -199,7 +199,7 @@ pub struct Counter {
     pub bar: Option<ProgressBar>,
     begun: Instant,
     pub last_line: Option<Instant>,
-    /// Steps that were done before, and all.
+    /// Steps that were done before, and the total.
     pub first: u64,
     pub total: u64,
 }
@@ -213,7 +213,7 @@ impl Counter {
         (self.first, self.total, self.begun) = (done, total, Instant::now());
     }
 
-    /// From here on a bar on a terminal.
+    /// Shows a bar from now on, if on a terminal.
     pub fn draw(&mut self, template: &str) {
         if self.quiet || !std::io::stderr().is_terminal() {
             return;
@@ -235,7 +235,7 @@ impl Counter {
         }
     }
 
-    /// Whether it is time for a plain line, which is then taken to be written.
+    /// Whether a plain line is due; if so, the caller must print it.
     pub fn line_due(&mut self, is_last: bool) -> bool {
         let due = is_last || self.last_line.is_none_or(|last| last.elapsed() >= LINE_EVERY);
         if due {
@@ -244,12 +244,12 @@ impl Counter {
         due
     }
 
-    /// What an amount since the beginning is in a second.
+    /// An amount since the beginning, per second.
     pub fn per_second(&self, amount: u64) -> f64 {
         amount as f64 / self.begun.elapsed().as_secs_f64().max(1e-9)
     }
 
-    /// How long the rest will take, behind a comma, once that can be said.
+    /// The time left, after a comma, once it can be estimated.
     pub fn left(&self, done: u64) -> String {
         match done.saturating_sub(self.first) {
             0 => String::new(),
@@ -268,7 +268,7 @@ fn time_left(seconds: f64) -> String {
     format!(", {} left", time(seconds))
 }
 
-/// A time for people to read; of an estimate without an end some thirty years, of none at all no time.
+/// A duration for people to read: at most thirty years for an estimate without end, zero for none.
 pub fn time(seconds: f64) -> HumanDuration {
     HumanDuration(Duration::try_from_secs_f64(seconds.clamp(0.0, 1e9)).unwrap_or_default())
 }

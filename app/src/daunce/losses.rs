@@ -24,10 +24,10 @@ use super::DaunceError;
 use crate::folders::stored_folder;
 use crate::work::JobContext;
 
-/// Models of an ensemble whose folders are at hand.
+/// Models of an ensemble with known folders.
 #[derive(Debug, Clone, Default)]
 pub struct GivenModels {
-    /// Folder of the adapter of theta_0; none: the base model itself.
+    /// Folder of the adapter of theta_0; none if it is the base model itself.
     pub base: Option<PathBuf>,
     /// The members; their names are their ids.
     pub members: Vec<CheckpointArg>,
@@ -38,17 +38,17 @@ pub struct GivenModels {
 pub struct LossesRequest {
     /// Name of the ensemble.
     pub ensemble: String,
-    /// Dataset, base model, texts, device and precision. Kinds, checkpoints, run, threads and command are set
-    /// here.
+    /// Dataset, base model, texts, device and precision. Kinds, checkpoints, run, threads and command are
+    /// overwritten.
     pub ingest: IngestRequest,
-    /// Places of the members wanted; none: all whose weights are at hand.
+    /// Range of the members wanted; none for all whose weights are available.
     pub members: Option<Range<usize>>,
     /// Models to register first.
     pub given: Option<GivenModels>,
 }
 
 impl LossesRequest {
-    /// Places of the members wanted, of so many.
+    /// Range of the members wanted, out of `members`.
     fn wanted(&self, members: usize) -> Result<Range<usize>, DaunceError> {
         let wanted = self.members.clone().unwrap_or(0..members);
         match wanted.end > members {
@@ -66,34 +66,34 @@ impl LossesRequest {
 pub struct LossesReport {
     /// Members of the ensemble.
     pub members: usize,
-    /// Columns that were computed now, wholly or in part.
+    /// Columns that were computed now, fully or in part.
     pub computed: usize,
-    /// Members whose losses were all there.
+    /// Members whose losses were complete already.
     pub present: usize,
-    /// Ids of the members whose weights are not at hand.
+    /// Ids of the members whose weights are not available.
     pub without_weights: Vec<String>,
     /// Rows of the dataset.
     pub rows: u64,
-    /// Whether it was stopped: the same request goes on from there.
+    /// Whether it was stopped: the same request continues from there.
     pub stopped: bool,
-    /// Members whose losses are no numbers, with what was found; they have no column.
+    /// Members whose losses are not finite, with what was found; they have no column.
     pub diverged: Vec<String>,
-    /// The newest state of the store that this job made.
+    /// The newest snapshot that this job made.
     pub snapshot: Option<u64>,
 }
 
-/// Computes what an ensemble's losses of a dataset lack, member by member; each column is published when it
-/// is whole, and what is there is not computed again.
+/// Computes the missing losses of an ensemble for a dataset, member by member; each column is published when
+/// it is complete, and stored losses are not computed again.
 ///
 /// # Errors
-/// An ensemble that is not known, weights that are not those of its members, a loss of theta_0 that is no
-/// number; columns published before stay. A member whose losses are no numbers is noted and left out.
+/// An unknown ensemble, weights that are not those of its members, a loss of theta_0 that is not finite;
+/// columns published before stay. A member with losses that are not finite is noted and left out.
 pub fn losses(
     store: &Store,
     request: &LossesRequest,
     work: &mut JobContext<'_>,
 ) -> Result<LossesReport, DaunceError> {
-    // A name that is not known must not leave models behind.
+    // An unknown dataset must not leave models behind.
     store.snapshot()?.dataset(&request.ingest.dataset)?;
     if let Some(given) = &request.given {
         register(store, request, given, work)?;
@@ -122,7 +122,7 @@ pub fn losses(
     Ok(report)
 }
 
-/// Registers models whose folders are given, as an ensemble or as more members of one.
+/// Registers models with given folders, as a new ensemble or as further members of one.
 fn register(
     store: &Store,
     request: &LossesRequest,
@@ -138,7 +138,7 @@ fn register(
     for arg in &given.members {
         let there = known.and_then(|e| e.member(&arg.name)).and_then(|(_, member)| member.weights.as_ref());
         if there.is_some_and(|weights| weights.folder == arg.folder().map(stored_folder)) {
-            // Whether they are still the same is looked at when they are used.
+            // Whether they are still the same is checked when they are used.
             continue;
         }
         let checkpoint = match &arg.weights {
@@ -166,10 +166,10 @@ fn id_of(model: &ModelFolder, adapter: Option<&Path>) -> Result<CheckpointId, Da
 fn passes(request: &LossesRequest, threads: usize, command: &str) -> IngestRequest {
     IngestRequest {
         kinds: vec![Kind::Loss],
-        // Tables are told apart by their signal, and this one is mean cross-entropy.
+        // Tables are distinguished by their signal; this one is mean cross-entropy.
         loss: LossForm::default(),
         reduction: Reduction::default(),
-        // No run gets the checkpoints, so it is none that there is.
+        // No run gets the checkpoints, so this must not be the name of one.
         run: format!("ensemble {}", request.ensemble),
         threads,
         command: command.to_owned(),
@@ -205,8 +205,8 @@ impl<'a> LossesJob<'a> {
         }
     }
 
-    /// The precision of the offsets: one for all rows, whatever is asked for now. Losses that are stored
-    /// already are relative to them, also where they are lost and have to be computed again.
+    /// The precision of the offsets: one for all rows, whatever is asked for now. Stored losses are relative
+    /// to the offsets, even if these are lost and have to be computed again.
     fn offset_compute(&self, snapshot: &Snapshot) -> ComputePrecision {
         let columns = self.columns();
         let is_of_table = |part: &&Arc<FeaturePart>| {
@@ -215,7 +215,7 @@ impl<'a> LossesJob<'a> {
                 && desc.dataset == columns.dataset
                 && desc.encoding == columns.encoding
         };
-        // Without offsets the first column tells: one request computed both.
+        // Without offsets the first column decides: one request computed both.
         let stored = snapshot
             .loss_offset(&columns, OffsetOf::Base)
             .or_else(|| snapshot.features().iter().find(is_of_table));
@@ -237,8 +237,8 @@ impl<'a> LossesJob<'a> {
         Ok(RowSet::clone(&*snapshot.live_rows(dataset)?))
     }
 
-    /// Computes the losses of theta_0, which are the offsets of the rows, unless these have others already.
-    /// False if it was stopped.
+    /// Computes the losses of theta_0, which are the offsets of the rows, where they are missing. False if
+    /// stopped.
     fn base_losses(&self, work: &mut JobContext<'_>, report: &mut LossesReport) -> Result<bool, DaunceError> {
         let snapshot = self.store.snapshot()?;
         let rows = self.wanted(&snapshot)?;
@@ -269,7 +269,7 @@ impl<'a> LossesJob<'a> {
         self.run(&plan, work, report)
     }
 
-    /// Computes a member's losses. False if it was stopped.
+    /// Computes a member's losses. False if stopped.
     fn member(
         &self,
         place: usize,
@@ -285,7 +285,7 @@ impl<'a> LossesJob<'a> {
             return Ok(true);
         }
         let columns = self.columns();
-        // Rows that came after theta_0 was asked wait: the next run begins with it.
+        // Rows added after theta_0 was computed wait: the next run begins with theta_0.
         let Some(offset) = snapshot.loss_offset(&columns, OffsetOf::Base) else { return Ok(true) };
         if snapshot.open_feature(offset)?.row_set()?.intersection(&missing).is_empty() {
             report.present += 1;
@@ -306,7 +306,7 @@ impl<'a> LossesJob<'a> {
         Ok(finished)
     }
 
-    /// The rows that have a loss of a member, or a note that it has none.
+    /// The rows with a loss of a member, or a note that it has none.
     fn rows_of(&self, snapshot: &Snapshot, place: usize) -> Result<RowSet, DaunceError> {
         let wanted = LossWanted {
             dataset: &self.request.dataset,
@@ -345,7 +345,7 @@ impl<'a> LossesJob<'a> {
     }
 }
 
-/// Weights of theta_0: the base model, with an adapter if it has one. `rows`: how many lack its losses.
+/// Weights of theta_0: the base model, with its adapter if any. `rows`: how many lack its losses.
 fn theta_0(ensemble: &str, adapter: Option<PathBuf>, rows: u64) -> Result<CheckpointArg, DaunceError> {
     if let Some(folder) = adapter.as_ref().filter(|folder| !folder.exists()) {
         return Err(DaunceError::NoBase { ensemble: ensemble.to_owned(), folder: folder.clone(), rows });
@@ -355,7 +355,7 @@ fn theta_0(ensemble: &str, adapter: Option<PathBuf>, rows: u64) -> Result<Checkp
 }
 
 impl LossesReport {
-    /// What was done, in a line.
+    /// Summary in a line.
     pub fn summary(&self) -> String {
         let mut text = format!(
             "losses of {} under {}: {} computed, {} there already",

@@ -1,4 +1,4 @@
-//! Factors that were fitted elsewhere, taken into a store.
+//! Import of factors that were fitted elsewhere.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -20,14 +20,14 @@ use super::sealed::check_seal;
 use super::stamp::{FactorStamp, rows_digest};
 use crate::work::JobContext;
 
-/// Takes in factors that were fitted elsewhere: the finished ones of a folder of Kronfluence's, or one that
-/// was exported, which says itself what they are of. Else `of` names the model and its checkpoint, which are
-/// loaded for their identity and the shapes of the modules; and, unless its dataset is empty, the rows and
-/// the text options that they were fitted with: these are counted, and can be extended.
+/// Imports factors that were fitted elsewhere: a finished folder in Kronfluence's layout, or an exported one,
+/// which records what its factors belong to. Otherwise `of` names the model and its checkpoint, which are
+/// loaded for their identity and the shapes of the modules, and, unless its dataset is empty, the rows and
+/// text options of the fit: these are counted, and can be extended.
 ///
 /// # Errors
-/// A folder that is not one, whose factors are not finished, not of this model, or of other numbers of
-/// samples or tokens; files that were changed since the folder was written; a name that is taken.
+/// A folder that holds no factors, or whose factors are unfinished, belong to another model, or count other
+/// samples or tokens; files that changed after the folder was written; a name that is taken.
 pub fn import_factors(
     store: &Store,
     (folder, name): (&Path, &str),
@@ -71,7 +71,7 @@ pub fn import_factors(
     publish(store, name, folder, (&stamp, provenance), (replace.then_some(&*seen), work.command))
 }
 
-/// Refuses factors of modules that cannot be used; how many modules there are.
+/// Refuses factors of modules that cannot be used; returns the number of modules.
 fn check(folder: &FactorFolder, stamp: &FactorStamp) -> Result<usize, FactorError> {
     let strategy = folder.arguments.strategy();
     let reader = folder.reader()?;
@@ -84,7 +84,7 @@ fn check(folder: &FactorFolder, stamp: &FactorStamp) -> Result<usize, FactorErro
         check_blocks(&folder.path, name, &factors, stamp.max_block)?;
         reader.check_bases(name, &factors)?;
         reader.check_squares(name, &factors)?;
-        // With a damping that inverts eigenvalues of 0 too: who scores with the factors chooses one.
+        // The damping also inverts eigenvalues of 0: whoever scores with the factors chooses a damping.
         factors
             .inverse(&module, strategy, Damping::Value(1.0))
             .map_err(|error| FactorError::File { path: folder.path.clone(), detail: error.to_string() })?;
@@ -92,7 +92,7 @@ fn check(folder: &FactorFolder, stamp: &FactorStamp) -> Result<usize, FactorErro
     Ok(chosen.len())
 }
 
-/// Refuses a model at another checkpoint than factors are of, and rows that they name themselves.
+/// Refuses a model at another checkpoint than the factors', and rows for factors that record their own.
 fn check_model(stamp: &FactorStamp, request: &IngestRequest) -> Result<(), FactorJobError> {
     if !request.dataset.is_empty() {
         let text = "the folder says itself which rows its factors are of: leave";
@@ -140,7 +140,7 @@ impl FittedOn {
         Ok(Self { rows, digest, encoding: batches.encoding(), tokens })
     }
 
-    /// Refuses factors of a module of other numbers of samples or tokens.
+    /// Refuses factors of a module that count other samples or tokens.
     fn check(&self, folder: &Path, module: &Module, factors: &ModuleFactors) -> Result<(), FactorError> {
         let squares = [&factors.lambda, &factors.diagonal].into_iter().flatten();
         let sums = [&factors.activation, &factors.gradient].into_iter().flatten();
@@ -158,7 +158,7 @@ impl FittedOn {
     }
 }
 
-/// What foreign factors are of: the modules of the folder at the checkpoint of a request, and its rows.
+/// What foreign factors belong to: the modules of the folder at the checkpoint of a request, and its rows.
 fn foreign(
     folder: &FactorFolder,
     request: &IngestRequest,

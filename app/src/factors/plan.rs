@@ -26,10 +26,10 @@ struct FitCheckpoint {
 
 pub(super) struct FitPlan {
     pub snapshot: Arc<Snapshot>,
-    /// At one of the checkpoints.
+    /// Engine at one of the checkpoints.
     pub engine: Engines,
     checkpoints: Vec<FitCheckpoint>,
-    /// The place of the engine's.
+    /// Index of the engine's checkpoint.
     here: usize,
     pub has_bases: bool,
     pub batches: RowBatches,
@@ -37,7 +37,7 @@ pub(super) struct FitPlan {
     pub new: Vec<RowSet>,
     /// The rows of squares in the eigenbasis: all of them.
     pub all: Vec<RowSet>,
-    /// Modules of each partition, as places.
+    /// Indices of the modules of each partition.
     pub groups: Vec<Vec<usize>>,
     max_block: usize,
     pub stamp: FactorStamp,
@@ -139,9 +139,9 @@ impl FitPlan {
         self.checkpoints.len()
     }
 
-    /// Their places, as a partition goes over them. Of two the first is the one that is there, so
-    /// that weights and eigenbases are not read again: two sums have the same bits in either
-    /// order, and more have not.
+    /// Indices of the checkpoints in the order of a pass. Of two, the one that is loaded comes first, which
+    /// saves reading weights and eigenbases again: a sum of two has the same bits in either order; a sum of
+    /// more does not.
     pub fn places(&self) -> Vec<usize> {
         let mut places: Vec<usize> = (0..self.checkpoints.len()).collect();
         if places.len() == 2 && self.here == 1 {
@@ -150,7 +150,7 @@ impl FitPlan {
         places
     }
 
-    /// Goes to one of them: its weights are read, unless they are there.
+    /// Moves to a checkpoint; its weights are read unless they are loaded.
     pub(crate) fn go_to(&mut self, place: usize) -> Result<(), FactorJobError> {
         if place == self.here {
             return Ok(());
@@ -161,12 +161,12 @@ impl FitPlan {
         Ok(())
     }
 
-    /// Number of a partition in the names of files; none where there is one alone.
+    /// Indices of a partition in file names; none if there is only one.
     pub fn number(&self, data: usize, group: usize) -> Option<(usize, usize)> {
         (self.new.len() > 1 || self.groups.len() > 1).then_some((data, group))
     }
 
-    /// Covariances of no token, of inputs and of gradients.
+    /// Empty covariances of inputs and of gradients.
     pub(crate) fn no_sums(&self, module: &Module) -> (Covariance, Covariance) {
         let of = |size| Covariance::in_blocks(Blocks::new(size, self.max_block));
         (of(module.input), of(module.out))
@@ -178,7 +178,7 @@ impl FitPlan {
     }
 }
 
-/// Refuses more partitions than there are rows or modules, of which `noun` is the name of one.
+/// Refuses more partitions than there are rows or modules; `noun` is the singular of either.
 fn check_partitions(parts: usize, count: u64, noun: &str) -> Result<(), FactorJobError> {
     if parts as u64 > count {
         let all = many(count, noun);
@@ -187,7 +187,7 @@ fn check_partitions(parts: usize, count: u64, noun: &str) -> Result<(), FactorJo
     Ok(())
 }
 
-/// The checkpoints of a request, of which the engine has the first.
+/// The checkpoints of a request; the engine is at the first.
 fn checkpoints(
     ingest: &IngestRequest,
     engine: &CurvatureEngine,
@@ -205,8 +205,8 @@ fn checkpoints(
     Ok(all)
 }
 
-/// Says that the head is left out where nothing was chosen, as its covariance grows with the vocabulary. A
-/// tied one is no linear layer of its own.
+/// Notes that the head is left out where no modules were chosen, as its covariance grows with the vocabulary.
+/// A tied head is not a linear layer of its own.
 fn tell_head(engine: &CurvatureEngine, ingest: &IngestRequest, max_block: usize, work: &mut JobContext<'_>) {
     let Decoder { vocab_size, tied, .. } = *engine.decoder();
     if !tied && ingest.modules.patterns.is_empty() {

@@ -33,10 +33,10 @@ use crate::statements;
 use crate::streams::{print_json, unless_closed};
 use crate::texts;
 
-/// What Ctrl-C says.
+/// What Ctrl-C prints.
 const STOPPING: &str = "stopping after the batches in work; once more to stop at once";
 
-/// Does what the flags say.
+/// Runs the command.
 pub fn run(context: &Context, args: &FactorsArgs) -> Result<()> {
     match &args.what {
         FactorsWhat::Fit(args) => fit::fit(context, args),
@@ -48,7 +48,7 @@ pub fn run(context: &Context, args: &FactorsArgs) -> Result<()> {
     }
 }
 
-/// How many rows have no scored token, where some have none.
+/// The number of rows without a scored token, if there are any.
 pub(super) fn unscored_note(rows: Option<u64>) -> String {
     match rows {
         None | Some(0) => String::new(),
@@ -56,7 +56,7 @@ pub(super) fn unscored_note(rows: Option<u64>) -> String {
     }
 }
 
-/// Where a model and its checkpoint are, if one is named.
+/// Folders of a model and its checkpoint, if one is named.
 pub(super) fn place(
     folders: &mut Folders<'_>,
     args: &FactorsModelArgs,
@@ -68,7 +68,7 @@ pub(super) fn place(
     Ok(Some((model, found)))
 }
 
-/// A request with the modules, speed and memory of the flags; those that are not given stay.
+/// A request with the modules, devices and memory of the flags; values without a flag stay as they are.
 pub(super) fn with_engine(request: IngestRequest, args: &EngineArgs) -> Result<IngestRequest> {
     let (device, beside) = devices(&args.devices)?;
     let modules = match args.modules.is_empty() {
@@ -114,7 +114,7 @@ fn gram(context: &Context, args: &FactorsGramArgs) -> Result<()> {
     Ok(())
 }
 
-/// What is to be mixed, if that is asked for.
+/// What to mix, if asked to.
 fn mixture(args: &FactorsGramArgs) -> Result<Option<MixRequest>> {
     let (pool, queries) = match &args.mix[..] {
         [] => return Ok(None),
@@ -260,7 +260,7 @@ fn import(context: &Context, args: &FactorsImportArgs) -> Result<()> {
     Ok(())
 }
 
-/// What factors are of, as far as the flags say it.
+/// What factors belong to, as far as the flags say.
 fn import_request(
     context: &Context,
     folders: &mut Folders<'_>,

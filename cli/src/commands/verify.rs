@@ -1,4 +1,4 @@
-//! `gstore verify`: reads every file and checks every digest, and repairs what can be repaired.
+//! `gstore verify`: reads every file, checks every digest, and repairs what can be repaired.
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use crate::context::Context;
 use crate::failure::{DAMAGED, STOPPED};
 use crate::streams::{out, print_json};
 
-/// Checks the store, or repairs it; exit code 3 if anything is, or stays, damaged.
+/// Checks or repairs the store; exit code 3 if anything is damaged, or stays damaged.
 pub fn run(context: &Context, args: &VerifyArgs) -> Result<ExitCode> {
     if args.repair { repair(context, args) } else { verify(context, args) }
 }
@@ -28,7 +28,7 @@ fn verify(context: &Context, args: &VerifyArgs) -> Result<ExitCode> {
     let options = VerifyOptions { all_snapshots: args.all, cancel: Some(Arc::clone(&cancel)) };
     let mut reporter = context.reporter();
     let mut bytes = TotalProgress::new(&mut reporter, "verify", Unit::Bytes);
-    // A store may be too damaged to be opened and still say what is wrong with it.
+    // A store too damaged to be opened can still report what is wrong with it.
     let report = Store::verify_folder(context.store_path()?, options, &mut |p| {
         bytes.at(p.bytes_done, p.bytes_total);
     });
@@ -81,7 +81,7 @@ fn print_report(context: &Context, args: &VerifyArgs, report: &VerifyReport) -> 
     Ok(())
 }
 
-/// Not even a snapshot can be read: the report has that one problem.
+/// The report of a store whose snapshots cannot be read: that one problem.
 fn print_unreadable(context: &Context, args: &VerifyArgs, error: &VerifyError) -> Result<()> {
     if args.json {
         let problems = json!({ "snapshot": null, "problems": [error.damage()] });
@@ -105,7 +105,7 @@ fn repair(context: &Context, args: &VerifyArgs) -> Result<ExitCode> {
         bytes.at(p.bytes_done, p.bytes_total);
     })?;
     bytes.finish();
-    // What is lost is named as far as the store, as it is now, can be read.
+    // Lost data is named as far as the store can be read in its present state.
     let now = context.open().ok().and_then(|store| store.snapshot().ok());
     print_repair(args, &report, now.as_deref())?;
     let damaged = !report.unrepaired.is_empty() || (report.dry_run && !report.is_sound());
@@ -186,10 +186,10 @@ fn lost_ids(now: &Snapshot, loss: &Loss) -> Option<String> {
     (!ids.is_empty()).then(|| first_of(ids, SHOWN))
 }
 
-/// Ids and ranges that are shown.
+/// How many ids and ranges are shown.
 const SHOWN: usize = 8;
 
-/// What is affected, what became of it, and the first few ranges of its rows: as far as they are known.
+/// What is affected, what became of it, and its first few row ranges, as far as they are known.
 fn affected(rows: &AffectedRows, became: &str) -> String {
     let of = match rows.count {
         0 => rows.of.clone(),

@@ -1,11 +1,11 @@
-//! The Jinja environment that chat templates are written for: that of transformers, on minijinja.
+//! The Jinja environment that chat templates are written for, that of transformers, on top of minijinja.
 //!
 //! Invariants
 //! - rendering depends on the template and its input only: `strftime_now` shows a fixed day, because an
 //!   encoding has to mean the same tokens tomorrow
-//! - a template that goes round in circles ends with an error, and no single width or count makes a short one
-//!   write gigabytes. Text that a template doubles again and again is not bounded: a template is a program,
-//!   to be taken from where the model was taken
+//! - an endless template ends with an error, and no single width or count lets a short one write gigabytes.
+//!   Text that a template doubles again and again is not bounded: a template is a program, to be trusted as
+//!   far as the source of the model
 
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::{Kwargs, Rest, ValueKind, ValueOrKwargs};
@@ -18,13 +18,13 @@ const NAME: &str = "chat_template";
 /// Steps of one rendering: enough for a conversation of a hundred thousand turns.
 const STEPS: u64 = 10_000_000;
 
-/// How the error begins where a template fills in a text with `%`, which minijinja has for numbers alone.
+/// How the error begins where a template formats a string with `%`, which minijinja has for numbers only.
 const PERCENT_OF_TEXT: &str = "tried to use % operator on unsupported types string";
 
 /// The largest width or count that a filter takes.
 const WIDEST: i64 = 10_000;
 
-/// The variables whose texts stand around the model's words, where a template marks these.
+/// The variables whose values surround the model's words, where a template marks them.
 pub(super) const MARKS: [&str; 2] = ["__generation", "__endgeneration"];
 
 pub(super) struct ChatEnvironment {
@@ -63,7 +63,7 @@ impl ChatEnvironment {
         env.add_filter("escape", escape);
         env.add_test("iterable", is_iterable);
         env.add_test("sequence", is_sequence);
-        // Jinja reads any line end as a newline; a template with others would write them into the tokens.
+        // Jinja turns any line end into a newline; other line ends would reach the tokens.
         let source = source.replace("\r\n", "\n").replace('\r', "\n");
         let (source, has_marks) = generation_tags_as_variables(&source);
         env.add_template_owned(NAME, source)?;
@@ -86,14 +86,14 @@ fn bounded(
     }
 }
 
-/// The filter of that name, which refuses such widths inside of a format.
+/// The `format` filter, which refuses such widths in a format string.
 fn format(state: &mut State<'_, '_>, args: Rest<ValueOrKwargs>) -> Result<Value, Error> {
     let args = args.into_values();
     check_format(args.first())?;
     Value::from_function(filters::format).call(state, &args)
 }
 
-/// A format such as `%8d` or `{:8}`, or any other text.
+/// Checks a format such as `%8d` or `{:8}`, or any other text.
 fn check_format(text: Option<&Value>) -> Result<(), Error> {
     let mut runs = text
         .and_then(Value::as_str)
@@ -129,17 +129,17 @@ pub(super) fn reason(error: &Error) -> String {
     }
 }
 
-/// As in Python, where none is not iterable: `tools is iterable and tools | length > 0` is written for that.
+/// As in Python, where None is not iterable: `tools is iterable and tools | length > 0` relies on that.
 fn is_iterable(value: &Value) -> bool {
     value.kind() != ValueKind::None && value.try_iter().is_ok()
 }
 
-/// As in Python, where texts, lists, mappings and what is undefined are sequences.
+/// As in Python, where strings, lists, mappings and undefined values are sequences.
 fn is_sequence(value: &Value) -> bool {
     matches!(value.kind(), ValueKind::String | ValueKind::Seq | ValueKind::Map | ValueKind::Undefined)
 }
 
-/// Escapes for HTML, written as by MarkupSafe.
+/// Escapes for HTML, written as MarkupSafe writes them.
 fn escape(value: &Value) -> Value {
     if value.is_safe() {
         return value.clone();
@@ -158,8 +158,8 @@ fn escape(value: &Value) -> Value {
     Value::from_safe_string(out)
 }
 
-/// The filter of transformers with its first two options, `json.dumps(value, ensure_ascii=False, indent=None)`:
-/// as the built-in one, without its escapes for HTML. Its other options are refused.
+/// The filter of transformers with its first two options, `json.dumps(value, ensure_ascii=False,
+/// indent=None)`: the built-in one without its HTML escapes. Its other options are refused.
 fn tojson(value: &Value, ensure_ascii: Option<Value>, args: Kwargs) -> Result<Value, Error> {
     let named: Option<Value> = args.get("ensure_ascii")?;
     let indent: Option<Value> = args.get("indent")?;
@@ -170,7 +170,7 @@ fn tojson(value: &Value, ensure_ascii: Option<Value>, args: Kwargs) -> Result<Va
     Ok(Value::from(if is_ascii { escape_to_ascii(&json) } else { json }))
 }
 
-/// JSON with other characters than those of ASCII by the numbers of their UTF-16.
+/// JSON with non-ASCII characters as UTF-16 escapes.
 fn escape_to_ascii(json: &str) -> String {
     let mut out = String::with_capacity(json.len());
     for c in json.chars() {
@@ -201,7 +201,7 @@ fn unescape_html(json: &str) -> String {
                 code.len()
             }
             None => {
-                // A backslash and what it escapes, which is ASCII, stay together: `\\u003c` is text.
+                // A backslash and the ASCII character that it escapes stay together: `\\u003c` is text.
                 let used = escape.len().min(2);
                 out.push_str(&escape[..used]);
                 used
@@ -213,11 +213,11 @@ fn unescape_html(json: &str) -> String {
     out
 }
 
-/// transformers marks the model's words with `{% generation %}`. Where such a tag stands, the template writes
-/// one of [`MARKS`], which are empty unless they are given; what is set between them ends with them. And
-/// whether there is such a tag.
+/// transformers marks the model's words with `{% generation %}`. In place of such tags the template gets the
+/// variables [`MARKS`], which are empty unless given; what is set between the tags is scoped to them. Also
+/// returns whether there is such a tag.
 ///
-/// The tags stay blocks at their ends, since white space next to a block may go.
+/// Tags remain blocks at both ends, since white space next to a block may be trimmed.
 fn generation_tags_as_variables(source: &str) -> (String, bool) {
     let mut has_marks = false;
     let mut out = String::with_capacity(source.len());
@@ -260,7 +260,7 @@ fn generation_tags_as_variables(source: &str) -> (String, bool) {
     (out, has_marks)
 }
 
-/// The length of code up to and with its first `close` outside of a string.
+/// The length of code up to and including its first `close` outside a string.
 fn end_of_code(code: &str, close: &str) -> usize {
     let mut quote = None;
     let mut chars = code.char_indices();
@@ -278,7 +278,7 @@ fn end_of_code(code: &str, close: &str) -> usize {
     code.len()
 }
 
-/// The word that a tag begins with, what follows it, and whether that is the tag's end.
+/// The first word of a tag, what follows it, and whether the tag ends after it.
 fn first_word(tag: &str) -> (&str, &str, bool) {
     let inside = tag[2..].trim_start_matches(['-', '+']).trim_start();
     let end = inside.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(inside.len());
@@ -286,7 +286,7 @@ fn first_word(tag: &str) -> (&str, &str, bool) {
     (word, after, after.trim_start().trim_start_matches(['-', '+']).starts_with("%}"))
 }
 
-/// `strftime` of Friday, 26 July 2024, midnight: the day that templates which know no clock fall back to.
+/// `strftime` of Friday, 26 July 2024, midnight: the day that templates fall back to without a clock.
 fn strftime_fixed(format: &str) -> String {
     let mut out = String::new();
     let mut chars = format.chars();
@@ -401,7 +401,7 @@ mod tests {
             assert!(!env(text).has_marks && env(&format!("{text}{set}")).has_marks, "{text}");
         }
         assert_eq!(render("{{ 'it\\'s {% generation %}' }}"), "it's {% generation %}");
-        // Also in a macro, and with white space that goes.
+        // Also in a macro, and where white space is trimmed.
         let turns =
             "{% macro turn() -%}\n  {%- generation %}\n a {%- endgeneration %} \n{% endmacro %}{{ turn() }}.";
         let marks = context! { __generation => "<", __endgeneration => ">" };
@@ -435,7 +435,7 @@ mod tests {
         );
     }
 
-    /// As Python 3 gives them.
+    /// Expected values are those of Python 3.
     #[test]
     fn methods_of_texts_are_those_of_python() {
         for (expression, expected) in [

@@ -1,4 +1,4 @@
-//! Token batches of chosen rows of a dataset, for jobs that store no features of them.
+//! Token batches of chosen rows of a dataset, for jobs that store no features.
 
 use std::sync::Arc;
 
@@ -23,10 +23,10 @@ pub struct EncodedRow {
     pub encoded: Arc<Encoded>,
 }
 
-/// Samples of a dataset as the model reads them, by the rules of an ingest with the same request.
+/// Samples of a dataset as the model reads them, with the rules of an ingest of the same request.
 ///
-/// Batches are cut over the rows that are asked for, cell by cell: the same rows give the same batches,
-/// whatever the threads.
+/// Batches are cut cell by cell over the rows asked for: the same rows give the same batches, whatever the
+/// number of threads.
 pub struct RowBatches {
     dataset: String,
     samples: SampleReader,
@@ -37,8 +37,8 @@ pub struct RowBatches {
 }
 
 impl RowBatches {
-    /// Of a dataset, with the model, the text options, the tokens of a batch and the threads of the request.
-    /// `values` of a row are held at once by who takes the batches.
+    /// For a dataset, with the model, text options, batch tokens and threads of the request. The caller holds
+    /// `values` values for each row of a batch at once.
     ///
     /// # Errors
     /// A dataset, model or tokenizer that cannot be used, and samples longer than the model's positions.
@@ -59,7 +59,7 @@ impl RowBatches {
         Ok(Self { dataset, samples, encoder, limits, threads: request.threads, note })
     }
 
-    /// What the user should know of the tokenizer, as [`TextEncoder::check_vocabulary`] says it.
+    /// A note on the tokenizer from [`TextEncoder::check_vocabulary`].
     pub fn note(&self) -> Option<&str> {
         self.note.as_deref()
     }
@@ -79,20 +79,20 @@ impl RowBatches {
         &self.dataset
     }
 
-    /// Where the samples are.
+    /// Reader of the samples.
     pub fn samples(&self) -> &SampleReader {
         &self.samples
     }
 
-    /// Rows of a batch at most.
+    /// The largest number of rows in a batch.
     pub fn most_rows(&self) -> usize {
         self.limits.rows
     }
 
-    /// Hands the batches of some rows to `take`, in the order of the rows, until it says false.
+    /// Passes the batches of some rows to `take`, in row order, until it returns false.
     ///
     /// # Errors
-    /// A sample that cannot be read, parsed or encoded, and being told to stop.
+    /// A sample that cannot be read, parsed or encoded; cancellation.
     pub fn each(
         &self,
         rows: &RowSet,
@@ -123,7 +123,7 @@ impl RowBatches {
         Ok(())
     }
 
-    /// Batches of samples of these lengths, as places without gaps.
+    /// Batches of samples of these lengths, as contiguous ranges of indices.
     pub fn cut(&self, tokens: impl IntoIterator<Item = usize>) -> Vec<std::ops::Range<usize>> {
         cut_batches(tokens, self.limits)
     }

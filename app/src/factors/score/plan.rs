@@ -31,39 +31,39 @@ pub(super) struct ScorePlan {
     pub batches: RowBatches,
     /// The rows of the pool.
     pub rows: RowSet,
-    /// Tokens of the queries, and what they are called.
+    /// Tokens and names of the queries.
     pub queries: Vec<SampleTokens>,
     pub names: QueryNames,
     pub how: ScoreOptions,
     /// Segments of training, from the first to the last; one where the curvature is that of one checkpoint.
     pub segments: Vec<ScoredSegment>,
-    /// The modules, as an engine of another checkpoint takes them.
+    /// The selection of modules, for engines of other checkpoints.
     pub selection: ModuleSelection,
     pub extent: ScoreMemoryPlan,
     /// What an iterative solve needs, where one is asked for.
     pub solve: Option<SolveData>,
-    /// The rows of all passes.
+    /// Counters of the rows of all passes.
     pub seen: RowCounters,
     pub stale: Option<String>,
-    /// Folder of temporary files, and their bytes.
+    /// Folder of temporary files, and their size in bytes.
     pub scratch: PathBuf,
     pub disk: u64,
 }
 
-/// What queries are called.
+/// Names of queries.
 #[derive(Default)]
 pub(super) struct QueryNames {
     pub ids: Vec<String>,
-    /// What is asked, and what the answer is, where that is told apart.
+    /// Prompt and answer, where they are separate.
     pub texts: Vec<(String, Option<String>)>,
 }
 
 pub(super) struct ScoreOptions {
     pub measurement: Measurement,
-    /// Queries become one, their sum.
+    /// Whether the queries are summed into one.
     pub sum_queries: bool,
     pub strategy: Strategy,
-    /// Filters whose scores are told apart.
+    /// Filters that get scores of their own.
     pub filters: Vec<Filter>,
     pub rank: Option<usize>,
     /// Whether scores are computed token by token.
@@ -107,7 +107,7 @@ impl ScorePlan {
             (Some(solve), Some(stamp)) => Some(SolveData::new(snapshot, solve, stamp, &ingest, 2 * widest)?),
             _ => None,
         };
-        // All of their files are compared with their digests: what is refused is refused before.
+        // Last, since it compares all of their files with their digests.
         let segments = segments(request, places, (snapshot, &stored), strategy)?;
         let (measurement, sum_queries) = match &request.target {
             ScoreTarget::Samples { measurement, summed, .. } => (*measurement, *summed),
@@ -156,7 +156,7 @@ impl ScorePlan {
         self.extent.groups.len() * checkpoints
     }
 
-    /// Bytes of the sums that are carried from pass to pass. Tokens are counted where each has a score.
+    /// Bytes of the sums that are carried from pass to pass. Tokens are counted if each has a score.
     fn disk(&self, form: ScoreForm, work: &JobContext<'_>) -> Result<u64, FactorJobError> {
         let groups = self.extent.groups.len().max(1);
         let visits = self.passes() / groups;
@@ -180,7 +180,7 @@ impl ScorePlan {
         Ok(sum_bytes(visits, parts * queries * self.how.filters.len() as u64))
     }
 
-    /// What is known of a module's curvature in a segment; nothing where there are no factors.
+    /// What is known of a module's curvature in a segment; empty without factors.
     pub fn factors_of(&self, segment: usize, module: &Module) -> Result<ModuleFactors, FactorJobError> {
         let factors = self.segments.get(segment).and_then(|segment| segment.factors.as_ref());
         let factors = factors.filter(|_| self.how.strategy != Strategy::Identity);
@@ -188,8 +188,8 @@ impl ScorePlan {
         Ok(factors.module(&module.name)?.1)
     }
 
-    /// Rows of the largest block of eigenvectors that queries are turned with; none where they are not turned
-    /// as they come from the model.
+    /// Rows of the largest block of eigenvectors that queries are rotated by; none where they are not rotated
+    /// as they leave the model.
     pub(crate) fn turned_block(&self) -> Option<usize> {
         let is_turned = self.how.strategy.rotates() && self.solve.is_none() && !self.how.sum_queries;
         is_turned.then(|| self.largest_block())
@@ -199,7 +199,7 @@ impl ScorePlan {
         self.segments.iter().filter_map(|segment| segment.widest).max().unwrap_or(usize::MAX)
     }
 
-    /// The arguments of the fit, as Kronfluence has them, with the strategy that scores are made with.
+    /// The arguments of the fit in Kronfluence's terms, with the strategy of the scores.
     pub fn arguments(&self) -> FactorArguments {
         match self.segments.last().and_then(|segment| segment.factors.as_ref()) {
             Some(factors) => factors.arguments.clone().taken_as(self.how.strategy),
@@ -207,7 +207,7 @@ impl ScorePlan {
         }
     }
 
-    /// Splits the queries into groups that fit in memory. `is_held`: all scores wait for the end.
+    /// Splits the queries into groups that fit in memory. `is_held`: all scores are held until the end.
     fn extent(
         &self,
         request: &ScoreRequest,
@@ -218,7 +218,7 @@ impl ScorePlan {
         let per = request.form.per;
         let rows = if request.form.summed { 1 } else { self.rows.len() };
         let tables = if per == ScorePer::Module { modules.len() as u64 } else { 1 };
-        // The weights of another checkpoint are there next to the plan's own.
+        // The weights of another checkpoint are in memory next to the plan's own.
         let mut places = self.segments.iter().flat_map(|segment| &segment.checkpoints);
         let moves = places.any(|place| place.at.is_some());
         let is_fused = |param: &Param| matches!(&param.role, TensorRole::Weight(pieces) if pieces.len() > 1);

@@ -1,4 +1,4 @@
-//! Samples of a command line, on their way into the store.
+//! Samples that a command line names, and their registration in the store.
 
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
@@ -24,7 +24,7 @@ use crate::context::Context;
 use crate::new_store::{NewStore, remove_leftovers};
 use crate::stand_ins::{by_their_names, stands_for};
 
-/// The ingest that follows, and what was read of the weights of its models.
+/// The ingest that follows, and the digests of its models' weights that are known already.
 type FollowingIngest<'a> = Option<(&'a IngestRequest, &'a mut BaseDigests)>;
 
 /// The samples that a command line names.
@@ -32,12 +32,12 @@ pub struct SampleInputs {
     request: AddRequest,
     /// Raised by Ctrl-C.
     cancel: Arc<Cancel>,
-    /// Copies of what can be read only once; they go with this.
+    /// Copies of input that can be read only once; deleted when this is dropped.
     copies: Vec<NamedTempFile>,
 }
 
 impl SampleInputs {
-    /// Reads no file but those that can be read only once.
+    /// Reads only what can be read only once.
     pub fn new(context: &Context, dataset: &str, data: &[PathBuf], samples: &SampleArgs) -> Result<Self> {
         let mut paths = Vec::with_capacity(data.len());
         for path in data {
@@ -80,13 +80,13 @@ impl SampleInputs {
         Ok(Self { request, cancel, copies })
     }
 
-    /// The same with each long text cut into samples of its own, in a copy of the files.
+    /// The same, with each long text cut into samples of its own, in a copy of the files.
     pub fn in_blocks(mut self, context: &Context, request: &IngestRequest) -> Result<Self> {
         let encoder = request.text.encoder(&request.model).map_err(IngestError::from)?;
         let AddRequest { data, fields, layout, .. } = &self.request;
         let fields = FieldNames::parse(fields).and_then(|fields| fields.with_layout(*layout));
         let fields = fields.map_err(|source| IngestError::FieldOption { source })?;
-        // Beside the store, which will hold as much: the folder for temporary files may be small.
+        // Next to the store, which will need as much space: the folder for temporary files may be small.
         let store = std::path::absolute(context.store_path()?)?;
         let folder = store.ancestors().skip(1).find(|folder| folder.is_dir());
         let folder = folder.filter(|folder| access(*folder, Access::WRITE_OK | Access::EXEC_OK).is_ok());
@@ -107,30 +107,30 @@ impl SampleInputs {
         Ok(self)
     }
 
-    /// An error once Ctrl-C was pressed.
+    /// An error if Ctrl-C was pressed.
     pub fn check_stopped(&self) -> Result<()> {
         if self.cancel.is_raised() { bail!(IngestError::Stopped) } else { Ok(()) }
     }
 
-    /// What registers them.
+    /// The request that registers them.
     pub fn request(&self) -> &AddRequest {
         &self.request
     }
 
-    /// Checks that the models of an ingest read their texts alike.
+    /// Checks that the models of an ingest tokenize their texts alike.
     pub fn check_texts(&self, context: &Context, request: &IngestRequest) -> Result<()> {
         Ok(check_texts(&self.request, request, &mut context.reporter(), &self.cancel)?)
     }
 
-    /// Registers them in a store, if the ingest that follows fits on the disk with them.
+    /// Registers them in a store, if they and the ingest that follows fit on the disk.
     pub fn read(&self, context: &Context, store: &Store, then: FollowingIngest<'_>) -> Result<AddReport> {
         add_until(store, &self.request, then, &mut context.reporter(), &self.cancel)
             .map_err(|error| self.of_name(error))
     }
 
-    /// Registers them in the store of the command line. Where there is none yet, one is made at the first
-    /// commit: a failure leaves none behind. Where another process makes one meanwhile, they are added to
-    /// that.
+    /// Registers them in the store of the command line. If it does not exist, it is created at the first
+    /// commit: a failure leaves none behind. If another process creates it meanwhile, they are added to that
+    /// one.
     pub fn register(&self, context: &Context, mut then: FollowingIngest<'_>) -> Result<(Store, AddReport)> {
         let place = context.store_path()?;
         remove_leftovers(place);
@@ -152,7 +152,7 @@ impl SampleInputs {
         Ok((store, report))
     }
 
-    /// What registering them would do, in the store of the command line or where one would be made.
+    /// What registering them would do, in the store of the command line or one that would be created.
     pub fn preview(&self, context: &Context) -> Result<AddPreview> {
         let preview = |store: &Store| -> Result<AddPreview> {
             preview_add(store, &self.request, &mut context.reporter(), &self.cancel)
@@ -167,7 +167,7 @@ impl SampleInputs {
         preview(&Store::create(folder.path().join("store"))?)
     }
 
-    /// An error, with where the dataset comes from if its file's name alone says that both belong together.
+    /// An error; it says how the dataset was chosen if only its file's name links it to the samples.
     fn of_name(&self, error: IngestError) -> Error {
         let is_changed = matches!(&error, IngestError::Append { source: AppendError::Changed { .. }, .. });
         let error = Error::from(error);
@@ -180,7 +180,7 @@ impl SampleInputs {
         }
     }
 
-    /// Says what was new.
+    /// Prints what was new.
     pub fn tell(&self, context: &Context, report: &AddReport) {
         let dataset = &self.request.dataset;
         context.say(&add_summary(dataset, report));
@@ -192,7 +192,7 @@ impl SampleInputs {
     }
 }
 
-/// What the history calls data of which there are copies: by the last part of the first name.
+/// Name in the history of data that was copied: the last part of the first name.
 fn in_history(data: &[PathBuf]) -> String {
     let first =
         data.first().map(|path| Path::new(&input_label(path)).file_name().unwrap_or_default().to_owned());

@@ -12,7 +12,7 @@ use crate::context::Context;
 use crate::copies::EnsembleProgress;
 use crate::streams::print_json;
 
-/// Makes the file, where it is missing.
+/// Writes the file if it is missing.
 pub fn run(context: &Context, args: &DauncePrepareArgs) -> Result<ExitCode> {
     let store = args.of.data.dataset.as_ref().map(|_| context.open()).transpose()?;
     let (training, cancel) = request::training(context, &args.of, store.as_ref(), STOPPING)?;

@@ -22,8 +22,8 @@ use crate::models::folder_error;
 use crate::options::optimizer;
 use crate::texts;
 
-/// A training as each copy has it, with everything else as it is by default, and the flag that Ctrl-C raises
-/// from here on, which then says `stopping`. Says where samples are cut off.
+/// The training of each copy, with defaults for everything else, and the flag that Ctrl-C raises from here on
+/// while printing `stopping`. Notes where samples are cut off.
 pub fn training(
     context: &Context,
     args: &DaunceOfArgs,
@@ -49,7 +49,7 @@ pub fn training(
     Ok((training, cancel))
 }
 
-/// An ensemble with everything as it is by default, of one model.
+/// An ensemble of one model with defaults for everything else.
 pub fn ensemble_request(training: TrainRequest) -> EnsembleRequest {
     EnsembleRequest {
         training,

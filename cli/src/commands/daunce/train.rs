@@ -24,7 +24,7 @@ use crate::object::object;
 use crate::output::check_outside;
 use crate::streams::print_json;
 
-/// Trains what is missing; after each round registers it, and computes losses where they are asked for.
+/// Trains what is missing; after each round registers it, and computes losses if asked to.
 pub fn run(context: &Context, args: &DaunceTrainArgs) -> Result<ExitCode> {
     check(context, args)?;
     let store = context.open_for_training(args.reads_store())?;
@@ -49,7 +49,7 @@ pub fn run(context: &Context, args: &DaunceTrainArgs) -> Result<ExitCode> {
     rounds_of_copies(context, args, &request, (store, ensemble.as_str()), &cancel)
 }
 
-/// Trains the copies, a round after the other, and tells what became of them.
+/// Trains the copies round by round, and reports what became of them.
 fn rounds_of_copies(
     context: &Context,
     args: &DaunceTrainArgs,
@@ -72,14 +72,14 @@ fn rounds_of_copies(
         }
         if let Some(store) = &store {
             let start = read_start(output)?;
-            // Not before: what is refused until here leaves the former copies and their losses as they were.
+            // Not earlier: a refusal up to here leaves the former copies and their losses as they were.
             if std::mem::take(&mut replaces) {
                 members::drop_replaced(context, store, ensemble, &start, output)?;
             }
             members::register(context, store, ensemble, &start, copies)?;
             enough = rounds.losses_and_agreement(store)?;
             if rounds.stopped {
-                // Weights go when their losses are there.
+                // Weights are deleted once their losses are stored.
                 kept.extend_from_slice(copies);
                 return Ok(ControlFlow::Break(()));
             }
@@ -101,7 +101,7 @@ fn rounds_of_copies(
         Ok(if enough { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
     };
     let mut outcome = daunce::train(request, &mut EnsembleProgress::new(context.quiet), &mut after, cancel)?;
-    // A training that was stopped has copies of a round that came to no end.
+    // A training that was stopped has copies of an unfinished round.
     if outcome.finished {
         outcome.models = kept;
     }
@@ -115,7 +115,7 @@ fn rounds_of_copies(
     if !outcome.finished {
         return Ok(ExitCode::from(STOPPED));
     }
-    // Of a part, others may be computing the rest.
+    // Other processes may be computing the rest of the copies.
     let is_part = args.models.models.as_ref().is_some_and(|models| models.is_part);
     if let Some(store) = store.filter(|_| !is_part) {
         note_findings(context, &store, ensemble, &rounds.datasets(), cancel)?;
@@ -123,11 +123,11 @@ fn rounds_of_copies(
     enough_complete(&outcome, is_part).map(|()| ExitCode::SUCCESS)
 }
 
-/// Fails where so few copies are complete that nothing can be said of them.
+/// Fails if too few copies are complete to say anything about them.
 fn enough_complete(outcome: &EnsembleOutcome, is_part: bool) -> Result<()> {
     let complete = complete(outcome);
     if complete < 2 && !is_part || complete == 0 {
-        // Of a part, the flag would also take the copies that others have made.
+        // For a part, the flag would also replace the copies that others have made.
         let (have, again) = match is_part {
             true => ("", ""),
             false => (", which have no covariance", ", with --overwrite-output-dir in place of these copies"),
@@ -190,7 +190,7 @@ fn tell(
     if !outcome.finished {
         context.say("stopped; complete copies are kept, and the same command goes on from there");
     }
-    // Of a training that was stopped, the last ones are not in the store yet.
+    // After a stop, the last copies are not in the store yet.
     match ensemble.filter(|_| outcome.finished) {
         None => context.say(&format!("{copies} in {folder}")),
         Some(ensemble) => context.say(&format!("{copies} in {folder}, ensemble {ensemble} of the store")),

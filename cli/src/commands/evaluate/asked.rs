@@ -1,4 +1,4 @@
-//! Training that all runs of a ground truth share, and the recipe that the ground truth is known by.
+//! The training that all runs of a ground truth share, and the recipe that identifies the ground truth.
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -22,11 +22,10 @@ use crate::models::folder_error;
 use crate::options::steps;
 use crate::texts;
 
-/// The precision that losses are computed in, whatever the models are trained in: less of it hides how the
-/// models differ.
+/// The precision of losses, whatever the models are trained in: a lower one hides how the models differ.
 pub const PRECISION_OF_LOSSES: ComputePrecision = ComputePrecision::F32;
 
-/// Refuses runs of which a ground truth has none.
+/// Refuses runs that the ground truth does not have.
 pub fn check_runs(args: &EvaluateRetrainArgs, truth: &TruthFolder) -> Result<()> {
     match &args.runs {
         Some(Range { start, end }) if *start >= truth.runs() => {
@@ -36,8 +35,7 @@ pub fn check_runs(args: &EvaluateRetrainArgs, truth: &TruthFolder) -> Result<()>
     }
 }
 
-/// Refuses a training that could not begin, by the first run that is asked for:
-/// before anything is noted of it.
+/// Refuses a training that could not begin, judged by the first run asked for, before anything is recorded.
 pub fn check_training(
     args: &EvaluateRetrainArgs,
     truth: &TruthFolder,
@@ -51,21 +49,21 @@ pub fn check_training(
     Ok(gstore_train::check(&request, cancel)?)
 }
 
-/// What is asked of all runs.
+/// Setup of all runs.
 #[derive(Clone)]
 pub struct RunSetup {
-    /// The training of a run, but for its rows.
+    /// The training of a run, except its rows.
     pub request: TrainRequest,
     /// How queries become tokens.
     pub queries: TextOptions,
-    /// As a ground truth notes it.
+    /// The recipe as a ground truth records it.
     pub recipe: Value,
     /// How rows become tokens.
     pub text: TextOptions,
 }
 
 impl RunSetup {
-    /// The same of a ground truth that has its folder now.
+    /// The same for a ground truth that now has its folder.
     pub fn of_folder(mut self, truth: &TruthFolder) -> RunSetup {
         self.request.data = data(truth);
         self.request.output = truth.model_folder(0);
@@ -93,7 +91,7 @@ pub fn model(context: &Context, args: &EvaluateRetrainArgs) -> Result<Option<Run
     Ok(Some(RunModel { folder, text: texts::options(&mut folders, &args.text)? }))
 }
 
-/// What is asked of the runs of a model.
+/// The setup of runs of a model.
 pub fn asked(
     context: &Context,
     args: &EvaluateRetrainArgs,
@@ -129,15 +127,15 @@ fn request(
     })
 }
 
-/// What decides the bits of a model but for its rows, and with the texts as they were asked for those of its
-/// losses: the same for all runs of a ground truth.
+/// What determines the bits of a model except its rows, and with the text options those of its losses: the
+/// same for all runs of a ground truth.
 fn recipe(request: &TrainRequest, text: &TextOptions, encoding: &EncodingSpec) -> Result<Value> {
     let BatchOptions { epochs, max_steps, .. } = &request.batching;
     let mut recipe = request.identity(0);
     let model = match &request.method {
         TrainMethod::FromScratch => sha256_hex(&fs_err::read(request.model.join("config.json"))?),
         TrainMethod::Adapter(folder) => {
-            // The digest knows the adapter, wherever it stands.
+            // The digest identifies the adapter, wherever it is stored.
             recipe["method"] = json!("adapter");
             id_of(&request.model, Some(&Adapter::open(folder)?))?
         }
@@ -150,13 +148,12 @@ fn recipe(request: &TrainRequest, text: &TextOptions, encoding: &EncodingSpec) -
     recipe["model"] = json!(model);
     recipe["tokenizer"] = json!(encoding.tokenizer);
     recipe["template"] = json!(format!("{:?}", text.template));
-    // What a template takes from the tokenizer's folder: of `chat` all of it.
+    // What a template takes from the tokenizer's folder; for `chat` that is all of it.
     recipe["template digest"] = json!(encoding.template_digest);
     recipe["system message"] = json!(text.system);
     recipe["maximum length"] = json!(text.max_length);
     recipe["block"] = json!(text.block);
-    // A recipe without this entry has losses in the precision of the training, as
-    // all had in earlier versions.
+    // Without this entry losses are in the precision of the training, as in all earlier versions.
     if request.compute.precision != PRECISION_OF_LOSSES {
         recipe["precision of losses"] = json!(PRECISION_OF_LOSSES.name());
     }

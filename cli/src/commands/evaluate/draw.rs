@@ -1,4 +1,4 @@
-//! Rows, queries and subsets of a ground truth, as flags name them.
+//! Rows, queries and subsets of a ground truth, from flags.
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -22,14 +22,13 @@ use crate::failure::refuse;
 use crate::output::unnamed_folder;
 use crate::stand_ins::stands_for;
 
-/// Random subsets unless another number is asked for.
+/// Number of random subsets unless another is given.
 const SUBSETS: usize = 32;
 
-/// The designs that draw some of many.
+/// The designs that draw a subset of all possibilities.
 const DRAWN: &[Design] = &[Design::Random, Design::LeaveOneOut, Design::Removal];
 
-/// Flags that say what a ground truth is of, as far as they are given; the designs that each belongs to, none
-/// where it is any.
+/// Given flags that define a ground truth, each with the designs that it belongs to; none if it fits any.
 fn given(args: &EvaluateRetrainArgs) -> Vec<(&'static str, &'static [Design])> {
     let (draw, of, scores) = (&args.draw, &args.draw.of, &args.scores);
     let removal: &[Design] = &[Design::Removal];
@@ -59,8 +58,8 @@ fn word(design: Design) -> String {
     design.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
 }
 
-/// Refuses flags that would say nothing: those of a new ground truth where there is one already, which would
-/// be taken for what was asked for, and those of another design.
+/// Refuses flags without effect: those that define a new ground truth where one exists, which would be taken
+/// for what was asked for, and those of another design.
 fn check_flags(args: &EvaluateRetrainArgs, is_there: bool) -> Result<()> {
     let given = given(args);
     if is_there && !given.is_empty() {
@@ -84,8 +83,8 @@ fn check_flags(args: &EvaluateRetrainArgs, is_there: bool) -> Result<()> {
     Ok(())
 }
 
-/// Opens the folder of the ground truth, or makes it: where it is new, once a training of its models could
-/// begin, whose request is given back.
+/// Opens the folder of the ground truth, or creates it once a training of its models could begin; returns the
+/// setup of that training.
 pub(super) fn folder(
     context: &Context,
     args: &EvaluateRetrainArgs,
@@ -100,7 +99,7 @@ pub(super) fn folder(
         None => Ok((drawn(context, args, &args.truth, cancel)?, None)),
         Some(model) => {
             let target = std::path::absolute(&args.truth)?;
-            // Within the folder where it is there: what is above it may not be written to.
+            // Within the folder if it exists: its parent may not be writable.
             let around = target.ancestors().find(|folder| folder.is_dir()).unwrap_or(Path::new("/"));
             let made = unnamed_folder(around, "truth")?;
             stands_for(made.path(), args.truth.display().to_string());
@@ -116,7 +115,7 @@ pub(super) fn folder(
     }
 }
 
-/// The ground truth that the flags ask for in a new folder: of the rows of the old one, if they name none.
+/// The ground truth that the flags ask for, in a new folder; with the old one's rows if the flags name none.
 pub fn redrawn(
     context: &Context,
     args: &EvaluateRetrainArgs,
@@ -161,7 +160,7 @@ fn drawn(
     Ok(TruthFolder::create(folder, &plan, cancel)?)
 }
 
-/// Keeps the samples whose ids are among some, which all have to be there.
+/// Keeps the samples with the given ids, all of which must exist.
 fn keep(pool: &mut Vec<TextSample>, ids: &HashSet<String>, path: &Path) -> Result<()> {
     pool.retain(|sample| ids.contains(&sample.id));
     let found: HashSet<&str> = pool.iter().map(|sample| sample.id.as_str()).collect();
@@ -171,7 +170,7 @@ fn keep(pool: &mut Vec<TextSample>, ids: &HashSet<String>, path: &Path) -> Resul
     Ok(())
 }
 
-/// The rows and the queries that flags name.
+/// The rows and queries that flags name.
 pub(super) fn rows_and_queries(
     context: &Context,
     args: &RowsAndQueriesArgs,
@@ -186,7 +185,7 @@ pub(super) fn rows_and_queries(
     Ok((pool, queries))
 }
 
-/// An error of the queries, where they may be in another layout than the rows with what to do.
+/// An error of the queries, with advice where their layout may differ from that of the rows.
 fn with_layout_hint(args: &RowsAndQueriesArgs, error: anyhow::Error) -> anyhow::Error {
     let is_of_record = matches!(error.downcast_ref(), Some(SampleError::Record { .. }));
     if !is_of_record || args.fields.is_empty() || args.data.is_empty() {

@@ -12,12 +12,12 @@ use crate::exchange::exchange;
 use crate::output::{parent, unnamed_folder};
 use crate::stand_ins::stands_for;
 
-/// Replaces the ground truth of the folder if it is another one than the flags ask for, and with it the
-/// ensemble of its models. One that is the same stays as it is.
+/// Replaces the ground truth of the folder, with the ensemble of its models, if the flags ask for another
+/// one. An equal one stays as it is.
 ///
 /// # Errors
-/// What a new ground truth is refused for, and a folder that has what no ground truth put there: then nothing
-/// changes.
+/// The refusals of a new ground truth, and a folder with files that no ground truth wrote: nothing changes
+/// then.
 pub fn replace(
     context: &Context,
     args: &EvaluateRetrainArgs,
@@ -38,7 +38,7 @@ pub fn replace(
     if let Some(asked) = &asked {
         new.agree_on_recipe(&asked.recipe)?;
     }
-    // Meanwhile another job of the same array may have replaced it, and have done runs.
+    // Another job of the same array may have replaced it meanwhile, and have done runs.
     let old = TruthFolder::open(&args.truth, cancel)?;
     if old.is_same(&new)? {
         return Ok(());
@@ -48,14 +48,14 @@ pub fn replace(
         check_training(args, &new, asked, cancel)?;
     }
     let dropped = stored::check_replacing(context, args, (&old, &new), cancel)?;
-    // First, since the folder has all that it had: after a kill in between the same command goes on.
+    // First, since the folder has all of its data: after a kill in between, the same command continues.
     if let Some(ensemble) = dropped {
         context.open()?.drop_ensemble(&ensemble, &context.command)?;
     }
     exchange(made.path(), &target)?;
     fs_err::File::open(around)?.sync_all()?;
     context.say(&format!("{}: this ground truth takes the place of another one", args.truth.display()));
-    // What the temporary name leads to is the old folder now, or nothing.
+    // The temporary name now leads to the old folder, or to nothing.
     drop(made);
     Ok(())
 }

@@ -18,10 +18,10 @@ use crate::context::Context;
 use crate::failure::{STOPPED, refuse};
 use crate::{output, texts};
 
-/// Draws the subsets, and trains the runs that are not done.
+/// Draws the subsets, and trains the missing runs.
 pub fn run(context: &Context, args: &EvaluateRetrainArgs) -> Result<ExitCode> {
     output::check_outside(context, &args.truth)?;
-    // The parser asks for nothing that --query-data excludes.
+    // clap does not enforce a requirement that --query-data conflicts with.
     if let (Some(name), None) = (&args.ensemble, &args.draw.of.query_dataset) {
         refuse!(
             "--ensemble {name} keeps losses of samples of the store: give the queries as --query-dataset, and not as files"
@@ -37,7 +37,7 @@ pub fn run(context: &Context, args: &EvaluateRetrainArgs) -> Result<ExitCode> {
     check_runs(args, &truth)?;
     let all = 0..truth.runs();
     let runs = args.runs.clone().unwrap_or_else(|| all.clone());
-    // Of the runs of other tasks only whether there are outputs: a job of many would read them all as often.
+    // For other tasks' runs only whether outputs exist: each of many jobs would otherwise read them all.
     let missing = truth.remaining(all.clone());
     let remaining = truth.undone(runs.clone(), &cancel)?;
     for run in runs.start..runs.end.min(all.end) {
@@ -58,7 +58,7 @@ pub fn run(context: &Context, args: &EvaluateRetrainArgs) -> Result<ExitCode> {
     let Some(model) = &model else {
         return stored::keep(context, args, &truth, &cancel);
     };
-    // Also where nothing is left: another training is refused, and not taken for the one that was.
+    // Even if nothing is left to do: another training is refused rather than taken for the earlier one.
     let asked = known.map_or_else(|| asked(context, args, &truth, model, &cancel), Ok)?;
     if !truth.has_recipe() {
         check_training(args, &truth, asked.clone(), &cancel)?;
@@ -67,7 +67,7 @@ pub fn run(context: &Context, args: &EvaluateRetrainArgs) -> Result<ExitCode> {
     let agreed = truth.agree_on_recipe(&recipe)?;
     texts::tell_cut(context, &args.text, (&request.model, &text))?;
     train::tell_steps(context, &args.batches);
-    // Before hours of work that the store would not take.
+    // Before hours of work whose results the store would refuse.
     stored::check(context, args, &truth, &cancel)?;
     for PendingRun { run, .. } in remaining {
         if !retrain(context, args, &truth, (&request, &queries, &agreed), run, &cancel)? {
@@ -78,7 +78,7 @@ pub fn run(context: &Context, args: &EvaluateRetrainArgs) -> Result<ExitCode> {
     stored::keep(context, args, &truth, &cancel)
 }
 
-/// Trains one run and keeps its losses; false if it was told to stop.
+/// Trains one run and keeps its losses; false if it was stopped.
 fn retrain(
     context: &Context,
     args: &EvaluateRetrainArgs,
@@ -112,14 +112,14 @@ fn retrain(
     Ok(true)
 }
 
-/// Where a model goes before its losses are recorded: a later command knows what a kill leaves there from a
-/// model that was to be kept.
+/// Where a model is moved before its losses are recorded: a later command can tell what a kill left there
+/// from a model that was to be kept.
 fn leaving(model: &Path) -> PathBuf {
     model.with_extension("done")
 }
 
-/// Removes the model that an earlier command left on its way out, or puts it back where its losses were not
-/// recorded: they are computed again, and it is not trained again.
+/// Removes the model that an earlier command moved there, or puts it back if its losses were not recorded:
+/// they are computed again without another training.
 fn settle(model: &Path, is_done: bool) -> Result<()> {
     let left = leaving(model);
     if !left.exists() {

@@ -113,7 +113,7 @@ fn write_targets(context: &Context, args: &EvaluateTasksArgs, path: &Path) -> Re
     Ok(ExitCode::SUCCESS)
 }
 
-/// Refuses options that the layout has no use for.
+/// Refuses options that have no meaning for the layout.
 fn check_options(args: &TaskArgs) -> Result<()> {
     use Layout::{Bbh, Harness, Mmlu, Own, Tydiqa};
     const GENERATED: &[Layout] = &[Own, Harness, Bbh, Tydiqa];
@@ -136,7 +136,7 @@ fn check_options(args: &TaskArgs) -> Result<()> {
     Ok(())
 }
 
-/// Refuses options that say something of answers that none of the questions has.
+/// Refuses options about kinds of answers that no question has.
 fn check_used(args: &TaskArgs, questions: &[Question]) -> Result<()> {
     let has_choices = questions.iter().any(|question| matches!(question.ask, Ask::Choose { .. }));
     let has_answers = questions.iter().any(|question| matches!(question.ask, Ask::Answer { .. }));
