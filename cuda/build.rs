@@ -1,6 +1,6 @@
-//! Compiles the kernels for the emulator of the tests. A build for devices compiles nothing here: what they
-//! run is in `kernels/`, or compiled by the driver's own compiler from the embedded source. And ignores tests
-//! whose reference results are not there.
+//! Compiles the kernels for the emulator of the tests. A build for devices compiles nothing here: devices run
+//! what is in `kernels/`, or what the driver's compiler makes of the embedded source. Also ignores tests whose
+//! reference results are missing.
 
 fn main() {
     gstore_reference::set_condition();

@@ -1,7 +1,7 @@
 //! The kernels on the CPU: the same source compiled as C++, blocks one after the other, threads as fibers.
 //!
-//! Memory begins as NaN and has guards on both sides, so that what a kernel reads before it is written, or
-//! writes beside its operands, is found.
+//! Memory starts as NaN and has guards on both sides, to catch kernels that read before writing or write
+//! outside their operands.
 #![allow(unsafe_code)]
 
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
@@ -30,16 +30,16 @@ unsafe extern "C" {
 const GUARD: usize = 256;
 const GUARD_BYTE: u8 = 0xa5;
 
-/// Memory of the host that stands for a device's.
+/// Host memory that stands for a device's.
 #[derive(Debug)]
 pub struct EmulatedMemory {
-    /// Start of the guard before it.
+    /// Start of the guard before the memory.
     start: NonNull<u8>,
     bytes: usize,
     held: Arc<Held>,
 }
 
-/// Bytes of memory that are held, and the most that were and may be.
+/// Bytes of memory in use, their peak and their limit.
 #[derive(Debug)]
 struct Held {
     now: AtomicUsize,
@@ -59,9 +59,9 @@ impl Held {
     }
 }
 
-// SAFETY: the memory is its own, and is reached through the runtime alone, as plain bytes.
+// SAFETY: it owns the memory, which is reached through the runtime only, as plain bytes.
 unsafe impl Send for EmulatedMemory {}
-// SAFETY: as on a device, callers order what writes and reads; every tensor that is shared is only read.
+// SAFETY: as on a device, callers order reads and writes; shared tensors are only read.
 unsafe impl Sync for EmulatedMemory {}
 
 impl EmulatedMemory {
@@ -76,7 +76,7 @@ impl EmulatedMemory {
         held.take(bytes)?;
         // SAFETY: the layout has guards, so it is not of size zero.
         let Some(start) = NonNull::new(unsafe { alloc(layout) }) else { handle_alloc_error(layout) };
-        // SAFETY: these ranges are what was allocated.
+        // SAFETY: these ranges are within the allocation.
         unsafe {
             start.write_bytes(GUARD_BYTE, GUARD);
             start.add(GUARD).write_bytes(0xff, bytes);
@@ -85,16 +85,16 @@ impl EmulatedMemory {
         Ok(EmulatedMemory { start, bytes, held: held.clone() })
     }
 
-    /// The address of byte `at`, from which on there are `len` bytes.
+    /// The address of byte `at`, with at least `len` bytes after it.
     fn at(&self, at: usize, len: usize) -> *mut u8 {
         assert!(at.checked_add(len).is_some_and(|end| end <= self.bytes), "{at} + {len} of {}", self.bytes);
-        // SAFETY: inside the allocation, as was checked.
+        // SAFETY: inside the allocation, as checked.
         unsafe { self.start.add(GUARD + at).as_ptr() }
     }
 
     fn check_guards(&self) {
         for first in [0, GUARD + self.bytes] {
-            // SAFETY: the guards are part of the allocation and were written when it was made.
+            // SAFETY: the guards are part of the allocation and were written when it was created.
             let guard = unsafe { std::slice::from_raw_parts(self.start.add(first).as_ptr(), GUARD) };
             let untouched = guard.iter().all(|byte| *byte == GUARD_BYTE);
             assert!(
@@ -164,29 +164,29 @@ impl Default for Emulator {
 }
 
 impl Emulator {
-    /// With so many bytes of memory.
+    /// With a limit of that many bytes of memory.
     pub fn with_memory(limit: usize) -> Emulator {
         let held = Held { now: AtomicUsize::new(0), most: AtomicUsize::new(0), limit };
         let [bytes_read, bytes_written, launches] = [0; 3].map(AtomicUsize::new);
         Emulator { bytes_read, bytes_written, launches, held: Arc::new(held) }
     }
 
-    /// The most bytes of memory that were held at once.
+    /// The peak of memory in use, in bytes.
     pub fn most_held(&self) -> usize {
         self.held.most.load(Ordering::Relaxed)
     }
 
-    /// Bytes that came from the host so far.
+    /// Bytes copied from the host so far.
     pub fn bytes_written(&self) -> usize {
         self.bytes_written.load(Ordering::Relaxed)
     }
 
-    /// Kernels that ran so far.
+    /// Number of kernels run so far.
     pub fn launches(&self) -> usize {
         self.launches.load(Ordering::Relaxed)
     }
 
-    /// Bytes that were copied to the host so far.
+    /// Bytes copied to the host so far.
     pub fn bytes_read(&self) -> usize {
         self.bytes_read.load(Ordering::Relaxed)
     }
@@ -205,7 +205,7 @@ impl Runtime for Emulator {
 
     fn write(&self, to: &EmulatedMemory, at: usize, from: &[u8]) -> Result<()> {
         self.bytes_written.fetch_add(from.len(), Ordering::Relaxed);
-        // SAFETY: `at` checked the range, and memory of the host does not overlap it.
+        // SAFETY: `at` checked the range, and host memory does not overlap it.
         unsafe { to.at(at, from.len()).copy_from_nonoverlapping(from.as_ptr(), from.len()) }
         Ok(())
     }
@@ -236,8 +236,8 @@ impl Runtime for Emulator {
         let mut words: Vec<Word> = launch.arguments.iter().map(|argument| argument.word()).collect();
         let mut pointers: Vec<*mut c_void> =
             words.iter_mut().map(|word| std::ptr::from_mut(word).cast()).collect();
-        // SAFETY: the kernel takes as many arguments, which the emulator checks, of the types that the caller
-        // gives them, and reaches the memory that they name.
+        // SAFETY: the kernel takes these arguments, whose number the emulator checks, of the types that the
+        // caller gives them, and reaches only the memory that they name.
         let code = unsafe {
             gstore_emulate(
                 name.as_ptr(),
@@ -287,7 +287,7 @@ impl Runtime for Emulator {
     }
 }
 
-/// A value with 10 bits of mantissa, the nearest.
+/// The nearest value with 10 bits of mantissa.
 fn as_tf32(value: f32) -> f32 {
     match value.is_finite() {
         true => f32::from_bits((value.to_bits() + 0x1000) & !0x1fff),

@@ -1,6 +1,6 @@
 //! The kernels' names and source, embedded.
 
-/// The kernels as PTX for devices of capability 8.0 and newer, as `just cuda-kernels` made it of the source.
+/// The kernels as PTX for devices of capability 8.0 and newer, as `just cuda-kernels` compiled the source.
 pub(crate) const PTX: &str = include_str!("../kernels/kernels.ptx");
 
 /// Files of the source, in the order in which `all.cuh` includes them.
@@ -19,7 +19,7 @@ const SOURCES: [(&str, &str); 12] = [
     ("attention_tangent.cu", include_str!("../kernels/attention_tangent.cu")),
 ];
 
-/// The whole source as one unit, which includes nothing.
+/// The whole source as one unit, without includes.
 pub(crate) fn source() -> String {
     SOURCES.iter().flat_map(|(name, text)| ["#line 1 \"", name, "\"\n", text, "\n"]).collect()
 }
@@ -41,8 +41,8 @@ mod tests {
         assert_eq!(included, SOURCES.map(|(name, _)| name));
     }
 
-    /// The first lines of the PTX have the digest of the source that it was compiled from: all
-    /// files, one after the other.
+    /// The first lines of the PTX have the digest of the source that it was compiled from: all files,
+    /// concatenated.
     #[test]
     fn the_ptx_is_that_of_the_source() {
         let digest = PTX.lines().find_map(|line| line.strip_prefix("// source "));

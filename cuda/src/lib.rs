@@ -1,13 +1,12 @@
 //! The backend of models on NVIDIA GPUs, and products of stored rows there.
 //!
-//! - `kernels/` has what runs on the device, in CUDA C that an ordinary C++ compiler takes too
+//! - `kernels/` has the device code, in CUDA C that an ordinary C++ compiler accepts too
 //! - `runtime` is the boundary to a device: memory, launches of kernels, products of matrices
 //! - [`Driver`] is an NVIDIA device, through its driver and cuBLAS, which are loaded when it is opened
 //! - `Emulator` (feature `emulate`, for tests) runs the same kernels on the CPU, slowly
-//! - [`Cuda`] is the backend over either, and [`CudaScan`] multiplies the stored
-//!   rows that questions are about
+//! - [`Cuda`] is the backend over either of them, and [`CudaScan`] multiplies stored rows with queries
 //!
-//! Unsafe code stands where memory and kernels of a device are reached: in `driver/raw.rs`,
+//! Code that reaches memory and kernels of a device is unsafe, and is confined to `driver/raw.rs`,
 //! `driver/blas.rs` and `emulator.rs`.
 
 #![deny(unsafe_code)]

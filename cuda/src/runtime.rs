@@ -1,10 +1,10 @@
 //! The boundary to a device: memory, launches of kernels, products of matrices.
 //!
 //! Invariants
-//! - what is asked for runs in the order of the calls, and is done for the host when
-//!   [`Runtime::read`] returns
-//! - memory may be dropped while what uses it is still to run
-//! - callers check sizes: a runtime reaches whatever memory it is told to
+//! - work runs in the order of the calls, and is done from the host's point of view when [`Runtime::read`]
+//!   returns
+//! - memory may be dropped before work that uses it has run
+//! - callers check sizes: a runtime accesses any memory that it is given
 
 use gstore_model::{BackendError, ComputePrecision};
 
@@ -12,9 +12,9 @@ pub(crate) type Result<T> = std::result::Result<T, BackendError>;
 
 /// Memory of a device.
 pub trait Memory: Send + Sync + 'static {
-    /// Where it starts, as kernels see it.
+    /// Its start address for kernels.
     fn address(&self) -> u64;
-    /// How much it is.
+    /// Its size.
     fn bytes(&self) -> usize;
 }
 
@@ -23,15 +23,15 @@ pub trait Runtime: Send + Sync + Sized + 'static {
     /// Its memory.
     type Memory: Memory;
 
-    /// How much memory can be allocated, in bytes.
+    /// Bytes of memory that can be allocated.
     fn free(&self) -> Result<usize>;
-    /// Memory of unspecified values.
+    /// Memory with unspecified values.
     fn allocate(&self, bytes: usize) -> Result<Self::Memory>;
     /// Copies from the host to memory from byte `at` on.
     fn write(&self, to: &Self::Memory, at: usize, from: &[u8]) -> Result<()>;
     /// Copies memory from byte `at` on to the host.
     fn read(&self, from: &Self::Memory, at: usize, to: &mut [u8]) -> Result<()>;
-    /// Copies memory of the device from one place (and byte) to another.
+    /// Copies device memory from one place (and byte) to another.
     fn copy(&self, from: (&Self::Memory, usize), to: (&Self::Memory, usize), bytes: usize) -> Result<()>;
     /// Sets memory from byte `at` on to zero.
     fn clear(&self, memory: &Self::Memory, at: usize, bytes: usize) -> Result<()>;
@@ -41,7 +41,7 @@ pub trait Runtime: Send + Sync + Sized + 'static {
     fn multiply(&self, product: &Product<'_, Self::Memory>) -> Result<()>;
 }
 
-/// How factors of a product are held and multiplied. Sums are in f32.
+/// How the factors of a product are stored and multiplied. Sums are in f32.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Precision {
     /// As they are.
@@ -53,12 +53,12 @@ pub enum Precision {
     Bf16,
 }
 
-/// How a backend computes.
+/// Precisions of a backend.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Arithmetic {
     /// Of products.
     pub precision: Precision,
-    /// Whether weights of a model's layers are bytes in memory, with a scale for each output.
+    /// Whether the weights of a model's layers are stored as bytes, with a scale for each output.
     pub bytes: bool,
 }
 
@@ -105,13 +105,13 @@ impl<M> Clone for Argument<'_, M> {
 
 impl<M> Copy for Argument<'_, M> {}
 
-/// Storage of an argument, as wide and as aligned as any.
+/// Storage of an argument, with the size and alignment of the largest.
 #[derive(Clone, Copy)]
 #[repr(C, align(16))]
 pub struct Word([u64; 8]);
 
 impl<M: Memory> Argument<'_, M> {
-    /// The argument as a kernel takes it.
+    /// The argument in the form that a kernel takes.
     pub fn word(&self) -> Word {
         let mut word = [0u64; 8];
         match self {
@@ -128,7 +128,7 @@ impl<M: Memory> Argument<'_, M> {
     }
 }
 
-/// A kernel and what it runs on.
+/// A kernel launch.
 pub struct Launch<'a, M> {
     /// Name of the kernel.
     pub kernel: &'static str,
@@ -142,31 +142,31 @@ pub struct Launch<'a, M> {
     pub arguments: &'a [Argument<'a, M>],
 }
 
-/// A matrix that is multiplied.
+/// A factor of a product.
 pub struct Factor<'a, M> {
     /// Where it is.
     pub memory: &'a M,
     /// Its first element.
     pub offset: usize,
-    /// Elements from a row to the next.
+    /// Elements from one row to the next.
     pub stride: usize,
-    /// Whether the matrix is the transpose of what is there.
+    /// Whether it is the transpose of the stored matrix.
     pub transposed: bool,
 }
 
-/// `to = scale * left * right`, added to `to` if `sums`. All matrices are row-major.
+/// `to = scale * left * right`, or added to `to` with `sums`. All matrices are row-major.
 pub struct Product<'a, M> {
-    /// Rows of the product, its columns, and the terms of a sum.
+    /// Rows and columns of the product, and terms of each sum.
     pub size: [usize; 3],
     /// `[rows, terms]`
     pub left: Factor<'a, M>,
     /// `[terms, columns]`
     pub right: Factor<'a, M>,
-    /// The product's memory, first element, and elements from a row to the next; f32.
+    /// The product's memory, first element, and elements from one row to the next; f32.
     pub to: (&'a M, usize, usize),
     /// Factor of the product.
     pub scale: f32,
-    /// Whether the product is added to what is there.
+    /// Whether the product is added to the existing values.
     pub sums: bool,
     /// Both factors are in bf16 memory if it is [`Precision::Bf16`], else in f32.
     pub precision: Precision,

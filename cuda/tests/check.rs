@@ -1,4 +1,4 @@
-//! The parts of `cuda/check` that print rows of its table: what was found next to what is required. They run
+//! The parts of `cuda/check` that print rows of its table: measured results next to required ones. They run
 //! on a device, and at a small size on the emulator.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -12,20 +12,20 @@ use crate::speed::{self, Pythia, SHAPES};
 use crate::tiny::Tiny;
 use gstore_cuda::{Cuda, Driver, Emulator, Precision, Runtime};
 
-/// Of features in f32 and in bf16, in lengths of the CPU backend's.
+/// Of features in f32 and in bf16, relative to the lengths of the CPU backend's.
 const SINGLE: f64 = 1e-5;
 const HALF: f64 = 5e-2;
 
 /// Of cosines and scores of the reference results.
 const GOLDEN: f64 = 1e-4;
 
-/// Measurements of a device, apart from its results.
+/// Measurements of a device itself.
 pub trait Device: Runtime {
     /// Its name.
     fn name(&self) -> String;
-    /// Waits until all that was asked for is done.
+    /// Waits until all launched work is done.
     fn wait(&self);
-    /// The most memory that was taken since it was opened, and all that it has, in bytes.
+    /// The peak of memory taken since it was opened, and all of its memory, in bytes.
     fn most_taken(&self) -> [usize; 2];
 }
 
@@ -38,8 +38,8 @@ impl Device for Driver {
         self.synchronize().unwrap();
     }
 
-    /// With what the driver and cuBLAS have. The pool keeps what was given back, so
-    /// nothing of it is free again.
+    /// What the driver and cuBLAS hold is included. The pool keeps freed memory, so it does not become free
+    /// again.
     fn most_taken(&self) -> [usize; 2] {
         let (_, free, all) = self.describe().unwrap();
         [all - free, all]
@@ -64,11 +64,11 @@ pub struct Row {
     pub what: String,
     pub found: String,
     pub asked: String,
-    /// None where nothing is asked.
+    /// None where nothing is required.
     pub met: Option<bool>,
 }
 
-/// The table: rows are printed when they are known.
+/// The table: rows are printed as they become known.
 #[derive(Debug, Default)]
 pub struct Table(pub Vec<Row>);
 
@@ -81,18 +81,18 @@ impl Table {
         self.0.push(row);
     }
 
-    /// A row of what is asked for, and whether it is met.
+    /// A row with a requirement, and whether it is met.
     pub fn row(&mut self, what: &str, found: String, asked: (String, bool)) {
         let (asked, met) = asked;
         self.push(Row { what: what.to_owned(), found, asked, met: Some(met) });
     }
 
-    /// A row that only tells something.
+    /// A row for information only.
     pub fn told(&mut self, what: &str, found: String, beside: String) {
         self.push(Row { what: what.to_owned(), found, asked: beside, met: None });
     }
 
-    /// Does something that adds rows. If it fails, a row says so, and others follow.
+    /// Runs a part that adds rows. If it fails, a row says so, and the parts after it still run.
     pub fn attempt(&mut self, what: &str, work: impl FnOnce(&mut Table)) {
         let Err(panic) = catch_unwind(AssertUnwindSafe(|| work(self))) else { return };
         let text = panic.downcast_ref::<String>().map(String::as_str);
@@ -102,7 +102,7 @@ impl Table {
     }
 }
 
-/// A device, and how large is what it is asked for.
+/// A device, and the sizes of its checks.
 pub struct Check<R: Device> {
     pub on: Cuda<R>,
     /// Models whose features are compared with the CPU backend's.
@@ -111,17 +111,17 @@ pub struct Check<R: Device> {
     pub shapes: [Pythia; 4],
     /// Tokens of a sample.
     pub len: usize,
-    /// Tokens of the sample whose memory is looked at.
+    /// Tokens of the sample whose memory is measured.
     pub long: usize,
-    /// Seconds of each measurement of speed.
+    /// Seconds of each speed measurement.
     pub budget: f64,
     pub questions: Questions,
 }
 
 impl Check<Driver> {
-    /// As large as is asked for.
+    /// Full size.
     pub fn of_a_device(on: Cuda<Driver>) -> Check<Driver> {
-        // `cuda/check` says how many fit where the store is.
+        // `cuda/check` states how many fit where the store is.
         let rows = std::env::var("GSTORE_CHECK_ROWS").ok().and_then(|rows| rows.parse().ok());
         let most = Questions::ASKED;
         Check {
@@ -143,7 +143,7 @@ impl Check<Driver> {
 }
 
 impl Check<Emulator> {
-    /// As small as shows that the check does what it says, with a model that is written to a folder. The
+    /// The smallest size that shows that the check works, with a model that is written to a folder. The
     /// emulator takes seconds for a sample of a real model.
     pub fn of_the_emulator(folder: &Path) -> Check<Emulator> {
         let small = |shape: Pythia| Pythia { width: 32, layers: 2, heads: 4, vocab: 61, samples: 2, ..shape };
@@ -166,8 +166,8 @@ impl<R: Device> Check<R> {
     }
 }
 
-/// Hands the names of all parts, which are functions here, to a macro that makes tests of them. Their
-/// seconds are in `cuda/check`.
+/// Passes the names of all parts, which are functions here, to a macro that turns them into tests. Their
+/// durations are in `cuda/check`.
 macro_rules! every_part {
     ($tests:ident) => {
         $tests! { machine, features, less, questions, pythia_14m, pythia_160m, pythia_1b, pythia_6_9b, long_rows }
@@ -175,7 +175,7 @@ macro_rules! every_part {
 }
 pub(crate) use every_part;
 
-/// What it is. Opening a device for the first time compiles the kernels.
+/// What the device is. Opening a device for the first time compiles the kernels.
 pub fn machine<R: Device>(table: &mut Table, check: &Check<R>) {
     let free = check.on.runtime().free().unwrap();
     let [_, all] = check.on.runtime().most_taken();
@@ -229,7 +229,7 @@ pub fn questions<R: Device>(table: &mut Table, check: &Check<R>) {
     let on = check.on.with_precision(Precision::Single);
     table.attempt("products of a block", |table| {
         let Questions { rows, dim, .. } = check.questions;
-        // As many rows as a block of a store has.
+        // As many rows as a block of a store.
         let block = rows.min((gstore_store::BLOCK_BYTES / (2 * dim)).max(1));
         for width in [1, 64] {
             let (what, found) = timed(&on, [block, dim, width], check.questions.repeats);

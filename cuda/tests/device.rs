@@ -1,5 +1,5 @@
 //! Promise: on an NVIDIA GPU all operations and models compute what the CPU does. Run by `cuda/check` on a
-//! machine that has one; its parts print what is measured next to what is required.
+//! machine with a GPU; its parts print measurements next to requirements.
 
 use std::sync::OnceLock;
 
@@ -10,7 +10,7 @@ use gstore_cuda::{Cuda, Driver, Precision, Runtime};
 use gstore_model::ComputePrecision;
 use gstore_model::cpu::Cpu;
 
-/// Random shapes that each test looks at.
+/// Random shapes of each test.
 const SHAPES: u64 = 40;
 
 /// Relative to the largest value of a result.
@@ -130,12 +130,12 @@ fn stored_rows_are_estimated_as_closely_as_is_said() {
     scan::estimates_of_what_is_not_finite_say_nothing(&cuda(Precision::Single));
 }
 
-/// The driver's pool keeps it, and counts it as taken.
+/// The driver's pool keeps it, and counts it as used.
 #[test]
 #[ignore = "needs an NVIDIA GPU: cuda/check runs it"]
 fn memory_that_was_given_back_is_free() {
     const BYTES: usize = 1 << 30;
-    /// What other programs may take and give back meanwhile.
+    /// Memory that other programs may allocate and free meanwhile.
     const OTHERS: usize = BYTES / 4;
     let on = cuda(Precision::Single);
     let free = || on.runtime().free().unwrap();
@@ -149,8 +149,8 @@ fn memory_that_was_given_back_is_free() {
     assert!(after + OTHERS >= before, "{before}, then {after}");
 }
 
-/// Parts of `cuda/check` that print rows of its table. What is not met is told there,
-/// so they do not fail for it.
+/// Parts of `cuda/check` that print rows of its table. The table reports unmet requirements, so they do not
+/// fail here.
 macro_rules! parts_on_the_device {
     ($($name:ident),+) => {
         mod part {

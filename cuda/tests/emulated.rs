@@ -1,5 +1,5 @@
-//! Promise: the kernels and all that calls them compute what the other backends do, as far as a CPU can tell:
-//! the same source, run by the emulator, against the CPU backend and against plain loops in f64.
+//! Promise: the kernels and their callers compute what the other backends do, as far as a CPU can tell: the
+//! same source, run by the emulator, against the CPU backend and against plain loops in f64.
 
 use crate::backends::operations::{Batch, compare, everything};
 use crate::backends::{Draw, Shape, assert_close, assert_same_bits, cached, refusals};
@@ -9,13 +9,13 @@ use gstore_cuda::{Arithmetic, Cuda, Emulator, Runtime};
 use gstore_model::cpu::Cpu;
 use gstore_model::{Backend, ComputePrecision, LinearWeights};
 
-/// Random shapes that each test looks at.
+/// Random shapes of each test.
 const SHAPES: u64 = 24;
 
 /// Relative to the largest value of a result.
 const F32: f32 = 1e-5;
 
-/// The same of gradients that came down through all layers.
+/// The same for gradients that passed through all layers.
 const MODELS: f32 = 1e-4;
 
 /// The same where factors of a product are rounded to 11 bits.
@@ -88,7 +88,7 @@ fn tf32_rounds_factors_of_products_and_nothing_else() {
 fn layers_in_bytes_are_multiplied_as_the_bf16_that_they_stand_for() {
     let (out, input, rows) = (5, 12, 3);
     let mut draw = Draw::new(3);
-    // Multiples of a power of two, the largest of each row 127 times as much: bytes lose nothing of them.
+    // Multiples of a power of two, the largest of each row 127 times as much: bytes represent them exactly.
     let mut byte = |at: usize| if at.is_multiple_of(input) { 127.0 } else { draw.size(255) as f32 - 128.0 };
     let weight: Vec<f32> =
         (0..out * input).map(|at| byte(at) * 0.5f32.powi(7 + (at / input) as i32)).collect();
@@ -188,7 +188,7 @@ fn what_does_not_fit_is_refused() {
     refusals::all(&cuda(ComputePrecision::Bf16));
 }
 
-/// Of the folders of models that are there: the largest is left to devices.
+/// For the model folders that exist: the largest is left to devices.
 #[test]
 #[cfg_attr(not(reference_results), ignore = "needs the reference results; set GSTORE_SHARED")]
 fn models_have_the_losses_and_gradients_of_the_cpu_backend() {
@@ -199,8 +199,8 @@ fn models_have_the_losses_and_gradients_of_the_cpu_backend() {
     }
 }
 
-/// So that it does not fail for itself where there is a GPU for some minutes. What it measures
-/// of speed says nothing here.
+/// So that the check does not fail by itself when a GPU is available for a few minutes. The speeds that it
+/// measures here mean nothing.
 #[test]
 fn the_check_runs_at_toy_size_on_the_emulator() {
     let folder = tempfile::tempdir().unwrap();
@@ -257,8 +257,7 @@ fn what_is_ingested_has_the_bits_of_the_host() {
     ingested::small_models(&cuda(ComputePrecision::F32));
 }
 
-/// Nothing but vectors and losses is copied to the host, which takes whole
-/// gradients where it projects them.
+/// Only vectors and losses are copied to the host, which needs whole gradients where it projects them itself.
 #[test]
 fn gradients_stay_on_the_device() {
     let read = |on: Cuda<Emulator>| {

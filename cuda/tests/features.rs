@@ -1,11 +1,11 @@
-//! Promise: forms and projections of a device have the bits of the CPU.
+//! Promise: forms and projections on a device have the same bits as on the CPU.
 
 use crate::backends::Draw;
 use gstore_cuda::{Cuda, CudaRows, DeviceForm, FormPlace, ModuleSides, Runtime};
 use gstore_model::{Backend, ColumnMap};
 
-/// Tensors of a gradient: one that is cut by a block of 65,536 coordinates, one of
-/// its own piece, a short one.
+/// Tensors of a gradient: one that a block of 65,536 coordinates cuts, one with a piece of its own, a short
+/// one.
 const LENGTHS: [usize; 4] = [700, 66_000, 70_000, 3];
 const SAMPLES: usize = 2;
 
@@ -24,10 +24,10 @@ fn gradients(len: usize) -> Gradients {
     Gradients { values, m, v }
 }
 
-/// A value's form of its gradient and moments.
+/// The form of a value, from its gradient and moments.
 type Formed = fn(f32, f32, f32) -> f32;
 
-/// Every form, as ingestion computes it (ingest/src/gradient/forms.rs) and as a device takes it.
+/// Every form, as computed by ingestion (ingest/src/gradient/forms.rs) and as given to a device.
 fn forms() -> [(Formed, DeviceForm); 5] {
     const EPS: f32 = 1e-8;
     fn m(g: f32, m: f32) -> f32 {
@@ -75,7 +75,7 @@ fn project(entries: &[u32], width: usize, offset: usize, values: &[f32], totals:
     }
 }
 
-/// Projects gradients of several samples tensor by tensor, in every form, by plain loops and by a device.
+/// Projects gradients of several samples tensor by tensor, in every form, with plain loops and on a device.
 pub fn flat_projections_have_the_bits_of_the_cpu<R: Runtime>(on: &Cuda<R>) {
     let len: usize = LENGTHS.iter().sum();
     let Gradients { mut values, m, v } = gradients(len);
@@ -85,7 +85,7 @@ pub fn flat_projections_have_the_bits_of_the_cpu<R: Runtime>(on: &Cuda<R>) {
     let [on_m, on_v] = [&m, &v].map(|moments| on.tensor(moments.clone(), 1, len).unwrap());
     for (dim, width) in [(512, 1), (1024, 4)] {
         let mut draw = Draw::new(dim as u64);
-        // One non-zero in each of `width` parts of the rows, as `sjlt` has them.
+        // One non-zero in each of `width` parts of the rows, as for `sjlt`.
         let part = dim / width;
         let mut entry = |i: usize| {
             ((i % width * part + draw.size(part) - 1) as u32)
@@ -116,7 +116,7 @@ pub fn flat_projections_have_the_bits_of_the_cpu<R: Runtime>(on: &Cuda<R>) {
             }
             assert!(expected.iter().any(|v| *v != 0.0));
             let (found, sound) = on.finished::<f64>(&sums).unwrap();
-            // The square of a large gradient is not finite, which counts for Adam's step alone.
+            // The square of a large gradient is not finite, which matters for Adam's step only.
             let is_adam = matches!(at_form, 1 | 2);
             assert_eq!(sound, [true, true, true, !is_adam], "form {at_form}");
             for (sample, expected) in expected.chunks_exact(dim).enumerate() {
@@ -143,8 +143,8 @@ fn rows_of<R: Runtime>(on: &Cuda<R>, values: &[f32], len: usize, offset: usize) 
     rows
 }
 
-/// Gradients that are no numbers, or whose squares are not where they enter, are
-/// marked; other samples are not.
+/// Samples with gradients that are not finite, or whose squares are not where these are used, are marked;
+/// other samples are not.
 pub fn broken_gradients_are_marked<R: Runtime>(on: &Cuda<R>) {
     let adam_form = DeviceForm::adam([0.9, 0.1], [0.999, 0.001], 1e-8, true);
     let zeros = on.tensor(vec![0.0; 2], 1, 2).unwrap();
@@ -172,7 +172,7 @@ pub fn broken_gradients_are_marked<R: Runtime>(on: &Cuda<R>) {
     }
 }
 
-/// A side as ingestion draws it: signs of one row of `rows` for each column, or dense signs of a scale.
+/// A side as ingestion draws it: for each column one of `rows` rows with a sign, or dense signs with a scale.
 fn side(draw: &mut Draw, rows: usize, columns: usize, is_dense: bool) -> ColumnMap {
     let scale = 1.0 / (rows as f32).sqrt();
     let mut entries = Vec::new();
@@ -234,8 +234,8 @@ fn signed(signs: Option<&[u32]>, dim: usize, values: &[f64]) -> Vec<f32> {
     totals.iter().map(|total| *total as f32).collect()
 }
 
-/// Projects a module's weight, whose rows lie in another order, and its bias: from formed gradients,
-/// and from sums of factors.
+/// Projects a module's weight, whose rows are permuted, and its bias: from formed gradients, and from sums of
+/// factors.
 pub fn modules_have_the_bits_of_the_cpu<R: Runtime>(on: &Cuda<R>) {
     let (rows, width, first) = (37, 301, 5);
     for (is_dense, has_bias) in [(false, false), (false, true), (true, false), (true, true)] {
@@ -294,7 +294,7 @@ pub fn modules_have_the_bits_of_the_cpu<R: Runtime>(on: &Cuda<R>) {
     vectors_have_the_bits_of_the_cpu(on);
 }
 
-/// A tensor of one axis has signs alone.
+/// A tensor of one axis has only signs.
 fn vectors_have_the_bits_of_the_cpu<R: Runtime>(on: &Cuda<R>) {
     let (len, dim) = (300, 7);
     let mut draw = Draw::new(3);

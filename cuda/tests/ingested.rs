@@ -1,5 +1,5 @@
-//! Promise: features of gradients are the same whether a device or the host forms and projects them, of
-//! models and of adapters, in every form.
+//! Promise: features of gradients are the same whether a device or the host forms and projects them, for
+//! models and for adapters, in every form.
 
 use std::path::{Path, PathBuf};
 
@@ -23,7 +23,7 @@ use gstore_model::{ComputePrecision, PackedSample};
 /// Of plain features, relative to the largest: gradients of this backend against those of the CPU backend.
 const OF_THE_CPU: f32 = 1e-4;
 
-/// Lengths of samples, and from which token on they are scored: of the second none is.
+/// Lengths of samples, and the first scored token of each: the second has none.
 const SAMPLES: [(usize, usize); 3] = [(9, 1), (3, 3), (14, 5)];
 
 const ADAM: AdamParams = AdamParams {
@@ -123,8 +123,8 @@ impl Checkpoint {
         features(&self.engine(backend, forms, projector), &self.samples())
     }
 
-    /// Compares the features of a projection with those that the host makes of the same gradients, and the
-    /// plain ones, which come first, with those of the CPU backend.
+    /// Compares the features of a projection with those that the host computes from the same gradients, and
+    /// the plain ones, which come first, with those of the CPU backend.
     fn check<R: Runtime>(&self, on: &Cuda<R>, forms: &[GradForm], projector: &dyn Fn() -> Projector) {
         let dim = projector().dim();
         let what = format!("{:?}, {forms:?} to {dim}", self.source);
@@ -156,13 +156,12 @@ impl Checkpoint {
                 self.check(on, &FORMS, &|| self.factored(kind, way));
             }
         }
-        // From factors alone: no module needs its sides on the device.
+        // From factors only: no module needs its sides on the device.
         self.check(on, &FORMS[..1], &|| self.factored("fact_sjlt", ProjectionRoute::Factors));
     }
 }
 
-/// Features of models that are written here, and of some of the zoo whose modules are
-/// fused, if they are there.
+/// Features of models that are written here, and of some zoo models with fused modules, if they exist.
 pub fn small_models<R: Runtime>(on: &Cuda<R>) {
     let folder = tempfile::tempdir().unwrap();
     let model = Tiny::new().with_biases().write(&folder.path().join("model"));
@@ -178,7 +177,7 @@ pub fn small_models<R: Runtime>(on: &Cuda<R>) {
     }
 }
 
-/// The distance of two vectors, in lengths of the second.
+/// The distance of two vectors, relative to the length of the second.
 pub fn apart(found: &[f32], expected: &[f32]) -> f64 {
     assert_eq!(found.len(), expected.len());
     let length = |values: &mut dyn Iterator<Item = f32>| {
@@ -198,15 +197,15 @@ fn most_apart(found: &[Features], expected: &[Features]) -> f64 {
 /// How far features of a model are from those of the CPU backend.
 #[derive(Debug)]
 pub struct Distances {
-    /// In f32 and in bf16, of the vectors' lengths.
+    /// In f32 and in bf16, relative to the vectors' lengths.
     pub single: f64,
     pub half: f64,
-    /// Whether the device projects to the bits that the host has of the same gradients.
+    /// Whether the device's projection has the bits of the host's from the same gradients.
     pub same_bits: bool,
 }
 
-/// Plain features of all weights of a model, by a flat projection and by those of modules from factors and
-/// from gradients; of bits also Adam's.
+/// Plain features of all weights of a model, by a flat projection and by module projections from factors and
+/// from gradients; for bits also Adam's.
 pub fn distances<R: Runtime>(on: &Cuda<R>, model: &Path) -> Distances {
     let checkpoint = Checkpoint::whole(model);
     let projectors: [&dyn Fn() -> Projector; 4] = [
@@ -233,7 +232,7 @@ pub fn distances<R: Runtime>(on: &Cuda<R>, model: &Path) -> Distances {
     most
 }
 
-/// An engine for plain gradients of the layers' maps, each projected to so many coordinates by `two_sided`.
+/// An engine for plain gradients of the layers' maps, each projected to that many coordinates by `two_sided`.
 pub fn engine_of_layers<B: GradientBackend>(model: &Path, backend: B, dim: u32) -> Engine {
     let folder = ModelFolder::open(model).unwrap();
     let tracked = ModuleSelection::default().resolve(folder.decoder()).unwrap();
@@ -310,7 +309,7 @@ fn a_checkpoint_on_two_devices_has_the_bits_of_one() {
     }
 }
 
-/// What docs/cuda.md says of `--compute i8`: the distance of two vectors, in lengths of the second.
+/// What docs/cuda.md says of `--compute i8`: the distance of two vectors, relative to the second's length.
 const OF_BYTES: f64 = 0.04;
 
 #[test]

@@ -21,7 +21,7 @@ const BATCH: usize = 32;
 pub struct Golden {
     /// The folder that has `golden/`, `models/` and `data/`.
     pub shared: PathBuf,
-    /// Training rows, target rows and checkpoints at most.
+    /// Limits on training rows, target rows and checkpoints.
     pub rows: usize,
     pub targets: usize,
     pub checkpoints: usize,
@@ -32,7 +32,7 @@ pub struct Golden {
 pub struct Differences {
     pub rows: usize,
     pub cosines: f64,
-    /// None unless everything was computed that scores consist of.
+    /// None unless everything that scores consist of was computed.
     pub scores: Option<f64>,
 }
 
@@ -46,8 +46,8 @@ fn samples(golden: &Golden, encoder: &TextEncoder, file: &str, offset: usize, co
     encoded.collect()
 }
 
-/// An engine for the plain gradient and Adam's step of an adapter, without
-/// projection, and the length of each.
+/// An engine for the plain gradient and Adam's step of an adapter, without projection, and the length of
+/// each.
 fn engine<B: GradientBackend>(backend: B, model: &Path, adapter: &Path) -> (Engine, usize) {
     let params = Adapter::open(adapter).unwrap().params(&ModelFolder::open(model).unwrap()).unwrap();
     let features = GradFeatures {
@@ -69,7 +69,7 @@ fn cosine(a: &[f32], b: &[f32]) -> f64 {
     dot(a, b) / (dot(a, a) * dot(b, b)).sqrt().max(f64::MIN_POSITIVE)
 }
 
-/// Computes what the reference has, and compares.
+/// Computes what the reference contains, and compares.
 pub fn differences<B: GradientBackend>(backend: &B, golden: &Golden) -> Differences {
     let manifest = Manifest::read(&golden.shared);
     let warmup = golden_warmup(&golden.shared, &manifest.checkpoints);
@@ -111,7 +111,7 @@ pub fn differences<B: GradientBackend>(backend: &B, golden: &Golden) -> Differen
     Differences { rows: rows.len(), cosines: worst, scores }
 }
 
-/// The largest mean of a subtask.
+/// The largest mean over a subtask.
 fn score(manifest: &Manifest, row: &[f64]) -> f64 {
     let mean = |subtask: &String| {
         let of_subtask = row.iter().zip(&manifest.target_row_order).filter(|(_, of)| *of == subtask);

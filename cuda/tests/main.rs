@@ -4,7 +4,7 @@
 mod backends;
 mod check;
 #[path = "../../query/tests/common/mod.rs"]
-#[allow(dead_code)] // each test of that crate uses a part of it
+#[allow(dead_code)] // each test of that crate uses part of it
 mod common;
 mod device;
 mod emulated;

@@ -13,7 +13,7 @@ use gstore_model::{
     NormFactors, Objective, PackedSample, Reduction, SavedActivations, Sink, Slot, TableFactors,
 };
 
-/// The gradients of all weights, in the order in which a pass has them.
+/// The gradients of all weights, in the order of a pass.
 #[derive(Default)]
 struct Gradients(Vec<(String, Vec<f32>)>);
 
@@ -51,7 +51,7 @@ impl<B: Backend> Sink<B> for Gradients {
         factors: &NormFactors<'_, B::Tensor>,
         spans: &[Range<usize>],
     ) -> Result<(), BackendError> {
-        // Statistics of groups tell how wide a group is.
+        // The statistics of groups show how wide a group is.
         let kept = factors.form.stat_columns(1);
         let width = backend.size(factors.x).1 / (backend.size(factors.stats).1 / kept);
         let values = added(backend, (spans.len(), 2 * width), |rows| {
@@ -104,7 +104,7 @@ pub fn shared() -> PathBuf {
     workspace.join(std::env::var_os("GSTORE_SHARED").unwrap_or_else(|| "../shared".into()))
 }
 
-/// The folders of models, tiny-llama first; none where the reference results are not.
+/// The model folders, tiny-llama first; none without the reference results.
 pub fn folders() -> Vec<PathBuf> {
     let models = shared().join("models");
     let mut zoo: Vec<PathBuf> = fs_err::read_dir(models.join("zoo"))

@@ -1,5 +1,5 @@
-//! Promise: where a device has too little memory for what is asked of it at once, trainings and generations
-//! go on with less at once, and come to the same; those on several devices have the bits of one.
+//! Promise: where a device has too little memory for the whole work at once, trainings and generations
+//! continue with smaller parts, and give the same results; on several devices they have the bits of one.
 
 use std::path::{Path, PathBuf};
 use std::slice;
@@ -16,10 +16,10 @@ use gstore_model::weights::ModelFolder;
 use gstore_model::{ComputePrecision, Device};
 use gstore_train::{LoraChoice, Optimizer, OptimizerKind, Parameters, Sample, Trainer, TrainerOptions};
 
-/// Of other sums of the same gradients.
+/// Tolerance for sums of the same gradients in another order.
 const OTHER_SUMS: f32 = 1e-4;
 
-/// What allocations of other threads may leave of memory for one that needs all of it.
+/// Memory that allocations of other threads may leave for one that needs all of it.
 const SLACK: usize = 4096;
 
 fn device(memory: usize) -> Cuda<Emulator> {
@@ -58,7 +58,7 @@ fn a_step_that_does_not_fit_a_device_is_computed_on_fewer_threads_and_then_in_sm
     let [most, least] = [&whole, &single].map(|on| on.runtime().most_held());
     assert!(least + 2 * SLACK < most, "{least} and {most} bytes");
 
-    // Fewer threads change no bit.
+    // The number of threads changes no bit.
     let enough = || device(most + SLACK);
     assert_eq!(gradient(&[enough()], &model, 4, 1024), expected);
     assert_eq!(gradient(&[enough(), enough()], &model, 4, 1024), expected);
@@ -100,7 +100,7 @@ fn a_training_on_several_devices_has_the_bits_of_one() {
         let on = |devices: usize| (0..devices).map(|_| device(usize::MAX)).collect::<Vec<_>>();
         assert!(trained(&on(3)) == trained(&on(1)), "all tensors: {is_full}");
     }
-    // Factors cannot be placed next to a model that is not named.
+    // Factors cannot be allocated next to a model that is not named.
     let parameters = Parameters::new_lora(&base, &choice, 1, device(usize::MAX)).unwrap();
     assert!(parameters.beside(None, vec![device(usize::MAX)]).is_err());
 }
@@ -114,7 +114,7 @@ impl GenerateObserver for Notes {
     }
 }
 
-/// The answers, and what was said.
+/// The answers, and the messages.
 fn answers(
     on: &[Cuda<Emulator>],
     prompts: &Path,
@@ -162,10 +162,10 @@ fn prompts_that_do_not_fit_a_device_are_answered_fewer_at_a_time() {
     for threads in [1, 2] {
         let (found, said) = answers(&[device((least + most) / 2)], &prompts, threads, 4).unwrap();
         assert_eq!(found, expected, "{threads} threads");
-        // Several threads may by chance not be in the way of each other.
+        // Several threads may by chance not compete for memory.
         assert!(threads > 1 || said.iter().any(|note| note.contains("at a time")), "{said:?}");
     }
-    // A device that has enough goes on as before.
+    // A device with enough memory works as before.
     let (found, said) = answers(&[device((least + most) / 2), together], &prompts, 1, 8).unwrap();
     assert!(found == expected, "{found} and {expected}, {said:?}");
 }
@@ -180,7 +180,7 @@ fn answers_on_several_devices_are_those_of_one() {
         let on = on(devices);
         let (found, said) = answers(&on, &prompts, threads, batch).unwrap();
         assert!(found == expected && said.is_empty(), "{devices} devices: {found}, {said:?}");
-        // There are four prompts, and no device has weights that has no place for one.
+        // There are four prompts, and a device without room for a prompt holds no weights.
         let loaded = on.iter().filter(|on| on.runtime().bytes_written() > 0).count();
         assert_eq!(loaded, devices.min(4), "of {devices} devices");
         assert!(devices > 2 || on.iter().all(|on| on.runtime().bytes_read() > 0), "both answer");

@@ -1,5 +1,5 @@
-//! Promise: stored rows that a device multiplies have the products, the scores and the order that the
-//! processor finds, to the bit, whether they stay there or are copied each time.
+//! Promise: stored rows that a device multiplies have the products, scores and order that the processor
+//! finds, to the bit, whether they stay on the device or are copied each time.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -49,7 +49,7 @@ pub fn products_have_the_bits_of_the_processor<R: Runtime>(on: &Cuda<R>) {
         ends.sort_unstable();
         let starts = std::iter::once(&0).chain(&ends);
         let groups: Vec<Range<usize>> = starts.zip(&ends).map(|(start, end)| *start..*end).collect();
-        // One group may count for nothing.
+        // One group may have zero weight.
         let used: Vec<usize> = (n.below(2).min(groups.len() - 1)..groups.len()).collect();
         let first = n.below(stored);
         let chosen: Vec<usize> = match seed % 2 {
@@ -82,8 +82,8 @@ pub fn products_have_the_bits_of_the_processor<R: Runtime>(on: &Cuda<R>) {
     assert!(scans[0].kept_bytes() > 0 && scans[1].kept_bytes() == 0);
 }
 
-/// Rows of several blocks that stay, which are multiplied at once: with one query, few and many, in groups
-/// that begin where values can be read many at a time and where they cannot.
+/// Rows of several resident blocks, which are multiplied at once: with one query, few and many, in groups
+/// whose start allows wide loads and in others.
 pub fn products_of_many_blocks_have_the_bits_of_the_processor<R: Runtime>(on: &Cuda<R>) {
     for seed in 0..24 {
         let mut n = Numbers(seed);
@@ -114,7 +114,7 @@ pub fn products_of_many_blocks_have_the_bits_of_the_processor<R: Runtime>(on: &C
                 let scratch = &mut Scratch::default();
                 kernel.scaled_dots_at(block.values, &chosen, &queries, &used, &own, scratch, &mut sums);
             }
-            // Brings the block, of which the first row may not be wanted.
+            // Loads the block, whose first row may not be wanted.
             let (all, ones) = ((0..stored).collect::<Vec<_>>(), vec![1.0; stored * groups.len()]);
             scan.scaled_dots(&block, &all, &queries, &used, &ones, &mut vec![0.0; stored * width]).unwrap();
             assert!(scan.keeps(block.key));
@@ -128,7 +128,7 @@ pub fn products_of_many_blocks_have_the_bits_of_the_processor<R: Runtime>(on: &C
         assert!(scan.kept_dots(rows, &queries, &used, &factors, &mut found).unwrap());
         assert_eq!(bits(&found), bits(&expected), "seed {seed}, {width} queries, {dim} values");
 
-        // Neither rows that a block does not have, nor blocks that are not kept.
+        // Neither rows that a block does not have, nor blocks that are not resident.
         let mut beyond = places.clone();
         beyond[0] = blocks[0].len() / dim;
         let rows = KeptRows { blocks: &kept, places: &beyond };
@@ -141,8 +141,7 @@ pub fn products_of_many_blocks_have_the_bits_of_the_processor<R: Runtime>(on: &C
     }
 }
 
-/// Scores of random rows at one checkpoint or two, of which every exact one lies inside
-/// the bounds of its estimate.
+/// Scores of random rows at one checkpoint or two, each of which lies within the bounds of its estimate.
 pub fn estimates_are_as_close_as_they_say<R: Runtime>(on: &Cuda<R>) {
     let folds = [
         (Combined::Max, Within::Max, Combined::Max, Across::Max),
@@ -157,7 +156,7 @@ pub fn estimates_are_as_close_as_they_say<R: Runtime>(on: &Cuda<R>) {
         let groups = if n.below(2) == 0 { vec![0..dim] } else { vec![0..8, 8..dim] };
         let used: Vec<usize> = (n.below(2).min(groups.len() - 1)..groups.len()).collect();
         let (checkpoints, stored) = (1 + n.below(2), 1 + n.below(90));
-        // Numbers of one size, or of very different ones.
+        // Numbers of similar magnitude, or of very different ones.
         let is_even = seed % 2 == 0;
         let vector = |n: &mut Numbers, count| if is_even { n.vector(count) } else { numbers(n, count) };
         let mut exact = vec![0.0f32; stored * width];
@@ -203,7 +202,7 @@ pub fn estimates_are_as_close_as_they_say<R: Runtime>(on: &Cuda<R>) {
             assert!(!is_even || error < most as f32 * largest * 2e-3, "seed {seed}, row {row}: {error}");
         }
 
-        // Neither other rows, nor groups that are cut elsewhere, nor blocks that are not kept.
+        // Neither other rows, nor groups with other bounds, nor blocks that are not resident.
         let other = KeptRows { blocks: &[((u128::from(seed), 9), stored)], places: &parts[0].3 };
         let gone = EstimatedRows { rows: other, ..asked[0] };
         assert!(!scan.estimates(&[gone], folding, &mut scores).unwrap());
@@ -217,7 +216,7 @@ pub fn estimates_are_as_close_as_they_say<R: Runtime>(on: &Cuda<R>) {
     }
 }
 
-/// Values that are no numbers, or may overflow, are not bounded; others next to them are.
+/// Values that are not finite, or may overflow, have no bound; others next to them do.
 pub fn estimates_of_what_is_not_finite_say_nothing<R: Runtime>(on: &Cuda<R>) {
     const DIM: usize = 64;
     const WIDTH: usize = 9;
@@ -253,7 +252,7 @@ fn scan_in(memory: usize, budget: usize) -> Arc<CudaScan<Emulator>> {
     Arc::new(CudaScan::with_budget(on, budget))
 }
 
-/// Lends questions a device.
+/// Gives questions a device.
 #[derive(Debug)]
 struct OnDevice(Arc<dyn RowProducts>);
 
@@ -273,7 +272,7 @@ pub fn on_device<R: Runtime>(store: &TestStore, spec: &InfluenceSpec, scan: &Arc
     Prepared::with_encoder(&store.snapshot(), spec, Some(device)).unwrap()
 }
 
-/// Every score of a question, why rows have none, and the first rows from both ends, with the bits of scores.
+/// All scores of a question, why rows have none, and the first rows from both ends, with the bits of scores.
 fn answers(prepared: &Prepared) -> String {
     let all: Vec<_> =
         scores(prepared).into_iter().map(|(row, (score, s))| (row, score.to_bits(), s)).collect();
@@ -333,7 +332,7 @@ fn a_question_has_the_same_answer_on_a_device() {
                 let (here, there) = (plan(&store, &spec), on_device(&store, &spec, &scan));
                 assert_eq!(answers(&here), answers(&there), "seed {seed} {dtype} {spec:?}");
             }
-            // Signs are the processor's.
+            // Signs are multiplied by the processor.
             assert_eq!(scan.kept_bytes() > 0, dtype != DType::I1);
         }
     }
@@ -344,8 +343,8 @@ fn store(per_token: bool) -> TestStore {
     store_of(per_token, DIM)
 }
 
-/// The same of rows of so many values; of samples a few lack the second checkpoint,
-/// or have no gradient there.
+/// The same with rows of that many values; a few samples lack the second checkpoint, or have no gradient
+/// there.
 fn store_of(per_token: bool, dim: usize) -> TestStore {
     let (mut n, store) = (Numbers(7), TestStore::new());
     let count = if per_token { ROWS / 2 } else { ROWS };
@@ -383,7 +382,7 @@ fn store_of(per_token: bool, dim: usize) -> TestStore {
 #[test]
 fn blocks_stay_from_one_question_to_the_next_as_far_as_they_fit() {
     let store = store(false);
-    // A query for each target sample, of which estimates are made on the processor.
+    // A query for each target sample, whose estimates are computed on the processor.
     let spec = InfluenceSpec { within: Within::Max, ..ask("pool", "val") };
     let expected = [Order::Best, Order::Worst].map(|order| first(&plan(&store, &spec), order, 20));
     let (of_cell, of_all) = (4096 * DIM * 2, 2 * ROWS * DIM * 2);
@@ -400,11 +399,10 @@ fn blocks_stay_from_one_question_to_the_next_as_far_as_they_fit() {
         let (worst, again, fewer) = asked(&scan, Order::Worst);
         assert_eq!([best, worst], expected, "in {budget} bytes");
         assert_eq!(scan.kept_bytes(), stays, "in {budget} bytes");
-        // Where fewer products are asked for, their groups are told fewer times.
+        // With fewer products, their groups are described fewer times.
         let saved = stays..stays + 1000;
         assert!(brought > of_all && saved.contains(&(brought - again)), "{brought}, then {again} bytes");
-        // What stays is multiplied at once, whatever blocks and cells it lies in: one
-        // product for each checkpoint.
+        // Resident rows are multiplied at once, across blocks and cells: one product for each checkpoint.
         assert!(
             if stays == of_all { fewer == 2 && launches > 2 } else { fewer == launches },
             "{launches}, {fewer}"
@@ -414,7 +412,7 @@ fn blocks_stay_from_one_question_to_the_next_as_far_as_they_fit() {
     }
 }
 
-/// Once all rows are there, few of them are multiplied exactly: those whose estimates may rank.
+/// Once all rows are resident, few are multiplied exactly: those whose estimates may rank.
 #[test]
 fn with_many_queries_a_device_estimates_scores_and_the_answer_is_the_same() {
     let (store, scan) = (store_of(false, 64), scan_in(ALL, ALL));
@@ -435,7 +433,7 @@ fn with_many_queries_a_device_estimates_scores_and_the_answer_is_the_same() {
             }
         }
     }
-    // Memory that is too short for estimates is enough for products.
+    // Memory that is too small for estimates is enough for products.
     let kept = 2 * ROWS * 64 * 2;
     let short = scan_in(kept + 580_000, ALL);
     let spec = InfluenceSpec { within: Within::Max, missing: Missing::Exclude, ..ask("pool", "val") };
@@ -486,7 +484,7 @@ fn blocks_make_room_for_something_else() {
     assert!((1..=all / 2).contains(&scan.kept_bytes()), "{} of {all} bytes", scan.kept_bytes());
 }
 
-/// Something else took the memory that there was for blocks.
+/// Something else took the memory that was meant for blocks.
 #[test]
 fn blocks_give_way_where_the_device_has_too_little_memory() {
     let (store, spec) = (store(false), InfluenceSpec { fold: Fold::Mean, ..ask("pool", "val") });
@@ -502,7 +500,7 @@ fn blocks_give_way_where_the_device_has_too_little_memory() {
     assert!(error.to_string().contains("out of memory"), "{error}");
 }
 
-/// Other threads have the memory that a product needs, and give it back.
+/// Other threads hold the memory that a product needs, and free it.
 #[test]
 fn products_wait_for_one_another_where_the_device_has_room_for_one() {
     const ROWS: usize = 256;

@@ -13,8 +13,8 @@ use gstore_query::kernel::{Queries, RowBlock, RowProducts};
 use gstore_store::*;
 use half::f16;
 
-/// Speed of the products of a block of rows in half precision, which stays on the device, with some queries,
-/// from one thread: what is measured, and the figures.
+/// Speed of the products of a resident block of rows in half precision with some queries, from one thread:
+/// what is measured, and the figures.
 pub fn timed<R: Runtime>(on: &Cuda<R>, [rows, dim, width]: [usize; 3], repeats: u32) -> (String, String) {
     let (scan, mut n) = (CudaScan::with_budget(on.clone(), ALL), Numbers(1));
     let values: Vec<f16> = (0..rows * dim).map(|_| f16::from_f32(n.next())).collect();
@@ -42,22 +42,22 @@ pub fn timed<R: Runtime>(on: &Cuda<R>, [rows, dim, width]: [usize; 3], repeats: 
 pub struct Questions {
     pub rows: usize,
     pub dim: usize,
-    /// How often each is asked.
+    /// How often each question is asked.
     pub repeats: u32,
 }
 
 impl Questions {
-    /// Rows for which times are asked.
+    /// Rows for which times are required.
     pub const ASKED: usize = 1_000_000;
 }
 
-/// Query vectors of a question, and the milliseconds in which it has to be answered.
+/// Query vectors of a question, and the milliseconds within which it has to be answered.
 const TARGETS: [(&str, usize, f64); 2] = [("one", 1, 12.0), ("many", 64, 20.0)];
 
-/// Vectors that the rows of a large store have, one after the other, again and again.
+/// Vectors that the rows of a large store repeat, one after the other.
 const DISTINCT: usize = 509;
 
-/// Writes the rows of a store in half precision, each thread in a segment of its own.
+/// Writes the rows of a store in half precision, one segment per thread.
 fn write_rows(store: &TestStore, rows: usize, vectors: &[Vec<f32>]) {
     let mut feature = Feature::new("pool", "grad-adam", 0, present(&vectors[..1]));
     feature.dtype = DType::F16;
@@ -94,11 +94,11 @@ fn threads() -> usize {
     std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
 }
 
-/// Rows of the table: how fast whole questions about a store are answered whose rows stay on the device.
+/// Rows of the table: how fast whole questions are answered about a store whose rows are resident.
 pub fn timed_questions<R: Runtime>(table: &mut Table, on: &Cuda<R>, asked: Questions) {
     let Questions { dim, repeats, .. } = asked;
     let scan = Arc::new(CudaScan::new(on.clone()).unwrap());
-    // Half of the free memory is what rows may take.
+    // Rows may take half of the free memory.
     let room = on.runtime().free().unwrap() / 2 / (2 * dim);
     let rows = asked.rows.min(room);
     let (mut n, store) = (Numbers(9), TestStore::new());

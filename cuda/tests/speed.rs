@@ -1,5 +1,5 @@
-//! Speed of passes for features: forward, backward, and factors of every linear map that are projected to 16
-//! x 16 a map, on models of Pythia's shapes with random weights.
+//! Speed of passes for features: forward, backward, and factors of every linear map projected to 16 x 16
+//! each, on models of Pythia's shapes with random weights.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -27,24 +27,24 @@ pub struct Pythia {
     pub layers: usize,
     pub heads: usize,
     pub vocab: usize,
-    /// Samples of a pass: 16,384 tokens; fewer where activations of all layers would not fit.
+    /// Samples of a pass: 16,384 tokens; fewer where the activations of all layers would not fit.
     pub samples: usize,
-    /// Tokens per second that bergson states for one GH200.
+    /// Tokens per second that bergson reports for one GH200.
     pub stated: f64,
     pub asked: Asked,
 }
 
-/// What is asked of the speed of a shape.
+/// Required speed of a shape.
 #[derive(Debug, Clone, Copy)]
 pub enum Asked {
-    /// So many times the tokens per second of bergson, of the engine that features are ingested with.
+    /// This multiple of bergson's tokens per second, for the engine that features are ingested with.
     Times(f64),
-    /// This part of the rate of products alone, of forward and backward together.
+    /// This share of the rate of products alone, for forward and backward together.
     Part(f64),
 }
 
-/// The part of a pass that projections and copies may take, where a part of the rate
-/// of products is asked for.
+/// The share of a pass that projections and copies may take, where a share of the rate of products is
+/// required.
 const PROJECTED: f64 = 0.1;
 
 pub const SHAPES: [Pythia; 4] = [
@@ -103,7 +103,7 @@ impl Pythia {
         )
     }
 
-    /// The shape of a model whose weights are drawn.
+    /// The shape of a model with random weights.
     fn decoder(&self) -> Decoder {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("config.json");
@@ -142,8 +142,7 @@ impl Pythia {
     }
 }
 
-/// Values of a random model, a few of them again and again: drawing billions would
-/// take longer than the passes.
+/// A few values of a random model, repeated: drawing billions would take longer than the passes.
 fn values(len: usize, scale: f32) -> Vec<f32> {
     let some: Vec<f32> = Draw::new(3).values(len.min(1 << 20)).into_iter().map(|v| v * scale).collect();
     let mut all = Vec::with_capacity(len);
@@ -153,7 +152,7 @@ fn values(len: usize, scale: f32) -> Vec<f32> {
     all
 }
 
-/// Seconds of a call, of those that begin within so many seconds, of which the first is not one.
+/// Mean seconds of the calls that begin within that many seconds, after one that is not timed.
 pub fn seconds(budget: f64, call: &mut dyn FnMut()) -> f64 {
     call();
     let (begun, mut calls) = (Instant::now(), 0u32);
@@ -167,8 +166,8 @@ pub fn seconds(budget: f64, call: &mut dyn FnMut()) -> f64 {
 /// Columns of a projected factor.
 const SIDE: usize = 16;
 
-/// Takes the factors of every map but the head's: projects both sides with dense signs, as `two_sided` does,
-/// and adds the products up by sample; or does nothing with them.
+/// Takes the factors of every map except the head's: projects both sides with dense signs, as `two_sided`
+/// does, and sums the products by sample; or ignores them.
 struct Projected<B: Backend> {
     projects: bool,
     maps: BTreeMap<usize, B::Linear>,
@@ -212,7 +211,7 @@ impl<B: Backend> Sink<B> for Projected<B> {
     }
 }
 
-/// A model of a shape, and samples of one length.
+/// A model with a shape, and samples of one length.
 struct Loaded<B: Backend> {
     model: Model<B>,
     sink: Projected<B>,
@@ -230,14 +229,14 @@ impl<B: Backend + Clone> Loaded<B> {
         Loaded { model, sink, shape: *shape, ids: shape.tokens(samples, len), len }
     }
 
-    /// Forward, backward and, if they are asked for, projections and the copy of the vectors.
+    /// Forward, backward and, on request, projections and the copy of the vectors.
     fn pass(&mut self, keep: SavedActivations, projects: bool) -> Result<(), BackendError> {
         let Loaded { model, sink, shape, ids, len } = self;
         let backend = model.backend();
         let scored = vec![true; *len];
         let packed: Vec<PackedSample<'_>> =
             ids.chunks(*len).map(|ids| PackedSample::new(ids, &scored)).collect();
-        // As many maps as a layer has at most.
+        // At most as many maps as a layer has.
         let width = SIDE * SIDE * 8 * shape.layers;
         (sink.projects, sink.at) = (projects, 0);
         if projects {
@@ -257,7 +256,7 @@ impl<B: Backend + Clone> Loaded<B> {
     }
 }
 
-/// What was measured of a shape.
+/// Measurements of a shape.
 #[derive(Debug)]
 pub struct Measured {
     pub tokens_per_second: f64,
@@ -265,11 +264,11 @@ pub struct Measured {
     pub pass_rate: f64,
     /// The same of the products alone.
     pub product_rate: f64,
-    /// The part of a pass that projections and copies take.
+    /// The share of a pass that projections and copies take.
     pub projected: f64,
 }
 
-/// Measures passes over samples of `len` tokens, each of its times for so many seconds.
+/// Measures passes over samples of `len` tokens, that many seconds for each time.
 pub fn measure<R: Device>(on: &Cuda<R>, shape: &Pythia, len: usize, budget: f64) -> Measured {
     let tokens = shape.samples * len;
     let mut loaded = Loaded::new(on, shape, shape.samples, len);
@@ -280,7 +279,7 @@ pub fn measure<R: Device>(on: &Cuda<R>, shape: &Pythia, len: usize, budget: f64)
         })
     });
     drop(loaded);
-    // A product of the forward pass and one of the backward for each weight and token.
+    // One product of the forward pass and one of the backward pass for each weight and token.
     let weights = 12 * shape.width * shape.width * shape.layers + shape.width * shape.vocab;
     Measured {
         tokens_per_second: tokens as f64 / whole,
@@ -290,11 +289,11 @@ pub fn measure<R: Device>(on: &Cuda<R>, shape: &Pythia, len: usize, budget: f64)
     }
 }
 
-/// Products of a map between two waits: waiting costs as much as a small product.
+/// Products of a map between two waits: a wait costs as much as a small product.
 const TOGETHER: usize = 4;
 
-/// Operations per second of the products of a model alone, forward and backward: those of a layer as often as
-/// there are layers, and the head's.
+/// Operations per second of the products of a model alone, forward and backward: those of one layer times the
+/// number of layers, and the head's.
 fn product_rate<R: Device>(on: &Cuda<R>, shape: &Pythia, rows: usize, budget: f64) -> f64 {
     let Pythia { width, layers, vocab, .. } = *shape;
     let maps = [
@@ -310,7 +309,7 @@ fn product_rate<R: Device>(on: &Cuda<R>, shape: &Pythia, rows: usize, budget: f6
         let layer = on.pack(LinearWeights { weight, out, input, bias: None }).unwrap();
         let x = on.tensor(values(rows * input, 1.0), rows, input).unwrap();
         let grad = on.tensor(values(rows * out, 1.0), rows, out).unwrap();
-        // Factors are rounded once, by the first call.
+        // The first call rounds the factors once.
         let each = seconds(budget, &mut || {
             for _ in 0..TOGETHER {
                 on.linear_tangent(&layer, &x, None).unwrap();
@@ -388,7 +387,7 @@ pub fn rows<R: Device>(table: &mut Table, on: &Cuda<R>, shape: &Pythia, len: usi
     });
 }
 
-/// Rows of the table: whether a sample of `len` tokens fits, with layers computed again and with all kept.
+/// Rows of the table: whether a sample of `len` tokens fits, with layers recomputed and with all kept.
 pub fn long_rows<R: Device>(table: &mut Table, on: &Cuda<R>, shape: &Pythia, len: usize) {
     let mut loaded = None;
     for (keep, how, is_asked) in [

@@ -6,7 +6,7 @@ use super::tiles::{AttentionShape, Instance, QueryTile, key_tiles, query_tiles};
 use super::{Cuda, CudaTensor, THREADS, Tensor, number};
 use crate::runtime::{Argument, Result, Runtime};
 
-/// What the kernels of a plan share, on the device.
+/// Device data that the kernels of a plan share.
 struct Planned<M> {
     instance: Instance,
     shape: AttentionShape,
@@ -33,7 +33,7 @@ impl<R: Runtime> Cuda<R> {
         self.attend_tiles(of.q, &tiles, positions, &planned.instance, planned.shape)
     }
 
-    /// Outputs and log-sums of the queries of some tiles; zeros for others.
+    /// Outputs and log-sums of the queries of some tiles; zeros for other queries.
     pub(super) fn attend_tiles(
         &self,
         q: &Tensor<R>,
@@ -76,7 +76,7 @@ impl<R: Runtime> Cuda<R> {
         let along = self.unspecified(rows, heads.query)?;
         let (dim, count) = (Argument::U32(planned.shape.dim), Argument::U64(along.len() as u64));
         let arguments = [grad.argument(), out.argument(), along.argument(), dim, count];
-        // A warp an element.
+        // One warp per element.
         let blocks = (along.len() * 32).div_ceil(THREADS as usize);
         self.launch("attention_along", [blocks, 1, 1], THREADS, 0, &arguments)?;
 

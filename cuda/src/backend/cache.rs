@@ -1,4 +1,4 @@
-//! Keys and values of sequences that grow, each in memory of its own that is doubled when it is full.
+//! Keys and values of growing sequences, each in memory of its own that doubles when it is full.
 
 use gstore_model::{CacheSpan, CachedAttention};
 
@@ -6,7 +6,7 @@ use super::tiles::{AttentionShape, Instance, QueryTile};
 use super::{Cuda, CudaTensor, Tensor, number};
 use crate::runtime::{Memory, Result, Runtime};
 
-/// Rows that memory of a sequence has at first.
+/// Rows that a sequence has memory for at first.
 const FIRST_ROWS: usize = 64;
 
 /// Keys and values of one layer, by slot.
@@ -27,7 +27,7 @@ struct Sequence<M> {
 }
 
 impl<M> CudaCache<M> {
-    /// Forgets a sequence.
+    /// Drops a sequence.
     pub(super) fn forget(&mut self, slot: usize) {
         if let Some(sequence) = self.sequences.get_mut(slot) {
             *sequence = None;

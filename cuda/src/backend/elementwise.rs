@@ -6,7 +6,7 @@ use gstore_model::sizes::{check, check_rows};
 use super::{Cuda, Tensor, number};
 use crate::runtime::{Argument, Result, Runtime};
 
-/// The number by which kernels know a function.
+/// The number that selects a function in the kernels.
 fn code<M>(act: Activation) -> Argument<'static, M> {
     Argument::U32(match act {
         Activation::Silu => 0,

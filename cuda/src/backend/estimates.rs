@@ -1,9 +1,8 @@
 //! Estimates of scores from rows in f16, with a bound on how far the exact scores are from them.
 //!
 //! A value is the sum over checkpoints and module groups of `s <x, q>`: of a row x, its factor s, and a query
-//! q. Queries are rounded to f16, each times a power of two, to what is q' without it. Tensor cores multiply
-//! two f16 exactly and add the products in f32. With e what they find and v what the processor does,
-//!
+//! q. Queries are scaled by powers of two and rounded to f16; q' is the rounded query, unscaled. Tensor cores
+//! multiply two f16 exactly and add the products in f32. With their result e and the processor's result v,
 //! ```text
 //! |e - s<x, q'>| <= a |s||x||q'|, |s<x, q'> - s<x, q>| <= |s||x||q' - q|, |s<x, q> - v| <= b |s||x||q|
 //! ```

@@ -11,7 +11,7 @@ use super::linear::factor;
 use super::{Cuda, Tensor, from, number};
 use crate::runtime::{Argument, Memory, Precision, Product, Result, Runtime};
 
-/// Gradients of more weights than this are products, one for each sample; others are one kernel for all.
+/// Gradients of larger weights are one product per sample; those of others are one kernel for all samples.
 const MOST_FOR_KERNEL: usize = 128 * 128;
 
 /// Vectors of the samples of a batch, on the device.
@@ -19,7 +19,7 @@ pub struct CudaRows<M> {
     memory: M,
     samples: usize,
     width: usize,
-    /// The copy that the host was given.
+    /// The copy for the host.
     host: Vec<f32>,
 }
 
@@ -36,7 +36,7 @@ impl<M: Memory> CudaRows<M> {
         Argument::At(&self.memory, 0)
     }
 
-    /// An error unless there are vectors for so many samples, with `len` values at `offset`.
+    /// An error unless there are vectors for that many samples, each with `len` values at `offset`.
     pub(super) fn check(&self, samples: usize, offset: usize, len: usize) -> Result<()> {
         let fits = samples <= self.samples && offset.checked_add(len).is_some_and(|end| end <= self.width);
         check(fits, || {

@@ -13,7 +13,7 @@ use crate::runtime::{Argument, Memory, Result, Runtime};
 /// Coordinates that are summed in f32 before the sum goes to the f64 total, as on the CPU.
 const BLOCK: usize = 65_536;
 
-/// What a gradient is turned into, value by value: `GradForm` of kernels/features.cu.
+/// The value-by-value form of a gradient: `GradForm` of kernels/features.cu.
 #[derive(Debug, Clone, Copy, PartialEq, Pod, Zeroable)]
 #[repr(C)]
 pub struct DeviceForm {
@@ -33,7 +33,7 @@ impl DeviceForm {
     }
 
     /// The step that Adam would take: `(m_old m + m_new g) / sqrt(v_old v + v_new g^2 + eps)`, or with `eps`
-    /// outside of the root.
+    /// outside the root.
     pub fn adam(
         [m_old, m_new]: [f32; 2],
         [v_old, v_new]: [f32; 2],
@@ -53,7 +53,7 @@ impl DeviceForm {
         DeviceForm { kind: 3, eps, ..DeviceForm::zeroed() }
     }
 
-    /// Whether the first and the second moment enter.
+    /// Whether the first and the second moment are used.
     fn moments(&self) -> [bool; 2] {
         [self.kind == 1, self.kind == 1 || self.kind == 3]
     }
@@ -79,7 +79,7 @@ pub struct DeviceSigns<M> {
     entries: M,
 }
 
-/// Vectors of all samples and forms while they are summed on the device.
+/// Vectors of all samples and forms while they are accumulated on the device.
 pub struct DeviceSums<M> {
     /// `[samples, forms, dim]`, f64 totals of a flat projection, else f32 coordinates.
     values: M,
@@ -90,14 +90,14 @@ pub struct DeviceSums<M> {
     dim: usize,
 }
 
-/// Values of each sample's tensor in a form.
+/// Values of each sample's tensor in one form.
 pub struct Formed<M> {
     values: M,
     samples: usize,
     /// The first coordinate of the concatenated gradient.
     start: usize,
     len: usize,
-    /// `[samples, pieces]`, u32: whether a piece has a value that is too large to be summed in f32 as it is.
+    /// `[samples, pieces]`, u32: whether a piece has a value that is too large to be summed unscaled in f32.
     large: M,
 }
 
@@ -116,8 +116,8 @@ impl<M: Memory> Formed<M> {
 }
 
 impl<M: Memory> DeviceSums<M> {
-    /// The place of coordinates from `first` on of a form, and what lies between two samples there; an error
-    /// unless there are so many for so many samples.
+    /// Where a form's coordinates from `first` on start, and the stride between samples; an error unless
+    /// there are that many coordinates and samples.
     pub(super) fn place<T>(
         &self,
         samples: usize,
@@ -136,12 +136,12 @@ impl<M: Memory> DeviceSums<M> {
     }
 }
 
-/// Where a tensor's gradients are.
+/// Where the gradients of a tensor are.
 #[derive(Debug, Clone, Copy)]
 pub struct FormPlace {
-    /// Start in every sample's vector of gradients.
+    /// Offset in every sample's vector of gradients.
     pub offset: usize,
-    /// The first coordinate of the concatenated gradient, which has moments for each.
+    /// The first coordinate of the concatenated gradient, which indexes the moments.
     pub start: usize,
     /// Number of values.
     pub len: usize,
@@ -152,7 +152,7 @@ impl<R: Runtime> Cuda<R> {
     /// f32 coordinates of modules.
     ///
     /// # Errors
-    /// No memory.
+    /// Out of memory.
     pub fn sums(&self, [samples, forms, dim]: [usize; 3], flat: bool) -> Result<DeviceSums<R::Memory>> {
         let len = samples.checked_mul(forms).and_then(|vectors| vectors.checked_mul(dim));
         check(len.is_some(), || format!("{samples} x {forms} vectors of {dim} values"))?;
@@ -166,8 +166,8 @@ impl<R: Runtime> Cuda<R> {
         Ok(DeviceSums { values, sound, samples, forms, dim })
     }
 
-    /// The vectors, `T` being f64 of a flat projection, which are to be scaled and rounded, and f32 else; and
-    /// of each whether all gradients were sound.
+    /// The vectors, with `T` f64 for a flat projection, which are still to be scaled and rounded, and f32
+    /// otherwise; and for each whether all gradients were sound.
     ///
     /// # Errors
     /// A kernel that failed.
@@ -178,19 +178,19 @@ impl<R: Runtime> Cuda<R> {
         Ok((values, sound.into_iter().map(|sound| sound != 0).collect()))
     }
 
-    /// Brings moments of the concatenated gradient to the device, in one row.
+    /// Copies moments of the concatenated gradient to the device, as one row.
     ///
     /// # Errors
-    /// No memory.
+    /// Out of memory.
     pub fn moments(&self, values: &[f32]) -> Result<Tensor<R>> {
         self.tensor_of(values, 1, values.len())
     }
 
-    /// Brings the signs of a tensor to the device: its coordinates start at `start` of the concatenated
-    /// gradient, and each has `width` entries, a row below `dim` and in the highest bit a sign.
+    /// Copies the signs of a tensor to the device: its coordinates start at `start` of the concatenated
+    /// gradient, and each has `width` entries, a row below `dim` with a sign in the highest bit.
     ///
     /// # Errors
-    /// Entries that are no such rows; no memory.
+    /// Entries that are not of this kind; out of memory.
     pub fn signs(
         &self,
         dim: usize,
@@ -220,12 +220,12 @@ impl<R: Runtime> Cuda<R> {
         })
     }
 
-    /// The forms of a tensor's gradients. Moments are those of the concatenated gradient, in one row, where
-    /// they enter. `order`, if the rows of the tensor do not lie where they belong: for each the row that has
-    /// its values. Gradients that are not sound are noted in `sums`, for form number `at`.
+    /// The forms of a tensor's gradients. Moments, where used, are those of the concatenated gradient in one
+    /// row. `order`, if the rows of the tensor are permuted: for each row the one that holds its values.
+    /// Unsound gradients are recorded in `sums`, for form number `at`.
     ///
     /// # Errors
-    /// Values that are not there.
+    /// Values that do not exist.
     pub fn form(
         &self,
         rows: &CudaRows<R::Memory>,
@@ -331,8 +331,8 @@ pub(super) fn check_entries(dim: usize, entries: &[u32], width: usize) -> Result
     number(entries.len()).map(|_| ())
 }
 
-/// Appends a piece's entries by row, each with the coordinate of the piece in place of the row,
-/// and where each row starts.
+/// Appends a piece's entries by row, each with its coordinate in the piece in place of the row, and where
+/// each row starts.
 pub(super) fn sort_by_row(
     dim: usize,
     entries: &[u32],

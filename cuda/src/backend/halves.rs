@@ -7,45 +7,45 @@ use gstore_query::kernel::Queries;
 use half::f16;
 use half::slice::HalfFloatSliceExt;
 
-/// Queries and coordinates of a tile, and values that a thread has of a row or query at a time.
+/// Queries and coordinates of a tile, and how many values of a row or query a thread holds at a time.
 pub(super) const TILE: usize = 64;
 pub(super) const STEP: usize = 32;
 pub(super) const EIGHT: usize = 8;
 
-/// Norms from which on sums could overflow.
+/// Norms from which sums could overflow.
 const HUGE: f64 = (1u64 << 60) as f64;
 
-/// The exponent that a query's greatest value is scaled to, below the greatest of f16, and the least exponent
-/// that it is taken to have.
+/// The exponent to which a query's greatest value is scaled, below the greatest of f16, and the least
+/// exponent that it is assumed to have.
 const GREATEST: i32 = 14;
 const LEAST: i32 = -80;
 
 /// Query vectors in f16, as tiles.
 pub(super) struct Halves<M> {
-    /// The module groups that they have, one after the other.
+    /// Their module groups, one after the other.
     pub(super) groups: Vec<usize>,
     pub(super) tiles: M,
-    /// For each query the power of two that products with it are multiplied by.
+    /// For each query the power of two that its products are multiplied by.
     pub(super) units: M,
     /// Tiles of every 64 queries.
     pub(super) steps: usize,
     pub(super) norms: Vec<Norms>,
 }
 
-/// Of one module group the greatest norms of any query.
+/// The greatest norms of any query in one module group.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Norms {
     len: usize,
-    /// Of the queries,
+    /// Of the queries.
     exact: f64,
-    /// of what they are rounded to,
+    /// Of the rounded queries.
     rounded: f64,
-    /// and of what rounding took.
+    /// Of their rounding errors.
     residual: f64,
 }
 
 impl Norms {
-    /// Takes the squares of one more query's into account.
+    /// Includes the squares of one more query.
     fn add(&mut self, squares: [f64; 3]) {
         let [exact, rounded, residual] = squares.map(|sum| above(sum.sqrt()));
         // False for NaN too.
@@ -58,7 +58,7 @@ impl Norms {
         self.residual = self.residual.max(residual);
     }
 
-    /// The most that an estimate is off by, relative to `|s||x|`, where so many sums are added up.
+    /// The largest error of an estimate, relative to `|s||x|`, with that many sums added up.
     pub(super) fn weight(&self, added: usize) -> f32 {
         let (terms, others) = (self.len as f64, (added + 2) as f64 * f64::exp2(-24.0));
         let units = (terms * f64::exp2(-22.0) + others).exp_m1();
@@ -68,7 +68,7 @@ impl Norms {
     }
 }
 
-/// An upper bound of a sum of positive terms, of which rounding in double precision may have taken some.
+/// An upper bound of a sum of positive terms, despite rounding in double precision.
 fn above(value: f64) -> f64 {
     value * (1.0 + f64::exp2(-30.0))
 }
@@ -83,7 +83,7 @@ pub(super) fn narrowed(queries: &Queries, spans: &[Range<usize>]) -> (Vec<f16>, 
     for (q, vector) in queries.vectors().chunks_exact(dim).enumerate() {
         let values = spans.iter().flat_map(|span| &vector[span.clone()]);
         let greatest = values.fold(0.0f32, |greatest, value| greatest.max(value.abs()));
-        // The exponent of a number that is neither zero nor too small nor infinite.
+        // The exponent of a normal, finite number.
         let exponent = ((greatest.to_bits() >> 23) as i32 - 127).clamp(LEAST, 127);
         let scale = power(GREATEST - exponent);
         units[q] = power(exponent - GREATEST);
@@ -100,7 +100,7 @@ pub(super) fn narrowed(queries: &Queries, spans: &[Range<usize>]) -> (Vec<f16>, 
                     squares[1] += rounded * rounded;
                     squares[2] += (exact - rounded) * (exact - rounded);
                 }
-                // Four threads of a warp have the eights of one query that make a step.
+                // Four threads of a warp hold the eights of one query that make up a step.
                 let tile = (q / TILE * steps + first + at / 4) * TILE / EIGHT + q % TILE / EIGHT;
                 let place = (tile * STEP + q % EIGHT * 4 + at % 4) * EIGHT;
                 tiles[place..place + EIGHT].copy_from_slice(&rounded);
@@ -112,7 +112,7 @@ pub(super) fn narrowed(queries: &Queries, spans: &[Range<usize>]) -> (Vec<f16>, 
     (tiles, units, norms)
 }
 
-/// 2 to the power of an exponent of normal numbers.
+/// 2 to the power of an exponent of a normal number.
 fn power(exponent: i32) -> f32 {
     f32::from_bits(((exponent + 127) as u32) << 23)
 }
@@ -125,7 +125,7 @@ pub(super) fn steps_of(spans: &[Range<usize>]) -> usize {
 mod tests {
     use super::*;
 
-    /// The bound has what rounding the queries takes, and what sums take of as many terms.
+    /// The bound covers rounding of the queries, and of sums of that many terms.
     #[test]
     fn queries_are_rounded_by_no_more_than_their_norms_say() {
         let vector: Vec<f32> =

@@ -1,6 +1,6 @@
 //! The head: logits of a chunk of rows at a time, their losses and the gradient.
 //!
-//! Losses stay on the device until all chunks are done, so that none waits for the host.
+//! Losses stay on the device until all chunks are done, so that no chunk waits for the host.
 
 use std::ops::Range;
 
@@ -50,7 +50,7 @@ impl<R: Runtime> Cuda<R> {
         Ok(HeadOutput { losses, entropies, grad })
     }
 
-    /// Losses of some rows; if there are weights, their gradient takes the place of the logits.
+    /// Losses of some rows; with weights, their gradient replaces the logits.
     fn score_chunk(
         &self,
         layer: &CudaLinear<R::Memory>,
@@ -69,7 +69,7 @@ impl<R: Runtime> Cuda<R> {
             self.launch(kernel, [count, 1, 1], threads, SUM_SCRATCH, arguments)
         };
         if task.entropies {
-            // Before the losses, which leave other values in place of the logits.
+            // Before the losses, which overwrite the logits.
             let entropies = row(&scored.entropies);
             launch("head_entropy", &[logits.argument(), entropies.argument(), vocabulary(), cap()])?;
         }

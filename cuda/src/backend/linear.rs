@@ -8,10 +8,10 @@ use crate::runtime::{Argument, Factor, Memory, Precision, Product, Result, Runti
 
 /// A weight on the device, `[out, input]`.
 enum Weight<M> {
-    /// In f32 or bf16, as it is multiplied.
+    /// In f32 or bf16, as used in products.
     Values(M),
-    /// Bytes, and for each output the factor that makes values of them. For a
-    /// product they are spread to bf16.
+    /// Bytes, and for each output the factor that turns them into values. They are expanded to bf16 for a
+    /// product.
     Bytes { bytes: M, scales: M },
 }
 
@@ -43,11 +43,11 @@ fn check_layer(weight: &[f32], out: usize, input: usize) -> Result<()> {
     })
 }
 
-/// The greatest magnitude of a byte: -128 is left out, whose opposite is no byte.
+/// The greatest magnitude of a byte: -128 is left out, as its negation is not a byte.
 const MOST: f32 = 127.0;
 
 /// The nearest bytes of each row, and the scale that they are multiplied by. The scale of a row with a value
-/// that is not finite is NaN, and so are products with it.
+/// that is not finite is NaN, which makes its products NaN too.
 fn in_bytes(weight: &[f32], input: usize) -> (Vec<i8>, Vec<f32>) {
     let scale = |row: &[f32]| {
         let most = row.iter().fold(0.0f32, |most, value| most.max(value.abs()));
@@ -105,7 +105,7 @@ impl<R: Runtime> Cuda<R> {
         Ok(CudaLinear { weight, bias, out: *out, input: *input, precision: Precision::Bf16 })
     }
 
-    /// Bytes of a layer's weight as the bf16 that they stand for.
+    /// Bytes of a layer's weight as the bf16 values that they encode.
     fn spread(&self, bytes: &R::Memory, scales: &R::Memory, [out, input]: [usize; 2]) -> Result<R::Memory> {
         let spread = self.allocate::<u16>(out * input)?;
         let arguments = [
@@ -160,7 +160,7 @@ impl<R: Runtime> Cuda<R> {
         })
     }
 
-    /// A product, unless it has no elements.
+    /// A product, unless it is empty.
     pub(super) fn multiply(&self, product: &Product<'_, R::Memory>) -> Result<()> {
         match product.size[..2].contains(&0) {
             true => Ok(()),

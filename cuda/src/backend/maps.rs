@@ -1,4 +1,4 @@
-//! Sparse maps of columns on the device, kept between calls: a projection maps every batch by the same few.
+//! Sparse maps of columns on the device, kept between calls: a projection uses the same few for every batch.
 
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -9,10 +9,10 @@ use gstore_model::ColumnMap;
 use super::{Cuda, Tensor, number};
 use crate::runtime::{Argument, Result, Runtime};
 
-/// Maps that are kept; when there are more, all are forgotten.
+/// Maps that are kept; when there are more, all are dropped.
 const MOST: usize = 4096;
 
-/// Maps of one digest, each with what it was computed from.
+/// Maps with one digest, each with what it was computed from.
 type Alike<M> = Vec<(ColumnMap, Arc<DeviceMap<M>>)>;
 
 /// Maps of the device by the digest of their entries.
@@ -31,7 +31,7 @@ impl<M> Default for Maps<M> {
 pub(super) struct DeviceMap<M> {
     pub(super) input: usize,
     pub(super) out: usize,
-    /// The first entry of each column, and where the last one ends.
+    /// The first entry of each column, and the end of the last.
     pub(super) starts: M,
     pub(super) columns: M,
     pub(super) factors: M,
@@ -48,7 +48,7 @@ fn digest(map: &ColumnMap) -> u64 {
 }
 
 impl<R: Runtime> Cuda<R> {
-    /// Brings a map to the device.
+    /// Copies a map to the device.
     pub(super) fn device_map(&self, map: &ColumnMap) -> Result<DeviceMap<R::Memory>> {
         map.check(map.input)?;
         let mut entries = map.entries.clone();

@@ -1,7 +1,7 @@
-//! The backend: operations of the trait as launches of kernels and products.
+//! The backend: operations of the trait as kernel launches and matrix products.
 //!
 //! Invariants
-//! - tensors stay on the device; the host sees losses, sums of spans, and what it asks for by name
+//! - tensors stay on the device; the host sees losses, sums of spans, and what it explicitly reads
 //! - sizes are checked before a kernel is launched
 //! - every sum has an order that depends on sizes alone, so the same calls give the same bits
 
@@ -44,11 +44,11 @@ use crate::runtime::{Argument, Arithmetic, Launch, Memory, Result, Runtime};
 /// Threads of a block of elementwise kernels.
 const THREADS: u32 = 256;
 
-/// The backend on one device. Cloning shares it.
+/// The backend on one device. Clones share it.
 pub struct Cuda<R: Runtime> {
     runtime: Arc<R>,
     arithmetic: Arithmetic,
-    /// Sparse maps of columns that are on the device.
+    /// Sparse column maps on the device.
     maps: Arc<Mutex<Maps<R::Memory>>>,
     table_budget: Option<usize>,
 }
@@ -61,10 +61,10 @@ impl<R: Runtime> Clone for Cuda<R> {
 }
 
 impl Cuda<Driver> {
-    /// The backend on the NVIDIA device of a number.
+    /// The backend on the NVIDIA device with this number.
     ///
     /// # Errors
-    /// What [`Driver::open`] says.
+    /// Those of [`Driver::open`].
     pub fn open(number: usize, arithmetic: impl Into<Arithmetic>) -> Result<Cuda<Driver>> {
         let driver = Driver::open(number).map_err(|error| BackendError::new(error.to_string()))?;
         Ok(Cuda::new(driver, arithmetic))
@@ -89,16 +89,16 @@ impl<R: Runtime> Cuda<R> {
         Cuda { arithmetic: arithmetic.into(), ..self.clone() }
     }
 
-    /// The same device with another limit on the bytes of a projection's tables there.
+    /// The same device with another limit on the size of a projection's tables there, in bytes.
     pub fn with_table_budget(&self, bytes: usize) -> Cuda<R> {
         Cuda { table_budget: Some(bytes), ..self.clone() }
     }
 
-    /// Bytes that the tables of a projection may take on the device: a quarter of the memory that is
-    /// free, unless told otherwise.
+    /// Bytes that the tables of a projection may take on the device: a quarter of the free memory, unless set
+    /// otherwise.
     ///
     /// # Errors
-    /// A device that is lost.
+    /// A lost device.
     pub fn table_budget(&self) -> Result<usize> {
         self.table_budget.map_or_else(|| Ok(self.runtime.free()? / 4), Ok)
     }
@@ -114,7 +114,7 @@ impl<R: Runtime> Cuda<R> {
         check(bytes.is_some(), || {
             format!("{len} elements of {} bytes are more than there can be", size_of::<T>())
         })?;
-        // Not nothing, so that memory has an address.
+        // At least one byte, so that memory has an address.
         self.runtime.allocate(bytes.unwrap_or_default().max(16))
     }
 
@@ -144,7 +144,7 @@ impl<R: Runtime> Cuda<R> {
         self.upload(&ends)
     }
 
-    /// Runs a kernel on a grid of blocks; on none if one axis has none.
+    /// Runs a kernel on a grid of blocks; does nothing if the grid is empty.
     fn launch(
         &self,
         kernel: &'static str,
@@ -162,19 +162,19 @@ impl<R: Runtime> Cuda<R> {
         self.runtime.launch(&Launch { kernel, grid, threads, shared: number(shared)?, arguments })
     }
 
-    /// Runs an elementwise kernel on `count` elements. Their number is its last argument, after these.
+    /// Runs an elementwise kernel on `count` elements. The count is appended to these arguments.
     fn each(&self, kernel: &'static str, count: usize, arguments: &[Argument<'_, R::Memory>]) -> Result<()> {
         let arguments = [arguments, &[Argument::U64(count as u64)]].concat();
         self.launch(kernel, [count.div_ceil(THREADS as usize), 1, 1], THREADS, 0, &arguments)
     }
 }
 
-/// A size as kernels take it.
+/// A size as kernels expect it.
 fn number(size: usize) -> Result<u32> {
     u32::try_from(size).map_err(|_| BackendError::new(format!("{size} rows or columns are more than 2^32")))
 }
 
-/// Threads of a block that goes over `width` values: whole warps, a power of two of them.
+/// Threads of a block that covers `width` values: whole warps, a power of two of them.
 fn threads_for(width: usize) -> u32 {
     (width.div_ceil(4).clamp(32, 1024) as u32).next_power_of_two()
 }
@@ -182,7 +182,7 @@ fn threads_for(width: usize) -> u32 {
 /// Shared memory of sums over a block, in bytes.
 const SUM_SCRATCH: usize = 32 * 4;
 
-/// An argument that is memory from its element `first` on, of `T`.
+/// An argument for memory that starts at its element `first` of `T`.
 fn from<T, M: Memory>(memory: &M, first: usize) -> Argument<'_, M> {
     Argument::At(memory, first * size_of::<T>())
 }

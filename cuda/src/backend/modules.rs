@@ -1,4 +1,4 @@
-//! Projections of a module's formed gradients on the device: both sides, and what follows them.
+//! Projections of a module's formed gradients on the device: both sides, and the signs after them.
 //!
 //! Invariant: the bits are those of `gstore-ingest` on the CPU, whose sums are in f64, in the same order.
 
@@ -18,17 +18,17 @@ pub struct ModuleSides {
     pub input: ColumnMap,
     /// What the column of a bias adds to each row of the input side; empty without a bias.
     pub constants: Vec<f32>,
-    /// Whether all entries of the input side are there: sums over them are then eight interleaved ones.
+    /// Whether the input side is dense: sums over it are then eight interleaved ones.
     pub is_dense: bool,
 }
 
 /// A module's projection on the device.
 pub struct DeviceModule<M> {
-    /// None of a tensor of one axis.
+    /// None for a tensor of one axis.
     sides: Option<DeviceSides<M>>,
-    /// Starts and entries of the signs by coordinate; none if sums are the coordinates.
+    /// Starts and entries of the signs by coordinate; none if the sums are the coordinates.
     signs: Option<[M; 2]>,
-    /// Values that the signs take.
+    /// Number of values that the signs are applied to.
     sums: usize,
     dim: usize,
 }
@@ -48,12 +48,12 @@ impl<M> DeviceSides<M> {
 }
 
 impl<R: Runtime> Cuda<R> {
-    /// Brings the matrices of a module with `dim` coordinates to the device. `signs`: an entry for each value
-    /// that is summed before them, a coordinate and in the highest bit a sign; none if the sums are the
+    /// Copies the matrices of a module with `dim` coordinates to the device. `signs`: an entry for each value
+    /// that is summed, a coordinate with a sign in the highest bit; none if the sums themselves are the
     /// coordinates. Without sides the values are those of the tensor.
     ///
     /// # Errors
-    /// Matrices that do not fit each other; no memory.
+    /// Matrices that do not fit each other; out of memory.
     pub fn module(
         &self,
         sides: Option<&ModuleSides>,
@@ -89,7 +89,7 @@ impl<R: Runtime> Cuda<R> {
     }
 
     /// Projects a module's formed gradients of all samples into their vectors of a form, from coordinate
-    /// `first` on. A module with a bias takes the bias's gradients as well.
+    /// `first` on. A module with a bias needs the bias's gradients as well.
     ///
     /// # Errors
     /// Gradients or vectors that do not fit the module.
@@ -145,7 +145,7 @@ impl<R: Runtime> Cuda<R> {
         self.add_module(module, (from, k_out * k_in), sums, (samples, form, first))
     }
 
-    /// Turns what was summed from a module's factors into its coordinates.
+    /// Turns sums computed from a module's factors into its coordinates.
     ///
     /// # Errors
     /// Sums or vectors that do not fit the module.
@@ -161,7 +161,7 @@ impl<R: Runtime> Cuda<R> {
         self.add_module(module, (from, of.len()), sums, (of.samples(), form, first))
     }
 
-    /// First what becomes the coordinates of each sample, in f32 or in f64; the other is null.
+    /// The values that become the coordinates of each sample, in f32 or in f64; the other is null.
     fn add_module(
         &self,
         module: &DeviceModule<R::Memory>,

@@ -7,7 +7,7 @@ use gstore_model::{NormFactors, NormForm, NormKind, NormWeights};
 use super::{Cuda, CudaRows, CudaTensor, SUM_SCRATCH, Tensor, number, threads_for};
 use crate::runtime::{Argument, Result, Runtime};
 
-/// 1 of a layer norm, whose rows have means.
+/// 1 for a layer norm, whose rows have means.
 fn layer<M>(form: NormForm) -> Argument<'static, M> {
     Argument::U32(u32::from(form.kind == NormKind::Layer))
 }
@@ -41,7 +41,7 @@ impl<R: Runtime> Cuda<R> {
         Ok((y, stats))
     }
 
-    /// Groups of a row, of factors that fit each other.
+    /// Groups in a row, if the factors fit each other.
     fn norm_groups(
         &self,
         &NormFactors { grad, x, stats, form }: &NormFactors<'_, Tensor<R>>,

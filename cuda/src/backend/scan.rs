@@ -1,14 +1,13 @@
 //! Products of stored rows with query vectors, for questions to a store.
 //!
 //! Invariants
-//! - products have the bits of the processor's
-//! - blocks stay on the device from one question to the next as long as they take no more than half of the
-//!   memory that was free at first; of others the values are brought there for each product, through pinned
-//!   memory
+//! - products have the same bits as on the processor
+//! - blocks stay on the device between questions as long as they take at most half of the memory that was
+//!   free at first; the values of other blocks are copied there for each product, through pinned memory
 //! - rows of any blocks that stay are multiplied by one launch: a kernel is told where each row is
 //! - where scores are estimated (`estimates.rs`), only rows that may rank are multiplied
 //! - where memory is too little, fewer blocks stay, then none, and then fewer products are computed at once
-//! - query vectors are on the device as long as those of the host are there
+//! - query vectors stay on the device as long as those on the host exist
 
 use std::any::Any;
 use std::collections::HashMap;
@@ -27,16 +26,16 @@ use super::halves::Halves;
 use super::{Cuda, THREADS, from, number};
 use crate::runtime::{Argument, Memory, Result, Runtime};
 
-/// Bytes that go to the device at a time: as many as a runtime takes through pinned memory.
+/// Bytes that are copied to the device at a time: as many as a runtime takes through pinned memory.
 const PIECE: usize = 1 << 20;
 
-/// A block may be evicted once so many sets of query vectors have come since it was last read.
+/// A block may be evicted after that many sets of query vectors since it was last read.
 const IDLE: u64 = 64;
 
-/// The most queries for which the kernel of narrow tiles is faster.
+/// The most queries for which the kernel with narrow tiles is faster.
 const FEW: usize = 8;
 
-/// A device that multiplies stored rows.
+/// A device that multiplies stored rows with queries.
 pub struct CudaScan<R: Runtime> {
     pub(super) on: Cuda<R>,
     kept: Mutex<Kept<R::Memory>>,
@@ -47,9 +46,9 @@ pub struct CudaScan<R: Runtime> {
 /// The blocks that stay on the device.
 struct Kept<M> {
     blocks: HashMap<BlockKey, KeptBlock<M>>,
-    /// Bytes of blocks that are on their way.
+    /// Bytes of blocks that are being copied.
     coming: usize,
-    /// Bytes of all that may stay.
+    /// Bytes that may stay in all.
     budget: usize,
     /// Sets of query vectors so far.
     questions: u64,
@@ -59,14 +58,14 @@ struct KeptBlock<M> {
     values: Arc<M>,
     stored: Stored,
     bytes: usize,
-    /// How many sets of query vectors there were when it was read last.
+    /// The number of sets of query vectors when it was last read.
     read: u64,
 }
 
-/// What a device keeps of query vectors.
+/// Device data of query vectors.
 pub(super) struct Vectors<M> {
     singles: M,
-    /// For estimates: made for the first one.
+    /// For estimates; created for the first one.
     pub(super) halves: Mutex<Option<Arc<Halves<M>>>>,
 }
 
@@ -88,7 +87,7 @@ impl Stored {
         }
     }
 
-    /// As kernels know it.
+    /// The number that identifies it in kernels.
     fn number(self) -> u32 {
         match self {
             Stored::F16 => 0,
@@ -97,7 +96,7 @@ impl Stored {
         }
     }
 
-    /// Bytes of a value.
+    /// Bytes per value.
     fn bytes(self) -> usize {
         match self {
             Stored::F16 => 2,
@@ -107,7 +106,7 @@ impl Stored {
     }
 }
 
-/// What rows are multiplied with.
+/// Operands of products with rows.
 #[derive(Clone, Copy)]
 pub(super) struct Factors<'a> {
     pub(super) queries: &'a Queries,
@@ -117,7 +116,7 @@ pub(super) struct Factors<'a> {
 }
 
 impl Factors<'_> {
-    /// That operands and products fit each other.
+    /// Checks that operands and products fit each other.
     fn check(&self, rows: usize, products: usize) -> Result<()> {
         let (width, columns) = (self.queries.len(), self.queries.groups());
         let fit = products == rows * width && self.of_rows.len() == rows * columns;
@@ -127,9 +126,9 @@ impl Factors<'_> {
         })
     }
 
-    /// What kernels are told of the rows at some addresses: these, then the factors, then the ends and the
-    /// number of each group; and where factors and groups begin. It is one piece because each copy to the
-    /// device costs time, and the widest come first so that all are aligned.
+    /// Kernel input for the rows at some addresses: these, then the factors, then the ends and the number of
+    /// each group; also where factors and groups begin. It is one piece because each copy to the device costs
+    /// time, and the widest values come first so that all are aligned.
     pub(super) fn packed(self, places: &[u64]) -> Result<(Vec<u32>, [usize; 2])> {
         let mut words = bytemuck::cast_slice::<u64, u32>(places).to_vec();
         let factors_at = words.len();
@@ -144,7 +143,7 @@ impl Factors<'_> {
 }
 
 impl<M> Kept<M> {
-    /// Takes room for a block, if there is some once idle ones have given way.
+    /// Reserves room for a block, if there is any after evicting idle ones.
     fn takes(&mut self, bytes: usize) -> bool {
         if !self.fits(bytes) {
             let questions = self.questions;
@@ -167,16 +166,16 @@ impl<M> Kept<M> {
 }
 
 impl<R: Runtime> CudaScan<R> {
-    /// Keeps blocks in up to half of the memory that is free.
+    /// Keeps blocks in up to half of the free memory.
     ///
     /// # Errors
-    /// A device that is lost.
+    /// A lost device.
     pub fn new(on: Cuda<R>) -> Result<CudaScan<R>> {
         let budget = on.runtime.free()? / 2;
         Ok(CudaScan::with_budget(on, budget))
     }
 
-    /// Keeps blocks in so many bytes.
+    /// Keeps blocks in up to that many bytes.
     pub fn with_budget(on: Cuda<R>, bytes: usize) -> CudaScan<R> {
         let kept = Kept { blocks: HashMap::new(), coming: 0, budget: bytes, questions: 0 };
         CudaScan { on, kept: Mutex::new(kept), backoff: OomBackoff::default() }
@@ -187,7 +186,7 @@ impl<R: Runtime> CudaScan<R> {
         self.on.runtime()
     }
 
-    /// Bytes of blocks that stay on the device.
+    /// Bytes of blocks on the device.
     pub fn kept_bytes(&self) -> usize {
         self.kept().held()
     }
@@ -196,7 +195,7 @@ impl<R: Runtime> CudaScan<R> {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Bytes in memory of the device.
+    /// Copies bytes to memory of the device.
     pub(super) fn bring(&self, bytes: &[u8]) -> Result<R::Memory> {
         let memory = self.on.allocate::<u8>(bytes.len())?;
         for (at, piece) in bytes.chunks(PIECE).enumerate() {
@@ -205,7 +204,7 @@ impl<R: Runtime> CudaScan<R> {
         Ok(memory)
     }
 
-    /// Memory that has bytes `span` of a block, and where they start there.
+    /// Memory that holds bytes `span` of a block, and where they start in it.
     fn values(&self, block: &RowBlock<'_>, span: Range<usize>) -> Result<(Arc<R::Memory>, usize)> {
         let bytes = block.values.bytes();
         let stays = {
@@ -229,8 +228,8 @@ impl<R: Runtime> CudaScan<R> {
         Ok((values, span.start))
     }
 
-    /// Makes room where something else, such as a model, has the memory by now: fewer blocks stay than with
-    /// the budget that was `seen`. Whether that helps.
+    /// Makes room where something else, such as a model, has taken memory meanwhile: fewer blocks stay than
+    /// with the budget that was `seen`. Returns whether that helps.
     fn give_way(&self, seen: usize) -> bool {
         let mut kept = self.kept();
         // Another thread may have done so.
@@ -273,7 +272,7 @@ impl<R: Runtime> CudaScan<R> {
         self.products(stored, &places, (&vectors.singles, factors), out)
     }
 
-    /// Products of rows of blocks that stay; false if not all of them do.
+    /// Products of rows of resident blocks; false if not all of the blocks are.
     fn multiply_kept(&self, rows: KeptRows<'_>, factors: Factors<'_>, out: &mut [f32]) -> Result<bool> {
         factors.check(rows.places.len(), out.len())?;
         // A new set of query vectors is counted before blocks are read with it.
@@ -286,8 +285,8 @@ impl<R: Runtime> CudaScan<R> {
         Ok(true)
     }
 
-    /// The type and the addresses of rows of `dim` values, whose memory is there as long as `values` are;
-    /// `None` if not all of them stay, or if there are none.
+    /// The type and the addresses of rows of `dim` values, which are valid as long as `values` lives; `None`
+    /// if not all of their blocks are resident, or if there are none.
     pub(super) fn places(
         &self,
         rows: KeptRows<'_>,
@@ -318,7 +317,7 @@ impl<R: Runtime> CudaScan<R> {
         Ok(stored.map(|stored| (stored, places)))
     }
 
-    /// Products of the rows at some addresses, whose memory is there until they have been asked for.
+    /// Products of the rows at some addresses, whose memory must live until the launch.
     fn products(
         &self,
         stored: Stored,
@@ -334,7 +333,7 @@ impl<R: Runtime> CudaScan<R> {
         let (words, [factors_at, groups_at]) = factors.packed(places)?;
         let words = self.bring(bytemuck::cast_slice(&words))?;
         let products = self.on.allocate::<f32>(out.len())?;
-        // Of each form the rows and queries of a block of threads, and its shared memory.
+        // For each kernel the rows and queries of a block of threads, and its shared memory.
         let places = THREADS as usize * 128;
         let (kernel, tile, shared) = match width {
             1 => ("row_products_one", [128, 1], places),
@@ -416,7 +415,7 @@ impl<R: Runtime> RowProducts for CudaScan<R> {
     }
 }
 
-/// False where memory is short: fewer rows may fit, once blocks give way.
+/// False where memory is short: fewer rows may fit, once blocks are evicted.
 fn unless_short(done: Result<bool>) -> std::result::Result<bool, ProductsError> {
     match done {
         Err(error) if error.is_out_of_memory() => Ok(false),

@@ -8,13 +8,13 @@ use once_cell::sync::OnceCell;
 use super::{Cuda, from};
 use crate::runtime::{Argument, Memory, Result, Runtime};
 
-/// Values, and their bf16 roundings once they were multiplied as such.
+/// Values, and their bf16 roundings once they have been multiplied as such.
 struct Storage<M> {
     values: M,
     rounded: OnceCell<M>,
 }
 
-/// An f32 matrix on the device, row-major. Cloning shares it.
+/// An f32 matrix on the device, row-major. Clones share it.
 pub struct CudaTensor<M> {
     storage: Arc<Storage<M>>,
     /// The first element.
@@ -23,7 +23,7 @@ pub struct CudaTensor<M> {
     cols: usize,
 }
 
-/// A tensor of a backend's device.
+/// A tensor on a backend's device.
 pub(super) type Tensor<R> = CudaTensor<<R as Runtime>::Memory>;
 
 impl<M> Clone for CudaTensor<M> {
@@ -55,7 +55,7 @@ impl<M: Memory> CudaTensor<M> {
         self.storage.values.address() + 4 * (self.offset + row * self.cols) as u64
     }
 
-    /// `count` rows from `first` on, which are there.
+    /// `count` rows from `first` on, which must exist.
     pub(super) fn slice(&self, first: usize, count: usize) -> CudaTensor<M> {
         let offset = self.offset + first * self.cols;
         CudaTensor { storage: self.storage.clone(), offset, rows: count, cols: self.cols }
@@ -85,7 +85,7 @@ impl<R: Runtime> Cuda<R> {
         Ok(x)
     }
 
-    /// A tensor of host values, of which there are as many.
+    /// A tensor of host values, whose number must fit.
     pub(super) fn tensor_of(&self, values: &[f32], rows: usize, cols: usize) -> Result<Tensor<R>> {
         check(rows.checked_mul(cols) == Some(values.len()), || {
             format!("{} values do not fill {rows} rows of {cols}", values.len())
@@ -94,7 +94,7 @@ impl<R: Runtime> Cuda<R> {
         Ok(CudaTensor { storage, offset: 0, rows, cols })
     }
 
-    /// A copy of its own.
+    /// A deep copy.
     pub(super) fn copied(&self, x: &Tensor<R>) -> Result<Tensor<R>> {
         let copy = self.unspecified(x.rows, x.cols)?;
         let (memory, offset) = x.place();
@@ -104,7 +104,7 @@ impl<R: Runtime> Cuda<R> {
         Ok(copy)
     }
 
-    /// The tensor to be written to: itself if this is the only handle, else a copy.
+    /// The tensor for writing: itself if this is the only handle, else a copy.
     pub(super) fn owned(&self, mut x: Tensor<R>) -> Result<Tensor<R>> {
         match Arc::get_mut(&mut x.storage) {
             Some(storage) => {

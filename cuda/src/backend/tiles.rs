@@ -10,7 +10,7 @@ use gstore_model::{AttentionDropout, AttentionForm, AttentionPlan};
 use super::{CudaTensor, number};
 use crate::runtime::{Memory, Result};
 
-/// As kernels have it: `AttentionShape` of kernels/attention.cuh.
+/// `AttentionShape` of kernels/attention.cuh.
 #[derive(Clone, Copy, Pod, Zeroable)]
 #[repr(C)]
 pub(super) struct AttentionShape {
@@ -40,8 +40,8 @@ pub(super) struct QueryTile {
 }
 
 impl QueryTile {
-    /// Tiles of up to `side` of the queries of one sequence, whose keys and values begin at two addresses,
-    /// and in row `key_row` of all keys.
+    /// Tiles of up to `side` of the queries of one sequence, whose keys and values start at two addresses,
+    /// and at row `key_row` of all keys.
     pub(super) fn cut(
         queries: Range<usize>,
         positions: &[u32],
@@ -149,7 +149,7 @@ pub(super) fn query_tiles<M: Memory>(
     tiles
 }
 
-/// Tiles of the keys of a plan, those that no query sees too.
+/// Tiles of the keys of a plan, including those that no query sees.
 pub(super) fn key_tiles(plan: &AttentionPlan, side: usize) -> Vec<KeyTile> {
     let mut tiles = Vec::new();
     for span in &plan.spans {

@@ -14,7 +14,7 @@ use super::raw::{DeviceMemory, Driver};
 use crate::runtime::{Factor, Precision, Product, Result};
 
 impl Driver {
-    /// cuBLAS has columns where we have rows, so it computes the transpose: the right factor comes first.
+    /// cuBLAS is column-major, so it computes the transpose: the right factor comes first.
     pub(super) fn product(&self, product: &Product<'_, DeviceMemory>) -> Result<()> {
         let [rows, cols, terms] = product.size;
         let (memory, offset, stride) = product.to;

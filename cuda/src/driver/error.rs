@@ -7,8 +7,8 @@ use super::raw::Machine;
 /// The least compute capability: that of bf16 products.
 pub(super) const LEAST_CAPABILITY: (i32, i32) = (8, 0);
 
-/// The least version of CUDA that a driver has to support, as drivers write it: that of the embedded kernels
-/// and of the cuBLAS that is loaded.
+/// The least version of CUDA that a driver has to support, in the driver's notation: that of the embedded
+/// kernels and of cuBLAS.
 pub(super) const LEAST_CUDA: i32 = 13_000;
 
 /// A device that cannot be opened, and what to do.
@@ -28,17 +28,17 @@ pub enum OpenError {
         "cuBLAS cannot be loaded: libcublas.so.13 is not on the library path; install it (`pip install nvidia-cublas`, or the package of a CUDA 13 toolkit) and add its folder to LD_LIBRARY_PATH"
     )]
     NoBlas,
-    /// A number beyond those of the devices.
+    /// A number without a device.
     #[error("no GPU with number {number}; there {}", count_of(*.count))]
     NoDevice { number: usize, count: usize },
-    /// A device without what the kernels use.
+    /// A device without a feature that the kernels need.
     #[error(
         "GPU {number} ({name}) has compute capability {}.{}; 8.0 (Ampere) or newer is needed",
         capability.0,
         capability.1
     )]
     Capability { number: usize, name: String, capability: (i32, i32) },
-    /// Kernels that the driver does not load.
+    /// Kernels that the driver refuses.
     #[error("the kernels cannot be loaded: {0}")]
     Kernels(String),
     /// Any other failure.
@@ -46,7 +46,7 @@ pub enum OpenError {
     Device { number: usize, reason: String },
 }
 
-/// A version of CUDA as people write it.
+/// A version of CUDA in the usual notation.
 fn version(of: i32) -> String {
     format!("{}.{}", of / 1000, of % 1000 / 10)
 }
@@ -60,7 +60,7 @@ fn count_of(devices: usize) -> String {
 }
 
 impl Machine {
-    /// An error where the machine lacks what its device of a number needs.
+    /// An error if the machine lacks what the device with this number needs.
     pub(super) fn check(self, number: usize) -> Result<(), OpenError> {
         match self {
             Machine { has_driver: false, .. } => Err(OpenError::NoDriver),

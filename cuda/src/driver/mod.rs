@@ -1,4 +1,4 @@
-//! An NVIDIA device: memory and kernels by its driver, products by cuBLAS.
+//! An NVIDIA device: memory and kernels through its driver, products through cuBLAS.
 //!
 //! Invariants
 //! - everything runs on one stream, in the order of the calls
@@ -16,10 +16,10 @@ pub use self::raw::{DeviceMemory, Driver};
 use self::error::LEAST_CAPABILITY;
 
 impl Driver {
-    /// Names of the machine's devices, of which there is at least one, in the order of their numbers.
+    /// Names of the machine's devices, by number; at least one.
     ///
     /// # Errors
-    /// A machine without a driver that is new enough, or without a device.
+    /// A machine without a recent driver, or without a device.
     pub fn names() -> Result<Vec<String>, OpenError> {
         let machine = raw::machine();
         let count = machine.devices;
@@ -30,7 +30,7 @@ impl Driver {
         (0..count).map(name).collect()
     }
 
-    /// Opens the device of a number.
+    /// Opens the device with this number.
     ///
     /// # Errors
     /// A machine or a device that lacks what is needed: see [`OpenError`].

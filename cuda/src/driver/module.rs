@@ -1,5 +1,5 @@
-//! The kernels' code: PTX that is embedded, compiled by the driver for its device; or, where the driver
-//! refuses it, the embedded source compiled by NVRTC, if that library is there.
+//! The kernels' code: embedded PTX, compiled by the driver for its device; or, if the driver refuses it, the
+//! embedded source compiled by NVRTC, if that library is available.
 
 use cudarc::nvrtc::{CompileError, CompileOptions, Ptx, compile_ptx_with_opts};
 
@@ -35,7 +35,7 @@ mod tests {
     use super::*;
     use crate::kernels::kernel_names;
 
-    /// NVRTC needs no GPU. Where it is not on the library path, there is nothing to test.
+    /// NVRTC needs no GPU. If it is not on the library path, there is nothing to test.
     #[test]
     fn the_embedded_source_compiles_by_nvrtc() {
         if !raw::has_nvrtc() {

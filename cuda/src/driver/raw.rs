@@ -17,7 +17,7 @@ use gstore_model::BackendError;
 use crate::kernels::kernel_names;
 use crate::runtime::{Launch, Memory, Product, Result, Runtime, Word};
 
-/// What a machine has.
+/// Capabilities of a machine.
 pub(super) struct Machine {
     pub(super) has_driver: bool,
     /// The version of CUDA that its driver supports, as 13010 for 13.1.
@@ -25,7 +25,7 @@ pub(super) struct Machine {
     pub(super) devices: usize,
 }
 
-/// Whether one of the libraries of these names can be loaded. It stays loaded: cuBLAS takes a while.
+/// Whether any of these libraries can be loaded. It stays loaded: cuBLAS takes a while.
 fn loads(names: &[&str]) -> bool {
     // SAFETY: these are NVIDIA's libraries, whose initialisation has no preconditions.
     names.iter().any(|name| unsafe { libloading::Library::new(*name) }.map(std::mem::forget).is_ok())
@@ -43,7 +43,7 @@ pub(super) fn machine() -> Machine {
     let has_driver = loads(&["libcuda.so.1", "libcuda.so", "nvcuda.dll"]);
     let mut machine = Machine { has_driver, cuda: 0, devices: 0 };
     if has_driver {
-        // SAFETY: the pointer is to a number that is alive.
+        // SAFETY: the pointer is to a live number.
         let _ = unsafe { sys::cuDriverGetVersion(&raw mut machine.cuda) };
         if result::init().is_ok() {
             machine.devices =
@@ -60,7 +60,7 @@ fn failed(error: DriverError) -> BackendError {
     }
 }
 
-/// Name of the device of a number.
+/// Name of the device with this number.
 pub(super) fn name(number: usize) -> Result<String> {
     let number = c_int::try_from(number).map_err(|_| BackendError::new("its number is too large"))?;
     result::device::get(number).and_then(result::device::get_name).map_err(failed)
@@ -82,30 +82,30 @@ struct Staging {
     used: usize,
 }
 
-// SAFETY: the memory is its own.
+// SAFETY: it owns the memory.
 unsafe impl Send for Staging {}
 
 /// Bytes of staging memory, and of the largest value that goes through it.
 const STAGING: usize = 32 << 20;
 const MOST_STAGED: usize = 1 << 20;
 
-/// Pinned host memory that values of the device are copied to, and an event that is recorded behind the copy:
-/// a thread waits for its own copy alone, and not for what others have asked for meanwhile.
+/// Pinned host memory that device values are copied to, and an event recorded behind the copy: a thread waits
+/// for its own copy only, and not for what others have launched meanwhile.
 struct Landing {
     start: *mut u8,
     bytes: usize,
     event: sys::CUevent,
 }
 
-// SAFETY: memory and event are its own.
+// SAFETY: it owns the memory and the event.
 unsafe impl Send for Landing {}
 
-/// Bytes of landing memory at least, and of the largest value that goes through it.
+/// Least size of landing memory, and the largest value that goes through it, in bytes.
 const LEAST_LANDED: usize = 64 << 10;
 const MOST_LANDED: usize = 8 << 20;
 
 impl Landing {
-    /// For values of so many bytes. The context is bound to the thread.
+    /// For values of that many bytes. The context is bound to the thread.
     fn new(bytes: usize) -> std::result::Result<Landing, DriverError> {
         let bytes = bytes.next_power_of_two().max(LEAST_LANDED);
         let event = result::event::create(sys::CUevent_flags::CU_EVENT_DISABLE_TIMING)?;
@@ -120,7 +120,7 @@ impl Landing {
         }
     }
 
-    /// Gives it back once nothing is copied to it any more. The context is bound to the thread.
+    /// Frees it once nothing is copied to it any more. The context is bound to the thread.
     fn free(self) {
         // SAFETY: both were made by `new`, and nothing uses them.
         let _ =
@@ -159,14 +159,14 @@ impl Memory for DeviceMemory {
 impl Drop for DeviceMemory {
     fn drop(&mut self) {
         if self.stream.context().bind_to_thread().is_ok() {
-            // SAFETY: it came from the same pool and stream, and nothing uses it that is asked for later.
+            // SAFETY: it came from the same pool and stream, and no later call uses it.
             let _ = unsafe { result::free_async(self.address, self.stream.cu_stream()) };
         }
     }
 }
 
 impl DeviceMemory {
-    /// The address of byte `at`; an error unless there are `len` bytes from there on.
+    /// The address of byte `at`; an error unless at least `len` bytes follow.
     pub(super) fn at(&self, at: usize, len: usize) -> Result<u64> {
         match at.checked_add(len) {
             Some(end) if end <= self.bytes => Ok(self.address + at as u64),
@@ -184,7 +184,7 @@ impl Driver {
         let stream = context.new_stream().map_err(failed)?;
         let blas =
             CudaBlas::new(stream.clone()).map_err(|error| BackendError::new(format!("cuBLAS: {error}")))?;
-        // Memory that is given back stays with the program, so that taking it again costs nothing.
+        // The program keeps freed memory, so that allocating it again costs nothing.
         let mut all = u64::MAX;
         // SAFETY: the device is open; the attribute is a number of 64 bits.
         let start = unsafe {
@@ -215,16 +215,16 @@ impl Driver {
         Ok(())
     }
 
-    /// The device's name, and its memory: what is free and what there is, in bytes.
+    /// The device's name, and its free and total memory in bytes.
     ///
     /// # Errors
-    /// A device that is lost.
+    /// A lost device.
     pub fn describe(&self) -> Result<(String, usize, usize)> {
         let (free, all) = self.context.mem_get_info().map_err(failed)?;
         Ok((self.context.name().map_err(failed)?, free, all))
     }
 
-    /// Bytes that the pool keeps for this program and nothing uses.
+    /// Unused bytes that the pool keeps for this program.
     fn given_back(&self) -> Result<usize> {
         let read = |attribute: sys::CUmemPool_attribute| -> std::result::Result<u64, DriverError> {
             let mut bytes = 0u64;
@@ -240,15 +240,15 @@ impl Driver {
         Ok(usize::try_from(kept.saturating_sub(used)).unwrap_or(usize::MAX))
     }
 
-    /// Waits until all that was asked for is done.
+    /// Waits until all launched work is done.
     ///
     /// # Errors
-    /// A kernel that failed.
+    /// A failed kernel.
     pub fn synchronize(&self) -> Result<()> {
         self.stream.synchronize().map_err(failed)
     }
 
-    /// Pinned memory for so many bytes that no other thread has.
+    /// Pinned memory for that many bytes, unused by other threads.
     fn landing(&self, bytes: usize) -> std::result::Result<Landing, DriverError> {
         let own = self.landings.lock().unwrap_or_else(PoisonError::into_inner).pop();
         match own {
@@ -292,7 +292,7 @@ impl Runtime for Driver {
         }
         let mut staging = self.staging.lock().unwrap_or_else(PoisonError::into_inner);
         if staging.used + from.len() > STAGING {
-            // What was staged has arrived then.
+            // What was staged has arrived by then.
             self.stream.synchronize().map_err(failed)?;
             staging.used = 0;
         }
@@ -311,14 +311,14 @@ impl Runtime for Driver {
         self.bind()?;
         let (from, stream) = (from.at(at, to.len())?, self.stream.cu_stream());
         let landing = (to.len() <= MOST_LANDED).then(|| self.landing(to.len()));
-        // Also where no more memory can be pinned.
+        // Also if no more memory can be pinned.
         let Some(Ok(landing)) = landing else {
             // SAFETY: the range was checked; `to` is borrowed until the copy is done.
             unsafe { result::memcpy_dtoh_async(to, from, stream) }.map_err(failed)?;
             return self.stream.synchronize().map_err(failed);
         };
-        // SAFETY: the range was checked, and the landing has as many bytes and is this thread's. Where a call
-        // fails it is not used again.
+        // SAFETY: the range was checked, and the landing has that many bytes and belongs to this thread. If a
+        // call fails, it is not used again.
         unsafe {
             let landed = std::slice::from_raw_parts_mut(landing.start, to.len());
             result::memcpy_dtoh_async(landed, from, stream).map_err(failed)?;
@@ -356,8 +356,8 @@ impl Runtime for Driver {
         let mut pointers: Vec<*mut c_void> =
             words.iter_mut().map(|word| std::ptr::from_mut(word).cast()).collect();
         let [x, y, z] = launch.grid;
-        // SAFETY: the kernel takes as many arguments, of the types that the caller gives them, which the
-        // tests on the emulator hold, and reaches the memory that they name.
+        // SAFETY: the kernel takes these arguments, of the types that the caller gives them, as the tests on
+        // the emulator check, and reaches only the memory that they name.
         let done = unsafe {
             result::launch_kernel(
                 function.cu_function(),
@@ -380,7 +380,7 @@ impl Drop for Driver {
     fn drop(&mut self) {
         if self.bind().is_ok() && self.stream.synchronize().is_ok() {
             let staging = self.staging.lock().unwrap_or_else(PoisonError::into_inner);
-            // SAFETY: it was allocated so, and all copies from it are done.
+            // SAFETY: it was allocated this way, and all copies from it are done.
             let _ = unsafe { result::free_host(staging.start.cast()) };
             let mut landings = self.landings.lock().unwrap_or_else(PoisonError::into_inner);
             landings.drain(..).for_each(Landing::free);
