@@ -1,11 +1,10 @@
 //! Invariants that hold after any fault.
 //!
-//! - the store opens, and its content is that of the last acknowledged step, or that of the
-//!   step in flight, whole
+//! - the store opens, and its content is exactly that of the last acknowledged step, or of the step in flight
 //! - older snapshots have the content of earlier steps, in their order
 //! - `verify` finds nothing wrong
-//! - the interrupted step can be done again, and the rest of the steps after it
-//! - in the end no unneeded file is left
+//! - the interrupted step can be repeated, and the remaining steps done after it
+//! - at the end no unneeded file is left
 
 use crate::Failure;
 use crate::work::{Context, Plan, State, Step};
@@ -15,17 +14,17 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
 
-/// What is looked at.
+/// What is checked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Depth {
     /// The current content, and `verify`.
     Current,
-    /// Every snapshot of the history as well.
+    /// Every snapshot of the history, too.
     History,
 }
 
-/// Looks at a store of which `acknowledged` steps are known to be done and the next one may be.
-/// Returns how many are done.
+/// Checks a store of which `acknowledged` steps are known to be done, and the next one may be. Returns how
+/// many are done.
 pub fn look(
     plan: &Plan,
     vfs: &Arc<dyn Vfs>,
@@ -51,7 +50,7 @@ pub fn look(
 
 fn position(plan: &Plan, acknowledged: usize, found: &State) -> Result<usize, Failure> {
     let before = plan.state(acknowledged).ok_or("no such step")?;
-    // An open store is at least created.
+    // An open store has at least been created.
     let Some(difference) = before.difference(found) else { return Ok(acknowledged.max(1)) };
     match plan.state(acknowledged + 1).map(|after| after.difference(found)) {
         Some(None) => Ok(acknowledged + 1),
@@ -63,7 +62,7 @@ fn position(plan: &Plan, acknowledged: usize, found: &State) -> Result<usize, Fa
     }
 }
 
-/// Snapshots, oldest first, are states of the plan in ascending order.
+/// Checks that snapshots, oldest first, are states of the plan in ascending order.
 fn history(plan: &Plan, store: &Store, newest: &State, done: usize) -> Result<(), Failure> {
     let mut numbers: Vec<u64> = store.history()?.iter().map(|h| h.number).collect();
     numbers.reverse();
@@ -88,7 +87,7 @@ fn history(plan: &Plan, store: &Store, newest: &State, done: usize) -> Result<()
     }
 }
 
-/// `verify` finds nothing wrong in any snapshot.
+/// Checks that `verify` finds nothing wrong in any snapshot.
 pub fn sound(store: &Store) -> Result<VerifyReport, Failure> {
     let report =
         store.verify(VerifyOptions { all_snapshots: true, ..VerifyOptions::default() }, &mut |_| {})?;
@@ -98,7 +97,7 @@ pub fn sound(store: &Store) -> Result<VerifyReport, Failure> {
     }
 }
 
-/// Does the steps from `from` on, and looks at the end.
+/// Does the steps from `from` on, and checks the result.
 pub fn finish(plan: &Plan, vfs: &Arc<dyn Vfs>, path: &Path, from: usize) -> Result<(), Failure> {
     let mut context = Context::new(Arc::clone(vfs), path);
     for (i, step) in plan.steps.iter().enumerate().skip(from) {
@@ -112,8 +111,7 @@ pub fn finish(plan: &Plan, vfs: &Arc<dyn Vfs>, path: &Path, from: usize) -> Resu
     tidy(vfs, context.store()?)
 }
 
-/// After a collection nothing is left in the work folder but locks, and no file is there
-/// that no snapshot needs.
+/// After a collection only locks are left in the work folder, and every file is needed by some snapshot.
 fn tidy(vfs: &Arc<dyn Vfs>, store: &Store) -> Result<(), Failure> {
     let before = State::read(&*store.snapshot()?)?;
     let report = store.collect(GcOptions {
@@ -145,7 +143,7 @@ fn tidy(vfs: &Arc<dyn Vfs>, store: &Store) -> Result<(), Failure> {
     Ok(())
 }
 
-/// An error of a step, with its number and name.
+/// An error of a step, with the step's number and name.
 pub fn in_step(i: usize, step: &Step, e: &Failure) -> Failure {
     format!("step {i} ({}): {e}", step.name()).into()
 }

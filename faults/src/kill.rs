@@ -8,11 +8,11 @@ use std::time::Duration;
 /// When a child is killed.
 #[derive(Debug, Clone, Copy)]
 enum Aim {
-    /// So long after its start.
+    /// This long after its start.
     Time(Duration),
-    /// So long after it begins a step.
+    /// This long after it begins a step.
     Step(usize, Duration),
-    /// At this change of the medium, by itself.
+    /// At this change of the medium, by its own hand.
     Change(u64),
 }
 
@@ -31,7 +31,7 @@ pub fn run(seed: u64, options: &CycleOptions, stop: &Stop) -> Report {
     report.finish()
 }
 
-/// A folder in memory where there is one: a killed process leaves the same there, and faster.
+/// A folder in memory if possible: a killed process leaves the same behind there, and faster.
 pub(crate) fn temporary() -> std::io::Result<tempfile::TempDir> {
     let memory = Path::new("/dev/shm");
     if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() }
@@ -48,7 +48,7 @@ fn aim(bench: &Bench, random: &mut Random) -> Aim {
     }
 }
 
-/// One cycle; `true` if the workload is done and the store was looked at to the end.
+/// One cycle; `true` if the workload is done and the store passed the final check.
 fn one(
     bench: &mut Bench,
     aim: Aim,

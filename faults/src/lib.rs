@@ -1,10 +1,10 @@
 //! Faults: crashes, failing disks and concurrent processes against a store, checked with a model.
 //!
 //! [`work`] is a workload with its model, [`check`] compares a store with it. [`disk`] is a disk in memory
-//! that knows what a loss of power may leave of it. The other modules bring the store down, each in its way,
-//! and check what is left.
+//! that knows what a power loss may leave behind. The other modules bring the store down, each in its
+//! way, and check what is left.
 
-/// Operations of a file system that are those of the field `disk`, each a step of its kind.
+/// File system operations that are forwarded to the field `disk`, each a step of its kind.
 macro_rules! steps {
     ($($kind:ident: $method:ident($($arg:ident: $type:ty),+) -> $result:ty;)+) => {
         $(fn $method(&self, $($arg: $type),+) -> io::Result<$result> {

@@ -94,7 +94,7 @@ fn run(kind: &str, args: &Args) -> Result<bool, Failure> {
     Ok(reports.iter().all(Report::is_good) && !Stop::interrupted())
 }
 
-/// What is to happen to the disk of a server.
+/// What happens to the disk of a server.
 fn fault(args: &Args) -> Result<Option<process::Fault>, Failure> {
     if let Some(at) = args.get("--die-at")? {
         return Ok(Some(process::Fault::Die { at, after: args.has("--after") }));
@@ -128,7 +128,7 @@ fn suite(args: &Args, seed: Option<u64>) -> Result<Suite, Failure> {
     Ok(s)
 }
 
-/// One image or one failure again, if the words name one.
+/// Repeats one image or one failure, if the words name one.
 fn replay(kind: &str, args: &Args, suite: &Suite) -> Result<Option<bool>, Failure> {
     let outcome = match kind {
         "sim" => match (args.get("--at")?, args.get("--image")?) {

@@ -1,4 +1,4 @@
-//! Seeded random numbers, the same on every platform, so that a failure can be run again.
+//! Seeded random numbers, the same on every platform, so that a failure can be reproduced.
 
 use gstore_core::{MIX_STEP, mix};
 
@@ -7,7 +7,7 @@ use gstore_core::{MIX_STEP, mix};
 pub struct Random(u64);
 
 impl Random {
-    /// A generator whose numbers follow from the seed.
+    /// A generator for a seed.
     pub fn new(seed: u64) -> Self {
         Random(seed.wrapping_mul(MIX_STEP) ^ 0x5851_f42d_4c95_7f2d)
     }
@@ -39,12 +39,12 @@ impl Random {
         range.start + self.below(range.end.saturating_sub(range.start))
     }
 
-    /// True in `percent` of a hundred cases.
+    /// True with a probability of `percent` percent.
     pub fn chance(&mut self, percent: u64) -> bool {
         self.below(100) < percent
     }
 
-    /// Some of the items, in their order; at least one if there is one.
+    /// Some of the items, in order; at least one if there are any.
     pub fn some<T: Clone>(&mut self, items: &[T], percent: u64) -> Vec<T> {
         let mut out: Vec<T> = items.iter().filter(|_| self.chance(percent)).cloned().collect();
         if out.is_empty()

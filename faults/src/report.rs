@@ -10,11 +10,11 @@ use std::time::{Duration, Instant};
 pub struct Report {
     /// The kind.
     pub name: String,
-    /// Why it was not done.
+    /// Why it was skipped.
     pub skipped: Option<String>,
-    /// What was counted.
+    /// The counts.
     pub counts: BTreeMap<String, u64>,
-    /// What should not have happened, each with what is needed to run it again.
+    /// Anomalies, each with what is needed to reproduce it.
     pub anomalies: Vec<String>,
     /// How long it took.
     pub seconds: f64,
@@ -22,11 +22,11 @@ pub struct Report {
     start: Option<Instant>,
 }
 
-/// Anomalies that are kept; all are counted.
+/// Anomalies that are kept; all of them are counted.
 const KEPT: usize = 50;
 
 impl Report {
-    /// An empty report; the time starts now.
+    /// An empty report; the clock starts now.
     pub fn new(name: &str) -> Self {
         Report {
             name: name.to_owned(),
@@ -38,7 +38,7 @@ impl Report {
         }
     }
 
-    /// A report that says why nothing was done.
+    /// A report that says why the run was skipped.
     pub fn skipped(name: &str, why: impl Into<String>) -> Self {
         Report { skipped: Some(why.into()), ..Report::new(name) }
     }
@@ -48,7 +48,7 @@ impl Report {
         *self.counts.entry(what.to_owned()).or_default() += n;
     }
 
-    /// Something that should not have happened.
+    /// Adds an anomaly.
     pub fn anomaly(&mut self, text: impl Into<String>) {
         let text = text.into();
         eprintln!("{}: ANOMALY {text}", self.name);
@@ -58,7 +58,7 @@ impl Report {
         }
     }
 
-    /// Adds what another thread found.
+    /// Adds the findings of another thread.
     pub fn merge(&mut self, other: Report) {
         for (what, n) in other.counts {
             self.count(&what, n);
@@ -67,14 +67,14 @@ impl Report {
         self.anomalies.truncate(KEPT);
     }
 
-    /// The end; the time stops.
+    /// Ends it; the clock stops.
     pub fn finish(mut self) -> Self {
         self.counts.entry("anomalies".into()).or_default();
         self.seconds = self.start.map_or(0.0, |s| s.elapsed().as_secs_f64());
         self
     }
 
-    /// Whether nothing was wrong.
+    /// Whether there are no anomalies.
     pub fn is_good(&self) -> bool {
         self.anomalies.is_empty()
     }
@@ -98,7 +98,7 @@ pub struct Stop {
 }
 
 impl Stop {
-    /// After so long; never for `None`.
+    /// After this long; never for `None`.
     pub fn after(time: Option<Duration>) -> Self {
         Stop { end: time.and_then(|t| Instant::now().checked_add(t)) }
     }
@@ -113,7 +113,7 @@ impl Stop {
         STOPPED.load(Ordering::SeqCst)
     }
 
-    /// Interrupts the program: runs end after what they are at.
+    /// Interrupts the program: runs end after their current work.
     pub fn interrupt() {
         STOPPED.store(true, Ordering::SeqCst);
     }

@@ -1,4 +1,4 @@
-//! Power loss on the simulated disk, at every operation, with every choice of changes that were not durable.
+//! Power loss on the simulated disk, at every operation, with every fate of changes that were not durable.
 
 use crate::check::{self, Depth, guarded};
 use crate::disk::{Image, Op, Pending, Replay, SimDisk, choices, images};
@@ -14,20 +14,20 @@ use std::sync::{Arc, Mutex, PoisonError};
 pub struct SimOptions {
     /// Steps of the workload.
     pub steps: usize,
-    /// Images of a point of the record at most.
+    /// Images per point of the record at most.
     pub images: u64,
-    /// In one of this many images the work goes on to its end.
+    /// In one of this many images the work continues to its end.
     pub onward: u64,
     /// Threads.
     pub threads: usize,
 }
 
-/// Where the store lies on the disk.
+/// Folder of the store on the disk.
 pub fn path() -> PathBuf {
     PathBuf::from("/store")
 }
 
-/// Does a plan on an empty disk, and records it.
+/// Runs a plan on an empty disk, and records it.
 pub fn record(plan: &Plan) -> Result<(SimDisk, Vec<Image>), Failure> {
     let disk = SimDisk::new();
     let vfs: Arc<dyn Vfs> = Arc::new(disk.clone());
@@ -37,7 +37,7 @@ pub fn record(plan: &Plan) -> Result<(SimDisk, Vec<Image>), Failure> {
         before.push(disk.image());
         guarded(|| step.run(&mut context)).map_err(|e| check::in_step(i, step, &e))?;
         disk.mark(i + 1);
-        // A step alone, without any fault, must do what the model says.
+        // A step alone, without any fault, must match the model.
         let after = SimDisk::from_image(&disk.image());
         let vfs: Arc<dyn Vfs> = Arc::new(after);
         let done = check::look(plan, &vfs, &path(), i + 1, Depth::Current)
@@ -51,7 +51,7 @@ pub fn record(plan: &Plan) -> Result<(SimDisk, Vec<Image>), Failure> {
     Ok((disk, before))
 }
 
-/// One seed: records the workload, then looks at images of every point of it.
+/// One seed: records the workload, then checks images of every point of it.
 pub fn run(seed: u64, options: &SimOptions, stop: &Stop, report: &mut Report) {
     let plan = Plan::new(seed, options.steps);
     let trace = match record(&plan) {
@@ -75,7 +75,7 @@ pub fn run(seed: u64, options: &SimOptions, stop: &Stop, report: &mut Report) {
     report.merge(found.into_inner().unwrap_or_else(PoisonError::into_inner));
 }
 
-/// Every point that is this thread's.
+/// Every point that belongs to this thread.
 fn walk(
     plan: &Plan,
     trace: &[Op],
@@ -127,7 +127,7 @@ fn walk(
     }
 }
 
-/// Which images of a point are looked at: all, or nothing kept, everything kept, and some others.
+/// Which images of a point are checked: all, or nothing kept, everything kept, and some others.
 fn numbers(all: u64, most: u64, seed: u64, at: usize) -> Vec<u64> {
     if all <= most {
         return (0..all).collect();
@@ -140,25 +140,25 @@ fn numbers(all: u64, most: u64, seed: u64, at: usize) -> Vec<u64> {
     out
 }
 
-/// Looks at an image, and perhaps goes on with the work from there.
+/// Checks an image, and sometimes continues the work from there.
 fn examine(plan: &Plan, image: &Image, acknowledged: usize, onward: bool) -> Result<(), Failure> {
     let vfs: Arc<dyn Vfs> = Arc::new(SimDisk::from_image(image));
     let depth = if onward { Depth::History } else { Depth::Current };
     let done = check::look(plan, &vfs, &path(), acknowledged, depth)?;
     if onward {
-        // The interrupted step is done again, also where it was done already.
+        // The interrupted step is repeated, even if it was done already.
         check::finish(plan, &vfs, &path(), acknowledged.min(done))?;
     }
     Ok(())
 }
 
-/// The process is killed here, the interrupted step is done by another one, and then the power is lost: what
-/// the second one acknowledged must be there.
+/// The process is killed here, another one does the interrupted step, and then power is lost: what the second
+/// one acknowledged must still be there.
 fn killed(plan: &Plan, replay: &Replay) -> Result<(), Failure> {
     let disk = SimDisk::from_image(&replay.live());
     let vfs: Arc<dyn Vfs> = Arc::new(disk.clone());
     let mut context = Context::new(Arc::clone(&vfs), &path());
-    // A store that is there is opened and not made, so only the next change can acknowledge it.
+    // An existing store is opened, not created, so only the next change can acknowledge it.
     let from = replay.acknowledged;
     let to = (from.max(1) + 1).min(plan.steps.len());
     for (i, step) in plan.steps.iter().enumerate().take(to).skip(from) {
@@ -174,7 +174,7 @@ fn killed(plan: &Plan, replay: &Replay) -> Result<(), Failure> {
     if done == to { Ok(()) } else { Err(format!("{done} steps are done, expected {to}").into()) }
 }
 
-/// A kill at a point of the record again.
+/// Repeats a kill at a point of the record.
 pub fn replay_killed(seed: u64, at: usize, options: &SimOptions) -> Result<(), Failure> {
     let plan = Plan::new(seed, options.steps);
     let (disk, _) = record(&plan)?;
@@ -186,7 +186,7 @@ pub fn replay_killed(seed: u64, at: usize, options: &SimOptions) -> Result<(), F
     guarded(|| killed(&plan, &replay))
 }
 
-/// One image again, in words.
+/// Repeats one image, given in words.
 pub fn replay(seed: u64, at: usize, number: u64, options: &SimOptions) -> Result<(), Failure> {
     let plan = Plan::new(seed, options.steps);
     let (disk, _) = record(&plan)?;

@@ -1,8 +1,8 @@
 //! Readers, a writer, a compactor and a collector at the same time, checked by snapshot.
 //!
-//! The model of a change is there before the change is made. A reader takes a snapshot, reads all of it, and
-//! learns afterwards which change that snapshot is the last of: from the numbers that the writer's changes
-//! got. Compacting and collecting make snapshots of their own and change no content.
+//! The model of a change exists before the change is made. A reader takes a snapshot, reads all of it, and
+//! learns afterwards which change was the last in that snapshot, from the snapshot numbers of the writer's
+//! changes. Compaction and collection make snapshots of their own and change no content.
 
 use crate::check::guarded;
 use crate::work::{Context, State, Step, Workload};
@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// How much is done.
+/// How much is tried.
 #[derive(Debug, Clone, Copy)]
 pub struct SoakOptions {
     /// How long.
@@ -24,19 +24,19 @@ pub struct SoakOptions {
     pub readers: usize,
 }
 
-/// What the writer has said.
+/// What the writer has reported.
 #[derive(Debug, Default)]
 struct Model {
     /// The content after each change, by its number.
     states: BTreeMap<u64, Arc<State>>,
-    /// Finished changes: their numbers, with the number of the current snapshot before and after.
+    /// Finished changes: their indices, with the number of the current snapshot before and after.
     done: BTreeMap<u64, (u64, u64)>,
 }
 
 #[derive(Debug)]
 struct Shared {
     model: Mutex<Model>,
-    /// The change that was begun last.
+    /// The change that began last.
     begun: AtomicU64,
     end: AtomicBool,
     report: Mutex<Report>,
@@ -45,7 +45,7 @@ struct Shared {
 /// Snapshots that an anomaly lists.
 const HISTORY: usize = 8;
 
-/// Contents that are remembered.
+/// Contents that are kept.
 const STATES: u64 = 4_000;
 
 impl Shared {
@@ -63,8 +63,8 @@ impl Shared {
         f(&mut self.report.lock().unwrap_or_else(PoisonError::into_inner));
     }
 
-    /// Contents that snapshot `number` may have, taken when at most change `begun` was begun; `None`
-    /// while that is not known.
+    /// Contents that snapshot `number` may have if it was taken when change `begun` at most had begun; `None`
+    /// while that is unknown.
     fn contents(&self, number: u64, begun: u64) -> Option<Vec<Arc<State>>> {
         let model = self.model();
         if !model.done.contains_key(&begun) {
@@ -73,7 +73,7 @@ impl Shared {
         let before = model.done.range(..=begun).rev().find(|(_, (_, after))| *after <= number);
         let last = before.map_or(0, |(change, _)| *change);
         let mut out: Vec<Arc<State>> = model.states.get(&last).cloned().into_iter().collect();
-        // A change that takes several snapshots: the ones between are before it or after it.
+        // A change that takes several snapshots: those in between have the content before it or after it.
         if let Some((from, to)) = model.done.get(&(last + 1))
             && *from < number
             && number < *to
@@ -131,7 +131,7 @@ pub fn run(seed: u64, options: &SoakOptions, stop: &Stop) -> Report {
     shared.report.into_inner().unwrap_or_else(PoisonError::into_inner).finish()
 }
 
-/// Does something again and again until the end or its first failure.
+/// Repeats something until the end or its first failure.
 fn until(shared: &Shared, what: &str, mut f: impl FnMut() -> Result<(), Failure>) {
     while !shared.end.load(Ordering::SeqCst) {
         match guarded(&mut f) {
@@ -169,7 +169,7 @@ fn compact(path: &Path) -> Result<(), Failure> {
     std::thread::sleep(Duration::from_millis(15));
     let options = CompactOptions { target_bytes: 1 << 20, max_dead_share: 0.1, ..CompactOptions::default() };
     match Store::open(path)?.compact(options, &mut |_| {}) {
-        // The collector looks at the work folders of compactors.
+        // The collector reads the work folders of compactors.
         Ok(_) | Err(CompactError::Busy) => Ok(()),
         Err(e) => Err(e.into()),
     }

@@ -1,4 +1,4 @@
-//! Suites: the short and the full form of every kind of run, and their written results.
+//! Suites: the short and the full form of every kind of run, and the pages of their results.
 
 use crate::fail::FailOptions;
 use crate::intent::IntentOptions;
@@ -11,28 +11,28 @@ use std::fmt::Write;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// How much of everything is done.
+/// How much is tried, for all kinds.
 #[derive(Debug, Clone)]
 pub struct Suite {
     /// The first seed.
     pub seed: u64,
     /// Workloads on the simulated disk.
     pub sim_seeds: u64,
-    /// What is done with each.
+    /// How much is tried with each.
     pub sim: SimOptions,
     /// Workloads with failing operations.
     pub fail_seeds: u64,
-    /// What is done with each.
+    /// How much is tried with each.
     pub fail: FailOptions,
     /// Pairs of commands.
     pub intent: IntentOptions,
     /// Kills.
     pub kill: CycleOptions,
-    /// Losses of power.
+    /// Power losses.
     pub power: CycleOptions,
     /// Size of the image that loses power.
     pub mebibytes: u64,
-    /// Servers under clients.
+    /// Servers with clients.
     pub serve: ServerOptions,
     /// Concurrent processes.
     pub soak: SoakOptions,
@@ -108,7 +108,7 @@ impl Suite {
     }
 }
 
-/// The kinds, in the order in which they run.
+/// The kinds, in the order of their runs.
 pub const KINDS: [&str; 7] = ["sim", "fail", "intent", "kill", "power", "serve", "soak"];
 
 /// Figures and anomalies as a page.

@@ -1,5 +1,5 @@
-//! Promise: whatever was acknowledged is there after a kill, a loss of power or an error of the medium at any
-//! instant, and whatever was not is absent or whole.
+//! Promise: whatever was acknowledged is there after a kill, a power loss or an error of the medium at any
+//! instant, and whatever was not is absent or complete.
 
 use gstore_faults::Stop;
 use gstore_faults::fail::{self, FailOptions};
@@ -15,7 +15,7 @@ fn good(kind: &str) {
     assert!(report.is_good(), "{:#?}", report.anomalies);
 }
 
-/// The random workloads rest on this: each step does what the model says, also where it was done before.
+/// The random workloads rely on this: each step does what the model says, even where it was done before.
 #[test]
 fn a_step_that_is_done_twice_is_done_once() {
     let append = |dataset: &str, ids: std::ops::Range<u64>| Step::Append {
@@ -82,8 +82,8 @@ fn commands_of_two_processes_change_what_they_were_told_to() {
     good("intent");
 }
 
-/// The tag is gone from what is visible, and comes back with a loss of power: a step that
-/// says it is done has to be.
+/// The tag is no longer visible, and comes back with a power loss: a step that reports that it is done has to
+/// be.
 #[test]
 fn a_flush_fails_while_a_tag_is_removed() {
     let options = FailOptions { steps: 18, stride: 1 };

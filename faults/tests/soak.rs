@@ -1,7 +1,7 @@
 //! Promise: readers see each snapshot as it was published, whatever other processes do meanwhile.
 //!
-//! A program of its own: a child that another test forks has this one's locks until it runs its own program,
-//! and a job that is started in that moment is refused.
+//! A program of its own: until a child that another test forks runs its own program, it holds this one's
+//! locks, and a job that is started in that moment is refused.
 
 use gstore_faults::suite::Suite;
 use gstore_faults::{Stop, soak};

@@ -1,5 +1,5 @@
-//! Promise: vectors that a job had computed of a dataset are never shown for the samples of another
-//! one that got its name.
+//! Promise: vectors that a job had computed for a dataset are never shown for the samples of another dataset
+//! that took over its name.
 
 use gstore_faults::disk::{Choice, Image, Pending, Replay, SimDisk};
 use gstore_faults::work::{Context, State, Step};
@@ -16,7 +16,7 @@ fn job(stop: Option<u64>) -> Step {
     Step::Job { features: vec![3], upto: u64::MAX, window: 5, stop, checkpoint: None }
 }
 
-/// A job that was interrupted, and another dataset in the place of its own.
+/// An interrupted job, and another dataset in place of the job's.
 fn begun() -> [Step; 5] {
     [Step::Create, append(0..10), job(Some(1)), Step::DropDataset("side".into()), append(100..110)]
 }
@@ -25,7 +25,7 @@ fn context(disk: &SimDisk) -> Context {
     Context::new(Arc::new(disk.clone()), &gstore_faults::sim::path())
 }
 
-/// Runs steps, and keeps what there must be after them.
+/// Runs steps, and keeps the expected content after them.
 fn run(context: &mut Context, expected: &mut State, steps: impl IntoIterator<Item = Step>) {
     for step in steps {
         step.run(context).unwrap();
@@ -75,7 +75,7 @@ fn nor_what_a_publish_that_was_cut_short_had_moved() {
     let mut replay = Replay::new(disk.image(), 0);
     let done = disk.trace().len();
     job(None).run(&mut now).unwrap();
-    // Killed with every file in its place, just before the commit.
+    // Killed with every file in place, just before the commit.
     let trace = disk.trace();
     let commit = trace.iter().rposition(|op| op.describe().ends_with("to /store/CURRENT")).unwrap();
     trace[done..commit].iter().for_each(|op| replay.apply(op));
@@ -83,7 +83,7 @@ fn nor_what_a_publish_that_was_cut_short_had_moved() {
 
     let mut now = context(&disk);
     run(&mut now, &mut expected, [Step::DropDataset("side".into()), append(100..110)]);
-    // What a collection leaves that is killed in the middle of the job's folder.
+    // What a collection leaves that is killed while it removes the job's folder.
     let tmp = gstore_faults::sim::path().join("tmp");
     let folder = disk.list(&tmp).unwrap().into_iter().find(|name| name.starts_with("job-")).unwrap();
     disk.remove(&tmp.join(&folder).join("job.json")).unwrap();

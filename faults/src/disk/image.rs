@@ -1,4 +1,4 @@
-//! Images: disk states after a power loss, by a choice for each change that was not durable.
+//! Images: disk states after a power loss, given a fate for each change that was not durable.
 
 use super::{FileId, Node, Pending, Replay, write_into};
 use crate::Random;
@@ -10,13 +10,13 @@ use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 /// Sectors are written whole or not at all.
 const SECTOR: u64 = 512;
 
-/// Subsets of up to this many changes are all tried.
+/// Up to this many changes, all subsets are tried.
 pub const EXHAUSTIVE: usize = 12;
 
 /// Names and contents of a disk.
 #[derive(Debug, Clone, Default)]
 pub struct Image {
-    /// What each name leads to.
+    /// What each name refers to.
     pub names: BTreeMap<PathBuf, Node>,
     /// Contents.
     pub files: HashMap<FileId, Arc<Vec<u8>>>,
@@ -25,18 +25,18 @@ pub struct Image {
 /// Fate of a change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Choice {
-    /// It is gone.
+    /// It is lost.
     Lost,
-    /// It is there.
+    /// It is kept.
     Whole,
-    /// The length is there, the bytes are zero.
+    /// The length is kept, the bytes are zero.
     Zeros,
-    /// Some of its sectors are there, by this number.
+    /// Some of its sectors are kept, chosen by this number.
     Torn(u64),
 }
 
 impl Image {
-    /// A change of a name takes place.
+    /// Applies a change of a name.
     pub(super) fn rename(&mut self, change: &Pending) {
         match change {
             Pending::Link { path, from, node } => {
@@ -45,8 +45,8 @@ impl Image {
                 {
                     self.names.remove(from);
                 }
-                // A file has one name at a time: an older one that a lost change would
-                // have removed goes as well.
+                // A file has one name at a time: an older one that a lost change would have removed is
+                // removed too.
                 if let Node::File(_) = node {
                     self.names.retain(|_, other| other != node);
                 }
@@ -54,7 +54,7 @@ impl Image {
             }
             Pending::Unlink(path) => {
                 let full = self.names.range(path.clone()..).nth(1).is_some_and(|(p, _)| p.starts_with(path));
-                // A folder with something in it cannot go.
+                // A folder that is not empty cannot be removed.
                 if !full {
                     self.names.remove(path);
                 }
@@ -63,7 +63,7 @@ impl Image {
         }
     }
 
-    /// The image of a point of a record after a choice for each pending change.
+    /// The image at a point of a record, given a fate for each pending change.
     pub fn of(replay: &Replay, choices: &[Choice]) -> Image {
         let mut out = Image { names: replay.safe.names.clone(), files: HashMap::new() };
         let mut changed: HashMap<FileId, Vec<u8>> = HashMap::new();
@@ -90,7 +90,7 @@ impl Image {
         out
     }
 
-    /// What lies in a folder that is not there is not there either.
+    /// What lies in a missing folder is missing too.
     fn drop_orphans(&mut self) {
         let mut kept: BTreeMap<PathBuf, Node> = BTreeMap::new();
         for (path, node) in std::mem::take(&mut self.names) {
@@ -102,7 +102,7 @@ impl Image {
         self.names = kept;
     }
 
-    /// A digest of names and contents. `known` remembers those of contents.
+    /// A digest of names and contents. `known` caches those of contents.
     pub fn digest(&self, known: &mut HashMap<usize, (Arc<Vec<u8>>, u64)>) -> u64 {
         let mut hash = Xxh3::new();
         for (path, node) in &self.names {
@@ -110,7 +110,7 @@ impl Image {
             let content = match node {
                 Node::Folder => 1,
                 Node::File(id) => self.files.get(id).map_or(0, |c| {
-                    // Kept alive by the entry, so the address stays its own.
+                    // The entry keeps it alive, so its address is not reused.
                     let key = Arc::as_ptr(c) as usize;
                     if Arc::strong_count(c) == 1 {
                         return xxh3_64(c);
@@ -150,10 +150,10 @@ fn write_part(bytes: &mut Vec<u8>, offset: u64, data: &[u8], choice: Choice) {
     }
 }
 
-/// The choices of image `number` of a point.
+/// The fates of image `number` of a point.
 ///
-/// First come all subsets of the pending changes, if these are few, else some of them; then images in which
-/// some of the data is torn or zero.
+/// First come all subsets of the pending changes, or some if there are many; then images in which some of the
+/// data is torn or zero.
 pub fn choices(pending: &[Pending], number: u64, random: &mut Random) -> Vec<Choice> {
     let subsets = if pending.len() <= EXHAUSTIVE { 1u64 << pending.len() } else { 0 };
     let any = |random: &mut Random, change: &Pending| match (change, random.below(8)) {
@@ -178,7 +178,7 @@ pub fn choices(pending: &[Pending], number: u64, random: &mut Random) -> Vec<Cho
     }
 }
 
-/// How many images a point has: all subsets, and some more where there is data.
+/// The number of images of a point: all subsets, and some more if there is data.
 pub fn images(pending: &[Pending], most: u64) -> u64 {
     let data = pending.iter().filter(|p| !p.is_name()).count() as u64;
     let more = (data * 6).min(most);

@@ -1,13 +1,13 @@
-//! Simulated disk in memory, with a model of what a power loss may leave.
+//! Simulated disk in memory, with a model of what a power loss may leave behind.
 //!
 //! Model
-//! - content of a file is safe after the file's sync; before that every write may be lost, kept, torn at a
+//! - content of a file is durable after the file's sync; before that every write may be lost, kept, torn at a
 //!   multiple of 512 bytes, or have its length but zeros for data, each independently of the others
-//! - a name (creation, rename, removal, folder) is safe after a sync of its folder; before that each change
+//! - a name (creation, rename, removal, folder) is durable after its folder's sync; before that each change
 //!   may be lost or kept, independently of the others. A rename is atomic, also between folders, and a file
 //!   has one name at a time
-//! - what is inside a folder whose own name was lost is lost
-//! - locks go with the process: a new disk made from an image has none
+//! - the contents of a folder whose own name was lost are lost
+//! - locks end with the process: a new disk made from an image has none
 
 mod image;
 mod replay;
@@ -23,7 +23,7 @@ use std::sync::Arc;
 /// Number of a file, whatever its name.
 pub type FileId = u64;
 
-/// What a name leads to.
+/// What a name refers to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Node {
     /// A folder.
@@ -50,7 +50,7 @@ pub enum Op {
         offset: u64,
         /// The bytes.
         data: Arc<[u8]>,
-        /// Whether the file is written from start to end, so that neighbouring writes are one to the disk.
+        /// Whether the file is written sequentially, so that neighbouring writes are one for the disk.
         stream: bool,
     },
     /// A new length.
@@ -60,26 +60,26 @@ pub enum Op {
         /// The length.
         len: u64,
     },
-    /// A file's content is safe.
+    /// A file's content becomes durable.
     Sync(FileId),
-    /// A sync failed, and the system forgot what was not safe.
+    /// A sync failed, and the system dropped what was not durable.
     Forget(FileId),
-    /// Another name.
+    /// A rename.
     Rename {
         /// The old one.
         from: PathBuf,
         /// The new one.
         to: PathBuf,
     },
-    /// A name goes away.
+    /// A name is removed.
     Remove(PathBuf),
     /// A new folder.
     MakeFolder(PathBuf),
-    /// An empty folder goes away.
+    /// An empty folder is removed.
     RemoveFolder(PathBuf),
-    /// The names in a folder are safe.
+    /// The names in a folder become durable.
     SyncFolder(PathBuf),
-    /// So many steps of the workload are acknowledged.
+    /// That many steps of the workload are acknowledged.
     Mark(usize),
 }
 
@@ -104,7 +104,7 @@ impl Op {
     }
 }
 
-/// Writes into a copy of some bytes, which grow as needed.
+/// Writes into a copy of some bytes, which grows as needed.
 pub(crate) fn write_into(bytes: &mut Vec<u8>, offset: u64, data: &[u8]) {
     let (start, end) = (offset as usize, offset as usize + data.len());
     if bytes.len() < end {

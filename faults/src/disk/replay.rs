@@ -1,11 +1,11 @@
-//! Replay of recorded changes: at each point, which are durable and which are not.
+//! Replay of recorded changes: at each point, which are durable and which are pending.
 
 use super::{Choice, FileId, Image, Node, Op, write_into};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// A change that a loss of power may or may not leave.
+/// A change that a power loss may or may not leave behind.
 #[derive(Debug, Clone)]
 pub enum Pending {
     /// Bytes of a file.
@@ -16,7 +16,7 @@ pub enum Pending {
         offset: u64,
         /// The bytes.
         data: Vec<u8>,
-        /// Whether a neighbouring write joins this one.
+        /// Whether a neighbouring write is merged with this one.
         stream: bool,
     },
     /// A file's length.
@@ -26,16 +26,16 @@ pub enum Pending {
         /// The length.
         len: u64,
     },
-    /// A name leads to something; the file's old name, if it has one, goes.
+    /// A name refers to something; the file's old name, if any, is removed.
     Link {
         /// The name.
         path: PathBuf,
         /// The file's old name.
         from: Option<PathBuf>,
-        /// What it leads to.
+        /// What it refers to.
         node: Node,
     },
-    /// A name goes.
+    /// A name is removed.
     Unlink(PathBuf),
 }
 
@@ -55,7 +55,7 @@ impl Pending {
         }
     }
 
-    /// Whether it is about a name.
+    /// Whether it changes a name.
     pub fn is_name(&self) -> bool {
         matches!(self, Pending::Link { .. } | Pending::Unlink(_))
     }
@@ -77,20 +77,20 @@ impl Pending {
 /// The disk at a point of a record.
 #[derive(Debug, Clone, Default)]
 pub struct Replay {
-    /// What is safe.
+    /// What is durable.
     pub safe: Image,
-    /// What is not yet, in order.
+    /// What is pending, in order.
     pub pending: Vec<Pending>,
-    /// Steps that are acknowledged.
+    /// Number of acknowledged steps.
     pub acknowledged: usize,
     /// What processes see.
     live: Image,
-    /// Contents by file, also of those whose name is not safe yet.
+    /// Contents by file, including those whose name is not durable yet.
     contents: HashMap<FileId, Arc<Vec<u8>>>,
 }
 
 impl Replay {
-    /// A disk whose content is all safe.
+    /// A disk whose content is all durable.
     pub fn new(image: Image, acknowledged: usize) -> Self {
         let contents = image.files.clone();
         Replay { live: image.clone(), safe: image, pending: Vec::new(), acknowledged, contents }
@@ -104,12 +104,12 @@ impl Replay {
         Image { names: self.live.names.clone(), files: files.map(content).collect() }
     }
 
-    /// What is left when everything that is not safe is lost.
+    /// What is left when everything that is not durable is lost.
     pub fn nothing_kept(&self) -> Image {
         Image::of(self, &vec![Choice::Lost; self.pending.len()])
     }
 
-    /// The next change.
+    /// Applies the next change.
     pub fn apply(&mut self, op: &Op) {
         match op {
             Op::Create { path, id } => {
@@ -151,7 +151,7 @@ impl Replay {
     }
 
     fn sync_folder(&mut self, path: &Path) {
-        // A folder that is safely gone is gone with what was in it.
+        // Once a folder is durably removed, so are its contents.
         let gone: Vec<PathBuf> = self.gone_from(path);
         let mut later: Vec<Pending> = Vec::new();
         for change in std::mem::take(&mut self.pending) {
@@ -160,7 +160,7 @@ impl Replay {
                 continue;
             }
             if let Pending::Link { node: node @ Node::File(_), .. } = &change {
-                // Once a file safely has this name, its earlier ones are no longer possible.
+                // Once a file durably has this name, its earlier ones are no longer possible.
                 later.retain(|p| !matches!(p, Pending::Link { node: earlier, .. } if earlier == node));
             }
             self.safe.rename(&change);
@@ -197,7 +197,7 @@ impl Replay {
         self.pending.push(Pending::Data { id, offset, data: data.to_vec(), stream });
     }
 
-    /// The content of a file as far as it is safe.
+    /// The durable content of a file.
     pub(super) fn content(&self, id: FileId) -> Arc<Vec<u8>> {
         self.contents.get(&id).cloned().unwrap_or_default()
     }

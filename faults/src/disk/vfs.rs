@@ -8,7 +8,7 @@ use std::io::{self, Error, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
-/// A disk in memory. Clones are the same disk.
+/// A disk in memory. Clones share it.
 #[derive(Debug, Clone, Default)]
 pub struct SimDisk(Arc<Shared>);
 
@@ -19,7 +19,7 @@ struct Shared {
     hook: Mutex<Option<Hook>>,
 }
 
-/// Done before a lock is taken.
+/// Called before a lock is taken.
 struct Hook(Box<dyn FnMut(&Path) + Send>);
 
 impl std::fmt::Debug for Hook {
@@ -45,7 +45,7 @@ impl SimDisk {
         Self::default()
     }
 
-    /// A disk with the content of an image, all of it safe, and no lock held.
+    /// A disk with the content of an image, all of it durable, and no lock held.
     pub fn from_image(image: &Image) -> Self {
         let disk = SimDisk::new();
         {
@@ -70,7 +70,7 @@ impl SimDisk {
         Image { names: inner.names.clone(), files: files.map(|(id, c)| (*id, Arc::clone(c))).collect() }
     }
 
-    /// Records that so many steps are acknowledged.
+    /// Records that that many steps are acknowledged.
     pub fn mark(&self, steps: usize) {
         self.inner().trace.push(Op::Mark(steps));
     }
@@ -80,8 +80,7 @@ impl SimDisk {
         self.inner().trace.clone()
     }
 
-    /// Does something before any lock is taken, also by way of other clones; not before
-    /// those that it takes itself.
+    /// Calls something before any lock is taken, through any clone, except locks that the call itself takes.
     pub fn before_lock(&self, hook: impl FnMut(&Path) + Send + 'static) {
         *self.hook() = Some(Hook(Box::new(hook)));
     }
@@ -94,7 +93,7 @@ impl SimDisk {
         self.0.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Drops what is not safe of a file, as the system does after a failed sync.
+    /// Drops what is not durable of a file, as the system does after a failed sync.
     fn forget(&self, id: FileId) {
         let mut inner = self.inner();
         let old = inner.synced.get(&id).cloned().unwrap_or_default();
@@ -162,12 +161,12 @@ impl Inner {
     }
 }
 
-/// A file that is open, whatever becomes of its name.
+/// An open file, whatever becomes of its name.
 #[derive(Debug)]
 struct Handle {
     disk: SimDisk,
     id: FileId,
-    /// Where the next write of a stream goes.
+    /// Where the next sequential write goes.
     at: u64,
 }
 
@@ -252,7 +251,7 @@ impl SimDisk {
         Handle { disk: self.clone(), id, at: 0 }
     }
 
-    /// Forgets what is not safe of the file of this name.
+    /// Drops what is not durable of the file with this name.
     pub fn fail_sync(&self, path: &Path) {
         let id = self.inner().file(path);
         if let Ok(id) = id {

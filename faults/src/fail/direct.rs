@@ -1,4 +1,4 @@
-//! Faults of direct reads, past the page cache, while a store is looked at.
+//! Faults of direct reads, which bypass the page cache, while a store is checked.
 //!
 //! Invariants: a direct read that fails is repeated through the page cache, with the same result; bytes that
 //! differ from the file's are reported as damage, unless they are not needed; no wrong byte is kept.
@@ -14,20 +14,20 @@ use gstore_store::vfs::VfsRead;
 use std::io::{self, Error, ErrorKind};
 use std::sync::Arc;
 
-/// How a read past the system's memory goes wrong.
+/// How a direct read fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DirectFault {
-    /// The file system has no such reads for this file.
+    /// The file system does not support direct reads of this file.
     Missing,
-    /// It refuses one, as for places that it does not take.
+    /// It refuses one, as for an unsupported offset.
     Invalid,
     /// An error of the device.
     Device,
     /// The read ends early.
     Short,
-    /// A bit of what was read is another one.
+    /// One bit of the data is flipped.
     Flipped,
-    /// The second half of what was read was never written to memory.
+    /// The second half of the buffer was never written.
     Zeroed,
 }
 
@@ -42,12 +42,12 @@ impl DirectFault {
         DirectFault::Zeroed,
     ];
 
-    /// Whether a read says that it succeeded, with other bytes than the file has.
+    /// Whether a read reports success but returns other bytes than the file has.
     pub fn changes_bytes(self) -> bool {
         matches!(self, DirectFault::Flipped | DirectFault::Zeroed)
     }
 
-    /// Such a read of a file.
+    /// A read of a file with the fault.
     pub(super) fn read(self, buf: &mut [u8], file: &dyn VfsRead, offset: u64) -> io::Result<()> {
         let half = buf.len() / 2;
         match self {
@@ -71,7 +71,7 @@ impl DirectFault {
     }
 }
 
-/// Every way of going wrong, at every so manieth of the reads of a plan's last state.
+/// Every fault, at every `stride`-th read of a plan's last state.
 pub(super) fn run(
     (seed, plan): (u64, &Plan),
     end: &Image,
@@ -84,7 +84,7 @@ pub(super) fn run(
     for fault in DirectFault::ALL {
         let replay =
             |n: u64| format!("replay: faults fail --seed {seed} --steps {steps} --direct {fault:?} --n {n}");
-        // Seeds begin at different reads, so that a stride leaves none out for good.
+        // Seeds start at different reads, so that over many seeds a stride skips none.
         let mut n = seed % options.stride;
         let mut count = 0;
         while !stop.now() {
@@ -118,7 +118,7 @@ pub(super) fn run(
     }
 }
 
-/// One of them; `false` if there are fewer reads.
+/// One fault; `false` if there are fewer reads.
 fn one(image: &Image, expected: &State, fault: DirectFault, n: u64) -> Result<bool, Failure> {
     let failing = FailVfs::new(SimDisk::from_image(image), Fault::Direct(fault), n);
     let store = Store::open_on(Arc::new(failing.clone()), &path())?;
@@ -140,7 +140,7 @@ fn one(image: &Image, expected: &State, fault: DirectFault, n: u64) -> Result<bo
     Ok(failing.fired())
 }
 
-/// One of them again, in words.
+/// Repeats one fault, given in words.
 pub fn replay_direct(seed: u64, options: &FailOptions, fault: &str, n: u64) -> Result<(), Failure> {
     let fault = DirectFault::ALL
         .into_iter()

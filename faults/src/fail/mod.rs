@@ -1,8 +1,7 @@
 //! Failure of the N-th file operation, for every N, in every step of a workload.
 //!
-//! Invariants: no panic; an error says what failed; the store opens and nothing that was acknowledged is
-//! lost, also after a loss of power at once; the same process does the step again and succeeds, and what it
-//! then acknowledges is safe.
+//! Invariants: no panic; an error says what failed; the store opens and nothing acknowledged is lost, even if
+//! power is lost at once; the same process can repeat the step, and what it then acknowledges is durable.
 
 mod direct;
 mod vfs;
@@ -23,7 +22,7 @@ use std::sync::Arc;
 pub struct FailOptions {
     /// Steps of the workload.
     pub steps: usize,
-    /// Every so manieth operation fails; 1 for all.
+    /// One in this many operations fails; 1 for all.
     pub stride: u64,
 }
 
@@ -37,8 +36,8 @@ pub fn run(seed: u64, options: &FailOptions, stop: &Stop, report: &mut Report) {
     report.count("workloads", 1);
     for (i, image) in images.iter().take(plan.steps.len()).enumerate() {
         for fault in Fault::ALL {
-            // Different steps and seeds begin at different operations, so that a stride
-            // leaves none out for good.
+            // Different steps and seeds start at different operations, so that over many of them a stride
+            // skips none.
             let mut n = (seed + i as u64) % options.stride;
             while !stop.now() {
                 match guarded(|| one(&plan, image, i, fault, n)) {
@@ -85,7 +84,7 @@ pub fn one(plan: &Plan, image: &Image, i: usize, fault: Fault, n: u64) -> Result
     let after = after_power_loss(&disk, image);
     look(plan, &after, acknowledged).map_err(|e| format!("after a loss of power ({}): {e}", say(&result)))?;
     look(plan, &disk, acknowledged).map_err(|e| format!("in the same process ({}): {e}", say(&result)))?;
-    // A store that is there is opened and not made, so only the next change can acknowledge it.
+    // An existing store is opened, not created, so only the next change can acknowledge it.
     let last = if i == 0 { 1 } else { i };
     for step in plan.steps.iter().take(last + 1).skip(i) {
         guarded(|| step.run(&mut context)).map_err(|e| format!("the step again ({}): {e}", say(&result)))?;
@@ -111,7 +110,7 @@ fn look(plan: &Plan, disk: &SimDisk, acknowledged: usize) -> Result<usize, Failu
     check::look(plan, &vfs, &path(), acknowledged, Depth::Current)
 }
 
-/// The disk when everything that is not safe is lost.
+/// The disk when everything that is not durable is lost.
 fn after_power_loss(disk: &SimDisk, base: &Image) -> SimDisk {
     let mut replay = Replay::new(base.clone(), 0);
     for op in disk.trace() {
@@ -155,7 +154,7 @@ fn check_text(text: &str) -> Result<(), Failure> {
     }
 }
 
-/// One failure again, in words.
+/// Repeats one failure, given in words.
 pub fn replay(seed: u64, options: &FailOptions, step: usize, fault: &str, n: u64) -> Result<(), Failure> {
     let fault = Fault::ALL.into_iter().find(|f| format!("{f:?}") == fault).ok_or("no such fault")?;
     let plan = Plan::new(seed, options.steps);

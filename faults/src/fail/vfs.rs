@@ -12,24 +12,24 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 /// How an operation fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
-    /// Any operation, reading too, reports an error of the device, and does nothing.
+    /// Any operation, including reads, reports an error of the device and does nothing.
     Device,
-    /// An operation that needs space reports that there is none.
+    /// An operation that needs space reports that the disk is full.
     NoSpace,
-    /// From some operation on everything that needs space fails.
+    /// From some operation on, everything that needs space fails.
     Full,
-    /// A write does half of the work and says so; where nothing can be said, it is an error.
+    /// A write does half of the work and reports the number of bytes; where it cannot, it is an error.
     Short,
     /// A write does half of the work and reports an error.
     Torn,
-    /// A sync fails, and what was not safe of the file is gone.
+    /// A sync fails, and what was not durable of the file is lost.
     Sync,
-    /// A read past the system's memory goes wrong; ordinary ones do not.
+    /// A direct read fails; ordinary reads do not.
     Direct(DirectFault),
 }
 
 impl Fault {
-    /// All of them that any operation may meet.
+    /// All faults that an operation may meet.
     pub const ALL: [Fault; 6] =
         [Fault::Device, Fault::NoSpace, Fault::Full, Fault::Short, Fault::Torn, Fault::Sync];
 
@@ -43,7 +43,7 @@ impl Fault {
     }
 }
 
-/// What an operation does, as far as faults are concerned.
+/// What an operation does, as far as faults depend on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Read,
@@ -58,7 +58,7 @@ enum Kind {
 struct Trigger {
     fault: Fault,
     armed: AtomicBool,
-    /// Operations until the one that fails.
+    /// Operations left until the one that fails.
     left: AtomicU64,
     fired: AtomicBool,
 }
@@ -71,7 +71,7 @@ pub struct FailVfs {
 }
 
 impl FailVfs {
-    /// The operation after `n` others that this fault concerns will fail.
+    /// The operation after `n` others that this fault applies to will fail.
     pub fn new(disk: SimDisk, fault: Fault, n: u64) -> Self {
         let trigger = Trigger {
             fault,
@@ -82,17 +82,17 @@ impl FailVfs {
         FailVfs { disk, trigger: Arc::new(trigger) }
     }
 
-    /// Faults happen only while it is armed.
+    /// Faults occur only while it is armed.
     pub fn arm(&self, armed: bool) {
         self.trigger.armed.store(armed, Ordering::SeqCst);
     }
 
-    /// Whether it happened.
+    /// Whether the fault occurred.
     pub fn fired(&self) -> bool {
         self.trigger.fired.load(Ordering::SeqCst)
     }
 
-    /// Counts an operation; whether it is to fail.
+    /// Counts an operation; returns whether it is to fail.
     fn fails(&self, kind: Kind) -> bool {
         let t = &self.trigger;
         if !t.armed.load(Ordering::SeqCst) {
@@ -171,7 +171,7 @@ impl VfsRead for Reading {
     }
 }
 
-/// A file that is read past the system's memory.
+/// A file that is read directly, past the page cache.
 struct Direct(Box<dyn VfsRead>, FailVfs);
 
 impl VfsRead for Direct {
@@ -246,7 +246,7 @@ impl Vfs for FailVfs {
         }
         Ok(Some(Box::new(Direct(self.disk.open(path)?, self.clone()))))
     }
-    /// What is mapped counts as out of memory, so that readers read it ahead.
+    /// What is mapped is reported as not resident, so that readers read it ahead.
     fn map(&self, path: &Path, len: u64) -> io::Result<FileMap> {
         Ok(self.step(Kind::Read, || self.disk.map(path, len))?.out_of_memory())
     }

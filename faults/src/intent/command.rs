@@ -12,32 +12,32 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-/// The tag that the store has.
+/// The store's tag.
 pub(super) const KEPT: &str = "kept";
 
-/// The tag that a command sets.
+/// The tag that a command creates.
 const NEW: &str = "new";
 
-/// Versions of samples that `replace` brings.
+/// Versions of samples that `replace` adds.
 const VERSION: u32 = 9;
 
-/// Versions of the samples of the dataset that gets the name.
+/// Versions of the samples of the dataset that takes over the name.
 const OTHER: u32 = 7;
 
 /// The feature of the shard.
 const ATTACHED: usize = 1;
 
-/// The artifact and the view that the store has.
+/// The artifact and the view of the store.
 pub(super) const NAMED: &str = "named";
 
-/// The statement that the view gets.
+/// The new statement of the view.
 const STATEMENT: &str = "SELECT 9";
 
 /// The member whose losses are computed, and the members that are registered.
 const MEMBER: usize = 1;
 const MEMBERS: usize = 3;
 
-/// Something that a command is about.
+/// Something that a command refers to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Thing {
     Dataset,
@@ -46,30 +46,30 @@ pub(super) enum Thing {
     Ensemble,
     Artifact,
     View,
-    /// The tag that the store has.
+    /// The store's tag.
     Tag,
-    /// The snapshot that the tag is on.
+    /// The snapshot that the tag points to.
     Tagged,
     /// The snapshot that is current before both commands.
     Snapshot,
 }
 
-/// A command, in the words of its user. Those about a dataset are about "pool", but for `Add`.
+/// A command, in the words of its user. Commands about a dataset mean "pool", except `Add`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Command {
     /// Deletes rows by their ids.
     Delete(Vec<u64>),
-    /// Deletes the rows whose ids the dataset "side" has.
+    /// Deletes the rows whose ids are in the dataset "side".
     DeleteWhere,
     /// Purges rows by their ids.
     Purge(Vec<u64>),
-    /// Adds samples, in place of those that have their ids.
+    /// Adds samples, replacing those with the same ids.
     Replace(Vec<u64>),
     /// Adds samples to "side".
     Add(Vec<u64>),
     /// Drops the dataset.
     DropDataset,
-    /// Drops the dataset and makes one of other samples under its name.
+    /// Drops the dataset and creates one with other samples under its name.
     Remake,
     /// Drops a feature.
     DropFeature,
@@ -81,7 +81,7 @@ pub enum Command {
     Attach,
     /// Tags the current snapshot.
     Tag,
-    /// Removes the tag that the store has.
+    /// Removes the store's tag.
     Untag,
     /// Registers more members of the ensemble.
     Members,
@@ -89,31 +89,31 @@ pub enum Command {
     Losses,
     /// Drops the ensemble.
     DropEnsemble,
-    /// Publishes an artifact in place of the one that the store has.
+    /// Publishes an artifact in place of the store's.
     Artifact,
     /// Drops the artifact.
     DropArtifact,
-    /// Saves a view in place of the one that the store has.
+    /// Saves a view in place of the store's.
     View,
     /// Removes the view.
     DropView,
-    /// Goes back to the tag that the store has.
+    /// Reverts to the store's tag.
     Revert,
 }
 
-/// How a command ended.
+/// Outcome of a command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
-    /// As it was told.
+    /// It did what it was told.
     Done,
-    /// What it was told of is not there any more.
+    /// What it was told about no longer exists.
     Gone,
-    /// Another process is at work that it would disturb.
+    /// Another process is doing work that it would disturb.
     Busy,
 }
 
 impl Command {
-    /// One of each, about some of the ids.
+    /// One command of each kind, on some of the ids.
     pub(super) fn all(live: &[u64], random: &mut Random) -> Vec<Command> {
         let mut some = || random.some(live, 30);
         vec![
@@ -141,7 +141,7 @@ impl Command {
         ]
     }
 
-    /// What must be there when it commits.
+    /// What must exist when it commits.
     pub(super) fn needs(&self) -> Option<Thing> {
         match self {
             Command::DropFeature => Some(Thing::Feature),
@@ -158,7 +158,7 @@ impl Command {
         }
     }
 
-    /// What it takes away.
+    /// What it removes.
     pub(super) fn removes(&self) -> &'static [Thing] {
         match self {
             Command::DropDataset | Command::Remake => &[Thing::Dataset, Thing::Feature],
@@ -167,16 +167,16 @@ impl Command {
             Command::Purge(_) => &[Thing::Snapshot, Thing::Tag, Thing::Tagged],
             Command::Untag => &[Thing::Tag],
             Command::DropEnsemble => &[Thing::Ensemble],
-            // What is published in place of another one has its name, and is not what was meant.
+            // What replaces something has its name, and is not what was meant.
             Command::Artifact | Command::DropArtifact => &[Thing::Artifact],
             Command::View | Command::DropView => &[Thing::View],
-            // The view and the artifact of the store came after the tag.
+            // The view and the artifact of the store are newer than the tag.
             Command::Revert => &[Thing::Artifact, Thing::View],
             _ => &[],
         }
     }
 
-    /// Whether another one is refused while this one is at work.
+    /// Whether the other command is refused while this one is at work.
     pub(super) fn keeps_out(&self, other: &Command) -> bool {
         match self {
             Command::Compact | Command::Purge(_) | Command::Revert => {
@@ -194,7 +194,7 @@ impl Command {
         }
     }
 
-    /// Does it.
+    /// Runs it.
     pub(super) fn run(&self, store: &Store) -> Result<Outcome, Failure> {
         self.carry_out(store).or_else(|e| refused(&e).ok_or_else(|| format!("{self:?}: {e}").into()))
     }
@@ -239,7 +239,7 @@ impl Command {
         Ok(Outcome::Done)
     }
 
-    /// Does it to the model. `before` is the content before both commands; what is purged is added to
+    /// Applies it to the model. `before` is the content before both commands; what is purged is added to
     /// `purged`.
     pub(super) fn apply(&self, state: &mut State, before: &State, purged: &mut BTreeSet<(String, u64)>) {
         let pool = || "pool".to_owned();
@@ -307,14 +307,14 @@ impl Command {
     }
 }
 
-/// Ids of the dataset that gets the name.
+/// Ids of the dataset that takes over the name.
 const REMADE: [u64; 12] = [0, 1, 2, 3, 4, 5, 6, 7, 8, 900, 901, 902];
 
-/// The checkpoint that the shard brings.
+/// The checkpoint of the shard.
 const CHECKPOINT: u8 = 2;
 
-/// Finds rows by ids, or those whose ids "side" has, and deletes them; again where they changed in between,
-/// as `gstore delete` does.
+/// Finds rows by ids, or by the ids in "side", and deletes them; again if they changed in between, as `gstore
+/// delete` does.
 fn delete(store: &Store, ids: Option<&[u64]>, purge: bool) -> Result<Outcome, Failure> {
     let first = Arc::clone(store.snapshot()?.dataset("pool")?);
     for _ in 0..10 {
@@ -347,7 +347,7 @@ fn samples(snapshot: &Snapshot, dataset: &str) -> Result<Vec<(u64, String)>, Fai
     Ok(out)
 }
 
-/// Adds samples, in place of those with their ids, to the dataset that has the name before the lock is there.
+/// Adds samples, replacing those with their ids, to the dataset that has the name before the lock is taken.
 fn add(store: &Store, dataset: &str, ids: &[u64], version: u32) -> Result<Outcome, Failure> {
     let seen = store.snapshot()?.dataset(dataset).ok().cloned();
     let started = start_append(store, dataset, IfChanged::Replace, false)?;
@@ -364,12 +364,12 @@ fn folder() -> PathBuf {
     path().with_file_name("shard")
 }
 
-/// Makes the shard that `Attach` attaches.
+/// Creates the shard that `Attach` attaches.
 pub(super) fn make_shard(store: &Store) -> Result<(), Failure> {
     shard::make(store, ATTACHED, CHECKPOINT, &folder())
 }
 
-/// How a command ended that an error refused; `None` where it should not have been.
+/// Outcome of a command that failed with an error; `None` for an unexpected error.
 fn refused(e: &Failure) -> Option<Outcome> {
     let gone = matches!(e.downcast_ref(), Some(ChangeError::Changed(_)))
         || matches!(e.downcast_ref(), Some(TagError::Changed(_)))

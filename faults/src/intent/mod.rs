@@ -1,12 +1,12 @@
-//! Pairs of commands of two processes, of which the second commits while the first waits.
+//! Pairs of commands of two processes: the second commits while the first waits.
 //!
-//! The first has found what it is to change and waits for the writer lock, the second commits, then the first
-//! goes on.
+//! The first has determined what to change and waits for the writer lock, the second commits, then the first
+//! continues.
 //!
-//! - ordered pairs, all of them or some, and every time that the first command takes the writer lock
-//! - the store then has what the commands were told in this order, by ids, names and conditions and not
-//!   by numbers of rows; what the first was told of and the second took away is not replaced by
-//!   whatever has its name
+//! - ordered pairs, all or some of them, and each time that the first command takes the writer lock
+//! - the store then has what the commands were told in this order, by ids, names and conditions and not by
+//!   numbers of rows; if the second removes what the first was told about, the first takes nothing else with
+//!   the same name for it
 //! - a refused command changes nothing
 
 mod command;
@@ -25,33 +25,33 @@ use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// How much is done.
+/// How much is tried.
 #[derive(Debug, Clone, Copy)]
 pub struct IntentOptions {
-    /// Stores, each with its own commands.
+    /// Number of stores, each with its own commands.
     pub seeds: u64,
-    /// Pairs of each store at most, drawn by its seed.
+    /// Pairs of each store at most, drawn with its seed.
     pub pairs: usize,
     /// Threads to use.
     pub threads: usize,
 }
 
-/// A store, and what the commands are about.
+/// A store, and what the commands refer to.
 struct Base {
     image: Image,
     state: State,
-    /// What the tag of the store is on.
+    /// The content that the store's tag points to.
     tagged: State,
     commands: Vec<Command>,
 }
 
-/// Two commands that met.
+/// Two commands at once.
 struct Meeting {
     first: Outcome,
     second: Outcome,
 }
 
-/// All pairs on the stores of consecutive seeds.
+/// All pairs, on the stores of consecutive seeds.
 pub fn run(seed: u64, options: &IntentOptions, stop: &Stop) -> Report {
     let mut report = Report::new("intent");
     for seed in seed..seed + options.seeds {
@@ -87,9 +87,9 @@ fn pairs(seed: u64, base: &Base, options: &IntentOptions, stop: &Stop, report: &
     report.merge(found.into_inner().unwrap_or_else(PoisonError::into_inner));
 }
 
-/// Pairs of commands in random order, so many at most.
+/// Pairs of commands in random order, at most that many.
 fn draw(seed: u64, base: &Base, most: usize) -> Vec<(&Command, &Command)> {
-    // Between the two commands of a remake there is no dataset that another one could be told of.
+    // Between the two commands of a remake there is no dataset that the other command could refer to.
     let firsts = base.commands.iter().filter(|command| **command != Command::Remake);
     let mut all: Vec<_> = firsts.flat_map(|a| base.commands.iter().map(move |b| (a, b))).collect();
     let mut random = Random::of(&[seed, 37]);
@@ -113,7 +113,7 @@ impl Meeting {
     }
 }
 
-/// Two commands, for each time that the first takes the writer lock.
+/// Two commands, once for each time that the first takes the writer lock.
 fn pair(base: &Base, first: &Command, second: &Command) -> Result<Vec<Meeting>, Failure> {
     let mut meetings = Vec::new();
     while let Some(met) =
@@ -124,8 +124,8 @@ fn pair(base: &Base, first: &Command, second: &Command) -> Result<Vec<Meeting>, 
     if meetings.is_empty() { Err("the first command takes no lock".into()) } else { Ok(meetings) }
 }
 
-/// The second command is done right before the first takes the writer lock for the n-th time; `None` if it
-/// does not take it so often.
+/// Runs the second command right before the first takes the writer lock for the n-th time; `None` if it takes
+/// it less often.
 fn meet(base: &Base, first: &Command, second: &Command, n: usize) -> Result<Option<Meeting>, Failure> {
     let disk = SimDisk::from_image(&base.image);
     let open = |disk: &SimDisk| Store::open_on(Arc::new(disk.clone()) as Arc<dyn Vfs>, &path());
@@ -193,7 +193,7 @@ fn compare(
 }
 
 impl Base {
-    /// A store with several files of everything, deleted rows, an ensemble, an artifact, a view, a tag and a
+    /// A store with several files of everything, deleted rows, an ensemble, an artifact, a view, a tag, and a
     /// shard that is not attached.
     fn new(seed: u64) -> Result<Base, Failure> {
         let mut random = Random::of(&[seed, 31]);

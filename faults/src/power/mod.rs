@@ -12,7 +12,7 @@ use crate::{Failure, Random, Report, Stop};
 use std::path::Path;
 use std::time::Duration;
 
-/// The cycles, on an image of some mebibytes; skipped where images cannot be mounted.
+/// The cycles, on an image of a few mebibytes; skipped where images cannot be mounted.
 pub fn run(seed: u64, mebibytes: u64, options: &CycleOptions, stop: &Stop) -> Report {
     let mut disk = match Mounted::new(mebibytes) {
         Ok(disk) => disk,
@@ -30,7 +30,7 @@ pub fn run(seed: u64, mebibytes: u64, options: &CycleOptions, stop: &Stop) -> Re
     report.finish()
 }
 
-/// One cycle; `true` if the workload is done and the store was looked at to the end.
+/// One cycle; `true` if the workload is done and the store passed the final check.
 fn one(
     bench: &mut Bench,
     disk: &mut Mounted,
@@ -42,7 +42,7 @@ fn one(
     let step = bench.acknowledged + random.below(bench.steps_left().min(5) as u64) as usize;
     child.wait_for(step, Duration::from_secs(20));
     std::thread::sleep(Duration::from_micros(random.below(60_000)));
-    // From here on no write reaches the image; what the child says after this was safe before.
+    // From here on no write reaches the image; what the child reports after this was durable before.
     let lost = disk.lose_power();
     let end = child.kill()?;
     lost?;

@@ -7,7 +7,7 @@ use std::process::Command;
 
 /// `FS_IOC_SHUTDOWN`: `_IOR('X', 125, __u32)`.
 const SHUTDOWN: rustix::ioctl::Opcode = rustix::ioctl::opcode::read::<u32>(b'X', 125);
-/// `EXT4_GOING_FLAGS_NOLOGFLUSH`: nothing more is written, not even the log.
+/// `EXT4_GOING_FLAGS_NOLOGFLUSH`: nothing more is written, including the log.
 const NO_LOG_FLUSH: u32 = 2;
 
 /// A mounted image. Unmounted and removed when it is dropped.
@@ -28,7 +28,7 @@ fn tool(program: &str, args: &[&str]) -> Result<String, String> {
 }
 
 impl Mounted {
-    /// Makes and mounts an image; an error says why that is not possible here.
+    /// Creates and mounts an image; an error says why that is not possible here.
     pub fn new(mebibytes: u64) -> Result<Self, String> {
         if !rustix::process::geteuid().is_root() {
             return Err("mounting an image needs root".into());
@@ -43,13 +43,13 @@ impl Mounted {
         let device = tool("losetup", &["-f", "--show", &name])?;
         let mut out = Mounted { folder, device: Some(device), mount, mounted: false };
         out.mount()?;
-        // Where the call is not known, nothing can be shown.
+        // If the call is not supported, nothing can be tested.
         out.lose_power().map_err(|e| format!("the file system cannot be shut down: {e}"))?;
         out.again().map_err(|e| e.to_string())?;
         Ok(out)
     }
 
-    /// The folder where its files are.
+    /// The folder with its files.
     pub fn folder(&self) -> &Path {
         &self.mount
     }
@@ -84,20 +84,20 @@ impl Mounted {
         Ok(())
     }
 
-    /// The power goes: no further byte reaches the image, and the log is not written.
+    /// Cuts the power: no further byte reaches the image, and the log is not written.
     pub fn lose_power(&self) -> Result<(), Failure> {
         let folder = fs_err::File::open(&self.mount)?;
         shutdown(folder.file())?;
         Ok(())
     }
 
-    /// The machine starts again: the log is replayed.
+    /// Restarts the machine: the log is replayed.
     pub fn again(&mut self) -> Result<(), Failure> {
         self.unmount()?;
         Ok(self.mount()?)
     }
 
-    /// Unmounts it and gives the loop device back.
+    /// Unmounts it and releases the loop device.
     pub fn close(&mut self) -> Result<(), Failure> {
         self.unmount()?;
         if let Some(device) = self.device.take() {

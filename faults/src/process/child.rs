@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
-/// What a child says.
+/// A message of a child.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Line {
     /// It begins a step.
@@ -20,7 +20,7 @@ pub enum Line {
     Done(usize),
 }
 
-/// A child at work.
+/// A running child.
 #[derive(Debug)]
 pub struct Child {
     process: std::process::Child,
@@ -34,14 +34,14 @@ pub struct Child {
 /// How a child ended.
 #[derive(Debug)]
 pub struct End {
-    /// Whether it came to its end by itself.
+    /// Whether it finished by itself.
     pub finished: bool,
-    /// What it said last on its error output.
+    /// The end of its error output.
     pub error: Option<String>,
 }
 
 impl Child {
-    /// Goes on with a workload; with `die`, it kills itself at that change of the medium.
+    /// Continues a workload; with `die`, it kills itself at that change of the medium.
     pub fn start(program: &Path, bench: &Bench, die: Option<u64>) -> Result<Child, Failure> {
         let mut command = Command::new(program);
         command.arg("child").arg("--dir").arg(&bench.path);
@@ -71,7 +71,7 @@ impl Child {
         Ok(Child { process, lines, acknowledged: from, begun: None })
     }
 
-    /// Waits until it begins a step, or so long, or until it is gone.
+    /// Waits until it begins a step, until a time has passed, or until it is gone.
     pub fn wait_for(&mut self, step: usize, most: Duration) {
         let end = Instant::now() + most;
         while self.begun.is_none_or(|b| b < step) {
@@ -90,7 +90,7 @@ impl Child {
         }
     }
 
-    /// Kills it, if it still lives, and hears what it had said.
+    /// Kills it, if it is still alive, and reads its remaining messages.
     pub fn kill(&mut self) -> Result<End, Failure> {
         let _ = self.process.kill();
         let status = self.process.wait()?;

@@ -17,7 +17,7 @@ use std::sync::Arc;
 /// How often stores are brought down, and with how much work.
 #[derive(Debug, Clone)]
 pub struct CycleOptions {
-    /// Kills, or losses of power.
+    /// Kills, or power losses.
     pub cycles: u64,
     /// Steps of a workload.
     pub steps: usize,
@@ -28,7 +28,7 @@ pub struct CycleOptions {
 }
 
 /// Brings down one store after the other, each until its work is done or it is bad. `one` is a cycle, and
-/// says whether the work is done; nothing where no cycle is possible any more.
+/// says whether the work is done; none if no cycle is possible any more.
 pub(crate) fn cycles(
     report: &mut Report,
     mut seed: u64,
@@ -67,26 +67,26 @@ pub(crate) fn cycles(
     }
 }
 
-/// A store on a real file system, and how far its workload is.
+/// A store on a real file system, and the progress of its workload.
 #[derive(Debug)]
 pub struct Bench {
     /// The workload.
     pub plan: Plan,
     /// The store's folder.
     pub path: PathBuf,
-    /// Steps that were acknowledged.
+    /// Acknowledged steps.
     pub acknowledged: usize,
-    /// Steps that were asked for.
+    /// Requested steps.
     length: usize,
 }
 
 impl Bench {
-    /// A fresh one, in a separate folder.
+    /// A new one, in a separate folder.
     pub fn new(path: PathBuf, seed: u64, steps: usize) -> Self {
         Bench { plan: Plan::new(seed, steps), path, acknowledged: 0, length: steps }
     }
 
-    /// Looks at what a fault has left. `true` if all steps are done; then they were looked at to the end.
+    /// Checks what a fault has left. `true` if all steps are done and passed the final check.
     pub fn examine(&mut self, random: &mut Random) -> Result<bool, Failure> {
         let vfs: Arc<dyn Vfs> = Arc::new(OsVfs);
         let depth = if random.chance(25) { Depth::History } else { Depth::Current };
@@ -98,12 +98,12 @@ impl Bench {
         Ok(true)
     }
 
-    /// Steps that are not acknowledged.
+    /// Steps that are not acknowledged yet.
     pub fn steps_left(&self) -> usize {
         self.plan.steps.len().saturating_sub(self.acknowledged)
     }
 
-    /// Where it is, for reports.
+    /// Its place, for reports.
     pub fn place(&self) -> String {
         format!(
             "seed {}, {} of {} steps acknowledged, in flight {:?}",
@@ -115,7 +115,7 @@ impl Bench {
     }
 }
 
-/// Removes a store, and keeps a copy of a bad one where there is a folder for those.
+/// Removes a store; a bad one is copied first, if there is a folder for bad stores.
 pub(crate) fn remove(store: &Path, keep: Option<&Path>) {
     if let (Some(folder), Some(name)) = (keep, store.file_name()) {
         let target = folder.join(format!("bad-{}", name.display()));

@@ -1,5 +1,5 @@
 //! The operating system's file system with a fault: the process dies at a chosen change, or changes fail for
-//! a while.
+//! some time.
 
 use gstore_store::FileMap;
 use gstore_store::vfs::*;
@@ -15,7 +15,7 @@ pub enum Fault {
     Die {
         /// Which one, from 1.
         at: u64,
-        /// When it is done, instead of before it.
+        /// Whether it dies after it, instead of before.
         after: bool,
     },
     /// Some changes fail.
@@ -24,12 +24,12 @@ pub enum Fault {
         at: u64,
         /// How many.
         changes: u64,
-        /// Those that need space, because there is none; else all of them, with an error of the device.
+        /// Only those that need space, as on a full disk; otherwise all, with an error of the device.
         full: bool,
     },
 }
 
-/// Counts changes, and has a fault at some of them.
+/// Counts changes, and injects a fault at some of them.
 #[derive(Debug, Clone)]
 pub(crate) struct FaultyVfs {
     disk: OsVfs,
@@ -37,7 +37,7 @@ pub(crate) struct FaultyVfs {
     done: Arc<AtomicU64>,
 }
 
-/// What a change is to the medium.
+/// What a change costs the medium.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
     /// It needs space.

@@ -1,4 +1,4 @@
-//! Checks of the store that a killed server leaves, read from its files.
+//! Checks of the store that a killed server leaves behind, read from its files.
 
 use super::model::{Found, Model, POOL, What, id, note, text};
 use crate::Failure;
@@ -7,10 +7,10 @@ use arrow_array::types::{Int64Type, UInt64Type};
 use gstore_store::{BlockBuffer, DatasetPart, FeaturePart, Snapshot, Store, Values};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Piece and place of every row.
+/// Piece and index of every row.
 type Samples = BTreeMap<u64, (u64, u64)>;
 
-/// Every upload that was acknowledged is there as it was sent, once; every other one is absent or whole.
+/// Checks that every acknowledged upload is stored once, as it was sent; any other is absent or complete.
 pub(super) fn look(model: &Model, store: &Store) -> Result<(), Failure> {
     let snapshot = store.snapshot()?;
     let Some(part) = snapshot.datasets().iter().find(|part| part.name == POOL) else {
@@ -70,7 +70,7 @@ fn samples(snapshot: &Snapshot, part: &DatasetPart) -> Result<Samples, Failure> 
     Ok(out)
 }
 
-/// The samples that have a vector of a feature, which is theirs.
+/// The samples that have a vector of a feature, checked to be theirs.
 fn vectors(snapshot: &Snapshot, part: &FeaturePart, what: What, samples: &Samples) -> Result<Found, Failure> {
     let (reader, dim) = (snapshot.open_feature(part)?, part.desc.dim() as usize);
     let live = reader.row_set()?;

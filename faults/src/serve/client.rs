@@ -12,7 +12,7 @@ use tonic::metadata::AsciiMetadataValue;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Request, Status};
 
-/// Bytes of a message that comes in.
+/// Bytes of an incoming message.
 const MESSAGE: usize = 64 << 20;
 
 /// A connection with a token.
@@ -39,7 +39,7 @@ impl Client {
         request
     }
 
-    /// Sends an upload, and hears what came of it.
+    /// Sends an upload, and returns the outcome.
     pub(super) async fn put(&self, what: &Value, batches: Vec<RecordBatch>) -> Result<Value, Status> {
         let mut what = what.clone();
         what["rows"] = json!(batches.iter().map(RecordBatch::num_rows).sum::<usize>());
@@ -54,7 +54,7 @@ impl Client {
         serde_json::from_slice(&result.app_metadata).map_err(|e| Status::data_loss(e.to_string()))
     }
 
-    /// All rows of an answer, which are of one snapshot.
+    /// All rows of an answer, which must be from one snapshot.
     pub(super) async fn get(&self, what: &Value) -> Result<Vec<RecordBatch>, Status> {
         let ticket = Ticket::new(what.to_string().into_bytes());
         let stream = self.inner.clone().do_get(self.request(ticket)).await?.into_inner();

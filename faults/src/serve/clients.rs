@@ -1,4 +1,4 @@
-//! Clients that put, at a server that is about to be killed, and check what they are told.
+//! Clients that upload to a server that is about to be killed, and check its answers.
 
 use super::client::Client;
 use super::model::{Model, What};
@@ -10,16 +10,16 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tonic::{Code, Status};
 
-/// How often an upload is sent again that another one was in the way of.
+/// How often an upload is sent again after a conflict with another one.
 const ATTEMPTS: u32 = 400;
-/// How long a server may take to be gone after a request to it broke off.
+/// How long a server may take to end after a request to it failed.
 const GONE: Duration = Duration::from_secs(10);
 
-/// What the disk of a server does.
+/// What happens to the disk of a server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Disk {
     Sound,
-    /// There is no space for a while.
+    /// It is full for a while.
     Full,
     /// Changes fail for a while.
     Failing,
@@ -31,7 +31,7 @@ pub(super) struct Life {
     pub(super) address: String,
     pub(super) token: String,
     pub(super) disk: Disk,
-    /// The server is killed, or about to be.
+    /// The server was killed, or is about to be.
     pub(super) gone: AtomicBool,
     wrong: Mutex<Vec<String>>,
     counts: Mutex<BTreeMap<&'static str, u64>>,
@@ -41,7 +41,7 @@ pub(super) struct Life {
 pub(super) enum Stopped {
     /// The server is gone.
     Gone,
-    /// Something that should not be.
+    /// An anomaly.
     Wrong(String),
 }
 
@@ -61,12 +61,12 @@ impl Life {
         *self.counts.lock().unwrap_or_else(PoisonError::into_inner).entry(what).or_default() += 1;
     }
 
-    /// What was counted.
+    /// The counts.
     pub(super) fn counts(&self) -> BTreeMap<&'static str, u64> {
         self.counts.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// What should not have happened.
+    /// The anomalies.
     pub(super) fn wrong(&self) -> Vec<String> {
         self.wrong.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -81,9 +81,9 @@ impl Life {
         }
     }
 
-    /// A request failed that must not: either the server is gone, or that is wrong.
+    /// A request that must not fail did: either the server is gone, or that is an anomaly.
     pub(super) async fn broken(&self, what: &str, status: &Status) -> Stopped {
-        // What a server says itself has no cause on this side, and a server that is killed says nothing.
+        // Errors that a server reports have no cause on this side, and a killed server reports none.
         let said = status.source().is_none() && !status.message().contains("EOF");
         let own = said && [Code::Internal, Code::Aborted].contains(&status.code());
         let lost = [Code::Unavailable, Code::Unknown, Code::Cancelled, Code::Internal, Code::Aborted];
@@ -107,7 +107,7 @@ impl Life {
     }
 }
 
-/// Sends the pieces of one writer, one after the other, until all are there.
+/// Sends the pieces of one writer, one after the other, until all are stored.
 pub(super) async fn write(life: &Life, model: &Model, writer: u64, writers: u64) {
     let work = async {
         let client = life.connect().await?;
@@ -143,7 +143,7 @@ async fn put(life: &Life, model: &Model, client: &Client, what: What, piece: u64
                 });
                 return Ok(());
             }
-            // Another one is at work on the feature, or has made it meanwhile.
+            // Another upload is writing the feature, or has just created it.
             Err(status) if status.code() == Code::Aborted => life.count("uploads in the way of another"),
             Err(status) if life.disk != Disk::Sound && status.code() == Code::ResourceExhausted => {
                 life.count("uploads refused by a full disk");
@@ -158,7 +158,7 @@ async fn put(life: &Life, model: &Model, client: &Client, what: What, piece: u64
     Err(Stopped::Wrong(format!("{what:?} of piece {piece} were refused {ATTEMPTS} times")))
 }
 
-/// What an upload says of itself.
+/// An upload's description of itself.
 fn said(model: &Model, what: What, piece: u64, before: bool, told: &Value) -> Result<(), String> {
     let rows = if what == What::Samples { &told["added"] } else { &told["rows"] };
     if told["repeated"] == json!(true) && !before {

@@ -1,11 +1,11 @@
-//! A server under clients that put and read, killed cycle after cycle on the same store, also on a disk that
-//! fails.
+//! A server with clients that upload and read, killed cycle after cycle on the same store, also on a failing
+//! disk.
 //!
-//! - an upload that was acknowledged is there as it was sent, once; one that was not is absent or whole, and
-//!   sending it again with its key makes it whole once
-//! - every answer is of one snapshot, which has what was acknowledged before it was asked for
-//! - a disk without space disturbs no reader, and one that fails no upload that comes after
-//! - features of one label are one feature, also where two clients begin it at once
+//! - an acknowledged upload is stored once, as it was sent; any other is absent or complete, and sending it
+//!   again with its key makes it complete, once
+//! - every answer is from one snapshot, which has everything acknowledged before the request
+//! - a full disk disturbs no reader, and a failing one no later upload
+//! - features with one label are one feature, even if two clients create it at once
 
 mod check;
 mod client;
@@ -30,14 +30,14 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 use tokio::runtime::{Builder, Runtime};
 
-/// How much is done.
+/// How much is tried.
 #[derive(Debug, Clone)]
 pub struct ServerOptions {
-    /// Lives of servers.
+    /// Number of lives of servers.
     pub cycles: u64,
     /// Pieces that clients send to a store: samples, their vectors and their losses.
     pub pieces: u64,
-    /// Clients that put, and as many that read.
+    /// Clients that upload, and as many that read.
     pub clients: u64,
     /// The `faults` program, for the servers.
     pub program: PathBuf,
@@ -47,9 +47,9 @@ pub struct ServerOptions {
 
 /// How long clients have to notice that their server is gone.
 const NOTICE: Duration = Duration::from_secs(30);
-/// How long a server lives that does not kill itself, at most, in milliseconds.
+/// The longest life of a server that does not kill itself, in milliseconds.
 const LIFE: u64 = 700;
-/// How long the last server of a store has for all that is left.
+/// How long the last server of a store has for the remaining work.
 const END: Duration = Duration::from_secs(180);
 
 /// A store, and what its clients know.
@@ -73,7 +73,7 @@ fn lives(seed: u64, options: &ServerOptions, stop: &Stop, report: &mut Report) -
     let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let mut random = Random::of(&[seed, 11]);
     let (mut stores, mut bench) = (seed, None);
-    // The last one has no fault, and ends when all is there.
+    // The last one has no fault, and ends when everything is stored.
     for cycle in 0..=options.cycles {
         if stop.now() {
             break;
@@ -106,11 +106,11 @@ fn lives(seed: u64, options: &ServerOptions, stop: &Stop, report: &mut Report) -
     Ok(())
 }
 
-/// What happens to a server, which is killed at last in any case.
+/// What happens to a server, which is killed in the end in any case.
 #[derive(Debug, Clone, Copy)]
 struct Fate {
     fault: Option<Fault>,
-    /// How long it lives, at most.
+    /// Its longest life.
     time: Duration,
 }
 
@@ -138,7 +138,7 @@ impl Bench {
         Ok(Bench { path, token, model: Arc::new(Model::new(seed, pieces)) })
     }
 
-    /// One life of a server, and a look at what is left. Whether all work is done.
+    /// One life of a server, and a check of what is left. Returns whether all work is done.
     fn live(
         &self,
         fate: Fate,
@@ -168,7 +168,7 @@ impl Bench {
             std::thread::sleep(Duration::from_millis(1));
             died = server.has_ended()?;
         }
-        // Killed before the clients know: what breaks from here on may.
+        // Killed before the clients notice: connections may break from here on.
         life.gone.store(true, Ordering::SeqCst);
         let said = server.kill()?;
         let joined =
@@ -189,7 +189,7 @@ impl Bench {
         self.examine(random)
     }
 
-    /// Looks at what is left, from outside.
+    /// Checks what is left, from outside.
     fn examine(&self, random: &mut Random) -> Result<bool, Failure> {
         let store = Store::open(&self.path)?;
         check::look(&self.model, &store)?;

@@ -1,4 +1,4 @@
-//! Expected content of a store while clients write to its server: what they send, and what they know of it.
+//! Expected content of a store while clients write to its server: what they send, and what they were told.
 
 use crate::Random;
 use arrow_array::builder::{FixedSizeListBuilder, Float32Builder};
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// The dataset that everything is of.
+/// The only dataset.
 pub(super) const POOL: &str = "pool";
 /// Coordinates of a vector.
 pub(super) const DIM: i32 = 4;
@@ -26,10 +26,10 @@ pub(super) enum What {
 }
 
 impl What {
-    /// All, in the order in which a piece is sent: vectors are of samples that are there.
+    /// All of them, in the order in which a piece is sent: vectors need their samples.
     pub(super) const ALL: [What; 3] = [What::Samples, What::Vectors, What::Losses];
 
-    /// The label of the feature that it makes, if it makes one.
+    /// The label of the feature that it creates, if any.
     pub(super) fn label(self) -> Option<&'static str> {
         match self {
             What::Samples => None,
@@ -59,23 +59,23 @@ pub(super) fn text(piece: u64, place: u64) -> String {
     format!("text {place} of piece {piece}.")
 }
 
-/// How far an upload is.
+/// Progress of an upload.
 #[derive(Debug, Clone, Copy, Default)]
 struct State {
-    /// Its sending was begun.
+    /// Sending has begun.
     sent: bool,
-    /// The server said that it is there.
+    /// The server acknowledged it.
     acknowledged: bool,
 }
 
-/// Samples that were found, by their pieces.
+/// Samples found, by their pieces.
 pub(super) type Found = BTreeMap<u64, BTreeSet<u64>>;
 
 /// The uploads of a store.
 #[derive(Debug)]
 pub(super) struct Model {
     seed: u64,
-    /// How many pieces there are.
+    /// Number of pieces.
     pub(super) pieces: u64,
     states: Mutex<BTreeMap<(What, u64), State>>,
 }
@@ -94,7 +94,7 @@ impl Model {
         Random::of(&[self.seed, 12, piece]).from(1..MOST)
     }
 
-    /// What a client calls an upload.
+    /// A client's name for an upload.
     pub(super) fn command(&self, what: What, piece: u64) -> Value {
         match what {
             What::Samples => json!({"samples": {"dataset": POOL}, "key": format!("s{piece}")}),
@@ -105,23 +105,23 @@ impl Model {
         }
     }
 
-    /// What is sent.
+    /// The content of an upload.
     pub(super) fn batches(&self, what: What, piece: u64) -> Result<Vec<RecordBatch>, ArrowError> {
         let places: Vec<u64> = (0..self.rows(piece)).collect();
         places.chunks(BATCH).map(|places| batch(what, piece, places)).collect()
     }
 
-    /// Notes that an upload is sent now. Whether it was before.
+    /// Records that an upload is being sent. Returns whether it was before.
     pub(super) fn begin(&self, what: What, piece: u64) -> bool {
         std::mem::replace(&mut self.states().entry((what, piece)).or_default().sent, true)
     }
 
-    /// Notes that it is there.
+    /// Records that it is acknowledged.
     pub(super) fn end(&self, what: What, piece: u64) {
         self.states().entry((what, piece)).or_default().acknowledged = true;
     }
 
-    /// Whether the server said that it is there.
+    /// Whether the server acknowledged it.
     pub(super) fn is_there(&self, what: What, piece: u64) -> bool {
         self.states().get(&(what, piece)).is_some_and(|state| state.acknowledged)
     }
@@ -133,13 +133,13 @@ impl Model {
         there.map(|((_, piece), _)| *piece).collect()
     }
 
-    /// Whether all is acknowledged.
+    /// Whether all are acknowledged.
     pub(super) fn is_complete(&self) -> bool {
         let there = self.states().values().filter(|state| state.acknowledged).count();
         there as u64 == self.pieces * What::ALL.len() as u64
     }
 
-    /// Each piece that was found is whole and was sent, and those of `least` were found.
+    /// Checks that each piece that was found is complete and was sent, and that those of `least` were found.
     pub(super) fn compare(&self, what: What, found: &Found, least: &BTreeSet<u64>) -> Result<(), String> {
         for (piece, places) in found {
             let rows = self.rows(*piece);
@@ -157,7 +157,7 @@ impl Model {
     }
 }
 
-/// Adds a sample that was found; an error if it was before.
+/// Adds a sample that was found; an error if it was added before.
 pub(super) fn note(found: &mut Found, piece: u64, place: u64) -> Result<(), String> {
     match found.entry(piece).or_default().insert(place) {
         true => Ok(()),

@@ -1,4 +1,4 @@
-//! Clients that read, in every way, and check that an answer is of one snapshot with all that was
+//! Clients that read in every way, and check that an answer is from one snapshot with everything
 //! acknowledged.
 
 use super::client::Client;
@@ -81,7 +81,7 @@ impl Way {
     }
 }
 
-/// Reads once: what was acknowledged before is there, all of each piece, once.
+/// Reads once and checks that what was acknowledged before is there: all of each piece, once.
 async fn look(life: &Life, model: &Model, client: &Client, way: Way) -> Result<(), Stopped> {
     let least = model.acknowledged(way.what());
     match client.get(&way.ask()).await {
@@ -92,7 +92,7 @@ async fn look(life: &Life, model: &Model, client: &Client, way: Way) -> Result<(
                 .map_err(|why| format!("{way:?}: {why}"))?;
             life.count("answers");
         }
-        // Nothing of it may be there yet.
+        // None of it may exist yet.
         Err(status)
             if least.is_empty() && [Code::NotFound, Code::InvalidArgument].contains(&status.code()) =>
         {
@@ -121,7 +121,7 @@ fn samples(batch: &RecordBatch, found: &mut Found) -> Result<(), String> {
     Ok(())
 }
 
-/// Pieces with as many samples, and as many places, as they have.
+/// Pieces with all of their samples, each at a place of its own.
 fn counts(model: &Model, batch: &RecordBatch, found: &mut Found) -> Result<(), String> {
     let (pieces, n, d) = (numbers(batch, "piece")?, numbers(batch, "n")?, numbers(batch, "d")?);
     for ((piece, n), d) in pieces.iter().zip(n).zip(d) {

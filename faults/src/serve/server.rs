@@ -13,10 +13,10 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-/// Bytes of what a server says that are kept.
+/// Bytes kept of a server's output.
 const SAID: u64 = 64 << 10;
 
-/// A server at work.
+/// A running server.
 #[derive(Debug)]
 pub(super) struct Server {
     process: Child,
@@ -26,7 +26,7 @@ pub(super) struct Server {
 }
 
 impl Server {
-    /// Starts a server; comes back when it takes connections.
+    /// Starts a server; returns when it accepts connections.
     pub(super) fn start(program: &Path, store: &Path, fault: Option<Fault>) -> Result<Server, Failure> {
         let mut command = Command::new(program);
         command.arg("server").arg("--dir").arg(store);
@@ -51,7 +51,7 @@ impl Server {
         let said = std::thread::spawn(move || {
             let mut said = Vec::new();
             let _ = errors.by_ref().take(SAID).read_to_end(&mut said);
-            // What is not read would hold the server up.
+            // A full pipe would block the server.
             let _ = std::io::copy(&mut errors, &mut std::io::sink());
             String::from_utf8_lossy(&said).into_owned()
         });
@@ -65,12 +65,12 @@ impl Server {
         }
     }
 
-    /// Whether it is gone by itself.
+    /// Whether it ended by itself.
     pub(super) fn has_ended(&mut self) -> Result<bool, Failure> {
         Ok(self.process.try_wait()?.is_some())
     }
 
-    /// Kills it, if it still lives. What it said on its error output.
+    /// Kills it, if it is still alive. Returns its error output.
     pub(super) fn kill(&mut self) -> Result<String, Failure> {
         let _ = self.process.kill();
         self.process.wait()?;

@@ -1,6 +1,6 @@
 //! Generated samples and features of the workload.
 //!
-//! Everything follows from an id, a version and a row, so that any process can say what should be stored.
+//! Everything follows from an id, a version and a row, so that any process can tell what should be stored.
 
 use gstore_store::*;
 use serde_json::Map;
@@ -45,7 +45,7 @@ impl FeatureDef {
     }
 }
 
-/// A digest of something, the same in every process.
+/// A digest of a value, the same in every process.
 pub fn digest(value: &impl Hash) -> u64 {
     let mut hash = DefaultHasher::new();
     value.hash(&mut hash);
@@ -78,7 +78,7 @@ pub fn sample_digest(record: &[u8], metadata: &(String, i64)) -> u64 {
     digest(&(record, metadata))
 }
 
-/// What the token counts of a row with this content are.
+/// The token counts of a row with this content.
 pub fn count_of(row: u64, content: u64) -> TokenCount {
     TokenCount {
         row,
@@ -93,12 +93,12 @@ pub fn count_digest(c: &TokenCount) -> u64 {
     digest(&(c.row, c.tokens, c.scored, c.truncated))
 }
 
-/// The file of an artifact of this content, if it has one: every second one does.
+/// The file of an artifact with this content, if it has one: every second one does.
 pub fn artifact_file(content: u32) -> Option<Vec<u8>> {
     content.is_multiple_of(2).then(|| format!("factors {content} ").repeat(9).into_bytes())
 }
 
-/// An artifact in one text: its content, and name and digest of each of its files.
+/// An artifact as one text: its content, and the name and digest of each of its files.
 pub fn artifact_text(content: &serde_json::Value, files: &[(String, Vec<u8>)]) -> String {
     let files = files.iter().map(|(name, bytes)| format!(" {name} {:x}", digest(bytes)));
     std::iter::once(content.to_string()).chain(files).collect()
@@ -161,14 +161,14 @@ pub fn feature(index: usize) -> Result<JobFeature, Box<dyn std::error::Error + S
     Ok(JobFeature { desc, attrs })
 }
 
-/// The label of a feature, which is all that the model knows it by.
+/// The label of a feature, which identifies it in the model.
 pub fn label(index: usize) -> String {
     FEATURES.get(index).map_or_else(String::new, |d| format!("{}@{}", d.kind, d.dataset))
 }
 
-/// The vector of a sample of this content. Whole numbers up to 127, and 127 in every group: each type stores
-/// them exactly. Where signs are stored, what 127 and -127 are rotated back to: the rotation of 80
-/// coordinates scales by powers of two alone (64 and 16 have whole roots) and rounds nothing.
+/// The vector of a sample with this content. Whole numbers up to 127, and 127 in every group: each type
+/// stores them exactly. Where signs are stored, the inverse rotation of 127 and -127: the rotation of 80
+/// coordinates scales by powers of two only (64 and 16 have integer roots) and rounds nothing.
 fn vector(index: usize, content: u64) -> Vec<f32> {
     let Some(FeatureDef { dim, dtype, .. }) = FEATURES.get(index) else { return Vec::new() };
     let dim = *dim;
@@ -187,7 +187,7 @@ fn vector(index: usize, content: u64) -> Vec<f32> {
     out
 }
 
-/// The vectors of a sample of this content: one, or one for each of up to three tokens, with their positions.
+/// The vectors of a sample with this content: one, or one per token with positions, of up to three.
 pub fn vectors(index: usize, content: u64) -> Vec<(Option<u32>, Vec<f32>)> {
     match FEATURES.get(index).map(|d| d.granularity) {
         Some(Granularity::Token) => {

@@ -1,4 +1,4 @@
-//! Steps of an ensemble: members, and their losses of a dataset.
+//! Steps of an ensemble: members, and their losses on a dataset.
 
 use super::content::{encoding, vector_digest};
 use super::state::State;
@@ -10,7 +10,7 @@ use serde_json::Value;
 /// Name of the ensemble.
 pub(crate) const ENSEMBLE: &str = "e";
 
-/// The dataset that losses are of.
+/// The dataset of the losses.
 pub(super) const DATASET: &str = "pool";
 
 /// Id of theta_0.
@@ -26,15 +26,14 @@ fn label(member: Option<usize>) -> String {
     format!("loss@{ENSEMBLE}:{column}")
 }
 
-/// The loss of a sample of this content under theta_0, or how much that of a member differs. NaN: there is
-/// none.
+/// The loss of a sample with this content under theta_0, or how much that of a member differs. NaN: none.
 fn loss(member: Option<usize>, content: u64) -> f32 {
     let model = member.map_or(0, |member| member as u64 + 1);
     let value = Random::of(&[model, content, 41]).below(512);
     if member.is_some() && value.is_multiple_of(7) { f32::NAN } else { value as f32 / 64.0 }
 }
 
-/// Registers the members before a place. Those that are there stay.
+/// Registers the members up to an index. Existing ones stay.
 pub(crate) fn register(store: &Store, members: usize) -> Result<(), Failure> {
     let update = EnsembleUpdate {
         name: ENSEMBLE.into(),
@@ -45,7 +44,7 @@ pub(crate) fn register(store: &Store, members: usize) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Does it to the model.
+/// Applies it to the model.
 pub(super) fn apply_members(state: &mut State, members: usize) {
     let known = state.ensembles.entry(ENSEMBLE.to_owned()).or_default();
     for id in (0..members).map(id_of) {
@@ -55,7 +54,7 @@ pub(super) fn apply_members(state: &mut State, members: usize) {
     }
 }
 
-/// Computes what the losses of theta_0 and of a member lack, and publishes them.
+/// Computes the missing losses of theta_0 and of a member, and publishes them.
 pub(crate) fn losses(store: &Store, member: usize) -> Result<(), Failure> {
     let (snapshot, _lease) = store.snapshot_leased(None, "losses")?;
     let columns = LossColumns::new(snapshot.ensemble(ENSEMBLE)?, DATASET, encoding().key());
@@ -81,7 +80,7 @@ pub(crate) fn losses(store: &Store, member: usize) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Does it to the model. The job saw the rows before `upto`.
+/// Applies it to the model. The job saw the rows before `upto`.
 pub(crate) fn apply_losses(state: &mut State, member: usize, upto: u64) {
     let Some(part) = state.datasets.get(DATASET) else { return };
     let rows: Vec<(u64, u64)> = part.rows.range(..upto).map(|(row, (_, content))| (*row, *content)).collect();

@@ -11,10 +11,10 @@ use serde_json::json;
 
 const KIND: &str = "checks";
 
-/// Of the sketches' rotation: a workload has the same bytes each time.
+/// Seed of the sketches' rotation: a workload has the same bytes each time.
 const SEED: u64 = 5;
 
-/// Builds those that are missing.
+/// Builds the missing ones.
 pub(super) fn build(store: &Store, features: impl Fn(&FeaturePart) -> bool) -> Result<(), Failure> {
     let (snapshot, _lease) = store.snapshot_leased(None, "index")?;
     for part in snapshot.features().iter().filter(|part| features(part)) {
@@ -24,7 +24,7 @@ pub(super) fn build(store: &Store, features: impl Fn(&FeaturePart) -> bool) -> R
                 continue;
             }
             match build_one(store, &reader, segment) {
-                // Another process removed what a lease does not hold where there can be none.
+                // Another process removed what no lease protects, where leases are not possible.
                 Ok(()) | Err(IndexError::Gone { .. }) => {}
                 Err(e) => return Err(e.into()),
             }
@@ -46,7 +46,7 @@ fn build_sketch(store: &Store, reader: &FeatureReader) -> Result<(), Failure> {
     }
 }
 
-/// Compares the existing sketches with codes that are computed again.
+/// Compares the existing sketches with freshly computed codes.
 fn check_sketches(reader: &FeatureReader) -> Result<(), Failure> {
     let mut scratch = BlockBuffer::new();
     let rotation = Rotation::new(reader.part().desc.dim() as usize, SEED);
@@ -86,7 +86,7 @@ fn build_one(store: &Store, reader: &FeatureReader, segment: &SegmentRef) -> Res
     Ok(())
 }
 
-/// What the index of a segment holds.
+/// The content of a segment's index.
 fn content(reader: &FeatureReader, segment: &SegmentRef) -> Result<[Vec<u8>; 2], ReadError> {
     let mut out = [Vec::new(), Vec::new()];
     let mut scratch = BlockBuffer::new();
@@ -101,7 +101,7 @@ fn content(reader: &FeatureReader, segment: &SegmentRef) -> Result<[Vec<u8>; 2],
     Ok(out)
 }
 
-/// Compares the indexes that are there with their segments.
+/// Compares the existing indexes with their segments.
 pub(super) fn check(reader: &FeatureReader) -> Result<(), Failure> {
     check_sketches(reader)?;
     let mut scratch = BlockBuffer::new();

@@ -1,4 +1,4 @@
-//! Steps that delete, drop, purge, merge, collect, keep something under a name, or go back.
+//! Steps that delete, drop, purge, merge, collect, name something, or revert.
 
 use super::content::{artifact_file, artifact_text, label};
 use super::ensemble::{self, ENSEMBLE};
@@ -8,10 +8,10 @@ use crate::Failure;
 use gstore_store::*;
 use serde_json::json;
 
-/// What an artifact calls its file.
+/// The name of an artifact's file.
 const FILE: &str = "factors.bin";
 
-/// Does one of them.
+/// Runs one of them.
 pub(super) fn run(step: &Step, store: &Store) -> Result<(), Failure> {
     let seen = store.snapshot()?;
     match step {
@@ -42,7 +42,7 @@ pub(super) fn run(step: &Step, store: &Store) -> Result<(), Failure> {
             match store.tag(&tag(name)?, &*store.snapshot()?, TagOptions::default()) {
                 // An earlier process had set it.
                 Ok(_) | Err(TagError::Exists { .. }) => break Ok(()),
-                // A collector was faster, for which there is a newer one.
+                // A collector removed the snapshot first; there is a newer one.
                 Err(TagError::Changed(_)) => {}
                 Err(e) => break Err(e.into()),
             }
@@ -79,7 +79,7 @@ pub(super) fn run(step: &Step, store: &Store) -> Result<(), Failure> {
     }
 }
 
-/// Takes something away; what an earlier process has taken is not there any more.
+/// Removes something; what an earlier process removed is gone already.
 fn take<P, T, E: Into<Failure>>(
     store: &Store,
     found: Result<P, LookupError>,
@@ -92,13 +92,13 @@ fn tag(name: &str) -> Result<TagName, Failure> {
     name.parse::<TagName>().map_err(|e| e.to_string().into())
 }
 
-/// Makes sure that what is visible survives a loss of power: the next holder of the writer lock flushes it.
+/// Ensures that what is visible survives a power loss: the next holder of the writer lock flushes it.
 fn settled(store: &Store) -> Result<(), Failure> {
     let options = GcOptions { keep: u64::MAX, dry_run: true, ..GcOptions::default() };
     Ok(store.collect(options).map(drop)?)
 }
 
-/// Does it to the model.
+/// Applies it to the model.
 pub(super) fn apply(step: &Step, state: &mut State) {
     match step {
         Step::Delete { dataset, rows, purge } => {

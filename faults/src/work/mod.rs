@@ -1,8 +1,8 @@
 //! The workload: a seeded sequence of changes, and the expected content of the store after each.
 //!
 //! Invariants
-//! - a step run again after it was interrupted, or after it was done, ends in the same content
-//! - the content after a step depends on the content before it and nothing else
+//! - a step that is repeated after an interruption, or after it was done, leads to the same content
+//! - the content after a step depends only on the content before it
 
 pub mod content;
 pub(crate) mod ensemble;

@@ -4,19 +4,19 @@ use super::state::State;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// Numbers of datasets and contents of tags. They are not compared: what is done later shows whether the
-/// store knows them.
+/// Numbers of datasets and contents of tags. They are not compared: later steps show whether the store knows
+/// them.
 #[derive(Debug, Clone, Default)]
 pub struct Past {
-    /// Datasets that were ever made.
+    /// Datasets that ever existed.
     made: u64,
     /// Which of them has a name.
     numbers: BTreeMap<String, u64>,
-    /// The next rows of those that were dropped.
+    /// The next rows of dropped ones.
     dropped: BTreeMap<u64, u64>,
-    /// The last change of each, also of what no reader shows, such as its files.
+    /// The last change of each, including what no reader shows, such as its files.
     changed: BTreeMap<u64, u64>,
-    /// Changes of datasets so far.
+    /// Dataset changes so far.
     changes: u64,
     /// Collections so far.
     pub(super) collections: u64,
@@ -25,7 +25,7 @@ pub struct Past {
 }
 
 impl State {
-    /// Notes that there is a dataset of a name.
+    /// Records that a dataset with a name exists.
     pub(super) fn number(&mut self, dataset: &str) {
         let Past { made, numbers, .. } = &mut self.past;
         numbers.entry(dataset.to_owned()).or_insert_with(|| {
@@ -34,7 +34,7 @@ impl State {
         });
     }
 
-    /// Notes a change of a dataset.
+    /// Records a change of a dataset.
     pub(super) fn touch(&mut self, dataset: &str) {
         let Past { numbers, changed, changes, .. } = &mut self.past;
         if let Some(number) = numbers.get(dataset) {
@@ -43,7 +43,7 @@ impl State {
         }
     }
 
-    /// Notes that the dataset of a name goes.
+    /// Records that the dataset with a name is removed.
     pub(super) fn forget(&mut self, dataset: &str) {
         let next = self.datasets.get(dataset).map_or(0, |part| part.next_row);
         if let Some(number) = self.past.numbers.remove(dataset) {
@@ -52,14 +52,14 @@ impl State {
         }
     }
 
-    /// Notes that a tag is on this content.
+    /// Records that a tag points to this content.
     pub(super) fn keep(&mut self, tag: &str) {
         let mut content = self.clone();
         content.past.tagged.clear();
         self.past.tagged.insert(tag.to_owned(), Arc::new(content));
     }
 
-    /// Notes that a tag is gone, or all of them.
+    /// Records that a tag, or all of them, are removed.
     pub(super) fn let_go(&mut self, tag: Option<&str>) {
         self.past.tagged.retain(|name, _| tag.is_some_and(|tag| name != tag));
     }
@@ -69,9 +69,9 @@ impl State {
         self.past.tagged.get(tag).cloned()
     }
 
-    /// Whether it is known which rows come next after going back to an earlier content. It is not where a
-    /// dataset was changed in ways only that no reader shows, such as merged files, nor where one is gone
-    /// whose last snapshot may be collected.
+    /// Whether it is known which rows come next after reverting to an earlier content. It is not if a dataset
+    /// was changed only in ways that no reader shows, such as merged files, nor if one is gone whose last
+    /// snapshot may be collected.
     pub(super) fn can_go_back(&self, then: &State) -> bool {
         then.datasets.iter().all(|(name, old)| match self.same_dataset(then, name) {
             Some((now, unchanged)) => unchanged || now.rows != old.rows || now.counts != old.counts,
@@ -79,14 +79,14 @@ impl State {
         })
     }
 
-    /// The dataset that an earlier content has under a name, as it is now, and whether it is unchanged.
+    /// The dataset with a name in an earlier content, as it is now, and whether it is unchanged.
     fn same_dataset(&self, then: &State, name: &str) -> Option<(&super::Samples, bool)> {
         let number = then.past.numbers.get(name)?;
         let now = self.datasets.get(name).filter(|_| self.past.numbers.get(name) == Some(number))?;
         Some((now, self.past.changed.get(number) == then.past.changed.get(number)))
     }
 
-    /// Takes up an earlier content. Row numbers go on: one is passed over where a dataset is not as it was.
+    /// Reverts to an earlier content. Row numbers continue: one is skipped where a dataset has changed since.
     pub fn go_back(&mut self, then: &State) {
         let mut datasets = then.datasets.clone();
         for (name, part) in &mut datasets {

@@ -1,4 +1,4 @@
-//! Random plans: the steps that follow from a seed.
+//! Random plans: the steps for a seed.
 
 use super::content::{DATASETS, FEATURES, label};
 use super::ensemble::{self, ENSEMBLE};
@@ -11,28 +11,28 @@ use std::collections::BTreeMap;
 /// Steps, and the content before and after each of them.
 #[derive(Debug, Clone)]
 pub struct Plan {
-    /// What it follows from.
+    /// The seed.
     pub seed: u64,
     /// The steps.
     pub steps: Vec<Step>,
-    /// `states[i]` is the content before step i; the last one that after all steps. Before the
-    /// first there is no store.
+    /// `states[i]` is the content before step i; the last entry is that after all steps. Before the first
+    /// step there is no store.
     pub states: Vec<State>,
 }
 
-/// Makes steps that fit the content so far, without end.
+/// Generates steps that fit the content so far, endlessly.
 #[derive(Debug)]
 pub struct Workload {
     random: Random,
     state: State,
-    /// Ids of each dataset that were ever used, and the next version of a content.
+    /// Ids ever used in each dataset, and the next version of a content.
     next_id: u64,
     version: u32,
     checkpoint: u8,
     tags: u64,
-    /// Whether no other process works on the store: then deleting may be purging, and files are merged.
+    /// Whether no other process works on the store: only then are there purges and merges.
     alone: bool,
-    /// Jobs that were stopped, by their features, and how far they went.
+    /// Jobs that were stopped, by their features, and how far they got.
     stopped: BTreeMap<Vec<usize>, u64>,
     plan: Plan,
 }
@@ -47,7 +47,7 @@ impl Plan {
         while maker.plan.steps.len() < length {
             maker.any();
         }
-        // Jobs that wait are finished, so that nothing of the workload is left in the air.
+        // Waiting jobs are finished, so that no work is left over.
         for features in std::mem::take(&mut maker.stopped).into_keys() {
             let known =
                 |i: &usize| FEATURES.get(*i).is_some_and(|f| maker.state.datasets.contains_key(f.dataset));
@@ -59,7 +59,7 @@ impl Plan {
         maker.plan
     }
 
-    /// The content after so many acknowledged steps.
+    /// The content after that many acknowledged steps.
     pub fn state(&self, acknowledged: usize) -> Option<&State> {
         self.states.get(acknowledged)
     }
@@ -81,12 +81,12 @@ impl Workload {
         }
     }
 
-    /// The next step, after the store was made, and the content after it. The content stays small.
+    /// The next step, after the store exists, and the content after it. The content stays small.
     pub fn next_bounded(&mut self) -> (Step, State) {
         self.plan.steps.clear();
         self.plan.states.clear();
-        // Readers hold leases all the time, and a purge refuses to take what they read;
-        // another process merges files.
+        // Readers hold leases all the time, and a purge refuses to remove what they read; another process
+        // merges files.
         self.alone = false;
         let rows = self.state.datasets.values().map(|d| d.rows.len()).sum::<usize>();
         while self.plan.steps.is_empty() {
@@ -157,7 +157,7 @@ impl Workload {
         }
     }
 
-    /// Members at most.
+    /// Limit on members.
     const MEMBERS: usize = 4;
 
     fn ensemble(&mut self) {
@@ -173,7 +173,7 @@ impl Workload {
         }
     }
 
-    /// Something under a name.
+    /// A step about something with a name.
     fn keep(&mut self) {
         let name = format!("kept_{}", self.random.below(2));
         let goes = self.random.chance(30);
@@ -187,7 +187,7 @@ impl Workload {
         self.add(step);
     }
 
-    /// Goes back to a tag, or sets one to go back to.
+    /// Reverts to a tag, or sets one to revert to.
     fn revert(&mut self) {
         let is_known =
             |tag: &&String| self.state.tagged(tag).is_some_and(|then| self.state.can_go_back(&then));

@@ -7,7 +7,7 @@ use crate::Failure;
 use gstore_store::*;
 use std::path::Path;
 
-/// Computes the only shard of a feature, and says that a run has the checkpoint.
+/// Computes the only shard of a feature, and records the checkpoint in a run.
 pub(crate) fn make(store: &Store, feature: usize, checkpoint: u8, out: &Path) -> Result<(), Failure> {
     let dataset = FEATURES.get(feature).ok_or("no such feature")?.dataset;
     let snapshot = store.snapshot()?;

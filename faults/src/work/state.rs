@@ -13,8 +13,8 @@ use std::sync::Arc;
 
 /// The content of a store, by names, rows and digests.
 ///
-/// A feature without live rows shows nothing: a job that went on after its rows were deleted publishes one, a
-/// job that began later does not. Both are right, so two states that differ only in such features are equal.
+/// A feature without live rows is not shown: a job that continues after its rows were deleted publishes one,
+/// a job that starts later does not. Both are right, so states that differ only in such features are equal.
 #[derive(Debug, Clone, Default)]
 pub struct State {
     /// Datasets by name.
@@ -31,21 +31,21 @@ pub struct State {
     pub views: BTreeMap<String, String>,
     /// Tags.
     pub tags: BTreeSet<String>,
-    /// Ids that were deleted, by dataset. No reader shows them, so they are not compared: the next append
-    /// shows whether the store knows them.
+    /// Deleted ids, by dataset. No reader shows them, so they are not compared: the next append shows whether
+    /// the store knows them.
     pub deleted: BTreeMap<String, BTreeSet<String>>,
-    /// The rest that is not compared.
+    /// Other state that is not compared.
     pub past: Past,
 }
 
 /// A dataset.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Samples {
-    /// The row that the next sample gets.
+    /// The row of the next sample.
     pub next_row: u64,
     /// Id and digest of the content of every live row.
     pub rows: BTreeMap<u64, (String, u64)>,
-    /// Digest of the token counts of every live row that has some.
+    /// Digest of the token counts of every live row that has any.
     pub counts: BTreeMap<u64, u64>,
 }
 
@@ -67,7 +67,7 @@ impl PartialEq for State {
 }
 
 impl State {
-    /// The features that show something.
+    /// The features that are shown.
     fn shown(&self) -> impl Iterator<Item = (&String, &Rows)> {
         self.features.iter().filter(|(_, feature)| !feature.rows.is_empty())
     }
@@ -77,7 +77,7 @@ impl State {
         self.shown().next().is_some()
     }
 
-    /// Whether all but the tags is the same: those are of the store and not of a snapshot.
+    /// Whether everything except the tags is equal: tags belong to the store and not to a snapshot.
     pub fn same_content(&self, other: &State) -> bool {
         self.datasets == other.datasets
             && self.shown().eq(other.shown())
@@ -195,7 +195,7 @@ fn read_dataset(snapshot: &Snapshot, part: &DatasetPart) -> Result<Samples, Fail
     if !live.iter().eq(out.rows.keys().copied()) {
         return Err(format!("{}: {live} are live, others were read", part.name).into());
     }
-    // A few rows once more by number, and in another order.
+    // A few rows once more by number, in another order.
     let few: Vec<u64> = out.rows.keys().rev().step_by(5).copied().collect();
     if !few.is_empty() {
         let mut again = BTreeMap::new();
@@ -214,7 +214,7 @@ fn read_dataset(snapshot: &Snapshot, part: &DatasetPart) -> Result<Samples, Fail
     Ok(out)
 }
 
-/// The columns that make a sample.
+/// The columns that form a sample.
 pub(super) const COLUMNS: [&str; 5] = ["row", "id", "record", "subtask", "n"];
 
 /// Id and digest of the content of every row of a batch of these columns.
@@ -238,7 +238,7 @@ pub(super) fn read_batch(
     Ok(())
 }
 
-/// Memory that has what is wanted, as far as it can be read ahead.
+/// A buffer with what is wanted, as far as it can be read ahead.
 pub(super) fn read_ahead(wants: SpanRequests<'_>) -> BlockBuffer {
     let (mut ahead, mut scratch) = (ReadAhead::default(), BlockBuffer::new());
     ahead.read(wants);

@@ -16,7 +16,7 @@ use std::sync::Arc;
 /// A change of the store.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Step {
-    /// Makes the store.
+    /// Creates the store.
     Create,
     /// Adds samples, given as id and version, to a dataset.
     Append {
@@ -24,9 +24,9 @@ pub enum Step {
         dataset: String,
         /// Ids and versions.
         samples: Vec<(u64, u32)>,
-        /// What happens to changed ones.
+        /// What happens to changed samples.
         changed: IfChanged,
-        /// Whether deleted ones are added again.
+        /// Whether deleted samples are added again.
         restore: bool,
     },
     /// Computes features in windows, publishes them, adds checkpoints to a run, and builds indexes.
@@ -35,20 +35,20 @@ pub enum Step {
         features: Vec<usize>,
         /// Rows from here on are left out.
         upto: u64,
-        /// Rows of a window.
+        /// Rows per window.
         window: u64,
         /// Stops, without publishing, after this many windows.
         stop: Option<u64>,
         /// A checkpoint of the run.
         checkpoint: Option<u8>,
     },
-    /// Deletes rows; with `purge` without a trace.
+    /// Deletes rows; with `purge`, without a trace.
     Delete {
         /// The dataset.
         dataset: String,
         /// The rows.
         rows: Vec<u64>,
-        /// Whether nothing of them may be left.
+        /// Whether no trace of them may be left.
         purge: bool,
     },
     /// Drops a feature.
@@ -57,22 +57,22 @@ pub enum Step {
     DropDataset(String),
     /// Drops the run.
     DropRun,
-    /// Registers the members of the ensemble before a place.
+    /// Registers the members of the ensemble up to an index.
     Members(usize),
-    /// Computes the losses of a member, and of theta_0 those that are missing.
+    /// Computes the losses of a member, and the missing ones of theta_0.
     Losses(usize),
     /// Drops the ensemble.
     DropEnsemble,
-    /// Publishes an artifact, in place of one that has the name.
+    /// Publishes an artifact, replacing one with the same name.
     Artifact {
         /// Its name.
         name: String,
-        /// What it is.
+        /// Its content.
         content: u32,
     },
     /// Drops an artifact.
     DropArtifact(String),
-    /// Saves a view, in place of one that has the name.
+    /// Saves a view, replacing one with the same name.
     View {
         /// Its name.
         name: String,
@@ -81,12 +81,12 @@ pub enum Step {
     },
     /// Removes a view.
     DropView(String),
-    /// Merges files up to so many bytes.
+    /// Merges files up to a size in bytes.
     Compact {
         /// The size.
         target: u64,
     },
-    /// Removes what is not needed.
+    /// Collects what is not needed.
     Collect {
         /// Snapshots that are kept.
         keep: u64,
@@ -95,11 +95,11 @@ pub enum Step {
     Tag(String),
     /// Removes a tag.
     Untag(String),
-    /// Goes back to what a tag keeps.
+    /// Reverts to a tag.
     Revert(String),
 }
 
-/// Where the steps are done.
+/// Where the steps are run.
 #[derive(Debug, Clone)]
 pub struct Context {
     /// The file system.
@@ -136,7 +136,7 @@ impl Context {
 }
 
 impl Step {
-    /// A word for it.
+    /// A word for its kind.
     pub fn name(&self) -> &'static str {
         match self {
             Step::Create => "create",
@@ -163,7 +163,7 @@ impl Step {
         }
     }
 
-    /// Does it.
+    /// Runs it.
     pub fn run(&self, context: &mut Context) -> Result<(), Failure> {
         match self {
             Step::Create => context.create(),
@@ -179,7 +179,7 @@ impl Step {
         }
     }
 
-    /// Does it to the model.
+    /// Applies it to the model.
     pub fn apply(&self, state: &mut State) {
         match self {
             Step::Create => {}
@@ -276,7 +276,7 @@ fn job(
     checkpoint: Option<u8>,
 ) -> Result<(), Failure> {
     let dataset = features.first().and_then(|i| FEATURES.get(*i)).ok_or("a job without features")?.dataset;
-    // Held while its samples are read: a job lasts, and gc may run meanwhile.
+    // Held while its samples are read: a job takes time, and gc may run meanwhile.
     let (snapshot, _lease) = store.snapshot_leased(None, "ingest")?;
     let mut job = store.start_job(plan(features)?)?;
     let contents = contents(&snapshot, dataset, upto)?;
@@ -312,7 +312,7 @@ pub(super) fn contents(snapshot: &Snapshot, dataset: &str, upto: u64) -> Result<
     Ok(rows.into_iter().map(|(row, (_, content))| (row, content)).collect())
 }
 
-/// Computes and seals what is missing of a window; `false` if nothing was.
+/// Computes and seals the missing rows of a window; `false` if there were none.
 pub(super) fn compute(
     job: &mut Job,
     features: &[usize],
