@@ -1,8 +1,8 @@
-//! Description of the machine, and the resources used.
+//! Description of the machine, and resource usage.
 
 use serde_json::{Value, json};
 
-/// The processor, its cores and the memory, as the system describes them.
+/// The processor, its cores and the memory, as reported by the system.
 pub fn describe() -> Value {
     let cpuinfo = fs_err::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let field = |name: &str| {

@@ -7,7 +7,7 @@ use gstore_store::{
     Space, Store,
 };
 
-/// Rows of a segment.
+/// Rows per segment.
 const SEGMENT_ROWS: u64 = 16 * CELL_ROWS;
 
 /// Features of one kind and one dataset, one for each checkpoint.
@@ -23,11 +23,11 @@ pub struct Features<'a> {
     pub rows: usize,
     /// Values per vector.
     pub dim: usize,
-    /// How they are stored.
+    /// Their stored type.
     pub dtype: DType,
 }
 
-/// Adds samples without content, whose ids are their numbers. With a `prefix` each is a separate subtask: the
+/// Adds samples without content, with their numbers as ids. With a `prefix` each is a subtask of its own: the
 /// prefix and the number.
 pub fn samples(store: &Store, name: &str, rows: usize, prefix: Option<&str>) -> Result<()> {
     let column = |_| ColumnSpec::inferred("subtask", ColumnType::Text);
@@ -48,7 +48,7 @@ pub fn samples(store: &Store, name: &str, rows: usize, prefix: Option<&str>) -> 
     Ok(())
 }
 
-/// Publishes features; `vector` fills in one after the other, checkpoint by checkpoint.
+/// Publishes features; `vector` fills them in one after the other, checkpoint by checkpoint.
 pub fn publish(
     store: &Store,
     features: Features<'_>,

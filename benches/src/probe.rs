@@ -1,11 +1,11 @@
-//! Probes of the machine's current speed: a shared one changes from second to second.
+//! Probes of the machine's current speed: on a shared machine it changes from second to second.
 
 use std::time::Instant;
 
 use pulp::{Arch, Simd, WithSimd};
 
-/// GB/s at which `threads` threads sum up memory, with the widest loads that the processor has: with half as
-/// wide ones a core is busy before memory is.
+/// GB/s at which `threads` threads sum up memory, with the processor's widest loads: with loads half as wide,
+/// the core is the bottleneck instead of memory.
 pub fn bandwidth(memory: &[u64], threads: usize) -> f64 {
     let start = Instant::now();
     let share = memory.len().div_ceil(threads.max(1));
@@ -41,8 +41,8 @@ impl WithSimd for Sum<'_> {
     }
 }
 
-/// Single-precision multiplications with addition per second, in 10^9, of `threads` threads that do nothing
-/// else, in the registers of an instruction set that a kernel is named by.
+/// Single-precision multiply-adds per second, in 10^9, of `threads` threads that do nothing else, in
+/// registers of the instruction set with a kernel's name.
 pub fn products(threads: usize, isa: &str) -> f64 {
     let arch = arch(isa);
     let start = Instant::now();
@@ -69,12 +69,12 @@ fn arch(isa: &str) -> Arch {
 struct Products;
 
 impl WithSimd for Products {
-    /// How many were made.
+    /// How many were computed.
     type Output = usize;
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) -> usize {
-        /// As many chains of additions as hide their latency.
+        /// Enough chains of additions to hide their latency.
         const CHAINS: usize = 12;
         const ROUNDS: usize = 400_000;
         let x = simd.splat_f32s(std::hint::black_box(0.999));

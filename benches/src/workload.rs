@@ -24,7 +24,7 @@ pub struct Inputs {
 }
 
 impl Inputs {
-    /// Finds the inputs below a folder with `models/`, `data/pool.jsonl` and `data/targets/`.
+    /// Finds the inputs in a folder with `models/`, `data/pool.jsonl` and `data/targets/`.
     pub fn find(shared: &Path) -> Result<Self> {
         let mut models: Vec<PathBuf> = folders(&shared.join("models"))?;
         models.retain(|path| path.join("config.json").is_file());
@@ -49,8 +49,8 @@ impl Inputs {
         Ok(Self { model, checkpoints, pool: shared.join("data/pool.jsonl"), targets })
     }
 
-    /// Registers a file as a dataset and computes features of it. Returns what the ingest did
-    /// and the seconds it took.
+    /// Registers a file as a dataset and computes features of it. Returns what the ingest did and the seconds
+    /// that it took.
     pub fn ingest(
         &self,
         store: &Store,
@@ -80,7 +80,7 @@ impl Inputs {
     }
 }
 
-/// What to compute of a dataset.
+/// What to compute for a dataset.
 #[derive(Debug, Clone)]
 pub struct How {
     /// Feature kinds.

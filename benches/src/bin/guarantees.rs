@@ -141,7 +141,7 @@ fn gradients(args: &Args, targets: usize, rows: usize, large_targets: usize) -> 
         let reader = readers.last().context("a feature")?;
         let groups: Vec<u32> = reader.part().attrs.groups.iter().map(|group| group.len).collect();
         let vectors = real::vectors(reader)?;
-        // Every query of the pool as it is, then some of a pool that is larger and noisy.
+        // Every query on the pool itself, then some on a larger, noisy pool.
         for (name, count, targets) in
             [("as it is", vectors.len(), targets), ("repeated with noise", rows, large_targets)]
         {
@@ -174,7 +174,7 @@ fn gradients(args: &Args, targets: usize, rows: usize, large_targets: usize) -> 
     Ok(kept)
 }
 
-/// A row of the pool; further ones are copies with as much noise as a tenth of their length.
+/// A row of the pool; further ones are copies with noise of a tenth of their length.
 fn noisy(vectors: &[Vec<f32>], row: usize) -> Vec<f32> {
     let mut vector = vectors[row % vectors.len()].clone();
     if row >= vectors.len() {

@@ -1,7 +1,7 @@
 //! Speed of the kernels: rows in memory against 1 to 256 queries.
 //!
-//! It is given next to the bandwidth at which the same machine reads memory and the rate at which it
-//! multiplies in the registers of the kernel's instruction set, both measured in the same second.
+//! It is reported next to the bandwidth at which the same machine reads memory and the rate at which it
+//! multiplies in registers of the kernel's instruction set, both measured in the same second.
 //!
 //! Every figure is the best of several rounds that alternate between the kernel and the probes: on a
 //! shared machine any of them may be disturbed, and the ratio of the bests does not flatter the
@@ -52,7 +52,7 @@ struct Args {
     rounds: usize,
 }
 
-/// Bytes of rows that a thread takes at a time.
+/// Bytes of rows that a thread processes at a time.
 const UNIT: usize = 2 << 20;
 
 fn main() -> Result<()> {
@@ -110,11 +110,11 @@ fn groups(args: &Args) -> Vec<Range<usize>> {
     (0..args.groups).map(|group| at(group)..at(group + 1)).collect()
 }
 
-/// Rows of one kind, filled once.
+/// Rows of one type, filled once.
 enum Subject {
     Exact(Kernel, Vec<f16>),
     Bytes(Kernel, Vec<i8>),
-    /// Words of a row, and all words.
+    /// Words per row, and of all rows.
     Signs(Kernel, usize, Vec<u64>),
     Filter(gstore_query::kernel::Filter, Vec<f16>),
     Codes(Kernel, CodeKind, Vec<u8>),
@@ -158,7 +158,7 @@ impl Subject {
         }
     }
 
-    /// All products with `count` queries, as a function that can be timed.
+    /// All products with `count` queries, as a function to be timed.
     fn with_queries<'a>(&'a self, count: usize, args: &'a Args) -> Box<dyn Fn() + 'a> {
         let mut numbers = Numbers(3);
         let vectors: Vec<f32> = (0..count * args.dim).map(|_| numbers.even()).collect();
@@ -212,7 +212,7 @@ impl Subject {
     }
 }
 
-/// All products of stored values with queries, as a function that can be timed.
+/// All products of stored values with queries, as a function to be timed.
 fn exact<'a, T: Sync>(
     kernel: Kernel,
     values: &'a [T],
@@ -231,7 +231,7 @@ fn exact<'a, T: Sync>(
     })
 }
 
-/// What a thread uses again for every unit.
+/// Buffers that a thread reuses for every unit.
 #[derive(Default)]
 struct Memory {
     scratch: Scratch,
@@ -249,7 +249,7 @@ impl Memory {
     }
 }
 
-/// Hands ranges of rows of `bytes` a value to the threads.
+/// Distributes ranges of rows of `bytes` per value to the threads.
 fn in_units(args: &Args, bytes: usize, work: impl Fn(std::ops::Range<usize>, &mut Memory) + Sync) {
     let unit = (UNIT / (args.dim * bytes)).max(1);
     let next = AtomicUsize::new(0);

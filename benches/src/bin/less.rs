@@ -22,7 +22,7 @@ use serde_json::{Value, json};
 
 /// Rows whose family and agreement are counted.
 const TOP: usize = 100;
-/// Rows whose single cosines are compared, spread over the pool.
+/// Rows whose individual cosines are compared, spread over the pool.
 const COMPARED: u64 = 512;
 
 /// The whole job: every row of the pool and of all targets at every checkpoint, projected and exact.
@@ -128,8 +128,8 @@ fn compare(projected: &Arc<Snapshot>, exact: &Arc<Snapshot>, target: &str, threa
         let (Some(ours), Some(theirs)) = (ours, theirs) else { continue };
         let rho = f64::from(*theirs);
         squares += (f64::from(*ours) - rho).powi(2);
-        // A cosine divides by the projected lengths, whose errors go with the inner product's:
-        // (1 - rho^2)^2 / k to first order.
+        // A cosine divides by the projected lengths, whose errors are correlated with the inner product's: (1
+        // - rho^2)^2 / k to first order.
         predicted += (1.0 - rho * rho).powi(2) / f64::from(dim);
         count += 1;
     }
@@ -142,7 +142,7 @@ fn compare(projected: &Arc<Snapshot>, exact: &Arc<Snapshot>, target: &str, threa
 }
 
 /// Share of the target's own family among the ranked rows. The family of a row is its `source`; that of a
-/// target is the source which its name starts with or, for the mathematics target, `math`.
+/// target is the source that its name starts with or, for the mathematics target, `math`.
 fn own_share(snapshot: &Arc<Snapshot>, ranking: &Ranking, target: &str) -> Result<f64> {
     let family = if target.starts_with("gsm") { "math" } else { target };
     let samples = snapshot.samples(snapshot.dataset("pool")?)?;

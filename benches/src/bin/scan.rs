@@ -1,7 +1,7 @@
-//! Speed of the exact scan, next to the bandwidth of the memory in the same second.
+//! Speed of the exact scan, next to the memory bandwidth in the same second.
 //!
 //! 4,480 rows x 4 checkpoints x 8,192 f16 values (294 MB) against 1, 4 and 8 query vectors. `--dtype` stores
-//! them otherwise: `--queries 1,16,64,256` with f16 and with i8 is what half the bytes are worth.
+//! them in another type: `--queries 1,16,64,256` with f16 and with i8 shows what half the bytes are worth.
 //!
 //! Both are the best of several rounds that alternate between them: on a shared machine either may be
 //! disturbed, and the ratio of the bests does not flatter the scan when a probe was.
@@ -110,7 +110,7 @@ fn main() -> Result<()> {
     Ok(())
 }
 
-/// Times a matrix of the plan: rows against query vectors, to Parquet.
+/// Times a matrix of the plan: rows against query vectors, written as Parquet.
 fn matrix(plan: &Prepared, folder: &Path, args: &Args, count: usize) -> Result<()> {
     let go = Cancel::new();
     let (mut kernel, mut best, mut bytes) = (0.0f64, f64::INFINITY, 0);

@@ -1,4 +1,4 @@
-//! One statement of SQL in process, many times: what `benches/serve.py` compares a server with.
+//! One SQL statement in process, many times: `benches/serve.py` compares a server with it.
 
 use std::path::PathBuf;
 use std::time::Instant;

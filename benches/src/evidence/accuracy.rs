@@ -13,7 +13,7 @@ const QUERIES: usize = 16;
 
 /// Stored types, by the names that users see.
 pub const TYPES: [&str; 3] = ["f16", "f32", "i8"];
-/// What coordinates are like.
+/// Distributions of coordinates.
 pub const FAMILIES: [&str; 3] = ["normal", "heavy", "positive"];
 
 /// The distances of single precision from double precision for one dimension, type and family.
@@ -23,13 +23,12 @@ pub struct Accuracy {
     pub max: f64,
     /// Their root mean square.
     pub rms: f64,
-    /// What cannot be exceeded: the longest chain of roundings of a product, a lane and
-    /// the tree, at 2^-24 each.
+    /// An upper bound: the longest chain of roundings in a product, a lane and the tree, at 2^-24 each.
     pub bound: f64,
 }
 
-/// Multiplies rows with queries and compares; a query of the family `positive` is positive as the rows are,
-/// so that nothing cancels.
+/// Multiplies rows with queries and compares; a query of the family `positive` is positive like the rows, so
+/// that nothing cancels.
 pub fn measure(dim: usize, dtype: &str, family: &str, seed: u64) -> Accuracy {
     let mut numbers = Numbers(seed);
     let mut vector = |_| -> Vec<f32> {
@@ -76,7 +75,7 @@ pub fn measure(dim: usize, dtype: &str, family: &str, seed: u64) -> Accuracy {
     Accuracy { max, rms: (squares / got.len() as f64).sqrt(), bound: chain as f64 * 2f64.powi(-24) }
 }
 
-/// One line for each dimension, type and family.
+/// One line per dimension, type and family.
 pub fn run(dims: &[usize]) -> Vec<Value> {
     let mut lines = Vec::new();
     for &dim in dims {

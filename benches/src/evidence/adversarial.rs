@@ -4,30 +4,30 @@ use half::f16;
 
 use super::numbers::Numbers;
 
-/// What is troublesome about a pool.
+/// What makes a pool difficult.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Trouble {
     /// Nothing: normal rows.
     Normal,
-    /// Every row is the same: places are decided by ties.
+    /// All rows are equal: ties decide the order.
     Equal,
     /// Rows of positive and negative zeros among others.
     Zero,
     /// One row is 1e30 times as long as the others, some 1e8 times.
     HugeNorm,
-    /// Copies of a target, their negatives, and rows that are off by 1e-6.
+    /// Copies of a target, their negations, and rows that differ by 1e-6.
     Duplicates,
-    /// Rows of numbers below the smallest normal one.
+    /// Rows of subnormal numbers.
     Denormals,
-    /// Signs alternate against constant targets: sums cancel.
+    /// Signs alternate against constant targets, so that sums cancel.
     Alternating,
     /// One coordinate holds nearly all of the length.
     Dominant,
     /// Lengths are lognormal with sigma 2.
     Lognormal,
-    /// Rows differ in the last bit of few f16 values.
+    /// Rows differ in the last bit of a few f16 values.
     LastBit,
-    /// All rows lie in a space of three dimensions.
+    /// All rows lie in a three-dimensional subspace.
     LowRank,
 }
 
@@ -47,7 +47,7 @@ impl Trouble {
         Self::LowRank,
     ];
 
-    /// Targets that go with such a pool; the last is zero.
+    /// Targets for the pool; the last is zero.
     pub fn targets(self, numbers: &mut Numbers, count: usize, dim: usize) -> Vec<Vec<f32>> {
         let mut targets: Vec<Vec<f32>> = (0..count).map(|_| numbers.gaussian(dim)).collect();
         match self {
@@ -59,7 +59,7 @@ impl Trouble {
             Self::Denormals => targets.iter_mut().flatten().for_each(|x| *x *= 1e-4),
             Self::Dominant => targets.iter_mut().step_by(2).for_each(|target| target[0] = 50.0),
             Self::LastBit | Self::Equal => {
-                // Near the rows, where scores are close to their largest.
+                // Near the rows, where scores are close to their maximum.
                 let base = self.base(dim);
                 for target in targets.iter_mut().step_by(2) {
                     target.iter_mut().zip(&base).for_each(|(x, b)| *x = b + 0.01 * *x);
@@ -92,7 +92,7 @@ impl Trouble {
             .collect()
     }
 
-    /// The same for every call: f16 numbers about 1.
+    /// The same in every call: f16 numbers around 1.
     fn base(self, dim: usize) -> Vec<f32> {
         let mut numbers = Numbers(99);
         (0..dim).map(|_| f16::from_f64(1.0 + 0.3 * numbers.normal()).to_f32()).collect()
@@ -151,9 +151,9 @@ fn sign(k: usize) -> f32 {
     if k.is_multiple_of(2) { 1.0 } else { -1.0 }
 }
 
-/// Rows at one length from the origin whose inner products with every one of `queries` are `level`, but for a
-/// spread that is far below what any plane of a sketch can tell apart: whatever a plane excludes wrongly is a
-/// row that ranks. `queries` are orthogonal and of length 1.
+/// Rows at one distance from the origin whose inner products with all `queries` are `level`, up to a spread
+/// far below what any plane of a sketch can resolve: any row that a plane excludes wrongly would have ranked.
+/// `queries` are orthonormal.
 pub fn level(
     numbers: &mut Numbers,
     mut rows: Vec<Vec<f32>>,
@@ -179,7 +179,7 @@ pub fn level(
     rows
 }
 
-/// Orthogonal vectors of length 1 in the directions of `vectors` (Gram and Schmidt).
+/// Orthonormal vectors in the directions of `vectors` (Gram-Schmidt).
 pub fn orthogonal(vectors: &[Vec<f32>]) -> Vec<Vec<f32>> {
     let mut done: Vec<Vec<f32>> = Vec::new();
     for vector in vectors {

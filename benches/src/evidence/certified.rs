@@ -16,22 +16,22 @@ use super::numbers::Numbers;
 use super::stored::{Pool, build};
 use super::{NEVER, Sketches, bits, by_sketch, first, question, scores, sketches};
 
-/// What was compared.
+/// Comparison counts.
 #[derive(Debug, Default)]
 pub struct Tally {
-    /// Rankings by sketch that were compared.
+    /// Compared rankings by sketch.
     pub trials: u64,
-    /// Those that the certificate answered; the rest were scanned, and said so.
+    /// Those that the certificate decided; the others fell back to a scan, and reported it.
     pub certified: u64,
-    /// Rankings of several in one pass that were compared, by sketch and without.
+    /// Compared rankings of several targets in one pass, by sketch and without.
     pub each: u64,
-    /// Rankings without a sketch that were compared.
+    /// Compared rankings without a sketch.
     pub exact: u64,
-    /// Rows that could be scored.
+    /// Rows that could have been scored.
     pub rows: u64,
-    /// Rows that were.
+    /// Rows that were scored.
     pub scored: u64,
-    /// Rankings that were not those of the scores, in words.
+    /// Rankings that differ from those of the scores, in words.
     pub wrong: Vec<String>,
 }
 
@@ -45,7 +45,7 @@ impl Tally {
         })
     }
 
-    /// Adds another.
+    /// Adds other counts.
     pub fn merge(&mut self, other: Self) {
         self.trials += other.trials;
         self.certified += other.certified;
@@ -57,14 +57,14 @@ impl Tally {
     }
 }
 
-/// A pool that makes trouble, stored in one way.
+/// A difficult pool, stored in one way.
 #[derive(Debug, Clone, Copy)]
 pub struct Shape {
-    /// What is wrong with it.
+    /// What makes it difficult.
     pub trouble: Trouble,
-    /// Coordinates.
+    /// Number of coordinates.
     pub dim: usize,
-    /// As what its vectors are stored.
+    /// Stored type of its vectors.
     pub dtype: DType,
     /// Number of module groups.
     pub groups: usize,
@@ -72,12 +72,12 @@ pub struct Shape {
     pub checkpoints: usize,
     /// Number of rows.
     pub rows: usize,
-    /// Scores tokens, for which there are no sketches.
+    /// Scores tokens, which have no sketches.
     pub tokens: bool,
 }
 
-/// Asks `targets` questions of a pool of this shape: both similarities, both ends, with and without a filter,
-/// before and after a delete.
+/// Asks `targets` questions about a pool of this shape: both similarities, both ends, with and without a
+/// filter, before and after a delete.
 pub fn adversarial(shape: Shape, targets: usize, seed: u64) -> Result<Tally> {
     let mut numbers = Numbers(seed);
     let queries: Vec<Vec<Vec<f32>>> =
@@ -88,7 +88,7 @@ pub fn adversarial(shape: Shape, targets: usize, seed: u64) -> Result<Tally> {
     let pool = Pool {
         rows: shape.rows,
         vectors: &|c, row| {
-            // A token is a scored one.
+            // Every token is a scored one.
             let unscored = row % 41 == 3 && !shape.tokens;
             let flags = if unscored { RowFlags::NO_SCORED } else { RowFlags::default() };
             let mut vector = rows[c][row].clone();
@@ -132,17 +132,17 @@ fn cut_groups(dim: usize, groups: usize) -> Vec<u32> {
 
 /// Questions to one store.
 pub struct Asked {
-    /// What it is called.
+    /// Its name.
     pub name: String,
     /// Whether tokens are scored.
     pub tokens: bool,
-    /// Reads the certified plane whatever it is expected to save.
+    /// Reads the certified plane even if no savings are expected.
     pub planes: bool,
 }
 
 impl Asked {
-    /// Asks about each of the subtasks `t0..`, by both similarities, from both ends, and about
-    /// all of them in one pass.
+    /// Asks about each of the subtasks `t0..`, by both similarities, from both ends, and about all of them in
+    /// one pass.
     pub fn compare(
         &self,
         snapshot: &Arc<Snapshot>,
@@ -221,7 +221,7 @@ impl Asked {
         Ok(())
     }
 
-    /// One pass for every target sample: rows that have a score for all of them are ranked as for each alone.
+    /// One pass for all target samples: rows with a score for all of them are ranked as for each alone.
     fn several(
         &self,
         plan: &Prepared,

@@ -1,6 +1,6 @@
 //! Evidence for the guarantees of rankings: certificates, misses, tolerances, accuracy, storage types.
 //!
-//! Everything is asked through the public interface of `gstore-query`. The truth of a ranking is every row's
+//! Everything goes through the public interface of `gstore-query`. The truth of a ranking is every row's
 //! score ([`Prepared::scores`]), sorted here. A trial is one ranking that is compared with it.
 
 pub mod accuracy;
@@ -30,10 +30,10 @@ use gstore_store::{Cancel, Snapshot};
 /// These programs are never cancelled.
 pub static NEVER: Cancel = Cancel::new();
 
-/// Sketches by the number of their feature.
+/// Sketches by feature number.
 pub type Sketches = Vec<(u32, Arc<Sketch>)>;
 
-/// The question about one target of a store of [`stored::build`].
+/// The question about one target of a store built by [`stored::build`].
 pub fn question(target: &str) -> InfluenceSpec {
     InfluenceSpec {
         pools: vec!["pool".to_owned()],
@@ -42,7 +42,7 @@ pub fn question(target: &str) -> InfluenceSpec {
     }
 }
 
-/// Sketches of all features of the pool, each under its own seed.
+/// Sketches of all features of the pool, each with its own seed.
 pub fn sketches(snapshot: &Snapshot, seed: u64, threads: usize) -> Result<Sketches> {
     let mut all = Sketches::new();
     for feature in snapshot.features_of("pool") {
@@ -53,7 +53,7 @@ pub fn sketches(snapshot: &Snapshot, seed: u64, threads: usize) -> Result<Sketch
     Ok(all)
 }
 
-/// The plan of a question by sketch.
+/// The plan of a question that uses sketches.
 pub fn by_sketch(
     snapshot: &Arc<Snapshot>,
     spec: &InfluenceSpec,
@@ -74,7 +74,7 @@ pub fn scores(plan: &Prepared, filter: Option<&RowFilter>) -> Result<Vec<Scored>
     Ok(all)
 }
 
-/// The first k in an order: by score, equal ones by pool and row.
+/// The first k in an order: by score, ties by pool and row.
 pub fn first(all: &[Scored], order: Order, k: usize) -> Vec<Scored> {
     let mut sorted = all.to_vec();
     sorted.sort_by(|a, b| {

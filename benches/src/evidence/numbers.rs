@@ -1,4 +1,4 @@
-//! Random numbers that depend on a seed alone, and families of vectors.
+//! Random numbers that depend only on a seed, and families of vectors.
 
 use gstore_core::{MIX_STEP, mix};
 
@@ -23,12 +23,12 @@ impl Numbers {
         ((self.bits() >> 11) as f64 + 0.5) / (1u64 << 53) as f64
     }
 
-    /// Even in -1..1.
+    /// Uniform in -1..1.
     pub fn even(&mut self) -> f32 {
         (self.bits() >> 40) as f32 / (1u64 << 23) as f32 - 1.0
     }
 
-    /// Standard normal (Box and Muller).
+    /// Standard normal (Box-Muller).
     pub fn normal(&mut self) -> f64 {
         (-2.0 * self.unit().ln()).sqrt() * (2.0 * std::f64::consts::PI * self.unit()).cos()
     }
@@ -38,12 +38,12 @@ impl Numbers {
         (0..dim).map(|_| self.normal() as f32).collect()
     }
 
-    /// A vector of which few coordinates hold most of the length: signed fifth powers of normal numbers.
+    /// A vector whose length is concentrated in a few coordinates: signed fifth powers of normal numbers.
     pub fn heavy(&mut self, dim: usize) -> Vec<f32> {
         (0..dim).map(|_| self.normal().powi(5) as f32).collect()
     }
 
-    /// Eight coordinates of `from` that are not zero.
+    /// Eight non-zero coordinates out of `from`.
     pub fn sparse(&mut self, dim: usize, from: std::ops::Range<usize>) -> Vec<f32> {
         let mut vector = vec![0.0; dim];
         for _ in 0..8 {

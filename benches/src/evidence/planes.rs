@@ -1,8 +1,8 @@
 //! Miss rates of bit planes over random rotations.
 //!
-//! Rows are made level ([`level`]): the scores of all rows are equal but for a spread far below the error of
-//! any plane, so that every row of the true first k that a bound excludes wrongly is missed. In ordinary
-//! pools most such rows are still far above the threshold, and misses are too rare to be counted.
+//! Rows are made level ([`level`]): the scores of all rows are equal up to a spread far below the error of
+//! any plane, so that each row of the true first k that a bound excludes wrongly counts as a miss. In
+//! ordinary pools most such rows are still far above the threshold, and misses are too rare to be counted.
 
 use anyhow::Result;
 use gstore_query::influence::{InfluenceSpec, Mode, Order, Plane, Prepared, Scored, Sim, SketchMode};
@@ -17,33 +17,33 @@ use super::{NEVER, bits, by_sketch, first, question, scores, sketches};
 
 /// Rows of the answers.
 const K: usize = 10;
-/// Rows of a pool: those with the best estimates are scored anyway ([`K`] and 156 more), so there are
-/// more than twice as many.
+/// Rows of a pool: those with the best estimates are scored anyway ([`K`] and 156 more), so there are more
+/// than twice as many.
 const ROWS: usize = 448;
-/// Difference of scores from the level.
+/// Spread of scores around the level.
 const SPREAD: f64 = 1e-4;
 
 /// Where rows and queries come from.
 pub enum Family<'a> {
     /// Normal coordinates.
     Gaussian,
-    /// Few coordinates hold most of the length.
+    /// The length is concentrated in a few coordinates.
     Heavy,
-    /// Eight coordinates that are not zero.
+    /// Eight non-zero coordinates.
     Sparse,
     /// Given vectors: rows, queries.
     Given(&'a [Vec<f32>], &'a [Vec<f32>]),
 }
 
-/// One count.
+/// One experiment.
 pub struct Count<'a> {
-    /// What it is called.
+    /// Its name.
     pub name: &'a str,
     /// Where vectors come from.
     pub family: Family<'a>,
-    /// Coordinates; those of the given vectors.
+    /// Number of coordinates; that of the given vectors.
     pub dim: usize,
-    /// The planes that are read.
+    /// The planes that are used.
     pub planes: &'a [Plane],
     /// The stated probability.
     pub miss: f64,
@@ -59,7 +59,7 @@ pub struct Count<'a> {
     pub pools: u64,
 }
 
-/// What was counted: misses and trials by (similarity, order), and by seed.
+/// Results: misses and trials by (similarity, order), and by seed.
 #[derive(Debug, Default)]
 struct Counted {
     by: Vec<(Sim, Order, u64, u64)>,
@@ -67,7 +67,7 @@ struct Counted {
 }
 
 impl Count<'_> {
-    /// Runs the trials on as many threads as there are cores, and says what was counted.
+    /// Runs the trials on as many threads as there are cores, and returns the results.
     pub fn run(&self) -> Result<Value> {
         let cores = std::thread::available_parallelism().map_or(1, usize::from) as u64;
         let parts: Vec<Result<Counted>> = std::thread::scope(|scope| {
@@ -101,7 +101,7 @@ impl Count<'_> {
         let directions: Vec<Vec<f32>> = match self.family {
             Family::Gaussian => (0..count).map(|_| numbers.gaussian(dim)).collect(),
             Family::Heavy => (0..count).map(|_| numbers.heavy(dim)).collect(),
-            // Queries and rows have no coordinate in common, so that making them level leaves them sparse.
+            // Queries and rows share no coordinate, so that levelling keeps them sparse.
             Family::Sparse => {
                 let each = dim / 2 / count;
                 (0..count).map(|i| numbers.sparse(dim, i * each..(i + 1) * each)).collect()
@@ -145,8 +145,8 @@ impl Count<'_> {
         };
         let mut asked: Vec<(InfluenceSpec, [Vec<Scored>; 2])> = Vec::new();
         for (i, name) in names.iter().enumerate() {
-            // Rows have one length, so the codes of a row fail for both similarities at once: a query
-            // is asked by one of them.
+            // Rows have one length, so the codes of a row fail for both similarities at once: each query is
+            // asked with one of them.
             let sim = [Sim::Cosine, Sim::Dot][(i + pool as usize) % 2];
             let spec = InfluenceSpec { sim, ..question(name) };
             let every = scores(&Prepared::new(&snapshot, &spec)?, None)?;
@@ -176,8 +176,8 @@ impl Count<'_> {
         let missed: u64 = counted.seeds.iter().map(|(missed, _)| missed).sum();
         let trials: u64 = counted.seeds.iter().map(|(_, trials)| trials).sum();
         let rate = missed as f64 / trials as f64;
-        // Questions to one rotation share its draw: how much more the misses of a seed vary than those of
-        // independent trials would.
+        // Questions with one rotation share its draw: how much more the misses vary between seeds than those
+        // of independent trials would.
         let spread: f64 = counted.seeds.iter().map(|(m, n)| (*m as f64 - rate * *n as f64).powi(2)).sum();
         let expected: f64 = counted.seeds.iter().map(|(_, n)| *n as f64 * rate * (1.0 - rate)).sum();
         let by: Vec<Value> = counted

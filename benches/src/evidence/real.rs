@@ -1,4 +1,4 @@
-//! Gradient features of a model, computed from the reference data and kept.
+//! Gradient features of a model, computed from the reference data and kept in a folder.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -33,7 +33,7 @@ impl Which {
     }
 }
 
-/// The features as f32, from `keep`, or computed and left there.
+/// The features as f32, from the folder `keep`, or computed and kept there.
 pub fn features(which: Which, shared: &Path, keep: &Path, threads: usize) -> Result<Store> {
     let path = keep.join(which.folder());
     if path.join("done").is_file() {
@@ -80,7 +80,7 @@ pub fn readers(snapshot: &Arc<Snapshot>, dataset: &str) -> Result<Vec<FeatureRea
     features.into_iter().map(|feature| Ok(snapshot.open_feature(feature)?)).collect()
 }
 
-/// The vectors of all rows of a feature that have one that can be used.
+/// The vectors of all rows of a feature that have a usable one.
 pub fn vectors(reader: &FeatureReader) -> Result<Vec<Vec<f32>>> {
     let mut all = Vec::new();
     for range in reader.row_set()?.ranges() {

@@ -1,7 +1,7 @@
 //! Confidence intervals of probabilities.
 
-/// The upper end of the exact one-sided interval of a probability (Clopper and Pearson 1934): `failures` or
-/// fewer of `trials` have a probability of 1 - `confidence` where that is the truth.
+/// The upper end of the exact one-sided interval of a probability (Clopper and Pearson 1934): if it is the
+/// truth, `failures` or fewer out of `trials` have a probability of 1 - `confidence`.
 pub fn most_likely(failures: u64, trials: u64, confidence: f64) -> f64 {
     if failures >= trials {
         return 1.0;

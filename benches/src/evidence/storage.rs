@@ -12,7 +12,7 @@ use std::sync::Arc;
 use super::real::targets;
 use super::{first, scores};
 
-/// Compares the scores of every target of a store of f32 vectors with those of the same vectors stored as
+/// Compares the scores of every target of a store with f32 vectors with those of the same vectors stored as
 /// `dtype`, which become further features of a copy in `folder`.
 pub fn run(source: &Store, folder: &Path, dtype: DType) -> Result<Vec<Value>> {
     let snapshot = source.snapshot()?;

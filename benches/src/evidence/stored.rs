@@ -1,4 +1,4 @@
-//! A store with a pool and targets of given vectors.
+//! A store with a pool and targets with given vectors.
 
 use std::path::Path;
 
@@ -10,7 +10,7 @@ use gstore_store::{
 
 use crate::pool::{checkpoint_id, desc, samples};
 
-/// Makes the vector of a row at a checkpoint.
+/// Generates the vector of a row at a checkpoint.
 pub type Vectors<'a> = &'a dyn Fn(usize, usize) -> (Vec<f32>, RowFlags);
 
 /// A pool, and how it is stored.
@@ -19,19 +19,19 @@ pub struct Pool<'a> {
     pub rows: usize,
     /// Their vectors.
     pub vectors: Vectors<'a>,
-    /// As what they are stored.
+    /// Their stored type.
     pub dtype: DType,
     /// Lengths of the module groups; none: one group.
     pub groups: Vec<u32>,
-    /// Rows after which another segment begins.
+    /// Number of rows after which a new segment begins.
     pub cut: usize,
     /// Number of checkpoints.
     pub checkpoints: usize,
-    /// Stores each row's vector as that of two tokens instead.
+    /// Stores the vector of each row as vectors of two tokens instead.
     pub tokens: bool,
 }
 
-/// Makes a store of `pool` and of the dataset `val`, whose sample i has `targets[checkpoint][i]` and is the
+/// Creates a store with `pool` and the dataset `val`, whose sample i has `targets[checkpoint][i]` and is the
 /// subtask `t<i>`; these are stored as f32.
 pub fn build(folder: &Path, pool: &Pool<'_>, targets: &[Vec<Vec<f32>>]) -> Result<Store> {
     let store = Store::create(folder)?;

@@ -30,7 +30,7 @@ fn certified_rankings_of_pools_that_make_trouble() {
     assert!(all.trials > 1000 && all.each > 1000 && all.certified * 10 > all.trials * 9, "{all:?}");
 }
 
-/// A thousand trials at one in ten: fifty more than stated would be out of five deviations.
+/// A thousand trials at one in ten: fifty more than stated would be more than five standard deviations.
 #[test]
 fn planes_miss_as_rarely_as_stated() {
     for (name, family) in

@@ -1,4 +1,4 @@
-//! Rankings with a tolerance: each returned score is within it of the score that belongs there.
+//! Rankings with a tolerance: each returned score is within it of the score that belongs at that place.
 
 use anyhow::Result;
 use gstore_query::influence::{InfluenceSpec, Mode, Order, Plane, Prepared, Sim, SketchMode};
@@ -12,7 +12,7 @@ use super::{NEVER, by_sketch, first, question, scores, sketches};
 /// Tolerances, as scores.
 const TOLERANCES: [f64; 4] = [1e-3, 1e-2, 5e-2, 2e-1];
 
-/// What a tolerance gave.
+/// Results for a tolerance.
 #[derive(Debug, Default, Clone, Copy)]
 struct Found {
     rankings: u64,
@@ -54,7 +54,7 @@ pub fn run(
         for (i, sim) in (0..queries.len()).flat_map(|i| [Sim::Cosine, Sim::Dot].map(|sim| (i, sim))) {
             let spec = InfluenceSpec { sim, ..question(&format!("val:t{i}")) };
             let every = scores(&Prepared::new(&snapshot, &spec)?, None)?;
-            // A dot product's natural unit has the lengths in it.
+            // The natural unit of a dot product includes the lengths.
             let unit = match sim {
                 Sim::Cosine => 1.0,
                 Sim::Dot => every.iter().map(|s| f64::from(s.score.abs())).fold(0.0, f64::max),
@@ -76,7 +76,7 @@ pub fn run(
                             .zip(&want)
                             .map(|(got, want)| f64::from((got.score - want.score).abs()))
                             .fold(0.0, f64::max);
-                        // A score that is returned is that of its row, to the bit.
+                        // A returned score is that of its row, to the bit.
                         let own = got.rows.iter().all(|row| {
                             every.iter().any(|s| s.row == row.row && s.score.to_bits() == row.score.to_bits())
                         });
@@ -105,7 +105,7 @@ pub fn run(
         .collect())
 }
 
-/// Rows of which some stand out, and queries.
+/// Rows with a few outliers, and queries.
 pub fn synthetic(dim: usize, rows: usize, queries: usize, seed: u64) -> (Vec<Vec<f32>>, Vec<Vec<f32>>) {
     let mut numbers = Numbers(seed);
     let queries: Vec<Vec<f32>> = (0..queries).map(|_| numbers.gaussian(dim)).collect();

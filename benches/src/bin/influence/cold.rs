@@ -1,4 +1,4 @@
-//! Cold starts: dropping the store from the page cache, what of it is cached, and the speed of the disk.
+//! Cold starts: dropping the store from the page cache, how much of it is cached, and the speed of the disk.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -13,7 +13,7 @@ use rustix::fs::{Advice, OFlags, fadvise};
 /// Bytes of a direct read, and its alignment.
 const PIECE: usize = 1 << 20;
 const ALIGN: usize = 4096;
-/// Direct reads under way.
+/// Direct reads in flight.
 const IN_FLIGHT: usize = 4;
 
 /// The files below a folder, with their lengths.
@@ -45,7 +45,7 @@ pub fn evict(files: &[(PathBuf, u64)]) -> Result<()> {
     Ok(())
 }
 
-/// Bytes of files that are in the page cache, by `fincore`; none where that program is missing.
+/// Bytes of files in the page cache, according to `fincore`; none if that program is missing.
 pub fn resident(files: &[(PathBuf, u64)]) -> Option<u64> {
     let paths = files.iter().map(|(path, _)| path);
     let out =
@@ -54,8 +54,7 @@ pub fn resident(files: &[(PathBuf, u64)]) -> Option<u64> {
     text.lines().map(|line| line.trim().parse::<u64>().ok()).sum()
 }
 
-/// GB/s at which the disk gives files past the page cache, up to `most` bytes: direct reads of
-/// 1 MiB, four at a time.
+/// GB/s of the disk past the page cache, for up to `most` bytes: direct reads of 1 MiB, four at a time.
 pub fn disk(files: &[(PathBuf, u64)], most: u64) -> Result<f64> {
     let mut pieces = Vec::new();
     let mut opened: Vec<File> = Vec::new();

@@ -40,8 +40,8 @@ pub struct MakeArgs {
     threads: usize,
 }
 
-/// Publishes the pool, a target of each number of samples (its first vectors, again from the start where
-/// there are fewer) and a sketch.
+/// Publishes the pool, a target for each number of samples (its first vectors, repeated if there are fewer)
+/// and a sketch.
 pub fn run(args: &MakeArgs) -> Result<()> {
     let meta: Value = serde_json::from_str(&fs_err::read_to_string(args.vectors.join("meta.json"))?)?;
     let number = |name: &str| -> Result<usize> {
@@ -87,7 +87,7 @@ pub fn run(args: &MakeArgs) -> Result<()> {
     Ok(())
 }
 
-/// Vectors of a file, one after the other, from the start again after the last.
+/// Vectors of a file, one after the other, repeated from the start.
 struct Vectors<const WIDTH: usize> {
     path: PathBuf,
     file: BufReader<fs_err::File>,

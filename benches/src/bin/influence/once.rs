@@ -67,7 +67,7 @@ pub fn run(args: &OnceArgs) -> Result<()> {
         }
         let disk_before = (args.disk > 0).then(|| cold::disk(&segments, args.disk << 30)).transpose()?;
         let (before, other_before) = (cold::resident(&files), cold::resident(&bystander));
-        // From here on memory is the question's; the rest of the process is small.
+        // From here on memory is used by the question; the rest of the process is small.
         let sampler = Sampler::start();
         let begun = Instant::now();
         let store = Store::open(&args.store)?;
@@ -116,7 +116,7 @@ pub fn run(args: &OnceArgs) -> Result<()> {
     Ok(())
 }
 
-/// Looks at the process's memory every few milliseconds.
+/// Samples the process's memory every few milliseconds.
 struct Sampler {
     seen: std::sync::Arc<Seen>,
     thread: std::thread::JoinHandle<()>,
@@ -150,7 +150,7 @@ impl Sampler {
         Self { seen, thread }
     }
 
-    /// Most MiB of anonymous memory and of mapped files.
+    /// Peaks of anonymous memory and of mapped files, in MiB.
     fn stop(self) -> Result<(f64, f64)> {
         self.seen.look();
         self.seen.stop.store(true, Ordering::Relaxed);

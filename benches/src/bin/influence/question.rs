@@ -1,4 +1,4 @@
-//! Questions to the store that `make` made, and the recorded part of their answers.
+//! Questions to the store that `make` created, and the recorded part of their answers.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use gstore_query::influence::{
 use gstore_store::{Cancel, Snapshot};
 use serde_json::{Value, json};
 
-/// Bytes that candidates of many rankings may take, as `gstore select` has it.
+/// Bytes that candidates of many rankings may take, as in `gstore select`.
 const MEMORY: usize = 2 << 30;
 
 /// What is asked.
@@ -19,8 +19,8 @@ pub struct Question {
     pub mode: String,
     /// Target samples.
     pub queries: usize,
-    /// What has a ranking where there are several target samples: `sample` or `subtask`, of
-    /// which each has one sample.
+    /// What each ranking is for, with several target samples: `sample` or `subtask`; each subtask has one
+    /// sample.
     pub each: String,
     /// Rows of each ranking.
     pub k: usize,
@@ -57,7 +57,7 @@ impl Question {
 /// The rows of the first ranking and what the scan did.
 pub struct Answer {
     pub rows: Vec<u64>,
-    /// What all results take, as the library hands them out.
+    /// Bytes of all results, as the library returns them.
     pub bytes: usize,
     pub summary: ScanSummary,
 }
@@ -98,7 +98,7 @@ impl Asked {
 }
 
 impl Answer {
-    /// What is kept of it.
+    /// The recorded part.
     pub fn json(&self) -> Value {
         let summary = &self.summary;
         json!({

@@ -58,7 +58,7 @@ pub fn run(args: &RealArgs) -> Result<()> {
     Ok(())
 }
 
-/// Appends the vectors of datasets that have any, row by row; returns how many.
+/// Appends the vectors of datasets, row by row, where they exist; returns their number.
 fn write(store: &Store, datasets: &[&str], path: &std::path::Path) -> Result<u64> {
     let snapshot = store.snapshot()?;
     let mut out = BufWriter::new(fs_err::File::create(path)?);

@@ -72,7 +72,7 @@ pub fn run(args: &ServeArgs) -> Result<()> {
     Ok(())
 }
 
-/// Asks a few times without and with the clock.
+/// Asks a few times untimed, then timed.
 fn timed(asked: &Asked, untimed: usize, reps: usize, show: bool) -> Result<Value> {
     for _ in 0..untimed {
         asked.ask()?;
