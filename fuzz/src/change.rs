@@ -43,11 +43,11 @@ const EDGES: [u64; 14] = [
     u64::MAX,
 ];
 
-/// No input grows beyond this.
+/// No input becomes longer than this.
 const LONGEST: usize = 64 << 10;
 
-/// A changed copy of `input`: one to sixteen changes of bits, bytes, blocks, integers,
-/// words, or parts of `other`.
+/// A changed copy of `input`, with one to sixteen changes of bits, bytes, blocks, integers or words, or by
+/// parts of `other`.
 pub fn changed(input: &[u8], other: &[u8], words: &[&[u8]], r: &mut Random) -> Vec<u8> {
     let mut data = input.to_vec();
     for _ in 0..1 << r.below(5) {

@@ -1,4 +1,4 @@
-//! A folder for parsers that open files: one for each thread, used again for every input.
+//! A folder for parsers that open files: one per thread, reused for every input.
 
 use std::path::{Path, PathBuf};
 
@@ -14,7 +14,7 @@ fn make() -> tempfile::TempDir {
     made.expect("a temporary folder")
 }
 
-/// A folder below the thread's own, with these files in it.
+/// A subfolder of the thread's own, with these files in it.
 pub fn with(name: &str, files: &[(&str, &[u8])]) -> PathBuf {
     FOLDER.with(|folder| {
         let path = folder.0.path().join(name);

@@ -7,7 +7,7 @@
 //! Invariants
 //! - a target never panics and stays within its bound of memory, whatever the bytes; either is a
 //!   defect of the parser
-//! - `corpus/<target>/` holds small sound inputs of every form and every input that ever failed
+//! - `corpus/<target>/` holds small valid inputs of every form and every input that ever failed
 
 #![deny(unsafe_code)]
 
@@ -17,23 +17,23 @@ pub mod memory;
 mod one_file;
 pub mod targets;
 
-/// A parser and its bound.
+/// A parser and its memory bound.
 #[derive(Clone, Copy)]
 pub struct Target {
     /// The name of its folder in `corpus/`.
     pub name: &'static str,
     /// Parses the bytes and asserts what must hold.
     pub run: fn(&[u8]),
-    /// The most bytes of memory for each byte of the input at any time ...
+    /// Memory bound: this many bytes for each byte of the input ...
     pub per_byte: usize,
-    /// ... and in addition.
+    /// ... plus this constant.
     pub constant: usize,
-    /// Pieces that are worth putting into an input.
+    /// Byte strings worth inserting into an input.
     pub words: &'static [&'static [u8]],
 }
 
 impl Target {
-    /// Runs the target and asserts its bound. Returns the peak of memory.
+    /// Runs the target and asserts its bound. Returns the peak memory.
     pub fn check(&self, data: &[u8]) -> usize {
         let ((), peak) = memory::peak_of(|| (self.run)(data));
         let bound = self.per_byte * data.len() + self.constant;
@@ -47,7 +47,7 @@ impl Target {
     }
 }
 
-/// The target of a name.
+/// The target with a name.
 pub fn target(name: &str) -> Option<&'static Target> {
     targets::ALL.iter().find(|t| t.name == name)
 }

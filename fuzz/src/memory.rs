@@ -1,6 +1,6 @@
 //! Memory in use by the current thread, counted by the global allocator.
 //!
-//! Per thread, so that tests can run side by side; what a parser would do on another thread is not seen.
+//! Per thread, so that tests can run side by side; what a parser does on another thread is not counted.
 
 #![allow(unsafe_code)]
 
@@ -18,7 +18,7 @@ thread_local! {
 }
 
 fn add(bytes: isize) {
-    // Without destructors the counters can be reached as long as the thread runs; if not, nothing is counted.
+    // Without destructors the counters are reachable as long as the thread runs; if not, nothing is counted.
     let _ = USED.try_with(|used| {
         used.set(used.get() + bytes);
         let _ = PEAK.try_with(|peak| peak.set(peak.get().max(used.get())));
@@ -29,27 +29,27 @@ fn add(bytes: isize) {
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         add(layout.size() as isize);
-        // SAFETY: the caller's promise is passed on.
+        // SAFETY: the caller's obligations are passed on.
         unsafe { System.alloc(layout) }
     }
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
         add(layout.size() as isize);
-        // SAFETY: the caller's promise is passed on.
+        // SAFETY: the caller's obligations are passed on.
         unsafe { System.alloc_zeroed(layout) }
     }
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
         add(-(layout.size() as isize));
-        // SAFETY: the caller's promise is passed on.
+        // SAFETY: the caller's obligations are passed on.
         unsafe { System.dealloc(pointer, layout) }
     }
     unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
         add(size as isize - layout.size() as isize);
-        // SAFETY: the caller's promise is passed on.
+        // SAFETY: the caller's obligations are passed on.
         unsafe { System.realloc(pointer, layout, size) }
     }
 }
 
-/// The result of `f`, and how many bytes more than before it had in use at its peak.
+/// The result of `f`, and how many bytes above the starting point it had in use at its peak.
 pub fn peak_of<T>(f: impl FnOnce() -> T) -> (T, usize) {
     let before = USED.get();
     PEAK.set(before);

@@ -1,4 +1,4 @@
-//! A read-only file system of one file.
+//! A read-only file system with one file.
 
 use gstore_store::FileMap;
 use gstore_store::vfs::{Vfs, VfsFile, VfsLock, VfsRandom, VfsRead};

@@ -1,8 +1,8 @@
 //! Promise: no bytes from outside make a parser panic or take more memory than its bound.
 //!
 //! Every kept input is run, then random changes of kept inputs for `GSTORE_FUZZ_SECONDS` seconds a target
-//! (default 1), from `GSTORE_SEED`. An input that fails is written to a file that the message names; it
-//! belongs into `corpus/` with the repair.
+//! (default 1), from `GSTORE_SEED`. A failing input is written to a file that the message names; it belongs
+//! in `corpus/` once the parser is fixed.
 
 use gstore_fuzz::Target;
 use gstore_fuzz::change::{Random, changed};
@@ -22,7 +22,7 @@ fn corpus(target: &Target) -> Vec<(PathBuf, Vec<u8>)> {
     files.into_iter().map(|f| (f.clone(), fs_err::read(f).unwrap())).collect()
 }
 
-/// Runs an input; keeps it where it fails.
+/// Runs an input; saves it if it fails.
 fn try_input(target: &Target, data: &[u8], from: &str) -> usize {
     catch_unwind(AssertUnwindSafe(|| target.check(data))).unwrap_or_else(|_| {
         let file =
@@ -66,7 +66,7 @@ fn fuzz(name: &str) {
     println!("{name}: GSTORE_SEED={seed}, {runs} runs, at most {:.0} % of the memory bound", most * 100.0);
 }
 
-/// The kept input gets as far as a ranking, so its changes do.
+/// The kept input reaches a ranking, so changes of it do too.
 #[test]
 fn a_sound_sketch_is_used() {
     for (file, data) in corpus(gstore_fuzz::target("sketch").unwrap()) {
@@ -75,7 +75,7 @@ fn a_sound_sketch_is_used() {
     }
 }
 
-/// The kept input gets as far as an answer (`write_a_sound_graph` in `query/tests/ann.rs` writes it).
+/// The kept input reaches an answer (`write_a_sound_graph` in `query/tests/ann.rs` writes it).
 #[test]
 fn a_sound_graph_is_searched() {
     for (file, data) in corpus(gstore_fuzz::target("graph").unwrap()) {
@@ -84,7 +84,7 @@ fn a_sound_graph_is_searched() {
     }
 }
 
-/// The kept streams get as far as the store, so their changes do.
+/// The kept streams reach the store, so changes of them do too.
 #[test]
 fn sound_uploads_are_read() {
     let mut sound = 0;

@@ -11,8 +11,8 @@ libfuzzer_sys::fuzz_target!(|data: &[u8]| {
     let target = TARGET.get_or_init(|| {
         let name = std::env::var("GSTORE_FUZZ_TARGET").expect("GSTORE_FUZZ_TARGET names a target");
         let target = gstore_fuzz::target(&name).expect("GSTORE_FUZZ_TARGET names a target of gstore-fuzz");
-        // libFuzzer's hook ends the process at every panic; those that a parser catches from a
-        // library are none of its own.
+        // libFuzzer's hook ends the process at every panic; it must ignore those that a parser catches from a
+        // library.
         std::panic::set_hook(Box::new(|_| {}));
         target
     });

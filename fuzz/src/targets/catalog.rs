@@ -1,13 +1,12 @@
 //! The catalog: `CURRENT`, roots and parts as JSON; values of the ledger; bitmaps of deleted rows.
 //!
-//! In a store these are read only where their digests agree. Here they are read as if the digests
-//! had been made to agree.
+//! In a store these are read only if their digests match. Here they are read as if the digests matched.
 
 use super::{KIB, MIB};
 use crate::Target;
 use gstore_store::fuzzing::{self, Catalog};
 
-/// `CURRENT`, roots and parts; the first byte says which.
+/// `CURRENT`, roots and parts; the first byte selects which.
 pub const CATALOG: Target = Target {
     name: "catalog",
     run: catalog,
@@ -59,7 +58,7 @@ pub const LEDGER: Target = Target {
 fn ledger(data: &[u8]) {
     let Some((n, rest)) = data.split_first() else { return };
     let (key, payload) = rest.split_at((*n as usize).min(rest.len()));
-    // A digest that agrees by chance would be a wonder, except for no bytes at all.
+    // A matching digest by chance is practically impossible, except for no bytes at all.
     assert!(fuzzing::ledger_value(key, payload).is_err());
     let sealed = fuzzing::forged_ledger_value(key, payload);
     if let Ok(value) = fuzzing::ledger_value(key, &sealed) {

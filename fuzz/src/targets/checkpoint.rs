@@ -42,7 +42,7 @@ fn safetensors(data: &[u8]) {
 pub const MODEL_CONFIG: Target = Target {
     name: "model_config",
     run: model_config,
-    // The tensors of the most layers that are supported.
+    // The tensors of the largest supported number of layers.
     per_byte: 250,
     constant: 8 * MIB,
     words: &[

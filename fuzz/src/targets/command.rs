@@ -13,7 +13,7 @@ pub const CONFIG: Target = Target {
     name: "config",
     run,
     per_byte: 400,
-    // The description of all commands is in it.
+    // Includes the description of all commands.
     constant: 4 * MIB,
     words: &[
         b"[ingest]\n",

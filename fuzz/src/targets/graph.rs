@@ -1,7 +1,7 @@
-//! Graphs: index files whose digests agree, searched.
+//! Graphs: index files with matching digests, searched.
 //!
-//! The bytes are those of an index file; its digests are made to agree, so that what was changed reaches the
-//! reader of headers, levels and edges.
+//! The bytes are those of an index file; its digests are recomputed, so that changes reach the readers of
+//! headers, levels and edges.
 
 use super::MIB;
 use super::index::resealed;
@@ -39,7 +39,7 @@ pub const GRAPH: Target = Target {
 /// More coordinates than any input has bytes for.
 const MOST_DIM: usize = 1 << 12;
 
-/// Searches the graph by its own metadata, and returns the number of rows found.
+/// Searches the graph with its own metadata, and returns the number of rows found.
 pub fn searches(data: &[u8]) -> usize {
     let Some(data) = resealed(data) else { return 0 };
     let vfs = Arc::new(OneFile(data.into()));

@@ -8,12 +8,12 @@ use serde_json::Value;
 use std::path::Path;
 use std::sync::Arc;
 
-/// Sections, footer and end of an index; the footer without its digest, which is made to agree.
+/// Sections, footer and end of an index; the footer without its digest, which is recomputed.
 pub const INDEX: Target = Target {
     name: "index",
     run,
-    // The file is held by the file system, the map and the buffers; its footer is JSON with
-    // values of the caller's.
+    // The file is held by the file system, the map and the buffers; its footer is JSON that contains the
+    // caller's values.
     per_byte: 300,
     constant: 64 * KIB,
     words: &[
@@ -27,8 +27,8 @@ pub const INDEX: Target = Target {
     ],
 };
 
-/// Where the footer begins, if there is one: with its first field, which the caller's
-/// header may have as well.
+/// Where the footer begins, if there is one: at its first field, which the caller's header may contain as
+/// well.
 pub(super) fn footer(data: &[u8]) -> Option<usize> {
     let starts: Vec<usize> =
         data.windows(11).enumerate().filter(|(_, w)| w == b"{\"version\":").map(|(at, _)| at).collect();
@@ -36,15 +36,15 @@ pub(super) fn footer(data: &[u8]) -> Option<usize> {
     starts.iter().take(4).find(whole).or(starts.last()).copied()
 }
 
-/// The same bytes with an end that agrees with the footer.
+/// The same bytes with an end that matches the footer.
 fn sealed(data: &[u8]) -> Vec<u8> {
     let text = data.get(footer(data).unwrap_or(data.len())..).unwrap_or_default();
     let digest = u128::from_str_radix(&xxh3_hex(text), 16).unwrap_or_default();
     [data, &(text.len() as u64).to_le_bytes(), &digest.to_le_bytes(), b"GSINDEX\n"].concat()
 }
 
-/// The same with digests of sections that agree as well, wherever the footer names bytes that are there: what
-/// digests would have found reaches those who read sections.
+/// The same with matching digests of sections, too, wherever the footer names existing bytes: changes that
+/// digests would have caught reach the readers of sections.
 pub(super) fn resealed(data: &[u8]) -> Option<Vec<u8>> {
     let at = footer(data)?;
     let mut stored: Value = serde_json::from_slice(&data[at..]).ok()?;

@@ -1,4 +1,4 @@
-//! Optimizer states: pickles by themselves, and inside of `torch.save` archives.
+//! Optimizer states: bare pickles, and pickles in `torch.save` archives.
 
 use super::{KIB, MIB};
 use crate::{Target, folder};
@@ -8,8 +8,8 @@ use gstore_model::weights::{PickleLimits, PickleValue, TorchArchive, parse_pickl
 pub const PICKLE: Target = Target {
     name: "pickle",
     run: pickle,
-    // An instruction of one byte makes a value of 96 bytes, twice in vectors that double; however short the
-    // pickle, sharing may make 1,024 further values.
+    // An instruction of one byte creates a value of 96 bytes, twice in vectors that double; even in a short
+    // pickle sharing may create 1,024 further values.
     per_byte: 500,
     constant: 256 * KIB,
     words: &[

@@ -8,7 +8,7 @@ use gstore_store::{Receipt, xxh3_hex};
 pub const RECEIPT: Target = Target {
     name: "receipt",
     run,
-    // Twice the text, and what it says; unknown fields are kept as JSON values.
+    // Twice the text, and its values; unknown fields are kept as JSON values.
     per_byte: 400,
     constant: 64 * KIB,
     words: &[
@@ -23,7 +23,7 @@ pub const RECEIPT: Target = Target {
     ],
 };
 
-/// The text with a digest that agrees.
+/// The text with a matching digest.
 fn sealed(fields: &[u8]) -> Vec<u8> {
     let body = [fields, b",\n  \"digest\": \""].concat();
     let digest = xxh3_hex(&body);

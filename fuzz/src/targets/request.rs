@@ -1,13 +1,13 @@
-//! Requests of clients to a server: tickets, commands, paths, handles and headers.
+//! Client requests to a server: tickets, commands, paths, handles and headers.
 
 use super::MIB;
 use crate::Target;
 
-/// A request of a client.
+/// A client request.
 pub const REQUEST: Target = Target {
     name: "request",
     run: gstore_server::fuzzing::request,
-    // Values of JSON, several times.
+    // JSON values, several times.
     per_byte: 600,
     constant: MIB,
     words: &[

@@ -12,7 +12,7 @@ pub const SEGMENT: Target = Target {
     name: "segment",
     run,
     // The file is held by the file system, the map and the buffer; its tail is text, parsed into strings. A
-    // vector of signs has a value of 32 bits for each bit.
+    // vector of signs takes a 32-bit value for each bit.
     per_byte: 48,
     constant: 64 * KIB,
     words: &[

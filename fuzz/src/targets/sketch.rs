@@ -1,7 +1,7 @@
-//! Sketches: index files whose digests agree, of a feature that the target has, read by rankings.
+//! Sketches: index files with matching digests, of a feature of the target, read by rankings.
 //!
-//! The bytes are those of an index file. Its digests are made to agree, so that what was changed reaches the
-//! readers of headers, records and codes; no digest tells them apart from what a build wrote.
+//! The bytes are those of an index file. Its digests are recomputed, so that changes reach the readers of
+//! headers, records and codes; no digest distinguishes them from what a build wrote.
 
 use super::MIB;
 use super::index::{footer, resealed};
@@ -52,15 +52,15 @@ struct Known {
     store: Store,
     feature: u32,
     reader: FeatureReader,
-    /// A question for each of [`PLANES`], which takes another sketch each time.
+    /// A question for each of [`PLANES`], which uses a new sketch each time.
     plans: Mutex<Vec<(Sim, Prepared)>>,
-    /// By similarity, then row.
+    /// By similarity and row.
     scores: HashMap<(Sim, u64), u32>,
     _folder: tempfile::TempDir,
 }
 
-/// The kept sketch with up to 64 bytes of its records and codes replaced: what is read whatever
-/// the rest of the input is.
+/// The valid sketch with up to 64 bytes of its records and codes replaced: it is read whatever the rest of
+/// the input is.
 fn overlaid(data: &[u8]) -> Vec<u8> {
     let mut all = include_bytes!("../../corpus/sketch/sound").to_vec();
     if let (Some((at, bytes)), Some(end)) = (data.split_first_chunk::<2>(), footer(&all)) {
@@ -71,8 +71,8 @@ fn overlaid(data: &[u8]) -> Vec<u8> {
     all
 }
 
-/// Ranks the pool by the sketch that the bytes are, and returns how many rankings it gave. A score that is
-/// shown is that of its row, whatever the sketch says.
+/// Ranks the pool by the sketch in the bytes, and returns the number of rankings. A returned score must be
+/// that of its row, whatever the sketch says.
 pub fn rankings(data: &[u8]) -> usize {
     static KNOWN: OnceLock<Known> = OnceLock::new();
     let known = KNOWN.get_or_init(known);

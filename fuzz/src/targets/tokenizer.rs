@@ -9,8 +9,8 @@ use std::path::Path;
 pub const TOKENIZER: Target = Target {
     name: "tokenizer",
     run: tokenizer,
-    // Vocabularies are kept as maps in both directions, merges as another; patterns are compiled
-    // within their own limits.
+    // Vocabularies are kept as maps in both directions, merges as another map; patterns are compiled within
+    // their own limits.
     per_byte: 500,
     constant: 16 * MIB,
     words: &[

@@ -1,4 +1,4 @@
-//! Streams of uploads to a server: a command, and messages of Arrow Flight.
+//! Streams of uploads to a server: a command, and Arrow Flight messages.
 
 use super::MIB;
 use crate::Target;
@@ -7,7 +7,7 @@ use crate::Target;
 pub const UPLOAD: Target = Target {
     name: "upload",
     run,
-    // A field of 40 bytes and more in the header becomes a type, an array and fields of the copy that is
+    // A field of at least 40 bytes in the header becomes a type, an array and fields of the copy that is
     // kept; values are converted.
     per_byte: 400,
     constant: 2 * MIB,
@@ -30,7 +30,7 @@ fn run(data: &[u8]) {
     rows(data);
 }
 
-/// The rows that come out of a stream.
+/// The rows of a stream.
 pub fn rows(data: &[u8]) -> u64 {
     gstore_server::fuzzing::upload(data)
 }
